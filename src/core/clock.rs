@@ -1,0 +1,42 @@
+//! A point in time as the server tells it.
+
+/// Microseconds since the Unix epoch.
+///
+/// Arithmetic saturates: no input can make it wrap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Micros(pub u64);
+
+impl Micros {
+    /// The latest time that this crate accepts from outside (clock or
+    /// payload): the year 2112. Leaves head-room so that adding any period
+    /// cannot overflow packed encodings.
+    pub const MAX: Self = Self((1 << 52) - 1);
+
+    /// This time plus `us` microseconds.
+    #[must_use]
+    pub const fn plus(self, us: u64) -> Self {
+        Self(self.0.saturating_add(us))
+    }
+
+    /// This time less `us` microseconds, not before the epoch.
+    #[must_use]
+    pub const fn minus(self, us: u64) -> Self {
+        Self(self.0.saturating_sub(us))
+    }
+
+    /// Microseconds from `earlier` to here; 0 when `earlier` is later.
+    pub const fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// Whole milliseconds since the epoch, rounded up: a key that expires then
+    /// never expires early.
+    pub const fn ceil_millis(self) -> u64 {
+        self.0.div_ceil(1000)
+    }
+
+    /// Milliseconds from `now` until here, rounded up; 0 when it has passed.
+    pub const fn millis_after(self, now: Self) -> u64 {
+        self.since(now).div_ceil(1000)
+    }
+}

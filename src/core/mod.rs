@@ -1,0 +1,8 @@
+//! The algorithms and nothing else: pure functions of (state, limit, now,
+//! units). Nothing here knows Redis, reads a clock or does I/O, so every
+//! promise can be tested against a slow model that is obviously right.
+
+pub mod clock;
+pub mod duration;
+pub mod token;
+pub mod wire;

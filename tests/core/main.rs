@@ -1,0 +1,2 @@
+//! Properties of the pure core, each against a slow model that is obviously
+//! right.

@@ -1,0 +1,1 @@
+//! Everything that needs a server, against real servers started by the tests.
