@@ -5,3 +5,4 @@
 //! [`core`] holds the algorithms and knows no Redis, no clock and no I/O.
 
 pub mod core;
+pub mod server;

@@ -1,0 +1,140 @@
+//! The context of one call: what a command, an event or a timer works with.
+
+use super::api::{call, call_if_there};
+use super::args::Arg;
+use super::key::Key;
+use super::log;
+use super::main_thread::{MainThread, MainThreadCell};
+use crate::core::clock::Micros;
+use redis_module::raw;
+use std::ffi::{CStr, c_int};
+use std::marker::PhantomData;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A live context of the server, on its main thread.
+#[derive(Debug)]
+pub struct Context<'c> {
+    raw: *mut raw::RedisModuleCtx,
+    live: PhantomData<&'c ()>,
+}
+
+/// The clock that RL.DEBUG CLOCK set, for tests.
+static DEBUG_CLOCK: MainThreadCell<Option<Micros>> = MainThreadCell::new(None);
+
+/// What the server says about the call and about itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Flags(c_int);
+
+impl Flags {
+    const fn has(self, flag: u32) -> bool {
+        self.0 & flag.cast_signed() != 0
+    }
+
+    /// The command comes from this server's master, or from its own AOF.
+    pub const fn replicated_or_loading(self) -> bool {
+        self.has(raw::REDISMODULE_CTX_FLAGS_REPLICATED) || self.has(raw::REDISMODULE_CTX_FLAGS_LOADING)
+    }
+
+    /// This server is a master.
+    pub const fn master(self) -> bool {
+        self.has(raw::REDISMODULE_CTX_FLAGS_MASTER)
+    }
+
+    /// In MULTI, Lua or another place where a client must not block.
+    pub const fn deny_blocking(self) -> bool {
+        self.has(raw::REDISMODULE_CTX_FLAGS_DENY_BLOCKING)
+            || self.has(raw::REDISMODULE_CTX_FLAGS_MULTI)
+            || self.has(raw::REDISMODULE_CTX_FLAGS_LUA)
+    }
+}
+
+impl Context<'_> {
+    /// # Safety
+    /// `raw` is a live context for at least `'c`, on the main thread.
+    pub(super) const unsafe fn from_raw(raw: *mut raw::RedisModuleCtx) -> Self {
+        Self { raw, live: PhantomData }
+    }
+
+    pub(super) const fn raw(&self) -> *mut raw::RedisModuleCtx {
+        self.raw
+    }
+
+    /// The proof that this is the main thread.
+    pub const fn main(&self) -> MainThread {
+        // SAFETY: a context is only made on the main thread (`from_raw`).
+        unsafe { MainThread::new() }
+    }
+
+    /// The time of this command: the start of the command where the server
+    /// offers it (so that it stands still in MULTI and Lua, and costs no system
+    /// call), else the wall clock; or the debug clock while it is set.
+    pub fn now(&self) -> Micros {
+        if let Some(set) = *DEBUG_CLOCK.of(self.main()).borrow() {
+            return set;
+        }
+        // SAFETY: takes no arguments.
+        let cached = unsafe { call_if_there!(RedisModule_CachedMicroseconds()) };
+        let now = cached.and_then(|us| u64::try_from(us).ok()).unwrap_or_else(wall_micros);
+        Micros(now).min(Micros::MAX)
+    }
+
+    /// The wall clock in milliseconds, whatever the debug clock says: the
+    /// server's own expiry runs on it.
+    pub fn wall_millis(&self) -> i64 {
+        i64::try_from(wall_micros() / 1000).unwrap_or(i64::MAX)
+    }
+
+    /// True while the debug clock is set: then no expiry is put on keys.
+    pub fn debug_clock_is_set(&self) -> bool {
+        DEBUG_CLOCK.of(self.main()).borrow().is_some()
+    }
+
+    /// Sets the clock that [`Context::now`] tells, or gives it back to the server.
+    pub fn set_debug_clock(&self, now: Option<Micros>) {
+        *DEBUG_CLOCK.of(self.main()).borrow_mut() = now.map(|now| now.min(Micros::MAX));
+    }
+
+    /// The flags of this call.
+    pub fn flags(&self) -> Flags {
+        // SAFETY: the context is live.
+        Flags(unsafe { call!(RedisModule_GetContextFlags(self.raw)) })
+    }
+
+    /// Opens a key to look at it.
+    pub fn read<'k>(&'k self, name: Arg<'k>) -> Key<'k> {
+        Key::open(self, name, false)
+    }
+
+    /// Opens a key to change it.
+    pub fn write<'k>(&'k self, name: Arg<'k>) -> Key<'k> {
+        Key::open(self, name, true)
+    }
+
+    /// A line in the server's log.
+    pub fn log(&self, level: log::Level, text: &str) {
+        // SAFETY: the context is live.
+        unsafe { log::write(self.raw, level, text) }
+    }
+
+    /// Publishes `message` on `channel`, as PUBLISH does.
+    pub fn publish(&self, channel: &CStr, message: &[u8]) {
+        // SAFETY: the context is live, and the strings made here are freed here.
+        unsafe {
+            let make =
+                |bytes: &[u8]| call!(RedisModule_CreateString(self.raw, bytes.as_ptr().cast(), bytes.len()));
+            let channel = make(channel.to_bytes());
+            let message = make(message);
+            call_if_there!(RedisModule_PublishMessage(self.raw, channel, message));
+            call!(RedisModule_FreeString(self.raw, channel));
+            call!(RedisModule_FreeString(self.raw, message));
+        }
+    }
+}
+
+fn wall_micros() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .ok()
+        .and_then(|since| u64::try_from(since.as_micros()).ok())
+        .unwrap_or(0)
+}

@@ -1,0 +1,266 @@
+//! Native types: what a key can hold, and the callbacks the server needs for it.
+
+use super::api::call;
+use super::log;
+use super::main_thread::MainThread;
+use super::packed::Packed;
+use redis_module::raw;
+use std::ffi::{CString, c_int, c_void};
+use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+/// A value that fits the one pointer a key has for it.
+///
+/// # Safety
+/// The type is `repr(transparent)` over one non-null pointer to an allocation
+/// of this module, tagged in its lowest two bits, and nothing points into that
+/// allocation from inside (defragmentation moves it).
+pub unsafe trait PointerSized: Sized {}
+
+// SAFETY: `repr(transparent)` over a tagged `NonNull`; boxes may be moved.
+unsafe impl<A, B, C> PointerSized for Packed<A, B, C> {}
+
+/// What a native type is to the server.
+pub trait Native: Send + Sized + 'static {
+    /// The pointer that stands for it in a key.
+    type Pointer: PointerSized;
+    /// Nine characters, as the server wants.
+    const NAME: &'static str;
+    /// The encoding this version writes; a larger one is refused.
+    const ENCODING: u16;
+    /// The command that rebuilds a key: `COMMAND key payload`, for AOF rewrites
+    /// without RDB preamble.
+    const REBUILD: &'static std::ffi::CStr;
+    /// Where this process keeps the handle that the server gave the type.
+    const HANDLE: &'static Handle;
+
+    /// Itself as the pointer, and back.
+    fn into_pointer(self) -> Self::Pointer;
+    /// Back from the pointer.
+    fn from_pointer(pointer: Self::Pointer) -> Self;
+    /// Appends everything it is: equal values, equal bytes.
+    fn save(&self, main: MainThread, out: &mut Vec<u8>);
+    /// Reads what `save` wrote; believes nothing.
+    ///
+    /// # Errors
+    /// The reason for the log.
+    fn load(main: MainThread, encoding: u16, payload: &[u8]) -> Result<Self, String>;
+    /// Bytes it holds beyond the pointer.
+    fn memory(&self) -> usize;
+    /// How many allocations freeing it costs.
+    fn free_effort(&self) -> usize;
+    /// An equal value for another key (COPY).
+    fn duplicate(&self, main: MainThread) -> Self;
+}
+
+/// The server's handle of a registered type.
+#[derive(Debug)]
+pub struct Handle(AtomicPtr<raw::RedisModuleType>);
+
+impl Handle {
+    /// Not registered yet.
+    pub const fn new() -> Self {
+        Self(AtomicPtr::new(std::ptr::null_mut()))
+    }
+
+    pub(super) fn raw(&self) -> *mut raw::RedisModuleType {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Default for Handle {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The value as the bare pointer that the server stores.
+pub(super) fn into_raw<T: Native>(value: T) -> *mut c_void {
+    let pointer = ManuallyDrop::new(value.into_pointer());
+    // SAFETY: `PointerSized` promises the layout of one pointer.
+    unsafe { std::mem::transmute_copy::<ManuallyDrop<T::Pointer>, *mut c_void>(&pointer) }
+}
+
+/// The value behind a stored pointer; whoever asks decides whether to drop it.
+///
+/// # Safety
+/// `raw` came from [`into_raw`] of the same type and is not owned twice.
+pub(super) unsafe fn from_raw<T: Native>(raw: NonNull<c_void>) -> ManuallyDrop<T> {
+    // SAFETY: the caller's promise, and the layout that `PointerSized` promises.
+    let pointer = unsafe { std::mem::transmute_copy::<NonNull<c_void>, T::Pointer>(&raw) };
+    ManuallyDrop::new(T::from_pointer(pointer))
+}
+
+/// Registers `T` with the server.
+///
+/// # Safety
+/// `ctx` is the live context of the module's load function.
+pub(super) unsafe fn register<T: Native>(ctx: *mut raw::RedisModuleCtx) -> bool {
+    let Ok(name) = CString::new(T::NAME) else { return false };
+    let mut methods = raw::RedisModuleTypeMethods {
+        version: u64::from(raw::REDISMODULE_TYPE_METHOD_VERSION),
+        rdb_load: Some(rdb_load::<T>),
+        rdb_save: Some(rdb_save::<T>),
+        aof_rewrite: Some(aof_rewrite::<T>),
+        mem_usage: Some(mem_usage::<T>),
+        digest: Some(digest::<T>),
+        free: Some(free::<T>),
+        aux_load: None,
+        aux_save: None,
+        aux_save_triggers: 0,
+        free_effort: Some(free_effort::<T>),
+        unlink: None,
+        copy: Some(copy::<T>),
+        defrag: Some(defrag),
+        mem_usage2: None,
+        free_effort2: None,
+        unlink2: None,
+        copy2: None,
+        aux_save2: None,
+    };
+    // SAFETY: the name and the methods outlive the call, which copies them.
+    let handle = unsafe {
+        call!(RedisModule_CreateDataType(ctx, name.as_ptr(), c_int::from(T::ENCODING), &raw mut methods))
+    };
+    T::HANDLE.0.store(handle, Ordering::Relaxed);
+    !handle.is_null()
+}
+
+/// Runs `f` on the value behind `raw` without dropping it.
+///
+/// # Safety
+/// `raw` is a stored pointer of `T` that nobody else borrows.
+unsafe fn with<T: Native, R>(raw: *const c_void, f: impl FnOnce(&T) -> R) -> Option<R> {
+    let raw = NonNull::new(raw.cast_mut())?;
+    // SAFETY: the caller's promise.
+    let value = unsafe { from_raw::<T>(raw) };
+    catch_unwind(AssertUnwindSafe(|| f(&value))).ok()
+}
+
+unsafe extern "C" fn rdb_load<T: Native>(io: *mut raw::RedisModuleIO, encoding: c_int) -> *mut c_void {
+    let mut len = 0;
+    // SAFETY: `io` is live; the buffer returned is ours to free.
+    let buffer = unsafe { call!(RedisModule_LoadStringBuffer(io, &raw mut len)) };
+    if buffer.is_null() {
+        return std::ptr::null_mut();
+    }
+    // SAFETY: the server runs this on its main thread.
+    let main = unsafe { MainThread::new() };
+    let loaded = catch_unwind(|| {
+        // SAFETY: `buffer` holds `len` bytes.
+        let payload = unsafe { std::slice::from_raw_parts(buffer.cast::<u8>(), len) };
+        let encoding = u16::try_from(encoding).map_err(|_| "unknown encoding".to_owned())?;
+        T::load(main, encoding, payload)
+    });
+    // SAFETY: ours, and not used afterwards.
+    unsafe { call!(RedisModule_Free(buffer.cast())) };
+    match loaded {
+        Ok(Ok(value)) => into_raw(value),
+        Ok(Err(reason)) => {
+            // SAFETY: a null context is allowed.
+            unsafe {
+                log::write(
+                    std::ptr::null_mut(),
+                    log::Level::Warning,
+                    &format!("floodgate: refused a {} payload: {reason}", T::NAME),
+                );
+            }
+            std::ptr::null_mut()
+        }
+        Err(_) => std::ptr::null_mut(),
+    }
+}
+
+unsafe extern "C" fn rdb_save<T: Native>(io: *mut raw::RedisModuleIO, value: *mut c_void) {
+    let payload = payload_of::<T>(value);
+    // SAFETY: `io` is live and the buffer outlives the call.
+    unsafe { call!(RedisModule_SaveStringBuffer(io, payload.as_ptr().cast(), payload.len())) }
+}
+
+unsafe extern "C" fn aof_rewrite<T: Native>(
+    io: *mut raw::RedisModuleIO,
+    key: *mut raw::RedisModuleString,
+    value: *mut c_void,
+) {
+    let payload = payload_of::<T>(value);
+    // SAFETY: `io` and `key` are live; the format matches the arguments.
+    unsafe {
+        call!(RedisModule_EmitAOF(
+            io,
+            T::REBUILD.as_ptr(),
+            c"sb".as_ptr(),
+            key,
+            payload.as_ptr(),
+            payload.len()
+        ));
+    }
+}
+
+fn payload_of<T: Native>(value: *const c_void) -> Vec<u8> {
+    let mut payload = Vec::new();
+    // SAFETY: the server passes the pointer of a key of this type, on its main
+    // thread or in a forked child of it.
+    unsafe { with::<T, _>(value, |value| value.save(MainThread::new(), &mut payload)) };
+    payload
+}
+
+unsafe extern "C" fn mem_usage<T: Native>(value: *const c_void) -> usize {
+    // SAFETY: the server passes the pointer of a key of this type.
+    unsafe { with::<T, _>(value, T::memory) }.unwrap_or(0)
+}
+
+unsafe extern "C" fn digest<T: Native>(md: *mut raw::RedisModuleDigest, value: *mut c_void) {
+    let payload = payload_of::<T>(value);
+    // SAFETY: `md` is live and the buffer outlives the calls.
+    unsafe {
+        call!(RedisModule_DigestAddStringBuffer(md, payload.as_ptr().cast(), payload.len()));
+        call!(RedisModule_DigestEndSequence(md));
+    }
+}
+
+/// May run on a background thread (UNLINK, FLUSHALL ASYNC): touches nothing but
+/// the value.
+unsafe extern "C" fn free<T: Native>(value: *mut c_void) {
+    if let Some(raw) = NonNull::new(value) {
+        // SAFETY: the server gives the value up, and `Native` is `Send`.
+        let value = unsafe { from_raw::<T>(raw) };
+        drop(catch_unwind(AssertUnwindSafe(|| drop(ManuallyDrop::into_inner(value)))));
+    }
+}
+
+unsafe extern "C" fn free_effort<T: Native>(_: *mut raw::RedisModuleString, value: *const c_void) -> usize {
+    // SAFETY: the server passes the pointer of a key of this type.
+    unsafe { with::<T, _>(value, T::free_effort) }.unwrap_or(1)
+}
+
+unsafe extern "C" fn copy<T: Native>(
+    _: *mut raw::RedisModuleString,
+    _: *mut raw::RedisModuleString,
+    value: *const c_void,
+) -> *mut c_void {
+    // SAFETY: the server passes the pointer of a key of this type, on its main thread.
+    let copy = unsafe { with::<T, _>(value, |value| value.duplicate(MainThread::new())) };
+    copy.map_or(std::ptr::null_mut(), into_raw)
+}
+
+/// Moves the value's own allocation; what that points to stays.
+unsafe extern "C" fn defrag(
+    ctx: *mut raw::RedisModuleDefragCtx,
+    _: *mut raw::RedisModuleString,
+    value: *mut *mut c_void,
+) -> c_int {
+    const TAG: usize = 0b11;
+    // SAFETY: `value` points to a stored pointer whose low bits are its tag
+    // (`PointerSized`); DefragAlloc copies the bytes and frees the old block.
+    unsafe {
+        let tagged = *value;
+        let tag = tagged.addr() & TAG;
+        let moved = call!(RedisModule_DefragAlloc(ctx, tagged.map_addr(|address| address & !TAG)));
+        if !moved.is_null() {
+            *value = moved.map_addr(|address| address | tag);
+        }
+    }
+    0
+}

@@ -1,0 +1,197 @@
+//! A key of the database, open for one command.
+
+use super::api::{call, call_if_there, constant};
+use super::args::Arg;
+use super::context::Context;
+use super::data_type::{self, Native};
+use crate::core::clock::Micros;
+use redis_module::raw;
+use std::ffi::c_void;
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+
+/// The key holds something else than was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrongType;
+
+/// An open key; closes itself.
+#[derive(Debug)]
+pub struct Key<'c> {
+    raw: *mut raw::RedisModuleKey,
+    name: Arg<'c>,
+    context: &'c Context<'c>,
+}
+
+impl<'c> Key<'c> {
+    pub(super) fn open(context: &'c Context<'c>, name: Arg<'c>, write: bool) -> Self {
+        let mode = if write { raw::REDISMODULE_READ | raw::REDISMODULE_WRITE } else { raw::REDISMODULE_READ };
+        // SAFETY: the context and the name are live; a null key (read mode only)
+        // is what the API functions below take as empty.
+        let raw = unsafe { call!(RedisModule_OpenKey(context.raw(), name.raw(), mode.cast_signed())) };
+        Self { raw: raw.cast(), name, context }
+    }
+
+    /// The value, or `None` when there is no key.
+    ///
+    /// # Errors
+    /// [`WrongType`] when the key holds another type.
+    pub fn value<T: Native>(&mut self) -> Result<Option<Held<'_, T>>, WrongType> {
+        if self.raw.is_null() {
+            return Ok(None);
+        }
+        // SAFETY: the key is open; a value of our type is a pointer from `into_raw`.
+        unsafe {
+            if call!(RedisModule_ModuleTypeGetType(self.raw)) == T::HANDLE.raw() {
+                let pointer =
+                    NonNull::new(call!(RedisModule_ModuleTypeGetValue(self.raw))).ok_or(WrongType)?;
+                return Ok(Some(Held {
+                    value: data_type::from_raw(pointer),
+                    pointer,
+                    key: self.raw,
+                    open: PhantomData,
+                }));
+            }
+            if call!(RedisModule_KeyType(self.raw)) == constant(raw::REDISMODULE_KEYTYPE_EMPTY) {
+                return Ok(None);
+            }
+        }
+        Err(WrongType)
+    }
+
+    /// The bytes of a plain string, or `None` when the key is missing or holds
+    /// another type.
+    pub fn string(&self) -> Option<&[u8]> {
+        if self.raw.is_null() {
+            return None;
+        }
+        let mut len = 0;
+        // SAFETY: the key is open and holds a string; the buffer is valid until it is written or closed.
+        unsafe {
+            if call!(RedisModule_KeyType(self.raw)) != constant(raw::REDISMODULE_KEYTYPE_STRING) {
+                return None;
+            }
+            let start =
+                call!(RedisModule_StringDMA(self.raw, &raw mut len, raw::REDISMODULE_READ.cast_signed()));
+            Some(if start.is_null() { &[] } else { std::slice::from_raw_parts(start.cast::<u8>(), len) })
+        }
+    }
+
+    /// True when there is no key of this name.
+    pub fn is_missing(&self) -> bool {
+        // SAFETY: a null key counts as empty.
+        unsafe { call!(RedisModule_KeyType(self.raw)) == constant(raw::REDISMODULE_KEYTYPE_EMPTY) }
+    }
+
+    /// Puts `value` in the key, in place of whatever it held; its expiry goes.
+    pub fn create<T: Native>(&mut self, value: T) {
+        // SAFETY: the key is open for writing; the server takes the value over.
+        unsafe {
+            call!(RedisModule_ModuleTypeSetValue(self.raw, T::HANDLE.raw(), data_type::into_raw(value)));
+        }
+    }
+
+    /// Removes the key.
+    pub fn delete(&mut self) {
+        // SAFETY: the key is open for writing.
+        unsafe {
+            call!(RedisModule_DeleteKey(self.raw));
+        }
+    }
+
+    /// When the key expires, if it does.
+    pub fn expiry(&self) -> Option<Micros> {
+        // SAFETY: the key is open.
+        let at = unsafe {
+            call_if_there!(RedisModule_GetAbsExpire(self.raw)).or_else(|| {
+                // The first 6.2 and 7.0 lack the absolute form.
+                let left = call!(RedisModule_GetExpire(self.raw));
+                (left >= 0).then(|| left.saturating_add(self.context.wall_millis()))
+            })
+        };
+        at.and_then(|ms| u64::try_from(ms).ok()).map(|ms| Micros(ms.saturating_mul(1000)))
+    }
+
+    /// Lets the key expire at `at`, rounded up to a millisecond, or never.
+    pub fn expire_at(&mut self, at: Option<Micros>) {
+        let no_expiry = i64::from(raw::REDISMODULE_NO_EXPIRE);
+        let at = at.map_or(no_expiry, |at| i64::try_from(at.ceil_millis()).unwrap_or(i64::MAX));
+        // SAFETY: the key is open for writing.
+        unsafe {
+            if call_if_there!(RedisModule_SetAbsExpire(self.raw, at)).is_none() {
+                let left = if at == no_expiry { at } else { (at - self.context.wall_millis()).max(1) };
+                call!(RedisModule_SetExpire(self.raw, left));
+            }
+        }
+    }
+
+    /// Tells WATCH and client tracking that the key changed, and the keyspace
+    /// listeners what happened. Call once for a command that changed it.
+    pub fn changed(&self, event: &std::ffi::CStr) {
+        // SAFETY: the context and the name are live.
+        unsafe {
+            call!(RedisModule_SignalModifiedKey(self.context.raw(), self.name.raw()));
+            let class = raw::REDISMODULE_NOTIFY_MODULE;
+            call!(RedisModule_NotifyKeyspaceEvent(
+                self.context.raw(),
+                class,
+                event.as_ptr(),
+                self.name.raw()
+            ));
+        }
+    }
+
+    /// Its name.
+    pub const fn name(&self) -> Arg<'c> {
+        self.name
+    }
+}
+
+impl Drop for Key<'_> {
+    fn drop(&mut self) {
+        if !self.raw.is_null() {
+            // SAFETY: open, ours, and not used afterwards.
+            unsafe { call!(RedisModule_CloseKey(self.raw)) }
+        }
+    }
+}
+
+/// The value of an open key, read or changed in place.
+///
+/// A value may swap its own allocation while it changes (it grows into another
+/// shape); the key learns its new pointer when this is dropped.
+pub struct Held<'k, T: Native> {
+    value: ManuallyDrop<T>,
+    pointer: NonNull<c_void>,
+    key: *mut raw::RedisModuleKey,
+    open: PhantomData<&'k mut ()>,
+}
+
+impl<T: Native> Deref for Held<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T: Native> DerefMut for Held<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.value
+    }
+}
+
+impl<T: Native> Drop for Held<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: the value stays owned by the key: under its old pointer, or
+        // under the new one, in which case the old allocation is gone already
+        // and the server must not free it.
+        unsafe {
+            let now = data_type::into_raw(ManuallyDrop::take(&mut self.value));
+            if now != self.pointer.as_ptr() {
+                let mut old = std::ptr::null_mut();
+                call!(RedisModule_ModuleTypeReplaceValue(self.key, T::HANDLE.raw(), now, &raw mut old));
+            }
+        }
+    }
+}

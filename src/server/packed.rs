@@ -1,0 +1,149 @@
+//! One pointer that owns one of three boxed types, told apart by its low bits.
+//!
+//! A key's value in the server is a single pointer. With the tag inside it, the
+//! commonest state needs no header of its own and fits the allocator's smallest
+//! size class: that is 16 bytes a key.
+
+use std::ffi::c_void;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+/// Which of the three, by reference.
+#[derive(Debug)]
+pub enum OneOf<A, B, C> {
+    /// The first type.
+    First(A),
+    /// The second type.
+    Second(B),
+    /// The third type.
+    Third(C),
+}
+
+/// Owns a `Box<A>`, a `Box<B>` or a `Box<C>` in the space of one pointer.
+#[repr(transparent)]
+pub struct Packed<A, B, C> {
+    tagged: NonNull<c_void>,
+    owns: PhantomData<(Box<A>, Box<B>, Box<C>)>,
+}
+
+const TAG_MASK: usize = 0b11;
+
+// SAFETY: it is a box of a type that may itself move between threads.
+unsafe impl<A: Send, B: Send, C: Send> Send for Packed<A, B, C> {}
+
+impl<A, B, C> Packed<A, B, C> {
+    const ALIGNED: () =
+        assert!(align_of::<A>() > TAG_MASK && align_of::<B>() > TAG_MASK && align_of::<C>() > TAG_MASK);
+
+    fn pack<T>(value: Box<T>, tag: usize) -> Self {
+        let () = Self::ALIGNED;
+        let pointer = NonNull::from(Box::leak(value)).cast::<c_void>();
+        // The alignment asserted above leaves the low bits free.
+        Self { tagged: pointer.map_addr(|address| address | tag), owns: PhantomData }
+    }
+
+    /// Owns a value of the first type.
+    pub fn first(value: Box<A>) -> Self {
+        Self::pack(value, 0)
+    }
+
+    /// Owns a value of the second type.
+    pub fn second(value: Box<B>) -> Self {
+        Self::pack(value, 1)
+    }
+
+    /// Owns a value of the third type.
+    pub fn third(value: Box<C>) -> Self {
+        Self::pack(value, 2)
+    }
+
+    fn tag(&self) -> usize {
+        self.tagged.addr().get() & TAG_MASK
+    }
+
+    fn pointer<T>(&self) -> *mut T {
+        self.tagged.as_ptr().map_addr(|address| address & !TAG_MASK).cast()
+    }
+
+    /// What it holds.
+    pub fn get(&self) -> OneOf<&A, &B, &C> {
+        // SAFETY: the tag says which type `pack` leaked; `self` owns it and is borrowed.
+        unsafe {
+            match self.tag() {
+                0 => OneOf::First(&*self.pointer()),
+                1 => OneOf::Second(&*self.pointer()),
+                _ => OneOf::Third(&*self.pointer()),
+            }
+        }
+    }
+
+    /// What it holds, to change in place.
+    pub fn get_mut(&mut self) -> OneOf<&mut A, &mut B, &mut C> {
+        // SAFETY: as in `get`, and `self` is borrowed exclusively.
+        unsafe {
+            match self.tag() {
+                0 => OneOf::First(&mut *self.pointer()),
+                1 => OneOf::Second(&mut *self.pointer()),
+                _ => OneOf::Third(&mut *self.pointer()),
+            }
+        }
+    }
+
+    /// What it holds, given away.
+    pub fn into_inner(self) -> OneOf<Box<A>, Box<B>, Box<C>> {
+        let this = std::mem::ManuallyDrop::new(self);
+        // SAFETY: the tag says which box `pack` leaked; `this` is never dropped.
+        unsafe {
+            match this.tag() {
+                0 => OneOf::First(Box::from_raw(this.pointer())),
+                1 => OneOf::Second(Box::from_raw(this.pointer())),
+                _ => OneOf::Third(Box::from_raw(this.pointer())),
+            }
+        }
+    }
+}
+
+impl<A, B, C> Drop for Packed<A, B, C> {
+    fn drop(&mut self) {
+        // SAFETY: the tag says which box `pack` leaked, and this is its only owner.
+        unsafe {
+            match self.tag() {
+                0 => drop(Box::from_raw(self.pointer::<A>())),
+                1 => drop(Box::from_raw(self.pointer::<B>())),
+                _ => drop(Box::from_raw(self.pointer::<C>())),
+            }
+        }
+    }
+}
+
+impl<A: std::fmt::Debug, B: std::fmt::Debug, C: std::fmt::Debug> std::fmt::Debug for Packed<A, B, C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.get().fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Three = Packed<u64, [u32; 8], Vec<u64>>;
+
+    #[test]
+    fn each_type_comes_back_as_it_went_in() {
+        let mut all =
+            [Three::first(Box::new(7)), Three::second(Box::new([9; 8])), Three::third(Box::new(vec![1, 2]))];
+        for one in &mut all {
+            match one.get_mut() {
+                OneOf::First(n) => *n += 1,
+                OneOf::Second(a) => a.fill(10),
+                OneOf::Third(v) => v.push(3),
+            }
+        }
+        let seen = all.map(|one| match one.into_inner() {
+            OneOf::First(n) => n,
+            OneOf::Second(a) => a.iter().map(|&n| u64::from(n)).sum(),
+            OneOf::Third(v) => v.iter().sum(),
+        });
+        assert_eq!(seen, [8, 80, 6]);
+    }
+}

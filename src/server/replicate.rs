@@ -1,0 +1,76 @@
+//! The one way by which a change reaches replicas and the AOF.
+
+use super::api::call;
+use super::args::Arg;
+use super::context::Context;
+use redis_module::raw;
+use std::ffi::CStr;
+
+/// Propagates `command key payload`.
+pub fn effect(ctx: &Context<'_>, command: &CStr, key: Arg<'_>, payload: &[u8]) {
+    // SAFETY: all are live, and the format matches: a string, a buffer with its length.
+    unsafe {
+        call!(RedisModule_Replicate(
+            ctx.raw(),
+            command.as_ptr(),
+            c"sb".as_ptr(),
+            key.raw(),
+            payload.as_ptr(),
+            payload.len()
+        ));
+    }
+}
+
+/// Propagates `command key payload [key payload …]` as one command.
+pub fn effects<'a>(
+    ctx: &Context<'_>,
+    command: &CStr,
+    effects: impl IntoIterator<Item = (Arg<'a>, &'a [u8])>,
+) {
+    let mut vector: Vec<*mut raw::RedisModuleString> = Vec::new();
+    for (key, payload) in effects {
+        vector.push(key.raw());
+        // SAFETY: the context is live; freed below.
+        vector.push(unsafe {
+            call!(RedisModule_CreateString(ctx.raw(), payload.as_ptr().cast(), payload.len()))
+        });
+    }
+    if vector.is_empty() {
+        return;
+    }
+    // SAFETY: the format matches: a vector of live strings and its length. The
+    // payload strings are ours to free, the keys are not.
+    unsafe {
+        call!(RedisModule_Replicate(
+            ctx.raw(),
+            command.as_ptr(),
+            c"v".as_ptr(),
+            vector.as_mut_ptr(),
+            vector.len()
+        ));
+        for payload in vector.iter().skip(1).step_by(2) {
+            call!(RedisModule_FreeString(ctx.raw(), *payload));
+        }
+    }
+}
+
+/// Propagates `command argument …` of plain bytes.
+pub fn command(ctx: &Context<'_>, command: &CStr, arguments: &[&[u8]]) {
+    // SAFETY: the strings live until they are freed below; the format matches.
+    unsafe {
+        let mut vector: Vec<_> = arguments
+            .iter()
+            .map(|bytes| call!(RedisModule_CreateString(ctx.raw(), bytes.as_ptr().cast(), bytes.len())))
+            .collect();
+        call!(RedisModule_Replicate(
+            ctx.raw(),
+            command.as_ptr(),
+            c"v".as_ptr(),
+            vector.as_mut_ptr(),
+            vector.len()
+        ));
+        for string in vector {
+            call!(RedisModule_FreeString(ctx.raw(), string));
+        }
+    }
+}
