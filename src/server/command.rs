@@ -417,7 +417,9 @@ unsafe fn register_one(ctx: *mut raw::RedisModuleCtx, command: &Command, own_cat
     // SAFETY: reading the pointer only.
     let has_info = unsafe { raw::RedisModule_SetCommandInfo }.is_some();
     let mut flags = command.flags();
-    if !has_info && matches!(command.keys, Keys::Counted { .. } | Keys::FirstAndAfter(_)) {
+    if needs_asking(command.keys)
+        || (!has_info && matches!(command.keys, Keys::Counted { .. } | Keys::FirstAndAfter(_)))
+    {
         flags.push_str(" getkeys-api");
     }
     let flags = CString::new(flags).ok()?;
@@ -457,6 +459,13 @@ unsafe fn register_one(ctx: *mut raw::RedisModuleCtx, command: &Command, own_cat
         }
     }
     Some(())
+}
+
+/// Redis 7.0 reads a count of keys with a step above 1 wrongly (it names too few
+/// keys), so such commands are asked everywhere; their specification says that
+/// it is incomplete.
+const fn needs_asking(keys: Keys) -> bool {
+    matches!(keys, Keys::Counted { step: 2.., .. })
 }
 
 /// Strings and argument arrays that live until the server has copied them.
@@ -577,6 +586,9 @@ fn key_specs(command: &Command, loan: &mut Loan) -> Vec<raw::RedisModuleCommandK
         Keys::Pairs => vec![at(1, -1, 2)],
         Keys::Counted { count, step } => {
             let mut spec = at(count, 0, 1);
+            if needs_asking(command.keys) {
+                spec.flags |= u64::from(raw::REDISMODULE_CMD_KEY_INCOMPLETE);
+            }
             spec.find_keys_type = raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_KEYNUM;
             spec.fk.keynum = raw::RedisModuleCommandKeySpec__bindgen_ty_2__bindgen_ty_2 {
                 keynumidx: 0,

@@ -67,7 +67,7 @@ unsafe extern "C" fn callback(ctx: *mut raw::RedisModuleInfoCtx, crash_report: c
 /// # Safety
 /// `ctx` is the live context of the module's load function.
 pub(super) unsafe fn register(ctx: *mut raw::RedisModuleCtx, write: fn(&InfoWriter)) {
-    drop(WRITE.set(write));
+    let _ = WRITE.set(write);
     // SAFETY: the caller's promise.
     unsafe {
         call!(RedisModule_RegisterInfoFunc(ctx, Some(callback)));

@@ -140,9 +140,9 @@ mod tests {
             }
         }
         let seen = all.map(|one| match one.into_inner() {
-            OneOf::First(n) => n,
-            OneOf::Second(a) => a.iter().map(|&n| u64::from(n)).sum(),
-            OneOf::Third(v) => v.iter().sum(),
+            OneOf::First(n) => *n,
+            OneOf::Second(a) => a.iter().map(|&n| u64::from(n)).sum::<u64>(),
+            OneOf::Third(v) => v.iter().sum::<u64>(),
         });
         assert_eq!(seen, [8, 80, 6]);
     }

@@ -74,3 +74,11 @@ pub fn command(ctx: &Context<'_>, command: &CStr, arguments: &[&[u8]]) {
         }
     }
 }
+
+/// Propagates the command being run as it is.
+pub fn verbatim(ctx: &Context<'_>) {
+    // SAFETY: the context is live.
+    unsafe {
+        call!(RedisModule_ReplicateVerbatim(ctx.raw()));
+    }
+}

@@ -1,0 +1,219 @@
+//! RL.ACQUIRE: takes units from every limit of a key, or from none.
+
+use super::Error;
+use super::arguments::{Walk, cost, unexpected};
+use super::commit::{self, commit};
+use super::resolve::{Resolved, refuse_concurrent, resolve};
+use super::six::{Index, Six};
+use crate::core::clock::Micros;
+use crate::core::limits::{Decision, Limit, Request, Standing, State, Taken, Wait, decide};
+use crate::observe::metrics;
+use crate::server::args::{Arg, Args};
+use crate::server::context::Context;
+use crate::server::main_thread::MainThread;
+use crate::types::effect::Change;
+use crate::types::intern::{self, LimitSet, LimitsRef};
+use crate::types::ratelimit::{Block, RateLimit, Until};
+
+/// What the caller asks for.
+#[derive(Clone, Copy, Debug)]
+struct Call<'a> {
+    key: Arg<'a>,
+    limits: Option<&'a [u8]>,
+    request: Request,
+}
+
+const KEYWORDS: [&str; 5] = ["COST", "PARTIAL", "WAIT", "CRITICAL", "TRACK"];
+
+fn parse<'a>(args: Args<'a>) -> Result<Call<'a>, Error> {
+    let mut walk = Walk::new(args);
+    let key = walk.required()?;
+    let mut call =
+        Call { key, limits: None, request: Request { cost: 1, calls: 1, partial: false, critical: false } };
+    if let Some(next) = walk.peek()
+        && !KEYWORDS.iter().any(|keyword| next.is(keyword))
+    {
+        walk.take();
+        call.limits = Some(next.bytes());
+    }
+    while let Some(option) = walk.take() {
+        if option.is("COST") {
+            call.request.cost = cost(walk.value_of("COST")?)?;
+        } else if option.is("PARTIAL") {
+            call.request.partial = true;
+        } else if option.is("CRITICAL") {
+            call.request.critical = true;
+        } else {
+            return Err(unexpected(option));
+        }
+    }
+    Ok(call)
+}
+
+/// `RL.ACQUIRE key [limits] [COST n] [PARTIAL] [CRITICAL]`
+///
+/// # Errors
+/// Malformed arguments, no limits, or a key of another type.
+pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
+    let call = parse(args)?;
+    let now = ctx.now();
+    let mut key = ctx.write(call.key);
+    let judged = {
+        let held = key.value::<RateLimit>()?;
+        judge(ctx, held.as_deref(), call.limits, &call.request, now)?
+    };
+    judged.change(ctx.main(), |change| {
+        commit(ctx, &mut key, &commit::effect(ctx, now, change), c"rl.acquire").map(drop)
+    })?;
+    if judged.six.granted > 0 {
+        metrics::count(ctx.main(), |m| &mut m.acquire_granted);
+    } else {
+        metrics::count(ctx.main(), |m| &mut m.acquire_denied);
+    }
+    judged.six.send(ctx);
+    Ok(())
+}
+
+/// A request decided on a key, and what there is to record of it.
+#[derive(Debug)]
+pub struct Judged {
+    /// The reply.
+    pub six: Six,
+    /// The limits, where the key used others last or is new.
+    other: Option<LimitsRef>,
+    taken: Taken,
+    records: bool,
+}
+
+impl Judged {
+    /// Runs `make_it_so` with the change that the decision asks for, if any.
+    ///
+    /// # Errors
+    /// Those of `make_it_so`.
+    pub fn change<E>(
+        &self,
+        main: MainThread,
+        make_it_so: impl FnOnce(Change<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if !self.records {
+            return Ok(());
+        }
+        let set = self.other.as_ref().map(|other| other.get(main));
+        let limits = set.as_ref().map(|set| set.canonical());
+        if self.six.granted > 0 {
+            make_it_so(Change::Take { limits, taken: self.taken })
+        } else {
+            make_it_so(Change::Touch { limits })
+        }
+    }
+}
+
+/// Decides one request on the value of a key, without changing it.
+///
+/// # Errors
+/// Malformed limits, none at all, or such as can only be reserved.
+pub fn judge(
+    ctx: &Context<'_>,
+    value: Option<&RateLimit>,
+    given: Option<&[u8]>,
+    request: &Request,
+    now: Micros,
+) -> Result<Judged, Error> {
+    if let Some(block) = value.and_then(|value| value.block(now)) {
+        let six = blocked(ctx, value, block, given, request, now)?;
+        return Ok(Judged { six, other: None, taken: Taken::default(), records: false });
+    }
+    let (resolved, _) = resolve(ctx.main(), value, given, now)?;
+    let outcome = assess(ctx, value, &resolved, request, now)?;
+    let other = match resolved {
+        Resolved::Own => None,
+        Resolved::Other(limits) => Some(limits),
+    };
+    Ok(Judged {
+        six: Six::of(&outcome.decision),
+        other,
+        taken: outcome.decision.taken,
+        records: outcome.records,
+    })
+}
+
+/// A decision, and whether it leaves anything to record.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What was decided.
+    pub decision: Decision,
+    /// Units are taken, other limits or a clock that stepped back noted.
+    pub records: bool,
+}
+
+/// Decides a request against the usage of a key without changing it.
+///
+/// # Errors
+/// The limits can only be reserved.
+pub fn assess(
+    ctx: &Context<'_>,
+    value: Option<&RateLimit>,
+    resolved: &Resolved,
+    request: &Request,
+    now: Micros,
+) -> Result<Outcome, Error> {
+    let main = ctx.main();
+    let judge = |set: &LimitSet, states: &[State]| -> Result<Decision, Error> {
+        refuse_concurrent(set.limits())?;
+        Ok(decide(set.limits(), states, now, request))
+    };
+    let other = match (value, resolved) {
+        (Some(value), Resolved::Own) => {
+            let Some(id) = value.limits_id() else { return Err(Error::NoLimits) };
+            let set = intern::get(main, id);
+            let decision = value.with_states(|states| judge(&set, states))?;
+            let records = decision.granted > 0 || decision.record_clock;
+            return Ok(Outcome { decision, records });
+        }
+        (None, Resolved::Own) => return Err(Error::NoLimits),
+        (_, Resolved::Other(other)) => other,
+    };
+    let set = other.get(main);
+    let decision = match value {
+        Some(value) => judge(&set, &value.realigned(main, set.limits(), now).0)?,
+        None => judge(&set, &fresh(set.limits()))?,
+    };
+    // A denial on a key that is not there leaves nothing behind.
+    let records = decision.granted > 0 || value.is_some();
+    Ok(Outcome { decision, records })
+}
+
+/// Usage of limits on a key that is not there.
+fn fresh(limits: &[Limit]) -> Vec<State> {
+    limits.iter().map(|_| State::default()).collect()
+}
+
+/// The answer on a blocked key: nothing is taken, and the wait is the later of
+/// the block's and the limits'.
+fn blocked(
+    ctx: &Context<'_>,
+    value: Option<&RateLimit>,
+    block: &Block,
+    given: Option<&[u8]>,
+    request: &Request,
+    now: Micros,
+) -> Result<Six, Error> {
+    let standing = match resolve(ctx.main(), value, given, now) {
+        Ok((resolved, _)) => assess(ctx, value, &resolved, request, now)?.decision.standing,
+        // A block needs no limits to hold.
+        Err(Error::NoLimits) => {
+            Standing { limit: None, remaining: None, retry: Wait::Now, reset_after_us: 0 }
+        }
+        Err(error) => return Err(error),
+    };
+    Ok(Six { granted: 0, standing: denied_by_block(standing, block, now), index: Index::Blocked })
+}
+
+/// A standing as the block leaves it.
+pub fn denied_by_block(standing: Standing, block: &Block, now: Micros) -> Standing {
+    let lasts = match block.until {
+        Until::At(end) => Wait::After(end.since(now)),
+        Until::Forever => Wait::Never,
+    };
+    Standing { remaining: Some(0), retry: standing.retry.max(lasts), ..standing }
+}

@@ -1,0 +1,149 @@
+//! Reading the arguments that many commands share.
+
+use super::Error;
+use crate::core::clock::Micros;
+use crate::core::duration;
+use crate::core::limits::MAX_COUNT;
+use crate::core::token::{TokenError, shown};
+use crate::server::args::{Arg, Args};
+use crate::types::ratelimit::Until;
+
+/// Walks the arguments from front to back.
+#[derive(Clone, Copy, Debug)]
+pub struct Walk<'a> {
+    args: Args<'a>,
+    at: usize,
+}
+
+impl<'a> Walk<'a> {
+    /// Starts at the first.
+    pub const fn new(args: Args<'a>) -> Self {
+        Self { args, at: 0 }
+    }
+
+    /// The next argument, which must be there.
+    ///
+    /// # Errors
+    /// [`Error::Arity`] at the end.
+    pub fn required(&mut self) -> Result<Arg<'a>, Error> {
+        self.take().ok_or(Error::Arity)
+    }
+
+    /// The next argument, if any.
+    pub fn take(&mut self) -> Option<Arg<'a>> {
+        let arg = self.args.get(self.at)?;
+        self.at += 1;
+        Some(arg)
+    }
+
+    /// The next argument without passing it.
+    pub fn peek(&self) -> Option<Arg<'a>> {
+        self.args.get(self.at)
+    }
+
+    /// Passes the next argument when it is this keyword.
+    pub fn keyword(&mut self, keyword: &str) -> bool {
+        let found = self.peek().is_some_and(|arg| arg.is(keyword));
+        self.at += usize::from(found);
+        found
+    }
+
+    /// How many are left.
+    pub const fn left(&self) -> usize {
+        self.args.len().saturating_sub(self.at)
+    }
+
+    /// The value that must follow a keyword.
+    ///
+    /// # Errors
+    /// A syntax error that names the keyword.
+    pub fn value_of(&mut self, keyword: &'static str) -> Result<Arg<'a>, Error> {
+        self.take().ok_or_else(|| Error::Other(format!("syntax error: {keyword} needs a value")))
+    }
+
+    /// Succeeds when nothing is left.
+    ///
+    /// # Errors
+    /// A syntax error that shows what is.
+    pub fn end(&self) -> Result<(), Error> {
+        self.peek().map_or(Ok(()), |arg| Err(unexpected(arg)))
+    }
+}
+
+/// An argument that has no place where it stands.
+pub fn unexpected(arg: Arg<'_>) -> Error {
+    Error::Syntax(shown(arg.bytes()))
+}
+
+/// A whole number within bounds.
+///
+/// # Errors
+/// [`Error::Range`] with the bounds.
+pub fn number(name: &'static str, arg: Arg<'_>, min: u64, max: u64) -> Result<u64, Error> {
+    duration::whole_number(arg.bytes())
+        .filter(|n| (min..=max).contains(n))
+        .ok_or_else(|| Error::Range { name, expected: format!("a whole number from {min} to {max}") })
+}
+
+/// Units that a call asks for: 1 ..= 10^12.
+///
+/// # Errors
+/// [`Error::Range`].
+pub fn cost(arg: Arg<'_>) -> Result<u64, Error> {
+    number("COST", arg, 1, MAX_COUNT)
+}
+
+/// A length of time of at least a millisecond, in microseconds.
+///
+/// # Errors
+/// The malformed duration and why.
+pub fn length(arg: Arg<'_>) -> Result<u64, Error> {
+    match duration::parse(arg.bytes())? {
+        0 => Err(TokenError::new("duration", arg.bytes(), "must be at least 1ms").into()),
+        us => Ok(us),
+    }
+}
+
+/// `FOR d`, when it comes next: the moment that is `d` from `now`.
+///
+/// # Errors
+/// As [`length`].
+pub fn optional_for(walk: &mut Walk<'_>, now: Micros) -> Result<Until, Error> {
+    if walk.keyword("FOR") {
+        return Ok(Until::At(now.plus(length(walk.value_of("FOR")?)?).min(Micros::MAX)));
+    }
+    Ok(Until::Forever)
+}
+
+/// The options of commands that go through the keyspace like SCAN.
+#[derive(Clone, Copy, Debug)]
+pub struct ScanOptions<'a> {
+    /// Where to go on.
+    pub cursor: &'a [u8],
+    /// Which names.
+    pub pattern: Option<&'a [u8]>,
+    /// About how many keys to look at.
+    pub count: u64,
+}
+
+/// `cursor [MATCH glob] [COUNT n]`.
+///
+/// # Errors
+/// As SCAN's own.
+pub fn scan_options<'a>(walk: &mut Walk<'a>) -> Result<ScanOptions<'a>, Error> {
+    let cursor = walk.required()?.bytes();
+    if duration::whole_number(cursor).is_none() {
+        return Err(Error::Other("invalid cursor".to_owned()));
+    }
+    let mut options = ScanOptions { cursor, pattern: None, count: 10 };
+    loop {
+        if walk.keyword("MATCH") {
+            options.pattern = Some(walk.value_of("MATCH")?.bytes());
+        } else if walk.keyword("COUNT") {
+            options.count = number("COUNT", walk.value_of("COUNT")?, 1, 1_000_000)?;
+        } else {
+            walk.end()?;
+            return Ok(options);
+        }
+    }
+}

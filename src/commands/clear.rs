@@ -1,0 +1,47 @@
+//! RL.CLEAR: deletes limiter keys like SCAN walks them.
+
+use super::Error;
+use super::arguments::{Walk, scan_options};
+use crate::observe::metrics;
+use crate::server::args::Args;
+use crate::server::call::{self, OwnedString};
+use crate::server::context::Context;
+use crate::server::{replicate, reply};
+use crate::types::ratelimit::RateLimit;
+
+/// `RL.CLEAR cursor [MATCH glob] [COUNT n]`: `[next cursor, deleted]`. Pinned
+/// and blocked keys stay, and so do keys that the user may not touch.
+///
+/// # Errors
+/// Malformed arguments, or what SCAN answers.
+pub fn clear(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
+    let options = scan_options(&mut Walk::new(args))?;
+    let now = ctx.now();
+    let found = call::scan(ctx, options.cursor, options.pattern, options.count).map_err(Error::Verbatim)?;
+    let mut deleted: Vec<&[u8]> = Vec::new();
+    for name in &found.keys {
+        let string = OwnedString::new(ctx, name);
+        if !call::user_may_change(ctx, string.arg()) {
+            continue;
+        }
+        let mut key = ctx.write(string.arg());
+        let clears = match key.value::<RateLimit>() {
+            Ok(Some(value)) => value.pin(now).is_none() && value.block(now).is_none(),
+            _ => false,
+        };
+        if clears {
+            key.delete();
+            key.changed(c"rl.clear");
+            deleted.push(name);
+        }
+    }
+    if !deleted.is_empty() {
+        replicate::command(ctx, c"DEL", &deleted);
+    }
+    let count = deleted.len() as u64;
+    metrics::add(ctx.main(), |m| &mut m.cleared, count);
+    reply::array(ctx, 2);
+    reply::bytes(ctx, &found.cursor);
+    reply::integer(ctx, super::six::signed(count));
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! From a decision to the key, the replicas and the AOF.
+
+use super::Error;
+use crate::server::args::Arg;
+use crate::server::context::Context;
+use crate::server::key::Key;
+use crate::server::main_thread::MainThreadCell;
+use crate::server::replicate;
+use crate::types::effect::{Applied, COMMAND, Change, Effect};
+use crate::types::ratelimit::{Lifetime, RateLimit, Until};
+use std::ffi::CStr;
+
+/// Payloads are built here, so that none is allocated.
+static PAYLOAD: MainThreadCell<Vec<u8>> = MainThreadCell::new(Vec::new());
+
+/// The effect of a change that is decided now, on this server.
+pub fn effect<'a>(ctx: &Context<'_>, now: crate::core::clock::Micros, change: Change<'a>) -> Effect<'a> {
+    Effect { now, expires: !ctx.debug_clock_is_set(), change }
+}
+
+/// Applies an effect to the key and propagates it. Returns whether anything
+/// changed; where nothing did, nothing is propagated.
+///
+/// # Errors
+/// The key holds another type, or the effect does not fit.
+pub fn commit(
+    ctx: &Context<'_>,
+    key: &mut Key<'_>,
+    effect: &Effect<'_>,
+    event: &CStr,
+) -> Result<bool, Error> {
+    let changed = apply(ctx, key, effect, event)?;
+    if changed {
+        let mut payload = PAYLOAD.of(ctx.main()).borrow_mut();
+        payload.clear();
+        effect.encode(&mut payload);
+        replicate::effect(ctx, COMMAND, key.name(), &payload);
+    }
+    Ok(changed)
+}
+
+/// Applies an effect to the key and lets it expire when its state is over.
+/// Master and replica both come through here. Returns whether anything changed.
+///
+/// # Errors
+/// As [`commit`].
+pub fn apply(ctx: &Context<'_>, key: &mut Key<'_>, effect: &Effect<'_>, event: &CStr) -> Result<bool, Error> {
+    let main = ctx.main();
+    if matches!(effect.change, Change::Become { .. })
+        && !key.is_missing()
+        && key.value::<RateLimit>().is_err()
+    {
+        key.delete();
+    }
+    let mut held = key.value::<RateLimit>()?;
+    let applied = effect
+        .apply(main, held.as_deref_mut())
+        .map_err(|corrupt| Error::Other(format!("effect refused: {corrupt}")))?;
+    drop(held);
+    let lifetime = match applied {
+        Applied::Nothing | Applied::Created(_, Lifetime::Over) => return Ok(false),
+        Applied::Created(value, lifetime) => {
+            key.create(value);
+            lifetime
+        }
+        Applied::InPlace(lifetime) => lifetime,
+    };
+    match lifetime {
+        Lifetime::Over => key.delete(),
+        Lifetime::Until(until) if effect.expires => key.expire_at(match until {
+            Until::At(at) => Some(at),
+            Until::Forever => None,
+        }),
+        // Under the debug clock the server's own clock must not end the key.
+        Lifetime::Until(_) if key.expiry().is_some() => key.expire_at(None),
+        Lifetime::Until(_) => {}
+    }
+    key.changed(event);
+    Ok(true)
+}
+
+/// Several effects that travel as one command.
+#[derive(Debug, Default)]
+pub struct Together<'a> {
+    keys: Vec<Arg<'a>>,
+    ends: Vec<usize>,
+    payloads: Vec<u8>,
+}
+
+impl<'a> Together<'a> {
+    /// Applies an effect now; it is propagated with the others.
+    ///
+    /// # Errors
+    /// As [`commit`].
+    pub fn apply(
+        &mut self,
+        ctx: &Context<'_>,
+        key: &mut Key<'a>,
+        effect: &Effect<'_>,
+        event: &CStr,
+    ) -> Result<(), Error> {
+        if apply(ctx, key, effect, event)? {
+            effect.encode(&mut self.payloads);
+            self.keys.push(key.name());
+            self.ends.push(self.payloads.len());
+        }
+        Ok(())
+    }
+
+    /// Propagates all that changed.
+    pub fn propagate(&self, ctx: &Context<'_>) {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        let payloads =
+            starts.zip(&self.ends).map(|(start, &end)| self.payloads.get(start..end).unwrap_or_default());
+        replicate::effects(ctx, COMMAND, self.keys.iter().copied().zip(payloads));
+    }
+}

@@ -1,0 +1,40 @@
+//! RL.DEBUG: a clock for tests.
+
+use super::Error;
+use super::arguments::{Walk, number, unexpected};
+use crate::core::clock::Micros;
+use crate::server::args::Args;
+use crate::server::context::Context;
+use crate::server::reply;
+use crate::settings;
+
+/// `RL.DEBUG CLOCK SET us | ADVANCE us | REAL`
+///
+/// # Errors
+/// The setting `enable-debug-command` is off, or malformed arguments.
+pub fn debug(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
+    if !settings::enable_debug_command(ctx.main()) {
+        return Err(Error::Other(
+            "RL.DEBUG is off; load the module with enable-debug-command yes".to_owned(),
+        ));
+    }
+    let mut walk = Walk::new(args);
+    let what = walk.required()?;
+    if !what.is("CLOCK") {
+        return Err(unexpected(what));
+    }
+    let how = walk.required()?;
+    let clock = if how.is("REAL") {
+        None
+    } else if how.is("SET") {
+        Some(Micros(number("us", walk.required()?, 0, Micros::MAX.0)?))
+    } else if how.is("ADVANCE") {
+        Some(ctx.now().plus(number("us", walk.required()?, 0, Micros::MAX.0)?))
+    } else {
+        return Err(unexpected(how));
+    };
+    walk.end()?;
+    ctx.set_debug_clock(clock);
+    reply::ok(ctx);
+    Ok(())
+}

@@ -1,0 +1,29 @@
+//! RL.HELP: the table of commands for people.
+
+use super::Error;
+use crate::server::args::Args;
+use crate::server::command::{Command, Rights};
+use crate::server::context::Context;
+use crate::server::reply;
+
+/// `RL.HELP`: a line of syntax and a line of summary for each command.
+///
+/// # Errors
+/// None.
+pub fn rl(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
+    help(ctx, args, |name| name.starts_with("RL.") || name.starts_with("CL."))
+}
+
+fn help(ctx: &Context<'_>, args: Args<'_>, wanted: impl Fn(&str) -> bool) -> Result<(), Error> {
+    if !args.is_empty() {
+        return Err(Error::Arity);
+    }
+    let rows: Vec<&Command> =
+        crate::COMMANDS.iter().filter(|row| row.rights != Rights::Internal && wanted(row.name)).collect();
+    reply::array(ctx, rows.len() * 2);
+    for row in rows {
+        reply::text(ctx, &row.syntax());
+        reply::text(ctx, &format!("    {}", row.summary));
+    }
+    Ok(())
+}

@@ -1,0 +1,20 @@
+//! One file a family of commands: parse arguments → resolve → decide → apply →
+//! propagate → reply.
+
+pub mod acquire;
+pub mod arguments;
+pub mod batch;
+pub mod clear;
+pub mod commit;
+pub mod debug;
+pub mod effect;
+pub mod error;
+pub mod help;
+pub mod operate;
+pub mod quota;
+pub mod refund;
+pub mod resolve;
+pub mod six;
+pub mod throttle;
+
+pub use error::Error;

@@ -1,0 +1,159 @@
+//! What operators do to one key: RESET, PIN, UNPIN, BLOCK, UNBLOCK.
+
+use super::Error;
+use super::arguments::{Walk, length, optional_for, unexpected};
+use super::commit::{self, Together, commit};
+use crate::core::clock::Micros;
+use crate::core::limits::look;
+use crate::core::token::TokenError;
+use crate::observe::metrics;
+use crate::server::args::{Arg, Args};
+use crate::server::context::Context;
+use crate::server::main_thread::MainThread;
+use crate::server::reply;
+use crate::types::effect::Change;
+use crate::types::intern::{self, Wanted};
+use crate::types::ratelimit::encoding::LONGEST_REASON;
+use crate::types::ratelimit::{RateLimit, Until};
+
+/// `RL.RESET key [key …]`: forgets usage, keeps pin and block; replies how many
+/// keys had some.
+///
+/// # Errors
+/// A key of another type; then nothing is reset.
+pub fn reset(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
+    if args.is_empty() {
+        return Err(Error::Arity);
+    }
+    let (main, now) = (ctx.main(), ctx.now());
+    for name in args.iter() {
+        ctx.read(name).value::<RateLimit>()?;
+    }
+    let mut together = Together::default();
+    let mut count = 0;
+    for name in args.iter() {
+        let mut key = ctx.write(name);
+        if !key.value::<RateLimit>()?.is_some_and(|value| has_usage(main, &value, now)) {
+            continue;
+        }
+        together.apply(ctx, &mut key, &commit::effect(ctx, now, Change::Reset), c"rl.reset")?;
+        count += 1;
+    }
+    together.propagate(ctx);
+    metrics::add(main, |m| &mut m.resets, count);
+    reply::integer(ctx, super::six::signed(count));
+    Ok(())
+}
+
+fn has_usage(main: MainThread, value: &RateLimit, now: Micros) -> bool {
+    let own = value.limits_id().is_some_and(|id| {
+        let set = intern::get(main, id);
+        value.with_states(|states| {
+            set.limits().iter().zip(states).any(|(limit, state)| look(limit, state, now, 1).used > 0)
+        })
+    });
+    own || value.orphans().iter().any(|orphan| look(&orphan.limit, &orphan.state, now, 1).used > 0)
+}
+
+/// `RL.PIN key limits [FOR d]`
+///
+/// # Errors
+/// Malformed limits or a key of another type.
+pub fn pin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
+    let mut walk = Walk::new(args);
+    let name = walk.required()?;
+    let given = walk.required()?.bytes();
+    let now = ctx.now();
+    let until = optional_for(&mut walk, now)?;
+    walk.end()?;
+    let text = match intern::want(ctx.main(), given)? {
+        Wanted::Limits(limits) => limits.get(ctx.main()).canonical().to_owned(),
+        Wanted::ServerChosen => {
+            return Err(TokenError::new(
+                "limit",
+                given,
+                "a pin names its limits; RL.UNPIN returns to the server's",
+            )
+            .into());
+        }
+        Wanted::Terms(_) => super::resolve::limits_of(ctx.main(), None, given).map(|_| String::new())?,
+    };
+    let change = Change::Pin { text: &text, until };
+    commit(ctx, &mut ctx.write(name), &commit::effect(ctx, now, change), c"rl.pin")?;
+    reply::ok(ctx);
+    Ok(())
+}
+
+/// `RL.UNPIN key`: 1 when there was a pin.
+///
+/// # Errors
+/// A key of another type.
+pub fn unpin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
+    lift(ctx, args, Change::Unpin, c"rl.unpin", |value, now| value.pin(now).is_some())
+}
+
+/// `RL.BLOCK key FOR d|FOREVER [REASON text]`
+///
+/// # Errors
+/// Malformed arguments or a key of another type.
+pub fn block(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
+    let mut walk = Walk::new(args);
+    let name = walk.required()?;
+    let how = walk.required()?;
+    let now = ctx.now();
+    let until = if how.is("FOREVER") {
+        Until::Forever
+    } else if how.is("FOR") {
+        let given = walk.value_of("FOR")?;
+        if given.is("FOREVER") {
+            Until::Forever
+        } else {
+            Until::At(now.plus(length(given)?).min(Micros::MAX))
+        }
+    } else {
+        return Err(unexpected(how));
+    };
+    let reason = if walk.keyword("REASON") { reason(walk.value_of("REASON")?)? } else { &[] };
+    walk.end()?;
+    let change = Change::Block { until, reason };
+    commit(ctx, &mut ctx.write(name), &commit::effect(ctx, now, change), c"rl.block")?;
+    reply::ok(ctx);
+    Ok(())
+}
+
+fn reason(arg: Arg<'_>) -> Result<&[u8], Error> {
+    let text = arg.bytes();
+    if text.len() > LONGEST_REASON {
+        return Err(Error::Range { name: "REASON", expected: format!("at most {LONGEST_REASON} bytes") });
+    }
+    Ok(text)
+}
+
+/// `RL.UNBLOCK key`: 1 when it was blocked.
+///
+/// # Errors
+/// A key of another type.
+pub fn unblock(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
+    lift(ctx, args, Change::Unblock, c"rl.unblock", |value, now| value.block(now).is_some())
+}
+
+/// Takes an operator's word back, if it stands.
+fn lift(
+    ctx: &Context<'_>,
+    args: Args<'_>,
+    change: Change<'_>,
+    event: &std::ffi::CStr,
+    stands: impl FnOnce(&RateLimit, Micros) -> bool,
+) -> Result<(), Error> {
+    let mut walk = Walk::new(args);
+    let name = walk.required()?;
+    walk.end()?;
+    let now = ctx.now();
+    let mut key = ctx.write(name);
+    let stood = key.value::<RateLimit>()?.is_some_and(|value| stands(&value, now));
+    if stood {
+        commit(ctx, &mut key, &commit::effect(ctx, now, change), event)?;
+    }
+    reply::integer(ctx, stood.into());
+    Ok(())
+}

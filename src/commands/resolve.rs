@@ -1,0 +1,121 @@
+//! Which limits hold for a call: the key's pin, else the call's own, else a
+//! policy's, else the default.
+
+use super::Error;
+use crate::core::clock::Micros;
+use crate::core::limits::{Limit, Term};
+use crate::core::token::shown;
+use crate::server::main_thread::MainThread;
+use crate::settings;
+use crate::types::intern::{self, LimitsRef, Wanted};
+use crate::types::ratelimit::RateLimit;
+
+/// Where limits came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// An operator's word for this key.
+    Pin,
+    /// The call.
+    Call,
+    /// A policy with a prefix of the key.
+    Policy,
+    /// The setting `default-limit`.
+    Default,
+    /// The key's own last limits (RL.QUOTA only).
+    Last,
+}
+
+impl Source {
+    /// As RL.QUOTA shows it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pin => "pin",
+            Self::Call => "call",
+            Self::Policy => "policy",
+            Self::Default => "default",
+            Self::Last => "last",
+        }
+    }
+}
+
+/// The limits that hold.
+#[derive(Debug)]
+pub enum Resolved {
+    /// Those that the key used last: its states are in their order.
+    Own,
+    /// Others, or the key is new.
+    Other(LimitsRef),
+}
+
+/// Finds the limits for a call on a key that takes.
+///
+/// `given` is the call's own argument. It is checked even where it does not
+/// hold, so that a typing error does not hide behind a pin.
+///
+/// # Errors
+/// A malformed limit, an unknown policy, or no limits at all.
+pub fn resolve(
+    main: MainThread,
+    value: Option<&RateLimit>,
+    given: Option<&[u8]>,
+    now: Micros,
+) -> Result<(Resolved, Source), Error> {
+    let own = value.and_then(RateLimit::limits_id);
+    if let Some(pin) = value.and_then(|value| value.pin(now)) {
+        if let Some(text) = given {
+            intern::want(main, text)?;
+        }
+        if let Ok(Some(resolved)) = limits_of(main, own, pin.text.as_bytes()) {
+            return Ok((resolved, Source::Pin));
+        }
+    }
+    if let Some(text) = given {
+        let resolved = limits_of(main, own, text)?;
+        if let Some(resolved) = resolved
+            && settings::caller_limits(main)
+        {
+            return Ok((resolved, Source::Call));
+        }
+    }
+    if let Some(default) = settings::default_limit(main) {
+        return Ok((same_or_other(own, default), Source::Default));
+    }
+    Err(Error::NoLimits)
+}
+
+/// The limits of a text; `None` for `*`. A text that the key's limits came from
+/// is not even hashed.
+///
+/// # Errors
+/// A malformed limit or an unknown policy.
+pub fn limits_of(main: MainThread, own: Option<u32>, text: &[u8]) -> Result<Option<Resolved>, Error> {
+    if own.is_some_and(|own| intern::get(main, own).is(text)) {
+        return Ok(Some(Resolved::Own));
+    }
+    match intern::want(main, text)? {
+        Wanted::Limits(limits) => Ok(Some(same_or_other(own, limits))),
+        Wanted::ServerChosen => Ok(None),
+        Wanted::Terms(terms) => {
+            let policy = terms.iter().find_map(|term| match term {
+                Term::Policy(name) => Some(name.as_str()),
+                Term::Limit(_) => None,
+            });
+            Err(Error::NoPolicy(shown(policy.unwrap_or_default().as_bytes())))
+        }
+    }
+}
+
+fn same_or_other(own: Option<u32>, limits: LimitsRef) -> Resolved {
+    if own == Some(limits.id()) { Resolved::Own } else { Resolved::Other(limits) }
+}
+
+/// Refuses limits that only reservations can take.
+///
+/// # Errors
+/// [`Error::Concurrent`] with the limit.
+pub fn refuse_concurrent(limits: &[Limit]) -> Result<(), Error> {
+    match limits.iter().find(|limit| limit.algorithm_name() == "concurrent") {
+        Some(limit) => Err(Error::Concurrent(limit.canonical())),
+        None => Ok(()),
+    }
+}

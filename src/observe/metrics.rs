@@ -1,0 +1,82 @@
+//! Counters by command and outcome.
+
+use crate::server::info::InfoWriter;
+use crate::server::main_thread::{MainThread, MainThreadCell};
+use crate::types::intern;
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// How often each outcome happened since the module was loaded.
+        #[derive(Clone, Copy, Debug, Default)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Counters {
+            const NONE: Self = Self { $($name: 0,)* };
+
+            /// Every counter with its name.
+            pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name)),*].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    /// RL.ACQUIRE that took something.
+    acquire_granted,
+    /// RL.ACQUIRE that took nothing.
+    acquire_denied,
+    /// RL.ACQUIRE and items of RL.BATCH on blocked keys.
+    blocked_denied,
+    /// Items of RL.BATCH granted.
+    batch_granted,
+    /// Items of RL.BATCH denied.
+    batch_denied,
+    /// Calls of RL.BATCH.
+    batch_calls,
+    /// CL.THROTTLE that let pass.
+    throttle_granted,
+    /// CL.THROTTLE that limited.
+    throttle_denied,
+    /// Calls of RL.REFUND that gave something back.
+    refunds,
+    /// Units that RL.REFUND gave back.
+    refunded_units,
+    /// Keys whose usage RL.RESET forgot.
+    resets,
+    /// Keys that RL.CLEAR deleted.
+    cleared,
+    /// Denials that shadow limits would have made.
+    shadow_denied,
+    /// Effects applied on a replica or from the AOF.
+    effects_applied,
+}
+
+static COUNTERS: MainThreadCell<Counters> = MainThreadCell::new(Counters::NONE);
+
+/// Adds one.
+pub fn count(main: MainThread, counter: impl FnOnce(&mut Counters) -> &mut u64) {
+    add(main, counter, 1);
+}
+
+/// Adds `n`.
+pub fn add(main: MainThread, counter: impl FnOnce(&mut Counters) -> &mut u64, n: u64) {
+    let mut counters = COUNTERS.of(main).borrow_mut();
+    let counter = counter(&mut counters);
+    *counter = counter.saturating_add(n);
+}
+
+/// The module's part of INFO.
+pub fn info(writer: &InfoWriter) {
+    if !writer.section("") {
+        return;
+    }
+    writer.text("version", env!("CARGO_PKG_VERSION"));
+    let main = writer.main();
+    for (name, value) in COUNTERS.of(main).borrow().each() {
+        writer.number(name, value);
+    }
+    writer.number("limit_sets", intern::size(main) as u64);
+}

@@ -1,0 +1,308 @@
+//! A change to a `ratelimit`, as it is applied here and on every replica.
+//!
+//! The master decides once. What it decided becomes an effect that carries the
+//! master's time; applying it to equal states gives equal states, whatever the
+//! clock of the machine that applies it.
+
+use super::intern::{self, LimitsRef};
+use super::ratelimit::encoding::{self, put_until, read_until};
+use super::ratelimit::{Block, Lifetime, Pin, RateLimit, Until};
+use crate::core::clock::Micros;
+use crate::core::limits::{self, Limits, MAX_LIMITS, MAX_UNITS, State, Taken};
+use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64};
+use crate::server::main_thread::MainThread;
+use std::ffi::CStr;
+
+/// The internal command that carries effects: `RL.EFFECT key payload [key payload …]`.
+pub const COMMAND: &CStr = c"RL.EFFECT";
+
+/// A change at a time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Effect<'a> {
+    /// The master's time.
+    pub now: Micros,
+    /// Whether the key gets the expiry of its state (not under the debug clock).
+    pub expires: bool,
+    /// What changes.
+    pub change: Change<'a>,
+}
+
+/// What changes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Change<'a> {
+    /// Units are taken. `limits` stands where the key is new or had others.
+    Take {
+        /// Canonical text of the limits, unless they are the key's own already.
+        limits: Option<&'a str>,
+        /// Units for each limit.
+        taken: Taken,
+    },
+    /// Nothing is taken, but other limits or a clock that stepped back are recorded.
+    Touch {
+        /// As for `Take`.
+        limits: Option<&'a str>,
+    },
+    /// Up to so many units are given back on each limit.
+    GiveBack {
+        /// Units.
+        units: u64,
+    },
+    /// Usage is forgotten.
+    Reset,
+    /// An operator fixes the limits.
+    Pin {
+        /// As written.
+        text: &'a str,
+        /// When that ends.
+        until: Until,
+    },
+    /// The pin goes.
+    Unpin,
+    /// An operator blocks the key.
+    Block {
+        /// When that ends.
+        until: Until,
+        /// What the operator said.
+        reason: &'a [u8],
+    },
+    /// The block goes.
+    Unblock,
+    /// The key becomes what this stored payload says, whatever it was.
+    Become {
+        /// A payload of [`encoding::VERSION`].
+        payload: &'a [u8],
+    },
+}
+
+/// What is to be done with the key after an effect.
+#[derive(Debug)]
+pub enum Applied {
+    /// The value changed in place.
+    InPlace(Lifetime),
+    /// There was no value; this is the new one.
+    Created(RateLimit, Lifetime),
+    /// There is nothing to change (an unblock of a missing key).
+    Nothing,
+}
+
+const WITHOUT_EXPIRY: u8 = 0x80;
+const WITH_LIMITS: u8 = 0x40;
+const KIND: u8 = 0x1f;
+
+impl<'a> Effect<'a> {
+    /// Appends the payload of [`COMMAND`].
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let (kind, limits) = match self.change {
+            Change::Take { limits, .. } => (1, limits),
+            Change::Touch { limits } => (2, limits),
+            Change::GiveBack { .. } => (3, None),
+            Change::Reset => (4, None),
+            Change::Pin { .. } => (5, None),
+            Change::Unpin => (6, None),
+            Change::Block { .. } => (7, None),
+            Change::Unblock => (8, None),
+            Change::Become { .. } => (9, None),
+        };
+        let mut head = kind;
+        if !self.expires {
+            head |= WITHOUT_EXPIRY;
+        }
+        if limits.is_some() {
+            head |= WITH_LIMITS;
+        }
+        out.push(head);
+        put_u64(out, self.now.0);
+        if let Some(text) = limits {
+            put_bytes(out, text.as_bytes());
+        }
+        match self.change {
+            Change::Take { taken, .. } => {
+                let all = taken.as_array();
+                let used = all.iter().rposition(|&units| units > 0).map_or(0, |last| last + 1);
+                all.iter().take(used).for_each(|&units| put_u64(out, units));
+            }
+            Change::GiveBack { units } => put_u64(out, units),
+            Change::Pin { text, until } => {
+                put_bytes(out, text.as_bytes());
+                put_until(out, until);
+            }
+            Change::Block { until, reason } => {
+                put_bytes(out, reason);
+                put_until(out, until);
+            }
+            Change::Become { payload } => put_bytes(out, payload),
+            Change::Touch { .. } | Change::Reset | Change::Unpin | Change::Unblock => {}
+        }
+    }
+
+    /// Reads what [`Effect::encode`] wrote.
+    ///
+    /// # Errors
+    /// Where it is cut, malformed or unknown.
+    pub fn decode(payload: &'a [u8]) -> Result<Self, Corrupt> {
+        let mut rest = Reader::new(payload);
+        let head = rest.byte()?;
+        let now = Micros(rest.u64_to(Micros::MAX.0)?);
+        let text = |bytes: &'a [u8]| std::str::from_utf8(bytes).map_err(|_| Corrupt("not text"));
+        let limits = if head & WITH_LIMITS == 0 { None } else { Some(text(rest.bytes(payload.len())?)?) };
+        let change = match head & KIND {
+            1 => {
+                let mut units = [0; MAX_LIMITS];
+                let mut count = 0;
+                while !rest.is_empty() {
+                    *units.get_mut(count).ok_or(Corrupt("too many limits"))? = rest.u64_to(MAX_UNITS)?;
+                    count += 1;
+                }
+                Change::Take { limits, taken: Taken::new(units) }
+            }
+            2 => Change::Touch { limits },
+            3 => Change::GiveBack { units: rest.u64()? },
+            4 => Change::Reset,
+            5 => Change::Pin { text: text(rest.bytes(payload.len())?)?, until: read_until(&mut rest)? },
+            6 => Change::Unpin,
+            7 => {
+                Change::Block { reason: rest.bytes(encoding::LONGEST_REASON)?, until: read_until(&mut rest)? }
+            }
+            8 => Change::Unblock,
+            9 => Change::Become { payload: rest.bytes(payload.len())? },
+            _ => return Err(Corrupt("unknown effect")),
+        };
+        rest.end()?;
+        Ok(Self { now, expires: head & WITHOUT_EXPIRY == 0, change })
+    }
+
+    /// Applies it to the value of a key, or to a key without one.
+    ///
+    /// # Errors
+    /// The effect does not fit: its texts are malformed, or it counts on limits
+    /// that the key does not have. Nothing has changed then.
+    pub fn apply(&self, main: MainThread, value: Option<&mut RateLimit>) -> Result<Applied, Corrupt> {
+        match self.change {
+            Change::Take { limits, taken } => {
+                let limits = limits.map(|text| stored(main, text)).transpose()?;
+                self.update(main, value, limits, |rules, states, now| {
+                    limits::take(rules, states, now, &taken)
+                })
+            }
+            Change::Touch { limits } => {
+                let limits = limits.map(|text| stored(main, text)).transpose()?;
+                self.update(main, value, limits, limits::touch)
+            }
+            Change::GiveBack { units } => {
+                if value.is_none() {
+                    return Ok(Applied::Nothing);
+                }
+                self.update(main, value, None, |rules, states, now| {
+                    limits::give_back(rules, states, now, units);
+                })
+            }
+            Change::Reset => Ok(self.rebuild(main, value, |full| {
+                full.states.iter_mut().for_each(|state| *state = State::default());
+                full.orphans.clear();
+            })),
+            Change::Pin { text, until } => {
+                limits::Expression::parse(text.as_bytes()).map_err(|_| Corrupt("malformed pin"))?;
+                let pin = Pin { text: text.into(), until };
+                Ok(self.rebuild_or_create(main, value, |full| full.pin = Some(pin)))
+            }
+            Change::Unpin => Ok(self.rebuild(main, value, |full| full.pin = None)),
+            Change::Block { until, reason } => {
+                let block = Block { until, reason: reason.into() };
+                Ok(self.rebuild_or_create(main, value, |full| full.block = Some(block)))
+            }
+            Change::Unblock => Ok(self.rebuild(main, value, |full| full.block = None)),
+            Change::Become { payload } => {
+                let loaded = encoding::load(main, encoding::VERSION, payload)?;
+                let lifetime = loaded.lifetime(main, self.now);
+                match value {
+                    Some(value) => {
+                        *value = loaded;
+                        Ok(Applied::InPlace(lifetime))
+                    }
+                    None => Ok(Applied::Created(loaded, lifetime)),
+                }
+            }
+        }
+    }
+
+    /// Changes the usage of the given limits, or of the key's own.
+    fn update(
+        &self,
+        main: MainThread,
+        value: Option<&mut RateLimit>,
+        wanted: Option<LimitsRef>,
+        change: impl FnOnce(&[limits::Limit], &mut [State], Micros),
+    ) -> Result<Applied, Corrupt> {
+        match (value, wanted) {
+            (Some(value), None) => {
+                if let Some(id) = value.limits_id() {
+                    let set = intern::get(main, id);
+                    value.with_states_mut(|states| change(set.limits(), states, self.now));
+                }
+                Ok(Applied::InPlace(value.lifetime(main, self.now)))
+            }
+            (Some(value), Some(wanted)) => {
+                let set = wanted.get(main);
+                let (mut states, orphans) = value.realigned(main, set.limits(), self.now);
+                change(set.limits(), &mut states, self.now);
+                drop(set);
+                value.rebuild(main, |full| {
+                    full.limits = Some(wanted);
+                    full.states = states;
+                    full.orphans = orphans;
+                });
+                Ok(Applied::InPlace(value.lifetime(main, self.now)))
+            }
+            (None, Some(wanted)) => {
+                let set = wanted.get(main);
+                let mut states = vec![State::default(); set.limits().len()];
+                change(set.limits(), &mut states, self.now);
+                drop(set);
+                let created = RateLimit::new(main, wanted, states);
+                let lifetime = created.lifetime(main, self.now);
+                Ok(Applied::Created(created, lifetime))
+            }
+            (None, None) => Err(Corrupt("it counts on a key that is not there")),
+        }
+    }
+
+    fn rebuild(
+        &self,
+        main: MainThread,
+        value: Option<&mut RateLimit>,
+        change: impl FnOnce(&mut super::ratelimit::shape::Full),
+    ) -> Applied {
+        match value {
+            Some(value) => {
+                value.rebuild(main, change);
+                Applied::InPlace(value.lifetime(main, self.now))
+            }
+            None => Applied::Nothing,
+        }
+    }
+
+    fn rebuild_or_create(
+        &self,
+        main: MainThread,
+        value: Option<&mut RateLimit>,
+        change: impl FnOnce(&mut super::ratelimit::shape::Full),
+    ) -> Applied {
+        if value.is_some() {
+            return self.rebuild(main, value, change);
+        }
+        let mut full = super::ratelimit::shape::Full::default();
+        change(&mut full);
+        let created = RateLimit::pack(main, full);
+        let lifetime = created.lifetime(main, self.now);
+        Applied::Created(created, lifetime)
+    }
+}
+
+/// Limits from their stored text, known or not.
+fn stored(main: MainThread, text: &str) -> Result<LimitsRef, Corrupt> {
+    if let Some(known) = intern::known_text(main, text.as_bytes()) {
+        return Ok(known);
+    }
+    let limits = Limits::parse_stored(text.as_bytes()).map_err(|_| Corrupt("malformed limits"))?;
+    Ok(intern::intern(main, limits))
+}

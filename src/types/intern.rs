@@ -1,0 +1,238 @@
+//! Limits, kept once however many keys use them.
+//!
+//! A key refers to its limits by a number of 32 bits. A text that comes again
+//! costs a comparison with the text that the key's limits came from, else one
+//! hash lookup; it is parsed only the first time. Sets that no key refers to
+//! any more are swept, so a flood of different limits leaves nothing behind.
+
+use crate::core::limits::{Expression, Limit, Limits, Term};
+use crate::core::token::TokenError;
+use crate::server::main_thread::{MainThread, MainThreadCell};
+use std::cell::{Ref, RefCell};
+use std::collections::HashMap;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// One set of limits and the texts it is known by.
+#[derive(Debug)]
+pub struct LimitSet {
+    limits: Limits,
+    canonical: Box<str>,
+    /// What clients wrote for it, the latest last.
+    aliases: Vec<Box<[u8]>>,
+}
+
+impl LimitSet {
+    /// The limits, in the order they were written.
+    pub fn limits(&self) -> &[Limit] {
+        self.limits.as_slice()
+    }
+
+    /// The text that is stored and replicated.
+    pub fn canonical(&self) -> &str {
+        &self.canonical
+    }
+
+    /// True when `text` is known to mean these limits, without parsing it.
+    pub fn is(&self, text: &[u8]) -> bool {
+        self.canonical.as_bytes() == text || self.aliases.last().is_some_and(|alias| **alias == *text)
+    }
+}
+
+/// A counted reference to a [`LimitSet`]. May be dropped on any thread.
+#[derive(Debug, PartialEq, Eq)]
+pub struct LimitsRef(u32);
+
+const SEGMENT: usize = 1024;
+const SEGMENTS: usize = 65_536;
+
+/// How many references each set has: apart from the sets, since a background
+/// thread that frees keys may drop a reference but must not touch the table.
+static COUNTS: [OnceLock<Box<[AtomicU32; SEGMENT]>>; SEGMENTS] = [const { OnceLock::new() }; SEGMENTS];
+
+fn count(id: u32) -> Option<&'static AtomicU32> {
+    let id = id as usize;
+    let segment = COUNTS.get(id / SEGMENT)?.get_or_init(|| Box::new([const { AtomicU32::new(0) }; SEGMENT]));
+    segment.get(id % SEGMENT)
+}
+
+impl LimitsRef {
+    fn new(id: u32) -> Self {
+        if let Some(count) = count(id) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        Self(id)
+    }
+
+    /// The number, without the count: what the packed bucket stores.
+    pub(super) fn into_id(self) -> u32 {
+        std::mem::ManuallyDrop::new(self).0
+    }
+
+    /// Takes a number from [`LimitsRef::into_id`] back.
+    pub(super) const fn from_id(id: u32) -> Self {
+        Self(id)
+    }
+
+    /// The number.
+    pub const fn id(&self) -> u32 {
+        self.0
+    }
+
+    /// The set, while the table is borrowed.
+    pub fn get(&self, main: MainThread) -> Ref<'static, LimitSet> {
+        get(main, self.0)
+    }
+}
+
+impl Clone for LimitsRef {
+    fn clone(&self) -> Self {
+        Self::new(self.0)
+    }
+}
+
+impl Drop for LimitsRef {
+    fn drop(&mut self) {
+        if let Some(count) = count(self.0) {
+            count.fetch_sub(1, Ordering::Release);
+        }
+    }
+}
+
+/// The set with this number, which some live reference has.
+pub fn get(main: MainThread, id: u32) -> Ref<'static, LimitSet> {
+    Ref::map(TABLE.of(main).borrow(), |table| match table.sets.get(id as usize) {
+        Some(Some(set)) => set,
+        // A live reference keeps its set; an empty stand-in beats a crash all the same.
+        _ => table.nothing.get_or_init(|| LimitSet {
+            limits: Limits::from(Limit::unlimited()),
+            canonical: "unlimited".into(),
+            aliases: Vec::new(),
+        }),
+    })
+}
+
+/// At most so many texts a set answers to.
+const MOST_ALIASES: usize = 8;
+/// Sweep no earlier than at so many sets.
+const LEAST_SWEEP: usize = 1024;
+
+#[derive(Debug)]
+struct Table {
+    sets: Vec<Option<LimitSet>>,
+    free: Vec<u32>,
+    by_text: Option<HashMap<Box<[u8]>, u32>>,
+    sweep_at: usize,
+    nothing: OnceLock<LimitSet>,
+}
+
+static TABLE: MainThreadCell<Table> = MainThreadCell::new(Table {
+    sets: Vec::new(),
+    free: Vec::new(),
+    by_text: None,
+    sweep_at: LEAST_SWEEP,
+    nothing: OnceLock::new(),
+});
+
+/// What a limits argument asks for.
+#[derive(Debug)]
+pub enum Wanted {
+    /// These limits.
+    Limits(LimitsRef),
+    /// `*`: whatever the server has for the key.
+    ServerChosen,
+    /// Limits with policies among them, to be looked up each time.
+    Terms(Vec<Term>),
+}
+
+/// Reads a limits argument; known texts are not parsed.
+///
+/// # Errors
+/// The malformed limit and why.
+pub fn want(main: MainThread, text: &[u8]) -> Result<Wanted, TokenError> {
+    let table = TABLE.of(main);
+    if let Some(id) = known(table, text) {
+        return Ok(Wanted::Limits(LimitsRef::new(id)));
+    }
+    match Expression::parse(text)? {
+        Expression::ServerChosen => Ok(Wanted::ServerChosen),
+        Expression::Terms(terms) if terms.iter().any(|term| matches!(term, Term::Policy(_))) => {
+            Ok(Wanted::Terms(terms))
+        }
+        Expression::Terms(_) => {
+            let reference = intern(main, Limits::parse(text)?);
+            remember(&mut table.borrow_mut(), text, reference.0);
+            Ok(Wanted::Limits(reference))
+        }
+    }
+}
+
+/// The reference for these limits, new or known.
+pub fn intern(main: MainThread, limits: Limits) -> LimitsRef {
+    let table = TABLE.of(main);
+    let canonical = limits.canonical();
+    if let Some(id) = known(table, canonical.as_bytes()) {
+        return LimitsRef::new(id);
+    }
+    let mut table = table.borrow_mut();
+    if table.sets.len() - table.free.len() >= table.sweep_at {
+        sweep(&mut table);
+    }
+    let set = LimitSet { limits, canonical: canonical.clone().into(), aliases: Vec::new() };
+    let id = if let Some(id) = table.free.pop() {
+        id
+    } else {
+        table.sets.push(None);
+        u32::try_from(table.sets.len() - 1).unwrap_or(u32::MAX)
+    };
+    if let Some(slot) = table.sets.get_mut(id as usize) {
+        *slot = Some(set);
+    }
+    table.by_text.get_or_insert_default().insert(canonical.into_bytes().into(), id);
+    LimitsRef::new(id)
+}
+
+/// The reference for a text that is known already.
+pub fn known_text(main: MainThread, text: &[u8]) -> Option<LimitsRef> {
+    known(TABLE.of(main), text).map(LimitsRef::new)
+}
+
+/// The number of sets in use or waiting to be swept.
+pub fn size(main: MainThread) -> usize {
+    let table = TABLE.of(main).borrow();
+    table.sets.len() - table.free.len()
+}
+
+fn known(table: &RefCell<Table>, text: &[u8]) -> Option<u32> {
+    table.borrow().by_text.as_ref()?.get(text).copied()
+}
+
+fn remember(table: &mut Table, text: &[u8], id: u32) {
+    let Some(Some(set)) = table.sets.get_mut(id as usize) else { return };
+    if set.canonical.as_bytes() == text {
+        return;
+    }
+    let dropped = (set.aliases.len() >= MOST_ALIASES).then(|| set.aliases.remove(0));
+    set.aliases.push(text.into());
+    let by_text = table.by_text.get_or_insert_default();
+    if let Some(dropped) = dropped {
+        by_text.remove(&dropped);
+    }
+    by_text.insert(text.into(), id);
+}
+
+fn sweep(table: &mut Table) {
+    let by_text = table.by_text.get_or_insert_default();
+    for (id, slot) in (0u32..).zip(table.sets.iter_mut()) {
+        let unused = count(id).is_some_and(|count| count.load(Ordering::Acquire) == 0);
+        if let Some(set) = slot.take_if(|_| unused) {
+            by_text.remove(set.canonical.as_bytes());
+            for alias in &set.aliases {
+                by_text.remove(alias);
+            }
+            table.free.push(id);
+        }
+    }
+    let live = table.sets.len() - table.free.len();
+    table.sweep_at = (live * 2).max(LEAST_SWEEP);
+}

@@ -1,0 +1,159 @@
+//! How a `ratelimit` is stored: in RDB, DUMP, AOF and digests.
+//!
+//! A payload is a row of sections, each a tag, a length and that many bytes, in
+//! the order of their tags. A later minor version may add sections with tags
+//! from [`OPTIONAL`] on; this version passes over those it does not know, and
+//! refuses everything else it does not know.
+
+use super::shape::Full;
+use super::{Block, Pin, RateLimit, Until};
+use crate::core::clock::Micros;
+use crate::core::limits::{Limits, MAX_LIMITS, MAX_ORPHANS, Orphan, State};
+use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64};
+use crate::server::main_thread::MainThread;
+use crate::server::packed::OneOf;
+use crate::types::intern;
+
+/// The encoding that this version writes.
+pub const VERSION: u16 = 1;
+
+const USAGE: u64 = 1;
+const ASIDE: u64 = 2;
+const PIN: u64 = 3;
+const BLOCK: u64 = 4;
+/// Sections from this tag on may be passed over by a version that does not know them.
+const OPTIONAL: u64 = 64;
+
+/// The longest limits text in a payload.
+const LONGEST_TEXT: usize = 4096;
+/// The longest reason of a block.
+pub const LONGEST_REASON: usize = 1024;
+
+/// Appends everything that `value` is.
+pub fn save(value: &RateLimit, main: MainThread, out: &mut Vec<u8>) {
+    let mut section = Vec::new();
+    let mut put = |tag: u64, body: &mut dyn FnMut(&mut Vec<u8>)| {
+        section.clear();
+        body(&mut section);
+        put_u64(out, tag);
+        put_bytes(out, &section);
+    };
+    if let Some(id) = value.limits_id() {
+        put(USAGE, &mut |body| {
+            put_bytes(body, intern::get(main, id).canonical().as_bytes());
+            value.with_states(|states| states.iter().for_each(|state| state.write(body)));
+        });
+    }
+    let OneOf::Third(full) = value.0.get() else { return };
+    if !full.orphans.is_empty() {
+        put(ASIDE, &mut |body| {
+            for orphan in &full.orphans {
+                put_bytes(body, orphan.limit.canonical().as_bytes());
+                orphan.state.write(body);
+            }
+        });
+    }
+    if let Some(pin) = &full.pin {
+        put(PIN, &mut |body| {
+            put_bytes(body, pin.text.as_bytes());
+            put_until(body, pin.until);
+        });
+    }
+    if let Some(block) = &full.block {
+        put(BLOCK, &mut |body| {
+            put_bytes(body, &block.reason);
+            put_until(body, block.until);
+        });
+    }
+}
+
+/// Reads what [`save`] wrote.
+///
+/// # Errors
+/// Where the payload is cut, malformed or impossible.
+pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<RateLimit, Corrupt> {
+    if version != VERSION {
+        return Err(Corrupt("unknown encoding version"));
+    }
+    let mut full = Full::default();
+    let mut rest = Reader::new(payload);
+    let mut last = 0;
+    while !rest.is_empty() {
+        let tag = rest.u64()?;
+        if tag <= last {
+            return Err(Corrupt("sections out of order"));
+        }
+        last = tag;
+        let mut body = Reader::new(rest.bytes(payload.len())?);
+        match tag {
+            USAGE => read_usage(main, &mut full, &mut body)?,
+            ASIDE => full.orphans = read_aside(&mut body)?,
+            PIN => {
+                let text = read_text(&mut body)?;
+                crate::core::limits::Expression::parse(text.as_bytes())
+                    .map_err(|_| Corrupt("malformed pin"))?;
+                full.pin = Some(Pin { text: text.into(), until: read_until(&mut body)? });
+            }
+            BLOCK => {
+                let reason = body.bytes(LONGEST_REASON)?.into();
+                full.block = Some(Block { until: read_until(&mut body)?, reason });
+            }
+            OPTIONAL.. => continue,
+            _ => return Err(Corrupt("unknown section")),
+        }
+        body.end()?;
+    }
+    if full.limits.is_none() && full.orphans.is_empty() && full.pin.is_none() && full.block.is_none() {
+        return Err(Corrupt("empty"));
+    }
+    Ok(RateLimit::pack(main, full))
+}
+
+fn read_usage(main: MainThread, full: &mut Full, body: &mut Reader<'_>) -> Result<(), Corrupt> {
+    let limits =
+        Limits::parse_stored(read_text(body)?.as_bytes()).map_err(|_| Corrupt("malformed limits"))?;
+    full.states = limits.as_slice().iter().map(|limit| State::read(body, limit)).collect::<Result<_, _>>()?;
+    debug_assert!(full.states.len() <= MAX_LIMITS);
+    full.limits = Some(intern::intern(main, limits));
+    Ok(())
+}
+
+fn read_aside(body: &mut Reader<'_>) -> Result<Vec<Orphan>, Corrupt> {
+    let mut orphans = Vec::new();
+    while !body.is_empty() {
+        if orphans.len() == MAX_ORPHANS {
+            return Err(Corrupt("too many limits set aside"));
+        }
+        let limits =
+            Limits::parse_stored(read_text(body)?.as_bytes()).map_err(|_| Corrupt("malformed limit"))?;
+        let [limit] = limits.as_slice() else { return Err(Corrupt("several limits as one")) };
+        orphans.push(Orphan { state: State::read(body, limit)?, limit: limit.clone() });
+    }
+    if orphans.is_empty() { Err(Corrupt("empty section")) } else { Ok(orphans) }
+}
+
+fn read_text<'a>(body: &mut Reader<'a>) -> Result<&'a str, Corrupt> {
+    std::str::from_utf8(body.bytes(LONGEST_TEXT)?).map_err(|_| Corrupt("not text"))
+}
+
+/// A moment, or 0 for "forever".
+pub fn put_until(out: &mut Vec<u8>, until: Until) {
+    put_u64(
+        out,
+        match until {
+            Until::Forever => 0,
+            Until::At(at) => at.0.max(1),
+        },
+    );
+}
+
+/// What [`put_until`] wrote.
+///
+/// # Errors
+/// When cut or beyond the end of time.
+pub fn read_until(body: &mut Reader<'_>) -> Result<Until, Corrupt> {
+    Ok(match body.u64_to(Micros::MAX.0)? {
+        0 => Until::Forever,
+        at => Until::At(Micros(at)),
+    })
+}

@@ -1,0 +1,269 @@
+//! The native type `ratelimit`: what one key remembers.
+//!
+//! | shape | when | size |
+//! |---|---|---|
+//! | [`Bucket`](shape::Bucket) | one token bucket and nothing else | 16 bytes |
+//! | [`Single`](shape::Single) | one limit of another algorithm | 48 bytes, and more slots as needed |
+//! | [`Full`](shape::Full) | several limits, a pin, a block, usage of limits no longer listed | what it holds |
+//!
+//! A key starts in the smallest shape that fits and grows when it must. Which
+//! shape it has is not part of its value: equal contents, equal digests.
+
+pub mod encoding;
+pub mod shape;
+
+use crate::core::clock::Micros;
+use crate::core::limits::{Limit, Orphan, Rule, State, full_at, realign};
+use crate::server::data_type::{Handle, Native};
+use crate::server::main_thread::MainThread;
+use crate::server::packed::{OneOf, Packed};
+use crate::types::intern::{self, LimitsRef};
+use shape::{Bucket, Full, Single};
+
+/// Until when something lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Until {
+    /// It ends at this moment.
+    At(Micros),
+    /// It does not end by itself.
+    Forever,
+}
+
+impl Until {
+    /// True while it lasts.
+    pub fn lasts(self, now: Micros) -> bool {
+        match self {
+            Self::At(end) => now < end,
+            Self::Forever => true,
+        }
+    }
+}
+
+/// Limits that an operator fixed for the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pin {
+    /// As written: it may name policies, which are looked up at each use.
+    pub text: Box<str>,
+    /// When it ends.
+    pub until: Until,
+}
+
+/// A key whose every request is denied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// When it ends.
+    pub until: Until,
+    /// What the operator said.
+    pub reason: Box<[u8]>,
+}
+
+/// What a key remembers.
+#[derive(Debug)]
+pub struct RateLimit(Packed<Bucket, Single, Full>);
+
+/// How long a key is worth keeping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    /// It equals a fresh key: delete it.
+    Over,
+    /// Until it is full again, and pin and block have ended.
+    Until(Until),
+}
+
+impl RateLimit {
+    /// A key with this usage of these limits, in the smallest shape.
+    pub fn new(main: MainThread, limits: LimitsRef, states: Vec<State>) -> Self {
+        Self::pack(main, Full { limits: Some(limits), states, ..Full::default() })
+    }
+
+    /// A key in the smallest shape that holds `full`.
+    pub(crate) fn pack(main: MainThread, mut full: Full) -> Self {
+        let bare = full.pin.is_none() && full.block.is_none() && full.orphans.is_empty();
+        if bare
+            && full.states.len() == 1
+            && let Some(limits) = full.limits.take()
+        {
+            let is_bucket =
+                matches!(limits.get(main).limits().first().map(Limit::rule), Some(Rule::Bucket(_)));
+            let state = full.states.pop().unwrap_or_default();
+            if is_bucket && let Some(bits) = shape::bucket_bits(&state) {
+                return Self(Packed::first(Box::new(Bucket::new(limits, bits))));
+            }
+            return Self(Packed::second(Box::new(Single { limits, state })));
+        }
+        Self(Packed::third(Box::new(full)))
+    }
+
+    /// The number of the limits last used, if any were.
+    pub fn limits_id(&self) -> Option<u32> {
+        match self.0.get() {
+            OneOf::First(bucket) => Some(bucket.limits_id()),
+            OneOf::Second(single) => Some(single.limits.id()),
+            OneOf::Third(full) => full.limits.as_ref().map(LimitsRef::id),
+        }
+    }
+
+    /// The limits last used, if any were.
+    pub fn limits(&self) -> Option<LimitsRef> {
+        match self.0.get() {
+            OneOf::First(bucket) => Some(bucket.limits()),
+            OneOf::Second(single) => Some(single.limits.clone()),
+            OneOf::Third(full) => full.limits.clone(),
+        }
+    }
+
+    /// Reads the usage of the limits last used, in their order.
+    pub fn with_states<R>(&self, read: impl FnOnce(&[State]) -> R) -> R {
+        match self.0.get() {
+            OneOf::First(bucket) => read(&[bucket.state()]),
+            OneOf::Second(single) => read(std::slice::from_ref(&single.state)),
+            OneOf::Third(full) => read(&full.states),
+        }
+    }
+
+    /// Changes the usage of the limits last used, in their order.
+    pub(super) fn with_states_mut<R>(&mut self, change: impl FnOnce(&mut [State]) -> R) -> R {
+        match self.0.get_mut() {
+            OneOf::First(bucket) => {
+                let mut state = [bucket.state()];
+                let result = change(&mut state);
+                let [state] = state;
+                if !bucket.set_state(&state) {
+                    // In debt it no longer fits into its 16 bytes.
+                    let limits = bucket.limits();
+                    self.0 = Packed::second(Box::new(Single { limits, state }));
+                }
+                result
+            }
+            OneOf::Second(single) => change(std::slice::from_mut(&mut single.state)),
+            OneOf::Third(full) => change(&mut full.states),
+        }
+    }
+
+    /// Usage of limits that the last call did not list.
+    pub fn orphans(&self) -> &[Orphan] {
+        self.as_full().map_or(&[], |full| &full.orphans)
+    }
+
+    /// The operator's limits, when there are any and they still hold.
+    #[inline]
+    pub fn pin(&self, now: Micros) -> Option<&Pin> {
+        self.as_full()?.pin.as_ref().filter(|pin| pin.until.lasts(now))
+    }
+
+    /// The block, when there is one and it still holds.
+    #[inline]
+    pub fn block(&self, now: Micros) -> Option<&Block> {
+        self.as_full()?.block.as_ref().filter(|block| block.until.lasts(now))
+    }
+
+    #[inline]
+    fn as_full(&self) -> Option<&Full> {
+        match self.0.get() {
+            OneOf::Third(full) => Some(full),
+            _ => None,
+        }
+    }
+
+    /// Its contents, moved out into the shape that holds everything.
+    fn take_full(&mut self) -> Full {
+        let empty = Self(Packed::third(Box::default()));
+        match std::mem::replace(self, empty).0.into_inner() {
+            OneOf::First(bucket) => {
+                Full { limits: Some(bucket.limits()), states: vec![bucket.state()], ..Full::default() }
+            }
+            OneOf::Second(single) => {
+                let Single { limits, state } = *single;
+                Full { limits: Some(limits), states: vec![state], ..Full::default() }
+            }
+            OneOf::Third(full) => *full,
+        }
+    }
+
+    /// Changes anything, then goes back to the smallest shape.
+    pub(super) fn rebuild<R>(&mut self, main: MainThread, change: impl FnOnce(&mut Full) -> R) -> R {
+        let mut full = self.take_full();
+        let result = change(&mut full);
+        *self = Self::pack(main, full);
+        result
+    }
+
+    /// The usage that `wanted` would start from, without changing anything: each
+    /// limit's own, found by identity; the rest is what stays aside.
+    pub fn realigned(&self, main: MainThread, wanted: &[Limit], now: Micros) -> (Vec<State>, Vec<Orphan>) {
+        let old = self.limits().map(|limits| limits.get(main));
+        let old = old.as_ref().map_or(&[][..], |set| set.limits());
+        let orphans = self.orphans().to_vec();
+        let realigned = self.with_states(|states| realign(old, states.to_vec(), orphans, wanted, now));
+        (realigned.states, realigned.orphans)
+    }
+
+    /// How long it is worth keeping, as of `now`.
+    pub fn lifetime(&self, main: MainThread, now: Micros) -> Lifetime {
+        let mut until = Until::At(Micros::default());
+        if let Some(id) = self.limits_id() {
+            let set = intern::get(main, id);
+            until = until.max(Until::At(self.with_states(|states| full_at(set.limits(), states, now))));
+        }
+        if let Some(full) = self.as_full() {
+            for orphan in &full.orphans {
+                let (limit, state) =
+                    (std::slice::from_ref(&orphan.limit), std::slice::from_ref(&orphan.state));
+                until = until.max(Until::At(full_at(limit, state, now)));
+            }
+            let extras =
+                [full.pin.as_ref().map(|pin| pin.until), full.block.as_ref().map(|block| block.until)];
+            until = extras.into_iter().flatten().fold(until, Until::max);
+        }
+        if until.lasts(now) { Lifetime::Until(until) } else { Lifetime::Over }
+    }
+}
+
+static HANDLE: Handle = Handle::new();
+
+impl Native for RateLimit {
+    type Pointer = Packed<Bucket, Single, Full>;
+    const NAME: &'static str = "ratelimit";
+    const ENCODING: u16 = encoding::VERSION;
+    const REBUILD: &'static std::ffi::CStr = super::effect::COMMAND;
+    const HANDLE: &'static Handle = &HANDLE;
+
+    fn into_pointer(self) -> Self::Pointer {
+        self.0
+    }
+
+    fn from_pointer(pointer: Self::Pointer) -> Self {
+        Self(pointer)
+    }
+
+    fn save(&self, main: MainThread, out: &mut Vec<u8>) {
+        encoding::save(self, main, out);
+    }
+
+    fn load(main: MainThread, encoding: u16, payload: &[u8]) -> Result<Self, String> {
+        encoding::load(main, encoding, payload).map_err(|corrupt| corrupt.to_string())
+    }
+
+    fn memory(&self) -> usize {
+        match self.0.get() {
+            OneOf::First(_) => size_of::<Bucket>(),
+            OneOf::Second(single) => size_of::<Single>() + single.state.heap_bytes(),
+            OneOf::Third(full) => full.memory(),
+        }
+    }
+
+    fn free_effort(&self) -> usize {
+        match self.0.get() {
+            OneOf::First(_) | OneOf::Second(_) => 1,
+            OneOf::Third(full) => 1 + full.states.len() + full.orphans.len(),
+        }
+    }
+
+    fn duplicate(&self, main: MainThread) -> Self {
+        match self.0.get() {
+            OneOf::First(bucket) => Self(Packed::first(Box::new(bucket.clone()))),
+            OneOf::Second(single) => Self(Packed::second(Box::new(single.clone()))),
+            OneOf::Third(full) => Self::pack(main, full.clone()),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The three shapes of a key's memory.
+
+use super::{Block, Pin};
+use crate::core::limits::bucket::Level;
+use crate::core::limits::{Orphan, State};
+use crate::types::intern::LimitsRef;
+
+/// The bits of a bucket's state; the limits' number takes the 32 above.
+const STATE_BITS: u32 = Level::BITS;
+
+/// One token bucket in 16 bytes: its exact state beside the number of its limits.
+#[derive(Debug)]
+pub struct Bucket {
+    low: u64,
+    high: u64,
+}
+
+impl Bucket {
+    /// Packs `bits` (below 2^92) with the reference.
+    pub(super) fn new(limits: LimitsRef, bits: u128) -> Self {
+        let mut bucket = Self { low: 0, high: 0 };
+        bucket.pack(limits.into_id(), bits);
+        bucket
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // the two halves of 128 bits
+    const fn pack(&mut self, id: u32, bits: u128) {
+        let all = (id as u128) << STATE_BITS | bits;
+        self.low = all as u64;
+        self.high = (all >> 64) as u64;
+    }
+
+    const fn all(&self) -> u128 {
+        (self.high as u128) << 64 | self.low as u128
+    }
+
+    /// The number of its limits.
+    #[allow(clippy::cast_possible_truncation)] // 32 bits were put there
+    pub const fn limits_id(&self) -> u32 {
+        (self.all() >> STATE_BITS) as u32
+    }
+
+    /// Its limits, counted once more.
+    pub fn limits(&self) -> LimitsRef {
+        let own = std::mem::ManuallyDrop::new(LimitsRef::from_id(self.limits_id()));
+        LimitsRef::clone(&own)
+    }
+
+    /// Its state.
+    pub fn state(&self) -> State {
+        match self.all() & ((1 << STATE_BITS) - 1) {
+            0 => State::Fresh,
+            bits => State::Bucket(Level::from_bits(bits)),
+        }
+    }
+
+    /// Puts another state of the bucket in its place; false when it does not
+    /// fit into 16 bytes.
+    pub(super) fn set_state(&mut self, state: &State) -> bool {
+        let bits = bucket_bits(state);
+        if let Some(bits) = bits {
+            self.pack(self.limits_id(), bits);
+        }
+        bits.is_some()
+    }
+}
+
+/// The bits of a bucket's state, or `None` when they do not fit.
+pub fn bucket_bits(state: &State) -> Option<u128> {
+    match state {
+        State::Fresh => Some(0),
+        State::Bucket(level) => level.bits(),
+        _ => None,
+    }
+}
+
+impl Clone for Bucket {
+    fn clone(&self) -> Self {
+        std::mem::forget(self.limits());
+        Self { low: self.low, high: self.high }
+    }
+}
+
+impl Drop for Bucket {
+    fn drop(&mut self) {
+        drop(LimitsRef::from_id(self.limits_id()));
+    }
+}
+
+/// One limit and its state.
+#[derive(Clone, Debug)]
+pub struct Single {
+    /// A set of one limit.
+    pub limits: LimitsRef,
+    /// Its usage.
+    pub state: State,
+}
+
+/// Everything a key can remember.
+#[derive(Clone, Debug, Default)]
+pub struct Full {
+    /// The limits last used.
+    pub limits: Option<LimitsRef>,
+    /// Their usage, in their order.
+    pub states: Vec<State>,
+    /// Usage of limits that are not listed now, until it is empty.
+    pub orphans: Vec<Orphan>,
+    /// An operator's limits.
+    pub pin: Option<Pin>,
+    /// An operator's block.
+    pub block: Option<Block>,
+}
+
+impl Full {
+    /// Bytes it holds.
+    pub fn memory(&self) -> usize {
+        size_of::<Self>()
+            + self.states.capacity() * size_of::<State>()
+            + self.states.iter().map(State::heap_bytes).sum::<usize>()
+            + self.orphans.capacity() * size_of::<Orphan>()
+            + self.orphans.iter().map(|orphan| orphan.state.heap_bytes()).sum::<usize>()
+            + self.pin.as_ref().map_or(0, |pin| pin.text.len())
+            + self.block.as_ref().map_or(0, |block| block.reason.len())
+    }
+}
+
+const _: () = assert!(STATE_BITS + u32::BITS <= u128::BITS);
+const _: () = assert!(size_of::<Bucket>() == 16 && size_of::<Single>() <= 48);
