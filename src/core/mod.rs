@@ -4,5 +4,6 @@
 
 pub mod clock;
 pub mod duration;
+pub mod limits;
 pub mod token;
 pub mod wire;

@@ -1,0 +1,57 @@
+//! What changes states. Every function is the same code on a master and on its
+//! replicas: equal calls on equal states leave equal states.
+//!
+//! `limits` and `states` belong together by position; a missing state counts
+//! as [`State::Fresh`] and is passed over.
+
+use super::algorithm::State;
+use super::decide::Taken;
+use super::spec::Limit;
+use crate::core::clock::Micros;
+
+/// Counts the units as used and records the time, on every limit.
+#[inline]
+pub fn take(limits: &[Limit], states: &mut [State], now: Micros, taken: &Taken) {
+    for (index, (limit, state)) in limits.iter().zip(states).enumerate() {
+        limit.rule().take(state, now, taken.units(index));
+    }
+}
+
+/// Records a clock that stepped back (C1) and forgets what has expired.
+pub fn touch(limits: &[Limit], states: &mut [State], now: Micros) {
+    take(limits, states, now, &Taken::default());
+}
+
+/// Gives back up to `units` of those in use on each limit, newest first, never
+/// beyond full. Returns the most whole units given back on any limit, where a
+/// bucket's unit that was partly refilled counts as one.
+pub fn give_back(limits: &[Limit], states: &mut [State], now: Micros, units: u64) -> u64 {
+    limits
+        .iter()
+        .zip(states)
+        .map(|(limit, state)| limit.rule().give_back(state, now, units))
+        .max()
+        .unwrap_or(0)
+}
+
+/// Charges units on one limit even beyond its capacity, as debt of at most one
+/// capacity. Returns the units charged, 0 on unlimited.
+pub fn charge(limit: &Limit, state: &mut State, now: Micros, units: u64) -> u64 {
+    let Some(capacity) = limit.capacity() else { return 0 };
+    let used = limit.rule().used(state, now);
+    let charged = units.min(capacity.saturating_mul(2).saturating_sub(used));
+    limit.rule().take(state, now, charged);
+    charged
+}
+
+/// When every limit is full again if nobody asks (D4): the states are then as
+/// good as fresh. `now` when they are so already; `Micros(u64::MAX)` when it is
+/// not known, since something is held on a `concurrent` limit.
+pub fn full_at(limits: &[Limit], states: &[State], now: Micros) -> Micros {
+    limits
+        .iter()
+        .zip(states)
+        .map(|(limit, state)| limit.rule().full_after(state, now, 0))
+        .max()
+        .unwrap_or(now)
+}

@@ -1,0 +1,228 @@
+//! Token bucket: starts with `burst` units, refills `count` in `period`,
+//! continuously. All in integers, so nothing drifts.
+//!
+//! The state is the moment at which the bucket is full again (the "theoretical
+//! arrival time" of the generic cell rate algorithm), on a time line that runs
+//! `count` times as fast as the clock: at `now` it stands at `now * count`, and
+//! one unit is `period` long on it. What is missing from a full bucket is
+//! `full - now * count`, whose unit (1/period of a unit of the limit) does not
+//! depend on the count.
+//!
+//! **A clock that stepped back** shows as a bucket that misses more than it
+//! holds; it counts as just empty. A bucket may also rightly miss more than it
+//! holds (debt, or a burst that became smaller); how much is remembered as its
+//! ceiling.
+
+use super::algorithm::{Algorithm, MAX_UNITS};
+use super::grammar::option_number;
+use super::options::Options;
+use super::quantity::{self, Reason};
+use crate::core::clock::Micros;
+use crate::core::wire::{Corrupt, Reader, put_u64, put_u128};
+
+/// `bucket:count/period:burst=n`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bucket {
+    count: u64,
+    /// Microseconds.
+    period: u64,
+    burst: u64,
+}
+
+/// When a bucket is full again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Level {
+    /// The moment on the fast time line, as two words to keep the alignment of
+    /// eight bytes.
+    high: u64,
+    low: u64,
+    /// Units that may rightly be missing, when more than the bucket holds; else 0.
+    ceiling: u64,
+}
+
+impl Level {
+    /// [`Level::bits`] is below 2 to this power: 2^52 microseconds, and room
+    /// for two buckets' worth of debt, times the largest count.
+    pub const BITS: u32 = 92;
+
+    const MAX: u128 = (1 << Self::BITS) - 1;
+
+    /// The whole state as one number below 2^92, never 0; `None` for a bucket that
+    /// misses more than it holds, whose state is larger.
+    pub fn bits(&self) -> Option<u128> {
+        (self.ceiling == 0).then_some(self.full())
+    }
+
+    /// The inverse of [`Level::bits`]; larger numbers are clamped.
+    pub fn from_bits(bits: u128) -> Self {
+        Self::new(bits, 0)
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // the two halves
+    fn new(full: u128, ceiling: u64) -> Self {
+        let full = full.min(Self::MAX);
+        Self { high: (full >> 64) as u64, low: full as u64, ceiling }
+    }
+
+    #[inline]
+    fn full(&self) -> u128 {
+        u128::from(self.high) << 64 | u128::from(self.low)
+    }
+}
+
+/// Longer times are not told apart: 292 000 years in microseconds. Adding a time
+/// of the clock to it cannot overflow.
+const FAR: u64 = u64::MAX / 2;
+
+/// `n / by` rounded up, by the fast instruction where the numbers allow.
+#[inline]
+fn div_ceil(n: u128, by: u64) -> u64 {
+    match u64::try_from(n) {
+        Ok(n) => n.div_ceil(by.max(1)),
+        Err(_) => u64::try_from(n.div_ceil(u128::from(by.max(1)))).unwrap_or(u64::MAX),
+    }
+}
+
+impl Bucket {
+    /// Where `now` is on the fast time line.
+    #[inline]
+    fn line(&self, now: Micros) -> u128 {
+        u128::from(now.0) * u128::from(self.count)
+    }
+
+    /// The length of `units` on the fast time line.
+    #[inline]
+    fn length(&self, units: u64) -> u128 {
+        u128::from(units) * u128::from(self.period)
+    }
+
+    /// The most that can rightly be missing.
+    #[inline]
+    fn most_missing(&self, level: &Level) -> u128 {
+        self.length(self.burst.max(level.ceiling))
+    }
+
+    /// What is missing from full at `now`, in length of the fast time line.
+    #[inline]
+    fn missing(&self, level: &Level, now: Micros) -> u128 {
+        level.full().saturating_sub(self.line(now)).min(self.most_missing(level))
+    }
+
+    /// The state in which so much is missing at `now`.
+    #[inline]
+    fn level(&self, missing: u128, now: Micros) -> Level {
+        if missing == 0 {
+            return Level::default();
+        }
+        let ceiling = if missing > self.length(self.burst) { div_ceil(missing, self.period) } else { 0 };
+        Level::new(self.line(now).saturating_add(missing), ceiling.min(MAX_UNITS))
+    }
+
+    /// How long it takes until so much has come back.
+    #[inline]
+    fn after(&self, missing: u128, now: Micros) -> Micros {
+        now.plus(div_ceil(missing, self.count).min(FAR))
+    }
+}
+
+impl Algorithm for Bucket {
+    type State = Level;
+    const NAME: &'static str = "bucket";
+    const OPTIONS: &'static [&'static str] = &["burst"];
+    const REFILLS: bool = true;
+
+    fn parse(quantity: &[u8], options: &Options<'_>) -> Result<Self, Reason> {
+        let (count, period) = quantity::parse(quantity)?;
+        let period = period.length()?;
+        let burst = option_number(options, "burst")?.unwrap_or(count);
+        Ok(Self { count, period, burst })
+    }
+
+    fn head(&self) -> String {
+        format!("bucket:{}/{}", self.count, quantity::period_text(self.period))
+    }
+
+    fn tail(&self) -> String {
+        if self.burst == self.count { String::new() } else { format!(":burst={}", self.burst) }
+    }
+
+    fn same_usage(&self, other: &Self) -> bool {
+        self.period == other.period
+    }
+
+    fn period_us(&self) -> Option<u64> {
+        Some(self.period)
+    }
+
+    #[inline]
+    fn capacity(&self) -> u64 {
+        self.burst
+    }
+
+    #[inline]
+    fn is_fresh(level: &Level) -> bool {
+        level.full() == 0
+    }
+
+    /// Whole units, those that are partly there included.
+    #[inline]
+    fn used(&self, level: &Level, now: Micros) -> u64 {
+        div_ceil(self.missing(level, now), self.period)
+    }
+
+    fn falls_to(&self, level: &Level, now: Micros, target: u64) -> Micros {
+        self.after(self.missing(level, now).saturating_sub(self.length(target)), now)
+    }
+
+    #[inline]
+    fn full_after(&self, level: &Level, now: Micros, taken: u64) -> Micros {
+        self.after(self.missing(level, now).saturating_add(self.length(taken)), now)
+    }
+
+    #[inline]
+    fn stepped_back(&self, level: &Level, now: Micros) -> bool {
+        level.full() > self.line(now).saturating_add(self.most_missing(level))
+    }
+
+    #[inline]
+    fn take(&self, level: &mut Level, now: Micros, units: u64) {
+        let missing = self.missing(level, now).saturating_add(self.length(units.min(MAX_UNITS)));
+        *level = self.level(missing, now);
+    }
+
+    fn give_back(&self, level: &mut Level, now: Micros, units: u64) -> u64 {
+        let missing = self.missing(level, now);
+        *level = self.level(missing.saturating_sub(self.length(units)), now);
+        units.min(div_ceil(missing, self.period))
+    }
+
+    fn carry(&self, old: &Self, level: &mut Level, now: Micros) {
+        let missing = old.missing(level, now);
+        // Units missing stay; their length changes with the period. Split, so
+        // that nothing overflows: missing < 2^94, a period < 2^45.
+        let (from, to) = (u128::from(old.period.max(1)), u128::from(self.period));
+        let missing = if from == to {
+            missing
+        } else {
+            ((missing / from) * to).saturating_add(((missing % from) * to).div_ceil(from))
+        };
+        *level = self.level(missing, now);
+    }
+
+    fn write(level: &Level, out: &mut Vec<u8>) {
+        put_u128(out, level.full());
+        put_u64(out, level.ceiling);
+    }
+
+    fn read(&self, reader: &mut Reader<'_>) -> Result<Level, Corrupt> {
+        let full = reader.u128()?;
+        let ceiling = reader.u64_to(MAX_UNITS)?;
+        if full == 0 || full > Level::MAX {
+            return Err(Corrupt("bucket level out of range"));
+        }
+        if ceiling > 0 && ceiling <= self.burst {
+            return Err(Corrupt("bucket ceiling without need"));
+        }
+        Ok(Level::new(full, ceiling))
+    }
+}

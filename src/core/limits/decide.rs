@@ -1,0 +1,347 @@
+//! Several limits as one decision. Nothing here changes a state.
+//!
+//! A request of n units fits a limit when `used + n` is at most what the
+//! requester may use of it: all for a critical request, else all but the part
+//! that `keep=` keeps. It is granted when it fits every enforcing limit.
+//!
+//! `limits` and `states` belong together by position.
+
+use super::algorithm::State;
+use super::spec::{Charge, Enforcement, Limit, MAX_LIMITS};
+use crate::core::clock::Micros;
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Units, 1 ..= 10^12 (a sum over a batch may be larger).
+    pub cost: u64,
+    /// What a `per=call` limit is charged: normally 1.
+    pub calls: u64,
+    /// Grant less rather than nothing.
+    pub partial: bool,
+    /// May use the part that `keep=` keeps.
+    pub critical: bool,
+}
+
+impl Request {
+    /// A plain request of one call.
+    pub const fn of(cost: u64) -> Self {
+        Self { cost, calls: 1, partial: false, critical: false }
+    }
+}
+
+/// How long until a request would be granted if nobody else asks. Orders by
+/// length; never is the longest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wait {
+    /// It was or would be granted now.
+    Now,
+    /// Microseconds, at least 1.
+    After(u64),
+    /// It asks for more than there ever is.
+    Never,
+}
+
+/// Units per limit, by position.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken([u64; MAX_LIMITS]);
+
+impl Taken {
+    /// From units by position; those beyond the eighth are left out.
+    pub fn new(units: impl IntoIterator<Item = u64>) -> Self {
+        let mut taken = Self::default();
+        taken.0.iter_mut().zip(units).for_each(|(slot, units)| *slot = units);
+        taken
+    }
+
+    /// Units of the limit at `index`; 0 beyond the eighth.
+    #[inline]
+    pub fn units(&self, index: usize) -> u64 {
+        self.0.get(index).copied().unwrap_or(0)
+    }
+
+    /// Units by position, all eight.
+    pub const fn as_array(&self) -> &[u64; MAX_LIMITS] {
+        &self.0
+    }
+
+    /// True when nothing is taken anywhere.
+    pub fn is_nothing(&self) -> bool {
+        self.0.iter().all(|&units| units == 0)
+    }
+
+    #[inline]
+    fn set(&mut self, index: usize, units: u64) {
+        if let Some(slot) = self.0.get_mut(index) {
+            *slot = units;
+        }
+    }
+}
+
+/// A set of limits by position.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimitSet(u8);
+
+impl LimitSet {
+    /// Is the limit at `index` among them?
+    pub const fn contains(self, index: usize) -> bool {
+        index < MAX_LIMITS && self.0 >> index & 1 == 1
+    }
+
+    /// True when there are none.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Their positions in order.
+    pub fn iter(self) -> impl Iterator<Item = usize> {
+        (0..MAX_LIMITS).filter(move |&index| self.contains(index))
+    }
+
+    #[inline]
+    const fn insert(&mut self, index: usize) {
+        if index < MAX_LIMITS {
+            self.0 |= 1 << index;
+        }
+    }
+}
+
+/// How things stand on the binding limit after the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Its capacity; `None` for unlimited.
+    pub limit: Option<u64>,
+    /// Whole units that the same kind of requester could still take from it;
+    /// `None` for unlimited.
+    pub remaining: Option<u64>,
+    /// Until the same request would be granted ([`Request::partial`]: one unit).
+    pub retry: Wait,
+    /// Microseconds until the limit is full again if nobody asks.
+    pub reset_after_us: u64,
+}
+
+impl Standing {
+    /// That of `unlimited`.
+    pub const UNLIMITED: Self = Self { limit: None, remaining: None, retry: Wait::Now, reset_after_us: 0 };
+}
+
+/// What was decided. To make it so, [`take`](super::take) `taken`, or, when
+/// that is nothing and `record_clock` is set, [`touch`](super::touch).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Units granted; 0 when denied.
+    pub granted: u64,
+    /// Of the binding limit, after the call.
+    pub standing: Standing,
+    /// Position of the binding limit; `None` when all are shadow limits.
+    pub binding: Option<usize>,
+    /// What each limit is charged.
+    pub taken: Taken,
+    /// Shadow limits that would have denied.
+    pub shadow_denied: LimitSet,
+    /// A clock that stepped back is to be recorded, also when denied.
+    pub record_clock: bool,
+}
+
+impl Decision {
+    /// False when the request was denied.
+    pub const fn is_granted(&self) -> bool {
+        self.granted > 0
+    }
+}
+
+/// One limit as one requester sees it.
+#[derive(Clone, Copy)]
+struct View {
+    used: u64,
+    /// What the requester may use.
+    usable: u64,
+}
+
+impl View {
+    #[inline]
+    fn of(limit: &Limit, capacity: u64, state: &State, now: Micros, critical: bool) -> Self {
+        let usable = if critical { capacity } else { limit.keep().usable(capacity) };
+        Self { used: limit.rule().used(state, now), usable }
+    }
+
+    #[inline]
+    const fn room(self) -> u64 {
+        self.usable.saturating_sub(self.used)
+    }
+
+    /// How long until `demand` fits.
+    #[inline]
+    fn wait(self, limit: &Limit, state: &State, now: Micros, demand: u64) -> Wait {
+        if demand <= self.room() {
+            return Wait::Now;
+        }
+        let Some(target) = self.usable.checked_sub(demand) else { return Wait::Never };
+        match limit.rule().falls_to(state, now, target) {
+            Micros(u64::MAX) => Wait::Never,
+            at => Wait::After(at.since(now)),
+        }
+    }
+}
+
+impl Request {
+    /// What must fit for the request not to be denied.
+    #[inline]
+    fn least(&self, limit: &Limit) -> u64 {
+        match limit.charge() {
+            Charge::Call => self.calls,
+            Charge::Cost if self.partial => self.cost.min(1),
+            Charge::Cost => self.cost,
+        }
+    }
+
+    /// The most units of cost for which a limit with so much room can do.
+    #[inline]
+    fn most(&self, limit: &Limit, room: u64) -> u64 {
+        match limit.charge() {
+            Charge::Cost if self.partial => self.cost.min(room),
+            Charge::Call | Charge::Cost => self.cost,
+        }
+    }
+}
+
+/// The limit that binds so far.
+#[derive(Clone, Copy)]
+struct Binding<'a> {
+    index: usize,
+    limit: &'a Limit,
+    state: &'a State,
+    view: View,
+    wait: Wait,
+}
+
+/// Decides a request on all limits together.
+pub fn decide(limits: &[Limit], states: &[State], now: Micros, request: &Request) -> Decision {
+    let mut granted = request.cost;
+    let mut record_clock = false;
+    let mut any_shadow = false;
+    let mut first_unlimited = None;
+    // Of those that deny, the one that denies longest; with equals the first.
+    let mut denying: Option<Binding<'_>> = None;
+    for (index, (limit, state)) in limits.iter().zip(states).enumerate() {
+        record_clock |= limit.rule().stepped_back(state, now);
+        if limit.enforcement() == Enforcement::Shadow {
+            any_shadow = true;
+            continue;
+        }
+        let Some(capacity) = limit.capacity() else {
+            first_unlimited = first_unlimited.or(Some(index));
+            continue;
+        };
+        let view = View::of(limit, capacity, state, now, request.critical);
+        granted = granted.min(request.most(limit, view.room()));
+        let wait = view.wait(limit, state, now, request.least(limit));
+        if wait > denying.map_or(Wait::Now, |longest| longest.wait) {
+            denying = Some(Binding { index, limit, state, view, wait });
+        }
+    }
+    let mut taken = Taken::default();
+    let mut binding = denying;
+    if denying.is_some() {
+        granted = 0;
+    } else {
+        let mut least = u64::MAX;
+        for (index, (limit, state)) in limits.iter().zip(states).enumerate() {
+            let Some(capacity) = limit.capacity().filter(|_| !limit.shadow()) else { continue };
+            let units = charged(limit, request, granted);
+            taken.set(index, units);
+            let mut view = View::of(limit, capacity, state, now, request.critical);
+            view.used = view.used.saturating_add(units);
+            if view.room() < least || binding.is_none() {
+                least = view.room();
+                binding = Some(Binding { index, limit, state, view, wait: Wait::Now });
+            }
+        }
+    }
+    let shadow_denied = if any_shadow {
+        judge_shadows(limits, states, now, request, granted, &mut taken)
+    } else {
+        LimitSet::default()
+    };
+    let standing = binding.map_or(Standing::UNLIMITED, |binding| Standing {
+        limit: binding.limit.capacity(),
+        remaining: Some(binding.view.room()),
+        retry: binding.wait,
+        reset_after_us: binding
+            .limit
+            .rule()
+            .full_after(binding.state, now, taken.units(binding.index))
+            .since(now),
+    });
+    Decision {
+        granted,
+        standing,
+        binding: binding.map(|binding| binding.index).or(first_unlimited),
+        taken,
+        shadow_denied,
+        record_clock,
+    }
+}
+
+/// What a limit is charged when so many units are granted.
+#[inline]
+const fn charged(limit: &Limit, request: &Request, granted: u64) -> u64 {
+    match limit.charge() {
+        Charge::Call => request.calls,
+        Charge::Cost => granted,
+    }
+}
+
+/// What the shadow limits would have said. Those that would not deny are
+/// charged what the enforcing limits granted.
+fn judge_shadows(
+    limits: &[Limit],
+    states: &[State],
+    now: Micros,
+    request: &Request,
+    granted: u64,
+    taken: &mut Taken,
+) -> LimitSet {
+    let mut denied = LimitSet::default();
+    for (index, (limit, state)) in limits.iter().zip(states).enumerate() {
+        let Some(capacity) = limit.capacity().filter(|_| limit.shadow()) else { continue };
+        let room = View::of(limit, capacity, state, now, request.critical).room();
+        if request.least(limit) > room {
+            denied.insert(index);
+        } else if granted > 0 {
+            taken.set(index, charged(limit, request, granted.min(request.most(limit, room))));
+        }
+    }
+    denied
+}
+
+/// One limit as `RL.QUOTA` shows it to a requester that is not critical.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Its capacity; `None` for unlimited.
+    pub limit: Option<u64>,
+    /// Whole units in use; of a bucket its capacity less what is there. After
+    /// debt or a smaller count this may exceed the capacity of others.
+    pub used: u64,
+    /// Whole units that would be granted now; `None` for unlimited.
+    pub remaining: Option<u64>,
+    /// Until a request of the cost would be granted by this limit.
+    pub retry: Wait,
+    /// Microseconds until it is full if nobody asks.
+    pub reset_after_us: u64,
+}
+
+/// Looks at one limit without asking; `cost` is charged as 1 on `per=call`.
+pub fn look(limit: &Limit, state: &State, now: Micros, cost: u64) -> Look {
+    let Some(capacity) = limit.capacity() else {
+        return Look { limit: None, used: 0, remaining: None, retry: Wait::Now, reset_after_us: 0 };
+    };
+    let view = View::of(limit, capacity, state, now, false);
+    Look {
+        limit: Some(capacity),
+        used: if limit.rule().refills() { view.used.min(capacity) } else { view.used },
+        remaining: Some(view.room()),
+        retry: view.wait(limit, state, now, Request::of(cost).least(limit)),
+        reset_after_us: limit.rule().full_after(state, now, 0).since(now),
+    }
+}

@@ -1,0 +1,260 @@
+//! At most `count` units in each window of time.
+//!
+//! Windows are multiples of the period since the epoch, weeks from Monday,
+//! months, any of these in a time zone, or (`start=first`) whatever starts with
+//! the first grant after the last window ended.
+//!
+//! **A clock that stepped back** before the start of the window takes the usage
+//! along into the window of now, so that it counts until that ends.
+
+use super::algorithm::{Algorithm, MAX_UNITS};
+use super::calendar::{Calendar, Unit, Zone};
+use super::options::Options;
+use super::quantity::{self, Period, Reason};
+use crate::core::clock::Micros;
+use crate::core::duration::{DAY, WEEK};
+use crate::core::wire::{Corrupt, Reader, put_u64};
+
+/// The Monday after the epoch, to which weeks are aligned.
+const MONDAY: u64 = 4 * DAY;
+
+/// A half-open interval of time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Window {
+    /// The first microsecond in it.
+    pub start: Micros,
+    /// The first microsecond after it.
+    pub end: Micros,
+}
+
+impl Window {
+    /// The window of length `period` around `now` that starts a multiple of
+    /// `period` before or after `anchor`; cut at the epoch.
+    #[inline]
+    pub fn multiple(period: u64, anchor: u64, now: Micros) -> Self {
+        let period = period.max(1);
+        // How far the first window that starts at or after the epoch is from it.
+        let phase = anchor % period;
+        if now.0 < phase {
+            return Self { start: Micros(0), end: Micros(phase) };
+        }
+        let start = now.0 - (now.0 - phase) % period;
+        Self { start: Micros(start), end: Micros(start).plus(period) }
+    }
+
+    #[inline]
+    fn contains(&self, now: Micros) -> bool {
+        self.start <= now && now < self.end
+    }
+}
+
+/// Where windows lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Windows {
+    /// Multiples of a length in microseconds since the epoch.
+    Every(u64),
+    /// So many weeks from Monday, universal time.
+    Weeks(u64),
+    /// Months, and whatever has a time zone.
+    Calendar(Calendar),
+    /// This long from the first grant.
+    FromFirst(u64),
+}
+
+/// `fixed:count/period`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fixed {
+    count: u64,
+    windows: Windows,
+}
+
+/// What is used of the window in which the last grant fell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    window: Window,
+    used: u64,
+}
+
+impl Fixed {
+    #[inline]
+    fn window_of(&self, now: Micros) -> Window {
+        match &self.windows {
+            Windows::Every(period) => Window::multiple(*period, 0, now),
+            Windows::Weeks(n) => Window::multiple(n.saturating_mul(WEEK), MONDAY, now),
+            Windows::Calendar(calendar) => calendar.window_of(now),
+            Windows::FromFirst(period) => Window { start: now, end: now.plus(*period) },
+        }
+    }
+
+    /// The window that a grant now falls into.
+    #[inline]
+    fn window(&self, usage: &Usage, now: Micros) -> Window {
+        if usage.window.contains(now) { usage.window } else { self.window_of(now) }
+    }
+
+    /// The length that no window exceeds.
+    fn longest_us(&self) -> u64 {
+        match &self.windows {
+            Windows::Every(period) | Windows::FromFirst(period) => *period,
+            Windows::Weeks(n) => n.saturating_mul(WEEK),
+            // A zone may move across the date line.
+            Windows::Calendar(calendar) => calendar.nominal_us().saturating_add(2 * DAY),
+        }
+    }
+}
+
+/// Chooses the windows that a period and its options mean.
+fn windows(period: Period, tz: Option<&[u8]>, start: Option<&[u8]>) -> Result<Windows, Reason> {
+    if let Some(start) = start {
+        if !start.eq_ignore_ascii_case(b"first") {
+            return Err("start= must be first".into());
+        }
+        if tz.is_some() {
+            return Err("start=first and tz= exclude each other".into());
+        }
+        return match period {
+            Period::Month => Err("start=first takes no month".into()),
+            Period::Exact(_) | Period::Weeks(_) => Ok(Windows::FromFirst(period.length()?)),
+        };
+    }
+    let Some(tz) = tz else {
+        return Ok(match period {
+            Period::Exact(us) => Windows::Every(us),
+            Period::Weeks(n) => Windows::Weeks(n),
+            Period::Month => Windows::Calendar(Calendar { unit: Unit::Month, zone: Zone::UTC }),
+        });
+    };
+    let unit = match period {
+        Period::Exact(us) if us.is_multiple_of(DAY) => Unit::Days(us / DAY),
+        Period::Exact(_) => return Err("tz= needs a period of whole days, weeks or a month".into()),
+        Period::Weeks(n) => Unit::Weeks(n),
+        Period::Month => Unit::Month,
+    };
+    let zone = Zone::parse(tz)?;
+    if zone == Zone::UTC {
+        return windows(period, None, None);
+    }
+    Ok(Windows::Calendar(Calendar { unit, zone }))
+}
+
+impl Algorithm for Fixed {
+    type State = Usage;
+    const NAME: &'static str = "fixed";
+    const OPTIONS: &'static [&'static str] = &["tz", "start"];
+
+    fn parse(quantity: &[u8], options: &Options<'_>) -> Result<Self, Reason> {
+        let (count, period) = quantity::parse(quantity)?;
+        Ok(Self { count, windows: windows(period, options.get("tz"), options.get("start"))? })
+    }
+
+    fn head(&self) -> String {
+        let period = match &self.windows {
+            Windows::Every(us) | Windows::FromFirst(us) => quantity::period_text(*us),
+            Windows::Weeks(n) => quantity::weeks_text(*n),
+            Windows::Calendar(calendar) => match calendar.unit {
+                Unit::Days(n) => quantity::period_text(n.saturating_mul(DAY)),
+                Unit::Weeks(n) => quantity::weeks_text(n),
+                Unit::Month => "month".to_owned(),
+            },
+        };
+        format!("fixed:{}/{period}", self.count)
+    }
+
+    fn tail(&self) -> String {
+        match &self.windows {
+            Windows::FromFirst(_) => ":start=first".to_owned(),
+            Windows::Calendar(calendar) if calendar.zone != Zone::UTC => {
+                format!(":tz={}", calendar.zone.name())
+            }
+            _ => String::new(),
+        }
+    }
+
+    fn same_usage(&self, other: &Self) -> bool {
+        self.windows == other.windows
+    }
+
+    fn period_us(&self) -> Option<u64> {
+        Some(match &self.windows {
+            Windows::Calendar(calendar) => calendar.nominal_us(),
+            _ => self.longest_us(),
+        })
+    }
+
+    #[inline]
+    fn capacity(&self) -> u64 {
+        self.count
+    }
+
+    #[inline]
+    fn is_fresh(usage: &Usage) -> bool {
+        usage.used == 0
+    }
+
+    #[inline]
+    fn used(&self, usage: &Usage, now: Micros) -> u64 {
+        if now < usage.window.end { usage.used } else { 0 }
+    }
+
+    fn falls_to(&self, usage: &Usage, now: Micros, target: u64) -> Micros {
+        if self.used(usage, now) <= target { now } else { self.window(usage, now).end }
+    }
+
+    #[inline]
+    fn full_after(&self, usage: &Usage, now: Micros, taken: u64) -> Micros {
+        if self.used(usage, now).saturating_add(taken) == 0 { now } else { self.window(usage, now).end }
+    }
+
+    #[inline]
+    fn stepped_back(&self, usage: &Usage, now: Micros) -> bool {
+        now < usage.window.start
+    }
+
+    #[inline]
+    fn take(&self, usage: &mut Usage, now: Micros, units: u64) {
+        let used = self.used(usage, now).saturating_add(units).min(MAX_UNITS);
+        *usage = if used == 0 { Usage::default() } else { Usage { window: self.window(usage, now), used } };
+    }
+
+    fn give_back(&self, usage: &mut Usage, now: Micros, units: u64) -> u64 {
+        let used = self.used(usage, now);
+        let back = units.min(used);
+        let left = used - back;
+        *usage =
+            if left == 0 { Usage::default() } else { Usage { window: self.window(usage, now), used: left } };
+        back
+    }
+
+    fn carry(&self, old: &Self, usage: &mut Usage, now: Micros) {
+        if self.windows == old.windows {
+            return;
+        }
+        // Where within its window the usage fell is not known: it counts when
+        // any of that window lies in the new one.
+        let window = match &self.windows {
+            Windows::FromFirst(period) => {
+                let start = usage.window.start.min(now);
+                Window { start, end: start.plus(*period) }
+            }
+            _ => self.window_of(now),
+        };
+        let counts = window.contains(now) && window.start < usage.window.end;
+        *usage = if counts { Usage { window, used: usage.used } } else { Usage::default() };
+    }
+
+    fn write(usage: &Usage, out: &mut Vec<u8>) {
+        put_u64(out, usage.window.start.0);
+        put_u64(out, usage.window.end.since(usage.window.start));
+        put_u64(out, usage.used);
+    }
+
+    fn read(&self, reader: &mut Reader<'_>) -> Result<Usage, Corrupt> {
+        let start = Micros(reader.u64_to(Micros::MAX.0)?);
+        let length = reader.u64_to(self.longest_us())?;
+        let used = reader.u64_to(MAX_UNITS)?;
+        if length == 0 || used == 0 {
+            return Err(Corrupt("empty window"));
+        }
+        Ok(Usage { window: Window { start, end: start.plus(length) }, used })
+    }
+}

@@ -1,0 +1,248 @@
+//! From text to limits, with a reason for every refusal.
+//!
+//! A token is split at `:` into algorithm, quantity and options; the algorithm
+//! reads its own quantity and options, this file those that every limit has.
+
+use super::algorithm::{Rule, TABLE};
+use super::options::Options;
+use super::quantity::{self, Reason};
+use super::spec::{
+    Charge, Enforcement, Expression, Keep, Label, Limit, Limits, LimitsError, MAX_LIMITS, Term,
+};
+use crate::core::duration::{split_number, whole_number};
+use crate::core::token::{TokenError, shown};
+
+/// The longest text that is looked at, in bytes. Eight limits with every option
+/// are far shorter.
+pub const MAX_TEXT: usize = 4096;
+
+/// Whose text it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Author {
+    /// A user's.
+    User,
+    /// The server's own, from [`Limits::canonical`].
+    Server,
+}
+
+impl Expression {
+    /// Parses a `limits` argument.
+    ///
+    /// # Errors
+    /// Names the first bad limit of the list and says why.
+    pub fn parse(text: &[u8]) -> Result<Self, TokenError> {
+        if text == b"*" {
+            return Ok(Self::ServerChosen);
+        }
+        let terms = terms(text, Author::User)?;
+        Ok(Self::Terms(terms))
+    }
+}
+
+impl Limits {
+    /// Parses limits that are written out: no policy, no `*`.
+    ///
+    /// # Errors
+    /// Names the first bad limit of the list and says why.
+    pub fn parse(text: &[u8]) -> Result<Self, TokenError> {
+        Self::from_text(text, Author::User)
+    }
+
+    /// Parses what [`Limits::canonical`] wrote, which may hold the limit of
+    /// `CL.THROTTLE` that users cannot write.
+    ///
+    /// # Errors
+    /// As [`Limits::parse`].
+    pub fn parse_stored(text: &[u8]) -> Result<Self, TokenError> {
+        Self::from_text(text, Author::Server)
+    }
+
+    fn from_text(text: &[u8], author: Author) -> Result<Self, TokenError> {
+        if text == b"*" {
+            return Err(refused(text, "'*' cannot stand here, write the limits out"));
+        }
+        let mut limits = Vec::new();
+        for term in terms(text, author)? {
+            match term {
+                Term::Limit(limit) => limits.push(limit),
+                Term::Policy(name) => {
+                    let token = format!("@{name}");
+                    return Err(refused(
+                        token.as_bytes(),
+                        "a policy cannot stand here, write the limits out",
+                    ));
+                }
+            }
+        }
+        Self::new(limits).map_err(|why| refused(text, why))
+    }
+}
+
+fn refused(token: &[u8], reason: impl std::fmt::Display) -> TokenError {
+    TokenError::new("limit", token, reason)
+}
+
+/// The entries of a list; limits among them differ in identity.
+fn terms(text: &[u8], author: Author) -> Result<Vec<Term>, TokenError> {
+    if text.is_empty() {
+        return Err(refused(text, "empty"));
+    }
+    if text.len() > MAX_TEXT {
+        return Err(refused(text, "longer than 4096 bytes"));
+    }
+    let last = text.split(|&b| b == b',').count() - 1;
+    let mut terms: Vec<Term> = Vec::new();
+    for (at, token) in text.split(|&b| b == b',').enumerate() {
+        if token.is_empty() {
+            let reason = match at {
+                0 => "nothing before the first comma",
+                _ if at == last => "nothing after the last comma",
+                _ => "nothing between two commas",
+            };
+            return Err(refused(text, reason));
+        }
+        if at == MAX_LIMITS {
+            return Err(refused(token, LimitsError::TooMany));
+        }
+        let term = term(token, author).map_err(|reason| refused(token, reason))?;
+        if terms.iter().any(|other| same_limit(other, &term)) {
+            return Err(refused(token, "same limit twice; give one a name="));
+        }
+        terms.push(term);
+    }
+    Ok(terms)
+}
+
+fn same_limit(a: &Term, b: &Term) -> bool {
+    match (a, b) {
+        (Term::Limit(a), Term::Limit(b)) => a.same_identity(b),
+        _ => false,
+    }
+}
+
+/// One entry of a list.
+fn term(token: &[u8], author: Author) -> Result<Term, Reason> {
+    // Everything else that is valid is printable ASCII without blanks, and a
+    // blank or control character is hard to see: worth its own reason.
+    if token.iter().any(u8::is_ascii_whitespace) {
+        return Err("has white space".into());
+    }
+    if !token.iter().all(u8::is_ascii_graphic) {
+        return Err("has bytes other than printable ASCII".into());
+    }
+    if token == b"*" {
+        return Err("'*' stands alone".into());
+    }
+    match token.strip_prefix(b"@") {
+        Some([]) => Err("missing policy name after '@'".into()),
+        Some(name) if name.contains(&b':') => Err("a policy takes no options here".into()),
+        Some(name) => match Label::parse(name) {
+            Ok(name) => Ok(Term::Policy(name)),
+            Err(reason) => Err(format!("policy {reason}").into()),
+        },
+        None => limit(token, author).map(Term::Limit),
+    }
+}
+
+/// One limit that is written out.
+fn limit(token: &[u8], author: Author) -> Result<Limit, Reason> {
+    let mut segments = token.split(|&b| b == b':');
+    let head = segments.next().unwrap_or_default();
+    if head.eq_ignore_ascii_case(b"unlimited") {
+        return match segments.next() {
+            None => Ok(Limit::unlimited()),
+            Some(_) => Err("unlimited takes no options".into()),
+        };
+    }
+    let named = TABLE.iter().find(|row| {
+        row.name.as_bytes().eq_ignore_ascii_case(head) && (row.public || author == Author::Server)
+    });
+    let (row, quantity) = match named {
+        Some(row) => match segments.next() {
+            Some(quantity) => (row, quantity),
+            None => return Err(format!("missing ':' and count after {}", row.name).into()),
+        },
+        // Without an algorithm it is the first of the table.
+        None => match TABLE.first() {
+            Some(row) if quantity_like(head) => (row, head),
+            _ if head.is_empty() => return Err("missing algorithm before ':'".into()),
+            _ => return Err(format!("unknown algorithm '{}'", shown(head)).into()),
+        },
+    };
+    if quantity.is_empty() {
+        return Err("missing count".into());
+    }
+    let options = Options::parse(segments, row.name, row.options);
+    // What is wrong with the quantity comes first in the text, so it is said
+    // first, even when an option is wrong too.
+    let rule = match &options {
+        Ok(options) => (row.parse)(quantity, options)?,
+        Err(reason) => {
+            (row.parse)(quantity, &Options::none())?;
+            return Err(reason.clone());
+        }
+    };
+    with_common_options(rule, &options?)
+}
+
+/// Could `text` be meant as `count/period` without an algorithm?
+fn quantity_like(text: &[u8]) -> bool {
+    text.contains(&b'/') || text.first().is_some_and(|b| b.is_ascii_digit() || b"+-.".contains(b))
+}
+
+/// Adds the options that every limit has.
+fn with_common_options(rule: Rule, options: &Options<'_>) -> Result<Limit, Reason> {
+    let mut limit = Limit::plain(rule);
+    if let Some(name) = options.get("name") {
+        limit.name = Some(Label::parse(name)?);
+    }
+    if let Some(per) = options.get("per") {
+        if !per.eq_ignore_ascii_case(b"call") {
+            return Err("per= must be call".into());
+        }
+        limit.charge = Charge::Call;
+    }
+    if let Some(part) = options.get("keep") {
+        limit.keep = keep(part)?;
+    }
+    if options.get("shadow").is_some() {
+        limit.enforcement = Enforcement::Shadow;
+    }
+    Ok(limit)
+}
+
+/// Reads `P%`, 0 < P < 100, up to two decimals.
+fn keep(text: &[u8]) -> Result<Keep, Reason> {
+    let Some(number) = text.strip_suffix(b"%") else {
+        return Err("keep= needs a percent sign".into());
+    };
+    let not_a_number = || Reason::from("keep= is not a percentage such as 10% or 12.5%");
+    let (whole, rest) = split_number(number);
+    let decimals = match rest.split_first() {
+        None => &[],
+        Some((b'.', decimals)) if !decimals.is_empty() => decimals,
+        Some(_) => return Err(not_a_number()),
+    };
+    if decimals.iter().any(|b| !b.is_ascii_digit()) || whole.is_empty() {
+        return Err(not_a_number());
+    }
+    let hundredths = match decimals {
+        [] => 0,
+        [tenths] => u64::from(tenths - b'0') * 10,
+        [tenths, hundredths] => u64::from(tenths - b'0') * 10 + u64::from(hundredths - b'0'),
+        _ => return Err("keep= has more than two decimals".into()),
+    };
+    let all = whole_number(whole).unwrap_or(u64::MAX).saturating_mul(100).saturating_add(hundredths);
+    if all == 0 {
+        return Err("keep= must be above 0%".into());
+    }
+    u16::try_from(all).ok().and_then(Keep::new).ok_or_else(|| "keep= must be below 100%".into())
+}
+
+/// Reads a number as [`quantity::number`] does, for an option.
+///
+/// # Errors
+/// The reason in a few words.
+pub(super) fn option_number(options: &Options<'_>, key: &str) -> Result<Option<u64>, Reason> {
+    options.get(key).map(|text| quantity::number(text, key)).transpose()
+}

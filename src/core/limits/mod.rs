@@ -1,0 +1,41 @@
+//! Rate limits: from the token that a user writes to the decision.
+//!
+//! | file | idea |
+//! |---|---|
+//! | [`grammar`] | text → [`Expression`] / [`Limits`], with a reason for every refusal |
+//! | [`options`], [`quantity`] | the parts of one token: `name=value` options, counts and periods |
+//! | [`spec`] | what was parsed: [`Label`], [`Limit`], [`Limits`]; identity, canonical text |
+//! | [`algorithm`] | the trait, and the one table that lists the algorithms; [`State`] |
+//! | [`sliding`] + [`slots`], [`bucket`], [`fixed`] + [`calendar`], [`concurrent`], [`throttle`] | one algorithm each |
+//! | [`decide`] | several limits as one decision; looking |
+//! | [`apply`] | the changes: take, touch, give back, charge |
+//! | [`change`] | usage finds its limit again after the limits changed |
+//!
+//! Reading never changes a state. The changing functions are deterministic:
+//! the same calls at the same times on equal states give equal states, so a
+//! replica that applies what the master applied has the master's bits.
+
+pub mod algorithm;
+pub mod apply;
+pub mod bucket;
+pub mod calendar;
+pub mod change;
+pub mod concurrent;
+pub mod decide;
+pub mod fixed;
+pub mod grammar;
+pub mod options;
+pub mod quantity;
+pub mod sliding;
+pub mod slots;
+pub mod spec;
+pub mod throttle;
+
+pub use algorithm::{MAX_UNITS, Rule, State};
+pub use apply::{charge, full_at, give_back, take, touch};
+pub use change::{MAX_ORPHANS, Orphan, Realigned, realign};
+pub use decide::{Decision, LimitSet, Look, Request, Standing, Taken, Wait, decide, look};
+pub use spec::{
+    Charge, Enforcement, Expression, Keep, Label, Limit, Limits, LimitsError, MAX_COUNT, MAX_LIMITS, Term,
+};
+pub use throttle::{Answer, Throttle, ThrottleError};

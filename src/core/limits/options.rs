@@ -1,0 +1,83 @@
+//! The options of one limit token, split but not yet understood.
+
+use super::algorithm::TABLE;
+use super::quantity::Reason;
+use crate::core::token::shown;
+
+/// The options that every limit has.
+const COMMON: &[&str] = &["name", "per", "keep", "shadow"];
+/// The options that are words of their own and take no value.
+const FLAGS: &[&str] = &["shadow"];
+
+/// The `name=value` options and flags of one token, each known and at most
+/// once.
+#[derive(Debug)]
+pub struct Options<'a> {
+    given: Vec<(&'static str, &'a [u8])>,
+}
+
+impl<'a> Options<'a> {
+    /// Splits the segments that follow the quantity. `own` are the options that
+    /// the algorithm itself has.
+    ///
+    /// # Errors
+    /// Empty, unknown, repeated, another algorithm's, without its value, with a
+    /// value that it does not take.
+    pub fn parse(
+        segments: impl Iterator<Item = &'a [u8]>,
+        algorithm: &str,
+        own: &'static [&'static str],
+    ) -> Result<Self, Reason> {
+        let mut given: Vec<(&'static str, &'a [u8])> = Vec::new();
+        for segment in segments {
+            if segment.is_empty() {
+                return Err("empty option".into());
+            }
+            let mut halves = segment.splitn(2, |&b| b == b'=');
+            let key = halves.next().unwrap_or_default();
+            let value = halves.next();
+            if key.is_empty() {
+                return Err("option without a name".into());
+            }
+            let Some(key) = find(COMMON, key).or_else(|| find(own, key)) else {
+                return Err(foreign(key, algorithm));
+            };
+            let value = match (FLAGS.contains(&key), value) {
+                (true, None) => &[],
+                (true, Some(_)) => return Err(format!("{key} takes no value").into()),
+                (false, Some(value)) if !value.is_empty() => value,
+                (false, _) => return Err(format!("{key}= needs a value").into()),
+            };
+            if given.iter().any(|&(other, _)| other == key) {
+                return Err(format!("{key} is given twice").into());
+            }
+            given.push((key, value));
+        }
+        Ok(Self { given })
+    }
+
+    /// No options.
+    pub const fn none() -> Self {
+        Self { given: Vec::new() }
+    }
+
+    /// The value of an option; an empty one for a flag; `None` when not given.
+    pub fn get(&self, key: &str) -> Option<&'a [u8]> {
+        self.given.iter().find(|&&(other, _)| other == key).map(|&(_, value)| value)
+    }
+}
+
+/// The entry of `keys` that `key` spells in any letter case.
+fn find(keys: &'static [&'static str], key: &[u8]) -> Option<&'static str> {
+    keys.iter().copied().find(|k| k.as_bytes().eq_ignore_ascii_case(key))
+}
+
+/// Why `key` is no option here: another algorithm's, or nobody's.
+fn foreign(key: &[u8], algorithm: &str) -> Reason {
+    for row in TABLE {
+        if let Some(key) = find(row.options, key) {
+            return format!("{key}= is only for {}, not for {algorithm}", row.name).into();
+        }
+    }
+    format!("unknown option '{}'", shown(key)).into()
+}

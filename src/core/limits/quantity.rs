@@ -1,0 +1,135 @@
+//! Counts and periods: the `100/5m` of a limit.
+
+use crate::core::duration::{self, LONGEST, WEEK};
+use std::borrow::Cow;
+
+/// Why a part of a token was refused: a few words, lower case, no full stop.
+pub type Reason = Cow<'static, str>;
+
+/// The largest count and burst: 10^12.
+pub const MAX_COUNT: u64 = 1_000_000_000_000;
+
+/// A period as written. Weeks and months keep their unit since fixed windows
+/// of a week start on Monday, and months differ in length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Period {
+    /// A length in microseconds: whole milliseconds, 1 ms ..= 366 days.
+    Exact(u64),
+    /// So many weeks, 1 ..= 52.
+    Weeks(u64),
+    /// A calendar month.
+    Month,
+}
+
+impl Period {
+    /// The length in microseconds, for algorithms that have no calendar.
+    ///
+    /// # Errors
+    /// For a month, which has no length of its own.
+    pub fn length(self) -> Result<u64, Reason> {
+        match self {
+            Self::Exact(us) => Ok(us),
+            Self::Weeks(n) => Ok(n.saturating_mul(WEEK)),
+            Self::Month => Err("month is only for fixed windows".into()),
+        }
+    }
+}
+
+/// Splits `count/period` and reads both.
+///
+/// # Errors
+/// The reason in a few words.
+pub fn parse(text: &[u8]) -> Result<(u64, Period), Reason> {
+    let Some(slash) = text.iter().position(|&b| b == b'/') else {
+        // A bad count is the better reason than the period missing after it.
+        count(text)?;
+        return Err("missing '/' and period".into());
+    };
+    let (head, tail) = text.split_at(slash);
+    let count = count(head)?;
+    let period = period(tail.get(1..).unwrap_or_default())?;
+    Ok((count, period))
+}
+
+/// Reads a count of 1 ..= [`MAX_COUNT`].
+///
+/// # Errors
+/// The reason in a few words.
+pub fn count(text: &[u8]) -> Result<u64, Reason> {
+    number(text, "count")
+}
+
+/// Reads a number of 1 ..= [`MAX_COUNT`] that reasons call `what`.
+///
+/// # Errors
+/// The reason in a few words.
+pub fn number(text: &[u8], what: &str) -> Result<u64, Reason> {
+    let refuse = |why: &str| Err(format!("{what} {why}").into());
+    match text.first() {
+        None => return Err(format!("missing {what}").into()),
+        Some(b'-') => return refuse("is negative"),
+        Some(b'+') => return refuse("takes no sign"),
+        Some(_) => {}
+    }
+    if text.iter().any(|b| !b.is_ascii_digit()) {
+        return refuse("is not a whole number");
+    }
+    match duration::whole_number(text) {
+        Some(0) => refuse("must be at least 1"),
+        Some(n) if n <= MAX_COUNT => Ok(n),
+        _ => refuse("is above 1000000000000"),
+    }
+}
+
+/// Reads a period: an optional number and a unit.
+fn period(text: &[u8]) -> Result<Period, Reason> {
+    if text.is_empty() {
+        return Err("missing period".into());
+    }
+    if text.first().is_some_and(|&b| b == b'-' || b == b'+') {
+        return Err("period takes no sign".into());
+    }
+    let (digits, unit) = duration::split_number(text);
+    if unit.is_empty() {
+        return Err("period has no unit".into());
+    }
+    if unit.first() == Some(&b'.') && !digits.is_empty() {
+        return Err("period must be a whole number of its unit".into());
+    }
+    let n = match digits {
+        [] => Some(1),
+        _ => duration::whole_number(digits),
+    };
+    if unit.eq_ignore_ascii_case(b"month") {
+        return if n == Some(1) { Ok(Period::Month) } else { Err("month takes no number but 1".into()) };
+    }
+    let Some(scale) = duration::unit(unit) else {
+        let twice = unit.contains(&b'/');
+        return Err(if twice { "more than one '/'".into() } else { "unknown unit of time".into() });
+    };
+    match n.and_then(|n| n.checked_mul(scale).map(|us| (n, us))) {
+        Some((0, _)) => Err("period is zero".into()),
+        Some((n, us)) if us <= LONGEST => {
+            Ok(if scale == WEEK { Period::Weeks(n) } else { Period::Exact(us) })
+        }
+        _ => Err("period is longer than 366 days".into()),
+    }
+}
+
+/// The shortest exact text of a length: `m`, `5m`, `90s`.
+pub fn period_text(us: u64) -> String {
+    without_one(duration::canonical(us))
+}
+
+/// The shortest text of `n` weeks: `w`, `2w`.
+pub fn weeks_text(n: u64) -> String {
+    without_one(format!("{n}w"))
+}
+
+/// `1m` can be written `m`; `10m` is something else.
+fn without_one(text: String) -> String {
+    match text.strip_prefix('1') {
+        Some(unit) if !unit.starts_with(|c: char| c.is_ascii_digit()) => unit.to_owned(),
+        _ => text,
+    }
+}

@@ -1,0 +1,256 @@
+//! At most `count` units in any interval of length `period`.
+//!
+//! Up to a count of 64 every grant keeps its own time and is free again exactly
+//! one period later. Above, grants fall into slots of a fiftieth of the period,
+//! aligned to the epoch; slot k is free again at the start of slot k + 51. A
+//! grant at t in slot k has `k*w <= t < (k+1)*w`, so it is free again after
+//! `t + 50*w`, one period, and at `t + 51*w` at the latest. No more than 52
+//! slots are ever in use, whatever the count.
+//!
+//! When the count changes across 64, what is there keeps its form until the
+//! next grant, which converts it: a slot counts as used at its last
+//! microsecond, a time as used in its slot, so nothing is freed early.
+//!
+//! **A clock that stepped back.** Whatever was granted was granted by now, so a
+//! grant with a later time counts as granted now: it never comes back early by
+//! the present clock, and at most one period after the step.
+
+use super::algorithm::Algorithm;
+use super::options::Options;
+use super::quantity::{self, Reason};
+use super::slots::{Grain, MAX_SLOTS, Slots};
+use crate::core::clock::Micros;
+use crate::core::wire::{Corrupt, Reader, put_u64};
+
+/// Up to this count every grant has a slot of its own.
+const EXACT_COUNT: u64 = MAX_SLOTS as u64;
+/// Coarse slots in a period.
+const SLOTS_IN_PERIOD: u64 = 50;
+
+/// `count/period`, sliding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sliding {
+    count: u64,
+    /// Microseconds; whole milliseconds, so a fiftieth is whole too.
+    period: u64,
+}
+
+/// How a rule sees the positions of one grain.
+#[derive(Clone, Copy)]
+struct Scale {
+    /// The position of now.
+    current: u64,
+    /// A slot is free when its position is this far behind.
+    span: u64,
+    /// Microseconds from one position to the next.
+    width: u64,
+}
+
+impl Scale {
+    /// The last position that is free again.
+    #[inline]
+    const fn dead(self) -> Option<u64> {
+        self.current.checked_sub(self.span)
+    }
+
+    /// When a slot is free again; one after now counts as of now.
+    #[inline]
+    fn freed_at(self, position: u64) -> Micros {
+        Micros((position.min(self.current) + self.span).saturating_mul(self.width))
+    }
+}
+
+impl Sliding {
+    /// The grain of new grants.
+    #[inline]
+    const fn grain(&self) -> Grain {
+        if self.count <= EXACT_COUNT { Grain::Exact } else { Grain::Coarse }
+    }
+
+    const fn slot_width(&self) -> u64 {
+        let width = self.period / SLOTS_IN_PERIOD;
+        if width == 0 { 1 } else { width }
+    }
+
+    #[inline]
+    fn scale(&self, grain: Grain, now: Micros) -> Scale {
+        // The mask changes nothing for times that the crate accepts.
+        let now = now.0 & (u64::MAX >> 2);
+        match grain {
+            Grain::Exact => Scale { current: now, span: self.period, width: 1 },
+            Grain::Coarse => {
+                let width = self.slot_width();
+                Scale { current: now / width, span: SLOTS_IN_PERIOD + 1, width }
+            }
+        }
+    }
+
+    /// Forgets what is free and brings what lies after now back to now.
+    fn settle(&self, slots: &mut Slots, now: Micros) {
+        let scale = self.scale(slots.grain(), now);
+        slots.forget_to(scale.dead());
+        slots.pull_back_to(scale.current);
+    }
+
+    /// Turns slots, kept with slots of `old_width`, into slots of `grain`, unless
+    /// some slot has more units than that can hold. Leaves out what is free.
+    fn convert(&self, slots: &mut Slots, old_width: u64, grain: Grain, now: Micros) {
+        let scale = self.scale(grain, now);
+        let mut converted = Slots::new(grain);
+        for slot in slots.iter() {
+            let time = match slots.grain() {
+                Grain::Exact => slot.position,
+                Grain::Coarse => {
+                    slot.position.saturating_mul(old_width).saturating_add(old_width - 1).min(now.0)
+                }
+            };
+            let position = time / scale.width;
+            if scale.dead().is_some_and(|dead| position <= dead) {
+                continue;
+            }
+            if slot.units > grain.max_units() {
+                return;
+            }
+            converted.push(position, slot.units);
+        }
+        *slots = converted;
+    }
+}
+
+impl Algorithm for Sliding {
+    type State = Slots;
+    const NAME: &'static str = "sliding";
+
+    fn parse(quantity: &[u8], _options: &Options<'_>) -> Result<Self, Reason> {
+        let (count, period) = quantity::parse(quantity)?;
+        Ok(Self { count, period: period.length()? })
+    }
+
+    fn head(&self) -> String {
+        format!("{}/{}", self.count, quantity::period_text(self.period))
+    }
+
+    fn same_usage(&self, other: &Self) -> bool {
+        self.period == other.period
+    }
+
+    fn period_us(&self) -> Option<u64> {
+        Some(self.period)
+    }
+
+    #[inline]
+    fn capacity(&self) -> u64 {
+        self.count
+    }
+
+    #[inline]
+    fn is_fresh(slots: &Slots) -> bool {
+        slots.is_empty()
+    }
+
+    #[inline]
+    fn used(&self, slots: &Slots, now: Micros) -> u64 {
+        slots.units_after(self.scale(slots.grain(), now).dead())
+    }
+
+    fn falls_to(&self, slots: &Slots, now: Micros, target: u64) -> Micros {
+        let scale = self.scale(slots.grain(), now);
+        let mut used = slots.units_after(scale.dead());
+        let mut at = now;
+        for slot in slots.after(scale.dead()) {
+            if used <= target {
+                break;
+            }
+            used = used.saturating_sub(slot.units);
+            at = scale.freed_at(slot.position);
+        }
+        at
+    }
+
+    #[inline]
+    fn full_after(&self, slots: &Slots, now: Micros, taken: u64) -> Micros {
+        if taken > 0 {
+            let scale = self.scale(self.grain(), now);
+            return scale.freed_at(scale.current);
+        }
+        let scale = self.scale(slots.grain(), now);
+        slots.newest().map_or(now, |slot| scale.freed_at(slot.position).max(now))
+    }
+
+    #[inline]
+    fn stepped_back(&self, slots: &Slots, now: Micros) -> bool {
+        let scale = self.scale(slots.grain(), now);
+        slots.newest().is_some_and(|slot| slot.position > scale.current)
+    }
+
+    #[inline]
+    fn take(&self, slots: &mut Slots, now: Micros, units: u64) {
+        self.settle(slots, now);
+        if units == 0 {
+            return;
+        }
+        if slots.grain() != self.grain() {
+            self.convert(slots, self.slot_width(), self.grain(), now);
+        }
+        slots.push(self.scale(slots.grain(), now).current, units);
+    }
+
+    fn give_back(&self, slots: &mut Slots, now: Micros, units: u64) -> u64 {
+        self.settle(slots, now);
+        slots.remove_newest(units)
+    }
+
+    fn carry(&self, old: &Self, slots: &mut Slots, now: Micros) {
+        if self.period != old.period {
+            // What was free again under a shorter period may be in use under a
+            // longer one, so nothing is forgotten before the conversion.
+            slots.pull_back_to(old.scale(slots.grain(), now).current);
+            if slots.grain() == Grain::Coarse {
+                self.convert(slots, old.slot_width(), Grain::Coarse, now);
+            }
+            self.settle(slots, now);
+        }
+    }
+
+    fn write(slots: &Slots, out: &mut Vec<u8>) {
+        let head = (slots.len() as u64) << 1 | u64::from(slots.grain() == Grain::Coarse);
+        put_u64(out, head);
+        let mut last = 0;
+        for slot in slots.iter() {
+            put_u64(out, slot.position - last);
+            put_u64(out, slot.units);
+            last = slot.position;
+        }
+    }
+
+    fn read(&self, reader: &mut Reader<'_>) -> Result<Slots, Corrupt> {
+        let head = reader.u64_to((EXACT_COUNT << 1) | 1)?;
+        let grain = if head & 1 == 0 { Grain::Exact } else { Grain::Coarse };
+        let width = self.scale(grain, Micros(0)).width;
+        let span = self.scale(grain, Micros(0)).span;
+        let mut slots = Slots::new(grain);
+        let (mut first, mut position) = (0, 0u64);
+        for at in 0..head >> 1 {
+            let step = reader.u64_to(Micros::MAX.0 / width)?;
+            let units = reader.u64_to(grain.max_units())?;
+            position += step;
+            if at == 0 {
+                first = position;
+            } else if step == 0 {
+                return Err(Corrupt("slots out of order"));
+            }
+            if units == 0 {
+                return Err(Corrupt("empty slot"));
+            }
+            if position > Micros::MAX.0 / width || position - first >= span {
+                return Err(Corrupt("slot out of range"));
+            }
+            slots.push(position, units);
+        }
+        if slots.is_empty() { Err(Corrupt("no slots")) } else { Ok(slots) }
+    }
+
+    fn heap_bytes(slots: &Slots) -> usize {
+        slots.heap_bytes()
+    }
+}

@@ -1,0 +1,317 @@
+//! What a limit is once its text is understood. Values of these types are
+//! valid by construction: fields are private and only `parse` and checked
+//! constructors make them.
+
+pub use super::quantity::MAX_COUNT;
+
+use super::algorithm::Rule;
+use super::throttle::Throttle;
+use std::borrow::Cow;
+use std::fmt;
+
+/// The most limits that one set holds.
+pub const MAX_LIMITS: usize = 8;
+/// The longest label in bytes.
+pub const MAX_LABEL: usize = 64;
+
+/// A name that a user chose for a limit or a policy: 1 ..= 64 of
+/// `A-Z a-z 0-9 _ . -`. Letter case matters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Label(Box<str>);
+
+impl Label {
+    /// Checks a label.
+    ///
+    /// # Errors
+    /// The reason in a few words.
+    pub fn parse(text: &[u8]) -> Result<Self, &'static str> {
+        if text.is_empty() {
+            return Err("name is empty");
+        }
+        if text.len() > MAX_LABEL {
+            return Err("name is longer than 64 characters");
+        }
+        if !text.iter().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(b)) {
+            return Err("name has characters other than A-Z a-z 0-9 _ . -");
+        }
+        Ok(Self(text.iter().map(|&b| char::from(b)).collect::<String>().into_boxed_str()))
+    }
+
+    /// The text as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a limit is charged for a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Charge {
+    /// The cost of the request.
+    #[default]
+    Cost,
+    /// 1 whatever the cost (`per=call`).
+    Call,
+}
+
+/// Whether a limit's denial counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Enforcement {
+    /// It denies.
+    #[default]
+    Enforced,
+    /// It is counted as if enforced, and never denies (`shadow`).
+    Shadow,
+}
+
+/// The part of a capacity that only requests marked critical may use
+/// (`keep=P%`), in hundredths of a percent: 0 ..= 9999, 0 for none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Keep(u16);
+
+impl Keep {
+    /// Checks a part; `None` when it is the whole or more.
+    pub fn new(hundredths_of_percent: u16) -> Option<Self> {
+        (hundredths_of_percent < 10_000).then_some(Self(hundredths_of_percent))
+    }
+
+    /// Hundredths of a percent, 0 ..= 9999.
+    pub const fn hundredths_of_percent(self) -> u16 {
+        self.0
+    }
+
+    /// What is left of `capacity` for requests that are not critical:
+    /// `floor(capacity * (100 - P) / 100)`.
+    #[inline]
+    pub fn usable(self, capacity: u64) -> u64 {
+        if self.0 == 0 {
+            return capacity;
+        }
+        let left = u128::from(capacity) * u128::from(10_000 - self.0) / 10_000;
+        u64::try_from(left).unwrap_or(capacity)
+    }
+}
+
+impl fmt::Display for Keep {
+    /// `12.5%`: no more decimals than needed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, part) = (self.0 / 100, self.0 % 100);
+        match (part, part % 10) {
+            (0, _) => write!(f, "{whole}%"),
+            (_, 0) => write!(f, "{whole}.{}%", part / 10),
+            _ => write!(f, "{whole}.{part:02}%"),
+        }
+    }
+}
+
+/// One limit: a rule, and the options that every limit has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limit {
+    pub(super) rule: Rule,
+    pub(super) name: Option<Label>,
+    pub(super) charge: Charge,
+    pub(super) keep: Keep,
+    pub(super) enforcement: Enforcement,
+}
+
+impl Limit {
+    /// A rule without options.
+    pub(super) const fn plain(rule: Rule) -> Self {
+        Self { rule, name: None, charge: Charge::Cost, keep: Keep(0), enforcement: Enforcement::Enforced }
+    }
+
+    /// The limit that always grants.
+    pub const fn unlimited() -> Self {
+        Self::plain(Rule::Unlimited)
+    }
+
+    /// The limit that `CL.THROTTLE` keeps; no token that a user writes makes it.
+    pub const fn throttle(rule: Throttle) -> Self {
+        Self::plain(Rule::Throttle(rule))
+    }
+
+    /// The algorithm with its numbers.
+    #[inline]
+    pub const fn rule(&self) -> &Rule {
+        &self.rule
+    }
+
+    /// The name given with `name=`.
+    pub const fn name(&self) -> Option<&Label> {
+        self.name.as_ref()
+    }
+
+    /// How replies and headers call it: its name, else algorithm and numbers in
+    /// their shortest form such as `100/m` or `bucket:10/s`.
+    pub fn label(&self) -> Cow<'_, str> {
+        match &self.name {
+            Some(name) => Cow::Borrowed(name.as_str()),
+            None => Cow::Owned(self.rule.head()),
+        }
+    }
+
+    /// `sliding`, `bucket`, `fixed`, `concurrent`, `throttle`, `unlimited`.
+    pub const fn algorithm_name(&self) -> &'static str {
+        self.rule.name()
+    }
+
+    /// The most units in use at a time: `count`, or `burst` of a bucket; `None`
+    /// for unlimited.
+    #[inline]
+    pub fn capacity(&self) -> Option<u64> {
+        self.rule.capacity()
+    }
+
+    /// The period in microseconds; `None` for unlimited and concurrent. A month
+    /// counts as 31 days, its longest.
+    pub fn period_us(&self) -> Option<u64> {
+        self.rule.period_us()
+    }
+
+    /// What it is charged for a request.
+    #[inline]
+    pub const fn charge(&self) -> Charge {
+        self.charge
+    }
+
+    /// True with `per=call`.
+    pub const fn per_call(&self) -> bool {
+        matches!(self.charge, Charge::Call)
+    }
+
+    /// The part kept for critical requests.
+    #[inline]
+    pub const fn keep(&self) -> Keep {
+        self.keep
+    }
+
+    /// Whether it denies or only counts.
+    #[inline]
+    pub const fn enforcement(&self) -> Enforcement {
+        self.enforcement
+    }
+
+    /// True with `shadow`.
+    #[inline]
+    pub const fn shadow(&self) -> bool {
+        matches!(self.enforcement, Enforcement::Shadow)
+    }
+
+    /// True when both own the same usage: the same `name=`, or no name and the
+    /// same algorithm, period, `per`, `start` and `tz`. Count, burst, keep and
+    /// shadow do not matter.
+    pub fn same_identity(&self, other: &Self) -> bool {
+        match (&self.name, &other.name) {
+            (Some(a), Some(b)) => a == b,
+            (None, None) => self.charge == other.charge && self.rule.same_usage(&other.rule),
+            _ => false,
+        }
+    }
+
+    /// The shortest text that parses back to an equal limit (a throttle only
+    /// with [`Limits::parse_stored`]).
+    pub fn canonical(&self) -> String {
+        let mut text = self.rule.head();
+        text.push_str(&self.rule.tail());
+        if self.per_call() {
+            text.push_str(":per=call");
+        }
+        if self.keep != Keep::default() {
+            text.push_str(":keep=");
+            text.push_str(&self.keep.to_string());
+        }
+        if self.shadow() {
+            text.push_str(":shadow");
+        }
+        if let Some(name) = &self.name {
+            text.push_str(":name=");
+            text.push_str(name.as_str());
+        }
+        text
+    }
+}
+
+/// Why limits cannot stand together.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LimitsError {
+    /// None at all.
+    #[error("no limits")]
+    Empty,
+    /// More than [`MAX_LIMITS`].
+    #[error("more than 8 limits")]
+    TooMany,
+    /// Two that own the same usage; the canonical text of the second.
+    #[error("same limit twice ({0}); give one a name=")]
+    Twice(String),
+}
+
+/// A set of 1 ..= 8 limits that hold together, in order, no two of the same
+/// identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits(Box<[Limit]>);
+
+impl Limits {
+    /// Puts limits together.
+    ///
+    /// # Errors
+    /// None, more than 8, or two of the same identity.
+    pub fn new(limits: Vec<Limit>) -> Result<Self, LimitsError> {
+        if limits.is_empty() {
+            return Err(LimitsError::Empty);
+        }
+        if limits.len() > MAX_LIMITS {
+            return Err(LimitsError::TooMany);
+        }
+        for (at, limit) in limits.iter().enumerate() {
+            if limits.iter().take(at).any(|earlier| earlier.same_identity(limit)) {
+                return Err(LimitsError::Twice(limit.canonical()));
+            }
+        }
+        Ok(Self(limits.into_boxed_slice()))
+    }
+
+    /// The limits in the order written.
+    #[inline]
+    pub const fn as_slice(&self) -> &[Limit] {
+        &self.0
+    }
+
+    /// The shortest text that parses back to equal limits.
+    pub fn canonical(&self) -> String {
+        let texts: Vec<String> = self.0.iter().map(Limit::canonical).collect();
+        texts.join(",")
+    }
+
+    /// True when some limit is `concurrent`, which only reservations can take.
+    pub fn has_concurrent(&self) -> bool {
+        self.0.iter().any(|limit| matches!(limit.rule, Rule::Concurrent(_)))
+    }
+
+    /// True when some limit is what `CL.THROTTLE` keeps.
+    pub fn has_throttle(&self) -> bool {
+        self.0.iter().any(|limit| matches!(limit.rule, Rule::Throttle(_)))
+    }
+}
+
+/// One entry of a `limits` argument.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Term {
+    /// `@name`: the limits of that policy.
+    Policy(Label),
+    /// A limit written out.
+    Limit(Limit),
+}
+
+/// A `limits` argument.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expression {
+    /// `*`: those that the server has for the key.
+    ServerChosen,
+    /// 1 ..= 8 policies and limits, all of which must grant.
+    Terms(Vec<Term>),
+}

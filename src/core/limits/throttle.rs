@@ -1,0 +1,264 @@
+//! `CL.THROTTLE` as redis-cell 0.5 counts: the generic cell rate algorithm in
+//! nanoseconds, with its roundings, for every input on which redis-cell itself
+//! does not wrap or abort. As a limit it is a bucket of `max_burst + 1`.
+//!
+//! The state is the theoretical arrival time (TAT) and, so that a clock that
+//! steps back can be told from a long debt, the time of the last change: what
+//! was left to wait then is left to wait when the clock has gone back.
+
+use super::algorithm::{Algorithm, State};
+use super::options::Options;
+use super::quantity::Reason;
+use crate::core::clock::Micros;
+use crate::core::duration::whole_number;
+use crate::core::wire::{Corrupt, Reader, put_u64, put_u128};
+
+/// Nanoseconds in a second.
+const SECOND_NS: u128 = 1_000_000_000;
+/// Nanoseconds in a microsecond.
+const MICRO_NS: u128 = 1_000;
+/// The largest number of the arguments, that of a signed 64-bit integer.
+const MOST: u64 = i64::MAX as u64;
+/// No arrival time reaches this; sums stay within 128 bits.
+const MAX_TAT: u128 = (1 << 127) - 1;
+
+/// Why arguments make no rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ThrottleError {
+    /// `max_burst` below 0.
+    #[error("max_burst must not be negative")]
+    Burst,
+    /// `count_per_period` below 1.
+    #[error("count_per_period must be at least 1")]
+    Count,
+    /// `period` below 1.
+    #[error("period must be at least 1 second")]
+    Period,
+    /// More than one unit in a nanosecond.
+    #[error("rate is above one unit a nanosecond")]
+    TooFast,
+}
+
+/// The arguments of `CL.THROTTLE` but the quantity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Throttle {
+    max_burst: u64,
+    count: u64,
+    period_s: u64,
+    /// Nanoseconds for one unit, 1 ..= `i64::MAX`.
+    interval: u64,
+}
+
+/// The arrival time of the next unit beyond the burst, in nanoseconds since the
+/// epoch, and when it was set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Arrival {
+    high: u64,
+    low: u64,
+    /// Time of the last change.
+    changed: Micros,
+}
+
+impl Arrival {
+    /// Takes over an arrival time in nanoseconds, such as the value of a key
+    /// that redis-cell left. One that has passed is as good as none.
+    pub fn adopt(tat_ns: u64, now: Micros) -> State {
+        if u128::from(tat_ns) <= nanos(now) {
+            return State::Fresh;
+        }
+        State::Throttle(Self::new(u128::from(tat_ns), now))
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // the two halves
+    fn new(tat: u128, changed: Micros) -> Self {
+        let tat = tat.min(MAX_TAT);
+        Self { high: (tat >> 64) as u64, low: tat as u64, changed }
+    }
+
+    fn tat(&self) -> u128 {
+        u128::from(self.high) << 64 | u128::from(self.low)
+    }
+
+    /// Nanoseconds until the arrival time.
+    fn wait(&self, now: Micros) -> u128 {
+        self.tat().saturating_sub(nanos(now.max(self.changed)))
+    }
+
+    fn from_wait(wait: u128, now: Micros) -> Self {
+        if wait == 0 { Self::default() } else { Self::new(nanos(now).saturating_add(wait), now) }
+    }
+}
+
+/// The five numbers of the reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// True when denied: nothing is to be taken.
+    pub limited: bool,
+    /// `max_burst + 1`.
+    pub limit: i64,
+    /// Units that are left.
+    pub remaining: i64,
+    /// Seconds; -1 when not limited or when it never fits.
+    pub retry_after_s: i64,
+    /// Seconds until full.
+    pub reset_after_s: i64,
+}
+
+impl Throttle {
+    /// Checks the arguments.
+    ///
+    /// # Errors
+    /// When they make no rate.
+    pub fn new(max_burst: i64, count: i64, period_s: i64) -> Result<Self, ThrottleError> {
+        let max_burst = u64::try_from(max_burst).map_err(|_| ThrottleError::Burst)?;
+        let count = u64::try_from(count).ok().filter(|&n| n > 0).ok_or(ThrottleError::Count)?;
+        let period_s = u64::try_from(period_s).ok().filter(|&n| n > 0).ok_or(ThrottleError::Period)?;
+        let interval = u128::from(period_s) * SECOND_NS / u128::from(count);
+        // Beyond 292 years redis-cell wraps; here it is 292 years.
+        match u64::try_from(interval).unwrap_or(MOST).min(MOST) {
+            0 => Err(ThrottleError::TooFast),
+            interval => Ok(Self { max_burst, count, period_s, interval }),
+        }
+    }
+
+    /// Decides as redis-cell does and says what it would reply. Reads only: when
+    /// not limited and the quantity is not 0, [`take`](super::take) the quantity.
+    pub fn ask(&self, state: &State, now: Micros, quantity: u64) -> Answer {
+        let wait = match state {
+            State::Throttle(arrival) => arrival.wait(now),
+            _ => 0,
+        };
+        let variation = self.length(self.max_burst + 1);
+        let increment = self.length(quantity);
+        let new_wait = wait.saturating_add(increment);
+        let limited = new_wait > variation;
+        let reset = if limited { wait } else { new_wait };
+        Answer {
+            limited,
+            limit: clamp(u128::from(self.max_burst) + 1),
+            remaining: self.remaining(variation, reset),
+            retry_after_s: if limited && increment <= variation { seconds(new_wait - variation) } else { -1 },
+            reset_after_s: seconds(reset),
+        }
+    }
+
+    /// trunc(µs(left) / µs(interval)) as long as less than one interval is owed.
+    fn remaining(&self, variation: u128, wait: u128) -> i64 {
+        // Both are below 2^127.
+        let left = variation.cast_signed() - wait.cast_signed();
+        let interval = i128::from(self.interval);
+        if left <= -interval {
+            return 0;
+        }
+        let micros = interval / MICRO_NS.cast_signed();
+        // redis-cell divides by zero where a unit takes less than a microsecond.
+        let units = if micros == 0 { left / interval } else { left / MICRO_NS.cast_signed() / micros };
+        i64::try_from(units).unwrap_or(i64::MAX)
+    }
+
+    fn length(&self, units: u64) -> u128 {
+        u128::from(self.interval) * u128::from(units)
+    }
+}
+
+fn nanos(now: Micros) -> u128 {
+    u128::from(now.0) * MICRO_NS
+}
+
+/// The time when so many nanoseconds have passed, at most 292 000 years.
+fn after(wait: u128, now: Micros) -> Micros {
+    now.plus(u64::try_from(wait.div_ceil(MICRO_NS)).unwrap_or(u64::MAX).min(u64::MAX / 2))
+}
+
+fn clamp(n: u128) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+/// Whole seconds, and one more when a millisecond or more remains.
+fn seconds(ns: u128) -> i64 {
+    clamp(ns / SECOND_NS + u128::from(ns % SECOND_NS >= 1_000_000))
+}
+
+impl Algorithm for Throttle {
+    type State = Arrival;
+    const NAME: &'static str = "throttle";
+    const PUBLIC: bool = false;
+    const REFILLS: bool = true;
+
+    /// `max_burst/count/period_s`.
+    fn parse(quantity: &[u8], _options: &Options<'_>) -> Result<Self, Reason> {
+        let number = |text: &[u8]| whole_number(text).and_then(|n| i64::try_from(n).ok());
+        let mut parts = quantity.split(|&b| b == b'/').map(number);
+        match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(Some(burst)), Some(Some(count)), Some(Some(period)), None) => {
+                Self::new(burst, count, period).map_err(|why| why.to_string().into())
+            }
+            _ => Err("throttle needs max_burst/count/seconds".into()),
+        }
+    }
+
+    fn head(&self) -> String {
+        format!("throttle:{}/{}/{}", self.max_burst, self.count, self.period_s)
+    }
+
+    fn same_usage(&self, _other: &Self) -> bool {
+        true
+    }
+
+    fn period_us(&self) -> Option<u64> {
+        Some(self.period_s.saturating_mul(1_000_000))
+    }
+
+    fn capacity(&self) -> u64 {
+        self.max_burst + 1
+    }
+
+    fn is_fresh(arrival: &Arrival) -> bool {
+        arrival.tat() == 0
+    }
+
+    fn used(&self, arrival: &Arrival, now: Micros) -> u64 {
+        u64::try_from(arrival.wait(now).div_ceil(u128::from(self.interval))).unwrap_or(u64::MAX)
+    }
+
+    fn falls_to(&self, arrival: &Arrival, now: Micros, target: u64) -> Micros {
+        let wait = arrival.wait(now).saturating_sub(self.length(target));
+        after(wait, now)
+    }
+
+    fn full_after(&self, arrival: &Arrival, now: Micros, taken: u64) -> Micros {
+        let wait = arrival.wait(now).saturating_add(self.length(taken));
+        after(wait, now)
+    }
+
+    fn stepped_back(&self, arrival: &Arrival, now: Micros) -> bool {
+        now < arrival.changed
+    }
+
+    fn take(&self, arrival: &mut Arrival, now: Micros, units: u64) {
+        *arrival = Arrival::from_wait(arrival.wait(now).saturating_add(self.length(units)), now);
+    }
+
+    fn give_back(&self, arrival: &mut Arrival, now: Micros, units: u64) -> u64 {
+        let back = units.min(self.used(arrival, now));
+        *arrival = Arrival::from_wait(arrival.wait(now).saturating_sub(self.length(units)), now);
+        back
+    }
+
+    /// redis-cell keeps the arrival time whatever the next arguments are.
+    fn carry(&self, _old: &Self, _arrival: &mut Arrival, _now: Micros) {}
+
+    fn write(arrival: &Arrival, out: &mut Vec<u8>) {
+        put_u128(out, arrival.tat());
+        put_u64(out, arrival.changed.0);
+    }
+
+    fn read(&self, reader: &mut Reader<'_>) -> Result<Arrival, Corrupt> {
+        let tat = reader.u128()?;
+        let changed = Micros(reader.u64_to(Micros::MAX.0)?);
+        if tat > MAX_TAT || tat <= nanos(changed) {
+            return Err(Corrupt("arrival time out of range"));
+        }
+        Ok(Arrival::new(tat, changed))
+    }
+}
