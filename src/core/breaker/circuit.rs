@@ -146,8 +146,10 @@ impl Circuit {
                 (Some(Ticket::Closed { epoch }), Retry::Now)
             }
             Phase::Closed { ramp: Some(credit) } => {
-                changed = true;
-                if ramp_admits(credit, now.since(self.since), breaker.ramp_us()) {
+                let before = *credit;
+                let admits = ramp_admits(credit, now.since(self.since), breaker.ramp_us());
+                changed |= *credit != before;
+                if admits {
                     (Some(Ticket::Closed { epoch }), Retry::Now)
                 } else {
                     (None, Retry::After(MILLISECOND))

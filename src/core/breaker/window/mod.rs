@@ -45,7 +45,7 @@ pub(super) enum Window {
     /// `N/period` and `P%/period`.
     Slices(Box<Slices>),
     /// `P%/Ncalls`.
-    Ring(Ring),
+    Ring(Box<Ring>),
 }
 
 impl Window {
@@ -55,7 +55,7 @@ impl Window {
         match breaker.trip() {
             Trip::Consecutive { .. } => Self::Run(0),
             Trip::Count { .. } | Trip::RatePeriod { .. } => Self::Slices(Box::new(Slices::new(slow))),
-            Trip::RateCalls { calls, .. } => Self::Ring(Ring::new(calls, slow)),
+            Trip::RateCalls { calls, .. } => Self::Ring(Box::new(Ring::new(calls, slow))),
         }
     }
 
@@ -113,7 +113,7 @@ impl Window {
         match self {
             Self::Run(_) => 0,
             Self::Slices(slices) => size_of::<Slices>() + slices.heap_bytes(),
-            Self::Ring(ring) => ring.heap_bytes(),
+            Self::Ring(ring) => size_of::<Ring>() + ring.heap_bytes(),
         }
     }
 
@@ -134,7 +134,7 @@ impl Window {
             Trip::Count { .. } | Trip::RatePeriod { .. } => {
                 Self::Slices(Box::new(Slices::read(reader, slow)?))
             }
-            Trip::RateCalls { calls, .. } => Self::Ring(Ring::read(reader, calls, slow)?),
+            Trip::RateCalls { calls, .. } => Self::Ring(Box::new(Ring::read(reader, calls, slow)?)),
         })
     }
 }

@@ -63,7 +63,7 @@ impl Ring {
         }
     }
 
-    /// Bytes on the heap.
+    /// Bytes on the heap besides itself.
     pub fn heap_bytes(&self) -> usize {
         self.failed.heap_bytes() + self.slow.as_ref().map_or(0, Bits::heap_bytes)
     }
