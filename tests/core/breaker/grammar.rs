@@ -181,7 +181,7 @@ prop_compose! {
             _ => format!("{rate}/{calls}CALLS"),
         };
         let mut option = |given: bool, name: &str, value: &str| if given {
-            text.push_str(&format!(":{name}={value}"));
+            text.push_str(&[":", name, "=", value].concat());
         };
         if kind >= 2 {
             let min = if kind == 3 { min % calls + 1 } else { min };

@@ -130,7 +130,7 @@ impl History {
 
     fn force(&mut self, how: u8, more: u16) {
         let force = [Force::Open, Force::Closed, Force::Auto][usize::from(how % 3)];
-        let until = (more % 4 > 0).then(|| self.now + u64::from(more) * 100);
+        let until = (!more.is_multiple_of(4)).then(|| self.now + u64::from(more) * 100);
         let (now, end) = (self.at(), until.map(Micros));
         let change = self.circuit.force(&self.breaker, now, force, end, b"reason");
         if change.changed {
@@ -211,7 +211,7 @@ impl History {
         if self.circuit.state() == State::ForcedOpen {
             self.force(2, 0);
         }
-        self.now += 600_000_000;
+        self.now += 7_200_000_000; // openings last up to an hour
         let mut series = Vec::new();
         while series.len() < usize::from(self.breaker.probes()) {
             let admission = self.circuit.acquire(&self.breaker, self.at());

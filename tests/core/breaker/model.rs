@@ -113,7 +113,9 @@ impl Model {
                 self.since -= step;
             }
             Now::HalfOpen(_, trials, _) => {
-                trials.iter_mut().for_each(|t| t.1 = t.1.min(lease));
+                for trial in trials.iter_mut() {
+                    trial.1 = trial.1.min(lease);
+                }
                 self.since -= step;
             }
             Now::Forced(_, until) => {
