@@ -2,6 +2,7 @@
 //! units). Nothing here knows Redis, reads a clock or does I/O, so every
 //! promise can be tested against a slow model that is obviously right.
 
+pub mod breaker;
 pub mod clock;
 pub mod duration;
 pub mod limits;

@@ -1,2 +1,4 @@
 //! Properties of the pure core, each against a slow model that is obviously
 //! right.
+
+mod breaker;

@@ -1,0 +1,147 @@
+//! A circuit as bytes, for storage and replication. The breaker is stored
+//! beside it and says what the window looks like.
+//!
+//! ```text
+//! epoch since touched openings phase window
+//! phase = 0                               closed
+//!       | 1 credit                        closed, in a ramp
+//!       | 2 length                        open
+//!       | 3 done failures slow admitted n (id lease)*n   half-open
+//!       | 4 hold | 5 hold                 forced open, forced closed
+//! hold  = (0 | 1 length) reason
+//! ```
+//!
+//! All numbers are varints. The ends of openings and forces are written as
+//! lengths from `since`, so a payload cannot deny calls for longer than a
+//! breaker could; whatever else it says, the circuit works on from there.
+
+use super::circuit::{Circuit, Hold, MAX_EPOCH, Phase, REASON_BYTES};
+use super::round::{Round, Trial};
+use super::spec::{Breaker, MAX_PROBES};
+use super::window::Window;
+use crate::core::clock::Micros;
+use crate::core::duration::LONGEST;
+use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64};
+
+const CLOSED: u8 = 0;
+const RAMP: u8 = 1;
+const OPEN: u8 = 2;
+const HALF_OPEN: u8 = 3;
+const FORCED_OPEN: u8 = 4;
+const FORCED_CLOSED: u8 = 5;
+
+impl Circuit {
+    /// Appends the circuit to `out`.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        put_u64(out, self.epoch);
+        put_u64(out, self.since.0);
+        put_u64(out, self.touched.0);
+        put_u64(out, self.openings.into());
+        match &self.phase {
+            Phase::Closed { ramp: None } => out.push(CLOSED),
+            Phase::Closed { ramp: Some(credit) } => {
+                out.push(RAMP);
+                put_u64(out, *credit);
+            }
+            Phase::Open { deadline } => {
+                out.push(OPEN);
+                put_u64(out, deadline.since(self.since));
+            }
+            Phase::HalfOpen(round) => {
+                out.push(HALF_OPEN);
+                write_round(round, out);
+            }
+            Phase::ForcedOpen(hold) => {
+                out.push(FORCED_OPEN);
+                write_hold(hold, self.since, out);
+            }
+            Phase::ForcedClosed(hold) => {
+                out.push(FORCED_CLOSED);
+                write_hold(hold, self.since, out);
+            }
+        }
+        self.window.write(out);
+    }
+
+    /// Reads what [`Circuit::write`] wrote under the same breaker.
+    ///
+    /// # Errors
+    /// [`Corrupt`] for bytes that no circuit writes.
+    pub fn read(reader: &mut Reader, breaker: &Breaker) -> Result<Self, Corrupt> {
+        let epoch = reader.u64_to(MAX_EPOCH)?;
+        let since = Micros(reader.u64_to(Micros::MAX.0)?);
+        let touched = Micros(reader.u64_to(Micros::MAX.0)?);
+        let openings = reader.u64_to(u32::MAX.into())?;
+        let phase = match reader.byte()? {
+            CLOSED => Phase::Closed { ramp: None },
+            RAMP => Phase::Closed { ramp: Some(reader.u64_to(breaker.ramp_us())?) },
+            OPEN => Phase::Open { deadline: since.plus(reader.u64_to(LONGEST)?) },
+            HALF_OPEN => Phase::HalfOpen(Box::new(read_round(reader, breaker)?)),
+            FORCED_OPEN => Phase::ForcedOpen(Box::new(read_hold(reader, since)?)),
+            FORCED_CLOSED => Phase::ForcedClosed(Box::new(read_hold(reader, since)?)),
+            _ => return Err(Corrupt("unknown state of a circuit")),
+        };
+        Ok(Self {
+            epoch,
+            since,
+            touched,
+            openings: u32::try_from(openings).map_err(|_| Corrupt("number out of range"))?,
+            phase,
+            window: Window::read(reader, breaker)?,
+        })
+    }
+}
+
+fn write_round(round: &Round, out: &mut Vec<u8>) {
+    out.extend([round.done, round.failures, round.slow]);
+    put_u64(out, round.admitted);
+    put_u64(out, round.in_flight.len() as u64);
+    for trial in &round.in_flight {
+        put_u64(out, trial.id);
+        put_u64(out, trial.lease_ends.0);
+    }
+}
+
+fn read_round(reader: &mut Reader, breaker: &Breaker) -> Result<Round, Corrupt> {
+    let mut round = Round {
+        done: reader.byte()?,
+        failures: reader.byte()?,
+        slow: reader.byte()?,
+        admitted: reader.u64()?,
+        in_flight: Vec::new(),
+    };
+    if round.failures > round.done || round.slow > round.done || round.verdict(breaker).is_some() {
+        return Err(Corrupt("impossible round of trials"));
+    }
+    let mut last = 0;
+    for _ in 0..reader.u64_to(MAX_PROBES.into())? {
+        let id = reader.u64_to(round.admitted)?;
+        if id <= last {
+            return Err(Corrupt("trials out of order"));
+        }
+        last = id;
+        let lease_ends = Micros(reader.u64_to(Micros::MAX.0 + LONGEST)?);
+        round.in_flight.push(Trial { id, lease_ends });
+    }
+    Ok(round)
+}
+
+fn write_hold(hold: &Hold, since: Micros, out: &mut Vec<u8>) {
+    match hold.until {
+        None => out.push(0),
+        Some(until) => {
+            out.push(1);
+            put_u64(out, until.since(since));
+        }
+    }
+    put_bytes(out, &hold.reason);
+}
+
+fn read_hold(reader: &mut Reader, since: Micros) -> Result<Hold, Corrupt> {
+    let until = match reader.byte()? {
+        0 => None,
+        1 => Some(since.plus(reader.u64_to(LONGEST)?)),
+        _ => return Err(Corrupt("unknown end of a force")),
+    };
+    Ok(Hold { until, reason: reader.bytes(REASON_BYTES)?.into() })
+}

@@ -1,0 +1,40 @@
+//! Circuit breakers: when to stop calling something that is failing, and how
+//! to find out that it works again.
+//!
+//! A [`Breaker`] is the rule (`50%/60s:open=30s`, one token that people write);
+//! a [`Circuit`] is the state of one key under that rule. Everything a circuit
+//! does is a function of (circuit, breaker, now, arguments): a replica that
+//! repeats the call with the same `now` reaches the same state, so a caller
+//! replicates exactly the calls whose answer says `changed`.
+//!
+//! Where to look:
+//!
+//! | file | idea |
+//! |---|---|
+//! | `spec` | the rule: trips, options, their defaults and ranges |
+//! | `grammar` | the rule as text, both ways |
+//! | `circuit` | the state machine: acquire, report, force, reset, change |
+//! | `window` | what a closed circuit remembers: one file for each kind |
+//! | `round` | the trial calls of a half-open circuit and their verdict |
+//! | `ticket` | the text that ties a result to the call that was admitted |
+//! | `answer` | what the state machine answers, transitions included |
+//! | `view` | a circuit as people see it |
+//! | `encoding` | a circuit as bytes, fully validated on the way in |
+
+mod answer;
+mod circuit;
+mod encoding;
+mod grammar;
+mod round;
+mod spec;
+mod ticket;
+mod view;
+mod window;
+
+pub use answer::{Admission, Cause, Change, Outcome, Reported, Retry, State, Transition, Transitions};
+pub use circuit::{Circuit, Force, REASON_BYTES};
+pub use grammar::TEXT_BYTES;
+pub use spec::{Breaker, MAX_CALLS, MAX_COUNT, MAX_PROBES, Rate, Trip};
+pub use ticket::{Ticket, TicketText};
+pub use view::{Forced, View};
+pub use window::Tally;

@@ -1,0 +1,148 @@
+//! One half-open round: the trial calls in flight, the results so far, and the
+//! verdict.
+
+use super::answer::Cause;
+use super::spec::Breaker;
+use super::window::Call;
+use crate::core::clock::Micros;
+
+/// A trial call that has not been reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Trial {
+    /// Its number in the round, from 1; never given out twice.
+    pub id: u64,
+    /// When it counts as lost.
+    pub lease_ends: Micros,
+}
+
+/// What the trials of a round have shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It works again.
+    Close,
+    /// It does not.
+    Open(Cause),
+}
+
+/// The trials of one half-open round.
+///
+/// At most `probes` trials are admitted in all; one that is ignored gives its
+/// place back, one that is lost does not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Round {
+    /// Trials with a result, lost ones included.
+    pub done: u8,
+    /// How many of those failed or were lost.
+    pub failures: u8,
+    /// How many of those were slow.
+    pub slow: u8,
+    /// Trials admitted so far, whatever became of them.
+    pub admitted: u64,
+    /// In the order in which they were admitted.
+    pub in_flight: Vec<Trial>,
+}
+
+impl Round {
+    /// Admits one more trial, unless all of the round have been.
+    pub fn admit(&mut self, breaker: &Breaker, now: Micros) -> Option<u64> {
+        if !self.has_room(breaker) {
+            return None;
+        }
+        self.admitted = self.admitted.saturating_add(1);
+        let trial = Trial { id: self.admitted, lease_ends: now.plus(breaker.lease_us()) };
+        self.in_flight.push(trial);
+        Some(trial.id)
+    }
+
+    /// Whether another trial would be admitted.
+    pub fn has_room(&self, breaker: &Breaker) -> bool {
+        usize::from(self.done).saturating_add(self.in_flight.len()) < usize::from(breaker.probes())
+    }
+
+    /// Takes trial `id` out of those in flight; false when it is not there:
+    /// unknown, lost or reported before.
+    pub fn take(&mut self, id: u64) -> bool {
+        let before = self.in_flight.len();
+        self.in_flight.retain(|trial| trial.id != id);
+        self.in_flight.len() < before
+    }
+
+    /// Counts the result of a trial that was taken out.
+    pub fn count(&mut self, call: Call) {
+        self.done = self.done.saturating_add(1);
+        self.failures = self.failures.saturating_add(call.failed.into());
+        self.slow = self.slow.saturating_add(call.slow.into());
+    }
+
+    /// No lease ends later than a full lease from `now`: after the clock
+    /// stepped back, or the lease was shortened, a trial is waited for no
+    /// longer than a new one would be. True when that changed something.
+    pub fn clamp_leases(&mut self, breaker: &Breaker, now: Micros) -> bool {
+        let latest = now.plus(breaker.lease_us());
+        let mut changed = false;
+        for trial in &mut self.in_flight {
+            changed |= trial.lease_ends > latest;
+            trial.lease_ends = trial.lease_ends.min(latest);
+        }
+        changed
+    }
+
+    /// The end of the lease that ends first.
+    pub fn earliest_lease(&self) -> Option<Micros> {
+        self.in_flight.iter().map(|trial| trial.lease_ends).min()
+    }
+
+    /// The end of the lease that ends last.
+    pub fn latest_lease(&self) -> Option<Micros> {
+        self.in_flight.iter().map(|trial| trial.lease_ends).max()
+    }
+
+    /// Bytes on the heap besides itself.
+    pub fn heap_bytes(&self) -> usize {
+        self.in_flight.capacity() * size_of::<Trial>()
+    }
+
+    /// Counts the first trial whose lease has ended at `now` as failed, and
+    /// says when it ended.
+    pub fn lose_one(&mut self, now: Micros) -> Option<Micros> {
+        let lost = self.in_flight.iter().min_by_key(|trial| (trial.lease_ends, trial.id)).copied()?;
+        if lost.lease_ends > now || !self.take(lost.id) {
+            return None;
+        }
+        self.count(Call { failed: true, slow: false });
+        Some(lost.lease_ends)
+    }
+
+    /// The verdict, as soon as no result to come could change it.
+    ///
+    /// Rate trips judge the rate of failures, and of slow calls, over the whole
+    /// round; for the others any failure opens. When every trial has a result
+    /// there is always a verdict, so a round without one has a trial in flight
+    /// or room for one: it cannot get stuck.
+    pub fn verdict(&self, breaker: &Breaker) -> Option<Verdict> {
+        // `probes` may have been lowered below the results that are in.
+        let trials = u64::from(breaker.probes().max(self.done));
+        let to_come = trials - u64::from(self.done);
+        let (failures, slow) = (u64::from(self.failures), u64::from(self.slow));
+        let Some(rate) = breaker.trip().rate() else {
+            return if failures > 0 {
+                Some(Verdict::Open(Cause::TrialsFailed))
+            } else {
+                (to_come == 0).then_some(Verdict::Close)
+            };
+        };
+        let judges_slow = breaker.slow_us().is_some();
+        let slowrate = breaker.slowrate();
+        if rate.reached(failures, trials) {
+            Some(Verdict::Open(Cause::TrialsFailed))
+        } else if judges_slow && slowrate.reached(slow, trials) {
+            Some(Verdict::Open(Cause::TrialsSlow))
+        } else if rate.reached(failures + to_come, trials)
+            || judges_slow && slowrate.reached(slow + to_come, trials)
+        {
+            None
+        } else {
+            Some(Verdict::Close)
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! A circuit as people see it. Looking changes nothing.
+
+use super::answer::{Retry, State, Transitions};
+use super::circuit::{Circuit, Phase};
+use super::spec::Breaker;
+use super::window::Tally;
+use crate::core::clock::Micros;
+
+/// A force in effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forced {
+    /// The operator's reason; empty when none was given.
+    pub reason: Box<[u8]>,
+    /// When it ends; `None` for not by itself.
+    pub until: Option<Micros>,
+}
+
+/// What CB.STATE tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// The state. Half-open as soon as an opening's deadline has passed, though
+    /// only the next call makes it so.
+    pub state: State,
+    /// When the state began.
+    pub since: Micros,
+    /// When a call would be admitted.
+    pub retry: Retry,
+    /// The window. While open, what is left in it of the calls that opened it.
+    pub window: Tally,
+    /// Failures among the calls of the window, in hundredths of a percent.
+    pub failure_hundredths: u16,
+    /// Slow calls among those of the window, in hundredths of a percent.
+    pub slow_hundredths: u16,
+    /// Openings since the circuit was last closed.
+    pub openings: u32,
+    /// The epoch.
+    pub epoch: u64,
+    /// Trial calls that have no result yet.
+    pub trials_in_flight: usize,
+    /// The force in effect.
+    pub forced: Option<Forced>,
+    /// How long the next opening will last, in microseconds.
+    pub next_open_us: u64,
+}
+
+impl Circuit {
+    /// The circuit at `now`, with all that time has done by itself.
+    pub fn view(&self, breaker: &Breaker, now: Micros) -> View {
+        let now = now.min(Micros::MAX);
+        let mut circuit = self.clone();
+        circuit.settle(breaker, now, &mut Transitions::default());
+        let (state, since) = match circuit.phase {
+            Phase::Open { deadline } if now >= deadline => (State::HalfOpen, deadline),
+            _ => (circuit.state(), circuit.since.min(now)),
+        };
+        let window = circuit.window.tally(breaker, now);
+        View {
+            state,
+            since,
+            retry: circuit.peek_acquire(breaker, now).retry,
+            window,
+            failure_hundredths: window.hundredths(window.failures),
+            slow_hundredths: window.hundredths(window.slow),
+            openings: circuit.openings,
+            epoch: circuit.epoch,
+            trials_in_flight: match &circuit.phase {
+                Phase::HalfOpen(round) => round.in_flight.len(),
+                _ => 0,
+            },
+            forced: circuit.hold().map(|hold| Forced { reason: hold.reason.clone(), until: hold.until }),
+            next_open_us: breaker.open_time_us(circuit.openings.saturating_add(1)),
+        }
+    }
+}

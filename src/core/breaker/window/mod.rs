@@ -1,0 +1,145 @@
+//! What a closed circuit remembers of its calls: one file for each kind of
+//! memory, and here the table that says which trip uses which.
+
+mod ring;
+mod slices;
+
+use super::spec::{Breaker, MAX_COUNT, Trip};
+use crate::core::clock::Micros;
+use crate::core::wire::{Corrupt, Reader, put_u64};
+use ring::Ring;
+use slices::Slices;
+
+/// Calls in a window, and how many of them failed or were slow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Tally {
+    /// All results.
+    pub calls: u64,
+    /// Those that failed.
+    pub failures: u64,
+    /// Those that were slow, failed or not.
+    pub slow: u64,
+}
+
+impl Tally {
+    /// `part` of the calls in hundredths of a percent, rounded down.
+    pub(super) fn hundredths(&self, part: u64) -> u16 {
+        let share = u128::from(part) * 10_000 / u128::from(self.calls.max(1));
+        u16::try_from(share).unwrap_or(10_000)
+    }
+}
+
+/// One result, as a window records it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call {
+    pub failed: bool,
+    pub slow: bool,
+}
+
+/// The memory of a closed circuit. Its size depends on the breaker alone: what
+/// it needs on the heap is taken when it is made, never while it records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Window {
+    /// `N`: failures since the last success.
+    Run(u32),
+    /// `N/period` and `P%/period`.
+    Slices(Box<Slices>),
+    /// `P%/Ncalls`.
+    Ring(Box<Ring>),
+}
+
+impl Window {
+    /// Empty, as `breaker` needs it.
+    pub fn new(breaker: &Breaker) -> Self {
+        let slow = breaker.slow_us().is_some();
+        match breaker.trip() {
+            Trip::Consecutive { .. } => Self::Run(0),
+            Trip::Count { .. } | Trip::RatePeriod { .. } => Self::Slices(Box::new(Slices::new(slow))),
+            Trip::RateCalls { calls, .. } => Self::Ring(Box::new(Ring::new(calls, slow))),
+        }
+    }
+
+    /// Forgets every call, keeping the room.
+    pub fn clear(&mut self) {
+        match self {
+            Self::Run(failures) => *failures = 0,
+            Self::Slices(slices) => slices.clear(),
+            Self::Ring(ring) => ring.clear(),
+        }
+    }
+
+    /// Records one call.
+    pub fn record(&mut self, breaker: &Breaker, now: Micros, call: Call) {
+        match (self, breaker.trip()) {
+            // A forced-closed circuit goes on counting: the cap keeps the
+            // number within what the encoding accepts.
+            (Self::Run(failures), _) if call.failed => *failures = failures.saturating_add(1).min(MAX_COUNT),
+            (Self::Run(failures), _) => *failures = 0,
+            (Self::Slices(slices), Trip::Count { period_us, .. } | Trip::RatePeriod { period_us, .. }) => {
+                slices.record(period_us, now, call);
+            }
+            (Self::Slices(_), _) => {} // a window always fits its breaker
+            (Self::Ring(ring), _) => ring.record(call),
+        }
+    }
+
+    /// What it remembers at `now`.
+    pub fn tally(&self, breaker: &Breaker, now: Micros) -> Tally {
+        match (self, breaker.trip()) {
+            (Self::Run(failures), _) => {
+                Tally { calls: (*failures).into(), failures: (*failures).into(), slow: 0 }
+            }
+            (Self::Slices(slices), Trip::Count { period_us, .. } | Trip::RatePeriod { period_us, .. }) => {
+                slices.tally(period_us, now)
+            }
+            (Self::Slices(_), _) => Tally::default(),
+            (Self::Ring(ring), _) => ring.tally(),
+        }
+    }
+
+    /// Adapts to a breaker with the same trip, which may have begun or stopped
+    /// to look at slow calls.
+    pub fn fit(&mut self, breaker: &Breaker) {
+        let slow = breaker.slow_us().is_some();
+        match self {
+            Self::Run(_) => {}
+            Self::Slices(slices) => slices.fit(slow),
+            Self::Ring(ring) => ring.fit(slow),
+        }
+    }
+
+    /// Bytes on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Run(_) => 0,
+            Self::Slices(slices) => size_of::<Slices>() + slices.heap_bytes(),
+            Self::Ring(ring) => size_of::<Ring>() + ring.heap_bytes(),
+        }
+    }
+
+    /// Appends it to `out`. The kind is not written: the breaker says it.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Run(failures) => put_u64(out, (*failures).into()),
+            Self::Slices(slices) => slices.write(out),
+            Self::Ring(ring) => ring.write(out),
+        }
+    }
+
+    /// Reads what [`Window::write`] wrote under the same breaker.
+    pub fn read(reader: &mut Reader, breaker: &Breaker) -> Result<Self, Corrupt> {
+        let slow = breaker.slow_us().is_some();
+        Ok(match breaker.trip() {
+            Trip::Consecutive { .. } => Self::Run(read_u32(reader, MAX_COUNT)?),
+            Trip::Count { .. } | Trip::RatePeriod { .. } => {
+                Self::Slices(Box::new(Slices::read(reader, slow)?))
+            }
+            Trip::RateCalls { calls, .. } => Self::Ring(Box::new(Ring::read(reader, calls, slow)?)),
+        })
+    }
+}
+
+/// A number of at most `max`.
+fn read_u32(reader: &mut Reader, max: u32) -> Result<u32, Corrupt> {
+    u32::try_from(reader.u64_to(max.into())?).map_err(|_| Corrupt("number out of range"))
+}

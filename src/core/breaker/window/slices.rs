@@ -1,0 +1,163 @@
+//! A sliding period in sixteen slices: the current sixteenth of the period and
+//! the fifteen before, aligned to the epoch.
+//!
+//! Slices are kept newest first, so that time passing is a shift of at most
+//! sixteen counters, once a slice; recording a call is then two additions.
+
+use super::{Call, Tally, read_u32};
+use crate::core::clock::Micros;
+use crate::core::wire::{Corrupt, Reader, put_u64};
+
+/// Slices in a period.
+const SLICES: usize = 16;
+/// The same, for arithmetic on times.
+const SLICES_U64: u64 = 16;
+/// No slice of any period is later: the clock's last time, in sixteenths of the
+/// shortest period.
+const LAST_SLICE: u64 = Micros::MAX.0 * SLICES_U64 / 1000;
+
+/// One count for each slice, newest first.
+type Counts = [u32; SLICES];
+
+/// Calls and failures of a sliding period; slow calls where somebody asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::core::breaker) struct Slices {
+    /// Number of the newest slice since the Unix epoch.
+    newest: u64,
+    calls: Counts,
+    failures: Counts,
+    slow: Option<Box<Counts>>,
+}
+
+impl Slices {
+    /// Empty; `slow` says whether slow calls are counted.
+    pub fn new(slow: bool) -> Self {
+        Self {
+            newest: 0,
+            calls: [0; SLICES],
+            failures: [0; SLICES],
+            slow: slow.then(|| Box::new([0; SLICES])),
+        }
+    }
+
+    /// Forgets every call.
+    pub fn clear(&mut self) {
+        self.newest = 0;
+        self.calls = [0; SLICES];
+        self.failures = [0; SLICES];
+        if let Some(slow) = &mut self.slow {
+            **slow = [0; SLICES];
+        }
+    }
+
+    /// Records a call in the slice of `now`.
+    pub fn record(&mut self, period_us: u64, now: Micros, call: Call) {
+        self.advance(slice_of(period_us, now));
+        bump(&mut self.calls);
+        if call.failed {
+            bump(&mut self.failures);
+        }
+        if call.slow
+            && let Some(slow) = &mut self.slow
+        {
+            bump(slow);
+        }
+    }
+
+    /// Makes `slice` the newest one.
+    ///
+    /// A clock that stepped back by up to a period records into the newest
+    /// slice until time has caught up. After a longer step the slices are
+    /// taken as if they had just ended: so a result counts for at most one
+    /// period after the step, and a small step does not forget any.
+    fn advance(&mut self, slice: u64) {
+        let passed = slice.saturating_sub(self.newest);
+        if passed > 0 {
+            // What falls off the end comes back at the front, to be zeroed.
+            let shift = usize::try_from(passed).map_or(SLICES, |passed| passed.min(SLICES));
+            let counts = [&mut self.calls, &mut self.failures];
+            for counts in counts.into_iter().chain(self.slow.as_deref_mut()) {
+                counts.rotate_right(shift);
+                counts.iter_mut().take(shift).for_each(|count| *count = 0);
+            }
+        }
+        if passed > 0 || self.newest - slice > SLICES_U64 {
+            self.newest = slice;
+        }
+    }
+
+    /// Everything within the period that ends at `now`.
+    pub fn tally(&self, period_us: u64, now: Micros) -> Tally {
+        let passed = slice_of(period_us, now).saturating_sub(self.newest);
+        let live = usize::try_from(passed).map_or(0, |passed| SLICES.saturating_sub(passed));
+        let sum = |counts: &Counts| counts.iter().take(live).map(|&count| u64::from(count)).sum();
+        Tally {
+            calls: sum(&self.calls),
+            failures: sum(&self.failures),
+            slow: self.slow.as_deref().map_or(0, sum),
+        }
+    }
+
+    /// Begins or stops to count slow calls.
+    pub fn fit(&mut self, slow: bool) {
+        if slow != self.slow.is_some() {
+            self.slow = slow.then(|| Box::new([0; SLICES]));
+        }
+    }
+
+    /// Bytes on the heap besides itself.
+    pub fn heap_bytes(&self) -> usize {
+        self.slow.as_ref().map_or(0, |_| size_of::<Counts>())
+    }
+
+    /// The newest slice, how many follow up to the last that holds a call,
+    /// then calls, failures and (where counted) slow calls of each.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        put_u64(out, self.newest);
+        let used = self.calls.iter().rposition(|&calls| calls > 0).map_or(0, |last| last + 1);
+        put_u64(out, used as u64);
+        let slow = self.slow.as_deref().unwrap_or(&[0; SLICES]);
+        for ((&calls, &failures), &slow) in self.calls.iter().zip(&self.failures).zip(slow).take(used) {
+            put_u64(out, calls.into());
+            put_u64(out, failures.into());
+            if self.slow.is_some() {
+                put_u64(out, slow.into());
+            }
+        }
+    }
+
+    /// Reads what [`Slices::write`] wrote.
+    pub fn read(reader: &mut Reader, slow: bool) -> Result<Self, Corrupt> {
+        let mut slices = Self::new(slow);
+        slices.newest = reader.u64_to(LAST_SLICE)?;
+        let used = usize::try_from(reader.u64_to(SLICES_U64)?).map_err(|_| Corrupt("number out of range"))?;
+        let mut last = 1;
+        for slice in 0..used {
+            last = read_u32(reader, u32::MAX)?;
+            put(&mut slices.calls, slice, last);
+            put(&mut slices.failures, slice, read_u32(reader, last)?);
+            if let Some(slow) = &mut slices.slow {
+                put(slow, slice, read_u32(reader, last)?);
+            }
+        }
+        if last == 0 { Err(Corrupt("padded window")) } else { Ok(slices) }
+    }
+}
+
+/// The sixteenth of a period that holds `now`, counted from the epoch.
+fn slice_of(period_us: u64, now: Micros) -> u64 {
+    now.0.saturating_mul(SLICES_U64) / period_us.max(1)
+}
+
+/// Counts one more in the newest slice.
+fn bump(counts: &mut Counts) {
+    let [newest, ..] = counts;
+    *newest = newest.saturating_add(1);
+}
+
+/// Sets one slice.
+fn put(counts: &mut Counts, slice: usize, count: u32) {
+    if let Some(slot) = counts.get_mut(slice) {
+        *slot = count;
+    }
+}

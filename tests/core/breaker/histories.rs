@@ -1,0 +1,248 @@
+//! Random histories of many clients against the model.
+//!
+//! Each history also runs on a replica, which hears only of the calls that
+//! changed something, and through the encoding, at every step.
+
+use super::key::{START, breaker};
+use super::model::Model;
+use floodgate::core::breaker::{Breaker, Circuit, Force, Outcome, State, Ticket, Transitions};
+use floodgate::core::clock::Micros;
+use floodgate::core::wire::Reader;
+use proptest::prelude::*;
+
+/// Neighbours share a trip, so that changes keep the window half of the time.
+const BREAKERS: &[&str] = &[
+    "3:open=1s:lease=2s",
+    "3:open=2s:lease=1s:probes=3:backoff=2:maxopen=5s:ramp=3s",
+    "3/8s:open=1s:probes=2:lease=3s",
+    "3/8s:open=1s:backoff=1.5:ramp=1s",
+    "50%/8s:min=4:open=1s",
+    "50%/8s:min=3:open=1s:slow=100:slowrate=40%:probes=4:lease=2s",
+    "34%/5calls:min=3:open=1s:probes=3:lease=2s:backoff=3",
+    "34%/5calls:open=3s:slow=100:probes=5:lease=1s:ramp=2s",
+    "75%/70calls:min=2:open=500:probes=7:slow=100:slowrate=60%",
+    "100%/1s:min=1:open=1s:probes=2:slow=50:slowrate=50%:lease=1s",
+];
+
+/// One step: what to do, and two numbers that say how.
+type Step = (u8, u8, u16);
+
+struct History {
+    breaker: Breaker,
+    circuit: Circuit,
+    replica: Circuit,
+    model: Model,
+    now: u64,
+    /// Every ticket ever given out, and from which epoch on they are ours.
+    tickets: Vec<Ticket>,
+    /// The most probes of any breaker since the round began.
+    probes: usize,
+    /// The highest epoch of all, deleted circuits included.
+    last_epoch: u64,
+}
+
+impl History {
+    fn new(text: &str) -> Self {
+        let breaker = breaker(text);
+        let circuit = Circuit::new(&breaker, START, 0);
+        Self {
+            breaker,
+            replica: circuit.clone(),
+            model: Model::new(START.0, circuit.epoch()),
+            last_epoch: circuit.epoch(),
+            circuit,
+            now: START.0,
+            tickets: vec![Ticket::Closed { epoch: 1 }, Ticket::Trial { epoch: START.0, trial: 1 }],
+            probes: 1,
+        }
+    }
+
+    fn step(&mut self, (what, how, more): Step) {
+        match what % 32 {
+            0..=3 => self.now += [1, 999, 1000, 1_001][usize::from(how % 4)] * u64::from(more % 100),
+            4..=6 => self.now += [62_500, 500_000, 1_000_000, 2_000_000][usize::from(how % 4)],
+            7 => self.now += u64::from(more) * 400,
+            8 => self.now -= [1, 50_000, 1_500_000, 60_000_000][usize::from(how % 4)],
+            9 if more % 4 == 0 => self.force(how, more / 4),
+            10 if more % 4 == 0 => self.reset(),
+            11 if more % 4 == 0 => self.delete(),
+            12 if more % 2 == 0 => self.change(BREAKERS[usize::from(how) % BREAKERS.len()]),
+            9..=19 => self.acquire(),
+            _ => self.report(how, more),
+        }
+        self.check();
+    }
+
+    fn at(&self) -> Micros {
+        Micros(self.now)
+    }
+
+    fn acquire(&mut self) {
+        let (before, now) = (self.circuit.clone(), self.at());
+        let peeked = self.circuit.peek_acquire(&self.breaker, now);
+        assert_eq!(self.circuit, before, "a peek changes nothing");
+        let admission = self.circuit.acquire(&self.breaker, now);
+        assert_eq!(peeked, admission);
+        assert_eq!(admission.allowed, admission.ticket.is_some());
+        assert_eq!(admission.changed, self.circuit != before);
+        if admission.changed {
+            self.replica.acquire(&self.breaker, now);
+        }
+        let (ticket, wait) = self.model.acquire(&self.breaker, self.now);
+        assert_eq!((admission.ticket, admission.state), (ticket, self.model.state()));
+        let wait = wait.map_or(-1, |us| i64::try_from(us.div_ceil(1000)).unwrap());
+        assert_eq!(admission.retry.millis(), wait);
+        self.transitions(admission.transitions);
+        self.tickets.extend(ticket);
+    }
+
+    fn report(&mut self, how: u8, more: u16) {
+        let newest = self.tickets.len();
+        let back = usize::from(more >> 8);
+        let ticket = match how % 8 {
+            0 => None,
+            1..=2 => Some(self.tickets[back % newest]),
+            _ => Some(self.tickets[newest - 1 - back % newest.min(4)]),
+        };
+        let outcome = match more % 8 {
+            0..=3 => Outcome::Ok,
+            4 => Outcome::Ignore,
+            _ => Outcome::Fail,
+        };
+        let took = [None, Some(50_000), Some(100_001), Some(2_000_000)][usize::from(how >> 6)];
+        let (before, now) = (self.circuit.clone(), self.at());
+        let reported = self.circuit.report(&self.breaker, now, outcome, ticket, took);
+        if reported.changed {
+            self.replica.report(&self.breaker, now, outcome, ticket, took);
+        } else {
+            assert_eq!(self.circuit, before);
+        }
+        if !reported.applied {
+            // A result that does not apply did nothing that looking would not
+            // have shown as well.
+            let view = before.view(&self.breaker, now);
+            assert_eq!(view, self.circuit.view(&self.breaker, now));
+        }
+        let applied = self.model.report(&self.breaker, self.now, outcome, ticket, took);
+        assert_eq!((reported.applied, reported.state), (applied, self.model.state()));
+        self.transitions(reported.transitions);
+    }
+
+    fn force(&mut self, how: u8, more: u16) {
+        let force = [Force::Open, Force::Closed, Force::Auto][usize::from(how % 3)];
+        let until = (!more.is_multiple_of(4)).then(|| self.now + u64::from(more) * 100);
+        let (now, end) = (self.at(), until.map(Micros));
+        let change = self.circuit.force(&self.breaker, now, force, end, b"reason");
+        if change.changed {
+            self.replica.force(&self.breaker, now, force, end, b"reason");
+        }
+        self.model.force(&self.breaker, self.now, force, until);
+        self.transitions(change.transitions);
+    }
+
+    fn reset(&mut self) {
+        let epoch = self.circuit.epoch();
+        let change = self.circuit.reset(&self.breaker, self.at());
+        assert!(change.changed && self.circuit.epoch() > epoch);
+        self.replica.reset(&self.breaker, self.at());
+        self.model.reset(&self.breaker, self.now);
+        self.transitions(change.transitions);
+    }
+
+    fn delete(&mut self) {
+        self.circuit = Circuit::new(&self.breaker, self.at(), self.last_epoch + 1);
+        self.replica = self.circuit.clone();
+        self.model = Model::new(self.now, self.circuit.epoch());
+    }
+
+    fn change(&mut self, text: &str) {
+        let (new, epoch) = (breaker(text), self.circuit.epoch());
+        let change = self.circuit.change_breaker(&self.breaker, &new, self.at());
+        if change.changed {
+            self.replica.change_breaker(&self.breaker, &new, self.at());
+        }
+        assert_eq!(change.transitions.is_empty(), self.circuit.epoch() == epoch);
+        self.model.change(&self.breaker, &new, self.now);
+        self.breaker = new;
+        self.transitions(change.transitions);
+    }
+
+    /// The transitions are those of the model, and their epochs rise.
+    fn transitions(&mut self, transitions: Transitions) {
+        let seen: Vec<_> = transitions.iter().map(|t| (t.to, t.at.0)).collect();
+        assert_eq!(seen, self.model.entered);
+        self.model.entered.clear();
+        for transition in transitions.iter() {
+            assert!(transition.epoch > self.last_epoch && transition.from != transition.to);
+            self.last_epoch = transition.epoch;
+        }
+    }
+
+    /// What holds after every step.
+    fn check(&mut self) {
+        self.last_epoch = self.last_epoch.max(self.circuit.epoch());
+        assert_eq!(self.circuit, self.replica, "a replica has the same state");
+        let (view, before) = (self.circuit.view(&self.breaker, self.at()), self.circuit.clone());
+        let mut model = self.model.clone();
+        model.pass(&self.breaker, self.now);
+        let tally = (view.window.calls, view.window.failures, view.window.slow);
+        assert_eq!(tally, model.tally(&self.breaker, self.now));
+        assert_eq!(view.trials_in_flight, model.in_flight());
+        assert_eq!(self.circuit, before);
+        let probes = usize::from(self.breaker.probes());
+        let half_open = self.circuit.state() == State::HalfOpen;
+        self.probes = if half_open { self.probes.max(probes) } else { probes };
+        assert!(view.trials_in_flight <= self.probes);
+        if let Some(end) = self.circuit.expires_at(&self.breaker, self.at())
+            && !matches!(view.state, State::Closed | State::HalfOpen)
+        {
+            assert!(end.millis_after(self.at()) >= view.retry.millis().unsigned_abs());
+        }
+        let mut bytes = Vec::new();
+        self.circuit.write(&mut bytes);
+        let mut reader = Reader::new(&bytes);
+        assert_eq!(Circuit::read(&mut reader, &self.breaker).as_ref(), Ok(&self.circuit));
+        assert!(reader.is_empty());
+    }
+
+    /// Once every lease and deadline has passed, one good series of trials
+    /// closes whatever happened before.
+    fn recovers(&mut self) {
+        if self.circuit.state() == State::ForcedOpen {
+            self.force(2, 0);
+        }
+        self.now += 7_200_000_000; // openings last up to an hour
+        let mut series = Vec::new();
+        while series.len() < usize::from(self.breaker.probes()) {
+            let admission = self.circuit.acquire(&self.breaker, self.at());
+            let Some(ticket) = admission.ticket else { break };
+            series.push(ticket);
+        }
+        assert!(!series.is_empty());
+        for ticket in series {
+            let reported = self.circuit.report(&self.breaker, self.at(), Outcome::Ok, Some(ticket), Some(1));
+            assert!(reported.applied || self.circuit.state() == State::Closed);
+        }
+        assert!(matches!(self.circuit.state(), State::Closed | State::ForcedClosed), "{:?}", self.circuit);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 40_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn every_history_agrees_with_the_model(
+        first in 0..BREAKERS.len(),
+        steps in proptest::collection::vec(any::<Step>(), 1..120),
+    ) {
+        let mut history = History::new(BREAKERS[first]);
+        for step in steps {
+            history.step(step);
+        }
+        history.recovers();
+    }
+}

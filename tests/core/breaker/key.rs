@@ -1,0 +1,100 @@
+//! One key with its breaker and a clock: what the commands will hold.
+
+use floodgate::core::breaker::{
+    Admission, Breaker, Change, Circuit, Force, Outcome, Reported, State, Ticket, View,
+};
+use floodgate::core::clock::Micros;
+
+/// A whole number of every period in these tests.
+pub const START: Micros = Micros(1_800_000_000_000_000);
+
+pub fn breaker(text: &str) -> Breaker {
+    Breaker::parse(text.as_bytes()).unwrap()
+}
+
+pub struct Key {
+    pub breaker: Breaker,
+    pub circuit: Circuit,
+    pub now: Micros,
+}
+
+impl Key {
+    pub fn new(text: &str) -> Self {
+        let breaker = breaker(text);
+        Self { breaker, circuit: Circuit::new(&breaker, START, 0), now: START }
+    }
+
+    pub fn wait_ms(&mut self, ms: u64) {
+        self.now = self.now.plus(ms * 1000);
+    }
+
+    pub fn back_ms(&mut self, ms: u64) {
+        self.now = self.now.minus(ms * 1000);
+    }
+
+    pub fn acquire(&mut self) -> Admission {
+        self.circuit.acquire(&self.breaker, self.now)
+    }
+
+    /// Acquires, which must be allowed.
+    pub fn admit(&mut self) -> Ticket {
+        let admission = self.acquire();
+        assert!(admission.allowed, "{admission:?}");
+        admission.ticket.unwrap()
+    }
+
+    /// Acquires, which must be denied; the milliseconds to wait.
+    pub fn deny(&mut self) -> i64 {
+        let admission = self.acquire();
+        assert!(!admission.allowed && admission.ticket.is_none(), "{admission:?}");
+        admission.retry.millis()
+    }
+
+    pub fn report(&mut self, outcome: Outcome, ticket: Option<Ticket>, took_ms: Option<u64>) -> Reported {
+        self.circuit.report(&self.breaker, self.now, outcome, ticket, took_ms.map(|ms| ms * 1000))
+    }
+
+    pub fn ok(&mut self, ticket: Ticket) -> bool {
+        self.report(Outcome::Ok, Some(ticket), None).applied
+    }
+
+    pub fn fail(&mut self, ticket: Ticket) -> bool {
+        self.report(Outcome::Fail, Some(ticket), None).applied
+    }
+
+    /// Results without a ticket: `s` success, `f` failure, `l` slow success,
+    /// `L` slow failure, `i` ignored. The state after each, as its initial.
+    pub fn run(&mut self, results: &str) -> String {
+        let state = |result| {
+            let (outcome, took) = match result {
+                's' => (Outcome::Ok, None),
+                'f' => (Outcome::Fail, None),
+                'l' => (Outcome::Ok, Some(1_000_000)),
+                'L' => (Outcome::Fail, Some(1_000_000)),
+                _ => (Outcome::Ignore, None),
+            };
+            self.report(outcome, None, took).state.name().chars().next().unwrap()
+        };
+        results.chars().map(state).collect()
+    }
+
+    pub fn force(&mut self, force: Force, for_ms: Option<u64>) -> Change {
+        let until = for_ms.map(|ms| self.now.plus(ms * 1000));
+        self.circuit.force(&self.breaker, self.now, force, until, b"because")
+    }
+
+    pub fn change(&mut self, text: &str) -> Change {
+        let new = breaker(text);
+        let change = self.circuit.change_breaker(&self.breaker, &new, self.now);
+        self.breaker = new;
+        change
+    }
+
+    pub fn view(&self) -> View {
+        self.circuit.view(&self.breaker, self.now)
+    }
+
+    pub fn state(&self) -> State {
+        self.view().state
+    }
+}
