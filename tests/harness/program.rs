@@ -23,7 +23,12 @@ pub struct Program {
 impl Program {
     /// The program under test: `FLOODGATE_SERVER`, or `redis-server`.
     pub fn under_test() -> Self {
-        Self::at(env::var_os("FLOODGATE_SERVER").map_or_else(|| "redis-server".into(), PathBuf::from))
+        let path = env::var_os("FLOODGATE_SERVER").map_or_else(|| "redis-server".into(), PathBuf::from);
+        // A bare name is looked up on PATH; a path must hold in any folder.
+        if path.components().count() == 1 {
+            return Self::at(path);
+        }
+        Self::at(std::path::absolute(path).expect("a working directory"))
     }
 
     /// Asks a program for its version, once in a test run.
@@ -35,10 +40,12 @@ impl Program {
     }
 
     fn ask(path: &Path) -> Self {
-        let output = Command::new(path)
-            .arg("--version")
-            .output()
-            .unwrap_or_else(|e| panic!("cannot run the server program {}: {e}", path.display()));
+        let output = Command::new(path).arg("--version").output().unwrap_or_else(|e| {
+            panic!(
+                "cannot run the server program {} ({e}): run scripts/setup.sh, or set FLOODGATE_SERVER",
+                path.display()
+            )
+        });
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let version = text
             .split_whitespace()
