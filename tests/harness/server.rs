@@ -342,8 +342,8 @@ impl Server {
             .expect("the server takes connections")
     }
 
-    /// One command on the harness' own connection (RESP2, database 0), kept
-    /// open between calls. See also the macro `call!`.
+    /// One command on the harness' own connection (RESP2), kept open between
+    /// calls. See also the macro `call!`.
     #[track_caller]
     pub fn call<A: AsRef<[u8]>>(&self, args: &[A]) -> Reply {
         let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
@@ -594,7 +594,7 @@ fn spawn(command: Command) -> io::Result<Child> {
 /// to clients; free together with its cluster bus port 10 000 above.
 fn free_port() -> u16 {
     const FIRST: u16 = 11_000;
-    const COUNT: u16 = 11_000;
+    const COUNT: u16 = 10_000;
     static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| {
         let seed = std::process::id().wrapping_mul(7919) % u32::from(COUNT);
         AtomicU16::new(u16::try_from(seed).expect("below COUNT"))
