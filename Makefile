@@ -1,0 +1,42 @@
+# Floodgate. `make help` lists what there is to do.
+
+PORT ?= 6379
+export PORT
+# rustup's programs are not on the PATH of a shell older than rustup.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+# CI takes Cargo.lock as it is committed.
+LOCKED := $(if $(CI),--locked)
+
+.DEFAULT_GOAL := help
+.PHONY: help build run test test-servers clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
+		printf '  make %-14s %s\n' "$$name" "$$text"; done
+
+build: ## Build the module: target/release/libfloodgate.so
+	@scripts/setup.sh
+	cargo build --release $(LOCKED)
+
+run: build ## Start redis-server with the module in the foreground (PORT=6379)
+	@scripts/run.sh
+
+# The tests run the development build. On two cores it builds in a fraction of
+# the time that the release profile's whole-program optimisation takes, for each
+# test program again, and it stops at an overflow, which the release build would
+# not; opt-level 1 keeps the servers quick enough.
+test: ## Check format, lints and documentation, and run all tests
+	@scripts/setup.sh test
+	cargo fmt --check
+	cargo clippy --all-targets $(LOCKED) -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps $(LOCKED)
+	cargo test --doc $(LOCKED)
+	cargo test --no-fail-fast --lib --bins --tests $(LOCKED)
+
+test-servers: ## Run the integration tests on real servers of six versions
+	@scripts/setup.sh servers
+	@scripts/test-servers.sh
+
+clean: ## Remove everything built or fetched
+	cargo clean
+	rm -rf .cache

@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# Installs what is missing on a Debian machine that has Rust's toolchain.
+# Safe to run again: when all is there it changes nothing and takes no time.
+#
+#   scripts/setup.sh           what building and running need
+#   scripts/setup.sh test      and what the tests need
+#   scripts/setup.sh servers   and what scripts/servers.sh needs
+set -euo pipefail
+
+say() { echo "setup: $*" >&2; }
+fail() { say "$*"; exit 1; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# Debian's administration commands are not on every user's PATH.
+PATH="$HOME/.cargo/bin:$PATH:/usr/sbin:/sbin"
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    else
+        sudo "$@"
+    fi
+}
+
+install() {
+    have apt-get || fail "please install by hand what Debian calls: $*"
+    [ "$(id -u)" -eq 0 ] || have sudo || fail "please run this as root, or install sudo: missing are $*"
+    say "installing $*"
+    local log
+    log=$(mktemp)
+    # The lists of packages may be missing or old: fetch them once.
+    if ! { as_root apt-get update && as_root env DEBIAN_FRONTEND=noninteractive \
+           apt-get install -y --no-install-recommends "$@"; } >"$log" 2>&1; then
+        cat "$log" >&2
+        fail "could not install $*"
+    fi
+    rm -f "$log"
+}
+
+has_libclang() {
+    # As bindgen looks for it; the headers beside it are the compiler's own.
+    [ -n "${LIBCLANG_PATH:-}" ] || compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null
+}
+
+is_server() {
+    have redis-server && redis-server --version 2>/dev/null | grep -q 'server v='
+}
+
+mode=${1:-run}
+case $mode in run | test | servers) ;; *) fail "unknown mode '$mode': none, test or servers" ;; esac
+
+have cargo || fail "Rust is missing: install it with rustup, then run this again"
+
+packages=()
+have cc || packages+=(gcc libc6-dev)
+has_libclang || packages+=(libclang-dev)
+# The package redis-server adds nothing to redis-tools but a service on port
+# 6379 and the server's name: the program itself is in redis-tools. So no
+# service is installed, and nothing ever listens unasked.
+is_server && have redis-cli || packages+=(redis-tools)
+if [ "$mode" != run ]; then
+    have setpriv || packages+=(util-linux)
+fi
+if [ "$mode" = servers ]; then
+    have python3 && python3 -m pip --version >/dev/null 2>&1 || packages+=(python3 python3-pip)
+    have flock || packages+=(util-linux)
+    [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || packages+=(debian-archive-keyring)
+fi
+[ ${#packages[@]} -eq 0 ] || install "${packages[@]}"
+
+if ! is_server; then
+    program=$(command -v redis-check-rdb) || fail "redis-tools brought no redis-check-rdb"
+    [ "$(id -u)" -eq 0 ] || have sudo || fail "please run this as root, or install sudo, to name the server"
+    say "naming the server: /usr/local/bin/redis-server"
+    as_root mkdir -p /usr/local/bin
+    as_root ln -sfn "$program" /usr/local/bin/redis-server
+    hash -r
+    is_server || fail "$program is not the server on this system: please install redis-server by hand"
+fi
+
+if [ "$mode" != run ]; then
+    for component in rustfmt clippy; do
+        cargo "${component/rustfmt/fmt}" --version >/dev/null 2>&1 && continue
+        say "adding $component to the toolchain"
+        rustup component add "$component" || fail "could not add $component"
+    done
+fi
