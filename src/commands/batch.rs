@@ -129,7 +129,7 @@ impl<'a> Batch<'a> {
             // before it on the same key want too.
             let request = sums.add(item, self.request(item));
             let judged = judge(ctx, held.as_deref(), Some(item.limits), &request, now)?;
-            replies.push(Self::untaken(ctx, held.as_deref(), item, judged, now)?);
+            replies.push(Self::untaken(ctx, held.as_deref(), item, &judged, now)?);
         }
         let longest = replies.iter().map(|six| six.standing.retry).max().unwrap_or(Wait::Now);
         if replies.iter().all(|six| six.granted > 0) {
@@ -150,7 +150,7 @@ impl<'a> Batch<'a> {
         ctx: &Context<'_>,
         value: Option<&RateLimit>,
         item: &Item<'_>,
-        judged: Judged,
+        judged: &Judged,
         now: Micros,
     ) -> Result<Six, Error> {
         let mut six = judged.six;

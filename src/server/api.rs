@@ -27,6 +27,9 @@ macro_rules! call_if_there {
 pub(crate) use call_if_there;
 
 /// A function that Redis 6.2 has is not there: no server we support.
+///
+/// # Panics
+/// Always; the boundary answers the client.
 #[cold]
 #[allow(clippy::panic)] // caught at the boundary like every panic
 pub fn absent(name: &str) -> ! {

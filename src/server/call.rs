@@ -16,10 +16,8 @@ impl<'c> OwnedString<'c> {
     /// Copies `bytes` into a string of the server.
     pub fn new(ctx: &'c Context<'c>, bytes: &[u8]) -> Self {
         // SAFETY: the context is live and the buffer is copied.
-        Self {
-            raw: unsafe { call!(RedisModule_CreateString(ctx.raw(), bytes.as_ptr().cast(), bytes.len())) },
-            ctx,
-        }
+        let raw = unsafe { call!(RedisModule_CreateString(ctx.raw(), bytes.as_ptr().cast(), bytes.len())) };
+        Self { raw, ctx }
     }
 
     /// As an argument, to open keys with.

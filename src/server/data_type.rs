@@ -52,6 +52,7 @@ pub trait Native: Send + Sized + 'static {
     /// How many allocations freeing it costs.
     fn free_effort(&self) -> usize;
     /// An equal value for another key (COPY).
+    #[must_use]
     fn duplicate(&self, main: MainThread) -> Self;
 }
 

@@ -37,9 +37,7 @@ impl<'c> Loading<'c> {
             .cast_signed();
         // SAFETY: the context is live.
         unsafe {
-            let known = call_if_there!(RedisModule_GetModuleOptionsAll())
-                .and_then(|all| i32::try_from(all).ok())
-                .unwrap_or(wanted);
+            let known = call_if_there!(RedisModule_GetModuleOptionsAll()).unwrap_or(wanted);
             call_if_there!(RedisModule_SetModuleOptions(
                 self.ctx.raw(),
                 (wanted | HANDLE_ATOMIC_SLOT_MIGRATION) & known

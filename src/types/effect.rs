@@ -181,7 +181,7 @@ impl<'a> Effect<'a> {
             Change::Take { limits, taken } => {
                 let limits = limits.map(|text| stored(main, text)).transpose()?;
                 self.update(main, value, limits, |rules, states, now| {
-                    limits::take(rules, states, now, &taken)
+                    limits::take(rules, states, now, &taken);
                 })
             }
             Change::Touch { limits } => {

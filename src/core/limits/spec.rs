@@ -315,3 +315,10 @@ pub enum Expression {
     /// 1 ..= 8 policies and limits, all of which must grant.
     Terms(Vec<Term>),
 }
+
+impl From<Limit> for Limits {
+    /// A set of one.
+    fn from(limit: Limit) -> Self {
+        Self(Box::new([limit]))
+    }
+}
