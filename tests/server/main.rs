@@ -15,4 +15,11 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod acquire;
+mod batch;
+mod clear;
+mod errors;
+mod operate;
+mod quota;
+mod refund;
 mod servers;

@@ -93,6 +93,11 @@ impl LimitSet {
         self.0 == 0
     }
 
+    /// How many there are.
+    pub const fn len(self) -> u32 {
+        self.0.count_ones()
+    }
+
     /// Their positions in order.
     pub fn iter(self) -> impl Iterator<Item = usize> {
         (0..MAX_LIMITS).filter(move |&index| self.contains(index))
