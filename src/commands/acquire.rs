@@ -3,7 +3,7 @@
 use super::Error;
 use super::arguments::{Walk, cost, unexpected};
 use super::commit::{self, commit};
-use super::resolve::{Resolved, refuse_concurrent, resolve};
+use super::resolve::{Resolved, refuse_concurrent, resolve, usage};
 use super::six::{Index, Six};
 use crate::core::clock::Micros;
 use crate::core::limits::{Decision, Limit, Request, Standing, State, Taken, Wait, decide};
@@ -215,12 +215,14 @@ fn blocked(
     request: &Request,
     now: Micros,
 ) -> Result<Six, Error> {
-    let standing = match resolve(ctx.main(), value, given, now) {
-        Ok((resolved, _)) => assess(ctx, value, &resolved, request, now)?.decision.standing,
-        // A block needs no limits to hold.
-        Err(Error::NoLimits) => {
-            Standing { limit: None, remaining: None, retry: Wait::Now, reset_after_us: 0 }
+    let standing = match usage(ctx.main(), value, given, now) {
+        Ok(Some((limits, states))) => {
+            let set = limits.get(ctx.main());
+            refuse_concurrent(set.limits())?;
+            decide(set.limits(), &states, now, request).before(set.limits(), &states, now)
         }
+        // A block needs no limits to hold.
+        Ok(None) | Err(Error::NoLimits) => Standing::UNLIMITED,
         Err(error) => return Err(error),
     };
     Ok(Six { granted: 0, standing: denied_by_block(standing, block, now), index: Index::Blocked })

@@ -4,7 +4,7 @@ use super::Error;
 use super::acquire::judge;
 use super::arguments::{Walk, cost, number, unexpected};
 use super::commit::{self, Together};
-use super::resolve::{Resolved, resolve};
+use super::resolve::usage;
 use super::six::{Index, Six};
 use crate::core::clock::Micros;
 use crate::core::limits::{Limit, Request, State, Wait, decide, look};
@@ -13,7 +13,6 @@ use crate::server::args::{Arg, Args};
 use crate::server::context::Context;
 use crate::server::reply;
 use crate::settings;
-use crate::types::intern::LimitsRef;
 use crate::types::ratelimit::RateLimit;
 use std::collections::HashMap;
 use std::slice;
@@ -132,7 +131,7 @@ impl<'a> Batch<'a> {
             let request = self.request(item);
             let mut judged = judge(ctx, held.as_deref(), Some(item.limits), &request, now)?;
             if judged.six.index != Index::Blocked
-                && let Some((limits, states)) = usage(ctx, held.as_deref(), item, now)?
+                && let Some((limits, states)) = usage(ctx.main(), held.as_deref(), Some(item.limits), now)?
             {
                 let set = limits.get(ctx.main());
                 let demands = wanted.add(item.key.bytes(), set.limits(), request);
@@ -156,31 +155,6 @@ impl<'a> Batch<'a> {
         });
         Ok(Some(replies.collect()))
     }
-}
-
-/// The limits that hold for an item, and what is in use of them.
-fn usage(
-    ctx: &Context<'_>,
-    value: Option<&RateLimit>,
-    item: &Item<'_>,
-    now: Micros,
-) -> Result<Option<(LimitsRef, Vec<State>)>, Error> {
-    let main = ctx.main();
-    let (resolved, _) = resolve(main, value, Some(item.limits), now)?;
-    Ok(match (resolved, value) {
-        (Resolved::Own, Some(value)) => {
-            value.limits().map(|limits| (limits, value.with_states(<[_]>::to_vec)))
-        }
-        (Resolved::Own, None) => None,
-        (Resolved::Other(other), Some(value)) => {
-            let states = value.realigned(main, other.get(main).limits(), now).0;
-            Some((other, states))
-        }
-        (Resolved::Other(other), None) => {
-            let states = vec![State::default(); other.get(main).limits().len()];
-            Some((other, states))
-        }
-    })
 }
 
 /// The answer to an item as a part of its batch: denied where the items before

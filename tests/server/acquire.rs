@@ -106,15 +106,15 @@ fn keep_is_for_critical_requests_only() {
 #[test]
 fn shadow_limits_count_and_never_deny() {
     let server = at_t0();
-    assert_eq!(six(&server, "k 2/m:shadow,10/m COST 2"), [2, 10, 8, 0, 60_000, 1]);
+    assert_eq!(six(&server, "k 2/m:shadow:name=try,10/m COST 2"), [2, 10, 8, 0, 60_000, 1]);
     // The shadow would deny: it takes nothing, the others take theirs.
-    assert_eq!(six(&server, "k 2/m:shadow,10/m COST 3"), [3, 10, 5, 0, 60_000, 1]);
+    assert_eq!(six(&server, "k 2/m:shadow:name=try,10/m COST 3"), [3, 10, 5, 0, 60_000, 1]);
     assert_eq!(server.info_field("floodgate", "floodgate_shadow_denied"), "1");
     let rows = server.line("RL.QUOTA k");
     assert_eq!(rows[0].field("used"), Reply::Int(2));
     assert_eq!(rows[1].field("used"), Reply::Int(5));
     // Denied by the enforcing limit: the shadow is not charged.
-    assert_eq!(six(&server, "k 3/m:shadow:name=s,10/m COST 6"), [0, 10, 5, 60_000, 60_000, 1]);
+    assert_eq!(six(&server, "k 3/h:shadow,10/m COST 6"), [0, 10, 5, 60_000, 60_000, 1]);
     assert_eq!(server.line("RL.QUOTA k")[0].field("used"), Reply::Int(0));
     // Shadow limits alone: the reply of unlimited.
     for _ in 0..3 {

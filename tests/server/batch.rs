@@ -25,12 +25,7 @@ fn each_decides_every_item_on_its_own() {
     let server = at_t0();
     assert_eq!(
         batch(&server, "EACH 4 a 10/s 4 b 5/m 6 a 10/s 7 a 10/s 6"),
-        [
-            [4, 10, 6, 0, 1000, 0],
-            [0, 5, 5, -1, 0, 0],
-            [0, 10, 6, 1000, 1000, 0],
-            [6, 10, 0, 0, 1000, 0],
-        ]
+        [[4, 10, 6, 0, 1000, 0], [0, 5, 5, -1, 0, 0], [0, 10, 6, 1000, 1000, 0], [6, 10, 0, 0, 1000, 0],]
     );
     assert_eq!(server.line("EXISTS b"), Reply::Int(0));
     assert_eq!(batch(&server, "each 1 c 2/m,9/s 2"), [[2, 2, 0, 0, 60_000, 0]]);
@@ -45,29 +40,29 @@ fn each_decides_every_item_on_its_own() {
 fn all_grants_everything_or_nothing() {
     let server = at_t0();
     assert_eq!(
-        batch(&server, "ALL 3 org 100/h 3 proj 50/m 3 user 10/s 3"),
-        [[3, 100, 97, 0, 3_600_000, 0], [3, 50, 47, 0, 60_000, 0], [3, 10, 7, 0, 1000, 0]]
+        batch(&server, "ALL 3 org 60/h 3 proj 50/m 3 user 10/s 3"),
+        [[3, 60, 57, 0, 3_600_000, 0], [3, 50, 47, 0, 60_000, 0], [3, 10, 7, 0, 1000, 0]]
     );
     // The user is to blame; the others would have been granted, and wait as long.
     assert_eq!(
-        batch(&server, "ALL 3 org 100/h 8 proj 50/m 8 user 10/s 8"),
-        [[0, 100, 97, 1000, 3_600_000, -3], [0, 50, 47, 1000, 60_000, -3], [0, 10, 7, 1000, 1000, 0]]
+        batch(&server, "ALL 3 org 60/h 8 proj 50/m 8 user 10/s 8"),
+        [[0, 60, 57, 1000, 3_600_000, -3], [0, 50, 47, 1000, 60_000, -3], [0, 10, 7, 1000, 1000, 0]]
     );
     // Two to blame carry their own numbers, the third the longest.
     assert_eq!(
-        batch(&server, "ALL 3 org 100/h 98 proj 50/m 48 user 10/s 1"),
+        batch(&server, "ALL 3 org 60/h 58 proj 50/m 48 user 10/s 1"),
         [
-            [0, 100, 97, 3_600_000, 3_600_000, 0],
+            [0, 60, 57, 3_600_000, 3_600_000, 0],
             [0, 50, 47, 60_000, 60_000, 0],
             [0, 10, 7, 3_600_000, 1000, -3],
         ]
     );
     // Never is the longest of all.
     assert_eq!(
-        batch(&server, "ALL 3 org 100/h 1 proj 50/m 48 user 10/s 11"),
-        [[0, 100, 97, -1, 3_600_000, -3], [0, 50, 47, 60_000, 60_000, 0], [0, 10, 7, -1, 1000, 0]]
+        batch(&server, "ALL 3 org 60/h 1 proj 50/m 48 user 10/s 11"),
+        [[0, 60, 57, -1, 3_600_000, -3], [0, 50, 47, 60_000, 60_000, 0], [0, 10, 7, -1, 1000, 0]]
     );
-    assert_eq!(used(&server, "org", "100/h"), 3);
+    assert_eq!(used(&server, "org", "60/h"), 3);
     // What is denied leaves no key behind.
     batch(&server, "ALL 2 fresh 10/s 1 user 10/s 11");
     assert_eq!(server.line("EXISTS fresh"), Reply::Int(0));
@@ -76,15 +71,9 @@ fn all_grants_everything_or_nothing() {
 #[test]
 fn the_same_key_twice_counts_both() {
     let server = at_t0();
-    assert_eq!(
-        batch(&server, "ALL 2 k 10/s 5 k 10/s 5"),
-        [[5, 10, 5, 0, 1000, 0], [5, 10, 0, 0, 1000, 0]]
-    );
+    assert_eq!(batch(&server, "ALL 2 k 10/s 5 k 10/s 5"), [[5, 10, 5, 0, 1000, 0], [5, 10, 0, 0, 1000, 0]]);
     // Each would fit alone; together they exceed the capacity for ever.
-    assert_eq!(
-        batch(&server, "ALL 2 l 10/s 6 l 10/s 6"),
-        [[0, 10, 10, -1, 0, -3], [0, 10, 10, -1, 0, 0]]
-    );
+    assert_eq!(batch(&server, "ALL 2 l 10/s 6 l 10/s 6"), [[0, 10, 10, -1, 0, -3], [0, 10, 10, -1, 0, 0]]);
     // Together they fit the capacity, but not now.
     server.line("RL.ACQUIRE m 10/s COST 3");
     assert_eq!(
@@ -101,34 +90,34 @@ fn the_same_key_twice_with_other_limits() {
     let server = at_t0();
     // What the first item takes counts only on the limits that both share.
     assert_eq!(
-        batch(&server, "ALL 2 k 100/h 50 k 5/m 5"),
-        [[50, 100, 50, 0, 3_600_000, 0], [5, 5, 0, 0, 60_000, 0]]
+        batch(&server, "ALL 2 k 60/h 50 k 5/m 5"),
+        [[50, 60, 10, 0, 3_600_000, 0], [5, 5, 0, 0, 60_000, 0]]
     );
-    assert_eq!((used(&server, "k", "100/h"), used(&server, "k", "5/m")), (50, 5));
+    assert_eq!((used(&server, "k", "60/h"), used(&server, "k", "5/m")), (50, 5));
     // On a limit that both share, a count of its own each.
     assert_eq!(
-        batch(&server, "ALL 2 l 100/h 50 l 20/h,9/m 9"),
-        [[0, 100, 100, -1, 0, -3], [0, 20, 20, -1, 0, 0]]
+        batch(&server, "ALL 2 l 60/h 50 l 20/h,9/m 9"),
+        [[0, 60, 60, -1, 0, -3], [0, 20, 20, -1, 0, 0]]
     );
     assert_eq!(
-        batch(&server, "ALL 2 l 100/h 50 l 60/h,9/m 9"),
-        [[50, 100, 50, 0, 3_600_000, 0], [9, 9, 0, 0, 60_000, 1]]
+        batch(&server, "ALL 2 l 60/h 50 l 64/h,9/m 9"),
+        [[50, 60, 10, 0, 3_600_000, 0], [9, 9, 0, 0, 60_000, 1]]
     );
-    assert_eq!(used(&server, "l", "100/h"), 59);
+    assert_eq!(used(&server, "l", "60/h"), 59);
 }
 
 #[test]
 fn options_of_limits_hold_for_items_too() {
     let server = at_t0();
     assert_eq!(
-        batch(&server, "ALL 2 k 1000/h,2/m:per=call 500 k 1000/h,2/m:per=call 500"),
-        [[500, 2, 1, 0, 60_000, 1], [500, 1000, 0, 0, 3_600_000, 0]]
+        batch(&server, "ALL 2 k 40/h,2/m:per=call 20 k 40/h,2/m:per=call 20"),
+        [[20, 2, 1, 0, 60_000, 1], [20, 40, 0, 0, 3_600_000, 0]]
     );
     assert_eq!(batch(&server, "ALL 1 s 1/m:shadow 7"), [[7, -1, -1, 0, 0, 0]]);
-    assert_eq!(batch(&server, "EACH 2 u unlimited 7 keep 10/m:keep=50% 6"), [
-        [7, -1, -1, 0, 0, 0],
-        [0, 10, 5, -1, 0, 0]
-    ]);
+    assert_eq!(
+        batch(&server, "EACH 2 u unlimited 7 keep 10/m:keep=50% 6"),
+        [[7, -1, -1, 0, 0, 0], [0, 10, 5, -1, 0, 0]]
+    );
     assert_eq!(
         batch(&server, "ALL 2 keep 10/m:keep=50% 6 keep 10/m:keep=50% 2 CRITICAL"),
         [[6, 10, 4, 0, 60_000, 0], [2, 10, 2, 0, 60_000, 0]]
@@ -140,14 +129,14 @@ fn options_of_limits_hold_for_items_too() {
     // Pins and blocks hold as for RL.ACQUIRE.
     server.ok("RL.PIN pinned 2/h");
     server.ok("RL.BLOCK blocked FOR 30s");
-    assert_eq!(batch(&server, "EACH 2 pinned 10/s 2 blocked 10/s 1"), [
-        [2, 2, 0, 0, 3_600_000, 0],
-        [0, 10, 0, 30_000, 0, -1]
-    ]);
-    assert_eq!(batch(&server, "ALL 2 free 10/s 2 blocked 10/s 1"), [
-        [0, 10, 10, 30_000, 0, -3],
-        [0, 10, 0, 30_000, 0, -1]
-    ]);
+    assert_eq!(
+        batch(&server, "EACH 2 pinned 10/s 2 blocked 10/s 1"),
+        [[2, 2, 0, 0, 3_600_000, 0], [0, 10, 0, 30_000, 0, -1]]
+    );
+    assert_eq!(
+        batch(&server, "ALL 2 free 10/s 2 blocked 10/s 1"),
+        [[0, 10, 10, 30_000, 0, -3], [0, 10, 0, 30_000, 0, -1]]
+    );
     assert_error_prefix(&server.line("RL.BATCH ALL 1 k * 1"), "ERR no limits for this key");
     assert_eq!(batch(&server, "ALL 1 pinned * 1"), [[0, 2, 0, 3_600_000, 3_600_000, 0]]);
 }

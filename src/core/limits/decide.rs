@@ -153,6 +153,21 @@ impl Decision {
     pub const fn is_granted(&self) -> bool {
         self.granted > 0
     }
+
+    /// How the binding limit stands when nothing is taken after all. `limits`
+    /// and `states` are those that were decided on.
+    pub fn before(&self, limits: &[Limit], states: &[State], now: Micros) -> Standing {
+        let mut standing = self.standing;
+        if self.is_granted()
+            && let Some(index) = self.binding
+            && let Some((limit, state)) = limits.get(index).zip(states.get(index))
+        {
+            let taken = self.taken.units(index);
+            standing.remaining = standing.remaining.map(|left| left.saturating_add(taken));
+            standing.reset_after_us = limit.rule().full_after(state, now, 0).since(now);
+        }
+        standing
+    }
 }
 
 /// One limit as one requester sees it.
