@@ -26,9 +26,7 @@ pub fn throttle(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let count = integer("count_per_period", walk.required()?)?;
     let period = integer("period", walk.required()?)?;
     let quantity = walk.take().map_or(Ok(1), |arg| integer("quantity", arg))?;
-    if walk.left() > 0 {
-        return Err(Error::Arity);
-    }
+    walk.no_more()?;
     let quantity = u64::try_from(quantity)
         .map_err(|_| Error::Range { name: "quantity", expected: "0 or more".to_owned() })?;
     let rule = Throttle::new(max_burst, count, period).map_err(|error| Error::Other(error.to_string()))?;
