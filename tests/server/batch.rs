@@ -173,7 +173,7 @@ fn a_bad_item_fails_the_whole_command() {
 #[test]
 fn a_thousand_items_in_one_command() {
     let server = at_t0();
-    let items = |n: usize| (0..n).map(|i| format!(" k{} 10/s 1", i % 100)).collect::<String>();
+    let items = |n: usize| (0..n).map(|i| format!(" k{} 10/s 1", i % 100)).collect::<Vec<_>>().concat();
     let replies = batch(&server, &format!("ALL 1000{}", items(1000)));
     assert!(replies.iter().all(|six| six[0] == 1));
     assert_eq!(replies[999], [1, 10, 0, 0, 1000, 0]);
@@ -216,8 +216,11 @@ fn all_or_nothing_whatever_the_batch() {
                 (format!("k{}", below(3)), limits, 1 + below(7))
             })
             .collect();
-        let text: String =
-            items.iter().map(|(key, limits, cost)| format!(" {key} {limits} {cost}")).collect();
+        let text = items
+            .iter()
+            .map(|(key, limits, cost)| format!(" {key} {limits} {cost}"))
+            .collect::<Vec<_>>()
+            .concat();
         let command = format!("ALL {}{text}", items.len());
         let digest = |server: &Server| server.line("DEBUG DIGEST").text();
         let before = digest(&server);
@@ -226,8 +229,11 @@ fn all_or_nothing_whatever_the_batch() {
             server.line(&format!("DEL copy-{key}"));
             server.line(&format!("COPY {key} copy-{key}"));
         }
-        let copies: String =
-            items.iter().map(|(key, limits, cost)| format!(" copy-{key} {limits} {cost}")).collect();
+        let copies = items
+            .iter()
+            .map(|(key, limits, cost)| format!(" copy-{key} {limits} {cost}"))
+            .collect::<Vec<_>>()
+            .concat();
         let each = batch(&server, &format!("EACH {}{copies}", items.len()));
         let fits = each.iter().all(|six| six[0] > 0);
         server.line("DEL copy-k0 copy-k1 copy-k2");
