@@ -5,7 +5,7 @@ use floodgate::core::clock::Micros;
 use floodgate::core::limits::{
     Limit, Limits, Request, State, charge, decide, full_at, give_back, look, take,
 };
-use floodgate::core::wire::Reader;
+use floodgate::core::wire::{Reader, put_u64};
 use proptest::prelude::*;
 
 fn any_limit() -> impl Strategy<Value = Limit> {
@@ -115,4 +115,52 @@ fn another_algorithms_state_is_refused() {
     assert!(read(&bytes, &bucket.as_slice()[0]).is_none());
     let shorter = crate::world::parse("unlimited");
     assert!(read(&bytes, &shorter.as_slice()[0]).is_none());
+}
+
+/// Forged payloads, each wrong in one way; numbers as the encoding orders them.
+#[test]
+fn nonsense_is_refused() {
+    let tagged = |tag: u8, numbers: &[u64]| {
+        let mut bytes = vec![tag];
+        numbers.iter().for_each(|&n| put_u64(&mut bytes, n));
+        bytes
+    };
+    let valid = |limit: &str, tag: u8, numbers: &[u64]| {
+        let limits = Limits::parse_stored(limit.as_bytes()).unwrap();
+        read(&tagged(tag, numbers), &limits.as_slice()[0]).is_some()
+    };
+    let far = Micros::MAX.0;
+    // Sliding: twice the number of slots, plus one for coarse ones; then distance and units of each.
+    assert!(valid("5/s", 1, &[4, 1000, 2, 999_999, 1]));
+    assert!(!valid("5/s", 1, &[4, 1000, 2, 1_000_000, 1]), "wider than a period");
+    assert!(!valid("5/s", 1, &[4, 1000, 2, 0, 1]), "same time twice");
+    assert!(!valid("5/s", 1, &[2, 1000, 0]), "no units");
+    assert!(!valid("5/s", 1, &[0]), "no slots");
+    assert!(!valid("5/s", 1, &[2, 1000, 1 << 18]), "too many units");
+    assert!(!valid("5/s", 1, &[2, far + 1, 1]), "too late");
+    assert!(!valid("5/s", 1, &[130, 1000, 1]), "too many slots");
+    assert!(valid("500/s", 1, &[5, 1000, 2, 50, 1]));
+    assert!(!valid("500/s", 1, &[5, 1000, 2, 51, 1]), "wider than a period");
+    assert!(!valid("500/s", 1, &[5, 1000, 2, 0, 1]), "same slot twice");
+    assert!(!valid("500/s", 1, &[3, far / 20_000 + 1, 1]), "too late");
+    // Bucket: level in two halves, ceiling.
+    assert!(valid("bucket:5/s", 2, &[7, 1 << 27, 6]));
+    assert!(!valid("bucket:5/s", 2, &[7, 1 << 28, 0]), "too late");
+    assert!(!valid("bucket:5/s", 2, &[0, 0, 0]), "full");
+    assert!(!valid("bucket:5/s", 2, &[7, 0, 5]), "ceiling within the burst");
+    // Fixed: start, length, units.
+    assert!(valid("fixed:5/s", 3, &[1000, 1_000_000, 5]));
+    assert!(!valid("fixed:5/s", 3, &[1000, 1_000_001, 5]), "longer than a window");
+    assert!(!valid("fixed:5/s", 3, &[1000, 0, 5]), "empty window");
+    assert!(!valid("fixed:5/s", 3, &[1000, 5, 0]), "nothing used");
+    assert!(!valid("fixed:5/s", 3, &[far + 1, 5, 1]), "too late");
+    assert!(valid("fixed:5/month", 3, &[1000, 31 * crate::world::DAY, 5]));
+    // Concurrent: held.
+    assert!(valid("concurrent:5", 4, &[6]));
+    assert!(!valid("concurrent:5", 4, &[0]), "nothing held");
+    // Throttle: arrival time in two halves, time of the change.
+    assert!(valid("throttle:4/1/60", 5, &[1_000_001, 0, 1000]));
+    assert!(!valid("throttle:4/1/60", 5, &[1_000_000, 0, 1000]), "no wait");
+    assert!(!valid("throttle:4/1/60", 5, &[0, 1 << 63, 1000]), "too late");
+    assert!(!valid("unlimited", 4, &[6]), "unlimited remembers nothing");
 }

@@ -168,7 +168,11 @@ proptest! {
         for gap in gaps {
             now += gap.of(HOUR);
             let reply = world.acquire(now, 1);
-            prop_assert!(reply.standing.reset_after_us > 0 && reply.standing.reset_after_us <= 25 * HOUR);
+            // Midnights: in summer time until the first of the 7th, then in winter time.
+            let midnight = change - 60_000_000;
+            let ends = [midnight - DAY, midnight, midnight + DAY + HOUR, midnight + 2 * DAY + HOUR];
+            let end = ends.into_iter().find(|&end| end > now).unwrap_or(now + reply.standing.reset_after_us);
+            prop_assert_eq!(now + reply.standing.reset_after_us, end);
             world.check_reply(now, &Request::of(1), &reply);
         }
     }

@@ -2,7 +2,8 @@
 
 use crate::world::{World, cases, cost_of, count, period_ms, start, steps};
 use floodgate::core::clock::Micros;
-use floodgate::core::limits::give_back;
+use floodgate::core::limits::{Request, State, charge, give_back, touch};
+use floodgate::core::wire::Reader;
 use proptest::prelude::*;
 
 /// Units of grants that are younger than `age`.
@@ -15,7 +16,7 @@ proptest! {
 
     /// S1, S2, S3, D4 and the reply, decision by decision.
     #[test]
-    fn keeps_its_promises(count in count(), ms in period_ms(), start in start(), steps in steps(24)) {
+    fn keeps_its_promises(count in count(), ms in period_ms(), start in start(), steps in steps(48)) {
         let mut world = World::new(&format!("{count}/{ms}ms"));
         let period = ms * 1000;
         let mut grants: Vec<(u64, u64)> = Vec::new();
@@ -23,7 +24,7 @@ proptest! {
         for (gap, part) in steps {
             now += gap.of(period);
             let cost = cost_of(part, count);
-            let request = floodgate::core::limits::Request::of(cost);
+            let request = Request::of(cost);
             let reply = world.acquire(now, cost);
             let in_period = younger(&grants, now, period);
             if reply.is_granted() {
@@ -95,8 +96,35 @@ fn never_more_than_64_slots() {
             most = most.max(world.states[0].heap_bytes());
         }
         assert!(most <= 64 * 8, "{text}: {most} bytes");
-        floodgate::core::limits::touch(world.limits.as_slice(), &mut world.states, Micros(1 << 51));
+        touch(world.limits.as_slice(), &mut world.states, Micros(1 << 51));
         assert_eq!(world.states[0].heap_bytes(), 0);
-        assert_eq!(world.states[0], floodgate::core::limits::State::Fresh);
+        assert_eq!(world.states[0], State::Fresh);
     }
+}
+
+/// Debt on top of 64 separate grants stays within 64 slots, loses no unit and
+/// frees none early.
+#[test]
+fn debt_fits_into_64_slots() {
+    let mut world = World::new("64/s");
+    let limits = world.limits.clone();
+    let limit = &limits.as_slice()[0];
+    let begin = 1_800_000_000_000_000;
+    for step in 0..64 {
+        assert!(world.acquire(begin + step, 1).is_granted());
+    }
+    for step in 64..200 {
+        let charged = charge(limit, &mut world.states[0], Micros(begin + step), 1);
+        assert_eq!(charged, u64::from(step < 128));
+        assert_eq!(world.used(0, begin + step), (step + 1).min(128));
+        assert!(world.states[0].heap_bytes() <= 64 * 8);
+        let mut bytes = Vec::new();
+        world.states[0].write(&mut bytes);
+        let again = State::read(&mut Reader::new(&bytes), limit);
+        assert_eq!(again.as_ref(), Ok(&world.states[0]));
+    }
+    for step in 0..128 {
+        assert!(world.used(0, begin + step + 1_000_000 - 1) >= 128 - step);
+    }
+    assert_eq!(world.used(0, begin + 127 + 1_000_000), 0);
 }
