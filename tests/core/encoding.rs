@@ -122,7 +122,9 @@ fn another_algorithms_state_is_refused() {
 fn nonsense_is_refused() {
     let tagged = |tag: u8, numbers: &[u64]| {
         let mut bytes = vec![tag];
-        numbers.iter().for_each(|&n| put_u64(&mut bytes, n));
+        for &n in numbers {
+            put_u64(&mut bytes, n);
+        }
         bytes
     };
     let valid = |limit: &str, tag: u8, numbers: &[u64]| {

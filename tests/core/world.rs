@@ -6,13 +6,14 @@ use floodgate::core::clock::Micros;
 use floodgate::core::limits::{Decision, Limits, Request, State, Wait, decide, full_at, take, touch};
 use proptest::prelude::*;
 
-/// Cases of each property.
+/// Ten thousand cases of each property; more with `PROPTEST_CASES`.
 pub fn cases() -> ProptestConfig {
+    let asked = ProptestConfig::default();
     ProptestConfig {
-        cases: 10_000,
+        cases: asked.cases.max(10_000),
         failure_persistence: None,
         max_shrink_iters: 2_000,
-        ..ProptestConfig::default()
+        ..asked
     }
 }
 
