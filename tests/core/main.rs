@@ -24,6 +24,5 @@ mod encoding;
 mod fixed;
 mod grammar;
 mod sliding;
-mod speed;
 mod throttle;
 mod world;
