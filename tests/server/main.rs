@@ -15,4 +15,18 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod acl;
+mod acquire;
+mod batch;
+mod clear;
+mod commands;
+mod errors;
+mod info;
+mod keyspace;
+mod operate;
+mod quota;
+mod refund;
 mod servers;
+mod settings;
+mod transparency;
+mod versions;
