@@ -15,4 +15,11 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod access_log;
+mod durability;
+mod expiry;
+mod payloads;
 mod servers;
+mod stream;
+mod throttle;
+mod traffic;
