@@ -223,14 +223,3 @@ fn memory_is_what_the_shape_needs() {
     call!(server, "RL.BLOCK", "blocked", "FOREVER", "REASON", "x".repeat(1000));
     assert!(usage("blocked") >= before + 900);
 }
-
-#[test]
-fn a_forged_payload_is_refused() {
-    let server = at_t0();
-    server.line("RL.ACQUIRE k 10/h,bucket:9/s COST 3");
-    let dump = call!(server, "DUMP", "k").bytes().to_vec();
-    for cut in 0..dump.len() {
-        assert!(call!(server, "RESTORE", "forged", 0, dump[..cut]).error().is_some(), "{cut}");
-    }
-    assert_eq!(call!(server, "EXISTS", "forged"), Reply::Int(0));
-}
