@@ -217,7 +217,7 @@ impl<'a> Effect<'a> {
                 // counts any more: it then ends by its expiry.
                 let lifetime = match loaded.lifetime(main, self.now) {
                     Lifetime::Over => Lifetime::Until(Until::At(self.now)),
-                    lasting => lasting,
+                    lasting @ Lifetime::Until(_) => lasting,
                 };
                 match value {
                     Some(value) => {

@@ -16,6 +16,7 @@
 mod harness;
 
 mod access_log;
+mod demo;
 mod durability;
 mod expiry;
 mod payloads;

@@ -8,7 +8,7 @@ use floodgate::{
     server::{data_type::Native as _, main_thread::MainThread},
     types::{
         effect::{Applied, Change, Effect},
-        ratelimit::{RateLimit, Until, encoding},
+        ratelimit::{Lifetime, RateLimit, Until, encoding},
     },
 };
 use proptest::prelude::*;
@@ -84,9 +84,9 @@ fn until() -> impl Strategy<Value = Until> {
 pub fn time() -> impl Strategy<Value = Micros> {
     const NOW: u64 = 1_772_366_400_000_000;
     prop_oneof![
-        6 => (NOW..NOW + 200_000_000),
-        3 => (NOW..NOW + 40_000_000_000_000),
-        1 => (0..=Micros::MAX.0),
+        6 => NOW..NOW + 200_000_000,
+        3 => NOW..NOW + 40_000_000_000_000,
+        1 => 0..=Micros::MAX.0,
         1 => Just(0),
         1 => Just(Micros::MAX.0),
     ]
@@ -120,8 +120,10 @@ pub fn history() -> impl Strategy<Value = Vec<(Made, Micros)>> {
 /// Applies an effect to what a key holds; false when it was refused.
 pub fn apply(main: MainThread, value: &mut Option<RateLimit>, effect: &Effect<'_>) -> bool {
     match effect.apply(main, value.as_mut()) {
+        // As the commands do: what equals a fresh key is no key.
+        Ok(Applied::InPlace(Lifetime::Over)) => *value = None,
+        Ok(Applied::Created(_, Lifetime::Over) | Applied::InPlace(_) | Applied::Nothing) => {}
         Ok(Applied::Created(created, _)) => *value = Some(created),
-        Ok(Applied::InPlace(_) | Applied::Nothing) => {}
         Err(_) => return false,
     }
     true

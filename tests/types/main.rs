@@ -12,4 +12,5 @@
 
 mod effect;
 mod encoding;
+mod intern;
 mod made;
