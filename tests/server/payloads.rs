@@ -283,8 +283,8 @@ fn effects_that_do_not_fit_leave_the_server_and_the_other_keys_alone() {
         }
         file.write_all(&resp(&[b"RL.EFFECT", b"victim", &payload])).unwrap();
     }
-    file.write_all(&resp(&[b"RL.EFFECT"])).unwrap();
-    file.write_all(&resp(&[b"RL.EFFECT", b"victim"])).unwrap();
+    // An odd number of arguments, but enough for the server to call us.
+    file.write_all(&resp(&[b"RL.EFFECT", b"victim", &block, b"victim"])).unwrap();
     file.write_all(&resp(&[b"DEL", b"victim"])).unwrap();
     // What does not fit does not keep away what does, not even in one command.
     let fits = take(Some("9/d"));
