@@ -2,6 +2,7 @@
 
 use super::Error;
 use super::commit::apply;
+use crate::observe::metrics;
 use crate::server::args::{Arg, Args};
 use crate::server::context::Context;
 use crate::server::replicate;
@@ -29,7 +30,10 @@ pub fn effect(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             return Err(Error::Arity);
         };
         match apply_one(ctx, name, payload) {
-            Ok(this) => changed |= this,
+            Ok(this) => {
+                changed |= this;
+                metrics::count(ctx.main(), |m| &mut m.effects_applied);
+            }
             Err(error) => refused = Some(error),
         }
     }

@@ -128,7 +128,10 @@ impl Call<'_> {
         }
         Ok(match block {
             None => answer,
-            Some(until) => self.blocked(&state, answer, until, now),
+            Some(until) => {
+                metrics::count(main, |m| &mut m.blocked_denied);
+                self.blocked(&state, answer, until, now)
+            }
         })
     }
 
