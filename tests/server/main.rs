@@ -22,6 +22,7 @@ mod acquire;
 mod batch;
 mod clear;
 mod commands;
+mod demo;
 mod durability;
 mod errors;
 mod expiry;
