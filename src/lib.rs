@@ -32,6 +32,7 @@ fn load(ctx: &redis_module::Context, args: &[redis_module::RedisString]) -> redi
     loading.options();
     let done = loading.settings(settings::TABLE, args).and_then(|()| {
         loading.data_type::<types::ratelimit::RateLimit>()?;
+        loading.data_type::<types::cbcircuit::CbCircuit>()?;
         loading.commands(&table::wanted(&loading))
     });
     if let Err(reason) = done {

@@ -1,10 +1,12 @@
 //! RL.EFFECT: how changes reach replicas and come back from the AOF.
 
-use super::Error;
 use super::commit::apply;
+use super::{Error, breaker};
+use crate::core::wire::Corrupt;
 use crate::server::args::Args;
 use crate::server::context::Context;
 use crate::server::replicate;
+use crate::types::cbcircuit::effect as circuit;
 use crate::types::effect::Effect;
 
 /// `RL.EFFECT key payload [key payload …]`, from the master's link or the
@@ -25,8 +27,15 @@ pub fn effect(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         let (Some(name), Some(payload)) = (args.get(index), args.get(index + 1)) else {
             return Err(Error::Arity);
         };
-        let effect = Effect::decode(payload.bytes()).map_err(|corrupt| Error::Other(corrupt.to_string()))?;
-        apply(ctx, &mut ctx.write(name), &effect, c"rl.effect")?;
+        let mut key = ctx.write(name);
+        let refused = |corrupt: Corrupt| Error::Other(corrupt.to_string());
+        if circuit::is_circuit(payload.bytes()) {
+            let effect = circuit::Effect::decode(ctx.main(), payload.bytes()).map_err(refused)?;
+            breaker::commit::apply(ctx, &mut key, &effect, c"rl.effect")?;
+        } else {
+            let effect = Effect::decode(payload.bytes()).map_err(refused)?;
+            apply(ctx, &mut key, &effect, c"rl.effect")?;
+        }
     }
     replicate::verbatim(ctx);
     crate::server::reply::ok(ctx);
