@@ -15,4 +15,10 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod breaker_durable;
+mod breaker_kit;
+mod breaker_limit;
+mod breaker_rules;
+mod breaker_seen;
+mod breaker_vectors;
 mod servers;
