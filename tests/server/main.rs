@@ -16,6 +16,7 @@
 mod harness;
 
 mod breaker_durable;
+mod breaker_histories;
 mod breaker_kit;
 mod breaker_limit;
 mod breaker_rules;
