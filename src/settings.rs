@@ -6,6 +6,7 @@ use crate::types::cbcircuit::rules::{self, Rule};
 use crate::types::intern::{self, LimitsRef, Wanted};
 
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools)] // each is a setting of its own
 struct Settings {
     default_limit: Option<(String, LimitsRef)>,
     default_breaker: DefaultBreaker,

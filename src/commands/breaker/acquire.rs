@@ -75,7 +75,7 @@ fn resolved(
     value: Option<&CbCircuit>,
     now: Micros,
 ) -> Result<Resolved, Error> {
-    resolve(ctx.main(), call.key, value, call.breaker, now)?.ok_or(Error::NoBreaker)
+    resolve(ctx.main(), call.key.bytes(), value, call.breaker, now)?.ok_or(Error::NoBreaker)
 }
 
 fn alone(ctx: &Context<'_>, call: &Call<'_>, now: Micros) -> Result<(), Error> {

@@ -50,7 +50,7 @@ pub fn force(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     }
     let mut key = ctx.write(name);
     let held = key.value::<CbCircuit>()?;
-    let resolved = resolve(ctx.main(), name, held.as_deref(), None, now)?;
+    let resolved = resolve(ctx.main(), name.bytes(), held.as_deref(), None, now)?;
     drop(held);
     let resolved = resolved.filter(|resolved| !(resolved.missing && force == Force::Auto));
     match resolved {
@@ -78,7 +78,7 @@ pub fn reset(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let mut key = ctx.write(name);
     let held = key.value::<CbCircuit>()?;
     let there = held.as_deref().is_some_and(|value| !value.is_over(now));
-    let resolved = resolve(ctx.main(), name, held.as_deref(), None, now)?;
+    let resolved = resolve(ctx.main(), name.bytes(), held.as_deref(), None, now)?;
     drop(held);
     if there {
         let effect = resolved.unwrap_or_else(Resolved::own).effect(ctx, now, Change::Reset);
@@ -124,7 +124,7 @@ pub fn unpin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let held = key.value::<CbCircuit>()?;
     let pinned = held.as_deref().filter(|value| value.pin(now).is_some());
     let resolved =
-        pinned.map(|value| resolve_unpinned(ctx.main(), name, value).unwrap_or_else(Resolved::own));
+        pinned.map(|value| resolve_unpinned(ctx.main(), name.bytes(), value).unwrap_or_else(Resolved::own));
     drop(held);
     let stood = resolved.is_some();
     if let Some(resolved) = resolved {

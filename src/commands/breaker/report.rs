@@ -60,7 +60,7 @@ pub fn report(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let now = ctx.now();
     let mut key = ctx.write(name);
     let held = key.value::<CbCircuit>()?;
-    let resolved = resolve(ctx.main(), name, held.as_deref(), breaker, now)?;
+    let resolved = resolve(ctx.main(), name.bytes(), held.as_deref(), breaker, now)?;
     drop(held);
     // A token is of a circuit that was there; a new one does not know it.
     let asks = resolved.filter(|resolved| !resolved.missing || report.ticket.is_none());

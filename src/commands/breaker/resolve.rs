@@ -4,7 +4,6 @@
 use crate::commands::Error;
 use crate::commands::resolve::Source;
 use crate::core::clock::Micros;
-use crate::server::args::Arg;
 use crate::server::context::Context;
 use crate::server::main_thread::MainThread;
 use crate::settings;
@@ -34,7 +33,7 @@ pub struct Resolved {
 /// A malformed breaker.
 pub fn resolve(
     main: MainThread,
-    key: Arg<'_>,
+    key: &[u8],
     value: Option<&CbCircuit>,
     given: Option<&[u8]>,
     now: Micros,
@@ -52,13 +51,13 @@ pub fn resolve(
 }
 
 /// Finds the breaker that holds once the pin is gone.
-pub fn resolve_unpinned(main: MainThread, key: Arg<'_>, value: &CbCircuit) -> Option<Resolved> {
+pub fn resolve_unpinned(main: MainThread, key: &[u8], value: &CbCircuit) -> Option<Resolved> {
     choose(main, key, Some(value), None, false, None)
 }
 
 fn choose(
     main: MainThread,
-    key: Arg<'_>,
+    key: &[u8],
     live: Option<&CbCircuit>,
     pin: Option<&Pin>,
     call_gives: bool,
@@ -82,7 +81,7 @@ fn choose(
 
 /// The breaker of the policy with the longest prefix of the key.
 #[allow(clippy::missing_const_for_fn)] // the place where policies come in
-fn policy(_main: MainThread, _key: Arg<'_>) -> Option<Rule> {
+fn policy(_main: MainThread, _key: &[u8]) -> Option<Rule> {
     None
 }
 

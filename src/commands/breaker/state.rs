@@ -10,6 +10,7 @@ use crate::server::args::Args;
 use crate::server::context::Context;
 use crate::server::reply;
 use crate::types::cbcircuit::CbCircuit;
+use crate::types::cbcircuit::rules::Rule;
 
 /// `CB.STATE key`: a map, or nil when there is no breaker.
 ///
@@ -26,13 +27,13 @@ pub fn state(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         reply::null(ctx);
         return Ok(());
     };
-    let resolved = resolve(ctx.main(), name, Some(value), None, now)?;
+    let resolved = resolve(ctx.main(), name.bytes(), Some(value), None, now)?;
     let (other, source) = match &resolved {
         Some(resolved) => (resolved.other.as_ref(), resolved.source),
         None => (None, Source::Last),
     };
     let rule = other.unwrap_or_else(|| value.rule());
-    let view = value.view(other.map(|rule| rule.breaker()), now);
+    let view = value.view(other.map(Rule::breaker), now);
     send(ctx, &view, rule.canonical(), source);
     Ok(())
 }
