@@ -9,7 +9,7 @@ use redis_module::raw;
 use std::ffi::{CString, c_char, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// The function that the server calls. Made by [`entry!`](crate::server::command::entry).
+/// The function that the server calls. Made by `entry!`.
 pub type Entry =
     unsafe extern "C" fn(*mut raw::RedisModuleCtx, *mut *mut raw::RedisModuleString, c_int) -> c_int;
 
@@ -545,7 +545,10 @@ unsafe fn set_info(handle: *mut raw::RedisModuleCommand, command: &Command) -> O
     // SAFETY: all zeroes ends the array.
     specs.push(unsafe { std::mem::zeroed() });
     let mut keys = 0;
-    let arguments = loan.list(command.arguments, &mut keys);
+    let arguments = match command.arguments {
+        [] => std::ptr::null_mut(),
+        arguments => loan.list(arguments, &mut keys),
+    };
     let info = raw::RedisModuleCommandInfo {
         version: &raw const version,
         summary: loan.text(command.summary),

@@ -15,6 +15,10 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod access_log;
+mod acl;
+mod acquire;
+mod batch;
 mod breaker_durable;
 mod breaker_histories;
 mod breaker_kit;
@@ -22,4 +26,21 @@ mod breaker_limit;
 mod breaker_rules;
 mod breaker_seen;
 mod breaker_vectors;
+mod clear;
+mod commands;
+mod durability;
+mod errors;
+mod expiry;
+mod info;
+mod keyspace;
+mod operate;
+mod payloads;
+mod quota;
+mod refund;
 mod servers;
+mod settings;
+mod stream;
+mod throttle;
+mod traffic;
+mod transparency;
+mod versions;
