@@ -148,8 +148,12 @@ fn categories_of_the_server() {
     }
     for rules in ["~* +@all -@admin", "~* +@all -@dangerous"] {
         let mut wire = user(&server, rules);
-        USER.iter().for_each(|command| allowed(&mut wire, command));
-        ADMIN.iter().for_each(|command| refused(&mut wire, command));
+        for command in USER {
+            allowed(&mut wire, command);
+        }
+        for command in ADMIN {
+            refused(&mut wire, command);
+        }
     }
     let mut wire = user(&server, "~* -@all +@read");
     allowed(&mut wire, "RL.QUOTA k");
@@ -172,11 +176,19 @@ fn categories_of_our_own() {
         return;
     }
     let mut wire = user(&server, "~* -@all +@floodgate");
-    USER.iter().for_each(|command| allowed(&mut wire, command));
-    ADMIN.iter().for_each(|command| refused(&mut wire, command));
+    for command in USER {
+        allowed(&mut wire, command);
+    }
+    for command in ADMIN {
+        refused(&mut wire, command);
+    }
     let mut wire = user(&server, "~* -@all +@floodgate-admin");
-    USER.iter().for_each(|command| refused(&mut wire, command));
-    ADMIN.iter().for_each(|command| allowed(&mut wire, command));
+    for command in USER {
+        refused(&mut wire, command);
+    }
+    for command in ADMIN {
+        allowed(&mut wire, command);
+    }
     let of = |name: &str| -> Vec<String> {
         server.line(&format!("ACL CAT {name}")).items().iter().map(Reply::text).collect()
     };

@@ -174,6 +174,7 @@ fn kill_9_loses_no_acknowledged_grant() {
             let killed = Command::new("kill").args(["-9", &server.pid().to_string()]).status();
             assert!(killed.unwrap().success());
         });
+        server.wait_exit();
         server.restart();
         for (n, acknowledged) in counts.iter().enumerate() {
             let acknowledged = acknowledged.load(Ordering::Relaxed);

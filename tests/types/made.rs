@@ -84,9 +84,9 @@ fn until() -> impl Strategy<Value = Until> {
 pub fn time() -> impl Strategy<Value = Micros> {
     const NOW: u64 = 1_772_366_400_000_000;
     prop_oneof![
-        6 => (NOW..NOW + 200_000_000),
-        3 => (NOW..NOW + 40_000_000_000_000),
-        1 => (0..=Micros::MAX.0),
+        6 => NOW..NOW + 200_000_000,
+        3 => NOW..NOW + 40_000_000_000_000,
+        1 => 0..=Micros::MAX.0,
         1 => Just(0),
         1 => Just(Micros::MAX.0),
     ]
