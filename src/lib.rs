@@ -11,11 +11,12 @@
 //! | [`server`] | the only place with `unsafe`: the raw module API made safe |
 //! | [`observe`] | counters and what operators see |
 //! | [`settings`] | the settings and their values |
-//! | [`table`] | the table of commands |
+//! | [`table`], [`reference`] | the table of commands, and COMMANDS.md made from it |
 
 pub mod commands;
 pub mod core;
 pub mod observe;
+pub mod reference;
 pub mod server;
 pub mod settings;
 pub mod table;
