@@ -19,7 +19,6 @@ def main():
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=15, help="rounds that count")
     parser.add_argument("--keys", type=int, default=100_000, help="keys a case")
-    parser.add_argument("--commands", type=int, default=32_000, help="decisions a round and case")
     parser.add_argument("--only", help="only cases whose name holds this, beside SET")
     options = parser.parse_args()
 
@@ -29,7 +28,7 @@ def main():
         if options.only:
             cases = [case for case in cases if options.only in case.name or case.name.startswith("SET key")]
         print(report.heading(server))
-        figures = cpu.measure(server, cases, options.keys, options.rounds, options.commands)
+        figures = cpu.measure(server, cases, options.keys, options.rounds)
         print(report.costs(figures))
     return 0
 

@@ -55,7 +55,7 @@ CASES = [
     Case("RL.ACQUIRE fixed, denied", b"fxd", acquire("fixed:1/d:start=first"), mark=DENIED,
          prepare=acquire("fixed:1/d:start=first"), bound=0.95),
     Case("RL.ACQUIRE three limits, granted", b"thr", acquire(THREE), mark=GRANTED, bound=1.6),
-    Case("RL.QUOTA of one limit", b"quo", lambda key: ("RL.QUOTA", key), prepare=acquire(SLIDING), bound=1.3),
+    Case("RL.QUOTA of one limit", b"quo", lambda key: ("RL.QUOTA", key), prepare=acquire("100/d"), bound=1.3),
     Case("RL.BATCH EACH of 50, a key", b"bat", batch(BUCKET), per_command=50, mark=b"*6\r\n:1\r\n", bound=0.65),
     Case("CL.THROTTLE", b"clt", lambda key: ("CL.THROTTLE", key, 15, 30, 60), mark=b"*5\r\n:0\r\n"),
 ]

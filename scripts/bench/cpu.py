@@ -4,8 +4,7 @@ import dataclasses
 import statistics
 
 from cases import BASE
-from load import DEPTH, Load, Pipelines, key
-from server import pack
+from load import DEPTH, Load, key, pipelines
 
 
 @dataclasses.dataclass
@@ -31,39 +30,44 @@ class Figures:
         return self.marked / self.decisions if self.case.mark else 1.0
 
 
-def measure(server, cases, keys, rounds, commands, settle=2):
-    """Runs the cases in turn; the first `settle` rounds create the keys and do not count."""
-    load = Load(server.port)
-    pipelines = {case.name: Pipelines(case, keys) for case in cases}
-    for case in cases:
+class Visits:
+    """What is sent for one case in a round."""
+
+    def __init__(self, case, keys, load):
+        first = case
         if case.prepare:
-            prepared = dataclasses.replace(case, command=case.prepare, per_command=1)
-            blobs = Pipelines(prepared, keys).blobs
-            load.run(blobs, DEPTH * load.lines_of(case.prepare(key(case, 0))))
-    lines = {}
+            first = dataclasses.replace(case, command=case.prepare, per_command=1)
+        self.create = pipelines(first, keys, 1)
+        self.again = pipelines(case, keys, 2)
+        self.measured = pipelines(case, keys, 3)
+        names = [key(case, number) for number in range(case.per_command)]
+        self.lines_to_create = DEPTH * load.lines_of(first.command(*names[:first.per_command]))
+        self.lines = DEPTH * load.lines_of(case.command(*names))
+
+
+def measure(server, cases, keys, rounds):
+    """Runs the cases in turn, each on an empty server: its keys are created,
+    visited once more (the server's table has grown then), and at the third
+    visit what the server spends is measured."""
+    load = Load(server.port)
+    visits = {case.name: Visits(case, keys, load) for case in cases}
     figures = {case.name: Figures(case) for case in cases}
-    for round_ in range(-settle, rounds):
+    for round_ in range(rounds):
         base = None
         # The order turns, so that no case always follows the same other.
         turn = round_ % len(cases)
         order = [BASE] + [case for case in cases[turn:] + cases[:turn] if case.name != BASE.name]
         for case in order:
-            if case.name not in lines:
-                names = [key(case, number) for number in range(case.per_command)]
-                lines[case.name] = DEPTH * load.lines_of(case.command(*names))
-            own = pipelines[case.name]
-            # While settling each key is visited once.
-            count = len(own.blobs) if round_ == -settle else max(1, commands // case.per_command // DEPTH)
-            blobs = own.take(count)
+            visit = visits[case.name]
+            server("FLUSHALL", "SYNC")
+            load.run(visit.create, visit.lines_to_create)
+            load.run(visit.again, visit.lines)
             before = server.cpu()
-            marked, times = load.run(blobs, lines[case.name], case.mark)
+            marked, times = load.run(visit.measured, visit.lines, case.mark)
             spent = server.cpu() - before
-            decisions = len(blobs) * DEPTH * case.per_command / case.commands_a_decision
-            if round_ < 0:
-                continue
+            decisions = len(visit.measured) * DEPTH * case.per_command / case.commands_a_decision
             micros = spent / decisions * 1e6
-            if case.name == BASE.name:
-                base = micros
+            base = base or micros
             entry = figures[case.name]
             entry.micros.append(micros)
             entry.ratios.append(micros / base)

@@ -1,5 +1,6 @@
 """Load: prepared pipelines, sent and counted without looking at the replies twice."""
 
+import random
 import select
 import socket
 import time
@@ -15,32 +16,17 @@ def key(case, number):
     return b"%s:%010d" % (case.tag, number)
 
 
-class Pipelines:
-    """The pipelines of one case over its keys, in an order that jumps about."""
-
-    def __init__(self, case, keys):
-        self.case = case
-        commands = -(-keys // case.per_command)
-        self.blobs = []
-        blob = []
-        for at in range(commands):
-            # A step that has no factor in common with the number of keys visits each once.
-            first = (at * case.per_command * 7919) % keys
-            names = [key(case, (first + offset) % keys) for offset in range(case.per_command)]
-            blob.append(pack(*case.command(*names)))
-            if len(blob) == DEPTH:
-                self.blobs.append(b"".join(blob))
-                blob = []
-        self.next = 0
-
-    def take(self, count):
-        """The next `count` pipelines, from the start again at the end."""
-        taken = []
-        while len(taken) < count:
-            part = self.blobs[self.next:self.next + count - len(taken)]
-            self.next = (self.next + len(part)) % len(self.blobs)
-            taken += part
-        return taken
+def pipelines(case, keys, order):
+    """Every key of a case once, in pipelines; the order is random, and another
+    one for another number, so that no case walks through memory in a line."""
+    numbers = list(range(keys))
+    random.Random(order).shuffle(numbers)
+    commands = [
+        pack(*case.command(*(key(case, number) for number in numbers[at:at + case.per_command])))
+        for at in range(0, keys - case.per_command + 1, case.per_command)
+    ]
+    whole = len(commands) - len(commands) % DEPTH
+    return [b"".join(commands[at:at + DEPTH]) for at in range(0, whole, DEPTH)]
 
 
 class Load:
@@ -82,7 +68,10 @@ class Load:
             state[connection.fileno()] = [connection, lines_a_blob, time.perf_counter(), b""]
             connection.sendall(blob)
         while state:
-            for file, _ in poll.poll():
+            ready = poll.poll(20_000)
+            if not ready:
+                raise TimeoutError("replies have fewer lines than the first had")
+            for file, _ in ready:
                 entry = state[file]
                 data = entry[0].recv(1 << 18)
                 if not data:

@@ -89,6 +89,9 @@ class Server:
         self.program = program
         command = [*wrap, program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir",
                    self.folder, "--logfile", os.path.join(self.folder, "log"), *settings]
+        if "6.2." not in subprocess.run([program, "--version"], capture_output=True, text=True).stdout:
+            # Since 7.0 DEBUG must be asked for.
+            command += ["--enable-debug-command", "local"]
         if module:
             command += ["--loadmodule", module_path()]
         core = cores()[0]
