@@ -2,7 +2,8 @@
 
 use super::Error;
 use super::commit::apply;
-use crate::server::args::Args;
+use crate::observe::metrics;
+use crate::server::args::{Arg, Args};
 use crate::server::context::Context;
 use crate::server::replicate;
 use crate::types::effect::Effect;
@@ -11,7 +12,8 @@ use crate::types::effect::Effect;
 /// server's own AOF only.
 ///
 /// # Errors
-/// An ordinary client, or a payload that does not fit.
+/// An ordinary client, or a payload that does not fit; the others are applied
+/// all the same.
 pub fn effect(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     if !ctx.flags().replicated_or_loading() {
         return Err(Error::Other(
@@ -21,14 +23,32 @@ pub fn effect(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     if args.is_empty() || !args.len().is_multiple_of(2) {
         return Err(Error::Arity);
     }
+    let mut changed = false;
+    let mut refused = None;
     for index in (0..args.len()).step_by(2) {
         let (Some(name), Some(payload)) = (args.get(index), args.get(index + 1)) else {
             return Err(Error::Arity);
         };
-        let effect = Effect::decode(payload.bytes()).map_err(|corrupt| Error::Other(corrupt.to_string()))?;
-        apply(ctx, &mut ctx.write(name), &effect, c"rl.effect")?;
+        match apply_one(ctx, name, payload) {
+            Ok(this) => {
+                changed |= this;
+                metrics::count(ctx.main(), |m| &mut m.effects_applied);
+            }
+            Err(error) => refused = Some(error),
+        }
     }
-    replicate::verbatim(ctx);
+    // This server's own AOF must follow whatever changed here.
+    if changed {
+        replicate::verbatim(ctx);
+    }
+    if let Some(error) = refused {
+        return Err(error);
+    }
     crate::server::reply::ok(ctx);
     Ok(())
+}
+
+fn apply_one(ctx: &Context<'_>, name: Arg<'_>, payload: Arg<'_>) -> Result<bool, Error> {
+    let effect = Effect::decode(payload.bytes()).map_err(|corrupt| Error::Other(corrupt.to_string()))?;
+    apply(ctx, &mut ctx.write(name), &effect, c"rl.effect")
 }

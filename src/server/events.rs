@@ -18,10 +18,8 @@ pub enum Event {
 pub type Listener = (Event, fn(&Context<'_>));
 
 /// Every listener of the module: the server keeps but one callback an event.
-static LISTENERS: &[Listener] = &[
-    (Event::RoleChanged, super::audience::changed),
-    (Event::Forked, super::audience::changed),
-];
+static LISTENERS: &[Listener] =
+    &[(Event::RoleChanged, super::audience::changed), (Event::Forked, super::audience::changed)];
 
 /// Asks the server to tell. Returns true when it will tell all.
 ///

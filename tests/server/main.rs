@@ -2,6 +2,7 @@
 
 #![allow(
     missing_docs,
+    clippy::pedantic,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -15,4 +16,25 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod access_log;
+mod acl;
+mod acquire;
+mod batch;
+mod clear;
+mod commands;
+mod durability;
+mod errors;
+mod expiry;
+mod info;
+mod keyspace;
+mod operate;
+mod payloads;
+mod quota;
+mod refund;
 mod servers;
+mod settings;
+mod stream;
+mod throttle;
+mod traffic;
+mod transparency;
+mod versions;
