@@ -27,6 +27,7 @@ mod errors;
 mod expiry;
 mod info;
 mod keyspace;
+mod nonsense;
 mod operate;
 mod payloads;
 mod quota;
