@@ -122,6 +122,23 @@ fn command(random: &mut Random) -> Vec<Vec<u8>> {
 }
 
 #[test]
+fn the_largest_quantities_reach_the_replica() {
+    let server = Server::start();
+    let replica = server.replica();
+    server.clock_set(1_000_000);
+    for quantity in [1_i64 << 47, (1 << 48) - 1, 1 << 48, i64::MAX] {
+        let reply =
+            server.line(&format!("CL.THROTTLE q{quantity} {} {} 1 {quantity}", i64::MAX - 1, i64::MAX));
+        assert!(reply.error().is_some() || reply[0] == Reply::Int(0) || quantity > 1 << 48, "{reply:?}");
+        let reply = server.line(&format!("CL.THROTTLE r{quantity} {} 1000000000 1 {quantity}", 1_i64 << 52));
+        assert_eq!(reply[0], Reply::Int(i64::from(quantity > 1 << 52)), "{reply:?}");
+    }
+    crate::harness::wait_synced(&server, &replica);
+    crate::harness::assert_same_data(&server, &replica);
+    assert!(server.line("DBSIZE").int() >= 3);
+}
+
+#[test]
 fn nothing_that_a_client_sends_breaks_anything() {
     let server = Server::start();
     let replica = server.replica();
@@ -160,6 +177,8 @@ fn nothing_that_a_client_sends_breaks_anything() {
         if round % 10 == 9 {
             crate::harness::wait_synced(&server, &replica);
             crate::harness::assert_same_data(&server, &replica);
+            // A replica that refuses an effect says so there, from 6.2 on.
+            assert!(!replica.log().contains("CRITICAL"), "{}", replica.log());
             server.line("FLUSHALL");
         }
     }
