@@ -179,6 +179,10 @@ fn nothing_that_a_client_sends_breaks_anything() {
             crate::harness::assert_same_data(&server, &replica);
             // A replica that refuses an effect says so there, from 6.2 on.
             assert!(!replica.log().contains("CRITICAL"), "{}", replica.log());
+            // What was reached can be saved and loaded again.
+            let before = server.line("DEBUG DIGEST");
+            assert_eq!(server.line("DEBUG RELOAD"), Reply::ok());
+            assert_eq!(server.line("DEBUG DIGEST"), before);
             server.line("FLUSHALL");
         }
     }
