@@ -171,6 +171,7 @@ impl Call<'_> {
                 commit(ctx, key, &commit::effect(ctx, now, change), c"cl.throttle").map(drop)
             })?;
         }
+        judged.count(ctx.main());
         Ok(answer_of(&judged.six))
     }
 

@@ -161,5 +161,6 @@ fn clients_cannot_send_effects() {
     ] {
         assert!(wrapped.error().is_some(), "{wrapped:?}");
     }
-    assert_eq!(stream(&server), Vec::<Vec<Vec<u8>>>::new());
+    // 6.2 wraps even what did nothing.
+    assert!(stream(&server).iter().all(|command| command.len() == 1));
 }

@@ -13,4 +13,5 @@
 
 mod effect;
 mod encoding;
+mod intern;
 mod made;

@@ -2,9 +2,9 @@
 //!
 //! | shape | when | size |
 //! |---|---|---|
-//! | [`Bucket`](shape::Bucket) | one token bucket and nothing else | 16 bytes |
-//! | [`Single`](shape::Single) | one limit of another algorithm | 48 bytes, and more slots as needed |
-//! | [`Full`](shape::Full) | several limits, a pin, a block, usage of limits no longer listed | what it holds |
+//! | [`Bucket`] | one token bucket and nothing else | 16 bytes |
+//! | [`Single`] | one limit of another algorithm | 48 bytes, and more slots as needed |
+//! | [`Full`] | several limits, a pin, a block, usage of limits no longer listed | what it holds |
 //!
 //! A key starts in the smallest shape that fits and grows when it must. Which
 //! shape it has is not part of its value: equal contents, equal digests.
