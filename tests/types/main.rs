@@ -14,4 +14,5 @@
 mod circuit;
 mod effect;
 mod encoding;
+mod intern;
 mod made;

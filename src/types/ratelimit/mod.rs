@@ -13,7 +13,7 @@ pub mod encoding;
 pub mod shape;
 
 use crate::core::clock::Micros;
-use crate::core::limits::{Limit, Orphan, Rule, State, full_at, realign};
+use crate::core::limits::{Limit, Orphan, Rule, State, Wait, full_at, realign};
 use crate::server::data_type::{Handle, Native};
 use crate::server::main_thread::MainThread;
 use crate::server::packed::{OneOf, Packed};
@@ -31,6 +31,14 @@ pub enum Until {
 }
 
 impl Until {
+    /// How long it still lasts.
+    pub const fn wait(self, now: Micros) -> Wait {
+        match self {
+            Self::At(end) => Wait::After(end.since(now)),
+            Self::Forever => Wait::Never,
+        }
+    }
+
     /// True while it lasts.
     pub fn lasts(self, now: Micros) -> bool {
         match self {
