@@ -80,8 +80,8 @@ fn effect(main: MainThread, asked: &Asked, value: Option<&CbCircuit>, now: Micro
         now,
         expires: asked.given,
         begin: begins.then(|| epochs::next(main)),
-        rule: (begins || asked.number % 5 == 0).then(|| rule.clone()),
-        given: (asked.number % 3 == 0).then_some(rule),
+        rule: (begins || asked.number.is_multiple_of(5)).then(|| rule.clone()),
+        given: asked.number.is_multiple_of(3).then_some(rule),
         change,
     }
 }

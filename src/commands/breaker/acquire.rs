@@ -85,12 +85,11 @@ fn alone(ctx: &Context<'_>, call: &Call<'_>, now: Micros) -> Result<(), Error> {
     let at_rest =
         held.as_deref().filter(|_| resolved.is_own()).and_then(|value| value.circuit().at_rest(now));
     drop(held);
-    let answer = match at_rest {
-        Some(Admission { state, ticket, retry, .. }) => Answer { state, ticket, retry },
-        None => {
-            let effect = resolved.effect(ctx, now, Change::Acquire);
-            Answer::of(&commit(ctx, &mut key, &effect, c"cb.acquire")?)
-        }
+    let answer = if let Some(Admission { state, ticket, retry, .. }) = at_rest {
+        Answer { state, ticket, retry }
+    } else {
+        let effect = resolved.effect(ctx, now, Change::Acquire);
+        Answer::of(&commit(ctx, &mut key, &effect, c"cb.acquire")?)
     };
     answer.count(ctx);
     reply::array(ctx, 4);
@@ -171,7 +170,7 @@ fn take<'a>(
         });
     };
     let mut together = Together::default();
-    together.add(name, |out| effect.encode(out));
+    together.add(ctx, name, |out| effect.encode(out));
     judged.change(ctx.main(), |change| {
         together.apply(ctx, key, &limits::effect(ctx, now, change), c"rl.acquire")
     })?;
