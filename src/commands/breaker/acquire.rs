@@ -170,7 +170,7 @@ fn take<'a>(
         });
     };
     let mut together = Together::default();
-    together.add(name, |out| effect.encode(out));
+    together.add(ctx, name, |out| effect.encode(out));
     judged.change(ctx.main(), |change| {
         together.apply(ctx, key, &limits::effect(ctx, now, change), c"rl.acquire")
     })?;
