@@ -13,7 +13,9 @@ pub mod help;
 pub mod operate;
 pub mod quota;
 pub mod refund;
+pub mod reserve;
 pub mod resolve;
+pub mod settle;
 pub mod six;
 pub mod throttle;
 

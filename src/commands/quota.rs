@@ -1,17 +1,17 @@
 //! RL.QUOTA: looks without taking.
 
 use super::Error;
-use super::acquire::{assess, denied_by_block};
+use super::acquire::denied_by_block;
 use super::arguments::{Walk, cost, unexpected};
-use super::resolve::{Resolved, Source, limits_of, resolve};
+use super::resolve::{Resolved, Source, limits_of, resolve, usage};
 use super::six::{retry_ms, signed};
 use crate::core::clock::Micros;
-use crate::core::limits::{Limit, Look, Request, Standing, State, Wait, look};
+use crate::core::limits::{Limit, Look, Request, Standing, State, Wait, decide, look};
 use crate::server::args::Args;
 use crate::server::context::Context;
 use crate::server::main_thread::MainThread;
 use crate::server::reply;
-use crate::types::intern;
+use crate::types::ratelimit::reserve::hold;
 use crate::types::ratelimit::{Block, RateLimit, Until};
 
 /// `RL.QUOTA key [limits] [COST n] [HEADERS]`
@@ -89,24 +89,11 @@ impl<'v> View<'v> {
             }));
         };
         let request = Request { cost: units, calls: 1, partial: false, critical: false };
-        let rows = match (value, &resolved) {
-            (Some(value), Resolved::Own) => {
-                let id = value.limits_id().ok_or(Error::NoLimits)?;
-                value.with_states(|states| rows(intern::get(main, id).limits(), states, now, units))
-            }
-            (None, Resolved::Own) => return Err(Error::NoLimits),
-            (value, Resolved::Other(other)) => {
-                let set = other.get(main);
-                let states = match value {
-                    Some(value) => value.realigned(main, set.limits(), now).0,
-                    None => set.limits().iter().map(|_| State::default()).collect(),
-                };
-                rows(set.limits(), &states, now, units)
-            }
-        };
-        // Reservations' own limits have no single decision to look at.
-        let standing =
-            assess(ctx, value, &resolved, &request, now).ok().map(|outcome| before(&outcome.decision, &rows));
+        let (limits, mut states) = usage(main, value, &resolved, now)?;
+        let set = limits.get(main);
+        hold(main, value, set.limits(), &mut states, now, now);
+        let rows = rows(set.limits(), &states, now, units);
+        let standing = Some(before(&decide(set.limits(), &states, now, &request), &rows));
         Ok(Some(Self { now, rows, source, block, standing }))
     }
 

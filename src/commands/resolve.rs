@@ -3,7 +3,7 @@
 
 use super::Error;
 use crate::core::clock::Micros;
-use crate::core::limits::{Limit, Term};
+use crate::core::limits::{Limit, State, Term};
 use crate::core::token::shown;
 use crate::server::main_thread::MainThread;
 use crate::settings;
@@ -107,6 +107,32 @@ pub fn limits_of(main: MainThread, own: Option<u32>, text: &[u8]) -> Result<Opti
 
 fn same_or_other(own: Option<u32>, limits: LimitsRef) -> Resolved {
     if own == Some(limits.id()) { Resolved::Own } else { Resolved::Other(limits) }
+}
+
+/// The limits that hold and the usage that they start from.
+///
+/// # Errors
+/// The key's own are asked for where there are none.
+pub fn usage(
+    main: MainThread,
+    value: Option<&RateLimit>,
+    resolved: &Resolved,
+    now: Micros,
+) -> Result<(LimitsRef, Vec<State>), Error> {
+    match (resolved, value) {
+        (Resolved::Own, value) => {
+            let value = value.ok_or(Error::NoLimits)?;
+            Ok((value.limits().ok_or(Error::NoLimits)?, value.with_states(<[_]>::to_vec)))
+        }
+        (Resolved::Other(other), Some(value)) => {
+            let states = value.realigned(main, other.get(main).limits(), now).0;
+            Ok((other.clone(), states))
+        }
+        (Resolved::Other(other), None) => {
+            let states = other.get(main).limits().iter().map(|_| State::default()).collect();
+            Ok((other.clone(), states))
+        }
+    }
 }
 
 /// Refuses limits that only reservations can take.

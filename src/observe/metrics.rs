@@ -3,6 +3,7 @@
 use crate::server::info::InfoWriter;
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use crate::types::intern;
+use crate::types::ratelimit::reserve;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
@@ -50,6 +51,18 @@ counters! {
     cleared,
     /// Denials that shadow limits would have made.
     shadow_denied,
+    /// Reservations granted, one a key.
+    reservations_granted,
+    /// Calls of RL.RESERVE that took nothing.
+    reservations_denied,
+    /// Reservations settled by RL.COMMIT, one a key.
+    reservations_committed,
+    /// Reservations given back by RL.RELEASE, one a key.
+    reservations_released,
+    /// Reservations given more time, one a key.
+    reservations_renewed,
+    /// Reservations whose time ended before they were settled.
+    reservations_expired,
     /// Effects applied on a replica or from the AOF.
     effects_applied,
 }
@@ -78,5 +91,6 @@ pub fn info(writer: &InfoWriter) {
     for (name, value) in COUNTERS.of(main).borrow().each() {
         writer.number(name, value);
     }
+    writer.number("reservations_held", reserve::open());
     writer.number("limit_sets", intern::size(main) as u64);
 }

@@ -23,6 +23,7 @@ pub mod load;
 pub mod log;
 pub mod main_thread;
 pub mod packed;
+pub mod random;
 pub mod replicate;
 pub mod reply;
 pub mod settings;
