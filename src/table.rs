@@ -2,7 +2,7 @@
 //! COMMAND DOCS say, and what the reference is made from.
 
 use crate::commands::{
-    acquire, batch, clear, debug, effect, help, operate, quota, refund, reserve, settle, throttle,
+    acquire, batch, clear, debug, effect, help, operate, quota, refund, reserve, settle, throttle, waiting,
 };
 use crate::server::command::{Argument as A, Command, Effect, Keys, Rights, entry, entry_with_keys};
 use crate::server::load::Loading;
@@ -19,6 +19,7 @@ const SCAN: [A; 3] = [
 ];
 const ITEM: &[A] = &[KEY, LIMITS, A::integer("cost")];
 const TTL: A = A::text("duration").after("TTL");
+const WAIT: A = A::text("duration").after("WAIT");
 const ID: A = A::text("id");
 const NUMKEYS: A = A::integer("numkeys");
 const RESERVE_KEYS: Keys = Keys::Counted { count: 1, step: 2 };
@@ -41,7 +42,7 @@ pub static COMMANDS: &[Command] = &[
             KEY,
             LIMITS.optional(),
             COST,
-            A::flag("PARTIAL").optional(),
+            A::one_of("shortage", &[A::flag("PARTIAL"), WAIT]).optional(),
             A::flag("CRITICAL").optional(),
         ],
     },
@@ -87,6 +88,7 @@ pub static COMMANDS: &[Command] = &[
             COST,
             TTL,
             ID.after("ID").optional(),
+            WAIT.optional(),
             A::flag("CRITICAL").optional(),
         ],
     },
@@ -132,6 +134,17 @@ pub static COMMANDS: &[Command] = &[
         keys: Keys::First,
         summary: "Lists the open reservations of a key: id, cost, age and time left in ms.",
         complexity: "O(N) reservations",
+        arguments: &[KEY],
+    },
+    Command {
+        name: "RL.QUEUE",
+        entry: entry!(waiting::queue),
+        effect: Effect::Read,
+        fast: true,
+        rights: Rights::User,
+        keys: Keys::First,
+        summary: "Shows the waiting line of a key: length, oldest wait in ms, the head's cost.",
+        complexity: "O(1)",
         arguments: &[KEY],
     },
     Command {

@@ -1,11 +1,12 @@
 //! RL.BATCH: many requests in one atomic step.
 
 use super::Error;
-use super::acquire::{Judged, judge};
+use super::acquire::Judged;
 use super::arguments::{Walk, cost, number, unexpected};
 use super::commit::{self, Together};
 use super::resolve::{Resolved, resolve};
 use super::six::{Index, Six};
+use super::waiting::judge;
 use crate::core::clock::Micros;
 use crate::core::limits::{Request, Wait, look};
 use crate::observe::metrics;
@@ -73,7 +74,7 @@ pub fn batch(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     for item in &batch.items {
         let mut key = ctx.read(item.key);
         let held = key.value::<RateLimit>()?;
-        judge(ctx, held.as_deref(), Some(item.limits), &batch.request(item), now)?;
+        judge(ctx, item.key, held.as_deref(), Some(item.limits), &batch.request(item), now)?;
     }
     let replies = match batch.mode {
         Mode::Each => batch.grant(ctx, now)?,
@@ -107,7 +108,7 @@ impl<'a> Batch<'a> {
             let mut key = ctx.write(item.key);
             let judged = {
                 let held = key.value::<RateLimit>()?;
-                judge(ctx, held.as_deref(), Some(item.limits), &self.request(item), now)?
+                judge(ctx, item.key, held.as_deref(), Some(item.limits), &self.request(item), now)?
             };
             judged.change(ctx.main(), |change| {
                 together.apply(ctx, &mut key, &commit::effect(ctx, now, change), c"rl.batch")
@@ -128,7 +129,7 @@ impl<'a> Batch<'a> {
             // The batch as a whole must fit, so each item asks for what those
             // before it on the same key want too.
             let request = sums.add(item, self.request(item));
-            let judged = judge(ctx, held.as_deref(), Some(item.limits), &request, now)?;
+            let judged = judge(ctx, item.key, held.as_deref(), Some(item.limits), &request, now)?;
             replies.push(Self::untaken(ctx, held.as_deref(), item, &judged, now)?);
         }
         let longest = replies.iter().map(|six| six.standing.retry).max().unwrap_or(Wait::Now);

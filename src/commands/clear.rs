@@ -1,7 +1,7 @@
 //! RL.CLEAR: deletes limiter keys like SCAN walks them.
 
-use super::Error;
 use super::arguments::{Walk, scan_options};
+use super::{Error, waiting};
 use crate::observe::metrics;
 use crate::server::args::Args;
 use crate::server::call::{self, OwnedString};
@@ -32,6 +32,7 @@ pub fn clear(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         if clears {
             key.delete();
             key.changed(c"rl.clear");
+            waiting::touched(ctx, key.name());
             deleted.push(name);
         }
     }

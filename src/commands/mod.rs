@@ -18,5 +18,6 @@ pub mod resolve;
 pub mod settle;
 pub mod six;
 pub mod throttle;
+pub mod waiting;
 
 pub use error::Error;

@@ -7,12 +7,14 @@ use super::arguments::{Walk, cost, length, number, unexpected};
 use super::commit::{self, Together};
 use super::resolve::{resolve, usage};
 use super::six::{Index, Six};
+use super::waiting::{self, Ask, Met};
 use crate::core::clock::Micros;
 use crate::core::limits::{Limit, Request, Standing, State, Taken, Wait, decide, look};
 use crate::core::reservations::{MAX_ID, Stage};
 use crate::observe::metrics;
 use crate::server::args::{Arg, Args};
 use crate::server::context::Context;
+use crate::server::main_thread::MainThread;
 use crate::server::{random, reply};
 use crate::settings;
 use crate::types::effect::Change;
@@ -39,6 +41,11 @@ impl Terms<'_> {
         now.plus(self.ttl_us).min(Micros::MAX)
     }
 
+    fn ask(&self, limits: &[u8]) -> Ask {
+        let Self { cost, ttl_us, id, critical } = *self;
+        Ask::Reserve { limits: limits.into(), id: id.into(), cost, ttl_us, critical }
+    }
+
     const fn request(&self) -> Request {
         Request { cost: self.cost, calls: 1, partial: false, critical: self.critical }
     }
@@ -57,6 +64,7 @@ struct Call<'a> {
     ttl_us: u64,
     id: Option<&'a [u8]>,
     critical: bool,
+    wait_us: u64,
 }
 
 /// An id that a caller chose.
@@ -87,7 +95,7 @@ fn parse<'a>(ctx: &Context<'_>, args: Args<'a>) -> Result<Call<'a>, Error> {
     if names.len() < items.len() {
         return Err(Error::Other("the same key twice in one reservation".to_owned()));
     }
-    let mut call = Call { items, cost: 1, ttl_us: 0, id: None, critical: false };
+    let mut call = Call { items, cost: 1, ttl_us: 0, id: None, critical: false, wait_us: 0 };
     while let Some(option) = walk.take() {
         if option.is("COST") {
             call.cost = cost(walk.value_of("COST")?)?;
@@ -95,6 +103,11 @@ fn parse<'a>(ctx: &Context<'_>, args: Args<'a>) -> Result<Call<'a>, Error> {
             call.ttl_us = length(walk.value_of("TTL")?)?;
         } else if option.is("ID") {
             call.id = Some(id_of(walk.value_of("ID")?)?);
+        } else if option.is("WAIT") {
+            call.wait_us = waiting::wait_option(ctx.main(), walk.value_of("WAIT")?)?;
+            if call.items.len() > 1 {
+                return Err(Error::Other("WAIT works with one key only".to_owned()));
+            }
         } else if option.is("CRITICAL") {
             call.critical = true;
         } else {
@@ -107,7 +120,8 @@ fn parse<'a>(ctx: &Context<'_>, args: Args<'a>) -> Result<Call<'a>, Error> {
     Ok(call)
 }
 
-/// `RL.RESERVE numkeys key limits [key limits …] [COST n] TTL d [ID id] [CRITICAL]`
+/// `RL.RESERVE numkeys key limits [key limits …] [COST n] TTL d [ID id] [WAIT d]
+/// [CRITICAL]`
 ///
 /// # Errors
 /// Malformed arguments or a key of another type; then nothing is taken.
@@ -115,19 +129,36 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let call = parse(ctx, args)?;
     let now = ctx.now();
     let fresh: [u8; 32];
-    let id = match call.id {
-        Some(id) => id,
-        None => {
-            fresh = random::hex();
-            &fresh
-        }
+    let id = if let Some(id) = call.id {
+        id
+    } else {
+        fresh = random::hex();
+        &fresh
     };
     let terms = Terms { cost: call.cost, ttl_us: call.ttl_us, id, critical: call.critical };
     let mut all = Vec::with_capacity(call.items.len());
     for item in &call.items {
         let mut key = ctx.read(item.key);
-        let held = key.value::<RateLimit>()?;
-        all.push(judge(ctx, held.as_deref(), item.limits, &terms, now)?);
+        let mut one = judge(ctx, key.value::<RateLimit>()?.as_deref(), item.limits, &terms, now)?;
+        let ask = || terms.ask(item.limits);
+        let wants = matches!(one.verdict, Verdict::Take(..)) || one.six.granted == 0;
+        if wants && waiting::any() {
+            match waiting::meet(ctx, &mut key, &ask(), call.wait_us, now)? {
+                Met::Nobody => {}
+                Met::Waits => return Ok(()),
+                Met::Denied(six) => one = Judged { six, before: six.standing, verdict: Verdict::Leave },
+            }
+        }
+        let retry = one.six.standing.retry;
+        if call.wait_us > 0
+            && one.six.granted == 0
+            && one.six.index != Index::Line
+            && retry != Wait::Never
+            && waiting::join(ctx, &key, &ask(), call.wait_us, retry, now)
+        {
+            return Ok(());
+        }
+        all.push(one);
     }
     let longest = all.iter().filter(|one| one.six.granted == 0).map(|one| one.six.standing.retry).max();
     if let Some(longest) = longest {
@@ -139,7 +170,8 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let mut together = Together::default();
     for (item, one) in call.items.iter().zip(&all) {
         let mut key = ctx.write(item.key);
-        one.change(ctx, &terms, now, |change| {
+        one.change(ctx.main(), &terms, now, |change| {
+            metrics::count(ctx.main(), |m| &mut m.reservations_granted);
             together.apply(ctx, &mut key, &commit::effect(ctx, now, change), c"rl.reserve")
         })?;
     }
@@ -188,15 +220,14 @@ impl Judged {
     /// Those of `make_it_so`.
     pub fn change(
         &self,
-        ctx: &Context<'_>,
+        main: MainThread,
         terms: &Terms<'_>,
         now: Micros,
         make_it_so: impl FnOnce(Change<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let Verdict::Take(other, taken) = &self.verdict else { return Ok(()) };
-        let set = other.as_ref().map(|other| other.get(ctx.main()));
+        let set = other.as_ref().map(|other| other.get(main));
         let limits = set.as_ref().map(|set| set.canonical());
-        metrics::count(ctx.main(), |m| &mut m.reservations_granted);
         make_it_so(Change::Reserve {
             limits,
             taken: *taken,

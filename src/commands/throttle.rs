@@ -1,8 +1,8 @@
 //! CL.THROTTLE: redis-cell's command, reply for reply, on our own type.
 
-use super::Error;
 use super::arguments::Walk;
 use super::commit::{self, commit};
+use super::{Error, waiting};
 use crate::core::clock::Micros;
 use crate::core::limits::throttle::Arrival;
 use crate::core::limits::{Limit, Limits, State, Taken, Throttle};
@@ -52,6 +52,13 @@ pub fn throttle(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     drop(held);
     let mut answer = rule.ask(&state, now, quantity);
     answer.limited |= blocked;
+    if left_by_cell.is_none()
+        && let Some(at) = waiting::served_by(ctx, &mut key, now)?
+    {
+        answer.limited = true;
+        let line = i64::try_from(at.since(now).div_ceil(1_000_000)).unwrap_or(i64::MAX);
+        answer.retry_after_s = answer.retry_after_s.max(line);
+    }
     if answer.limited {
         metrics::count(main, |m| &mut m.throttle_denied);
     } else {

@@ -1,5 +1,6 @@
 //! Counters by command and outcome.
 
+use crate::commands::waiting;
 use crate::server::info::InfoWriter;
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use crate::types::intern;
@@ -63,6 +64,14 @@ counters! {
     reservations_renewed,
     /// Reservations whose time ended before they were settled.
     reservations_expired,
+    /// Waiters that got their units.
+    waiting_served,
+    /// Waiters whose time was up.
+    waiting_timed_out,
+    /// Waiters that disconnected, were killed or unblocked with an error.
+    waiting_left,
+    /// Requests that found the line, or the server's lines together, full.
+    waiting_refused,
     /// Effects applied on a replica or from the AOF.
     effects_applied,
 }
@@ -91,6 +100,9 @@ pub fn info(writer: &InfoWriter) {
     for (name, value) in COUNTERS.of(main).borrow().each() {
         writer.number(name, value);
     }
+    let (now_waiting, oldest_ms) = waiting::gauges(main);
+    writer.number("waiting_now", now_waiting);
+    writer.number("waiting_oldest_ms", oldest_ms);
     writer.number("reservations_held", reserve::open());
     writer.number("limit_sets", intern::size(main) as u64);
 }

@@ -10,15 +10,18 @@
 //! Everything here runs on the server's main thread unless it says otherwise;
 //! [`main_thread::MainThread`] is the proof that travels with the context.
 
+pub mod alarm;
 pub mod alloc;
 pub mod api;
 pub mod args;
+pub mod blocking;
 pub mod call;
 pub mod command;
 pub mod context;
 pub mod data_type;
 pub mod info;
 pub mod key;
+pub mod keyspace;
 pub mod load;
 pub mod log;
 pub mod main_thread;

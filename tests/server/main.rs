@@ -17,3 +17,4 @@ mod harness;
 
 mod reservations;
 mod servers;
+mod waiting;

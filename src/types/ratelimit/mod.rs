@@ -185,6 +185,21 @@ impl RateLimit {
         }
     }
 
+    /// Its contents, copied into the shape that holds everything.
+    fn to_full(&self) -> Full {
+        match self.0.get() {
+            OneOf::First(bucket) => {
+                Full { limits: Some(bucket.limits()), states: vec![bucket.state()], ..Full::default() }
+            }
+            OneOf::Second(single) => Full {
+                limits: Some(single.limits.clone()),
+                states: vec![single.state.clone()],
+                ..Full::default()
+            },
+            OneOf::Third(full) => full.clone(),
+        }
+    }
+
     /// Changes anything, then goes back to the smallest shape.
     pub(super) fn rebuild<R>(&mut self, main: MainThread, change: impl FnOnce(&mut Full) -> R) -> R {
         let mut full = self.take_full();

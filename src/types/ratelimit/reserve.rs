@@ -8,6 +8,7 @@ use crate::core::limits::{Limit, LimitSet, Rule, State, Taken, charge, give_back
 use crate::core::reservations::{Book, Id, Reservation, Stage};
 use crate::observe::metrics;
 use crate::server::main_thread::MainThread;
+use crate::server::packed::Packed;
 use crate::types::intern::LimitsRef;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -34,6 +35,8 @@ pub enum Settlement {
 pub struct Reservations {
     book: Book<LimitsRef>,
     counted: u64,
+    /// It only plays through what may come: nothing of it is counted.
+    rehearsal: bool,
 }
 
 impl Reservations {
@@ -45,6 +48,9 @@ impl Reservations {
     /// Changes the book.
     pub fn change<R>(&mut self, change: impl FnOnce(&mut Book<LimitsRef>) -> R) -> R {
         let result = change(&mut self.book);
+        if self.rehearsal {
+            return result;
+        }
         let open = self.book.open_len();
         OPEN.fetch_add(open.wrapping_sub(self.counted), Ordering::Relaxed);
         self.counted = open;
@@ -54,7 +60,7 @@ impl Reservations {
 
 impl Clone for Reservations {
     fn clone(&self) -> Self {
-        let mut copy = Self { book: self.book.clone(), counted: 0 };
+        let mut copy = Self { book: self.book.clone(), counted: 0, rehearsal: false };
         copy.change(|_| ());
         copy
     }
@@ -67,6 +73,18 @@ impl Drop for Reservations {
 }
 
 impl RateLimit {
+    /// An equal value to play through what may come.
+    #[must_use]
+    pub fn rehearsal(&self) -> Self {
+        let mut full = self.to_full();
+        if let Some(reservations) = &mut full.reservations {
+            OPEN.fetch_sub(reservations.counted, Ordering::Relaxed);
+            reservations.counted = 0;
+            reservations.rehearsal = true;
+        }
+        Self(Packed::third(Box::new(full)))
+    }
+
     /// The reservations of the key, if it has any.
     pub fn book(&self) -> Option<&Book<LimitsRef>> {
         Some(self.as_full()?.reservations.as_ref()?.book()).filter(|book| !book.is_empty())
@@ -99,6 +117,7 @@ impl Full {
     pub(in crate::types) fn sweep(&mut self, main: MainThread, now: Micros) {
         if let Some(reservations) = &mut self.reservations {
             let ended = reservations.change(|book| book.sweep(now));
+            let ended = if reservations.rehearsal { 0 } else { ended };
             metrics::add(main, |m| &mut m.reservations_expired, ended);
         }
     }
