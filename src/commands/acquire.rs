@@ -3,7 +3,7 @@
 use super::Error;
 use super::arguments::{Walk, cost, unexpected};
 use super::commit::{self, commit};
-use super::resolve::{Resolved, refuse_concurrent, resolve};
+use super::resolve::{Resolved, refuse_concurrent, resolve, usage};
 use super::six::{Index, Six};
 use super::waiting::{self, Ask, Met};
 use crate::core::clock::Micros;
@@ -14,7 +14,7 @@ use crate::server::context::Context;
 use crate::server::main_thread::MainThread;
 use crate::types::effect::Change;
 use crate::types::intern::{self, LimitSet, LimitsRef};
-use crate::types::ratelimit::{Block, RateLimit, Until};
+use crate::types::ratelimit::{Block, RateLimit};
 
 /// What the caller asks for.
 #[derive(Clone, Copy, Debug)]
@@ -96,9 +96,11 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     }
     if judged.six.granted > 0 {
         metrics::count(ctx.main(), |m| &mut m.acquire_granted);
+        metrics::add(ctx.main(), |m| &mut m.acquire_granted_units, judged.six.granted);
     } else {
         metrics::count(ctx.main(), |m| &mut m.acquire_denied);
     }
+    judged.count(ctx.main());
     judged.six.send(ctx);
     Ok(())
 }
@@ -111,13 +113,25 @@ pub struct Judged {
     /// The limits, where the key used others last or is new.
     other: Option<LimitsRef>,
     taken: Taken,
+    shadow_denied: u32,
     records: bool,
 }
 
 impl Judged {
     /// A denial that records nothing.
     pub fn denied(six: Six) -> Self {
-        Self { six, other: None, taken: Taken::default(), records: false }
+        Self { six, other: None, taken: Taken::default(), shadow_denied: 0, records: false }
+    }
+
+    /// Counts what every command counts alike: blocks, and the denials that
+    /// shadow limits would have made.
+    pub fn count(&self, main: MainThread) {
+        if self.six.index == Index::Blocked {
+            metrics::count(main, |m| &mut m.blocked_denied);
+        }
+        if self.shadow_denied > 0 {
+            metrics::add(main, |m| &mut m.shadow_denied, self.shadow_denied.into());
+        }
     }
 
     /// Runs `make_it_so` with the change that the decision asks for, if any.
@@ -155,7 +169,7 @@ pub fn judge(
 ) -> Result<Judged, Error> {
     if let Some(block) = value.and_then(|value| value.block(now)) {
         let six = blocked(ctx, value, block, given, request, now)?;
-        return Ok(Judged { six, other: None, taken: Taken::default(), records: false });
+        return Ok(Judged { six, other: None, taken: Taken::default(), shadow_denied: 0, records: false });
     }
     let (resolved, _) = resolve(ctx.main(), value, given, now)?;
     let outcome = assess(ctx, value, &resolved, request, now)?;
@@ -167,6 +181,7 @@ pub fn judge(
         six: Six::of(&outcome.decision),
         other,
         taken: outcome.decision.taken,
+        shadow_denied: outcome.decision.shadow_denied.len(),
         records: outcome.records,
     })
 }
@@ -201,7 +216,9 @@ pub fn assess(
             let Some(id) = value.limits_id() else { return Err(Error::NoLimits) };
             let set = intern::get(main, id);
             let decision = value.with_states(|states| judge(&set, states))?;
-            let records = decision.granted > 0 || decision.record_clock;
+            // What grants without counting (unlimited, or a shadow limit that
+            // denies) leaves no trace.
+            let records = !decision.taken.is_nothing() || decision.record_clock;
             return Ok(Outcome { decision, records });
         }
         (None, Resolved::Own) => return Err(Error::NoLimits),
@@ -213,7 +230,7 @@ pub fn assess(
         None => judge(&set, &fresh(set.limits()))?,
     };
     // A denial on a key that is not there leaves nothing behind.
-    let records = decision.granted > 0 || value.is_some();
+    let records = value.is_some() || !decision.taken.is_nothing();
     Ok(Outcome { decision, records })
 }
 
@@ -232,12 +249,14 @@ fn blocked(
     request: &Request,
     now: Micros,
 ) -> Result<Six, Error> {
-    let standing = match resolve(ctx.main(), value, given, now) {
-        Ok((resolved, _)) => assess(ctx, value, &resolved, request, now)?.decision.standing,
-        // A block needs no limits to hold.
-        Err(Error::NoLimits) => {
-            Standing { limit: None, remaining: None, retry: Wait::Now, reset_after_us: 0 }
+    let standing = match usage(ctx.main(), value, given, now) {
+        Ok(Some((limits, states))) => {
+            let set = limits.get(ctx.main());
+            refuse_concurrent(set.limits())?;
+            decide(set.limits(), &states, now, request).before(set.limits(), &states, now)
         }
+        // A block needs no limits to hold.
+        Ok(None) | Err(Error::NoLimits) => Standing::UNLIMITED,
         Err(error) => return Err(error),
     };
     Ok(Six { granted: 0, standing: denied_by_block(standing, block, now), index: Index::Blocked })
@@ -245,9 +264,5 @@ fn blocked(
 
 /// A standing as the block leaves it.
 pub fn denied_by_block(standing: Standing, block: &Block, now: Micros) -> Standing {
-    let lasts = match block.until {
-        Until::At(end) => Wait::After(end.since(now)),
-        Until::Forever => Wait::Never,
-    };
-    Standing { remaining: Some(0), retry: standing.retry.max(lasts), ..standing }
+    Standing { remaining: Some(0), retry: standing.retry.max(block.until.wait(now)), ..standing }
 }

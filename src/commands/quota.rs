@@ -3,10 +3,11 @@
 use super::Error;
 use super::acquire::denied_by_block;
 use super::arguments::{Walk, cost, unexpected};
-use super::resolve::{Resolved, Source, limits_of, resolve, usage};
+use super::resolve::{Resolved, Source, limits_of, resolve, usage_of};
 use super::six::{retry_ms, signed};
 use crate::core::clock::Micros;
 use crate::core::limits::{Limit, Look, Request, Standing, State, Wait, decide, look};
+use crate::observe::metrics;
 use crate::server::args::Args;
 use crate::server::context::Context;
 use crate::server::main_thread::MainThread;
@@ -43,6 +44,7 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let mut key = ctx.read(name);
     let held = key.value::<RateLimit>()?;
     let view = View::of(ctx, held.as_deref(), given, units, now)?;
+    metrics::count(ctx.main(), |m| &mut m.quota_calls);
     match view {
         None => reply::null(ctx),
         Some(view) if headers => view.send_headers(ctx),
@@ -89,11 +91,12 @@ impl<'v> View<'v> {
             }));
         };
         let request = Request { cost: units, calls: 1, partial: false, critical: false };
-        let (limits, mut states) = usage(main, value, &resolved, now)?;
+        let (limits, mut states) = usage_of(main, value, &resolved, now).ok_or(Error::NoLimits)?;
         let set = limits.get(main);
         hold(main, value, set.limits(), &mut states, now, now);
         let rows = rows(set.limits(), &states, now, units);
-        let standing = Some(before(&decide(set.limits(), &states, now, &request), &rows));
+        let decision = decide(set.limits(), &states, now, &request);
+        let standing = Some(decision.before(set.limits(), &states, now));
         Ok(Some(Self { now, rows, source, block, standing }))
     }
 
@@ -144,8 +147,12 @@ impl<'v> View<'v> {
     fn send_headers(&self, ctx: &Context<'_>) {
         let mut standing = self.standing;
         if let Some(block) = self.block {
-            let none = Standing { limit: None, remaining: None, retry: Wait::Now, reset_after_us: 0 };
-            standing = Some(denied_by_block(standing.unwrap_or(none), block, self.now));
+            let mut blocked = denied_by_block(standing.unwrap_or(Standing::UNLIMITED), block, self.now);
+            // Nothing is there again before the block ends.
+            if let Until::At(end) = block.until {
+                blocked.reset_after_us = blocked.reset_after_us.max(end.since(self.now));
+            }
+            standing = Some(blocked);
         }
         let retry_seconds = match standing.map(|standing| standing.retry) {
             Some(Wait::After(us)) => Some(seconds(us)),
@@ -178,8 +185,11 @@ impl<'v> View<'v> {
     /// denying limit tells when it grants again, and one that would tell a later
     /// time than Retry-After tells none.
     fn limit_item(&self, row: &Row, retry_after: Option<u64>) -> String {
-        let remaining = if self.block.is_some() { 0 } else { row.look.remaining.unwrap_or(0) };
-        let at = match row.look.retry {
+        let (remaining, retry) = match self.block {
+            None => (row.look.remaining.unwrap_or(0), row.look.retry),
+            Some(block) => (0, row.look.retry.max(block.until.wait(self.now))),
+        };
+        let at = match retry {
             Wait::After(us) => Some(seconds(us)),
             Wait::Now => Some(seconds(row.look.reset_after_us)),
             Wait::Never => None,
@@ -219,18 +229,6 @@ fn shown_algorithm(limit: &Limit) -> &'static str {
     }
 }
 
-/// The binding limit as it stands before anything is taken.
-fn before(decision: &crate::core::limits::Decision, rows: &[Row]) -> Standing {
-    let mut standing = decision.standing;
-    if decision.granted > 0
-        && let Some(row) = decision.binding.and_then(|index| rows.get(index))
-    {
-        standing.remaining = row.look.remaining;
-        standing.reset_after_us = row.look.reset_after_us;
-    }
-    standing
-}
-
 fn rows(limits: &[Limit], states: &[State], now: Micros, units: u64) -> Vec<Row> {
     limits
         .iter()
@@ -240,7 +238,8 @@ fn rows(limits: &[Limit], states: &[State], now: Micros, units: u64) -> Vec<Row>
 }
 
 /// Which limits to show: those given; else the pin, the key's own last, a
-/// policy's, the default.
+/// policy's, the default. `*` asks for what the server has for the key, so the
+/// key's own last come after all others.
 fn choose(
     main: MainThread,
     value: Option<&RateLimit>,
@@ -259,8 +258,9 @@ fn choose(
         Err(error) => return Err(error),
     };
     Ok(match server {
-        Some((resolved, Source::Pin)) => Some((resolved, Source::Pin)),
+        Some((_, Source::Pin)) => server,
+        Some(_) if given.is_some() => server,
         _ if own.is_some() => Some((Resolved::Own, Source::Last)),
-        other => other,
+        _ => server,
     })
 }

@@ -5,7 +5,7 @@ use super::Error;
 use super::acquire::denied_by_block;
 use super::arguments::{Walk, cost, length, number, unexpected};
 use super::commit::{self, Together};
-use super::resolve::{resolve, usage};
+use super::resolve::usage;
 use super::six::{Index, Six};
 use super::waiting::{self, Ask, Met};
 use crate::core::clock::Micros;
@@ -260,8 +260,7 @@ pub fn judge(
     let main = ctx.main();
     let known = value.and_then(|value| value.book()?.get(terms.id));
     let known = known.filter(|one| one.stage_at(now) == Some(Stage::Open));
-    let (resolved, _) = resolve(main, value, Some(given), now)?;
-    let (limits, mut states) = usage(main, value, &resolved, now)?;
+    let (limits, mut states) = usage(main, value, Some(given), now)?.ok_or(Error::NoLimits)?;
     let set = limits.get(main);
     hold(main, value, set.limits(), &mut states, now, terms.end(now));
     if let Some(one) = known {
@@ -277,11 +276,7 @@ pub fn judge(
     if six.granted == 0 {
         return Ok(Judged { six, before: six.standing, verdict: Verdict::Leave });
     }
-    let mut before = six.standing;
-    if let Some((limit, state)) = decision.binding.and_then(|at| set.limits().get(at).zip(states.get(at))) {
-        let look = look(limit, state, now, terms.cost);
-        before = Standing { remaining: look.remaining, reset_after_us: look.reset_after_us, ..before };
-    }
+    let before = decision.before(set.limits(), &states, now);
     drop(set);
     let other = (value.and_then(RateLimit::limits_id) != Some(limits.id())).then_some(limits);
     Ok(Judged { six, before, verdict: Verdict::Take(other, decision.taken) })

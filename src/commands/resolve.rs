@@ -105,34 +105,46 @@ pub fn limits_of(main: MainThread, own: Option<u32>, text: &[u8]) -> Result<Opti
     }
 }
 
-fn same_or_other(own: Option<u32>, limits: LimitsRef) -> Resolved {
-    if own == Some(limits.id()) { Resolved::Own } else { Resolved::Other(limits) }
-}
-
-/// The limits that hold and the usage that they start from.
+/// The limits that hold for a call, and a copy of what is in use of them;
+/// `None` when the key has neither.
 ///
 /// # Errors
-/// The key's own are asked for where there are none.
+/// As [`resolve`].
 pub fn usage(
+    main: MainThread,
+    value: Option<&RateLimit>,
+    given: Option<&[u8]>,
+    now: Micros,
+) -> Result<Option<(LimitsRef, Vec<State>)>, Error> {
+    let (resolved, _) = resolve(main, value, given, now)?;
+    Ok(usage_of(main, value, &resolved, now))
+}
+
+/// As [`usage`], for limits that are chosen already.
+pub fn usage_of(
     main: MainThread,
     value: Option<&RateLimit>,
     resolved: &Resolved,
     now: Micros,
-) -> Result<(LimitsRef, Vec<State>), Error> {
+) -> Option<(LimitsRef, Vec<State>)> {
     match (resolved, value) {
         (Resolved::Own, value) => {
-            let value = value.ok_or(Error::NoLimits)?;
-            Ok((value.limits().ok_or(Error::NoLimits)?, value.with_states(<[_]>::to_vec)))
+            let value = value?;
+            value.limits().map(|limits| (limits, value.with_states(<[_]>::to_vec)))
         }
         (Resolved::Other(other), Some(value)) => {
             let states = value.realigned(main, other.get(main).limits(), now).0;
-            Ok((other.clone(), states))
+            Some((other.clone(), states))
         }
         (Resolved::Other(other), None) => {
-            let states = other.get(main).limits().iter().map(|_| State::default()).collect();
-            Ok((other.clone(), states))
+            let states = vec![State::default(); other.get(main).limits().len()];
+            Some((other.clone(), states))
         }
     }
+}
+
+fn same_or_other(own: Option<u32>, limits: LimitsRef) -> Resolved {
+    if own == Some(limits.id()) { Resolved::Own } else { Resolved::Other(limits) }
 }
 
 /// Refuses limits that only reservations can take.

@@ -3,6 +3,7 @@
 use crate::commands::waiting;
 use crate::server::info::InfoWriter;
 use crate::server::main_thread::{MainThread, MainThreadCell};
+use crate::types::cbcircuit::{census, rules};
 use crate::types::intern;
 use crate::types::ratelimit::reserve;
 
@@ -28,10 +29,14 @@ macro_rules! counters {
 counters! {
     /// RL.ACQUIRE that took something.
     acquire_granted,
-    /// RL.ACQUIRE that took nothing.
+    /// Units that RL.ACQUIRE granted.
+    acquire_granted_units,
+    /// RL.ACQUIRE that took nothing, for whatever reason.
     acquire_denied,
-    /// RL.ACQUIRE and items of RL.BATCH on blocked keys.
+    /// Of all denials, those because the key was blocked.
     blocked_denied,
+    /// Calls of RL.QUOTA.
+    quota_calls,
     /// Items of RL.BATCH granted.
     batch_granted,
     /// Items of RL.BATCH denied.
@@ -50,6 +55,14 @@ counters! {
     resets,
     /// Keys that RL.CLEAR deleted.
     cleared,
+    /// Keys that RL.PIN pinned.
+    pins,
+    /// Keys that RL.UNPIN freed.
+    unpins,
+    /// Keys that RL.BLOCK blocked.
+    blocks,
+    /// Keys that RL.UNBLOCK freed.
+    unblocks,
     /// Denials that shadow limits would have made.
     shadow_denied,
     /// Reservations granted, one a key.
@@ -72,6 +85,40 @@ counters! {
     waiting_left,
     /// Requests that found the line, or the server's lines together, full.
     waiting_refused,
+    /// CB.ACQUIRE that let the call through.
+    breaker_admitted,
+    /// CB.ACQUIRE denied by an open breaker.
+    breaker_denied_open,
+    /// CB.ACQUIRE denied since all trials of a half-open breaker were taken.
+    breaker_denied_half_open,
+    /// CB.ACQUIRE denied by a breaker that an operator forced open.
+    breaker_denied_forced,
+    /// CB.ACQUIRE denied by a ramp.
+    breaker_denied_ramp,
+    /// CB.ACQUIRE that the breaker would have admitted and the LIMIT did not.
+    breaker_denied_limit,
+    /// CB.REPORT OK that counted.
+    breaker_reports_ok,
+    /// CB.REPORT FAIL that counted.
+    breaker_reports_fail,
+    /// CB.REPORT IGNORE that was taken.
+    breaker_reports_ignore,
+    /// CB.REPORT that came too late, twice, or with a token of nobody.
+    breaker_stale_reports,
+    /// Trials that were never reported.
+    breaker_lost_trials,
+    /// Breakers that CB.RESET reset.
+    breaker_resets,
+    /// Transitions of breakers to closed.
+    breaker_to_closed,
+    /// Transitions of breakers to open.
+    breaker_to_open,
+    /// Transitions of breakers to half-open.
+    breaker_to_half_open,
+    /// Transitions of breakers to forced-open.
+    breaker_to_forced_open,
+    /// Transitions of breakers to forced-closed.
+    breaker_to_forced_closed,
     /// Effects applied on a replica or from the AOF.
     effects_applied,
 }
@@ -104,5 +151,10 @@ pub fn info(writer: &InfoWriter) {
     writer.number("waiting_now", now_waiting);
     writer.number("waiting_oldest_ms", oldest_ms);
     writer.number("reservations_held", reserve::open());
+    for state in census::STATES {
+        let name = format!("breakers_{}", state.name().replace('-', "_"));
+        writer.number(&name, census::count(state));
+    }
+    writer.number("breaker_rules", rules::size(main) as u64);
     writer.number("limit_sets", intern::size(main) as u64);
 }

@@ -234,7 +234,7 @@ impl Server {
         while !self.serves() {
             let exited = self.process.as_mut().is_some_and(|p| p.try_wait().expect("our child").is_some());
             if exited || start.elapsed() > START_LIMIT {
-                self.kill9();
+                self.end();
                 return Err(self.log().split_off(before));
             }
             thread::sleep(Duration::from_millis(5));
@@ -423,12 +423,12 @@ impl Server {
         self.ok("RL.DEBUG CLOCK REAL");
     }
 
-    /// Kills the process with SIGKILL, if it runs, and reaps it.
+    /// Kills the process with SIGKILL, if it runs, and reaps it; panics when it
+    /// had crashed before.
+    #[track_caller]
     pub fn kill9(&mut self) {
-        self.forget_control();
-        if let Some(mut process) = self.process.take() {
-            let _ = process.kill();
-            let _ = process.wait();
+        if let Some(status) = self.end() {
+            panic!("the server died during the test ({status}); its log:\n{}", self.log_tail());
         }
     }
 
@@ -479,6 +479,7 @@ impl Server {
     }
 
     /// Starts the server again, or gives its log when it refuses.
+    #[track_caller]
     pub fn try_restart(&mut self) -> Result<(), String> {
         self.kill9();
         let mut attempts = 0;
@@ -551,17 +552,22 @@ impl Server {
         *self.control.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// How the process ended, if it did so unasked.
-    fn died(&mut self) -> Option<ExitStatus> {
-        let status = self.process.as_mut()?.try_wait().ok()??;
-        (status.signal().is_some() || !status.success()).then_some(status)
+    /// Kills and reaps the process; tells how it ended if that was not by our
+    /// hand: a crash shows even when the kernel is still taking it down.
+    fn end(&mut self) -> Option<ExitStatus> {
+        self.forget_control();
+        let mut process = self.process.take()?;
+        let before = process.try_wait().ok()?;
+        let _ = process.kill();
+        let after = process.wait().ok()?;
+        let killed = before.is_none() && after.signal() == Some(9);
+        (!killed && !after.success()).then_some(after)
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let died = self.died();
-        self.kill9();
+        let died = self.end();
         if thread::panicking() {
             eprintln!("--- log of the server on port {} ---\n{}\n---", self.port, self.log_tail());
         } else if let Some(status) = died {

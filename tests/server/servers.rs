@@ -178,6 +178,18 @@ fn a_failing_test_leaves_no_server_behind() {
 }
 
 #[test]
+fn a_server_that_crashed_fails_its_test() {
+    let test = std::thread::spawn(|| {
+        let server = plain();
+        server.wire().send_line("DEBUG SEGFAULT");
+        let pid = server.pid();
+        eventually(Duration::from_secs(30), "it crashed", || is_zombie(pid));
+    });
+    let panic = test.join().unwrap_err();
+    assert!(panic.downcast_ref::<String>().unwrap().contains("the server died during the test"));
+}
+
+#[test]
 fn a_server_outlives_the_thread_that_started_it() {
     let server = std::thread::spawn(plain).join().unwrap();
     std::thread::sleep(Duration::from_millis(100));
@@ -191,7 +203,7 @@ fn a_killed_test_run_leaves_no_server_behind() {
     const CHILD: &str = "FLOODGATE_TEST_TO_BE_KILLED";
     if std::env::var_os(CHILD).is_some() {
         let server = plain();
-        println!("pid {}", server.pid());
+        println!("server {} {}", server.pid(), server.dir().display());
         std::thread::sleep(Duration::from_secs(60));
         return;
     }
@@ -202,11 +214,15 @@ fn a_killed_test_run_leaves_no_server_behind() {
         .spawn()
         .unwrap();
     let mut lines = std::io::BufReader::new(run.stdout.take().unwrap()).lines();
-    let pid: u32 = lines.find_map(|line| line.unwrap().split_once("pid ")?.1.parse().ok()).unwrap();
+    let told = lines.find_map(|line| Some(line.unwrap().split_once("server ")?.1.to_owned())).unwrap();
+    let (pid, dir) = told.split_once(' ').unwrap();
+    let pid = pid.parse().unwrap();
     assert!(alive(pid));
     run.kill().unwrap();
     run.wait().unwrap();
     eventually(Duration::from_secs(10), "the server is gone", || !alive(pid) || is_zombie(pid));
+    // The one thing that nobody is left to tidy up.
+    std::fs::remove_dir_all(dir).unwrap();
 }
 
 fn is_zombie(pid: u32) -> bool {
@@ -226,4 +242,22 @@ fn a_cluster_forms_and_redirects() {
     assert!(
         cluster.cli(&["check", &format!("127.0.0.1:{}", other.port())]).contains("All 16384 slots covered")
     );
+}
+
+#[test]
+fn a_cluster_replaces_a_killed_master() {
+    let mut cluster = cluster_of(&Server::builder().without_module(), 3, 3);
+    let killed = cluster.owner_index("key");
+    let owner = &cluster.nodes[killed];
+    assert_eq!(owner.line("SET key v"), Reply::ok());
+    assert_eq!(owner.line("WAIT 1 5000"), Reply::Int(1));
+    cluster.nodes[killed].kill9();
+    eventually(Duration::from_secs(60), "another node serves the key", || {
+        cluster.owner_index("key") != killed
+    });
+    cluster.wait_ok();
+    assert_eq!(cluster.owner("key").line("GET key"), Reply::bulk("v"));
+    cluster.nodes[killed].restart();
+    cluster.wait_ok();
+    assert_eq!((cluster.masters().len(), cluster.replicas().len()), (3, 3));
 }
