@@ -68,7 +68,7 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let call = parse(ctx.main(), args)?;
     let now = ctx.now();
     let mut key = ctx.write(call.key);
-    if waiting::any() {
+    if waiting::stands(ctx, call.key) {
         match waiting::meet(ctx, &mut key, &call.ask(), call.wait_us, now)? {
             Met::Nobody => {}
             Met::Waits => return Ok(()),

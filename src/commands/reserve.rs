@@ -142,7 +142,7 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         let mut one = judge(ctx, key.value::<RateLimit>()?.as_deref(), item.limits, &terms, now)?;
         let ask = || terms.ask(item.limits);
         let wants = matches!(one.verdict, Verdict::Take(..)) || one.six.granted == 0;
-        if wants && waiting::any() {
+        if wants && waiting::stands(ctx, item.key) {
             match waiting::meet(ctx, &mut key, &ask(), call.wait_us, now)? {
                 Met::Nobody => {}
                 Met::Waits => return Ok(()),

@@ -23,7 +23,7 @@ struct Line<W, F> {
 /// `F` what was worked out about a line and holds until it changes.
 #[derive(Debug)]
 pub struct Lines<P, W, F> {
-    lines: HashMap<P, Line<W, F>>,
+    by_place: HashMap<P, Line<W, F>>,
     places: HashMap<Ticket, P>,
     due: BTreeSet<(Micros, P)>,
     last: Ticket,
@@ -31,7 +31,7 @@ pub struct Lines<P, W, F> {
 
 impl<P, W, F> Default for Lines<P, W, F> {
     fn default() -> Self {
-        Self { lines: HashMap::new(), places: HashMap::new(), due: BTreeSet::new(), last: 0 }
+        Self { by_place: HashMap::new(), places: HashMap::new(), due: BTreeSet::new(), last: 0 }
     }
 }
 
@@ -46,7 +46,7 @@ impl<P: Clone + Eq + Ord + Hash, W, F> Lines<P, W, F> {
 
     /// How many wait in this line.
     pub fn length(&self, place: &P) -> usize {
-        self.lines.get(place).map_or(0, |line| line.waiters.len())
+        self.by_place.get(place).map_or(0, |line| line.waiters.len())
     }
 
     /// The number that the next waiter will get.
@@ -56,10 +56,10 @@ impl<P: Clone + Eq + Ord + Hash, W, F> Lines<P, W, F> {
 
     /// Stands at the end of a line. When it is the first of a new line, that is
     /// looked at when `due`.
-    pub fn join(&mut self, place: P, waiter: W, due: Option<Micros>) -> Ticket {
+    pub fn join(&mut self, place: &P, waiter: W, due: Option<Micros>) -> Ticket {
         self.last += 1;
         let ticket = self.last;
-        let line = self.lines.entry(place.clone()).or_insert_with(|| Line {
+        let line = self.by_place.entry(place.clone()).or_insert_with(|| Line {
             waiters: BTreeMap::new(),
             due: None,
             forecast: None,
@@ -68,7 +68,7 @@ impl<P: Clone + Eq + Ord + Hash, W, F> Lines<P, W, F> {
         line.waiters.insert(ticket, waiter);
         self.places.insert(ticket, place.clone());
         if first {
-            self.look_at(&place, due);
+            self.look_at(place, due);
         }
         ticket
     }
@@ -76,13 +76,13 @@ impl<P: Clone + Eq + Ord + Hash, W, F> Lines<P, W, F> {
     /// Goes out of its line, which may be the head's turn of the next.
     pub fn leave(&mut self, ticket: Ticket) -> Option<(P, W)> {
         let place = self.places.remove(&ticket)?;
-        let line = self.lines.get_mut(&place)?;
+        let line = self.by_place.get_mut(&place)?;
         let head = line.waiters.first_key_value().is_some_and(|(first, _)| *first == ticket);
         let waiter = line.waiters.remove(&ticket)?;
         line.forecast = None;
         if line.waiters.is_empty() {
             self.look_at(&place, None);
-            self.lines.remove(&place);
+            self.by_place.remove(&place);
         } else if head {
             self.look_at(&place, Some(AT_ONCE));
         }
@@ -91,18 +91,18 @@ impl<P: Clone + Eq + Ord + Hash, W, F> Lines<P, W, F> {
 
     /// The first in line.
     pub fn head(&self, place: &P) -> Option<(Ticket, &W)> {
-        let (ticket, waiter) = self.lines.get(place)?.waiters.first_key_value()?;
+        let (ticket, waiter) = self.by_place.get(place)?.waiters.first_key_value()?;
         Some((*ticket, waiter))
     }
 
     /// The one with this ticket, wherever it stands.
     pub fn waiter(&self, ticket: Ticket) -> Option<&W> {
-        self.lines.get(self.places.get(&ticket)?)?.waiters.get(&ticket)
+        self.by_place.get(self.places.get(&ticket)?)?.waiters.get(&ticket)
     }
 
     /// Those in line after this ticket (0 for all), in order.
     pub fn after(&self, place: &P, ticket: Ticket) -> impl Iterator<Item = (Ticket, &W)> {
-        let line = self.lines.get(place);
+        let line = self.by_place.get(place);
         line.into_iter().flat_map(move |line| {
             line.waiters.range(ticket.saturating_add(1)..).map(|(ticket, waiter)| (*ticket, waiter))
         })
@@ -110,7 +110,7 @@ impl<P: Clone + Eq + Ord + Hash, W, F> Lines<P, W, F> {
 
     /// Looks at a line at another time than was planned.
     pub fn look_at(&mut self, place: &P, due: Option<Micros>) {
-        let Some(line) = self.lines.get_mut(place) else { return };
+        let Some(line) = self.by_place.get_mut(place) else { return };
         if let Some(old) = line.due.take() {
             self.due.remove(&(old, place.clone()));
         }
@@ -123,7 +123,7 @@ impl<P: Clone + Eq + Ord + Hash, W, F> Lines<P, W, F> {
     /// Something happened to the place: look at once. False when nobody waits
     /// there.
     pub fn touch(&mut self, place: &P) -> bool {
-        let Some(line) = self.lines.get_mut(place) else { return false };
+        let Some(line) = self.by_place.get_mut(place) else { return false };
         line.forecast = None;
         self.look_at(place, Some(AT_ONCE));
         true
@@ -131,7 +131,7 @@ impl<P: Clone + Eq + Ord + Hash, W, F> Lines<P, W, F> {
 
     /// As [`Lines::touch`] for every place that `affects`.
     pub fn touch_all(&mut self, affects: impl Fn(&P) -> bool) {
-        let places: Vec<P> = self.lines.keys().filter(|place| affects(place)).cloned().collect();
+        let places: Vec<P> = self.by_place.keys().filter(|place| affects(place)).cloned().collect();
         for place in places {
             self.touch(&place);
         }
@@ -154,11 +154,11 @@ impl<P: Clone + Eq + Ord + Hash, W, F> Lines<P, W, F> {
 
     /// What was worked out about a line since it changed last.
     pub fn forecast(&mut self, place: &P) -> Option<&mut Option<F>> {
-        self.lines.get_mut(place).map(|line| &mut line.forecast)
+        self.by_place.get_mut(place).map(|line| &mut line.forecast)
     }
 
     /// The heads of all lines.
     pub fn heads(&self) -> impl Iterator<Item = &W> {
-        self.lines.values().filter_map(|line| line.waiters.first_key_value().map(|(_, waiter)| waiter))
+        self.by_place.values().filter_map(|line| line.waiters.first_key_value().map(|(_, waiter)| waiter))
     }
 }

@@ -6,6 +6,7 @@ use crate::commands::reserve::{self, Terms};
 use crate::commands::six::Six;
 use crate::core::clock::Micros;
 use crate::core::limits::Request;
+use crate::observe::metrics::{self, Counters};
 use crate::server::command::Refusal;
 use crate::server::context::Context;
 use crate::server::main_thread::MainThread;
@@ -56,6 +57,25 @@ impl Judged {
             Self::Reserve(judged) => judged.six,
         }
     }
+
+    /// Counts the outcome as the command itself would.
+    pub fn count(&self, main: MainThread) {
+        match self {
+            Self::Acquire(judged) if judged.six.granted > 0 => {
+                metrics::count(main, |m| &mut m.acquire_granted);
+                metrics::add(main, |m| &mut m.acquire_granted_units, judged.six.granted);
+                judged.count(main);
+            }
+            Self::Acquire(judged) => {
+                metrics::count(main, |m| &mut m.acquire_denied);
+                judged.count(main);
+            }
+            Self::Reserve(judged) if judged.six.granted > 0 => {
+                metrics::count(main, |m| &mut m.reservations_granted);
+            }
+            Self::Reserve(_) => metrics::count(main, |m| &mut m.reservations_denied),
+        }
+    }
 }
 
 impl Ask {
@@ -72,6 +92,14 @@ impl Ask {
         match self {
             Self::Acquire { request, .. } => request.critical,
             Self::Reserve { critical, .. } => *critical,
+        }
+    }
+
+    /// The counter of a denial.
+    pub const fn denied<'m>(&self, counters: &'m mut Counters) -> &'m mut u64 {
+        match self {
+            Self::Acquire { .. } => &mut counters.acquire_denied,
+            Self::Reserve { .. } => &mut counters.reservations_denied,
         }
     }
 

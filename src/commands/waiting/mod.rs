@@ -8,6 +8,7 @@
 
 mod ask;
 mod forecast;
+mod names;
 
 pub use ask::Ask;
 
@@ -62,9 +63,6 @@ enum Clock {
 #[derive(Debug, Default)]
 struct Room {
     lines: Lines<Place, Waiter, Forecast>,
-    /// How many wait on keys of this name, in any database: a look-up that
-    /// costs next to nothing.
-    names: HashMap<Arc<[u8]>, usize>,
     /// Replies of waiters that are being unblocked.
     answers: HashMap<Ticket, (Ask, Result<Six, Error>)>,
 }
@@ -99,21 +97,18 @@ fn place(ctx: &Context<'_>, name: Arg<'_>) -> Place {
 /// Whether a line stands on this key.
 #[inline]
 pub fn stands(ctx: &Context<'_>, name: Arg<'_>) -> bool {
-    any()
-        && with(ctx.main(), |room| {
-            room.names.contains_key(name.bytes()) && room.lines.length(&place(ctx, name)) > 0
-        })
+    any() && names::perhaps(name.bytes()) && length(ctx, name) > 0
+}
+
+#[cold]
+fn length(ctx: &Context<'_>, name: Arg<'_>) -> usize {
+    with(ctx.main(), |room| room.lines.length(&place(ctx, name)))
 }
 
 impl Room {
     fn leave(&mut self, ticket: Ticket) -> Option<(Place, Waiter)> {
         let (place, waiter) = self.lines.leave(ticket)?;
-        if let Some(count) = self.names.get_mut(&place.1) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.names.remove(&place.1);
-            }
-        }
+        names::remove(&place.1);
         Some((place, waiter))
     }
 }
@@ -256,8 +251,8 @@ pub fn join(ctx: &Context<'_>, key: &Key<'_>, ask: &Ask, wait_us: u64, retry: Wa
     };
     let waiter = Waiter { ask: ask.clone(), since: now, deadline: now.plus(wait_us), clock, client };
     with(main, |room| {
-        *room.names.entry(place.1.clone()).or_default() += 1;
-        room.lines.join(place, waiter, due);
+        names::add(&place.1);
+        room.lines.join(&place, waiter, due);
     });
     plan(main);
     true
@@ -281,17 +276,15 @@ fn plan(main: MainThread) {
 /// Something was done to this key of the context's database.
 #[inline]
 pub fn touched(ctx: &Context<'_>, name: Arg<'_>) {
-    if any() {
-        touched_in(ctx, name);
+    if any() && names::perhaps(name.bytes()) {
+        touched_perhaps(ctx, name);
     }
 }
 
 #[cold]
-fn touched_in(ctx: &Context<'_>, name: Arg<'_>) {
+fn touched_perhaps(ctx: &Context<'_>, name: Arg<'_>) {
     let main = ctx.main();
-    let waited_for =
-        with(main, |room| room.names.contains_key(name.bytes()) && room.lines.touch(&place(ctx, name)));
-    if waited_for {
+    if with(main, |room| room.lines.touch(&place(ctx, name))) {
         plan(main);
     }
 }
@@ -310,7 +303,7 @@ fn happened(ctx: &Context<'_>, what: Happened<'_>) {
     }
     let main = ctx.main();
     match what {
-        Happened::ToKey(name) => return touched_in(ctx, name),
+        Happened::ToKey(name) => return touched(ctx, name),
         Happened::ToDatabase(db) => with(main, |room| room.lines.touch_all(|place| place.0 == db)),
         Happened::ToAll => with(main, |room| room.lines.touch_all(|_| true)),
     }
@@ -380,16 +373,16 @@ fn serve(ctx: &Context<'_>, place: &Place, now: Micros) -> Option<Micros> {
                 commit(ctx, &mut key, &commit::effect(ctx, now, change), ask.event()).map(drop)
             });
             metrics::count(main, |m| &mut m.waiting_served);
-            metrics::count(main, |m| match &ask {
-                Ask::Acquire { .. } => &mut m.acquire_granted,
-                Ask::Reserve { .. } => &mut m.reservations_granted,
-            });
+            judged.count(main);
             answer(main, ticket, ask, done.map(|()| six));
             continue;
         }
         match six.standing.retry {
             // It asks for more than there is now: nobody behind it should wait for that.
-            Wait::Never => answer(main, ticket, ask, Ok(six)),
+            Wait::Never => {
+                judged.count(main);
+                answer(main, ticket, ask, Ok(six));
+            }
             _ if over(deadline <= now) || (real && clock == Clock::Debug) => time_is_up(main, ticket),
             retry => {
                 end_late_ones(ctx, place, now);
@@ -453,6 +446,7 @@ fn answer_client(ctx: &Context<'_>, ticket: Ticket) {
         return;
     };
     metrics::count(main, |m| &mut m.waiting_timed_out);
+    metrics::count(main, |m| waiter.ask.denied(m));
     let name = OwnedString::new(ctx, &place.1);
     let reply = ctx.in_database(place.0, || denial(ctx, &place, name.arg(), &waiter.ask));
     waiter.ask.send(ctx, &reply);
