@@ -1,6 +1,6 @@
 //! From a decision to the key, the replicas and the AOF.
 
-use super::Error;
+use super::{Error, waiting};
 use crate::server::args::Arg;
 use crate::server::context::Context;
 use crate::server::key::Key;
@@ -81,6 +81,7 @@ pub fn apply(ctx: &Context<'_>, key: &mut Key<'_>, effect: &Effect<'_>, event: &
         Lifetime::Until(_) => {}
     }
     key.changed(event);
+    waiting::touched(ctx, key.name());
     Ok(true)
 }
 
