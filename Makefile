@@ -8,7 +8,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 LOCKED := $(if $(CI),--locked)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo test test-servers bench reference clean
+.PHONY: help build run demo test test-servers bench monitor monitor-test reference clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -43,6 +43,16 @@ test-servers: ## Run the integration tests on real servers of six versions
 
 bench: build ## What a decision costs, beside SET and what people use today
 	@python3 scripts/bench $(BENCH)
+
+monitor: ## Start exporter, Prometheus and Alertmanager beside a running server (PORT=6379)
+	@scripts/setup.sh monitor
+	@python3 scripts/monitoring/monitor.py
+
+monitor-test: build ## Check the monitoring files, then make each alert fire, arrive and resolve
+	@scripts/setup.sh monitor
+	cd scripts/monitoring && promtool check rules rules.yml && promtool check config prometheus.yml && \
+		promtool test rules rules.test.yml && amtool check-config alertmanager.yml
+	python3 scripts/monitoring/test.py target/release/libfloodgate.so
 
 reference: ## Write COMMANDS.md anew from the table of commands
 	UPDATE_REFERENCE=1 cargo test $(LOCKED) --lib reference

@@ -6,6 +6,7 @@
 #   scripts/setup.sh demo      and what the demonstration needs
 #   scripts/setup.sh test      and what the tests need
 #   scripts/setup.sh servers   and what scripts/servers.sh needs
+#   scripts/setup.sh monitor   and what watches a server
 set -euo pipefail
 
 say() { echo "setup: $*" >&2; }
@@ -48,7 +49,7 @@ is_server() {
 }
 
 mode=${1:-run}
-case $mode in run | demo | test | servers) ;; *) fail "unknown mode '$mode': none, demo, test or servers" ;; esac
+case $mode in run | demo | test | servers | monitor) ;; *) fail "unknown mode '$mode': none, demo, test, servers or monitor" ;; esac
 
 have cargo || fail "Rust is missing: install it with rustup, then run this again"
 
@@ -69,6 +70,11 @@ if [ "$mode" = servers ]; then
     have python3 && python3 -m pip --version >/dev/null 2>&1 || packages+=(python3 python3-pip)
     have flock || packages+=(util-linux)
     [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || packages+=(debian-archive-keyring)
+fi
+if [ "$mode" = monitor ]; then
+    have prometheus || packages+=(prometheus)
+    have prometheus-alertmanager || packages+=(prometheus-alertmanager)
+    have prometheus-redis-exporter || packages+=(prometheus-redis-exporter)
 fi
 [ ${#packages[@]} -eq 0 ] || install "${packages[@]}"
 

@@ -8,7 +8,8 @@ use super::six::{Index, Six};
 use super::waiting::{self, Ask, Met};
 use crate::core::clock::Micros;
 use crate::core::limits::{Decision, Limit, Request, Standing, State, Taken, Wait, decide};
-use crate::observe::metrics;
+use crate::observe::labels::ShadowDenied;
+use crate::observe::{metrics, top};
 use crate::server::args::{Arg, Args};
 use crate::server::context::Context;
 use crate::server::main_thread::MainThread;
@@ -74,6 +75,7 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             Met::Waits => return Ok(()),
             Met::Denied(six) => {
                 metrics::count(ctx.main(), |m| &mut m.acquire_denied);
+                top::decided(ctx.main(), call.key.bytes(), false);
                 six.send(ctx);
                 return Ok(());
             }
@@ -101,6 +103,7 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         metrics::count(ctx.main(), |m| &mut m.acquire_denied);
     }
     judged.count(ctx.main());
+    top::decided(ctx.main(), call.key.bytes(), judged.six.granted > 0);
     judged.six.send(ctx);
     Ok(())
 }
@@ -113,14 +116,14 @@ pub struct Judged {
     /// The limits, where the key used others last or is new.
     other: Option<LimitsRef>,
     taken: Taken,
-    shadow_denied: u32,
+    shadow_denied: Option<ShadowDenied>,
     records: bool,
 }
 
 impl Judged {
     /// A denial that records nothing.
     pub fn denied(six: Six) -> Self {
-        Self { six, other: None, taken: Taken::default(), shadow_denied: 0, records: false }
+        Self { six, other: None, taken: Taken::default(), shadow_denied: None, records: false }
     }
 
     /// Counts what every command counts alike: blocks, and the denials that
@@ -129,8 +132,9 @@ impl Judged {
         if self.six.index == Index::Blocked {
             metrics::count(main, |m| &mut m.blocked_denied);
         }
-        if self.shadow_denied > 0 {
-            metrics::add(main, |m| &mut m.shadow_denied, self.shadow_denied.into());
+        if let Some(denied) = &self.shadow_denied {
+            metrics::add(main, |m| &mut m.shadow_denied, denied.len().into());
+            denied.count(main);
         }
     }
 
@@ -169,10 +173,20 @@ pub fn judge(
 ) -> Result<Judged, Error> {
     if let Some(block) = value.and_then(|value| value.block(now)) {
         let six = blocked(ctx, value, block, given, request, now)?;
-        return Ok(Judged { six, other: None, taken: Taken::default(), shadow_denied: 0, records: false });
+        return Ok(Judged { six, other: None, taken: Taken::default(), shadow_denied: None, records: false });
     }
     let (resolved, _) = resolve(ctx.main(), value, given, now)?;
     let outcome = assess(ctx, value, &resolved, request, now)?;
+    let which = outcome.decision.shadow_denied;
+    let shadow_denied = if which.is_empty() {
+        None
+    } else {
+        match &resolved {
+            Resolved::Own => value.and_then(RateLimit::limits),
+            Resolved::Other(limits) => Some(limits.clone()),
+        }
+        .map(|limits| ShadowDenied { limits, which })
+    };
     let other = match resolved {
         Resolved::Own => None,
         Resolved::Other(limits) => Some(limits),
@@ -181,7 +195,7 @@ pub fn judge(
         six: Six::of(&outcome.decision),
         other,
         taken: outcome.decision.taken,
-        shadow_denied: outcome.decision.shadow_denied.len(),
+        shadow_denied,
         records: outcome.records,
     })
 }

@@ -2,6 +2,7 @@
 
 use super::api::call_if_there;
 use super::context::Context;
+use super::stall;
 use redis_module::raw;
 use std::ffi::c_void;
 
@@ -12,23 +13,29 @@ pub enum Event {
     RoleChanged,
     /// The server has just forked a child; this is the parent.
     Forked,
+    /// The server's own timer, a few times a second.
+    Cron,
 }
 
 /// Who hears of what.
 pub type Listener = (Event, fn(&Context<'_>));
 
 /// Every listener of the module: the server keeps but one callback an event.
-static LISTENERS: &[Listener] =
-    &[(Event::RoleChanged, super::audience::changed), (Event::Forked, super::audience::changed)];
+static LISTENERS: &[Listener] = &[
+    (Event::RoleChanged, super::audience::changed),
+    (Event::Forked, super::audience::changed),
+    (Event::Cron, crate::observe::alerts::look),
+];
 
 /// Asks the server to tell. Returns true when it will tell all.
 ///
 /// # Safety
 /// `ctx` is the live context of the module's load function.
 pub(super) unsafe fn subscribe(ctx: *mut raw::RedisModuleCtx) -> bool {
-    let wanted: [(u64, raw::RedisModuleEventCallback); 2] = [
+    let wanted: [(u64, raw::RedisModuleEventCallback); 3] = [
         (raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED, Some(role_changed)),
         (raw::REDISMODULE_EVENT_FORK_CHILD, Some(forked)),
+        (raw::REDISMODULE_EVENT_CRON_LOOP, Some(cron)),
     ];
     let mut all = true;
     for (id, callback) in wanted {
@@ -70,5 +77,20 @@ unsafe extern "C" fn forked(
     if subevent == raw::REDISMODULE_SUBEVENT_FORK_CHILD_BORN {
         // SAFETY: the server calls it on its main thread.
         unsafe { tell(ctx, Event::Forked) }
+    }
+}
+
+unsafe extern "C" fn cron(
+    ctx: *mut raw::RedisModuleCtx,
+    _: raw::RedisModuleEvent,
+    _: u64,
+    data: *mut c_void,
+) {
+    // SAFETY: the server passes its frequency, or nothing.
+    let hz = unsafe { data.cast::<raw::RedisModuleCronLoopV1>().as_ref() }.map(|info| info.hz);
+    // SAFETY: the server calls it on its main thread.
+    unsafe {
+        stall::turn(Context::from_raw(ctx).main(), hz);
+        tell(ctx, Event::Cron);
     }
 }

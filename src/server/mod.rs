@@ -32,3 +32,5 @@ pub mod random;
 pub mod replicate;
 pub mod reply;
 pub mod settings;
+pub mod stall;
+pub mod stopwatch;
