@@ -1,9 +1,11 @@
 //! What happens when the server loads the module.
 
 use super::args::Args;
+use super::audience;
 use super::command::{self, Command};
 use super::context::Context;
 use super::data_type::{self, Native};
+use super::events;
 use super::info::{self, InfoWriter};
 use super::log::Level;
 use super::settings::{self, Setting};
@@ -43,6 +45,13 @@ impl<'c> Loading<'c> {
                 (wanted | HANDLE_ATOMIC_SLOT_MIGRATION) & known
             ));
         }
+    }
+
+    /// Asks the server to tell of its events.
+    pub fn events(&self) {
+        // SAFETY: the context is the load function's.
+        let all = unsafe { events::subscribe(self.ctx.raw()) };
+        audience::watched(&self.ctx, all);
     }
 
     /// Registers a native type.

@@ -10,7 +10,7 @@ use super::ratelimit::reserve::Settlement;
 use super::ratelimit::shape::Full;
 use super::ratelimit::{Block, Lifetime, Pin, RateLimit, Until};
 use crate::core::clock::Micros;
-use crate::core::limits::{self, Limits, MAX_COUNT, MAX_LIMITS, MAX_UNITS, State, Taken};
+use crate::core::limits::{self, Limits, MAX_COUNT, MAX_LIMITS, State, Taken};
 use crate::core::reservations::MAX_ID;
 use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64};
 use crate::server::main_thread::MainThread;
@@ -402,8 +402,9 @@ fn put_taken(out: &mut Vec<u8>, taken: &Taken) {
 fn read_taken(rest: &mut Reader<'_>) -> Result<Taken, Corrupt> {
     let mut units = [0; MAX_LIMITS];
     let mut count = 0;
+    // Any number: CL.THROTTLE takes up to 2^63 - 1, and counting saturates.
     while !rest.is_empty() {
-        *units.get_mut(count).ok_or(Corrupt("too many limits"))? = rest.u64_to(MAX_UNITS)?;
+        *units.get_mut(count).ok_or(Corrupt("too many limits"))? = rest.u64()?;
         count += 1;
     }
     Ok(Taken::new(units))
