@@ -33,6 +33,8 @@ fn load(ctx: &redis_module::Context, args: &[redis_module::RedisString]) -> redi
     loading.options();
     let done = loading.settings(settings::TABLE, args).and_then(|()| {
         loading.data_type::<types::ratelimit::RateLimit>()?;
+        loading.on_load(commands::policy::loading)?;
+        loading.on_fork(commands::policy::forked)?;
         loading.commands(&table::wanted(&loading))
     });
     if let Err(reason) = done {

@@ -1,7 +1,7 @@
 //! The one table of commands: what the server registers, what RL.HELP and
 //! COMMAND DOCS say, and what the reference is made from.
 
-use crate::commands::{acquire, batch, clear, debug, effect, help, operate, quota, refund, throttle};
+use crate::commands::{acquire, batch, clear, debug, effect, help, operate, policy, quota, refund, throttle};
 use crate::server::command::{Argument as A, Command, Effect, Keys, Rights, entry, entry_with_keys};
 use crate::server::load::Loading;
 use crate::settings;
@@ -17,6 +17,25 @@ const SCAN: [A; 3] = [
 ];
 const ITEM: &[A] = &[KEY, LIMITS, A::integer("cost")];
 const BATCH_KEYS: Keys = Keys::Counted { count: 2, step: 3 };
+
+const POLICY_NAME: A = A::text("name");
+const POLICY: &[A] = &[
+    A::group(
+        "set",
+        &[
+            A::flag("SET"),
+            POLICY_NAME,
+            LIMITS,
+            A::text("prefix").after("PREFIX").optional(),
+            A::text("breaker").after("BREAKER").optional(),
+        ],
+    ),
+    A::group("get", &[A::flag("GET"), POLICY_NAME]),
+    A::group("del", &[A::flag("DEL"), POLICY_NAME]),
+    A::flag("LIST"),
+    A::flag("EXPORT"),
+    A::group("import", &[A::flag("IMPORT"), A::text("json"), A::flag("REPLACE").optional()]),
+];
 
 /// Every command.
 pub static COMMANDS: &[Command] = &[
@@ -146,6 +165,17 @@ pub static COMMANDS: &[Command] = &[
         arguments: &SCAN,
     },
     Command {
+        name: "RL.POLICY",
+        entry: entry!(policy::policy),
+        effect: Effect::Node,
+        fast: false,
+        rights: Rights::Admin,
+        keys: Keys::None,
+        summary: "Keeps limits, and breakers, by name and by prefix of keys.",
+        complexity: "O(1) for SET, GET and DEL, else O(N) policies",
+        arguments: &[A::one_of("subcommand", POLICY)],
+    },
+    Command {
         name: "RL.HELP",
         entry: entry!(help::rl),
         effect: Effect::Keyless,
@@ -200,6 +230,17 @@ pub static COMMANDS: &[Command] = &[
         summary: "Internal: carries changes to replicas and the AOF.",
         complexity: "O(N) keys",
         arguments: &[A::group("effect", &[KEY, A::text("payload")]).multiple()],
+    },
+    Command {
+        name: "RL.NODE",
+        entry: entry!(policy::effect),
+        effect: Effect::Release,
+        fast: false,
+        rights: Rights::Internal,
+        keys: Keys::None,
+        summary: "Internal: carries policies to replicas and the AOF.",
+        complexity: "O(N) policies",
+        arguments: &[A::text("payload")],
     },
 ];
 

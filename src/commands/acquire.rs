@@ -60,7 +60,7 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let mut key = ctx.write(call.key);
     let judged = {
         let held = key.value::<RateLimit>()?;
-        judge(ctx, held.as_deref(), call.limits, &call.request, now)?
+        judge(ctx, call.key.bytes(), held.as_deref(), call.limits, &call.request, now)?
     };
     judged.change(ctx.main(), |change| {
         commit(ctx, &mut key, &commit::effect(ctx, now, change), c"rl.acquire").map(drop)
@@ -114,16 +114,17 @@ impl Judged {
 /// Malformed limits, none at all, or such as can only be reserved.
 pub fn judge(
     ctx: &Context<'_>,
+    key: &[u8],
     value: Option<&RateLimit>,
     given: Option<&[u8]>,
     request: &Request,
     now: Micros,
 ) -> Result<Judged, Error> {
     if let Some(block) = value.and_then(|value| value.block(now)) {
-        let six = blocked(ctx, value, block, given, request, now)?;
+        let six = blocked(ctx, key, value, block, given, request, now)?;
         return Ok(Judged { six, other: None, taken: Taken::default(), records: false });
     }
-    let (resolved, _) = resolve(ctx.main(), value, given, now)?;
+    let (resolved, _) = resolve(ctx.main(), key, value, given, now)?;
     let outcome = assess(ctx, value, &resolved, request, now)?;
     let other = match resolved {
         Resolved::Own => None,
@@ -192,13 +193,14 @@ fn fresh(limits: &[Limit]) -> Vec<State> {
 /// the block's and the limits'.
 fn blocked(
     ctx: &Context<'_>,
+    key: &[u8],
     value: Option<&RateLimit>,
     block: &Block,
     given: Option<&[u8]>,
     request: &Request,
     now: Micros,
 ) -> Result<Six, Error> {
-    let standing = match resolve(ctx.main(), value, given, now) {
+    let standing = match resolve(ctx.main(), key, value, given, now) {
         Ok((resolved, _)) => assess(ctx, value, &resolved, request, now)?.decision.standing,
         // A block needs no limits to hold.
         Err(Error::NoLimits) => {

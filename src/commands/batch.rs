@@ -73,7 +73,7 @@ pub fn batch(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     for item in &batch.items {
         let mut key = ctx.read(item.key);
         let held = key.value::<RateLimit>()?;
-        judge(ctx, held.as_deref(), Some(item.limits), &batch.request(item), now)?;
+        judge(ctx, item.key.bytes(), held.as_deref(), Some(item.limits), &batch.request(item), now)?;
     }
     let replies = match batch.mode {
         Mode::Each => batch.grant(ctx, now)?,
@@ -107,7 +107,7 @@ impl<'a> Batch<'a> {
             let mut key = ctx.write(item.key);
             let judged = {
                 let held = key.value::<RateLimit>()?;
-                judge(ctx, held.as_deref(), Some(item.limits), &self.request(item), now)?
+                judge(ctx, item.key.bytes(), held.as_deref(), Some(item.limits), &self.request(item), now)?
             };
             judged.change(ctx.main(), |change| {
                 together.apply(ctx, &mut key, &commit::effect(ctx, now, change), c"rl.batch")
@@ -128,7 +128,7 @@ impl<'a> Batch<'a> {
             // The batch as a whole must fit, so each item asks for what those
             // before it on the same key want too.
             let request = sums.add(item, self.request(item));
-            let judged = judge(ctx, held.as_deref(), Some(item.limits), &request, now)?;
+            let judged = judge(ctx, item.key.bytes(), held.as_deref(), Some(item.limits), &request, now)?;
             replies.push(Self::untaken(ctx, held.as_deref(), item, &judged, now)?);
         }
         let longest = replies.iter().map(|six| six.standing.retry).max().unwrap_or(Wait::Now);
@@ -158,7 +158,7 @@ impl<'a> Batch<'a> {
             && let Index::Limit(index) = six.index
         {
             let main = ctx.main();
-            let (resolved, _) = resolve(main, value, Some(item.limits), now)?;
+            let (resolved, _) = resolve(main, item.key.bytes(), value, Some(item.limits), now)?;
             let (limits, states) = match (&resolved, value) {
                 (Resolved::Own, Some(value)) => (value.limits(), value.with_states(<[_]>::to_vec)),
                 (Resolved::Own, None) => (None, Vec::new()),

@@ -11,6 +11,7 @@ pub mod effect;
 pub mod error;
 pub mod help;
 pub mod operate;
+pub mod policy;
 pub mod quota;
 pub mod refund;
 pub mod resolve;

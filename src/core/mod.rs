@@ -6,5 +6,6 @@ pub mod breaker;
 pub mod clock;
 pub mod duration;
 pub mod limits;
+pub mod prefix;
 pub mod token;
 pub mod wire;

@@ -2,7 +2,7 @@
 
 use crate::server::info::InfoWriter;
 use crate::server::main_thread::{MainThread, MainThreadCell};
-use crate::types::intern;
+use crate::types::{intern, policies};
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
@@ -79,4 +79,5 @@ pub fn info(writer: &InfoWriter) {
         writer.number(name, value);
     }
     writer.number("limit_sets", intern::size(main) as u64);
+    policies::node::info(writer);
 }

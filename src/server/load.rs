@@ -4,6 +4,7 @@ use super::args::Args;
 use super::command::{self, Command};
 use super::context::Context;
 use super::data_type::{self, Native};
+use super::event::{self, Load};
 use super::info::{self, InfoWriter};
 use super::log::Level;
 use super::settings::{self, Setting};
@@ -28,7 +29,10 @@ impl<'c> Loading<'c> {
         &self.ctx
     }
 
-    /// Tells the server what the module can cope with.
+    /// Tells the server what the module can cope with. Not with asynchronous
+    /// loading from a master (`HANDLE_REPL_ASYNC_LOAD`): policies live outside
+    /// keys, and would be the new master's while the old keys still answer. So
+    /// the server answers -LOADING meanwhile.
     pub fn options(&self) {
         /// Valkey 9: keys of ours may move with their slot.
         const HANDLE_ATOMIC_SLOT_MIGRATION: i32 = 1 << 5;
@@ -83,6 +87,26 @@ impl<'c> Loading<'c> {
             let args = Args::from_raw(raw.as_mut_ptr(), count);
             settings::register(self.ctx.raw(), self.ctx.main(), settings, args)
         }
+    }
+
+    /// Has `run` called when a dataset is loaded.
+    ///
+    /// # Errors
+    /// A line for the log.
+    pub fn on_load(&self, run: fn(&Context<'_>, Load)) -> Result<(), String> {
+        // SAFETY: the context is the load function's.
+        let done = unsafe { event::on_load(self.ctx.raw(), run) };
+        if done { Ok(()) } else { Err("the server has no event for loading".to_owned()) }
+    }
+
+    /// Has `run` called in the parent when a child that saves was forked.
+    ///
+    /// # Errors
+    /// A line for the log.
+    pub fn on_fork(&self, run: fn(&Context<'_>)) -> Result<(), String> {
+        // SAFETY: the context is the load function's.
+        let done = unsafe { event::on_fork(self.ctx.raw(), run) };
+        if done { Ok(()) } else { Err("the server has no event for children".to_owned()) }
     }
 
     /// Has `write` called for INFO.

@@ -17,6 +17,7 @@ pub mod call;
 pub mod command;
 pub mod context;
 pub mod data_type;
+pub mod event;
 pub mod info;
 pub mod key;
 pub mod load;

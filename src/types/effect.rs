@@ -8,7 +8,7 @@ use super::intern::{self, LimitsRef};
 use super::ratelimit::encoding::{self, put_until, read_until};
 use super::ratelimit::{Block, Lifetime, Pin, RateLimit, Until};
 use crate::core::clock::Micros;
-use crate::core::limits::{self, Limits, MAX_LIMITS, MAX_UNITS, State, Taken};
+use crate::core::limits::{self, MAX_LIMITS, MAX_UNITS, State, Taken};
 use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64};
 use crate::server::main_thread::MainThread;
 use std::ffi::CStr;
@@ -179,13 +179,13 @@ impl<'a> Effect<'a> {
     pub fn apply(&self, main: MainThread, value: Option<&mut RateLimit>) -> Result<Applied, Corrupt> {
         match self.change {
             Change::Take { limits, taken } => {
-                let limits = limits.map(|text| stored(main, text)).transpose()?;
+                let limits = limits.map(|text| intern::stored(main, text)).transpose()?;
                 self.update(main, value, limits, |rules, states, now| {
                     limits::take(rules, states, now, &taken);
                 })
             }
             Change::Touch { limits } => {
-                let limits = limits.map(|text| stored(main, text)).transpose()?;
+                let limits = limits.map(|text| intern::stored(main, text)).transpose()?;
                 self.update(main, value, limits, limits::touch)
             }
             Change::GiveBack { units } => {
@@ -296,13 +296,4 @@ impl<'a> Effect<'a> {
         let lifetime = created.lifetime(main, self.now);
         Applied::Created(created, lifetime)
     }
-}
-
-/// Limits from their stored text, known or not.
-fn stored(main: MainThread, text: &str) -> Result<LimitsRef, Corrupt> {
-    if let Some(known) = intern::known_text(main, text.as_bytes()) {
-        return Ok(known);
-    }
-    let limits = Limits::parse_stored(text.as_bytes()).map_err(|_| Corrupt("malformed limits"))?;
-    Ok(intern::intern(main, limits))
 }

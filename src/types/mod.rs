@@ -7,4 +7,5 @@
 
 pub mod effect;
 pub mod intern;
+pub mod policies;
 pub mod ratelimit;

@@ -110,11 +110,11 @@ pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<RateLimit,
 }
 
 fn read_usage(main: MainThread, full: &mut Full, body: &mut Reader<'_>) -> Result<(), Corrupt> {
-    let limits =
-        Limits::parse_stored(read_text(body)?.as_bytes()).map_err(|_| Corrupt("malformed limits"))?;
-    full.states = limits.as_slice().iter().map(|limit| State::read(body, limit)).collect::<Result<_, _>>()?;
+    let limits = intern::stored(main, read_text(body)?)?;
+    full.states =
+        limits.get(main).limits().iter().map(|limit| State::read(body, limit)).collect::<Result<_, _>>()?;
     debug_assert!(full.states.len() <= MAX_LIMITS);
-    full.limits = Some(intern::intern(main, limits));
+    full.limits = Some(limits);
     Ok(())
 }
 

@@ -14,10 +14,11 @@ pub mod shape;
 
 use crate::core::clock::Micros;
 use crate::core::limits::{Limit, Orphan, Rule, State, full_at, realign};
-use crate::server::data_type::{Handle, Native};
+use crate::server::data_type::{Beside, Handle, Native};
 use crate::server::main_thread::MainThread;
 use crate::server::packed::{OneOf, Packed};
 use crate::types::intern::{self, LimitsRef};
+use crate::types::policies::node;
 use shape::{Bucket, Full, Single};
 
 /// Until when something lasts.
@@ -227,6 +228,10 @@ impl Native for RateLimit {
     const ENCODING: u16 = encoding::VERSION;
     const REBUILD: &'static std::ffi::CStr = super::effect::COMMAND;
     const HANDLE: &'static Handle = &HANDLE;
+    const BESIDE: Option<Beside> = Some(Beside {
+        save: node::save,
+        load: |main, payload| node::apply(main, payload).map_err(|corrupt| corrupt.to_string()),
+    });
 
     fn into_pointer(self) -> Self::Pointer {
         self.0
