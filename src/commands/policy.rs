@@ -7,7 +7,7 @@ use crate::core::token::TokenError;
 use crate::server::args::{Arg, Args};
 use crate::server::context::Context;
 use crate::server::event::Load;
-use crate::server::{replicate, reply};
+use crate::server::{replicate, reply, timer};
 use crate::types::policies::change::{COMMAND, Change};
 use crate::types::policies::{Policies, Policy, Refused, json, node};
 
@@ -202,11 +202,20 @@ pub fn loading(ctx: &Context<'_>, load: Load) {
 /// A child was forked. When it rewrites the AOF without an RDB preamble it
 /// writes keys only, so the policies go into what follows its part. In the
 /// other cases they stand there twice, which does no harm.
+///
+/// Not at once: the server would take what is propagated now for an effect of
+/// the command that forked, and propagate BGREWRITEAOF itself.
 pub fn forked(ctx: &Context<'_>) {
-    if !ctx.flags().writes_aof() {
-        return;
+    if ctx.flags().writes_aof() {
+        timer::after(ctx, 0, repeat);
     }
-    if let Some(payload) = node::save(ctx.main()) {
+}
+
+fn repeat(ctx: &Context<'_>) {
+    const PATIENCE_MS: i64 = 50;
+    if timer::must_not_propagate() {
+        timer::after(ctx, PATIENCE_MS, repeat);
+    } else if let Some(payload) = node::save(ctx.main()) {
         replicate::to_aof_only(ctx, COMMAND, &[&payload]);
     }
 }

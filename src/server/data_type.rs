@@ -44,6 +44,8 @@ pub trait Native: Send + Sized + 'static {
     fn from_pointer(pointer: Self::Pointer) -> Self;
     /// Appends everything it is: equal values, equal bytes.
     fn save(&self, main: MainThread, out: &mut Vec<u8>);
+    /// Appends the payload that makes [`Native::REBUILD`] build an equal value.
+    fn rebuild(&self, main: MainThread, out: &mut Vec<u8>);
     /// Reads what `save` wrote; believes nothing.
     ///
     /// # Errors
@@ -251,7 +253,10 @@ unsafe extern "C" fn aof_rewrite<T: Native>(
     key: *mut raw::RedisModuleString,
     value: *mut c_void,
 ) {
-    let payload = payload_of::<T>(value);
+    let mut payload = Vec::new();
+    // SAFETY: the server passes the pointer of a key of this type, on its main
+    // thread or in a forked child of it.
+    unsafe { with::<T, _>(value, |value| value.rebuild(MainThread::new(), &mut payload)) };
     // SAFETY: `io` and `key` are live; the format matches the arguments.
     unsafe {
         call!(RedisModule_EmitAOF(

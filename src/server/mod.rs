@@ -27,3 +27,4 @@ pub mod packed;
 pub mod replicate;
 pub mod reply;
 pub mod settings;
+pub mod timer;

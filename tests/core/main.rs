@@ -2,3 +2,5 @@
 //! right.
 
 mod breaker;
+mod policies;
+mod prefix;

@@ -37,7 +37,7 @@ pub enum Unreadable {
     #[error("invalid JSON: {0}")]
     Json(serde_json::Error),
     /// It is JSON of another form.
-    #[error("invalid JSON: expected {{\"policies\":[…]}} or an array of policies")]
+    #[error("invalid JSON: expected {{\"policies\": [ ... ]}} or an array of policies")]
     Form,
     /// An entry is bad: which one, and why.
     #[error("policy {entry}: {reason}")]

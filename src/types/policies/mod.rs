@@ -55,7 +55,7 @@ pub enum Refused {
         owner: Label,
     },
     /// An import without REPLACE names a policy that is there.
-    #[error("there is such a policy already; IMPORT … REPLACE replaces it")]
+    #[error("there is such a policy already; give REPLACE to replace it")]
     Exists,
     /// An import names a policy twice.
     #[error("it is named twice")]

@@ -17,6 +17,7 @@ use crate::core::limits::{Limit, Orphan, Rule, State, full_at, realign};
 use crate::server::data_type::{Beside, Handle, Native};
 use crate::server::main_thread::MainThread;
 use crate::server::packed::{OneOf, Packed};
+use crate::types::effect::{Change, Effect};
 use crate::types::intern::{self, LimitsRef};
 use crate::types::policies::node;
 use shape::{Bucket, Full, Single};
@@ -243,6 +244,14 @@ impl Native for RateLimit {
 
     fn save(&self, main: MainThread, out: &mut Vec<u8>) {
         encoding::save(self, main, out);
+    }
+
+    fn rebuild(&self, main: MainThread, out: &mut Vec<u8>) {
+        let mut payload = Vec::new();
+        self.save(main, &mut payload);
+        // Its expiry travels apart.
+        let change = Change::Become { payload: &payload };
+        Effect { now: Micros(0), expires: false, change }.encode(out);
     }
 
     fn load(main: MainThread, encoding: u16, payload: &[u8]) -> Result<Self, String> {
