@@ -3,7 +3,7 @@
 use super::Error;
 use super::arguments::{Walk, cost, unexpected};
 use super::commit::{self, commit};
-use super::resolve::{Resolved, refuse_concurrent, resolve};
+use super::resolve::{Resolved, refuse_concurrent, resolve, usage};
 use super::six::{Index, Six};
 use crate::core::clock::Micros;
 use crate::core::limits::{Decision, Limit, Request, Standing, State, Taken, Wait, decide};
@@ -67,9 +67,11 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     })?;
     if judged.six.granted > 0 {
         metrics::count(ctx.main(), |m| &mut m.acquire_granted);
+        metrics::add(ctx.main(), |m| &mut m.acquire_granted_units, judged.six.granted);
     } else {
         metrics::count(ctx.main(), |m| &mut m.acquire_denied);
     }
+    judged.count(ctx.main());
     judged.six.send(ctx);
     Ok(())
 }
@@ -82,10 +84,22 @@ pub struct Judged {
     /// The limits, where the key used others last or is new.
     other: Option<LimitsRef>,
     taken: Taken,
+    shadow_denied: u32,
     records: bool,
 }
 
 impl Judged {
+    /// Counts what every command counts alike: blocks, and the denials that
+    /// shadow limits would have made.
+    pub fn count(&self, main: MainThread) {
+        if self.six.index == Index::Blocked {
+            metrics::count(main, |m| &mut m.blocked_denied);
+        }
+        if self.shadow_denied > 0 {
+            metrics::add(main, |m| &mut m.shadow_denied, self.shadow_denied.into());
+        }
+    }
+
     /// Runs `make_it_so` with the change that the decision asks for, if any.
     ///
     /// # Errors
@@ -122,7 +136,7 @@ pub fn judge(
 ) -> Result<Judged, Error> {
     if let Some(block) = value.and_then(|value| value.block(now)) {
         let six = blocked(ctx, key, value, block, given, request, now)?;
-        return Ok(Judged { six, other: None, taken: Taken::default(), records: false });
+        return Ok(Judged { six, other: None, taken: Taken::default(), shadow_denied: 0, records: false });
     }
     let (resolved, _) = resolve(ctx.main(), key, value, given, now)?;
     let outcome = assess(ctx, value, &resolved, request, now)?;
@@ -134,6 +148,7 @@ pub fn judge(
         six: Six::of(&outcome.decision),
         other,
         taken: outcome.decision.taken,
+        shadow_denied: outcome.decision.shadow_denied.len(),
         records: outcome.records,
     })
 }
@@ -168,7 +183,9 @@ pub fn assess(
             let Some(id) = value.limits_id() else { return Err(Error::NoLimits) };
             let set = intern::get(main, id);
             let decision = value.with_states(|states| judge(&set, states))?;
-            let records = decision.granted > 0 || decision.record_clock;
+            // What grants without counting (unlimited, or a shadow limit that
+            // denies) leaves no trace.
+            let records = !decision.taken.is_nothing() || decision.record_clock;
             return Ok(Outcome { decision, records });
         }
         (None, Resolved::Own) => return Err(Error::NoLimits),
@@ -180,7 +197,7 @@ pub fn assess(
         None => judge(&set, &fresh(set.limits()))?,
     };
     // A denial on a key that is not there leaves nothing behind.
-    let records = decision.granted > 0 || value.is_some();
+    let records = value.is_some() || !decision.taken.is_nothing();
     Ok(Outcome { decision, records })
 }
 
@@ -200,12 +217,14 @@ fn blocked(
     request: &Request,
     now: Micros,
 ) -> Result<Six, Error> {
-    let standing = match resolve(ctx.main(), key, value, given, now) {
-        Ok((resolved, _)) => assess(ctx, value, &resolved, request, now)?.decision.standing,
-        // A block needs no limits to hold.
-        Err(Error::NoLimits) => {
-            Standing { limit: None, remaining: None, retry: Wait::Now, reset_after_us: 0 }
+    let standing = match usage(ctx.main(), key, value, given, now) {
+        Ok(Some((limits, states))) => {
+            let set = limits.get(ctx.main());
+            refuse_concurrent(set.limits())?;
+            decide(set.limits(), &states, now, request).before(set.limits(), &states, now)
         }
+        // A block needs no limits to hold.
+        Ok(None) | Err(Error::NoLimits) => Standing::UNLIMITED,
         Err(error) => return Err(error),
     };
     Ok(Six { granted: 0, standing: denied_by_block(standing, block, now), index: Index::Blocked })

@@ -3,12 +3,13 @@
 use super::Error;
 use super::arguments::{Walk, number, unexpected};
 use crate::core::clock::Micros;
-use crate::server::args::Args;
+use crate::core::duration::whole_number;
+use crate::server::args::{Arg, Args};
 use crate::server::context::Context;
 use crate::server::reply;
 use crate::settings;
 
-/// `RL.DEBUG CLOCK SET us | ADVANCE us | REAL`
+/// `RL.DEBUG CLOCK SET us | ADVANCE us | REAL`; a negative ADVANCE steps back.
 ///
 /// # Errors
 /// The setting `enable-debug-command` is off, or malformed arguments.
@@ -29,7 +30,11 @@ pub fn debug(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     } else if how.is("SET") {
         Some(Micros(number("us", walk.required()?, 0, Micros::MAX.0)?))
     } else if how.is("ADVANCE") {
-        Some(ctx.now().plus(number("us", walk.required()?, 0, Micros::MAX.0)?))
+        let step = walk.required()?;
+        Some(match step.bytes().strip_prefix(b"-") {
+            Some(_) => Micros(ctx.now().0.saturating_sub(back(step)?)),
+            None => ctx.now().plus(number("us", step, 0, Micros::MAX.0)?),
+        })
     } else {
         return Err(unexpected(how));
     };
@@ -37,4 +42,12 @@ pub fn debug(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     ctx.set_debug_clock(clock);
     reply::ok(ctx);
     Ok(())
+}
+
+/// How far a negative step goes back.
+fn back(step: Arg<'_>) -> Result<u64, Error> {
+    step.bytes()
+        .strip_prefix(b"-")
+        .and_then(whole_number)
+        .ok_or_else(|| Error::Range { name: "us", expected: "a whole number of microseconds".to_owned() })
 }

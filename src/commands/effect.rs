@@ -2,6 +2,7 @@
 
 use super::Error;
 use super::commit::apply;
+use crate::observe::metrics;
 use crate::server::args::Args;
 use crate::server::context::Context;
 use crate::server::replicate;
@@ -27,6 +28,7 @@ pub fn effect(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         };
         let effect = Effect::decode(payload.bytes()).map_err(|corrupt| Error::Other(corrupt.to_string()))?;
         apply(ctx, &mut ctx.write(name), &effect, c"rl.effect")?;
+        metrics::count(ctx.main(), |m| &mut m.effects_applied);
     }
     replicate::verbatim(ctx);
     crate::server::reply::ok(ctx);

@@ -7,6 +7,7 @@ use super::resolve::{Resolved, Source, limits_of, resolve};
 use super::six::{retry_ms, signed};
 use crate::core::clock::Micros;
 use crate::core::limits::{Limit, Look, Request, Standing, State, Wait, look};
+use crate::observe::metrics;
 use crate::server::args::Args;
 use crate::server::context::Context;
 use crate::server::main_thread::MainThread;
@@ -43,6 +44,7 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let mut key = ctx.read(name);
     let held = key.value::<RateLimit>()?;
     let view = View::of(ctx, name.bytes(), held.as_deref(), given, units, now)?;
+    metrics::count(ctx.main(), |m| &mut m.quota_calls);
     match view {
         None => reply::null(ctx),
         Some(view) if headers => view.send_headers(ctx),
@@ -254,7 +256,8 @@ fn rows(limits: &[Limit], states: &[State], now: Micros, units: u64) -> Vec<Row>
 }
 
 /// Which limits to show: those given; else the pin, the key's own last, a
-/// policy's, the default.
+/// policy's, the default. `*` asks for what the server has for the key, so the
+/// key's own last come after all others.
 fn choose(
     main: MainThread,
     key: &[u8],
@@ -273,7 +276,7 @@ fn choose(
         Err(Error::NoLimits) => None,
         Err(error) => return Err(error),
     };
-    if let Some((_, Source::Pin)) = server {
+    if given.is_some() && server.is_some() || matches!(server, Some((_, Source::Pin))) {
         return Ok(server);
     }
     let Some(own) = own else { return Ok(server) };

@@ -3,7 +3,7 @@
 
 use super::Error;
 use crate::core::clock::Micros;
-use crate::core::limits::Limit;
+use crate::core::limits::{Limit, State};
 use crate::server::main_thread::MainThread;
 use crate::settings;
 use crate::types::intern::{self, LimitsRef, Wanted};
@@ -119,6 +119,35 @@ pub fn limits_of(main: MainThread, own: Option<u32>, text: &[u8]) -> Result<Opti
         // Terms with policies among them went the other way above.
         Wanted::ServerChosen | Wanted::Terms(_) => Ok(None),
     }
+}
+
+/// The limits that hold for a call, and a copy of what is in use of them;
+/// `None` when the key has neither.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn usage(
+    main: MainThread,
+    key: &[u8],
+    value: Option<&RateLimit>,
+    given: Option<&[u8]>,
+    now: Micros,
+) -> Result<Option<(LimitsRef, Vec<State>)>, Error> {
+    let (resolved, _) = resolve(main, key, value, given, now)?;
+    Ok(match (resolved, value) {
+        (Resolved::Own, Some(value)) => {
+            value.limits().map(|limits| (limits, value.with_states(<[_]>::to_vec)))
+        }
+        (Resolved::Own, None) => None,
+        (Resolved::Other(other), Some(value)) => {
+            let states = value.realigned(main, other.get(main).limits(), now).0;
+            Some((other, states))
+        }
+        (Resolved::Other(other), None) => {
+            let states = vec![State::default(); other.get(main).limits().len()];
+            Some((other, states))
+        }
+    })
 }
 
 fn same_or_other(own: Option<u32>, limits: LimitsRef) -> Resolved {

@@ -52,6 +52,9 @@ pub fn throttle(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     drop(held);
     let mut answer = rule.ask(&state, now, quantity);
     answer.limited |= blocked;
+    if blocked {
+        metrics::count(main, |m| &mut m.blocked_denied);
+    }
     if answer.limited {
         metrics::count(main, |m| &mut m.throttle_denied);
     } else {

@@ -26,10 +26,14 @@ macro_rules! counters {
 counters! {
     /// RL.ACQUIRE that took something.
     acquire_granted,
-    /// RL.ACQUIRE that took nothing.
+    /// Units that RL.ACQUIRE granted.
+    acquire_granted_units,
+    /// RL.ACQUIRE that took nothing, for whatever reason.
     acquire_denied,
-    /// RL.ACQUIRE and items of RL.BATCH on blocked keys.
+    /// Of all denials, those because the key was blocked.
     blocked_denied,
+    /// Calls of RL.QUOTA.
+    quota_calls,
     /// Items of RL.BATCH granted.
     batch_granted,
     /// Items of RL.BATCH denied.
@@ -48,6 +52,14 @@ counters! {
     resets,
     /// Keys that RL.CLEAR deleted.
     cleared,
+    /// Keys that RL.PIN pinned.
+    pins,
+    /// Keys that RL.UNPIN freed.
+    unpins,
+    /// Keys that RL.BLOCK blocked.
+    blocks,
+    /// Keys that RL.UNBLOCK freed.
+    unblocks,
     /// Denials that shadow limits would have made.
     shadow_denied,
     /// Effects applied on a replica or from the AOF.

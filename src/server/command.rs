@@ -547,7 +547,10 @@ unsafe fn set_info(handle: *mut raw::RedisModuleCommand, command: &Command) -> O
     // SAFETY: all zeroes ends the array.
     specs.push(unsafe { std::mem::zeroed() });
     let mut keys = 0;
-    let arguments = loan.list(command.arguments, &mut keys);
+    let arguments = match command.arguments {
+        [] => std::ptr::null_mut(),
+        arguments => loan.list(arguments, &mut keys),
+    };
     let info = raw::RedisModuleCommandInfo {
         version: &raw const version,
         summary: loan.text(command.summary),

@@ -1,6 +1,30 @@
-//! Properties of the pure core, each against a slow model that is obviously
-//! right.
+//! Properties of the pure core, against slow models that are obviously right.
+//!
+//! Each property is tried on at least ten thousand generated histories. Models
+//! keep every grant and count again from the start at every step.
+
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    clippy::format_push_string
+)]
 
 mod breaker;
+mod bucket;
+mod change;
+mod clock_steps;
+mod decide;
+mod encoding;
+mod fixed;
+mod grammar;
 mod policies;
 mod prefix;
+mod sliding;
+mod throttle;
+mod world;

@@ -15,5 +15,19 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod acl;
+mod acquire;
+mod batch;
+mod clear;
+mod commands;
+mod errors;
+mod info;
+mod keyspace;
+mod operate;
 mod policies;
+mod quota;
+mod refund;
 mod servers;
+mod settings;
+mod transparency;
+mod versions;

@@ -451,7 +451,17 @@ fn replicas_have_them_from_the_first_moment() {
 fn one_command_sets_them_on_every_master_of_a_cluster() {
     let cluster = cluster(3, 0);
     let at = format!("127.0.0.1:{}", cluster.nodes[0].port());
-    cluster.cli(&["call", &at, "RL.POLICY", "SET", "free", "100/m", "PREFIX", "user:"]);
+    cluster.cli(&[
+        "call",
+        &at,
+        "RL.POLICY",
+        "SET",
+        "free",
+        "100/m",
+        "PREFIX",
+        "user:",
+        "--cluster-only-masters",
+    ]);
     let digests =
         || cluster.nodes.iter().map(|node| policies(node).1).collect::<std::collections::BTreeSet<_>>();
     assert_eq!(digests().len(), 1);

@@ -93,6 +93,11 @@ impl LimitSet {
         self.0 == 0
     }
 
+    /// How many there are.
+    pub const fn len(self) -> u32 {
+        self.0.count_ones()
+    }
+
     /// Their positions in order.
     pub fn iter(self) -> impl Iterator<Item = usize> {
         (0..MAX_LIMITS).filter(move |&index| self.contains(index))
@@ -147,6 +152,21 @@ impl Decision {
     /// False when the request was denied.
     pub const fn is_granted(&self) -> bool {
         self.granted > 0
+    }
+
+    /// How the binding limit stands when nothing is taken after all. `limits`
+    /// and `states` are those that were decided on.
+    pub fn before(&self, limits: &[Limit], states: &[State], now: Micros) -> Standing {
+        let mut standing = self.standing;
+        if self.is_granted()
+            && let Some(index) = self.binding
+            && let Some((limit, state)) = limits.get(index).zip(states.get(index))
+        {
+            let taken = self.taken.units(index);
+            standing.remaining = standing.remaining.map(|left| left.saturating_add(taken));
+            standing.reset_after_us = limit.rule().full_after(state, now, 0).since(now);
+        }
+        standing
     }
 }
 

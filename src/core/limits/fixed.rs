@@ -15,8 +15,9 @@ use crate::core::clock::Micros;
 use crate::core::duration::{DAY, WEEK};
 use crate::core::wire::{Corrupt, Reader, put_u64};
 
-/// The Monday after the epoch, to which weeks are aligned.
-const MONDAY: u64 = 4 * DAY;
+/// How long before the epoch the Monday is, 1969-12-29, to which weeks are
+/// aligned.
+const SINCE_MONDAY: u64 = 3 * DAY;
 
 /// A half-open interval of time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,18 +29,13 @@ pub struct Window {
 }
 
 impl Window {
-    /// The window of length `period` around `now` that starts a multiple of
-    /// `period` before or after `anchor`; cut at the epoch.
+    /// The window of length `period` around `now`, when one window starts
+    /// `before` the epoch; cut at the epoch.
     #[inline]
-    pub fn multiple(period: u64, anchor: u64, now: Micros) -> Self {
+    pub fn multiple(period: u64, before: u64, now: Micros) -> Self {
         let period = period.max(1);
-        // How far the first window that starts at or after the epoch is from it.
-        let phase = anchor % period;
-        if now.0 < phase {
-            return Self { start: Micros(0), end: Micros(phase) };
-        }
-        let start = now.0 - (now.0 - phase) % period;
-        Self { start: Micros(start), end: Micros(start).plus(period) }
+        let into = now.0.saturating_add(before) % period;
+        Self { start: now.minus(into), end: now.plus(period - into) }
     }
 
     #[inline]
@@ -80,7 +76,7 @@ impl Fixed {
     fn window_of(&self, now: Micros) -> Window {
         match &self.windows {
             Windows::Every(period) => Window::multiple(*period, 0, now),
-            Windows::Weeks(n) => Window::multiple(n.saturating_mul(WEEK), MONDAY, now),
+            Windows::Weeks(n) => Window::multiple(n.saturating_mul(WEEK), SINCE_MONDAY, now),
             Windows::Calendar(calendar) => calendar.window_of(now),
             Windows::FromFirst(period) => Window { start: now, end: now.plus(*period) },
         }

@@ -1,0 +1,110 @@
+//! Buckets against tokens counted in fractions, and against the closed formula.
+
+use crate::world::{World, cases, cost_of, count, gap, period_ms, start, steps};
+use floodgate::core::clock::Micros;
+use floodgate::core::limits::{Request, give_back};
+use proptest::prelude::*;
+
+/// Tokens as whole multiples of 1/period, filled step by step.
+struct Tokens {
+    level: i128,
+    most: i128,
+    count: i128,
+    unit: i128,
+    at: u64,
+}
+
+impl Tokens {
+    fn new(count: u64, period: u64, burst: u64, at: u64) -> Self {
+        let most = i128::from(burst) * i128::from(period);
+        Self { level: most, most, count: count.into(), unit: period.into(), at }
+    }
+
+    fn advance(&mut self, now: u64) {
+        self.level = (self.level + i128::from(now - self.at) * self.count).min(self.most);
+        self.at = now;
+    }
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    #[test]
+    fn counts_as_fractions_do(
+        count in count(),
+        burst in count(),
+        ms in period_ms(),
+        start in start(),
+        steps in steps(24),
+        backs in prop::collection::vec(prop_oneof![3 => Just(0u64), 1 => 1u64..5], 24),
+    ) {
+        let mut world = World::new(&format!("bucket:{count}/{ms}ms:burst={burst}"));
+        let period = ms * 1000;
+        let mut tokens = Tokens::new(count, period, burst, start);
+        let mut now = start;
+        // Gaps around the time that one unit and a whole bucket take.
+        let unit_us = (period / count).max(1);
+        for ((gap, part), back) in steps.into_iter().zip(backs) {
+            now += if part % 2 == 0 { gap.of(period) } else { gap.of(unit_us.max(1000)) };
+            if now > 1 << 51 {
+                break;
+            }
+            tokens.advance(now);
+            let cost = cost_of(part, burst);
+            let reply = world.acquire(now, cost);
+            let fits = tokens.level >= i128::from(cost) * tokens.unit;
+            prop_assert_eq!(reply.is_granted(), fits);
+            if fits {
+                tokens.level -= i128::from(cost) * tokens.unit;
+            }
+            let left = tokens.level / tokens.unit;
+            prop_assert_eq!(i128::from(reply.standing.remaining.unwrap()), left);
+            world.check_reply(now, &Request::of(cost), &reply);
+            world.check_full(now);
+            let used = burst - left as u64;
+            let limits = world.limits.clone();
+            let given = give_back(limits.as_slice(), &mut world.states, Micros(now), back);
+            give_back(limits.as_slice(), &mut world.replica, Micros(now), back);
+            prop_assert_eq!(given, back.min(used));
+            tokens.level = (tokens.level + i128::from(back) * tokens.unit).min(tokens.most);
+        }
+    }
+
+    /// B1: whoever asks eagerly gets burst + floor(count * elapsed / period).
+    #[test]
+    fn eager_runs_are_exact(
+        count in count(),
+        burst in count(),
+        ms in period_ms(),
+        start in start(),
+        gaps in prop::collection::vec(gap(), 1..24),
+    ) {
+        let mut world = World::new(&format!("bucket:{count}/{ms}ms:burst={burst}"));
+        let period = ms * 1000;
+        let greedy = Request { cost: burst, calls: 1, partial: true, critical: false };
+        let mut granted = u128::from(world.ask(start, &greedy).granted);
+        prop_assert_eq!(granted, u128::from(burst));
+        // Never so long that the bucket could run over between two requests.
+        let fill = (u128::from(burst - 1) * u128::from(period) / u128::from(count)).min(1 << 45) as u64;
+        let mut now = start;
+        for gap in gaps {
+            now += gap.of(period).min(fill);
+            granted += u128::from(world.ask(now, &greedy).granted);
+            let elapsed = u128::from(now - start);
+            prop_assert_eq!(granted, u128::from(burst) + u128::from(count) * elapsed / u128::from(period));
+        }
+    }
+}
+
+/// The whole state is one number below 2^92, and comes back from it.
+#[test]
+fn packs_into_a_number() {
+    use floodgate::core::limits::State;
+    use floodgate::core::limits::bucket::Level;
+    let mut world = World::new("bucket:1000000000000/366d:burst=1000000000000");
+    assert!(world.acquire(Micros::MAX.0, 1_000_000_000_000).is_granted());
+    let State::Bucket(level) = &world.states[0] else { panic!("no bucket") };
+    let bits = level.bits().unwrap();
+    assert!(bits < 1 << Level::BITS);
+    assert_eq!(Level::from_bits(bits), *level);
+}

@@ -1,0 +1,228 @@
+//! Limits that change between calls, against one world for each identity that
+//! nobody else ever touches.
+
+use crate::world::{World, cases, gap, parse};
+use floodgate::core::clock::Micros;
+use floodgate::core::limits::{
+    Limits, MAX_ORPHANS, Orphan, Realigned, Request, State, decide, full_at, realign, take,
+};
+use proptest::prelude::*;
+use std::collections::HashMap;
+
+/// A key whose limits change with every call.
+struct Key {
+    limits: Limits,
+    states: Vec<State>,
+    orphans: Vec<Orphan>,
+}
+
+impl Key {
+    fn new(text: &str) -> Self {
+        let limits = parse(text);
+        Self { states: vec![State::Fresh; limits.as_slice().len()], limits, orphans: Vec::new() }
+    }
+
+    fn set(&mut self, text: &str, now: u64) {
+        let new = parse(text);
+        let states = std::mem::take(&mut self.states);
+        let orphans = std::mem::take(&mut self.orphans);
+        let Realigned { states, orphans } =
+            realign(self.limits.as_slice(), states, orphans, new.as_slice(), Micros(now));
+        *self = Self { limits: new, states, orphans };
+    }
+
+    fn acquire(&mut self, now: u64, cost: u64) -> bool {
+        let decision = decide(self.limits.as_slice(), &self.states, Micros(now), &Request::of(cost));
+        if decision.is_granted() {
+            take(self.limits.as_slice(), &mut self.states, Micros(now), &decision.taken);
+        }
+        decision.is_granted()
+    }
+
+    fn used(&self, index: usize, now: u64) -> u64 {
+        self.limits.as_slice()[index].rule().used(&self.states[index], Micros(now))
+    }
+}
+
+/// Each identity by several capacities.
+const IDENTITIES: &[(&str, &[u64])] = &[
+    ("{}/10ms", &[3, 5, 60]),
+    ("{}/s", &[4, 9, 64]),
+    ("{}/s:name=x", &[5, 7]),
+    ("fixed:{}/20ms", &[2, 8]),
+    ("fixed:{}/s:start=first", &[3, 6]),
+    ("{}/s:per=call", &[4, 40]),
+    ("bucket:{}/10ms:burst=20", &[7]),
+    ("fixed:{}/d:tz=Europe/Paris", &[30, 70]),
+];
+
+fn listed() -> impl Strategy<Value = Vec<(usize, usize)>> {
+    prop::sample::subsequence((0..IDENTITIES.len()).collect::<Vec<_>>(), 1..=4).prop_shuffle().prop_flat_map(
+        |ids| {
+            prop::collection::vec(0usize..3, ids.len())
+                .prop_map(move |sizes| ids.iter().copied().zip(sizes).collect())
+        },
+    )
+}
+
+fn text_of(id: usize, size: usize) -> String {
+    let (pattern, sizes) = IDENTITIES[id];
+    pattern.replace("{}", &sizes[size % sizes.len()].to_string())
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    #[test]
+    fn each_limit_owns_its_usage(
+        versions in prop::collection::vec(listed(), 1..4),
+        calls in prop::collection::vec((gap(), 0usize..4, 1u64..6), 1..16),
+    ) {
+        let mut key = Key::new("unlimited");
+        // identity -> (limit as last listed, its state)
+        let mut apart: HashMap<usize, State> = HashMap::new();
+        let mut now = 1_800_000_000_000_777u64;
+        for (gap, version, cost) in calls {
+            now += gap.of(10_000);
+            let version = &versions[version % versions.len()];
+            let texts: Vec<String> = version.iter().map(|&(id, size)| text_of(id, size)).collect();
+            key.set(&texts.join(","), now);
+            let mut grants = true;
+            for (index, (&(id, _), text)) in version.iter().zip(&texts).enumerate() {
+                let limit = parse(text);
+                let state = apart.entry(id).or_default();
+                let mine = limit.as_slice()[0].rule().used(state, Micros(now));
+                prop_assert_eq!(key.used(index, now), mine, "{}", text);
+                grants &= decide(limit.as_slice(), std::slice::from_ref(state), Micros(now), &Request::of(cost)).is_granted();
+            }
+            prop_assert_eq!(key.acquire(now, cost), grants);
+            if grants {
+                for (&(id, _), text) in version.iter().zip(&texts) {
+                    let limit = parse(text);
+                    let state = apart.get_mut(&id).unwrap();
+                    let decision = decide(limit.as_slice(), std::slice::from_ref(state), Micros(now), &Request::of(cost));
+                    take(limit.as_slice(), std::slice::from_mut(state), Micros(now), &decision.taken);
+                }
+            }
+            prop_assert!(key.orphans.iter().all(|o| full_at(std::slice::from_ref(&o.limit), std::slice::from_ref(&o.state), Micros(now)).0 > now));
+        }
+    }
+
+    /// Two versions with a bucket of the same period: the tokens missing stay,
+    /// and refill at the rate that was last listed.
+    #[test]
+    fn buckets_keep_what_is_missing(calls in prop::collection::vec((0u64..20_000, 0usize..3, 1u64..8), 1..24)) {
+        const VERSIONS: &[(u64, u64)] = &[(7, 9), (3, 30), (50, 5)];
+        let mut key = Key::new("bucket:7/10ms:burst=9");
+        let mut at_rate = 7;
+        let mut missing = 0u64; // in 1/10000 of a token
+        let mut now = 1_800_000_000_000_777u64;
+        for (gap, version, cost) in calls {
+            now += gap;
+            missing = missing.saturating_sub(gap * at_rate);
+            let (rate, burst) = VERSIONS[version];
+            at_rate = rate;
+            key.set(&format!("bucket:{rate}/10ms:burst={burst}"), now);
+            prop_assert_eq!(key.used(0, now), missing.div_ceil(10_000));
+            let fits = missing + cost * 10_000 <= burst * 10_000;
+            prop_assert_eq!(key.acquire(now, cost), fits);
+            if fits {
+                missing += cost * 10_000;
+            }
+        }
+    }
+
+    /// Sliding limits around 64: S1 holds for every count that is listed, with
+    /// all grants of all versions.
+    #[test]
+    fn sliding_keeps_s1_across_64(
+        calls in prop::collection::vec((gap(), prop::sample::select(vec![1u64, 5, 63, 64, 65, 200, 1_000_000_000_000]), 0u16..=1000), 1..24),
+    ) {
+        let mut key = Key::new("5/20ms");
+        let mut grants: Vec<(u64, u64)> = Vec::new();
+        let mut now = 1_800_000_000_000_777u64;
+        for (gap, count, part) in calls {
+            now += gap.of(20_000);
+            key.set(&format!("{count}/20ms"), now);
+            let within: u64 = grants.iter().filter(|g| g.0 + 20_000 > now).map(|g| g.1).sum();
+            let late: u64 = grants.iter().filter(|g| g.0 + 20_400 > now).map(|g| g.1).sum();
+            prop_assert!(key.used(0, now) >= within && key.used(0, now) <= late);
+            let cost = crate::world::cost_of(part, count);
+            if key.acquire(now, cost) {
+                prop_assert!(within + cost <= count, "S1");
+                grants.push((now, cost));
+            } else {
+                prop_assert!(late + cost > count, "S2");
+            }
+        }
+    }
+
+    /// A named limit whose period changes forgets nothing that it still knew
+    /// and that lies within the new period.
+    #[test]
+    fn named_periods_change_conservatively(
+        calls in prop::collection::vec((0u64..30_000, prop::sample::select(vec![1u64, 7, 20, 1000, 366 * 86_400_000]), prop::sample::select(vec![5u64, 64, 100])), 1..24),
+    ) {
+        let mut key = Key::new("5/7ms:name=x");
+        // Each grant with the time from which the key may have forgotten it.
+        let mut grants: Vec<(u64, u64)> = Vec::new();
+        let mut now = 1_800_000_000_000_777u64;
+        let mut last = (7, 5);
+        for (gap, ms, count) in calls {
+            now += gap;
+            let known: Vec<(u64, u64)> = grants.iter().copied().filter(|g| g.0 + last.0 * 1000 > now).collect();
+            key.set(&format!("{count}/{ms}ms:name=x"), now);
+            let at_least: u64 = known.iter().filter(|g| g.0 + ms * 1000 > now).map(|g| g.1).sum();
+            prop_assert!(key.used(0, now) >= at_least);
+            grants = known;
+            if key.acquire(now, 1) {
+                prop_assert!(at_least < count);
+                grants.push((now, 1));
+            }
+            last = (ms, count);
+        }
+    }
+}
+
+#[test]
+fn named_limits_change_shape() {
+    let now = 1_800_000_000_000_777;
+    let mut key = Key::new("10/s:name=x");
+    assert!(key.acquire(now, 6));
+    key.set("bucket:10/s:name=x", now);
+    assert_eq!(key.used(0, now), 0, "another algorithm starts fresh");
+    assert!(key.orphans.is_empty());
+    assert!(key.acquire(now, 5));
+    key.set("bucket:10/m:name=x", now);
+    assert_eq!(key.used(0, now), 5);
+    key.set("fixed:10/m:name=y", now);
+    assert_eq!(key.orphans.len(), 1);
+    assert!(key.acquire(now, 5));
+    key.set("fixed:20/h:name=y", now);
+    assert_eq!(key.used(0, now), 5);
+    key.set("fixed:20/h:start=first:name=y", now + 1);
+    assert_eq!(key.used(0, now + 1), 5);
+}
+
+#[test]
+fn orphans_are_bounded() {
+    let mut key = Key::new("unlimited");
+    let now = 1_800_000_000_000_777;
+    for name in 0..100 {
+        key.set(&format!("5/{}s:name=n{name}", 1000 + name), now);
+        assert!(key.acquire(now, 1));
+    }
+    key.set("unlimited", now);
+    assert_eq!(key.orphans.len(), MAX_ORPHANS);
+    // Those that are empty soonest went.
+    assert!(key.orphans.iter().all(|orphan| orphan.limit.period_us().unwrap() >= 1044 * 1_000_000));
+    key.set("unlimited", now + 3_000_000_000);
+    assert!(key.orphans.is_empty());
+}
+
+#[test]
+fn unlimited_keeps_nothing() {
+    let mut world = World::new("unlimited");
+    assert!(world.acquire(5, 1_000_000_000_000).is_granted());
+    assert_eq!(world.states, [State::Fresh]);
+}

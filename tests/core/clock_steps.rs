@@ -1,0 +1,61 @@
+//! C1: a clock that steps forward and back never denies for longer than one
+//! period, or the time that a bucket takes to fill.
+
+use crate::world::{DAY, World, cases, cost_of, count, period_ms, start};
+use proptest::prelude::*;
+
+proptest! {
+    #![proptest_config(cases())]
+
+    #[test]
+    fn no_denial_outlasts_a_period(
+        algorithm in 0u8..5,
+        count in count(),
+        ms in period_ms(),
+        start in start(),
+        steps in prop::collection::vec((-3000i64..3000, prop::bool::ANY, 0u16..=1000), 1..24),
+    ) {
+        let period = ms * 1000;
+        let (text, longest) = match algorithm {
+            0 => (format!("{count}/{ms}ms"), if count > 64 { period / 50 * 51 } else { period }),
+            1 => (format!("bucket:{count}/{ms}ms"), period),
+            2 => (format!("fixed:{count}/{ms}ms"), period),
+            3 => (format!("fixed:{count}/{ms}ms:start=first"), period),
+            _ => (format!("fixed:{count}/d:tz=Europe/Paris"), DAY + DAY / 24),
+        };
+        let mut world = World::new(&text);
+        let mut now = start as i64;
+        for (step, near, part) in steps {
+            // Steps from microseconds to three periods, in both directions.
+            now = (now + if near { step } else { step * (period / 1000) as i64 }).clamp(0, 1 << 51);
+            let at = now as u64;
+            let before = world.clone();
+            let reply = world.acquire(at, cost_of(part, count));
+            prop_assert!(world.full_at(at) - at <= longest, "full after {}", world.full_at(at) - at);
+            // Recording the step changes no answer.
+            let other = before.would(at, &floodgate::core::limits::Request::of(cost_of(part, count)));
+            prop_assert_eq!(reply.granted, other.granted);
+            if !reply.is_granted() {
+                prop_assert_eq!(world.used(0, at), before.used(0, at));
+                prop_assert_eq!(world.full_at(at), before.full_at(at));
+                prop_assert!(!world.would(at, &floodgate::core::limits::Request::of(1)).record_clock);
+            }
+            world.check_reply(at, &floodgate::core::limits::Request::of(cost_of(part, count)), &reply);
+            world.check_full(at);
+        }
+    }
+
+    /// What was granted stays used for its period by any clock: a step back
+    /// frees nothing.
+    #[test]
+    fn stepping_back_frees_nothing(count in count(), ms in period_ms(), back in 0u64..2_000, part in 0u16..=1000) {
+        let period = ms * 1000;
+        let now = 1_800_000_000_000_123u64;
+        let mut world = World::new(&format!("{count}/{ms}ms"));
+        let cost = cost_of(part, count);
+        world.acquire(now, cost);
+        let earlier = now - period / 1000 * back;
+        prop_assert_eq!(world.used(0, earlier), cost);
+        prop_assert_eq!(world.used(0, earlier + period - 1), cost);
+    }
+}

@@ -1,0 +1,242 @@
+//! Several limits as one, against the single decisions of each; PARTIAL against
+//! trying every cost; keep, shadow and per=call.
+
+use crate::world::{World, cases, gap};
+use floodgate::core::clock::Micros;
+use floodgate::core::limits::{Decision, Request, Wait, charge, decide, full_at, give_back, look, take};
+use proptest::prelude::*;
+
+/// Limits that differ in identity, one or more of each kind.
+const MENU: &[&str] = &[
+    "5/10ms",
+    "12/s",
+    "100/s:name=hundred",
+    "bucket:7/10ms",
+    "bucket:3/s:burst=9",
+    "fixed:6/20ms",
+    "fixed:9/s:start=first",
+    "4/s:per=call",
+    "bucket:5/s:per=call",
+    "10/20ms:keep=25%",
+    "bucket:10/20ms:keep=33.33%",
+    "fixed:8/30ms:keep=99%",
+    "unlimited",
+];
+
+fn menu() -> impl Strategy<Value = Vec<(&'static str, bool)>> {
+    prop::sample::subsequence(MENU, 1..=5).prop_shuffle().prop_flat_map(|picked| {
+        prop::collection::vec(prop::bool::weighted(0.25), picked.len())
+            .prop_map(move |shadows| picked.iter().copied().zip(shadows).collect())
+    })
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    (1u64..12, prop::bool::weighted(0.3), prop::bool::weighted(0.3))
+        .prop_map(|(cost, partial, critical)| Request { cost, calls: 1, partial, critical })
+}
+
+/// The decision of one limit alone, as if it were enforced.
+fn alone(world: &World, index: usize, now: u64, request: &Request) -> Decision {
+    let limit = world.limits.as_slice()[index].canonical().replace(":shadow", "");
+    let single = World::new(&limit);
+    decide(single.limits.as_slice(), &world.states[index..=index], Micros(now), request)
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    #[test]
+    fn all_or_nothing(
+        picked in menu(),
+        steps in prop::collection::vec((gap(), request()), 1..12),
+    ) {
+        let text: Vec<String> = picked
+            .iter()
+            .map(|&(limit, shadow)| format!("{limit}{}", if shadow && limit != "unlimited" { ":shadow" } else { "" }))
+            .collect();
+        let mut world = World::new(&text.join(","));
+        let limits = world.limits.clone();
+        let limits = limits.as_slice();
+        let enforced: Vec<usize> = (0..limits.len()).filter(|&i| !limits[i].shadow()).collect();
+        let mut now = 1_800_000_000_000_777;
+        for (gap, request) in steps {
+            now += gap.of(20_000);
+            let before = world.states.clone();
+            let whole = Request { partial: false, ..request };
+            let grants = |cost: u64| enforced.iter().all(|&i| alone(&world, i, now, &Request { cost, ..whole }).is_granted());
+            let expected = if request.partial {
+                (1..=request.cost).rev().find(|&cost| grants(cost)).unwrap_or(0)
+            } else if grants(request.cost) { request.cost } else { 0 };
+            // The binding limit, from what each would have said for what was granted.
+            let said: Vec<(usize, Decision)> = enforced
+                .iter()
+                .map(|&i| {
+                    let asked = if expected > 0 { Request { cost: expected, ..whole } } else { request };
+                    (i, alone(&world, i, now, &asked))
+                })
+                .collect();
+            let infinite = |d: &Decision| d.standing.remaining.unwrap_or(u64::MAX);
+            let binding = if expected > 0 {
+                said.iter().rev().min_by(|a, b| infinite(&a.1).cmp(&infinite(&b.1)).then(a.0.cmp(&b.0)))
+            } else {
+                said.iter().max_by(|a, b| a.1.standing.retry.cmp(&b.1.standing.retry).then(b.0.cmp(&a.0)))
+            };
+            let shadows: Vec<(usize, Decision)> = (0..limits.len())
+                .filter(|&i| limits[i].shadow())
+                .map(|i| {
+                    let cost = if expected > 0 { expected } else { request.cost };
+                    let own = if request.partial { Request { cost, ..request } } else { request };
+                    (i, alone(&world, i, now, &own))
+                })
+                .collect();
+
+            let reply = world.ask(now, &request);
+            prop_assert_eq!(reply.granted, expected);
+            prop_assert_eq!(reply.binding, binding.map(|&(i, _)| i));
+            if let Some((_, said)) = binding {
+                prop_assert_eq!(reply.standing, said.standing);
+            } else {
+                prop_assert_eq!(reply.standing.limit, None);
+                prop_assert_eq!(reply.granted, request.cost);
+            }
+            for &i in &enforced {
+                let units = if limits[i].capacity().is_none() || expected == 0 { 0 }
+                    else if limits[i].per_call() { 1 } else { expected };
+                prop_assert_eq!(reply.taken.units(i), units);
+            }
+            for (i, said) in shadows {
+                prop_assert_eq!(reply.shadow_denied.contains(i), !said.is_granted());
+                let units = if expected == 0 || !said.is_granted() { 0 }
+                    else if limits[i].per_call() { 1 } else { said.granted };
+                prop_assert_eq!(reply.taken.units(i), units);
+            }
+            for (i, limit) in limits.iter().enumerate() {
+                let was = limit.rule().used(&before[i], Micros(now));
+                prop_assert_eq!(world.used(i, now), was + reply.taken.units(i));
+            }
+            world.check_reply(now, &request, &reply);
+            world.check_full(now);
+        }
+    }
+
+    /// What a look says is what asking does.
+    #[test]
+    fn looking_foretells(
+        limit in prop::sample::select(MENU),
+        steps in prop::collection::vec((gap(), request()), 1..12),
+    ) {
+        let mut world = World::new(limit);
+        let mut now = 1_800_000_000_000_777;
+        for (gap, request) in steps {
+            now += gap.of(20_000);
+            world.ask(now, &request);
+            let seen = look(&world.limits.as_slice()[0], &world.states[0], Micros(now), request.cost);
+            let asked = world.would(now, &Request::of(request.cost));
+            prop_assert_eq!(seen.limit, asked.standing.limit);
+            prop_assert_eq!(seen.retry, asked.standing.retry);
+            prop_assert_eq!(seen.retry == Wait::Now, asked.is_granted());
+            prop_assert_eq!(now + seen.reset_after_us, world.full_at(now));
+            if let Some(remaining) = seen.remaining {
+                if !world.limits.as_slice()[0].per_call() {
+                    prop_assert!(remaining == 0 || world.would(now, &Request::of(remaining)).is_granted());
+                    prop_assert!(!world.would(now, &Request::of(remaining + 1)).is_granted());
+                }
+                prop_assert!(seen.used <= seen.limit.unwrap());
+            }
+        }
+    }
+
+    /// Debt is at most one capacity, is worked off, and can be forgiven.
+    #[test]
+    fn debt_is_bounded(
+        limit in prop::sample::select(vec!["5/10ms", "64/10ms", "100/s", "bucket:7/10ms", "bucket:3/s:burst=9", "fixed:6/20ms"]),
+        steps in prop::collection::vec((gap(), 0u64..300, prop::bool::ANY), 1..24),
+    ) {
+        let mut world = World::new(limit);
+        let limits = world.limits.clone();
+        let limits = limits.as_slice();
+        let capacity = limits[0].capacity().unwrap();
+        let mut now = 1_800_000_000_000_777;
+        for (gap, units, back) in steps {
+            now += gap.of(10_000);
+            let used = world.used(0, now);
+            if back {
+                let given = give_back(limits, &mut world.states, Micros(now), units);
+                prop_assert_eq!(given, units.min(used));
+                prop_assert_eq!(world.used(0, now), used.saturating_sub(units));
+            } else {
+                let charged = charge(&limits[0], &mut world.states[0], Micros(now), units);
+                prop_assert_eq!(charged, units.min(capacity * 2 - used));
+                prop_assert_eq!(world.used(0, now), used + charged);
+            }
+            world.replica = world.states.clone();
+            prop_assert_eq!(world.would(now, &Request::of(1)).is_granted(), world.used(0, now) < capacity);
+            let request = Request::of(1 + units % capacity);
+            let reply = world.ask(now, &request);
+            world.check_reply(now, &request, &reply);
+            world.check_full(now);
+        }
+    }
+}
+
+#[test]
+fn keep_is_for_critical_requests() {
+    let mut world = World::new("10/m:keep=20%");
+    let now = 1_800_000_000_000_000;
+    let reply = world.acquire(now, 9);
+    assert_eq!((reply.granted, reply.standing.retry), (0, Wait::Never));
+    assert_eq!(world.acquire(now, 8).standing.remaining, Some(0));
+    assert!(!world.acquire(now, 1).is_granted());
+    let critical = Request { critical: true, ..Request::of(1) };
+    assert_eq!(world.ask(now, &critical).standing.remaining, Some(1));
+    assert_eq!(world.ask(now, &critical).standing.remaining, Some(0));
+    assert!(!world.ask(now, &critical).is_granted());
+    // All of it kept in effect: nothing is left for the others.
+    assert_eq!(World::new("1/m:keep=0.01%").acquire(now, 1).standing.retry, Wait::Never);
+}
+
+#[test]
+fn tokens_and_calls_together() {
+    let mut world = World::new("90000/m,60/m:per=call");
+    let now = 1_800_000_000_000_000;
+    let reply = world.acquire(now, 1500);
+    assert_eq!((reply.granted, reply.binding, reply.standing.remaining), (1500, Some(1), Some(59)));
+    for _ in 0..59 {
+        assert!(world.acquire(now, 1).is_granted());
+    }
+    let reply = world.acquire(now, 1);
+    assert_eq!((reply.granted, reply.binding, reply.standing.limit), (0, Some(1), Some(60)));
+}
+
+#[test]
+fn only_shadows_reply_as_unlimited() {
+    let mut world = World::new("1/m:shadow");
+    let now = 1_800_000_000_000_000;
+    for expected in [false, true, true] {
+        let reply = world.acquire(now, 1);
+        assert_eq!((reply.granted, reply.binding), (1, None));
+        assert_eq!((reply.standing.limit, reply.standing.remaining), (None, None));
+        assert_eq!(reply.shadow_denied.contains(0), expected);
+    }
+}
+
+#[test]
+fn the_slowest_times_are_never_never() {
+    let mut world = World::new("bucket:1/366d:burst=1000000000000");
+    let now = 1_800_000_000_000_000;
+    assert!(world.acquire(now, 1_000_000_000_000).is_granted());
+    assert!(matches!(world.acquire(now, 1_000_000_000_000).standing.retry, Wait::After(_)));
+}
+
+#[test]
+fn concurrent_counts_what_is_held() {
+    let mut world = World::new("concurrent:2");
+    assert!(world.limits.has_concurrent());
+    let now = 1_800_000_000_000_000;
+    assert!(world.acquire(now, 2).is_granted());
+    assert_eq!(world.acquire(now, 1).standing.retry, Wait::Never);
+    assert_eq!(full_at(world.limits.as_slice(), &world.states, Micros(now)), Micros(u64::MAX));
+    assert_eq!(give_back(world.limits.as_slice(), &mut world.states, Micros(now), 5), 2);
+    take(world.limits.as_slice(), &mut world.states, Micros(now), &floodgate::core::limits::Taken::new([1]));
+    assert_eq!(world.used(0, now), 1);
+}

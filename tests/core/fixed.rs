@@ -1,0 +1,196 @@
+//! Fixed windows against a map from the name of a window to what is used in it.
+
+use crate::world::{DAY, HOUR, World, cases, cost_of, gap, start, steps};
+use floodgate::core::limits::Request;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use proptest::prelude::*;
+use std::collections::HashMap;
+
+/// How a window is named, by other arithmetic than the limiter's.
+#[derive(Clone, Copy, Debug)]
+enum Naming {
+    Every(u64),
+    Days(i64),
+    Weeks(i64),
+    Month,
+}
+
+/// Days since 1970-01-01, counted year by year and month by month.
+fn day_number(year: i16, month: i8, day: i8) -> i64 {
+    let leap = |y: i64| (y % 4 == 0 && y % 100 != 0) || y % 400 == 0;
+    let year = i64::from(year);
+    let years: i64 = if year >= 1970 {
+        (1970..year).map(|y| if leap(y) { 366 } else { 365 }).sum()
+    } else {
+        -(year..1970).map(|y| if leap(y) { 366 } else { 365 }).sum::<i64>()
+    };
+    let lengths = [31, if leap(year) { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    years + lengths.iter().take(month as usize - 1).sum::<i64>() + i64::from(day) - 1
+}
+
+fn name(naming: Naming, zone: &str, now: u64) -> i64 {
+    if let Naming::Every(us) = naming {
+        return (now / us) as i64;
+    }
+    let local = Timestamp::from_microsecond(now as i64).unwrap().to_zoned(TimeZone::get(zone).unwrap());
+    let day = day_number(local.year(), local.month(), local.day());
+    match naming {
+        Naming::Days(n) => day.div_euclid(n),
+        // Day -3 was a Monday.
+        Naming::Weeks(n) => (day + 3).div_euclid(7 * n),
+        _ => i64::from(local.year()) * 100 + i64::from(local.month()),
+    }
+}
+
+const ZONES: &[&str] = &[
+    "UTC",
+    "Europe/Paris",
+    "America/New_York",
+    "Australia/Lord_Howe",
+    "America/Sao_Paulo",
+    "Asia/Kathmandu",
+    "Africa/Casablanca",
+    "Pacific/Apia",
+    "Pacific/Kiritimati",
+];
+
+fn windows() -> impl Strategy<Value = (String, Naming)> {
+    prop_oneof![
+        prop::sample::select(vec![1u64, 7, 1009, 60_000, 3_600_000, 5 * 3_600_000, 86_400_000])
+            .prop_map(|ms| (format!("{ms}ms"), Naming::Every(ms * 1000))),
+        prop::sample::select(vec![1i64, 2, 7, 30, 366]).prop_map(|n| (format!("{n}d"), Naming::Days(n))),
+        prop::sample::select(vec![1i64, 2, 52]).prop_map(|n| (format!("{n}week"), Naming::Weeks(n))),
+        Just(("month".to_owned(), Naming::Month)),
+    ]
+}
+
+/// Around changes of the clocks: Paris in March and October, midnight skipped in
+/// São Paulo, a day skipped in Apia, the end of a year, a leap day.
+fn eventful() -> impl Strategy<Value = u64> {
+    let times = [
+        "2026-03-29T00:00:00Z",
+        "2026-10-25T00:00:00Z",
+        "2018-11-04T02:00:00Z",
+        "2018-02-18T02:00:00Z",
+        "2011-12-30T09:00:00Z",
+        "2027-12-31T22:00:00Z",
+        "2028-02-29T12:00:00Z",
+        "2026-11-01T05:30:00Z",
+        "2027-03-14T06:30:00Z",
+    ];
+    let times: Vec<u64> =
+        times.iter().map(|t| t.parse::<Timestamp>().unwrap().as_microsecond() as u64).collect();
+    (prop::sample::select(times), 0u64..4 * DAY).prop_map(|(time, off)| time + off - 2 * DAY)
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    #[test]
+    fn counts_per_window(
+        (period, naming) in windows(),
+        zone in prop::sample::select(ZONES),
+        count in prop_oneof![1u64..20, Just(1_000_000_000_000)],
+        start in prop_oneof![1 => start(), 3 => eventful()],
+        steps in prop::collection::vec((prop_oneof![
+            3 => Just(0u64), 2 => 0u64..1_000_000, 2 => 0u64..3 * HOUR, 2 => 0u64..3 * DAY, 1 => 0u64..40 * DAY
+        ], 0u16..=1000), 1..16),
+    ) {
+        let zoned = !matches!(naming, Naming::Every(_));
+        let zone = if zoned { zone } else { "UTC" };
+        let tz = if zoned { format!(":tz={zone}") } else { String::new() };
+        let mut world = World::new(&format!("fixed:{count}/{period}{tz}"));
+        let mut used: HashMap<i64, u64> = HashMap::new();
+        let mut now = start;
+        for (gap, part) in steps {
+            now += gap;
+            let cost = cost_of(part, count);
+            let window = name(naming, zone, now);
+            let spent = used.entry(window).or_default();
+            let reply = world.acquire(now, cost);
+            prop_assert_eq!(reply.is_granted(), *spent + cost <= count);
+            if reply.is_granted() {
+                *spent += cost;
+            }
+            prop_assert_eq!(reply.standing.remaining, Some(count - *spent));
+            if *spent > 0 {
+                // It is full again exactly when the next window begins.
+                let end = now + reply.standing.reset_after_us;
+                prop_assert_ne!(name(naming, zone, end), window);
+                prop_assert_eq!(name(naming, zone, end - 1), window);
+            }
+            world.check_reply(now, &Request::of(cost), &reply);
+            world.check_full(now);
+        }
+    }
+
+    #[test]
+    fn first_grant_opens_the_window(
+        count in 1u64..20,
+        ms in prop::sample::select(vec![1u64, 7, 1009, 60_000, 86_400_000]),
+        start in start(),
+        steps in steps(24),
+    ) {
+        let mut world = World::new(&format!("fixed:{count}/{ms}ms:start=first"));
+        let period = ms * 1000;
+        let mut window: Option<(u64, u64)> = None;
+        let mut now = start;
+        for (gap, part) in steps {
+            now += gap.of(period);
+            let cost = cost_of(part, count);
+            window = window.filter(|&(opened, _)| now < opened + period);
+            let spent = window.map_or(0, |(_, spent)| spent);
+            let reply = world.acquire(now, cost);
+            prop_assert_eq!(reply.is_granted(), spent + cost <= count);
+            if reply.is_granted() {
+                window = Some((window.map_or(now, |(opened, _)| opened), spent + cost));
+            }
+            let (opened, spent) = window.unwrap();
+            prop_assert_eq!(reply.standing.remaining, Some(count - spent));
+            prop_assert_eq!(reply.standing.reset_after_us, opened + period - now);
+            world.check_reply(now, &Request::of(cost), &reply);
+            world.check_full(now);
+        }
+    }
+
+    /// Where local dates come twice (clocks back over midnight), windows still
+    /// follow one another without gap or overlap.
+    #[test]
+    fn every_instant_has_one_window(
+        off in 0u64..2 * DAY,
+        gaps in prop::collection::vec(gap(), 1..8),
+    ) {
+        // Newfoundland, 2010-11-07 00:01, back to 23:01 of the day before.
+        let change = "2010-11-07T02:31:00Z".parse::<Timestamp>().unwrap().as_microsecond() as u64;
+        let mut now = change - DAY + off;
+        let mut world = World::new("fixed:3/d:tz=America/St_Johns");
+        for gap in gaps {
+            now += gap.of(HOUR);
+            let reply = world.acquire(now, 1);
+            // Midnights: in summer time until the first of the 7th, then in winter time.
+            let midnight = change - 60_000_000;
+            let ends = [midnight - DAY, midnight, midnight + DAY + HOUR, midnight + 2 * DAY + HOUR];
+            let end = ends.into_iter().find(|&end| end > now).unwrap_or(now + reply.standing.reset_after_us);
+            prop_assert_eq!(now + reply.standing.reset_after_us, end);
+            world.check_reply(now, &Request::of(1), &reply);
+        }
+    }
+}
+
+/// A week from Monday is not seven days from Thursday.
+#[test]
+fn weeks_start_on_monday() {
+    let at = |text: &str| text.parse::<Timestamp>().unwrap().as_microsecond() as u64;
+    let end = |limit: &str, now: u64| {
+        let reply = World::new(limit).acquire(now, 1);
+        now + reply.standing.reset_after_us
+    };
+    let friday = at("2026-11-20T15:00:00Z");
+    assert_eq!(end("fixed:5/w", friday), at("2026-11-23T00:00:00Z"));
+    assert_eq!(end("fixed:5/7d", friday), at("2026-11-26T00:00:00Z"));
+    assert_eq!(end("fixed:5/month", friday), at("2026-12-01T00:00:00Z"));
+    assert_eq!(end("fixed:5/w:tz=Europe/Paris", friday), at("2026-11-22T23:00:00Z"));
+    assert_eq!(end("fixed:5/day:tz=Europe/Paris", at("2026-03-29T12:00:00Z")), at("2026-03-29T22:00:00Z"));
+    assert_eq!(end("fixed:5/w", 0), 4 * DAY);
+}

@@ -1,0 +1,130 @@
+//! Sliding limits against the plain list of all grants.
+
+use crate::world::{World, cases, cost_of, count, period_ms, start, steps};
+use floodgate::core::clock::Micros;
+use floodgate::core::limits::{Request, State, charge, give_back, touch};
+use floodgate::core::wire::Reader;
+use proptest::prelude::*;
+
+/// Units of grants that are younger than `age`.
+fn younger(grants: &[(u64, u64)], now: u64, age: u64) -> u64 {
+    grants.iter().filter(|&&(at, _)| at + age > now).map(|&(_, units)| units).sum()
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    /// S1, S2, S3, D4 and the reply, decision by decision.
+    #[test]
+    fn keeps_its_promises(count in count(), ms in period_ms(), start in start(), steps in steps(48)) {
+        let mut world = World::new(&format!("{count}/{ms}ms"));
+        let period = ms * 1000;
+        let mut grants: Vec<(u64, u64)> = Vec::new();
+        let mut now = start;
+        for (gap, part) in steps {
+            now += gap.of(period);
+            let cost = cost_of(part, count);
+            let request = Request::of(cost);
+            let reply = world.acquire(now, cost);
+            let in_period = younger(&grants, now, period);
+            if reply.is_granted() {
+                prop_assert!(in_period + cost <= count, "S1");
+                grants.push((now, cost));
+            } else {
+                prop_assert!(younger(&grants, now, period / 50 * 51) + cost > count, "S2");
+                prop_assert!(count > 64 || in_period + cost > count, "S3");
+            }
+            if count <= 64 {
+                prop_assert_eq!(world.used(0, now), younger(&grants, now, period), "S3");
+            }
+            world.check_reply(now, &request, &reply);
+            world.check_full(now);
+        }
+        // Every half-open interval that starts at a grant, after the fact.
+        for &(from, _) in &grants {
+            let sum: u64 = grants.iter().filter(|g| g.0 >= from && g.0 < from + period).map(|g| g.1).sum();
+            prop_assert!(sum <= count, "S1 afterwards");
+        }
+    }
+
+    /// A refund takes the newest grants back, and nothing else.
+    #[test]
+    fn refunds_newest_first(
+        count in 1u64..=64,
+        ms in period_ms(),
+        start in start(),
+        steps in steps(24),
+        backs in prop::collection::vec(0u64..5, 24),
+    ) {
+        let mut world = World::new(&format!("{count}/{ms}ms"));
+        let period = ms * 1000;
+        let mut grants: Vec<(u64, u64)> = Vec::new();
+        let mut now = start;
+        for ((gap, part), back) in steps.into_iter().zip(backs) {
+            now += gap.of(period);
+            let cost = cost_of(part, count);
+            if world.acquire(now, cost).is_granted() {
+                grants.push((now, cost));
+            }
+            grants.retain(|&(at, _)| at + period > now);
+            let expected = back.min(younger(&grants, now, period));
+            let limits = world.limits.clone();
+            prop_assert_eq!(give_back(limits.as_slice(), &mut world.states, Micros(now), back), expected);
+            give_back(limits.as_slice(), &mut world.replica, Micros(now), back);
+            for _ in 0..expected {
+                let newest = grants.last_mut().unwrap();
+                newest.1 -= 1;
+                if newest.1 == 0 {
+                    grants.pop();
+                }
+            }
+            prop_assert_eq!(world.used(0, now), younger(&grants, now, period));
+            world.check_full(now);
+        }
+    }
+}
+
+/// Memory is bounded whatever the count, and given back when all is free.
+#[test]
+fn never_more_than_64_slots() {
+    for text in ["64/m", "65/m", "1000000/m", "1000000000000/366d", "63/ms"] {
+        let mut world = World::new(text);
+        let period = world.limits.as_slice()[0].period_us().unwrap();
+        let mut most = 0;
+        for step in 0..1000 {
+            world.acquire(1_800_000_000_000_000 + step * (period / 211 + 1), 1);
+            most = most.max(world.states[0].heap_bytes());
+        }
+        assert!(most <= 64 * 8, "{text}: {most} bytes");
+        touch(world.limits.as_slice(), &mut world.states, Micros(1 << 51));
+        assert_eq!(world.states[0].heap_bytes(), 0);
+        assert_eq!(world.states[0], State::Fresh);
+    }
+}
+
+/// Debt on top of 64 separate grants stays within 64 slots, loses no unit and
+/// frees none early.
+#[test]
+fn debt_fits_into_64_slots() {
+    let mut world = World::new("64/s");
+    let limits = world.limits.clone();
+    let limit = &limits.as_slice()[0];
+    let begin = 1_800_000_000_000_000;
+    for step in 0..64 {
+        assert!(world.acquire(begin + step, 1).is_granted());
+    }
+    for step in 64..200 {
+        let charged = charge(limit, &mut world.states[0], Micros(begin + step), 1);
+        assert_eq!(charged, u64::from(step < 128));
+        assert_eq!(world.used(0, begin + step), (step + 1).min(128));
+        assert!(world.states[0].heap_bytes() <= 64 * 8);
+        let mut bytes = Vec::new();
+        world.states[0].write(&mut bytes);
+        let again = State::read(&mut Reader::new(&bytes), limit);
+        assert_eq!(again.as_ref(), Ok(&world.states[0]));
+    }
+    for step in 0..128 {
+        assert!(world.used(0, begin + step + 1_000_000 - 1) >= 128 - step);
+    }
+    assert_eq!(world.used(0, begin + 127 + 1_000_000), 0);
+}

@@ -1,0 +1,154 @@
+//! `CL.THROTTLE` against redis-cell's formulas and its measured replies.
+
+use crate::world::{World, cases};
+use floodgate::core::clock::Micros;
+use floodgate::core::limits::{
+    Answer, Limit, Limits, State, Taken, Throttle, ThrottleError, full_at, give_back, look, take,
+};
+use proptest::prelude::*;
+
+const NOW: u64 = 1_800_000_000_123_456;
+
+/// The formulas, in signed 128-bit integers on an optional arrival time.
+fn formulas(
+    tat: &mut Option<i128>,
+    now_us: u64,
+    burst: i128,
+    count: i128,
+    period: i128,
+    q: i128,
+) -> [i128; 5] {
+    let now = i128::from(now_us) * 1000;
+    let t = period * 1_000_000_000 / count;
+    let d = t * (burst + 1);
+    let old = tat.filter(|&tat| tat > now).unwrap_or(now);
+    let new = old + t * q;
+    let limited = now < new - d;
+    let ttl = if limited { old } else { new } - now;
+    let left = d - ttl;
+    let remaining = if left > -t { (left / 1000) / (t / 1000) } else { 0 };
+    let retry = if limited && t * q <= d { Some(new - d - now) } else { None };
+    let seconds = |ns: i128| ns / 1_000_000_000 + i128::from(ns % 1_000_000_000 / 1_000_000 > 0);
+    if !limited {
+        *tat = Some(new);
+    }
+    [i128::from(limited), burst + 1, remaining, retry.map_or(-1, seconds), seconds(ttl)]
+}
+
+fn numbers(answer: Answer) -> [i128; 5] {
+    [
+        i128::from(answer.limited),
+        answer.limit.into(),
+        answer.remaining.into(),
+        answer.retry_after_s.into(),
+        answer.reset_after_s.into(),
+    ]
+}
+
+fn ask(rule: Throttle, state: &mut State, now: u64, quantity: u64) -> Answer {
+    let answer = rule.ask(state, Micros(now), quantity);
+    if !answer.limited && quantity > 0 {
+        let limit = Limit::throttle(rule);
+        take(std::slice::from_ref(&limit), std::slice::from_mut(state), Micros(now), &Taken::new([quantity]));
+    }
+    answer
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    /// Arguments change from call to call, as redis-cell lets them.
+    #[test]
+    fn answers_as_redis_cell(
+        calls in prop::collection::vec((
+            prop_oneof![Just(0u64), 0u64..5_000_000, 0u64..200_000_000],
+            prop_oneof![3 => Just((4i64, 1i64, 60i64)), 3 => (0i64..20, 1i64..50, 1i64..100), 1 => (0i64..1000, 1i64..1_000_000, 1i64..86_400)],
+            0u64..8,
+        ), 1..24),
+    ) {
+        let mut state = State::Fresh;
+        let mut tat = None;
+        let mut now = NOW;
+        for (gap, (burst, count, period), quantity) in calls {
+            now += gap;
+            let rule = Throttle::new(burst, count, period).unwrap();
+            let expected = formulas(&mut tat, now, burst.into(), count.into(), period.into(), quantity.into());
+            prop_assert_eq!(numbers(ask(rule, &mut state, now, quantity)), expected);
+        }
+    }
+
+    #[test]
+    fn never_wraps(burst in 0..=i64::MAX, count in 1..=i64::MAX, period in 1..=i64::MAX, quantity in 0..=i64::MAX as u64, calls in 1usize..4) {
+        let Ok(rule) = Throttle::new(burst, count, period) else { return Ok(()) };
+        let mut state = State::Fresh;
+        for _ in 0..calls {
+            let answer = ask(rule, &mut state, NOW, quantity);
+            prop_assert!(answer.remaining >= 0 && answer.reset_after_s >= 0 && answer.retry_after_s >= -1);
+            prop_assert_eq!(answer.limit, burst.saturating_add(1));
+        }
+        let limit = Limit::throttle(rule);
+        look(&limit, &state, Micros(NOW), 1);
+        let parsed = Limits::parse_stored(limit.canonical().as_bytes()).unwrap();
+        prop_assert_eq!(&parsed.as_slice()[0], &limit);
+    }
+
+    /// A clock that goes back leaves the wait as it was.
+    #[test]
+    fn clock_steps(steps in prop::collection::vec(-400_000_000i64..400_000_000, 1..16)) {
+        let rule = Throttle::new(4, 1, 60).unwrap();
+        let limit = [Limit::throttle(rule)];
+        let mut state = State::Fresh;
+        let mut now = NOW;
+        for step in steps {
+            now = now.saturating_add_signed(step);
+            ask(rule, &mut state, now, 1);
+            let full = full_at(&limit, std::slice::from_ref(&state), Micros(now)).0;
+            prop_assert!(full - now <= 300_000_000);
+        }
+    }
+}
+
+#[test]
+fn measured_replies() {
+    let rule = Throttle::new(4, 1, 60).unwrap();
+    let mut state = State::Fresh;
+    let mut reply = |quantity| numbers(ask(rule, &mut state, NOW, quantity));
+    assert_eq!(reply(6), [1, 5, 5, -1, 0]);
+    assert_eq!(reply(0), [0, 5, 5, -1, 0]);
+    assert_eq!(reply(1), [0, 5, 4, -1, 60]);
+    for _ in 0..3 {
+        reply(1);
+    }
+    assert_eq!(reply(1), [0, 5, 0, -1, 300]);
+    assert_eq!(reply(1), [1, 5, 0, 60, 300]);
+    assert_eq!(reply(0), [0, 5, 0, -1, 300]);
+    assert_eq!(reply(5), [1, 5, 0, 300, 300]);
+    assert_eq!(reply(6), [1, 5, 0, -1, 300]);
+    let limit = Limit::throttle(rule);
+    assert_eq!(
+        (limit.algorithm_name(), limit.capacity(), limit.label().as_ref()),
+        ("throttle", Some(5), "throttle:4/1/60")
+    );
+    let seen = look(&limit, &state, Micros(NOW), 1);
+    assert_eq!((seen.used, seen.remaining, seen.reset_after_us), (5, Some(0), 300_000_000));
+    assert_eq!(give_back(std::slice::from_ref(&limit), std::slice::from_mut(&mut state), Micros(NOW), 2), 2);
+    assert_eq!(numbers(rule.ask(&state, Micros(NOW), 0)), [0, 5, 2, -1, 180]);
+}
+
+#[test]
+fn refuses_what_makes_no_rate() {
+    assert_eq!(Throttle::new(-1, 1, 1), Err(ThrottleError::Burst));
+    assert_eq!(Throttle::new(0, 0, 1), Err(ThrottleError::Count));
+    assert_eq!(Throttle::new(0, 1, -1), Err(ThrottleError::Period));
+    assert_eq!(Throttle::new(0, i64::MAX, 1), Err(ThrottleError::TooFast));
+}
+
+#[test]
+fn adopts_an_arrival_time() {
+    use floodgate::core::limits::throttle::Arrival;
+    assert_eq!(Arrival::adopt(NOW * 1000, Micros(NOW)), State::Fresh);
+    let state = Arrival::adopt(NOW * 1000 + 120_000_000_000, Micros(NOW));
+    let rule = Throttle::new(4, 1, 60).unwrap();
+    assert_eq!(numbers(rule.ask(&state, Micros(NOW), 0)), [0, 5, 3, -1, 120]);
+    assert!(World::new("5/s").limits.as_slice()[0] != Limit::throttle(rule));
+}
