@@ -8,4 +8,5 @@ pub mod duration;
 pub mod limits;
 pub mod prefix;
 pub mod token;
+pub mod usage;
 pub mod wire;
