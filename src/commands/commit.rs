@@ -100,11 +100,16 @@ impl<'a> Together<'a> {
         event: &CStr,
     ) -> Result<(), Error> {
         if apply(ctx, key, effect, event)? {
-            effect.encode(&mut self.payloads);
-            self.keys.push(key.name());
-            self.ends.push(self.payloads.len());
+            self.add(key.name(), |out| effect.encode(out));
         }
         Ok(())
+    }
+
+    /// Adds an effect on `key` that is applied already.
+    pub fn add(&mut self, key: Arg<'a>, encode: impl FnOnce(&mut Vec<u8>)) {
+        encode(&mut self.payloads);
+        self.keys.push(key);
+        self.ends.push(self.payloads.len());
     }
 
     /// Propagates all that changed.

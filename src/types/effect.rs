@@ -213,7 +213,12 @@ impl<'a> Effect<'a> {
             Change::Unblock => Ok(self.rebuild(main, value, |full| full.block = None)),
             Change::Become { payload } => {
                 let loaded = encoding::load(main, encoding::VERSION, payload)?;
-                let lifetime = loaded.lifetime(main, self.now);
+                // Whoever sent the payload wants the key, even where nothing of it
+                // counts any more: it then ends by its expiry.
+                let lifetime = match loaded.lifetime(main, self.now) {
+                    Lifetime::Over => Lifetime::Until(Until::At(self.now)),
+                    lasting @ Lifetime::Until(_) => lasting,
+                };
                 match value {
                     Some(value) => {
                         *value = loaded;

@@ -448,6 +448,28 @@ fn replicas_have_them_from_the_first_moment() {
 }
 
 #[test]
+fn breakers_follow_the_longest_prefix_that_has_one() {
+    let server = Server::start();
+    server.clock_set(START);
+    server.ok("RL.POLICY SET a 10/s PREFIX api: BREAKER 2:open=30s");
+    server.ok("RL.POLICY SET b 20/s PREFIX api:slow:");
+    let state = |key: &str| {
+        server.line(&format!("CB.ACQUIRE {key}"));
+        let state = server.call(&["CB.STATE", key]);
+        (state.field("breaker").text(), state.field("source").text())
+    };
+    assert_eq!(state("api:1"), ("2:open=30s".into(), "policy".into()));
+    assert_eq!(state("api:slow:1"), ("2:open=30s".into(), "policy".into()));
+    assert_eq!(state("other"), ("50%/1m".into(), "default".into()));
+    server.ok("RL.POLICY SET b 20/s PREFIX api:slow: BREAKER 3");
+    assert_eq!(state("api:slow:1").0, "3");
+    server.line("RL.POLICY DEL b");
+    assert_eq!(state("api:slow:1").0, "2:open=30s");
+    // Breaker and limit of one call, each by its own prefix.
+    assert_eq!(server.line("CB.ACQUIRE api:2 LIMIT api:limit * COST 4")[4].to_ints()[..3], [4, 10, 6]);
+}
+
+#[test]
 fn one_command_sets_them_on_every_master_of_a_cluster() {
     let cluster = cluster(3, 0);
     let at = format!("127.0.0.1:{}", cluster.nodes[0].port());

@@ -401,7 +401,10 @@ impl Circuit {
                 return true;
             }
             match round.lose_one(now) {
-                Some(ended) => lost = Some(ended),
+                Some(ended) => {
+                    transitions.lose_trial();
+                    lost = Some(ended);
+                }
                 None => break,
             }
         }
@@ -487,10 +490,12 @@ impl Circuit {
         self.window.clear();
     }
 
-    /// The one place where a state, and with it an epoch, begins.
+    /// The one place where a state, and with it an epoch, begins. The cap is out
+    /// of any clock's reach: it keeps a circuit from a forged payload within
+    /// what the encoding accepts.
     fn enter(&mut self, phase: Phase, at: Micros, cause: Cause, transitions: &mut Transitions) {
         let (from, to) = (self.state(), phase.state());
-        self.epoch = self.epoch.saturating_add(1).max(at.0);
+        self.epoch = self.epoch.saturating_add(1).max(at.0).min(MAX_EPOCH);
         self.since = at;
         self.touched = at;
         self.phase = phase;

@@ -1,13 +1,13 @@
 //! The policies of this node, and what commands ask them.
 
+use super::Policies;
 use super::change::Change;
-use super::{Policies, Policy};
-use crate::core::breaker::Breaker;
 use crate::core::limits::{Expression, Label, Limits, Term};
 use crate::core::token::TokenError;
 use crate::core::wire::Corrupt;
 use crate::server::info::InfoWriter;
 use crate::server::main_thread::{MainThread, MainThreadCell};
+use crate::types::cbcircuit::rules::{self, Rule};
 use crate::types::intern::{self, LimitsRef, Origin};
 use std::collections::HashMap;
 
@@ -130,10 +130,11 @@ pub fn limits_for(main: MainThread, key: &[u8]) -> Option<LimitsRef> {
 
 /// The breaker of the policy with the longest prefix of `key` among those that
 /// have a breaker.
-pub fn breaker_for(main: MainThread, key: &[u8]) -> Option<Breaker> {
+pub fn breaker_for(main: MainThread, key: &[u8]) -> Option<Rule> {
     let node = NODE.of(main).borrow();
-    let found = node.as_ref()?.policies.longest(key, |policy: &Policy| policy.breaker.is_some())?;
-    found.breaker.as_ref().map(|(_, breaker)| *breaker)
+    let found = node.as_ref()?.policies.longest(key, |policy| policy.breaker.is_some())?;
+    let (text, _) = found.breaker.as_ref()?;
+    rules::find(main, text.as_bytes()).ok()
 }
 
 /// The payload for an RDB file; `None` when there is nothing to keep.

@@ -2,9 +2,9 @@
 //!
 //! | shape | when | size |
 //! |---|---|---|
-//! | [`Bucket`](shape::Bucket) | one token bucket and nothing else | 16 bytes |
-//! | [`Single`](shape::Single) | one limit of another algorithm | 48 bytes, and more slots as needed |
-//! | [`Full`](shape::Full) | several limits, a pin, a block, usage of limits no longer listed | what it holds |
+//! | [`Bucket`] | one token bucket and nothing else | 16 bytes |
+//! | [`Single`] | one limit of another algorithm | 48 bytes, and more slots as needed |
+//! | [`Full`] | several limits, a pin, a block, usage of limits no longer listed | what it holds |
 //!
 //! A key starts in the smallest shape that fits and grows when it must. Which
 //! shape it has is not part of its value: equal contents, equal digests.
@@ -13,7 +13,7 @@ pub mod encoding;
 pub mod shape;
 
 use crate::core::clock::Micros;
-use crate::core::limits::{Limit, Orphan, Rule, State, full_at, realign};
+use crate::core::limits::{Limit, Orphan, Rule, State, Wait, full_at, realign};
 use crate::server::data_type::{Beside, Handle, Native};
 use crate::server::main_thread::MainThread;
 use crate::server::packed::{OneOf, Packed};
@@ -32,6 +32,14 @@ pub enum Until {
 }
 
 impl Until {
+    /// How long it still lasts.
+    pub const fn wait(self, now: Micros) -> Wait {
+        match self {
+            Self::At(end) => Wait::After(end.since(now)),
+            Self::Forever => Wait::Never,
+        }
+    }
+
     /// True while it lasts.
     pub fn lasts(self, now: Micros) -> bool {
         match self {
@@ -248,10 +256,10 @@ impl Native for RateLimit {
 
     fn rebuild(&self, main: MainThread, out: &mut Vec<u8>) {
         let mut payload = Vec::new();
-        self.save(main, &mut payload);
-        // Its expiry travels apart.
+        encoding::save(self, main, &mut payload);
+        // The server itself writes the expiry of a key next to it.
         let change = Change::Become { payload: &payload };
-        Effect { now: Micros(0), expires: false, change }.encode(out);
+        Effect { now: Micros::default(), expires: false, change }.encode(out);
     }
 
     fn load(main: MainThread, encoding: u16, payload: &[u8]) -> Result<Self, String> {

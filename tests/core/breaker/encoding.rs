@@ -147,3 +147,32 @@ proptest! {
         }
     }
 }
+
+/// A forged payload may hold the largest numbers that are accepted: what the
+/// circuit does from there must load again.
+#[test]
+fn the_largest_numbers_load_again_after_whatever_happens() {
+    let largest = 1_u64 << 53;
+    let mut key = Key::new("50%/4calls:min=4:open=1s:probes=3");
+    key.run("ffff");
+    key.wait_ms(1000);
+    key.admit();
+    let mut forged = Vec::new();
+    floodgate::core::wire::put_u64(&mut forged, largest);
+    let mut rest = Vec::new();
+    key.circuit.write(&mut rest);
+    let mut reader = Reader::new(&rest);
+    reader.u64().unwrap();
+    let tail: Vec<u8> = std::iter::from_fn(|| reader.byte().ok()).collect();
+    forged.extend(tail);
+    key.circuit = Circuit::read(&mut Reader::new(&forged), &key.breaker).unwrap();
+    assert_eq!(key.circuit.epoch(), largest);
+    for _ in 0..3 {
+        key.acquire();
+        key.wait_ms(120_000);
+        key.acquire();
+        let written = bytes(&key.circuit);
+        let read = Circuit::read(&mut Reader::new(&written), &key.breaker).unwrap();
+        assert_eq!(read, key.circuit);
+    }
+}
