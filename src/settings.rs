@@ -13,6 +13,8 @@ struct Settings {
     events: bool,
     caller_limits: bool,
     batch_max: i64,
+    track_usage: bool,
+    track_max: i64,
     compat_cl_throttle: bool,
     enable_debug_command: bool,
 }
@@ -36,6 +38,8 @@ static SETTINGS: MainThreadCell<Settings> = MainThreadCell::new(Settings {
     events: true,
     caller_limits: true,
     batch_max: 1000,
+    track_usage: false,
+    track_max: 10_000,
     compat_cl_throttle: true,
     enable_debug_command: false,
 });
@@ -102,6 +106,8 @@ pub static TABLE: &[Setting] = &[
     field!(c"events", events, Switch, load_only: false),
     field!(c"caller-limits", caller_limits, Switch, load_only: false),
     field!(c"batch-max", batch_max, Number { 1, 1_000_000 }, load_only: false),
+    field!(c"track-usage", track_usage, Switch, load_only: false),
+    field!(c"track-max", track_max, Number { 0, 100_000_000 }, load_only: false),
     field!(c"compat-cl-throttle", compat_cl_throttle, Switch, load_only: true),
     field!(c"enable-debug-command", enable_debug_command, Switch, load_only: true),
 ];
@@ -166,6 +172,16 @@ pub fn caller_limits(main: MainThread) -> bool {
 /// The most items of RL.BATCH.
 pub fn batch_max(main: MainThread) -> u64 {
     u64::try_from(SETTINGS.of(main).borrow().batch_max).unwrap_or(1)
+}
+
+/// Whether every key that RL.ACQUIRE decides on is tracked.
+pub fn track_usage(main: MainThread) -> bool {
+    SETTINGS.of(main).borrow().track_usage
+}
+
+/// The most keys that are tracked.
+pub fn track_max(main: MainThread) -> usize {
+    usize::try_from(SETTINGS.of(main).borrow().track_max).unwrap_or(0)
 }
 
 /// Whether to register CL.THROTTLE.

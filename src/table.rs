@@ -2,7 +2,9 @@
 //! COMMAND DOCS say, and what the reference is made from.
 
 use crate::commands::breaker::{acquire as cb_acquire, operate as cb_operate, report, state};
-use crate::commands::{acquire, batch, clear, debug, effect, help, operate, policy, quota, refund, throttle};
+use crate::commands::{
+    acquire, batch, clear, debug, effect, help, operate, policy, quota, refund, throttle, usage,
+};
 use crate::server::command::{Argument as A, Command, Effect, Keys, Rights, entry, entry_with_keys};
 use crate::server::load::Loading;
 use crate::settings;
@@ -59,6 +61,7 @@ pub static COMMANDS: &[Command] = &[
             COST,
             A::flag("PARTIAL").optional(),
             A::flag("CRITICAL").optional(),
+            A::flag("TRACK").optional(),
         ],
     },
     Command {
@@ -166,6 +169,50 @@ pub static COMMANDS: &[Command] = &[
         rights: Rights::Admin,
         keys: Keys::None,
         summary: "Deletes limiter and breaker keys step by step like SCAN; pinned, blocked and forced ones stay.",
+        complexity: "O(N) keys looked at",
+        arguments: &SCAN,
+    },
+    Command {
+        name: "RL.RECORD",
+        entry: entry!(usage::record),
+        effect: Effect::Release,
+        fast: true,
+        rights: Rights::User,
+        keys: Keys::First,
+        summary: "Adds outcomes of the work itself to the usage of a key.",
+        complexity: "O(1)",
+        arguments: &[
+            KEY,
+            A::one_of("outcome", &[A::flag("OK"), A::flag("FAIL")]),
+            A::flag("CACHED").optional(),
+            A::text("decimal").after("SPEND").optional(),
+            A::text("duration").after("DUR").optional(),
+            A::integer("n").after("COUNT").optional(),
+        ],
+    },
+    Command {
+        name: "RL.STATS",
+        entry: entry!(usage::stats),
+        effect: Effect::Read,
+        fast: false,
+        rights: Rights::User,
+        keys: Keys::First,
+        summary: "Shows what happened on a key, by hour and by day.",
+        complexity: "O(N) hours and days shown",
+        arguments: &[
+            KEY,
+            A::integer("n").after("HOURS").optional(),
+            A::integer("n").after("DAYS").optional(),
+        ],
+    },
+    Command {
+        name: "RL.USAGE",
+        entry: entry!(usage::scan),
+        effect: Effect::Keyless,
+        fast: false,
+        rights: Rights::Admin,
+        keys: Keys::None,
+        summary: "Walks the tracked keys like SCAN, with the figures of today.",
         complexity: "O(N) keys looked at",
         arguments: &SCAN,
     },

@@ -2,9 +2,10 @@
 
 use super::Error;
 use super::arguments::{Walk, cost, unexpected};
-use super::commit::{self, commit};
+use super::commit::{self, Together, commit};
 use super::resolve::{Resolved, refuse_concurrent, resolve, usage};
 use super::six::{Index, Six};
+use super::track;
 use crate::core::clock::Micros;
 use crate::core::limits::{Decision, Limit, Request, Standing, State, Taken, decide};
 use crate::observe::metrics;
@@ -21,6 +22,7 @@ struct Call<'a> {
     key: Arg<'a>,
     limits: Option<&'a [u8]>,
     request: Request,
+    track: bool,
 }
 
 const KEYWORDS: [&str; 5] = ["COST", "PARTIAL", "WAIT", "CRITICAL", "TRACK"];
@@ -28,8 +30,8 @@ const KEYWORDS: [&str; 5] = ["COST", "PARTIAL", "WAIT", "CRITICAL", "TRACK"];
 fn parse<'a>(args: Args<'a>) -> Result<Call<'a>, Error> {
     let mut walk = Walk::new(args);
     let key = walk.required()?;
-    let mut call =
-        Call { key, limits: None, request: Request { cost: 1, calls: 1, partial: false, critical: false } };
+    let request = Request { cost: 1, calls: 1, partial: false, critical: false };
+    let mut call = Call { key, limits: None, request, track: false };
     if let Some(next) = walk.peek()
         && !KEYWORDS.iter().any(|keyword| next.is(keyword))
     {
@@ -43,6 +45,8 @@ fn parse<'a>(args: Args<'a>) -> Result<Call<'a>, Error> {
             call.request.partial = true;
         } else if option.is("CRITICAL") {
             call.request.critical = true;
+        } else if option.is("TRACK") {
+            call.track = true;
         } else {
             return Err(unexpected(option));
         }
@@ -50,7 +54,7 @@ fn parse<'a>(args: Args<'a>) -> Result<Call<'a>, Error> {
     Ok(call)
 }
 
-/// `RL.ACQUIRE key [limits] [COST n] [PARTIAL] [CRITICAL]`
+/// `RL.ACQUIRE key [limits] [COST n] [PARTIAL] [CRITICAL] [TRACK]`
 ///
 /// # Errors
 /// Malformed arguments, no limits, or a key of another type.
@@ -58,13 +62,25 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let call = parse(args)?;
     let now = ctx.now();
     let mut key = ctx.write(call.key);
-    let judged = {
+    let (judged, counts) = {
         let held = key.value::<RateLimit>()?;
-        judge(ctx, call.key.bytes(), held.as_deref(), call.limits, &call.request, now)?
+        let judged = judge(ctx, call.key.bytes(), held.as_deref(), call.limits, &call.request, now)?;
+        (judged, track::counts(ctx.main(), held.as_deref(), call.track))
     };
-    judged.change(ctx.main(), |change| {
-        commit(ctx, &mut key, &commit::effect(ctx, now, change), c"rl.acquire").map(drop)
-    })?;
+    if counts {
+        // What is taken and what is counted travel as one.
+        let mut together = Together::default();
+        judged.change(ctx.main(), |change| {
+            together.apply(ctx, &mut key, &commit::effect(ctx, now, change), c"rl.acquire")
+        })?;
+        let counted = track::decided(&call.request, judged.six.granted);
+        together.apply(ctx, &mut key, &commit::effect(ctx, now, counted), c"rl.acquire")?;
+        together.propagate(ctx);
+    } else {
+        judged.change(ctx.main(), |change| {
+            commit(ctx, &mut key, &commit::effect(ctx, now, change), c"rl.acquire").map(drop)
+        })?;
+    }
     if judged.six.granted > 0 {
         metrics::count(ctx.main(), |m| &mut m.acquire_granted);
         metrics::add(ctx.main(), |m| &mut m.acquire_granted_units, judged.six.granted);

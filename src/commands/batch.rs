@@ -6,6 +6,7 @@ use super::arguments::{Walk, cost, number, unexpected};
 use super::commit::{self, Together};
 use super::resolve::usage;
 use super::six::{Index, Six};
+use super::track;
 use crate::core::clock::Micros;
 use crate::core::limits::{Limit, Request, State, Wait, decide, look};
 use crate::observe::metrics;
@@ -81,7 +82,10 @@ pub fn batch(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         Mode::Each => batch.grant(ctx, now)?,
         Mode::All => match batch.blame(ctx, now)? {
             None => batch.grant(ctx, now)?,
-            Some(denials) => denials,
+            Some(denials) => {
+                batch.count_denied(ctx, now)?;
+                denials
+            }
         },
     };
     let granted = replies.iter().filter(|six| six.granted > 0).count() as u64;
@@ -107,18 +111,38 @@ impl<'a> Batch<'a> {
         let mut replies = Vec::with_capacity(self.items.len());
         for item in &self.items {
             let mut key = ctx.write(item.key);
-            let judged = {
+            let request = self.request(item);
+            let (judged, counts) = {
                 let held = key.value::<RateLimit>()?;
-                judge(ctx, item.key.bytes(), held.as_deref(), Some(item.limits), &self.request(item), now)?
+                let judged = judge(ctx, item.key.bytes(), held.as_deref(), Some(item.limits), &request, now)?;
+                (judged, track::counts(ctx.main(), held.as_deref(), false))
             };
             judged.change(ctx.main(), |change| {
                 together.apply(ctx, &mut key, &commit::effect(ctx, now, change), c"rl.batch")
             })?;
+            if counts {
+                let counted = track::decided(&request, judged.six.granted);
+                together.apply(ctx, &mut key, &commit::effect(ctx, now, counted), c"rl.batch")?;
+            }
             judged.count(ctx.main());
             replies.push(judged.six);
         }
         together.propagate(ctx);
         Ok(replies)
+    }
+
+    /// Counts a batch of which nothing was granted towards the tracked keys.
+    fn count_denied(&self, ctx: &Context<'_>, now: Micros) -> Result<(), Error> {
+        let mut together = Together::default();
+        for item in &self.items {
+            let mut key = ctx.write(item.key);
+            if track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), false) {
+                let counted = track::decided(&self.request(item), 0);
+                together.apply(ctx, &mut key, &commit::effect(ctx, now, counted), c"rl.batch")?;
+            }
+        }
+        together.propagate(ctx);
+        Ok(())
     }
 
     /// The replies when not all can be granted; `None` when they can.

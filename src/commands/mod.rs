@@ -18,5 +18,7 @@ pub mod refund;
 pub mod resolve;
 pub mod six;
 pub mod throttle;
+pub mod track;
+pub mod usage;
 
 pub use error::Error;

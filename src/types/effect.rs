@@ -9,7 +9,8 @@ use super::ratelimit::encoding::{self, put_until, read_until};
 use super::ratelimit::{Block, Lifetime, Pin, RateLimit, Until};
 use crate::core::clock::Micros;
 use crate::core::limits::{self, MAX_LIMITS, MAX_UNITS, State, Taken};
-use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64};
+use crate::core::usage::{Decided, Outcome, Spend, Usage};
+use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64, put_u128};
 use crate::server::main_thread::MainThread;
 use std::ffi::CStr;
 
@@ -72,6 +73,10 @@ pub enum Change<'a> {
         /// A payload of [`encoding::VERSION`].
         payload: &'a [u8],
     },
+    /// A decision is counted towards the key's usage.
+    Count(Decided),
+    /// The outcome of work is counted towards the key's usage.
+    Record(Outcome),
 }
 
 /// What is to be done with the key after an effect.
@@ -102,6 +107,8 @@ impl<'a> Effect<'a> {
             Change::Block { .. } => (7, None),
             Change::Unblock => (8, None),
             Change::Become { .. } => (9, None),
+            Change::Count(_) => (24, None),
+            Change::Record(_) => (25, None),
         };
         let mut head = kind;
         if !self.expires {
@@ -131,6 +138,11 @@ impl<'a> Effect<'a> {
                 put_until(out, until);
             }
             Change::Become { payload } => put_bytes(out, payload),
+            Change::Count(Decided { granted, denied }) => {
+                put_u64(out, granted);
+                put_u64(out, denied);
+            }
+            Change::Record(outcome) => put_outcome(out, &outcome),
             Change::Touch { .. } | Change::Reset | Change::Unpin | Change::Unblock => {}
         }
     }
@@ -165,6 +177,8 @@ impl<'a> Effect<'a> {
             }
             8 => Change::Unblock,
             9 => Change::Become { payload: rest.bytes(payload.len())? },
+            24 => Change::Count(Decided { granted: rest.u64()?, denied: rest.u64()? }),
+            25 => Change::Record(read_outcome(&mut rest)?),
             _ => return Err(Corrupt("unknown effect")),
         };
         rest.end()?;
@@ -211,6 +225,8 @@ impl<'a> Effect<'a> {
                 Ok(self.rebuild_or_create(main, value, |full| full.block = Some(block)))
             }
             Change::Unblock => Ok(self.rebuild(main, value, |full| full.block = None)),
+            Change::Count(decided) => Ok(self.count(main, value, |usage| usage.decided(self.now, decided))),
+            Change::Record(outcome) => Ok(self.count(main, value, |usage| usage.record(self.now, &outcome))),
             Change::Become { payload } => {
                 let loaded = encoding::load(main, encoding::VERSION, payload)?;
                 // Whoever sent the payload wants the key, even where nothing of it
@@ -271,6 +287,23 @@ impl<'a> Effect<'a> {
         }
     }
 
+    /// Adds to the usage of the key, which may be new.
+    fn count(
+        &self,
+        main: MainThread,
+        value: Option<&mut RateLimit>,
+        add: impl FnOnce(&mut Usage),
+    ) -> Applied {
+        if let Some(value) = value {
+            value.count(main, self.now, add);
+            return Applied::InPlace(value.lifetime(main, self.now));
+        }
+        let mut created = RateLimit::pack(main, super::ratelimit::shape::Full::default());
+        created.count(main, self.now, add);
+        let lifetime = created.lifetime(main, self.now);
+        Applied::Created(created, lifetime)
+    }
+
     fn rebuild(
         &self,
         main: MainThread,
@@ -301,4 +334,34 @@ impl<'a> Effect<'a> {
         let lifetime = created.lifetime(main, self.now);
         Applied::Created(created, lifetime)
     }
+}
+
+const OK: u8 = 1;
+const CACHED: u8 = 2;
+const TIMED: u8 = 4;
+
+fn put_outcome(out: &mut Vec<u8>, outcome: &Outcome) {
+    let flag = |holds: bool, flag: u8| if holds { flag } else { 0 };
+    out.push(
+        flag(outcome.ok, OK) | flag(outcome.cached, CACHED) | flag(outcome.duration_ms.is_some(), TIMED),
+    );
+    put_u64(out, outcome.count);
+    put_u128(out, outcome.spend.0);
+    if let Some(ms) = outcome.duration_ms {
+        put_u64(out, ms);
+    }
+}
+
+fn read_outcome(rest: &mut Reader<'_>) -> Result<Outcome, Corrupt> {
+    let flags = rest.byte()?;
+    if flags & !(OK | CACHED | TIMED) != 0 {
+        return Err(Corrupt("unknown outcome"));
+    }
+    Ok(Outcome {
+        ok: flags & OK != 0,
+        cached: flags & CACHED != 0,
+        count: rest.u64()?,
+        spend: Spend(rest.u128()?),
+        duration_ms: if flags & TIMED == 0 { None } else { Some(rest.u64()?) },
+    })
 }

@@ -28,4 +28,5 @@ mod policies;
 mod prefix;
 mod sliding;
 mod throttle;
+mod usage;
 mod world;

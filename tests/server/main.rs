@@ -46,4 +46,5 @@ mod stream;
 mod throttle;
 mod traffic;
 mod transparency;
+mod usage;
 mod versions;

@@ -6,9 +6,11 @@
 //! refuses everything else it does not know.
 
 use super::shape::Full;
+use super::tracked::Tracked;
 use super::{Block, Pin, RateLimit, Until};
 use crate::core::clock::Micros;
 use crate::core::limits::{Limits, MAX_LIMITS, MAX_ORPHANS, Orphan, State};
+use crate::core::usage::Usage;
 use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64};
 use crate::server::main_thread::MainThread;
 use crate::server::packed::OneOf;
@@ -23,6 +25,7 @@ const PIN: u64 = 3;
 const BLOCK: u64 = 4;
 /// Sections from this tag on may be passed over by a version that does not know them.
 const OPTIONAL: u64 = 64;
+const HISTORY: u64 = 64;
 
 /// The longest limits text in a payload.
 const LONGEST_TEXT: usize = 4096;
@@ -65,6 +68,9 @@ pub fn save(value: &RateLimit, main: MainThread, out: &mut Vec<u8>) {
             put_until(body, block.until);
         });
     }
+    if let Some(usage) = &full.usage {
+        put(HISTORY, &mut |body| usage.write(body));
+    }
 }
 
 /// Reads what [`save`] wrote.
@@ -98,12 +104,14 @@ pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<RateLimit,
                 let reason = body.bytes(LONGEST_REASON)?.into();
                 full.block = Some(Block { until: read_until(&mut body)?, reason });
             }
+            HISTORY => full.usage = Some(Tracked::new(Usage::read(&mut body)?)),
             OPTIONAL.. => continue,
             _ => return Err(Corrupt("unknown section")),
         }
         body.end()?;
     }
-    if full.limits.is_none() && full.orphans.is_empty() && full.pin.is_none() && full.block.is_none() {
+    let Full { limits, states: _, orphans, pin, block, usage } = &full;
+    if limits.is_none() && orphans.is_empty() && pin.is_none() && block.is_none() && usage.is_none() {
         return Err(Corrupt("empty"));
     }
     Ok(RateLimit::pack(main, full))

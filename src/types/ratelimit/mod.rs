@@ -4,16 +4,18 @@
 //! |---|---|---|
 //! | [`Bucket`] | one token bucket and nothing else | 16 bytes |
 //! | [`Single`] | one limit of another algorithm | 48 bytes, and more slots as needed |
-//! | [`Full`] | several limits, a pin, a block, usage of limits no longer listed | what it holds |
+//! | [`Full`] | several limits, a pin, a block, usage of limits no longer listed, a tracked key's history | what it holds |
 //!
 //! A key starts in the smallest shape that fits and grows when it must. Which
 //! shape it has is not part of its value: equal contents, equal digests.
 
 pub mod encoding;
 pub mod shape;
+pub mod tracked;
 
 use crate::core::clock::Micros;
 use crate::core::limits::{Limit, Orphan, Rule, State, Wait, full_at, realign};
+use crate::core::usage::Usage;
 use crate::server::data_type::{Beside, Handle, Native};
 use crate::server::main_thread::MainThread;
 use crate::server::packed::{OneOf, Packed};
@@ -21,6 +23,7 @@ use crate::types::effect::{Change, Effect};
 use crate::types::intern::{self, LimitsRef};
 use crate::types::policies::node;
 use shape::{Bucket, Full, Single};
+use tracked::Tracked;
 
 /// Until when something lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,7 +91,8 @@ impl RateLimit {
 
     /// A key in the smallest shape that holds `full`.
     pub(crate) fn pack(main: MainThread, mut full: Full) -> Self {
-        let bare = full.pin.is_none() && full.block.is_none() && full.orphans.is_empty();
+        let bare =
+            full.pin.is_none() && full.block.is_none() && full.orphans.is_empty() && full.usage.is_none();
         if bare
             && full.states.len() == 1
             && let Some(limits) = full.limits.take()
@@ -167,6 +171,28 @@ impl RateLimit {
         self.as_full()?.block.as_ref().filter(|block| block.until.lasts(now))
     }
 
+    /// What happened on the key, where it is tracked.
+    #[inline]
+    pub fn usage(&self) -> Option<&Usage> {
+        self.as_full()?.usage.as_deref()
+    }
+
+    /// Adds to what happened on the key; begins to track it if need be.
+    pub(super) fn count(&mut self, main: MainThread, now: Micros, add: impl FnOnce(&mut Usage)) {
+        if let OneOf::Third(full) = self.0.get_mut()
+            && let Some(usage) = &mut full.usage
+        {
+            // Usage that nobody wanted for so long is over, even where the key
+            // has not expired yet.
+            if usage.ends() <= now {
+                **usage = Usage::new(now);
+            }
+            add(usage);
+        } else {
+            self.rebuild(main, |full| add(full.usage.insert(Tracked::new(Usage::new(now)))));
+        }
+    }
+
     #[inline]
     fn as_full(&self) -> Option<&Full> {
         match self.0.get() {
@@ -221,8 +247,11 @@ impl RateLimit {
                     (std::slice::from_ref(&orphan.limit), std::slice::from_ref(&orphan.state));
                 until = until.max(Until::At(full_at(limit, state, now)));
             }
-            let extras =
-                [full.pin.as_ref().map(|pin| pin.until), full.block.as_ref().map(|block| block.until)];
+            let extras = [
+                full.pin.as_ref().map(|pin| pin.until),
+                full.block.as_ref().map(|block| block.until),
+                full.usage.as_ref().map(|usage| Until::At(usage.ends())),
+            ];
             until = extras.into_iter().flatten().fold(until, Until::max);
         }
         if until.lasts(now) { Lifetime::Until(until) } else { Lifetime::Over }
