@@ -33,14 +33,13 @@ fn load(ctx: &redis_module::Context, args: &[redis_module::RedisString]) -> redi
     loading.options();
     let done = loading.settings(settings::TABLE, args).and_then(|()| {
         loading.data_type::<types::ratelimit::RateLimit>()?;
-        loading.on_load(commands::policy::loading)?;
-        loading.on_fork(commands::policy::forked)?;
         loading.data_type::<types::cbcircuit::CbCircuit>()?;
         loading.commands(&table::wanted(&loading))
     });
     if let Err(reason) = done {
         return loading.refuse(&reason);
     }
+    loading.events(commands::policy::LISTENERS);
     loading.info(observe::metrics::info);
     redis_module::Status::Ok
 }

@@ -15,7 +15,7 @@ use crate::server::context::Context;
 use crate::server::reply;
 use crate::settings;
 use crate::types::ratelimit::RateLimit;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::slice;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,22 +72,7 @@ fn parse<'a>(ctx: &Context<'_>, args: Args<'a>) -> Result<Batch<'a>, Error> {
 pub fn batch(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let batch = parse(ctx, args)?;
     let now = ctx.now();
-    // Whatever can be wrong is found before anything is taken.
-    for item in &batch.items {
-        let mut key = ctx.read(item.key);
-        let held = key.value::<RateLimit>()?;
-        judge(ctx, item.key.bytes(), held.as_deref(), Some(item.limits), &batch.request(item), now)?;
-    }
-    let replies = match batch.mode {
-        Mode::Each => batch.grant(ctx, now)?,
-        Mode::All => match batch.blame(ctx, now)? {
-            None => batch.grant(ctx, now)?,
-            Some(denials) => {
-                batch.count_denied(ctx, now)?;
-                denials
-            }
-        },
-    };
+    let replies = if batch.keys_differ() { batch.side_by_side(ctx, now) } else { batch.in_turn(ctx, now) }?;
     let granted = replies.iter().filter(|six| six.granted > 0).count() as u64;
     metrics::count(ctx.main(), |m| &mut m.batch_calls);
     metrics::add(ctx.main(), |m| &mut m.batch_granted, granted);
@@ -102,6 +87,64 @@ pub fn batch(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 impl<'a> Batch<'a> {
     fn request(&self, item: &Item<'_>) -> Request {
         Request { cost: item.cost, calls: 1, partial: false, critical: self.critical }
+    }
+
+    /// True when no key comes twice, so that the items cannot disturb each other.
+    fn keys_differ(&self) -> bool {
+        let mut seen = HashSet::with_capacity(self.items.len());
+        self.items.iter().all(|item| seen.insert(item.key.bytes()))
+    }
+
+    /// Items on different keys: each key is opened once and decided once.
+    fn side_by_side(&self, ctx: &Context<'_>, now: Micros) -> Result<Vec<Six>, Error> {
+        let mut decided = Vec::with_capacity(self.items.len());
+        // Whatever can be wrong is found before anything is taken.
+        for item in &self.items {
+            let mut key = ctx.write(item.key);
+            let judged = {
+                let held = key.value::<RateLimit>()?;
+                judge(ctx, item.key.bytes(), held.as_deref(), Some(item.limits), &self.request(item), now)?
+            };
+            decided.push((key, judged));
+        }
+        if self.mode == Mode::All && decided.iter().any(|(_, judged)| judged.six.granted == 0) {
+            drop(decided);
+            return Ok(self.blame(ctx, now)?.unwrap_or_default());
+        }
+        let mut together = Together::default();
+        let mut replies = Vec::with_capacity(self.items.len());
+        for ((mut key, judged), item) in decided.into_iter().zip(&self.items) {
+            // Asked here, not before: each key that is tracked takes of the room.
+            let counts = track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), false);
+            judged.change(ctx.main(), |change| {
+                together.apply(ctx, &mut key, &commit::effect(ctx, now, change), c"rl.batch")
+            })?;
+            if counts {
+                let counted = track::decided(&self.request(item), judged.six.granted);
+                together.apply(ctx, &mut key, &commit::effect(ctx, now, counted), c"rl.batch")?;
+            }
+            judged.count(ctx.main());
+            replies.push(judged.six);
+        }
+        together.propagate(ctx);
+        Ok(replies)
+    }
+
+    /// Items some of which share a key.
+    fn in_turn(&self, ctx: &Context<'_>, now: Micros) -> Result<Vec<Six>, Error> {
+        // Whatever can be wrong is found before anything is taken.
+        for item in &self.items {
+            let mut key = ctx.read(item.key);
+            let held = key.value::<RateLimit>()?;
+            judge(ctx, item.key.bytes(), held.as_deref(), Some(item.limits), &self.request(item), now)?;
+        }
+        match self.mode {
+            Mode::Each => self.grant(ctx, now),
+            Mode::All => match self.blame(ctx, now)? {
+                None => self.grant(ctx, now),
+                Some(denials) => Ok(denials),
+            },
+        }
     }
 
     /// Decides the items one after the other, each on what those before it left,
@@ -167,6 +210,7 @@ impl<'a> Batch<'a> {
         if verdicts.iter().all(|judged| judged.six.granted > 0) {
             return Ok(None);
         }
+        self.count_denied(ctx, now)?;
         let longest = verdicts.iter().map(|judged| judged.six.standing.retry).max().unwrap_or(Wait::Now);
         let replies = verdicts.into_iter().map(|judged| {
             judged.count(ctx.main());

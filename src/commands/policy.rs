@@ -6,7 +6,7 @@ use crate::core::limits::Label;
 use crate::core::token::TokenError;
 use crate::server::args::{Arg, Args};
 use crate::server::context::Context;
-use crate::server::event::Load;
+use crate::server::events::{Event, Listener};
 use crate::server::{replicate, reply, timer};
 use crate::types::policies::change::{COMMAND, Change};
 use crate::types::policies::{Policies, Policy, Refused, json, node};
@@ -190,14 +190,13 @@ pub fn effect(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// A dataset is loaded: it brings its own policies, or none.
-pub fn loading(ctx: &Context<'_>, load: Load) {
-    match load {
-        Load::Begins => node::load_begins(ctx.main()),
-        Load::Ended => node::load_ended(ctx.main(), true),
-        Load::Failed => node::load_ended(ctx.main(), false),
-    }
-}
+/// What policies must hear of: a dataset that is loaded brings its own, or none.
+pub static LISTENERS: &[Listener] = &[
+    (Event::LoadBegins, |ctx| node::load_begins(ctx.main())),
+    (Event::LoadEnded, |ctx| node::load_ended(ctx.main(), true)),
+    (Event::LoadFailed, |ctx| node::load_ended(ctx.main(), false)),
+    (Event::Forked, forked),
+];
 
 /// A child was forked. When it rewrites the AOF without an RDB preamble it
 /// writes keys only, so the policies go into what follows its part. In the
@@ -205,7 +204,7 @@ pub fn loading(ctx: &Context<'_>, load: Load) {
 ///
 /// Not at once: the server would take what is propagated now for an effect of
 /// the command that forked, and propagate BGREWRITEAOF itself.
-pub fn forked(ctx: &Context<'_>) {
+fn forked(ctx: &Context<'_>) {
     if ctx.flags().writes_aof() {
         timer::after(ctx, 0, repeat);
     }

@@ -72,7 +72,7 @@ pub struct Beside {
     /// the module is missing.
     pub save: fn(MainThread) -> Option<Vec<u8>>,
     /// Takes a payload over. What was there before a load began was cleared
-    /// when it began (see [`event`](super::event)).
+    /// when it began (see [`events`](super::events)).
     pub load: fn(MainThread, &[u8]) -> Result<(), String>,
 }
 

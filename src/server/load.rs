@@ -1,10 +1,11 @@
 //! What happens when the server loads the module.
 
 use super::args::Args;
+use super::audience;
 use super::command::{self, Command};
 use super::context::Context;
 use super::data_type::{self, Native};
-use super::event::{self, Load};
+use super::events::{self, Listener};
 use super::info::{self, InfoWriter};
 use super::log::Level;
 use super::settings::{self, Setting};
@@ -49,6 +50,13 @@ impl<'c> Loading<'c> {
         }
     }
 
+    /// Asks the server to tell of its events, `listeners` too.
+    pub fn events(&self, listeners: &'static [Listener]) {
+        // SAFETY: the context is the load function's.
+        let all = unsafe { events::subscribe(self.ctx.raw(), listeners) };
+        audience::watched(&self.ctx, all);
+    }
+
     /// Registers a native type.
     ///
     /// # Errors
@@ -87,26 +95,6 @@ impl<'c> Loading<'c> {
             let args = Args::from_raw(raw.as_mut_ptr(), count);
             settings::register(self.ctx.raw(), self.ctx.main(), settings, args)
         }
-    }
-
-    /// Has `run` called when a dataset is loaded.
-    ///
-    /// # Errors
-    /// A line for the log.
-    pub fn on_load(&self, run: fn(&Context<'_>, Load)) -> Result<(), String> {
-        // SAFETY: the context is the load function's.
-        let done = unsafe { event::on_load(self.ctx.raw(), run) };
-        if done { Ok(()) } else { Err("the server has no event for loading".to_owned()) }
-    }
-
-    /// Has `run` called in the parent when a child that saves was forked.
-    ///
-    /// # Errors
-    /// A line for the log.
-    pub fn on_fork(&self, run: fn(&Context<'_>)) -> Result<(), String> {
-        // SAFETY: the context is the load function's.
-        let done = unsafe { event::on_fork(self.ctx.raw(), run) };
-        if done { Ok(()) } else { Err("the server has no event for children".to_owned()) }
     }
 
     /// Has `write` called for INFO.

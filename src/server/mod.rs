@@ -13,11 +13,12 @@
 pub mod alloc;
 pub mod api;
 pub mod args;
+mod audience;
 pub mod call;
 pub mod command;
 pub mod context;
 pub mod data_type;
-pub mod event;
+pub mod events;
 pub mod info;
 pub mod key;
 pub mod load;

@@ -39,7 +39,7 @@ proptest! {
             }
             for name in &names {
                 prop_assert_eq!(map.get(name), model.get(name));
-                for fits in [|_: &u32| true, |n: &u32| n % 2 == 0] {
+                for fits in [|_: &u32| true, |n: &u32| n.is_multiple_of(2)] {
                     let longest = model
                         .iter()
                         .filter(|(prefix, n)| name.starts_with(prefix) && fits(n))

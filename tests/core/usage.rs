@@ -134,8 +134,8 @@ proptest! {
     #[test]
     fn damaged_bytes_are_refused_or_stand_for_something(at in 0..400_usize, bit in 0..8, cut in any::<bool>()) {
         let mut usage = Usage::new(Micros(DAY * 20_000));
-        for n in 0..40 {
-            let outcome = Outcome { ok: n % 2 == 0, cached: false, count: 1, spend: Spend(7), duration_ms: Some(n * n) };
+        for n in 0..40_u64 {
+            let outcome = Outcome { ok: n.is_multiple_of(2), cached: false, count: 1, spend: Spend(7), duration_ms: Some(n * n) };
             usage.record(Micros(DAY * 20_000 + n * HOUR), &outcome);
         }
         let mut bytes = Vec::new();

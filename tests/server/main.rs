@@ -35,6 +35,7 @@ mod errors;
 mod expiry;
 mod info;
 mod keyspace;
+mod nonsense;
 mod operate;
 mod payloads;
 mod policies;

@@ -8,7 +8,7 @@ use crate::commands::acquire::{Judged, judge};
 use crate::commands::arguments::{Walk, cost};
 use crate::commands::commit::{self as limits, Together};
 use crate::commands::six::{Six, retry_ms};
-use crate::core::breaker::State;
+use crate::core::breaker::{Admission, Retry, State, Ticket};
 use crate::core::clock::Micros;
 use crate::core::limits::Request;
 use crate::observe::metrics;
@@ -82,12 +82,18 @@ fn alone(ctx: &Context<'_>, call: &Call<'_>, now: Micros) -> Result<(), Error> {
     let mut key = ctx.write(call.key);
     let held = key.value::<CbCircuit>()?;
     let resolved = resolved(ctx, call, held.as_deref(), now)?;
+    let at_rest =
+        held.as_deref().filter(|_| resolved.is_own()).and_then(|value| value.circuit().at_rest(now));
     drop(held);
-    let effect = resolved.effect(ctx, now, Change::Acquire);
-    let applied = commit(ctx, &mut key, &effect, c"cb.acquire")?;
-    count(ctx, &applied);
+    let answer = if let Some(Admission { state, ticket, retry, .. }) = at_rest {
+        Answer { state, ticket, retry }
+    } else {
+        let effect = resolved.effect(ctx, now, Change::Acquire);
+        Answer::of(&commit(ctx, &mut key, &effect, c"cb.acquire")?)
+    };
+    answer.count(ctx);
     reply::array(ctx, 4);
-    send(ctx, &applied);
+    answer.send(ctx);
     Ok(())
 }
 
@@ -129,9 +135,10 @@ fn with_limit(ctx: &Context<'_>, call: &Call<'_>, limit: &Limit<'_>, now: Micros
         refuse(ctx, applied.state, &judged.six);
         return Ok(());
     }
-    count(ctx, &applied);
+    let answer = Answer::of(&applied);
+    answer.count(ctx);
     reply::array(ctx, 5);
-    send(ctx, &applied);
+    answer.send(ctx);
     if admits {
         judged.six.send(ctx);
     } else {
@@ -163,23 +170,12 @@ fn take<'a>(
         });
     };
     let mut together = Together::default();
-    together.add(name, |out| effect.encode(out));
+    together.add(ctx, name, |out| effect.encode(out));
     judged.change(ctx.main(), |change| {
         together.apply(ctx, key, &limits::effect(ctx, now, change), c"rl.acquire")
     })?;
     together.propagate(ctx);
     Ok(())
-}
-
-/// The first four elements of the reply.
-fn send(ctx: &Context<'_>, applied: &Applied) {
-    reply::integer(ctx, applied.ticket.is_some().into());
-    reply::text(ctx, applied.state.name());
-    match applied.ticket {
-        Some(ticket) => reply::bytes(ctx, ticket.text().as_bytes()),
-        None => reply::null(ctx),
-    }
-    reply::integer(ctx, applied.retry.millis());
 }
 
 /// The reply to a call that the breaker would admit and the limit does not.
@@ -193,13 +189,38 @@ fn refuse(ctx: &Context<'_>, state: State, six: &Six) {
     six.send(ctx);
 }
 
-fn count(ctx: &Context<'_>, applied: &Applied) {
-    metrics::count(ctx.main(), |m| match (applied.ticket.is_some(), applied.state) {
-        (true, _) => &mut m.breaker_admitted,
-        (false, State::Open) => &mut m.breaker_denied_open,
-        (false, State::HalfOpen) => &mut m.breaker_denied_half_open,
-        (false, State::ForcedOpen) => &mut m.breaker_denied_forced,
-        // Only a ramp denies while closed.
-        (false, State::Closed | State::ForcedClosed) => &mut m.breaker_denied_ramp,
-    });
+/// What the breaker says.
+#[derive(Clone, Copy, Debug)]
+struct Answer {
+    state: State,
+    ticket: Option<Ticket>,
+    retry: Retry,
+}
+
+impl Answer {
+    const fn of(applied: &Applied) -> Self {
+        Self { state: applied.state, ticket: applied.ticket, retry: applied.retry }
+    }
+
+    /// Writes the first four elements of the reply.
+    fn send(&self, ctx: &Context<'_>) {
+        reply::integer(ctx, self.ticket.is_some().into());
+        reply::text(ctx, self.state.name());
+        match self.ticket {
+            Some(ticket) => reply::bytes(ctx, ticket.text().as_bytes()),
+            None => reply::null(ctx),
+        }
+        reply::integer(ctx, self.retry.millis());
+    }
+
+    fn count(&self, ctx: &Context<'_>) {
+        metrics::count(ctx.main(), |m| match (self.ticket.is_some(), self.state) {
+            (true, _) => &mut m.breaker_admitted,
+            (false, State::Open) => &mut m.breaker_denied_open,
+            (false, State::HalfOpen) => &mut m.breaker_denied_half_open,
+            (false, State::ForcedOpen) => &mut m.breaker_denied_forced,
+            // Only a ramp denies while closed.
+            (false, State::Closed | State::ForcedClosed) => &mut m.breaker_denied_ramp,
+        });
+    }
 }

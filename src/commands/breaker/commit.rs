@@ -4,6 +4,7 @@
 use crate::commands::Error;
 use crate::core::breaker::State;
 use crate::core::clock::Micros;
+use crate::core::wire::Corrupt;
 use crate::observe::{events, metrics};
 use crate::server::args::Arg;
 use crate::server::context::Context;
@@ -53,12 +54,23 @@ pub fn apply(
         key.delete();
     }
     let mut held = key.value::<CbCircuit>()?;
-    let mut applied = effect
-        .apply(ctx.main(), held.as_deref_mut())
-        .map_err(|corrupt| Error::Other(format!("effect refused: {corrupt}")))?;
+    let mut applied = effect.apply(ctx.main(), held.as_deref_mut()).map_err(refused)?;
     drop(held);
+    settle(key, effect, &mut applied, event);
+    Ok(applied)
+}
+
+/// The error of an effect that does not fit.
+#[cold]
+pub fn refused(corrupt: Corrupt) -> Error {
+    Error::Other(format!("effect refused: {corrupt}"))
+}
+
+/// Stores what the effect made, lets the key expire when it is forgotten, and
+/// tells those who watch the key. Nothing, where nothing changed.
+pub fn settle(key: &mut Key<'_>, effect: &Effect<'_>, applied: &mut Applied, event: &CStr) {
     if !applied.changed {
-        return Ok(applied);
+        return;
     }
     if let Some(created) = applied.created.take() {
         key.create(created);
@@ -76,16 +88,20 @@ pub fn apply(
     for transition in applied.transitions() {
         key.notify(arrival(transition.to));
     }
-    Ok(applied)
 }
 
 /// Sends the effect to replicas and the AOF, if anything changed.
 pub fn propagate(ctx: &Context<'_>, key: Arg<'_>, effect: &Effect<'_>, applied: &Applied) {
-    if applied.changed {
+    if !applied.changed {
+        return;
+    }
+    if replicate::is_heard(ctx) {
         let mut payload = PAYLOAD.of(ctx.main()).borrow_mut();
         payload.clear();
         effect.encode(&mut payload);
         replicate::effect(ctx, COMMAND, key, &payload);
+    } else {
+        replicate::unheard(ctx);
     }
 }
 

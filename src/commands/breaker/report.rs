@@ -1,6 +1,6 @@
 //! CB.REPORT: the result of a call.
 
-use super::commit::commit;
+use super::commit::{propagate, refused, settle, tell};
 use super::resolve::resolve;
 use crate::commands::Error;
 use crate::commands::arguments::{Walk, unexpected};
@@ -59,15 +59,18 @@ pub fn report(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let Call { key: name, report, breaker } = parse(args)?;
     let now = ctx.now();
     let mut key = ctx.write(name);
-    let held = key.value::<CbCircuit>()?;
+    let mut held = key.value::<CbCircuit>()?;
     let resolved = resolve(ctx.main(), name.bytes(), held.as_deref(), breaker, now)?;
-    drop(held);
     // A token is of a circuit that was there; a new one does not know it.
     let asks = resolved.filter(|resolved| !resolved.missing || report.ticket.is_none());
     let (counted, state) = match asks {
         Some(resolved) => {
             let effect = resolved.effect(ctx, now, Change::Report(report));
-            let applied = commit(ctx, &mut key, &effect, c"cb.report")?;
+            let mut applied = effect.apply(ctx.main(), held.as_deref_mut()).map_err(refused)?;
+            drop(held);
+            settle(&mut key, &effect, &mut applied, c"cb.report");
+            propagate(ctx, name, &effect, &applied);
+            tell(ctx, name, &applied);
             (applied.counted, applied.state)
         }
         None => (false, State::Closed),

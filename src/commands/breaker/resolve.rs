@@ -92,6 +92,11 @@ impl Resolved {
         Self { other, given: None, missing: live.is_none(), source: Source::Pin }
     }
 
+    /// True when the circuit goes by its own breaker and nothing new was given.
+    pub const fn is_own(&self) -> bool {
+        !self.missing && self.other.is_none() && self.given.is_none()
+    }
+
     /// The effect of asking `change` of the circuit under this breaker, now.
     pub fn effect<'a>(self, ctx: &Context<'_>, now: Micros, change: Change<'a>) -> Effect<'a> {
         Effect {

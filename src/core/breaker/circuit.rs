@@ -318,9 +318,10 @@ impl Circuit {
         }
     }
 
-    /// The answer where time has done nothing and a call changes nothing: the
-    /// common case, without a write.
-    fn at_rest(&self, now: Micros) -> Option<Admission> {
+    /// What [`Circuit::acquire`] answers where neither time nor the call changes
+    /// anything: the common case, without a write. `None` where they may.
+    #[inline]
+    pub fn at_rest(&self, now: Micros) -> Option<Admission> {
         let (ticket, retry) = match &self.phase {
             Phase::Closed { ramp: None } => (Some(Ticket::Closed { epoch: self.epoch }), Retry::Now),
             Phase::Open { deadline } if self.since <= now && now < *deadline => {

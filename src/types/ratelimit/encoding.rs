@@ -105,7 +105,7 @@ pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<RateLimit,
                 full.block = Some(Block { until: read_until(&mut body)?, reason });
             }
             HISTORY => full.usage = Some(Tracked::new(Usage::read(&mut body)?)),
-            OPTIONAL.. => continue,
+            unknown if unknown >= OPTIONAL => continue,
             _ => return Err(Corrupt("unknown section")),
         }
         body.end()?;

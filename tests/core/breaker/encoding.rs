@@ -176,3 +176,24 @@ fn the_largest_numbers_load_again_after_whatever_happens() {
         assert_eq!(read, key.circuit);
     }
 }
+
+#[test]
+fn impossible_payloads_are_refused() {
+    // epoch, since, touched, openings, half-open; then the round; then the run.
+    let read = |round: &[u8], text: &str| {
+        let bytes = [&[9, 9, 9, 1, 3], round, &[0]].concat();
+        let mut reader = Reader::new(&bytes);
+        Circuit::read(&mut reader, &breaker(text)).map(|_| ()).map_err(|corrupt| corrupt.0)
+    };
+    // done, failures, slow, admitted, in flight: (id, lease)*
+    assert_eq!(read(&[1, 0, 0, 3, 1, 2, 99], "1:probes=2"), Ok(()));
+    let impossible = Err("impossible round of trials");
+    assert_eq!(read(&[2, 0, 0, 3, 1, 2, 99], "1:probes=2"), impossible); // has a verdict
+    assert_eq!(read(&[1, 1, 0, 3, 1, 2, 99], "1:probes=2"), impossible);
+    assert_eq!(read(&[0, 1, 0, 3, 1, 2, 99], "50%/1h:probes=9"), impossible);
+    assert_eq!(read(&[0, 0, 1, 3, 1, 2, 99], "1:probes=2"), impossible);
+    assert_eq!(read(&[0, 0, 0, 3, 2, 2, 99, 1, 99], "1:probes=2"), Err("trials out of order"));
+    assert_eq!(read(&[0, 0, 0, 3, 1, 0, 99], "1:probes=2"), Err("trials out of order"));
+    assert_eq!(read(&[0, 0, 0, 3, 1, 4, 99], "1:probes=2"), Err("number out of range"));
+    assert_eq!(read(&[0, 0, 0, 3, 101, 1, 99], "1:probes=2"), Err("number out of range"));
+}

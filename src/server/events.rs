@@ -1,0 +1,111 @@
+//! What the server tells its modules: one list of listeners an event.
+
+use super::api::call_if_there;
+use super::context::Context;
+use redis_module::raw;
+use std::ffi::c_void;
+use std::sync::OnceLock;
+
+/// Something that a part of the module wants to hear of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The server became a master, or a replica.
+    RoleChanged,
+    /// The server has just forked a child; this is the parent.
+    Forked,
+    /// A dataset is about to be loaded: at the start, from a master, by DEBUG
+    /// RELOAD. Nothing has been read yet.
+    LoadBegins,
+    /// The load is complete.
+    LoadEnded,
+    /// The load broke off. The server may go on with the data from before.
+    LoadFailed,
+}
+
+/// Who hears of what.
+pub type Listener = (Event, fn(&Context<'_>));
+
+/// Listeners of this layer. The server keeps but one callback an event, so all
+/// are told from here.
+static LISTENERS: &[Listener] =
+    &[(Event::RoleChanged, super::audience::changed), (Event::Forked, super::audience::changed)];
+
+/// The module's listeners.
+static MODULE: OnceLock<&'static [Listener]> = OnceLock::new();
+
+/// Asks the server to tell, `listeners` too. Returns true when it will tell all.
+///
+/// # Safety
+/// `ctx` is the live context of the module's load function.
+pub(super) unsafe fn subscribe(ctx: *mut raw::RedisModuleCtx, listeners: &'static [Listener]) -> bool {
+    let _ = MODULE.set(listeners);
+    let wanted: [(u64, raw::RedisModuleEventCallback); 3] = [
+        (raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED, Some(role_changed)),
+        (raw::REDISMODULE_EVENT_FORK_CHILD, Some(forked)),
+        (raw::REDISMODULE_EVENT_LOADING, Some(loading)),
+    ];
+    let mut all = true;
+    for (id, callback) in wanted {
+        let event = raw::RedisModuleEvent { id, dataver: 1 };
+        // SAFETY: the context is live; the callbacks are functions of this library.
+        let answer = unsafe { call_if_there!(RedisModule_SubscribeToServerEvent(ctx, event, callback)) };
+        all &= answer == Some(0);
+    }
+    all
+}
+
+/// # Safety
+/// Called by the server, on its main thread, with a live context.
+unsafe fn tell(ctx: *mut raw::RedisModuleCtx, event: Event) {
+    // SAFETY: the caller's promise.
+    let ctx = unsafe { Context::from_raw(ctx) };
+    let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let of_module = MODULE.get().copied().unwrap_or_default();
+        LISTENERS
+            .iter()
+            .chain(of_module)
+            .filter(|(which, _)| *which == event)
+            .for_each(|(_, listener)| listener(&ctx));
+    }));
+    drop(told);
+}
+
+unsafe extern "C" fn role_changed(
+    ctx: *mut raw::RedisModuleCtx,
+    _: raw::RedisModuleEvent,
+    _: u64,
+    _: *mut c_void,
+) {
+    // SAFETY: the server calls it on its main thread.
+    unsafe { tell(ctx, Event::RoleChanged) }
+}
+
+unsafe extern "C" fn forked(
+    ctx: *mut raw::RedisModuleCtx,
+    _: raw::RedisModuleEvent,
+    subevent: u64,
+    _: *mut c_void,
+) {
+    if subevent == raw::REDISMODULE_SUBEVENT_FORK_CHILD_BORN {
+        // SAFETY: the server calls it on its main thread.
+        unsafe { tell(ctx, Event::Forked) }
+    }
+}
+
+unsafe extern "C" fn loading(
+    ctx: *mut raw::RedisModuleCtx,
+    _: raw::RedisModuleEvent,
+    subevent: u64,
+    _: *mut c_void,
+) {
+    let event = match subevent {
+        raw::REDISMODULE_SUBEVENT_LOADING_RDB_START
+        | raw::REDISMODULE_SUBEVENT_LOADING_AOF_START
+        | raw::REDISMODULE_SUBEVENT_LOADING_REPL_START => Event::LoadBegins,
+        raw::REDISMODULE_SUBEVENT_LOADING_ENDED => Event::LoadEnded,
+        raw::REDISMODULE_SUBEVENT_LOADING_FAILED => Event::LoadFailed,
+        _ => return,
+    };
+    // SAFETY: the server calls it on its main thread.
+    unsafe { tell(ctx, event) }
+}
