@@ -26,6 +26,8 @@ struct Settings {
     queue_max: i64,
     waiters_max: i64,
     wait_max: Option<(String, u64)>,
+    track_usage: bool,
+    track_max: i64,
     compat_cl_throttle: bool,
     enable_debug_command: bool,
 }
@@ -62,6 +64,8 @@ static SETTINGS: MainThreadCell<Settings> = MainThreadCell::new(Settings {
     queue_max: 1000,
     waiters_max: 10_000,
     wait_max: None,
+    track_usage: false,
+    track_max: 10_000,
     compat_cl_throttle: true,
     enable_debug_command: false,
 });
@@ -154,6 +158,8 @@ pub static TABLE: &[Setting] = &[
     field!(c"alert-response-time", alert_response_time, Number { 0, 86_400_000 }, load_only: false),
     field!(c"alert-batch-failures", alert_batch_failures, Number { 0, 100 }, load_only: false),
     field!(c"alert-latency", alert_latency, Number { 0, 86_400_000 }, load_only: false),
+    field!(c"track-usage", track_usage, Switch, load_only: false),
+    field!(c"track-max", track_max, Number { 0, 100_000_000 }, load_only: false),
     field!(c"compat-cl-throttle", compat_cl_throttle, Switch, load_only: true),
     field!(c"enable-debug-command", enable_debug_command, Switch, load_only: true),
 ];
@@ -253,6 +259,16 @@ pub fn alert_thresholds(main: MainThread) -> Thresholds {
         batch_failures: positive(settings.alert_batch_failures),
         latency: positive(settings.alert_latency),
     }
+}
+
+/// Whether every key that RL.ACQUIRE decides on is tracked.
+pub fn track_usage(main: MainThread) -> bool {
+    SETTINGS.of(main).borrow().track_usage
+}
+
+/// The most keys that are tracked.
+pub fn track_max(main: MainThread) -> usize {
+    usize::try_from(SETTINGS.of(main).borrow().track_max).unwrap_or(0)
 }
 
 /// Whether to register CL.THROTTLE.

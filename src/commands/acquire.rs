@@ -2,13 +2,14 @@
 
 use super::Error;
 use super::arguments::{Walk, cost, unexpected};
-use super::commit::{self, commit};
+use super::commit::{self, Together, commit};
 use super::resolve::{Resolved, refuse_concurrent, resolve, usage};
 use super::six::{Index, Six};
+use super::track;
 use super::waiting::{self, Ask, Met};
 use crate::core::clock::Micros;
 use crate::core::limits::{Decision, Limit, Request, Standing, State, Taken, Wait, decide};
-use crate::observe::labels::ShadowDenied;
+use crate::observe::labels::Labelled;
 use crate::observe::{metrics, top};
 use crate::server::args::{Arg, Args};
 use crate::server::context::Context;
@@ -24,6 +25,7 @@ struct Call<'a> {
     limits: Option<&'a [u8]>,
     request: Request,
     wait_us: u64,
+    track: bool,
 }
 
 const KEYWORDS: [&str; 5] = ["COST", "PARTIAL", "WAIT", "CRITICAL", "TRACK"];
@@ -32,7 +34,7 @@ fn parse<'a>(main: MainThread, args: Args<'a>) -> Result<Call<'a>, Error> {
     let mut walk = Walk::new(args);
     let key = walk.required()?;
     let request = Request { cost: 1, calls: 1, partial: false, critical: false };
-    let mut call = Call { key, limits: None, request, wait_us: 0 };
+    let mut call = Call { key, limits: None, request, wait_us: 0, track: false };
     if let Some(next) = walk.peek()
         && !KEYWORDS.iter().any(|keyword| next.is(keyword))
     {
@@ -48,6 +50,8 @@ fn parse<'a>(main: MainThread, args: Args<'a>) -> Result<Call<'a>, Error> {
             call.request.partial = true;
         } else if option.is("CRITICAL") {
             call.request.critical = true;
+        } else if option.is("TRACK") {
+            call.track = true;
         } else {
             return Err(unexpected(option));
         }
@@ -61,7 +65,7 @@ impl Call<'_> {
     }
 }
 
-/// `RL.ACQUIRE key [limits] [COST n] [PARTIAL | WAIT d] [CRITICAL]`
+/// `RL.ACQUIRE key [limits] [COST n] [PARTIAL | WAIT d] [CRITICAL] [TRACK]`
 ///
 /// # Errors
 /// Malformed arguments, no limits, or a key of another type.
@@ -81,12 +85,19 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             }
         }
     }
-    let judged = {
+    let (judged, counts) = {
         let held = key.value::<RateLimit>()?;
-        judge(ctx, held.as_deref(), call.limits, &call.request, now)?
+        let judged = judge(ctx, call.key.bytes(), held.as_deref(), call.limits, &call.request, now)?;
+        (judged, track::counts(ctx.main(), held.as_deref(), call.track))
     };
+    let mut together = Together::default();
     judged.change(ctx.main(), |change| {
-        commit(ctx, &mut key, &commit::effect(ctx, now, change), c"rl.acquire").map(drop)
+        let effect = commit::effect(ctx, now, change);
+        if counts {
+            together.apply(ctx, &mut key, &effect, c"rl.acquire")
+        } else {
+            commit(ctx, &mut key, &effect, c"rl.acquire").map(drop)
+        }
     })?;
     let retry = judged.six.standing.retry;
     if call.wait_us > 0
@@ -94,7 +105,14 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         && retry != Wait::Never
         && waiting::join(ctx, &key, &call.ask(), call.wait_us, retry, now)
     {
+        together.propagate(ctx);
         return Ok(());
+    }
+    if counts {
+        // What is taken and what is counted travel as one.
+        let counted = track::decided(&call.request, judged.six.granted);
+        together.apply(ctx, &mut key, &commit::effect(ctx, now, counted), c"rl.acquire")?;
+        together.propagate(ctx);
     }
     if judged.six.granted > 0 {
         metrics::count(ctx.main(), |m| &mut m.acquire_granted);
@@ -116,14 +134,14 @@ pub struct Judged {
     /// The limits, where the key used others last or is new.
     other: Option<LimitsRef>,
     taken: Taken,
-    shadow_denied: Option<ShadowDenied>,
+    labelled: Option<Labelled>,
     records: bool,
 }
 
 impl Judged {
     /// A denial that records nothing.
     pub fn denied(six: Six) -> Self {
-        Self { six, other: None, taken: Taken::default(), shadow_denied: None, records: false }
+        Self { six, other: None, taken: Taken::default(), labelled: None, records: false }
     }
 
     /// Counts what every command counts alike: blocks, and the denials that
@@ -132,9 +150,11 @@ impl Judged {
         if self.six.index == Index::Blocked {
             metrics::count(main, |m| &mut m.blocked_denied);
         }
-        if let Some(denied) = &self.shadow_denied {
-            metrics::add(main, |m| &mut m.shadow_denied, denied.len().into());
-            denied.count(main);
+        if let Some(labelled) = &self.labelled {
+            if labelled.shadows() > 0 {
+                metrics::add(main, |m| &mut m.shadow_denied, labelled.shadows().into());
+            }
+            labelled.count(main, self.six.granted > 0);
         }
     }
 
@@ -166,26 +186,27 @@ impl Judged {
 /// Malformed limits, none at all, or such as can only be reserved.
 pub fn judge(
     ctx: &Context<'_>,
+    key: &[u8],
     value: Option<&RateLimit>,
     given: Option<&[u8]>,
     request: &Request,
     now: Micros,
 ) -> Result<Judged, Error> {
     if let Some(block) = value.and_then(|value| value.block(now)) {
-        let six = blocked(ctx, value, block, given, request, now)?;
-        return Ok(Judged { six, other: None, taken: Taken::default(), shadow_denied: None, records: false });
+        let six = blocked(ctx, key, value, block, given, request, now)?;
+        return Ok(Judged { six, other: None, taken: Taken::default(), labelled: None, records: false });
     }
-    let (resolved, _) = resolve(ctx.main(), value, given, now)?;
+    let (resolved, _) = resolve(ctx.main(), key, value, given, now)?;
     let outcome = assess(ctx, value, &resolved, request, now)?;
-    let which = outcome.decision.shadow_denied;
-    let shadow_denied = if which.is_empty() {
-        None
-    } else {
+    let shadow_denied = outcome.decision.shadow_denied;
+    let labelled = if outcome.policy || !shadow_denied.is_empty() {
         match &resolved {
             Resolved::Own => value.and_then(RateLimit::limits),
             Resolved::Other(limits) => Some(limits.clone()),
         }
-        .map(|limits| ShadowDenied { limits, which })
+        .map(|limits| Labelled { limits, shadow_denied })
+    } else {
+        None
     };
     let other = match resolved {
         Resolved::Own => None,
@@ -195,7 +216,7 @@ pub fn judge(
         six: Six::of(&outcome.decision),
         other,
         taken: outcome.decision.taken,
-        shadow_denied,
+        labelled,
         records: outcome.records,
     })
 }
@@ -207,6 +228,8 @@ pub struct Outcome {
     pub decision: Decision,
     /// Units are taken, other limits or a clock that stepped back noted.
     pub records: bool,
+    /// The limits came from policies.
+    pub policy: bool,
 }
 
 /// Decides a request against the usage of a key without changing it.
@@ -233,7 +256,7 @@ pub fn assess(
             // What grants without counting (unlimited, or a shadow limit that
             // denies) leaves no trace.
             let records = !decision.taken.is_nothing() || decision.record_clock;
-            return Ok(Outcome { decision, records });
+            return Ok(Outcome { decision, records, policy: set.origin().is_some() });
         }
         (None, Resolved::Own) => return Err(Error::NoLimits),
         (_, Resolved::Other(other)) => other,
@@ -245,7 +268,7 @@ pub fn assess(
     };
     // A denial on a key that is not there leaves nothing behind.
     let records = value.is_some() || !decision.taken.is_nothing();
-    Ok(Outcome { decision, records })
+    Ok(Outcome { decision, records, policy: set.origin().is_some() })
 }
 
 /// Usage of limits on a key that is not there.
@@ -257,13 +280,14 @@ fn fresh(limits: &[Limit]) -> Vec<State> {
 /// the block's and the limits'.
 fn blocked(
     ctx: &Context<'_>,
+    key: &[u8],
     value: Option<&RateLimit>,
     block: &Block,
     given: Option<&[u8]>,
     request: &Request,
     now: Micros,
 ) -> Result<Six, Error> {
-    let standing = match usage(ctx.main(), value, given, now) {
+    let standing = match usage(ctx.main(), key, value, given, now) {
         Ok(Some((limits, states))) => {
             let set = limits.get(ctx.main());
             refuse_concurrent(set.limits())?;

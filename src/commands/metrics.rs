@@ -19,15 +19,29 @@ pub fn metrics(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let main = ctx.main();
     let mut numbers: Vec<(String, u64)> = Vec::new();
     observed::numbers(main, |name, value| numbers.push((name.to_owned(), value)));
-    reply::map(ctx, numbers.len() + 3);
+    reply::map(ctx, numbers.len() + 6);
     reply::text(ctx, "version");
     reply::text(ctx, env!("CARGO_PKG_VERSION"));
+    reply::text(ctx, "policies_digest");
+    reply::text(ctx, &crate::types::policies::node::digest(main));
     for (name, value) in &numbers {
         reply::text(ctx, name);
         reply::integer(ctx, signed(*value));
     }
     reply::text(ctx, "command_latency_us");
     latency(ctx);
+    let policies = labels::policies(main);
+    for (title, counter) in [
+        ("granted_by_policy", (|policy| policy.granted) as fn(&labels::Policy) -> u64),
+        ("denied_by_policy", |policy| policy.denied),
+    ] {
+        reply::text(ctx, title);
+        reply::map(ctx, policies.len());
+        for policy in &policies {
+            reply::text(ctx, &policy.name);
+            reply::integer(ctx, signed(counter(policy)));
+        }
+    }
     reply::text(ctx, "shadow_denied_by_limit");
     let shadows = labels::shadows(main);
     reply::map(ctx, shadows.len());

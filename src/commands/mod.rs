@@ -14,6 +14,7 @@ pub mod error;
 pub mod help;
 pub mod metrics;
 pub mod operate;
+pub mod policy;
 pub mod quota;
 pub mod refund;
 pub mod reserve;
@@ -22,6 +23,8 @@ pub mod settle;
 pub mod six;
 pub mod throttle;
 pub mod top;
+pub mod track;
+pub mod usage;
 pub mod waiting;
 
 pub use error::Error;

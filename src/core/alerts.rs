@@ -113,12 +113,12 @@ pub struct Tally {
 
 impl Tally {
     fn add(&mut self, other: &Self) {
-        self.results += other.results;
-        self.failures += other.failures;
+        self.results = self.results.saturating_add(other.results);
+        self.failures = self.failures.saturating_add(other.failures);
         self.items += other.items;
         self.items_denied += other.items_denied;
         self.openings += other.openings;
-        self.timed += other.timed;
+        self.timed = self.timed.saturating_add(other.timed);
         self.time_us = self.time_us.saturating_add(other.time_us);
         self.stall = self.stall.max(other.stall);
     }
@@ -181,17 +181,25 @@ impl Minute {
     }
 }
 
-/// Who is most to blame for something: the majority, if there is one, else
-/// someone of the last. Remembers one name only.
+/// Who is most to blame for something lately: the majority, if there is one,
+/// else someone of the last. Remembers one name only; what is past weighs half
+/// as much every five seconds.
 #[derive(Debug, Default)]
 pub struct Suspect {
     name: Vec<u8>,
     votes: u32,
+    slice: u64,
 }
 
 impl Suspect {
     /// This one did it.
-    pub fn blame(&mut self, name: &[u8]) {
+    pub fn blame(&mut self, name: &[u8], now: Micros) {
+        let slice = now.0 / SLICE_US;
+        if slice != self.slice {
+            let passed = u32::try_from(slice.abs_diff(self.slice)).unwrap_or(u32::MAX);
+            self.votes = self.votes.checked_shr(passed).unwrap_or(0);
+            self.slice = slice;
+        }
         if self.votes > 0 && self.name != name {
             self.votes -= 1;
         } else {

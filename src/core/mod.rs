@@ -10,6 +10,8 @@ pub mod duration;
 pub mod histogram;
 pub mod limits;
 pub mod line;
+pub mod prefix;
 pub mod reservations;
 pub mod token;
+pub mod usage;
 pub mod wire;

@@ -6,6 +6,7 @@ use crate::commands::waiting;
 use crate::core::alerts::{Alert, Change, History, Kind, Minute, Suspect, Tally};
 use crate::core::clock::Micros;
 use crate::server::context::{self, Context};
+use crate::server::events::{Event, Listener};
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use crate::server::stall;
 use crate::settings;
@@ -14,6 +15,9 @@ use std::ffi::CStr;
 
 /// The channel of alerts.
 pub const CHANNEL: &CStr = c"floodgate:alerts";
+
+/// What this part listens to.
+pub const LISTENERS: &[Listener] = &[(Event::Cron, look)];
 
 #[derive(Debug, Default)]
 struct Watch {
@@ -41,22 +45,22 @@ fn tally(main: MainThread, now: Micros, run: impl FnOnce(&mut Tally)) {
     with(main, |watch| run(watch.minute.at(now)));
 }
 
-/// The result of a call, and how long it took if that was said.
+/// The result of `count` calls, and how long each took if that was said.
 #[inline]
-pub fn result(main: MainThread, key: &[u8], now: Micros, failed: bool, duration_us: Option<u64>) {
+pub fn result(main: MainThread, key: &[u8], now: Micros, failed: bool, count: u64, duration_us: Option<u64>) {
     with(main, |watch| {
         let tally = watch.minute.at(now);
-        tally.results += 1;
+        tally.results = tally.results.saturating_add(count);
         if failed {
-            tally.failures += 1;
-            watch.failing.blame(key);
+            tally.failures = tally.failures.saturating_add(count);
+            watch.failing.blame(key, now);
         }
         if let Some(us) = duration_us {
-            tally.timed += 1;
-            tally.time_us = tally.time_us.saturating_add(us);
+            tally.timed = tally.timed.saturating_add(count);
+            tally.time_us = tally.time_us.saturating_add(us.saturating_mul(count));
             let threshold = settings::alert_thresholds(main).response_time;
             if us / 1000 >= threshold {
-                watch.slow.blame(key);
+                watch.slow.blame(key, now);
             }
         }
     });
@@ -66,7 +70,7 @@ pub fn result(main: MainThread, key: &[u8], now: Micros, failed: bool, duration_
 pub fn opened(main: MainThread, key: &[u8], now: Micros) {
     with(main, |watch| {
         watch.minute.at(now).openings += 1;
-        watch.opening.blame(key);
+        watch.opening.blame(key, now);
     });
 }
 
@@ -76,7 +80,7 @@ pub fn batch<'a>(main: MainThread, now: Micros, items: u64, denied: impl Iterato
         let mut count = 0;
         for key in denied {
             count += 1;
-            watch.denied.blame(key);
+            watch.denied.blame(key, now);
         }
         let tally = watch.minute.at(now);
         tally.items += items;

@@ -3,7 +3,7 @@
 
 use crate::core::limits::{Limit, LimitSet};
 use crate::server::main_thread::{MainThread, MainThreadCell};
-use crate::types::intern::LimitsRef;
+use crate::types::intern::{LimitsRef, Origin};
 
 /// So many labels of a kind are counted each on its own; the rest together as
 /// [`OTHER`].
@@ -25,32 +25,74 @@ struct Shadows {
 
 static SHADOWS: MainThreadCell<Shadows> = MainThreadCell::new(Shadows { each: Vec::new(), other: 0 });
 
-/// Denials that shadow limits would have made.
+/// Decisions under the limits of a policy.
 #[derive(Clone, Debug)]
-pub struct ShadowDenied {
-    /// The limits of the call.
-    pub limits: LimitsRef,
-    /// Which of them.
-    pub which: LimitSet,
+pub struct Policy {
+    /// Its name, or the text that names several.
+    pub name: Box<str>,
+    /// Requests granted.
+    pub granted: u64,
+    /// Requests denied.
+    pub denied: u64,
 }
 
-impl ShadowDenied {
-    /// How many.
-    pub const fn len(&self) -> u32 {
-        self.which.len()
+static POLICIES: MainThreadCell<Vec<Policy>> = MainThreadCell::new(Vec::new());
+
+fn count_policy(main: MainThread, origin: &Origin, granted: bool) {
+    let name = match origin {
+        Origin::Followed(name) => name.as_str(),
+        Origin::Named(text) => match text.strip_prefix('@') {
+            Some(name) if !name.contains(',') => name,
+            _ => text,
+        },
+    };
+    let mut policies = POLICIES.of(main).borrow_mut();
+    let full = policies.len() >= MOST;
+    let index = policies.iter().position(|policy| &*policy.name == name).unwrap_or_else(|| {
+        // The last place is everybody else's.
+        let name = if full { OTHER } else { name };
+        policies.iter().position(|policy| &*policy.name == name).unwrap_or_else(|| {
+            policies.push(Policy { name: name.into(), granted: 0, denied: 0 });
+            policies.len() - 1
+        })
+    });
+    if let Some(policy) = policies.get_mut(index) {
+        let counter = if granted { &mut policy.granted } else { &mut policy.denied };
+        *counter += 1;
+    }
+}
+
+/// Decisions by policy.
+pub fn policies(main: MainThread) -> Vec<Policy> {
+    POLICIES.of(main).borrow().clone()
+}
+
+/// What is to be counted under labels of a decision.
+#[derive(Clone, Debug)]
+pub struct Labelled {
+    /// The limits of the call.
+    pub limits: LimitsRef,
+    /// Which of them are shadow limits that would have denied.
+    pub shadow_denied: LimitSet,
+}
+
+impl Labelled {
+    /// How many shadow limits would have denied.
+    pub const fn shadows(&self) -> u32 {
+        self.shadow_denied.len()
     }
 
-    /// True for none.
-    pub const fn is_empty(&self) -> bool {
-        self.which.is_empty()
-    }
-
-    /// Counts each under its limit.
-    #[cold]
-    pub fn count(&self, main: MainThread) {
+    /// Counts the policy, and each shadow limit that would have denied.
+    pub fn count(&self, main: MainThread, granted: bool) {
         let set = self.limits.get(main);
+        if let Some(origin) = set.origin() {
+            count_policy(main, origin, granted);
+        }
+        if self.shadow_denied.is_empty() {
+            return;
+        }
         let mut shadows = SHADOWS.of(main).borrow_mut();
-        for limit in self.which.iter().filter_map(|index| set.limits().get(index)) {
+        for limit in self.shadow_denied.iter().filter_map(|index| set.limits().get(index)) {
             let same = |shadow: &&mut Shadow| {
                 shadow.limit.rule() == limit.rule() && shadow.limit.name() == limit.name()
             };

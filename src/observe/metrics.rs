@@ -6,8 +6,8 @@ use crate::server::info::InfoWriter;
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use crate::server::stopwatch;
 use crate::types::cbcircuit::{census, rules};
-use crate::types::intern;
-use crate::types::ratelimit::reserve;
+use crate::types::ratelimit::{reserve, tracked};
+use crate::types::{intern, policies};
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
@@ -125,6 +125,14 @@ counters! {
     breaker_to_forced_open,
     /// Transitions of breakers to forced-closed.
     breaker_to_forced_closed,
+    /// Calls of RL.RECORD.
+    records,
+    /// Good outcomes that RL.RECORD told of.
+    records_ok,
+    /// Failures that RL.RECORD told of.
+    records_fail,
+    /// Keys that were not tracked since `track-max` were already.
+    track_refused,
     /// Effects applied on a replica or from the AOF.
     effects_applied,
 }
@@ -161,6 +169,8 @@ pub fn numbers(main: MainThread, mut tell: impl FnMut(&str, u64)) {
     }
     tell("breaker_rules", rules::size(main) as u64);
     tell("limit_sets", intern::size(main) as u64);
+    tell("tracked_keys", tracked::count() as u64);
+    policies::node::numbers(main, &mut tell);
     tell("alerts_active", alerts::lasting(main));
     tell("stall_ms_max", alerts::longest_stall(main));
     let timed = stopwatch::histogram(main);
@@ -178,4 +188,5 @@ pub fn info(writer: &InfoWriter) {
     }
     writer.text("version", env!("CARGO_PKG_VERSION"));
     numbers(writer.main(), |name, value| writer.number(name, value));
+    writer.text("policies_digest", &policies::node::digest(writer.main()));
 }

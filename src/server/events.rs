@@ -5,6 +5,7 @@ use super::context::Context;
 use super::stall;
 use redis_module::raw;
 use std::ffi::c_void;
+use std::sync::OnceLock;
 
 /// Something that a part of the module wants to hear of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,26 +16,39 @@ pub enum Event {
     Forked,
     /// The server's own timer, a few times a second.
     Cron,
+    /// A dataset is about to be loaded: at the start, from a master, by DEBUG
+    /// RELOAD. Nothing has been read yet.
+    LoadBegins,
+    /// The load is complete.
+    LoadEnded,
+    /// The load broke off. The server may go on with the data from before.
+    LoadFailed,
 }
 
 /// Who hears of what.
 pub type Listener = (Event, fn(&Context<'_>));
 
-/// Every listener of the module: the server keeps but one callback an event.
-static LISTENERS: &[Listener] = &[
-    (Event::RoleChanged, super::audience::changed),
-    (Event::Forked, super::audience::changed),
-    (Event::Cron, crate::observe::alerts::look),
-];
+/// Listeners of this layer. The server keeps but one callback an event, so all
+/// are told from here.
+static LISTENERS: &[Listener] =
+    &[(Event::RoleChanged, super::audience::changed), (Event::Forked, super::audience::changed)];
 
-/// Asks the server to tell. Returns true when it will tell all.
+/// The module's listeners.
+static MODULE: OnceLock<&'static [&'static [Listener]]> = OnceLock::new();
+
+/// Asks the server to tell, `listeners` too. Returns true when it will tell all.
 ///
 /// # Safety
 /// `ctx` is the live context of the module's load function.
-pub(super) unsafe fn subscribe(ctx: *mut raw::RedisModuleCtx) -> bool {
-    let wanted: [(u64, raw::RedisModuleEventCallback); 3] = [
+pub(super) unsafe fn subscribe(
+    ctx: *mut raw::RedisModuleCtx,
+    listeners: &'static [&'static [Listener]],
+) -> bool {
+    let _ = MODULE.set(listeners);
+    let wanted: [(u64, raw::RedisModuleEventCallback); 4] = [
         (raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED, Some(role_changed)),
         (raw::REDISMODULE_EVENT_FORK_CHILD, Some(forked)),
+        (raw::REDISMODULE_EVENT_LOADING, Some(loading)),
         (raw::REDISMODULE_EVENT_CRON_LOOP, Some(cron)),
     ];
     let mut all = true;
@@ -53,7 +67,12 @@ unsafe fn tell(ctx: *mut raw::RedisModuleCtx, event: Event) {
     // SAFETY: the caller's promise.
     let ctx = unsafe { Context::from_raw(ctx) };
     let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        LISTENERS.iter().filter(|(which, _)| *which == event).for_each(|(_, listener)| listener(&ctx));
+        let of_module = MODULE.get().copied().unwrap_or_default();
+        LISTENERS
+            .iter()
+            .chain(of_module.iter().copied().flatten())
+            .filter(|(which, _)| *which == event)
+            .for_each(|(_, listener)| listener(&ctx));
     }));
     drop(told);
 }
@@ -93,4 +112,22 @@ unsafe extern "C" fn cron(
         stall::turn(Context::from_raw(ctx).main(), hz);
         tell(ctx, Event::Cron);
     }
+}
+
+unsafe extern "C" fn loading(
+    ctx: *mut raw::RedisModuleCtx,
+    _: raw::RedisModuleEvent,
+    subevent: u64,
+    _: *mut c_void,
+) {
+    let event = match subevent {
+        raw::REDISMODULE_SUBEVENT_LOADING_RDB_START
+        | raw::REDISMODULE_SUBEVENT_LOADING_AOF_START
+        | raw::REDISMODULE_SUBEVENT_LOADING_REPL_START => Event::LoadBegins,
+        raw::REDISMODULE_SUBEVENT_LOADING_ENDED => Event::LoadEnded,
+        raw::REDISMODULE_SUBEVENT_LOADING_FAILED => Event::LoadFailed,
+        _ => return,
+    };
+    // SAFETY: the server calls it on its main thread.
+    unsafe { tell(ctx, event) }
 }

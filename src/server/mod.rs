@@ -34,3 +34,4 @@ pub mod reply;
 pub mod settings;
 pub mod stall;
 pub mod stopwatch;
+pub mod timer;

@@ -131,7 +131,10 @@ proptest! {
             stream.swap(i, (order as usize).wrapping_mul(i + 1) % len);
         }
         let mut suspect = Suspect::default();
-        stream.iter().for_each(|name| suspect.blame(name));
+        stream.iter().for_each(|name| suspect.blame(name, Micros(7)));
         prop_assert_eq!(suspect.name(), Some(&b"guilty"[..]));
+        // A minute later it is forgotten.
+        suspect.blame(b"other", Micros(7 + 60 * SECOND));
+        prop_assert_eq!(suspect.name(), Some(&b"other"[..]));
     }
 }

@@ -92,3 +92,29 @@ fn how_long_commands_take() {
     let p = |n: u8| metrics.get(&format!("command_latency_us_p{n}")).unwrap().int();
     assert!(p(50) >= 1 && p(50) <= p(95) && p(95) <= p(99), "{} {} {}", p(50), p(95), p(99));
 }
+
+#[test]
+fn decisions_by_policy() {
+    let server = Server::start();
+    server.ok("RL.POLICY SET gold 2/h");
+    server.ok("RL.POLICY SET api 1/h PREFIX api:");
+    for command in [
+        "RL.ACQUIRE a @gold",
+        "RL.ACQUIRE a @gold",
+        "RL.ACQUIRE a @gold",
+        "RL.ACQUIRE api:1",
+        "RL.ACQUIRE api:1",
+    ] {
+        server.line(command);
+    }
+    server.line("RL.ACQUIRE b @gold,9/m");
+    // Limits of a call's own are nobody's policy.
+    server.line("RL.ACQUIRE c 2/h");
+    let metrics = server.line("RL.METRICS");
+    let counts = |name: &str| -> BTreeMap<String, i64> {
+        metrics.field(name).pairs().iter().map(|(name, n)| (name.text(), n.int())).collect()
+    };
+    let owned = |rows: &[(&str, i64)]| rows.iter().map(|&(name, n)| (name.to_owned(), n)).collect();
+    assert_eq!(counts("granted_by_policy"), owned(&[("gold", 2), ("api", 1), ("@gold,9/m", 1)]));
+    assert_eq!(counts("denied_by_policy"), owned(&[("gold", 1), ("api", 1), ("@gold,9/m", 0)]));
+}

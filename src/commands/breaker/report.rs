@@ -82,7 +82,7 @@ pub fn report(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         (true, Outcome::Ignore) => &mut m.breaker_reports_ignore,
     });
     if counted && report.outcome != Outcome::Ignore {
-        alerts::result(ctx.main(), name.bytes(), now, report.outcome == Outcome::Fail, report.duration_us);
+        alerts::result(ctx.main(), name.bytes(), now, report.outcome == Outcome::Fail, 1, report.duration_us);
         if let Some(us) = report.duration_us {
             metrics::count(ctx.main(), |m| &mut m.response_count);
             metrics::add(ctx.main(), |m| &mut m.response_us_sum, us);
