@@ -183,7 +183,7 @@ fn behind_at(
     ask: &Ask,
     now: Micros,
 ) -> Result<Six, Error> {
-    let own = ask.judge(ctx, value, now)?.six();
+    let own = ask.judge(ctx, &place.1, value, now)?.six();
     if own.standing.retry == Wait::Never {
         return Ok(own);
     }
@@ -191,9 +191,9 @@ fn behind_at(
         let known = room.lines.forecast(place).and_then(Option::take);
         let mut forecast = known.unwrap_or_else(|| Forecast::new(value, now));
         for (ticket, waiter) in room.lines.after(place, forecast.last()) {
-            forecast.add(ctx, ticket, &waiter.ask);
+            forecast.add(ctx, &place.1, ticket, &waiter.ask);
         }
-        let retry = forecast.retry(ctx, ask, now);
+        let retry = forecast.retry(ctx, &place.1, ask, now);
         if let Some(slot) = room.lines.forecast(place) {
             *slot = Some(forecast);
         }
@@ -220,7 +220,7 @@ pub fn judge(
     now: Micros,
 ) -> Result<Judged, Error> {
     if request.critical || !stands(ctx, name) {
-        return acquire::judge(ctx, value, given, request, now);
+        return acquire::judge(ctx, name.bytes(), value, given, request, now);
     }
     let ask = Ask::Acquire { limits: given.map(Into::into), request: *request };
     behind_at(ctx, &place(ctx, name), value, &ask, now).map(Judged::denied)
@@ -369,7 +369,7 @@ fn serve(ctx: &Context<'_>, place: &Place, now: Micros) -> Option<Micros> {
         let judged = key
             .value::<RateLimit>()
             .map_err(Error::from)
-            .and_then(|held| ask.judge(ctx, held.as_deref(), now));
+            .and_then(|held| ask.judge(ctx, &place.1, held.as_deref(), now));
         let judged = match judged {
             Ok(judged) => judged,
             Err(error) => {
@@ -473,7 +473,7 @@ fn denial(ctx: &Context<'_>, place: &Place, name: Arg<'_>, ask: &Ask) -> Result<
     if !ask.critical() && with(ctx.main(), |room| room.lines.length(place) > 0) {
         return behind_at(ctx, place, held.as_deref(), ask, now);
     }
-    let six = ask.judge(ctx, held.as_deref(), now)?.six();
+    let six = ask.judge(ctx, &place.1, held.as_deref(), now)?.six();
     if six.granted == 0 {
         return Ok(six);
     }
