@@ -8,7 +8,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 LOCKED := $(if $(CI),--locked)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-servers bench reference clean
+.PHONY: help build run test test-servers bench bench-check reference clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -39,6 +39,9 @@ test-servers: ## Run the integration tests on real servers of six versions
 
 bench: build ## What a decision costs, beside SET and what people use today
 	@python3 scripts/bench $(BENCH)
+
+bench-check: build ## Fail when the cost of a decision or a key misses its bound
+	@python3 scripts/bench --check --parts cost,memory $(BENCH)
 
 reference: ## Write COMMANDS.md anew from the table of commands
 	UPDATE_REFERENCE=1 cargo test $(LOCKED) --lib reference

@@ -21,7 +21,23 @@ def table(head, rows):
     return "\n".join(lines) + "\n"
 
 
-def costs(figures):
+def memory(rows):
+    return table(["memory a key, over {:,} keys of 14 bytes, TTL included".format(rows[0].keys), "bytes", "at most",
+                  "when they are gone"],
+                 [[row.case.name, f"{row.a_key:.0f}", "" if row.bound is None else str(row.bound),
+                   "all back" if row.left < 1 else f"{row.left:.0f} a key left"] for row in rows])
+
+
+def replication(rows):
+    return table(["to a replica, a command", "bytes"], [[name, f"{count:.0f}"] for name, count in rows])
+
+
+def counts(rows):
+    return table(["one hot key, × SET PX, by count", "bucket", "sliding", "fixed"],
+                 [[f"{count:,}", *(f"{ratio:.2f}" for ratio in ratios)] for count, ratios in rows])
+
+
+def costs(figures, mode):
     rows = []
     for entry in figures.values():
         bound = entry.case.bound
@@ -33,7 +49,7 @@ def costs(figures):
             f"{min(entry.ratios):.2f}-{max(entry.ratios):.2f}",
             "" if bound is None else f"{bound:.2f}",
         ])
-    text = table(["32-deep pipelines, 100 000 keys", "µs", "× SET PX", "min-max", "at most"], rows)
+    text = table([f"32-deep pipelines, {mode}", "µs", "× SET PX", "min-max", "at most"], rows)
     for ours, peer, times in CHEAPER:
         if ours in figures and peer in figures:
             ratio = figures[peer].ratio() / figures[ours].ratio()

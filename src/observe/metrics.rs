@@ -2,6 +2,7 @@
 
 use crate::server::info::InfoWriter;
 use crate::server::main_thread::{MainThread, MainThreadCell};
+use crate::server::replicate;
 use crate::types::intern;
 
 macro_rules! counters {
@@ -90,5 +91,6 @@ pub fn info(writer: &InfoWriter) {
     for (name, value) in COUNTERS.of(main).borrow().each() {
         writer.number(name, value);
     }
+    writer.number("propagating", replicate::is_on(main).into());
     writer.number("limit_sets", intern::size(main) as u64);
 }
