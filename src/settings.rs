@@ -2,19 +2,38 @@
 
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use crate::server::settings::{Domain, Setting, Value};
+use crate::types::cbcircuit::rules::{self, Rule};
 use crate::types::intern::{self, LimitsRef, Wanted};
 
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools)] // each is a setting of its own
 struct Settings {
     default_limit: Option<(String, LimitsRef)>,
+    default_breaker: DefaultBreaker,
+    events: bool,
     caller_limits: bool,
     batch_max: i64,
     compat_cl_throttle: bool,
     enable_debug_command: bool,
 }
 
+/// The breaker of keys that nothing else says anything of.
+#[derive(Debug)]
+enum DefaultBreaker {
+    /// Not set: [`BUILT_IN_BREAKER`].
+    BuiltIn,
+    /// Set to nothing: such keys have none.
+    Nothing,
+    /// Set, as written.
+    Set(String, Rule),
+}
+
+const BUILT_IN_BREAKER: &str = "50%/60s";
+
 static SETTINGS: MainThreadCell<Settings> = MainThreadCell::new(Settings {
     default_limit: None,
+    default_breaker: DefaultBreaker::BuiltIn,
+    events: true,
     caller_limits: true,
     batch_max: 1000,
     compat_cl_throttle: true,
@@ -67,6 +86,20 @@ pub static TABLE: &[Setting] = &[
         },
         write: write_default_limit,
     },
+    Setting {
+        name: c"default-breaker",
+        domain: Domain::Text,
+        load_only: false,
+        read: |main| {
+            Value::Text(match &SETTINGS.of(main).borrow().default_breaker {
+                DefaultBreaker::BuiltIn => BUILT_IN_BREAKER.to_owned(),
+                DefaultBreaker::Nothing => String::new(),
+                DefaultBreaker::Set(text, _) => text.clone(),
+            })
+        },
+        write: write_default_breaker,
+    },
+    field!(c"events", events, Switch, load_only: false),
     field!(c"caller-limits", caller_limits, Switch, load_only: false),
     field!(c"batch-max", batch_max, Number { 1, 1_000_000 }, load_only: false),
     field!(c"compat-cl-throttle", compat_cl_throttle, Switch, load_only: true),
@@ -87,6 +120,37 @@ fn write_default_limit(main: MainThread, value: Value) -> Result<(), String> {
     };
     SETTINGS.of(main).borrow_mut().default_limit = limits;
     Ok(())
+}
+
+fn write_default_breaker(main: MainThread, value: Value) -> Result<(), String> {
+    let Value::Text(text) = value else { return Err("expected a breaker".to_owned()) };
+    let breaker = if text.is_empty() {
+        DefaultBreaker::Nothing
+    } else {
+        let rule = rules::find(main, text.as_bytes()).map_err(|error| error.to_string())?;
+        DefaultBreaker::Set(text, rule)
+    };
+    SETTINGS.of(main).borrow_mut().default_breaker = breaker;
+    Ok(())
+}
+
+/// The breaker of keys that nothing else says anything of.
+pub fn default_breaker(main: MainThread) -> Option<Rule> {
+    match &SETTINGS.of(main).borrow().default_breaker {
+        DefaultBreaker::BuiltIn => {}
+        DefaultBreaker::Nothing => return None,
+        DefaultBreaker::Set(_, rule) => return Some(rule.clone()),
+    }
+    // Needed for the first time: from now on it is known.
+    let rule = rules::find(main, BUILT_IN_BREAKER.as_bytes()).ok()?;
+    SETTINGS.of(main).borrow_mut().default_breaker =
+        DefaultBreaker::Set(BUILT_IN_BREAKER.to_owned(), rule.clone());
+    Some(rule)
+}
+
+/// Whether to publish events.
+pub fn events(main: MainThread) -> bool {
+    SETTINGS.of(main).borrow().events
 }
 
 /// The limits of keys that nothing else says anything of.

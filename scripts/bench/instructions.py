@@ -17,7 +17,7 @@ import subprocess
 import sys
 
 from cases import CASES
-from load import DEPTH, Load, key, pipelines
+from load import DEPTH, Load, decision, key, pipelines
 from server import PROGRAM, Server
 
 # The keys are few: what counts is the path, not the caches. Visited twice
@@ -53,7 +53,7 @@ def measure(cases, profile=None):
                 prepared = dataclasses.replace(case, command=case.prepare, per_command=1)
                 load.run(pipelines(prepared, KEYS, 1), DEPTH * load.lines_of(case.prepare(key(case, 0))))
             names = [key(case, number) for number in range(case.per_command)]
-            lines = DEPTH * load.lines_of(case.command(*names))
+            lines = DEPTH * load.lines_of(*decision(case, *names))
             blobs = 2 * pipelines(case, KEYS, 2)
             load.run(blobs, lines)
             control(server.process, "-z")
@@ -64,7 +64,8 @@ def measure(cases, profile=None):
 
 # What is checked: the hot path, and what it is compared with.
 CHECKED = ["SET key v PX 60000", "RL.ACQUIRE bucket:30/m:burst=16, granted", "RL.ACQUIRE 100/m, granted",
-           "RL.ACQUIRE sliding, denied", "RL.ACQUIRE three limits, granted", "RL.BATCH EACH of 50, a key"]
+           "RL.ACQUIRE sliding, denied", "RL.ACQUIRE three limits, granted",
+           "CB.ACQUIRE + CB.REPORT OK", "RL.BATCH EACH of 50, a key"]
 TOLERANCE = 0.05
 
 

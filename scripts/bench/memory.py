@@ -25,6 +25,8 @@ CASES = [
     (Case("RL.ACQUIRE bucket:30/h", b"bkt", acquire("bucket:30/h")), 146),
     (Case("RL.ACQUIRE 100/10m, used once", b"sld", acquire("100/10m")), 178),
     (Case("RL.ACQUIRE fixed:100/h", b"fix", acquire("fixed:100/h:start=first")), None),
+    (Case("CB.REPORT of a breaker 50%/60s", b"cbr",
+          lambda key: ("CB.REPORT", key, "OK", "BREAKER", "50%/60s")), 400),
     (Case("RL.ACQUIRE of three limits", b"thr", acquire("100/10m,200/h,5000/d")), None),
 ]
 

@@ -6,14 +6,14 @@ use super::commit::{self, commit};
 use super::resolve::{Resolved, refuse_concurrent, resolve, usage};
 use super::six::{Index, Six};
 use crate::core::clock::Micros;
-use crate::core::limits::{Decision, Limit, Request, Standing, State, Taken, Wait, decide};
+use crate::core::limits::{Decision, Limit, Request, Standing, State, Taken, decide};
 use crate::observe::metrics;
 use crate::server::args::{Arg, Args};
 use crate::server::context::Context;
 use crate::server::main_thread::MainThread;
 use crate::types::effect::Change;
 use crate::types::intern::{self, LimitSet, LimitsRef};
-use crate::types::ratelimit::{Block, RateLimit, Until};
+use crate::types::ratelimit::{Block, RateLimit};
 
 /// What the caller asks for.
 #[derive(Clone, Copy, Debug)]
@@ -230,9 +230,5 @@ fn blocked(
 
 /// A standing as the block leaves it.
 pub fn denied_by_block(standing: Standing, block: &Block, now: Micros) -> Standing {
-    let lasts = match block.until {
-        Until::At(end) => Wait::After(end.since(now)),
-        Until::Forever => Wait::Never,
-    };
-    Standing { remaining: Some(0), retry: standing.retry.max(lasts), ..standing }
+    Standing { remaining: Some(0), retry: standing.retry.max(block.until.wait(now)), ..standing }
 }

@@ -110,13 +110,18 @@ impl<'a> Together<'a> {
             return Ok(());
         }
         if replicate::is_heard(ctx) {
-            effect.encode(&mut self.payloads);
-            self.keys.push(key.name());
-            self.ends.push(self.payloads.len());
+            self.add(key.name(), |out| effect.encode(out));
         } else {
             self.unheard = true;
         }
         Ok(())
+    }
+
+    /// Adds an effect on `key` that is applied already.
+    pub fn add(&mut self, key: Arg<'a>, encode: impl FnOnce(&mut Vec<u8>)) {
+        encode(&mut self.payloads);
+        self.keys.push(key);
+        self.ends.push(self.payloads.len());
     }
 
     /// Propagates all that changed.

@@ -1,11 +1,13 @@
 //! RL.EFFECT: how changes reach replicas and come back from the AOF.
 
-use super::Error;
 use super::commit::apply;
+use super::{Error, breaker};
+use crate::core::wire::Corrupt;
 use crate::observe::metrics;
 use crate::server::args::{Arg, Args};
 use crate::server::context::Context;
 use crate::server::replicate;
+use crate::types::cbcircuit::effect as circuit;
 use crate::types::effect::Effect;
 
 /// `RL.EFFECT key payload [key payload …]`, from the master's link or the
@@ -49,6 +51,12 @@ pub fn effect(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 }
 
 fn apply_one(ctx: &Context<'_>, name: Arg<'_>, payload: Arg<'_>) -> Result<bool, Error> {
-    let effect = Effect::decode(payload.bytes()).map_err(|corrupt| Error::Other(corrupt.to_string()))?;
-    apply(ctx, &mut ctx.write(name), &effect, c"rl.effect")
+    let refused = |corrupt: Corrupt| Error::Other(corrupt.to_string());
+    let mut key = ctx.write(name);
+    if circuit::is_circuit(payload.bytes()) {
+        let effect = circuit::Effect::decode(ctx.main(), payload.bytes()).map_err(refused)?;
+        return Ok(breaker::commit::apply(ctx, &mut key, &effect, c"rl.effect")?.changed);
+    }
+    let effect = Effect::decode(payload.bytes()).map_err(refused)?;
+    apply(ctx, &mut key, &effect, c"rl.effect")
 }

@@ -4,6 +4,7 @@
 pub mod acquire;
 pub mod arguments;
 pub mod batch;
+pub mod breaker;
 pub mod clear;
 pub mod commit;
 pub mod debug;

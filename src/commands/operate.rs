@@ -165,7 +165,7 @@ fn lift(
 ) -> Result<bool, Error> {
     let mut walk = Walk::new(args);
     let name = walk.required()?;
-    walk.end()?;
+    walk.no_more()?;
     let now = ctx.now();
     let mut key = ctx.write(name);
     let stood = key.value::<RateLimit>()?.is_some_and(|value| stands(&value, now));

@@ -159,8 +159,12 @@ impl<'v> View<'v> {
     fn send_headers(&self, ctx: &Context<'_>) {
         let mut standing = self.standing;
         if let Some(block) = self.block {
-            let none = Standing { limit: None, remaining: None, retry: Wait::Now, reset_after_us: 0 };
-            standing = Some(denied_by_block(standing.unwrap_or(none), block, self.now));
+            let mut blocked = denied_by_block(standing.unwrap_or(Standing::UNLIMITED), block, self.now);
+            // Nothing is there again before the block ends.
+            if let Until::At(end) = block.until {
+                blocked.reset_after_us = blocked.reset_after_us.max(end.since(self.now));
+            }
+            standing = Some(blocked);
         }
         let retry_seconds = match standing.map(|standing| standing.retry) {
             Some(Wait::After(us)) => Some(seconds(us)),
@@ -193,8 +197,11 @@ impl<'v> View<'v> {
     /// denying limit tells when it grants again, and one that would tell a later
     /// time than Retry-After tells none.
     fn limit_item(&self, row: &Row, retry_after: Option<u64>) -> String {
-        let remaining = if self.block.is_some() { 0 } else { row.look.remaining.unwrap_or(0) };
-        let at = match row.look.retry {
+        let (remaining, retry) = match self.block {
+            None => (row.look.remaining.unwrap_or(0), row.look.retry),
+            Some(block) => (0, row.look.retry.max(block.until.wait(self.now))),
+        };
+        let at = match retry {
             Wait::After(us) => Some(seconds(us)),
             Wait::Now => Some(seconds(row.look.reset_after_us)),
             Wait::Never => None,

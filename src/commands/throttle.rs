@@ -35,9 +35,7 @@ fn parse<'a>(args: Args<'a>) -> Result<Call<'a>, Error> {
     let count = integer("count_per_period", walk.required()?)?;
     let period = integer("period", walk.required()?)?;
     let quantity = walk.take().map_or(Ok(1), |arg| integer("quantity", arg))?;
-    if walk.left() > 0 {
-        return Err(Error::Arity);
-    }
+    walk.no_more()?;
     let quantity = u64::try_from(quantity)
         .map_err(|_| Error::Range { name: "quantity", expected: "0 or more".to_owned() })?;
     let rule = Throttle::new(max_burst, count, period).map_err(|error| Error::Other(error.to_string()))?;
@@ -173,6 +171,7 @@ impl Call<'_> {
                 commit(ctx, key, &commit::effect(ctx, now, change), c"cl.throttle").map(drop)
             })?;
         }
+        judged.count(ctx.main());
         Ok(answer_of(&judged.six))
     }
 

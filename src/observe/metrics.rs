@@ -3,6 +3,7 @@
 use crate::server::info::InfoWriter;
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use crate::server::replicate;
+use crate::types::cbcircuit::{census, rules};
 use crate::types::intern;
 
 macro_rules! counters {
@@ -63,6 +64,40 @@ counters! {
     unblocks,
     /// Denials that shadow limits would have made.
     shadow_denied,
+    /// CB.ACQUIRE that let the call through.
+    breaker_admitted,
+    /// CB.ACQUIRE denied by an open breaker.
+    breaker_denied_open,
+    /// CB.ACQUIRE denied since all trials of a half-open breaker were taken.
+    breaker_denied_half_open,
+    /// CB.ACQUIRE denied by a breaker that an operator forced open.
+    breaker_denied_forced,
+    /// CB.ACQUIRE denied by a ramp.
+    breaker_denied_ramp,
+    /// CB.ACQUIRE that the breaker would have admitted and the LIMIT did not.
+    breaker_denied_limit,
+    /// CB.REPORT OK that counted.
+    breaker_reports_ok,
+    /// CB.REPORT FAIL that counted.
+    breaker_reports_fail,
+    /// CB.REPORT IGNORE that was taken.
+    breaker_reports_ignore,
+    /// CB.REPORT that came too late, twice, or with a token of nobody.
+    breaker_stale_reports,
+    /// Trials that were never reported.
+    breaker_lost_trials,
+    /// Breakers that CB.RESET reset.
+    breaker_resets,
+    /// Transitions of breakers to closed.
+    breaker_to_closed,
+    /// Transitions of breakers to open.
+    breaker_to_open,
+    /// Transitions of breakers to half-open.
+    breaker_to_half_open,
+    /// Transitions of breakers to forced-open.
+    breaker_to_forced_open,
+    /// Transitions of breakers to forced-closed.
+    breaker_to_forced_closed,
     /// Effects applied on a replica or from the AOF.
     effects_applied,
 }
@@ -92,5 +127,10 @@ pub fn info(writer: &InfoWriter) {
         writer.number(name, value);
     }
     writer.number("propagating", replicate::is_on(main).into());
+    for state in census::STATES {
+        let name = format!("breakers_{}", state.name().replace('-', "_"));
+        writer.number(&name, census::count(state));
+    }
+    writer.number("breaker_rules", rules::size(main) as u64);
     writer.number("limit_sets", intern::size(main) as u64);
 }

@@ -22,6 +22,10 @@ pub unsafe trait PointerSized: Sized {}
 // SAFETY: `repr(transparent)` over a tagged `NonNull`; boxes may be moved.
 unsafe impl<A, B, C> PointerSized for Packed<A, B, C> {}
 
+// SAFETY: a box of a sized type has the layout of its pointer, and every block
+// of the server's allocator starts at a multiple of 8: no tag. Boxes may be moved.
+unsafe impl<T> PointerSized for Box<T> {}
+
 /// What a native type is to the server.
 pub trait Native: Send + Sized + 'static {
     /// The pointer that stands for it in a key.

@@ -8,7 +8,7 @@ use super::intern::{self, LimitsRef};
 use super::ratelimit::encoding::{self, put_until, read_until};
 use super::ratelimit::{Block, Lifetime, Pin, RateLimit, Until};
 use crate::core::clock::Micros;
-use crate::core::limits::{self, Limits, MAX_LIMITS, MAX_UNITS, State, Taken};
+use crate::core::limits::{self, Limits, MAX_LIMITS, State, Taken};
 use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64};
 use crate::server::main_thread::MainThread;
 use std::ffi::CStr;
@@ -149,8 +149,9 @@ impl<'a> Effect<'a> {
             1 => {
                 let mut units = [0; MAX_LIMITS];
                 let mut count = 0;
+                // Any number: CL.THROTTLE takes up to 2^63 - 1, and counting saturates.
                 while !rest.is_empty() {
-                    *units.get_mut(count).ok_or(Corrupt("too many limits"))? = rest.u64_to(MAX_UNITS)?;
+                    *units.get_mut(count).ok_or(Corrupt("too many limits"))? = rest.u64()?;
                     count += 1;
                 }
                 Change::Take { limits, taken: Taken::new(units) }

@@ -23,6 +23,12 @@ fn allowed(wire: &mut Wire, command: &str) {
     assert!(reply.error().is_none(), "{command}: {reply:?}");
 }
 
+fn all(commands: &[&str], expected: fn(&mut Wire, &str), wire: &mut Wire) {
+    for command in commands {
+        expected(wire, command);
+    }
+}
+
 const ON_OWN_KEYS: &[&str] = &[
     "RL.ACQUIRE api:1 10/h",
     "RL.QUOTA api:1",
@@ -148,12 +154,8 @@ fn categories_of_the_server() {
     }
     for rules in ["~* +@all -@admin", "~* +@all -@dangerous"] {
         let mut wire = user(&server, rules);
-        for command in USER {
-            allowed(&mut wire, command);
-        }
-        for command in ADMIN {
-            refused(&mut wire, command);
-        }
+        all(USER, allowed, &mut wire);
+        all(ADMIN, refused, &mut wire);
     }
     let mut wire = user(&server, "~* -@all +@read");
     allowed(&mut wire, "RL.QUOTA k");
@@ -176,19 +178,11 @@ fn categories_of_our_own() {
         return;
     }
     let mut wire = user(&server, "~* -@all +@floodgate");
-    for command in USER {
-        allowed(&mut wire, command);
-    }
-    for command in ADMIN {
-        refused(&mut wire, command);
-    }
+    all(USER, allowed, &mut wire);
+    all(ADMIN, refused, &mut wire);
     let mut wire = user(&server, "~* -@all +@floodgate-admin");
-    for command in USER {
-        refused(&mut wire, command);
-    }
-    for command in ADMIN {
-        allowed(&mut wire, command);
-    }
+    all(USER, refused, &mut wire);
+    all(ADMIN, allowed, &mut wire);
     let of = |name: &str| -> Vec<String> {
         server.line(&format!("ACL CAT {name}")).items().iter().map(Reply::text).collect()
     };

@@ -258,3 +258,50 @@ fn a_key_lives_until_it_is_full_again() {
     call!(wire, "RL.ACQUIRE", "k", "10/m");
     assert_eq!(left(&mut wire, "k"), -1);
 }
+
+#[test]
+fn a_denial_tells_when_it_will_be_granted() {
+    let server = at_t0();
+    let mut step = 0x2545_f491_4f6c_dd1d_u64;
+    let mut below = |n: u64| {
+        step = step.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        i64::try_from((step >> 33) % n).unwrap()
+    };
+    let mut denials = 0;
+    for limits in [
+        "7/s",
+        "500/10s",
+        "bucket:7/3s:burst=20",
+        "fixed:30/7s",
+        "fixed:30/7s:start=first",
+        "9/s,300/m,bucket:100/m:burst=30,fixed:200/5m:keep=12.5%",
+    ] {
+        let mut now = T0;
+        for _ in 0..150 {
+            now += below(1_500_000);
+            server.clock_set(now);
+            let cost = 1 + below(12);
+            let six = six(&server, &format!("k {limits} COST {cost}"));
+            if six[0] > 0 || six[3] < 0 {
+                continue;
+            }
+            denials += 1;
+            // The same request on a copy of the key: not 2 ms earlier, but then.
+            for (at, granted) in [(six[3] - 2, 0), (six[3], cost)] {
+                if at >= 0 {
+                    server.line("COPY k copy REPLACE");
+                    server.clock_set(now + at * 1000);
+                    let then = server.line(&format!("RL.ACQUIRE copy {limits} COST {cost}")).to_ints();
+                    assert_eq!(then[0], granted, "{limits} COST {cost} {at} ms after {six:?}: {then:?}");
+                }
+            }
+            // And full again when it says so, for this limit at least.
+            server.clock_set(now + six[4] * 1000);
+            let rows = server.line(&format!("RL.QUOTA k {limits}"));
+            let index = usize::try_from(six[5]).unwrap();
+            assert_eq!(rows[index].field("used").int(), 0, "{limits}: {six:?} {rows:?}");
+        }
+        server.line("DEL k copy");
+    }
+    assert!(denials > 150, "{denials}");
+}

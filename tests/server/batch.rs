@@ -173,7 +173,7 @@ fn a_bad_item_fails_the_whole_command() {
 #[test]
 fn a_thousand_items_in_one_command() {
     let server = at_t0();
-    let items = |n: usize| (0..n).map(|i| format!(" k{} 10/s 1", i % 100)).collect::<String>();
+    let items = |n: usize| (0..n).map(|i| format!(" k{} 10/s 1", i % 100)).collect::<Vec<_>>().concat();
     let replies = batch(&server, &format!("ALL 1000{}", items(1000)));
     assert!(replies.iter().all(|six| six[0] == 1));
     assert_eq!(replies[999], [1, 10, 0, 0, 1000, 0]);
@@ -187,4 +187,83 @@ fn a_thousand_items_in_one_command() {
         );
         assert_eq!(batch(&server, "ALL 2 x 10/s 1 y 10/s 1").len(), 2);
     }
+}
+
+#[test]
+fn all_or_nothing_whatever_the_batch() {
+    let server = at_t0();
+    let mut step = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut below = |n: u64| {
+        step = step.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (step >> 33) % n
+    };
+    let texts = [
+        "9/s",
+        "12/s,40/m",
+        "40/m,bucket:10/s:burst=15",
+        "bucket:10/s:burst=20,5/s:per=call",
+        "3/s:shadow:name=t,30/m:keep=20%",
+        "unlimited,fixed:20/3s",
+    ];
+    let (mut granted, mut denied) = (0, 0);
+    let mut now = T0;
+    for _ in 0..300 {
+        now += i64::try_from(below(2_000_000)).unwrap();
+        server.clock_set(now);
+        let items: Vec<_> = (0..=below(5))
+            .map(|_| {
+                let limits = texts[usize::try_from(below(6)).unwrap()];
+                (format!("k{}", below(3)), limits, 1 + below(7))
+            })
+            .collect();
+        let text = items
+            .iter()
+            .map(|(key, limits, cost)| format!(" {key} {limits} {cost}"))
+            .collect::<Vec<_>>()
+            .concat();
+        let command = format!("ALL {}{text}", items.len());
+        let digest = |server: &Server| server.line("DEBUG DIGEST").text();
+        let before = digest(&server);
+        // The same items one by one on copies of the keys are the model.
+        for key in ["k0", "k1", "k2"] {
+            server.line(&format!("DEL copy-{key}"));
+            server.line(&format!("COPY {key} copy-{key}"));
+        }
+        let copies = items
+            .iter()
+            .map(|(key, limits, cost)| format!(" copy-{key} {limits} {cost}"))
+            .collect::<Vec<_>>()
+            .concat();
+        let each = batch(&server, &format!("EACH {}{copies}", items.len()));
+        let fits = each.iter().all(|six| six[0] > 0);
+        server.line("DEL copy-k0 copy-k1 copy-k2");
+        assert_eq!(digest(&server), before);
+        let all = batch(&server, &command);
+        if fits {
+            granted += 1;
+            assert_eq!(all, each, "{command}");
+            continue;
+        }
+        denied += 1;
+        assert_eq!(digest(&server), before, "{command}: {all:?}");
+        assert!(all.iter().all(|six| six[0] == 0), "{command}: {all:?}");
+        assert!(all.iter().any(|six| six[5] >= 0), "somebody is to blame: {command}: {all:?}");
+        let waits = all.iter().map(|six| six[3]);
+        let never = waits.clone().any(|wait| wait < 0);
+        let longest = if never { -1 } else { waits.max().unwrap() };
+        assert!(all.iter().all(|six| six[5] != -3 || six[3] == longest), "{command}: {all:?}");
+        // After the longest wait the whole is granted, and not 2 ms earlier.
+        if longest >= 2 {
+            for (wait, granted) in [(longest - 2, false), (longest, true)] {
+                for key in ["k0", "k1", "k2"] {
+                    server.line(&format!("COPY {key} copy-{key} REPLACE"));
+                }
+                server.clock_set(now + wait * 1000);
+                let then = batch(&server, &format!("ALL {}{copies}", items.len()));
+                assert_eq!(then[0][0] > 0, granted, "{command} {wait} ms after {all:?}: {then:?}");
+                server.line("DEL copy-k0 copy-k1 copy-k2");
+            }
+        }
+    }
+    assert!(granted > 50 && denied > 50, "{granted} granted, {denied} denied");
 }

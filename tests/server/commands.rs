@@ -37,7 +37,9 @@ fn command_info() {
         }
         let told: BTreeSet<String> = info[2].items().iter().map(Reply::text).collect();
         let mut wanted: BTreeSet<String> = flags.iter().map(|&flag| flag.to_owned()).collect();
-        wanted.insert("module".to_owned());
+        if server.at_least(7, 0) {
+            wanted.insert("module".to_owned());
+        }
         assert_eq!(told.difference(&wanted).collect::<Vec<_>>(), Vec::<&String>::new(), "{name}");
         assert_eq!(wanted.difference(&told).collect::<Vec<_>>(), Vec::<&String>::new(), "{name}");
         assert_eq!([info[3].int(), info[4].int(), info[5].int()], keys, "{name}");

@@ -142,6 +142,28 @@ fn a_promoted_replica_goes_on_exactly() {
     assert_same("after the promotion", &snapshot(&master), &snapshot(&replica));
 }
 
+#[test]
+fn migrate_and_restore_carry_state_over() {
+    let (here, there) = (Server::start(), Server::start());
+    let mut wire = here.wire();
+    drive(&mut wire, &mut Dice::new(7), &mut Clock::Real, 200);
+    let before = snapshot(&here);
+    for (_, key) in before.0.keys() {
+        let reply = call!(here, "MIGRATE", "127.0.0.1", there.port(), key, 0, 5000, "REPLACE");
+        assert_eq!(reply, Reply::ok());
+    }
+    assert_eq!(here.line("DBSIZE"), Reply::Int(0));
+    let after = snapshot(&there);
+    for (key, entry) in &before.0 {
+        let moved = &after.0[key];
+        assert_eq!(moved.digest, entry.digest);
+        // MIGRATE sends the time left.
+        assert!((moved.expires_ms - entry.expires_ms).abs() < 2000, "{moved:?} {entry:?}");
+    }
+    // The same answers as ever: what is used there is what was used here.
+    assert_eq!(after.0.len(), before.0.len());
+}
+
 /// One client that takes a unit at a time and counts what was acknowledged.
 fn take_until_dead(server: &Server, key: &str, limits: &str, granted: &AtomicI64) {
     let mut wire = server.wire();

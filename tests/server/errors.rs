@@ -41,7 +41,13 @@ fn arity() {
         "CL.THROTTLE k 1 1 1 1 1",
     ] {
         let name = command.split(' ').next().unwrap().to_lowercase();
-        assert_error(&server.line(command), &format!("ERR wrong number of arguments for '{name}' command"));
+        let reply = server.line(command);
+        if server.at_least(7, 0) {
+            assert_error(&reply, &format!("ERR wrong number of arguments for '{name}' command"));
+        } else {
+            // There a module cannot tell its arity, and the name comes back as typed.
+            assert_error_prefix(&reply, "ERR ");
+        }
     }
     assert_eq!(server.line("DBSIZE"), Reply::Int(0));
 }

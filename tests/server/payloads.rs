@@ -64,12 +64,11 @@ impl Dump {
         let mut bytes = self.head.to_vec();
         bytes.extend(self.id.to_be_bytes());
         bytes.push(5);
-        match u8::try_from(self.payload.len()) {
-            Ok(short @ 0..64) => bytes.push(short),
-            _ => {
-                bytes.push(0x80);
-                bytes.extend(u32::try_from(self.payload.len()).unwrap().to_be_bytes());
-            }
+        if let Ok(short @ 0..64) = u8::try_from(self.payload.len()) {
+            bytes.push(short);
+        } else {
+            bytes.push(0x80);
+            bytes.extend(u32::try_from(self.payload.len()).unwrap().to_be_bytes());
         }
         bytes.extend(&self.payload);
         bytes.push(0);
@@ -134,6 +133,10 @@ fn try_restore(wire: &mut Wire, bytes: &[u8]) -> bool {
     true
 }
 
+fn used_memory(server: &Server) -> i64 {
+    server.info_field("memory", "used_memory").parse().unwrap()
+}
+
 #[test]
 fn a_sample_restores_to_itself() {
     let (server, samples) = server_with_samples();
@@ -172,6 +175,7 @@ fn a_mutated_payload_is_refused_or_loads_as_what_it_says() {
     let mut wire = server.wire();
     let mut dice = Dice::new(12);
     let (mut loaded, mut refused) = (0, 0);
+    let before = used_memory(&server);
     for round in 0..4_000 {
         let mut forged = samples[round % samples.len()].clone();
         for _ in 0..=dice.below(3) {
@@ -190,6 +194,8 @@ fn a_mutated_payload_is_refused_or_loads_as_what_it_says() {
         if try_restore(&mut wire, &forged.bytes()) { loaded += 1 } else { refused += 1 }
     }
     assert!(loaded > 50 && refused > 1000, "{loaded} loaded, {refused} refused");
+    let kept = used_memory(&server) - before;
+    assert!(kept < 1_500_000, "{kept} bytes stayed behind");
     assert_eq!(wire.line("PING"), Reply::Simple("PONG".into()));
 }
 
@@ -277,8 +283,8 @@ fn effects_that_do_not_fit_leave_the_server_and_the_other_keys_alone() {
         }
         file.write_all(&resp(&[b"RL.EFFECT", b"victim", &payload])).unwrap();
     }
-    file.write_all(&resp(&[b"RL.EFFECT"])).unwrap();
-    file.write_all(&resp(&[b"RL.EFFECT", b"victim"])).unwrap();
+    // An odd number of arguments, but enough for the server to call us.
+    file.write_all(&resp(&[b"RL.EFFECT", b"victim", &block, b"victim"])).unwrap();
     file.write_all(&resp(&[b"DEL", b"victim"])).unwrap();
     // What does not fit does not keep away what does, not even in one command.
     let fits = take(Some("9/d"));

@@ -229,13 +229,18 @@ fn headers_of_a_blocked_key() {
         shown,
         pairs(&[
             ("RateLimit-Policy", "\"10/s\";q=10;w=1"),
-            ("RateLimit", "\"10/s\";r=0;t=0"),
+            ("RateLimit", "\"10/s\";r=0;t=91"),
             ("X-RateLimit-Limit", "10"),
             ("X-RateLimit-Remaining", "0"),
-            ("X-RateLimit-Reset", "1800000000"),
+            ("X-RateLimit-Reset", "1800000091"),
             ("Retry-After", "91"),
         ])
     );
+    // Without limits there is only the time to come back; for ever, not even that.
+    assert_eq!(headers(&server, "k"), pairs(&[("Retry-After", "91")]));
+    server.ok("RL.BLOCK k FOREVER");
+    assert_eq!(headers(&server, "k"), []);
+    assert_eq!(headers(&server, "k 10/s")[1], ("RateLimit".to_owned(), "\"10/s\";r=0".to_owned()));
 }
 
 #[test]

@@ -161,5 +161,10 @@ fn clients_cannot_send_effects() {
     ] {
         assert!(wrapped.error().is_some(), "{wrapped:?}");
     }
-    assert_eq!(stream(&server), Vec::<Vec<Vec<u8>>>::new());
+    // Not even on a replica that takes writes of its own.
+    let replica = server.replica_with(&["--replica-read-only", "no"]);
+    let reply = call!(replica, "RL.EFFECT", "k", b"\x08\x00");
+    assert!(reply.error().is_some_and(|text| text.starts_with("ERR RL.EFFECT ")), "{reply:?}");
+    // 6.2 wraps even what did nothing.
+    assert!(stream(&server).iter().all(|command| command.len() == 1));
 }

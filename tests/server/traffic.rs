@@ -71,7 +71,7 @@ const KEYS: u64 = 24;
 pub type Command = Vec<Vec<u8>>;
 
 fn command(words: &[&dyn Arg]) -> Command {
-    words.iter().map(|word| word.to_arg()).collect()
+    words.iter().copied().map(Arg::to_arg).collect()
 }
 
 impl Dice {

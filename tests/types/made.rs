@@ -8,7 +8,7 @@ use floodgate::{
     server::{data_type::Native as _, main_thread::MainThread},
     types::{
         effect::{Applied, Change, Effect},
-        ratelimit::{RateLimit, Until, encoding},
+        ratelimit::{Lifetime, RateLimit, Until, encoding},
     },
 };
 use proptest::prelude::*;
@@ -120,8 +120,10 @@ pub fn history() -> impl Strategy<Value = Vec<(Made, Micros)>> {
 /// Applies an effect to what a key holds; false when it was refused.
 pub fn apply(main: MainThread, value: &mut Option<RateLimit>, effect: &Effect<'_>) -> bool {
     match effect.apply(main, value.as_mut()) {
+        // As the commands do: what equals a fresh key is no key.
+        Ok(Applied::InPlace(Lifetime::Over)) => *value = None,
+        Ok(Applied::Created(_, Lifetime::Over) | Applied::InPlace(_) | Applied::Nothing) => {}
         Ok(Applied::Created(created, _)) => *value = Some(created),
-        Ok(Applied::InPlace(_) | Applied::Nothing) => {}
         Err(_) => return false,
     }
     true

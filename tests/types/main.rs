@@ -11,6 +11,8 @@
     reason = "a test that meets the unexpected must fail at once"
 )]
 
+mod circuit;
 mod effect;
 mod encoding;
+mod intern;
 mod made;

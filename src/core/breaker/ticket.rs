@@ -9,6 +9,9 @@ use crate::core::token::TokenError;
 /// Room for the longest ticket: `t-`, two numbers of up to 20 digits, `-`.
 const ROOM: usize = 43;
 
+/// Eight decimal digits.
+const CHUNK: u64 = 100_000_000;
+
 /// What an admitted call hands back with its result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ticket {
@@ -101,13 +104,22 @@ impl TicketText {
     }
 
     fn prepend_number(&mut self, mut n: u64) {
-        loop {
-            let digit = u8::try_from(n % 10).unwrap_or(0);
-            self.prepend(b'0' + digit);
+        // Eight digits at a time: numbers of 32 bits divide faster.
+        while n >= CHUNK {
+            self.prepend_digits(n % CHUNK, 8);
+            n /= CHUNK;
+        }
+        self.prepend_digits(n, 1);
+    }
+
+    /// `n`, below [`CHUNK`], with at least so many digits.
+    fn prepend_digits(&mut self, n: u64, least: u32) {
+        let mut n = u32::try_from(n).unwrap_or(0);
+        let mut written = 0;
+        while n > 0 || written < least {
+            self.prepend(b'0' + u8::try_from(n % 10).unwrap_or(0));
             n /= 10;
-            if n == 0 {
-                break;
-            }
+            written += 1;
         }
     }
 }

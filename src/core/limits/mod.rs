@@ -7,7 +7,7 @@
 //! | [`spec`] | what was parsed: [`Label`], [`Limit`], [`Limits`]; identity, canonical text |
 //! | [`algorithm`] | the trait, and the one table that lists the algorithms; [`State`] |
 //! | [`sliding`] + [`slots`], [`bucket`], [`fixed`] + [`calendar`], [`concurrent`], [`throttle`] | one algorithm each |
-//! | [`decide`] | several limits as one decision; looking |
+//! | [`mod@decide`] | several limits as one decision; looking |
 //! | [`apply`] | the changes: take, touch, give back, charge |
 //! | [`change`] | usage finds its limit again after the limits changed |
 //!

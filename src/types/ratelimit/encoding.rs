@@ -2,7 +2,7 @@
 //!
 //! A payload is a row of sections, each a tag, a length and that many bytes, in
 //! the order of their tags. A later minor version may add sections with tags
-//! from [`OPTIONAL`] on; this version passes over those it does not know, and
+//! from `OPTIONAL` on; this version passes over those it does not know, and
 //! refuses everything else it does not know.
 
 use super::shape::Full;

@@ -2,9 +2,9 @@
 //!
 //! | shape | when | size |
 //! |---|---|---|
-//! | [`Bucket`](shape::Bucket) | one token bucket and nothing else | 16 bytes |
-//! | [`Single`](shape::Single) | one limit of another algorithm | 48 bytes, and more slots as needed |
-//! | [`Full`](shape::Full) | several limits, a pin, a block, usage of limits no longer listed | what it holds |
+//! | [`Bucket`] | one token bucket and nothing else | 16 bytes |
+//! | [`Single`] | one limit of another algorithm | 48 bytes, and more slots as needed |
+//! | [`Full`] | several limits, a pin, a block, usage of limits no longer listed | what it holds |
 //!
 //! A key starts in the smallest shape that fits and grows when it must. Which
 //! shape it has is not part of its value: equal contents, equal digests.
@@ -13,7 +13,7 @@ pub mod encoding;
 pub mod shape;
 
 use crate::core::clock::Micros;
-use crate::core::limits::{Limit, Orphan, Rule, State, full_at, realign};
+use crate::core::limits::{Limit, Orphan, Rule, State, Wait, full_at, realign};
 use crate::server::data_type::{Handle, Native};
 use crate::server::main_thread::MainThread;
 use crate::server::packed::{OneOf, Packed};
@@ -31,6 +31,14 @@ pub enum Until {
 }
 
 impl Until {
+    /// How long it still lasts.
+    pub const fn wait(self, now: Micros) -> Wait {
+        match self {
+            Self::At(end) => Wait::After(end.since(now)),
+            Self::Forever => Wait::Never,
+        }
+    }
+
     /// True while it lasts.
     pub fn lasts(self, now: Micros) -> bool {
         match self {
