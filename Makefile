@@ -44,6 +44,7 @@ test-servers: ## Run the integration tests on real servers of six versions
 	@scripts/test-servers.sh
 
 bench: build ## What a decision costs, beside SET and what people use today
+	@scripts/setup.sh demo
 	@python3 scripts/bench $(BENCH)
 
 instructions: ## Count the instructions of a command anew: tests/instructions.txt
@@ -52,6 +53,7 @@ instructions: ## Count the instructions of a command anew: tests/instructions.tx
 	@FLOODGATE_BUILD=debug python3 scripts/bench/instructions.py --write tests/instructions.txt
 
 bench-check: build ## Fail when the cost of a decision or a key misses its bound
+	@scripts/setup.sh demo
 	@python3 scripts/bench --check --parts cost,memory $(BENCH)
 
 reference: ## Write COMMANDS.md anew from the table of commands

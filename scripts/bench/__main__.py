@@ -12,7 +12,9 @@ import sys
 import check
 import cpu
 import growth
+import latency
 import memory
+import peers
 import propagation
 import report
 from cases import CASES, lua_cases
@@ -25,7 +27,7 @@ def parse():
     parser.add_argument("--keys", type=int, default=100_000, help="keys a case")
     parser.add_argument("--memory-keys", type=int, default=1_000_000, help="keys for the figures of memory")
     parser.add_argument("--only", help="only cases whose name holds this, beside SET")
-    parser.add_argument("--parts", default="cost,modes,hot,memory,replication", help="which tables, by comma")
+    parser.add_argument("--parts", default="cost,peers,modes,latency,hot,memory,replication", help="which tables, by comma")
     parser.add_argument("--check", action="store_true", help="fail when a bound is missed by more than the noise")
     return parser.parse_args()
 
@@ -58,6 +60,8 @@ def main():
             figures = cpu.measure(server, cases_for(server, options.only), options.keys, options.rounds)
             print(report.costs(figures, "no persistence"))
             missed += check.costs(figures)
+        if "latency" in parts:
+            print(report.latency(latency.measure(server, options.keys)))
         if "hot" in parts:
             print(report.counts(growth.measure(server)))
         if "memory" in parts:
@@ -69,6 +73,9 @@ def main():
             print(f"{left:.1f} bytes a key are left after all have expired by themselves\n")
         if "replication" in parts:
             print(report.replication(list(propagation.measure(server))))
+    if "peers" in parts:
+        with Server() as server:
+            print(report.peers(list(peers.measure(server)), peers.versions()))
     if "modes" in parts:
         with_persistence(options)
     for line in missed:

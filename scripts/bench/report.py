@@ -28,6 +28,17 @@ def memory(rows):
                    "all back" if row.left < 1 else f"{row.left:.0f} a key left"] for row in rows])
 
 
+def latency(rows):
+    return table(["50 plain connections, ms", "a second", "p50", "p99 (min-max)", "p99.9"],
+                 [[name, f"{rate:,.0f}", f"{p50:.3f}", f"{p99:.3f} ({least:.3f}-{most:.3f})", f"{p999:.3f}"]
+                  for name, (rate, p50, p99, p999), least, most in rows])
+
+
+def peers(rows, versions):
+    return table(["as libraries ask, one at a time", "server µs", "× ours"],
+                 [[name, f"{micros:.1f}", f"{ratio:.2f}"] for name, micros, ratio in rows]) + versions + "\n"
+
+
 def replication(rows):
     return table(["to a replica, a command", "bytes"], [[name, f"{count:.0f}"] for name, count in rows])
 
