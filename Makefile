@@ -36,6 +36,7 @@ test: ## Check format, lints and documentation, and run all tests
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps $(LOCKED)
 	cargo test --doc $(LOCKED)
 	cargo test --no-fail-fast --lib --bins --tests $(LOCKED)
+	cargo build $(LOCKED)
 	@if command -v python3 >/dev/null; then \
 		FLOODGATE_BUILD=debug python3 scripts/bench/instructions.py --check tests/instructions.txt; fi
 

@@ -47,13 +47,16 @@ class Load:
 
     def lines_of(self, *commands):
         """How many lines the replies to the commands have."""
+        return self.lines_after(b"".join(pack(*command) for command in commands))
+
+    def lines_after(self, sent):
+        """How many lines come back for commands that are packed already."""
         probe = Client(self.port)
-        sent = b"".join(pack(*command) for command in commands)
         probe.socket.sendall(sent + pack("ECHO", "end-of-reply"))
         lines = 0
         while (line := probe.file.readline()) != b"$12\r\n":
             if lines == 0 and line.startswith(b"-"):
-                raise RuntimeError(f"{commands}: {line.decode().strip()}")
+                raise RuntimeError(f"{sent}: {line.decode().strip()}")
             lines += 1
         probe.close()
         return lines

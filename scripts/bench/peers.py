@@ -1,14 +1,15 @@
-"""The libraries that people use today, as they use them: each decision by the
-library itself, over one connection, beside the same client asking us. What the
-server spends counts, not how fast the client's language is."""
+"""The libraries that people use today: what they send for a decision is written
+down while they decide, then sent again in pipelines like everything else here.
+So what the server spends on a decision is compared, and neither the client's
+language nor its waiting."""
 
-import os
 import pathlib
+import re
 import statistics
 import subprocess
 import sys
 
-from server import cores
+from load import DEPTH, Load
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PLACE = ROOT / ".cache" / "bench-peers"
@@ -35,41 +36,34 @@ def versions():
     return ", ".join(line for line in out.splitlines() if line.split("==")[0].lower() in PACKAGES)
 
 
-class Peer:
-    """A client of one library that decides when told to."""
-
-    def __init__(self, port, case):
-        self.process = subprocess.Popen([python(), CLIENT, str(port), case], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, text=True,
-                                        preexec_fn=lambda: os.sched_setaffinity(0, {cores()[1]}))
-        if self.process.stdout.readline() != "ready\n":
-            raise RuntimeError(f"the client of {case} did not start")
-
-    def decide(self, count):
-        self.process.stdin.write(f"{count}\n")
-        self.process.stdin.flush()
-        granted = int(self.process.stdout.readline())
-        if granted < count * 0.99:
-            raise RuntimeError(f"only {granted} of {count} were granted")
-
-    def stop(self):
-        self.process.stdin.close()
-        self.process.wait(20)
+def recorded(port, case):
+    """What the library sends for one decision on each of its keys."""
+    out = subprocess.run([python(), CLIENT, str(port), case], check=True, capture_output=True, text=True)
+    return [bytes.fromhex(line) for line in out.stdout.split()]
 
 
-def measure(server, rounds=5, decisions=2_000):
-    """(case, median of microseconds of server time a decision, of the ratio to ours)."""
+def measure(server, rounds=7, passes=10):
+    """(case, commands a decision, median of microseconds of server time a decision, of the ratio to ours)."""
     server("FLUSHALL", "SYNC")
-    peers = {case: Peer(server.port, case) for case in CASES}
+    load = Load(server.port)
+    blobs, lines, commands = {}, {}, {}
+    for case in CASES:
+        decisions = recorded(server.port, case)
+        blobs[case] = [b"".join(decisions[at:at + DEPTH]) for at in range(0, len(decisions), DEPTH)]
+        lines[case] = DEPTH * load.lines_after(decisions[0])
+        commands[case] = commands_in(decisions[0])
     micros = {case: [] for case in CASES}
-    for round_ in range(-1, rounds):
-        for case, peer in peers.items():
+    for _ in range(rounds):
+        for case in CASES:
             before = server.cpu()
-            peer.decide(decisions)
-            if round_ >= 0:
-                micros[case].append((server.cpu() - before) / decisions * 1e6)
-    for peer in peers.values():
-        peer.stop()
+            load.run(blobs[case] * passes, lines[case])
+            micros[case].append((server.cpu() - before) / (passes * len(blobs[case]) * DEPTH) * 1e6)
+    load.close()
     for case, seen in micros.items():
         ours = micros["CB.ACQUIRE + CB.REPORT" if "breaker" in case or "CB." in case else "RL.ACQUIRE 100/m"]
-        yield case, statistics.median(seen), statistics.median(a / b for a, b in zip(seen, ours))
+        yield case, commands[case], statistics.median(seen), statistics.median(a / b for a, b in zip(seen, ours))
+
+
+def commands_in(sent):
+    """How many commands these bytes are."""
+    return len(re.findall(rb"(?:^|\r\n)\*\d+\r\n\$", sent))
