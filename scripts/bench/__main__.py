@@ -18,6 +18,7 @@ import peers
 import propagation
 import report
 from cases import CASES, lua_cases
+from load import DEPTH
 from server import Server, cores
 
 
@@ -29,7 +30,11 @@ def parse():
     parser.add_argument("--only", help="only cases whose name holds this, beside SET")
     parser.add_argument("--parts", default="cost,peers,modes,latency,hot,memory,replication", help="which tables, by comma")
     parser.add_argument("--check", action="store_true", help="fail when a bound is missed by more than the noise")
-    return parser.parse_args()
+    options = parser.parse_args()
+    # Whole pipelines, also of the largest command: no key is left out.
+    whole = DEPTH * max(case.per_command for case in CASES)
+    options.keys = max(whole, options.keys - options.keys % whole)
+    return options
 
 
 def cases_for(server, only):

@@ -77,9 +77,9 @@ class Load:
             state[connection.fileno()] = [connection, lines_a_blob, time.perf_counter(), b""]
             connection.sendall(blob)
         while state:
-            ready = poll.poll(20_000)
+            ready = poll.poll(10_000)
             if not ready:
-                raise TimeoutError("replies have fewer lines than the first had")
+                raise TimeoutError(f"replies have fewer lines than the first had: {blobs[0][:100]}")
             for file, _ in ready:
                 entry = state[file]
                 data = entry[0].recv(1 << 18)
