@@ -2,7 +2,9 @@
 //! COMMAND DOCS say, and what the reference is made from.
 
 use crate::commands::breaker::{acquire as cb_acquire, operate as cb_operate, report, state};
-use crate::commands::{acquire, batch, clear, debug, effect, help, operate, quota, refund, throttle};
+use crate::commands::{
+    acquire, batch, clear, debug, effect, help, operate, quota, refund, reserve, settle, throttle, waiting,
+};
 use crate::server::command::{Argument as A, Command, Effect, Keys, Rights, entry, entry_with_keys};
 use crate::server::load::Loading;
 use crate::settings;
@@ -17,6 +19,13 @@ const SCAN: [A; 3] = [
     A::integer("n").after("COUNT").optional(),
 ];
 const ITEM: &[A] = &[KEY, LIMITS, A::integer("cost")];
+const TTL: A = A::text("duration").after("TTL");
+const WAIT: A = A::text("duration").after("WAIT");
+const ID: A = A::text("id");
+const NUMKEYS: A = A::integer("numkeys");
+const RESERVE_KEYS: Keys = Keys::Counted { count: 1, step: 2 };
+const SETTLE_KEYS: Keys = Keys::Counted { count: 2, step: 1 };
+const RENEW_KEYS: Keys = Keys::Counted { count: 4, step: 1 };
 const BREAKER: A = A::text("breaker");
 const LIMIT: &[A] = &[A::key("rlkey"), LIMITS, COST];
 const LIMIT_KEYS: Keys = Keys::FirstAndAfter("LIMIT");
@@ -38,7 +47,7 @@ pub static COMMANDS: &[Command] = &[
             KEY,
             LIMITS.optional(),
             COST,
-            A::flag("PARTIAL").optional(),
+            A::one_of("shortage", &[A::flag("PARTIAL"), WAIT]).optional(),
             A::flag("CRITICAL").optional(),
         ],
     },
@@ -68,6 +77,80 @@ pub static COMMANDS: &[Command] = &[
             A::group("item", ITEM).multiple(),
             A::flag("CRITICAL").optional(),
         ],
+    },
+    Command {
+        name: "RL.RESERVE",
+        entry: entry_with_keys!(reserve::reserve, RESERVE_KEYS),
+        effect: Effect::Write,
+        fast: false,
+        rights: Rights::User,
+        keys: RESERVE_KEYS,
+        summary: "Takes units and places of every key until they are settled, or nothing.",
+        complexity: "O(N log M) keys with M reservations",
+        arguments: &[
+            NUMKEYS,
+            A::group("item", &[KEY, LIMITS]).multiple(),
+            COST,
+            TTL,
+            ID.after("ID").optional(),
+            WAIT.optional(),
+            A::flag("CRITICAL").optional(),
+        ],
+    },
+    Command {
+        name: "RL.COMMIT",
+        entry: entry_with_keys!(settle::commit, SETTLE_KEYS),
+        effect: Effect::Release,
+        fast: true,
+        rights: Rights::User,
+        keys: SETTLE_KEYS,
+        summary: "Settles a reservation at what was really used.",
+        complexity: "O(N log M) keys with M reservations",
+        arguments: &[ID, NUMKEYS, KEY.multiple(), A::integer("actual").after("COST").optional()],
+    },
+    Command {
+        name: "RL.RELEASE",
+        entry: entry_with_keys!(settle::release, SETTLE_KEYS),
+        effect: Effect::Release,
+        fast: true,
+        rights: Rights::User,
+        keys: SETTLE_KEYS,
+        summary: "Gives everything that was reserved back.",
+        complexity: "O(N log M) keys with M reservations",
+        arguments: &[ID, NUMKEYS, KEY.multiple()],
+    },
+    Command {
+        name: "RL.RENEW",
+        entry: entry_with_keys!(settle::renew, RENEW_KEYS),
+        effect: Effect::Release,
+        fast: true,
+        rights: Rights::User,
+        keys: RENEW_KEYS,
+        summary: "Gives a reservation more time.",
+        complexity: "O(N log M) keys with M reservations",
+        arguments: &[ID, TTL, NUMKEYS, KEY.multiple()],
+    },
+    Command {
+        name: "RL.RESERVATIONS",
+        entry: entry!(settle::reservations),
+        effect: Effect::Read,
+        fast: false,
+        rights: Rights::User,
+        keys: Keys::First,
+        summary: "Lists the open reservations of a key: id, cost, age and time left in ms.",
+        complexity: "O(N) reservations",
+        arguments: &[KEY],
+    },
+    Command {
+        name: "RL.QUEUE",
+        entry: entry!(waiting::queue),
+        effect: Effect::Read,
+        fast: true,
+        rights: Rights::User,
+        keys: Keys::First,
+        summary: "Shows the waiting line of a key: length, oldest wait in ms, the head's cost.",
+        complexity: "O(1)",
+        arguments: &[KEY],
     },
     Command {
         name: "RL.REFUND",

@@ -5,8 +5,9 @@ use super::arguments::{Walk, cost, unexpected};
 use super::commit::{self, commit};
 use super::resolve::{Resolved, refuse_concurrent, resolve, usage};
 use super::six::{Index, Six};
+use super::waiting::{self, Ask, Met};
 use crate::core::clock::Micros;
-use crate::core::limits::{Decision, Limit, Request, Standing, State, Taken, decide};
+use crate::core::limits::{Decision, Limit, Request, Standing, State, Taken, Wait, decide};
 use crate::observe::metrics;
 use crate::server::args::{Arg, Args};
 use crate::server::context::Context;
@@ -21,15 +22,16 @@ struct Call<'a> {
     key: Arg<'a>,
     limits: Option<&'a [u8]>,
     request: Request,
+    wait_us: u64,
 }
 
 const KEYWORDS: [&str; 5] = ["COST", "PARTIAL", "WAIT", "CRITICAL", "TRACK"];
 
-fn parse<'a>(args: Args<'a>) -> Result<Call<'a>, Error> {
+fn parse<'a>(main: MainThread, args: Args<'a>) -> Result<Call<'a>, Error> {
     let mut walk = Walk::new(args);
     let key = walk.required()?;
-    let mut call =
-        Call { key, limits: None, request: Request { cost: 1, calls: 1, partial: false, critical: false } };
+    let request = Request { cost: 1, calls: 1, partial: false, critical: false };
+    let mut call = Call { key, limits: None, request, wait_us: 0 };
     if let Some(next) = walk.peek()
         && !KEYWORDS.iter().any(|keyword| next.is(keyword))
     {
@@ -39,7 +41,9 @@ fn parse<'a>(args: Args<'a>) -> Result<Call<'a>, Error> {
     while let Some(option) = walk.take() {
         if option.is("COST") {
             call.request.cost = cost(walk.value_of("COST")?)?;
-        } else if option.is("PARTIAL") {
+        } else if option.is("WAIT") && !call.request.partial {
+            call.wait_us = waiting::wait_option(main, walk.value_of("WAIT")?)?;
+        } else if option.is("PARTIAL") && call.wait_us == 0 {
             call.request.partial = true;
         } else if option.is("CRITICAL") {
             call.request.critical = true;
@@ -50,14 +54,31 @@ fn parse<'a>(args: Args<'a>) -> Result<Call<'a>, Error> {
     Ok(call)
 }
 
-/// `RL.ACQUIRE key [limits] [COST n] [PARTIAL] [CRITICAL]`
+impl Call<'_> {
+    fn ask(&self) -> Ask {
+        Ask::Acquire { limits: self.limits.map(Into::into), request: self.request }
+    }
+}
+
+/// `RL.ACQUIRE key [limits] [COST n] [PARTIAL | WAIT d] [CRITICAL]`
 ///
 /// # Errors
 /// Malformed arguments, no limits, or a key of another type.
 pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let call = parse(args)?;
+    let call = parse(ctx.main(), args)?;
     let now = ctx.now();
     let mut key = ctx.write(call.key);
+    if waiting::stands(ctx, call.key) {
+        match waiting::meet(ctx, &mut key, &call.ask(), call.wait_us, now)? {
+            Met::Nobody => {}
+            Met::Waits => return Ok(()),
+            Met::Denied(six) => {
+                metrics::count(ctx.main(), |m| &mut m.acquire_denied);
+                six.send(ctx);
+                return Ok(());
+            }
+        }
+    }
     let judged = {
         let held = key.value::<RateLimit>()?;
         judge(ctx, held.as_deref(), call.limits, &call.request, now)?
@@ -65,6 +86,14 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     judged.change(ctx.main(), |change| {
         commit(ctx, &mut key, &commit::effect(ctx, now, change), c"rl.acquire").map(drop)
     })?;
+    let retry = judged.six.standing.retry;
+    if call.wait_us > 0
+        && judged.six.granted == 0
+        && retry != Wait::Never
+        && waiting::join(ctx, &key, &call.ask(), call.wait_us, retry, now)
+    {
+        return Ok(());
+    }
     if judged.six.granted > 0 {
         metrics::count(ctx.main(), |m| &mut m.acquire_granted);
         metrics::add(ctx.main(), |m| &mut m.acquire_granted_units, judged.six.granted);
@@ -89,6 +118,11 @@ pub struct Judged {
 }
 
 impl Judged {
+    /// A denial that records nothing.
+    pub fn denied(six: Six) -> Self {
+        Self { six, other: None, taken: Taken::default(), shadow_denied: 0, records: false }
+    }
+
     /// Counts what every command counts alike: blocks, and the denials that
     /// shadow limits would have made.
     pub fn count(&self, main: MainThread) {

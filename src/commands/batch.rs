@@ -1,11 +1,11 @@
 //! RL.BATCH: many requests in one atomic step.
 
 use super::Error;
-use super::acquire::judge;
 use super::arguments::{Walk, cost, number, unexpected};
 use super::commit::{self, Together};
 use super::resolve::usage;
 use super::six::{Index, Six};
+use super::waiting::judge;
 use crate::core::clock::Micros;
 use crate::core::limits::{Limit, Request, State, Wait, decide, look};
 use crate::observe::metrics;
@@ -102,7 +102,7 @@ impl<'a> Batch<'a> {
             let mut key = ctx.write(item.key);
             let judged = {
                 let held = key.value::<RateLimit>()?;
-                judge(ctx, held.as_deref(), Some(item.limits), &self.request(item), now)?
+                judge(ctx, item.key, held.as_deref(), Some(item.limits), &self.request(item), now)?
             };
             decided.push((key, judged));
         }
@@ -129,7 +129,7 @@ impl<'a> Batch<'a> {
         for item in &self.items {
             let mut key = ctx.read(item.key);
             let held = key.value::<RateLimit>()?;
-            judge(ctx, held.as_deref(), Some(item.limits), &self.request(item), now)?;
+            judge(ctx, item.key, held.as_deref(), Some(item.limits), &self.request(item), now)?;
         }
         match self.mode {
             Mode::Each => self.grant(ctx, now),
@@ -149,7 +149,7 @@ impl<'a> Batch<'a> {
             let mut key = ctx.write(item.key);
             let judged = {
                 let held = key.value::<RateLimit>()?;
-                judge(ctx, held.as_deref(), Some(item.limits), &self.request(item), now)?
+                judge(ctx, item.key, held.as_deref(), Some(item.limits), &self.request(item), now)?
             };
             judged.change(ctx.main(), |change| {
                 together.apply(ctx, &mut key, &commit::effect(ctx, now, change), c"rl.batch")
@@ -169,8 +169,8 @@ impl<'a> Batch<'a> {
             let mut key = ctx.read(item.key);
             let held = key.value::<RateLimit>()?;
             let request = self.request(item);
-            let mut judged = judge(ctx, held.as_deref(), Some(item.limits), &request, now)?;
-            if judged.six.index != Index::Blocked
+            let mut judged = judge(ctx, item.key, held.as_deref(), Some(item.limits), &request, now)?;
+            if !matches!(judged.six.index, Index::Blocked | Index::Line)
                 && let Some((limits, states)) = usage(ctx.main(), held.as_deref(), Some(item.limits), now)?
             {
                 let set = limits.get(ctx.main());

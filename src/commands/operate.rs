@@ -52,7 +52,8 @@ fn has_usage(main: MainThread, value: &RateLimit, now: Micros) -> bool {
             set.limits().iter().zip(states).any(|(limit, state)| look(limit, state, now, 1).used > 0)
         })
     });
-    own || value.orphans().iter().any(|orphan| look(&orphan.limit, &orphan.state, now, 1).used > 0)
+    own || value.book().is_some()
+        || value.orphans().iter().any(|orphan| look(&orphan.limit, &orphan.state, now, 1).used > 0)
 }
 
 /// `RL.PIN key limits [FOR d]`

@@ -1,18 +1,18 @@
 //! RL.QUOTA: looks without taking.
 
 use super::Error;
-use super::acquire::{assess, denied_by_block};
+use super::acquire::denied_by_block;
 use super::arguments::{Walk, cost, unexpected};
-use super::resolve::{Resolved, Source, limits_of, resolve};
+use super::resolve::{Resolved, Source, limits_of, resolve, usage_of};
 use super::six::{retry_ms, signed};
 use crate::core::clock::Micros;
-use crate::core::limits::{Limit, Look, Request, Standing, State, Wait, look};
+use crate::core::limits::{Limit, Look, Request, Standing, State, Wait, decide, look};
 use crate::observe::metrics;
 use crate::server::args::Args;
 use crate::server::context::Context;
 use crate::server::main_thread::MainThread;
 use crate::server::reply;
-use crate::types::intern;
+use crate::types::ratelimit::reserve::hold;
 use crate::types::ratelimit::{Block, RateLimit, Until};
 
 /// `RL.QUOTA key [limits] [COST n] [HEADERS]`
@@ -91,24 +91,12 @@ impl<'v> View<'v> {
             }));
         };
         let request = Request { cost: units, calls: 1, partial: false, critical: false };
-        let rows = match (value, &resolved) {
-            (Some(value), Resolved::Own) => {
-                let id = value.limits_id().ok_or(Error::NoLimits)?;
-                value.with_states(|states| rows(intern::get(main, id).limits(), states, now, units))
-            }
-            (None, Resolved::Own) => return Err(Error::NoLimits),
-            (value, Resolved::Other(other)) => {
-                let set = other.get(main);
-                let states = match value {
-                    Some(value) => value.realigned(main, set.limits(), now).0,
-                    None => set.limits().iter().map(|_| State::default()).collect(),
-                };
-                rows(set.limits(), &states, now, units)
-            }
-        };
-        // Reservations' own limits have no single decision to look at.
-        let standing =
-            assess(ctx, value, &resolved, &request, now).ok().map(|outcome| before(&outcome.decision, &rows));
+        let (limits, mut states) = usage_of(main, value, &resolved, now).ok_or(Error::NoLimits)?;
+        let set = limits.get(main);
+        hold(main, value, set.limits(), &mut states, now, now);
+        let rows = rows(set.limits(), &states, now, units);
+        let decision = decide(set.limits(), &states, now, &request);
+        let standing = Some(decision.before(set.limits(), &states, now));
         Ok(Some(Self { now, rows, source, block, standing }))
     }
 
@@ -239,18 +227,6 @@ fn shown_algorithm(limit: &Limit) -> &'static str {
         "throttle" => "bucket",
         name => name,
     }
-}
-
-/// The binding limit as it stands before anything is taken.
-fn before(decision: &crate::core::limits::Decision, rows: &[Row]) -> Standing {
-    let mut standing = decision.standing;
-    if decision.granted > 0
-        && let Some(row) = decision.binding.and_then(|index| rows.get(index))
-    {
-        standing.remaining = row.look.remaining;
-        standing.reset_after_us = row.look.reset_after_us;
-    }
-    standing
 }
 
 fn rows(limits: &[Limit], states: &[State], now: Micros, units: u64) -> Vec<Row> {

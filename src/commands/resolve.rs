@@ -117,20 +117,30 @@ pub fn usage(
     now: Micros,
 ) -> Result<Option<(LimitsRef, Vec<State>)>, Error> {
     let (resolved, _) = resolve(main, value, given, now)?;
-    Ok(match (resolved, value) {
-        (Resolved::Own, Some(value)) => {
+    Ok(usage_of(main, value, &resolved, now))
+}
+
+/// As [`usage`], for limits that are chosen already.
+pub fn usage_of(
+    main: MainThread,
+    value: Option<&RateLimit>,
+    resolved: &Resolved,
+    now: Micros,
+) -> Option<(LimitsRef, Vec<State>)> {
+    match (resolved, value) {
+        (Resolved::Own, value) => {
+            let value = value?;
             value.limits().map(|limits| (limits, value.with_states(<[_]>::to_vec)))
         }
-        (Resolved::Own, None) => None,
         (Resolved::Other(other), Some(value)) => {
             let states = value.realigned(main, other.get(main).limits(), now).0;
-            Some((other, states))
+            Some((other.clone(), states))
         }
         (Resolved::Other(other), None) => {
             let states = vec![State::default(); other.get(main).limits().len()];
-            Some((other, states))
+            Some((other.clone(), states))
         }
-    })
+    }
 }
 
 fn same_or_other(own: Option<u32>, limits: LimitsRef) -> Resolved {

@@ -1,10 +1,12 @@
 //! Counters by command and outcome.
 
+use crate::commands::waiting;
 use crate::server::info::InfoWriter;
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use crate::server::replicate;
 use crate::types::cbcircuit::{census, rules};
 use crate::types::intern;
+use crate::types::ratelimit::reserve;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
@@ -64,6 +66,26 @@ counters! {
     unblocks,
     /// Denials that shadow limits would have made.
     shadow_denied,
+    /// Reservations granted, one a key.
+    reservations_granted,
+    /// Calls of RL.RESERVE that took nothing.
+    reservations_denied,
+    /// Reservations settled by RL.COMMIT, one a key.
+    reservations_committed,
+    /// Reservations given back by RL.RELEASE, one a key.
+    reservations_released,
+    /// Reservations given more time, one a key.
+    reservations_renewed,
+    /// Reservations whose time ended before they were settled.
+    reservations_expired,
+    /// Waiters that got their units.
+    waiting_served,
+    /// Waiters whose time was up.
+    waiting_timed_out,
+    /// Waiters that disconnected, were killed or unblocked with an error.
+    waiting_left,
+    /// Requests that found the line, or the server's lines together, full.
+    waiting_refused,
     /// CB.ACQUIRE that let the call through.
     breaker_admitted,
     /// CB.ACQUIRE denied by an open breaker.
@@ -127,6 +149,10 @@ pub fn info(writer: &InfoWriter) {
         writer.number(name, value);
     }
     writer.number("propagating", replicate::is_on(main).into());
+    let (now_waiting, oldest_ms) = waiting::gauges(main);
+    writer.number("waiting_now", now_waiting);
+    writer.number("waiting_oldest_ms", oldest_ms);
+    writer.number("reservations_held", reserve::open());
     for state in census::STATES {
         let name = format!("breakers_{}", state.name().replace('-', "_"));
         writer.number(&name, census::count(state));

@@ -24,6 +24,7 @@ mod decide;
 mod encoding;
 mod fixed;
 mod grammar;
+mod reservations;
 mod sliding;
 mod throttle;
 mod world;
