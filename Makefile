@@ -8,7 +8,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 LOCKED := $(if $(CI),--locked)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo test test-servers bench reference clean
+.PHONY: help build run demo test test-servers bench bench-check instructions reference clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -36,13 +36,26 @@ test: ## Check format, lints and documentation, and run all tests
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps $(LOCKED)
 	cargo test --doc $(LOCKED)
 	cargo test --no-fail-fast --lib --bins --tests $(LOCKED)
+	cargo build $(LOCKED)
+	@if command -v python3 >/dev/null; then \
+		FLOODGATE_BUILD=debug python3 scripts/bench/instructions.py --check tests/instructions.txt; fi
 
 test-servers: ## Run the integration tests on real servers of six versions
 	@scripts/setup.sh servers
 	@scripts/test-servers.sh
 
 bench: build ## What a decision costs, beside SET and what people use today
+	@scripts/setup.sh demo
 	@python3 scripts/bench $(BENCH)
+
+instructions: ## Count the instructions of a command anew: tests/instructions.txt
+	@scripts/setup.sh
+	cargo build $(LOCKED)
+	@FLOODGATE_BUILD=debug python3 scripts/bench/instructions.py --write tests/instructions.txt
+
+bench-check: build ## Fail when the cost of a decision or a key misses its bound
+	@scripts/setup.sh demo
+	@python3 scripts/bench --check --parts cost,memory $(BENCH)
 
 reference: ## Write COMMANDS.md anew from the table of commands
 	UPDATE_REFERENCE=1 cargo test $(LOCKED) --lib reference

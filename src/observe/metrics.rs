@@ -3,6 +3,7 @@
 use crate::commands::waiting;
 use crate::server::info::InfoWriter;
 use crate::server::main_thread::{MainThread, MainThreadCell};
+use crate::server::replicate;
 use crate::types::cbcircuit::{census, rules};
 use crate::types::ratelimit::{reserve, tracked};
 use crate::types::{intern, policies};
@@ -151,6 +152,7 @@ pub fn info(writer: &InfoWriter) {
     for (name, value) in COUNTERS.of(main).borrow().each() {
         writer.number(name, value);
     }
+    writer.number("propagating", replicate::is_on(main).into());
     let (now_waiting, oldest_ms) = waiting::gauges(main);
     writer.number("waiting_now", now_waiting);
     writer.number("waiting_oldest_ms", oldest_ms);

@@ -19,6 +19,7 @@ mod harness;
 mod access_log;
 mod acl;
 mod acquire;
+mod audience;
 mod batch;
 mod breaker_durable;
 mod breaker_histories;
