@@ -67,7 +67,8 @@ pub fn throttle(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             commit(ctx, &mut key, &commit::effect(ctx, now, become_one), c"cl.throttle")?;
         }
         let set = wanted.get(main);
-        let limits = (!own && left_by_cell.is_none()).then(|| set.canonical());
+        // Also after redis-cell: when its time had passed there is no key now.
+        let limits = (!own).then(|| set.canonical());
         let change = Change::Take { limits, taken: Taken::new([quantity]) };
         commit(ctx, &mut key, &commit::effect(ctx, now, change), c"cl.throttle")?;
     }
