@@ -300,6 +300,12 @@ impl Wire {
         self.send_raw(&encode(args));
     }
 
+    /// Sends one command and does not wait; an error when the connection is
+    /// gone.
+    pub fn try_send<A: AsRef<[u8]>>(&mut self, args: &[A]) -> std::io::Result<()> {
+        self.stream.write_all(&encode(args))
+    }
+
     /// Sends one command given as words between blanks and does not wait.
     #[track_caller]
     pub fn send_line(&mut self, command: &str) {

@@ -19,6 +19,11 @@ impl Chance {
         Self(seed)
     }
 
+    /// Another generator that goes its own way.
+    pub fn split(&mut self) -> Self {
+        Self(self.bits())
+    }
+
     /// 64 random bits.
     pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -63,7 +63,7 @@ fn random_requests_harm_nobody() {
     let replica = master.replica();
     let settings = master.call(&["CONFIG", "GET", "floodgate.*"]);
     let settings = settings.pairs().iter().map(|(name, _)| name.text()).collect();
-    let mut requests = Requests::new(chance.clone(), settings);
+    let mut requests = Requests::new(chance.split(), settings);
     let mut wires = [master.wire(), master.wire()];
     let (mut sent, mut errors, mut done) = (0, 0, 0);
     while sent < total {

@@ -19,7 +19,10 @@
 mod harness;
 
 mod chance;
+mod crash;
 mod found;
 mod hostile;
+mod load;
+mod payloads;
 mod requests;
 mod size;

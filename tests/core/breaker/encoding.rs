@@ -147,3 +147,14 @@ proptest! {
         }
     }
 }
+
+/// A payload may say the highest epoch there is. What the circuit becomes from
+/// there must load again, or the server's own dump would not.
+#[test]
+fn the_highest_epoch_still_comes_back() {
+    let rule = breaker("3:open=1s");
+    let mut circuit = Circuit::new(&rule, START, u64::MAX);
+    circuit.force(&rule, START, Force::Open, None, b"");
+    circuit.reset(&rule, START);
+    assert_eq!(Circuit::read(&mut Reader::new(&bytes(&circuit)), &rule), Ok(circuit));
+}
