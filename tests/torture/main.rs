@@ -19,6 +19,7 @@
 mod harness;
 
 mod chance;
+mod cluster;
 mod crash;
 mod found;
 mod hostile;
