@@ -8,7 +8,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 LOCKED := $(if $(CI),--locked)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-servers reference clean
+.PHONY: help build run demo test test-servers bench reference clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -20,6 +20,10 @@ build: ## Build the module: target/release/libfloodgate.so
 
 run: build ## Start redis-server with the module in the foreground (PORT=6379)
 	@scripts/run.sh
+
+demo: build ## Replay a web server's log (LOG=file, LIMITS=10/s) and show who is slowed down
+	@scripts/setup.sh demo
+	@scripts/demo.py
 
 # The tests run the development build. On two cores it builds in a fraction of
 # the time that the release profile's whole-program optimisation takes, for each
@@ -36,6 +40,9 @@ test: ## Check format, lints and documentation, and run all tests
 test-servers: ## Run the integration tests on real servers of six versions
 	@scripts/setup.sh servers
 	@scripts/test-servers.sh
+
+bench: build ## What a decision costs, beside SET and what people use today
+	@python3 scripts/bench $(BENCH)
 
 reference: ## Write COMMANDS.md anew from the table of commands
 	UPDATE_REFERENCE=1 cargo test $(LOCKED) --lib reference

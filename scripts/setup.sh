@@ -3,6 +3,7 @@
 # Safe to run again: when all is there it changes nothing and takes no time.
 #
 #   scripts/setup.sh           what building and running need
+#   scripts/setup.sh demo      and what the demonstration needs
 #   scripts/setup.sh test      and what the tests need
 #   scripts/setup.sh servers   and what scripts/servers.sh needs
 set -euo pipefail
@@ -47,7 +48,7 @@ is_server() {
 }
 
 mode=${1:-run}
-case $mode in run | test | servers) ;; *) fail "unknown mode '$mode': none, test or servers" ;; esac
+case $mode in run | demo | test | servers) ;; *) fail "unknown mode '$mode': none, demo, test or servers" ;; esac
 
 have cargo || fail "Rust is missing: install it with rustup, then run this again"
 
@@ -59,6 +60,9 @@ has_libclang || packages+=(libclang-dev)
 # service is installed, and nothing ever listens unasked.
 is_server && have redis-cli || packages+=(redis-tools)
 if [ "$mode" != run ]; then
+    have python3 || packages+=(python3)
+fi
+if [ "$mode" = test ] || [ "$mode" = servers ]; then
     have setpriv || packages+=(util-linux)
 fi
 if [ "$mode" = servers ]; then
@@ -78,7 +82,7 @@ if ! is_server; then
     is_server || fail "$program is not the server on this system: please install redis-server by hand"
 fi
 
-if [ "$mode" != run ]; then
+if [ "$mode" = test ] || [ "$mode" = servers ]; then
     for component in rustfmt clippy; do
         cargo "${component/rustfmt/fmt}" --version >/dev/null 2>&1 && continue
         say "adding $component to the toolchain"

@@ -11,7 +11,7 @@
 //! | [`server`] | the only place with `unsafe`: the raw module API made safe |
 //! | [`observe`] | counters and what operators see |
 //! | [`settings`] | the settings and their values |
-//! | [`table`], [`reference`] | the table of commands, and COMMANDS.md made from it |
+//! | [`table`], [`mod@reference`] | the table of commands, and COMMANDS.md made from it |
 
 pub mod commands;
 pub mod core;
@@ -34,11 +34,13 @@ fn load(ctx: &redis_module::Context, args: &[redis_module::RedisString]) -> redi
     loading.server();
     let done = loading.settings(settings::TABLE, args).and_then(|()| {
         loading.data_type::<types::ratelimit::RateLimit>()?;
+        loading.data_type::<types::cbcircuit::CbCircuit>()?;
         loading.commands(&table::wanted(&loading))
     });
     if let Err(reason) = done {
         return loading.refuse(&reason);
     }
+    loading.events();
     loading.info(observe::metrics::info);
     redis_module::Status::Ok
 }

@@ -1,22 +1,52 @@
 //! The settings of the module: one table, one place for their values.
 
+use crate::commands::waiting;
+use crate::core::duration;
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use crate::server::settings::{Domain, Setting, Value};
+use crate::types::cbcircuit::rules::{self, Rule};
 use crate::types::intern::{self, LimitsRef, Wanted};
 
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools)] // each is a setting of its own
 struct Settings {
     default_limit: Option<(String, LimitsRef)>,
+    default_breaker: DefaultBreaker,
+    events: bool,
     caller_limits: bool,
     batch_max: i64,
+    queue_max: i64,
+    waiters_max: i64,
+    wait_max: Option<(String, u64)>,
     compat_cl_throttle: bool,
     enable_debug_command: bool,
 }
 
+/// The longest wait unless it is set.
+const WAIT_MAX: &str = "30s";
+const WAIT_MAX_US: u64 = 30_000_000;
+/// The breaker of keys that nothing else says anything of.
+#[derive(Debug)]
+enum DefaultBreaker {
+    /// Not set: [`BUILT_IN_BREAKER`].
+    BuiltIn,
+    /// Set to nothing: such keys have none.
+    Nothing,
+    /// Set, as written.
+    Set(String, Rule),
+}
+
+const BUILT_IN_BREAKER: &str = "50%/60s";
+
 static SETTINGS: MainThreadCell<Settings> = MainThreadCell::new(Settings {
     default_limit: None,
+    default_breaker: DefaultBreaker::BuiltIn,
+    events: true,
     caller_limits: true,
     batch_max: 1000,
+    queue_max: 1000,
+    waiters_max: 10_000,
+    wait_max: None,
     compat_cl_throttle: true,
     enable_debug_command: false,
 });
@@ -32,6 +62,7 @@ macro_rules! field {
             write: |main, value| match value {
                 Value::Number(n) => {
                     SETTINGS.of(main).borrow_mut().$field = n;
+                    waiting::limits_changed(main);
                     Ok(())
                 }
                 _ => Err("expected a number".to_owned()),
@@ -47,6 +78,7 @@ macro_rules! field {
             write: |main, value| match value {
                 Value::Switch(on) => {
                     SETTINGS.of(main).borrow_mut().$field = on;
+                    waiting::limits_changed(main);
                     Ok(())
                 }
                 _ => Err("expected yes or no".to_owned()),
@@ -67,8 +99,39 @@ pub static TABLE: &[Setting] = &[
         },
         write: write_default_limit,
     },
+    Setting {
+        name: c"default-breaker",
+        domain: Domain::Text,
+        load_only: false,
+        read: |main| {
+            Value::Text(match &SETTINGS.of(main).borrow().default_breaker {
+                DefaultBreaker::BuiltIn => BUILT_IN_BREAKER.to_owned(),
+                DefaultBreaker::Nothing => String::new(),
+                DefaultBreaker::Set(text, _) => text.clone(),
+            })
+        },
+        write: write_default_breaker,
+    },
+    field!(c"events", events, Switch, load_only: false),
     field!(c"caller-limits", caller_limits, Switch, load_only: false),
     field!(c"batch-max", batch_max, Number { 1, 1_000_000 }, load_only: false),
+    field!(c"queue-max", queue_max, Number { 1, 1_000_000 }, load_only: false),
+    field!(c"waiters-max", waiters_max, Number { 1, 1_000_000 }, load_only: false),
+    Setting {
+        name: c"wait-max",
+        domain: Domain::Text,
+        load_only: false,
+        read: |main| {
+            let settings = SETTINGS.of(main).borrow();
+            Value::Text(settings.wait_max.as_ref().map_or(WAIT_MAX.to_owned(), |(text, _)| text.clone()))
+        },
+        write: |main, value| {
+            let Value::Text(text) = value else { return Err("expected a duration".to_owned()) };
+            let us = duration::parse(text.as_bytes()).map_err(|error| error.to_string())?;
+            SETTINGS.of(main).borrow_mut().wait_max = Some((text, us));
+            Ok(())
+        },
+    },
     field!(c"compat-cl-throttle", compat_cl_throttle, Switch, load_only: true),
     field!(c"enable-debug-command", enable_debug_command, Switch, load_only: true),
 ];
@@ -86,7 +149,39 @@ fn write_default_limit(main: MainThread, value: Value) -> Result<(), String> {
         },
     };
     SETTINGS.of(main).borrow_mut().default_limit = limits;
+    waiting::limits_changed(main);
     Ok(())
+}
+
+fn write_default_breaker(main: MainThread, value: Value) -> Result<(), String> {
+    let Value::Text(text) = value else { return Err("expected a breaker".to_owned()) };
+    let breaker = if text.is_empty() {
+        DefaultBreaker::Nothing
+    } else {
+        let rule = rules::find(main, text.as_bytes()).map_err(|error| error.to_string())?;
+        DefaultBreaker::Set(text, rule)
+    };
+    SETTINGS.of(main).borrow_mut().default_breaker = breaker;
+    Ok(())
+}
+
+/// The breaker of keys that nothing else says anything of.
+pub fn default_breaker(main: MainThread) -> Option<Rule> {
+    match &SETTINGS.of(main).borrow().default_breaker {
+        DefaultBreaker::BuiltIn => {}
+        DefaultBreaker::Nothing => return None,
+        DefaultBreaker::Set(_, rule) => return Some(rule.clone()),
+    }
+    // Needed for the first time: from now on it is known.
+    let rule = rules::find(main, BUILT_IN_BREAKER.as_bytes()).ok()?;
+    SETTINGS.of(main).borrow_mut().default_breaker =
+        DefaultBreaker::Set(BUILT_IN_BREAKER.to_owned(), rule.clone());
+    Some(rule)
+}
+
+/// Whether to publish events.
+pub fn events(main: MainThread) -> bool {
+    SETTINGS.of(main).borrow().events
 }
 
 /// The limits of keys that nothing else says anything of.
@@ -102,6 +197,21 @@ pub fn caller_limits(main: MainThread) -> bool {
 /// The most items of RL.BATCH.
 pub fn batch_max(main: MainThread) -> u64 {
     u64::try_from(SETTINGS.of(main).borrow().batch_max).unwrap_or(1)
+}
+
+/// The most waiters on one key.
+pub fn queue_max(main: MainThread) -> usize {
+    usize::try_from(SETTINGS.of(main).borrow().queue_max).unwrap_or(1)
+}
+
+/// The most waiters on this server.
+pub fn waiters_max(main: MainThread) -> usize {
+    usize::try_from(SETTINGS.of(main).borrow().waiters_max).unwrap_or(1)
+}
+
+/// The longest that a caller may ask to wait, in microseconds.
+pub fn wait_max_us(main: MainThread) -> u64 {
+    SETTINGS.of(main).borrow().wait_max.as_ref().map_or(WAIT_MAX_US, |(_, us)| *us)
 }
 
 /// Whether to register CL.THROTTLE.

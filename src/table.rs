@@ -1,7 +1,10 @@
 //! The one table of commands: what the server registers, what RL.HELP and
 //! COMMAND DOCS say, and what the reference is made from.
 
-use crate::commands::{acquire, batch, clear, debug, effect, help, operate, quota, refund, throttle};
+use crate::commands::breaker::{acquire as cb_acquire, operate as cb_operate, report, state};
+use crate::commands::{
+    acquire, batch, clear, debug, effect, help, operate, quota, refund, reserve, settle, throttle, waiting,
+};
 use crate::server::command::{Argument as A, Command, Effect, Keys, Rights, entry, entry_with_keys};
 use crate::server::load::Loading;
 use crate::settings;
@@ -16,6 +19,17 @@ const SCAN: [A; 3] = [
     A::integer("n").after("COUNT").optional(),
 ];
 const ITEM: &[A] = &[KEY, LIMITS, A::integer("cost")];
+const TTL: A = A::text("duration").after("TTL");
+const WAIT: A = A::text("duration").after("WAIT");
+const ID: A = A::text("id");
+const NUMKEYS: A = A::integer("numkeys");
+const RESERVE_KEYS: Keys = Keys::Counted { count: 1, step: 2 };
+const SETTLE_KEYS: Keys = Keys::Counted { count: 2, step: 1 };
+const RENEW_KEYS: Keys = Keys::Counted { count: 4, step: 1 };
+const BREAKER: A = A::text("breaker");
+const LIMIT: &[A] = &[A::key("rlkey"), LIMITS, COST];
+const LIMIT_KEYS: Keys = Keys::FirstAndAfter("LIMIT");
+const TEXT: A = A::text("text");
 const BATCH_KEYS: Keys = Keys::Counted { count: 2, step: 3 };
 
 /// Every command.
@@ -33,7 +47,7 @@ pub static COMMANDS: &[Command] = &[
             KEY,
             LIMITS.optional(),
             COST,
-            A::flag("PARTIAL").optional(),
+            A::one_of("shortage", &[A::flag("PARTIAL"), WAIT]).optional(),
             A::flag("CRITICAL").optional(),
         ],
     },
@@ -63,6 +77,80 @@ pub static COMMANDS: &[Command] = &[
             A::group("item", ITEM).multiple(),
             A::flag("CRITICAL").optional(),
         ],
+    },
+    Command {
+        name: "RL.RESERVE",
+        entry: entry_with_keys!(reserve::reserve, RESERVE_KEYS),
+        effect: Effect::Write,
+        fast: false,
+        rights: Rights::User,
+        keys: RESERVE_KEYS,
+        summary: "Takes units and places of every key until they are settled, or nothing.",
+        complexity: "O(N log M) keys with M reservations",
+        arguments: &[
+            NUMKEYS,
+            A::group("item", &[KEY, LIMITS]).multiple(),
+            COST,
+            TTL,
+            ID.after("ID").optional(),
+            WAIT.optional(),
+            A::flag("CRITICAL").optional(),
+        ],
+    },
+    Command {
+        name: "RL.COMMIT",
+        entry: entry_with_keys!(settle::commit, SETTLE_KEYS),
+        effect: Effect::Release,
+        fast: true,
+        rights: Rights::User,
+        keys: SETTLE_KEYS,
+        summary: "Settles a reservation at what was really used.",
+        complexity: "O(N log M) keys with M reservations",
+        arguments: &[ID, NUMKEYS, KEY.multiple(), A::integer("actual").after("COST").optional()],
+    },
+    Command {
+        name: "RL.RELEASE",
+        entry: entry_with_keys!(settle::release, SETTLE_KEYS),
+        effect: Effect::Release,
+        fast: true,
+        rights: Rights::User,
+        keys: SETTLE_KEYS,
+        summary: "Gives everything that was reserved back.",
+        complexity: "O(N log M) keys with M reservations",
+        arguments: &[ID, NUMKEYS, KEY.multiple()],
+    },
+    Command {
+        name: "RL.RENEW",
+        entry: entry_with_keys!(settle::renew, RENEW_KEYS),
+        effect: Effect::Release,
+        fast: true,
+        rights: Rights::User,
+        keys: RENEW_KEYS,
+        summary: "Gives a reservation more time.",
+        complexity: "O(N log M) keys with M reservations",
+        arguments: &[ID, TTL, NUMKEYS, KEY.multiple()],
+    },
+    Command {
+        name: "RL.RESERVATIONS",
+        entry: entry!(settle::reservations),
+        effect: Effect::Read,
+        fast: false,
+        rights: Rights::User,
+        keys: Keys::First,
+        summary: "Lists the open reservations of a key: id, cost, age and time left in ms.",
+        complexity: "O(N) reservations",
+        arguments: &[KEY],
+    },
+    Command {
+        name: "RL.QUEUE",
+        entry: entry!(waiting::queue),
+        effect: Effect::Read,
+        fast: true,
+        rights: Rights::User,
+        keys: Keys::First,
+        summary: "Shows the waiting line of a key: length, oldest wait in ms, the head's cost.",
+        complexity: "O(1)",
+        arguments: &[KEY],
     },
     Command {
         name: "RL.REFUND",
@@ -141,7 +229,7 @@ pub static COMMANDS: &[Command] = &[
         fast: false,
         rights: Rights::Admin,
         keys: Keys::None,
-        summary: "Deletes limiter keys step by step like SCAN; pinned and blocked ones stay.",
+        summary: "Deletes limiter and breaker keys step by step like SCAN; pinned, blocked and forced ones stay.",
         complexity: "O(N) keys looked at",
         arguments: &SCAN,
     },
@@ -189,6 +277,105 @@ pub static COMMANDS: &[Command] = &[
             A::integer("period"),
             A::integer("quantity").optional(),
         ],
+    },
+    Command {
+        name: "CB.ACQUIRE",
+        entry: entry_with_keys!(cb_acquire::acquire, LIMIT_KEYS),
+        effect: Effect::Write,
+        fast: true,
+        rights: Rights::User,
+        keys: LIMIT_KEYS,
+        summary: "Asks whether a call may go through, alone or together with a limit.",
+        complexity: "O(1)",
+        arguments: &[KEY, BREAKER.optional(), A::group("limit", LIMIT).after("LIMIT").optional()],
+    },
+    Command {
+        name: "CB.REPORT",
+        entry: entry!(report::report),
+        effect: Effect::Release,
+        fast: true,
+        rights: Rights::User,
+        keys: Keys::First,
+        summary: "Tells a breaker the result of a call.",
+        complexity: "O(1)",
+        arguments: &[
+            KEY,
+            A::one_of("outcome", &[A::flag("OK"), A::flag("FAIL"), A::flag("IGNORE")]),
+            A::text("token").after("TOKEN").optional(),
+            A::text("duration").after("DUR").optional(),
+            BREAKER.after("BREAKER").optional(),
+        ],
+    },
+    Command {
+        name: "CB.STATE",
+        entry: entry!(state::state),
+        effect: Effect::Read,
+        fast: true,
+        rights: Rights::User,
+        keys: Keys::First,
+        summary: "Shows how a breaker stands, without changing it.",
+        complexity: "O(1)",
+        arguments: &[KEY],
+    },
+    Command {
+        name: "CB.FORCE",
+        entry: entry!(cb_operate::force),
+        effect: Effect::Write,
+        fast: true,
+        rights: Rights::Admin,
+        keys: Keys::First,
+        summary: "Forces a breaker open or closed, or ends that.",
+        complexity: "O(1)",
+        arguments: &[
+            KEY,
+            A::one_of("state", &[A::flag("OPEN"), A::flag("CLOSED"), A::flag("AUTO")]),
+            FOR.optional(),
+            TEXT.after("REASON").optional(),
+        ],
+    },
+    Command {
+        name: "CB.RESET",
+        entry: entry!(cb_operate::reset),
+        effect: Effect::Release,
+        fast: true,
+        rights: Rights::Admin,
+        keys: Keys::First,
+        summary: "Closes a breaker and empties its window; keeps the pin.",
+        complexity: "O(1)",
+        arguments: &[KEY],
+    },
+    Command {
+        name: "CB.PIN",
+        entry: entry!(cb_operate::pin),
+        effect: Effect::Write,
+        fast: true,
+        rights: Rights::Admin,
+        keys: Keys::First,
+        summary: "Fixes the breaker of one key, whatever callers say.",
+        complexity: "O(1)",
+        arguments: &[KEY, BREAKER, FOR.optional()],
+    },
+    Command {
+        name: "CB.UNPIN",
+        entry: entry!(cb_operate::unpin),
+        effect: Effect::Release,
+        fast: true,
+        rights: Rights::Admin,
+        keys: Keys::First,
+        summary: "Takes the pin of a breaker back.",
+        complexity: "O(1)",
+        arguments: &[KEY],
+    },
+    Command {
+        name: "CB.HELP",
+        entry: entry!(help::cb),
+        effect: Effect::Keyless,
+        fast: true,
+        rights: Rights::User,
+        keys: Keys::None,
+        summary: "Lists the commands for circuit breakers.",
+        complexity: "O(1)",
+        arguments: &[],
     },
     Command {
         name: "RL.EFFECT",

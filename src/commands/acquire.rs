@@ -3,8 +3,9 @@
 use super::Error;
 use super::arguments::{Walk, cost, unexpected};
 use super::commit::{self, commit};
-use super::resolve::{Resolved, refuse_concurrent, resolve};
+use super::resolve::{Resolved, refuse_concurrent, resolve, usage};
 use super::six::{Index, Six};
+use super::waiting::{self, Ask, Met};
 use crate::core::clock::Micros;
 use crate::core::limits::{Decision, Limit, Request, Standing, State, Taken, Wait, decide};
 use crate::observe::metrics;
@@ -13,7 +14,7 @@ use crate::server::context::Context;
 use crate::server::main_thread::MainThread;
 use crate::types::effect::Change;
 use crate::types::intern::{self, LimitSet, LimitsRef};
-use crate::types::ratelimit::{Block, RateLimit, Until};
+use crate::types::ratelimit::{Block, RateLimit};
 
 /// What the caller asks for.
 #[derive(Clone, Copy, Debug)]
@@ -21,15 +22,16 @@ struct Call<'a> {
     key: Arg<'a>,
     limits: Option<&'a [u8]>,
     request: Request,
+    wait_us: u64,
 }
 
 const KEYWORDS: [&str; 5] = ["COST", "PARTIAL", "WAIT", "CRITICAL", "TRACK"];
 
-fn parse<'a>(args: Args<'a>) -> Result<Call<'a>, Error> {
+fn parse<'a>(main: MainThread, args: Args<'a>) -> Result<Call<'a>, Error> {
     let mut walk = Walk::new(args);
     let key = walk.required()?;
-    let mut call =
-        Call { key, limits: None, request: Request { cost: 1, calls: 1, partial: false, critical: false } };
+    let request = Request { cost: 1, calls: 1, partial: false, critical: false };
+    let mut call = Call { key, limits: None, request, wait_us: 0 };
     if let Some(next) = walk.peek()
         && !KEYWORDS.iter().any(|keyword| next.is(keyword))
     {
@@ -39,7 +41,9 @@ fn parse<'a>(args: Args<'a>) -> Result<Call<'a>, Error> {
     while let Some(option) = walk.take() {
         if option.is("COST") {
             call.request.cost = cost(walk.value_of("COST")?)?;
-        } else if option.is("PARTIAL") {
+        } else if option.is("WAIT") && !call.request.partial {
+            call.wait_us = waiting::wait_option(main, walk.value_of("WAIT")?)?;
+        } else if option.is("PARTIAL") && call.wait_us == 0 {
             call.request.partial = true;
         } else if option.is("CRITICAL") {
             call.request.critical = true;
@@ -50,14 +54,31 @@ fn parse<'a>(args: Args<'a>) -> Result<Call<'a>, Error> {
     Ok(call)
 }
 
-/// `RL.ACQUIRE key [limits] [COST n] [PARTIAL] [CRITICAL]`
+impl Call<'_> {
+    fn ask(&self) -> Ask {
+        Ask::Acquire { limits: self.limits.map(Into::into), request: self.request }
+    }
+}
+
+/// `RL.ACQUIRE key [limits] [COST n] [PARTIAL | WAIT d] [CRITICAL]`
 ///
 /// # Errors
 /// Malformed arguments, no limits, or a key of another type.
 pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let call = parse(args)?;
+    let call = parse(ctx.main(), args)?;
     let now = ctx.now();
     let mut key = ctx.write(call.key);
+    if waiting::stands(ctx, call.key) {
+        match waiting::meet(ctx, &mut key, &call.ask(), call.wait_us, now)? {
+            Met::Nobody => {}
+            Met::Waits => return Ok(()),
+            Met::Denied(six) => {
+                metrics::count(ctx.main(), |m| &mut m.acquire_denied);
+                six.send(ctx);
+                return Ok(());
+            }
+        }
+    }
     let judged = {
         let held = key.value::<RateLimit>()?;
         judge(ctx, held.as_deref(), call.limits, &call.request, now)?
@@ -65,11 +86,21 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     judged.change(ctx.main(), |change| {
         commit(ctx, &mut key, &commit::effect(ctx, now, change), c"rl.acquire").map(drop)
     })?;
+    let retry = judged.six.standing.retry;
+    if call.wait_us > 0
+        && judged.six.granted == 0
+        && retry != Wait::Never
+        && waiting::join(ctx, &key, &call.ask(), call.wait_us, retry, now)
+    {
+        return Ok(());
+    }
     if judged.six.granted > 0 {
         metrics::count(ctx.main(), |m| &mut m.acquire_granted);
+        metrics::add(ctx.main(), |m| &mut m.acquire_granted_units, judged.six.granted);
     } else {
         metrics::count(ctx.main(), |m| &mut m.acquire_denied);
     }
+    judged.count(ctx.main());
     judged.six.send(ctx);
     Ok(())
 }
@@ -82,10 +113,27 @@ pub struct Judged {
     /// The limits, where the key used others last or is new.
     other: Option<LimitsRef>,
     taken: Taken,
+    shadow_denied: u32,
     records: bool,
 }
 
 impl Judged {
+    /// A denial that records nothing.
+    pub fn denied(six: Six) -> Self {
+        Self { six, other: None, taken: Taken::default(), shadow_denied: 0, records: false }
+    }
+
+    /// Counts what every command counts alike: blocks, and the denials that
+    /// shadow limits would have made.
+    pub fn count(&self, main: MainThread) {
+        if self.six.index == Index::Blocked {
+            metrics::count(main, |m| &mut m.blocked_denied);
+        }
+        if self.shadow_denied > 0 {
+            metrics::add(main, |m| &mut m.shadow_denied, self.shadow_denied.into());
+        }
+    }
+
     /// Runs `make_it_so` with the change that the decision asks for, if any.
     ///
     /// # Errors
@@ -121,7 +169,7 @@ pub fn judge(
 ) -> Result<Judged, Error> {
     if let Some(block) = value.and_then(|value| value.block(now)) {
         let six = blocked(ctx, value, block, given, request, now)?;
-        return Ok(Judged { six, other: None, taken: Taken::default(), records: false });
+        return Ok(Judged { six, other: None, taken: Taken::default(), shadow_denied: 0, records: false });
     }
     let (resolved, _) = resolve(ctx.main(), value, given, now)?;
     let outcome = assess(ctx, value, &resolved, request, now)?;
@@ -133,6 +181,7 @@ pub fn judge(
         six: Six::of(&outcome.decision),
         other,
         taken: outcome.decision.taken,
+        shadow_denied: outcome.decision.shadow_denied.len(),
         records: outcome.records,
     })
 }
@@ -167,7 +216,9 @@ pub fn assess(
             let Some(id) = value.limits_id() else { return Err(Error::NoLimits) };
             let set = intern::get(main, id);
             let decision = value.with_states(|states| judge(&set, states))?;
-            let records = decision.granted > 0 || decision.record_clock;
+            // What grants without counting (unlimited, or a shadow limit that
+            // denies) leaves no trace.
+            let records = !decision.taken.is_nothing() || decision.record_clock;
             return Ok(Outcome { decision, records });
         }
         (None, Resolved::Own) => return Err(Error::NoLimits),
@@ -179,7 +230,7 @@ pub fn assess(
         None => judge(&set, &fresh(set.limits()))?,
     };
     // A denial on a key that is not there leaves nothing behind.
-    let records = decision.granted > 0 || value.is_some();
+    let records = value.is_some() || !decision.taken.is_nothing();
     Ok(Outcome { decision, records })
 }
 
@@ -198,12 +249,14 @@ fn blocked(
     request: &Request,
     now: Micros,
 ) -> Result<Six, Error> {
-    let standing = match resolve(ctx.main(), value, given, now) {
-        Ok((resolved, _)) => assess(ctx, value, &resolved, request, now)?.decision.standing,
-        // A block needs no limits to hold.
-        Err(Error::NoLimits) => {
-            Standing { limit: None, remaining: None, retry: Wait::Now, reset_after_us: 0 }
+    let standing = match usage(ctx.main(), value, given, now) {
+        Ok(Some((limits, states))) => {
+            let set = limits.get(ctx.main());
+            refuse_concurrent(set.limits())?;
+            decide(set.limits(), &states, now, request).before(set.limits(), &states, now)
         }
+        // A block needs no limits to hold.
+        Ok(None) | Err(Error::NoLimits) => Standing::UNLIMITED,
         Err(error) => return Err(error),
     };
     Ok(Six { granted: 0, standing: denied_by_block(standing, block, now), index: Index::Blocked })
@@ -211,9 +264,5 @@ fn blocked(
 
 /// A standing as the block leaves it.
 pub fn denied_by_block(standing: Standing, block: &Block, now: Micros) -> Standing {
-    let lasts = match block.until {
-        Until::At(end) => Wait::After(end.since(now)),
-        Until::Forever => Wait::Never,
-    };
-    Standing { remaining: Some(0), retry: standing.retry.max(lasts), ..standing }
+    Standing { remaining: Some(0), retry: standing.retry.max(block.until.wait(now)), ..standing }
 }

@@ -61,6 +61,15 @@ impl<'a> Walk<'a> {
         self.take().ok_or_else(|| Error::Other(format!("syntax error: {keyword} needs a value")))
     }
 
+    /// Succeeds when nothing is left, in a command of so many arguments and no
+    /// more. The server checks that itself where it knows the arity (7.0 on).
+    ///
+    /// # Errors
+    /// [`Error::Arity`].
+    pub fn no_more(&self) -> Result<(), Error> {
+        if self.left() == 0 { Ok(()) } else { Err(Error::Arity) }
+    }
+
     /// Succeeds when nothing is left.
     ///
     /// # Errors

@@ -1,19 +1,21 @@
 //! RL.BATCH: many requests in one atomic step.
 
 use super::Error;
-use super::acquire::{Judged, judge};
 use super::arguments::{Walk, cost, number, unexpected};
 use super::commit::{self, Together};
-use super::resolve::{Resolved, resolve};
+use super::resolve::usage;
 use super::six::{Index, Six};
+use super::waiting::judge;
 use crate::core::clock::Micros;
-use crate::core::limits::{Request, Wait, look};
+use crate::core::limits::{Limit, Request, State, Wait, decide, look};
 use crate::observe::metrics;
 use crate::server::args::{Arg, Args};
 use crate::server::context::Context;
 use crate::server::reply;
 use crate::settings;
 use crate::types::ratelimit::RateLimit;
+use std::collections::{HashMap, HashSet};
+use std::slice;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
@@ -69,19 +71,7 @@ fn parse<'a>(ctx: &Context<'_>, args: Args<'a>) -> Result<Batch<'a>, Error> {
 pub fn batch(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let batch = parse(ctx, args)?;
     let now = ctx.now();
-    // Whatever can be wrong is found before anything is taken.
-    for item in &batch.items {
-        let mut key = ctx.read(item.key);
-        let held = key.value::<RateLimit>()?;
-        judge(ctx, held.as_deref(), Some(item.limits), &batch.request(item), now)?;
-    }
-    let replies = match batch.mode {
-        Mode::Each => batch.grant(ctx, now)?,
-        Mode::All => match batch.blame(ctx, now)? {
-            None => batch.grant(ctx, now)?,
-            Some(denials) => denials,
-        },
-    };
+    let replies = if batch.keys_differ() { batch.side_by_side(ctx, now) } else { batch.in_turn(ctx, now) }?;
     let granted = replies.iter().filter(|six| six.granted > 0).count() as u64;
     metrics::count(ctx.main(), |m| &mut m.batch_calls);
     metrics::add(ctx.main(), |m| &mut m.batch_granted, granted);
@@ -98,6 +88,58 @@ impl<'a> Batch<'a> {
         Request { cost: item.cost, calls: 1, partial: false, critical: self.critical }
     }
 
+    /// True when no key comes twice, so that the items cannot disturb each other.
+    fn keys_differ(&self) -> bool {
+        let mut seen = HashSet::with_capacity(self.items.len());
+        self.items.iter().all(|item| seen.insert(item.key.bytes()))
+    }
+
+    /// Items on different keys: each key is opened once and decided once.
+    fn side_by_side(&self, ctx: &Context<'_>, now: Micros) -> Result<Vec<Six>, Error> {
+        let mut decided = Vec::with_capacity(self.items.len());
+        // Whatever can be wrong is found before anything is taken.
+        for item in &self.items {
+            let mut key = ctx.write(item.key);
+            let judged = {
+                let held = key.value::<RateLimit>()?;
+                judge(ctx, item.key, held.as_deref(), Some(item.limits), &self.request(item), now)?
+            };
+            decided.push((key, judged));
+        }
+        if self.mode == Mode::All && decided.iter().any(|(_, judged)| judged.six.granted == 0) {
+            drop(decided);
+            return Ok(self.blame(ctx, now)?.unwrap_or_default());
+        }
+        let mut together = Together::default();
+        let mut replies = Vec::with_capacity(self.items.len());
+        for (mut key, judged) in decided {
+            judged.change(ctx.main(), |change| {
+                together.apply(ctx, &mut key, &commit::effect(ctx, now, change), c"rl.batch")
+            })?;
+            judged.count(ctx.main());
+            replies.push(judged.six);
+        }
+        together.propagate(ctx);
+        Ok(replies)
+    }
+
+    /// Items some of which share a key.
+    fn in_turn(&self, ctx: &Context<'_>, now: Micros) -> Result<Vec<Six>, Error> {
+        // Whatever can be wrong is found before anything is taken.
+        for item in &self.items {
+            let mut key = ctx.read(item.key);
+            let held = key.value::<RateLimit>()?;
+            judge(ctx, item.key, held.as_deref(), Some(item.limits), &self.request(item), now)?;
+        }
+        match self.mode {
+            Mode::Each => self.grant(ctx, now),
+            Mode::All => match self.blame(ctx, now)? {
+                None => self.grant(ctx, now),
+                Some(denials) => Ok(denials),
+            },
+        }
+    }
+
     /// Decides the items one after the other, each on what those before it left,
     /// and propagates them as one.
     fn grant(&self, ctx: &Context<'_>, now: Micros) -> Result<Vec<Six>, Error> {
@@ -107,11 +149,12 @@ impl<'a> Batch<'a> {
             let mut key = ctx.write(item.key);
             let judged = {
                 let held = key.value::<RateLimit>()?;
-                judge(ctx, held.as_deref(), Some(item.limits), &self.request(item), now)?
+                judge(ctx, item.key, held.as_deref(), Some(item.limits), &self.request(item), now)?
             };
             judged.change(ctx.main(), |change| {
                 together.apply(ctx, &mut key, &commit::effect(ctx, now, change), c"rl.batch")
             })?;
+            judged.count(ctx.main());
             replies.push(judged.six);
         }
         together.propagate(ctx);
@@ -120,82 +163,88 @@ impl<'a> Batch<'a> {
 
     /// The replies when not all can be granted; `None` when they can.
     fn blame(&self, ctx: &Context<'_>, now: Micros) -> Result<Option<Vec<Six>>, Error> {
-        let mut replies = Vec::with_capacity(self.items.len());
-        let mut sums = Sums::default();
+        let mut verdicts = Vec::with_capacity(self.items.len());
+        let mut wanted = Wanted::default();
         for item in &self.items {
             let mut key = ctx.read(item.key);
             let held = key.value::<RateLimit>()?;
-            // The batch as a whole must fit, so each item asks for what those
-            // before it on the same key want too.
-            let request = sums.add(item, self.request(item));
-            let judged = judge(ctx, held.as_deref(), Some(item.limits), &request, now)?;
-            replies.push(Self::untaken(ctx, held.as_deref(), item, &judged, now)?);
+            let request = self.request(item);
+            let mut judged = judge(ctx, item.key, held.as_deref(), Some(item.limits), &request, now)?;
+            if !matches!(judged.six.index, Index::Blocked | Index::Line)
+                && let Some((limits, states)) = usage(ctx.main(), held.as_deref(), Some(item.limits), now)?
+            {
+                let set = limits.get(ctx.main());
+                let demands = wanted.add(item.key.bytes(), set.limits(), request);
+                judged.six = as_part(judged.six, &request, set.limits(), &states, &demands, now);
+            }
+            verdicts.push(judged);
         }
-        let longest = replies.iter().map(|six| six.standing.retry).max().unwrap_or(Wait::Now);
-        if replies.iter().all(|six| six.granted > 0) {
+        if verdicts.iter().all(|judged| judged.six.granted > 0) {
             return Ok(None);
         }
-        for six in &mut replies {
+        let longest = verdicts.iter().map(|judged| judged.six.standing.retry).max().unwrap_or(Wait::Now);
+        let replies = verdicts.into_iter().map(|judged| {
+            judged.count(ctx.main());
+            let mut six = judged.six;
             if six.granted > 0 {
                 six.granted = 0;
                 six.standing.retry = longest;
                 six.index = Index::Batch;
             }
-        }
-        Ok(Some(replies))
-    }
-
-    /// The reply of a granted item as things stand without it.
-    fn untaken(
-        ctx: &Context<'_>,
-        value: Option<&RateLimit>,
-        item: &Item<'_>,
-        judged: &Judged,
-        now: Micros,
-    ) -> Result<Six, Error> {
-        let mut six = judged.six;
-        if six.granted > 0
-            && let Index::Limit(index) = six.index
-        {
-            let main = ctx.main();
-            let (resolved, _) = resolve(main, value, Some(item.limits), now)?;
-            let (limits, states) = match (&resolved, value) {
-                (Resolved::Own, Some(value)) => (value.limits(), value.with_states(<[_]>::to_vec)),
-                (Resolved::Own, None) => (None, Vec::new()),
-                (Resolved::Other(other), Some(value)) => {
-                    (Some(other.clone()), value.realigned(main, other.get(main).limits(), now).0)
-                }
-                (Resolved::Other(other), None) => {
-                    let fresh = other
-                        .get(main)
-                        .limits()
-                        .iter()
-                        .map(|_| crate::core::limits::State::default())
-                        .collect();
-                    (Some(other.clone()), fresh)
-                }
-            };
-            if let Some(limits) = limits
-                && let Some((limit, state)) = limits.get(main).limits().get(index).zip(states.get(index))
-            {
-                let look = look(limit, state, now, item.cost);
-                six.standing.remaining = look.remaining;
-                six.standing.reset_after_us = look.reset_after_us;
-            }
-        }
-        Ok(six)
+            six
+        });
+        Ok(Some(replies.collect()))
     }
 }
 
-/// What a batch wants of each key so far.
-#[derive(Debug, Default)]
-struct Sums<'a>(std::collections::HashMap<&'a [u8], (u64, u64)>);
+/// The answer to an item as a part of its batch: denied where the items before
+/// it leave too little, else as things stand before anything is taken.
+fn as_part(
+    alone: Six,
+    request: &Request,
+    limits: &[Limit],
+    states: &[State],
+    demands: &[Request],
+    now: Micros,
+) -> Six {
+    let mut six = alone;
+    for (index, ((limit, state), demand)) in limits.iter().zip(states).zip(demands).enumerate() {
+        let decision = decide(slice::from_ref(limit), slice::from_ref(state), now, demand);
+        if !decision.is_granted() && (six.granted > 0 || decision.standing.retry > six.standing.retry) {
+            six = Six { granted: 0, standing: decision.standing, index: Index::Limit(index) };
+        }
+    }
+    if six.granted > 0
+        && let Index::Limit(index) = six.index
+        && let Some((limit, state)) = limits.get(index).zip(states.get(index))
+    {
+        let taken = if limit.per_call() { request.calls } else { request.cost };
+        six.standing.remaining = six.standing.remaining.map(|left| left.saturating_add(taken));
+        six.standing.reset_after_us = look(limit, state, now, 1).reset_after_us;
+    }
+    six
+}
 
-impl<'a> Sums<'a> {
-    fn add(&mut self, item: &Item<'a>, request: Request) -> Request {
-        let (cost, calls) = self.0.entry(item.key.bytes()).or_default();
-        *cost = cost.saturating_add(request.cost);
-        *calls += request.calls;
-        Request { cost: *cost, calls: *calls, ..request }
+/// What a batch wants of each limit of each key so far.
+#[derive(Debug, Default)]
+struct Wanted<'a>(HashMap<&'a [u8], Vec<(Limit, Request)>>);
+
+impl<'a> Wanted<'a> {
+    /// Adds what an item wants; gives what the items up to it want of each of
+    /// its limits. Limits are the same where they count the same usage.
+    fn add(&mut self, key: &'a [u8], limits: &[Limit], request: Request) -> Vec<Request> {
+        let all = self.0.entry(key).or_default();
+        let mut demands = Vec::with_capacity(limits.len());
+        for limit in limits {
+            if let Some((_, sum)) = all.iter_mut().find(|(other, _)| other.same_identity(limit)) {
+                sum.cost = sum.cost.saturating_add(request.cost);
+                sum.calls = sum.calls.saturating_add(request.calls);
+                demands.push(*sum);
+            } else {
+                all.push((limit.clone(), request));
+                demands.push(request);
+            }
+        }
+        demands
     }
 }

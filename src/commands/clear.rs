@@ -1,16 +1,19 @@
-//! RL.CLEAR: deletes limiter keys like SCAN walks them.
+//! RL.CLEAR: deletes limiter and breaker keys like SCAN walks them.
 
-use super::Error;
 use super::arguments::{Walk, scan_options};
+use super::{Error, waiting};
+use crate::core::clock::Micros;
 use crate::observe::metrics;
 use crate::server::args::Args;
 use crate::server::call::{self, OwnedString};
 use crate::server::context::Context;
+use crate::server::key::Key;
 use crate::server::{replicate, reply};
+use crate::types::cbcircuit::CbCircuit;
 use crate::types::ratelimit::RateLimit;
 
-/// `RL.CLEAR cursor [MATCH glob] [COUNT n]`: `[next cursor, deleted]`. Pinned
-/// and blocked keys stay, and so do keys that the user may not touch.
+/// `RL.CLEAR cursor [MATCH glob] [COUNT n]`: `[next cursor, deleted]`. Pinned,
+/// blocked and forced keys stay, and so do keys that the user may not touch.
 ///
 /// # Errors
 /// Malformed arguments, or what SCAN answers.
@@ -25,13 +28,10 @@ pub fn clear(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             continue;
         }
         let mut key = ctx.write(string.arg());
-        let clears = match key.value::<RateLimit>() {
-            Ok(Some(value)) => value.pin(now).is_none() && value.block(now).is_none(),
-            _ => false,
-        };
-        if clears {
+        if clears(&mut key, now) {
             key.delete();
             key.changed(c"rl.clear");
+            waiting::touched(ctx, key.name());
             deleted.push(name);
         }
     }
@@ -44,4 +44,15 @@ pub fn clear(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     reply::bytes(ctx, &found.cursor);
     reply::integer(ctx, super::six::signed(count));
     Ok(())
+}
+
+/// Whether the key is ours and no operator has said anything about it.
+fn clears(key: &mut Key<'_>, now: Micros) -> bool {
+    if let Ok(Some(value)) = key.value::<RateLimit>() {
+        return value.pin(now).is_none() && value.block(now).is_none();
+    }
+    match key.value::<CbCircuit>() {
+        Ok(Some(value)) => value.pin(now).is_none() && !value.is_forced(now),
+        _ => false,
+    }
 }

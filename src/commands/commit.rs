@@ -1,6 +1,6 @@
 //! From a decision to the key, the replicas and the AOF.
 
-use super::Error;
+use super::{Error, waiting};
 use crate::server::args::Arg;
 use crate::server::context::Context;
 use crate::server::key::Key;
@@ -30,13 +30,18 @@ pub fn commit(
     event: &CStr,
 ) -> Result<bool, Error> {
     let changed = apply(ctx, key, effect, event)?;
-    if changed {
+    if !changed {
+        return Ok(false);
+    }
+    if replicate::is_heard(ctx) {
         let mut payload = PAYLOAD.of(ctx.main()).borrow_mut();
         payload.clear();
         effect.encode(&mut payload);
         replicate::effect(ctx, COMMAND, key.name(), &payload);
+    } else {
+        replicate::unheard(ctx);
     }
-    Ok(changed)
+    Ok(true)
 }
 
 /// Applies an effect to the key and lets it expire when its state is over.
@@ -81,12 +86,15 @@ pub fn apply(ctx: &Context<'_>, key: &mut Key<'_>, effect: &Effect<'_>, event: &
         Lifetime::Until(_) => {}
     }
     key.changed(event);
+    waiting::touched(ctx, key.name());
     Ok(true)
 }
 
 /// Several effects that travel as one command.
 #[derive(Debug, Default)]
 pub struct Together<'a> {
+    /// Something changed that nobody hears of.
+    unheard: bool,
     keys: Vec<Arg<'a>>,
     ends: Vec<usize>,
     payloads: Vec<u8>,
@@ -105,15 +113,27 @@ impl<'a> Together<'a> {
         event: &CStr,
     ) -> Result<(), Error> {
         if apply(ctx, key, effect, event)? {
-            effect.encode(&mut self.payloads);
-            self.keys.push(key.name());
-            self.ends.push(self.payloads.len());
+            self.add(ctx, key.name(), |out| effect.encode(out));
         }
         Ok(())
     }
 
+    /// Adds an effect on `key` that is applied already and changed something.
+    pub fn add(&mut self, ctx: &Context<'_>, key: Arg<'a>, encode: impl FnOnce(&mut Vec<u8>)) {
+        if !replicate::is_heard(ctx) {
+            self.unheard = true;
+            return;
+        }
+        encode(&mut self.payloads);
+        self.keys.push(key);
+        self.ends.push(self.payloads.len());
+    }
+
     /// Propagates all that changed.
     pub fn propagate(&self, ctx: &Context<'_>) {
+        if self.unheard {
+            replicate::unheard(ctx);
+        }
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         let payloads =
             starts.zip(&self.ends).map(|(start, &end)| self.payloads.get(start..end).unwrap_or_default());

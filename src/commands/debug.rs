@@ -1,14 +1,15 @@
 //! RL.DEBUG: a clock for tests.
 
-use super::Error;
 use super::arguments::{Walk, number, unexpected};
+use super::{Error, waiting};
 use crate::core::clock::Micros;
-use crate::server::args::Args;
+use crate::core::duration::whole_number;
+use crate::server::args::{Arg, Args};
 use crate::server::context::Context;
 use crate::server::reply;
 use crate::settings;
 
-/// `RL.DEBUG CLOCK SET us | ADVANCE us | REAL`
+/// `RL.DEBUG CLOCK SET us | ADVANCE us | REAL`; a negative ADVANCE steps back.
 ///
 /// # Errors
 /// The setting `enable-debug-command` is off, or malformed arguments.
@@ -29,12 +30,25 @@ pub fn debug(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     } else if how.is("SET") {
         Some(Micros(number("us", walk.required()?, 0, Micros::MAX.0)?))
     } else if how.is("ADVANCE") {
-        Some(ctx.now().plus(number("us", walk.required()?, 0, Micros::MAX.0)?))
+        let step = walk.required()?;
+        Some(match step.bytes().strip_prefix(b"-") {
+            Some(_) => Micros(ctx.now().0.saturating_sub(back(step)?)),
+            None => ctx.now().plus(number("us", step, 0, Micros::MAX.0)?),
+        })
     } else {
         return Err(unexpected(how));
     };
     walk.end()?;
     ctx.set_debug_clock(clock);
+    waiting::clock_changed(ctx);
     reply::ok(ctx);
     Ok(())
+}
+
+/// How far a negative step goes back.
+fn back(step: Arg<'_>) -> Result<u64, Error> {
+    step.bytes()
+        .strip_prefix(b"-")
+        .and_then(whole_number)
+        .ok_or_else(|| Error::Range { name: "us", expected: "a whole number of microseconds".to_owned() })
 }

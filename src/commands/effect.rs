@@ -1,17 +1,21 @@
 //! RL.EFFECT: how changes reach replicas and come back from the AOF.
 
-use super::Error;
 use super::commit::apply;
-use crate::server::args::Args;
+use super::{Error, breaker};
+use crate::core::wire::Corrupt;
+use crate::observe::metrics;
+use crate::server::args::{Arg, Args};
 use crate::server::context::Context;
 use crate::server::replicate;
+use crate::types::cbcircuit::effect as circuit;
 use crate::types::effect::Effect;
 
 /// `RL.EFFECT key payload [key payload …]`, from the master's link or the
 /// server's own AOF only.
 ///
 /// # Errors
-/// An ordinary client, or a payload that does not fit.
+/// An ordinary client, or a payload that does not fit; the others are applied
+/// all the same.
 pub fn effect(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     if !ctx.flags().replicated_or_loading() {
         return Err(Error::Other(
@@ -21,14 +25,38 @@ pub fn effect(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     if args.is_empty() || !args.len().is_multiple_of(2) {
         return Err(Error::Arity);
     }
+    let mut changed = false;
+    let mut refused = None;
     for index in (0..args.len()).step_by(2) {
         let (Some(name), Some(payload)) = (args.get(index), args.get(index + 1)) else {
             return Err(Error::Arity);
         };
-        let effect = Effect::decode(payload.bytes()).map_err(|corrupt| Error::Other(corrupt.to_string()))?;
-        apply(ctx, &mut ctx.write(name), &effect, c"rl.effect")?;
+        match apply_one(ctx, name, payload) {
+            Ok(this) => {
+                changed |= this;
+                metrics::count(ctx.main(), |m| &mut m.effects_applied);
+            }
+            Err(error) => refused = Some(error),
+        }
     }
-    replicate::verbatim(ctx);
+    // This server's own AOF must follow whatever changed here.
+    if changed {
+        replicate::verbatim(ctx);
+    }
+    if let Some(error) = refused {
+        return Err(error);
+    }
     crate::server::reply::ok(ctx);
     Ok(())
+}
+
+fn apply_one(ctx: &Context<'_>, name: Arg<'_>, payload: Arg<'_>) -> Result<bool, Error> {
+    let refused = |corrupt: Corrupt| Error::Other(corrupt.to_string());
+    let mut key = ctx.write(name);
+    if circuit::is_circuit(payload.bytes()) {
+        let effect = circuit::Effect::decode(ctx.main(), payload.bytes()).map_err(refused)?;
+        return Ok(breaker::commit::apply(ctx, &mut key, &effect, c"rl.effect")?.changed);
+    }
+    let effect = Effect::decode(payload.bytes()).map_err(refused)?;
+    apply(ctx, &mut key, &effect, c"rl.effect")
 }

@@ -34,6 +34,11 @@ pub enum Error {
         "ERR no limits for this key: give limits such as 100/m, pin some (RL.PIN), set a policy with a PREFIX, or set default-limit"
     )]
     NoLimits,
+    /// Nothing says what the key's breaker is.
+    #[error(
+        "ERR no breaker for this key: give one such as 50%/60s, pin one (CB.PIN), set a policy with a PREFIX, or set default-breaker"
+    )]
+    NoBreaker,
     /// A policy that is not there.
     #[error("ERR no policy '{0}'")]
     NoPolicy(String),

@@ -1,4 +1,4 @@
-//! RL.HELP: the table of commands for people.
+//! RL.HELP and CB.HELP: the table of commands for people.
 
 use super::Error;
 use crate::server::args::Args;
@@ -12,6 +12,14 @@ use crate::server::reply;
 /// None.
 pub fn rl(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     help(ctx, args, |name| name.starts_with("RL.") || name.starts_with("CL."))
+}
+
+/// `CB.HELP`: the same for circuit breakers.
+///
+/// # Errors
+/// None.
+pub fn cb(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
+    help(ctx, args, |name| name.starts_with("CB."))
 }
 
 fn help(ctx: &Context<'_>, args: Args<'_>, wanted: impl Fn(&str) -> bool) -> Result<(), Error> {

@@ -4,6 +4,7 @@
 pub mod acquire;
 pub mod arguments;
 pub mod batch;
+pub mod breaker;
 pub mod clear;
 pub mod commit;
 pub mod debug;
@@ -13,8 +14,11 @@ pub mod help;
 pub mod operate;
 pub mod quota;
 pub mod refund;
+pub mod reserve;
 pub mod resolve;
+pub mod settle;
 pub mod six;
 pub mod throttle;
+pub mod waiting;
 
 pub use error::Error;

@@ -52,7 +52,8 @@ fn has_usage(main: MainThread, value: &RateLimit, now: Micros) -> bool {
             set.limits().iter().zip(states).any(|(limit, state)| look(limit, state, now, 1).used > 0)
         })
     });
-    own || value.orphans().iter().any(|orphan| look(&orphan.limit, &orphan.state, now, 1).used > 0)
+    own || value.book().is_some()
+        || value.orphans().iter().any(|orphan| look(&orphan.limit, &orphan.state, now, 1).used > 0)
 }
 
 /// `RL.PIN key limits [FOR d]`
@@ -79,7 +80,14 @@ pub fn pin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         Wanted::Terms(_) => super::resolve::limits_of(ctx.main(), None, given).map(|_| String::new())?,
     };
     let change = Change::Pin { text: &text, until };
-    commit(ctx, &mut ctx.write(name), &commit::effect(ctx, now, change), c"rl.pin")?;
+    let mut key = ctx.write(name);
+    let same = key
+        .value::<RateLimit>()?
+        .is_some_and(|value| value.pin(now).is_some_and(|pin| *pin.text == *text && pin.until == until));
+    if !same {
+        commit(ctx, &mut key, &commit::effect(ctx, now, change), c"rl.pin")?;
+    }
+    metrics::count(ctx.main(), |m| &mut m.pins);
     reply::ok(ctx);
     Ok(())
 }
@@ -89,7 +97,9 @@ pub fn pin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 /// # Errors
 /// A key of another type.
 pub fn unpin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    lift(ctx, args, Change::Unpin, c"rl.unpin", |value, now| value.pin(now).is_some())
+    let stood = lift(ctx, args, Change::Unpin, c"rl.unpin", |value, now| value.pin(now).is_some())?;
+    metrics::add(ctx.main(), |m| &mut m.unpins, stood.into());
+    Ok(())
 }
 
 /// `RL.BLOCK key FOR d|FOREVER [REASON text]`
@@ -116,7 +126,14 @@ pub fn block(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let reason = if walk.keyword("REASON") { reason(walk.value_of("REASON")?)? } else { &[] };
     walk.end()?;
     let change = Change::Block { until, reason };
-    commit(ctx, &mut ctx.write(name), &commit::effect(ctx, now, change), c"rl.block")?;
+    let mut key = ctx.write(name);
+    let same = key.value::<RateLimit>()?.is_some_and(|value| {
+        value.block(now).is_some_and(|block| *block.reason == *reason && block.until == until)
+    });
+    if !same {
+        commit(ctx, &mut key, &commit::effect(ctx, now, change), c"rl.block")?;
+    }
+    metrics::count(ctx.main(), |m| &mut m.blocks);
     reply::ok(ctx);
     Ok(())
 }
@@ -134,20 +151,22 @@ fn reason(arg: Arg<'_>) -> Result<&[u8], Error> {
 /// # Errors
 /// A key of another type.
 pub fn unblock(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    lift(ctx, args, Change::Unblock, c"rl.unblock", |value, now| value.block(now).is_some())
+    let stood = lift(ctx, args, Change::Unblock, c"rl.unblock", |value, now| value.block(now).is_some())?;
+    metrics::add(ctx.main(), |m| &mut m.unblocks, stood.into());
+    Ok(())
 }
 
-/// Takes an operator's word back, if it stands.
+/// Takes an operator's word back, if it stands, and replies whether it did.
 fn lift(
     ctx: &Context<'_>,
     args: Args<'_>,
     change: Change<'_>,
     event: &std::ffi::CStr,
     stands: impl FnOnce(&RateLimit, Micros) -> bool,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let mut walk = Walk::new(args);
     let name = walk.required()?;
-    walk.end()?;
+    walk.no_more()?;
     let now = ctx.now();
     let mut key = ctx.write(name);
     let stood = key.value::<RateLimit>()?.is_some_and(|value| stands(&value, now));
@@ -155,5 +174,5 @@ fn lift(
         commit(ctx, &mut key, &commit::effect(ctx, now, change), event)?;
     }
     reply::integer(ctx, stood.into());
-    Ok(())
+    Ok(stood)
 }

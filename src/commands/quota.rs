@@ -1,17 +1,18 @@
 //! RL.QUOTA: looks without taking.
 
 use super::Error;
-use super::acquire::{assess, denied_by_block};
+use super::acquire::denied_by_block;
 use super::arguments::{Walk, cost, unexpected};
-use super::resolve::{Resolved, Source, limits_of, resolve};
+use super::resolve::{Resolved, Source, limits_of, resolve, usage_of};
 use super::six::{retry_ms, signed};
 use crate::core::clock::Micros;
-use crate::core::limits::{Limit, Look, Request, Standing, State, Wait, look};
+use crate::core::limits::{Limit, Look, Request, Standing, State, Wait, decide, look};
+use crate::observe::metrics;
 use crate::server::args::Args;
 use crate::server::context::Context;
 use crate::server::main_thread::MainThread;
 use crate::server::reply;
-use crate::types::intern;
+use crate::types::ratelimit::reserve::hold;
 use crate::types::ratelimit::{Block, RateLimit, Until};
 
 /// `RL.QUOTA key [limits] [COST n] [HEADERS]`
@@ -43,6 +44,7 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let mut key = ctx.read(name);
     let held = key.value::<RateLimit>()?;
     let view = View::of(ctx, held.as_deref(), given, units, now)?;
+    metrics::count(ctx.main(), |m| &mut m.quota_calls);
     match view {
         None => reply::null(ctx),
         Some(view) if headers => view.send_headers(ctx),
@@ -89,24 +91,12 @@ impl<'v> View<'v> {
             }));
         };
         let request = Request { cost: units, calls: 1, partial: false, critical: false };
-        let rows = match (value, &resolved) {
-            (Some(value), Resolved::Own) => {
-                let id = value.limits_id().ok_or(Error::NoLimits)?;
-                value.with_states(|states| rows(intern::get(main, id).limits(), states, now, units))
-            }
-            (None, Resolved::Own) => return Err(Error::NoLimits),
-            (value, Resolved::Other(other)) => {
-                let set = other.get(main);
-                let states = match value {
-                    Some(value) => value.realigned(main, set.limits(), now).0,
-                    None => set.limits().iter().map(|_| State::default()).collect(),
-                };
-                rows(set.limits(), &states, now, units)
-            }
-        };
-        // Reservations' own limits have no single decision to look at.
-        let standing =
-            assess(ctx, value, &resolved, &request, now).ok().map(|outcome| before(&outcome.decision, &rows));
+        let (limits, mut states) = usage_of(main, value, &resolved, now).ok_or(Error::NoLimits)?;
+        let set = limits.get(main);
+        hold(main, value, set.limits(), &mut states, now, now);
+        let rows = rows(set.limits(), &states, now, units);
+        let decision = decide(set.limits(), &states, now, &request);
+        let standing = Some(decision.before(set.limits(), &states, now));
         Ok(Some(Self { now, rows, source, block, standing }))
     }
 
@@ -157,8 +147,12 @@ impl<'v> View<'v> {
     fn send_headers(&self, ctx: &Context<'_>) {
         let mut standing = self.standing;
         if let Some(block) = self.block {
-            let none = Standing { limit: None, remaining: None, retry: Wait::Now, reset_after_us: 0 };
-            standing = Some(denied_by_block(standing.unwrap_or(none), block, self.now));
+            let mut blocked = denied_by_block(standing.unwrap_or(Standing::UNLIMITED), block, self.now);
+            // Nothing is there again before the block ends.
+            if let Until::At(end) = block.until {
+                blocked.reset_after_us = blocked.reset_after_us.max(end.since(self.now));
+            }
+            standing = Some(blocked);
         }
         let retry_seconds = match standing.map(|standing| standing.retry) {
             Some(Wait::After(us)) => Some(seconds(us)),
@@ -191,8 +185,11 @@ impl<'v> View<'v> {
     /// denying limit tells when it grants again, and one that would tell a later
     /// time than Retry-After tells none.
     fn limit_item(&self, row: &Row, retry_after: Option<u64>) -> String {
-        let remaining = if self.block.is_some() { 0 } else { row.look.remaining.unwrap_or(0) };
-        let at = match row.look.retry {
+        let (remaining, retry) = match self.block {
+            None => (row.look.remaining.unwrap_or(0), row.look.retry),
+            Some(block) => (0, row.look.retry.max(block.until.wait(self.now))),
+        };
+        let at = match retry {
             Wait::After(us) => Some(seconds(us)),
             Wait::Now => Some(seconds(row.look.reset_after_us)),
             Wait::Never => None,
@@ -232,18 +229,6 @@ fn shown_algorithm(limit: &Limit) -> &'static str {
     }
 }
 
-/// The binding limit as it stands before anything is taken.
-fn before(decision: &crate::core::limits::Decision, rows: &[Row]) -> Standing {
-    let mut standing = decision.standing;
-    if decision.granted > 0
-        && let Some(row) = decision.binding.and_then(|index| rows.get(index))
-    {
-        standing.remaining = row.look.remaining;
-        standing.reset_after_us = row.look.reset_after_us;
-    }
-    standing
-}
-
 fn rows(limits: &[Limit], states: &[State], now: Micros, units: u64) -> Vec<Row> {
     limits
         .iter()
@@ -253,7 +238,8 @@ fn rows(limits: &[Limit], states: &[State], now: Micros, units: u64) -> Vec<Row>
 }
 
 /// Which limits to show: those given; else the pin, the key's own last, a
-/// policy's, the default.
+/// policy's, the default. `*` asks for what the server has for the key, so the
+/// key's own last come after all others.
 fn choose(
     main: MainThread,
     value: Option<&RateLimit>,
@@ -272,8 +258,9 @@ fn choose(
         Err(error) => return Err(error),
     };
     Ok(match server {
-        Some((resolved, Source::Pin)) => Some((resolved, Source::Pin)),
+        Some((_, Source::Pin)) => server,
+        Some(_) if given.is_some() => server,
         _ if own.is_some() => Some((Resolved::Own, Source::Last)),
-        other => other,
+        _ => server,
     })
 }

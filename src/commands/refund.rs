@@ -20,7 +20,7 @@ pub fn refund(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let mut walk = Walk::new(args);
     let name = walk.required()?;
     let units = number("n", walk.required()?, 1, MAX_COUNT)?;
-    walk.end()?;
+    walk.no_more()?;
     let (main, now) = (ctx.main(), ctx.now());
     let mut key = ctx.write(name);
     let held = key.value::<RateLimit>()?;

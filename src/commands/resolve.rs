@@ -3,7 +3,7 @@
 
 use super::Error;
 use crate::core::clock::Micros;
-use crate::core::limits::{Limit, Term};
+use crate::core::limits::{Limit, State, Term};
 use crate::core::token::shown;
 use crate::server::main_thread::MainThread;
 use crate::settings;
@@ -101,6 +101,44 @@ pub fn limits_of(main: MainThread, own: Option<u32>, text: &[u8]) -> Result<Opti
                 Term::Limit(_) => None,
             });
             Err(Error::NoPolicy(shown(policy.unwrap_or_default().as_bytes())))
+        }
+    }
+}
+
+/// The limits that hold for a call, and a copy of what is in use of them;
+/// `None` when the key has neither.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn usage(
+    main: MainThread,
+    value: Option<&RateLimit>,
+    given: Option<&[u8]>,
+    now: Micros,
+) -> Result<Option<(LimitsRef, Vec<State>)>, Error> {
+    let (resolved, _) = resolve(main, value, given, now)?;
+    Ok(usage_of(main, value, &resolved, now))
+}
+
+/// As [`usage`], for limits that are chosen already.
+pub fn usage_of(
+    main: MainThread,
+    value: Option<&RateLimit>,
+    resolved: &Resolved,
+    now: Micros,
+) -> Option<(LimitsRef, Vec<State>)> {
+    match (resolved, value) {
+        (Resolved::Own, value) => {
+            let value = value?;
+            value.limits().map(|limits| (limits, value.with_states(<[_]>::to_vec)))
+        }
+        (Resolved::Other(other), Some(value)) => {
+            let states = value.realigned(main, other.get(main).limits(), now).0;
+            Some((other.clone(), states))
+        }
+        (Resolved::Other(other), None) => {
+            let states = vec![State::default(); other.get(main).limits().len()];
+            Some((other.clone(), states))
         }
     }
 }

@@ -1,76 +1,66 @@
 //! CL.THROTTLE: redis-cell's command, reply for reply, on our own type.
 
-use super::Error;
+use super::acquire::judge;
 use super::arguments::Walk;
 use super::commit::{self, commit};
+use super::resolve::{Source, resolve};
+use super::six::{Six, signed};
+use super::{Error, waiting};
 use crate::core::clock::Micros;
-use crate::core::limits::throttle::Arrival;
-use crate::core::limits::{Limit, Limits, State, Taken, Throttle};
+use crate::core::limits::throttle::{Answer, Arrival};
+use crate::core::limits::{self, Limit, Limits, Request, State, Taken, Throttle, Wait};
 use crate::observe::metrics;
 use crate::server::args::{Arg, Args};
 use crate::server::context::Context;
 use crate::server::key::Key;
+use crate::server::main_thread::MainThread;
 use crate::server::reply;
+use crate::settings;
 use crate::types::effect::Change;
-use crate::types::intern;
-use crate::types::ratelimit::{RateLimit, encoding};
+use crate::types::intern::{self, LimitsRef};
+use crate::types::ratelimit::{RateLimit, Until, encoding};
+
+/// What the caller asks for.
+#[derive(Clone, Copy, Debug)]
+struct Call<'a> {
+    key: Arg<'a>,
+    rule: Throttle,
+    quantity: u64,
+}
+
+fn parse<'a>(args: Args<'a>) -> Result<Call<'a>, Error> {
+    let mut walk = Walk::new(args);
+    let key = walk.required()?;
+    let max_burst = integer("max_burst", walk.required()?)?;
+    let count = integer("count_per_period", walk.required()?)?;
+    let period = integer("period", walk.required()?)?;
+    let quantity = walk.take().map_or(Ok(1), |arg| integer("quantity", arg))?;
+    walk.no_more()?;
+    let quantity = u64::try_from(quantity)
+        .map_err(|_| Error::Range { name: "quantity", expected: "0 or more".to_owned() })?;
+    let rule = Throttle::new(max_burst, count, period).map_err(|error| Error::Other(error.to_string()))?;
+    Ok(Call { key, rule, quantity })
+}
 
 /// `CL.THROTTLE key max_burst count_per_period period [quantity]`
 ///
 /// # Errors
 /// Malformed arguments, or a key of another type that redis-cell did not leave.
 pub fn throttle(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut walk = Walk::new(args);
-    let name = walk.required()?;
-    let max_burst = integer("max_burst", walk.required()?)?;
-    let count = integer("count_per_period", walk.required()?)?;
-    let period = integer("period", walk.required()?)?;
-    let quantity = walk.take().map_or(Ok(1), |arg| integer("quantity", arg))?;
-    if walk.left() > 0 {
-        return Err(Error::Arity);
-    }
-    let quantity = u64::try_from(quantity)
-        .map_err(|_| Error::Range { name: "quantity", expected: "0 or more".to_owned() })?;
-    let rule = Throttle::new(max_burst, count, period).map_err(|error| Error::Other(error.to_string()))?;
-
-    let (main, now) = (ctx.main(), ctx.now());
-    let limit = Limit::throttle(rule);
-    let wanted =
-        intern::intern(main, Limits::new(vec![limit]).map_err(|error| Error::Other(error.to_string()))?);
-    let mut key = ctx.write(name);
-    let left_by_cell = adopted(&key, now);
-    let held = if left_by_cell.is_some() { None } else { key.value::<RateLimit>()? };
-    let own = held.as_deref().and_then(RateLimit::limits_id) == Some(wanted.id());
-    let state = match (&left_by_cell, held.as_deref()) {
-        (Some(state), _) => state.clone(),
-        (None, Some(value)) => {
-            value.realigned(main, wanted.get(main).limits(), now).0.pop().unwrap_or_default()
-        }
-        (None, None) => State::default(),
+    let call = parse(args)?;
+    let now = ctx.now();
+    let mut key = ctx.write(call.key);
+    let answer = match (left_by_cell(&key, now), waiting::served_by(ctx, &mut key, now)) {
+        (Some(state), _) => call.adopt(ctx, &mut key, state, now)?,
+        (None, served_by) => match served_by? {
+            None => call.ask(ctx, &mut key, now)?,
+            Some(at) => call.behind(ctx, &mut key, at, now)?,
+        },
     };
-    let blocked = held.as_deref().is_some_and(|value| value.block(now).is_some());
-    drop(held);
-    let mut answer = rule.ask(&state, now, quantity);
-    answer.limited |= blocked;
     if answer.limited {
-        metrics::count(main, |m| &mut m.throttle_denied);
+        metrics::count(ctx.main(), |m| &mut m.throttle_denied);
     } else {
-        metrics::count(main, |m| &mut m.throttle_granted);
-    }
-    if !answer.limited && quantity > 0 {
-        if left_by_cell.is_some() {
-            // The string becomes a limiter with the usage that redis-cell counted.
-            let value = RateLimit::new(main, wanted.clone(), vec![state]);
-            let mut payload = Vec::new();
-            encoding::save(&value, main, &mut payload);
-            let become_one = Change::Become { payload: &payload };
-            commit(ctx, &mut key, &commit::effect(ctx, now, become_one), c"cl.throttle")?;
-        }
-        let set = wanted.get(main);
-        // Also after redis-cell: when its time had passed there is no key now.
-        let limits = (!own).then(|| set.canonical());
-        let change = Change::Take { limits, taken: Taken::new([quantity]) };
-        commit(ctx, &mut key, &commit::effect(ctx, now, change), c"cl.throttle")?;
+        metrics::count(ctx.main(), |m| &mut m.throttle_granted);
     }
     reply::array(ctx, 5);
     for number in [
@@ -85,6 +75,171 @@ pub fn throttle(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     Ok(())
 }
 
+/// What is to be done on a limiter.
+enum Step {
+    Nothing,
+    Take,
+    /// The clock stepped back: what is left to wait is counted from now.
+    RecordClock,
+}
+
+impl Call<'_> {
+    /// Asks on a key that is a limiter, or missing.
+    fn ask(&self, ctx: &Context<'_>, key: &mut Key<'_>, now: Micros) -> Result<Answer, Error> {
+        let main = ctx.main();
+        let held = key.value::<RateLimit>()?;
+        let value = held.as_deref();
+        if server_decides(main, value, now)? {
+            drop(held);
+            return self.ask_server(ctx, key, now);
+        }
+        let limit = Limit::throttle(self.rule);
+        let own = value.and_then(RateLimit::limits_id).filter(|&id| {
+            // Compared before anything is written out and looked up.
+            matches!(intern::get(main, id).limits(), [only] if *only == limit)
+        });
+        let wanted = if own.is_some() { None } else { Some(interned(main, limit)?) };
+        let state = match (value, &wanted) {
+            (None, _) => State::default(),
+            (Some(value), None) => value.with_states(|states| states.first().cloned().unwrap_or_default()),
+            (Some(value), Some(wanted)) => {
+                let set = wanted.get(main);
+                value.realigned(main, set.limits(), now).0.pop().unwrap_or_default()
+            }
+        };
+        let answer = self.rule.ask(&state, now, self.quantity);
+        let block = value.and_then(|value| value.block(now)).map(|block| block.until);
+        drop(held);
+        let step = if !answer.limited && self.quantity > 0 && block.is_none() {
+            Step::Take
+        } else if Limit::throttle(self.rule).rule().stepped_back(&state, now) {
+            Step::RecordClock
+        } else {
+            Step::Nothing
+        };
+        let set = wanted.as_ref().map(|wanted| wanted.get(main));
+        let limits = set.as_ref().map(|set| set.canonical());
+        let change = match step {
+            Step::Nothing => None,
+            Step::Take => Some(Change::Take { limits, taken: Taken::new([self.quantity]) }),
+            Step::RecordClock => Some(Change::Touch { limits }),
+        };
+        if let Some(change) = change {
+            commit(ctx, key, &commit::effect(ctx, now, change), c"cl.throttle")?;
+        }
+        Ok(match block {
+            None => answer,
+            Some(until) => {
+                metrics::count(main, |m| &mut m.blocked_denied);
+                self.blocked(&state, answer, until, now)
+            }
+        })
+    }
+
+    /// Asks on a string that redis-cell left: granted, it becomes a limiter with
+    /// the usage that redis-cell counted.
+    fn adopt(
+        &self,
+        ctx: &Context<'_>,
+        key: &mut Key<'_>,
+        state: State,
+        now: Micros,
+    ) -> Result<Answer, Error> {
+        let main = ctx.main();
+        let answer = self.rule.ask(&state, now, self.quantity);
+        if answer.limited || self.quantity == 0 {
+            return Ok(answer);
+        }
+        let wanted = interned(main, Limit::throttle(self.rule))?;
+        let mut states = vec![state];
+        limits::take(wanted.get(main).limits(), &mut states, now, &Taken::new([self.quantity]));
+        let mut payload = Vec::new();
+        encoding::save(&RateLimit::new(main, wanted, states), main, &mut payload);
+        let change = Change::Become { payload: &payload };
+        commit(ctx, key, &commit::effect(ctx, now, change), c"cl.throttle")?;
+        Ok(answer)
+    }
+
+    /// Asks the limits that the server has for the key, which go before the
+    /// caller's.
+    fn ask_server(&self, ctx: &Context<'_>, key: &mut Key<'_>, now: Micros) -> Result<Answer, Error> {
+        let calls = u64::from(self.quantity > 0);
+        let request = Request { cost: self.quantity, calls, partial: false, critical: false };
+        let judged = {
+            let held = key.value::<RateLimit>()?;
+            judge(ctx, held.as_deref(), None, &request, now)?
+        };
+        if self.quantity > 0 {
+            judged.change(ctx.main(), |change| {
+                commit(ctx, key, &commit::effect(ctx, now, change), c"cl.throttle").map(drop)
+            })?;
+        }
+        judged.count(ctx.main());
+        Ok(answer_of(&judged.six))
+    }
+
+    /// The answer where a line stands that is served by `at`: nothing is taken.
+    fn behind(&self, ctx: &Context<'_>, key: &mut Key<'_>, at: Micros, now: Micros) -> Result<Answer, Error> {
+        let answer = Self { quantity: 0, ..*self }.ask(ctx, key, now)?;
+        let retry_after_s = signed(seconds(at.since(now))).max(1);
+        Ok(Answer { limited: true, remaining: 0, retry_after_s, ..answer })
+    }
+
+    /// The answer on a blocked key: the wait is the later of the block's and the
+    /// limit's.
+    fn blocked(&self, state: &State, answer: Answer, until: Until, now: Micros) -> Answer {
+        let reset_after_s = self.rule.ask(state, now, 0).reset_after_s;
+        let never = answer.limited && answer.retry_after_s < 0;
+        let retry_after_s = match until {
+            Until::At(end) if !never => signed(seconds(end.since(now))).max(answer.retry_after_s),
+            _ => -1,
+        };
+        Answer { limited: true, remaining: 0, retry_after_s, reset_after_s, ..answer }
+    }
+}
+
+/// True where a pin holds, or callers choose no limits.
+fn server_decides(main: MainThread, value: Option<&RateLimit>, now: Micros) -> Result<bool, Error> {
+    if !settings::caller_limits(main) {
+        return Ok(true);
+    }
+    if value.and_then(|value| value.pin(now)).is_none() {
+        return Ok(false);
+    }
+    match resolve(main, value, None, now) {
+        Ok((_, source)) => Ok(source == Source::Pin),
+        // A pin that is passed over leaves the caller's word.
+        Err(Error::NoLimits) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Six integers as redis-cell's five.
+fn answer_of(six: &Six) -> Answer {
+    let standing = &six.standing;
+    let limited = standing.retry > Wait::Now;
+    Answer {
+        limited,
+        limit: standing.limit.map_or(i64::MAX, signed),
+        remaining: standing.remaining.map_or(i64::MAX, signed),
+        retry_after_s: match standing.retry {
+            Wait::After(us) => signed(seconds(us)),
+            Wait::Now | Wait::Never => -1,
+        },
+        reset_after_s: signed(seconds(standing.reset_after_us)),
+    }
+}
+
+/// Whole seconds, rounded up.
+const fn seconds(us: u64) -> u64 {
+    us.div_ceil(1_000_000)
+}
+
+fn interned(main: MainThread, limit: Limit) -> Result<LimitsRef, Error> {
+    let limits = Limits::new(vec![limit]).map_err(|error| Error::Other(error.to_string()))?;
+    Ok(intern::intern(main, limits))
+}
+
 fn integer(name: &'static str, arg: Arg<'_>) -> Result<i64, Error> {
     std::str::from_utf8(arg.bytes())
         .ok()
@@ -93,7 +248,7 @@ fn integer(name: &'static str, arg: Arg<'_>) -> Result<i64, Error> {
 }
 
 /// The usage that redis-cell left in a plain string of decimal nanoseconds.
-fn adopted(key: &Key<'_>, now: Micros) -> Option<State> {
+fn left_by_cell(key: &Key<'_>, now: Micros) -> Option<State> {
     let nanoseconds = crate::core::duration::whole_number(key.string()?)?;
     Some(Arrival::adopt(nanoseconds, now))
 }

@@ -6,5 +6,7 @@ pub mod breaker;
 pub mod clock;
 pub mod duration;
 pub mod limits;
+pub mod line;
+pub mod reservations;
 pub mod token;
 pub mod wire;

@@ -1,8 +1,11 @@
 //! Counters by command and outcome.
 
+use crate::commands::waiting;
 use crate::server::info::InfoWriter;
 use crate::server::main_thread::{MainThread, MainThreadCell};
+use crate::types::cbcircuit::{census, rules};
 use crate::types::intern;
+use crate::types::ratelimit::reserve;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
@@ -26,10 +29,14 @@ macro_rules! counters {
 counters! {
     /// RL.ACQUIRE that took something.
     acquire_granted,
-    /// RL.ACQUIRE that took nothing.
+    /// Units that RL.ACQUIRE granted.
+    acquire_granted_units,
+    /// RL.ACQUIRE that took nothing, for whatever reason.
     acquire_denied,
-    /// RL.ACQUIRE and items of RL.BATCH on blocked keys.
+    /// Of all denials, those because the key was blocked.
     blocked_denied,
+    /// Calls of RL.QUOTA.
+    quota_calls,
     /// Items of RL.BATCH granted.
     batch_granted,
     /// Items of RL.BATCH denied.
@@ -48,8 +55,70 @@ counters! {
     resets,
     /// Keys that RL.CLEAR deleted.
     cleared,
+    /// Keys that RL.PIN pinned.
+    pins,
+    /// Keys that RL.UNPIN freed.
+    unpins,
+    /// Keys that RL.BLOCK blocked.
+    blocks,
+    /// Keys that RL.UNBLOCK freed.
+    unblocks,
     /// Denials that shadow limits would have made.
     shadow_denied,
+    /// Reservations granted, one a key.
+    reservations_granted,
+    /// Calls of RL.RESERVE that took nothing.
+    reservations_denied,
+    /// Reservations settled by RL.COMMIT, one a key.
+    reservations_committed,
+    /// Reservations given back by RL.RELEASE, one a key.
+    reservations_released,
+    /// Reservations given more time, one a key.
+    reservations_renewed,
+    /// Reservations whose time ended before they were settled.
+    reservations_expired,
+    /// Waiters that got their units.
+    waiting_served,
+    /// Waiters whose time was up.
+    waiting_timed_out,
+    /// Waiters that disconnected, were killed or unblocked with an error.
+    waiting_left,
+    /// Requests that found the line, or the server's lines together, full.
+    waiting_refused,
+    /// CB.ACQUIRE that let the call through.
+    breaker_admitted,
+    /// CB.ACQUIRE denied by an open breaker.
+    breaker_denied_open,
+    /// CB.ACQUIRE denied since all trials of a half-open breaker were taken.
+    breaker_denied_half_open,
+    /// CB.ACQUIRE denied by a breaker that an operator forced open.
+    breaker_denied_forced,
+    /// CB.ACQUIRE denied by a ramp.
+    breaker_denied_ramp,
+    /// CB.ACQUIRE that the breaker would have admitted and the LIMIT did not.
+    breaker_denied_limit,
+    /// CB.REPORT OK that counted.
+    breaker_reports_ok,
+    /// CB.REPORT FAIL that counted.
+    breaker_reports_fail,
+    /// CB.REPORT IGNORE that was taken.
+    breaker_reports_ignore,
+    /// CB.REPORT that came too late, twice, or with a token of nobody.
+    breaker_stale_reports,
+    /// Trials that were never reported.
+    breaker_lost_trials,
+    /// Breakers that CB.RESET reset.
+    breaker_resets,
+    /// Transitions of breakers to closed.
+    breaker_to_closed,
+    /// Transitions of breakers to open.
+    breaker_to_open,
+    /// Transitions of breakers to half-open.
+    breaker_to_half_open,
+    /// Transitions of breakers to forced-open.
+    breaker_to_forced_open,
+    /// Transitions of breakers to forced-closed.
+    breaker_to_forced_closed,
     /// Effects applied on a replica or from the AOF.
     effects_applied,
 }
@@ -78,5 +147,14 @@ pub fn info(writer: &InfoWriter) {
     for (name, value) in COUNTERS.of(main).borrow().each() {
         writer.number(name, value);
     }
+    let (now_waiting, oldest_ms) = waiting::gauges(main);
+    writer.number("waiting_now", now_waiting);
+    writer.number("waiting_oldest_ms", oldest_ms);
+    writer.number("reservations_held", reserve::open());
+    for state in census::STATES {
+        let name = format!("breakers_{}", state.name().replace('-', "_"));
+        writer.number(&name, census::count(state));
+    }
+    writer.number("breaker_rules", rules::size(main) as u64);
     writer.number("limit_sets", intern::size(main) as u64);
 }

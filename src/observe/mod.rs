@@ -1,3 +1,4 @@
 //! What operators can see.
 
+pub mod events;
 pub mod metrics;

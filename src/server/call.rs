@@ -129,3 +129,18 @@ pub fn user_may_change(ctx: &Context<'_>, key: Arg<'_>) -> bool {
         may
     }
 }
+
+/// Whether this node of a cluster would run a command on `key`: its slot is here
+/// and the key is not on its way to another node.
+pub fn key_is_served_here(ctx: &Context<'_>, key: Arg<'_>) -> bool {
+    // SAFETY: the context and the key are live; the reply is freed.
+    unsafe {
+        let reply = call!(RedisModule_Call(ctx.raw(), c"EXISTS".as_ptr(), c"s".as_ptr(), key.raw()));
+        if reply.is_null() {
+            return false;
+        }
+        let error = call!(RedisModule_CallReplyType(reply)) == constant(raw::REDISMODULE_REPLY_ERROR);
+        call!(RedisModule_FreeCallReply(reply));
+        !error
+    }
+}

@@ -9,7 +9,7 @@ use redis_module::raw;
 use std::ffi::{CString, c_char, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// The function that the server calls. Made by [`entry!`](crate::server::command::entry).
+/// The function that the server calls. Made by `entry!`.
 pub type Entry =
     unsafe extern "C" fn(*mut raw::RedisModuleCtx, *mut *mut raw::RedisModuleString, c_int) -> c_int;
 
@@ -417,9 +417,7 @@ unsafe fn register_one(ctx: *mut raw::RedisModuleCtx, command: &Command, own_cat
     // SAFETY: reading the pointer only.
     let has_info = unsafe { raw::RedisModule_SetCommandInfo }.is_some();
     let mut flags = command.flags();
-    if needs_asking(command.keys)
-        || (!has_info && matches!(command.keys, Keys::Counted { .. } | Keys::FirstAndAfter(_)))
-    {
+    if needs_asking(command.keys) {
         flags.push_str(" getkeys-api");
     }
     let flags = CString::new(flags).ok()?;
@@ -461,10 +459,15 @@ unsafe fn register_one(ctx: *mut raw::RedisModuleCtx, command: &Command, own_cat
     Some(())
 }
 
-/// Redis 7.0 reads a count of keys with a step above 1 wrongly (it names too few
-/// keys), so such commands are asked everywhere; their specification says that
-/// it is incomplete.
+/// Cluster redirection reads no key specifications: it knows keys in a plain
+/// range and otherwise asks. Where it does not ask, a CROSSSLOT goes unnoticed.
 const fn needs_asking(keys: Keys) -> bool {
+    matches!(keys, Keys::Counted { .. } | Keys::FirstAndAfter(_))
+}
+
+/// Redis 7.0 reads a count of keys with a step above 1 wrongly (it names too few
+/// keys), so such a specification says that it is incomplete.
+const fn specified_incompletely(keys: Keys) -> bool {
     matches!(keys, Keys::Counted { step: 2.., .. })
 }
 
@@ -542,7 +545,10 @@ unsafe fn set_info(handle: *mut raw::RedisModuleCommand, command: &Command) -> O
     // SAFETY: all zeroes ends the array.
     specs.push(unsafe { std::mem::zeroed() });
     let mut keys = 0;
-    let arguments = loan.list(command.arguments, &mut keys);
+    let arguments = match command.arguments {
+        [] => std::ptr::null_mut(),
+        arguments => loan.list(arguments, &mut keys),
+    };
     let info = raw::RedisModuleCommandInfo {
         version: &raw const version,
         summary: loan.text(command.summary),
@@ -586,7 +592,7 @@ fn key_specs(command: &Command, loan: &mut Loan) -> Vec<raw::RedisModuleCommandK
         Keys::Pairs => vec![at(1, -1, 2)],
         Keys::Counted { count, step } => {
             let mut spec = at(count, 0, 1);
-            if needs_asking(command.keys) {
+            if specified_incompletely(command.keys) {
                 spec.flags |= u64::from(raw::REDISMODULE_CMD_KEY_INCOMPLETE);
             }
             spec.find_keys_type = raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_KEYNUM;

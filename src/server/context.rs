@@ -55,6 +55,11 @@ impl Flags {
         self.has(raw::REDISMODULE_CTX_FLAGS_MASTER)
     }
 
+    /// This server is a node of a cluster.
+    pub const fn cluster(self) -> bool {
+        self.has(raw::REDISMODULE_CTX_FLAGS_CLUSTER)
+    }
+
     /// In MULTI, Lua or another place where a client must not block.
     pub const fn deny_blocking(self) -> bool {
         self.has(raw::REDISMODULE_CTX_FLAGS_DENY_BLOCKING)
@@ -84,13 +89,7 @@ impl Context<'_> {
     /// offers it (so that it stands still in MULTI and Lua, and costs no system
     /// call), else the wall clock; or the debug clock while it is set.
     pub fn now(&self) -> Micros {
-        if let Some(set) = *DEBUG_CLOCK.of(self.main()).borrow() {
-            return set;
-        }
-        // SAFETY: takes no arguments.
-        let cached = unsafe { call_if_there!(RedisModule_CachedMicroseconds()) };
-        let now = cached.and_then(|us| u64::try_from(us).ok()).unwrap_or_else(wall_micros);
-        Micros(now).min(Micros::MAX)
+        now(self.main())
     }
 
     /// The wall clock in milliseconds, whatever the debug clock says: the
@@ -101,7 +100,7 @@ impl Context<'_> {
 
     /// True while the debug clock is set: then no expiry is put on keys.
     pub fn debug_clock_is_set(&self) -> bool {
-        DEBUG_CLOCK.of(self.main()).borrow().is_some()
+        debug_clock_is_set(self.main())
     }
 
     /// Sets the clock that [`Context::now`] tells, or gives it back to the server.
@@ -113,6 +112,30 @@ impl Context<'_> {
     pub fn flags(&self) -> Flags {
         // SAFETY: the context is live.
         Flags(unsafe { call!(RedisModule_GetContextFlags(self.raw)) })
+    }
+
+    /// The number of the database that keys are opened in.
+    pub fn database(&self) -> i32 {
+        // SAFETY: the context is live.
+        unsafe { call!(RedisModule_GetSelectedDb(self.raw)) }
+    }
+
+    /// Runs `run` with another database.
+    pub fn in_database<R>(&self, database: i32, run: impl FnOnce() -> R) -> R {
+        let before = self.database();
+        // SAFETY: the context is live.
+        unsafe {
+            call!(RedisModule_SelectDb(self.raw, database));
+            let result = run();
+            call!(RedisModule_SelectDb(self.raw, before));
+            result
+        }
+    }
+
+    /// True while nothing may be propagated to replicas (CLIENT PAUSE, FAILOVER).
+    pub fn must_not_propagate(&self) -> bool {
+        // SAFETY: takes no arguments.
+        unsafe { call_if_there!(RedisModule_AvoidReplicaTraffic()) }.is_some_and(|avoid| avoid != 0)
     }
 
     /// Opens a key to look at it.
@@ -144,6 +167,22 @@ impl Context<'_> {
             call!(RedisModule_FreeString(self.raw, message));
         }
     }
+}
+
+/// As [`Context::now`], where there is no context.
+pub fn now(main: MainThread) -> Micros {
+    if let Some(set) = *DEBUG_CLOCK.of(main).borrow() {
+        return set;
+    }
+    // SAFETY: takes no arguments.
+    let cached = unsafe { call_if_there!(RedisModule_CachedMicroseconds()) };
+    let now = cached.and_then(|us| u64::try_from(us).ok()).unwrap_or_else(wall_micros);
+    Micros(now).min(Micros::MAX)
+}
+
+/// As [`Context::debug_clock_is_set`], where there is no context.
+pub fn debug_clock_is_set(main: MainThread) -> bool {
+    DEBUG_CLOCK.of(main).borrow().is_some()
 }
 
 fn wall_micros() -> u64 {

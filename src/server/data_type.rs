@@ -22,6 +22,10 @@ pub unsafe trait PointerSized: Sized {}
 // SAFETY: `repr(transparent)` over a tagged `NonNull`; boxes may be moved.
 unsafe impl<A, B, C> PointerSized for Packed<A, B, C> {}
 
+// SAFETY: a box of a sized type has the layout of its pointer, and every block
+// of the server's allocator starts at a multiple of 8: no tag. Boxes may be moved.
+unsafe impl<T> PointerSized for Box<T> {}
+
 /// What a native type is to the server.
 pub trait Native: Send + Sized + 'static {
     /// The pointer that stands for it in a key.
@@ -42,6 +46,8 @@ pub trait Native: Send + Sized + 'static {
     fn from_pointer(pointer: Self::Pointer) -> Self;
     /// Appends everything it is: equal values, equal bytes.
     fn save(&self, main: MainThread, out: &mut Vec<u8>);
+    /// Appends the payload with which [`Native::REBUILD`] makes an equal value.
+    fn rebuild(&self, main: MainThread, out: &mut Vec<u8>);
     /// Reads what `save` wrote; believes nothing.
     ///
     /// # Errors
@@ -185,7 +191,10 @@ unsafe extern "C" fn aof_rewrite<T: Native>(
     key: *mut raw::RedisModuleString,
     value: *mut c_void,
 ) {
-    let payload = payload_of::<T>(value);
+    let mut payload = Vec::new();
+    // SAFETY: the server passes the pointer of a key of this type, in a forked
+    // child of its main thread.
+    unsafe { with::<T, _>(value, |value| value.rebuild(MainThread::new(), &mut payload)) };
     // SAFETY: `io` and `key` are live; the format matches the arguments.
     unsafe {
         call!(RedisModule_EmitAOF(

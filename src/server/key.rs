@@ -132,7 +132,15 @@ impl<'c> Key<'c> {
         // SAFETY: the context and the name are live.
         unsafe {
             call!(RedisModule_SignalModifiedKey(self.context.raw(), self.name.raw()));
-            let class = raw::REDISMODULE_NOTIFY_MODULE;
+        }
+        self.notify(event);
+    }
+
+    /// Tells the keyspace listeners of the module class what happened.
+    pub fn notify(&self, event: &std::ffi::CStr) {
+        let class = raw::REDISMODULE_NOTIFY_MODULE;
+        // SAFETY: the context, the event and the name are live.
+        unsafe {
             call!(RedisModule_NotifyKeyspaceEvent(
                 self.context.raw(),
                 class,

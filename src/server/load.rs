@@ -1,9 +1,11 @@
 //! What happens when the server loads the module.
 
 use super::args::Args;
+use super::audience;
 use super::command::{self, Command};
 use super::context::{self, Context};
 use super::data_type::{self, Native};
+use super::events;
 use super::info::{self, InfoWriter};
 use super::log::Level;
 use super::settings::{self, Setting};
@@ -59,6 +61,13 @@ impl<'c> Loading<'c> {
             }
             call_if_there!(RedisModule_FreeServerInfo(self.ctx.raw(), info));
         }
+    }
+
+    /// Asks the server to tell of its events.
+    pub fn events(&self) {
+        // SAFETY: the context is the load function's.
+        let all = unsafe { events::subscribe(self.ctx.raw()) };
+        audience::watched(&self.ctx, all);
     }
 
     /// Registers a native type.

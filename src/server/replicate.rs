@@ -2,9 +2,22 @@
 
 use super::api::call;
 use super::args::Arg;
+use super::audience;
 use super::context::Context;
 use redis_module::raw;
 use std::ffi::CStr;
+
+/// False when it is certain that nobody hears of changes: no replica, no AOF.
+/// Then a change is only to be counted, by [`unheard`].
+pub fn is_heard(ctx: &Context<'_>) -> bool {
+    !audience::is_absent(ctx)
+}
+
+/// Counts a change that nobody hears of, for the server's save points. Only
+/// after [`is_heard`] said so: then the server drops what it would propagate.
+pub fn unheard(ctx: &Context<'_>) {
+    verbatim(ctx);
+}
 
 /// Propagates `command key payload`.
 pub fn effect(ctx: &Context<'_>, command: &CStr, key: Arg<'_>, payload: &[u8]) {

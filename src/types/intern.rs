@@ -35,7 +35,15 @@ impl LimitSet {
 
     /// True when `text` is known to mean these limits, without parsing it.
     pub fn is(&self, text: &[u8]) -> bool {
-        self.canonical.as_bytes() == text || self.aliases.last().is_some_and(|alias| **alias == *text)
+        let known =
+            self.canonical.as_bytes() == text || self.aliases.last().is_some_and(|alias| **alias == *text);
+        known && self.may_be_written()
+    }
+
+    /// False for what only the server itself writes: clients must not give its
+    /// text, known or not.
+    fn may_be_written(&self) -> bool {
+        !self.limits.has_throttle()
     }
 }
 
@@ -151,7 +159,9 @@ pub enum Wanted {
 /// The malformed limit and why.
 pub fn want(main: MainThread, text: &[u8]) -> Result<Wanted, TokenError> {
     let table = TABLE.of(main);
-    if let Some(id) = known(table, text) {
+    if let Some(id) = known(table, text)
+        && get(main, id).may_be_written()
+    {
         return Ok(Wanted::Limits(LimitsRef::new(id)));
     }
     match Expression::parse(text)? {

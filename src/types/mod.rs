@@ -5,6 +5,7 @@
 //! an AOF replay applies the same effect with the same code and so arrives at
 //! the same bytes.
 
+pub mod cbcircuit;
 pub mod effect;
 pub mod intern;
 pub mod ratelimit;

@@ -5,6 +5,7 @@
 
 #![allow(
     missing_docs,
+    clippy::pedantic,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -24,6 +25,5 @@ mod encoding;
 mod fixed;
 mod grammar;
 mod sliding;
-mod speed;
 mod throttle;
 mod world;

@@ -300,8 +300,10 @@ impl Wire {
         self.send_raw(&encode(args));
     }
 
-    /// Sends one command and does not wait; an error when the connection is
-    /// gone.
+    /// Sends one command to a server that may be gone.
+    ///
+    /// # Errors
+    /// The connection is gone.
     pub fn try_send<A: AsRef<[u8]>>(&mut self, args: &[A]) -> std::io::Result<()> {
         self.stream.write_all(&encode(args))
     }

@@ -2,6 +2,7 @@
 
 #![allow(
     missing_docs,
+    clippy::pedantic,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -15,4 +16,36 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod access_log;
+mod acl;
+mod acquire;
+mod batch;
+mod breaker_durable;
+mod breaker_histories;
+mod breaker_kit;
+mod breaker_limit;
+mod breaker_rules;
+mod breaker_seen;
+mod breaker_vectors;
+mod clear;
+mod commands;
+mod demo;
+mod durability;
+mod errors;
+mod expiry;
+mod info;
+mod keyspace;
+mod nonsense;
+mod operate;
+mod payloads;
+mod quota;
+mod refund;
+mod reservations;
 mod servers;
+mod settings;
+mod stream;
+mod throttle;
+mod traffic;
+mod transparency;
+mod versions;
+mod waiting;

@@ -137,9 +137,13 @@ pub struct Transition {
 pub struct Transitions {
     first: Option<Transition>,
     second: Option<Transition>,
+    lost_trials: u8,
 }
 
 impl Transitions {
+    /// Nothing happened.
+    pub const NONE: Self = Self { first: None, second: None, lost_trials: 0 };
+
     /// No call makes more than two; a third would replace the second, so the
     /// last one always says where the circuit is now.
     pub(super) fn push(&mut self, transition: Transition) {
@@ -148,6 +152,17 @@ impl Transitions {
         } else {
             self.second = Some(transition);
         }
+    }
+
+    /// A trial whose lease has ended was found.
+    pub(super) fn lose_trial(&mut self) {
+        self.lost_trials = self.lost_trials.saturating_add(1);
+    }
+
+    /// How many trials were found lost on the way, whether or not that led to
+    /// a transition.
+    pub const fn lost_trials(&self) -> u8 {
+        self.lost_trials
     }
 
     /// In the order in which they happened.

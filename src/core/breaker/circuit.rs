@@ -318,9 +318,10 @@ impl Circuit {
         }
     }
 
-    /// The answer where time has done nothing and a call changes nothing: the
-    /// common case, without a write.
-    fn at_rest(&self, now: Micros) -> Option<Admission> {
+    /// What [`Circuit::acquire`] answers where neither time nor the call changes
+    /// anything: the common case, without a write. `None` where they may.
+    #[inline]
+    pub fn at_rest(&self, now: Micros) -> Option<Admission> {
         let (ticket, retry) = match &self.phase {
             Phase::Closed { ramp: None } => (Some(Ticket::Closed { epoch: self.epoch }), Retry::Now),
             Phase::Open { deadline } if self.since <= now && now < *deadline => {
@@ -401,7 +402,10 @@ impl Circuit {
                 return true;
             }
             match round.lose_one(now) {
-                Some(ended) => lost = Some(ended),
+                Some(ended) => {
+                    transitions.lose_trial();
+                    lost = Some(ended);
+                }
                 None => break,
             }
         }
@@ -487,10 +491,11 @@ impl Circuit {
         self.window.clear();
     }
 
-    /// The one place where a state, and with it an epoch, begins.
+    /// The one place where a state, and with it an epoch, begins. The cap is out
+    /// of any clock's reach: it keeps a circuit from a forged payload within
+    /// what the encoding accepts.
     fn enter(&mut self, phase: Phase, at: Micros, cause: Cause, transitions: &mut Transitions) {
         let (from, to) = (self.state(), phase.state());
-        // Only a forged payload begins so high; what it grew into must still load.
         self.epoch = self.epoch.saturating_add(1).max(at.0).min(MAX_EPOCH);
         self.since = at;
         self.touched = at;

@@ -16,7 +16,7 @@
 //! breaker could; whatever else it says, the circuit works on from there.
 
 use super::circuit::{Circuit, Hold, MAX_EPOCH, Phase, REASON_BYTES};
-use super::round::{Round, Trial};
+use super::round::{MAX_TRIAL, Round, Trial};
 use super::spec::{Breaker, MAX_PROBES};
 use super::window::Window;
 use crate::core::clock::Micros;
@@ -107,7 +107,7 @@ fn read_round(reader: &mut Reader, breaker: &Breaker) -> Result<Round, Corrupt> 
         done: reader.byte()?,
         failures: reader.byte()?,
         slow: reader.byte()?,
-        admitted: reader.u64()?,
+        admitted: reader.u64_to(MAX_TRIAL)?,
         in_flight: Vec::new(),
     };
     if round.failures > round.done || round.slow > round.done || round.verdict(breaker).is_some() {

@@ -6,6 +6,10 @@ use super::spec::Breaker;
 use super::window::Call;
 use crate::core::clock::Micros;
 
+/// The highest number of a trial: out of reach but for a forged payload, which
+/// must not make a round that the encoding refuses.
+pub(super) const MAX_TRIAL: u64 = 1 << 53;
+
 /// A trial call that has not been reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Trial {
@@ -57,6 +61,7 @@ impl Round {
     /// Whether another trial would be admitted.
     pub fn has_room(&self, breaker: &Breaker) -> bool {
         usize::from(self.done).saturating_add(self.in_flight.len()) < usize::from(breaker.probes())
+            && self.admitted < MAX_TRIAL
     }
 
     /// Takes trial `id` out of those in flight; false when it is not there:

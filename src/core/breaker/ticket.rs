@@ -43,19 +43,17 @@ impl Ticket {
 
     /// As text, without the heap.
     pub fn text(self) -> TicketText {
-        let mut text = TicketText { bytes: [0; ROOM], start: ROOM };
+        let mut text = TicketText { bytes: [0; ROOM], len: 0 };
         match self {
             Self::Closed { epoch } => {
-                text.prepend_number(epoch);
-                text.prepend(b'-');
-                text.prepend(b'c');
+                text.push(b"c-");
+                text.push_number(epoch);
             }
             Self::Trial { epoch, trial } => {
-                text.prepend_number(trial);
-                text.prepend(b'-');
-                text.prepend_number(epoch);
-                text.prepend(b'-');
-                text.prepend(b't');
+                text.push(b"t-");
+                text.push_number(epoch);
+                text.push(b"-");
+                text.push_number(trial);
             }
         }
         text
@@ -82,32 +80,25 @@ fn number(digits: &[u8]) -> Option<u64> {
 #[derive(Clone, Copy, Debug)]
 pub struct TicketText {
     bytes: [u8; ROOM],
-    start: usize,
+    len: usize,
 }
 
 impl TicketText {
     /// The text.
     pub fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(self.start..).unwrap_or_default()
+        self.bytes.get(..self.len).unwrap_or_default()
     }
 
-    fn prepend(&mut self, byte: u8) {
-        if let Some(start) = self.start.checked_sub(1)
-            && let Some(slot) = self.bytes.get_mut(start)
-        {
-            *slot = byte;
-            self.start = start;
+    /// There is room for every ticket, so nothing is ever left out.
+    fn push(&mut self, part: &[u8]) {
+        let end = self.len + part.len();
+        if let Some(room) = self.bytes.get_mut(self.len..end) {
+            room.copy_from_slice(part);
+            self.len = end;
         }
     }
 
-    fn prepend_number(&mut self, mut n: u64) {
-        loop {
-            let digit = u8::try_from(n % 10).unwrap_or(0);
-            self.prepend(b'0' + digit);
-            n /= 10;
-            if n == 0 {
-                break;
-            }
-        }
+    fn push_number(&mut self, n: u64) {
+        self.push(itoa::Buffer::new().format(n).as_bytes());
     }
 }

@@ -82,7 +82,25 @@ impl Taken {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitSet(u8);
 
+impl FromIterator<usize> for LimitSet {
+    fn from_iter<I: IntoIterator<Item = usize>>(positions: I) -> Self {
+        let mut set = Self::default();
+        positions.into_iter().for_each(|index| set.insert(index));
+        set
+    }
+}
+
 impl LimitSet {
+    /// One bit a position.
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// The inverse of [`LimitSet::bits`].
+    pub const fn from_bits(bits: u8) -> Self {
+        Self(bits)
+    }
+
     /// Is the limit at `index` among them?
     pub const fn contains(self, index: usize) -> bool {
         index < MAX_LIMITS && self.0 >> index & 1 == 1
@@ -91,6 +109,11 @@ impl LimitSet {
     /// True when there are none.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
+    }
+
+    /// How many there are.
+    pub const fn len(self) -> u32 {
+        self.0.count_ones()
     }
 
     /// Their positions in order.
@@ -147,6 +170,21 @@ impl Decision {
     /// False when the request was denied.
     pub const fn is_granted(&self) -> bool {
         self.granted > 0
+    }
+
+    /// How the binding limit stands when nothing is taken after all. `limits`
+    /// and `states` are those that were decided on.
+    pub fn before(&self, limits: &[Limit], states: &[State], now: Micros) -> Standing {
+        let mut standing = self.standing;
+        if self.is_granted()
+            && let Some(index) = self.binding
+            && let Some((limit, state)) = limits.get(index).zip(states.get(index))
+        {
+            let taken = self.taken.units(index);
+            standing.remaining = standing.remaining.map(|left| left.saturating_add(taken));
+            standing.reset_after_us = limit.rule().full_after(state, now, 0).since(now);
+        }
+        standing
     }
 }
 

@@ -2,21 +2,23 @@
 //!
 //! | shape | when | size |
 //! |---|---|---|
-//! | [`Bucket`](shape::Bucket) | one token bucket and nothing else | 16 bytes |
-//! | [`Single`](shape::Single) | one limit of another algorithm | 48 bytes, and more slots as needed |
-//! | [`Full`](shape::Full) | several limits, a pin, a block, usage of limits no longer listed | what it holds |
+//! | [`Bucket`] | one token bucket and nothing else | 16 bytes |
+//! | [`Single`] | one limit of another algorithm | 48 bytes, and more slots as needed |
+//! | [`Full`] | several limits, a pin, a block, reservations, usage of limits no longer listed | what it holds |
 //!
 //! A key starts in the smallest shape that fits and grows when it must. Which
 //! shape it has is not part of its value: equal contents, equal digests.
 
 pub mod encoding;
+pub mod reserve;
 pub mod shape;
 
 use crate::core::clock::Micros;
-use crate::core::limits::{Limit, Orphan, Rule, State, full_at, realign};
+use crate::core::limits::{Limit, Orphan, Rule, State, Wait, full_at, realign};
 use crate::server::data_type::{Handle, Native};
 use crate::server::main_thread::MainThread;
 use crate::server::packed::{OneOf, Packed};
+use crate::types::effect::{Change, Effect};
 use crate::types::intern::{self, LimitsRef};
 use shape::{Bucket, Full, Single};
 
@@ -30,6 +32,14 @@ pub enum Until {
 }
 
 impl Until {
+    /// How long it still lasts.
+    pub const fn wait(self, now: Micros) -> Wait {
+        match self {
+            Self::At(end) => Wait::After(end.since(now)),
+            Self::Forever => Wait::Never,
+        }
+    }
+
     /// True while it lasts.
     pub fn lasts(self, now: Micros) -> bool {
         match self {
@@ -78,7 +88,11 @@ impl RateLimit {
 
     /// A key in the smallest shape that holds `full`.
     pub(crate) fn pack(main: MainThread, mut full: Full) -> Self {
-        let bare = full.pin.is_none() && full.block.is_none() && full.orphans.is_empty();
+        full.reservations.take_if(|reservations| reservations.book().is_empty());
+        let bare = full.pin.is_none()
+            && full.block.is_none()
+            && full.orphans.is_empty()
+            && full.reservations.is_none();
         if bare
             && full.states.len() == 1
             && let Some(limits) = full.limits.take()
@@ -180,6 +194,21 @@ impl RateLimit {
         }
     }
 
+    /// Its contents, copied into the shape that holds everything.
+    fn to_full(&self) -> Full {
+        match self.0.get() {
+            OneOf::First(bucket) => {
+                Full { limits: Some(bucket.limits()), states: vec![bucket.state()], ..Full::default() }
+            }
+            OneOf::Second(single) => Full {
+                limits: Some(single.limits.clone()),
+                states: vec![single.state.clone()],
+                ..Full::default()
+            },
+            OneOf::Third(full) => full.clone(),
+        }
+    }
+
     /// Changes anything, then goes back to the smallest shape.
     pub(super) fn rebuild<R>(&mut self, main: MainThread, change: impl FnOnce(&mut Full) -> R) -> R {
         let mut full = self.take_full();
@@ -198,6 +227,14 @@ impl RateLimit {
         (realigned.states, realigned.orphans)
     }
 
+    /// Notes which reservations have ended by `now`.
+    #[inline]
+    pub(super) fn sweep(&mut self, main: MainThread, now: Micros) {
+        if let OneOf::Third(full) = self.0.get_mut() {
+            full.sweep(main, now);
+        }
+    }
+
     /// How long it is worth keeping, as of `now`.
     pub fn lifetime(&self, main: MainThread, now: Micros) -> Lifetime {
         let mut until = Until::At(Micros::default());
@@ -210,6 +247,9 @@ impl RateLimit {
                 let (limit, state) =
                     (std::slice::from_ref(&orphan.limit), std::slice::from_ref(&orphan.state));
                 until = until.max(Until::At(full_at(limit, state, now)));
+            }
+            if let Some(reservations) = &full.reservations {
+                until = until.max(Until::At(reservations.book().lasts_until()));
             }
             let extras =
                 [full.pin.as_ref().map(|pin| pin.until), full.block.as_ref().map(|block| block.until)];
@@ -240,6 +280,14 @@ impl Native for RateLimit {
         encoding::save(self, main, out);
     }
 
+    fn rebuild(&self, main: MainThread, out: &mut Vec<u8>) {
+        let mut payload = Vec::new();
+        encoding::save(self, main, &mut payload);
+        // The server itself writes the expiry of a key next to it.
+        let change = Change::Become { payload: &payload };
+        Effect { now: Micros::default(), expires: false, change }.encode(out);
+    }
+
     fn load(main: MainThread, encoding: u16, payload: &[u8]) -> Result<Self, String> {
         encoding::load(main, encoding, payload).map_err(|corrupt| corrupt.to_string())
     }
@@ -255,7 +303,10 @@ impl Native for RateLimit {
     fn free_effort(&self) -> usize {
         match self.0.get() {
             OneOf::First(_) | OneOf::Second(_) => 1,
-            OneOf::Third(full) => 1 + full.states.len() + full.orphans.len(),
+            OneOf::Third(full) => {
+                let reserved = full.reservations.as_ref().map_or(0, |all| all.book().len());
+                1 + full.states.len() + full.orphans.len() + 4 * reserved
+            }
         }
     }
 

@@ -148,13 +148,52 @@ proptest! {
     }
 }
 
-/// A payload may say the highest epoch there is. What the circuit becomes from
-/// there must load again, or the server's own dump would not.
+/// A forged payload may hold the largest numbers that are accepted: what the
+/// circuit does from there must load again.
 #[test]
-fn the_highest_epoch_still_comes_back() {
-    let rule = breaker("3:open=1s");
-    let mut circuit = Circuit::new(&rule, START, u64::MAX);
-    circuit.force(&rule, START, Force::Open, None, b"");
-    circuit.reset(&rule, START);
-    assert_eq!(Circuit::read(&mut Reader::new(&bytes(&circuit)), &rule), Ok(circuit));
+fn the_largest_numbers_load_again_after_whatever_happens() {
+    let largest = 1_u64 << 53;
+    let mut key = Key::new("50%/4calls:min=4:open=1s:probes=3");
+    key.run("ffff");
+    key.wait_ms(1000);
+    key.admit();
+    let mut forged = Vec::new();
+    floodgate::core::wire::put_u64(&mut forged, largest);
+    let mut rest = Vec::new();
+    key.circuit.write(&mut rest);
+    let mut reader = Reader::new(&rest);
+    reader.u64().unwrap();
+    let tail: Vec<u8> = std::iter::from_fn(|| reader.byte().ok()).collect();
+    forged.extend(tail);
+    key.circuit = Circuit::read(&mut Reader::new(&forged), &key.breaker).unwrap();
+    assert_eq!(key.circuit.epoch(), largest);
+    for _ in 0..3 {
+        key.acquire();
+        key.wait_ms(120_000);
+        key.acquire();
+        let written = bytes(&key.circuit);
+        let read = Circuit::read(&mut Reader::new(&written), &key.breaker).unwrap();
+        assert_eq!(read, key.circuit);
+    }
+}
+
+#[test]
+fn impossible_payloads_are_refused() {
+    // epoch, since, touched, openings, half-open; then the round; then the run.
+    let read = |round: &[u8], text: &str| {
+        let bytes = [&[9, 9, 9, 1, 3], round, &[0]].concat();
+        let mut reader = Reader::new(&bytes);
+        Circuit::read(&mut reader, &breaker(text)).map(|_| ()).map_err(|corrupt| corrupt.0)
+    };
+    // done, failures, slow, admitted, in flight: (id, lease)*
+    assert_eq!(read(&[1, 0, 0, 3, 1, 2, 99], "1:probes=2"), Ok(()));
+    let impossible = Err("impossible round of trials");
+    assert_eq!(read(&[2, 0, 0, 3, 1, 2, 99], "1:probes=2"), impossible); // has a verdict
+    assert_eq!(read(&[1, 1, 0, 3, 1, 2, 99], "1:probes=2"), impossible);
+    assert_eq!(read(&[0, 1, 0, 3, 1, 2, 99], "50%/1h:probes=9"), impossible);
+    assert_eq!(read(&[0, 0, 1, 3, 1, 2, 99], "1:probes=2"), impossible);
+    assert_eq!(read(&[0, 0, 0, 3, 2, 2, 99, 1, 99], "1:probes=2"), Err("trials out of order"));
+    assert_eq!(read(&[0, 0, 0, 3, 1, 0, 99], "1:probes=2"), Err("trials out of order"));
+    assert_eq!(read(&[0, 0, 0, 3, 1, 4, 99], "1:probes=2"), Err("number out of range"));
+    assert_eq!(read(&[0, 0, 0, 3, 101, 1, 99], "1:probes=2"), Err("number out of range"));
 }

@@ -1,0 +1,227 @@
+//! CB.ACQUIRE: asks whether a call may go through, alone or together with a
+//! limit.
+
+use super::commit::{apply, commit, propagate, tell};
+use super::resolve::{Resolved, resolve};
+use crate::commands::Error;
+use crate::commands::acquire::Judged;
+use crate::commands::arguments::{Walk, cost};
+use crate::commands::commit::{self as limits, Together};
+use crate::commands::six::{Six, retry_ms};
+use crate::commands::waiting::judge;
+use crate::core::breaker::{Admission, Retry, State, Ticket};
+use crate::core::clock::Micros;
+use crate::core::limits::Request;
+use crate::observe::metrics;
+use crate::server::args::{Arg, Args};
+use crate::server::context::Context;
+use crate::server::key::Key;
+use crate::server::reply;
+use crate::types::cbcircuit::CbCircuit;
+use crate::types::cbcircuit::effect::{Applied, Change, Effect};
+use crate::types::ratelimit::RateLimit;
+
+/// What the caller asks for.
+#[derive(Clone, Copy, Debug)]
+struct Call<'a> {
+    key: Arg<'a>,
+    breaker: Option<&'a [u8]>,
+    limit: Option<Limit<'a>>,
+}
+
+/// What the call also takes of a limit.
+#[derive(Clone, Copy, Debug)]
+struct Limit<'a> {
+    key: Arg<'a>,
+    limits: &'a [u8],
+    request: Request,
+}
+
+fn parse<'a>(args: Args<'a>) -> Result<Call<'a>, Error> {
+    let mut walk = Walk::new(args);
+    let key = walk.required()?;
+    let breaker = match walk.peek() {
+        Some(next) if !next.is("LIMIT") => walk.take().map(Arg::bytes),
+        _ => None,
+    };
+    let mut limit = None;
+    if walk.keyword("LIMIT") {
+        let needs = || Error::Other("syntax error: LIMIT needs a key and limits".to_owned());
+        let (key, limits) = (walk.take().ok_or_else(needs)?, walk.take().ok_or_else(needs)?);
+        let units = if walk.keyword("COST") { cost(walk.value_of("COST")?)? } else { 1 };
+        let request = Request { cost: units, calls: 1, partial: false, critical: false };
+        limit = Some(Limit { key, limits: limits.bytes(), request });
+    }
+    walk.end()?;
+    Ok(Call { key, breaker, limit })
+}
+
+/// `CB.ACQUIRE key [breaker] [LIMIT rlkey limits [COST n]]`:
+/// `[allowed, state, token|nil, retry_after_ms]`, with LIMIT a fifth element.
+///
+/// # Errors
+/// Malformed arguments, no breaker at all, or a key of another type.
+pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
+    let call = parse(args)?;
+    let now = ctx.now();
+    match call.limit {
+        None => alone(ctx, &call, now),
+        Some(limit) => with_limit(ctx, &call, &limit, now),
+    }
+}
+
+fn resolved(
+    ctx: &Context<'_>,
+    call: &Call<'_>,
+    value: Option<&CbCircuit>,
+    now: Micros,
+) -> Result<Resolved, Error> {
+    resolve(ctx.main(), call.key.bytes(), value, call.breaker, now)?.ok_or(Error::NoBreaker)
+}
+
+fn alone(ctx: &Context<'_>, call: &Call<'_>, now: Micros) -> Result<(), Error> {
+    let mut key = ctx.write(call.key);
+    let held = key.value::<CbCircuit>()?;
+    let resolved = resolved(ctx, call, held.as_deref(), now)?;
+    let at_rest =
+        held.as_deref().filter(|_| resolved.is_own()).and_then(|value| value.circuit().at_rest(now));
+    drop(held);
+    let answer = if let Some(Admission { state, ticket, retry, .. }) = at_rest {
+        Answer { state, ticket, retry }
+    } else {
+        let effect = resolved.effect(ctx, now, Change::Acquire);
+        Answer::of(&commit(ctx, &mut key, &effect, c"cb.acquire")?)
+    };
+    answer.count(ctx);
+    reply::array(ctx, 4);
+    answer.send(ctx);
+    Ok(())
+}
+
+/// Breaker and limit decided together: both take, or neither does.
+fn with_limit(ctx: &Context<'_>, call: &Call<'_>, limit: &Limit<'_>, now: Micros) -> Result<(), Error> {
+    if call.key.bytes() == limit.key.bytes() {
+        return Err(Error::Other("the breaker and the limit need keys of their own".to_owned()));
+    }
+    // Whatever can be wrong is found before anything is taken.
+    let mut limit_key = ctx.write(limit.key);
+    let held = limit_key.value::<RateLimit>()?;
+    let judged = judge(ctx, limit.key, held.as_deref(), Some(limit.limits), &limit.request, now)?;
+    drop(held);
+    let mut key = ctx.write(call.key);
+    let held = key.value::<CbCircuit>()?;
+    let resolved = resolved(ctx, call, held.as_deref(), now)?;
+    let admits = resolved.missing || held.as_deref().is_none_or(|value| admits(value, &resolved, now));
+    drop(held);
+
+    let rate_limited = admits && judged.six.granted == 0;
+    if rate_limited && resolved.missing {
+        // The circuit would begin closed: there is nothing to record of it.
+        take(ctx, None, &mut limit_key, &judged, now)?;
+        refuse(ctx, State::Closed, &judged.six);
+        return Ok(());
+    }
+    // A rate-limited call is no trial, but what time has done is recorded.
+    let change = if rate_limited { Change::Settle } else { Change::Acquire };
+    let effect = resolved.effect(ctx, now, change);
+    let applied = apply(ctx, &mut key, &effect, c"cb.acquire")?;
+    if admits {
+        let circuit = applied.changed.then_some((call.key, &effect));
+        take(ctx, circuit, &mut limit_key, &judged, now)?;
+    } else {
+        propagate(ctx, call.key, &effect, &applied);
+    }
+    tell(ctx, call.key, &applied);
+    if rate_limited {
+        refuse(ctx, applied.state, &judged.six);
+        return Ok(());
+    }
+    let answer = Answer::of(&applied);
+    answer.count(ctx);
+    reply::array(ctx, 5);
+    answer.send(ctx);
+    if admits {
+        judged.six.send(ctx);
+    } else {
+        reply::null(ctx);
+    }
+    Ok(())
+}
+
+/// Whether the circuit would let the call through.
+fn admits(value: &CbCircuit, resolved: &Resolved, now: Micros) -> bool {
+    match &resolved.other {
+        None => value.circuit().peek_acquire(value.rule().breaker(), now).allowed,
+        Some(other) => value.under(other.breaker(), now).peek_acquire(other.breaker(), now).allowed,
+    }
+}
+
+/// Records what was decided of the limit; an effect of the circuit travels
+/// with it as one command.
+fn take<'a>(
+    ctx: &Context<'_>,
+    circuit: Option<(Arg<'a>, &Effect<'_>)>,
+    key: &mut Key<'a>,
+    judged: &Judged,
+    now: Micros,
+) -> Result<(), Error> {
+    let Some((name, effect)) = circuit else {
+        return judged.change(ctx.main(), |change| {
+            limits::commit(ctx, key, &limits::effect(ctx, now, change), c"rl.acquire").map(drop)
+        });
+    };
+    let mut together = Together::default();
+    together.add(ctx, name, |out| effect.encode(out));
+    judged.change(ctx.main(), |change| {
+        together.apply(ctx, key, &limits::effect(ctx, now, change), c"rl.acquire")
+    })?;
+    together.propagate(ctx);
+    Ok(())
+}
+
+/// The reply to a call that the breaker would admit and the limit does not.
+fn refuse(ctx: &Context<'_>, state: State, six: &Six) {
+    metrics::count(ctx.main(), |m| &mut m.breaker_denied_limit);
+    reply::array(ctx, 5);
+    reply::integer(ctx, 0);
+    reply::text(ctx, state.name());
+    reply::null(ctx);
+    reply::integer(ctx, retry_ms(six.standing.retry));
+    six.send(ctx);
+}
+
+/// What the breaker says.
+#[derive(Clone, Copy, Debug)]
+struct Answer {
+    state: State,
+    ticket: Option<Ticket>,
+    retry: Retry,
+}
+
+impl Answer {
+    const fn of(applied: &Applied) -> Self {
+        Self { state: applied.state, ticket: applied.ticket, retry: applied.retry }
+    }
+
+    /// Writes the first four elements of the reply.
+    fn send(&self, ctx: &Context<'_>) {
+        reply::integer(ctx, self.ticket.is_some().into());
+        reply::text(ctx, self.state.name());
+        match self.ticket {
+            Some(ticket) => reply::bytes(ctx, ticket.text().as_bytes()),
+            None => reply::null(ctx),
+        }
+        reply::integer(ctx, self.retry.millis());
+    }
+
+    fn count(&self, ctx: &Context<'_>) {
+        metrics::count(ctx.main(), |m| match (self.ticket.is_some(), self.state) {
+            (true, _) => &mut m.breaker_admitted,
+            (false, State::Open) => &mut m.breaker_denied_open,
+            (false, State::HalfOpen) => &mut m.breaker_denied_half_open,
+            (false, State::ForcedOpen) => &mut m.breaker_denied_forced,
+            // Only a ramp denies while closed.
+            (false, State::Closed | State::ForcedClosed) => &mut m.breaker_denied_ramp,
+        });
+    }
+}

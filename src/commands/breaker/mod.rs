@@ -1,0 +1,8 @@
+//! The commands of circuit breakers, one file a command or a small family.
+
+pub mod acquire;
+pub mod commit;
+pub mod operate;
+pub mod report;
+pub mod resolve;
+pub mod state;

@@ -1,0 +1,135 @@
+//! What operators do to one breaker: FORCE, RESET, PIN, UNPIN.
+
+use super::commit::{after, commit};
+use super::resolve::{Resolved, resolve, resolve_unpinned};
+use crate::commands::Error;
+use crate::commands::arguments::{Walk, length, optional_for, unexpected};
+use crate::core::breaker::{Force, REASON_BYTES};
+use crate::observe::metrics;
+use crate::server::args::Args;
+use crate::server::context::Context;
+use crate::server::reply;
+use crate::types::cbcircuit::effect::Change;
+use crate::types::cbcircuit::rules;
+use crate::types::cbcircuit::{CbCircuit, Pin};
+
+/// `CB.FORCE key OPEN|CLOSED|AUTO [FOR d] [REASON text]`. AUTO ends a force, so
+/// it takes neither.
+///
+/// # Errors
+/// Malformed arguments, no breaker at all, or a key of another type.
+pub fn force(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
+    let mut walk = Walk::new(args);
+    let name = walk.required()?;
+    let how = walk.required()?;
+    let force = if how.is("OPEN") {
+        Force::Open
+    } else if how.is("CLOSED") {
+        Force::Closed
+    } else if how.is("AUTO") {
+        Force::Auto
+    } else {
+        return Err(unexpected(how));
+    };
+    let now = ctx.now();
+    let (mut until, mut reason): (_, &[u8]) = (None, &[]);
+    while let Some(option) = walk.take() {
+        if force == Force::Auto {
+            return Err(unexpected(option));
+        }
+        if option.is("FOR") {
+            until = Some(after(now, length(walk.value_of("FOR")?)?));
+        } else if option.is("REASON") {
+            reason = walk.value_of("REASON")?.bytes();
+        } else {
+            return Err(unexpected(option));
+        }
+    }
+    if reason.len() > REASON_BYTES {
+        return Err(Error::Range { name: "REASON", expected: format!("at most {REASON_BYTES} bytes") });
+    }
+    let mut key = ctx.write(name);
+    let held = key.value::<CbCircuit>()?;
+    let resolved = resolve(ctx.main(), name.bytes(), held.as_deref(), None, now)?;
+    drop(held);
+    let resolved = resolved.filter(|resolved| !(resolved.missing && force == Force::Auto));
+    match resolved {
+        Some(resolved) => {
+            let effect = resolved.effect(ctx, now, Change::Force { force, until, reason });
+            commit(ctx, &mut key, &effect, c"cb.force")?;
+        }
+        None if force == Force::Auto => {}
+        None => return Err(Error::NoBreaker),
+    }
+    reply::ok(ctx);
+    Ok(())
+}
+
+/// `CB.RESET key`: closed, with an empty window, the force ended, the pin kept.
+/// 1 when there was a breaker.
+///
+/// # Errors
+/// A key of another type.
+pub fn reset(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
+    let mut walk = Walk::new(args);
+    let name = walk.required()?;
+    walk.end()?;
+    let now = ctx.now();
+    let mut key = ctx.write(name);
+    let held = key.value::<CbCircuit>()?;
+    let there = held.as_deref().is_some_and(|value| !value.is_over(now));
+    let resolved = resolve(ctx.main(), name.bytes(), held.as_deref(), None, now)?;
+    drop(held);
+    if there {
+        let effect = resolved.unwrap_or_else(Resolved::own).effect(ctx, now, Change::Reset);
+        commit(ctx, &mut key, &effect, c"cb.reset")?;
+        metrics::count(ctx.main(), |m| &mut m.breaker_resets);
+    }
+    reply::integer(ctx, there.into());
+    Ok(())
+}
+
+/// `CB.PIN key breaker [FOR d]`
+///
+/// # Errors
+/// A malformed breaker or a key of another type.
+pub fn pin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
+    let mut walk = Walk::new(args);
+    let name = walk.required()?;
+    let rule = rules::find(ctx.main(), walk.required()?.bytes())?;
+    let now = ctx.now();
+    let until = optional_for(&mut walk, now)?;
+    walk.end()?;
+    let mut key = ctx.write(name);
+    let held = key.value::<CbCircuit>()?;
+    let live = held.as_deref().filter(|value| !value.is_over(now));
+    let resolved = Resolved::pinned(live, &rule);
+    drop(held);
+    let effect = resolved.effect(ctx, now, Change::Pin(Pin { rule, until }));
+    commit(ctx, &mut key, &effect, c"cb.pin")?;
+    reply::ok(ctx);
+    Ok(())
+}
+
+/// `CB.UNPIN key`: 1 when there was a pin.
+///
+/// # Errors
+/// A key of another type.
+pub fn unpin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
+    let mut walk = Walk::new(args);
+    let name = walk.required()?;
+    walk.end()?;
+    let now = ctx.now();
+    let mut key = ctx.write(name);
+    let held = key.value::<CbCircuit>()?;
+    let pinned = held.as_deref().filter(|value| value.pin(now).is_some());
+    let resolved =
+        pinned.map(|value| resolve_unpinned(ctx.main(), name.bytes(), value).unwrap_or_else(Resolved::own));
+    drop(held);
+    let stood = resolved.is_some();
+    if let Some(resolved) = resolved {
+        commit(ctx, &mut key, &resolved.effect(ctx, now, Change::Unpin), c"cb.unpin")?;
+    }
+    reply::integer(ctx, stood.into());
+    Ok(())
+}

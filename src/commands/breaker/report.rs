@@ -1,0 +1,88 @@
+//! CB.REPORT: the result of a call.
+
+use super::commit::{propagate, refused, settle, tell};
+use super::resolve::resolve;
+use crate::commands::Error;
+use crate::commands::arguments::{Walk, unexpected};
+use crate::core::breaker::{Outcome, State, Ticket};
+use crate::core::duration;
+use crate::observe::metrics;
+use crate::server::args::{Arg, Args};
+use crate::server::context::Context;
+use crate::server::reply;
+use crate::types::cbcircuit::CbCircuit;
+use crate::types::cbcircuit::effect::{Change, Report};
+
+/// What the caller says.
+#[derive(Clone, Copy, Debug)]
+struct Call<'a> {
+    key: Arg<'a>,
+    report: Report,
+    breaker: Option<&'a [u8]>,
+}
+
+fn parse<'a>(args: Args<'a>) -> Result<Call<'a>, Error> {
+    let mut walk = Walk::new(args);
+    let key = walk.required()?;
+    let how = walk.required()?;
+    let outcome = if how.is("OK") {
+        Outcome::Ok
+    } else if how.is("FAIL") {
+        Outcome::Fail
+    } else if how.is("IGNORE") {
+        Outcome::Ignore
+    } else {
+        return Err(unexpected(how));
+    };
+    let report = Report { outcome, ticket: None, duration_us: None };
+    let mut call = Call { key, report, breaker: None };
+    while let Some(option) = walk.take() {
+        if option.is("TOKEN") {
+            call.report.ticket = Some(Ticket::parse(walk.value_of("TOKEN")?.bytes())?);
+        } else if option.is("DUR") {
+            call.report.duration_us = Some(duration::parse(walk.value_of("DUR")?.bytes())?);
+        } else if option.is("BREAKER") {
+            call.breaker = Some(walk.value_of("BREAKER")?.bytes());
+        } else {
+            return Err(unexpected(option));
+        }
+    }
+    Ok(call)
+}
+
+/// `CB.REPORT key OK|FAIL|IGNORE [TOKEN t] [DUR d] [BREAKER breaker]`:
+/// `[applied, state]`.
+///
+/// # Errors
+/// Malformed arguments or a key of another type.
+pub fn report(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
+    let Call { key: name, report, breaker } = parse(args)?;
+    let now = ctx.now();
+    let mut key = ctx.write(name);
+    let mut held = key.value::<CbCircuit>()?;
+    let resolved = resolve(ctx.main(), name.bytes(), held.as_deref(), breaker, now)?;
+    // A token is of a circuit that was there; a new one does not know it.
+    let asks = resolved.filter(|resolved| !resolved.missing || report.ticket.is_none());
+    let (counted, state) = match asks {
+        Some(resolved) => {
+            let effect = resolved.effect(ctx, now, Change::Report(report));
+            let mut applied = effect.apply(ctx.main(), held.as_deref_mut()).map_err(refused)?;
+            drop(held);
+            settle(&mut key, &effect, &mut applied, c"cb.report");
+            propagate(ctx, name, &effect, &applied);
+            tell(ctx, name, &applied);
+            (applied.counted, applied.state)
+        }
+        None => (false, State::Closed),
+    };
+    metrics::count(ctx.main(), |m| match (counted, report.outcome) {
+        (false, _) => &mut m.breaker_stale_reports,
+        (true, Outcome::Ok) => &mut m.breaker_reports_ok,
+        (true, Outcome::Fail) => &mut m.breaker_reports_fail,
+        (true, Outcome::Ignore) => &mut m.breaker_reports_ignore,
+    });
+    reply::array(ctx, 2);
+    reply::integer(ctx, counted.into());
+    reply::text(ctx, state.name());
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! CB.STATE: a breaker for people. Looking changes nothing.
+
+use super::resolve::resolve;
+use crate::commands::Error;
+use crate::commands::arguments::Walk;
+use crate::commands::resolve::Source;
+use crate::commands::six::signed;
+use crate::core::breaker::View;
+use crate::server::args::Args;
+use crate::server::context::Context;
+use crate::server::reply;
+use crate::types::cbcircuit::CbCircuit;
+use crate::types::cbcircuit::rules::Rule;
+
+/// `CB.STATE key`: a map, or nil when there is no breaker.
+///
+/// # Errors
+/// A key of another type.
+pub fn state(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
+    let mut walk = Walk::new(args);
+    let name = walk.required()?;
+    walk.end()?;
+    let now = ctx.now();
+    let mut key = ctx.read(name);
+    let held = key.value::<CbCircuit>()?;
+    let Some(value) = held.as_deref().filter(|value| !value.is_over(now)) else {
+        reply::null(ctx);
+        return Ok(());
+    };
+    let resolved = resolve(ctx.main(), name.bytes(), Some(value), None, now)?;
+    let (other, source) = match &resolved {
+        Some(resolved) => (resolved.other.as_ref(), resolved.source),
+        None => (None, Source::Last),
+    };
+    let rule = other.unwrap_or_else(|| value.rule());
+    let view = value.view(other.map(Rule::breaker), now);
+    send(ctx, &view, rule.canonical(), source);
+    Ok(())
+}
+
+fn send(ctx: &Context<'_>, view: &View, breaker: &str, source: Source) {
+    let text = |name: &str, value: &str| {
+        reply::text(ctx, name);
+        reply::text(ctx, value);
+    };
+    let number = |name: &str, value: i64| {
+        reply::text(ctx, name);
+        reply::integer(ctx, value);
+    };
+    reply::map(ctx, 15);
+    text("state", view.state.name());
+    number("since", signed(view.since.0 / 1000));
+    number("retry_after_ms", view.retry.millis());
+    number("calls", signed(view.window.calls));
+    number("failures", signed(view.window.failures));
+    number("slow", signed(view.window.slow));
+    text("failure_rate", &percent(view.failure_hundredths));
+    text("slow_rate", &percent(view.slow_hundredths));
+    number("openings", view.openings.into());
+    number("epoch", signed(view.epoch));
+    number("trials_in_flight", signed(view.trials_in_flight as u64));
+    reply::text(ctx, "forced");
+    match &view.forced {
+        None => reply::null(ctx),
+        Some(forced) => {
+            reply::map(ctx, 2);
+            number("until", forced.until.map_or(-1, |until| signed(until.ceil_millis())));
+            reply::text(ctx, "reason");
+            reply::bytes(ctx, &forced.reason);
+        }
+    }
+    text("breaker", breaker);
+    text("source", source.name());
+    number("next_open_ms", signed(view.next_open_us.div_ceil(1000)));
+}
+
+/// Hundredths of a percent as people write them: `50%`, `33.33%`.
+fn percent(hundredths: u16) -> String {
+    let (whole, part) = (hundredths / 100, hundredths % 100);
+    match (part, part % 10) {
+        (0, _) => format!("{whole}%"),
+        (part, 0) => format!("{whole}.{}%", part / 10),
+        (part, _) => format!("{whole}.{part:02}%"),
+    }
+}

@@ -1,0 +1,45 @@
+//! What happens to breakers, published as JSON for whoever subscribes.
+
+use crate::core::breaker::Transition;
+use crate::server::args::Arg;
+use crate::server::context::Context;
+use crate::settings;
+use serde::Serialize;
+use std::borrow::Cow;
+use std::ffi::CStr;
+
+/// The channel of events.
+pub const CHANNEL: &CStr = c"floodgate:events";
+
+/// A breaker went from one state to another.
+#[derive(Debug, Serialize)]
+struct BreakerTransition<'a> {
+    event: &'static str,
+    /// Bytes that are no UTF-8 are replaced.
+    key: Cow<'a, str>,
+    from: &'static str,
+    to: &'static str,
+    cause: &'static str,
+    epoch: u64,
+    /// Milliseconds since the Unix epoch.
+    at_ms: u64,
+}
+
+/// Publishes a transition, unless the setting `events` is `no`.
+pub fn breaker_transition(ctx: &Context<'_>, key: Arg<'_>, transition: &Transition) {
+    if !settings::events(ctx.main()) {
+        return;
+    }
+    let event = BreakerTransition {
+        event: "breaker",
+        key: String::from_utf8_lossy(key.bytes()),
+        from: transition.from.name(),
+        to: transition.to.name(),
+        cause: transition.cause.name(),
+        epoch: transition.epoch,
+        at_ms: transition.at.0 / 1000,
+    };
+    if let Ok(text) = serde_json::to_vec(&event) {
+        ctx.publish(CHANNEL, &text);
+    }
+}

@@ -1,0 +1,24 @@
+//! Epochs never repeat, also after a key was deleted: a new circuit starts
+//! after every epoch that this server has seen on any key.
+
+use crate::core::clock::Micros;
+use crate::server::main_thread::{MainThread, MainThreadCell};
+
+static LAST: MainThreadCell<u64> = MainThreadCell::new(0);
+
+/// Epochs follow the clock, or one another by one. What leaps ahead of both
+/// farther than this comes from a forged payload and is not learnt from.
+const LEAP: u64 = 1 << 32;
+
+/// Where the epochs of a new circuit start at least; the time counts too.
+pub fn next(main: MainThread) -> u64 {
+    LAST.of(main).borrow().saturating_add(1)
+}
+
+/// Remembers an epoch that is in use.
+pub fn learn(main: MainThread, epoch: u64) {
+    let mut last = LAST.of(main).borrow_mut();
+    if epoch > *last && epoch <= Micros::MAX.0.max(*last).saturating_add(LEAP) {
+        *last = epoch;
+    }
+}

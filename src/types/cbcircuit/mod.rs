@@ -1,0 +1,157 @@
+//! The native type `cbcircuit`: what one key of a circuit breaker remembers.
+//!
+//! Its size is fixed for a given breaker, whatever happens to it; the breaker
+//! itself is shared between keys.
+
+pub mod census;
+pub mod effect;
+pub mod encoding;
+pub mod epochs;
+pub mod rules;
+
+use crate::core::breaker::{Breaker, Circuit, State, View};
+use crate::core::clock::Micros;
+use crate::server::data_type::{Handle, Native};
+use crate::server::main_thread::MainThread;
+use crate::types::ratelimit::Until;
+use census::Counted;
+use rules::Rule;
+
+/// A breaker that an operator fixed for the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pin {
+    /// The breaker.
+    pub rule: Rule,
+    /// When the pin ends.
+    pub until: Until,
+}
+
+/// What a key remembers.
+#[derive(Debug)]
+pub struct CbCircuit(Box<Contents>);
+
+/// What the key's pointer points to.
+#[derive(Clone, Debug)]
+pub struct Contents {
+    circuit: Circuit,
+    /// The breaker that the circuit goes by.
+    rule: Rule,
+    /// The one last given in a call.
+    given: Option<Rule>,
+    pin: Option<Box<Pin>>,
+    counted: Counted,
+}
+
+impl CbCircuit {
+    /// A closed circuit whose epochs start at `now` or `first_epoch`.
+    pub fn new(rule: Rule, now: Micros, first_epoch: u64) -> Self {
+        let circuit = Circuit::new(rule.breaker(), now, first_epoch);
+        Self::of(circuit, rule, None, None)
+    }
+
+    fn of(circuit: Circuit, rule: Rule, given: Option<Rule>, pin: Option<Pin>) -> Self {
+        let counted = Counted::new(circuit.state());
+        Self(Box::new(Contents { circuit, rule, given, pin: pin.map(Box::new), counted }))
+    }
+
+    /// The circuit.
+    pub fn circuit(&self) -> &Circuit {
+        &self.0.circuit
+    }
+
+    /// The breaker that the circuit goes by.
+    pub fn rule(&self) -> &Rule {
+        &self.0.rule
+    }
+
+    /// The breaker that a call gave last.
+    pub fn given(&self) -> Option<&Rule> {
+        self.0.given.as_ref()
+    }
+
+    /// The pin, when there is one and it still holds.
+    pub fn pin(&self, now: Micros) -> Option<&Pin> {
+        self.0.pin.as_deref().filter(|pin| pin.until.lasts(now))
+    }
+
+    /// Whether an operator forced a state at `now`.
+    pub fn is_forced(&self, now: Micros) -> bool {
+        matches!(self.view(None, now).state, State::ForcedOpen | State::ForcedClosed)
+    }
+
+    /// The circuit at `now` as it would go by `other`, or by its own breaker.
+    pub fn view(&self, other: Option<&Breaker>, now: Micros) -> View {
+        match other {
+            None => self.circuit().view(self.rule().breaker(), now),
+            Some(other) => self.under(other, now).view(other, now),
+        }
+    }
+
+    /// A copy of the circuit changed to go by `other`.
+    pub fn under(&self, other: &Breaker, now: Micros) -> Circuit {
+        let mut circuit = self.circuit().clone();
+        circuit.change_breaker(self.rule().breaker(), other, now);
+        circuit
+    }
+
+    /// How long the key is worth keeping: the breaker's `idle` after the last
+    /// result, but never less than an opening, a lease, a force or the pin.
+    pub fn lifetime(&self, now: Micros) -> Until {
+        let needed = self.circuit().expires_at(self.rule().breaker(), now).map_or(Until::Forever, Until::At);
+        self.0.pin.as_ref().map_or(needed, |pin| needed.max(pin.until))
+    }
+
+    /// True when its time is over, whether or not the server has deleted it yet.
+    pub fn is_over(&self, now: Micros) -> bool {
+        !self.lifetime(now).lasts(now)
+    }
+}
+
+// A key `50%/60s` and all that the server needs for it stays below 400 bytes.
+const _: () = assert!(size_of::<Contents>() <= 96);
+
+static HANDLE: Handle = Handle::new();
+
+impl Native for CbCircuit {
+    type Pointer = Box<Contents>;
+    const NAME: &'static str = "cbcircuit";
+    const ENCODING: u16 = encoding::VERSION;
+    const REBUILD: &'static std::ffi::CStr = crate::types::effect::COMMAND;
+    const HANDLE: &'static Handle = &HANDLE;
+
+    fn into_pointer(self) -> Self::Pointer {
+        self.0
+    }
+
+    fn from_pointer(pointer: Self::Pointer) -> Self {
+        Self(pointer)
+    }
+
+    fn save(&self, _: MainThread, out: &mut Vec<u8>) {
+        encoding::save(self, out);
+    }
+
+    fn rebuild(&self, main: MainThread, out: &mut Vec<u8>) {
+        let mut payload = Vec::new();
+        self.save(main, &mut payload);
+        effect::Effect::become_stored(&payload).encode(out);
+    }
+
+    fn load(main: MainThread, encoding: u16, payload: &[u8]) -> Result<Self, String> {
+        encoding::load(main, encoding, payload).map_err(|corrupt| corrupt.to_string())
+    }
+
+    fn memory(&self) -> usize {
+        size_of::<Contents>()
+            + self.circuit().heap_bytes()
+            + self.0.pin.as_ref().map_or(0, |_| size_of::<Pin>())
+    }
+
+    fn free_effort(&self) -> usize {
+        2
+    }
+
+    fn duplicate(&self, _: MainThread) -> Self {
+        Self(self.0.clone())
+    }
+}

@@ -1,0 +1,156 @@
+//! Breakers, kept once however many keys use them.
+//!
+//! A text that comes again costs a comparison with the text that the key's
+//! breaker came from, else one hash lookup; it is parsed only the first time.
+//! Breakers that no key refers to any more are swept, so a flood of different
+//! ones leaves nothing behind.
+
+use crate::core::breaker::Breaker;
+use crate::core::token::TokenError;
+use crate::server::main_thread::{MainThread, MainThreadCell};
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock, Weak};
+
+/// A counted reference to a breaker. There is one for each breaker, so equal
+/// breakers are the same reference. May be dropped on any thread.
+#[derive(Clone, Debug)]
+pub struct Rule(Arc<Known>);
+
+#[derive(Debug)]
+struct Known {
+    breaker: Breaker,
+    canonical: Box<str>,
+    /// What a client wrote for it first, where that was something else.
+    alias: OnceLock<Box<[u8]>>,
+}
+
+impl Rule {
+    /// The breaker.
+    pub fn breaker(&self) -> &Breaker {
+        &self.0.breaker
+    }
+
+    /// The text that is stored, replicated and shown.
+    pub fn canonical(&self) -> &str {
+        &self.0.canonical
+    }
+
+    /// True when `text` is known to mean this breaker, without parsing it.
+    pub fn is(&self, text: &[u8]) -> bool {
+        self.0.alias.get().is_some_and(|alias| **alias == *text) || self.0.canonical.as_bytes() == text
+    }
+}
+
+impl PartialEq for Rule {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Rule {}
+
+/// Sweeping starts at so many breakers or spellings.
+const LEAST_SWEEP: usize = 1024;
+
+#[derive(Debug)]
+struct Table {
+    by_canonical: HashMap<Box<str>, Rule>,
+    /// Other spellings. Only a cache: forgetting one costs a parse.
+    by_alias: HashMap<Box<[u8]>, Weak<Known>>,
+    sweep_at: usize,
+}
+
+static TABLE: MainThreadCell<Option<Table>> = MainThreadCell::new(None);
+
+fn with<R>(main: MainThread, use_it: impl FnOnce(&mut Table) -> R) -> R {
+    use_it(TABLE.of(main).borrow_mut().get_or_insert_with(|| Table {
+        by_canonical: HashMap::new(),
+        by_alias: HashMap::new(),
+        sweep_at: LEAST_SWEEP,
+    }))
+}
+
+/// Reads a breaker; a known text is not parsed.
+///
+/// # Errors
+/// The malformed breaker and why.
+pub fn find(main: MainThread, text: &[u8]) -> Result<Rule, TokenError> {
+    with(main, |table| {
+        if let Some(known) = table.known(text) {
+            return Ok(known);
+        }
+        let rule = table.keep(Breaker::parse(text)?);
+        table.remember(text, &rule);
+        Ok(rule)
+    })
+}
+
+/// The number of breakers in use or waiting to be swept.
+pub fn size(main: MainThread) -> usize {
+    with(main, |table| table.by_canonical.len())
+}
+
+impl Table {
+    fn known(&self, text: &[u8]) -> Option<Rule> {
+        let canonical = std::str::from_utf8(text).ok().and_then(|text| self.by_canonical.get(text));
+        canonical.cloned().or_else(|| self.by_alias.get(text)?.upgrade().map(Rule))
+    }
+
+    /// The one reference for this breaker.
+    fn keep(&mut self, breaker: Breaker) -> Rule {
+        let canonical: Box<str> = breaker.canonical().into();
+        if let Some(known) = self.by_canonical.get(&canonical) {
+            return known.clone();
+        }
+        self.sweep_if_large();
+        let rule = Rule(Arc::new(Known { breaker, canonical: canonical.clone(), alias: OnceLock::new() }));
+        self.by_canonical.insert(canonical, rule.clone());
+        rule
+    }
+
+    fn remember(&mut self, text: &[u8], rule: &Rule) {
+        if rule.canonical().as_bytes() == text {
+            return;
+        }
+        // Only the first spelling is kept with the breaker; that fails for a second.
+        let _ = rule.0.alias.set(text.into());
+        self.sweep_if_large();
+        self.by_alias.insert(text.into(), Arc::downgrade(&rule.0));
+    }
+
+    /// Forgets what nobody refers to. Other threads only ever drop references,
+    /// so a breaker that looks unused is.
+    fn sweep_if_large(&mut self) {
+        if self.by_canonical.len().max(self.by_alias.len()) < self.sweep_at {
+            return;
+        }
+        self.by_canonical.retain(|_, rule| Arc::strong_count(&rule.0) > 1);
+        self.by_alias.retain(|_, known| known.strong_count() > 0);
+        self.sweep_at = (self.by_canonical.len() * 2).max(LEAST_SWEEP);
+        if self.by_alias.len() >= self.sweep_at {
+            self.by_alias.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::main_thread::StandIn;
+
+    #[test]
+    fn equal_breakers_are_one_and_unused_ones_are_swept() {
+        let alone = StandIn::enter();
+        let main = alone.main();
+        let kept = find(main, b"50%/60s").unwrap_or_else(|e| unreachable!("{e}"));
+        assert_eq!(find(main, b"50%/1m").ok().as_ref(), Some(&kept));
+        assert_eq!(find(main, b"50%/60000ms").ok().as_ref(), Some(&kept));
+        assert!(kept.is(b"50%/60s") && kept.is(b"50%/1m") && !kept.is(b"51%/1m"));
+        for n in 1..5000 {
+            assert!(find(main, format!("{n}/61s").as_bytes()).is_ok());
+            assert!(find(main, format!("50%/60s:min={n:09}").as_bytes()).is_ok());
+        }
+        assert!(size(main) <= LEAST_SWEEP);
+        assert_eq!(find(main, b"50%/1m").ok().as_ref(), Some(&kept));
+    }
+}

@@ -1,0 +1,81 @@
+//! `make demo`: a log goes in, a table comes out.
+
+use std::{
+    fs,
+    process::{Command, Output},
+};
+
+use crate::harness::{Program, module_path};
+
+fn demo(variables: &[(&str, &str)]) -> Output {
+    Command::new("python3")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/demo.py"))
+        .env_remove("LOG")
+        .env_remove("LIMITS")
+        .env_remove("TOP")
+        .env("FLOODGATE_MODULE", module_path())
+        .env("FLOODGATE_SERVER", Program::under_test().path)
+        .envs(variables.iter().copied())
+        .output()
+        .expect("python3 can be run")
+}
+
+/// What it printed, each line as words.
+fn lines(output: &Output) -> Vec<Vec<String>> {
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+}
+
+#[test]
+fn a_log_of_ones_own_becomes_a_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("access.log");
+    let mut text = String::from("nonsense\n");
+    // Written when they ended: not in order. Eight in one minute, of two offsets.
+    for second in [7, 3, 5, 1] {
+        text += &format!("10.0.0.1 - - [17/May/2015:10:05:0{second} +0000] \"GET / HTTP/1.1\" 200 1\n");
+        text += &format!("10.0.0.1 - joe [17/May/2015:12:05:1{second} +0200] \"GET / HTTP/1.1\" 200 1\n");
+    }
+    text += "::1 - - [29/Feb/2016:23:59:59 +0000] \"GET / HTTP/1.1\" 304 -\n";
+    fs::write(&path, text).unwrap();
+    let output = demo(&[("LOG", &path.to_string_lossy()), ("LIMITS", "3/m"), ("TOP", "5")]);
+    let lines = lines(&output);
+    let row = |first: &str| {
+        lines.iter().find(|line| line.first().is_some_and(|word| word == first)).cloned().unwrap_or_default()
+    };
+    assert_eq!(row("address")[..5], ["address", "requests", "granted", "denied", "remaining"]);
+    // The fourth comes 6 s after the first, which is free again 54 s later.
+    assert_eq!(row("10.0.0.1"), ["10.0.0.1", "8", "3", "5", "0", "54.0", "s"]);
+    assert_eq!(row("::1"), ["::1", "1", "1", "0", "2", "-"]);
+    assert_eq!(row("4")[..6], ["4", "granted,", "5", "denied", "(55.6%),", "of"]);
+    assert_eq!(row("1")[..5], ["1", "lines", "were", "passed", "over:"]);
+}
+
+#[test]
+fn without_a_log_there_is_traffic_all_the_same() {
+    let output = demo(&[]);
+    let denied = lines(&output).iter().any(|line| {
+        line.get(1).is_some_and(|word| word == "granted,") && line[2].parse::<u32>().unwrap() > 0
+    });
+    assert!(denied, "{output:?}");
+}
+
+#[test]
+fn what_is_wrong_is_said() {
+    for (variables, text) in [
+        (("LOG", "/nowhere/at.all"), "demo: cannot read /nowhere/at.all: No such file or directory"),
+        (("LOG", "/dev/null"), "demo: null holds no request in the common log format"),
+        (("LIMITS", "10/"), "demo: the server says: ERR invalid limit '10/': missing period"),
+        (("TOP", "many"), "demo: TOP=many is not a number of 1 and more"),
+        (("FLOODGATE_MODULE", "/nowhere/at.all"), "demo: the module is not built: run make build"),
+        (
+            ("FLOODGATE_SERVER", "/nowhere/at.all"),
+            "demo: cannot start /nowhere/at.all: No such file or directory",
+        ),
+    ] {
+        let output = demo(&[variables]);
+        assert!(!output.status.success());
+        assert_eq!(String::from_utf8_lossy(&output.stderr).trim_end(), text);
+    }
+}

@@ -1,0 +1,285 @@
+//! RL.QUOTA: maps in both protocols, where limits come from, HTTP headers.
+
+use crate::harness::{Reply, Server, Wire, assert_error};
+
+const T0: i64 = 1_800_000_000_000_000;
+const T0_MS: i64 = T0 / 1000;
+
+fn at_t0() -> Server {
+    let server = Server::start();
+    server.clock_set(T0);
+    server
+}
+
+/// A row of integers and texts as the reply's map, in the protocol of `wire`.
+fn row(three: bool, fields: &[(&str, Reply)]) -> Reply {
+    let pairs: Vec<_> = fields.iter().map(|(name, value)| (Reply::bulk(name), value.clone())).collect();
+    if three {
+        Reply::Map(pairs)
+    } else {
+        Reply::Array(pairs.into_iter().flat_map(|(name, value)| [name, value]).collect())
+    }
+}
+
+#[test]
+fn one_map_a_limit() {
+    let server = at_t0();
+    server.line("RL.ACQUIRE k 10/s:name=api,bucket:100/m:burst=50,fixed:5/h:shadow COST 4");
+    server.clock_advance(500_000);
+    // Maps and booleans need a server that has them, 7.0.
+    for three in [false, true] {
+        let mut wire = if three { server.wire3() } else { server.wire() };
+        let three = three && server.at_least(7, 0);
+        let no = if three { Reply::Bool(false) } else { Reply::Int(0) };
+        let yes = if three { Reply::Bool(true) } else { Reply::Int(1) };
+        let last = || Reply::bulk("last");
+        let reply = wire.line("RL.QUOTA k COST 7");
+        let expected = Reply::Array(vec![
+            row(
+                three,
+                &[
+                    ("name", Reply::bulk("api")),
+                    ("algorithm", Reply::bulk("sliding")),
+                    ("limit", Reply::Int(10)),
+                    ("used", Reply::Int(4)),
+                    ("remaining", Reply::Int(6)),
+                    ("period_ms", Reply::Int(1000)),
+                    ("retry_after_ms", Reply::Int(500)),
+                    ("reset_after_ms", Reply::Int(500)),
+                    ("reset_at_ms", Reply::Int(T0_MS + 1000)),
+                    ("shadow", no.clone()),
+                    ("source", last()),
+                ],
+            ),
+            row(
+                three,
+                &[
+                    ("name", Reply::bulk("bucket:100/m")),
+                    ("algorithm", Reply::bulk("bucket")),
+                    ("limit", Reply::Int(50)),
+                    // 4 taken, 5/6 of a unit back: 46 whole units are there.
+                    ("used", Reply::Int(4)),
+                    ("remaining", Reply::Int(46)),
+                    ("period_ms", Reply::Int(60_000)),
+                    ("retry_after_ms", Reply::Int(0)),
+                    ("reset_after_ms", Reply::Int(1900)),
+                    ("reset_at_ms", Reply::Int(T0_MS + 2400)),
+                    ("shadow", no),
+                    ("source", last()),
+                ],
+            ),
+            row(
+                three,
+                &[
+                    ("name", Reply::bulk("fixed:5/h")),
+                    ("algorithm", Reply::bulk("fixed")),
+                    ("limit", Reply::Int(5)),
+                    ("used", Reply::Int(4)),
+                    ("remaining", Reply::Int(1)),
+                    ("period_ms", Reply::Int(3_600_000)),
+                    ("retry_after_ms", Reply::Int(-1)),
+                    ("reset_after_ms", Reply::Int(3_599_500)),
+                    ("reset_at_ms", Reply::Int(T0_MS + 3_600_000)),
+                    ("shadow", yes),
+                    ("source", last()),
+                ],
+            ),
+        ]);
+        assert_eq!(reply, expected);
+    }
+}
+
+#[test]
+fn unlimited_and_per_call() {
+    let server = at_t0();
+    let rows = server.line("RL.QUOTA k unlimited,5/m:per=call,9/m COST 9");
+    let number = |at: usize, field: &str| rows[at].field(field).int();
+    assert_eq!(rows[0].field("name"), Reply::bulk("unlimited"));
+    assert_eq!(rows[0].field("algorithm"), Reply::bulk("unlimited"));
+    let unlimited = ["limit", "used", "remaining", "period_ms", "retry_after_ms", "reset_after_ms"];
+    assert_eq!(unlimited.map(|field| number(0, field)), [-1, 0, -1, -1, 0, 0]);
+    assert_eq!(["remaining", "retry_after_ms"].map(|field| number(1, field)), [5, 0]);
+    assert_eq!(["remaining", "retry_after_ms"].map(|field| number(2, field)), [9, 0]);
+    // A limit of reservations can be looked at.
+    assert_eq!(server.line("RL.QUOTA k concurrent:20")[0].field("algorithm"), Reply::bulk("concurrent"));
+}
+
+#[test]
+fn where_the_limits_come_from() {
+    let server = at_t0();
+    let nil = |wire: &mut Wire| wire.line("RL.QUOTA k");
+    assert_eq!(nil(&mut server.wire()), Reply::NilBulk);
+    assert_eq!(nil(&mut server.wire3()), Reply::Null);
+    assert_eq!(server.line("RL.QUOTA k HEADERS"), Reply::NilBulk);
+    let source = |command: &str| {
+        let row = server.line(&format!("RL.QUOTA {command}"))[0].clone();
+        (row.field("source").text(), row.field("limit").int(), row.field("used").int())
+    };
+    assert_eq!(source("k 10/s"), ("call".into(), 10, 0));
+    assert_eq!(server.line("EXISTS k"), Reply::Int(0));
+    if server.at_least(7, 0) {
+        server.config_set("floodgate.default-limit", "7/m");
+        assert_eq!(source("k"), ("default".into(), 7, 0));
+        assert_eq!(source("k *"), ("default".into(), 7, 0));
+    }
+    server.line("RL.ACQUIRE k 10/s COST 4");
+    assert_eq!(source("k"), ("last".into(), 10, 4));
+    assert_eq!(source("k 20/s"), ("call".into(), 20, 4));
+    assert_eq!(source("k 20/m"), ("call".into(), 20, 0));
+    // `*` is what a taking command would find on the server.
+    assert_eq!(source("k *").0, if server.at_least(7, 0) { "default" } else { "last" });
+    server.ok("RL.PIN k 3/h FOR 1s");
+    assert_eq!(source("k"), ("pin".into(), 3, 0));
+    assert_eq!(source("k *"), ("pin".into(), 3, 0));
+    assert_eq!(source("k 20/s"), ("call".into(), 20, 4));
+    server.clock_advance(1_000_000);
+    assert_eq!(source("k"), ("last".into(), 10, 0));
+}
+
+#[test]
+fn a_block_is_shown() {
+    let server = at_t0();
+    server.ok("RL.BLOCK only FOR 90s");
+    let rows = server.line("RL.QUOTA only");
+    assert_eq!(rows.items().len(), 1);
+    assert_eq!(rows[0].field("blocked").field("until"), Reply::Int(T0_MS + 90_000));
+    assert_eq!(rows[0].field("blocked").field("reason"), Reply::bulk(""));
+    server.line("RL.ACQUIRE k 10/s");
+    server.call(&["RL.BLOCK", "k", "FOREVER", "REASON", "abuse, \0\u{e9}"]);
+    for mut wire in [server.wire(), server.wire3()] {
+        let rows = wire.line("RL.QUOTA k");
+        assert_eq!(rows.items().len(), 2);
+        assert_eq!(rows[0].field("used"), Reply::Int(1));
+        let block = rows[1].field("blocked");
+        assert_eq!(block.field("until"), Reply::Int(-1));
+        assert_eq!(block.field("reason"), Reply::bulk("abuse, \0\u{e9}"));
+    }
+    server.clock_advance(90_000_000);
+    assert_eq!(server.line("RL.QUOTA only"), Reply::NilBulk);
+}
+
+#[track_caller]
+fn headers(server: &Server, command: &str) -> Vec<(String, String)> {
+    let pairs = server.line(&format!("RL.QUOTA {command} HEADERS")).pairs();
+    pairs.iter().map(|(name, value)| (name.text(), value.text())).collect()
+}
+
+fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+    expected.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+#[test]
+fn headers_ready_to_send() {
+    let server = at_t0();
+    server.line("RL.ACQUIRE k bucket:100/100s:name=default COST 50");
+    server.clock_advance(20_000_000);
+    assert_eq!(
+        headers(&server, "k"),
+        pairs(&[
+            ("RateLimit-Policy", "\"default\";q=100;w=100"),
+            ("RateLimit", "\"default\";r=70;t=30"),
+            ("X-RateLimit-Limit", "100"),
+            ("X-RateLimit-Remaining", "70"),
+            ("X-RateLimit-Reset", "1800000050"),
+        ])
+    );
+}
+
+#[test]
+fn headers_of_several_limits() {
+    let server = at_t0();
+    // The draft's own spelling: one item a limit, whole seconds rounded up.
+    server.line("RL.ACQUIRE k 10/s,50/1500ms:per=call,20/h:shadow,unlimited,fixed:5/h:name=hour COST 4");
+    assert_eq!(
+        headers(&server, "k"),
+        pairs(&[
+            (
+                "RateLimit-Policy",
+                "\"10/s\";q=10;w=1, \"50/1500ms\";q=50;qu=\"requests\";w=2, \"hour\";q=5;w=3600"
+            ),
+            ("RateLimit", "\"10/s\";r=6;t=1, \"50/1500ms\";r=49;t=2, \"hour\";r=1;t=3600"),
+            ("X-RateLimit-Limit", "5"),
+            ("X-RateLimit-Remaining", "1"),
+            ("X-RateLimit-Reset", "1800003600"),
+        ])
+    );
+    // A cost that would be denied now: when to come back. Nothing is told that
+    // lies after that.
+    server.clock_advance(1_000_000);
+    let denied = headers(&server, "k COST 2");
+    assert_eq!(denied.last().unwrap(), &("Retry-After".to_owned(), "3599".to_owned()));
+    assert_eq!(denied[2].1, "5");
+    assert_eq!(denied[4].1, "1800003600");
+    // One that can never be granted has no time to come back.
+    assert!(headers(&server, "k COST 6").iter().all(|(name, _)| name != "Retry-After"));
+    // Nothing enforced: nothing to say.
+    assert_eq!(headers(&server, "s 5/m:shadow,unlimited"), []);
+    let mut three = server.wire3();
+    let reply = three.line("RL.QUOTA k 10/s HEADERS");
+    assert_eq!(matches!(reply, Reply::Map(_)), server.at_least(7, 0));
+    assert_eq!(reply.field("X-RateLimit-Limit"), Reply::bulk("10"));
+}
+
+#[test]
+fn headers_of_a_blocked_key() {
+    let server = at_t0();
+    server.ok("RL.BLOCK k FOR 90500ms");
+    let shown = headers(&server, "k 10/s");
+    assert_eq!(
+        shown,
+        pairs(&[
+            ("RateLimit-Policy", "\"10/s\";q=10;w=1"),
+            ("RateLimit", "\"10/s\";r=0;t=91"),
+            ("X-RateLimit-Limit", "10"),
+            ("X-RateLimit-Remaining", "0"),
+            ("X-RateLimit-Reset", "1800000091"),
+            ("Retry-After", "91"),
+        ])
+    );
+    // Without limits there is only the time to come back; for ever, not even that.
+    assert_eq!(headers(&server, "k"), pairs(&[("Retry-After", "91")]));
+    server.ok("RL.BLOCK k FOREVER");
+    assert_eq!(headers(&server, "k"), []);
+    assert_eq!(headers(&server, "k 10/s")[1], ("RateLimit".to_owned(), "\"10/s\";r=0".to_owned()));
+}
+
+#[test]
+fn what_is_shown_is_what_is_granted() {
+    let server = at_t0();
+    let limits = "7/s,bucket:30/m:burst=9:keep=20%,fixed:40/h";
+    let mut step = 0x9e37_79b9_7f4a_7c15_u64;
+    for _ in 0..200 {
+        step = step.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        server.clock_advance(i64::try_from(step >> 44).unwrap());
+        let rows = server.line(&format!("RL.QUOTA k {limits}"));
+        let least = rows.items().iter().map(|row| row.field("remaining").int()).min().unwrap();
+        let over = server.line(&format!("RL.ACQUIRE k {limits} COST {}", least + 1)).to_ints();
+        assert_eq!(over[0], 0, "{rows:?}");
+        let wait = server.line(&format!("RL.QUOTA k {limits} COST {}", least + 1));
+        let longest = wait.items().iter().map(|row| row.field("retry_after_ms").int()).max().unwrap();
+        if over[3] >= 0 {
+            assert_eq!(over[3], longest);
+        }
+        if least > 0 {
+            let take = 1 + i64::try_from(step >> 20 & 7).unwrap() % least;
+            assert_eq!(server.line(&format!("RL.ACQUIRE k {limits} COST {take}"))[0], Reply::Int(take));
+        }
+    }
+}
+
+#[test]
+fn refuses_what_it_does_not_know() {
+    let server = Server::start();
+    assert_error(&server.line("RL.QUOTA k 10/s NOW"), "ERR syntax error near 'NOW'");
+    assert_error(&server.line("RL.QUOTA k COST"), "ERR syntax error: COST needs a value");
+    assert_error(
+        &server.line("RL.QUOTA k COST 0"),
+        "ERR COST must be a whole number from 1 to 1000000000000",
+    );
+    assert_error(&server.line("RL.QUOTA k 10/"), "ERR invalid limit '10/': missing period");
+    server.line("SET s x");
+    assert_error(
+        &server.line("RL.QUOTA s 10/s"),
+        "WRONGTYPE Operation against a key holding the wrong kind of value",
+    );
+}

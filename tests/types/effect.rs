@@ -1,0 +1,131 @@
+//! Effects: they arrive as they were sent, lead everywhere to the same bytes,
+//! and break nothing where they do not fit.
+
+use floodgate::{
+    core::limits::Taken,
+    server::{data_type::Native as _, main_thread::StandIn},
+    types::{
+        effect::{Change, Effect},
+        ratelimit::{
+            RateLimit,
+            encoding::{self, VERSION},
+        },
+    },
+};
+use proptest::prelude::*;
+
+use crate::made::{apply, exercise, history, made, saved, time};
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn an_effect_arrives_as_it_was_sent(made in made(), now in time()) {
+        let effect = made.at(now);
+        let mut bytes = Vec::new();
+        effect.encode(&mut bytes);
+        prop_assert_eq!(Effect::decode(&bytes), Ok(effect));
+        for end in 0..bytes.len() {
+            if let Ok(cut) = Effect::decode(&bytes[..end]) {
+                // Only the units at the end may be fewer.
+                prop_assert!(matches!(cut.change, Change::Take { .. }), "{:?}", cut);
+            }
+        }
+    }
+
+    /// A master that never stopped, a replica that got each effect as bytes, and
+    /// one that was saved and loaded before each: all the same.
+    #[test]
+    fn every_way_leads_to_the_same_bytes(history in history()) {
+        let alone = StandIn::enter();
+        let main = alone.main();
+        let (mut kept, mut reloaded): (Option<RateLimit>, Option<RateLimit>) = (None, None);
+        for (made, now) in &history {
+            let mut bytes = Vec::new();
+            made.at(*now).encode(&mut bytes);
+            let effect = Effect::decode(&bytes).unwrap();
+            reloaded = reloaded
+                .map(|value| encoding::load(main, VERSION, &saved(main, &value)).expect("its own bytes"));
+            let fits = apply(main, &mut kept, &made.at(*now));
+            prop_assert_eq!(apply(main, &mut reloaded, &effect), fits);
+            let bytes = |value: &Option<RateLimit>| value.as_ref().map(|value| saved(main, value));
+            prop_assert_eq!(bytes(&kept), bytes(&reloaded));
+            // As an AOF rewrite writes it.
+            if let Some(value) = &kept {
+                let mut payload = Vec::new();
+                value.rebuild(main, &mut payload);
+                for mut rebuilt in [None, encoding::load(main, VERSION, b"\x04\x02\x00\x00").ok()] {
+                    prop_assert!(apply(main, &mut rebuilt, &Effect::decode(&payload).unwrap()));
+                    prop_assert_eq!(bytes(&rebuilt), bytes(&kept));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn random_bytes_are_refused_or_fit(
+        history in history(),
+        bytes in prop::collection::vec(any::<u8>(), 0..60),
+        kind in 0..12u8,
+        now in time(),
+    ) {
+        let alone = StandIn::enter();
+        let main = alone.main();
+        let mut value = None;
+        for (made, now) in &history {
+            apply(main, &mut value, &made.at(*now));
+        }
+        let mut bytes = bytes;
+        if let Some(first) = bytes.first_mut() {
+            *first = *first & 0xc0 | kind;
+        }
+        if let Ok(effect) = Effect::decode(&bytes) {
+            apply(main, &mut value, &effect);
+        }
+        exercise(main, &mut value, now);
+    }
+
+    #[test]
+    fn forged_effects_are_refused_or_fit(
+        history in history(),
+        made in made(),
+        forgeries in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        now in time(),
+    ) {
+        let alone = StandIn::enter();
+        let main = alone.main();
+        let mut value = None;
+        for (made, now) in &history {
+            apply(main, &mut value, &made.at(*now));
+        }
+        let mut bytes = Vec::new();
+        made.at(now).encode(&mut bytes);
+        for (at, byte) in forgeries {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        if let Ok(effect) = Effect::decode(&bytes) {
+            apply(main, &mut value, &effect);
+        }
+        exercise(main, &mut value, now);
+    }
+}
+
+#[test]
+fn what_does_not_fit_changes_nothing() {
+    let alone = StandIn::enter();
+    let main = alone.main();
+    let mut value = encoding::load(main, VERSION, b"\x01\x05\x035/s\x00").ok();
+    let before = saved(main, value.as_ref().unwrap());
+    for change in [
+        Change::Take { limits: Some("5/"), taken: Taken::new([1]) },
+        Change::Touch { limits: Some("*") },
+        Change::Pin { text: "5/", until: floodgate::types::ratelimit::Until::Forever },
+        Change::Become { payload: b"" },
+        Change::Become { payload: b"\x01\x05\x035/x\x00" },
+    ] {
+        let effect = Effect { now: floodgate::core::clock::Micros(7), expires: true, change };
+        assert!(!apply(main, &mut value, &effect), "{change:?}");
+        assert_eq!(saved(main, value.as_ref().unwrap()), before, "{change:?}");
+    }
+}

@@ -1,0 +1,76 @@
+//! Limits kept once: a flood of different ones leaves nothing behind, and none
+//! is taken from a key that uses it.
+
+use floodgate::{
+    core::{clock::Micros, limits::Taken},
+    server::main_thread::StandIn,
+    types::{
+        effect::{Change, Effect},
+        intern::{self, Wanted},
+    },
+};
+
+use crate::made::{apply, saved};
+
+#[test]
+fn a_flood_of_different_limits_is_swept() {
+    let alone = StandIn::enter();
+    let main = alone.main();
+    let take = |text: &str, value: &mut _| {
+        let change = Change::Take { limits: Some(text), taken: Taken::new([1]) };
+        assert!(apply(main, value, &Effect { now: Micros(1_000_000), expires: true, change }), "{text}");
+    };
+    let mut kept: Vec<_> = ["11/d", "bucket:12/d", "13/d,fixed:14/month"]
+        .map(|text| {
+            let mut value = None;
+            take(text, &mut value);
+            value
+        })
+        .into();
+    let bytes: Vec<_> = kept.iter().map(|value| saved(main, value.as_ref().unwrap())).collect();
+    let mut changing = None;
+    for n in 1..20_000 {
+        let text = format!("{n}/366d:name=flood");
+        // By effects, by calls of clients, and by payloads that come to nothing.
+        match n % 3 {
+            0 => take(&text, &mut changing),
+            1 => assert!(matches!(intern::want(main, text.as_bytes()), Ok(Wanted::Limits(_)))),
+            _ => {
+                let text = format!("{n}/9d,{text}");
+                let mut payload = vec![1, u8::try_from(text.len() + 3).unwrap()];
+                payload.push(u8::try_from(text.len()).unwrap());
+                payload.extend(text.bytes().chain([0, 0, 5, 0]));
+                assert!(!apply(
+                    main,
+                    &mut changing,
+                    &Effect {
+                        now: Micros(1_000_000),
+                        expires: true,
+                        change: Change::Become { payload: &payload }
+                    }
+                ));
+            }
+        }
+        assert!(intern::size(main) <= 2_100, "{} sets after {n}", intern::size(main));
+    }
+    // What keys use is what it was, and still the same set for the next call.
+    for (value, bytes) in kept.iter_mut().zip(&bytes) {
+        assert_eq!(&saved(main, value.as_ref().unwrap()), bytes);
+    }
+    let Ok(Wanted::Limits(again)) = intern::want(main, b"11/DAY") else { panic!("limits") };
+    assert_eq!(kept[0].as_ref().unwrap().limits_id(), Some(again.id()));
+}
+
+#[test]
+fn what_only_the_server_writes_is_refused_from_clients_known_or_not() {
+    let alone = StandIn::enter();
+    let main = alone.main();
+    let text = "throttle:3/2/77";
+    let unknown = intern::want(main, text.as_bytes()).unwrap_err().to_string();
+    let mut value = None;
+    let change = Change::Take { limits: Some(text), taken: Taken::new([1]) };
+    assert!(apply(main, &mut value, &Effect { now: Micros(1_000_000), expires: true, change }));
+    assert_eq!(intern::want(main, text.as_bytes()).unwrap_err().to_string(), unknown);
+    let own = value.unwrap().limits().unwrap();
+    assert!(!own.get(main).is(text.as_bytes()));
+}

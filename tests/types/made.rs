@@ -1,0 +1,167 @@
+//! Effects and values as they come about, and as they never should.
+
+use floodgate::{
+    core::{
+        clock::Micros,
+        limits::{MAX_UNITS, Taken},
+    },
+    server::{data_type::Native as _, main_thread::MainThread},
+    types::{
+        effect::{Applied, Change, Effect},
+        ratelimit::{Lifetime, RateLimit, Until, encoding},
+    },
+};
+use proptest::prelude::*;
+
+/// Limits of every algorithm and option.
+pub const LIMITS: &[&str] = &[
+    "1/1ms",
+    "5/s",
+    "64/m",
+    "65/m",
+    "1000000000000/366d",
+    "bucket:5/s",
+    "bucket:1000000000000/1ms:burst=1000000000000",
+    "bucket:1/366d:burst=1000000000000",
+    "fixed:7/m",
+    "fixed:7/w",
+    "fixed:7/month",
+    "fixed:7/d:tz=America/New_York",
+    "fixed:7/h:start=first",
+    "concurrent:3",
+    "throttle:4/1/60",
+    "throttle:9223372036854775807/1/9223372036854775807",
+    "unlimited",
+    "5/s,1000/h,bucket:10/s:burst=50",
+    "1000/h,20/s",
+    "9/m:name=a,bucket:4/h:name=b:shadow,fixed:3/h:per=call:keep=10%",
+    "bucket:9/m:name=a,70/h:name=b",
+    "90/5m:name=a",
+    "1/s,2/m,3/h,4/d,bucket:1/s,bucket:2/m,fixed:3/h,fixed:4/d",
+];
+
+/// An effect that owns its texts.
+#[derive(Clone, Debug)]
+pub enum Made {
+    Take(Option<&'static str>, Vec<u64>),
+    Touch(Option<&'static str>),
+    GiveBack(u64),
+    Reset,
+    Pin(&'static str, Until),
+    Unpin,
+    Block(Until, Vec<u8>),
+    Unblock,
+}
+
+impl Made {
+    /// The effect at a time.
+    pub fn at(&self, now: Micros) -> Effect<'_> {
+        let change = match self {
+            Self::Take(limits, units) => {
+                Change::Take { limits: *limits, taken: Taken::new(units.iter().copied()) }
+            }
+            Self::Touch(limits) => Change::Touch { limits: *limits },
+            Self::GiveBack(units) => Change::GiveBack { units: *units },
+            Self::Reset => Change::Reset,
+            Self::Pin(text, until) => Change::Pin { text, until: *until },
+            Self::Unpin => Change::Unpin,
+            Self::Block(until, reason) => Change::Block { until: *until, reason },
+            Self::Unblock => Change::Unblock,
+        };
+        Effect { now, expires: now.0.is_multiple_of(2), change }
+    }
+}
+
+fn limits() -> impl Strategy<Value = Option<&'static str>> {
+    prop_oneof![1 => Just(None), 3 => prop::sample::select(LIMITS).prop_map(Some)]
+}
+
+fn until() -> impl Strategy<Value = Until> {
+    prop_oneof![Just(Until::Forever), time().prop_map(|at| Until::At(Micros(at.0.max(1))))]
+}
+
+/// Any time at all, mostly of this century.
+pub fn time() -> impl Strategy<Value = Micros> {
+    const NOW: u64 = 1_772_366_400_000_000;
+    prop_oneof![
+        6 => NOW..NOW + 200_000_000,
+        3 => NOW..NOW + 40_000_000_000_000,
+        1 => 0..=Micros::MAX.0,
+        1 => Just(0),
+        1 => Just(Micros::MAX.0),
+    ]
+    .prop_map(Micros)
+}
+
+fn units() -> impl Strategy<Value = u64> {
+    prop_oneof![4 => 0..8u64, 2 => 0..2_000u64, 1 => 0..=MAX_UNITS]
+}
+
+/// Any effect but a whole payload.
+pub fn made() -> impl Strategy<Value = Made> {
+    prop_oneof![
+        8 => (limits(), prop::collection::vec(units(), 0..=8)).prop_map(|(l, u)| Made::Take(l, u)),
+        2 => limits().prop_map(Made::Touch),
+        2 => prop_oneof![units(), any::<u64>()].prop_map(Made::GiveBack),
+        1 => Just(Made::Reset),
+        1 => (prop::sample::select(&["5/s", "10/m,7/h", "@gold", "@gold,5/s"][..]), until())
+            .prop_map(|(text, until)| Made::Pin(text, until)),
+        1 => Just(Made::Unpin),
+        1 => (until(), prop::collection::vec(any::<u8>(), 0..40)).prop_map(|(u, r)| Made::Block(u, r)),
+        1 => Just(Made::Unblock),
+    ]
+}
+
+/// A history of effects.
+pub fn history() -> impl Strategy<Value = Vec<(Made, Micros)>> {
+    prop::collection::vec((made(), time()), 1..20)
+}
+
+/// Applies an effect to what a key holds; false when it was refused.
+pub fn apply(main: MainThread, value: &mut Option<RateLimit>, effect: &Effect<'_>) -> bool {
+    match effect.apply(main, value.as_mut()) {
+        // As the commands do: what equals a fresh key is no key.
+        Ok(Applied::InPlace(Lifetime::Over)) => *value = None,
+        Ok(Applied::Created(_, Lifetime::Over) | Applied::InPlace(_) | Applied::Nothing) => {}
+        Ok(Applied::Created(created, _)) => *value = Some(created),
+        Err(_) => return false,
+    }
+    true
+}
+
+/// The bytes of a value.
+pub fn saved(main: MainThread, value: &RateLimit) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encoding::save(value, main, &mut bytes);
+    bytes
+}
+
+/// Whatever can be asked of a value, to see that nothing breaks.
+pub fn exercise(main: MainThread, value: &mut Option<RateLimit>, now: Micros) {
+    let Some(held) = value else { return };
+    let copy = held.duplicate(main);
+    assert_eq!(saved(main, &copy), saved(main, held), "a copy is equal");
+    held.lifetime(main, now);
+    held.pin(now);
+    held.block(now);
+    assert!(held.memory() >= 16 && held.free_effort() >= 1);
+    if let Some(limits) = held.limits() {
+        let set = limits.get(main);
+        held.with_states(|states| {
+            assert_eq!(states.len(), set.limits().len());
+            for cost in [1, 1000, 1_000_000_000_000] {
+                for (limit, state) in set.limits().iter().zip(states) {
+                    floodgate::core::limits::look(limit, state, now, cost);
+                }
+                let request = floodgate::core::limits::Request::of(cost);
+                floodgate::core::limits::decide(set.limits(), states, now, &request);
+            }
+        });
+    }
+    for text in LIMITS {
+        let taken = Taken::new([1, 2, 3]);
+        let effect = Effect { now, expires: true, change: Change::Take { limits: Some(text), taken } };
+        assert!(apply(main, value, &effect), "{text}");
+        assert!(apply(main, value, &Made::GiveBack(2).at(now)));
+    }
+}
