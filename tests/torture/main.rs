@@ -24,6 +24,8 @@ mod crash;
 mod found;
 mod hostile;
 mod load;
+mod operations;
 mod payloads;
 mod requests;
 mod size;
+mod upgrade;

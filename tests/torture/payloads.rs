@@ -19,7 +19,7 @@ const HANGS: Duration = Duration::from_secs(60);
 
 /// Keys of every shape that a value can have. A command that is not there yet
 /// answers an error and leaves no key.
-const MAKE: &[&str] = &[
+pub const MAKE: &[&str] = &[
     "RL.ACQUIRE bucket bucket:10/s:burst=50 COST 7",
     "RL.ACQUIRE exact 5/h COST 3",
     "RL.ACQUIRE slots 1000000/h COST 12345",

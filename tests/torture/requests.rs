@@ -16,7 +16,8 @@ use crate::{
 /// A command with its arguments.
 pub type Request = Vec<Vec<u8>>;
 
-const KEYS: &[&[u8]] = &[
+/// The keys that requests name.
+pub const KEYS: &[&[u8]] = &[
     b"k0",
     b"k1",
     b"k2",
@@ -170,6 +171,20 @@ impl Requests {
             }
         }
         all
+    }
+
+    /// So many requests of ours, some of them inside a script.
+    pub fn ours_only(&mut self, len: usize) -> Vec<Request> {
+        (0..len)
+            .map(|_| {
+                let mut request = self.ours();
+                if self.chance.once_in(8) {
+                    let script = ["EVAL", "return redis.pcall(unpack(ARGV))", "0"];
+                    request.splice(0..0, script.map(|word| word.to_arg()));
+                }
+                request
+            })
+            .collect()
     }
 
     /// Learns from the replies to a batch.
