@@ -2,7 +2,7 @@
 
 use std::{env, process, time};
 
-/// A generator (SplitMix64).
+/// A generator (`SplitMix64`).
 #[derive(Clone, Debug)]
 pub struct Chance(u64);
 
@@ -64,7 +64,7 @@ impl Chance {
                 _ if at >= bytes.len() => {}
                 2 => drop(bytes.remove(at)),
                 3 => bytes[at] = self.bits().to_le_bytes()[0],
-                4 => bytes[at] = self.one_of(&[&0, &1, &0x7f, &0x80, &0xff]).to_owned(),
+                4 => bytes[at] = [0, 1, 0x7f, 0x80, 0xff][self.below(5)],
                 _ => bytes[at] ^= 1 << self.below(8),
             }
         }

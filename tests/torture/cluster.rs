@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    harness::{Cluster, Program, Reply, Wire, assert_error_prefix, cluster, eventually},
+    harness::{Cluster, Program, Reply, Server, Wire, assert_error_prefix, cluster, eventually},
     load::LIMITS,
     size::{record, tries},
 };
@@ -36,7 +36,7 @@ enum Answer {
 
 impl Roaming {
     fn new(cluster: &Cluster) -> Self {
-        let ports: Vec<u16> = cluster.nodes.iter().map(|node| node.port()).collect();
+        let ports: Vec<u16> = cluster.nodes.iter().map(Server::port).collect();
         Self { wires: ports.iter().map(|_| None).collect(), ports, at: 0 }
     }
 
@@ -50,13 +50,12 @@ impl Roaming {
             self.wires[self.at] = None;
             return None;
         }
-        match wire.try_send(request).and_then(|()| wire.try_read(Duration::from_secs(5))) {
-            Ok(Some(reply)) => Some(Answer::Reply(reply)),
-            Ok(None) | Err(_) => {
-                self.wires[self.at] = None;
-                Some(Answer::Unknown)
-            }
+        let answer = wire.try_send(request).and_then(|()| wire.try_read(Duration::from_secs(5)));
+        if let Ok(Some(reply)) = answer {
+            return Some(Answer::Reply(reply));
         }
+        self.wires[self.at] = None;
+        Some(Answer::Unknown)
     }
 
     fn call(&mut self, request: &[&str]) -> Answer {
@@ -206,7 +205,7 @@ fn resharding_under_load_loses_and_doubles_nothing() {
 }
 
 /// One slot by hand, as `redis-cli --cluster reshard` does it.
-fn move_slot(cluster: &Cluster, slot: i64, from: &crate::harness::Server, to: &crate::harness::Server) {
+fn move_slot(cluster: &Cluster, slot: i64, from: &Server, to: &Server) {
     let slot = slot.to_string();
     to.ok(&format!("CLUSTER SETSLOT {slot} IMPORTING {}", from.node_id()));
     from.ok(&format!("CLUSTER SETSLOT {slot} MIGRATING {}", to.node_id()));
@@ -294,6 +293,12 @@ fn atomic_slot_migration_under_load_loses_and_doubles_nothing() {
 #[test]
 fn failover_loses_only_what_was_not_replicated_yet() {
     let mut cluster = cluster(3, 3);
+    // A replica that has just loaded may not hear of changes for a moment yet.
+    for master in cluster.masters() {
+        let tag = (0..TAGS).find(|&tag| cluster.owner(&key(tag)).port() == master.port());
+        master.call(&["RL.ACQUIRE", &tag.map_or("none".to_owned(), key), LIMITS]);
+        assert_eq!(master.line("WAIT 1 20000"), Reply::Int(1), "a replica follows");
+    }
     let load = Load::start(&cluster, 3);
     thread::sleep(Duration::from_millis(500));
     let dying = cluster.owner_index(&key(0));
@@ -325,7 +330,15 @@ fn failover_loses_only_what_was_not_replicated_yet() {
         let unknown = tally.unknown[tag].load(Ordering::Relaxed);
         let Answer::Reply(reply) = roaming.call(&["RL.QUOTA", &key(tag)]) else { panic!("no answer") };
         let used = if reply.is_nil() { 0 } else { reply[0].field("used").int() };
-        assert!(used <= granted + unknown, "{}: {used} used, {granted} granted, {unknown} unknown", key(tag));
+        // One more was taken to see the replica follow.
+        assert!(
+            used <= granted + unknown + 1,
+            "{}: {used} used, {granted} granted, {unknown} unknown",
+            key(tag)
+        );
+        if used < granted {
+            println!("{}: {used} used of {granted} granted, {unknown} unknown", key(tag));
+        }
         lost += (granted - used).max(0);
         total += granted;
     }

@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     chance::Chance,
-    harness::{Arg as _, Reply, Wire},
+    harness::{Arg, Reply, Wire},
 };
 
 /// Limits of which so little comes back during a test that `used` is exact.
@@ -77,12 +77,12 @@ fn work(port: u16, client: usize, chance: &mut Chance, stop: &AtomicBool) -> Out
                 let script = "redis.call('RL.ACQUIRE', KEYS[1], ARGV[1], 'COST', ARGV[2])
                               return redis.call('RL.ACQUIRE', KEYS[1], ARGV[1], 'COST', ARGV[3])";
                 let words = ["EVAL", script, "1", &key, LIMITS, &one.to_string(), &two.to_string()];
-                (words.map(|word| word.to_arg()).into(), one + two)
+                (words.map(Arg::to_arg).into(), one + two)
             }
             _ => {
                 let (one_text, two_text) = (one.to_string(), two.to_string());
                 let words = ["RL.BATCH", "ALL", "2", &key, LIMITS, &one_text, &key, LIMITS, &two_text];
-                (words.map(|word| word.to_arg()).into(), one + two)
+                (words.map(Arg::to_arg).into(), one + two)
             }
         };
         let asked = i64::try_from(asked).expect("small");

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     chance::Chance,
-    harness::{Arg as _, Reply, Server},
+    harness::{Arg, Reply, Server},
     requests::resigned,
     size::{record, tries},
 };
@@ -66,7 +66,7 @@ fn payloads(server: &Server) -> Vec<(Vec<u8>, Vec<u8>)> {
 fn restore_all(server: &Server, payloads: &[Vec<u8>]) -> usize {
     let mut wire = server.wire();
     let mut taken = 0;
-    let line = |text: &str| text.split(' ').map(|word| word.to_arg()).collect::<Vec<_>>();
+    let line = |text: &str| text.split(' ').map(Arg::to_arg).collect::<Vec<_>>();
     for chunk in payloads.chunks(50) {
         let commands: Vec<Vec<Vec<u8>>> = chunk
             .iter()

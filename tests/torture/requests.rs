@@ -10,7 +10,7 @@ use floodgate::{
 
 use crate::{
     chance::Chance,
-    harness::{Arg as _, Reply},
+    harness::{Arg, Reply},
 };
 
 /// A command with its arguments.
@@ -180,7 +180,7 @@ impl Requests {
                 let mut request = self.ours();
                 if self.chance.once_in(8) {
                     let script = ["EVAL", "return redis.pcall(unpack(ARGV))", "0"];
-                    request.splice(0..0, script.map(|word| word.to_arg()));
+                    request.splice(0..0, script.map(Arg::to_arg));
                 }
                 request
             })
@@ -312,14 +312,14 @@ impl Requests {
     }
 
     fn clock(&mut self) -> Request {
-        let mut request: Vec<_> = ["RL.DEBUG", "CLOCK"].map(|word| word.to_arg()).into();
+        let mut request: Vec<_> = ["RL.DEBUG", "CLOCK"].map(Arg::to_arg).into();
         match self.chance.below(6) {
             0 => request.push("REAL".to_arg()),
-            1 => request.extend(["SET", "1795000000000000"].map(|word| word.to_arg())),
+            1 => request.extend(["SET", "1795000000000000"].map(Arg::to_arg)),
             2 => request.extend(["SET".to_arg(), self.number()]),
-            3 => request.extend(["ADVANCE", "-5000000"].map(|word| word.to_arg())),
+            3 => request.extend(["ADVANCE", "-5000000"].map(Arg::to_arg)),
             4 => request.extend(["ADVANCE".to_arg(), self.number()]),
-            _ => request.extend(["ADVANCE", "750000"].map(|word| word.to_arg())),
+            _ => request.extend(["ADVANCE", "750000"].map(Arg::to_arg)),
         }
         request
     }
@@ -327,7 +327,7 @@ impl Requests {
     /// One of the server's own commands.
     fn servers(&mut self) -> Request {
         let name = self.chance.one_of(SERVER);
-        let words = |text: &str| text.split(' ').map(|word| word.to_arg()).collect::<Request>();
+        let words = |text: &str| text.split(' ').map(Arg::to_arg).collect::<Request>();
         let mut request = vec![name.to_arg()];
         match name {
             "EXPIRE" | "PEXPIRE" => request.extend([self.key(), self.number()]),
@@ -359,7 +359,7 @@ impl Requests {
                 let value = self.chance.one_of(&["", "x", "1795000000000000000", "17"]).to_arg();
                 request.extend([b"a string".to_vec(), value]);
             }
-            "HSET" => request.extend(["a hash", "field", "value"].map(|word| word.to_arg())),
+            "HSET" => request.extend(["a hash", "field", "value"].map(Arg::to_arg)),
             "OBJECT" => request.extend([b"ENCODING".to_vec(), self.key()]),
             "MEMORY" => request.extend([b"USAGE".to_vec(), self.key()]),
             "DIGEST" => request = vec![b"DEBUG".to_vec(), b"DIGEST-VALUE".to_vec(), self.key()],
