@@ -40,7 +40,7 @@ fn load(ctx: &redis_module::Context, args: &[redis_module::RedisString]) -> redi
     if let Err(reason) = done {
         return loading.refuse(&reason);
     }
-    loading.events();
+    loading.events(commands::policy::LISTENERS);
     loading.info(observe::metrics::info);
     redis_module::Status::Ok
 }

@@ -18,6 +18,8 @@ struct Settings {
     queue_max: i64,
     waiters_max: i64,
     wait_max: Option<(String, u64)>,
+    track_usage: bool,
+    track_max: i64,
     compat_cl_throttle: bool,
     enable_debug_command: bool,
 }
@@ -47,6 +49,8 @@ static SETTINGS: MainThreadCell<Settings> = MainThreadCell::new(Settings {
     queue_max: 1000,
     waiters_max: 10_000,
     wait_max: None,
+    track_usage: false,
+    track_max: 10_000,
     compat_cl_throttle: true,
     enable_debug_command: false,
 });
@@ -132,6 +136,8 @@ pub static TABLE: &[Setting] = &[
             Ok(())
         },
     },
+    field!(c"track-usage", track_usage, Switch, load_only: false),
+    field!(c"track-max", track_max, Number { 0, 100_000_000 }, load_only: false),
     field!(c"compat-cl-throttle", compat_cl_throttle, Switch, load_only: true),
     field!(c"enable-debug-command", enable_debug_command, Switch, load_only: true),
 ];
@@ -212,6 +218,16 @@ pub fn waiters_max(main: MainThread) -> usize {
 /// The longest that a caller may ask to wait, in microseconds.
 pub fn wait_max_us(main: MainThread) -> u64 {
     SETTINGS.of(main).borrow().wait_max.as_ref().map_or(WAIT_MAX_US, |(_, us)| *us)
+}
+
+/// Whether every key that RL.ACQUIRE decides on is tracked.
+pub fn track_usage(main: MainThread) -> bool {
+    SETTINGS.of(main).borrow().track_usage
+}
+
+/// The most keys that are tracked.
+pub fn track_max(main: MainThread) -> usize {
+    usize::try_from(SETTINGS.of(main).borrow().track_max).unwrap_or(0)
 }
 
 /// Whether to register CL.THROTTLE.

@@ -3,7 +3,8 @@
 
 use crate::commands::breaker::{acquire as cb_acquire, operate as cb_operate, report, state};
 use crate::commands::{
-    acquire, batch, clear, debug, effect, help, operate, quota, refund, reserve, settle, throttle, waiting,
+    acquire, batch, clear, debug, effect, help, operate, policy, quota, refund, reserve, settle, throttle,
+    usage, waiting,
 };
 use crate::server::command::{Argument as A, Command, Effect, Keys, Rights, entry, entry_with_keys};
 use crate::server::load::Loading;
@@ -32,6 +33,25 @@ const LIMIT_KEYS: Keys = Keys::FirstAndAfter("LIMIT");
 const TEXT: A = A::text("text");
 const BATCH_KEYS: Keys = Keys::Counted { count: 2, step: 3 };
 
+const POLICY_NAME: A = A::text("name");
+const POLICY: &[A] = &[
+    A::group(
+        "set",
+        &[
+            A::flag("SET"),
+            POLICY_NAME,
+            LIMITS,
+            A::text("prefix").after("PREFIX").optional(),
+            A::text("breaker").after("BREAKER").optional(),
+        ],
+    ),
+    A::group("get", &[A::flag("GET"), POLICY_NAME]),
+    A::group("del", &[A::flag("DEL"), POLICY_NAME]),
+    A::flag("LIST"),
+    A::flag("EXPORT"),
+    A::group("import", &[A::flag("IMPORT"), A::text("json"), A::flag("REPLACE").optional()]),
+];
+
 /// Every command.
 pub static COMMANDS: &[Command] = &[
     Command {
@@ -49,6 +69,7 @@ pub static COMMANDS: &[Command] = &[
             COST,
             A::one_of("shortage", &[A::flag("PARTIAL"), WAIT]).optional(),
             A::flag("CRITICAL").optional(),
+            A::flag("TRACK").optional(),
         ],
     },
     Command {
@@ -234,6 +255,61 @@ pub static COMMANDS: &[Command] = &[
         arguments: &SCAN,
     },
     Command {
+        name: "RL.RECORD",
+        entry: entry!(usage::record),
+        effect: Effect::Release,
+        fast: true,
+        rights: Rights::User,
+        keys: Keys::First,
+        summary: "Adds outcomes of the work itself to the usage of a key.",
+        complexity: "O(1)",
+        arguments: &[
+            KEY,
+            A::one_of("outcome", &[A::flag("OK"), A::flag("FAIL")]),
+            A::flag("CACHED").optional(),
+            A::text("decimal").after("SPEND").optional(),
+            A::text("duration").after("DUR").optional(),
+            A::integer("n").after("COUNT").optional(),
+        ],
+    },
+    Command {
+        name: "RL.STATS",
+        entry: entry!(usage::stats),
+        effect: Effect::Read,
+        fast: false,
+        rights: Rights::User,
+        keys: Keys::First,
+        summary: "Shows what happened on a key, by hour and by day.",
+        complexity: "O(N) hours and days shown",
+        arguments: &[
+            KEY,
+            A::integer("n").after("HOURS").optional(),
+            A::integer("n").after("DAYS").optional(),
+        ],
+    },
+    Command {
+        name: "RL.USAGE",
+        entry: entry!(usage::scan),
+        effect: Effect::Keyless,
+        fast: false,
+        rights: Rights::Admin,
+        keys: Keys::None,
+        summary: "Walks the tracked keys like SCAN, with the figures of today.",
+        complexity: "O(N) keys looked at",
+        arguments: &SCAN,
+    },
+    Command {
+        name: "RL.POLICY",
+        entry: entry!(policy::policy),
+        effect: Effect::Node,
+        fast: false,
+        rights: Rights::Admin,
+        keys: Keys::None,
+        summary: "Keeps limits, and breakers, by name and by prefix of keys.",
+        complexity: "O(1) for SET, GET and DEL, else O(N) policies",
+        arguments: &[A::one_of("subcommand", POLICY)],
+    },
+    Command {
         name: "RL.HELP",
         entry: entry!(help::rl),
         effect: Effect::Keyless,
@@ -387,6 +463,17 @@ pub static COMMANDS: &[Command] = &[
         summary: "Internal: carries changes to replicas and the AOF.",
         complexity: "O(N) keys",
         arguments: &[A::group("effect", &[KEY, A::text("payload")]).multiple()],
+    },
+    Command {
+        name: "RL.NODE",
+        entry: entry!(policy::effect),
+        effect: Effect::Release,
+        fast: false,
+        rights: Rights::Internal,
+        keys: Keys::None,
+        summary: "Internal: carries policies to replicas and the AOF.",
+        complexity: "O(N) policies",
+        arguments: &[A::text("payload")],
     },
 ];
 

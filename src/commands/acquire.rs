@@ -2,9 +2,10 @@
 
 use super::Error;
 use super::arguments::{Walk, cost, unexpected};
-use super::commit::{self, commit};
+use super::commit::{self, Together, commit};
 use super::resolve::{Resolved, refuse_concurrent, resolve, usage};
 use super::six::{Index, Six};
+use super::track;
 use super::waiting::{self, Ask, Met};
 use crate::core::clock::Micros;
 use crate::core::limits::{Decision, Limit, Request, Standing, State, Taken, Wait, decide};
@@ -23,6 +24,7 @@ struct Call<'a> {
     limits: Option<&'a [u8]>,
     request: Request,
     wait_us: u64,
+    track: bool,
 }
 
 const KEYWORDS: [&str; 5] = ["COST", "PARTIAL", "WAIT", "CRITICAL", "TRACK"];
@@ -31,7 +33,7 @@ fn parse<'a>(main: MainThread, args: Args<'a>) -> Result<Call<'a>, Error> {
     let mut walk = Walk::new(args);
     let key = walk.required()?;
     let request = Request { cost: 1, calls: 1, partial: false, critical: false };
-    let mut call = Call { key, limits: None, request, wait_us: 0 };
+    let mut call = Call { key, limits: None, request, wait_us: 0, track: false };
     if let Some(next) = walk.peek()
         && !KEYWORDS.iter().any(|keyword| next.is(keyword))
     {
@@ -47,6 +49,8 @@ fn parse<'a>(main: MainThread, args: Args<'a>) -> Result<Call<'a>, Error> {
             call.request.partial = true;
         } else if option.is("CRITICAL") {
             call.request.critical = true;
+        } else if option.is("TRACK") {
+            call.track = true;
         } else {
             return Err(unexpected(option));
         }
@@ -60,7 +64,7 @@ impl Call<'_> {
     }
 }
 
-/// `RL.ACQUIRE key [limits] [COST n] [PARTIAL | WAIT d] [CRITICAL]`
+/// `RL.ACQUIRE key [limits] [COST n] [PARTIAL | WAIT d] [CRITICAL] [TRACK]`
 ///
 /// # Errors
 /// Malformed arguments, no limits, or a key of another type.
@@ -79,12 +83,19 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             }
         }
     }
-    let judged = {
+    let (judged, counts) = {
         let held = key.value::<RateLimit>()?;
-        judge(ctx, held.as_deref(), call.limits, &call.request, now)?
+        let judged = judge(ctx, call.key.bytes(), held.as_deref(), call.limits, &call.request, now)?;
+        (judged, track::counts(ctx.main(), held.as_deref(), call.track))
     };
+    let mut together = Together::default();
     judged.change(ctx.main(), |change| {
-        commit(ctx, &mut key, &commit::effect(ctx, now, change), c"rl.acquire").map(drop)
+        let effect = commit::effect(ctx, now, change);
+        if counts {
+            together.apply(ctx, &mut key, &effect, c"rl.acquire")
+        } else {
+            commit(ctx, &mut key, &effect, c"rl.acquire").map(drop)
+        }
     })?;
     let retry = judged.six.standing.retry;
     if call.wait_us > 0
@@ -92,7 +103,14 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         && retry != Wait::Never
         && waiting::join(ctx, &key, &call.ask(), call.wait_us, retry, now)
     {
+        together.propagate(ctx);
         return Ok(());
+    }
+    if counts {
+        // What is taken and what is counted travel as one.
+        let counted = track::decided(&call.request, judged.six.granted);
+        together.apply(ctx, &mut key, &commit::effect(ctx, now, counted), c"rl.acquire")?;
+        together.propagate(ctx);
     }
     if judged.six.granted > 0 {
         metrics::count(ctx.main(), |m| &mut m.acquire_granted);
@@ -162,16 +180,17 @@ impl Judged {
 /// Malformed limits, none at all, or such as can only be reserved.
 pub fn judge(
     ctx: &Context<'_>,
+    key: &[u8],
     value: Option<&RateLimit>,
     given: Option<&[u8]>,
     request: &Request,
     now: Micros,
 ) -> Result<Judged, Error> {
     if let Some(block) = value.and_then(|value| value.block(now)) {
-        let six = blocked(ctx, value, block, given, request, now)?;
+        let six = blocked(ctx, key, value, block, given, request, now)?;
         return Ok(Judged { six, other: None, taken: Taken::default(), shadow_denied: 0, records: false });
     }
-    let (resolved, _) = resolve(ctx.main(), value, given, now)?;
+    let (resolved, _) = resolve(ctx.main(), key, value, given, now)?;
     let outcome = assess(ctx, value, &resolved, request, now)?;
     let other = match resolved {
         Resolved::Own => None,
@@ -243,13 +262,14 @@ fn fresh(limits: &[Limit]) -> Vec<State> {
 /// the block's and the limits'.
 fn blocked(
     ctx: &Context<'_>,
+    key: &[u8],
     value: Option<&RateLimit>,
     block: &Block,
     given: Option<&[u8]>,
     request: &Request,
     now: Micros,
 ) -> Result<Six, Error> {
-    let standing = match usage(ctx.main(), value, given, now) {
+    let standing = match usage(ctx.main(), key, value, given, now) {
         Ok(Some((limits, states))) => {
             let set = limits.get(ctx.main());
             refuse_concurrent(set.limits())?;

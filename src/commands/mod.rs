@@ -12,6 +12,7 @@ pub mod effect;
 pub mod error;
 pub mod help;
 pub mod operate;
+pub mod policy;
 pub mod quota;
 pub mod refund;
 pub mod reserve;
@@ -19,6 +20,8 @@ pub mod resolve;
 pub mod settle;
 pub mod six;
 pub mod throttle;
+pub mod track;
+pub mod usage;
 pub mod waiting;
 
 pub use error::Error;

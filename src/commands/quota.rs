@@ -12,6 +12,7 @@ use crate::server::args::Args;
 use crate::server::context::Context;
 use crate::server::main_thread::MainThread;
 use crate::server::reply;
+use crate::types::intern::{self, Origin};
 use crate::types::ratelimit::reserve::hold;
 use crate::types::ratelimit::{Block, RateLimit, Until};
 
@@ -43,7 +44,7 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let now = ctx.now();
     let mut key = ctx.read(name);
     let held = key.value::<RateLimit>()?;
-    let view = View::of(ctx, held.as_deref(), given, units, now)?;
+    let view = View::of(ctx, name.bytes(), held.as_deref(), given, units, now)?;
     metrics::count(ctx.main(), |m| &mut m.quota_calls);
     match view {
         None => reply::null(ctx),
@@ -74,6 +75,7 @@ struct View<'v> {
 impl<'v> View<'v> {
     fn of(
         ctx: &Context<'_>,
+        key: &[u8],
         value: Option<&'v RateLimit>,
         given: Option<&[u8]>,
         units: u64,
@@ -81,7 +83,7 @@ impl<'v> View<'v> {
     ) -> Result<Option<Self>, Error> {
         let main = ctx.main();
         let block = value.and_then(|value| value.block(now));
-        let Some((resolved, source)) = choose(main, value, given, now)? else {
+        let Some((resolved, source)) = choose(main, key, value, given, now)? else {
             return Ok(block.map(|block| Self {
                 now,
                 rows: Vec::new(),
@@ -242,6 +244,7 @@ fn rows(limits: &[Limit], states: &[State], now: Micros, units: u64) -> Vec<Row>
 /// key's own last come after all others.
 fn choose(
     main: MainThread,
+    key: &[u8],
     value: Option<&RateLimit>,
     given: Option<&[u8]>,
     now: Micros,
@@ -252,15 +255,23 @@ fn choose(
     {
         return Ok(Some((resolved, Source::Call)));
     }
-    let server = match resolve(main, value, None, now) {
+    let server = match resolve(main, key, value, None, now) {
         Ok(found) => Some(found),
         Err(Error::NoLimits) => None,
         Err(error) => return Err(error),
     };
-    Ok(match server {
-        Some((_, Source::Pin)) => server,
-        Some(_) if given.is_some() => server,
-        _ if own.is_some() => Some((Resolved::Own, Source::Last)),
-        _ => server,
+    if given.is_some() && server.is_some() || matches!(server, Some((_, Source::Pin))) {
+        return Ok(server);
+    }
+    let Some(own) = own else { return Ok(server) };
+    // What came from a policy is asked for anew.
+    let origin = intern::get(main, own).origin().cloned();
+    Ok(match (origin, server) {
+        (Some(Origin::Followed(_)), Some((resolved, Source::Policy))) => Some((resolved, Source::Policy)),
+        (Some(Origin::Named(text)), _) => match limits_of(main, Some(own), text.as_bytes()) {
+            Ok(Some(resolved)) => Some((resolved, Source::Policy)),
+            _ => Some((Resolved::Own, Source::Last)),
+        },
+        _ => Some((Resolved::Own, Source::Last)),
     })
 }

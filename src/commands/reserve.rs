@@ -139,7 +139,8 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let mut all = Vec::with_capacity(call.items.len());
     for item in &call.items {
         let mut key = ctx.read(item.key);
-        let mut one = judge(ctx, key.value::<RateLimit>()?.as_deref(), item.limits, &terms, now)?;
+        let mut one =
+            judge(ctx, item.key.bytes(), key.value::<RateLimit>()?.as_deref(), item.limits, &terms, now)?;
         let ask = || terms.ask(item.limits);
         let wants = matches!(one.verdict, Verdict::Take(..)) || one.six.granted == 0;
         if wants && waiting::stands(ctx, item.key) {
@@ -252,6 +253,7 @@ impl Judged {
 /// Malformed limits or none at all.
 pub fn judge(
     ctx: &Context<'_>,
+    key: &[u8],
     value: Option<&RateLimit>,
     given: &[u8],
     terms: &Terms<'_>,
@@ -260,7 +262,7 @@ pub fn judge(
     let main = ctx.main();
     let known = value.and_then(|value| value.book()?.get(terms.id));
     let known = known.filter(|one| one.stage_at(now) == Some(Stage::Open));
-    let (limits, mut states) = usage(main, value, Some(given), now)?.ok_or(Error::NoLimits)?;
+    let (limits, mut states) = usage(main, key, value, Some(given), now)?.ok_or(Error::NoLimits)?;
     let set = limits.get(main);
     hold(main, value, set.limits(), &mut states, now, terms.end(now));
     if let Some(one) = known {

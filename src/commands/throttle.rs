@@ -89,7 +89,7 @@ impl Call<'_> {
         let main = ctx.main();
         let held = key.value::<RateLimit>()?;
         let value = held.as_deref();
-        if server_decides(main, value, now)? {
+        if server_decides(main, self.key.bytes(), value, now)? {
             drop(held);
             return self.ask_server(ctx, key, now);
         }
@@ -167,7 +167,7 @@ impl Call<'_> {
         let request = Request { cost: self.quantity, calls, partial: false, critical: false };
         let judged = {
             let held = key.value::<RateLimit>()?;
-            judge(ctx, held.as_deref(), None, &request, now)?
+            judge(ctx, self.key.bytes(), held.as_deref(), None, &request, now)?
         };
         if self.quantity > 0 {
             judged.change(ctx.main(), |change| {
@@ -199,14 +199,19 @@ impl Call<'_> {
 }
 
 /// True where a pin holds, or callers choose no limits.
-fn server_decides(main: MainThread, value: Option<&RateLimit>, now: Micros) -> Result<bool, Error> {
+fn server_decides(
+    main: MainThread,
+    key: &[u8],
+    value: Option<&RateLimit>,
+    now: Micros,
+) -> Result<bool, Error> {
     if !settings::caller_limits(main) {
         return Ok(true);
     }
     if value.and_then(|value| value.pin(now)).is_none() {
         return Ok(false);
     }
-    match resolve(main, value, None, now) {
+    match resolve(main, key, value, None, now) {
         Ok((_, source)) => Ok(source == Source::Pin),
         // A pin that is passed over leaves the caller's word.
         Err(Error::NoLimits) => Ok(false),

@@ -95,11 +95,6 @@ impl<P: Clone + Eq + Ord + Hash, W, F> Lines<P, W, F> {
         Some((*ticket, waiter))
     }
 
-    /// The one with this ticket, wherever it stands.
-    pub fn waiter(&self, ticket: Ticket) -> Option<&W> {
-        self.by_place.get(self.places.get(&ticket)?)?.waiters.get(&ticket)
-    }
-
     /// Those in line after this ticket (0 for all), in order.
     pub fn after(&self, place: &P, ticket: Ticket) -> impl Iterator<Item = (Ticket, &W)> {
         let line = self.by_place.get(place);

@@ -7,6 +7,8 @@ pub mod clock;
 pub mod duration;
 pub mod limits;
 pub mod line;
+pub mod prefix;
 pub mod reservations;
 pub mod token;
+pub mod usage;
 pub mod wire;

@@ -4,8 +4,8 @@ use crate::commands::waiting;
 use crate::server::info::InfoWriter;
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use crate::types::cbcircuit::{census, rules};
-use crate::types::intern;
-use crate::types::ratelimit::reserve;
+use crate::types::ratelimit::{reserve, tracked};
+use crate::types::{intern, policies};
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
@@ -119,6 +119,10 @@ counters! {
     breaker_to_forced_open,
     /// Transitions of breakers to forced-closed.
     breaker_to_forced_closed,
+    /// Calls of RL.RECORD.
+    records,
+    /// Keys that were not tracked since `track-max` were already.
+    track_refused,
     /// Effects applied on a replica or from the AOF.
     effects_applied,
 }
@@ -157,4 +161,6 @@ pub fn info(writer: &InfoWriter) {
     }
     writer.number("breaker_rules", rules::size(main) as u64);
     writer.number("limit_sets", intern::size(main) as u64);
+    writer.number("tracked_keys", tracked::count() as u64);
+    policies::node::info(writer);
 }

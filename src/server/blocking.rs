@@ -58,7 +58,7 @@ pub fn block(ctx: &Context<'_>, key: Arg<'_>, ticket: u64, timeout_ms: i64, ward
 }
 
 impl Blocked {
-    /// Has [`Ward::answer`] called for this client now.
+    /// Has [`Ward::answer`] called for this client, now or a little later.
     pub fn answer(self) {
         // SAFETY: the handle is live (see the type). For a client blocked on
         // keys the server calls the timeout callback, which answers.

@@ -110,6 +110,16 @@ unsafe fn read_scan(reply: *mut raw::RedisModuleCallReply) -> Result<Scanned, St
 /// Whether the user of this call may read and change `key`. True where the
 /// server cannot tell (before 7.0).
 pub fn user_may_change(ctx: &Context<'_>, key: Arg<'_>) -> bool {
+    user_may(ctx, key, raw::REDISMODULE_CMD_KEY_ACCESS | raw::REDISMODULE_CMD_KEY_UPDATE)
+}
+
+/// Whether the user of this call may read `key`. True where the server cannot
+/// tell (before 7.0).
+pub fn user_may_read(ctx: &Context<'_>, key: Arg<'_>) -> bool {
+    user_may(ctx, key, raw::REDISMODULE_CMD_KEY_ACCESS)
+}
+
+fn user_may(ctx: &Context<'_>, key: Arg<'_>, wanted: u32) -> bool {
     // SAFETY: the context and the key are live; the name and the user are freed.
     unsafe {
         let Some(check) = raw::RedisModule_ACLCheckKeyPermissions else { return true };
@@ -123,7 +133,6 @@ pub fn user_may_change(ctx: &Context<'_>, key: Arg<'_>) -> bool {
         if user.is_null() {
             return true;
         }
-        let wanted = raw::REDISMODULE_CMD_KEY_ACCESS | raw::REDISMODULE_CMD_KEY_UPDATE;
         let may = check(user, key.raw(), wanted.cast_signed()) == 0;
         call_if_there!(RedisModule_FreeModuleUser(user));
         may

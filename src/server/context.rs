@@ -60,6 +60,21 @@ impl Flags {
         self.has(raw::REDISMODULE_CTX_FLAGS_CLUSTER)
     }
 
+    /// This server is a replica that clients may not write to.
+    pub const fn read_only(self) -> bool {
+        self.has(raw::REDISMODULE_CTX_FLAGS_READONLY)
+    }
+
+    /// Memory is at `maxmemory`.
+    pub const fn out_of_memory(self) -> bool {
+        self.has(raw::REDISMODULE_CTX_FLAGS_OOM)
+    }
+
+    /// This server writes an AOF.
+    pub const fn writes_aof(self) -> bool {
+        self.has(raw::REDISMODULE_CTX_FLAGS_AOF)
+    }
+
     /// In MULTI, Lua or another place where a client must not block.
     pub const fn deny_blocking(self) -> bool {
         self.has(raw::REDISMODULE_CTX_FLAGS_DENY_BLOCKING)

@@ -32,3 +32,4 @@ pub mod random;
 pub mod replicate;
 pub mod reply;
 pub mod settings;
+pub mod timer;

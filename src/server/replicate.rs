@@ -69,6 +69,16 @@ pub fn effects<'a>(
 
 /// Propagates `command argument …` of plain bytes.
 pub fn command(ctx: &Context<'_>, command: &CStr, arguments: &[&[u8]]) {
+    plain(ctx, command, c"v", arguments);
+}
+
+/// Writes `command argument …` to this server's AOF, and not to its replicas.
+pub fn to_aof_only(ctx: &Context<'_>, command: &CStr, arguments: &[&[u8]]) {
+    plain(ctx, command, c"vR", arguments);
+}
+
+/// `format` is a vector, perhaps with modifiers.
+fn plain(ctx: &Context<'_>, command: &CStr, format: &CStr, arguments: &[&[u8]]) {
     // SAFETY: the strings live until they are freed below; the format matches.
     unsafe {
         let mut vector: Vec<_> = arguments
@@ -78,7 +88,7 @@ pub fn command(ctx: &Context<'_>, command: &CStr, arguments: &[&[u8]]) {
         call!(RedisModule_Replicate(
             ctx.raw(),
             command.as_ptr(),
-            c"v".as_ptr(),
+            format.as_ptr(),
             vector.as_mut_ptr(),
             vector.len()
         ));

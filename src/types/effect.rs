@@ -10,9 +10,10 @@ use super::ratelimit::reserve::Settlement;
 use super::ratelimit::shape::Full;
 use super::ratelimit::{Block, Lifetime, Pin, RateLimit, Until};
 use crate::core::clock::Micros;
-use crate::core::limits::{self, Limits, MAX_COUNT, MAX_LIMITS, State, Taken};
+use crate::core::limits::{self, MAX_COUNT, MAX_LIMITS, State, Taken};
 use crate::core::reservations::MAX_ID;
-use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64};
+use crate::core::usage::{Decided, Outcome, Spend, Usage};
+use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64, put_u128};
 use crate::server::main_thread::MainThread;
 use std::ffi::CStr;
 
@@ -102,6 +103,10 @@ pub enum Change<'a> {
         /// A payload of [`encoding::VERSION`].
         payload: &'a [u8],
     },
+    /// A decision is counted towards the key's usage.
+    Count(Decided),
+    /// The outcome of work is counted towards the key's usage.
+    Record(Outcome),
 }
 
 /// What is to be done with the key after an effect.
@@ -135,6 +140,8 @@ impl<'a> Effect<'a> {
             Change::Reserve { limits, .. } => (16, limits),
             Change::Settle { .. } => (17, None),
             Change::Renew { .. } => (18, None),
+            Change::Count(_) => (24, None),
+            Change::Record(_) => (25, None),
         };
         let mut head = kind;
         if !self.expires {
@@ -180,6 +187,11 @@ impl<'a> Effect<'a> {
                 put_until(out, until);
             }
             Change::Become { payload } => put_bytes(out, payload),
+            Change::Count(Decided { granted, denied }) => {
+                put_u64(out, granted);
+                put_u64(out, denied);
+            }
+            Change::Record(outcome) => put_outcome(out, &outcome),
             Change::Touch { .. } | Change::Reset | Change::Unpin | Change::Unblock => {}
         }
     }
@@ -224,6 +236,8 @@ impl<'a> Effect<'a> {
                 let id = read_id(&mut rest)?;
                 Change::Renew { id, end: Micros(rest.u64_to(Micros::MAX.0)?) }
             }
+            24 => Change::Count(Decided { granted: rest.u64()?, denied: rest.u64()? }),
+            25 => Change::Record(read_outcome(&mut rest)?),
             _ => return Err(Corrupt("unknown effect")),
         };
         rest.end()?;
@@ -238,13 +252,13 @@ impl<'a> Effect<'a> {
     pub fn apply(&self, main: MainThread, value: Option<&mut RateLimit>) -> Result<Applied, Corrupt> {
         match self.change {
             Change::Take { limits, taken } => {
-                let limits = limits.map(|text| stored(main, text)).transpose()?;
+                let limits = limits.map(|text| intern::stored(main, text)).transpose()?;
                 self.update(main, value, limits, |rules, states, now| {
                     limits::take(rules, states, now, &taken);
                 })
             }
             Change::Touch { limits } => {
-                let limits = limits.map(|text| stored(main, text)).transpose()?;
+                let limits = limits.map(|text| intern::stored(main, text)).transpose()?;
                 self.update(main, value, limits, limits::touch)
             }
             Change::GiveBack { units } => {
@@ -272,7 +286,7 @@ impl<'a> Effect<'a> {
             }
             Change::Unblock => Ok(self.rebuild(main, value, |full| full.block = None)),
             Change::Reserve { limits, taken, id, cost, end } => {
-                let limits = limits.map(|text| stored(main, text)).transpose()?;
+                let limits = limits.map(|text| intern::stored(main, text)).transpose()?;
                 let take = |rules: &[limits::Limit], states: &mut [State], now| {
                     limits::take(rules, states, now, &taken);
                 };
@@ -299,6 +313,8 @@ impl<'a> Effect<'a> {
                 }
                 full.sweep(main, self.now);
             })),
+            Change::Count(decided) => Ok(self.count(main, value, |usage| usage.decided(self.now, decided))),
+            Change::Record(outcome) => Ok(self.count(main, value, |usage| usage.record(self.now, &outcome))),
             Change::Become { payload } => {
                 let loaded = encoding::load(main, encoding::VERSION, payload)?;
                 // Whoever sent the payload wants the key, even where nothing of it
@@ -360,6 +376,23 @@ impl<'a> Effect<'a> {
         }
     }
 
+    /// Adds to the usage of the key, which may be new.
+    fn count(
+        &self,
+        main: MainThread,
+        value: Option<&mut RateLimit>,
+        add: impl FnOnce(&mut Usage),
+    ) -> Applied {
+        if let Some(value) = value {
+            value.count(main, self.now, add);
+            return Applied::InPlace(value.lifetime(main, self.now));
+        }
+        let mut created = RateLimit::pack(main, super::ratelimit::shape::Full::default());
+        created.count(main, self.now, add);
+        let lifetime = created.lifetime(main, self.now);
+        Applied::Created(created, lifetime)
+    }
+
     fn rebuild(
         &self,
         main: MainThread,
@@ -417,11 +450,32 @@ fn read_id<'a>(rest: &mut Reader<'a>) -> Result<&'a [u8], Corrupt> {
     }
 }
 
-/// Limits from their stored text, known or not.
-fn stored(main: MainThread, text: &str) -> Result<LimitsRef, Corrupt> {
-    if let Some(known) = intern::known_text(main, text.as_bytes()) {
-        return Ok(known);
+const OK: u8 = 1;
+const CACHED: u8 = 2;
+const TIMED: u8 = 4;
+
+fn put_outcome(out: &mut Vec<u8>, outcome: &Outcome) {
+    let flag = |holds: bool, flag: u8| if holds { flag } else { 0 };
+    out.push(
+        flag(outcome.ok, OK) | flag(outcome.cached, CACHED) | flag(outcome.duration_ms.is_some(), TIMED),
+    );
+    put_u64(out, outcome.count);
+    put_u128(out, outcome.spend.0);
+    if let Some(ms) = outcome.duration_ms {
+        put_u64(out, ms);
     }
-    let limits = Limits::parse_stored(text.as_bytes()).map_err(|_| Corrupt("malformed limits"))?;
-    Ok(intern::intern(main, limits))
+}
+
+fn read_outcome(rest: &mut Reader<'_>) -> Result<Outcome, Corrupt> {
+    let flags = rest.byte()?;
+    if flags & !(OK | CACHED | TIMED) != 0 {
+        return Err(Corrupt("unknown outcome"));
+    }
+    Ok(Outcome {
+        ok: flags & OK != 0,
+        cached: flags & CACHED != 0,
+        count: rest.u64()?,
+        spend: Spend(rest.u128()?),
+        duration_ms: if flags & TIMED == 0 { None } else { Some(rest.u64()?) },
+    })
 }

@@ -126,13 +126,19 @@ impl Ask {
     ///
     /// # Errors
     /// Malformed limits, none at all, or such as can only be reserved.
-    pub fn judge(&self, ctx: &Context<'_>, value: Option<&RateLimit>, now: Micros) -> Result<Judged, Error> {
+    pub fn judge(
+        &self,
+        ctx: &Context<'_>,
+        key: &[u8],
+        value: Option<&RateLimit>,
+        now: Micros,
+    ) -> Result<Judged, Error> {
         match self {
             Self::Acquire { limits, request } => {
-                acquire::judge(ctx, value, limits.as_deref(), request, now).map(Judged::Acquire)
+                acquire::judge(ctx, key, value, limits.as_deref(), request, now).map(Judged::Acquire)
             }
             Self::Reserve { limits, .. } => {
-                reserve::judge(ctx, value, limits, &self.terms(), now).map(Judged::Reserve)
+                reserve::judge(ctx, key, value, limits, &self.terms(), now).map(Judged::Reserve)
             }
         }
     }

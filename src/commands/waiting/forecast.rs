@@ -30,16 +30,16 @@ impl Forecast {
     }
 
     /// Serves one more.
-    pub fn add(&mut self, ctx: &Context<'_>, ticket: Ticket, ask: &Ask) {
+    pub fn add(&mut self, ctx: &Context<'_>, key: &[u8], ticket: Ticket, ask: &Ask) {
         self.last = ticket;
         // Who cannot be served is sent away and takes nothing.
-        let Ok(first) = ask.judge(ctx, self.value.as_ref(), self.at) else { return };
+        let Ok(first) = ask.judge(ctx, key, self.value.as_ref(), self.at) else { return };
         match first.six().standing.retry {
             Wait::Never => {}
             Wait::Now => self.grant(ctx, ask, &first),
             Wait::After(us) => {
                 self.at = self.at.plus(us);
-                if let Ok(judged) = ask.judge(ctx, self.value.as_ref(), self.at) {
+                if let Ok(judged) = ask.judge(ctx, key, self.value.as_ref(), self.at) {
                     self.grant(ctx, ask, &judged);
                 }
             }
@@ -64,10 +64,11 @@ impl Forecast {
     }
 
     /// How long until a request would be granted behind the line.
-    pub fn retry(&self, ctx: &Context<'_>, ask: &Ask, now: Micros) -> Wait {
+    pub fn retry(&self, ctx: &Context<'_>, key: &[u8], ask: &Ask, now: Micros) -> Wait {
         let at = self.at.max(now);
-        let retry =
-            ask.judge(ctx, self.value.as_ref(), at).map_or(Wait::Now, |judged| judged.six().standing.retry);
+        let retry = ask
+            .judge(ctx, key, self.value.as_ref(), at)
+            .map_or(Wait::Now, |judged| judged.six().standing.retry);
         match retry {
             Wait::Now => Wait::After(at.since(now).max(1)),
             Wait::After(us) => Wait::After(at.since(now).saturating_add(us)),

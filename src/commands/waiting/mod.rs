@@ -63,8 +63,18 @@ enum Clock {
 #[derive(Debug, Default)]
 struct Room {
     lines: Lines<Place, Waiter, Forecast>,
-    /// Replies of waiters that are being unblocked.
-    answers: HashMap<Ticket, (Ask, Result<Six, Error>)>,
+    /// What to tell those that have left their line and are being unblocked:
+    /// some servers ask for it at once, some a little later.
+    outcomes: HashMap<Ticket, (Ask, Outcome)>,
+}
+
+/// How a wait ended.
+#[derive(Debug)]
+enum Outcome {
+    /// By a decision.
+    Decided(Result<Six, Error>),
+    /// Its time was up.
+    TimeIsUp(Place),
 }
 
 static ROOM: MainThreadCell<Option<Room>> = MainThreadCell::new(None);
@@ -173,7 +183,7 @@ fn behind_at(
     ask: &Ask,
     now: Micros,
 ) -> Result<Six, Error> {
-    let own = ask.judge(ctx, value, now)?.six();
+    let own = ask.judge(ctx, &place.1, value, now)?.six();
     if own.standing.retry == Wait::Never {
         return Ok(own);
     }
@@ -181,9 +191,9 @@ fn behind_at(
         let known = room.lines.forecast(place).and_then(Option::take);
         let mut forecast = known.unwrap_or_else(|| Forecast::new(value, now));
         for (ticket, waiter) in room.lines.after(place, forecast.last()) {
-            forecast.add(ctx, ticket, &waiter.ask);
+            forecast.add(ctx, &place.1, ticket, &waiter.ask);
         }
-        let retry = forecast.retry(ctx, ask, now);
+        let retry = forecast.retry(ctx, &place.1, ask, now);
         if let Some(slot) = room.lines.forecast(place) {
             *slot = Some(forecast);
         }
@@ -210,7 +220,7 @@ pub fn judge(
     now: Micros,
 ) -> Result<Judged, Error> {
     if request.critical || !stands(ctx, name) {
-        return acquire::judge(ctx, value, given, request, now);
+        return acquire::judge(ctx, name.bytes(), value, given, request, now);
     }
     let ask = Ask::Acquire { limits: given.map(Into::into), request: *request };
     behind_at(ctx, &place(ctx, name), value, &ask, now).map(Judged::denied)
@@ -359,11 +369,11 @@ fn serve(ctx: &Context<'_>, place: &Place, now: Micros) -> Option<Micros> {
         let judged = key
             .value::<RateLimit>()
             .map_err(Error::from)
-            .and_then(|held| ask.judge(ctx, held.as_deref(), now));
+            .and_then(|held| ask.judge(ctx, &place.1, held.as_deref(), now));
         let judged = match judged {
             Ok(judged) => judged,
             Err(error) => {
-                answer(main, ticket, ask, Err(error));
+                end(main, ticket, |_| Outcome::Decided(Err(error)));
                 continue;
             }
         };
@@ -374,14 +384,14 @@ fn serve(ctx: &Context<'_>, place: &Place, now: Micros) -> Option<Micros> {
             });
             metrics::count(main, |m| &mut m.waiting_served);
             judged.count(main);
-            answer(main, ticket, ask, done.map(|()| six));
+            end(main, ticket, |_| Outcome::Decided(done.map(|()| six)));
             continue;
         }
         match six.standing.retry {
             // It asks for more than there is now: nobody behind it should wait for that.
             Wait::Never => {
                 judged.count(main);
-                answer(main, ticket, ask, Ok(six));
+                end(main, ticket, |_| Outcome::Decided(Ok(six)));
             }
             _ if over(deadline <= now) || (real && clock == Clock::Debug) => time_is_up(main, ticket),
             retry => {
@@ -410,47 +420,49 @@ fn end_late_ones(ctx: &Context<'_>, place: &Place, now: Micros) {
     }
 }
 
-/// Ends a wait without a grant; [`answer_client`] says so to the client.
+/// Ends a wait without a grant.
 fn time_is_up(main: MainThread, ticket: Ticket) {
-    let client = with(main, |room| room.lines.waiter(ticket).map(|waiter| waiter.client));
+    end(main, ticket, |place| Outcome::TimeIsUp(place.clone()));
+}
+
+/// Ends a wait; [`answer_client`] tells the client.
+fn end(main: MainThread, ticket: Ticket, outcome: impl FnOnce(&Place) -> Outcome) {
+    let client = with(main, |room| {
+        let (place, waiter) = room.leave(ticket)?;
+        room.outcomes.insert(ticket, (waiter.ask, outcome(&place)));
+        Some(waiter.client)
+    });
     if let Some(client) = client {
         client.answer();
     }
-    // Should the server not have called back, the waiter must not stay.
-    with(main, |room| room.leave(ticket));
-}
-
-/// Ends a wait with a reply.
-fn answer(main: MainThread, ticket: Ticket, ask: Ask, reply: Result<Six, Error>) {
-    let left = with(main, |room| {
-        let left = room.leave(ticket);
-        room.answers.insert(ticket, (ask, reply));
-        left
-    });
-    if let Some((_, waiter)) = left {
-        waiter.client.answer();
-    }
-    with(main, |room| room.answers.remove(&ticket));
 }
 
 /// The server lets us answer this client: with what was decided, or, when its
 /// time is up, with where it stands.
 fn answer_client(ctx: &Context<'_>, ticket: Ticket) {
     let main = ctx.main();
-    if let Some((ask, reply)) = with(main, |room| room.answers.remove(&ticket)) {
-        ask.send(ctx, &reply);
-        return;
-    }
-    let Some((place, waiter)) = with(main, |room| room.leave(ticket)) else {
+    let ended = with(main, |room| {
+        room.outcomes.remove(&ticket).or_else(|| {
+            let (place, waiter) = room.leave(ticket)?;
+            Some((waiter.ask, Outcome::TimeIsUp(place)))
+        })
+    });
+    let Some((ask, outcome)) = ended else {
         reply::null(ctx);
         return;
     };
-    metrics::count(main, |m| &mut m.waiting_timed_out);
-    metrics::count(main, |m| waiter.ask.denied(m));
-    let name = OwnedString::new(ctx, &place.1);
-    let reply = ctx.in_database(place.0, || denial(ctx, &place, name.arg(), &waiter.ask));
-    waiter.ask.send(ctx, &reply);
-    plan(main);
+    let reply = match outcome {
+        Outcome::Decided(reply) => reply,
+        Outcome::TimeIsUp(place) => {
+            metrics::count(main, |m| &mut m.waiting_timed_out);
+            metrics::count(main, |m| ask.denied(m));
+            let name = OwnedString::new(ctx, &place.1);
+            let reply = ctx.in_database(place.0, || denial(ctx, &place, name.arg(), &ask));
+            plan(main);
+            reply
+        }
+    };
+    ask.send(ctx, &reply);
 }
 
 /// The reply of a request whose wait has ended without a grant.
@@ -461,7 +473,7 @@ fn denial(ctx: &Context<'_>, place: &Place, name: Arg<'_>, ask: &Ask) -> Result<
     if !ask.critical() && with(ctx.main(), |room| room.lines.length(place) > 0) {
         return behind_at(ctx, place, held.as_deref(), ask, now);
     }
-    let six = ask.judge(ctx, held.as_deref(), now)?.six();
+    let six = ask.judge(ctx, &place.1, held.as_deref(), now)?.six();
     if six.granted == 0 {
         return Ok(six);
     }
@@ -473,7 +485,11 @@ fn denial(ctx: &Context<'_>, place: &Place, name: Arg<'_>, ask: &Ask) -> Result<
 /// The server says that this client will not be answered by us.
 fn client_gone(ctx: &Context<'_>, ticket: Ticket) {
     let main = ctx.main();
-    if with(main, |room| room.leave(ticket)).is_some() {
+    let waited = with(main, |room| {
+        room.outcomes.remove(&ticket);
+        room.leave(ticket).is_some()
+    });
+    if waited {
         metrics::count(main, |m| &mut m.waiting_left);
         plan(main);
     }

@@ -7,10 +7,12 @@
 
 use super::reserve::Reservations;
 use super::shape::Full;
+use super::tracked::Tracked;
 use super::{Block, Pin, RateLimit, Until};
 use crate::core::clock::Micros;
 use crate::core::limits::{LimitSet, Limits, MAX_COUNT, MAX_LIMITS, MAX_ORPHANS, Orphan, State};
 use crate::core::reservations::{Book, Id, MAX_ID, Reservation, Stage};
+use crate::core::usage::Usage;
 use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64};
 use crate::server::main_thread::MainThread;
 use crate::server::packed::OneOf;
@@ -27,6 +29,7 @@ const BLOCK: u64 = 4;
 const RESERVATIONS: u64 = 5;
 /// Sections from this tag on may be passed over by a version that does not know them.
 const OPTIONAL: u64 = 64;
+const HISTORY: u64 = 64;
 
 /// The longest limits text in a payload.
 const LONGEST_TEXT: usize = 4096;
@@ -71,6 +74,9 @@ pub fn save(value: &RateLimit, main: MainThread, out: &mut Vec<u8>) {
     }
     if let Some(book) = value.book() {
         put(RESERVATIONS, &mut |body| save_reservations(main, book, body));
+    }
+    if let Some(usage) = &full.usage {
+        put(HISTORY, &mut |body| usage.write(body));
     }
 }
 
@@ -171,16 +177,19 @@ pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<RateLimit,
                 full.block = Some(Block { until: read_until(&mut body)?, reason });
             }
             RESERVATIONS => full.reservations = Some(Box::new(read_reservations(main, &mut body)?)),
-            OPTIONAL.. => continue,
+            HISTORY => full.usage = Some(Tracked::new(Usage::read(&mut body)?)),
+            unknown if unknown >= OPTIONAL => continue,
             _ => return Err(Corrupt("unknown section")),
         }
         body.end()?;
     }
-    if full.limits.is_none()
-        && full.orphans.is_empty()
-        && full.pin.is_none()
-        && full.block.is_none()
-        && full.reservations.is_none()
+    let Full { limits, states: _, orphans, pin, block, reservations, usage } = &full;
+    if limits.is_none()
+        && orphans.is_empty()
+        && pin.is_none()
+        && block.is_none()
+        && reservations.is_none()
+        && usage.is_none()
     {
         return Err(Corrupt("empty"));
     }
@@ -188,11 +197,11 @@ pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<RateLimit,
 }
 
 fn read_usage(main: MainThread, full: &mut Full, body: &mut Reader<'_>) -> Result<(), Corrupt> {
-    let limits =
-        Limits::parse_stored(read_text(body)?.as_bytes()).map_err(|_| Corrupt("malformed limits"))?;
-    full.states = limits.as_slice().iter().map(|limit| State::read(body, limit)).collect::<Result<_, _>>()?;
+    let limits = intern::stored(main, read_text(body)?)?;
+    full.states =
+        limits.get(main).limits().iter().map(|limit| State::read(body, limit)).collect::<Result<_, _>>()?;
     debug_assert!(full.states.len() <= MAX_LIMITS);
-    full.limits = Some(intern::intern(main, limits));
+    full.limits = Some(limits);
     Ok(())
 }
 

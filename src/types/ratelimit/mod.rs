@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | [`Bucket`] | one token bucket and nothing else | 16 bytes |
 //! | [`Single`] | one limit of another algorithm | 48 bytes, and more slots as needed |
-//! | [`Full`] | several limits, a pin, a block, reservations, usage of limits no longer listed | what it holds |
+//! | [`Full`] | several limits, a pin, a block, reservations, usage of limits no longer listed, a tracked key's history | what it holds |
 //!
 //! A key starts in the smallest shape that fits and grows when it must. Which
 //! shape it has is not part of its value: equal contents, equal digests.
@@ -12,15 +12,19 @@
 pub mod encoding;
 pub mod reserve;
 pub mod shape;
+pub mod tracked;
 
 use crate::core::clock::Micros;
 use crate::core::limits::{Limit, Orphan, Rule, State, Wait, full_at, realign};
-use crate::server::data_type::{Handle, Native};
+use crate::core::usage::Usage;
+use crate::server::data_type::{Beside, Handle, Native};
 use crate::server::main_thread::MainThread;
 use crate::server::packed::{OneOf, Packed};
 use crate::types::effect::{Change, Effect};
 use crate::types::intern::{self, LimitsRef};
+use crate::types::policies::node;
 use shape::{Bucket, Full, Single};
+use tracked::Tracked;
 
 /// Until when something lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,7 +96,8 @@ impl RateLimit {
         let bare = full.pin.is_none()
             && full.block.is_none()
             && full.orphans.is_empty()
-            && full.reservations.is_none();
+            && full.reservations.is_none()
+            && full.usage.is_none();
         if bare
             && full.states.len() == 1
             && let Some(limits) = full.limits.take()
@@ -169,6 +174,28 @@ impl RateLimit {
     #[inline]
     pub fn block(&self, now: Micros) -> Option<&Block> {
         self.as_full()?.block.as_ref().filter(|block| block.until.lasts(now))
+    }
+
+    /// What happened on the key, where it is tracked.
+    #[inline]
+    pub fn usage(&self) -> Option<&Usage> {
+        self.as_full()?.usage.as_deref()
+    }
+
+    /// Adds to what happened on the key; begins to track it if need be.
+    pub(super) fn count(&mut self, main: MainThread, now: Micros, add: impl FnOnce(&mut Usage)) {
+        if let OneOf::Third(full) = self.0.get_mut()
+            && let Some(usage) = &mut full.usage
+        {
+            // Usage that nobody wanted for so long is over, even where the key
+            // has not expired yet.
+            if usage.ends() <= now {
+                **usage = Usage::new(now);
+            }
+            add(usage);
+        } else {
+            self.rebuild(main, |full| add(full.usage.insert(Tracked::new(Usage::new(now)))));
+        }
     }
 
     #[inline]
@@ -251,8 +278,11 @@ impl RateLimit {
             if let Some(reservations) = &full.reservations {
                 until = until.max(Until::At(reservations.book().lasts_until()));
             }
-            let extras =
-                [full.pin.as_ref().map(|pin| pin.until), full.block.as_ref().map(|block| block.until)];
+            let extras = [
+                full.pin.as_ref().map(|pin| pin.until),
+                full.block.as_ref().map(|block| block.until),
+                full.usage.as_ref().map(|usage| Until::At(usage.ends())),
+            ];
             until = extras.into_iter().flatten().fold(until, Until::max);
         }
         if until.lasts(now) { Lifetime::Until(until) } else { Lifetime::Over }
@@ -267,6 +297,10 @@ impl Native for RateLimit {
     const ENCODING: u16 = encoding::VERSION;
     const REBUILD: &'static std::ffi::CStr = super::effect::COMMAND;
     const HANDLE: &'static Handle = &HANDLE;
+    const BESIDE: Option<Beside> = Some(Beside {
+        save: node::save,
+        load: |main, payload| node::apply(main, payload).map_err(|corrupt| corrupt.to_string()),
+    });
 
     fn into_pointer(self) -> Self::Pointer {
         self.0
