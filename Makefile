@@ -8,7 +8,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 LOCKED := $(if $(CI),--locked)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo test test-servers bench bench-check instructions reference clean
+.PHONY: help build run demo test test-servers torture bench bench-check instructions reference clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -43,6 +43,10 @@ test: ## Check format, lints and documentation, and run all tests
 test-servers: ## Run the integration tests on real servers of six versions
 	@scripts/setup.sh servers
 	@scripts/test-servers.sh
+
+torture: ## Kill, cut, forge, fuzz and reshard on every server, and show what was lost (hours)
+	@scripts/setup.sh torture
+	@scripts/torture.sh
 
 bench: build ## What a decision costs, beside SET and what people use today
 	@scripts/setup.sh demo
