@@ -8,7 +8,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 LOCKED := $(if $(CI),--locked)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo test test-servers bench monitor monitor-test reference clean
+.PHONY: help build run demo test test-servers torture monitor monitor-test bench bench-check instructions reference clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -36,12 +36,20 @@ test: ## Check format, lints and documentation, and run all tests
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps $(LOCKED)
 	cargo test --doc $(LOCKED)
 	cargo test --no-fail-fast --lib --bins --tests $(LOCKED)
+	cargo build $(LOCKED)
+	@if command -v python3 >/dev/null; then \
+		FLOODGATE_BUILD=debug python3 scripts/bench/instructions.py --check tests/instructions.txt; fi
 
 test-servers: ## Run the integration tests on real servers of six versions
 	@scripts/setup.sh servers
 	@scripts/test-servers.sh
 
+torture: ## Kill, cut, forge, fuzz and reshard on every server, and show what was lost (hours)
+	@scripts/setup.sh torture
+	@scripts/torture.sh
+
 bench: build ## What a decision costs, beside SET and what people use today
+	@scripts/setup.sh demo
 	@python3 scripts/bench $(BENCH)
 
 monitor: ## Start exporter, Prometheus and Alertmanager beside a running server (PORT=6379)
@@ -53,6 +61,15 @@ monitor-test: build ## Check the monitoring files, then make each alert fire, ar
 	cd scripts/monitoring && promtool check rules rules.yml && promtool check config prometheus.yml && \
 		promtool test rules rules.test.yml && amtool check-config alertmanager.yml
 	python3 scripts/monitoring/test.py target/release/libfloodgate.so
+
+instructions: ## Count the instructions of a command anew: tests/instructions.txt
+	@scripts/setup.sh
+	cargo build $(LOCKED)
+	@FLOODGATE_BUILD=debug python3 scripts/bench/instructions.py --write tests/instructions.txt
+
+bench-check: build ## Fail when the cost of a decision or a key misses its bound
+	@scripts/setup.sh demo
+	@python3 scripts/bench --check --parts cost,memory $(BENCH)
 
 reference: ## Write COMMANDS.md anew from the table of commands
 	UPDATE_REFERENCE=1 cargo test $(LOCKED) --lib reference

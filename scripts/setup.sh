@@ -7,6 +7,7 @@
 #   scripts/setup.sh test      and what the tests need
 #   scripts/setup.sh servers   and what scripts/servers.sh needs
 #   scripts/setup.sh monitor   and what watches a server
+#   scripts/setup.sh torture   and what scripts/torture.sh needs
 set -euo pipefail
 
 say() { echo "setup: $*" >&2; }
@@ -49,7 +50,7 @@ is_server() {
 }
 
 mode=${1:-run}
-case $mode in run | demo | test | servers | monitor) ;; *) fail "unknown mode '$mode': none, demo, test, servers or monitor" ;; esac
+case $mode in run | demo | test | servers | torture | monitor) ;; *) fail "unknown mode '$mode': none, demo, test, servers, torture or monitor" ;; esac
 
 have cargo || fail "Rust is missing: install it with rustup, then run this again"
 
@@ -63,10 +64,10 @@ is_server && have redis-cli || packages+=(redis-tools)
 if [ "$mode" != run ]; then
     have python3 || packages+=(python3)
 fi
-if [ "$mode" = test ] || [ "$mode" = servers ]; then
+if [ "$mode" = test ] || [ "$mode" = servers ] || [ "$mode" = torture ]; then
     have setpriv || packages+=(util-linux)
 fi
-if [ "$mode" = servers ]; then
+if [ "$mode" = servers ] || [ "$mode" = torture ]; then
     have python3 && python3 -m pip --version >/dev/null 2>&1 || packages+=(python3 python3-pip)
     have flock || packages+=(util-linux)
     [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || packages+=(debian-archive-keyring)
@@ -75,6 +76,9 @@ if [ "$mode" = monitor ]; then
     have prometheus || packages+=(prometheus)
     have prometheus-alertmanager || packages+=(prometheus-alertmanager)
     have prometheus-redis-exporter || packages+=(prometheus-redis-exporter)
+fi
+if [ "$mode" = torture ]; then
+    have valgrind || packages+=(valgrind)
 fi
 [ ${#packages[@]} -eq 0 ] || install "${packages[@]}"
 
@@ -88,7 +92,7 @@ if ! is_server; then
     is_server || fail "$program is not the server on this system: please install redis-server by hand"
 fi
 
-if [ "$mode" = test ] || [ "$mode" = servers ]; then
+if [ "$mode" = test ] || [ "$mode" = servers ] || [ "$mode" = torture ]; then
     for component in rustfmt clippy; do
         cargo "${component/rustfmt/fmt}" --version >/dev/null 2>&1 && continue
         say "adding $component to the toolchain"

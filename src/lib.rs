@@ -34,6 +34,7 @@ static LISTENERS: &[&[server::events::Listener]] = &[commands::policy::LISTENERS
 fn load(ctx: &redis_module::Context, args: &[redis_module::RedisString]) -> redis_module::Status {
     let loading = Loading::new(ctx);
     loading.options();
+    loading.server();
     let done = loading.settings(settings::TABLE, args).and_then(|()| {
         loading.data_type::<types::ratelimit::RateLimit>()?;
         loading.data_type::<types::cbcircuit::CbCircuit>()?;

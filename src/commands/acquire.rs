@@ -61,7 +61,7 @@ fn parse<'a>(main: MainThread, args: Args<'a>) -> Result<Call<'a>, Error> {
 
 impl Call<'_> {
     fn ask(&self) -> Ask {
-        Ask::Acquire { limits: self.limits.map(Into::into), request: self.request }
+        Ask::Acquire { limits: self.limits.map(Into::into), request: self.request, track: self.track }
     }
 }
 
@@ -80,6 +80,11 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             Met::Denied(six) => {
                 metrics::count(ctx.main(), |m| &mut m.acquire_denied);
                 top::decided(ctx.main(), call.key.bytes(), false);
+                let counts = track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), call.track);
+                if counts {
+                    let counted = track::decided(&call.request, 0);
+                    commit(ctx, &mut key, &commit::effect(ctx, now, counted), c"rl.acquire")?;
+                }
                 six.send(ctx);
                 return Ok(());
             }

@@ -51,10 +51,10 @@ pub fn commit(
 /// As [`commit`].
 pub fn apply(ctx: &Context<'_>, key: &mut Key<'_>, effect: &Effect<'_>, event: &CStr) -> Result<bool, Error> {
     let main = ctx.main();
-    if matches!(effect.change, Change::Become { .. })
+    let replaces = matches!(effect.change, Change::Become { .. })
         && !key.is_missing()
-        && key.value::<RateLimit>().is_err()
-    {
+        && key.value::<RateLimit>().is_err();
+    if replaces {
         key.delete();
     }
     let mut held = key.value::<RateLimit>()?;
@@ -63,7 +63,12 @@ pub fn apply(ctx: &Context<'_>, key: &mut Key<'_>, effect: &Effect<'_>, event: &
         .map_err(|corrupt| Error::Other(format!("effect refused: {corrupt}")))?;
     drop(held);
     let lifetime = match applied {
-        Applied::Nothing | Applied::Created(_, Lifetime::Over) => return Ok(false),
+        Applied::Nothing | Applied::Created(_, Lifetime::Over) => {
+            if replaces {
+                key.changed(event);
+            }
+            return Ok(replaces);
+        }
         Applied::Created(value, lifetime) => {
             key.create(value);
             lifetime

@@ -155,6 +155,7 @@ fn commit(ctx: &Context<'_>, change: &Change) -> Result<(), Error> {
     let payload = node::change(ctx.main(), change)
         .map_err(|corrupt| Error::Other(format!("effect refused: {corrupt}")))?;
     replicate::command(ctx, COMMAND, &[&payload]);
+    super::waiting::limits_changed(ctx.main());
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use super::alerts;
 use crate::commands::waiting;
 use crate::server::info::InfoWriter;
 use crate::server::main_thread::{MainThread, MainThreadCell};
-use crate::server::stopwatch;
+use crate::server::{replicate, stopwatch};
 use crate::types::cbcircuit::{census, rules};
 use crate::types::ratelimit::{reserve, tracked};
 use crate::types::{intern, policies};
@@ -158,6 +158,7 @@ pub fn numbers(main: MainThread, mut tell: impl FnMut(&str, u64)) {
     for (name, value) in counters.each() {
         tell(name, value);
     }
+    tell("propagating", replicate::is_on(main).into());
     let (now_waiting, oldest_ms) = waiting::gauges(main);
     tell("waiting_now", now_waiting);
     tell("waiting_oldest_ms", oldest_ms);

@@ -9,6 +9,7 @@ use crate::core::clock::Micros;
 use redis_module::raw;
 use std::ffi::{CStr, c_int};
 use std::marker::PhantomData;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A live context of the server, on its main thread.
@@ -21,6 +22,17 @@ pub struct Context<'c> {
 /// The clock that RL.DEBUG CLOCK set, for tests.
 static DEBUG_CLOCK: MainThreadCell<Option<Micros>> = MainThreadCell::new(None);
 
+/// The flag of a client that brings a slot from another node, where the server
+/// has one: learnt when the module is loaded.
+static SLOT_IMPORT: AtomicI32 = AtomicI32::new(0);
+
+/// Takes note that this is Valkey, whose context flags go their own way from
+/// the 26th on: the same bit means something else in Redis 8.
+pub(super) fn runs_on_valkey() {
+    const VALKEY_SLOT_IMPORT_CLIENT: c_int = 1 << 25;
+    SLOT_IMPORT.store(VALKEY_SLOT_IMPORT_CLIENT, Ordering::Relaxed);
+}
+
 /// What the server says about the call and about itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Flags(c_int);
@@ -30,9 +42,12 @@ impl Flags {
         self.0 & flag.cast_signed() != 0
     }
 
-    /// The command comes from this server's master, or from its own AOF.
-    pub const fn replicated_or_loading(self) -> bool {
-        self.has(raw::REDISMODULE_CTX_FLAGS_REPLICATED) || self.has(raw::REDISMODULE_CTX_FLAGS_LOADING)
+    /// The command was decided before: it comes from this server's master, from
+    /// its own AOF, or from the node whose slot it takes over.
+    pub fn replicated_or_loading(self) -> bool {
+        self.has(raw::REDISMODULE_CTX_FLAGS_REPLICATED)
+            || self.has(raw::REDISMODULE_CTX_FLAGS_LOADING)
+            || self.0 & SLOT_IMPORT.load(Ordering::Relaxed) != 0
     }
 
     /// This server is a master.

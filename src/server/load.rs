@@ -3,7 +3,7 @@
 use super::args::Args;
 use super::audience;
 use super::command::{self, Command};
-use super::context::Context;
+use super::context::{self, Context};
 use super::data_type::{self, Native};
 use super::events::{self, Listener};
 use super::info::{self, InfoWriter};
@@ -47,6 +47,22 @@ impl<'c> Loading<'c> {
                 self.ctx.raw(),
                 (wanted | HANDLE_ATOMIC_SLOT_MIGRATION) & known
             ));
+        }
+    }
+
+    /// Learns what kind of server this is.
+    pub fn server(&self) {
+        // SAFETY: the context is live; what was asked for is freed.
+        unsafe {
+            let Some(info) = call_if_there!(RedisModule_GetServerInfo(self.ctx.raw(), c"server".as_ptr()))
+            else {
+                return;
+            };
+            let version = call_if_there!(RedisModule_ServerInfoGetFieldC(info, c"valkey_version".as_ptr()));
+            if version.is_some_and(|version| !version.is_null()) {
+                context::runs_on_valkey();
+            }
+            call_if_there!(RedisModule_FreeServerInfo(self.ctx.raw(), info));
         }
     }
 

@@ -4,6 +4,7 @@ use super::api::call;
 use super::args::Arg;
 use super::audience;
 use super::context::Context;
+use super::main_thread::MainThread;
 use redis_module::raw;
 use std::ffi::CStr;
 
@@ -11,6 +12,11 @@ use std::ffi::CStr;
 /// Then a change is only to be counted, by [`unheard`].
 pub fn is_heard(ctx: &Context<'_>) -> bool {
     !audience::is_absent(ctx)
+}
+
+/// Whether changes are propagated at present, for INFO.
+pub fn is_on(main: MainThread) -> bool {
+    !audience::is_known_absent(main)
 }
 
 /// Counts a change that nobody hears of, for the server's save points. Only

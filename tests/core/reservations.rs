@@ -213,7 +213,7 @@ fn history(ops: &[Op]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 10_000, ..ProptestConfig::default() })]
+    #![proptest_config(crate::world::cases())]
 
     #[test]
     fn usage_places_and_stages_are_those_of_the_model(ops in ops()) {

@@ -20,6 +20,7 @@ mod access_log;
 mod acl;
 mod acquire;
 mod alerts;
+mod audience;
 mod batch;
 mod breaker_durable;
 mod breaker_histories;

@@ -470,6 +470,17 @@ fn breakers_follow_the_longest_prefix_that_has_one() {
 }
 
 #[test]
+fn what_is_reserved_under_a_policy_comes_back() {
+    let server = Server::start();
+    server.ok("RL.POLICY SET a 10/h,concurrent:2 PREFIX k:");
+    assert_eq!(server.line("RL.RESERVE 1 k:1 @a COST 3 TTL 60s ID one")[0], Reply::bulk("one"));
+    assert_eq!(server.line("RL.RESERVE 1 k:1 * TTL 60s ID two")[0], Reply::bulk("two"));
+    assert_eq!(server.line("DEBUG RELOAD"), Reply::ok());
+    assert_eq!(server.line("RL.COMMIT one 1 k:1 COST 5"), Reply::Int(1));
+    assert_eq!(server.line("RL.RELEASE two 1 k:1"), Reply::Int(1));
+}
+
+#[test]
 fn one_command_sets_them_on_every_master_of_a_cluster() {
     let cluster = cluster(3, 0);
     let at = format!("127.0.0.1:{}", cluster.nodes[0].port());

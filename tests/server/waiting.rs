@@ -666,3 +666,13 @@ fn settle(waiters: &mut Vec<(Wire, i64, i64, i64)>, grants: &mut Vec<(i64, i64)>
         });
     }
 }
+
+#[test]
+fn w5_a_changed_policy_moves_every_line() {
+    let server = server();
+    server.ok("RL.POLICY SET small 10/m PREFIX p:");
+    server.line("RL.ACQUIRE p:1 COST 10");
+    let mut waiter = waits(&server, "RL.ACQUIRE p:1 COST 3 WAIT 30s");
+    server.ok("RL.POLICY SET small 20/m PREFIX p:");
+    assert_eq!(answered(&mut waiter)[0], 3);
+}

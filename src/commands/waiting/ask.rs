@@ -4,6 +4,7 @@ use crate::commands::Error;
 use crate::commands::acquire;
 use crate::commands::reserve::{self, Terms};
 use crate::commands::six::Six;
+use crate::commands::track;
 use crate::core::clock::Micros;
 use crate::core::limits::Request;
 use crate::observe::metrics::{self, Counters};
@@ -24,6 +25,8 @@ pub enum Ask {
         limits: Option<Box<[u8]>>,
         /// Units.
         request: Request,
+        /// The call asks for its key to be tracked.
+        track: bool,
     },
     /// RL.RESERVE of one key.
     Reserve {
@@ -134,7 +137,7 @@ impl Ask {
         now: Micros,
     ) -> Result<Judged, Error> {
         match self {
-            Self::Acquire { limits, request } => {
+            Self::Acquire { limits, request, .. } => {
                 acquire::judge(ctx, key, value, limits.as_deref(), request, now).map(Judged::Acquire)
             }
             Self::Reserve { limits, .. } => {
@@ -157,6 +160,21 @@ impl Ask {
         match judged {
             Judged::Acquire(judged) => judged.change(main, make_it_so),
             Judged::Reserve(judged) => judged.change(main, &self.terms(), now, make_it_so),
+        }
+    }
+
+    /// The change that counts a grant towards the key's usage, if it counts.
+    pub fn counted(
+        &self,
+        main: MainThread,
+        value: Option<&RateLimit>,
+        granted: u64,
+    ) -> Option<Change<'static>> {
+        match self {
+            Self::Acquire { request, track, .. } if track::counts(main, value, *track) => {
+                Some(track::decided(request, granted))
+            }
+            _ => None,
         }
     }
 

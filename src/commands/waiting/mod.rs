@@ -15,7 +15,7 @@ pub use ask::Ask;
 use super::Error;
 use super::acquire::{self, Judged};
 use super::arguments::Walk;
-use super::commit::{self, commit};
+use super::commit::{self, Together};
 use super::six::{Index, Six, signed};
 use crate::core::clock::Micros;
 use crate::core::duration;
@@ -222,7 +222,7 @@ pub fn judge(
     if request.critical || !stands(ctx, name) {
         return acquire::judge(ctx, name.bytes(), value, given, request, now);
     }
-    let ask = Ask::Acquire { limits: given.map(Into::into), request: *request };
+    let ask = Ask::Acquire { limits: given.map(Into::into), request: *request, track: false };
     behind_at(ctx, &place(ctx, name), value, &ask, now).map(Judged::denied)
 }
 
@@ -379,9 +379,7 @@ fn serve(ctx: &Context<'_>, place: &Place, now: Micros) -> Option<Micros> {
         };
         let six = judged.six();
         if six.granted > 0 {
-            let done = ask.change(main, &judged, now, |change| {
-                commit(ctx, &mut key, &commit::effect(ctx, now, change), ask.event()).map(drop)
-            });
+            let done = grant(ctx, &mut key, &ask, &judged, now);
             metrics::count(main, |m| &mut m.waiting_served);
             judged.count(main);
             top::decided(main, &place.1, true);
@@ -468,6 +466,27 @@ fn answer_client(ctx: &Context<'_>, ticket: Ticket) {
     ask.send(ctx, &reply);
 }
 
+/// Takes what a waiter is granted; what is taken and what is counted travel as one.
+fn grant(
+    ctx: &Context<'_>,
+    key: &mut Key<'_>,
+    ask: &Ask,
+    judged: &ask::Judged,
+    now: Micros,
+) -> Result<(), Error> {
+    let main = ctx.main();
+    let counted = ask.counted(main, key.value::<RateLimit>()?.as_deref(), judged.six().granted);
+    let mut together = Together::default();
+    ask.change(main, judged, now, |change| {
+        together.apply(ctx, key, &commit::effect(ctx, now, change), ask.event())
+    })?;
+    if let Some(counted) = counted {
+        together.apply(ctx, key, &commit::effect(ctx, now, counted), ask.event())?;
+    }
+    together.propagate(ctx);
+    Ok(())
+}
+
 /// The reply of a request whose wait has ended without a grant.
 fn denial(ctx: &Context<'_>, place: &Place, name: Arg<'_>, ask: &Ask) -> Result<Six, Error> {
     let now = ctx.now();
@@ -508,7 +527,7 @@ pub fn served_by(ctx: &Context<'_>, key: &mut Key<'_>, now: Micros) -> Result<Op
     }
     let unlimited: &[u8] = b"unlimited";
     let request = Request { cost: 1, calls: 1, partial: false, critical: false };
-    let six = behind(ctx, key, &Ask::Acquire { limits: Some(unlimited.into()), request }, now)?;
+    let six = behind(ctx, key, &Ask::Acquire { limits: Some(unlimited.into()), request, track: false }, now)?;
     Ok(match six.standing.retry {
         Wait::Now => Some(now),
         Wait::After(us) => Some(now.plus(us)),

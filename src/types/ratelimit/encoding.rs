@@ -113,9 +113,9 @@ fn save_reservations(main: MainThread, book: &Book<LimitsRef>, body: &mut Vec<u8
 fn read_reservations(main: MainThread, body: &mut Reader<'_>) -> Result<Reservations, Corrupt> {
     let mut sets = Vec::new();
     for _ in 0..body.u64()? {
-        let limits =
-            Limits::parse_stored(read_text(body)?.as_bytes()).map_err(|_| Corrupt("malformed limits"))?;
-        sets.push((limits.as_slice().len(), intern::intern(main, limits)));
+        let limits = intern::stored(main, read_text(body)?)?;
+        let count = limits.get(main).limits().len();
+        sets.push((count, limits));
     }
     let mut reservations = Reservations::default();
     let mut last: &[u8] = &[];
