@@ -238,7 +238,7 @@ fn concurrent_counts_what_is_held() {
     // Two are held, until 5 and 9 ms from now; one taken now would be until 7 ms.
     let ends = |ms: u64| Micros(now + ms * 1000);
     world.states = vec![State::Concurrent(Held::new(2, vec![ends(5)], ends(9), ends(7)))];
-    let denied = world.acquire(now, 1);
+    let denied = decide(world.limits.as_slice(), &world.states, Micros(now), &Request::of(1));
     assert!(!denied.is_granted());
     assert_eq!(denied.standing.retry, Wait::After(5000));
     assert_eq!(denied.standing.remaining, Some(0));
@@ -247,5 +247,6 @@ fn concurrent_counts_what_is_held() {
     assert_eq!(give_back(world.limits.as_slice(), &mut world.states, Micros(now), 5), 0);
     assert_eq!(world.used(0, now), 2);
     world.states = vec![State::Concurrent(Held::new(1, vec![], ends(9), ends(7)))];
-    assert!(world.acquire(now, 1).is_granted());
+    let granted = decide(world.limits.as_slice(), &world.states, Micros(now), &Request::of(1));
+    assert!(granted.is_granted());
 }
