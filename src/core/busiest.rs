@@ -77,11 +77,11 @@ impl Busiest {
         let tag = hasher.finish() | 1;
         let index = usize::try_from(tag >> 32).unwrap_or(0) % SETS;
         let Some(set) = self.sets.get_mut(index) else { return };
-        for (held, count) in set.tags.iter().zip(&mut set.counts) {
-            if *held == tag {
-                *count += 1;
-                return;
-            }
+        if let Some(count) =
+            set.tags.iter().position(|held| *held == tag).and_then(|place| set.counts.get_mut(place))
+        {
+            *count += 1;
+            return;
         }
         if let Some(tenants) = self.tenants.get_mut(index) {
             displace(set, tenants, tag, name);

@@ -4,7 +4,7 @@
 use crate::world::{World, cases, gap};
 use floodgate::core::clock::Micros;
 use floodgate::core::limits::{
-    Decision, Held, Request, State, Wait, charge, decide, full_at, give_back, look, take,
+    Decision, Held, Request, State, Wait, charge, decide, full_at, give_back, look,
 };
 use proptest::prelude::*;
 
