@@ -39,6 +39,7 @@ mod nonsense;
 mod operate;
 mod payloads;
 mod quota;
+mod reference;
 mod refund;
 mod servers;
 mod settings;
