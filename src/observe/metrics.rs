@@ -121,6 +121,7 @@ pub fn info(writer: &InfoWriter) {
         return;
     }
     writer.text("version", env!("CARGO_PKG_VERSION"));
+    writer.text("revision", env!("FLOODGATE_REVISION"));
     let main = writer.main();
     for (name, value) in COUNTERS.of(main).borrow().each() {
         writer.number(name, value);

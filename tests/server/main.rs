@@ -37,6 +37,7 @@ mod info;
 mod keyspace;
 mod nonsense;
 mod operate;
+mod package;
 mod payloads;
 mod quota;
 mod reference;
