@@ -28,6 +28,7 @@ mod breaker_rules;
 mod breaker_seen;
 mod breaker_vectors;
 mod clear;
+mod clients;
 mod commands;
 mod demo;
 mod durability;
