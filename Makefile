@@ -8,7 +8,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 LOCKED := $(if $(CI),--locked)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo replay test test-servers bench reference package clean
+.PHONY: help build run demo replay test test-servers torture bench bench-check instructions reference package clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -49,13 +49,30 @@ test: ## Check format, lints and documentation, and run all tests
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --all-features $(LOCKED)
 	cargo test --doc --all-features $(LOCKED)
 	cargo test --no-fail-fast --all-features --lib --bins --tests $(LOCKED)
+	cargo build --all-features $(LOCKED)
+	@if command -v python3 >/dev/null; then \
+		FLOODGATE_BUILD=debug python3 scripts/bench/instructions.py --check tests/instructions.txt; fi
 
 test-servers: ## Run the integration tests on real servers of six versions
 	@scripts/setup.sh servers
 	@scripts/test-servers.sh
 
+torture: ## Kill, cut, forge, fuzz and reshard on every server, and show what was lost (hours)
+	@scripts/setup.sh torture
+	@scripts/torture.sh
+
 bench: build ## What a decision costs, beside SET and what people use today
+	@scripts/setup.sh demo
 	@python3 scripts/bench $(BENCH)
+
+instructions: ## Count the instructions of a command anew: tests/instructions.txt
+	@scripts/setup.sh
+	cargo build $(LOCKED)
+	@FLOODGATE_BUILD=debug python3 scripts/bench/instructions.py --write tests/instructions.txt
+
+bench-check: build ## Fail when the cost of a decision or a key misses its bound
+	@scripts/setup.sh demo
+	@python3 scripts/bench --check --parts cost,memory $(BENCH)
 
 # First the replies in the pages, then the file that is made of them.
 reference: ## Run the examples of the reference, write their replies and COMMANDS.md anew

@@ -6,6 +6,7 @@
 #   scripts/setup.sh demo      and what the demonstration needs
 #   scripts/setup.sh test      and what the tests need
 #   scripts/setup.sh servers   and what scripts/servers.sh needs
+#   scripts/setup.sh torture   and what scripts/torture.sh needs
 set -euo pipefail
 
 say() { echo "setup: $*" >&2; }
@@ -48,7 +49,7 @@ is_server() {
 }
 
 mode=${1:-run}
-case $mode in run | demo | test | servers) ;; *) fail "unknown mode '$mode': none, demo, test or servers" ;; esac
+case $mode in run | demo | test | servers | torture) ;; *) fail "unknown mode '$mode': none, demo, test, servers or torture" ;; esac
 
 have cargo || fail "Rust is missing: install it with rustup, then run this again"
 
@@ -62,15 +63,18 @@ is_server && have redis-cli || packages+=(redis-tools)
 if [ "$mode" != run ]; then
     have python3 || packages+=(python3)
 fi
-if [ "$mode" = test ] || [ "$mode" = servers ]; then
+if [ "$mode" = test ] || [ "$mode" = servers ] || [ "$mode" = torture ]; then
     have setpriv || packages+=(util-linux)
     # Debian's Python cannot make environments without it; the recipes need one.
     python3 -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
 fi
-if [ "$mode" = servers ]; then
+if [ "$mode" = servers ] || [ "$mode" = torture ]; then
     have python3 && python3 -m pip --version >/dev/null 2>&1 || packages+=(python3 python3-pip)
     have flock || packages+=(util-linux)
     [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || packages+=(debian-archive-keyring)
+fi
+if [ "$mode" = torture ]; then
+    have valgrind || packages+=(valgrind)
 fi
 [ ${#packages[@]} -eq 0 ] || install "${packages[@]}"
 
@@ -84,7 +88,7 @@ if ! is_server; then
     is_server || fail "$program is not the server on this system: please install redis-server by hand"
 fi
 
-if [ "$mode" = test ] || [ "$mode" = servers ]; then
+if [ "$mode" = test ] || [ "$mode" = servers ] || [ "$mode" = torture ]; then
     for component in rustfmt clippy; do
         cargo "${component/rustfmt/fmt}" --version >/dev/null 2>&1 && continue
         say "adding $component to the toolchain"

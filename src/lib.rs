@@ -31,6 +31,7 @@ use server::load::Loading;
 fn load(ctx: &redis_module::Context, args: &[redis_module::RedisString]) -> redis_module::Status {
     let loading = Loading::new(ctx);
     loading.options();
+    loading.server();
     let done = loading.settings(settings::TABLE, args).and_then(|()| {
         loading.data_type::<types::ratelimit::RateLimit>()?;
         loading.data_type::<types::cbcircuit::CbCircuit>()?;
@@ -39,7 +40,7 @@ fn load(ctx: &redis_module::Context, args: &[redis_module::RedisString]) -> redi
     if let Err(reason) = done {
         return loading.refuse(&reason);
     }
-    loading.events();
+    loading.events(commands::policy::LISTENERS);
     loading.info(observe::metrics::info);
     redis_module::Status::Ok
 }

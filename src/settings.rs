@@ -1,5 +1,7 @@
 //! The settings of the module: one table, one place for their values.
 
+use crate::commands::waiting;
+use crate::core::duration;
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use crate::server::settings::{Domain, Setting, Value};
 use crate::types::cbcircuit::rules::{self, Rule};
@@ -13,10 +15,18 @@ struct Settings {
     events: bool,
     caller_limits: bool,
     batch_max: i64,
+    queue_max: i64,
+    waiters_max: i64,
+    wait_max: Option<(String, u64)>,
+    track_usage: bool,
+    track_max: i64,
     compat_cl_throttle: bool,
     enable_debug_command: bool,
 }
 
+/// The longest wait unless it is set.
+const WAIT_MAX: &str = "30s";
+const WAIT_MAX_US: u64 = 30_000_000;
 /// The breaker of keys that nothing else says anything of.
 #[derive(Debug)]
 enum DefaultBreaker {
@@ -36,6 +46,11 @@ static SETTINGS: MainThreadCell<Settings> = MainThreadCell::new(Settings {
     events: true,
     caller_limits: true,
     batch_max: 1000,
+    queue_max: 1000,
+    waiters_max: 10_000,
+    wait_max: None,
+    track_usage: false,
+    track_max: 10_000,
     compat_cl_throttle: true,
     enable_debug_command: false,
 });
@@ -51,6 +66,7 @@ macro_rules! field {
             write: |main, value| match value {
                 Value::Number(n) => {
                     SETTINGS.of(main).borrow_mut().$field = n;
+                    waiting::limits_changed(main);
                     Ok(())
                 }
                 _ => Err("expected a number".to_owned()),
@@ -66,6 +82,7 @@ macro_rules! field {
             write: |main, value| match value {
                 Value::Switch(on) => {
                     SETTINGS.of(main).borrow_mut().$field = on;
+                    waiting::limits_changed(main);
                     Ok(())
                 }
                 _ => Err("expected yes or no".to_owned()),
@@ -102,6 +119,25 @@ pub static TABLE: &[Setting] = &[
     field!(c"events", events, Switch, load_only: false),
     field!(c"caller-limits", caller_limits, Switch, load_only: false),
     field!(c"batch-max", batch_max, Number { 1, 1_000_000 }, load_only: false),
+    field!(c"queue-max", queue_max, Number { 1, 1_000_000 }, load_only: false),
+    field!(c"waiters-max", waiters_max, Number { 1, 1_000_000 }, load_only: false),
+    Setting {
+        name: c"wait-max",
+        domain: Domain::Text,
+        load_only: false,
+        read: |main| {
+            let settings = SETTINGS.of(main).borrow();
+            Value::Text(settings.wait_max.as_ref().map_or(WAIT_MAX.to_owned(), |(text, _)| text.clone()))
+        },
+        write: |main, value| {
+            let Value::Text(text) = value else { return Err("expected a duration".to_owned()) };
+            let us = duration::parse(text.as_bytes()).map_err(|error| error.to_string())?;
+            SETTINGS.of(main).borrow_mut().wait_max = Some((text, us));
+            Ok(())
+        },
+    },
+    field!(c"track-usage", track_usage, Switch, load_only: false),
+    field!(c"track-max", track_max, Number { 0, 100_000_000 }, load_only: false),
     field!(c"compat-cl-throttle", compat_cl_throttle, Switch, load_only: true),
     field!(c"enable-debug-command", enable_debug_command, Switch, load_only: true),
 ];
@@ -119,6 +155,7 @@ fn write_default_limit(main: MainThread, value: Value) -> Result<(), String> {
         },
     };
     SETTINGS.of(main).borrow_mut().default_limit = limits;
+    waiting::limits_changed(main);
     Ok(())
 }
 
@@ -166,6 +203,31 @@ pub fn caller_limits(main: MainThread) -> bool {
 /// The most items of RL.BATCH.
 pub fn batch_max(main: MainThread) -> u64 {
     u64::try_from(SETTINGS.of(main).borrow().batch_max).unwrap_or(1)
+}
+
+/// The most waiters on one key.
+pub fn queue_max(main: MainThread) -> usize {
+    usize::try_from(SETTINGS.of(main).borrow().queue_max).unwrap_or(1)
+}
+
+/// The most waiters on this server.
+pub fn waiters_max(main: MainThread) -> usize {
+    usize::try_from(SETTINGS.of(main).borrow().waiters_max).unwrap_or(1)
+}
+
+/// The longest that a caller may ask to wait, in microseconds.
+pub fn wait_max_us(main: MainThread) -> u64 {
+    SETTINGS.of(main).borrow().wait_max.as_ref().map_or(WAIT_MAX_US, |(_, us)| *us)
+}
+
+/// Whether every key that RL.ACQUIRE decides on is tracked.
+pub fn track_usage(main: MainThread) -> bool {
+    SETTINGS.of(main).borrow().track_usage
+}
+
+/// The most keys that are tracked.
+pub fn track_max(main: MainThread) -> usize {
+    usize::try_from(SETTINGS.of(main).borrow().track_max).unwrap_or(0)
 }
 
 /// Whether to register CL.THROTTLE.

@@ -2,7 +2,10 @@
 //! COMMAND DOCS say, and what the reference is made from.
 
 use crate::commands::breaker::{acquire as cb_acquire, operate as cb_operate, report, state};
-use crate::commands::{acquire, batch, clear, debug, effect, help, operate, quota, refund, throttle};
+use crate::commands::{
+    acquire, batch, clear, debug, effect, help, operate, policy, quota, refund, reserve, settle, throttle,
+    usage, waiting,
+};
 use crate::server::command::{Argument as A, Command, Effect, Keys, Rights, entry, entry_with_keys};
 use crate::server::load::Loading;
 use crate::settings;
@@ -17,11 +20,37 @@ const SCAN: [A; 3] = [
     A::integer("n").after("COUNT").optional(),
 ];
 const ITEM: &[A] = &[KEY, LIMITS, A::integer("cost")];
+const TTL: A = A::text("duration").after("TTL");
+const WAIT: A = A::text("duration").after("WAIT");
+const ID: A = A::text("id");
+const NUMKEYS: A = A::integer("numkeys");
+const RESERVE_KEYS: Keys = Keys::Counted { count: 1, step: 2 };
+const SETTLE_KEYS: Keys = Keys::Counted { count: 2, step: 1 };
+const RENEW_KEYS: Keys = Keys::Counted { count: 4, step: 1 };
 const BREAKER: A = A::text("breaker");
 const LIMIT: &[A] = &[A::key("rlkey"), LIMITS, COST];
 const LIMIT_KEYS: Keys = Keys::FirstAndAfter("LIMIT");
 const TEXT: A = A::text("text");
 const BATCH_KEYS: Keys = Keys::Counted { count: 2, step: 3 };
+
+const POLICY_NAME: A = A::text("name");
+const POLICY: &[A] = &[
+    A::group(
+        "set",
+        &[
+            A::flag("SET"),
+            POLICY_NAME,
+            LIMITS,
+            A::text("prefix").after("PREFIX").optional(),
+            A::text("breaker").after("BREAKER").optional(),
+        ],
+    ),
+    A::group("get", &[A::flag("GET"), POLICY_NAME]),
+    A::group("del", &[A::flag("DEL"), POLICY_NAME]),
+    A::flag("LIST"),
+    A::flag("EXPORT"),
+    A::group("import", &[A::flag("IMPORT"), A::text("json"), A::flag("REPLACE").optional()]),
+];
 
 /// Every command.
 pub static COMMANDS: &[Command] = &[
@@ -38,8 +67,9 @@ pub static COMMANDS: &[Command] = &[
             KEY,
             LIMITS.optional(),
             COST,
-            A::flag("PARTIAL").optional(),
+            A::one_of("shortage", &[A::flag("PARTIAL"), WAIT]).optional(),
             A::flag("CRITICAL").optional(),
+            A::flag("TRACK").optional(),
         ],
     },
     Command {
@@ -68,6 +98,80 @@ pub static COMMANDS: &[Command] = &[
             A::group("item", ITEM).multiple(),
             A::flag("CRITICAL").optional(),
         ],
+    },
+    Command {
+        name: "RL.RESERVE",
+        entry: entry_with_keys!(reserve::reserve, RESERVE_KEYS),
+        effect: Effect::Write,
+        fast: false,
+        rights: Rights::User,
+        keys: RESERVE_KEYS,
+        summary: "Takes units and places of every key until they are settled, or nothing.",
+        complexity: "O(N log M) keys with M reservations",
+        arguments: &[
+            NUMKEYS,
+            A::group("item", &[KEY, LIMITS]).multiple(),
+            COST,
+            TTL,
+            ID.after("ID").optional(),
+            WAIT.optional(),
+            A::flag("CRITICAL").optional(),
+        ],
+    },
+    Command {
+        name: "RL.COMMIT",
+        entry: entry_with_keys!(settle::commit, SETTLE_KEYS),
+        effect: Effect::Release,
+        fast: true,
+        rights: Rights::User,
+        keys: SETTLE_KEYS,
+        summary: "Settles a reservation at what was really used.",
+        complexity: "O(N log M) keys with M reservations",
+        arguments: &[ID, NUMKEYS, KEY.multiple(), A::integer("actual").after("COST").optional()],
+    },
+    Command {
+        name: "RL.RELEASE",
+        entry: entry_with_keys!(settle::release, SETTLE_KEYS),
+        effect: Effect::Release,
+        fast: true,
+        rights: Rights::User,
+        keys: SETTLE_KEYS,
+        summary: "Gives everything that was reserved back.",
+        complexity: "O(N log M) keys with M reservations",
+        arguments: &[ID, NUMKEYS, KEY.multiple()],
+    },
+    Command {
+        name: "RL.RENEW",
+        entry: entry_with_keys!(settle::renew, RENEW_KEYS),
+        effect: Effect::Release,
+        fast: true,
+        rights: Rights::User,
+        keys: RENEW_KEYS,
+        summary: "Gives a reservation more time.",
+        complexity: "O(N log M) keys with M reservations",
+        arguments: &[ID, TTL, NUMKEYS, KEY.multiple()],
+    },
+    Command {
+        name: "RL.RESERVATIONS",
+        entry: entry!(settle::reservations),
+        effect: Effect::Read,
+        fast: false,
+        rights: Rights::User,
+        keys: Keys::First,
+        summary: "Lists the open reservations of a key: id, cost, age and time left in ms.",
+        complexity: "O(N) reservations",
+        arguments: &[KEY],
+    },
+    Command {
+        name: "RL.QUEUE",
+        entry: entry!(waiting::queue),
+        effect: Effect::Read,
+        fast: true,
+        rights: Rights::User,
+        keys: Keys::First,
+        summary: "Shows the waiting line of a key: length, oldest wait in ms, the head's cost.",
+        complexity: "O(1)",
+        arguments: &[KEY],
     },
     Command {
         name: "RL.REFUND",
@@ -149,6 +253,61 @@ pub static COMMANDS: &[Command] = &[
         summary: "Deletes limiter and breaker keys step by step like SCAN; pinned, blocked and forced ones stay.",
         complexity: "O(N) keys looked at",
         arguments: &SCAN,
+    },
+    Command {
+        name: "RL.RECORD",
+        entry: entry!(usage::record),
+        effect: Effect::Release,
+        fast: true,
+        rights: Rights::User,
+        keys: Keys::First,
+        summary: "Adds outcomes of the work itself to the usage of a key.",
+        complexity: "O(1)",
+        arguments: &[
+            KEY,
+            A::one_of("outcome", &[A::flag("OK"), A::flag("FAIL")]),
+            A::flag("CACHED").optional(),
+            A::text("decimal").after("SPEND").optional(),
+            A::text("duration").after("DUR").optional(),
+            A::integer("n").after("COUNT").optional(),
+        ],
+    },
+    Command {
+        name: "RL.STATS",
+        entry: entry!(usage::stats),
+        effect: Effect::Read,
+        fast: false,
+        rights: Rights::User,
+        keys: Keys::First,
+        summary: "Shows what happened on a key, by hour and by day.",
+        complexity: "O(N) hours and days shown",
+        arguments: &[
+            KEY,
+            A::integer("n").after("HOURS").optional(),
+            A::integer("n").after("DAYS").optional(),
+        ],
+    },
+    Command {
+        name: "RL.USAGE",
+        entry: entry!(usage::scan),
+        effect: Effect::Keyless,
+        fast: false,
+        rights: Rights::Admin,
+        keys: Keys::None,
+        summary: "Walks the tracked keys like SCAN, with the figures of today.",
+        complexity: "O(N) keys looked at",
+        arguments: &SCAN,
+    },
+    Command {
+        name: "RL.POLICY",
+        entry: entry!(policy::policy),
+        effect: Effect::Node,
+        fast: false,
+        rights: Rights::Admin,
+        keys: Keys::None,
+        summary: "Keeps limits, and breakers, by name and by prefix of keys.",
+        complexity: "O(1) for SET, GET and DEL, else O(N) policies",
+        arguments: &[A::one_of("subcommand", POLICY)],
     },
     Command {
         name: "RL.HELP",
@@ -304,6 +463,17 @@ pub static COMMANDS: &[Command] = &[
         summary: "Internal: carries changes to replicas and the AOF.",
         complexity: "O(N) keys",
         arguments: &[A::group("effect", &[KEY, A::text("payload")]).multiple()],
+    },
+    Command {
+        name: "RL.NODE",
+        entry: entry!(policy::effect),
+        effect: Effect::Release,
+        fast: false,
+        rights: Rights::Internal,
+        keys: Keys::None,
+        summary: "Internal: carries policies to replicas and the AOF.",
+        complexity: "O(N) policies",
+        arguments: &[A::text("payload")],
     },
 ];
 

@@ -19,8 +19,8 @@ class Case:
     command: Callable
     # Decisions a command takes.
     per_command: int = 1
-    # Commands that make one decision.
-    commands_a_decision: int = 1
+    # A second command on the key that belongs to the decision.
+    then: Callable | None = None
     # What a reply must hold: so often a command as there are decisions.
     mark: bytes | None = None
     # Prepares a key: the commands that are sent once for each.
@@ -57,6 +57,8 @@ CASES = [
     Case("RL.ACQUIRE three limits, granted", b"thr", acquire(THREE), mark=GRANTED, bound=1.6),
     Case("RL.QUOTA of one limit", b"quo", lambda key: ("RL.QUOTA", key), prepare=acquire("100/d"), bound=1.3),
     Case("RL.BATCH EACH of 50, a key", b"bat", batch(BUCKET), per_command=50, mark=b"*6\r\n:1\r\n", bound=0.65),
+    Case("CB.ACQUIRE + CB.REPORT OK", b"cba", lambda key: ("CB.ACQUIRE", key, "50%/60s"),
+         then=lambda key: ("CB.REPORT", key, "OK"), bound=2.0),
     Case("CL.THROTTLE", b"clt", lambda key: ("CL.THROTTLE", key, 15, 30, 60), mark=b"*5\r\n:0\r\n"),
 ]
 

@@ -4,7 +4,7 @@ import dataclasses
 import statistics
 
 from cases import BASE
-from load import DEPTH, Load, key, pipelines
+from load import DEPTH, Load, decision, key, pipelines
 
 
 @dataclasses.dataclass
@@ -41,8 +41,8 @@ class Visits:
         self.again = pipelines(case, keys, 2)
         self.measured = pipelines(case, keys, 3)
         names = [key(case, number) for number in range(case.per_command)]
-        self.lines_to_create = DEPTH * load.lines_of(first.command(*names[:first.per_command]))
-        self.lines = DEPTH * load.lines_of(case.command(*names))
+        self.lines_to_create = DEPTH * load.lines_of(*decision(first, *names[:first.per_command]))
+        self.lines = DEPTH * load.lines_of(*decision(case, *names))
 
 
 def measure(server, cases, keys, rounds):
@@ -65,7 +65,7 @@ def measure(server, cases, keys, rounds):
             before = server.cpu()
             marked, times = load.run(visit.measured, visit.lines, case.mark)
             spent = server.cpu() - before
-            decisions = len(visit.measured) * DEPTH * case.per_command / case.commands_a_decision
+            decisions = len(visit.measured) * DEPTH * case.per_command
             micros = spent / decisions * 1e6
             base = base or micros
             entry = figures[case.name]

@@ -16,15 +16,20 @@ def key(case, number):
     return b"%s:%010d" % (case.tag, number)
 
 
+def decision(case, *names):
+    """The commands that make one decision: one, or two."""
+    return [case.command(*names)] + ([case.then(*names)] if case.then else [])
+
+
 def pipelines(case, keys, order):
     """Every key of a case once, in pipelines; the order is random, and another
     one for another number, so that no case walks through memory in a line."""
     numbers = list(range(keys))
     random.Random(order).shuffle(numbers)
-    commands = [
-        pack(*case.command(*(key(case, number) for number in numbers[at:at + case.per_command])))
-        for at in range(0, keys - case.per_command + 1, case.per_command)
-    ]
+    commands = []
+    for at in range(0, keys - case.per_command + 1, case.per_command):
+        names = [key(case, number) for number in numbers[at:at + case.per_command]]
+        commands.append(b"".join(pack(*command) for command in decision(case, *names)))
     whole = len(commands) - len(commands) % DEPTH
     return [b"".join(commands[at:at + DEPTH]) for at in range(0, whole, DEPTH)]
 
@@ -40,14 +45,18 @@ class Load:
             self.sockets.append(connection)
         self.port = port
 
-    def lines_of(self, command):
-        """How many lines the reply to a command has."""
+    def lines_of(self, *commands):
+        """How many lines the replies to the commands have."""
+        return self.lines_after(b"".join(pack(*command) for command in commands))
+
+    def lines_after(self, sent):
+        """How many lines come back for commands that are packed already."""
         probe = Client(self.port)
-        probe.socket.sendall(pack(*command) + pack("ECHO", "end-of-reply"))
+        probe.socket.sendall(sent + pack("ECHO", "end-of-reply"))
         lines = 0
         while (line := probe.file.readline()) != b"$12\r\n":
             if lines == 0 and line.startswith(b"-"):
-                raise RuntimeError(f"{command}: {line.decode().strip()}")
+                raise RuntimeError(f"{sent}: {line.decode().strip()}")
             lines += 1
         probe.close()
         return lines
@@ -68,9 +77,9 @@ class Load:
             state[connection.fileno()] = [connection, lines_a_blob, time.perf_counter(), b""]
             connection.sendall(blob)
         while state:
-            ready = poll.poll(20_000)
+            ready = poll.poll(10_000)
             if not ready:
-                raise TimeoutError("replies have fewer lines than the first had")
+                raise TimeoutError(f"replies have fewer lines than the first had: {blobs[0][:100]}")
             for file, _ in ready:
                 entry = state[file]
                 data = entry[0].recv(1 << 18)

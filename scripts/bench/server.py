@@ -13,8 +13,10 @@ PROGRAM = os.environ.get("FLOODGATE_SERVER", "redis-server")
 
 
 def module_path():
+    """The release build, or the one that FLOODGATE_BUILD names (debug)."""
     target = os.environ.get("CARGO_TARGET_DIR", "target")
-    return os.path.abspath(os.path.join(target, "release", "libfloodgate.so"))
+    build = os.environ.get("FLOODGATE_BUILD", "release")
+    return os.path.abspath(os.path.join(target, build, "libfloodgate.so"))
 
 
 ALLOWED = sorted(os.sched_getaffinity(0))

@@ -2,11 +2,13 @@
 
 use super::Error;
 use super::arguments::{Walk, cost, unexpected};
-use super::commit::{self, commit};
+use super::commit::{self, Together, commit};
 use super::resolve::{Resolved, refuse_concurrent, resolve, usage};
 use super::six::{Index, Six};
+use super::track;
+use super::waiting::{self, Ask, Met};
 use crate::core::clock::Micros;
-use crate::core::limits::{Decision, Limit, Request, Standing, State, Taken, decide};
+use crate::core::limits::{Decision, Limit, Request, Standing, State, Taken, Wait, decide};
 use crate::observe::metrics;
 use crate::server::args::{Arg, Args};
 use crate::server::context::Context;
@@ -21,15 +23,17 @@ struct Call<'a> {
     key: Arg<'a>,
     limits: Option<&'a [u8]>,
     request: Request,
+    wait_us: u64,
+    track: bool,
 }
 
 const KEYWORDS: [&str; 5] = ["COST", "PARTIAL", "WAIT", "CRITICAL", "TRACK"];
 
-fn parse<'a>(args: Args<'a>) -> Result<Call<'a>, Error> {
+fn parse<'a>(main: MainThread, args: Args<'a>) -> Result<Call<'a>, Error> {
     let mut walk = Walk::new(args);
     let key = walk.required()?;
-    let mut call =
-        Call { key, limits: None, request: Request { cost: 1, calls: 1, partial: false, critical: false } };
+    let request = Request { cost: 1, calls: 1, partial: false, critical: false };
+    let mut call = Call { key, limits: None, request, wait_us: 0, track: false };
     if let Some(next) = walk.peek()
         && !KEYWORDS.iter().any(|keyword| next.is(keyword))
     {
@@ -39,10 +43,14 @@ fn parse<'a>(args: Args<'a>) -> Result<Call<'a>, Error> {
     while let Some(option) = walk.take() {
         if option.is("COST") {
             call.request.cost = cost(walk.value_of("COST")?)?;
-        } else if option.is("PARTIAL") {
+        } else if option.is("WAIT") && !call.request.partial {
+            call.wait_us = waiting::wait_option(main, walk.value_of("WAIT")?)?;
+        } else if option.is("PARTIAL") && call.wait_us == 0 {
             call.request.partial = true;
         } else if option.is("CRITICAL") {
             call.request.critical = true;
+        } else if option.is("TRACK") {
+            call.track = true;
         } else {
             return Err(unexpected(option));
         }
@@ -50,21 +58,65 @@ fn parse<'a>(args: Args<'a>) -> Result<Call<'a>, Error> {
     Ok(call)
 }
 
-/// `RL.ACQUIRE key [limits] [COST n] [PARTIAL] [CRITICAL]`
+impl Call<'_> {
+    fn ask(&self) -> Ask {
+        Ask::Acquire { limits: self.limits.map(Into::into), request: self.request, track: self.track }
+    }
+}
+
+/// `RL.ACQUIRE key [limits] [COST n] [PARTIAL | WAIT d] [CRITICAL] [TRACK]`
 ///
 /// # Errors
 /// Malformed arguments, no limits, or a key of another type.
 pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let call = parse(args)?;
+    let call = parse(ctx.main(), args)?;
     let now = ctx.now();
     let mut key = ctx.write(call.key);
-    let judged = {
+    if waiting::stands(ctx, call.key) {
+        match waiting::meet(ctx, &mut key, &call.ask(), call.wait_us, now)? {
+            Met::Nobody => {}
+            Met::Waits => return Ok(()),
+            Met::Denied(six) => {
+                metrics::count(ctx.main(), |m| &mut m.acquire_denied);
+                let counts = track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), call.track);
+                if counts {
+                    let counted = track::decided(&call.request, 0);
+                    commit(ctx, &mut key, &commit::effect(ctx, now, counted), c"rl.acquire")?;
+                }
+                six.send(ctx);
+                return Ok(());
+            }
+        }
+    }
+    let (judged, counts) = {
         let held = key.value::<RateLimit>()?;
-        judge(ctx, held.as_deref(), call.limits, &call.request, now)?
+        let judged = judge(ctx, call.key.bytes(), held.as_deref(), call.limits, &call.request, now)?;
+        (judged, track::counts(ctx.main(), held.as_deref(), call.track))
     };
+    let mut together = Together::default();
     judged.change(ctx.main(), |change| {
-        commit(ctx, &mut key, &commit::effect(ctx, now, change), c"rl.acquire").map(drop)
+        let effect = commit::effect(ctx, now, change);
+        if counts {
+            together.apply(ctx, &mut key, &effect, c"rl.acquire")
+        } else {
+            commit(ctx, &mut key, &effect, c"rl.acquire").map(drop)
+        }
     })?;
+    let retry = judged.six.standing.retry;
+    if call.wait_us > 0
+        && judged.six.granted == 0
+        && retry != Wait::Never
+        && waiting::join(ctx, &key, &call.ask(), call.wait_us, retry, now)
+    {
+        together.propagate(ctx);
+        return Ok(());
+    }
+    if counts {
+        // What is taken and what is counted travel as one.
+        let counted = track::decided(&call.request, judged.six.granted);
+        together.apply(ctx, &mut key, &commit::effect(ctx, now, counted), c"rl.acquire")?;
+        together.propagate(ctx);
+    }
     if judged.six.granted > 0 {
         metrics::count(ctx.main(), |m| &mut m.acquire_granted);
         metrics::add(ctx.main(), |m| &mut m.acquire_granted_units, judged.six.granted);
@@ -89,6 +141,11 @@ pub struct Judged {
 }
 
 impl Judged {
+    /// A denial that records nothing.
+    pub fn denied(six: Six) -> Self {
+        Self { six, other: None, taken: Taken::default(), shadow_denied: 0, records: false }
+    }
+
     /// Counts what every command counts alike: blocks, and the denials that
     /// shadow limits would have made.
     pub fn count(&self, main: MainThread) {
@@ -128,16 +185,17 @@ impl Judged {
 /// Malformed limits, none at all, or such as can only be reserved.
 pub fn judge(
     ctx: &Context<'_>,
+    key: &[u8],
     value: Option<&RateLimit>,
     given: Option<&[u8]>,
     request: &Request,
     now: Micros,
 ) -> Result<Judged, Error> {
     if let Some(block) = value.and_then(|value| value.block(now)) {
-        let six = blocked(ctx, value, block, given, request, now)?;
+        let six = blocked(ctx, key, value, block, given, request, now)?;
         return Ok(Judged { six, other: None, taken: Taken::default(), shadow_denied: 0, records: false });
     }
-    let (resolved, _) = resolve(ctx.main(), value, given, now)?;
+    let (resolved, _) = resolve(ctx.main(), key, value, given, now)?;
     let outcome = assess(ctx, value, &resolved, request, now)?;
     let other = match resolved {
         Resolved::Own => None,
@@ -209,13 +267,14 @@ fn fresh(limits: &[Limit]) -> Vec<State> {
 /// the block's and the limits'.
 fn blocked(
     ctx: &Context<'_>,
+    key: &[u8],
     value: Option<&RateLimit>,
     block: &Block,
     given: Option<&[u8]>,
     request: &Request,
     now: Micros,
 ) -> Result<Six, Error> {
-    let standing = match usage(ctx.main(), value, given, now) {
+    let standing = match usage(ctx.main(), key, value, given, now) {
         Ok(Some((limits, states))) => {
             let set = limits.get(ctx.main());
             refuse_concurrent(set.limits())?;

@@ -1,11 +1,12 @@
 //! RL.BATCH: many requests in one atomic step.
 
 use super::Error;
-use super::acquire::judge;
 use super::arguments::{Walk, cost, number, unexpected};
 use super::commit::{self, Together};
 use super::resolve::usage;
 use super::six::{Index, Six};
+use super::track;
+use super::waiting::judge;
 use crate::core::clock::Micros;
 use crate::core::limits::{Limit, Request, State, Wait, decide, look};
 use crate::observe::metrics;
@@ -102,7 +103,7 @@ impl<'a> Batch<'a> {
             let mut key = ctx.write(item.key);
             let judged = {
                 let held = key.value::<RateLimit>()?;
-                judge(ctx, held.as_deref(), Some(item.limits), &self.request(item), now)?
+                judge(ctx, item.key, held.as_deref(), Some(item.limits), &self.request(item), now)?
             };
             decided.push((key, judged));
         }
@@ -112,10 +113,16 @@ impl<'a> Batch<'a> {
         }
         let mut together = Together::default();
         let mut replies = Vec::with_capacity(self.items.len());
-        for (mut key, judged) in decided {
+        for ((mut key, judged), item) in decided.into_iter().zip(&self.items) {
+            // Asked here, not before: each key that is tracked takes of the room.
+            let counts = track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), false);
             judged.change(ctx.main(), |change| {
                 together.apply(ctx, &mut key, &commit::effect(ctx, now, change), c"rl.batch")
             })?;
+            if counts {
+                let counted = track::decided(&self.request(item), judged.six.granted);
+                together.apply(ctx, &mut key, &commit::effect(ctx, now, counted), c"rl.batch")?;
+            }
             judged.count(ctx.main());
             replies.push(judged.six);
         }
@@ -129,7 +136,7 @@ impl<'a> Batch<'a> {
         for item in &self.items {
             let mut key = ctx.read(item.key);
             let held = key.value::<RateLimit>()?;
-            judge(ctx, held.as_deref(), Some(item.limits), &self.request(item), now)?;
+            judge(ctx, item.key, held.as_deref(), Some(item.limits), &self.request(item), now)?;
         }
         match self.mode {
             Mode::Each => self.grant(ctx, now),
@@ -147,18 +154,38 @@ impl<'a> Batch<'a> {
         let mut replies = Vec::with_capacity(self.items.len());
         for item in &self.items {
             let mut key = ctx.write(item.key);
-            let judged = {
+            let request = self.request(item);
+            let (judged, counts) = {
                 let held = key.value::<RateLimit>()?;
-                judge(ctx, held.as_deref(), Some(item.limits), &self.request(item), now)?
+                let judged = judge(ctx, item.key, held.as_deref(), Some(item.limits), &request, now)?;
+                (judged, track::counts(ctx.main(), held.as_deref(), false))
             };
             judged.change(ctx.main(), |change| {
                 together.apply(ctx, &mut key, &commit::effect(ctx, now, change), c"rl.batch")
             })?;
+            if counts {
+                let counted = track::decided(&request, judged.six.granted);
+                together.apply(ctx, &mut key, &commit::effect(ctx, now, counted), c"rl.batch")?;
+            }
             judged.count(ctx.main());
             replies.push(judged.six);
         }
         together.propagate(ctx);
         Ok(replies)
+    }
+
+    /// Counts a batch of which nothing was granted towards the tracked keys.
+    fn count_denied(&self, ctx: &Context<'_>, now: Micros) -> Result<(), Error> {
+        let mut together = Together::default();
+        for item in &self.items {
+            let mut key = ctx.write(item.key);
+            if track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), false) {
+                let counted = track::decided(&self.request(item), 0);
+                together.apply(ctx, &mut key, &commit::effect(ctx, now, counted), c"rl.batch")?;
+            }
+        }
+        together.propagate(ctx);
+        Ok(())
     }
 
     /// The replies when not all can be granted; `None` when they can.
@@ -169,9 +196,10 @@ impl<'a> Batch<'a> {
             let mut key = ctx.read(item.key);
             let held = key.value::<RateLimit>()?;
             let request = self.request(item);
-            let mut judged = judge(ctx, held.as_deref(), Some(item.limits), &request, now)?;
-            if judged.six.index != Index::Blocked
-                && let Some((limits, states)) = usage(ctx.main(), held.as_deref(), Some(item.limits), now)?
+            let mut judged = judge(ctx, item.key, held.as_deref(), Some(item.limits), &request, now)?;
+            if !matches!(judged.six.index, Index::Blocked | Index::Line)
+                && let Some((limits, states)) =
+                    usage(ctx.main(), item.key.bytes(), held.as_deref(), Some(item.limits), now)?
             {
                 let set = limits.get(ctx.main());
                 let demands = wanted.add(item.key.bytes(), set.limits(), request);
@@ -182,6 +210,7 @@ impl<'a> Batch<'a> {
         if verdicts.iter().all(|judged| judged.six.granted > 0) {
             return Ok(None);
         }
+        self.count_denied(ctx, now)?;
         let longest = verdicts.iter().map(|judged| judged.six.standing.retry).max().unwrap_or(Wait::Now);
         let replies = verdicts.into_iter().map(|judged| {
             judged.count(ctx.main());

@@ -1,7 +1,7 @@
 //! RL.CLEAR: deletes limiter and breaker keys like SCAN walks them.
 
-use super::Error;
 use super::arguments::{Walk, scan_options};
+use super::{Error, waiting};
 use crate::core::clock::Micros;
 use crate::observe::metrics;
 use crate::server::args::Args;
@@ -31,6 +31,7 @@ pub fn clear(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         if clears(&mut key, now) {
             key.delete();
             key.changed(c"rl.clear");
+            waiting::touched(ctx, key.name());
             deleted.push(name);
         }
     }

@@ -1,6 +1,6 @@
 //! From a decision to the key, the replicas and the AOF.
 
-use super::Error;
+use super::{Error, waiting};
 use crate::server::args::Arg;
 use crate::server::context::Context;
 use crate::server::key::Key;
@@ -51,10 +51,10 @@ pub fn commit(
 /// As [`commit`].
 pub fn apply(ctx: &Context<'_>, key: &mut Key<'_>, effect: &Effect<'_>, event: &CStr) -> Result<bool, Error> {
     let main = ctx.main();
-    if matches!(effect.change, Change::Become { .. })
+    let replaces = matches!(effect.change, Change::Become { .. })
         && !key.is_missing()
-        && key.value::<RateLimit>().is_err()
-    {
+        && key.value::<RateLimit>().is_err();
+    if replaces {
         key.delete();
     }
     let mut held = key.value::<RateLimit>()?;
@@ -63,7 +63,12 @@ pub fn apply(ctx: &Context<'_>, key: &mut Key<'_>, effect: &Effect<'_>, event: &
         .map_err(|corrupt| Error::Other(format!("effect refused: {corrupt}")))?;
     drop(held);
     let lifetime = match applied {
-        Applied::Nothing | Applied::Created(_, Lifetime::Over) => return Ok(false),
+        Applied::Nothing | Applied::Created(_, Lifetime::Over) => {
+            if replaces {
+                key.changed(event);
+            }
+            return Ok(replaces);
+        }
         Applied::Created(value, lifetime) => {
             key.create(value);
             lifetime
@@ -81,6 +86,7 @@ pub fn apply(ctx: &Context<'_>, key: &mut Key<'_>, effect: &Effect<'_>, event: &
         Lifetime::Until(_) => {}
     }
     key.changed(event);
+    waiting::touched(ctx, key.name());
     Ok(true)
 }
 
@@ -106,19 +112,18 @@ impl<'a> Together<'a> {
         effect: &Effect<'_>,
         event: &CStr,
     ) -> Result<(), Error> {
-        if !apply(ctx, key, effect, event)? {
-            return Ok(());
-        }
-        if replicate::is_heard(ctx) {
-            self.add(key.name(), |out| effect.encode(out));
-        } else {
-            self.unheard = true;
+        if apply(ctx, key, effect, event)? {
+            self.add(ctx, key.name(), |out| effect.encode(out));
         }
         Ok(())
     }
 
-    /// Adds an effect on `key` that is applied already.
-    pub fn add(&mut self, key: Arg<'a>, encode: impl FnOnce(&mut Vec<u8>)) {
+    /// Adds an effect on `key` that is applied already and changed something.
+    pub fn add(&mut self, ctx: &Context<'_>, key: Arg<'a>, encode: impl FnOnce(&mut Vec<u8>)) {
+        if !replicate::is_heard(ctx) {
+            self.unheard = true;
+            return;
+        }
         encode(&mut self.payloads);
         self.keys.push(key);
         self.ends.push(self.payloads.len());

@@ -1,7 +1,7 @@
 //! RL.DEBUG: a clock for tests.
 
-use super::Error;
 use super::arguments::{Walk, number, unexpected};
+use super::{Error, waiting};
 use crate::core::clock::Micros;
 use crate::core::duration::whole_number;
 use crate::server::args::{Arg, Args};
@@ -40,6 +40,7 @@ pub fn debug(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     };
     walk.end()?;
     ctx.set_debug_clock(clock);
+    waiting::clock_changed(ctx);
     reply::ok(ctx);
     Ok(())
 }

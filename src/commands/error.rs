@@ -5,6 +5,7 @@ use crate::server::command::Refusal;
 use crate::server::context::Context;
 use crate::server::key::WrongType;
 use crate::server::reply;
+use crate::types::policies::node::Unresolved;
 
 /// Why a command was refused. The text is what the client sees, code first.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +46,12 @@ pub enum Error {
     /// Limits that only reservations can take.
     #[error("ERR invalid limit '{0}': concurrent limits are taken with RL.RESERVE")]
     Concurrent(String),
+    /// Policies cannot be changed on this replica.
+    #[error("READONLY You can't write against a read only replica.")]
+    ReadOnly,
+    /// Memory is short.
+    #[error("OOM command not allowed when used memory > 'maxmemory'.")]
+    OutOfMemory,
     /// Anything else, said in full.
     #[error("ERR {0}")]
     Other(String),
@@ -56,6 +63,15 @@ pub enum Error {
 impl From<WrongType> for Error {
     fn from(_: WrongType) -> Self {
         Self::WrongType
+    }
+}
+
+impl From<Unresolved> for Error {
+    fn from(unresolved: Unresolved) -> Self {
+        match unresolved {
+            Unresolved::NoPolicy(name) => Self::NoPolicy(name.to_string()),
+            Unresolved::Token(error) => Self::Token(error),
+        }
     }
 }
 

@@ -12,10 +12,16 @@ pub mod effect;
 pub mod error;
 pub mod help;
 pub mod operate;
+pub mod policy;
 pub mod quota;
 pub mod refund;
+pub mod reserve;
 pub mod resolve;
+pub mod settle;
 pub mod six;
 pub mod throttle;
+pub mod track;
+pub mod usage;
+pub mod waiting;
 
 pub use error::Error;

@@ -52,7 +52,8 @@ fn has_usage(main: MainThread, value: &RateLimit, now: Micros) -> bool {
             set.limits().iter().zip(states).any(|(limit, state)| look(limit, state, now, 1).used > 0)
         })
     });
-    own || value.orphans().iter().any(|orphan| look(&orphan.limit, &orphan.state, now, 1).used > 0)
+    own || value.book().is_some()
+        || value.orphans().iter().any(|orphan| look(&orphan.limit, &orphan.state, now, 1).used > 0)
 }
 
 /// `RL.PIN key limits [FOR d]`
@@ -76,7 +77,11 @@ pub fn pin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             )
             .into());
         }
-        Wanted::Terms(_) => super::resolve::limits_of(ctx.main(), None, given).map(|_| String::new())?,
+        // The text is kept as it is: a pin follows its policies.
+        Wanted::Terms(_) => {
+            super::resolve::limits_of(ctx.main(), None, given)?;
+            String::from_utf8_lossy(given).into_owned()
+        }
     };
     let change = Change::Pin { text: &text, until };
     let mut key = ctx.write(name);

@@ -1,18 +1,19 @@
 //! RL.QUOTA: looks without taking.
 
 use super::Error;
-use super::acquire::{assess, denied_by_block};
+use super::acquire::denied_by_block;
 use super::arguments::{Walk, cost, unexpected};
-use super::resolve::{Resolved, Source, limits_of, resolve};
+use super::resolve::{Resolved, Source, limits_of, resolve, usage_of};
 use super::six::{retry_ms, signed};
 use crate::core::clock::Micros;
-use crate::core::limits::{Limit, Look, Request, Standing, State, Wait, look};
+use crate::core::limits::{Limit, Look, Request, Standing, State, Wait, decide, look};
 use crate::observe::metrics;
 use crate::server::args::Args;
 use crate::server::context::Context;
 use crate::server::main_thread::MainThread;
 use crate::server::reply;
-use crate::types::intern;
+use crate::types::intern::{self, Origin};
+use crate::types::ratelimit::reserve::hold;
 use crate::types::ratelimit::{Block, RateLimit, Until};
 
 /// `RL.QUOTA key [limits] [COST n] [HEADERS]`
@@ -43,7 +44,7 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let now = ctx.now();
     let mut key = ctx.read(name);
     let held = key.value::<RateLimit>()?;
-    let view = View::of(ctx, held.as_deref(), given, units, now)?;
+    let view = View::of(ctx, name.bytes(), held.as_deref(), given, units, now)?;
     metrics::count(ctx.main(), |m| &mut m.quota_calls);
     match view {
         None => reply::null(ctx),
@@ -74,6 +75,7 @@ struct View<'v> {
 impl<'v> View<'v> {
     fn of(
         ctx: &Context<'_>,
+        key: &[u8],
         value: Option<&'v RateLimit>,
         given: Option<&[u8]>,
         units: u64,
@@ -81,7 +83,7 @@ impl<'v> View<'v> {
     ) -> Result<Option<Self>, Error> {
         let main = ctx.main();
         let block = value.and_then(|value| value.block(now));
-        let Some((resolved, source)) = choose(main, value, given, now)? else {
+        let Some((resolved, source)) = choose(main, key, value, given, now)? else {
             return Ok(block.map(|block| Self {
                 now,
                 rows: Vec::new(),
@@ -91,24 +93,12 @@ impl<'v> View<'v> {
             }));
         };
         let request = Request { cost: units, calls: 1, partial: false, critical: false };
-        let rows = match (value, &resolved) {
-            (Some(value), Resolved::Own) => {
-                let id = value.limits_id().ok_or(Error::NoLimits)?;
-                value.with_states(|states| rows(intern::get(main, id).limits(), states, now, units))
-            }
-            (None, Resolved::Own) => return Err(Error::NoLimits),
-            (value, Resolved::Other(other)) => {
-                let set = other.get(main);
-                let states = match value {
-                    Some(value) => value.realigned(main, set.limits(), now).0,
-                    None => set.limits().iter().map(|_| State::default()).collect(),
-                };
-                rows(set.limits(), &states, now, units)
-            }
-        };
-        // Reservations' own limits have no single decision to look at.
-        let standing =
-            assess(ctx, value, &resolved, &request, now).ok().map(|outcome| before(&outcome.decision, &rows));
+        let (limits, mut states) = usage_of(main, value, &resolved, now).ok_or(Error::NoLimits)?;
+        let set = limits.get(main);
+        hold(main, value, set.limits(), &mut states, now, now);
+        let rows = rows(set.limits(), &states, now, units);
+        let decision = decide(set.limits(), &states, now, &request);
+        let standing = Some(decision.before(set.limits(), &states, now));
         Ok(Some(Self { now, rows, source, block, standing }))
     }
 
@@ -241,18 +231,6 @@ fn shown_algorithm(limit: &Limit) -> &'static str {
     }
 }
 
-/// The binding limit as it stands before anything is taken.
-fn before(decision: &crate::core::limits::Decision, rows: &[Row]) -> Standing {
-    let mut standing = decision.standing;
-    if decision.granted > 0
-        && let Some(row) = decision.binding.and_then(|index| rows.get(index))
-    {
-        standing.remaining = row.look.remaining;
-        standing.reset_after_us = row.look.reset_after_us;
-    }
-    standing
-}
-
 fn rows(limits: &[Limit], states: &[State], now: Micros, units: u64) -> Vec<Row> {
     limits
         .iter()
@@ -266,6 +244,7 @@ fn rows(limits: &[Limit], states: &[State], now: Micros, units: u64) -> Vec<Row>
 /// key's own last come after all others.
 fn choose(
     main: MainThread,
+    key: &[u8],
     value: Option<&RateLimit>,
     given: Option<&[u8]>,
     now: Micros,
@@ -276,15 +255,23 @@ fn choose(
     {
         return Ok(Some((resolved, Source::Call)));
     }
-    let server = match resolve(main, value, None, now) {
+    let server = match resolve(main, key, value, None, now) {
         Ok(found) => Some(found),
         Err(Error::NoLimits) => None,
         Err(error) => return Err(error),
     };
-    Ok(match server {
-        Some((_, Source::Pin)) => server,
-        Some(_) if given.is_some() => server,
-        _ if own.is_some() => Some((Resolved::Own, Source::Last)),
-        _ => server,
+    if given.is_some() && server.is_some() || matches!(server, Some((_, Source::Pin))) {
+        return Ok(server);
+    }
+    let Some(own) = own else { return Ok(server) };
+    // What came from a policy is asked for anew.
+    let origin = intern::get(main, own).origin().cloned();
+    Ok(match (origin, server) {
+        (Some(Origin::Followed(_)), Some((resolved, Source::Policy))) => Some((resolved, Source::Policy)),
+        (Some(Origin::Named(text)), _) => match limits_of(main, Some(own), text.as_bytes()) {
+            Ok(Some(resolved)) => Some((resolved, Source::Policy)),
+            _ => Some((Resolved::Own, Source::Last)),
+        },
+        _ => Some((Resolved::Own, Source::Last)),
     })
 }

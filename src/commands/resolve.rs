@@ -3,11 +3,11 @@
 
 use super::Error;
 use crate::core::clock::Micros;
-use crate::core::limits::{Limit, State, Term};
-use crate::core::token::shown;
+use crate::core::limits::{Limit, State};
 use crate::server::main_thread::MainThread;
 use crate::settings;
 use crate::types::intern::{self, LimitsRef, Wanted};
+use crate::types::policies::node;
 use crate::types::ratelimit::RateLimit;
 
 /// Where limits came from.
@@ -56,6 +56,7 @@ pub enum Resolved {
 /// A malformed limit, an unknown policy, or no limits at all.
 pub fn resolve(
     main: MainThread,
+    key: &[u8],
     value: Option<&RateLimit>,
     given: Option<&[u8]>,
     now: Micros,
@@ -63,24 +64,42 @@ pub fn resolve(
     let own = value.and_then(RateLimit::limits_id);
     if let Some(pin) = value.and_then(|value| value.pin(now)) {
         if let Some(text) = given {
-            intern::want(main, text)?;
+            check(main, text)?;
         }
+        // A pin to a policy that is gone is passed over.
         if let Ok(Some(resolved)) = limits_of(main, own, pin.text.as_bytes()) {
             return Ok((resolved, Source::Pin));
         }
     }
     if let Some(text) = given {
-        let resolved = limits_of(main, own, text)?;
-        if let Some(resolved) = resolved
-            && settings::caller_limits(main)
-        {
+        if !settings::caller_limits(main) {
+            check(main, text)?;
+        } else if let Some(resolved) = limits_of(main, own, text)? {
             return Ok((resolved, Source::Call));
         }
+    }
+    if let Some(policy) = node::limits_for(main, key) {
+        return Ok((same_or_other(own, policy), Source::Policy));
     }
     if let Some(default) = settings::default_limit(main) {
         return Ok((same_or_other(own, default), Source::Default));
     }
     Err(Error::NoLimits)
+}
+
+/// Refuses a malformed text.
+fn check(main: MainThread, text: &[u8]) -> Result<(), Error> {
+    if names_policy(text) {
+        crate::core::limits::Expression::parse(text)?;
+    } else {
+        intern::want(main, text)?;
+    }
+    Ok(())
+}
+
+/// Nothing in a limits text but the name of a policy starts with `@`.
+fn names_policy(text: &[u8]) -> bool {
+    text.contains(&b'@')
 }
 
 /// The limits of a text; `None` for `*`. A text that the key's limits came from
@@ -92,16 +111,13 @@ pub fn limits_of(main: MainThread, own: Option<u32>, text: &[u8]) -> Result<Opti
     if own.is_some_and(|own| intern::get(main, own).is(text)) {
         return Ok(Some(Resolved::Own));
     }
+    if names_policy(text) {
+        return Ok(Some(same_or_other(own, node::limits_of(main, text)?)));
+    }
     match intern::want(main, text)? {
         Wanted::Limits(limits) => Ok(Some(same_or_other(own, limits))),
-        Wanted::ServerChosen => Ok(None),
-        Wanted::Terms(terms) => {
-            let policy = terms.iter().find_map(|term| match term {
-                Term::Policy(name) => Some(name.as_str()),
-                Term::Limit(_) => None,
-            });
-            Err(Error::NoPolicy(shown(policy.unwrap_or_default().as_bytes())))
-        }
+        // Terms with policies among them went the other way above.
+        Wanted::ServerChosen | Wanted::Terms(_) => Ok(None),
     }
 }
 
@@ -112,25 +128,36 @@ pub fn limits_of(main: MainThread, own: Option<u32>, text: &[u8]) -> Result<Opti
 /// As [`resolve`].
 pub fn usage(
     main: MainThread,
+    key: &[u8],
     value: Option<&RateLimit>,
     given: Option<&[u8]>,
     now: Micros,
 ) -> Result<Option<(LimitsRef, Vec<State>)>, Error> {
-    let (resolved, _) = resolve(main, value, given, now)?;
-    Ok(match (resolved, value) {
-        (Resolved::Own, Some(value)) => {
+    let (resolved, _) = resolve(main, key, value, given, now)?;
+    Ok(usage_of(main, value, &resolved, now))
+}
+
+/// As [`usage`], for limits that are chosen already.
+pub fn usage_of(
+    main: MainThread,
+    value: Option<&RateLimit>,
+    resolved: &Resolved,
+    now: Micros,
+) -> Option<(LimitsRef, Vec<State>)> {
+    match (resolved, value) {
+        (Resolved::Own, value) => {
+            let value = value?;
             value.limits().map(|limits| (limits, value.with_states(<[_]>::to_vec)))
         }
-        (Resolved::Own, None) => None,
         (Resolved::Other(other), Some(value)) => {
             let states = value.realigned(main, other.get(main).limits(), now).0;
-            Some((other, states))
+            Some((other.clone(), states))
         }
         (Resolved::Other(other), None) => {
             let states = vec![State::default(); other.get(main).limits().len()];
-            Some((other, states))
+            Some((other.clone(), states))
         }
-    })
+    }
 }
 
 fn same_or_other(own: Option<u32>, limits: LimitsRef) -> Resolved {

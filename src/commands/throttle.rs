@@ -1,11 +1,11 @@
 //! CL.THROTTLE: redis-cell's command, reply for reply, on our own type.
 
-use super::Error;
 use super::acquire::judge;
 use super::arguments::Walk;
 use super::commit::{self, commit};
 use super::resolve::{Source, resolve};
 use super::six::{Six, signed};
+use super::{Error, waiting};
 use crate::core::clock::Micros;
 use crate::core::limits::throttle::{Answer, Arrival};
 use crate::core::limits::{self, Limit, Limits, Request, State, Taken, Throttle, Wait};
@@ -50,9 +50,12 @@ pub fn throttle(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let call = parse(args)?;
     let now = ctx.now();
     let mut key = ctx.write(call.key);
-    let answer = match left_by_cell(&key, now) {
-        Some(state) => call.adopt(ctx, &mut key, state, now)?,
-        None => call.ask(ctx, &mut key, now)?,
+    let answer = match (left_by_cell(&key, now), waiting::served_by(ctx, &mut key, now)) {
+        (Some(state), _) => call.adopt(ctx, &mut key, state, now)?,
+        (None, served_by) => match served_by? {
+            None => call.ask(ctx, &mut key, now)?,
+            Some(at) => call.behind(ctx, &mut key, at, now)?,
+        },
     };
     if answer.limited {
         metrics::count(ctx.main(), |m| &mut m.throttle_denied);
@@ -86,7 +89,7 @@ impl Call<'_> {
         let main = ctx.main();
         let held = key.value::<RateLimit>()?;
         let value = held.as_deref();
-        if server_decides(main, value, now)? {
+        if server_decides(main, self.key.bytes(), value, now)? {
             drop(held);
             return self.ask_server(ctx, key, now);
         }
@@ -164,7 +167,7 @@ impl Call<'_> {
         let request = Request { cost: self.quantity, calls, partial: false, critical: false };
         let judged = {
             let held = key.value::<RateLimit>()?;
-            judge(ctx, held.as_deref(), None, &request, now)?
+            judge(ctx, self.key.bytes(), held.as_deref(), None, &request, now)?
         };
         if self.quantity > 0 {
             judged.change(ctx.main(), |change| {
@@ -173,6 +176,13 @@ impl Call<'_> {
         }
         judged.count(ctx.main());
         Ok(answer_of(&judged.six))
+    }
+
+    /// The answer where a line stands that is served by `at`: nothing is taken.
+    fn behind(&self, ctx: &Context<'_>, key: &mut Key<'_>, at: Micros, now: Micros) -> Result<Answer, Error> {
+        let answer = Self { quantity: 0, ..*self }.ask(ctx, key, now)?;
+        let retry_after_s = signed(seconds(at.since(now))).max(1);
+        Ok(Answer { limited: true, remaining: 0, retry_after_s, ..answer })
     }
 
     /// The answer on a blocked key: the wait is the later of the block's and the
@@ -189,14 +199,19 @@ impl Call<'_> {
 }
 
 /// True where a pin holds, or callers choose no limits.
-fn server_decides(main: MainThread, value: Option<&RateLimit>, now: Micros) -> Result<bool, Error> {
+fn server_decides(
+    main: MainThread,
+    key: &[u8],
+    value: Option<&RateLimit>,
+    now: Micros,
+) -> Result<bool, Error> {
     if !settings::caller_limits(main) {
         return Ok(true);
     }
     if value.and_then(|value| value.pin(now)).is_none() {
         return Ok(false);
     }
-    match resolve(main, value, None, now) {
+    match resolve(main, key, value, None, now) {
         Ok((_, source)) => Ok(source == Source::Pin),
         // A pin that is passed over leaves the caller's word.
         Err(Error::NoLimits) => Ok(false),

@@ -1,9 +1,12 @@
 //! Counters by command and outcome.
 
+use crate::commands::waiting;
 use crate::server::info::InfoWriter;
 use crate::server::main_thread::{MainThread, MainThreadCell};
+use crate::server::replicate;
 use crate::types::cbcircuit::{census, rules};
-use crate::types::intern;
+use crate::types::ratelimit::{reserve, tracked};
+use crate::types::{intern, policies};
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
@@ -63,6 +66,26 @@ counters! {
     unblocks,
     /// Denials that shadow limits would have made.
     shadow_denied,
+    /// Reservations granted, one a key.
+    reservations_granted,
+    /// Calls of RL.RESERVE that took nothing.
+    reservations_denied,
+    /// Reservations settled by RL.COMMIT, one a key.
+    reservations_committed,
+    /// Reservations given back by RL.RELEASE, one a key.
+    reservations_released,
+    /// Reservations given more time, one a key.
+    reservations_renewed,
+    /// Reservations whose time ended before they were settled.
+    reservations_expired,
+    /// Waiters that got their units.
+    waiting_served,
+    /// Waiters whose time was up.
+    waiting_timed_out,
+    /// Waiters that disconnected, were killed or unblocked with an error.
+    waiting_left,
+    /// Requests that found the line, or the server's lines together, full.
+    waiting_refused,
     /// CB.ACQUIRE that let the call through.
     breaker_admitted,
     /// CB.ACQUIRE denied by an open breaker.
@@ -97,6 +120,10 @@ counters! {
     breaker_to_forced_open,
     /// Transitions of breakers to forced-closed.
     breaker_to_forced_closed,
+    /// Calls of RL.RECORD.
+    records,
+    /// Keys that were not tracked since `track-max` were already.
+    track_refused,
     /// Effects applied on a replica or from the AOF.
     effects_applied,
 }
@@ -126,10 +153,17 @@ pub fn info(writer: &InfoWriter) {
     for (name, value) in COUNTERS.of(main).borrow().each() {
         writer.number(name, value);
     }
+    writer.number("propagating", replicate::is_on(main).into());
+    let (now_waiting, oldest_ms) = waiting::gauges(main);
+    writer.number("waiting_now", now_waiting);
+    writer.number("waiting_oldest_ms", oldest_ms);
+    writer.number("reservations_held", reserve::open());
     for state in census::STATES {
         let name = format!("breakers_{}", state.name().replace('-', "_"));
         writer.number(&name, census::count(state));
     }
     writer.number("breaker_rules", rules::size(main) as u64);
     writer.number("limit_sets", intern::size(main) as u64);
+    writer.number("tracked_keys", tracked::count() as u64);
+    policies::node::info(writer);
 }

@@ -11,6 +11,12 @@ pages! {
     "RL.ACQUIRE" = "rl.acquire.md",
     "RL.QUOTA" = "rl.quota.md",
     "RL.BATCH" = "rl.batch.md",
+    "RL.RESERVE" = "rl.reserve.md",
+    "RL.COMMIT" = "rl.commit.md",
+    "RL.RELEASE" = "rl.release.md",
+    "RL.RENEW" = "rl.renew.md",
+    "RL.RESERVATIONS" = "rl.reservations.md",
+    "RL.QUEUE" = "rl.queue.md",
     "RL.REFUND" = "rl.refund.md",
     "RL.RESET" = "rl.reset.md",
     "RL.PIN" = "rl.pin.md",
@@ -18,6 +24,10 @@ pages! {
     "RL.BLOCK" = "rl.block.md",
     "RL.UNBLOCK" = "rl.unblock.md",
     "RL.CLEAR" = "rl.clear.md",
+    "RL.RECORD" = "rl.record.md",
+    "RL.STATS" = "rl.stats.md",
+    "RL.USAGE" = "rl.usage.md",
+    "RL.POLICY" = "rl.policy.md",
     "RL.HELP" = "rl.help.md",
     "RL.DEBUG" = "rl.debug.md",
     "CL.THROTTLE" = "cl.throttle.md",
@@ -35,21 +45,7 @@ pages! {
 pub const MOVING: (&str, &str) = ("moving", include_str!("pages/moving.md"));
 
 /// Commands that may still lack their page. To end empty.
-pub const TO_COME: &[&str] = &[
-    "RL.RESERVE",
-    "RL.COMMIT",
-    "RL.RELEASE",
-    "RL.RENEW",
-    "RL.RESERVATIONS",
-    "RL.QUEUE",
-    "RL.POLICY",
-    "RL.RECORD",
-    "RL.STATS",
-    "RL.USAGE",
-    "RL.METRICS",
-    "RL.TOP",
-    "RL.ALERTS",
-];
+pub const TO_COME: &[&str] = &["RL.METRICS", "RL.TOP", "RL.ALERTS"];
 
 /// Every page with its name: the commands', then the others.
 pub fn all() -> impl Iterator<Item = (&'static str, &'static str)> {

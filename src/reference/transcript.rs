@@ -1,7 +1,7 @@
 //! The examples of a page: blocks of Markdown that start with `` ```redis ``.
 //!
 //! ```text
-//! > RL.ACQUIRE user:42 1/s        a command; words with blanks in "quotes"
+//! > RL.ACQUIRE user:42 1/s        a command; words with blanks in quotes
 //! 1) (integer) 1                  its reply, as redis-cli shows it
 //! (500ms later)                   time passes
 //! ...                             the last line of a reply: the rest is left out
@@ -86,15 +86,15 @@ pub fn pause(line: &str) -> Option<u64> {
     duration::parse(text.as_bytes()).ok()
 }
 
-/// The words of a line: between blanks, or between double quotes.
+/// The words of a line: between blanks, or between quotes, single or double.
 pub fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
-    for (at, part) in line.split('"').enumerate() {
-        if at % 2 == 1 {
-            words.push(part.to_owned());
-        } else {
-            words.extend(part.split_whitespace().map(str::to_owned));
-        }
+    let mut rest = line.trim_start();
+    while let Some(first) = rest.chars().next() {
+        let quoted = rest.strip_prefix(['"', '\'']).and_then(|text| text.split_once(first));
+        let (word, after) = quoted.unwrap_or_else(|| rest.split_once(' ').unwrap_or((rest, "")));
+        words.push(word.to_owned());
+        rest = after.trim_start();
     }
     words
 }
@@ -116,6 +116,6 @@ mod tests {
                 Step::Call { line: "B".into(), reply: vec![] },
             ]
         );
-        assert_eq!(words("A b \"c d\" \"\""), ["A", "b", "c d", ""]);
+        assert_eq!(words("A  b \"c d\" '{\"e\": 1}' \"\""), ["A", "b", "c d", "{\"e\": 1}", ""]);
     }
 }

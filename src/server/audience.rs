@@ -16,7 +16,7 @@
 
 use super::api::call;
 use super::context::Context;
-use super::main_thread::MainThreadCell;
+use super::main_thread::{MainThread, MainThreadCell};
 use redis_module::raw;
 
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +50,11 @@ pub(super) fn changed(ctx: &Context<'_>) {
     if matches!(*audience, Audience::Nobody) {
         *audience = Audience::Perhaps { since: 0 };
     }
+}
+
+/// What [`is_absent`] would say, without asking the server anew.
+pub(super) fn is_known_absent(main: MainThread) -> bool {
+    matches!(*AUDIENCE.of(main).borrow(), Audience::Nobody)
 }
 
 /// True when it is certain that nobody hears of a change made now.

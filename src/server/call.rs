@@ -110,6 +110,16 @@ unsafe fn read_scan(reply: *mut raw::RedisModuleCallReply) -> Result<Scanned, St
 /// Whether the user of this call may read and change `key`. True where the
 /// server cannot tell (before 7.0).
 pub fn user_may_change(ctx: &Context<'_>, key: Arg<'_>) -> bool {
+    user_may(ctx, key, raw::REDISMODULE_CMD_KEY_ACCESS | raw::REDISMODULE_CMD_KEY_UPDATE)
+}
+
+/// Whether the user of this call may read `key`. True where the server cannot
+/// tell (before 7.0).
+pub fn user_may_read(ctx: &Context<'_>, key: Arg<'_>) -> bool {
+    user_may(ctx, key, raw::REDISMODULE_CMD_KEY_ACCESS)
+}
+
+fn user_may(ctx: &Context<'_>, key: Arg<'_>, wanted: u32) -> bool {
     // SAFETY: the context and the key are live; the name and the user are freed.
     unsafe {
         let Some(check) = raw::RedisModule_ACLCheckKeyPermissions else { return true };
@@ -123,9 +133,23 @@ pub fn user_may_change(ctx: &Context<'_>, key: Arg<'_>) -> bool {
         if user.is_null() {
             return true;
         }
-        let wanted = raw::REDISMODULE_CMD_KEY_ACCESS | raw::REDISMODULE_CMD_KEY_UPDATE;
         let may = check(user, key.raw(), wanted.cast_signed()) == 0;
         call_if_there!(RedisModule_FreeModuleUser(user));
         may
+    }
+}
+
+/// Whether this node of a cluster would run a command on `key`: its slot is here
+/// and the key is not on its way to another node.
+pub fn key_is_served_here(ctx: &Context<'_>, key: Arg<'_>) -> bool {
+    // SAFETY: the context and the key are live; the reply is freed.
+    unsafe {
+        let reply = call!(RedisModule_Call(ctx.raw(), c"EXISTS".as_ptr(), c"s".as_ptr(), key.raw()));
+        if reply.is_null() {
+            return false;
+        }
+        let error = call!(RedisModule_CallReplyType(reply)) == constant(raw::REDISMODULE_REPLY_ERROR);
+        call!(RedisModule_FreeCallReply(reply));
+        !error
     }
 }

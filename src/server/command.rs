@@ -35,6 +35,10 @@ pub enum Effect {
     Release,
     /// Touches no key of its own.
     Keyless,
+    /// Looks at, or changes and replicates, what belongs to the node: some of
+    /// its subcommands run on replicas too, so the server does not count it
+    /// among writes.
+    Node,
 }
 
 /// Where a command's keys are among its arguments (the name is argument 0).
@@ -240,6 +244,7 @@ impl Command {
             Effect::Write => vec!["write", "deny-oom"],
             Effect::Release => vec!["write"],
             Effect::Keyless => vec![],
+            Effect::Node => vec!["may-replicate"],
         };
         if self.fast {
             flags.push("fast");
@@ -254,7 +259,7 @@ impl Command {
     fn categories(&self, own: bool) -> String {
         let mut all = vec![match self.effect {
             Effect::Read => "read",
-            Effect::Write | Effect::Release => "write",
+            Effect::Write | Effect::Release | Effect::Node => "write",
             Effect::Keyless => "",
         }];
         all.push(if self.fast { "fast" } else { "slow" });

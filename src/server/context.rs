@@ -9,6 +9,7 @@ use crate::core::clock::Micros;
 use redis_module::raw;
 use std::ffi::{CStr, c_int};
 use std::marker::PhantomData;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A live context of the server, on its main thread.
@@ -21,6 +22,17 @@ pub struct Context<'c> {
 /// The clock that RL.DEBUG CLOCK set, for tests.
 static DEBUG_CLOCK: MainThreadCell<Option<Micros>> = MainThreadCell::new(None);
 
+/// The flag of a client that brings a slot from another node, where the server
+/// has one: learnt when the module is loaded.
+static SLOT_IMPORT: AtomicI32 = AtomicI32::new(0);
+
+/// Takes note that this is Valkey, whose context flags go their own way from
+/// the 26th on: the same bit means something else in Redis 8.
+pub(super) fn runs_on_valkey() {
+    const VALKEY_SLOT_IMPORT_CLIENT: c_int = 1 << 25;
+    SLOT_IMPORT.store(VALKEY_SLOT_IMPORT_CLIENT, Ordering::Relaxed);
+}
+
 /// What the server says about the call and about itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Flags(c_int);
@@ -30,14 +42,37 @@ impl Flags {
         self.0 & flag.cast_signed() != 0
     }
 
-    /// The command comes from this server's master, or from its own AOF.
-    pub const fn replicated_or_loading(self) -> bool {
-        self.has(raw::REDISMODULE_CTX_FLAGS_REPLICATED) || self.has(raw::REDISMODULE_CTX_FLAGS_LOADING)
+    /// The command was decided before: it comes from this server's master, from
+    /// its own AOF, or from the node whose slot it takes over.
+    pub fn replicated_or_loading(self) -> bool {
+        self.has(raw::REDISMODULE_CTX_FLAGS_REPLICATED)
+            || self.has(raw::REDISMODULE_CTX_FLAGS_LOADING)
+            || self.0 & SLOT_IMPORT.load(Ordering::Relaxed) != 0
     }
 
     /// This server is a master.
     pub const fn master(self) -> bool {
         self.has(raw::REDISMODULE_CTX_FLAGS_MASTER)
+    }
+
+    /// This server is a node of a cluster.
+    pub const fn cluster(self) -> bool {
+        self.has(raw::REDISMODULE_CTX_FLAGS_CLUSTER)
+    }
+
+    /// This server is a replica that clients may not write to.
+    pub const fn read_only(self) -> bool {
+        self.has(raw::REDISMODULE_CTX_FLAGS_READONLY)
+    }
+
+    /// Memory is at `maxmemory`.
+    pub const fn out_of_memory(self) -> bool {
+        self.has(raw::REDISMODULE_CTX_FLAGS_OOM)
+    }
+
+    /// This server writes an AOF.
+    pub const fn writes_aof(self) -> bool {
+        self.has(raw::REDISMODULE_CTX_FLAGS_AOF)
     }
 
     /// In MULTI, Lua or another place where a client must not block.
@@ -69,13 +104,7 @@ impl Context<'_> {
     /// offers it (so that it stands still in MULTI and Lua, and costs no system
     /// call), else the wall clock; or the debug clock while it is set.
     pub fn now(&self) -> Micros {
-        if let Some(set) = *DEBUG_CLOCK.of(self.main()).borrow() {
-            return set;
-        }
-        // SAFETY: takes no arguments.
-        let cached = unsafe { call_if_there!(RedisModule_CachedMicroseconds()) };
-        let now = cached.and_then(|us| u64::try_from(us).ok()).unwrap_or_else(wall_micros);
-        Micros(now).min(Micros::MAX)
+        now(self.main())
     }
 
     /// The wall clock in milliseconds, whatever the debug clock says: the
@@ -86,7 +115,7 @@ impl Context<'_> {
 
     /// True while the debug clock is set: then no expiry is put on keys.
     pub fn debug_clock_is_set(&self) -> bool {
-        DEBUG_CLOCK.of(self.main()).borrow().is_some()
+        debug_clock_is_set(self.main())
     }
 
     /// Sets the clock that [`Context::now`] tells, or gives it back to the server.
@@ -98,6 +127,30 @@ impl Context<'_> {
     pub fn flags(&self) -> Flags {
         // SAFETY: the context is live.
         Flags(unsafe { call!(RedisModule_GetContextFlags(self.raw)) })
+    }
+
+    /// The number of the database that keys are opened in.
+    pub fn database(&self) -> i32 {
+        // SAFETY: the context is live.
+        unsafe { call!(RedisModule_GetSelectedDb(self.raw)) }
+    }
+
+    /// Runs `run` with another database.
+    pub fn in_database<R>(&self, database: i32, run: impl FnOnce() -> R) -> R {
+        let before = self.database();
+        // SAFETY: the context is live.
+        unsafe {
+            call!(RedisModule_SelectDb(self.raw, database));
+            let result = run();
+            call!(RedisModule_SelectDb(self.raw, before));
+            result
+        }
+    }
+
+    /// True while nothing may be propagated to replicas (CLIENT PAUSE, FAILOVER).
+    pub fn must_not_propagate(&self) -> bool {
+        // SAFETY: takes no arguments.
+        unsafe { call_if_there!(RedisModule_AvoidReplicaTraffic()) }.is_some_and(|avoid| avoid != 0)
     }
 
     /// Opens a key to look at it.
@@ -129,6 +182,22 @@ impl Context<'_> {
             call!(RedisModule_FreeString(self.raw, message));
         }
     }
+}
+
+/// As [`Context::now`], where there is no context.
+pub fn now(main: MainThread) -> Micros {
+    if let Some(set) = *DEBUG_CLOCK.of(main).borrow() {
+        return set;
+    }
+    // SAFETY: takes no arguments.
+    let cached = unsafe { call_if_there!(RedisModule_CachedMicroseconds()) };
+    let now = cached.and_then(|us| u64::try_from(us).ok()).unwrap_or_else(wall_micros);
+    Micros(now).min(Micros::MAX)
+}
+
+/// As [`Context::debug_clock_is_set`], where there is no context.
+pub fn debug_clock_is_set(main: MainThread) -> bool {
+    DEBUG_CLOCK.of(main).borrow().is_some()
 }
 
 fn wall_micros() -> u64 {

@@ -1,6 +1,6 @@
 //! Native types: what a key can hold, and the callbacks the server needs for it.
 
-use super::api::call;
+use super::api::{call, call_if_there, constant};
 use super::log;
 use super::main_thread::MainThread;
 use super::packed::Packed;
@@ -39,6 +39,8 @@ pub trait Native: Send + Sized + 'static {
     const REBUILD: &'static std::ffi::CStr;
     /// Where this process keeps the handle that the server gave the type.
     const HANDLE: &'static Handle;
+    /// State of the node that RDB files keep beside the keys of this type.
+    const BESIDE: Option<Beside> = None;
 
     /// Itself as the pointer, and back.
     fn into_pointer(self) -> Self::Pointer;
@@ -60,6 +62,18 @@ pub trait Native: Send + Sized + 'static {
     /// An equal value for another key (COPY).
     #[must_use]
     fn duplicate(&self, main: MainThread) -> Self;
+}
+
+/// State of the node, outside keys, that RDB files keep.
+#[derive(Clone, Copy, Debug)]
+pub struct Beside {
+    /// Its payload; `None` when there is nothing to keep. Where the server can,
+    /// nothing is written then, so that a dump without keys of ours loads where
+    /// the module is missing.
+    pub save: fn(MainThread) -> Option<Vec<u8>>,
+    /// Takes a payload over. What was there before a load began was cleared
+    /// when it began (see [`events`](super::events)).
+    pub load: fn(MainThread, &[u8]) -> Result<(), String>,
 }
 
 /// The server's handle of a registered type.
@@ -100,12 +114,20 @@ pub(super) unsafe fn from_raw<T: Native>(raw: NonNull<c_void>) -> ManuallyDrop<T
     ManuallyDrop::new(T::from_pointer(pointer))
 }
 
+type AuxSave = unsafe extern "C" fn(*mut raw::RedisModuleIO, c_int);
+
 /// Registers `T` with the server.
 ///
 /// # Safety
 /// `ctx` is the live context of the module's load function.
 pub(super) unsafe fn register<T: Native>(ctx: *mut raw::RedisModuleCtx) -> bool {
     let Ok(name) = CString::new(T::NAME) else { return false };
+    // Nothing, rather than an empty payload, can be written from 7.2 on.
+    // SAFETY: takes no arguments.
+    let may_write_nothing =
+        unsafe { call_if_there!(RedisModule_GetTypeMethodVersion()) }.is_some_and(|version| version >= 5);
+    let beside = T::BESIDE.is_some();
+    let aux: AuxSave = if may_write_nothing { aux_save::<T, false> } else { aux_save::<T, true> };
     let mut methods = raw::RedisModuleTypeMethods {
         version: u64::from(raw::REDISMODULE_TYPE_METHOD_VERSION),
         rdb_load: Some(rdb_load::<T>),
@@ -114,9 +136,9 @@ pub(super) unsafe fn register<T: Native>(ctx: *mut raw::RedisModuleCtx) -> bool 
         mem_usage: Some(mem_usage::<T>),
         digest: Some(digest::<T>),
         free: Some(free::<T>),
-        aux_load: None,
-        aux_save: None,
-        aux_save_triggers: 0,
+        aux_load: beside.then_some(aux_load::<T>),
+        aux_save: (beside && !may_write_nothing).then_some(aux),
+        aux_save_triggers: if beside { constant(raw::REDISMODULE_AUX_BEFORE_RDB) } else { 0 },
         free_effort: Some(free_effort::<T>),
         unlink: None,
         copy: Some(copy::<T>),
@@ -125,7 +147,7 @@ pub(super) unsafe fn register<T: Native>(ctx: *mut raw::RedisModuleCtx) -> bool 
         free_effort2: None,
         unlink2: None,
         copy2: None,
-        aux_save2: None,
+        aux_save2: (beside && may_write_nothing).then_some(aux),
     };
     // SAFETY: the name and the methods outlive the call, which copies them.
     let handle = unsafe {
@@ -184,6 +206,50 @@ unsafe extern "C" fn rdb_save<T: Native>(io: *mut raw::RedisModuleIO, value: *mu
     let payload = payload_of::<T>(value);
     // SAFETY: `io` is live and the buffer outlives the call.
     unsafe { call!(RedisModule_SaveStringBuffer(io, payload.as_ptr().cast(), payload.len())) }
+}
+
+/// With `ALWAYS` an empty payload stands for nothing.
+unsafe extern "C" fn aux_save<T: Native, const ALWAYS: bool>(io: *mut raw::RedisModuleIO, _: c_int) {
+    let Some(beside) = T::BESIDE else { return };
+    // SAFETY: the server runs this on its main thread or in a forked child of it.
+    let main = unsafe { MainThread::new() };
+    let payload = catch_unwind(|| (beside.save)(main)).unwrap_or_default();
+    if let Some(payload) = payload.or_else(|| ALWAYS.then(Vec::new)) {
+        // SAFETY: `io` is live and the buffer outlives the call.
+        unsafe { call!(RedisModule_SaveStringBuffer(io, payload.as_ptr().cast(), payload.len())) }
+    }
+}
+
+unsafe extern "C" fn aux_load<T: Native>(io: *mut raw::RedisModuleIO, encoding: c_int, _: c_int) -> c_int {
+    let mut len = 0;
+    // SAFETY: `io` is live; the buffer returned is ours to free.
+    let buffer = unsafe { call!(RedisModule_LoadStringBuffer(io, &raw mut len)) };
+    if buffer.is_null() {
+        return constant(raw::REDISMODULE_ERR);
+    }
+    // SAFETY: the server runs this on its main thread.
+    let main = unsafe { MainThread::new() };
+    let loaded = catch_unwind(|| {
+        // SAFETY: `buffer` holds `len` bytes.
+        let payload = unsafe { std::slice::from_raw_parts(buffer.cast::<u8>(), len) };
+        match T::BESIDE {
+            _ if payload.is_empty() => Ok(()),
+            Some(beside) if encoding == c_int::from(T::ENCODING) => (beside.load)(main, payload),
+            _ => Err("unknown encoding".to_owned()),
+        }
+    });
+    // SAFETY: ours, and not used afterwards.
+    unsafe { call!(RedisModule_Free(buffer.cast())) };
+    match loaded {
+        Ok(Ok(())) => constant(raw::REDISMODULE_OK),
+        Ok(Err(reason)) => {
+            let text = format!("floodgate: refused what stands beside keys of {}: {reason}", T::NAME);
+            // SAFETY: a null context is allowed.
+            unsafe { log::write(std::ptr::null_mut(), log::Level::Warning, &text) };
+            constant(raw::REDISMODULE_ERR)
+        }
+        Err(_) => constant(raw::REDISMODULE_ERR),
+    }
 }
 
 unsafe extern "C" fn aof_rewrite<T: Native>(

@@ -4,6 +4,7 @@ use super::api::call_if_there;
 use super::context::Context;
 use redis_module::raw;
 use std::ffi::c_void;
+use std::sync::OnceLock;
 
 /// Something that a part of the module wants to hear of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,23 +13,36 @@ pub enum Event {
     RoleChanged,
     /// The server has just forked a child; this is the parent.
     Forked,
+    /// A dataset is about to be loaded: at the start, from a master, by DEBUG
+    /// RELOAD. Nothing has been read yet.
+    LoadBegins,
+    /// The load is complete.
+    LoadEnded,
+    /// The load broke off. The server may go on with the data from before.
+    LoadFailed,
 }
 
 /// Who hears of what.
 pub type Listener = (Event, fn(&Context<'_>));
 
-/// Every listener of the module: the server keeps but one callback an event.
+/// Listeners of this layer. The server keeps but one callback an event, so all
+/// are told from here.
 static LISTENERS: &[Listener] =
     &[(Event::RoleChanged, super::audience::changed), (Event::Forked, super::audience::changed)];
 
-/// Asks the server to tell. Returns true when it will tell all.
+/// The module's listeners.
+static MODULE: OnceLock<&'static [Listener]> = OnceLock::new();
+
+/// Asks the server to tell, `listeners` too. Returns true when it will tell all.
 ///
 /// # Safety
 /// `ctx` is the live context of the module's load function.
-pub(super) unsafe fn subscribe(ctx: *mut raw::RedisModuleCtx) -> bool {
-    let wanted: [(u64, raw::RedisModuleEventCallback); 2] = [
+pub(super) unsafe fn subscribe(ctx: *mut raw::RedisModuleCtx, listeners: &'static [Listener]) -> bool {
+    let _ = MODULE.set(listeners);
+    let wanted: [(u64, raw::RedisModuleEventCallback); 3] = [
         (raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED, Some(role_changed)),
         (raw::REDISMODULE_EVENT_FORK_CHILD, Some(forked)),
+        (raw::REDISMODULE_EVENT_LOADING, Some(loading)),
     ];
     let mut all = true;
     for (id, callback) in wanted {
@@ -46,7 +60,12 @@ unsafe fn tell(ctx: *mut raw::RedisModuleCtx, event: Event) {
     // SAFETY: the caller's promise.
     let ctx = unsafe { Context::from_raw(ctx) };
     let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        LISTENERS.iter().filter(|(which, _)| *which == event).for_each(|(_, listener)| listener(&ctx));
+        let of_module = MODULE.get().copied().unwrap_or_default();
+        LISTENERS
+            .iter()
+            .chain(of_module)
+            .filter(|(which, _)| *which == event)
+            .for_each(|(_, listener)| listener(&ctx));
     }));
     drop(told);
 }
@@ -71,4 +90,22 @@ unsafe extern "C" fn forked(
         // SAFETY: the server calls it on its main thread.
         unsafe { tell(ctx, Event::Forked) }
     }
+}
+
+unsafe extern "C" fn loading(
+    ctx: *mut raw::RedisModuleCtx,
+    _: raw::RedisModuleEvent,
+    subevent: u64,
+    _: *mut c_void,
+) {
+    let event = match subevent {
+        raw::REDISMODULE_SUBEVENT_LOADING_RDB_START
+        | raw::REDISMODULE_SUBEVENT_LOADING_AOF_START
+        | raw::REDISMODULE_SUBEVENT_LOADING_REPL_START => Event::LoadBegins,
+        raw::REDISMODULE_SUBEVENT_LOADING_ENDED => Event::LoadEnded,
+        raw::REDISMODULE_SUBEVENT_LOADING_FAILED => Event::LoadFailed,
+        _ => return,
+    };
+    // SAFETY: the server calls it on its main thread.
+    unsafe { tell(ctx, event) }
 }

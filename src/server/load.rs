@@ -3,9 +3,9 @@
 use super::args::Args;
 use super::audience;
 use super::command::{self, Command};
-use super::context::Context;
+use super::context::{self, Context};
 use super::data_type::{self, Native};
-use super::events;
+use super::events::{self, Listener};
 use super::info::{self, InfoWriter};
 use super::log::Level;
 use super::settings::{self, Setting};
@@ -30,7 +30,10 @@ impl<'c> Loading<'c> {
         &self.ctx
     }
 
-    /// Tells the server what the module can cope with.
+    /// Tells the server what the module can cope with. Not with asynchronous
+    /// loading from a master (`HANDLE_REPL_ASYNC_LOAD`): policies live outside
+    /// keys, and would be the new master's while the old keys still answer. So
+    /// the server answers -LOADING meanwhile.
     pub fn options(&self) {
         /// Valkey 9: keys of ours may move with their slot.
         const HANDLE_ATOMIC_SLOT_MIGRATION: i32 = 1 << 5;
@@ -47,10 +50,26 @@ impl<'c> Loading<'c> {
         }
     }
 
-    /// Asks the server to tell of its events.
-    pub fn events(&self) {
+    /// Learns what kind of server this is.
+    pub fn server(&self) {
+        // SAFETY: the context is live; what was asked for is freed.
+        unsafe {
+            let Some(info) = call_if_there!(RedisModule_GetServerInfo(self.ctx.raw(), c"server".as_ptr()))
+            else {
+                return;
+            };
+            let version = call_if_there!(RedisModule_ServerInfoGetFieldC(info, c"valkey_version".as_ptr()));
+            if version.is_some_and(|version| !version.is_null()) {
+                context::runs_on_valkey();
+            }
+            call_if_there!(RedisModule_FreeServerInfo(self.ctx.raw(), info));
+        }
+    }
+
+    /// Asks the server to tell of its events, `listeners` too.
+    pub fn events(&self, listeners: &'static [Listener]) {
         // SAFETY: the context is the load function's.
-        let all = unsafe { events::subscribe(self.ctx.raw()) };
+        let all = unsafe { events::subscribe(self.ctx.raw(), listeners) };
         audience::watched(&self.ctx, all);
     }
 

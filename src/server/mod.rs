@@ -10,10 +10,12 @@
 //! Everything here runs on the server's main thread unless it says otherwise;
 //! [`main_thread::MainThread`] is the proof that travels with the context.
 
+pub mod alarm;
 pub mod alloc;
 pub mod api;
 pub mod args;
 mod audience;
+pub mod blocking;
 pub mod call;
 pub mod command;
 pub mod context;
@@ -21,10 +23,13 @@ pub mod data_type;
 pub mod events;
 pub mod info;
 pub mod key;
+pub mod keyspace;
 pub mod load;
 pub mod log;
 pub mod main_thread;
 pub mod packed;
+pub mod random;
 pub mod replicate;
 pub mod reply;
 pub mod settings;
+pub mod timer;

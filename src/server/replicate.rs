@@ -4,6 +4,7 @@ use super::api::call;
 use super::args::Arg;
 use super::audience;
 use super::context::Context;
+use super::main_thread::MainThread;
 use redis_module::raw;
 use std::ffi::CStr;
 
@@ -11,6 +12,11 @@ use std::ffi::CStr;
 /// Then a change is only to be counted, by [`unheard`].
 pub fn is_heard(ctx: &Context<'_>) -> bool {
     !audience::is_absent(ctx)
+}
+
+/// Whether changes are propagated at present, for INFO.
+pub fn is_on(main: MainThread) -> bool {
+    !audience::is_known_absent(main)
 }
 
 /// Counts a change that nobody hears of, for the server's save points. Only
@@ -69,6 +75,16 @@ pub fn effects<'a>(
 
 /// Propagates `command argument …` of plain bytes.
 pub fn command(ctx: &Context<'_>, command: &CStr, arguments: &[&[u8]]) {
+    plain(ctx, command, c"v", arguments);
+}
+
+/// Writes `command argument …` to this server's AOF, and not to its replicas.
+pub fn to_aof_only(ctx: &Context<'_>, command: &CStr, arguments: &[&[u8]]) {
+    plain(ctx, command, c"vR", arguments);
+}
+
+/// `format` is a vector, perhaps with modifiers.
+fn plain(ctx: &Context<'_>, command: &CStr, format: &CStr, arguments: &[&[u8]]) {
     // SAFETY: the strings live until they are freed below; the format matches.
     unsafe {
         let mut vector: Vec<_> = arguments
@@ -78,7 +94,7 @@ pub fn command(ctx: &Context<'_>, command: &CStr, arguments: &[&[u8]]) {
         call!(RedisModule_Replicate(
             ctx.raw(),
             command.as_ptr(),
-            c"v".as_ptr(),
+            format.as_ptr(),
             vector.as_mut_ptr(),
             vector.len()
         ));

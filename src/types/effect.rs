@@ -6,10 +6,14 @@
 
 use super::intern::{self, LimitsRef};
 use super::ratelimit::encoding::{self, put_until, read_until};
+use super::ratelimit::reserve::Settlement;
+use super::ratelimit::shape::Full;
 use super::ratelimit::{Block, Lifetime, Pin, RateLimit, Until};
 use crate::core::clock::Micros;
-use crate::core::limits::{self, Limits, MAX_LIMITS, State, Taken};
-use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64};
+use crate::core::limits::{self, MAX_COUNT, MAX_LIMITS, State, Taken};
+use crate::core::reservations::MAX_ID;
+use crate::core::usage::{Decided, Outcome, Spend, Usage};
+use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64, put_u128};
 use crate::server::main_thread::MainThread;
 use std::ffi::CStr;
 
@@ -67,11 +71,42 @@ pub enum Change<'a> {
     },
     /// The block goes.
     Unblock,
+    /// Units are taken until they are settled.
+    Reserve {
+        /// As for `Take`.
+        limits: Option<&'a str>,
+        /// Units for each limit.
+        taken: Taken,
+        /// What it is known by.
+        id: &'a [u8],
+        /// Units asked for.
+        cost: u64,
+        /// When its time ends.
+        end: Micros,
+    },
+    /// A reservation is settled.
+    Settle {
+        /// Which.
+        id: &'a [u8],
+        /// At what.
+        how: Settlement,
+    },
+    /// A reservation ends at another time.
+    Renew {
+        /// Which.
+        id: &'a [u8],
+        /// When its time ends now.
+        end: Micros,
+    },
     /// The key becomes what this stored payload says, whatever it was.
     Become {
         /// A payload of [`encoding::VERSION`].
         payload: &'a [u8],
     },
+    /// A decision is counted towards the key's usage.
+    Count(Decided),
+    /// The outcome of work is counted towards the key's usage.
+    Record(Outcome),
 }
 
 /// What is to be done with the key after an effect.
@@ -102,6 +137,11 @@ impl<'a> Effect<'a> {
             Change::Block { .. } => (7, None),
             Change::Unblock => (8, None),
             Change::Become { .. } => (9, None),
+            Change::Reserve { limits, .. } => (16, limits),
+            Change::Settle { .. } => (17, None),
+            Change::Renew { .. } => (18, None),
+            Change::Count(_) => (24, None),
+            Change::Record(_) => (25, None),
         };
         let mut head = kind;
         if !self.expires {
@@ -116,10 +156,26 @@ impl<'a> Effect<'a> {
             put_bytes(out, text.as_bytes());
         }
         match self.change {
-            Change::Take { taken, .. } => {
-                let all = taken.as_array();
-                let used = all.iter().rposition(|&units| units > 0).map_or(0, |last| last + 1);
-                all.iter().take(used).for_each(|&units| put_u64(out, units));
+            Change::Take { taken, .. } => put_taken(out, &taken),
+            Change::Reserve { taken, id, cost, end, .. } => {
+                put_bytes(out, id);
+                put_u64(out, cost);
+                put_u64(out, end.0);
+                put_taken(out, &taken);
+            }
+            Change::Settle { id, how } => {
+                put_bytes(out, id);
+                put_u64(
+                    out,
+                    match how {
+                        Settlement::Release => 0,
+                        Settlement::At(units) => units.saturating_add(1),
+                    },
+                );
+            }
+            Change::Renew { id, end } => {
+                put_bytes(out, id);
+                put_u64(out, end.0);
             }
             Change::GiveBack { units } => put_u64(out, units),
             Change::Pin { text, until } => {
@@ -131,6 +187,11 @@ impl<'a> Effect<'a> {
                 put_until(out, until);
             }
             Change::Become { payload } => put_bytes(out, payload),
+            Change::Count(Decided { granted, denied }) => {
+                put_u64(out, granted);
+                put_u64(out, denied);
+            }
+            Change::Record(outcome) => put_outcome(out, &outcome),
             Change::Touch { .. } | Change::Reset | Change::Unpin | Change::Unblock => {}
         }
     }
@@ -146,16 +207,7 @@ impl<'a> Effect<'a> {
         let text = |bytes: &'a [u8]| std::str::from_utf8(bytes).map_err(|_| Corrupt("not text"));
         let limits = if head & WITH_LIMITS == 0 { None } else { Some(text(rest.bytes(payload.len())?)?) };
         let change = match head & KIND {
-            1 => {
-                let mut units = [0; MAX_LIMITS];
-                let mut count = 0;
-                // Any number: CL.THROTTLE takes up to 2^63 - 1, and counting saturates.
-                while !rest.is_empty() {
-                    *units.get_mut(count).ok_or(Corrupt("too many limits"))? = rest.u64()?;
-                    count += 1;
-                }
-                Change::Take { limits, taken: Taken::new(units) }
-            }
+            1 => Change::Take { limits, taken: read_taken(&mut rest)? },
             2 => Change::Touch { limits },
             3 => Change::GiveBack { units: rest.u64()? },
             4 => Change::Reset,
@@ -166,6 +218,26 @@ impl<'a> Effect<'a> {
             }
             8 => Change::Unblock,
             9 => Change::Become { payload: rest.bytes(payload.len())? },
+            16 => {
+                let id = read_id(&mut rest)?;
+                let cost = rest.u64_to(MAX_COUNT)?;
+                let end = Micros(rest.u64_to(Micros::MAX.0)?);
+                Change::Reserve { limits, taken: read_taken(&mut rest)?, id, cost, end }
+            }
+            17 => {
+                let id = read_id(&mut rest)?;
+                let how = match rest.u64_to(MAX_COUNT + 1)? {
+                    0 => Settlement::Release,
+                    more => Settlement::At(more - 1),
+                };
+                Change::Settle { id, how }
+            }
+            18 => {
+                let id = read_id(&mut rest)?;
+                Change::Renew { id, end: Micros(rest.u64_to(Micros::MAX.0)?) }
+            }
+            24 => Change::Count(Decided { granted: rest.u64()?, denied: rest.u64()? }),
+            25 => Change::Record(read_outcome(&mut rest)?),
             _ => return Err(Corrupt("unknown effect")),
         };
         rest.end()?;
@@ -180,13 +252,13 @@ impl<'a> Effect<'a> {
     pub fn apply(&self, main: MainThread, value: Option<&mut RateLimit>) -> Result<Applied, Corrupt> {
         match self.change {
             Change::Take { limits, taken } => {
-                let limits = limits.map(|text| stored(main, text)).transpose()?;
+                let limits = limits.map(|text| intern::stored(main, text)).transpose()?;
                 self.update(main, value, limits, |rules, states, now| {
                     limits::take(rules, states, now, &taken);
                 })
             }
             Change::Touch { limits } => {
-                let limits = limits.map(|text| stored(main, text)).transpose()?;
+                let limits = limits.map(|text| intern::stored(main, text)).transpose()?;
                 self.update(main, value, limits, limits::touch)
             }
             Change::GiveBack { units } => {
@@ -200,6 +272,7 @@ impl<'a> Effect<'a> {
             Change::Reset => Ok(self.rebuild(main, value, |full| {
                 full.states.iter_mut().for_each(|state| *state = State::default());
                 full.orphans.clear();
+                full.reservations = None;
             })),
             Change::Pin { text, until } => {
                 limits::Expression::parse(text.as_bytes()).map_err(|_| Corrupt("malformed pin"))?;
@@ -212,6 +285,36 @@ impl<'a> Effect<'a> {
                 Ok(self.rebuild_or_create(main, value, |full| full.block = Some(block)))
             }
             Change::Unblock => Ok(self.rebuild(main, value, |full| full.block = None)),
+            Change::Reserve { limits, taken, id, cost, end } => {
+                let limits = limits.map(|text| intern::stored(main, text)).transpose()?;
+                let take = |rules: &[limits::Limit], states: &mut [State], now| {
+                    limits::take(rules, states, now, &taken);
+                };
+                let reserve = |full: &mut Full| full.reserve(main, self.now, id, cost, end, &taken);
+                if let Some(value) = value {
+                    self.update(main, Some(value), limits, take)?;
+                    return Ok(self.rebuild(main, Some(value), reserve));
+                }
+                Ok(match self.update(main, None, limits, take)? {
+                    Applied::Created(mut created, _) => {
+                        created.rebuild(main, reserve);
+                        let lifetime = created.lifetime(main, self.now);
+                        Applied::Created(created, lifetime)
+                    }
+                    other => other,
+                })
+            }
+            Change::Settle { id, how } => {
+                Ok(self.rebuild(main, value, |full| full.settle(main, self.now, id, how)))
+            }
+            Change::Renew { id, end } => Ok(self.rebuild(main, value, |full| {
+                if let Some(reservations) = &mut full.reservations {
+                    reservations.change(|book| book.renew(id, end));
+                }
+                full.sweep(main, self.now);
+            })),
+            Change::Count(decided) => Ok(self.count(main, value, |usage| usage.decided(self.now, decided))),
+            Change::Record(outcome) => Ok(self.count(main, value, |usage| usage.record(self.now, &outcome))),
             Change::Become { payload } => {
                 let loaded = encoding::load(main, encoding::VERSION, payload)?;
                 // Whoever sent the payload wants the key, even where nothing of it
@@ -245,6 +348,7 @@ impl<'a> Effect<'a> {
                     let set = intern::get(main, id);
                     value.with_states_mut(|states| change(set.limits(), states, self.now));
                 }
+                value.sweep(main, self.now);
                 Ok(Applied::InPlace(value.lifetime(main, self.now)))
             }
             (Some(value), Some(wanted)) => {
@@ -272,11 +376,28 @@ impl<'a> Effect<'a> {
         }
     }
 
+    /// Adds to the usage of the key, which may be new.
+    fn count(
+        &self,
+        main: MainThread,
+        value: Option<&mut RateLimit>,
+        add: impl FnOnce(&mut Usage),
+    ) -> Applied {
+        if let Some(value) = value {
+            value.count(main, self.now, add);
+            return Applied::InPlace(value.lifetime(main, self.now));
+        }
+        let mut created = RateLimit::pack(main, super::ratelimit::shape::Full::default());
+        created.count(main, self.now, add);
+        let lifetime = created.lifetime(main, self.now);
+        Applied::Created(created, lifetime)
+    }
+
     fn rebuild(
         &self,
         main: MainThread,
         value: Option<&mut RateLimit>,
-        change: impl FnOnce(&mut super::ratelimit::shape::Full),
+        change: impl FnOnce(&mut Full),
     ) -> Applied {
         match value {
             Some(value) => {
@@ -291,12 +412,12 @@ impl<'a> Effect<'a> {
         &self,
         main: MainThread,
         value: Option<&mut RateLimit>,
-        change: impl FnOnce(&mut super::ratelimit::shape::Full),
+        change: impl FnOnce(&mut Full),
     ) -> Applied {
         if value.is_some() {
             return self.rebuild(main, value, change);
         }
-        let mut full = super::ratelimit::shape::Full::default();
+        let mut full = Full::default();
         change(&mut full);
         let created = RateLimit::pack(main, full);
         let lifetime = created.lifetime(main, self.now);
@@ -304,11 +425,57 @@ impl<'a> Effect<'a> {
     }
 }
 
-/// Limits from their stored text, known or not.
-fn stored(main: MainThread, text: &str) -> Result<LimitsRef, Corrupt> {
-    if let Some(known) = intern::known_text(main, text.as_bytes()) {
-        return Ok(known);
+fn put_taken(out: &mut Vec<u8>, taken: &Taken) {
+    let all = taken.as_array();
+    let used = all.iter().rposition(|&units| units > 0).map_or(0, |last| last + 1);
+    all.iter().take(used).for_each(|&units| put_u64(out, units));
+}
+
+/// What is left of the payload.
+fn read_taken(rest: &mut Reader<'_>) -> Result<Taken, Corrupt> {
+    let mut units = [0; MAX_LIMITS];
+    let mut count = 0;
+    // Any number: CL.THROTTLE takes up to 2^63 - 1, and counting saturates.
+    while !rest.is_empty() {
+        *units.get_mut(count).ok_or(Corrupt("too many limits"))? = rest.u64()?;
+        count += 1;
     }
-    let limits = Limits::parse_stored(text.as_bytes()).map_err(|_| Corrupt("malformed limits"))?;
-    Ok(intern::intern(main, limits))
+    Ok(Taken::new(units))
+}
+
+fn read_id<'a>(rest: &mut Reader<'a>) -> Result<&'a [u8], Corrupt> {
+    match rest.bytes(MAX_ID)? {
+        [] => Err(Corrupt("empty id")),
+        id => Ok(id),
+    }
+}
+
+const OK: u8 = 1;
+const CACHED: u8 = 2;
+const TIMED: u8 = 4;
+
+fn put_outcome(out: &mut Vec<u8>, outcome: &Outcome) {
+    let flag = |holds: bool, flag: u8| if holds { flag } else { 0 };
+    out.push(
+        flag(outcome.ok, OK) | flag(outcome.cached, CACHED) | flag(outcome.duration_ms.is_some(), TIMED),
+    );
+    put_u64(out, outcome.count);
+    put_u128(out, outcome.spend.0);
+    if let Some(ms) = outcome.duration_ms {
+        put_u64(out, ms);
+    }
+}
+
+fn read_outcome(rest: &mut Reader<'_>) -> Result<Outcome, Corrupt> {
+    let flags = rest.byte()?;
+    if flags & !(OK | CACHED | TIMED) != 0 {
+        return Err(Corrupt("unknown outcome"));
+    }
+    Ok(Outcome {
+        ok: flags & OK != 0,
+        cached: flags & CACHED != 0,
+        count: rest.u64()?,
+        spend: Spend(rest.u128()?),
+        duration_ms: if flags & TIMED == 0 { None } else { Some(rest.u64()?) },
+    })
 }

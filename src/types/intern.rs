@@ -5,18 +5,56 @@
 //! hash lookup; it is parsed only the first time. Sets that no key refers to
 //! any more are swept, so a flood of different limits leaves nothing behind.
 
-use crate::core::limits::{Expression, Limit, Limits, Term};
+use crate::core::limits::{Expression, Label, Limit, Limits, Term};
 use crate::core::token::TokenError;
+use crate::core::wire::Corrupt;
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use std::cell::{Ref, RefCell};
 use std::collections::HashMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+/// Where a key got its limits from, when they are not written out: so that it
+/// can be asked again what they are now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A text that names policies, as calls and pins give it.
+    Named(Box<str>),
+    /// The policy whose prefix the key has.
+    Followed(Label),
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Named(text) => f.write_str(text),
+            Self::Followed(name) => write!(f, "*@{name}"),
+        }
+    }
+}
+
+impl Origin {
+    fn parse(text: &str) -> Option<Self> {
+        if let Some(name) = text.strip_prefix("*@") {
+            return Label::parse(name.as_bytes()).ok().map(Self::Followed);
+        }
+        match Expression::parse(text.as_bytes()) {
+            Ok(Expression::Terms(terms)) if terms.iter().any(|term| matches!(term, Term::Policy(_))) => {
+                Some(Self::Named(text.into()))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Between an origin and the limits in the stored text; no limit holds it.
+const ORIGIN_ENDS: char = '|';
+
 /// One set of limits and the texts it is known by.
 #[derive(Debug)]
 pub struct LimitSet {
     limits: Limits,
+    origin: Option<Origin>,
     canonical: Box<str>,
     /// What clients wrote for it, the latest last.
     aliases: Vec<Box<[u8]>>,
@@ -26,6 +64,11 @@ impl LimitSet {
     /// The limits, in the order they were written.
     pub fn limits(&self) -> &[Limit] {
         self.limits.as_slice()
+    }
+
+    /// The policies that they came from.
+    pub const fn origin(&self) -> Option<&Origin> {
+        self.origin.as_ref()
     }
 
     /// The text that is stored and replicated.
@@ -114,6 +157,7 @@ pub fn get(main: MainThread, id: u32) -> Ref<'static, LimitSet> {
         // A live reference keeps its set; an empty stand-in beats a crash all the same.
         _ => table.nothing.get_or_init(|| LimitSet {
             limits: Limits::from(Limit::unlimited()),
+            origin: None,
             canonical: "unlimited".into(),
             aliases: Vec::new(),
         }),
@@ -179,8 +223,40 @@ pub fn want(main: MainThread, text: &[u8]) -> Result<Wanted, TokenError> {
 
 /// The reference for these limits, new or known.
 pub fn intern(main: MainThread, limits: Limits) -> LimitsRef {
-    let table = TABLE.of(main);
     let canonical = limits.canonical();
+    put(main, limits, None, canonical)
+}
+
+/// The reference for limits that came from policies. They are another set than
+/// the same limits written out.
+pub fn intern_from(main: MainThread, limits: Limits, origin: &Origin) -> LimitsRef {
+    let canonical = format!("{origin}{ORIGIN_ENDS}{}", limits.canonical());
+    put(main, limits, Some(origin.clone()), canonical)
+}
+
+/// The reference for a text that [`LimitSet::canonical`] gave.
+///
+/// # Errors
+/// The text is malformed.
+pub fn stored(main: MainThread, text: &str) -> Result<LimitsRef, Corrupt> {
+    if let Some(known) = known_text(main, text.as_bytes()) {
+        return Ok(known);
+    }
+    let (origin, limits) = match text.split_once(ORIGIN_ENDS) {
+        Some((origin, limits)) => {
+            (Some(Origin::parse(origin).ok_or(Corrupt("malformed origin of limits"))?), limits)
+        }
+        None => (None, text),
+    };
+    let limits = Limits::parse_stored(limits.as_bytes()).map_err(|_| Corrupt("malformed limits"))?;
+    Ok(match origin {
+        Some(origin) => intern_from(main, limits, &origin),
+        None => intern(main, limits),
+    })
+}
+
+fn put(main: MainThread, limits: Limits, origin: Option<Origin>, canonical: String) -> LimitsRef {
+    let table = TABLE.of(main);
     if let Some(id) = known(table, canonical.as_bytes()) {
         return LimitsRef::new(id);
     }
@@ -188,7 +264,7 @@ pub fn intern(main: MainThread, limits: Limits) -> LimitsRef {
     if table.sets.len() - table.free.len() >= table.sweep_at {
         sweep(&mut table);
     }
-    let set = LimitSet { limits, canonical: canonical.clone().into(), aliases: Vec::new() };
+    let set = LimitSet { limits, origin, canonical: canonical.clone().into(), aliases: Vec::new() };
     let id = if let Some(id) = table.free.pop() {
         id
     } else {

@@ -8,4 +8,5 @@
 pub mod cbcircuit;
 pub mod effect;
 pub mod intern;
+pub mod policies;
 pub mod ratelimit;

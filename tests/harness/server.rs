@@ -541,7 +541,14 @@ impl Server {
     fn log_tail(&self) -> String {
         let log = self.log();
         let lines: Vec<_> = log.lines().collect();
-        lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n")
+        let last = lines.len().saturating_sub(LOG_LINES_SHOWN);
+        // Of a crash the reason and the stack, not the memory test at the end.
+        let crash = lines.iter().position(|line| line.contains("BUG REPORT START"));
+        let shown = crash.map_or(&lines[last..], |start| {
+            let first = start.saturating_sub(LOG_LINES_SHOWN / 4);
+            &lines[first..lines.len().min(start + 2 * LOG_LINES_SHOWN)]
+        });
+        shown.join("\n")
     }
 
     fn log_path(&self) -> PathBuf {

@@ -93,6 +93,11 @@ fn server_with_samples() -> (Server, Vec<Dump>) {
     let server = Server::with(&["--rdbcompression", "no"]);
     let mut wire = server.wire();
     drive(&mut wire, &mut Dice::new(11), &mut Clock::Debug(NOON), 500);
+    // Open and ended reservations, of two sets of limits.
+    for (limits, id, ttl) in [("100/m,concurrent:5", "a", 1), ("90/h", "b", 90_000), ("90/h", "c", 80_000)] {
+        wire.line(&format!("RL.RESERVE 1 reserved {limits} COST 7 TTL {ttl} ID {id}"));
+        server.clock_advance(1000);
+    }
     let keys = snapshot(&server).0.into_keys();
     let samples: Vec<_> = keys
         .filter(|(_, key)| call!(server, "TYPE", key).text() == "ratelimit")
@@ -122,6 +127,11 @@ fn try_restore(wire: &mut Wire, bytes: &[u8]) -> bool {
         "RL.QUOTA forged HEADERS",
         "RL.ACQUIRE again 10/s,5/h,bucket:7/d,fixed:9/month COST 3 PARTIAL",
         "CL.THROTTLE copy 4 1 60",
+        "RL.RESERVATIONS forged",
+        "RL.RENEW b TTL 70s 1 forged",
+        "RL.RESERVE 1 forged 90/h,concurrent:9 COST 2 TTL 5s ID d",
+        "RL.COMMIT b 1 forged COST 80",
+        "RL.RELEASE c 1 forged",
         "RL.REFUND forged 7",
         "RL.RESET again",
         "RL.UNBLOCK forged",

@@ -1,7 +1,7 @@
 //! The examples of the reference: each is run on a real server, and its
 //! replies are those that are printed.
 
-use std::{fs, path::Path};
+use std::{fs, io::Write as _, path::Path};
 
 use floodgate::reference::{
     pages::{TO_COME, all},
@@ -121,6 +121,7 @@ fn what_is_still_to_come_is_said() {
     let there = |name: &&&str| floodgate::COMMANDS.iter().any(|command| command.name == **name);
     let without: Vec<_> = TO_COME.iter().filter(there).collect();
     if !without.is_empty() {
-        eprintln!("warning: commands without a page in the reference: {without:?}");
+        // Not through the macro: what tests print is kept back.
+        let _ = writeln!(std::io::stderr(), "\nwarning: no page in the reference yet for {without:?}");
     }
 }

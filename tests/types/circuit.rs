@@ -81,7 +81,7 @@ fn effect(main: MainThread, asked: &Asked, value: Option<&CbCircuit>, now: Micro
         expires: asked.given,
         begin: begins.then(|| epochs::next(main)),
         rule: (begins || asked.number.is_multiple_of(5)).then(|| rule.clone()),
-        given: (asked.number.is_multiple_of(3)).then_some(rule),
+        given: asked.number.is_multiple_of(3).then_some(rule),
         change,
     }
 }

@@ -4,10 +4,11 @@
 use super::commit::{apply, commit, propagate, tell};
 use super::resolve::{Resolved, resolve};
 use crate::commands::Error;
-use crate::commands::acquire::{Judged, judge};
+use crate::commands::acquire::Judged;
 use crate::commands::arguments::{Walk, cost};
 use crate::commands::commit::{self as limits, Together};
 use crate::commands::six::{Six, retry_ms};
+use crate::commands::waiting::judge;
 use crate::core::breaker::{Admission, Retry, State, Ticket};
 use crate::core::clock::Micros;
 use crate::core::limits::Request;
@@ -105,7 +106,7 @@ fn with_limit(ctx: &Context<'_>, call: &Call<'_>, limit: &Limit<'_>, now: Micros
     // Whatever can be wrong is found before anything is taken.
     let mut limit_key = ctx.write(limit.key);
     let held = limit_key.value::<RateLimit>()?;
-    let judged = judge(ctx, held.as_deref(), Some(limit.limits), &limit.request, now)?;
+    let judged = judge(ctx, limit.key, held.as_deref(), Some(limit.limits), &limit.request, now)?;
     drop(held);
     let mut key = ctx.write(call.key);
     let held = key.value::<CbCircuit>()?;
@@ -170,7 +171,7 @@ fn take<'a>(
         });
     };
     let mut together = Together::default();
-    together.add(name, |out| effect.encode(out));
+    together.add(ctx, name, |out| effect.encode(out));
     judged.change(ctx.main(), |change| {
         together.apply(ctx, key, &limits::effect(ctx, now, change), c"rl.acquire")
     })?;

@@ -92,11 +92,16 @@ pub fn settle(key: &mut Key<'_>, effect: &Effect<'_>, applied: &mut Applied, eve
 
 /// Sends the effect to replicas and the AOF, if anything changed.
 pub fn propagate(ctx: &Context<'_>, key: Arg<'_>, effect: &Effect<'_>, applied: &Applied) {
-    if applied.changed {
+    if !applied.changed {
+        return;
+    }
+    if replicate::is_heard(ctx) {
         let mut payload = PAYLOAD.of(ctx.main()).borrow_mut();
         payload.clear();
         effect.encode(&mut payload);
         replicate::effect(ctx, COMMAND, key, &payload);
+    } else {
+        replicate::unheard(ctx);
     }
 }
 

@@ -10,6 +10,7 @@ use crate::settings;
 use crate::types::cbcircuit::effect::{Change, Effect};
 use crate::types::cbcircuit::rules::{self, Rule};
 use crate::types::cbcircuit::{CbCircuit, Pin, epochs};
+use crate::types::policies::node;
 
 /// The breaker that holds, told by what is different from what the key has.
 #[derive(Debug)]
@@ -69,7 +70,7 @@ fn choose(
         (unless_own(&pin.rule), Source::Pin)
     } else if let Some(rule) = last_given.filter(|_| call_gives) {
         (unless_own(rule), Source::Call)
-    } else if let Some(rule) = policy(main, key) {
+    } else if let Some(rule) = node::breaker_for(main, key) {
         (unless_own(&rule), Source::Policy)
     } else if let Some(rule) = last_given {
         (unless_own(rule), Source::Last)
@@ -77,12 +78,6 @@ fn choose(
         (unless_own(&settings::default_breaker(main)?), Source::Default)
     };
     Some(Resolved { other, given: newly_given, missing: live.is_none(), source })
-}
-
-/// The breaker of the policy with the longest prefix of the key.
-#[allow(clippy::missing_const_for_fn)] // the place where policies come in
-fn policy(_main: MainThread, _key: &[u8]) -> Option<Rule> {
-    None
 }
 
 impl Resolved {

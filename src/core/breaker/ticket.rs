@@ -9,9 +9,6 @@ use crate::core::token::TokenError;
 /// Room for the longest ticket: `t-`, two numbers of up to 20 digits, `-`.
 const ROOM: usize = 43;
 
-/// Eight decimal digits.
-const CHUNK: u64 = 100_000_000;
-
 /// What an admitted call hands back with its result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ticket {
@@ -46,19 +43,17 @@ impl Ticket {
 
     /// As text, without the heap.
     pub fn text(self) -> TicketText {
-        let mut text = TicketText { bytes: [0; ROOM], start: ROOM };
+        let mut text = TicketText { bytes: [0; ROOM], len: 0 };
         match self {
             Self::Closed { epoch } => {
-                text.prepend_number(epoch);
-                text.prepend(b'-');
-                text.prepend(b'c');
+                text.push(b"c-");
+                text.push_number(epoch);
             }
             Self::Trial { epoch, trial } => {
-                text.prepend_number(trial);
-                text.prepend(b'-');
-                text.prepend_number(epoch);
-                text.prepend(b'-');
-                text.prepend(b't');
+                text.push(b"t-");
+                text.push_number(epoch);
+                text.push(b"-");
+                text.push_number(trial);
             }
         }
         text
@@ -85,41 +80,25 @@ fn number(digits: &[u8]) -> Option<u64> {
 #[derive(Clone, Copy, Debug)]
 pub struct TicketText {
     bytes: [u8; ROOM],
-    start: usize,
+    len: usize,
 }
 
 impl TicketText {
     /// The text.
     pub fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(self.start..).unwrap_or_default()
+        self.bytes.get(..self.len).unwrap_or_default()
     }
 
-    fn prepend(&mut self, byte: u8) {
-        if let Some(start) = self.start.checked_sub(1)
-            && let Some(slot) = self.bytes.get_mut(start)
-        {
-            *slot = byte;
-            self.start = start;
+    /// There is room for every ticket, so nothing is ever left out.
+    fn push(&mut self, part: &[u8]) {
+        let end = self.len + part.len();
+        if let Some(room) = self.bytes.get_mut(self.len..end) {
+            room.copy_from_slice(part);
+            self.len = end;
         }
     }
 
-    fn prepend_number(&mut self, mut n: u64) {
-        // Eight digits at a time: numbers of 32 bits divide faster.
-        while n >= CHUNK {
-            self.prepend_digits(n % CHUNK, 8);
-            n /= CHUNK;
-        }
-        self.prepend_digits(n, 1);
-    }
-
-    /// `n`, below [`CHUNK`], with at least so many digits.
-    fn prepend_digits(&mut self, n: u64, least: u32) {
-        let mut n = u32::try_from(n).unwrap_or(0);
-        let mut written = 0;
-        while n > 0 || written < least {
-            self.prepend(b'0' + u8::try_from(n % 10).unwrap_or(0));
-            n /= 10;
-            written += 1;
-        }
+    fn push_number(&mut self, n: u64) {
+        self.push(itoa::Buffer::new().format(n).as_bytes());
     }
 }

@@ -68,6 +68,12 @@ pub trait Algorithm: Sized {
     fn take(&self, state: &mut Self::State, now: Micros, units: u64);
     /// Counts up to `units` as not used, newest first; returns how many.
     fn give_back(&self, state: &mut Self::State, now: Micros, units: u64) -> u64;
+    /// As [`Algorithm::give_back`] for units granted at `granted`: nothing when
+    /// they are no longer in use, and theirs before others'.
+    fn give_back_from(&self, state: &mut Self::State, now: Micros, granted: Micros, units: u64) -> u64 {
+        let _ = granted;
+        self.give_back(state, now, units)
+    }
     /// Forgets what has expired and records a clock that stepped back.
     fn touch(&self, state: &mut Self::State, now: Micros) {
         self.take(state, now, 0);
@@ -240,6 +246,26 @@ macro_rules! algorithms {
                 match (self, &mut *state) {
                     $((Self::$name(rule), State::$name(own)) => {
                         let given = rule.give_back(own, now, units);
+                        if <$rule as Algorithm>::is_fresh(own) {
+                            *state = State::Fresh;
+                        }
+                        given
+                    })+
+                    _ => 0,
+                }
+            }
+
+            /// As `give_back`, for units that were granted at `granted`.
+            pub(super) fn give_back_from(
+                &self,
+                state: &mut State,
+                now: Micros,
+                granted: Micros,
+                units: u64,
+            ) -> u64 {
+                match (self, &mut *state) {
+                    $((Self::$name(rule), State::$name(own)) => {
+                        let given = rule.give_back_from(own, now, granted, units);
                         if <$rule as Algorithm>::is_fresh(own) {
                             *state = State::Fresh;
                         }

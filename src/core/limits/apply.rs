@@ -4,7 +4,7 @@
 //! `limits` and `states` belong together by position; a missing state counts
 //! as [`State::Fresh`] and is passed over.
 
-use super::algorithm::State;
+use super::algorithm::{Rule, State};
 use super::decide::Taken;
 use super::spec::Limit;
 use crate::core::clock::Micros;
@@ -34,6 +34,21 @@ pub fn give_back(limits: &[Limit], states: &mut [State], now: Micros, units: u64
         .unwrap_or(0)
 }
 
+/// Gives back up to `units` that one limit granted at `granted`, as far as they
+/// are still in use. Returns how many.
+pub fn give_back_from(limit: &Limit, state: &mut State, now: Micros, granted: Micros, units: u64) -> u64 {
+    limit.rule().give_back_from(state, now, granted, units)
+}
+
+/// When units granted at `granted` have left the limit for certain; `granted`
+/// where nothing is charged by the unit (unlimited, concurrent).
+pub fn left_by(limit: &Limit, granted: Micros) -> Micros {
+    match (limit.rule(), limit.capacity()) {
+        (Rule::Concurrent(_), _) | (_, None) => granted,
+        (rule, Some(capacity)) => rule.full_after(&State::Fresh, granted, capacity),
+    }
+}
+
 /// Charges units on one limit even beyond its capacity, as debt of at most one
 /// capacity. Returns the units charged, 0 on unlimited.
 pub fn charge(limit: &Limit, state: &mut State, now: Micros, units: u64) -> u64 {
@@ -45,8 +60,7 @@ pub fn charge(limit: &Limit, state: &mut State, now: Micros, units: u64) -> u64 
 }
 
 /// When every limit is full again if nobody asks (D4): the states are then as
-/// good as fresh. `now` when they are so already; `Micros(u64::MAX)` when it is
-/// not known, since something is held on a `concurrent` limit.
+/// good as fresh. `now` when they are so already.
 pub fn full_at(limits: &[Limit], states: &[State], now: Micros) -> Micros {
     limits
         .iter()

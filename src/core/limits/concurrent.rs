@@ -1,13 +1,13 @@
 //! At most `count` reservations held at a time.
 //!
-//! The rule only counts how many are held; who holds them and until when is
-//! known to the reservations of the key. So it cannot say when one will end.
+//! Who holds them and until when is known to the reservations of the key, so
+//! nothing is stored here: for each decision they hand over a [`Held`].
 
-use super::algorithm::{Algorithm, MAX_UNITS};
+use super::algorithm::Algorithm;
 use super::options::Options;
 use super::quantity::{self, Reason};
 use crate::core::clock::Micros;
-use crate::core::wire::{Corrupt, Reader, put_u64};
+use crate::core::wire::{Corrupt, Reader};
 
 /// `concurrent:count`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,9 +15,29 @@ pub struct Concurrent {
     count: u64,
 }
 
-/// How many are held.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Held(u64);
+/// How many are held at the moment of a decision, and when they end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    used: u64,
+    /// The earliest ends in order, as many as a decision may ask for; behind
+    /// them the latest of all.
+    ends: Box<[Micros]>,
+    /// When a reservation that is taken now will end.
+    next: Micros,
+}
+
+impl Held {
+    /// `used` reservations, of which the first end at `earliest` (in order) and
+    /// the last at `latest`; one taken now would end at `next`.
+    pub fn new(used: u64, mut earliest: Vec<Micros>, latest: Micros, next: Micros) -> Self {
+        earliest.push(latest);
+        Self { used, ends: earliest.into(), next }
+    }
+
+    fn latest(&self) -> Micros {
+        self.ends.last().copied().unwrap_or_default()
+    }
+}
 
 impl Algorithm for Concurrent {
     type State = Held;
@@ -47,46 +67,44 @@ impl Algorithm for Concurrent {
     }
 
     fn is_fresh(held: &Held) -> bool {
-        held.0 == 0
+        held.used == 0
     }
 
     fn used(&self, held: &Held, _now: Micros) -> u64 {
-        held.0
+        held.used
     }
 
-    /// `Micros(u64::MAX)`: not known here.
     fn falls_to(&self, held: &Held, now: Micros, target: u64) -> Micros {
-        if held.0 <= target { now } else { Micros(u64::MAX) }
+        let Some(more) = held.used.checked_sub(target).filter(|&more| more > 0) else { return now };
+        let index = usize::try_from(more - 1).unwrap_or(usize::MAX);
+        held.ends.get(index).copied().unwrap_or_else(|| held.latest()).max(now)
     }
 
     fn full_after(&self, held: &Held, now: Micros, taken: u64) -> Micros {
-        self.falls_to(&Held(held.0.saturating_add(taken)), now, 0)
+        let taken = if taken > 0 { held.next } else { now };
+        held.latest().max(taken).max(now)
     }
 
     fn stepped_back(&self, _held: &Held, _now: Micros) -> bool {
         false
     }
 
-    fn take(&self, held: &mut Held, _now: Micros, units: u64) {
-        held.0 = held.0.saturating_add(units).min(MAX_UNITS);
-    }
+    /// Nothing: the reservation itself is what counts.
+    fn take(&self, _held: &mut Held, _now: Micros, _units: u64) {}
 
-    fn give_back(&self, held: &mut Held, _now: Micros, units: u64) -> u64 {
-        let back = units.min(held.0);
-        held.0 -= back;
-        back
+    fn give_back(&self, _held: &mut Held, _now: Micros, _units: u64) -> u64 {
+        0
     }
 
     fn carry(&self, _old: &Self, _held: &mut Held, _now: Micros) {}
 
-    fn write(held: &Held, out: &mut Vec<u8>) {
-        put_u64(out, held.0);
+    fn write(_held: &Held, _out: &mut Vec<u8>) {}
+
+    fn read(&self, _reader: &mut Reader<'_>) -> Result<Held, Corrupt> {
+        Err(Corrupt("places held without reservations"))
     }
 
-    fn read(&self, reader: &mut Reader<'_>) -> Result<Held, Corrupt> {
-        match reader.u64_to(MAX_UNITS)? {
-            0 => Err(Corrupt("nothing held")),
-            held => Ok(Held(held)),
-        }
+    fn heap_bytes(held: &Held) -> usize {
+        size_of_val(&*held.ends)
     }
 }

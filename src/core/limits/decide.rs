@@ -82,7 +82,25 @@ impl Taken {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitSet(u8);
 
+impl FromIterator<usize> for LimitSet {
+    fn from_iter<I: IntoIterator<Item = usize>>(positions: I) -> Self {
+        let mut set = Self::default();
+        positions.into_iter().for_each(|index| set.insert(index));
+        set
+    }
+}
+
 impl LimitSet {
+    /// One bit a position.
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// The inverse of [`LimitSet::bits`].
+    pub const fn from_bits(bits: u8) -> Self {
+        Self(bits)
+    }
+
     /// Is the limit at `index` among them?
     pub const fn contains(self, index: usize) -> bool {
         index < MAX_LIMITS && self.0 >> index & 1 == 1

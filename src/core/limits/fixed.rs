@@ -221,6 +221,11 @@ impl Algorithm for Fixed {
         back
     }
 
+    fn give_back_from(&self, usage: &mut Usage, now: Micros, granted: Micros, units: u64) -> u64 {
+        // One after the window was granted before the clock stepped back.
+        if granted < usage.window.start { 0 } else { self.give_back(usage, now, units) }
+    }
+
     fn carry(&self, old: &Self, usage: &mut Usage, now: Micros) {
         if self.windows == old.windows {
             return;

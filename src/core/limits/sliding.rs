@@ -200,6 +200,18 @@ impl Algorithm for Sliding {
         slots.remove_newest(units)
     }
 
+    fn give_back_from(&self, slots: &mut Slots, now: Micros, granted: Micros, units: u64) -> u64 {
+        self.settle(slots, now);
+        let scale = self.scale(slots.grain(), now);
+        // A grant after now was pulled back to now when it was settled.
+        let position = self.scale(slots.grain(), granted.min(now)).current;
+        if scale.dead().is_some_and(|dead| position <= dead) {
+            return 0;
+        }
+        let own = slots.remove_at(position, units);
+        own + slots.remove_newest(units - own)
+    }
+
     fn carry(&self, old: &Self, slots: &mut Slots, now: Micros) {
         if self.period != old.period {
             // What was free again under a shorter period may be in use under a

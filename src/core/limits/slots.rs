@@ -312,6 +312,19 @@ impl Slots {
         units - left
     }
 
+    /// Removes up to `units` at this very position; returns how many.
+    pub fn remove_at(&mut self, position: u64, units: u64) -> u64 {
+        let Some(there) = self.iter().find(|slot| slot.position == position) else { return 0 };
+        let removed = units.min(there.units);
+        let mut left = Self::new(self.grain());
+        for slot in self.iter() {
+            let gone = if slot.position == position { removed } else { 0 };
+            left.push(slot.position, slot.units - gone);
+        }
+        *self = left;
+        removed
+    }
+
     /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
         match &self.store {

@@ -173,10 +173,10 @@ impl Limit {
         self.rule.period_us()
     }
 
-    /// What it is charged for a request.
+    /// What it is charged for a request; a reservation counts 1 on `concurrent`.
     #[inline]
     pub const fn charge(&self) -> Charge {
-        self.charge
+        if matches!(self.rule, Rule::Concurrent(_)) { Charge::Call } else { self.charge }
     }
 
     /// True with `per=call`.

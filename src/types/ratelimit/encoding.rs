@@ -5,14 +5,19 @@
 //! from `OPTIONAL` on; this version passes over those it does not know, and
 //! refuses everything else it does not know.
 
+use super::reserve::Reservations;
 use super::shape::Full;
+use super::tracked::Tracked;
 use super::{Block, Pin, RateLimit, Until};
 use crate::core::clock::Micros;
-use crate::core::limits::{Limits, MAX_LIMITS, MAX_ORPHANS, Orphan, State};
+use crate::core::limits::{LimitSet, Limits, MAX_COUNT, MAX_LIMITS, MAX_ORPHANS, Orphan, State};
+use crate::core::reservations::{Book, Id, MAX_ID, Reservation, Stage};
+use crate::core::usage::Usage;
 use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64};
 use crate::server::main_thread::MainThread;
 use crate::server::packed::OneOf;
-use crate::types::intern;
+use crate::types::intern::{self, LimitsRef};
+use std::collections::HashMap;
 
 /// The encoding that this version writes.
 pub const VERSION: u16 = 1;
@@ -21,8 +26,10 @@ const USAGE: u64 = 1;
 const ASIDE: u64 = 2;
 const PIN: u64 = 3;
 const BLOCK: u64 = 4;
+const RESERVATIONS: u64 = 5;
 /// Sections from this tag on may be passed over by a version that does not know them.
 const OPTIONAL: u64 = 64;
+const HISTORY: u64 = 64;
 
 /// The longest limits text in a payload.
 const LONGEST_TEXT: usize = 4096;
@@ -65,6 +72,77 @@ pub fn save(value: &RateLimit, main: MainThread, out: &mut Vec<u8>) {
             put_until(body, block.until);
         });
     }
+    if let Some(book) = value.book() {
+        put(RESERVATIONS, &mut |body| save_reservations(main, book, body));
+    }
+    if let Some(usage) = &full.usage {
+        put(HISTORY, &mut |body| usage.write(body));
+    }
+}
+
+/// The sets of limits in the order of their first use, then each reservation
+/// in the order of ids.
+fn save_reservations(main: MainThread, book: &Book<LimitsRef>, body: &mut Vec<u8>) {
+    let mut sets: Vec<&LimitsRef> = Vec::new();
+    let mut numbers: HashMap<u32, u64> = HashMap::new();
+    for (_, reservation) in book.iter() {
+        numbers.entry(reservation.limits.id()).or_insert_with(|| {
+            sets.push(&reservation.limits);
+            sets.len() as u64 - 1
+        });
+    }
+    put_u64(body, sets.len() as u64);
+    for limits in sets {
+        put_bytes(body, limits.get(main).canonical().as_bytes());
+    }
+    for (id, reservation) in book.iter() {
+        put_bytes(body, id);
+        put_u64(body, numbers.get(&reservation.limits.id()).copied().unwrap_or(0));
+        body.push(reservation.charged.bits());
+        body.push(match reservation.stage {
+            Stage::Open => 0,
+            Stage::Ended => 1,
+        });
+        put_u64(body, reservation.cost);
+        put_u64(body, reservation.granted.0);
+        put_u64(body, reservation.end.0);
+        put_u64(body, reservation.left_by.0);
+    }
+}
+
+fn read_reservations(main: MainThread, body: &mut Reader<'_>) -> Result<Reservations, Corrupt> {
+    let mut sets = Vec::new();
+    for _ in 0..body.u64()? {
+        let limits = intern::stored(main, read_text(body)?)?;
+        let count = limits.get(main).limits().len();
+        sets.push((count, limits));
+    }
+    let mut reservations = Reservations::default();
+    let mut last: &[u8] = &[];
+    while !body.is_empty() {
+        let id = body.bytes(MAX_ID)?;
+        if id <= last {
+            return Err(Corrupt("reservations out of order"));
+        }
+        last = id;
+        let number = usize::try_from(body.u64()?).map_err(|_| Corrupt("unknown limits"))?;
+        let (count, limits) = sets.get(number).ok_or(Corrupt("unknown limits"))?;
+        let charged = LimitSet::from_bits(body.byte()?);
+        if charged.iter().any(|at| at >= *count) {
+            return Err(Corrupt("a limit that is not there"));
+        }
+        let stage = match body.byte()? {
+            0 => Stage::Open,
+            1 => Stage::Ended,
+            _ => return Err(Corrupt("unknown stage")),
+        };
+        let cost = body.u64_to(MAX_COUNT)?;
+        let mut time = || body.u64_to(Micros::MAX.0).map(Micros);
+        let (granted, end, left_by) = (time()?, time()?, time()?);
+        let one = Reservation { cost, granted, end, left_by, limits: limits.clone(), charged, stage };
+        reservations.change(|book| book.insert(Id::from(id), one));
+    }
+    if reservations.book().is_empty() { Err(Corrupt("empty section")) } else { Ok(reservations) }
 }
 
 /// Reads what [`save`] wrote.
@@ -98,23 +176,32 @@ pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<RateLimit,
                 let reason = body.bytes(LONGEST_REASON)?.into();
                 full.block = Some(Block { until: read_until(&mut body)?, reason });
             }
-            OPTIONAL.. => continue,
+            RESERVATIONS => full.reservations = Some(Box::new(read_reservations(main, &mut body)?)),
+            HISTORY => full.usage = Some(Tracked::new(Usage::read(&mut body)?)),
+            unknown if unknown >= OPTIONAL => continue,
             _ => return Err(Corrupt("unknown section")),
         }
         body.end()?;
     }
-    if full.limits.is_none() && full.orphans.is_empty() && full.pin.is_none() && full.block.is_none() {
+    let Full { limits, states: _, orphans, pin, block, reservations, usage } = &full;
+    if limits.is_none()
+        && orphans.is_empty()
+        && pin.is_none()
+        && block.is_none()
+        && reservations.is_none()
+        && usage.is_none()
+    {
         return Err(Corrupt("empty"));
     }
     Ok(RateLimit::pack(main, full))
 }
 
 fn read_usage(main: MainThread, full: &mut Full, body: &mut Reader<'_>) -> Result<(), Corrupt> {
-    let limits =
-        Limits::parse_stored(read_text(body)?.as_bytes()).map_err(|_| Corrupt("malformed limits"))?;
-    full.states = limits.as_slice().iter().map(|limit| State::read(body, limit)).collect::<Result<_, _>>()?;
+    let limits = intern::stored(main, read_text(body)?)?;
+    full.states =
+        limits.get(main).limits().iter().map(|limit| State::read(body, limit)).collect::<Result<_, _>>()?;
     debug_assert!(full.states.len() <= MAX_LIMITS);
-    full.limits = Some(intern::intern(main, limits));
+    full.limits = Some(limits);
     Ok(())
 }
 

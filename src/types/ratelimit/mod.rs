@@ -4,22 +4,27 @@
 //! |---|---|---|
 //! | [`Bucket`] | one token bucket and nothing else | 16 bytes |
 //! | [`Single`] | one limit of another algorithm | 48 bytes, and more slots as needed |
-//! | [`Full`] | several limits, a pin, a block, usage of limits no longer listed | what it holds |
+//! | [`Full`] | several limits, a pin, a block, reservations, usage of limits no longer listed, a tracked key's history | what it holds |
 //!
 //! A key starts in the smallest shape that fits and grows when it must. Which
 //! shape it has is not part of its value: equal contents, equal digests.
 
 pub mod encoding;
+pub mod reserve;
 pub mod shape;
+pub mod tracked;
 
 use crate::core::clock::Micros;
 use crate::core::limits::{Limit, Orphan, Rule, State, Wait, full_at, realign};
-use crate::server::data_type::{Handle, Native};
+use crate::core::usage::Usage;
+use crate::server::data_type::{Beside, Handle, Native};
 use crate::server::main_thread::MainThread;
 use crate::server::packed::{OneOf, Packed};
 use crate::types::effect::{Change, Effect};
 use crate::types::intern::{self, LimitsRef};
+use crate::types::policies::node;
 use shape::{Bucket, Full, Single};
+use tracked::Tracked;
 
 /// Until when something lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,7 +92,12 @@ impl RateLimit {
 
     /// A key in the smallest shape that holds `full`.
     pub(crate) fn pack(main: MainThread, mut full: Full) -> Self {
-        let bare = full.pin.is_none() && full.block.is_none() && full.orphans.is_empty();
+        full.reservations.take_if(|reservations| reservations.book().is_empty());
+        let bare = full.pin.is_none()
+            && full.block.is_none()
+            && full.orphans.is_empty()
+            && full.reservations.is_none()
+            && full.usage.is_none();
         if bare
             && full.states.len() == 1
             && let Some(limits) = full.limits.take()
@@ -166,6 +176,28 @@ impl RateLimit {
         self.as_full()?.block.as_ref().filter(|block| block.until.lasts(now))
     }
 
+    /// What happened on the key, where it is tracked.
+    #[inline]
+    pub fn usage(&self) -> Option<&Usage> {
+        self.as_full()?.usage.as_deref()
+    }
+
+    /// Adds to what happened on the key; begins to track it if need be.
+    pub(super) fn count(&mut self, main: MainThread, now: Micros, add: impl FnOnce(&mut Usage)) {
+        if let OneOf::Third(full) = self.0.get_mut()
+            && let Some(usage) = &mut full.usage
+        {
+            // Usage that nobody wanted for so long is over, even where the key
+            // has not expired yet.
+            if usage.ends() <= now {
+                **usage = Usage::new(now);
+            }
+            add(usage);
+        } else {
+            self.rebuild(main, |full| add(full.usage.insert(Tracked::new(Usage::new(now)))));
+        }
+    }
+
     #[inline]
     fn as_full(&self) -> Option<&Full> {
         match self.0.get() {
@@ -189,6 +221,21 @@ impl RateLimit {
         }
     }
 
+    /// Its contents, copied into the shape that holds everything.
+    fn to_full(&self) -> Full {
+        match self.0.get() {
+            OneOf::First(bucket) => {
+                Full { limits: Some(bucket.limits()), states: vec![bucket.state()], ..Full::default() }
+            }
+            OneOf::Second(single) => Full {
+                limits: Some(single.limits.clone()),
+                states: vec![single.state.clone()],
+                ..Full::default()
+            },
+            OneOf::Third(full) => full.clone(),
+        }
+    }
+
     /// Changes anything, then goes back to the smallest shape.
     pub(super) fn rebuild<R>(&mut self, main: MainThread, change: impl FnOnce(&mut Full) -> R) -> R {
         let mut full = self.take_full();
@@ -207,6 +254,14 @@ impl RateLimit {
         (realigned.states, realigned.orphans)
     }
 
+    /// Notes which reservations have ended by `now`.
+    #[inline]
+    pub(super) fn sweep(&mut self, main: MainThread, now: Micros) {
+        if let OneOf::Third(full) = self.0.get_mut() {
+            full.sweep(main, now);
+        }
+    }
+
     /// How long it is worth keeping, as of `now`.
     pub fn lifetime(&self, main: MainThread, now: Micros) -> Lifetime {
         let mut until = Until::At(Micros::default());
@@ -220,8 +275,14 @@ impl RateLimit {
                     (std::slice::from_ref(&orphan.limit), std::slice::from_ref(&orphan.state));
                 until = until.max(Until::At(full_at(limit, state, now)));
             }
-            let extras =
-                [full.pin.as_ref().map(|pin| pin.until), full.block.as_ref().map(|block| block.until)];
+            if let Some(reservations) = &full.reservations {
+                until = until.max(Until::At(reservations.book().lasts_until()));
+            }
+            let extras = [
+                full.pin.as_ref().map(|pin| pin.until),
+                full.block.as_ref().map(|block| block.until),
+                full.usage.as_ref().map(|usage| Until::At(usage.ends())),
+            ];
             until = extras.into_iter().flatten().fold(until, Until::max);
         }
         if until.lasts(now) { Lifetime::Until(until) } else { Lifetime::Over }
@@ -236,6 +297,10 @@ impl Native for RateLimit {
     const ENCODING: u16 = encoding::VERSION;
     const REBUILD: &'static std::ffi::CStr = super::effect::COMMAND;
     const HANDLE: &'static Handle = &HANDLE;
+    const BESIDE: Option<Beside> = Some(Beside {
+        save: node::save,
+        load: |main, payload| node::apply(main, payload).map_err(|corrupt| corrupt.to_string()),
+    });
 
     fn into_pointer(self) -> Self::Pointer {
         self.0
@@ -272,7 +337,10 @@ impl Native for RateLimit {
     fn free_effort(&self) -> usize {
         match self.0.get() {
             OneOf::First(_) | OneOf::Second(_) => 1,
-            OneOf::Third(full) => 1 + full.states.len() + full.orphans.len(),
+            OneOf::Third(full) => {
+                let reserved = full.reservations.as_ref().map_or(0, |all| all.book().len());
+                1 + full.states.len() + full.orphans.len() + 4 * reserved
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! The three shapes of a key's memory.
 
+use super::reserve::Reservations;
+use super::tracked::Tracked;
 use super::{Block, Pin};
 use crate::core::limits::bucket::Level;
 use crate::core::limits::{Orphan, State};
@@ -109,6 +111,10 @@ pub struct Full {
     pub pin: Option<Pin>,
     /// An operator's block.
     pub block: Option<Block>,
+    /// What is reserved, and what was and can still be corrected.
+    pub reservations: Option<Box<Reservations>>,
+    /// What happened on the key, where it is tracked.
+    pub usage: Option<Tracked>,
 }
 
 impl Full {
@@ -121,6 +127,8 @@ impl Full {
             + self.orphans.iter().map(|orphan| orphan.state.heap_bytes()).sum::<usize>()
             + self.pin.as_ref().map_or(0, |pin| pin.text.len())
             + self.block.as_ref().map_or(0, |block| block.reason.len())
+            + self.reservations.as_ref().map_or(0, |reservations| reservations.book().memory())
+            + self.usage.as_ref().map_or(0, |usage| usage.memory())
     }
 }
 

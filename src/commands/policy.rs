@@ -1,0 +1,221 @@
+//! RL.POLICY: limits by name and prefix, kept by the node.
+
+use super::Error;
+use super::arguments::{Walk, unexpected};
+use crate::core::limits::Label;
+use crate::core::token::TokenError;
+use crate::server::args::{Arg, Args};
+use crate::server::context::Context;
+use crate::server::events::{Event, Listener};
+use crate::server::{replicate, reply, timer};
+use crate::types::policies::change::{COMMAND, Change};
+use crate::types::policies::{Policies, Policy, Refused, json, node};
+
+/// `RL.POLICY SET | GET | DEL | LIST | EXPORT | IMPORT`
+///
+/// # Errors
+/// Malformed arguments, a policy that does not fit, or a replica that clients
+/// may not write to.
+pub fn policy(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
+    let mut walk = Walk::new(args);
+    let what = walk.required()?;
+    if what.is("SET") {
+        set(ctx, &mut walk)
+    } else if what.is("GET") {
+        get(ctx, &mut walk)
+    } else if what.is("DEL") {
+        delete(ctx, &mut walk)
+    } else if what.is("LIST") {
+        list(ctx, walk)
+    } else if what.is("EXPORT") {
+        export(ctx, walk)
+    } else if what.is("IMPORT") {
+        import(ctx, &mut walk)
+    } else {
+        Err(unexpected(what))
+    }
+}
+
+fn set(ctx: &Context<'_>, walk: &mut Walk<'_>) -> Result<(), Error> {
+    let (name, limits) = (walk.required()?, walk.required()?);
+    let (mut prefix, mut breaker) = (None, None);
+    while let Some(option) = walk.take() {
+        if option.is("PREFIX") {
+            prefix = Some(walk.value_of("PREFIX")?.bytes());
+        } else if option.is("BREAKER") {
+            breaker = Some(walk.value_of("BREAKER")?.bytes());
+        } else {
+            return Err(unexpected(option));
+        }
+    }
+    let policy = Policy::parse(name.bytes(), limits.bytes(), prefix, breaker)
+        .map_err(|refused| Error::Other(refused.to_string()))?;
+    may_grow(ctx)?;
+    let same = node::look(ctx.main(), |policies| {
+        policies.check(std::slice::from_ref(&policy)).map_err(|(_, refused)| refused)?;
+        Ok::<_, Refused>(policies.get(&policy.name) == Some(&policy))
+    });
+    match same {
+        Ok(true) => {}
+        Ok(false) => commit(ctx, &Change::Set(vec![policy]))?,
+        Err(refused) => return Err(Error::Other(refused.to_string())),
+    }
+    reply::ok(ctx);
+    Ok(())
+}
+
+fn get(ctx: &Context<'_>, walk: &mut Walk<'_>) -> Result<(), Error> {
+    let name = label(walk.required()?)?;
+    walk.end()?;
+    node::look(ctx.main(), |policies| match policies.get(&name) {
+        Some(policy) => send(ctx, policy),
+        None => reply::null(ctx),
+    });
+    Ok(())
+}
+
+fn delete(ctx: &Context<'_>, walk: &mut Walk<'_>) -> Result<(), Error> {
+    let name = label(walk.required()?)?;
+    walk.end()?;
+    may_write(ctx)?;
+    let there = node::look(ctx.main(), |policies| policies.get(&name).is_some());
+    if there {
+        commit(ctx, &Change::Delete(name))?;
+    }
+    reply::integer(ctx, there.into());
+    Ok(())
+}
+
+fn list(ctx: &Context<'_>, walk: Walk<'_>) -> Result<(), Error> {
+    walk.end()?;
+    node::look(ctx.main(), |policies| {
+        reply::map(ctx, 3);
+        reply::text(ctx, "version");
+        reply::integer(ctx, super::six::signed(policies.version()));
+        reply::text(ctx, "digest");
+        reply::text(ctx, &node::shown_digest(policies));
+        reply::text(ctx, "policies");
+        reply::array(ctx, policies.len());
+        policies.iter().for_each(|policy| send(ctx, policy));
+    });
+    Ok(())
+}
+
+fn export(ctx: &Context<'_>, walk: Walk<'_>) -> Result<(), Error> {
+    walk.end()?;
+    let text = node::look(ctx.main(), json::export).map_err(|error| Error::Other(error.to_string()))?;
+    reply::text(ctx, &text);
+    Ok(())
+}
+
+fn import(ctx: &Context<'_>, walk: &mut Walk<'_>) -> Result<(), Error> {
+    let document = walk.required()?.bytes();
+    let replace = walk.keyword("REPLACE");
+    walk.end()?;
+    may_grow(ctx)?;
+    let read = node::look(ctx.main(), |policies| json::import(policies, document, replace))
+        .map_err(|unreadable| Error::Other(unreadable.to_string()))?;
+    let changes = node::look(ctx.main(), |policies| differs(policies, &read));
+    if changes {
+        commit(ctx, &Change::Set(read))?;
+    }
+    reply::ok(ctx);
+    Ok(())
+}
+
+fn differs(policies: &Policies, wanted: &[Policy]) -> bool {
+    wanted.iter().any(|policy| policies.get(&policy.name) != Some(policy))
+}
+
+/// One policy as GET and LIST show it.
+fn send(ctx: &Context<'_>, policy: &Policy) {
+    reply::map(ctx, 4);
+    reply::text(ctx, "name");
+    reply::text(ctx, policy.name.as_str());
+    reply::text(ctx, "limits");
+    reply::text(ctx, &policy.text);
+    reply::text(ctx, "prefix");
+    match &policy.prefix {
+        Some(prefix) => reply::bytes(ctx, prefix),
+        None => reply::null(ctx),
+    }
+    reply::text(ctx, "breaker");
+    match &policy.breaker {
+        Some((text, _)) => reply::text(ctx, text),
+        None => reply::null(ctx),
+    }
+}
+
+fn label(arg: Arg<'_>) -> Result<Label, Error> {
+    Label::parse(arg.bytes()).map_err(|reason| TokenError::new("policy name", arg.bytes(), reason).into())
+}
+
+/// Applies a change that was checked and propagates it as one effect.
+fn commit(ctx: &Context<'_>, change: &Change) -> Result<(), Error> {
+    let payload = node::change(ctx.main(), change)
+        .map_err(|corrupt| Error::Other(format!("effect refused: {corrupt}")))?;
+    replicate::command(ctx, COMMAND, &[&payload]);
+    super::waiting::limits_changed(ctx.main());
+    Ok(())
+}
+
+/// The server does not count RL.POLICY among writes, since looking is for
+/// replicas too; so what it would have refused is refused here.
+fn may_write(ctx: &Context<'_>) -> Result<(), Error> {
+    let flags = ctx.flags();
+    if flags.read_only() && !flags.replicated_or_loading() { Err(Error::ReadOnly) } else { Ok(()) }
+}
+
+fn may_grow(ctx: &Context<'_>) -> Result<(), Error> {
+    may_write(ctx)?;
+    if ctx.flags().out_of_memory() { Err(Error::OutOfMemory) } else { Ok(()) }
+}
+
+/// `RL.NODE payload`: how changes of policies reach replicas and come back from
+/// the AOF.
+///
+/// # Errors
+/// An ordinary client, or a payload that does not fit.
+pub fn effect(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
+    if !ctx.flags().replicated_or_loading() {
+        return Err(Error::Other(
+            "RL.NODE carries policies to replicas and the AOF; clients cannot use it".to_owned(),
+        ));
+    }
+    let mut walk = Walk::new(args);
+    let payload = walk.required()?;
+    walk.end()?;
+    node::apply(ctx.main(), payload.bytes()).map_err(|corrupt| Error::Other(corrupt.to_string()))?;
+    replicate::verbatim(ctx);
+    reply::ok(ctx);
+    Ok(())
+}
+
+/// What policies must hear of: a dataset that is loaded brings its own, or none.
+pub static LISTENERS: &[Listener] = &[
+    (Event::LoadBegins, |ctx| node::load_begins(ctx.main())),
+    (Event::LoadEnded, |ctx| node::load_ended(ctx.main(), true)),
+    (Event::LoadFailed, |ctx| node::load_ended(ctx.main(), false)),
+    (Event::Forked, forked),
+];
+
+/// A child was forked. When it rewrites the AOF without an RDB preamble it
+/// writes keys only, so the policies go into what follows its part. In the
+/// other cases they stand there twice, which does no harm.
+///
+/// Not at once: the server would take what is propagated now for an effect of
+/// the command that forked, and propagate BGREWRITEAOF itself.
+fn forked(ctx: &Context<'_>) {
+    if ctx.flags().writes_aof() {
+        timer::after(ctx, 0, repeat);
+    }
+}
+
+fn repeat(ctx: &Context<'_>) {
+    const PATIENCE_MS: i64 = 50;
+    if timer::must_not_propagate() {
+        timer::after(ctx, PATIENCE_MS, repeat);
+    } else if let Some(payload) = node::save(ctx.main()) {
+        replicate::to_aof_only(ctx, COMMAND, &[&payload]);
+    }
+}

@@ -1,0 +1,170 @@
+//! RL.COMMIT, RL.RELEASE, RL.RENEW and RL.RESERVATIONS: what becomes of
+//! reservations.
+
+use super::Error;
+use super::arguments::{Walk, length, number, unexpected};
+use super::commit::{Together, effect};
+use super::reserve::id_of;
+use super::six::signed;
+use crate::core::clock::Micros;
+use crate::core::limits::MAX_COUNT;
+use crate::core::reservations::{Reservation, Stage};
+use crate::observe::metrics::{self, Counters};
+use crate::server::args::{Arg, Args};
+use crate::server::context::Context;
+use crate::server::reply;
+use crate::settings;
+use crate::types::effect::Change;
+use crate::types::intern::LimitsRef;
+use crate::types::ratelimit::RateLimit;
+use crate::types::ratelimit::reserve::Settlement;
+use std::ffi::CStr;
+
+/// What was found on the keys, as the commands reply it: the greatest counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Found {
+    /// Unknown or already settled.
+    Nothing,
+    /// Open, and settled or renewed now.
+    Open,
+    /// Its time had ended: it stood committed at its reserved cost.
+    Late,
+}
+
+impl Found {
+    const fn number(self) -> i64 {
+        match self {
+            Self::Nothing => 0,
+            Self::Open => 1,
+            Self::Late => 2,
+        }
+    }
+}
+
+/// What a command does with the reservations it finds.
+struct Deed {
+    event: &'static CStr,
+    counter: fn(&mut Counters) -> &mut u64,
+}
+
+/// `RL.COMMIT id numkeys key [key …] [COST actual]`
+///
+/// # Errors
+/// Malformed arguments or a key of another type; then nothing is settled.
+pub fn commit(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
+    let mut walk = Walk::new(args);
+    let id = id_of(walk.required()?)?;
+    let keys = keys(ctx, &mut walk)?;
+    let actual =
+        if walk.keyword("COST") { Some(number("COST", walk.value_of("COST")?, 0, MAX_COUNT)?) } else { None };
+    walk.end()?;
+    let deed = Deed { event: c"rl.commit", counter: |m| &mut m.reservations_committed };
+    each(ctx, id, &keys, &deed, |one, _| {
+        Some(Change::Settle { id, how: Settlement::At(actual.unwrap_or(one.cost)) })
+    })
+}
+
+/// `RL.RELEASE id numkeys key [key …]`
+///
+/// # Errors
+/// As [`commit`].
+pub fn release(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
+    let mut walk = Walk::new(args);
+    let id = id_of(walk.required()?)?;
+    let keys = keys(ctx, &mut walk)?;
+    walk.end()?;
+    let deed = Deed { event: c"rl.release", counter: |m| &mut m.reservations_released };
+    each(ctx, id, &keys, &deed, |_, _| Some(Change::Settle { id, how: Settlement::Release }))
+}
+
+/// `RL.RENEW id TTL d numkeys key [key …]`: its time ends `d` from now. One
+/// whose time has ended stays so.
+///
+/// # Errors
+/// As [`commit`].
+pub fn renew(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
+    let mut walk = Walk::new(args);
+    let id = id_of(walk.required()?)?;
+    let keyword = walk.required()?;
+    if !keyword.is("TTL") {
+        return Err(unexpected(keyword));
+    }
+    let ttl_us = length(walk.value_of("TTL")?)?;
+    let keys = keys(ctx, &mut walk)?;
+    walk.end()?;
+    let end = ctx.now().plus(ttl_us).min(Micros::MAX);
+    let deed = Deed { event: c"rl.renew", counter: |m| &mut m.reservations_renewed };
+    each(ctx, id, &keys, &deed, |_, found| (found == Found::Open).then_some(Change::Renew { id, end }))
+}
+
+/// `numkeys key [key …]`.
+fn keys<'a>(ctx: &Context<'_>, walk: &mut Walk<'a>) -> Result<Vec<Arg<'a>>, Error> {
+    let count = number("numkeys", walk.required()?, 1, settings::batch_max(ctx.main()))?;
+    let count = usize::try_from(count).map_err(|_| Error::Arity)?;
+    if walk.left() < count {
+        return Err(Error::Other("numkeys is more than the keys that follow".to_owned()));
+    }
+    (0..count).map(|_| walk.required()).collect()
+}
+
+/// Does what `change` says to the reservation on each key, as one, and replies
+/// what was found.
+fn each<'a>(
+    ctx: &Context<'_>,
+    id: &[u8],
+    keys: &[Arg<'a>],
+    deed: &Deed,
+    change: impl Fn(&Reservation<LimitsRef>, Found) -> Option<Change<'a>>,
+) -> Result<(), Error> {
+    let now = ctx.now();
+    for name in keys {
+        ctx.read(*name).value::<RateLimit>()?;
+    }
+    let mut together = Together::default();
+    let mut all = Found::Nothing;
+    for name in keys {
+        let mut key = ctx.write(*name);
+        let todo = key.value::<RateLimit>()?.and_then(|value| {
+            let one = value.book()?.get(id)?;
+            let found = match one.stage_at(now)? {
+                Stage::Open => Found::Open,
+                Stage::Ended => Found::Late,
+            };
+            Some((found, change(one, found)))
+        });
+        let Some((found, change)) = todo else { continue };
+        all = all.max(found);
+        if let Some(change) = change {
+            together.apply(ctx, &mut key, &effect(ctx, now, change), deed.event)?;
+            metrics::count(ctx.main(), deed.counter);
+        }
+    }
+    together.propagate(ctx);
+    reply::integer(ctx, all.number());
+    Ok(())
+}
+
+/// `RL.RESERVATIONS key`: of each open one, soonest to end first, its id, cost,
+/// age and time left in milliseconds.
+///
+/// # Errors
+/// A key of another type.
+pub fn reservations(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
+    let mut walk = Walk::new(args);
+    let name = walk.required()?;
+    walk.end()?;
+    let now = ctx.now();
+    let mut key = ctx.read(name);
+    let held = key.value::<RateLimit>()?;
+    let open: Vec<_> =
+        held.as_deref().and_then(RateLimit::book).into_iter().flat_map(|book| book.open_at(now)).collect();
+    reply::array(ctx, open.len());
+    for (id, one) in open {
+        reply::array(ctx, 4);
+        reply::bytes(ctx, id);
+        reply::integer(ctx, signed(one.cost));
+        reply::integer(ctx, signed(now.since(one.granted) / 1000));
+        reply::integer(ctx, signed(one.end.millis_after(now)));
+    }
+    Ok(())
+}

@@ -1,0 +1,201 @@
+//! RL.RECORD, RL.STATS, RL.USAGE: what happened on a key, by hour and by day.
+
+use super::Error;
+use super::arguments::{ScanOptions, Walk, number, scan_options, unexpected};
+use super::commit::{self, commit};
+use super::resolve::usage;
+use super::six::signed;
+use super::track;
+use crate::core::clock::Micros;
+use crate::core::duration;
+use crate::core::limits::MAX_COUNT;
+use crate::core::usage::{DAYS, Durations, HOURS, Outcome, Period, Spend, Tally, Usage};
+use crate::observe::metrics;
+use crate::server::args::Args;
+use crate::server::call::{self, OwnedString};
+use crate::server::context::Context;
+use crate::server::reply;
+use crate::types::effect::Change;
+use crate::types::ratelimit::RateLimit;
+
+/// `RL.RECORD key OK|FAIL [CACHED] [SPEND decimal] [DUR d] [COUNT n]`
+///
+/// # Errors
+/// Malformed arguments, a key of another type, or too many tracked keys.
+pub fn record(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
+    let mut walk = Walk::new(args);
+    let name = walk.required()?;
+    let how = walk.required()?;
+    if !how.is("OK") && !how.is("FAIL") {
+        return Err(unexpected(how));
+    }
+    let mut outcome =
+        Outcome { ok: how.is("OK"), cached: false, count: 1, spend: Spend::default(), duration_ms: None };
+    while let Some(option) = walk.take() {
+        if option.is("CACHED") {
+            outcome.cached = true;
+        } else if option.is("SPEND") {
+            outcome.spend = Spend::parse(walk.value_of("SPEND")?.bytes())?;
+        } else if option.is("DUR") {
+            let us = duration::parse(walk.value_of("DUR")?.bytes())?;
+            outcome.duration_ms = Some(us / duration::MILLISECOND);
+        } else if option.is("COUNT") {
+            outcome.count = number("COUNT", walk.value_of("COUNT")?, 1, MAX_COUNT)?;
+        } else {
+            return Err(unexpected(option));
+        }
+    }
+    let now = ctx.now();
+    let mut key = ctx.write(name);
+    let may = track::may(ctx.main(), key.value::<RateLimit>()?.as_deref());
+    if !may {
+        return Err(Error::Other("too many tracked keys, see the setting track-max".to_owned()));
+    }
+    commit(ctx, &mut key, &commit::effect(ctx, now, Change::Record(outcome)), c"rl.record")?;
+    metrics::count(ctx.main(), |m| &mut m.records);
+    reply::ok(ctx);
+    Ok(())
+}
+
+/// `RL.STATS key [HOURS n] [DAYS n]`: nil for a key that is not tracked.
+///
+/// # Errors
+/// Malformed arguments or a key of another type.
+pub fn stats(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
+    let mut walk = Walk::new(args);
+    let name = walk.required()?;
+    let (mut hours, mut days) = (HOURS, DAYS);
+    while let Some(option) = walk.take() {
+        if option.is("HOURS") {
+            hours = number("HOURS", walk.value_of("HOURS")?, 0, HOURS)?;
+        } else if option.is("DAYS") {
+            days = number("DAYS", walk.value_of("DAYS")?, 0, DAYS)?;
+        } else {
+            return Err(unexpected(option));
+        }
+    }
+    let now = ctx.now();
+    let mut key = ctx.read(name);
+    let held = key.value::<RateLimit>()?;
+    let Some(kept) = held.as_deref().and_then(|value| live(value, now)) else {
+        reply::null(ctx);
+        return Ok(());
+    };
+    let limits = match usage(ctx.main(), name.bytes(), held.as_deref(), None, now) {
+        Ok(found) => found.map(|(limits, _)| limits),
+        Err(_) => None,
+    };
+    let limits = limits.or_else(|| held.as_deref().and_then(RateLimit::limits)).map(|limits| {
+        let set = limits.get(ctx.main());
+        set.limits().iter().map(crate::core::limits::Limit::canonical).collect::<Vec<_>>().join(",")
+    });
+    let view = kept.at(now);
+    reply::map(ctx, 7);
+    reply::text(ctx, "limits");
+    match limits {
+        Some(text) => reply::text(ctx, &text),
+        None => reply::null(ctx),
+    }
+    reply::text(ctx, "since_ms");
+    reply::integer(ctx, signed(view.since().0 / 1000));
+    reply::text(ctx, "last_ms");
+    reply::integer(ctx, signed(view.last().0 / 1000));
+    reply::text(ctx, "total");
+    figures(ctx, view.total(), Some(view.durations()));
+    reply::text(ctx, "today");
+    figures(ctx, &view.get(Period::Day, Period::Day.of(now)), Some(view.durations_today()));
+    series(ctx, "hours", &view, Period::Hour, hours, now);
+    series(ctx, "days", &view, Period::Day, days, now);
+    Ok(())
+}
+
+/// The newest `n` of a series, the oldest of them first; quiet ones too.
+fn series(ctx: &Context<'_>, title: &str, usage: &Usage, period: Period, n: u64, now: Micros) {
+    let newest = period.of(now);
+    reply::text(ctx, title);
+    let first = (newest + 1).saturating_sub(n);
+    reply::map(ctx, usize::try_from(newest + 1 - first).unwrap_or(0));
+    for number in first..=newest {
+        reply::text(ctx, &period.name(number));
+        figures(ctx, &usage.get(period, number), None);
+    }
+}
+
+fn figures(ctx: &Context<'_>, tally: &Tally, durations: Option<&Durations>) {
+    let numbers = [
+        ("requests", tally.requests),
+        ("granted", tally.granted),
+        ("denied", tally.denied),
+        ("denied_requests", tally.denied_requests),
+        ("ok", tally.ok),
+        ("fail", tally.fail),
+        ("cached", tally.cached),
+    ];
+    let texts = [
+        ("error_rate", shortest(tally.error_rate())),
+        ("cache_hit_rate", shortest(tally.hit_rate())),
+        ("spend", tally.spend.to_string()),
+    ];
+    let percentiles = [("p50_ms", 50), ("p95_ms", 95), ("p99_ms", 99)];
+    reply::map(ctx, numbers.len() + texts.len() + durations.map_or(0, |_| percentiles.len()));
+    for (name, n) in numbers {
+        reply::text(ctx, name);
+        reply::integer(ctx, signed(n));
+    }
+    for (name, text) in &texts {
+        reply::text(ctx, name);
+        reply::text(ctx, text);
+    }
+    for (name, percent) in percentiles.iter().filter(|_| durations.is_some()) {
+        reply::text(ctx, name);
+        match durations.and_then(|durations| durations.percentile(*percent)) {
+            Some(ms) => reply::integer(ctx, signed(ms)),
+            None => reply::null(ctx),
+        }
+    }
+}
+
+/// A rate as people write it: at most six decimals, and no more than needed.
+fn shortest(rate: f64) -> String {
+    let text = format!("{rate:.6}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// `RL.USAGE cursor [MATCH glob] [COUNT n]`: the next cursor, and a map of the
+/// tracked keys found with today's figures. Keys that the user may not read are
+/// passed over.
+///
+/// # Errors
+/// Malformed arguments, or what SCAN answers.
+pub fn scan(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
+    let ScanOptions { cursor, pattern, count } = scan_options(&mut Walk::new(args))?;
+    let now = ctx.now();
+    let found = call::scan(ctx, cursor, pattern, count).map_err(Error::Verbatim)?;
+    let mut rows: Vec<(&[u8], Usage)> = Vec::new();
+    for name in &found.keys {
+        let string = OwnedString::new(ctx, name);
+        if !call::user_may_read(ctx, string.arg()) {
+            continue;
+        }
+        let mut key = ctx.read(string.arg());
+        if let Ok(Some(value)) = key.value::<RateLimit>()
+            && let Some(usage) = live(&value, now)
+        {
+            rows.push((name, usage.at(now)));
+        }
+    }
+    reply::array(ctx, 2);
+    reply::bytes(ctx, &found.cursor);
+    reply::map(ctx, rows.len());
+    for (name, usage) in rows {
+        reply::bytes(ctx, name);
+        let today = usage.get(Period::Day, Period::Day.of(now));
+        figures(ctx, &today, Some(usage.durations_today()));
+    }
+    Ok(())
+}
+
+/// The usage of a key, unless it is too old to be kept.
+fn live(value: &RateLimit, now: Micros) -> Option<&Usage> {
+    value.usage().filter(|usage| usage.ends() > now)
+}

@@ -1,0 +1,135 @@
+//! The longest of many prefixes that a name starts with.
+//!
+//! A radix tree: looking up walks down the name and never looks at more bytes
+//! than the longest prefix has, however many prefixes there are.
+
+/// The longest prefix in bytes. It bounds the depth of the tree, so that no
+/// recursion here can grow deep.
+pub const MAX_PREFIX: usize = 256;
+
+/// Values by prefix.
+#[derive(Clone, Debug)]
+pub struct PrefixMap<T> {
+    root: Node<T>,
+}
+
+#[derive(Clone, Debug)]
+struct Node<T> {
+    value: Option<T>,
+    /// By the first byte of the edge; no two edges share it.
+    children: Vec<Edge<T>>,
+}
+
+#[derive(Clone, Debug)]
+struct Edge<T> {
+    /// Never empty.
+    bytes: Box<[u8]>,
+    node: Node<T>,
+}
+
+impl<T> Default for PrefixMap<T> {
+    fn default() -> Self {
+        Self { root: Node::leaf(None) }
+    }
+}
+
+impl<T> PrefixMap<T> {
+    /// Puts a value under `prefix` (any bytes, the empty prefix matches every
+    /// name); gives back what was there.
+    pub fn insert(&mut self, prefix: &[u8], value: T) -> Option<T> {
+        self.root.insert(prefix, value)
+    }
+
+    /// Takes the value of `prefix` out.
+    pub fn remove(&mut self, prefix: &[u8]) -> Option<T> {
+        self.root.remove(prefix)
+    }
+
+    /// The value of exactly this prefix.
+    pub fn get(&self, prefix: &[u8]) -> Option<&T> {
+        let (mut node, mut rest) = (&self.root, prefix);
+        while !rest.is_empty() {
+            let edge = node.edge(rest)?;
+            rest = rest.strip_prefix(&*edge.bytes)?;
+            node = &edge.node;
+        }
+        node.value.as_ref()
+    }
+
+    /// The value of the longest prefix of `name` among those that `fits`.
+    pub fn longest(&self, name: &[u8], fits: impl Fn(&T) -> bool) -> Option<&T> {
+        let (mut node, mut rest) = (&self.root, name);
+        let mut found = None;
+        loop {
+            found = node.value.as_ref().filter(|value| fits(value)).or(found);
+            let Some(edge) = node.edge(rest) else { return found };
+            let Some(after) = rest.strip_prefix(&*edge.bytes) else { return found };
+            rest = after;
+            node = &edge.node;
+        }
+    }
+}
+
+impl<T> Node<T> {
+    const fn leaf(value: Option<T>) -> Self {
+        Self { value, children: Vec::new() }
+    }
+
+    /// Where the edge that starts like `name` is, or belongs.
+    fn place(&self, name: &[u8]) -> Result<usize, usize> {
+        self.children.binary_search_by_key(&name.first(), |edge| edge.bytes.first())
+    }
+
+    fn edge(&self, name: &[u8]) -> Option<&Edge<T>> {
+        self.children.get(self.place(name).ok()?)
+    }
+
+    fn insert(&mut self, prefix: &[u8], value: T) -> Option<T> {
+        if prefix.is_empty() {
+            return self.value.replace(value);
+        }
+        let place = match self.place(prefix) {
+            Ok(place) => place,
+            Err(place) => {
+                let node = Self::leaf(Some(value));
+                self.children.insert(place, Edge { bytes: prefix.into(), node });
+                return None;
+            }
+        };
+        let edge = self.children.get_mut(place)?;
+        let shared = edge.bytes.iter().zip(prefix).take_while(|(a, b)| a == b).count();
+        if let Some((head, tail)) = edge.bytes.split_at_checked(shared)
+            && !tail.is_empty()
+        {
+            // The new prefix leaves the edge in its middle: a node goes there.
+            let (head, tail) = (head.into(), tail.into());
+            let lower = std::mem::replace(&mut edge.node, Self::leaf(None));
+            edge.node.children.push(Edge { bytes: tail, node: lower });
+            edge.bytes = head;
+        }
+        edge.node.insert(prefix.get(shared..).unwrap_or_default(), value)
+    }
+
+    fn remove(&mut self, prefix: &[u8]) -> Option<T> {
+        if prefix.is_empty() {
+            return self.value.take();
+        }
+        let place = self.place(prefix).ok()?;
+        let edge = self.children.get_mut(place)?;
+        let removed = edge.node.remove(prefix.strip_prefix(&*edge.bytes)?)?;
+        if edge.node.value.is_none() {
+            // A node that marks nothing and branches nowhere goes.
+            match edge.node.children.len() {
+                0 => drop(self.children.remove(place)),
+                1 => {
+                    if let Some(lower) = edge.node.children.pop() {
+                        edge.bytes = [&*edge.bytes, &*lower.bytes].concat().into();
+                        edge.node = lower.node;
+                    }
+                }
+                _ => {}
+            }
+        }
+        Some(removed)
+    }
+}

@@ -1,0 +1,97 @@
+//! Usage as bytes: equal usage, equal bytes; whatever cannot have been written
+//! is refused.
+
+use super::durations::Durations;
+use super::series::{DAYS, HOURS, Period, Series, Usage};
+use super::spend::Spend;
+use super::tally::Tally;
+use crate::core::clock::Micros;
+use crate::core::wire::{Corrupt, Reader, put_u64, put_u128};
+
+impl Usage {
+    /// Appends everything it is.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        put_u64(out, self.since.0);
+        put_u64(out, self.last.0);
+        write_tally(out, &self.total);
+        for series in [&self.hours, &self.days] {
+            put_u64(out, series.0.len() as u64);
+            for (number, tally) in &series.0 {
+                put_u64(out, *number);
+                write_tally(out, tally);
+            }
+        }
+        for durations in [&self.durations, &self.today] {
+            put_u64(out, durations.counts().len() as u64);
+            for &(bucket, n) in durations.counts() {
+                put_u64(out, bucket.into());
+                put_u64(out, n);
+            }
+        }
+    }
+
+    /// Reads what [`Usage::write`] wrote.
+    ///
+    /// # Errors
+    /// [`Corrupt`] when cut, malformed or impossible.
+    pub fn read(reader: &mut Reader<'_>) -> Result<Self, Corrupt> {
+        let last_time = |reader: &mut Reader<'_>| reader.u64_to(Micros::MAX.0).map(Micros);
+        let (since, last) = (last_time(reader)?, last_time(reader)?);
+        if since > last {
+            return Err(Corrupt("usage that ends before it begins"));
+        }
+        Ok(Self {
+            since,
+            last,
+            total: read_tally(reader)?,
+            hours: read_series(reader, Period::Hour.of(last), HOURS)?,
+            days: read_series(reader, Period::Day.of(last), DAYS)?,
+            durations: read_durations(reader)?,
+            today: read_durations(reader)?,
+        })
+    }
+}
+
+fn write_tally(out: &mut Vec<u8>, tally: &Tally) {
+    let Tally { requests, denied_requests, granted, denied, ok, fail, cached, spend } = *tally;
+    for n in [requests, denied_requests, granted, denied, ok, fail, cached] {
+        put_u64(out, n);
+    }
+    put_u128(out, spend.0);
+}
+
+fn read_tally(reader: &mut Reader<'_>) -> Result<Tally, Corrupt> {
+    Ok(Tally {
+        requests: reader.u64()?,
+        denied_requests: reader.u64()?,
+        granted: reader.u64()?,
+        denied: reader.u64()?,
+        ok: reader.u64()?,
+        fail: reader.u64()?,
+        cached: reader.u64()?,
+        spend: Spend(reader.u128()?),
+    })
+}
+
+fn read_series(reader: &mut Reader<'_>, now: u64, kept: u64) -> Result<Series, Corrupt> {
+    let mut series = Vec::new();
+    let mut least = now.saturating_add(1).saturating_sub(kept);
+    for _ in 0..reader.u64_to(kept)? {
+        let number = reader.u64_to(now)?;
+        if number < least {
+            return Err(Corrupt("usage out of order"));
+        }
+        least = number.saturating_add(1);
+        series.push((number, read_tally(reader)?));
+    }
+    Ok(Series(series))
+}
+
+fn read_durations(reader: &mut Reader<'_>) -> Result<Durations, Corrupt> {
+    let mut counts = Vec::new();
+    for _ in 0..reader.u64_to(super::durations::BUCKETS.into())? {
+        let bucket = u16::try_from(reader.u64()?).map_err(|_| Corrupt("number out of range"))?;
+        counts.push((bucket, reader.u64()?));
+    }
+    Durations::from_counts(counts).ok_or(Corrupt("impossible durations"))
+}

@@ -1,0 +1,137 @@
+//! Policies as JSON, for people and their version control:
+//!
+//! ```json
+//! {"policies":[{"name":"free","limits":"100/m","prefix":"user:","breaker":"50%/60s"}]}
+//! ```
+//!
+//! `prefix` and `breaker` may be left out or null. A prefix that is no UTF-8
+//! stands as `prefix_hex`.
+
+use super::{Policies, Policy, Refused};
+use crate::core::token::shown;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    name: String,
+    limits: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    prefix: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    prefix_hex: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    breaker: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Document {
+    policies: Vec<Entry>,
+}
+
+/// Why an import is refused. The text is for the client, without the code.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// It is no JSON.
+    #[error("invalid JSON: {0}")]
+    Json(serde_json::Error),
+    /// It is JSON of another form.
+    #[error("invalid JSON: expected {{\"policies\": [ ... ]}} or an array of policies")]
+    Form,
+    /// An entry is bad: which one, and why.
+    #[error("policy {entry}: {reason}")]
+    Entry {
+        /// Its name in quotes, or its position.
+        entry: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// All policies, one line, in the order of their names.
+///
+/// # Errors
+/// None that could happen; serde's type says so.
+pub fn export(policies: &Policies) -> Result<String, serde_json::Error> {
+    let entry = |policy: &Policy| {
+        let text = policy.prefix.as_deref().map(std::str::from_utf8);
+        Entry {
+            name: policy.name.as_str().to_owned(),
+            limits: policy.text.to_string(),
+            prefix: text.and_then(Result::ok).map(str::to_owned),
+            prefix_hex: match (text, policy.prefix.as_deref()) {
+                (Some(Err(_)), Some(bytes)) => Some(hex(bytes)),
+                _ => None,
+            },
+            breaker: policy.breaker.as_ref().map(|(text, _)| text.to_string()),
+        }
+    };
+    serde_json::to_string(&Document { policies: policies.iter().map(entry).collect() })
+}
+
+/// Reads what an import would set, all of it or nothing.
+///
+/// # Errors
+/// The first bad entry and the reason; also an entry that names a policy which
+/// is there already, unless `replace`.
+pub fn import(policies: &Policies, json: &[u8], replace: bool) -> Result<Vec<Policy>, Unreadable> {
+    let mut document: Value = serde_json::from_slice(json).map_err(Unreadable::Json)?;
+    let entries = match &mut document {
+        Value::Array(entries) => std::mem::take(entries),
+        Value::Object(fields) if fields.len() == 1 => match fields.get_mut("policies") {
+            Some(Value::Array(entries)) => std::mem::take(entries),
+            _ => return Err(Unreadable::Form),
+        },
+        _ => return Err(Unreadable::Form),
+    };
+    let mut read = Vec::with_capacity(entries.len());
+    for (at, entry) in entries.into_iter().enumerate() {
+        let title = entry
+            .get("name")
+            .and_then(Value::as_str)
+            .map_or_else(|| format!("at position {at}"), |name| format!("'{}'", shown(name.as_bytes())));
+        let refused = |reason: String| Unreadable::Entry { entry: title.clone(), reason };
+        let entry: Entry = serde_json::from_value(entry).map_err(|error| refused(error.to_string()))?;
+        let policy = entry.read().map_err(refused)?;
+        if !replace && policies.get(&policy.name).is_some() {
+            return Err(refused(Refused::Exists.to_string()));
+        }
+        read.push(policy);
+    }
+    policies.check(&read).map_err(|(at, refused)| Unreadable::Entry {
+        entry: read.get(at).map_or_else(String::new, |policy| format!("'{}'", policy.name)),
+        reason: refused.to_string(),
+    })?;
+    Ok(read)
+}
+
+impl Entry {
+    fn read(&self) -> Result<Policy, String> {
+        let prefix = match (&self.prefix, &self.prefix_hex) {
+            (Some(_), Some(_)) => return Err("prefix and prefix_hex exclude each other".to_owned()),
+            (Some(text), None) => Some(text.as_bytes().to_vec()),
+            (None, Some(digits)) => {
+                Some(bytes(digits).ok_or_else(|| "prefix_hex is not pairs of hex digits".to_owned())?)
+            }
+            (None, None) => None,
+        };
+        Policy::parse(
+            self.name.as_bytes(),
+            self.limits.as_bytes(),
+            prefix.as_deref(),
+            self.breaker.as_deref().map(str::as_bytes),
+        )
+        .map_err(|refused| refused.to_string())
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}
+
+fn bytes(digits: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u8>> =
+        digits.chars().map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
+    digits?.chunks(2).map(|pair| if let [high, low] = pair { Some(high << 4 | low) } else { None }).collect()
+}

@@ -1,0 +1,189 @@
+//! Policies: limits by name and by prefix, kept by the node.
+//!
+//! | file | idea |
+//! |---|---|
+//! | this one | the table: what a policy is, and every change of it |
+//! | [`change`] | how a change travels to replicas, RDB and AOF |
+//! | [`json`] | export and import |
+//! | [`node`] | the one table of this node, and the questions that commands ask it |
+//!
+//! The table is plain data: a change is checked first and applied as a whole,
+//! and each one that is applied counts the version on by one; an empty table has
+//! version 0.
+
+pub mod change;
+pub mod json;
+pub mod node;
+
+use crate::core::breaker::Breaker;
+use crate::core::limits::{Label, Limits};
+use crate::core::prefix::{MAX_PREFIX, PrefixMap};
+use crate::core::token::{TokenError, shown};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// Limits, and perhaps a breaker, that an operator gave a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Its name.
+    pub name: Label,
+    /// Its limits as they were written; they name no other policy.
+    pub text: Box<str>,
+    /// Its limits.
+    pub limits: Limits,
+    /// The keys that follow it without naming it. The empty prefix is every key's.
+    pub prefix: Option<Box<[u8]>>,
+    /// Its breaker as it was written, and read.
+    pub breaker: Option<(Box<str>, Breaker)>,
+}
+
+/// Why a policy or a change of the table is refused. The text is for the
+/// client, without the code.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The limits, the breaker or the name are malformed.
+    #[error("{0}")]
+    Token(#[from] TokenError),
+    /// The prefix is too long.
+    #[error("invalid prefix '{0}': longer than {MAX_PREFIX} bytes")]
+    PrefixTooLong(String),
+    /// Two policies cannot have the same prefix.
+    #[error("invalid prefix '{prefix}': it is the prefix of policy '{owner}' already")]
+    PrefixTaken {
+        /// The prefix.
+        prefix: String,
+        /// Whose it is.
+        owner: Label,
+    },
+    /// An import without REPLACE names a policy that is there.
+    #[error("there is such a policy already; give REPLACE to replace it")]
+    Exists,
+    /// An import names a policy twice.
+    #[error("it is named twice")]
+    Twice,
+}
+
+impl Policy {
+    /// Reads the parts of a policy.
+    ///
+    /// # Errors
+    /// The part that is malformed, and why.
+    pub fn parse(
+        name: &[u8],
+        limits: &[u8],
+        prefix: Option<&[u8]>,
+        breaker: Option<&[u8]>,
+    ) -> Result<Self, Refused> {
+        let label = Label::parse(name).map_err(|reason| TokenError::new("policy name", name, reason))?;
+        let parsed = Limits::parse(limits)?;
+        if let Some(prefix) = prefix.filter(|prefix| prefix.len() > MAX_PREFIX) {
+            return Err(Refused::PrefixTooLong(shown(prefix)));
+        }
+        let breaker =
+            breaker.map(|text| Breaker::parse(text).map(|breaker| (printable(text), breaker))).transpose()?;
+        Ok(Self {
+            name: label,
+            text: printable(limits),
+            limits: parsed,
+            prefix: prefix.map(Into::into),
+            breaker,
+        })
+    }
+}
+
+/// A token that was parsed, hence is printable ASCII.
+fn printable(text: &[u8]) -> Box<str> {
+    text.iter().map(|&byte| char::from(byte)).collect::<String>().into_boxed_str()
+}
+
+/// All policies of a node.
+#[derive(Clone, Debug, Default)]
+pub struct Policies {
+    version: u64,
+    by_name: BTreeMap<Label, Policy>,
+    by_prefix: PrefixMap<Label>,
+}
+
+impl Policies {
+    /// How many changes led here since the table was empty.
+    pub const fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// True when there are none.
+    pub fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
+    /// The policy of this name.
+    pub fn get(&self, name: &Label) -> Option<&Policy> {
+        self.by_name.get(name)
+    }
+
+    /// Each, by name.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Policy> {
+        self.by_name.values()
+    }
+
+    /// The policy with the longest prefix of `key` among those that `fits`.
+    pub fn longest(&self, key: &[u8], fits: impl Fn(&Policy) -> bool) -> Option<&Policy> {
+        let fits = |name: &Label| self.by_name.get(name).is_some_and(&fits);
+        self.by_prefix.longest(key, fits).and_then(|name| self.by_name.get(name))
+    }
+
+    /// Whether these could be set together, in place of those of their names.
+    ///
+    /// # Errors
+    /// The position of the first that could not, and why: it is named twice, or
+    /// its prefix is another's.
+    pub fn check(&self, policies: &[Policy]) -> Result<(), (usize, Refused)> {
+        let mut names = HashSet::new();
+        if let Some(twice) = policies.iter().position(|policy| !names.insert(&policy.name)) {
+            return Err((twice, Refused::Twice));
+        }
+        let mut prefixes: HashMap<&[u8], &Label> = HashMap::new();
+        for (at, policy) in policies.iter().enumerate() {
+            let Some(prefix) = policy.prefix.as_deref() else { continue };
+            let stays = self.by_prefix.get(prefix).filter(|owner| !names.contains(owner));
+            if let Some(owner) = stays.or(prefixes.insert(prefix, &policy.name)) {
+                return Err((at, Refused::PrefixTaken { prefix: shown(prefix), owner: owner.clone() }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets policies that [`Policies::check`] found to fit.
+    fn put(&mut self, policies: Vec<Policy>) {
+        for policy in &policies {
+            self.take(&policy.name);
+        }
+        for policy in policies {
+            if let Some(prefix) = &policy.prefix {
+                self.by_prefix.insert(prefix, policy.name.clone());
+            }
+            self.by_name.insert(policy.name.clone(), policy);
+        }
+    }
+
+    fn take(&mut self, name: &Label) {
+        if let Some(prefix) = self.by_name.remove(name).and_then(|policy| policy.prefix) {
+            self.by_prefix.remove(&prefix);
+        }
+    }
+
+    /// A number that is the same on two nodes exactly when (but for chance)
+    /// they hold the same policies: FNV-1a of 64 bits over all of them.
+    pub fn digest(&self) -> u64 {
+        let mut bytes = Vec::new();
+        for policy in self.iter() {
+            change::put_policy(&mut bytes, policy);
+        }
+        bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        })
+    }
+}

@@ -1,0 +1,180 @@
+//! The policies of this node, and what commands ask them.
+
+use super::Policies;
+use super::change::Change;
+use crate::core::limits::{Expression, Label, Limits, Term};
+use crate::core::token::TokenError;
+use crate::core::wire::Corrupt;
+use crate::server::info::InfoWriter;
+use crate::server::main_thread::{MainThread, MainThreadCell};
+use crate::types::cbcircuit::rules::{self, Rule};
+use crate::types::intern::{self, LimitsRef, Origin};
+use std::collections::HashMap;
+
+/// At most so many texts with policies in them are kept resolved.
+const MOST_TEXTS: usize = 1024;
+
+#[derive(Debug, Default)]
+struct Node {
+    policies: Policies,
+    /// What texts such as `@free,10/s` mean as long as the policies stand.
+    resolved: HashMap<Box<[u8]>, LimitsRef>,
+    /// The same for policies found by prefix, by their names.
+    followed: HashMap<Label, LimitsRef>,
+    /// The policies before a load that is under way.
+    before_load: Option<Policies>,
+}
+
+impl Node {
+    fn forget_resolved(&mut self) {
+        self.resolved.clear();
+        self.followed.clear();
+    }
+}
+
+static NODE: MainThreadCell<Option<Node>> = MainThreadCell::new(None);
+
+fn with<R>(main: MainThread, f: impl FnOnce(&mut Node) -> R) -> R {
+    f(NODE.of(main).borrow_mut().get_or_insert_default())
+}
+
+/// Looks at the policies.
+pub fn look<R>(main: MainThread, read: impl FnOnce(&Policies) -> R) -> R {
+    with(main, |node| read(&node.policies))
+}
+
+/// Applies a change that was checked; gives the payload that replicas apply.
+///
+/// # Errors
+/// The change does not fit after all.
+pub fn change(main: MainThread, change: &Change) -> Result<Vec<u8>, Corrupt> {
+    let payload = look(main, |policies| policies.encode_next(change));
+    apply(main, &payload)?;
+    Ok(payload)
+}
+
+/// Applies a payload from the master, the AOF or an RDB file.
+///
+/// # Errors
+/// As [`Policies::apply`].
+pub fn apply(main: MainThread, payload: &[u8]) -> Result<(), Corrupt> {
+    with(main, |node| {
+        node.forget_resolved();
+        node.policies.apply(payload)
+    })
+}
+
+/// Why a text with policies in it gives no limits.
+#[derive(Debug)]
+pub enum Unresolved {
+    /// There is no such policy.
+    NoPolicy(Label),
+    /// The text is malformed, or its limits do not go together.
+    Token(TokenError),
+}
+
+/// The limits that a text with policies in it means now.
+///
+/// # Errors
+/// A policy is not there, the text is malformed, or the limits together are
+/// too many or the same twice.
+pub fn limits_of(main: MainThread, text: &[u8]) -> Result<LimitsRef, Unresolved> {
+    if let Some(known) = with(main, |node| node.resolved.get(text).cloned()) {
+        return Ok(known);
+    }
+    let Expression::Terms(terms) = Expression::parse(text).map_err(Unresolved::Token)? else {
+        return Err(Unresolved::Token(TokenError::new("limit", text, "'*' stands alone")));
+    };
+    let mut limits = Vec::new();
+    let mut origin = Vec::new();
+    for term in terms {
+        match term {
+            Term::Limit(limit) => {
+                origin.push(limit.canonical());
+                limits.push(limit);
+            }
+            Term::Policy(name) => {
+                origin.push(format!("@{name}"));
+                let found =
+                    look(main, |policies| policies.get(&name).map(|found| found.limits.as_slice().to_vec()));
+                limits.extend(found.ok_or(Unresolved::NoPolicy(name))?);
+            }
+        }
+    }
+    let limits = Limits::new(limits).map_err(|why| Unresolved::Token(TokenError::new("limit", text, why)))?;
+    let found = intern::intern_from(main, limits, &Origin::Named(origin.join(",").into()));
+    with(main, |node| {
+        if node.resolved.len() >= MOST_TEXTS {
+            node.resolved.clear();
+        }
+        node.resolved.insert(text.into(), found.clone());
+    });
+    Ok(found)
+}
+
+/// The limits of the policy with the longest prefix of `key`.
+pub fn limits_for(main: MainThread, key: &[u8]) -> Option<LimitsRef> {
+    let (name, limits) = {
+        let mut node = NODE.of(main).borrow_mut();
+        let Node { policies, followed, .. } = node.as_mut()?;
+        let policy = policies.longest(key, |_| true)?;
+        if let Some(known) = followed.get(&policy.name) {
+            return Some(known.clone());
+        }
+        (policy.name.clone(), policy.limits.clone())
+    };
+    let found = intern::intern_from(main, limits, &Origin::Followed(name.clone()));
+    with(main, |node| node.followed.insert(name, found.clone()));
+    Some(found)
+}
+
+/// The breaker of the policy with the longest prefix of `key` among those that
+/// have a breaker.
+pub fn breaker_for(main: MainThread, key: &[u8]) -> Option<Rule> {
+    let node = NODE.of(main).borrow();
+    let found = node.as_ref()?.policies.longest(key, |policy| policy.breaker.is_some())?;
+    let (text, _) = found.breaker.as_ref()?;
+    rules::find(main, text.as_bytes()).ok()
+}
+
+/// The payload for an RDB file; `None` when there is nothing to keep.
+pub fn save(main: MainThread) -> Option<Vec<u8>> {
+    // A table that was emptied counts its changes on; that is not worth a
+    // dump which loads only where the module is.
+    look(main, |policies| (!policies.is_empty()).then(|| policies.encode_all()))
+}
+
+/// A load is about to begin: what was here before must not mix with it, even
+/// when it brings no policies.
+pub fn load_begins(main: MainThread) {
+    with(main, |node| {
+        node.forget_resolved();
+        node.before_load = Some(std::mem::take(&mut node.policies));
+    });
+}
+
+/// A load has ended. After one that failed the server may go on with what it
+/// had, and so do the policies.
+pub fn load_ended(main: MainThread, success: bool) {
+    with(main, |node| {
+        let before = node.before_load.take();
+        if let Some(before) = before.filter(|_| !success) {
+            node.forget_resolved();
+            node.policies = before;
+        }
+    });
+}
+
+/// The module's part of INFO about policies.
+pub fn info(writer: &InfoWriter) {
+    look(writer.main(), |policies| {
+        writer.number("policies", policies.len() as u64);
+        writer.number("policies_version", policies.version());
+        writer.text("policies_digest", &shown_digest(policies));
+    });
+}
+
+/// The digest as people compare it: 16 hex digits.
+pub fn shown_digest(policies: &Policies) -> String {
+    format!("{:016x}", policies.digest())
+}

@@ -1,0 +1,111 @@
+//! The table of policies as it travels: whole, exact, and never half applied.
+
+use floodgate::types::policies::change::Change;
+use floodgate::types::policies::{Policies, Policy, json};
+
+fn policy(name: &str, limits: &str, prefix: Option<&[u8]>, breaker: Option<&str>) -> Policy {
+    Policy::parse(name.as_bytes(), limits.as_bytes(), prefix, breaker.map(str::as_bytes)).unwrap()
+}
+
+fn table() -> Policies {
+    let mut policies = Policies::default();
+    for policy in [
+        policy("free", "100/minute", Some(b"user:"), Some("50%/60s")),
+        policy("pro", "10/s,bucket:1000/h:burst=5", Some(b"user:pro:"), None),
+        policy("odd", "fixed:5/day:tz=Europe/Paris", Some(b"\xff\x00"), None),
+        policy("all", "unlimited", Some(b""), None),
+        policy("named-only", "3/s", None, Some("5")),
+    ] {
+        let payload = policies.encode_next(&Change::Set(vec![policy]));
+        policies.apply(&payload).unwrap();
+    }
+    policies
+}
+
+fn same(a: &Policies, b: &Policies) -> bool {
+    a.version() == b.version() && a.iter().eq(b.iter()) && a.digest() == b.digest()
+}
+
+#[test]
+fn a_copy_equals_the_table_and_counts_on_with_it() {
+    let mut here = table();
+    assert_eq!((here.version(), here.len()), (5, 5));
+    let mut there = Policies::default();
+    there.apply(&here.encode_all()).unwrap();
+    assert!(same(&here, &there));
+    let gone = here.encode_next(&Change::Delete(here.iter().next().unwrap().name.clone()));
+    for table in [&mut here, &mut there] {
+        table.apply(&gone).unwrap();
+    }
+    assert!(same(&here, &there));
+    assert_eq!((here.version(), here.len()), (6, 4));
+    assert!(here.longest(b"other", |_| true).is_none(), "'all' had the empty prefix");
+    assert_eq!(here.longest(b"user:pro:1", |_| true).unwrap().name.as_str(), "pro");
+    assert_eq!(here.longest(b"user:pro:1", |p| p.breaker.is_some()).unwrap().name.as_str(), "free");
+}
+
+#[test]
+fn an_empty_table_starts_anew() {
+    let mut policies = table();
+    for name in policies.iter().map(|policy| policy.name.clone()).collect::<Vec<_>>() {
+        let payload = policies.encode_next(&Change::Delete(name));
+        policies.apply(&payload).unwrap();
+    }
+    assert!(same(&policies, &Policies::default()));
+}
+
+#[test]
+fn policies_that_do_not_fit_change_nothing() {
+    let mut policies = table();
+    let clash = vec![policy("new", "1/s", None, None), policy("other", "1/s", Some(b"user:"), None)];
+    assert_eq!(policies.check(&clash).unwrap_err().0, 1);
+    let payload = policies.encode_next(&Change::Set(clash));
+    assert!(policies.apply(&payload).is_err());
+    assert!(same(&policies, &table()));
+    // Two that swap their prefixes do fit.
+    let swap =
+        vec![policy("free", "1/s", Some(b"user:pro:"), None), policy("pro", "2/s", Some(b"user:"), None)];
+    let payload = policies.encode_next(&Change::Set(swap));
+    policies.apply(&payload).unwrap();
+    assert_eq!(policies.longest(b"user:pro:1", |_| true).unwrap().name.as_str(), "free");
+    assert_eq!(policies.longest(b"user:x", |_| true).unwrap().name.as_str(), "pro");
+}
+
+#[test]
+fn a_damaged_payload_is_refused_or_harmless() {
+    let whole = table().encode_all();
+    for cut in 0..whole.len() {
+        let mut policies = table();
+        if policies.apply(&whole[..cut]).is_err() {
+            assert!(same(&policies, &table()));
+        }
+    }
+    for at in 0..whole.len() {
+        for bit in 0..8 {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1 << bit;
+            let mut policies = table();
+            match policies.apply(&bytes) {
+                Err(_) => assert!(same(&policies, &table())),
+                // Whatever was believed is a table that travels on.
+                Ok(()) => {
+                    let mut copy = Policies::default();
+                    copy.apply(&policies.encode_all()).unwrap();
+                    assert!(copy.iter().eq(policies.iter()));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn json_goes_there_and_back() {
+    let policies = table();
+    let text = json::export(&policies).unwrap();
+    let mut copy = Policies::default();
+    let read = json::import(&copy, text.as_bytes(), false).unwrap();
+    let payload = copy.encode_next(&Change::Set(read));
+    copy.apply(&payload).unwrap();
+    assert!(copy.iter().eq(policies.iter()));
+    assert_eq!(copy.digest(), policies.digest());
+}

@@ -1,0 +1,111 @@
+//! Random calls on a circuit, and what must hold after each.
+
+use crate::draw::Draw;
+use floodgate::core::breaker::{Breaker, Circuit, Force, Outcome, Ticket};
+use floodgate::core::clock::Micros;
+use floodgate::core::wire::Reader;
+
+/// Breakers of every kind, two of each trip so that changes keep the window.
+pub const BREAKERS: &[&str] = &[
+    "3:open=1s:lease=2s",
+    "3:open=2s:lease=1s:probes=3:backoff=2:maxopen=5s:ramp=3s",
+    "1000000:open=366d:backoff=100",
+    "3/8s:open=1s:probes=2:lease=3s",
+    "3/8s:open=1s:backoff=1.5:ramp=1s",
+    "50%/8s:min=4:open=1s",
+    "50%/8s:min=3:open=1s:slow=100:slowrate=40%:probes=4:lease=2s",
+    "34%/5calls:min=3:open=1s:probes=3:lease=2s:backoff=3",
+    "34%/5calls:open=3s:slow=100:probes=5:lease=1s:ramp=2s",
+    "0.01%/1000calls:min=1:probes=100",
+    "100%/1ms:min=1:open=1s:probes=2:slow=50:slowrate=50%:lease=1s",
+];
+
+/// A circuit, what a replica of it holds, and the tickets given out.
+pub struct History {
+    breaker: Breaker,
+    circuit: Circuit,
+    now: Micros,
+    tickets: Vec<Ticket>,
+}
+
+impl History {
+    /// Begins with this circuit.
+    pub fn new(breaker: Breaker, circuit: Circuit, now: Micros) -> Self {
+        Self { breaker, circuit, now, tickets: Vec::new() }
+    }
+
+    /// Plays the rest of the input.
+    pub fn play(&mut self, draw: &mut Draw<'_>) {
+        let mut steps = 0;
+        while !draw.is_done() && steps < 200 {
+            self.step(draw);
+            self.check();
+            steps += 1;
+        }
+    }
+
+    fn step(&mut self, draw: &mut Draw<'_>) {
+        draw.step(&mut self.now);
+        let (breaker, now) = (self.breaker, self.now);
+        let before = self.circuit.clone();
+        let changed = match draw.byte() % 16 {
+            0..=5 => {
+                let peeked = self.circuit.peek_acquire(&breaker, now);
+                let admission = self.circuit.acquire(&breaker, now);
+                assert_eq!(peeked.allowed, admission.allowed);
+                assert_eq!(peeked.ticket, admission.ticket);
+                assert_eq!(admission.allowed, admission.ticket.is_some());
+                assert_eq!(admission.allowed, admission.retry.millis() == 0);
+                self.tickets.extend(admission.ticket);
+                admission.changed
+            }
+            6..=11 => {
+                let ticket = match draw.byte() % 4 {
+                    0 => None,
+                    1 => Ticket::parse(draw.bytes()).ok(),
+                    _ if self.tickets.is_empty() => None,
+                    _ => Some(self.tickets[draw.below(self.tickets.len())]),
+                };
+                let outcome = draw.one_of(&[Outcome::Ok, Outcome::Fail, Outcome::Fail, Outcome::Ignore]);
+                let duration = draw.one_of(&[None, Some(0), Some(99_999), Some(100_000), Some(u64::MAX)]);
+                self.circuit.report(&breaker, now, outcome, ticket, duration).changed
+            }
+            12 | 13 => {
+                let force = draw.one_of(&[Force::Open, Force::Closed, Force::Auto]);
+                let until = (draw.byte() % 2 == 0).then(|| now.plus(draw.number()));
+                self.circuit.force(&breaker, now, force, until, draw.bytes()).changed
+            }
+            14 => self.circuit.reset(&breaker, now).changed,
+            _ => {
+                let text = draw.one_of(BREAKERS);
+                let Ok(new) = Breaker::parse(text.as_bytes()) else { return };
+                let changed = self.circuit.change_breaker(&breaker, &new, now).changed;
+                self.breaker = new;
+                changed
+            }
+        };
+        // What says that nothing changed changed nothing: a replica hears nothing.
+        assert!(changed || before == self.circuit);
+        assert!(self.circuit.epoch() >= before.epoch());
+    }
+
+    fn check(&self) {
+        self.circuit.view(&self.breaker, self.now);
+        self.circuit.expires_at(&self.breaker, self.now);
+        self.circuit.heap_bytes();
+        if let Some(ticket) = self.tickets.last() {
+            assert_eq!(Ticket::parse(ticket.text().as_bytes()).as_ref(), Ok(ticket));
+        }
+        assert_eq!(reload(&self.circuit, &self.breaker), self.circuit);
+    }
+}
+
+/// The circuit as it comes back from its own bytes.
+pub fn reload(circuit: &Circuit, breaker: &Breaker) -> Circuit {
+    let mut bytes = Vec::new();
+    circuit.write(&mut bytes);
+    let mut reader = Reader::new(&bytes);
+    let again = Circuit::read(&mut reader, breaker).expect("what was written reads");
+    reader.end().expect("to the last byte");
+    again
+}

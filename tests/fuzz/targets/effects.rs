@@ -1,0 +1,91 @@
+//! Effects, forged or honest, on a key: refused and nothing changed, or the
+//! master and a replica that restarts from its bytes at every step agree.
+
+#![no_main]
+
+use floodgate::core::clock::Micros;
+use floodgate::core::limits::Taken;
+use floodgate::server::main_thread::{MainThread, StandIn};
+use floodgate::types::effect::{Applied, Change, Effect};
+use floodgate::types::ratelimit::{Lifetime, RateLimit, Until, encoding};
+use floodgate_fuzz::{draw::{Draw, START}, values};
+use libfuzzer_sys::fuzz_target;
+
+const LIMITS: &[&str] = &[
+    "10/s",
+    "1000000000000/366d",
+    "1/ms,100/h:name=a",
+    "bucket:10/s:burst=50",
+    "bucket:1000000000000/ms:burst=1",
+    "fixed:1000/day:tz=Europe/Paris",
+    "fixed:5/month,3/s:per=call",
+    "fixed:5/2w:start=first:name=a",
+    "concurrent:3,7/m:shadow",
+    "100/m:keep=33.33%,unlimited",
+    "1/s,2/m,3/h,4/d,5/w,bucket:6/s,bucket:7/m,fixed:8/h",
+];
+
+fn apply(main: MainThread, value: &mut Option<RateLimit>, effect: &Effect<'_>) -> bool {
+    match effect.apply(main, value.as_mut()) {
+        Ok(Applied::InPlace(Lifetime::Over)) => *value = None,
+        Ok(Applied::InPlace(Lifetime::Until(_)) | Applied::Nothing | Applied::Created(_, Lifetime::Over)) => {}
+        Ok(Applied::Created(created, Lifetime::Until(_))) => *value = Some(created),
+        Err(_) => return false,
+    }
+    true
+}
+
+fn honest<'a>(draw: &mut Draw<'a>, now: Micros) -> Effect<'a> {
+    let limits = (draw.byte() % 2 == 0).then(|| draw.one_of(LIMITS));
+    let until = if draw.byte() % 4 == 0 { Until::Forever } else { Until::At(now.plus(draw.number() % (1 << 45)).min(Micros::MAX)) };
+    let change = match draw.byte() % 16 {
+        0..=6 => {
+            let units: [u64; 8] = std::array::from_fn(|_| draw.number() % (1 << 48));
+            Change::Take { limits, taken: Taken::new(units) }
+        }
+        7 => Change::Touch { limits },
+        8 | 9 => Change::GiveBack { units: draw.number() },
+        10 => Change::Reset,
+        11 => Change::Pin { text: draw.one_of(LIMITS), until },
+        12 => Change::Unpin,
+        13 => Change::Block { until, reason: draw.bytes() },
+        14 => Change::Unblock,
+        _ => Change::Become { payload: draw.bytes() },
+    };
+    Effect { now, expires: draw.byte() % 2 == 0, change }
+}
+
+fuzz_target!(|input: &[u8]| {
+    let mut draw = Draw(input);
+    let stand_in = StandIn::enter();
+    let main = stand_in.main();
+    let mut now = START;
+    let mut master: Option<RateLimit> = None;
+    let mut replica: Option<RateLimit> = None;
+    let mut steps = 0;
+    while !draw.is_done() && steps < 100 {
+        steps += 1;
+        draw.step(&mut now);
+        let mut payload = Vec::new();
+        if draw.byte() % 4 == 0 {
+            payload.extend_from_slice(draw.bytes());
+        } else {
+            honest(&mut draw, now).encode(&mut payload);
+        }
+        let Ok(effect) = Effect::decode(&payload) else { continue };
+        let before = master.as_ref().map(|value| values::bytes_of(main, value));
+        let done = apply(main, &mut master, &effect);
+        assert_eq!(apply(main, &mut replica, &effect), done);
+        let after = master.as_ref().map(|value| values::bytes_of(main, value));
+        assert_eq!(replica.as_ref().map(|value| values::bytes_of(main, value)), after);
+        if !done {
+            assert_eq!(before, after, "a refused effect changes nothing");
+        }
+        if let Some(value) = &master {
+            values::check(main, value, now, draw.number());
+        }
+        if let Some(bytes) = after.filter(|bytes| !bytes.is_empty()) {
+            replica = Some(encoding::load(main, encoding::VERSION, &bytes).expect("what was saved loads"));
+        }
+    }
+});

@@ -1,0 +1,347 @@
+//! Usage: what happened on a key, by hour and by day.
+
+use crate::harness::{
+    Reply, Server, assert_error, assert_error_prefix, assert_same_data, call, snapshot, wait_synced,
+};
+use std::collections::BTreeMap;
+
+/// 2026-11-20 15:00 UTC.
+const START: i64 = 1_795_186_800_000_000;
+const HOUR: i64 = 3_600_000_000;
+const DAY: i64 = 24 * HOUR;
+
+fn stats(server: &Server, key: &str) -> Reply {
+    server.call(&["RL.STATS", key])
+}
+
+/// Numbers of figures by their names.
+fn numbers(figures: &Reply, names: &[&str]) -> Vec<i64> {
+    names.iter().map(|name| figures.field(name).int()).collect()
+}
+
+const DECIDED: [&str; 4] = ["requests", "granted", "denied", "denied_requests"];
+const OUTCOMES: [&str; 3] = ["ok", "fail", "cached"];
+
+#[test]
+fn tracked_calls_and_outcomes_are_counted() {
+    let server = Server::start();
+    server.clock_set(START);
+    // Not tracked, nothing to show.
+    server.line("RL.ACQUIRE k 10/d");
+    assert!(stats(&server, "k").is_nil());
+    assert!(stats(&server, "missing").is_nil());
+    server.line("RL.ACQUIRE k 10/d TRACK COST 4");
+    // Once it is tracked, every call counts: granted, in part, and denied.
+    server.line("RL.ACQUIRE k 10/d COST 7 PARTIAL");
+    server.line("RL.ACQUIRE k 10/d COST 3");
+    server.line("RL.BATCH EACH 2 k 10/d 1 other 10/d 1");
+    server.line("RL.BATCH ALL 2 other 10/d 1 k 10/d 2");
+    assert!(stats(&server, "other").is_nil());
+    let shown = stats(&server, "k");
+    assert_eq!(shown.field("limits"), Reply::bulk("10/d"));
+    assert_eq!(numbers(&shown.field("total"), &DECIDED), [5, 9, 8, 3]);
+    assert_eq!(shown.field("today"), shown.field("total"));
+    for reply in [
+        server.line("RL.RECORD k OK CACHED SPEND 0.1 DUR 20"),
+        server.line("RL.RECORD k fail spend 0.2 dur 1s count 2"),
+        server.line("RL.RECORD k OK SPEND .000000001 DUR 25ms COUNT 5"),
+    ] {
+        assert_eq!(reply, Reply::ok());
+    }
+    let total = stats(&server, "k").field("total");
+    assert_eq!(numbers(&total, &OUTCOMES), [6, 2, 1]);
+    assert_eq!(total.field("spend"), Reply::bulk("0.300000001"));
+    assert_eq!(total.field("error_rate"), Reply::bulk("0.25"));
+    assert_eq!(total.field("cache_hit_rate"), Reply::bulk("0.125"));
+    let times: Vec<i64> = numbers(&total, &["p50_ms", "p95_ms", "p99_ms"]);
+    assert_eq!(times[0], 25);
+    assert!(times[1..].iter().all(|ms| (ms - 1000).abs() * 32 <= 1000), "{times:?}");
+    // The series: quiet hours and days too, the newest last, as many as asked for.
+    let shown = stats(&server, "k");
+    let names = |title: &str| -> Vec<String> {
+        shown.field(title).pairs().iter().map(|(name, _)| name.text()).collect()
+    };
+    assert_eq!((names("hours").len(), names("days").len()), (24, 30));
+    assert_eq!(names("hours")[23], "2026-11-20T15");
+    assert_eq!(names("hours")[0], "2026-11-19T16");
+    assert_eq!(names("days")[29], "2026-11-20");
+    assert_eq!(names("days")[0], "2026-10-22");
+    assert_eq!(numbers(&shown.field("days").field("2026-11-20"), &DECIDED), [5, 9, 8, 3]);
+    let few = server.line("RL.STATS k DAYS 2 HOURS 0");
+    assert_eq!((few.field("hours").pairs().len(), few.field("days").pairs().len()), (0, 2));
+    // RL.RECORD works on any key, and RL.RESET keeps the history.
+    server.ok("RL.RECORD fresh OK");
+    assert!(stats(&server, "fresh").field("limits").is_nil());
+    assert_eq!(server.line("TYPE fresh").text(), "ratelimit");
+    assert_eq!(server.line("RL.RESET k"), Reply::Int(1));
+    assert_eq!(numbers(&stats(&server, "k").field("total"), &DECIDED), [5, 9, 8, 3]);
+    let mut three = server.wire3();
+    assert!(matches!(three.line("RL.STATS k").field("hours"), Reply::Map(_)));
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    let server = Server::start();
+    server.ok("SET string 1");
+    for (command, error) in [
+        ("RL.RECORD k", "ERR wrong number of arguments for 'rl.record' command"),
+        ("RL.RECORD k MAYBE", "ERR syntax error near 'MAYBE'"),
+        (
+            "RL.RECORD k OK SPEND 1e3",
+            "ERR invalid decimal '1e3': expected digits, perhaps with a point among them",
+        ),
+        ("RL.RECORD k OK DUR soon", "ERR invalid duration 'soon': "),
+        ("RL.RECORD k OK COUNT 0", "ERR COUNT must be a whole number from 1 to 1000000000000"),
+        ("RL.RECORD string OK", "WRONGTYPE Operation against a key holding the wrong kind of value"),
+        ("RL.STATS string", "WRONGTYPE Operation against a key holding the wrong kind of value"),
+        ("RL.STATS k HOURS 25", "ERR HOURS must be a whole number from 0 to 24"),
+        ("RL.STATS k DAYS x", "ERR DAYS must be a whole number from 0 to 30"),
+        ("RL.USAGE x", "ERR invalid cursor"),
+    ] {
+        assert_error_prefix(&server.line(command), error);
+    }
+    assert_eq!(server.line("DBSIZE"), Reply::Int(1));
+}
+
+/// A day is counted by plain additions.
+#[derive(Default, Clone)]
+struct Plain {
+    requests: i64,
+    granted: i64,
+    denied: i64,
+    ok: i64,
+    fail: i64,
+    cached: i64,
+    thousandths: i64,
+}
+
+/// Forty days through the debug clock, with gaps, a restart and a failover,
+/// compared hour by hour and day by day with a plain model.
+#[test]
+fn forty_days_equal_a_plain_model() {
+    let mut server = Server::with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let replica = server.replica();
+    let mut days: BTreeMap<i64, Plain> = BTreeMap::new();
+    let mut hours: BTreeMap<i64, Plain> = BTreeMap::new();
+    let mut total = Plain::default();
+    let mut now = START;
+    let mut random = 12_345_u64;
+    let mut next = move |below: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        i64::try_from((random >> 33) % below).unwrap()
+    };
+    for day in 0..40 {
+        // Some days nothing happens.
+        if day % 7 == 5 {
+            now += DAY;
+            continue;
+        }
+        let end = now + DAY;
+        while now < end {
+            server.clock_set(now);
+            let (cost, spend) = (1 + next(4), next(5000));
+            let granted = server.line(&format!("RL.ACQUIRE k 40/d TRACK COST {cost}"))[0].int();
+            let (ok, cached) = (next(4) > 0, next(3) == 0);
+            let how = format!("{} {}", if ok { "OK" } else { "FAIL" }, if cached { "CACHED" } else { "" });
+            server.ok(&format!("RL.RECORD k {how} SPEND {}.{:03}", spend / 1000, spend % 1000));
+            for plain in
+                [days.entry(now / DAY).or_default(), hours.entry(now / HOUR).or_default(), &mut total]
+            {
+                plain.requests += 1;
+                plain.granted += granted;
+                plain.denied += cost - granted;
+                plain.ok += i64::from(ok);
+                plain.fail += i64::from(!ok);
+                plain.cached += i64::from(cached);
+                plain.thousandths += spend;
+            }
+            now += next(4 * 3600) * 1_000_000;
+        }
+        if day == 17 {
+            server.kill9();
+            server.restart();
+            replica.wait_link();
+        }
+        server.clock_set(now);
+        replica.clock_set(now);
+        wait_synced(&server, &replica);
+        for node in [&server, &replica] {
+            let shown = stats(node, "k");
+            compare(&shown.field("total"), &total, "total");
+            for (title, model, length, count, text) in
+                [("days", &days, DAY, 30, 10_usize), ("hours", &hours, HOUR, 24, 13)]
+            {
+                let series = shown.field(title).pairs();
+                assert_eq!(series.len(), usize::try_from(count).unwrap());
+                for ((name, figures), number) in series.iter().zip((0..count).rev()) {
+                    let number = now / length - number;
+                    assert_eq!(name.text().len(), text);
+                    compare(figures, &model.get(&number).cloned().unwrap_or_default(), &name.text());
+                }
+            }
+        }
+    }
+    assert!(total.denied > 0 && days.len() > 30);
+    assert_same_data(&server, &replica);
+}
+
+fn compare(figures: &Reply, plain: &Plain, what: &str) {
+    let shown = numbers(figures, &["requests", "granted", "denied", "ok", "fail", "cached"]);
+    let Plain { requests, granted, denied, ok, fail, cached, thousandths } = *plain;
+    assert_eq!(shown, [requests, granted, denied, ok, fail, cached], "{what}");
+    let spend: f64 = figures.field("spend").text().parse().unwrap();
+    assert_eq!((spend * 1000.0).round() as i64, thousandths, "{what}");
+}
+
+#[test]
+fn usage_is_replicated_and_persisted_and_ends_with_its_key() {
+    for preamble in ["yes", "no"] {
+        let mut server = Server::with(&[
+            "--appendonly",
+            "yes",
+            "--appendfsync",
+            "always",
+            "--aof-use-rdb-preamble",
+            preamble,
+        ]);
+        let replica = server.replica();
+        server.line("RL.ACQUIRE k bucket:5/d TRACK COST 2");
+        server.line("RL.ACQUIRE k bucket:5/d COST 9");
+        server.ok("RL.RECORD k FAIL SPEND 1.5 DUR 3s");
+        server.ok("RL.RECORD only OK");
+        wait_synced(&server, &replica);
+        assert_same_data(&server, &replica);
+        // 30 days after the last use, to the second.
+        let ttl = server.line("PTTL only").int();
+        assert!((ttl - 30 * 86_400_000).abs() < 5_000, "{ttl}");
+        let before = (snapshot(&server), stats(&server, "k"));
+        for rewritten in [false, true] {
+            if rewritten {
+                server.line("BGREWRITEAOF");
+                crate::harness::eventually(std::time::Duration::from_secs(30), "it is rewritten", || {
+                    server.info_field("persistence", "aof_rewrite_in_progress") == "0"
+                        && server.info_field("persistence", "aof_rewrite_scheduled") == "0"
+                });
+            }
+            server.kill9();
+            server.restart();
+            assert_eq!((snapshot(&server), stats(&server, "k")), before, "{preamble} {rewritten}");
+        }
+        assert_eq!(server.line("DEBUG RELOAD"), Reply::ok());
+        assert_eq!((snapshot(&server), stats(&server, "k")), before);
+        assert_eq!(server.info_field("floodgate", "floodgate_tracked_keys"), "2");
+        let payload = server.line("DUMP k");
+        assert_eq!(call!(server, "RESTORE", "copy", 0, payload.bytes()), Reply::ok());
+        assert_eq!(stats(&server, "copy").field("total"), stats(&server, "k").field("total"));
+        server.line("DEL k copy only");
+        assert_eq!(server.info_field("floodgate", "floodgate_tracked_keys"), "0");
+    }
+    // By the debug clock: what nobody used for 30 days is not shown, and starts anew.
+    let server = Server::start();
+    server.clock_set(START);
+    server.ok("RL.RECORD k OK");
+    server.clock_advance(30 * DAY - 1);
+    assert_eq!(numbers(&stats(&server, "k").field("total"), &OUTCOMES), [1, 0, 0]);
+    server.clock_advance(1);
+    assert!(stats(&server, "k").is_nil());
+    server.ok("RL.RECORD k FAIL");
+    assert_eq!(numbers(&stats(&server, "k").field("total"), &OUTCOMES), [0, 1, 0]);
+}
+
+#[test]
+fn track_max_holds_against_invented_keys() {
+    let server = Server::builder()
+        .module_args(["enable-debug-command", "yes", "track-usage", "yes", "track-max", "50"])
+        .start();
+    server.clock_set(START);
+    let mut wire = server.wire();
+    let calls: Vec<Vec<String>> = (0..500)
+        .map(|n| {
+            ["RL.ACQUIRE".into(), format!("invented:{n}"), "1/s".into(), "COST".into(), "2".into()].to_vec()
+        })
+        .collect();
+    for reply in wire.pipeline(&calls) {
+        assert_eq!(reply[0], Reply::Int(0), "the decision is the same, tracked or not");
+    }
+    assert_eq!(server.line("DBSIZE"), Reply::Int(50), "a denial leaves only what is tracked");
+    assert_eq!(server.info_field("floodgate", "floodgate_tracked_keys"), "50");
+    assert_eq!(server.info_field("floodgate", "floodgate_track_refused"), "450");
+    assert_error(&server.line("RL.RECORD more OK"), "ERR too many tracked keys, see the setting track-max");
+    server.ok("RL.RECORD invented:7 OK");
+    assert_eq!(server.line("RL.ACQUIRE more 1/s TRACK")[0], Reply::Int(1));
+    assert!(stats(&server, "more").is_nil());
+    // Room comes back when a tracked key goes.
+    server.line("DEL invented:7");
+    server.ok("RL.RECORD more OK");
+    // RL.USAGE walks them, like SCAN.
+    let (mut cursor, mut seen) = ("0".to_owned(), BTreeMap::new());
+    loop {
+        let page = server.call(&["RL.USAGE", &cursor, "MATCH", "invented:*", "COUNT", "7"]);
+        for (key, figures) in page[1].pairs() {
+            seen.insert(key.text(), numbers(&figures, &DECIDED));
+        }
+        cursor = page[0].text();
+        if cursor == "0" {
+            break;
+        }
+    }
+    assert_eq!(seen.len(), 49);
+    assert!(seen.values().all(|figures| *figures == [1, 0, 2, 1]));
+    // What a busy key costs is bounded.
+    for hour in 0..24 * 31 {
+        server.clock_set(START + hour * HOUR);
+        server.ok(&format!("RL.RECORD invented:1 OK DUR {}", 1_i64 << (hour % 34)));
+    }
+    let bytes = server.line("MEMORY USAGE invented:1").int();
+    assert!(bytes < 8_000, "{bytes} bytes");
+}
+
+/// What programs of this kind offer, done with these commands by an ordinary
+/// client.
+#[test]
+fn what_like_systems_offer() {
+    let server = Server::start();
+    server.clock_set(START);
+    let mut client = server.connection();
+    let mut run = |command: &str| -> redis::Value {
+        let mut words = command.split_whitespace();
+        let mut cmd = redis::cmd(words.next().unwrap());
+        words.for_each(|word| {
+            cmd.arg(word);
+        });
+        cmd.query(&mut client).unwrap()
+    };
+    // Configure a source, check it without taking, take, and look again.
+    run("RL.PIN source:mail 100/h");
+    run("RL.QUOTA source:mail");
+    for _ in 0..3 {
+        run("RL.ACQUIRE source:mail TRACK");
+    }
+    run("RL.RECORD source:mail OK CACHED SPEND 0.002 DUR 12");
+    run("RL.RECORD source:mail FAIL SPEND 0.004 DUR 250 COUNT 2");
+    run("RL.RECORD source:web OK SPEND 0.1");
+    // Calls of the hour and of the day, cache hits, what it cost today.
+    let mail = stats(&server, "source:mail");
+    assert_eq!(mail.field("hours").field("2026-11-20T15").field("requests"), Reply::Int(3));
+    assert_eq!(mail.field("days").field("2026-11-20").field("requests"), Reply::Int(3));
+    assert_eq!(mail.field("today").field("cache_hit_rate"), Reply::bulk("0.333333"));
+    assert_eq!(mail.field("today").field("spend"), Reply::bulk("0.006"));
+    assert_eq!(mail.field("limits"), Reply::bulk("100/h"));
+    // A summary over all sources.
+    let page = server.line("RL.USAGE 0 MATCH source:* COUNT 1000");
+    let spent: Vec<String> =
+        page[1].pairs().iter().map(|(_, figures)| figures.field("spend").text()).collect();
+    assert_eq!(page[1].pairs().len(), 2, "{spent:?}");
+    // Tomorrow starts at zero, the history stays.
+    server.clock_advance(DAY);
+    let mail = stats(&server, "source:mail");
+    assert_eq!(mail.field("today").field("spend"), Reply::bulk("0"));
+    assert!(mail.field("today").field("p50_ms").is_nil());
+    assert_eq!(mail.field("days").field("2026-11-20").field("spend"), Reply::bulk("0.006"));
+    // Reset one, clear all that are not pinned.
+    assert_eq!(run("RL.RESET source:mail"), redis::Value::Int(0));
+    server.line("RL.ACQUIRE source:mail");
+    assert_eq!(run("RL.RESET source:mail"), redis::Value::Int(1));
+    assert_eq!(server.line("RL.CLEAR 0 MATCH source:* COUNT 1000")[1], Reply::Int(1));
+    assert_eq!(server.line("EXISTS source:mail source:web"), Reply::Int(1));
+}
