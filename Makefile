@@ -8,7 +8,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 LOCKED := $(if $(CI),--locked)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo replay test test-servers torture bench bench-check instructions reference package clean
+.PHONY: help build run demo replay test test-servers torture monitor monitor-test bench bench-check instructions reference package clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -64,6 +64,16 @@ torture: ## Kill, cut, forge, fuzz and reshard on every server, and show what wa
 bench: build ## What a decision costs, beside SET and what people use today
 	@scripts/setup.sh demo
 	@python3 scripts/bench $(BENCH)
+
+monitor: ## Start exporter, Prometheus and Alertmanager beside a running server (PORT=6379)
+	@scripts/setup.sh monitor
+	@python3 scripts/monitoring/monitor.py
+
+monitor-test: build ## Check the monitoring files, then make each alert fire, arrive and resolve
+	@scripts/setup.sh monitor
+	cd scripts/monitoring && promtool check rules rules.yml && promtool check config prometheus.yml && \
+		promtool test rules rules.test.yml && amtool check-config alertmanager.yml
+	python3 scripts/monitoring/test.py target/release/libfloodgate.so
 
 instructions: ## Count the instructions of a command anew: tests/instructions.txt
 	@scripts/setup.sh

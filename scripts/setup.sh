@@ -6,6 +6,7 @@
 #   scripts/setup.sh demo      and what the demonstration needs
 #   scripts/setup.sh test      and what the tests need
 #   scripts/setup.sh servers   and what scripts/servers.sh needs
+#   scripts/setup.sh monitor   and what watches a server
 #   scripts/setup.sh torture   and what scripts/torture.sh needs
 set -euo pipefail
 
@@ -49,7 +50,7 @@ is_server() {
 }
 
 mode=${1:-run}
-case $mode in run | demo | test | servers | torture) ;; *) fail "unknown mode '$mode': none, demo, test, servers or torture" ;; esac
+case $mode in run | demo | test | servers | torture | monitor) ;; *) fail "unknown mode '$mode': none, demo, test, servers, torture or monitor" ;; esac
 
 have cargo || fail "Rust is missing: install it with rustup, then run this again"
 
@@ -72,6 +73,11 @@ if [ "$mode" = servers ] || [ "$mode" = torture ]; then
     have python3 && python3 -m pip --version >/dev/null 2>&1 || packages+=(python3 python3-pip)
     have flock || packages+=(util-linux)
     [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || packages+=(debian-archive-keyring)
+fi
+if [ "$mode" = monitor ]; then
+    have prometheus || packages+=(prometheus)
+    have prometheus-alertmanager || packages+=(prometheus-alertmanager)
+    have prometheus-redis-exporter || packages+=(prometheus-redis-exporter)
 fi
 if [ "$mode" = torture ]; then
     have valgrind || packages+=(valgrind)

@@ -27,6 +27,9 @@ pub use table::COMMANDS;
 use server::alloc::ServerAlloc;
 use server::load::Loading;
 
+/// Who hears of what happens to the server.
+static LISTENERS: &[&[server::events::Listener]] = &[commands::policy::LISTENERS, observe::alerts::LISTENERS];
+
 /// Loads the module: settings first, since they say which commands there are.
 fn load(ctx: &redis_module::Context, args: &[redis_module::RedisString]) -> redis_module::Status {
     let loading = Loading::new(ctx);
@@ -40,7 +43,7 @@ fn load(ctx: &redis_module::Context, args: &[redis_module::RedisString]) -> redi
     if let Err(reason) = done {
         return loading.refuse(&reason);
     }
-    loading.events(commands::policy::LISTENERS);
+    loading.events(LISTENERS);
     loading.info(observe::metrics::info);
     redis_module::Status::Ok
 }

@@ -1,6 +1,7 @@
 //! The settings of the module: one table, one place for their values.
 
 use crate::commands::waiting;
+use crate::core::alerts::Thresholds;
 use crate::core::duration;
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use crate::server::settings::{Domain, Setting, Value};
@@ -15,6 +16,13 @@ struct Settings {
     events: bool,
     caller_limits: bool,
     batch_max: i64,
+    mask_keys: bool,
+    alert_error_rate: i64,
+    alert_queue: i64,
+    alert_breaker_openings: i64,
+    alert_response_time: i64,
+    alert_batch_failures: i64,
+    alert_latency: i64,
     queue_max: i64,
     waiters_max: i64,
     wait_max: Option<(String, u64)>,
@@ -46,6 +54,13 @@ static SETTINGS: MainThreadCell<Settings> = MainThreadCell::new(Settings {
     events: true,
     caller_limits: true,
     batch_max: 1000,
+    mask_keys: false,
+    alert_error_rate: 5,
+    alert_queue: 80,
+    alert_breaker_openings: 3,
+    alert_response_time: 500,
+    alert_batch_failures: 10,
+    alert_latency: 100,
     queue_max: 1000,
     waiters_max: 10_000,
     wait_max: None,
@@ -136,6 +151,13 @@ pub static TABLE: &[Setting] = &[
             Ok(())
         },
     },
+    field!(c"mask-keys", mask_keys, Switch, load_only: false),
+    field!(c"alert-error-rate", alert_error_rate, Number { 0, 100 }, load_only: false),
+    field!(c"alert-queue", alert_queue, Number { 0, 100 }, load_only: false),
+    field!(c"alert-breaker-openings", alert_breaker_openings, Number { 0, 1_000_000 }, load_only: false),
+    field!(c"alert-response-time", alert_response_time, Number { 0, 86_400_000 }, load_only: false),
+    field!(c"alert-batch-failures", alert_batch_failures, Number { 0, 100 }, load_only: false),
+    field!(c"alert-latency", alert_latency, Number { 0, 86_400_000 }, load_only: false),
     field!(c"track-usage", track_usage, Switch, load_only: false),
     field!(c"track-max", track_max, Number { 0, 100_000_000 }, load_only: false),
     field!(c"compat-cl-throttle", compat_cl_throttle, Switch, load_only: true),
@@ -218,6 +240,25 @@ pub fn waiters_max(main: MainThread) -> usize {
 /// The longest that a caller may ask to wait, in microseconds.
 pub fn wait_max_us(main: MainThread) -> u64 {
     SETTINGS.of(main).borrow().wait_max.as_ref().map_or(WAIT_MAX_US, |(_, us)| *us)
+}
+
+/// Whether to hide the names of keys from those who watch.
+pub fn mask_keys(main: MainThread) -> bool {
+    SETTINGS.of(main).borrow().mask_keys
+}
+
+/// From which figures on there is an alert.
+pub fn alert_thresholds(main: MainThread) -> Thresholds {
+    let settings = SETTINGS.of(main).borrow();
+    let positive = |n: i64| u64::try_from(n).unwrap_or(0);
+    Thresholds {
+        error_rate: positive(settings.alert_error_rate),
+        queue: positive(settings.alert_queue),
+        breaker_openings: positive(settings.alert_breaker_openings),
+        response_time: positive(settings.alert_response_time),
+        batch_failures: positive(settings.alert_batch_failures),
+        latency: positive(settings.alert_latency),
+    }
 }
 
 /// Whether every key that RL.ACQUIRE decides on is tracked.

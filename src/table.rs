@@ -3,8 +3,8 @@
 
 use crate::commands::breaker::{acquire as cb_acquire, operate as cb_operate, report, state};
 use crate::commands::{
-    acquire, batch, clear, debug, effect, help, operate, policy, quota, refund, reserve, settle, throttle,
-    usage, waiting,
+    acquire, alerts, batch, clear, debug, effect, help, metrics, operate, policy, quota, refund, reserve,
+    settle, throttle, top, usage, waiting,
 };
 use crate::server::command::{Argument as A, Command, Effect, Keys, Rights, entry, entry_with_keys};
 use crate::server::load::Loading;
@@ -183,6 +183,42 @@ pub static COMMANDS: &[Command] = &[
         summary: "Gives units back, the newest first.",
         complexity: "O(1) a limit",
         arguments: &[KEY, A::integer("n")],
+    },
+    Command {
+        name: "RL.METRICS",
+        entry: entry!(metrics::metrics),
+        effect: Effect::Keyless,
+        fast: false,
+        rights: Rights::Admin,
+        keys: Keys::None,
+        summary: "Shows every counter and gauge, and counts by policy and shadow limit.",
+        complexity: "O(N) labels",
+        arguments: &[],
+    },
+    Command {
+        name: "RL.TOP",
+        entry: entry!(top::top),
+        effect: Effect::Keyless,
+        fast: false,
+        rights: Rights::Admin,
+        keys: Keys::None,
+        summary: "Shows the keys that are denied or granted most.",
+        complexity: "O(1), sorting 2048 places",
+        arguments: &[
+            A::one_of("which", &[A::flag("DENIED"), A::flag("GRANTED")]),
+            A::integer("n").optional(),
+        ],
+    },
+    Command {
+        name: "RL.ALERTS",
+        entry: entry!(alerts::alerts),
+        effect: Effect::Keyless,
+        fast: false,
+        rights: Rights::Admin,
+        keys: Keys::None,
+        summary: "Shows the recent alerts, the newest first.",
+        complexity: "O(N) alerts",
+        arguments: &[A::integer("n").optional(), A::text("key").after("KEY").optional()],
     },
     Command {
         name: "RL.RESET",

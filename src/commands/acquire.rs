@@ -9,7 +9,8 @@ use super::track;
 use super::waiting::{self, Ask, Met};
 use crate::core::clock::Micros;
 use crate::core::limits::{Decision, Limit, Request, Standing, State, Taken, Wait, decide};
-use crate::observe::metrics;
+use crate::observe::labels::Labelled;
+use crate::observe::{metrics, top};
 use crate::server::args::{Arg, Args};
 use crate::server::context::Context;
 use crate::server::main_thread::MainThread;
@@ -78,6 +79,7 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             Met::Waits => return Ok(()),
             Met::Denied(six) => {
                 metrics::count(ctx.main(), |m| &mut m.acquire_denied);
+                top::decided(ctx.main(), call.key.bytes(), false);
                 let counts = track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), call.track);
                 if counts {
                     let counted = track::decided(&call.request, 0);
@@ -124,6 +126,7 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         metrics::count(ctx.main(), |m| &mut m.acquire_denied);
     }
     judged.count(ctx.main());
+    top::decided(ctx.main(), call.key.bytes(), judged.six.granted > 0);
     judged.six.send(ctx);
     Ok(())
 }
@@ -136,14 +139,14 @@ pub struct Judged {
     /// The limits, where the key used others last or is new.
     other: Option<LimitsRef>,
     taken: Taken,
-    shadow_denied: u32,
+    labelled: Option<Labelled>,
     records: bool,
 }
 
 impl Judged {
     /// A denial that records nothing.
     pub fn denied(six: Six) -> Self {
-        Self { six, other: None, taken: Taken::default(), shadow_denied: 0, records: false }
+        Self { six, other: None, taken: Taken::default(), labelled: None, records: false }
     }
 
     /// Counts what every command counts alike: blocks, and the denials that
@@ -152,8 +155,11 @@ impl Judged {
         if self.six.index == Index::Blocked {
             metrics::count(main, |m| &mut m.blocked_denied);
         }
-        if self.shadow_denied > 0 {
-            metrics::add(main, |m| &mut m.shadow_denied, self.shadow_denied.into());
+        if let Some(labelled) = &self.labelled {
+            if labelled.shadows() > 0 {
+                metrics::add(main, |m| &mut m.shadow_denied, labelled.shadows().into());
+            }
+            labelled.count(main, self.six.granted > 0);
         }
     }
 
@@ -193,10 +199,20 @@ pub fn judge(
 ) -> Result<Judged, Error> {
     if let Some(block) = value.and_then(|value| value.block(now)) {
         let six = blocked(ctx, key, value, block, given, request, now)?;
-        return Ok(Judged { six, other: None, taken: Taken::default(), shadow_denied: 0, records: false });
+        return Ok(Judged { six, other: None, taken: Taken::default(), labelled: None, records: false });
     }
     let (resolved, _) = resolve(ctx.main(), key, value, given, now)?;
     let outcome = assess(ctx, value, &resolved, request, now)?;
+    let shadow_denied = outcome.decision.shadow_denied;
+    let labelled = if outcome.policy || !shadow_denied.is_empty() {
+        match &resolved {
+            Resolved::Own => value.and_then(RateLimit::limits),
+            Resolved::Other(limits) => Some(limits.clone()),
+        }
+        .map(|limits| Labelled { limits, shadow_denied })
+    } else {
+        None
+    };
     let other = match resolved {
         Resolved::Own => None,
         Resolved::Other(limits) => Some(limits),
@@ -205,7 +221,7 @@ pub fn judge(
         six: Six::of(&outcome.decision),
         other,
         taken: outcome.decision.taken,
-        shadow_denied: outcome.decision.shadow_denied.len(),
+        labelled,
         records: outcome.records,
     })
 }
@@ -217,6 +233,8 @@ pub struct Outcome {
     pub decision: Decision,
     /// Units are taken, other limits or a clock that stepped back noted.
     pub records: bool,
+    /// The limits came from policies.
+    pub policy: bool,
 }
 
 /// Decides a request against the usage of a key without changing it.
@@ -243,7 +261,7 @@ pub fn assess(
             // What grants without counting (unlimited, or a shadow limit that
             // denies) leaves no trace.
             let records = !decision.taken.is_nothing() || decision.record_clock;
-            return Ok(Outcome { decision, records });
+            return Ok(Outcome { decision, records, policy: set.origin().is_some() });
         }
         (None, Resolved::Own) => return Err(Error::NoLimits),
         (_, Resolved::Other(other)) => other,
@@ -255,7 +273,7 @@ pub fn assess(
     };
     // A denial on a key that is not there leaves nothing behind.
     let records = value.is_some() || !decision.taken.is_nothing();
-    Ok(Outcome { decision, records })
+    Ok(Outcome { decision, records, policy: set.origin().is_some() })
 }
 
 /// Usage of limits on a key that is not there.

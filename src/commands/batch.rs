@@ -9,7 +9,7 @@ use super::track;
 use super::waiting::judge;
 use crate::core::clock::Micros;
 use crate::core::limits::{Limit, Request, State, Wait, decide, look};
-use crate::observe::metrics;
+use crate::observe::{alerts, metrics, top};
 use crate::server::args::{Arg, Args};
 use crate::server::context::Context;
 use crate::server::reply;
@@ -77,6 +77,7 @@ pub fn batch(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     metrics::count(ctx.main(), |m| &mut m.batch_calls);
     metrics::add(ctx.main(), |m| &mut m.batch_granted, granted);
     metrics::add(ctx.main(), |m| &mut m.batch_denied, replies.len() as u64 - granted);
+    batch.observe(ctx, now, &replies);
     reply::array(ctx, replies.len());
     for six in &replies {
         six.send(ctx);
@@ -87,6 +88,19 @@ pub fn batch(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 impl<'a> Batch<'a> {
     fn request(&self, item: &Item<'_>) -> Request {
         Request { cost: item.cost, calls: 1, partial: false, critical: self.critical }
+    }
+
+    /// Tells those who watch. Items that only shared the fate of others are
+    /// nobody's fault.
+    fn observe(&self, ctx: &Context<'_>, now: Micros, replies: &[Six]) {
+        let main = ctx.main();
+        for (item, six) in self.items.iter().zip(replies) {
+            if six.index != Index::Batch {
+                top::decided(main, item.key.bytes(), six.granted > 0);
+            }
+        }
+        let denied = self.items.iter().zip(replies).filter(|(_, six)| six.granted == 0);
+        alerts::batch(main, now, replies.len() as u64, denied.map(|(item, _)| item.key.bytes()));
     }
 
     /// True when no key comes twice, so that the items cannot disturb each other.

@@ -2,6 +2,7 @@
 //! propagate → reply.
 
 pub mod acquire;
+pub mod alerts;
 pub mod arguments;
 pub mod batch;
 pub mod breaker;
@@ -11,6 +12,7 @@ pub mod debug;
 pub mod effect;
 pub mod error;
 pub mod help;
+pub mod metrics;
 pub mod operate;
 pub mod policy;
 pub mod quota;
@@ -20,6 +22,7 @@ pub mod resolve;
 pub mod settle;
 pub mod six;
 pub mod throttle;
+pub mod top;
 pub mod track;
 pub mod usage;
 pub mod waiting;

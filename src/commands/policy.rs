@@ -192,7 +192,7 @@ pub fn effect(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 }
 
 /// What policies must hear of: a dataset that is loaded brings its own, or none.
-pub static LISTENERS: &[Listener] = &[
+pub const LISTENERS: &[Listener] = &[
     (Event::LoadBegins, |ctx| node::load_begins(ctx.main())),
     (Event::LoadEnded, |ctx| node::load_ended(ctx.main(), true)),
     (Event::LoadFailed, |ctx| node::load_ended(ctx.main(), false)),

@@ -11,7 +11,7 @@ use super::waiting::{self, Ask, Met};
 use crate::core::clock::Micros;
 use crate::core::limits::{Limit, Request, Standing, State, Taken, Wait, decide, look};
 use crate::core::reservations::{MAX_ID, Stage};
-use crate::observe::metrics;
+use crate::observe::{metrics, top};
 use crate::server::args::{Arg, Args};
 use crate::server::context::Context;
 use crate::server::main_thread::MainThread;
@@ -164,6 +164,9 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let longest = all.iter().filter(|one| one.six.granted == 0).map(|one| one.six.standing.retry).max();
     if let Some(longest) = longest {
         metrics::count(ctx.main(), |m| &mut m.reservations_denied);
+        for (item, _) in call.items.iter().zip(&all).filter(|(_, one)| one.six.granted == 0) {
+            top::decided(ctx.main(), item.key.bytes(), false);
+        }
         let sixes: Vec<Six> = all.iter().map(|one| one.denied_with_others(longest)).collect();
         send(ctx, None, &sixes);
         return Ok(());
@@ -173,6 +176,7 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         let mut key = ctx.write(item.key);
         one.change(ctx.main(), &terms, now, |change| {
             metrics::count(ctx.main(), |m| &mut m.reservations_granted);
+            top::decided(ctx.main(), item.key.bytes(), true);
             together.apply(ctx, &mut key, &commit::effect(ctx, now, change), c"rl.reserve")
         })?;
     }

@@ -9,7 +9,7 @@ use super::{Error, waiting};
 use crate::core::clock::Micros;
 use crate::core::limits::throttle::{Answer, Arrival};
 use crate::core::limits::{self, Limit, Limits, Request, State, Taken, Throttle, Wait};
-use crate::observe::metrics;
+use crate::observe::{metrics, top};
 use crate::server::args::{Arg, Args};
 use crate::server::context::Context;
 use crate::server::key::Key;
@@ -62,6 +62,7 @@ pub fn throttle(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     } else {
         metrics::count(ctx.main(), |m| &mut m.throttle_granted);
     }
+    top::decided(ctx.main(), call.key.bytes(), !answer.limited);
     reply::array(ctx, 5);
     for number in [
         i64::from(answer.limited),

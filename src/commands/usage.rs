@@ -10,7 +10,7 @@ use crate::core::clock::Micros;
 use crate::core::duration;
 use crate::core::limits::MAX_COUNT;
 use crate::core::usage::{DAYS, Durations, HOURS, Outcome, Period, Spend, Tally, Usage};
-use crate::observe::metrics;
+use crate::observe::{alerts, metrics};
 use crate::server::args::Args;
 use crate::server::call::{self, OwnedString};
 use crate::server::context::Context;
@@ -45,6 +45,7 @@ pub fn record(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             return Err(unexpected(option));
         }
     }
+    let (failed, count, duration_ms) = (!outcome.ok, outcome.count, outcome.duration_ms);
     let now = ctx.now();
     let mut key = ctx.write(name);
     let may = track::may(ctx.main(), key.value::<RateLimit>()?.as_deref());
@@ -53,6 +54,13 @@ pub fn record(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     }
     commit(ctx, &mut key, &commit::effect(ctx, now, Change::Record(outcome)), c"rl.record")?;
     metrics::count(ctx.main(), |m| &mut m.records);
+    metrics::add(ctx.main(), |m| if failed { &mut m.records_fail } else { &mut m.records_ok }, count);
+    let duration_us = duration_ms.map(|ms| ms.saturating_mul(duration::MILLISECOND));
+    if let Some(us) = duration_us {
+        metrics::add(ctx.main(), |m| &mut m.response_count, count);
+        metrics::add(ctx.main(), |m| &mut m.response_us_sum, us.saturating_mul(count));
+    }
+    alerts::result(ctx.main(), name.bytes(), now, failed, count, duration_us);
     reply::ok(ctx);
     Ok(())
 }

@@ -49,6 +49,14 @@ impl<P: Clone + Eq + Ord + Hash, W, F> Lines<P, W, F> {
         self.by_place.get(place).map_or(0, |line| line.waiters.len())
     }
 
+    /// The longest line, and how many wait in it.
+    pub fn longest(&self) -> Option<(&P, usize)> {
+        self.by_place
+            .iter()
+            .map(|(place, line)| (place, line.waiters.len()))
+            .max_by_key(|(_, length)| *length)
+    }
+
     /// The number that the next waiter will get.
     pub const fn next_ticket(&self) -> Ticket {
         self.last + 1

@@ -1,11 +1,11 @@
 //! What happens to breakers, published as JSON for whoever subscribes.
 
+use super::names;
 use crate::core::breaker::Transition;
 use crate::server::args::Arg;
 use crate::server::context::Context;
 use crate::settings;
 use serde::Serialize;
-use std::borrow::Cow;
 use std::ffi::CStr;
 
 /// The channel of events.
@@ -13,10 +13,10 @@ pub const CHANNEL: &CStr = c"floodgate:events";
 
 /// A breaker went from one state to another.
 #[derive(Debug, Serialize)]
-struct BreakerTransition<'a> {
+struct BreakerTransition {
     event: &'static str,
-    /// Bytes that are no UTF-8 are replaced.
-    key: Cow<'a, str>,
+    /// Masked where the setting says so; bytes that are no UTF-8 are replaced.
+    key: String,
     from: &'static str,
     to: &'static str,
     cause: &'static str,
@@ -32,7 +32,7 @@ pub fn breaker_transition(ctx: &Context<'_>, key: Arg<'_>, transition: &Transiti
     }
     let event = BreakerTransition {
         event: "breaker",
-        key: String::from_utf8_lossy(key.bytes()),
+        key: names::shown_text(ctx.main(), key.bytes()),
         from: transition.from.name(),
         to: transition.to.name(),
         cause: transition.cause.name(),

@@ -1,9 +1,10 @@
 //! Counters by command and outcome.
 
+use super::alerts;
 use crate::commands::waiting;
 use crate::server::info::InfoWriter;
 use crate::server::main_thread::{MainThread, MainThreadCell};
-use crate::server::replicate;
+use crate::server::{replicate, stopwatch};
 use crate::types::cbcircuit::{census, rules};
 use crate::types::ratelimit::{reserve, tracked};
 use crate::types::{intern, policies};
@@ -106,6 +107,10 @@ counters! {
     breaker_reports_ignore,
     /// CB.REPORT that came too late, twice, or with a token of nobody.
     breaker_stale_reports,
+    /// Reports that counted and said how long the call took.
+    response_count,
+    /// How long these took together, in microseconds.
+    response_us_sum,
     /// Trials that were never reported.
     breaker_lost_trials,
     /// Breakers that CB.RESET reset.
@@ -122,6 +127,10 @@ counters! {
     breaker_to_forced_closed,
     /// Calls of RL.RECORD.
     records,
+    /// Good outcomes that RL.RECORD told of.
+    records_ok,
+    /// Failures that RL.RECORD told of.
+    records_fail,
     /// Keys that were not tracked since `track-max` were already.
     track_refused,
     /// Effects applied on a replica or from the AOF.
@@ -142,6 +151,37 @@ pub fn add(main: MainThread, counter: impl FnOnce(&mut Counters) -> &mut u64, n:
     *counter = counter.saturating_add(n);
 }
 
+/// Every number: counters since the module was loaded, and gauges of now.
+pub fn numbers(main: MainThread, mut tell: impl FnMut(&str, u64)) {
+    // A copy: what is asked below may count, too.
+    let counters = *COUNTERS.of(main).borrow();
+    for (name, value) in counters.each() {
+        tell(name, value);
+    }
+    tell("propagating", replicate::is_on(main).into());
+    let (now_waiting, oldest_ms) = waiting::gauges(main);
+    tell("waiting_now", now_waiting);
+    tell("waiting_oldest_ms", oldest_ms);
+    tell("waiting_fullest_percent", waiting::fullness(main).0);
+    tell("reservations_held", reserve::open());
+    for state in census::STATES {
+        let name = format!("breakers_{}", state.name().replace('-', "_"));
+        tell(&name, census::count(state));
+    }
+    tell("breaker_rules", rules::size(main) as u64);
+    tell("limit_sets", intern::size(main) as u64);
+    tell("tracked_keys", tracked::count() as u64);
+    policies::node::numbers(main, &mut tell);
+    tell("alerts_active", alerts::lasting(main));
+    tell("stall_ms_max", alerts::longest_stall(main));
+    let timed = stopwatch::histogram(main);
+    tell("command_latency_count", timed.count());
+    tell("command_latency_us_sum", timed.sum());
+    for percent in [50, 95, 99] {
+        tell(&format!("command_latency_us_p{percent}"), timed.quantile(percent).unwrap_or(0));
+    }
+}
+
 /// The module's part of INFO.
 pub fn info(writer: &InfoWriter) {
     if !writer.section("") {
@@ -149,21 +189,6 @@ pub fn info(writer: &InfoWriter) {
     }
     writer.text("version", env!("CARGO_PKG_VERSION"));
     writer.text("revision", env!("FLOODGATE_REVISION"));
-    let main = writer.main();
-    for (name, value) in COUNTERS.of(main).borrow().each() {
-        writer.number(name, value);
-    }
-    writer.number("propagating", replicate::is_on(main).into());
-    let (now_waiting, oldest_ms) = waiting::gauges(main);
-    writer.number("waiting_now", now_waiting);
-    writer.number("waiting_oldest_ms", oldest_ms);
-    writer.number("reservations_held", reserve::open());
-    for state in census::STATES {
-        let name = format!("breakers_{}", state.name().replace('-', "_"));
-        writer.number(&name, census::count(state));
-    }
-    writer.number("breaker_rules", rules::size(main) as u64);
-    writer.number("limit_sets", intern::size(main) as u64);
-    writer.number("tracked_keys", tracked::count() as u64);
-    policies::node::info(writer);
+    numbers(writer.main(), |name, value| writer.number(name, value));
+    writer.text("policies_digest", &policies::node::digest(writer.main()));
 }

@@ -28,6 +28,9 @@ pages! {
     "RL.STATS" = "rl.stats.md",
     "RL.USAGE" = "rl.usage.md",
     "RL.POLICY" = "rl.policy.md",
+    "RL.METRICS" = "rl.metrics.md",
+    "RL.TOP" = "rl.top.md",
+    "RL.ALERTS" = "rl.alerts.md",
     "RL.HELP" = "rl.help.md",
     "RL.DEBUG" = "rl.debug.md",
     "CL.THROTTLE" = "cl.throttle.md",
@@ -45,7 +48,7 @@ pages! {
 pub const MOVING: (&str, &str) = ("moving", include_str!("pages/moving.md"));
 
 /// Commands that may still lack their page. To end empty.
-pub const TO_COME: &[&str] = &["RL.METRICS", "RL.TOP", "RL.ALERTS"];
+pub const TO_COME: &[&str] = &[];
 
 /// Every page with its name: the commands', then the others.
 pub fn all() -> impl Iterator<Item = (&'static str, &'static str)> {

@@ -4,7 +4,7 @@
 use super::api::{call, call_if_there, constant};
 use super::args::Args;
 use super::context::Context;
-use super::reply;
+use super::{reply, stopwatch};
 use redis_module::raw;
 use std::ffi::{CString, c_char, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -317,7 +317,10 @@ pub fn enter<E: Refusal>(
     // SAFETY: the server passes a live context and live arguments, on its main
     // thread, for the time of this call.
     let (context, args) = unsafe { (Context::from_raw(ctx), Args::from_raw(argv, argc)) };
-    match catch_unwind(AssertUnwindSafe(|| run(&context, args))) {
+    let started = stopwatch::start(context.main());
+    let outcome = catch_unwind(AssertUnwindSafe(|| run(&context, args)));
+    stopwatch::stop(context.main(), started);
+    match outcome {
         Ok(Ok(())) => {}
         Ok(Err(refusal)) => refusal.send(&context),
         Err(_) => reply::error(&context, "ERR internal error in floodgate; please report it"),

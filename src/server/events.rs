@@ -2,6 +2,7 @@
 
 use super::api::call_if_there;
 use super::context::Context;
+use super::stall;
 use redis_module::raw;
 use std::ffi::c_void;
 use std::sync::OnceLock;
@@ -13,6 +14,8 @@ pub enum Event {
     RoleChanged,
     /// The server has just forked a child; this is the parent.
     Forked,
+    /// The server's own timer, a few times a second.
+    Cron,
     /// A dataset is about to be loaded: at the start, from a master, by DEBUG
     /// RELOAD. Nothing has been read yet.
     LoadBegins,
@@ -31,18 +34,22 @@ static LISTENERS: &[Listener] =
     &[(Event::RoleChanged, super::audience::changed), (Event::Forked, super::audience::changed)];
 
 /// The module's listeners.
-static MODULE: OnceLock<&'static [Listener]> = OnceLock::new();
+static MODULE: OnceLock<&'static [&'static [Listener]]> = OnceLock::new();
 
 /// Asks the server to tell, `listeners` too. Returns true when it will tell all.
 ///
 /// # Safety
 /// `ctx` is the live context of the module's load function.
-pub(super) unsafe fn subscribe(ctx: *mut raw::RedisModuleCtx, listeners: &'static [Listener]) -> bool {
+pub(super) unsafe fn subscribe(
+    ctx: *mut raw::RedisModuleCtx,
+    listeners: &'static [&'static [Listener]],
+) -> bool {
     let _ = MODULE.set(listeners);
-    let wanted: [(u64, raw::RedisModuleEventCallback); 3] = [
+    let wanted: [(u64, raw::RedisModuleEventCallback); 4] = [
         (raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED, Some(role_changed)),
         (raw::REDISMODULE_EVENT_FORK_CHILD, Some(forked)),
         (raw::REDISMODULE_EVENT_LOADING, Some(loading)),
+        (raw::REDISMODULE_EVENT_CRON_LOOP, Some(cron)),
     ];
     let mut all = true;
     for (id, callback) in wanted {
@@ -63,7 +70,7 @@ unsafe fn tell(ctx: *mut raw::RedisModuleCtx, event: Event) {
         let of_module = MODULE.get().copied().unwrap_or_default();
         LISTENERS
             .iter()
-            .chain(of_module)
+            .chain(of_module.iter().copied().flatten())
             .filter(|(which, _)| *which == event)
             .for_each(|(_, listener)| listener(&ctx));
     }));
@@ -89,6 +96,21 @@ unsafe extern "C" fn forked(
     if subevent == raw::REDISMODULE_SUBEVENT_FORK_CHILD_BORN {
         // SAFETY: the server calls it on its main thread.
         unsafe { tell(ctx, Event::Forked) }
+    }
+}
+
+unsafe extern "C" fn cron(
+    ctx: *mut raw::RedisModuleCtx,
+    _: raw::RedisModuleEvent,
+    _: u64,
+    data: *mut c_void,
+) {
+    // SAFETY: the server passes its frequency, or nothing.
+    let hz = unsafe { data.cast::<raw::RedisModuleCronLoopV1>().as_ref() }.map(|info| info.hz);
+    // SAFETY: the server calls it on its main thread.
+    unsafe {
+        stall::turn(Context::from_raw(ctx).main(), hz);
+        tell(ctx, Event::Cron);
     }
 }
 

@@ -67,7 +67,7 @@ impl<'c> Loading<'c> {
     }
 
     /// Asks the server to tell of its events, `listeners` too.
-    pub fn events(&self, listeners: &'static [Listener]) {
+    pub fn events(&self, listeners: &'static [&'static [Listener]]) {
         // SAFETY: the context is the load function's.
         let all = unsafe { events::subscribe(self.ctx.raw(), listeners) };
         audience::watched(&self.ctx, all);

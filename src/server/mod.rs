@@ -32,4 +32,6 @@ pub mod random;
 pub mod replicate;
 pub mod reply;
 pub mod settings;
+pub mod stall;
+pub mod stopwatch;
 pub mod timer;

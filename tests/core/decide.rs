@@ -3,7 +3,9 @@
 
 use crate::world::{World, cases, gap};
 use floodgate::core::clock::Micros;
-use floodgate::core::limits::{Decision, Request, Wait, charge, decide, full_at, give_back, look, take};
+use floodgate::core::limits::{
+    Decision, Held, Request, State, Wait, charge, decide, full_at, give_back, look, take,
+};
 use proptest::prelude::*;
 
 /// Limits that differ in identity, one or more of each kind.
@@ -233,10 +235,18 @@ fn concurrent_counts_what_is_held() {
     let mut world = World::new("concurrent:2");
     assert!(world.limits.has_concurrent());
     let now = 1_800_000_000_000_000;
-    assert!(world.acquire(now, 2).is_granted());
-    assert_eq!(world.acquire(now, 1).standing.retry, Wait::Never);
-    assert_eq!(full_at(world.limits.as_slice(), &world.states, Micros(now)), Micros(u64::MAX));
-    assert_eq!(give_back(world.limits.as_slice(), &mut world.states, Micros(now), 5), 2);
-    take(world.limits.as_slice(), &mut world.states, Micros(now), &floodgate::core::limits::Taken::new([1]));
-    assert_eq!(world.used(0, now), 1);
+    // Two are held, until 5 and 9 ms from now; one taken now would be until 7 ms.
+    let ends = |ms: u64| Micros(now + ms * 1000);
+    world.states = vec![State::Concurrent(Held::new(2, vec![ends(5)], ends(9), ends(7)))];
+    let denied = decide(world.limits.as_slice(), &world.states, Micros(now), &Request::of(1));
+    assert!(!denied.is_granted());
+    assert_eq!(denied.standing.retry, Wait::After(5000));
+    assert_eq!(denied.standing.remaining, Some(0));
+    assert_eq!(full_at(world.limits.as_slice(), &world.states, Micros(now)), ends(9));
+    // Only settling a reservation frees its place.
+    assert_eq!(give_back(world.limits.as_slice(), &mut world.states, Micros(now), 5), 0);
+    assert_eq!(world.used(0, now), 2);
+    world.states = vec![State::Concurrent(Held::new(1, vec![], ends(9), ends(7)))];
+    let granted = decide(world.limits.as_slice(), &world.states, Micros(now), &Request::of(1));
+    assert!(granted.is_granted());
 }

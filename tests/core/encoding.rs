@@ -157,9 +157,9 @@ fn nonsense_is_refused() {
     assert!(!valid("fixed:5/s", 3, &[1000, 5, 0]), "nothing used");
     assert!(!valid("fixed:5/s", 3, &[far + 1, 5, 1]), "too late");
     assert!(valid("fixed:5/month", 3, &[1000, 31 * crate::world::DAY, 5]));
-    // Concurrent: held.
-    assert!(valid("concurrent:5", 4, &[6]));
-    assert!(!valid("concurrent:5", 4, &[0]), "nothing held");
+    // Concurrent: what is held stands with the reservations, never here.
+    assert!(!valid("concurrent:5", 4, &[6]));
+    assert!(!valid("concurrent:5", 4, &[]));
     // Throttle: arrival time in two halves, time of the change.
     assert!(valid("throttle:4/1/60", 5, &[1_000_001, 0, 1000]));
     assert!(!valid("throttle:4/1/60", 5, &[1_000_000, 0, 1000]), "no wait");

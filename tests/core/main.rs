@@ -16,14 +16,17 @@
     clippy::format_push_string
 )]
 
+mod alerts;
 mod breaker;
 mod bucket;
+mod busiest;
 mod change;
 mod clock_steps;
 mod decide;
 mod encoding;
 mod fixed;
 mod grammar;
+mod histogram;
 mod policies;
 mod prefix;
 mod reservations;

@@ -9,11 +9,11 @@ use crate::{
 };
 
 /// One request: who, and when in microseconds since 1970.
-type Request = (String, u64);
+pub type Request = (String, u64);
 
 /// The requests of the log, in order of time (within a second in the order
 /// logged); generated ones where the log is absent.
-fn requests() -> Vec<Request> {
+pub fn requests() -> Vec<Request> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/apache-access-2015.log");
     let mut all = match fs::read_to_string(path) {
         Ok(text) => text.lines().map(|line| parse(line).unwrap_or_else(|| panic!("{line}"))).collect(),

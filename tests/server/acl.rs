@@ -141,6 +141,9 @@ const ADMIN: &[&str] = &[
     "RL.RESET k",
     "RL.CLEAR 0",
     "RL.DEBUG CLOCK REAL",
+    "RL.METRICS",
+    "RL.TOP DENIED",
+    "RL.ALERTS",
 ];
 const USER: &[&str] =
     &["RL.ACQUIRE k 10/h", "RL.QUOTA k", "RL.BATCH ALL 1 k 10/h 1", "RL.REFUND k 1", "RL.HELP"];

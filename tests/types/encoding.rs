@@ -91,7 +91,7 @@ fn sections_of_a_later_minor_version_are_passed_over() {
     let usage = section(1, b"\x035/s\x00");
     let value = encoding::load(main, VERSION, &usage).unwrap();
     assert_eq!(saved(main, &value), usage);
-    let newer = [usage.clone(), section(64, b"anything"), section(65, b"")].concat();
+    let newer = [usage.clone(), section(99, b"anything"), section(100, b"")].concat();
     assert_eq!(saved(main, &encoding::load(main, VERSION, &newer).unwrap()), usage);
 }
 
@@ -109,10 +109,13 @@ fn each_broken_payload_has_its_reason() {
     };
     for (reason, bytes) in [
         ("empty", Vec::new()),
-        ("empty", section(64, b"x")),
+        ("empty", section(99, b"x")),
         ("ends too early", vec![1]),
         ("length out of range", vec![1, 9, 3]),
-        ("unknown section", section(5, b"")),
+        ("ends too early", section(5, b"")),
+        ("empty section", section(5, b"\x00")),
+        ("ends too early", section(64, b"")),
+        ("unknown section", section(6, b"")),
         ("unknown section", section(63, b"")),
         ("sections out of order", section(0, b"")),
         ("sections out of order", [section(4, b"\x00\x00"), section(3, b"\x035/s\x00")].concat()),

@@ -12,7 +12,7 @@ use crate::commands::waiting::judge;
 use crate::core::breaker::{Admission, Retry, State, Ticket};
 use crate::core::clock::Micros;
 use crate::core::limits::Request;
-use crate::observe::metrics;
+use crate::observe::{metrics, top};
 use crate::server::args::{Arg, Args};
 use crate::server::context::Context;
 use crate::server::key::Key;
@@ -115,6 +115,9 @@ fn with_limit(ctx: &Context<'_>, call: &Call<'_>, limit: &Limit<'_>, now: Micros
     drop(held);
 
     let rate_limited = admits && judged.six.granted == 0;
+    if admits {
+        top::decided(ctx.main(), limit.key.bytes(), judged.six.granted > 0);
+    }
     if rate_limited && resolved.missing {
         // The circuit would begin closed: there is nothing to record of it.
         take(ctx, None, &mut limit_key, &judged, now)?;

@@ -5,7 +5,7 @@ use crate::commands::Error;
 use crate::core::breaker::State;
 use crate::core::clock::Micros;
 use crate::core::wire::Corrupt;
-use crate::observe::{events, metrics};
+use crate::observe::{alerts, events, metrics};
 use crate::server::args::Arg;
 use crate::server::context::Context;
 use crate::server::key::Key;
@@ -120,6 +120,9 @@ pub fn tell(ctx: &Context<'_>, key: Arg<'_>, applied: &Applied) {
             State::ForcedOpen => &mut m.breaker_to_forced_open,
             State::ForcedClosed => &mut m.breaker_to_forced_closed,
         });
+        if transition.to == State::Open {
+            alerts::opened(ctx.main(), key.bytes(), transition.at);
+        }
         events::breaker_transition(ctx, key, &transition);
     }
 }

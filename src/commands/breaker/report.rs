@@ -6,7 +6,7 @@ use crate::commands::Error;
 use crate::commands::arguments::{Walk, unexpected};
 use crate::core::breaker::{Outcome, State, Ticket};
 use crate::core::duration;
-use crate::observe::metrics;
+use crate::observe::{alerts, metrics};
 use crate::server::args::{Arg, Args};
 use crate::server::context::Context;
 use crate::server::reply;
@@ -81,6 +81,13 @@ pub fn report(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         (true, Outcome::Fail) => &mut m.breaker_reports_fail,
         (true, Outcome::Ignore) => &mut m.breaker_reports_ignore,
     });
+    if counted && report.outcome != Outcome::Ignore {
+        alerts::result(ctx.main(), name.bytes(), now, report.outcome == Outcome::Fail, 1, report.duration_us);
+        if let Some(us) = report.duration_us {
+            metrics::count(ctx.main(), |m| &mut m.response_count);
+            metrics::add(ctx.main(), |m| &mut m.response_us_sum, us);
+        }
+    }
     reply::array(ctx, 2);
     reply::integer(ctx, counted.into());
     reply::text(ctx, state.name());

@@ -21,7 +21,7 @@ use crate::core::clock::Micros;
 use crate::core::duration;
 use crate::core::limits::{Request, Standing, Wait};
 use crate::core::line::{Lines, Ticket};
-use crate::observe::metrics;
+use crate::observe::{metrics, top};
 use crate::server::args::{Arg, Args};
 use crate::server::blocking::{self, Blocked, Ward};
 use crate::server::call::{OwnedString, key_is_served_here};
@@ -382,6 +382,7 @@ fn serve(ctx: &Context<'_>, place: &Place, now: Micros) -> Option<Micros> {
             let done = grant(ctx, &mut key, &ask, &judged, now);
             metrics::count(main, |m| &mut m.waiting_served);
             judged.count(main);
+            top::decided(main, &place.1, true);
             end(main, ticket, |_| Outcome::Decided(done.map(|()| six)));
             continue;
         }
@@ -389,6 +390,7 @@ fn serve(ctx: &Context<'_>, place: &Place, now: Micros) -> Option<Micros> {
             // It asks for more than there is now: nobody behind it should wait for that.
             Wait::Never => {
                 judged.count(main);
+                top::decided(main, &place.1, false);
                 end(main, ticket, |_| Outcome::Decided(Ok(six)));
             }
             _ if over(deadline <= now) || (real && clock == Clock::Debug) => time_is_up(main, ticket),
@@ -454,6 +456,7 @@ fn answer_client(ctx: &Context<'_>, ticket: Ticket) {
         Outcome::TimeIsUp(place) => {
             metrics::count(main, |m| &mut m.waiting_timed_out);
             metrics::count(main, |m| ask.denied(m));
+            top::decided(main, &place.1, false);
             let name = OwnedString::new(ctx, &place.1);
             let reply = ctx.in_database(place.0, || denial(ctx, &place, name.arg(), &ask));
             plan(main);
@@ -563,5 +566,21 @@ pub fn gauges(main: MainThread) -> (u64, u64) {
     with(main, |room| {
         let oldest = room.lines.heads().map(|waiter| now.since(waiter.since) / 1000).max();
         (room.lines.waiting() as u64, oldest.unwrap_or(0))
+    })
+}
+
+/// How full the longest line is, or all lines together, whichever is more:
+/// percent, and the key of the longest.
+pub fn fullness(main: MainThread) -> (u64, Option<Arc<[u8]>>) {
+    if !any() {
+        return (0, None);
+    }
+    let (queue_max, waiters_max) = (settings::queue_max(main), settings::waiters_max(main));
+    with(main, |room| {
+        let percent = |n: usize, of: usize| (n as u64).saturating_mul(100) / (of as u64).max(1);
+        let all = percent(room.lines.waiting(), waiters_max);
+        room.lines.longest().map_or((all, None), |((_, key), length)| {
+            (all.max(percent(length, queue_max)), Some(Arc::clone(key)))
+        })
     })
 }

@@ -5,7 +5,6 @@ use super::change::Change;
 use crate::core::limits::{Expression, Label, Limits, Term};
 use crate::core::token::TokenError;
 use crate::core::wire::Corrupt;
-use crate::server::info::InfoWriter;
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use crate::types::cbcircuit::rules::{self, Rule};
 use crate::types::intern::{self, LimitsRef, Origin};
@@ -165,13 +164,17 @@ pub fn load_ended(main: MainThread, success: bool) {
     });
 }
 
-/// The module's part of INFO about policies.
-pub fn info(writer: &InfoWriter) {
-    look(writer.main(), |policies| {
-        writer.number("policies", policies.len() as u64);
-        writer.number("policies_version", policies.version());
-        writer.text("policies_digest", &shown_digest(policies));
+/// What INFO and RL.METRICS count of policies.
+pub fn numbers(main: MainThread, mut tell: impl FnMut(&str, u64)) {
+    look(main, |policies| {
+        tell("policies", policies.len() as u64);
+        tell("policies_version", policies.version());
     });
+}
+
+/// The digest of all policies: nodes that have the same ones agree.
+pub fn digest(main: MainThread) -> String {
+    look(main, shown_digest)
 }
 
 /// The digest as people compare it: 16 hex digits.

@@ -1,0 +1,166 @@
+"""Makes each of the six alerts fire on a real server, sees it delivered by the
+real programs, and sees it resolve. Takes about three minutes.
+
+    python3 scripts/monitoring/test.py path/to/libfloodgate.so"""
+
+import http.server
+import json
+import pathlib
+import re
+import socketserver
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.parse
+
+from picture import draw
+from stack import HERE, Stack, free_port, get, wait
+
+ALERTS = ["FloodgateErrorRate", "FloodgateQueue", "FloodgateBreakerOpenings", "FloodgateResponseTime",
+          "FloodgateBatchFailures", "FloodgateLatency"]
+CRITICAL = {"FloodgateErrorRate", "FloodgateBreakerOpenings", "FloodgateLatency"}
+
+
+class Web(http.server.BaseHTTPRequestHandler):
+    """Stands for Slack and PagerDuty."""
+    heard = []
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        Web.heard.append((self.path, json.loads(body)))
+        self.send_response(202 if "pagerduty" in self.path else 200)
+        self.end_headers()
+        self.wfile.write(b"ok")
+
+    def log_message(self, *_):
+        pass
+
+
+class Mail(socketserver.StreamRequestHandler):
+    """As much of SMTP as a sender needs."""
+    heard = []
+
+    def handle(self):
+        say = lambda line: self.wfile.write(line.encode() + b"\r\n")
+        say("220 sink")
+        while line := self.rfile.readline().decode().strip():
+            word = line.split()[0].upper()
+            if word == "DATA":
+                say("354 go on")
+                lines = []
+                while (text := self.rfile.readline().decode().rstrip("\r\n")) != ".":
+                    lines.append(text)
+                Mail.heard.append("\n".join(lines))
+                say("250 taken")
+            elif word == "QUIT":
+                say("221 bye")
+                return
+            else:
+                say("250 ok")
+
+
+def serve(server):
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server.server_address[1]
+
+
+def redis(port, *words):
+    done = subprocess.run(["redis-cli", "-p", str(port), *map(str, words)], capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def traffic(port):
+    """Everything goes wrong at once."""
+    redis(port, "CONFIG", "SET", "floodgate.queue-max", 5)
+    redis(port, "RL.ACQUIRE", "line", "1/h")
+    waiters = [subprocess.Popen(["redis-cli", "-p", str(port), "RL.ACQUIRE", "line", "1/h", "WAIT", "30s"],
+                                stdout=subprocess.DEVNULL) for _ in range(5)]
+    for n in range(12):
+        redis(port, "CB.REPORT", "api", "FAIL", "DUR", "900ms", "BREAKER", "1000")
+        redis(port, "CB.REPORT", f"svc:{n}", "FAIL", "BREAKER", "1")
+        redis(port, "RL.BATCH", "EACH", 2, "b", "3/h", 1, "b", "3/h", 1)
+        redis(port, "RL.ACQUIRE", f"user:{n % 3}", "2/m,1/m:shadow:name=tight")
+        time.sleep(0.4)
+    redis(port, "DEBUG", "SLEEP", "0.4")
+    return waiters
+
+
+def metrics_in(text):
+    return {name for name in re.findall(r"[a-z_:0-9]+", text)
+            if name.startswith(("floodgate_", "instance:floodgate_", "redis_")) and name != "redis_script_values"}
+
+
+def main():
+    module = pathlib.Path(sys.argv[1]).resolve()
+    with tempfile.TemporaryDirectory() as folder:
+        web = serve(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Web))
+        mail = serve(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Mail))
+        port = free_port()
+        server = subprocess.Popen(["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "",
+                                   "--enable-debug-command", "yes", "--loadmodule", module],
+                                  cwd=folder, stdout=subprocess.DEVNULL)
+        try:
+            run(folder, port, web, mail)
+        finally:
+            server.kill()
+            server.wait()
+
+
+def run(folder, port, web, mail):
+    ports = {name: free_port() for name in ("exporter", "prometheus", "alertmanager")}
+    changes = [
+        ("prometheus.yml", "_interval: 5s", "_interval: 1s"),
+        ("alertmanager.yml", "127.0.0.1:25", f"127.0.0.1:{mail}"),
+        ("alertmanager.yml", "https://events.pagerduty.com/v2/enqueue", f"http://127.0.0.1:{web}/pagerduty"),
+        ("alertmanager.yml", "group_wait: 5s", "group_wait: 1s"),
+        ("alertmanager.yml", "group_wait: 1m", "group_wait: 20s"),
+        ("alertmanager.yml", "group_interval: 30s", "group_interval: 2s"),
+    ]
+    stack = Stack(folder, port, ports, changes)
+    (stack.folder / "secrets/slack-url").write_text(f"http://127.0.0.1:{web}/slack")
+    (stack.folder / "secrets/pagerduty-key").write_text("a-key")
+    wait("the server serves", lambda: redis(port, "PING") == "PONG")
+    with stack:
+        base = f"http://{stack.address('prometheus')}/api/v1/"
+        ask = lambda path, **query: json.loads(get(base + path + "?" + urllib.parse.urlencode(query)))["data"]
+        start = time.time()
+        time.sleep(6)
+        waiters = traffic(port)
+
+        def delivered(to, state):
+            found = set()
+            for path, body in list(Web.heard):
+                text = json.dumps(body)
+                if to in path and state in text.lower():
+                    found |= {alert for alert in ALERTS if alert in text}
+            return found
+
+        wait("all six reach Slack", lambda: delivered("slack", "firing") >= set(ALERTS), 60)
+        wait("the critical ones reach PagerDuty", lambda: delivered("pagerduty", "trigger") >= CRITICAL, 30)
+        assert not delivered("pagerduty", "trigger") - CRITICAL, delivered("pagerduty", "trigger")
+        wait("the summary is mailed", lambda: any("FloodgateErrorRate" in text for text in Mail.heard), 60)
+        print("delivered: Slack 6 of 6, PagerDuty the 3 critical ones, e-mail the summary", flush=True)
+
+        served = set(ask("label/__name__/values"))
+        used = metrics_in((HERE / "dashboard.json").read_text())
+        rules = (HERE / "rules.yml").read_text()
+        used |= metrics_in("\n".join(line for line in rules.splitlines() if "rate(" in line or "expr:" in line
+                                     or "increase(" in line or "record:" in line))
+        missing = used - served
+        assert not missing, f"not served: {sorted(missing)}"
+        print(f"all {len(used)} metrics of dashboard and rules are served", flush=True)
+
+        redis(port, "DEL", "line")
+        for waiter in waiters:
+            waiter.kill()
+            waiter.wait()
+        wait("all six resolve in Slack", lambda: delivered("slack", "resolved") >= set(ALERTS), 150)
+        wait("the critical ones resolve in PagerDuty", lambda: delivered("pagerduty", '"resolve"') >= CRITICAL, 30)
+        print("resolved: all", flush=True)
+        if len(sys.argv) > 2:
+            pathlib.Path(sys.argv[2]).write_text(draw(HERE / "dashboard.json", ask, start, time.time()))
+
+
+main()

@@ -1,0 +1,119 @@
+//! Counters that carry a label: a policy, or a shadow limit. However many there
+//! are, only so many are told apart.
+
+use crate::core::limits::{Limit, LimitSet};
+use crate::server::main_thread::{MainThread, MainThreadCell};
+use crate::types::intern::{LimitsRef, Origin};
+
+/// So many labels of a kind are counted each on its own; the rest together as
+/// [`OTHER`].
+pub const MOST: usize = 100;
+/// The label of all beyond the most.
+pub const OTHER: &str = "(other)";
+
+#[derive(Debug)]
+struct Shadow {
+    limit: Limit,
+    denied: u64,
+}
+
+#[derive(Debug, Default)]
+struct Shadows {
+    each: Vec<Shadow>,
+    other: u64,
+}
+
+static SHADOWS: MainThreadCell<Shadows> = MainThreadCell::new(Shadows { each: Vec::new(), other: 0 });
+
+/// Decisions under the limits of a policy.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Its name, or the text that names several.
+    pub name: Box<str>,
+    /// Requests granted.
+    pub granted: u64,
+    /// Requests denied.
+    pub denied: u64,
+}
+
+static POLICIES: MainThreadCell<Vec<Policy>> = MainThreadCell::new(Vec::new());
+
+fn count_policy(main: MainThread, origin: &Origin, granted: bool) {
+    let name = match origin {
+        Origin::Followed(name) => name.as_str(),
+        Origin::Named(text) => match text.strip_prefix('@') {
+            Some(name) if !name.contains(',') => name,
+            _ => text,
+        },
+    };
+    let mut policies = POLICIES.of(main).borrow_mut();
+    let full = policies.len() >= MOST;
+    let index = policies.iter().position(|policy| &*policy.name == name).unwrap_or_else(|| {
+        // The last place is everybody else's.
+        let name = if full { OTHER } else { name };
+        policies.iter().position(|policy| &*policy.name == name).unwrap_or_else(|| {
+            policies.push(Policy { name: name.into(), granted: 0, denied: 0 });
+            policies.len() - 1
+        })
+    });
+    if let Some(policy) = policies.get_mut(index) {
+        let counter = if granted { &mut policy.granted } else { &mut policy.denied };
+        *counter += 1;
+    }
+}
+
+/// Decisions by policy.
+pub fn policies(main: MainThread) -> Vec<Policy> {
+    POLICIES.of(main).borrow().clone()
+}
+
+/// What is to be counted under labels of a decision.
+#[derive(Clone, Debug)]
+pub struct Labelled {
+    /// The limits of the call.
+    pub limits: LimitsRef,
+    /// Which of them are shadow limits that would have denied.
+    pub shadow_denied: LimitSet,
+}
+
+impl Labelled {
+    /// How many shadow limits would have denied.
+    pub const fn shadows(&self) -> u32 {
+        self.shadow_denied.len()
+    }
+
+    /// Counts the policy, and each shadow limit that would have denied.
+    pub fn count(&self, main: MainThread, granted: bool) {
+        let set = self.limits.get(main);
+        if let Some(origin) = set.origin() {
+            count_policy(main, origin, granted);
+        }
+        if self.shadow_denied.is_empty() {
+            return;
+        }
+        let mut shadows = SHADOWS.of(main).borrow_mut();
+        for limit in self.shadow_denied.iter().filter_map(|index| set.limits().get(index)) {
+            let same = |shadow: &&mut Shadow| {
+                shadow.limit.rule() == limit.rule() && shadow.limit.name() == limit.name()
+            };
+            if let Some(shadow) = shadows.each.iter_mut().find(same) {
+                shadow.denied += 1;
+            } else if shadows.each.len() < MOST {
+                shadows.each.push(Shadow { limit: limit.clone(), denied: 1 });
+            } else {
+                shadows.other += 1;
+            }
+        }
+    }
+}
+
+/// Denials that each shadow limit would have made.
+pub fn shadows(main: MainThread) -> Vec<(String, u64)> {
+    let shadows = SHADOWS.of(main).borrow();
+    let mut all: Vec<_> =
+        shadows.each.iter().map(|shadow| (shadow.limit.label().into_owned(), shadow.denied)).collect();
+    if shadows.other > 0 {
+        all.push((OTHER.to_owned(), shadows.other));
+    }
+    all
+}

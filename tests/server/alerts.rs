@@ -1,0 +1,272 @@
+//! Alerts: each starts once, ends once, is remembered, and is told by masters
+//! only.
+
+use std::time::Duration;
+
+use crate::harness::{Reply, Server, Wire, assert_error, call, eventually};
+
+const START: i64 = 1_800_000_000_000_000;
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// A server that looks at its figures often.
+fn watched() -> Server {
+    let server = Server::with(&["--hz", "100"]);
+    server.clock_set(START);
+    // The machine under test may stall by itself.
+    if server.at_least(7, 0) {
+        server.config_set("floodgate.alert-latency", "0");
+    }
+    server
+}
+
+fn listener(server: &Server) -> Wire {
+    let mut wire = server.wire();
+    wire.line("SUBSCRIBE floodgate:alerts");
+    wire
+}
+
+/// The next message on the channel.
+fn heard(wire: &mut Wire) -> serde_json::Value {
+    let message = wire.try_read(LIMIT).unwrap().expect("an alert");
+    serde_json::from_slice(message[2].text().as_bytes()).unwrap()
+}
+
+fn silent(wire: &mut Wire) {
+    let message = wire.try_read(Duration::from_millis(200)).unwrap();
+    assert!(message.is_none(), "{message:?}");
+}
+
+fn field(alert: &Reply, name: &str) -> String {
+    alert.get(name).unwrap_or_else(|| panic!("no {name}")).text()
+}
+
+/// Makes one kind of trouble; it starts once, and ends once a minute later.
+fn starts_and_ends(server: &Server, kind: &str, key: &str, value: u64, trouble: impl FnOnce()) {
+    let mut wire = listener(server);
+    trouble();
+    let start = heard(&mut wire);
+    assert_eq!(
+        (&start["event"], &start["alert"], &start["state"]),
+        (&"alert".into(), &kind.into(), &"start".into())
+    );
+    assert_eq!((&start["key"], start["value"].as_u64()), (&key.into(), Some(value)), "{start}");
+    assert!(start["ended_at_ms"].is_null());
+    silent(&mut wire);
+    let alert = server.line("RL.ALERTS 1")[0].clone();
+    assert_eq!((field(&alert, "alert"), field(&alert, "key")), (kind.to_owned(), key.to_owned()));
+    assert_eq!(alert.get("active").unwrap().int(), 1);
+    assert_eq!(server.info_field("floodgate", "floodgate_alerts_active"), "1");
+    server.clock_advance(61_000_000);
+    let end = heard(&mut wire);
+    assert_eq!((&end["alert"], &end["state"]), (&kind.into(), &"end".into()));
+    assert_eq!(end["started_at_ms"], start["started_at_ms"]);
+    silent(&mut wire);
+    assert_eq!(server.line("RL.ALERTS 1")[0].get("active").unwrap().int(), 0);
+}
+
+#[test]
+fn error_rate() {
+    let server = watched();
+    starts_and_ends(&server, "error-rate", "svc", 5, || {
+        // 19 good ones first, so that it is never more than one in twenty.
+        for _ in 0..19 {
+            server.line("CB.REPORT svc OK");
+        }
+        server.line("CB.REPORT svc FAIL");
+    });
+}
+
+#[test]
+fn below_the_threshold_there_is_no_alert() {
+    let server = watched();
+    let mut wire = listener(&server);
+    for _ in 0..20 {
+        server.line("CB.REPORT svc OK DUR 499ms");
+    }
+    server.line("CB.REPORT svc FAIL");
+    server.line("CB.REPORT svc IGNORE");
+    silent(&mut wire);
+    assert_eq!(server.line("RL.ALERTS"), Reply::Array(vec![]));
+}
+
+#[test]
+fn response_time() {
+    let server = watched();
+    starts_and_ends(&server, "response-time", "svc", 500, || {
+        for _ in 0..10 {
+            server.line("CB.REPORT svc OK DUR 500ms");
+        }
+    });
+}
+
+#[test]
+fn breaker_openings() {
+    let server = watched();
+    starts_and_ends(&server, "breaker-openings", "cb:pay", 3, || {
+        for _ in 0..3 {
+            server.line("CB.REPORT cb:pay FAIL BREAKER 1:open=1s");
+            server.clock_advance(1_000_000);
+            let token = server.line("CB.ACQUIRE cb:pay")[2].text();
+            call!(server, "CB.REPORT", "cb:pay", "OK", "TOKEN", token);
+        }
+    });
+}
+
+#[test]
+fn batch_failures() {
+    let server = watched();
+    starts_and_ends(&server, "batch-failures", "b", 10, || {
+        server.line("RL.BATCH EACH 10 b 9/d 1 b 9/d 1 b 9/d 1 b 9/d 1 b 9/d 1 b 9/d 1 b 9/d 1 b 9/d 1 b 9/d 1 b 9/d 1");
+    });
+}
+
+#[test]
+fn queue() {
+    let server = Server::builder()
+        .args(["--hz", "100"])
+        .module_args(["enable-debug-command", "yes", "queue-max", "5", "alert-latency", "0"])
+        .start();
+    server.clock_set(START);
+    let mut wire = listener(&server);
+    server.line("RL.ACQUIRE line 1/h");
+    let mut waiters: Vec<Wire> = (0..4).map(|_| server.wire()).collect();
+    for (n, waiter) in waiters.iter_mut().enumerate() {
+        if n == 3 {
+            silent(&mut wire);
+        }
+        waiter.send_line("RL.ACQUIRE line 1/h WAIT 30s");
+    }
+    let start = heard(&mut wire);
+    assert_eq!(
+        (&start["alert"], &start["key"], &start["value"]),
+        (&"queue".into(), &"line".into(), &80.into())
+    );
+    server.line("DEL line");
+    let end = heard(&mut wire);
+    assert_eq!((&end["alert"], &end["state"], &end["peak"]), (&"queue".into(), &"end".into(), &80.into()));
+}
+
+#[test]
+fn latency_of_the_server() {
+    let server = Server::start();
+    server.clock_set(START);
+    let mut wire = listener(&server);
+    // What stalled before counts, too: begin with a minute without.
+    server.clock_advance(61_000_000);
+    while wire.try_read(Duration::from_millis(300)).unwrap().is_some() {}
+    server.line("DEBUG SLEEP 0.4");
+    let start = heard(&mut wire);
+    assert_eq!(start["alert"], "latency");
+    assert!(start["value"].as_u64().unwrap() >= 200 && start["key"].is_null(), "{start}");
+}
+
+#[test]
+fn thresholds_are_settings() {
+    let server = watched();
+    if !server.at_least(7, 0) {
+        return;
+    }
+    let mut wire = listener(&server);
+    server.config_set("floodgate.alert-error-rate", "50");
+    for outcome in ["OK", "FAIL"].into_iter().cycle().take(19) {
+        server.line(&format!("CB.REPORT svc {outcome}"));
+    }
+    silent(&mut wire);
+    server.config_set("floodgate.alert-error-rate", "47");
+    assert_eq!(heard(&mut wire)["threshold"], 47);
+    // Switched off, it is over.
+    server.config_set("floodgate.alert-error-rate", "0");
+    assert_eq!(heard(&mut wire)["state"], "end");
+    for (name, value) in [
+        ("error-rate", "5"),
+        ("queue", "80"),
+        ("breaker-openings", "3"),
+        ("response-time", "500"),
+        ("batch-failures", "10"),
+        ("latency", "100"),
+    ] {
+        let fresh = Server::builder().module_args(Vec::<String>::new()).start();
+        assert_eq!(fresh.config_get(&format!("floodgate.alert-{name}")).as_deref(), Some(value));
+        assert!(call!(server, "CONFIG", "SET", format!("floodgate.alert-{name}"), "-1").error().is_some());
+    }
+}
+
+#[test]
+fn by_key_and_number() {
+    let server = watched();
+    for key in ["one", "two"] {
+        for _ in 0..10 {
+            server.line(&format!("CB.REPORT {key} FAIL BREAKER 1000"));
+        }
+        eventually(LIMIT, "an alert", || server.info_field("floodgate", "floodgate_alerts_active") == "1");
+        server.clock_advance(61_000_000);
+        eventually(LIMIT, "its end", || server.info_field("floodgate", "floodgate_alerts_active") == "0");
+    }
+    let keys =
+        |reply: Reply| -> Vec<String> { reply.items().iter().map(|alert| field(alert, "key")).collect() };
+    assert_eq!(keys(server.line("RL.ALERTS")), ["two", "one"]);
+    assert_eq!(keys(server.line("RL.ALERTS 1")), ["two"]);
+    assert_eq!(keys(server.line("RL.ALERTS KEY one")), ["one"]);
+    assert_eq!(keys(server.line("RL.ALERTS 5 KEY none")), [""; 0]);
+    if server.at_least(7, 0) {
+        server.ok("ACL SETUSER tester reset on >pass ~on* +@all");
+        let mut wire = server.wire();
+        wire.line("AUTH tester pass");
+        assert_eq!(keys(wire.line("RL.ALERTS")), ["one"]);
+        server.config_set("floodgate.mask-keys", "yes");
+        let masked = keys(server.line("RL.ALERTS KEY one"));
+        assert!(masked[0].starts_with("***") && masked.len() == 1, "{masked:?}");
+    }
+    assert_error(&server.line("RL.ALERTS 0"), "ERR n must be a whole number from 1 to 128");
+    assert_error(&server.line("RL.ALERTS KEY"), "ERR syntax error: KEY needs a value");
+    assert_error(&server.line("RL.ALERTS 1 KEY a b"), "ERR syntax error near 'b'");
+}
+
+#[test]
+fn masked_in_alerts_and_events() {
+    let server = Server::builder()
+        .args(["--hz", "100"])
+        .module_args(["enable-debug-command", "yes", "mask-keys", "yes", "alert-latency", "0"])
+        .start();
+    server.clock_set(START);
+    let mut wire = listener(&server);
+    let mut events = server.wire();
+    events.line("SUBSCRIBE floodgate:events");
+    for _ in 0..10 {
+        server.line("CB.REPORT secret FAIL BREAKER 10");
+    }
+    let alert = heard(&mut wire);
+    assert_eq!(alert["alert"], "error-rate");
+    let event = heard(&mut events);
+    assert_eq!(event["to"], "open");
+    for seen in [&alert["key"], &event["key"]] {
+        assert!(seen.as_str().unwrap().starts_with("***"), "{seen}");
+    }
+    assert_eq!(alert["key"], event["key"]);
+}
+
+#[test]
+fn replicas_publish_nothing() {
+    let server = watched();
+    let replica = server.replica_with(&["--hz", "100"]);
+    replica.clock_set(START);
+    let mut there = listener(&replica);
+    starts_and_ends(&server, "error-rate", "svc", 100, || {
+        for _ in 0..10 {
+            server.line("CB.REPORT svc FAIL BREAKER 1000");
+        }
+    });
+    crate::harness::wait_synced(&server, &replica);
+    silent(&mut there);
+    assert_eq!(replica.line("RL.ALERTS"), Reply::Array(vec![]));
+    // A master that becomes a replica leaves the rest to the next.
+    let mut here = listener(&server);
+    for _ in 0..10 {
+        server.line("CB.REPORT svc FAIL BREAKER 1000");
+    }
+    assert_eq!(heard(&mut here)["state"], "start");
+    replica.ok("REPLICAOF NO ONE");
+    server.follow(&replica);
+    eventually(LIMIT, "it is over here", || server.line("RL.ALERTS 1")[0].get("active").unwrap().int() == 0);
+    silent(&mut here);
+}

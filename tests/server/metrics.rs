@@ -1,0 +1,120 @@
+//! RL.METRICS: INFO's numbers as a map, and counts that carry a label.
+
+use std::collections::BTreeMap;
+
+use crate::harness::{Reply, Server, assert_error_prefix};
+
+fn number(server: &Server, name: &str) -> i64 {
+    server.line("RL.METRICS").get(name).unwrap_or_else(|| panic!("no {name}")).int()
+}
+
+#[test]
+fn the_same_numbers_as_info() {
+    let server = Server::start();
+    for command in ["RL.ACQUIRE k 1/h", "RL.ACQUIRE k 1/h", "CB.ACQUIRE b", "CB.REPORT b FAIL DUR 5ms"] {
+        server.line(command);
+    }
+    let metrics = server.line("RL.METRICS");
+    let info = server.info("floodgate");
+    let mut compared = 0;
+    for (name, value) in &info {
+        let name = name.strip_prefix("floodgate_").unwrap();
+        let told = metrics.get(name).unwrap_or_else(|| panic!("no {name}"));
+        // What is timed goes on being timed.
+        if !name.starts_with("command_latency") {
+            let told = match told {
+                Reply::Int(n) => n.to_string(),
+                text => text.text(),
+            };
+            assert_eq!(&told, value, "{name}");
+        }
+        compared += 1;
+    }
+    assert!(compared > 40);
+    assert_eq!(number(&server, "acquire_granted"), 1);
+    assert_eq!(number(&server, "acquire_denied"), 1);
+    assert_eq!(number(&server, "response_count"), 1);
+    assert_eq!(number(&server, "response_us_sum"), 5000);
+    assert_error_prefix(&server.line("RL.METRICS x"), "ERR wrong number of arguments");
+}
+
+#[test]
+fn a_map_in_resp3() {
+    let server = Server::start();
+    if server.at_least(7, 0) {
+        let reply = server.wire3().line("RL.METRICS");
+        assert_eq!(reply.get("acquire_granted"), Some(Reply::Int(0)));
+        assert!(matches!(reply, Reply::Map(_)), "{reply:?}");
+    }
+}
+
+#[test]
+fn shadow_denials_by_limit() {
+    let server = Server::start();
+    server.clock_set(1_800_000_000_000_000);
+    for _ in 0..4 {
+        server.line("RL.ACQUIRE a 1/h:shadow,2/d:shadow:name=daily");
+    }
+    server.line("RL.ACQUIRE b 1/h:shadow COST 2");
+    // Looks and failed batches decide nothing twice.
+    server.line("RL.QUOTA b");
+    server.line("RL.BATCH EACH 2 b 1/h:shadow 2 b 1/h:shadow 2");
+    let metrics = server.line("RL.METRICS");
+    let by_limit = metrics.get("shadow_denied_by_limit").unwrap();
+    assert_eq!((by_limit.get("1/h").unwrap().int(), by_limit.get("daily").unwrap().int()), (6, 2));
+    assert_eq!(metrics.get("shadow_denied").unwrap().int(), 8);
+    // However many limits there are, the labels are bounded and none is lost.
+    for i in 0..150 {
+        server.line(&format!("RL.ACQUIRE c 1/h:shadow:name=n{i} COST 2"));
+    }
+    let metrics = server.line("RL.METRICS");
+    let labels = metrics.get("shadow_denied_by_limit").unwrap().pairs();
+    let counts: BTreeMap<String, i64> = labels.iter().map(|(name, n)| (name.text(), n.int())).collect();
+    assert_eq!((counts.len(), counts["(other)"]), (101, 52));
+    assert_eq!(counts.values().sum::<i64>(), 158);
+}
+
+#[test]
+fn how_long_commands_take() {
+    let server = Server::start();
+    let mut wire = server.wire();
+    let commands = vec![vec!["RL.ACQUIRE", "k", "1/h"]; 4000];
+    wire.pipeline(&commands);
+    let metrics = server.line("RL.METRICS");
+    let timed = metrics.get("command_latency_count").unwrap().int();
+    // One in sixteen of 4000.
+    assert!((150..400).contains(&timed), "{timed}");
+    let buckets = metrics.get("command_latency_us").unwrap().pairs();
+    let counts: Vec<i64> = buckets.iter().map(|(_, n)| n.int()).collect();
+    assert!(counts.is_sorted());
+    assert_eq!(counts.last(), Some(&timed));
+    assert_eq!(buckets.last().unwrap().0.text(), "inf");
+    let p = |n: u8| metrics.get(&format!("command_latency_us_p{n}")).unwrap().int();
+    assert!(p(50) >= 1 && p(50) <= p(95) && p(95) <= p(99), "{} {} {}", p(50), p(95), p(99));
+}
+
+#[test]
+fn decisions_by_policy() {
+    let server = Server::start();
+    server.ok("RL.POLICY SET gold 2/h");
+    server.ok("RL.POLICY SET api 1/h PREFIX api:");
+    for command in [
+        "RL.ACQUIRE a @gold",
+        "RL.ACQUIRE a @gold",
+        "RL.ACQUIRE a @gold",
+        "RL.ACQUIRE api:1",
+        "RL.ACQUIRE api:1",
+    ] {
+        server.line(command);
+    }
+    server.line("RL.ACQUIRE b @gold,9/m");
+    // Limits of a call's own are nobody's policy.
+    server.line("RL.ACQUIRE c 2/h");
+    let metrics = server.line("RL.METRICS");
+    let counts = |name: &str| -> BTreeMap<String, i64> {
+        metrics.field(name).pairs().iter().map(|(name, n)| (name.text(), n.int())).collect()
+    };
+    let owned = |rows: &[(&str, i64)]| rows.iter().map(|&(name, n)| (name.to_owned(), n)).collect();
+    assert_eq!(counts("granted_by_policy"), owned(&[("gold", 2), ("api", 1), ("@gold,9/m", 1)]));
+    assert_eq!(counts("denied_by_policy"), owned(&[("gold", 1), ("api", 1), ("@gold,9/m", 0)]));
+}
