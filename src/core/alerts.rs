@@ -138,14 +138,14 @@ impl Tally {
     }
 }
 
-const SLICES: u64 = 12;
+const SLICES: usize = 12;
 const SLICE_US: u64 = 5_000_000;
 
 /// The last minute, in slices of five seconds: what is older than a minute is
 /// gone, at the latest; what is younger than 55 seconds is there.
 #[derive(Debug, Default)]
 pub struct Minute {
-    slices: [Tally; SLICES as usize],
+    slices: [Tally; SLICES],
     newest: u64,
 }
 
@@ -164,8 +164,8 @@ impl Minute {
 
     #[cold]
     fn turn_to(&mut self, number: u64) {
-        let passed = number.checked_sub(self.newest).unwrap_or(SLICES).min(SLICES);
-        let passed = usize::try_from(passed).unwrap_or(0);
+        let passed = number.checked_sub(self.newest).and_then(|slices| usize::try_from(slices).ok());
+        let passed = passed.unwrap_or(SLICES).min(SLICES);
         let places = self.slices.len();
         self.slices.rotate_right(passed % places);
         self.slices.iter_mut().take(passed).for_each(|slice| *slice = Tally::default());
