@@ -5,7 +5,7 @@
 //! | file | idea |
 //! |---|---|
 //! | [`options`] | what was asked |
-//! | [`line`] | one line of a log: who, what, when |
+//! | [`mod@line`] | one line of a log: who, what, when |
 //! | [`read`] | files, plain or gzip → [`read::Traffic`] in order of time |
 //! | [`judge`] | traffic and limits → [`judge::Outcome`] |
 //! | [`table`], [`sheet`], [`picture`] | outcomes as text, CSV and SVG |
