@@ -8,7 +8,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 LOCKED := $(if $(CI),--locked)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo test test-servers torture monitor monitor-test bench bench-check instructions reference clean
+.PHONY: help build run demo replay test test-servers torture monitor monitor-test bench bench-check instructions reference package clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -25,6 +25,19 @@ demo: build ## Replay a web server's log (LOG=file, LIMITS=10/s) and show who is
 	@scripts/setup.sh demo
 	@scripts/demo.py
 
+# Its own profile: the module's whole-program optimisation would take minutes
+# and gain nothing, for the time goes into reading.
+replay: ## What would limits have done to a log? LOG=access.log LIMITS='30/m,1000/h' [BY=user CSV=file PICTURE=file.svg TOP=n]
+	@scripts/setup.sh
+	@cargo build --quiet --profile replay --features replay --bin replay $(LOCKED)
+	@"$${CARGO_TARGET_DIR:-target}/replay/replay" $(if $(LIMITS),--limits '$(LIMITS)') $(if $(BY),--by '$(BY)') \
+		$(if $(TOP),--top '$(TOP)') $(if $(CSV),--csv '$(CSV)') $(if $(PICTURE),--picture '$(PICTURE)') $(LOG)
+
+package: ## Build target/packages/floodgate*.tar.gz and .deb
+	@scripts/setup.sh
+	FLOODGATE_REVISION="$$(git describe --always --dirty --abbrev=12 2>/dev/null)" cargo build --release $(LOCKED)
+	@scripts/package/build.sh "$${CARGO_TARGET_DIR:-target}/release/libfloodgate.so" "$${CARGO_TARGET_DIR:-target}/packages"
+
 # The tests run the development build. On two cores it builds in a fraction of
 # the time that the release profile's whole-program optimisation takes, for each
 # test program again, and it stops at an overflow, which the release build would
@@ -32,11 +45,11 @@ demo: build ## Replay a web server's log (LOG=file, LIMITS=10/s) and show who is
 test: ## Check format, lints and documentation, and run all tests
 	@scripts/setup.sh test
 	cargo fmt --check
-	cargo clippy --all-targets $(LOCKED) -- -D warnings
-	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps $(LOCKED)
-	cargo test --doc $(LOCKED)
-	cargo test --no-fail-fast --lib --bins --tests $(LOCKED)
-	cargo build $(LOCKED)
+	cargo clippy --all-targets --all-features $(LOCKED) -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --all-features $(LOCKED)
+	cargo test --doc --all-features $(LOCKED)
+	cargo test --no-fail-fast --all-features --lib --bins --tests $(LOCKED)
+	cargo build --all-features $(LOCKED)
 	@if command -v python3 >/dev/null; then \
 		FLOODGATE_BUILD=debug python3 scripts/bench/instructions.py --check tests/instructions.txt; fi
 
@@ -71,8 +84,10 @@ bench-check: build ## Fail when the cost of a decision or a key misses its bound
 	@scripts/setup.sh demo
 	@python3 scripts/bench --check --parts cost,memory $(BENCH)
 
-reference: ## Write COMMANDS.md anew from the table of commands
-	UPDATE_REFERENCE=1 cargo test $(LOCKED) --lib reference
+# First the replies in the pages, then the file that is made of them.
+reference: ## Run the examples of the reference, write their replies and COMMANDS.md anew
+	UPDATE_REFERENCE=1 cargo test $(LOCKED) --all-features --test server reference::examples
+	UPDATE_REFERENCE=1 cargo test $(LOCKED) --all-features --lib reference
 
 clean: ## Remove everything built or fetched
 	cargo clean

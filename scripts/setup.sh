@@ -66,6 +66,8 @@ if [ "$mode" != run ]; then
 fi
 if [ "$mode" = test ] || [ "$mode" = servers ] || [ "$mode" = torture ]; then
     have setpriv || packages+=(util-linux)
+    # Debian's Python cannot make environments without it; the recipes need one.
+    python3 -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
 fi
 if [ "$mode" = servers ] || [ "$mode" = torture ]; then
     have python3 && python3 -m pip --version >/dev/null 2>&1 || packages+=(python3 python3-pip)

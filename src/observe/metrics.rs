@@ -188,6 +188,7 @@ pub fn info(writer: &InfoWriter) {
         return;
     }
     writer.text("version", env!("CARGO_PKG_VERSION"));
+    writer.text("revision", env!("FLOODGATE_REVISION"));
     numbers(writer.main(), |name, value| writer.number(name, value));
     writer.text("policies_digest", &policies::node::digest(writer.main()));
 }

@@ -1,0 +1,182 @@
+//! One line of an access log in the common or combined format:
+//!
+//! ```text
+//! 203.0.113.9 - joe [17/May/2015:10:05:03 +0000] "GET /a HTTP/1.1" 200 5 "referer" "agent"
+//! ```
+
+use jiff::civil::{Date, DateTime, Time};
+use jiff::tz::Offset;
+use memchr::memchr;
+
+/// Whom limits limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// Each address.
+    Address,
+    /// Each user who logged in; the others together, as `-`.
+    User,
+    /// Each path, without its query.
+    Path,
+    /// Everyone together.
+    All,
+}
+
+impl By {
+    /// From its name.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "address" => Ok(Self::Address),
+            "user" => Ok(Self::User),
+            "path" => Ok(Self::Path),
+            "all" => Ok(Self::All),
+            _ => Err("expected address, user, path or all"),
+        }
+    }
+
+    /// What several of them are called.
+    pub const fn plural(self) -> &'static str {
+        match self {
+            Self::Address => "addresses",
+            Self::User => "users",
+            Self::Path => "paths",
+            Self::All => "keys",
+        }
+    }
+
+    /// The key of a request.
+    pub fn key<'l>(self, line: &Line<'l>) -> &'l [u8] {
+        match self {
+            Self::Address => line.address,
+            Self::User => line.user,
+            Self::Path => line.path(),
+            Self::All => b"all",
+        }
+    }
+}
+
+/// The parts of a line that matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line<'l> {
+    /// Who asked.
+    pub address: &'l [u8],
+    /// The user, `-` for none.
+    pub user: &'l [u8],
+    /// As it was sent, such as `GET /a HTTP/1.1`.
+    pub request: &'l [u8],
+    /// When, as it is written: 26 bytes.
+    pub stamp: &'l [u8; 26],
+}
+
+impl<'l> Line<'l> {
+    /// Takes a line apart; `None` for what is none of the format.
+    pub fn parse(line: &'l [u8]) -> Option<Self> {
+        let (address, rest) = line.split_at_checked(memchr(b' ', line)?)?;
+        // Users may have blanks in their names, and brackets.
+        let open = rest.windows(2).position(|two| two == b" [")?;
+        let (names, rest) = rest.split_at_checked(open)?;
+        let user = names.get(1..).and_then(|names| names.get(memchr(b' ', names)? + 1..))?;
+        let (stamp, rest) = rest.get(2..)?.split_first_chunk::<26>()?;
+        let rest = rest.strip_prefix(b"] \"")?;
+        let (request, rest) = rest.split_at_checked(closing_quote(rest)?)?;
+        let status = rest.strip_prefix(b"\" ")?.get(..3)?;
+        let sound = !address.is_empty() && !user.is_empty() && status.iter().all(u8::is_ascii_digit);
+        sound.then_some(Self { address, user, request, stamp })
+    }
+
+    /// The path of the request without its query; the whole request where it
+    /// is none of HTTP.
+    fn path(&self) -> &'l [u8] {
+        let path = self.request.split(|&b| b == b' ').nth(1).unwrap_or(self.request);
+        path.split(|&b| b == b'?').next().unwrap_or(path)
+    }
+}
+
+/// The first quote that no backslash escapes.
+fn closing_quote(text: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    loop {
+        let at = from + memchr(b'"', text.get(from..)?)?;
+        let backslashes = text.get(..at)?.iter().rev().take_while(|&&b| b == b'\\').count();
+        if backslashes % 2 == 0 {
+            return Some(at);
+        }
+        from = at + 1;
+    }
+}
+
+/// The seconds since 1970 of a time such as `17/May/2015:10:05:03 +0000`; none
+/// for times before or after what 32 bits hold (1970 to 2106).
+pub fn seconds(stamp: &[u8; 26]) -> Option<u32> {
+    const MONTHS: [&[u8]; 12] =
+        [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
+    let number = |from: usize, len: usize| -> Option<i16> {
+        stamp.get(from..from + len)?.iter().try_fold(0i16, |n, b| {
+            b.is_ascii_digit().then(|| n.checked_mul(10)?.checked_add(i16::from(b - b'0')))?
+        })
+    };
+    let small = |from: usize| i8::try_from(number(from, 2)?).ok();
+    let fixed = [(2, b'/'), (6, b'/'), (11, b':'), (14, b':'), (17, b':'), (20, b' ')];
+    if fixed.iter().any(|&(at, byte)| stamp.get(at) != Some(&byte)) {
+        return None;
+    }
+    let name = stamp.get(3..6)?;
+    let month = i8::try_from(MONTHS.iter().position(|month| *month == name)?).ok()? + 1;
+    let date = Date::new(number(7, 4)?, month, small(0)?).ok()?;
+    let time = Time::new(small(12)?, small(15)?, small(18)?, 0).ok()?;
+    let minutes = i32::from(number(22, 2)?) * 60 + i32::from(number(24, 2)?);
+    let offset = match stamp.get(21)? {
+        b'+' => Offset::from_seconds(minutes * 60),
+        b'-' => Offset::from_seconds(-minutes * 60),
+        _ => return None,
+    };
+    let at = offset.ok()?.to_timestamp(DateTime::from_parts(date, time)).ok()?;
+    u32::try_from(at.as_second()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{By, Line, seconds};
+
+    fn read(text: &str) -> Option<(String, u32)> {
+        let line = Line::parse(text.as_bytes())?;
+        let key = |by: By| String::from_utf8_lossy(by.key(&line)).into_owned();
+        let all = [By::Address, By::User, By::Path, By::All].map(key).join("|");
+        Some((all, seconds(line.stamp)?))
+    }
+
+    #[test]
+    fn lines_of_both_formats() {
+        let both = [
+            r#"1.2.3.4 - - [17/May/2015:10:05:03 +0000] "GET /a?b=c HTTP/1.1" 200 5"#,
+            r#"1.2.3.4 - - [17/May/2015:12:05:03 +0200] "GET /a?b=c HTTP/1.1" 200 - "-" "x \" y""#,
+        ];
+        for line in both {
+            assert_eq!(read(line), Some(("1.2.3.4|-|/a|all".into(), 1_431_857_103)), "{line}");
+        }
+        let odd = r#"::1 - joe [x] doe [29/Feb/2016:23:59:59 -0130] "a\"b" 400 0"#;
+        assert_eq!(read(odd), None, "the stamp is the first bracket's");
+        let odd = r#"::1 - joe doe [29/Feb/2016:23:59:59 -0130] "a\"b" 400 0"#;
+        assert_eq!(read(odd), Some((r#"::1|joe doe|a\"b|all"#.into(), 1_456_795_799)));
+        let empty = r#"::1 - - [01/Jan/1970:00:00:00 +0000] "" 408 -"#;
+        assert_eq!(read(empty), Some(("::1|-||all".into(), 0)));
+    }
+
+    #[test]
+    fn lines_of_neither() {
+        for line in [
+            "",
+            "nonsense",
+            r#"1.2.3.4 - - [17/May/2015:10:05:03 +0000] "GET / HTTP/1.1"#,
+            r#"1.2.3.4 - - [17/May/2015:10:05:03 +0000] "GET / HTTP/1.1" abc 5"#,
+            r#"1.2.3.4 - - [32/May/2015:10:05:03 +0000] "GET / HTTP/1.1" 200 5"#,
+            r#"1.2.3.4 - - [29/Feb/2015:10:05:03 +0000] "GET / HTTP/1.1" 200 5"#,
+            r#"1.2.3.4 - - [17/Mai/2015:10:05:03 +0000] "GET / HTTP/1.1" 200 5"#,
+            r#"1.2.3.4 - - [17/May/2015:10:05:03 ~0000] "GET / HTTP/1.1" 200 5"#,
+            r#"1.2.3.4 - - [17/May/1915:10:05:03 +0000] "GET / HTTP/1.1" 200 5"#,
+            r#" - - [17/May/2015:10:05:03 +0000] "GET / HTTP/1.1" 200 5"#,
+            r#"1.2.3.4 [17/May/2015:10:05:03 +0000] "GET / HTTP/1.1" 200 5"#,
+        ] {
+            assert_eq!(read(line), None, "{line}");
+        }
+    }
+}

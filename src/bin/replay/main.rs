@@ -1,0 +1,106 @@
+//! What if? Replays the access log of a web server at its own times through the
+//! limiter's own core, without a server, and shows who would have been limited,
+//! how often and when.
+//!
+//! | file | idea |
+//! |---|---|
+//! | [`options`] | what was asked |
+//! | [`mod@line`] | one line of a log: who, what, when |
+//! | [`read`] | files, plain or gzip → [`read::Traffic`] in order of time |
+//! | [`judge`] | traffic and limits → [`judge::Outcome`] |
+//! | [`table`], [`sheet`], [`picture`] | outcomes as text, CSV and SVG |
+
+mod judge;
+mod line;
+mod options;
+mod picture;
+mod read;
+mod sheet;
+mod table;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use judge::{Contender, Outcome};
+use options::{Asked, Options};
+use std::io::Write as _;
+use std::process::ExitCode;
+
+/// Why there is nothing to show.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Options(#[from] options::Wrong),
+    #[error("cannot read {0}: {1}")]
+    Read(String, std::io::Error),
+    #[error("no line is a request in the common or combined log format{0}")]
+    Nothing(String),
+    #[error("cannot write {0}: {1}")]
+    Write(String, String),
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("replay: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Failure> {
+    let options = match Options::parse(std::env::args_os().skip(1))? {
+        Asked::Help => {
+            print(options::HELP);
+            return Ok(());
+        }
+        Asked::Replay(options) => options,
+    };
+    let traffic = read::read(&options.logs, options.by)?;
+    for note in traffic.notes() {
+        eprintln!("replay: {note}");
+    }
+    if traffic.requests.is_empty() {
+        let first = traffic.malformed.samples.first();
+        return Err(Failure::Nothing(first.map(|line| format!("; the first: {line}")).unwrap_or_default()));
+    }
+    let outcomes = judge_all(&traffic, &options.contenders);
+    print(&table::table(&traffic, &options, &outcomes));
+    if let Some(path) = &options.csv {
+        sheet::write(path, &traffic, &outcomes)
+            .map_err(|e| Failure::Write(path.display().to_string(), e.to_string()))?;
+    }
+    if let Some(path) = &options.picture {
+        picture::write(path, &traffic, &outcomes)
+            .map_err(|e| Failure::Write(path.display().to_string(), e.to_string()))?;
+    }
+    Ok(())
+}
+
+/// Writes to standard output; a reader that has seen enough (`| head`) is no
+/// failure.
+fn print(text: &str) {
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// Every set of limits on the same traffic, each on a thread of its own.
+fn judge_all<'o>(traffic: &read::Traffic, contenders: &'o [Contender]) -> Vec<Outcome<'o>> {
+    let bars = MultiProgress::new();
+    std::thread::scope(|scope| {
+        let running: Vec<_> = contenders
+            .iter()
+            .map(|contender| {
+                let bar = bars.add(progress(traffic.requests.len() as u64, contender.text()));
+                scope.spawn(move || judge::judge(traffic, contender, &bar))
+            })
+            .collect();
+        // A thread that panicked has said so itself.
+        running.into_iter().filter_map(|thread| thread.join().ok()).collect()
+    })
+}
+
+/// A bar on the terminal; nothing where standard error is none.
+fn progress(length: u64, name: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg:24} [{wide_bar}] {percent:>3}% {per_sec}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(length).with_style(style).with_message(name.to_owned())
+}

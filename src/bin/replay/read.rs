@@ -1,0 +1,169 @@
+//! Files, plain or gzip, become traffic in order of time.
+
+use crate::Failure;
+use crate::line::{By, Line, seconds};
+use flate2::bufread::MultiGzDecoder;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+/// The longest line that is looked at, in bytes; servers cut far earlier.
+const LONGEST_LINE: u64 = 1 << 20;
+/// How many malformed lines are kept to be shown.
+const SAMPLES: usize = 3;
+/// How many bytes of each.
+const SAMPLE_BYTES: usize = 80;
+const BUFFER: usize = 1 << 18;
+
+/// One request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Seconds since 1970.
+    pub time: u32,
+    /// Position in [`Traffic::keys`].
+    pub key: u32,
+}
+
+/// Lines that are no request.
+#[derive(Debug, Default)]
+pub struct Malformed {
+    /// How many there were.
+    pub count: u64,
+    /// The first few, printable and cut.
+    pub samples: Vec<String>,
+}
+
+/// Everything that the logs say.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// In order of time; those of one second in the order logged.
+    pub requests: Vec<Request>,
+    /// Who asked, by the number in [`Request::key`].
+    pub keys: Vec<Box<[u8]>>,
+    /// What was passed over.
+    pub malformed: Malformed,
+    /// Lines that stood behind one of a later second. Servers write a line when
+    /// the answer is out, so that there are many.
+    pub out_of_order: u64,
+    /// Files that ended in the middle, and why.
+    pub broken: Vec<(PathBuf, io::Error)>,
+}
+
+impl Traffic {
+    /// Seconds since 1970 of the first and the last request; the same when
+    /// there are none.
+    pub fn span(&self) -> (u32, u32) {
+        let time = |request: Option<&Request>| request.map_or(0, |request| request.time);
+        (time(self.requests.first()), time(self.requests.last()))
+    }
+
+    /// What people should know before they believe the result.
+    pub fn notes(&self) -> Vec<String> {
+        self.broken.iter().map(|(path, e)| format!("{} ends too early: {e}", path.display())).collect()
+    }
+
+    /// The name of a key, printable.
+    pub fn name(&self, key: usize) -> String {
+        self.keys.get(key).map(|key| key.escape_ascii().to_string()).unwrap_or_default()
+    }
+}
+
+/// Reads all files. A file that cannot be opened is a failure; one that ends in
+/// the middle, as a gzip file that is still written, gives what it has.
+pub fn read(paths: &[PathBuf], by: By) -> Result<Traffic, Failure> {
+    let mut intake = Intake { by, traffic: Traffic::default(), numbers: HashMap::new(), last: None };
+    for path in paths {
+        let failed = |e| Failure::Read(path.display().to_string(), e);
+        let (size, file) = open(path).map_err(failed)?;
+        let bar = bar(size, path);
+        let mut plain = BufReader::with_capacity(BUFFER, bar.wrap_read(file));
+        let gzip = plain.fill_buf().map_err(failed)?.starts_with(&[0x1f, 0x8b]);
+        let done = if gzip {
+            intake.lines(&mut BufReader::with_capacity(BUFFER, MultiGzDecoder::new(plain)))
+        } else {
+            intake.lines(&mut plain)
+        };
+        bar.finish_and_clear();
+        if let Err(e) = done {
+            intake.traffic.broken.push((path.clone(), e));
+        }
+    }
+    let mut traffic = intake.traffic;
+    traffic.requests.sort_by_key(|request| request.time);
+    Ok(traffic)
+}
+
+fn open(path: &Path) -> io::Result<(u64, Box<dyn Read>)> {
+    if path.as_os_str() == "-" {
+        return Ok((0, Box::new(io::stdin())));
+    }
+    let file = File::open(path)?;
+    let size = file.metadata()?.len();
+    Ok((size, Box::new(file)))
+}
+
+fn bar(size: u64, path: &Path) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg:24} [{wide_bar}] {percent:>3}% {bytes_per_sec}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    ProgressBar::new(size).with_style(style).with_message(name)
+}
+
+/// Traffic while it is being read.
+struct Intake {
+    by: By,
+    traffic: Traffic,
+    numbers: HashMap<Box<[u8]>, u32>,
+    /// The last stamp and its second: most lines repeat it.
+    last: Option<([u8; 26], u32)>,
+}
+
+impl Intake {
+    fn lines(&mut self, from: &mut impl BufRead) -> io::Result<()> {
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            if from.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line)? == 0 {
+                return Ok(());
+            }
+            let text = line.trim_ascii_end();
+            if !text.is_empty() && self.line(text).is_none() {
+                self.malformed(text);
+            }
+        }
+    }
+
+    fn line(&mut self, text: &[u8]) -> Option<()> {
+        let line = Line::parse(text)?;
+        let before = self.last;
+        let time = match before {
+            Some((stamp, time)) if stamp == *line.stamp => time,
+            _ => seconds(line.stamp)?,
+        };
+        self.traffic.out_of_order += u64::from(before.is_some_and(|(_, last)| time < last));
+        self.last = Some((*line.stamp, time));
+        let name = self.by.key(&line);
+        let key = if let Some(&key) = self.numbers.get(name) {
+            key
+        } else {
+            let key = u32::try_from(self.traffic.keys.len()).ok()?;
+            self.traffic.keys.push(name.into());
+            self.numbers.insert(name.into(), key);
+            key
+        };
+        self.traffic.requests.push(Request { time, key });
+        Some(())
+    }
+
+    fn malformed(&mut self, text: &[u8]) {
+        let malformed = &mut self.traffic.malformed;
+        malformed.count += 1;
+        if malformed.samples.len() < SAMPLES {
+            let start = text.get(..SAMPLE_BYTES).unwrap_or(text);
+            let cut = if start.len() < text.len() { "…" } else { "" };
+            malformed.samples.push(format!("{}{cut}", start.escape_ascii()));
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Outcomes as text for people.
+
+use crate::judge::{Count, Outcome};
+use crate::options::Options;
+use crate::read::Traffic;
+use jiff::Timestamp;
+use std::fmt::Write as _;
+
+/// Everything that is to be said, several sets of limits beside each other.
+pub fn table(traffic: &Traffic, options: &Options, outcomes: &[Outcome<'_>]) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = head(&mut text, traffic, options);
+    let _ = summary(&mut text, options, outcomes);
+    let _ = most_denied(&mut text, traffic, options, outcomes);
+    text
+}
+
+/// A time in UTC.
+pub fn time(seconds: u32) -> String {
+    Timestamp::from_second(seconds.into())
+        .map(|at| at.strftime("%Y-%m-%d %H:%M:%S").to_string())
+        .unwrap_or_default()
+}
+
+fn head(text: &mut String, traffic: &Traffic, options: &Options) -> std::fmt::Result {
+    let (first, last) = traffic.span();
+    writeln!(
+        text,
+        "{} requests of {} different {}, {} to {} UTC",
+        traffic.requests.len(),
+        traffic.keys.len(),
+        options.by.plural(),
+        time(first),
+        time(last)
+    )?;
+    if traffic.out_of_order > 0 {
+        writeln!(
+            text,
+            "{} lines stood behind a later one; they are replayed in order",
+            traffic.out_of_order
+        )?;
+    }
+    let malformed = &traffic.malformed;
+    if malformed.count > 0 {
+        let more = if malformed.count > malformed.samples.len() as u64 { " The first:" } else { "" };
+        writeln!(text, "{} lines are no requests and were passed over.{more}", malformed.count)?;
+        for sample in &malformed.samples {
+            writeln!(text, "    {sample}")?;
+        }
+    }
+    Ok(())
+}
+
+fn share(count: Count) -> String {
+    // Two decimals, in integers; no requests, no share.
+    let hundredths = (count.denied * 10_000).checked_div(count.requests()).unwrap_or(0);
+    format!("{}.{:02}%", hundredths / 100, hundredths % 100)
+}
+
+fn summary(text: &mut String, options: &Options, outcomes: &[Outcome<'_>]) -> std::fmt::Result {
+    let width = outcomes.iter().map(|outcome| outcome.contender.text().len()).max().unwrap_or(0).max(6);
+    writeln!(
+        text,
+        "\n    {:width$} {:>10} {:>10} {:>8} {:>8}  {:19}  last denial",
+        "limits", "granted", "denied", "share", "limited", "first denial"
+    )?;
+    for (at, outcome) in outcomes.iter().enumerate() {
+        let (first, last) = outcome
+            .denied()
+            .map_or_else(|| ("-".into(), "-".into()), |(first, last)| (time(first), time(last)));
+        writeln!(
+            text,
+            "#{:<2} {:width$} {:>10} {:>10} {:>8} {:>8}  {first:19}  {last}",
+            at + 1,
+            outcome.contender.text(),
+            outcome.total.granted,
+            outcome.total.denied,
+            share(outcome.total),
+            outcome.limited(),
+        )?;
+        let limits = outcome.contender.limits().as_slice();
+        if limits.len() > 1 {
+            let by = limits.iter().zip(&outcome.denied_by).filter(|(limit, _)| !limit.shadow());
+            let by: Vec<_> = by.map(|(limit, denied)| format!("{} {denied}", limit.label())).collect();
+            writeln!(text, "    denied by: {}", by.join(", "))?;
+        }
+        if limits.iter().any(floodgate::core::limits::Limit::shadow) {
+            writeln!(text, "    shadow limits would have denied {}", outcome.shadow_denied)?;
+        }
+    }
+    writeln!(text, "limited: how many different {} were denied anything", options.by.plural())
+}
+
+fn most_denied(
+    text: &mut String,
+    traffic: &Traffic,
+    options: &Options,
+    outcomes: &[Outcome<'_>],
+) -> std::fmt::Result {
+    let denied = |key: usize| -> u64 {
+        outcomes.iter().filter_map(|outcome| outcome.fates.get(key)).map(|fate| fate.count.denied).sum()
+    };
+    let mut keys: Vec<usize> = (0..traffic.keys.len()).filter(|&key| denied(key) > 0).collect();
+    // The most denied first; of equals the first that came.
+    keys.sort_by_key(|&key| std::cmp::Reverse(denied(key)));
+    keys.truncate(options.top);
+    if keys.is_empty() {
+        return writeln!(text, "\nnobody would have been limited");
+    }
+    let names: Vec<String> = keys.iter().map(|&key| traffic.name(key)).collect();
+    let width = names.iter().map(String::len).max().unwrap_or(0).clamp(11, 60);
+    write!(text, "\n{:width$} {:>9}", "most denied", "requests")?;
+    for at in 1..=outcomes.len() {
+        write!(text, " {:>9} {:>8}", format!("denied #{at}"), "share")?;
+    }
+    writeln!(text, "  {:19}  last denial", "first denial")?;
+    for (name, &key) in names.iter().zip(&keys) {
+        let fates: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.fates.get(key)).collect();
+        let requests = fates.first().map_or(0, |fate| fate.count.requests());
+        write!(text, "{name:width$} {requests:>9}")?;
+        for fate in &fates {
+            write!(text, " {:>9} {:>8}", fate.count.denied, share(fate.count))?;
+        }
+        let times = fates.iter().filter_map(|fate| fate.denied);
+        if let Some((first, last)) = times.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))) {
+            write!(text, "  {}  {}", time(first), time(last))?;
+        }
+        writeln!(text)?;
+    }
+    Ok(())
+}

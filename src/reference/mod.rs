@@ -1,0 +1,121 @@
+//! COMMANDS.md, made from the table of commands and from a page for each of
+//! them: its reply, what to know about it, and examples that the tests run.
+//!
+//! | file | idea |
+//! |---|---|
+//! | [`pages`] | the pages, `pages/NAME.md`, and the commands still without one |
+//! | [`transcript`] | the examples of a page: what is sent, what comes back |
+
+pub mod pages;
+pub mod transcript;
+
+use crate::COMMANDS;
+use crate::server::command::{Command, Rights};
+
+/// The reference as Markdown: every command that people use, in the order of
+/// the table.
+pub fn markdown() -> String {
+    let mut text = String::from(
+        "# Commands\n\n\
+         Made from the table of commands and the pages in `src/reference/pages` by `make reference`;\n\
+         `make test` checks that it is up to date, and runs every example against a real server.\n\n\
+         Durations (`FOR`, `TTL`, `WAIT`, …) are milliseconds or a token such as `30s`. The examples are as\n\
+         `redis-cli` shows them; a line such as `(500ms later)` means that time passes. Each block starts on\n\
+         an empty server, at 2027-01-15 08:00 UTC.\n",
+    );
+    for command in people() {
+        text.push_str(&section(command));
+    }
+    text.push('\n');
+    text.push_str(pages::MOVING.1);
+    text
+}
+
+/// The commands that people use.
+pub fn people() -> impl Iterator<Item = &'static Command> {
+    COMMANDS.iter().filter(|command| command.rights != Rights::Internal)
+}
+
+fn section(command: &Command) -> String {
+    let rights = match command.rights {
+        Rights::User => "@floodgate",
+        Rights::Admin => "@floodgate-admin, flag admin",
+        Rights::Internal => "none",
+    };
+    let flags = command.flags();
+    let flags = if flags.is_empty() { "none" } else { &flags };
+    let page = pages::of(command.name).map(|page| format!("\n{}\n", page.trim())).unwrap_or_default();
+    format!(
+        "\n## {}\n\n```\n{}\n```\n\n{}\n{page}\nComplexity: {}. Flags: {flags}. ACL: {rights}.\n",
+        command.name,
+        command.syntax(),
+        command.summary,
+        command.complexity,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pages::{MOVING, PAGES, TO_COME};
+    use crate::core::breaker::Breaker;
+    use crate::core::limits::Limits;
+
+    /// With `UPDATE_REFERENCE=1` it writes the file instead (`make reference`).
+    #[test]
+    fn commands_md_is_up_to_date() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/COMMANDS.md");
+        let made = super::markdown();
+        if std::env::var_os("UPDATE_REFERENCE").is_some() {
+            std::fs::write(path, &made).ok();
+        }
+        let kept = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(kept == made, "COMMANDS.md is not what the table says: run `make reference`");
+    }
+
+    #[test]
+    fn every_command_has_a_page_or_is_still_to_come() {
+        for command in super::people() {
+            let has = super::pages::of(command.name).is_some();
+            let to_come = TO_COME.contains(&command.name);
+            assert!(
+                has != to_come,
+                "{}: write src/reference/pages/{}.md, and strike it from TO_COME",
+                command.name,
+                command.name.to_lowercase()
+            );
+        }
+        for (name, _) in PAGES {
+            assert!(super::people().any(|command| command.name == *name), "{name} is no command");
+        }
+    }
+
+    #[test]
+    fn every_page_says_what_is_replied_and_shows_it() {
+        for (name, page) in PAGES {
+            assert!(page.starts_with("Reply: "), "{name}");
+            let examples = super::transcript::examples(page);
+            assert!(
+                examples.iter().flat_map(|example| &example.steps).any(|step| step
+                    .command()
+                    .and_then(|words| words.first().cloned())
+                    .is_some_and(|word| word == *name)),
+                "{name} is in none of its own examples"
+            );
+        }
+    }
+
+    /// A cell that starts with a token holds limits or a breaker; others name
+    /// a command.
+    #[test]
+    fn those_who_move_in_find_tokens_that_hold() {
+        let cells = MOVING.1.lines().filter_map(|line| line.strip_suffix(" |")?.rsplit("| ").next());
+        let mut tokens = 0;
+        for token in cells.filter_map(|cell| cell.strip_prefix('`')?.split('`').next()) {
+            let limits = Limits::parse(token.as_bytes());
+            let breaker = Breaker::parse(token.as_bytes());
+            assert!(limits.is_ok() || breaker.is_ok(), "{token}: {limits:?}, {breaker:?}");
+            tokens += 1;
+        }
+        assert!(tokens >= 27, "{tokens}");
+    }
+}

@@ -1,0 +1,121 @@
+//! The examples of a page: blocks of Markdown that start with `` ```redis ``.
+//!
+//! ```text
+//! > RL.ACQUIRE user:42 1/s        a command; words with blanks in quotes
+//! 1) (integer) 1                  its reply, as redis-cli shows it
+//! (500ms later)                   time passes
+//! ...                             the last line of a reply: the rest is left out
+//! ```
+
+use crate::core::duration;
+
+/// What opens a block.
+pub const OPENING: &str = "```redis";
+/// What ends one.
+pub const CLOSING: &str = "```";
+/// Stands for the rest of a reply.
+pub const REST: &str = "...";
+
+/// One block: steps on a server that starts empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Example {
+    /// In the order written.
+    pub steps: Vec<Step>,
+}
+
+/// One step of an example.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A command and the lines of its reply.
+    Call {
+        /// The line without its `> `.
+        line: String,
+        /// The reply, a line each.
+        reply: Vec<String>,
+    },
+    /// So many microseconds pass.
+    Pause(u64),
+}
+
+impl Step {
+    /// The words of a command; none of a pause.
+    pub fn command(&self) -> Option<Vec<String>> {
+        match self {
+            Self::Call { line, .. } => Some(words(line)),
+            Self::Pause(_) => None,
+        }
+    }
+}
+
+/// The examples of a page. Lines before the first command of a block count for
+/// nothing.
+pub fn examples(page: &str) -> Vec<Example> {
+    let mut found: Vec<Example> = Vec::new();
+    let mut open = false;
+    for line in page.lines() {
+        match (open, line) {
+            (false, OPENING) => {
+                open = true;
+                found.push(Example { steps: Vec::new() });
+            }
+            (true, CLOSING) => open = false,
+            (true, _) => {
+                if let Some(example) = found.last_mut() {
+                    read(&mut example.steps, line);
+                }
+            }
+            (false, _) => {}
+        }
+    }
+    found
+}
+
+fn read(steps: &mut Vec<Step>, line: &str) {
+    if let Some(command) = line.strip_prefix("> ") {
+        steps.push(Step::Call { line: command.to_owned(), reply: Vec::new() });
+    } else if let Some(us) = pause(line) {
+        steps.push(Step::Pause(us));
+    } else if let Some(Step::Call { reply, .. }) = steps.last_mut() {
+        reply.push(line.to_owned());
+    }
+}
+
+/// The microseconds of a line such as `(500ms later)`.
+pub fn pause(line: &str) -> Option<u64> {
+    let text = line.strip_prefix('(')?.strip_suffix(" later)")?;
+    duration::parse(text.as_bytes()).ok()
+}
+
+/// The words of a line: between blanks, or between quotes, single or double.
+pub fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut rest = line.trim_start();
+    while let Some(first) = rest.chars().next() {
+        let quoted = rest.strip_prefix(['"', '\'']).and_then(|text| text.split_once(first));
+        let (word, after) = quoted.unwrap_or_else(|| rest.split_once(' ').unwrap_or((rest, "")));
+        words.push(word.to_owned());
+        rest = after.trim_start();
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Step, examples, words};
+
+    #[test]
+    fn a_page_is_read() {
+        let page =
+            "Text\n```redis\n> A b \"c d\"\n1) x\n2) y\n(2s later)\n> B\n```\nMore\n```\n> not run\n```\n";
+        let steps = examples(page).into_iter().flat_map(|example| example.steps).collect::<Vec<_>>();
+        assert_eq!(
+            steps,
+            [
+                Step::Call { line: "A b \"c d\"".into(), reply: vec!["1) x".into(), "2) y".into()] },
+                Step::Pause(2_000_000),
+                Step::Call { line: "B".into(), reply: vec![] },
+            ]
+        );
+        assert_eq!(words("A  b \"c d\" '{\"e\": 1}' \"\""), ["A", "b", "c d", "{\"e\": 1}", ""]);
+    }
+}

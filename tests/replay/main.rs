@@ -1,0 +1,264 @@
+//! `make replay`: the tool is run as people run it, on the log of a real server
+//! and on made ones, against counts that forget nothing.
+
+#![allow(
+    missing_docs,
+    clippy::pedantic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that meets the unexpected must fail at once, and its name says what it shows"
+)]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+const MINUTE: u64 = 60;
+
+fn replay<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_replay")).args(args).output().unwrap()
+}
+
+#[track_caller]
+fn text(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// The log of a real server; a made one where that is absent.
+fn log(dir: &Path) -> PathBuf {
+    let real = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/apache-access-2015.log");
+    if real.exists() {
+        return real;
+    }
+    let path = dir.join("made.log");
+    let mut made = fs::File::create(&path).unwrap();
+    let mut seed = 5_u64;
+    let mut below = |n: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % n
+    };
+    for i in 0..5000 {
+        // Busy minutes with few addresses, and lines that are not in order.
+        let (who, hour) = (if below(100) < 30 { below(3) } else { below(800) }, i / 250);
+        let line = format!("[17/May/2015:{hour:02}:05:{:02} +0000] \"GET / HTTP/1.1\" 200 1", below(60));
+        writeln!(made, "10.0.{}.{} - - {line}", who / 256, who % 256).unwrap();
+    }
+    path
+}
+
+/// Address and second of the day (times 86 400 for the day of the month), in
+/// order of time.
+fn requests(path: &Path) -> Vec<(String, u64)> {
+    let text = fs::read_to_string(path).unwrap();
+    let mut all: Vec<(String, u64)> = text
+        .lines()
+        .map(|line| {
+            let (address, rest) = line.split_once(' ').unwrap();
+            let stamp = rest.split_once('[').unwrap().1;
+            assert_eq!(&stamp[2..11], "/May/2015");
+            let number = |at: usize| stamp[at..at + 2].parse::<u64>().unwrap();
+            let second = ((number(0) * 24 + number(12)) * 60 + number(15)) * 60 + number(18);
+            (address.to_owned(), second)
+        })
+        .collect();
+    all.sort_by_key(|(_, second)| *second);
+    all
+}
+
+/// Address → granted and denied, by a model that sees all earlier grants.
+fn count(requests: &[(String, u64)], grants: impl Fn(&[u64], u64) -> bool) -> BTreeMap<String, (u64, u64)> {
+    let mut past: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    let mut counts: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for (address, now) in requests {
+        let past = past.entry(address).or_default();
+        let count = counts.entry(address.clone()).or_default();
+        if grants(past, *now) {
+            past.push(*now);
+            count.0 += 1;
+        } else {
+            count.1 += 1;
+        }
+    }
+    counts
+}
+
+fn within(granted: &[u64], now: u64, period: u64) -> usize {
+    granted.iter().filter(|&&at| now - at < period).count()
+}
+
+#[test]
+fn every_address_fares_as_a_brute_force_count_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = log(dir.path());
+    let sheet = dir.path().join("out.csv");
+    let limits = "30/m,60/h;fixed:20/m;10/s";
+    let output =
+        replay(&["--limits".as_ref(), limits.as_ref(), "--csv".as_ref(), sheet.as_os_str(), log.as_os_str()]);
+    let shown = text(&output);
+
+    let requests = requests(&log);
+    let expected = [
+        count(&requests, |past, now| within(past, now, MINUTE) < 30 && within(past, now, 60 * MINUTE) < 60),
+        count(&requests, |past, now| past.iter().filter(|&&at| at / MINUTE == now / MINUTE).count() < 20),
+        count(&requests, |past, now| within(past, now, 1) < 10),
+    ];
+    let mut got = vec![BTreeMap::new(); 3];
+    for row in fs::read_to_string(&sheet).unwrap().lines().skip(1) {
+        // Only the first field may hold a comma, and is then quoted.
+        let (which, rest) = limits
+            .split(';')
+            .enumerate()
+            .find_map(|(at, limits)| {
+                let rest =
+                    row.strip_prefix(&format!("\"{limits}\",")).or(row.strip_prefix(&format!("{limits},")));
+                rest.map(|rest| (at, rest))
+            })
+            .unwrap_or_else(|| panic!("{row}"));
+        let fields: Vec<_> = rest.split(',').collect();
+        let number = |at: usize| fields[at].parse::<u64>().unwrap();
+        assert_eq!(number(1), number(2) + number(3));
+        assert_eq!(number(3) > 0, fields[4].starts_with("2015-05-1") && fields[5] >= fields[4], "{row}");
+        got[which].insert(fields[0].to_owned(), (number(2), number(3)));
+    }
+    for (at, (got, expected)) in got.iter().zip(&expected).enumerate() {
+        assert_eq!(got, expected, "limits #{}", at + 1);
+        let (granted, denied) = expected.values().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        let line = shown.lines().find(|line| line.starts_with(&format!("#{}", at + 1))).unwrap();
+        let words: Vec<_> = line.split_whitespace().collect();
+        assert_eq!(words[2..4], [granted.to_string(), denied.to_string()], "{line}");
+    }
+    assert!(expected[0].values().any(|count| count.1 > 0) && expected[1].values().any(|count| count.1 > 0));
+}
+
+fn line(address: &str, second: u32) -> String {
+    format!(
+        "{address} - joe [17/May/2015:10:{:02}:{:02} +0000] \"GET /a?{second} HTTP/1.1\" 200 1\n",
+        second / 60,
+        second % 60
+    )
+}
+
+#[test]
+fn malformed_lines_are_counted_shown_and_never_fatal() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("access.log");
+    let mut bytes = line("::1", 0).into_bytes();
+    bytes.extend(b"nonsense\n\n\xff\x00\x1b[31m\n");
+    bytes.extend(vec![b'x'; 3000]);
+    bytes.extend(b"\nfourth\n");
+    bytes.extend(line("::1", 1).trim_end().as_bytes());
+    fs::write(&path, bytes).unwrap();
+    let shown = text(&replay(&["--limits", "1/m", path.to_str().unwrap()]));
+    let lines: Vec<_> = shown.lines().collect();
+    assert_eq!(
+        lines[0],
+        "2 requests of 1 different addresses, 2015-05-17 10:00:00 to 2015-05-17 10:00:01 UTC"
+    );
+    assert_eq!(lines[1], "4 lines are no requests and were passed over. The first:");
+    assert_eq!(lines[2..4], ["    nonsense", "    \\xff\\x00\\x1b[31m"]);
+    assert_eq!(lines[4], format!("    {}…", "x".repeat(80)));
+    assert!(
+        lines.iter().any(|line| line.starts_with("#1  1/m             1          1   50.00%        1  ")),
+        "{shown}"
+    );
+}
+
+#[test]
+fn gzip_and_several_files_in_any_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let (late, early) = (dir.path().join("a.log"), dir.path().join("b.log.gz"));
+    fs::write(&late, (60..70).map(|second| line("1.1.1.1", second)).collect::<String>()).unwrap();
+    let first: String = (0..10).map(|second| line("1.1.1.1", second)).collect();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(first.as_bytes()).unwrap();
+    let mut gzip = gzip.finish().unwrap();
+    fs::write(&early, &gzip).unwrap();
+    let args = |limits: &str| {
+        ["--limits".into(), limits.to_owned(), late.display().to_string(), early.display().to_string()]
+    };
+    let shown = text(&replay(&args("5/m")));
+    let row = |shown: &str| {
+        shown
+            .lines()
+            .find(|line| line.starts_with("#1"))
+            .unwrap()
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    // Five of the first ten; each of them is free again a minute later.
+    assert_eq!(row(&shown)[2..4], ["10", "10"]);
+
+    // One that is still being written: what is there counts, and it is said.
+    gzip.truncate(gzip.len() - 10);
+    fs::write(&early, &gzip).unwrap();
+    let output = replay(&args("5/m"));
+    assert_eq!(row(&text(&output))[2], "10", "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("b.log.gz ends too early: "), "{output:?}");
+}
+
+#[test]
+fn by_user_path_or_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("access.log");
+    fs::write(&path, line("1.1.1.1", 0) + &line("2.2.2.2", 1)).unwrap();
+    for (by, key) in [("user", "joe"), ("path", "/a"), ("all", "all")] {
+        let shown = text(&replay(&["--limits", "1/m", "--by", by, path.to_str().unwrap()]));
+        assert!(
+            shown.lines().any(|line| line.starts_with(&format!("{key} ")) && line.contains("50.00%")),
+            "{shown}"
+        );
+    }
+    let shown = text(&replay(&["--limits", "1/m", path.to_str().unwrap()]));
+    assert!(shown.ends_with("nobody would have been limited\n"), "{shown}");
+}
+
+#[test]
+fn the_picture_has_a_panel_for_each_set_of_limits() {
+    let dir = tempfile::tempdir().unwrap();
+    let picture = dir.path().join("out.svg");
+    for (seconds, limits) in [(1, "1/m"), (600, "5/m;10/m"), (100, "bucket:1/m;1/s:shadow")] {
+        let path = dir.path().join("access.log");
+        fs::write(&path, (0..seconds).map(|second| line("1.1.1.1", second)).collect::<String>()).unwrap();
+        text(&replay(&["--limits", limits, "--picture", picture.to_str().unwrap(), path.to_str().unwrap()]));
+        let svg = fs::read_to_string(&picture).unwrap();
+        assert!(svg.starts_with("<svg ") && svg.trim_end().ends_with("</svg>"));
+        for limits in limits.split(';') {
+            assert!(svg.contains(&format!("{limits}: ")), "{limits}");
+        }
+    }
+}
+
+#[test]
+fn what_is_wrong_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let empty = dir.path().join("empty.log");
+    fs::write(&empty, "").unwrap();
+    let empty = empty.to_str().unwrap();
+    for (args, message) in [
+        (vec!["--limits", "1/m"], "no log was given: name a file, for example LOG=access.log"),
+        (vec![empty], "no limits were given, for example LIMITS='30/m,1000/h'"),
+        (vec!["--limits", "10/", empty], "invalid limit '10/': missing period"),
+        (
+            vec!["--limits", "concurrent:5", empty],
+            "cannot replay 'concurrent:5': a log does not say how long a request lasted",
+        ),
+        (
+            vec!["--limits", "1/m", "/nowhere/at.all"],
+            "cannot read /nowhere/at.all: No such file or directory (os error 2)",
+        ),
+        (vec!["--limits", "1/m", empty], "no line is a request in the common or combined log format"),
+        (vec!["--what", "x"], "invalid option '--what' (--help shows the options)"),
+    ] {
+        let output = replay(&args);
+        assert!(!output.status.success());
+        assert_eq!(String::from_utf8_lossy(&output.stderr).trim_end(), format!("replay: {message}"));
+    }
+}

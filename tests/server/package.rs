@@ -1,0 +1,90 @@
+//! `make package`: what it builds is unpacked into an empty folder, as a package
+//! manager would, and loaded from there.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::harness::{Reply, Server, module_path};
+
+fn run(program: impl AsRef<std::ffi::OsStr>, args: &[&Path]) -> String {
+    let output = Command::new(program.as_ref()).args(args).output().expect("it can be run");
+    assert!(output.status.success(), "{:?}: {output:?}", program.as_ref());
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Builds both packages of the library under test.
+fn packages(out: &Path) -> (PathBuf, PathBuf) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/package/build.sh");
+    let made = run(script, &[&module_path(), out]);
+    let mut made = made.lines().map(PathBuf::from);
+    (made.next().expect("a .deb"), made.next().expect("a .tar.gz"))
+}
+
+/// The module arguments of the one active line of a configuration.
+fn loadmodule(conf: &Path) -> Vec<String> {
+    let text = fs::read_to_string(conf).unwrap();
+    let mut active = text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
+    let line = active.next().expect("a line that loads");
+    assert_eq!(active.next(), None);
+    line.split_whitespace().map(str::to_owned).collect()
+}
+
+fn works(library: &Path) {
+    let server = Server::builder().module(library).start();
+    assert_eq!(server.line("RL.ACQUIRE k 10/s").to_ints(), [1, 10, 9, 0, 1000, 0]);
+    assert_eq!(server.info_field("floodgate", "floodgate_version"), env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
+fn both_install_into_an_empty_folder_and_load() {
+    let dir = tempfile::tempdir().unwrap();
+    let (deb, tar) = packages(dir.path());
+
+    let root = dir.path().join("root");
+    run("dpkg-deb", &[Path::new("-x"), &deb, &root]);
+    let line = loadmodule(&root.join("etc/redis/floodgate.conf"));
+    assert_eq!(line, ["loadmodule", "/usr/lib/redis/modules/libfloodgate.so"]);
+    works(&root.join(line[1].trim_start_matches('/')));
+    for file in ["copyright", "changelog.gz", "README.md", "COMMANDS.md"] {
+        assert!(root.join("usr/share/doc/floodgate").join(file).exists(), "{file}");
+    }
+    let field = |name: &str| run("dpkg-deb", &[Path::new("-f"), &deb, Path::new(name)]).trim().to_owned();
+    assert_eq!(field("Package"), "floodgate");
+    assert_eq!(field("Version"), env!("CARGO_PKG_VERSION"));
+    assert!(field("Depends").starts_with("libc6 (>= 2."), "{}", field("Depends"));
+
+    run("tar", &[Path::new("-C"), dir.path(), Path::new("-xzf"), &tar]);
+    let folder = dir.path().join(tar.file_name().unwrap().to_str().unwrap().trim_end_matches(".tar.gz"));
+    assert_eq!(loadmodule(&folder.join("floodgate.conf")), ["loadmodule", "/path/to/libfloodgate.so"]);
+    works(&folder.join("libfloodgate.so"));
+    assert!(folder.join("LICENSE").exists() && folder.join("CHANGELOG.md").exists());
+}
+
+#[test]
+fn the_server_says_what_it_runs() {
+    let server = Server::start();
+    let modules = server.line("MODULE LIST");
+    let [major, minor, patch] =
+        [env!("CARGO_PKG_VERSION_MAJOR"), env!("CARGO_PKG_VERSION_MINOR"), env!("CARGO_PKG_VERSION_PATCH")]
+            .map(|number| number.parse::<i64>().unwrap());
+    let version = major * 10_000 + minor * 100 + patch;
+    assert_eq!(modules[0].field("name"), Reply::bulk("floodgate"));
+    assert_eq!(modules[0].field("ver"), Reply::Int(version));
+    let revision = server.info_field("floodgate", "floodgate_revision");
+    let plausible = revision == "unknown"
+        || revision.len() >= 7 && revision.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c));
+    assert!(plausible, "{revision:?}");
+    // Where the source is a repository, it is a commit of it (that of the build,
+    // which may be older than the last).
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let given =
+        ["FLOODGATE_REVISION", "FLOODGATE_MODULE"].iter().any(|name| std::env::var_os(name).is_some());
+    let git = Command::new("git").arg("--version").output().is_ok();
+    if git && !given && here.join(".git").exists() {
+        let commit = format!("{revision}^{{commit}}");
+        run("git", &[Path::new("-C"), here, Path::new("cat-file"), Path::new("-e"), Path::new(&commit)]);
+    }
+}
