@@ -516,6 +516,66 @@ fn one_command_sets_them_on_every_master_of_a_cluster() {
 }
 
 #[test]
+fn policies_hold_when_a_cluster_replaces_a_master() {
+    let mut cluster = cluster(3, 3);
+    let at = format!("127.0.0.1:{}", cluster.nodes[0].port());
+    for words in [
+        &["SET", "free", "100/m", "PREFIX", "user:", "BREAKER", "5"][..],
+        &["SET", "pro", "7/h", "PREFIX", "user:pro:"],
+        &["SET", "gone", "1/s"],
+        &["DEL", "gone"],
+    ] {
+        let command = [&["call", at.as_str(), "RL.POLICY"], words, &["--cluster-only-masters"]].concat();
+        cluster.cli(&command);
+    }
+    let killed = cluster.owner_index("user:pro:1");
+    let before = policies(&cluster.nodes[killed]);
+    assert_eq!(before.2.len(), 2);
+    for cost in [2, 6] {
+        cluster.nodes[killed].line(&format!("RL.ACQUIRE user:pro:1 COST {cost}"));
+    }
+    assert_eq!(cluster.nodes[killed].line("WAIT 1 5000"), Reply::Int(1));
+    for replica in cluster.replicas() {
+        eventually(Duration::from_secs(10), "replicas have them", || policies(replica) == before);
+    }
+    cluster.nodes[killed].kill9();
+    eventually(Duration::from_secs(60), "another node serves the key", || {
+        cluster.owner_index("user:pro:1") != killed
+    });
+    cluster.wait_ok();
+    let owner = cluster.owner("user:pro:1");
+    // The longest prefix still wins, what was used still is, and the other holds too.
+    let last: Vec<i64> =
+        [5, 1].map(|n| owner.line(&format!("RL.ACQUIRE user:pro:1 COST {n}"))[0].int()).to_vec();
+    assert_eq!(last, [5, 0]);
+    assert_eq!(owner.line("RL.ACQUIRE user:{user:pro:1}")[1], Reply::Int(100));
+    for node in cluster.nodes.iter().filter(|node| node.is_running()) {
+        assert_eq!(policies(node), before);
+    }
+    // It goes on: one change reaches all, and the node that comes back too.
+    let at = format!("127.0.0.1:{}", owner.port());
+    cluster.nodes[killed].restart();
+    cluster.wait_ok();
+    cluster.cli(&[
+        "call",
+        &at,
+        "RL.POLICY",
+        "SET",
+        "pro",
+        "9/h",
+        "PREFIX",
+        "user:pro:",
+        "--cluster-only-masters",
+    ]);
+    assert_eq!(cluster.owner("user:pro:1").line("RL.ACQUIRE user:pro:1 COST 2")[0], Reply::Int(2));
+    let changed = policies(cluster.owner("user:pro:1"));
+    assert_ne!(changed.1, before.1);
+    for node in &cluster.nodes {
+        eventually(Duration::from_secs(10), "all have the change", || policies(node) == changed);
+    }
+}
+
+#[test]
 fn a_dump_without_policies_needs_no_module() {
     let mut server = Server::start();
     if !server.at_least(7, 2) {
