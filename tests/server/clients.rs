@@ -72,6 +72,17 @@ fn python_redis_py_and_fastapi() {
 }
 
 #[test]
+fn python_does_what_like_systems_offer() {
+    let Some(folder) = installed("python") else { return };
+    let server = Server::start();
+    let mut table = Command::new(folder.join("venv/bin/python"));
+    table.arg("-B").arg(format!("{CLIENTS}/python/offers.py")).arg(server.port().to_string());
+    let output = table.stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().last(), Some("14 of 14"));
+}
+
+#[test]
 fn node_ioredis_and_express() {
     let Some(folder) = installed("node") else { return };
     // Node looks for packages beside the program and above.
