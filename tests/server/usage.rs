@@ -1,9 +1,9 @@
 //! Usage: what happened on a key, by hour and by day.
 
 use crate::harness::{
-    Reply, Server, assert_error, assert_error_prefix, assert_same_data, call, snapshot, wait_synced,
+    Reply, Server, assert_error, assert_error_prefix, assert_same_data, call, cluster, snapshot, wait_synced,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// 2026-11-20 15:00 UTC.
 const START: i64 = 1_795_186_800_000_000;
@@ -344,4 +344,65 @@ fn what_like_systems_offer() {
     assert_eq!(run("RL.RESET source:mail"), redis::Value::Int(1));
     assert_eq!(server.line("RL.CLEAR 0 MATCH source:* COUNT 1000")[1], Reply::Int(1));
     assert_eq!(server.line("EXISTS source:mail source:web"), Reply::Int(1));
+}
+
+/// Every node of a cluster counts the keys it serves, and shows only those.
+#[test]
+fn each_node_of_a_cluster_shows_its_own_keys() {
+    let cluster = cluster(3, 0);
+    for node in &cluster.nodes {
+        node.clock_set(START);
+    }
+    let mut expected: Vec<BTreeMap<String, (Vec<i64>, String)>> = vec![BTreeMap::new(); 3];
+    for n in 0..30 {
+        let key = format!("source:{n}");
+        let owner = cluster.owner_index(&key);
+        let node = &cluster.nodes[owner];
+        for cost in [3, 4, 2] {
+            node.line(&format!("RL.ACQUIRE {key} 8/d TRACK COST {cost}"));
+        }
+        node.ok(&format!("RL.RECORD {key} OK CACHED SPEND 0.{n:03} DUR 20 COUNT 2"));
+        node.ok(&format!("RL.RECORD {key} FAIL"));
+        let spend = format!("0.{n:03}");
+        let spend = spend.trim_end_matches('0').trim_end_matches('.').to_owned();
+        expected[owner].insert(key, (vec![3, 7, 2, 1, 2, 1, 2], spend));
+    }
+    let names: Vec<&str> = DECIDED.into_iter().chain(OUTCOMES).collect();
+    let figures = |shown: &Reply| (numbers(shown, &names), shown.field("spend").text());
+    for (node, expected) in cluster.nodes.iter().zip(&expected) {
+        assert!(!expected.is_empty());
+        for (key, wanted) in expected {
+            let shown = stats(node, key);
+            assert_eq!(figures(&shown.field("total")), *wanted, "{key}");
+            assert_eq!(figures(&shown.field("hours").field("2026-11-20T15")), *wanted, "{key}");
+        }
+        let (mut cursor, mut seen) = ("0".to_owned(), BTreeMap::new());
+        loop {
+            let page = node.call(&["RL.USAGE", &cursor, "MATCH", "source:*", "COUNT", "5"]);
+            for (key, shown) in page[1].pairs() {
+                seen.insert(key.text(), figures(&shown));
+            }
+            cursor = page[0].text();
+            if cursor == "0" {
+                break;
+            }
+        }
+        assert_eq!(seen, *expected);
+        assert_eq!(node.info_field("floodgate", "floodgate_tracked_keys"), expected.len().to_string());
+    }
+    // Another node sends the caller on, to look and to record.
+    let owner = cluster.owner_index("source:0");
+    let other = &cluster.nodes[(owner + 1) % 3];
+    let moved = format!("MOVED {} ", cluster.slot("source:0"));
+    for command in ["RL.STATS source:0", "RL.RECORD source:0 OK", "RL.ACQUIRE source:0 8/d TRACK"] {
+        assert_error_prefix(&other.line(command), &moved);
+    }
+    // The next day on one node, the same day on the others.
+    cluster.nodes[owner].clock_advance(DAY);
+    let today: BTreeSet<i64> = expected
+        .iter()
+        .zip(&cluster.nodes)
+        .map(|(keys, node)| stats(node, keys.keys().next().unwrap()).field("today").field("requests").int())
+        .collect();
+    assert_eq!(today, BTreeSet::from([0, 3]));
 }
