@@ -19,9 +19,11 @@ pub fn metrics(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let main = ctx.main();
     let mut numbers: Vec<(String, u64)> = Vec::new();
     observed::numbers(main, |name, value| numbers.push((name.to_owned(), value)));
-    reply::map(ctx, numbers.len() + 6);
+    reply::map(ctx, numbers.len() + 7);
     reply::text(ctx, "version");
     reply::text(ctx, env!("CARGO_PKG_VERSION"));
+    reply::text(ctx, "revision");
+    reply::text(ctx, env!("FLOODGATE_REVISION"));
     reply::text(ctx, "policies_digest");
     reply::text(ctx, &crate::types::policies::node::digest(main));
     for (name, value) in &numbers {

@@ -246,8 +246,10 @@ impl Server {
     /// port first) and has loaded its data.
     fn serves(&self) -> bool {
         let Ok(mut wire) = Wire::connect(self.port) else { return false };
-        wire.send_line("CONFIG GET dir");
-        wire.send_line("PING");
+        // One that refuses its data may be gone again by now.
+        if wire.try_send(&["CONFIG", "GET", "dir"]).is_err() || wire.try_send(&["PING"]).is_err() {
+            return false;
+        }
         let mut answer = || wire.try_read(Duration::from_secs(5)).ok().flatten();
         let ours = match answer() {
             Some(Reply::Array(items)) => {

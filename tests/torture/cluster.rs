@@ -6,7 +6,7 @@ use std::{
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -16,6 +16,8 @@ use crate::{
 };
 
 const TAGS: usize = 12;
+/// How long a client asks for an answer: longer than a failover on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 fn key(tag: usize) -> String {
     format!("{{tag{tag}}}:user")
@@ -60,7 +62,8 @@ impl Roaming {
 
     fn call(&mut self, request: &[&str]) -> Answer {
         let mut asking = false;
-        for _ in 0..2_000 {
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
             match self.exchange(request, asking) {
                 None => {
                     self.at = (self.at + 1) % self.ports.len();
