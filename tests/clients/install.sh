@@ -23,6 +23,10 @@ case ${1:-} in
 esac
 
 folder=$cache/$1
+# Tests run side by side: who comes second waits until the first has installed.
+mkdir -p "$cache"
+exec 9>"$cache/$1.lock"
+flock 9
 if ! cmp -s "$list" "$folder/installed"; then
     rm -rf "$folder"
     mkdir -p "$folder"
