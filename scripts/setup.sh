@@ -42,7 +42,9 @@ install() {
 
 has_libclang() {
     # As bindgen looks for it; the headers beside it are the compiler's own.
-    [ -n "${LIBCLANG_PATH:-}" ] || compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null
+    # libclang-cpp, which other packages bring, is another library.
+    [ -n "${LIBCLANG_PATH:-}" ] || compgen -G '/usr/lib/llvm-*/lib/libclang.so*' >/dev/null ||
+        compgen -G '/usr/lib/llvm-*/lib/libclang-[0-9]*.so*' >/dev/null
 }
 
 is_server() {
