@@ -13,10 +13,13 @@ pub enum Outcome {
     Denied,
 }
 
-static GRANTED: MainThreadCell<Option<Busiest>> = MainThreadCell::new(None);
-static DENIED: MainThreadCell<Option<Busiest>> = MainThreadCell::new(None);
+static GRANTED: MainThreadCell<Busiest> = MainThreadCell::new(Busiest::new(UNSEEDED));
+static DENIED: MainThreadCell<Busiest> = MainThreadCell::new(Busiest::new(UNSEEDED));
 
-const fn cell(outcome: Outcome) -> &'static MainThreadCell<Option<Busiest>> {
+/// Until the first decision; then it is random.
+const UNSEEDED: usize = 0;
+
+const fn cell(outcome: Outcome) -> &'static MainThreadCell<Busiest> {
     match outcome {
         Outcome::Granted => &GRANTED,
         Outcome::Denied => &DENIED,
@@ -27,15 +30,15 @@ const fn cell(outcome: Outcome) -> &'static MainThreadCell<Option<Busiest>> {
 #[inline]
 pub fn count(main: MainThread, key: &[u8], outcome: Outcome) {
     let mut busiest = cell(outcome).of(main).borrow_mut();
-    match &mut *busiest {
-        Some(busiest) => busiest.count(key),
-        none => begin(none, key),
+    if busiest.seed() == UNSEEDED {
+        begin(&mut busiest);
     }
+    busiest.count(key);
 }
 
 #[cold]
-fn begin(none: &mut Option<Busiest>, key: &[u8]) {
-    none.insert(Busiest::new(names::seed())).count(key);
+fn begin(busiest: &mut Busiest) {
+    busiest.set_seed(names::seed() | 1);
 }
 
 /// Counts a decision on a key by what it granted.
@@ -57,12 +60,10 @@ pub struct Busy {
 
 /// All that are remembered, the busiest first.
 pub fn list(main: MainThread, outcome: Outcome) -> Vec<Busy> {
-    let busiest = cell(outcome).of(main).borrow();
-    busiest.as_ref().map_or_else(Vec::new, |busiest| {
-        busiest
-            .list()
-            .into_iter()
-            .map(|busy| Busy { name: busy.name.to_vec(), count: busy.count, error: busy.error })
-            .collect()
-    })
+    let mut busiest = cell(outcome).of(main).borrow_mut();
+    busiest
+        .list()
+        .into_iter()
+        .map(|busy| Busy { name: busy.name.to_vec(), count: busy.count, error: busy.error })
+        .collect()
 }

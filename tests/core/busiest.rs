@@ -24,7 +24,7 @@ proptest! {
         seed: usize,
         stream in prop::collection::vec(prop::collection::vec(0u8..3, 0..3), 0..400),
     ) {
-        let busiest = counted(seed, &stream);
+        let mut busiest = counted(seed, &stream);
         let truth = exact(&stream);
         let list = busiest.list();
         prop_assert_eq!(list.len(), truth.len());
@@ -44,7 +44,7 @@ proptest! {
             .iter()
             .map(|&(n, busy)| if busy { n % 20 } else { n }.to_string().into_bytes())
             .collect();
-        let busiest = counted(seed, &stream);
+        let mut busiest = counted(seed, &stream);
         let truth = exact(&stream);
         let list = busiest.list();
         prop_assert!(list.len() <= SETS * WAYS);
@@ -67,7 +67,7 @@ proptest! {
 #[test]
 fn the_longest_names() {
     let stream = [vec![b'a'; LONGEST], vec![b'b'; LONGEST + 1], Vec::new()];
-    let busiest = counted(1, &stream);
+    let mut busiest = counted(1, &stream);
     let names: Vec<usize> = busiest.list().iter().map(|busy| busy.name.len()).collect();
     assert_eq!(names, [0, LONGEST]);
 }
