@@ -10,7 +10,6 @@ use redis_module::raw;
 use std::ffi::{CStr, c_int};
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A live context of the server, on its main thread.
 #[derive(Debug)]
@@ -200,10 +199,12 @@ pub fn debug_clock_is_set(main: MainThread) -> bool {
     DEBUG_CLOCK.of(main).borrow().is_some()
 }
 
+/// The wall clock. The standard library's takes 140 instructions more for the
+/// same: a fiftieth of a denial.
 fn wall_micros() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .ok()
-        .and_then(|since| u64::try_from(since.as_micros()).ok())
-        .unwrap_or(0)
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is ours, and this clock is always there.
+    unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &raw mut time) };
+    let (seconds, nanos) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
+    seconds.unwrap_or(0).saturating_mul(1_000_000).saturating_add(nanos.unwrap_or(0) / 1000)
 }
