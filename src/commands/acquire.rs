@@ -8,14 +8,14 @@ use super::six::{Index, Six};
 use super::track;
 use super::waiting::{self, Ask, Met};
 use crate::core::clock::Micros;
-use crate::core::limits::{Decision, Limit, Request, Standing, State, Taken, Wait, decide};
+use crate::core::limits::{Limit, Request, Standing, State, Taken, Wait, decide, decide_here};
 use crate::observe::labels::Labelled;
 use crate::observe::{metrics, top};
 use crate::server::args::{Arg, Args};
 use crate::server::context::Context;
 use crate::server::main_thread::MainThread;
 use crate::types::effect::Change;
-use crate::types::intern::{self, LimitSet, LimitsRef};
+use crate::types::intern::{self, LimitsRef};
 use crate::types::ratelimit::{Block, RateLimit};
 
 /// What the caller asks for.
@@ -35,12 +35,7 @@ fn parse<'a>(main: MainThread, args: Args<'a>) -> Result<Call<'a>, Error> {
     let key = walk.required()?;
     let request = Request { cost: 1, calls: 1, partial: false, critical: false };
     let mut call = Call { key, limits: None, request, wait_us: 0, track: false };
-    if let Some(next) = walk.peek()
-        && !KEYWORDS.iter().any(|keyword| next.is(keyword))
-    {
-        walk.take();
-        call.limits = Some(next.bytes());
-    }
+    call.limits = walk.take_unless(|next| KEYWORDS.iter().any(|keyword| next.is(keyword))).map(Arg::bytes);
     while let Some(option) = walk.take() {
         if option.is("COST") {
             call.request.cost = cost(walk.value_of("COST")?)?;
@@ -90,18 +85,21 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             }
         }
     }
-    let (judged, counts) = {
-        let held = key.value::<RateLimit>()?;
-        let judged = judge(ctx, call.key.bytes(), held.as_deref(), call.limits, &call.request, now)?;
-        (judged, track::counts(ctx.main(), held.as_deref(), call.track))
+    let held = key.value::<RateLimit>()?;
+    let judged = judge(ctx, call.key.bytes(), held.as_deref(), call.limits, &call.request, now);
+    // Borrowed: moving it out would copy 200 bytes.
+    let judged = match &judged {
+        Ok(judged) => judged,
+        Err(_) => return judged.map(drop),
     };
-    let mut together = Together::default();
+    // What is taken and what is counted travel as one.
+    let mut together = track::counts(ctx.main(), held.as_deref(), call.track).then(Together::default);
+    drop(held);
     judged.change(ctx.main(), |change| {
         let effect = commit::effect(ctx, now, change);
-        if counts {
-            together.apply(ctx, &mut key, &effect, c"rl.acquire")
-        } else {
-            commit(ctx, &mut key, &effect, c"rl.acquire").map(drop)
+        match &mut together {
+            Some(together) => together.apply(ctx, &mut key, &effect, c"rl.acquire"),
+            None => commit(ctx, &mut key, &effect, c"rl.acquire").map(drop),
         }
     })?;
     let retry = judged.six.standing.retry;
@@ -110,11 +108,12 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         && retry != Wait::Never
         && waiting::join(ctx, &key, &call.ask(), call.wait_us, retry, now)
     {
-        together.propagate(ctx);
+        if let Some(together) = together {
+            together.propagate(ctx);
+        }
         return Ok(());
     }
-    if counts {
-        // What is taken and what is counted travel as one.
+    if let Some(mut together) = together {
         let counted = track::decided(&call.request, judged.six.granted);
         together.apply(ctx, &mut key, &commit::effect(ctx, now, counted), c"rl.acquire")?;
         together.propagate(ctx);
@@ -198,82 +197,38 @@ pub fn judge(
     now: Micros,
 ) -> Result<Judged, Error> {
     if let Some(block) = value.and_then(|value| value.block(now)) {
-        let six = blocked(ctx, key, value, block, given, request, now)?;
-        return Ok(Judged { six, other: None, taken: Taken::default(), labelled: None, records: false });
+        return blocked(ctx, key, value, block, given, request, now).map(Judged::denied);
     }
-    let (resolved, _) = resolve(ctx.main(), key, value, given, now)?;
-    let outcome = assess(ctx, value, &resolved, request, now)?;
-    let shadow_denied = outcome.decision.shadow_denied;
-    let labelled = if outcome.policy || !shadow_denied.is_empty() {
-        match &resolved {
-            Resolved::Own => value.and_then(RateLimit::limits),
-            Resolved::Other(limits) => Some(limits.clone()),
+    let main = ctx.main();
+    let (resolved, _) = resolve(main, key, value, given, now)?;
+    let (id, other) = match resolved {
+        Resolved::Own => (value.and_then(RateLimit::limits_id).ok_or(Error::NoLimits)?, None),
+        Resolved::Other(other) => (other.id(), Some(other)),
+    };
+    let set = intern::get(main, id);
+    refuse_concurrent(&set)?;
+    let decision = match (value, &other) {
+        (Some(value), None) => value.with_states(|states| decide_here(set.limits(), states, now, request)),
+        (Some(value), Some(_)) => {
+            decide(set.limits(), &value.realigned(main, set.limits(), now).0, now, request)
         }
-        .map(|limits| Labelled { limits, shadow_denied })
+        (None, _) => decide(set.limits(), &fresh(set.limits()), now, request),
+    };
+    // What grants without counting (unlimited, or a shadow limit that denies)
+    // leaves no trace, nor does a denial on a key that is not there.
+    let records = !decision.taken.is_nothing()
+        || match (value, &other) {
+            (Some(_), None) => decision.record_clock,
+            (Some(_), Some(_)) => true,
+            (None, _) => false,
+        };
+    let labelled = if set.origin().is_some() || !decision.shadow_denied.is_empty() {
+        let limits = other.clone().or_else(|| value?.limits());
+        limits.map(|limits| Labelled { limits, shadow_denied: decision.shadow_denied })
     } else {
         None
     };
-    let other = match resolved {
-        Resolved::Own => None,
-        Resolved::Other(limits) => Some(limits),
-    };
-    Ok(Judged {
-        six: Six::of(&outcome.decision),
-        other,
-        taken: outcome.decision.taken,
-        labelled,
-        records: outcome.records,
-    })
-}
-
-/// A decision, and whether it leaves anything to record.
-#[derive(Debug)]
-pub struct Outcome {
-    /// What was decided.
-    pub decision: Decision,
-    /// Units are taken, other limits or a clock that stepped back noted.
-    pub records: bool,
-    /// The limits came from policies.
-    pub policy: bool,
-}
-
-/// Decides a request against the usage of a key without changing it.
-///
-/// # Errors
-/// The limits can only be reserved.
-pub fn assess(
-    ctx: &Context<'_>,
-    value: Option<&RateLimit>,
-    resolved: &Resolved,
-    request: &Request,
-    now: Micros,
-) -> Result<Outcome, Error> {
-    let main = ctx.main();
-    let judge = |set: &LimitSet, states: &[State]| -> Result<Decision, Error> {
-        refuse_concurrent(set.limits())?;
-        Ok(decide(set.limits(), states, now, request))
-    };
-    let other = match (value, resolved) {
-        (Some(value), Resolved::Own) => {
-            let Some(id) = value.limits_id() else { return Err(Error::NoLimits) };
-            let set = intern::get(main, id);
-            let decision = value.with_states(|states| judge(&set, states))?;
-            // What grants without counting (unlimited, or a shadow limit that
-            // denies) leaves no trace.
-            let records = !decision.taken.is_nothing() || decision.record_clock;
-            return Ok(Outcome { decision, records, policy: set.origin().is_some() });
-        }
-        (None, Resolved::Own) => return Err(Error::NoLimits),
-        (_, Resolved::Other(other)) => other,
-    };
-    let set = other.get(main);
-    let decision = match value {
-        Some(value) => judge(&set, &value.realigned(main, set.limits(), now).0)?,
-        None => judge(&set, &fresh(set.limits()))?,
-    };
-    // A denial on a key that is not there leaves nothing behind.
-    let records = value.is_some() || !decision.taken.is_nothing();
-    Ok(Outcome { decision, records, policy: set.origin().is_some() })
+    Ok(Judged { six: Six::of(&decision), other, taken: decision.taken, labelled, records })
 }
 
 /// Usage of limits on a key that is not there.
@@ -295,7 +250,7 @@ fn blocked(
     let standing = match usage(ctx.main(), key, value, given, now) {
         Ok(Some((limits, states))) => {
             let set = limits.get(ctx.main());
-            refuse_concurrent(set.limits())?;
+            refuse_concurrent(&set)?;
             decide(set.limits(), &states, now, request).before(set.limits(), &states, now)
         }
         // A block needs no limits to hold.

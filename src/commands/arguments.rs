@@ -36,6 +36,14 @@ impl<'a> Walk<'a> {
         Some(arg)
     }
 
+    /// The next argument, unless it is one of those that may follow in its place.
+    #[inline]
+    pub fn take_unless(&mut self, other: impl FnOnce(Arg<'a>) -> bool) -> Option<Arg<'a>> {
+        let next = self.peek().filter(|&next| !other(next));
+        self.at += usize::from(next.is_some());
+        next
+    }
+
     /// The next argument without passing it.
     pub fn peek(&self) -> Option<Arg<'a>> {
         self.args.get(self.at)

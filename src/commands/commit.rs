@@ -7,7 +7,7 @@ use crate::server::key::Key;
 use crate::server::main_thread::MainThreadCell;
 use crate::server::replicate;
 use crate::types::effect::{Applied, COMMAND, Change, Effect};
-use crate::types::ratelimit::{Lifetime, RateLimit, Until};
+use crate::types::ratelimit::{Lifetime, RateLimit};
 use std::ffi::CStr;
 
 /// Payloads are built here, so that none is allocated.
@@ -77,13 +77,19 @@ pub fn apply(ctx: &Context<'_>, key: &mut Key<'_>, effect: &Effect<'_>, event: &
     };
     match lifetime {
         Lifetime::Over => key.delete(),
-        Lifetime::Until(until) if effect.expires => key.expire_at(match until {
-            Until::At(at) => Some(at),
-            Until::Forever => None,
-        }),
+        Lifetime::Until(until) if effect.expires => key.expire_at(until.end()),
+        // To look costs a third of what it costs to set.
+        Lifetime::StillUntil(until) if effect.expires => {
+            if !key.expires_at(until.end()) {
+                key.expire_at(until.end());
+            }
+        }
         // Under the debug clock the server's own clock must not end the key.
-        Lifetime::Until(_) if key.expiry().is_some() => key.expire_at(None),
-        Lifetime::Until(_) => {}
+        Lifetime::Until(_) | Lifetime::StillUntil(_) => {
+            if key.expiry().is_some() {
+                key.expire_at(None);
+            }
+        }
     }
     key.changed(event);
     waiting::touched(ctx, key.name());

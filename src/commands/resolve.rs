@@ -6,7 +6,7 @@ use crate::core::clock::Micros;
 use crate::core::limits::{Limit, State};
 use crate::server::main_thread::MainThread;
 use crate::settings;
-use crate::types::intern::{self, LimitsRef, Wanted};
+use crate::types::intern::{self, LimitSet, LimitsRef, Wanted};
 use crate::types::policies::node;
 use crate::types::ratelimit::RateLimit;
 
@@ -54,6 +54,7 @@ pub enum Resolved {
 ///
 /// # Errors
 /// A malformed limit, an unknown policy, or no limits at all.
+#[inline]
 pub fn resolve(
     main: MainThread,
     key: &[u8],
@@ -78,6 +79,11 @@ pub fn resolve(
             return Ok((resolved, Source::Call));
         }
     }
+    unwritten(main, key, own)
+}
+
+/// The limits of a key that neither pin nor call gives any.
+fn unwritten(main: MainThread, key: &[u8], own: Option<u32>) -> Result<(Resolved, Source), Error> {
     if let Some(policy) = node::limits_for(main, key) {
         return Ok((same_or_other(own, policy), Source::Policy));
     }
@@ -107,10 +113,15 @@ fn names_policy(text: &[u8]) -> bool {
 ///
 /// # Errors
 /// A malformed limit or an unknown policy.
+#[inline]
 pub fn limits_of(main: MainThread, own: Option<u32>, text: &[u8]) -> Result<Option<Resolved>, Error> {
     if own.is_some_and(|own| intern::get(main, own).is(text)) {
         return Ok(Some(Resolved::Own));
     }
+    look_up(main, own, text)
+}
+
+fn look_up(main: MainThread, own: Option<u32>, text: &[u8]) -> Result<Option<Resolved>, Error> {
     if names_policy(text) {
         return Ok(Some(same_or_other(own, node::limits_of(main, text)?)));
     }
@@ -168,9 +179,13 @@ fn same_or_other(own: Option<u32>, limits: LimitsRef) -> Resolved {
 ///
 /// # Errors
 /// [`Error::Concurrent`] with the limit.
-pub fn refuse_concurrent(limits: &[Limit]) -> Result<(), Error> {
-    match limits.iter().find(|limit| limit.algorithm_name() == "concurrent") {
-        Some(limit) => Err(Error::Concurrent(limit.canonical())),
-        None => Ok(()),
-    }
+#[inline]
+pub fn refuse_concurrent(set: &LimitSet) -> Result<(), Error> {
+    if set.has_concurrent() { Err(concurrent(set.limits())) } else { Ok(()) }
+}
+
+#[cold]
+fn concurrent(limits: &[Limit]) -> Error {
+    let first = limits.iter().find(|limit| limit.algorithm_name() == "concurrent");
+    Error::Concurrent(first.map(Limit::canonical).unwrap_or_default())
 }

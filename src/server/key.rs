@@ -113,6 +113,12 @@ impl<'c> Key<'c> {
         at.and_then(|ms| u64::try_from(ms).ok()).map(|ms| Micros(ms.saturating_mul(1000)))
     }
 
+    /// Whether the key expires at `at`, rounded up to a millisecond as
+    /// [`Key::expire_at`] does, or never.
+    pub fn expires_at(&self, at: Option<Micros>) -> bool {
+        self.expiry().map(Micros::ceil_millis) == at.map(Micros::ceil_millis)
+    }
+
     /// Lets the key expire at `at`, rounded up to a millisecond, or never.
     pub fn expire_at(&mut self, at: Option<Micros>) {
         let no_expiry = i64::from(raw::REDISMODULE_NO_EXPIRE);

@@ -10,7 +10,7 @@ use super::ratelimit::reserve::Settlement;
 use super::ratelimit::shape::Full;
 use super::ratelimit::{Block, Lifetime, Pin, RateLimit, Until};
 use crate::core::clock::Micros;
-use crate::core::limits::{self, MAX_COUNT, MAX_LIMITS, State, Taken};
+use crate::core::limits::{self, Filled, MAX_COUNT, MAX_LIMITS, State, Taken};
 use crate::core::reservations::MAX_ID;
 use crate::core::usage::{Decided, Outcome, Spend, Usage};
 use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64, put_u128};
@@ -254,7 +254,7 @@ impl<'a> Effect<'a> {
             Change::Take { limits, taken } => {
                 let limits = limits.map(|text| intern::stored(main, text)).transpose()?;
                 self.update(main, value, limits, |rules, states, now| {
-                    limits::take(rules, states, now, &taken);
+                    limits::take(rules, states, now, &taken)
                 })
             }
             Change::Touch { limits } => {
@@ -267,6 +267,7 @@ impl<'a> Effect<'a> {
                 }
                 self.update(main, value, None, |rules, states, now| {
                     limits::give_back(rules, states, now, units);
+                    Filled { at: limits::full_at(rules, states, now), as_before: false }
                 })
             }
             Change::Reset => Ok(self.rebuild(main, value, |full| {
@@ -288,7 +289,7 @@ impl<'a> Effect<'a> {
             Change::Reserve { limits, taken, id, cost, end } => {
                 let limits = limits.map(|text| intern::stored(main, text)).transpose()?;
                 let take = |rules: &[limits::Limit], states: &mut [State], now| {
-                    limits::take(rules, states, now, &taken);
+                    limits::take(rules, states, now, &taken)
                 };
                 let reserve = |full: &mut Full| full.reserve(main, self.now, id, cost, end, &taken);
                 if let Some(value) = value {
@@ -321,7 +322,7 @@ impl<'a> Effect<'a> {
                 // counts any more: it then ends by its expiry.
                 let lifetime = match loaded.lifetime(main, self.now) {
                     Lifetime::Over => Lifetime::Until(Until::At(self.now)),
-                    lasting @ Lifetime::Until(_) => lasting,
+                    lasting => lasting,
                 };
                 match value {
                     Some(value) => {
@@ -340,21 +341,25 @@ impl<'a> Effect<'a> {
         main: MainThread,
         value: Option<&mut RateLimit>,
         wanted: Option<LimitsRef>,
-        change: impl FnOnce(&[limits::Limit], &mut [State], Micros),
+        change: impl FnOnce(&[limits::Limit], &mut [State], Micros) -> Filled,
     ) -> Result<Applied, Corrupt> {
         match (value, wanted) {
             (Some(value), None) => {
+                let mut filled = Filled { at: self.now, as_before: false };
                 if let Some(id) = value.limits_id() {
                     let set = intern::get(main, id);
-                    value.with_states_mut(|states| change(set.limits(), states, self.now));
+                    filled = value.with_states_mut(|states| change(set.limits(), states, self.now));
                 }
-                value.sweep(main, self.now);
-                Ok(Applied::InPlace(value.lifetime(main, self.now)))
+                Ok(Applied::InPlace(if value.sweep(main, self.now) {
+                    value.lifetime(main, self.now)
+                } else {
+                    value.lifetime_after(filled, self.now)
+                }))
             }
             (Some(value), Some(wanted)) => {
                 let set = wanted.get(main);
                 let (mut states, orphans) = value.realigned(main, set.limits(), self.now);
-                change(set.limits(), &mut states, self.now);
+                let _ = change(set.limits(), &mut states, self.now);
                 drop(set);
                 value.rebuild(main, |full| {
                     full.limits = Some(wanted);
@@ -366,10 +371,10 @@ impl<'a> Effect<'a> {
             (None, Some(wanted)) => {
                 let set = wanted.get(main);
                 let mut states = vec![State::default(); set.limits().len()];
-                change(set.limits(), &mut states, self.now);
+                let filled = change(set.limits(), &mut states, self.now);
                 drop(set);
                 let created = RateLimit::new(main, wanted, states);
-                let lifetime = created.lifetime(main, self.now);
+                let lifetime = created.lifetime_after(filled, self.now);
                 Ok(Applied::Created(created, lifetime))
             }
             (None, None) => Err(Corrupt("it counts on a key that is not there")),

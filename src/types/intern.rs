@@ -9,7 +9,7 @@ use crate::core::limits::{Expression, Label, Limit, Limits, Term};
 use crate::core::token::TokenError;
 use crate::core::wire::Corrupt;
 use crate::server::main_thread::{MainThread, MainThreadCell};
-use std::cell::{Ref, RefCell};
+use std::cell::{OnceCell, Ref, RefCell};
 use std::collections::HashMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -58,11 +58,24 @@ pub struct LimitSet {
     canonical: Box<str>,
     /// What clients wrote for it, the latest last.
     aliases: Vec<Box<[u8]>>,
+    /// How replies call each limit, once somebody asked.
+    labels: OnceCell<Box<[Box<str>]>>,
+    /// Some limit is `concurrent`, which only reservations can take.
+    concurrent: bool,
+    /// Some limit is what only the server itself writes: clients must not give
+    /// the text, known or not.
+    internal: bool,
 }
 
 impl LimitSet {
+    fn new(limits: Limits, origin: Option<Origin>, canonical: Box<str>) -> Self {
+        let (concurrent, internal) = (limits.has_concurrent(), limits.has_throttle());
+        Self { limits, origin, canonical, aliases: Vec::new(), labels: OnceCell::new(), concurrent, internal }
+    }
+
     /// The limits, in the order they were written.
-    pub fn limits(&self) -> &[Limit] {
+    #[inline]
+    pub const fn limits(&self) -> &[Limit] {
         self.limits.as_slice()
     }
 
@@ -76,17 +89,23 @@ impl LimitSet {
         &self.canonical
     }
 
+    /// How replies call each limit ([`Limit::label`]), in their order.
+    pub fn labels(&self) -> &[Box<str>] {
+        self.labels.get_or_init(|| self.limits().iter().map(|limit| limit.label().into()).collect())
+    }
+
+    /// Some limit is `concurrent`, which only reservations can take.
+    #[inline]
+    pub const fn has_concurrent(&self) -> bool {
+        self.concurrent
+    }
+
     /// True when `text` is known to mean these limits, without parsing it.
+    #[inline]
     pub fn is(&self, text: &[u8]) -> bool {
         let known =
             self.canonical.as_bytes() == text || self.aliases.last().is_some_and(|alias| **alias == *text);
-        known && self.may_be_written()
-    }
-
-    /// False for what only the server itself writes: clients must not give its
-    /// text, known or not.
-    fn may_be_written(&self) -> bool {
-        !self.limits.has_throttle()
+        known && !self.internal
     }
 }
 
@@ -151,16 +170,14 @@ impl Drop for LimitsRef {
 }
 
 /// The set with this number, which some live reference has.
+#[inline]
 pub fn get(main: MainThread, id: u32) -> Ref<'static, LimitSet> {
     Ref::map(TABLE.of(main).borrow(), |table| match table.sets.get(id as usize) {
         Some(Some(set)) => set,
         // A live reference keeps its set; an empty stand-in beats a crash all the same.
-        _ => table.nothing.get_or_init(|| LimitSet {
-            limits: Limits::from(Limit::unlimited()),
-            origin: None,
-            canonical: "unlimited".into(),
-            aliases: Vec::new(),
-        }),
+        _ => table
+            .nothing
+            .get_or_init(|| LimitSet::new(Limits::from(Limit::unlimited()), None, "unlimited".into())),
     })
 }
 
@@ -204,7 +221,7 @@ pub enum Wanted {
 pub fn want(main: MainThread, text: &[u8]) -> Result<Wanted, TokenError> {
     let table = TABLE.of(main);
     if let Some(id) = known(table, text)
-        && get(main, id).may_be_written()
+        && !get(main, id).internal
     {
         return Ok(Wanted::Limits(LimitsRef::new(id)));
     }
@@ -264,7 +281,7 @@ fn put(main: MainThread, limits: Limits, origin: Option<Origin>, canonical: Stri
     if table.sets.len() - table.free.len() >= table.sweep_at {
         sweep(&mut table);
     }
-    let set = LimitSet { limits, origin, canonical: canonical.clone().into(), aliases: Vec::new() };
+    let set = LimitSet::new(limits, origin, canonical.clone().into());
     let id = if let Some(id) = table.free.pop() {
         id
     } else {

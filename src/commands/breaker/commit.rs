@@ -14,7 +14,6 @@ use crate::server::replicate;
 use crate::types::cbcircuit::CbCircuit;
 use crate::types::cbcircuit::effect::{Applied, Change, Effect};
 use crate::types::effect::COMMAND;
-use crate::types::ratelimit::Until;
 use std::ffi::CStr;
 
 /// Payloads are built here, so that none is allocated.
@@ -76,10 +75,7 @@ pub fn settle(key: &mut Key<'_>, effect: &Effect<'_>, applied: &mut Applied, eve
         key.create(created);
     }
     if effect.expires {
-        key.expire_at(match applied.lifetime {
-            Until::At(at) => Some(at),
-            Until::Forever => None,
-        });
+        key.expire_at(applied.lifetime.end());
     } else if key.expiry().is_some() {
         // Under the debug clock the server's own clock must not end the key.
         key.expire_at(None);

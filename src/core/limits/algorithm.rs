@@ -64,6 +64,11 @@ pub trait Algorithm: Sized {
     /// True when the state knows of a time after `now`: the clock stepped back.
     fn stepped_back(&self, state: &Self::State, now: Micros) -> bool;
 
+    /// True when units taken now surely leave [`Algorithm::full_after`] where it is.
+    fn outlasts_now(&self, _state: &Self::State, _now: Micros) -> bool {
+        false
+    }
+
     /// Counts `units` as used from `now` on. Does not ask whether they fit.
     fn take(&self, state: &mut Self::State, now: Micros, units: u64);
     /// Counts up to `units` as not used, newest first; returns how many.
@@ -100,6 +105,35 @@ pub(super) struct Row {
     pub options: &'static [&'static str],
     pub public: bool,
     pub parse: fn(&[u8], &Options<'_>) -> Result<Rule, Reason>,
+}
+
+/// What a state shows at a time.
+pub(super) struct Seen {
+    /// Units in use.
+    pub used: u64,
+    /// The state knows of a later time.
+    pub stepped_back: bool,
+}
+
+/// When a limit is full again after a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Filled {
+    /// The moment; that of the change when it is full.
+    pub at: Micros,
+    /// It was the same before.
+    pub as_before: bool,
+}
+
+impl Filled {
+    /// The later of two.
+    #[must_use]
+    pub const fn or_later(self, other: Self) -> Self {
+        if other.at.0 > self.at.0 {
+            other
+        } else {
+            Self { at: self.at, as_before: self.as_before || other.as_before && other.at.0 == self.at.0 }
+        }
+    }
 }
 
 macro_rules! algorithms {
@@ -193,6 +227,18 @@ macro_rules! algorithms {
                 }
             }
 
+            /// What a decision asks first, together: they share their divisions.
+            #[inline]
+            pub(super) fn see(&self, state: &State, now: Micros) -> Seen {
+                match (self, state) {
+                    $((Self::$name(rule), State::$name(state)) => Seen {
+                        used: rule.used(state, now),
+                        stepped_back: rule.stepped_back(state, now),
+                    },)+
+                    _ => Seen { used: 0, stepped_back: false },
+                }
+            }
+
             /// When at most `target` units are in use if nobody asks.
             pub fn falls_to(&self, state: &State, now: Micros, target: u64) -> Micros {
                 match (self, state) {
@@ -222,9 +268,10 @@ macro_rules! algorithms {
                 }
             }
 
-            /// Counts `units` as used, whether they fit or not.
+            /// Counts `units` as used, whether they fit or not; tells when
+            /// nothing of it is in use any more.
             #[inline]
-            pub(super) fn take(&self, state: &mut State, now: Micros, units: u64) {
+            pub(super) fn take(&self, state: &mut State, now: Micros, units: u64) -> Filled {
                 match self {
                     Self::Unlimited => *state = State::Fresh,
                     $(Self::$name(rule) => {
@@ -232,13 +279,16 @@ macro_rules! algorithms {
                             *state = State::$name(<$rule as Algorithm>::State::default());
                         }
                         if let State::$name(own) = state {
+                            let as_before = rule.outlasts_now(own, now);
                             if units > 0 { rule.take(own, now, units) } else { rule.touch(own, now) }
-                            if <$rule as Algorithm>::is_fresh(own) {
-                                *state = State::Fresh;
+                            if !<$rule as Algorithm>::is_fresh(own) {
+                                return Filled { at: rule.full_after(own, now, 0), as_before };
                             }
+                            *state = State::Fresh;
                         }
                     })+
                 }
+                Filled { at: now, as_before: false }
             }
 
             /// Counts up to `units` as not used; returns how many.

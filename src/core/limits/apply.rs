@@ -4,22 +4,25 @@
 //! `limits` and `states` belong together by position; a missing state counts
 //! as [`State::Fresh`] and is passed over.
 
-use super::algorithm::{Rule, State};
+use super::algorithm::{Filled, Rule, State};
 use super::decide::Taken;
 use super::spec::Limit;
 use crate::core::clock::Micros;
 
-/// Counts the units as used and records the time, on every limit.
+/// Counts the units as used and records the time, on every limit. Tells when
+/// all are full again, as [`full_at`].
 #[inline]
-pub fn take(limits: &[Limit], states: &mut [State], now: Micros, taken: &Taken) {
+pub fn take(limits: &[Limit], states: &mut [State], now: Micros, taken: &Taken) -> Filled {
+    let mut filled = Filled { at: now, as_before: false };
     for (index, (limit, state)) in limits.iter().zip(states).enumerate() {
-        limit.rule().take(state, now, taken.units(index));
+        filled = filled.or_later(limit.rule().take(state, now, taken.units(index)));
     }
+    filled
 }
 
 /// Records a clock that stepped back (C1) and forgets what has expired.
-pub fn touch(limits: &[Limit], states: &mut [State], now: Micros) {
-    take(limits, states, now, &Taken::default());
+pub fn touch(limits: &[Limit], states: &mut [State], now: Micros) -> Filled {
+    take(limits, states, now, &Taken::default())
 }
 
 /// Gives back up to `units` of those in use on each limit, newest first, never

@@ -207,6 +207,11 @@ impl Algorithm for Fixed {
     }
 
     #[inline]
+    fn outlasts_now(&self, usage: &Usage, now: Micros) -> bool {
+        usage.used > 0 && usage.window.contains(now)
+    }
+
+    #[inline]
     fn take(&self, usage: &mut Usage, now: Micros, units: u64) {
         let used = self.used(usage, now).saturating_add(units).min(MAX_UNITS);
         *usage = if used == 0 { Usage::default() } else { Usage { window: self.window(usage, now), used } };

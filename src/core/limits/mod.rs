@@ -31,11 +31,11 @@ pub mod slots;
 pub mod spec;
 pub mod throttle;
 
-pub use algorithm::{MAX_UNITS, Rule, State};
+pub use algorithm::{Filled, MAX_UNITS, Rule, State};
 pub use apply::{charge, full_at, give_back, give_back_from, left_by, take, touch};
 pub use change::{MAX_ORPHANS, Orphan, Realigned, realign};
 pub use concurrent::Held;
-pub use decide::{Decision, LimitSet, Look, Request, Standing, Taken, Wait, decide, look};
+pub use decide::{Decision, LimitSet, Look, Request, Standing, Taken, Wait, decide, decide_here, look};
 pub use spec::{
     Charge, Enforcement, Expression, Keep, Label, Limit, Limits, LimitsError, MAX_COUNT, MAX_LIMITS, Term,
 };

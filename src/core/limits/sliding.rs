@@ -184,6 +184,12 @@ impl Algorithm for Sliding {
     }
 
     #[inline]
+    fn outlasts_now(&self, slots: &Slots, now: Micros) -> bool {
+        slots.grain() == self.grain()
+            && slots.newest().is_some_and(|slot| slot.position == self.scale(self.grain(), now).current)
+    }
+
+    #[inline]
     fn take(&self, slots: &mut Slots, now: Micros, units: u64) {
         self.settle(slots, now);
         if units == 0 {

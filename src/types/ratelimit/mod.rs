@@ -15,7 +15,7 @@ pub mod shape;
 pub mod tracked;
 
 use crate::core::clock::Micros;
-use crate::core::limits::{Limit, Orphan, Rule, State, Wait, full_at, realign};
+use crate::core::limits::{Filled, Limit, Orphan, Rule, State, Wait, full_at, realign};
 use crate::core::usage::Usage;
 use crate::server::data_type::{Beside, Handle, Native};
 use crate::server::main_thread::MainThread;
@@ -41,6 +41,14 @@ impl Until {
         match self {
             Self::At(end) => Wait::After(end.since(now)),
             Self::Forever => Wait::Never,
+        }
+    }
+
+    /// When it ends, if it does.
+    pub const fn end(self) -> Option<Micros> {
+        match self {
+            Self::At(end) => Some(end),
+            Self::Forever => None,
         }
     }
 
@@ -82,6 +90,8 @@ pub enum Lifetime {
     Over,
     /// Until it is full again, and pin and block have ended.
     Until(Until),
+    /// The same, and that is most likely no other time than before the change.
+    StillUntil(Until),
 }
 
 impl RateLimit {
@@ -114,6 +124,7 @@ impl RateLimit {
     }
 
     /// The number of the limits last used, if any were.
+    #[inline]
     pub fn limits_id(&self) -> Option<u32> {
         match self.0.get() {
             OneOf::First(bucket) => Some(bucket.limits_id()),
@@ -132,12 +143,17 @@ impl RateLimit {
     }
 
     /// Reads the usage of the limits last used, in their order.
+    #[inline]
     pub fn with_states<R>(&self, read: impl FnOnce(&[State]) -> R) -> R {
-        match self.0.get() {
-            OneOf::First(bucket) => read(&[bucket.state()]),
-            OneOf::Second(single) => read(std::slice::from_ref(&single.state)),
-            OneOf::Third(full) => read(&full.states),
-        }
+        let unpacked;
+        read(match self.0.get() {
+            OneOf::First(bucket) => {
+                unpacked = [bucket.state()];
+                &unpacked
+            }
+            OneOf::Second(single) => std::slice::from_ref(&single.state),
+            OneOf::Third(full) => &full.states,
+        })
     }
 
     /// Changes the usage of the limits last used, in their order.
@@ -254,38 +270,42 @@ impl RateLimit {
         (realigned.states, realigned.orphans)
     }
 
-    /// Notes which reservations have ended by `now`.
+    /// Notes which reservations have ended by `now`. True where there are any.
     #[inline]
-    pub(super) fn sweep(&mut self, main: MainThread, now: Micros) {
-        if let OneOf::Third(full) = self.0.get_mut() {
-            full.sweep(main, now);
+    pub(super) fn sweep(&mut self, main: MainThread, now: Micros) -> bool {
+        match self.0.get_mut() {
+            OneOf::Third(full) if full.reservations.is_some() => {
+                full.sweep(main, now);
+                true
+            }
+            _ => false,
         }
     }
 
     /// How long it is worth keeping, as of `now`.
     pub fn lifetime(&self, main: MainThread, now: Micros) -> Lifetime {
-        let mut until = Until::At(Micros::default());
-        if let Some(id) = self.limits_id() {
+        let listed = self.limits_id().map_or(now, |id| {
             let set = intern::get(main, id);
-            until = until.max(Until::At(self.with_states(|states| full_at(set.limits(), states, now))));
+            self.with_states(|states| full_at(set.limits(), states, now))
+        });
+        self.lifetime_after(Filled { at: listed, as_before: false }, now)
+    }
+
+    /// As [`RateLimit::lifetime`] after a change of the listed limits that told
+    /// when they are full again.
+    #[inline]
+    pub(super) fn lifetime_after(&self, listed: Filled, now: Micros) -> Lifetime {
+        let until = match self.as_full() {
+            None => Until::At(listed.at),
+            Some(full) => full.lasts_until(now).max(Until::At(listed.at)),
+        };
+        if !until.lasts(now) {
+            Lifetime::Over
+        } else if listed.as_before || until > Until::At(listed.at) {
+            Lifetime::StillUntil(until)
+        } else {
+            Lifetime::Until(until)
         }
-        if let Some(full) = self.as_full() {
-            for orphan in &full.orphans {
-                let (limit, state) =
-                    (std::slice::from_ref(&orphan.limit), std::slice::from_ref(&orphan.state));
-                until = until.max(Until::At(full_at(limit, state, now)));
-            }
-            if let Some(reservations) = &full.reservations {
-                until = until.max(Until::At(reservations.book().lasts_until()));
-            }
-            let extras = [
-                full.pin.as_ref().map(|pin| pin.until),
-                full.block.as_ref().map(|block| block.until),
-                full.usage.as_ref().map(|usage| Until::At(usage.ends())),
-            ];
-            until = extras.into_iter().flatten().fold(until, Until::max);
-        }
-        if until.lasts(now) { Lifetime::Until(until) } else { Lifetime::Over }
     }
 }
 

@@ -2,10 +2,12 @@
 
 use super::reserve::Reservations;
 use super::tracked::Tracked;
-use super::{Block, Pin};
+use super::{Block, Pin, Until};
+use crate::core::clock::Micros;
 use crate::core::limits::bucket::Level;
-use crate::core::limits::{Orphan, State};
+use crate::core::limits::{Orphan, State, full_at};
 use crate::types::intern::LimitsRef;
+use std::slice;
 
 /// The bits of a bucket's state; the limits' number takes the 32 above.
 const STATE_BITS: u32 = Level::BITS;
@@ -118,6 +120,24 @@ pub struct Full {
 }
 
 impl Full {
+    /// How long what it has beside the listed limits is worth keeping.
+    pub(super) fn lasts_until(&self, now: Micros) -> Until {
+        let mut until = Until::At(Micros::default());
+        for orphan in &self.orphans {
+            let (limit, state) = (slice::from_ref(&orphan.limit), slice::from_ref(&orphan.state));
+            until = until.max(Until::At(full_at(limit, state, now)));
+        }
+        if let Some(reservations) = &self.reservations {
+            until = until.max(Until::At(reservations.book().lasts_until()));
+        }
+        let extras = [
+            self.pin.as_ref().map(|pin| pin.until),
+            self.block.as_ref().map(|block| block.until),
+            self.usage.as_ref().map(|usage| Until::At(usage.ends())),
+        ];
+        extras.into_iter().flatten().fold(until, Until::max)
+    }
+
     /// Bytes it holds.
     pub fn memory(&self) -> usize {
         size_of::<Self>()

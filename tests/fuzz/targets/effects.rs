@@ -28,8 +28,8 @@ const LIMITS: &[&str] = &[
 fn apply(main: MainThread, value: &mut Option<RateLimit>, effect: &Effect<'_>) -> bool {
     match effect.apply(main, value.as_mut()) {
         Ok(Applied::InPlace(Lifetime::Over)) => *value = None,
-        Ok(Applied::InPlace(Lifetime::Until(_)) | Applied::Nothing | Applied::Created(_, Lifetime::Over)) => {}
-        Ok(Applied::Created(created, Lifetime::Until(_))) => *value = Some(created),
+        Ok(Applied::InPlace(_) | Applied::Nothing | Applied::Created(_, Lifetime::Over)) => {}
+        Ok(Applied::Created(created, _)) => *value = Some(created),
         Err(_) => return false,
     }
     true
