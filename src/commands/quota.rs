@@ -6,13 +6,14 @@ use super::arguments::{Walk, cost, unexpected};
 use super::resolve::{Resolved, Source, limits_of, resolve, usage_of};
 use super::six::{retry_ms, signed};
 use crate::core::clock::Micros;
-use crate::core::limits::{Limit, Look, Request, Standing, State, Wait, decide, look};
+use crate::core::limits::{Limit, Look, Request, Rule, Standing, State, Wait, decide, look};
 use crate::observe::metrics;
-use crate::server::args::Args;
+use crate::server::args::{Arg, Args};
 use crate::server::context::Context;
 use crate::server::main_thread::MainThread;
 use crate::server::reply;
-use crate::types::intern::{self, Origin};
+use crate::server::words::{Word, word};
+use crate::types::intern::{self, LimitSet, Origin};
 use crate::types::ratelimit::reserve::hold;
 use crate::types::ratelimit::{Block, RateLimit, Until};
 
@@ -23,14 +24,7 @@ use crate::types::ratelimit::{Block, RateLimit, Until};
 pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let mut walk = Walk::new(args);
     let name = walk.required()?;
-    let mut given = None;
-    if let Some(next) = walk.peek()
-        && !next.is("COST")
-        && !next.is("HEADERS")
-    {
-        walk.take();
-        given = Some(next.bytes());
-    }
+    let given = walk.take_unless(|next| next.is("COST") || next.is("HEADERS")).map(Arg::bytes);
     let (mut units, mut headers) = (1, false);
     while let Some(option) = walk.take() {
         if option.is("COST") {
@@ -44,20 +38,56 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let now = ctx.now();
     let mut key = ctx.read(name);
     let held = key.value::<RateLimit>()?;
-    let view = View::of(ctx, name.bytes(), held.as_deref(), given, units, now)?;
-    metrics::count(ctx.main(), |m| &mut m.quota_calls);
-    match view {
-        None => reply::null(ctx),
-        Some(view) if headers => view.send_headers(ctx),
-        Some(view) => view.send(ctx),
+    let value = held.as_deref();
+    let main = ctx.main();
+    let block = value.and_then(|value| value.block(now));
+    let chosen = choose(main, name.bytes(), value, given, now)?;
+    metrics::count(main, |m| &mut m.quota_calls);
+    let Some((resolved, source)) = chosen else {
+        let view = View { now, units, limits: &[], labels: &[], states: &[], source: Source::Last, block };
+        match block {
+            None => reply::null(ctx),
+            Some(_) if headers => view.send_headers(ctx),
+            Some(_) => view.send(ctx),
+        }
+        return Ok(());
+    };
+    with_usage(main, value, &resolved, now, |set, states| {
+        let (limits, labels) = (set.limits(), set.labels());
+        let view = View { now, units, limits, labels, states, source, block };
+        if headers { view.send_headers(ctx) } else { view.send(ctx) }
+    })
+}
+
+/// Looks at limits and what is in use of them; copies that only where it must.
+fn with_usage(
+    main: MainThread,
+    value: Option<&RateLimit>,
+    resolved: &Resolved,
+    now: Micros,
+    look: impl FnOnce(&LimitSet, &[State]),
+) -> Result<(), Error> {
+    if let (Some(value), Resolved::Own) = (value, resolved)
+        && let Some(id) = value.limits_id()
+    {
+        let set = intern::get(main, id);
+        if !set.has_concurrent() {
+            value.with_states(|states| look(&set, states));
+            return Ok(());
+        }
     }
+    let (limits, mut states) = usage_of(main, value, resolved, now).ok_or(Error::NoLimits)?;
+    let set = limits.get(main);
+    hold(main, value, set.limits(), &mut states, now, now);
+    look(&set, &states);
     Ok(())
 }
 
 /// One limit as it stands.
 #[derive(Debug)]
-struct Row {
-    limit: Limit,
+struct Row<'v> {
+    limit: &'v Limit,
+    label: &'v str,
     look: Look,
 }
 
@@ -65,68 +95,50 @@ struct Row {
 #[derive(Debug)]
 struct View<'v> {
     now: Micros,
-    rows: Vec<Row>,
+    /// The request to look for.
+    units: u64,
+    limits: &'v [Limit],
+    labels: &'v [Box<str>],
+    states: &'v [State],
     source: Source,
     block: Option<&'v Block>,
-    /// Where the whole stands: the binding limit, `None` without limits.
-    standing: Option<Standing>,
 }
 
 impl<'v> View<'v> {
-    fn of(
-        ctx: &Context<'_>,
-        key: &[u8],
-        value: Option<&'v RateLimit>,
-        given: Option<&[u8]>,
-        units: u64,
-        now: Micros,
-    ) -> Result<Option<Self>, Error> {
-        let main = ctx.main();
-        let block = value.and_then(|value| value.block(now));
-        let Some((resolved, source)) = choose(main, key, value, given, now)? else {
-            return Ok(block.map(|block| Self {
-                now,
-                rows: Vec::new(),
-                source: Source::Last,
-                block: Some(block),
-                standing: None,
-            }));
-        };
-        let request = Request { cost: units, calls: 1, partial: false, critical: false };
-        let (limits, mut states) = usage_of(main, value, &resolved, now).ok_or(Error::NoLimits)?;
-        let set = limits.get(main);
-        hold(main, value, set.limits(), &mut states, now, now);
-        let rows = rows(set.limits(), &states, now, units);
-        let decision = decide(set.limits(), &states, now, &request);
-        let standing = Some(decision.before(set.limits(), &states, now));
-        Ok(Some(Self { now, rows, source, block, standing }))
+    fn rows(&self) -> impl Iterator<Item = Row<'v>> {
+        let (now, units) = (self.now, self.units);
+        self.limits.iter().zip(self.labels).zip(self.states).map(move |((limit, label), state)| Row {
+            limit,
+            label,
+            look: look(limit, state, now, units),
+        })
     }
 
     fn send(&self, ctx: &Context<'_>) {
-        reply::array(ctx, self.rows.len() + usize::from(self.block.is_some()));
-        for Row { limit, look } in &self.rows {
+        reply::array(ctx, self.limits.len() + usize::from(self.block.is_some()));
+        for Row { limit, label, look } in self.rows() {
             reply::map(ctx, 11);
-            for (name, value) in [("name", limit.label()), ("algorithm", shown_algorithm(limit).into())] {
-                reply::text(ctx, name);
-                reply::text(ctx, &value);
-            }
+            word(ctx, Word::Name);
+            reply::text(ctx, label);
+            word(ctx, Word::Algorithm);
+            send_algorithm(ctx, limit);
             let reset_at = self.now.plus(look.reset_after_us).ceil_millis();
             for (name, value) in [
-                ("limit", limit.capacity().map_or(-1, signed)),
-                ("used", signed(look.used)),
-                ("remaining", look.remaining.map_or(-1, signed)),
-                ("period_ms", limit.period_us().map_or(-1, |us| signed(us / 1000))),
-                ("retry_after_ms", retry_ms(look.retry)),
-                ("reset_after_ms", signed(look.reset_after_us.div_ceil(1000))),
-                ("reset_at_ms", signed(reset_at)),
+                (Word::Limit, limit.capacity().map_or(-1, signed)),
+                (Word::Used, signed(look.used)),
+                (Word::Remaining, look.remaining.map_or(-1, signed)),
+                (Word::PeriodMs, limit.period_us().map_or(-1, |us| signed(us / 1000))),
+                (Word::RetryAfterMs, retry_ms(look.retry)),
+                (Word::ResetAfterMs, signed(look.reset_after_us.div_ceil(1000))),
+                (Word::ResetAtMs, signed(reset_at)),
             ] {
-                reply::text(ctx, name);
+                word(ctx, name);
                 reply::integer(ctx, value);
             }
-            reply::text(ctx, "shadow");
+            word(ctx, Word::Shadow);
             reply::boolean(ctx, limit.shadow());
-            reply::text(ctx, "source");
-            reply::text(ctx, self.source.name());
+            word(ctx, Word::Source);
+            word(ctx, self.source.word());
         }
         if let Some(block) = self.block {
             reply::map(ctx, 1);
@@ -145,9 +157,16 @@ impl<'v> View<'v> {
         }
     }
 
+    /// Where the whole stands: the binding limit, `None` without limits.
+    fn standing(&self) -> Option<Standing> {
+        let request = Request { cost: self.units, calls: 1, partial: false, critical: false };
+        let (limits, states, now) = (self.limits, self.states, self.now);
+        (!limits.is_empty()).then(|| decide(limits, states, now, &request).before(limits, states, now))
+    }
+
     /// One flat map of strings, ready to be sent as HTTP headers.
     fn send_headers(&self, ctx: &Context<'_>) {
-        let mut standing = self.standing;
+        let mut standing = self.standing();
         if let Some(block) = self.block {
             let mut blocked = denied_by_block(standing.unwrap_or(Standing::UNLIMITED), block, self.now);
             // Nothing is there again before the block ends.
@@ -161,11 +180,11 @@ impl<'v> View<'v> {
             _ => None,
         };
         let mut fields: Vec<(&str, String)> = Vec::new();
-        let visible = || self.rows.iter().filter(|row| !row.limit.shadow() && row.limit.capacity().is_some());
-        let policies: Vec<String> = visible().map(|row| policy_item(&row.limit)).collect();
+        let visible = || self.rows().filter(|row| !row.limit.shadow() && row.limit.capacity().is_some());
+        let policies: Vec<String> = visible().map(|row| policy_item(row.limit, row.label)).collect();
         if !policies.is_empty() {
             fields.push(("RateLimit-Policy", policies.join(", ")));
-            let items: Vec<String> = visible().map(|row| self.limit_item(row, retry_seconds)).collect();
+            let items: Vec<String> = visible().map(|row| self.limit_item(&row, retry_seconds)).collect();
             fields.push(("RateLimit", items.join(", ")));
         }
         if let Some(Standing { limit: Some(limit), remaining, reset_after_us, .. }) = standing {
@@ -186,7 +205,7 @@ impl<'v> View<'v> {
     /// `"name";r=50;t=30`. Retry-After must not be earlier than `t`, so a
     /// denying limit tells when it grants again, and one that would tell a later
     /// time than Retry-After tells none.
-    fn limit_item(&self, row: &Row, retry_after: Option<u64>) -> String {
+    fn limit_item(&self, row: &Row<'_>, retry_after: Option<u64>) -> String {
         let (remaining, retry) = match self.block {
             None => (row.look.remaining.unwrap_or(0), row.look.retry),
             Some(block) => (0, row.look.retry.max(block.until.wait(self.now))),
@@ -196,7 +215,7 @@ impl<'v> View<'v> {
             Wait::Now => Some(seconds(row.look.reset_after_us)),
             Wait::Never => None,
         };
-        let mut item = format!("\"{}\";r={remaining}", row.limit.label());
+        let mut item = format!("\"{}\";r={remaining}", row.label);
         if let Some(at) = at.filter(|&at| retry_after.is_none_or(|retry| at <= retry)) {
             item.push_str(&format!(";t={at}"));
         }
@@ -205,8 +224,8 @@ impl<'v> View<'v> {
 }
 
 /// `"name";q=100;w=60`, with the unit where it is not the request's cost.
-fn policy_item(limit: &Limit) -> String {
-    let mut item = format!("\"{}\";q={}", limit.label(), limit.capacity().unwrap_or(0));
+fn policy_item(limit: &Limit, label: &str) -> String {
+    let mut item = format!("\"{label}\";q={}", limit.capacity().unwrap_or(0));
     if limit.per_call() {
         item.push_str(";qu=\"requests\"");
     } else if limit.algorithm_name() == "concurrent" {
@@ -224,19 +243,13 @@ const fn seconds(us: u64) -> u64 {
 }
 
 /// CL.THROTTLE keeps what users know as a bucket.
-fn shown_algorithm(limit: &Limit) -> &'static str {
-    match limit.algorithm_name() {
-        "throttle" => "bucket",
-        name => name,
+fn send_algorithm(ctx: &Context<'_>, limit: &Limit) {
+    match limit.rule() {
+        Rule::Sliding(_) => word(ctx, Word::Sliding),
+        Rule::Bucket(_) | Rule::Throttle(_) => word(ctx, Word::Bucket),
+        Rule::Fixed(_) => word(ctx, Word::Fixed),
+        Rule::Unlimited | Rule::Concurrent(_) => reply::text(ctx, limit.algorithm_name()),
     }
-}
-
-fn rows(limits: &[Limit], states: &[State], now: Micros, units: u64) -> Vec<Row> {
-    limits
-        .iter()
-        .zip(states)
-        .map(|(limit, state)| Row { limit: limit.clone(), look: look(limit, state, now, units) })
-        .collect()
 }
 
 /// Which limits to show: those given; else the pin, the key's own last, a

@@ -5,6 +5,7 @@ use super::Error;
 use crate::core::clock::Micros;
 use crate::core::limits::{Limit, State};
 use crate::server::main_thread::MainThread;
+use crate::server::words::Word;
 use crate::settings;
 use crate::types::intern::{self, LimitSet, LimitsRef, Wanted};
 use crate::types::policies::node;
@@ -27,13 +28,13 @@ pub enum Source {
 
 impl Source {
     /// As RL.QUOTA shows it.
-    pub const fn name(self) -> &'static str {
+    pub const fn word(self) -> Word {
         match self {
-            Self::Pin => "pin",
-            Self::Call => "call",
-            Self::Policy => "policy",
-            Self::Default => "default",
-            Self::Last => "last",
+            Self::Pin => Word::Pin,
+            Self::Call => Word::Call,
+            Self::Policy => Word::Policy,
+            Self::Default => Word::Default,
+            Self::Last => Word::Last,
         }
     }
 }

@@ -35,3 +35,4 @@ pub mod settings;
 pub mod stall;
 pub mod stopwatch;
 pub mod timer;
+pub mod words;

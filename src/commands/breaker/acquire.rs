@@ -3,6 +3,7 @@
 
 use super::commit::{apply, commit, propagate, tell};
 use super::resolve::{Resolved, resolve};
+use super::word_of;
 use crate::commands::Error;
 use crate::commands::acquire::Judged;
 use crate::commands::arguments::{Walk, cost};
@@ -17,6 +18,7 @@ use crate::server::args::{Arg, Args};
 use crate::server::context::Context;
 use crate::server::key::Key;
 use crate::server::reply;
+use crate::server::words::word;
 use crate::types::cbcircuit::CbCircuit;
 use crate::types::cbcircuit::effect::{Applied, Change, Effect};
 use crate::types::ratelimit::RateLimit;
@@ -187,7 +189,7 @@ fn refuse(ctx: &Context<'_>, state: State, six: &Six) {
     metrics::count(ctx.main(), |m| &mut m.breaker_denied_limit);
     reply::array(ctx, 5);
     reply::integer(ctx, 0);
-    reply::text(ctx, state.name());
+    word(ctx, word_of(state));
     reply::null(ctx);
     reply::integer(ctx, retry_ms(six.standing.retry));
     six.send(ctx);
@@ -209,7 +211,7 @@ impl Answer {
     /// Writes the first four elements of the reply.
     fn send(&self, ctx: &Context<'_>) {
         reply::integer(ctx, self.ticket.is_some().into());
-        reply::text(ctx, self.state.name());
+        word(ctx, word_of(self.state));
         match self.ticket {
             Some(ticket) => reply::bytes(ctx, ticket.text().as_bytes()),
             None => reply::null(ctx),

@@ -6,3 +6,17 @@ pub mod operate;
 pub mod report;
 pub mod resolve;
 pub mod state;
+
+use crate::core::breaker::State;
+use crate::server::words::Word;
+
+/// A state as replies say it.
+const fn word_of(state: State) -> Word {
+    match state {
+        State::Closed => Word::Closed,
+        State::Open => Word::Open,
+        State::HalfOpen => Word::HalfOpen,
+        State::ForcedOpen => Word::ForcedOpen,
+        State::ForcedClosed => Word::ForcedClosed,
+    }
+}

@@ -2,6 +2,7 @@
 
 use super::commit::{propagate, refused, settle, tell};
 use super::resolve::resolve;
+use super::word_of;
 use crate::commands::Error;
 use crate::commands::arguments::{Walk, unexpected};
 use crate::core::breaker::{Outcome, State, Ticket};
@@ -10,6 +11,7 @@ use crate::observe::{alerts, metrics};
 use crate::server::args::{Arg, Args};
 use crate::server::context::Context;
 use crate::server::reply;
+use crate::server::words::word;
 use crate::types::cbcircuit::CbCircuit;
 use crate::types::cbcircuit::effect::{Change, Report};
 
@@ -90,6 +92,6 @@ pub fn report(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     }
     reply::array(ctx, 2);
     reply::integer(ctx, counted.into());
-    reply::text(ctx, state.name());
+    word(ctx, word_of(state));
     Ok(())
 }

@@ -70,7 +70,7 @@ fn send(ctx: &Context<'_>, view: &View, breaker: &str, source: Source) {
         }
     }
     text("breaker", breaker);
-    text("source", source.name());
+    text("source", source.word().text());
     number("next_open_ms", signed(view.next_open_us.div_ceil(1000)));
 }
 
