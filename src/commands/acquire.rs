@@ -8,7 +8,7 @@ use super::six::{Index, Six};
 use super::track;
 use super::waiting::{self, Ask, Met};
 use crate::core::clock::Micros;
-use crate::core::limits::{Limit, Request, Standing, State, Taken, Wait, decide, decide_here};
+use crate::core::limits::{Limit, Request, Standing, State, Taken, Wait, decide};
 use crate::observe::labels::Labelled;
 use crate::observe::{metrics, top};
 use crate::server::args::{Arg, Args};
@@ -88,10 +88,7 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let held = key.value::<RateLimit>()?;
     let judged = judge(ctx, call.key.bytes(), held.as_deref(), call.limits, &call.request, now);
     // Borrowed: moving it out would copy 200 bytes.
-    let judged = match &judged {
-        Ok(judged) => judged,
-        Err(_) => return judged.map(drop),
-    };
+    let Ok(judged) = &judged else { return judged.map(drop) };
     // What is taken and what is counted travel as one.
     let mut together = track::counts(ctx.main(), held.as_deref(), call.track).then(Together::default);
     drop(held);
@@ -202,13 +199,16 @@ pub fn judge(
     let main = ctx.main();
     let (resolved, _) = resolve(main, key, value, given, now)?;
     let (id, other) = match resolved {
-        Resolved::Own => (value.and_then(RateLimit::limits_id).ok_or(Error::NoLimits)?, None),
+        Resolved::Own => match value.and_then(RateLimit::limits_id) {
+            Some(id) => (id, None),
+            None => return Err(Error::NoLimits),
+        },
         Resolved::Other(other) => (other.id(), Some(other)),
     };
     let set = intern::get(main, id);
     refuse_concurrent(&set)?;
     let decision = match (value, &other) {
-        (Some(value), None) => value.with_states(|states| decide_here(set.limits(), states, now, request)),
+        (Some(value), None) => value.with_states(|states| decide(set.limits(), states, now, request)),
         (Some(value), Some(_)) => {
             decide(set.limits(), &value.realigned(main, set.limits(), now).0, now, request)
         }

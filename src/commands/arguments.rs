@@ -26,7 +26,10 @@ impl<'a> Walk<'a> {
     /// # Errors
     /// [`Error::Arity`] at the end.
     pub fn required(&mut self) -> Result<Arg<'a>, Error> {
-        self.take().ok_or(Error::Arity)
+        match self.take() {
+            Some(arg) => Ok(arg),
+            None => Err(Error::Arity),
+        }
     }
 
     /// The next argument, if any.

@@ -17,7 +17,7 @@ macro_rules! words {
         /// A word of a reply.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Word {
-            $(#[doc = $text] $name,)+
+            $(#[doc = concat!("`", $text, "`")] $name,)+
         }
 
         impl Word {

@@ -278,12 +278,12 @@ impl<'a> Effect<'a> {
             Change::Pin { text, until } => {
                 limits::Expression::parse(text.as_bytes()).map_err(|_| Corrupt("malformed pin"))?;
                 let pin = Pin { text: text.into(), until };
-                Ok(self.rebuild_or_create(main, value, |full| full.pin = Some(pin)))
+                Ok(self.rebuild_or_create(main, value, |full| full.pin = Some(Box::new(pin))))
             }
             Change::Unpin => Ok(self.rebuild(main, value, |full| full.pin = None)),
             Change::Block { until, reason } => {
                 let block = Block { until, reason: reason.into() };
-                Ok(self.rebuild_or_create(main, value, |full| full.block = Some(block)))
+                Ok(self.rebuild_or_create(main, value, |full| full.block = Some(Box::new(block))))
             }
             Change::Unblock => Ok(self.rebuild(main, value, |full| full.block = None)),
             Change::Reserve { limits, taken, id, cost, end } => {

@@ -35,7 +35,7 @@ pub use algorithm::{Filled, MAX_UNITS, Rule, State};
 pub use apply::{charge, full_at, give_back, give_back_from, left_by, take, touch};
 pub use change::{MAX_ORPHANS, Orphan, Realigned, realign};
 pub use concurrent::Held;
-pub use decide::{Decision, LimitSet, Look, Request, Standing, Taken, Wait, decide, decide_here, look};
+pub use decide::{Decision, LimitSet, Look, Request, Standing, Taken, Wait, decide, look};
 pub use spec::{
     Charge, Enforcement, Expression, Keep, Label, Limit, Limits, LimitsError, MAX_COUNT, MAX_LIMITS, Term,
 };

@@ -170,11 +170,11 @@ pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<RateLimit,
                 let text = read_text(&mut body)?;
                 crate::core::limits::Expression::parse(text.as_bytes())
                     .map_err(|_| Corrupt("malformed pin"))?;
-                full.pin = Some(Pin { text: text.into(), until: read_until(&mut body)? });
+                full.pin = Some(Box::new(Pin { text: text.into(), until: read_until(&mut body)? }));
             }
             BLOCK => {
                 let reason = body.bytes(LONGEST_REASON)?.into();
-                full.block = Some(Block { until: read_until(&mut body)?, reason });
+                full.block = Some(Box::new(Block { until: read_until(&mut body)?, reason }));
             }
             RESERVATIONS => full.reservations = Some(Box::new(read_reservations(main, &mut body)?)),
             HISTORY => full.usage = Some(Tracked::new(Usage::read(&mut body)?)),

@@ -183,13 +183,13 @@ impl RateLimit {
     /// The operator's limits, when there are any and they still hold.
     #[inline]
     pub fn pin(&self, now: Micros) -> Option<&Pin> {
-        self.as_full()?.pin.as_ref().filter(|pin| pin.until.lasts(now))
+        self.as_full()?.pin.as_deref().filter(|pin| pin.until.lasts(now))
     }
 
     /// The block, when there is one and it still holds.
     #[inline]
     pub fn block(&self, now: Micros) -> Option<&Block> {
-        self.as_full()?.block.as_ref().filter(|block| block.until.lasts(now))
+        self.as_full()?.block.as_deref().filter(|block| block.until.lasts(now))
     }
 
     /// What happened on the key, where it is tracked.

@@ -100,7 +100,8 @@ pub struct Single {
     pub state: State,
 }
 
-/// Everything a key can remember.
+/// Everything a key can remember. What few keys have lies apart, so that several
+/// limits and nothing else take two lines of the processor's caches.
 #[derive(Clone, Debug, Default)]
 pub struct Full {
     /// The limits last used.
@@ -110,9 +111,9 @@ pub struct Full {
     /// Usage of limits that are not listed now, until it is empty.
     pub orphans: Vec<Orphan>,
     /// An operator's limits.
-    pub pin: Option<Pin>,
+    pub pin: Option<Box<Pin>>,
     /// An operator's block.
-    pub block: Option<Block>,
+    pub block: Option<Box<Block>>,
     /// What is reserved, and what was and can still be corrected.
     pub reservations: Option<Box<Reservations>>,
     /// What happened on the key, where it is tracked.
@@ -145,12 +146,12 @@ impl Full {
             + self.states.iter().map(State::heap_bytes).sum::<usize>()
             + self.orphans.capacity() * size_of::<Orphan>()
             + self.orphans.iter().map(|orphan| orphan.state.heap_bytes()).sum::<usize>()
-            + self.pin.as_ref().map_or(0, |pin| pin.text.len())
-            + self.block.as_ref().map_or(0, |block| block.reason.len())
+            + self.pin.as_ref().map_or(0, |pin| size_of::<Pin>() + pin.text.len())
+            + self.block.as_ref().map_or(0, |block| size_of::<Block>() + block.reason.len())
             + self.reservations.as_ref().map_or(0, |reservations| reservations.book().memory())
             + self.usage.as_ref().map_or(0, |usage| usage.memory())
     }
 }
 
 const _: () = assert!(STATE_BITS + u32::BITS <= u128::BITS);
-const _: () = assert!(size_of::<Bucket>() == 16 && size_of::<Single>() <= 48);
+const _: () = assert!(size_of::<Bucket>() == 16 && size_of::<Single>() <= 48 && size_of::<Full>() <= 96);
