@@ -283,3 +283,21 @@ fn refuses_what_it_does_not_know() {
         "WRONGTYPE Operation against a key holding the wrong kind of value",
     );
 }
+
+#[test]
+fn words_are_the_same_where_the_server_does_not_say_them() {
+    let mute = Server::with(&["--rename-command", "COMMAND", ""]);
+    let servers = [at_t0(), mute];
+    servers[1].clock_set(T0);
+    let commands = [
+        "RL.ACQUIRE k 10/s,bucket:5/m,fixed:7/h",
+        "RL.QUOTA k",
+        "CB.ACQUIRE c",
+        "CB.FORCE c OPEN",
+        "CB.ACQUIRE c",
+    ];
+    for command in commands {
+        let [said, put_together] = servers.each_ref().map(|server| server.line(command));
+        assert_eq!(said, put_together, "{command}");
+    }
+}
