@@ -4,9 +4,11 @@
     python3 scripts/bench/instructions.py --check tests/instructions.txt
     python3 scripts/bench/instructions.py --write tests/instructions.txt
 
-A file of counts holds for one build of the server. It fails a check when a
-command takes more than 5% more than it says; what takes less is only told, so
-that the file can be written anew.
+A file of counts holds for one version of the server. What is checked is each
+command's count beside that of SET, so that another build of the server, another
+libc or processor, whose functions are others for both, changes little. A check
+fails when a command takes more than 5% more of a SET than the file says; what
+takes less is only told, so that the file can be written anew.
 """
 
 import argparse
@@ -16,9 +18,9 @@ import shutil
 import subprocess
 import sys
 
-from cases import CASES
+from cases import BASE, CASES, DENIED, GRANTED, Case, acquire
 from load import DEPTH, Load, decision, key, pipelines
-from server import PROGRAM, Server
+from server import PROGRAM, Server, module_path, pack
 
 # The keys are few: what counts is the path, not the caches. Visited twice
 # before counting, so that the server's table of keys has its final size.
@@ -39,6 +41,58 @@ def counted(server):
     return int(found.group(1).replace(",", ""))
 
 
+@dataclasses.dataclass(frozen=True)
+class Aged(Case):
+    """One key with a long history: as many grants, spread over its window, as
+    it has slots for."""
+
+    # Of one of those grants.
+    cost: int = 1
+    # The window in seconds, and how many grants lie in it.
+    window: int = 0
+    grants: int = 50
+
+
+def aged(limits, window, cost, grants=50, mark=GRANTED, asks=1):
+    return Aged(f"one key after {grants} grants, {limits}" + (", denied" if mark == DENIED else ""), b"age",
+                acquire(limits, "COST", asks), mark=mark, cost=cost, window=window, grants=grants)
+
+
+DAY = 86_400
+# What a decision costs must not grow with count, window or age.
+AGED = [
+    aged("100000/m", 60, 1),
+    aged("1000000000/d", DAY, 1_000_000),
+    aged("1000000000000/366d", 366 * DAY, 1_000_000_000),
+    aged("bucket:10000/h", 3600, 10),
+    aged("bucket:1000000000000/366d", 366 * DAY, 1_000_000_000),
+    aged("fixed:1000000000000/366d", 366 * DAY, 1_000_000_000),
+    aged("10/d", DAY, 1, grants=10, mark=DENIED),
+    aged("64/366d", 366 * DAY, 1, grants=64, mark=DENIED),
+    aged("1000000000000/366d", 366 * DAY, 20_000_000_000, mark=DENIED),
+]
+
+
+def live_through(server, case):
+    """Gives the case's key its history, by the debug clock."""
+    now = int(server.client("TIME")[0]) * 1_000_000
+    step = case.window * 1_000_000 // case.grants
+    for grant in range(case.grants):
+        server("RL.DEBUG", "CLOCK", "SET", now - (case.grants - 1 - grant) * step)
+        server("RL.ACQUIRE", key(case, 0), case.command(b"")[2], "COST", case.cost)
+    server("RL.DEBUG", "CLOCK", "REAL")
+
+
+def one_connection(port):
+    """A load whose pipelines come one after the other: how many the server finds
+    at a time, and what each look costs, must not depend on a busy machine."""
+    load = Load(port)
+    for other in load.sockets[1:]:
+        other.close()
+    del load.sockets[1:]
+    return load
+
+
 def measure(cases, profile=None):
     """Instructions a decision of each case, after its keys are there."""
     wrap = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={profile or '/dev/null'}", "-q"]
@@ -46,38 +100,47 @@ def measure(cases, profile=None):
         wrap += ["--dump-instr=no", "--collect-jumps=no"]
     # One pass of the server's own timer a second disturbs least. Each case has
     # a server of its own: what the others left behind would count, too.
+    settings = ["--hz", "1", "--dynamic-hz", "no", "--loadmodule", module_path(), "enable-debug-command", "yes"]
     for case in cases:
-        with Server("--hz", "1", "--dynamic-hz", "no", wrap=wrap) as server:
-            load = Load(server.port)
-            if case.prepare:
-                prepared = dataclasses.replace(case, command=case.prepare, per_command=1)
-                load.run(pipelines(prepared, KEYS, 1), DEPTH * load.lines_of(case.prepare(key(case, 0))))
+        with Server(*settings, module=False, wrap=wrap) as server:
+            load = one_connection(server.port)
+            if isinstance(case, Aged):
+                live_through(server, case)
+                blobs = [pack(*case.command(key(case, 0))) * DEPTH] * 100
+            else:
+                if case.prepare:
+                    prepared = dataclasses.replace(case, command=case.prepare, per_command=1)
+                    load.run(pipelines(prepared, KEYS, 1), DEPTH * load.lines_of(case.prepare(key(case, 0))))
+                blobs = 2 * pipelines(case, KEYS, 2)
             names = [key(case, number) for number in range(case.per_command)]
             lines = DEPTH * load.lines_of(*decision(case, *names))
-            blobs = 2 * pipelines(case, KEYS, 2)
             load.run(blobs, lines)
             control(server.process, "-z")
-            load.run(blobs, lines)
-            yield case, counted(server) / (len(blobs) * DEPTH * case.per_command)
+            marked, _ = load.run(blobs, lines, case.mark)
+            decisions = len(blobs) * DEPTH * case.per_command
+            if case.mark and marked != decisions:
+                raise RuntimeError(f"{case.name}: {marked} of {decisions} were what the case is about")
+            yield case, counted(server) / decisions
             load.close()
 
 
-# What is checked: the hot path, and what it is compared with.
-CHECKED = ["SET key v PX 60000", "RL.ACQUIRE bucket:30/m:burst=16, granted", "RL.ACQUIRE 100/m, granted",
-           "RL.ACQUIRE sliding, denied", "RL.ACQUIRE three limits, granted",
-           "CB.ACQUIRE + CB.REPORT OK", "RL.BATCH EACH of 50, a key"]
+# What is checked: all that has a bound for its time, and what must not grow.
+CHECKED = [BASE] + [case for case in CASES if case.bound is not None] + AGED
 TOLERANCE = 0.05
 
 
 def server_version():
-    return subprocess.run([PROGRAM, "--version"], check=True, capture_output=True, text=True).stdout.strip()
+    """`Redis server v=7.0.15`, without what tells one build from another."""
+    out = subprocess.run([PROGRAM, "--version"], check=True, capture_output=True, text=True).stdout
+    return out.split(" sha=")[0].strip()
 
 
 def write(path):
     with open(path, "w") as file:
         file.write(f"{server_version()}\n")
-        for case, count in measure([case for case in CASES if case.name in CHECKED]):
+        for case, count in measure(CHECKED):
             file.write(f"{count:.0f} {case.name}\n")
+            file.flush()
 
 
 def check(path):
@@ -91,11 +154,20 @@ def check(path):
         print(f"instructions: not counted, {path} was written for another server: {version}")
         return 0
     expected = {name: float(count) for count, name in (line.split(" ", 1) for line in lines)}
+    missing = [case.name for case in CHECKED if case.name not in expected]
+    if missing:
+        print(f"instructions: {path} lacks {', '.join(missing)}: make instructions")
+        return 1
     failed = 0
-    for case, count in measure([case for case in CASES if case.name in expected]):
-        change = count / expected[case.name] - 1
+    base = None
+    for case, count in measure(CHECKED):
+        # SET comes first.
+        base = base or count
+        ratio = count / base
+        change = ratio * expected[BASE.name] / expected[case.name] - 1
         failed += change > TOLERANCE
-        print(f"instructions: {count:6.0f} {change:+6.1%} {case.name}{'  TOO MANY' if change > TOLERANCE else ''}")
+        print(f"instructions: {count:6.0f} {ratio:5.2f} x SET {change:+6.1%} {case.name}"
+              f"{'  TOO MANY' if change > TOLERANCE else ''}", flush=True)
     if failed:
         print(f"instructions: more than {TOLERANCE:.0%} above {path}. Find why (callgrind, or --profile), or, "
               "when it is worth it, say why in the commit that writes the file anew: make instructions")
@@ -113,7 +185,7 @@ def main():
         return write(options.write)
     if options.check:
         return check(options.check)
-    cases = [case for case in CASES if not options.names or any(name in case.name for name in options.names)]
+    cases = [case for case in CASES + AGED if not options.names or any(name in case.name for name in options.names)]
     for case, count in measure(cases, options.profile):
         print(f"{count:9.0f}  {case.name}", flush=True)
     return 0
