@@ -3,7 +3,8 @@
 # folder. Quick when it is there already. Ends with 3 and says what is missing
 # where the language, or its packages, cannot be had.
 #
-#   tests/clients/install.sh python|node
+#   tests/clients/install.sh python|node                  for the recipes here
+#   tests/clients/install.sh moving-python|moving-node    for tests/moving
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -11,15 +12,17 @@ cache=${FLOODGATE_CACHE:-$here/../../.cache}/clients
 missing() { echo "$*" >&2; exit 3; }
 
 case ${1:-} in
-    python)
+    python | moving-python)
         command -v python3 >/dev/null || missing "python3 is not installed"
         list=$here/python/requirements.txt
+        [ "$1" = python ] || list=$here/../moving/requirements.txt
         ;;
-    node)
+    node | moving-node)
         command -v node >/dev/null && command -v npm >/dev/null || missing "node and npm are not installed"
         list=$here/node/package.json
+        [ "$1" = node ] || list=$here/../moving/package.json
         ;;
-    *) echo "usage: tests/clients/install.sh python|node" >&2; exit 2 ;;
+    *) echo "usage: tests/clients/install.sh [moving-]python|[moving-]node" >&2; exit 2 ;;
 esac
 
 folder=$cache/$1
@@ -31,7 +34,7 @@ if ! cmp -s "$list" "$folder/installed"; then
     rm -rf "$folder"
     mkdir -p "$folder"
     log=$cache/$1.log
-    if [ "$1" = python ]; then
+    if [ "${1#moving-}" = python ]; then
         { python3 -m venv "$folder/venv" &&
             "$folder/venv/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: -r "$list"
         } >"$log" 2>&1 || missing "the packages of Python cannot be had: $(tail -n 1 "$log")"

@@ -21,14 +21,14 @@ const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients");
 
 /// What the recipes of a language need, or none where it is not installed,
 /// which is then said.
-fn installed(language: &str) -> Option<PathBuf> {
+pub fn installed(language: &str) -> Option<PathBuf> {
     let output = Command::new(format!("{CLIENTS}/install.sh")).arg(language).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     match output.status.code() {
         Some(0) => Some(String::from_utf8_lossy(&output.stdout).trim().into()),
         Some(3) => {
             // Not through the macro: what tests print is kept back.
-            let _ = writeln!(std::io::stderr(), "\nthe recipes for {language} are NOT tried: {said}");
+            let _ = writeln!(std::io::stderr(), "\nthe programs in {language} are NOT tried: {said}");
             None
         }
         _ => panic!("{output:?}"),

@@ -39,6 +39,7 @@ mod expiry;
 mod info;
 mod keyspace;
 mod metrics;
+mod moving;
 mod nonsense;
 mod operate;
 mod package;
