@@ -27,11 +27,12 @@ demo: build ## Replay a web server's log (LOG=file, LIMITS=10/s) and show who is
 
 # Its own profile: the module's whole-program optimisation would take minutes
 # and gain nothing, for the time goes into reading.
-replay: ## What would limits have done to a log? LOG=access.log LIMITS='30/m,1000/h' [BY=user CSV=file PICTURE=file.svg TOP=n]
+replay: ## What would limits have done to a log? LOG=access.log LIMITS='30/m,1000/h' [BY=user TOP=n CSV=file TIMELINE=file PICTURE=file.svg]
 	@scripts/setup.sh
 	@cargo build --quiet --profile replay --features replay --bin replay $(LOCKED)
 	@"$${CARGO_TARGET_DIR:-target}/replay/replay" $(if $(LIMITS),--limits '$(LIMITS)') $(if $(BY),--by '$(BY)') \
-		$(if $(TOP),--top '$(TOP)') $(if $(CSV),--csv '$(CSV)') $(if $(PICTURE),--picture '$(PICTURE)') $(LOG)
+		$(if $(TOP),--top '$(TOP)') $(if $(CSV),--csv '$(CSV)') $(if $(TIMELINE),--timeline '$(TIMELINE)') \
+		$(if $(PICTURE),--picture '$(PICTURE)') $(LOG)
 
 package: ## Build target/packages/floodgate*.tar.gz and .deb
 	@scripts/setup.sh

@@ -1,14 +1,14 @@
 // The table "From rate-limiter-flexible": the library and Floodgate side by
 // side on one server, the same requests at the same times: from_flexible.mjs PORT
 //
-// Prints the first cell of each row that it has compared.
+// Prints each row that it has compared: its first cell and its token.
 
 import assert from "node:assert/strict";
 import Redis from "ioredis";
 import { BurstyRateLimiter, RateLimiterRedis, RateLimiterRes, RateLimiterUnion } from "rate-limiter-flexible";
 
 const redis = new Redis({ port: Number(process.argv[2]) });
-const tried = (row) => console.log(row);
+const tried = (there, token = "") => console.log(`${there}\t${token}`);
 
 let serial = 0;
 const limiter = (options) =>
@@ -68,18 +68,19 @@ await redis.call("RL.DEBUG", "CLOCK", "SET", Date.now() * 1000);
   // What is denied counts there, and not here.
   assert.deepEqual(await both(2, six, "b", limits, 4), equal(1));
   assert.deepEqual(await both(2, six, "b", limits), { there: 0, here: 2 });
-  tried("`{points: 6, duration: 60}`");
+  tried("`{points: 6, duration: 60}`", limits);
 }
 
 {
   // Five late in a window and five early in the next.
   const five = limiter({ points: 5, duration: 3600 });
-  assert.deepEqual(await both(1, five, "c", "5/h"), equal(1));
+  const limits = "5/h";
+  assert.deepEqual(await both(1, five, "c", limits), equal(1));
   await advance(3500);
-  assert.deepEqual(await both(5, five, "c", "5/h"), equal(4));
+  assert.deepEqual(await both(5, five, "c", limits), equal(4));
   await advance(200);
-  assert.deepEqual(await both(5, five, "c", "5/h"), { there: 5, here: 1 });
-  tried("`{points: 5, duration: 3600}`, but never more than 5 within an hour");
+  assert.deepEqual(await both(5, five, "c", limits), { there: 5, here: 1 });
+  tried("`{points: 5, duration: 3600}`, but never more than 5 within an hour", limits);
 }
 
 {
@@ -97,7 +98,7 @@ await redis.call("RL.DEBUG", "CLOCK", "SET", Date.now() * 1000);
   // The burst is back there ten minutes after it began, here when so much was left unused.
   await advance(120);
   assert.deepEqual(await both(10, bursty, "d", limits), { there: 7, here: 4 });
-  tried("`BurstyRateLimiter` of 2 a minute with 5 more in 10 minutes");
+  tried("`BurstyRateLimiter` of 2 a minute with 5 more in 10 minutes", limits);
 }
 
 {
@@ -112,7 +113,7 @@ await redis.call("RL.DEBUG", "CLOCK", "SET", Date.now() * 1000);
   assert.deepEqual(await both(5, union, "e", limits), equal(1));
   await advance(11);
   assert.deepEqual(await both(1, union, "e", limits), { there: 0, here: 1 });
-  tried("`RateLimiterUnion` of 1 in 10 s and 5 a minute");
+  tried("`RateLimiterUnion` of 1 in 10 s and 5 a minute", limits);
 }
 
 {

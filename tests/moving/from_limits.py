@@ -1,7 +1,7 @@
 """The table "From limits and Flask-Limiter": each library and Floodgate side by
 side on one server, the same requests at the same times: from_limits.py PORT
 
-Prints the first cell of each row that it has compared."""
+Prints each row that it has compared: its first cell and its token."""
 
 import random
 import sys
@@ -66,7 +66,7 @@ def in_sevens(most: int) -> Callable[[random.Random], float]:
 
 def moving_window() -> None:
     same(Pair(MovingWindowRateLimiter, "10/minute", "10/minute"), 300, in_sevens(1))
-    tried('`"10/minute"`, moving-window')
+    tried('`"10/minute"`, moving-window', "10/minute")
 
 
 def moving_window_of_more_than_64() -> None:
@@ -77,7 +77,7 @@ def moving_window_of_more_than_64() -> None:
     # A fiftieth of five minutes later at most.
     clock.advance(1 + 6)
     expect(pair.both(101), (100, 100), "after the end")
-    tried('`"100 per 5 minutes"`, moving-window')
+    tried('`"100 per 5 minutes"`, moving-window', pair.token)
 
 
 def sliding_window_counter() -> None:
@@ -96,7 +96,7 @@ def sliding_window_counter() -> None:
     there, here = pair.both(100)
     # The first one is free again: here one of the 100 at most, for all are young.
     assert there >= 5 and here <= 1, (there, here)
-    tried('`"100 per minute"`, sliding-window-counter')
+    tried('`"100 per minute"`, sliding-window-counter', pair.token)
 
 
 def fixed_window() -> None:
@@ -105,7 +105,7 @@ def fixed_window() -> None:
     pair = Pair(FixedWindowRateLimiter, "5/day", "fixed:5/day:start=first")
     expect(pair.both(2, cost=3), (1, 1), "three and three of five")
     expect(pair.both(2), (0, 2), "the two that are left")
-    tried('`"10/minute"`, fixed-window')
+    tried('`"10/minute"`, fixed-window', "fixed:10/minute:start=first")
 
 
 def service() -> Callable[[str], bool]:
@@ -149,7 +149,7 @@ def three_limits(ask: Callable[[str], bool]) -> None:
                              (3490, (False, False)), (0, (False, False)), (15, (False, True))]:
         clock.advance(seconds)
         expect(both(), outcome, "there and here")
-    tried('`"1/second;10/minute;100/day"`')
+    tried('`"1/second;10/minute;100/day"`', "1/second,10/minute,100/day")
 
 
 def cost(ask: Callable[[str], bool]) -> None:
@@ -157,7 +157,7 @@ def cost(ask: Callable[[str], bool]) -> None:
         clock.advance(seconds)
         here = clock.redis.execute_command("RL.ACQUIRE", "cost", "5/minute", "COST", 3)[0] > 0
         expect(here, ask("/cost"), f"after {seconds} s")
-    tried('`@limiter.limit("5/minute", cost=3)`')
+    tried('`@limiter.limit("5/minute", cost=3)`', "5/minute")
 
 
 def looking_and_clearing() -> None:

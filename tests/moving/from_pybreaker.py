@@ -1,7 +1,7 @@
 """The table "From pybreaker": the library on its Redis storage and Floodgate
 side by side, the same results at the same times: from_pybreaker.py PORT
 
-Prints the first cell of each row that it has compared."""
+Prints each row that it has compared: its first cell and its token."""
 
 import random
 import sys
@@ -62,12 +62,12 @@ class Pair:
 
 
 Pair("5:open=60s", fail_max=5, reset_timeout=60).same(1000, ["OK", "FAIL", "FAIL", "FAIL", "FAIL"])
-tried("`CircuitBreaker(fail_max=5, reset_timeout=60)`")
+tried("`CircuitBreaker(fail_max=5, reset_timeout=60)`", "5:open=60s")
 
 Pair("5:open=60s:probes=3", fail_max=5, reset_timeout=60, success_threshold=3).same(
     1500, ["OK", "OK", "FAIL", "FAIL", "FAIL", "FAIL", "FAIL"]
 )
-tried("`success_threshold=3`")
+tried("`success_threshold=3`", "5:open=60s:probes=3")
 
 excluding = {"fail_max": 2, "reset_timeout": 60, "exclude": [ValueError]}
 Pair("2:open=60s", **excluding).same(300, ["OK", "FAIL", "EXCLUDED"])

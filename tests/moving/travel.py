@@ -46,9 +46,10 @@ class Clock:
         return Standing
 
 
-def tried(row: str) -> None:
-    """Says which row of the table has been compared."""
-    print(row, flush=True)
+def tried(there: str, token: str = "") -> None:
+    """Says which row of the table has been compared: its first cell, and its
+    token where it has one."""
+    print(f"{there}\t{token}", flush=True)
 
 
 def expect(found: object, expected: object, what: str) -> None:

@@ -22,6 +22,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use judge::{Contender, Outcome};
 use options::{Asked, Options};
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Why there is nothing to show.
@@ -65,15 +66,16 @@ fn run() -> Result<(), Failure> {
     }
     let outcomes = judge_all(&traffic, &options.contenders);
     print(&table::table(&traffic, &options, &outcomes));
-    if let Some(path) = &options.csv {
-        sheet::write(path, &traffic, &outcomes)
-            .map_err(|e| Failure::Write(path.display().to_string(), e.to_string()))?;
-    }
-    if let Some(path) = &options.picture {
-        picture::write(path, &traffic, &outcomes)
-            .map_err(|e| Failure::Write(path.display().to_string(), e.to_string()))?;
-    }
+    save(options.csv.as_deref(), |path| sheet::by_key(path, &traffic, &outcomes))?;
+    save(options.timeline.as_deref(), |path| sheet::over_time(path, &traffic, &outcomes))?;
+    save(options.picture.as_deref(), |path| picture::write(path, &traffic, &outcomes))?;
     Ok(())
+}
+
+/// Writes a file, where one was asked for.
+fn save<E: ToString>(path: Option<&Path>, write: impl FnOnce(&Path) -> Result<(), E>) -> Result<(), Failure> {
+    let Some(path) = path else { return Ok(()) };
+    write(path).map_err(|e| Failure::Write(path.display().to_string(), e.to_string()))
 }
 
 /// Writes to standard output; a reader that has seen enough (`| head`) is no
