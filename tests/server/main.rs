@@ -39,6 +39,7 @@ mod expiry;
 mod info;
 mod keyspace;
 mod metrics;
+mod monitoring;
 mod nonsense;
 mod operate;
 mod package;
