@@ -96,7 +96,7 @@ def traffic(port):
     for name in b"svc:\xff\n", b"svc:\xfe\n", "svc:é\"\\".encode():
         subprocess.run(["redis-cli", "-p", str(port), "CB.REPORT", name, "FAIL", "BREAKER", "1"],
                        stdout=subprocess.DEVNULL, check=True)
-    redis(port, "DEBUG", "SLEEP", "0.4")
+    redis(port, "DEBUG", "SLEEP", "1.5")
     return waiters
 
 
@@ -129,6 +129,9 @@ def run(folder, port, web, mail):
     ports = {name: free_port() for name in ("exporter", "prometheus", "alertmanager")}
     changes = [
         ("prometheus.yml", "_interval: 5s", "_interval: 1s"),
+        # A busy machine stalls for a tenth of a second by itself, and would not
+        # come to rest. rules.test.yml shows the threshold.
+        ("rules.yml", "floodgate_stall_ms_max >= 100", "floodgate_stall_ms_max >= 1000"),
         ("alertmanager.yml", "127.0.0.1:25", f"127.0.0.1:{mail}"),
         ("alertmanager.yml", "https://events.pagerduty.com/v2/enqueue", f"http://127.0.0.1:{web}/pagerduty"),
         ("alertmanager.yml", "group_wait: 5s", "group_wait: 1s"),
@@ -190,12 +193,7 @@ def run(folder, port, web, mail):
         for waiter in waiters:
             waiter.kill()
             waiter.wait()
-        try:
-            wait("all six resolve in Slack", lambda: delivered("slack", "resolved") >= set(ALERTS), 150)
-        except SystemExit:
-            print("not resolved:", set(ALERTS) - delivered("slack", "resolved"), ask("query", query="ALERTS"),
-                  ask("query", query="floodgate_stall_ms_max"), file=sys.stderr)
-            raise
+        wait("all six resolve in Slack", lambda: delivered("slack", "resolved") >= set(ALERTS), 150)
         wait("the critical ones resolve in PagerDuty", lambda: delivered("pagerduty", '"resolve"') >= CRITICAL, 30)
         print("resolved: all", flush=True)
         if len(sys.argv) > 2:

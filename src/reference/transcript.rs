@@ -16,6 +16,9 @@ use crate::core::duration;
 /// Stands for the rest of a reply.
 pub const REST: &str = "...";
 
+/// Ends a block that readers do not see; its commands have no replies.
+pub const HIDDEN: &str = "-->";
+
 /// How a block of steps begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
@@ -31,7 +34,7 @@ impl Start {
         match line {
             "```redis" => Some((Self::Anew, "```")),
             "```redis continued" => Some((Self::Continued, "```")),
-            "<!-- redis" => Some((Self::Anew, "-->")),
+            "<!-- redis" => Some((Self::Anew, HIDDEN)),
             _ => None,
         }
     }
