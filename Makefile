@@ -8,7 +8,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 LOCKED := $(if $(CI),--locked)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo replay test test-servers torture monitor monitor-test bench bench-check instructions reference package clean
+.PHONY: help build run demo replay test test-servers torture monitor monitor-check monitor-test bench bench-check instructions reference package clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -43,8 +43,7 @@ package: ## Build target/packages/floodgate*.tar.gz and .deb
 # the time that the release profile's whole-program optimisation takes, for each
 # test program again, and it stops at an overflow, which the release build would
 # not; opt-level 1 keeps the servers quick enough.
-test: ## Check format, lints and documentation, and run all tests
-	@scripts/setup.sh test
+test: monitor-check ## Check format, lints and documentation, and run all tests
 	cargo fmt --check
 	cargo clippy --all-targets --all-features $(LOCKED) -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --all-features $(LOCKED)
@@ -70,11 +69,14 @@ monitor: ## Start exporter, Prometheus and Alertmanager beside a running server 
 	@scripts/setup.sh monitor
 	@python3 scripts/monitoring/monitor.py
 
-monitor-test: build ## Check the monitoring files, then make each alert fire, arrive and resolve
-	@scripts/setup.sh monitor
+monitor-check: ## Check the monitoring files with promtool and amtool
+	@scripts/setup.sh test
 	cd scripts/monitoring && promtool check rules rules.yml && promtool check config prometheus.yml && \
 		promtool test rules rules.test.yml && amtool check-config alertmanager.yml
-	python3 scripts/monitoring/test.py target/release/libfloodgate.so
+
+monitor-test: build monitor-check ## Then make each alert fire, arrive and resolve (3 minutes)
+	@scripts/setup.sh monitor
+	python3 scripts/monitoring/test.py "$${CARGO_TARGET_DIR:-target}/release/libfloodgate.so" $(PICTURE)
 
 instructions: ## Count the instructions of a command anew: tests/instructions.txt
 	@scripts/setup.sh

@@ -79,7 +79,7 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             Met::Waits => return Ok(()),
             Met::Denied(six) => {
                 metrics::count(ctx.main(), |m| &mut m.acquire_denied);
-                top::decided(ctx.main(), call.key.bytes(), false);
+                top::decided(ctx.main(), call.key.bytes(), false, now);
                 let counts = track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), call.track);
                 if counts {
                     let counted = track::decided(&call.request, 0);
@@ -126,7 +126,7 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         metrics::count(ctx.main(), |m| &mut m.acquire_denied);
     }
     judged.count(ctx.main());
-    top::decided(ctx.main(), call.key.bytes(), judged.six.granted > 0);
+    top::decided(ctx.main(), call.key.bytes(), judged.six.granted > 0, now);
     judged.six.send(ctx);
     Ok(())
 }
@@ -149,18 +149,9 @@ impl Judged {
         Self { six, other: None, taken: Taken::default(), labelled: None, records: false }
     }
 
-    /// Counts what every command counts alike: blocks, and the denials that
-    /// shadow limits would have made.
+    /// Counts what every command that takes counts alike.
     pub fn count(&self, main: MainThread) {
-        if self.six.index == Index::Blocked {
-            metrics::count(main, |m| &mut m.blocked_denied);
-        }
-        if let Some(labelled) = &self.labelled {
-            if labelled.shadows() > 0 {
-                metrics::add(main, |m| &mut m.shadow_denied, labelled.shadows().into());
-            }
-            labelled.count(main, self.six.granted > 0);
-        }
+        self.six.count(main, self.labelled.as_ref());
     }
 
     /// Runs `make_it_so` with the change that the decision asks for, if any.

@@ -96,7 +96,7 @@ impl<'a> Batch<'a> {
         let main = ctx.main();
         for (item, six) in self.items.iter().zip(replies) {
             if six.index != Index::Batch {
-                top::decided(main, item.key.bytes(), six.granted > 0);
+                top::decided(main, item.key.bytes(), six.granted > 0, now);
             }
         }
         let denied = self.items.iter().zip(replies).filter(|(_, six)| six.granted == 0);
@@ -226,15 +226,15 @@ impl<'a> Batch<'a> {
         }
         self.count_denied(ctx, now)?;
         let longest = verdicts.iter().map(|judged| judged.six.standing.retry).max().unwrap_or(Wait::Now);
-        let replies = verdicts.into_iter().map(|judged| {
-            judged.count(ctx.main());
-            let mut six = judged.six;
+        let replies = verdicts.into_iter().map(|mut judged| {
+            let six = &mut judged.six;
             if six.granted > 0 {
                 six.granted = 0;
                 six.standing.retry = longest;
                 six.index = Index::Batch;
             }
-            six
+            judged.count(ctx.main());
+            judged.six
         });
         Ok(Some(replies.collect()))
     }

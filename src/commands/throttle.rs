@@ -57,12 +57,14 @@ pub fn throttle(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             Some(at) => call.behind(ctx, &mut key, at, now)?,
         },
     };
-    if answer.limited {
-        metrics::count(ctx.main(), |m| &mut m.throttle_denied);
-    } else {
-        metrics::count(ctx.main(), |m| &mut m.throttle_granted);
+    // Who asks for nothing only looks.
+    if call.quantity > 0 {
+        metrics::count(ctx.main(), |m| match answer.limited {
+            true => &mut m.throttle_denied,
+            false => &mut m.throttle_granted,
+        });
+        top::decided(ctx.main(), call.key.bytes(), !answer.limited, now);
     }
-    top::decided(ctx.main(), call.key.bytes(), !answer.limited);
     reply::array(ctx, 5);
     for number in [
         i64::from(answer.limited),
@@ -131,7 +133,9 @@ impl Call<'_> {
         Ok(match block {
             None => answer,
             Some(until) => {
-                metrics::count(main, |m| &mut m.blocked_denied);
+                if self.quantity > 0 {
+                    metrics::count(main, |m| &mut m.blocked_denied);
+                }
                 self.blocked(&state, answer, until, now)
             }
         })
@@ -174,8 +178,8 @@ impl Call<'_> {
             judged.change(ctx.main(), |change| {
                 commit(ctx, key, &commit::effect(ctx, now, change), c"cl.throttle").map(drop)
             })?;
+            judged.count(ctx.main());
         }
-        judged.count(ctx.main());
         Ok(answer_of(&judged.six))
     }
 

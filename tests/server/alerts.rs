@@ -77,6 +77,18 @@ fn error_rate() {
 }
 
 #[test]
+fn what_rl_record_tells_counts() {
+    let server = watched();
+    starts_and_ends(&server, "error-rate", "source:mail", 10, || {
+        server.line("RL.RECORD source:mail OK COUNT 9");
+        server.line("RL.RECORD source:mail FAIL");
+    });
+    starts_and_ends(&server, "response-time", "source:mail", 600, || {
+        server.line("RL.RECORD source:mail OK DUR 600ms COUNT 10");
+    });
+}
+
+#[test]
 fn below_the_threshold_there_is_no_alert() {
     let server = watched();
     let mut wire = listener(&server);

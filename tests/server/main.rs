@@ -40,6 +40,7 @@ mod expiry;
 mod info;
 mod keyspace;
 mod metrics;
+mod monitoring;
 mod moving;
 mod nonsense;
 mod operate;

@@ -75,8 +75,12 @@ impl Judged {
             }
             Self::Reserve(judged) if judged.six.granted > 0 => {
                 metrics::count(main, |m| &mut m.reservations_granted);
+                judged.count(main);
             }
-            Self::Reserve(_) => metrics::count(main, |m| &mut m.reservations_denied),
+            Self::Reserve(judged) => {
+                metrics::count(main, |m| &mut m.reservations_denied);
+                judged.count(main);
+            }
         }
     }
 }

@@ -382,7 +382,7 @@ fn serve(ctx: &Context<'_>, place: &Place, now: Micros) -> Option<Micros> {
             let done = grant(ctx, &mut key, &ask, &judged, now);
             metrics::count(main, |m| &mut m.waiting_served);
             judged.count(main);
-            top::decided(main, &place.1, true);
+            top::decided(main, &place.1, true, now);
             end(main, ticket, |_| Outcome::Decided(done.map(|()| six)));
             continue;
         }
@@ -390,7 +390,7 @@ fn serve(ctx: &Context<'_>, place: &Place, now: Micros) -> Option<Micros> {
             // It asks for more than there is now: nobody behind it should wait for that.
             Wait::Never => {
                 judged.count(main);
-                top::decided(main, &place.1, false);
+                top::decided(main, &place.1, false, now);
                 end(main, ticket, |_| Outcome::Decided(Ok(six)));
             }
             _ if over(deadline <= now) || (real && clock == Clock::Debug) => time_is_up(main, ticket),
@@ -456,7 +456,7 @@ fn answer_client(ctx: &Context<'_>, ticket: Ticket) {
         Outcome::TimeIsUp(place) => {
             metrics::count(main, |m| &mut m.waiting_timed_out);
             metrics::count(main, |m| ask.denied(m));
-            top::decided(main, &place.1, false);
+            top::decided(main, &place.1, false, ctx.now());
             let name = OwnedString::new(ctx, &place.1);
             let reply = ctx.in_database(place.0, || denial(ctx, &place, name.arg(), &ask));
             plan(main);
