@@ -30,6 +30,10 @@ const LIMITS: &[(&str, i64)] = &[
     ("fixed:10/d:tz=Europe/Paris", 25 * 3_600_000),
 ];
 
+fn below(chance: &mut Chance, n: usize) -> i64 {
+    i64::try_from(chance.below(n)).expect("below n")
+}
+
 /// Everything is taken, the clock goes forward and everything is taken again,
 /// the clock goes back: on the master and on its replica once promoted nobody is
 /// denied for longer than one full period from then on.
@@ -42,8 +46,8 @@ fn steps_of_the_clock_deny_for_one_period_at_most() {
         let (limits, longest) = LIMITS[step % LIMITS.len()];
         let key = format!("k{step}");
         let forward = match chance.below(3) {
-            0 => 1 + chance.below(120_000_000) as i64,
-            1 => DAY * (1 + chance.below(20) as i64),
+            0 => 1 + below(&mut chance, 120_000_000),
+            1 => DAY * (1 + below(&mut chance, 20)),
             _ => 400 * DAY,
         };
         let take_all = || {
@@ -60,7 +64,7 @@ fn steps_of_the_clock_deny_for_one_period_at_most() {
         assert!(take_all() > 0);
         master.clock_set(NOON + forward);
         take_all();
-        let back = NOON - chance.below(2) as i64 * chance.below(3_600_000_000) as i64;
+        let back = NOON - below(&mut chance, 2) * below(&mut chance, 3_600_000_000);
         master.clock_set(back);
         // The first call after the step records it.
         let six = call!(master, "RL.ACQUIRE", &key, limits);
@@ -94,7 +98,8 @@ fn steps_of_the_clock_deny_for_one_period_at_most() {
 
 /// The library that shows a program another time (Debian's faketime).
 fn faketime() -> Option<PathBuf> {
-    let found = fs::read_dir("/usr/lib").ok()?.flatten().map(|entry| entry.path().join("faketime/libfaketime.so.1"));
+    let found =
+        fs::read_dir("/usr/lib").ok()?.flatten().map(|entry| entry.path().join("faketime/libfaketime.so.1"));
     found.into_iter().find(|path| path.exists())
 }
 
@@ -150,7 +155,11 @@ fn steps_of_the_system_clock_deny_for_one_period_at_most() {
         }
         thread::sleep(Duration::from_millis(2100));
         for limits in limits {
-            assert_eq!(call!(master, "RL.ACQUIRE", limits, limits)[0], Reply::Int(1), "{limits} after {offset}");
+            assert_eq!(
+                call!(master, "RL.ACQUIRE", limits, limits)[0],
+                Reply::Int(1),
+                "{limits} after {offset}"
+            );
         }
     }
     for limits in limits {

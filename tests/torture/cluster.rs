@@ -301,9 +301,8 @@ fn redis_cli_reshards_back_and_forth() {
                 SLOTS.to_string(),
                 "--cluster-yes".into(),
             ]);
-            eventually(Duration::from_secs(30), "the slots have moved", || {
-                cluster.owner(&key(0)).port() == to.port() && cluster.owner(&key(4)).port() == to.port()
-            });
+            cluster.wait_agreed();
+            assert!([0, 4].iter().all(|&tag| cluster.owner(&key(tag)).port() == to.port()));
         }
     }
     thread::sleep(Duration::from_millis(200));
@@ -311,7 +310,12 @@ fn redis_cli_reshards_back_and_forth() {
     cluster.wait_ok();
     for master in cluster.masters() {
         let id = master.node_id();
-        let of_it = |node: &&Server| node.line("CLUSTER NODES").text().lines().any(|line| line.contains("myself,slave") && line.contains(&id));
+        let of_it = |node: &&Server| {
+            node.line("CLUSTER NODES")
+                .text()
+                .lines()
+                .any(|line| line.contains("myself,slave") && line.contains(&id))
+        };
         for replica in cluster.replicas().into_iter().filter(of_it) {
             wait_synced(master, replica);
             assert_same_data(master, replica);

@@ -1,6 +1,6 @@
 //! Disks that are full.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, process::Command, thread, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, process::Command, time::Duration};
 
 use crate::{
     harness::{Builder, Program, Reply, Server, Wire, eventually},
@@ -16,9 +16,14 @@ fn builder(folder: &tempfile::TempDir, fsync: &str) -> Builder {
     let script = format!("#!/bin/sh\ntrap '' XFSZ\nexec \"{}\" \"$@\"\n", program.display());
     fs::write(&wrapper, script).expect("room");
     fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).expect("our own file");
-    Server::builder()
-        .program(wrapper)
-        .args(["--appendonly", "yes", "--appendfsync", fsync, "--auto-aof-rewrite-percentage", "0"])
+    Server::builder().program(wrapper).args([
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        fsync,
+        "--auto-aof-rewrite-percentage",
+        "0",
+    ])
 }
 
 /// Lets no file of the server grow beyond so many bytes.
@@ -69,8 +74,9 @@ fn a_full_disk_loses_nothing_acknowledged() {
         });
         assert_eq!(server.line(&format!("RL.ACQUIRE user {LIMITS}"))[0], Reply::Int(1));
         expected += 1;
-        // Its own write comes once a second.
-        thread::sleep(Duration::from_millis(1500));
+        eventually(Duration::from_secs(20), "the server has written all", || {
+            server.info_field("persistence", "aof_buffer_length") == "0"
+        });
         server.restart();
         assert_eq!(used(&server), expected, "after round {round}");
     }

@@ -34,8 +34,11 @@ int RedisModule_OnLoad(Ctx *ctx, String **argv, int argc) {
 fn other(folder: &tempfile::TempDir) -> PathBuf {
     let (source, library) = (folder.path().join("other.c"), folder.path().join("other.so"));
     fs::write(&source, OTHER).expect("room");
-    let compiled =
-        Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&library, &source]).output().expect("a C compiler");
+    let compiled = Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .args([&library, &source])
+        .output()
+        .expect("a C compiler");
     assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
     library
 }
@@ -51,7 +54,10 @@ fn a_module_with_a_cl_throttle_of_its_own_keeps_it() {
     assert_eq!(server.line("RL.ACQUIRE k 5/h")[2], Reply::Int(4));
     let names: Vec<String> =
         server.line("MODULE LIST").items().iter().map(|module| module.field("name").text()).collect();
-    assert!(names.iter().any(|name| name == "floodgate") && names.iter().any(|name| name == "cell"), "{names:?}");
+    assert!(
+        names.iter().any(|name| name == "floodgate") && names.iter().any(|name| name == "cell"),
+        "{names:?}"
+    );
     // The other way round it is the other that does not load.
     let server = Server::start();
     assert_error_prefix(&server.line(&format!("MODULE LOAD {library}")), "ERR Error loading the extension");

@@ -11,8 +11,7 @@ use crate::{
 };
 
 /// How a snapshot is sent, and how it is taken.
-const WAYS: &[(&str, &str)] =
-    &[("yes", "swapdb"), ("yes", "disabled"), ("no", "disabled"), ("no", "swapdb")];
+const WAYS: &[(&str, &str)] = &[("yes", "swapdb"), ("yes", "disabled"), ("no", "disabled"), ("no", "swapdb")];
 
 /// Full synchronisations under load, diskless and by file, loaded beside the old
 /// data (which the module declines, for policies live outside keys) and in its

@@ -40,8 +40,7 @@ fn follow(ports: &[u16], tally: &Tally, stop: &AtomicBool) {
         connection.set_read_timeout(patience).expect("a timeout above 0");
         while !stop.load(Ordering::Relaxed) {
             let mut take = redis::cmd("RL.ACQUIRE");
-            let reply: redis::RedisResult<Vec<i64>> =
-                take.arg("user").arg(LIMITS).query(&mut connection);
+            let reply: redis::RedisResult<Vec<i64>> = take.arg("user").arg(LIMITS).query(&mut connection);
             match reply {
                 Ok(six) => drop(tally.granted.fetch_add(six[0], Ordering::Relaxed)),
                 // Refused: nothing was taken. A replica that is not yet promoted.
@@ -101,9 +100,7 @@ fn sentinels_promote_a_replica_that_goes_on() {
         longest = longest.max(start.elapsed());
         // The sentinels turn the old master into a replica of the new one.
         servers[old].restart();
-        eventually(Duration::from_secs(60), "the old master follows", || {
-            has_role(&servers[old], "slave")
-        });
+        eventually(Duration::from_secs(60), "the old master follows", || has_role(&servers[old], "slave"));
         servers.iter_mut().for_each(Server::forget_control);
         servers[old].wait_link();
     }
@@ -121,7 +118,9 @@ fn sentinels_promote_a_replica_that_goes_on() {
     wait_synced(master, replica);
     assert_same_data(master, replica);
     assert_eq!(master.line("PING"), Reply::Simple("PONG".into()));
-    let what =
-        format!("Sentinel failovers ({granted} units granted, client back within {:.1} s)", longest.as_secs_f64());
+    let what = format!(
+        "Sentinel failovers ({granted} units granted, client back within {:.1} s)",
+        longest.as_secs_f64()
+    );
     record(&what, failovers, format!("{lost} units"));
 }

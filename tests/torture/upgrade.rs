@@ -51,7 +51,10 @@ fn data_of_older_servers_loads_on_newer_ones() {
             ("aof with preamble", vec!["--appendonly", "yes", "--aof-use-rdb-preamble", "yes"]),
             ("aof without preamble", vec!["--appendonly", "yes", "--aof-use-rdb-preamble", "no"]),
         ] {
-            let mut writer = Server::builder().program(&old.path).args(&settings).start();
+            // What is acknowledged is to be in the file when its writer is killed.
+            let writer =
+                Server::builder().program(&old.path).args(&settings).args(["--appendfsync", "always"]);
+            let mut writer = writer.start();
             for command in crate::payloads::MAKE {
                 writer.line(command);
             }
