@@ -57,9 +57,9 @@ test-servers: ## Run the integration tests on real servers of six versions
 	@scripts/setup.sh servers
 	@scripts/test-servers.sh
 
-torture: ## Kill, cut, forge, fuzz and reshard on every server, and show what was lost (hours)
+torture: ## Kill, cut, forge, fuzz and reshard on every server, and show what was lost (PARTS='kills fuzz' SERVERS=redis-7.0)
 	@scripts/setup.sh torture
-	@scripts/torture.sh
+	@PARTS='$(PARTS)' SERVERS='$(SERVERS)' scripts/torture.sh
 
 bench: build ## What a decision costs, beside SET and what people use today
 	@scripts/setup.sh demo

@@ -10,12 +10,10 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// A server that looks at its figures often.
 fn watched() -> Server {
-    let server = Server::with(&["--hz", "100"]);
-    server.clock_set(START);
     // The machine under test may stall by itself.
-    if server.at_least(7, 0) {
-        server.config_set("floodgate.alert-latency", "0");
-    }
+    let arguments = ["enable-debug-command", "yes", "alert-latency", "0"];
+    let server = Server::builder().args(["--hz", "100"]).module_args(arguments).start();
+    server.clock_set(START);
     server
 }
 

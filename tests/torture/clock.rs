@@ -1,0 +1,176 @@
+//! C1: clocks that step forward and back.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use crate::{
+    chance::Chance,
+    harness::{Program, Reply, Server, assert_same_data, call, wait_synced},
+    size::{record, tries},
+};
+
+/// 1 March 2026, 12:00 UTC, in microseconds.
+const NOON: i64 = 1_772_366_400_000_000;
+const SECOND: i64 = 1_000_000;
+const DAY: i64 = 86_400 * SECOND;
+
+/// Limits, and the longest that each may deny after a step, in milliseconds:
+/// a period, for large sliding ones and a slot, for days the longest of a year.
+const LIMITS: &[(&str, i64)] = &[
+    ("10/m", 60_000),
+    ("1000/m", 61_200),
+    ("bucket:10/m", 60_000),
+    ("bucket:7/m:burst=21", 180_000),
+    ("fixed:10/m", 60_000),
+    ("fixed:10/m:start=first", 60_000),
+    ("fixed:10/d:tz=Europe/Paris", 25 * 3_600_000),
+];
+
+fn below(chance: &mut Chance, n: usize) -> i64 {
+    i64::try_from(chance.below(n)).expect("below n")
+}
+
+/// Everything is taken, the clock goes forward and everything is taken again,
+/// the clock goes back: on the master and on its replica once promoted nobody is
+/// denied for longer than one full period from then on.
+#[test]
+fn steps_of_the_clock_deny_for_one_period_at_most() {
+    let steps = tries(40, 4_000);
+    let master = Server::start();
+    let mut chance = Chance::new();
+    for step in 0..steps {
+        let (limits, longest) = LIMITS[step % LIMITS.len()];
+        let key = format!("k{step}");
+        let forward = match chance.below(3) {
+            0 => 1 + below(&mut chance, 120_000_000),
+            1 => DAY * (1 + below(&mut chance, 20)),
+            _ => 400 * DAY,
+        };
+        let take_all = || {
+            let mut granted = 0;
+            loop {
+                let six = call!(master, "RL.ACQUIRE", &key, limits, "COST", 1_000_000, "PARTIAL");
+                if six[0].int() == 0 {
+                    return granted;
+                }
+                granted += six[0].int();
+            }
+        };
+        master.clock_set(NOON);
+        assert!(take_all() > 0);
+        master.clock_set(NOON + forward);
+        take_all();
+        let back = NOON - below(&mut chance, 2) * below(&mut chance, 3_600_000_000);
+        master.clock_set(back);
+        // The first call after the step records it.
+        let six = call!(master, "RL.ACQUIRE", &key, limits);
+        if six[0].int() == 0 {
+            let retry = six[3].int();
+            assert!((1..=longest).contains(&retry), "{limits}: {six:?} after {forward} forward");
+            master.clock_set(back + retry * 1000);
+            assert_eq!(call!(master, "RL.ACQUIRE", &key, limits)[0], Reply::Int(1), "{limits}");
+        }
+    }
+    let replica = master.replica();
+    assert_same_data(&master, &replica);
+    replica.ok("REPLICAOF NO ONE");
+    // Its own clock is another: late, early, or the same.
+    for (at, server) in [(NOON - DAY, &replica), (NOON - DAY, &master), (NOON + DAY, &replica)] {
+        for step in 0..steps.min(500) {
+            let (limits, longest) = LIMITS[step % LIMITS.len()];
+            let key = format!("k{step}");
+            server.clock_set(at);
+            let six = call!(server, "RL.ACQUIRE", &key, limits);
+            if six[0].int() == 0 {
+                let retry = six[3].int();
+                assert!((1..=longest).contains(&retry), "{limits} at {at}: {six:?}");
+                server.clock_set(at + retry * 1000);
+                assert_eq!(call!(server, "RL.ACQUIRE", &key, limits)[0], Reply::Int(1), "{limits}");
+            }
+        }
+    }
+    record("steps of the clock, forward and back", steps, "nothing");
+}
+
+/// The library that shows a program another time (Debian's faketime).
+fn faketime() -> Option<PathBuf> {
+    let found =
+        fs::read_dir("/usr/lib").ok()?.flatten().map(|entry| entry.path().join("faketime/libfaketime.so.1"));
+    found.into_iter().find(|path| path.exists())
+}
+
+/// A server that reads its time's offset from a file.
+fn faked(folder: &Path, library: &Path) -> Server {
+    use std::os::unix::fs::PermissionsExt as _;
+    let program = Program::under_test().path;
+    let (wrapper, offset) = (folder.join("server"), folder.join("offset"));
+    fs::write(&offset, "+0").expect("room");
+    let script = format!(
+        "#!/bin/sh\nLD_PRELOAD='{}' FAKETIME_NO_CACHE=1 FAKETIME_TIMESTAMP_FILE='{}' DONT_FAKE_MONOTONIC=1 exec '{}' \"$@\"\n",
+        library.display(),
+        offset.display(),
+        program.display()
+    );
+    fs::write(&wrapper, script).expect("room");
+    fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).expect("our own file");
+    Server::builder().program(wrapper).start()
+}
+
+/// The same with the system's own clock, as an administrator (or a bad time
+/// server) steps it: keys' expiry times included.
+#[test]
+fn steps_of_the_system_clock_deny_for_one_period_at_most() {
+    let Some(library) = faketime() else {
+        println!("faketime is not installed");
+        return;
+    };
+    let folders = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder")];
+    let master = faked(folders[0].path(), &library);
+    let set = |at: usize, offset: &str| fs::write(folders[at].path().join("offset"), offset).expect("room");
+    let time = |server: &Server| server.line("TIME")[0].text().parse::<i64>().expect("a number");
+    let before = time(&master);
+    set(0, "+3d");
+    if time(&master) < before + 86_400 {
+        println!("faketime does not reach this server");
+        return;
+    }
+    set(0, "+0");
+    let replica = faked(folders[1].path(), &library);
+    replica.follow(&master);
+    let limits = ["2/2s", "bucket:2/2s", "fixed:2/2s", "100/2s"];
+    let empty = |limits: &str, name: &str| while call!(master, "RL.ACQUIRE", name, limits)[0].int() > 0 {};
+    for offset in ["+1h", "+400d", "-1h", "+0"] {
+        set(0, offset);
+        for limits in limits {
+            empty(limits, limits);
+        }
+        set(0, "+0");
+        for limits in limits {
+            let six = call!(master, "RL.ACQUIRE", limits, limits);
+            assert!(six[0].int() > 0 || six[3].int() <= 2041, "{limits} after {offset}: {six:?}");
+        }
+        thread::sleep(Duration::from_millis(2100));
+        for limits in limits {
+            assert_eq!(
+                call!(master, "RL.ACQUIRE", limits, limits)[0],
+                Reply::Int(1),
+                "{limits} after {offset}"
+            );
+        }
+    }
+    for limits in limits {
+        empty(limits, limits);
+    }
+    wait_synced(&master, &replica);
+    set(1, "-2d");
+    replica.ok("REPLICAOF NO ONE");
+    for limits in limits {
+        let six = call!(replica, "RL.ACQUIRE", limits, limits);
+        assert!(six[0].int() > 0 || six[3].int() <= 2041, "{limits} on the replica: {six:?}");
+    }
+    record("steps of the system's clock (faketime)", 5, "nothing");
+}
