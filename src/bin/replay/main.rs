@@ -24,6 +24,7 @@ use options::{Asked, Options};
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 /// Why there is nothing to show.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +57,7 @@ fn run() -> Result<(), Failure> {
         }
         Asked::Replay(options) => options,
     };
+    let start = Instant::now();
     let traffic = read::read(&options.logs, options.by)?;
     for note in traffic.notes() {
         eprintln!("replay: {note}");
@@ -65,11 +67,18 @@ fn run() -> Result<(), Failure> {
         return Err(Failure::Nothing(first.map(|line| format!("; the first: {line}")).unwrap_or_default()));
     }
     let outcomes = judge_all(&traffic, &options.contenders);
+    let took = start.elapsed();
     print(&table::table(&traffic, &options, &outcomes));
+    let lines = traffic.requests.len() as u64 + traffic.malformed.count;
     save(options.csv.as_deref(), |path| sheet::by_key(path, &traffic, &outcomes))?;
     save(options.timeline.as_deref(), |path| sheet::over_time(path, &traffic, &outcomes))?;
     save(options.picture.as_deref(), |path| picture::write(path, &traffic, &outcomes))?;
+    eprintln!("replay: {lines} lines in {:.1} s, {} a second", took.as_secs_f64(), per_second(lines, took));
     Ok(())
+}
+
+fn per_second(lines: u64, took: Duration) -> u128 {
+    (u128::from(lines) * 1_000_000).checked_div(took.as_micros()).unwrap_or_default()
 }
 
 /// Writes a file, where one was asked for.
