@@ -226,9 +226,22 @@ unsafe fn place_of<'a>(io: *mut raw::RedisModuleIO) -> Option<(i32, Arg<'a>)> {
 }
 
 unsafe extern "C" fn rdb_save<T: Native>(io: *mut raw::RedisModuleIO, value: *mut c_void) {
-    let payload = payload_of::<T>(value);
-    // SAFETY: `io` is live and the buffer outlives the call.
-    unsafe { call!(RedisModule_SaveStringBuffer(io, payload.as_ptr().cast(), payload.len())) }
+    // SAFETY: `io` is live.
+    unsafe { save_bytes(io, payload_of::<T>(value)) }
+}
+
+/// Writes a payload into an RDB file, which may be an empty one.
+///
+/// Redis 6.2 looks whether a short string is a number, and reads on until a byte
+/// that is no digit, whatever its length: it gets one.
+///
+/// # Safety
+/// `io` is live.
+unsafe fn save_bytes(io: *mut raw::RedisModuleIO, mut payload: Vec<u8>) {
+    let len = payload.len();
+    payload.push(0);
+    // SAFETY: the caller's promise; the buffer outlives the call.
+    unsafe { call!(RedisModule_SaveStringBuffer(io, payload.as_ptr().cast(), len)) }
 }
 
 /// With `ALWAYS` an empty payload stands for nothing.
@@ -238,8 +251,8 @@ unsafe extern "C" fn aux_save<T: Native, const ALWAYS: bool>(io: *mut raw::Redis
     let main = unsafe { MainThread::new() };
     let payload = catch_unwind(|| (beside.save)(main)).unwrap_or_default();
     if let Some(payload) = payload.or_else(|| ALWAYS.then(Vec::new)) {
-        // SAFETY: `io` is live and the buffer outlives the call.
-        unsafe { call!(RedisModule_SaveStringBuffer(io, payload.as_ptr().cast(), payload.len())) }
+        // SAFETY: `io` is live.
+        unsafe { save_bytes(io, payload) }
     }
 }
 
