@@ -8,11 +8,13 @@ use crate::harness::{Reply, Server, Wire, assert_error, call, eventually};
 const START: i64 = 1_800_000_000_000_000;
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// A server that looks at its figures often.
+/// A server that looks at its figures often. The machine under test may stall
+/// by itself: no alert tells of that.
 fn watched() -> Server {
-    // The machine under test may stall by itself.
-    let arguments = ["enable-debug-command", "yes", "alert-latency", "0"];
-    let server = Server::builder().args(["--hz", "100"]).module_args(arguments).start();
+    let server = Server::builder()
+        .args(["--hz", "100"])
+        .module_args(["enable-debug-command", "yes", "alert-latency", "0"])
+        .start();
     server.clock_set(START);
     server
 }
