@@ -148,7 +148,7 @@ asan_part() {
     runtime=$(realpath "$(cc -print-file-name=libasan.so)")
     host=$(rustc -vV | sed -n 's/^host: //p')
     target=${CARGO_TARGET_DIR:-target}/asan
-    RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address cargo build --lib --target "$host" --target-dir "$target" >"$log" 2>&1
+    RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address -Cforce-frame-pointers=yes" cargo build --lib --target "$host" --target-dir "$target" >"$log" 2>&1
     cat >"$logs/asan/server" <<WRAPPER
 #!/bin/sh
 [ "\$1" != --version ] || exec "$program" "\$@"
