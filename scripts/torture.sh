@@ -5,7 +5,7 @@
 #   scripts/torture.sh                            all parts, on all servers (a day)
 #   PARTS='kills fuzz' scripts/torture.sh         some parts
 #   SERVERS='redis-7.0' scripts/torture.sh        on some servers
-#   FLOODGATE_TORTURE=1000 scripts/torture.sh     another size than the full one
+#   FLOODGATE_TORTURE=5 scripts/torture.sh        five percent of the full size; or quick
 #   FLOODGATE_FUZZ=10 scripts/torture.sh          seconds for each fuzz target
 #   scripts/torture.sh table                      only the table of what has run
 #
@@ -94,38 +94,72 @@ for name in $(scripts/servers.sh names); do
 done
 cargo test --test server --test torture --no-run
 
-# A part under a tool that watches memory, on a server whose memory is the C
-# library's: watched NAME WRAPPER, which starts the server under the tool.
+# The suites under tools that watch memory, on a server whose memory is the C
+# library's: watched PART WRAPPER TEST FILTER..., where WRAPPER starts the server
+# under the tool, which reports to the folder of reports.
 watched() {
-    local name=$1 wrapper=$2
+    local part=$1 wrapper=$2
+    shift 2
     chmod 755 "$wrapper"
-    FLOODGATE_TORTURE=$([ "$FLOODGATE_TORTURE" = full ] && echo 4000 || echo "$FLOODGATE_TORTURE") \
-        FLOODGATE_SERVER=$wrapper threads=1 run torture limited_user random_requests
+    FLOODGATE_SERVER=$wrapper run "$@"
     # Errors that the module has a part in.
-    if grep -l libfloodgate "$logs/$name"/reports/* >"$logs/$name/errors" 2>/dev/null; then
-        failure "memory" "$(head -n 1 "$logs/$name/errors")"
+    if grep -l libfloodgate "$logs/$part"/reports/* >"$logs/$part/errors" 2>/dev/null; then
+        failure "memory" "$(head -n 1 "$logs/$part/errors")"
     else
-        row "servers watched" "$(find "$logs/$name/reports" -type f | wc -l)" nothing
+        row "reports that name the module" 0 nothing
+    fi
+}
+
+# The server for that, or a row that says why not: plain PART COMMAND.
+plain_server() {
+    local program
+    program=$(awk '$1 == "redis-6.2" { print $3 }' <<<"$servers")
+    rm -rf "$logs/$1/reports"
+    mkdir -p "$logs/$1/reports"
+    if [ -n "$program" ] && command -v "$2" >/dev/null; then
+        echo "$program"
+    else
+        row "not tried: $2 or Redis 6.2 is missing" 0 ""
+        return 1
     fi
 }
 
 valgrind_part() {
     local program
     begin valgrind all "under valgrind, on Redis 6.2"
-    program=$(awk '$1 == "redis-6.2" { print $3 }' <<<"$servers")
-    if [ -z "$program" ] || ! command -v valgrind >/dev/null; then
-        row "" 0 "not tried: valgrind or Redis 6.2 is missing"
-        return
-    fi
-    rm -rf "$logs/valgrind/reports"
-    mkdir -p "$logs/valgrind/reports"
+    program=$(plain_server valgrind valgrind) || return 0
     cat >"$logs/valgrind/server" <<WRAPPER
 #!/bin/sh
 [ "\$1" != --version ] || exec "$program" "\$@"
 exec valgrind --quiet --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite \\
     --num-callers=30 --log-file="$logs/valgrind/reports/%p" "$program" "\$@"
 WRAPPER
-    watched valgrind "$logs/valgrind/server"
+    FLOODGATE_TORTURE=quick threads=1 \
+        watched valgrind "$logs/valgrind/server" torture limited_user cut_and_forged
+}
+
+# The module alone is built for it; the server and all else are as they are, so
+# the C compiler's runtime is loaded first. Any compiler does it when told that it
+# is building itself.
+asan_part() {
+    local program target host runtime
+    begin asan all "with AddressSanitizer, on Redis 6.2"
+    program=$(plain_server asan cc) || return 0
+    runtime=$(realpath "$(cc -print-file-name=libasan.so)")
+    host=$(rustc -vV | sed -n 's/^host: //p')
+    target=${CARGO_TARGET_DIR:-target}/asan
+    RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address -Cforce-frame-pointers=yes" cargo build --lib --target "$host" --target-dir "$target" >"$log" 2>&1
+    cat >"$logs/asan/server" <<WRAPPER
+#!/bin/sh
+[ "\$1" != --version ] || exec "$program" "\$@"
+ASAN_OPTIONS=detect_leaks=0:handle_segv=0:allocator_may_return_null=1:log_path=$logs/asan/reports/report \\
+    LD_PRELOAD=$runtime exec "$program" "\$@"
+WRAPPER
+    local module
+    module=$(realpath "$target/$host/debug/libfloodgate.so")
+    FLOODGATE_TORTURE=$([ "$FLOODGATE_TORTURE" = full ] && echo 20 || echo quick) FLOODGATE_MODULE=$module \
+        watched asan "$logs/asan/server" torture limited_user random_requests cut_and_forged damaged caller:: found::
+    FLOODGATE_MODULE=$module watched asan "$logs/asan/server" server
 }
 
 # part PART: on each server that is asked for.
@@ -138,6 +172,8 @@ part() {
         if [ "$1" = suite ]; then
             run server
         else
+            # The picture of the soak.
+            export FLOODGATE_TORTURE_PICTURE=$logs/$1/$name.svg
             # shellcheck disable=SC2086 # filters are words
             run torture ${tests[$1]}
         fi

@@ -281,7 +281,7 @@ fn check(cluster: &Cluster, tally: &Tally) {
 #[test]
 fn redis_cli_reshards_back_and_forth() {
     const SLOTS: usize = 200;
-    let turns = tries(1, 8).min(50);
+    let turns = tries(1, 8);
     let cluster = cluster(3, 3);
     let first = cluster.owner_index(&key(0));
     let (here, there) = (&cluster.nodes[first], &cluster.nodes[cluster.owner_index(&key(2))]);

@@ -59,7 +59,7 @@ fn used(server: &Server) -> i64 {
 /// is room again it goes on, and everything acknowledged is in the file.
 #[test]
 fn a_full_disk_loses_nothing_acknowledged() {
-    let rounds = tries(1, 20).min(50);
+    let rounds = tries(1, 20);
     let folder = tempfile::tempdir().expect("a folder");
     let mut server = builder(&folder, "everysec").start();
     let mut expected = 0;
@@ -88,7 +88,7 @@ fn a_full_disk_loses_nothing_acknowledged() {
 /// acknowledge it; started again it has everything that it had acknowledged.
 #[test]
 fn a_full_disk_ends_a_server_that_must_always_write() {
-    let rounds = tries(1, 20).min(50);
+    let rounds = tries(1, 20);
     let folder = tempfile::tempdir().expect("a folder");
     let mut server = builder(&folder, "always").start();
     let mut expected = 0;

@@ -19,7 +19,7 @@ const WAYS: &[(&str, &str)] = &[("yes", "swapdb"), ("yes", "disabled"), ("no", "
 /// answers or says -LOADING meanwhile.
 #[test]
 fn full_synchronisations_under_load() {
-    let rounds = tries(4, 80).min(200);
+    let rounds = tries(4, 80);
     let master = Server::start();
     let replica = master.replica();
     let mut chance = Chance::new();
