@@ -15,12 +15,13 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, FromRedisValue, ParsingError, RedisError, RedisResult, Value,
 };
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 /// The six integers of RL.ACQUIRE, and whether Redis gave them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +133,9 @@ pub enum Undecided {
 /// all: an outage costs one request its timeout, not each of them.
 pub struct Server {
     client: Client,
-    shared: ConnectionManager,
+    // Not a ConnectionManager: that keeps a connection on which nothing comes
+    // back, as when the machine behind it is gone.
+    shared: tokio::sync::Mutex<Option<Arc<MultiplexedConnection>>>,
     waiters: Semaphore,
     patience: Duration,
     rest: Duration,
@@ -141,8 +144,7 @@ pub struct Server {
 
 impl Server {
     /// # Errors
-    /// Where the address is none. It does not connect yet. Call it in a runtime
-    /// of tokio.
+    /// Where the address is none. It does not connect yet.
     pub fn open(url: &str) -> RedisResult<Arc<Self>> {
         Self::with(url, Duration::from_millis(250), Duration::from_secs(1))
     }
@@ -151,23 +153,19 @@ impl Server {
     /// failure.
     pub fn with(url: &str, patience: Duration, rest: Duration) -> RedisResult<Arc<Self>> {
         let client = Client::open(url)?;
-        let config = ConnectionManagerConfig::new()
-            .set_number_of_retries(1)
-            .set_connection_timeout(Some(patience))
-            .set_response_timeout(Some(patience));
-        let shared = ConnectionManager::new_lazy_with_config(client.clone(), config)?;
-        let waiters = Semaphore::new(64);
+        let (shared, waiters) = (tokio::sync::Mutex::default(), Semaphore::new(64));
         Ok(Arc::new(Self { client, shared, waiters, patience, rest, asleep_until: Mutex::default() }))
     }
 
     /// The answer to a command, or to a pipeline.
     pub async fn ask<T: FromRedisValue>(&self, question: impl Question) -> Result<T, Undecided> {
-        self.answer(async {
-            match question.put(self.shared.clone()).await {
+        // Connecting may take as long again.
+        self.answer(self.patience * 2, async {
+            match self.attempt(&question).await {
                 // A second attempt where a connection was lost, at once; none
                 // after a timeout. Should both arrive, the limit has counted
                 // too much, never too little.
-                Err(error) if error.is_connection_dropped() => question.put(self.shared.clone()).await,
+                Err(error) if error.is_connection_dropped() => self.attempt(&question).await,
                 answer => answer,
             }
         })
@@ -179,13 +177,11 @@ impl Server {
     pub async fn wait<T: FromRedisValue>(&self, wait: Duration, command: &mut Cmd) -> Result<T, Undecided> {
         let Ok(_permit) = self.waiters.try_acquire() else { return self.ask(&*command).await };
         command.arg("WAIT").arg(wait.as_millis() as u64);
-        // A connection of its own: it is blocked meanwhile, and for longer than
-        // the others' timeout.
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.patience))
-            .set_response_timeout(Some(wait + self.patience));
-        self.answer(async {
-            let mut own = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        let longest = wait + self.patience;
+        self.answer(longest + self.patience, async {
+            // Its own: it is blocked meanwhile, and for longer than the others
+            // are waited for.
+            let mut own = self.connect(longest).await?;
             command.query_async(&mut own).await
         })
         .await
@@ -202,14 +198,44 @@ impl Server {
         })
     }
 
-    async fn answer<T>(&self, question: impl Future<Output = RedisResult<T>>) -> Result<T, Undecided> {
+    async fn answer<T>(
+        &self,
+        longest: Duration,
+        question: impl Future<Output = RedisResult<T>>,
+    ) -> Result<T, Undecided> {
         if !self.turn() {
             return Err(Undecided::Away);
         }
-        let answer = question.await;
+        let late = || Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into());
+        let answer = timeout(longest, question).await.unwrap_or_else(|_| late());
         let outage = answer.as_ref().is_err_and(is_outage);
         *self.asleep_until.lock().unwrap_or_else(PoisonError::into_inner) = outage.then(|| self.morning());
         answer.map_err(|error| if outage { Undecided::Away } else { Undecided::Refused(error) })
+    }
+
+    /// Asks on the connection that all share, made anew when it is broken.
+    async fn attempt<T: FromRedisValue>(&self, question: &impl Question) -> RedisResult<T> {
+        let connection = {
+            let mut shared = self.shared.lock().await;
+            match &*shared {
+                Some(connection) => connection.clone(),
+                None => shared.insert(Arc::new(self.connect(self.patience).await?)).clone(),
+            }
+        };
+        let answer = question.put((*connection).clone()).await;
+        if answer.as_ref().is_err_and(RedisError::is_io_error) {
+            let mut shared = self.shared.lock().await;
+            // Unless it was made anew meanwhile.
+            shared.take_if(|current| Arc::ptr_eq(current, &connection));
+        }
+        answer
+    }
+
+    async fn connect(&self, longest_answer: Duration) -> RedisResult<MultiplexedConnection> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.patience))
+            .set_response_timeout(Some(longest_answer));
+        self.client.get_multiplexed_async_connection_with_config(&config).await
     }
 
     /// Whether to ask; once when the rest is over, then again when it answered.
@@ -243,18 +269,18 @@ fn is_outage(error: &RedisError) -> bool {
 pub trait Question {
     fn put<T: FromRedisValue>(
         &self,
-        connection: ConnectionManager,
+        connection: MultiplexedConnection,
     ) -> impl Future<Output = RedisResult<T>> + Send;
 }
 
 impl Question for &Cmd {
-    async fn put<T: FromRedisValue>(&self, mut connection: ConnectionManager) -> RedisResult<T> {
+    async fn put<T: FromRedisValue>(&self, mut connection: MultiplexedConnection) -> RedisResult<T> {
         self.query_async(&mut connection).await
     }
 }
 
 impl Question for &redis::Pipeline {
-    async fn put<T: FromRedisValue>(&self, mut connection: ConnectionManager) -> RedisResult<T> {
+    async fn put<T: FromRedisValue>(&self, mut connection: MultiplexedConnection) -> RedisResult<T> {
         self.query_async(&mut connection).await
     }
 }
