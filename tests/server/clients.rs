@@ -143,7 +143,13 @@ fn node_is_typed() {
     let Some(folder) = installed("node") else { return };
     let recipes = node(&folder);
     let mut tsc = Command::new(recipes.path().join("node_modules/.bin/tsc"));
-    tsc.current_dir(recipes.path()).args(["--noEmit", "--allowJs", "--checkJs", "--strict", "--skipLibCheck"]);
+    tsc.current_dir(recipes.path()).args([
+        "--noEmit",
+        "--allowJs",
+        "--checkJs",
+        "--strict",
+        "--skipLibCheck",
+    ]);
     tsc.args(["--target", "es2022", "--module", "nodenext", "web.mjs", "try_it.mjs"]);
     succeeds(tsc);
 }
