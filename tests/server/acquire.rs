@@ -1,20 +1,7 @@
 //! RL.ACQUIRE: every field of the reply, every option, and which limits hold.
 
 use crate::harness::{Reply, Server, Wire, assert_error, assert_error_prefix, call};
-
-/// 2027-01-15T08:00:00Z, in microseconds.
-const T0: i64 = 1_800_000_000_000_000;
-
-fn at_t0() -> Server {
-    let server = Server::start();
-    server.clock_set(T0);
-    server
-}
-
-#[track_caller]
-fn six(server: &Server, command: &str) -> Vec<i64> {
-    server.line(&format!("RL.ACQUIRE {command}")).to_ints()
-}
+use crate::limit_kit::{T0, at_t0, six};
 
 #[test]
 fn the_six_integers_of_a_sliding_limit() {

@@ -1,14 +1,7 @@
 //! RL.BATCH: EACH and ALL, the same key twice, and failures as a whole.
 
 use crate::harness::{Reply, Server, assert_error, assert_error_prefix};
-
-const T0: i64 = 1_800_000_000_000_000;
-
-fn at_t0() -> Server {
-    let server = Server::start();
-    server.clock_set(T0);
-    server
-}
+use crate::limit_kit::{T0, at_t0};
 
 #[track_caller]
 fn batch(server: &Server, command: &str) -> Vec<Vec<i64>> {

@@ -39,6 +39,7 @@ mod eviction;
 mod expiry;
 mod info;
 mod keyspace;
+mod limit_kit;
 mod metrics;
 mod monitoring;
 mod moving;
