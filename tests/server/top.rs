@@ -191,6 +191,23 @@ fn open_breakers_on_a_replica() {
 }
 
 #[test]
+fn open_breakers_after_a_restart() {
+    let mut server = Server::start();
+    server.line("CB.REPORT first FAIL BREAKER 1:open=1h");
+    server.line("CB.FORCE second OPEN");
+    server.line("CB.ACQUIRE well 1");
+    let mut other = server.wire();
+    other.line("SELECT 3");
+    other.line("CB.REPORT elsewhere FAIL BREAKER 1:open=1h");
+    server.stop_save();
+    server.restart();
+    let names: Vec<String> = open(&server.line("RL.TOP OPEN")).into_iter().map(|row| row.0).collect();
+    // Before 7.0 a server does not say of which database a loaded key is.
+    let all: &[_] = if server.at_least(7, 0) { &["first", "second", "elsewhere"] } else { &["first", "second"] };
+    assert_eq!(names, all);
+}
+
+#[test]
 fn more_open_breakers_than_names_are_remembered() {
     let server = Server::with(&["--hz", "100"]);
     let mut wire = server.wire();
