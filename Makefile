@@ -76,6 +76,7 @@ monitor-check: ## Check the monitoring files with promtool and amtool
 
 monitor-test: build monitor-check ## Then make each alert fire, arrive and resolve (3 minutes)
 	@scripts/setup.sh monitor
+	@scripts/monitoring/check-dashboard.sh
 	python3 scripts/monitoring/test.py "$${CARGO_TARGET_DIR:-target}/release/libfloodgate.so" $(PICTURE)
 
 instructions: ## Count the instructions of a command anew: tests/instructions.txt

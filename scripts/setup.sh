@@ -102,6 +102,7 @@ if [ "$mode" = test ] || [ "$mode" = monitor ]; then
     have amtool || services+=(prometheus-alertmanager)
 fi
 if [ "$mode" = monitor ]; then
+    have npm || packages+=(nodejs npm)
     have prometheus-redis-exporter || services+=(prometheus-redis-exporter)
 fi
 if [ "$mode" = torture ]; then
