@@ -4,6 +4,7 @@
 #
 #   scripts/setup.sh           what building and running need
 #   scripts/setup.sh demo      and what the demonstration needs
+#   scripts/setup.sh bench     and what the benchmark needs
 #   scripts/setup.sh test      and what the tests need
 #   scripts/setup.sh servers   and what scripts/servers.sh needs
 #   scripts/setup.sh monitor   and what watches a server
@@ -72,7 +73,7 @@ is_server() {
 }
 
 mode=${1:-run}
-case $mode in run | demo | test | servers | torture | monitor) ;; *) fail "unknown mode '$mode': none, demo, test, servers, torture or monitor" ;; esac
+case $mode in run | demo | bench | test | servers | torture | monitor) ;; *) fail "unknown mode '$mode': none, demo, bench, test, servers, torture or monitor" ;; esac
 
 have cargo || fail "Rust is missing: install it with rustup, then run this again"
 
@@ -85,6 +86,14 @@ has_libclang || packages+=(libclang-dev)
 is_server && have redis-cli || packages+=(redis-tools)
 if [ "$mode" != run ]; then
     have python3 || packages+=(python3)
+fi
+if [ "$mode" = bench ]; then
+    # The libraries that it measures come from PyPI and npm, and redis-benchmark
+    # from redis-tools; callgrind counts what must not grow.
+    have taskset || packages+=(util-linux)
+    have node && have npm || packages+=(nodejs npm)
+    have valgrind || packages+=(valgrind)
+    python3 -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
 fi
 if [ "$mode" = test ] || [ "$mode" = servers ] || [ "$mode" = torture ]; then
     have setpriv || packages+=(util-linux)
