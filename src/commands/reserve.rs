@@ -214,7 +214,7 @@ pub struct Judged {
     /// The reply.
     pub six: Six,
     /// The binding limit before anything is taken.
-    before: Standing,
+    pub before: Standing,
     verdict: Verdict,
 }
 
@@ -275,14 +275,14 @@ pub fn judge(
         return Ok(Judged { six, before: standing, verdict: Verdict::Leave });
     }
     let decision = decide(set.limits(), &states, now, &terms.request());
+    let before = decision.before(set.limits(), &states, now);
     let mut six = Six::of(&decision);
     if let Some(block) = value.and_then(|value| value.block(now)) {
-        six = Six { granted: 0, standing: denied_by_block(six.standing, block, now), index: Index::Blocked };
+        six = Six { granted: 0, standing: denied_by_block(before, block, now), index: Index::Blocked };
     }
     if six.granted == 0 {
         return Ok(Judged { six, before: six.standing, verdict: Verdict::Leave });
     }
-    let before = decision.before(set.limits(), &states, now);
     drop(set);
     let other = (value.and_then(RateLimit::limits_id) != Some(limits.id())).then_some(limits);
     Ok(Judged { six, before, verdict: Verdict::Take(other, decision.taken) })
