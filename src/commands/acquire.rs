@@ -283,17 +283,30 @@ fn blocked(
     request: &Request,
     now: Micros,
 ) -> Result<Six, Error> {
-    let standing = match usage(ctx.main(), key, value, given, now) {
-        Ok(Some((limits, states))) => {
-            let set = limits.get(ctx.main());
-            refuse_concurrent(set.limits())?;
-            decide(set.limits(), &states, now, request).before(set.limits(), &states, now)
-        }
+    let standing = match untouched(ctx, key, value, given, request, now) {
         // A block needs no limits to hold.
-        Ok(None) | Err(Error::NoLimits) => Standing::UNLIMITED,
-        Err(error) => return Err(error),
+        Err(Error::NoLimits) => Standing::UNLIMITED,
+        standing => standing?,
     };
     Ok(Six { granted: 0, standing: denied_by_block(standing, block, now), index: Index::Blocked })
+}
+
+/// How the limit that binds a request stands while nothing is taken.
+///
+/// # Errors
+/// Malformed limits, none at all, or such as can only be reserved.
+pub fn untouched(
+    ctx: &Context<'_>,
+    key: &[u8],
+    value: Option<&RateLimit>,
+    given: Option<&[u8]>,
+    request: &Request,
+    now: Micros,
+) -> Result<Standing, Error> {
+    let (limits, states) = usage(ctx.main(), key, value, given, now)?.ok_or(Error::NoLimits)?;
+    let set = limits.get(ctx.main());
+    refuse_concurrent(set.limits())?;
+    Ok(decide(set.limits(), &states, now, request).before(set.limits(), &states, now))
 }
 
 /// A standing as the block leaves it.

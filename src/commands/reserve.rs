@@ -221,7 +221,7 @@ pub struct Judged {
     /// The reply.
     pub six: Six,
     /// The binding limit before anything is taken.
-    before: Standing,
+    pub before: Standing,
     verdict: Verdict,
     labelled: Option<Labelled>,
 }
@@ -293,10 +293,11 @@ pub fn judge(
         return Ok(Judged::leave(six, standing, None));
     }
     let decision = decide(set.limits(), &states, now, &terms.request());
+    let before = decision.before(set.limits(), &states, now);
     let mut six = Six::of(&decision);
     if let Some(block) = value.and_then(|value| value.block(now)) {
         // Its limits are not asked.
-        six = Six { granted: 0, standing: denied_by_block(six.standing, block, now), index: Index::Blocked };
+        six = Six { granted: 0, standing: denied_by_block(before, block, now), index: Index::Blocked };
         return Ok(Judged::leave(six, six.standing, None));
     }
     let shadow_denied = decision.shadow_denied;
@@ -305,7 +306,6 @@ pub fn judge(
     if six.granted == 0 {
         return Ok(Judged::leave(six, six.standing, labelled));
     }
-    let before = decision.before(set.limits(), &states, now);
     drop(set);
     let other = (value.and_then(RateLimit::limits_id) != Some(limits.id())).then_some(limits);
     Ok(Judged { six, before, verdict: Verdict::Take(other, decision.taken), labelled })

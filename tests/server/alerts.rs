@@ -261,7 +261,16 @@ fn masked_in_alerts_and_events() {
 fn masked_wherever_operators_look() {
     let server = Server::builder()
         .args(["--hz", "100", "--loglevel", "debug"])
-        .module_args(["enable-debug-command", "yes", "mask-keys", "yes", "track-usage", "yes", "queue-max", "1"])
+        .module_args([
+            "enable-debug-command",
+            "yes",
+            "mask-keys",
+            "yes",
+            "track-usage",
+            "yes",
+            "queue-max",
+            "1",
+        ])
         .start();
     server.clock_set(START);
     let mut told = server.wire();

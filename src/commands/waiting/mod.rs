@@ -183,10 +183,11 @@ fn behind_at(
     ask: &Ask,
     now: Micros,
 ) -> Result<Six, Error> {
-    let own = ask.judge(ctx, &place.1, value, now)?.six();
-    if own.standing.retry == Wait::Never {
-        return Ok(own);
+    let judged = ask.judge(ctx, &place.1, value, now)?;
+    if judged.six().standing.retry == Wait::Never {
+        return Ok(judged.six());
     }
+    let standing = ask.untouched(ctx, &place.1, value, &judged, now)?;
     let retry = with(ctx.main(), |room| {
         let known = room.lines.forecast(place).and_then(Option::take);
         let mut forecast = known.unwrap_or_else(|| Forecast::new(value, now));
@@ -199,11 +200,7 @@ fn behind_at(
         }
         retry
     });
-    Ok(Six {
-        granted: 0,
-        standing: Standing { remaining: Some(0), retry, ..own.standing },
-        index: Index::Line,
-    })
+    Ok(Six { granted: 0, standing: Standing { remaining: Some(0), retry, ..standing }, index: Index::Line })
 }
 
 /// As [`acquire::judge`], but denied where a line stands and the request is not

@@ -7,7 +7,7 @@ use super::shape::Full;
 use super::tracked::Tracked;
 use super::{Block, Pin, RateLimit, Until};
 use crate::core::clock::Micros;
-use crate::core::limits::{LimitSet, Limits, MAX_COUNT, MAX_LIMITS, MAX_ORPHANS, Orphan, State};
+use crate::core::limits::{Limit, LimitSet, MAX_COUNT, MAX_LIMITS, MAX_ORPHANS, Orphan, State};
 use crate::core::reservations::{Book, Id, MAX_ID, Reservation, Stage};
 use crate::core::usage::Usage;
 use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64};
@@ -45,7 +45,7 @@ pub fn save(value: &RateLimit, main: MainThread, out: &mut Vec<u8>) {
     if !full.orphans.is_empty() {
         sections.put(ASIDE, |body| {
             for orphan in &full.orphans {
-                put_bytes(body, orphan.limit.canonical().as_bytes());
+                put_bytes(body, orphan.limit.stored().as_bytes());
                 orphan.state.write(body);
             }
         });
@@ -194,10 +194,9 @@ fn read_aside(body: &mut Reader<'_>) -> Result<Vec<Orphan>, Corrupt> {
         if orphans.len() == MAX_ORPHANS {
             return Err(Corrupt("too many limits set aside"));
         }
-        let limits =
-            Limits::parse_stored(read_text(body)?.as_bytes()).map_err(|_| Corrupt("malformed limit"))?;
-        let [limit] = limits.as_slice() else { return Err(Corrupt("several limits as one")) };
-        orphans.push(Orphan { state: State::read(body, limit)?, limit: limit.clone() });
+        let limit =
+            Limit::parse_stored(read_text(body)?.as_bytes()).map_err(|_| Corrupt("malformed limit"))?;
+        orphans.push(Orphan { state: State::read(body, &limit)?, limit });
     }
     if orphans.is_empty() { Err(Corrupt("empty section")) } else { Ok(orphans) }
 }
