@@ -118,7 +118,7 @@ fn each_broken_payload_has_its_reason() {
         ("state of another algorithm", section(1, b"\x035/s\x02\x01\x00\x00")),
         ("state of another algorithm", section(1, b"\x09unlimited\x01\x02\x01\x01")),
         ("empty section", section(2, b"")),
-        ("several limits as one", section(2, b"\x075/s,6/m\x00\x00")),
+        ("malformed limit", section(2, b"\x075/s,6/m\x00\x00")),
         ("malformed pin", section(3, b"\x035/x\x00")),
         ("number out of range", section(4, b"\x00\xff\xff\xff\xff\xff\xff\xff\xff\x01")),
         ("padded number", section(4, b"\x00\x80\x00")),
