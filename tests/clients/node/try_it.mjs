@@ -60,9 +60,8 @@ const held = async (server, key) => (await server.ask('RL.RESERVATIONS', key)).l
 /** @param {Server} server @param {string} key */
 const waiting = async (server, key) => (await server.ask('RL.QUEUE', key))[0]
 
-const ready = async (/** @type {Server} */ server) => {
-  if (server.redis.status !== 'ready') await once(server.redis, 'ready')
-}
+/** @param {Server} server */
+const ready = ({ redis }) => eventually('it is connected', async () => redis.status === 'ready')
 
 function theFirstRequest() {
   const env = { ...process.env, REDIS_URL: URL }
@@ -347,8 +346,8 @@ async function oneAsksForAll(server) {
   }
   assert.ok((await took()) > 900)
   await sleep(350) // the longest rest
-  const slow = (await Promise.all([...Array(20)].map(took))).filter((ms) => ms > 900)
-  assert.ok(slow.length <= 1, String(slow))
+  const slow = (await Promise.all([...Array(20)].map(took))).filter((ms) => ms > 300)
+  assert.equal(slow.length, 1, String(slow))
   server.close()
 }
 

@@ -61,8 +61,8 @@ app.post('/ask/:length', async (request, response) => {
       spending.add(1)
       response.write(word)
     }
-    response.end()
   })
+  response.end()
 })
 
 /** @type {import('express').ErrorRequestHandler} */
