@@ -35,6 +35,20 @@ fn below(chance: &mut Chance, n: usize) -> i64 {
     i64::try_from(chance.below(n)).expect("below n")
 }
 
+/// At this time by the clock a key serves, or says when within the longest that
+/// it may deny, and does then.
+fn serves_within(server: &Server, key: &str, limits: &str, at: i64, longest: i64) {
+    server.clock_set(at);
+    // The first call after a step records it.
+    let six = call!(server, "RL.ACQUIRE", key, limits);
+    if six[0].int() == 0 {
+        let retry = six[3].int();
+        assert!((1..=longest).contains(&retry), "{limits} at {at}: {six:?}");
+        server.clock_set(at + retry * 1000);
+        assert_eq!(call!(server, "RL.ACQUIRE", key, limits)[0], Reply::Int(1), "{limits} at {at}");
+    }
+}
+
 /// Everything is taken, the clock goes forward and everything is taken again,
 /// the clock goes back: on the master and on its replica once promoted nobody is
 /// denied for longer than one full period from then on.
@@ -66,15 +80,7 @@ fn steps_of_the_clock_deny_for_one_period_at_most() {
         master.clock_set(NOON + forward);
         take_all();
         let back = NOON - below(&mut chance, 2) * below(&mut chance, 3_600_000_000);
-        master.clock_set(back);
-        // The first call after the step records it.
-        let six = call!(master, "RL.ACQUIRE", &key, limits);
-        if six[0].int() == 0 {
-            let retry = six[3].int();
-            assert!((1..=longest).contains(&retry), "{limits}: {six:?} after {forward} forward");
-            master.clock_set(back + retry * 1000);
-            assert_eq!(call!(master, "RL.ACQUIRE", &key, limits)[0], Reply::Int(1), "{limits}");
-        }
+        serves_within(&master, &key, limits, back, longest);
     }
     let replica = master.replica();
     assert_same_data(&master, &replica);
@@ -83,15 +89,7 @@ fn steps_of_the_clock_deny_for_one_period_at_most() {
     for (at, server) in [(NOON - DAY, &replica), (NOON - DAY, &master), (NOON + DAY, &replica)] {
         for step in 0..steps.min(500) {
             let (limits, longest) = LIMITS[step % LIMITS.len()];
-            let key = format!("k{step}");
-            server.clock_set(at);
-            let six = call!(server, "RL.ACQUIRE", &key, limits);
-            if six[0].int() == 0 {
-                let retry = six[3].int();
-                assert!((1..=longest).contains(&retry), "{limits} at {at}: {six:?}");
-                server.clock_set(at + retry * 1000);
-                assert_eq!(call!(server, "RL.ACQUIRE", &key, limits)[0], Reply::Int(1), "{limits}");
-            }
+            serves_within(server, &format!("k{step}"), limits, at, longest);
         }
     }
     record("steps of the clock, forward and back", steps, "nothing");
