@@ -44,6 +44,7 @@ mod operate;
 mod package;
 mod payloads;
 mod policies;
+mod promises;
 mod quota;
 mod reference;
 mod refund;
