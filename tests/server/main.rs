@@ -48,6 +48,7 @@ mod operate;
 mod package;
 mod payloads;
 mod policies;
+mod promises;
 mod quota;
 mod readme;
 mod reference;
