@@ -6,7 +6,6 @@ most. Server time is what the server itself reports (INFO cpu).
 """
 
 import argparse
-import contextlib
 import dataclasses
 import os
 import subprocess
@@ -55,7 +54,6 @@ def parse():
     parser.add_argument("--servers", action="store_true",
                         help="memory and replication on the servers of scripts/servers.sh, too")
     parser.add_argument("--markdown", action="store_true", help="end with what README shows")
-    parser.add_argument("--priority", action="store_true", help="before other programs, where we may (root)")
     parser.add_argument("--check", action="store_true", help="fail when a bound is missed by more than the noise")
     options = parser.parse_args()
     # Whole pipelines, also of the largest command: no key is left out.
@@ -174,9 +172,6 @@ PARTS = {
 
 def main():
     options = parse()
-    if options.priority:
-        with contextlib.suppress(PermissionError):
-            os.setpriority(os.PRIO_PROCESS, 0, -15)
     parts = Parts()
     with Server() as server:
         heading = report.heading(server, peers.versions())

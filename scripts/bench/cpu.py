@@ -31,7 +31,7 @@ class Figures:
 
     def as_expected(self):
         """The part of the decisions that were what the case is about."""
-        return self.marked / self.decisions if self.case.mark else 1.0
+        return self.marked / self.decisions if self.case.mark and self.decisions else 1.0
 
 
 class Meter:
