@@ -109,8 +109,8 @@ def measure(server, cases, keys, rounds):
     """The cases in turn. At the third visit to its keys the server's time is
     taken, part by part, and SET's beside each part."""
     meter, visits, rival = Meter(server), Visits(server, keys), Rival(server, keys)
-    figures = {case.name: Figures(case) for case in cases}
-    base = figures.setdefault(BASE.name, Figures(BASE))
+    figures = {case.name: Figures(case) for case in [BASE, *cases]}
+    base = figures[BASE.name]
     others = [entry for entry in figures.values() if entry is not base]
     for round_ in range(rounds):
         # The order turns, so that no case always follows the same other.
