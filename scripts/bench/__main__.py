@@ -83,7 +83,7 @@ def cases_for(server, options, names=None):
 def measure_cost(options, parts):
     with Server() as server:
         parts.costs = cpu.measure(server, cases_for(server, options), options.keys, options.rounds)
-    say(report.costs(parts.costs, "no persistence"))
+    say(report.costs(parts.costs, report.PLAIN))
     parts.missed += check.costs(parts.costs, not options.only)
 
 
@@ -98,7 +98,7 @@ def measure_windows(options, parts):
 def measure_latency(options, parts):
     with Server() as server:
         parts.latency = latency.measure(server, options.keys, 2 * options.rounds - 1)
-    say(report.latency(parts.latency, "no persistence"))
+    say(report.latency(parts.latency, report.PLAIN))
     parts.missed += check.latency(parts.latency)
 
 
