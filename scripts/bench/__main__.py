@@ -8,6 +8,7 @@ most. Server time is what the server itself reports (INFO cpu).
 import argparse
 import dataclasses
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -172,6 +173,8 @@ PARTS = {
 
 def main():
     options = parse()
+    # So that servers are stopped also when we are.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     parts = Parts()
     with Server() as server:
         heading = report.heading(server, peers.versions())
