@@ -98,7 +98,7 @@ def measure_windows(options, parts):
 
 def measure_latency(options, parts):
     with Server() as server:
-        parts.latency = latency.measure(server, options.keys, 2 * options.rounds - 1)
+        parts.latency = latency.measure(server, options.keys, options.rounds + 2)
     say(report.latency(parts.latency, report.PLAIN))
     parts.missed += check.latency(parts.latency)
 
