@@ -6,9 +6,9 @@ most. Server time is what the server itself reports (INFO cpu).
 """
 
 import argparse
-import contextlib
 import dataclasses
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -55,7 +55,6 @@ def parse():
     parser.add_argument("--servers", action="store_true",
                         help="memory and replication on the servers of scripts/servers.sh, too")
     parser.add_argument("--markdown", action="store_true", help="end with what README shows")
-    parser.add_argument("--priority", action="store_true", help="before other programs, where we may (root)")
     parser.add_argument("--check", action="store_true", help="fail when a bound is missed by more than the noise")
     options = parser.parse_args()
     # Whole pipelines, also of the largest command: no key is left out.
@@ -85,8 +84,8 @@ def cases_for(server, options, names=None):
 def measure_cost(options, parts):
     with Server() as server:
         parts.costs = cpu.measure(server, cases_for(server, options), options.keys, options.rounds)
-    say(report.costs(parts.costs, "no persistence"))
-    parts.missed += check.costs(parts.costs)
+    say(report.costs(parts.costs, report.PLAIN))
+    parts.missed += check.costs(parts.costs, not options.only)
 
 
 def measure_windows(options, parts):
@@ -94,13 +93,13 @@ def measure_windows(options, parts):
         cases = [case for case in cases_for(server, options) if case.name in windows.NAMES]
         parts.windows = windows.measure(server, cases, options.keys // 25, 2 * options.rounds)
     say(report.windows(*parts.windows))
-    parts.missed += check.windows(parts.windows[0])
+    parts.missed += check.windows(parts.windows[0], not options.only)
 
 
 def measure_latency(options, parts):
     with Server() as server:
-        parts.latency = latency.measure(server, options.keys, 2 * options.rounds - 1)
-    say(report.latency(parts.latency, "no persistence"))
+        parts.latency = latency.measure(server, options.keys, options.rounds + 2)
+    say(report.latency(parts.latency, report.PLAIN))
     parts.missed += check.latency(parts.latency)
 
 
@@ -174,9 +173,8 @@ PARTS = {
 
 def main():
     options = parse()
-    if options.priority:
-        with contextlib.suppress(PermissionError):
-            os.setpriority(os.PRIO_PROCESS, 0, -15)
+    # So that servers are stopped also when we are.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     parts = Parts()
     with Server() as server:
         heading = report.heading(server, peers.versions())

@@ -31,7 +31,7 @@ class Figures:
 
     def as_expected(self):
         """The part of the decisions that were what the case is about."""
-        return self.marked / self.decisions if self.case.mark else 1.0
+        return self.marked / self.decisions if self.case.mark and self.decisions else 1.0
 
 
 class Meter:
@@ -109,8 +109,8 @@ def measure(server, cases, keys, rounds):
     """The cases in turn. At the third visit to its keys the server's time is
     taken, part by part, and SET's beside each part."""
     meter, visits, rival = Meter(server), Visits(server, keys), Rival(server, keys)
-    figures = {case.name: Figures(case) for case in cases}
-    base = figures.setdefault(BASE.name, Figures(BASE))
+    figures = {case.name: Figures(case) for case in [BASE, *cases]}
+    base = figures[BASE.name]
     others = [entry for entry in figures.values() if entry is not base]
     for round_ in range(rounds):
         # The order turns, so that no case always follows the same other.

@@ -18,11 +18,14 @@ class Way:
 
     name: str
     options: tuple
-    requests: int
 
 
-PLAIN = Way("50 plain connections", ("-c", "50"), 50_000)
-WAYS = [PLAIN, Way("4 connections, 32-deep pipelines", ("-c", "4", "-P", "32"), 200_000)]
+PLAIN = Way("50 plain connections", ("-c", "50"))
+WAYS = [PLAIN, Way("4 connections, 32-deep pipelines", ("-c", "4", "-P", "32"))]
+# A run takes about so many seconds; of the fewest requests that it has, ten are
+# above p99.9.
+RUN = 0.7
+FEWEST = 10_000
 
 
 def commands(hot):
@@ -63,10 +66,10 @@ class Waits:
         return statistics.median(getattr(round_, field) for round_ in self.rounds)
 
 
-def once(port, way, command, keys):
+def once(port, way, command, keys, requests):
     pinned = ["taskset", "-c", str(cores()[1])] if shutil.which("taskset") else []
     out = subprocess.run(
-        [*pinned, "redis-benchmark", "-p", str(port), *way.options, "-n", str(way.requests),
+        [*pinned, "redis-benchmark", "-p", str(port), *way.options, "-n", str(requests),
          "-r", str(keys), "--precision", "3", *command],
         check=True, capture_output=True, text=True).stdout.replace("\r", "\n")
     rate = float(re.search(r"throughput summary: ([\d.]+)", out).group(1))
@@ -88,10 +91,13 @@ def measure(server, keys, rounds, hot=(False, True)):
             server("FLUSHALL", "SYNC")
             tried = commands(one)
             table = {name: Waits(way, one, name, [], []) for name in tried}
+            # The machine's pace; the keys are there then.
+            pace = once(server.port, way, tried[BASE.name], keys, FEWEST).rate
+            requests = max(FEWEST, int(RUN * pace))
             for round_ in range(rounds):
                 turn = round_ % len(tried)
                 for name in [*tried][turn:] + [*tried][:turn]:
-                    table[name].rounds.append(once(server.port, way, tried[name], keys))
+                    table[name].rounds.append(once(server.port, way, tried[name], keys, requests))
             base = table[BASE.name].rounds
             for row in table.values():
                 row.ratios = [seen.p99 / sets.p99 for seen, sets in zip(row.rounds, base)]

@@ -48,12 +48,17 @@ class Replica(Client):
         # What diskless servers send needs this; the others do not mind.
         self("REPLCONF", "capa", "psync2")
         self.socket.sendall(pack("PSYNC", "?", "-1"))
-        while not (line := self.file.readline()).startswith(b"+FULLRESYNC"):
-            if line.startswith(b"-"):
-                raise ConnectionError(line.decode())
-        while not (line := self.file.readline()).startswith(b"$"):
-            pass
-        self.file.read(int(line[1:]))
+        self._line(b"+FULLRESYNC")
+        self.file.read(int(self._line(b"$")[1:]))
+
+    def _line(self, start):
+        """The next line that starts so; empty ones say that the server is at work."""
+        while line := self.file.readline():
+            if line.startswith(start):
+                return line
+            if line.strip():
+                break
+        raise ConnectionError(f"the server sends no data: {line!r}")
 
     def until(self, end):
         """(commands, bytes) that came before the key `end` was set."""
