@@ -59,10 +59,11 @@ pub fn throttle(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     };
     // Who asks for nothing only looks.
     if call.quantity > 0 {
-        metrics::count(ctx.main(), |m| match answer.limited {
-            true => &mut m.throttle_denied,
-            false => &mut m.throttle_granted,
-        });
+        let limited = answer.limited;
+        metrics::count(
+            ctx.main(),
+            |m| if limited { &mut m.throttle_denied } else { &mut m.throttle_granted },
+        );
         top::decided(ctx.main(), call.key.bytes(), !answer.limited, now);
     }
     reply::array(ctx, 5);

@@ -27,7 +27,7 @@ fn expressions(rules: &str) -> String {
 /// What prometheus.yml makes of the names that metrics.lua gives.
 fn served(server: &Server) -> BTreeSet<String> {
     let reply = server.call(&["EVAL", &file("metrics.lua"), "0"]);
-    assert!(!reply.items().is_empty() && reply.items().len() % 2 == 0, "{reply:?}");
+    assert!(!reply.items().is_empty() && reply.items().len().is_multiple_of(2), "{reply:?}");
     reply
         .items()
         .chunks(2)
