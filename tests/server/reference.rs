@@ -83,8 +83,8 @@ fn update() {
     for (name, page) in all() {
         let path = folder.join(format!("{}.md", name.to_lowercase()));
         let server = Server::start();
-        let (mut made, mut open) = (String::new(), false);
-        let mut lines = page.lines();
+        let (mut made, mut open, mut rest) = (String::new(), false, false);
+        let mut lines = page.lines().peekable();
         while let Some(line) = lines.next() {
             let mut replies = Vec::new();
             match line {
@@ -95,14 +95,7 @@ fn update() {
                 CLOSING => open = false,
                 _ if open && line.starts_with("> ") => {
                     replies = shown(&server.call(&words(&line[2..])));
-                    // As much of it as was shown before.
-                    let mut before = lines.clone().take_while(|line| {
-                        !line.starts_with("> ") && *line != CLOSING && pause(line).is_none()
-                    });
-                    if let Some(shown) = before.position(|line| line == REST) {
-                        replies.truncate(shown);
-                        replies.push(REST.to_owned());
-                    }
+                    rest = lines.peek() == Some(&REST);
                 }
                 _ if open && pause(line).is_some() => {
                     server.clock_advance(i64::try_from(pause(line).unwrap()).unwrap());
@@ -112,7 +105,12 @@ fn update() {
                 _ => {}
             }
             made += &format!("{line}\n");
-            replies.iter().for_each(|reply| made += &format!("{reply}\n"));
+            if rest {
+                made += &format!("{REST}\n");
+                rest = false;
+            } else {
+                replies.iter().for_each(|reply| made += &format!("{reply}\n"));
+            }
         }
         fs::write(path, made).unwrap();
     }
