@@ -20,7 +20,7 @@ import sys
 
 from cases import BASE, CASES, DENIED, GRANTED, Case, acquire
 from load import DEPTH, Load, decision, key, pipelines
-from server import PROGRAM, Server, module_path, pack
+from server import PROGRAM, Server, pack
 
 # The keys are few: what counts is the path, not the caches. Visited twice
 # before counting, so that the server's table of keys has its final size.
@@ -100,23 +100,24 @@ def measure(cases, profile=None):
         wrap += ["--dump-instr=no", "--collect-jumps=no"]
     # One pass of the server's own timer a second disturbs least. Each case has
     # a server of its own: what the others left behind would count, too.
-    settings = ["--hz", "1", "--dynamic-hz", "no", "--loadmodule", module_path(), "enable-debug-command", "yes"]
+    settings = ["--hz", "1", "--dynamic-hz", "no"]
+    debug = ["enable-debug-command", "yes"]
     for case in cases:
-        with Server(*settings, module=False, wrap=wrap) as server:
+        with Server(*settings, module_arguments=debug, wrap=wrap) as server:
             load = one_connection(server.port)
             if isinstance(case, Aged):
                 live_through(server, case)
                 blobs = [pack(*case.command(key(case, 0))) * DEPTH] * 100
             else:
+                made = case.preparation()
                 if case.prepare:
-                    prepared = dataclasses.replace(case, command=case.prepare, per_command=1)
-                    load.run(pipelines(prepared, KEYS, 1), DEPTH * load.lines_of(case.prepare(key(case, 0))))
+                    load.run(pipelines(made, KEYS, 1), DEPTH * load.lines_of(*decision(made, key(case, 0))))
                 blobs = 2 * pipelines(case, KEYS, 2)
             names = [key(case, number) for number in range(case.per_command)]
             lines = DEPTH * load.lines_of(*decision(case, *names))
             load.run(blobs, lines)
             control(server.process, "-z")
-            marked, _ = load.run(blobs, lines, case.mark)
+            marked = load.run(blobs, lines, case.mark)
             decisions = len(blobs) * DEPTH * case.per_command
             if case.mark and marked != decisions:
                 raise RuntimeError(f"{case.name}: {marked} of {decisions} were what the case is about")

@@ -60,27 +60,44 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 }
 
 /// Looks at limits and what is in use of them; copies that only where it must.
-fn with_usage(
+fn with_usage<R>(
     main: MainThread,
     value: Option<&RateLimit>,
     resolved: &Resolved,
     now: Micros,
-    look: impl FnOnce(&LimitSet, &[State]),
-) -> Result<(), Error> {
+    look: impl FnOnce(&LimitSet, &[State]) -> R,
+) -> Result<R, Error> {
     if let (Some(value), Resolved::Own) = (value, resolved)
         && let Some(id) = value.limits_id()
     {
         let set = intern::get(main, id);
         if !set.has_concurrent() {
-            value.with_states(|states| look(&set, states));
-            return Ok(());
+            return Ok(value.with_states(|states| look(&set, states)));
         }
     }
     let (limits, mut states) = usage_of(main, value, resolved, now).ok_or(Error::NoLimits)?;
     let set = limits.get(main);
     hold(main, value, set.limits(), &mut states, now, now);
-    look(&set, &states);
-    Ok(())
+    Ok(look(&set, &states))
+}
+
+/// The names of the limits that would deny a request for one unit now.
+///
+/// # Errors
+/// Those of the key's limits.
+pub fn denying(
+    ctx: &Context<'_>,
+    key: &[u8],
+    value: Option<&RateLimit>,
+    now: Micros,
+) -> Result<Vec<String>, Error> {
+    let Some((resolved, _)) = choose(ctx.main(), key, value, None, now)? else { return Ok(Vec::new()) };
+    with_usage(ctx.main(), value, &resolved, now, |set, states| {
+        let limits = set.limits().iter().zip(set.labels()).zip(states);
+        let denying = limits
+            .filter(|((limit, _), state)| !limit.shadow() && look(limit, state, now, 1).retry > Wait::Now);
+        denying.map(|((_, label), _)| label.to_string()).collect()
+    })
 }
 
 /// One limit as it stands.

@@ -10,14 +10,19 @@
 //! `error ≤ s / WAYS`; a key with `t > s / WAYS` is listed. As long as no set is
 //! full, every count is exact. Keys longer than [`LONGEST`] bytes are left out.
 //!
+//! **Lately.** A spell of a key is a run of events with no gap longer than
+//! [`GAP_US`]: since when it lasts, and how often it happened in it, is kept for
+//! every place. Both begin anew when a key gets its place.
+//!
 //! Counting allocates nothing, but for the first names that are too long for
 //! their place.
 //!
 //! **Cost.** In a stream of ever other keys each event misses the processor's
 //! caches: 110 ns of a decision of 2200. So events are noted one after the other
-//! and counted [`TOGETHER`] at a time, when their misses overlap; and a set is
-//! two neighbouring lines, the tenant of a place one that is written unread.
+//! and counted 32 at a time, when their misses overlap, a set is two neighbouring
+//! lines, and the tenant of a place is one that is written unread: 50 ns.
 
+use super::clock::Micros;
 use rustc_hash::FxHasher;
 use std::hash::Hasher;
 
@@ -28,23 +33,44 @@ pub const SETS: usize = 256;
 /// The longest key that is counted, in bytes.
 pub const LONGEST: usize = 512;
 
-/// Tags and counts of a set.
+/// A key without an event for longer than this, to about a second, ends its
+/// spell.
+pub const GAP_US: u64 = 60_000_000;
+
+/// Time in steps of 2^20 microseconds, so that a key is looked at about once a
+/// second and not at each event.
+#[allow(clippy::cast_possible_truncation)] // times have 52 bits
+const fn tick(now: Micros) -> u32 {
+    (now.0 >> 20) as u32
+}
+
+/// Whether there is no gap between two steps.
+const fn is_one_spell(one: u32, other: u32) -> bool {
+    one.abs_diff(other) <= tick(Micros(GAP_US)) + 1
+}
+
+/// What every event looks at: two lines of the processor's cache.
 #[derive(Clone, Debug)]
 #[repr(C, align(128))]
 struct Set {
     /// A part of the hash of each key; 0 for an empty place.
     tags: [u32; WAYS],
+    /// When each happened last.
+    ticks: [u32; WAYS],
     counts: [u64; WAYS],
 }
 
 /// The longest name that lies in its place.
-const SHORT: usize = 54;
+const SHORT: usize = 38;
 
 /// Who is in a place, and since which count.
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
 struct Tenant {
     error: u64,
+    /// When its spell began, and what its count was before.
+    since: Micros,
+    before: u64,
     /// Above [`SHORT`] the name lies apart.
     length: u16,
     name: [u8; SHORT],
@@ -61,6 +87,17 @@ pub struct Busy<'a> {
     pub count: u64,
     /// And so much less often at the least.
     pub error: u64,
+    /// Its spell, while that lasts.
+    pub spell: Option<Spell>,
+}
+
+/// Events of one key with no long gap between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spell {
+    /// Since when.
+    pub since: Micros,
+    /// How many.
+    pub count: u64,
 }
 
 /// So many events are counted at once.
@@ -68,8 +105,8 @@ const TOGETHER: usize = 32;
 
 /// An event that is not counted yet.
 #[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
 struct Noted {
+    now: Micros,
     length: u8,
     name: [u8; SHORT],
 }
@@ -99,10 +136,10 @@ impl Busiest {
     /// into one set.
     #[allow(clippy::large_stack_arrays)] // made at compile time where it counts
     pub const fn new(seed: usize) -> Self {
-        const SET: Set = Set { tags: [0; WAYS], counts: [0; WAYS] };
-        const TENANT: Tenant = Tenant { error: 0, length: 0, name: [0; SHORT] };
+        const SET: Set = Set { tags: [0; WAYS], ticks: [0; WAYS], counts: [0; WAYS] };
+        const TENANT: Tenant = Tenant { error: 0, since: Micros(0), before: 0, length: 0, name: [0; SHORT] };
         const TENANTS: [Tenant; WAYS] = [TENANT; WAYS];
-        const NOTED: Noted = Noted { length: 0, name: [0; SHORT] };
+        const NOTED: Noted = Noted { now: Micros(0), length: 0, name: [0; SHORT] };
         Self {
             seed,
             sets: [SET; SETS],
@@ -125,19 +162,20 @@ impl Busiest {
 
     /// Counts one event of a key.
     #[inline]
-    pub fn count(&mut self, name: &[u8]) {
+    pub fn count(&mut self, name: &[u8], now: Micros) {
         if let Some(noted) = self.noted.get_mut(self.waiting)
             && let Some(short) = noted.name.get_mut(..name.len())
             && let Ok(length) = u8::try_from(name.len())
         {
             short.copy_from_slice(name);
             noted.length = length;
+            noted.now = now;
             self.waiting += 1;
             if self.waiting == TOGETHER {
                 self.catch_up();
             }
         } else {
-            self.count_long(name);
+            self.count_long(name, now);
         }
     }
 
@@ -155,15 +193,15 @@ impl Busiest {
         }
         std::hint::black_box(touched);
         for (home, noted) in homes.iter().zip(noted) {
-            self.count_at(*home, noted.name.get(..noted.length.into()).unwrap_or_default());
+            self.count_at(*home, noted.name.get(..noted.length.into()).unwrap_or_default(), noted.now);
         }
     }
 
     #[cold]
-    fn count_long(&mut self, name: &[u8]) {
+    fn count_long(&mut self, name: &[u8], now: Micros) {
         self.catch_up();
         if name.len() <= LONGEST {
-            self.count_at(self.home(name), name);
+            self.count_at(self.home(name), name, now);
         }
     }
 
@@ -176,20 +214,25 @@ impl Busiest {
     }
 
     #[inline]
-    fn count_at(&mut self, home: Home, name: &[u8]) {
+    fn count_at(&mut self, home: Home, name: &[u8], now: Micros) {
         let Some(set) = self.sets.get_mut(home.set) else { return };
-        if let Some(count) =
-            set.tags.iter().position(|held| *held == home.tag).and_then(|place| set.counts.get_mut(place))
-        {
+        let place = set.tags.iter().position(|held| *held == home.tag);
+        if let Some((place, count)) = place.and_then(|place| Some((place, set.counts.get_mut(place)?))) {
+            if let Some(last) = set.ticks.get_mut(place)
+                && *last != tick(now)
+            {
+                let tenant = self.tenants.get_mut(home.set).and_then(|tenants| tenants.get_mut(place));
+                time_passed(last, tenant, *count, now);
+            }
             *count += 1;
         } else {
-            self.displace(home, name);
+            self.displace(home, name, now);
         }
     }
 
     /// Gives the least place of the set to another key.
     #[inline]
-    fn displace(&mut self, home: Home, name: &[u8]) {
+    fn displace(&mut self, home: Home, name: &[u8], now: Micros) {
         let sides = self.sets.get_mut(home.set).zip(self.tenants.get_mut(home.set));
         let Some(((set, tenants), length)) = sides.zip(u16::try_from(name.len()).ok()) else { return };
         let (mut least, mut fewest) = (0, u64::MAX);
@@ -198,12 +241,18 @@ impl Busiest {
                 (least, fewest) = (place, count);
             }
         }
-        if let (Some(tag), Some(count), Some(tenant)) =
-            (set.tags.get_mut(least), set.counts.get_mut(least), tenants.get_mut(least))
-        {
+        if let (Some(tag), Some(last), Some(count), Some(tenant)) = (
+            set.tags.get_mut(least),
+            set.ticks.get_mut(least),
+            set.counts.get_mut(least),
+            tenants.get_mut(least),
+        ) {
             *tag = home.tag;
+            *last = tick(now);
             *count += 1;
             tenant.error = fewest;
+            tenant.before = fewest;
+            tenant.since = now;
             tenant.length = length;
             match tenant.name.get_mut(..name.len()) {
                 Some(short) => short.copy_from_slice(name),
@@ -230,19 +279,33 @@ impl Busiest {
     }
 
     /// All that have a place, the busiest first; equals by name.
-    pub fn list(&mut self) -> Vec<Busy<'_>> {
+    pub fn list(&mut self, now: Micros) -> Vec<Busy<'_>> {
         self.catch_up();
         let mut all = Vec::new();
         for (index, (set, tenants)) in self.sets.iter().zip(&self.tenants).enumerate() {
-            for (place, (&count, tenant)) in set.counts.iter().zip(tenants).enumerate() {
+            let places = set.counts.iter().zip(&set.ticks).zip(tenants).enumerate();
+            for (place, ((&count, &last), tenant)) in places {
                 if count > 0
                     && let Some(name) = self.name_at(index, place)
                 {
-                    all.push(Busy { name, count, error: tenant.error });
+                    let spell = Spell { since: tenant.since, count: count.saturating_sub(tenant.before) };
+                    let spell = is_one_spell(tick(now), last).then_some(spell);
+                    all.push(Busy { name, count, error: tenant.error, spell });
                 }
             }
         }
         all.sort_unstable_by(|a, b| b.count.cmp(&a.count).then_with(|| a.name.cmp(b.name)));
         all
     }
+}
+
+/// The first event of a key in this step of time: after a gap a spell begins.
+#[cold]
+fn time_passed(last: &mut u32, tenant: Option<&mut Tenant>, count: u64, now: Micros) {
+    if let Some(tenant) = tenant
+        && !is_one_spell(tick(now), *last)
+    {
+        (tenant.since, tenant.before) = (now, count);
+    }
+    *last = tick(now);
 }
