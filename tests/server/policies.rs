@@ -110,10 +110,6 @@ fn what_is_wrong_is_named() {
         ("RL.PIN k @nobody", "ERR no policy 'nobody'"),
         ("RL.QUOTA k @nobody", "ERR no policy 'nobody'"),
         ("RL.BATCH EACH 1 k @nobody 1", "ERR no policy 'nobody'"),
-        (
-            "RL.ACQUIRE k @free,50/m",
-            "ERR invalid limit '@free,50/m': same limit twice (50/m); give one a name=",
-        ),
         ("RL.NODE x", "ERR RL.NODE carries policies to replicas and the AOF; clients cannot use it"),
     ] {
         // Before 7.0 the name comes back as typed.

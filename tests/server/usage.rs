@@ -82,6 +82,22 @@ fn tracked_calls_and_outcomes_are_counted() {
 }
 
 #[test]
+fn throttling_counts_too() {
+    let server = Server::start();
+    server.clock_set(START);
+    server.ok("RL.RECORD t OK");
+    for (call, limited) in [("t 1 1 60 2", 0), ("t 1 1 60", 1), ("t 1 1 60 0", 0)] {
+        assert_eq!(server.line(&format!("CL.THROTTLE {call}"))[0], Reply::Int(limited), "{call}");
+    }
+    // A look (quantity 0) is no request.
+    assert_eq!(numbers(&stats(&server, "t").field("total"), &DECIDED), [2, 2, 1, 1]);
+    // Limits of the server's choosing decide and count alike.
+    server.ok("RL.PIN t 5/m");
+    server.line("CL.THROTTLE t 1 1 60 4");
+    assert_eq!(numbers(&stats(&server, "t").field("total"), &DECIDED), [3, 6, 1, 1]);
+}
+
+#[test]
 fn what_is_wrong_is_named() {
     let server = Server::start();
     server.ok("SET string 1");
