@@ -40,7 +40,7 @@ use std::time::{Duration, Instant};
 #[allow(unused_imports, reason = "as above")]
 pub use self::{
     cluster::{Cluster, cluster, cluster_of},
-    data::{Entry, Snapshot, assert_same_data, snapshot, wait_synced},
+    data::{Entry, Snapshot, assert_same_data, assert_same_data_however_told, snapshot, wait_synced},
     program::{Program, module_path},
     sentinel::{NAME as SENTINEL_NAME, Sentinels},
     server::{Builder, Server},
