@@ -144,6 +144,7 @@ def measure_memory(options, parts):
     others = {}
     for program in programs(options)[1:]:
         with Server(**program) as server:
+            say(f"(memory on {server.version()})")
             others[f"{server.version()}, {server.allocator()}"] = list(
                 memory.measure(server, min(options.memory_keys, memory.QUICK)))
     if others:
