@@ -26,9 +26,13 @@ as_root() {
     fi
 }
 
-install() {
+can_install() {
     have apt-get || fail "please install by hand what Debian calls: $*"
     [ "$(id -u)" -eq 0 ] || have sudo || fail "please run this as root, or install sudo: missing are $*"
+}
+
+install() {
+    can_install "$@"
     say "installing $*"
     local log
     log=$(mktemp)
@@ -39,6 +43,22 @@ install() {
         fail "could not install $*"
     fi
     rm -f "$log"
+}
+
+# As install, of packages that bring services: those neither start now nor with
+# the machine, for only their programs are used.
+install_without_services() {
+    local policy=/usr/sbin/policy-rc.d
+    can_install "$@"
+    if [ ! -e "$policy" ]; then
+        trap 'as_root rm -f /usr/sbin/policy-rc.d' EXIT
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+        as_root chmod 755 "$policy"
+    fi
+    install "$@"
+    if [ -d /run/systemd/system ]; then
+        as_root systemctl disable --quiet "$@" || say "these services may start with the machine: $*"
+    fi
 }
 
 has_libclang() {
@@ -85,15 +105,21 @@ if [ "$mode" = servers ] || [ "$mode" = torture ]; then
     have flock || packages+=(util-linux)
     [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || packages+=(debian-archive-keyring)
 fi
+services=()
+if [ "$mode" = test ] || [ "$mode" = monitor ]; then
+    have promtool || services+=(prometheus)
+    have amtool || services+=(prometheus-alertmanager)
+fi
 if [ "$mode" = monitor ]; then
-    have prometheus || packages+=(prometheus)
-    have prometheus-alertmanager || packages+=(prometheus-alertmanager)
-    have prometheus-redis-exporter || packages+=(prometheus-redis-exporter)
+    have npm || packages+=(nodejs npm)
+    have prometheus-redis-exporter || services+=(prometheus-redis-exporter)
 fi
 if [ "$mode" = torture ]; then
     have valgrind || packages+=(valgrind)
+    compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || packages+=(libfaketime)
 fi
 [ ${#packages[@]} -eq 0 ] || install "${packages[@]}"
+[ ${#services[@]} -eq 0 ] || install_without_services "${services[@]}"
 
 if ! is_server; then
     program=$(command -v redis-check-rdb) || fail "redis-tools brought no redis-check-rdb"

@@ -11,6 +11,7 @@ use super::waiting::{self, Ask, Met};
 use crate::core::clock::Micros;
 use crate::core::limits::{Limit, Request, Standing, State, Taken, Wait, decide, look};
 use crate::core::reservations::{MAX_ID, Stage};
+use crate::observe::labels::Labelled;
 use crate::observe::{metrics, top};
 use crate::server::args::{Arg, Args};
 use crate::server::context::Context;
@@ -147,7 +148,7 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             match waiting::meet(ctx, &mut key, &ask(), call.wait_us, now)? {
                 Met::Nobody => {}
                 Met::Waits => return Ok(()),
-                Met::Denied(six) => one = Judged { six, before: six.standing, verdict: Verdict::Leave },
+                Met::Denied(six) => one = Judged::leave(six, six.standing, None),
             }
         }
         let retry = one.six.standing.retry;
@@ -165,9 +166,14 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     if let Some(longest) = longest {
         metrics::count(ctx.main(), |m| &mut m.reservations_denied);
         for (item, _) in call.items.iter().zip(&all).filter(|(_, one)| one.six.granted == 0) {
-            top::decided(ctx.main(), item.key.bytes(), false);
+            top::decided(ctx.main(), item.key.bytes(), false, now);
         }
-        let sixes: Vec<Six> = all.iter().map(|one| one.denied_with_others(longest)).collect();
+        let denied = all.iter().map(|one| {
+            let six = one.denied_with_others(longest);
+            six.count(ctx.main(), one.labelled.as_ref());
+            six
+        });
+        let sixes: Vec<Six> = denied.collect();
         send(ctx, None, &sixes);
         return Ok(());
     }
@@ -176,7 +182,8 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         let mut key = ctx.write(item.key);
         one.change(ctx.main(), &terms, now, |change| {
             metrics::count(ctx.main(), |m| &mut m.reservations_granted);
-            top::decided(ctx.main(), item.key.bytes(), true);
+            top::decided(ctx.main(), item.key.bytes(), true, now);
+            one.count(ctx.main());
             together.apply(ctx, &mut key, &commit::effect(ctx, now, change), c"rl.reserve")
         })?;
     }
@@ -214,11 +221,22 @@ pub struct Judged {
     /// The reply.
     pub six: Six,
     /// The binding limit before anything is taken.
-    before: Standing,
+    pub before: Standing,
     verdict: Verdict,
+    labelled: Option<Labelled>,
 }
 
 impl Judged {
+    /// Nothing is to be done to the key.
+    const fn leave(six: Six, before: Standing, labelled: Option<Labelled>) -> Self {
+        Self { six, before, verdict: Verdict::Leave, labelled }
+    }
+
+    /// Counts what every command that takes counts alike.
+    pub fn count(&self, main: MainThread) {
+        self.six.count(main, self.labelled.as_ref());
+    }
+
     /// Runs `make_it_so` with the change that the decision asks for, if any.
     ///
     /// # Errors
@@ -272,20 +290,25 @@ pub fn judge(
     if let Some(one) = known {
         let (standing, index) = standing(set.limits(), &states, now);
         let six = Six { granted: one.cost, standing, index: Index::Limit(index) };
-        return Ok(Judged { six, before: standing, verdict: Verdict::Leave });
+        return Ok(Judged::leave(six, standing, None));
     }
     let decision = decide(set.limits(), &states, now, &terms.request());
+    let before = decision.before(set.limits(), &states, now);
     let mut six = Six::of(&decision);
     if let Some(block) = value.and_then(|value| value.block(now)) {
-        six = Six { granted: 0, standing: denied_by_block(six.standing, block, now), index: Index::Blocked };
+        // Its limits are not asked.
+        six = Six { granted: 0, standing: denied_by_block(before, block, now), index: Index::Blocked };
+        return Ok(Judged::leave(six, six.standing, None));
     }
+    let shadow_denied = decision.shadow_denied;
+    let labelled = (set.origin().is_some() || !shadow_denied.is_empty())
+        .then(|| Labelled { limits: limits.clone(), shadow_denied });
     if six.granted == 0 {
-        return Ok(Judged { six, before: six.standing, verdict: Verdict::Leave });
+        return Ok(Judged::leave(six, six.standing, labelled));
     }
-    let before = decision.before(set.limits(), &states, now);
     drop(set);
     let other = (value.and_then(RateLimit::limits_id) != Some(limits.id())).then_some(limits);
-    Ok(Judged { six, before, verdict: Verdict::Take(other, decision.taken) })
+    Ok(Judged { six, before, verdict: Verdict::Take(other, decision.taken), labelled })
 }
 
 /// Where the enforcing limit with the least remaining stands.

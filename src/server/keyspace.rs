@@ -1,6 +1,6 @@
 //! Hearing of what others do to keys and databases.
 
-use super::api::call;
+use super::api::{call, constant};
 use super::args::Arg;
 use super::context::Context;
 use redis_module::raw;
@@ -11,7 +11,8 @@ use std::sync::OnceLock;
 /// What happened.
 #[derive(Clone, Copy, Debug)]
 pub enum Happened<'a> {
-    /// A key of the context's database was deleted, renamed, expired, restored …
+    /// A key of the context's database was deleted or overwritten, or is about
+    /// to be.
     ToKey(Arg<'a>),
     /// A database now holds other keys, or none.
     ToDatabase(i32),
@@ -24,22 +25,28 @@ static LISTENER: OnceLock<fn(&Context<'_>, Happened<'_>)> = OnceLock::new();
 /// Has `listener` called from now on. Costs every deletion and expiry on the
 /// server a little, so it is asked for only when somebody needs it. Once is
 /// enough. In the listener nothing may be written.
+///
+/// From 7.2 on keys that go are an event of the server. Only where they are not
+/// are keyspace notifications asked for: while a module listens to them, Valkey
+/// 8.1 and 9.0 leave a client that calls MOVE or COPY between databases in the
+/// wrong one, and its replicas too (valkey-io/valkey#4024).
 pub fn listen(ctx: &Context<'_>, listener: fn(&Context<'_>, Happened<'_>)) {
     if LISTENER.set(listener).is_err() {
         return;
     }
-    let classes =
-        raw::REDISMODULE_NOTIFY_GENERIC | raw::REDISMODULE_NOTIFY_EXPIRED | raw::REDISMODULE_NOTIFY_EVICTED;
     // SAFETY: the context is live; the callbacks are functions of this library.
-    unsafe {
-        call!(RedisModule_SubscribeToKeyspaceEvents(ctx.raw(), classes, Some(key)));
-        for (id, callback) in [
-            (raw::REDISMODULE_EVENT_FLUSHDB, flushed as Callback),
-            (raw::REDISMODULE_EVENT_SWAPDB, swapped as Callback),
-        ] {
-            let event = raw::RedisModuleEvent { id, dataver: 1 };
-            call!(RedisModule_SubscribeToServerEvent(ctx.raw(), event, Some(callback)));
-        }
+    let subscribe = |id, callback: Callback| unsafe {
+        let event = raw::RedisModuleEvent { id, dataver: 1 };
+        call!(RedisModule_SubscribeToServerEvent(ctx.raw(), event, Some(callback)))
+    };
+    subscribe(raw::REDISMODULE_EVENT_FLUSHDB, flushed);
+    subscribe(raw::REDISMODULE_EVENT_SWAPDB, swapped);
+    if subscribe(raw::REDISMODULE_EVENT_KEY, key_goes) != constant(raw::REDISMODULE_OK) {
+        let classes = raw::REDISMODULE_NOTIFY_GENERIC
+            | raw::REDISMODULE_NOTIFY_EXPIRED
+            | raw::REDISMODULE_NOTIFY_EVICTED;
+        // SAFETY: as above.
+        unsafe { call!(RedisModule_SubscribeToKeyspaceEvents(ctx.raw(), classes, Some(key_changed))) };
     }
 }
 
@@ -55,7 +62,23 @@ unsafe fn tell(ctx: *mut raw::RedisModuleCtx, happened: Happened<'_>) {
     }
 }
 
-unsafe extern "C" fn key(
+unsafe extern "C" fn key_goes(
+    ctx: *mut raw::RedisModuleCtx,
+    _: raw::RedisModuleEvent,
+    _: u64,
+    data: *mut c_void,
+) {
+    // SAFETY: the server passes what belongs to the event: an open key, which
+    // lives as long as the call, in a live context of its database.
+    unsafe {
+        if let Some(info) = data.cast::<raw::RedisModuleKeyInfo>().as_ref() {
+            let name = call!(RedisModule_GetKeyNameFromModuleKey(info.key));
+            tell(ctx, Happened::ToKey(Arg::from_raw(name.cast_mut())));
+        }
+    }
+}
+
+unsafe extern "C" fn key_changed(
     ctx: *mut raw::RedisModuleCtx,
     _: c_int,
     _: *const c_char,

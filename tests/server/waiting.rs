@@ -133,6 +133,9 @@ fn w2_nobody_overtakes_but_the_critical() {
     assert!(reserve[0].is_nil());
     assert_eq!(reserve[1][0].to_ints()[3..], [2000, 1000, -2]);
     assert_eq!(call!(wire, "CL.THROTTLE", "k", 5, 10, 60).to_ints()[0], 1);
+    // Limits that nobody used are full: what is denied takes nothing of them.
+    assert_eq!(wire.line("RL.ACQUIRE k 9/h").to_ints(), [0, 9, 0, 2000, 0, -2]);
+    assert_eq!(wire.line("RL.RESERVE 1 k 9/h TTL 1s")[1][0].to_ints(), [0, 9, 0, 2000, 0, -2]);
     // A critical request passes, and the line moves back accordingly.
     assert_eq!(wire.line("RL.ACQUIRE k 10/s CRITICAL").to_ints()[..3], [1, 10, 1]);
     assert_eq!(wire.line("RL.ACQUIRE other 10/s").to_ints()[0], 1, "other keys have no line");

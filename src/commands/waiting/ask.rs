@@ -6,7 +6,7 @@ use crate::commands::reserve::{self, Terms};
 use crate::commands::six::Six;
 use crate::commands::track;
 use crate::core::clock::Micros;
-use crate::core::limits::Request;
+use crate::core::limits::{Request, Standing};
 use crate::observe::metrics::{self, Counters};
 use crate::server::command::Refusal;
 use crate::server::context::Context;
@@ -75,8 +75,12 @@ impl Judged {
             }
             Self::Reserve(judged) if judged.six.granted > 0 => {
                 metrics::count(main, |m| &mut m.reservations_granted);
+                judged.count(main);
             }
-            Self::Reserve(_) => metrics::count(main, |m| &mut m.reservations_denied),
+            Self::Reserve(judged) => {
+                metrics::count(main, |m| &mut m.reservations_denied);
+                judged.count(main);
+            }
         }
     }
 }
@@ -143,6 +147,27 @@ impl Ask {
             Self::Reserve { limits, .. } => {
                 reserve::judge(ctx, key, value, limits, &self.terms(), now).map(Judged::Reserve)
             }
+        }
+    }
+
+    /// How the limit that binds it stands while nothing is taken.
+    ///
+    /// # Errors
+    /// As [`Ask::judge`].
+    pub fn untouched(
+        &self,
+        ctx: &Context<'_>,
+        key: &[u8],
+        value: Option<&RateLimit>,
+        judged: &Judged,
+        now: Micros,
+    ) -> Result<Standing, Error> {
+        match (self, judged) {
+            (_, Judged::Reserve(judged)) => Ok(judged.before),
+            (Self::Acquire { limits, request, .. }, judged) if judged.six().granted > 0 => {
+                acquire::untouched(ctx, key, value, limits.as_deref(), request, now)
+            }
+            (_, judged) => Ok(judged.six().standing),
         }
     }
 

@@ -183,10 +183,11 @@ fn behind_at(
     ask: &Ask,
     now: Micros,
 ) -> Result<Six, Error> {
-    let own = ask.judge(ctx, &place.1, value, now)?.six();
-    if own.standing.retry == Wait::Never {
-        return Ok(own);
+    let judged = ask.judge(ctx, &place.1, value, now)?;
+    if judged.six().standing.retry == Wait::Never {
+        return Ok(judged.six());
     }
+    let standing = ask.untouched(ctx, &place.1, value, &judged, now)?;
     let retry = with(ctx.main(), |room| {
         let known = room.lines.forecast(place).and_then(Option::take);
         let mut forecast = known.unwrap_or_else(|| Forecast::new(value, now));
@@ -199,11 +200,7 @@ fn behind_at(
         }
         retry
     });
-    Ok(Six {
-        granted: 0,
-        standing: Standing { remaining: Some(0), retry, ..own.standing },
-        index: Index::Line,
-    })
+    Ok(Six { granted: 0, standing: Standing { remaining: Some(0), retry, ..standing }, index: Index::Line })
 }
 
 /// As [`acquire::judge`], but denied where a line stands and the request is not
@@ -382,7 +379,7 @@ fn serve(ctx: &Context<'_>, place: &Place, now: Micros) -> Option<Micros> {
             let done = grant(ctx, &mut key, &ask, &judged, now);
             metrics::count(main, |m| &mut m.waiting_served);
             judged.count(main);
-            top::decided(main, &place.1, true);
+            top::decided(main, &place.1, true, now);
             end(main, ticket, |_| Outcome::Decided(done.map(|()| six)));
             continue;
         }
@@ -390,7 +387,7 @@ fn serve(ctx: &Context<'_>, place: &Place, now: Micros) -> Option<Micros> {
             // It asks for more than there is now: nobody behind it should wait for that.
             Wait::Never => {
                 judged.count(main);
-                top::decided(main, &place.1, false);
+                top::decided(main, &place.1, false, now);
                 end(main, ticket, |_| Outcome::Decided(Ok(six)));
             }
             _ if over(deadline <= now) || (real && clock == Clock::Debug) => time_is_up(main, ticket),
@@ -456,7 +453,7 @@ fn answer_client(ctx: &Context<'_>, ticket: Ticket) {
         Outcome::TimeIsUp(place) => {
             metrics::count(main, |m| &mut m.waiting_timed_out);
             metrics::count(main, |m| ask.denied(m));
-            top::decided(main, &place.1, false);
+            top::decided(main, &place.1, false, ctx.now());
             let name = OwnedString::new(ctx, &place.1);
             let reply = ctx.in_database(place.0, || denial(ctx, &place, name.arg(), &ask));
             plan(main);
