@@ -70,30 +70,31 @@ def say(text):
     print(text, flush=True)
 
 
-def cases_for(server, options, names=None):
+def cases_for(server, only=None, names=None):
     cases = CASES + lua_cases(lambda text: server("SCRIPT", "LOAD", text).decode())
     if names is None:
         cases += peers.cases(server, say)
     else:
         cases = [case for case in cases if any(name in case.name for name in names)]
-    if options.only:
-        cases = [case for case in cases if options.only in case.name or case.name == AGAIN]
+    if only:
+        cases = [case for case in cases if only in case.name or case.name == AGAIN]
     return cases
 
 
 def measure_cost(options, parts):
     with Server() as server:
-        parts.costs = cpu.measure(server, cases_for(server, options), options.keys, options.rounds)
+        parts.costs = cpu.measure(server, cases_for(server, options.only), options.keys, options.rounds)
     say(report.costs(parts.costs, report.PLAIN))
     parts.missed += check.costs(parts.costs, not options.only)
 
 
 def measure_windows(options, parts):
     with Server() as server:
-        cases = [case for case in cases_for(server, options) if case.name in windows.NAMES]
+        # All of them, for they are compared with one another.
+        cases = [case for case in cases_for(server) if case.name in windows.NAMES]
         parts.windows = windows.measure(server, cases, options.keys // 25, 2 * options.rounds)
     say(report.windows(*parts.windows))
-    parts.missed += check.windows(parts.windows[0], not options.only)
+    parts.missed += check.windows(parts.windows[0])
 
 
 def measure_latency(options, parts):
@@ -115,7 +116,7 @@ def measure_modes(options, _):
 
 
 def persistent(server, options, rounds, mode):
-    say(report.costs(cpu.measure(server, cases_for(server, options, CHANGES), options.keys, rounds), mode))
+    say(report.costs(cpu.measure(server, cases_for(server, options.only, CHANGES), options.keys, rounds), mode))
     say(report.latency(latency.measure(server, options.keys, 2 * rounds - 1, hot=(False,)), mode))
 
 
@@ -144,6 +145,7 @@ def measure_memory(options, parts):
     others = {}
     for program in programs(options)[1:]:
         with Server(**program) as server:
+            say(f"(memory on {server.version()})")
             others[f"{server.version()}, {server.allocator()}"] = list(
                 memory.measure(server, min(options.memory_keys, memory.QUICK)))
     if others:

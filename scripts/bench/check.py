@@ -29,8 +29,8 @@ def costs(figures, whole=True):
     return missed + cheaper(figures, CHEAPER, whole)
 
 
-def windows(figures, whole=True):
-    return cheaper(figures, CHEAPER_IN_USE, whole)
+def windows(figures):
+    return cheaper(figures, CHEAPER_IN_USE, whole=True)
 
 
 def times_ours(figures, ours, peer):
