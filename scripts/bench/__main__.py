@@ -49,7 +49,7 @@ def parse():
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each case")
     parser.add_argument("--keys", type=int, default=100_000, help="keys a case")
     parser.add_argument("--memory-keys", type=int, default=memory.QUICK,
-                        help="keys for the figures of memory (1000000 takes five minutes more and says the same)")
+                        help="keys for the figures of memory (a million takes minutes more)")
     parser.add_argument("--only", help="only cases whose name holds this, beside SET")
     parser.add_argument("--parts", default=",".join(PARTS), help="which tables, by comma: " + ", ".join(PARTS))
     parser.add_argument("--servers", action="store_true",
