@@ -14,9 +14,11 @@ help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
 		printf '  make %-14s %s\n' "$$name" "$$text"; done
 
+# The revision is told, not looked for: the package says also whether the tree was
+# changed, and one build serves all.
 build: ## Build the module: target/release/libfloodgate.so
 	@scripts/setup.sh
-	cargo build --release $(LOCKED)
+	@FLOODGATE_REVISION="$$(git describe --always --dirty --abbrev=12 2>/dev/null)" cargo build --release $(LOCKED)
 
 run: build ## Start redis-server with the module in the foreground (PORT=6379)
 	@scripts/run.sh
@@ -34,9 +36,7 @@ replay: ## What would limits have done to a log? LOG=access.log LIMITS='30/m,100
 		$(if $(TOP),--top '$(TOP)') $(if $(CSV),--csv '$(CSV)') $(if $(TIMELINE),--timeline '$(TIMELINE)') \
 		$(if $(PICTURE),--picture '$(PICTURE)') $(LOG)
 
-package: ## Build target/packages/floodgate*.tar.gz and .deb
-	@scripts/setup.sh
-	FLOODGATE_REVISION="$$(git describe --always --dirty --abbrev=12 2>/dev/null)" cargo build --release $(LOCKED)
+package: build ## Build target/packages/floodgate*.tar.gz and .deb
 	@scripts/package/build.sh "$${CARGO_TARGET_DIR:-target}/release/libfloodgate.so" "$${CARGO_TARGET_DIR:-target}/packages"
 
 # The tests run the development build. On two cores it builds in a fraction of

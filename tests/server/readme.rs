@@ -47,25 +47,38 @@ fn the_acl_lines_give_just_the_commands_of_their_category() {
     }
 }
 
-/// Whatever stands in backticks and is a path, or follows `make`.
+/// What stands in backticks within the text, and the lines of blocks.
+fn code(text: &str) -> (Vec<&str>, Vec<&str>) {
+    let (mut spans, mut lines, mut open) = (Vec::new(), Vec::new(), false);
+    for (at, part) in text.split("```").enumerate() {
+        open = at % 2 == 1;
+        if open {
+            lines.extend(part.lines());
+        } else {
+            spans.extend(part.split('`').skip(1).step_by(2));
+        }
+    }
+    assert!(!open, "a block is not closed");
+    (spans, lines)
+}
+
 #[test]
 fn every_file_and_target_is_there() {
     let (readme, makefile) = (read("README.md"), read("Makefile"));
+    let (spans, lines) = code(&readme);
     let mut seen = 0;
-    for word in readme.split([' ', '\n', '`', '(', ')', ',', ';']) {
-        let path = word.trim_end_matches(['.', ':']);
-        if path.starts_with("tests/") || path.starts_with("scripts/") || path.starts_with("src/") {
+    for path in spans.iter().filter_map(|span| span.split([' ', '\n']).next()) {
+        if ["tests/", "scripts/", "src/"].iter().any(|folder| path.starts_with(folder)) {
             // Where people put their secrets, and nobody else.
             let theirs = path.starts_with("scripts/monitoring/secrets");
             assert!(theirs || Path::new(env!("CARGO_MANIFEST_DIR")).join(path).exists(), "{path}");
             seen += 1;
         }
     }
-    for target in readme.split("make ").skip(1).filter_map(|rest| rest.split([' ', '`', '\n', ')']).next()) {
-        if target.chars().all(|c| c.is_ascii_lowercase() || c == '-') && !target.is_empty() {
-            assert!(makefile.contains(&format!("\n{target}:")), "make {target}");
-            seen += 1;
-        }
+    let commands = spans.iter().chain(&lines).filter_map(|command| command.strip_prefix("make "));
+    for target in commands.filter_map(|command| command.split([' ', '\n']).next()) {
+        assert!(makefile.contains(&format!("\n{target}:")), "make {target}");
+        seen += 1;
     }
     assert!(seen > 20, "{seen}");
 }

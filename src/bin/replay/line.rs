@@ -37,13 +37,13 @@ impl By {
         }
     }
 
-    /// What several of them are called.
-    pub const fn plural(self) -> &'static str {
+    /// What one of them is called, and several.
+    pub const fn names(self) -> (&'static str, &'static str) {
         match self {
-            Self::Address => "addresses",
-            Self::User => "users",
-            Self::Path => "paths",
-            Self::All => "keys",
+            Self::Address => ("address", "addresses"),
+            Self::User => ("user", "users"),
+            Self::Path => ("path", "paths"),
+            Self::All => ("key", "keys"),
         }
     }
 
