@@ -77,15 +77,15 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         match waiting::meet(ctx, &mut key, &call.ask(), call.wait_us, now)? {
             Met::Nobody => {}
             Met::Waits => return Ok(()),
-            Met::Denied(six) => {
-                metrics::count(ctx.main(), |m| &mut m.acquire_denied);
+            Met::Denied(judged) => {
+                judged.count(ctx.main());
                 top::decided(ctx.main(), call.key.bytes(), false);
                 let counts = track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), call.track);
                 if counts {
-                    let counted = track::decided(&call.request, 0);
+                    let counted = track::decided(call.request.cost, 0);
                     commit(ctx, &mut key, &commit::effect(ctx, now, counted), c"rl.acquire")?;
                 }
-                six.send(ctx);
+                judged.six().send(ctx);
                 return Ok(());
             }
         }
@@ -115,7 +115,7 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     }
     if counts {
         // What is taken and what is counted travel as one.
-        let counted = track::decided(&call.request, judged.six.granted);
+        let counted = track::decided(call.request.cost, judged.six.granted);
         together.apply(ctx, &mut key, &commit::effect(ctx, now, counted), c"rl.acquire")?;
         together.propagate(ctx);
     }
@@ -145,8 +145,14 @@ pub struct Judged {
 
 impl Judged {
     /// A denial that records nothing.
-    pub fn denied(six: Six) -> Self {
+    pub fn denial(six: Six) -> Self {
         Self { six, other: None, taken: Taken::default(), labelled: None, records: false }
+    }
+
+    /// The same request denied after all: nothing is recorded of it.
+    #[must_use]
+    pub fn denied(self, six: Six) -> Self {
+        Self { labelled: self.labelled, ..Self::denial(six) }
     }
 
     /// Counts what every command counts alike: blocks, and the denials that
@@ -156,9 +162,6 @@ impl Judged {
             metrics::count(main, |m| &mut m.blocked_denied);
         }
         if let Some(labelled) = &self.labelled {
-            if labelled.shadows() > 0 {
-                metrics::add(main, |m| &mut m.shadow_denied, labelled.shadows().into());
-            }
             labelled.count(main, self.six.granted > 0);
         }
     }
@@ -199,7 +202,7 @@ pub fn judge(
 ) -> Result<Judged, Error> {
     if let Some(block) = value.and_then(|value| value.block(now)) {
         let six = blocked(ctx, key, value, block, given, request, now)?;
-        return Ok(Judged { six, other: None, taken: Taken::default(), labelled: None, records: false });
+        return Ok(Judged::denial(six));
     }
     let (resolved, _) = resolve(ctx.main(), key, value, given, now)?;
     let outcome = assess(ctx, value, &resolved, request, now)?;

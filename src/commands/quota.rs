@@ -5,6 +5,7 @@ use super::acquire::denied_by_block;
 use super::arguments::{Walk, cost, unexpected};
 use super::resolve::{Resolved, Source, limits_of, resolve, usage_of};
 use super::six::{retry_ms, signed};
+use super::waiting;
 use crate::core::clock::Micros;
 use crate::core::limits::{Limit, Look, Request, Standing, State, Wait, decide, look};
 use crate::observe::metrics;
@@ -43,12 +44,13 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     }
     let now = ctx.now();
     let mut key = ctx.read(name);
+    let line = waiting::served_by(ctx, &mut key, now)?;
     let held = key.value::<RateLimit>()?;
     let view = View::of(ctx, name.bytes(), held.as_deref(), given, units, now)?;
     metrics::count(ctx.main(), |m| &mut m.quota_calls);
     match view {
         None => reply::null(ctx),
-        Some(view) if headers => view.send_headers(ctx),
+        Some(view) if headers => view.send_headers(ctx, line),
         Some(view) => view.send(ctx),
     }
     Ok(())
@@ -145,9 +147,14 @@ impl<'v> View<'v> {
         }
     }
 
-    /// One flat map of strings, ready to be sent as HTTP headers.
-    fn send_headers(&self, ctx: &Context<'_>) {
+    /// One flat map of strings, ready to be sent as HTTP headers. Where a line
+    /// stands on the key nobody else is served before it has been.
+    fn send_headers(&self, ctx: &Context<'_>, line: Option<Micros>) {
         let mut standing = self.standing;
+        let line = line.map(|served| Wait::After(served.since(self.now)));
+        if let (Some(standing), Some(line)) = (&mut standing, line) {
+            *standing = Standing { remaining: Some(0), retry: standing.retry.max(line), ..*standing };
+        }
         if let Some(block) = self.block {
             let mut blocked = denied_by_block(standing.unwrap_or(Standing::UNLIMITED), block, self.now);
             // Nothing is there again before the block ends.
@@ -165,7 +172,9 @@ impl<'v> View<'v> {
         let policies: Vec<String> = visible().map(|row| policy_item(&row.limit)).collect();
         if !policies.is_empty() {
             fields.push(("RateLimit-Policy", policies.join(", ")));
-            let items: Vec<String> = visible().map(|row| self.limit_item(row, retry_seconds)).collect();
+            let denied = self.block.map(|block| block.until.wait(self.now)).max(line);
+            let items: Vec<String> =
+                visible().map(|row| Self::limit_item(row, denied, retry_seconds)).collect();
             fields.push(("RateLimit", items.join(", ")));
         }
         if let Some(Standing { limit: Some(limit), remaining, reset_after_us, .. }) = standing {
@@ -186,10 +195,10 @@ impl<'v> View<'v> {
     /// `"name";r=50;t=30`. Retry-After must not be earlier than `t`, so a
     /// denying limit tells when it grants again, and one that would tell a later
     /// time than Retry-After tells none.
-    fn limit_item(&self, row: &Row, retry_after: Option<u64>) -> String {
-        let (remaining, retry) = match self.block {
+    fn limit_item(row: &Row, denied: Option<Wait>, retry_after: Option<u64>) -> String {
+        let (remaining, retry) = match denied {
             None => (row.look.remaining.unwrap_or(0), row.look.retry),
-            Some(block) => (0, row.look.retry.max(block.until.wait(self.now))),
+            Some(denied) => (0, row.look.retry.max(denied)),
         };
         let at = match retry {
             Wait::After(us) => Some(seconds(us)),

@@ -1,6 +1,7 @@
 //! Counters that carry a label: a policy, or a shadow limit. However many there
 //! are, only so many are told apart.
 
+use super::metrics;
 use crate::core::limits::{Limit, LimitSet};
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use crate::types::intern::{LimitsRef, Origin};
@@ -77,9 +78,10 @@ pub struct Labelled {
 }
 
 impl Labelled {
-    /// How many shadow limits would have denied.
-    pub const fn shadows(&self) -> u32 {
-        self.shadow_denied.len()
+    /// `None` where nothing is to be counted.
+    pub fn of(main: MainThread, limits: &LimitsRef, shadow_denied: LimitSet) -> Option<Self> {
+        let counts = !shadow_denied.is_empty() || limits.get(main).origin().is_some();
+        counts.then(|| Self { limits: limits.clone(), shadow_denied })
     }
 
     /// Counts the policy, and each shadow limit that would have denied.
@@ -91,6 +93,7 @@ impl Labelled {
         if self.shadow_denied.is_empty() {
             return;
         }
+        metrics::add(main, |m| &mut m.shadow_denied, self.shadow_denied.len().into());
         let mut shadows = SHADOWS.of(main).borrow_mut();
         for limit in self.shadow_denied.iter().filter_map(|index| set.limits().get(index)) {
             let same = |shadow: &&mut Shadow| {

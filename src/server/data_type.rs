@@ -1,6 +1,7 @@
 //! Native types: what a key can hold, and the callbacks the server needs for it.
 
 use super::api::{call, call_if_there, constant};
+use super::keyspace;
 use super::log;
 use super::main_thread::MainThread;
 use super::packed::Packed;
@@ -140,12 +141,12 @@ pub(super) unsafe fn register<T: Native>(ctx: *mut raw::RedisModuleCtx) -> bool 
         aux_save: (beside && !may_write_nothing).then_some(aux),
         aux_save_triggers: if beside { constant(raw::REDISMODULE_AUX_BEFORE_RDB) } else { 0 },
         free_effort: Some(free_effort::<T>),
-        unlink: None,
+        unlink: Some(unlink),
         copy: Some(copy::<T>),
         defrag: Some(defrag),
         mem_usage2: None,
         free_effort2: None,
-        unlink2: None,
+        unlink2: Some(unlink2),
         copy2: None,
         aux_save2: (beside && may_write_nothing).then_some(aux),
     };
@@ -203,9 +204,22 @@ unsafe extern "C" fn rdb_load<T: Native>(io: *mut raw::RedisModuleIO, encoding: 
 }
 
 unsafe extern "C" fn rdb_save<T: Native>(io: *mut raw::RedisModuleIO, value: *mut c_void) {
-    let payload = payload_of::<T>(value);
-    // SAFETY: `io` is live and the buffer outlives the call.
-    unsafe { call!(RedisModule_SaveStringBuffer(io, payload.as_ptr().cast(), payload.len())) }
+    // SAFETY: `io` is live.
+    unsafe { save_bytes(io, payload_of::<T>(value)) }
+}
+
+/// Writes a payload into an RDB file, which may be an empty one.
+///
+/// Redis 6.2 looks whether a short string is a number, and reads on until a byte
+/// that is no digit, whatever its length: it gets one.
+///
+/// # Safety
+/// `io` is live.
+unsafe fn save_bytes(io: *mut raw::RedisModuleIO, mut payload: Vec<u8>) {
+    let len = payload.len();
+    payload.push(0);
+    // SAFETY: the caller's promise; the buffer outlives the call.
+    unsafe { call!(RedisModule_SaveStringBuffer(io, payload.as_ptr().cast(), len)) }
 }
 
 /// With `ALWAYS` an empty payload stands for nothing.
@@ -215,8 +229,8 @@ unsafe extern "C" fn aux_save<T: Native, const ALWAYS: bool>(io: *mut raw::Redis
     let main = unsafe { MainThread::new() };
     let payload = catch_unwind(|| (beside.save)(main)).unwrap_or_default();
     if let Some(payload) = payload.or_else(|| ALWAYS.then(Vec::new)) {
-        // SAFETY: `io` is live and the buffer outlives the call.
-        unsafe { call!(RedisModule_SaveStringBuffer(io, payload.as_ptr().cast(), payload.len())) }
+        // SAFETY: `io` is live.
+        unsafe { save_bytes(io, payload) }
     }
 }
 
@@ -319,6 +333,21 @@ unsafe extern "C" fn copy<T: Native>(
     // SAFETY: the server passes the pointer of a key of this type, on its main thread.
     let copy = unsafe { with::<T, _>(value, |value| value.duplicate(MainThread::new())) };
     copy.map_or(std::ptr::null_mut(), into_raw)
+}
+
+/// A key loses its value, whatever the command: deleted, expired, evicted,
+/// renamed, overwritten. Before 7.0 the server does not tell the database.
+unsafe extern "C" fn unlink(name: *mut raw::RedisModuleString, _: *const c_void) {
+    // SAFETY: the server passes a live name, on its main thread.
+    unsafe { keyspace::value_left(MainThread::new(), name, || None) }
+}
+
+unsafe extern "C" fn unlink2(ctx: *mut raw::RedisModuleKeyOptCtx, _: *const c_void) {
+    // SAFETY: the server passes a live context, on its main thread.
+    unsafe {
+        let name = call!(RedisModule_GetKeyNameFromOptCtx(ctx)).cast_mut();
+        keyspace::value_left(MainThread::new(), name, || Some(call!(RedisModule_GetDbIdFromOptCtx(ctx))));
+    }
 }
 
 /// Moves the value's own allocation; what that points to stays.

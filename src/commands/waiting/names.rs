@@ -4,42 +4,47 @@
 //! not allocate, lock or hash carefully. It may say "perhaps" too often, never
 //! too seldom; who may then looks properly.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use rustc_hash::FxHasher;
+use std::hash::Hasher;
+use std::sync::atomic::{AtomicU8, Ordering};
 
-const SLOTS: usize = 1 << 16;
+/// With the most lines that a server has by default, one name in 27 is a
+/// "perhaps" without a line.
+const SLOTS: usize = 1 << 18;
+/// A slot that was ever so full stays a "perhaps": nobody counts that far.
+const FULL: u8 = u8::MAX;
 
-/// How many waiters have names that fall into each slot. Pages that nobody
+/// How many lines have names that fall into each slot. Pages that nobody
 /// touches take no memory.
-static WAITERS: [AtomicU32; SLOTS] = [const { AtomicU32::new(0) }; SLOTS];
+static LINES: [AtomicU8; SLOTS] = [const { AtomicU8::new(0) }; SLOTS];
 
 #[inline]
-fn slot(name: &[u8]) -> Option<&'static AtomicU32> {
-    let mut mixed = name.len() as u64;
-    for chunk in name.chunks(8) {
-        let word = chunk.iter().rev().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
-        mixed = (mixed ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        mixed ^= mixed >> 29;
-    }
-    let index = usize::try_from(mixed >> 20).unwrap_or(0) % SLOTS;
-    WAITERS.get(index)
+fn slot(name: &[u8]) -> Option<&'static AtomicU8> {
+    let mut hasher = FxHasher::default();
+    hasher.write(name);
+    // Its lowest bits are its best.
+    LINES.get(usize::try_from(hasher.finish()).unwrap_or(0) % SLOTS)
 }
 
-/// False when nobody waits on a key of this name, in any database.
+/// False when no key of this name has a line, in any database.
 #[inline]
 pub fn perhaps(name: &[u8]) -> bool {
-    slot(name).is_some_and(|waiters| waiters.load(Ordering::Relaxed) > 0)
+    slot(name).is_some_and(|lines| lines.load(Ordering::Relaxed) > 0)
 }
 
-/// One more waits on a key of this name.
+/// One more key of this name has a line.
 pub fn add(name: &[u8]) {
-    if let Some(waiters) = slot(name) {
-        waiters.fetch_add(1, Ordering::Relaxed);
-    }
+    change(name, |lines| lines.checked_add(1));
 }
 
-/// One of those that [`add`] counted waits no more.
+/// One of those that [`add`] counted has a line no more.
 pub fn remove(name: &[u8]) {
-    if let Some(waiters) = slot(name) {
-        waiters.fetch_sub(1, Ordering::Relaxed);
+    change(name, |lines| if lines == FULL { None } else { lines.checked_sub(1) });
+}
+
+fn change(name: &[u8], to: impl FnMut(u8) -> Option<u8>) {
+    if let Some(lines) = slot(name) {
+        // `None` leaves it as it is.
+        let _ = lines.fetch_update(Ordering::Relaxed, Ordering::Relaxed, to);
     }
 }
