@@ -85,7 +85,7 @@ class Client:
 class Server:
     """A running server with the module, on the first core that we may use."""
 
-    def __init__(self, *settings, module=True, wrap=(), program=PROGRAM):
+    def __init__(self, *settings, module=True, arguments=(), wrap=(), program=PROGRAM):
         self.folder = tempfile.mkdtemp(prefix="floodgate-bench-")
         self.port = free_port()
         self.program = program
@@ -95,7 +95,7 @@ class Server:
             # Since 7.0 DEBUG must be asked for.
             command += ["--enable-debug-command", "local"]
         if module:
-            command += ["--loadmodule", module_path()]
+            command += ["--loadmodule", module_path(), *arguments]
         core = cores()[0]
         self.process = subprocess.Popen(command, preexec_fn=lambda: os.sched_setaffinity(0, {core}),
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
