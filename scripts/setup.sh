@@ -4,6 +4,7 @@
 #
 #   scripts/setup.sh           what building and running need
 #   scripts/setup.sh demo      and what the demonstration needs
+#   scripts/setup.sh bench     and what the benchmark needs
 #   scripts/setup.sh test      and what the tests need
 #   scripts/setup.sh servers   and what scripts/servers.sh needs
 #   scripts/setup.sh monitor   and what watches a server
@@ -25,9 +26,13 @@ as_root() {
     fi
 }
 
-install() {
+can_install() {
     have apt-get || fail "please install by hand what Debian calls: $*"
     [ "$(id -u)" -eq 0 ] || have sudo || fail "please run this as root, or install sudo: missing are $*"
+}
+
+install() {
+    can_install "$@"
     say "installing $*"
     local log
     log=$(mktemp)
@@ -38,6 +43,22 @@ install() {
         fail "could not install $*"
     fi
     rm -f "$log"
+}
+
+# As install, of packages that bring services: those neither start now nor with
+# the machine, for only their programs are used.
+install_without_services() {
+    local policy=/usr/sbin/policy-rc.d
+    can_install "$@"
+    if [ ! -e "$policy" ]; then
+        trap 'as_root rm -f /usr/sbin/policy-rc.d' EXIT
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+        as_root chmod 755 "$policy"
+    fi
+    install "$@"
+    if [ -d /run/systemd/system ]; then
+        as_root systemctl disable --quiet "$@" || say "these services may start with the machine: $*"
+    fi
 }
 
 has_libclang() {
@@ -52,7 +73,7 @@ is_server() {
 }
 
 mode=${1:-run}
-case $mode in run | demo | test | servers | torture | monitor) ;; *) fail "unknown mode '$mode': none, demo, test, servers, torture or monitor" ;; esac
+case $mode in run | demo | bench | test | servers | torture | monitor) ;; *) fail "unknown mode '$mode': none, demo, bench, test, servers, torture or monitor" ;; esac
 
 have cargo || fail "Rust is missing: install it with rustup, then run this again"
 
@@ -66,6 +87,14 @@ is_server && have redis-cli || packages+=(redis-tools)
 if [ "$mode" != run ]; then
     have python3 || packages+=(python3)
 fi
+if [ "$mode" = bench ]; then
+    # The libraries that it measures come from PyPI and npm, and redis-benchmark
+    # from redis-tools; callgrind counts what must not grow.
+    have taskset || packages+=(util-linux)
+    have node && have npm || packages+=(nodejs npm)
+    have valgrind || packages+=(valgrind)
+    python3 -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
+fi
 if [ "$mode" = test ] || [ "$mode" = servers ] || [ "$mode" = torture ]; then
     have setpriv || packages+=(util-linux)
     # Debian's Python cannot make environments without it; the recipes need one.
@@ -76,15 +105,21 @@ if [ "$mode" = servers ] || [ "$mode" = torture ]; then
     have flock || packages+=(util-linux)
     [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || packages+=(debian-archive-keyring)
 fi
+services=()
+if [ "$mode" = test ] || [ "$mode" = monitor ]; then
+    have promtool || services+=(prometheus)
+    have amtool || services+=(prometheus-alertmanager)
+fi
 if [ "$mode" = monitor ]; then
-    have prometheus || packages+=(prometheus)
-    have prometheus-alertmanager || packages+=(prometheus-alertmanager)
-    have prometheus-redis-exporter || packages+=(prometheus-redis-exporter)
+    have npm || packages+=(nodejs npm)
+    have prometheus-redis-exporter || services+=(prometheus-redis-exporter)
 fi
 if [ "$mode" = torture ]; then
     have valgrind || packages+=(valgrind)
+    compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || packages+=(libfaketime)
 fi
 [ ${#packages[@]} -eq 0 ] || install "${packages[@]}"
+[ ${#services[@]} -eq 0 ] || install_without_services "${services[@]}"
 
 if ! is_server; then
     program=$(command -v redis-check-rdb) || fail "redis-tools brought no redis-check-rdb"

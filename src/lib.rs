@@ -28,7 +28,8 @@ use server::alloc::ServerAlloc;
 use server::load::Loading;
 
 /// Who hears of what happens to the server.
-static LISTENERS: &[&[server::events::Listener]] = &[commands::policy::LISTENERS, observe::alerts::LISTENERS];
+static LISTENERS: &[&[server::events::Listener]] =
+    &[commands::policy::LISTENERS, observe::alerts::LISTENERS, observe::breakers::LISTENERS];
 
 /// Loads the module: settings first, since they say which commands there are.
 fn load(ctx: &redis_module::Context, args: &[redis_module::RedisString]) -> redis_module::Status {

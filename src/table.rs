@@ -202,11 +202,12 @@ pub static COMMANDS: &[Command] = &[
         fast: false,
         rights: Rights::Admin,
         keys: Keys::None,
-        summary: "Shows the keys that are denied or granted most.",
+        summary: "Shows the keys that are denied or granted most, ever or now, and the breakers that are open.",
         complexity: "O(1), sorting 2048 places",
         arguments: &[
-            A::one_of("which", &[A::flag("DENIED"), A::flag("GRANTED")]),
+            A::one_of("which", &[A::flag("DENIED"), A::flag("GRANTED"), A::flag("OPEN")]),
             A::integer("n").optional(),
+            A::flag("NOW").optional(),
         ],
     },
     Command {

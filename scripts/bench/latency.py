@@ -1,39 +1,106 @@
-"""What clients wait for: redis-benchmark with 50 plain connections, in turn."""
+"""What clients wait for: redis-benchmark on the other core, the commands in turn."""
 
+import dataclasses
 import re
+import shutil
 import statistics
 import subprocess
 
-from cases import BUCKET, SLIDING
+from cases import AGAIN, BASE, BUCKET, SLIDING
 from server import cores
 
-COMMANDS = [
-    ("SET key v PX 60000", ["SET", "lat:__rand_int__", "v", "PX", "60000"]),
-    ("SET again (the noise)", ["SET", "lag:__rand_int__", "v", "PX", "60000"]),
-    ("RL.ACQUIRE bucket:30/m:burst=16", ["RL.ACQUIRE", "lab:__rand_int__", BUCKET]),
-    ("RL.ACQUIRE 100/m", ["RL.ACQUIRE", "las:__rand_int__", SLIDING]),
-]
+OURS = f"RL.ACQUIRE {SLIDING}"
 
 
-def once(port, command, requests, keys):
-    """(commands a second, ms of p50, p99, p99.9), as redis-benchmark tells them."""
+@dataclasses.dataclass(frozen=True)
+class Way:
+    """How the load comes."""
+
+    name: str
+    options: tuple
+
+
+PLAIN = Way("50 plain connections", ("-c", "50"))
+WAYS = [PLAIN, Way("4 connections, 32-deep pipelines", ("-c", "4", "-P", "32"))]
+# A run takes about so many seconds; of the fewest requests that it has, ten are
+# above p99.9.
+RUN = 0.7
+FEWEST = 10_000
+
+
+def commands(hot):
+    """Name and command. On one hot key the limits are those that hold for it: a
+    billion an hour, so that it is granted."""
+    key = "hot" if hot else "__rand_int__"
+    bucket, sliding = ("bucket:1000000000/h", "1000000000/h") if hot else (BUCKET, SLIDING)
+    return {
+        BASE.name: ["SET", f"lat:{key}", "v", "PX", "60000"],
+        AGAIN: ["SET", f"lag:{key}", "v", "PX", "60000"],
+        f"RL.ACQUIRE {BUCKET}": ["RL.ACQUIRE", f"lab:{key}", bucket],
+        OURS: ["RL.ACQUIRE", f"las:{key}", sliding],
+    }
+
+
+@dataclasses.dataclass
+class Round:
+    """What redis-benchmark told of one command: milliseconds."""
+
+    rate: float
+    p50: float
+    p99: float
+    p999: float
+
+
+@dataclasses.dataclass
+class Waits:
+    """All rounds of one command."""
+
+    way: Way
+    hot: bool
+    name: str
+    rounds: list
+    # p99 against SET's of the same round.
+    ratios: list
+
+    def median(self, field):
+        return statistics.median(getattr(round_, field) for round_ in self.rounds)
+
+
+def once(port, way, command, keys, requests):
+    pinned = ["taskset", "-c", str(cores()[1])] if shutil.which("taskset") else []
     out = subprocess.run(
-        ["taskset", "-c", str(cores()[1]), "redis-benchmark", "-p", str(port), "-c", "50", "-n", str(requests),
+        [*pinned, "redis-benchmark", "-p", str(port), *way.options, "-n", str(requests),
          "-r", str(keys), "--precision", "3", *command],
         check=True, capture_output=True, text=True).stdout.replace("\r", "\n")
     rate = float(re.search(r"throughput summary: ([\d.]+)", out).group(1))
     reached = [(float(percent), float(ms)) for percent, ms in re.findall(r"([\d.]+)% <= ([\d.]+) milliseconds", out)]
-    at = lambda wanted: next((ms for percent, ms in reached if percent >= wanted), reached[-1][1])
-    return rate, at(50), at(99), at(99.9)
+
+    def at(wanted):
+        return next((ms for percent, ms in reached if percent >= wanted), reached[-1][1])
+
+    return Round(rate, at(50), at(99), at(99.9))
 
 
-def measure(server, keys, rounds=5, requests=20_000):
-    """(command, medians of rate, p50, p99, p99.9, least and most p99)."""
-    rows = {name: [] for name, _ in COMMANDS}
-    for _ in range(rounds):
-        for name, command in COMMANDS:
-            rows[name].append(once(server.port, command, requests, keys))
-    for name, seen in rows.items():
-        medians = [statistics.median(values) for values in zip(*seen)]
-        p99 = [row[2] for row in seen]
-        yield name, medians, min(p99), max(p99)
+def measure(server, keys, rounds, hot=(False, True)):
+    """Rows for every way of load, over many keys and on one hot key."""
+    if not shutil.which("redis-benchmark"):
+        return []
+    rows = []
+    for way in WAYS:
+        for one in hot:
+            server("FLUSHALL", "SYNC")
+            tried = commands(one)
+            table = {name: Waits(way, one, name, [], []) for name in tried}
+            # The machine's pace; the keys are there then.
+            pace = once(server.port, way, tried[BASE.name], keys, FEWEST).rate
+            requests = max(FEWEST, int(RUN * pace))
+            for round_ in range(rounds):
+                turn = round_ % len(tried)
+                for name in [*tried][turn:] + [*tried][:turn]:
+                    table[name].rounds.append(once(server.port, way, tried[name], keys, requests))
+            base = table[BASE.name].rounds
+            for row in table.values():
+                row.ratios = [seen.p99 / sets.p99 for seen, sets in zip(row.rounds, base)]
+            rows += table.values()
+    server("FLUSHALL", "SYNC")
+    return rows

@@ -1,15 +1,29 @@
-"""Tables that people can read and paste."""
+"""Tables that people can read and paste: Markdown."""
 
 import datetime
+import os
 import statistics
+import subprocess
 
-from cases import CHEAPER
-from server import machine
+import check
+from cases import AGAIN, BASE, CHEAPER, CHEAPER_IN_USE
+from server import ALLOWED, machine
+
+PLAIN = "no persistence"
 
 
-def heading(server):
+def heading(server, versions):
     today = datetime.date.today().isoformat()
-    return f"{today} · {server.version()} · {machine()}\n"
+    load = os.getloadavg()[0]
+    busy = f", load {load:.1f} when it began" if load > len(ALLOWED) / 2 else ""
+    peers = ", ".join(f"{name} {version}" for name, version in sorted(versions.items())) or "none"
+    return (f"{today} · {server.version()}, {server.allocator()} · floodgate {revision()} · {machine()}{busy}\n"
+            f"libraries: {peers}\n")
+
+
+def revision():
+    ran = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True)
+    return ran.stdout.strip() or "of an unknown revision"
 
 
 def table(head, rows):
@@ -21,49 +35,118 @@ def table(head, rows):
     return "\n".join(lines) + "\n"
 
 
-def memory(rows):
-    return table(["memory a key, over {:,} keys of 14 bytes, TTL included".format(rows[0].keys), "bytes", "at most",
-                  "when they are gone"],
-                 [[row.case.name, f"{row.a_key:.0f}", "" if row.bound is None else str(row.bound),
-                   "all back" if row.left < 1 else f"{row.left:.0f} a key left"] for row in rows])
+def spread(values):
+    return f"{statistics.median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
 
 
-def latency(rows):
-    return table(["50 plain connections, ms", "a second", "p50", "p99 (min-max)", "p99.9"],
-                 [[name, f"{rate:,.0f}", f"{p50:.3f}", f"{p99:.3f} ({least:.3f}-{most:.3f})", f"{p999:.3f}"]
-                  for name, (rate, p50, p99, p999), least, most in rows])
+def bound(value, shape="{:.2f}"):
+    return "" if value is None else shape.format(value)
 
 
-def peers(rows, versions):
-    return table(["what libraries send, pipelined", "commands", "µs", "× ours"],
-                 [[name, str(commands), f"{micros:.2f}", f"{ratio:.1f}"] for name, commands, micros, ratio in rows]
-                 ) + versions + "\n"
-
-
-def replication(rows):
-    return table(["to a replica, a command", "bytes"], [[name, f"{count:.0f}"] for name, count in rows])
-
-
-def counts(rows):
-    return table(["one hot key, × SET PX, by count", "bucket", "sliding", "fixed"],
-                 [[f"{count:,}", *(f"{ratio:.2f}" for ratio in ratios)] for count, ratios in rows])
+def named(entry):
+    return entry.case.name + ("" if entry.as_expected() > 0.999 else f" ({entry.as_expected():.1%} so)")
 
 
 def costs(figures, mode):
-    rows = []
-    for entry in figures.values():
-        bound = entry.case.bound
-        note = "" if entry.as_expected() > 0.999 else f" ({entry.as_expected():.1%} so)"
-        rows.append([
-            entry.case.name + note,
-            f"{statistics.median(entry.micros):.2f}",
-            f"{entry.ratio():.2f}",
-            f"{min(entry.ratios):.2f}-{max(entry.ratios):.2f}",
-            "" if bound is None else f"{bound:.2f}",
-        ])
-    text = table([f"32-deep pipelines, {mode}", "µs", "× SET PX", "min-max", "at most"], rows)
-    for ours, peer, times in CHEAPER:
-        if ours in figures and peer in figures:
-            ratio = figures[peer].ratio() / figures[ours].ratio()
-            text += f"{peer} costs {ratio:.1f} times {ours} (at least {times:g})\n"
-    return text
+    """The bounds hold without persistence."""
+    rows = [[named(entry), f"{statistics.median(entry.micros):.2f}", spread(entry.ratios),
+             bound(entry.case.bound if mode == PLAIN else None)] for entry in figures.values()]
+    return (table([f"server CPU a decision, 32-deep pipelines, {mode}", "µs", "× SET PX (min-max)", "at most"], rows)
+            + noise(figures) + compared(figures, CHEAPER))
+
+
+def noise(figures):
+    return f"noise: half of the rounds of SET against itself lie within {check.noise(figures[AGAIN].ratios):.1%}\n"
+
+
+def compared(figures, expected):
+    return "".join(
+        f"{entry.peer} costs {check.times_ours(figures, entry.ours, entry.peer):.1f} times {entry.ours} "
+        f"(at least {entry.times:g})\n"
+        for entry in expected if entry.ours in figures and entry.peer in figures)
+
+
+def windows(figures, taken):
+    rows = [[named(entry), f"{statistics.median(entry.micros):.2f}", spread(entry.ratios)]
+            for entry in figures.values()]
+    return (table([f"the same, windows in use: {taken:.0f} of 100 a minute taken", "µs", "× SET PX (min-max)"], rows)
+            + "The table above has windows that were hardly used: that flatters whoever keeps an entry a grant.\n"
+            + noise(figures) + compared(figures, CHEAPER_IN_USE))
+
+
+def latency(rows, mode):
+    return "\n".join(
+        table([f"{way}, {'one hot key' if hot else 'many keys'}, {mode}", "a second", "p50 ms", "p99 ms", "p99.9 ms",
+               "p99 × SET PX (min-max)"],
+              [[row.name, f"{row.median('rate'):,.0f}", *(f"{row.median(field):.3f}" for field in ("p50", "p99", "p999")),
+                spread(row.ratios)] for row in group])
+        for (way, hot), group in grouped(rows))
+
+
+def grouped(rows):
+    groups = {}
+    for row in rows:
+        groups.setdefault((row.way.name, row.hot), []).append(row)
+    return groups.items()
+
+
+def growth(tables, unit):
+    return "\n".join(
+        table([f"{unit} a decision by {part.title}", *part.columns],
+              [[step, *(f"{value:,.0f}" if value > 100 else f"{value:.2f}" for value in figures)]
+               for step, figures in part.rows])
+        for part in tables)
+
+
+def memory(rows, server):
+    return table([f"bytes a key, TTL included, {server}", "bytes", "at most", "of keys", "when they are gone"],
+                 [[row.name, f"{row.a_key:.0f}", bound(row.bound, "{}"), f"{row.keys:,}",
+                   "all back" if row.left < 1 else f"{row.left:.0f} a key left"] for row in rows])
+
+
+def servers(rows_by_server):
+    """One column a server."""
+    first = next(iter(rows_by_server.values()))
+    return table(["bytes a key, TTL included", *rows_by_server],
+                 [[row.name, *(f"{rows[at].a_key:.0f}" for rows in rows_by_server.values())]
+                  for at, row in enumerate(first)])
+
+
+def leaks(left):
+    return "bytes a key that are left after all have expired by themselves: " + ", ".join(
+        f"{kind} {max(0.0, bytes_):.1f}" for kind, bytes_ in left) + "\n"
+
+
+def replication(rows, server):
+    return table([f"to a replica, a command, {server}", "bytes", "effects", "sent as"],
+                 [[row.name, f"{row.bytes:.0f}", f"{row.effects:g}", ", ".join(row.commands) or "nothing"]
+                  for row in rows])
+
+
+# ---- for README ----------------------------------------------------------------
+
+
+def in_short(parts, heading_):
+    """What README shows, of the parts that were measured."""
+    first, libraries = heading_.splitlines()
+    lines = [f"{first}; {libraries}.", ""]
+    if parts.costs:
+        used = parts.windows[0] if parts.windows else {}
+        lines.append(table(
+            ["server CPU a decision, × `SET key v PX 60000`", "window hardly used", "in use"],
+            [[name, f"{entry.ratio():.2f}", bound(used[name].ratio() if name in used else None)]
+             for name, entry in parts.costs.items() if name not in (BASE.name, AGAIN)]))
+        strays = parts.costs[AGAIN].ratios
+        lines += [f"`SET` against itself in that run: {min(strays):.2f} to {max(strays):.2f}.", ""]
+    for (way, hot), group in grouped(parts.latency or []):
+        if not hot:
+            lines.append(table([way, "a second", "p50 ms", "p99 ms", "p99.9 ms"],
+                               [[row.name, f"{row.median('rate'):,.0f}",
+                                 *(f"{row.median(field):.2f}" for field in ("p50", "p99", "p999"))] for row in group]))
+    if parts.memory:
+        lines.append(table([f"a key of 14 bytes, of {parts.memory[0].keys:,}", "bytes, TTL included"],
+                           [[row.name, f"{row.a_key:.0f}"] for row in parts.memory]))
+    if parts.replication:
+        lines.append(table(["to a replica, a command", "bytes"],
+                           [[row.name, f"{row.bytes:.0f}"] for row in parts.replication]))
+    return "\n".join(lines)

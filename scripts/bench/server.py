@@ -85,7 +85,7 @@ class Client:
 class Server:
     """A running server with the module, on the first core that we may use."""
 
-    def __init__(self, *settings, module=True, arguments=(), wrap=(), program=PROGRAM):
+    def __init__(self, *settings, module=True, module_arguments=(), wrap=(), program=PROGRAM, core=ALLOWED[0]):
         self.folder = tempfile.mkdtemp(prefix="floodgate-bench-")
         self.port = free_port()
         self.program = program
@@ -95,8 +95,7 @@ class Server:
             # Since 7.0 DEBUG must be asked for.
             command += ["--enable-debug-command", "local"]
         if module:
-            command += ["--loadmodule", module_path(), *arguments]
-        core = cores()[0]
+            command += ["--loadmodule", module_path(), *module_arguments]
         self.process = subprocess.Popen(command, preexec_fn=lambda: os.sched_setaffinity(0, {core}),
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.client = self._connect()
@@ -126,6 +125,9 @@ class Server:
 
     def memory(self):
         return int(self.client.info("memory")["used_memory"])
+
+    def allocator(self):
+        return self.client.info("memory")["mem_allocator"]
 
     def version(self):
         info = self.client.info("server")

@@ -55,7 +55,7 @@ class Crowd:
 
 
 def start(size, *settings, wrap=()):
-    server = Server("--maxclients", str(size + 100), *settings, arguments=("wait-max", PATIENCE, "waiters-max", str(size)),
+    server = Server("--maxclients", str(size + 100), *settings, module_arguments=("wait-max", PATIENCE, "waiters-max", str(size)),
                     wrap=wrap)
     return server
 

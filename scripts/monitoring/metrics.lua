@@ -1,19 +1,28 @@
 -- For prometheus-redis-exporter (-script): RL.METRICS as names and values. What
--- carries a label comes as name:label; prometheus.yml makes labels of them.
+-- carries labels comes as name:label or name:label:label; prometheus.yml makes
+-- labels of them.
 local flat = {}
-local function put(name, value)
-    flat[#flat + 1] = name
-    flat[#flat + 1] = string.format('%.17g', value)
+
+-- A label of any bytes, such as the name of a key, as printable ASCII; two are
+-- never the same.
+local function label(bytes)
+    return (bytes:gsub('[%c\\\128-\255]', function(byte) return string.format('\\x%02x', byte:byte()) end))
 end
+
+local function put(name, value)
+    if type(value) == 'number' then
+        flat[#flat + 1] = name
+        flat[#flat + 1] = string.format('%.17g', value)
+    elseif type(value) == 'table' then
+        for i = 1, #value, 2 do put(name .. ':' .. label(value[i]), value[i + 1]) end
+    end
+end
+
 local metrics = redis.call('RL.METRICS')
 for i = 1, #metrics, 2 do
-    local name, value = metrics[i], metrics[i + 1]
-    if type(value) == 'number' then
-        put(name, value)
-    elseif type(value) == 'table' then
-        for j = 1, #value, 2 do
-            if type(value[j + 1]) == 'number' then put(name .. ':' .. value[j], value[j + 1]) end
-        end
+    -- The latency of all commands together is the sum of each.
+    if metrics[i]:find('_by_command$') or not metrics[i]:find('^command_latency') then
+        put(metrics[i], metrics[i + 1])
     end
 end
 return flat

@@ -5,7 +5,7 @@ import json
 import re
 
 WIDE, HIGH, GAP = 300, 150, 16
-COLOURS = ["#3274d9", "#e0752d", "#5aa64b", "#c4162a", "#8f3bb8"]
+COLOURS = ["#3274d9", "#e0752d", "#5aa64b", "#c4162a"]
 
 
 def panel(x, y, title, series, start, end):
@@ -14,11 +14,11 @@ def panel(x, y, title, series, start, end):
     yield f'<rect x="{x}" y="{y}" width="{WIDE}" height="{HIGH}" rx="4" fill="#fff" stroke="#ccc"/>'
     yield f'<text x="{left}" y="{y + 18}" font-weight="bold">{html.escape(title)}</text>'
     yield f'<text x="{x + WIDE - 8}" y="{y + 18}" text-anchor="end" fill="#777">max {top:.4g}</text>'
-    for n, (name, points) in enumerate(series[:5]):
+    for n, (name, points) in enumerate(series[:4]):
         path = " ".join(f"{left + (at - start) / (end - start) * width:.1f},{low - value / top * height:.1f}"
                         for at, value in points)
         yield f'<polyline fill="none" stroke="{COLOURS[n]}" stroke-width="1.5" points="{path}"/>'
-        yield f'<text x="{left + 70 * n}" y="{y + HIGH - 8}" fill="{COLOURS[n]}">{html.escape(name)}</text>'
+        yield f'<text x="{left + 72 * n}" y="{y + HIGH - 8}" fill="{COLOURS[n]}">{html.escape(name)}</text>'
 
 
 def draw(dashboard, ask, start, end):

@@ -63,6 +63,13 @@ class Stack:
         with open(self.folder / f"{name}.log", "w") as log:
             self.processes.append(subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log))
 
+    def check(self):
+        """A port may be somebody else's: then ours has ended."""
+        for process in self.processes:
+            if process.poll() is not None:
+                name = pathlib.Path(process.args[0]).name
+                raise SystemExit(f"{name} has ended:\n{(self.folder / (name + '.log')).read_text()[-2000:]}")
+
     def address(self, name):
         return f"127.0.0.1:{self.ports[name]}"
 
@@ -75,7 +82,8 @@ class Stack:
             self.run("prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=prometheus",
                      "--web.listen-address", self.address("prometheus"))
             for name, path in ("exporter", "/metrics"), ("alertmanager", "/-/ready"), ("prometheus", "/-/ready"):
-                wait(f"{name} serves", lambda: get(f"http://{self.address(name)}{path}"))
+                wait(f"{name} serves", lambda: self.check() or get(f"http://{self.address(name)}{path}"))
+            self.check()
             return self
         except BaseException:
             self.__exit__()

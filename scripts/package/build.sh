@@ -3,7 +3,7 @@
 #
 #   scripts/package/build.sh LIBRARY FOLDER
 #
-# writes FOLDER/floodgate-VERSION-ARCH.tar.gz and FOLDER/floodgate_VERSION_ARCH.deb.
+# writes FOLDER/floodgate-VERSION-ARCH.tar.gz and FOLDER/floodgate_VERSION-1_ARCH.deb.
 # Needs dpkg-deb and nothing else of Debian's packaging tools. The same library
 # gives the same bytes: times are those of the last commit, or SOURCE_DATE_EPOCH.
 set -euo pipefail
@@ -17,6 +17,7 @@ cd "$(dirname "$0")/../.."
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 arch=$(dpkg --print-architecture)
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
+maintainer='Floodgate <floodgate@localhost>'
 umask 022
 
 work=$(mktemp -d)
@@ -26,29 +27,36 @@ root=$work/root
 # Where Debian's own modules of Redis are. The server loads only what may be
 # executed.
 install -D -m 755 "$library" "$root/usr/lib/redis/modules/libfloodgate.so"
-strip --strip-debug "$root/usr/lib/redis/modules/libfloodgate.so"
+strip --strip-unneeded "$root/usr/lib/redis/modules/libfloodgate.so"
 install -D -m 644 scripts/package/floodgate.conf "$root/etc/redis/floodgate.conf"
 doc=$root/usr/share/doc/floodgate
 install -D -m 644 LICENSE "$doc/copyright"
 install -D -m 644 README.md COMMANDS.md -t "$doc"
 gzip -9n <CHANGELOG.md >"$doc/changelog.gz"
+gzip -9n >"$doc/changelog.Debian.gz" <<CHANGELOG
+floodgate ($version-1) unstable; urgency=medium
+
+  * What is new is in changelog.gz.
+
+ -- $maintainer  $(date -u -R -d "@$SOURCE_DATE_EPOCH")
+CHANGELOG
 
 # The oldest C library that has every symbol it asks for.
 libc=$(grep -ao 'GLIBC_2\.[0-9]*' "$root/usr/lib/redis/modules/libfloodgate.so" | sort -uV | tail -n 1)
 mkdir "$root/DEBIAN"
 cat >"$root/DEBIAN/control" <<CONTROL
 Package: floodgate
-Version: $version
+Version: $version-1
 Architecture: $arch
-Maintainer: Floodgate <floodgate@localhost>
+Maintainer: $maintainer
 Section: database
 Priority: optional
 Depends: libc6 (>= ${libc#GLIBC_}), libgcc-s1
 Recommends: redis-server (>= 5:6.2) | valkey-server
 Installed-Size: $(du -sk --exclude DEBIAN "$root" | cut -f 1)
 Description: rate limits and circuit breakers as native commands of Redis
- A module for Redis 6.2 to 8 and Valkey 8 and 9: rate limits, quotas and
- circuit breakers as atomic commands of the server.
+ A module for Redis 6.2 to 8 and Valkey 8 and 9: rate limits, quotas, waiting
+ lines, reservations and circuit breakers as atomic commands of the server.
  .
  To load it, add the line "include /etc/redis/floodgate.conf" to the
  configuration of the server and start the server again.
@@ -57,7 +65,7 @@ echo /etc/redis/floodgate.conf >"$root/DEBIAN/conffiles"
 (cd "$root" && find etc usr -type f -print0 | sort -z | xargs -0 md5sum) >"$root/DEBIAN/md5sums"
 chmod 644 "$root"/DEBIAN/*
 
-deb=$out/floodgate_${version}_$arch.deb
+deb=$out/floodgate_$version-1_$arch.deb
 dpkg-deb --build --root-owner-group -Zxz "$root" "$deb" >/dev/null
 
 name=floodgate-$version-$arch

@@ -79,7 +79,7 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             Met::Waits => return Ok(()),
             Met::Denied(judged) => {
                 judged.count(ctx.main());
-                top::decided(ctx.main(), call.key.bytes(), false);
+                top::decided(ctx.main(), call.key.bytes(), false, now);
                 let counts = track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), call.track);
                 if counts {
                     let counted = track::decided(call.request.cost, 0);
@@ -126,7 +126,7 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         metrics::count(ctx.main(), |m| &mut m.acquire_denied);
     }
     judged.count(ctx.main());
-    top::decided(ctx.main(), call.key.bytes(), judged.six.granted > 0);
+    top::decided(ctx.main(), call.key.bytes(), judged.six.granted > 0, now);
     judged.six.send(ctx);
     Ok(())
 }
@@ -155,15 +155,9 @@ impl Judged {
         Self { labelled: self.labelled, ..Self::denial(six) }
     }
 
-    /// Counts what every command counts alike: blocks, and the denials that
-    /// shadow limits would have made.
+    /// Counts what every command that takes counts alike.
     pub fn count(&self, main: MainThread) {
-        if self.six.index == Index::Blocked {
-            metrics::count(main, |m| &mut m.blocked_denied);
-        }
-        if let Some(labelled) = &self.labelled {
-            labelled.count(main, self.six.granted > 0);
-        }
+        self.six.count(main, self.labelled.as_ref());
     }
 
     /// Runs `make_it_so` with the change that the decision asks for, if any.
@@ -295,17 +289,30 @@ fn blocked(
     request: &Request,
     now: Micros,
 ) -> Result<Six, Error> {
-    let standing = match usage(ctx.main(), key, value, given, now) {
-        Ok(Some((limits, states))) => {
-            let set = limits.get(ctx.main());
-            refuse_concurrent(set.limits())?;
-            decide(set.limits(), &states, now, request).before(set.limits(), &states, now)
-        }
+    let standing = match untouched(ctx, key, value, given, request, now) {
         // A block needs no limits to hold.
-        Ok(None) | Err(Error::NoLimits) => Standing::UNLIMITED,
-        Err(error) => return Err(error),
+        Err(Error::NoLimits) => Standing::UNLIMITED,
+        standing => standing?,
     };
     Ok(Six { granted: 0, standing: denied_by_block(standing, block, now), index: Index::Blocked })
+}
+
+/// How the limit that binds a request stands while nothing is taken.
+///
+/// # Errors
+/// Malformed limits, none at all, or such as can only be reserved.
+pub fn untouched(
+    ctx: &Context<'_>,
+    key: &[u8],
+    value: Option<&RateLimit>,
+    given: Option<&[u8]>,
+    request: &Request,
+    now: Micros,
+) -> Result<Standing, Error> {
+    let (limits, states) = usage(ctx.main(), key, value, given, now)?.ok_or(Error::NoLimits)?;
+    let set = limits.get(ctx.main());
+    refuse_concurrent(set.limits())?;
+    Ok(decide(set.limits(), &states, now, request).before(set.limits(), &states, now))
 }
 
 /// A standing as the block leaves it.

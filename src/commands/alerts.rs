@@ -6,7 +6,7 @@ use super::six::signed;
 use crate::core::alerts::{Alert, REMEMBERED};
 use crate::observe::{alerts as observed, names};
 use crate::server::args::Args;
-use crate::server::call::{OwnedString, user_may_read};
+use crate::server::call::user_may_see;
 use crate::server::context::Context;
 use crate::server::reply;
 
@@ -42,7 +42,7 @@ pub fn alerts(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 }
 
 fn may_see(ctx: &Context<'_>, alert: &Alert) -> bool {
-    alert.key.as_deref().is_none_or(|key| user_may_read(ctx, OwnedString::new(ctx, key).arg()))
+    alert.key.as_deref().is_none_or(|key| user_may_see(ctx, key))
 }
 
 fn send(ctx: &Context<'_>, alert: &Alert) {

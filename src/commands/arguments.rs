@@ -61,6 +61,17 @@ impl<'a> Walk<'a> {
         self.take().ok_or_else(|| Error::Other(format!("syntax error: {keyword} needs a value")))
     }
 
+    /// The key of a command that takes nothing else.
+    ///
+    /// # Errors
+    /// [`Error::Arity`], or a syntax error that shows what is too much.
+    pub fn only_key(args: Args<'a>) -> Result<Arg<'a>, Error> {
+        let mut walk = Self::new(args);
+        let key = walk.required()?;
+        walk.end()?;
+        Ok(key)
+    }
+
     /// Succeeds when nothing is left, in a command of so many arguments and no
     /// more. The server checks that itself where it knows the arity (7.0 on).
     ///

@@ -96,7 +96,7 @@ impl<'a> Batch<'a> {
         let main = ctx.main();
         for (item, six) in self.items.iter().zip(replies) {
             if six.index != Index::Batch {
-                top::decided(main, item.key.bytes(), six.granted > 0);
+                top::decided(main, item.key.bytes(), six.granted > 0, now);
             }
         }
         let denied = self.items.iter().zip(replies).filter(|(_, six)| six.granted == 0);
@@ -250,16 +250,22 @@ fn as_part(
     demands: &[Request],
     now: Micros,
 ) -> Six {
-    let mut six = alone;
+    // Demands only add up, so a limit that denies the item alone denies here too.
+    let mut denial: Option<Six> = None;
     for (index, ((limit, state), demand)) in limits.iter().zip(states).zip(demands).enumerate() {
         let decision = decide(slice::from_ref(limit), slice::from_ref(state), now, demand);
-        if !decision.is_granted() && (six.granted > 0 || decision.standing.retry > six.standing.retry) {
-            six = Six { granted: 0, standing: decision.standing, index: Index::Limit(index) };
+        if !decision.is_granted()
+            && denial.is_none_or(|longest| decision.standing.retry > longest.standing.retry)
+        {
+            denial = Some(Six { granted: 0, standing: decision.standing, index: Index::Limit(index) });
         }
     }
+    let mut six = denial.unwrap_or(alone);
     if six.granted > 0
         && let Index::Limit(index) = six.index
         && let Some((limit, state)) = limits.get(index).zip(states.get(index))
+        // Of shadow limits alone the item is as unlimited, and none binds.
+        && six.standing.limit.is_some()
     {
         let taken = if limit.per_call() { request.calls } else { request.cost };
         six.standing.remaining = six.standing.remaining.map(|left| left.saturating_add(taken));

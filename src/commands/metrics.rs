@@ -2,8 +2,11 @@
 
 use super::Error;
 use super::six::signed;
-use crate::observe::{labels, metrics as observed};
+use crate::core::histogram::Histogram;
+use crate::observe::breakers::{self, Open};
+use crate::observe::{labels, metrics as observed, names};
 use crate::server::args::Args;
+use crate::server::call::user_may_see;
 use crate::server::context::Context;
 use crate::server::{reply, stopwatch};
 
@@ -19,7 +22,7 @@ pub fn metrics(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let main = ctx.main();
     let mut numbers: Vec<(String, u64)> = Vec::new();
     observed::numbers(main, |name, value| numbers.push((name.to_owned(), value)));
-    reply::map(ctx, numbers.len() + 7);
+    reply::map(ctx, numbers.len() + 3 + LABELLED);
     reply::text(ctx, "version");
     reply::text(ctx, env!("CARGO_PKG_VERSION"));
     reply::text(ctx, "revision");
@@ -30,33 +33,56 @@ pub fn metrics(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         reply::text(ctx, name);
         reply::integer(ctx, signed(*value));
     }
-    reply::text(ctx, "command_latency_us");
-    latency(ctx);
     let policies = labels::policies(main);
-    for (title, counter) in [
-        ("granted_by_policy", (|policy| policy.granted) as fn(&labels::Policy) -> u64),
-        ("denied_by_policy", |policy| policy.denied),
-    ] {
-        reply::text(ctx, title);
-        reply::map(ctx, policies.len());
-        for policy in &policies {
-            reply::text(ctx, &policy.name);
-            reply::integer(ctx, signed(counter(policy)));
-        }
-    }
-    reply::text(ctx, "shadow_denied_by_limit");
+    counts(ctx, "granted_by_policy", policies.iter().map(|policy| (&*policy.name, policy.granted)));
+    counts(ctx, "denied_by_policy", policies.iter().map(|policy| (&*policy.name, policy.denied)));
     let shadows = labels::shadows(main);
-    reply::map(ctx, shadows.len());
-    for (label, denied) in &shadows {
-        reply::text(ctx, label);
-        reply::integer(ctx, signed(*denied));
+    counts(ctx, "shadow_denied_by_limit", shadows.iter().map(|(label, denied)| (&**label, *denied)));
+    open_breakers(ctx);
+    let timed = stopwatch::commands(main);
+    let of = |one: &stopwatch::Timed| one.microseconds.sum();
+    counts(ctx, "command_latency_us_sum_by_command", timed.iter().map(|one| (&*one.command, of(one))));
+    reply::text(ctx, "command_latency_us");
+    latency(ctx, &stopwatch::histogram(main));
+    reply::text(ctx, "command_latency_us_by_command");
+    reply::map(ctx, timed.len());
+    for one in &timed {
+        reply::text(ctx, &one.command);
+        latency(ctx, &one.microseconds);
     }
     Ok(())
 }
 
+/// How many maps there are, each with its name.
+const LABELLED: usize = 7;
+/// The most breakers that are named.
+const MOST_BREAKERS: usize = 100;
+
+fn counts<'l>(ctx: &Context<'_>, title: &str, rows: impl ExactSizeIterator<Item = (&'l str, u64)>) {
+    reply::text(ctx, title);
+    reply::map(ctx, rows.len());
+    for (label, count) in rows {
+        reply::text(ctx, label);
+        reply::integer(ctx, signed(count));
+    }
+}
+
+/// Since when breakers are open, half-open or forced open, those that the user
+/// may read.
+fn open_breakers(ctx: &Context<'_>) {
+    let all = breakers::list(ctx);
+    let seen = all.into_iter().filter(|open| user_may_see(ctx, &open.name)).take(MOST_BREAKERS);
+    let seen: Vec<Open> = seen.collect();
+    reply::text(ctx, "breakers_open_since_ms");
+    reply::map(ctx, seen.len());
+    for open in &seen {
+        reply::bytes(ctx, &names::shown(ctx.main(), &open.name));
+        reply::integer(ctx, signed(open.since.0 / 1000));
+    }
+}
+
 /// How many of the timed commands took at most so many microseconds.
-fn latency(ctx: &Context<'_>) {
-    let timed = stopwatch::histogram(ctx.main());
+fn latency(ctx: &Context<'_>, timed: &Histogram) {
     let buckets: Vec<_> = timed.cumulative().collect();
     reply::map(ctx, buckets.len());
     for (bound, count) in buckets {

@@ -56,6 +56,22 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     Ok(())
 }
 
+/// The names of the limits that would deny a request for one unit now.
+///
+/// # Errors
+/// Those of the key's limits.
+pub fn denying(
+    ctx: &Context<'_>,
+    key: &[u8],
+    value: Option<&RateLimit>,
+    now: Micros,
+) -> Result<Vec<String>, Error> {
+    let view = View::of(ctx, key, value, None, 1, now)?;
+    let rows = view.iter().flat_map(|view| &view.rows);
+    let denying = rows.filter(|row| !row.limit.shadow() && row.look.retry > Wait::Now);
+    Ok(denying.map(|row| row.limit.label().into_owned()).collect())
+}
+
 /// One limit as it stands.
 #[derive(Debug)]
 struct Row {

@@ -168,7 +168,7 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         metrics::count(ctx.main(), |m| &mut m.reservations_denied);
         for (item, one) in call.items.iter().zip(&mut all) {
             if one.six.granted == 0 {
-                top::decided(ctx.main(), item.key.bytes(), false);
+                top::decided(ctx.main(), item.key.bytes(), false, now);
             } else {
                 one.deny_with_others(longest);
             }
@@ -196,7 +196,7 @@ fn settle<'a>(
     one.count(ctx.main());
     let granted = if one.takes() { terms.cost } else { 0 };
     if granted > 0 {
-        top::decided(ctx.main(), name.bytes(), true);
+        top::decided(ctx.main(), name.bytes(), true, now);
     } else if one.six.granted > 0 {
         // The same reservation stands already: a retry is no new request.
         return Ok(());
@@ -241,12 +241,17 @@ pub struct Judged {
     /// The reply.
     pub six: Six,
     /// The binding limit before anything is taken.
-    before: Standing,
+    pub before: Standing,
     verdict: Verdict,
     labelled: Option<Labelled>,
 }
 
 impl Judged {
+    /// Nothing is to be done to the key.
+    const fn leave(six: Six, before: Standing, labelled: Option<Labelled>) -> Self {
+        Self { six, before, verdict: Verdict::Leave, labelled }
+    }
+
     /// Whether there is something to take: it is granted, and new.
     pub const fn takes(&self) -> bool {
         matches!(self.verdict, Verdict::Take(..))
@@ -255,20 +260,15 @@ impl Judged {
     /// The same request denied after all.
     #[must_use]
     pub fn denied(self, six: Six) -> Self {
-        Self { six, before: six.standing, verdict: Verdict::Leave, ..self }
+        Self::leave(six, six.standing, self.labelled)
     }
 
-    /// Counts what every command counts alike.
+    /// Counts what every command that takes counts alike.
     pub fn count(&self, main: MainThread) {
         if self.takes() {
             metrics::count(main, |m| &mut m.reservations_granted);
         }
-        if self.six.index == Index::Blocked {
-            metrics::count(main, |m| &mut m.blocked_denied);
-        }
-        if let Some(labelled) = &self.labelled {
-            labelled.count(main, self.six.granted > 0);
-        }
+        self.six.count(main, self.labelled.as_ref());
     }
 
     /// Runs `make_it_so` with the change that the decision asks for, if any.
@@ -323,18 +323,20 @@ pub fn judge(
     if let Some(one) = known {
         let (standing, index) = standing(set.limits(), &states, now);
         let six = Six { granted: one.cost, standing, index: Index::Limit(index) };
-        return Ok(Judged { six, before: standing, verdict: Verdict::Leave, labelled: None });
+        return Ok(Judged::leave(six, standing, None));
     }
     let decision = decide(set.limits(), &states, now, &terms.request());
+    let before = decision.before(set.limits(), &states, now);
     let mut six = Six::of(&decision);
     if let Some(block) = value.and_then(|value| value.block(now)) {
-        six = Six { granted: 0, standing: denied_by_block(six.standing, block, now), index: Index::Blocked };
+        // Its limits are not asked.
+        six = Six { granted: 0, standing: denied_by_block(before, block, now), index: Index::Blocked };
+        return Ok(Judged::leave(six, six.standing, None));
     }
     let labelled = Labelled::of(main, &limits, decision.shadow_denied);
     if six.granted == 0 {
-        return Ok(Judged { six, before: six.standing, verdict: Verdict::Leave, labelled });
+        return Ok(Judged::leave(six, six.standing, labelled));
     }
-    let before = decision.before(set.limits(), &states, now);
     drop(set);
     let other = (value.and_then(RateLimit::limits_id) != Some(limits.id())).then_some(limits);
     Ok(Judged { six, before, verdict: Verdict::Take(other, decision.taken), labelled })

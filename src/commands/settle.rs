@@ -150,9 +150,7 @@ fn each<'a>(
 /// # Errors
 /// A key of another type.
 pub fn reservations(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut walk = Walk::new(args);
-    let name = walk.required()?;
-    walk.end()?;
+    let name = Walk::only_key(args)?;
     let now = ctx.now();
     let mut key = ctx.read(name);
     let held = key.value::<RateLimit>()?;

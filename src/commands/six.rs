@@ -1,7 +1,11 @@
 //! The reply of every command that takes: six integers.
 
 use crate::core::limits::{Decision, Standing, Wait};
+use crate::observe::labels::Labelled;
+use crate::observe::metrics;
+use crate::observe::top::Outcome;
 use crate::server::context::Context;
+use crate::server::main_thread::MainThread;
 use crate::server::reply;
 
 /// What the sixth integer says when it is no position.
@@ -46,6 +50,29 @@ impl Six {
             granted: decision.granted,
             standing: decision.standing,
             index: Index::Limit(decision.binding.unwrap_or(0)),
+        }
+    }
+
+    /// Counts what every command that takes counts alike: blocks, and under
+    /// labels the policy and the denials that shadow limits would have made.
+    pub fn count(&self, main: MainThread, labelled: Option<&Labelled>) {
+        if self.index == Index::Blocked {
+            metrics::count(main, |m| &mut m.blocked_denied);
+        }
+        if let Some(labelled) = labelled {
+            if labelled.shadows() > 0 {
+                metrics::add(main, |m| &mut m.shadow_denied, labelled.shadows().into());
+            }
+            labelled.count(main, self.outcome());
+        }
+    }
+
+    /// What its own limits said; `None` where it only shares the fate of others.
+    fn outcome(&self) -> Option<Outcome> {
+        match self.index {
+            Index::Batch => None,
+            _ if self.granted > 0 => Some(Outcome::Granted),
+            _ => Some(Outcome::Denied),
         }
     }
 

@@ -2,10 +2,10 @@
 
 use super::acquire::judge;
 use super::arguments::Walk;
-use super::commit::{self, commit};
+use super::commit::{self, Together, commit};
 use super::resolve::{Source, resolve};
 use super::six::{Six, signed};
-use super::{Error, waiting};
+use super::{Error, track, waiting};
 use crate::core::clock::Micros;
 use crate::core::limits::throttle::{Answer, Arrival};
 use crate::core::limits::{self, Limit, Limits, Request, State, Taken, Throttle, Wait};
@@ -16,7 +16,7 @@ use crate::server::key::Key;
 use crate::server::main_thread::MainThread;
 use crate::server::reply;
 use crate::settings;
-use crate::types::effect::Change;
+use crate::types::effect::{Change, Effect};
 use crate::types::intern::{self, LimitsRef};
 use crate::types::ratelimit::{RateLimit, Until, encoding};
 
@@ -52,17 +52,31 @@ pub fn throttle(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let mut key = ctx.write(call.key);
     let answer = match (left_by_cell(&key, now), waiting::served_by(ctx, &mut key, now)) {
         (Some(state), _) => call.adopt(ctx, &mut key, state, now)?,
-        (None, served_by) => match served_by? {
-            None => call.ask(ctx, &mut key, now)?,
-            Some(at) => call.behind(ctx, &mut key, at, now)?,
-        },
+        (None, served_by) => {
+            let asked = call.quantity > 0;
+            let counts = asked && track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), false);
+            let mut together = counts.then(Together::default);
+            let answer = match served_by? {
+                None => call.ask(ctx, &mut key, together.as_mut(), now)?,
+                Some(at) => call.behind(ctx, &mut key, at, now)?,
+            };
+            if let Some(mut together) = together {
+                // What is taken and what is counted travel as one.
+                let granted = if answer.limited { 0 } else { call.quantity };
+                let counted = track::decided(call.quantity, granted);
+                together.apply(ctx, &mut key, &commit::effect(ctx, now, counted), c"cl.throttle")?;
+                together.propagate(ctx);
+            }
+            answer
+        }
     };
-    if answer.limited {
-        metrics::count(ctx.main(), |m| &mut m.throttle_denied);
-    } else {
-        metrics::count(ctx.main(), |m| &mut m.throttle_granted);
+    // Who asks for nothing only looks.
+    if call.quantity > 0 {
+        metrics::count(ctx.main(), |m| {
+            if answer.limited { &mut m.throttle_denied } else { &mut m.throttle_granted }
+        });
+        top::decided(ctx.main(), call.key.bytes(), !answer.limited, now);
     }
-    top::decided(ctx.main(), call.key.bytes(), !answer.limited);
     reply::array(ctx, 5);
     for number in [
         i64::from(answer.limited),
@@ -84,15 +98,40 @@ enum Step {
     RecordClock,
 }
 
-impl Call<'_> {
+/// Makes a change so; it travels with what is counted of a tracked key.
+fn make<'a>(
+    ctx: &Context<'_>,
+    key: &mut Key<'a>,
+    together: Option<&mut Together<'a>>,
+    effect: &Effect<'_>,
+) -> Result<(), Error> {
+    match together {
+        Some(together) => together.apply(ctx, key, effect, c"cl.throttle"),
+        None => commit(ctx, key, effect, c"cl.throttle").map(drop),
+    }
+}
+
+impl<'a> Call<'a> {
+    /// The same request of limits that the server has for the key.
+    fn request(&self) -> Request {
+        let calls = u64::from(self.quantity > 0);
+        Request { cost: self.quantity, calls, partial: false, critical: false }
+    }
+
     /// Asks on a key that is a limiter, or missing.
-    fn ask(&self, ctx: &Context<'_>, key: &mut Key<'_>, now: Micros) -> Result<Answer, Error> {
+    fn ask(
+        &self,
+        ctx: &Context<'_>,
+        key: &mut Key<'a>,
+        together: Option<&mut Together<'a>>,
+        now: Micros,
+    ) -> Result<Answer, Error> {
         let main = ctx.main();
         let held = key.value::<RateLimit>()?;
         let value = held.as_deref();
         if server_decides(main, self.key.bytes(), value, now)? {
             drop(held);
-            return self.ask_server(ctx, key, now);
+            return self.ask_server(ctx, key, together, now);
         }
         let limit = Limit::throttle(self.rule);
         let own = value.and_then(RateLimit::limits_id).filter(|&id| {
@@ -126,12 +165,14 @@ impl Call<'_> {
             Step::RecordClock => Some(Change::Touch { limits }),
         };
         if let Some(change) = change {
-            commit(ctx, key, &commit::effect(ctx, now, change), c"cl.throttle")?;
+            make(ctx, key, together, &commit::effect(ctx, now, change))?;
         }
         Ok(match block {
             None => answer,
             Some(until) => {
-                metrics::count(main, |m| &mut m.blocked_denied);
+                if self.quantity > 0 {
+                    metrics::count(main, |m| &mut m.blocked_denied);
+                }
                 self.blocked(&state, answer, until, now)
             }
         })
@@ -163,25 +204,29 @@ impl Call<'_> {
 
     /// Asks the limits that the server has for the key, which go before the
     /// caller's.
-    fn ask_server(&self, ctx: &Context<'_>, key: &mut Key<'_>, now: Micros) -> Result<Answer, Error> {
-        let calls = u64::from(self.quantity > 0);
-        let request = Request { cost: self.quantity, calls, partial: false, critical: false };
+    fn ask_server(
+        &self,
+        ctx: &Context<'_>,
+        key: &mut Key<'a>,
+        together: Option<&mut Together<'a>>,
+        now: Micros,
+    ) -> Result<Answer, Error> {
+        let request = self.request();
         let judged = {
             let held = key.value::<RateLimit>()?;
             judge(ctx, self.key.bytes(), held.as_deref(), None, &request, now)?
         };
         if self.quantity > 0 {
-            judged.change(ctx.main(), |change| {
-                commit(ctx, key, &commit::effect(ctx, now, change), c"cl.throttle").map(drop)
-            })?;
+            judged
+                .change(ctx.main(), |change| make(ctx, key, together, &commit::effect(ctx, now, change)))?;
+            judged.count(ctx.main());
         }
-        judged.count(ctx.main());
         Ok(answer_of(&judged.six))
     }
 
     /// The answer where a line stands that is served by `at`: nothing is taken.
-    fn behind(&self, ctx: &Context<'_>, key: &mut Key<'_>, at: Micros, now: Micros) -> Result<Answer, Error> {
-        let answer = Self { quantity: 0, ..*self }.ask(ctx, key, now)?;
+    fn behind(&self, ctx: &Context<'_>, key: &mut Key<'a>, at: Micros, now: Micros) -> Result<Answer, Error> {
+        let answer = Self { quantity: 0, ..*self }.ask(ctx, key, None, now)?;
         let retry_after_s = signed(seconds(at.since(now))).max(1);
         Ok(Answer { limited: true, remaining: 0, retry_after_s, ..answer })
     }

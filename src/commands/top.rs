@@ -1,48 +1,133 @@
-//! RL.TOP: the busiest keys.
+//! RL.TOP: the busiest keys, ever or now, and the breakers that are open.
 
-use super::Error;
 use super::arguments::{Walk, number, unexpected};
 use super::six::signed;
-use crate::observe::names;
-use crate::observe::top::{self as observed, Outcome};
-use crate::server::args::Args;
-use crate::server::call::{OwnedString, user_may_read};
+use super::{Error, quota, waiting};
+use crate::core::breaker::State;
+use crate::core::busiest::Spell;
+use crate::observe::top::{self as observed, Busy, Outcome};
+use crate::observe::{breakers, names};
+use crate::server::args::{Arg, Args};
+use crate::server::call::{OwnedString, user_may_see};
 use crate::server::context::Context;
 use crate::server::reply;
+use crate::types::cbcircuit::CbCircuit;
+use crate::types::ratelimit::RateLimit;
 
 const DEFAULT: u64 = 10;
 const MOST: u64 = 2048;
 
-/// `RL.TOP DENIED|GRANTED [n]`: `[key, count, error]` of each, the busiest
-/// first. The true count is at most `error` less. Keys that the user may not
-/// read are left out.
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+enum Which {
+    Decided(Outcome),
+    OpenBreakers,
+}
+
+/// `RL.TOP DENIED|GRANTED|OPEN [n] [NOW]`. Of keys `[key, count, error]`, the
+/// busiest since the module was loaded first: the true count is at most `error`
+/// less; with NOW `[key, count, since_ms, by]` of the last minute's. Of breakers
+/// that are open `[key, state, since_ms, retry_after_ms]`, the longest so first.
+/// Keys that the user may not read are left out.
 ///
 /// # Errors
 /// Malformed arguments.
 pub fn top(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let mut walk = Walk::new(args);
     let which = walk.required()?;
-    let outcome = if which.is("DENIED") {
-        Outcome::Denied
+    let which = if which.is("DENIED") {
+        Which::Decided(Outcome::Denied)
     } else if which.is("GRANTED") {
-        Outcome::Granted
+        Which::Decided(Outcome::Granted)
+    } else if which.is("OPEN") {
+        Which::OpenBreakers
     } else {
         return Err(unexpected(which));
     };
-    let n = walk.take().map_or(Ok(DEFAULT), |arg| number("n", arg, 1, MOST))?;
+    let n = match walk.peek() {
+        Some(next) if !next.is("NOW") => {
+            walk.take();
+            number("n", next, 1, MOST)?
+        }
+        _ => DEFAULT,
+    };
+    let n = usize::try_from(n).unwrap_or(usize::MAX);
+    let lately = matches!(which, Which::Decided(_)) && walk.keyword("NOW");
     walk.end()?;
-    let main = ctx.main();
-    let seen: Vec<_> = observed::list(main, outcome)
-        .into_iter()
-        .filter(|busy| user_may_read(ctx, OwnedString::new(ctx, &busy.name).arg()))
-        .take(usize::try_from(n).unwrap_or(usize::MAX))
-        .collect();
+    match which {
+        Which::OpenBreakers => open(ctx, n),
+        Which::Decided(outcome) if lately => now(ctx, outcome, n),
+        Which::Decided(outcome) => ever(ctx, outcome, n),
+    }
+    Ok(())
+}
+
+fn ever(ctx: &Context<'_>, outcome: Outcome, n: usize) {
+    let all = observed::list(ctx.main(), outcome, ctx.now());
+    let seen: Vec<Busy> = all.into_iter().filter(|busy| user_may_see(ctx, &busy.name)).take(n).collect();
     reply::array(ctx, seen.len());
     for busy in &seen {
         reply::array(ctx, 3);
-        reply::bytes(ctx, &names::shown(main, &busy.name));
+        reply::bytes(ctx, &names::shown(ctx.main(), &busy.name));
         reply::integer(ctx, signed(busy.count));
         reply::integer(ctx, signed(busy.error));
     }
-    Ok(())
+}
+
+fn now(ctx: &Context<'_>, outcome: Outcome, n: usize) {
+    let all = observed::list(ctx.main(), outcome, ctx.now());
+    let mut seen: Vec<(Vec<u8>, Spell)> = all
+        .into_iter()
+        .filter_map(|busy| Some((busy.name, busy.spell?)))
+        .filter(|(name, _)| user_may_see(ctx, name))
+        .collect();
+    // Equals stay as they were: the busiest ever first.
+    seen.sort_by_key(|(_, spell)| std::cmp::Reverse(spell.count));
+    seen.truncate(n);
+    reply::array(ctx, seen.len());
+    for (name, spell) in &seen {
+        reply::array(ctx, 4);
+        reply::bytes(ctx, &names::shown(ctx.main(), name));
+        reply::integer(ctx, signed(spell.count));
+        reply::integer(ctx, signed(spell.since.0 / 1000));
+        match by(ctx, OwnedString::new(ctx, name).arg()) {
+            Some(by) => reply::text(ctx, &by),
+            None => reply::null(ctx),
+        }
+    }
+}
+
+fn open(ctx: &Context<'_>, n: usize) {
+    let all = breakers::list(ctx);
+    let seen: Vec<_> = all.into_iter().filter(|open| user_may_see(ctx, &open.name)).take(n).collect();
+    reply::array(ctx, seen.len());
+    for open in &seen {
+        reply::array(ctx, 4);
+        reply::bytes(ctx, &names::shown(ctx.main(), &open.name));
+        reply::text(ctx, open.state.name());
+        reply::integer(ctx, signed(open.since.0 / 1000));
+        reply::integer(ctx, open.retry_after_ms);
+    }
+}
+
+/// By what a request for one unit of this key would be denied now: names of
+/// limits, `blocked`, `queue`, or the state of a breaker; `None` where it would
+/// be granted, or nothing can be said.
+fn by(ctx: &Context<'_>, name: Arg<'_>) -> Option<String> {
+    let now = ctx.now();
+    let mut key = ctx.read(name);
+    if let Ok(Some(circuit)) = key.value::<CbCircuit>() {
+        let state = circuit.view(None, now).state;
+        return (state != State::Closed).then(|| state.name().to_owned());
+    }
+    let held = key.value::<RateLimit>().ok()?;
+    let value = held.as_deref();
+    if value.is_some_and(|value| value.block(now).is_some()) {
+        return Some("blocked".to_owned());
+    }
+    if waiting::stands(ctx, name) {
+        return Some("queue".to_owned());
+    }
+    let denying = quota::denying(ctx, name.bytes(), value, now).ok()?;
+    (!denying.is_empty()).then(|| denying.join(","))
 }

@@ -26,6 +26,14 @@ impl Histogram {
         self.sum = self.sum.saturating_add(duration);
     }
 
+    /// Counts what another counted, too.
+    pub fn merge(&mut self, other: &Self) {
+        for (mine, more) in self.buckets.iter_mut().zip(&other.buckets) {
+            *mine = mine.saturating_add(*more);
+        }
+        self.sum = self.sum.saturating_add(other.sum);
+    }
+
     /// How many were counted.
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()

@@ -1,7 +1,7 @@
 //! Counters that carry a label: a policy, or a shadow limit. However many there
 //! are, only so many are told apart.
 
-use super::metrics;
+use super::top::Outcome;
 use crate::core::limits::{Limit, LimitSet};
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use crate::types::intern::{LimitsRef, Origin};
@@ -39,7 +39,7 @@ pub struct Policy {
 
 static POLICIES: MainThreadCell<Vec<Policy>> = MainThreadCell::new(Vec::new());
 
-fn count_policy(main: MainThread, origin: &Origin, granted: bool) {
+fn count_policy(main: MainThread, origin: &Origin, outcome: Outcome) {
     let name = match origin {
         Origin::Followed(name) => name.as_str(),
         Origin::Named(text) => match text.strip_prefix('@') {
@@ -58,8 +58,10 @@ fn count_policy(main: MainThread, origin: &Origin, granted: bool) {
         })
     });
     if let Some(policy) = policies.get_mut(index) {
-        let counter = if granted { &mut policy.granted } else { &mut policy.denied };
-        *counter += 1;
+        match outcome {
+            Outcome::Granted => policy.granted += 1,
+            Outcome::Denied => policy.denied += 1,
+        }
     }
 }
 
@@ -84,16 +86,21 @@ impl Labelled {
         counts.then(|| Self { limits: limits.clone(), shadow_denied })
     }
 
-    /// Counts the policy, and each shadow limit that would have denied.
-    pub fn count(&self, main: MainThread, granted: bool) {
+    /// How many shadow limits would have denied.
+    pub const fn shadows(&self) -> u32 {
+        self.shadow_denied.len()
+    }
+
+    /// Counts the policy, unless others decided in its place, and each shadow
+    /// limit that would have denied.
+    pub fn count(&self, main: MainThread, outcome: Option<Outcome>) {
         let set = self.limits.get(main);
-        if let Some(origin) = set.origin() {
-            count_policy(main, origin, granted);
+        if let Some((origin, outcome)) = set.origin().zip(outcome) {
+            count_policy(main, origin, outcome);
         }
         if self.shadow_denied.is_empty() {
             return;
         }
-        metrics::add(main, |m| &mut m.shadow_denied, self.shadow_denied.len().into());
         let mut shadows = SHADOWS.of(main).borrow_mut();
         for limit in self.shadow_denied.iter().filter_map(|index| set.limits().get(index)) {
             let same = |shadow: &&mut Shadow| {

@@ -16,19 +16,34 @@ use crate::server::command::{Command, Rights};
 /// the table.
 pub fn markdown() -> String {
     let mut text = String::from(
-        "# Commands\n\n\
+        "# Reference\n\n\
          Made from the table of commands and the pages in `src/reference/pages` by `make reference`;\n\
          `make test` checks that it is up to date, and runs every example against a real server.\n\n\
          Durations (`FOR`, `TTL`, `WAIT`, …) are milliseconds or a token such as `30s`. The examples are as\n\
          `redis-cli` shows them; a line such as `(500ms later)` means that time passes. Each block starts on\n\
          an empty server, at 2027-01-15 08:00 UTC.\n",
     );
+    text.push_str("\n| | |\n|---|---|\n");
+    text.push_str(
+        "| [Limits](#limits), [Breakers](#breakers) | what stands for `limits` and `breaker` below |\n",
+    );
+    for command in people() {
+        text.push_str(&format!("| [{}](#{}) | {} |\n", command.name, anchor(command.name), command.summary));
+    }
+    text.push_str("| [Settings](#settings) | of the module |\n");
+    text.push_str("| [Moving in](#moving-in) | from redis-cell, limits, rate-limiter-flexible, resilience4j, Polly, pybreaker |\n\n");
+    text.push_str(&[pages::LIMITS.1, pages::BREAKERS.1].join("\n"));
     for command in people() {
         text.push_str(&section(command));
     }
     text.push('\n');
-    text.push_str(pages::MOVING.1);
+    text.push_str(&[pages::SETTINGS.1, pages::MOVING.1].join("\n"));
     text
+}
+
+/// What a heading is called in a link.
+fn anchor(name: &str) -> String {
+    name.to_lowercase().replace('.', "")
 }
 
 /// The commands that people use.
@@ -56,7 +71,7 @@ fn section(command: &Command) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::pages::{MOVING, PAGES, TO_COME};
+    use super::pages::{MOVING, PAGES, SETTINGS, TO_COME};
     use crate::core::breaker::Breaker;
     use crate::core::limits::Limits;
 
@@ -104,11 +119,22 @@ mod tests {
         }
     }
 
-    /// A cell that starts with a token holds limits or a breaker; others name
-    /// a command.
+    #[test]
+    fn every_setting_is_in_the_table() {
+        let rows = SETTINGS.1.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        let mut shown: Vec<&str> = rows.collect();
+        let mut there: Vec<_> =
+            crate::settings::TABLE.iter().map(|setting| setting.name.to_string_lossy()).collect();
+        shown.sort_unstable();
+        there.sort_unstable();
+        assert_eq!(shown, there);
+    }
+
+    /// A second cell that starts with a token holds limits or a breaker; others
+    /// name a command.
     #[test]
     fn those_who_move_in_find_tokens_that_hold() {
-        let cells = MOVING.1.lines().filter_map(|line| line.strip_suffix(" |")?.rsplit("| ").next());
+        let cells = MOVING.1.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").nth(1));
         let mut tokens = 0;
         for token in cells.filter_map(|cell| cell.strip_prefix('`')?.split('`').next()) {
             let limits = Limits::parse(token.as_bytes());
@@ -116,6 +142,6 @@ mod tests {
             assert!(limits.is_ok() || breaker.is_ok(), "{token}: {limits:?}, {breaker:?}");
             tokens += 1;
         }
-        assert!(tokens >= 27, "{tokens}");
+        assert!(tokens >= 28, "{tokens}");
     }
 }

@@ -44,6 +44,12 @@ pages! {
     "CB.HELP" = "cb.help.md",
 }
 
+/// What limits look like.
+pub const LIMITS: (&str, &str) = ("limits", include_str!("pages/limits.md"));
+/// What breakers look like.
+pub const BREAKERS: (&str, &str) = ("breakers", include_str!("pages/breakers.md"));
+/// The settings of the module.
+pub const SETTINGS: (&str, &str) = ("settings", include_str!("pages/settings.md"));
 /// The page for those who come from elsewhere.
 pub const MOVING: (&str, &str) = ("moving", include_str!("pages/moving.md"));
 
@@ -52,7 +58,7 @@ pub const TO_COME: &[&str] = &[];
 
 /// Every page with its name: the commands', then the others.
 pub fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
-    PAGES.iter().copied().chain([MOVING])
+    PAGES.iter().copied().chain([LIMITS, BREAKERS, SETTINGS, MOVING])
 }
 
 /// The page of a command, if it has one.

@@ -1,5 +1,9 @@
 //! The examples of a page: blocks of Markdown that start with `` ```redis ``.
 //!
+//! Each starts on an empty server; `` ```redis continued `` goes on where the
+//! block before ended. What readers need not see of it stands between
+//! `<!-- redis` and `-->`.
+//!
 //! ```text
 //! > RL.ACQUIRE user:42 1/s        a command; words with blanks in quotes
 //! 1) (integer) 1                  its reply, as redis-cli shows it
@@ -9,14 +13,34 @@
 
 use crate::core::duration;
 
-/// What opens a block.
-pub const OPENING: &str = "```redis";
-/// What ends one.
-pub const CLOSING: &str = "```";
 /// Stands for the rest of a reply.
 pub const REST: &str = "...";
 
-/// One block: steps on a server that starts empty.
+/// Ends a block that readers do not see; its commands have no replies.
+pub const HIDDEN: &str = "-->";
+
+/// How a block of steps begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// On an empty server.
+    Anew,
+    /// Where the block before ended.
+    Continued,
+}
+
+impl Start {
+    /// What a line opens, and the line that ends it.
+    pub fn of(line: &str) -> Option<(Self, &'static str)> {
+        match line {
+            "```redis" => Some((Self::Anew, "```")),
+            "```redis continued" => Some((Self::Continued, "```")),
+            "<!-- redis" => Some((Self::Anew, HIDDEN)),
+            _ => None,
+        }
+    }
+}
+
+/// One block and those that go on with it: steps on a server that starts empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Example {
     /// In the order written.
@@ -51,20 +75,22 @@ impl Step {
 /// nothing.
 pub fn examples(page: &str) -> Vec<Example> {
     let mut found: Vec<Example> = Vec::new();
-    let mut open = false;
+    let mut closing = None;
     for line in page.lines() {
-        match (open, line) {
-            (false, OPENING) => {
-                open = true;
-                found.push(Example { steps: Vec::new() });
+        match (closing, Start::of(line)) {
+            (None, Some((start, end))) => {
+                closing = Some(end);
+                if start == Start::Anew || found.is_empty() {
+                    found.push(Example { steps: Vec::new() });
+                }
             }
-            (true, CLOSING) => open = false,
-            (true, _) => {
+            (Some(end), _) if line == end => closing = None,
+            (Some(_), _) => {
                 if let Some(example) = found.last_mut() {
                     read(&mut example.steps, line);
                 }
             }
-            (false, _) => {}
+            (None, None) => {}
         }
     }
     found
@@ -102,6 +128,16 @@ pub fn words(line: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::{Step, examples, words};
+
+    #[test]
+    fn blocks_go_on() {
+        let page = "<!-- redis\n> A\n-->\n```redis continued\n> B\nx\n```\n```redis\n> C\n```\n";
+        let lines: Vec<Vec<_>> = examples(page)
+            .iter()
+            .map(|example| example.steps.iter().filter_map(Step::command).flatten().collect())
+            .collect();
+        assert_eq!(lines, [vec!["A", "B"], vec!["C"]]);
+    }
 
     #[test]
     fn a_page_is_read() {

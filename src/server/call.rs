@@ -119,6 +119,11 @@ pub fn user_may_read(ctx: &Context<'_>, key: Arg<'_>) -> bool {
     user_may(ctx, key, raw::REDISMODULE_CMD_KEY_ACCESS)
 }
 
+/// As [`user_may_read`], of a key that is known by name only.
+pub fn user_may_see(ctx: &Context<'_>, name: &[u8]) -> bool {
+    user_may_read(ctx, OwnedString::new(ctx, name).arg())
+}
+
 fn user_may(ctx: &Context<'_>, key: Arg<'_>, wanted: u32) -> bool {
     // SAFETY: the context and the key are live; the name and the user are freed.
     unsafe {

@@ -2,7 +2,7 @@
 //! every call enters: panics stop here and become error replies.
 
 use super::api::{call, call_if_there, constant};
-use super::args::Args;
+use super::args::{Arg, Args};
 use super::context::Context;
 use super::{reply, stopwatch};
 use redis_module::raw;
@@ -319,7 +319,8 @@ pub fn enter<E: Refusal>(
     let (context, args) = unsafe { (Context::from_raw(ctx), Args::from_raw(argv, argc)) };
     let started = stopwatch::start(context.main());
     let outcome = catch_unwind(AssertUnwindSafe(|| run(&context, args)));
-    stopwatch::stop(context.main(), started);
+    // SAFETY: the first argument is the command's name, live as the others.
+    stopwatch::stop(context.main(), started, || unsafe { Arg::from_raw(*argv) }.bytes());
     match outcome {
         Ok(Ok(())) => {}
         Ok(Err(refusal)) => refusal.send(&context),

@@ -1,6 +1,7 @@
 //! Native types: what a key can hold, and the callbacks the server needs for it.
 
 use super::api::{call, call_if_there, constant};
+use super::args::Arg;
 use super::keyspace;
 use super::log;
 use super::main_thread::MainThread;
@@ -56,6 +57,9 @@ pub trait Native: Send + Sized + 'static {
     /// # Errors
     /// The reason for the log.
     fn load(main: MainThread, encoding: u16, payload: &[u8]) -> Result<Self, String>;
+    /// A key of this database is about to hold it: it was loaded from a dump, or
+    /// restored. Where the server does not tell the name, nobody is told.
+    fn loaded(&self, _: MainThread, _database: i32, _name: &[u8]) {}
     /// Bytes it holds beyond the pointer.
     fn memory(&self) -> usize;
     /// How many allocations freeing it costs.
@@ -182,7 +186,12 @@ unsafe extern "C" fn rdb_load<T: Native>(io: *mut raw::RedisModuleIO, encoding: 
         // SAFETY: `buffer` holds `len` bytes.
         let payload = unsafe { std::slice::from_raw_parts(buffer.cast::<u8>(), len) };
         let encoding = u16::try_from(encoding).map_err(|_| "unknown encoding".to_owned())?;
-        T::load(main, encoding, payload)
+        let value = T::load(main, encoding, payload)?;
+        // SAFETY: `io` is live.
+        if let Some((database, name)) = unsafe { place_of(io) } {
+            value.loaded(main, database, name.bytes());
+        }
+        Ok::<T, String>(value)
     });
     // SAFETY: ours, and not used afterwards.
     unsafe { call!(RedisModule_Free(buffer.cast())) };
@@ -200,6 +209,20 @@ unsafe extern "C" fn rdb_load<T: Native>(io: *mut raw::RedisModuleIO, encoding: 
             std::ptr::null_mut()
         }
         Err(_) => std::ptr::null_mut(),
+    }
+}
+
+/// Which key is being loaded. A server that does not tell the database (before
+/// 7.0) most often means the first.
+///
+/// # Safety
+/// `io` is live for `'a`.
+unsafe fn place_of<'a>(io: *mut raw::RedisModuleIO) -> Option<(i32, Arg<'a>)> {
+    // SAFETY: the caller's promise; the name lives as long as `io`.
+    unsafe {
+        let name = call_if_there!(RedisModule_GetKeyNameFromIO(io))?.cast_mut();
+        let database = call_if_there!(RedisModule_GetDbIdFromIO(io)).unwrap_or(0);
+        (!name.is_null()).then(|| (database, Arg::from_raw(name)))
     }
 }
 

@@ -8,14 +8,24 @@ use std::time::Instant;
 /// One in so many commands is timed.
 pub const ONE_IN: u64 = 16;
 
+/// The calls of one command that were timed.
+#[derive(Clone, Debug)]
+pub struct Timed {
+    /// Its name, in capitals; another where the server's settings rename it.
+    pub command: Box<str>,
+    /// How long they took, in microseconds.
+    pub microseconds: Histogram,
+}
+
 #[derive(Debug)]
 struct Watch {
     dice: u64,
-    microseconds: Histogram,
+    /// As many as the module has commands, at most.
+    commands: Vec<Timed>,
 }
 
 static WATCH: MainThreadCell<Watch> =
-    MainThreadCell::new(Watch { dice: 0x9e37_79b9_7f4a_7c15, microseconds: Histogram::NONE });
+    MainThreadCell::new(Watch { dice: 0x9e37_79b9_7f4a_7c15, commands: Vec::new() });
 
 /// Starts timing, if this one is to be timed.
 #[inline]
@@ -25,21 +35,36 @@ pub(super) fn start(main: MainThread) -> Option<Instant> {
     (watch.dice >> 60 == 0).then(Instant::now)
 }
 
-/// Notes how long it took.
+/// Notes how long it took. `name` is asked for only where it was timed.
 #[inline]
-pub(super) fn stop(main: MainThread, started: Option<Instant>) {
+pub(super) fn stop<'a>(main: MainThread, started: Option<Instant>, name: impl FnOnce() -> &'a [u8]) {
     if let Some(started) = started {
-        note(main, started);
+        note(main, started, name());
     }
 }
 
 #[cold]
-fn note(main: MainThread, started: Instant) {
+fn note(main: MainThread, started: Instant, name: &[u8]) {
     let microseconds = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-    WATCH.of(main).borrow_mut().microseconds.add(microseconds);
+    let commands = &mut WATCH.of(main).borrow_mut().commands;
+    let known = commands.iter_mut().find(|timed| timed.command.as_bytes().eq_ignore_ascii_case(name));
+    if let Some(timed) = known {
+        return timed.microseconds.add(microseconds);
+    }
+    let command = String::from_utf8_lossy(name).to_uppercase().into_boxed_str();
+    let mut timed = Timed { command, microseconds: Histogram::NONE };
+    timed.microseconds.add(microseconds);
+    commands.push(timed);
 }
 
-/// The commands that were timed, in microseconds.
+/// The commands of which any call was timed.
+pub fn commands(main: MainThread) -> Vec<Timed> {
+    WATCH.of(main).borrow().commands.clone()
+}
+
+/// All of them together, in microseconds.
 pub fn histogram(main: MainThread) -> Histogram {
-    WATCH.of(main).borrow().microseconds
+    let mut all = Histogram::NONE;
+    WATCH.of(main).borrow().commands.iter().for_each(|timed| all.merge(&timed.microseconds));
+    all
 }

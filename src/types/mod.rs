@@ -10,3 +10,4 @@ pub mod effect;
 pub mod intern;
 pub mod policies;
 pub mod ratelimit;
+pub mod sections;

@@ -1,45 +1,76 @@
 #!/usr/bin/env bash
-# Installs what the recipes of one language need into .cache, and prints the
-# folder. Quick when it is there already. Ends with 3 and says what is missing
-# where the language, or its packages, cannot be had.
+# Installs or builds what the recipes of one language need, in .cache, and prints
+# the folder. Quick when it is there already. Ends with 3 and says what is missing
+# where the language, or the registry of its packages, cannot be had.
 #
-#   tests/clients/install.sh python|node
+#   tests/clients/install.sh python|node|rust             for the recipes here
+#   tests/clients/install.sh moving-python|moving-node    for tests/moving
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${FLOODGATE_CACHE:-$here/../../.cache}/clients
 missing() { echo "$*" >&2; exit 3; }
 
+# For each language: what decides whether the packages are the right ones, how
+# to install them into $folder, and whether the registry answers at all.
 case ${1:-} in
-    python)
-        command -v python3 >/dev/null || missing "python3 is not installed"
+    python | moving-python)
         list=$here/python/requirements.txt
+        [ "$1" = python ] || list=$here/../moving/requirements.txt
+        command -v python3 >/dev/null || missing "python3 is not installed"
+        stamp() { python3 --version && cat "$list"; }
+        get() {
+            python3 -m venv "$folder/venv" &&
+                "$folder/venv/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: \
+                    -r "$list"
+        }
+        answers() { "$folder/venv/bin/pip" download --quiet --no-deps --dest "$folder/probe" redis; }
         ;;
-    node)
-        command -v node >/dev/null && command -v npm >/dev/null || missing "node and npm are not installed"
+    node | moving-node)
         list=$here/node/package.json
+        [ "$1" = node ] || list=$here/../moving/package.json
+        command -v node >/dev/null && command -v npm >/dev/null || missing "node and npm are not installed"
+        stamp() { node --version && cat "$list"; }
+        get() {
+            cp "$list" "$folder/" &&
+                (cd "$folder" && npm install --loglevel=error --no-audit --no-fund --ignore-scripts)
+        }
+        answers() { npm view ioredis version; }
         ;;
-    *) echo "usage: tests/clients/install.sh python|node" >&2; exit 2 ;;
+    rust)
+        command -v cargo >/dev/null || missing "cargo is not installed"
+        # Cargo knows what is up to date: each tree has a folder, asked every time.
+        stamp() { echo "$here"; }
+        get() { cargo fetch --quiet --locked --manifest-path "$here/rust/Cargo.toml"; }
+        answers() { cargo info --quiet redis; }
+        ;;
+    *) echo "usage: tests/clients/install.sh python|node|rust|moving-python|moving-node" >&2; exit 2 ;;
 esac
 
-folder=$cache/$1
-# Tests run side by side: who comes second waits until the first has installed.
 mkdir -p "$cache"
-exec 9>"$cache/$1.lock"
+cache=$(cd "$cache" && pwd)
+folder=$cache/$1-$(stamp | sha256sum | cut -c 1-12)
+log=$folder.log
+# Tests run side by side: who comes second waits until the first has installed.
+exec 9>"$folder.lock"
 flock 9
-if ! cmp -s "$list" "$folder/installed"; then
+if [ ! -e "$folder/installed" ]; then
+    # Half an installation, of a run that was cut short, is none.
     rm -rf "$folder"
     mkdir -p "$folder"
-    log=$cache/$1.log
-    if [ "$1" = python ]; then
-        { python3 -m venv "$folder/venv" &&
-            "$folder/venv/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: -r "$list"
-        } >"$log" 2>&1 || missing "the packages of Python cannot be had: $(tail -n 1 "$log")"
-    else
-        cp "$list" "$folder/"
-        (cd "$folder" && npm install --silent --no-audit --no-fund --ignore-scripts) >"$log" 2>&1 ||
-            missing "the packages of Node cannot be had: $(tail -n 1 "$log")"
+    if ! get >"$log" 2>&1; then
+        reason=$(tail -n 3 "$log")
+        if answers >>"$log" 2>&1; then
+            echo "the packages of $1 do not install: $reason" >&2
+            exit 1
+        fi
+        missing "the packages of $1 cannot be had, see $log"
     fi
-    cp "$list" "$folder/installed"
+    touch "$folder/installed"
 fi
-cd "$folder" && pwd
+if [ "$1" = rust ]; then
+    # Other tests run meanwhile: let them go first.
+    nice cargo build --quiet --locked --manifest-path "$here/rust/Cargo.toml" --target-dir "$folder" >&2
+    folder=$folder/debug
+fi
+echo "$folder"

@@ -1,8 +1,11 @@
 //! The busiest keys against exact counts.
 
-use floodgate::core::busiest::{Busiest, LONGEST, SETS, WAYS};
+use floodgate::core::busiest::{Busiest, GAP_US, LONGEST, SETS, Spell, WAYS};
+use floodgate::core::clock::Micros;
 use proptest::prelude::*;
 use std::collections::HashMap;
+
+const NOW: Micros = Micros(1_800_000_000_000_000);
 
 fn exact(stream: &[Vec<u8>]) -> HashMap<&[u8], u64> {
     let mut counts = HashMap::new();
@@ -14,7 +17,7 @@ fn exact(stream: &[Vec<u8>]) -> HashMap<&[u8], u64> {
 
 fn counted(seed: usize, stream: &[Vec<u8>]) -> Busiest {
     let mut busiest = Busiest::new(seed);
-    stream.iter().for_each(|key| busiest.count(key));
+    stream.iter().for_each(|key| busiest.count(key, NOW));
     busiest
 }
 
@@ -26,7 +29,7 @@ proptest! {
     ) {
         let busiest = counted(seed, &stream);
         let truth = exact(&stream);
-        let list = busiest.list();
+        let list = busiest.list(NOW);
         prop_assert_eq!(list.len(), truth.len());
         for busy in &list {
             prop_assert_eq!((truth[busy.name], 0), (busy.count, busy.error));
@@ -46,7 +49,7 @@ proptest! {
             .collect();
         let busiest = counted(seed, &stream);
         let truth = exact(&stream);
-        let list = busiest.list();
+        let list = busiest.list(NOW);
         prop_assert!(list.len() <= SETS * WAYS);
         let mut sum = 0;
         for busy in &list {
@@ -68,6 +71,39 @@ proptest! {
 fn the_longest_names() {
     let stream = [vec![b'a'; LONGEST], vec![b'b'; LONGEST + 1], Vec::new()];
     let busiest = counted(1, &stream);
-    let names: Vec<usize> = busiest.list().iter().map(|busy| busy.name.len()).collect();
+    let names: Vec<usize> = busiest.list(NOW).iter().map(|busy| busy.name.len()).collect();
     assert_eq!(names, [0, LONGEST]);
+}
+
+proptest! {
+    /// Events of a few keys, some seconds and some minutes apart.
+    #[test]
+    fn spells_are_those_of_all_events(
+        steps in prop::collection::vec((0u8..4, prop_oneof![0u64..5_000_000, 0u64..200_000_000]), 1..200),
+    ) {
+        let mut busiest = Busiest::new(1);
+        let mut events: HashMap<u8, Vec<u64>> = HashMap::new();
+        let mut now = NOW.0;
+        for (key, pause) in steps {
+            now += pause;
+            busiest.count(&[key], Micros(now));
+            events.entry(key).or_default().push(now);
+        }
+        for busy in busiest.list(Micros(now)) {
+            let times = &events[&busy.name[0]];
+            // Backwards from now, as far as no gap is surely too long, and as far
+            // as none is surely short enough: it is told to two steps of 2^20 us.
+            let reach = |gap: u64| {
+                let later = times.iter().skip(1).chain([&now]).collect::<Vec<_>>();
+                let gaps = times.iter().zip(later).map(|(at, next)| next - at).collect::<Vec<_>>();
+                gaps.iter().rev().take_while(|&&one| one <= gap).count()
+            };
+            let (most, least) = (reach(GAP_US + (2 << 20)), reach(GAP_US));
+            let count = busy.spell.map_or(0, |spell| spell.count);
+            prop_assert!((least as u64..=most as u64).contains(&count), "{busy:?} {least} {most}");
+            if let Some(Spell { since, count }) = busy.spell {
+                prop_assert_eq!(since.0, times[times.len() - usize::try_from(count).unwrap()]);
+            }
+        }
+    }
 }

@@ -111,11 +111,8 @@ const MALFORMED_IN_LISTS: &[(&str, &str, &str)] = &[
     ("*,1/s", "*", "'*' stands alone"),
     ("1/s,*", "*", "'*' stands alone"),
     ("1/s,0/m,x", "0/m", "count must be at least 1"),
-    ("1/s,5/s", "5/s", "same limit twice; give one a name="),
-    ("1/s,5/1000ms", "5/1000ms", "same limit twice; give one a name="),
-    ("1/7d,5/w", "5/w", "same limit twice; give one a name="),
-    ("1/s:name=a,bucket:5/s:name=a", "bucket:5/s:name=a", "same limit twice; give one a name="),
-    ("unlimited,unlimited", "unlimited", "same limit twice; give one a name="),
+    ("1/s:name=a,bucket:5/s:name=a", "bucket:5/s:name=a", "same name twice"),
+    ("1/s,2/s:twin=1", "2/s:twin=1", "unknown option 'twin'"),
     ("1/s,2/m,3/h,4/d,5/2s,6/3s,7/4s,8/5s,9/6s", "9/6s", "more than 8 limits"),
     ("1/s,@", "@", "missing policy name after '@'"),
 ];
@@ -151,8 +148,32 @@ fn only_written_out_limits() {
     );
     assert_eq!(Limits::new(vec![]), Err(LimitsError::Empty));
     assert_eq!(Limits::new(vec![Limit::unlimited(); 9]), Err(LimitsError::TooMany));
-    let twice = Limits::new(vec![Limit::unlimited(); 2]).unwrap_err();
-    assert_eq!(twice.to_string(), "same limit twice (unlimited); give one a name=");
+    let named = Limits::parse(b"5/m:name=a").unwrap().as_slice()[0].clone();
+    let twice = Limits::new(vec![named; 2]).unwrap_err();
+    assert_eq!(twice.to_string(), "same name twice (5/m:name=a)");
+}
+
+#[test]
+fn limits_that_count_alike_own_a_usage_each() {
+    let alone = parse("100/m");
+    let tried = parse("50/m:shadow,100/60s");
+    let (shadow, enforced) = (&tried.as_slice()[0], &tried.as_slice()[1]);
+    assert!(!shadow.same_identity(enforced));
+    // The enforced one goes on where one stood alone, wherever it is written.
+    assert!(enforced.same_identity(&alone.as_slice()[0]));
+    assert!(!shadow.same_identity(&alone.as_slice()[0]));
+    let turned = parse("100/m,50/m:shadow");
+    assert!(turned.as_slice()[1].same_identity(shadow));
+    // Else the order decides.
+    let three = parse("5/s,6/s,7/s:per=call");
+    assert!(three.as_slice()[0].same_identity(&parse("9/s").as_slice()[0]));
+    assert!(!three.as_slice()[1].same_identity(&three.as_slice()[0]));
+    assert!(three.as_slice()[2].same_identity(&parse("9/s:per=call").as_slice()[0]));
+    // The place among those that count alike is nobody's to write, but is kept.
+    assert_eq!(shadow.canonical(), "50/m:shadow");
+    assert_eq!(&Limit::parse_stored(shadow.stored().as_bytes()).unwrap(), shadow);
+    assert!(Limit::parse_stored(b"5/m:twin=256").is_err());
+    assert!(Limit::parse_stored(b"@gold").is_err());
 }
 
 #[test]
@@ -283,6 +304,10 @@ proptest! {
             prop_assert!(text.len() <= 4096);
             prop_assert_eq!(&Limits::parse(text.as_bytes()).unwrap(), &limits);
             prop_assert_eq!(&Limits::parse_stored(text.as_bytes()).unwrap(), &limits);
+            for limit in limits.as_slice() {
+                let stored = limit.stored();
+                prop_assert_eq!(&Limit::parse_stored(stored.as_bytes()).unwrap(), limit);
+            }
             let as_written = texts.join(",");
             prop_assert_eq!(Limits::parse(as_written.as_bytes()), Ok(limits));
         } else {

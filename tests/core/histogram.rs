@@ -7,9 +7,15 @@ proptest! {
     #[test]
     fn buckets_count_what_is_at_most_their_bound(
         durations in prop::collection::vec(prop_oneof![0u64..100, 0u64..10_000_000, any::<u64>()], 0..200),
+        split in any::<prop::sample::Index>(),
     ) {
         let mut histogram = Histogram::NONE;
-        durations.iter().for_each(|&d| histogram.add(d));
+        let mut other = Histogram::NONE;
+        // Two that are put together are as one.
+        let (some, others) = durations.split_at(split.index(durations.len() + 1));
+        some.iter().for_each(|&d| histogram.add(d));
+        others.iter().for_each(|&d| other.add(d));
+        histogram.merge(&other);
         prop_assert_eq!(histogram.cumulative().count(), BUCKETS);
         for (bound, count) in histogram.cumulative() {
             let truth = durations.iter().filter(|&&d| bound.is_none_or(|bound| d <= bound)).count();

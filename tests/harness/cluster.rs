@@ -77,6 +77,24 @@ impl Cluster {
         }
     }
 
+    /// Waits until every running node says the same of who serves which slot, as
+    /// `redis-cli --cluster` wants it before it begins.
+    #[track_caller]
+    pub fn wait_agreed(&self) {
+        let slots = |node: &Server| -> Vec<[i64; 3]> {
+            let all = node.line("CLUSTER SLOTS");
+            let mut owners: Vec<_> =
+                all.items().iter().map(|range| [range[0].int(), range[1].int(), range[2][1].int()]).collect();
+            owners.sort_unstable();
+            owners
+        };
+        let running: Vec<_> = self.nodes.iter().filter(|node| node.is_running()).collect();
+        eventually(Duration::from_secs(60), "the nodes agree on the slots", || {
+            let first = slots(running[0]);
+            running.iter().all(|node| slots(node) == first)
+        });
+    }
+
     /// The running masters.
     pub fn masters(&self) -> Vec<&Server> {
         self.with_role("master")

@@ -69,6 +69,10 @@ impl fmt::Debug for Snapshot {
 #[track_caller]
 pub fn snapshot(server: &Server) -> Snapshot {
     let mut wire = server.wire();
+    // A replica in a cluster would send us to its master.
+    if server.info_field("cluster", "cluster_enabled") == "1" {
+        wire.line("READONLY");
+    }
     let mut all = Snapshot::default();
     for name in server.info("keyspace").keys() {
         let db: u32 = name.strip_prefix("db").and_then(|n| n.parse().ok()).expect("a database number");

@@ -31,6 +31,7 @@
 mod cluster;
 mod data;
 mod program;
+mod sentinel;
 mod server;
 mod wire;
 
@@ -41,6 +42,7 @@ pub use self::{
     cluster::{Cluster, cluster, cluster_of},
     data::{Entry, Snapshot, assert_same_data, snapshot, wait_synced},
     program::{Program, module_path},
+    sentinel::{NAME as SENTINEL_NAME, Sentinels},
     server::{Builder, Server},
     wire::{Arg, Reply, Wire, assert_error, assert_error_prefix},
 };

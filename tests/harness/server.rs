@@ -29,6 +29,12 @@ use super::{
 /// How long a server may take to load its data and answer; valgrind is slow.
 const START_LIMIT: Duration = Duration::from_secs(120);
 
+/// What a server logs that cannot read its RDB file.
+const REFUSED_FILE: &str = "Internal error in RDB reading";
+
+/// How long a server may take to end that has refused its RDB file.
+const REFUSED_LIMIT: Duration = Duration::from_secs(3);
+
 /// Lines of the server's log shown when a test fails.
 const LOG_LINES_SHOWN: usize = 40;
 
@@ -233,13 +239,21 @@ impl Server {
         let start = Instant::now();
         while !self.serves() {
             let exited = self.process.as_mut().is_some_and(|p| p.try_wait().expect("our child").is_some());
-            if exited || start.elapsed() > START_LIMIT {
+            if exited || start.elapsed() > self.patience(before) {
                 self.end();
                 return Err(self.log().split_off(before));
             }
             thread::sleep(Duration::from_millis(5));
         }
         Ok(())
+    }
+
+    /// How long a start may take. A server that has refused a damaged RDB file
+    /// looks through it once more for the log, and where a module's value is cut
+    /// that never ends: it is as good as gone.
+    fn patience(&self, log_before: usize) -> Duration {
+        let refused = self.log().get(log_before..).is_some_and(|log| log.contains(REFUSED_FILE));
+        if refused { REFUSED_LIMIT } else { START_LIMIT }
     }
 
     /// Whether the server on the port is ours (and not another that took the
@@ -557,7 +571,8 @@ impl Server {
         self.dir.path().join("server.log")
     }
 
-    fn forget_control(&mut self) {
+    /// Has the next command go over a new connection: somebody closed the old one.
+    pub fn forget_control(&mut self) {
         *self.control.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
@@ -588,7 +603,7 @@ impl Drop for Server {
 /// Starts a process from a thread that lives as long as the test run: the
 /// kernel's "kill it when its parent dies" means the parent thread, and each
 /// test has a thread of its own.
-fn spawn(command: Command) -> io::Result<Child> {
+pub(super) fn spawn(command: Command) -> io::Result<Child> {
     type Order = (Command, Sender<io::Result<Child>>);
     static SPAWNER: LazyLock<Mutex<Sender<Order>>> = LazyLock::new(|| {
         let (orders, taken): (Sender<Order>, Receiver<Order>) = channel();
@@ -607,7 +622,7 @@ fn spawn(command: Command) -> io::Result<Child> {
 
 /// A port that nobody listens on, and below the range that the kernel hands out
 /// to clients; free together with its cluster bus port 10 000 above.
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     const FIRST: u16 = 11_000;
     const COUNT: u16 = 10_000;
     static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| {

@@ -157,11 +157,8 @@ fn malformed_lines_are_counted_shown_and_never_fatal() {
     fs::write(&path, bytes).unwrap();
     let shown = text(&replay(&["--limits", "1/m", path.to_str().unwrap()]));
     let lines: Vec<_> = shown.lines().collect();
-    assert_eq!(
-        lines[0],
-        "2 requests of 1 different addresses, 2015-05-17 10:00:00 to 2015-05-17 10:00:01 UTC"
-    );
-    assert_eq!(lines[1], "4 lines are no requests and were passed over. The first:");
+    assert_eq!(lines[0], "2 requests of 1 address, 2015-05-17 10:00:00 to 2015-05-17 10:00:01 UTC");
+    assert_eq!(lines[1], "passed over 4 lines that are no requests. The first:");
     assert_eq!(lines[2..4], ["    nonsense", "    \\xff\\x00\\x1b[31m"]);
     assert_eq!(lines[4], format!("    {}…", "x".repeat(80)));
     assert!(
@@ -236,12 +233,104 @@ fn the_picture_has_a_panel_for_each_set_of_limits() {
     }
 }
 
+/// Both say how much was granted and denied in each stretch of time.
+#[test]
+fn the_timeline_adds_up_to_the_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, sheet) = (dir.path().join("access.log"), dir.path().join("out.csv"));
+    // Ten requests a minute for an hour, and a burst in the last minute.
+    let seconds = (0..3600).step_by(6).chain(std::iter::repeat_n(3590, 50));
+    fs::write(&path, seconds.map(|second| line("1.1.1.1", second)).collect::<String>()).unwrap();
+    let args = ["--limits", "5/m;20/m", "--timeline", sheet.to_str().unwrap(), path.to_str().unwrap()];
+    text(&replay(&args));
+    let sheet = fs::read_to_string(&sheet).unwrap();
+    let mut rows = sheet.lines().map(|row| row.split(',').collect::<Vec<_>>());
+    assert_eq!(rows.next().unwrap(), ["limits", "from", "seconds", "requests", "granted", "denied"]);
+    let mut sums = BTreeMap::new();
+    let (mut last, mut times) = (String::new(), 0);
+    for row in rows {
+        let number = |at: usize| row[at].parse::<u64>().unwrap();
+        assert_eq!((number(2), number(3)), (20, number(4) + number(5)), "{row:?}");
+        // In order of time, for each set of limits.
+        assert!(row[1] > last.as_str() || row[1] == "2015-05-17 10:00:00", "{row:?}");
+        last = row[1].to_owned();
+        let sum: &mut (u64, u64) = sums.entry(row[0].to_owned()).or_default();
+        *sum = (sum.0 + number(4), sum.1 + number(5));
+        times += 1;
+    }
+    assert_eq!(times, 2 * 180);
+    // Five of ten in each minute; in the last of them twenty of sixty.
+    assert_eq!(sums["5/m"], (300, 350));
+    assert_eq!(sums["20/m"], (610, 40));
+    assert!(sheet.contains("20/m,2015-05-17 10:59:40,20,"), "{sheet}");
+}
+
+#[test]
+fn lines_from_everywhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("access.log");
+    // One moment in three time zones, the third a second earlier; IPv6; with a
+    // virtual host; and the clock of the machine set back by an hour.
+    let lines = [
+        r#"2001:db8::1 - - [17/May/2015:10:05:03 +0000] "GET / HTTP/1.1" 200 5 "-" "x""#,
+        r#"2001:db8::1 - - [17/May/2015:15:50:03 +0545] "GET / HTTP/1.1" 200 5"#,
+        r#"www.example.org:443 2001:db8::1 - - [17/May/2015:00:05:02 -1000] "GET / HTTP/1.1" 200 5 "-" "x""#,
+        r#"2001:db8::1 - - [17/May/2015:09:05:03 +0000] "-" 408 -"#,
+    ];
+    fs::write(&path, lines.join("\r\n")).unwrap();
+    let shown = text(&replay(&["--limits", "2/m", path.to_str().unwrap()]));
+    assert!(
+        shown.starts_with(
+            "4 requests of 1 address, 2015-05-17 09:05:03 to 2015-05-17 10:05:03 UTC\n\
+         2 lines stood behind a later one; all is replayed in order\n"
+        ),
+        "{shown}"
+    );
+    let row = "2001:db8::1         4         1   25.00%  2015-05-17 10:05:03  2015-05-17 10:05:03";
+    assert!(shown.lines().any(|line| line == row), "{shown}");
+}
+
+#[test]
+fn what_is_no_log_is_counted_or_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("access.log");
+    // A line of 3 MiB is one malformed line.
+    let huge = line("1.1.1.1", 0) + &"x".repeat(3 << 20) + "\n" + &line("1.1.1.1", 1);
+    fs::write(&path, huge).unwrap();
+    let shown = text(&replay(&["--limits", "1/m", path.to_str().unwrap()]));
+    assert!(shown.starts_with("2 requests of 1 "), "{shown}");
+    assert!(shown.contains("\npassed over 1 line that is no request:\n"), "{shown}");
+
+    let binary: Vec<u8> = (0..=255).cycle().take(10_000).collect();
+    fs::write(&path, &binary).unwrap();
+    let output = replay(&["--limits", "1/m", path.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("no line is a request in the common or combined log format; the first: \\x00"));
+    assert!(said.is_ascii() && said.len() < 500, "{said}");
+
+    // A folder, and a gzip file that is none.
+    let folder = dir.path().to_str().unwrap();
+    let output = replay(&["--limits", "1/m", folder]);
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr).trim_end(),
+        format!("replay: cannot read {folder}: Is a directory (os error 21)")
+    );
+    fs::write(&path, [&[0x1f, 0x8b], &binary[..]].concat()).unwrap();
+    let output = replay(&["--limits", "1/m", path.to_str().unwrap()]);
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("access.log ends too early: "), "{output:?}");
+}
+
 #[test]
 fn what_is_wrong_is_said() {
     let dir = tempfile::tempdir().unwrap();
     let empty = dir.path().join("empty.log");
     fs::write(&empty, "").unwrap();
     let empty = empty.to_str().unwrap();
+    let one = dir.path().join("one.log");
+    fs::write(&one, line("1.1.1.1", 0)).unwrap();
+    let one = one.to_str().unwrap();
     for (args, message) in [
         (vec!["--limits", "1/m"], "no log was given: name a file, for example LOG=access.log"),
         (vec![empty], "no limits were given, for example LIMITS='30/m,1000/h'"),
@@ -255,6 +344,10 @@ fn what_is_wrong_is_said() {
             "cannot read /nowhere/at.all: No such file or directory (os error 2)",
         ),
         (vec!["--limits", "1/m", empty], "no line is a request in the common or combined log format"),
+        (
+            vec!["--limits", "1/m", "--timeline", "/nowhere/at.all", one],
+            "cannot write /nowhere/at.all: No such file or directory (os error 2)",
+        ),
         (vec!["--what", "x"], "invalid option '--what' (--help shows the options)"),
     ] {
         let output = replay(&args);

@@ -31,7 +31,6 @@ fn all(commands: &[&str], expected: fn(&mut Wire, &str), wire: &mut Wire) {
 
 const ON_OWN_KEYS: &[&str] = &[
     "RL.ACQUIRE api:1 10/h",
-    "RL.QUOTA api:1",
     "RL.BATCH ALL 2 api:1 10/h 1 api:2 10/h 1",
     "RL.REFUND api:1 1",
     "RL.PIN api:1 5/h",
@@ -40,7 +39,22 @@ const ON_OWN_KEYS: &[&str] = &[
     "RL.UNBLOCK api:1",
     "RL.RESET api:1 api:2",
     "CL.THROTTLE api:3 1 1 1",
+    "RL.RESERVE 2 api:1 10/h api:2 10/h TTL 1m ID one",
+    "RL.RENEW one TTL 2m 2 api:1 api:2",
+    "RL.COMMIT one 2 api:1 api:2 COST 3",
+    "RL.RELEASE one 2 api:1 api:2",
+    "RL.RECORD api:1 OK",
+    "CB.ACQUIRE api:4 3",
+    "CB.ACQUIRE api:4 3 LIMIT api:1 10/h COST 2",
+    "CB.REPORT api:4 OK",
+    "CB.FORCE api:4 OPEN",
+    "CB.RESET api:4",
+    "CB.PIN api:4 5",
+    "CB.UNPIN api:4",
 ];
+
+const LOOKS_AT_OWN_KEYS: &[&str] =
+    &["RL.QUOTA api:1", "RL.QUEUE api:1", "RL.RESERVATIONS api:1", "RL.STATS api:1", "CB.STATE api:4"];
 
 const ON_FOREIGN_KEYS: &[&str] = &[
     "RL.ACQUIRE web:1 10/h",
@@ -54,19 +68,44 @@ const ON_FOREIGN_KEYS: &[&str] = &[
     "RL.UNBLOCK web:1",
     "RL.RESET api:1 web:1",
     "CL.THROTTLE web:3 1 1 1",
+    "RL.RESERVE 1 web:1 10/h TTL 1m",
+    "RL.RESERVE 2 api:1 10/h web:1 10/h TTL 1m",
+    "RL.RENEW one TTL 2m 2 api:1 web:1",
+    "RL.COMMIT one 2 api:1 web:1",
+    "RL.RELEASE one 2 web:1 api:1",
+    "RL.QUEUE web:1",
+    "RL.RESERVATIONS web:1",
+    "RL.RECORD web:1 OK",
+    "RL.STATS web:1",
+    "CB.ACQUIRE web:4 3",
+    "CB.ACQUIRE api:4 3 LIMIT web:1 10/h",
+    "CB.ACQUIRE web:4 3 LIMIT api:1 10/h",
+    "CB.REPORT web:4 OK BREAKER 3",
+    "CB.STATE web:4",
+    "CB.FORCE web:4 OPEN",
+    "CB.RESET web:4",
+    "CB.PIN web:4 5",
+    "CB.UNPIN web:4",
 ];
 
 #[test]
 fn key_patterns_hold() {
     let server = Server::start();
     let mut wire = user(&server, "~api:* +@all");
-    for command in ON_OWN_KEYS {
+    for command in ON_OWN_KEYS.iter().chain(LOOKS_AT_OWN_KEYS) {
         allowed(&mut wire, command);
     }
     for command in ON_FOREIGN_KEYS {
         refused(&mut wire, command);
     }
-    assert_eq!(server.line("EXISTS web:1 web:3"), Reply::Int(0));
+    // A script gives no more.
+    for command in ON_FOREIGN_KEYS {
+        let mut words = vec!["EVAL", "return redis.pcall(unpack(ARGV))", "0"];
+        words.extend(command.split(' '));
+        let reply = wire.call(&words);
+        assert!(reply.error().is_some(), "{command} in a script: {reply:?}");
+    }
+    assert_eq!(server.line("EXISTS web:1 web:3 web:4"), Reply::Int(0));
 }
 
 #[test]
@@ -77,8 +116,10 @@ fn read_only_key_patterns() {
     }
     server.line("RL.ACQUIRE api:1 10/h");
     let mut wire = user(&server, "%R~api:* +@all");
-    allowed(&mut wire, "RL.QUOTA api:1");
-    for command in ON_OWN_KEYS.iter().filter(|command| !command.starts_with("RL.QUOTA")) {
+    for command in LOOKS_AT_OWN_KEYS {
+        allowed(&mut wire, command);
+    }
+    for command in ON_OWN_KEYS {
         refused(&mut wire, command);
     }
     // Writing alone does not do either: the reply tells what is there.
@@ -114,6 +155,29 @@ fn clear_touches_only_what_the_user_may() {
     let mut wire = user(&server, "%R~api:* +@all");
     assert_eq!(wire.line("RL.CLEAR 0 COUNT 1000")[1], Reply::Int(0));
     assert_eq!(server.line("EXISTS api:1 api:2 web:1"), Reply::Int(3));
+}
+
+#[test]
+fn usage_and_top_show_only_what_the_user_may() {
+    let server = Server::start();
+    if !server.at_least(7, 0) {
+        return;
+    }
+    for key in ["api:1", "web:1"] {
+        server.line(&format!("RL.ACQUIRE {key} 1/h TRACK"));
+        server.line(&format!("RL.ACQUIRE {key} 1/h"));
+    }
+    let shown = |wire: &mut Wire, command: &str| {
+        let reply = format!("{:?}", wire.line(command));
+        (reply.contains("api:1"), reply.contains("web:1"))
+    };
+    for command in ["RL.USAGE 0 COUNT 1000", "RL.TOP DENIED", "RL.TOP GRANTED 10"] {
+        assert_eq!(shown(&mut server.wire(), command), (true, true), "{command}");
+        let mut wire = user(&server, "~api:* +@all");
+        assert_eq!(shown(&mut wire, command), (true, false), "{command}");
+        let mut wire = user(&server, "%W~api:* +@all");
+        assert_eq!(shown(&mut wire, command), (false, false), "{command}");
+    }
 }
 
 #[test]

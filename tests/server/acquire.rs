@@ -1,20 +1,7 @@
 //! RL.ACQUIRE: every field of the reply, every option, and which limits hold.
 
 use crate::harness::{Reply, Server, Wire, assert_error, assert_error_prefix, call};
-
-/// 2027-01-15T08:00:00Z, in microseconds.
-const T0: i64 = 1_800_000_000_000_000;
-
-fn at_t0() -> Server {
-    let server = Server::start();
-    server.clock_set(T0);
-    server
-}
-
-#[track_caller]
-fn six(server: &Server, command: &str) -> Vec<i64> {
-    server.line(&format!("RL.ACQUIRE {command}")).to_ints()
-}
+use crate::limit_kit::{T0, at_t0, six};
 
 #[test]
 fn the_six_integers_of_a_sliding_limit() {
@@ -304,4 +291,32 @@ fn a_denial_tells_when_it_will_be_granted() {
         server.line("DEL k copy");
     }
     assert!(denials > 150, "{denials}");
+}
+
+#[test]
+fn limits_that_count_alike_own_a_usage_each() {
+    let server = at_t0();
+    let used = |server: &Server, limits: &str| -> Vec<i64> {
+        server
+            .line(&format!("RL.QUOTA k {limits}"))
+            .items()
+            .iter()
+            .map(|row| row.field("used").int())
+            .collect()
+    };
+    assert_eq!(six(&server, "k 10/m COST 2"), [2, 10, 8, 0, 60_000, 0]);
+    // A tighter limit is tried in the shadow of the one that holds.
+    assert_eq!(six(&server, "k 10/m,3/m:shadow COST 2"), [2, 10, 6, 0, 60_000, 0]);
+    assert_eq!(six(&server, "k 10/m,3/m:shadow COST 2"), [2, 10, 4, 0, 60_000, 0]);
+    assert_eq!(used(&server, "10/m,3/m:shadow"), [6, 2]);
+    assert_eq!(used(&server, "3/m:shadow,10/m"), [2, 6]);
+    // Left out for a while, its usage is kept aside, also through a file.
+    assert_eq!(six(&server, "k 10/m"), [1, 10, 3, 0, 60_000, 0]);
+    server.ok("DEBUG RELOAD");
+    assert_eq!(used(&server, "10/m,3/m:shadow"), [7, 2]);
+    // It comes into force and keeps what it counted.
+    assert_eq!(six(&server, "k 10/m,3/m COST 2"), [0, 3, 1, 60_000, 60_000, 1]);
+    assert_eq!(six(&server, "k 10/m,3/m"), [1, 3, 0, 0, 60_000, 1]);
+    // Two that are the same in every way count the same.
+    assert_eq!(six(&server, "twice 5/s,5/s COST 2"), [2, 5, 3, 0, 1000, 0]);
 }

@@ -8,14 +8,14 @@ use crate::harness::{Reply, Server, Wire, assert_error, call, eventually};
 const START: i64 = 1_800_000_000_000_000;
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// A server that looks at its figures often.
+/// A server that looks at its figures often. The machine under test may stall
+/// by itself: no alert tells of that.
 fn watched() -> Server {
-    let server = Server::with(&["--hz", "100"]);
+    let server = Server::builder()
+        .args(["--hz", "100"])
+        .module_args(["enable-debug-command", "yes", "alert-latency", "0"])
+        .start();
     server.clock_set(START);
-    // The machine under test may stall by itself.
-    if server.at_least(7, 0) {
-        server.config_set("floodgate.alert-latency", "0");
-    }
     server
 }
 
@@ -73,6 +73,18 @@ fn error_rate() {
             server.line("CB.REPORT svc OK");
         }
         server.line("CB.REPORT svc FAIL");
+    });
+}
+
+#[test]
+fn what_rl_record_tells_counts() {
+    let server = watched();
+    starts_and_ends(&server, "error-rate", "source:mail", 10, || {
+        server.line("RL.RECORD source:mail OK COUNT 9");
+        server.line("RL.RECORD source:mail FAIL");
+    });
+    starts_and_ends(&server, "response-time", "source:mail", 600, || {
+        server.line("RL.RECORD source:mail OK DUR 600ms COUNT 10");
     });
 }
 
@@ -168,9 +180,9 @@ fn thresholds_are_settings() {
     }
     let mut wire = listener(&server);
     server.config_set("floodgate.alert-error-rate", "50");
-    // Never more than 47 of 100 on the way, whenever the server looks.
-    for outcome in [["OK"; 10].as_slice(), &["FAIL"; 9]].concat() {
-        server.line(&format!("CB.REPORT svc {outcome}"));
+    // The good ones first, so that it is never more than at the end: 47%.
+    for n in 0..19 {
+        server.line(if n < 10 { "CB.REPORT svc OK" } else { "CB.REPORT svc FAIL" });
     }
     silent(&mut wire);
     server.config_set("floodgate.alert-error-rate", "47");
@@ -247,6 +259,68 @@ fn masked_in_alerts_and_events() {
 }
 
 #[test]
+fn masked_wherever_operators_look() {
+    let server = Server::builder()
+        .args(["--hz", "100", "--loglevel", "debug"])
+        .module_args([
+            "enable-debug-command",
+            "yes",
+            "mask-keys",
+            "yes",
+            "track-usage",
+            "yes",
+            "queue-max",
+            "1",
+        ])
+        .start();
+    server.clock_set(START);
+    let mut told = server.wire();
+    told.line("SUBSCRIBE floodgate:alerts floodgate:events");
+    told.read();
+    for _ in 0..10 {
+        server.line("CB.REPORT secret:slow FAIL DUR 900ms BREAKER 99");
+        server.line("RL.BATCH EACH 2 secret:batch 1/h 1 secret:batch 1/h 1");
+        server.line("CB.ACQUIRE secret:slow LIMIT secret:limit 1/h");
+    }
+    server.line("CB.FORCE secret:held OPEN");
+    server.line("RL.ACQUIRE secret:line 1/h");
+    let mut waiter = server.wire();
+    waiter.send_line("RL.ACQUIRE secret:line 1/h WAIT 30s");
+    // What is refused is told in the log.
+    server.call(&[&b"RESTORE"[..], b"secret:bad", b"0", b"nonsense"]);
+    let mut texts = Vec::new();
+    let mut kinds = Vec::new();
+    while let Some(message) = told.try_read(Duration::from_millis(500)).unwrap() {
+        let text = message[2].text();
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        kinds.extend(json["alert"].as_str().map(str::to_owned));
+        texts.push(text);
+    }
+    for kind in ["error-rate", "response-time", "batch-failures", "queue"] {
+        assert!(kinds.iter().any(|told| told == kind), "{kind} of {kinds:?}");
+    }
+    for command in [
+        "RL.ALERTS 128",
+        "RL.TOP DENIED",
+        "RL.TOP DENIED NOW",
+        "RL.TOP GRANTED",
+        "RL.TOP GRANTED NOW",
+        "RL.TOP OPEN",
+        "RL.METRICS",
+        "INFO floodgate",
+    ] {
+        let reply = format!("{:?}", server.line(command));
+        assert!(reply.contains("***") || command.starts_with("INFO"), "{command}: {reply}");
+        texts.push(reply);
+    }
+    // The server's own lines may tell what it likes; ours begin with the module's name.
+    texts.extend(server.log().lines().filter(|line| line.contains("floodgate")).map(str::to_owned));
+    for text in texts {
+        assert!(!text.contains("secret"), "{text}");
+    }
+}
+
+#[test]
 fn replicas_publish_nothing() {
     let server = watched();
     let replica = server.replica_with(&["--hz", "100"]);
@@ -258,6 +332,8 @@ fn replicas_publish_nothing() {
         }
     });
     crate::harness::wait_synced(&server, &replica);
+    // Nor does it tell of what it sees itself.
+    replica.line("DEBUG SLEEP 0.4");
     silent(&mut there);
     assert_eq!(replica.line("RL.ALERTS"), Reply::Array(vec![]));
     // A master that becomes a replica leaves the rest to the next.

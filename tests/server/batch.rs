@@ -1,14 +1,7 @@
 //! RL.BATCH: EACH and ALL, the same key twice, and failures as a whole.
 
 use crate::harness::{Reply, Server, assert_error, assert_error_prefix};
-
-const T0: i64 = 1_800_000_000_000_000;
-
-fn at_t0() -> Server {
-    let server = Server::start();
-    server.clock_set(T0);
-    server
-}
+use crate::limit_kit::{T0, at_t0};
 
 #[track_caller]
 fn batch(server: &Server, command: &str) -> Vec<Vec<i64>> {
@@ -104,6 +97,8 @@ fn the_same_key_twice_with_other_limits() {
         [[50, 60, 10, 0, 3_600_000, 0], [9, 9, 0, 0, 60_000, 1]]
     );
     assert_eq!(used(&server, "l", "60/h"), 59);
+    // The first of those that can never grant, though alone it would not deny.
+    assert_eq!(batch(&server, "ALL 2 n 5/h,3/m 1 n 5/h,3/m 5")[1], [0, 5, 5, -1, 0, 0]);
 }
 
 #[test]
@@ -114,6 +109,9 @@ fn options_of_limits_hold_for_items_too() {
         [[20, 2, 1, 0, 60_000, 1], [20, 40, 0, 0, 3_600_000, 0]]
     );
     assert_eq!(batch(&server, "ALL 1 s 1/m:shadow 7"), [[7, -1, -1, 0, 0, 0]]);
+    // Shadow limits alone are as unlimited, also where others deny.
+    assert_eq!(batch(&server, "ALL 1 s 1/m:shadow 1"), [[1, -1, -1, 0, 0, 0]]);
+    assert_eq!(batch(&server, "ALL 2 s 1/m:shadow 1 d 1/m 2"), [[0, -1, -1, -1, 0, -3], [0, 1, 1, -1, 0, 0]]);
     assert_eq!(
         batch(&server, "EACH 2 u unlimited 7 keep 10/m:keep=50% 6"),
         [[7, -1, -1, 0, 0, 0], [0, 10, 5, -1, 0, 0]]

@@ -151,7 +151,7 @@ fn copies_dumps_and_names_carry_the_state() {
         assert_eq!(digest(&server, "copied"), own, "{name}");
         assert_eq!(server.call(&["RENAME", "copied", "renamed"]), Reply::ok());
         assert_eq!(digest(&server, "renamed"), own, "{name}");
-        assert!(server.call(&["MEMORY", "USAGE", name]).int() > 96);
+        assert!(server.call(&["MEMORY", "USAGE", name]).int() > 64);
         // A copy lives its own life.
         server.call(&["CB.REPORT", "renamed", "FAIL"]);
         server.call(&["CB.RESET", "renamed"]);

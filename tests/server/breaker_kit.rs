@@ -3,15 +3,8 @@
 use crate::harness::{Reply, Server};
 
 /// A whole number of every period in these tests.
-pub const START: i64 = 1_800_000_000_000_000;
-
-/// A server whose clock stands at [`START`].
-#[track_caller]
-pub fn stopped() -> Server {
-    let server = Server::start();
-    server.clock_set(START);
-    server
-}
+pub use crate::limit_kit::T0 as START;
+pub use crate::limit_kit::at_t0 as stopped;
 
 /// A key and the breaker that its calls give.
 pub struct Key<'s> {

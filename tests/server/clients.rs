@@ -1,43 +1,62 @@
 //! The recipes of `tests/clients`, tried as a new user would, with the server
-//! killed and started again while they run.
+//! killed, frozen and started again while they run; and README, which shows
+//! them.
 
 use std::{
-    env,
+    fs,
     io::{BufRead as _, BufReader, Write as _},
-    path::PathBuf,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::Duration,
 };
+
+use tempfile::TempDir;
 
 use crate::harness::Server;
 
-#[path = "../clients/rust/recipe.rs"]
-#[allow(dead_code, reason = "a recipe shows more than one test needs")]
-mod recipe;
-
-use recipe::{Away, Decision, Failed, Limiter, Reach, guarded};
-
 const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients");
+
+fn readme() -> String {
+    fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap()
+}
 
 /// What the recipes of a language need, or none where it is not installed,
 /// which is then said.
-fn installed(language: &str) -> Option<PathBuf> {
+pub fn installed(language: &str) -> Option<PathBuf> {
     let output = Command::new(format!("{CLIENTS}/install.sh")).arg(language).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     match output.status.code() {
         Some(0) => Some(String::from_utf8_lossy(&output.stdout).trim().into()),
         Some(3) => {
             // Not through the macro: what tests print is kept back.
-            let _ = writeln!(std::io::stderr(), "\nthe recipes for {language} are NOT tried: {said}");
+            let _ = writeln!(std::io::stderr(), "\nthe programs in {language} are NOT tried: {said}");
             None
         }
-        _ => panic!("{output:?}"),
+        _ => panic!("{said}"),
     }
 }
 
-/// Runs a recipe against a server that goes away and comes back when it says so.
-fn tried(mut recipe: Command) {
-    let mut server = Server::start();
+/// One of the recipes for Python, to be run.
+fn python(folder: &Path, program: &str) -> Command {
+    let mut command = Command::new(folder.join("venv/bin/python"));
+    command.arg("-B").arg(format!("{CLIENTS}/python/{program}"));
+    command
+}
+
+/// The recipes for Node beside their packages, where Node looks for these.
+fn node(folder: &Path) -> TempDir {
+    let dir = TempDir::with_prefix("floodgate-node-").unwrap();
+    for file in fs::read_dir(format!("{CLIENTS}/node")).unwrap() {
+        let path = file.unwrap().path();
+        fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
+    }
+    symlink(folder.join("node_modules"), dir.path().join("node_modules")).unwrap();
+    dir
+}
+
+/// Runs a recipe against a server that goes away, hangs and comes back when it
+/// says so; gives what else it says.
+fn tried(mut recipe: Command, mut server: Server) -> Vec<String> {
     let mut process = recipe
         .arg(server.port().to_string())
         .stdin(Stdio::piped())
@@ -52,46 +71,75 @@ fn tried(mut recipe: Command) {
         match line.as_str() {
             "down" => server.kill9(),
             "up" => server.restart(),
-            _ => {}
+            "freeze" => signal(&server, "-STOP"),
+            "thaw" => signal(&server, "-CONT"),
+            _ => said.push(line),
         }
         // It may have failed meanwhile: its own words are shown below.
         let _ = stdin.write_all(b"\n");
-        said.push(line);
     }
     let output = process.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(said, ["down", "up", "done"]);
+    said
+}
+
+fn signal(server: &Server, signal: &str) {
+    assert!(Command::new("kill").args([signal, &server.pid().to_string()]).status().unwrap().success());
+}
+
+/// Its data outlive it.
+fn durable() -> Server {
+    Server::with(&["--appendonly", "yes"])
+}
+
+#[track_caller]
+fn succeeds(mut command: Command) {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
 }
 
 #[test]
 fn python_redis_py_and_fastapi() {
     let Some(folder) = installed("python") else { return };
-    let mut recipe = Command::new(folder.join("venv/bin/python"));
-    recipe.arg("-B").arg(format!("{CLIENTS}/python/try_it.py"));
-    tried(recipe);
+    assert_eq!(tried(python(&folder, "try_it.py"), durable()), ["done"]);
+}
+
+#[test]
+fn python_service_keeps_what_memory_loses() {
+    let Some(folder) = installed("python") else { return };
+    let server = Server::with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let table = tried(python(&folder, "try_service.py"), server);
+    assert_eq!(table.len(), 6);
+    let readme = readme();
+    for row in table {
+        assert!(readme.lines().any(|line| line == row), "README does not say: {row}");
+        assert!(row.ends_with(" kept |"), "{row}");
+    }
 }
 
 #[test]
 fn python_does_what_like_systems_offer() {
     let Some(folder) = installed("python") else { return };
-    let server = Server::start();
-    let mut table = Command::new(folder.join("venv/bin/python"));
-    table.arg("-B").arg(format!("{CLIENTS}/python/offers.py")).arg(server.port().to_string());
-    let output = table.stdin(Stdio::null()).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().last(), Some("14 of 14"));
+    assert_eq!(tried(python(&folder, "offers.py"), Server::start()).pop().unwrap(), "14 of 14");
+}
+
+#[test]
+fn python_is_typed() {
+    let Some(folder) = installed("python") else { return };
+    let mut mypy = Command::new(folder.join("venv/bin/mypy"));
+    mypy.current_dir(format!("{CLIENTS}/python")).args(["--strict", "--cache-dir"]).arg(folder.join("mypy"));
+    mypy.args(["web.py", "service.py", "try_it.py", "try_service.py", "in_memory.py"]);
+    succeeds(mypy);
 }
 
 #[test]
 fn node_ioredis_and_express() {
     let Some(folder) = installed("node") else { return };
-    // Node looks for packages beside the program and above.
-    for file in ["floodgate.mjs", "service.mjs", "try_it.mjs"] {
-        std::fs::copy(format!("{CLIENTS}/node/{file}"), folder.join(file)).unwrap();
-    }
+    let recipes = node(&folder);
     let mut recipe = Command::new("node");
-    recipe.arg(folder.join("try_it.mjs"));
-    tried(recipe);
+    recipe.arg(recipes.path().join("try_it.mjs"));
+    assert_eq!(tried(recipe, durable()), ["done"]);
 }
 
 /// Runs a program that waits and reserves by the client's ordinary commands.
@@ -121,48 +169,55 @@ fn node_ioredis_waits_and_reserves() {
 }
 
 #[test]
-fn rust_redis_rs() {
-    let mut server = Server::start();
-    let url = format!("redis://127.0.0.1:{}", server.port());
-    let reach = || Reach::new(&url, Duration::from_millis(200)).unwrap();
-    let mut limiter = Limiter::new(reach(), Away::Local(5.0));
+fn node_is_typed() {
+    let Some(folder) = installed("node") else { return };
+    let recipes = node(&folder);
+    let mut tsc = Command::new(recipes.path().join("node_modules/.bin/tsc"));
+    tsc.current_dir(recipes.path()).args([
+        "--noEmit",
+        "--allowJs",
+        "--checkJs",
+        "--strict",
+        "--skipLibCheck",
+    ]);
+    tsc.args(["--target", "es2022", "--module", "nodenext", "web.mjs", "try_it.mjs"]);
+    succeeds(tsc);
+}
 
-    // A limit by key.
-    let grants: Vec<u64> = (0..4).map(|_| limiter.acquire("user:1", "3/h", 1).unwrap().granted()).collect();
-    assert_eq!(grants, [1, 1, 1, 0]);
-    let refused = limiter.acquire("user:1", "3/", 1).unwrap_err().to_string();
-    assert!(refused.contains("invalid limit '3/'"), "{refused}");
+#[test]
+fn rust_redis_rs_and_axum() {
+    let Some(folder) = installed("rust") else { return };
+    assert_eq!(tried(Command::new(folder.join("try_it")), durable()), ["done"]);
+    let mut format = Command::new("cargo");
+    format.args(["fmt", "--check", "--manifest-path", &format!("{CLIENTS}/rust/Cargo.toml")]);
+    succeeds(format);
+}
 
-    // Three limits at once: the tightest binds, and a denial takes from none.
-    let three = "100/s,5/h,1000/d";
-    let grants: Vec<u64> = (0..3).map(|_| limiter.acquire("user:3", three, 2).unwrap().granted()).collect();
-    assert_eq!(grants, [2, 2, 0]);
-    let Decision::Shared { remaining, index, .. } = limiter.acquire("user:3", three, 1).unwrap() else {
-        panic!("Redis is there")
-    };
-    assert_eq!((remaining, index), (0, 1));
-
-    // A breaker round a call.
-    let mut breaker = reach();
-    let mut call =
-        |result: Result<i32, &'static str>| guarded(&mut breaker, "payments", "2:open=1h", || result);
-    assert_eq!(call(Ok(42)), Ok(42));
-    assert_eq!(call(Err("no answer")), Err(Failed::Call("no answer")));
-    assert_eq!(call(Err("no answer")), Err(Failed::Call("no answer")));
-    assert!(matches!(call(Ok(42)), Err(Failed::Open { retry_after_ms: 3_500_000..=3_600_000 })));
-
-    server.kill9();
-    for (away, least, most) in [(Away::Open, 20, 20), (Away::Closed, 0, 0), (Away::Local(5.0), 5, 12)] {
-        limiter.away = away;
-        let decisions: Vec<_> = (0..20).map(|_| limiter.acquire("user:1", "3/h", 1).unwrap()).collect();
-        assert!(decisions.iter().all(|decision| matches!(decision, Decision::Alone { .. })));
-        let granted: u64 = decisions.iter().map(|decision| decision.granted()).sum();
-        assert!((least..=most).contains(&granted), "{away:?}: {granted}");
+/// What README shows of a recipe stands in a file that the tests above run.
+#[test]
+fn readme_shows_what_is_tried() {
+    let readme = readme();
+    let section = readme.split("\n## ").find(|section| section.starts_with("From your language\n")).unwrap();
+    let mut shown = 0;
+    for block in section.split("```").skip(1).step_by(2) {
+        let (language, code) = block.split_once('\n').unwrap();
+        let folder = match language {
+            "python" => "python",
+            "js" => "node",
+            "rust" => "rust",
+            _ => continue,
+        };
+        let files: Vec<String> = fs::read_dir(format!("{CLIENTS}/{folder}"))
+            .unwrap()
+            .filter_map(|file| fs::read_to_string(file.unwrap().path()).ok())
+            .collect();
+        // Parts that stand apart in the file are set apart by a blank line.
+        for part in code.split("\n\n") {
+            let part = part.trim_matches('\n');
+            let found = files.iter().any(|file| file.contains(&format!("{part}\n")));
+            assert!(found, "no recipe has:\n{part}");
+            shown += 1;
+        }
     }
-    assert_eq!(call(Ok(42)), Ok(42));
-
-    server.restart();
-    crate::harness::eventually(Duration::from_secs(10), "it asks again", || {
-        matches!(limiter.acquire("user:9", "1000/h", 1).unwrap(), Decision::Shared { .. })
-    });
+    assert!(shown >= 10, "{shown}");
 }

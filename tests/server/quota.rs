@@ -1,15 +1,9 @@
 //! RL.QUOTA: maps in both protocols, where limits come from, HTTP headers.
 
 use crate::harness::{Reply, Server, Wire, assert_error};
+use crate::limit_kit::{T0, at_t0};
 
-const T0: i64 = 1_800_000_000_000_000;
 const T0_MS: i64 = T0 / 1000;
-
-fn at_t0() -> Server {
-    let server = Server::start();
-    server.clock_set(T0);
-    server
-}
 
 /// A row of integers and texts as the reply's map, in the protocol of `wire`.
 fn row(three: bool, fields: &[(&str, Reply)]) -> Reply {

@@ -1,11 +1,16 @@
-//! The examples of the reference: each is run on a real server, and its
-//! replies are those that are printed.
+//! The examples of the reference and of README: each is run on a real server,
+//! and its replies are those that are printed.
 
-use std::{fs, io::Write as _, path::Path};
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use floodgate::reference::{
     pages::{TO_COME, all},
-    transcript::{CLOSING, OPENING, REST, Step, examples, pause, words},
+    transcript::{HIDDEN, REST, Start, Step, examples, pause, words},
 };
 
 use crate::harness::{Reply, Server};
@@ -37,9 +42,50 @@ fn shown(reply: &Reply) -> Vec<String> {
     }
 }
 
+/// A text whose examples are run.
+struct Document {
+    path: PathBuf,
+    text: String,
+}
+
+/// The pages of the reference, and README.
+fn documents() -> Vec<Document> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = |(name, text): (&str, &str)| Document {
+        path: root.join("src/reference/pages").join(format!("{}.md", name.to_lowercase())),
+        text: text.to_owned(),
+    };
+    let readme = root.join("README.md");
+    let text = fs::read_to_string(&readme).unwrap();
+    all().map(page).chain([Document { path: readme, text }]).collect()
+}
+
+/// A server of its own for each document, so that none depends on another. The
+/// machine under test may stall by itself: no alert tells of that.
+fn server() -> Server {
+    let arguments = ["enable-debug-command", "yes", "alert-latency", "0"];
+    Server::builder().args(["--hz", "100"]).module_args(arguments).start()
+}
+
 fn starts_anew(server: &Server) {
     server.ok("FLUSHALL");
     server.clock_set(START);
+}
+
+/// What the server answers. Alerts are looked for a hundred times a second,
+/// after the commands before.
+fn answer(server: &Server, line: &str, is_right: impl Fn(&[String]) -> bool) -> Vec<String> {
+    let words = words(line);
+    let tries = if words.first().is_some_and(|word| word == "RL.ALERTS") { 100 } else { 1 };
+    let mut got = Vec::new();
+    for _ in 0..tries {
+        got = shown(&server.call(&words));
+        if is_right(&got) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    got
 }
 
 #[test]
@@ -48,22 +94,23 @@ fn examples_answer_as_printed() {
         return update();
     }
     let mut wrong = Vec::new();
-    for (name, page) in all() {
-        // One server a page, so that a page does not depend on the others.
-        let server = Server::start();
-        for example in examples(page) {
+    for Document { path, text } in documents() {
+        let server = server();
+        for example in examples(&text) {
             starts_anew(&server);
             for step in &example.steps {
                 match step {
                     Step::Pause(us) => server.clock_advance(i64::try_from(*us).unwrap()),
                     Step::Call { line, reply } => {
-                        let got = shown(&server.call(&words(line)));
-                        let same = match reply.split_last() {
+                        let is_right = |got: &[String]| match reply.split_last() {
+                            // Nothing printed: it only has to work.
+                            None => !got[0].starts_with("(error)"),
                             Some((last, first)) if last == REST => got.starts_with(first),
                             _ => got == *reply,
                         };
-                        if !same {
-                            wrong.push(format!("{name}: > {line}\n{}\n", got.join("\n")));
+                        let got = answer(&server, line, is_right);
+                        if !is_right(&got) {
+                            wrong.push(format!("{}: > {line}\n{}\n", path.display(), got.join("\n")));
                         }
                     }
                 }
@@ -77,40 +124,45 @@ fn examples_answer_as_printed() {
     );
 }
 
-/// Writes what the server answers into the pages (`make reference`).
+/// Writes what the server answers into the documents (`make reference`). What
+/// readers do not see stays without replies.
 fn update() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/reference/pages");
-    for (name, page) in all() {
-        let path = folder.join(format!("{}.md", name.to_lowercase()));
-        let server = Server::start();
-        let (mut made, mut open, mut rest) = (String::new(), false, false);
-        let mut lines = page.lines().peekable();
+    for Document { path, text } in documents() {
+        let server = server();
+        let (mut made, mut closing) = (String::new(), None);
+        let mut lines = text.lines();
         while let Some(line) = lines.next() {
             let mut replies = Vec::new();
-            match line {
-                OPENING => {
-                    open = true;
-                    starts_anew(&server);
+            match (closing, Start::of(line)) {
+                (None, Some((start, end))) => {
+                    closing = Some(end);
+                    if start == Start::Anew {
+                        starts_anew(&server);
+                    }
                 }
-                CLOSING => open = false,
-                _ if open && line.starts_with("> ") => {
-                    replies = shown(&server.call(&words(&line[2..])));
-                    rest = lines.peek() == Some(&REST);
+                (Some(end), _) if line == end => closing = None,
+                (Some(end), _) if line.starts_with("> ") => {
+                    let told = |got: &[String]| got != ["(empty array)"];
+                    replies = answer(&server, &line[2..], told);
+                    let is_next =
+                        |line: &&str| *line == end || line.starts_with("> ") || pause(line).is_some();
+                    let before: Vec<_> = lines.clone().take_while(|line| !is_next(line)).collect();
+                    if let Some(cut) = before.iter().position(|line| *line == REST) {
+                        replies.truncate(cut);
+                        replies.push(REST.to_owned());
+                    } else if end == HIDDEN {
+                        replies.clear();
+                    }
                 }
-                _ if open && pause(line).is_some() => {
+                (Some(_), _) if pause(line).is_some() => {
                     server.clock_advance(i64::try_from(pause(line).unwrap()).unwrap());
                 }
                 // The reply as it was.
-                _ if open => continue,
-                _ => {}
+                (Some(_), _) => continue,
+                (None, None) => {}
             }
             made += &format!("{line}\n");
-            if rest {
-                made += &format!("{REST}\n");
-                rest = false;
-            } else {
-                replies.iter().for_each(|reply| made += &format!("{reply}\n"));
-            }
+            replies.iter().for_each(|reply| made += &format!("{reply}\n"));
         }
         fs::write(path, made).unwrap();
     }

@@ -1,5 +1,7 @@
 //! Settings: module arguments, CONFIG GET, SET and REWRITE, and refusals.
 
+use floodgate::reference::pages::SETTINGS;
+
 use crate::harness::{Reply, Server, assert_error, assert_error_prefix, call};
 
 fn with(args: &[&str]) -> Server {
@@ -39,19 +41,19 @@ fn module_arguments() {
     }
 }
 
+/// Each is as the reference says.
 #[test]
 fn defaults() {
     let server = Server::builder().module_args(Vec::<String>::new()).start();
     if server.at_least(7, 0) {
-        for (name, value) in [
-            ("default-limit", ""),
-            ("caller-limits", "yes"),
-            ("batch-max", "1000"),
-            ("compat-cl-throttle", "yes"),
-            ("enable-debug-command", "no"),
-        ] {
-            assert_eq!(server.config_get(&format!("floodgate.{name}")).as_deref(), Some(value));
+        let mut rows = 0;
+        for line in SETTINGS.1.lines().filter(|line| line.starts_with("| `")) {
+            let cells: Vec<&str> = line.split('|').map(|cell| cell.trim_matches([' ', '`'])).collect();
+            let value = server.config_get(&format!("floodgate.{}", cells[1]));
+            assert_eq!(value.as_deref(), Some(cells[2]), "{line}");
+            rows += 1;
         }
+        assert!(rows >= 19, "{rows}");
     }
     assert_eq!(server.line("CL.THROTTLE k 1 1 1").items().len(), 5);
 }

@@ -44,6 +44,194 @@ fn granted_and_denied_by_every_command_that_takes() {
 }
 
 #[test]
+fn what_breakers_deny_counts() {
+    let server = Server::start();
+    server.clock_set(1_800_000_000_000_000);
+    server.line("CB.REPORT down FAIL BREAKER 1:open=1m");
+    for command in ["CB.ACQUIRE down", "CB.ACQUIRE down LIMIT e 9/h", "CB.ACQUIRE well 1"] {
+        server.line(command);
+    }
+    server.line("CB.FORCE held OPEN");
+    server.line("CB.ACQUIRE held");
+    assert_eq!(top(&server.line("RL.TOP DENIED")), owned(&[("down", 2, 0), ("held", 1, 0)]));
+    assert_eq!(top(&server.line("RL.TOP GRANTED")), []);
+}
+
+#[test]
+fn a_look_counts_nowhere() {
+    let server = Server::start();
+    server.clock_set(1_800_000_000_000_000);
+    server.line("CL.THROTTLE t 0 1 60 0");
+    server.line("CL.THROTTLE t 0 1 60");
+    server.line("CL.THROTTLE t 0 1 60 0");
+    assert_eq!(top(&server.line("RL.TOP GRANTED")), owned(&[("t", 1, 0)]));
+    assert_eq!(top(&server.line("RL.TOP DENIED")), []);
+}
+
+/// Who, how often, since when, and by which limit.
+fn now(server: &Server, command: &str) -> Vec<(String, i64, i64, String)> {
+    let rows = server.line(command);
+    let by = |reply: &Reply| if reply.is_nil() { "-".to_owned() } else { reply.text() };
+    rows.items().iter().map(|row| (row[0].text(), row[1].int(), row[2].int(), by(&row[3]))).collect()
+}
+
+fn rows(rows: &[(&str, i64, i64, &str)]) -> Vec<(String, i64, i64, String)> {
+    rows.iter().map(|&(key, n, since, by)| (key.to_owned(), n, since, by.to_owned())).collect()
+}
+
+#[test]
+fn who_is_limited_now_by_which_limit_and_since_when() {
+    const START: i64 = 1_800_000_000_000;
+    const MINUTE: i64 = 60_000;
+    let server = Server::start();
+    server.clock_set(START * 1000);
+    for _ in 0..9 {
+        server.line("RL.ACQUIRE past 1/m");
+    }
+    server.line("RL.ACQUIRE often 2/d,1/h:name=hourly COST 2");
+    server.clock_advance(10 * MINUTE * 1000);
+    // The earlier denial is long past: this is a new spell.
+    server.line("RL.ACQUIRE often 2/d,1/h:name=hourly");
+    for _ in 0..3 {
+        server.clock_advance(50_000_000);
+        server.line("RL.ACQUIRE often 2/d,1/h:name=hourly");
+    }
+    server.line("RL.BLOCK bad FOREVER");
+    server.line("RL.ACQUIRE bad 9/h");
+    server.line("RL.ACQUIRE both 1/h,1/d");
+    server.line("RL.ACQUIRE both 1/h,1/d");
+    server.line("RL.ACQUIRE big 5/h COST 6");
+    server.line("CB.REPORT down FAIL BREAKER 1:open=1h");
+    server.line("CB.ACQUIRE down");
+    let late = START + 12 * MINUTE + 30_000;
+    let denied = [
+        ("often", 3, START + 10 * MINUTE + 50_000, "hourly"),
+        ("bad", 1, late, "blocked"),
+        ("big", 1, late, "-"),
+        ("both", 1, late, "1/h,1/d"),
+        ("down", 1, late, "open"),
+    ];
+    assert_eq!(now(&server, "RL.TOP DENIED 5 NOW"), rows(&denied));
+    assert_eq!(now(&server, "RL.TOP DENIED 1 NOW"), rows(&denied[..1]));
+    assert_eq!(now(&server, "rl.top granted now"), rows(&[("both", 1, late, "1/h,1/d")]));
+    // What was before is still known of the whole.
+    assert_eq!(top(&server.line("RL.TOP DENIED 2")), owned(&[("past", 8, 0), ("often", 4, 0)]));
+    server.clock_advance(2 * MINUTE * 1000);
+    assert_eq!(now(&server, "RL.TOP DENIED NOW"), []);
+    // One that looks as if it could be granted again.
+    server.line("RL.ACQUIRE past 1/m COST 2");
+    assert_eq!(now(&server, "RL.TOP DENIED NOW"), rows(&[("past", 1, late + 2 * MINUTE, "-")]));
+}
+
+/// Key, state, since when and until when.
+fn open(reply: &Reply) -> Vec<(String, String, i64, i64)> {
+    reply.items().iter().map(|row| (row[0].text(), row[1].text(), row[2].int(), row[3].int())).collect()
+}
+
+#[test]
+fn the_breakers_that_are_open() {
+    const START: i64 = 1_800_000_000_000;
+    let server = Server::start();
+    server.clock_set(START * 1000);
+    let seen = |server: &Server| open(&server.line("RL.TOP OPEN"));
+    let names = |server: &Server| -> Vec<String> { seen(server).into_iter().map(|row| row.0).collect() };
+    assert_eq!(server.line("RL.TOP OPEN"), Reply::Array(vec![]));
+    server.line("CB.ACQUIRE well 1");
+    server.line("CB.REPORT first FAIL BREAKER 1:open=30s");
+    server.clock_advance(10_000_000);
+    server.line("CB.REPORT second FAIL BREAKER 1:open=1h");
+    server.line("CB.FORCE held OPEN REASON broken");
+    server.line("CB.FORCE let CLOSED");
+    let row = |key: &str, state: &str, since, retry| (key.to_owned(), state.to_owned(), since, retry);
+    let expected = vec![
+        row("first", "open", START, 20_000),
+        row("held", "forced-open", START + 10_000, -1),
+        row("second", "open", START + 10_000, 3_600_000),
+    ];
+    assert_eq!(seen(&server), expected);
+    assert_eq!(open(&server.line("RL.TOP OPEN 1")), expected[..1]);
+    let metrics = server.line("RL.METRICS");
+    let since = metrics.field("breakers_open_since_ms").pairs();
+    let since: Vec<_> = since.iter().map(|(name, at)| (name.text(), at.int())).collect();
+    assert_eq!(since, expected.iter().map(|row| (row.0.clone(), row.2)).collect::<Vec<_>>());
+    // Past its deadline it is half-open, though nobody has asked.
+    server.clock_advance(20_000_000);
+    assert_eq!(seen(&server)[2], row("first", "half-open", START + 30_000, 0));
+    let token = server.line("CB.ACQUIRE first")[2].text();
+    server.line(&format!("CB.REPORT first OK TOKEN {token}"));
+    assert_eq!(names(&server), ["held", "second"]);
+    // Deleted, renamed, copied, and in another database.
+    server.line("DEL held");
+    assert_eq!(names(&server), ["second"]);
+    let mut other = server.wire();
+    other.line("SELECT 3");
+    other.line("CB.REPORT elsewhere FAIL BREAKER 1:open=1h");
+    assert_eq!(names(&server), ["second", "elsewhere"]);
+    // A dump carries them.
+    server.clock_advance(1_000_000);
+    let payload = server.line("DUMP second");
+    let Reply::Bulk(payload) = payload else { panic!("{payload:?}") };
+    server.call(&[&b"RESTORE"[..], b"restored", b"0", &payload]);
+    assert_eq!(names(&server), ["restored", "second", "elsewhere"]);
+    server.line("DEBUG RELOAD");
+    assert_eq!(names(&server), ["restored", "second", "elsewhere"]);
+    server.line("FLUSHALL");
+    assert_eq!(names(&server), [""; 0]);
+}
+
+#[test]
+fn open_breakers_on_a_replica() {
+    let server = Server::start();
+    server.line("CB.REPORT before FAIL BREAKER 1:open=1h");
+    let replica = server.replica();
+    server.line("CB.REPORT after FAIL BREAKER 1:open=1h");
+    crate::harness::wait_synced(&server, &replica);
+    let names: Vec<String> = open(&replica.line("RL.TOP OPEN")).into_iter().map(|row| row.0).collect();
+    assert_eq!(names, ["before", "after"]);
+}
+
+#[test]
+fn open_breakers_after_a_restart() {
+    let mut server = Server::start();
+    server.line("CB.REPORT first FAIL BREAKER 1:open=1h");
+    server.line("CB.FORCE second OPEN");
+    server.line("CB.ACQUIRE well 1");
+    let mut other = server.wire();
+    other.line("SELECT 3");
+    other.line("CB.REPORT elsewhere FAIL BREAKER 1:open=1h");
+    server.stop_save();
+    server.restart();
+    let names: Vec<String> = open(&server.line("RL.TOP OPEN")).into_iter().map(|row| row.0).collect();
+    // Before 7.0 a server does not say of which database a loaded key is.
+    let all: &[_] =
+        if server.at_least(7, 0) { &["first", "second", "elsewhere"] } else { &["first", "second"] };
+    assert_eq!(names, all);
+}
+
+#[test]
+fn more_open_breakers_than_names_are_remembered() {
+    let server = Server::with(&["--hz", "100"]);
+    let mut wire = server.wire();
+    let fail = |from: usize, to: usize| -> Vec<Vec<String>> {
+        let words = |n: usize| format!("CB.REPORT b:{n} FAIL BREAKER 1:open=1h");
+        (from..to).map(|n| words(n).split(' ').map(str::to_owned).collect()).collect()
+    };
+    wire.pipeline(&fail(0, 1100));
+    assert_eq!(server.line("RL.TOP OPEN 2048").items().len(), 1000);
+    assert_eq!(server.line("RL.METRICS").field("breakers_open_since_ms").pairs().len(), 100);
+    assert_eq!(server.info_field("floodgate", "floodgate_breakers_open"), "1100");
+    // The places of those that are gone are used again.
+    for n in 0..500 {
+        server.line(&format!("DEL b:{n}"));
+    }
+    crate::harness::eventually(std::time::Duration::from_secs(5), "room for another", || {
+        server.line("CB.RESET new");
+        server.line("CB.REPORT new FAIL BREAKER 1:open=1h");
+        open(&server.line("RL.TOP OPEN 2048")).iter().any(|row| row.0 == "new")
+    });
+}
+
+#[test]
 fn waiters_count_when_they_are_answered() {
     let server = Server::start();
     server.clock_set(1_800_000_000_000_000);
@@ -70,6 +258,9 @@ fn arguments() {
         assert_error(&reply, "ERR n must be a whole number from 1 to 2048");
     }
     assert_error(&server.line("RL.TOP DENIED 5 x"), "ERR syntax error near 'x'");
+    assert_error(&server.line("RL.TOP DENIED NOW 5"), "ERR syntax error near '5'");
+    assert_error(&server.line("RL.TOP OPEN NOW"), "ERR syntax error near 'NOW'");
+    assert_error(&server.line("RL.TOP OPEN 5 NOW"), "ERR syntax error near 'NOW'");
 }
 
 fn user(server: &Server, rules: &str) -> Wire {
@@ -90,6 +281,15 @@ fn only_what_the_user_may_read() {
     }
     let mut wire = user(&server, "%R~api:* +@all");
     assert_eq!(top(&wire.line("RL.TOP GRANTED 1")), owned(&[("api:1", 2, 0)]));
+    for key in ["api:down", "web:down"] {
+        server.line(&format!("CB.REPORT {key} FAIL BREAKER 1"));
+    }
+    let first = |reply: &Reply| -> Vec<String> { reply.items().iter().map(|row| row[0].text()).collect() };
+    assert_eq!(first(&wire.line("RL.TOP GRANTED NOW")), ["api:1"]);
+    assert_eq!(first(&wire.line("RL.TOP OPEN 1")), ["api:down"]);
+    let metrics = wire.line("RL.METRICS");
+    let named = metrics.field("breakers_open_since_ms").pairs();
+    assert_eq!(named.iter().map(|(name, _)| name.text()).collect::<Vec<_>>(), ["api:down"]);
     let mut wire = user(&server, "%W~* +@all");
     assert_eq!(top(&wire.line("RL.TOP GRANTED")), []);
     let mut wire = user(&server, "~* +@all");
@@ -110,6 +310,12 @@ fn masked_keys() {
     }
     // The same key keeps its mask.
     assert_eq!(top(&server.line("RL.TOP GRANTED")), seen);
+    assert_eq!(server.line("RL.TOP GRANTED NOW")[0][0].text(), seen[0].0);
+    server.line("CB.REPORT secret FAIL BREAKER 1");
+    let masked = server.line("RL.TOP OPEN")[0][0].text();
+    assert!(masked.starts_with("***") && masked.len() == 11, "{masked}");
+    let metrics = server.line("RL.METRICS");
+    assert_eq!(metrics.field("breakers_open_since_ms").pairs()[0].0.text(), masked);
 }
 
 #[test]

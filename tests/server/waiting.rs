@@ -99,6 +99,9 @@ fn w2_nobody_overtakes_but_the_critical() {
     let headers = wire.line("RL.QUOTA k 10/s HEADERS");
     assert_eq!(headers.field("Retry-After").text(), "2");
     assert_eq!(headers.field("X-RateLimit-Remaining").text(), "0");
+    // Limits that nobody used are full: what is denied takes nothing of them.
+    assert_eq!(wire.line("RL.ACQUIRE k 9/h").to_ints(), [0, 9, 0, 2000, 0, -2]);
+    assert_eq!(wire.line("RL.RESERVE 1 k 9/h TTL 1s")[1][0].to_ints(), [0, 9, 0, 2000, 0, -2]);
     // A critical request passes, and the line moves back accordingly.
     assert_eq!(wire.line("RL.ACQUIRE k 10/s CRITICAL").to_ints()[..3], [1, 10, 1]);
     assert_eq!(wire.line("RL.ACQUIRE other 10/s").to_ints()[0], 1, "other keys have no line");

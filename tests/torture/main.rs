@@ -18,14 +18,21 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod caller;
 mod chance;
+mod clock;
 mod cluster;
 mod crash;
+mod disk;
 mod found;
 mod hostile;
 mod load;
+mod neighbours;
 mod operations;
 mod payloads;
+mod replicas;
 mod requests;
+mod sentinel;
 mod size;
+mod soak;
 mod upgrade;

@@ -104,7 +104,8 @@ fn restore_all(server: &Server, payloads: &[Vec<u8>]) -> usize {
 /// that the server accepts.
 #[test]
 fn cut_and_forged_payloads_are_refused_or_loaded() {
-    let mutations = tries(3_000, 100_000);
+    // In full, more than 100 000 for each of the two types.
+    let mutations = tries(3_000, 400_000);
     let mut chance = Chance::new();
     // Plain payloads, so that a mutation changes one thing.
     let mut server = Server::with(&["--rdbcompression", "no"]);

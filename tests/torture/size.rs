@@ -2,34 +2,37 @@
 
 use std::{env, fmt::Display, fs::OpenOptions, io::Write as _};
 
-/// How much is tried.
+/// How much is tried: `FLOODGATE_TORTURE`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
-    /// As part of `make test`: seconds.
+    /// Not set, or `quick`: seconds, as part of `make test`.
     Quick,
-    /// `make torture`, with `FLOODGATE_TORTURE=full`.
+    /// So many percent of the full size.
+    Percent(usize),
+    /// `full`, as `make torture` does.
     Full,
 }
 
 impl Size {
     /// What this run was asked for.
     pub fn asked() -> Self {
-        if env::var_os("FLOODGATE_TORTURE").is_some_and(|size| size == "full") {
-            Self::Full
-        } else {
-            Self::Quick
+        match env::var("FLOODGATE_TORTURE").as_deref() {
+            Ok("full") => Self::Full,
+            Ok("quick") | Err(_) => Self::Quick,
+            Ok(percent) => {
+                Self::Percent(percent.parse().expect("FLOODGATE_TORTURE is full, quick or a percentage"))
+            }
         }
     }
 }
 
-/// One number for a quick run and one for a full one; `FLOODGATE_TORTURE=n`
-/// for a number above 0 tries that many instead.
+/// One number for a quick run and one for a full one.
 pub fn tries(quick: usize, full: usize) -> usize {
-    let asked = env::var("FLOODGATE_TORTURE").ok().and_then(|text| text.parse().ok());
-    asked.unwrap_or(match Size::asked() {
+    match Size::asked() {
         Size::Quick => quick,
+        Size::Percent(percent) => (full * percent / 100).max(quick),
         Size::Full => full,
-    })
+    }
 }
 
 /// A line of the table that `make torture` ends with: what was tried, how

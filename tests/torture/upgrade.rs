@@ -12,7 +12,7 @@ use crate::{
 
 /// The servers named by `FLOODGATE_SERVERS` (paths between colons), or the one
 /// under test.
-fn programs() -> Vec<Program> {
+pub fn programs() -> Vec<Program> {
     let named = env::var("FLOODGATE_SERVERS").unwrap_or_default();
     let mut all: Vec<_> = named.split(':').filter(|path| !path.is_empty()).map(Program::at).collect();
     if all.is_empty() {
@@ -22,7 +22,7 @@ fn programs() -> Vec<Program> {
 }
 
 /// Whether `new` reads what `old` writes: Valkey left Redis at 7.2.
-fn reads(new: &Program, old: &Program) -> bool {
+pub fn reads(new: &Program, old: &Program) -> bool {
     match (old.valkey, new.valkey) {
         (true, true) | (false, false) => new.version >= old.version,
         (true, false) => false,
@@ -30,7 +30,7 @@ fn reads(new: &Program, old: &Program) -> bool {
     }
 }
 
-fn lasting(server: &Server) -> Snapshot {
+pub fn lasting(server: &Server) -> Snapshot {
     let mut all = snapshot(server);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
     let soon = i64::try_from(now).expect("this age") + 120_000;
@@ -51,7 +51,10 @@ fn data_of_older_servers_loads_on_newer_ones() {
             ("aof with preamble", vec!["--appendonly", "yes", "--aof-use-rdb-preamble", "yes"]),
             ("aof without preamble", vec!["--appendonly", "yes", "--aof-use-rdb-preamble", "no"]),
         ] {
-            let mut writer = Server::builder().program(&old.path).args(&settings).start();
+            // What is acknowledged is to be in the file when its writer is killed.
+            let writer =
+                Server::builder().program(&old.path).args(&settings).args(["--appendfsync", "always"]);
+            let mut writer = writer.start();
             for command in crate::payloads::MAKE {
                 writer.line(command);
             }

@@ -22,6 +22,8 @@ use floodgate::{
 };
 use proptest::prelude::*;
 
+use crate::forge::{forge, forgeries};
+
 const BREAKERS: &[&str] = &[
     "3:open=1s:lease=2s:probes=3:ramp=4s",
     "3/16s:open=1s",
@@ -129,25 +131,6 @@ fn exercise(main: MainThread, value: CbCircuit, now: Micros) {
         let again = encoding::load(main, VERSION, &bytes).expect("its own bytes");
         assert_eq!(saved(main, &again), bytes);
     }
-}
-
-fn forge(bytes: &mut Vec<u8>, forgeries: Vec<(prop::sample::Index, u8, u8)>) {
-    for (at, byte, how) in forgeries {
-        if bytes.is_empty() {
-            return;
-        }
-        let at = at.index(bytes.len());
-        match how {
-            0 => bytes.insert(at, byte),
-            1 => drop(bytes.remove(at)),
-            2 => bytes.truncate(at),
-            _ => bytes[at] = byte,
-        }
-    }
-}
-
-fn forgeries() -> impl Strategy<Value = Vec<(prop::sample::Index, u8, u8)>> {
-    prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..6u8), 1..4)
 }
 
 /// The value that a history leaves.

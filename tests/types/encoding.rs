@@ -8,6 +8,7 @@ use floodgate::{
 };
 use proptest::prelude::*;
 
+use crate::forge::{forge, forgeries};
 use crate::made::{apply, exercise, history, saved, time};
 
 /// The payload of the value that a history leaves, if any.
@@ -56,23 +57,12 @@ proptest! {
     #[test]
     fn forged_bytes_are_refused_or_whole(
         history in history(),
-        forgeries in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..4u8), 1..4),
+        forgeries in forgeries(),
         now in time(),
     ) {
         let alone = StandIn::enter();
         let mut bytes = payload(alone.main(), &history);
-        for (at, byte, how) in forgeries {
-            if bytes.is_empty() {
-                break;
-            }
-            let at = at.index(bytes.len());
-            match how {
-                0 => bytes.insert(at, byte),
-                1 => drop(bytes.remove(at)),
-                2 => bytes.truncate(at),
-                _ => bytes[at] = byte,
-            }
-        }
+        forge(&mut bytes, forgeries);
         load(alone.main(), &bytes, now);
     }
 }
@@ -128,7 +118,7 @@ fn each_broken_payload_has_its_reason() {
         ("state of another algorithm", section(1, b"\x035/s\x02\x01\x00\x00")),
         ("state of another algorithm", section(1, b"\x09unlimited\x01\x02\x01\x01")),
         ("empty section", section(2, b"")),
-        ("several limits as one", section(2, b"\x075/s,6/m\x00\x00")),
+        ("malformed limit", section(2, b"\x075/s,6/m\x00\x00")),
         ("malformed pin", section(3, b"\x035/x\x00")),
         ("number out of range", section(4, b"\x00\xff\xff\xff\xff\xff\xff\xff\xff\x01")),
         ("padded number", section(4, b"\x00\x80\x00")),

@@ -14,5 +14,6 @@
 mod circuit;
 mod effect;
 mod encoding;
+mod forge;
 mod intern;
 mod made;

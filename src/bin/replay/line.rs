@@ -3,10 +3,14 @@
 //! ```text
 //! 203.0.113.9 - joe [17/May/2015:10:05:03 +0000] "GET /a HTTP/1.1" 200 5 "referer" "agent"
 //! ```
+//!
+//! Debian's Apache also writes `vhost_combined`, which has the name and port of
+//! the virtual host in front of that.
 
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::Offset;
 use memchr::memchr;
+use std::net::IpAddr;
 
 /// Whom limits limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,13 +37,13 @@ impl By {
         }
     }
 
-    /// What several of them are called.
-    pub const fn plural(self) -> &'static str {
+    /// What one of them is called, and several.
+    pub const fn names(self) -> (&'static str, &'static str) {
         match self {
-            Self::Address => "addresses",
-            Self::User => "users",
-            Self::Path => "paths",
-            Self::All => "keys",
+            Self::Address => ("address", "addresses"),
+            Self::User => ("user", "users"),
+            Self::Path => ("path", "paths"),
+            Self::All => ("key", "keys"),
         }
     }
 
@@ -74,7 +78,16 @@ impl<'l> Line<'l> {
         // Users may have blanks in their names, and brackets.
         let open = rest.windows(2).position(|two| two == b" [")?;
         let (names, rest) = rest.split_at_checked(open)?;
-        let user = names.get(1..).and_then(|names| names.get(memchr(b' ', names)? + 1..))?;
+        let (second, user) = names.get(1..).and_then(|names| {
+            let (second, user) = names.split_at_checked(memchr(b' ', names)?)?;
+            Some((second, user.get(1..)?))
+        })?;
+        // An identity of RFC 1413 is no address: the first was a virtual host.
+        let (address, user) = if second != b"-" && is_address(second) {
+            (second, user.get(memchr(b' ', user)? + 1..)?)
+        } else {
+            (address, user)
+        };
         let (stamp, rest) = rest.get(2..)?.split_first_chunk::<26>()?;
         let rest = rest.strip_prefix(b"] \"")?;
         let (request, rest) = rest.split_at_checked(closing_quote(rest)?)?;
@@ -89,6 +102,10 @@ impl<'l> Line<'l> {
         let path = self.request.split(|&b| b == b' ').nth(1).unwrap_or(self.request);
         path.split(|&b| b == b'?').next().unwrap_or(path)
     }
+}
+
+fn is_address(word: &[u8]) -> bool {
+    std::str::from_utf8(word).is_ok_and(|word| word.parse::<IpAddr>().is_ok())
 }
 
 /// The first quote that no backslash escapes.
@@ -157,6 +174,12 @@ mod tests {
         assert_eq!(read(odd), None, "the stamp is the first bracket's");
         let odd = r#"::1 - joe doe [29/Feb/2016:23:59:59 -0130] "a\"b" 400 0"#;
         assert_eq!(read(odd), Some((r#"::1|joe doe|a\"b|all"#.into(), 1_456_795_799)));
+        for (host, address) in [("www.example.org:443", "2001:db8::1"), ("a", "1.2.3.4")] {
+            let vhost = format!(
+                r#"{host} {address} - joe doe [17/May/2015:10:05:03 +0000] "GET /a HTTP/1.1" 200 5 "-" "x""#
+            );
+            assert_eq!(read(&vhost), Some((format!("{address}|joe doe|/a|all"), 1_431_857_103)));
+        }
         let empty = r#"::1 - - [01/Jan/1970:00:00:00 +0000] "" 408 -"#;
         assert_eq!(read(empty), Some(("::1|-||all".into(), 0)));
     }

@@ -22,7 +22,9 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use judge::{Contender, Outcome};
 use options::{Asked, Options};
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 /// Why there is nothing to show.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +57,7 @@ fn run() -> Result<(), Failure> {
         }
         Asked::Replay(options) => options,
     };
+    let start = Instant::now();
     let traffic = read::read(&options.logs, options.by)?;
     for note in traffic.notes() {
         eprintln!("replay: {note}");
@@ -64,16 +67,24 @@ fn run() -> Result<(), Failure> {
         return Err(Failure::Nothing(first.map(|line| format!("; the first: {line}")).unwrap_or_default()));
     }
     let outcomes = judge_all(&traffic, &options.contenders);
+    let took = start.elapsed();
     print(&table::table(&traffic, &options, &outcomes));
-    if let Some(path) = &options.csv {
-        sheet::write(path, &traffic, &outcomes)
-            .map_err(|e| Failure::Write(path.display().to_string(), e.to_string()))?;
-    }
-    if let Some(path) = &options.picture {
-        picture::write(path, &traffic, &outcomes)
-            .map_err(|e| Failure::Write(path.display().to_string(), e.to_string()))?;
-    }
+    let lines = traffic.requests.len() as u64 + traffic.malformed.count;
+    save(options.csv.as_deref(), |path| sheet::by_key(path, &traffic, &outcomes))?;
+    save(options.timeline.as_deref(), |path| sheet::over_time(path, &traffic, &outcomes))?;
+    save(options.picture.as_deref(), |path| picture::write(path, &traffic, &outcomes))?;
+    eprintln!("replay: {lines} lines in {:.1} s, {} a second", took.as_secs_f64(), per_second(lines, took));
     Ok(())
+}
+
+fn per_second(lines: u64, took: Duration) -> u128 {
+    (u128::from(lines) * 1_000_000).checked_div(took.as_micros()).unwrap_or_default()
+}
+
+/// Writes a file, where one was asked for.
+fn save<E: ToString>(path: Option<&Path>, write: impl FnOnce(&Path) -> Result<(), E>) -> Result<(), Failure> {
+    let Some(path) = path else { return Ok(()) };
+    write(path).map_err(|e| Failure::Write(path.display().to_string(), e.to_string()))
 }
 
 /// Writes to standard output; a reader that has seen enough (`| head`) is no

@@ -14,7 +14,8 @@ What would these limits have done to this traffic?
   replay [options] --limits LIMITS LOG...
 
 LOG is an access log in the common or combined format (Apache, nginx), plain or
-gzip; several may be given in any order; - is standard input.
+gzip, with or without the virtual host in front; several may be given in any
+order; - is standard input.
 
   --limits LIMITS    limits as in RL.ACQUIRE, such as 30/m,1000/h; several sets
                      to compare stand behind each other with ';' between
@@ -22,6 +23,7 @@ gzip; several may be given in any order; - is standard input.
                      (every request together)
   --top N            how many of the most denied to show (10)
   --csv FILE         write every key's figures
+  --timeline FILE    write granted and denied over time, as CSV
   --picture FILE     draw granted and denied over time, as SVG
 ";
 
@@ -57,8 +59,10 @@ pub struct Options {
     pub by: By,
     /// How many rows to show.
     pub top: usize,
-    /// Where the figures go.
+    /// Where the figures of each key go.
     pub csv: Option<PathBuf>,
+    /// Where those over time go.
+    pub timeline: Option<PathBuf>,
     /// Where the picture goes.
     pub picture: Option<PathBuf>,
 }
@@ -72,6 +76,7 @@ impl Options {
             by: By::Address,
             top: 10,
             csv: None,
+            timeline: None,
             picture: None,
         };
         let mut parser = Parser::from_args(args);
@@ -82,6 +87,7 @@ impl Options {
                 Arg::Long("by") => options.by = parser.value()?.parse_with(By::parse)?,
                 Arg::Long("top") => options.top = parser.value()?.parse()?,
                 Arg::Long("csv") => options.csv = Some(parser.value()?.into()),
+                Arg::Long("timeline") => options.timeline = Some(parser.value()?.into()),
                 Arg::Long("picture") => options.picture = Some(parser.value()?.into()),
                 Arg::Value(path) => options.logs.push(path.into()),
                 other => return Err(other.unexpected().into()),

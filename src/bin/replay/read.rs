@@ -125,8 +125,12 @@ impl Intake {
         let mut line = Vec::new();
         loop {
             line.clear();
-            if from.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line)? == 0 {
+            let read = from.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line)?;
+            if read == 0 {
                 return Ok(());
+            }
+            if read as u64 == LONGEST_LINE && !line.ends_with(b"\n") {
+                from.skip_until(b'\n')?;
             }
             let text = line.trim_ascii_end();
             if !text.is_empty() && self.line(text).is_none() {

@@ -27,29 +27,34 @@ fn head(text: &mut String, traffic: &Traffic, options: &Options) -> std::fmt::Re
     let (first, last) = traffic.span();
     writeln!(
         text,
-        "{} requests of {} different {}, {} to {} UTC",
-        traffic.requests.len(),
-        traffic.keys.len(),
-        options.by.plural(),
+        "{} of {}, {} to {} UTC",
+        counted(traffic.requests.len() as u64, ("request", "requests")),
+        counted(traffic.keys.len() as u64, options.by.names()),
         time(first),
         time(last)
     )?;
     if traffic.out_of_order > 0 {
         writeln!(
             text,
-            "{} lines stood behind a later one; they are replayed in order",
-            traffic.out_of_order
+            "{} stood behind a later one; all is replayed in order",
+            counted(traffic.out_of_order, ("line", "lines"))
         )?;
     }
     let malformed = &traffic.malformed;
     if malformed.count > 0 {
-        let more = if malformed.count > malformed.samples.len() as u64 { " The first:" } else { "" };
-        writeln!(text, "{} lines are no requests and were passed over.{more}", malformed.count)?;
+        let more = if malformed.count > malformed.samples.len() as u64 { ". The first:" } else { ":" };
+        let what = ("line that is no request", "lines that are no requests");
+        writeln!(text, "passed over {}{more}", counted(malformed.count, what))?;
         for sample in &malformed.samples {
             writeln!(text, "    {sample}")?;
         }
     }
     Ok(())
+}
+
+/// A number of things, by the name of one and of several.
+fn counted(count: u64, (one, several): (&str, &str)) -> String {
+    format!("{count} {}", if count == 1 { one } else { several })
 }
 
 fn share(count: Count) -> String {
@@ -89,7 +94,7 @@ fn summary(text: &mut String, options: &Options, outcomes: &[Outcome<'_>]) -> st
             writeln!(text, "    shadow limits would have denied {}", outcome.shadow_denied)?;
         }
     }
-    writeln!(text, "limited: how many different {} were denied anything", options.by.plural())
+    writeln!(text, "limited: how many {} were denied anything", options.by.names().1)
 }
 
 fn most_denied(

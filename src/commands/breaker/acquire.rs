@@ -93,7 +93,7 @@ fn alone(ctx: &Context<'_>, call: &Call<'_>, now: Micros) -> Result<(), Error> {
         let effect = resolved.effect(ctx, now, Change::Acquire);
         Answer::of(&commit(ctx, &mut key, &effect, c"cb.acquire")?)
     };
-    answer.count(ctx);
+    answer.count(ctx, call.key, now);
     reply::array(ctx, 4);
     answer.send(ctx);
     Ok(())
@@ -117,8 +117,8 @@ fn with_limit(ctx: &Context<'_>, call: &Call<'_>, limit: &Limit<'_>, now: Micros
 
     let rate_limited = admits && judged.six.granted == 0;
     if admits {
+        top::decided(ctx.main(), limit.key.bytes(), judged.six.granted > 0, now);
         judged.count(ctx.main());
-        top::decided(ctx.main(), limit.key.bytes(), judged.six.granted > 0);
     }
     if rate_limited && resolved.missing {
         // The circuit would begin closed: there is nothing to record of it.
@@ -142,7 +142,7 @@ fn with_limit(ctx: &Context<'_>, call: &Call<'_>, limit: &Limit<'_>, now: Micros
         return Ok(());
     }
     let answer = Answer::of(&applied);
-    answer.count(ctx);
+    answer.count(ctx, call.key, now);
     reply::array(ctx, 5);
     answer.send(ctx);
     if admits {
@@ -227,7 +227,10 @@ impl Answer {
         reply::integer(ctx, self.retry.millis());
     }
 
-    fn count(&self, ctx: &Context<'_>) {
+    fn count(&self, ctx: &Context<'_>, key: Arg<'_>, now: Micros) {
+        if self.ticket.is_none() {
+            top::decided(ctx.main(), key.bytes(), false, now);
+        }
         metrics::count(ctx.main(), |m| match (self.ticket.is_some(), self.state) {
             (true, _) => &mut m.breaker_admitted,
             (false, State::Open) => &mut m.breaker_denied_open,

@@ -11,8 +11,8 @@ use crate::server::context::Context;
 use crate::server::key::Key;
 use crate::server::main_thread::MainThreadCell;
 use crate::server::replicate;
-use crate::types::cbcircuit::CbCircuit;
 use crate::types::cbcircuit::effect::{Applied, Change, Effect};
+use crate::types::cbcircuit::{CbCircuit, names};
 use crate::types::effect::COMMAND;
 use crate::types::ratelimit::Until;
 use std::ffi::CStr;
@@ -56,7 +56,7 @@ pub fn apply(
     let mut held = key.value::<CbCircuit>()?;
     let mut applied = effect.apply(ctx.main(), held.as_deref_mut()).map_err(refused)?;
     drop(held);
-    settle(key, effect, &mut applied, event);
+    settle(ctx, key, effect, &mut applied, event);
     Ok(applied)
 }
 
@@ -68,12 +68,20 @@ pub fn refused(corrupt: Corrupt) -> Error {
 
 /// Stores what the effect made, lets the key expire when it is forgotten, and
 /// tells those who watch the key. Nothing, where nothing changed.
-pub fn settle(key: &mut Key<'_>, effect: &Effect<'_>, applied: &mut Applied, event: &CStr) {
+pub fn settle(
+    ctx: &Context<'_>,
+    key: &mut Key<'_>,
+    effect: &Effect<'_>,
+    applied: &mut Applied,
+    event: &CStr,
+) {
     if !applied.changed {
         return;
     }
+    let mut arrives = false;
     if let Some(created) = applied.created.take() {
         key.create(created);
+        arrives = true;
     }
     if effect.expires {
         key.expire_at(match applied.lifetime {
@@ -87,6 +95,10 @@ pub fn settle(key: &mut Key<'_>, effect: &Effect<'_>, applied: &mut Applied, eve
     key.changed(event);
     for transition in applied.transitions() {
         key.notify(arrival(transition.to));
+        arrives = true;
+    }
+    if arrives {
+        names::became(ctx.main(), ctx.database(), key.name().bytes(), applied.state);
     }
 }
 

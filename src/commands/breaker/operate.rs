@@ -71,9 +71,7 @@ pub fn force(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 /// # Errors
 /// A key of another type.
 pub fn reset(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut walk = Walk::new(args);
-    let name = walk.required()?;
-    walk.end()?;
+    let name = Walk::only_key(args)?;
     let now = ctx.now();
     let mut key = ctx.write(name);
     let held = key.value::<CbCircuit>()?;
@@ -116,9 +114,7 @@ pub fn pin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 /// # Errors
 /// A key of another type.
 pub fn unpin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut walk = Walk::new(args);
-    let name = walk.required()?;
-    walk.end()?;
+    let name = Walk::only_key(args)?;
     let now = ctx.now();
     let mut key = ctx.write(name);
     let held = key.value::<CbCircuit>()?;

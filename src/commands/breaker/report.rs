@@ -68,7 +68,7 @@ pub fn report(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             let effect = resolved.effect(ctx, now, Change::Report(report));
             let mut applied = effect.apply(ctx.main(), held.as_deref_mut()).map_err(refused)?;
             drop(held);
-            settle(&mut key, &effect, &mut applied, c"cb.report");
+            settle(ctx, &mut key, &effect, &mut applied, c"cb.report");
             propagate(ctx, name, &effect, &applied);
             tell(ctx, name, &applied);
             (applied.counted, applied.state)

@@ -32,7 +32,7 @@ pub(super) fn answer_client(ctx: &Context<'_>, ticket: Ticket) {
         Outcome::Decided(reply) => reply,
         Outcome::TimeIsUp(place) => {
             metrics::count(main, |m| &mut m.waiting_timed_out);
-            top::decided(main, &place.1, false);
+            top::decided(main, &place.1, false, ctx.now());
             let name = OwnedString::new(ctx, &place.1);
             let denial = ctx.in_database(place.0, || denial(ctx, &place, name.arg(), &ask));
             let reply = denial.map(|judged| {

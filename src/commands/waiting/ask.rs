@@ -6,7 +6,7 @@ use crate::commands::reserve::{self, Terms};
 use crate::commands::six::Six;
 use crate::commands::track;
 use crate::core::clock::Micros;
-use crate::core::limits::Request;
+use crate::core::limits::{Request, Standing};
 use crate::observe::metrics;
 use crate::server::command::Refusal;
 use crate::server::context::Context;
@@ -146,6 +146,27 @@ impl Ask {
             Self::Reserve { limits, .. } => {
                 reserve::judge(ctx, key, value, limits, &self.terms(), now).map(Judged::Reserve)
             }
+        }
+    }
+
+    /// How the limit that binds it stands while nothing is taken.
+    ///
+    /// # Errors
+    /// As [`Ask::judge`].
+    pub fn untouched(
+        &self,
+        ctx: &Context<'_>,
+        key: &[u8],
+        value: Option<&RateLimit>,
+        judged: &Judged,
+        now: Micros,
+    ) -> Result<Standing, Error> {
+        match (self, judged) {
+            (_, Judged::Reserve(judged)) => Ok(judged.before),
+            (Self::Acquire { limits, request, .. }, judged) if judged.six().granted > 0 => {
+                acquire::untouched(ctx, key, value, limits.as_deref(), request, now)
+            }
+            (_, judged) => Ok(judged.six().standing),
         }
     }
 

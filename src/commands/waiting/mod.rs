@@ -213,10 +213,10 @@ fn behind_at(
     now: Micros,
 ) -> Result<ask::Judged, Error> {
     let judged = ask.judge(ctx, &place.1, value, now)?;
-    let own = judged.six();
-    if own.standing.retry == Wait::Never {
+    if judged.six().standing.retry == Wait::Never {
         return Ok(judged);
     }
+    let standing = ask.untouched(ctx, &place.1, value, &judged, now)?;
     let retry = with(ctx.main(), |room| {
         let known = room.lines.forecast(place).and_then(Option::take);
         let mut forecast = known.unwrap_or_else(|| Forecast::new(value, now));
@@ -229,7 +229,7 @@ fn behind_at(
         }
         retry
     });
-    let standing = Standing { remaining: Some(0), retry, ..own.standing };
+    let standing = Standing { remaining: Some(0), retry, ..standing };
     Ok(judged.denied(Six { granted: 0, standing, index: Index::Line }))
 }
 

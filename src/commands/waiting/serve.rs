@@ -80,7 +80,7 @@ fn serve(ctx: &Context<'_>, place: &Place, now: Micros) -> Option<Micros> {
             let done = grant(ctx, &mut key, &ask, &judged, now);
             metrics::count(main, |m| &mut m.waiting_served);
             judged.count(main);
-            top::decided(main, &place.1, true);
+            top::decided(main, &place.1, true, now);
             end(main, ticket, |_| Outcome::Decided(done.map(|()| six)));
             continue;
         }
@@ -88,7 +88,7 @@ fn serve(ctx: &Context<'_>, place: &Place, now: Micros) -> Option<Micros> {
             // It asks for more than there is now: nobody behind it should wait for that.
             Wait::Never => {
                 judged.count(main);
-                top::decided(main, &place.1, false);
+                top::decided(main, &place.1, false, now);
                 end(main, ticket, |_| Outcome::Decided(Ok(six)));
                 with(main, |room| room.uncounted.push((place.clone(), ask)));
             }

@@ -39,6 +39,19 @@ impl Expression {
     }
 }
 
+impl Limit {
+    /// Parses what [`Limit::stored`] wrote.
+    ///
+    /// # Errors
+    /// As [`Limits::parse`].
+    pub fn parse_stored(text: &[u8]) -> Result<Self, TokenError> {
+        match term(text, Author::Server).map_err(|reason| refused(text, reason))? {
+            Term::Limit(limit) => Ok(limit),
+            Term::Policy(_) => Err(refused(text, "not a limit")),
+        }
+    }
+}
+
 impl Limits {
     /// Parses limits that are written out: no policy, no `*`.
     ///
@@ -82,7 +95,7 @@ fn refused(token: &[u8], reason: impl std::fmt::Display) -> TokenError {
     TokenError::new("limit", token, reason)
 }
 
-/// The entries of a list; limits among them differ in identity.
+/// The entries of a list; limits among them differ in name.
 fn terms(text: &[u8], author: Author) -> Result<Vec<Term>, TokenError> {
     if text.is_empty() {
         return Err(refused(text, "empty"));
@@ -105,17 +118,17 @@ fn terms(text: &[u8], author: Author) -> Result<Vec<Term>, TokenError> {
             return Err(refused(token, LimitsError::TooMany));
         }
         let term = term(token, author).map_err(|reason| refused(token, reason))?;
-        if terms.iter().any(|other| same_limit(other, &term)) {
-            return Err(refused(token, "same limit twice; give one a name="));
+        if terms.iter().any(|other| same_name(other, &term)) {
+            return Err(refused(token, "same name twice"));
         }
         terms.push(term);
     }
     Ok(terms)
 }
 
-fn same_limit(a: &Term, b: &Term) -> bool {
+fn same_name(a: &Term, b: &Term) -> bool {
     match (a, b) {
-        (Term::Limit(a), Term::Limit(b)) => a.same_identity(b),
+        (Term::Limit(a), Term::Limit(b)) => a.name.is_some() && a.name == b.name,
         _ => false,
     }
 }
@@ -172,7 +185,10 @@ fn limit(token: &[u8], author: Author) -> Result<Limit, Reason> {
     if quantity.is_empty() {
         return Err("missing count".into());
     }
-    let options = Options::parse(segments, row.name, row.options);
+    let options = match author {
+        Author::User => Options::parse(segments, row.name, row.options),
+        Author::Server => Options::parse_stored(segments, row.name, row.options),
+    };
     // What is wrong with the quantity comes first in the text, so it is said
     // first, even when an option is wrong too.
     let rule = match &options {
@@ -207,6 +223,10 @@ fn with_common_options(rule: Rule, options: &Options<'_>) -> Result<Limit, Reaso
     }
     if options.get("shadow").is_some() {
         limit.enforcement = Enforcement::Shadow;
+    }
+    if let Some(twin) = options.get("twin") {
+        let twin = whole_number(twin).and_then(|twin| u8::try_from(twin).ok());
+        limit.twin = twin.ok_or("twin= is not a small number")?;
     }
     Ok(limit)
 }

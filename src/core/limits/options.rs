@@ -6,6 +6,8 @@ use crate::core::token::shown;
 
 /// The options that every limit has.
 const COMMON: &[&str] = &["name", "per", "keep", "shadow"];
+/// Those that only the server itself writes.
+const STORED: &[&str] = &["twin"];
 /// The options that are words of their own and take no value.
 const FLAGS: &[&str] = &["shadow"];
 
@@ -28,6 +30,27 @@ impl<'a> Options<'a> {
         algorithm: &str,
         own: &'static [&'static str],
     ) -> Result<Self, Reason> {
+        Self::split(segments, algorithm, own, &[])
+    }
+
+    /// As [`Options::parse`], of a text that the server wrote.
+    ///
+    /// # Errors
+    /// As [`Options::parse`].
+    pub fn parse_stored(
+        segments: impl Iterator<Item = &'a [u8]>,
+        algorithm: &str,
+        own: &'static [&'static str],
+    ) -> Result<Self, Reason> {
+        Self::split(segments, algorithm, own, STORED)
+    }
+
+    fn split(
+        segments: impl Iterator<Item = &'a [u8]>,
+        algorithm: &str,
+        own: &'static [&'static str],
+        more: &'static [&'static str],
+    ) -> Result<Self, Reason> {
         let mut given: Vec<(&'static str, &'a [u8])> = Vec::new();
         for segment in segments {
             if segment.is_empty() {
@@ -39,7 +62,7 @@ impl<'a> Options<'a> {
             if key.is_empty() {
                 return Err("option without a name".into());
             }
-            let Some(key) = find(COMMON, key).or_else(|| find(own, key)) else {
+            let Some(key) = [COMMON, own, more].into_iter().find_map(|keys| find(keys, key)) else {
                 return Err(foreign(key, algorithm));
             };
             let value = match (FLAGS.contains(&key), value) {

@@ -117,12 +117,16 @@ pub struct Limit {
     pub(super) charge: Charge,
     pub(super) keep: Keep,
     pub(super) enforcement: Enforcement,
+    /// Tells limits apart that stand in one set without a name and count alike:
+    /// how many such come before it (see [`Limits::new`]).
+    pub(super) twin: u8,
 }
 
 impl Limit {
     /// A rule without options.
     pub(super) const fn plain(rule: Rule) -> Self {
-        Self { rule, name: None, charge: Charge::Cost, keep: Keep(0), enforcement: Enforcement::Enforced }
+        let enforcement = Enforcement::Enforced;
+        Self { rule, name: None, charge: Charge::Cost, keep: Keep(0), enforcement, twin: 0 }
     }
 
     /// The limit that always grants.
@@ -203,14 +207,23 @@ impl Limit {
     }
 
     /// True when both own the same usage: the same `name=`, or no name and the
-    /// same algorithm, period, `per`, `start` and `tz`. Count, burst, keep and
-    /// shadow do not matter.
+    /// same algorithm, period, `per`, `start` and `tz`, and the same place
+    /// among those of a set that count alike. Count, burst, keep and shadow do
+    /// not matter.
     pub fn same_identity(&self, other: &Self) -> bool {
         match (&self.name, &other.name) {
             (Some(a), Some(b)) => a == b,
-            (None, None) => self.charge == other.charge && self.rule.same_usage(&other.rule),
+            (None, None) => self.twin == other.twin && self.counts_alike(other),
             _ => false,
         }
+    }
+
+    /// True for two without a name that count the same thing.
+    fn counts_alike(&self, other: &Self) -> bool {
+        self.name.is_none()
+            && other.name.is_none()
+            && self.charge == other.charge
+            && self.rule.same_usage(&other.rule)
     }
 
     /// The shortest text that parses back to an equal limit (a throttle only
@@ -234,6 +247,17 @@ impl Limit {
         }
         text
     }
+
+    /// The text of a limit on its own that [`Limit::parse_stored`] reads back
+    /// to an equal one, its place among those that count alike included.
+    pub fn stored(&self) -> String {
+        let mut text = self.canonical();
+        if self.twin > 0 {
+            text.push_str(":twin=");
+            text.push_str(&self.twin.to_string());
+        }
+        text
+    }
 }
 
 /// Why limits cannot stand together.
@@ -245,8 +269,8 @@ pub enum LimitsError {
     /// More than [`MAX_LIMITS`].
     #[error("more than 8 limits")]
     TooMany,
-    /// Two that own the same usage; the canonical text of the second.
-    #[error("same limit twice ({0}); give one a name=")]
+    /// Two of the same name; the canonical text of the second.
+    #[error("same name twice ({0})")]
     Twice(String),
 }
 
@@ -256,11 +280,14 @@ pub enum LimitsError {
 pub struct Limits(Box<[Limit]>);
 
 impl Limits {
-    /// Puts limits together.
+    /// Puts limits together. Those without a name that count alike, as in
+    /// `100/m,50/m:shadow`, own a usage each, the enforced ones first: so the
+    /// first of them goes on with the usage of one that stood alone, and a limit
+    /// that is tried in its shadow starts its own.
     ///
     /// # Errors
-    /// None, more than 8, or two of the same identity.
-    pub fn new(limits: Vec<Limit>) -> Result<Self, LimitsError> {
+    /// None, more than 8, or two of the same name.
+    pub fn new(mut limits: Vec<Limit>) -> Result<Self, LimitsError> {
         if limits.is_empty() {
             return Err(LimitsError::Empty);
         }
@@ -268,8 +295,14 @@ impl Limits {
             return Err(LimitsError::TooMany);
         }
         for (at, limit) in limits.iter().enumerate() {
-            if limits.iter().take(at).any(|earlier| earlier.same_identity(limit)) {
+            if limits.iter().take(at).any(|earlier| earlier.name.is_some() && earlier.name == limit.name) {
                 return Err(LimitsError::Twice(limit.canonical()));
+            }
+        }
+        for at in 0..limits.len() {
+            let twin = place_among_alike(&limits, at);
+            if let Some(limit) = limits.get_mut(at) {
+                limit.twin = twin;
             }
         }
         Ok(Self(limits.into_boxed_slice()))
@@ -296,6 +329,16 @@ impl Limits {
     pub fn has_throttle(&self) -> bool {
         self.0.iter().any(|limit| matches!(limit.rule, Rule::Throttle(_)))
     }
+}
+
+/// How many limits of the set that count as the one at `at` does come before
+/// it: the enforced ones first, each in the order written.
+fn place_among_alike(limits: &[Limit], at: usize) -> u8 {
+    let Some(limit) = limits.get(at) else { return 0 };
+    let before = limits.iter().enumerate().filter(|&(other_at, other)| {
+        other.counts_alike(limit) && (other.shadow(), other_at) < (limit.shadow(), at)
+    });
+    u8::try_from(before.count()).unwrap_or(u8::MAX)
 }
 
 /// One entry of a `limits` argument.

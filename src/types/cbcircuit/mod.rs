@@ -7,6 +7,7 @@ pub mod census;
 pub mod effect;
 pub mod encoding;
 pub mod epochs;
+pub mod names;
 pub mod rules;
 
 use crate::core::breaker::{Breaker, Circuit, State, View};
@@ -139,6 +140,10 @@ impl Native for CbCircuit {
 
     fn load(main: MainThread, encoding: u16, payload: &[u8]) -> Result<Self, String> {
         encoding::load(main, encoding, payload).map_err(|corrupt| corrupt.to_string())
+    }
+
+    fn loaded(&self, main: MainThread, database: i32, name: &[u8]) {
+        names::became(main, database, name, self.circuit().state());
     }
 
     fn memory(&self) -> usize {

@@ -1,22 +1,20 @@
 //! How a `ratelimit` is stored: in RDB, DUMP, AOF and digests.
 //!
-//! A payload is a row of sections, each a tag, a length and that many bytes, in
-//! the order of their tags. A later minor version may add sections with tags
-//! from `OPTIONAL` on; this version passes over those it does not know, and
-//! refuses everything else it does not know.
+//! A payload is a row of [sections](crate::types::sections).
 
 use super::reserve::Reservations;
 use super::shape::Full;
 use super::tracked::Tracked;
 use super::{Block, Pin, RateLimit, Until};
 use crate::core::clock::Micros;
-use crate::core::limits::{LimitSet, Limits, MAX_COUNT, MAX_LIMITS, MAX_ORPHANS, Orphan, State};
+use crate::core::limits::{Limit, LimitSet, MAX_COUNT, MAX_LIMITS, MAX_ORPHANS, Orphan, State};
 use crate::core::reservations::{Book, Id, MAX_ID, Reservation, Stage};
 use crate::core::usage::Usage;
 use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64};
 use crate::server::main_thread::MainThread;
 use crate::server::packed::OneOf;
 use crate::types::intern::{self, LimitsRef};
+use crate::types::sections::{OPTIONAL, Sections, Writer};
 use std::collections::HashMap;
 
 /// The encoding that this version writes.
@@ -27,8 +25,6 @@ const ASIDE: u64 = 2;
 const PIN: u64 = 3;
 const BLOCK: u64 = 4;
 const RESERVATIONS: u64 = 5;
-/// Sections from this tag on may be passed over by a version that does not know them.
-const OPTIONAL: u64 = 64;
 const HISTORY: u64 = 64;
 
 /// The longest limits text in a payload.
@@ -38,45 +34,39 @@ pub const LONGEST_REASON: usize = 1024;
 
 /// Appends everything that `value` is.
 pub fn save(value: &RateLimit, main: MainThread, out: &mut Vec<u8>) {
-    let mut section = Vec::new();
-    let mut put = |tag: u64, body: &mut dyn FnMut(&mut Vec<u8>)| {
-        section.clear();
-        body(&mut section);
-        put_u64(out, tag);
-        put_bytes(out, &section);
-    };
+    let mut sections = Writer::new(out);
     if let Some(id) = value.limits_id() {
-        put(USAGE, &mut |body| {
+        sections.put(USAGE, |body| {
             put_bytes(body, intern::get(main, id).canonical().as_bytes());
             value.with_states(|states| states.iter().for_each(|state| state.write(body)));
         });
     }
     let OneOf::Third(full) = value.0.get() else { return };
     if !full.orphans.is_empty() {
-        put(ASIDE, &mut |body| {
+        sections.put(ASIDE, |body| {
             for orphan in &full.orphans {
-                put_bytes(body, orphan.limit.canonical().as_bytes());
+                put_bytes(body, orphan.limit.stored().as_bytes());
                 orphan.state.write(body);
             }
         });
     }
     if let Some(pin) = &full.pin {
-        put(PIN, &mut |body| {
+        sections.put(PIN, |body| {
             put_bytes(body, pin.text.as_bytes());
             put_until(body, pin.until);
         });
     }
     if let Some(block) = &full.block {
-        put(BLOCK, &mut |body| {
+        sections.put(BLOCK, |body| {
             put_bytes(body, &block.reason);
             put_until(body, block.until);
         });
     }
     if let Some(book) = value.book() {
-        put(RESERVATIONS, &mut |body| save_reservations(main, book, body));
+        sections.put(RESERVATIONS, |body| save_reservations(main, book, body));
     }
     if let Some(usage) = &full.usage {
-        put(HISTORY, &mut |body| usage.write(body));
+        sections.put(HISTORY, |body| usage.write(body));
     }
 }
 
@@ -154,15 +144,8 @@ pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<RateLimit,
         return Err(Corrupt("unknown encoding version"));
     }
     let mut full = Full::default();
-    let mut rest = Reader::new(payload);
-    let mut last = 0;
-    while !rest.is_empty() {
-        let tag = rest.u64()?;
-        if tag <= last {
-            return Err(Corrupt("sections out of order"));
-        }
-        last = tag;
-        let mut body = Reader::new(rest.bytes(payload.len())?);
+    let mut sections = Sections::new(payload);
+    while let Some((tag, mut body)) = sections.read()? {
         match tag {
             USAGE => read_usage(main, &mut full, &mut body)?,
             ASIDE => full.orphans = read_aside(&mut body)?,
@@ -211,10 +194,9 @@ fn read_aside(body: &mut Reader<'_>) -> Result<Vec<Orphan>, Corrupt> {
         if orphans.len() == MAX_ORPHANS {
             return Err(Corrupt("too many limits set aside"));
         }
-        let limits =
-            Limits::parse_stored(read_text(body)?.as_bytes()).map_err(|_| Corrupt("malformed limit"))?;
-        let [limit] = limits.as_slice() else { return Err(Corrupt("several limits as one")) };
-        orphans.push(Orphan { state: State::read(body, limit)?, limit: limit.clone() });
+        let limit =
+            Limit::parse_stored(read_text(body)?.as_bytes()).map_err(|_| Corrupt("malformed limit"))?;
+        orphans.push(Orphan { state: State::read(body, &limit)?, limit });
     }
     if orphans.is_empty() { Err(Corrupt("empty section")) } else { Ok(orphans) }
 }

@@ -1,130 +1,305 @@
-// Floodgate for a service in Node: limits, a breaker round a call, and what
-// happens when Redis is away. Copy it; it needs nothing but ioredis.
+// Limits for a service in Node, and what holds while Redis is away. Copy it; it
+// needs nothing but ioredis.
 //
-//   const redis = connect('redis://localhost:6379')
-//   const limiter = new Limiter(redis, Away.LOCAL)
+//   const limiter = new Limiter(new Server('redis://localhost:6379'), new LocalBucket(5))
 //   const decision = await limiter.acquire(`user:${user}`, '10/s,1000/h,20000/d')
+//   if (!decision.granted) … // 429, Retry-After: retryAfterS(decision)
 
 import { Redis } from 'ioredis'
 
-/** A client that gives up quickly: a limiter must not be what is slow. */
-export function connect(url) {
-  const redis = new Redis(url, {
-    commandTimeout: 250,
-    connectTimeout: 250,
-    enableOfflineQueue: false, // nothing waits for a server that is away
-    maxRetriesPerRequest: 0,
-    retryStrategy: (times) => Math.min(50 * times, 500),
-  })
-  redis.on('error', () => {}) // each command tells of it
-  return redis
-}
+/**
+ * The six integers of RL.ACQUIRE, and whether Redis gave them.
+ * @typedef {{
+ *   granted: number, limit: number, remaining: number, retryAfterMs: number,
+ *   resetAfterMs: number, index: number, fromRedis: boolean
+ * }} Decision
+ */
 
 /**
- * What holds while Redis is away. Choose for each limiter:
- *
- * OPEN    everything passes: right where an outage costs more than a flood.
- * CLOSED  nothing passes: right where a flood costs more, as with logins.
- * LOCAL   each process limits on its own, to `localRate` a second: right in
- *         between; with N processes up to N times that passes in all.
+ * @param {number[]} six
+ * @returns {Decision}
  */
-export const Away = Object.freeze({ OPEN: 'open', CLOSED: 'closed', LOCAL: 'local' })
-
-/** Whether an error is an answer of the server: then it is no outage. */
-const answered = (error) => error.name === 'ReplyError'
-
-export class Limiter {
-  #local = new Map()
-
-  constructor(redis, away, localRate = 10) {
-    Object.assign(this, { redis, away, localRate })
-  }
-
-  /** Takes `cost` units from every limit, or from none. */
-  async acquire(key, limits, cost = 1) {
-    try {
-      return decision(await this.redis.call('RL.ACQUIRE', key, limits, 'COST', cost))
-    } catch (error) {
-      if (answered(error)) throw error
-      return this.#alone(key, cost)
-    }
-  }
-
-  /** The same, and the headers for the HTTP response, in one round trip. */
-  async acquireWithHeaders(key, limits) {
-    try {
-      const [[failed, six], [, flat]] = await this.redis
-        .multi()
-        .call('RL.ACQUIRE', key, limits)
-        .call('RL.QUOTA', key, limits, 'HEADERS')
-        .exec()
-      if (failed) throw failed
-      const headers = {}
-      for (let i = 0; i < flat.length; i += 2) headers[flat[i]] = flat[i + 1]
-      return [decision(six), headers]
-    } catch (error) {
-      if (answered(error)) throw error
-      const alone = this.#alone(key, 1)
-      return [alone, alone.granted ? {} : { 'Retry-After': String(Math.ceil(alone.retryAfterMs / 1000)) }]
-    }
-  }
-
-  #alone(key, cost) {
-    if (this.away === Away.OPEN) return decision([cost, -1, -1, 0, 0, 0], false)
-    if (this.away === Away.CLOSED) return decision([0, 0, 0, 1000, 0, 0], false)
-    // A bucket of one second's worth.
-    if (this.#local.size > 10_000) this.#local.clear()
-    const now = performance.now()
-    const { level: before, since } = this.#local.get(key) ?? { level: this.localRate, since: now }
-    const level = Math.min(this.localRate, before + ((now - since) / 1000) * this.localRate)
-    const granted = level >= cost ? cost : 0
-    this.#local.set(key, { level: level - granted, since: now })
-    const wait = granted ? 0 : Math.ceil(((cost - level) / this.localRate) * 1000)
-    return decision([granted, this.localRate, Math.floor(level - granted), wait, 0, 0], false)
-  }
-}
-
-function decision([granted, limit, remaining, retryAfterMs, resetAfterMs, index], fromRedis = true) {
+export function decision([granted, limit, remaining, retryAfterMs, resetAfterMs, index], fromRedis = true) {
   return { granted, limit, remaining, retryAfterMs, resetAfterMs, index, fromRedis }
 }
 
-export class CircuitOpen extends Error {
-  constructor(retryAfterMs) {
-    super(`circuit open, retry after ${retryAfterMs} ms`)
-    this.retryAfterMs = retryAfterMs
+/**
+ * For the header Retry-After: whole seconds, at least one.
+ * @param {{ retryAfterMs: number }} denied
+ */
+export const retryAfterS = ({ retryAfterMs }) => Math.max(1, Math.ceil(retryAfterMs / 1000))
+
+/**
+ * What holds while Redis is away: choose for each limiter.
+ * @typedef {{ acquire(key: string, cost: number): Decision }} Fallback
+ */
+
+/** Everything passes: right where an outage costs more than a flood. */
+export class FailOpen {
+  /** @param {string} _key @param {number} cost */
+  acquire(_key, cost) {
+    return decision([cost, -1, -1, 0, 0, 0], false)
+  }
+}
+
+/** Nothing passes: right where a flood costs more, as with logins. */
+export class FailClosed {
+  acquire() {
+    return decision([0, 0, 0, 1000, 0, 0], false)
   }
 }
 
 /**
- * A circuit breaker that all processes share. While Redis is away calls go
- * through: a breaker protects the callee, and without it things are as they
- * were before there was one.
+ * Each process limits on its own, `rate` a second and `burst` at once: right in
+ * between. N processes let up to N times that pass in all.
  */
-export class Breaker {
-  constructor(redis, key, rule = '50%/60s') {
-    Object.assign(this, { redis, key, rule })
+export class LocalBucket {
+  static MOST_KEYS = 10_000
+  /** @type {Map<string, { level: number, since: number }>} */
+  #levels = new Map()
+
+  /** @param {number} rate */
+  constructor(rate, burst = Math.max(1, rate)) {
+    this.rate = rate
+    this.burst = burst
   }
 
-  /** Calls the function, unless the circuit is open. A rejection is a failure. */
-  async call(f) {
-    let answer
+  /** @param {string} key @param {number} cost */
+  acquire(key, cost) {
+    const now = performance.now()
+    const { level: before, since } = this.#levels.get(key) ?? { level: this.burst, since: now }
+    const level = Math.min(this.burst, before + ((now - since) / 1000) * this.rate)
+    const granted = cost <= level ? cost : 0
+    this.#levels.delete(key)
+    this.#levels.set(key, { level: level - granted, since: now })
+    if (this.#levels.size > LocalBucket.MOST_KEYS) {
+      const [unusedForLongest] = this.#levels.keys()
+      this.#levels.delete(unusedForLongest)
+    }
+    const missingMs = Math.ceil(((cost - level) / this.rate) * 1000)
+    const retryAfterMs = granted ? 0 : cost <= this.burst ? missingMs : -1
+    return decision([granted, Math.floor(this.burst), Math.floor(level - granted), retryAfterMs, 0, 0], false)
+  }
+}
+
+/** Redis cannot decide: it does not answer, or only that it cannot write. */
+export class Away extends Error {}
+
+const CANNOT = /^(CLUSTERDOWN|LOADING|MASTERDOWN|OOM|READONLY|TRYAGAIN|UNBLOCKED)/
+
+/** @param {unknown} error */
+const isOutage = (error) =>
+  !(error instanceof Error && error.name === 'ReplyError') || CANNOT.test(error.message)
+
+/**
+ * Redis, asked with little patience: a limiter must not be what is slow.
+ *
+ * After a failure it is not asked for `restMs`, and then by one request for all:
+ * an outage costs one request its timeout, not each of them.
+ */
+export class Server {
+  /** @type {number | undefined} */
+  #asleepUntil
+  /** @type {Redis[]} */
+  #idle = []
+
+  /** @param {string} url */
+  constructor(url, { patienceMs = 250, restMs = 1000, waiters = 64 } = {}) {
+    this.patienceMs = patienceMs
+    this.restMs = restMs
+    this.freeWaiters = waiters
+    this.redis = new Redis(url, {
+      connectTimeout: patienceMs,
+      commandTimeout: patienceMs,
+      socketTimeout: 2 * patienceMs, // gives up a connection on which nothing comes back
+      enableOfflineQueue: false, // nothing waits for a server that is away
+      maxRetriesPerRequest: 0,
+      retryStrategy: (times) => Math.min(50 * times, restMs) * (0.5 + Math.random()),
+    })
+    this.redis.on('error', () => {}) // each command tells of it
+  }
+
+  /**
+   * The answer. Throws Away, or the server's own error.
+   * @param {string} command
+   * @param {(string | number)[]} words
+   * @returns {Promise<any>}
+   */
+  ask(command, ...words) {
+    return this.#answer(() => this.redis.call(command, ...words))
+  }
+
+  /**
+   * The answers of one transaction, in one round trip.
+   * @param {[string, ...(string | number)[]][]} commands
+   * @returns {Promise<any[]>}
+   */
+  askAtOnce(...commands) {
+    return this.#answer(async () => {
+      const transaction = this.redis.multi()
+      for (const command of commands) transaction.call(...command)
+      const answers = (await transaction.exec()) ?? []
+      return answers.map(([error, answer]) => {
+        if (error) throw error
+        return answer
+      })
+    })
+  }
+
+  /**
+   * The answer of a command that waits. Who stops waiting for it (aborts the
+   * signal) leaves the line. When too many wait already it does not wait.
+   * @param {number} ms
+   * @param {AbortSignal | undefined} signal
+   * @param {string} command
+   * @param {(string | number)[]} words
+   * @returns {Promise<any>}
+   */
+  async wait(ms, signal, command, ...words) {
+    if (this.freeWaiters === 0) return this.ask(command, ...words)
+    signal?.throwIfAborted()
+    this.freeWaiters -= 1
+    // A connection of its own: it is blocked meanwhile, and for longer than the
+    // others' timeout.
+    const own = this.#idle.pop() ?? this.#lendable()
+    const leave = () => own.disconnect()
+    signal?.addEventListener('abort', leave)
     try {
-      answer = await this.redis.call('CB.ACQUIRE', this.key, this.rule)
+      const answer = await this.#answer(() => this.#patiently(own, ms, command, ...words), signal)
+      this.#idle.push(own)
+      return answer
     } catch (error) {
-      if (answered(error)) throw error
-      return f()
-    }
-    const [allowed, , token, retryAfterMs] = answer
-    if (!allowed) throw new CircuitOpen(retryAfterMs)
-    const start = performance.now()
-    let outcome = 'FAIL'
-    try {
-      const result = await f()
-      outcome = 'OK'
-      return result
+      own.disconnect()
+      signal?.throwIfAborted()
+      throw error
     } finally {
-      const ms = Math.round(performance.now() - start)
-      await this.redis.call('CB.REPORT', this.key, outcome, 'TOKEN', token, 'DUR', ms).catch(() => {})
+      signal?.removeEventListener('abort', leave)
+      this.freeWaiters += 1
     }
+  }
+
+  #lendable() {
+    const own = this.redis.duplicate({
+      lazyConnect: true,
+      commandTimeout: undefined,
+      socketTimeout: undefined,
+      retryStrategy: () => null,
+    })
+    own.on('error', () => {})
+    return own
+  }
+
+  /**
+   * @param {Redis} own
+   * @param {number} ms
+   * @param {string} command
+   * @param {(string | number)[]} words
+   */
+  async #patiently(own, ms, command, ...words) {
+    const late = setTimeout(() => own.disconnect(), ms + this.patienceMs)
+    try {
+      if (own.status !== 'ready') await own.connect()
+      return await own.call(command, ...words, 'WAIT', ms)
+    } finally {
+      clearTimeout(late)
+    }
+  }
+
+  /**
+   * Tells what came of the work. Rejects never: the work counts more. What
+   * cannot be told, leases and TTLs settle.
+   * @param {string} command
+   * @param {(string | number)[]} words
+   */
+  async finish(command, ...words) {
+    try {
+      await this.ask(command, ...words)
+    } catch (error) {
+      if (!(error instanceof Away)) console.warn(command, error)
+    }
+  }
+
+  close() {
+    for (const redis of [this.redis, ...this.#idle]) redis.disconnect()
+  }
+
+  /**
+   * @template T
+   * @param {() => Promise<T>} question
+   * @param {AbortSignal} [signal]
+   */
+  async #answer(question, signal) {
+    if (this.#asleepUntil !== undefined) {
+      if (performance.now() < this.#asleepUntil) throw new Away()
+      this.#sleep() // the others: this one asks for them
+    }
+    try {
+      const answer = await question()
+      this.#asleepUntil = undefined
+      return answer
+    } catch (error) {
+      if (signal?.aborted || !isOutage(error)) throw error
+      this.#sleep()
+      throw new Away('Redis cannot decide', { cause: error })
+    }
+  }
+
+  #sleep() {
+    // Not all processes at the same moment.
+    this.#asleepUntil = performance.now() + this.restMs * (0.5 + Math.random())
+  }
+}
+
+/** Takes units from limits that all processes share. */
+export class Limiter {
+  /** @param {Server} server @param {Fallback} fallback */
+  constructor(server, fallback) {
+    this.server = server
+    this.fallback = fallback
+  }
+
+  /**
+   * Takes `cost` units from every limit, or from none. With `waitMs` it stands
+   * in line for so long.
+   * @param {string} key
+   * @param {string} limits
+   * @param {{ cost?: number, waitMs?: number, signal?: AbortSignal }} [options]
+   */
+  async acquire(key, limits, { cost = 1, waitMs, signal } = {}) {
+    /** @type {[string, ...(string | number)[]]} */
+    const command = ['RL.ACQUIRE', key, limits, 'COST', cost]
+    try {
+      const { server } = this
+      return decision(await (waitMs ? server.wait(waitMs, signal, ...command) : server.ask(...command)))
+    } catch (error) {
+      if (!(error instanceof Away)) throw error
+      return this.fallback.acquire(key, cost)
+    }
+  }
+
+  /**
+   * One unit, and the headers for the HTTP response.
+   * @param {string} key
+   * @param {string} limits
+   * @returns {Promise<[Decision, Record<string, string>]>}
+   */
+  async acquireWithHeaders(key, limits) {
+    /** @type {Record<string, string>} */
+    const headers = {}
+    let decided
+    try {
+      const [six, flat] = await this.server.askAtOnce(
+        ['RL.ACQUIRE', key, limits],
+        ['RL.QUOTA', key, limits, 'HEADERS'],
+      )
+      decided = decision(six)
+      for (let i = 0; i < flat.length; i += 2) headers[flat[i]] = flat[i + 1]
+    } catch (error) {
+      if (!(error instanceof Away)) throw error
+      decided = this.fallback.acquire(key, 1)
+    }
+    delete headers['Retry-After'] // RL.QUOTA speaks of the next request
+    if (!decided.granted && decided.retryAfterMs >= 0) headers['Retry-After'] = String(retryAfterS(decided))
+    return [decided, headers]
   }
 }

@@ -1,105 +1,397 @@
 """Tries the recipes on a real server: python try_it.py PORT
 
-Prints `down` when the server is to be killed and `up` when it is to be started
-again, and goes on when a line comes in."""
+Prints `down` when the server is to be killed, `up` when it is to be started
+again, `freeze` and `thaw` when it is to be stopped and to go on, and goes on
+itself when a line comes in."""
 
+import asyncio
 import os
-import socket
+import subprocess
 import sys
-import threading
 import time
-import urllib.error
-import urllib.request
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
 
-port = sys.argv[1]
-os.environ["REDIS_URL"] = f"redis://127.0.0.1:{port}"
+from breaker import Breaker, CircuitOpen
+from floodgate import Decision, FailClosed, FailOpen, Limiter, LocalBucket, Server
+from reservation import Denied, Spending, reserve
+from uvicorned import Uvicorn
 
-import uvicorn  # noqa: E402
+# Where tests run a server may take its time: not each delay is an outage.
+PATIENCE = 5.0
+URL = f"redis://127.0.0.1:{sys.argv[1]}"
+LLM = "1000/h,concurrent:2"
 
-from floodgate import Away, Breaker, CircuitOpen, Limiter, connect  # noqa: E402
-from service import app  # noqa: E402
 
-
-def please(what):
+async def please(what: str) -> None:
     print(what, flush=True)
-    sys.stdin.readline()
+    await asyncio.to_thread(sys.stdin.readline)
 
 
-client = connect(os.environ["REDIS_URL"])
-limiters = {away: Limiter(client, away, local_rate=5, rest=0.2) for away in Away}
-limiter = limiters[Away.LOCAL]
-
-# A limit by key.
-grants = [limiter.acquire("user:1", "3/h").granted for _ in range(4)]
-assert grants == [1, 1, 1, 0], grants
-assert limiter.acquire("user:2", "3/h").remaining == 2
-denied = limiter.acquire("user:1", "3/h")
-assert 0 < denied.retry_after_ms <= 3_600_000 and denied.from_redis, denied
-
-# Three limits at once: the tightest binds, and a denial takes from none.
-three = [limiter.acquire("user:3", "100/s,5/h,1000/d", cost=2) for _ in range(3)]
-assert [d.granted for d in three] == [2, 2, 0] and three[2].index == 1, three
-assert limiter.acquire("user:3", "100/s,5/h,1000/d").remaining == 0
-
-# A breaker round a call.
-breaker = Breaker(client, "payments", "2:open=1h", rest=0.2)
-assert breaker.call(lambda: 42) == 42
+async def eventually(what: str, holds: Callable[[], Awaitable[bool]]) -> None:
+    deadline = time.monotonic() + 20
+    while not await holds():
+        assert time.monotonic() < deadline, what
+        await asyncio.sleep(0.02)
 
 
-def fails():
-    raise ValueError("no answer")
+async def times(n: int, does: Callable[[], Awaitable[Decision]]) -> list[Decision]:
+    return [await does() for _ in range(n)]
 
 
-for _ in range(2):
+def granted(decisions: list[Decision]) -> list[int]:
+    return [decision.granted for decision in decisions]
+
+
+async def used(server: Server, key: str) -> int:
+    """Units counted on the first limit of a key."""
+    first = (await server.ask("RL.QUOTA", key))[0]
+    return int(dict(zip(first[::2], first[1::2]))["used"])
+
+
+async def waiting(server: Server, key: str) -> int:
+    return int((await server.ask("RL.QUEUE", key))[0])
+
+
+def the_first_request() -> None:
+    first = [sys.executable, "-B", os.path.join(os.path.dirname(__file__), "first.py")]
+    said = subprocess.run(first, env=os.environ | {"REDIS_URL": URL}, capture_output=True, text=True, check=True)
+    assert said.stdout == "9 left\n", said
+
+
+async def a_limit_by_key(limiter: Limiter) -> None:
+    assert granted(await times(4, lambda: limiter.acquire("user:1", "3/h"))) == [1, 1, 1, 0]
+    assert (await limiter.acquire("user:2", "3/h")).remaining == 2
+    denied = await limiter.acquire("user:1", "3/h")
+    assert 0 < denied.retry_after_ms <= 3_600_000 and denied.from_redis, denied
     try:
-        breaker.call(fails)
-        raise AssertionError("the error is the caller's")
-    except ValueError:
-        pass
-try:
-    breaker.call(lambda: 42)
-    raise AssertionError("it is open")
-except CircuitOpen as e:
-    assert 3_500_000 < e.retry_after_ms <= 3_600_000, e
-
-# The service.
-listener = socket.create_server(("127.0.0.1", 0))
-server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True).start()
+        await limiter.acquire("user:1", "3/")
+        raise AssertionError("malformed limits are no outage")
+    except Exception as error:
+        assert "invalid limit '3/'" in str(error), error
 
 
-def get(who):
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}/hello"
-    try:
-        return urllib.request.urlopen(urllib.request.Request(url, headers={"x-api-key": who}), timeout=20)
-    except urllib.error.HTTPError as response:
-        return response
+async def three_limits_at_once(limiter: Limiter) -> None:
+    """The tightest binds, and a denial takes from none."""
+    three = await times(3, lambda: limiter.acquire("user:3", "100/s,5/h,1000/d", cost=2))
+    assert granted(three) == [2, 2, 0] and three[2].index == 1, three
+    assert (await limiter.acquire("user:3", "100/s,5/h,1000/d")).remaining == 0
 
 
-responses = [get("joe") for _ in range(4)]
-assert [r.status for r in responses] == [200, 200, 200, 429], responses
-assert responses[0].headers["RateLimit-Policy"].startswith('"3/s";q=3;w=1, '), responses[0].headers
-assert responses[0].headers["X-RateLimit-Remaining"] == "2"
-assert "Retry-After" not in responses[2].headers and responses[3].headers["Retry-After"] == "1"
-
-please("down")
-for away, expected in [(Away.OPEN, 20), (Away.CLOSED, 0), (Away.LOCAL, 5)]:
+async def standing_in_line(limiter: Limiter) -> None:
+    # Longer than the patience of what does not wait.
+    server = Server(URL, patience=1.0)
+    impatient = Limiter(server, FailClosed())
     start = time.monotonic()
-    decisions = [limiters[away].acquire("user:1", "3/h") for _ in range(20)]
-    got = sum(d.granted for d in decisions)
-    # The bucket refills meanwhile.
-    slack = int((time.monotonic() - start) * 5) + 1 if away is Away.LOCAL else 0
-    assert expected <= got <= expected + slack, (away, got)
-    assert not any(d.from_redis for d in decisions)
-    assert time.monotonic() - start < 5
-assert breaker.call(lambda: 42) == 42
-codes = [get("ann").status for _ in range(3)]
-assert codes == [200, 200, 200], codes
+    served = await asyncio.gather(*(impatient.acquire("line", "2/1500ms", wait=9) for _ in range(3)))
+    assert granted(list(served)) == [1, 1, 1] and all(d.from_redis for d in served), served
+    assert 1.4 < time.monotonic() - start < 9
+    await server.close()
 
-please("up")
-deadline = time.monotonic() + 10
-while not (decision := limiter.acquire("user:9", "3/h")).from_redis:
-    assert time.monotonic() < deadline, "it never asks again"
-    time.sleep(0.05)
-assert decision.granted == 1
-print("done", flush=True)
+    # Who goes leaves the line.
+    server = limiter.server
+    await limiter.acquire("slow", "1/h")
+    waiter = asyncio.create_task(limiter.acquire("slow", "1/h", wait=20))
+
+    async def stands() -> bool:
+        return await waiting(server, "slow") == 1
+
+    async def stands_no_more() -> bool:
+        return await waiting(server, "slow") == 0
+
+    await eventually("it stands in line", stands)
+    # Past the most that may wait in a process one is denied at once.
+    server._free_waiters, before = 0, server._free_waiters
+    overtaking = await limiter.acquire("slow", "1/h", wait=20)
+    assert (overtaking.granted, overtaking.index) == (0, -2), overtaking
+    server._free_waiters = before
+    waiter.cancel()
+    await eventually("it left the line", stands_no_more)
+
+
+async def a_breaker_round_a_call(server: Server) -> None:
+    breaker = Breaker(server, "mail", "2:open=1h")
+
+    async def call(fails: bool) -> int:
+        async with breaker.guard():
+            if fails:
+                raise ValueError("no answer")
+            return 42
+
+    assert await call(False) == 42
+    for _ in range(2):
+        try:
+            await call(True)
+            raise AssertionError("the error is the caller's")
+        except ValueError:
+            pass
+    try:
+        await call(False)
+        raise AssertionError("it is open")
+    except CircuitOpen as error:
+        assert 3_500_000 < error.retry_after_ms <= 3_600_000, error
+
+    # A trial that its caller cancels is given back: neither lost nor a failure.
+    flaky = Breaker(server, "flaky", "1:open=100ms:lease=1h")
+
+    called = asyncio.Event()
+
+    async def attempt(seconds: float, timeout: float = 9.0) -> None:
+        async with flaky.guard(), asyncio.timeout(timeout):
+            called.set()
+            await asyncio.sleep(seconds)
+
+    try:
+        await attempt(9, timeout=0.01)
+        raise AssertionError("the time was up")
+    except TimeoutError:
+        pass
+    await asyncio.sleep(0.15)
+    called.clear()
+    trial = asyncio.create_task(attempt(9))
+    await called.wait()
+    trial.cancel()
+    await asyncio.wait([trial])
+    assert trial.cancelled()
+    await attempt(0)
+    assert (await server.ask("CB.ACQUIRE", "flaky", "1:open=100ms:lease=1h"))[1] == "closed"
+
+
+async def tokens_of_a_language_model(limiter: Limiter) -> None:
+    server = limiter.server
+
+    spent = asyncio.Event()
+
+    async def work(spends: int | None, fails: bool = False, lasts: float = 0.0) -> None:
+        async with reserve(limiter, {"llm:1": LLM}, estimate=100, ttl=1.5) as spending:
+            assert len(await server.ask("RL.RESERVATIONS", "llm:1")) == 1
+            if spends is not None:
+                spending.add(spends)
+                spent.set()
+            await asyncio.sleep(lasts)
+            assert len(await server.ask("RL.RESERVATIONS", "llm:1")) == 1, "it was not renewed"
+            if fails:
+                raise ValueError("no answer")
+
+    async def costs(charged: int, work: Awaitable[None]) -> None:
+        before = await used(server, "llm:1")
+        try:
+            await work
+        except (ValueError, asyncio.CancelledError):
+            pass
+        assert await used(server, "llm:1") - before == charged, charged
+        assert await server.ask("RL.RESERVATIONS", "llm:1") == []
+
+    await server.ask("RL.ACQUIRE", "llm:1", "1000/h")
+    await costs(30, work(spends=30))  # less than the estimate
+    await costs(150, work(spends=150))  # more
+    await costs(100, work(spends=None))  # never said: the estimate stands
+    await costs(0, work(spends=None, fails=True))  # released
+    await costs(7, work(spends=7, fails=True))  # spent before it failed
+    await costs(3, work(spends=3, lasts=2.0))  # longer than its TTL
+
+    async def is_cancelled() -> None:
+        spent.clear()
+        task = asyncio.create_task(work(spends=5, lasts=9))
+        await spent.wait()
+        task.cancel()
+        await asyncio.wait([task])
+
+    await costs(5, is_cancelled())
+
+    for key, limits, estimate, never in [("llm:2", LLM, 1001, True), ("llm:3", "concurrent:1", 1, False)]:
+        try:
+            async with reserve(limiter, {key: limits}, estimate), reserve(limiter, {key: limits}, estimate):
+                raise AssertionError("too much")
+        except Denied as denied:
+            assert (denied.decision.retry_after_ms == -1) is never, denied.decision
+
+
+def over_http(web: Uvicorn) -> None:
+    responses = [web.get("/hello", caller="127.0.0.2") for _ in range(12)]
+    assert {r.status for r in responses[:10]} == {200}
+    first, last = responses[0].headers, responses[-1].headers
+    assert first["RateLimit-Policy"] == '"10/s";q=10;w=1, "1000/h";q=1000;w=3600, "10000/d";q=10000;w=86400'
+    assert first["RateLimit"].startswith('"10/s";r=9;t=1, "1000/h";r=999;t='), first
+    assert (first["X-RateLimit-Limit"], first["X-RateLimit-Remaining"]) == ("10", "9")
+    if responses[-1].status == 429:  # a second may have passed meanwhile
+        assert last["Retry-After"] == "1" and last["RateLimit"].startswith('"10/s";r=0;t=1'), last
+    while (denied := web.get("/hello", caller="127.0.0.2")).status != 429:
+        pass
+    assert denied.headers["Retry-After"] == "1" and denied.json() == {"error": "too many requests"}
+    assert web.get("/hello", caller="127.0.0.3").status == 200
+    assert all("Retry-After" not in r.headers for r in responses if r.status == 200)
+
+    logins = [web.request("POST", "/login/joe", caller="127.0.0.3") for _ in range(6)]
+    assert [r.status for r in logins] == [200] * 5 + [429]
+    assert 0 < int(logins[-1].headers["Retry-After"]) <= 60
+
+    start = time.monotonic()
+    assert {web.get("/report", caller="127.0.0.4").status for _ in range(3)} == {200}
+    assert time.monotonic() - start > 0.5
+
+    calls = [web.request("POST", f"/pay?cents={cents}", caller="127.0.0.5") for cents in [7, 13, 13, 13, 7]]
+    assert [r.status for r in calls] == [200, 502, 502, 502, 503]
+    assert 25 <= int(calls[-1].headers["Retry-After"]) <= 30
+
+
+async def a_stream_over_http(web: Uvicorn, server: Server) -> None:
+    answer = await asyncio.to_thread(web.request, "POST", "/ask?length=20")
+    assert (answer.status, answer.body) == (200, b"word " * 20)
+    assert await used(server, "llm") == 20
+
+    # Who hangs up half way is charged for half.
+    def hang_up() -> None:
+        connection = web.connect()
+        connection.request("POST", "/ask?length=100000")
+        assert connection.getresponse().read(50) == b"word " * 10
+        connection.close()
+
+    await asyncio.to_thread(hang_up)
+
+    async def settled() -> bool:
+        return not await server.ask("RL.RESERVATIONS", "llm")
+
+    await eventually("the hung up answer is settled", settled)
+    assert 30 <= await used(server, "llm") < 1020
+
+    # Denied before the first byte.
+    holders = [f"held-{i}" for i in range(5)]
+    for holder in holders:
+        await server.ask("RL.RESERVE", 1, "llm", "100000/m,concurrent:5", "TTL", "30s", "ID", holder)
+    denied = await asyncio.to_thread(web.request, "POST", "/ask?length=20")
+    assert denied.status == 429 and 0 < int(denied.headers["Retry-After"]) <= 30
+    for holder in holders:
+        await server.ask("RL.RELEASE", holder, 1, "llm")
+
+
+@asynccontextmanager
+async def in_flight(limiter: Limiter) -> AsyncIterator[None]:
+    """All that may be under way when the server goes, and must end well."""
+    decisions: list[Decision] = []
+    slowest = 0.0
+    gone = asyncio.Event()
+
+    async def requests() -> None:
+        nonlocal slowest
+        while not gone.is_set() or decisions[-1].from_redis:
+            start = time.monotonic()
+            decisions.append(await limiter.acquire("flight", "1000000/h"))
+            slowest = max(slowest, time.monotonic() - start)
+            await asyncio.sleep(0.001)
+
+    async def call() -> None:
+        async with Breaker(limiter.server, "flight:mail", "1").guard():
+            await gone.wait()
+
+    async def stream() -> Spending:
+        async with reserve(limiter, {"flight:llm": LLM}, estimate=100, ttl=0.3) as spending:
+            await gone.wait()
+            spending.add(1)
+            return spending
+
+    await limiter.acquire("flight:line", "1/h")
+    tasks = [asyncio.create_task(task()) for task in [requests, requests, requests, call, stream]]
+    waiter = asyncio.create_task(limiter.acquire("flight:line", "1/h", wait=25))
+    await asyncio.sleep(0.3)
+    yield
+    gone.set()
+    await asyncio.gather(*tasks)
+    assert {decision.from_redis for decision in decisions} == {True, False}
+    assert slowest < 2, slowest
+    alone = await waiter
+    assert (alone.granted, alone.from_redis) == (1, False), alone
+
+
+async def redis_is_away(limiters: list[Limiter]) -> None:
+    for limiter, least, most in zip(limiters, [20, 0, 5], [20, 0, 5]):
+        start = time.monotonic()
+        decisions = await times(20, lambda: limiter.acquire("user:1", "3/h"))
+        took = time.monotonic() - start
+        # The bucket refills meanwhile.
+        most += int(took * 5) + 1 if 0 < most < 20 else 0
+        assert least <= sum(granted(decisions)) <= most, (limiter.fallback, decisions)
+        assert not any(d.from_redis for d in decisions)
+        assert took < 3, took
+    async with Breaker(limiters[0].server, "mail", "2:open=1h").guard():
+        pass
+    async with reserve(limiters[0], {"llm:1": LLM}, estimate=100) as spending:
+        spending.add(1)
+    try:
+        async with reserve(limiters[1], {"llm:1": LLM}, estimate=100):
+            raise AssertionError("fail-closed")
+    except Denied:
+        pass
+
+
+async def one_asks_for_all() -> None:
+    """Of a crowd that meets a server which hangs, one pays the timeout."""
+    server = Server(URL, patience=1.0, rest=0.2)
+    limiter = Limiter(server, FailOpen())
+
+    async def took() -> float:
+        start = time.monotonic()
+        assert not (await limiter.acquire("user:1", "3/h")).from_redis
+        return time.monotonic() - start
+
+    await took()
+    await asyncio.sleep(0.35)  # the longest rest
+    slow = [seconds for seconds in await asyncio.gather(*(took() for _ in range(20))) if seconds > 0.9]
+    assert len(slow) == 1, slow
+    await server.close()
+
+
+async def asks_again(limiter: Limiter) -> None:
+    async def asks() -> bool:
+        return (await limiter.acquire("user:9", "1000/h")).from_redis
+
+    await eventually("it asks again", asks)
+
+
+async def main() -> None:
+    the_first_request()
+    server = Server(URL, PATIENCE, rest=0.2)
+    limiters = [Limiter(server, fallback) for fallback in (FailOpen(), FailClosed(), LocalBucket(rate=5))]
+    limiter = limiters[2]
+    web = Uvicorn("web:app", REDIS_URL=URL, REDIS_PATIENCE=str(PATIENCE))
+    await a_limit_by_key(limiter)
+    await three_limits_at_once(limiter)
+    await standing_in_line(limiter)
+    await a_breaker_round_a_call(server)
+    await tokens_of_a_language_model(limiter)
+    await asyncio.to_thread(over_http, web)
+    await a_stream_over_http(web, server)
+
+    async with in_flight(limiter):
+        await please("down")
+    await redis_is_away(limiters)
+    answers = [await asyncio.to_thread(web.get, "/hello", "127.0.0.6") for _ in range(3)]
+    assert [(a.status, a.headers["RateLimit"]) for a in answers] == [(200, None)] * 3
+    assert (await asyncio.to_thread(web.request, "POST", "/login/ann")).status == 429
+    assert (await asyncio.to_thread(web.request, "POST", "/pay?cents=7")).status == 200
+    assert (await asyncio.to_thread(web.request, "POST", "/ask?length=3")).body == b"word word word "
+
+    await please("up")
+    await asks_again(limiter)
+    # What was granted before stands.
+    assert (await limiter.acquire("user:1", "3/h")).granted == 0
+
+    await please("freeze")
+    await one_asks_for_all()
+    await please("thaw")
+    await asks_again(limiter)
+
+    # It answers, but cannot write.
+    await server.ask("CONFIG", "SET", "maxmemory", 1)
+    assert not (await limiter.acquire("user:9", "1000/h")).from_redis
+    await asyncio.sleep(0.35)
+    await server.ask("CONFIG", "SET", "maxmemory", 0)
+    await asks_again(limiter)
+
+    web.stop()
+    await server.close()
+    print("done", flush=True)
+
+
+asyncio.run(main())

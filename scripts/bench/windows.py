@@ -1,0 +1,66 @@
+"""Windows in use: what a decision costs when most of its limit is taken.
+
+An empty window flatters whoever keeps one entry a grant, so those that keep a
+window are measured here with about 75 of 100 a minute taken on each key: all keys
+are visited in bursts of four grants, evenly over the minute and in real time, so
+that the oldest four leave with each burst. The first minute fills the windows;
+what the server spends on the bursts after it is taken down, beside SET's.
+"""
+
+import statistics
+import time
+
+from cases import AGAIN, BASE, LUA_SORTED_SET, OUR_SLIDING
+from cpu import CASES_DATABASE, Figures, Meter, Rival, side_by_side
+from load import DEPTH, Load, decision, key, pipelines
+from server import Client
+
+BURST = 4
+# Bursts that fill a window.
+FILL = 19
+EVERY = 60.0 * BURST / 75
+NAMES = [AGAIN, OUR_SLIDING, LUA_SORTED_SET, "limits: moving window", "limits: sliding counter"]
+
+
+def measure(server, cases, keys, bursts):
+    """Figures by name, and how many of the 100 were taken when all was over."""
+    keys -= keys % DEPTH
+    server("FLUSHALL", "SYNC")
+    meter, rival, load = Meter(server), Rival(server, keys), Load(server.port, CASES_DATABASE)
+    base = Figures(BASE)
+    entries = [Figures(case) for case in cases if case.name in NAMES]
+    lines = {entry.case.name: DEPTH * load.lines_of(*decision(entry.case, key(entry.case, 0))) for entry in entries}
+    started = time.monotonic()
+    for burst in range(FILL + bursts):
+        # Where the machine falls behind, the windows have less in them: it shows.
+        time.sleep(max(0.0, started + burst * EVERY - time.monotonic()))
+        turn = burst % len(entries)
+        for entry in entries[turn:] + entries[:turn]:
+            case = entry.case
+
+            def send(blobs, case=case):
+                return load.run(blobs, lines[case.name], case.mark)
+
+            # Made now: some carry the client's clock.
+            blobs = [blob for visit in range(BURST) for blob in pipelines(case, keys, BURST * burst + visit)]
+            if burst < FILL:
+                send(blobs)
+            else:
+                rival.visit()
+                side_by_side(meter, entry, base, rival, send, blobs)
+    taken = used(server.port, next(entry.case for entry in entries if entry.case.name == OUR_SLIDING), keys)
+    for open_load in (rival.load, load):
+        open_load.close()
+    return {entry.case.name: entry for entry in [base, *entries]}, taken
+
+
+def used(port, case, keys):
+    """How many units the server counts as taken on some keys: their median."""
+    client = Client(port)
+    client("SELECT", CASES_DATABASE)
+    seen = []
+    for number in range(0, keys, 64):
+        limit = client("RL.QUOTA", key(case, number))[0]
+        seen.append(dict(zip(limit[::2], limit[1::2]))[b"used"])
+    client.close()
+    return statistics.median(seen)

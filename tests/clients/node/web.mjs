@@ -1,0 +1,102 @@
+// A web service with Express that uses all of it.
+//
+//   REDIS_URL=redis://localhost:6379 PORT=8000 node web.mjs
+
+import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
+import express from 'express'
+import { Breaker, CircuitOpen } from './breaker.mjs'
+import { FailClosed, Limiter, LocalBucket, Server, retryAfterS } from './floodgate.mjs'
+import { rateLimit } from './middleware.mjs'
+import { Denied, reserve } from './reservation.mjs'
+
+const server = new Server(process.env.REDIS_URL ?? 'redis://localhost:6379', {
+  patienceMs: Number(process.env.REDIS_PATIENCE_MS ?? 250),
+})
+const limiter = new Limiter(server, new LocalBucket(20))
+const logins = new Limiter(server, new FailClosed())
+const words = new Limiter(server, new LocalBucket(500, 5_000)) // its units are no requests
+const payments = new Breaker(server, 'payments', '3:open=30s')
+
+const app = express()
+
+// Three limits at once, for each caller.
+app.use(rateLimit(limiter, '10/s,1000/h,10000/d'))
+
+app.get('/hello', (_, response) => {
+  response.json({ hello: 'world' })
+})
+
+// A limit by key. While Redis is away nobody logs in.
+app.post('/login/:user', async (request, response) => {
+  const { user } = request.params
+  const decision = await logins.acquire(`login:${user}`, '5/m')
+  if (decision.granted) response.json({ hello: user })
+  else response.status(429).set('Retry-After', String(retryAfterS(decision))).json({ error: 'too many attempts' })
+})
+
+// Waiting: two at a time pass each second, the others stand in line, and leave
+// it when they hang up.
+app.get('/report', async (_, response) => {
+  const gone = new AbortController()
+  response.on('close', () => gone.abort())
+  const decision = await limiter.acquire('report', '2/s', { waitMs: 5000, signal: gone.signal })
+  if (decision.granted) response.json({ report: 'ready' })
+  else response.status(503).set('Retry-After', String(retryAfterS(decision))).json({ error: 'too many wait' })
+})
+
+// A breaker round a call, with the call's own timeout inside.
+app.post('/pay/:cents', async (request, response) => {
+  const timeout = AbortSignal.timeout(2000)
+  response.json({ paid: await payments.call(() => charge(Number(request.params.cents), timeout)) })
+})
+
+// The tokens of a language model: an estimate is reserved, what was streamed is
+// charged, also when the caller hangs up half way.
+app.post('/ask/:length', async (request, response) => {
+  const limits = { llm: '100000/m,concurrent:5' }
+  await reserve(words, limits, { estimate: 1500, ttlMs: 3000 }, async (spending) => {
+    for await (const word of model(Number(request.params.length))) {
+      if (response.destroyed) return
+      spending.add(1)
+      response.write(word)
+    }
+  })
+  response.end()
+})
+
+/** @type {import('express').ErrorRequestHandler} */
+const denials = (error, _request, response, next) => {
+  if (response.destroyed) return
+  if (response.headersSent) return next(error)
+  if (error instanceof Denied) {
+    response.status(429).set('Retry-After', String(retryAfterS(error.decision))).json({ error: 'too many tokens' })
+  } else if (error instanceof CircuitOpen) {
+    response.status(503).set('Retry-After', String(retryAfterS(error))).json({ error: 'payments are down' })
+  } else {
+    response.status(502).json({ error: 'no answer' })
+  }
+}
+app.use(denials)
+
+// What stands for the services of others.
+
+/** @param {number} cents @param {AbortSignal} signal */
+async function charge(cents, signal) {
+  signal.throwIfAborted()
+  if (cents === 13) throw new Error('no answer')
+  return cents
+}
+
+/** @param {number} length */
+async function* model(length) {
+  for (let i = 0; i < length; i++) {
+    await sleep(10)
+    yield 'word '
+  }
+}
+
+const listener = app.listen(Number(process.env.PORT ?? 8000), '127.0.0.1')
+await once(listener, 'listening')
+const address = /** @type {import('node:net').AddressInfo} */ (listener.address())
+console.log(`http://127.0.0.1:${address.port}`)

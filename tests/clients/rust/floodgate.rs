@@ -1,0 +1,344 @@
+//! Limits for a service in Rust, and what holds while Redis is away. Copy it;
+//! it needs nothing but redis-rs, tokio and fastrand.
+//!
+//! ```text
+//! let server = Server::open("redis://localhost:6379")?;
+//! let limiter = Limiter::new(server, Fallback::Local(LocalBucket::new(5.0, 5.0)));
+//! let decision = limiter.acquire(&format!("user:{user}"), "10/s,1000/h,20000/d", 1).await?;
+//! if decision.granted == 0 {
+//!     // 429, Retry-After: decision.retry_after_s()
+//! }
+//! ```
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use redis::aio::MultiplexedConnection;
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, FromRedisValue, ParsingError, RedisError, RedisResult, Value,
+};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// The six integers of RL.ACQUIRE, and whether Redis gave them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    pub granted: u64,
+    pub limit: i64,
+    pub remaining: i64,
+    pub retry_after_ms: i64,
+    pub reset_after_ms: i64,
+    pub index: i64,
+    pub from_redis: bool,
+}
+
+impl Decision {
+    /// For the header Retry-After: whole seconds, at least one; none where it
+    /// was granted, or never will be.
+    pub fn retry_after_s(&self) -> Option<u64> {
+        let ms = u64::try_from(self.retry_after_ms).ok()?;
+        (self.granted == 0).then(|| ms.div_ceil(1000).max(1))
+    }
+
+    fn alone(granted: u64, limit: i64, remaining: i64, retry_after_ms: i64) -> Self {
+        Self { granted, limit, remaining, retry_after_ms, reset_after_ms: 0, index: 0, from_redis: false }
+    }
+}
+
+impl FromRedisValue for Decision {
+    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
+        let (granted, limit, remaining, retry_after_ms, reset_after_ms, index) =
+            redis::from_redis_value(value)?;
+        Ok(Self { granted, limit, remaining, retry_after_ms, reset_after_ms, index, from_redis: true })
+    }
+}
+
+/// What holds while Redis is away: choose for each limiter.
+pub enum Fallback {
+    /// Everything passes: right where an outage costs more than a flood.
+    FailOpen,
+    /// Nothing passes: right where a flood costs more, as with logins.
+    FailClosed,
+    /// Each process limits on its own: right in between. N processes let up to
+    /// N times that pass in all.
+    Local(LocalBucket),
+}
+
+impl Fallback {
+    pub fn acquire(&self, key: &str, cost: u64) -> Decision {
+        match self {
+            Self::FailOpen => Decision::alone(cost, -1, -1, 0),
+            Self::FailClosed => Decision::alone(0, 0, 0, 1000),
+            Self::Local(bucket) => bucket.acquire(key, cost),
+        }
+    }
+}
+
+/// A token bucket for each key: `rate` a second and `burst` at once.
+pub struct LocalBucket {
+    rate: f64,
+    burst: f64,
+    levels: Mutex<HashMap<String, (f64, Instant)>>,
+}
+
+impl LocalBucket {
+    const MOST_KEYS: usize = 10_000;
+
+    pub fn new(rate: f64, burst: f64) -> Self {
+        Self { rate, burst, levels: Mutex::default() }
+    }
+
+    fn acquire(&self, key: &str, cost: u64) -> Decision {
+        let now = Instant::now();
+        let full =
+            |level: f64, since: Instant| self.burst.min(level + (now - since).as_secs_f64() * self.rate);
+        let mut levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
+        if levels.len() >= Self::MOST_KEYS && !levels.contains_key(key) {
+            // Those that are full again are as good as new.
+            levels.retain(|_, (level, since)| full(*level, *since) < self.burst);
+            if levels.len() >= Self::MOST_KEYS {
+                levels.clear();
+            }
+        }
+        let (level, since) = levels.entry(key.to_owned()).or_insert((self.burst, now));
+        (*level, *since) = (full(*level, *since), now);
+        let missing = cost as f64 - *level;
+        let (granted, retry_after_ms) = if missing <= 0.0 {
+            *level -= cost as f64;
+            (cost, 0)
+        } else if cost as f64 <= self.burst {
+            (0, (missing / self.rate * 1000.0).ceil() as i64)
+        } else {
+            (0, -1)
+        };
+        Decision::alone(granted, self.burst as i64, *level as i64, retry_after_ms)
+    }
+}
+
+/// Why the server decided nothing.
+#[derive(Debug)]
+pub enum Undecided {
+    /// It does not answer, or only that it cannot write.
+    Away,
+    /// It refuses: malformed limits, a wrong type, missing rights.
+    Refused(RedisError),
+}
+
+/// Redis, asked with little patience: a limiter must not be what is slow.
+///
+/// After a failure it is not asked for a while, and then by one request for
+/// all: an outage costs one request its timeout, not each of them.
+pub struct Server {
+    client: Client,
+    // Not a ConnectionManager: that keeps a connection on which nothing comes
+    // back, as when the machine behind it is gone.
+    shared: tokio::sync::Mutex<Option<Arc<MultiplexedConnection>>>,
+    waiters: Semaphore,
+    patience: Duration,
+    rest: Duration,
+    asleep_until: Mutex<Option<Instant>>,
+}
+
+impl Server {
+    /// # Errors
+    /// Where the address is none. It does not connect yet.
+    pub fn open(url: &str) -> RedisResult<Arc<Self>> {
+        Self::with(url, Duration::from_millis(250), Duration::from_secs(1))
+    }
+
+    /// The same with other times to wait for an answer, and to rest after a
+    /// failure.
+    pub fn with(url: &str, patience: Duration, rest: Duration) -> RedisResult<Arc<Self>> {
+        let client = Client::open(url)?;
+        let (shared, waiters) = (tokio::sync::Mutex::default(), Semaphore::new(64));
+        Ok(Arc::new(Self { client, shared, waiters, patience, rest, asleep_until: Mutex::default() }))
+    }
+
+    /// The answer to a command, or to a pipeline.
+    pub async fn ask<T: FromRedisValue>(&self, question: impl Question) -> Result<T, Undecided> {
+        // Connecting may take as long again.
+        self.answer(self.patience * 2, async {
+            match self.attempt(&question).await {
+                // A second attempt where a connection was lost, at once; none
+                // after a timeout. Should both arrive, the limit has counted
+                // too much, never too little.
+                Err(error) if error.is_connection_dropped() => self.attempt(&question).await,
+                answer => answer,
+            }
+        })
+        .await
+    }
+
+    /// The answer to a command that waits. Whoever drops it leaves the line.
+    /// When too many wait already it does not wait.
+    pub async fn wait<T: FromRedisValue>(&self, wait: Duration, command: &mut Cmd) -> Result<T, Undecided> {
+        let Ok(_permit) = self.waiters.try_acquire() else { return self.ask(&*command).await };
+        command.arg("WAIT").arg(wait.as_millis() as u64);
+        let longest = wait + self.patience;
+        self.answer(longest + self.patience, async {
+            // Its own: it is blocked meanwhile, and for longer than the others
+            // are waited for.
+            let mut own = self.connect(longest).await?;
+            command.query_async(&mut own).await
+        })
+        .await
+    }
+
+    /// Tells what came of the work, even when nobody waits for it any more. The
+    /// work counts more than that it could be told: leases and TTLs settle it.
+    pub fn finish(self: &Arc<Self>, command: Cmd) -> JoinHandle<()> {
+        let server = Arc::clone(self);
+        tokio::spawn(async move {
+            if let Err(Undecided::Refused(error)) = server.ask::<Value>(&command).await {
+                eprintln!("floodgate: {error}");
+            }
+        })
+    }
+
+    async fn answer<T>(
+        &self,
+        longest: Duration,
+        question: impl Future<Output = RedisResult<T>>,
+    ) -> Result<T, Undecided> {
+        if !self.turn() {
+            return Err(Undecided::Away);
+        }
+        let late = || Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into());
+        let answer = timeout(longest, question).await.unwrap_or_else(|_| late());
+        let outage = answer.as_ref().is_err_and(is_outage);
+        *self.asleep_until.lock().unwrap_or_else(PoisonError::into_inner) = outage.then(|| self.morning());
+        answer.map_err(|error| if outage { Undecided::Away } else { Undecided::Refused(error) })
+    }
+
+    /// Asks on the connection that all share, made anew when it is broken.
+    async fn attempt<T: FromRedisValue>(&self, question: &impl Question) -> RedisResult<T> {
+        let connection = {
+            let mut shared = self.shared.lock().await;
+            match &*shared {
+                Some(connection) => connection.clone(),
+                None => shared.insert(Arc::new(self.connect(self.patience).await?)).clone(),
+            }
+        };
+        let answer = question.put((*connection).clone()).await;
+        if answer.as_ref().is_err_and(RedisError::is_io_error) {
+            let mut shared = self.shared.lock().await;
+            // Unless it was made anew meanwhile.
+            shared.take_if(|current| Arc::ptr_eq(current, &connection));
+        }
+        answer
+    }
+
+    async fn connect(&self, longest_answer: Duration) -> RedisResult<MultiplexedConnection> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.patience))
+            .set_response_timeout(Some(longest_answer));
+        self.client.get_multiplexed_async_connection_with_config(&config).await
+    }
+
+    /// Whether to ask; once when the rest is over, then again when it answered.
+    fn turn(&self) -> bool {
+        let mut asleep = self.asleep_until.lock().unwrap_or_else(PoisonError::into_inner);
+        if asleep.is_some_and(|until| Instant::now() < until) {
+            return false;
+        }
+        if asleep.is_some() {
+            *asleep = Some(self.morning());
+        }
+        true
+    }
+
+    /// Not all processes ask at the same moment.
+    fn morning(&self) -> Instant {
+        Instant::now() + self.rest.mul_f64(0.5 + fastrand::f64())
+    }
+}
+
+fn is_outage(error: &RedisError) -> bool {
+    const CANNOT: [&str; 7] =
+        ["CLUSTERDOWN", "LOADING", "MASTERDOWN", "OOM", "READONLY", "TRYAGAIN", "UNBLOCKED"];
+    error.is_io_error()
+        || error.is_timeout()
+        || error.is_connection_dropped()
+        || error.code().is_some_and(|code| CANNOT.contains(&code))
+}
+
+/// What can be asked over a connection.
+pub trait Question {
+    fn put<T: FromRedisValue>(
+        &self,
+        connection: MultiplexedConnection,
+    ) -> impl Future<Output = RedisResult<T>> + Send;
+}
+
+impl Question for &Cmd {
+    async fn put<T: FromRedisValue>(&self, mut connection: MultiplexedConnection) -> RedisResult<T> {
+        self.query_async(&mut connection).await
+    }
+}
+
+impl Question for &redis::Pipeline {
+    async fn put<T: FromRedisValue>(&self, mut connection: MultiplexedConnection) -> RedisResult<T> {
+        self.query_async(&mut connection).await
+    }
+}
+
+/// Takes units from limits that all processes share.
+pub struct Limiter {
+    pub server: Arc<Server>,
+    pub fallback: Fallback,
+}
+
+impl Limiter {
+    pub fn new(server: Arc<Server>, fallback: Fallback) -> Arc<Self> {
+        Arc::new(Self { server, fallback })
+    }
+
+    /// Takes `cost` units from every limit, or from none.
+    pub async fn acquire(&self, key: &str, limits: &str, cost: u64) -> RedisResult<Decision> {
+        let mut command = redis::cmd("RL.ACQUIRE");
+        command.arg(key).arg(limits).arg("COST").arg(cost);
+        self.or_alone(self.server.ask(&command).await, key, cost)
+    }
+
+    /// The same, but stands in line for so long.
+    pub async fn wait(&self, key: &str, limits: &str, cost: u64, wait: Duration) -> RedisResult<Decision> {
+        let mut command = redis::cmd("RL.ACQUIRE");
+        command.arg(key).arg(limits).arg("COST").arg(cost);
+        self.or_alone(self.server.wait(wait, &mut command).await, key, cost)
+    }
+
+    /// One unit, and the headers for the HTTP response, in one round trip.
+    pub async fn acquire_with_headers(
+        &self,
+        key: &str,
+        limits: &str,
+    ) -> RedisResult<(Decision, HashMap<String, String>)> {
+        let mut both = redis::pipe();
+        both.atomic();
+        both.cmd("RL.ACQUIRE").arg(key).arg(limits);
+        both.cmd("RL.QUOTA").arg(key).arg(limits).arg("HEADERS");
+        let (decision, mut headers) =
+            match self.server.ask::<(Decision, HashMap<String, String>)>(&both).await {
+                Ok(answers) => answers,
+                Err(Undecided::Away) => (self.fallback.acquire(key, 1), HashMap::new()),
+                Err(Undecided::Refused(error)) => return Err(error),
+            };
+        // RL.QUOTA speaks of the next request.
+        headers.remove("Retry-After");
+        if let Some(seconds) = decision.retry_after_s() {
+            headers.insert("Retry-After".into(), seconds.to_string());
+        }
+        Ok((decision, headers))
+    }
+
+    fn or_alone(&self, answer: Result<Decision, Undecided>, key: &str, cost: u64) -> RedisResult<Decision> {
+        match answer {
+            Ok(decision) => Ok(decision),
+            Err(Undecided::Away) => Ok(self.fallback.acquire(key, cost)),
+            Err(Undecided::Refused(error)) => Err(error),
+        }
+    }
+}

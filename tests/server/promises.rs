@@ -1,0 +1,48 @@
+//! README: each promise names tests that there are.
+
+use std::{fs, path::Path};
+
+/// Whether a filter of `cargo test --test SUITE FILTER` finds a test.
+fn finds(suite: &str, filter: &str) -> bool {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(suite);
+    let (module, name) = filter.split_once("::").unwrap_or(("", filter));
+    let files = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| module.is_empty() || path.file_stem().unwrap() == module).any(|path| {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        text.lines().any(|line| {
+            line.trim().strip_prefix("fn ").is_some_and(|function| {
+                let function = function.split('(').next().unwrap_or_default();
+                if module.is_empty() { function.contains(name) } else { function.starts_with(name) }
+            })
+        })
+    })
+}
+
+#[test]
+fn the_commands_that_show_them_run_tests() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let (_, rest) = readme.split_once("## What it promises\n").expect("the section");
+    let (section, _) = rest.split_once("\n## ").expect("the next section");
+    let mut checked = 0;
+    for row in section.lines().filter(|line| line.starts_with("| ") && line.contains('`')) {
+        let commands = row.rsplit('|').nth(1).expect("the last cell");
+        let mut suite = "";
+        for command in commands.split('`').skip(1).step_by(2) {
+            // Other programs stand for themselves.
+            if command.starts_with("make ") || command.starts_with("scripts/") {
+                continue;
+            }
+            let filter = match command.split_once(' ') {
+                Some((named, filter)) => {
+                    suite = named;
+                    filter
+                }
+                None => command,
+            };
+            assert!(finds(suite, filter), "{row}\nnames a test that is not there: {suite} {filter}");
+            checked += 1;
+        }
+    }
+    assert!(checked > 25, "only {checked} commands were found");
+    assert!(!finds("server", "waiting::none") && !finds("core", "nothing_of_the_sort"));
+}
