@@ -72,15 +72,15 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         match waiting::meet(ctx, &mut key, &call.ask(), call.wait_us, now)? {
             Met::Nobody => {}
             Met::Waits => return Ok(()),
-            Met::Denied(six) => {
-                metrics::count(ctx.main(), |m| &mut m.acquire_denied);
+            Met::Denied(judged) => {
+                judged.count(ctx.main());
                 top::decided(ctx.main(), call.key.bytes(), false, now);
                 let counts = track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), call.track);
                 if counts {
-                    let counted = track::decided(&call.request, 0);
+                    let counted = track::decided(call.request.cost, 0);
                     commit(ctx, &mut key, &commit::effect(ctx, now, counted), c"rl.acquire")?;
                 }
-                six.send(ctx);
+                judged.six().send(ctx);
                 return Ok(());
             }
         }
@@ -111,7 +111,7 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         return Ok(());
     }
     if let Some(mut together) = together {
-        let counted = track::decided(&call.request, judged.six.granted);
+        let counted = track::decided(call.request.cost, judged.six.granted);
         together.apply(ctx, &mut key, &commit::effect(ctx, now, counted), c"rl.acquire")?;
         together.propagate(ctx);
     }
@@ -141,8 +141,14 @@ pub struct Judged {
 
 impl Judged {
     /// A denial that records nothing.
-    pub fn denied(six: Six) -> Self {
+    pub fn denial(six: Six) -> Self {
         Self { six, other: None, taken: Taken::default(), labelled: None, records: false }
+    }
+
+    /// The same request denied after all: nothing is recorded of it.
+    #[must_use]
+    pub fn denied(self, six: Six) -> Self {
+        Self { labelled: self.labelled, ..Self::denial(six) }
     }
 
     /// Counts what every command that takes counts alike.
@@ -185,7 +191,7 @@ pub fn judge(
     now: Micros,
 ) -> Result<Judged, Error> {
     if let Some(block) = value.and_then(|value| value.block(now)) {
-        return blocked(ctx, key, value, block, given, request, now).map(Judged::denied);
+        return blocked(ctx, key, value, block, given, request, now).map(Judged::denial);
     }
     let main = ctx.main();
     let (resolved, _) = resolve(main, key, value, given, now)?;

@@ -134,7 +134,7 @@ impl<'a> Batch<'a> {
                 together.apply(ctx, &mut key, &commit::effect(ctx, now, change), c"rl.batch")
             })?;
             if counts {
-                let counted = track::decided(&self.request(item), judged.six.granted);
+                let counted = track::decided(item.cost, judged.six.granted);
                 together.apply(ctx, &mut key, &commit::effect(ctx, now, counted), c"rl.batch")?;
             }
             judged.count(ctx.main());
@@ -178,7 +178,7 @@ impl<'a> Batch<'a> {
                 together.apply(ctx, &mut key, &commit::effect(ctx, now, change), c"rl.batch")
             })?;
             if counts {
-                let counted = track::decided(&request, judged.six.granted);
+                let counted = track::decided(item.cost, judged.six.granted);
                 together.apply(ctx, &mut key, &commit::effect(ctx, now, counted), c"rl.batch")?;
             }
             judged.count(ctx.main());
@@ -194,7 +194,7 @@ impl<'a> Batch<'a> {
         for item in &self.items {
             let mut key = ctx.write(item.key);
             if track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), false) {
-                let counted = track::decided(&self.request(item), 0);
+                let counted = track::decided(item.cost, 0);
                 together.apply(ctx, &mut key, &commit::effect(ctx, now, counted), c"rl.batch")?;
             }
         }

@@ -5,6 +5,7 @@ use super::acquire::denied_by_block;
 use super::arguments::{Walk, cost, unexpected};
 use super::resolve::{Resolved, Source, limits_of, resolve, usage_of};
 use super::six::{retry_ms, signed};
+use super::waiting;
 use crate::core::clock::Micros;
 use crate::core::limits::{Limit, Look, Request, Rule, Standing, State, Wait, decide, look};
 use crate::observe::metrics;
@@ -37,6 +38,7 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     }
     let now = ctx.now();
     let mut key = ctx.read(name);
+    let line = waiting::served_by(ctx, &mut key, now)?;
     let held = key.value::<RateLimit>()?;
     let value = held.as_deref();
     let main = ctx.main();
@@ -47,7 +49,7 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         let view = View { now, units, limits: &[], labels: &[], states: &[], source: Source::Last, block };
         match block {
             None => reply::null(ctx),
-            Some(_) if headers => view.send_headers(ctx),
+            Some(_) if headers => view.send_headers(ctx, line),
             Some(_) => view.send(ctx),
         }
         return Ok(());
@@ -55,7 +57,7 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     with_usage(main, value, &resolved, now, |set, states| {
         let (limits, labels) = (set.limits(), set.labels());
         let view = View { now, units, limits, labels, states, source, block };
-        if headers { view.send_headers(ctx) } else { view.send(ctx) }
+        if headers { view.send_headers(ctx, line) } else { view.send(ctx) }
     })
 }
 
@@ -181,9 +183,14 @@ impl<'v> View<'v> {
         (!limits.is_empty()).then(|| decide(limits, states, now, &request).before(limits, states, now))
     }
 
-    /// One flat map of strings, ready to be sent as HTTP headers.
-    fn send_headers(&self, ctx: &Context<'_>) {
+    /// One flat map of strings, ready to be sent as HTTP headers. Where a line
+    /// stands on the key nobody else is served before it has been.
+    fn send_headers(&self, ctx: &Context<'_>, line: Option<Micros>) {
         let mut standing = self.standing();
+        let line = line.map(|served| Wait::After(served.since(self.now)));
+        if let (Some(standing), Some(line)) = (&mut standing, line) {
+            *standing = Standing { remaining: Some(0), retry: standing.retry.max(line), ..*standing };
+        }
         if let Some(block) = self.block {
             let mut blocked = denied_by_block(standing.unwrap_or(Standing::UNLIMITED), block, self.now);
             // Nothing is there again before the block ends.
@@ -201,7 +208,9 @@ impl<'v> View<'v> {
         let policies: Vec<String> = visible().map(|row| policy_item(row.limit, row.label)).collect();
         if !policies.is_empty() {
             fields.push(("RateLimit-Policy", policies.join(", ")));
-            let items: Vec<String> = visible().map(|row| self.limit_item(&row, retry_seconds)).collect();
+            let denied = self.block.map(|block| block.until.wait(self.now)).max(line);
+            let items: Vec<String> =
+                visible().map(|row| Self::limit_item(&row, denied, retry_seconds)).collect();
             fields.push(("RateLimit", items.join(", ")));
         }
         if let Some(Standing { limit: Some(limit), remaining, reset_after_us, .. }) = standing {
@@ -222,10 +231,10 @@ impl<'v> View<'v> {
     /// `"name";r=50;t=30`. Retry-After must not be earlier than `t`, so a
     /// denying limit tells when it grants again, and one that would tell a later
     /// time than Retry-After tells none.
-    fn limit_item(&self, row: &Row<'_>, retry_after: Option<u64>) -> String {
-        let (remaining, retry) = match self.block {
+    fn limit_item(row: &Row<'_>, denied: Option<Wait>, retry_after: Option<u64>) -> String {
+        let (remaining, retry) = match denied {
             None => (row.look.remaining.unwrap_or(0), row.look.retry),
-            Some(block) => (0, row.look.retry.max(block.until.wait(self.now))),
+            Some(denied) => (0, row.look.retry.max(denied)),
         };
         let at = match retry {
             Wait::After(us) => Some(seconds(us)),

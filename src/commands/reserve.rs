@@ -7,6 +7,7 @@ use super::arguments::{Walk, cost, length, number, unexpected};
 use super::commit::{self, Together};
 use super::resolve::usage;
 use super::six::{Index, Six};
+use super::track;
 use super::waiting::{self, Ask, Met};
 use crate::core::clock::Micros;
 use crate::core::limits::{Limit, Request, Standing, State, Taken, Wait, decide, look};
@@ -143,12 +144,12 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         let mut one =
             judge(ctx, item.key.bytes(), key.value::<RateLimit>()?.as_deref(), item.limits, &terms, now)?;
         let ask = || terms.ask(item.limits);
-        let wants = matches!(one.verdict, Verdict::Take(..)) || one.six.granted == 0;
+        let wants = one.takes() || one.six.granted == 0;
         if wants && waiting::stands(ctx, item.key) {
             match waiting::meet(ctx, &mut key, &ask(), call.wait_us, now)? {
                 Met::Nobody => {}
                 Met::Waits => return Ok(()),
-                Met::Denied(six) => one = Judged::leave(six, six.standing, None),
+                Met::Denied(judged) => one = one.denied(judged.six()),
             }
         }
         let retry = one.six.standing.retry;
@@ -165,31 +166,50 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let longest = all.iter().filter(|one| one.six.granted == 0).map(|one| one.six.standing.retry).max();
     if let Some(longest) = longest {
         metrics::count(ctx.main(), |m| &mut m.reservations_denied);
-        for (item, _) in call.items.iter().zip(&all).filter(|(_, one)| one.six.granted == 0) {
-            top::decided(ctx.main(), item.key.bytes(), false, now);
+        for (item, one) in call.items.iter().zip(&mut all) {
+            if one.six.granted == 0 {
+                top::decided(ctx.main(), item.key.bytes(), false, now);
+            } else {
+                one.deny_with_others(longest);
+            }
         }
-        let denied = all.iter().map(|one| {
-            let six = one.denied_with_others(longest);
-            six.count(ctx.main(), one.labelled.as_ref());
-            six
-        });
-        let sixes: Vec<Six> = denied.collect();
-        send(ctx, None, &sixes);
-        return Ok(());
     }
     let mut together = Together::default();
     for (item, one) in call.items.iter().zip(&all) {
-        let mut key = ctx.write(item.key);
-        one.change(ctx.main(), &terms, now, |change| {
-            metrics::count(ctx.main(), |m| &mut m.reservations_granted);
-            top::decided(ctx.main(), item.key.bytes(), true, now);
-            one.count(ctx.main());
-            together.apply(ctx, &mut key, &commit::effect(ctx, now, change), c"rl.reserve")
-        })?;
+        settle(ctx, item.key, one, &terms, now, &mut together)?;
     }
     together.propagate(ctx);
     let sixes: Vec<Six> = all.iter().map(|one| one.six).collect();
-    send(ctx, Some(id), &sixes);
+    send(ctx, longest.is_none().then_some(id), &sixes);
+    Ok(())
+}
+
+/// Takes what was decided on one key, and counts it.
+fn settle<'a>(
+    ctx: &'a Context<'_>,
+    name: Arg<'a>,
+    one: &Judged,
+    terms: &Terms<'_>,
+    now: Micros,
+    together: &mut Together<'a>,
+) -> Result<(), Error> {
+    one.count(ctx.main());
+    let granted = if one.takes() { terms.cost } else { 0 };
+    if granted > 0 {
+        top::decided(ctx.main(), name.bytes(), true, now);
+    } else if one.six.granted > 0 {
+        // The same reservation stands already: a retry is no new request.
+        return Ok(());
+    }
+    let mut key = ctx.write(name);
+    let counts = track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), false);
+    one.change(ctx.main(), terms, now, |change| {
+        together.apply(ctx, &mut key, &commit::effect(ctx, now, change), c"rl.reserve")
+    })?;
+    if counts {
+        let counted = track::decided(terms.cost, granted);
+        together.apply(ctx, &mut key, &commit::effect(ctx, now, counted), c"rl.reserve")?;
+    }
     Ok(())
 }
 
@@ -232,8 +252,22 @@ impl Judged {
         Self { six, before, verdict: Verdict::Leave, labelled }
     }
 
+    /// Whether there is something to take: it is granted, and new.
+    pub const fn takes(&self) -> bool {
+        matches!(self.verdict, Verdict::Take(..))
+    }
+
+    /// The same request denied after all.
+    #[must_use]
+    pub fn denied(self, six: Six) -> Self {
+        Self::leave(six, six.standing, self.labelled)
+    }
+
     /// Counts what every command that takes counts alike.
     pub fn count(&self, main: MainThread) {
+        if self.takes() {
+            metrics::count(main, |m| &mut m.reservations_granted);
+        }
         self.six.count(main, self.labelled.as_ref());
     }
 
@@ -260,12 +294,11 @@ impl Judged {
         })
     }
 
-    /// The reply when some key of the hierarchy denies.
-    fn denied_with_others(&self, longest: Wait) -> Six {
-        if self.six.granted == 0 {
-            return self.six;
-        }
-        Six { granted: 0, standing: Standing { retry: longest, ..self.before }, index: Index::Batch }
+    /// Denies it because another key of the hierarchy does.
+    fn deny_with_others(&mut self, longest: Wait) {
+        let standing = Standing { retry: longest, ..self.before };
+        self.six = Six { granted: 0, standing, index: Index::Batch };
+        self.verdict = Verdict::Leave;
     }
 }
 
@@ -300,9 +333,7 @@ pub fn judge(
         six = Six { granted: 0, standing: denied_by_block(before, block, now), index: Index::Blocked };
         return Ok(Judged::leave(six, six.standing, None));
     }
-    let shadow_denied = decision.shadow_denied;
-    let labelled = (set.origin().is_some() || !shadow_denied.is_empty())
-        .then(|| Labelled { limits: limits.clone(), shadow_denied });
+    let labelled = Labelled::of(main, &limits, decision.shadow_denied);
     if six.granted == 0 {
         return Ok(Judged::leave(six, six.standing, labelled));
     }

@@ -63,7 +63,7 @@ pub fn throttle(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             if let Some(mut together) = together {
                 // What is taken and what is counted travel as one.
                 let granted = if answer.limited { 0 } else { call.quantity };
-                let counted = track::decided(&call.request(), granted);
+                let counted = track::decided(call.quantity, granted);
                 together.apply(ctx, &mut key, &commit::effect(ctx, now, counted), c"cl.throttle")?;
                 together.propagate(ctx);
             }

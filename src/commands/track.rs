@@ -1,6 +1,5 @@
 //! Whether a call counts towards its key's usage.
 
-use crate::core::limits::Request;
 use crate::core::usage::Decided;
 use crate::observe::metrics;
 use crate::server::main_thread::MainThread;
@@ -29,7 +28,7 @@ pub fn counts(main: MainThread, value: Option<&RateLimit>, asked: bool) -> bool 
         || ((asked || settings::track_usage(main)) && may(main, value))
 }
 
-/// The change that counts a decision.
-pub fn decided(request: &Request, granted: u64) -> Change<'static> {
-    Change::Count(Decided { granted, denied: request.cost.saturating_sub(granted) })
+/// The change that counts a decision on a request of so many units.
+pub const fn decided(cost: u64, granted: u64) -> Change<'static> {
+    Change::Count(Decided { granted, denied: cost.saturating_sub(granted) })
 }

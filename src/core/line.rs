@@ -26,12 +26,23 @@ pub struct Lines<P, W, F> {
     by_place: HashMap<P, Line<W, F>>,
     places: HashMap<Ticket, P>,
     due: BTreeSet<(Micros, P)>,
+    /// Every line by its length.
+    lengths: BTreeSet<(usize, P)>,
     last: Ticket,
+    /// The latest time that [`Lines::time_is`] was told.
+    seen: Micros,
 }
 
 impl<P, W, F> Default for Lines<P, W, F> {
     fn default() -> Self {
-        Self { by_place: HashMap::new(), places: HashMap::new(), due: BTreeSet::new(), last: 0 }
+        Self {
+            by_place: HashMap::new(),
+            places: HashMap::new(),
+            due: BTreeSet::new(),
+            lengths: BTreeSet::new(),
+            last: 0,
+            seen: Micros::default(),
+        }
     }
 }
 
@@ -49,12 +60,9 @@ impl<P: Clone + Eq + Ord + Hash, W, F> Lines<P, W, F> {
         self.by_place.get(place).map_or(0, |line| line.waiters.len())
     }
 
-    /// The longest line, and how many wait in it.
+    /// The longest line, and how many wait in it. O(log n).
     pub fn longest(&self) -> Option<(&P, usize)> {
-        self.by_place
-            .iter()
-            .map(|(place, line)| (place, line.waiters.len()))
-            .max_by_key(|(_, length)| *length)
+        self.lengths.last().map(|(length, place)| (place, *length))
     }
 
     /// The number that the next waiter will get.
@@ -74,7 +82,9 @@ impl<P: Clone + Eq + Ord + Hash, W, F> Lines<P, W, F> {
         });
         let first = line.waiters.is_empty();
         line.waiters.insert(ticket, waiter);
+        let length = line.waiters.len();
         self.places.insert(ticket, place.clone());
+        self.length_changed(place, length - 1, length);
         if first {
             self.look_at(place, due);
         }
@@ -88,13 +98,22 @@ impl<P: Clone + Eq + Ord + Hash, W, F> Lines<P, W, F> {
         let head = line.waiters.first_key_value().is_some_and(|(first, _)| *first == ticket);
         let waiter = line.waiters.remove(&ticket)?;
         line.forecast = None;
-        if line.waiters.is_empty() {
+        let length = line.waiters.len();
+        self.length_changed(&place, length + 1, length);
+        if length == 0 {
             self.look_at(&place, None);
             self.by_place.remove(&place);
         } else if head {
             self.look_at(&place, Some(AT_ONCE));
         }
         Some((place, waiter))
+    }
+
+    fn length_changed(&mut self, place: &P, before: usize, now: usize) {
+        self.lengths.remove(&(before, place.clone()));
+        if now > 0 {
+            self.lengths.insert((now, place.clone()));
+        }
     }
 
     /// The first in line.
@@ -138,6 +157,15 @@ impl<P: Clone + Eq + Ord + Hash, W, F> Lines<P, W, F> {
         for place in places {
             self.touch(&place);
         }
+    }
+
+    /// Tells the time. Where the clock has stepped back, what was planned by it
+    /// says nothing any more: every line is looked at once.
+    pub fn time_is(&mut self, now: Micros) {
+        if now < self.seen {
+            self.touch_all(|_| true);
+        }
+        self.seen = now;
     }
 
     /// When the next line is to be looked at.

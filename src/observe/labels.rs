@@ -80,6 +80,12 @@ pub struct Labelled {
 }
 
 impl Labelled {
+    /// `None` where nothing is to be counted.
+    pub fn of(main: MainThread, limits: &LimitsRef, shadow_denied: LimitSet) -> Option<Self> {
+        let counts = !shadow_denied.is_empty() || limits.get(main).origin().is_some();
+        counts.then(|| Self { limits: limits.clone(), shadow_denied })
+    }
+
     /// How many shadow limits would have denied.
     pub const fn shadows(&self) -> u32 {
         self.shadow_denied.len()

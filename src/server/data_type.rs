@@ -2,6 +2,7 @@
 
 use super::api::{call, call_if_there, constant};
 use super::args::Arg;
+use super::keyspace;
 use super::log;
 use super::main_thread::MainThread;
 use super::packed::Packed;
@@ -144,12 +145,12 @@ pub(super) unsafe fn register<T: Native>(ctx: *mut raw::RedisModuleCtx) -> bool 
         aux_save: (beside && !may_write_nothing).then_some(aux),
         aux_save_triggers: if beside { constant(raw::REDISMODULE_AUX_BEFORE_RDB) } else { 0 },
         free_effort: Some(free_effort::<T>),
-        unlink: None,
+        unlink: Some(unlink),
         copy: Some(copy::<T>),
         defrag: Some(defrag),
         mem_usage2: None,
         free_effort2: None,
-        unlink2: None,
+        unlink2: Some(unlink2),
         copy2: None,
         aux_save2: (beside && may_write_nothing).then_some(aux),
     };
@@ -355,6 +356,21 @@ unsafe extern "C" fn copy<T: Native>(
     // SAFETY: the server passes the pointer of a key of this type, on its main thread.
     let copy = unsafe { with::<T, _>(value, |value| value.duplicate(MainThread::new())) };
     copy.map_or(std::ptr::null_mut(), into_raw)
+}
+
+/// A key loses its value, whatever the command: deleted, expired, evicted,
+/// renamed, overwritten. Before 7.0 the server does not tell the database.
+unsafe extern "C" fn unlink(name: *mut raw::RedisModuleString, _: *const c_void) {
+    // SAFETY: the server passes a live name, on its main thread.
+    unsafe { keyspace::value_left(MainThread::new(), name, || None) }
+}
+
+unsafe extern "C" fn unlink2(ctx: *mut raw::RedisModuleKeyOptCtx, _: *const c_void) {
+    // SAFETY: the server passes a live context, on its main thread.
+    unsafe {
+        let name = call!(RedisModule_GetKeyNameFromOptCtx(ctx)).cast_mut();
+        keyspace::value_left(MainThread::new(), name, || Some(call!(RedisModule_GetDbIdFromOptCtx(ctx))));
+    }
 }
 
 /// Moves the value's own allocation; what that points to stays.

@@ -1,92 +1,76 @@
 //! Hearing of what others do to keys and databases.
 
-use super::api::{call, constant};
+use super::api::call;
 use super::args::Arg;
 use super::context::Context;
+use super::main_thread::MainThread;
 use redis_module::raw;
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 /// What happened.
 #[derive(Clone, Copy, Debug)]
 pub enum Happened<'a> {
-    /// A key of the context's database was deleted or overwritten, or is about
-    /// to be.
-    ToKey(Arg<'a>),
+    /// A key lost a value of ours: deleted, expired, evicted, renamed, moved,
+    /// overwritten by whatever command.
+    ValueLeft {
+        /// The key.
+        name: Arg<'a>,
+        /// Its database, where the server tells (7.0 and later).
+        database: Option<i32>,
+    },
     /// A database now holds other keys, or none.
     ToDatabase(i32),
     /// So do all of them.
     ToAll,
 }
 
-static LISTENER: OnceLock<fn(&Context<'_>, Happened<'_>)> = OnceLock::new();
+type Listener = fn(MainThread, Happened<'_>);
 
-/// Has `listener` called from now on. Costs every deletion and expiry on the
-/// server a little, so it is asked for only when somebody needs it. Once is
+static LISTENER: OnceLock<Listener> = OnceLock::new();
+
+/// Has `listener` called from now on. Keys of other types cost nothing: the
+/// server itself tells a type when one of its values leaves a key. Once is
 /// enough. In the listener nothing may be written.
-///
-/// From 7.2 on keys that go are an event of the server. Only where they are not
-/// are keyspace notifications asked for: while a module listens to them, Valkey
-/// 8.1 and 9.0 leave a client that calls MOVE or COPY between databases in the
-/// wrong one, and its replicas too (valkey-io/valkey#4024).
-pub fn listen(ctx: &Context<'_>, listener: fn(&Context<'_>, Happened<'_>)) {
+pub fn listen(ctx: &Context<'_>, listener: Listener) {
     if LISTENER.set(listener).is_err() {
         return;
     }
-    // SAFETY: the context is live; the callbacks are functions of this library.
-    let subscribe = |id, callback: Callback| unsafe {
+    for (id, callback) in [
+        (raw::REDISMODULE_EVENT_FLUSHDB, flushed as Callback),
+        (raw::REDISMODULE_EVENT_SWAPDB, swapped as Callback),
+    ] {
         let event = raw::RedisModuleEvent { id, dataver: 1 };
-        call!(RedisModule_SubscribeToServerEvent(ctx.raw(), event, Some(callback)))
-    };
-    subscribe(raw::REDISMODULE_EVENT_FLUSHDB, flushed);
-    subscribe(raw::REDISMODULE_EVENT_SWAPDB, swapped);
-    if subscribe(raw::REDISMODULE_EVENT_KEY, key_goes) != constant(raw::REDISMODULE_OK) {
-        let classes = raw::REDISMODULE_NOTIFY_GENERIC
-            | raw::REDISMODULE_NOTIFY_EXPIRED
-            | raw::REDISMODULE_NOTIFY_EVICTED;
-        // SAFETY: as above.
-        unsafe { call!(RedisModule_SubscribeToKeyspaceEvents(ctx.raw(), classes, Some(key_changed))) };
+        // SAFETY: the context is live; the callbacks are functions of this library.
+        unsafe {
+            call!(RedisModule_SubscribeToServerEvent(ctx.raw(), event, Some(callback)));
+        }
     }
 }
 
 type Callback = unsafe extern "C" fn(*mut raw::RedisModuleCtx, raw::RedisModuleEvent, u64, *mut c_void);
 
-/// # Safety
-/// `ctx` is live, on the main thread.
-unsafe fn tell(ctx: *mut raw::RedisModuleCtx, happened: Happened<'_>) {
+fn tell(main: MainThread, happened: Happened<'_>) {
     if let Some(listener) = LISTENER.get() {
-        // SAFETY: the caller's promise.
-        let context = unsafe { Context::from_raw(ctx) };
-        drop(catch_unwind(AssertUnwindSafe(|| listener(&context, happened))));
+        drop(catch_unwind(AssertUnwindSafe(|| listener(main, happened))));
     }
 }
 
-unsafe extern "C" fn key_goes(
-    ctx: *mut raw::RedisModuleCtx,
-    _: raw::RedisModuleEvent,
-    _: u64,
-    data: *mut c_void,
-) {
-    // SAFETY: the server passes what belongs to the event: an open key, which
-    // lives as long as the call, in a live context of its database.
-    unsafe {
-        if let Some(info) = data.cast::<raw::RedisModuleKeyInfo>().as_ref() {
-            let name = call!(RedisModule_GetKeyNameFromModuleKey(info.key));
-            tell(ctx, Happened::ToKey(Arg::from_raw(name.cast_mut())));
-        }
-    }
-}
-
-unsafe extern "C" fn key_changed(
-    ctx: *mut raw::RedisModuleCtx,
-    _: c_int,
-    _: *const c_char,
+/// A key loses a value of ours.
+///
+/// # Safety
+/// `name` is a live string of the server.
+pub(super) unsafe fn value_left(
+    main: MainThread,
     name: *mut raw::RedisModuleString,
-) -> c_int {
-    // SAFETY: the server passes a live context and name.
-    unsafe { tell(ctx, Happened::ToKey(Arg::from_raw(name))) }
-    0
+    database: impl FnOnce() -> Option<i32>,
+) {
+    if LISTENER.get().is_some() {
+        // SAFETY: the caller's promise.
+        let name = unsafe { Arg::from_raw(name) };
+        tell(main, Happened::ValueLeft { name, database: database() });
+    }
 }
 
 unsafe extern "C" fn flushed(
@@ -104,8 +88,8 @@ unsafe extern "C" fn flushed(
         Some(db) if db >= 0 => Happened::ToDatabase(db),
         _ => Happened::ToAll,
     };
-    // SAFETY: the server passes a live context.
-    unsafe { tell(ctx, happened) }
+    // SAFETY: the server passes a live context, on its main thread.
+    tell(unsafe { Context::from_raw(ctx) }.main(), happened);
 }
 
 unsafe extern "C" fn swapped(
@@ -114,11 +98,12 @@ unsafe extern "C" fn swapped(
     _: u64,
     data: *mut c_void,
 ) {
-    // SAFETY: the server passes what belongs to the event, and a live context.
-    unsafe {
-        if let Some(info) = data.cast::<raw::RedisModuleSwapDbInfo>().as_ref() {
-            tell(ctx, Happened::ToDatabase(info.dbnum_first));
-            tell(ctx, Happened::ToDatabase(info.dbnum_second));
-        }
+    // SAFETY: the server passes what belongs to the event, and a live context,
+    // on its main thread.
+    let (main, info) =
+        unsafe { (Context::from_raw(ctx).main(), data.cast::<raw::RedisModuleSwapDbInfo>().as_ref()) };
+    if let Some(info) = info {
+        tell(main, Happened::ToDatabase(info.dbnum_first));
+        tell(main, Happened::ToDatabase(info.dbnum_second));
     }
 }

@@ -27,6 +27,7 @@ mod encoding;
 mod fixed;
 mod grammar;
 mod histogram;
+mod line;
 mod policies;
 mod prefix;
 mod reservations;

@@ -220,3 +220,38 @@ proptest! {
         history(&ops);
     }
 }
+
+/// A decision looks at as many reservations as it needs, however many there are.
+#[test]
+fn a_decision_looks_at_few_of_ten_thousand() {
+    use floodgate::core::limits::LimitSet;
+    use floodgate::core::reservations::{Book, Id, Reservation};
+    use std::cell::Cell;
+
+    let stand_in = StandIn::enter();
+    let Ok(Wanted::Limits(limits)) = intern::want(stand_in.main(), b"concurrent:20000") else { panic!() };
+    let limit = &limits.get(stand_in.main()).limits().to_vec()[0];
+    let mut book: Book<u32> = Book::default();
+    for n in 0..10_000u64 {
+        let (granted, end) = (Micros(n), Micros(1_000_000 + n));
+        let stage = Stage::Open;
+        let one = Reservation {
+            cost: 1,
+            granted,
+            end,
+            left_by: end,
+            limits: 7,
+            charged: LimitSet::default(),
+            stage,
+        };
+        book.insert(Id::from(n.to_string().as_bytes()), one);
+    }
+    let looked = Cell::new(0);
+    let counts = |_: &u32| {
+        looked.set(looked.get() + 1);
+        true
+    };
+    let held = book.held(limit, Micros(10_000), Micros(20_000), counts);
+    assert_eq!(limit.rule().used(&State::Concurrent(held), Micros(10_000)), 10_000);
+    assert!(looked.get() <= 4, "{} looks", looked.get());
+}

@@ -142,6 +142,32 @@ fn node_ioredis_and_express() {
     assert_eq!(tried(recipe, durable()), ["done"]);
 }
 
+/// Runs a program that waits and reserves by the client's ordinary commands.
+fn waits_and_reserves(mut program: Command) {
+    let server = Server::start();
+    let output = program.arg(server.port().to_string()).stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "done");
+}
+
+#[test]
+fn python_redis_py_waits_and_reserves() {
+    let Some(folder) = installed("python") else { return };
+    let mut program = Command::new(folder.join("venv/bin/python"));
+    program.arg("-B").arg(format!("{CLIENTS}/python/waiting.py"));
+    waits_and_reserves(program);
+}
+
+#[test]
+fn node_ioredis_waits_and_reserves() {
+    let Some(folder) = installed("node") else { return };
+    let program = folder.join("waiting.mjs");
+    std::fs::copy(format!("{CLIENTS}/node/waiting.mjs"), &program).unwrap();
+    let mut node = Command::new("node");
+    node.arg(program);
+    waits_and_reserves(node);
+}
+
 #[test]
 fn node_is_typed() {
     let Some(folder) = installed("node") else { return };

@@ -64,3 +64,6 @@ mod transparency;
 mod usage;
 mod versions;
 mod waiting;
+mod waiting_kit;
+mod waiting_model;
+mod waiting_odd;

@@ -256,7 +256,10 @@ fn usage_is_replicated_and_persisted_and_ends_with_its_key() {
         assert_eq!(call!(server, "RESTORE", "copy", 0, payload.bytes()), Reply::ok());
         assert_eq!(stats(&server, "copy").field("total"), stats(&server, "k").field("total"));
         server.line("DEL k copy only");
-        assert_eq!(server.info_field("floodgate", "floodgate_tracked_keys"), "0");
+        // Some servers free what is deleted in the background.
+        crate::harness::eventually(std::time::Duration::from_secs(20), "none is tracked", || {
+            server.info_field("floodgate", "floodgate_tracked_keys") == "0"
+        });
     }
     // By the debug clock: what nobody used for 30 days is not shown, and starts anew.
     let server = Server::start();

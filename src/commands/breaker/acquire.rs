@@ -9,6 +9,7 @@ use crate::commands::acquire::Judged;
 use crate::commands::arguments::{Walk, cost};
 use crate::commands::commit::{self as limits, Together};
 use crate::commands::six::{Six, retry_ms};
+use crate::commands::track;
 use crate::commands::waiting::judge;
 use crate::core::breaker::{Admission, Retry, State, Ticket};
 use crate::core::clock::Micros;
@@ -123,7 +124,7 @@ fn with_limit(ctx: &Context<'_>, call: &Call<'_>, limit: &Limit<'_>, now: Micros
     }
     if rate_limited && resolved.missing {
         // The circuit would begin closed: there is nothing to record of it.
-        take(ctx, None, &mut limit_key, &judged, now)?;
+        take(ctx, None, &mut limit_key, limit, &judged, now)?;
         refuse(ctx, State::Closed, &judged.six);
         return Ok(());
     }
@@ -133,7 +134,7 @@ fn with_limit(ctx: &Context<'_>, call: &Call<'_>, limit: &Limit<'_>, now: Micros
     let applied = apply(ctx, &mut key, &effect, c"cb.acquire")?;
     if admits {
         let circuit = applied.changed.then_some((call.key, &effect));
-        take(ctx, circuit, &mut limit_key, &judged, now)?;
+        take(ctx, circuit, &mut limit_key, limit, &judged, now)?;
     } else {
         propagate(ctx, call.key, &effect, &applied);
     }
@@ -163,24 +164,32 @@ fn admits(value: &CbCircuit, resolved: &Resolved, now: Micros) -> bool {
 }
 
 /// Records what was decided of the limit; an effect of the circuit travels
-/// with it as one command.
+/// with it as one command, and so does what is counted of a tracked key.
 fn take<'a>(
     ctx: &Context<'_>,
     circuit: Option<(Arg<'a>, &Effect<'_>)>,
     key: &mut Key<'a>,
+    limit: &Limit<'_>,
     judged: &Judged,
     now: Micros,
 ) -> Result<(), Error> {
-    let Some((name, effect)) = circuit else {
+    let counts = track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), false);
+    if circuit.is_none() && !counts {
         return judged.change(ctx.main(), |change| {
             limits::commit(ctx, key, &limits::effect(ctx, now, change), c"rl.acquire").map(drop)
         });
-    };
+    }
     let mut together = Together::default();
-    together.add(ctx, name, |out| effect.encode(out));
+    if let Some((name, effect)) = circuit {
+        together.add(ctx, name, |out| effect.encode(out));
+    }
     judged.change(ctx.main(), |change| {
         together.apply(ctx, key, &limits::effect(ctx, now, change), c"rl.acquire")
     })?;
+    if counts {
+        let counted = track::decided(limit.request.cost, judged.six.granted);
+        together.apply(ctx, key, &limits::effect(ctx, now, counted), c"rl.acquire")?;
+    }
     together.propagate(ctx);
     Ok(())
 }

@@ -7,7 +7,7 @@ use crate::commands::six::Six;
 use crate::commands::track;
 use crate::core::clock::Micros;
 use crate::core::limits::{Request, Standing};
-use crate::observe::metrics::{self, Counters};
+use crate::observe::metrics;
 use crate::server::command::Refusal;
 use crate::server::context::Context;
 use crate::server::main_thread::MainThread;
@@ -73,14 +73,21 @@ impl Judged {
                 metrics::count(main, |m| &mut m.acquire_denied);
                 judged.count(main);
             }
-            Self::Reserve(judged) if judged.six.granted > 0 => {
-                metrics::count(main, |m| &mut m.reservations_granted);
-                judged.count(main);
-            }
             Self::Reserve(judged) => {
-                metrics::count(main, |m| &mut m.reservations_denied);
+                if judged.six.granted == 0 {
+                    metrics::count(main, |m| &mut m.reservations_denied);
+                }
                 judged.count(main);
             }
+        }
+    }
+
+    /// The same request denied after all, with this reply.
+    #[must_use]
+    pub fn denied(self, six: Six) -> Self {
+        match self {
+            Self::Acquire(judged) => Self::Acquire(judged.denied(six)),
+            Self::Reserve(judged) => Self::Reserve(judged.denied(six)),
         }
     }
 }
@@ -99,14 +106,6 @@ impl Ask {
         match self {
             Self::Acquire { request, .. } => request.critical,
             Self::Reserve { critical, .. } => *critical,
-        }
-    }
-
-    /// The counter of a denial.
-    pub const fn denied<'m>(&self, counters: &'m mut Counters) -> &'m mut u64 {
-        match self {
-            Self::Acquire { .. } => &mut counters.acquire_denied,
-            Self::Reserve { .. } => &mut counters.reservations_denied,
         }
     }
 
@@ -188,19 +187,15 @@ impl Ask {
         }
     }
 
-    /// The change that counts a grant towards the key's usage, if it counts.
+    /// The change that counts the decision towards the key's usage, if it counts.
     pub fn counted(
         &self,
         main: MainThread,
         value: Option<&RateLimit>,
         granted: u64,
     ) -> Option<Change<'static>> {
-        match self {
-            Self::Acquire { request, track, .. } if track::counts(main, value, *track) => {
-                Some(track::decided(request, granted))
-            }
-            _ => None,
-        }
+        let track = matches!(self, Self::Acquire { track: true, .. });
+        track::counts(main, value, track).then(|| track::decided(self.cost(), granted))
     }
 
     /// Sends the reply in the command's own form.

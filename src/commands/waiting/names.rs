@@ -4,42 +4,73 @@
 //! not allocate, lock or hash carefully. It may say "perhaps" too often, never
 //! too seldom; who may then looks properly.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use rustc_hash::FxHasher;
+use std::hash::Hasher;
+use std::sync::atomic::{AtomicU16, Ordering};
 
-const SLOTS: usize = 1 << 16;
+/// With the most lines that a server has by default, one name in 300 is a
+/// "perhaps" without a line.
+const SLOTS: usize = 1 << 17;
 
-/// How many waiters have names that fall into each slot. Pages that nobody
-/// touches take no memory.
-static WAITERS: [AtomicU32; SLOTS] = [const { AtomicU32::new(0) }; SLOTS];
+/// The lines whose names fall into each slot: how many, and the marks of their
+/// names together (`^`). Pages that nobody touches take no memory.
+static LINES: [AtomicU16; SLOTS] = [const { AtomicU16::new(0) }; SLOTS];
 
-#[inline]
-fn slot(name: &[u8]) -> Option<&'static AtomicU32> {
-    let mut mixed = name.len() as u64;
-    for chunk in name.chunks(8) {
-        let word = chunk.iter().rev().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
-        mixed = (mixed ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        mixed ^= mixed >> 29;
-    }
-    let index = usize::try_from(mixed >> 20).unwrap_or(0) % SLOTS;
-    WAITERS.get(index)
+/// What a slot says.
+#[derive(Clone, Copy)]
+struct Lines {
+    /// Once at its greatest it stays: nobody counts that far.
+    count: u8,
+    /// Of a single line it is the mark of its name.
+    marks: u8,
 }
 
-/// False when nobody waits on a key of this name, in any database.
+impl Lines {
+    #[inline]
+    const fn of(slot: u16) -> Self {
+        let [count, marks] = slot.to_be_bytes();
+        Self { count, marks }
+    }
+
+    const fn slot(self) -> u16 {
+        u16::from_be_bytes([self.count, self.marks])
+    }
+}
+
+/// Where a name falls, and its mark.
+#[inline]
+fn find(name: &[u8]) -> Option<(&'static AtomicU16, u8)> {
+    let mut hasher = FxHasher::default();
+    hasher.write(name);
+    // Its lowest 26 bits are its best.
+    let hash = usize::try_from(hasher.finish()).unwrap_or(0);
+    let [mark, ..] = (hash / SLOTS).to_le_bytes();
+    Some((LINES.get(hash % SLOTS)?, mark))
+}
+
+/// False when no key of this name has a line, in any database.
 #[inline]
 pub fn perhaps(name: &[u8]) -> bool {
-    slot(name).is_some_and(|waiters| waiters.load(Ordering::Relaxed) > 0)
+    find(name).is_some_and(|(slot, mark)| {
+        let lines = Lines::of(slot.load(Ordering::Relaxed));
+        lines.count > 1 || lines.count == 1 && lines.marks == mark
+    })
 }
 
-/// One more waits on a key of this name.
+/// One more key of this name has a line.
 pub fn add(name: &[u8]) {
-    if let Some(waiters) = slot(name) {
-        waiters.fetch_add(1, Ordering::Relaxed);
-    }
+    change(name, |count| count.checked_add(1));
 }
 
-/// One of those that [`add`] counted waits no more.
+/// One of those that [`add`] counted has a line no more.
 pub fn remove(name: &[u8]) {
-    if let Some(waiters) = slot(name) {
-        waiters.fetch_sub(1, Ordering::Relaxed);
+    change(name, |count| if count == u8::MAX { None } else { count.checked_sub(1) });
+}
+
+fn change(name: &[u8], to: impl Fn(u8) -> Option<u8>) {
+    let Some((slot, mark)) = find(name) else { return };
+    let lines = Lines::of(slot.load(Ordering::Relaxed));
+    if let Some(count) = to(lines.count) {
+        slot.store(Lines { count, marks: lines.marks ^ mark }.slot(), Ordering::Relaxed);
     }
 }
