@@ -30,9 +30,8 @@ struct Call<'a> {
 
 const KEYWORDS: [&str; 5] = ["COST", "PARTIAL", "WAIT", "CRITICAL", "TRACK"];
 
-fn parse<'a>(main: MainThread, args: Args<'a>) -> Result<Call<'a>, Error> {
-    let mut walk = Walk::new(args);
-    let key = walk.required()?;
+/// Parses what follows the key.
+fn parse<'a>(main: MainThread, key: Arg<'a>, mut walk: Walk<'a>) -> Result<Call<'a>, Error> {
     let request = Request { cost: 1, calls: 1, partial: false, critical: false };
     let mut call = Call { key, limits: None, request, wait_us: 0, track: false };
     call.limits = walk.take_unless(|next| KEYWORDS.iter().any(|keyword| next.is(keyword))).map(Arg::bytes);
@@ -65,9 +64,12 @@ impl Call<'_> {
 /// # Errors
 /// Malformed arguments, no limits, or a key of another type.
 pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let call = parse(ctx.main(), args)?;
+    let mut walk = Walk::new(args);
+    let name = walk.required()?;
+    // First, so that its value arrives meanwhile.
+    let mut key = ctx.write(name);
+    let call = parse(ctx.main(), name, walk)?;
     let now = ctx.now();
-    let mut key = ctx.write(call.key);
     if waiting::stands(ctx, call.key) {
         match waiting::meet(ctx, &mut key, &call.ask(), call.wait_us, now)? {
             Met::Nobody => {}
