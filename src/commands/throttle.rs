@@ -196,7 +196,7 @@ impl<'a> Call<'a> {
         let mut states = vec![state];
         limits::take(wanted.get(main).limits(), &mut states, now, &Taken::new([self.quantity]));
         let mut payload = Vec::new();
-        encoding::save(&RateLimit::new(main, wanted, states), main, &mut payload);
+        encoding::save(&RateLimit::new(wanted, states), main, &mut payload);
         let change = Change::Become { payload: &payload };
         commit(ctx, key, &commit::effect(ctx, now, change), c"cl.throttle")?;
         Ok(answer)

@@ -10,7 +10,10 @@ impl Micros {
     /// The latest time that this crate accepts from outside (clock or
     /// payload): the year 2112. Leaves head-room so that adding any period
     /// cannot overflow packed encodings.
-    pub const MAX: Self = Self((1 << 52) - 1);
+    pub const MAX: Self = Self((1 << Self::BITS) - 1);
+
+    /// The bits of [`Micros::MAX`].
+    pub const BITS: u32 = 52;
 
     /// This time plus `us` microseconds.
     #[must_use]

@@ -298,7 +298,7 @@ impl<'a> Effect<'a> {
                 }
                 Ok(match self.update(main, None, limits, take)? {
                     Applied::Created(mut created, _) => {
-                        created.rebuild(main, reserve);
+                        created.rebuild(reserve);
                         let lifetime = created.lifetime(main, self.now);
                         Applied::Created(created, lifetime)
                     }
@@ -361,7 +361,7 @@ impl<'a> Effect<'a> {
                 let (mut states, orphans) = value.realigned(main, set.limits(), self.now);
                 let _ = change(set.limits(), &mut states, self.now);
                 drop(set);
-                value.rebuild(main, |full| {
+                value.rebuild(|full| {
                     full.limits = Some(wanted);
                     full.states = states;
                     full.orphans = orphans;
@@ -373,7 +373,7 @@ impl<'a> Effect<'a> {
                 let mut states = vec![State::default(); set.limits().len()];
                 let filled = change(set.limits(), &mut states, self.now);
                 drop(set);
-                let created = RateLimit::new(main, wanted, states);
+                let created = RateLimit::new(wanted, states);
                 let lifetime = created.lifetime_after(filled, self.now);
                 Ok(Applied::Created(created, lifetime))
             }
@@ -389,11 +389,11 @@ impl<'a> Effect<'a> {
         add: impl FnOnce(&mut Usage),
     ) -> Applied {
         if let Some(value) = value {
-            value.count(main, self.now, add);
+            value.count(self.now, add);
             return Applied::InPlace(value.lifetime(main, self.now));
         }
-        let mut created = RateLimit::pack(main, super::ratelimit::shape::Full::default());
-        created.count(main, self.now, add);
+        let mut created = RateLimit::pack(super::ratelimit::shape::Full::default());
+        created.count(self.now, add);
         let lifetime = created.lifetime(main, self.now);
         Applied::Created(created, lifetime)
     }
@@ -406,7 +406,7 @@ impl<'a> Effect<'a> {
     ) -> Applied {
         match value {
             Some(value) => {
-                value.rebuild(main, change);
+                value.rebuild(change);
                 Applied::InPlace(value.lifetime(main, self.now))
             }
             None => Applied::Nothing,
@@ -424,7 +424,7 @@ impl<'a> Effect<'a> {
         }
         let mut full = Full::default();
         change(&mut full);
-        let created = RateLimit::pack(main, full);
+        let created = RateLimit::pack(full);
         let lifetime = created.lifetime(main, self.now);
         Applied::Created(created, lifetime)
     }

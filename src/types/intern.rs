@@ -134,7 +134,7 @@ impl LimitsRef {
         Self(id)
     }
 
-    /// The number, without the count: what the packed bucket stores.
+    /// The number, without the count: what the smallest shape stores.
     pub(super) fn into_id(self) -> u32 {
         std::mem::ManuallyDrop::new(self).0
     }

@@ -210,8 +210,12 @@ fn memory_is_what_the_shape_needs() {
     let server = at_t0();
     zoo(&server);
     let usage = |key: &str| call!(server, "MEMORY", "USAGE", key).int();
-    assert!(usage("bucket") < usage("sliding"), "a bucket is the smallest");
-    assert!(usage("sliding") < usage("several"));
+    for small in ["sliding", "slots", "fixed"] {
+        // The names differ in length.
+        assert!((usage(small) - usage("bucket")).abs() < 32, "{small} takes as little as a bucket");
+    }
+    assert!(usage("throttle") >= usage("bucket") + 32, "it does not fit into the smallest shape");
+    assert!(usage("throttle") < usage("several"));
     let before = usage("blocked");
     call!(server, "RL.BLOCK", "blocked", "FOREVER", "REASON", "x".repeat(1000));
     assert!(usage("blocked") >= before + 900);

@@ -17,3 +17,4 @@ mod encoding;
 mod forge;
 mod intern;
 mod made;
+mod shape;

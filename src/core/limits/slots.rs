@@ -7,6 +7,7 @@
 //! itself, more on the heap.
 
 use super::algorithm::MAX_UNITS;
+use crate::core::clock::Micros;
 use std::fmt;
 
 /// The most positions.
@@ -97,6 +98,32 @@ impl Slots {
     /// No slots.
     pub const fn new(grain: Grain) -> Self {
         Self { head: matches!(grain, Grain::Coarse) as u64, store: Store::Inline([0; INLINE]) }
+    }
+
+    /// [`Slots::bits`] is below 2 to this power: a position, units as many as
+    /// the largest count has, and the grain.
+    pub const BITS: u32 = Micros::BITS + Self::UNIT_BITS + 1;
+
+    const UNIT_BITS: u32 = 40;
+
+    /// The whole state as one number below 2^93; `None` unless it is one slot of
+    /// fewer than 2^40 units within the time that the crate accepts.
+    #[inline]
+    pub fn bits(&self) -> Option<u128> {
+        let &[units] = self.packed() else { return None };
+        // As the oldest its distance is 0: what is packed are its units.
+        let fits = units <= self.grain().max_units()
+            && units >> Self::UNIT_BITS == 0
+            && self.base() <= Micros::MAX.0;
+        fits.then_some(u128::from(self.head) << Self::UNIT_BITS | u128::from(units))
+    }
+
+    /// The inverse of [`Slots::bits`].
+    #[inline]
+    #[allow(clippy::cast_possible_truncation)] // the two parts
+    pub const fn from_bits(bits: u128) -> Self {
+        let units = bits as u64 & ((1 << Self::UNIT_BITS) - 1);
+        Self { head: (bits >> Self::UNIT_BITS) as u64, store: Store::Inline([units, 0, 0]) }
     }
 
     /// What positions are.

@@ -176,7 +176,7 @@ pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<RateLimit,
     {
         return Err(Corrupt("empty"));
     }
-    Ok(RateLimit::pack(main, full))
+    Ok(RateLimit::pack(full))
 }
 
 fn read_usage(main: MainThread, full: &mut Full, body: &mut Reader<'_>) -> Result<(), Corrupt> {

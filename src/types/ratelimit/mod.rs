@@ -2,8 +2,8 @@
 //!
 //! | shape | when | size |
 //! |---|---|---|
-//! | [`Bucket`] | one token bucket and nothing else | 16 bytes |
-//! | [`Single`] | one limit of another algorithm | 48 bytes, and more slots as needed |
+//! | [`Small`] | one limit whose state fits: most token buckets and windows, a sliding one with one slot | 16 bytes |
+//! | [`Single`] | any other one limit | 48 bytes, and more slots as needed |
 //! | [`Full`] | several limits, a pin, a block, reservations, usage of limits no longer listed, a tracked key's history | what it holds |
 //!
 //! A key starts in the smallest shape that fits and grows when it must. Which
@@ -15,7 +15,7 @@ pub mod shape;
 pub mod tracked;
 
 use crate::core::clock::Micros;
-use crate::core::limits::{Filled, Limit, Orphan, Rule, State, Wait, full_at, realign};
+use crate::core::limits::{Filled, Limit, Orphan, State, Wait, full_at, realign};
 use crate::core::usage::Usage;
 use crate::server::data_type::{Beside, Handle, Native};
 use crate::server::main_thread::MainThread;
@@ -23,7 +23,7 @@ use crate::server::packed::{OneOf, Packed};
 use crate::types::effect::{Change, Effect};
 use crate::types::intern::{self, LimitsRef};
 use crate::types::policies::node;
-use shape::{Bucket, Full, Single};
+use shape::{Full, Single, Small};
 use tracked::Tracked;
 
 /// Until when something lasts.
@@ -81,7 +81,7 @@ pub struct Block {
 
 /// What a key remembers.
 #[derive(Debug)]
-pub struct RateLimit(Packed<Bucket, Single, Full>);
+pub struct RateLimit(Packed<Small, Single, Full>);
 
 /// How long a key is worth keeping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,12 +96,12 @@ pub enum Lifetime {
 
 impl RateLimit {
     /// A key with this usage of these limits, in the smallest shape.
-    pub fn new(main: MainThread, limits: LimitsRef, states: Vec<State>) -> Self {
-        Self::pack(main, Full { limits: Some(limits), states, ..Full::default() })
+    pub fn new(limits: LimitsRef, states: Vec<State>) -> Self {
+        Self::pack(Full { limits: Some(limits), states, ..Full::default() })
     }
 
     /// A key in the smallest shape that holds `full`.
-    pub(crate) fn pack(main: MainThread, mut full: Full) -> Self {
+    pub(crate) fn pack(mut full: Full) -> Self {
         full.reservations.take_if(|reservations| reservations.book().is_empty());
         let bare = full.pin.is_none()
             && full.block.is_none()
@@ -112,11 +112,9 @@ impl RateLimit {
             && full.states.len() == 1
             && let Some(limits) = full.limits.take()
         {
-            let is_bucket =
-                matches!(limits.get(main).limits().first().map(Limit::rule), Some(Rule::Bucket(_)));
             let state = full.states.pop().unwrap_or_default();
-            if is_bucket && let Some(bits) = shape::bucket_bits(&state) {
-                return Self(Packed::first(Box::new(Bucket::new(limits, bits))));
+            if let Some(bits) = shape::small_bits(&state) {
+                return Self(Packed::first(Box::new(Small::new(limits, bits))));
             }
             return Self(Packed::second(Box::new(Single { limits, state })));
         }
@@ -127,7 +125,7 @@ impl RateLimit {
     #[inline]
     pub fn limits_id(&self) -> Option<u32> {
         match self.0.get() {
-            OneOf::First(bucket) => Some(bucket.limits_id()),
+            OneOf::First(small) => Some(small.limits_id()),
             OneOf::Second(single) => Some(single.limits.id()),
             OneOf::Third(full) => full.limits.as_ref().map(LimitsRef::id),
         }
@@ -136,7 +134,7 @@ impl RateLimit {
     /// The limits last used, if any were.
     pub fn limits(&self) -> Option<LimitsRef> {
         match self.0.get() {
-            OneOf::First(bucket) => Some(bucket.limits()),
+            OneOf::First(small) => Some(small.limits()),
             OneOf::Second(single) => Some(single.limits.clone()),
             OneOf::Third(full) => full.limits.clone(),
         }
@@ -147,8 +145,8 @@ impl RateLimit {
     pub fn with_states<R>(&self, read: impl FnOnce(&[State]) -> R) -> R {
         let unpacked;
         read(match self.0.get() {
-            OneOf::First(bucket) => {
-                unpacked = [bucket.state()];
+            OneOf::First(small) => {
+                unpacked = [small.state()];
                 &unpacked
             }
             OneOf::Second(single) => std::slice::from_ref(&single.state),
@@ -159,13 +157,14 @@ impl RateLimit {
     /// Changes the usage of the limits last used, in their order.
     pub(super) fn with_states_mut<R>(&mut self, change: impl FnOnce(&mut [State]) -> R) -> R {
         match self.0.get_mut() {
-            OneOf::First(bucket) => {
-                let mut state = [bucket.state()];
+            OneOf::First(small) => {
+                let mut state = [small.state()];
                 let result = change(&mut state);
                 let [state] = state;
-                if !bucket.set_state(&state) {
-                    // In debt it no longer fits into its 16 bytes.
-                    let limits = bucket.limits();
+                if !small.set_state(&state) {
+                    // It no longer fits into its 16 bytes. It may again, but a key
+                    // whose second slot comes and goes should not move each time.
+                    let limits = small.limits();
                     self.0 = Packed::second(Box::new(Single { limits, state }));
                 }
                 result
@@ -199,7 +198,7 @@ impl RateLimit {
     }
 
     /// Adds to what happened on the key; begins to track it if need be.
-    pub(super) fn count(&mut self, main: MainThread, now: Micros, add: impl FnOnce(&mut Usage)) {
+    pub(super) fn count(&mut self, now: Micros, add: impl FnOnce(&mut Usage)) {
         if let OneOf::Third(full) = self.0.get_mut()
             && let Some(usage) = &mut full.usage
         {
@@ -210,7 +209,7 @@ impl RateLimit {
             }
             add(usage);
         } else {
-            self.rebuild(main, |full| add(full.usage.insert(Tracked::new(Usage::new(now)))));
+            self.rebuild(|full| add(full.usage.insert(Tracked::new(Usage::new(now)))));
         }
     }
 
@@ -226,8 +225,8 @@ impl RateLimit {
     fn take_full(&mut self) -> Full {
         let empty = Self(Packed::third(Box::default()));
         match std::mem::replace(self, empty).0.into_inner() {
-            OneOf::First(bucket) => {
-                Full { limits: Some(bucket.limits()), states: vec![bucket.state()], ..Full::default() }
+            OneOf::First(small) => {
+                Full { limits: Some(small.limits()), states: vec![small.state()], ..Full::default() }
             }
             OneOf::Second(single) => {
                 let Single { limits, state } = *single;
@@ -240,8 +239,8 @@ impl RateLimit {
     /// Its contents, copied into the shape that holds everything.
     fn to_full(&self) -> Full {
         match self.0.get() {
-            OneOf::First(bucket) => {
-                Full { limits: Some(bucket.limits()), states: vec![bucket.state()], ..Full::default() }
+            OneOf::First(small) => {
+                Full { limits: Some(small.limits()), states: vec![small.state()], ..Full::default() }
             }
             OneOf::Second(single) => Full {
                 limits: Some(single.limits.clone()),
@@ -253,10 +252,10 @@ impl RateLimit {
     }
 
     /// Changes anything, then goes back to the smallest shape.
-    pub(super) fn rebuild<R>(&mut self, main: MainThread, change: impl FnOnce(&mut Full) -> R) -> R {
+    pub(super) fn rebuild<R>(&mut self, change: impl FnOnce(&mut Full) -> R) -> R {
         let mut full = self.take_full();
         let result = change(&mut full);
-        *self = Self::pack(main, full);
+        *self = Self::pack(full);
         result
     }
 
@@ -312,7 +311,7 @@ impl RateLimit {
 static HANDLE: Handle = Handle::new();
 
 impl Native for RateLimit {
-    type Pointer = Packed<Bucket, Single, Full>;
+    type Pointer = Packed<Small, Single, Full>;
     const NAME: &'static str = "ratelimit";
     const ENCODING: u16 = encoding::VERSION;
     const REBUILD: &'static std::ffi::CStr = super::effect::COMMAND;
@@ -348,7 +347,7 @@ impl Native for RateLimit {
 
     fn memory(&self) -> usize {
         match self.0.get() {
-            OneOf::First(_) => size_of::<Bucket>(),
+            OneOf::First(_) => size_of::<Small>(),
             OneOf::Second(single) => size_of::<Single>() + single.state.heap_bytes(),
             OneOf::Third(full) => full.memory(),
         }
@@ -364,11 +363,11 @@ impl Native for RateLimit {
         }
     }
 
-    fn duplicate(&self, main: MainThread) -> Self {
+    fn duplicate(&self, _main: MainThread) -> Self {
         match self.0.get() {
-            OneOf::First(bucket) => Self(Packed::first(Box::new(bucket.clone()))),
+            OneOf::First(small) => Self(Packed::first(Box::new(small.clone()))),
             OneOf::Second(single) => Self(Packed::second(Box::new(single.clone()))),
-            OneOf::Third(full) => Self::pack(main, full.clone()),
+            OneOf::Third(full) => Self::pack(full.clone()),
         }
     }
 }

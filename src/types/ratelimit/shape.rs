@@ -5,31 +5,40 @@ use super::tracked::Tracked;
 use super::{Block, Pin, Until};
 use crate::core::clock::Micros;
 use crate::core::limits::bucket::Level;
+use crate::core::limits::fixed::Usage;
+use crate::core::limits::slots::Slots;
 use crate::core::limits::{Orphan, State, full_at};
 use crate::types::intern::LimitsRef;
 use std::slice;
 
-/// The bits of a bucket's state; the limits' number takes the 32 above.
-const STATE_BITS: u32 = Level::BITS;
+/// The bits of a state within its kind.
+const STATE_BITS: u32 = 94;
+/// The bits of a state with its kind; the limits' number takes the 32 above.
+const PACKED_BITS: u32 = STATE_BITS + 2;
 
-/// One token bucket in 16 bytes: its exact state beside the number of its limits.
+const FRESH: u128 = 0;
+const BUCKET: u128 = 1;
+const FIXED: u128 = 2;
+const SLIDING: u128 = 3;
+
+/// One limit in 16 bytes: its exact state beside the number of its limits.
 #[derive(Debug)]
-pub struct Bucket {
+pub struct Small {
     low: u64,
     high: u64,
 }
 
-impl Bucket {
-    /// Packs `bits` (below 2^92) with the reference.
+impl Small {
+    /// Puts what [`small_bits`] gave beside the reference.
     pub(super) fn new(limits: LimitsRef, bits: u128) -> Self {
-        let mut bucket = Self { low: 0, high: 0 };
-        bucket.pack(limits.into_id(), bits);
-        bucket
+        let mut small = Self { low: 0, high: 0 };
+        small.pack(limits.into_id(), bits);
+        small
     }
 
     #[allow(clippy::cast_possible_truncation)] // the two halves of 128 bits
     const fn pack(&mut self, id: u32, bits: u128) {
-        let all = (id as u128) << STATE_BITS | bits;
+        let all = (id as u128) << PACKED_BITS | bits;
         self.low = all as u64;
         self.high = (all >> 64) as u64;
     }
@@ -41,7 +50,7 @@ impl Bucket {
     /// The number of its limits.
     #[allow(clippy::cast_possible_truncation)] // 32 bits were put there
     pub const fn limits_id(&self) -> u32 {
-        (self.all() >> STATE_BITS) as u32
+        (self.all() >> PACKED_BITS) as u32
     }
 
     /// Its limits, counted once more.
@@ -51,17 +60,21 @@ impl Bucket {
     }
 
     /// Its state.
+    #[inline]
     pub fn state(&self) -> State {
-        match self.all() & ((1 << STATE_BITS) - 1) {
-            0 => State::Fresh,
-            bits => State::Bucket(Level::from_bits(bits)),
+        let bits = self.all() & ((1 << STATE_BITS) - 1);
+        match self.all() >> STATE_BITS & 0b11 {
+            BUCKET => State::Bucket(Level::from_bits(bits)),
+            FIXED => State::Fixed(Usage::from_bits(bits)),
+            SLIDING => State::Sliding(Slots::from_bits(bits)),
+            _ => State::Fresh,
         }
     }
 
-    /// Puts another state of the bucket in its place; false when it does not
-    /// fit into 16 bytes.
+    /// Puts another state in its place; false when it does not fit into 16 bytes.
+    #[inline]
     pub(super) fn set_state(&mut self, state: &State) -> bool {
-        let bits = bucket_bits(state);
+        let bits = small_bits(state);
         if let Some(bits) = bits {
             self.pack(self.limits_id(), bits);
         }
@@ -69,23 +82,27 @@ impl Bucket {
     }
 }
 
-/// The bits of a bucket's state, or `None` when they do not fit.
-pub fn bucket_bits(state: &State) -> Option<u128> {
-    match state {
-        State::Fresh => Some(0),
-        State::Bucket(level) => level.bits(),
-        _ => None,
-    }
+/// The bits of a state that [`Small`] holds, or `None` when they do not fit.
+#[inline]
+pub fn small_bits(state: &State) -> Option<u128> {
+    let (kind, bits) = match state {
+        State::Fresh => (FRESH, 0),
+        State::Bucket(level) => (BUCKET, level.bits()?),
+        State::Fixed(usage) => (FIXED, usage.bits()?),
+        State::Sliding(slots) => (SLIDING, slots.bits()?),
+        State::Concurrent(_) | State::Throttle(_) => return None,
+    };
+    Some(kind << STATE_BITS | bits)
 }
 
-impl Clone for Bucket {
+impl Clone for Small {
     fn clone(&self) -> Self {
         std::mem::forget(self.limits());
         Self { low: self.low, high: self.high }
     }
 }
 
-impl Drop for Bucket {
+impl Drop for Small {
     fn drop(&mut self) {
         drop(LimitsRef::from_id(self.limits_id()));
     }
@@ -153,5 +170,6 @@ impl Full {
     }
 }
 
-const _: () = assert!(STATE_BITS + u32::BITS <= u128::BITS);
-const _: () = assert!(size_of::<Bucket>() == 16 && size_of::<Single>() <= 48 && size_of::<Full>() <= 96);
+const _: () = assert!(Level::BITS <= STATE_BITS && Usage::BITS <= STATE_BITS && Slots::BITS <= STATE_BITS);
+const _: () = assert!(PACKED_BITS + u32::BITS <= u128::BITS);
+const _: () = assert!(size_of::<Small>() == 16 && size_of::<Single>() <= 48 && size_of::<Full>() <= 96);
