@@ -96,7 +96,7 @@ impl Packing {
     }
 
     /// Below 2^92, or `None` when it does not fit.
-    #[inline(always)] // divides by constants
+    #[inline]
     fn pack(&self, usage: &Usage) -> Option<u128> {
         let Window { start: Micros(start), end: Micros(end) } = usage.window;
         let length = end.checked_sub(start)?;
