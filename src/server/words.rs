@@ -69,7 +69,7 @@ type Answers = [*mut raw::RedisModuleCallReply; COUNT];
 
 enum Known {
     NotYet,
-    /// The server does not answer (the command is renamed).
+    /// The server does not answer: it is too old, or the command is renamed.
     Never,
     Words(Answers),
 }
@@ -96,8 +96,16 @@ pub fn word(ctx: &Context<'_>, word: Word) {
 }
 
 /// `COMMAND GETKEYS DEL word …` answers with the words.
+///
+/// Not on Redis 6.2: to pass on a part of an answer it reads a field of the part
+/// that it never wrote, and crashes.
 #[cold]
 fn ask(ctx: &Context<'_>) -> Option<Answers> {
+    // SAFETY: a static of the API, set before any command runs.
+    let since_7_0 = unsafe { raw::RedisModule_SetCommandInfo }.is_some();
+    if !since_7_0 {
+        return None;
+    }
     let strings: Vec<_> = ["GETKEYS", "DEL"]
         .iter()
         .chain(Word::TEXTS)

@@ -193,6 +193,16 @@ fn times_that_are_up_while_clients_are_paused_are_counted_afterwards() {
     assert_same_data(&server, &replica);
 }
 
+/// Five real seconds: nothing but real time can show it.
+#[test]
+fn a_clock_that_stands_still_makes_nobody_wait_for_ever() {
+    let server = server();
+    server.line("RL.ACQUIRE k 1/h");
+    let mut waiter = waits(&server, "RL.ACQUIRE k 1/h WAIT 50");
+    assert_eq!(waiter.read_within(2 * SOON).expect("an answer").to_ints()[0], 0);
+    assert_eq!(server.line("RL.QUEUE k").to_ints()[0], 0);
+}
+
 #[test]
 fn a_client_that_vanishes_once_it_is_chosen_disturbs_nobody() {
     let server = server();

@@ -71,7 +71,8 @@ struct Waiter {
 enum Clock {
     /// The server unblocks it.
     Servers,
-    /// The debug clock stood still when it came: it is unblocked when that moves.
+    /// The debug clock stood still when it came: it is unblocked when that moves,
+    /// or by the server after [`PATIENCE_MS`].
     Debug,
 }
 
@@ -97,6 +98,10 @@ enum Outcome {
 
 static ROOM: MainThreadCell<Option<Room>> = MainThreadCell::new(None);
 static WAITING: AtomicUsize = AtomicUsize::new(0);
+
+/// Under the debug clock a wait also ends when its time, and so much at the
+/// least, has really passed: who lets the clock stand still does not hang.
+const PATIENCE_MS: i64 = 5000;
 
 const WARD: Ward = Ward { answer: answer::answer_client, gone: answer::client_gone };
 
@@ -279,9 +284,10 @@ pub fn join(ctx: &Context<'_>, key: &Key<'_>, ask: &Ask, wait_us: u64, retry: Wa
     alarm::prepare(ctx, serve::wake);
     keyspace::listen(ctx, moves::happened);
     let clock = if ctx.debug_clock_is_set() { Clock::Debug } else { Clock::Servers };
+    let wait_ms = signed(wait_us.div_ceil(1000));
     let timeout_ms = match clock {
-        Clock::Servers => signed(wait_us.div_ceil(1000)),
-        Clock::Debug => 0,
+        Clock::Servers => wait_ms,
+        Clock::Debug => wait_ms.max(PATIENCE_MS),
     };
     let Some(client) = blocking::block(ctx, key.name(), ticket, timeout_ms, WARD) else {
         // The server has told the client why it cannot wait.
