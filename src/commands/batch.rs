@@ -1,6 +1,7 @@
 //! RL.BATCH: many requests in one atomic step.
 
 use super::Error;
+use super::acquire::Judged;
 use super::arguments::{Walk, cost, number, unexpected};
 use super::commit::{self, Together};
 use super::resolve::usage;
@@ -12,6 +13,7 @@ use crate::core::limits::{Limit, Request, State, Wait, decide, look};
 use crate::observe::{alerts, metrics, top};
 use crate::server::args::{Arg, Args};
 use crate::server::context::Context;
+use crate::server::key::Key;
 use crate::server::reply;
 use crate::settings;
 use crate::types::ratelimit::RateLimit;
@@ -71,8 +73,11 @@ fn parse<'a>(ctx: &Context<'_>, args: Args<'a>) -> Result<Batch<'a>, Error> {
 /// Any malformed item or key of another type; then nothing is taken.
 pub fn batch(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let batch = parse(ctx, args)?;
+    // Opened before the clock is read, and all before any is: what the processor
+    // has to fetch from memory for them then arrives meanwhile.
+    let keys: Vec<Key<'_>> = batch.items.iter().map(|item| ctx.write(item.key)).collect();
     let now = ctx.now();
-    let replies = if batch.keys_differ() { batch.side_by_side(ctx, now) } else { batch.in_turn(ctx, now) }?;
+    let replies = batch.decide(ctx, keys, now)?;
     let granted = replies.iter().filter(|six| six.granted > 0).count() as u64;
     metrics::count(ctx.main(), |m| &mut m.batch_calls);
     metrics::add(ctx.main(), |m| &mut m.batch_granted, granted);
@@ -90,6 +95,18 @@ impl<'a> Batch<'a> {
         Request { cost: item.cost, calls: 1, partial: false, critical: self.critical }
     }
 
+    /// Decides an item as if it came alone.
+    fn alone(
+        &self,
+        ctx: &Context<'_>,
+        item: &Item<'_>,
+        value: Option<&RateLimit>,
+        now: Micros,
+    ) -> Result<Alone, Error> {
+        let judged = judge(ctx, item.key, value, Some(item.limits), &self.request(item), now)?;
+        Ok(Alone { judged, tracked: value.is_some_and(|value| value.usage().is_some()) })
+    }
+
     /// Tells those who watch. Items that only shared the fate of others are
     /// nobody's fault.
     fn observe(&self, ctx: &Context<'_>, now: Micros, replies: &[Six]) {
@@ -103,86 +120,56 @@ impl<'a> Batch<'a> {
         alerts::batch(main, now, replies.len() as u64, denied.map(|(item, _)| item.key.bytes()));
     }
 
-    /// True when no key comes twice, so that the items cannot disturb each other.
-    fn keys_differ(&self) -> bool {
-        let mut seen = HashSet::with_capacity(self.items.len());
-        self.items.iter().all(|item| seen.insert(item.key.bytes()))
-    }
-
-    /// Items on different keys: each key is opened once and decided once.
-    fn side_by_side(&self, ctx: &Context<'_>, now: Micros) -> Result<Vec<Six>, Error> {
-        let mut decided = Vec::with_capacity(self.items.len());
+    /// Decides all items and takes what is granted.
+    fn decide(&self, ctx: &Context<'_>, mut keys: Vec<Key<'a>>, now: Micros) -> Result<Vec<Six>, Error> {
+        let mut alone = Vec::with_capacity(keys.len());
+        // A value has one address however often its key is open; only keys that
+        // are not there yet have to be told apart by their names.
+        let mut addresses = Vec::with_capacity(keys.len());
+        let mut missing = HashSet::new();
+        let mut shared = false;
         // Whatever can be wrong is found before anything is taken.
-        for item in &self.items {
-            let mut key = ctx.write(item.key);
-            let judged = {
-                let held = key.value::<RateLimit>()?;
-                judge(ctx, item.key, held.as_deref(), Some(item.limits), &self.request(item), now)?
-            };
-            decided.push((key, judged));
-        }
-        if self.mode == Mode::All && decided.iter().any(|(_, judged)| judged.six.granted == 0) {
-            drop(decided);
-            return Ok(self.blame(ctx, now)?.unwrap_or_default());
-        }
-        let mut together = Together::default();
-        let mut replies = Vec::with_capacity(self.items.len());
-        for ((mut key, judged), item) in decided.into_iter().zip(&self.items) {
-            // Asked here, not before: each key that is tracked takes of the room.
-            let counts = track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), false);
-            judged.change(ctx.main(), |change| {
-                together.apply(ctx, &mut key, &commit::effect(ctx, now, change), c"rl.batch")
-            })?;
-            if counts {
-                let counted = track::decided(item.cost, judged.six.granted);
-                together.apply(ctx, &mut key, &commit::effect(ctx, now, counted), c"rl.batch")?;
-            }
-            judged.count(ctx.main());
-            replies.push(judged.six);
-        }
-        together.propagate(ctx);
-        Ok(replies)
-    }
-
-    /// Items some of which share a key.
-    fn in_turn(&self, ctx: &Context<'_>, now: Micros) -> Result<Vec<Six>, Error> {
-        // Whatever can be wrong is found before anything is taken.
-        for item in &self.items {
-            let mut key = ctx.read(item.key);
+        for (key, item) in keys.iter_mut().zip(&self.items) {
             let held = key.value::<RateLimit>()?;
-            judge(ctx, item.key, held.as_deref(), Some(item.limits), &self.request(item), now)?;
+            alone.push(self.alone(ctx, item, held.as_deref(), now)?);
+            match held {
+                Some(held) => addresses.push(held.address()),
+                None => shared |= !missing.insert(item.key.bytes()),
+            }
         }
-        match self.mode {
-            Mode::Each => self.grant(ctx, now),
-            Mode::All => match self.blame(ctx, now)? {
-                None => self.grant(ctx, now),
-                Some(denials) => Ok(denials),
-            },
+        addresses.sort_unstable();
+        shared |= !addresses.is_sorted_by(|one, next| one < next);
+        let denied = || alone.iter().any(|one| one.judged.six.granted == 0);
+        if !shared && (self.mode == Mode::Each || !denied()) {
+            // The items cannot disturb each other.
+            let mut together = Together::default();
+            for ((key, alone), item) in keys.iter_mut().zip(&alone).zip(&self.items) {
+                alone.take(ctx, key, item, now, &mut together)?;
+            }
+            together.propagate(ctx);
+            return Ok(alone.iter().map(|one| one.judged.six).collect());
         }
+        drop(keys);
+        if self.mode == Mode::All
+            && let Some(denials) = self.blame(ctx, now)?
+        {
+            return Ok(denials);
+        }
+        self.in_turn(ctx, now)
     }
 
     /// Decides the items one after the other, each on what those before it left,
     /// and propagates them as one.
-    fn grant(&self, ctx: &Context<'_>, now: Micros) -> Result<Vec<Six>, Error> {
+    fn in_turn(&self, ctx: &Context<'_>, now: Micros) -> Result<Vec<Six>, Error> {
         let mut together = Together::default();
         let mut replies = Vec::with_capacity(self.items.len());
         for item in &self.items {
             let mut key = ctx.write(item.key);
-            let request = self.request(item);
-            let (judged, counts) = {
-                let held = key.value::<RateLimit>()?;
-                let judged = judge(ctx, item.key, held.as_deref(), Some(item.limits), &request, now)?;
-                (judged, track::counts(ctx.main(), held.as_deref(), false))
-            };
-            judged.change(ctx.main(), |change| {
-                together.apply(ctx, &mut key, &commit::effect(ctx, now, change), c"rl.batch")
-            })?;
-            if counts {
-                let counted = track::decided(item.cost, judged.six.granted);
-                together.apply(ctx, &mut key, &commit::effect(ctx, now, counted), c"rl.batch")?;
-            }
-            judged.count(ctx.main());
-            replies.push(judged.six);
+            let held = key.value::<RateLimit>()?;
+            let alone = self.alone(ctx, item, held.as_deref(), now)?;
+            drop(held);
+            alone.take(ctx, &mut key, item, now, &mut together)?;
+            replies.push(alone.judged.six);
         }
         together.propagate(ctx);
         Ok(replies)
@@ -237,6 +224,38 @@ impl<'a> Batch<'a> {
             judged.six
         });
         Ok(Some(replies.collect()))
+    }
+}
+
+/// An item decided as if it came alone.
+#[derive(Debug)]
+struct Alone {
+    judged: Judged,
+    /// Its key carries usage.
+    tracked: bool,
+}
+
+impl Alone {
+    /// Makes it so, and counts it.
+    fn take<'a>(
+        &self,
+        ctx: &Context<'_>,
+        key: &mut Key<'a>,
+        item: &Item<'a>,
+        now: Micros,
+        together: &mut Together<'a>,
+    ) -> Result<(), Error> {
+        // Asked now, not when it was decided: each key that is tracked takes of the room.
+        let counts = self.tracked || track::begins(ctx.main(), false);
+        self.judged.change(ctx.main(), |change| {
+            together.apply(ctx, key, &commit::effect(ctx, now, change), c"rl.batch")
+        })?;
+        if counts {
+            let counted = track::decided(item.cost, self.judged.six.granted);
+            together.apply(ctx, key, &commit::effect(ctx, now, counted), c"rl.batch")?;
+        }
+        self.judged.count(ctx.main());
+        Ok(())
     }
 }
 

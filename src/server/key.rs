@@ -203,6 +203,14 @@ pub struct Held<'k, T: Native> {
     open: PhantomData<&'k mut ()>,
 }
 
+impl<T: Native> Held<'_, T> {
+    /// Where the value lies: the same for one key however often it is open, and
+    /// another for every other key.
+    pub const fn address(&self) -> NonNull<c_void> {
+        self.pointer
+    }
+}
+
 impl<T: Native> Deref for Held<'_, T> {
     type Target = T;
     fn deref(&self) -> &T {

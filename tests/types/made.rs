@@ -3,12 +3,13 @@
 use floodgate::{
     core::{
         clock::Micros,
-        limits::{MAX_UNITS, Taken},
+        limits::{MAX_COUNT, MAX_UNITS, Taken},
+        usage::{Decided, Outcome, Spend},
     },
     server::{data_type::Native as _, main_thread::MainThread},
     types::{
         effect::{Applied, Change, Effect},
-        ratelimit::{Lifetime, RateLimit, Until, encoding},
+        ratelimit::{Lifetime, RateLimit, Until, encoding, reserve::Settlement},
     },
 };
 use proptest::prelude::*;
@@ -51,6 +52,11 @@ pub enum Made {
     Unpin,
     Block(Until, Vec<u8>),
     Unblock,
+    Reserve { limits: Option<&'static str>, units: Vec<u64>, id: Vec<u8>, cost: u64, end: Micros },
+    Settle(Vec<u8>, Settlement),
+    Renew(Vec<u8>, Micros),
+    Count(Decided),
+    Record(Outcome),
 }
 
 impl Made {
@@ -67,6 +73,17 @@ impl Made {
             Self::Unpin => Change::Unpin,
             Self::Block(until, reason) => Change::Block { until: *until, reason },
             Self::Unblock => Change::Unblock,
+            Self::Reserve { limits, units, id, cost, end } => Change::Reserve {
+                limits: *limits,
+                taken: Taken::new(units.iter().copied()),
+                id,
+                cost: *cost,
+                end: *end,
+            },
+            Self::Settle(id, how) => Change::Settle { id, how: *how },
+            Self::Renew(id, end) => Change::Renew { id, end: *end },
+            Self::Count(decided) => Change::Count(*decided),
+            Self::Record(outcome) => Change::Record(*outcome),
         };
         Effect { now, expires: now.0.is_multiple_of(2), change }
     }
@@ -97,6 +114,32 @@ fn units() -> impl Strategy<Value = u64> {
     prop_oneof![4 => 0..8u64, 2 => 0..2_000u64, 1 => 0..=MAX_UNITS]
 }
 
+/// One of few ids, so that they meet again.
+fn id() -> impl Strategy<Value = Vec<u8>> {
+    (1..=4usize).prop_map(|length| vec![b'r'; length])
+}
+
+/// As a caller may ask for.
+fn cost() -> impl Strategy<Value = u64> {
+    units().prop_map(|units| units.min(MAX_COUNT))
+}
+
+fn settlement() -> impl Strategy<Value = Settlement> {
+    prop_oneof![Just(Settlement::Release), cost().prop_map(Settlement::At)]
+}
+
+fn outcome() -> impl Strategy<Value = Outcome> {
+    let spend = any::<u128>().prop_map(Spend);
+    let count = prop_oneof![Just(1), any::<u64>()];
+    (any::<bool>(), any::<bool>(), count, spend, any::<Option<u64>>())
+        .prop_map(|(ok, cached, count, spend, duration_ms)| Outcome { ok, cached, count, spend, duration_ms })
+}
+
+fn reservation() -> impl Strategy<Value = Made> {
+    (limits(), prop::collection::vec(units(), 0..=8), id(), cost(), time())
+        .prop_map(|(limits, units, id, cost, end)| Made::Reserve { limits, units, id, cost, end })
+}
+
 /// Any effect but a whole payload.
 pub fn made() -> impl Strategy<Value = Made> {
     prop_oneof![
@@ -109,6 +152,11 @@ pub fn made() -> impl Strategy<Value = Made> {
         1 => Just(Made::Unpin),
         1 => (until(), prop::collection::vec(any::<u8>(), 0..40)).prop_map(|(u, r)| Made::Block(u, r)),
         1 => Just(Made::Unblock),
+        4 => reservation(),
+        2 => (id(), settlement()).prop_map(|(id, how)| Made::Settle(id, how)),
+        1 => (id(), time()).prop_map(|(id, end)| Made::Renew(id, end)),
+        1 => (units(), units()).prop_map(|(granted, denied)| Made::Count(Decided { granted, denied })),
+        1 => outcome().prop_map(Made::Record),
     ]
 }
 
@@ -139,6 +187,10 @@ pub fn saved(main: MainThread, value: &RateLimit) -> Vec<u8> {
 /// Whatever can be asked of a value, to see that nothing breaks.
 pub fn exercise(main: MainThread, value: &mut Option<RateLimit>, now: Micros) {
     let Some(held) = value else { return };
+    let bytes = saved(main, held);
+    if !bytes.is_empty() {
+        encoding::load(main, encoding::VERSION, &bytes).expect("what was saved loads");
+    }
     let copy = held.duplicate(main);
     assert_eq!(saved(main, &copy), saved(main, held), "a copy is equal");
     held.lifetime(main, now);

@@ -133,13 +133,15 @@ impl Full {
         taken: &Taken,
     ) {
         let Some(limits) = self.limits.clone() else { return };
-        let charged: LimitSet =
-            taken.as_array().iter().enumerate().filter(|(_, units)| **units > 0).map(|(at, _)| at).collect();
-        let leaves = {
-            let set = limits.get(main);
-            let all = set.limits().iter().enumerate().filter(|(at, _)| charged.contains(*at));
-            all.map(|(_, limit)| left_by(limit, now)).max().unwrap_or(now).min(Micros::MAX)
-        };
+        let set = limits.get(main);
+        // A forged effect may name more limits than there are; units for those
+        // are not taken, so nothing is charged there either.
+        let units = taken.as_array().iter().take(set.limits().len()).enumerate();
+        let charged: LimitSet = units.filter(|(_, units)| **units > 0).map(|(at, _)| at).collect();
+        let charged_limits = set.limits().iter().enumerate().filter(|(at, _)| charged.contains(*at));
+        let leaves =
+            charged_limits.map(|(_, limit)| left_by(limit, now)).max().unwrap_or(now).min(Micros::MAX);
+        drop(set);
         let reservation =
             Reservation { cost, granted: now, end, left_by: leaves, limits, charged, stage: Stage::Open };
         self.reservations.get_or_insert_default().change(|book| {

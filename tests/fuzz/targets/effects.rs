@@ -4,9 +4,11 @@
 #![no_main]
 
 use floodgate::core::clock::Micros;
-use floodgate::core::limits::Taken;
+use floodgate::core::limits::{MAX_COUNT, Taken};
+use floodgate::core::usage::{Decided, Outcome, Spend};
 use floodgate::server::main_thread::{MainThread, StandIn};
 use floodgate::types::effect::{Applied, Change, Effect};
+use floodgate::types::ratelimit::reserve::Settlement;
 use floodgate::types::ratelimit::{Lifetime, RateLimit, Until, encoding};
 use floodgate_fuzz::{draw::{Draw, START}, values};
 use libfuzzer_sys::fuzz_target;
@@ -35,14 +37,23 @@ fn apply(main: MainThread, value: &mut Option<RateLimit>, effect: &Effect<'_>) -
     true
 }
 
+/// Few, so that they meet again.
+const IDS: &[&[u8]] = &[b"a", b"b", b"another"];
+
+fn taken(draw: &mut Draw<'_>) -> Taken {
+    let units: [u64; 8] = std::array::from_fn(|_| draw.number() % (1 << 48));
+    Taken::new(units)
+}
+
+fn end(draw: &mut Draw<'_>, now: Micros) -> Micros {
+    now.plus(draw.number() % (1 << 45)).min(Micros::MAX)
+}
+
 fn honest<'a>(draw: &mut Draw<'a>, now: Micros) -> Effect<'a> {
     let limits = (draw.byte() % 2 == 0).then(|| draw.one_of(LIMITS));
-    let until = if draw.byte() % 4 == 0 { Until::Forever } else { Until::At(now.plus(draw.number() % (1 << 45)).min(Micros::MAX)) };
-    let change = match draw.byte() % 16 {
-        0..=6 => {
-            let units: [u64; 8] = std::array::from_fn(|_| draw.number() % (1 << 48));
-            Change::Take { limits, taken: Taken::new(units) }
-        }
+    let until = if draw.byte() % 4 == 0 { Until::Forever } else { Until::At(end(draw, now)) };
+    let change = match draw.byte() % 24 {
+        0..=6 => Change::Take { limits, taken: taken(draw) },
         7 => Change::Touch { limits },
         8 | 9 => Change::GiveBack { units: draw.number() },
         10 => Change::Reset,
@@ -50,6 +61,21 @@ fn honest<'a>(draw: &mut Draw<'a>, now: Micros) -> Effect<'a> {
         12 => Change::Unpin,
         13 => Change::Block { until, reason: draw.bytes() },
         14 => Change::Unblock,
+        16 | 17 => {
+            let (taken, cost) = (taken(draw), draw.number() % MAX_COUNT);
+            Change::Reserve { limits, taken, id: draw.one_of(IDS), cost, end: end(draw, now) }
+        }
+        18 => Change::Settle { id: draw.one_of(IDS), how: Settlement::At(draw.number() % MAX_COUNT) },
+        19 => Change::Settle { id: draw.one_of(IDS), how: Settlement::Release },
+        20 => Change::Renew { id: draw.one_of(IDS), end: end(draw, now) },
+        21 => Change::Count(Decided { granted: draw.number(), denied: draw.number() }),
+        22 => Change::Record(Outcome {
+            ok: draw.byte() % 2 == 0,
+            cached: draw.byte() % 2 == 0,
+            count: draw.number(),
+            spend: Spend(draw.number().into()),
+            duration_ms: (draw.byte() % 2 == 0).then(|| draw.number()),
+        }),
         _ => Change::Become { payload: draw.bytes() },
     };
     Effect { now, expires: draw.byte() % 2 == 0, change }
