@@ -117,6 +117,7 @@ LIBRARIES = [
     Library("limits: fixed window", PYTHON, b"liF"),
     Library("limits: sliding counter", PYTHON, b"liC", GRANTED),
     Library("limits: moving window", PYTHON, b"liM", GRANTED),
+    Library("limits: moving window, and what is left", PYTHON, b"liN"),
     Library("rate-limiter-flexible", NODE, b"rlf"),
     Library("pybreaker", PYTHON, b"pyb"),
 ]

@@ -19,7 +19,8 @@ BURST = 4
 # Bursts that fill a window.
 FILL = 19
 EVERY = 60.0 * BURST / 75
-NAMES = [AGAIN, OUR_SLIDING, LUA_SORTED_SET, "limits: moving window", "limits: sliding counter"]
+NAMES = [AGAIN, OUR_SLIDING, LUA_SORTED_SET, "limits: moving window", "limits: moving window, and what is left",
+         "limits: sliding counter"]
 
 
 def measure(server, cases, keys, bursts):

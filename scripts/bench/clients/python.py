@@ -14,6 +14,20 @@ def limiter(strategy, port):
     return lambda key: limiter.hit(item, key)
 
 
+def informed(strategy, port):
+    """Then also what is left and until when, which one RL.ACQUIRE answers and
+    web frameworks put into headers."""
+    limiter = strategy(limits.storage.storage_from_string(f"redis://127.0.0.1:{port}"))
+    item = limits.parse("100/minute")
+
+    def decide(key):
+        granted = limiter.hit(item, key)
+        limiter.get_window_stats(item, key)
+        return granted
+
+    return decide
+
+
 def breaker(port):
     client = redis.Redis(port=port)
     breakers = {}
@@ -31,6 +45,7 @@ LIBRARIES = {
     "limits: fixed window": lambda port: limiter(limits.strategies.FixedWindowRateLimiter, port),
     "limits: sliding counter": lambda port: limiter(limits.strategies.SlidingWindowCounterRateLimiter, port),
     "limits: moving window": lambda port: limiter(limits.strategies.MovingWindowRateLimiter, port),
+    "limits: moving window, and what is left": lambda port: informed(limits.strategies.MovingWindowRateLimiter, port),
     "pybreaker": breaker,
 }
 
