@@ -30,7 +30,7 @@ pub fn clear(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         let mut key = ctx.write(string.arg());
         if clears(&mut key, now) {
             key.delete();
-            key.changed(c"rl.clear");
+            key.emptied(c"rl.clear");
             waiting::touched(ctx, key.name());
             deleted.push(name);
         }

@@ -65,7 +65,7 @@ pub fn apply(ctx: &Context<'_>, key: &mut Key<'_>, effect: &Effect<'_>, event: &
     let lifetime = match applied {
         Applied::Nothing | Applied::Created(_, Lifetime::Over) => {
             if replaces {
-                key.changed(event);
+                key.emptied(event);
             }
             return Ok(replaces);
         }
@@ -76,22 +76,21 @@ pub fn apply(ctx: &Context<'_>, key: &mut Key<'_>, effect: &Effect<'_>, event: &
         Applied::InPlace(lifetime) => lifetime,
     };
     match lifetime {
-        Lifetime::Over => key.delete(),
-        Lifetime::Until(until) if effect.expires => key.expire_at(until.end()),
-        // To look costs a third of what it costs to set.
-        Lifetime::StillUntil(until) if effect.expires => {
-            if !key.expires_at(until.end()) {
-                key.expire_at(until.end());
-            }
+        Lifetime::Over => {
+            key.delete();
+            key.emptied(event);
         }
-        // Under the debug clock the server's own clock must not end the key.
-        Lifetime::Until(_) | Lifetime::StillUntil(_) => {
-            if key.expiry().is_some() {
-                key.expire_at(None);
+        Lifetime::Until(until) | Lifetime::StillUntil(until) => {
+            // Under the debug clock the server's own clock must not end the key.
+            let end = if effect.expires { until.end() } else { None };
+            // To look costs a third of what it costs to set.
+            let likely_so = !effect.expires || matches!(lifetime, Lifetime::StillUntil(_));
+            if !(likely_so && key.expires_at(end)) {
+                key.expire_at(end);
             }
+            key.changed(event);
         }
     }
-    key.changed(event);
     waiting::touched(ctx, key.name());
     Ok(true)
 }

@@ -6,7 +6,7 @@ use super::context::Context;
 use super::data_type::{self, Native};
 use crate::core::clock::Micros;
 use redis_module::raw;
-use std::ffi::c_void;
+use std::ffi::{CStr, c_int, c_void};
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
@@ -155,7 +155,7 @@ impl<'c> Key<'c> {
 
     /// Tells WATCH and client tracking that the key changed, and the keyspace
     /// listeners what happened. Call once for a command that changed it.
-    pub fn changed(&self, event: &std::ffi::CStr) {
+    pub fn changed(&self, event: &CStr) {
         // SAFETY: the context and the name are live.
         unsafe {
             call!(RedisModule_SignalModifiedKey(self.context.raw(), self.name.raw()));
@@ -163,9 +163,19 @@ impl<'c> Key<'c> {
         self.notify(event);
     }
 
+    /// As [`Key::changed`], where the command left nothing of the key: listeners
+    /// then hear `del` as well, as after the server's own commands.
+    pub fn emptied(&self, event: &CStr) {
+        self.changed(event);
+        self.publish(raw::REDISMODULE_NOTIFY_GENERIC, c"del");
+    }
+
     /// Tells the keyspace listeners of the module class what happened.
-    pub fn notify(&self, event: &std::ffi::CStr) {
-        let class = raw::REDISMODULE_NOTIFY_MODULE;
+    pub fn notify(&self, event: &CStr) {
+        self.publish(raw::REDISMODULE_NOTIFY_MODULE, event);
+    }
+
+    fn publish(&self, class: c_int, event: &CStr) {
         // SAFETY: the context, the event and the name are live.
         unsafe {
             call!(RedisModule_NotifyKeyspaceEvent(

@@ -232,3 +232,25 @@ fn keyspace_events_name_the_command() {
         assert_eq!(push[3], Reply::bulk(key), "{command}");
     }
 }
+
+/// As the server's own commands do when they leave nothing of a key.
+#[test]
+fn a_key_that_a_command_empties_is_deleted_for_listeners() {
+    let server = Server::start();
+    server.config_set("notify-keyspace-events", "Eg");
+    let mut wire = server.wire3();
+    wire.send_line("PSUBSCRIBE __keyevent@0__:*");
+    while wire.push(Duration::from_millis(20)).is_some() {}
+    server.line("RL.ACQUIRE refunded 5/h COST 2");
+    server.line("RL.REFUND refunded 1");
+    server.line("RL.REFUND refunded 1");
+    server.line("RL.BLOCK unblocked FOR 10s");
+    server.line("RL.UNBLOCK unblocked");
+    server.line("RL.ACQUIRE cleared 5/h");
+    server.line("RL.CLEAR 0 MATCH cleared COUNT 1000");
+    for key in ["refunded", "unblocked", "cleared"] {
+        let push = wire.push(Duration::from_secs(10)).expect(key);
+        assert_eq!(push[2], Reply::bulk("__keyevent@0__:del"), "{key}");
+        assert_eq!(push[3], Reply::bulk(key));
+    }
+}
