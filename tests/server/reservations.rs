@@ -604,3 +604,26 @@ fn dump_restore_and_copy_carry_reservations() {
     assert_eq!(used(&mut wire, "copy", TOKENS), [21, 2]);
     assert_eq!(used(&mut wire, "k", TOKENS), [30, 2]);
 }
+
+/// Most keys hold one place or two at a time: a key for each must be affordable.
+#[test]
+fn a_key_that_holds_one_place_takes_at_most_750_bytes() {
+    let server = Server::start();
+    let used = || server.info_field("memory", "used_memory").parse::<i64>().unwrap();
+    let fill = |from: i32, to: i32| {
+        let mut wire = server.wire();
+        let reserve = |n: i32| {
+            let line = format!("RL.RESERVE 1 job:{n:010} concurrent:5 TTL 10m ID a");
+            line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+        };
+        for part in (from..to).map(reserve).collect::<Vec<_>>().chunks(1000) {
+            wire.pipeline(part);
+        }
+    };
+    // From one full hash table to the next: each key with its share of it.
+    fill(0, 16_384);
+    let before = used();
+    fill(16_384, 32_768);
+    let each = (used() - before) / 16_384;
+    assert!((100..=750).contains(&each), "{each} bytes a key");
+}

@@ -5,9 +5,11 @@
 //! its units have left the limits, so that a late report can still correct
 //! them. Nothing needs a timer: who looks at `now` sees what has ended by then.
 
+mod ordered;
+
 use crate::core::clock::Micros;
 use crate::core::limits::{Held, Limit, LimitSet};
-use std::collections::{BTreeMap, BTreeSet};
+use ordered::Ordered;
 use std::sync::Arc;
 
 /// The longest id in bytes.
@@ -62,16 +64,19 @@ impl<L> Reservation<L> {
     }
 }
 
+/// Ids in the order of a time.
+type Times = Ordered<(Micros, Id), ()>;
+
 /// The reservations of a key.
 #[derive(Clone, Debug)]
 pub struct Book<L> {
-    all: BTreeMap<Id, Reservation<L>>,
+    all: Ordered<Id, Reservation<L>>,
     /// Open ones by their end.
-    ends: BTreeSet<(Micros, Id)>,
+    ends: Times,
     /// Ended ones by when they are forgotten.
-    ended: BTreeSet<(Micros, Id)>,
+    ended: Times,
     /// All by when they are forgotten at the latest.
-    lasts: BTreeSet<(Micros, Id)>,
+    lasts: Times,
     /// How many open ones each set of limits has.
     groups: Vec<(L, u64)>,
 }
@@ -79,10 +84,10 @@ pub struct Book<L> {
 impl<L> Default for Book<L> {
     fn default() -> Self {
         Self {
-            all: BTreeMap::new(),
-            ends: BTreeSet::new(),
-            ended: BTreeSet::new(),
-            lasts: BTreeSet::new(),
+            all: Ordered::default(),
+            ends: Ordered::default(),
+            ended: Ordered::default(),
+            lasts: Ordered::default(),
             groups: Vec::new(),
         }
     }
@@ -111,20 +116,18 @@ impl<L: Clone + PartialEq> Book<L> {
 
     /// The open ones at `now` in the order of their ends.
     pub fn open_at(&self, now: Micros) -> impl Iterator<Item = (&Id, &Reservation<L>)> {
-        self.ends
-            .iter()
-            .skip_while(move |(end, _)| *end <= now)
-            .filter_map(|(_, id)| self.all.get_key_value(id))
+        let lasting = self.ends.iter().skip_while(move |((end, _), ())| *end <= now);
+        lasting.filter_map(|((_, id), ())| self.all.get(&**id))
     }
 
     /// The one with this id.
     pub fn get(&self, id: &[u8]) -> Option<&Reservation<L>> {
-        self.all.get(id)
+        self.all.get(id).map(|(_, reservation)| reservation)
     }
 
     /// When the last of them is forgotten; the epoch when there are none.
     pub fn lasts_until(&self) -> Micros {
-        self.lasts.last().map_or(Micros::default(), |(at, _)| *at)
+        self.lasts.iter().next_back().map_or(Micros::default(), |((at, _), ())| *at)
     }
 
     /// Adds one, in place of another with this id.
@@ -132,20 +135,20 @@ impl<L: Clone + PartialEq> Book<L> {
         self.remove(&id);
         match reservation.stage {
             Stage::Open => {
-                self.ends.insert((reservation.end, id.clone()));
+                self.ends.insert((reservation.end, id.clone()), ());
                 self.count(&reservation.limits, true);
             }
             Stage::Ended => {
-                self.ended.insert((reservation.forgotten_at(), id.clone()));
+                self.ended.insert((reservation.forgotten_at(), id.clone()), ());
             }
         }
-        self.lasts.insert((reservation.forgotten_at(), id.clone()));
+        self.lasts.insert((reservation.forgotten_at(), id.clone()), ());
         self.all.insert(id, reservation);
     }
 
     /// Takes one out.
     pub fn remove(&mut self, id: &[u8]) -> Option<Reservation<L>> {
-        let (id, reservation) = self.all.remove_entry(id)?;
+        let (id, reservation) = self.all.remove(id)?;
         self.lasts.remove(&(reservation.forgotten_at(), id.clone()));
         match reservation.stage {
             Stage::Open => {
@@ -161,29 +164,25 @@ impl<L: Clone + PartialEq> Book<L> {
 
     /// Gives an open one another end. O(log n).
     pub fn renew(&mut self, id: &[u8], end: Micros) {
-        let Some((id, reservation)) =
-            self.all.get_key_value(id).map(|(id, reservation)| (id.clone(), reservation))
-        else {
-            return;
-        };
+        let Some(id) = self.all.get(id).map(|(id, _)| id.clone()) else { return };
+        let Some(reservation) = self.all.get_mut(&*id) else { return };
         if reservation.stage == Stage::Ended {
             return;
         }
         let (old_end, old_last) = (reservation.end, reservation.forgotten_at());
-        let Some(reservation) = self.all.get_mut(&id) else { return };
         reservation.end = end;
         let last = reservation.forgotten_at();
         self.ends.remove(&(old_end, id.clone()));
-        self.ends.insert((end, id.clone()));
+        self.ends.insert((end, id.clone()), ());
         self.lasts.remove(&(old_last, id.clone()));
-        self.lasts.insert((last, id));
+        self.lasts.insert((last, id), ());
     }
 
     /// Notes which have ended by `now`, and forgets those whose units are gone.
     /// Returns how many ended.
     pub fn sweep(&mut self, now: Micros) -> u64 {
         let mut count = 0;
-        while let Some((end, id)) = self.ends.first().cloned() {
+        while let Some((end, id)) = self.ends.iter().next().map(|(first, ())| first.clone()) {
             if end > now {
                 break;
             }
@@ -192,7 +191,7 @@ impl<L: Clone + PartialEq> Book<L> {
             }
             count += 1;
         }
-        while let Some((at, id)) = self.ended.first().cloned() {
+        while let Some((at, id)) = self.ended.iter().next().map(|(first, ())| first.clone()) {
             if at > now && self.ended.len() <= MAX_ENDED {
                 break;
             }
@@ -205,17 +204,18 @@ impl<L: Clone + PartialEq> Book<L> {
     /// them. `counts` says whether reservations under such limits hold a place;
     /// one taken now would end at `next`.
     pub fn held(&self, limit: &Limit, now: Micros, next: Micros, counts: impl Fn(&L) -> bool) -> Held {
-        let holds = |(_, id): &&(Micros, Id)| self.all.get(id).is_some_and(|one| counts(&one.limits));
+        let ends = || self.ends.iter().map(|(entry, ())| entry);
+        let holds = |(_, id): &&(Micros, Id)| self.get(id).is_some_and(|one| counts(&one.limits));
         let noted: u64 = self.groups.iter().filter(|(limits, _)| counts(limits)).map(|(_, n)| n).sum();
         // Those that have ended since somebody noted it.
-        let unnoted = self.ends.iter().take_while(|(end, _)| *end <= now).filter(holds).count() as u64;
+        let unnoted = ends().take_while(|(end, _)| *end <= now).filter(holds).count() as u64;
         let used = noted.saturating_sub(unnoted);
         let usable = limit.capacity().map_or(0, |capacity| limit.keep().usable(capacity));
         // A request of one place may ask when so many more of them have ended.
         let wanted = usize::try_from(used.saturating_add(1).saturating_sub(usable)).unwrap_or(usize::MAX);
-        let lasting = self.ends.iter().skip_while(|(end, _)| *end <= now);
+        let lasting = ends().skip_while(|(end, _)| *end <= now);
         let earliest = lasting.filter(holds).take(wanted).map(|(end, _)| *end).collect();
-        let latest = self.ends.iter().rev().find(holds).map_or(now, |(end, _)| *end);
+        let latest = ends().rev().find(holds).map_or(now, |(end, _)| *end);
         Held::new(used, earliest, latest.max(now), next)
     }
 
@@ -241,16 +241,13 @@ impl<L: Clone + PartialEq> Book<L> {
 
     /// About how many bytes it holds.
     pub fn memory(&self) -> usize {
-        /// A tree's node is about two thirds full.
-        const fn in_tree(bytes: usize) -> usize {
-            bytes * 3 / 2
-        }
-        let entry = in_tree(size_of::<Reservation<L>>() + size_of::<Id>())
-            + 2 * in_tree(size_of::<(Micros, Id)>())
-            + 2 * size_of::<usize>();
+        let id = |id: &Id| id.len() + 2 * size_of::<usize>();
         size_of::<Self>()
-            + self.all.len() * entry
-            + self.all.keys().map(|id| id.len()).sum::<usize>()
+            + self.all.memory()
+            + self.ends.memory()
+            + self.ended.memory()
+            + self.lasts.memory()
+            + self.all.iter().map(|(name, _)| id(name)).sum::<usize>()
             + self.groups.capacity() * size_of::<(L, u64)>()
     }
 }
