@@ -26,7 +26,7 @@ pub struct Sentinels {
 }
 
 impl Sentinels {
-    /// Starts so many on a master, which they call dead after a second when
+    /// Starts so many on a master, which they call dead after three seconds when
     /// most of them agree, and waits until they know of each other and of the
     /// master's replicas.
     #[track_caller]
@@ -52,9 +52,11 @@ impl Sentinels {
     fn start(&mut self, program: &Program, master: u16, quorum: usize) {
         let dir = tempfile::Builder::new().prefix("floodgate-").tempdir().expect("a temporary folder");
         let port = free_port();
+        // Not one second: that long a sentinel takes at times to connect to the
+        // master that it has just switched to, and it calls that one dead, too.
         let configuration = format!(
             "port {port}\nbind 127.0.0.1\nsentinel monitor {NAME} 127.0.0.1 {master} {quorum}\n\
-             sentinel down-after-milliseconds {NAME} 1000\nsentinel failover-timeout {NAME} 10000\n"
+             sentinel down-after-milliseconds {NAME} 3000\nsentinel failover-timeout {NAME} 10000\n"
         );
         fs::write(dir.path().join("sentinel.conf"), configuration).expect("room");
         let log = File::create(dir.path().join("sentinel.log")).expect("room");
@@ -71,12 +73,16 @@ impl Sentinels {
         self.ports.push(port);
     }
 
-    /// The port of the master, by the word of the first sentinel.
+    /// True when each of them says that this is the master. One that has not
+    /// heard yet would take the old one for it again when that comes back, and
+    /// turn the new one into its replica.
     #[track_caller]
-    pub fn master_port(&self) -> u16 {
-        let mut wire = Wire::connect(self.ports[0]).expect("a sentinel answers");
-        let address: Reply = wire.call(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME]);
-        address[1].text().parse().expect("a port")
+    pub fn agree_on(&self, master: u16) -> bool {
+        self.ports.iter().all(|&port| {
+            let mut wire = Wire::connect(port).expect("a sentinel answers");
+            let address: Reply = wire.call(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME]);
+            address[1].text() == master.to_string()
+        })
     }
 }
 

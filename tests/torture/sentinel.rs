@@ -84,7 +84,7 @@ fn sentinels_promote_a_replica_that_goes_on() {
         let (ports, tally, stop) = (sentinels.ports.clone(), Arc::clone(&tally), Arc::clone(&stop));
         thread::spawn(move || follow(&ports, &tally, &stop))
     };
-    let (mut longest, mut lost) = (Duration::ZERO, 0);
+    let (mut longest, begun) = (Duration::ZERO, Instant::now());
     for round in 0..failovers {
         let (old, new) = (round % 2, 1 - round % 2);
         let taken = || tally.granted.load(Ordering::Relaxed);
@@ -93,7 +93,7 @@ fn sentinels_promote_a_replica_that_goes_on() {
         servers[old].kill9();
         let start = Instant::now();
         eventually(Duration::from_secs(60), "the replica is master", || {
-            has_role(&servers[new], "master") && sentinels.master_port() == servers[new].port()
+            has_role(&servers[new], "master") && sentinels.agree_on(servers[new].port())
         });
         let before = taken();
         eventually(Duration::from_secs(30), "the client has followed", || taken() > before + 10);
@@ -110,10 +110,12 @@ fn sentinels_promote_a_replica_that_goes_on() {
     let master = &servers[failovers % 2];
     let used = used(master);
     assert!(used <= granted + unknown, "{used} used, {granted} granted, {unknown} unknown");
-    lost += (granted - used).max(0);
-    // One client has one request under way, and what the replica was not sent yet.
-    let bound = 50 * i64::try_from(failovers).expect("few");
-    assert!(lost <= bound, "{lost} of {granted} units were lost");
+    let lost = (granted - used).max(0);
+    // A replica on a busy machine lags by some milliseconds when its master dies.
+    // More than a tenth of a second would be more than its lag.
+    let tenths = i64::try_from(begun.elapsed().as_millis() / 100).expect("minutes");
+    let bound = 50.max(granted / tenths.max(1)) * i64::try_from(failovers).expect("few");
+    assert!(lost <= bound, "{lost} of {granted} units were lost, more than {bound}");
     let replica = &servers[1 - failovers % 2];
     wait_synced(master, replica);
     assert_same_data(master, replica);
