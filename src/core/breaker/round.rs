@@ -7,7 +7,7 @@ use super::window::Call;
 use crate::core::clock::Micros;
 
 /// The highest number of a trial: out of reach but for a forged payload, which
-/// must not make a round that the encoding refuses.
+/// must make neither a round that the encoding refuses nor one that is stuck.
 pub(super) const MAX_TRIAL: u64 = 1 << 53;
 
 /// A trial call that has not been reported.
@@ -52,6 +52,9 @@ impl Round {
         if !self.has_room(breaker) {
             return None;
         }
+        if self.admitted >= MAX_TRIAL {
+            self.admitted = 0;
+        }
         self.admitted = self.admitted.saturating_add(1);
         let trial = Trial { id: self.admitted, lease_ends: now.plus(breaker.lease_us()) };
         self.in_flight.push(trial);
@@ -61,7 +64,8 @@ impl Round {
     /// Whether another trial would be admitted.
     pub fn has_room(&self, breaker: &Breaker) -> bool {
         usize::from(self.done).saturating_add(self.in_flight.len()) < usize::from(breaker.probes())
-            && self.admitted < MAX_TRIAL
+            // Numbers begin anew only where none of them is in flight.
+            && (self.admitted < MAX_TRIAL || self.in_flight.is_empty())
     }
 
     /// Takes trial `id` out of those in flight; false when it is not there:

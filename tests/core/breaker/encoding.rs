@@ -177,6 +177,24 @@ fn the_largest_numbers_load_again_after_whatever_happens() {
     }
 }
 
+/// A payload may claim that all numbers of trials are given out. It was a breaker
+/// that denied for ever, and told to retry at once.
+#[test]
+fn a_round_without_numbers_is_not_stuck() {
+    let breaker = breaker("3:open=1s:probes=2:lease=1s");
+    let now = START;
+    let mut payload = vec![9, 9, 9, 1, 3, 0, 0, 0];
+    floodgate::core::wire::put_u64(&mut payload, 1 << 53);
+    payload.extend([0, 0]);
+    let mut circuit = Circuit::read(&mut Reader::new(&payload), &breaker).unwrap();
+    let tickets = [0, 1].map(|_| circuit.acquire(&breaker, now).ticket.unwrap());
+    assert_ne!(tickets[0], tickets[1]);
+    for ticket in tickets {
+        circuit.report(&breaker, now, Outcome::Ok, Some(ticket), None);
+    }
+    assert_eq!(circuit.state(), State::Closed);
+}
+
 #[test]
 fn impossible_payloads_are_refused() {
     // epoch, since, touched, openings, half-open; then the round; then the run.
