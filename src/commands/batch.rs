@@ -77,15 +77,11 @@ pub fn batch(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     // has to fetch from memory for them then arrives meanwhile.
     let keys: Vec<Key<'_>> = batch.items.iter().map(|item| ctx.write(item.key)).collect();
     let now = ctx.now();
-    let replies = batch.decide(ctx, keys, now)?;
-    let granted = replies.iter().filter(|six| six.granted > 0).count() as u64;
-    metrics::count(ctx.main(), |m| &mut m.batch_calls);
-    metrics::add(ctx.main(), |m| &mut m.batch_granted, granted);
-    metrics::add(ctx.main(), |m| &mut m.batch_denied, replies.len() as u64 - granted);
-    batch.observe(ctx, now, &replies);
-    reply::array(ctx, replies.len());
-    for six in &replies {
-        six.send(ctx);
+    let judged = batch.decide(ctx, keys, now)?;
+    batch.observe(ctx, now, &judged);
+    reply::array(ctx, judged.len());
+    for one in &judged {
+        one.six.send(ctx);
     }
     Ok(())
 }
@@ -96,33 +92,39 @@ impl<'a> Batch<'a> {
     }
 
     /// Decides an item as if it came alone.
-    fn alone(
+    fn judge(
         &self,
         ctx: &Context<'_>,
         item: &Item<'_>,
         value: Option<&RateLimit>,
         now: Micros,
-    ) -> Result<Alone, Error> {
-        let judged = judge(ctx, item.key, value, Some(item.limits), &self.request(item), now)?;
-        Ok(Alone { judged, tracked: value.is_some_and(|value| value.usage().is_some()) })
+    ) -> Result<Judged, Error> {
+        judge(ctx, item.key, value, Some(item.limits), &self.request(item), now)
     }
 
-    /// Tells those who watch. Items that only shared the fate of others are
-    /// nobody's fault.
-    fn observe(&self, ctx: &Context<'_>, now: Micros, replies: &[Six]) {
+    /// Counts, and tells those who watch. Items that only shared the fate of others
+    /// are nobody's fault.
+    fn observe(&self, ctx: &Context<'_>, now: Micros, judged: &[Judged]) {
         let main = ctx.main();
-        for (item, six) in self.items.iter().zip(replies) {
-            if six.index != Index::Batch {
-                top::decided(main, item.key.bytes(), six.granted > 0, now);
+        let mut granted = 0;
+        for (item, one) in self.items.iter().zip(judged) {
+            granted += u64::from(one.six.granted > 0);
+            one.count(main);
+            if one.six.index != Index::Batch {
+                top::decided(main, item.key.bytes(), one.six.granted > 0, now);
             }
         }
-        let denied = self.items.iter().zip(replies).filter(|(_, six)| six.granted == 0);
-        alerts::batch(main, now, replies.len() as u64, denied.map(|(item, _)| item.key.bytes()));
+        let all = judged.len() as u64;
+        metrics::count(main, |m| &mut m.batch_calls);
+        metrics::add(main, |m| &mut m.batch_granted, granted);
+        metrics::add(main, |m| &mut m.batch_denied, all - granted);
+        let denied = self.items.iter().zip(judged).filter(|(_, one)| one.six.granted == 0);
+        alerts::batch(main, now, all, denied.map(|(item, _)| item.key.bytes()));
     }
 
     /// Decides all items and takes what is granted.
-    fn decide(&self, ctx: &Context<'_>, mut keys: Vec<Key<'a>>, now: Micros) -> Result<Vec<Six>, Error> {
-        let mut alone = Vec::with_capacity(keys.len());
+    fn decide(&self, ctx: &Context<'_>, mut keys: Vec<Key<'a>>, now: Micros) -> Result<Vec<Judged>, Error> {
+        let mut judged = Vec::with_capacity(keys.len());
         // A value has one address however often its key is open; only keys that
         // are not there yet have to be told apart by their names.
         let mut addresses = Vec::with_capacity(keys.len());
@@ -131,7 +133,7 @@ impl<'a> Batch<'a> {
         // Whatever can be wrong is found before anything is taken.
         for (key, item) in keys.iter_mut().zip(&self.items) {
             let held = key.value::<RateLimit>()?;
-            alone.push(self.alone(ctx, item, held.as_deref(), now)?);
+            judged.push(self.judge(ctx, item, held.as_deref(), now)?);
             match held {
                 Some(held) => addresses.push(held.address()),
                 None => shared |= !missing.insert(item.key.bytes()),
@@ -139,15 +141,15 @@ impl<'a> Batch<'a> {
         }
         addresses.sort_unstable();
         shared |= !addresses.is_sorted_by(|one, next| one < next);
-        let denied = || alone.iter().any(|one| one.judged.six.granted == 0);
+        let denied = || judged.iter().any(|one| one.six.granted == 0);
         if !shared && (self.mode == Mode::Each || !denied()) {
             // The items cannot disturb each other.
             let mut together = Together::default();
-            for ((key, alone), item) in keys.iter_mut().zip(&alone).zip(&self.items) {
-                alone.take(ctx, key, item, now, &mut together)?;
+            for ((key, one), item) in keys.iter_mut().zip(&judged).zip(&self.items) {
+                take(ctx, key, item, one, now, &mut together)?;
             }
             together.propagate(ctx);
-            return Ok(alone.iter().map(|one| one.judged.six).collect());
+            return Ok(judged);
         }
         drop(keys);
         if self.mode == Mode::All
@@ -160,19 +162,17 @@ impl<'a> Batch<'a> {
 
     /// Decides the items one after the other, each on what those before it left,
     /// and propagates them as one.
-    fn in_turn(&self, ctx: &Context<'_>, now: Micros) -> Result<Vec<Six>, Error> {
+    fn in_turn(&self, ctx: &Context<'_>, now: Micros) -> Result<Vec<Judged>, Error> {
         let mut together = Together::default();
-        let mut replies = Vec::with_capacity(self.items.len());
+        let mut judged = Vec::with_capacity(self.items.len());
         for item in &self.items {
             let mut key = ctx.write(item.key);
-            let held = key.value::<RateLimit>()?;
-            let alone = self.alone(ctx, item, held.as_deref(), now)?;
-            drop(held);
-            alone.take(ctx, &mut key, item, now, &mut together)?;
-            replies.push(alone.judged.six);
+            let one = self.judge(ctx, item, key.value::<RateLimit>()?.as_deref(), now)?;
+            take(ctx, &mut key, item, &one, now, &mut together)?;
+            judged.push(one);
         }
         together.propagate(ctx);
-        Ok(replies)
+        Ok(judged)
     }
 
     /// Counts a batch of which nothing was granted towards the tracked keys.
@@ -190,7 +190,7 @@ impl<'a> Batch<'a> {
     }
 
     /// The replies when not all can be granted; `None` when they can.
-    fn blame(&self, ctx: &Context<'_>, now: Micros) -> Result<Option<Vec<Six>>, Error> {
+    fn blame(&self, ctx: &Context<'_>, now: Micros) -> Result<Option<Vec<Judged>>, Error> {
         let mut verdicts = Vec::with_capacity(self.items.len());
         let mut wanted = Wanted::default();
         for item in &self.items {
@@ -213,50 +213,37 @@ impl<'a> Batch<'a> {
         }
         self.count_denied(ctx, now)?;
         let longest = verdicts.iter().map(|judged| judged.six.standing.retry).max().unwrap_or(Wait::Now);
-        let replies = verdicts.into_iter().map(|mut judged| {
-            let six = &mut judged.six;
+        for Judged { six, .. } in &mut verdicts {
             if six.granted > 0 {
                 six.granted = 0;
                 six.standing.retry = longest;
                 six.index = Index::Batch;
             }
-            judged.count(ctx.main());
-            judged.six
-        });
-        Ok(Some(replies.collect()))
-    }
-}
-
-/// An item decided as if it came alone.
-#[derive(Debug)]
-struct Alone {
-    judged: Judged,
-    /// Its key carries usage.
-    tracked: bool,
-}
-
-impl Alone {
-    /// Makes it so, and counts it.
-    fn take<'a>(
-        &self,
-        ctx: &Context<'_>,
-        key: &mut Key<'a>,
-        item: &Item<'a>,
-        now: Micros,
-        together: &mut Together<'a>,
-    ) -> Result<(), Error> {
-        // Asked now, not when it was decided: each key that is tracked takes of the room.
-        let counts = self.tracked || track::begins(ctx.main(), false);
-        self.judged.change(ctx.main(), |change| {
-            together.apply(ctx, key, &commit::effect(ctx, now, change), c"rl.batch")
-        })?;
-        if counts {
-            let counted = track::decided(item.cost, self.judged.six.granted);
-            together.apply(ctx, key, &commit::effect(ctx, now, counted), c"rl.batch")?;
         }
-        self.judged.count(ctx.main());
-        Ok(())
+        Ok(Some(verdicts))
     }
+}
+
+/// Makes so what was decided of an item.
+fn take<'a>(
+    ctx: &Context<'_>,
+    key: &mut Key<'a>,
+    item: &Item<'a>,
+    judged: &Judged,
+    now: Micros,
+    together: &mut Together<'a>,
+) -> Result<(), Error> {
+    // Asked now, not when it was decided: each key that is tracked takes of the room.
+    let counts =
+        track::any(ctx.main()) && track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), false);
+    judged.change(ctx.main(), |change| {
+        together.apply(ctx, key, &commit::effect(ctx, now, change), c"rl.batch")
+    })?;
+    if counts {
+        let counted = track::decided(item.cost, judged.six.granted);
+        together.apply(ctx, key, &commit::effect(ctx, now, counted), c"rl.batch")?;
+    }
+    Ok(())
 }
 
 /// The answer to an item as a part of its batch: denied where the items before

@@ -10,10 +10,9 @@ use crate::types::ratelimit::{RateLimit, tracked};
 /// Whether the key may carry usage: it does already, or there is room for one
 /// key more. A key that may not is counted among those refused.
 pub fn may(main: MainThread, value: Option<&RateLimit>) -> bool {
-    value.is_some_and(|value| value.usage().is_some()) || has_room(main)
-}
-
-fn has_room(main: MainThread) -> bool {
+    if value.is_some_and(|value| value.usage().is_some()) {
+        return true;
+    }
     let room = tracked::count() < settings::track_max(main);
     if !room {
         metrics::count(main, |m| &mut m.track_refused);
@@ -21,18 +20,19 @@ fn has_room(main: MainThread) -> bool {
     room
 }
 
-/// Whether a decision on the key is counted: the key is tracked already, or
-/// [`begins`] to be.
+/// Whether any key at all is or will be tracked that nobody asks for: otherwise
+/// there is no need to look at each.
 #[inline]
-pub fn counts(main: MainThread, value: Option<&RateLimit>, asked: bool) -> bool {
-    value.is_some_and(|value| value.usage().is_some()) || begins(main, asked)
+pub fn any(main: MainThread) -> bool {
+    tracked::count() > 0 || settings::track_usage(main)
 }
 
-/// Whether a key that is not tracked is from now on: the call or the server asks
-/// for it and there is room.
+/// Whether a decision on the key is counted: the key is tracked already, or the
+/// call or the server asks for it and there is room.
 #[inline]
-pub fn begins(main: MainThread, asked: bool) -> bool {
-    (asked || settings::track_usage(main)) && has_room(main)
+pub fn counts(main: MainThread, value: Option<&RateLimit>, asked: bool) -> bool {
+    value.is_some_and(|value| value.usage().is_some())
+        || ((asked || settings::track_usage(main)) && may(main, value))
 }
 
 /// The change that counts a decision on a request of so many units.
