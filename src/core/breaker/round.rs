@@ -13,7 +13,7 @@ pub(super) const MAX_TRIAL: u64 = 1 << 53;
 /// A trial call that has not been reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Trial {
-    /// Its number in the round, from 1; never given out twice.
+    /// Its number in the round, from 1; given out once, unless all are (`MAX_TRIAL`).
     pub id: u64,
     /// When it counts as lost.
     pub lease_ends: Micros,
