@@ -92,7 +92,7 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     // Borrowed: moving it out would copy 200 bytes.
     let Ok(judged) = &judged else { return judged.map(drop) };
     // What is taken and what is counted travel as one.
-    let mut together = track::counts(ctx.main(), held.as_deref(), call.track).then(Together::default);
+    let mut together = track::counts(ctx.main(), held.as_deref(), call.track).then(|| Together::new(ctx));
     drop(held);
     judged.change(ctx.main(), |change| {
         let effect = commit::effect(ctx, now, change);

@@ -12,11 +12,13 @@ use crate::core::clock::Micros;
 use crate::core::limits::{Limit, Request, State, Wait, decide, look};
 use crate::observe::{alerts, metrics, top};
 use crate::server::args::{Arg, Args};
+use crate::server::command::Refusal;
 use crate::server::context::Context;
 use crate::server::key::Key;
 use crate::server::reply;
 use crate::settings;
 use crate::types::ratelimit::RateLimit;
+use rustc_hash::{FxBuildHasher, FxHashSet};
 use std::collections::{HashMap, HashSet};
 use std::slice;
 
@@ -67,23 +69,82 @@ fn parse<'a>(ctx: &Context<'_>, args: Args<'a>) -> Result<Batch<'a>, Error> {
     Ok(Batch { mode, items, critical })
 }
 
+/// So many keys are opened before they are decided: what the processor has to fetch
+/// from memory for them arrives meanwhile, and is still near when it is needed.
+const AHEAD: usize = 8;
+
 /// `RL.BATCH ALL|EACH numitems key limits cost [key limits cost …] [CRITICAL]`
 ///
 /// # Errors
 /// Any malformed item or key of another type; then nothing is taken.
 pub fn batch(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let batch = parse(ctx, args)?;
-    // Opened before the clock is read, and all before any is: what the processor
-    // has to fetch from memory for them then arrives meanwhile.
-    let keys: Vec<Key<'_>> = batch.items.iter().map(|item| ctx.write(item.key)).collect();
     let now = ctx.now();
-    let judged = batch.decide(ctx, keys, now)?;
-    batch.observe(ctx, now, &judged);
-    reply::array(ctx, judged.len());
-    for one in &judged {
-        one.six.send(ctx);
+    let opened = batch.open(ctx, now)?;
+    let denied = || opened.judged.iter().any(|one| one.six.granted == 0);
+    if !opened.shared && (batch.mode == Mode::Each || !denied()) {
+        batch.take_apart(ctx, opened, now);
+        return Ok(());
     }
+    drop(opened);
+    let denials = if batch.mode == Mode::All { batch.blame(ctx, now)? } else { None };
+    let judged = match denials {
+        Some(denials) => denials,
+        None => batch.in_turn(ctx, now)?,
+    };
+    let mut answers = Answers::begin(ctx, judged.len(), now);
+    for (item, one) in batch.items.iter().zip(&judged) {
+        answers.add(item, one);
+    }
+    answers.end();
     Ok(())
+}
+
+/// All keys of a batch, and each item decided as if it came alone.
+#[derive(Debug)]
+struct Opened<'a> {
+    keys: Vec<Key<'a>>,
+    judged: Vec<Judged>,
+    /// Some key comes more than once.
+    shared: bool,
+}
+
+/// Replies item by item, counts, and tells those who watch.
+struct Answers<'c> {
+    ctx: &'c Context<'c>,
+    now: Micros,
+    items: usize,
+    denied: Vec<&'c [u8]>,
+}
+
+impl<'c> Answers<'c> {
+    fn begin(ctx: &'c Context<'c>, items: usize, now: Micros) -> Self {
+        reply::array(ctx, items);
+        Self { ctx, now, items, denied: Vec::new() }
+    }
+
+    fn add(&mut self, item: &Item<'c>, judged: &Judged) {
+        let main = self.ctx.main();
+        let granted = judged.six.granted > 0;
+        judged.count(main);
+        // Items that only shared the fate of others are nobody's fault.
+        if judged.six.index != Index::Batch {
+            top::decided(main, item.key.bytes(), granted, self.now);
+        }
+        if !granted {
+            self.denied.push(item.key.bytes());
+        }
+        judged.six.send(self.ctx);
+    }
+
+    fn end(self) {
+        let main = self.ctx.main();
+        let (all, denied) = (self.items as u64, self.denied.len() as u64);
+        metrics::count(main, |m| &mut m.batch_calls);
+        metrics::add(main, |m| &mut m.batch_granted, all - denied);
+        metrics::add(main, |m| &mut m.batch_denied, denied);
+        alerts::batch(main, self.now, all, self.denied.into_iter());
+    }
 }
 
 impl<'a> Batch<'a> {
@@ -102,68 +163,50 @@ impl<'a> Batch<'a> {
         judge(ctx, item.key, value, Some(item.limits), &self.request(item), now)
     }
 
-    /// Counts, and tells those who watch. Items that only shared the fate of others
-    /// are nobody's fault.
-    fn observe(&self, ctx: &Context<'_>, now: Micros, judged: &[Judged]) {
-        let main = ctx.main();
-        let mut granted = 0;
-        for (item, one) in self.items.iter().zip(judged) {
-            granted += u64::from(one.six.granted > 0);
-            one.count(main);
-            if one.six.index != Index::Batch {
-                top::decided(main, item.key.bytes(), one.six.granted > 0, now);
-            }
-        }
-        let all = judged.len() as u64;
-        metrics::count(main, |m| &mut m.batch_calls);
-        metrics::add(main, |m| &mut m.batch_granted, granted);
-        metrics::add(main, |m| &mut m.batch_denied, all - granted);
-        let denied = self.items.iter().zip(judged).filter(|(_, one)| one.six.granted == 0);
-        alerts::batch(main, now, all, denied.map(|(item, _)| item.key.bytes()));
-    }
-
-    /// Decides all items and takes what is granted.
-    fn decide(&self, ctx: &Context<'_>, mut keys: Vec<Key<'a>>, now: Micros) -> Result<Vec<Judged>, Error> {
-        let mut judged = Vec::with_capacity(keys.len());
+    /// Decides all items, so that whatever can be wrong is found before anything
+    /// is taken.
+    fn open(&self, ctx: &'a Context<'a>, now: Micros) -> Result<Opened<'a>, Error> {
+        let count = self.items.len();
+        let mut opened =
+            Opened { keys: Vec::with_capacity(count), judged: Vec::with_capacity(count), shared: false };
         // A value has one address however often its key is open; only keys that
         // are not there yet have to be told apart by their names.
-        let mut addresses = Vec::with_capacity(keys.len());
+        let mut values = FxHashSet::with_capacity_and_hasher(count, FxBuildHasher);
         let mut missing = HashSet::new();
-        let mut shared = false;
-        // Whatever can be wrong is found before anything is taken.
-        for (key, item) in keys.iter_mut().zip(&self.items) {
-            let held = key.value::<RateLimit>()?;
-            judged.push(self.judge(ctx, item, held.as_deref(), now)?);
-            match held {
-                Some(held) => addresses.push(held.address()),
-                None => shared |= !missing.insert(item.key.bytes()),
+        for items in self.items.chunks(AHEAD) {
+            let before = opened.keys.len();
+            opened.keys.extend(items.iter().map(|item| ctx.write(item.key)));
+            for (key, item) in opened.keys.iter_mut().skip(before).zip(items) {
+                let held = key.value::<RateLimit>()?;
+                opened.judged.push(self.judge(ctx, item, held.as_deref(), now)?);
+                opened.shared |= match held {
+                    Some(held) => !values.insert(held.address()),
+                    None => !missing.insert(item.key.bytes()),
+                };
             }
         }
-        addresses.sort_unstable();
-        shared |= !addresses.is_sorted_by(|one, next| one < next);
-        let denied = || judged.iter().any(|one| one.six.granted == 0);
-        if !shared && (self.mode == Mode::Each || !denied()) {
-            // The items cannot disturb each other.
-            let mut together = Together::default();
-            for ((key, one), item) in keys.iter_mut().zip(&judged).zip(&self.items) {
-                take(ctx, key, item, one, now, &mut together)?;
+        Ok(opened)
+    }
+
+    /// Takes what was decided of items that cannot disturb each other, and answers:
+    /// one item after the other, while what it needs is near.
+    fn take_apart(&self, ctx: &'a Context<'a>, opened: Opened<'a>, now: Micros) {
+        let mut together = Together::new(ctx);
+        let mut answers = Answers::begin(ctx, self.items.len(), now);
+        for ((mut key, judged), item) in opened.keys.into_iter().zip(&opened.judged).zip(&self.items) {
+            match take(ctx, &mut key, item, judged, now, &mut together) {
+                Ok(()) => answers.add(item, judged),
+                Err(error) => error.send(ctx),
             }
-            together.propagate(ctx);
-            return Ok(judged);
         }
-        drop(keys);
-        if self.mode == Mode::All
-            && let Some(denials) = self.blame(ctx, now)?
-        {
-            return Ok(denials);
-        }
-        self.in_turn(ctx, now)
+        together.propagate(ctx);
+        answers.end();
     }
 
     /// Decides the items one after the other, each on what those before it left,
     /// and propagates them as one.
     fn in_turn(&self, ctx: &Context<'_>, now: Micros) -> Result<Vec<Judged>, Error> {
-        let mut together = Together::default();
+        let mut together = Together::new(ctx);
         let mut judged = Vec::with_capacity(self.items.len());
         for item in &self.items {
             let mut key = ctx.write(item.key);
@@ -177,7 +220,7 @@ impl<'a> Batch<'a> {
 
     /// Counts a batch of which nothing was granted towards the tracked keys.
     fn count_denied(&self, ctx: &Context<'_>, now: Micros) -> Result<(), Error> {
-        let mut together = Together::default();
+        let mut together = Together::new(ctx);
         for item in &self.items {
             let mut key = ctx.write(item.key);
             if track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), false) {

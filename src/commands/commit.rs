@@ -96,8 +96,10 @@ pub fn apply(ctx: &Context<'_>, key: &mut Key<'_>, effect: &Effect<'_>, event: &
 }
 
 /// Several effects that travel as one command.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Together<'a> {
+    /// Somebody hears of it.
+    heard: bool,
     /// Something changed that nobody hears of.
     unheard: bool,
     keys: Vec<Arg<'a>>,
@@ -106,6 +108,12 @@ pub struct Together<'a> {
 }
 
 impl<'a> Together<'a> {
+    /// None yet.
+    pub fn new(ctx: &Context<'_>) -> Self {
+        let heard = replicate::is_heard(ctx);
+        Self { heard, unheard: false, keys: Vec::new(), ends: Vec::new(), payloads: Vec::new() }
+    }
+
     /// Applies an effect now; it is propagated with the others.
     ///
     /// # Errors
@@ -118,14 +126,14 @@ impl<'a> Together<'a> {
         event: &CStr,
     ) -> Result<(), Error> {
         if apply(ctx, key, effect, event)? {
-            self.add(ctx, key.name(), |out| effect.encode(out));
+            self.add(key.name(), |out| effect.encode(out));
         }
         Ok(())
     }
 
     /// Adds an effect on `key` that is applied already and changed something.
-    pub fn add(&mut self, ctx: &Context<'_>, key: Arg<'a>, encode: impl FnOnce(&mut Vec<u8>)) {
-        if !replicate::is_heard(ctx) {
+    pub fn add(&mut self, key: Arg<'a>, encode: impl FnOnce(&mut Vec<u8>)) {
+        if !self.heard {
             self.unheard = true;
             return;
         }

@@ -29,7 +29,7 @@ pub fn reset(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     for name in args.iter() {
         ctx.read(name).value::<RateLimit>()?;
     }
-    let mut together = Together::default();
+    let mut together = Together::new(ctx);
     let mut count = 0;
     for name in args.iter() {
         let mut key = ctx.write(name);

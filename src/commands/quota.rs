@@ -36,8 +36,9 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             return Err(unexpected(option));
         }
     }
-    let now = ctx.now();
+    // In this order, so that the value arrives meanwhile.
     let mut key = ctx.read(name);
+    let now = ctx.now();
     let line = waiting::served_by(ctx, &mut key, now)?;
     let held = key.value::<RateLimit>()?;
     let value = held.as_deref();

@@ -174,7 +174,7 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             }
         }
     }
-    let mut together = Together::default();
+    let mut together = Together::new(ctx);
     for (item, one) in call.items.iter().zip(&all) {
         settle(ctx, item.key, one, &terms, now, &mut together)?;
     }

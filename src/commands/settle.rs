@@ -120,7 +120,7 @@ fn each<'a>(
     for name in keys {
         ctx.read(*name).value::<RateLimit>()?;
     }
-    let mut together = Together::default();
+    let mut together = Together::new(ctx);
     let mut all = Found::Nothing;
     for name in keys {
         let mut key = ctx.write(*name);

@@ -48,14 +48,15 @@ fn parse<'a>(args: Args<'a>) -> Result<Call<'a>, Error> {
 /// Malformed arguments, or a key of another type that redis-cell did not leave.
 pub fn throttle(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let call = parse(args)?;
-    let now = ctx.now();
+    // In this order, so that the value arrives meanwhile.
     let mut key = ctx.write(call.key);
+    let now = ctx.now();
     let answer = match (left_by_cell(&key, now), waiting::served_by(ctx, &mut key, now)) {
         (Some(state), _) => call.adopt(ctx, &mut key, state, now)?,
         (None, served_by) => {
             let asked = call.quantity > 0;
             let counts = asked && track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), false);
-            let mut together = counts.then(Together::default);
+            let mut together = counts.then(|| Together::new(ctx));
             let answer = match served_by? {
                 None => call.ask(ctx, &mut key, together.as_mut(), now)?,
                 Some(at) => call.behind(ctx, &mut key, at, now)?,

@@ -7,7 +7,6 @@ use super::data_type::{self, Native};
 use crate::core::clock::Micros;
 use redis_module::raw;
 use std::ffi::{CStr, c_int, c_void};
-use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
@@ -17,11 +16,28 @@ use std::ptr::NonNull;
 pub struct WrongType;
 
 /// An open key; closes itself.
+///
+/// While it is changed no other `Key` of the same name may be open and used
+/// afterwards: that one would still know the value where it was.
 #[derive(Debug)]
 pub struct Key<'c> {
     raw: *mut raw::RedisModuleKey,
     name: Arg<'c>,
     context: &'c Context<'c>,
+    module_value: ModuleValue,
+}
+
+/// What the server would answer about a key's value of a module's type: asked once
+/// when the key is opened, and kept up to date by what changes the key.
+#[derive(Clone, Copy, Debug)]
+struct ModuleValue {
+    /// Null when the key is empty or holds another value.
+    kind: *mut raw::RedisModuleType,
+    pointer: *mut c_void,
+}
+
+impl ModuleValue {
+    const NONE: Self = Self { kind: std::ptr::null_mut(), pointer: std::ptr::null_mut() };
 }
 
 impl<'c> Key<'c> {
@@ -30,7 +46,15 @@ impl<'c> Key<'c> {
         // SAFETY: the context and the name are live; a null key (read mode only)
         // is what the API functions below take as empty.
         let raw = unsafe { call!(RedisModule_OpenKey(context.raw(), name.raw(), mode.cast_signed())) };
-        let key = Self { raw: raw.cast(), name, context };
+        let raw = raw.cast();
+        // SAFETY: the key is open, or null, which both functions take as empty.
+        let module_value = unsafe {
+            ModuleValue {
+                kind: call!(RedisModule_ModuleTypeGetType(raw)),
+                pointer: call!(RedisModule_ModuleTypeGetValue(raw)),
+            }
+        };
+        let key = Self { raw, name, context, module_value };
         key.prefetch();
         key
     }
@@ -41,12 +65,12 @@ impl<'c> Key<'c> {
     #[inline]
     fn prefetch(&self) {
         #[cfg(target_arch = "x86_64")]
-        if !self.raw.is_null() {
+        {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            // SAFETY: the key is open. Prefetching touches no memory as far as
-            // the program can tell, whatever the address is.
+            let value = self.module_value.pointer.cast::<i8>();
+            // SAFETY: prefetching touches no memory as far as the program can
+            // tell, whatever the address is.
             unsafe {
-                let value = call!(RedisModule_ModuleTypeGetValue(self.raw)).cast::<i8>();
                 _mm_prefetch(value, _MM_HINT_T0);
                 // A value of 48 bytes often lies across two lines.
                 _mm_prefetch(value.wrapping_add(47), _MM_HINT_T0);
@@ -58,27 +82,17 @@ impl<'c> Key<'c> {
     ///
     /// # Errors
     /// [`WrongType`] when the key holds another type.
+    #[inline]
     pub fn value<T: Native>(&mut self) -> Result<Option<Held<'_, T>>, WrongType> {
-        if self.raw.is_null() {
-            return Ok(None);
+        let ModuleValue { kind, pointer } = self.module_value;
+        if kind.is_null() || kind != T::HANDLE.raw() {
+            return if self.is_missing() { Ok(None) } else { Err(WrongType) };
         }
-        // SAFETY: the key is open; a value of our type is a pointer from `into_raw`.
-        unsafe {
-            if call!(RedisModule_ModuleTypeGetType(self.raw)) == T::HANDLE.raw() {
-                let pointer =
-                    NonNull::new(call!(RedisModule_ModuleTypeGetValue(self.raw))).ok_or(WrongType)?;
-                return Ok(Some(Held {
-                    value: data_type::from_raw(pointer),
-                    pointer,
-                    key: self.raw,
-                    open: PhantomData,
-                }));
-            }
-            if call!(RedisModule_KeyType(self.raw)) == constant(raw::REDISMODULE_KEYTYPE_EMPTY) {
-                return Ok(None);
-            }
-        }
-        Err(WrongType)
+        let pointer = NonNull::new(pointer).ok_or(WrongType)?;
+        // SAFETY: a value of our type is a pointer from `into_raw`, and the key's
+        // own while it is open.
+        let value = unsafe { data_type::from_raw(pointer) };
+        Ok(Some(Held { value, pointer, key: self.raw, known: &mut self.module_value.pointer }))
     }
 
     /// The bytes of a plain string, or `None` when the key is missing or holds
@@ -107,10 +121,12 @@ impl<'c> Key<'c> {
 
     /// Puts `value` in the key, in place of whatever it held; its expiry goes.
     pub fn create<T: Native>(&mut self, value: T) {
+        let (kind, pointer) = (T::HANDLE.raw(), data_type::into_raw(value));
         // SAFETY: the key is open for writing; the server takes the value over.
         unsafe {
-            call!(RedisModule_ModuleTypeSetValue(self.raw, T::HANDLE.raw(), data_type::into_raw(value)));
+            call!(RedisModule_ModuleTypeSetValue(self.raw, kind, pointer));
         }
+        self.module_value = ModuleValue { kind, pointer };
     }
 
     /// Removes the key.
@@ -119,6 +135,7 @@ impl<'c> Key<'c> {
         unsafe {
             call!(RedisModule_DeleteKey(self.raw));
         }
+        self.module_value = ModuleValue::NONE;
     }
 
     /// When the key expires, if it does.
@@ -210,7 +227,8 @@ pub struct Held<'k, T: Native> {
     value: ManuallyDrop<T>,
     pointer: NonNull<c_void>,
     key: *mut raw::RedisModuleKey,
-    open: PhantomData<&'k mut ()>,
+    /// What the open key takes for its pointer.
+    known: &'k mut *mut c_void,
 }
 
 impl<T: Native> Held<'_, T> {
@@ -244,6 +262,7 @@ impl<T: Native> Drop for Held<'_, T> {
             if now != self.pointer.as_ptr() {
                 let mut old = std::ptr::null_mut();
                 call!(RedisModule_ModuleTypeReplaceValue(self.key, T::HANDLE.raw(), now, &raw mut old));
+                *self.known = now;
             }
         }
     }

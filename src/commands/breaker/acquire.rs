@@ -66,10 +66,9 @@ fn parse<'a>(args: Args<'a>) -> Result<Call<'a>, Error> {
 /// Malformed arguments, no breaker at all, or a key of another type.
 pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let call = parse(args)?;
-    let now = ctx.now();
     match call.limit {
-        None => alone(ctx, &call, now),
-        Some(limit) => with_limit(ctx, &call, &limit, now),
+        None => alone(ctx, &call),
+        Some(limit) => with_limit(ctx, &call, &limit),
     }
 }
 
@@ -82,8 +81,10 @@ fn resolved(
     resolve(ctx.main(), call.key.bytes(), value, call.breaker, now)?.ok_or(Error::NoBreaker)
 }
 
-fn alone(ctx: &Context<'_>, call: &Call<'_>, now: Micros) -> Result<(), Error> {
+fn alone(ctx: &Context<'_>, call: &Call<'_>) -> Result<(), Error> {
+    // In this order, so that the value arrives meanwhile.
     let mut key = ctx.write(call.key);
+    let now = ctx.now();
     let held = key.value::<CbCircuit>()?;
     let resolved = resolved(ctx, call, held.as_deref(), now)?;
     let at_rest =
@@ -102,7 +103,8 @@ fn alone(ctx: &Context<'_>, call: &Call<'_>, now: Micros) -> Result<(), Error> {
 }
 
 /// Breaker and limit decided together: both take, or neither does.
-fn with_limit(ctx: &Context<'_>, call: &Call<'_>, limit: &Limit<'_>, now: Micros) -> Result<(), Error> {
+fn with_limit(ctx: &Context<'_>, call: &Call<'_>, limit: &Limit<'_>) -> Result<(), Error> {
+    let now = ctx.now();
     if call.key.bytes() == limit.key.bytes() {
         return Err(Error::Other("the breaker and the limit need keys of their own".to_owned()));
     }
@@ -179,9 +181,9 @@ fn take<'a>(
             limits::commit(ctx, key, &limits::effect(ctx, now, change), c"rl.acquire").map(drop)
         });
     }
-    let mut together = Together::default();
+    let mut together = Together::new(ctx);
     if let Some((name, effect)) = circuit {
-        together.add(ctx, name, |out| effect.encode(out));
+        together.add(name, |out| effect.encode(out));
     }
     judged.change(ctx.main(), |change| {
         together.apply(ctx, key, &limits::effect(ctx, now, change), c"rl.acquire")

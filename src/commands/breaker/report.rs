@@ -59,8 +59,9 @@ fn parse<'a>(args: Args<'a>) -> Result<Call<'a>, Error> {
 /// Malformed arguments or a key of another type.
 pub fn report(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let Call { key: name, report, breaker } = parse(args)?;
-    let now = ctx.now();
+    // In this order, so that the value arrives meanwhile.
     let mut key = ctx.write(name);
+    let now = ctx.now();
     let mut held = key.value::<CbCircuit>()?;
     let resolved = resolve(ctx.main(), name.bytes(), held.as_deref(), breaker, now)?;
     // A token is of a circuit that was there; a new one does not know it.

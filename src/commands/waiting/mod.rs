@@ -243,6 +243,7 @@ fn behind_at(
 ///
 /// # Errors
 /// As [`acquire::judge`].
+#[inline]
 pub fn judge(
     ctx: &Context<'_>,
     name: Arg<'_>,

@@ -112,7 +112,7 @@ fn grant(
 ) -> Result<(), Error> {
     let main = ctx.main();
     let counted = ask.counted(main, key.value::<RateLimit>()?.as_deref(), judged.six().granted);
-    let mut together = Together::default();
+    let mut together = Together::new(ctx);
     ask.change(main, judged, now, |change| {
         together.apply(ctx, key, &commit::effect(ctx, now, change), ask.event())
     })?;
