@@ -87,7 +87,7 @@ instructions: ## Count the instructions of a command anew: tests/instructions.tx
 bench-check: build ## Fail when a figure misses its bound by more than the noise of the run
 	@scripts/setup.sh bench
 	@python3 -m unittest -q scripts/bench/test_bench.py
-	@python3 scripts/bench --check --parts cost,windows,latency,growth,replication,memory $(BENCH)
+	@python3 scripts/bench --check --parts cost,hot,windows,latency,growth,replication,memory $(BENCH)
 
 # First the replies in the pages, then the file that is made of them.
 reference: ## Run the examples of the reference, write their replies and COMMANDS.md anew

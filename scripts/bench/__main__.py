@@ -22,7 +22,7 @@ import peers
 import propagation
 import report
 import windows
-from cases import AGAIN, CASES, LUA_GCRA, LUA_SORTED_SET, lua_cases
+from cases import AGAIN, CASES, HOT, HOT_BASE, LUA_GCRA, LUA_SORTED_SET, lua_cases
 from load import DEPTH
 from server import Server, cores
 
@@ -36,6 +36,7 @@ class Parts:
     """What was measured, by part; and the bounds that it misses."""
 
     costs: dict | None = None
+    hot: tuple | None = None
     windows: tuple | None = None
     latency: list | None = None
     growth: tuple | None = None
@@ -86,6 +87,15 @@ def measure_cost(options, parts):
         parts.costs = cpu.measure(server, cases_for(server, options.only), options.keys, options.rounds)
     say(report.costs(parts.costs, report.PLAIN))
     parts.missed += check.costs(parts.costs, not options.only)
+
+
+def measure_hot(options, parts):
+    many = parts.costs or {}
+    with Server() as server:
+        figures = cpu.measure(server, [case for case, _ in HOT], options.keys, options.rounds, HOT_BASE)
+    parts.hot = figures, many
+    say(report.hot(figures, many))
+    parts.missed += check.hot(figures, many)
 
 
 def measure_windows(options, parts):
@@ -164,6 +174,7 @@ def programs(options):
 
 PARTS = {
     "cost": measure_cost,
+    "hot": measure_hot,
     "windows": measure_windows,
     "latency": measure_latency,
     "modes": measure_modes,

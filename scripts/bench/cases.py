@@ -7,6 +7,7 @@ from typing import Callable
 LUA = pathlib.Path(__file__).parent / "lua"
 GRANTED = b"*6\r\n:1\r\n"
 DENIED = b"*6\r\n:0\r\n"
+ADMITTED = b"*4\r\n:1\r\n"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Case:
     prepare_then: Callable | None = None
     # Server time against `SET key v PX 60000`, at most.
     bound: float | None = None
+    # All of it on one key.
+    hot: bool = False
 
     def preparation(self):
         """The case of making the keys."""
@@ -54,6 +57,8 @@ AGAIN = "SET again (the noise)"
 OUR_BUCKET = f"RL.ACQUIRE {BUCKET}, granted"
 OUR_SLIDING = f"RL.ACQUIRE {SLIDING}, granted"
 OUR_FIXED = "RL.ACQUIRE fixed:100/m, granted"
+OUR_BUCKET_DENIED = "RL.ACQUIRE bucket, denied"
+OUR_SLIDING_DENIED = "RL.ACQUIRE sliding, denied"
 OUR_BREAKER = "CB.ACQUIRE + CB.REPORT OK"
 
 CASES = [
@@ -64,9 +69,9 @@ CASES = [
     Case(OUR_BUCKET, b"bkt", acquire(BUCKET), mark=GRANTED, prepare=acquire(BUCKET, "COST", 8), bound=1.20),
     Case(OUR_SLIDING, b"sld", acquire(SLIDING), mark=GRANTED, bound=1.25),
     Case(OUR_FIXED, b"fix", acquire("fixed:100/m:start=first"), mark=GRANTED),
-    Case("RL.ACQUIRE bucket, denied", b"bkd", acquire("bucket:1/d"), mark=DENIED,
+    Case(OUR_BUCKET_DENIED, b"bkd", acquire("bucket:1/d"), mark=DENIED,
          prepare=acquire("bucket:1/d"), bound=0.95),
-    Case("RL.ACQUIRE sliding, denied", b"slD", acquire("2/d"), mark=DENIED,
+    Case(OUR_SLIDING_DENIED, b"slD", acquire("2/d"), mark=DENIED,
          prepare=acquire("2/d", "COST", 2), bound=0.95),
     Case("RL.ACQUIRE fixed, denied", b"fxd", acquire("fixed:1/d:start=first"), mark=DENIED,
          prepare=acquire("fixed:1/d:start=first"), bound=0.95),
@@ -74,10 +79,33 @@ CASES = [
     Case("RL.QUOTA of one limit", b"quo", lambda key: ("RL.QUOTA", key), prepare=acquire("100/d"), bound=1.3),
     Case("RL.BATCH EACH of 50, a key", b"bat", batch(BUCKET), per_command=50, mark=GRANTED,
          prepare=acquire(BUCKET, "COST", 8), bound=0.65),
-    Case(OUR_BREAKER, b"cba", lambda key: ("CB.ACQUIRE", key, "50%/60s"), mark=b"*4\r\n:1\r\n",
+    Case(OUR_BREAKER, b"cba", lambda key: ("CB.ACQUIRE", key, "50%/60s"), mark=ADMITTED,
          then=lambda key: [("CB.REPORT", key, "OK")], bound=2.0),
     Case("CL.THROTTLE", b"clt", lambda key: ("CL.THROTTLE", key, 15, 30, 60), mark=b"*5\r\n:0\r\n",
          prepare=lambda key: ("CL.THROTTLE", key, 15, 30, 60, 8)),
+]
+
+# The largest count there is.
+MOST = 10 ** 12
+
+
+def on_one_key(name, tag, command, **more):
+    return Case(name, tag, command, hot=True, **more)
+
+
+HOT_BASE = dataclasses.replace(BASE, hot=True)
+# One hot key, and what of the above on many keys it must not cost more than.
+HOT = [
+    (on_one_key(AGAIN, b"seT", BASE.command), AGAIN),
+    (on_one_key("INCR", b"inc", lambda key: ("INCR", key)), "INCR"),
+    (on_one_key("RL.ACQUIRE bucket:10^12/d, granted", b"bkt", acquire(f"bucket:{MOST}/d"), mark=GRANTED), OUR_BUCKET),
+    (on_one_key("RL.ACQUIRE 10^12/d, granted", b"sld", acquire(f"{MOST}/d"), mark=GRANTED), OUR_SLIDING),
+    (on_one_key("RL.ACQUIRE fixed:10^12/d, granted", b"fix", acquire(f"fixed:{MOST}/d"), mark=GRANTED), OUR_FIXED),
+    (on_one_key("RL.ACQUIRE bucket:1/d, denied", b"bkd", acquire("bucket:1/d"), mark=DENIED), OUR_BUCKET_DENIED),
+    (on_one_key("RL.ACQUIRE 10^12/d, denied", b"slD", acquire(f"{MOST}/d"), mark=DENIED,
+                prepare=acquire(f"{MOST}/d", "COST", MOST)), OUR_SLIDING_DENIED),
+    (on_one_key(OUR_BREAKER, b"cba", lambda key: ("CB.ACQUIRE", key, "50%/60s"), mark=ADMITTED,
+                then=lambda key: [("CB.REPORT", key, "OK")]), OUR_BREAKER),
 ]
 
 LUA_GCRA = "Lua script: GCRA"

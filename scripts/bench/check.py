@@ -2,7 +2,7 @@
 
 import statistics
 
-from cases import AGAIN, BASE, CHEAPER, CHEAPER_IN_USE
+from cases import AGAIN, BASE, CHEAPER, CHEAPER_IN_USE, HOT
 from latency import OURS, PLAIN
 
 # Above what a limit's first steps take, where nothing should grow.
@@ -27,6 +27,21 @@ def costs(figures, whole=True):
         if entry.as_expected() < 0.99:
             missed.append(f"{name}: only {entry.as_expected():.1%} of the decisions were so")
     return missed + cheaper(figures, CHEAPER, whole)
+
+
+def hot(figures, many):
+    """One hot key costs no more than many keys do, where both were measured."""
+    allowed = 1 + noise(figures[AGAIN].ratios)
+    missed = []
+    for case, twin in HOT:
+        if twin in many and (times := times_many(figures, many, case.name, twin)) > allowed:
+            missed.append(f"{case.name} on one hot key: {times:.2f} × {twin} on many keys")
+    return missed
+
+
+def times_many(figures, many, name, twin):
+    """Server time on one hot key beside that of the same on many."""
+    return statistics.median(figures[name].micros) / statistics.median(many[twin].micros)
 
 
 def windows(figures):

@@ -6,7 +6,7 @@ import statistics
 import subprocess
 
 import check
-from cases import AGAIN, BASE, CHEAPER, CHEAPER_IN_USE
+from cases import AGAIN, BASE, CHEAPER, CHEAPER_IN_USE, HOT
 from server import ALLOWED, machine
 
 PLAIN = "no persistence"
@@ -53,6 +53,16 @@ def costs(figures, mode):
              bound(entry.case.bound if mode == PLAIN else None)] for entry in figures.values()]
     return (table([f"server CPU a decision, 32-deep pipelines, {mode}", "µs", "× SET PX (min-max)", "at most"], rows)
             + noise(figures) + compared(figures, CHEAPER))
+
+
+def hot(figures, many):
+    """Beside SET on one key, and beside the same on many keys where they were measured."""
+    twins = {case.name: twin for case, twin in HOT} | {BASE.name: BASE.name}
+    rows = [[named(entry), f"{statistics.median(entry.micros):.2f}", spread(entry.ratios),
+             f"{check.times_many(figures, many, name, twins[name]):.2f}" if twins[name] in many else ""]
+            for name, entry in figures.items()]
+    return table(["server CPU a decision, one hot key", "µs", "× SET PX (min-max)", "× many keys"],
+                 rows) + noise(figures)
 
 
 def noise(figures):
@@ -132,9 +142,11 @@ def in_short(parts, heading_):
     lines = [f"{first}; {libraries}.", ""]
     if parts.costs:
         used = parts.windows[0] if parts.windows else {}
+        on_one_key = {twin: parts.hot[0][case.name] for case, twin in HOT} if parts.hot else {}
         lines.append(table(
-            ["server CPU a decision, × `SET key v PX 60000`", "window hardly used", "in use"],
-            [[name, f"{entry.ratio():.2f}", bound(used[name].ratio() if name in used else None)]
+            ["server CPU a decision, × `SET key v PX 60000`", "window hardly used", "in use", "one hot key"],
+            [[name, f"{entry.ratio():.2f}",
+              *(bound(others[name].ratio() if name in others else None) for others in (used, on_one_key))]
              for name, entry in parts.costs.items() if name not in (BASE.name, AGAIN)]))
         strays = parts.costs[AGAIN].ratios
         lines += [f"`SET` against itself in that run: {min(strays):.2f} to {max(strays):.2f}.", ""]

@@ -25,6 +25,25 @@ def figures(**ratios):
             for at, seen in rounds.items()}
 
 
+class OneHotKey(unittest.TestCase):
+    def measured(self, micros):
+        found = {cases.AGAIN: Figures(None, [1.0] * 3, [0.9, 1.0, 1.1])}
+        for case, _ in cases.HOT[1:]:
+            found[case.name] = Figures(case, [micros] * 3, [1.0] * 3)
+        return found
+
+    def setUp(self):
+        self.many = {cases.OUR_BUCKET: Figures(None, [1.5] * 3, [1.0] * 3)}
+
+    def test_costs_no_more_than_many(self):
+        self.assertEqual(check.hot(self.measured(1.6), self.many), [])
+
+    def test_costs_more_than_many_by_more_than_the_noise(self):
+        missed = check.hot(self.measured(1.7), self.many)
+        self.assertEqual(len(missed), 1)
+        self.assertIn("1.13 × " + cases.OUR_BUCKET, missed[0])
+
+
 class Costs(unittest.TestCase):
     def test_within_the_bound(self):
         self.assertEqual(check.costs(figures()), [])

@@ -11,7 +11,7 @@ import statistics
 import time
 
 from cases import AGAIN, BASE, LUA_SORTED_SET, OUR_SLIDING
-from cpu import CASES_DATABASE, Figures, Meter, Rival, side_by_side
+from cpu import CASES_DATABASE, Figures, Meter, Turn
 from load import DEPTH, Load, decision, key, pipelines
 from server import Client
 
@@ -27,32 +27,27 @@ def measure(server, cases, keys, bursts):
     """Figures by name, and how many of the 100 were taken when all was over."""
     keys -= keys % DEPTH
     server("FLUSHALL", "SYNC")
-    meter, rival, load = Meter(server), Rival(server, keys), Load(server.port, CASES_DATABASE)
+    meter, load = Meter(server), Load(server.port, CASES_DATABASE)
     base = Figures(BASE)
-    entries = [Figures(case) for case in cases if case.name in NAMES]
+    entries = [base] + [Figures(case) for case in cases if case.name in NAMES]
     lines = {entry.case.name: DEPTH * load.lines_of(*decision(entry.case, key(entry.case, 0))) for entry in entries}
     started = time.monotonic()
     for burst in range(FILL + bursts):
         # Where the machine falls behind, the windows have less in them: it shows.
         time.sleep(max(0.0, started + burst * EVERY - time.monotonic()))
-        turn = burst % len(entries)
-        for entry in entries[turn:] + entries[:turn]:
-            case = entry.case
-
-            def send(blobs, case=case):
-                return load.run(blobs, lines[case.name], case.mark)
-
-            # Made now: some carry the client's clock.
-            blobs = [blob for visit in range(BURST) for blob in pipelines(case, keys, BURST * burst + visit)]
-            if burst < FILL:
-                send(blobs)
-            else:
-                rival.visit()
-                side_by_side(meter, entry, base, rival, send, blobs)
+        first = burst % len(entries)
+        for entry in entries[first:] + entries[:first]:
+            # Made now: some carry the client's clock. All of it counts: the first
+            # grant of a burst is the one that finds old ones to forget.
+            visits = [blob for visit in range(BURST) for blob in pipelines(entry.case, keys, BURST * burst + visit)]
+            turn = Turn(entry.case, load, lines[entry.case.name], ([], visits))
+            turn.take(meter, entry if burst >= FILL else Figures(entry.case))
+        if burst >= FILL:
+            for entry in entries:
+                entry.compare(base.micros[-1])
     taken = used(server.port, next(entry.case for entry in entries if entry.case.name == OUR_SLIDING), keys)
-    for open_load in (rival.load, load):
-        open_load.close()
-    return {entry.case.name: entry for entry in [base, *entries]}, taken
+    load.close()
+    return {entry.case.name: entry for entry in entries}, taken
 
 
 def used(port, case, keys):
