@@ -42,6 +42,7 @@ class Parts:
     growth: tuple | None = None
     replication: list | None = None
     memory: list | None = None
+    servers: dict | None = None
     missed: list = dataclasses.field(default_factory=list)
 
 
@@ -159,6 +160,7 @@ def measure_memory(options, parts):
             others[f"{server.version()}, {server.allocator()}"] = list(
                 memory.measure(server, min(options.memory_keys, memory.QUICK)))
     if others:
+        parts.servers = others
         say(report.servers(others))
 
 

@@ -24,6 +24,7 @@ class Name:
     """Stands for a case: its keys only."""
 
     tag = b"rep"
+    hot = False
 
 
 @dataclasses.dataclass

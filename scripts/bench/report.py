@@ -158,6 +158,8 @@ def in_short(parts, heading_):
     if parts.memory:
         lines.append(table([f"a key of 14 bytes, of {parts.memory[0].keys:,}", "bytes, TTL included"],
                            [[row.name, f"{row.a_key:.0f}"] for row in parts.memory]))
+    if parts.servers:
+        lines.append(servers(parts.servers))
     if parts.replication:
         lines.append(table(["to a replica, a command", "bytes"],
                            [[row.name, f"{row.bytes:.0f}"] for row in parts.replication]))
