@@ -12,7 +12,6 @@ use crate::core::clock::Micros;
 use crate::core::limits::{Limit, Request, State, Wait, decide, look};
 use crate::observe::{alerts, metrics, top};
 use crate::server::args::{Arg, Args};
-use crate::server::command::Refusal;
 use crate::server::context::Context;
 use crate::server::key::Key;
 use crate::server::reply;
@@ -82,21 +81,17 @@ pub fn batch(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let now = ctx.now();
     let opened = batch.open(ctx, now)?;
     let denied = || opened.judged.iter().any(|one| one.six.granted == 0);
-    if !opened.shared && (batch.mode == Mode::Each || !denied()) {
-        batch.take_apart(ctx, opened, now);
-        return Ok(());
-    }
-    drop(opened);
-    let denials = if batch.mode == Mode::All { batch.blame(ctx, now)? } else { None };
-    let judged = match denials {
-        Some(denials) => denials,
-        None => batch.in_turn(ctx, now)?,
+    let judged = if !opened.shared && (batch.mode == Mode::Each || !denied()) {
+        batch.take_apart(ctx, opened, now)?
+    } else {
+        drop(opened);
+        let denials = if batch.mode == Mode::All { batch.blame(ctx, now)? } else { None };
+        match denials {
+            Some(denials) => denials,
+            None => batch.in_turn(ctx, now)?,
+        }
     };
-    let mut answers = Answers::begin(ctx, judged.len(), now);
-    for (item, one) in batch.items.iter().zip(&judged) {
-        answers.add(item, one);
-    }
-    answers.end();
+    batch.answer(ctx, now, &judged);
     Ok(())
 }
 
@@ -107,44 +102,6 @@ struct Opened<'a> {
     judged: Vec<Judged>,
     /// Some key comes more than once.
     shared: bool,
-}
-
-/// Replies item by item, counts, and tells those who watch.
-struct Answers<'c> {
-    ctx: &'c Context<'c>,
-    now: Micros,
-    items: usize,
-    denied: Vec<&'c [u8]>,
-}
-
-impl<'c> Answers<'c> {
-    fn begin(ctx: &'c Context<'c>, items: usize, now: Micros) -> Self {
-        reply::array(ctx, items);
-        Self { ctx, now, items, denied: Vec::new() }
-    }
-
-    fn add(&mut self, item: &Item<'c>, judged: &Judged) {
-        let main = self.ctx.main();
-        let granted = judged.six.granted > 0;
-        judged.count(main);
-        // Items that only shared the fate of others are nobody's fault.
-        if judged.six.index != Index::Batch {
-            top::decided(main, item.key.bytes(), granted, self.now);
-        }
-        if !granted {
-            self.denied.push(item.key.bytes());
-        }
-        judged.six.send(self.ctx);
-    }
-
-    fn end(self) {
-        let main = self.ctx.main();
-        let (all, denied) = (self.items as u64, self.denied.len() as u64);
-        metrics::count(main, |m| &mut m.batch_calls);
-        metrics::add(main, |m| &mut m.batch_granted, all - denied);
-        metrics::add(main, |m| &mut m.batch_denied, denied);
-        alerts::batch(main, self.now, all, self.denied.into_iter());
-    }
 }
 
 impl<'a> Batch<'a> {
@@ -188,19 +145,47 @@ impl<'a> Batch<'a> {
         Ok(opened)
     }
 
-    /// Takes what was decided of items that cannot disturb each other, and answers:
-    /// one item after the other, while what it needs is near.
-    fn take_apart(&self, ctx: &'a Context<'a>, opened: Opened<'a>, now: Micros) {
+    /// Takes what was decided of items that cannot disturb each other, and closes
+    /// their keys.
+    fn take_apart(
+        &self,
+        ctx: &'a Context<'a>,
+        opened: Opened<'a>,
+        now: Micros,
+    ) -> Result<Vec<Judged>, Error> {
+        let Opened { keys, judged, .. } = opened;
         let mut together = Together::new(ctx);
-        let mut answers = Answers::begin(ctx, self.items.len(), now);
-        for ((mut key, judged), item) in opened.keys.into_iter().zip(&opened.judged).zip(&self.items) {
-            match take(ctx, &mut key, item, judged, now, &mut together) {
-                Ok(()) => answers.add(item, judged),
-                Err(error) => error.send(ctx),
-            }
+        for ((mut key, one), item) in keys.into_iter().zip(&judged).zip(&self.items) {
+            take(ctx, &mut key, item, one, now, &mut together)?;
         }
         together.propagate(ctx);
-        answers.end();
+        Ok(judged)
+    }
+
+    /// Replies item by item, counts, and tells those who watch. Only when all is
+    /// taken: a client that tracks the keys may be told of each change at once, and
+    /// not amid a reply.
+    fn answer(&self, ctx: &Context<'_>, now: Micros, judged: &[Judged]) {
+        let main = ctx.main();
+        let mut denied: Vec<&[u8]> = Vec::new();
+        reply::array(ctx, judged.len());
+        for (item, one) in self.items.iter().zip(judged) {
+            let granted = one.six.granted > 0;
+            one.count(main);
+            // Items that only shared the fate of others are nobody's fault.
+            if one.six.index != Index::Batch {
+                top::decided(main, item.key.bytes(), granted, now);
+            }
+            if !granted {
+                denied.push(item.key.bytes());
+            }
+            one.six.send(ctx);
+        }
+        let all = judged.len() as u64;
+        metrics::count(main, |m| &mut m.batch_calls);
+        metrics::add(main, |m| &mut m.batch_granted, all - denied.len() as u64);
+        metrics::add(main, |m| &mut m.batch_denied, denied.len() as u64);
+        alerts::batch(main, now, all, denied.into_iter());
     }
 
     /// Decides the items one after the other, each on what those before it left,

@@ -181,6 +181,50 @@ fn tracking_clients_hear_only_of_changes() {
     }
 }
 
+fn holds_push(reply: &Reply) -> bool {
+    match reply {
+        Reply::Push(_) => true,
+        Reply::Array(items) => items.iter().any(holds_push),
+        _ => false,
+    }
+}
+
+#[test]
+fn who_changes_keys_that_it_tracks_hears_of_them_beside_the_reply() {
+    let server = Server::start();
+    let mut client = server.wire3();
+    assert_eq!(client.line("CLIENT TRACKING ON"), Reply::ok());
+    for (command, told) in [
+        ("RL.ACQUIRE a 9/h", 1),
+        ("RL.ACQUIRE a 9/h TRACK", 1),
+        ("RL.BATCH EACH 3 a 9/h 1 b 9/h 1 c bucket:9/h 1", 3),
+        ("RL.BATCH ALL 2 a 9/h 1 b 9/h 1", 2),
+        ("RL.BATCH EACH 2 d 9/h 1 d 9/h 1", 1),
+        ("RL.BATCH ALL 2 d 9/h 1 d 9/h 1", 1),
+        ("RL.RESERVE 2 a 9/h b 9/h TTL 1m ID one", 2),
+        ("RL.COMMIT one 2 a b COST 2", 2),
+        ("CB.ACQUIRE breaker 50%/60s LIMIT e 9/h", 2),
+        ("CB.REPORT breaker OK", 1),
+        ("CL.THROTTLE cell 9 9 60", 1),
+        ("RL.REFUND a 1", 1),
+        ("RL.RESET a b", 2),
+    ] {
+        // What it looked at it hears of, from 6.2 in the very moment of the change.
+        for key in ["a", "b", "c", "d", "e", "cell"] {
+            client.line(&format!("RL.QUOTA {key}"));
+        }
+        client.line("CB.STATE breaker");
+        let reply = client.line(command);
+        assert!(!holds_push(&reply) && reply.error().is_none(), "{command}: {reply:?}");
+        assert_eq!(client.line("PING"), Reply::Simple("PONG".to_owned()), "{command}");
+        let mut names = std::collections::BTreeSet::new();
+        while let Some(push) = client.push(Duration::from_millis(20)) {
+            names.extend(push[1].items().iter().map(Reply::text));
+        }
+        assert_eq!(names.len(), told, "{command}: {names:?}");
+    }
+}
+
 #[test]
 fn what_rl_quota_showed_is_tracked() {
     let (server, _replica) = prepared();
