@@ -11,17 +11,19 @@ use crate::{
 /// One request: who, and when in microseconds since 1970.
 pub type Request = (String, u64);
 
-/// The requests of the log, in order of time (within a second in the order
-/// logged); generated ones where the log is absent.
-pub fn requests() -> Vec<Request> {
+/// Generated requests, and those of the log (in order of time, within a second in
+/// the order logged) where that is there: what must hold of one holds of both.
+pub fn logs() -> Vec<Vec<Request>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/apache-access-2015.log");
-    let mut all = match fs::read_to_string(path) {
-        Ok(text) => text.lines().map(|line| parse(line).unwrap_or_else(|| panic!("{line}"))).collect(),
-        Err(_) => generated(),
-    };
-    all.sort_by_key(|(_, time)| *time);
-    assert!(all.len() >= 5000);
-    all
+    let mut logs = vec![generated()];
+    if let Ok(text) = fs::read_to_string(path) {
+        let mut real: Vec<_> =
+            text.lines().map(|line| parse(line).unwrap_or_else(|| panic!("{line}"))).collect();
+        real.sort_by_key(|(_, time)| *time);
+        assert!(real.len() >= 5000);
+        logs.push(real);
+    }
+    logs
 }
 
 fn parse(line: &str) -> Option<Request> {
@@ -44,17 +46,24 @@ fn parse(line: &str) -> Option<Request> {
     Some((address.to_owned(), u64::try_from(seconds).ok()? * 1_000_000))
 }
 
-/// Traffic with a few busy addresses and bursts, as in the log.
+/// Many who come now and then, and a few crawlers that come in bursts, as in the log.
 fn generated() -> Vec<Request> {
     let mut dice = Dice::new(31);
     let mut time = 1_431_857_100;
+    let (mut crawler, mut left) = (0, 0);
     (0..5000)
         .map(|_| {
-            if dice.chance(40) {
-                time += dice.below(60);
+            if left == 0 && dice.chance(1) {
+                (crawler, left) = (dice.below(3), 36);
             }
-            let busy = dice.below(100);
-            let address = if busy < 30 { dice.below(3) } else { dice.below(800) };
+            let address = if left > 0 {
+                left -= 1;
+                time += u64::from(dice.chance(20));
+                crawler
+            } else {
+                time += dice.below(20);
+                dice.below(800)
+            };
             (format!("10.0.{}.{}", address / 256, address % 256), time * 1_000_000)
         })
         .collect()
@@ -88,11 +97,17 @@ fn bucket(granted: &[u64], now: u64) -> bool {
 }
 
 fn replay(limits: &str, model: Model) {
+    for log in logs() {
+        replay_log(&log, limits, model);
+    }
+}
+
+fn replay_log(log: &[Request], limits: &str, model: Model) {
     let server = Server::start();
     let mut wire = server.wire();
     let mut granted: HashMap<String, Vec<u64>> = HashMap::new();
     let (mut yes, mut no) = (0, 0);
-    for chunk in requests().chunks(500) {
+    for chunk in log.chunks(500) {
         let commands: Vec<Vec<String>> = chunk
             .iter()
             .flat_map(|(address, time)| {
