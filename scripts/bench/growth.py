@@ -7,7 +7,7 @@ import shutil
 
 from cases import BASE, Case, acquire
 from cpu import Meter
-from instructions import control, counted
+from instructions import control, counted, one_connection
 from load import DEPTH, Load, key, pipelines
 from server import Server
 
@@ -74,7 +74,7 @@ def measure():
     # One pass of the server's own timer a second disturbs least.
     with Server("--hz", "1", "--dynamic-hz", "no", module_arguments=("enable-debug-command", "yes"),
                 wrap=way.wrap) as server:
-        counter, load = way(server), Load(server.port)
+        counter, load = way(server), one_connection(server.port)
 
         def figure(case, history=0, between=lambda: None):
             server("FLUSHALL", "SYNC")

@@ -163,8 +163,8 @@ impl<'a> Batch<'a> {
     }
 
     /// Replies item by item, counts, and tells those who watch. Only when all is
-    /// taken: a client that tracks the keys may be told of each change at once, and
-    /// not amid a reply.
+    /// taken: before redis/redis#9422 (2021) a client that tracks the keys was told
+    /// of each change at once, also amid a reply.
     fn answer(&self, ctx: &Context<'_>, now: Micros, judged: &[Judged]) {
         let main = ctx.main();
         let mut denied: Vec<&[u8]> = Vec::new();

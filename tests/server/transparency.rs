@@ -209,7 +209,7 @@ fn who_changes_keys_that_it_tracks_hears_of_them_beside_the_reply() {
         ("RL.REFUND a 1", 1),
         ("RL.RESET a b", 2),
     ] {
-        // What it looked at it hears of, from 6.2 in the very moment of the change.
+        // What it looked at it hears of.
         for key in ["a", "b", "c", "d", "e", "cell"] {
             client.line(&format!("RL.QUOTA {key}"));
         }
