@@ -9,6 +9,10 @@ command's count beside that of SET, so that another build of the server, another
 libc or processor, whose functions are others for both, changes little. A check
 fails when a command takes more than 5% more of a SET than the file says; what
 takes less is only told, so that the file can be written anew.
+
+What disturbs a count only adds to it: a pass of the server's timer (2%), keys
+that a server's random hash seed lays together (2%). So the lowest counts, of some
+turns on a server and, for what is written or seems too many, of some servers.
 """
 
 import argparse
@@ -25,6 +29,9 @@ from server import PROGRAM, Server, pack
 # The keys are few: what counts is the path, not the caches. Visited twice
 # before counting, so that the server's table of keys has its final size.
 KEYS = 1600
+# How often a server is counted, and on how many servers what must be sure is.
+TURNS = 3
+SERVERS = 3
 
 
 def control(process, *options):
@@ -93,37 +100,44 @@ def one_connection(port):
     return load
 
 
-def measure(cases, profile=None):
-    """Instructions a decision of each case, after its keys are there."""
+def count(case, profile=None):
+    """Instructions a decision after the case's keys are there: the lowest of some
+    turns on a server of its own, for what other cases left behind would count, too."""
     wrap = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={profile or '/dev/null'}", "-q"]
     if profile:
         wrap += ["--dump-instr=no", "--collect-jumps=no"]
-    # One pass of the server's own timer a second disturbs least. Each case has
-    # a server of its own: what the others left behind would count, too.
+    # One pass of the server's own timer a second disturbs least.
     settings = ["--hz", "1", "--dynamic-hz", "no"]
     debug = ["enable-debug-command", "yes"]
-    for case in cases:
-        with Server(*settings, module_arguments=debug, wrap=wrap) as server:
-            load = one_connection(server.port)
-            if isinstance(case, Aged):
-                live_through(server, case)
-                blobs = [pack(*case.command(key(case, 0))) * DEPTH] * 100
-            else:
-                made = case.preparation()
-                if case.prepare:
-                    load.run(pipelines(made, KEYS, 1), DEPTH * load.lines_of(*decision(made, key(case, 0))))
-                blobs = 2 * pipelines(case, KEYS, 2)
-            names = [key(case, number) for number in range(case.per_command)]
-            lines = DEPTH * load.lines_of(*decision(case, *names))
-            load.run(blobs, lines)
+    with Server(*settings, module_arguments=debug, wrap=wrap) as server:
+        load = one_connection(server.port)
+        if isinstance(case, Aged):
+            live_through(server, case)
+            blobs = [pack(*case.command(key(case, 0))) * DEPTH] * 50
+        else:
+            made = case.preparation()
+            if case.prepare:
+                load.run(pipelines(made, KEYS, 1), DEPTH * load.lines_of(*decision(made, key(case, 0))))
+            blobs = pipelines(case, KEYS, 2)
+        names = [key(case, number) for number in range(case.per_command)]
+        lines = DEPTH * load.lines_of(*decision(case, *names))
+        load.run(blobs, lines)
+        decisions = len(blobs) * DEPTH * case.per_command
+        counts = []
+        for _ in range(TURNS):
             control(server.process, "-z")
             marked = load.run(blobs, lines, case.mark)
-            decisions = len(blobs) * DEPTH * case.per_command
             # One key was asked before, to learn how long replies are.
             if case.mark and marked < 0.99 * decisions:
                 raise RuntimeError(f"{case.name}: {marked} of {decisions} were what the case is about")
-            yield case, counted(server) / decisions
-            load.close()
+            counts.append(counted(server) / decisions)
+        load.close()
+        return min(counts)
+
+
+def surely(case):
+    """The lowest count of some servers."""
+    return min(count(case) for _ in range(SERVERS))
 
 
 # What is checked: all that has a bound for its time, and what must not grow.
@@ -140,8 +154,8 @@ def server_version():
 def write(path):
     with open(path, "w") as file:
         file.write(f"{server_version()}\n")
-        for case, count in measure(CHECKED):
-            file.write(f"{count:.0f} {case.name}\n")
+        for case in CHECKED:
+            file.write(f"{surely(case):.0f} {case.name}\n")
             file.flush()
 
 
@@ -160,16 +174,20 @@ def check(path):
     if missing:
         print(f"instructions: {path} lacks {', '.join(missing)}: make instructions")
         return 1
+    base = surely(BASE)
+
+    def change(found, case):
+        return found / base * expected[BASE.name] / expected[case.name] - 1
+
     failed = 0
-    base = None
-    for case, count in measure(CHECKED):
-        # SET comes first.
-        base = base or count
-        ratio = count / base
-        change = ratio * expected[BASE.name] / expected[case.name] - 1
-        failed += change > TOLERANCE
-        print(f"instructions: {count:6.0f} {ratio:5.2f} x SET {change:+6.1%} {case.name}"
-              f"{'  TOO MANY' if change > TOLERANCE else ''}", flush=True)
+    for case in CHECKED:
+        found = base if case is BASE else count(case)
+        if change(found, case) > TOLERANCE:
+            found = min(found, surely(case))
+        too_many = change(found, case) > TOLERANCE
+        failed += too_many
+        print(f"instructions: {found:6.0f} {found / base:5.2f} x SET {change(found, case):+6.1%} {case.name}"
+              f"{'  TOO MANY' if too_many else ''}", flush=True)
     if failed:
         print(f"instructions: more than {TOLERANCE:.0%} above {path}. Find why (callgrind, or --profile), or, "
               "when it is worth it, say why in the commit that writes the file anew: make instructions")
@@ -188,8 +206,8 @@ def main():
     if options.check:
         return check(options.check)
     cases = [case for case in CASES + AGED if not options.names or any(name in case.name for name in options.names)]
-    for case, count in measure(cases, options.profile):
-        print(f"{count:9.0f}  {case.name}", flush=True)
+    for case in cases:
+        print(f"{count(case, options.profile):9.0f}  {case.name}", flush=True)
     return 0
 
 
