@@ -88,6 +88,9 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         }
     }
     let held = key.value::<RateLimit>()?;
+    if let Some(value) = held.as_deref() {
+        value.prefetch();
+    }
     let judged = judge(ctx, call.key.bytes(), held.as_deref(), call.limits, &call.request, now);
     // Borrowed: moving it out would copy 200 bytes.
     let Ok(judged) = &judged else { return judged.map(drop) };

@@ -4,6 +4,7 @@ use super::api::{call, call_if_there, constant};
 use super::args::Arg;
 use super::context::Context;
 use super::data_type::{self, Native};
+use super::prefetch::prefetch_at;
 use crate::core::clock::Micros;
 use redis_module::raw;
 use std::ffi::{CStr, c_int, c_void};
@@ -64,18 +65,10 @@ impl<'c> Key<'c> {
     /// key early, and read the clock and the other arguments afterwards.
     #[inline]
     fn prefetch(&self) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            let value = self.module_value.pointer.cast::<i8>();
-            // SAFETY: prefetching touches no memory as far as the program can
-            // tell, whatever the address is.
-            unsafe {
-                _mm_prefetch(value, _MM_HINT_T0);
-                // A value of 48 bytes often lies across two lines.
-                _mm_prefetch(value.wrapping_add(47), _MM_HINT_T0);
-            }
-        }
+        let value = self.module_value.pointer.cast::<i8>();
+        prefetch_at(value);
+        // A value of 48 bytes often lies across two lines.
+        prefetch_at(value.wrapping_add(47));
     }
 
     /// The value, or `None` when there is no key.

@@ -28,6 +28,7 @@ pub mod load;
 pub mod log;
 pub mod main_thread;
 pub mod packed;
+pub mod prefetch;
 pub mod random;
 pub mod replicate;
 pub mod reply;

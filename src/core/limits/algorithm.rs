@@ -97,6 +97,10 @@ pub trait Algorithm: Sized {
     fn heap_bytes(_state: &Self::State) -> usize {
         0
     }
+    /// What [`Algorithm::take`] most likely writes outside the state.
+    fn far(_state: &Self::State) -> Option<&u64> {
+        None
+    }
 }
 
 /// An algorithm's row: its name, and what belongs to it alone.
@@ -372,6 +376,16 @@ macro_rules! algorithms {
                 match self {
                     Self::Fresh => 0,
                     $(Self::$name(state) => <$rule as Algorithm>::heap_bytes(state),)+
+                }
+            }
+
+            /// What a grant most likely writes outside the value itself, for whoever
+            /// can fetch it before it is needed. It is not read here.
+            #[inline]
+            pub fn far(&self) -> Option<&u64> {
+                match self {
+                    Self::Fresh => None,
+                    $(Self::$name(state) => <$rule as Algorithm>::far(state),)+
                 }
             }
         }

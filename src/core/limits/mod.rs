@@ -6,7 +6,7 @@
 //! | [`options`], [`quantity`] | the parts of one token: `name=value` options, counts and periods |
 //! | [`spec`] | what was parsed: [`Label`], [`Limit`], [`Limits`]; identity, canonical text |
 //! | [`algorithm`] | the trait, and the one table that lists the algorithms; [`State`] |
-//! | [`sliding`] + [`slots`], [`bucket`], [`fixed`] + [`calendar`], [`concurrent`], [`throttle`] | one algorithm each |
+//! | [`sliding`] + [`slots`] + `store`, [`bucket`], [`fixed`] + [`calendar`], [`concurrent`], [`throttle`] | one algorithm each |
 //! | [`mod@decide`] | several limits as one decision; looking |
 //! | [`apply`] | the changes: take, touch, give back, charge |
 //! | [`change`] | usage finds its limit again after the limits changed |
@@ -25,10 +25,12 @@ pub mod decide;
 pub mod fixed;
 pub mod grammar;
 pub mod options;
+
 pub mod quantity;
 pub mod sliding;
 pub mod slots;
 pub mod spec;
+mod store;
 pub mod throttle;
 
 pub use algorithm::{Filled, MAX_UNITS, Rule, State};

@@ -174,19 +174,19 @@ impl Algorithm for Sliding {
             return scale.freed_at(scale.current);
         }
         let scale = self.scale(slots.grain(), now);
-        slots.newest().map_or(now, |slot| scale.freed_at(slot.position).max(now))
+        slots.newest_position().map_or(now, |newest| scale.freed_at(newest).max(now))
     }
 
     #[inline]
     fn stepped_back(&self, slots: &Slots, now: Micros) -> bool {
         let scale = self.scale(slots.grain(), now);
-        slots.newest().is_some_and(|slot| slot.position > scale.current)
+        slots.newest_position().is_some_and(|newest| newest > scale.current)
     }
 
     #[inline]
     fn outlasts_now(&self, slots: &Slots, now: Micros) -> bool {
         slots.grain() == self.grain()
-            && slots.newest().is_some_and(|slot| slot.position == self.scale(self.grain(), now).current)
+            && slots.newest_position() == Some(self.scale(self.grain(), now).current)
     }
 
     #[inline]
@@ -270,5 +270,10 @@ impl Algorithm for Sliding {
 
     fn heap_bytes(slots: &Slots) -> usize {
         slots.heap_bytes()
+    }
+
+    #[inline]
+    fn far(slots: &Slots) -> Option<&u64> {
+        slots.far()
     }
 }

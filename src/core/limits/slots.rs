@@ -3,18 +3,15 @@
 //!
 //! A position is a time in microseconds ([`Grain::Exact`]) or the number of an
 //! interval of a fiftieth of the period ([`Grain::Coarse`]). The oldest is kept
-//! whole, the others as their distance from it. Up to three lie in the value
-//! itself, more on the heap.
+//! whole, the others as their distance from it.
 
 use super::algorithm::MAX_UNITS;
+use super::store::Store;
 use crate::core::clock::Micros;
 use std::fmt;
 
 /// The most positions.
 pub const MAX_SLOTS: usize = 64;
-
-/// How many fit without the heap.
-const INLINE: usize = 3;
 
 /// What a position is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +25,7 @@ pub enum Grain {
 }
 
 impl Grain {
-    const fn unit_bits(self) -> u32 {
+    pub(super) const fn unit_bits(self) -> u32 {
         match self {
             Self::Exact => 18,
             Self::Coarse => 48,
@@ -57,13 +54,6 @@ pub struct Slot {
     pub units: u64,
 }
 
-#[derive(Clone)]
-enum Store {
-    /// Packed slots; a zero marks the end, since no slot has zero units.
-    Inline([u64; INLINE]),
-    Heap(Vec<u64>),
-}
-
 /// Slots in order of position; no two at the same.
 #[derive(Clone)]
 pub struct Slots {
@@ -81,7 +71,7 @@ impl Default for Slots {
 
 impl PartialEq for Slots {
     fn eq(&self, other: &Self) -> bool {
-        self.head == other.head && self.packed() == other.packed()
+        self.head == other.head && self.store.slots() == other.store.slots()
     }
 }
 
@@ -97,7 +87,7 @@ impl fmt::Debug for Slots {
 impl Slots {
     /// No slots.
     pub const fn new(grain: Grain) -> Self {
-        Self { head: matches!(grain, Grain::Coarse) as u64, store: Store::Inline([0; INLINE]) }
+        Self { head: matches!(grain, Grain::Coarse) as u64, store: Store::one(0) }
     }
 
     /// [`Slots::bits`] is below 2 to this power: a position, units as many as
@@ -110,7 +100,7 @@ impl Slots {
     /// fewer than 2^40 units within the time that the crate accepts.
     #[inline]
     pub fn bits(&self) -> Option<u128> {
-        let &[units] = self.packed() else { return None };
+        let &[units] = self.store.slots() else { return None };
         // As the oldest its distance is 0: what is packed are its units.
         let fits = units <= self.grain().max_units()
             && units >> Self::UNIT_BITS == 0
@@ -123,7 +113,7 @@ impl Slots {
     #[allow(clippy::cast_possible_truncation)] // the two parts
     pub const fn from_bits(bits: u128) -> Self {
         let units = bits as u64 & ((1 << Self::UNIT_BITS) - 1);
-        Self { head: (bits >> Self::UNIT_BITS) as u64, store: Store::Inline([units, 0, 0]) }
+        Self { head: (bits >> Self::UNIT_BITS) as u64, store: Store::one(units) }
     }
 
     /// What positions are.
@@ -143,28 +133,6 @@ impl Slots {
     }
 
     #[inline]
-    fn packed(&self) -> &[u64] {
-        match &self.store {
-            Store::Inline(slots) => {
-                let len = slots.iter().position(|&s| s == 0).unwrap_or(INLINE);
-                slots.get(..len).unwrap_or_default()
-            }
-            Store::Heap(slots) => slots,
-        }
-    }
-
-    #[inline]
-    fn packed_mut(&mut self) -> &mut [u64] {
-        match &mut self.store {
-            Store::Inline(slots) => {
-                let len = slots.iter().position(|&s| s == 0).unwrap_or(INLINE);
-                slots.get_mut(..len).unwrap_or_default()
-            }
-            Store::Heap(slots) => slots,
-        }
-    }
-
-    #[inline]
     fn unpack(&self, packed: u64) -> Slot {
         let grain = self.grain();
         Slot { position: self.base() + (packed >> grain.unit_bits()), units: packed & grain.max_units() }
@@ -173,40 +141,44 @@ impl Slots {
     /// How many slots there are.
     #[inline]
     pub fn len(&self) -> usize {
-        self.packed().len()
+        self.store.slots().len()
     }
 
     /// True when there are none.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.packed().is_empty()
+        self.store.slots().is_empty()
     }
 
     /// The slots, oldest first.
     #[inline]
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = Slot> + '_ {
-        self.packed().iter().map(|&packed| self.unpack(packed))
+        self.store.slots().iter().map(|&packed| self.unpack(packed))
     }
 
     /// The newest slot.
     #[inline]
     pub fn newest(&self) -> Option<Slot> {
-        self.packed().last().map(|&packed| self.unpack(packed))
+        self.store.slots().last().map(|&packed| self.unpack(packed))
+    }
+
+    /// The position of the newest slot.
+    #[inline]
+    pub fn newest_position(&self) -> Option<u64> {
+        self.store.distance(self.grain()).map(|distance| self.base() + distance)
     }
 
     /// The slots after the position `dead`, oldest first.
     #[inline]
     pub fn after(&self, dead: Option<u64>) -> impl DoubleEndedIterator<Item = Slot> + '_ {
-        let packed = self.packed();
-        packed.get(self.count_to(dead)..).unwrap_or_default().iter().map(|&packed| self.unpack(packed))
+        let slots = self.store.slots();
+        slots.get(self.count_to(dead)..).unwrap_or_default().iter().map(|&packed| self.unpack(packed))
     }
 
     /// The sum of units after the position `dead`.
     #[inline]
     pub fn units_after(&self, dead: Option<u64>) -> u64 {
-        let mask = self.grain().max_units();
-        // At most 64 * 2^48: cannot overflow.
-        self.packed().get(self.count_to(dead)..).unwrap_or_default().iter().map(|packed| packed & mask).sum()
+        self.store.units_after(self.count_to(dead), self.grain())
     }
 
     /// How many slots lie at or before the position `dead`.
@@ -214,7 +186,8 @@ impl Slots {
     fn count_to(&self, dead: Option<u64>) -> usize {
         let Some(distance) = dead.and_then(|dead| dead.checked_sub(self.base())) else { return 0 };
         let bits = self.grain().unit_bits();
-        self.packed().partition_point(|packed| packed >> bits <= distance)
+        // Seldom more than a few.
+        self.store.slots().iter().take_while(|&packed| packed >> bits <= distance).count()
     }
 
     /// Forgets the slots at or before the position `dead`.
@@ -223,31 +196,21 @@ impl Slots {
         if gone == 0 {
             return;
         }
-        let left = self.len() - gone;
-        if left == 0 {
+        let Some(&oldest) = self.store.slots().get(gone) else {
             // Empty limits give their memory back.
             *self = Self::new(self.grain());
             return;
-        }
-        match &mut self.store {
-            Store::Inline(slots) => {
-                slots.rotate_left(gone);
-                slots.iter_mut().skip(left).for_each(|slot| *slot = 0);
-            }
-            Store::Heap(slots) => {
-                slots.drain(..gone);
-            }
-        }
-        let bits = self.grain().unit_bits();
-        let distance = self.packed().first().map_or(0, |packed| packed >> bits);
-        self.packed_mut().iter_mut().for_each(|packed| *packed -= distance << bits);
-        self.set_base(self.base() + distance);
+        };
+        let grain = self.grain();
+        self.store.forget(gone, grain);
+        self.set_base(self.base() + (oldest >> grain.unit_bits()));
     }
 
     /// Moves the slots after `position` to it.
     pub fn pull_back_to(&mut self, position: u64) {
         let mut units = 0u64;
-        while let Some(slot) = self.newest().filter(|slot| slot.position > position) {
+        while self.newest_position().is_some_and(|newest| newest > position) {
+            let Some(slot) = self.newest() else { break };
             units = units.saturating_add(slot.units);
             self.pop();
         }
@@ -264,13 +227,9 @@ impl Slots {
             return;
         }
         let grain = self.grain();
-        let newest = self.newest();
-        match newest {
-            Some(slot) if slot.position >= position => {
-                let sum = slot.units.saturating_add(units).min(grain.max_units());
-                if let Some(packed) = self.packed_mut().last_mut() {
-                    *packed += sum - slot.units;
-                }
+        match self.newest_position() {
+            Some(newest) if newest >= position => {
+                self.store.change_newest(grain, |there| there.saturating_add(units).min(grain.max_units()));
                 return;
             }
             None => self.set_base(position),
@@ -279,45 +238,19 @@ impl Slots {
         let mut units = units.min(grain.max_units());
         if self.len() == MAX_SLOTS {
             // Only debt gets here: the newest units wait as long as the new.
-            units = units.saturating_add(newest.map_or(0, |slot| slot.units)).min(grain.max_units());
+            units = units.saturating_add(self.newest().map_or(0, |slot| slot.units)).min(grain.max_units());
             self.pop();
         }
         let distance = (position - self.base()).min(grain.max_distance());
-        self.append(distance << grain.unit_bits() | units);
-    }
-
-    fn append(&mut self, packed: u64) {
-        match &mut self.store {
-            Store::Inline(slots) => {
-                if let Some(free) = slots.iter_mut().find(|slot| **slot == 0) {
-                    *free = packed;
-                    return;
-                }
-                let mut heap = Vec::with_capacity(8);
-                heap.extend_from_slice(slots);
-                heap.push(packed);
-                self.store = Store::Heap(heap);
-            }
-            Store::Heap(slots) => {
-                if slots.len() == slots.capacity() {
-                    let roomy = slots.len().saturating_mul(2).clamp(8, MAX_SLOTS);
-                    slots.reserve_exact(roomy.saturating_sub(slots.len()));
-                }
-                slots.push(packed);
-            }
-        }
+        self.store.append(distance << grain.unit_bits() | units, grain);
     }
 
     /// Removes the newest slot.
     fn pop(&mut self) {
-        let left = self.len().saturating_sub(1);
-        if left == 0 {
+        if self.len() <= 1 {
             *self = Self::new(self.grain());
-            return;
-        }
-        match &mut self.store {
-            Store::Inline(slots) => slots.iter_mut().skip(left).for_each(|slot| *slot = 0),
-            Store::Heap(slots) => slots.truncate(left),
+        } else {
+            self.store.pop(self.grain());
         }
     }
 
@@ -330,9 +263,7 @@ impl Slots {
                 left -= slot.units;
                 self.pop();
             } else {
-                if let Some(packed) = self.packed_mut().last_mut() {
-                    *packed -= left;
-                }
+                self.store.change_newest(self.grain(), |there| there - left);
                 left = 0;
             }
         }
@@ -352,11 +283,14 @@ impl Slots {
         removed
     }
 
+    /// The newest slot, where it lies on the heap.
+    #[inline]
+    pub fn far(&self) -> Option<&u64> {
+        self.store.far()
+    }
+
     /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
-        match &self.store {
-            Store::Inline(_) => 0,
-            Store::Heap(slots) => slots.capacity() * size_of::<u64>(),
-        }
+        self.store.heap_bytes()
     }
 }
