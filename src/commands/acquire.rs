@@ -14,6 +14,7 @@ use crate::observe::{metrics, top};
 use crate::server::args::{Arg, Args};
 use crate::server::context::Context;
 use crate::server::main_thread::MainThread;
+use crate::server::prefetch::prefetch;
 use crate::types::effect::Change;
 use crate::types::intern::{self, LimitsRef};
 use crate::types::ratelimit::{Block, RateLimit};
@@ -88,8 +89,8 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         }
     }
     let held = key.value::<RateLimit>()?;
-    if let Some(value) = held.as_deref() {
-        value.prefetch();
+    if let Some(far) = held.as_deref().and_then(RateLimit::far) {
+        prefetch(far);
     }
     let judged = judge(ctx, call.key.bytes(), held.as_deref(), call.limits, &call.request, now);
     // Borrowed: moving it out would copy 200 bytes.

@@ -14,6 +14,7 @@ use crate::observe::{alerts, metrics, top};
 use crate::server::args::{Arg, Args};
 use crate::server::context::Context;
 use crate::server::key::Key;
+use crate::server::prefetch::prefetch;
 use crate::server::reply;
 use crate::settings;
 use crate::types::ratelimit::RateLimit;
@@ -135,6 +136,9 @@ impl<'a> Batch<'a> {
             opened.keys.extend(items.iter().map(|item| ctx.write(item.key)));
             for (key, item) in opened.keys.iter_mut().skip(before).zip(items) {
                 let held = key.value::<RateLimit>()?;
+                if let Some(far) = held.as_deref().and_then(RateLimit::far) {
+                    prefetch(far);
+                }
                 opened.judged.push(self.judge(ctx, item, held.as_deref(), now)?);
                 opened.shared |= match held {
                     Some(held) => !values.insert(held.address()),

@@ -10,6 +10,7 @@ pub mod duration;
 pub mod histogram;
 pub mod limits;
 pub mod line;
+pub mod place;
 pub mod prefix;
 pub mod reservations;
 pub mod token;

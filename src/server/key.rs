@@ -4,8 +4,9 @@ use super::api::{call, call_if_there, constant};
 use super::args::Arg;
 use super::context::Context;
 use super::data_type::{self, Native};
-use super::prefetch::prefetch_at;
+use super::prefetch::prefetch;
 use crate::core::clock::Micros;
+use crate::core::place::Place;
 use redis_module::raw;
 use std::ffi::{CStr, c_int, c_void};
 use std::mem::ManuallyDrop;
@@ -65,10 +66,8 @@ impl<'c> Key<'c> {
     /// key early, and read the clock and the other arguments afterwards.
     #[inline]
     fn prefetch(&self) {
-        let value = self.module_value.pointer.cast::<i8>();
-        prefetch_at(value);
         // A value of 48 bytes often lies across two lines.
-        prefetch_at(value.wrapping_add(47));
+        prefetch(Place { start: self.module_value.pointer.cast(), bytes: 48 });
     }
 
     /// The value, or `None` when there is no key.

@@ -1,22 +1,24 @@
 //! Memory that is fetched while the command does something else.
 
-/// Has the processor fetch the line of the cache in which `value` begins. Does not
-/// wait for it, and does nothing else.
-#[inline]
-pub fn prefetch<T>(value: &T) {
-    prefetch_at(std::ptr::from_ref(value).cast());
-}
+use crate::core::place::Place;
 
-/// The same of any address, also of one where nothing lies.
+/// Bytes that the processor fetches at a time.
+const LINE: usize = 64;
+
+/// Has the processor fetch what lies there. Does not wait for it, and does nothing
+/// else, whatever lies there.
 #[inline]
-pub(super) fn prefetch_at(address: *const i8) {
+pub fn prefetch(place: Place) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: prefetching touches no memory as far as the program can tell,
-        // whatever the address is.
-        unsafe { _mm_prefetch(address, _MM_HINT_T0) };
+        let last = place.bytes.saturating_sub(1);
+        for offset in (0..last).step_by(LINE).chain([last]) {
+            // SAFETY: prefetching touches no memory as far as the program can
+            // tell, whatever the address is.
+            unsafe { _mm_prefetch(place.start.wrapping_add(offset).cast(), _MM_HINT_T0) };
+        }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
+    let _ = (place, LINE);
 }

@@ -10,6 +10,7 @@ use crate::core::duration;
 use crate::observe::{alerts, metrics};
 use crate::server::args::{Arg, Args};
 use crate::server::context::Context;
+use crate::server::prefetch::prefetch;
 use crate::server::reply;
 use crate::server::words::word;
 use crate::types::cbcircuit::CbCircuit;
@@ -59,10 +60,13 @@ fn parse<'a>(args: Args<'a>) -> Result<Call<'a>, Error> {
 /// Malformed arguments or a key of another type.
 pub fn report(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let Call { key: name, report, breaker } = parse(args)?;
-    // In this order, so that the value arrives meanwhile.
     let mut key = ctx.write(name);
-    let now = ctx.now();
     let mut held = key.value::<CbCircuit>()?;
+    // In this order, so that the window arrives while the clock is read.
+    if let Some(far) = held.as_deref().and_then(|circuit| circuit.circuit().far()) {
+        prefetch(far);
+    }
+    let now = ctx.now();
     let resolved = resolve(ctx.main(), name.bytes(), held.as_deref(), breaker, now)?;
     // A token is of a circuit that was there; a new one does not know it.
     let asks = resolved.filter(|resolved| !resolved.missing || report.ticket.is_none());

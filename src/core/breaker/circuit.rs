@@ -25,6 +25,7 @@ use super::ticket::Ticket;
 use super::window::{Call, Window};
 use crate::core::clock::Micros;
 use crate::core::duration::{LONGEST, MILLISECOND};
+use crate::core::place::Place;
 
 /// The longest reason of a force that is kept, in bytes; the rest is cut.
 pub const REASON_BYTES: usize = 256;
@@ -298,6 +299,12 @@ impl Circuit {
             Phase::ForcedOpen(hold) | Phase::ForcedClosed(hold) => hold.until?,
         };
         Some(idle.max(needed))
+    }
+
+    /// What a report most likely needs outside of it.
+    #[inline]
+    pub fn far(&self) -> Option<Place> {
+        self.window.far()
     }
 
     /// Bytes on the heap.

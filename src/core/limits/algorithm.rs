@@ -5,6 +5,7 @@ use super::options::Options;
 use super::quantity::Reason;
 use super::spec::Limit;
 use crate::core::clock::Micros;
+use crate::core::place::Place;
 use crate::core::wire::{Corrupt, Reader};
 
 /// The most units that any state counts as used (2^48 - 1); beyond, counting
@@ -98,7 +99,7 @@ pub trait Algorithm: Sized {
         0
     }
     /// What [`Algorithm::take`] most likely writes outside the state.
-    fn far(_state: &Self::State) -> Option<&u64> {
+    fn far(_state: &Self::State) -> Option<Place> {
         None
     }
 }
@@ -379,10 +380,9 @@ macro_rules! algorithms {
                 }
             }
 
-            /// What a grant most likely writes outside the value itself, for whoever
-            /// can fetch it before it is needed. It is not read here.
+            /// What a grant most likely writes outside the state itself.
             #[inline]
-            pub fn far(&self) -> Option<&u64> {
+            pub fn far(&self) -> Option<Place> {
                 match self {
                     Self::Fresh => None,
                     $(Self::$name(state) => <$rule as Algorithm>::far(state),)+

@@ -20,6 +20,7 @@ use super::options::Options;
 use super::quantity::{self, Reason};
 use super::slots::{Grain, MAX_SLOTS, Slots};
 use crate::core::clock::Micros;
+use crate::core::place::Place;
 use crate::core::wire::{Corrupt, Reader, put_u64};
 
 /// Up to this count every grant has a slot of its own.
@@ -86,10 +87,12 @@ impl Sliding {
     }
 
     /// Forgets what is free and brings what lies after now back to now.
-    fn settle(&self, slots: &mut Slots, now: Micros) {
+    #[inline]
+    fn settle(&self, slots: &mut Slots, now: Micros) -> Scale {
         let scale = self.scale(slots.grain(), now);
         slots.forget_to(scale.dead());
         slots.pull_back_to(scale.current);
+        scale
     }
 
     /// Turns slots, kept with slots of `old_width`, into slots of `grain`, unless
@@ -191,14 +194,15 @@ impl Algorithm for Sliding {
 
     #[inline]
     fn take(&self, slots: &mut Slots, now: Micros, units: u64) {
-        self.settle(slots, now);
+        let mut scale = self.settle(slots, now);
         if units == 0 {
             return;
         }
         if slots.grain() != self.grain() {
             self.convert(slots, self.slot_width(), self.grain(), now);
+            scale = self.scale(slots.grain(), now);
         }
-        slots.push(self.scale(slots.grain(), now).current, units);
+        slots.push(scale.current, units);
     }
 
     fn give_back(&self, slots: &mut Slots, now: Micros, units: u64) -> u64 {
@@ -207,8 +211,7 @@ impl Algorithm for Sliding {
     }
 
     fn give_back_from(&self, slots: &mut Slots, now: Micros, granted: Micros, units: u64) -> u64 {
-        self.settle(slots, now);
-        let scale = self.scale(slots.grain(), now);
+        let scale = self.settle(slots, now);
         // A grant after now was pulled back to now when it was settled.
         let position = self.scale(slots.grain(), granted.min(now)).current;
         if scale.dead().is_some_and(|dead| position <= dead) {
@@ -273,7 +276,7 @@ impl Algorithm for Sliding {
     }
 
     #[inline]
-    fn far(slots: &Slots) -> Option<&u64> {
+    fn far(slots: &Slots) -> Option<Place> {
         slots.far()
     }
 }

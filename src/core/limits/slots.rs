@@ -8,6 +8,7 @@
 use super::algorithm::MAX_UNITS;
 use super::store::Store;
 use crate::core::clock::Micros;
+use crate::core::place::Place;
 use std::fmt;
 
 /// The most positions.
@@ -285,7 +286,7 @@ impl Slots {
 
     /// The newest slot, where it lies on the heap.
     #[inline]
-    pub fn far(&self) -> Option<&u64> {
+    pub fn far(&self) -> Option<Place> {
         self.store.far()
     }
 

@@ -6,6 +6,7 @@
 //! many keys they are in no cache, and they were a twentieth of RL.ACQUIRE's time.
 
 use super::slots::{Grain, MAX_SLOTS};
+use crate::core::place::Place;
 
 /// How many fit without the heap.
 const INLINE: u8 = 3;
@@ -176,10 +177,10 @@ impl Store {
 
     /// The newest slot, where it lies on the heap.
     #[inline]
-    pub(super) fn far(&self) -> Option<&u64> {
+    pub(super) fn far(&self) -> Option<Place> {
         match self {
             Self::Inline(_) => None,
-            Self::Heap { .. } => self.slots().last(),
+            Self::Heap { .. } => self.slots().last().map(Place::of),
         }
     }
 

@@ -16,11 +16,11 @@ pub mod tracked;
 
 use crate::core::clock::Micros;
 use crate::core::limits::{Filled, Limit, Orphan, State, Wait, full_at, realign};
+use crate::core::place::Place;
 use crate::core::usage::Usage;
 use crate::server::data_type::{Beside, Handle, Native};
 use crate::server::main_thread::MainThread;
 use crate::server::packed::{OneOf, Packed};
-use crate::server::prefetch::prefetch;
 use crate::types::effect::{Change, Effect};
 use crate::types::intern::{self, LimitsRef};
 use crate::types::policies::node;
@@ -175,16 +175,15 @@ impl RateLimit {
         }
     }
 
-    /// Has the processor fetch what a grant will write outside the value: among many
-    /// keys it otherwise waits 100 ns for memory. Reads the value itself.
+    /// What a grant will need outside the value: among many keys it otherwise waits
+    /// 100 ns for memory. Reads the value itself.
     #[inline]
-    pub fn prefetch(&self) {
-        let states = match self.0.get() {
-            OneOf::First(_) => return,
-            OneOf::Second(single) => std::slice::from_ref(&single.state),
-            OneOf::Third(full) => &full.states,
-        };
-        states.iter().filter_map(State::far).for_each(prefetch);
+    pub fn far(&self) -> Option<Place> {
+        match self.0.get() {
+            OneOf::First(_) => None,
+            OneOf::Second(single) => single.state.far(),
+            OneOf::Third(full) => Some(Place::of(full.states.as_slice())),
+        }
     }
 
     /// Usage of limits that the last call did not list.

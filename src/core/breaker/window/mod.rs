@@ -6,6 +6,7 @@ mod slices;
 
 use super::spec::{Breaker, MAX_COUNT, Trip};
 use crate::core::clock::Micros;
+use crate::core::place::Place;
 use crate::core::wire::{Corrupt, Reader, put_u64};
 use ring::Ring;
 use slices::Slices;
@@ -105,6 +106,16 @@ impl Window {
             Self::Run(_) => {}
             Self::Slices(slices) => slices.fit(slow),
             Self::Ring(ring) => ring.fit(slow),
+        }
+    }
+
+    /// What a result is recorded in, outside of itself.
+    #[inline]
+    pub fn far(&self) -> Option<Place> {
+        match self {
+            Self::Run(_) => None,
+            Self::Slices(slices) => Some(Place::of(&**slices)),
+            Self::Ring(ring) => Some(Place::of(&**ring)),
         }
     }
 
