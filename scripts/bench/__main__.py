@@ -38,6 +38,8 @@ class Parts:
     costs: dict | None = None
     hot: tuple | None = None
     windows: tuple | None = None
+    # Of windows in use; empty where they could not be counted.
+    instructions: dict | None = None
     latency: list | None = None
     growth: tuple | None = None
     replication: list | None = None
@@ -99,13 +101,17 @@ def measure_hot(options, parts):
     parts.missed += check.hot(figures, many)
 
 
+def windows_for(server):
+    return [case for case in cases_for(server) if case.name in windows.NAMES]
+
+
 def measure_windows(options, parts):
     with Server() as server:
         # All of them, for they are compared with one another.
-        cases = [case for case in cases_for(server) if case.name in windows.NAMES]
-        parts.windows = windows.measure(server, cases, options.keys // 25, 2 * options.rounds)
-    say(report.windows(*parts.windows))
-    parts.missed += check.windows(parts.windows[0])
+        parts.windows = windows.measure(server, windows_for(server), options.keys // 25, 2 * options.rounds)
+    parts.instructions = windows.instructions(windows_for)
+    say(report.windows(*parts.windows, parts.instructions))
+    parts.missed += check.windows(parts.windows[0], parts.instructions)
 
 
 def measure_latency(options, parts):

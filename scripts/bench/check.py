@@ -2,7 +2,7 @@
 
 import statistics
 
-from cases import AGAIN, BASE, CHEAPER, CHEAPER_IN_USE, HOT
+from cases import AGAIN, BASE, CHEAPER, CHEAPER_IN_USE, FEWER_IN_USE, HOT
 from latency import OURS, PLAIN
 
 # Above what a limit's first steps take, where nothing should grow.
@@ -44,8 +44,13 @@ def times_many(figures, many, name, twin):
     return statistics.median(figures[name].micros) / statistics.median(many[twin].micros)
 
 
-def windows(figures):
-    return cheaper(figures, CHEAPER_IN_USE, whole=True)
+def windows(figures, instructions):
+    missed = cheaper(figures, CHEAPER_IN_USE, whole=True)
+    for entry in FEWER_IN_USE if instructions else []:
+        times = instructions[entry.peer] / instructions[entry.ours]
+        if times < entry.times:
+            missed.append(f"{entry.peer}: {times:.1f} times the instructions of {entry.ours}, at least {entry.times:g}")
+    return missed
 
 
 def times_ours(figures, ours, peer):

@@ -100,16 +100,19 @@ def one_connection(port):
     return load
 
 
-def count(case, profile=None):
-    """Instructions a decision after the case's keys are there: the lowest of some
-    turns on a server of its own, for what other cases left behind would count, too."""
+def counting_server(profile=None):
+    """A server whose instructions are counted."""
     wrap = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={profile or '/dev/null'}", "-q"]
     if profile:
         wrap += ["--dump-instr=no", "--collect-jumps=no"]
     # One pass of the server's own timer a second disturbs least.
-    settings = ["--hz", "1", "--dynamic-hz", "no"]
-    debug = ["enable-debug-command", "yes"]
-    with Server(*settings, module_arguments=debug, wrap=wrap) as server:
+    return Server("--hz", "1", "--dynamic-hz", "no", module_arguments=["enable-debug-command", "yes"], wrap=wrap)
+
+
+def count(case, profile=None):
+    """Instructions a decision after the case's keys are there: the lowest of some
+    turns on a server of its own, for what other cases left behind would count, too."""
+    with counting_server(profile) as server:
         load = one_connection(server.port)
         if isinstance(case, Aged):
             live_through(server, case)

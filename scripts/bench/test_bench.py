@@ -44,6 +44,26 @@ class OneHotKey(unittest.TestCase):
         self.assertIn("1.13 × " + cases.OUR_BUCKET, missed[0])
 
 
+class WindowsInUse(unittest.TestCase):
+    def measured(self):
+        ratios = {cases.AGAIN: 1.0, cases.OUR_SLIDING: 1.2} | {entry.peer: 12.0 for entry in cases.CHEAPER_IN_USE}
+        return {name: Figures(cases.Case(name, b"xxx", None), [], [ratio] * 3) for name, ratio in ratios.items()}
+
+    def counts(self, peers):
+        return {cases.OUR_SLIDING: 9000} | {entry.peer: peers for entry in cases.FEWER_IN_USE}
+
+    def test_enough_instructions_fewer(self):
+        self.assertEqual(check.windows(self.measured(), self.counts(46_000)), [])
+
+    def test_too_few_instructions_fewer(self):
+        missed = check.windows(self.measured(), self.counts(44_000))
+        self.assertEqual(len(missed), len(cases.FEWER_IN_USE))
+        self.assertIn("4.9 times the instructions", missed[0])
+
+    def test_no_valgrind(self):
+        self.assertEqual(check.windows(self.measured(), {}), [])
+
+
 class Costs(unittest.TestCase):
     def test_within_the_bound(self):
         self.assertEqual(check.costs(figures()), [])

@@ -5,13 +5,18 @@ window are measured here with about 75 of 100 a minute taken on each key: all ke
 are visited in bursts of four grants, evenly over the minute and in real time, so
 that the oldest four leave with each burst. The first minute fills the windows;
 what the server spends on the bursts after it is taken down, beside SET's.
+
+The same windows on few keys under callgrind give the instructions of a decision.
+They repeat where times stray, and say nothing of what waits for memory.
 """
 
+import shutil
 import statistics
 import time
 
 from cases import AGAIN, BASE, LUA_SORTED_SET, OUR_SLIDING
 from cpu import CASES_DATABASE, Figures, Meter, Turn
+from instructions import control, counted, counting_server, one_connection
 from load import DEPTH, Load, decision, key, pipelines
 from server import Client
 
@@ -23,6 +28,45 @@ NAMES = [AGAIN, OUR_SLIDING, LUA_SORTED_SET, "limits: moving window", "limits: m
          "limits: sliding counter"]
 
 
+# As many as a server under callgrind decides on in time.
+COUNTED_KEYS = 2 * DEPTH
+COUNTED_BURSTS = 2
+
+
+def when_due(bursts):
+    """The numbers of the bursts, with those that fill. Where the machine falls
+    behind, the windows have less in them: it shows."""
+    started = time.monotonic()
+    for burst in range(FILL + bursts):
+        time.sleep(max(0.0, started + burst * EVERY - time.monotonic()))
+        yield burst
+
+
+def visits(case, keys, burst):
+    """Pipelines made now: some carry the client's clock."""
+    return [blob for visit in range(BURST) for blob in pipelines(case, keys, BURST * burst + visit)]
+
+
+def instructions(cases_for):
+    """Instructions a decision by name of case; empty where valgrind is missing."""
+    if not shutil.which("valgrind"):
+        return {}
+    with counting_server() as server:
+        cases = cases_for(server)
+        load = one_connection(server.port)
+        lines = {case.name: DEPTH * load.lines_of(*decision(case, key(case, 0))) for case in cases}
+        counts = {case.name: [] for case in cases}
+        for burst in when_due(COUNTED_BURSTS):
+            for case in cases:
+                blobs = visits(case, COUNTED_KEYS, burst)
+                control(server.process, "-z")
+                load.run(blobs, lines[case.name])
+                counts[case.name].append(counted(server) / (len(blobs) * DEPTH))
+        load.close()
+    # What disturbs a count only adds to it.
+    return {name: min(found[FILL:]) for name, found in counts.items()}
+
+
 def measure(server, cases, keys, bursts):
     """Figures by name, and how many of the 100 were taken when all was over."""
     keys -= keys % DEPTH
@@ -31,16 +75,12 @@ def measure(server, cases, keys, bursts):
     base = Figures(BASE)
     entries = [base] + [Figures(case) for case in cases if case.name in NAMES]
     lines = {entry.case.name: DEPTH * load.lines_of(*decision(entry.case, key(entry.case, 0))) for entry in entries}
-    started = time.monotonic()
-    for burst in range(FILL + bursts):
-        # Where the machine falls behind, the windows have less in them: it shows.
-        time.sleep(max(0.0, started + burst * EVERY - time.monotonic()))
+    for burst in when_due(bursts):
         first = burst % len(entries)
         for entry in entries[first:] + entries[:first]:
-            # Made now: some carry the client's clock. All of it counts: the first
-            # grant of a burst is the one that finds old ones to forget.
-            visits = [blob for visit in range(BURST) for blob in pipelines(entry.case, keys, BURST * burst + visit)]
-            turn = Turn(entry.case, load, lines[entry.case.name], ([], visits))
+            # All of it counts: the first grant of a burst is the one that finds
+            # old ones to forget.
+            turn = Turn(entry.case, load, lines[entry.case.name], ([], visits(entry.case, keys, burst)))
             turn.take(meter, entry if burst >= FILL else Figures(entry.case))
         if burst >= FILL:
             for entry in entries:
