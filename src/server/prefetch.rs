@@ -12,12 +12,18 @@ pub fn prefetch(place: Place) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        let last = place.bytes.saturating_sub(1);
-        for offset in (0..last).step_by(LINE).chain([last]) {
+        let fetch = |offset: usize| {
             // SAFETY: prefetching touches no memory as far as the program can
             // tell, whatever the address is.
             unsafe { _mm_prefetch(place.start.wrapping_add(offset).cast(), _MM_HINT_T0) };
+        };
+        let mut offset = 0;
+        while offset < place.bytes {
+            fetch(offset);
+            offset = offset.saturating_add(LINE);
         }
+        // It may end in a line that it does not begin at the start of.
+        fetch(place.bytes.saturating_sub(1));
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (place, LINE);
