@@ -89,6 +89,7 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         }
     }
     let held = key.value::<RateLimit>()?;
+    // What a grant writes arrives while it is decided.
     if let Some(far) = held.as_deref().and_then(RateLimit::far) {
         prefetch(far);
     }
