@@ -74,11 +74,12 @@ def cheaper(figures, expected, whole):
 
 
 def latency(rows):
-    """p99 on plain connections and many keys, within the spread of SET against itself."""
+    """p99 on plain connections and many keys, within the spread of SET against itself:
+    its farthest round, for a p99 is made by whatever else the machine does."""
     by_name = {row.name: row.ratios for row in rows if row.way is PLAIN and not row.hot}
     if not by_name:
         return ["latency was not measured: redis-benchmark is missing"]
-    allowed = 1 + max(SPREAD, noise(by_name[AGAIN]))
+    allowed = 1 + max(SPREAD, *(abs(ratio - 1) for ratio in by_name[AGAIN]))
     return [f"{name}: p99 is {statistics.median(ratios):.2f} × that of SET PX, at most {allowed:.2f}"
             for name, ratios in by_name.items()
             if name not in (BASE.name, AGAIN) and statistics.median(ratios) > allowed]

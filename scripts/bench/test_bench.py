@@ -98,13 +98,15 @@ class Costs(unittest.TestCase):
 
 
 class Others(unittest.TestCase):
-    def rows(self, ours):
+    def rows(self, ours, again=(0.98, 1.02)):
         return [latency.Waits(latency.PLAIN, False, name, [], seen)
-                for name, seen in ((cases.BASE.name, [1.0]), (cases.AGAIN, [0.98, 1.02]), (latency.OURS, ours))]
+                for name, seen in ((cases.BASE.name, [1.0]), (cases.AGAIN, again), (latency.OURS, ours))]
 
     def test_p99_within_the_spread(self):
         self.assertEqual(check.latency(self.rows([1.14, 1.1])), [])
         self.assertEqual(len(check.latency(self.rows([1.2, 1.2]))), 1)
+        self.assertEqual(check.latency(self.rows([1.2, 1.2], again=[1.0, 0.7, 1.0])), [])
+        self.assertEqual(len(check.latency(self.rows([1.35, 1.35], again=[1.0, 0.7, 1.0]))), 1)
 
     def test_growth(self):
         def table(*steps):
