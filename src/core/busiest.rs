@@ -19,10 +19,11 @@
 //!
 //! **Cost.** In a stream of ever other keys each event misses the processor's
 //! caches: 110 ns of a decision of 2200. So events are noted one after the other
-//! and counted 32 at a time, when their misses overlap, a set is two neighbouring
-//! lines, and the tenant of a place is one that is written unread: 50 ns.
+//! and counted 32 at a time, whoever notes one may fetch its set meanwhile, a set is
+//! two neighbouring lines, and the tenant of a place is one that is written unread.
 
 use super::clock::Micros;
+use super::place::Place;
 use rustc_hash::FxHasher;
 use std::hash::Hasher;
 
@@ -107,15 +108,24 @@ const TOGETHER: usize = 32;
 #[derive(Clone, Copy, Debug)]
 struct Noted {
     now: Micros,
+    home: Home,
     length: u8,
     name: [u8; SHORT],
 }
 
 /// Where a key belongs.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Home {
-    set: usize,
+    set: u32,
     tag: u32,
+}
+
+#[allow(clippy::cast_possible_truncation)] // two different parts of the hash
+fn home(seed: usize, name: &[u8]) -> Home {
+    let mut hasher = FxHasher::with_seed(seed);
+    hasher.write(name);
+    let hash = hasher.finish();
+    Home { set: hash as u32 % SETS as u32, tag: (hash >> 32) as u32 | 1 }
 }
 
 /// Counts keys and remembers the busiest. Large: 160 KB.
@@ -139,7 +149,8 @@ impl Busiest {
         const SET: Set = Set { tags: [0; WAYS], ticks: [0; WAYS], counts: [0; WAYS] };
         const TENANT: Tenant = Tenant { error: 0, since: Micros(0), before: 0, length: 0, name: [0; SHORT] };
         const TENANTS: [Tenant; WAYS] = [TENANT; WAYS];
-        const NOTED: Noted = Noted { now: Micros(0), length: 0, name: [0; SHORT] };
+        const HOME: Home = Home { set: 0, tag: 0 };
+        const NOTED: Noted = Noted { now: Micros(0), home: HOME, length: 0, name: [0; SHORT] };
         Self {
             seed,
             sets: [SET; SETS],
@@ -160,22 +171,25 @@ impl Busiest {
         self.seed = seed;
     }
 
-    /// Counts one event of a key.
+    /// Counts one event of a key. Returns what counting it will look at, if that is
+    /// later.
     #[inline]
-    pub fn count(&mut self, name: &[u8], now: Micros) {
+    pub fn count(&mut self, name: &[u8], now: Micros) -> Option<Place> {
         if let Some(noted) = self.noted.get_mut(self.waiting)
             && let Some(short) = noted.name.get_mut(..name.len())
             && let Ok(length) = u8::try_from(name.len())
         {
             short.copy_from_slice(name);
-            noted.length = length;
-            noted.now = now;
+            let home = home(self.seed, name);
+            (noted.length, noted.now, noted.home) = (length, now, home);
             self.waiting += 1;
             if self.waiting == TOGETHER {
                 self.catch_up();
             }
+            self.sets.get(home.set as usize).map(Place::of)
         } else {
             self.count_long(name, now);
+            None
         }
     }
 
@@ -183,17 +197,8 @@ impl Busiest {
     #[inline(never)]
     fn catch_up(&mut self) {
         let noted = self.noted;
-        let noted = noted.get(..std::mem::take(&mut self.waiting)).unwrap_or_default();
-        let mut homes = [Home::default(); TOGETHER];
-        let mut touched = 0;
-        for (home, noted) in homes.iter_mut().zip(noted) {
-            *home = self.home(noted.name.get(..noted.length.into()).unwrap_or_default());
-            // Reads that wait for no other: the sets arrive side by side.
-            touched ^= self.sets.get(home.set).map_or(0, |set| u64::from(set.tags[0]) ^ set.counts[WAYS - 1]);
-        }
-        std::hint::black_box(touched);
-        for (home, noted) in homes.iter().zip(noted) {
-            self.count_at(*home, noted.name.get(..noted.length.into()).unwrap_or_default(), noted.now);
+        for noted in noted.get(..std::mem::take(&mut self.waiting)).unwrap_or_default() {
+            self.count_at(noted.home, noted.name.get(..noted.length.into()).unwrap_or_default(), noted.now);
         }
     }
 
@@ -201,27 +206,20 @@ impl Busiest {
     fn count_long(&mut self, name: &[u8], now: Micros) {
         self.catch_up();
         if name.len() <= LONGEST {
-            self.count_at(self.home(name), name, now);
+            self.count_at(home(self.seed, name), name, now);
         }
-    }
-
-    #[allow(clippy::cast_possible_truncation)] // two different parts of the hash
-    fn home(&self, name: &[u8]) -> Home {
-        let mut hasher = FxHasher::with_seed(self.seed);
-        hasher.write(name);
-        let hash = hasher.finish();
-        Home { set: hash as usize % SETS, tag: (hash >> 32) as u32 | 1 }
     }
 
     #[inline]
     fn count_at(&mut self, home: Home, name: &[u8], now: Micros) {
-        let Some(set) = self.sets.get_mut(home.set) else { return };
+        let index = home.set as usize;
+        let Some(set) = self.sets.get_mut(index) else { return };
         let place = set.tags.iter().position(|held| *held == home.tag);
         if let Some((place, count)) = place.and_then(|place| Some((place, set.counts.get_mut(place)?))) {
             if let Some(last) = set.ticks.get_mut(place)
                 && *last != tick(now)
             {
-                let tenant = self.tenants.get_mut(home.set).and_then(|tenants| tenants.get_mut(place));
+                let tenant = self.tenants.get_mut(index).and_then(|tenants| tenants.get_mut(place));
                 time_passed(last, tenant, *count, now);
             }
             *count += 1;
@@ -233,7 +231,8 @@ impl Busiest {
     /// Gives the least place of the set to another key.
     #[inline]
     fn displace(&mut self, home: Home, name: &[u8], now: Micros) {
-        let sides = self.sets.get_mut(home.set).zip(self.tenants.get_mut(home.set));
+        let index = home.set as usize;
+        let sides = self.sets.get_mut(index).zip(self.tenants.get_mut(index));
         let Some(((set, tenants), length)) = sides.zip(u16::try_from(name.len()).ok()) else { return };
         let (mut least, mut fewest) = (0, u64::MAX);
         for (place, &count) in set.counts.iter().enumerate() {
@@ -256,7 +255,7 @@ impl Busiest {
             tenant.length = length;
             match tenant.name.get_mut(..name.len()) {
                 Some(short) => short.copy_from_slice(name),
-                None => self.keep_long(home.set, least, name),
+                None => self.keep_long(index, least, name),
             }
         }
     }

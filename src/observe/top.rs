@@ -4,6 +4,7 @@ use super::names;
 use crate::core::busiest::{Busiest, Spell};
 use crate::core::clock::Micros;
 use crate::server::main_thread::{MainThread, MainThreadCell};
+use crate::server::prefetch::prefetch;
 
 /// Which decisions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +35,9 @@ pub fn count(main: MainThread, key: &[u8], outcome: Outcome, now: Micros) {
     if busiest.seed() == UNSEEDED {
         begin(&mut busiest);
     }
-    busiest.count(key, now);
+    if let Some(set) = busiest.count(key, now) {
+        prefetch(set);
+    }
 }
 
 #[cold]
