@@ -4,7 +4,7 @@ use super::{Error, waiting};
 use crate::server::args::Arg;
 use crate::server::context::Context;
 use crate::server::key::Key;
-use crate::server::main_thread::MainThreadCell;
+use crate::server::main_thread::{MainThread, MainThreadCell};
 use crate::server::replicate;
 use crate::types::effect::{Applied, COMMAND, Change, Effect};
 use crate::types::ratelimit::{Lifetime, RateLimit};
@@ -80,19 +80,39 @@ pub fn apply(ctx: &Context<'_>, key: &mut Key<'_>, effect: &Effect<'_>, event: &
             key.delete();
             key.emptied(event);
         }
-        Lifetime::Until(until) | Lifetime::StillUntil(until) => {
-            // Under the debug clock the server's own clock must not end the key.
-            let end = if effect.expires { until.end() } else { None };
-            // To look costs a third of what it costs to set.
-            let likely_so = !effect.expires || matches!(lifetime, Lifetime::StillUntil(_));
-            if !(likely_so && key.expires_at(end)) {
-                key.expire_at(end);
-            }
+        lasting => {
+            expire(main, key, lasting, effect.expires);
             key.changed(event);
         }
     }
     waiting::touched(ctx, key.name());
     Ok(true)
+}
+
+/// Whether a key was changed under the debug clock: such keys have no expiry until
+/// it is looked at again.
+static SOME_LAST: MainThreadCell<bool> = MainThreadCell::new(false);
+
+/// Lets the key expire when its lifetime is over, or never under the debug clock:
+/// the server's own clock must not end the key then.
+///
+/// Where the change left the end as it was, the expiry is not even looked at, which
+/// is a twentieth of a grant's instructions: EXPIRE and PERSIST of a user hold
+/// until a grant moves the end.
+fn expire(main: MainThread, key: &mut Key<'_>, lifetime: Lifetime, expires: bool) {
+    let mut some_last = SOME_LAST.of(main).borrow_mut();
+    *some_last |= !expires;
+    let (until, likely_so) = match lifetime {
+        Lifetime::Over => return,
+        Lifetime::AsBefore(_) if !*some_last => return,
+        Lifetime::AsBefore(until) | Lifetime::StillUntil(until) => (until, true),
+        Lifetime::Until(until) => (until, !expires),
+    };
+    let end = if expires { until.end() } else { None };
+    // To look costs a third of what it costs to set.
+    if !(likely_so && key.expires_at(end)) {
+        key.expire_at(end);
+    }
 }
 
 /// Several effects that travel as one command.

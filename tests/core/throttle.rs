@@ -101,9 +101,13 @@ proptest! {
         let mut now = NOW;
         for step in steps {
             now = now.saturating_add_signed(step);
-            ask(rule, &mut state, now, 1);
+            let answer = ask(rule, &mut state, now, 1);
+            prop_assert!(answer.reset_after_s <= 300);
+            // Nothing is in use from when it is full, and something until then.
             let full = full_at(&limit, std::slice::from_ref(&state), Micros(now)).0;
-            prop_assert!(full - now <= 300_000_000);
+            prop_assert!(full > now);
+            prop_assert_eq!(ask(rule, &mut state.clone(), full, 0).reset_after_s, 0);
+            prop_assert_eq!(ask(rule, &mut state.clone(), full - 1_000_000, 0).reset_after_s, 1);
         }
     }
 }

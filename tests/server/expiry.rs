@@ -110,3 +110,46 @@ fn under_the_debug_clock_no_key_expires() {
     wait_synced(&server, &replica);
     assert_same_data(&server, &replica);
 }
+
+#[test]
+fn keys_of_the_debug_clock_expire_again_with_their_next_grant() {
+    let server = Server::start();
+    let replica = server.replica();
+    server.clock_set(now_ms() * 1000);
+    for limits in ["fixed:10/h:start=first", "10/h", "10/h,fixed:10/h:start=first"] {
+        call!(server, "RL.ACQUIRE", limits, limits);
+        assert_eq!(expires(&server, limits), -1, "{limits}");
+    }
+    server.clock_real();
+    for limits in ["fixed:10/h:start=first", "10/h", "10/h,fixed:10/h:start=first"] {
+        // In the window, or the slot, of the grant before: its end has not moved.
+        let reply = call!(server, "RL.ACQUIRE", limits, limits);
+        assert_near(expires(&server, limits), now_ms() + reply[4].int());
+    }
+    wait_synced(&server, &replica);
+    assert_same_data(&server, &replica);
+}
+
+#[test]
+fn an_expiry_that_a_user_sets_holds_until_a_grant_moves_the_end() {
+    let server = Server::start();
+    let replica = server.replica();
+    for (limits, moves) in [
+        ("fixed:10/h:start=first", false),
+        ("bucket:10/h", true),
+        ("fixed:10/h:start=first,bucket:1/h:burst=5", true),
+    ] {
+        let first = call!(server, "RL.ACQUIRE", limits, limits);
+        let end = now_ms() + first[4].int();
+        call!(server, "PERSIST", limits);
+        call!(server, "RL.ACQUIRE", limits, limits);
+        assert_eq!(expires(&server, limits) != -1, moves, "{limits}");
+        call!(server, "EXPIRE", limits, 60);
+        call!(server, "RL.ACQUIRE", limits, limits);
+        let seen = expires(&server, limits);
+        assert_eq!((seen - now_ms() - 60_000).abs() > 100, moves, "{limits}");
+        assert!(!moves || seen > end, "{limits}");
+    }
+    wait_synced(&server, &replica);
+    assert_same_data(&server, &replica);
+}

@@ -16,5 +16,6 @@ mod effect;
 mod encoding;
 mod forge;
 mod intern;
+mod lifetime;
 mod made;
 mod shape;

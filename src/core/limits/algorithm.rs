@@ -64,6 +64,9 @@ pub trait Algorithm: Sized {
     fn full_after(&self, state: &Self::State, now: Micros, taken: u64) -> Micros;
     /// True when the state knows of a time after `now`: the clock stepped back.
     fn stepped_back(&self, state: &Self::State, now: Micros) -> bool;
+    /// The latest time that the state knows of: at an earlier one the clock has
+    /// stepped back.
+    fn not_before(&self, state: &Self::State) -> Micros;
 
     /// True when units taken now surely leave [`Algorithm::full_after`] where it is.
     fn outlasts_now(&self, _state: &Self::State, _now: Micros) -> bool {
@@ -125,7 +128,7 @@ pub(super) struct Seen {
 pub struct Filled {
     /// The moment; that of the change when it is full.
     pub at: Micros,
-    /// It was the same before.
+    /// It was the same before; of several limits, unless the clock stepped back.
     pub as_before: bool,
 }
 
@@ -261,6 +264,18 @@ macro_rules! algorithms {
                     $((Self::$name(rule), _) => {
                         rule.full_after(&<$rule as Algorithm>::State::default(), now, taken)
                     })+
+                }
+            }
+
+            /// When nothing is in use if nobody asks: a clock that stepped back and
+            /// that no change records comes forward again.
+            #[inline]
+            pub fn full_untouched(&self, state: &State, now: Micros) -> Micros {
+                match (self, state) {
+                    $((Self::$name(rule), State::$name(state)) => {
+                        rule.full_after(state, now.max(rule.not_before(state)), 0)
+                    })+
+                    _ => now,
                 }
             }
 

@@ -63,12 +63,13 @@ pub fn charge(limit: &Limit, state: &mut State, now: Micros, units: u64) -> u64 
 }
 
 /// When every limit is full again if nobody asks (D4): the states are then as
-/// good as fresh. `now` when they are so already.
+/// good as fresh. `now` when they are so already. Where the clock stepped back and
+/// nobody recorded it, it comes forward again.
 pub fn full_at(limits: &[Limit], states: &[State], now: Micros) -> Micros {
     limits
         .iter()
         .zip(states)
-        .map(|(limit, state)| limit.rule().full_after(state, now, 0))
+        .map(|(limit, state)| limit.rule().full_untouched(state, now))
         .max()
         .unwrap_or(now)
 }

@@ -184,6 +184,10 @@ impl Algorithm for Bucket {
         level.full() > self.line(now).saturating_add(self.most_missing(level))
     }
 
+    fn not_before(&self, level: &Level) -> Micros {
+        Micros(div_ceil(level.full().saturating_sub(self.most_missing(level)), self.count))
+    }
+
     #[inline]
     fn take(&self, level: &mut Level, now: Micros, units: u64) {
         let missing = self.missing(level, now).saturating_add(self.length(units.min(MAX_UNITS)));

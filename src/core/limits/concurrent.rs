@@ -89,6 +89,10 @@ impl Algorithm for Concurrent {
         false
     }
 
+    fn not_before(&self, _held: &Held) -> Micros {
+        Micros::default()
+    }
+
     /// Nothing: the reservation itself is what counts.
     fn take(&self, _held: &mut Held, _now: Micros, _units: u64) {}
 

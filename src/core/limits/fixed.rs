@@ -280,6 +280,10 @@ impl Algorithm for Fixed {
         now < usage.window.start
     }
 
+    fn not_before(&self, usage: &Usage) -> Micros {
+        usage.window.start
+    }
+
     #[inline]
     fn outlasts_now(&self, usage: &Usage, now: Micros) -> bool {
         usage.used > 0 && usage.window.contains(now)

@@ -186,6 +186,11 @@ impl Algorithm for Sliding {
         slots.newest_position().is_some_and(|newest| newest > scale.current)
     }
 
+    fn not_before(&self, slots: &Slots) -> Micros {
+        let width = self.scale(slots.grain(), Micros::default()).width;
+        Micros(slots.newest_position().unwrap_or(0).saturating_mul(width))
+    }
+
     #[inline]
     fn outlasts_now(&self, slots: &Slots, now: Micros) -> bool {
         slots.grain() == self.grain()

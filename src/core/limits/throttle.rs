@@ -235,6 +235,10 @@ impl Algorithm for Throttle {
         now < arrival.changed
     }
 
+    fn not_before(&self, arrival: &Arrival) -> Micros {
+        arrival.changed
+    }
+
     fn take(&self, arrival: &mut Arrival, now: Micros, units: u64) {
         *arrival = Arrival::from_wait(arrival.wait(now).saturating_add(self.length(units)), now);
     }

@@ -93,6 +93,8 @@ pub enum Lifetime {
     Until(Until),
     /// The same, and that is most likely no other time than before the change.
     StillUntil(Until),
+    /// The same, and that is no other time than before the change.
+    AsBefore(Until),
 }
 
 impl RateLimit {
@@ -306,13 +308,16 @@ impl RateLimit {
     /// when they are full again.
     #[inline]
     pub(super) fn lifetime_after(&self, listed: Filled, now: Micros) -> Lifetime {
-        let until = match self.as_full() {
-            None => Until::At(listed.at),
-            Some(full) => full.lasts_until(now).max(Until::At(listed.at)),
+        let (until, alone) = match self.as_full() {
+            None => (Until::At(listed.at), true),
+            Some(full) => (full.lasts_until(now).max(Until::At(listed.at)), false),
         };
         if !until.lasts(now) {
             Lifetime::Over
+        } else if listed.as_before && alone {
+            Lifetime::AsBefore(until)
         } else if listed.as_before || until > Until::At(listed.at) {
+            // With a clock that stepped back another limit's end came back, perhaps.
             Lifetime::StillUntil(until)
         } else {
             Lifetime::Until(until)

@@ -27,14 +27,31 @@ const LIMITS: &[&str] = &[
     "1/s,2/m,3/h,4/d,5/w,bucket:6/s,bucket:7/m,fixed:8/h",
 ];
 
-fn apply(main: MainThread, value: &mut Option<RateLimit>, effect: &Effect<'_>) -> bool {
-    match effect.apply(main, value.as_mut()) {
-        Ok(Applied::InPlace(Lifetime::Over)) => *value = None,
-        Ok(Applied::InPlace(_) | Applied::Nothing | Applied::Created(_, Lifetime::Over)) => {}
-        Ok(Applied::Created(created, _)) => *value = Some(created),
-        Err(_) => return false,
+/// A key, and the end that was last told of it.
+#[derive(Default)]
+struct Key {
+    value: Option<RateLimit>,
+    end: Option<Until>,
+}
+
+impl Key {
+    fn apply(&mut self, main: MainThread, effect: &Effect<'_>) -> bool {
+        let lifetime = match effect.apply(main, self.value.as_mut()) {
+            Ok(Applied::Nothing) => return true,
+            Ok(Applied::InPlace(lifetime)) => lifetime,
+            Ok(Applied::Created(created, lifetime)) => {
+                (self.value, self.end) = (Some(created), None);
+                lifetime
+            }
+            Err(_) => return false,
+        };
+        match lifetime {
+            Lifetime::Over => *self = Self::default(),
+            Lifetime::Until(until) | Lifetime::StillUntil(until) => self.end = Some(until),
+            Lifetime::AsBefore(until) => assert_eq!(self.end, Some(until), "the end is as before"),
+        }
+        true
     }
-    true
 }
 
 /// Few, so that they meet again.
@@ -86,8 +103,7 @@ fuzz_target!(|input: &[u8]| {
     let stand_in = StandIn::enter();
     let main = stand_in.main();
     let mut now = START;
-    let mut master: Option<RateLimit> = None;
-    let mut replica: Option<RateLimit> = None;
+    let (mut master, mut replica) = (Key::default(), Key::default());
     let mut steps = 0;
     while !draw.is_done() && steps < 100 {
         steps += 1;
@@ -99,19 +115,19 @@ fuzz_target!(|input: &[u8]| {
             honest(&mut draw, now).encode(&mut payload);
         }
         let Ok(effect) = Effect::decode(&payload) else { continue };
-        let before = master.as_ref().map(|value| values::bytes_of(main, value));
-        let done = apply(main, &mut master, &effect);
-        assert_eq!(apply(main, &mut replica, &effect), done);
-        let after = master.as_ref().map(|value| values::bytes_of(main, value));
-        assert_eq!(replica.as_ref().map(|value| values::bytes_of(main, value)), after);
+        let before = master.value.as_ref().map(|value| values::bytes_of(main, value));
+        let done = master.apply(main, &effect);
+        assert_eq!(replica.apply(main, &effect), done);
+        let after = master.value.as_ref().map(|value| values::bytes_of(main, value));
+        assert_eq!(replica.value.as_ref().map(|value| values::bytes_of(main, value)), after);
         if !done {
             assert_eq!(before, after, "a refused effect changes nothing");
         }
-        if let Some(value) = &master {
+        if let Some(value) = &master.value {
             values::check(main, value, now, draw.number());
         }
         if let Some(bytes) = after.filter(|bytes| !bytes.is_empty()) {
-            replica = Some(encoding::load(main, encoding::VERSION, &bytes).expect("what was saved loads"));
+            replica.value = Some(encoding::load(main, encoding::VERSION, &bytes).expect("what was saved loads"));
         }
     }
 });
