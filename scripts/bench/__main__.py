@@ -37,7 +37,7 @@ class Parts:
 
     costs: dict | None = None
     hot: tuple | None = None
-    windows: tuple | None = None
+    in_use: windows.InUse | None = None
     # Of windows in use; empty where they could not be counted.
     instructions: dict | None = None
     latency: list | None = None
@@ -108,10 +108,10 @@ def windows_for(server):
 def measure_windows(options, parts):
     with Server() as server:
         # All of them, for they are compared with one another.
-        parts.windows = windows.measure(server, windows_for(server), options.keys // 25, 2 * options.rounds)
+        parts.in_use = windows.measure(server, windows_for(server), options.keys // 25, 2 * options.rounds)
     parts.instructions = windows.instructions(windows_for)
-    say(report.windows(*parts.windows, parts.instructions))
-    parts.missed += check.windows(parts.windows[0], parts.instructions)
+    say(report.windows(parts.in_use, parts.instructions))
+    parts.missed += check.windows(parts.in_use, parts.instructions)
 
 
 def measure_latency(options, parts):

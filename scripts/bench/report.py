@@ -6,7 +6,7 @@ import statistics
 import subprocess
 
 import check
-from cases import AGAIN, BASE, CHEAPER, CHEAPER_IN_USE, FEWER_IN_USE, HOT
+from cases import AGAIN, BASE, CHEAPER, CHEAPER_IN_USE, HOT
 from server import ALLOWED, machine
 
 PLAIN = "no persistence"
@@ -76,17 +76,17 @@ def compared(figures, expected):
         for entry in expected if entry.ours in figures and entry.peer in figures)
 
 
-def windows(figures, taken, instructions):
-    rows = [[named(entry), f"{statistics.median(entry.micros):.2f}", spread(entry.ratios),
+def windows(in_use, instructions):
+    figures = in_use.figures
+    rows = [[named(entry), f"{statistics.median(entry.micros):.2f}", spread(entry.ratios), f"{in_use.inside[name]:.2f}",
              f"{instructions[name]:,.0f}" if name in instructions else ""]
             for name, entry in figures.items()]
-    fewer = "".join(
-        f"{entry.peer} takes {instructions[entry.peer] / instructions[entry.ours]:.1f} times the instructions of "
-        f"{entry.ours} (at least {entry.times:g})\n" for entry in FEWER_IN_USE if instructions)
-    return (table([f"the same, windows in use: {taken:.0f} of 100 a minute taken", "µs", "× SET PX (min-max)",
-                   "instructions"], rows)
+    less = "".join(f"{entry.peer} takes {times:.1f} times the {what} of {entry.ours} (at least {entry.times:g})\n"
+                   for what, entry, times in check.times_inside(in_use, instructions))
+    return (table([f"the same, windows in use: {in_use.taken:.0f} of 100 a minute taken", "µs", "× SET PX (min-max)",
+                   "µs inside the command", "instructions"], rows)
             + "The table above has windows that were hardly used: that flatters whoever keeps an entry a grant.\n"
-            + noise(figures) + compared(figures, CHEAPER_IN_USE) + fewer)
+            + noise(figures) + compared(figures, CHEAPER_IN_USE) + less)
 
 
 def latency(rows, mode):
@@ -146,13 +146,15 @@ def in_short(parts, heading_):
     first, libraries = heading_.splitlines()
     lines = [f"{first}; {libraries}.", ""]
     if parts.costs:
-        used = parts.windows[0] if parts.windows else {}
+        used = parts.in_use.figures if parts.in_use else {}
+        inside = parts.in_use.inside if parts.in_use else {}
         counted = parts.instructions or {}
         on_one_key = {twin: parts.hot[0][case.name] for case, twin in HOT} if parts.hot else {}
         lines.append(table(
-            ["server CPU a decision, × `SET key v PX 60000`", "window hardly used", "in use", "in use, instructions",
-             "one hot key"],
+            ["server CPU a decision, × `SET key v PX 60000`", "window hardly used", "in use", "in use, µs inside",
+             "in use, instructions", "one hot key"],
             [[name, f"{entry.ratio():.2f}", bound(used[name].ratio() if name in used else None),
+              bound(inside.get(name)),
               bound(counted[name] / counted[AGAIN] if name in counted else None),
               bound(on_one_key[name].ratio() if name in on_one_key else None)]
              for name, entry in parts.costs.items() if name not in (BASE.name, AGAIN)]))

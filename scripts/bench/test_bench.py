@@ -12,6 +12,7 @@ import growth
 import latency
 import load
 import peers
+import windows
 from cpu import Figures
 from server import pack
 
@@ -45,20 +46,26 @@ class OneHotKey(unittest.TestCase):
 
 
 class WindowsInUse(unittest.TestCase):
-    def measured(self):
+    def measured(self, inside=46_000):
         ratios = {cases.AGAIN: 1.0, cases.OUR_SLIDING: 1.2} | {entry.peer: 12.0 for entry in cases.CHEAPER_IN_USE}
-        return {name: Figures(cases.Case(name, b"xxx", None), [], [ratio] * 3) for name, ratio in ratios.items()}
+        figures = {name: Figures(cases.Case(name, b"xxx", None), [], [ratio] * 3) for name, ratio in ratios.items()}
+        return windows.InUse(figures, self.counts(inside), 75)
 
     def counts(self, peers):
-        return {cases.OUR_SLIDING: 9000} | {entry.peer: peers for entry in cases.FEWER_IN_USE}
+        return {cases.OUR_SLIDING: 9000} | {entry.peer: peers for entry in cases.LESS_IN_USE}
 
     def test_enough_instructions_fewer(self):
         self.assertEqual(check.windows(self.measured(), self.counts(46_000)), [])
 
     def test_too_few_instructions_fewer(self):
         missed = check.windows(self.measured(), self.counts(44_000))
-        self.assertEqual(len(missed), len(cases.FEWER_IN_USE))
+        self.assertEqual(len(missed), len(cases.LESS_IN_USE))
         self.assertIn("4.9 times the instructions", missed[0])
+
+    def test_too_little_time_inside(self):
+        missed = check.windows(self.measured(inside=44_000), self.counts(46_000))
+        self.assertEqual(len(missed), len(cases.LESS_IN_USE))
+        self.assertIn("4.9 times the time inside the command", missed[0])
 
     def test_no_valgrind(self):
         self.assertEqual(check.windows(self.measured(), {}), [])

@@ -4,12 +4,19 @@ An empty window flatters whoever keeps one entry a grant, so those that keep a
 window are measured here with about 75 of 100 a minute taken on each key: all keys
 are visited in bursts of four grants, evenly over the minute and in real time, so
 that the oldest four leave with each burst. The first minute fills the windows;
-what the server spends on the bursts after it is taken down, beside SET's.
+what the server spends on the bursts after it is taken down, beside SET's. Before
+a case's burst the server is asked how much memory each of its keys takes, so that
+the caches hold its keys and not those of the case before it, as on a server that
+does nothing else.
+
+Reading, parsing and sending take as long whoever decides. So the server's own
+account is taken down, too: the time inside the commands (INFO commandstats).
 
 The same windows on few keys under callgrind give the instructions of a decision.
 They repeat where times stray, and say nothing of what waits for memory.
 """
 
+import dataclasses
 import shutil
 import statistics
 import time
@@ -33,6 +40,29 @@ COUNTED_KEYS = 2 * DEPTH
 COUNTED_BURSTS = 2
 
 
+@dataclasses.dataclass(frozen=True)
+class InUse:
+    """What was measured, by name of case."""
+
+    figures: dict
+    # Microseconds inside the commands of a decision.
+    inside: dict
+    # How many of the 100 were taken when all was over.
+    taken: float
+
+
+def inside(server, case, work):
+    """Microseconds that the server was inside the commands of a case while `work` ran,
+    by its own account: what a script calls is in the script's time."""
+    sent = {command[0].lower() for command in decision(case, key(case, 0))}
+    server("CONFIG", "RESETSTAT")
+    work()
+    told = server.client.info("commandstats")
+    of_case = [fields for name in sent
+               if (fields := told.get("cmdstat_" + (name if isinstance(name, str) else name.decode())))]
+    return sum(int(dict(field.split("=") for field in fields.split(","))["usec"]) for fields in of_case)
+
+
 def when_due(bursts):
     """The numbers of the bursts, with those that fill. Where the machine falls
     behind, the windows have less in them: it shows."""
@@ -45,6 +75,12 @@ def when_due(bursts):
 def visits(case, keys, burst):
     """Pipelines made now: some carry the client's clock."""
     return [blob for visit in range(BURST) for blob in pipelines(case, keys, BURST * burst + visit)]
+
+
+def look(case, keys):
+    """Pipelines that read all keys of a case, whatever they hold, and change nothing."""
+    looked = dataclasses.replace(case, command=lambda key: ("MEMORY", "USAGE", key, "SAMPLES", 0), then=None)
+    return pipelines(looked, keys, 0)
 
 
 def instructions(cases_for):
@@ -68,26 +104,30 @@ def instructions(cases_for):
 
 
 def measure(server, cases, keys, bursts):
-    """Figures by name, and how many of the 100 were taken when all was over."""
     keys -= keys % DEPTH
     server("FLUSHALL", "SYNC")
     meter, load = Meter(server), Load(server.port, CASES_DATABASE)
     base = Figures(BASE)
     entries = [base] + [Figures(case) for case in cases if case.name in NAMES]
     lines = {entry.case.name: DEPTH * load.lines_of(*decision(entry.case, key(entry.case, 0))) for entry in entries}
+    micros = {entry.case.name: [] for entry in entries}
     for burst in when_due(bursts):
         first = burst % len(entries)
         for entry in entries[first:] + entries[:first]:
+            load.run(look(entry.case, keys), DEPTH)
             # All of it counts: the first grant of a burst is the one that finds
             # old ones to forget.
             turn = Turn(entry.case, load, lines[entry.case.name], ([], visits(entry.case, keys, burst)))
-            turn.take(meter, entry if burst >= FILL else Figures(entry.case))
+            figures = entry if burst >= FILL else Figures(entry.case)
+            spent = inside(server, entry.case, lambda: turn.take(meter, figures))
+            micros[entry.case.name].append(spent / (BURST * keys))
         if burst >= FILL:
             for entry in entries:
                 entry.compare(base.micros[-1])
     taken = used(server.port, next(entry.case for entry in entries if entry.case.name == OUR_SLIDING), keys)
     load.close()
-    return {entry.case.name: entry for entry in entries}, taken
+    return InUse({entry.case.name: entry for entry in entries},
+                 {name: statistics.median(found[FILL:]) for name, found in micros.items()}, taken)
 
 
 def used(port, case, keys):
