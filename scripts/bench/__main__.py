@@ -87,7 +87,8 @@ def cases_for(server, only=None, names=None):
 
 def measure_cost(options, parts):
     with Server() as server:
-        parts.costs = cpu.measure(server, cases_for(server, options.only), options.keys, options.rounds)
+        parts.costs = cpu.measure(server, cases_for(server, options.only), options.keys, options.rounds,
+                                  further=options.rounds + 1)
     say(report.costs(parts.costs, report.PLAIN))
     parts.missed += check.costs(parts.costs, not options.only)
 

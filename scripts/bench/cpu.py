@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import statistics
 
-from cases import BASE, Case
+from cases import AGAIN, BASE, Case
 from load import DEPTH, Load, decision, key, pipelines
 from server import Client
 
@@ -86,17 +86,20 @@ def make(case, load, keys):
     return Turn.of(case, load, keys)
 
 
-def measure(server, cases, keys, rounds, base_case=BASE):
+def measure(server, cases, keys, rounds, base_case=BASE, further=0):
     """The cases in turn, each between two turns of SET on as many keys of its own:
-    what disturbs the machine for a while disturbs both."""
+    what disturbs the machine for a while disturbs both. Those that have a bound, and
+    the noise, have further rounds: what may fail should be sure."""
     meter, admin = Meter(server), Client(server.port)
     load, rival = Load(server.port, CASES_DATABASE), Load(server.port)
     admin("SELECT", CASES_DATABASE)
     set_turn = make(base_case, rival, keys)
     figures = {case.name: Figures(case) for case in [base_case, *cases]}
     base = figures[base_case.name]
-    others = [entry for entry in figures.values() if entry is not base]
-    for round_ in range(rounds):
+    every = [entry for entry in figures.values() if entry is not base]
+    bounded = [entry for entry in every if entry.case.bound or entry.case.name == AGAIN]
+    for round_ in range(rounds + further):
+        others = every if round_ < rounds else bounded
         # The order turns, so that no case always follows the same other.
         turn = round_ % len(others)
         for entry in others[turn:] + others[:turn]:

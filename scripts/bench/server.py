@@ -1,9 +1,11 @@
 """A redis-server of our own: started, pinned to a core, asked, stopped."""
 
 import contextlib
+import ctypes
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -82,6 +84,17 @@ class Client:
         self.socket.close()
 
 
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1
+
+
+def begin(core):
+    """What a server does before it is one: it stays on a core, and ends with us also
+    when we are killed."""
+    os.sched_setaffinity(0, {core})
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 class Server:
     """A running server with the module, on the first core that we may use."""
 
@@ -96,7 +109,7 @@ class Server:
             command += ["--enable-debug-command", "local"]
         if module:
             command += ["--loadmodule", module_path(), *module_arguments]
-        self.process = subprocess.Popen(command, preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+        self.process = subprocess.Popen(command, preexec_fn=lambda: begin(core),
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.client = self._connect()
 
