@@ -151,10 +151,10 @@ def in_short(parts, heading_):
         counted = parts.instructions or {}
         on_one_key = {twin: parts.hot[0][case.name] for case, twin in HOT} if parts.hot else {}
         lines.append(table(
-            ["server CPU a decision, × `SET key v PX 60000`", "window hardly used", "in use", "in use, µs inside",
+            ["server CPU a decision, × `SET key v PX 60000`", "window hardly used", "in use", "in use, inside",
              "in use, instructions", "one hot key"],
             [[name, f"{entry.ratio():.2f}", bound(used[name].ratio() if name in used else None),
-              bound(inside.get(name)),
+              bound(inside[name] / inside[AGAIN] if name in inside else None),
               bound(counted[name] / counted[AGAIN] if name in counted else None),
               bound(on_one_key[name].ratio() if name in on_one_key else None)]
              for name, entry in parts.costs.items() if name not in (BASE.name, AGAIN)]))
