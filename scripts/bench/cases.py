@@ -142,7 +142,7 @@ CHEAPER_IN_USE = [
     # memory others use: a third of ours is reading, parsing and sending, alike for all.
     Cheaper(OUR_SLIDING, "limits: moving window", 4.0),
 ]
-# By what the command itself takes, in the server's own account and in instructions.
+# By instructions, which do not wait for memory.
 LESS_IN_USE = [
     Cheaper(OUR_SLIDING, LUA_SORTED_SET, 5.0),
     Cheaper(OUR_SLIDING, "limits: moving window", 5.0),

@@ -81,7 +81,8 @@ def windows(in_use, instructions):
     rows = [[named(entry), f"{statistics.median(entry.micros):.2f}", spread(entry.ratios), f"{in_use.inside[name]:.2f}",
              f"{instructions[name]:,.0f}" if name in instructions else ""]
             for name, entry in figures.items()]
-    less = "".join(f"{entry.peer} takes {times:.1f} times the {what} of {entry.ours} (at least {entry.times:g})\n"
+    least = {check.INSIDE: "", check.INSTRUCTIONS: " (at least {:g})"}
+    less = "".join(f"{entry.peer} takes {times:.1f} times the {what} of {entry.ours}{least[what].format(entry.times)}\n"
                    for what, entry, times in check.times_inside(in_use, instructions))
     return (table([f"the same, windows in use: {in_use.taken:.0f} of 100 a minute taken", "µs", "× SET PX (min-max)",
                    "µs inside the command", "instructions"], rows)
