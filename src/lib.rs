@@ -3,19 +3,22 @@
 //!
 //! Data flows one way: parse → resolve → decide → apply → propagate → reply.
 //!
-//! | module | what it holds |
-//! |---|---|
-//! | [`core`] | the algorithms: no Redis, no clock, no I/O |
-//! | [`types`] | what a key holds, its encoding, and how a change travels |
-//! | [`commands`] | one file a family of commands |
-//! | [`server`] | the only place with `unsafe`: the raw module API made safe |
-//! | [`observe`] | counters and what operators see |
-//! | [`settings`] | the settings and their values |
-//! | [`table`], [`mod@reference`] | the table of commands, and COMMANDS.md made from it |
+//! | module | what it holds | may use |
+//! |---|---|---|
+//! | [`core`] | the algorithms: no Redis, no clock, no I/O | nothing |
+//! | [`server`] | the only place with `unsafe`: the raw module API made safe | `core` |
+//! | [`types`] | what a key holds, its encoding, and how a change travels | those above |
+//! | [`settings`], [`observe`] | the settings and their values; counters and what operators see | those above |
+//! | [`limiter`] | the middle of every command: resolve → decide → apply → propagate → reply | those above |
+//! | [`queue`] | who waits, and serving them | those above |
+//! | [`commands`] | one file a family of commands: parse arguments, call the middle | those above |
+//! | [`table`], [`mod@reference`] | the table of commands, and COMMANDS.md made from it | those above |
 
 pub mod commands;
 pub mod core;
+pub mod limiter;
 pub mod observe;
+pub mod queue;
 pub mod reference;
 pub mod server;
 pub mod settings;
@@ -24,7 +27,7 @@ pub mod types;
 
 pub use table::COMMANDS;
 
-use server::alloc::ServerAlloc;
+use server::ffi::alloc::ServerAlloc;
 use server::load::Loading;
 
 /// Who hears of what happens to the server.

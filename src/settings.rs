@@ -1,10 +1,10 @@
 //! The settings of the module: one table, one place for their values.
 
-use crate::commands::waiting;
-use crate::core::alerts::Thresholds;
-use crate::core::duration;
+use crate::core::stats::alerts::Thresholds;
+use crate::core::text::duration;
+use crate::queue;
+use crate::server::load::settings::{Domain, Setting, Value};
 use crate::server::main_thread::{MainThread, MainThreadCell};
-use crate::server::settings::{Domain, Setting, Value};
 use crate::types::cbcircuit::rules::{self, Rule};
 use crate::types::intern::{self, LimitsRef, Wanted};
 
@@ -81,7 +81,7 @@ macro_rules! field {
             write: |main, value| match value {
                 Value::Number(n) => {
                     SETTINGS.of(main).borrow_mut().$field = n;
-                    waiting::limits_changed(main);
+                    queue::limits_changed(main);
                     Ok(())
                 }
                 _ => Err("expected a number".to_owned()),
@@ -97,7 +97,7 @@ macro_rules! field {
             write: |main, value| match value {
                 Value::Switch(on) => {
                     SETTINGS.of(main).borrow_mut().$field = on;
-                    waiting::limits_changed(main);
+                    queue::limits_changed(main);
                     Ok(())
                 }
                 _ => Err("expected yes or no".to_owned()),
@@ -177,7 +177,7 @@ fn write_default_limit(main: MainThread, value: Value) -> Result<(), String> {
         },
     };
     SETTINGS.of(main).borrow_mut().default_limit = limits;
-    waiting::limits_changed(main);
+    queue::limits_changed(main);
     Ok(())
 }
 

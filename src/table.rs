@@ -3,11 +3,12 @@
 
 use crate::commands::breaker::{acquire as cb_acquire, operate as cb_operate, report, state};
 use crate::commands::{
-    acquire, alerts, batch, clear, debug, effect, help, metrics, operate, policy, quota, refund, reserve,
-    settle, throttle, top, usage, waiting,
+    acquire, alerts, batch, clear, commit, debug, effect, help, metrics, operate, policy, queue, quota,
+    refund, reserve, throttle, top, usage,
 };
-use crate::server::command::{Argument as A, Command, Effect, Keys, Rights, entry, entry_with_keys};
+
 use crate::server::load::Loading;
+use crate::server::load::command::{Argument as A, Command, Effect, Keys, Rights, entry, entry_with_keys};
 use crate::settings;
 
 const KEY: A = A::key("key");
@@ -120,7 +121,7 @@ pub static COMMANDS: &[Command] = &[
     },
     Command {
         name: "RL.COMMIT",
-        entry: entry_with_keys!(settle::commit, SETTLE_KEYS),
+        entry: entry_with_keys!(commit::commit, SETTLE_KEYS),
         effect: Effect::Release,
         fast: true,
         rights: Rights::User,
@@ -131,7 +132,7 @@ pub static COMMANDS: &[Command] = &[
     },
     Command {
         name: "RL.RELEASE",
-        entry: entry_with_keys!(settle::release, SETTLE_KEYS),
+        entry: entry_with_keys!(commit::release, SETTLE_KEYS),
         effect: Effect::Release,
         fast: true,
         rights: Rights::User,
@@ -142,7 +143,7 @@ pub static COMMANDS: &[Command] = &[
     },
     Command {
         name: "RL.RENEW",
-        entry: entry_with_keys!(settle::renew, RENEW_KEYS),
+        entry: entry_with_keys!(commit::renew, RENEW_KEYS),
         effect: Effect::Release,
         fast: true,
         rights: Rights::User,
@@ -153,7 +154,7 @@ pub static COMMANDS: &[Command] = &[
     },
     Command {
         name: "RL.RESERVATIONS",
-        entry: entry!(settle::reservations),
+        entry: entry!(commit::reservations),
         effect: Effect::Read,
         fast: false,
         rights: Rights::User,
@@ -164,7 +165,7 @@ pub static COMMANDS: &[Command] = &[
     },
     Command {
         name: "RL.QUEUE",
-        entry: entry!(waiting::queue),
+        entry: entry!(queue::queue),
         effect: Effect::Read,
         fast: true,
         rights: Rights::User,

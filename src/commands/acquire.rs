@@ -1,21 +1,23 @@
 //! RL.ACQUIRE: takes units from every limit of a key, or from none.
 
-use super::Error;
 use super::arguments::{Walk, cost, unexpected};
-use super::commit::{self, Together, commit};
-use super::resolve::{Resolved, refuse_concurrent, resolve, usage};
-use super::six::{Index, Six};
-use super::track;
-use super::waiting::{self, Ask, Met};
-use crate::core::clock::Micros;
 use crate::core::limits::{Limit, Request, Standing, State, Taken, Wait, decide};
+use crate::core::time::Micros;
+use crate::limiter::Error;
+use crate::limiter::apply;
+use crate::limiter::apply::{Together, commit};
+use crate::limiter::reply::{Index, Six};
+use crate::limiter::resolve::{Resolved, refuse_concurrent, resolve, usage};
+use crate::limiter::track;
 use crate::observe::labels::Labelled;
 use crate::observe::{metrics, top};
-use crate::server::args::{Arg, Args};
+use crate::queue;
+use crate::queue::{Ask, Met};
 use crate::server::context::Context;
+use crate::server::fast::prefetch::prefetch;
+use crate::server::ffi::args::{Arg, Args};
 use crate::server::main_thread::MainThread;
-use crate::server::prefetch::prefetch;
-use crate::types::effect::Change;
+use crate::types::effect::ratelimit::Change;
 use crate::types::intern::{self, LimitsRef};
 use crate::types::ratelimit::{Block, RateLimit};
 
@@ -40,7 +42,7 @@ fn parse<'a>(main: MainThread, key: Arg<'a>, mut walk: Walk<'a>) -> Result<Call<
         if option.is("COST") {
             call.request.cost = cost(walk.value_of("COST")?)?;
         } else if option.is("WAIT") && !call.request.partial {
-            call.wait_us = waiting::wait_option(main, walk.value_of("WAIT")?)?;
+            call.wait_us = queue::wait_option(main, walk.value_of("WAIT")?)?;
         } else if option.is("PARTIAL") && call.wait_us == 0 {
             call.request.partial = true;
         } else if option.is("CRITICAL") {
@@ -71,8 +73,8 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let mut key = ctx.write(name);
     let call = parse(ctx.main(), name, walk)?;
     let now = ctx.now();
-    if waiting::stands(ctx, call.key) {
-        match waiting::meet(ctx, &mut key, &call.ask(), call.wait_us, now)? {
+    if queue::stands(ctx, call.key) {
+        match queue::meet(ctx, &mut key, &call.ask(), call.wait_us, now)? {
             Met::Nobody => {}
             Met::Waits => return Ok(()),
             Met::Denied(judged) => {
@@ -81,7 +83,7 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
                 let counts = track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), call.track);
                 if counts {
                     let counted = track::decided(call.request.cost, 0);
-                    commit(ctx, &mut key, &commit::effect(ctx, now, counted), c"rl.acquire")?;
+                    commit(ctx, &mut key, &apply::effect(ctx, now, counted), c"rl.acquire")?;
                 }
                 judged.six().send(ctx);
                 return Ok(());
@@ -100,7 +102,7 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let mut together = track::counts(ctx.main(), held.as_deref(), call.track).then(|| Together::new(ctx));
     drop(held);
     judged.change(ctx.main(), |change| {
-        let effect = commit::effect(ctx, now, change);
+        let effect = apply::effect(ctx, now, change);
         match &mut together {
             Some(together) => together.apply(ctx, &mut key, &effect, c"rl.acquire"),
             None => commit(ctx, &mut key, &effect, c"rl.acquire").map(drop),
@@ -110,7 +112,7 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     if call.wait_us > 0
         && judged.six.granted == 0
         && retry != Wait::Never
-        && waiting::join(ctx, &key, &call.ask(), call.wait_us, retry, now)
+        && queue::join(ctx, &key, &call.ask(), call.wait_us, retry, now)
     {
         if let Some(together) = together {
             together.propagate(ctx);
@@ -119,7 +121,7 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     }
     if let Some(mut together) = together {
         let counted = track::decided(call.request.cost, judged.six.granted);
-        together.apply(ctx, &mut key, &commit::effect(ctx, now, counted), c"rl.acquire")?;
+        together.apply(ctx, &mut key, &apply::effect(ctx, now, counted), c"rl.acquire")?;
         together.propagate(ctx);
     }
     if judged.six.granted > 0 {

@@ -1,14 +1,14 @@
 //! RL.ALERTS: what was wrong lately, and what still is.
 
-use super::Error;
 use super::arguments::{Walk, number};
-use super::six::signed;
-use crate::core::alerts::{Alert, REMEMBERED};
-use crate::observe::{alerts as observed, names};
-use crate::server::args::Args;
-use crate::server::call::user_may_see;
+use crate::core::stats::alerts::{Alert, REMEMBERED};
+use crate::limiter::Error;
+use crate::limiter::reply::signed;
+use crate::observe::{alerts as observed, key_mask};
 use crate::server::context::Context;
-use crate::server::reply;
+use crate::server::ffi::args::Args;
+use crate::server::ffi::call::user_may_see;
+use crate::server::ffi::reply;
 
 const DEFAULT: u64 = 10;
 
@@ -46,7 +46,7 @@ fn may_see(ctx: &Context<'_>, alert: &Alert) -> bool {
 }
 
 fn send(ctx: &Context<'_>, alert: &Alert) {
-    let millis = |at: crate::core::clock::Micros| signed(at.0 / 1000);
+    let millis = |at: crate::core::time::Micros| signed(at.0 / 1000);
     reply::map(ctx, 9);
     reply::text(ctx, "alert");
     reply::text(ctx, alert.kind.name());
@@ -54,7 +54,7 @@ fn send(ctx: &Context<'_>, alert: &Alert) {
     reply::boolean(ctx, alert.ended.is_none());
     reply::text(ctx, "key");
     match alert.key.as_deref() {
-        Some(key) => reply::bytes(ctx, &names::shown(ctx.main(), key)),
+        Some(key) => reply::bytes(ctx, &key_mask::shown(ctx.main(), key)),
         None => reply::null(ctx),
     }
     reply::text(ctx, "value");

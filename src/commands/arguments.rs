@@ -1,11 +1,11 @@
 //! Reading the arguments that many commands share.
 
-use super::Error;
-use crate::core::clock::Micros;
-use crate::core::duration;
 use crate::core::limits::MAX_COUNT;
-use crate::core::token::{TokenError, shown};
-use crate::server::args::{Arg, Args};
+use crate::core::text::duration;
+use crate::core::text::token::{TokenError, shown};
+use crate::core::time::Micros;
+use crate::limiter::Error;
+use crate::server::ffi::args::{Arg, Args};
 use crate::types::ratelimit::Until;
 
 /// Walks the arguments from front to back.

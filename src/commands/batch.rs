@@ -1,21 +1,22 @@
 //! RL.BATCH: many requests in one atomic step.
 
-use super::Error;
 use super::acquire::Judged;
 use super::arguments::{Walk, cost, number, unexpected};
-use super::commit::{self, Together};
-use super::resolve::usage;
-use super::six::{Index, Six};
-use super::track;
-use super::waiting::judge;
-use crate::core::clock::Micros;
 use crate::core::limits::{Limit, Request, State, Wait, decide, look};
+use crate::core::time::Micros;
+use crate::limiter::Error;
+use crate::limiter::apply;
+use crate::limiter::apply::Together;
+use crate::limiter::reply::{Index, Six};
+use crate::limiter::resolve::usage;
+use crate::limiter::track;
 use crate::observe::{alerts, metrics, top};
-use crate::server::args::{Arg, Args};
+use crate::queue::judge;
 use crate::server::context::Context;
-use crate::server::key::Key;
-use crate::server::prefetch::prefetch;
-use crate::server::reply;
+use crate::server::fast::prefetch::prefetch;
+use crate::server::ffi::args::{Arg, Args};
+use crate::server::ffi::reply;
+use crate::server::keys::key::Key;
 use crate::settings;
 use crate::types::ratelimit::RateLimit;
 use rustc_hash::{FxBuildHasher, FxHashSet};
@@ -214,7 +215,7 @@ impl<'a> Batch<'a> {
             let mut key = ctx.write(item.key);
             if track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), false) {
                 let counted = track::decided(item.cost, 0);
-                together.apply(ctx, &mut key, &commit::effect(ctx, now, counted), c"rl.batch")?;
+                together.apply(ctx, &mut key, &apply::effect(ctx, now, counted), c"rl.batch")?;
             }
         }
         together.propagate(ctx);
@@ -269,11 +270,11 @@ fn take<'a>(
     let counts =
         track::any(ctx.main()) && track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), false);
     judged.change(ctx.main(), |change| {
-        together.apply(ctx, key, &commit::effect(ctx, now, change), c"rl.batch")
+        together.apply(ctx, key, &apply::effect(ctx, now, change), c"rl.batch")
     })?;
     if counts {
         let counted = track::decided(item.cost, judged.six.granted);
-        together.apply(ctx, key, &commit::effect(ctx, now, counted), c"rl.batch")?;
+        together.apply(ctx, key, &apply::effect(ctx, now, counted), c"rl.batch")?;
     }
     Ok(())
 }

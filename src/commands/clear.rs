@@ -1,14 +1,17 @@
 //! RL.CLEAR: deletes limiter and breaker keys like SCAN walks them.
 
 use super::arguments::{Walk, scan_options};
-use super::{Error, waiting};
-use crate::core::clock::Micros;
+use crate::core::time::Micros;
+use crate::limiter::Error;
 use crate::observe::metrics;
-use crate::server::args::Args;
-use crate::server::call::{self, OwnedString};
+use crate::queue;
 use crate::server::context::Context;
-use crate::server::key::Key;
-use crate::server::{replicate, reply};
+use crate::server::effects::replicate;
+use crate::server::ffi::args::Args;
+use crate::server::ffi::call;
+use crate::server::ffi::call::OwnedString;
+use crate::server::ffi::reply;
+use crate::server::keys::key::Key;
 use crate::types::cbcircuit::CbCircuit;
 use crate::types::ratelimit::RateLimit;
 
@@ -31,7 +34,7 @@ pub fn clear(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         if clears(&mut key, now) {
             key.delete();
             key.emptied(c"rl.clear");
-            waiting::touched(ctx, key.name());
+            queue::touched(ctx, key.name());
             deleted.push(name);
         }
     }
@@ -42,7 +45,7 @@ pub fn clear(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     metrics::add(ctx.main(), |m| &mut m.cleared, count);
     reply::array(ctx, 2);
     reply::bytes(ctx, &found.cursor);
-    reply::integer(ctx, super::six::signed(count));
+    reply::integer(ctx, crate::limiter::reply::signed(count));
     Ok(())
 }
 

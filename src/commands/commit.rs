@@ -1,175 +1,168 @@
-//! From a decision to the key, the replicas and the AOF.
+//! RL.COMMIT, RL.RELEASE, RL.RENEW and RL.RESERVATIONS: what becomes of
+//! reservations.
 
-use super::{Error, waiting};
-use crate::server::args::Arg;
+use crate::commands::arguments::{Walk, length, number, unexpected};
+use crate::commands::reserve::id_of;
+use crate::core::limits::MAX_COUNT;
+use crate::core::reservations::{Reservation, Stage};
+use crate::core::time::Micros;
+use crate::limiter::Error;
+use crate::limiter::apply::{Together, effect};
+use crate::limiter::reply::signed;
+use crate::observe::metrics::{self, Counters};
 use crate::server::context::Context;
-use crate::server::key::Key;
-use crate::server::main_thread::{MainThread, MainThreadCell};
-use crate::server::replicate;
-use crate::types::effect::{Applied, COMMAND, Change, Effect};
-use crate::types::ratelimit::{Lifetime, RateLimit};
+use crate::server::ffi::args::{Arg, Args};
+use crate::server::ffi::reply;
+use crate::settings;
+use crate::types::effect::ratelimit::Change;
+use crate::types::intern::LimitsRef;
+use crate::types::ratelimit::RateLimit;
+use crate::types::ratelimit::reservations::Settlement;
 use std::ffi::CStr;
 
-/// Payloads are built here, so that none is allocated.
-static PAYLOAD: MainThreadCell<Vec<u8>> = MainThreadCell::new(Vec::new());
-
-/// The effect of a change that is decided now, on this server.
-pub fn effect<'a>(ctx: &Context<'_>, now: crate::core::clock::Micros, change: Change<'a>) -> Effect<'a> {
-    Effect { now, expires: !ctx.debug_clock_is_set(), change }
+/// What was found on the keys, as the commands reply it: the greatest counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Found {
+    /// Unknown or already settled.
+    Nothing,
+    /// Open, and settled or renewed now.
+    Open,
+    /// Its time had ended: it stood committed at its reserved cost.
+    Late,
 }
 
-/// Applies an effect to the key and propagates it. Returns whether anything
-/// changed; where nothing did, nothing is propagated.
+impl Found {
+    const fn number(self) -> i64 {
+        match self {
+            Self::Nothing => 0,
+            Self::Open => 1,
+            Self::Late => 2,
+        }
+    }
+}
+
+/// What a command does with the reservations it finds.
+struct Deed {
+    event: &'static CStr,
+    counter: fn(&mut Counters) -> &mut u64,
+}
+
+/// `RL.COMMIT id numkeys key [key …] [COST actual]`
 ///
 /// # Errors
-/// The key holds another type, or the effect does not fit.
-pub fn commit(
-    ctx: &Context<'_>,
-    key: &mut Key<'_>,
-    effect: &Effect<'_>,
-    event: &CStr,
-) -> Result<bool, Error> {
-    let changed = apply(ctx, key, effect, event)?;
-    if !changed {
-        return Ok(false);
-    }
-    if replicate::is_heard(ctx) {
-        let mut payload = PAYLOAD.of(ctx.main()).borrow_mut();
-        payload.clear();
-        effect.encode(&mut payload);
-        replicate::effect(ctx, COMMAND, key.name(), &payload);
-    } else {
-        replicate::unheard(ctx);
-    }
-    Ok(true)
+/// Malformed arguments or a key of another type; then nothing is settled.
+pub fn commit(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
+    let mut walk = Walk::new(args);
+    let id = id_of(walk.required()?)?;
+    let keys = keys(ctx, &mut walk)?;
+    let actual =
+        if walk.keyword("COST") { Some(number("COST", walk.value_of("COST")?, 0, MAX_COUNT)?) } else { None };
+    walk.end()?;
+    let deed = Deed { event: c"rl.commit", counter: |m| &mut m.reservations_committed };
+    each(ctx, id, &keys, &deed, |one, _| {
+        Some(Change::Settle { id, how: Settlement::At(actual.unwrap_or(one.cost)) })
+    })
 }
 
-/// Applies an effect to the key and lets it expire when its state is over.
-/// Master and replica both come through here. Returns whether anything changed.
+/// `RL.RELEASE id numkeys key [key …]`
 ///
 /// # Errors
 /// As [`commit`].
-pub fn apply(ctx: &Context<'_>, key: &mut Key<'_>, effect: &Effect<'_>, event: &CStr) -> Result<bool, Error> {
-    let main = ctx.main();
-    let replaces = matches!(effect.change, Change::Become { .. })
-        && !key.is_missing()
-        && key.value::<RateLimit>().is_err();
-    if replaces {
-        key.delete();
-    }
-    let mut held = key.value::<RateLimit>()?;
-    let applied = effect
-        .apply(main, held.as_deref_mut())
-        .map_err(|corrupt| Error::Other(format!("effect refused: {corrupt}")))?;
-    drop(held);
-    let lifetime = match applied {
-        Applied::Nothing | Applied::Created(_, Lifetime::Over) => {
-            if replaces {
-                key.emptied(event);
-            }
-            return Ok(replaces);
-        }
-        Applied::Created(value, lifetime) => {
-            key.create(value);
-            lifetime
-        }
-        Applied::InPlace(lifetime) => lifetime,
-    };
-    match lifetime {
-        Lifetime::Over => {
-            key.delete();
-            key.emptied(event);
-        }
-        lasting => {
-            expire(main, key, lasting, effect.expires);
-            key.changed(event);
-        }
-    }
-    waiting::touched(ctx, key.name());
-    Ok(true)
+pub fn release(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
+    let mut walk = Walk::new(args);
+    let id = id_of(walk.required()?)?;
+    let keys = keys(ctx, &mut walk)?;
+    walk.end()?;
+    let deed = Deed { event: c"rl.release", counter: |m| &mut m.reservations_released };
+    each(ctx, id, &keys, &deed, |_, _| Some(Change::Settle { id, how: Settlement::Release }))
 }
 
-/// Whether a key was changed under the debug clock: such keys have no expiry until
-/// it is looked at again.
-static SOME_LAST: MainThreadCell<bool> = MainThreadCell::new(false);
-
-/// Lets the key expire when its lifetime is over, or never under the debug clock:
-/// the server's own clock must not end the key then.
+/// `RL.RENEW id TTL d numkeys key [key …]`: its time ends `d` from now. One
+/// whose time has ended stays so.
 ///
-/// Where the change left the end as it was, the expiry is not even looked at, which
-/// is a twentieth of a grant's instructions: EXPIRE and PERSIST of a user hold
-/// until a grant moves the end.
-fn expire(main: MainThread, key: &mut Key<'_>, lifetime: Lifetime, expires: bool) {
-    let mut some_last = SOME_LAST.of(main).borrow_mut();
-    *some_last |= !expires;
-    let (until, likely_so) = match lifetime {
-        Lifetime::Over => return,
-        Lifetime::AsBefore(_) if !*some_last => return,
-        Lifetime::AsBefore(until) | Lifetime::StillUntil(until) => (until, true),
-        Lifetime::Until(until) => (until, !expires),
-    };
-    let end = if expires { until.end() } else { None };
-    // To look costs a third of what it costs to set.
-    if !(likely_so && key.expires_at(end)) {
-        key.expire_at(end);
+/// # Errors
+/// As [`commit`].
+pub fn renew(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
+    let mut walk = Walk::new(args);
+    let id = id_of(walk.required()?)?;
+    let keyword = walk.required()?;
+    if !keyword.is("TTL") {
+        return Err(unexpected(keyword));
     }
+    let ttl_us = length(walk.value_of("TTL")?)?;
+    let keys = keys(ctx, &mut walk)?;
+    walk.end()?;
+    let end = ctx.now().plus(ttl_us).min(Micros::MAX);
+    let deed = Deed { event: c"rl.renew", counter: |m| &mut m.reservations_renewed };
+    each(ctx, id, &keys, &deed, |_, found| (found == Found::Open).then_some(Change::Renew { id, end }))
 }
 
-/// Several effects that travel as one command.
-#[derive(Debug)]
-pub struct Together<'a> {
-    /// Somebody hears of it.
-    heard: bool,
-    /// Something changed that nobody hears of.
-    unheard: bool,
-    keys: Vec<Arg<'a>>,
-    ends: Vec<usize>,
-    payloads: Vec<u8>,
+/// `numkeys key [key …]`.
+fn keys<'a>(ctx: &Context<'_>, walk: &mut Walk<'a>) -> Result<Vec<Arg<'a>>, Error> {
+    let count = number("numkeys", walk.required()?, 1, settings::batch_max(ctx.main()))?;
+    let count = usize::try_from(count).map_err(|_| Error::Arity)?;
+    if walk.left() < count {
+        return Err(Error::Other("numkeys is more than the keys that follow".to_owned()));
+    }
+    (0..count).map(|_| walk.required()).collect()
 }
 
-impl<'a> Together<'a> {
-    /// None yet.
-    pub fn new(ctx: &Context<'_>) -> Self {
-        let heard = replicate::is_heard(ctx);
-        Self { heard, unheard: false, keys: Vec::new(), ends: Vec::new(), payloads: Vec::new() }
+/// Does what `change` says to the reservation on each key, as one, and replies
+/// what was found.
+fn each<'a>(
+    ctx: &Context<'_>,
+    id: &[u8],
+    keys: &[Arg<'a>],
+    deed: &Deed,
+    change: impl Fn(&Reservation<LimitsRef>, Found) -> Option<Change<'a>>,
+) -> Result<(), Error> {
+    let now = ctx.now();
+    for name in keys {
+        ctx.read(*name).value::<RateLimit>()?;
     }
-
-    /// Applies an effect now; it is propagated with the others.
-    ///
-    /// # Errors
-    /// As [`commit`].
-    pub fn apply(
-        &mut self,
-        ctx: &Context<'_>,
-        key: &mut Key<'a>,
-        effect: &Effect<'_>,
-        event: &CStr,
-    ) -> Result<(), Error> {
-        if apply(ctx, key, effect, event)? {
-            self.add(key.name(), |out| effect.encode(out));
+    let mut together = Together::new(ctx);
+    let mut all = Found::Nothing;
+    for name in keys {
+        let mut key = ctx.write(*name);
+        let todo = key.value::<RateLimit>()?.and_then(|value| {
+            let one = value.book()?.get(id)?;
+            let found = match one.stage_at(now)? {
+                Stage::Open => Found::Open,
+                Stage::Ended => Found::Late,
+            };
+            Some((found, change(one, found)))
+        });
+        let Some((found, change)) = todo else { continue };
+        all = all.max(found);
+        if let Some(change) = change {
+            together.apply(ctx, &mut key, &effect(ctx, now, change), deed.event)?;
+            metrics::count(ctx.main(), deed.counter);
         }
-        Ok(())
     }
+    together.propagate(ctx);
+    reply::integer(ctx, all.number());
+    Ok(())
+}
 
-    /// Adds an effect on `key` that is applied already and changed something.
-    pub fn add(&mut self, key: Arg<'a>, encode: impl FnOnce(&mut Vec<u8>)) {
-        if !self.heard {
-            self.unheard = true;
-            return;
-        }
-        encode(&mut self.payloads);
-        self.keys.push(key);
-        self.ends.push(self.payloads.len());
+/// `RL.RESERVATIONS key`: of each open one, soonest to end first, its id, cost,
+/// age and time left in milliseconds.
+///
+/// # Errors
+/// A key of another type.
+pub fn reservations(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
+    let name = Walk::only_key(args)?;
+    let now = ctx.now();
+    let mut key = ctx.read(name);
+    let held = key.value::<RateLimit>()?;
+    let open: Vec<_> =
+        held.as_deref().and_then(RateLimit::book).into_iter().flat_map(|book| book.open_at(now)).collect();
+    reply::array(ctx, open.len());
+    for (id, one) in open {
+        reply::array(ctx, 4);
+        reply::bytes(ctx, id);
+        reply::integer(ctx, signed(one.cost));
+        reply::integer(ctx, signed(now.since(one.granted) / 1000));
+        reply::integer(ctx, signed(one.end.millis_after(now)));
     }
-
-    /// Propagates all that changed.
-    pub fn propagate(&self, ctx: &Context<'_>) {
-        if self.unheard {
-            replicate::unheard(ctx);
-        }
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        let payloads =
-            starts.zip(&self.ends).map(|(start, &end)| self.payloads.get(start..end).unwrap_or_default());
-        replicate::effects(ctx, COMMAND, self.keys.iter().copied().zip(payloads));
-    }
+    Ok(())
 }

@@ -1,12 +1,13 @@
 //! RL.DEBUG: a clock for tests.
 
 use super::arguments::{Walk, number, unexpected};
-use super::{Error, waiting};
-use crate::core::clock::Micros;
-use crate::core::duration::whole_number;
-use crate::server::args::{Arg, Args};
+use crate::core::text::duration::whole_number;
+use crate::core::time::Micros;
+use crate::limiter::Error;
+use crate::queue;
 use crate::server::context::Context;
-use crate::server::reply;
+use crate::server::ffi::args::{Arg, Args};
+use crate::server::ffi::reply;
 use crate::settings;
 
 /// `RL.DEBUG CLOCK SET us | ADVANCE us | REAL`; a negative ADVANCE steps back.
@@ -40,7 +41,7 @@ pub fn debug(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     };
     walk.end()?;
     ctx.set_debug_clock(clock);
-    waiting::clock_changed(ctx);
+    queue::clock_changed(ctx);
     reply::ok(ctx);
     Ok(())
 }

@@ -1,14 +1,14 @@
 //! RL.EFFECT: how changes reach replicas and come back from the AOF.
 
-use super::commit::apply;
-use super::{Error, breaker};
 use crate::core::wire::Corrupt;
+use crate::limiter::Error;
+use crate::limiter::apply::apply;
 use crate::observe::metrics;
-use crate::server::args::{Arg, Args};
 use crate::server::context::Context;
-use crate::server::replicate;
-use crate::types::cbcircuit::effect as circuit;
-use crate::types::effect::Effect;
+use crate::server::effects::replicate;
+use crate::server::ffi::args::{Arg, Args};
+use crate::types::effect::breaker as circuit;
+use crate::types::effect::ratelimit::Effect;
 
 /// `RL.EFFECT key payload [key payload …]`, from the master's link or the
 /// server's own AOF only.
@@ -46,7 +46,7 @@ pub fn effect(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     if let Some(error) = refused {
         return Err(error);
     }
-    crate::server::reply::ok(ctx);
+    crate::server::ffi::reply::ok(ctx);
     Ok(())
 }
 
@@ -55,7 +55,7 @@ fn apply_one(ctx: &Context<'_>, name: Arg<'_>, payload: Arg<'_>) -> Result<bool,
     let mut key = ctx.write(name);
     if circuit::is_circuit(payload.bytes()) {
         let effect = circuit::Effect::decode(ctx.main(), payload.bytes()).map_err(refused)?;
-        return Ok(breaker::commit::apply(ctx, &mut key, &effect, c"rl.effect")?.changed);
+        return Ok(crate::limiter::breaker::apply::apply(ctx, &mut key, &effect, c"rl.effect")?.changed);
     }
     let effect = Effect::decode(payload.bytes()).map_err(refused)?;
     apply(ctx, &mut key, &effect, c"rl.effect")

@@ -1,10 +1,10 @@
 //! RL.HELP and CB.HELP: the table of commands for people.
 
-use super::Error;
-use crate::server::args::Args;
-use crate::server::command::{Command, Rights};
+use crate::limiter::Error;
 use crate::server::context::Context;
-use crate::server::reply;
+use crate::server::ffi::args::Args;
+use crate::server::ffi::reply;
+use crate::server::load::command::{Command, Rights};
 
 /// `RL.HELP`: a line of syntax and a line of summary for each command.
 ///

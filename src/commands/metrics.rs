@@ -1,14 +1,15 @@
 //! RL.METRICS: every counter and gauge as a map.
 
-use super::Error;
-use super::six::signed;
-use crate::core::histogram::Histogram;
+use crate::core::stats::histogram::Histogram;
+use crate::limiter::Error;
+use crate::limiter::reply::signed;
 use crate::observe::breakers::{self, Open};
-use crate::observe::{labels, metrics as observed, names};
-use crate::server::args::Args;
-use crate::server::call::user_may_see;
+use crate::observe::{key_mask, labels, metrics as observed};
 use crate::server::context::Context;
-use crate::server::{reply, stopwatch};
+use crate::server::ffi::args::Args;
+use crate::server::ffi::call::user_may_see;
+use crate::server::ffi::reply;
+use crate::server::timing::command_timing;
 
 /// `RL.METRICS`: what INFO floodgate shows, and maps of their own for what
 /// carries a label.
@@ -39,11 +40,11 @@ pub fn metrics(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let shadows = labels::shadows(main);
     counts(ctx, "shadow_denied_by_limit", shadows.iter().map(|(label, denied)| (&**label, *denied)));
     open_breakers(ctx);
-    let timed = stopwatch::commands(main);
-    let of = |one: &stopwatch::Timed| one.microseconds.sum();
+    let timed = command_timing::commands(main);
+    let of = |one: &command_timing::Timed| one.microseconds.sum();
     counts(ctx, "command_latency_us_sum_by_command", timed.iter().map(|one| (&*one.command, of(one))));
     reply::text(ctx, "command_latency_us");
-    latency(ctx, &stopwatch::histogram(main));
+    latency(ctx, &command_timing::histogram(main));
     reply::text(ctx, "command_latency_us_by_command");
     reply::map(ctx, timed.len());
     for one in &timed {
@@ -76,7 +77,7 @@ fn open_breakers(ctx: &Context<'_>) {
     reply::text(ctx, "breakers_open_since_ms");
     reply::map(ctx, seen.len());
     for open in &seen {
-        reply::bytes(ctx, &names::shown(ctx.main(), &open.name));
+        reply::bytes(ctx, &key_mask::shown(ctx.main(), &open.name));
         reply::integer(ctx, signed(open.since.0 / 1000));
     }
 }

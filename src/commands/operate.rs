@@ -1,17 +1,18 @@
 //! What operators do to one key: RESET, PIN, UNPIN, BLOCK, UNBLOCK.
 
-use super::Error;
 use super::arguments::{Walk, length, optional_for, unexpected};
-use super::commit::{self, Together, commit};
-use crate::core::clock::Micros;
 use crate::core::limits::look;
-use crate::core::token::TokenError;
+use crate::core::text::token::TokenError;
+use crate::core::time::Micros;
+use crate::limiter::Error;
+use crate::limiter::apply;
+use crate::limiter::apply::{Together, commit};
 use crate::observe::metrics;
-use crate::server::args::{Arg, Args};
 use crate::server::context::Context;
+use crate::server::ffi::args::{Arg, Args};
+use crate::server::ffi::reply;
 use crate::server::main_thread::MainThread;
-use crate::server::reply;
-use crate::types::effect::Change;
+use crate::types::effect::ratelimit::Change;
 use crate::types::intern::{self, Wanted};
 use crate::types::ratelimit::encoding::LONGEST_REASON;
 use crate::types::ratelimit::{RateLimit, Until};
@@ -36,12 +37,12 @@ pub fn reset(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         if !key.value::<RateLimit>()?.is_some_and(|value| has_usage(main, &value, now)) {
             continue;
         }
-        together.apply(ctx, &mut key, &commit::effect(ctx, now, Change::Reset), c"rl.reset")?;
+        together.apply(ctx, &mut key, &apply::effect(ctx, now, Change::Reset), c"rl.reset")?;
         count += 1;
     }
     together.propagate(ctx);
     metrics::add(main, |m| &mut m.resets, count);
-    reply::integer(ctx, super::six::signed(count));
+    reply::integer(ctx, crate::limiter::reply::signed(count));
     Ok(())
 }
 
@@ -79,7 +80,7 @@ pub fn pin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         }
         // The text is kept as it is: a pin follows its policies.
         Wanted::Terms(_) => {
-            super::resolve::limits_of(ctx.main(), None, given)?;
+            crate::limiter::resolve::limits_of(ctx.main(), None, given)?;
             String::from_utf8_lossy(given).into_owned()
         }
     };
@@ -89,7 +90,7 @@ pub fn pin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         .value::<RateLimit>()?
         .is_some_and(|value| value.pin(now).is_some_and(|pin| *pin.text == *text && pin.until == until));
     if !same {
-        commit(ctx, &mut key, &commit::effect(ctx, now, change), c"rl.pin")?;
+        commit(ctx, &mut key, &apply::effect(ctx, now, change), c"rl.pin")?;
     }
     metrics::count(ctx.main(), |m| &mut m.pins);
     reply::ok(ctx);
@@ -135,7 +136,7 @@ pub fn block(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         value.block(now).is_some_and(|block| *block.reason == *reason && block.until == until)
     });
     if !same {
-        commit(ctx, &mut key, &commit::effect(ctx, now, change), c"rl.block")?;
+        commit(ctx, &mut key, &apply::effect(ctx, now, change), c"rl.block")?;
     }
     metrics::count(ctx.main(), |m| &mut m.blocks);
     reply::ok(ctx);
@@ -175,7 +176,7 @@ fn lift(
     let mut key = ctx.write(name);
     let stood = key.value::<RateLimit>()?.is_some_and(|value| stands(&value, now));
     if stood {
-        commit(ctx, &mut key, &commit::effect(ctx, now, change), event)?;
+        commit(ctx, &mut key, &apply::effect(ctx, now, change), event)?;
     }
     reply::integer(ctx, stood.into());
     Ok(stood)

@@ -1,14 +1,16 @@
 //! RL.POLICY: limits by name and prefix, kept by the node.
 
-use super::Error;
 use super::arguments::{Walk, unexpected};
 use crate::core::limits::Label;
-use crate::core::token::TokenError;
-use crate::server::args::{Arg, Args};
+use crate::core::text::token::TokenError;
+use crate::limiter::Error;
 use crate::server::context::Context;
+use crate::server::effects::replicate;
 use crate::server::events::{Event, Listener};
-use crate::server::{replicate, reply, timer};
-use crate::types::policies::change::{COMMAND, Change};
+use crate::server::ffi::args::{Arg, Args};
+use crate::server::ffi::reply;
+use crate::server::timing::timer;
+use crate::types::effect::policy::{COMMAND, Change};
 use crate::types::policies::{Policies, Policy, Refused, json, node};
 
 /// `RL.POLICY SET | GET | DEL | LIST | EXPORT | IMPORT`
@@ -91,7 +93,7 @@ fn list(ctx: &Context<'_>, walk: Walk<'_>) -> Result<(), Error> {
     node::look(ctx.main(), |policies| {
         reply::map(ctx, 3);
         reply::text(ctx, "version");
-        reply::integer(ctx, super::six::signed(policies.version()));
+        reply::integer(ctx, crate::limiter::reply::signed(policies.version()));
         reply::text(ctx, "digest");
         reply::text(ctx, &node::shown_digest(policies));
         reply::text(ctx, "policies");
@@ -155,7 +157,7 @@ fn commit(ctx: &Context<'_>, change: &Change) -> Result<(), Error> {
     let payload = node::change(ctx.main(), change)
         .map_err(|corrupt| Error::Other(format!("effect refused: {corrupt}")))?;
     replicate::command(ctx, COMMAND, &[&payload]);
-    super::waiting::limits_changed(ctx.main());
+    crate::queue::limits_changed(ctx.main());
     Ok(())
 }
 

@@ -1,21 +1,21 @@
 //! RL.QUOTA: looks without taking.
 
-use super::Error;
 use super::acquire::denied_by_block;
 use super::arguments::{Walk, cost, unexpected};
-use super::resolve::{Resolved, Source, limits_of, resolve, usage_of};
-use super::six::{retry_ms, signed};
-use super::waiting;
-use crate::core::clock::Micros;
 use crate::core::limits::{Limit, Look, Request, Rule, Standing, State, Wait, decide, look};
+use crate::core::time::Micros;
+use crate::limiter::Error;
+use crate::limiter::reply::{retry_ms, signed};
+use crate::limiter::resolve::{Resolved, Source, limits_of, resolve, usage_of};
 use crate::observe::metrics;
-use crate::server::args::{Arg, Args};
+use crate::queue;
 use crate::server::context::Context;
+use crate::server::fast::shared_replies::{Word, word};
+use crate::server::ffi::args::{Arg, Args};
+use crate::server::ffi::reply;
 use crate::server::main_thread::MainThread;
-use crate::server::reply;
-use crate::server::words::{Word, word};
 use crate::types::intern::{self, LimitSet, Origin};
-use crate::types::ratelimit::reserve::hold;
+use crate::types::ratelimit::reservations::hold;
 use crate::types::ratelimit::{Block, RateLimit, Until};
 
 /// `RL.QUOTA key [limits] [COST n] [HEADERS]`
@@ -39,7 +39,7 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     // In this order, so that the value arrives meanwhile.
     let mut key = ctx.read(name);
     let now = ctx.now();
-    let line = waiting::served_by(ctx, &mut key, now)?;
+    let line = queue::served_by(ctx, &mut key, now)?;
     let held = key.value::<RateLimit>()?;
     let value = held.as_deref();
     let main = ctx.main();

@@ -1,14 +1,15 @@
 //! RL.REFUND: gives units back.
 
-use super::Error;
 use super::arguments::{Walk, number};
-use super::commit::{self, commit};
 use crate::core::limits::{MAX_COUNT, give_back};
+use crate::limiter::Error;
+use crate::limiter::apply;
+use crate::limiter::apply::commit;
 use crate::observe::metrics;
-use crate::server::args::Args;
 use crate::server::context::Context;
-use crate::server::reply;
-use crate::types::effect::Change;
+use crate::server::ffi::args::Args;
+use crate::server::ffi::reply;
+use crate::types::effect::ratelimit::Change;
 use crate::types::intern;
 use crate::types::ratelimit::RateLimit;
 
@@ -33,10 +34,10 @@ pub fn refund(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     drop(held);
     let given = given.unwrap_or(0);
     if given > 0 {
-        commit(ctx, &mut key, &commit::effect(ctx, now, Change::GiveBack { units }), c"rl.refund")?;
+        commit(ctx, &mut key, &apply::effect(ctx, now, Change::GiveBack { units }), c"rl.refund")?;
         metrics::count(main, |m| &mut m.refunds);
         metrics::add(main, |m| &mut m.refunded_units, given);
     }
-    reply::integer(ctx, super::six::signed(given));
+    reply::integer(ctx, crate::limiter::reply::signed(given));
     Ok(())
 }

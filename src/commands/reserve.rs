@@ -1,28 +1,30 @@
 //! RL.RESERVE: takes units and places until they are settled, on one key or on
 //! a whole hierarchy at once.
 
-use super::Error;
 use super::acquire::denied_by_block;
 use super::arguments::{Walk, cost, length, number, unexpected};
-use super::commit::{self, Together};
-use super::resolve::usage;
-use super::six::{Index, Six};
-use super::track;
-use super::waiting::{self, Ask, Met};
-use crate::core::clock::Micros;
 use crate::core::limits::{Limit, Request, Standing, State, Taken, Wait, decide, look};
 use crate::core::reservations::{MAX_ID, Stage};
+use crate::core::time::Micros;
+use crate::limiter::Error;
+use crate::limiter::apply;
+use crate::limiter::apply::Together;
+use crate::limiter::reply::{Index, Six};
+use crate::limiter::resolve::usage;
+use crate::limiter::track;
 use crate::observe::labels::Labelled;
 use crate::observe::{metrics, top};
-use crate::server::args::{Arg, Args};
+use crate::queue;
+use crate::queue::{Ask, Met};
 use crate::server::context::Context;
+use crate::server::ffi::args::{Arg, Args};
+use crate::server::ffi::{random, reply};
 use crate::server::main_thread::MainThread;
-use crate::server::{random, reply};
 use crate::settings;
-use crate::types::effect::Change;
+use crate::types::effect::ratelimit::Change;
 use crate::types::intern::LimitsRef;
 use crate::types::ratelimit::RateLimit;
-use crate::types::ratelimit::reserve::hold;
+use crate::types::ratelimit::reservations::hold;
 
 /// What is asked of every key.
 #[derive(Clone, Copy, Debug)]
@@ -106,7 +108,7 @@ fn parse<'a>(ctx: &Context<'_>, args: Args<'a>) -> Result<Call<'a>, Error> {
         } else if option.is("ID") {
             call.id = Some(id_of(walk.value_of("ID")?)?);
         } else if option.is("WAIT") {
-            call.wait_us = waiting::wait_option(ctx.main(), walk.value_of("WAIT")?)?;
+            call.wait_us = queue::wait_option(ctx.main(), walk.value_of("WAIT")?)?;
             if call.items.len() > 1 {
                 return Err(Error::Other("WAIT works with one key only".to_owned()));
             }
@@ -145,8 +147,8 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             judge(ctx, item.key.bytes(), key.value::<RateLimit>()?.as_deref(), item.limits, &terms, now)?;
         let ask = || terms.ask(item.limits);
         let wants = one.takes() || one.six.granted == 0;
-        if wants && waiting::stands(ctx, item.key) {
-            match waiting::meet(ctx, &mut key, &ask(), call.wait_us, now)? {
+        if wants && queue::stands(ctx, item.key) {
+            match queue::meet(ctx, &mut key, &ask(), call.wait_us, now)? {
                 Met::Nobody => {}
                 Met::Waits => return Ok(()),
                 Met::Denied(judged) => one = one.denied(judged.six()),
@@ -157,7 +159,7 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             && one.six.granted == 0
             && one.six.index != Index::Line
             && retry != Wait::Never
-            && waiting::join(ctx, &key, &ask(), call.wait_us, retry, now)
+            && queue::join(ctx, &key, &ask(), call.wait_us, retry, now)
         {
             return Ok(());
         }
@@ -204,11 +206,11 @@ fn settle<'a>(
     let mut key = ctx.write(name);
     let counts = track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), false);
     one.change(ctx.main(), terms, now, |change| {
-        together.apply(ctx, &mut key, &commit::effect(ctx, now, change), c"rl.reserve")
+        together.apply(ctx, &mut key, &apply::effect(ctx, now, change), c"rl.reserve")
     })?;
     if counts {
         let counted = track::decided(terms.cost, granted);
-        together.apply(ctx, &mut key, &commit::effect(ctx, now, counted), c"rl.reserve")?;
+        together.apply(ctx, &mut key, &apply::effect(ctx, now, counted), c"rl.reserve")?;
     }
     Ok(())
 }

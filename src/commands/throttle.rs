@@ -2,21 +2,23 @@
 
 use super::acquire::judge;
 use super::arguments::Walk;
-use super::commit::{self, Together, commit};
-use super::resolve::{Source, resolve};
-use super::six::{Six, signed};
-use super::{Error, track, waiting};
-use crate::core::clock::Micros;
 use crate::core::limits::throttle::{Answer, Arrival};
 use crate::core::limits::{self, Limit, Limits, Request, State, Taken, Throttle, Wait};
+use crate::core::time::Micros;
+use crate::limiter::apply;
+use crate::limiter::apply::{Together, commit};
+use crate::limiter::reply::{Six, signed};
+use crate::limiter::resolve::{Source, resolve};
+use crate::limiter::{Error, track};
 use crate::observe::{metrics, top};
-use crate::server::args::{Arg, Args};
+use crate::queue;
 use crate::server::context::Context;
-use crate::server::key::Key;
+use crate::server::ffi::args::{Arg, Args};
+use crate::server::ffi::reply;
+use crate::server::keys::key::Key;
 use crate::server::main_thread::MainThread;
-use crate::server::reply;
 use crate::settings;
-use crate::types::effect::{Change, Effect};
+use crate::types::effect::ratelimit::{Change, Effect};
 use crate::types::intern::{self, LimitsRef};
 use crate::types::ratelimit::{RateLimit, Until, encoding};
 
@@ -51,7 +53,7 @@ pub fn throttle(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     // In this order, so that the value arrives meanwhile.
     let mut key = ctx.write(call.key);
     let now = ctx.now();
-    let answer = match (left_by_cell(&key, now), waiting::served_by(ctx, &mut key, now)) {
+    let answer = match (left_by_cell(&key, now), queue::served_by(ctx, &mut key, now)) {
         (Some(state), _) => call.adopt(ctx, &mut key, state, now)?,
         (None, served_by) => {
             let asked = call.quantity > 0;
@@ -65,7 +67,7 @@ pub fn throttle(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
                 // What is taken and what is counted travel as one.
                 let granted = if answer.limited { 0 } else { call.quantity };
                 let counted = track::decided(call.quantity, granted);
-                together.apply(ctx, &mut key, &commit::effect(ctx, now, counted), c"cl.throttle")?;
+                together.apply(ctx, &mut key, &apply::effect(ctx, now, counted), c"cl.throttle")?;
                 together.propagate(ctx);
             }
             answer
@@ -166,7 +168,7 @@ impl<'a> Call<'a> {
             Step::RecordClock => Some(Change::Touch { limits }),
         };
         if let Some(change) = change {
-            make(ctx, key, together, &commit::effect(ctx, now, change))?;
+            make(ctx, key, together, &apply::effect(ctx, now, change))?;
         }
         Ok(match block {
             None => answer,
@@ -199,7 +201,7 @@ impl<'a> Call<'a> {
         let mut payload = Vec::new();
         encoding::save(&RateLimit::new(wanted, states), main, &mut payload);
         let change = Change::Become { payload: &payload };
-        commit(ctx, key, &commit::effect(ctx, now, change), c"cl.throttle")?;
+        commit(ctx, key, &apply::effect(ctx, now, change), c"cl.throttle")?;
         Ok(answer)
     }
 
@@ -218,8 +220,7 @@ impl<'a> Call<'a> {
             judge(ctx, self.key.bytes(), held.as_deref(), None, &request, now)?
         };
         if self.quantity > 0 {
-            judged
-                .change(ctx.main(), |change| make(ctx, key, together, &commit::effect(ctx, now, change)))?;
+            judged.change(ctx.main(), |change| make(ctx, key, together, &apply::effect(ctx, now, change)))?;
             judged.count(ctx.main());
         }
         Ok(answer_of(&judged.six))
@@ -301,6 +302,6 @@ fn integer(name: &'static str, arg: Arg<'_>) -> Result<i64, Error> {
 
 /// The usage that redis-cell left in a plain string of decimal nanoseconds.
 fn left_by_cell(key: &Key<'_>, now: Micros) -> Option<State> {
-    let nanoseconds = crate::core::duration::whole_number(key.string()?)?;
+    let nanoseconds = crate::core::text::duration::whole_number(key.string()?)?;
     Some(Arrival::adopt(nanoseconds, now))
 }

@@ -1,16 +1,18 @@
 //! RL.TOP: the busiest keys, ever or now, and the breakers that are open.
 
 use super::arguments::{Walk, number, unexpected};
-use super::six::signed;
-use super::{Error, quota, waiting};
+use super::quota;
 use crate::core::breaker::State;
-use crate::core::busiest::Spell;
+use crate::core::stats::heavy_hitters::Spell;
+use crate::limiter::Error;
+use crate::limiter::reply::signed;
 use crate::observe::top::{self as observed, Busy, Outcome};
-use crate::observe::{breakers, names};
-use crate::server::args::{Arg, Args};
-use crate::server::call::{OwnedString, user_may_see};
+use crate::observe::{breakers, key_mask};
+use crate::queue;
 use crate::server::context::Context;
-use crate::server::reply;
+use crate::server::ffi::args::{Arg, Args};
+use crate::server::ffi::call::{OwnedString, user_may_see};
+use crate::server::ffi::reply;
 use crate::types::cbcircuit::CbCircuit;
 use crate::types::ratelimit::RateLimit;
 
@@ -68,7 +70,7 @@ fn ever(ctx: &Context<'_>, outcome: Outcome, n: usize) {
     reply::array(ctx, seen.len());
     for busy in &seen {
         reply::array(ctx, 3);
-        reply::bytes(ctx, &names::shown(ctx.main(), &busy.name));
+        reply::bytes(ctx, &key_mask::shown(ctx.main(), &busy.name));
         reply::integer(ctx, signed(busy.count));
         reply::integer(ctx, signed(busy.error));
     }
@@ -87,7 +89,7 @@ fn now(ctx: &Context<'_>, outcome: Outcome, n: usize) {
     reply::array(ctx, seen.len());
     for (name, spell) in &seen {
         reply::array(ctx, 4);
-        reply::bytes(ctx, &names::shown(ctx.main(), name));
+        reply::bytes(ctx, &key_mask::shown(ctx.main(), name));
         reply::integer(ctx, signed(spell.count));
         reply::integer(ctx, signed(spell.since.0 / 1000));
         match by(ctx, OwnedString::new(ctx, name).arg()) {
@@ -103,7 +105,7 @@ fn open(ctx: &Context<'_>, n: usize) {
     reply::array(ctx, seen.len());
     for open in &seen {
         reply::array(ctx, 4);
-        reply::bytes(ctx, &names::shown(ctx.main(), &open.name));
+        reply::bytes(ctx, &key_mask::shown(ctx.main(), &open.name));
         reply::text(ctx, open.state.name());
         reply::integer(ctx, signed(open.since.0 / 1000));
         reply::integer(ctx, open.retry_after_ms);
@@ -125,7 +127,7 @@ fn by(ctx: &Context<'_>, name: Arg<'_>) -> Option<String> {
     if value.is_some_and(|value| value.block(now).is_some()) {
         return Some("blocked".to_owned());
     }
-    if waiting::stands(ctx, name) {
+    if queue::stands(ctx, name) {
         return Some("queue".to_owned());
     }
     let denying = quota::denying(ctx, name.bytes(), value, now).ok()?;

@@ -1,21 +1,23 @@
 //! RL.RECORD, RL.STATS, RL.USAGE: what happened on a key, by hour and by day.
 
-use super::Error;
 use super::arguments::{ScanOptions, Walk, number, scan_options, unexpected};
-use super::commit::{self, commit};
-use super::resolve::usage;
-use super::six::signed;
-use super::track;
-use crate::core::clock::Micros;
-use crate::core::duration;
 use crate::core::limits::MAX_COUNT;
+use crate::core::text::duration;
+use crate::core::time::Micros;
 use crate::core::usage::{DAYS, Durations, HOURS, Outcome, Period, Spend, Tally, Usage};
+use crate::limiter::Error;
+use crate::limiter::apply;
+use crate::limiter::apply::commit;
+use crate::limiter::reply::signed;
+use crate::limiter::resolve::usage;
+use crate::limiter::track;
 use crate::observe::{alerts, metrics};
-use crate::server::args::Args;
-use crate::server::call::{self, OwnedString};
 use crate::server::context::Context;
-use crate::server::reply;
-use crate::types::effect::Change;
+use crate::server::ffi::args::Args;
+use crate::server::ffi::call;
+use crate::server::ffi::call::OwnedString;
+use crate::server::ffi::reply;
+use crate::types::effect::ratelimit::Change;
 use crate::types::ratelimit::RateLimit;
 
 /// `RL.RECORD key OK|FAIL [CACHED] [SPEND decimal] [DUR d] [COUNT n]`
@@ -52,7 +54,7 @@ pub fn record(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     if !may {
         return Err(Error::Other("too many tracked keys, see the setting track-max".to_owned()));
     }
-    commit(ctx, &mut key, &commit::effect(ctx, now, Change::Record(outcome)), c"rl.record")?;
+    commit(ctx, &mut key, &apply::effect(ctx, now, Change::Record(outcome)), c"rl.record")?;
     metrics::count(ctx.main(), |m| &mut m.records);
     metrics::add(ctx.main(), |m| if failed { &mut m.records_fail } else { &mut m.records_ok }, count);
     let duration_us = duration_ms.map(|ms| ms.saturating_mul(duration::MILLISECOND));

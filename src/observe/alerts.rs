@@ -1,14 +1,14 @@
 //! Alerts: the figures of the last minute, looked at whenever the server's
 //! timer comes round, on masters only.
 
-use super::names;
-use crate::commands::waiting;
-use crate::core::alerts::{Alert, Change, History, Kind, Minute, Suspect, Tally};
-use crate::core::clock::Micros;
+use crate::core::stats::alerts::{Alert, Change, History, Kind, Minute, Suspect, Tally};
+use crate::core::time::Micros;
+use crate::observe::key_mask;
+use crate::queue;
 use crate::server::context::{self, Context};
 use crate::server::events::{Event, Listener};
 use crate::server::main_thread::{MainThread, MainThreadCell};
-use crate::server::stall;
+use crate::server::timing::cron_lag;
 use crate::settings;
 use serde::Serialize;
 use std::ffi::CStr;
@@ -99,9 +99,9 @@ pub fn look(ctx: &Context<'_>) {
         });
         return;
     }
-    let late = stall::late_ms(main);
+    let late = cron_lag::late_ms(main);
     tally(main, now, |tally| tally.stall = tally.stall.max(late));
-    let (queue, line) = waiting::fullness(main);
+    let (queue, line) = queue::status::fullness(main);
     let thresholds = settings::alert_thresholds(main);
     let changes = with(main, |watch| {
         let sum = watch.minute.sum(now);
@@ -143,7 +143,7 @@ fn publish(ctx: &Context<'_>, change: &Change) {
         Change::Starts(alert) => ("start", alert),
         Change::Ends(alert) => ("end", alert),
     };
-    let key = alert.key.as_deref().map(|key| names::shown_text(ctx.main(), key));
+    let key = alert.key.as_deref().map(|key| key_mask::shown_text(ctx.main(), key));
     let message = Message {
         event: "alert",
         alert: alert.kind.name(),

@@ -1,11 +1,11 @@
 //! Which breakers are open, by name.
 
 use crate::core::breaker::State;
-use crate::core::clock::Micros;
-use crate::server::call::OwnedString;
+use crate::core::time::Micros;
 use crate::server::context::Context;
 use crate::server::events::{Event, Listener};
-use crate::types::cbcircuit::{CbCircuit, names};
+use crate::server::ffi::call::OwnedString;
+use crate::types::cbcircuit::{CbCircuit, not_closed};
 
 /// What this part listens to.
 pub const LISTENERS: &[Listener] = &[(Event::Cron, sweep)];
@@ -24,10 +24,10 @@ pub struct Open {
 }
 
 /// All that are open, half-open or forced open, the longest so first. At most
-/// [`names::MOST`]; the gauges by state count every one.
+/// [`not_closed::MOST`]; the gauges by state count every one.
 pub fn list(ctx: &Context<'_>) -> Vec<Open> {
     let mut found = Vec::new();
-    names::retain(ctx.main(), |(database, name)| {
+    not_closed::retain(ctx.main(), |(database, name)| {
         let open = ctx.in_database(*database, || look(ctx, name));
         let stays = open.is_some();
         found.extend(open.filter(|open| open.state != State::ForcedClosed));
@@ -56,7 +56,7 @@ fn look(ctx: &Context<'_>, name: &[u8]) -> Option<Open> {
 
 /// When there is no room for another name, makes some.
 fn sweep(ctx: &Context<'_>) {
-    if names::is_full(ctx.main()) {
+    if not_closed::is_full(ctx.main()) {
         list(ctx);
     }
 }

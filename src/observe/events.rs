@@ -1,9 +1,9 @@
 //! What happens to breakers, published as JSON for whoever subscribes.
 
-use super::names;
 use crate::core::breaker::Transition;
-use crate::server::args::Arg;
+use crate::observe::key_mask;
 use crate::server::context::Context;
+use crate::server::ffi::args::Arg;
 use crate::settings;
 use serde::Serialize;
 use std::ffi::CStr;
@@ -32,7 +32,7 @@ pub fn breaker_transition(ctx: &Context<'_>, key: Arg<'_>, transition: &Transiti
     }
     let event = BreakerTransition {
         event: "breaker",
-        key: names::shown_text(ctx.main(), key.bytes()),
+        key: key_mask::shown_text(ctx.main(), key.bytes()),
         from: transition.from.name(),
         to: transition.to.name(),
         cause: transition.cause.name(),

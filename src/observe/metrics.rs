@@ -1,12 +1,13 @@
 //! Counters by command and outcome.
 
 use super::alerts;
-use crate::commands::waiting;
-use crate::server::info::InfoWriter;
+use crate::queue;
+use crate::server::effects::replicate;
+use crate::server::ffi::info::InfoWriter;
 use crate::server::main_thread::{MainThread, MainThreadCell};
-use crate::server::{replicate, stopwatch};
-use crate::types::cbcircuit::{census, rules};
-use crate::types::ratelimit::{reserve, tracked};
+use crate::server::timing::command_timing;
+use crate::types::cbcircuit::{rules, state_counts};
+use crate::types::ratelimit::{reservations, tracked};
 use crate::types::{intern, policies};
 
 macro_rules! counters {
@@ -159,14 +160,14 @@ pub fn numbers(main: MainThread, mut tell: impl FnMut(&str, u64)) {
         tell(name, value);
     }
     tell("propagating", replicate::is_on(main).into());
-    let (now_waiting, oldest_ms) = waiting::gauges(main);
+    let (now_waiting, oldest_ms) = queue::status::gauges(main);
     tell("waiting_now", now_waiting);
     tell("waiting_oldest_ms", oldest_ms);
-    tell("waiting_fullest_percent", waiting::fullness(main).0);
-    tell("reservations_held", reserve::open());
-    for state in census::STATES {
+    tell("waiting_fullest_percent", queue::status::fullness(main).0);
+    tell("reservations_held", reservations::open());
+    for state in state_counts::STATES {
         let name = format!("breakers_{}", state.name().replace('-', "_"));
-        tell(&name, census::count(state));
+        tell(&name, state_counts::count(state));
     }
     tell("breaker_rules", rules::size(main) as u64);
     tell("limit_sets", intern::size(main) as u64);
@@ -174,7 +175,7 @@ pub fn numbers(main: MainThread, mut tell: impl FnMut(&str, u64)) {
     policies::node::numbers(main, &mut tell);
     tell("alerts_active", alerts::lasting(main));
     tell("stall_ms_max", alerts::longest_stall(main));
-    let timed = stopwatch::histogram(main);
+    let timed = command_timing::histogram(main);
     tell("command_latency_count", timed.count());
     tell("command_latency_us_sum", timed.sum());
     for percent in [50, 95, 99] {

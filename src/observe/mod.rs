@@ -3,7 +3,7 @@
 pub mod alerts;
 pub mod breakers;
 pub mod events;
+pub mod key_mask;
 pub mod labels;
 pub mod metrics;
-pub mod names;
 pub mod top;

@@ -1,10 +1,10 @@
 //! The keys that are granted and denied most, ever and lately.
 
-use super::names;
-use crate::core::busiest::{Busiest, Spell};
-use crate::core::clock::Micros;
+use crate::core::stats::heavy_hitters::{Busiest, Spell};
+use crate::core::time::Micros;
+use crate::observe::key_mask;
+use crate::server::fast::prefetch::prefetch;
 use crate::server::main_thread::{MainThread, MainThreadCell};
-use crate::server::prefetch::prefetch;
 
 /// Which decisions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub fn count(main: MainThread, key: &[u8], outcome: Outcome, now: Micros) {
 
 #[cold]
 fn begin(busiest: &mut Busiest) {
-    busiest.set_seed(names::seed() | 1);
+    busiest.set_seed(key_mask::seed() | 1);
 }
 
 /// Counts a decision on a key by what it granted.

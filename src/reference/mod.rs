@@ -10,7 +10,7 @@ pub mod pages;
 pub mod transcript;
 
 use crate::COMMANDS;
-use crate::server::command::{Command, Rights};
+use crate::server::load::command::{Command, Rights};
 
 /// The reference as Markdown: every command that people use, in the order of
 /// the table.

@@ -11,7 +11,7 @@
 //! ...                             the last line of a reply: the rest is left out
 //! ```
 
-use crate::core::duration;
+use crate::core::text::duration;
 
 /// Stands for the rest of a reply.
 pub const REST: &str = "...";

@@ -6,9 +6,9 @@
 //! is up, or CLIENT UNBLOCK), or it is gone (disconnected, killed, redirected,
 //! unblocked with an error, the server became a replica).
 
-use super::api::{call, call_if_there, constant};
-use super::args::Arg;
 use super::context::Context;
+use crate::server::ffi::api::{call, call_if_there, constant};
+use crate::server::ffi::args::Arg;
 use redis_module::raw;
 use std::ffi::{c_int, c_longlong, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};

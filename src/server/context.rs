@@ -1,11 +1,11 @@
 //! The context of one call: what a command, an event or a timer works with.
 
-use super::api::{call, call_if_there};
-use super::args::Arg;
-use super::key::Key;
-use super::log;
 use super::main_thread::{MainThread, MainThreadCell};
-use crate::core::clock::Micros;
+use crate::core::time::Micros;
+use crate::server::ffi::api::{call, call_if_there};
+use crate::server::ffi::args::Arg;
+use crate::server::ffi::log;
+use crate::server::keys::key::Key;
 use redis_module::raw;
 use std::ffi::{CStr, c_int};
 use std::marker::PhantomData;

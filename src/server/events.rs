@@ -1,8 +1,8 @@
 //! What the server tells its modules: one list of listeners an event.
 
-use super::api::call_if_there;
 use super::context::Context;
-use super::stall;
+use crate::server::ffi::api::call_if_there;
+use crate::server::timing::cron_lag;
 use redis_module::raw;
 use std::ffi::c_void;
 use std::sync::OnceLock;
@@ -30,8 +30,10 @@ pub type Listener = (Event, fn(&Context<'_>));
 
 /// Listeners of this layer. The server keeps but one callback an event, so all
 /// are told from here.
-static LISTENERS: &[Listener] =
-    &[(Event::RoleChanged, super::audience::changed), (Event::Forked, super::audience::changed)];
+static LISTENERS: &[Listener] = &[
+    (Event::RoleChanged, crate::server::effects::propagation::changed),
+    (Event::Forked, crate::server::effects::propagation::changed),
+];
 
 /// The module's listeners.
 static MODULE: OnceLock<&'static [&'static [Listener]]> = OnceLock::new();
@@ -109,7 +111,7 @@ unsafe extern "C" fn cron(
     let hz = unsafe { data.cast::<raw::RedisModuleCronLoopV1>().as_ref() }.map(|info| info.hz);
     // SAFETY: the server calls it on its main thread.
     unsafe {
-        stall::turn(Context::from_raw(ctx).main(), hz);
+        cron_lag::turn(Context::from_raw(ctx).main(), hz);
         tell(ctx, Event::Cron);
     }
 }

@@ -10,30 +10,13 @@
 //! Everything here runs on the server's main thread unless it says otherwise;
 //! [`main_thread::MainThread`] is the proof that travels with the context.
 
-pub mod alarm;
-pub mod alloc;
-pub mod api;
-pub mod args;
-mod audience;
 pub mod blocking;
-pub mod call;
-pub mod command;
 pub mod context;
-pub mod data_type;
+pub mod effects;
 pub mod events;
-pub mod info;
-pub mod key;
-pub mod keyspace;
+pub mod fast;
+pub mod ffi;
+pub mod keys;
 pub mod load;
-pub mod log;
 pub mod main_thread;
-pub mod packed;
-pub mod prefetch;
-pub mod random;
-pub mod replicate;
-pub mod reply;
-pub mod settings;
-pub mod stall;
-pub mod stopwatch;
-pub mod timer;
-pub mod words;
+pub mod timing;

@@ -6,7 +6,7 @@
 //! any more are swept, so a flood of different limits leaves nothing behind.
 
 use crate::core::limits::{Expression, Label, Limit, Limits, Term};
-use crate::core::token::TokenError;
+use crate::core::text::token::TokenError;
 use crate::core::wire::Corrupt;
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use std::cell::{OnceCell, Ref, RefCell};

@@ -1,9 +1,9 @@
 //! Figures of the last minute, and the alerts that they start and end.
 
-use floodgate::core::alerts::{
+use floodgate::core::stats::alerts::{
     Change, ENOUGH, History, KINDS, Kind, Minute, REMEMBERED, Suspect, Tally, Thresholds,
 };
-use floodgate::core::clock::Micros;
+use floodgate::core::time::Micros;
 use proptest::prelude::*;
 
 const SECOND: u64 = 1_000_000;

@@ -1,8 +1,8 @@
 //! Buckets against tokens counted in fractions, and against the closed formula.
 
 use crate::world::{World, cases, cost_of, count, gap, period_ms, start, steps};
-use floodgate::core::clock::Micros;
 use floodgate::core::limits::{Request, give_back};
+use floodgate::core::time::Micros;
 use proptest::prelude::*;
 
 /// Tokens as whole multiples of 1/period, filled step by step.

@@ -1,7 +1,7 @@
 //! The busiest keys against exact counts.
 
-use floodgate::core::busiest::{Busiest, GAP_US, LONGEST, SETS, Spell, WAYS};
-use floodgate::core::clock::Micros;
+use floodgate::core::stats::heavy_hitters::{Busiest, GAP_US, LONGEST, SETS, Spell, WAYS};
+use floodgate::core::time::Micros;
 use proptest::prelude::*;
 use std::collections::HashMap;
 

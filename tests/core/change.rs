@@ -2,10 +2,10 @@
 //! nobody else ever touches.
 
 use crate::world::{World, cases, gap, parse};
-use floodgate::core::clock::Micros;
 use floodgate::core::limits::{
     Limits, MAX_ORPHANS, Orphan, Realigned, Request, State, decide, full_at, realign, take,
 };
+use floodgate::core::time::Micros;
 use proptest::prelude::*;
 use std::collections::HashMap;
 

@@ -2,10 +2,10 @@
 //! trying every cost; keep, shadow and per=call.
 
 use crate::world::{World, cases, gap};
-use floodgate::core::clock::Micros;
 use floodgate::core::limits::{
     Decision, Held, Request, State, Wait, charge, decide, full_at, give_back, look,
 };
+use floodgate::core::time::Micros;
 use proptest::prelude::*;
 
 /// Limits that differ in identity, one or more of each kind.

@@ -1,10 +1,10 @@
 //! States as bytes: lossless, and nothing forged gets in or panics.
 
 use crate::world::{World, cases, cost_of, count, gap, period_ms};
-use floodgate::core::clock::Micros;
 use floodgate::core::limits::{
     Limit, Limits, Request, State, charge, decide, full_at, give_back, look, take,
 };
+use floodgate::core::time::Micros;
 use floodgate::core::wire::{Reader, put_u64};
 use proptest::prelude::*;
 

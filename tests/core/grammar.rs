@@ -124,7 +124,7 @@ fn error(text: &str) -> String {
 #[test]
 fn every_refusal_has_its_reason() {
     for &(text, reason) in MALFORMED {
-        let shown = floodgate::core::token::shown(text.as_bytes());
+        let shown = floodgate::core::text::token::shown(text.as_bytes());
         assert_eq!(error(text), format!("invalid limit '{shown}': {reason}"));
         assert!(Limits::parse(text.as_bytes()).is_err());
     }

@@ -1,6 +1,6 @@
 //! Buckets of powers of two against the durations themselves.
 
-use floodgate::core::histogram::{BUCKETS, Histogram};
+use floodgate::core::stats::histogram::{BUCKETS, Histogram};
 use proptest::prelude::*;
 
 proptest! {

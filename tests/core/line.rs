@@ -1,7 +1,7 @@
 //! Random histories of waiting lines against a list of who stands where.
 
-use floodgate::core::clock::Micros;
-use floodgate::core::line::{AT_ONCE, Lines, Ticket};
+use floodgate::core::time::Micros;
+use floodgate::core::wait_queue::{AT_ONCE, Lines, Ticket};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 //! The table of policies as it travels: whole, exact, and never half applied.
 
-use floodgate::types::policies::change::Change;
+use floodgate::types::effect::policy::Change;
 use floodgate::types::policies::{Policies, Policy, json};
 
 fn policy(name: &str, limits: &str, prefix: Option<&[u8]>, breaker: Option<&str>) -> Policy {

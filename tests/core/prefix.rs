@@ -1,6 +1,6 @@
 //! The longest prefix, against a model that tries them all.
 
-use floodgate::core::prefix::PrefixMap;
+use floodgate::core::text::prefix::PrefixMap;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 

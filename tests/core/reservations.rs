@@ -1,16 +1,16 @@
 //! Random histories of reservations against a model that keeps every grant and
 //! every reservation as it was given, and counts again at each step.
 
-use floodgate::core::clock::Micros;
 use floodgate::core::limits::{Request, State, decide};
 use floodgate::core::reservations::Stage;
+use floodgate::core::time::Micros;
 use floodgate::core::wire::Corrupt;
-use floodgate::server::data_type::Native as _;
+use floodgate::server::keys::data_type::Native as _;
 use floodgate::server::main_thread::{MainThread, StandIn};
-use floodgate::types::effect::{Applied, Change, Effect};
+use floodgate::types::effect::ratelimit::{Applied, Change, Effect};
 use floodgate::types::intern::{self, Wanted};
 use floodgate::types::ratelimit::RateLimit;
-use floodgate::types::ratelimit::reserve::{Settlement, hold};
+use floodgate::types::ratelimit::reservations::{Settlement, hold};
 use proptest::prelude::*;
 
 const COUNT: u64 = 30;

@@ -1,8 +1,8 @@
 //! Sliding limits against the plain list of all grants.
 
 use crate::world::{World, cases, cost_of, count, period_ms, start, steps};
-use floodgate::core::clock::Micros;
 use floodgate::core::limits::{Request, State, charge, give_back, touch};
+use floodgate::core::time::Micros;
 use floodgate::core::wire::Reader;
 use proptest::prelude::*;
 

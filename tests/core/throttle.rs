@@ -1,10 +1,10 @@
 //! `CL.THROTTLE` against redis-cell's formulas and its measured replies.
 
 use crate::world::{World, cases};
-use floodgate::core::clock::Micros;
 use floodgate::core::limits::{
     Answer, Limit, Limits, State, Taken, Throttle, ThrottleError, full_at, give_back, look, take,
 };
+use floodgate::core::time::Micros;
 use proptest::prelude::*;
 
 const NOW: u64 = 1_800_000_000_123_456;

@@ -1,7 +1,7 @@
 //! Usage against a model that keeps every event and counts anew each time.
 
-use floodgate::core::clock::Micros;
-use floodgate::core::duration::{DAY, HOUR};
+use floodgate::core::text::duration::{DAY, HOUR};
+use floodgate::core::time::Micros;
 use floodgate::core::usage::{Decided, Durations, Outcome, Period, Spend, Tally, Usage};
 use floodgate::core::wire::Reader;
 use proptest::prelude::*;

@@ -2,8 +2,8 @@
 //! in common: gaps between requests, and checks of each reply against what the
 //! limiter then does.
 
-use floodgate::core::clock::Micros;
 use floodgate::core::limits::{Decision, Limits, Request, State, Wait, decide, full_at, take, touch};
+use floodgate::core::time::Micros;
 use proptest::prelude::*;
 
 /// Ten thousand cases of each property; more with `PROPTEST_CASES`.

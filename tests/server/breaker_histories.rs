@@ -5,7 +5,7 @@
 use crate::breaker_kit::{START, digest};
 use crate::harness::{Reply, Server, assert_same_data, snapshot, wait_synced};
 use floodgate::core::breaker::{Breaker, Circuit, Force, Outcome, Ticket};
-use floodgate::core::clock::Micros;
+use floodgate::core::time::Micros;
 
 /// Neighbours share a trip, so that changes keep the window half of the time.
 const BREAKERS: &[&str] = &[

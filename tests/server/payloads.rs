@@ -2,13 +2,10 @@
 
 use std::{fs, io::Write as _, path::PathBuf};
 
-use floodgate::{
-    core::{clock::Micros, limits::Taken},
-    types::{
-        effect::{Change, Effect},
-        ratelimit::Until,
-    },
-};
+use floodgate::core::limits::Taken;
+use floodgate::core::time::Micros;
+use floodgate::types::effect::ratelimit::{Change, Effect};
+use floodgate::types::ratelimit::Until;
 
 use crate::{
     harness::{Reply, Server, Wire, call, snapshot},

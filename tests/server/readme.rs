@@ -3,7 +3,8 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use floodgate::{COMMANDS, server::command::Rights};
+use floodgate::COMMANDS;
+use floodgate::server::load::command::Rights;
 
 use crate::harness::{Reply, Server};
 

@@ -3,10 +3,8 @@
 
 use std::collections::VecDeque;
 
-use floodgate::{
-    COMMANDS,
-    server::command::{Argument, Command, Kind, Rights},
-};
+use floodgate::COMMANDS;
+use floodgate::server::load::command::{Argument, Command, Kind, Rights};
 
 use crate::{
     chance::Chance,

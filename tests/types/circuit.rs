@@ -1,25 +1,14 @@
 //! Circuits: what is stored comes back, effects arrive as they were sent, every
 //! way leads to the same bytes, and nothing forged is believed.
 
-use floodgate::{
-    core::{
-        breaker::{Force, Outcome, Ticket},
-        clock::Micros,
-    },
-    server::{
-        data_type::Native as _,
-        main_thread::{MainThread, StandIn},
-    },
-    types::{
-        cbcircuit::{
-            CbCircuit, Pin,
-            effect::{Change, Effect, Report, is_circuit},
-            encoding::{self, VERSION},
-            epochs, rules,
-        },
-        ratelimit::Until,
-    },
-};
+use floodgate::core::breaker::{Force, Outcome, Ticket};
+use floodgate::core::time::Micros;
+use floodgate::server::keys::data_type::Native as _;
+use floodgate::server::main_thread::{MainThread, StandIn};
+use floodgate::types::cbcircuit::encoding::VERSION;
+use floodgate::types::cbcircuit::{CbCircuit, Pin, encoding, epochs, rules};
+use floodgate::types::effect::breaker::{Change, Effect, Report, is_circuit};
+use floodgate::types::ratelimit::Until;
 use proptest::prelude::*;
 
 use crate::forge::{forge, forgeries};

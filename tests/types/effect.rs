@@ -1,17 +1,12 @@
 //! Effects: they arrive as they were sent, lead everywhere to the same bytes,
 //! and break nothing where they do not fit.
 
-use floodgate::{
-    core::limits::Taken,
-    server::{data_type::Native as _, main_thread::StandIn},
-    types::{
-        effect::{Change, Effect},
-        ratelimit::{
-            RateLimit,
-            encoding::{self, VERSION},
-        },
-    },
-};
+use floodgate::core::limits::Taken;
+use floodgate::server::keys::data_type::Native as _;
+use floodgate::server::main_thread::StandIn;
+use floodgate::types::effect::ratelimit::{Change, Effect};
+use floodgate::types::ratelimit::encoding::VERSION;
+use floodgate::types::ratelimit::{RateLimit, encoding};
 use proptest::prelude::*;
 
 use crate::made::{apply, exercise, history, made, saved, time};
@@ -124,7 +119,7 @@ fn what_does_not_fit_changes_nothing() {
         Change::Become { payload: b"" },
         Change::Become { payload: b"\x01\x05\x035/x\x00" },
     ] {
-        let effect = Effect { now: floodgate::core::clock::Micros(7), expires: true, change };
+        let effect = Effect { now: floodgate::core::time::Micros(7), expires: true, change };
         assert!(!apply(main, &mut value, &effect), "{change:?}");
         assert_eq!(saved(main, value.as_ref().unwrap()), before, "{change:?}");
     }

@@ -1,11 +1,10 @@
 //! The stored form: lossless for every value that can come about, and never
 //! believed.
 
-use floodgate::{
-    core::clock::Micros,
-    server::main_thread::{MainThread, StandIn},
-    types::ratelimit::encoding::{self, VERSION},
-};
+use floodgate::core::time::Micros;
+use floodgate::server::main_thread::{MainThread, StandIn};
+use floodgate::types::ratelimit::encoding;
+use floodgate::types::ratelimit::encoding::VERSION;
 use proptest::prelude::*;
 
 use crate::forge::{forge, forgeries};

@@ -1,14 +1,12 @@
 //! Limits kept once: a flood of different ones leaves nothing behind, and none
 //! is taken from a key that uses it.
 
-use floodgate::{
-    core::{clock::Micros, limits::Taken},
-    server::main_thread::StandIn,
-    types::{
-        effect::{Change, Effect},
-        intern::{self, Wanted},
-    },
-};
+use floodgate::core::limits::Taken;
+use floodgate::core::time::Micros;
+use floodgate::server::main_thread::StandIn;
+use floodgate::types::effect::ratelimit::{Change, Effect};
+use floodgate::types::intern;
+use floodgate::types::intern::Wanted;
 
 use crate::made::{apply, saved};
 

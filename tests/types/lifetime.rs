@@ -1,14 +1,10 @@
 //! The expiry of a key is left alone where a change leaves its end as it was: that
 //! must be so, whatever else the key has.
 
-use floodgate::{
-    core::clock::Micros,
-    server::main_thread::{MainThread, StandIn},
-    types::{
-        effect::{Applied, Effect},
-        ratelimit::{Lifetime, RateLimit, Until},
-    },
-};
+use floodgate::core::time::Micros;
+use floodgate::server::main_thread::{MainThread, StandIn};
+use floodgate::types::effect::ratelimit::{Applied, Effect};
+use floodgate::types::ratelimit::{Lifetime, RateLimit, Until};
 use proptest::prelude::*;
 
 use crate::made::{LIMITS, Made, made};

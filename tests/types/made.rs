@@ -1,17 +1,13 @@
 //! Effects and values as they come about, and as they never should.
 
-use floodgate::{
-    core::{
-        clock::Micros,
-        limits::{MAX_COUNT, MAX_UNITS, Taken},
-        usage::{Decided, Outcome, Spend},
-    },
-    server::{data_type::Native as _, main_thread::MainThread},
-    types::{
-        effect::{Applied, Change, Effect},
-        ratelimit::{Lifetime, RateLimit, Until, encoding, reserve::Settlement},
-    },
-};
+use floodgate::core::limits::{MAX_COUNT, MAX_UNITS, Taken};
+use floodgate::core::time::Micros;
+use floodgate::core::usage::{Decided, Outcome, Spend};
+use floodgate::server::keys::data_type::Native as _;
+use floodgate::server::main_thread::MainThread;
+use floodgate::types::effect::ratelimit::{Applied, Change, Effect};
+use floodgate::types::ratelimit::reservations::Settlement;
+use floodgate::types::ratelimit::{Lifetime, RateLimit, Until, encoding};
 use proptest::prelude::*;
 
 /// Limits of every algorithm and option.

@@ -1,18 +1,13 @@
 //! The shapes of a key's memory: whichever it is, the value is the same.
 
-use floodgate::{
-    core::{
-        clock::Micros,
-        limits::{Limits, MAX_UNITS, State, Taken, give_back, take},
-        wire::{Reader, put_u64, put_u128},
-    },
-    server::{data_type::Native as _, main_thread::StandIn},
-    types::{
-        effect::{Change, Effect},
-        intern,
-        ratelimit::{RateLimit, encoding},
-    },
-};
+use floodgate::core::limits::{Limits, MAX_UNITS, State, Taken, give_back, take};
+use floodgate::core::time::Micros;
+use floodgate::core::wire::{Reader, put_u64, put_u128};
+use floodgate::server::keys::data_type::Native as _;
+use floodgate::server::main_thread::StandIn;
+use floodgate::types::effect::ratelimit::{Change, Effect};
+use floodgate::types::intern;
+use floodgate::types::ratelimit::{RateLimit, encoding};
 use proptest::prelude::*;
 
 use crate::made::{Made, apply, saved, time};

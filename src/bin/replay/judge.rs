@@ -2,8 +2,8 @@
 //! the times of the log.
 
 use crate::read::Traffic;
-use floodgate::core::clock::Micros;
 use floodgate::core::limits::{Limits, Request, State, decide, take};
+use floodgate::core::time::Micros;
 use indicatif::ProgressBar;
 
 /// How many columns the picture has; each is an equal share of the time.

@@ -1,27 +1,28 @@
 //! CB.ACQUIRE: asks whether a call may go through, alone or together with a
 //! limit.
 
-use super::commit::{apply, commit, propagate, tell};
-use super::resolve::{Resolved, resolve};
 use super::word_of;
-use crate::commands::Error;
 use crate::commands::acquire::Judged;
 use crate::commands::arguments::{Walk, cost};
-use crate::commands::commit::{self as limits, Together};
-use crate::commands::six::{Six, retry_ms};
-use crate::commands::track;
-use crate::commands::waiting::judge;
 use crate::core::breaker::{Admission, Retry, State, Ticket};
-use crate::core::clock::Micros;
 use crate::core::limits::Request;
+use crate::core::time::Micros;
+use crate::limiter::Error;
+use crate::limiter::apply as limits;
+use crate::limiter::apply::Together;
+use crate::limiter::breaker::apply::{apply, commit, propagate, tell};
+use crate::limiter::breaker::resolve::{Resolved, resolve};
+use crate::limiter::reply::{Six, retry_ms};
+use crate::limiter::track;
 use crate::observe::{metrics, top};
-use crate::server::args::{Arg, Args};
+use crate::queue::judge;
 use crate::server::context::Context;
-use crate::server::key::Key;
-use crate::server::reply;
-use crate::server::words::word;
+use crate::server::fast::shared_replies::word;
+use crate::server::ffi::args::{Arg, Args};
+use crate::server::ffi::reply;
+use crate::server::keys::key::Key;
 use crate::types::cbcircuit::CbCircuit;
-use crate::types::cbcircuit::effect::{Applied, Change, Effect};
+use crate::types::effect::breaker::{Applied, Change, Effect};
 use crate::types::ratelimit::RateLimit;
 
 /// What the caller asks for.

@@ -1,14 +1,14 @@
 //! The commands of circuit breakers, one file a command or a small family.
 
 pub mod acquire;
-pub mod commit;
+
 pub mod operate;
 pub mod report;
-pub mod resolve;
+
 pub mod state;
 
 use crate::core::breaker::State;
-use crate::server::words::Word;
+use crate::server::fast::shared_replies::Word;
 
 /// A state as replies say it.
 const fn word_of(state: State) -> Word {

@@ -1,17 +1,17 @@
 //! What operators do to one breaker: FORCE, RESET, PIN, UNPIN.
 
-use super::commit::{after, commit};
-use super::resolve::{Resolved, resolve, resolve_unpinned};
-use crate::commands::Error;
 use crate::commands::arguments::{Walk, length, optional_for, unexpected};
 use crate::core::breaker::{Force, REASON_BYTES};
+use crate::limiter::Error;
+use crate::limiter::breaker::apply::{after, commit};
+use crate::limiter::breaker::resolve::{Resolved, resolve, resolve_unpinned};
 use crate::observe::metrics;
-use crate::server::args::Args;
 use crate::server::context::Context;
-use crate::server::reply;
-use crate::types::cbcircuit::effect::Change;
+use crate::server::ffi::args::Args;
+use crate::server::ffi::reply;
 use crate::types::cbcircuit::rules;
 use crate::types::cbcircuit::{CbCircuit, Pin};
+use crate::types::effect::breaker::Change;
 
 /// `CB.FORCE key OPEN|CLOSED|AUTO [FOR d] [REASON text]`. AUTO ends a force, so
 /// it takes neither.

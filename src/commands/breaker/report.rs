@@ -1,20 +1,20 @@
 //! CB.REPORT: the result of a call.
 
-use super::commit::{propagate, refused, settle, tell};
-use super::resolve::resolve;
 use super::word_of;
-use crate::commands::Error;
 use crate::commands::arguments::{Walk, unexpected};
 use crate::core::breaker::{Outcome, State, Ticket};
-use crate::core::duration;
+use crate::core::text::duration;
+use crate::limiter::Error;
+use crate::limiter::breaker::apply::{propagate, refused, settle, tell};
+use crate::limiter::breaker::resolve::resolve;
 use crate::observe::{alerts, metrics};
-use crate::server::args::{Arg, Args};
 use crate::server::context::Context;
-use crate::server::prefetch::prefetch;
-use crate::server::reply;
-use crate::server::words::word;
+use crate::server::fast::prefetch::prefetch;
+use crate::server::fast::shared_replies::word;
+use crate::server::ffi::args::{Arg, Args};
+use crate::server::ffi::reply;
 use crate::types::cbcircuit::CbCircuit;
-use crate::types::cbcircuit::effect::{Change, Report};
+use crate::types::effect::breaker::{Change, Report};
 
 /// What the caller says.
 #[derive(Clone, Copy, Debug)]

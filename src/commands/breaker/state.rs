@@ -1,14 +1,14 @@
 //! CB.STATE: a breaker for people. Looking changes nothing.
 
-use super::resolve::resolve;
-use crate::commands::Error;
 use crate::commands::arguments::Walk;
-use crate::commands::resolve::Source;
-use crate::commands::six::signed;
 use crate::core::breaker::View;
-use crate::server::args::Args;
+use crate::limiter::Error;
+use crate::limiter::breaker::resolve::resolve;
+use crate::limiter::reply::signed;
+use crate::limiter::resolve::Source;
 use crate::server::context::Context;
-use crate::server::reply;
+use crate::server::ffi::args::Args;
+use crate::server::ffi::reply;
 use crate::types::cbcircuit::CbCircuit;
 use crate::types::cbcircuit::rules::Rule;
 

@@ -1,7 +1,7 @@
 //! What the state machine answers.
 
 use super::ticket::Ticket;
-use crate::core::clock::Micros;
+use crate::core::time::Micros;
 
 /// The state of a circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -23,9 +23,9 @@ use super::round::{Round, Verdict};
 use super::spec::{Breaker, Trip};
 use super::ticket::Ticket;
 use super::window::{Call, Window};
-use crate::core::clock::Micros;
-use crate::core::duration::{LONGEST, MILLISECOND};
-use crate::core::place::Place;
+use crate::core::prefetch_hint::Place;
+use crate::core::text::duration::{LONGEST, MILLISECOND};
+use crate::core::time::Micros;
 
 /// The longest reason of a force that is kept, in bytes; the rest is cut.
 pub const REASON_BYTES: usize = 256;

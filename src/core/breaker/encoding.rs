@@ -19,8 +19,8 @@ use super::circuit::{Circuit, Hold, MAX_EPOCH, Phase, REASON_BYTES};
 use super::round::{MAX_TRIAL, Round, Trial};
 use super::spec::{Breaker, MAX_PROBES};
 use super::window::Window;
-use crate::core::clock::Micros;
-use crate::core::duration::LONGEST;
+use crate::core::text::duration::LONGEST;
+use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64};
 
 const CLOSED: u8 = 0;

@@ -9,8 +9,9 @@
 //! Letter case does not matter. P and the back-off have up to two decimals.
 
 use super::spec::{Breaker, MAX_CALLS, MAX_COUNT, MAX_PROBES, Rate, Trip};
-use crate::core::duration::{self, HOUR, LONGEST, MILLISECOND, split_number, whole_number};
-use crate::core::token::{TokenError, shown};
+use crate::core::text::duration;
+use crate::core::text::duration::{HOUR, LONGEST, MILLISECOND, split_number, whole_number};
+use crate::core::text::token::{TokenError, shown};
 
 /// The longest text of a breaker, in bytes.
 pub const TEXT_BYTES: usize = 1024;

@@ -4,7 +4,7 @@
 use super::answer::Cause;
 use super::spec::Breaker;
 use super::window::Call;
-use crate::core::clock::Micros;
+use crate::core::time::Micros;
 
 /// The highest number of a trial: out of reach but for a forged payload, which
 /// must make neither a round that the encoding refuses nor one that is stuck.

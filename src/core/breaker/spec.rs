@@ -1,7 +1,7 @@
 //! The rule of a circuit breaker. Its fields are private and only
 //! [`Breaker::parse`] makes one, so an impossible breaker does not exist.
 
-use crate::core::duration::{DAY, HOUR, MINUTE};
+use crate::core::text::duration::{DAY, HOUR, MINUTE};
 
 /// The most failures that a trip by count, and the most calls that `min`, may
 /// name.

@@ -3,8 +3,8 @@
 //! tokens). It names the epoch, so that a result of an earlier epoch is known
 //! as stale, and for a trial its number, so that it settles no other one.
 
-use crate::core::duration::whole_number;
-use crate::core::token::TokenError;
+use crate::core::text::duration::whole_number;
+use crate::core::text::token::TokenError;
 
 /// Room for the longest ticket: `t-`, two numbers of up to 20 digits, `-`.
 const ROOM: usize = 43;

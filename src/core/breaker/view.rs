@@ -4,7 +4,7 @@ use super::answer::{Retry, State, Transitions};
 use super::circuit::{Circuit, Phase};
 use super::spec::Breaker;
 use super::window::Tally;
-use crate::core::clock::Micros;
+use crate::core::time::Micros;
 
 /// A force in effect.
 #[derive(Clone, Debug, PartialEq, Eq)]

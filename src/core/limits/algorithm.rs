@@ -4,8 +4,8 @@
 use super::options::Options;
 use super::quantity::Reason;
 use super::spec::Limit;
-use crate::core::clock::Micros;
-use crate::core::place::Place;
+use crate::core::prefetch_hint::Place;
+use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader};
 
 /// The most units that any state counts as used (2^48 - 1); beyond, counting

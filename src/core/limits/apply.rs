@@ -7,7 +7,7 @@
 use super::algorithm::{Filled, Rule, State};
 use super::decide::Taken;
 use super::spec::Limit;
-use crate::core::clock::Micros;
+use crate::core::time::Micros;
 
 /// Counts the units as used and records the time, on every limit. Tells when
 /// all are full again, as [`full_at`].

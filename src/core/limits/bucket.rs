@@ -17,7 +17,7 @@ use super::algorithm::{Algorithm, MAX_UNITS};
 use super::grammar::option_number;
 use super::options::Options;
 use super::quantity::{self, Reason};
-use crate::core::clock::Micros;
+use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_u64, put_u128};
 
 /// `bucket:count/period:burst=n`.

@@ -7,8 +7,8 @@
 
 use super::fixed::Window;
 use super::quantity::Reason;
-use crate::core::clock::Micros;
-use crate::core::duration::DAY;
+use crate::core::text::duration::DAY;
+use crate::core::time::Micros;
 use jiff::civil::{Date, Time, date};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};

@@ -8,7 +8,7 @@
 
 use super::algorithm::State;
 use super::spec::Limit;
-use crate::core::clock::Micros;
+use crate::core::time::Micros;
 
 /// The most limits whose usage is kept aside. Where there are more, the one
 /// that would be empty soonest is forgotten.

@@ -6,7 +6,7 @@
 use super::algorithm::Algorithm;
 use super::options::Options;
 use super::quantity::{self, Reason};
-use crate::core::clock::Micros;
+use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader};
 
 /// `concurrent:count`.

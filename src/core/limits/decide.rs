@@ -8,7 +8,7 @@
 
 use super::algorithm::State;
 use super::spec::{Charge, Limit, MAX_LIMITS};
-use crate::core::clock::Micros;
+use crate::core::time::Micros;
 
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

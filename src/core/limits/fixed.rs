@@ -11,8 +11,8 @@ use super::algorithm::{Algorithm, MAX_UNITS};
 use super::calendar::{Calendar, Unit, Zone};
 use super::options::Options;
 use super::quantity::{self, Period, Reason};
-use crate::core::clock::Micros;
-use crate::core::duration::{DAY, WEEK};
+use crate::core::text::duration::{DAY, WEEK};
+use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_u64};
 
 /// How long before the epoch the Monday is, 1969-12-29, to which weeks are

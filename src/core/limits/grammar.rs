@@ -9,8 +9,8 @@ use super::quantity::{self, Reason};
 use super::spec::{
     Charge, Enforcement, Expression, Keep, Label, Limit, Limits, LimitsError, MAX_LIMITS, Term,
 };
-use crate::core::duration::{split_number, whole_number};
-use crate::core::token::{TokenError, shown};
+use crate::core::text::duration::{split_number, whole_number};
+use crate::core::text::token::{TokenError, shown};
 
 /// The longest text that is looked at, in bytes. Eight limits with every option
 /// are far shorter.

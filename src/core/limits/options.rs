@@ -2,7 +2,7 @@
 
 use super::algorithm::TABLE;
 use super::quantity::Reason;
-use crate::core::token::shown;
+use crate::core::text::token::shown;
 
 /// The options that every limit has.
 const COMMON: &[&str] = &["name", "per", "keep", "shadow"];

@@ -1,6 +1,7 @@
 //! Counts and periods: the `100/5m` of a limit.
 
-use crate::core::duration::{self, LONGEST, WEEK};
+use crate::core::text::duration;
+use crate::core::text::duration::{LONGEST, WEEK};
 use std::borrow::Cow;
 
 /// Why a part of a token was refused: a few words, lower case, no full stop.

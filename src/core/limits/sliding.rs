@@ -19,8 +19,8 @@ use super::algorithm::Algorithm;
 use super::options::Options;
 use super::quantity::{self, Reason};
 use super::slots::{Grain, MAX_SLOTS, Slots};
-use crate::core::clock::Micros;
-use crate::core::place::Place;
+use crate::core::prefetch_hint::Place;
+use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_u64};
 
 /// Up to this count every grant has a slot of its own.

@@ -7,8 +7,8 @@
 
 use super::algorithm::MAX_UNITS;
 use super::store::Store;
-use crate::core::clock::Micros;
-use crate::core::place::Place;
+use crate::core::prefetch_hint::Place;
+use crate::core::time::Micros;
 use std::fmt;
 
 /// The most positions.

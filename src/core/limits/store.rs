@@ -6,7 +6,7 @@
 //! many keys they are in no cache, and they were a twentieth of RL.ACQUIRE's time.
 
 use super::slots::{Grain, MAX_SLOTS};
-use crate::core::place::Place;
+use crate::core::prefetch_hint::Place;
 
 /// How many fit without the heap.
 const INLINE: u8 = 3;

@@ -9,8 +9,8 @@
 use super::algorithm::{Algorithm, State};
 use super::options::Options;
 use super::quantity::Reason;
-use crate::core::clock::Micros;
-use crate::core::duration::whole_number;
+use crate::core::text::duration::whole_number;
+use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_u64, put_u128};
 
 /// Nanoseconds in a second.

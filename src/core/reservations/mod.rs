@@ -7,8 +7,8 @@
 
 mod ordered;
 
-use crate::core::clock::Micros;
 use crate::core::limits::{Held, Limit, LimitSet};
+use crate::core::time::Micros;
 use ordered::Ordered;
 use std::sync::Arc;
 

@@ -5,7 +5,7 @@ use super::durations::Durations;
 use super::series::{DAYS, HOURS, Period, Series, Usage};
 use super::spend::Spend;
 use super::tally::Tally;
-use crate::core::clock::Micros;
+use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_u64, put_u128};
 
 impl Usage {

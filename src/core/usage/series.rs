@@ -8,8 +8,8 @@
 
 use super::durations::Durations;
 use super::tally::{Decided, Outcome, Tally};
-use crate::core::clock::Micros;
-use crate::core::duration::{DAY, HOUR};
+use crate::core::text::duration::{DAY, HOUR};
+use crate::core::time::Micros;
 
 /// Hours kept, the one at hand included.
 pub const HOURS: u64 = 24;

@@ -1,7 +1,7 @@
 //! Money, tokens or whatever else is spent: exact decimals.
 
-use crate::core::duration::{split_number, whole_number};
-use crate::core::token::TokenError;
+use crate::core::text::duration::{split_number, whole_number};
+use crate::core::text::token::TokenError;
 use std::fmt;
 
 /// Nano-units in a unit: nine decimals.

@@ -1,6 +1,6 @@
 //! How a `cbcircuit` is stored: in RDB, DUMP, AOF and digests.
 //!
-//! A payload is a row of [sections](crate::types::sections), as that of a
+//! A payload is a row of [sections](crate::types::tlv), as that of a
 //! `ratelimit`.
 
 use super::rules::{self, Rule};
@@ -9,7 +9,7 @@ use crate::core::breaker::{Circuit, TEXT_BYTES};
 use crate::core::wire::{Corrupt, Reader, put_bytes};
 use crate::server::main_thread::MainThread;
 use crate::types::ratelimit::encoding::{put_until, read_until};
-use crate::types::sections::{OPTIONAL, Sections, Writer};
+use crate::types::tlv::{OPTIONAL, Sections, Writer};
 
 /// The encoding that this version writes.
 pub const VERSION: u16 = 1;
@@ -65,11 +65,11 @@ pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<CbCircuit,
 }
 
 /// A breaker as text.
-pub(super) fn put_rule(out: &mut Vec<u8>, rule: &Rule) {
+pub(in crate::types) fn put_rule(out: &mut Vec<u8>, rule: &Rule) {
     put_bytes(out, rule.canonical().as_bytes());
 }
 
 /// What [`put_rule`] wrote.
-pub(super) fn read_rule(main: MainThread, body: &mut Reader<'_>) -> Result<Rule, Corrupt> {
+pub(in crate::types) fn read_rule(main: MainThread, body: &mut Reader<'_>) -> Result<Rule, Corrupt> {
     rules::find(main, body.bytes(TEXT_BYTES)?).map_err(|_| Corrupt("malformed breaker"))
 }

@@ -1,7 +1,7 @@
 //! Epochs never repeat, also after a key was deleted: a new circuit starts
 //! after every epoch that this server has seen on any key.
 
-use crate::core::clock::Micros;
+use crate::core::time::Micros;
 use crate::server::main_thread::{MainThread, MainThreadCell};
 
 static LAST: MainThreadCell<u64> = MainThreadCell::new(0);

@@ -3,20 +3,19 @@
 //! Its size is fixed for a given breaker, whatever happens to it; the breaker
 //! itself is shared between keys.
 
-pub mod census;
-pub mod effect;
 pub mod encoding;
 pub mod epochs;
-pub mod names;
+pub mod not_closed;
 pub mod rules;
+pub mod state_counts;
 
 use crate::core::breaker::{Breaker, Circuit, State, View};
-use crate::core::clock::Micros;
-use crate::server::data_type::{Handle, Native};
+use crate::core::time::Micros;
+use crate::server::keys::data_type::{Handle, Native};
 use crate::server::main_thread::MainThread;
 use crate::types::ratelimit::Until;
-use census::Counted;
 use rules::Rule;
+use state_counts::Counted;
 
 /// A breaker that an operator fixed for the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,18 +28,18 @@ pub struct Pin {
 
 /// What a key remembers.
 #[derive(Debug)]
-pub struct CbCircuit(Box<Contents>);
+pub struct CbCircuit(pub(in crate::types) Box<Contents>);
 
 /// What the key's pointer points to.
 #[derive(Clone, Debug)]
 pub struct Contents {
-    circuit: Circuit,
+    pub(in crate::types) circuit: Circuit,
     /// The breaker that the circuit goes by.
-    rule: Rule,
+    pub(in crate::types) rule: Rule,
     /// The one last given in a call.
-    given: Option<Rule>,
-    pin: Option<Box<Pin>>,
-    counted: Counted,
+    pub(in crate::types) given: Option<Rule>,
+    pub(in crate::types) pin: Option<Box<Pin>>,
+    pub(in crate::types) counted: Counted,
 }
 
 impl CbCircuit {
@@ -117,7 +116,7 @@ impl Native for CbCircuit {
     type Pointer = Box<Contents>;
     const NAME: &'static str = "cbcircuit";
     const ENCODING: u16 = encoding::VERSION;
-    const REBUILD: &'static std::ffi::CStr = crate::types::effect::COMMAND;
+    const REBUILD: &'static std::ffi::CStr = crate::types::effect::ratelimit::COMMAND;
     const HANDLE: &'static Handle = &HANDLE;
 
     fn into_pointer(self) -> Self::Pointer {
@@ -135,7 +134,7 @@ impl Native for CbCircuit {
     fn rebuild(&self, main: MainThread, out: &mut Vec<u8>) {
         let mut payload = Vec::new();
         self.save(main, &mut payload);
-        effect::Effect::become_stored(&payload).encode(out);
+        crate::types::effect::breaker::Effect::become_stored(&payload).encode(out);
     }
 
     fn load(main: MainThread, encoding: u16, payload: &[u8]) -> Result<Self, String> {
@@ -143,7 +142,7 @@ impl Native for CbCircuit {
     }
 
     fn loaded(&self, main: MainThread, database: i32, name: &[u8]) {
-        names::became(main, database, name, self.circuit().state());
+        not_closed::became(main, database, name, self.circuit().state());
     }
 
     fn memory(&self) -> usize {

@@ -6,7 +6,7 @@
 //! ones leaves nothing behind.
 
 use crate::core::breaker::Breaker;
-use crate::core::token::TokenError;
+use crate::core::text::token::TokenError;
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, Weak};

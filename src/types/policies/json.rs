@@ -8,7 +8,7 @@
 //! stands as `prefix_hex`.
 
 use super::{Policies, Policy, Refused};
-use crate::core::token::shown;
+use crate::core::text::token::shown;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

@@ -3,7 +3,7 @@
 //! | file | idea |
 //! |---|---|
 //! | this one | the table: what a policy is, and every change of it |
-//! | [`change`] | how a change travels to replicas, RDB and AOF |
+//! | [`crate::types::effect::policy`] | how a change travels to replicas, RDB and AOF |
 //! | [`json`] | export and import |
 //! | [`node`] | the one table of this node, and the questions that commands ask it |
 //!
@@ -11,14 +11,13 @@
 //! and each one that is applied counts the version on by one; an empty table has
 //! version 0.
 
-pub mod change;
 pub mod json;
 pub mod node;
 
 use crate::core::breaker::Breaker;
 use crate::core::limits::{Label, Limits};
-use crate::core::prefix::{MAX_PREFIX, PrefixMap};
-use crate::core::token::{TokenError, shown};
+use crate::core::text::prefix::{MAX_PREFIX, PrefixMap};
+use crate::core::text::token::{TokenError, shown};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Limits, and perhaps a breaker, that an operator gave a name.
@@ -98,7 +97,7 @@ fn printable(text: &[u8]) -> Box<str> {
 /// All policies of a node.
 #[derive(Clone, Debug, Default)]
 pub struct Policies {
-    version: u64,
+    pub(in crate::types) version: u64,
     by_name: BTreeMap<Label, Policy>,
     by_prefix: PrefixMap<Label>,
 }
@@ -157,7 +156,7 @@ impl Policies {
     }
 
     /// Sets policies that [`Policies::check`] found to fit.
-    fn put(&mut self, policies: Vec<Policy>) {
+    pub(in crate::types) fn put(&mut self, policies: Vec<Policy>) {
         for policy in &policies {
             self.take(&policy.name);
         }
@@ -169,7 +168,7 @@ impl Policies {
         }
     }
 
-    fn take(&mut self, name: &Label) {
+    pub(in crate::types) fn take(&mut self, name: &Label) {
         if let Some(prefix) = self.by_name.remove(name).and_then(|policy| policy.prefix) {
             self.by_prefix.remove(&prefix);
         }
@@ -180,7 +179,7 @@ impl Policies {
     pub fn digest(&self) -> u64 {
         let mut bytes = Vec::new();
         for policy in self.iter() {
-            change::put_policy(&mut bytes, policy);
+            crate::types::effect::policy::put_policy(&mut bytes, policy);
         }
         bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

@@ -1,12 +1,12 @@
 //! The policies of this node, and what commands ask them.
 
 use super::Policies;
-use super::change::Change;
 use crate::core::limits::{Expression, Label, Limits, Term};
-use crate::core::token::TokenError;
+use crate::core::text::token::TokenError;
 use crate::core::wire::Corrupt;
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use crate::types::cbcircuit::rules::{self, Rule};
+use crate::types::effect::policy::Change;
 use crate::types::intern::{self, LimitsRef, Origin};
 use std::collections::HashMap;
 

@@ -1,20 +1,20 @@
 //! How a `ratelimit` is stored: in RDB, DUMP, AOF and digests.
 //!
-//! A payload is a row of [sections](crate::types::sections).
+//! A payload is a row of [sections](crate::types::tlv).
 
-use super::reserve::Reservations;
-use super::shape::Full;
 use super::tracked::Tracked;
 use super::{Block, Pin, RateLimit, Until};
-use crate::core::clock::Micros;
 use crate::core::limits::{Limit, LimitSet, MAX_COUNT, MAX_LIMITS, MAX_ORPHANS, Orphan, State};
 use crate::core::reservations::{Book, Id, MAX_ID, Reservation, Stage};
+use crate::core::time::Micros;
 use crate::core::usage::Usage;
 use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64};
+use crate::server::keys::tagged_box::OneOf;
 use crate::server::main_thread::MainThread;
-use crate::server::packed::OneOf;
 use crate::types::intern::{self, LimitsRef};
-use crate::types::sections::{OPTIONAL, Sections, Writer};
+use crate::types::ratelimit::layout::Full;
+use crate::types::ratelimit::reservations::Reservations;
+use crate::types::tlv::{OPTIONAL, Sections, Writer};
 use std::collections::HashMap;
 
 /// The encoding that this version writes.

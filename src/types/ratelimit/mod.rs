@@ -10,21 +10,21 @@
 //! shape it has is not part of its value: equal contents, equal digests.
 
 pub mod encoding;
-pub mod reserve;
-pub mod shape;
+pub mod layout;
+pub mod reservations;
 pub mod tracked;
 
-use crate::core::clock::Micros;
 use crate::core::limits::{Filled, Limit, Orphan, State, Wait, full_at, realign};
-use crate::core::place::Place;
+use crate::core::prefetch_hint::Place;
+use crate::core::time::Micros;
 use crate::core::usage::Usage;
-use crate::server::data_type::{Beside, Handle, Native};
+use crate::server::keys::data_type::{Beside, Handle, Native};
+use crate::server::keys::tagged_box::{OneOf, Packed};
 use crate::server::main_thread::MainThread;
-use crate::server::packed::{OneOf, Packed};
-use crate::types::effect::{Change, Effect};
+use crate::types::effect::ratelimit::{Change, Effect};
 use crate::types::intern::{self, LimitsRef};
 use crate::types::policies::node;
-use shape::{Full, Single, Small};
+use layout::{Full, Single, Small};
 use tracked::Tracked;
 
 /// Until when something lasts.
@@ -116,7 +116,7 @@ impl RateLimit {
             && let Some(limits) = full.limits.take()
         {
             let state = full.states.pop().unwrap_or_default();
-            if let Some(bits) = shape::small_bits(&state) {
+            if let Some(bits) = layout::small_bits(&state) {
                 return Self(Packed::first(Box::new(Small::new(limits, bits))));
             }
             return Self(Packed::second(Box::new(Single { limits, state })));
@@ -158,7 +158,7 @@ impl RateLimit {
     }
 
     /// Changes the usage of the limits last used, in their order.
-    pub(super) fn with_states_mut<R>(&mut self, change: impl FnOnce(&mut [State]) -> R) -> R {
+    pub(in crate::types) fn with_states_mut<R>(&mut self, change: impl FnOnce(&mut [State]) -> R) -> R {
         match self.0.get_mut() {
             OneOf::First(small) => {
                 let mut state = [small.state()];
@@ -212,7 +212,7 @@ impl RateLimit {
     }
 
     /// Adds to what happened on the key; begins to track it if need be.
-    pub(super) fn count(&mut self, now: Micros, add: impl FnOnce(&mut Usage)) {
+    pub(in crate::types) fn count(&mut self, now: Micros, add: impl FnOnce(&mut Usage)) {
         if let OneOf::Third(full) = self.0.get_mut()
             && let Some(usage) = &mut full.usage
         {
@@ -266,7 +266,7 @@ impl RateLimit {
     }
 
     /// Changes anything, then goes back to the smallest shape.
-    pub(super) fn rebuild<R>(&mut self, change: impl FnOnce(&mut Full) -> R) -> R {
+    pub(in crate::types) fn rebuild<R>(&mut self, change: impl FnOnce(&mut Full) -> R) -> R {
         let mut full = self.take_full();
         let result = change(&mut full);
         *self = Self::pack(full);
@@ -285,7 +285,7 @@ impl RateLimit {
 
     /// Notes which reservations have ended by `now`. True where there are any.
     #[inline]
-    pub(super) fn sweep(&mut self, main: MainThread, now: Micros) -> bool {
+    pub(in crate::types) fn sweep(&mut self, main: MainThread, now: Micros) -> bool {
         match self.0.get_mut() {
             OneOf::Third(full) if full.reservations.is_some() => {
                 full.sweep(main, now);
@@ -307,7 +307,7 @@ impl RateLimit {
     /// As [`RateLimit::lifetime`] after a change of the listed limits that told
     /// when they are full again.
     #[inline]
-    pub(super) fn lifetime_after(&self, listed: Filled, now: Micros) -> Lifetime {
+    pub(in crate::types) fn lifetime_after(&self, listed: Filled, now: Micros) -> Lifetime {
         let (until, alone) = match self.as_full() {
             None => (Until::At(listed.at), true),
             Some(full) => (full.lasts_until(now).max(Until::At(listed.at)), false),
@@ -331,7 +331,7 @@ impl Native for RateLimit {
     type Pointer = Packed<Small, Single, Full>;
     const NAME: &'static str = "ratelimit";
     const ENCODING: u16 = encoding::VERSION;
-    const REBUILD: &'static std::ffi::CStr = super::effect::COMMAND;
+    const REBUILD: &'static std::ffi::CStr = crate::types::effect::ratelimit::COMMAND;
     const HANDLE: &'static Handle = &HANDLE;
     const BESIDE: Option<Beside> = Some(Beside {
         save: node::save,

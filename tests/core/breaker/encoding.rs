@@ -3,7 +3,7 @@
 
 use super::key::{Key, START, breaker};
 use floodgate::core::breaker::{Circuit, Force, Outcome, State};
-use floodgate::core::clock::Micros;
+use floodgate::core::time::Micros;
 use floodgate::core::wire::Reader;
 use proptest::prelude::*;
 

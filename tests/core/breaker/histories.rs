@@ -6,7 +6,7 @@
 use super::key::{START, breaker};
 use super::model::Model;
 use floodgate::core::breaker::{Breaker, Circuit, Force, Outcome, State, Ticket, Transitions};
-use floodgate::core::clock::Micros;
+use floodgate::core::time::Micros;
 use floodgate::core::wire::Reader;
 use proptest::prelude::*;
 

@@ -3,7 +3,7 @@
 use floodgate::core::breaker::{
     Admission, Breaker, Change, Circuit, Force, Outcome, Reported, State, Ticket, View,
 };
-use floodgate::core::clock::Micros;
+use floodgate::core::time::Micros;
 
 /// A whole number of every period in these tests.
 pub const START: Micros = Micros(1_800_000_000_000_000);

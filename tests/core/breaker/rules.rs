@@ -2,7 +2,7 @@
 
 use super::key::{Key, START, breaker};
 use floodgate::core::breaker::{Cause, Circuit, Force, Outcome, Retry, State, Ticket};
-use floodgate::core::clock::Micros;
+use floodgate::core::time::Micros;
 
 #[test]
 fn consecutive_counts_failures_in_a_row() {

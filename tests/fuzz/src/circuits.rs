@@ -2,7 +2,7 @@
 
 use crate::draw::Draw;
 use floodgate::core::breaker::{Breaker, Circuit, Force, Outcome, Ticket};
-use floodgate::core::clock::Micros;
+use floodgate::core::time::Micros;
 use floodgate::core::wire::Reader;
 
 /// Breakers of every kind, two of each trip so that changes keep the window.

@@ -1,6 +1,6 @@
 //! Bytes as a row of decisions.
 
-use floodgate::core::clock::Micros;
+use floodgate::core::time::Micros;
 
 /// Longest time that one step takes, in microseconds: a little over a year.
 const LONGEST_STEP: u64 = 400 * 24 * 3_600_000_000;

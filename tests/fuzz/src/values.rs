@@ -1,8 +1,8 @@
 //! What must hold of every value of a key, however it came about.
 
-use floodgate::core::clock::Micros;
+use floodgate::core::time::Micros;
 use floodgate::core::limits::{Request, Wait, decide, look};
-use floodgate::server::data_type::Native;
+use floodgate::server::keys::data_type::Native;
 use floodgate::server::main_thread::MainThread;
 use floodgate::types::intern;
 use floodgate::types::ratelimit::{Lifetime, RateLimit, encoding};

@@ -3,12 +3,12 @@
 
 #![no_main]
 
-use floodgate::core::clock::Micros;
+use floodgate::core::time::Micros;
 use floodgate::core::limits::{MAX_COUNT, Taken};
 use floodgate::core::usage::{Decided, Outcome, Spend};
 use floodgate::server::main_thread::{MainThread, StandIn};
-use floodgate::types::effect::{Applied, Change, Effect};
-use floodgate::types::ratelimit::reserve::Settlement;
+use floodgate::types::effect::ratelimit::{Applied, Change, Effect};
+use floodgate::types::ratelimit::reservations::Settlement;
 use floodgate::types::ratelimit::{Lifetime, RateLimit, Until, encoding};
 use floodgate_fuzz::{draw::{Draw, START}, values};
 use libfuzzer_sys::fuzz_target;

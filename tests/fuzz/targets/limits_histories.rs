@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use floodgate::core::clock::Micros;
+use floodgate::core::time::Micros;
 use floodgate::core::limits::{Limits, Request, State, Wait, decide, give_back, take};
 use floodgate_fuzz::draw::{Draw, START};
 use libfuzzer_sys::fuzz_target;

@@ -16,7 +16,7 @@ fuzz_target!(|input: &[u8]| {
     let main = stand_in.main();
     if let Ok(value) = encoding::load(main, encoding::VERSION, draw.0) {
         for now in [now, now.plus(1), now.plus(1_000_000), now.plus(u64::MAX)] {
-            values::check(main, &value, now.min(floodgate::core::clock::Micros::MAX), cost);
+            values::check(main, &value, now.min(floodgate::core::time::Micros::MAX), cost);
         }
     }
 });

@@ -5,8 +5,8 @@ mod ring;
 mod slices;
 
 use super::spec::{Breaker, MAX_COUNT, Trip};
-use crate::core::clock::Micros;
-use crate::core::place::Place;
+use crate::core::prefetch_hint::Place;
+use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_u64};
 use ring::Ring;
 use slices::Slices;

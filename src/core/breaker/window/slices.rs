@@ -5,7 +5,7 @@
 //! sixteen counters, once a slice; recording a call is then two additions.
 
 use super::{Call, Tally, read_u32};
-use crate::core::clock::Micros;
+use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_u64};
 
 /// Slices in a period.

@@ -1,0 +1,5 @@
+//! Figures about many events in little memory.
+
+pub mod alerts;
+pub mod heavy_hitters;
+pub mod histogram;

@@ -1,0 +1,83 @@
+//! Lengths of time as people write them: `1500`, `30s`, `5min`.
+
+use crate::core::text::token::TokenError;
+
+/// Microseconds in a millisecond.
+pub const MILLISECOND: u64 = 1_000;
+/// Microseconds in a second.
+pub const SECOND: u64 = 1_000 * MILLISECOND;
+/// Microseconds in a minute.
+pub const MINUTE: u64 = 60 * SECOND;
+/// Microseconds in an hour.
+pub const HOUR: u64 = 60 * MINUTE;
+/// Microseconds in a day of 24 hours.
+pub const DAY: u64 = 24 * HOUR;
+/// Microseconds in a week of seven such days.
+pub const WEEK: u64 = 7 * DAY;
+/// The longest length of time that any token may name: 366 days.
+pub const LONGEST: u64 = 366 * DAY;
+
+/// Every unit with a fixed length, by each of its spellings.
+const UNITS: &[(&[&str], u64)] = &[
+    (&["ms"], MILLISECOND),
+    (&["s", "sec", "second", "seconds"], SECOND),
+    (&["m", "min", "minute", "minutes"], MINUTE),
+    (&["h", "hour", "hours"], HOUR),
+    (&["d", "day", "days"], DAY),
+    (&["w", "week", "weeks"], WEEK),
+];
+
+/// The length in microseconds of the unit that `text` spells (letter case does
+/// not matter), or `None`.
+pub fn unit(text: &[u8]) -> Option<u64> {
+    UNITS
+        .iter()
+        .find(|(names, _)| names.iter().any(|n| n.as_bytes().eq_ignore_ascii_case(text)))
+        .map(|&(_, us)| us)
+}
+
+/// Splits `text` into its leading decimal digits and the rest.
+pub fn split_number(text: &[u8]) -> (&[u8], &[u8]) {
+    text.split_at(text.iter().position(|b| !b.is_ascii_digit()).unwrap_or(text.len()))
+}
+
+/// Decimal digits only, no sign; `None` when empty, not digits or above `u64`.
+pub fn whole_number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0u64, |n, b| {
+        let digit = b.is_ascii_digit().then(|| u64::from(b - b'0'))?;
+        n.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+/// Parses a duration argument (`WAIT`, `TTL`, `FOR`, `DUR`, …): a whole number
+/// of milliseconds, or a number with a unit. Returns microseconds,
+/// 0 ..= [`LONGEST`]; callers that need at least one millisecond say so.
+///
+/// # Errors
+/// A [`TokenError`] that names the text and the reason.
+pub fn parse(text: &[u8]) -> Result<u64, TokenError> {
+    let fail = |reason| TokenError::new("duration", text, reason);
+    let (digits, rest) = split_number(text);
+    if digits.is_empty() {
+        return Err(fail("expected a number of milliseconds or a number with a unit such as 30s"));
+    }
+    let scale = if rest.is_empty() { MILLISECOND } else { unit(rest).ok_or_else(|| fail("unknown unit"))? };
+    whole_number(digits)
+        .and_then(|n| n.checked_mul(scale))
+        .filter(|&us| us <= LONGEST)
+        .ok_or_else(|| fail("longer than 366 days"))
+}
+
+/// The shortest exact text of a length that is a whole number of milliseconds:
+/// `1500ms`, `30s`, `5m`, `1d`. The unit `w` is never used, since for fixed
+/// windows a week starts on Monday and seven days do not.
+pub fn canonical(us: u64) -> String {
+    let (scale, suffix) = [(DAY, "d"), (HOUR, "h"), (MINUTE, "m"), (SECOND, "s")]
+        .into_iter()
+        .find(|&(scale, _)| us >= scale && us.is_multiple_of(scale))
+        .unwrap_or((MILLISECOND, "ms"));
+    format!("{}{suffix}", us / scale)
+}

@@ -1,0 +1,5 @@
+//! Parts of the text that users write, and how errors show it.
+
+pub mod duration;
+pub mod prefix;
+pub mod token;

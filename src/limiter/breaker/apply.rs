@@ -1,0 +1,152 @@
+//! From an answer of a circuit to the key, the replicas, the AOF and whoever
+//! listens.
+
+use crate::core::breaker::State;
+use crate::core::time::Micros;
+use crate::core::wire::Corrupt;
+use crate::limiter::Error;
+use crate::observe::{alerts, events, metrics};
+use crate::server::context::Context;
+use crate::server::effects::replicate;
+use crate::server::ffi::args::Arg;
+use crate::server::keys::key::Key;
+use crate::server::main_thread::MainThreadCell;
+use crate::types::cbcircuit::{CbCircuit, not_closed};
+use crate::types::effect::breaker::{Applied, Change, Effect};
+use crate::types::effect::ratelimit::COMMAND;
+use std::ffi::CStr;
+
+/// Payloads are built here, so that none is allocated.
+static PAYLOAD: MainThreadCell<Vec<u8>> = MainThreadCell::new(Vec::new());
+
+/// Asks the circuit of the key, propagates what changed and tells who listens.
+///
+/// # Errors
+/// The key holds another type, or the effect does not fit.
+pub fn commit(
+    ctx: &Context<'_>,
+    key: &mut Key<'_>,
+    effect: &Effect<'_>,
+    event: &CStr,
+) -> Result<Applied, Error> {
+    let applied = apply(ctx, key, effect, event)?;
+    propagate(ctx, key.name(), effect, &applied);
+    tell(ctx, key.name(), &applied);
+    Ok(applied)
+}
+
+/// Asks the circuit of the key, and lets the key expire when it is forgotten.
+/// Master and replica both come through here.
+///
+/// # Errors
+/// As [`commit`].
+pub fn apply(
+    ctx: &Context<'_>,
+    key: &mut Key<'_>,
+    effect: &Effect<'_>,
+    event: &CStr,
+) -> Result<Applied, Error> {
+    if matches!(effect.change, Change::Become { .. })
+        && !key.is_missing()
+        && key.value::<CbCircuit>().is_err()
+    {
+        key.delete();
+    }
+    let mut held = key.value::<CbCircuit>()?;
+    let mut applied = effect.apply(ctx.main(), held.as_deref_mut()).map_err(refused)?;
+    drop(held);
+    settle(ctx, key, effect, &mut applied, event);
+    Ok(applied)
+}
+
+/// The error of an effect that does not fit.
+#[cold]
+pub fn refused(corrupt: Corrupt) -> Error {
+    Error::Other(format!("effect refused: {corrupt}"))
+}
+
+/// Stores what the effect made, lets the key expire when it is forgotten, and
+/// tells those who watch the key. Nothing, where nothing changed.
+pub fn settle(
+    ctx: &Context<'_>,
+    key: &mut Key<'_>,
+    effect: &Effect<'_>,
+    applied: &mut Applied,
+    event: &CStr,
+) {
+    if !applied.changed {
+        return;
+    }
+    let mut arrives = false;
+    if let Some(created) = applied.created.take() {
+        key.create(created);
+        arrives = true;
+    }
+    if effect.expires {
+        key.expire_at(applied.lifetime.end());
+    } else if key.expiry().is_some() {
+        // Under the debug clock the server's own clock must not end the key.
+        key.expire_at(None);
+    }
+    key.changed(event);
+    for transition in applied.transitions() {
+        key.notify(arrival(transition.to));
+        arrives = true;
+    }
+    if arrives {
+        not_closed::became(ctx.main(), ctx.database(), key.name().bytes(), applied.state);
+    }
+}
+
+/// Sends the effect to replicas and the AOF, if anything changed.
+pub fn propagate(ctx: &Context<'_>, key: Arg<'_>, effect: &Effect<'_>, applied: &Applied) {
+    if !applied.changed {
+        return;
+    }
+    if replicate::is_heard(ctx) {
+        let mut payload = PAYLOAD.of(ctx.main()).borrow_mut();
+        payload.clear();
+        effect.encode(&mut payload);
+        replicate::effect(ctx, COMMAND, key, &payload);
+    } else {
+        replicate::unheard(ctx);
+    }
+}
+
+/// Counts and publishes what happened. Only where it was decided: a replica
+/// that follows says nothing.
+pub fn tell(ctx: &Context<'_>, key: Arg<'_>, applied: &Applied) {
+    let lost = applied.lost_trials();
+    if lost > 0 {
+        metrics::add(ctx.main(), |m| &mut m.breaker_lost_trials, lost);
+    }
+    for transition in applied.transitions() {
+        metrics::count(ctx.main(), |m| match transition.to {
+            State::Closed => &mut m.breaker_to_closed,
+            State::Open => &mut m.breaker_to_open,
+            State::HalfOpen => &mut m.breaker_to_half_open,
+            State::ForcedOpen => &mut m.breaker_to_forced_open,
+            State::ForcedClosed => &mut m.breaker_to_forced_closed,
+        });
+        if transition.to == State::Open {
+            alerts::opened(ctx.main(), key.bytes(), transition.at);
+        }
+        events::breaker_transition(ctx, key, &transition);
+    }
+}
+
+/// The keyspace event of a transition.
+const fn arrival(state: State) -> &'static CStr {
+    match state {
+        State::Closed => c"cb.closed",
+        State::Open => c"cb.open",
+        State::HalfOpen => c"cb.half-open",
+        State::ForcedOpen => c"cb.forced-open",
+        State::ForcedClosed => c"cb.forced-closed",
+    }
+}
+
+/// The end of a length of time from now.
+pub fn after(now: Micros, us: u64) -> Micros {
+    now.plus(us).min(Micros::MAX)
+}

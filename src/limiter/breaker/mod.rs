@@ -1,0 +1,4 @@
+//! The same for circuit breakers: resolve → decide → apply → propagate → reply.
+
+pub mod apply;
+pub mod resolve;

@@ -1,0 +1,11 @@
+//! The middle of every command: resolve → decide on a key → apply → propagate →
+//! reply.
+
+pub mod apply;
+pub mod breaker;
+pub mod error;
+pub mod reply;
+pub mod resolve;
+pub mod track;
+
+pub use error::Error;

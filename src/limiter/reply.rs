@@ -1,0 +1,103 @@
+//! The reply of every command that takes: six integers.
+
+use crate::core::limits::{Decision, Standing, Wait};
+use crate::observe::labels::Labelled;
+use crate::observe::metrics;
+use crate::observe::top::Outcome;
+use crate::server::context::Context;
+use crate::server::ffi::reply;
+use crate::server::main_thread::MainThread;
+
+/// What the sixth integer says when it is no position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Index {
+    /// The binding limit.
+    Limit(usize),
+    /// The key is blocked.
+    Blocked,
+    /// A waiting line stands.
+    Line,
+    /// Denied only because of other items of a batch.
+    Batch,
+}
+
+impl Index {
+    fn number(self) -> i64 {
+        match self {
+            Self::Limit(position) => i64::try_from(position).unwrap_or(0),
+            Self::Blocked => -1,
+            Self::Line => -2,
+            Self::Batch => -3,
+        }
+    }
+}
+
+/// granted, limit, remaining, `retry_after_ms`, `reset_after_ms`, index.
+#[derive(Clone, Copy, Debug)]
+pub struct Six {
+    /// Units granted.
+    pub granted: u64,
+    /// Where the binding limit stands after the call.
+    pub standing: Standing,
+    /// Which limit binds, or why none does.
+    pub index: Index,
+}
+
+impl Six {
+    /// The reply of a decision.
+    pub fn of(decision: &Decision) -> Self {
+        Self {
+            granted: decision.granted,
+            standing: decision.standing,
+            index: Index::Limit(decision.binding.unwrap_or(0)),
+        }
+    }
+
+    /// Counts what every command that takes counts alike: blocks, and under
+    /// labels the policy and the denials that shadow limits would have made.
+    pub fn count(&self, main: MainThread, labelled: Option<&Labelled>) {
+        if self.index == Index::Blocked {
+            metrics::count(main, |m| &mut m.blocked_denied);
+        }
+        if let Some(labelled) = labelled {
+            if labelled.shadows() > 0 {
+                metrics::add(main, |m| &mut m.shadow_denied, labelled.shadows().into());
+            }
+            labelled.count(main, self.outcome());
+        }
+    }
+
+    /// What its own limits said; `None` where it only shares the fate of others.
+    fn outcome(&self) -> Option<Outcome> {
+        match self.index {
+            Index::Batch => None,
+            _ if self.granted > 0 => Some(Outcome::Granted),
+            _ => Some(Outcome::Denied),
+        }
+    }
+
+    /// Writes it.
+    pub fn send(&self, ctx: &Context<'_>) {
+        reply::array(ctx, 6);
+        reply::integer(ctx, signed(self.granted));
+        reply::integer(ctx, self.standing.limit.map_or(-1, signed));
+        reply::integer(ctx, self.standing.remaining.map_or(-1, signed));
+        reply::integer(ctx, retry_ms(self.standing.retry));
+        reply::integer(ctx, signed(self.standing.reset_after_us.div_ceil(1000)));
+        reply::integer(ctx, self.index.number());
+    }
+}
+
+/// As a reply's integer.
+pub fn signed(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+/// Milliseconds, rounded up; -1 for never.
+pub fn retry_ms(wait: Wait) -> i64 {
+    match wait {
+        Wait::Now => 0,
+        Wait::After(us) => signed(us.div_ceil(1000)),
+        Wait::Never => -1,
+    }
+}

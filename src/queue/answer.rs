@@ -1,0 +1,82 @@
+//! What becomes of a client whose wait has ended.
+
+use crate::core::limits::{Standing, Wait};
+use crate::core::wait_queue::Ticket;
+use crate::limiter::Error;
+use crate::limiter::reply::Six;
+use crate::observe::{metrics, top};
+use crate::queue::moves::plan;
+use crate::queue::request;
+use crate::queue::request::Ask;
+use crate::queue::{Outcome, Place, behind_at, with};
+use crate::server::context::Context;
+use crate::server::ffi::args::Arg;
+use crate::server::ffi::call::OwnedString;
+use crate::server::ffi::reply;
+use crate::types::ratelimit::RateLimit;
+
+/// The server lets us answer this client: with what was decided, or, when its
+/// time is up, with where it stands.
+pub(super) fn answer_client(ctx: &Context<'_>, ticket: Ticket) {
+    let main = ctx.main();
+    let ended = with(main, |room| {
+        room.outcomes.remove(&ticket).or_else(|| {
+            let (place, waiter) = room.leave(ticket)?;
+            Some((waiter.ask, Outcome::TimeIsUp(place)))
+        })
+    });
+    let Some((ask, outcome)) = ended else {
+        reply::null(ctx);
+        return;
+    };
+    let reply = match outcome {
+        Outcome::Decided(reply) => reply,
+        Outcome::TimeIsUp(place) => {
+            metrics::count(main, |m| &mut m.waiting_timed_out);
+            top::decided(main, &place.1, false, ctx.now());
+            let name = OwnedString::new(ctx, &place.1);
+            let denial = ctx.in_database(place.0, || denial(ctx, &place, name.arg(), &ask));
+            let reply = denial.map(|judged| {
+                judged.count(main);
+                judged.six()
+            });
+            if reply.is_ok() {
+                with(main, |room| room.uncounted.push((place, ask.clone())));
+            }
+            plan(main);
+            reply
+        }
+    };
+    ask.send(ctx, &reply);
+}
+
+/// The reply of a request whose wait has ended without a grant.
+fn denial(ctx: &Context<'_>, place: &Place, name: Arg<'_>, ask: &Ask) -> Result<request::Judged, Error> {
+    let now = ctx.now();
+    let mut key = ctx.read(name);
+    let held = key.value::<RateLimit>()?;
+    if !ask.critical() && with(ctx.main(), |room| room.lines.length(place) > 0) {
+        return behind_at(ctx, place, held.as_deref(), ask, now);
+    }
+    let judged = ask.judge(ctx, &place.1, held.as_deref(), now)?;
+    let six = judged.six();
+    if six.granted == 0 {
+        return Ok(judged);
+    }
+    // Its units have become free this very moment; asking again gets them.
+    let standing = Standing { retry: Wait::After(1), ..six.standing };
+    Ok(judged.denied(Six { granted: 0, standing, ..six }))
+}
+
+/// The server says that this client will not be answered by us.
+pub(super) fn client_gone(ctx: &Context<'_>, ticket: Ticket) {
+    let main = ctx.main();
+    let waited = with(main, |room| {
+        room.outcomes.remove(&ticket);
+        room.leave(ticket).is_some()
+    });
+    if waited {
+        metrics::count(main, |m| &mut m.waiting_left);
+        plan(main);
+    }
+}

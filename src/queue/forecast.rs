@@ -1,0 +1,78 @@
+//! When a line will have been served: it is played through on a copy of the key,
+//! with the very code that will serve it.
+
+use crate::core::limits::Wait;
+use crate::core::time::Micros;
+use crate::core::wait_queue::Ticket;
+use crate::limiter::Error;
+use crate::queue::request::{Ask, Judged};
+use crate::server::context::Context;
+use crate::types::effect::ratelimit::{Applied, Effect};
+use crate::types::ratelimit::RateLimit;
+
+/// A key as it will be when the waiters up to one have been served.
+#[derive(Debug)]
+pub struct Forecast {
+    value: Option<RateLimit>,
+    at: Micros,
+    last: Ticket,
+}
+
+impl Forecast {
+    /// Before anybody is served.
+    pub fn new(value: Option<&RateLimit>, now: Micros) -> Self {
+        Self { value: value.map(RateLimit::rehearsal), at: now, last: 0 }
+    }
+
+    /// The last waiter that it counts; 0 for none.
+    pub const fn last(&self) -> Ticket {
+        self.last
+    }
+
+    /// Serves one more.
+    pub fn add(&mut self, ctx: &Context<'_>, key: &[u8], ticket: Ticket, ask: &Ask) {
+        self.last = ticket;
+        // Who cannot be served is sent away and takes nothing.
+        let Ok(first) = ask.judge(ctx, key, self.value.as_ref(), self.at) else { return };
+        match first.six().standing.retry {
+            Wait::Never => {}
+            Wait::Now => self.grant(ctx, ask, &first),
+            Wait::After(us) => {
+                self.at = self.at.plus(us);
+                if let Ok(judged) = ask.judge(ctx, key, self.value.as_ref(), self.at) {
+                    self.grant(ctx, ask, &judged);
+                }
+            }
+        }
+    }
+
+    fn grant(&mut self, ctx: &Context<'_>, ask: &Ask, judged: &Judged) {
+        if judged.six().granted == 0 {
+            return;
+        }
+        let main = ctx.main();
+        // What does not fit is left out, as when it is served.
+        let _ = ask.change(main, judged, self.at, |change| {
+            let effect = Effect { now: self.at, expires: false, change };
+            let applied =
+                effect.apply(main, self.value.as_mut()).map_err(|bad| Error::Other(bad.to_string()))?;
+            if let Applied::Created(value, _) = applied {
+                self.value = Some(value.rehearsal());
+            }
+            Ok(())
+        });
+    }
+
+    /// How long until a request would be granted behind the line.
+    pub fn retry(&self, ctx: &Context<'_>, key: &[u8], ask: &Ask, now: Micros) -> Wait {
+        let at = self.at.max(now);
+        let retry = ask
+            .judge(ctx, key, self.value.as_ref(), at)
+            .map_or(Wait::Now, |judged| judged.six().standing.retry);
+        match retry {
+            Wait::Now => Wait::After(at.since(now).max(1)),
+            Wait::After(us) => Wait::After(at.since(now).saturating_add(us)),
+            Wait::Never => Wait::Never,
+        }
+    }
+}

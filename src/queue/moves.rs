@@ -1,0 +1,84 @@
+//! What moves a line, and when to look at it.
+
+use crate::limiter::reply::signed;
+use crate::queue::serve::wake;
+use crate::queue::{any, key_filter, with};
+use crate::server::context::{self, Context};
+use crate::server::ffi::args::Arg;
+use crate::server::keys::keyspace::Happened;
+use crate::server::main_thread::MainThread;
+use crate::server::timing::wake_timer;
+
+/// Sets the alarm for the line that is to be looked at next.
+pub(super) fn plan(main: MainThread) {
+    let now = context::now(main);
+    let next = with(main, |room| room.next(now));
+    wake_timer::set(
+        main,
+        match next {
+            // Under the debug clock time passes only by command.
+            Some(due) if due > now && context::debug_clock_is_set(main) => None,
+            Some(due) => Some(signed(due.millis_after(now))),
+            None => None,
+        },
+    );
+}
+
+/// Something was done to this key of the context's database.
+#[inline]
+pub fn touched(ctx: &Context<'_>, name: Arg<'_>) {
+    if any() && key_filter::perhaps(name.bytes()) {
+        touched_perhaps(ctx, name);
+    }
+}
+
+#[cold]
+fn touched_perhaps(ctx: &Context<'_>, name: Arg<'_>) {
+    touched_in(ctx.main(), name.bytes(), Some(ctx.database()));
+}
+
+fn touched_in(main: MainThread, name: &[u8], database: Option<i32>) {
+    let touched = with(main, |room| {
+        if let Some(database) = database {
+            return room.lines.touch(&(database, name.into()));
+        }
+        room.lines.touch_all(|(_, key)| **key == *name);
+        true
+    });
+    if touched {
+        plan(main);
+    }
+}
+
+/// What keys may take has changed on the whole server: policies, defaults.
+pub fn limits_changed(main: MainThread) {
+    if any() {
+        with(main, |room| room.lines.touch_all(|_| true));
+        plan(main);
+    }
+}
+
+pub(super) fn happened(main: MainThread, what: Happened<'_>) {
+    if !any() {
+        return;
+    }
+    match what {
+        Happened::ValueLeft { name, database } => {
+            if key_filter::perhaps(name.bytes()) {
+                touched_in(main, name.bytes(), database);
+            }
+            return;
+        }
+        Happened::ToDatabase(db) => with(main, |room| room.lines.touch_all(|place| place.0 == db)),
+        Happened::ToAll => with(main, |room| room.lines.touch_all(|_| true)),
+    }
+    plan(main);
+}
+
+/// RL.DEBUG moved the clock: so do the lines, at once.
+pub fn clock_changed(ctx: &Context<'_>) {
+    if any() {
+        with(ctx.main(), |room| room.lines.touch_all(|_| true));
+        wake(ctx);
+    }
+}

@@ -1,0 +1,211 @@
+//! What a waiter wants, and how it is answered.
+
+use crate::commands::acquire;
+use crate::commands::reserve::{self, Terms};
+use crate::core::limits::{Request, Standing};
+use crate::core::time::Micros;
+use crate::limiter::Error;
+use crate::limiter::reply::Six;
+use crate::limiter::track;
+use crate::observe::metrics;
+use crate::server::context::Context;
+use crate::server::load::command::Refusal;
+use crate::server::main_thread::MainThread;
+use crate::types::effect::ratelimit::Change;
+use crate::types::ratelimit::RateLimit;
+use std::ffi::CStr;
+
+/// A request that may wait, with everything that it takes to decide it later.
+/// Limits are as written: what they mean is looked up at each try.
+#[derive(Clone, Debug)]
+pub enum Ask {
+    /// RL.ACQUIRE.
+    Acquire {
+        /// The call's own limits.
+        limits: Option<Box<[u8]>>,
+        /// Units.
+        request: Request,
+        /// The call asks for its key to be tracked.
+        track: bool,
+    },
+    /// RL.RESERVE of one key.
+    Reserve {
+        /// The call's own limits.
+        limits: Box<[u8]>,
+        /// What it is known by.
+        id: Box<[u8]>,
+        /// Units.
+        cost: u64,
+        /// For how long, in microseconds, from the grant.
+        ttl_us: u64,
+        /// May use the part that `keep=` keeps.
+        critical: bool,
+    },
+}
+
+/// A decision on an [`Ask`].
+#[derive(Debug)]
+pub enum Judged {
+    /// Of RL.ACQUIRE.
+    Acquire(acquire::Judged),
+    /// Of RL.RESERVE.
+    Reserve(reserve::Judged),
+}
+
+impl Judged {
+    /// The reply.
+    pub const fn six(&self) -> Six {
+        match self {
+            Self::Acquire(judged) => judged.six,
+            Self::Reserve(judged) => judged.six,
+        }
+    }
+
+    /// Counts the outcome as the command itself would.
+    pub fn count(&self, main: MainThread) {
+        match self {
+            Self::Acquire(judged) if judged.six.granted > 0 => {
+                metrics::count(main, |m| &mut m.acquire_granted);
+                metrics::add(main, |m| &mut m.acquire_granted_units, judged.six.granted);
+                judged.count(main);
+            }
+            Self::Acquire(judged) => {
+                metrics::count(main, |m| &mut m.acquire_denied);
+                judged.count(main);
+            }
+            Self::Reserve(judged) => {
+                if judged.six.granted == 0 {
+                    metrics::count(main, |m| &mut m.reservations_denied);
+                }
+                judged.count(main);
+            }
+        }
+    }
+
+    /// The same request denied after all, with this reply.
+    #[must_use]
+    pub fn denied(self, six: Six) -> Self {
+        match self {
+            Self::Acquire(judged) => Self::Acquire(judged.denied(six)),
+            Self::Reserve(judged) => Self::Reserve(judged.denied(six)),
+        }
+    }
+}
+
+impl Ask {
+    /// Units asked for.
+    pub const fn cost(&self) -> u64 {
+        match self {
+            Self::Acquire { request, .. } => request.cost,
+            Self::Reserve { cost, .. } => *cost,
+        }
+    }
+
+    /// Whether it may pass a line.
+    pub const fn critical(&self) -> bool {
+        match self {
+            Self::Acquire { request, .. } => request.critical,
+            Self::Reserve { critical, .. } => *critical,
+        }
+    }
+
+    /// The keyspace event of a grant.
+    pub const fn event(&self) -> &'static CStr {
+        match self {
+            Self::Acquire { .. } => c"rl.acquire",
+            Self::Reserve { .. } => c"rl.reserve",
+        }
+    }
+
+    fn terms(&self) -> Terms<'_> {
+        match self {
+            Self::Acquire { request, .. } => {
+                Terms { cost: request.cost, ttl_us: 0, id: &[], critical: request.critical }
+            }
+            Self::Reserve { id, cost, ttl_us, critical, .. } => {
+                Terms { cost: *cost, ttl_us: *ttl_us, id, critical: *critical }
+            }
+        }
+    }
+
+    /// Decides it on the value of a key, as if no line stood.
+    ///
+    /// # Errors
+    /// Malformed limits, none at all, or such as can only be reserved.
+    pub fn judge(
+        &self,
+        ctx: &Context<'_>,
+        key: &[u8],
+        value: Option<&RateLimit>,
+        now: Micros,
+    ) -> Result<Judged, Error> {
+        match self {
+            Self::Acquire { limits, request, .. } => {
+                acquire::judge(ctx, key, value, limits.as_deref(), request, now).map(Judged::Acquire)
+            }
+            Self::Reserve { limits, .. } => {
+                reserve::judge(ctx, key, value, limits, &self.terms(), now).map(Judged::Reserve)
+            }
+        }
+    }
+
+    /// How the limit that binds it stands while nothing is taken.
+    ///
+    /// # Errors
+    /// As [`Ask::judge`].
+    pub fn untouched(
+        &self,
+        ctx: &Context<'_>,
+        key: &[u8],
+        value: Option<&RateLimit>,
+        judged: &Judged,
+        now: Micros,
+    ) -> Result<Standing, Error> {
+        match (self, judged) {
+            (_, Judged::Reserve(judged)) => Ok(judged.before),
+            (Self::Acquire { limits, request, .. }, judged) if judged.six().granted > 0 => {
+                acquire::untouched(ctx, key, value, limits.as_deref(), request, now)
+            }
+            (_, judged) => Ok(judged.six().standing),
+        }
+    }
+
+    /// Runs `make_it_so` with the change that a granting decision asks for.
+    ///
+    /// # Errors
+    /// Those of `make_it_so`.
+    pub fn change(
+        &self,
+        main: MainThread,
+        judged: &Judged,
+        now: Micros,
+        make_it_so: impl FnOnce(Change<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        match judged {
+            Judged::Acquire(judged) => judged.change(main, make_it_so),
+            Judged::Reserve(judged) => judged.change(main, &self.terms(), now, make_it_so),
+        }
+    }
+
+    /// The change that counts the decision towards the key's usage, if it counts.
+    pub fn counted(
+        &self,
+        main: MainThread,
+        value: Option<&RateLimit>,
+        granted: u64,
+    ) -> Option<Change<'static>> {
+        let track = matches!(self, Self::Acquire { track: true, .. });
+        track::counts(main, value, track).then(|| track::decided(self.cost(), granted))
+    }
+
+    /// Sends the reply in the command's own form.
+    pub fn send(&self, ctx: &Context<'_>, answer: &Result<Six, Error>) {
+        match (self, answer) {
+            (_, Err(error)) => error.send(ctx),
+            (Self::Acquire { .. }, Ok(six)) => six.send(ctx),
+            (Self::Reserve { id, .. }, Ok(six)) => {
+                reserve::send(ctx, (six.granted > 0).then_some(&**id), &[*six]);
+            }
+        }
+    }
+}

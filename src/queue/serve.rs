@@ -1,0 +1,176 @@
+//! Serving the lines whose time has come.
+
+use crate::core::limits::Wait;
+use crate::core::time::Micros;
+use crate::core::wait_queue::Ticket;
+use crate::limiter::Error;
+use crate::limiter::apply;
+use crate::limiter::apply::Together;
+use crate::limiter::reply::signed;
+use crate::observe::{metrics, top};
+use crate::queue::moves::plan;
+use crate::queue::request;
+use crate::queue::request::Ask;
+use crate::queue::{Clock, Outcome, Place, with};
+use crate::server::context::Context;
+use crate::server::ffi::call::{OwnedString, key_is_served_here};
+use crate::server::keys::key::Key;
+use crate::server::main_thread::MainThread;
+use crate::server::timing::wake_timer;
+use crate::types::ratelimit::RateLimit;
+
+/// How long to leave a line alone while it must not move (CLIENT PAUSE, a slot
+/// on its way).
+const HELD_UP_US: u64 = 20_000;
+
+/// Looks at every line whose time has come.
+pub(super) fn wake(ctx: &Context<'_>) {
+    let main = ctx.main();
+    if !ctx.flags().master() {
+        // A replica's clients are unblocked by the server.
+        with(main, |room| room.uncounted.clear());
+        return wake_timer::set(main, None);
+    }
+    if ctx.must_not_propagate() {
+        return wake_timer::set(main, Some(signed(HELD_UP_US / 1000)));
+    }
+    let now = ctx.now();
+    with(main, |room| room.lines.time_is(now));
+    while let Some(place) = with(main, |room| room.lines.take_due(now)) {
+        let due = ctx.in_database(place.0, || serve(ctx, &place, now));
+        with(main, |room| room.lines.look_at(&place, due));
+    }
+    for (place, ask) in with(main, |room| std::mem::take(&mut room.uncounted)) {
+        ctx.in_database(place.0, || count_denial(ctx, &place, &ask, now));
+    }
+    plan(main);
+}
+
+/// Serves the line while its head can be. Returns when to look again.
+fn serve(ctx: &Context<'_>, place: &Place, now: Micros) -> Option<Micros> {
+    let main = ctx.main();
+    let name = OwnedString::new(ctx, &place.1);
+    if ctx.flags().cluster() && !key_is_served_here(ctx, name.arg()) {
+        // The server redirects its clients in a moment.
+        return Some(now.plus(HELD_UP_US));
+    }
+    let mut key = ctx.write(name.arg());
+    loop {
+        let (ticket, ask, deadline, clock) = with(main, |room| {
+            let (ticket, waiter) = room.lines.head(place)?;
+            Some((ticket, waiter.ask.clone(), waiter.deadline, waiter.clock))
+        })?;
+        let real = !ctx.debug_clock_is_set();
+        let over = |late: bool| late && (clock == Clock::Debug || !real);
+        if over(deadline < now) {
+            time_is_up(main, ticket);
+            continue;
+        }
+        let judged = key
+            .value::<RateLimit>()
+            .map_err(Error::from)
+            .and_then(|held| ask.judge(ctx, &place.1, held.as_deref(), now));
+        let judged = match judged {
+            Ok(judged) => judged,
+            Err(error) => {
+                end(main, ticket, |_| Outcome::Decided(Err(error)));
+                continue;
+            }
+        };
+        let six = judged.six();
+        if six.granted > 0 {
+            let done = grant(ctx, &mut key, &ask, &judged, now);
+            metrics::count(main, |m| &mut m.waiting_served);
+            judged.count(main);
+            top::decided(main, &place.1, true, now);
+            end(main, ticket, |_| Outcome::Decided(done.map(|()| six)));
+            continue;
+        }
+        match six.standing.retry {
+            // It asks for more than there is now: nobody behind it should wait for that.
+            Wait::Never => {
+                judged.count(main);
+                top::decided(main, &place.1, false, now);
+                end(main, ticket, |_| Outcome::Decided(Ok(six)));
+                with(main, |room| room.uncounted.push((place.clone(), ask)));
+            }
+            _ if over(deadline <= now) || (real && clock == Clock::Debug) => time_is_up(main, ticket),
+            retry => {
+                end_late_ones(ctx, place, now);
+                let us = if let Wait::After(us) = retry { us } else { 0 };
+                return Some(now.plus(us.max(1)));
+            }
+        }
+    }
+}
+
+/// Takes what a waiter is granted; what is taken and what is counted travel as one.
+fn grant(
+    ctx: &Context<'_>,
+    key: &mut Key<'_>,
+    ask: &Ask,
+    judged: &request::Judged,
+    now: Micros,
+) -> Result<(), Error> {
+    let main = ctx.main();
+    let counted = ask.counted(main, key.value::<RateLimit>()?.as_deref(), judged.six().granted);
+    let mut together = Together::new(ctx);
+    ask.change(main, judged, now, |change| {
+        together.apply(ctx, key, &apply::effect(ctx, now, change), ask.event())
+    })?;
+    if let Some(counted) = counted {
+        together.apply(ctx, key, &apply::effect(ctx, now, counted), ask.event())?;
+    }
+    together.propagate(ctx);
+    Ok(())
+}
+
+/// Ends the waits of those behind the head whose time is up by the debug clock.
+fn end_late_ones(ctx: &Context<'_>, place: &Place, now: Micros) {
+    let debug = ctx.debug_clock_is_set();
+    let late: Vec<Ticket> = with(ctx.main(), |room| {
+        let all = room.lines.after(place, 0).skip(1);
+        all.filter(|(_, waiter)| match waiter.clock {
+            Clock::Debug => !debug || waiter.deadline <= now,
+            Clock::Servers => debug && waiter.deadline <= now,
+        })
+        .map(|(ticket, _)| ticket)
+        .collect()
+    });
+    for ticket in late {
+        time_is_up(ctx.main(), ticket);
+    }
+}
+
+/// Ends a wait without a grant.
+fn time_is_up(main: MainThread, ticket: Ticket) {
+    end(main, ticket, |place| Outcome::TimeIsUp(place.clone()));
+}
+
+/// Ends a wait; [`answer_client`](crate::queue::answer::answer_client) tells the client.
+fn end(main: MainThread, ticket: Ticket, outcome: impl FnOnce(&Place) -> Outcome) {
+    let client = with(main, |room| {
+        let (place, waiter) = room.leave(ticket)?;
+        room.outcomes.insert(ticket, (waiter.ask, outcome(&place)));
+        Some(waiter.client)
+    });
+    if let Some(client) = client {
+        client.answer();
+    }
+}
+
+/// Counts a denial towards the usage of its key, where that is tracked.
+fn count_denial(ctx: &Context<'_>, place: &Place, ask: &Ask, now: Micros) {
+    let name = OwnedString::new(ctx, &place.1);
+    if ctx.flags().cluster() && !key_is_served_here(ctx, name.arg()) {
+        return;
+    }
+    let mut key = ctx.write(name.arg());
+    // A key of another type by now has no usage.
+    let Ok(held) = key.value::<RateLimit>() else { return };
+    let counted = ask.counted(ctx.main(), held.as_deref(), 0);
+    drop(held);
+    if let Some(counted) = counted {
+        let _ = apply::commit(ctx, &mut key, &apply::effect(ctx, now, counted), ask.event());
+    }
+}

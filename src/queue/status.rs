@@ -1,0 +1,56 @@
+//! How long the queues are, for RL.QUEUE, INFO and alerts.
+
+use super::{any, place, with};
+use crate::server::context::{self, Context};
+use crate::server::ffi::args::Arg;
+use crate::server::main_thread::MainThread;
+use crate::settings;
+use std::sync::Arc;
+
+/// The queue of one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueStatus {
+    /// Waiters.
+    pub length: u64,
+    /// How long the head has waited, in milliseconds; 0 for an empty queue.
+    pub oldest_ms: u64,
+    /// Units that the head asks for; 0 for an empty queue.
+    pub head_cost: u64,
+}
+
+/// The queue of the key `name` in the context's database.
+pub fn of(ctx: &Context<'_>, name: Arg<'_>) -> QueueStatus {
+    let now = ctx.now();
+    let place = place(ctx, name);
+    with(ctx.main(), |room| {
+        let head = room.lines.head(&place);
+        let (oldest_ms, head_cost) =
+            head.map_or((0, 0), |(_, waiter)| (now.since(waiter.since) / 1000, waiter.ask.cost()));
+        QueueStatus { length: room.lines.length(&place) as u64, oldest_ms, head_cost }
+    })
+}
+
+/// How many wait on this server, and for how many milliseconds the first has.
+pub fn gauges(main: MainThread) -> (u64, u64) {
+    let now = context::now(main);
+    with(main, |room| {
+        let oldest = room.lines.heads().map(|waiter| now.since(waiter.since) / 1000).max();
+        (room.lines.waiting() as u64, oldest.unwrap_or(0))
+    })
+}
+
+/// How full the longest line is, or all lines together, whichever is more:
+/// percent, and the key of the longest.
+pub fn fullness(main: MainThread) -> (u64, Option<Arc<[u8]>>) {
+    if !any() {
+        return (0, None);
+    }
+    let (queue_max, waiters_max) = (settings::queue_max(main), settings::waiters_max(main));
+    with(main, |room| {
+        let percent = |n: usize, of: usize| (n as u64).saturating_mul(100) / (of as u64).max(1);
+        let all = percent(room.lines.waiting(), waiters_max);
+        room.lines.longest().map_or((all, None), |((_, key), length)| {
+            (all.max(percent(length, queue_max)), Some(Arc::clone(key)))
+        })
+    })
+}

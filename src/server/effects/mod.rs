@@ -1,0 +1,4 @@
+//! How a change reaches the replicas and the AOF.
+
+pub(in crate::server) mod propagation;
+pub mod replicate;

@@ -1,0 +1,5 @@
+//! Optimisations of the server's side. Each file opens with its figure and names
+//! the plain alternative.
+
+pub mod prefetch;
+pub mod shared_replies;

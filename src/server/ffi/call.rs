@@ -1,0 +1,160 @@
+//! Asking the server itself: SCAN, and whether a user may touch a key.
+
+use crate::server::context::Context;
+use crate::server::ffi::api::{call, call_if_there, constant};
+use crate::server::ffi::args::Arg;
+use redis_module::raw;
+
+/// A string of the server's that belongs to us; freed when dropped.
+#[derive(Debug)]
+pub struct OwnedString<'c> {
+    raw: *mut raw::RedisModuleString,
+    ctx: &'c Context<'c>,
+}
+
+impl<'c> OwnedString<'c> {
+    /// Copies `bytes` into a string of the server.
+    pub fn new(ctx: &'c Context<'c>, bytes: &[u8]) -> Self {
+        // SAFETY: the context is live and the buffer is copied.
+        let raw = unsafe { call!(RedisModule_CreateString(ctx.raw(), bytes.as_ptr().cast(), bytes.len())) };
+        Self { raw, ctx }
+    }
+
+    /// As an argument, to open keys with.
+    pub fn arg(&self) -> Arg<'_> {
+        // SAFETY: the string lives as long as `self`.
+        unsafe { Arg::from_raw(self.raw) }
+    }
+}
+
+impl Drop for OwnedString<'_> {
+    fn drop(&mut self) {
+        // SAFETY: ours, and not used afterwards.
+        unsafe { call!(RedisModule_FreeString(self.ctx.raw(), self.raw)) }
+    }
+}
+
+/// One step of SCAN.
+#[derive(Debug)]
+pub struct Scanned {
+    /// Where to go on; `0` when the round is complete.
+    pub cursor: Vec<u8>,
+    /// The names found.
+    pub keys: Vec<Vec<u8>>,
+}
+
+/// One step of `SCAN cursor MATCH pattern COUNT count`, or the server's own
+/// error text.
+///
+/// # Errors
+/// What SCAN answers to a bad cursor.
+pub fn scan(ctx: &Context<'_>, cursor: &[u8], pattern: Option<&[u8]>, count: u64) -> Result<Scanned, String> {
+    let count = count.to_string();
+    let mut strings = vec![
+        OwnedString::new(ctx, cursor),
+        OwnedString::new(ctx, b"COUNT"),
+        OwnedString::new(ctx, count.as_bytes()),
+    ];
+    if let Some(pattern) = pattern {
+        strings.push(OwnedString::new(ctx, b"MATCH"));
+        strings.push(OwnedString::new(ctx, pattern));
+    }
+    let mut vector: Vec<_> = strings.iter().map(|string| string.raw).collect();
+    // SAFETY: the context is live; the format matches a vector and its length;
+    // the reply is freed below and its parts are not used afterwards.
+    unsafe {
+        let reply = call!(RedisModule_Call(
+            ctx.raw(),
+            c"SCAN".as_ptr(),
+            c"v".as_ptr(),
+            vector.as_mut_ptr(),
+            vector.len()
+        ));
+        if reply.is_null() {
+            return Err("ERR SCAN is not available".to_owned());
+        }
+        let answer = read_scan(reply);
+        call!(RedisModule_FreeCallReply(reply));
+        answer
+    }
+}
+
+unsafe fn read_scan(reply: *mut raw::RedisModuleCallReply) -> Result<Scanned, String> {
+    let text = |part: *mut raw::RedisModuleCallReply| -> Vec<u8> {
+        let mut len = 0;
+        if part.is_null() {
+            return Vec::new();
+        }
+        // SAFETY: a live part of the reply.
+        let start = unsafe { call!(RedisModule_CallReplyStringPtr(part, &raw mut len)) };
+        if start.is_null() {
+            return Vec::new();
+        }
+        // SAFETY: the buffer holds `len` bytes while the reply lives.
+        unsafe { std::slice::from_raw_parts(start.cast::<u8>(), len) }.to_vec()
+    };
+    // SAFETY: the reply is live; indices are checked by the API (null past the end).
+    unsafe {
+        if call!(RedisModule_CallReplyType(reply)) == constant(raw::REDISMODULE_REPLY_ERROR) {
+            return Err(String::from_utf8_lossy(&text(reply)).into_owned());
+        }
+        let cursor = text(call!(RedisModule_CallReplyArrayElement(reply, 0)));
+        let list = call!(RedisModule_CallReplyArrayElement(reply, 1));
+        let count = if list.is_null() { 0 } else { call!(RedisModule_CallReplyLength(list)) };
+        let keys =
+            (0..count).map(|index| text(call!(RedisModule_CallReplyArrayElement(list, index)))).collect();
+        Ok(Scanned { cursor, keys })
+    }
+}
+
+/// Whether the user of this call may read and change `key`. True where the
+/// server cannot tell (before 7.0).
+pub fn user_may_change(ctx: &Context<'_>, key: Arg<'_>) -> bool {
+    user_may(ctx, key, raw::REDISMODULE_CMD_KEY_ACCESS | raw::REDISMODULE_CMD_KEY_UPDATE)
+}
+
+/// Whether the user of this call may read `key`. True where the server cannot
+/// tell (before 7.0).
+pub fn user_may_read(ctx: &Context<'_>, key: Arg<'_>) -> bool {
+    user_may(ctx, key, raw::REDISMODULE_CMD_KEY_ACCESS)
+}
+
+/// As [`user_may_read`], of a key that is known by name only.
+pub fn user_may_see(ctx: &Context<'_>, name: &[u8]) -> bool {
+    user_may_read(ctx, OwnedString::new(ctx, name).arg())
+}
+
+fn user_may(ctx: &Context<'_>, key: Arg<'_>, wanted: u32) -> bool {
+    // SAFETY: the context and the key are live; the name and the user are freed.
+    unsafe {
+        let Some(check) = raw::RedisModule_ACLCheckKeyPermissions else { return true };
+        let Some(name) = call_if_there!(RedisModule_GetCurrentUserName(ctx.raw())) else { return true };
+        if name.is_null() {
+            return true;
+        }
+        let user =
+            call_if_there!(RedisModule_GetModuleUserFromUserName(name)).unwrap_or(std::ptr::null_mut());
+        call!(RedisModule_FreeString(ctx.raw(), name));
+        if user.is_null() {
+            return true;
+        }
+        let may = check(user, key.raw(), wanted.cast_signed()) == 0;
+        call_if_there!(RedisModule_FreeModuleUser(user));
+        may
+    }
+}
+
+/// Whether this node of a cluster would run a command on `key`: its slot is here
+/// and the key is not on its way to another node.
+pub fn key_is_served_here(ctx: &Context<'_>, key: Arg<'_>) -> bool {
+    // SAFETY: the context and the key are live; the reply is freed.
+    unsafe {
+        let reply = call!(RedisModule_Call(ctx.raw(), c"EXISTS".as_ptr(), c"s".as_ptr(), key.raw()));
+        if reply.is_null() {
+            return false;
+        }
+        let error = call!(RedisModule_CallReplyType(reply)) == constant(raw::REDISMODULE_REPLY_ERROR);
+        call!(RedisModule_FreeCallReply(reply));
+        !error
+    }
+}

@@ -1,0 +1,75 @@
+//! Sections of INFO.
+
+use crate::server::ffi::api::call;
+use crate::server::main_thread::MainThread;
+use redis_module::raw;
+use std::ffi::{CString, c_int};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
+
+/// Writes the module's part of INFO.
+#[derive(Debug)]
+pub struct InfoWriter {
+    raw: *mut raw::RedisModuleInfoCtx,
+    main: MainThread,
+}
+
+impl InfoWriter {
+    /// The proof that this is the main thread.
+    pub const fn main(&self) -> MainThread {
+        self.main
+    }
+
+    /// Starts a section (`# floodgate_name`, or `# floodgate` when empty).
+    /// False when the client did not ask for it.
+    pub fn section(&self, name: &str) -> bool {
+        let name = CString::new(name).unwrap_or_default();
+        // SAFETY: the context is live and the name a C string.
+        unsafe { call!(RedisModule_InfoAddSection(self.raw, name.as_ptr())) == 0 }
+    }
+
+    /// One number.
+    pub fn number(&self, field: &str, value: u64) {
+        let field = CString::new(field).unwrap_or_default();
+        // SAFETY: the context is live and the name a C string.
+        unsafe {
+            call!(RedisModule_InfoAddFieldULongLong(self.raw, field.as_ptr(), value));
+        }
+    }
+
+    /// One text.
+    pub fn text(&self, field: &str, value: &str) {
+        let field = CString::new(field).unwrap_or_default();
+        let value = CString::new(value).unwrap_or_default();
+        // SAFETY: the context is live and both are C strings.
+        unsafe {
+            call!(RedisModule_InfoAddFieldCString(self.raw, field.as_ptr(), value.as_ptr()));
+        }
+    }
+}
+
+static WRITE: OnceLock<fn(&InfoWriter)> = OnceLock::new();
+
+unsafe extern "C" fn callback(ctx: *mut raw::RedisModuleInfoCtx, crash_report: c_int) {
+    // In a crash report the least is the best: nothing of ours runs there.
+    if crash_report != 0 {
+        return;
+    }
+    if let Some(write) = WRITE.get() {
+        // SAFETY: the server runs this on its main thread.
+        let writer = InfoWriter { raw: ctx, main: unsafe { MainThread::new() } };
+        drop(catch_unwind(AssertUnwindSafe(|| write(&writer))));
+    }
+}
+
+/// Has `write` called for INFO. Takes the place of the crate's own handler.
+///
+/// # Safety
+/// `ctx` is the live context of the module's load function.
+pub(in crate::server) unsafe fn register(ctx: *mut raw::RedisModuleCtx, write: fn(&InfoWriter)) {
+    let _ = WRITE.set(write);
+    // SAFETY: the caller's promise.
+    unsafe {
+        call!(RedisModule_RegisterInfoFunc(ctx, Some(callback)));
+    }
+}

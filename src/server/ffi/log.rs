@@ -1,0 +1,32 @@
+//! Lines in the server's log.
+
+use redis_module::raw;
+use std::ffi::CString;
+
+/// How much an operator should care.
+#[derive(Clone, Copy, Debug)]
+pub enum Level {
+    /// Worth a line in normal operation.
+    Notice,
+    /// Something is wrong.
+    Warning,
+}
+
+/// Writes `text` as one line. Works without a context too (then in the name of
+/// the server). The text is never used as a format.
+///
+/// # Safety
+/// `ctx` is null or a live context.
+pub(in crate::server) unsafe fn write(ctx: *mut raw::RedisModuleCtx, level: Level, text: &str) {
+    let level = match level {
+        Level::Notice => c"notice",
+        Level::Warning => c"warning",
+    };
+    let Ok(text) = CString::new(text.replace('\0', "\\0")) else { return };
+    // SAFETY: all pointers are live C strings and the format takes exactly one.
+    unsafe {
+        if let Some(log) = raw::RedisModule_Log {
+            log(ctx, level.as_ptr(), c"%s".as_ptr(), text.as_ptr());
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! Keys, the native types that they hold, and what happens to them.
+
+pub mod data_type;
+pub mod key;
+pub mod keyspace;
+pub mod tagged_box;

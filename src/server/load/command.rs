@@ -1,0 +1,626 @@
+//! The table of commands as the server learns it, and the boundary at which
+//! every call enters: panics stop here and become error replies.
+
+use crate::server::context::Context;
+use crate::server::ffi::api::{call, call_if_there, constant};
+use crate::server::ffi::args::{Arg, Args};
+use crate::server::ffi::reply;
+use crate::server::timing::command_timing;
+use redis_module::raw;
+use std::ffi::{CString, c_char, c_int};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// The function that the server calls. Made by `entry!`.
+pub type Entry =
+    unsafe extern "C" fn(*mut raw::RedisModuleCtx, *mut *mut raw::RedisModuleString, c_int) -> c_int;
+
+/// Who may run a command: its ACL category and flag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rights {
+    /// Category `@floodgate`.
+    User,
+    /// Category `@floodgate-admin`, flag `admin`.
+    Admin,
+    /// Only the master's link and AOF replay.
+    Internal,
+}
+
+/// What a command does to data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Looks.
+    Read,
+    /// Takes or creates: refused when memory is short.
+    Write,
+    /// Gives back, settles, reports: never refused for memory.
+    Release,
+    /// Touches no key of its own.
+    Keyless,
+    /// Looks at, or changes and replicates, what belongs to the node: some of
+    /// its subcommands run on replicas too, so the server does not count it
+    /// among writes.
+    Node,
+}
+
+/// Where a command's keys are among its arguments (the name is argument 0).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// None.
+    None,
+    /// Argument 1.
+    First,
+    /// Argument 1 and all that follow.
+    All,
+    /// From argument 1, each followed by another argument.
+    Pairs,
+    /// A count at argument `count`, then groups of `step` arguments that start with a key.
+    Counted {
+        /// The position of the count.
+        count: i32,
+        /// Arguments a key, itself included.
+        step: i32,
+    },
+    /// Argument 1, and the one after this keyword.
+    FirstAndAfter(&'static str),
+}
+
+/// One argument of a command, as COMMAND DOCS and RL.HELP show it.
+#[derive(Clone, Copy, Debug)]
+pub struct Argument {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: Kind,
+    /// The keyword before it.
+    pub token: Option<&'static str>,
+    /// May be left out.
+    pub optional: bool,
+    /// May be repeated.
+    pub multiple: bool,
+}
+
+/// What an argument is.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// A key.
+    Key,
+    /// A string.
+    Text,
+    /// An integer.
+    Integer,
+    /// A glob.
+    Pattern,
+    /// Nothing but its keyword.
+    Flag,
+    /// One of these.
+    OneOf(&'static [Argument]),
+    /// All of these, in order.
+    Group(&'static [Argument]),
+}
+
+impl Argument {
+    const fn of(name: &'static str, kind: Kind) -> Self {
+        Self { name, kind, token: None, optional: false, multiple: false }
+    }
+
+    /// A key.
+    pub const fn key(name: &'static str) -> Self {
+        Self::of(name, Kind::Key)
+    }
+
+    /// A string.
+    pub const fn text(name: &'static str) -> Self {
+        Self::of(name, Kind::Text)
+    }
+
+    /// An integer.
+    pub const fn integer(name: &'static str) -> Self {
+        Self::of(name, Kind::Integer)
+    }
+
+    /// A glob.
+    pub const fn pattern(name: &'static str) -> Self {
+        Self::of(name, Kind::Pattern)
+    }
+
+    /// A keyword that stands alone.
+    pub const fn flag(token: &'static str) -> Self {
+        Self { token: Some(token), ..Self::of(token, Kind::Flag) }
+    }
+
+    /// One of several.
+    pub const fn one_of(name: &'static str, choices: &'static [Self]) -> Self {
+        Self::of(name, Kind::OneOf(choices))
+    }
+
+    /// Several in order.
+    pub const fn group(name: &'static str, parts: &'static [Self]) -> Self {
+        Self::of(name, Kind::Group(parts))
+    }
+
+    /// After a keyword.
+    #[must_use]
+    pub const fn after(self, token: &'static str) -> Self {
+        Self { token: Some(token), ..self }
+    }
+
+    /// May be left out.
+    #[must_use]
+    pub const fn optional(self) -> Self {
+        Self { optional: true, ..self }
+    }
+
+    /// May be repeated.
+    #[must_use]
+    pub const fn multiple(self) -> Self {
+        Self { multiple: true, ..self }
+    }
+
+    /// As people write it: `[COST n]`.
+    pub fn syntax(&self) -> String {
+        let inner = match self.kind {
+            Kind::Flag => String::new(),
+            Kind::OneOf(choices) => choices.iter().map(Self::syntax).collect::<Vec<_>>().join(" | "),
+            Kind::Group(parts) => parts.iter().map(Self::syntax).collect::<Vec<_>>().join(" "),
+            Kind::Key | Kind::Text | Kind::Integer | Kind::Pattern => self.name.to_owned(),
+        };
+        let mut text = match (self.token, inner.is_empty()) {
+            (Some(token), true) => token.to_owned(),
+            (Some(token), false) => format!("{token} {inner}"),
+            (None, _) => inner,
+        };
+        if self.multiple {
+            text = format!("{text} [{text} ...]");
+        }
+        match (self.optional, self.kind) {
+            (true, _) => format!("[{text}]"),
+            (false, Kind::OneOf(_)) => format!("<{text}>"),
+            _ => text,
+        }
+    }
+}
+
+/// One row of the table of commands: all that the server, RL.HELP and the
+/// reference say about a command.
+#[derive(Clone, Copy, Debug)]
+pub struct Command {
+    /// Its name in capitals.
+    pub name: &'static str,
+    /// Where calls enter.
+    pub entry: Entry,
+    /// What it does to data.
+    pub effect: Effect,
+    /// Runs in constant time.
+    pub fast: bool,
+    /// Who may run it.
+    pub rights: Rights,
+    /// Where its keys are.
+    pub keys: Keys,
+    /// One line for COMMAND DOCS.
+    pub summary: &'static str,
+    /// In O notation.
+    pub complexity: &'static str,
+    /// Its arguments.
+    pub arguments: &'static [Argument],
+}
+
+impl Command {
+    /// The fewest arguments, the name among them, negative when more may
+    /// follow: as COMMAND INFO shows it.
+    pub fn arity(&self) -> i32 {
+        fn least(argument: &Argument) -> (i32, bool) {
+            let own = i32::from(argument.token.is_some());
+            let (inner, exact) = match argument.kind {
+                Kind::Flag => (0, true),
+                Kind::OneOf(choices) => {
+                    let all: Vec<_> = choices.iter().map(least).collect();
+                    let min = all.iter().map(|&(n, _)| n).min().unwrap_or(0);
+                    (min, all.iter().all(|&(n, exact)| exact && n == min))
+                }
+                Kind::Group(parts) => {
+                    parts.iter().map(least).fold((0, true), |(n, e), (m, f)| (n + m, e && f))
+                }
+                Kind::Key | Kind::Text | Kind::Integer | Kind::Pattern => (1, true),
+            };
+            if argument.optional { (0, false) } else { (own + inner, exact && !argument.multiple) }
+        }
+        let (n, exact) = self.arguments.iter().map(least).fold((1, true), |(n, e), (m, f)| (n + m, e && f));
+        if exact { n } else { -n }
+    }
+
+    /// As people write it: `RL.ACQUIRE key [limits] …`.
+    pub fn syntax(&self) -> String {
+        let mut text = self.name.to_owned();
+        for argument in self.arguments {
+            text.push(' ');
+            text.push_str(&argument.syntax());
+        }
+        text
+    }
+
+    /// The flags as the server reads them.
+    pub fn flags(&self) -> String {
+        let mut flags = match self.effect {
+            Effect::Read => vec!["readonly"],
+            Effect::Write => vec!["write", "deny-oom"],
+            Effect::Release => vec!["write"],
+            Effect::Keyless => vec![],
+            Effect::Node => vec!["may-replicate"],
+        };
+        if self.fast {
+            flags.push("fast");
+        }
+        if self.rights == Rights::Admin {
+            flags.push("admin");
+        }
+        flags.join(" ")
+    }
+
+    /// The ACL categories as the server reads them, ours last.
+    fn categories(&self, own: bool) -> String {
+        let mut all = vec![match self.effect {
+            Effect::Read => "read",
+            Effect::Write | Effect::Release | Effect::Node => "write",
+            Effect::Keyless => "",
+        }];
+        all.push(if self.fast { "fast" } else { "slow" });
+        match self.rights {
+            Rights::User if own => all.push(USER_CATEGORY),
+            Rights::Admin => {
+                all.extend(["admin", "dangerous"]);
+                if own {
+                    all.push(ADMIN_CATEGORY);
+                }
+            }
+            Rights::Internal => all.push("dangerous"),
+            Rights::User => {}
+        }
+        all.retain(|category| !category.is_empty());
+        all.join(" ")
+    }
+}
+
+/// The ACL category of the commands that clients use.
+pub const USER_CATEGORY: &str = "floodgate";
+/// The ACL category of the commands that operators use.
+pub const ADMIN_CATEGORY: &str = "floodgate-admin";
+
+/// How an error of a command is told to the client.
+pub trait Refusal {
+    /// Sends it.
+    fn send(&self, ctx: &Context<'_>);
+}
+
+/// Makes the [`Entry`] of a command from its safe function.
+macro_rules! entry {
+    ($run:path) => {{
+        extern "C" fn entry(
+            ctx: *mut ::redis_module::raw::RedisModuleCtx,
+            argv: *mut *mut ::redis_module::raw::RedisModuleString,
+            argc: ::std::ffi::c_int,
+        ) -> ::std::ffi::c_int {
+            $crate::server::load::command::enter(ctx, argv, argc, $run)
+        }
+        entry as $crate::server::load::command::Entry
+    }};
+}
+pub(crate) use entry;
+
+/// Runs one call. Only entries made by `entry!` use it, with what the server gave them.
+#[doc(hidden)]
+#[allow(clippy::not_unsafe_ptr_arg_deref)] // private to `entry!`, see above
+pub fn enter<E: Refusal>(
+    ctx: *mut raw::RedisModuleCtx,
+    argv: *mut *mut raw::RedisModuleString,
+    argc: c_int,
+    run: impl FnOnce(&Context<'_>, Args<'_>) -> Result<(), E>,
+) -> c_int {
+    // SAFETY: the server passes a live context and live arguments, on its main
+    // thread, for the time of this call.
+    let (context, args) = unsafe { (Context::from_raw(ctx), Args::from_raw(argv, argc)) };
+    let started = command_timing::start(context.main());
+    let outcome = catch_unwind(AssertUnwindSafe(|| run(&context, args)));
+    // SAFETY: the first argument is the command's name, live as the others.
+    command_timing::stop(context.main(), started, || unsafe { Arg::from_raw(*argv) }.bytes());
+    match outcome {
+        Ok(Ok(())) => {}
+        Ok(Err(refusal)) => refusal.send(&context),
+        Err(_) => reply::error(&context, "ERR internal error in floodgate; please report it"),
+    }
+    constant(raw::REDISMODULE_OK)
+}
+
+/// Makes the [`Entry`] of a command whose keys a server without key
+/// specifications (6.2) must ask for.
+macro_rules! entry_with_keys {
+    ($run:path, $keys:expr) => {{
+        extern "C" fn entry(
+            ctx: *mut ::redis_module::raw::RedisModuleCtx,
+            argv: *mut *mut ::redis_module::raw::RedisModuleString,
+            argc: ::std::ffi::c_int,
+        ) -> ::std::ffi::c_int {
+            if $crate::server::load::command::tell_keys(ctx, argv, argc, $keys) {
+                return 0;
+            }
+            $crate::server::load::command::enter(ctx, argv, argc, $run)
+        }
+        entry as $crate::server::load::command::Entry
+    }};
+}
+pub(crate) use entry_with_keys;
+
+/// Answers when the server asks where the keys are (6.2 only), else returns false.
+#[doc(hidden)]
+#[allow(clippy::not_unsafe_ptr_arg_deref)] // private to `entry_with_keys!`
+pub fn tell_keys(
+    ctx: *mut raw::RedisModuleCtx,
+    argv: *mut *mut raw::RedisModuleString,
+    argc: c_int,
+    keys: Keys,
+) -> bool {
+    // SAFETY: the context is live.
+    if unsafe { call!(RedisModule_IsKeysPositionRequest(ctx)) } == 0 {
+        return false;
+    }
+    // SAFETY: the server passes live arguments.
+    let args = unsafe { Args::from_raw(argv, argc) };
+    for position in positions(args, keys) {
+        // SAFETY: the context is live and is a request for positions.
+        unsafe { call!(RedisModule_KeyAtPos(ctx, c_int::try_from(position).unwrap_or(c_int::MAX))) }
+    }
+    true
+}
+
+/// The positions of a call's keys, the command's name being 0.
+fn positions(args: Args<'_>, keys: Keys) -> Vec<usize> {
+    let last = args.len();
+    match keys {
+        Keys::None => Vec::new(),
+        Keys::First => (1..=last.min(1)).collect(),
+        Keys::All => (1..=last).collect(),
+        Keys::Pairs => (1..=last).step_by(2).collect(),
+        Keys::Counted { count, step } => {
+            let at = usize::try_from(count).unwrap_or(0);
+            let step = usize::try_from(step).unwrap_or(1).max(1);
+            let number = args
+                .get(at.saturating_sub(1))
+                .and_then(|arg| crate::core::text::duration::whole_number(arg.bytes()))
+                .and_then(|n| usize::try_from(n).ok())
+                .unwrap_or(0);
+            (at + 1..=last).step_by(step).take(number).collect()
+        }
+        Keys::FirstAndAfter(keyword) => {
+            let mut found: Vec<usize> = (1..=last.min(1)).collect();
+            // Positions are one more than indices, and the key follows the keyword.
+            let after =
+                args.iter().enumerate().skip(1).find(|(_, arg)| arg.is(keyword)).map(|(index, _)| index + 2);
+            found.extend(after.filter(|&position| position <= last));
+            found
+        }
+    }
+}
+
+/// Registers every command of the table. Returns the name that failed.
+///
+/// # Safety
+/// `ctx` is the live context of the module's load function.
+pub(in crate::server) unsafe fn register(
+    ctx: *mut raw::RedisModuleCtx,
+    commands: &[Command],
+) -> Result<(), &'static str> {
+    // SAFETY: the context is live and the names are C strings.
+    let own_categories = unsafe {
+        [USER_CATEGORY, ADMIN_CATEGORY].iter().all(|category| {
+            let name = CString::new(*category).unwrap_or_default();
+            call_if_there!(RedisModule_AddACLCategory(ctx, name.as_ptr())) == Some(0)
+        })
+    };
+    for command in commands {
+        // SAFETY: as promised by the caller.
+        unsafe { register_one(ctx, command, own_categories) }.ok_or(command.name)?;
+    }
+    Ok(())
+}
+
+unsafe fn register_one(ctx: *mut raw::RedisModuleCtx, command: &Command, own_categories: bool) -> Option<()> {
+    let name = CString::new(command.name.to_ascii_lowercase()).ok()?;
+    // SAFETY: reading the pointer only.
+    let has_info = unsafe { raw::RedisModule_SetCommandInfo }.is_some();
+    let mut flags = command.flags();
+    if needs_asking(command.keys) {
+        flags.push_str(" getkeys-api");
+    }
+    let flags = CString::new(flags).ok()?;
+    let (first, last, step) = match command.keys {
+        Keys::First | Keys::FirstAndAfter(_) => (1, 1, 1),
+        Keys::All => (1, -1, 1),
+        Keys::Pairs => (1, -1, 2),
+        Keys::None | Keys::Counted { .. } => (0, 0, 0),
+    };
+    // SAFETY: the context is live, the strings outlive the calls, which copy them.
+    unsafe {
+        if call!(RedisModule_CreateCommand(
+            ctx,
+            name.as_ptr(),
+            Some(command.entry),
+            flags.as_ptr(),
+            first,
+            last,
+            step
+        )) != 0
+        {
+            return None;
+        }
+        let handle =
+            call_if_there!(RedisModule_GetCommand(ctx, name.as_ptr())).filter(|handle| !handle.is_null());
+        if let Some(handle) = handle {
+            if has_info {
+                set_info(handle, command)?;
+            }
+            let categories = CString::new(command.categories(own_categories)).ok()?;
+            if let Some(status) =
+                call_if_there!(RedisModule_SetCommandACLCategories(handle, categories.as_ptr()))
+                && status != 0
+            {
+                return None;
+            }
+        }
+    }
+    Some(())
+}
+
+/// Cluster redirection reads no key specifications: it knows keys in a plain
+/// range and otherwise asks. Where it does not ask, a CROSSSLOT goes unnoticed.
+const fn needs_asking(keys: Keys) -> bool {
+    matches!(keys, Keys::Counted { .. } | Keys::FirstAndAfter(_))
+}
+
+/// Redis 7.0 reads a count of keys with a step above 1 wrongly (it names too few
+/// keys), so such a specification says that it is incomplete.
+const fn specified_incompletely(keys: Keys) -> bool {
+    matches!(keys, Keys::Counted { step: 2.., .. })
+}
+
+/// Strings and argument arrays that live until the server has copied them.
+#[derive(Default)]
+struct Loan {
+    strings: Vec<CString>,
+    arguments: Vec<Box<[raw::RedisModuleCommandArg]>>,
+}
+
+impl Loan {
+    fn text(&mut self, text: &str) -> *const c_char {
+        let text = CString::new(text).unwrap_or_default();
+        let pointer = text.as_ptr();
+        self.strings.push(text);
+        pointer
+    }
+
+    fn list(&mut self, arguments: &[Argument], keys: &mut c_int) -> *mut raw::RedisModuleCommandArg {
+        let mut all: Vec<_> = arguments.iter().map(|argument| self.one(argument, keys)).collect();
+        // SAFETY: all zeroes is how the server marks the end of such an array.
+        all.push(unsafe { std::mem::zeroed() });
+        self.arguments.push(all.into_boxed_slice());
+        self.arguments.last_mut().map_or(std::ptr::null_mut(), |list| list.as_mut_ptr())
+    }
+
+    fn one(&mut self, argument: &Argument, keys: &mut c_int) -> raw::RedisModuleCommandArg {
+        // SAFETY: all zeroes is a valid empty argument.
+        let mut out: raw::RedisModuleCommandArg = unsafe { std::mem::zeroed() };
+        out.name = self.text(argument.name);
+        out.key_spec_index = -1;
+        if let Some(token) = argument.token {
+            out.token = self.text(token);
+        }
+        let mut flags = raw::REDISMODULE_CMD_ARG_NONE;
+        if argument.optional {
+            flags |= raw::REDISMODULE_CMD_ARG_OPTIONAL;
+        }
+        if argument.multiple {
+            flags |= raw::REDISMODULE_CMD_ARG_MULTIPLE;
+        }
+        out.flags = flags.cast_signed();
+        out.type_ = match argument.kind {
+            Kind::Key => {
+                out.key_spec_index = *keys;
+                *keys += 1;
+                raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_KEY
+            }
+            Kind::Text => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_STRING,
+            Kind::Integer => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_INTEGER,
+            Kind::Pattern => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_PATTERN,
+            Kind::Flag => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_PURE_TOKEN,
+            Kind::OneOf(choices) => {
+                out.subargs = self.list(choices, keys);
+                raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_ONEOF
+            }
+            Kind::Group(parts) => {
+                out.subargs = self.list(parts, keys);
+                raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_BLOCK
+            }
+        };
+        out
+    }
+}
+
+unsafe fn set_info(handle: *mut raw::RedisModuleCommand, command: &Command) -> Option<()> {
+    let mut loan = Loan::default();
+    let version = raw::RedisModuleCommandInfoVersion {
+        version: 1,
+        sizeof_historyentry: size_of::<raw::RedisModuleCommandHistoryEntry>(),
+        sizeof_keyspec: size_of::<raw::RedisModuleCommandKeySpec>(),
+        sizeof_arg: size_of::<raw::RedisModuleCommandArg>(),
+    };
+    let mut specs = key_specs(command, &mut loan);
+    // SAFETY: all zeroes ends the array.
+    specs.push(unsafe { std::mem::zeroed() });
+    let mut keys = 0;
+    let arguments = match command.arguments {
+        [] => std::ptr::null_mut(),
+        arguments => loan.list(arguments, &mut keys),
+    };
+    let info = raw::RedisModuleCommandInfo {
+        version: &raw const version,
+        summary: loan.text(command.summary),
+        complexity: loan.text(command.complexity),
+        since: loan.text("0.1.0"),
+        history: std::ptr::null_mut(),
+        tips: std::ptr::null(),
+        arity: command.arity(),
+        key_specs: specs.as_mut_ptr(),
+        args: arguments,
+    };
+    // SAFETY: everything that `info` points to lives until the call returns; the server copies it.
+    let status = unsafe { call_if_there!(RedisModule_SetCommandInfo(handle, &raw const info)) };
+    status.filter(|&status| status == 0).map(|_| ())
+}
+
+fn key_specs(command: &Command, loan: &mut Loan) -> Vec<raw::RedisModuleCommandKeySpec> {
+    let flags = match command.effect {
+        Effect::Read => raw::REDISMODULE_CMD_KEY_RO | raw::REDISMODULE_CMD_KEY_ACCESS,
+        _ => raw::REDISMODULE_CMD_KEY_RW | raw::REDISMODULE_CMD_KEY_ACCESS | raw::REDISMODULE_CMD_KEY_UPDATE,
+    };
+    let base = || {
+        // SAFETY: all zeroes is a valid, empty specification.
+        let mut spec: raw::RedisModuleCommandKeySpec = unsafe { std::mem::zeroed() };
+        spec.flags = u64::from(flags);
+        spec
+    };
+    let at = |position: c_int, lastkey: c_int, keystep: c_int| {
+        let mut spec = base();
+        spec.begin_search_type = raw::RedisModuleKeySpecBeginSearchType_REDISMODULE_KSPEC_BS_INDEX;
+        spec.bs.index.pos = position;
+        spec.find_keys_type = raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_RANGE;
+        spec.fk.range =
+            raw::RedisModuleCommandKeySpec__bindgen_ty_2__bindgen_ty_1 { lastkey, keystep, limit: 0 };
+        spec
+    };
+    match command.keys {
+        Keys::None => vec![],
+        Keys::First => vec![at(1, 0, 1)],
+        Keys::All => vec![at(1, -1, 1)],
+        Keys::Pairs => vec![at(1, -1, 2)],
+        Keys::Counted { count, step } => {
+            let mut spec = at(count, 0, 1);
+            if specified_incompletely(command.keys) {
+                spec.flags |= u64::from(raw::REDISMODULE_CMD_KEY_INCOMPLETE);
+            }
+            spec.find_keys_type = raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_KEYNUM;
+            spec.fk.keynum = raw::RedisModuleCommandKeySpec__bindgen_ty_2__bindgen_ty_2 {
+                keynumidx: 0,
+                firstkey: 1,
+                keystep: step,
+            };
+            vec![spec]
+        }
+        Keys::FirstAndAfter(keyword) => {
+            let mut spec = at(1, 0, 1);
+            spec.begin_search_type = raw::RedisModuleKeySpecBeginSearchType_REDISMODULE_KSPEC_BS_KEYWORD;
+            spec.bs.keyword = raw::RedisModuleCommandKeySpec__bindgen_ty_1__bindgen_ty_2 {
+                keyword: loan.text(keyword),
+                startfrom: 2,
+            };
+            vec![at(1, 0, 1), spec]
+        }
+    }
+}

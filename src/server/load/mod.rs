@@ -1,0 +1,156 @@
+//! What happens when the server loads the module.
+
+pub mod command;
+pub mod settings;
+
+use super::context::{self, Context};
+use super::events::{self, Listener};
+use crate::server::effects::propagation;
+use crate::server::ffi::api::call_if_there;
+use crate::server::ffi::args::Args;
+use crate::server::ffi::info;
+use crate::server::ffi::info::InfoWriter;
+use crate::server::ffi::log::Level;
+use crate::server::keys::data_type;
+use crate::server::keys::data_type::Native;
+use crate::server::load::command::Command;
+use crate::server::load::settings::Setting;
+use redis_module::raw;
+
+/// The module while it is being loaded.
+#[derive(Debug)]
+pub struct Loading<'c> {
+    ctx: Context<'c>,
+}
+
+impl<'c> Loading<'c> {
+    /// From the crate's context of the load function.
+    pub fn new(ctx: &'c redis_module::Context) -> Self {
+        // SAFETY: the crate hands out the live context of the load function.
+        Self { ctx: unsafe { Context::from_raw(ctx.ctx) } }
+    }
+
+    /// The context.
+    pub const fn context(&self) -> &Context<'c> {
+        &self.ctx
+    }
+
+    /// Tells the server what the module can cope with. Not with asynchronous
+    /// loading from a master (`HANDLE_REPL_ASYNC_LOAD`): policies live outside
+    /// keys, and would be the new master's while the old keys still answer. So
+    /// the server answers -LOADING meanwhile.
+    pub fn options(&self) {
+        /// Valkey 9: keys of ours may move with their slot.
+        const HANDLE_ATOMIC_SLOT_MIGRATION: i32 = 1 << 5;
+        let wanted = (raw::REDISMODULE_OPTIONS_HANDLE_IO_ERRORS
+            | raw::REDISMODULE_OPTION_NO_IMPLICIT_SIGNAL_MODIFIED)
+            .cast_signed();
+        // SAFETY: the context is live.
+        unsafe {
+            let known = call_if_there!(RedisModule_GetModuleOptionsAll()).unwrap_or(wanted);
+            call_if_there!(RedisModule_SetModuleOptions(
+                self.ctx.raw(),
+                (wanted | HANDLE_ATOMIC_SLOT_MIGRATION) & known
+            ));
+        }
+    }
+
+    /// Learns what kind of server this is.
+    pub fn server(&self) {
+        // SAFETY: the context is live; what was asked for is freed.
+        unsafe {
+            let Some(info) = call_if_there!(RedisModule_GetServerInfo(self.ctx.raw(), c"server".as_ptr()))
+            else {
+                return;
+            };
+            let version = call_if_there!(RedisModule_ServerInfoGetFieldC(info, c"valkey_version".as_ptr()));
+            if version.is_some_and(|version| !version.is_null()) {
+                context::runs_on_valkey();
+            }
+            call_if_there!(RedisModule_FreeServerInfo(self.ctx.raw(), info));
+        }
+    }
+
+    /// Asks the server to tell of its events, `listeners` too.
+    pub fn events(&self, listeners: &'static [&'static [Listener]]) {
+        // SAFETY: the context is the load function's.
+        let all = unsafe { events::subscribe(self.ctx.raw(), listeners) };
+        propagation::watched(&self.ctx, all);
+    }
+
+    /// Registers a native type.
+    ///
+    /// # Errors
+    /// A line for the log.
+    pub fn data_type<T: Native>(&self) -> Result<(), String> {
+        // SAFETY: the context is the load function's.
+        let done = unsafe { data_type::register::<T>(self.ctx.raw()) };
+        if done { Ok(()) } else { Err(format!("the server refused the type {}", T::NAME)) }
+    }
+
+    /// Registers the commands.
+    ///
+    /// # Errors
+    /// A line for the log.
+    pub fn commands(&self, commands: &[Command]) -> Result<(), String> {
+        // SAFETY: the context is the load function's.
+        unsafe { command::register(self.ctx.raw(), commands) }
+            .map_err(|name| format!("the server refused the command {name}"))
+    }
+
+    /// Takes the module arguments over and registers the settings.
+    ///
+    /// # Errors
+    /// A line for the log.
+    pub fn settings(
+        &self,
+        settings: &'static [Setting],
+        args: &[redis_module::RedisString],
+    ) -> Result<(), String> {
+        let mut raw: Vec<_> =
+            std::iter::once(std::ptr::null_mut()).chain(args.iter().map(|arg| arg.inner)).collect();
+        let count = std::ffi::c_int::try_from(raw.len()).unwrap_or(0);
+        // SAFETY: the strings live as long as `args`; the first stands for the
+        // name, which `Args` skips. The context is the load function's.
+        unsafe {
+            let args = Args::from_raw(raw.as_mut_ptr(), count);
+            settings::register(self.ctx.raw(), self.ctx.main(), settings, args)
+        }
+    }
+
+    /// Has `write` called for INFO.
+    pub fn info(&self, write: fn(&InfoWriter)) {
+        // SAFETY: the context is the load function's.
+        unsafe { info::register(self.ctx.raw(), write) }
+    }
+
+    /// Whether another module (or the server) has a command of this name.
+    pub fn command_is_taken(&self, name: &str) -> bool {
+        let Ok(name) = std::ffi::CString::new(name) else { return false };
+        // SAFETY: the context is live; the reply is freed.
+        unsafe {
+            let reply = crate::server::ffi::api::call!(RedisModule_Call(
+                self.ctx.raw(),
+                c"COMMAND".as_ptr(),
+                c"cc".as_ptr(),
+                c"INFO".as_ptr(),
+                name.as_ptr()
+            ));
+            if reply.is_null() {
+                return false;
+            }
+            let row = crate::server::ffi::api::call!(RedisModule_CallReplyArrayElement(reply, 0));
+            let taken = !row.is_null()
+                && crate::server::ffi::api::call!(RedisModule_CallReplyType(row))
+                    == crate::server::ffi::api::constant(raw::REDISMODULE_REPLY_ARRAY);
+            crate::server::ffi::api::call!(RedisModule_FreeCallReply(reply));
+            taken
+        }
+    }
+
+    /// Says in the log why the module does not load.
+    pub fn refuse(&self, reason: &str) -> redis_module::Status {
+        self.ctx.log(Level::Warning, &format!("floodgate does not load: {reason}"));
+        redis_module::Status::Err
+    }
+}

@@ -1,0 +1,271 @@
+//! Settings: module arguments, and CONFIG GET/SET/REWRITE from Redis 7.0 on.
+
+use crate::core::text::token::shown;
+use crate::server::ffi::api::{call, call_if_there};
+use crate::server::ffi::args::Args;
+use crate::server::main_thread::{MainThread, MainThreadCell};
+use redis_module::raw;
+use std::ffi::{CStr, CString, c_char, c_int, c_longlong, c_void};
+
+/// A setting's value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// A whole number.
+    Number(i64),
+    /// `yes` or `no`.
+    Switch(bool),
+    /// A text (limits, a breaker, a duration).
+    Text(String),
+}
+
+/// What values a setting takes.
+#[derive(Clone, Copy, Debug)]
+pub enum Domain {
+    /// Whole numbers within these bounds.
+    Number {
+        /// The least.
+        min: i64,
+        /// The greatest.
+        max: i64,
+    },
+    /// `yes` or `no`.
+    Switch,
+    /// Whatever `write` accepts.
+    Text,
+}
+
+/// One setting. Where its value lives is its owner's affair.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// Without the prefix `floodgate.`.
+    pub name: &'static CStr,
+    /// What it takes.
+    pub domain: Domain,
+    /// Can only be given when the module is loaded.
+    pub load_only: bool,
+    /// The value now.
+    pub read: fn(MainThread) -> Value,
+    /// Takes a value over, or says why not.
+    pub write: fn(MainThread, Value) -> Result<(), String>,
+}
+
+impl Setting {
+    fn title(&self) -> &str {
+        self.name.to_str().unwrap_or_default()
+    }
+
+    fn parse(&self, text: &[u8]) -> Result<Value, String> {
+        match self.domain {
+            Domain::Number { min, max } => std::str::from_utf8(text)
+                .ok()
+                .and_then(|text| text.parse::<i64>().ok())
+                .filter(|n| (min..=max).contains(n))
+                .map(Value::Number)
+                .ok_or_else(|| format!("expected a whole number from {min} to {max}")),
+            Domain::Switch if text.eq_ignore_ascii_case(b"yes") => Ok(Value::Switch(true)),
+            Domain::Switch if text.eq_ignore_ascii_case(b"no") => Ok(Value::Switch(false)),
+            Domain::Switch => Err("expected yes or no".to_owned()),
+            Domain::Text => std::str::from_utf8(text)
+                .map(|text| Value::Text(text.to_owned()))
+                .map_err(|_| "not text".to_owned()),
+        }
+    }
+}
+
+/// Takes the module arguments over (`name value` pairs, with or without the
+/// prefix), then registers every setting with the server.
+///
+/// # Errors
+/// A line for the log that names the bad argument and says why.
+///
+/// # Safety
+/// `ctx` is the live context of the module's load function, `settings` static.
+pub(in crate::server) unsafe fn register(
+    ctx: *mut raw::RedisModuleCtx,
+    main: MainThread,
+    settings: &'static [Setting],
+    args: Args<'_>,
+) -> Result<(), String> {
+    let mut index = 0;
+    while let Some(name) = args.get(index) {
+        let bare = name.bytes().strip_prefix(b"floodgate.").unwrap_or(name.bytes());
+        let setting = settings
+            .iter()
+            .find(|setting| setting.name.to_bytes().eq_ignore_ascii_case(bare))
+            .ok_or_else(|| format!("unknown setting '{}'", shown(name.bytes())))?;
+        let text =
+            args.get(index + 1).ok_or_else(|| format!("setting '{}' has no value", setting.title()))?;
+        setting.parse(text.bytes()).and_then(|value| (setting.write)(main, value)).map_err(|reason| {
+            format!("setting '{}' = '{}': {reason}", setting.title(), shown(text.bytes()))
+        })?;
+        index += 2;
+    }
+    for setting in settings {
+        // SAFETY: the caller's promise.
+        if unsafe { register_one(ctx, main, setting) }.is_some_and(|status| status != 0) {
+            return Err(format!("the server refused setting '{}'", setting.title()));
+        }
+    }
+    // SAFETY: the context is live.
+    match unsafe { call_if_there!(RedisModule_LoadConfigs(ctx)) } {
+        Some(status) if status != 0 => Err("a setting of the configuration was refused".to_owned()),
+        _ => Ok(()),
+    }
+}
+
+/// `None` where the server has no module settings. The value that the module
+/// arguments set counts as the default, so that CONFIG REWRITE leaves it to the
+/// loadmodule line.
+unsafe fn register_one(
+    ctx: *mut raw::RedisModuleCtx,
+    main: MainThread,
+    setting: &'static Setting,
+) -> Option<c_int> {
+    let flags =
+        if setting.load_only { raw::REDISMODULE_CONFIG_IMMUTABLE } else { raw::REDISMODULE_CONFIG_DEFAULT };
+    let data = std::ptr::from_ref(setting).cast_mut().cast::<c_void>();
+    let name = setting.name.as_ptr();
+    // SAFETY: the setting is static, so is its name; the default text is copied.
+    unsafe {
+        match (setting.domain, (setting.read)(main)) {
+            (Domain::Number { min, max }, Value::Number(n)) => {
+                call_if_there!(RedisModule_RegisterNumericConfig(
+                    ctx,
+                    name,
+                    n,
+                    flags,
+                    min,
+                    max,
+                    Some(get_number),
+                    Some(set_number),
+                    None,
+                    data
+                ))
+            }
+            (Domain::Switch, Value::Switch(on)) => call_if_there!(RedisModule_RegisterBoolConfig(
+                ctx,
+                name,
+                on.into(),
+                flags,
+                Some(get_switch),
+                Some(set_switch),
+                None,
+                data
+            )),
+            (Domain::Text, Value::Text(text)) => {
+                let text = CString::new(text).unwrap_or_default();
+                call_if_there!(RedisModule_RegisterStringConfig(
+                    ctx,
+                    name,
+                    text.as_ptr(),
+                    flags,
+                    Some(get_text),
+                    Some(set_text),
+                    None,
+                    data
+                ))
+            }
+            _ => Some(1),
+        }
+    }
+}
+
+/// # Safety
+/// `data` is the setting that was registered.
+unsafe fn setting<'a>(data: *mut c_void) -> (&'a Setting, MainThread) {
+    // SAFETY: the caller's promise; the server runs this on its main thread.
+    unsafe { (&*data.cast::<Setting>(), MainThread::new()) }
+}
+
+unsafe extern "C" fn get_number(_: *const c_char, data: *mut c_void) -> c_longlong {
+    // SAFETY: registered with this data.
+    let (setting, main) = unsafe { setting(data) };
+    match (setting.read)(main) {
+        Value::Number(n) => n,
+        _ => 0,
+    }
+}
+
+unsafe extern "C" fn get_switch(_: *const c_char, data: *mut c_void) -> c_int {
+    // SAFETY: registered with this data.
+    let (setting, main) = unsafe { setting(data) };
+    ((setting.read)(main) == Value::Switch(true)).into()
+}
+
+/// The string handed out last for each setting: the server does not take them
+/// over, so the next read of the same setting frees the one before.
+static HANDED_OUT: MainThreadCell<Vec<(&CStr, *mut raw::RedisModuleString)>> =
+    MainThreadCell::new(Vec::new());
+
+unsafe extern "C" fn get_text(_: *const c_char, data: *mut c_void) -> *mut raw::RedisModuleString {
+    // SAFETY: registered with this data.
+    let (setting, main) = unsafe { setting(data) };
+    let Value::Text(text) = (setting.read)(main) else { return std::ptr::null_mut() };
+    // SAFETY: a null context is allowed; the buffer is copied.
+    let fresh =
+        unsafe { call!(RedisModule_CreateString(std::ptr::null_mut(), text.as_ptr().cast(), text.len())) };
+    let mut all = HANDED_OUT.of(main).borrow_mut();
+    if let Some((_, old)) = all.iter_mut().find(|(name, _)| *name == setting.name) {
+        // SAFETY: ours, handed out before and no longer in use.
+        unsafe { call!(RedisModule_FreeString(std::ptr::null_mut(), *old)) };
+        *old = fresh;
+    } else {
+        all.push((setting.name, fresh));
+    }
+    fresh
+}
+
+/// Hands `value` to the setting's owner; the reason of a refusal goes to the client.
+unsafe fn write(data: *mut c_void, value: Value, err: *mut *mut raw::RedisModuleString) -> c_int {
+    // SAFETY: registered with this data.
+    let (setting, main) = unsafe { setting(data) };
+    match (setting.write)(main, value) {
+        Ok(()) => 0,
+        Err(reason) => {
+            if !err.is_null() {
+                // SAFETY: the server takes the string over.
+                unsafe {
+                    *err = call!(RedisModule_CreateString(
+                        std::ptr::null_mut(),
+                        reason.as_ptr().cast(),
+                        reason.len()
+                    ));
+                }
+            }
+            1
+        }
+    }
+}
+
+unsafe extern "C" fn set_number(
+    _: *const c_char,
+    value: c_longlong,
+    data: *mut c_void,
+    err: *mut *mut raw::RedisModuleString,
+) -> c_int {
+    // SAFETY: the server passes what it promises.
+    unsafe { write(data, Value::Number(value), err) }
+}
+
+unsafe extern "C" fn set_switch(
+    _: *const c_char,
+    value: c_int,
+    data: *mut c_void,
+    err: *mut *mut raw::RedisModuleString,
+) -> c_int {
+    // SAFETY: the server passes what it promises.
+    unsafe { write(data, Value::Switch(value != 0), err) }
+}
+
+unsafe extern "C" fn set_text(
+    _: *const c_char,
+    value: *mut raw::RedisModuleString,
+    data: *mut c_void,
+    err: *mut *mut raw::RedisModuleString,
+) -> c_int {
+    // SAFETY: the server passes a live string.
+    unsafe {
+        let bytes = crate::server::ffi::args::Arg::from_raw(value).bytes();
+        write(data, Value::Text(String::from_utf8_lossy(bytes).into_owned()), err)
+    }
+}

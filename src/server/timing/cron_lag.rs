@@ -1,0 +1,29 @@
+//! How long the server kept everybody waiting: its own timer comes late by as
+//! much.
+
+use crate::server::main_thread::{MainThread, MainThreadCell};
+use std::time::{Duration, Instant};
+
+#[derive(Debug)]
+struct Turns {
+    last: Option<Instant>,
+    late: Duration,
+}
+
+static TURNS: MainThreadCell<Turns> = MainThreadCell::new(Turns { last: None, late: Duration::ZERO });
+
+/// The timer came round; it should `hz` times a second.
+pub(in crate::server) fn turn(main: MainThread, hz: Option<i32>) {
+    let now = Instant::now();
+    let hz = hz.and_then(|hz| u32::try_from(hz).ok()).filter(|&hz| hz > 0).unwrap_or(1);
+    let mut turns = TURNS.of(main).borrow_mut();
+    turns.late = turns
+        .last
+        .map_or(Duration::ZERO, |last| now.duration_since(last).saturating_sub(Duration::from_secs(1) / hz));
+    turns.last = Some(now);
+}
+
+/// By how many milliseconds the timer came late this time.
+pub fn late_ms(main: MainThread) -> u64 {
+    u64::try_from(TURNS.of(main).borrow().late.as_millis()).unwrap_or(u64::MAX)
+}

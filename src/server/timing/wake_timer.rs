@@ -1,0 +1,65 @@
+//! One alarm clock: wakes the module once, at a time that may be changed.
+
+use crate::server::context::Context;
+use crate::server::ffi::api::{call, call_if_there};
+use crate::server::main_thread::{MainThread, MainThreadCell};
+use redis_module::raw;
+use std::ffi::c_void;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+#[derive(Debug)]
+struct Alarm {
+    /// A context of our own: alarms are set from places that have none.
+    ctx: *mut raw::RedisModuleCtx,
+    /// The timer that is set.
+    timer: Option<u64>,
+    wake: Option<fn(&Context<'_>)>,
+}
+
+static ALARM: MainThreadCell<Alarm> =
+    MainThreadCell::new(Alarm { ctx: std::ptr::null_mut(), timer: None, wake: None });
+
+/// Makes the alarm work, from any context of the module. Once is enough.
+pub fn prepare(ctx: &Context<'_>, wake: fn(&Context<'_>)) {
+    let mut alarm = ALARM.of(ctx.main()).borrow_mut();
+    if alarm.ctx.is_null() {
+        // SAFETY: the context is live. The new one is never freed.
+        unsafe {
+            alarm.ctx = call_if_there!(RedisModule_GetDetachedThreadSafeContext(ctx.raw()))
+                .unwrap_or_else(std::ptr::null_mut);
+        }
+        alarm.wake = Some(wake);
+    }
+}
+
+/// Wakes the module `ms` from now, and at no other time; never with `None`.
+pub fn set(main: MainThread, ms: Option<i64>) {
+    let mut alarm = ALARM.of(main).borrow_mut();
+    if alarm.ctx.is_null() {
+        return;
+    }
+    // SAFETY: the context is ours; a timer that is set has not run yet.
+    unsafe {
+        if let Some(timer) = alarm.timer.take() {
+            call!(RedisModule_StopTimer(alarm.ctx, timer, std::ptr::null_mut()));
+        }
+        if let Some(ms) = ms {
+            let timer = call!(RedisModule_CreateTimer(alarm.ctx, ms, Some(fire), std::ptr::null_mut()));
+            alarm.timer = Some(timer);
+        }
+    }
+}
+
+unsafe extern "C" fn fire(ctx: *mut raw::RedisModuleCtx, _: *mut c_void) {
+    // SAFETY: the server passes a live context, on its main thread.
+    let context = unsafe { Context::from_raw(ctx) };
+    let wake = {
+        let mut alarm = ALARM.of(context.main()).borrow_mut();
+        // It is running: no longer to be stopped.
+        alarm.timer = None;
+        alarm.wake
+    };
+    if let Some(wake) = wake {
+        drop(catch_unwind(AssertUnwindSafe(|| wake(&context))));
+    }
+}

@@ -1,0 +1,406 @@
+//! A change to a `cbcircuit`, as it is applied here and on every replica.
+//!
+//! A circuit is a function of what it was, its breaker, the time and what is
+//! asked of it. So an effect says what was asked, with the master's time and
+//! the breaker if it is another one; the same code answers here and there.
+
+use crate::core::breaker::{Force, Outcome, REASON_BYTES, Retry, State, Ticket, Transition, Transitions};
+use crate::core::text::duration::LONGEST;
+use crate::core::time::Micros;
+use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64};
+use crate::server::main_thread::MainThread;
+use crate::types::cbcircuit::encoding;
+use crate::types::cbcircuit::encoding::{put_rule, read_rule};
+use crate::types::cbcircuit::rules::Rule;
+use crate::types::cbcircuit::{CbCircuit, Pin, epochs};
+use crate::types::ratelimit::Until;
+use crate::types::ratelimit::encoding::{put_until, read_until};
+
+/// Something asked of a circuit at a time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Effect<'a> {
+    /// The master's time.
+    pub now: Micros,
+    /// Whether the key gets the expiry of its state (not under the debug clock).
+    pub expires: bool,
+    /// A new circuit begins, whatever the key held: its epochs start here.
+    pub begin: Option<u64>,
+    /// The breaker, unless it is the circuit's own already.
+    pub rule: Option<Rule>,
+    /// The breaker that the call gave, unless the last call gave the same.
+    pub given: Option<Rule>,
+    /// What is asked.
+    pub change: Change<'a>,
+}
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change<'a> {
+    /// A call wants to go through.
+    Acquire,
+    /// A call has a result.
+    Report(Report),
+    /// Nothing; what time has done is recorded.
+    Settle,
+    /// An operator forces a state.
+    Force {
+        /// Which.
+        force: Force,
+        /// Until when; `None` for good.
+        until: Option<Micros>,
+        /// What the operator said.
+        reason: &'a [u8],
+    },
+    /// An operator resets the circuit.
+    Reset,
+    /// An operator fixes the breaker.
+    Pin(Pin),
+    /// The pin goes.
+    Unpin,
+    /// The key becomes what this stored payload says, whatever it was.
+    Become {
+        /// A payload of [`encoding::VERSION`].
+        payload: &'a [u8],
+    },
+}
+
+/// The result of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// How it went.
+    pub outcome: Outcome,
+    /// What admitted it, where the caller says so.
+    pub ticket: Option<Ticket>,
+    /// How long it took, where the caller says so.
+    pub duration_us: Option<u64>,
+}
+
+/// What a circuit answered.
+#[derive(Debug)]
+pub struct Applied {
+    /// The state after it.
+    pub state: State,
+    /// To whether a call may go through: its ticket, if it may.
+    pub ticket: Option<Ticket>,
+    /// When to ask again, if not.
+    pub retry: Retry,
+    /// To a result: false when it was stale.
+    pub counted: bool,
+    /// Whether anything changed: only then is there anything to replicate.
+    pub changed: bool,
+    /// The new value, where the key had none.
+    pub created: Option<CbCircuit>,
+    /// How long the key is worth keeping, where anything changed.
+    pub lifetime: Until,
+    by_breaker: Transitions,
+    by_change: Transitions,
+}
+
+impl Applied {
+    const fn unchanged(state: State) -> Self {
+        Self {
+            state,
+            ticket: None,
+            retry: Retry::Now,
+            counted: false,
+            changed: false,
+            created: None,
+            lifetime: Until::Forever,
+            by_breaker: Transitions::NONE,
+            by_change: Transitions::NONE,
+        }
+    }
+
+    /// What happened on the way, in that order.
+    pub fn transitions(&self) -> impl Iterator<Item = Transition> + use<> {
+        self.by_breaker.iter().chain(self.by_change.iter())
+    }
+
+    /// How many trials were found lost on the way.
+    pub fn lost_trials(&self) -> u64 {
+        u64::from(self.by_breaker.lost_trials()) + u64::from(self.by_change.lost_trials())
+    }
+}
+
+/// The mark of a circuit's effect in the head byte that all effects share.
+const CIRCUIT: u8 = 0x20;
+const WITHOUT_EXPIRY: u8 = 0x80;
+/// A byte follows that says what else does.
+const WITH_MORE: u8 = 0x40;
+const KIND: u8 = 0x1f;
+
+const MORE_RULE: u8 = 1;
+const MORE_GIVEN: u8 = 2;
+const MORE_GIVEN_IS_RULE: u8 = 4;
+const MORE_BEGIN: u8 = 8;
+
+/// Whether this payload is of a circuit's effect.
+pub fn is_circuit(payload: &[u8]) -> bool {
+    payload.first().is_some_and(|head| head & CIRCUIT != 0)
+}
+
+impl<'a> Effect<'a> {
+    /// The effect that rebuilds a key from its stored payload. Its expiry
+    /// travels apart.
+    pub const fn become_stored(payload: &'a [u8]) -> Self {
+        Self {
+            now: Micros(0),
+            expires: false,
+            begin: None,
+            rule: None,
+            given: None,
+            change: Change::Become { payload },
+        }
+    }
+
+    /// Appends the payload of [`COMMAND`](crate::types::effect::ratelimit::COMMAND).
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let kind = match self.change {
+            Change::Acquire => 1,
+            Change::Report(_) => 2,
+            Change::Settle => 3,
+            Change::Force { .. } => 4,
+            Change::Reset => 5,
+            Change::Pin(_) => 6,
+            Change::Unpin => 7,
+            Change::Become { .. } => 8,
+        };
+        let given_is_rule = self.given.is_some() && self.given == self.rule;
+        let more = [
+            (self.rule.is_some(), MORE_RULE),
+            (self.given.is_some() && !given_is_rule, MORE_GIVEN),
+            (given_is_rule, MORE_GIVEN_IS_RULE),
+            (self.begin.is_some(), MORE_BEGIN),
+        ]
+        .into_iter()
+        .fold(0, |all, (there, bit)| if there { all | bit } else { all });
+        let mut head = kind | CIRCUIT;
+        if !self.expires {
+            head |= WITHOUT_EXPIRY;
+        }
+        if more != 0 {
+            head |= WITH_MORE;
+        }
+        out.push(head);
+        put_u64(out, self.now.0);
+        if more != 0 {
+            out.push(more);
+        }
+        if let Some(rule) = &self.rule {
+            put_rule(out, rule);
+        }
+        if let Some(given) = self.given.as_ref().filter(|_| !given_is_rule) {
+            put_rule(out, given);
+        }
+        if let Some(epoch) = self.begin {
+            put_u64(out, epoch);
+        }
+        match &self.change {
+            Change::Report(report) => report.encode(out),
+            Change::Force { force, until, reason } => {
+                out.push(match force {
+                    Force::Open => 0,
+                    Force::Closed => 1,
+                    Force::Auto => 2,
+                });
+                put_u64(out, until.map_or(0, |until| until.since(self.now).saturating_add(1)));
+                put_bytes(out, reason);
+            }
+            Change::Pin(pin) => {
+                put_rule(out, &pin.rule);
+                put_until(out, pin.until);
+            }
+            Change::Become { payload } => put_bytes(out, payload),
+            Change::Acquire | Change::Settle | Change::Reset | Change::Unpin => {}
+        }
+    }
+
+    /// Reads what [`Effect::encode`] wrote.
+    ///
+    /// # Errors
+    /// Where it is cut, malformed or unknown.
+    pub fn decode(main: MainThread, payload: &'a [u8]) -> Result<Self, Corrupt> {
+        let mut rest = Reader::new(payload);
+        let head = rest.byte()?;
+        if head & CIRCUIT == 0 {
+            return Err(Corrupt("not the effect of a circuit"));
+        }
+        let now = Micros(rest.u64_to(Micros::MAX.0)?);
+        let more = if head & WITH_MORE == 0 { 0 } else { rest.byte()? };
+        if more & !(MORE_RULE | MORE_GIVEN | MORE_GIVEN_IS_RULE | MORE_BEGIN) != 0 {
+            return Err(Corrupt("unknown part of an effect"));
+        }
+        let has = |bit: u8| more & bit != 0;
+        let rule = if has(MORE_RULE) { Some(read_rule(main, &mut rest)?) } else { None };
+        let given = if has(MORE_GIVEN_IS_RULE) {
+            rule.clone()
+        } else if has(MORE_GIVEN) {
+            Some(read_rule(main, &mut rest)?)
+        } else {
+            None
+        };
+        let begin = if has(MORE_BEGIN) { Some(rest.u64()?) } else { None };
+        let change = match head & KIND {
+            1 => Change::Acquire,
+            2 => Change::Report(Report::decode(&mut rest)?),
+            3 => Change::Settle,
+            4 => Change::Force {
+                force: match rest.byte()? {
+                    0 => Force::Open,
+                    1 => Force::Closed,
+                    2 => Force::Auto,
+                    _ => return Err(Corrupt("unknown force")),
+                },
+                until: rest.u64_to(LONGEST + 1)?.checked_sub(1).map(|us| now.plus(us)),
+                reason: rest.bytes(REASON_BYTES)?,
+            },
+            5 => Change::Reset,
+            6 => Change::Pin(Pin { rule: read_rule(main, &mut rest)?, until: read_until(&mut rest)? }),
+            7 => Change::Unpin,
+            8 => Change::Become { payload: rest.bytes(payload.len())? },
+            _ => return Err(Corrupt("unknown effect")),
+        };
+        rest.end()?;
+        Ok(Self { now, expires: head & WITHOUT_EXPIRY == 0, begin, rule, given, change })
+    }
+
+    /// Asks it of the value of a key, or of a key without one.
+    ///
+    /// # Errors
+    /// The effect does not fit: it counts on a circuit that is not there, or its
+    /// payload is malformed. Nothing has changed then.
+    pub fn apply(&self, main: MainThread, value: Option<&mut CbCircuit>) -> Result<Applied, Corrupt> {
+        if let Change::Become { payload } = self.change {
+            let loaded = encoding::load(main, encoding::VERSION, payload)?;
+            let mut applied = Applied::unchanged(loaded.circuit().state());
+            applied.changed = true;
+            applied.lifetime = loaded.lifetime(self.now);
+            applied.created = Some(loaded);
+            return Ok(applied);
+        }
+        if let Some(epoch) = self.begin {
+            let rule = self.rule.clone().ok_or(Corrupt("a circuit without a breaker"))?;
+            let mut made = CbCircuit::new(rule, self.now, epoch);
+            let mut applied = self.ask(main, &mut made);
+            applied.changed = true;
+            applied.lifetime = made.lifetime(self.now);
+            epochs::learn(main, made.circuit().epoch());
+            applied.created = Some(made);
+            return Ok(applied);
+        }
+        value.map(|value| self.ask(main, value)).ok_or(Corrupt("it counts on a circuit that is not there"))
+    }
+
+    fn ask(&self, main: MainThread, value: &mut CbCircuit) -> Applied {
+        let now = self.now;
+        let contents = &mut *value.0;
+        let mut applied = Applied::unchanged(contents.circuit.state());
+        if let Some(rule) = &self.rule
+            && contents.rule != *rule
+        {
+            let change = contents.circuit.change_breaker(contents.rule.breaker(), rule.breaker(), now);
+            contents.rule = rule.clone();
+            applied.by_breaker = change.transitions;
+            applied.changed = true;
+        }
+        if let Some(given) = &self.given {
+            contents.given = Some(given.clone());
+            applied.changed = true;
+        }
+        let breaker = contents.rule.breaker();
+        let circuit = &mut contents.circuit;
+        match &self.change {
+            Change::Acquire => {
+                let admission = circuit.acquire(breaker, now);
+                applied.ticket = admission.ticket;
+                applied.retry = admission.retry;
+                applied.changed |= admission.changed;
+                applied.by_change = admission.transitions;
+            }
+            Change::Report(Report { outcome, ticket, duration_us }) => {
+                let reported = circuit.report(breaker, now, *outcome, *ticket, *duration_us);
+                applied.counted = reported.applied;
+                applied.changed |= reported.changed;
+                applied.by_change = reported.transitions;
+            }
+            Change::Settle => applied.take(&circuit.change_breaker(breaker, breaker, now)),
+            Change::Force { force, until, reason } => {
+                applied.take(&circuit.force(breaker, now, *force, *until, reason));
+            }
+            Change::Reset => applied.take(&circuit.reset(breaker, now)),
+            Change::Pin(pin) => {
+                contents.pin = Some(Box::new(pin.clone()));
+                applied.changed = true;
+            }
+            Change::Unpin => applied.changed |= contents.pin.take().is_some(),
+            Change::Become { .. } => {}
+        }
+        applied.state = contents.circuit.state();
+        if applied.changed {
+            contents.counted.set(applied.state);
+            if contents.pin.as_ref().is_some_and(|pin| !pin.until.lasts(now)) {
+                contents.pin = None;
+            }
+            epochs::learn(main, contents.circuit.epoch());
+            applied.lifetime = value.lifetime(now);
+        }
+        applied
+    }
+}
+
+impl Applied {
+    fn take(&mut self, change: &crate::core::breaker::Change) {
+        self.changed |= change.changed;
+        self.by_change = change.transitions;
+    }
+}
+
+const OUTCOME: u8 = 0b11;
+const BY_CLOSED: u8 = 0b100;
+const BY_TRIAL: u8 = 0b1000;
+const TIMED: u8 = 0b1_0000;
+
+impl Report {
+    fn encode(&self, out: &mut Vec<u8>) {
+        let outcome = match self.outcome {
+            Outcome::Ok => 0,
+            Outcome::Fail => 1,
+            Outcome::Ignore => 2,
+        };
+        let ticket = match self.ticket {
+            None => 0,
+            Some(Ticket::Closed { .. }) => BY_CLOSED,
+            Some(Ticket::Trial { .. }) => BY_TRIAL,
+        };
+        out.push(outcome | ticket | if self.duration_us.is_some() { TIMED } else { 0 });
+        match self.ticket {
+            None => {}
+            Some(Ticket::Closed { epoch }) => put_u64(out, epoch),
+            Some(Ticket::Trial { epoch, trial }) => {
+                put_u64(out, epoch);
+                put_u64(out, trial);
+            }
+        }
+        if let Some(us) = self.duration_us {
+            put_u64(out, us);
+        }
+    }
+
+    fn decode(rest: &mut Reader<'_>) -> Result<Self, Corrupt> {
+        let head = rest.byte()?;
+        let outcome = match head & OUTCOME {
+            0 => Outcome::Ok,
+            1 => Outcome::Fail,
+            2 => Outcome::Ignore,
+            _ => return Err(Corrupt("unknown outcome")),
+        };
+        let ticket = match head & (BY_CLOSED | BY_TRIAL) {
+            0 => None,
+            BY_CLOSED => Some(Ticket::Closed { epoch: rest.u64()? }),
+            BY_TRIAL => Some(Ticket::Trial { epoch: rest.u64()?, trial: rest.u64()? }),
+            _ => return Err(Corrupt("two tickets")),
+        };
+        let duration_us = if head & TIMED == 0 { None } else { Some(rest.u64_to(LONGEST)?) };
+        Ok(Self { outcome, ticket, duration_us })
+    }
+}

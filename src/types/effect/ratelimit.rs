@@ -1,0 +1,488 @@
+//! A change to a `ratelimit`, as it is applied here and on every replica.
+//!
+//! The master decides once. What it decided becomes an effect that carries the
+//! master's time; applying it to equal states gives equal states, whatever the
+//! clock of the machine that applies it.
+
+use crate::core::limits::{self, Filled, MAX_COUNT, MAX_LIMITS, State, Taken};
+use crate::core::reservations::MAX_ID;
+use crate::core::time::Micros;
+use crate::core::usage::{Decided, Outcome, Spend, Usage};
+use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64, put_u128};
+use crate::server::main_thread::MainThread;
+use crate::types::intern;
+use crate::types::intern::LimitsRef;
+use crate::types::ratelimit::encoding;
+use crate::types::ratelimit::encoding::{put_until, read_until};
+use crate::types::ratelimit::layout::Full;
+use crate::types::ratelimit::reservations::Settlement;
+use crate::types::ratelimit::{Block, Lifetime, Pin, RateLimit, Until};
+use std::ffi::CStr;
+
+/// The internal command that carries effects: `RL.EFFECT key payload [key payload …]`.
+pub const COMMAND: &CStr = c"RL.EFFECT";
+
+/// A change at a time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Effect<'a> {
+    /// The master's time.
+    pub now: Micros,
+    /// Whether the key gets the expiry of its state (not under the debug clock).
+    pub expires: bool,
+    /// What changes.
+    pub change: Change<'a>,
+}
+
+/// What changes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Change<'a> {
+    /// Units are taken. `limits` stands where the key is new or had others.
+    Take {
+        /// Canonical text of the limits, unless they are the key's own already.
+        limits: Option<&'a str>,
+        /// Units for each limit.
+        taken: Taken,
+    },
+    /// Nothing is taken, but other limits or a clock that stepped back are recorded.
+    Touch {
+        /// As for `Take`.
+        limits: Option<&'a str>,
+    },
+    /// Up to so many units are given back on each limit.
+    GiveBack {
+        /// Units.
+        units: u64,
+    },
+    /// Usage is forgotten.
+    Reset,
+    /// An operator fixes the limits.
+    Pin {
+        /// As written.
+        text: &'a str,
+        /// When that ends.
+        until: Until,
+    },
+    /// The pin goes.
+    Unpin,
+    /// An operator blocks the key.
+    Block {
+        /// When that ends.
+        until: Until,
+        /// What the operator said.
+        reason: &'a [u8],
+    },
+    /// The block goes.
+    Unblock,
+    /// Units are taken until they are settled.
+    Reserve {
+        /// As for `Take`.
+        limits: Option<&'a str>,
+        /// Units for each limit.
+        taken: Taken,
+        /// What it is known by.
+        id: &'a [u8],
+        /// Units asked for.
+        cost: u64,
+        /// When its time ends.
+        end: Micros,
+    },
+    /// A reservation is settled.
+    Settle {
+        /// Which.
+        id: &'a [u8],
+        /// At what.
+        how: Settlement,
+    },
+    /// A reservation ends at another time.
+    Renew {
+        /// Which.
+        id: &'a [u8],
+        /// When its time ends now.
+        end: Micros,
+    },
+    /// The key becomes what this stored payload says, whatever it was.
+    Become {
+        /// A payload of [`encoding::VERSION`].
+        payload: &'a [u8],
+    },
+    /// A decision is counted towards the key's usage.
+    Count(Decided),
+    /// The outcome of work is counted towards the key's usage.
+    Record(Outcome),
+}
+
+/// What is to be done with the key after an effect.
+#[derive(Debug)]
+pub enum Applied {
+    /// The value changed in place.
+    InPlace(Lifetime),
+    /// There was no value; this is the new one.
+    Created(RateLimit, Lifetime),
+    /// There is nothing to change (an unblock of a missing key).
+    Nothing,
+}
+
+const WITHOUT_EXPIRY: u8 = 0x80;
+const WITH_LIMITS: u8 = 0x40;
+const KIND: u8 = 0x1f;
+
+impl<'a> Effect<'a> {
+    /// Appends the payload of [`COMMAND`].
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let (kind, limits) = match self.change {
+            Change::Take { limits, .. } => (1, limits),
+            Change::Touch { limits } => (2, limits),
+            Change::GiveBack { .. } => (3, None),
+            Change::Reset => (4, None),
+            Change::Pin { .. } => (5, None),
+            Change::Unpin => (6, None),
+            Change::Block { .. } => (7, None),
+            Change::Unblock => (8, None),
+            Change::Become { .. } => (9, None),
+            Change::Reserve { limits, .. } => (16, limits),
+            Change::Settle { .. } => (17, None),
+            Change::Renew { .. } => (18, None),
+            Change::Count(_) => (24, None),
+            Change::Record(_) => (25, None),
+        };
+        let mut head = kind;
+        if !self.expires {
+            head |= WITHOUT_EXPIRY;
+        }
+        if limits.is_some() {
+            head |= WITH_LIMITS;
+        }
+        out.push(head);
+        put_u64(out, self.now.0);
+        if let Some(text) = limits {
+            put_bytes(out, text.as_bytes());
+        }
+        match self.change {
+            Change::Take { taken, .. } => put_taken(out, &taken),
+            Change::Reserve { taken, id, cost, end, .. } => {
+                put_bytes(out, id);
+                put_u64(out, cost);
+                put_u64(out, end.0);
+                put_taken(out, &taken);
+            }
+            Change::Settle { id, how } => {
+                put_bytes(out, id);
+                put_u64(
+                    out,
+                    match how {
+                        Settlement::Release => 0,
+                        Settlement::At(units) => units.saturating_add(1),
+                    },
+                );
+            }
+            Change::Renew { id, end } => {
+                put_bytes(out, id);
+                put_u64(out, end.0);
+            }
+            Change::GiveBack { units } => put_u64(out, units),
+            Change::Pin { text, until } => {
+                put_bytes(out, text.as_bytes());
+                put_until(out, until);
+            }
+            Change::Block { until, reason } => {
+                put_bytes(out, reason);
+                put_until(out, until);
+            }
+            Change::Become { payload } => put_bytes(out, payload),
+            Change::Count(Decided { granted, denied }) => {
+                put_u64(out, granted);
+                put_u64(out, denied);
+            }
+            Change::Record(outcome) => put_outcome(out, &outcome),
+            Change::Touch { .. } | Change::Reset | Change::Unpin | Change::Unblock => {}
+        }
+    }
+
+    /// Reads what [`Effect::encode`] wrote.
+    ///
+    /// # Errors
+    /// Where it is cut, malformed or unknown.
+    pub fn decode(payload: &'a [u8]) -> Result<Self, Corrupt> {
+        let mut rest = Reader::new(payload);
+        let head = rest.byte()?;
+        let now = Micros(rest.u64_to(Micros::MAX.0)?);
+        let text = |bytes: &'a [u8]| std::str::from_utf8(bytes).map_err(|_| Corrupt("not text"));
+        let limits = if head & WITH_LIMITS == 0 { None } else { Some(text(rest.bytes(payload.len())?)?) };
+        let change = match head & KIND {
+            1 => Change::Take { limits, taken: read_taken(&mut rest)? },
+            2 => Change::Touch { limits },
+            3 => Change::GiveBack { units: rest.u64()? },
+            4 => Change::Reset,
+            5 => Change::Pin { text: text(rest.bytes(payload.len())?)?, until: read_until(&mut rest)? },
+            6 => Change::Unpin,
+            7 => {
+                Change::Block { reason: rest.bytes(encoding::LONGEST_REASON)?, until: read_until(&mut rest)? }
+            }
+            8 => Change::Unblock,
+            9 => Change::Become { payload: rest.bytes(payload.len())? },
+            16 => {
+                let id = read_id(&mut rest)?;
+                let cost = rest.u64_to(MAX_COUNT)?;
+                let end = Micros(rest.u64_to(Micros::MAX.0)?);
+                Change::Reserve { limits, taken: read_taken(&mut rest)?, id, cost, end }
+            }
+            17 => {
+                let id = read_id(&mut rest)?;
+                let how = match rest.u64_to(MAX_COUNT + 1)? {
+                    0 => Settlement::Release,
+                    more => Settlement::At(more - 1),
+                };
+                Change::Settle { id, how }
+            }
+            18 => {
+                let id = read_id(&mut rest)?;
+                Change::Renew { id, end: Micros(rest.u64_to(Micros::MAX.0)?) }
+            }
+            24 => Change::Count(Decided { granted: rest.u64()?, denied: rest.u64()? }),
+            25 => Change::Record(read_outcome(&mut rest)?),
+            _ => return Err(Corrupt("unknown effect")),
+        };
+        rest.end()?;
+        Ok(Self { now, expires: head & WITHOUT_EXPIRY == 0, change })
+    }
+
+    /// Applies it to the value of a key, or to a key without one.
+    ///
+    /// # Errors
+    /// The effect does not fit: its texts are malformed, or it counts on limits
+    /// that the key does not have. Nothing has changed then.
+    pub fn apply(&self, main: MainThread, value: Option<&mut RateLimit>) -> Result<Applied, Corrupt> {
+        match self.change {
+            Change::Take { limits, taken } => {
+                let limits = limits.map(|text| intern::stored(main, text)).transpose()?;
+                self.update(main, value, limits, |rules, states, now| {
+                    limits::take(rules, states, now, &taken)
+                })
+            }
+            Change::Touch { limits } => {
+                let limits = limits.map(|text| intern::stored(main, text)).transpose()?;
+                self.update(main, value, limits, limits::touch)
+            }
+            Change::GiveBack { units } => {
+                if value.is_none() {
+                    return Ok(Applied::Nothing);
+                }
+                self.update(main, value, None, |rules, states, now| {
+                    limits::give_back(rules, states, now, units);
+                    Filled { at: limits::full_at(rules, states, now), as_before: false }
+                })
+            }
+            Change::Reset => Ok(self.rebuild(main, value, |full| {
+                full.states.iter_mut().for_each(|state| *state = State::default());
+                full.orphans.clear();
+                full.reservations = None;
+            })),
+            Change::Pin { text, until } => {
+                limits::Expression::parse(text.as_bytes()).map_err(|_| Corrupt("malformed pin"))?;
+                let pin = Pin { text: text.into(), until };
+                Ok(self.rebuild_or_create(main, value, |full| full.pin = Some(Box::new(pin))))
+            }
+            Change::Unpin => Ok(self.rebuild(main, value, |full| full.pin = None)),
+            Change::Block { until, reason } => {
+                let block = Block { until, reason: reason.into() };
+                Ok(self.rebuild_or_create(main, value, |full| full.block = Some(Box::new(block))))
+            }
+            Change::Unblock => Ok(self.rebuild(main, value, |full| full.block = None)),
+            Change::Reserve { limits, taken, id, cost, end } => {
+                let limits = limits.map(|text| intern::stored(main, text)).transpose()?;
+                let take = |rules: &[limits::Limit], states: &mut [State], now| {
+                    limits::take(rules, states, now, &taken)
+                };
+                let reserve = |full: &mut Full| full.reserve(main, self.now, id, cost, end, &taken);
+                if let Some(value) = value {
+                    self.update(main, Some(value), limits, take)?;
+                    return Ok(self.rebuild(main, Some(value), reserve));
+                }
+                Ok(match self.update(main, None, limits, take)? {
+                    Applied::Created(mut created, _) => {
+                        created.rebuild(reserve);
+                        let lifetime = created.lifetime(main, self.now);
+                        Applied::Created(created, lifetime)
+                    }
+                    other => other,
+                })
+            }
+            Change::Settle { id, how } => {
+                Ok(self.rebuild(main, value, |full| full.settle(main, self.now, id, how)))
+            }
+            Change::Renew { id, end } => Ok(self.rebuild(main, value, |full| {
+                if let Some(reservations) = &mut full.reservations {
+                    reservations.change(|book| book.renew(id, end));
+                }
+                full.sweep(main, self.now);
+            })),
+            Change::Count(decided) => Ok(self.count(main, value, |usage| usage.decided(self.now, decided))),
+            Change::Record(outcome) => Ok(self.count(main, value, |usage| usage.record(self.now, &outcome))),
+            Change::Become { payload } => {
+                let loaded = encoding::load(main, encoding::VERSION, payload)?;
+                // Whoever sent the payload wants the key, even where nothing of it
+                // counts any more: it then ends by its expiry.
+                let lifetime = match loaded.lifetime(main, self.now) {
+                    Lifetime::Over => Lifetime::Until(Until::At(self.now)),
+                    lasting => lasting,
+                };
+                match value {
+                    Some(value) => {
+                        *value = loaded;
+                        Ok(Applied::InPlace(lifetime))
+                    }
+                    None => Ok(Applied::Created(loaded, lifetime)),
+                }
+            }
+        }
+    }
+
+    /// Changes the usage of the given limits, or of the key's own.
+    fn update(
+        &self,
+        main: MainThread,
+        value: Option<&mut RateLimit>,
+        wanted: Option<LimitsRef>,
+        change: impl FnOnce(&[limits::Limit], &mut [State], Micros) -> Filled,
+    ) -> Result<Applied, Corrupt> {
+        match (value, wanted) {
+            (Some(value), None) => {
+                let mut filled = Filled { at: self.now, as_before: false };
+                if let Some(id) = value.limits_id() {
+                    let set = intern::get(main, id);
+                    filled = value.with_states_mut(|states| change(set.limits(), states, self.now));
+                }
+                Ok(Applied::InPlace(if value.sweep(main, self.now) {
+                    value.lifetime(main, self.now)
+                } else {
+                    value.lifetime_after(filled, self.now)
+                }))
+            }
+            (Some(value), Some(wanted)) => {
+                let set = wanted.get(main);
+                let (mut states, orphans) = value.realigned(main, set.limits(), self.now);
+                let _ = change(set.limits(), &mut states, self.now);
+                drop(set);
+                value.rebuild(|full| {
+                    full.limits = Some(wanted);
+                    full.states = states;
+                    full.orphans = orphans;
+                });
+                Ok(Applied::InPlace(value.lifetime(main, self.now)))
+            }
+            (None, Some(wanted)) => {
+                let set = wanted.get(main);
+                let mut states = vec![State::default(); set.limits().len()];
+                let filled = change(set.limits(), &mut states, self.now);
+                drop(set);
+                let created = RateLimit::new(wanted, states);
+                let lifetime = created.lifetime_after(filled, self.now);
+                Ok(Applied::Created(created, lifetime))
+            }
+            (None, None) => Err(Corrupt("it counts on a key that is not there")),
+        }
+    }
+
+    /// Adds to the usage of the key, which may be new.
+    fn count(
+        &self,
+        main: MainThread,
+        value: Option<&mut RateLimit>,
+        add: impl FnOnce(&mut Usage),
+    ) -> Applied {
+        if let Some(value) = value {
+            value.count(self.now, add);
+            return Applied::InPlace(value.lifetime(main, self.now));
+        }
+        let mut created = RateLimit::pack(crate::types::ratelimit::layout::Full::default());
+        created.count(self.now, add);
+        let lifetime = created.lifetime(main, self.now);
+        Applied::Created(created, lifetime)
+    }
+
+    fn rebuild(
+        &self,
+        main: MainThread,
+        value: Option<&mut RateLimit>,
+        change: impl FnOnce(&mut Full),
+    ) -> Applied {
+        match value {
+            Some(value) => {
+                value.rebuild(change);
+                Applied::InPlace(value.lifetime(main, self.now))
+            }
+            None => Applied::Nothing,
+        }
+    }
+
+    fn rebuild_or_create(
+        &self,
+        main: MainThread,
+        value: Option<&mut RateLimit>,
+        change: impl FnOnce(&mut Full),
+    ) -> Applied {
+        if value.is_some() {
+            return self.rebuild(main, value, change);
+        }
+        let mut full = Full::default();
+        change(&mut full);
+        let created = RateLimit::pack(full);
+        let lifetime = created.lifetime(main, self.now);
+        Applied::Created(created, lifetime)
+    }
+}
+
+fn put_taken(out: &mut Vec<u8>, taken: &Taken) {
+    let all = taken.as_array();
+    let used = all.iter().rposition(|&units| units > 0).map_or(0, |last| last + 1);
+    all.iter().take(used).for_each(|&units| put_u64(out, units));
+}
+
+/// What is left of the payload.
+fn read_taken(rest: &mut Reader<'_>) -> Result<Taken, Corrupt> {
+    let mut units = [0; MAX_LIMITS];
+    let mut count = 0;
+    // Any number: CL.THROTTLE takes up to 2^63 - 1, and counting saturates.
+    while !rest.is_empty() {
+        *units.get_mut(count).ok_or(Corrupt("too many limits"))? = rest.u64()?;
+        count += 1;
+    }
+    Ok(Taken::new(units))
+}
+
+fn read_id<'a>(rest: &mut Reader<'a>) -> Result<&'a [u8], Corrupt> {
+    match rest.bytes(MAX_ID)? {
+        [] => Err(Corrupt("empty id")),
+        id => Ok(id),
+    }
+}
+
+const OK: u8 = 1;
+const CACHED: u8 = 2;
+const TIMED: u8 = 4;
+
+fn put_outcome(out: &mut Vec<u8>, outcome: &Outcome) {
+    let flag = |holds: bool, flag: u8| if holds { flag } else { 0 };
+    out.push(
+        flag(outcome.ok, OK) | flag(outcome.cached, CACHED) | flag(outcome.duration_ms.is_some(), TIMED),
+    );
+    put_u64(out, outcome.count);
+    put_u128(out, outcome.spend.0);
+    if let Some(ms) = outcome.duration_ms {
+        put_u64(out, ms);
+    }
+}
+
+fn read_outcome(rest: &mut Reader<'_>) -> Result<Outcome, Corrupt> {
+    let flags = rest.byte()?;
+    if flags & !(OK | CACHED | TIMED) != 0 {
+        return Err(Corrupt("unknown outcome"));
+    }
+    Ok(Outcome {
+        ok: flags & OK != 0,
+        cached: flags & CACHED != 0,
+        count: rest.u64()?,
+        spend: Spend(rest.u128()?),
+        duration_ms: if flags & TIMED == 0 { None } else { Some(rest.u64()?) },
+    })
+}

@@ -1,0 +1,175 @@
+//! The three shapes of a key's memory.
+
+use crate::core::limits::bucket::Level;
+use crate::core::limits::fixed::Usage;
+use crate::core::limits::slots::Slots;
+use crate::core::limits::{Orphan, State, full_at};
+use crate::core::time::Micros;
+use crate::types::intern::LimitsRef;
+use crate::types::ratelimit::reservations::Reservations;
+use crate::types::ratelimit::tracked::Tracked;
+use crate::types::ratelimit::{Block, Pin, Until};
+use std::slice;
+
+/// The bits of a state within its kind.
+const STATE_BITS: u32 = 94;
+/// The bits of a state with its kind; the limits' number takes the 32 above.
+const PACKED_BITS: u32 = STATE_BITS + 2;
+
+const FRESH: u128 = 0;
+const BUCKET: u128 = 1;
+const FIXED: u128 = 2;
+const SLIDING: u128 = 3;
+
+/// One limit in 16 bytes: its exact state beside the number of its limits.
+#[derive(Debug)]
+pub struct Small {
+    low: u64,
+    high: u64,
+}
+
+impl Small {
+    /// Puts what [`small_bits`] gave beside the reference.
+    pub(in crate::types) fn new(limits: LimitsRef, bits: u128) -> Self {
+        let mut small = Self { low: 0, high: 0 };
+        small.pack(limits.into_id(), bits);
+        small
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // the two halves of 128 bits
+    const fn pack(&mut self, id: u32, bits: u128) {
+        let all = (id as u128) << PACKED_BITS | bits;
+        self.low = all as u64;
+        self.high = (all >> 64) as u64;
+    }
+
+    const fn all(&self) -> u128 {
+        (self.high as u128) << 64 | self.low as u128
+    }
+
+    /// The number of its limits.
+    #[allow(clippy::cast_possible_truncation)] // 32 bits were put there
+    pub const fn limits_id(&self) -> u32 {
+        (self.all() >> PACKED_BITS) as u32
+    }
+
+    /// Its limits, counted once more.
+    pub fn limits(&self) -> LimitsRef {
+        let own = std::mem::ManuallyDrop::new(LimitsRef::from_id(self.limits_id()));
+        LimitsRef::clone(&own)
+    }
+
+    /// Its state.
+    #[inline]
+    pub fn state(&self) -> State {
+        let bits = self.all() & ((1 << STATE_BITS) - 1);
+        match self.all() >> STATE_BITS & 0b11 {
+            BUCKET => State::Bucket(Level::from_bits(bits)),
+            FIXED => State::Fixed(Usage::from_bits(bits)),
+            SLIDING => State::Sliding(Slots::from_bits(bits)),
+            _ => State::Fresh,
+        }
+    }
+
+    /// Puts another state in its place; false when it does not fit into 16 bytes.
+    #[inline]
+    pub(in crate::types) fn set_state(&mut self, state: &State) -> bool {
+        let bits = small_bits(state);
+        if let Some(bits) = bits {
+            self.pack(self.limits_id(), bits);
+        }
+        bits.is_some()
+    }
+}
+
+/// The bits of a state that [`Small`] holds, or `None` when they do not fit.
+#[inline]
+pub fn small_bits(state: &State) -> Option<u128> {
+    let (kind, bits) = match state {
+        State::Fresh => (FRESH, 0),
+        State::Bucket(level) => (BUCKET, level.bits()?),
+        State::Fixed(usage) => (FIXED, usage.bits()?),
+        State::Sliding(slots) => (SLIDING, slots.bits()?),
+        State::Concurrent(_) | State::Throttle(_) => return None,
+    };
+    Some(kind << STATE_BITS | bits)
+}
+
+impl Clone for Small {
+    fn clone(&self) -> Self {
+        std::mem::forget(self.limits());
+        Self { low: self.low, high: self.high }
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        drop(LimitsRef::from_id(self.limits_id()));
+    }
+}
+
+/// One limit and its state.
+#[derive(Clone, Debug)]
+pub struct Single {
+    /// A set of one limit.
+    pub limits: LimitsRef,
+    /// Its usage.
+    pub state: State,
+}
+
+/// Everything a key can remember. What few keys have lies apart, so that several
+/// limits and nothing else take two lines of the processor's caches.
+#[derive(Clone, Debug, Default)]
+pub struct Full {
+    /// The limits last used.
+    pub limits: Option<LimitsRef>,
+    /// Their usage, in their order.
+    pub states: Vec<State>,
+    /// Usage of limits that are not listed now, until it is empty.
+    pub orphans: Vec<Orphan>,
+    /// An operator's limits.
+    pub pin: Option<Box<Pin>>,
+    /// An operator's block.
+    pub block: Option<Box<Block>>,
+    /// What is reserved, and what was and can still be corrected.
+    pub reservations: Option<Box<Reservations>>,
+    /// What happened on the key, where it is tracked.
+    pub usage: Option<Tracked>,
+}
+
+impl Full {
+    /// How long what it has beside the listed limits is worth keeping.
+    pub(in crate::types) fn lasts_until(&self, now: Micros) -> Until {
+        let mut until = Until::At(Micros::default());
+        for orphan in &self.orphans {
+            let (limit, state) = (slice::from_ref(&orphan.limit), slice::from_ref(&orphan.state));
+            until = until.max(Until::At(full_at(limit, state, now)));
+        }
+        if let Some(reservations) = &self.reservations {
+            until = until.max(Until::At(reservations.book().lasts_until()));
+        }
+        let extras = [
+            self.pin.as_ref().map(|pin| pin.until),
+            self.block.as_ref().map(|block| block.until),
+            self.usage.as_ref().map(|usage| Until::At(usage.ends())),
+        ];
+        extras.into_iter().flatten().fold(until, Until::max)
+    }
+
+    /// Bytes it holds.
+    pub fn memory(&self) -> usize {
+        size_of::<Self>()
+            + self.states.capacity() * size_of::<State>()
+            + self.states.iter().map(State::heap_bytes).sum::<usize>()
+            + self.orphans.capacity() * size_of::<Orphan>()
+            + self.orphans.iter().map(|orphan| orphan.state.heap_bytes()).sum::<usize>()
+            + self.pin.as_ref().map_or(0, |pin| size_of::<Pin>() + pin.text.len())
+            + self.block.as_ref().map_or(0, |block| size_of::<Block>() + block.reason.len())
+            + self.reservations.as_ref().map_or(0, |reservations| reservations.book().memory())
+            + self.usage.as_ref().map_or(0, |usage| usage.memory())
+    }
+}
+
+const _: () = assert!(Level::BITS <= STATE_BITS && Usage::BITS <= STATE_BITS && Slots::BITS <= STATE_BITS);
+const _: () = assert!(PACKED_BITS + u32::BITS <= u128::BITS);
+const _: () = assert!(size_of::<Small>() == 16 && size_of::<Single>() <= 48 && size_of::<Full>() <= 96);
