@@ -34,6 +34,9 @@ use server::load::Loading;
 static LISTENERS: &[&[server::events::Listener]] =
     &[commands::policy::LISTENERS, observe::alerts::LISTENERS, observe::breakers::LISTENERS];
 
+/// What INFO and RL.METRICS tell of the layers above `observe`.
+static GAUGES: &[&[observe::metrics::Gauge]] = &[queue::status::GAUGES];
+
 /// Loads the module: settings first, since they say which commands there are.
 fn load(ctx: &redis_module::Context, args: &[redis_module::RedisString]) -> redis_module::Status {
     let loading = Loading::new(ctx);
@@ -47,6 +50,9 @@ fn load(ctx: &redis_module::Context, args: &[redis_module::RedisString]) -> redi
     if let Err(reason) = done {
         return loading.refuse(&reason);
     }
+    settings::on_limits_changed(queue::limits_changed);
+    observe::metrics::tell_gauges(GAUGES);
+    observe::alerts::watch_queues(queue::status::fullness);
     loading.events(LISTENERS);
     loading.info(observe::metrics::info);
     redis_module::Status::Ok

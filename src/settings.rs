@@ -2,11 +2,11 @@
 
 use crate::core::stats::alerts::Thresholds;
 use crate::core::text::duration;
-use crate::queue;
 use crate::server::load::settings::{Domain, Setting, Value};
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use crate::types::cbcircuit::rules::{self, Rule};
 use crate::types::intern::{self, LimitsRef, Wanted};
+use std::sync::OnceLock;
 
 #[derive(Debug)]
 #[allow(clippy::struct_excessive_bools)] // each is a setting of its own
@@ -70,9 +70,24 @@ static SETTINGS: MainThreadCell<Settings> = MainThreadCell::new(Settings {
     enable_debug_command: false,
 });
 
+static ON_LIMITS_CHANGED: OnceLock<fn(MainThread)> = OnceLock::new();
+
+/// Has `hook` called after each setting that changes which limits a key has. Once,
+/// when the module is loaded.
+pub fn on_limits_changed(hook: fn(MainThread)) {
+    // A second call would be a second load: the first hook is the same.
+    let _ = ON_LIMITS_CHANGED.set(hook);
+}
+
+fn limits_changed(main: MainThread) {
+    if let Some(hook) = ON_LIMITS_CHANGED.get() {
+        hook(main);
+    }
+}
+
 /// One row a number or switch whose value is a field.
 macro_rules! field {
-    ($name:literal, $field:ident, Number { $min:expr, $max:expr }, load_only: $load_only:expr) => {
+    ($name:literal, $field:ident, Number { $min:expr, $max:expr }, load_only: $load_only:expr, affects_limits: $affects_limits:expr) => {
         Setting {
             name: $name,
             domain: Domain::Number { min: $min, max: $max },
@@ -81,14 +96,16 @@ macro_rules! field {
             write: |main, value| match value {
                 Value::Number(n) => {
                     SETTINGS.of(main).borrow_mut().$field = n;
-                    queue::limits_changed(main);
+                    if $affects_limits {
+                        limits_changed(main);
+                    }
                     Ok(())
                 }
                 _ => Err("expected a number".to_owned()),
             },
         }
     };
-    ($name:literal, $field:ident, Switch, load_only: $load_only:expr) => {
+    ($name:literal, $field:ident, Switch, load_only: $load_only:expr, affects_limits: $affects_limits:expr) => {
         Setting {
             name: $name,
             domain: Domain::Switch,
@@ -97,7 +114,9 @@ macro_rules! field {
             write: |main, value| match value {
                 Value::Switch(on) => {
                     SETTINGS.of(main).borrow_mut().$field = on;
-                    queue::limits_changed(main);
+                    if $affects_limits {
+                        limits_changed(main);
+                    }
                     Ok(())
                 }
                 _ => Err("expected yes or no".to_owned()),
@@ -131,11 +150,11 @@ pub static TABLE: &[Setting] = &[
         },
         write: write_default_breaker,
     },
-    field!(c"events", events, Switch, load_only: false),
-    field!(c"caller-limits", caller_limits, Switch, load_only: false),
-    field!(c"batch-max", batch_max, Number { 1, 1_000_000 }, load_only: false),
-    field!(c"queue-max", queue_max, Number { 1, 1_000_000 }, load_only: false),
-    field!(c"waiters-max", waiters_max, Number { 1, 1_000_000 }, load_only: false),
+    field!(c"events", events, Switch, load_only: false, affects_limits: false),
+    field!(c"caller-limits", caller_limits, Switch, load_only: false, affects_limits: true),
+    field!(c"batch-max", batch_max, Number { 1, 1_000_000 }, load_only: false, affects_limits: false),
+    field!(c"queue-max", queue_max, Number { 1, 1_000_000 }, load_only: false, affects_limits: false),
+    field!(c"waiters-max", waiters_max, Number { 1, 1_000_000 }, load_only: false, affects_limits: false),
     Setting {
         name: c"wait-max",
         domain: Domain::Text,
@@ -151,17 +170,17 @@ pub static TABLE: &[Setting] = &[
             Ok(())
         },
     },
-    field!(c"mask-keys", mask_keys, Switch, load_only: false),
-    field!(c"alert-error-rate", alert_error_rate, Number { 0, 100 }, load_only: false),
-    field!(c"alert-queue", alert_queue, Number { 0, 100 }, load_only: false),
-    field!(c"alert-breaker-openings", alert_breaker_openings, Number { 0, 1_000_000 }, load_only: false),
-    field!(c"alert-response-time", alert_response_time, Number { 0, 86_400_000 }, load_only: false),
-    field!(c"alert-batch-failures", alert_batch_failures, Number { 0, 100 }, load_only: false),
-    field!(c"alert-latency", alert_latency, Number { 0, 86_400_000 }, load_only: false),
-    field!(c"track-usage", track_usage, Switch, load_only: false),
-    field!(c"track-max", track_max, Number { 0, 100_000_000 }, load_only: false),
-    field!(c"compat-cl-throttle", compat_cl_throttle, Switch, load_only: true),
-    field!(c"enable-debug-command", enable_debug_command, Switch, load_only: true),
+    field!(c"mask-keys", mask_keys, Switch, load_only: false, affects_limits: false),
+    field!(c"alert-error-rate", alert_error_rate, Number { 0, 100 }, load_only: false, affects_limits: false),
+    field!(c"alert-queue", alert_queue, Number { 0, 100 }, load_only: false, affects_limits: false),
+    field!(c"alert-breaker-openings", alert_breaker_openings, Number { 0, 1_000_000 }, load_only: false, affects_limits: false),
+    field!(c"alert-response-time", alert_response_time, Number { 0, 86_400_000 }, load_only: false, affects_limits: false),
+    field!(c"alert-batch-failures", alert_batch_failures, Number { 0, 100 }, load_only: false, affects_limits: false),
+    field!(c"alert-latency", alert_latency, Number { 0, 86_400_000 }, load_only: false, affects_limits: false),
+    field!(c"track-usage", track_usage, Switch, load_only: false, affects_limits: false),
+    field!(c"track-max", track_max, Number { 0, 100_000_000 }, load_only: false, affects_limits: false),
+    field!(c"compat-cl-throttle", compat_cl_throttle, Switch, load_only: true, affects_limits: false),
+    field!(c"enable-debug-command", enable_debug_command, Switch, load_only: true, affects_limits: false),
 ];
 
 fn write_default_limit(main: MainThread, value: Value) -> Result<(), String> {
@@ -177,7 +196,7 @@ fn write_default_limit(main: MainThread, value: Value) -> Result<(), String> {
         },
     };
     SETTINGS.of(main).borrow_mut().default_limit = limits;
-    queue::limits_changed(main);
+    limits_changed(main);
     Ok(())
 }
 

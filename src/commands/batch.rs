@@ -1,10 +1,10 @@
 //! RL.BATCH: many requests in one atomic step.
 
-use super::acquire::Judged;
 use super::arguments::{Walk, cost, number, unexpected};
 use crate::core::limits::{Limit, Request, State, Wait, decide, look};
 use crate::core::time::Micros;
 use crate::limiter::Error;
+use crate::limiter::acquire::Judged;
 use crate::limiter::apply;
 use crate::limiter::apply::Together;
 use crate::limiter::reply::{Index, Six};

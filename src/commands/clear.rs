@@ -4,7 +4,6 @@ use super::arguments::{Walk, scan_options};
 use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::observe::metrics;
-use crate::queue;
 use crate::server::context::Context;
 use crate::server::effects::replicate;
 use crate::server::ffi::args::Args;
@@ -34,7 +33,6 @@ pub fn clear(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         if clears(&mut key, now) {
             key.delete();
             key.emptied(c"rl.clear");
-            queue::touched(ctx, key.name());
             deleted.push(name);
         }
     }

@@ -4,7 +4,7 @@ use crate::limiter::Error;
 use crate::server::context::Context;
 use crate::server::ffi::args::Args;
 use crate::server::ffi::reply;
-use crate::server::load::command::{Command, Rights};
+use crate::server::load::command::{self, Command, Rights};
 
 /// `RL.HELP`: a line of syntax and a line of summary for each command.
 ///
@@ -26,8 +26,10 @@ fn help(ctx: &Context<'_>, args: Args<'_>, wanted: impl Fn(&str) -> bool) -> Res
     if !args.is_empty() {
         return Err(Error::Arity);
     }
-    let rows: Vec<&Command> =
-        crate::COMMANDS.iter().filter(|row| row.rights != Rights::Internal && wanted(row.name)).collect();
+    let rows: Vec<&Command> = command::registered()
+        .iter()
+        .filter(|row| row.rights != Rights::Internal && wanted(row.name))
+        .collect();
     reply::array(ctx, rows.len() * 2);
     for row in rows {
         reply::text(ctx, &row.syntax());

@@ -1,10 +1,10 @@
 //! RL.QUOTA: looks without taking.
 
-use super::acquire::denied_by_block;
 use super::arguments::{Walk, cost, unexpected};
 use crate::core::limits::{Limit, Look, Request, Rule, Standing, State, Wait, decide, look};
 use crate::core::time::Micros;
 use crate::limiter::Error;
+use crate::limiter::acquire::denied_by_block;
 use crate::limiter::reply::{retry_ms, signed};
 use crate::limiter::resolve::{Resolved, Source, limits_of, resolve, usage_of};
 use crate::observe::metrics;

@@ -1,10 +1,10 @@
 //! CL.THROTTLE: redis-cell's command, reply for reply, on our own type.
 
-use super::acquire::judge;
 use super::arguments::Walk;
 use crate::core::limits::throttle::{Answer, Arrival};
 use crate::core::limits::{self, Limit, Limits, Request, State, Taken, Throttle, Wait};
 use crate::core::time::Micros;
+use crate::limiter::acquire::judge;
 use crate::limiter::apply;
 use crate::limiter::apply::{Together, commit};
 use crate::limiter::reply::{Six, signed};

@@ -1,7 +1,6 @@
 //! From a decision to the key, the replicas and the AOF.
 
 use crate::limiter::Error;
-use crate::queue;
 use crate::server::context::Context;
 use crate::server::effects::replicate;
 use crate::server::ffi::args::Arg;
@@ -86,7 +85,6 @@ pub fn apply(ctx: &Context<'_>, key: &mut Key<'_>, effect: &Effect<'_>, event: &
             key.changed(event);
         }
     }
-    queue::touched(ctx, key.name());
     Ok(true)
 }
 

@@ -1,10 +1,12 @@
 //! The middle of every command: resolve → decide on a key → apply → propagate →
 //! reply.
 
+pub mod acquire;
 pub mod apply;
 pub mod breaker;
 pub mod error;
 pub mod reply;
+pub mod reserve;
 pub mod resolve;
 pub mod track;
 

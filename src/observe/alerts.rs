@@ -4,7 +4,6 @@
 use crate::core::stats::alerts::{Alert, Change, History, Kind, Minute, Suspect, Tally};
 use crate::core::time::Micros;
 use crate::observe::key_mask;
-use crate::queue;
 use crate::server::context::{self, Context};
 use crate::server::events::{Event, Listener};
 use crate::server::main_thread::{MainThread, MainThreadCell};
@@ -12,6 +11,7 @@ use crate::server::timing::cron_lag;
 use crate::settings;
 use serde::Serialize;
 use std::ffi::CStr;
+use std::sync::{Arc, OnceLock};
 
 /// The channel of alerts.
 pub const CHANNEL: &CStr = c"floodgate:alerts";
@@ -88,6 +88,17 @@ pub fn batch<'a>(main: MainThread, now: Micros, items: u64, denied: impl Iterato
     });
 }
 
+/// How full the longest queue is in percent, and the key of it.
+pub type QueueFullness = fn(MainThread) -> (u64, Option<Arc<[u8]>>);
+
+static QUEUES: OnceLock<QueueFullness> = OnceLock::new();
+
+/// Has the alert on a full queue ask `fullness`. Once, when the module is loaded.
+pub fn watch_queues(fullness: QueueFullness) {
+    // A second call would be a second load: the first function is the same.
+    let _ = QUEUES.set(fullness);
+}
+
 /// The server's timer came round.
 pub fn look(ctx: &Context<'_>) {
     let (main, now) = (ctx.main(), ctx.now());
@@ -101,7 +112,7 @@ pub fn look(ctx: &Context<'_>) {
     }
     let late = cron_lag::late_ms(main);
     tally(main, now, |tally| tally.stall = tally.stall.max(late));
-    let (queue, line) = queue::status::fullness(main);
+    let (queue, line) = QUEUES.get().map_or((0, None), |fullness| fullness(main));
     let thresholds = settings::alert_thresholds(main);
     let changes = with(main, |watch| {
         let sum = watch.minute.sum(now);

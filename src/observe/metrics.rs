@@ -1,7 +1,6 @@
 //! Counters by command and outcome.
 
 use super::alerts;
-use crate::queue;
 use crate::server::effects::replicate;
 use crate::server::ffi::info::InfoWriter;
 use crate::server::main_thread::{MainThread, MainThreadCell};
@@ -9,6 +8,7 @@ use crate::server::timing::command_timing;
 use crate::types::cbcircuit::{rules, state_counts};
 use crate::types::ratelimit::{reservations, tracked};
 use crate::types::{intern, policies};
+use std::sync::OnceLock;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
@@ -78,8 +78,6 @@ counters! {
     reservations_released,
     /// Reservations given more time, one a key.
     reservations_renewed,
-    /// Reservations whose time ended before they were settled.
-    reservations_expired,
     /// Waiters that got their units.
     waiting_served,
     /// Waiters whose time was up.
@@ -140,6 +138,17 @@ counters! {
 
 static COUNTERS: MainThreadCell<Counters> = MainThreadCell::new(Counters::NONE);
 
+/// A figure of now that a layer above tells: its name, and where to ask.
+pub type Gauge = (&'static str, fn(MainThread) -> u64);
+
+static GAUGES: OnceLock<&'static [&'static [Gauge]]> = OnceLock::new();
+
+/// Has INFO and RL.METRICS tell `gauges`, too. Once, when the module is loaded.
+pub fn tell_gauges(gauges: &'static [&'static [Gauge]]) {
+    // A second call would be a second load: the first gauges are the same.
+    let _ = GAUGES.set(gauges);
+}
+
 /// Adds one.
 pub fn count(main: MainThread, counter: impl FnOnce(&mut Counters) -> &mut u64) {
     add(main, counter, 1);
@@ -160,11 +169,11 @@ pub fn numbers(main: MainThread, mut tell: impl FnMut(&str, u64)) {
         tell(name, value);
     }
     tell("propagating", replicate::is_on(main).into());
-    let (now_waiting, oldest_ms) = queue::status::gauges(main);
-    tell("waiting_now", now_waiting);
-    tell("waiting_oldest_ms", oldest_ms);
-    tell("waiting_fullest_percent", queue::status::fullness(main).0);
+    for &(name, gauge) in GAUGES.get().into_iter().copied().flatten().copied().flatten() {
+        tell(name, gauge(main));
+    }
     tell("reservations_held", reservations::open());
+    tell("reservations_expired", reservations::expired());
     for state in state_counts::STATES {
         let name = format!("breakers_{}", state.name().replace('-', "_"));
         tell(&name, state_counts::count(state));

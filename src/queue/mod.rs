@@ -25,16 +25,16 @@ mod request;
 mod serve;
 pub mod status;
 
-pub use moves::{clock_changed, limits_changed, touched};
+pub use moves::{clock_changed, limits_changed};
 pub use request::Ask;
 
-use crate::commands::acquire;
-use crate::commands::acquire::Judged;
 use crate::core::limits::{Request, Standing, Wait};
 use crate::core::text::duration;
 use crate::core::time::Micros;
 use crate::core::wait_queue::{Lines, Ticket};
 use crate::limiter::Error;
+use crate::limiter::acquire;
+use crate::limiter::acquire::Judged;
 use crate::limiter::reply::{Index, Six, signed};
 use crate::observe::metrics;
 use crate::server::blocking::{self, Blocked, Ward};

@@ -24,17 +24,11 @@ pub(super) fn plan(main: MainThread) {
     );
 }
 
-/// Something was done to this key of the context's database.
-#[inline]
-pub fn touched(ctx: &Context<'_>, name: Arg<'_>) {
-    if any() && key_filter::perhaps(name.bytes()) {
-        touched_perhaps(ctx, name);
+/// Something was done to a key, of which database the server may not tell.
+fn touched(main: MainThread, name: Arg<'_>, database: Option<i32>) {
+    if key_filter::perhaps(name.bytes()) {
+        touched_in(main, name.bytes(), database);
     }
-}
-
-#[cold]
-fn touched_perhaps(ctx: &Context<'_>, name: Arg<'_>) {
-    touched_in(ctx.main(), name.bytes(), Some(ctx.database()));
 }
 
 fn touched_in(main: MainThread, name: &[u8], database: Option<i32>) {
@@ -63,12 +57,8 @@ pub(super) fn happened(main: MainThread, what: Happened<'_>) {
         return;
     }
     match what {
-        Happened::ValueLeft { name, database } => {
-            if key_filter::perhaps(name.bytes()) {
-                touched_in(main, name.bytes(), database);
-            }
-            return;
-        }
+        Happened::ValueLeft { name, database } => return touched(main, name, database),
+        Happened::ValueChanged { name, database } => return touched(main, name, Some(database)),
         Happened::ToDatabase(db) => with(main, |room| room.lines.touch_all(|place| place.0 == db)),
         Happened::ToAll => with(main, |room| room.lines.touch_all(|_| true)),
     }

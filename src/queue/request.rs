@@ -1,11 +1,11 @@
 //! What a waiter wants, and how it is answered.
 
-use crate::commands::acquire;
-use crate::commands::reserve::{self, Terms};
 use crate::core::limits::{Request, Standing};
 use crate::core::time::Micros;
 use crate::limiter::Error;
+use crate::limiter::acquire;
 use crate::limiter::reply::Six;
+use crate::limiter::reserve::{self, Terms};
 use crate::limiter::track;
 use crate::observe::metrics;
 use crate::server::context::Context;
@@ -93,6 +93,12 @@ impl Judged {
 }
 
 impl Ask {
+    /// RL.RESERVE of one key.
+    pub fn reserve(terms: &Terms<'_>, limits: &[u8]) -> Self {
+        let Terms { cost, ttl_us, id, critical } = *terms;
+        Self::Reserve { limits: limits.into(), id: id.into(), cost, ttl_us, critical }
+    }
+
     /// Units asked for.
     pub const fn cost(&self) -> u64 {
         match self {

@@ -1,6 +1,7 @@
 //! How long the queues are, for RL.QUEUE, INFO and alerts.
 
 use super::{any, place, with};
+use crate::observe::metrics::Gauge;
 use crate::server::context::{self, Context};
 use crate::server::ffi::args::Arg;
 use crate::server::main_thread::MainThread;
@@ -30,13 +31,23 @@ pub fn of(ctx: &Context<'_>, name: Arg<'_>) -> QueueStatus {
     })
 }
 
-/// How many wait on this server, and for how many milliseconds the first has.
-pub fn gauges(main: MainThread) -> (u64, u64) {
+/// What INFO and RL.METRICS tell of the queues.
+pub static GAUGES: &[Gauge] = &[
+    ("waiting_now", waiting),
+    ("waiting_oldest_ms", oldest_ms),
+    ("waiting_fullest_percent", |main| fullness(main).0),
+];
+
+/// How many wait on this server.
+fn waiting(main: MainThread) -> u64 {
+    with(main, |room| room.lines.waiting() as u64)
+}
+
+/// How long the longest wait has lasted, in milliseconds.
+fn oldest_ms(main: MainThread) -> u64 {
     let now = context::now(main);
-    with(main, |room| {
-        let oldest = room.lines.heads().map(|waiter| now.since(waiter.since) / 1000).max();
-        (room.lines.waiting() as u64, oldest.unwrap_or(0))
-    })
+    let oldest = with(main, |room| room.lines.heads().map(|waiter| now.since(waiter.since) / 1000).max());
+    oldest.unwrap_or(0)
 }
 
 /// How full the longest line is, or all lines together, whichever is more:

@@ -2,12 +2,12 @@
 //! limit.
 
 use super::word_of;
-use crate::commands::acquire::Judged;
 use crate::commands::arguments::{Walk, cost};
 use crate::core::breaker::{Admission, Retry, State, Ticket};
 use crate::core::limits::Request;
 use crate::core::time::Micros;
 use crate::limiter::Error;
+use crate::limiter::acquire::Judged;
 use crate::limiter::apply as limits;
 use crate::limiter::apply::Together;
 use crate::limiter::breaker::apply::{apply, commit, propagate, tell};

@@ -6,8 +6,8 @@ use crate::server::context::Context;
 use crate::server::fast::prefetch::prefetch;
 use crate::server::ffi::api::{call, call_if_there, constant};
 use crate::server::ffi::args::Arg;
-use crate::server::keys::data_type;
-use crate::server::keys::data_type::Native;
+use crate::server::keys::data_type::{self, Native};
+use crate::server::keys::keyspace;
 use redis_module::raw;
 use std::ffi::{CStr, c_int, c_void};
 use std::mem::ManuallyDrop;
@@ -171,6 +171,7 @@ impl<'c> Key<'c> {
             call!(RedisModule_SignalModifiedKey(self.context.raw(), self.name.raw()));
         }
         self.notify(event);
+        keyspace::value_changed(self.context, self.name);
     }
 
     /// As [`Key::changed`], where the command left nothing of the key: listeners

@@ -20,9 +20,16 @@ pub enum Happened<'a> {
         /// Its database, where the server tells (7.0 and later).
         database: Option<i32>,
     },
-    /// A database now holds other keys, or none.
+    /// A value of ours changed, in the database that the context is in.
+    ValueChanged {
+        /// The key.
+        name: Arg<'a>,
+        /// Its database.
+        database: i32,
+    },
+    /// A database was flushed or swapped.
     ToDatabase(i32),
-    /// So do all of them.
+    /// All databases were flushed.
     ToAll,
 }
 
@@ -70,6 +77,14 @@ pub(in crate::server) unsafe fn value_left(
         // SAFETY: the caller's promise.
         let name = unsafe { Arg::from_raw(name) };
         tell(main, Happened::ValueLeft { name, database: database() });
+    }
+}
+
+/// A command of ours changed a value.
+#[inline]
+pub(in crate::server) fn value_changed(ctx: &Context<'_>, name: Arg<'_>) {
+    if LISTENER.get().is_some() {
+        tell(ctx.main(), Happened::ValueChanged { name, database: ctx.database() });
     }
 }
 

@@ -9,6 +9,7 @@ use crate::server::timing::command_timing;
 use redis_module::raw;
 use std::ffi::{CString, c_char, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
 
 /// The function that the server calls. Made by `entry!`.
 pub type Entry =
@@ -278,6 +279,18 @@ impl Command {
         all.retain(|category| !category.is_empty());
         all.join(" ")
     }
+}
+
+static REGISTERED: OnceLock<Vec<Command>> = OnceLock::new();
+
+/// The commands that the server has of us: none before they are registered.
+pub fn registered() -> &'static [Command] {
+    REGISTERED.get().map_or(&[], Vec::as_slice)
+}
+
+pub(in crate::server) fn note_registered(commands: &[Command]) {
+    // A second call would be a second load: the first list is the same.
+    let _ = REGISTERED.set(commands.to_vec());
 }
 
 /// The ACL category of the commands that clients use.

@@ -6,16 +6,14 @@ pub mod settings;
 use super::context::{self, Context};
 use super::events::{self, Listener};
 use crate::server::effects::propagation;
-use crate::server::ffi::api::call_if_there;
+use crate::server::ffi::api::{call, call_if_there, constant};
 use crate::server::ffi::args::Args;
-use crate::server::ffi::info;
-use crate::server::ffi::info::InfoWriter;
+use crate::server::ffi::info::{self, InfoWriter};
 use crate::server::ffi::log::Level;
-use crate::server::keys::data_type;
-use crate::server::keys::data_type::Native;
-use crate::server::load::command::Command;
-use crate::server::load::settings::Setting;
+use crate::server::keys::data_type::{self, Native};
+use command::Command;
 use redis_module::raw;
+use settings::Setting;
 
 /// The module while it is being loaded.
 #[derive(Debug)]
@@ -95,7 +93,9 @@ impl<'c> Loading<'c> {
     pub fn commands(&self, commands: &[Command]) -> Result<(), String> {
         // SAFETY: the context is the load function's.
         unsafe { command::register(self.ctx.raw(), commands) }
-            .map_err(|name| format!("the server refused the command {name}"))
+            .map_err(|name| format!("the server refused the command {name}"))?;
+        command::note_registered(commands);
+        Ok(())
     }
 
     /// Takes the module arguments over and registers the settings.
@@ -129,7 +129,7 @@ impl<'c> Loading<'c> {
         let Ok(name) = std::ffi::CString::new(name) else { return false };
         // SAFETY: the context is live; the reply is freed.
         unsafe {
-            let reply = crate::server::ffi::api::call!(RedisModule_Call(
+            let reply = call!(RedisModule_Call(
                 self.ctx.raw(),
                 c"COMMAND".as_ptr(),
                 c"cc".as_ptr(),
@@ -139,11 +139,10 @@ impl<'c> Loading<'c> {
             if reply.is_null() {
                 return false;
             }
-            let row = crate::server::ffi::api::call!(RedisModule_CallReplyArrayElement(reply, 0));
+            let row = call!(RedisModule_CallReplyArrayElement(reply, 0));
             let taken = !row.is_null()
-                && crate::server::ffi::api::call!(RedisModule_CallReplyType(row))
-                    == crate::server::ffi::api::constant(raw::REDISMODULE_REPLY_ARRAY);
-            crate::server::ffi::api::call!(RedisModule_FreeCallReply(reply));
+                && call!(RedisModule_CallReplyType(row)) == constant(raw::REDISMODULE_REPLY_ARRAY);
+            call!(RedisModule_FreeCallReply(reply));
             taken
         }
     }

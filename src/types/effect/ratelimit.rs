@@ -314,7 +314,7 @@ impl<'a> Effect<'a> {
                 if let Some(reservations) = &mut full.reservations {
                     reservations.change(|book| book.renew(id, end));
                 }
-                full.sweep(main, self.now);
+                full.sweep(self.now);
             })),
             Change::Count(decided) => Ok(self.count(main, value, |usage| usage.decided(self.now, decided))),
             Change::Record(outcome) => Ok(self.count(main, value, |usage| usage.record(self.now, &outcome))),
@@ -352,7 +352,7 @@ impl<'a> Effect<'a> {
                     let set = intern::get(main, id);
                     filled = value.with_states_mut(|states| change(set.limits(), states, self.now));
                 }
-                Ok(Applied::InPlace(if value.sweep(main, self.now) {
+                Ok(Applied::InPlace(if value.sweep(self.now) {
                     value.lifetime(main, self.now)
                 } else {
                     value.lifetime_after(filled, self.now)

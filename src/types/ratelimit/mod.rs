@@ -285,10 +285,10 @@ impl RateLimit {
 
     /// Notes which reservations have ended by `now`. True where there are any.
     #[inline]
-    pub(in crate::types) fn sweep(&mut self, main: MainThread, now: Micros) -> bool {
+    pub(in crate::types) fn sweep(&mut self, now: Micros) -> bool {
         match self.0.get_mut() {
             OneOf::Third(full) if full.reservations.is_some() => {
-                full.sweep(main, now);
+                full.sweep(now);
                 true
             }
             _ => false,

@@ -4,7 +4,6 @@
 use crate::core::limits::{Limit, LimitSet, Rule, State, Taken, charge, give_back_from, left_by};
 use crate::core::reservations::{Book, Id, Reservation, Stage};
 use crate::core::time::Micros;
-use crate::observe::metrics;
 use crate::server::keys::tagged_box::Packed;
 use crate::server::main_thread::MainThread;
 use crate::types::intern::LimitsRef;
@@ -18,6 +17,14 @@ static OPEN: AtomicU64 = AtomicU64::new(0);
 /// How many reservations are open on this server.
 pub fn open() -> u64 {
     OPEN.load(Ordering::Relaxed)
+}
+
+/// Reservations on this server whose time has ended, since the module was loaded.
+static EXPIRED: AtomicU64 = AtomicU64::new(0);
+
+/// How many reservations have ended by time on this server.
+pub fn expired() -> u64 {
+    EXPIRED.load(Ordering::Relaxed)
 }
 
 /// How a reservation is settled.
@@ -114,11 +121,11 @@ pub fn hold(
 
 impl Full {
     /// Notes what has ended by `now`.
-    pub(in crate::types) fn sweep(&mut self, main: MainThread, now: Micros) {
+    pub(in crate::types) fn sweep(&mut self, now: Micros) {
         if let Some(reservations) = &mut self.reservations {
             let ended = reservations.change(|book| book.sweep(now));
             let ended = if reservations.rehearsal { 0 } else { ended };
-            metrics::add(main, |m| &mut m.reservations_expired, ended);
+            EXPIRED.fetch_add(ended, Ordering::Relaxed);
         }
     }
 
@@ -147,14 +154,14 @@ impl Full {
         self.reservations.get_or_insert_default().change(|book| {
             book.insert(Id::from(id), reservation);
         });
-        self.sweep(main, now);
+        self.sweep(now);
     }
 
     /// Settles a reservation: what was reserved too much goes back, what was
     /// used beyond is charged.
     pub(in crate::types) fn settle(&mut self, main: MainThread, now: Micros, id: &[u8], how: Settlement) {
         let taken_out = self.reservations.as_mut().and_then(|all| all.change(|book| book.remove(id)));
-        self.sweep(main, now);
+        self.sweep(now);
         let Some(reservation) = taken_out else { return };
         let set = reservation.limits.get(main);
         for limit in reservation.charged.iter().filter_map(|at| set.limits().get(at)) {

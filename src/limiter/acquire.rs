@@ -1,0 +1,161 @@
+//! One request decided on the value of a key.
+
+use super::Error;
+use super::reply::{Index, Six};
+use super::resolve::{Resolved, refuse_concurrent, resolve, usage};
+use crate::core::limits::{Limit, Request, Standing, State, Taken, decide};
+use crate::core::time::Micros;
+use crate::observe::labels::Labelled;
+use crate::server::context::Context;
+use crate::server::main_thread::MainThread;
+use crate::types::effect::ratelimit::Change;
+use crate::types::intern::{self, LimitsRef};
+use crate::types::ratelimit::{Block, RateLimit};
+
+/// A request decided on a key, and what there is to record of it.
+#[derive(Debug)]
+pub struct Judged {
+    /// The reply.
+    pub six: Six,
+    /// The limits, where the key used others last or is new.
+    other: Option<LimitsRef>,
+    taken: Taken,
+    labelled: Option<Labelled>,
+    records: bool,
+}
+
+impl Judged {
+    /// A denial that records nothing.
+    pub fn denial(six: Six) -> Self {
+        Self { six, other: None, taken: Taken::default(), labelled: None, records: false }
+    }
+
+    /// The same request denied after all: nothing is recorded of it.
+    #[must_use]
+    pub fn denied(self, six: Six) -> Self {
+        Self { labelled: self.labelled, ..Self::denial(six) }
+    }
+
+    /// Counts what every command that takes counts alike.
+    pub fn count(&self, main: MainThread) {
+        self.six.count(main, self.labelled.as_ref());
+    }
+
+    /// Runs `make_it_so` with the change that the decision asks for, if any.
+    ///
+    /// # Errors
+    /// Those of `make_it_so`.
+    pub fn change<E>(
+        &self,
+        main: MainThread,
+        make_it_so: impl FnOnce(Change<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if !self.records {
+            return Ok(());
+        }
+        let set = self.other.as_ref().map(|other| other.get(main));
+        let limits = set.as_ref().map(|set| set.canonical());
+        if self.six.granted > 0 {
+            make_it_so(Change::Take { limits, taken: self.taken })
+        } else {
+            make_it_so(Change::Touch { limits })
+        }
+    }
+}
+
+/// Decides one request on the value of a key, without changing it.
+///
+/// # Errors
+/// Malformed limits, none at all, or such as can only be reserved.
+pub fn judge(
+    ctx: &Context<'_>,
+    key: &[u8],
+    value: Option<&RateLimit>,
+    given: Option<&[u8]>,
+    request: &Request,
+    now: Micros,
+) -> Result<Judged, Error> {
+    if let Some(block) = value.and_then(|value| value.block(now)) {
+        return blocked(ctx, key, value, block, given, request, now).map(Judged::denial);
+    }
+    let main = ctx.main();
+    let (resolved, _) = resolve(main, key, value, given, now)?;
+    let (id, other) = match resolved {
+        Resolved::Own => match value.and_then(RateLimit::limits_id) {
+            Some(id) => (id, None),
+            None => return Err(Error::NoLimits),
+        },
+        Resolved::Other(other) => (other.id(), Some(other)),
+    };
+    let set = intern::get(main, id);
+    refuse_concurrent(&set)?;
+    let decision = match (value, &other) {
+        (Some(value), None) => value.with_states(|states| decide(set.limits(), states, now, request)),
+        (Some(value), Some(_)) => {
+            decide(set.limits(), &value.realigned(main, set.limits(), now).0, now, request)
+        }
+        (None, _) => decide(set.limits(), &fresh(set.limits()), now, request),
+    };
+    // What grants without counting (unlimited, or a shadow limit that denies)
+    // leaves no trace, nor does a denial on a key that is not there.
+    let records = !decision.taken.is_nothing()
+        || match (value, &other) {
+            (Some(_), None) => decision.record_clock,
+            (Some(_), Some(_)) => true,
+            (None, _) => false,
+        };
+    let labelled = if set.origin().is_some() || !decision.shadow_denied.is_empty() {
+        let limits = other.clone().or_else(|| value?.limits());
+        limits.map(|limits| Labelled { limits, shadow_denied: decision.shadow_denied })
+    } else {
+        None
+    };
+    Ok(Judged { six: Six::of(&decision), other, taken: decision.taken, labelled, records })
+}
+
+/// Usage of limits on a key that is not there.
+fn fresh(limits: &[Limit]) -> Vec<State> {
+    limits.iter().map(|_| State::default()).collect()
+}
+
+/// The answer on a blocked key: nothing is taken, and the wait is the later of
+/// the block's and the limits'.
+fn blocked(
+    ctx: &Context<'_>,
+    key: &[u8],
+    value: Option<&RateLimit>,
+    block: &Block,
+    given: Option<&[u8]>,
+    request: &Request,
+    now: Micros,
+) -> Result<Six, Error> {
+    let standing = match untouched(ctx, key, value, given, request, now) {
+        // A block needs no limits to hold.
+        Err(Error::NoLimits) => Standing::UNLIMITED,
+        standing => standing?,
+    };
+    Ok(Six { granted: 0, standing: denied_by_block(standing, block, now), index: Index::Blocked })
+}
+
+/// How the limit that binds a request stands while nothing is taken.
+///
+/// # Errors
+/// Malformed limits, none at all, or such as can only be reserved.
+pub fn untouched(
+    ctx: &Context<'_>,
+    key: &[u8],
+    value: Option<&RateLimit>,
+    given: Option<&[u8]>,
+    request: &Request,
+    now: Micros,
+) -> Result<Standing, Error> {
+    let (limits, states) = usage(ctx.main(), key, value, given, now)?.ok_or(Error::NoLimits)?;
+    let set = limits.get(ctx.main());
+    refuse_concurrent(&set)?;
+    Ok(decide(set.limits(), &states, now, request).before(set.limits(), &states, now))
+}
+
+/// A standing as the block leaves it.
+pub fn denied_by_block(standing: Standing, block: &Block, now: Micros) -> Standing {
+    Standing { remaining: Some(0), retry: standing.retry.max(block.until.wait(now)), ..standing }
+}

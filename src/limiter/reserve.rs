@@ -1,0 +1,183 @@
+//! One reservation decided on the value of a key.
+
+use super::Error;
+use super::acquire::denied_by_block;
+use super::reply::{Index, Six};
+use super::resolve::usage;
+use crate::core::limits::{Limit, Request, Standing, State, Taken, Wait, decide, look};
+use crate::core::reservations::Stage;
+use crate::core::time::Micros;
+use crate::observe::labels::Labelled;
+use crate::observe::metrics;
+use crate::server::context::Context;
+use crate::server::ffi::reply;
+use crate::server::main_thread::MainThread;
+use crate::types::effect::ratelimit::Change;
+use crate::types::intern::LimitsRef;
+use crate::types::ratelimit::RateLimit;
+use crate::types::ratelimit::reservations::hold;
+
+/// What is asked of every key.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// Units.
+    pub cost: u64,
+    /// For how long, in microseconds.
+    pub ttl_us: u64,
+    /// What it is known by.
+    pub id: &'a [u8],
+    /// May use the part that `keep=` keeps.
+    pub critical: bool,
+}
+
+impl Terms<'_> {
+    /// When a reservation granted at `now` ends.
+    pub fn end(&self, now: Micros) -> Micros {
+        now.plus(self.ttl_us).min(Micros::MAX)
+    }
+
+    pub const fn request(&self) -> Request {
+        Request { cost: self.cost, calls: 1, partial: false, critical: self.critical }
+    }
+}
+
+/// `[id|nil, [six per key]]`.
+pub fn send(ctx: &Context<'_>, id: Option<&[u8]>, sixes: &[Six]) {
+    reply::array(ctx, 2);
+    match id {
+        Some(id) => reply::bytes(ctx, id),
+        None => reply::null(ctx),
+    }
+    reply::array(ctx, sixes.len());
+    for six in sixes {
+        six.send(ctx);
+    }
+}
+
+/// What there is to do to the key.
+#[derive(Debug)]
+enum Verdict {
+    /// It is denied, or the same reservation stands already.
+    Leave,
+    /// Units are taken; the limits, where the key used others last or is new.
+    Take(Option<LimitsRef>, Taken),
+}
+
+/// A reservation decided on one key.
+#[derive(Debug)]
+pub struct Judged {
+    /// The reply.
+    pub six: Six,
+    /// The binding limit before anything is taken.
+    pub before: Standing,
+    verdict: Verdict,
+    labelled: Option<Labelled>,
+}
+
+impl Judged {
+    /// Nothing is to be done to the key.
+    const fn leave(six: Six, before: Standing, labelled: Option<Labelled>) -> Self {
+        Self { six, before, verdict: Verdict::Leave, labelled }
+    }
+
+    /// Whether there is something to take: it is granted, and new.
+    pub const fn takes(&self) -> bool {
+        matches!(self.verdict, Verdict::Take(..))
+    }
+
+    /// The same request denied after all.
+    #[must_use]
+    pub fn denied(self, six: Six) -> Self {
+        Self::leave(six, six.standing, self.labelled)
+    }
+
+    /// Counts what every command that takes counts alike.
+    pub fn count(&self, main: MainThread) {
+        if self.takes() {
+            metrics::count(main, |m| &mut m.reservations_granted);
+        }
+        self.six.count(main, self.labelled.as_ref());
+    }
+
+    /// Runs `make_it_so` with the change that the decision asks for, if any.
+    ///
+    /// # Errors
+    /// Those of `make_it_so`.
+    pub fn change(
+        &self,
+        main: MainThread,
+        terms: &Terms<'_>,
+        now: Micros,
+        make_it_so: impl FnOnce(Change<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let Verdict::Take(other, taken) = &self.verdict else { return Ok(()) };
+        let set = other.as_ref().map(|other| other.get(main));
+        let limits = set.as_ref().map(|set| set.canonical());
+        make_it_so(Change::Reserve {
+            limits,
+            taken: *taken,
+            id: terms.id,
+            cost: terms.cost,
+            end: terms.end(now),
+        })
+    }
+
+    /// Denies it because another key of the hierarchy does.
+    pub fn deny_with_others(&mut self, longest: Wait) {
+        let standing = Standing { retry: longest, ..self.before };
+        self.six = Six { granted: 0, standing, index: Index::Batch };
+        self.verdict = Verdict::Leave;
+    }
+}
+
+/// Decides a reservation on the value of a key, without changing it.
+///
+/// # Errors
+/// Malformed limits or none at all.
+pub fn judge(
+    ctx: &Context<'_>,
+    key: &[u8],
+    value: Option<&RateLimit>,
+    given: &[u8],
+    terms: &Terms<'_>,
+    now: Micros,
+) -> Result<Judged, Error> {
+    let main = ctx.main();
+    let known = value.and_then(|value| value.book()?.get(terms.id));
+    let known = known.filter(|one| one.stage_at(now) == Some(Stage::Open));
+    let (limits, mut states) = usage(main, key, value, Some(given), now)?.ok_or(Error::NoLimits)?;
+    let set = limits.get(main);
+    hold(main, value, set.limits(), &mut states, now, terms.end(now));
+    if let Some(one) = known {
+        let (standing, index) = standing(set.limits(), &states, now);
+        let six = Six { granted: one.cost, standing, index: Index::Limit(index) };
+        return Ok(Judged::leave(six, standing, None));
+    }
+    let decision = decide(set.limits(), &states, now, &terms.request());
+    let before = decision.before(set.limits(), &states, now);
+    let mut six = Six::of(&decision);
+    if let Some(block) = value.and_then(|value| value.block(now)) {
+        // Its limits are not asked.
+        six = Six { granted: 0, standing: denied_by_block(before, block, now), index: Index::Blocked };
+        return Ok(Judged::leave(six, six.standing, None));
+    }
+    let labelled = Labelled::of(main, &limits, decision.shadow_denied);
+    if six.granted == 0 {
+        return Ok(Judged::leave(six, six.standing, labelled));
+    }
+    drop(set);
+    let other = (value.and_then(RateLimit::limits_id) != Some(limits.id())).then_some(limits);
+    Ok(Judged { six, before, verdict: Verdict::Take(other, decision.taken), labelled })
+}
+
+/// Where the enforcing limit with the least remaining stands.
+fn standing(limits: &[Limit], states: &[State], now: Micros) -> (Standing, usize) {
+    let looks = limits.iter().zip(states).enumerate().filter(|(_, (limit, _))| !limit.shadow());
+    looks
+        .map(|(at, (limit, state))| (at, look(limit, state, now, 1)))
+        .min_by_key(|(_, look)| look.remaining.unwrap_or(u64::MAX))
+        .map_or((Standing::UNLIMITED, 0), |(at, look)| {
+            let (limit, remaining, reset_after_us) = (look.limit, look.remaining, look.reset_after_us);
+            (Standing { limit, remaining, retry: Wait::Now, reset_after_us }, at)
+        })
+}
