@@ -6,7 +6,7 @@ use crate::core::text::token::{TokenError, shown};
 use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::server::ffi::args::{Arg, Args};
-use crate::types::ratelimit::Until;
+use crate::types::until::Until;
 
 /// Walks the arguments from front to back.
 #[derive(Clone, Copy, Debug)]

@@ -14,8 +14,9 @@ use crate::server::ffi::reply;
 use crate::server::main_thread::MainThread;
 use crate::types::effect::ratelimit::Change;
 use crate::types::intern::{self, Wanted};
+use crate::types::ratelimit::RateLimit;
 use crate::types::ratelimit::encoding::LONGEST_REASON;
-use crate::types::ratelimit::{RateLimit, Until};
+use crate::types::until::Until;
 
 /// `RL.RESET key [key …]`: forgets usage, keeps pin and block; replies how many
 /// keys had some.

@@ -15,8 +15,10 @@ use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply;
 use crate::server::main_thread::MainThread;
 use crate::types::intern::{self, LimitSet, Origin};
-use crate::types::ratelimit::reservations::hold;
-use crate::types::ratelimit::{Block, RateLimit, Until};
+use crate::types::operator::Block;
+use crate::types::ratelimit::RateLimit;
+use crate::types::ratelimit::hold;
+use crate::types::until::Until;
 
 /// `RL.QUOTA key [limits] [COST n] [HEADERS]`
 ///

@@ -20,7 +20,8 @@ use crate::server::main_thread::MainThread;
 use crate::settings;
 use crate::types::effect::ratelimit::{Change, Effect};
 use crate::types::intern::{self, LimitsRef};
-use crate::types::ratelimit::{RateLimit, Until, encoding};
+use crate::types::ratelimit::{RateLimit, encoding};
+use crate::types::until::Until;
 
 /// What the caller asks for.
 #[derive(Clone, Copy, Debug)]
@@ -150,7 +151,7 @@ impl<'a> Call<'a> {
                 value.realigned(main, set.limits(), now).0.pop().unwrap_or_default()
             }
         };
-        let answer = self.rule.ask(&state, now, self.quantity);
+        let answer = self.rule.ask(&state.arrival(), now, self.quantity);
         let block = value.and_then(|value| value.block(now)).map(|block| block.until);
         drop(held);
         let step = if !answer.limited && self.quantity > 0 && block.is_none() {
@@ -191,7 +192,7 @@ impl<'a> Call<'a> {
         now: Micros,
     ) -> Result<Answer, Error> {
         let main = ctx.main();
-        let answer = self.rule.ask(&state, now, self.quantity);
+        let answer = self.rule.ask(&state.arrival(), now, self.quantity);
         if answer.limited || self.quantity == 0 {
             return Ok(answer);
         }
@@ -236,7 +237,7 @@ impl<'a> Call<'a> {
     /// The answer on a blocked key: the wait is the later of the block's and the
     /// limit's.
     fn blocked(&self, state: &State, answer: Answer, until: Until, now: Micros) -> Answer {
-        let reset_after_s = self.rule.ask(state, now, 0).reset_after_s;
+        let reset_after_s = self.rule.ask(&state.arrival(), now, 0).reset_after_s;
         let never = answer.limited && answer.retry_after_s < 0;
         let retry_after_s = match until {
             Until::At(end) if !never => signed(seconds(end.since(now))).max(answer.retry_after_s),
@@ -303,5 +304,5 @@ fn integer(name: &'static str, arg: Arg<'_>) -> Result<i64, Error> {
 /// The usage that redis-cell left in a plain string of decimal nanoseconds.
 fn left_by_cell(key: &Key<'_>, now: Micros) -> Option<State> {
     let nanoseconds = crate::core::text::duration::whole_number(key.string()?)?;
-    Some(Arrival::adopt(nanoseconds, now))
+    Some(State::of_arrival(Arrival::adopt(nanoseconds, now)))
 }

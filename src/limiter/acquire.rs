@@ -10,7 +10,8 @@ use crate::server::context::Context;
 use crate::server::main_thread::MainThread;
 use crate::types::effect::ratelimit::Change;
 use crate::types::intern::{self, LimitsRef};
-use crate::types::ratelimit::{Block, RateLimit};
+use crate::types::operator::Block;
+use crate::types::ratelimit::RateLimit;
 
 /// A request decided on a key, and what there is to record of it.
 #[derive(Debug)]

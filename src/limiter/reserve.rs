@@ -15,7 +15,7 @@ use crate::server::main_thread::MainThread;
 use crate::types::effect::ratelimit::Change;
 use crate::types::intern::LimitsRef;
 use crate::types::ratelimit::RateLimit;
-use crate::types::ratelimit::reservations::hold;
+use crate::types::ratelimit::hold;
 
 /// What is asked of every key.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +36,7 @@ impl Terms<'_> {
         now.plus(self.ttl_us).min(Micros::MAX)
     }
 
+    /// What is asked of the limits.
     pub const fn request(&self) -> Request {
         Request { cost: self.cost, calls: 1, partial: false, critical: self.critical }
     }

@@ -1,5 +1,7 @@
 //! What becomes of a client whose wait has ended.
 
+use super::behind::behind_at;
+use super::state::{Outcome, Place, with};
 use crate::core::limits::{Standing, Wait};
 use crate::core::wait_queue::Ticket;
 use crate::limiter::Error;
@@ -8,7 +10,6 @@ use crate::observe::{metrics, top};
 use crate::queue::moves::plan;
 use crate::queue::request;
 use crate::queue::request::Ask;
-use crate::queue::{Outcome, Place, behind_at, with};
 use crate::server::context::Context;
 use crate::server::ffi::args::Arg;
 use crate::server::ffi::call::OwnedString;

@@ -1,9 +1,9 @@
 //! What moves a line, and when to look at it.
 
+use super::key_filter;
+use super::state::{any, with};
 use crate::limiter::reply::signed;
-use crate::queue::serve::wake;
-use crate::queue::{any, key_filter, with};
-use crate::server::context::{self, Context};
+use crate::server::context::{self};
 use crate::server::ffi::args::Arg;
 use crate::server::keys::keyspace::Happened;
 use crate::server::main_thread::MainThread;
@@ -63,12 +63,4 @@ pub(super) fn happened(main: MainThread, what: Happened<'_>) {
         Happened::ToAll => with(main, |room| room.lines.touch_all(|_| true)),
     }
     plan(main);
-}
-
-/// RL.DEBUG moved the clock: so do the lines, at once.
-pub fn clock_changed(ctx: &Context<'_>) {
-    if any() {
-        with(ctx.main(), |room| room.lines.touch_all(|_| true));
-        wake(ctx);
-    }
 }

@@ -1,5 +1,6 @@
 //! Serving the lines whose time has come.
 
+use super::state::{Clock, Outcome, Place, any, with};
 use crate::core::limits::Wait;
 use crate::core::time::Micros;
 use crate::core::wait_queue::Ticket;
@@ -11,7 +12,6 @@ use crate::observe::{metrics, top};
 use crate::queue::moves::plan;
 use crate::queue::request;
 use crate::queue::request::Ask;
-use crate::queue::{Clock, Outcome, Place, with};
 use crate::server::context::Context;
 use crate::server::ffi::call::{OwnedString, key_is_served_here};
 use crate::server::keys::key::Key;
@@ -172,5 +172,13 @@ fn count_denial(ctx: &Context<'_>, place: &Place, ask: &Ask, now: Micros) {
     drop(held);
     if let Some(counted) = counted {
         let _ = apply::commit(ctx, &mut key, &apply::effect(ctx, now, counted), ask.event());
+    }
+}
+
+/// RL.DEBUG moved the clock: so do the lines, at once.
+pub fn clock_changed(ctx: &Context<'_>) {
+    if any() {
+        with(ctx.main(), |room| room.lines.touch_all(|_| true));
+        wake(ctx);
     }
 }

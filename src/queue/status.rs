@@ -1,6 +1,6 @@
 //! How long the queues are, for RL.QUEUE, INFO and alerts.
 
-use super::{any, place, with};
+use super::state::{any, place, with};
 use crate::observe::metrics::Gauge;
 use crate::server::context::{self, Context};
 use crate::server::ffi::args::Arg;

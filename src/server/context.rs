@@ -3,9 +3,7 @@
 use super::main_thread::{MainThread, MainThreadCell};
 use crate::core::time::Micros;
 use crate::server::ffi::api::{call, call_if_there};
-use crate::server::ffi::args::Arg;
 use crate::server::ffi::log;
-use crate::server::keys::key::Key;
 use redis_module::raw;
 use std::ffi::{CStr, c_int};
 use std::marker::PhantomData;
@@ -150,16 +148,6 @@ impl Context<'_> {
     pub fn must_not_propagate(&self) -> bool {
         // SAFETY: takes no arguments.
         unsafe { call_if_there!(RedisModule_AvoidReplicaTraffic()) }.is_some_and(|avoid| avoid != 0)
-    }
-
-    /// Opens a key to look at it.
-    pub fn read<'k>(&'k self, name: Arg<'k>) -> Key<'k> {
-        Key::open(self, name, false)
-    }
-
-    /// Opens a key to change it.
-    pub fn write<'k>(&'k self, name: Arg<'k>) -> Key<'k> {
-        Key::open(self, name, true)
     }
 
     /// A line in the server's log.

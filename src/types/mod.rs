@@ -8,6 +8,8 @@
 pub mod cbcircuit;
 pub mod effect;
 pub mod intern;
+pub mod operator;
 pub mod policies;
 pub mod ratelimit;
 pub mod tlv;
+pub mod until;

@@ -31,7 +31,7 @@ fn written(state: &State) -> Vec<u8> {
 
 fn read(bytes: &[u8], limit: &Limit) -> Option<State> {
     let mut reader = Reader::new(bytes);
-    let state = State::read(&mut reader, limit).ok()?;
+    let state = State::read(&mut reader, limit.rule()).ok()?;
     reader.end().ok()?;
     Some(state)
 }

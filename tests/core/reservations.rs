@@ -10,7 +10,8 @@ use floodgate::server::main_thread::{MainThread, StandIn};
 use floodgate::types::effect::ratelimit::{Applied, Change, Effect};
 use floodgate::types::intern::{self, Wanted};
 use floodgate::types::ratelimit::RateLimit;
-use floodgate::types::ratelimit::reservations::{Settlement, hold};
+use floodgate::types::ratelimit::hold;
+use floodgate::types::ratelimit::reservations::Settlement;
 use proptest::prelude::*;
 
 const COUNT: u64 = 30;

@@ -120,7 +120,7 @@ fn debt_fits_into_64_slots() {
         assert!(world.states[0].heap_bytes() <= 64 * 8);
         let mut bytes = Vec::new();
         world.states[0].write(&mut bytes);
-        let again = State::read(&mut Reader::new(&bytes), limit);
+        let again = State::read(&mut Reader::new(&bytes), limit.rule());
         assert_eq!(again.as_ref(), Ok(&world.states[0]));
     }
     for step in 0..128 {

@@ -46,7 +46,7 @@ fn numbers(answer: Answer) -> [i128; 5] {
 }
 
 fn ask(rule: Throttle, state: &mut State, now: u64, quantity: u64) -> Answer {
-    let answer = rule.ask(state, Micros(now), quantity);
+    let answer = rule.ask(&state.arrival(), Micros(now), quantity);
     if !answer.limited && quantity > 0 {
         let limit = Limit::throttle(rule);
         take(std::slice::from_ref(&limit), std::slice::from_mut(state), Micros(now), &Taken::new([quantity]));
@@ -136,7 +136,7 @@ fn measured_replies() {
     let seen = look(&limit, &state, Micros(NOW), 1);
     assert_eq!((seen.used, seen.remaining, seen.reset_after_us), (5, Some(0), 300_000_000));
     assert_eq!(give_back(std::slice::from_ref(&limit), std::slice::from_mut(&mut state), Micros(NOW), 2), 2);
-    assert_eq!(numbers(rule.ask(&state, Micros(NOW), 0)), [0, 5, 2, -1, 180]);
+    assert_eq!(numbers(rule.ask(&state.arrival(), Micros(NOW), 0)), [0, 5, 2, -1, 180]);
 }
 
 #[test]
@@ -150,9 +150,9 @@ fn refuses_what_makes_no_rate() {
 #[test]
 fn adopts_an_arrival_time() {
     use floodgate::core::limits::throttle::Arrival;
-    assert_eq!(Arrival::adopt(NOW * 1000, Micros(NOW)), State::Fresh);
-    let state = Arrival::adopt(NOW * 1000 + 120_000_000_000, Micros(NOW));
+    assert_eq!(State::of_arrival(Arrival::adopt(NOW * 1000, Micros(NOW))), State::Fresh);
+    let state = State::of_arrival(Arrival::adopt(NOW * 1000 + 120_000_000_000, Micros(NOW)));
     let rule = Throttle::new(4, 1, 60).unwrap();
-    assert_eq!(numbers(rule.ask(&state, Micros(NOW), 0)), [0, 5, 3, -1, 120]);
+    assert_eq!(numbers(rule.ask(&state.arrival(), Micros(NOW), 0)), [0, 5, 3, -1, 120]);
     assert!(World::new("5/s").limits.as_slice()[0] != Limit::throttle(rule));
 }

@@ -5,7 +5,7 @@ use std::{fs, io::Write as _, path::PathBuf};
 use floodgate::core::limits::Taken;
 use floodgate::core::time::Micros;
 use floodgate::types::effect::ratelimit::{Change, Effect};
-use floodgate::types::ratelimit::Until;
+use floodgate::types::until::Until;
 
 use crate::{
     harness::{Reply, Server, Wire, call, snapshot},

@@ -8,7 +8,7 @@ use floodgate::server::main_thread::{MainThread, StandIn};
 use floodgate::types::cbcircuit::encoding::VERSION;
 use floodgate::types::cbcircuit::{CbCircuit, Pin, encoding, epochs, rules};
 use floodgate::types::effect::breaker::{Change, Effect, Report, is_circuit};
-use floodgate::types::ratelimit::Until;
+use floodgate::types::until::Until;
 use proptest::prelude::*;
 
 use crate::forge::{forge, forgeries};

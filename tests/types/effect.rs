@@ -115,7 +115,7 @@ fn what_does_not_fit_changes_nothing() {
     for change in [
         Change::Take { limits: Some("5/"), taken: Taken::new([1]) },
         Change::Touch { limits: Some("*") },
-        Change::Pin { text: "5/", until: floodgate::types::ratelimit::Until::Forever },
+        Change::Pin { text: "5/", until: floodgate::types::until::Until::Forever },
         Change::Become { payload: b"" },
         Change::Become { payload: b"\x01\x05\x035/x\x00" },
     ] {

@@ -4,7 +4,8 @@
 use floodgate::core::time::Micros;
 use floodgate::server::main_thread::{MainThread, StandIn};
 use floodgate::types::effect::ratelimit::{Applied, Effect};
-use floodgate::types::ratelimit::{Lifetime, RateLimit, Until};
+use floodgate::types::ratelimit::{Lifetime, RateLimit};
+use floodgate::types::until::Until;
 use proptest::prelude::*;
 
 use crate::made::{LIMITS, Made, made};

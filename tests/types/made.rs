@@ -7,7 +7,8 @@ use floodgate::server::keys::data_type::Native as _;
 use floodgate::server::main_thread::MainThread;
 use floodgate::types::effect::ratelimit::{Applied, Change, Effect};
 use floodgate::types::ratelimit::reservations::Settlement;
-use floodgate::types::ratelimit::{Lifetime, RateLimit, Until, encoding};
+use floodgate::types::ratelimit::{Lifetime, RateLimit, encoding};
+use floodgate::types::until::Until;
 use proptest::prelude::*;
 
 /// Limits of every algorithm and option.

@@ -81,7 +81,7 @@ proptest! {
         let alone = StandIn::enter();
         let main = alone.main();
         let limits = Limits::parse_stored(text.as_bytes()).expect("limits");
-        if let Ok(state) = State::read(&mut Reader::new(&bytes), &limits.as_slice()[0]) {
+        if let Ok(state) = State::read(&mut Reader::new(&bytes), limits.as_slice()[0].rule()) {
             let value = RateLimit::new(intern::intern(main, limits), vec![state.clone()]);
             value.with_states(|states| assert_eq!(states, [state]));
             let payload = saved(main, &value);

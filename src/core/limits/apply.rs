@@ -4,8 +4,9 @@
 //! `limits` and `states` belong together by position; a missing state counts
 //! as [`State::Fresh`] and is passed over.
 
-use super::algorithm::{Filled, Rule, State};
+use super::algorithm::Filled;
 use super::decide::Taken;
+use super::rule::{Rule, State};
 use super::spec::Limit;
 use crate::core::time::Micros;
 

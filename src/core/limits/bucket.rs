@@ -14,8 +14,7 @@
 //! ceiling.
 
 use super::algorithm::{Algorithm, MAX_UNITS};
-use super::grammar::option_number;
-use super::options::Options;
+use super::options::{Options, option_number};
 use super::quantity::{self, Reason};
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_u64, put_u128};

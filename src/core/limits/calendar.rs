@@ -5,8 +5,8 @@
 //! So every instant lies in exactly one window, and windows of a day last 23 or
 //! 25 hours when daylight saving starts or ends.
 
-use super::fixed::Window;
 use super::quantity::Reason;
+use super::window::Window;
 use crate::core::text::duration::DAY;
 use crate::core::time::Micros;
 use jiff::civil::{Date, Time, date};

@@ -6,7 +6,7 @@
 //! out or they are named again. So two versions of a client that take turns do
 //! not disturb each other.
 
-use super::algorithm::State;
+use super::rule::State;
 use super::spec::Limit;
 use crate::core::time::Micros;
 

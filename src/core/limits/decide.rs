@@ -6,7 +6,7 @@
 //!
 //! `limits` and `states` belong together by position.
 
-use super::algorithm::State;
+use super::rule::State;
 use super::spec::{Charge, Limit, MAX_LIMITS};
 use crate::core::time::Micros;
 

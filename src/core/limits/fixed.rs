@@ -11,6 +11,7 @@ use super::algorithm::{Algorithm, MAX_UNITS};
 use super::calendar::{Calendar, Unit, Zone};
 use super::options::Options;
 use super::quantity::{self, Period, Reason};
+use super::window::Window;
 use crate::core::text::duration::{DAY, WEEK};
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_u64};
@@ -18,31 +19,6 @@ use crate::core::wire::{Corrupt, Reader, put_u64};
 /// How long before the epoch the Monday is, 1969-12-29, to which weeks are
 /// aligned.
 const SINCE_MONDAY: u64 = 3 * DAY;
-
-/// A half-open interval of time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Window {
-    /// The first microsecond in it.
-    pub start: Micros,
-    /// The first microsecond after it.
-    pub end: Micros,
-}
-
-impl Window {
-    /// The window of length `period` around `now`, when one window starts
-    /// `before` the epoch; cut at the epoch.
-    #[inline]
-    pub fn multiple(period: u64, before: u64, now: Micros) -> Self {
-        let period = period.max(1);
-        let into = now.0.saturating_add(before) % period;
-        Self { start: now.minus(into), end: now.plus(period - into) }
-    }
-
-    #[inline]
-    fn contains(&self, now: Micros) -> bool {
-        self.start <= now && now < self.end
-    }
-}
 
 /// Where windows lie.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,9 +3,9 @@
 //! A token is split at `:` into algorithm, quantity and options; the algorithm
 //! reads its own quantity and options, this file those that every limit has.
 
-use super::algorithm::{Rule, TABLE};
-use super::options::Options;
-use super::quantity::{self, Reason};
+use super::options::{self, Options};
+use super::quantity::Reason;
+use super::rule::{Rule, TABLE};
 use super::spec::{
     Charge, Enforcement, Expression, Keep, Label, Limit, Limits, LimitsError, MAX_LIMITS, Term,
 };
@@ -186,8 +186,8 @@ fn limit(token: &[u8], author: Author) -> Result<Limit, Reason> {
         return Err("missing count".into());
     }
     let options = match author {
-        Author::User => Options::parse(segments, row.name, row.options),
-        Author::Server => Options::parse_stored(segments, row.name, row.options),
+        Author::User => Options::parse(segments, row.name, row.options, foreign),
+        Author::Server => Options::parse_stored(segments, row.name, row.options, foreign),
     };
     // What is wrong with the quantity comes first in the text, so it is said
     // first, even when an option is wrong too.
@@ -199,6 +199,16 @@ fn limit(token: &[u8], author: Author) -> Result<Limit, Reason> {
         }
     };
     with_common_options(rule, &options?)
+}
+
+/// Why `key` is no option here: another algorithm's, or nobody's.
+fn foreign(key: &[u8], algorithm: &str) -> Reason {
+    for row in TABLE {
+        if let Some(key) = options::find(row.options, key) {
+            return format!("{key}= is only for {}, not for {algorithm}", row.name).into();
+        }
+    }
+    format!("unknown option '{}'", shown(key)).into()
 }
 
 /// Could `text` be meant as `count/period` without an algorithm?
@@ -257,12 +267,4 @@ fn keep(text: &[u8]) -> Result<Keep, Reason> {
         return Err("keep= must be above 0%".into());
     }
     u16::try_from(all).ok().and_then(Keep::new).ok_or_else(|| "keep= must be below 100%".into())
-}
-
-/// Reads a number as [`quantity::number`] does, for an option.
-///
-/// # Errors
-/// The reason in a few words.
-pub(super) fn option_number(options: &Options<'_>, key: &str) -> Result<Option<u64>, Reason> {
-    options.get(key).map(|text| quantity::number(text, key)).transpose()
 }

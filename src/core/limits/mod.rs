@@ -5,8 +5,9 @@
 //! | [`grammar`] | text → [`Expression`] / [`Limits`], with a reason for every refusal |
 //! | [`options`], [`quantity`] | the parts of one token: `name=value` options, counts and periods |
 //! | [`spec`] | what was parsed: [`Label`], [`Limit`], [`Limits`]; identity, canonical text |
-//! | [`algorithm`] | the trait, and the one table that lists the algorithms; [`State`] |
-//! | [`sliding`] + [`slots`] + `store`, [`bucket`], [`fixed`] + [`calendar`], [`concurrent`], [`throttle`] | one algorithm each |
+//! | [`algorithm`] | the trait that every algorithm implements |
+//! | [`rule`] | the one table that lists the algorithms; [`Rule`], [`State`] |
+//! | [`sliding`] + [`slots`] + [`grain`] + `store`, [`bucket`], [`fixed`] + [`calendar`] + [`window`], [`concurrent`], [`throttle`] | one algorithm each |
 //! | [`mod@decide`] | several limits as one decision; looking |
 //! | [`apply`] | the changes: take, touch, give back, charge |
 //! | [`change`] | usage finds its limit again after the limits changed |
@@ -23,21 +24,24 @@ pub mod change;
 pub mod concurrent;
 pub mod decide;
 pub mod fixed;
+pub mod grain;
 pub mod grammar;
 pub mod options;
-
 pub mod quantity;
+pub mod rule;
 pub mod sliding;
 pub mod slots;
 pub mod spec;
 mod store;
 pub mod throttle;
+pub mod window;
 
-pub use algorithm::{Filled, MAX_UNITS, Rule, State};
+pub use algorithm::{Filled, MAX_UNITS};
 pub use apply::{charge, full_at, give_back, give_back_from, left_by, take, touch};
 pub use change::{MAX_ORPHANS, Orphan, Realigned, realign};
 pub use concurrent::Held;
 pub use decide::{Decision, LimitSet, Look, Request, Standing, Taken, Wait, decide, look};
+pub use rule::{Rule, State};
 pub use spec::{
     Charge, Enforcement, Expression, Keep, Label, Limit, Limits, LimitsError, MAX_COUNT, MAX_LIMITS, Term,
 };

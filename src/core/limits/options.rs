@@ -1,8 +1,6 @@
 //! The options of one limit token, split but not yet understood.
 
-use super::algorithm::TABLE;
-use super::quantity::Reason;
-use crate::core::text::token::shown;
+use super::quantity::{self, Reason};
 
 /// The options that every limit has.
 const COMMON: &[&str] = &["name", "per", "keep", "shadow"];
@@ -20,7 +18,7 @@ pub struct Options<'a> {
 
 impl<'a> Options<'a> {
     /// Splits the segments that follow the quantity. `own` are the options that
-    /// the algorithm itself has.
+    /// the algorithm itself has; `foreign` says why another name is none of its.
     ///
     /// # Errors
     /// Empty, unknown, repeated, another algorithm's, without its value, with a
@@ -29,8 +27,9 @@ impl<'a> Options<'a> {
         segments: impl Iterator<Item = &'a [u8]>,
         algorithm: &str,
         own: &'static [&'static str],
+        foreign: fn(&[u8], &str) -> Reason,
     ) -> Result<Self, Reason> {
-        Self::split(segments, algorithm, own, &[])
+        Self::split(segments, own, &[], |key| foreign(key, algorithm))
     }
 
     /// As [`Options::parse`], of a text that the server wrote.
@@ -41,15 +40,16 @@ impl<'a> Options<'a> {
         segments: impl Iterator<Item = &'a [u8]>,
         algorithm: &str,
         own: &'static [&'static str],
+        foreign: fn(&[u8], &str) -> Reason,
     ) -> Result<Self, Reason> {
-        Self::split(segments, algorithm, own, STORED)
+        Self::split(segments, own, STORED, |key| foreign(key, algorithm))
     }
 
     fn split(
         segments: impl Iterator<Item = &'a [u8]>,
-        algorithm: &str,
         own: &'static [&'static str],
         more: &'static [&'static str],
+        foreign: impl Fn(&[u8]) -> Reason,
     ) -> Result<Self, Reason> {
         let mut given: Vec<(&'static str, &'a [u8])> = Vec::new();
         for segment in segments {
@@ -63,7 +63,7 @@ impl<'a> Options<'a> {
                 return Err("option without a name".into());
             }
             let Some(key) = [COMMON, own, more].into_iter().find_map(|keys| find(keys, key)) else {
-                return Err(foreign(key, algorithm));
+                return Err(foreign(key));
             };
             let value = match (FLAGS.contains(&key), value) {
                 (true, None) => &[],
@@ -91,16 +91,14 @@ impl<'a> Options<'a> {
 }
 
 /// The entry of `keys` that `key` spells in any letter case.
-fn find(keys: &'static [&'static str], key: &[u8]) -> Option<&'static str> {
+pub(super) fn find(keys: &'static [&'static str], key: &[u8]) -> Option<&'static str> {
     keys.iter().copied().find(|k| k.as_bytes().eq_ignore_ascii_case(key))
 }
 
-/// Why `key` is no option here: another algorithm's, or nobody's.
-fn foreign(key: &[u8], algorithm: &str) -> Reason {
-    for row in TABLE {
-        if let Some(key) = find(row.options, key) {
-            return format!("{key}= is only for {}, not for {algorithm}", row.name).into();
-        }
-    }
-    format!("unknown option '{}'", shown(key)).into()
+/// Reads a number as [`quantity::number`] does, for an option.
+///
+/// # Errors
+/// The reason in a few words.
+pub(super) fn option_number(options: &Options<'_>, key: &str) -> Result<Option<u64>, Reason> {
+    options.get(key).map(|text| quantity::number(text, key)).transpose()
 }

@@ -16,9 +16,10 @@
 //! the present clock, and at most one period after the step.
 
 use super::algorithm::Algorithm;
+use super::grain::{Grain, MAX_SLOTS};
 use super::options::Options;
 use super::quantity::{self, Reason};
-use super::slots::{Grain, MAX_SLOTS, Slots};
+use super::slots::Slots;
 use crate::core::prefetch_hint::Place;
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_u64};

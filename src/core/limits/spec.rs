@@ -4,7 +4,7 @@
 
 pub use super::quantity::MAX_COUNT;
 
-use super::algorithm::Rule;
+use super::rule::Rule;
 use super::throttle::Throttle;
 use std::borrow::Cow;
 use std::fmt;

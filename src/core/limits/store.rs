@@ -5,7 +5,7 @@
 //! the sum of the units and where the newest slot is. So it waits for no slot: on
 //! many keys they are in no cache, and they were a twentieth of RL.ACQUIRE's time.
 
-use super::slots::{Grain, MAX_SLOTS};
+use super::grain::{Grain, MAX_SLOTS};
 use crate::core::prefetch_hint::Place;
 
 /// How many fit without the heap.

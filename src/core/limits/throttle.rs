@@ -6,7 +6,7 @@
 //! steps back can be told from a long debt, the time of the last change: what
 //! was left to wait then is left to wait when the clock has gone back.
 
-use super::algorithm::{Algorithm, State};
+use super::algorithm::Algorithm;
 use super::options::Options;
 use super::quantity::Reason;
 use crate::core::text::duration::whole_number;
@@ -62,11 +62,8 @@ pub struct Arrival {
 impl Arrival {
     /// Takes over an arrival time in nanoseconds, such as the value of a key
     /// that redis-cell left. One that has passed is as good as none.
-    pub fn adopt(tat_ns: u64, now: Micros) -> State {
-        if u128::from(tat_ns) <= nanos(now) {
-            return State::Fresh;
-        }
-        State::Throttle(Self::new(u128::from(tat_ns), now))
+    pub fn adopt(tat_ns: u64, now: Micros) -> Self {
+        if u128::from(tat_ns) <= nanos(now) { Self::default() } else { Self::new(u128::from(tat_ns), now) }
     }
 
     #[allow(clippy::cast_possible_truncation)] // the two halves
@@ -123,11 +120,8 @@ impl Throttle {
 
     /// Decides as redis-cell does and says what it would reply. Reads only: when
     /// not limited and the quantity is not 0, [`take`](super::take) the quantity.
-    pub fn ask(&self, state: &State, now: Micros, quantity: u64) -> Answer {
-        let wait = match state {
-            State::Throttle(arrival) => arrival.wait(now),
-            _ => 0,
-        };
+    pub fn ask(&self, arrival: &Arrival, now: Micros, quantity: u64) -> Answer {
+        let wait = arrival.wait(now);
         let variation = self.length(self.max_burst + 1);
         let increment = self.length(quantity);
         let new_wait = wait.saturating_add(increment);

@@ -213,6 +213,18 @@ impl Drop for Key<'_> {
     }
 }
 
+impl Context<'_> {
+    /// Opens a key to look at it.
+    pub fn read<'k>(&'k self, name: Arg<'k>) -> Key<'k> {
+        Key::open(self, name, false)
+    }
+
+    /// Opens a key to change it.
+    pub fn write<'k>(&'k self, name: Arg<'k>) -> Key<'k> {
+        Key::open(self, name, true)
+    }
+}
+
 /// The value of an open key, read or changed in place.
 ///
 /// A value may swap its own allocation while it changes (it grows into another

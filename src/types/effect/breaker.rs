@@ -13,8 +13,8 @@ use crate::types::cbcircuit::encoding;
 use crate::types::cbcircuit::encoding::{put_rule, read_rule};
 use crate::types::cbcircuit::rules::Rule;
 use crate::types::cbcircuit::{CbCircuit, Pin, epochs};
-use crate::types::ratelimit::Until;
 use crate::types::ratelimit::encoding::{put_until, read_until};
+use crate::types::until::Until;
 
 /// Something asked of a circuit at a time.
 #[derive(Clone, Debug, PartialEq)]

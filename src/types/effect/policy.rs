@@ -5,7 +5,7 @@ use crate::core::limits::Label;
 use crate::core::limits::spec::MAX_LABEL;
 use crate::core::text::prefix::MAX_PREFIX;
 use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64};
-use crate::types::policies::{Policies, Policy};
+use crate::types::policies::{Policies, Policy, put_policy};
 use std::ffi::CStr;
 
 /// The internal command that carries changes: `RL.NODE payload`.
@@ -102,21 +102,6 @@ fn decode(payload: &[u8]) -> Result<(u64, Change), Corrupt> {
     };
     rest.end()?;
     Ok((version, change))
-}
-
-/// Appends one policy: equal policies, equal bytes.
-pub(in crate::types) fn put_policy(out: &mut Vec<u8>, policy: &Policy) {
-    put_bytes(out, policy.name.as_str().as_bytes());
-    put_bytes(out, policy.text.as_bytes());
-    put_optional(out, policy.prefix.as_deref());
-    put_optional(out, policy.breaker.as_ref().map(|(text, _)| text.as_bytes()));
-}
-
-fn put_optional(out: &mut Vec<u8>, part: Option<&[u8]>) {
-    out.push(part.is_some().into());
-    if let Some(part) = part {
-        put_bytes(out, part);
-    }
 }
 
 fn read_policies(rest: &mut Reader<'_>) -> Result<Vec<Policy>, Corrupt> {

@@ -12,11 +12,13 @@ use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64, put_u128};
 use crate::server::main_thread::MainThread;
 use crate::types::intern;
 use crate::types::intern::LimitsRef;
+use crate::types::operator::{Block, Pin};
 use crate::types::ratelimit::encoding;
 use crate::types::ratelimit::encoding::{put_until, read_until};
 use crate::types::ratelimit::layout::Full;
 use crate::types::ratelimit::reservations::Settlement;
-use crate::types::ratelimit::{Block, Lifetime, Pin, RateLimit, Until};
+use crate::types::ratelimit::{Lifetime, RateLimit};
+use crate::types::until::Until;
 use std::ffi::CStr;
 
 /// The internal command that carries effects: `RL.EFFECT key payload [key payload …]`.

@@ -18,6 +18,7 @@ use crate::core::breaker::Breaker;
 use crate::core::limits::{Label, Limits};
 use crate::core::text::prefix::{MAX_PREFIX, PrefixMap};
 use crate::core::text::token::{TokenError, shown};
+use crate::core::wire::put_bytes;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Limits, and perhaps a breaker, that an operator gave a name.
@@ -179,10 +180,25 @@ impl Policies {
     pub fn digest(&self) -> u64 {
         let mut bytes = Vec::new();
         for policy in self.iter() {
-            crate::types::effect::policy::put_policy(&mut bytes, policy);
+            put_policy(&mut bytes, policy);
         }
         bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         })
+    }
+}
+
+/// Appends one policy: equal policies, equal bytes.
+pub(in crate::types) fn put_policy(out: &mut Vec<u8>, policy: &Policy) {
+    put_bytes(out, policy.name.as_str().as_bytes());
+    put_bytes(out, policy.text.as_bytes());
+    put_optional(out, policy.prefix.as_deref());
+    put_optional(out, policy.breaker.as_ref().map(|(text, _)| text.as_bytes()));
+}
+
+fn put_optional(out: &mut Vec<u8>, part: Option<&[u8]>) {
+    out.push(part.is_some().into());
+    if let Some(part) = part {
+        put_bytes(out, part);
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! A payload is a row of [sections](crate::types::tlv).
 
+use super::RateLimit;
 use super::tracked::Tracked;
-use super::{Block, Pin, RateLimit, Until};
 use crate::core::limits::{Limit, LimitSet, MAX_COUNT, MAX_LIMITS, MAX_ORPHANS, Orphan, State};
 use crate::core::reservations::{Book, Id, MAX_ID, Reservation, Stage};
 use crate::core::time::Micros;
@@ -12,9 +12,11 @@ use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64};
 use crate::server::keys::tagged_box::OneOf;
 use crate::server::main_thread::MainThread;
 use crate::types::intern::{self, LimitsRef};
+use crate::types::operator::{Block, Pin};
 use crate::types::ratelimit::layout::Full;
 use crate::types::ratelimit::reservations::Reservations;
 use crate::types::tlv::{OPTIONAL, Sections, Writer};
+use crate::types::until::Until;
 use std::collections::HashMap;
 
 /// The encoding that this version writes.
@@ -181,8 +183,12 @@ pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<RateLimit,
 
 fn read_usage(main: MainThread, full: &mut Full, body: &mut Reader<'_>) -> Result<(), Corrupt> {
     let limits = intern::stored(main, read_text(body)?)?;
-    full.states =
-        limits.get(main).limits().iter().map(|limit| State::read(body, limit)).collect::<Result<_, _>>()?;
+    full.states = limits
+        .get(main)
+        .limits()
+        .iter()
+        .map(|limit| State::read(body, limit.rule()))
+        .collect::<Result<_, _>>()?;
     debug_assert!(full.states.len() <= MAX_LIMITS);
     full.limits = Some(limits);
     Ok(())
@@ -196,7 +202,7 @@ fn read_aside(body: &mut Reader<'_>) -> Result<Vec<Orphan>, Corrupt> {
         }
         let limit =
             Limit::parse_stored(read_text(body)?.as_bytes()).map_err(|_| Corrupt("malformed limit"))?;
-        orphans.push(Orphan { state: State::read(body, &limit)?, limit });
+        orphans.push(Orphan { state: State::read(body, limit.rule())?, limit });
     }
     if orphans.is_empty() { Err(Corrupt("empty section")) } else { Ok(orphans) }
 }

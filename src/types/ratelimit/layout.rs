@@ -3,12 +3,15 @@
 use crate::core::limits::bucket::Level;
 use crate::core::limits::fixed::Usage;
 use crate::core::limits::slots::Slots;
-use crate::core::limits::{Orphan, State, full_at};
+use crate::core::limits::{Limit, LimitSet, Orphan, State, Taken, charge, full_at, give_back_from, left_by};
+use crate::core::reservations::{Id, Reservation, Stage};
 use crate::core::time::Micros;
+use crate::server::main_thread::MainThread;
 use crate::types::intern::LimitsRef;
-use crate::types::ratelimit::reservations::Reservations;
+use crate::types::operator::{Block, Pin};
+use crate::types::ratelimit::reservations::{Reservations, Settlement};
 use crate::types::ratelimit::tracked::Tracked;
-use crate::types::ratelimit::{Block, Pin, Until};
+use crate::types::until::Until;
 use std::slice;
 
 /// The bits of a state within its kind.
@@ -154,6 +157,80 @@ impl Full {
             self.usage.as_ref().map(|usage| Until::At(usage.ends())),
         ];
         extras.into_iter().flatten().fold(until, Until::max)
+    }
+
+    /// Notes what has ended by `now`.
+    pub(in crate::types) fn sweep(&mut self, now: Micros) {
+        if let Some(reservations) = &mut self.reservations {
+            reservations.sweep(now);
+        }
+    }
+
+    /// Remembers a reservation that took `taken` from the key's limits.
+    pub(in crate::types) fn reserve(
+        &mut self,
+        main: MainThread,
+        now: Micros,
+        id: &[u8],
+        cost: u64,
+        end: Micros,
+        taken: &Taken,
+    ) {
+        let Some(limits) = self.limits.clone() else { return };
+        let set = limits.get(main);
+        // A forged effect may name more limits than there are; units for those
+        // are not taken, so nothing is charged there either.
+        let units = taken.as_array().iter().take(set.limits().len()).enumerate();
+        let charged: LimitSet = units.filter(|(_, units)| **units > 0).map(|(at, _)| at).collect();
+        let charged_limits = set.limits().iter().enumerate().filter(|(at, _)| charged.contains(*at));
+        let leaves =
+            charged_limits.map(|(_, limit)| left_by(limit, now)).max().unwrap_or(now).min(Micros::MAX);
+        drop(set);
+        let reservation =
+            Reservation { cost, granted: now, end, left_by: leaves, limits, charged, stage: Stage::Open };
+        self.reservations.get_or_insert_default().change(|book| {
+            book.insert(Id::from(id), reservation);
+        });
+        self.sweep(now);
+    }
+
+    /// Settles a reservation: what was reserved too much goes back, what was
+    /// used beyond is charged.
+    pub(in crate::types) fn settle(&mut self, main: MainThread, now: Micros, id: &[u8], how: Settlement) {
+        let taken_out = self.reservations.as_mut().and_then(|all| all.change(|book| book.remove(id)));
+        self.sweep(now);
+        let Some(reservation) = taken_out else { return };
+        let set = reservation.limits.get(main);
+        for limit in reservation.charged.iter().filter_map(|at| set.limits().get(at)) {
+            let reserved = if limit.per_call() { 1 } else { reservation.cost };
+            let used = match how {
+                Settlement::Release => 0,
+                Settlement::At(_) if limit.per_call() => 1,
+                Settlement::At(units) => units,
+            };
+            self.with_usage(main, limit, |rule, state| {
+                if used > reserved {
+                    charge(rule, state, now, used - reserved);
+                } else if used < reserved {
+                    give_back_from(rule, state, now, reservation.granted, reserved - used);
+                }
+            });
+        }
+    }
+
+    /// Changes the usage of the limit with this identity, listed now or set aside.
+    fn with_usage(&mut self, main: MainThread, limit: &Limit, change: impl FnOnce(&Limit, &mut State)) {
+        if let Some(listed) = &self.limits {
+            let set = listed.get(main);
+            let mut all = set.limits().iter().zip(&mut self.states);
+            if let Some((rule, state)) = all.find(|(rule, _)| rule.same_identity(limit)) {
+                change(rule, state);
+                return;
+            }
+        }
+        if let Some(orphan) = self.orphans.iter_mut().find(|orphan| orphan.limit.same_identity(limit)) {
+            change(&orphan.limit, &mut orphan.state);
+        }
     }
 
     /// Bytes it holds.

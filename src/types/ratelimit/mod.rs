@@ -11,74 +11,22 @@
 
 pub mod encoding;
 pub mod layout;
+mod native;
 pub mod reservations;
 pub mod tracked;
 
-use crate::core::limits::{Filled, Limit, Orphan, State, Wait, full_at, realign};
+use crate::core::limits::{Filled, Limit, Orphan, Rule, State, full_at, realign};
 use crate::core::prefetch_hint::Place;
+use crate::core::reservations::Book;
 use crate::core::time::Micros;
 use crate::core::usage::Usage;
-use crate::server::keys::data_type::{Beside, Handle, Native};
 use crate::server::keys::tagged_box::{OneOf, Packed};
 use crate::server::main_thread::MainThread;
-use crate::types::effect::ratelimit::{Change, Effect};
 use crate::types::intern::{self, LimitsRef};
-use crate::types::policies::node;
+use crate::types::operator::{Block, Pin};
+use crate::types::until::Until;
 use layout::{Full, Single, Small};
 use tracked::Tracked;
-
-/// Until when something lasts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Until {
-    /// It ends at this moment.
-    At(Micros),
-    /// It does not end by itself.
-    Forever,
-}
-
-impl Until {
-    /// How long it still lasts.
-    pub const fn wait(self, now: Micros) -> Wait {
-        match self {
-            Self::At(end) => Wait::After(end.since(now)),
-            Self::Forever => Wait::Never,
-        }
-    }
-
-    /// When it ends, if it does.
-    pub const fn end(self) -> Option<Micros> {
-        match self {
-            Self::At(end) => Some(end),
-            Self::Forever => None,
-        }
-    }
-
-    /// True while it lasts.
-    pub fn lasts(self, now: Micros) -> bool {
-        match self {
-            Self::At(end) => now < end,
-            Self::Forever => true,
-        }
-    }
-}
-
-/// Limits that an operator fixed for the key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pin {
-    /// As written: it may name policies, which are looked up at each use.
-    pub text: Box<str>,
-    /// When it ends.
-    pub until: Until,
-}
-
-/// A key whose every request is denied.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Block {
-    /// When it ends.
-    pub until: Until,
-    /// What the operator said.
-    pub reason: Box<[u8]>,
-}
 
 /// What a key remembers.
 #[derive(Debug)]
@@ -283,6 +231,21 @@ impl RateLimit {
         (realigned.states, realigned.orphans)
     }
 
+    /// An equal value to play through what may come.
+    #[must_use]
+    pub fn rehearsal(&self) -> Self {
+        let mut full = self.to_full();
+        if let Some(reservations) = &mut full.reservations {
+            reservations.leave_uncounted();
+        }
+        Self(Packed::third(Box::new(full)))
+    }
+
+    /// The reservations of the key, if it has any.
+    pub fn book(&self) -> Option<&Book<LimitsRef>> {
+        Some(self.as_full()?.reservations.as_ref()?.book()).filter(|book| !book.is_empty())
+    }
+
     /// Notes which reservations have ended by `now`. True where there are any.
     #[inline]
     pub(in crate::types) fn sweep(&mut self, now: Micros) -> bool {
@@ -325,66 +288,23 @@ impl RateLimit {
     }
 }
 
-static HANDLE: Handle = Handle::new();
-
-impl Native for RateLimit {
-    type Pointer = Packed<Small, Single, Full>;
-    const NAME: &'static str = "ratelimit";
-    const ENCODING: u16 = encoding::VERSION;
-    const REBUILD: &'static std::ffi::CStr = crate::types::effect::ratelimit::COMMAND;
-    const HANDLE: &'static Handle = &HANDLE;
-    const BESIDE: Option<Beside> = Some(Beside {
-        save: node::save,
-        load: |main, payload| node::apply(main, payload).map_err(|corrupt| corrupt.to_string()),
-    });
-
-    fn into_pointer(self) -> Self::Pointer {
-        self.0
-    }
-
-    fn from_pointer(pointer: Self::Pointer) -> Self {
-        Self(pointer)
-    }
-
-    fn save(&self, main: MainThread, out: &mut Vec<u8>) {
-        encoding::save(self, main, out);
-    }
-
-    fn rebuild(&self, main: MainThread, out: &mut Vec<u8>) {
-        let mut payload = Vec::new();
-        encoding::save(self, main, &mut payload);
-        // The server itself writes the expiry of a key next to it.
-        let change = Change::Become { payload: &payload };
-        Effect { now: Micros::default(), expires: false, change }.encode(out);
-    }
-
-    fn load(main: MainThread, encoding: u16, payload: &[u8]) -> Result<Self, String> {
-        encoding::load(main, encoding, payload).map_err(|corrupt| corrupt.to_string())
-    }
-
-    fn memory(&self) -> usize {
-        match self.0.get() {
-            OneOf::First(_) => size_of::<Small>(),
-            OneOf::Second(single) => size_of::<Single>() + single.state.heap_bytes(),
-            OneOf::Third(full) => full.memory(),
-        }
-    }
-
-    fn free_effort(&self) -> usize {
-        match self.0.get() {
-            OneOf::First(_) | OneOf::Second(_) => 1,
-            OneOf::Third(full) => {
-                let reserved = full.reservations.as_ref().map_or(0, |all| all.book().len());
-                1 + full.states.len() + full.orphans.len() + 4 * reserved
-            }
-        }
-    }
-
-    fn duplicate(&self, _main: MainThread) -> Self {
-        match self.0.get() {
-            OneOf::First(small) => Self(Packed::first(Box::new(small.clone()))),
-            OneOf::Second(single) => Self(Packed::second(Box::new(single.clone()))),
-            OneOf::Third(full) => Self::pack(full.clone()),
+/// Says in `states` how many places are held on each `concurrent` limit. A
+/// reservation taken now would end at `next`.
+pub fn hold(
+    main: MainThread,
+    value: Option<&RateLimit>,
+    limits: &[Limit],
+    states: &mut [State],
+    now: Micros,
+    next: Micros,
+) {
+    let empty = Book::default();
+    let book = value.and_then(RateLimit::book).unwrap_or(&empty);
+    for (limit, state) in limits.iter().zip(states) {
+        if matches!(limit.rule(), Rule::Concurrent(_)) {
+            let counts =
+                |others: &LimitsRef| others.get(main).limits().iter().any(|other| other.same_identity(limit));
+            *state = State::Concurrent(book.held(limit, now, next, counts));
         }
     }
 }

@@ -9,7 +9,8 @@ use floodgate::core::usage::{Decided, Outcome, Spend};
 use floodgate::server::main_thread::{MainThread, StandIn};
 use floodgate::types::effect::ratelimit::{Applied, Change, Effect};
 use floodgate::types::ratelimit::reservations::Settlement;
-use floodgate::types::ratelimit::{Lifetime, RateLimit, Until, encoding};
+use floodgate::types::ratelimit::{Lifetime, RateLimit, encoding};
+use floodgate::types::until::Until;
 use floodgate_fuzz::{draw::{Draw, START}, values};
 use libfuzzer_sys::fuzz_target;
 

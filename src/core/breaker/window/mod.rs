@@ -1,6 +1,7 @@
 //! What a closed circuit remembers of its calls: one file for each kind of
 //! memory, and here the table that says which trip uses which.
 
+mod call;
 mod ring;
 mod slices;
 
@@ -8,34 +9,11 @@ use super::spec::{Breaker, MAX_COUNT, Trip};
 use crate::core::prefetch_hint::Place;
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_u64};
+pub(super) use call::Call;
+pub use call::Tally;
+use call::read_u32;
 use ring::Ring;
 use slices::Slices;
-
-/// Calls in a window, and how many of them failed or were slow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Tally {
-    /// All results.
-    pub calls: u64,
-    /// Those that failed.
-    pub failures: u64,
-    /// Those that were slow, failed or not.
-    pub slow: u64,
-}
-
-impl Tally {
-    /// `part` of the calls in hundredths of a percent, rounded down.
-    pub(super) fn hundredths(&self, part: u64) -> u16 {
-        let share = u128::from(part) * 10_000 / u128::from(self.calls.max(1));
-        u16::try_from(share).unwrap_or(10_000)
-    }
-}
-
-/// One result, as a window records it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Call {
-    pub failed: bool,
-    pub slow: bool,
-}
 
 /// The memory of a closed circuit. Its size depends on the breaker alone: what
 /// it needs on the heap is taken when it is made, never while it records.
@@ -148,9 +126,4 @@ impl Window {
             Trip::RateCalls { calls, .. } => Self::Ring(Box::new(Ring::read(reader, calls, slow)?)),
         })
     }
-}
-
-/// A number of at most `max`.
-fn read_u32(reader: &mut Reader, max: u32) -> Result<u32, Corrupt> {
-    u32::try_from(reader.u64_to(max.into())?).map_err(|_| Corrupt("number out of range"))
 }

@@ -1,7 +1,7 @@
 //! The last N calls: a ring of one bit for each call that failed and one for
 //! each that was slow, with running totals.
 
-use super::{Call, Tally};
+use super::call::{Call, Tally};
 use crate::core::wire::{Corrupt, Reader, put_u64};
 
 /// Calls in one word of a ring.

@@ -4,7 +4,7 @@
 //! Slices are kept newest first, so that time passing is a shift of at most
 //! sixteen counters, once a slice; recording a call is then two additions.
 
-use super::{Call, Tally, read_u32};
+use super::call::{Call, Tally, read_u32};
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_u64};
 

@@ -1,0 +1,160 @@
+//! What becomes of a request where a line stands, or that may wait.
+
+use super::{
+    answer,
+    behind::{behind, behind_at},
+    moves::{self, plan},
+    request::{self, Ask},
+    serve,
+    state::{Clock, PATIENCE_MS, Waiter, place, stands, with},
+};
+use crate::core::limits::{Request, Wait};
+use crate::core::text::duration;
+use crate::core::time::Micros;
+use crate::limiter::Error;
+use crate::limiter::acquire;
+use crate::limiter::acquire::Judged;
+use crate::limiter::reply::signed;
+use crate::observe::metrics;
+use crate::server::blocking::{self, Ward};
+use crate::server::context::Context;
+use crate::server::ffi::args::Arg;
+use crate::server::keys::key::Key;
+use crate::server::keys::keyspace;
+use crate::server::main_thread::MainThread;
+use crate::server::timing::wake_timer;
+use crate::settings;
+use crate::types::ratelimit::RateLimit;
+
+const WARD: Ward = Ward { answer: answer::answer_client, gone: answer::client_gone };
+
+/// How long a caller is ready to wait: `WAIT d`, at most `wait-max`; 0 for not.
+///
+/// # Errors
+/// A malformed duration, or too long.
+pub fn wait_option(main: MainThread, arg: Arg<'_>) -> Result<u64, Error> {
+    let us = duration::parse(arg.bytes())?;
+    let most = settings::wait_max_us(main);
+    if us > most {
+        let expected = format!("at most {}ms (setting wait-max)", most / 1000);
+        return Err(Error::Range { name: "WAIT", expected });
+    }
+    Ok(us)
+}
+
+/// What became of a request that met a line, or that wants to wait.
+#[derive(Debug)]
+pub enum Met {
+    /// No line is in its way.
+    Nobody,
+    /// It waits now, and is answered later.
+    Waits,
+    /// It is denied.
+    Denied(Box<request::Judged>),
+}
+
+/// Decides a request where a line may stand: it waits at its end, or is denied.
+///
+/// # Errors
+/// As the decision itself.
+pub fn meet(
+    ctx: &Context<'_>,
+    key: &mut Key<'_>,
+    ask: &Ask,
+    wait_us: u64,
+    now: Micros,
+) -> Result<Met, Error> {
+    if ask.critical() || !stands(ctx, key.name()) {
+        return Ok(Met::Nobody);
+    }
+    let judged = behind(ctx, key, ask, now)?;
+    if judged.six().standing.retry == Wait::Never {
+        return Ok(Met::Denied(judged.into()));
+    }
+    Ok(if join(ctx, key, ask, wait_us, Wait::Never, now) { Met::Waits } else { Met::Denied(judged.into()) })
+}
+
+/// As [`acquire::judge`], but denied where a line stands and the request is not
+/// critical: for every command that takes and does not wait.
+///
+/// # Errors
+/// As [`acquire::judge`].
+#[inline]
+pub fn judge(
+    ctx: &Context<'_>,
+    name: Arg<'_>,
+    value: Option<&RateLimit>,
+    given: Option<&[u8]>,
+    request: &Request,
+    now: Micros,
+) -> Result<Judged, Error> {
+    if request.critical || !stands(ctx, name) {
+        return acquire::judge(ctx, name.bytes(), value, given, request, now);
+    }
+    let ask = Ask::Acquire { limits: given.map(Into::into), request: *request, track: false };
+    Ok(match behind_at(ctx, &place(ctx, name), value, &ask, now)? {
+        request::Judged::Acquire(judged) => judged,
+        // Not what was asked.
+        request::Judged::Reserve(judged) => Judged::denial(judged.six),
+    })
+}
+
+/// Puts the client at the end of the key's line, if it may wait. `retry` says
+/// when its units are free when it is the first.
+pub fn join(ctx: &Context<'_>, key: &Key<'_>, ask: &Ask, wait_us: u64, retry: Wait, now: Micros) -> bool {
+    let flags = ctx.flags();
+    // On a replica that takes writes nobody would serve the line.
+    if wait_us == 0 || flags.deny_blocking() || !flags.master() {
+        return false;
+    }
+    let main = ctx.main();
+    let place = place(ctx, key.name());
+    let (queue_max, waiters_max) = (settings::queue_max(main), settings::waiters_max(main));
+    let ticket = with(main, |room| {
+        let full = room.lines.length(&place) >= queue_max || room.lines.waiting() >= waiters_max;
+        (!full).then(|| room.lines.next_ticket())
+    });
+    let Some(ticket) = ticket else {
+        metrics::count(main, |m| &mut m.waiting_refused);
+        return false;
+    };
+    wake_timer::prepare(ctx, serve::wake);
+    keyspace::listen(ctx, moves::happened);
+    let clock = if ctx.debug_clock_is_set() { Clock::Debug } else { Clock::Servers };
+    let wait_ms = signed(wait_us.div_ceil(1000));
+    let timeout_ms = match clock {
+        Clock::Servers => wait_ms,
+        Clock::Debug => wait_ms.max(PATIENCE_MS),
+    };
+    let Some(client) = blocking::block(ctx, key.name(), ticket, timeout_ms, WARD) else {
+        // The server has told the client why it cannot wait.
+        return true;
+    };
+    let due = match retry {
+        Wait::Now => Some(now),
+        Wait::After(us) => Some(now.plus(us)),
+        Wait::Never => None,
+    };
+    let waiter = Waiter { ask: ask.clone(), since: now, deadline: now.plus(wait_us), clock, client };
+    with(main, |room| room.join(&place, waiter, due));
+    plan(main);
+    true
+}
+
+/// When the line of a key will have been served, if nobody else comes.
+///
+/// # Errors
+/// The key holds another type.
+pub fn served_by(ctx: &Context<'_>, key: &mut Key<'_>, now: Micros) -> Result<Option<Micros>, Error> {
+    if !stands(ctx, key.name()) {
+        return Ok(None);
+    }
+    let unlimited: &[u8] = b"unlimited";
+    let request = Request { cost: 1, calls: 1, partial: false, critical: false };
+    let ask = Ask::Acquire { limits: Some(unlimited.into()), request, track: false };
+    Ok(match behind(ctx, key, &ask, now)?.six().standing.retry {
+        Wait::Now => Some(now),
+        Wait::After(us) => Some(now.plus(us)),
+        Wait::Never => Some(Micros::MAX),
+    })
+}

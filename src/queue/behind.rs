@@ -1,0 +1,55 @@
+//! The answer to a request that comes while others wait: denied, with the time at
+//! which the queue will have been served.
+
+use super::{
+    forecast::Forecast,
+    request::{self, Ask},
+    state::{Place, place, with},
+};
+use crate::core::limits::{Standing, Wait};
+use crate::core::time::Micros;
+use crate::limiter::Error;
+use crate::limiter::reply::{Index, Six};
+use crate::server::context::Context;
+use crate::server::keys::key::Key;
+use crate::types::ratelimit::RateLimit;
+
+/// The denial of a request on a key where a line stands.
+pub(super) fn behind(
+    ctx: &Context<'_>,
+    key: &mut Key<'_>,
+    ask: &Ask,
+    now: Micros,
+) -> Result<request::Judged, Error> {
+    let place = place(ctx, key.name());
+    let held = key.value::<RateLimit>()?;
+    behind_at(ctx, &place, held.as_deref(), ask, now)
+}
+
+pub(super) fn behind_at(
+    ctx: &Context<'_>,
+    place: &Place,
+    value: Option<&RateLimit>,
+    ask: &Ask,
+    now: Micros,
+) -> Result<request::Judged, Error> {
+    let judged = ask.judge(ctx, &place.1, value, now)?;
+    if judged.six().standing.retry == Wait::Never {
+        return Ok(judged);
+    }
+    let standing = ask.untouched(ctx, &place.1, value, &judged, now)?;
+    let retry = with(ctx.main(), |room| {
+        let known = room.lines.forecast(place).and_then(Option::take);
+        let mut forecast = known.unwrap_or_else(|| Forecast::new(value, now));
+        for (ticket, waiter) in room.lines.after(place, forecast.last()) {
+            forecast.add(ctx, &place.1, ticket, &waiter.ask);
+        }
+        let retry = forecast.retry(ctx, &place.1, ask, now);
+        if let Some(slot) = room.lines.forecast(place) {
+            *slot = Some(forecast);
+        }
+        retry
+    });
+    let standing = Standing { remaining: Some(0), retry, ..standing };
+    Ok(judged.denied(Six { granted: 0, standing, index: Index::Line }))
+}

@@ -1,0 +1,117 @@
+//! Who waits on this server.
+
+use super::{forecast::Forecast, key_filter, request::Ask};
+use crate::core::time::Micros;
+use crate::core::wait_queue::{Lines, Ticket};
+use crate::limiter::Error;
+use crate::limiter::reply::Six;
+use crate::server::blocking::Blocked;
+use crate::server::context::Context;
+use crate::server::ffi::args::Arg;
+use crate::server::main_thread::{MainThread, MainThreadCell};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A key of a database.
+pub(super) type Place = (i32, Arc<[u8]>);
+
+/// A client that waits.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    pub(super) ask: Ask,
+    pub(super) since: Micros,
+    /// When its time is up by the module's clock.
+    pub(super) deadline: Micros,
+    /// Whose clock ends its time.
+    pub(super) clock: Clock,
+    pub(super) client: Blocked,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Clock {
+    /// The server unblocks it.
+    Servers,
+    /// The debug clock stood still when it came: it is unblocked when that moves,
+    /// or by the server after [`PATIENCE_MS`].
+    Debug,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    pub(super) lines: Lines<Place, Waiter, Forecast>,
+    /// What to tell those that have left their line and are being unblocked:
+    /// some servers ask for it at once, some a little later.
+    pub(super) outcomes: HashMap<Ticket, (Ask, Outcome)>,
+    /// Denials that are not counted towards the usage of their keys yet: a
+    /// client whose time is up is told where nothing may be written.
+    pub(super) uncounted: Vec<(Place, Ask)>,
+}
+
+/// How a wait ended.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// By a decision.
+    Decided(Result<Six, Error>),
+    /// Its time was up.
+    TimeIsUp(Place),
+}
+
+static ROOM: MainThreadCell<Option<Room>> = MainThreadCell::new(None);
+static WAITING: AtomicUsize = AtomicUsize::new(0);
+
+/// Under the debug clock a wait also ends when its time, and so much at the
+/// least, has really passed: who lets the clock stand still does not hang.
+pub(super) const PATIENCE_MS: i64 = 5000;
+
+/// Whether anybody waits anywhere on this server.
+#[inline]
+pub fn any() -> bool {
+    WAITING.load(Ordering::Relaxed) > 0
+}
+
+pub(super) fn with<R>(main: MainThread, run: impl FnOnce(&mut Room) -> R) -> R {
+    let mut room = ROOM.of(main).borrow_mut();
+    let room = room.get_or_insert_default();
+    let result = run(room);
+    WAITING.store(room.lines.waiting(), Ordering::Relaxed);
+    result
+}
+
+pub(super) fn place(ctx: &Context<'_>, name: Arg<'_>) -> Place {
+    (ctx.database(), name.bytes().into())
+}
+
+/// Whether a line stands on this key.
+#[inline]
+pub fn stands(ctx: &Context<'_>, name: Arg<'_>) -> bool {
+    any() && key_filter::perhaps(name.bytes()) && length(ctx, name) > 0
+}
+
+#[cold]
+pub(super) fn length(ctx: &Context<'_>, name: Arg<'_>) -> usize {
+    with(ctx.main(), |room| room.lines.length(&place(ctx, name)))
+}
+
+impl Room {
+    pub(super) fn join(&mut self, place: &Place, waiter: Waiter, due: Option<Micros>) {
+        self.lines.join(place, waiter, due);
+        if self.lines.length(place) == 1 {
+            key_filter::add(&place.1);
+        }
+    }
+
+    pub(super) fn leave(&mut self, ticket: Ticket) -> Option<(Place, Waiter)> {
+        let (place, waiter) = self.lines.leave(ticket)?;
+        if self.lines.length(&place) == 0 {
+            key_filter::remove(&place.1);
+        }
+        Some((place, waiter))
+    }
+
+    /// When to be woken.
+    pub(super) fn next(&mut self, now: Micros) -> Option<Micros> {
+        self.lines.time_is(now);
+        if self.uncounted.is_empty() { self.lines.next_due() } else { Some(now) }
+    }
+}

@@ -1,0 +1,56 @@
+//! How the server handles a `cbcircuit`: saving, loading, copying, freeing.
+
+use super::{CbCircuit, Contents, Pin, encoding, not_closed};
+use crate::server::keys::data_type::{Handle, Native};
+use crate::server::main_thread::MainThread;
+use crate::types::effect::breaker::Effect;
+
+static HANDLE: Handle = Handle::new();
+
+impl Native for CbCircuit {
+    type Pointer = Box<Contents>;
+    const NAME: &'static str = "cbcircuit";
+    const ENCODING: u16 = encoding::VERSION;
+    const REBUILD: &'static std::ffi::CStr = crate::types::effect::ratelimit::COMMAND;
+    const HANDLE: &'static Handle = &HANDLE;
+
+    fn into_pointer(self) -> Self::Pointer {
+        self.0
+    }
+
+    fn from_pointer(pointer: Self::Pointer) -> Self {
+        Self(pointer)
+    }
+
+    fn save(&self, _: MainThread, out: &mut Vec<u8>) {
+        encoding::save(self, out);
+    }
+
+    fn rebuild(&self, main: MainThread, out: &mut Vec<u8>) {
+        let mut payload = Vec::new();
+        self.save(main, &mut payload);
+        Effect::become_stored(&payload).encode(out);
+    }
+
+    fn load(main: MainThread, encoding: u16, payload: &[u8]) -> Result<Self, String> {
+        encoding::load(main, encoding, payload).map_err(|corrupt| corrupt.to_string())
+    }
+
+    fn loaded(&self, main: MainThread, database: i32, name: &[u8]) {
+        not_closed::became(main, database, name, self.circuit().state());
+    }
+
+    fn memory(&self) -> usize {
+        size_of::<Contents>()
+            + self.circuit().heap_bytes()
+            + self.0.pin.as_ref().map_or(0, |_| size_of::<Pin>())
+    }
+
+    fn free_effort(&self) -> usize {
+        2
+    }
+
+    fn duplicate(&self, _: MainThread) -> Self {
+        Self(self.0.clone())
+    }
+}

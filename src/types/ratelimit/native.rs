@@ -1,0 +1,74 @@
+//! How the server handles a `ratelimit`: saving, loading, copying, freeing.
+
+use super::layout::{Full, Single, Small};
+use super::{RateLimit, encoding};
+use crate::core::time::Micros;
+use crate::server::keys::data_type::{Beside, Handle, Native};
+use crate::server::keys::tagged_box::{OneOf, Packed};
+use crate::server::main_thread::MainThread;
+use crate::types::effect::ratelimit::{Change, Effect};
+use crate::types::policies::node;
+
+static HANDLE: Handle = Handle::new();
+
+impl Native for RateLimit {
+    type Pointer = Packed<Small, Single, Full>;
+    const NAME: &'static str = "ratelimit";
+    const ENCODING: u16 = encoding::VERSION;
+    const REBUILD: &'static std::ffi::CStr = crate::types::effect::ratelimit::COMMAND;
+    const HANDLE: &'static Handle = &HANDLE;
+    const BESIDE: Option<Beside> = Some(Beside {
+        save: node::save,
+        load: |main, payload| node::apply(main, payload).map_err(|corrupt| corrupt.to_string()),
+    });
+
+    fn into_pointer(self) -> Self::Pointer {
+        self.0
+    }
+
+    fn from_pointer(pointer: Self::Pointer) -> Self {
+        Self(pointer)
+    }
+
+    fn save(&self, main: MainThread, out: &mut Vec<u8>) {
+        encoding::save(self, main, out);
+    }
+
+    fn rebuild(&self, main: MainThread, out: &mut Vec<u8>) {
+        let mut payload = Vec::new();
+        encoding::save(self, main, &mut payload);
+        // The server itself writes the expiry of a key next to it.
+        let change = Change::Become { payload: &payload };
+        Effect { now: Micros::default(), expires: false, change }.encode(out);
+    }
+
+    fn load(main: MainThread, encoding: u16, payload: &[u8]) -> Result<Self, String> {
+        encoding::load(main, encoding, payload).map_err(|corrupt| corrupt.to_string())
+    }
+
+    fn memory(&self) -> usize {
+        match self.0.get() {
+            OneOf::First(_) => size_of::<Small>(),
+            OneOf::Second(single) => size_of::<Single>() + single.state.heap_bytes(),
+            OneOf::Third(full) => full.memory(),
+        }
+    }
+
+    fn free_effort(&self) -> usize {
+        match self.0.get() {
+            OneOf::First(_) | OneOf::Second(_) => 1,
+            OneOf::Third(full) => {
+                let reserved = full.reservations.as_ref().map_or(0, |all| all.book().len());
+                1 + full.states.len() + full.orphans.len() + 4 * reserved
+            }
+        }
+    }
+
+    fn duplicate(&self, _main: MainThread) -> Self {
+        match self.0.get() {
+            OneOf::First(small) => Self(Packed::first(Box::new(small.clone()))),
+            OneOf::Second(single) => Self(Packed::second(Box::new(single.clone()))),
+            OneOf::Third(full) => Self::pack(full.clone()),
+        }
+    }
+}
