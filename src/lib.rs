@@ -31,7 +31,7 @@ use server::ffi::alloc::ServerAlloc;
 use server::load::Loading;
 
 /// Who hears of what happens to the server.
-static LISTENERS: &[&[server::events::Listener]] =
+static LISTENERS: &[&[server::events::EventListener]] =
     &[commands::policy::LISTENERS, observe::alerts::LISTENERS, observe::breakers::LISTENERS];
 
 /// What INFO and RL.METRICS tell of the layers above `observe`.

@@ -4,8 +4,10 @@ use crate::core::stats::alerts::Thresholds;
 use crate::core::text::duration;
 use crate::server::load::settings::{Domain, Setting, Value};
 use crate::server::main_thread::{MainThread, MainThreadCell};
-use crate::types::cbcircuit::rules::{self, Rule};
-use crate::types::intern::{self, LimitsRef, Wanted};
+use crate::types::cbcircuit::rules;
+use crate::types::cbcircuit::rules::BreakerRef;
+use crate::types::intern;
+use crate::types::intern::{LimitsRef, ParsedLimits};
 use std::sync::OnceLock;
 
 #[derive(Debug)]
@@ -43,7 +45,7 @@ enum DefaultBreaker {
     /// Set to nothing: such keys have none.
     Nothing,
     /// Set, as written.
-    Set(String, Rule),
+    Set(String, BreakerRef),
 }
 
 const BUILT_IN_BREAKER: &str = "50%/60s";
@@ -188,9 +190,9 @@ fn write_default_limit(main: MainThread, value: Value) -> Result<(), String> {
     let limits = match text.as_bytes() {
         b"" => None,
         bytes => match intern::want(main, bytes).map_err(|error| error.to_string())? {
-            Wanted::Limits(limits) => Some((text, limits)),
-            Wanted::ServerChosen => return Err("'*' asks for the default itself".to_owned()),
-            Wanted::Terms(_) => {
+            ParsedLimits::Limits(limits) => Some((text, limits)),
+            ParsedLimits::ServerChosen => return Err("'*' asks for the default itself".to_owned()),
+            ParsedLimits::Terms(_) => {
                 return Err("policies choose their keys by PREFIX; write limits out here".to_owned());
             }
         },
@@ -213,7 +215,7 @@ fn write_default_breaker(main: MainThread, value: Value) -> Result<(), String> {
 }
 
 /// The breaker of keys that nothing else says anything of.
-pub fn default_breaker(main: MainThread) -> Option<Rule> {
+pub fn default_breaker(main: MainThread) -> Option<BreakerRef> {
     match &SETTINGS.of(main).borrow().default_breaker {
         DefaultBreaker::BuiltIn => {}
         DefaultBreaker::Nothing => return None,

@@ -8,7 +8,7 @@ use crate::commands::{
 };
 
 use crate::server::load::Loading;
-use crate::server::load::command::{Argument as A, Command, Effect, Keys, Rights, entry, entry_with_keys};
+use crate::server::load::command::{Argument as A, Command, KeyAccess, Keys, Rights, entry, entry_with_keys};
 use crate::settings;
 
 const KEY: A = A::key("key");
@@ -58,7 +58,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "RL.ACQUIRE",
         entry: entry!(acquire::acquire),
-        effect: Effect::Write,
+        effect: KeyAccess::Write,
         fast: true,
         rights: Rights::User,
         keys: Keys::First,
@@ -76,7 +76,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "RL.QUOTA",
         entry: entry!(quota::quota),
-        effect: Effect::Read,
+        effect: KeyAccess::Read,
         fast: true,
         rights: Rights::User,
         keys: Keys::First,
@@ -87,7 +87,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "RL.BATCH",
         entry: entry_with_keys!(batch::batch, BATCH_KEYS),
-        effect: Effect::Write,
+        effect: KeyAccess::Write,
         fast: false,
         rights: Rights::User,
         keys: BATCH_KEYS,
@@ -103,7 +103,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "RL.RESERVE",
         entry: entry_with_keys!(reserve::reserve, RESERVE_KEYS),
-        effect: Effect::Write,
+        effect: KeyAccess::Write,
         fast: false,
         rights: Rights::User,
         keys: RESERVE_KEYS,
@@ -122,7 +122,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "RL.COMMIT",
         entry: entry_with_keys!(commit::commit, SETTLE_KEYS),
-        effect: Effect::Release,
+        effect: KeyAccess::Release,
         fast: true,
         rights: Rights::User,
         keys: SETTLE_KEYS,
@@ -133,7 +133,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "RL.RELEASE",
         entry: entry_with_keys!(commit::release, SETTLE_KEYS),
-        effect: Effect::Release,
+        effect: KeyAccess::Release,
         fast: true,
         rights: Rights::User,
         keys: SETTLE_KEYS,
@@ -144,7 +144,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "RL.RENEW",
         entry: entry_with_keys!(commit::renew, RENEW_KEYS),
-        effect: Effect::Release,
+        effect: KeyAccess::Release,
         fast: true,
         rights: Rights::User,
         keys: RENEW_KEYS,
@@ -155,7 +155,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "RL.RESERVATIONS",
         entry: entry!(commit::reservations),
-        effect: Effect::Read,
+        effect: KeyAccess::Read,
         fast: false,
         rights: Rights::User,
         keys: Keys::First,
@@ -166,7 +166,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "RL.QUEUE",
         entry: entry!(queue::queue),
-        effect: Effect::Read,
+        effect: KeyAccess::Read,
         fast: true,
         rights: Rights::User,
         keys: Keys::First,
@@ -177,7 +177,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "RL.REFUND",
         entry: entry!(refund::refund),
-        effect: Effect::Release,
+        effect: KeyAccess::Release,
         fast: true,
         rights: Rights::User,
         keys: Keys::First,
@@ -188,7 +188,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "RL.METRICS",
         entry: entry!(metrics::metrics),
-        effect: Effect::Keyless,
+        effect: KeyAccess::Keyless,
         fast: false,
         rights: Rights::Admin,
         keys: Keys::None,
@@ -199,7 +199,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "RL.TOP",
         entry: entry!(top::top),
-        effect: Effect::Keyless,
+        effect: KeyAccess::Keyless,
         fast: false,
         rights: Rights::Admin,
         keys: Keys::None,
@@ -214,7 +214,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "RL.ALERTS",
         entry: entry!(alerts::alerts),
-        effect: Effect::Keyless,
+        effect: KeyAccess::Keyless,
         fast: false,
         rights: Rights::Admin,
         keys: Keys::None,
@@ -225,7 +225,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "RL.RESET",
         entry: entry!(operate::reset),
-        effect: Effect::Release,
+        effect: KeyAccess::Release,
         fast: true,
         rights: Rights::Admin,
         keys: Keys::All,
@@ -236,7 +236,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "RL.PIN",
         entry: entry!(operate::pin),
-        effect: Effect::Write,
+        effect: KeyAccess::Write,
         fast: true,
         rights: Rights::Admin,
         keys: Keys::First,
@@ -247,7 +247,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "RL.UNPIN",
         entry: entry!(operate::unpin),
-        effect: Effect::Release,
+        effect: KeyAccess::Release,
         fast: true,
         rights: Rights::Admin,
         keys: Keys::First,
@@ -258,7 +258,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "RL.BLOCK",
         entry: entry!(operate::block),
-        effect: Effect::Write,
+        effect: KeyAccess::Write,
         fast: true,
         rights: Rights::Admin,
         keys: Keys::First,
@@ -273,7 +273,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "RL.UNBLOCK",
         entry: entry!(operate::unblock),
-        effect: Effect::Release,
+        effect: KeyAccess::Release,
         fast: true,
         rights: Rights::Admin,
         keys: Keys::First,
@@ -284,7 +284,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "RL.CLEAR",
         entry: entry!(clear::clear),
-        effect: Effect::Release,
+        effect: KeyAccess::Release,
         fast: false,
         rights: Rights::Admin,
         keys: Keys::None,
@@ -295,7 +295,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "RL.RECORD",
         entry: entry!(usage::record),
-        effect: Effect::Release,
+        effect: KeyAccess::Release,
         fast: true,
         rights: Rights::User,
         keys: Keys::First,
@@ -313,7 +313,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "RL.STATS",
         entry: entry!(usage::stats),
-        effect: Effect::Read,
+        effect: KeyAccess::Read,
         fast: false,
         rights: Rights::User,
         keys: Keys::First,
@@ -328,7 +328,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "RL.USAGE",
         entry: entry!(usage::scan),
-        effect: Effect::Keyless,
+        effect: KeyAccess::Keyless,
         fast: false,
         rights: Rights::Admin,
         keys: Keys::None,
@@ -339,7 +339,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "RL.POLICY",
         entry: entry!(policy::policy),
-        effect: Effect::Node,
+        effect: KeyAccess::Node,
         fast: false,
         rights: Rights::Admin,
         keys: Keys::None,
@@ -350,7 +350,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "RL.HELP",
         entry: entry!(help::rl),
-        effect: Effect::Keyless,
+        effect: KeyAccess::Keyless,
         fast: true,
         rights: Rights::User,
         keys: Keys::None,
@@ -361,7 +361,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "RL.DEBUG",
         entry: entry!(debug::debug),
-        effect: Effect::Keyless,
+        effect: KeyAccess::Keyless,
         fast: true,
         rights: Rights::Admin,
         keys: Keys::None,
@@ -378,7 +378,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "CL.THROTTLE",
         entry: entry!(throttle::throttle),
-        effect: Effect::Write,
+        effect: KeyAccess::Write,
         fast: true,
         rights: Rights::User,
         keys: Keys::First,
@@ -395,7 +395,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "CB.ACQUIRE",
         entry: entry_with_keys!(cb_acquire::acquire, LIMIT_KEYS),
-        effect: Effect::Write,
+        effect: KeyAccess::Write,
         fast: true,
         rights: Rights::User,
         keys: LIMIT_KEYS,
@@ -406,7 +406,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "CB.REPORT",
         entry: entry!(report::report),
-        effect: Effect::Release,
+        effect: KeyAccess::Release,
         fast: true,
         rights: Rights::User,
         keys: Keys::First,
@@ -423,7 +423,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "CB.STATE",
         entry: entry!(state::state),
-        effect: Effect::Read,
+        effect: KeyAccess::Read,
         fast: true,
         rights: Rights::User,
         keys: Keys::First,
@@ -434,7 +434,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "CB.FORCE",
         entry: entry!(cb_operate::force),
-        effect: Effect::Write,
+        effect: KeyAccess::Write,
         fast: true,
         rights: Rights::Admin,
         keys: Keys::First,
@@ -450,7 +450,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "CB.RESET",
         entry: entry!(cb_operate::reset),
-        effect: Effect::Release,
+        effect: KeyAccess::Release,
         fast: true,
         rights: Rights::Admin,
         keys: Keys::First,
@@ -461,7 +461,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "CB.PIN",
         entry: entry!(cb_operate::pin),
-        effect: Effect::Write,
+        effect: KeyAccess::Write,
         fast: true,
         rights: Rights::Admin,
         keys: Keys::First,
@@ -472,7 +472,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "CB.UNPIN",
         entry: entry!(cb_operate::unpin),
-        effect: Effect::Release,
+        effect: KeyAccess::Release,
         fast: true,
         rights: Rights::Admin,
         keys: Keys::First,
@@ -483,7 +483,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "CB.HELP",
         entry: entry!(help::cb),
-        effect: Effect::Keyless,
+        effect: KeyAccess::Keyless,
         fast: true,
         rights: Rights::User,
         keys: Keys::None,
@@ -494,7 +494,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "RL.EFFECT",
         entry: entry!(effect::effect),
-        effect: Effect::Release,
+        effect: KeyAccess::Release,
         fast: true,
         rights: Rights::Internal,
         keys: Keys::Pairs,
@@ -505,7 +505,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "RL.NODE",
         entry: entry!(policy::effect),
-        effect: Effect::Release,
+        effect: KeyAccess::Release,
         fast: false,
         rights: Rights::Internal,
         keys: Keys::None,

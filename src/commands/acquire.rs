@@ -1,15 +1,16 @@
 //! RL.ACQUIRE: takes units from every limit of a key, or from none.
 
-use super::arguments::{Walk, cost, unexpected};
+use super::arguments::{cost, unexpected};
+use crate::commands::arguments::ArgCursor;
 use crate::core::limits::{Request, Wait};
 use crate::limiter::Error;
 use crate::limiter::acquire::judge;
 use crate::limiter::apply;
-use crate::limiter::apply::{Together, commit};
+use crate::limiter::apply::{EffectBatch, commit};
 use crate::limiter::track;
 use crate::observe::{metrics, top};
 use crate::queue;
-use crate::queue::{Ask, Met};
+use crate::queue::{QueueAdmission, QueuedRequest};
 use crate::server::context::Context;
 use crate::server::fast::prefetch::prefetch;
 use crate::server::ffi::args::{Arg, Args};
@@ -18,7 +19,7 @@ use crate::types::ratelimit::RateLimit;
 
 /// What the caller asks for.
 #[derive(Clone, Copy, Debug)]
-struct Call<'a> {
+struct AcquireCall<'a> {
     key: Arg<'a>,
     limits: Option<&'a [u8]>,
     request: Request,
@@ -29,9 +30,9 @@ struct Call<'a> {
 const KEYWORDS: [&str; 5] = ["COST", "PARTIAL", "WAIT", "CRITICAL", "TRACK"];
 
 /// Parses what follows the key.
-fn parse<'a>(main: MainThread, key: Arg<'a>, mut walk: Walk<'a>) -> Result<Call<'a>, Error> {
+fn parse<'a>(main: MainThread, key: Arg<'a>, mut walk: ArgCursor<'a>) -> Result<AcquireCall<'a>, Error> {
     let request = Request { cost: 1, calls: 1, partial: false, critical: false };
-    let mut call = Call { key, limits: None, request, wait_us: 0, track: false };
+    let mut call = AcquireCall { key, limits: None, request, wait_us: 0, track: false };
     call.limits = walk.take_unless(|next| KEYWORDS.iter().any(|keyword| next.is(keyword))).map(Arg::bytes);
     while let Some(option) = walk.take() {
         if option.is("COST") {
@@ -51,9 +52,13 @@ fn parse<'a>(main: MainThread, key: Arg<'a>, mut walk: Walk<'a>) -> Result<Call<
     Ok(call)
 }
 
-impl Call<'_> {
-    fn ask(&self) -> Ask {
-        Ask::Acquire { limits: self.limits.map(Into::into), request: self.request, track: self.track }
+impl AcquireCall<'_> {
+    fn ask(&self) -> QueuedRequest {
+        QueuedRequest::Acquire {
+            limits: self.limits.map(Into::into),
+            request: self.request,
+            track: self.track,
+        }
     }
 }
 
@@ -62,7 +67,7 @@ impl Call<'_> {
 /// # Errors
 /// Malformed arguments, no limits, or a key of another type.
 pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut walk = Walk::new(args);
+    let mut walk = ArgCursor::new(args);
     let name = walk.required()?;
     // First, so that its value arrives meanwhile.
     let mut key = ctx.write(name);
@@ -70,9 +75,9 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let now = ctx.now();
     if queue::stands(ctx, call.key) {
         match queue::meet(ctx, &mut key, &call.ask(), call.wait_us, now)? {
-            Met::Nobody => {}
-            Met::Waits => return Ok(()),
-            Met::Denied(judged) => {
+            QueueAdmission::Nobody => {}
+            QueueAdmission::Waits => return Ok(()),
+            QueueAdmission::Denied(judged) => {
                 judged.count(ctx.main());
                 top::decided(ctx.main(), call.key.bytes(), false, now);
                 let counts = track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), call.track);
@@ -94,7 +99,7 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     // Borrowed: moving it out would copy 200 bytes.
     let Ok(judged) = &judged else { return judged.map(drop) };
     // What is taken and what is counted travel as one.
-    let mut together = track::counts(ctx.main(), held.as_deref(), call.track).then(|| Together::new(ctx));
+    let mut together = track::counts(ctx.main(), held.as_deref(), call.track).then(|| EffectBatch::new(ctx));
     drop(held);
     judged.change(ctx.main(), |change| {
         let effect = apply::effect(ctx, now, change);

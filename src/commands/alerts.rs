@@ -1,6 +1,7 @@
 //! RL.ALERTS: what was wrong lately, and what still is.
 
-use super::arguments::{Walk, number};
+use super::arguments::number;
+use crate::commands::arguments::ArgCursor;
 use crate::core::stats::alerts::{Alert, REMEMBERED};
 use crate::limiter::Error;
 use crate::limiter::reply::signed;
@@ -18,7 +19,7 @@ const DEFAULT: u64 = 10;
 /// # Errors
 /// Malformed arguments.
 pub fn alerts(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut walk = Walk::new(args);
+    let mut walk = ArgCursor::new(args);
     let n = match walk.peek() {
         Some(arg) if !arg.is("KEY") => {
             walk.take();

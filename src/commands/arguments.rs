@@ -10,12 +10,12 @@ use crate::types::until::Until;
 
 /// Walks the arguments from front to back.
 #[derive(Clone, Copy, Debug)]
-pub struct Walk<'a> {
+pub struct ArgCursor<'a> {
     args: Args<'a>,
     at: usize,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> ArgCursor<'a> {
     /// Starts at the first.
     pub const fn new(args: Args<'a>) -> Self {
         Self { args, at: 0 }
@@ -139,7 +139,7 @@ pub fn length(arg: Arg<'_>) -> Result<u64, Error> {
 ///
 /// # Errors
 /// As [`length`].
-pub fn optional_for(walk: &mut Walk<'_>, now: Micros) -> Result<Until, Error> {
+pub fn optional_for(walk: &mut ArgCursor<'_>, now: Micros) -> Result<Until, Error> {
     if walk.keyword("FOR") {
         return Ok(Until::At(now.plus(length(walk.value_of("FOR")?)?).min(Micros::MAX)));
     }
@@ -161,7 +161,7 @@ pub struct ScanOptions<'a> {
 ///
 /// # Errors
 /// As SCAN's own.
-pub fn scan_options<'a>(walk: &mut Walk<'a>) -> Result<ScanOptions<'a>, Error> {
+pub fn scan_options<'a>(walk: &mut ArgCursor<'a>) -> Result<ScanOptions<'a>, Error> {
     let cursor = walk.required()?.bytes();
     if duration::whole_number(cursor).is_none() {
         return Err(Error::Other("invalid cursor".to_owned()));

@@ -1,13 +1,14 @@
 //! RL.BATCH: many requests in one atomic step.
 
-use super::arguments::{Walk, cost, number, unexpected};
+use super::arguments::{cost, number, unexpected};
+use crate::commands::arguments::ArgCursor;
 use crate::core::limits::{Limit, Request, State, Wait, decide, look};
 use crate::core::time::Micros;
 use crate::limiter::Error;
-use crate::limiter::acquire::Judged;
+use crate::limiter::acquire::AcquireDecision;
 use crate::limiter::apply;
-use crate::limiter::apply::Together;
-use crate::limiter::reply::{Index, Six};
+use crate::limiter::apply::EffectBatch;
+use crate::limiter::reply::{Index, RateLimitReply};
 use crate::limiter::resolve::usage;
 use crate::limiter::track;
 use crate::observe::{alerts, metrics, top};
@@ -32,7 +33,7 @@ enum Mode {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Item<'a> {
+struct BatchItem<'a> {
     key: Arg<'a>,
     limits: &'a [u8],
     cost: u64,
@@ -41,12 +42,12 @@ struct Item<'a> {
 #[derive(Debug)]
 struct Batch<'a> {
     mode: Mode,
-    items: Vec<Item<'a>>,
+    items: Vec<BatchItem<'a>>,
     critical: bool,
 }
 
 fn parse<'a>(ctx: &Context<'_>, args: Args<'a>) -> Result<Batch<'a>, Error> {
-    let mut walk = Walk::new(args);
+    let mut walk = ArgCursor::new(args);
     let mode = walk.required()?;
     let mode = if mode.is("ALL") {
         Mode::All
@@ -63,7 +64,7 @@ fn parse<'a>(ctx: &Context<'_>, args: Args<'a>) -> Result<Batch<'a>, Error> {
     let mut items = Vec::with_capacity(count);
     for _ in 0..count {
         let (key, limits, units) = (walk.required()?, walk.required()?, walk.required()?);
-        items.push(Item { key, limits: limits.bytes(), cost: cost(units)? });
+        items.push(BatchItem { key, limits: limits.bytes(), cost: cost(units)? });
     }
     let critical = walk.keyword("CRITICAL");
     walk.end()?;
@@ -101,13 +102,13 @@ pub fn batch(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 #[derive(Debug)]
 struct Opened<'a> {
     keys: Vec<Key<'a>>,
-    judged: Vec<Judged>,
+    judged: Vec<AcquireDecision>,
     /// Some key comes more than once.
     shared: bool,
 }
 
 impl<'a> Batch<'a> {
-    fn request(&self, item: &Item<'_>) -> Request {
+    fn request(&self, item: &BatchItem<'_>) -> Request {
         Request { cost: item.cost, calls: 1, partial: false, critical: self.critical }
     }
 
@@ -115,10 +116,10 @@ impl<'a> Batch<'a> {
     fn judge(
         &self,
         ctx: &Context<'_>,
-        item: &Item<'_>,
+        item: &BatchItem<'_>,
         value: Option<&RateLimit>,
         now: Micros,
-    ) -> Result<Judged, Error> {
+    ) -> Result<AcquireDecision, Error> {
         judge(ctx, item.key, value, Some(item.limits), &self.request(item), now)
     }
 
@@ -157,9 +158,9 @@ impl<'a> Batch<'a> {
         ctx: &'a Context<'a>,
         opened: Opened<'a>,
         now: Micros,
-    ) -> Result<Vec<Judged>, Error> {
+    ) -> Result<Vec<AcquireDecision>, Error> {
         let Opened { keys, judged, .. } = opened;
-        let mut together = Together::new(ctx);
+        let mut together = EffectBatch::new(ctx);
         for ((mut key, one), item) in keys.into_iter().zip(&judged).zip(&self.items) {
             take(ctx, &mut key, item, one, now, &mut together)?;
         }
@@ -170,7 +171,7 @@ impl<'a> Batch<'a> {
     /// Replies item by item, counts, and tells those who watch. Only when all is
     /// taken: before redis/redis#9422 (2021) a client that tracks the keys was told
     /// of each change at once, also amid a reply.
-    fn answer(&self, ctx: &Context<'_>, now: Micros, judged: &[Judged]) {
+    fn answer(&self, ctx: &Context<'_>, now: Micros, judged: &[AcquireDecision]) {
         let main = ctx.main();
         let mut denied: Vec<&[u8]> = Vec::new();
         reply::array(ctx, judged.len());
@@ -195,8 +196,8 @@ impl<'a> Batch<'a> {
 
     /// Decides the items one after the other, each on what those before it left,
     /// and propagates them as one.
-    fn in_turn(&self, ctx: &Context<'_>, now: Micros) -> Result<Vec<Judged>, Error> {
-        let mut together = Together::new(ctx);
+    fn in_turn(&self, ctx: &Context<'_>, now: Micros) -> Result<Vec<AcquireDecision>, Error> {
+        let mut together = EffectBatch::new(ctx);
         let mut judged = Vec::with_capacity(self.items.len());
         for item in &self.items {
             let mut key = ctx.write(item.key);
@@ -210,7 +211,7 @@ impl<'a> Batch<'a> {
 
     /// Counts a batch of which nothing was granted towards the tracked keys.
     fn count_denied(&self, ctx: &Context<'_>, now: Micros) -> Result<(), Error> {
-        let mut together = Together::new(ctx);
+        let mut together = EffectBatch::new(ctx);
         for item in &self.items {
             let mut key = ctx.write(item.key);
             if track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), false) {
@@ -223,9 +224,9 @@ impl<'a> Batch<'a> {
     }
 
     /// The replies when not all can be granted; `None` when they can.
-    fn blame(&self, ctx: &Context<'_>, now: Micros) -> Result<Option<Vec<Judged>>, Error> {
+    fn blame(&self, ctx: &Context<'_>, now: Micros) -> Result<Option<Vec<AcquireDecision>>, Error> {
         let mut verdicts = Vec::with_capacity(self.items.len());
-        let mut wanted = Wanted::default();
+        let mut wanted = Demand::default();
         for item in &self.items {
             let mut key = ctx.read(item.key);
             let held = key.value::<RateLimit>()?;
@@ -246,7 +247,7 @@ impl<'a> Batch<'a> {
         }
         self.count_denied(ctx, now)?;
         let longest = verdicts.iter().map(|judged| judged.six.standing.retry).max().unwrap_or(Wait::Now);
-        for Judged { six, .. } in &mut verdicts {
+        for AcquireDecision { six, .. } in &mut verdicts {
             if six.granted > 0 {
                 six.granted = 0;
                 six.standing.retry = longest;
@@ -261,10 +262,10 @@ impl<'a> Batch<'a> {
 fn take<'a>(
     ctx: &Context<'_>,
     key: &mut Key<'a>,
-    item: &Item<'a>,
-    judged: &Judged,
+    item: &BatchItem<'a>,
+    judged: &AcquireDecision,
     now: Micros,
-    together: &mut Together<'a>,
+    together: &mut EffectBatch<'a>,
 ) -> Result<(), Error> {
     // Asked now, not when it was decided: each key that is tracked takes of the room.
     let counts =
@@ -282,21 +283,22 @@ fn take<'a>(
 /// The answer to an item as a part of its batch: denied where the items before
 /// it leave too little, else as things stand before anything is taken.
 fn as_part(
-    alone: Six,
+    alone: RateLimitReply,
     request: &Request,
     limits: &[Limit],
     states: &[State],
     demands: &[Request],
     now: Micros,
-) -> Six {
+) -> RateLimitReply {
     // Demands only add up, so a limit that denies the item alone denies here too.
-    let mut denial: Option<Six> = None;
+    let mut denial: Option<RateLimitReply> = None;
     for (index, ((limit, state), demand)) in limits.iter().zip(states).zip(demands).enumerate() {
         let decision = decide(slice::from_ref(limit), slice::from_ref(state), now, demand);
         if !decision.is_granted()
             && denial.is_none_or(|longest| decision.standing.retry > longest.standing.retry)
         {
-            denial = Some(Six { granted: 0, standing: decision.standing, index: Index::Limit(index) });
+            denial =
+                Some(RateLimitReply { granted: 0, standing: decision.standing, index: Index::Limit(index) });
         }
     }
     let mut six = denial.unwrap_or(alone);
@@ -315,9 +317,9 @@ fn as_part(
 
 /// What a batch wants of each limit of each key so far.
 #[derive(Debug, Default)]
-struct Wanted<'a>(HashMap<&'a [u8], Vec<(Limit, Request)>>);
+struct Demand<'a>(HashMap<&'a [u8], Vec<(Limit, Request)>>);
 
-impl<'a> Wanted<'a> {
+impl<'a> Demand<'a> {
     /// Adds what an item wants; gives what the items up to it want of each of
     /// its limits. Limits are the same where they count the same usage.
     fn add(&mut self, key: &'a [u8], limits: &[Limit], request: Request) -> Vec<Request> {

@@ -1,6 +1,7 @@
 //! RL.CLEAR: deletes limiter and breaker keys like SCAN walks them.
 
-use super::arguments::{Walk, scan_options};
+use super::arguments::scan_options;
+use crate::commands::arguments::ArgCursor;
 use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::observe::metrics;
@@ -20,7 +21,7 @@ use crate::types::ratelimit::RateLimit;
 /// # Errors
 /// Malformed arguments, or what SCAN answers.
 pub fn clear(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let options = scan_options(&mut Walk::new(args))?;
+    let options = scan_options(&mut ArgCursor::new(args))?;
     let now = ctx.now();
     let found = call::scan(ctx, options.cursor, options.pattern, options.count).map_err(Error::Verbatim)?;
     let mut deleted: Vec<&[u8]> = Vec::new();

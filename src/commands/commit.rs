@@ -1,20 +1,20 @@
 //! RL.COMMIT, RL.RELEASE, RL.RENEW and RL.RESERVATIONS: what becomes of
 //! reservations.
 
-use crate::commands::arguments::{Walk, length, number, unexpected};
+use crate::commands::arguments::{ArgCursor, length, number, unexpected};
 use crate::commands::reserve::id_of;
 use crate::core::limits::MAX_COUNT;
 use crate::core::reservations::{Reservation, Stage};
 use crate::core::time::Micros;
 use crate::limiter::Error;
-use crate::limiter::apply::{Together, effect};
+use crate::limiter::apply::{EffectBatch, effect};
 use crate::limiter::reply::signed;
 use crate::observe::metrics::{self, Counters};
 use crate::server::context::Context;
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply;
 use crate::settings;
-use crate::types::effect::ratelimit::Change;
+use crate::types::effect::ratelimit::RateLimitChange;
 use crate::types::intern::LimitsRef;
 use crate::types::ratelimit::RateLimit;
 use crate::types::ratelimit::reservations::Settlement;
@@ -52,7 +52,7 @@ struct Deed {
 /// # Errors
 /// Malformed arguments or a key of another type; then nothing is settled.
 pub fn commit(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut walk = Walk::new(args);
+    let mut walk = ArgCursor::new(args);
     let id = id_of(walk.required()?)?;
     let keys = keys(ctx, &mut walk)?;
     let actual =
@@ -60,7 +60,7 @@ pub fn commit(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     walk.end()?;
     let deed = Deed { event: c"rl.commit", counter: |m| &mut m.reservations_committed };
     each(ctx, id, &keys, &deed, |one, _| {
-        Some(Change::Settle { id, how: Settlement::At(actual.unwrap_or(one.cost)) })
+        Some(RateLimitChange::Settle { id, how: Settlement::At(actual.unwrap_or(one.cost)) })
     })
 }
 
@@ -69,12 +69,12 @@ pub fn commit(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 /// # Errors
 /// As [`commit`].
 pub fn release(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut walk = Walk::new(args);
+    let mut walk = ArgCursor::new(args);
     let id = id_of(walk.required()?)?;
     let keys = keys(ctx, &mut walk)?;
     walk.end()?;
     let deed = Deed { event: c"rl.release", counter: |m| &mut m.reservations_released };
-    each(ctx, id, &keys, &deed, |_, _| Some(Change::Settle { id, how: Settlement::Release }))
+    each(ctx, id, &keys, &deed, |_, _| Some(RateLimitChange::Settle { id, how: Settlement::Release }))
 }
 
 /// `RL.RENEW id TTL d numkeys key [key …]`: its time ends `d` from now. One
@@ -83,7 +83,7 @@ pub fn release(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 /// # Errors
 /// As [`commit`].
 pub fn renew(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut walk = Walk::new(args);
+    let mut walk = ArgCursor::new(args);
     let id = id_of(walk.required()?)?;
     let keyword = walk.required()?;
     if !keyword.is("TTL") {
@@ -94,11 +94,13 @@ pub fn renew(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     walk.end()?;
     let end = ctx.now().plus(ttl_us).min(Micros::MAX);
     let deed = Deed { event: c"rl.renew", counter: |m| &mut m.reservations_renewed };
-    each(ctx, id, &keys, &deed, |_, found| (found == Found::Open).then_some(Change::Renew { id, end }))
+    each(ctx, id, &keys, &deed, |_, found| {
+        (found == Found::Open).then_some(RateLimitChange::Renew { id, end })
+    })
 }
 
 /// `numkeys key [key …]`.
-fn keys<'a>(ctx: &Context<'_>, walk: &mut Walk<'a>) -> Result<Vec<Arg<'a>>, Error> {
+fn keys<'a>(ctx: &Context<'_>, walk: &mut ArgCursor<'a>) -> Result<Vec<Arg<'a>>, Error> {
     let count = number("numkeys", walk.required()?, 1, settings::batch_max(ctx.main()))?;
     let count = usize::try_from(count).map_err(|_| Error::Arity)?;
     if walk.left() < count {
@@ -114,13 +116,13 @@ fn each<'a>(
     id: &[u8],
     keys: &[Arg<'a>],
     deed: &Deed,
-    change: impl Fn(&Reservation<LimitsRef>, Found) -> Option<Change<'a>>,
+    change: impl Fn(&Reservation<LimitsRef>, Found) -> Option<RateLimitChange<'a>>,
 ) -> Result<(), Error> {
     let now = ctx.now();
     for name in keys {
         ctx.read(*name).value::<RateLimit>()?;
     }
-    let mut together = Together::new(ctx);
+    let mut together = EffectBatch::new(ctx);
     let mut all = Found::Nothing;
     for name in keys {
         let mut key = ctx.write(*name);
@@ -150,7 +152,7 @@ fn each<'a>(
 /// # Errors
 /// A key of another type.
 pub fn reservations(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let name = Walk::only_key(args)?;
+    let name = ArgCursor::only_key(args)?;
     let now = ctx.now();
     let mut key = ctx.read(name);
     let held = key.value::<RateLimit>()?;

@@ -1,6 +1,7 @@
 //! RL.DEBUG: a clock for tests.
 
-use super::arguments::{Walk, number, unexpected};
+use super::arguments::{number, unexpected};
+use crate::commands::arguments::ArgCursor;
 use crate::core::text::duration::whole_number;
 use crate::core::time::Micros;
 use crate::limiter::Error;
@@ -20,7 +21,7 @@ pub fn debug(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             "RL.DEBUG is off; load the module with enable-debug-command yes".to_owned(),
         ));
     }
-    let mut walk = Walk::new(args);
+    let mut walk = ArgCursor::new(args);
     let what = walk.required()?;
     if !what.is("CLOCK") {
         return Err(unexpected(what));

@@ -8,7 +8,7 @@ use crate::server::context::Context;
 use crate::server::effects::replicate;
 use crate::server::ffi::args::{Arg, Args};
 use crate::types::effect::breaker as circuit;
-use crate::types::effect::ratelimit::Effect;
+use crate::types::effect::ratelimit::RateLimitEffect;
 
 /// `RL.EFFECT key payload [key payload …]`, from the master's link or the
 /// server's own AOF only.
@@ -54,9 +54,9 @@ fn apply_one(ctx: &Context<'_>, name: Arg<'_>, payload: Arg<'_>) -> Result<bool,
     let refused = |corrupt: Corrupt| Error::Other(corrupt.to_string());
     let mut key = ctx.write(name);
     if circuit::is_circuit(payload.bytes()) {
-        let effect = circuit::Effect::decode(ctx.main(), payload.bytes()).map_err(refused)?;
+        let effect = circuit::BreakerEffect::decode(ctx.main(), payload.bytes()).map_err(refused)?;
         return Ok(crate::limiter::breaker::apply::apply(ctx, &mut key, &effect, c"rl.effect")?.changed);
     }
-    let effect = Effect::decode(payload.bytes()).map_err(refused)?;
+    let effect = RateLimitEffect::decode(payload.bytes()).map_err(refused)?;
     apply(ctx, &mut key, &effect, c"rl.effect")
 }

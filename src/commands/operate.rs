@@ -1,19 +1,21 @@
 //! What operators do to one key: RESET, PIN, UNPIN, BLOCK, UNBLOCK.
 
-use super::arguments::{Walk, length, optional_for, unexpected};
+use super::arguments::{length, optional_for, unexpected};
+use crate::commands::arguments::ArgCursor;
 use crate::core::limits::look;
 use crate::core::text::token::TokenError;
 use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::apply;
-use crate::limiter::apply::{Together, commit};
+use crate::limiter::apply::{EffectBatch, commit};
 use crate::observe::metrics;
 use crate::server::context::Context;
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply;
 use crate::server::main_thread::MainThread;
-use crate::types::effect::ratelimit::Change;
-use crate::types::intern::{self, Wanted};
+use crate::types::effect::ratelimit::RateLimitChange;
+use crate::types::intern;
+use crate::types::intern::ParsedLimits;
 use crate::types::ratelimit::RateLimit;
 use crate::types::ratelimit::encoding::LONGEST_REASON;
 use crate::types::until::Until;
@@ -31,14 +33,14 @@ pub fn reset(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     for name in args.iter() {
         ctx.read(name).value::<RateLimit>()?;
     }
-    let mut together = Together::new(ctx);
+    let mut together = EffectBatch::new(ctx);
     let mut count = 0;
     for name in args.iter() {
         let mut key = ctx.write(name);
         if !key.value::<RateLimit>()?.is_some_and(|value| has_usage(main, &value, now)) {
             continue;
         }
-        together.apply(ctx, &mut key, &apply::effect(ctx, now, Change::Reset), c"rl.reset")?;
+        together.apply(ctx, &mut key, &apply::effect(ctx, now, RateLimitChange::Reset), c"rl.reset")?;
         count += 1;
     }
     together.propagate(ctx);
@@ -63,15 +65,15 @@ fn has_usage(main: MainThread, value: &RateLimit, now: Micros) -> bool {
 /// # Errors
 /// Malformed limits or a key of another type.
 pub fn pin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut walk = Walk::new(args);
+    let mut walk = ArgCursor::new(args);
     let name = walk.required()?;
     let given = walk.required()?.bytes();
     let now = ctx.now();
     let until = optional_for(&mut walk, now)?;
     walk.end()?;
     let text = match intern::want(ctx.main(), given)? {
-        Wanted::Limits(limits) => limits.get(ctx.main()).canonical().to_owned(),
-        Wanted::ServerChosen => {
+        ParsedLimits::Limits(limits) => limits.get(ctx.main()).canonical().to_owned(),
+        ParsedLimits::ServerChosen => {
             return Err(TokenError::new(
                 "limit",
                 given,
@@ -80,12 +82,12 @@ pub fn pin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             .into());
         }
         // The text is kept as it is: a pin follows its policies.
-        Wanted::Terms(_) => {
+        ParsedLimits::Terms(_) => {
             crate::limiter::resolve::limits_of(ctx.main(), None, given)?;
             String::from_utf8_lossy(given).into_owned()
         }
     };
-    let change = Change::Pin { text: &text, until };
+    let change = RateLimitChange::Pin { text: &text, until };
     let mut key = ctx.write(name);
     let same = key
         .value::<RateLimit>()?
@@ -103,7 +105,7 @@ pub fn pin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 /// # Errors
 /// A key of another type.
 pub fn unpin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let stood = lift(ctx, args, Change::Unpin, c"rl.unpin", |value, now| value.pin(now).is_some())?;
+    let stood = lift(ctx, args, RateLimitChange::Unpin, c"rl.unpin", |value, now| value.pin(now).is_some())?;
     metrics::add(ctx.main(), |m| &mut m.unpins, stood.into());
     Ok(())
 }
@@ -113,7 +115,7 @@ pub fn unpin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 /// # Errors
 /// Malformed arguments or a key of another type.
 pub fn block(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut walk = Walk::new(args);
+    let mut walk = ArgCursor::new(args);
     let name = walk.required()?;
     let how = walk.required()?;
     let now = ctx.now();
@@ -131,7 +133,7 @@ pub fn block(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     };
     let reason = if walk.keyword("REASON") { reason(walk.value_of("REASON")?)? } else { &[] };
     walk.end()?;
-    let change = Change::Block { until, reason };
+    let change = RateLimitChange::Block { until, reason };
     let mut key = ctx.write(name);
     let same = key.value::<RateLimit>()?.is_some_and(|value| {
         value.block(now).is_some_and(|block| *block.reason == *reason && block.until == until)
@@ -157,7 +159,8 @@ fn reason(arg: Arg<'_>) -> Result<&[u8], Error> {
 /// # Errors
 /// A key of another type.
 pub fn unblock(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let stood = lift(ctx, args, Change::Unblock, c"rl.unblock", |value, now| value.block(now).is_some())?;
+    let stood =
+        lift(ctx, args, RateLimitChange::Unblock, c"rl.unblock", |value, now| value.block(now).is_some())?;
     metrics::add(ctx.main(), |m| &mut m.unblocks, stood.into());
     Ok(())
 }
@@ -166,11 +169,11 @@ pub fn unblock(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 fn lift(
     ctx: &Context<'_>,
     args: Args<'_>,
-    change: Change<'_>,
+    change: RateLimitChange<'_>,
     event: &std::ffi::CStr,
     stands: impl FnOnce(&RateLimit, Micros) -> bool,
 ) -> Result<bool, Error> {
-    let mut walk = Walk::new(args);
+    let mut walk = ArgCursor::new(args);
     let name = walk.required()?;
     walk.no_more()?;
     let now = ctx.now();

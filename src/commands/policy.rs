@@ -1,17 +1,18 @@
 //! RL.POLICY: limits by name and prefix, kept by the node.
 
-use super::arguments::{Walk, unexpected};
+use super::arguments::unexpected;
+use crate::commands::arguments::ArgCursor;
 use crate::core::limits::Label;
 use crate::core::text::token::TokenError;
 use crate::limiter::Error;
 use crate::server::context::Context;
 use crate::server::effects::replicate;
-use crate::server::events::{Event, Listener};
+use crate::server::events::{Event, EventListener};
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply;
 use crate::server::timing::timer;
-use crate::types::effect::policy::{COMMAND, Change};
-use crate::types::policies::{Policies, Policy, Refused, json, node};
+use crate::types::effect::policy::{COMMAND, PolicyChange};
+use crate::types::policies::{Policies, Policy, PolicyRefused, json, node};
 
 /// `RL.POLICY SET | GET | DEL | LIST | EXPORT | IMPORT`
 ///
@@ -19,7 +20,7 @@ use crate::types::policies::{Policies, Policy, Refused, json, node};
 /// Malformed arguments, a policy that does not fit, or a replica that clients
 /// may not write to.
 pub fn policy(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut walk = Walk::new(args);
+    let mut walk = ArgCursor::new(args);
     let what = walk.required()?;
     if what.is("SET") {
         set(ctx, &mut walk)
@@ -38,7 +39,7 @@ pub fn policy(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     }
 }
 
-fn set(ctx: &Context<'_>, walk: &mut Walk<'_>) -> Result<(), Error> {
+fn set(ctx: &Context<'_>, walk: &mut ArgCursor<'_>) -> Result<(), Error> {
     let (name, limits) = (walk.required()?, walk.required()?);
     let (mut prefix, mut breaker) = (None, None);
     while let Some(option) = walk.take() {
@@ -55,18 +56,18 @@ fn set(ctx: &Context<'_>, walk: &mut Walk<'_>) -> Result<(), Error> {
     may_grow(ctx)?;
     let same = node::look(ctx.main(), |policies| {
         policies.check(std::slice::from_ref(&policy)).map_err(|(_, refused)| refused)?;
-        Ok::<_, Refused>(policies.get(&policy.name) == Some(&policy))
+        Ok::<_, PolicyRefused>(policies.get(&policy.name) == Some(&policy))
     });
     match same {
         Ok(true) => {}
-        Ok(false) => commit(ctx, &Change::Set(vec![policy]))?,
+        Ok(false) => commit(ctx, &PolicyChange::Set(vec![policy]))?,
         Err(refused) => return Err(Error::Other(refused.to_string())),
     }
     reply::ok(ctx);
     Ok(())
 }
 
-fn get(ctx: &Context<'_>, walk: &mut Walk<'_>) -> Result<(), Error> {
+fn get(ctx: &Context<'_>, walk: &mut ArgCursor<'_>) -> Result<(), Error> {
     let name = label(walk.required()?)?;
     walk.end()?;
     node::look(ctx.main(), |policies| match policies.get(&name) {
@@ -76,19 +77,19 @@ fn get(ctx: &Context<'_>, walk: &mut Walk<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-fn delete(ctx: &Context<'_>, walk: &mut Walk<'_>) -> Result<(), Error> {
+fn delete(ctx: &Context<'_>, walk: &mut ArgCursor<'_>) -> Result<(), Error> {
     let name = label(walk.required()?)?;
     walk.end()?;
     may_write(ctx)?;
     let there = node::look(ctx.main(), |policies| policies.get(&name).is_some());
     if there {
-        commit(ctx, &Change::Delete(name))?;
+        commit(ctx, &PolicyChange::Delete(name))?;
     }
     reply::integer(ctx, there.into());
     Ok(())
 }
 
-fn list(ctx: &Context<'_>, walk: Walk<'_>) -> Result<(), Error> {
+fn list(ctx: &Context<'_>, walk: ArgCursor<'_>) -> Result<(), Error> {
     walk.end()?;
     node::look(ctx.main(), |policies| {
         reply::map(ctx, 3);
@@ -103,14 +104,14 @@ fn list(ctx: &Context<'_>, walk: Walk<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-fn export(ctx: &Context<'_>, walk: Walk<'_>) -> Result<(), Error> {
+fn export(ctx: &Context<'_>, walk: ArgCursor<'_>) -> Result<(), Error> {
     walk.end()?;
     let text = node::look(ctx.main(), json::export).map_err(|error| Error::Other(error.to_string()))?;
     reply::text(ctx, &text);
     Ok(())
 }
 
-fn import(ctx: &Context<'_>, walk: &mut Walk<'_>) -> Result<(), Error> {
+fn import(ctx: &Context<'_>, walk: &mut ArgCursor<'_>) -> Result<(), Error> {
     let document = walk.required()?.bytes();
     let replace = walk.keyword("REPLACE");
     walk.end()?;
@@ -119,7 +120,7 @@ fn import(ctx: &Context<'_>, walk: &mut Walk<'_>) -> Result<(), Error> {
         .map_err(|unreadable| Error::Other(unreadable.to_string()))?;
     let changes = node::look(ctx.main(), |policies| differs(policies, &read));
     if changes {
-        commit(ctx, &Change::Set(read))?;
+        commit(ctx, &PolicyChange::Set(read))?;
     }
     reply::ok(ctx);
     Ok(())
@@ -153,7 +154,7 @@ fn label(arg: Arg<'_>) -> Result<Label, Error> {
 }
 
 /// Applies a change that was checked and propagates it as one effect.
-fn commit(ctx: &Context<'_>, change: &Change) -> Result<(), Error> {
+fn commit(ctx: &Context<'_>, change: &PolicyChange) -> Result<(), Error> {
     let payload = node::change(ctx.main(), change)
         .map_err(|corrupt| Error::Other(format!("effect refused: {corrupt}")))?;
     replicate::command(ctx, COMMAND, &[&payload]);
@@ -184,7 +185,7 @@ pub fn effect(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             "RL.NODE carries policies to replicas and the AOF; clients cannot use it".to_owned(),
         ));
     }
-    let mut walk = Walk::new(args);
+    let mut walk = ArgCursor::new(args);
     let payload = walk.required()?;
     walk.end()?;
     node::apply(ctx.main(), payload.bytes()).map_err(|corrupt| Error::Other(corrupt.to_string()))?;
@@ -194,7 +195,7 @@ pub fn effect(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 }
 
 /// What policies must hear of: a dataset that is loaded brings its own, or none.
-pub const LISTENERS: &[Listener] = &[
+pub const LISTENERS: &[EventListener] = &[
     (Event::LoadBegins, |ctx| node::load_begins(ctx.main())),
     (Event::LoadEnded, |ctx| node::load_ended(ctx.main(), true)),
     (Event::LoadFailed, |ctx| node::load_ended(ctx.main(), false)),

@@ -1,6 +1,6 @@
 //! RL.QUEUE: who waits on a key.
 
-use super::arguments::Walk;
+use crate::commands::arguments::ArgCursor;
 use crate::limiter::Error;
 use crate::limiter::reply::signed;
 use crate::queue::status;
@@ -15,7 +15,7 @@ use crate::types::ratelimit::RateLimit;
 /// # Errors
 /// A key of another type.
 pub fn queue(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut walk = Walk::new(args);
+    let mut walk = ArgCursor::new(args);
     let name = walk.required()?;
     walk.end()?;
     ctx.read(name).value::<RateLimit>()?;

@@ -1,12 +1,13 @@
 //! RL.QUOTA: looks without taking.
 
-use super::arguments::{Walk, cost, unexpected};
-use crate::core::limits::{Limit, Look, Request, Rule, Standing, State, Wait, decide, look};
+use super::arguments::{cost, unexpected};
+use crate::commands::arguments::ArgCursor;
+use crate::core::limits::{Limit, LimitStatus, Look, Request, Rule, State, Wait, decide, look};
 use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::acquire::denied_by_block;
 use crate::limiter::reply::{retry_ms, signed};
-use crate::limiter::resolve::{Resolved, Source, limits_of, resolve, usage_of};
+use crate::limiter::resolve::{ResolvedLimits, Source, limits_of, resolve, usage_of};
 use crate::observe::metrics;
 use crate::queue;
 use crate::server::context::Context;
@@ -14,7 +15,8 @@ use crate::server::fast::shared_replies::{Word, word};
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply;
 use crate::server::main_thread::MainThread;
-use crate::types::intern::{self, LimitSet, Origin};
+use crate::types::intern;
+use crate::types::intern::{InternedLimits, Origin};
 use crate::types::operator::Block;
 use crate::types::ratelimit::RateLimit;
 use crate::types::ratelimit::hold;
@@ -25,7 +27,7 @@ use crate::types::until::Until;
 /// # Errors
 /// Malformed arguments or a key of another type.
 pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut walk = Walk::new(args);
+    let mut walk = ArgCursor::new(args);
     let name = walk.required()?;
     let given = walk.take_unless(|next| next.is("COST") || next.is("HEADERS")).map(Arg::bytes);
     let (mut units, mut headers) = (1, false);
@@ -49,7 +51,8 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let chosen = choose(main, name.bytes(), value, given, now)?;
     metrics::count(main, |m| &mut m.quota_calls);
     let Some((resolved, source)) = chosen else {
-        let view = View { now, units, limits: &[], labels: &[], states: &[], source: Source::Last, block };
+        let view =
+            QuotaView { now, units, limits: &[], labels: &[], states: &[], source: Source::Last, block };
         match block {
             None => reply::null(ctx),
             Some(_) if headers => view.send_headers(ctx, line),
@@ -59,7 +62,7 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     };
     with_usage(main, value, &resolved, now, |set, states| {
         let (limits, labels) = (set.limits(), set.labels());
-        let view = View { now, units, limits, labels, states, source, block };
+        let view = QuotaView { now, units, limits, labels, states, source, block };
         if headers { view.send_headers(ctx, line) } else { view.send(ctx) }
     })
 }
@@ -68,11 +71,11 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 fn with_usage<R>(
     main: MainThread,
     value: Option<&RateLimit>,
-    resolved: &Resolved,
+    resolved: &ResolvedLimits,
     now: Micros,
-    look: impl FnOnce(&LimitSet, &[State]) -> R,
+    look: impl FnOnce(&InternedLimits, &[State]) -> R,
 ) -> Result<R, Error> {
-    if let (Some(value), Resolved::Own) = (value, resolved)
+    if let (Some(value), ResolvedLimits::Own) = (value, resolved)
         && let Some(id) = value.limits_id()
     {
         let set = intern::get(main, id);
@@ -107,7 +110,7 @@ pub fn denying(
 
 /// One limit as it stands.
 #[derive(Debug)]
-struct Row<'v> {
+struct QuotaRow<'v> {
     limit: &'v Limit,
     label: &'v str,
     look: Look,
@@ -115,7 +118,7 @@ struct Row<'v> {
 
 /// Everything that RL.QUOTA tells.
 #[derive(Debug)]
-struct View<'v> {
+struct QuotaView<'v> {
     now: Micros,
     /// The request to look for.
     units: u64,
@@ -126,10 +129,10 @@ struct View<'v> {
     block: Option<&'v Block>,
 }
 
-impl<'v> View<'v> {
-    fn rows(&self) -> impl Iterator<Item = Row<'v>> {
+impl<'v> QuotaView<'v> {
+    fn rows(&self) -> impl Iterator<Item = QuotaRow<'v>> {
         let (now, units) = (self.now, self.units);
-        self.limits.iter().zip(self.labels).zip(self.states).map(move |((limit, label), state)| Row {
+        self.limits.iter().zip(self.labels).zip(self.states).map(move |((limit, label), state)| QuotaRow {
             limit,
             label,
             look: look(limit, state, now, units),
@@ -138,7 +141,7 @@ impl<'v> View<'v> {
 
     fn send(&self, ctx: &Context<'_>) {
         reply::array(ctx, self.limits.len() + usize::from(self.block.is_some()));
-        for Row { limit, label, look } in self.rows() {
+        for QuotaRow { limit, label, look } in self.rows() {
             reply::map(ctx, 11);
             word(ctx, Word::Name);
             reply::text(ctx, label);
@@ -180,7 +183,7 @@ impl<'v> View<'v> {
     }
 
     /// Where the whole stands: the binding limit, `None` without limits.
-    fn standing(&self) -> Option<Standing> {
+    fn standing(&self) -> Option<LimitStatus> {
         let request = Request { cost: self.units, calls: 1, partial: false, critical: false };
         let (limits, states, now) = (self.limits, self.states, self.now);
         (!limits.is_empty()).then(|| decide(limits, states, now, &request).before(limits, states, now))
@@ -192,10 +195,10 @@ impl<'v> View<'v> {
         let mut standing = self.standing();
         let line = line.map(|served| Wait::After(served.since(self.now)));
         if let (Some(standing), Some(line)) = (&mut standing, line) {
-            *standing = Standing { remaining: Some(0), retry: standing.retry.max(line), ..*standing };
+            *standing = LimitStatus { remaining: Some(0), retry: standing.retry.max(line), ..*standing };
         }
         if let Some(block) = self.block {
-            let mut blocked = denied_by_block(standing.unwrap_or(Standing::UNLIMITED), block, self.now);
+            let mut blocked = denied_by_block(standing.unwrap_or(LimitStatus::UNLIMITED), block, self.now);
             // Nothing is there again before the block ends.
             if let Until::At(end) = block.until {
                 blocked.reset_after_us = blocked.reset_after_us.max(end.since(self.now));
@@ -216,7 +219,7 @@ impl<'v> View<'v> {
                 visible().map(|row| Self::limit_item(&row, denied, retry_seconds)).collect();
             fields.push(("RateLimit", items.join(", ")));
         }
-        if let Some(Standing { limit: Some(limit), remaining, reset_after_us, .. }) = standing {
+        if let Some(LimitStatus { limit: Some(limit), remaining, reset_after_us, .. }) = standing {
             fields.push(("X-RateLimit-Limit", limit.to_string()));
             fields.push(("X-RateLimit-Remaining", remaining.unwrap_or(limit).to_string()));
             fields.push(("X-RateLimit-Reset", seconds(self.now.plus(reset_after_us).0).to_string()));
@@ -234,7 +237,7 @@ impl<'v> View<'v> {
     /// `"name";r=50;t=30`. Retry-After must not be earlier than `t`, so a
     /// denying limit tells when it grants again, and one that would tell a later
     /// time than Retry-After tells none.
-    fn limit_item(row: &Row<'_>, denied: Option<Wait>, retry_after: Option<u64>) -> String {
+    fn limit_item(row: &QuotaRow<'_>, denied: Option<Wait>, retry_after: Option<u64>) -> String {
         let (remaining, retry) = match denied {
             None => (row.look.remaining.unwrap_or(0), row.look.retry),
             Some(denied) => (0, row.look.retry.max(denied)),
@@ -290,7 +293,7 @@ fn choose(
     value: Option<&RateLimit>,
     given: Option<&[u8]>,
     now: Micros,
-) -> Result<Option<(Resolved, Source)>, Error> {
+) -> Result<Option<(ResolvedLimits, Source)>, Error> {
     let own = value.and_then(RateLimit::limits_id);
     if let Some(text) = given
         && let Some(resolved) = limits_of(main, own, text)?
@@ -312,8 +315,8 @@ fn choose(
         (Some(Origin::Followed(_)), Some((resolved, Source::Policy))) => Some((resolved, Source::Policy)),
         (Some(Origin::Named(text)), _) => match limits_of(main, Some(own), text.as_bytes()) {
             Ok(Some(resolved)) => Some((resolved, Source::Policy)),
-            _ => Some((Resolved::Own, Source::Last)),
+            _ => Some((ResolvedLimits::Own, Source::Last)),
         },
-        _ => Some((Resolved::Own, Source::Last)),
+        _ => Some((ResolvedLimits::Own, Source::Last)),
     })
 }

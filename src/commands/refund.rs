@@ -1,6 +1,7 @@
 //! RL.REFUND: gives units back.
 
-use super::arguments::{Walk, number};
+use super::arguments::number;
+use crate::commands::arguments::ArgCursor;
 use crate::core::limits::{MAX_COUNT, give_back};
 use crate::limiter::Error;
 use crate::limiter::apply;
@@ -9,7 +10,7 @@ use crate::observe::metrics;
 use crate::server::context::Context;
 use crate::server::ffi::args::Args;
 use crate::server::ffi::reply;
-use crate::types::effect::ratelimit::Change;
+use crate::types::effect::ratelimit::RateLimitChange;
 use crate::types::intern;
 use crate::types::ratelimit::RateLimit;
 
@@ -18,7 +19,7 @@ use crate::types::ratelimit::RateLimit;
 /// # Errors
 /// Malformed arguments or a key of another type.
 pub fn refund(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut walk = Walk::new(args);
+    let mut walk = ArgCursor::new(args);
     let name = walk.required()?;
     let units = number("n", walk.required()?, 1, MAX_COUNT)?;
     walk.no_more()?;
@@ -34,7 +35,7 @@ pub fn refund(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     drop(held);
     let given = given.unwrap_or(0);
     if given > 0 {
-        commit(ctx, &mut key, &apply::effect(ctx, now, Change::GiveBack { units }), c"rl.refund")?;
+        commit(ctx, &mut key, &apply::effect(ctx, now, RateLimitChange::GiveBack { units }), c"rl.refund")?;
         metrics::count(main, |m| &mut m.refunds);
         metrics::add(main, |m| &mut m.refunded_units, given);
     }

@@ -1,19 +1,20 @@
 //! RL.RESERVE: takes units and places until they are settled, on one key or on
 //! a whole hierarchy at once.
 
-use super::arguments::{Walk, cost, length, number, unexpected};
+use super::arguments::{cost, length, number, unexpected};
+use crate::commands::arguments::ArgCursor;
 use crate::core::limits::Wait;
 use crate::core::reservations::MAX_ID;
 use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::apply;
-use crate::limiter::apply::Together;
-use crate::limiter::reply::{Index, Six};
-use crate::limiter::reserve::{Judged, Terms, judge, send};
+use crate::limiter::apply::EffectBatch;
+use crate::limiter::reply::{Index, RateLimitReply};
+use crate::limiter::reserve::{ReserveDecision, Terms, judge, send};
 use crate::limiter::track;
 use crate::observe::{metrics, top};
 use crate::queue;
-use crate::queue::{Ask, Met};
+use crate::queue::{QueueAdmission, QueuedRequest};
 use crate::server::context::Context;
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::random;
@@ -21,14 +22,14 @@ use crate::settings;
 use crate::types::ratelimit::RateLimit;
 
 #[derive(Clone, Copy, Debug)]
-struct Item<'a> {
+struct ReserveItem<'a> {
     key: Arg<'a>,
     limits: &'a [u8],
 }
 
 #[derive(Debug)]
-struct Call<'a> {
-    items: Vec<Item<'a>>,
+struct ReserveCall<'a> {
+    items: Vec<ReserveItem<'a>>,
     cost: u64,
     ttl_us: u64,
     id: Option<&'a [u8]>,
@@ -47,8 +48,8 @@ pub fn id_of(arg: Arg<'_>) -> Result<&[u8], Error> {
     }
 }
 
-fn parse<'a>(ctx: &Context<'_>, args: Args<'a>) -> Result<Call<'a>, Error> {
-    let mut walk = Walk::new(args);
+fn parse<'a>(ctx: &Context<'_>, args: Args<'a>) -> Result<ReserveCall<'a>, Error> {
+    let mut walk = ArgCursor::new(args);
     let count = number("numkeys", walk.required()?, 1, settings::batch_max(ctx.main()))?;
     let count = usize::try_from(count).map_err(|_| Error::Arity)?;
     if walk.left() < count.saturating_mul(2) {
@@ -56,7 +57,7 @@ fn parse<'a>(ctx: &Context<'_>, args: Args<'a>) -> Result<Call<'a>, Error> {
     }
     let mut items = Vec::with_capacity(count);
     for _ in 0..count {
-        items.push(Item { key: walk.required()?, limits: walk.required()?.bytes() });
+        items.push(ReserveItem { key: walk.required()?, limits: walk.required()?.bytes() });
     }
     let mut names: Vec<_> = items.iter().map(|item| item.key.bytes()).collect();
     names.sort_unstable();
@@ -64,7 +65,7 @@ fn parse<'a>(ctx: &Context<'_>, args: Args<'a>) -> Result<Call<'a>, Error> {
     if names.len() < items.len() {
         return Err(Error::Other("the same key twice in one reservation".to_owned()));
     }
-    let mut call = Call { items, cost: 1, ttl_us: 0, id: None, critical: false, wait_us: 0 };
+    let mut call = ReserveCall { items, cost: 1, ttl_us: 0, id: None, critical: false, wait_us: 0 };
     while let Some(option) = walk.take() {
         if option.is("COST") {
             call.cost = cost(walk.value_of("COST")?)?;
@@ -110,13 +111,13 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         let mut key = ctx.read(item.key);
         let mut one =
             judge(ctx, item.key.bytes(), key.value::<RateLimit>()?.as_deref(), item.limits, &terms, now)?;
-        let ask = || Ask::reserve(&terms, item.limits);
+        let ask = || QueuedRequest::reserve(&terms, item.limits);
         let wants = one.takes() || one.six.granted == 0;
         if wants && queue::stands(ctx, item.key) {
             match queue::meet(ctx, &mut key, &ask(), call.wait_us, now)? {
-                Met::Nobody => {}
-                Met::Waits => return Ok(()),
-                Met::Denied(judged) => one = one.denied(judged.six()),
+                QueueAdmission::Nobody => {}
+                QueueAdmission::Waits => return Ok(()),
+                QueueAdmission::Denied(judged) => one = one.denied(judged.six()),
             }
         }
         let retry = one.six.standing.retry;
@@ -141,12 +142,12 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             }
         }
     }
-    let mut together = Together::new(ctx);
+    let mut together = EffectBatch::new(ctx);
     for (item, one) in call.items.iter().zip(&all) {
         settle(ctx, item.key, one, &terms, now, &mut together)?;
     }
     together.propagate(ctx);
-    let sixes: Vec<Six> = all.iter().map(|one| one.six).collect();
+    let sixes: Vec<RateLimitReply> = all.iter().map(|one| one.six).collect();
     send(ctx, longest.is_none().then_some(id), &sixes);
     Ok(())
 }
@@ -155,10 +156,10 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 fn settle<'a>(
     ctx: &'a Context<'_>,
     name: Arg<'a>,
-    one: &Judged,
+    one: &ReserveDecision,
     terms: &Terms<'_>,
     now: Micros,
-    together: &mut Together<'a>,
+    together: &mut EffectBatch<'a>,
 ) -> Result<(), Error> {
     one.count(ctx.main());
     let granted = if one.takes() { terms.cost } else { 0 };

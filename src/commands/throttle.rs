@@ -1,13 +1,13 @@
 //! CL.THROTTLE: redis-cell's command, reply for reply, on our own type.
 
-use super::arguments::Walk;
-use crate::core::limits::throttle::{Answer, Arrival};
+use crate::commands::arguments::ArgCursor;
+use crate::core::limits::throttle::{Arrival, ThrottleReply};
 use crate::core::limits::{self, Limit, Limits, Request, State, Taken, Throttle, Wait};
 use crate::core::time::Micros;
 use crate::limiter::acquire::judge;
 use crate::limiter::apply;
-use crate::limiter::apply::{Together, commit};
-use crate::limiter::reply::{Six, signed};
+use crate::limiter::apply::{EffectBatch, commit};
+use crate::limiter::reply::{RateLimitReply, signed};
 use crate::limiter::resolve::{Source, resolve};
 use crate::limiter::{Error, track};
 use crate::observe::{metrics, top};
@@ -18,21 +18,21 @@ use crate::server::ffi::reply;
 use crate::server::keys::key::Key;
 use crate::server::main_thread::MainThread;
 use crate::settings;
-use crate::types::effect::ratelimit::{Change, Effect};
+use crate::types::effect::ratelimit::{RateLimitChange, RateLimitEffect};
 use crate::types::intern::{self, LimitsRef};
 use crate::types::ratelimit::{RateLimit, encoding};
 use crate::types::until::Until;
 
 /// What the caller asks for.
 #[derive(Clone, Copy, Debug)]
-struct Call<'a> {
+struct ThrottleCall<'a> {
     key: Arg<'a>,
     rule: Throttle,
     quantity: u64,
 }
 
-fn parse<'a>(args: Args<'a>) -> Result<Call<'a>, Error> {
-    let mut walk = Walk::new(args);
+fn parse<'a>(args: Args<'a>) -> Result<ThrottleCall<'a>, Error> {
+    let mut walk = ArgCursor::new(args);
     let key = walk.required()?;
     let max_burst = integer("max_burst", walk.required()?)?;
     let count = integer("count_per_period", walk.required()?)?;
@@ -42,7 +42,7 @@ fn parse<'a>(args: Args<'a>) -> Result<Call<'a>, Error> {
     let quantity = u64::try_from(quantity)
         .map_err(|_| Error::Range { name: "quantity", expected: "0 or more".to_owned() })?;
     let rule = Throttle::new(max_burst, count, period).map_err(|error| Error::Other(error.to_string()))?;
-    Ok(Call { key, rule, quantity })
+    Ok(ThrottleCall { key, rule, quantity })
 }
 
 /// `CL.THROTTLE key max_burst count_per_period period [quantity]`
@@ -59,7 +59,7 @@ pub fn throttle(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         (None, served_by) => {
             let asked = call.quantity > 0;
             let counts = asked && track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), false);
-            let mut together = counts.then(|| Together::new(ctx));
+            let mut together = counts.then(|| EffectBatch::new(ctx));
             let answer = match served_by? {
                 None => call.ask(ctx, &mut key, together.as_mut(), now)?,
                 Some(at) => call.behind(ctx, &mut key, at, now)?,
@@ -95,7 +95,7 @@ pub fn throttle(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 }
 
 /// What is to be done on a limiter.
-enum Step {
+enum ThrottleStep {
     Nothing,
     Take,
     /// The clock stepped back: what is left to wait is counted from now.
@@ -106,8 +106,8 @@ enum Step {
 fn make<'a>(
     ctx: &Context<'_>,
     key: &mut Key<'a>,
-    together: Option<&mut Together<'a>>,
-    effect: &Effect<'_>,
+    together: Option<&mut EffectBatch<'a>>,
+    effect: &RateLimitEffect<'_>,
 ) -> Result<(), Error> {
     match together {
         Some(together) => together.apply(ctx, key, effect, c"cl.throttle"),
@@ -115,7 +115,7 @@ fn make<'a>(
     }
 }
 
-impl<'a> Call<'a> {
+impl<'a> ThrottleCall<'a> {
     /// The same request of limits that the server has for the key.
     fn request(&self) -> Request {
         let calls = u64::from(self.quantity > 0);
@@ -127,9 +127,9 @@ impl<'a> Call<'a> {
         &self,
         ctx: &Context<'_>,
         key: &mut Key<'a>,
-        together: Option<&mut Together<'a>>,
+        together: Option<&mut EffectBatch<'a>>,
         now: Micros,
-    ) -> Result<Answer, Error> {
+    ) -> Result<ThrottleReply, Error> {
         let main = ctx.main();
         let held = key.value::<RateLimit>()?;
         let value = held.as_deref();
@@ -155,18 +155,18 @@ impl<'a> Call<'a> {
         let block = value.and_then(|value| value.block(now)).map(|block| block.until);
         drop(held);
         let step = if !answer.limited && self.quantity > 0 && block.is_none() {
-            Step::Take
+            ThrottleStep::Take
         } else if Limit::throttle(self.rule).rule().stepped_back(&state, now) {
-            Step::RecordClock
+            ThrottleStep::RecordClock
         } else {
-            Step::Nothing
+            ThrottleStep::Nothing
         };
         let set = wanted.as_ref().map(|wanted| wanted.get(main));
         let limits = set.as_ref().map(|set| set.canonical());
         let change = match step {
-            Step::Nothing => None,
-            Step::Take => Some(Change::Take { limits, taken: Taken::new([self.quantity]) }),
-            Step::RecordClock => Some(Change::Touch { limits }),
+            ThrottleStep::Nothing => None,
+            ThrottleStep::Take => Some(RateLimitChange::Take { limits, taken: Taken::new([self.quantity]) }),
+            ThrottleStep::RecordClock => Some(RateLimitChange::Touch { limits }),
         };
         if let Some(change) = change {
             make(ctx, key, together, &apply::effect(ctx, now, change))?;
@@ -190,7 +190,7 @@ impl<'a> Call<'a> {
         key: &mut Key<'_>,
         state: State,
         now: Micros,
-    ) -> Result<Answer, Error> {
+    ) -> Result<ThrottleReply, Error> {
         let main = ctx.main();
         let answer = self.rule.ask(&state.arrival(), now, self.quantity);
         if answer.limited || self.quantity == 0 {
@@ -201,7 +201,7 @@ impl<'a> Call<'a> {
         limits::take(wanted.get(main).limits(), &mut states, now, &Taken::new([self.quantity]));
         let mut payload = Vec::new();
         encoding::save(&RateLimit::new(wanted, states), main, &mut payload);
-        let change = Change::Become { payload: &payload };
+        let change = RateLimitChange::Become { payload: &payload };
         commit(ctx, key, &apply::effect(ctx, now, change), c"cl.throttle")?;
         Ok(answer)
     }
@@ -212,9 +212,9 @@ impl<'a> Call<'a> {
         &self,
         ctx: &Context<'_>,
         key: &mut Key<'a>,
-        together: Option<&mut Together<'a>>,
+        together: Option<&mut EffectBatch<'a>>,
         now: Micros,
-    ) -> Result<Answer, Error> {
+    ) -> Result<ThrottleReply, Error> {
         let request = self.request();
         let judged = {
             let held = key.value::<RateLimit>()?;
@@ -228,22 +228,28 @@ impl<'a> Call<'a> {
     }
 
     /// The answer where a line stands that is served by `at`: nothing is taken.
-    fn behind(&self, ctx: &Context<'_>, key: &mut Key<'a>, at: Micros, now: Micros) -> Result<Answer, Error> {
+    fn behind(
+        &self,
+        ctx: &Context<'_>,
+        key: &mut Key<'a>,
+        at: Micros,
+        now: Micros,
+    ) -> Result<ThrottleReply, Error> {
         let answer = Self { quantity: 0, ..*self }.ask(ctx, key, None, now)?;
         let retry_after_s = signed(seconds(at.since(now))).max(1);
-        Ok(Answer { limited: true, remaining: 0, retry_after_s, ..answer })
+        Ok(ThrottleReply { limited: true, remaining: 0, retry_after_s, ..answer })
     }
 
     /// The answer on a blocked key: the wait is the later of the block's and the
     /// limit's.
-    fn blocked(&self, state: &State, answer: Answer, until: Until, now: Micros) -> Answer {
+    fn blocked(&self, state: &State, answer: ThrottleReply, until: Until, now: Micros) -> ThrottleReply {
         let reset_after_s = self.rule.ask(&state.arrival(), now, 0).reset_after_s;
         let never = answer.limited && answer.retry_after_s < 0;
         let retry_after_s = match until {
             Until::At(end) if !never => signed(seconds(end.since(now))).max(answer.retry_after_s),
             _ => -1,
         };
-        Answer { limited: true, remaining: 0, retry_after_s, reset_after_s, ..answer }
+        ThrottleReply { limited: true, remaining: 0, retry_after_s, reset_after_s, ..answer }
     }
 }
 
@@ -269,10 +275,10 @@ fn server_decides(
 }
 
 /// Six integers as redis-cell's five.
-fn answer_of(six: &Six) -> Answer {
+fn answer_of(six: &RateLimitReply) -> ThrottleReply {
     let standing = &six.standing;
     let limited = standing.retry > Wait::Now;
-    Answer {
+    ThrottleReply {
         limited,
         limit: standing.limit.map_or(i64::MAX, signed),
         remaining: standing.remaining.map_or(i64::MAX, signed),

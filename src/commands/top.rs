@@ -1,12 +1,14 @@
 //! RL.TOP: the busiest keys, ever or now, and the breakers that are open.
 
-use super::arguments::{Walk, number, unexpected};
+use super::arguments::{number, unexpected};
 use super::quota;
-use crate::core::breaker::State;
-use crate::core::stats::heavy_hitters::Spell;
+use crate::commands::arguments::ArgCursor;
+use crate::core::breaker::CircuitState;
+use crate::core::stats::heavy_hitters::BusyPeriod;
 use crate::limiter::Error;
 use crate::limiter::reply::signed;
-use crate::observe::top::{self as observed, Busy, Outcome};
+use crate::observe::top as observed;
+use crate::observe::top::{BusyKey, RequestOutcome};
 use crate::observe::{breakers, key_mask};
 use crate::queue;
 use crate::server::context::Context;
@@ -22,7 +24,7 @@ const MOST: u64 = 2048;
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
 enum Which {
-    Decided(Outcome),
+    Decided(RequestOutcome),
     OpenBreakers,
 }
 
@@ -35,12 +37,12 @@ enum Which {
 /// # Errors
 /// Malformed arguments.
 pub fn top(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut walk = Walk::new(args);
+    let mut walk = ArgCursor::new(args);
     let which = walk.required()?;
     let which = if which.is("DENIED") {
-        Which::Decided(Outcome::Denied)
+        Which::Decided(RequestOutcome::Denied)
     } else if which.is("GRANTED") {
-        Which::Decided(Outcome::Granted)
+        Which::Decided(RequestOutcome::Granted)
     } else if which.is("OPEN") {
         Which::OpenBreakers
     } else {
@@ -64,9 +66,9 @@ pub fn top(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-fn ever(ctx: &Context<'_>, outcome: Outcome, n: usize) {
+fn ever(ctx: &Context<'_>, outcome: RequestOutcome, n: usize) {
     let all = observed::list(ctx.main(), outcome, ctx.now());
-    let seen: Vec<Busy> = all.into_iter().filter(|busy| user_may_see(ctx, &busy.name)).take(n).collect();
+    let seen: Vec<BusyKey> = all.into_iter().filter(|busy| user_may_see(ctx, &busy.name)).take(n).collect();
     reply::array(ctx, seen.len());
     for busy in &seen {
         reply::array(ctx, 3);
@@ -76,9 +78,9 @@ fn ever(ctx: &Context<'_>, outcome: Outcome, n: usize) {
     }
 }
 
-fn now(ctx: &Context<'_>, outcome: Outcome, n: usize) {
+fn now(ctx: &Context<'_>, outcome: RequestOutcome, n: usize) {
     let all = observed::list(ctx.main(), outcome, ctx.now());
-    let mut seen: Vec<(Vec<u8>, Spell)> = all
+    let mut seen: Vec<(Vec<u8>, BusyPeriod)> = all
         .into_iter()
         .filter_map(|busy| Some((busy.name, busy.spell?)))
         .filter(|(name, _)| user_may_see(ctx, name))
@@ -120,7 +122,7 @@ fn by(ctx: &Context<'_>, name: Arg<'_>) -> Option<String> {
     let mut key = ctx.read(name);
     if let Ok(Some(circuit)) = key.value::<CbCircuit>() {
         let state = circuit.view(None, now).state;
-        return (state != State::Closed).then(|| state.name().to_owned());
+        return (state != CircuitState::Closed).then(|| state.name().to_owned());
     }
     let held = key.value::<RateLimit>().ok()?;
     let value = held.as_deref();

@@ -1,10 +1,11 @@
 //! RL.RECORD, RL.STATS, RL.USAGE: what happened on a key, by hour and by day.
 
-use super::arguments::{ScanOptions, Walk, number, scan_options, unexpected};
+use super::arguments::{ScanOptions, number, scan_options, unexpected};
+use crate::commands::arguments::ArgCursor;
 use crate::core::limits::MAX_COUNT;
 use crate::core::text::duration;
 use crate::core::time::Micros;
-use crate::core::usage::{DAYS, Durations, HOURS, Outcome, Period, Spend, Tally, Usage};
+use crate::core::usage::{DAYS, Durations, HOURS, SeriesPeriod, Spend, UsageSeries, UsageTally, WorkOutcome};
 use crate::limiter::Error;
 use crate::limiter::apply;
 use crate::limiter::apply::commit;
@@ -17,7 +18,7 @@ use crate::server::ffi::args::Args;
 use crate::server::ffi::call;
 use crate::server::ffi::call::OwnedString;
 use crate::server::ffi::reply;
-use crate::types::effect::ratelimit::Change;
+use crate::types::effect::ratelimit::RateLimitChange;
 use crate::types::ratelimit::RateLimit;
 
 /// `RL.RECORD key OK|FAIL [CACHED] [SPEND decimal] [DUR d] [COUNT n]`
@@ -25,14 +26,14 @@ use crate::types::ratelimit::RateLimit;
 /// # Errors
 /// Malformed arguments, a key of another type, or too many tracked keys.
 pub fn record(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut walk = Walk::new(args);
+    let mut walk = ArgCursor::new(args);
     let name = walk.required()?;
     let how = walk.required()?;
     if !how.is("OK") && !how.is("FAIL") {
         return Err(unexpected(how));
     }
     let mut outcome =
-        Outcome { ok: how.is("OK"), cached: false, count: 1, spend: Spend::default(), duration_ms: None };
+        WorkOutcome { ok: how.is("OK"), cached: false, count: 1, spend: Spend::default(), duration_ms: None };
     while let Some(option) = walk.take() {
         if option.is("CACHED") {
             outcome.cached = true;
@@ -54,7 +55,7 @@ pub fn record(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     if !may {
         return Err(Error::Other("too many tracked keys, see the setting track-max".to_owned()));
     }
-    commit(ctx, &mut key, &apply::effect(ctx, now, Change::Record(outcome)), c"rl.record")?;
+    commit(ctx, &mut key, &apply::effect(ctx, now, RateLimitChange::Record(outcome)), c"rl.record")?;
     metrics::count(ctx.main(), |m| &mut m.records);
     metrics::add(ctx.main(), |m| if failed { &mut m.records_fail } else { &mut m.records_ok }, count);
     let duration_us = duration_ms.map(|ms| ms.saturating_mul(duration::MILLISECOND));
@@ -72,7 +73,7 @@ pub fn record(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 /// # Errors
 /// Malformed arguments or a key of another type.
 pub fn stats(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut walk = Walk::new(args);
+    let mut walk = ArgCursor::new(args);
     let name = walk.required()?;
     let (mut hours, mut days) = (HOURS, DAYS);
     while let Some(option) = walk.take() {
@@ -113,14 +114,14 @@ pub fn stats(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     reply::text(ctx, "total");
     figures(ctx, view.total(), Some(view.durations()));
     reply::text(ctx, "today");
-    figures(ctx, &view.get(Period::Day, Period::Day.of(now)), Some(view.durations_today()));
-    series(ctx, "hours", &view, Period::Hour, hours, now);
-    series(ctx, "days", &view, Period::Day, days, now);
+    figures(ctx, &view.get(SeriesPeriod::Day, SeriesPeriod::Day.of(now)), Some(view.durations_today()));
+    series(ctx, "hours", &view, SeriesPeriod::Hour, hours, now);
+    series(ctx, "days", &view, SeriesPeriod::Day, days, now);
     Ok(())
 }
 
 /// The newest `n` of a series, the oldest of them first; quiet ones too.
-fn series(ctx: &Context<'_>, title: &str, usage: &Usage, period: Period, n: u64, now: Micros) {
+fn series(ctx: &Context<'_>, title: &str, usage: &UsageSeries, period: SeriesPeriod, n: u64, now: Micros) {
     let newest = period.of(now);
     reply::text(ctx, title);
     let first = (newest + 1).saturating_sub(n);
@@ -131,7 +132,7 @@ fn series(ctx: &Context<'_>, title: &str, usage: &Usage, period: Period, n: u64,
     }
 }
 
-fn figures(ctx: &Context<'_>, tally: &Tally, durations: Option<&Durations>) {
+fn figures(ctx: &Context<'_>, tally: &UsageTally, durations: Option<&Durations>) {
     let numbers = [
         ("requests", tally.requests),
         ("granted", tally.granted),
@@ -178,10 +179,10 @@ fn shortest(rate: f64) -> String {
 /// # Errors
 /// Malformed arguments, or what SCAN answers.
 pub fn scan(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let ScanOptions { cursor, pattern, count } = scan_options(&mut Walk::new(args))?;
+    let ScanOptions { cursor, pattern, count } = scan_options(&mut ArgCursor::new(args))?;
     let now = ctx.now();
     let found = call::scan(ctx, cursor, pattern, count).map_err(Error::Verbatim)?;
-    let mut rows: Vec<(&[u8], Usage)> = Vec::new();
+    let mut rows: Vec<(&[u8], UsageSeries)> = Vec::new();
     for name in &found.keys {
         let string = OwnedString::new(ctx, name);
         if !call::user_may_read(ctx, string.arg()) {
@@ -199,13 +200,13 @@ pub fn scan(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     reply::map(ctx, rows.len());
     for (name, usage) in rows {
         reply::bytes(ctx, name);
-        let today = usage.get(Period::Day, Period::Day.of(now));
+        let today = usage.get(SeriesPeriod::Day, SeriesPeriod::Day.of(now));
         figures(ctx, &today, Some(usage.durations_today()));
     }
     Ok(())
 }
 
 /// The usage of a key, unless it is too old to be kept.
-fn live(value: &RateLimit, now: Micros) -> Option<&Usage> {
+fn live(value: &RateLimit, now: Micros) -> Option<&UsageSeries> {
     value.usage().filter(|usage| usage.ends() > now)
 }

@@ -2,14 +2,14 @@
 
 /// An address and a length. Nothing can be read through it.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
+pub struct PrefetchHint {
     /// Where it begins.
     pub start: *const u8,
     /// How many bytes it has.
     pub bytes: usize,
 }
 
-impl Place {
+impl PrefetchHint {
     /// Where `value` lies; it is not read.
     #[inline]
     pub const fn of<T: ?Sized>(value: &T) -> Self {

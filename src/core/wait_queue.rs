@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 
 /// The number of a waiter: a later one is larger.
-pub type Ticket = u64;
+pub type WaiterId = u64;
 
 #[derive(Debug)]
 struct Line<W, F> {
-    waiters: BTreeMap<Ticket, W>,
+    waiters: BTreeMap<WaiterId, W>,
     /// When to look; `None` while there is nothing to wait for but a change.
     due: Option<Micros>,
     forecast: Option<F>,
@@ -22,18 +22,18 @@ struct Line<W, F> {
 /// Every line. `P` is the place of a line (a key of a database), `W` a waiter,
 /// `F` what was worked out about a line and holds until it changes.
 #[derive(Debug)]
-pub struct Lines<P, W, F> {
+pub struct WaitQueues<P, W, F> {
     by_place: HashMap<P, Line<W, F>>,
-    places: HashMap<Ticket, P>,
+    places: HashMap<WaiterId, P>,
     due: BTreeSet<(Micros, P)>,
     /// Every line by its length.
     lengths: BTreeSet<(usize, P)>,
-    last: Ticket,
-    /// The latest time that [`Lines::time_is`] was told.
+    last: WaiterId,
+    /// The latest time that [`WaitQueues::time_is`] was told.
     seen: Micros,
 }
 
-impl<P, W, F> Default for Lines<P, W, F> {
+impl<P, W, F> Default for WaitQueues<P, W, F> {
     fn default() -> Self {
         Self {
             by_place: HashMap::new(),
@@ -49,7 +49,7 @@ impl<P, W, F> Default for Lines<P, W, F> {
 /// A moment that has come already: look at once.
 pub const AT_ONCE: Micros = Micros(0);
 
-impl<P: Clone + Eq + Ord + Hash, W, F> Lines<P, W, F> {
+impl<P: Clone + Eq + Ord + Hash, W, F> WaitQueues<P, W, F> {
     /// How many wait, in all lines.
     pub fn waiting(&self) -> usize {
         self.places.len()
@@ -66,13 +66,13 @@ impl<P: Clone + Eq + Ord + Hash, W, F> Lines<P, W, F> {
     }
 
     /// The number that the next waiter will get.
-    pub const fn next_ticket(&self) -> Ticket {
+    pub const fn next_ticket(&self) -> WaiterId {
         self.last + 1
     }
 
     /// Stands at the end of a line. When it is the first of a new line, that is
     /// looked at when `due`.
-    pub fn join(&mut self, place: &P, waiter: W, due: Option<Micros>) -> Ticket {
+    pub fn join(&mut self, place: &P, waiter: W, due: Option<Micros>) -> WaiterId {
         self.last += 1;
         let ticket = self.last;
         let line = self.by_place.entry(place.clone()).or_insert_with(|| Line {
@@ -92,7 +92,7 @@ impl<P: Clone + Eq + Ord + Hash, W, F> Lines<P, W, F> {
     }
 
     /// Goes out of its line, which may be the head's turn of the next.
-    pub fn leave(&mut self, ticket: Ticket) -> Option<(P, W)> {
+    pub fn leave(&mut self, ticket: WaiterId) -> Option<(P, W)> {
         let place = self.places.remove(&ticket)?;
         let line = self.by_place.get_mut(&place)?;
         let head = line.waiters.first_key_value().is_some_and(|(first, _)| *first == ticket);
@@ -117,13 +117,13 @@ impl<P: Clone + Eq + Ord + Hash, W, F> Lines<P, W, F> {
     }
 
     /// The first in line.
-    pub fn head(&self, place: &P) -> Option<(Ticket, &W)> {
+    pub fn head(&self, place: &P) -> Option<(WaiterId, &W)> {
         let (ticket, waiter) = self.by_place.get(place)?.waiters.first_key_value()?;
         Some((*ticket, waiter))
     }
 
     /// Those in line after this ticket (0 for all), in order.
-    pub fn after(&self, place: &P, ticket: Ticket) -> impl Iterator<Item = (Ticket, &W)> {
+    pub fn after(&self, place: &P, ticket: WaiterId) -> impl Iterator<Item = (WaiterId, &W)> {
         let line = self.by_place.get(place);
         line.into_iter().flat_map(move |line| {
             line.waiters.range(ticket.saturating_add(1)..).map(|(ticket, waiter)| (*ticket, waiter))
@@ -151,7 +151,7 @@ impl<P: Clone + Eq + Ord + Hash, W, F> Lines<P, W, F> {
         true
     }
 
-    /// As [`Lines::touch`] for every place that `affects`.
+    /// As [`WaitQueues::touch`] for every place that `affects`.
     pub fn touch_all(&mut self, affects: impl Fn(&P) -> bool) {
         let places: Vec<P> = self.by_place.keys().filter(|place| affects(place)).cloned().collect();
         for place in places {

@@ -1,39 +1,41 @@
 //! One request decided on the value of a key.
 
 use super::Error;
-use super::reply::{Index, Six};
-use super::resolve::{Resolved, refuse_concurrent, resolve, usage};
-use crate::core::limits::{Limit, Request, Standing, State, Taken, decide};
+use super::reply::Index;
+use super::resolve::{refuse_concurrent, resolve, usage};
+use crate::core::limits::{Limit, LimitStatus, Request, State, Taken, decide};
 use crate::core::time::Micros;
-use crate::observe::labels::Labelled;
+use crate::limiter::reply::RateLimitReply;
+use crate::limiter::resolve::ResolvedLimits;
+use crate::observe::labels::DecisionLabels;
 use crate::server::context::Context;
 use crate::server::main_thread::MainThread;
-use crate::types::effect::ratelimit::Change;
+use crate::types::effect::ratelimit::RateLimitChange;
 use crate::types::intern::{self, LimitsRef};
 use crate::types::operator::Block;
 use crate::types::ratelimit::RateLimit;
 
 /// A request decided on a key, and what there is to record of it.
 #[derive(Debug)]
-pub struct Judged {
+pub struct AcquireDecision {
     /// The reply.
-    pub six: Six,
+    pub six: RateLimitReply,
     /// The limits, where the key used others last or is new.
     other: Option<LimitsRef>,
     taken: Taken,
-    labelled: Option<Labelled>,
+    labelled: Option<DecisionLabels>,
     records: bool,
 }
 
-impl Judged {
+impl AcquireDecision {
     /// A denial that records nothing.
-    pub fn denial(six: Six) -> Self {
+    pub fn denial(six: RateLimitReply) -> Self {
         Self { six, other: None, taken: Taken::default(), labelled: None, records: false }
     }
 
     /// The same request denied after all: nothing is recorded of it.
     #[must_use]
-    pub fn denied(self, six: Six) -> Self {
+    pub fn denied(self, six: RateLimitReply) -> Self {
         Self { labelled: self.labelled, ..Self::denial(six) }
     }
 
@@ -49,7 +51,7 @@ impl Judged {
     pub fn change<E>(
         &self,
         main: MainThread,
-        make_it_so: impl FnOnce(Change<'_>) -> Result<(), E>,
+        make_it_so: impl FnOnce(RateLimitChange<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         if !self.records {
             return Ok(());
@@ -57,9 +59,9 @@ impl Judged {
         let set = self.other.as_ref().map(|other| other.get(main));
         let limits = set.as_ref().map(|set| set.canonical());
         if self.six.granted > 0 {
-            make_it_so(Change::Take { limits, taken: self.taken })
+            make_it_so(RateLimitChange::Take { limits, taken: self.taken })
         } else {
-            make_it_so(Change::Touch { limits })
+            make_it_so(RateLimitChange::Touch { limits })
         }
     }
 }
@@ -75,18 +77,18 @@ pub fn judge(
     given: Option<&[u8]>,
     request: &Request,
     now: Micros,
-) -> Result<Judged, Error> {
+) -> Result<AcquireDecision, Error> {
     if let Some(block) = value.and_then(|value| value.block(now)) {
-        return blocked(ctx, key, value, block, given, request, now).map(Judged::denial);
+        return blocked(ctx, key, value, block, given, request, now).map(AcquireDecision::denial);
     }
     let main = ctx.main();
     let (resolved, _) = resolve(main, key, value, given, now)?;
     let (id, other) = match resolved {
-        Resolved::Own => match value.and_then(RateLimit::limits_id) {
+        ResolvedLimits::Own => match value.and_then(RateLimit::limits_id) {
             Some(id) => (id, None),
             None => return Err(Error::NoLimits),
         },
-        Resolved::Other(other) => (other.id(), Some(other)),
+        ResolvedLimits::Other(other) => (other.id(), Some(other)),
     };
     let set = intern::get(main, id);
     refuse_concurrent(&set)?;
@@ -107,11 +109,17 @@ pub fn judge(
         };
     let labelled = if set.origin().is_some() || !decision.shadow_denied.is_empty() {
         let limits = other.clone().or_else(|| value?.limits());
-        limits.map(|limits| Labelled { limits, shadow_denied: decision.shadow_denied })
+        limits.map(|limits| DecisionLabels { limits, shadow_denied: decision.shadow_denied })
     } else {
         None
     };
-    Ok(Judged { six: Six::of(&decision), other, taken: decision.taken, labelled, records })
+    Ok(AcquireDecision {
+        six: RateLimitReply::of(&decision),
+        other,
+        taken: decision.taken,
+        labelled,
+        records,
+    })
 }
 
 /// Usage of limits on a key that is not there.
@@ -129,13 +137,13 @@ fn blocked(
     given: Option<&[u8]>,
     request: &Request,
     now: Micros,
-) -> Result<Six, Error> {
+) -> Result<RateLimitReply, Error> {
     let standing = match untouched(ctx, key, value, given, request, now) {
         // A block needs no limits to hold.
-        Err(Error::NoLimits) => Standing::UNLIMITED,
+        Err(Error::NoLimits) => LimitStatus::UNLIMITED,
         standing => standing?,
     };
-    Ok(Six { granted: 0, standing: denied_by_block(standing, block, now), index: Index::Blocked })
+    Ok(RateLimitReply { granted: 0, standing: denied_by_block(standing, block, now), index: Index::Blocked })
 }
 
 /// How the limit that binds a request stands while nothing is taken.
@@ -149,7 +157,7 @@ pub fn untouched(
     given: Option<&[u8]>,
     request: &Request,
     now: Micros,
-) -> Result<Standing, Error> {
+) -> Result<LimitStatus, Error> {
     let (limits, states) = usage(ctx.main(), key, value, given, now)?.ok_or(Error::NoLimits)?;
     let set = limits.get(ctx.main());
     refuse_concurrent(&set)?;
@@ -157,6 +165,6 @@ pub fn untouched(
 }
 
 /// A standing as the block leaves it.
-pub fn denied_by_block(standing: Standing, block: &Block, now: Micros) -> Standing {
-    Standing { remaining: Some(0), retry: standing.retry.max(block.until.wait(now)), ..standing }
+pub fn denied_by_block(standing: LimitStatus, block: &Block, now: Micros) -> LimitStatus {
+    LimitStatus { remaining: Some(0), retry: standing.retry.max(block.until.wait(now)), ..standing }
 }

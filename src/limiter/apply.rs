@@ -6,7 +6,7 @@ use crate::server::effects::replicate;
 use crate::server::ffi::args::Arg;
 use crate::server::keys::key::Key;
 use crate::server::main_thread::{MainThread, MainThreadCell};
-use crate::types::effect::ratelimit::{Applied, COMMAND, Change, Effect};
+use crate::types::effect::ratelimit::{AppliedRateLimit, COMMAND, RateLimitChange, RateLimitEffect};
 use crate::types::ratelimit::{Lifetime, RateLimit};
 use std::ffi::CStr;
 
@@ -14,8 +14,12 @@ use std::ffi::CStr;
 static PAYLOAD: MainThreadCell<Vec<u8>> = MainThreadCell::new(Vec::new());
 
 /// The effect of a change that is decided now, on this server.
-pub fn effect<'a>(ctx: &Context<'_>, now: crate::core::time::Micros, change: Change<'a>) -> Effect<'a> {
-    Effect { now, expires: !ctx.debug_clock_is_set(), change }
+pub fn effect<'a>(
+    ctx: &Context<'_>,
+    now: crate::core::time::Micros,
+    change: RateLimitChange<'a>,
+) -> RateLimitEffect<'a> {
+    RateLimitEffect { now, expires: !ctx.debug_clock_is_set(), change }
 }
 
 /// Applies an effect to the key and propagates it. Returns whether anything
@@ -26,7 +30,7 @@ pub fn effect<'a>(ctx: &Context<'_>, now: crate::core::time::Micros, change: Cha
 pub fn commit(
     ctx: &Context<'_>,
     key: &mut Key<'_>,
-    effect: &Effect<'_>,
+    effect: &RateLimitEffect<'_>,
     event: &CStr,
 ) -> Result<bool, Error> {
     let changed = apply(ctx, key, effect, event)?;
@@ -49,9 +53,14 @@ pub fn commit(
 ///
 /// # Errors
 /// As [`commit`].
-pub fn apply(ctx: &Context<'_>, key: &mut Key<'_>, effect: &Effect<'_>, event: &CStr) -> Result<bool, Error> {
+pub fn apply(
+    ctx: &Context<'_>,
+    key: &mut Key<'_>,
+    effect: &RateLimitEffect<'_>,
+    event: &CStr,
+) -> Result<bool, Error> {
     let main = ctx.main();
-    let replaces = matches!(effect.change, Change::Become { .. })
+    let replaces = matches!(effect.change, RateLimitChange::Become { .. })
         && !key.is_missing()
         && key.value::<RateLimit>().is_err();
     if replaces {
@@ -63,17 +72,17 @@ pub fn apply(ctx: &Context<'_>, key: &mut Key<'_>, effect: &Effect<'_>, event: &
         .map_err(|corrupt| Error::Other(format!("effect refused: {corrupt}")))?;
     drop(held);
     let lifetime = match applied {
-        Applied::Nothing | Applied::Created(_, Lifetime::Over) => {
+        AppliedRateLimit::Nothing | AppliedRateLimit::Created(_, Lifetime::Over) => {
             if replaces {
                 key.emptied(event);
             }
             return Ok(replaces);
         }
-        Applied::Created(value, lifetime) => {
+        AppliedRateLimit::Created(value, lifetime) => {
             key.create(value);
             lifetime
         }
-        Applied::InPlace(lifetime) => lifetime,
+        AppliedRateLimit::InPlace(lifetime) => lifetime,
     };
     match lifetime {
         Lifetime::Over => {
@@ -116,7 +125,7 @@ fn expire(main: MainThread, key: &mut Key<'_>, lifetime: Lifetime, expires: bool
 
 /// Several effects that travel as one command.
 #[derive(Debug)]
-pub struct Together<'a> {
+pub struct EffectBatch<'a> {
     /// Somebody hears of it.
     heard: bool,
     /// Something changed that nobody hears of.
@@ -126,7 +135,7 @@ pub struct Together<'a> {
     payloads: Vec<u8>,
 }
 
-impl<'a> Together<'a> {
+impl<'a> EffectBatch<'a> {
     /// None yet.
     pub fn new(ctx: &Context<'_>) -> Self {
         let heard = replicate::is_heard(ctx);
@@ -141,7 +150,7 @@ impl<'a> Together<'a> {
         &mut self,
         ctx: &Context<'_>,
         key: &mut Key<'a>,
-        effect: &Effect<'_>,
+        effect: &RateLimitEffect<'_>,
         event: &CStr,
     ) -> Result<(), Error> {
         if apply(ctx, key, effect, event)? {

@@ -1,9 +1,9 @@
 //! The reply of every command that takes: six integers.
 
-use crate::core::limits::{Decision, Standing, Wait};
-use crate::observe::labels::Labelled;
+use crate::core::limits::{Decision, LimitStatus, Wait};
+use crate::observe::labels::DecisionLabels;
 use crate::observe::metrics;
-use crate::observe::top::Outcome;
+use crate::observe::top::RequestOutcome;
 use crate::server::context::Context;
 use crate::server::ffi::reply;
 use crate::server::main_thread::MainThread;
@@ -34,16 +34,16 @@ impl Index {
 
 /// granted, limit, remaining, `retry_after_ms`, `reset_after_ms`, index.
 #[derive(Clone, Copy, Debug)]
-pub struct Six {
+pub struct RateLimitReply {
     /// Units granted.
     pub granted: u64,
     /// Where the binding limit stands after the call.
-    pub standing: Standing,
+    pub standing: LimitStatus,
     /// Which limit binds, or why none does.
     pub index: Index,
 }
 
-impl Six {
+impl RateLimitReply {
     /// The reply of a decision.
     pub fn of(decision: &Decision) -> Self {
         Self {
@@ -55,7 +55,7 @@ impl Six {
 
     /// Counts what every command that takes counts alike: blocks, and under
     /// labels the policy and the denials that shadow limits would have made.
-    pub fn count(&self, main: MainThread, labelled: Option<&Labelled>) {
+    pub fn count(&self, main: MainThread, labelled: Option<&DecisionLabels>) {
         if self.index == Index::Blocked {
             metrics::count(main, |m| &mut m.blocked_denied);
         }
@@ -68,11 +68,11 @@ impl Six {
     }
 
     /// What its own limits said; `None` where it only shares the fate of others.
-    fn outcome(&self) -> Option<Outcome> {
+    fn outcome(&self) -> Option<RequestOutcome> {
         match self.index {
             Index::Batch => None,
-            _ if self.granted > 0 => Some(Outcome::Granted),
-            _ => Some(Outcome::Denied),
+            _ if self.granted > 0 => Some(RequestOutcome::Granted),
+            _ => Some(RequestOutcome::Denied),
         }
     }
 

@@ -2,17 +2,18 @@
 
 use super::Error;
 use super::acquire::denied_by_block;
-use super::reply::{Index, Six};
+use super::reply::Index;
 use super::resolve::usage;
-use crate::core::limits::{Limit, Request, Standing, State, Taken, Wait, decide, look};
+use crate::core::limits::{Limit, LimitStatus, Request, State, Taken, Wait, decide, look};
 use crate::core::reservations::Stage;
 use crate::core::time::Micros;
-use crate::observe::labels::Labelled;
+use crate::limiter::reply::RateLimitReply;
+use crate::observe::labels::DecisionLabels;
 use crate::observe::metrics;
 use crate::server::context::Context;
 use crate::server::ffi::reply;
 use crate::server::main_thread::MainThread;
-use crate::types::effect::ratelimit::Change;
+use crate::types::effect::ratelimit::RateLimitChange;
 use crate::types::intern::LimitsRef;
 use crate::types::ratelimit::RateLimit;
 use crate::types::ratelimit::hold;
@@ -43,7 +44,7 @@ impl Terms<'_> {
 }
 
 /// `[id|nil, [six per key]]`.
-pub fn send(ctx: &Context<'_>, id: Option<&[u8]>, sixes: &[Six]) {
+pub fn send(ctx: &Context<'_>, id: Option<&[u8]>, sixes: &[RateLimitReply]) {
     reply::array(ctx, 2);
     match id {
         Some(id) => reply::bytes(ctx, id),
@@ -57,7 +58,7 @@ pub fn send(ctx: &Context<'_>, id: Option<&[u8]>, sixes: &[Six]) {
 
 /// What there is to do to the key.
 #[derive(Debug)]
-enum Verdict {
+enum ReserveAction {
     /// It is denied, or the same reservation stands already.
     Leave,
     /// Units are taken; the limits, where the key used others last or is new.
@@ -66,29 +67,29 @@ enum Verdict {
 
 /// A reservation decided on one key.
 #[derive(Debug)]
-pub struct Judged {
+pub struct ReserveDecision {
     /// The reply.
-    pub six: Six,
+    pub six: RateLimitReply,
     /// The binding limit before anything is taken.
-    pub before: Standing,
-    verdict: Verdict,
-    labelled: Option<Labelled>,
+    pub before: LimitStatus,
+    verdict: ReserveAction,
+    labelled: Option<DecisionLabels>,
 }
 
-impl Judged {
+impl ReserveDecision {
     /// Nothing is to be done to the key.
-    const fn leave(six: Six, before: Standing, labelled: Option<Labelled>) -> Self {
-        Self { six, before, verdict: Verdict::Leave, labelled }
+    const fn leave(six: RateLimitReply, before: LimitStatus, labelled: Option<DecisionLabels>) -> Self {
+        Self { six, before, verdict: ReserveAction::Leave, labelled }
     }
 
     /// Whether there is something to take: it is granted, and new.
     pub const fn takes(&self) -> bool {
-        matches!(self.verdict, Verdict::Take(..))
+        matches!(self.verdict, ReserveAction::Take(..))
     }
 
     /// The same request denied after all.
     #[must_use]
-    pub fn denied(self, six: Six) -> Self {
+    pub fn denied(self, six: RateLimitReply) -> Self {
         Self::leave(six, six.standing, self.labelled)
     }
 
@@ -109,12 +110,12 @@ impl Judged {
         main: MainThread,
         terms: &Terms<'_>,
         now: Micros,
-        make_it_so: impl FnOnce(Change<'_>) -> Result<(), Error>,
+        make_it_so: impl FnOnce(RateLimitChange<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let Verdict::Take(other, taken) = &self.verdict else { return Ok(()) };
+        let ReserveAction::Take(other, taken) = &self.verdict else { return Ok(()) };
         let set = other.as_ref().map(|other| other.get(main));
         let limits = set.as_ref().map(|set| set.canonical());
-        make_it_so(Change::Reserve {
+        make_it_so(RateLimitChange::Reserve {
             limits,
             taken: *taken,
             id: terms.id,
@@ -125,9 +126,9 @@ impl Judged {
 
     /// Denies it because another key of the hierarchy does.
     pub fn deny_with_others(&mut self, longest: Wait) {
-        let standing = Standing { retry: longest, ..self.before };
-        self.six = Six { granted: 0, standing, index: Index::Batch };
-        self.verdict = Verdict::Leave;
+        let standing = LimitStatus { retry: longest, ..self.before };
+        self.six = RateLimitReply { granted: 0, standing, index: Index::Batch };
+        self.verdict = ReserveAction::Leave;
     }
 }
 
@@ -142,7 +143,7 @@ pub fn judge(
     given: &[u8],
     terms: &Terms<'_>,
     now: Micros,
-) -> Result<Judged, Error> {
+) -> Result<ReserveDecision, Error> {
     let main = ctx.main();
     let known = value.and_then(|value| value.book()?.get(terms.id));
     let known = known.filter(|one| one.stage_at(now) == Some(Stage::Open));
@@ -151,34 +152,38 @@ pub fn judge(
     hold(main, value, set.limits(), &mut states, now, terms.end(now));
     if let Some(one) = known {
         let (standing, index) = standing(set.limits(), &states, now);
-        let six = Six { granted: one.cost, standing, index: Index::Limit(index) };
-        return Ok(Judged::leave(six, standing, None));
+        let six = RateLimitReply { granted: one.cost, standing, index: Index::Limit(index) };
+        return Ok(ReserveDecision::leave(six, standing, None));
     }
     let decision = decide(set.limits(), &states, now, &terms.request());
     let before = decision.before(set.limits(), &states, now);
-    let mut six = Six::of(&decision);
+    let mut six = RateLimitReply::of(&decision);
     if let Some(block) = value.and_then(|value| value.block(now)) {
         // Its limits are not asked.
-        six = Six { granted: 0, standing: denied_by_block(before, block, now), index: Index::Blocked };
-        return Ok(Judged::leave(six, six.standing, None));
+        six = RateLimitReply {
+            granted: 0,
+            standing: denied_by_block(before, block, now),
+            index: Index::Blocked,
+        };
+        return Ok(ReserveDecision::leave(six, six.standing, None));
     }
-    let labelled = Labelled::of(main, &limits, decision.shadow_denied);
+    let labelled = DecisionLabels::of(main, &limits, decision.shadow_denied);
     if six.granted == 0 {
-        return Ok(Judged::leave(six, six.standing, labelled));
+        return Ok(ReserveDecision::leave(six, six.standing, labelled));
     }
     drop(set);
     let other = (value.and_then(RateLimit::limits_id) != Some(limits.id())).then_some(limits);
-    Ok(Judged { six, before, verdict: Verdict::Take(other, decision.taken), labelled })
+    Ok(ReserveDecision { six, before, verdict: ReserveAction::Take(other, decision.taken), labelled })
 }
 
 /// Where the enforcing limit with the least remaining stands.
-fn standing(limits: &[Limit], states: &[State], now: Micros) -> (Standing, usize) {
+fn standing(limits: &[Limit], states: &[State], now: Micros) -> (LimitStatus, usize) {
     let looks = limits.iter().zip(states).enumerate().filter(|(_, (limit, _))| !limit.shadow());
     looks
         .map(|(at, (limit, state))| (at, look(limit, state, now, 1)))
         .min_by_key(|(_, look)| look.remaining.unwrap_or(u64::MAX))
-        .map_or((Standing::UNLIMITED, 0), |(at, look)| {
+        .map_or((LimitStatus::UNLIMITED, 0), |(at, look)| {
             let (limit, remaining, reset_after_us) = (look.limit, look.remaining, look.reset_after_us);
-            (Standing { limit, remaining, retry: Wait::Now, reset_after_us }, at)
+            (LimitStatus { limit, remaining, retry: Wait::Now, reset_after_us }, at)
         })
 }

@@ -7,7 +7,8 @@ use crate::limiter::Error;
 use crate::server::fast::shared_replies::Word;
 use crate::server::main_thread::MainThread;
 use crate::settings;
-use crate::types::intern::{self, LimitSet, LimitsRef, Wanted};
+use crate::types::intern;
+use crate::types::intern::{InternedLimits, LimitsRef, ParsedLimits};
 use crate::types::policies::node;
 use crate::types::ratelimit::RateLimit;
 
@@ -41,7 +42,7 @@ impl Source {
 
 /// The limits that hold.
 #[derive(Debug)]
-pub enum Resolved {
+pub enum ResolvedLimits {
     /// Those that the key used last: its states are in their order.
     Own,
     /// Others, or the key is new.
@@ -62,7 +63,7 @@ pub fn resolve(
     value: Option<&RateLimit>,
     given: Option<&[u8]>,
     now: Micros,
-) -> Result<(Resolved, Source), Error> {
+) -> Result<(ResolvedLimits, Source), Error> {
     let own = value.and_then(RateLimit::limits_id);
     if let Some(pin) = value.and_then(|value| value.pin(now)) {
         if let Some(text) = given {
@@ -84,7 +85,7 @@ pub fn resolve(
 }
 
 /// The limits of a key that neither pin nor call gives any.
-fn unwritten(main: MainThread, key: &[u8], own: Option<u32>) -> Result<(Resolved, Source), Error> {
+fn unwritten(main: MainThread, key: &[u8], own: Option<u32>) -> Result<(ResolvedLimits, Source), Error> {
     if let Some(policy) = node::limits_for(main, key) {
         return Ok((same_or_other(own, policy), Source::Policy));
     }
@@ -115,21 +116,21 @@ fn names_policy(text: &[u8]) -> bool {
 /// # Errors
 /// A malformed limit or an unknown policy.
 #[inline]
-pub fn limits_of(main: MainThread, own: Option<u32>, text: &[u8]) -> Result<Option<Resolved>, Error> {
+pub fn limits_of(main: MainThread, own: Option<u32>, text: &[u8]) -> Result<Option<ResolvedLimits>, Error> {
     if own.is_some_and(|own| intern::get(main, own).is(text)) {
-        return Ok(Some(Resolved::Own));
+        return Ok(Some(ResolvedLimits::Own));
     }
     look_up(main, own, text)
 }
 
-fn look_up(main: MainThread, own: Option<u32>, text: &[u8]) -> Result<Option<Resolved>, Error> {
+fn look_up(main: MainThread, own: Option<u32>, text: &[u8]) -> Result<Option<ResolvedLimits>, Error> {
     if names_policy(text) {
         return Ok(Some(same_or_other(own, node::limits_of(main, text)?)));
     }
     match intern::want(main, text)? {
-        Wanted::Limits(limits) => Ok(Some(same_or_other(own, limits))),
+        ParsedLimits::Limits(limits) => Ok(Some(same_or_other(own, limits))),
         // Terms with policies among them went the other way above.
-        Wanted::ServerChosen | Wanted::Terms(_) => Ok(None),
+        ParsedLimits::ServerChosen | ParsedLimits::Terms(_) => Ok(None),
     }
 }
 
@@ -153,27 +154,27 @@ pub fn usage(
 pub fn usage_of(
     main: MainThread,
     value: Option<&RateLimit>,
-    resolved: &Resolved,
+    resolved: &ResolvedLimits,
     now: Micros,
 ) -> Option<(LimitsRef, Vec<State>)> {
     match (resolved, value) {
-        (Resolved::Own, value) => {
+        (ResolvedLimits::Own, value) => {
             let value = value?;
             value.limits().map(|limits| (limits, value.with_states(<[_]>::to_vec)))
         }
-        (Resolved::Other(other), Some(value)) => {
+        (ResolvedLimits::Other(other), Some(value)) => {
             let states = value.realigned(main, other.get(main).limits(), now).0;
             Some((other.clone(), states))
         }
-        (Resolved::Other(other), None) => {
+        (ResolvedLimits::Other(other), None) => {
             let states = vec![State::default(); other.get(main).limits().len()];
             Some((other.clone(), states))
         }
     }
 }
 
-fn same_or_other(own: Option<u32>, limits: LimitsRef) -> Resolved {
-    if own == Some(limits.id()) { Resolved::Own } else { Resolved::Other(limits) }
+fn same_or_other(own: Option<u32>, limits: LimitsRef) -> ResolvedLimits {
+    if own == Some(limits.id()) { ResolvedLimits::Own } else { ResolvedLimits::Other(limits) }
 }
 
 /// Refuses limits that only reservations can take.
@@ -181,7 +182,7 @@ fn same_or_other(own: Option<u32>, limits: LimitsRef) -> Resolved {
 /// # Errors
 /// [`Error::Concurrent`] with the limit.
 #[inline]
-pub fn refuse_concurrent(set: &LimitSet) -> Result<(), Error> {
+pub fn refuse_concurrent(set: &InternedLimits) -> Result<(), Error> {
     if set.has_concurrent() { Err(concurrent(set.limits())) } else { Ok(()) }
 }
 

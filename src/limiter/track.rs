@@ -4,7 +4,7 @@ use crate::core::usage::Decided;
 use crate::observe::metrics;
 use crate::server::main_thread::MainThread;
 use crate::settings;
-use crate::types::effect::ratelimit::Change;
+use crate::types::effect::ratelimit::RateLimitChange;
 use crate::types::ratelimit::{RateLimit, tracked};
 
 /// Whether the key may carry usage: it does already, or there is room for one
@@ -36,6 +36,6 @@ pub fn counts(main: MainThread, value: Option<&RateLimit>, asked: bool) -> bool 
 }
 
 /// The change that counts a decision on a request of so many units.
-pub const fn decided(cost: u64, granted: u64) -> Change<'static> {
-    Change::Count(Decided { granted, denied: cost.saturating_sub(granted) })
+pub const fn decided(cost: u64, granted: u64) -> RateLimitChange<'static> {
+    RateLimitChange::Count(Decided { granted, denied: cost.saturating_sub(granted) })
 }

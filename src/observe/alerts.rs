@@ -1,11 +1,13 @@
 //! Alerts: the figures of the last minute, looked at whenever the server's
 //! timer comes round, on masters only.
 
-use crate::core::stats::alerts::{Alert, Change, History, Kind, Minute, Suspect, Tally};
+use crate::core::stats::alerts::{
+    Alert, AlertKind, AlertTally, AlertTransition, History, MajorityVote, RollingMinute,
+};
 use crate::core::time::Micros;
 use crate::observe::key_mask;
 use crate::server::context::{self, Context};
-use crate::server::events::{Event, Listener};
+use crate::server::events::{Event, EventListener};
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use crate::server::timing::cron_lag;
 use crate::settings;
@@ -17,21 +19,21 @@ use std::sync::{Arc, OnceLock};
 pub const CHANNEL: &CStr = c"floodgate:alerts";
 
 /// What this part listens to.
-pub const LISTENERS: &[Listener] = &[(Event::Cron, look)];
+pub const LISTENERS: &[EventListener] = &[(Event::Cron, look)];
 
 #[derive(Debug, Default)]
-struct Watch {
-    minute: Minute,
-    failing: Suspect,
-    opening: Suspect,
-    slow: Suspect,
-    denied: Suspect,
+struct AlertWatch {
+    minute: RollingMinute,
+    failing: MajorityVote,
+    opening: MajorityVote,
+    slow: MajorityVote,
+    denied: MajorityVote,
     history: History,
 }
 
-static WATCH: MainThreadCell<Option<Watch>> = MainThreadCell::new(None);
+static WATCH: MainThreadCell<Option<AlertWatch>> = MainThreadCell::new(None);
 
-fn with<R>(main: MainThread, run: impl FnOnce(&mut Watch) -> R) -> R {
+fn with<R>(main: MainThread, run: impl FnOnce(&mut AlertWatch) -> R) -> R {
     run(WATCH.of(main).borrow_mut().get_or_insert_default())
 }
 
@@ -41,7 +43,7 @@ pub fn longest_stall(main: MainThread) -> u64 {
     with(main, |watch| watch.minute.sum(now).stall)
 }
 
-fn tally(main: MainThread, now: Micros, run: impl FnOnce(&mut Tally)) {
+fn tally(main: MainThread, now: Micros, run: impl FnOnce(&mut AlertTally)) {
     with(main, |watch| run(watch.minute.at(now)));
 }
 
@@ -106,7 +108,7 @@ pub fn look(ctx: &Context<'_>) {
         // Whatever lasted is the new master's to tell.
         with(main, |watch| {
             watch.history.end_all(now);
-            watch.minute = Minute::default();
+            watch.minute = RollingMinute::default();
         });
         return;
     }
@@ -116,15 +118,15 @@ pub fn look(ctx: &Context<'_>) {
     let thresholds = settings::alert_thresholds(main);
     let changes = with(main, |watch| {
         let sum = watch.minute.sum(now);
-        let Watch { failing, opening, slow, denied, history, .. } = watch;
+        let AlertWatch { failing, opening, slow, denied, history, .. } = watch;
         history.look(now, &sum, queue, &thresholds, |kind| {
             let name = match kind {
-                Kind::ErrorRate => failing.name(),
-                Kind::Queue => line.as_deref(),
-                Kind::BreakerOpenings => opening.name(),
-                Kind::ResponseTime => slow.name(),
-                Kind::BatchFailures => denied.name(),
-                Kind::Latency => None,
+                AlertKind::ErrorRate => failing.name(),
+                AlertKind::Queue => line.as_deref(),
+                AlertKind::BreakerOpenings => opening.name(),
+                AlertKind::ResponseTime => slow.name(),
+                AlertKind::BatchFailures => denied.name(),
+                AlertKind::Latency => None,
             };
             name.map(<[u8]>::to_vec)
         })
@@ -149,10 +151,10 @@ struct Message<'a> {
     ended_at_ms: Option<u64>,
 }
 
-fn publish(ctx: &Context<'_>, change: &Change) {
+fn publish(ctx: &Context<'_>, change: &AlertTransition) {
     let (state, alert) = match change {
-        Change::Starts(alert) => ("start", alert),
-        Change::Ends(alert) => ("end", alert),
+        AlertTransition::Starts(alert) => ("start", alert),
+        AlertTransition::Ends(alert) => ("end", alert),
     };
     let key = alert.key.as_deref().map(|key| key_mask::shown_text(ctx.main(), key));
     let message = Message {

@@ -1,14 +1,14 @@
 //! Which breakers are open, by name.
 
-use crate::core::breaker::State;
+use crate::core::breaker::CircuitState;
 use crate::core::time::Micros;
 use crate::server::context::Context;
-use crate::server::events::{Event, Listener};
+use crate::server::events::{Event, EventListener};
 use crate::server::ffi::call::OwnedString;
 use crate::types::cbcircuit::{CbCircuit, not_closed};
 
 /// What this part listens to.
-pub const LISTENERS: &[Listener] = &[(Event::Cron, sweep)];
+pub const LISTENERS: &[EventListener] = &[(Event::Cron, sweep)];
 
 /// A breaker that is not closed.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub struct Open {
     /// Its key.
     pub name: Box<[u8]>,
     /// Its state.
-    pub state: State,
+    pub state: CircuitState,
     /// Since when.
     pub since: Micros,
     /// When a call would be admitted, in milliseconds, as CB.STATE tells it.
@@ -30,7 +30,7 @@ pub fn list(ctx: &Context<'_>) -> Vec<Open> {
     not_closed::retain(ctx.main(), |(database, name)| {
         let open = ctx.in_database(*database, || look(ctx, name));
         let stays = open.is_some();
-        found.extend(open.filter(|open| open.state != State::ForcedClosed));
+        found.extend(open.filter(|open| open.state != CircuitState::ForcedClosed));
         stays
     });
     found.sort_by(|a, b| a.since.cmp(&b.since).then_with(|| a.name.cmp(&b.name)));
@@ -46,7 +46,7 @@ fn look(ctx: &Context<'_>, name: &[u8]) -> Option<Open> {
     let circuit = Some(&*held).filter(|circuit| !circuit.is_over(now))?;
     let view = circuit.view(None, now);
     let retry_after_ms = view.retry.millis();
-    (view.state != State::Closed).then(|| Open {
+    (view.state != CircuitState::Closed).then(|| Open {
         name: name.into(),
         state: view.state,
         since: view.since,

@@ -1,8 +1,8 @@
 //! Counters that carry a label: a policy, or a shadow limit. However many there
 //! are, only so many are told apart.
 
-use super::top::Outcome;
-use crate::core::limits::{Limit, LimitSet};
+use crate::core::limits::{Limit, LimitMask};
+use crate::observe::top::RequestOutcome;
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use crate::types::intern::{LimitsRef, Origin};
 
@@ -28,7 +28,7 @@ static SHADOWS: MainThreadCell<Shadows> = MainThreadCell::new(Shadows { each: Ve
 
 /// Decisions under the limits of a policy.
 #[derive(Clone, Debug)]
-pub struct Policy {
+pub struct PolicyCounts {
     /// Its name, or the text that names several.
     pub name: Box<str>,
     /// Requests granted.
@@ -37,9 +37,9 @@ pub struct Policy {
     pub denied: u64,
 }
 
-static POLICIES: MainThreadCell<Vec<Policy>> = MainThreadCell::new(Vec::new());
+static POLICIES: MainThreadCell<Vec<PolicyCounts>> = MainThreadCell::new(Vec::new());
 
-fn count_policy(main: MainThread, origin: &Origin, outcome: Outcome) {
+fn count_policy(main: MainThread, origin: &Origin, outcome: RequestOutcome) {
     let name = match origin {
         Origin::Followed(name) => name.as_str(),
         Origin::Named(text) => match text.strip_prefix('@') {
@@ -53,35 +53,35 @@ fn count_policy(main: MainThread, origin: &Origin, outcome: Outcome) {
         // The last place is everybody else's.
         let name = if full { OTHER } else { name };
         policies.iter().position(|policy| &*policy.name == name).unwrap_or_else(|| {
-            policies.push(Policy { name: name.into(), granted: 0, denied: 0 });
+            policies.push(PolicyCounts { name: name.into(), granted: 0, denied: 0 });
             policies.len() - 1
         })
     });
     if let Some(policy) = policies.get_mut(index) {
         match outcome {
-            Outcome::Granted => policy.granted += 1,
-            Outcome::Denied => policy.denied += 1,
+            RequestOutcome::Granted => policy.granted += 1,
+            RequestOutcome::Denied => policy.denied += 1,
         }
     }
 }
 
 /// Decisions by policy.
-pub fn policies(main: MainThread) -> Vec<Policy> {
+pub fn policies(main: MainThread) -> Vec<PolicyCounts> {
     POLICIES.of(main).borrow().clone()
 }
 
 /// What is to be counted under labels of a decision.
 #[derive(Clone, Debug)]
-pub struct Labelled {
+pub struct DecisionLabels {
     /// The limits of the call.
     pub limits: LimitsRef,
     /// Which of them are shadow limits that would have denied.
-    pub shadow_denied: LimitSet,
+    pub shadow_denied: LimitMask,
 }
 
-impl Labelled {
+impl DecisionLabels {
     /// `None` where nothing is to be counted.
-    pub fn of(main: MainThread, limits: &LimitsRef, shadow_denied: LimitSet) -> Option<Self> {
+    pub fn of(main: MainThread, limits: &LimitsRef, shadow_denied: LimitMask) -> Option<Self> {
         let counts = !shadow_denied.is_empty() || limits.get(main).origin().is_some();
         counts.then(|| Self { limits: limits.clone(), shadow_denied })
     }
@@ -93,7 +93,7 @@ impl Labelled {
 
     /// Counts the policy, unless others decided in its place, and each shadow
     /// limit that would have denied.
-    pub fn count(&self, main: MainThread, outcome: Option<Outcome>) {
+    pub fn count(&self, main: MainThread, outcome: Option<RequestOutcome>) {
         let set = self.limits.get(main);
         if let Some((origin, outcome)) = set.origin().zip(outcome) {
             count_policy(main, origin, outcome);

@@ -1,6 +1,6 @@
 //! The keys that are granted and denied most, ever and lately.
 
-use crate::core::stats::heavy_hitters::{Busiest, Spell};
+use crate::core::stats::heavy_hitters::{BusyPeriod, TopK};
 use crate::core::time::Micros;
 use crate::observe::key_mask;
 use crate::server::fast::prefetch::prefetch;
@@ -8,29 +8,29 @@ use crate::server::main_thread::{MainThread, MainThreadCell};
 
 /// Which decisions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RequestOutcome {
     /// Something was granted.
     Granted,
     /// Nothing was.
     Denied,
 }
 
-static GRANTED: MainThreadCell<Busiest> = MainThreadCell::new(Busiest::new(UNSEEDED));
-static DENIED: MainThreadCell<Busiest> = MainThreadCell::new(Busiest::new(UNSEEDED));
+static GRANTED: MainThreadCell<TopK> = MainThreadCell::new(TopK::new(UNSEEDED));
+static DENIED: MainThreadCell<TopK> = MainThreadCell::new(TopK::new(UNSEEDED));
 
 /// Until the first decision; then it is random.
 const UNSEEDED: usize = 0;
 
-const fn cell(outcome: Outcome) -> &'static MainThreadCell<Busiest> {
+const fn cell(outcome: RequestOutcome) -> &'static MainThreadCell<TopK> {
     match outcome {
-        Outcome::Granted => &GRANTED,
-        Outcome::Denied => &DENIED,
+        RequestOutcome::Granted => &GRANTED,
+        RequestOutcome::Denied => &DENIED,
     }
 }
 
 /// Counts a decision on a key.
 #[inline]
-pub fn count(main: MainThread, key: &[u8], outcome: Outcome, now: Micros) {
+pub fn count(main: MainThread, key: &[u8], outcome: RequestOutcome, now: Micros) {
     let mut busiest = cell(outcome).of(main).borrow_mut();
     if busiest.seed() == UNSEEDED {
         begin(&mut busiest);
@@ -41,19 +41,19 @@ pub fn count(main: MainThread, key: &[u8], outcome: Outcome, now: Micros) {
 }
 
 #[cold]
-fn begin(busiest: &mut Busiest) {
+fn begin(busiest: &mut TopK) {
     busiest.set_seed(key_mask::seed() | 1);
 }
 
 /// Counts a decision on a key by what it granted.
 #[inline]
 pub fn decided(main: MainThread, key: &[u8], granted: bool, now: Micros) {
-    count(main, key, if granted { Outcome::Granted } else { Outcome::Denied }, now);
+    count(main, key, if granted { RequestOutcome::Granted } else { RequestOutcome::Denied }, now);
 }
 
 /// A busy key.
 #[derive(Clone, Debug)]
-pub struct Busy {
+pub struct BusyKey {
     /// Its name, unmasked.
     pub name: Vec<u8>,
     /// At most so many decisions since the module was loaded.
@@ -61,16 +61,16 @@ pub struct Busy {
     /// By so many the count may be too high.
     pub error: u64,
     /// What of it happened lately.
-    pub spell: Option<Spell>,
+    pub spell: Option<BusyPeriod>,
 }
 
 /// All that are remembered, the busiest first.
-pub fn list(main: MainThread, outcome: Outcome, now: Micros) -> Vec<Busy> {
+pub fn list(main: MainThread, outcome: RequestOutcome, now: Micros) -> Vec<BusyKey> {
     let mut busiest = cell(outcome).of(main).borrow_mut();
     busiest
         .list(now)
         .into_iter()
-        .map(|busy| Busy {
+        .map(|busy| BusyKey {
             name: busy.name.to_vec(),
             count: busy.count,
             error: busy.error,

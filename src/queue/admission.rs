@@ -1,22 +1,21 @@
 //! What becomes of a request where a line stands, or that may wait.
 
-use super::{
-    answer,
-    behind::{behind, behind_at},
-    moves::{self, plan},
-    request::{self, Ask},
-    serve,
-    state::{Clock, PATIENCE_MS, Waiter, place, stands, with},
-};
+use super::behind::{behind, behind_at};
+use super::moves::plan;
+use super::state::{PATIENCE_MS, Waiter, place, stands, with};
+use super::{answer, moves, request, serve};
 use crate::core::limits::{Request, Wait};
 use crate::core::text::duration;
 use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::acquire;
-use crate::limiter::acquire::Judged;
+use crate::limiter::acquire::AcquireDecision;
 use crate::limiter::reply::signed;
 use crate::observe::metrics;
-use crate::server::blocking::{self, Ward};
+use crate::queue::request::QueuedRequest;
+use crate::queue::state::WaitClock;
+use crate::server::blocking;
+use crate::server::blocking::BlockedClientHandler;
 use crate::server::context::Context;
 use crate::server::ffi::args::Arg;
 use crate::server::keys::key::Key;
@@ -26,7 +25,8 @@ use crate::server::timing::wake_timer;
 use crate::settings;
 use crate::types::ratelimit::RateLimit;
 
-const WARD: Ward = Ward { answer: answer::answer_client, gone: answer::client_gone };
+const WARD: BlockedClientHandler =
+    BlockedClientHandler { answer: answer::answer_client, gone: answer::client_gone };
 
 /// How long a caller is ready to wait: `WAIT d`, at most `wait-max`; 0 for not.
 ///
@@ -44,13 +44,13 @@ pub fn wait_option(main: MainThread, arg: Arg<'_>) -> Result<u64, Error> {
 
 /// What became of a request that met a line, or that wants to wait.
 #[derive(Debug)]
-pub enum Met {
+pub enum QueueAdmission {
     /// No line is in its way.
     Nobody,
     /// It waits now, and is answered later.
     Waits,
     /// It is denied.
-    Denied(Box<request::Judged>),
+    Denied(Box<request::QueuedDecision>),
 }
 
 /// Decides a request where a line may stand: it waits at its end, or is denied.
@@ -60,18 +60,22 @@ pub enum Met {
 pub fn meet(
     ctx: &Context<'_>,
     key: &mut Key<'_>,
-    ask: &Ask,
+    ask: &QueuedRequest,
     wait_us: u64,
     now: Micros,
-) -> Result<Met, Error> {
+) -> Result<QueueAdmission, Error> {
     if ask.critical() || !stands(ctx, key.name()) {
-        return Ok(Met::Nobody);
+        return Ok(QueueAdmission::Nobody);
     }
     let judged = behind(ctx, key, ask, now)?;
     if judged.six().standing.retry == Wait::Never {
-        return Ok(Met::Denied(judged.into()));
+        return Ok(QueueAdmission::Denied(judged.into()));
     }
-    Ok(if join(ctx, key, ask, wait_us, Wait::Never, now) { Met::Waits } else { Met::Denied(judged.into()) })
+    Ok(if join(ctx, key, ask, wait_us, Wait::Never, now) {
+        QueueAdmission::Waits
+    } else {
+        QueueAdmission::Denied(judged.into())
+    })
 }
 
 /// As [`acquire::judge`], but denied where a line stands and the request is not
@@ -87,21 +91,28 @@ pub fn judge(
     given: Option<&[u8]>,
     request: &Request,
     now: Micros,
-) -> Result<Judged, Error> {
+) -> Result<AcquireDecision, Error> {
     if request.critical || !stands(ctx, name) {
         return acquire::judge(ctx, name.bytes(), value, given, request, now);
     }
-    let ask = Ask::Acquire { limits: given.map(Into::into), request: *request, track: false };
+    let ask = QueuedRequest::Acquire { limits: given.map(Into::into), request: *request, track: false };
     Ok(match behind_at(ctx, &place(ctx, name), value, &ask, now)? {
-        request::Judged::Acquire(judged) => judged,
+        request::QueuedDecision::Acquire(judged) => judged,
         // Not what was asked.
-        request::Judged::Reserve(judged) => Judged::denial(judged.six),
+        request::QueuedDecision::Reserve(judged) => AcquireDecision::denial(judged.six),
     })
 }
 
 /// Puts the client at the end of the key's line, if it may wait. `retry` says
 /// when its units are free when it is the first.
-pub fn join(ctx: &Context<'_>, key: &Key<'_>, ask: &Ask, wait_us: u64, retry: Wait, now: Micros) -> bool {
+pub fn join(
+    ctx: &Context<'_>,
+    key: &Key<'_>,
+    ask: &QueuedRequest,
+    wait_us: u64,
+    retry: Wait,
+    now: Micros,
+) -> bool {
     let flags = ctx.flags();
     // On a replica that takes writes nobody would serve the line.
     if wait_us == 0 || flags.deny_blocking() || !flags.master() {
@@ -120,11 +131,11 @@ pub fn join(ctx: &Context<'_>, key: &Key<'_>, ask: &Ask, wait_us: u64, retry: Wa
     };
     wake_timer::prepare(ctx, serve::wake);
     keyspace::listen(ctx, moves::happened);
-    let clock = if ctx.debug_clock_is_set() { Clock::Debug } else { Clock::Servers };
+    let clock = if ctx.debug_clock_is_set() { WaitClock::Debug } else { WaitClock::Servers };
     let wait_ms = signed(wait_us.div_ceil(1000));
     let timeout_ms = match clock {
-        Clock::Servers => wait_ms,
-        Clock::Debug => wait_ms.max(PATIENCE_MS),
+        WaitClock::Servers => wait_ms,
+        WaitClock::Debug => wait_ms.max(PATIENCE_MS),
     };
     let Some(client) = blocking::block(ctx, key.name(), ticket, timeout_ms, WARD) else {
         // The server has told the client why it cannot wait.
@@ -151,7 +162,7 @@ pub fn served_by(ctx: &Context<'_>, key: &mut Key<'_>, now: Micros) -> Result<Op
     }
     let unlimited: &[u8] = b"unlimited";
     let request = Request { cost: 1, calls: 1, partial: false, critical: false };
-    let ask = Ask::Acquire { limits: Some(unlimited.into()), request, track: false };
+    let ask = QueuedRequest::Acquire { limits: Some(unlimited.into()), request, track: false };
     Ok(match behind(ctx, key, &ask, now)?.six().standing.retry {
         Wait::Now => Some(now),
         Wait::After(us) => Some(now.plus(us)),

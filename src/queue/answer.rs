@@ -1,15 +1,16 @@
 //! What becomes of a client whose wait has ended.
 
 use super::behind::behind_at;
-use super::state::{Outcome, Place, with};
-use crate::core::limits::{Standing, Wait};
-use crate::core::wait_queue::Ticket;
+use super::state::with;
+use crate::core::limits::{LimitStatus, Wait};
+use crate::core::wait_queue::WaiterId;
 use crate::limiter::Error;
-use crate::limiter::reply::Six;
+use crate::limiter::reply::RateLimitReply;
 use crate::observe::{metrics, top};
 use crate::queue::moves::plan;
 use crate::queue::request;
-use crate::queue::request::Ask;
+use crate::queue::request::QueuedRequest;
+use crate::queue::state::{DbKey, WaitOutcome};
 use crate::server::context::Context;
 use crate::server::ffi::args::Arg;
 use crate::server::ffi::call::OwnedString;
@@ -18,12 +19,12 @@ use crate::types::ratelimit::RateLimit;
 
 /// The server lets us answer this client: with what was decided, or, when its
 /// time is up, with where it stands.
-pub(super) fn answer_client(ctx: &Context<'_>, ticket: Ticket) {
+pub(super) fn answer_client(ctx: &Context<'_>, ticket: WaiterId) {
     let main = ctx.main();
     let ended = with(main, |room| {
         room.outcomes.remove(&ticket).or_else(|| {
             let (place, waiter) = room.leave(ticket)?;
-            Some((waiter.ask, Outcome::TimeIsUp(place)))
+            Some((waiter.ask, WaitOutcome::TimeIsUp(place)))
         })
     });
     let Some((ask, outcome)) = ended else {
@@ -31,8 +32,8 @@ pub(super) fn answer_client(ctx: &Context<'_>, ticket: Ticket) {
         return;
     };
     let reply = match outcome {
-        Outcome::Decided(reply) => reply,
-        Outcome::TimeIsUp(place) => {
+        WaitOutcome::Decided(reply) => reply,
+        WaitOutcome::TimeIsUp(place) => {
             metrics::count(main, |m| &mut m.waiting_timed_out);
             top::decided(main, &place.1, false, ctx.now());
             let name = OwnedString::new(ctx, &place.1);
@@ -52,7 +53,12 @@ pub(super) fn answer_client(ctx: &Context<'_>, ticket: Ticket) {
 }
 
 /// The reply of a request whose wait has ended without a grant.
-fn denial(ctx: &Context<'_>, place: &Place, name: Arg<'_>, ask: &Ask) -> Result<request::Judged, Error> {
+fn denial(
+    ctx: &Context<'_>,
+    place: &DbKey,
+    name: Arg<'_>,
+    ask: &QueuedRequest,
+) -> Result<request::QueuedDecision, Error> {
     let now = ctx.now();
     let mut key = ctx.read(name);
     let held = key.value::<RateLimit>()?;
@@ -65,12 +71,12 @@ fn denial(ctx: &Context<'_>, place: &Place, name: Arg<'_>, ask: &Ask) -> Result<
         return Ok(judged);
     }
     // Its units have become free this very moment; asking again gets them.
-    let standing = Standing { retry: Wait::After(1), ..six.standing };
-    Ok(judged.denied(Six { granted: 0, standing, ..six }))
+    let standing = LimitStatus { retry: Wait::After(1), ..six.standing };
+    Ok(judged.denied(RateLimitReply { granted: 0, standing, ..six }))
 }
 
 /// The server says that this client will not be answered by us.
-pub(super) fn client_gone(ctx: &Context<'_>, ticket: Ticket) {
+pub(super) fn client_gone(ctx: &Context<'_>, ticket: WaiterId) {
     let main = ctx.main();
     let waited = with(main, |room| {
         room.outcomes.remove(&ticket);

@@ -1,15 +1,15 @@
 //! The answer to a request that comes while others wait: denied, with the time at
 //! which the queue will have been served.
 
-use super::{
-    forecast::Forecast,
-    request::{self, Ask},
-    state::{Place, place, with},
-};
-use crate::core::limits::{Standing, Wait};
+use super::forecast::Forecast;
+use super::request;
+use super::state::{place, with};
+use crate::core::limits::{LimitStatus, Wait};
 use crate::core::time::Micros;
 use crate::limiter::Error;
-use crate::limiter::reply::{Index, Six};
+use crate::limiter::reply::{Index, RateLimitReply};
+use crate::queue::request::QueuedRequest;
+use crate::queue::state::DbKey;
 use crate::server::context::Context;
 use crate::server::keys::key::Key;
 use crate::types::ratelimit::RateLimit;
@@ -18,9 +18,9 @@ use crate::types::ratelimit::RateLimit;
 pub(super) fn behind(
     ctx: &Context<'_>,
     key: &mut Key<'_>,
-    ask: &Ask,
+    ask: &QueuedRequest,
     now: Micros,
-) -> Result<request::Judged, Error> {
+) -> Result<request::QueuedDecision, Error> {
     let place = place(ctx, key.name());
     let held = key.value::<RateLimit>()?;
     behind_at(ctx, &place, held.as_deref(), ask, now)
@@ -28,11 +28,11 @@ pub(super) fn behind(
 
 pub(super) fn behind_at(
     ctx: &Context<'_>,
-    place: &Place,
+    place: &DbKey,
     value: Option<&RateLimit>,
-    ask: &Ask,
+    ask: &QueuedRequest,
     now: Micros,
-) -> Result<request::Judged, Error> {
+) -> Result<request::QueuedDecision, Error> {
     let judged = ask.judge(ctx, &place.1, value, now)?;
     if judged.six().standing.retry == Wait::Never {
         return Ok(judged);
@@ -50,6 +50,6 @@ pub(super) fn behind_at(
         }
         retry
     });
-    let standing = Standing { remaining: Some(0), retry, ..standing };
-    Ok(judged.denied(Six { granted: 0, standing, index: Index::Line }))
+    let standing = LimitStatus { remaining: Some(0), retry, ..standing };
+    Ok(judged.denied(RateLimitReply { granted: 0, standing, index: Index::Line }))
 }

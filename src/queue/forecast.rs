@@ -3,11 +3,11 @@
 
 use crate::core::limits::Wait;
 use crate::core::time::Micros;
-use crate::core::wait_queue::Ticket;
+use crate::core::wait_queue::WaiterId;
 use crate::limiter::Error;
-use crate::queue::request::{Ask, Judged};
+use crate::queue::request::{QueuedDecision, QueuedRequest};
 use crate::server::context::Context;
-use crate::types::effect::ratelimit::{Applied, Effect};
+use crate::types::effect::ratelimit::{AppliedRateLimit, RateLimitEffect};
 use crate::types::ratelimit::RateLimit;
 
 /// A key as it will be when the waiters up to one have been served.
@@ -15,7 +15,7 @@ use crate::types::ratelimit::RateLimit;
 pub struct Forecast {
     value: Option<RateLimit>,
     at: Micros,
-    last: Ticket,
+    last: WaiterId,
 }
 
 impl Forecast {
@@ -25,12 +25,12 @@ impl Forecast {
     }
 
     /// The last waiter that it counts; 0 for none.
-    pub const fn last(&self) -> Ticket {
+    pub const fn last(&self) -> WaiterId {
         self.last
     }
 
     /// Serves one more.
-    pub fn add(&mut self, ctx: &Context<'_>, key: &[u8], ticket: Ticket, ask: &Ask) {
+    pub fn add(&mut self, ctx: &Context<'_>, key: &[u8], ticket: WaiterId, ask: &QueuedRequest) {
         self.last = ticket;
         // Who cannot be served is sent away and takes nothing.
         let Ok(first) = ask.judge(ctx, key, self.value.as_ref(), self.at) else { return };
@@ -46,17 +46,17 @@ impl Forecast {
         }
     }
 
-    fn grant(&mut self, ctx: &Context<'_>, ask: &Ask, judged: &Judged) {
+    fn grant(&mut self, ctx: &Context<'_>, ask: &QueuedRequest, judged: &QueuedDecision) {
         if judged.six().granted == 0 {
             return;
         }
         let main = ctx.main();
         // What does not fit is left out, as when it is served.
         let _ = ask.change(main, judged, self.at, |change| {
-            let effect = Effect { now: self.at, expires: false, change };
+            let effect = RateLimitEffect { now: self.at, expires: false, change };
             let applied =
                 effect.apply(main, self.value.as_mut()).map_err(|bad| Error::Other(bad.to_string()))?;
-            if let Applied::Created(value, _) = applied {
+            if let AppliedRateLimit::Created(value, _) = applied {
                 self.value = Some(value.rehearsal());
             }
             Ok(())
@@ -64,7 +64,7 @@ impl Forecast {
     }
 
     /// How long until a request would be granted behind the line.
-    pub fn retry(&self, ctx: &Context<'_>, key: &[u8], ask: &Ask, now: Micros) -> Wait {
+    pub fn retry(&self, ctx: &Context<'_>, key: &[u8], ask: &QueuedRequest, now: Micros) -> Wait {
         let at = self.at.max(now);
         let retry = ask
             .judge(ctx, key, self.value.as_ref(), at)

@@ -18,14 +18,14 @@ static LINES: [AtomicU16; SLOTS] = [const { AtomicU16::new(0) }; SLOTS];
 
 /// What a slot says.
 #[derive(Clone, Copy)]
-struct Lines {
+struct SlotCount {
     /// Once at its greatest it stays: nobody counts that far.
     count: u8,
     /// Of a single line it is the mark of its name.
     marks: u8,
 }
 
-impl Lines {
+impl SlotCount {
     #[inline]
     const fn of(slot: u16) -> Self {
         let [count, marks] = slot.to_be_bytes();
@@ -52,7 +52,7 @@ fn find(name: &[u8]) -> Option<(&'static AtomicU16, u8)> {
 #[inline]
 pub fn perhaps(name: &[u8]) -> bool {
     find(name).is_some_and(|(slot, mark)| {
-        let lines = Lines::of(slot.load(Ordering::Relaxed));
+        let lines = SlotCount::of(slot.load(Ordering::Relaxed));
         lines.count > 1 || lines.count == 1 && lines.marks == mark
     })
 }
@@ -69,8 +69,8 @@ pub fn remove(name: &[u8]) {
 
 fn change(name: &[u8], to: impl Fn(u8) -> Option<u8>) {
     let Some((slot, mark)) = find(name) else { return };
-    let lines = Lines::of(slot.load(Ordering::Relaxed));
+    let lines = SlotCount::of(slot.load(Ordering::Relaxed));
     if let Some(count) = to(lines.count) {
-        slot.store(Lines { count, marks: lines.marks ^ mark }.slot(), Ordering::Relaxed);
+        slot.store(SlotCount { count, marks: lines.marks ^ mark }.slot(), Ordering::Relaxed);
     }
 }

@@ -1,7 +1,7 @@
 //! WAIT and RL.QUEUE: waiting lines inside the server.
 //!
 //! Clients are the server's own blocked clients; who is next is decided by
-//! [`crate::core::wait_queue::Lines`]; a line is looked at by one alarm clock for all of them, at the
+//! [`crate::core::wait_queue::WaitQueues`]; a line is looked at by one alarm clock for all of them, at the
 //! moment when its head's units should be free, and at once after whatever may
 //! have moved it. So a line at rest costs nothing, and a server where nobody
 //! waits has neither a timer nor a listener: commands ask [`any`] and go on.
@@ -30,8 +30,8 @@ mod serve;
 mod state;
 pub mod status;
 
-pub use admission::{Met, join, judge, meet, served_by, wait_option};
+pub use admission::{QueueAdmission, join, judge, meet, served_by, wait_option};
 pub use moves::limits_changed;
-pub use request::Ask;
+pub use request::QueuedRequest;
 pub use serve::clock_changed;
 pub use state::{any, stands};

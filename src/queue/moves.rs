@@ -5,7 +5,7 @@ use super::state::{any, with};
 use crate::limiter::reply::signed;
 use crate::server::context::{self};
 use crate::server::ffi::args::Arg;
-use crate::server::keys::keyspace::Happened;
+use crate::server::keys::keyspace::KeyspaceChange;
 use crate::server::main_thread::MainThread;
 use crate::server::timing::wake_timer;
 
@@ -52,15 +52,15 @@ pub fn limits_changed(main: MainThread) {
     }
 }
 
-pub(super) fn happened(main: MainThread, what: Happened<'_>) {
+pub(super) fn happened(main: MainThread, what: KeyspaceChange<'_>) {
     if !any() {
         return;
     }
     match what {
-        Happened::ValueLeft { name, database } => return touched(main, name, database),
-        Happened::ValueChanged { name, database } => return touched(main, name, Some(database)),
-        Happened::ToDatabase(db) => with(main, |room| room.lines.touch_all(|place| place.0 == db)),
-        Happened::ToAll => with(main, |room| room.lines.touch_all(|_| true)),
+        KeyspaceChange::ValueLeft { name, database } => return touched(main, name, database),
+        KeyspaceChange::ValueChanged { name, database } => return touched(main, name, Some(database)),
+        KeyspaceChange::ToDatabase(db) => with(main, |room| room.lines.touch_all(|place| place.0 == db)),
+        KeyspaceChange::ToAll => with(main, |room| room.lines.touch_all(|_| true)),
     }
     plan(main);
 }

@@ -1,24 +1,24 @@
 //! What a waiter wants, and how it is answered.
 
-use crate::core::limits::{Request, Standing};
+use crate::core::limits::{LimitStatus, Request};
 use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::acquire;
-use crate::limiter::reply::Six;
+use crate::limiter::reply::RateLimitReply;
 use crate::limiter::reserve::{self, Terms};
 use crate::limiter::track;
 use crate::observe::metrics;
 use crate::server::context::Context;
 use crate::server::load::command::Refusal;
 use crate::server::main_thread::MainThread;
-use crate::types::effect::ratelimit::Change;
+use crate::types::effect::ratelimit::RateLimitChange;
 use crate::types::ratelimit::RateLimit;
 use std::ffi::CStr;
 
 /// A request that may wait, with everything that it takes to decide it later.
 /// Limits are as written: what they mean is looked up at each try.
 #[derive(Clone, Debug)]
-pub enum Ask {
+pub enum QueuedRequest {
     /// RL.ACQUIRE.
     Acquire {
         /// The call's own limits.
@@ -43,18 +43,18 @@ pub enum Ask {
     },
 }
 
-/// A decision on an [`Ask`].
+/// A decision on an [`QueuedRequest`].
 #[derive(Debug)]
-pub enum Judged {
+pub enum QueuedDecision {
     /// Of RL.ACQUIRE.
-    Acquire(acquire::Judged),
+    Acquire(acquire::AcquireDecision),
     /// Of RL.RESERVE.
-    Reserve(reserve::Judged),
+    Reserve(reserve::ReserveDecision),
 }
 
-impl Judged {
+impl QueuedDecision {
     /// The reply.
-    pub const fn six(&self) -> Six {
+    pub const fn six(&self) -> RateLimitReply {
         match self {
             Self::Acquire(judged) => judged.six,
             Self::Reserve(judged) => judged.six,
@@ -84,7 +84,7 @@ impl Judged {
 
     /// The same request denied after all, with this reply.
     #[must_use]
-    pub fn denied(self, six: Six) -> Self {
+    pub fn denied(self, six: RateLimitReply) -> Self {
         match self {
             Self::Acquire(judged) => Self::Acquire(judged.denied(six)),
             Self::Reserve(judged) => Self::Reserve(judged.denied(six)),
@@ -92,7 +92,7 @@ impl Judged {
     }
 }
 
-impl Ask {
+impl QueuedRequest {
     /// RL.RESERVE of one key.
     pub fn reserve(terms: &Terms<'_>, limits: &[u8]) -> Self {
         let Terms { cost, ttl_us, id, critical } = *terms;
@@ -144,13 +144,13 @@ impl Ask {
         key: &[u8],
         value: Option<&RateLimit>,
         now: Micros,
-    ) -> Result<Judged, Error> {
+    ) -> Result<QueuedDecision, Error> {
         match self {
             Self::Acquire { limits, request, .. } => {
-                acquire::judge(ctx, key, value, limits.as_deref(), request, now).map(Judged::Acquire)
+                acquire::judge(ctx, key, value, limits.as_deref(), request, now).map(QueuedDecision::Acquire)
             }
             Self::Reserve { limits, .. } => {
-                reserve::judge(ctx, key, value, limits, &self.terms(), now).map(Judged::Reserve)
+                reserve::judge(ctx, key, value, limits, &self.terms(), now).map(QueuedDecision::Reserve)
             }
         }
     }
@@ -158,17 +158,17 @@ impl Ask {
     /// How the limit that binds it stands while nothing is taken.
     ///
     /// # Errors
-    /// As [`Ask::judge`].
+    /// As [`QueuedRequest::judge`].
     pub fn untouched(
         &self,
         ctx: &Context<'_>,
         key: &[u8],
         value: Option<&RateLimit>,
-        judged: &Judged,
+        judged: &QueuedDecision,
         now: Micros,
-    ) -> Result<Standing, Error> {
+    ) -> Result<LimitStatus, Error> {
         match (self, judged) {
-            (_, Judged::Reserve(judged)) => Ok(judged.before),
+            (_, QueuedDecision::Reserve(judged)) => Ok(judged.before),
             (Self::Acquire { limits, request, .. }, judged) if judged.six().granted > 0 => {
                 acquire::untouched(ctx, key, value, limits.as_deref(), request, now)
             }
@@ -183,13 +183,13 @@ impl Ask {
     pub fn change(
         &self,
         main: MainThread,
-        judged: &Judged,
+        judged: &QueuedDecision,
         now: Micros,
-        make_it_so: impl FnOnce(Change<'_>) -> Result<(), Error>,
+        make_it_so: impl FnOnce(RateLimitChange<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         match judged {
-            Judged::Acquire(judged) => judged.change(main, make_it_so),
-            Judged::Reserve(judged) => judged.change(main, &self.terms(), now, make_it_so),
+            QueuedDecision::Acquire(judged) => judged.change(main, make_it_so),
+            QueuedDecision::Reserve(judged) => judged.change(main, &self.terms(), now, make_it_so),
         }
     }
 
@@ -199,13 +199,13 @@ impl Ask {
         main: MainThread,
         value: Option<&RateLimit>,
         granted: u64,
-    ) -> Option<Change<'static>> {
+    ) -> Option<RateLimitChange<'static>> {
         let track = matches!(self, Self::Acquire { track: true, .. });
         track::counts(main, value, track).then(|| track::decided(self.cost(), granted))
     }
 
     /// Sends the reply in the command's own form.
-    pub fn send(&self, ctx: &Context<'_>, answer: &Result<Six, Error>) {
+    pub fn send(&self, ctx: &Context<'_>, answer: &Result<RateLimitReply, Error>) {
         match (self, answer) {
             (_, Err(error)) => error.send(ctx),
             (Self::Acquire { .. }, Ok(six)) => six.send(ctx),

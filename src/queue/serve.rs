@@ -1,17 +1,18 @@
 //! Serving the lines whose time has come.
 
-use super::state::{Clock, Outcome, Place, any, with};
+use super::state::{any, with};
 use crate::core::limits::Wait;
 use crate::core::time::Micros;
-use crate::core::wait_queue::Ticket;
+use crate::core::wait_queue::WaiterId;
 use crate::limiter::Error;
 use crate::limiter::apply;
-use crate::limiter::apply::Together;
+use crate::limiter::apply::EffectBatch;
 use crate::limiter::reply::signed;
 use crate::observe::{metrics, top};
 use crate::queue::moves::plan;
 use crate::queue::request;
-use crate::queue::request::Ask;
+use crate::queue::request::QueuedRequest;
+use crate::queue::state::{DbKey, WaitClock, WaitOutcome};
 use crate::server::context::Context;
 use crate::server::ffi::call::{OwnedString, key_is_served_here};
 use crate::server::keys::key::Key;
@@ -47,7 +48,7 @@ pub(super) fn wake(ctx: &Context<'_>) {
 }
 
 /// Serves the line while its head can be. Returns when to look again.
-fn serve(ctx: &Context<'_>, place: &Place, now: Micros) -> Option<Micros> {
+fn serve(ctx: &Context<'_>, place: &DbKey, now: Micros) -> Option<Micros> {
     let main = ctx.main();
     let name = OwnedString::new(ctx, &place.1);
     if ctx.flags().cluster() && !key_is_served_here(ctx, name.arg()) {
@@ -61,7 +62,7 @@ fn serve(ctx: &Context<'_>, place: &Place, now: Micros) -> Option<Micros> {
             Some((ticket, waiter.ask.clone(), waiter.deadline, waiter.clock))
         })?;
         let real = !ctx.debug_clock_is_set();
-        let over = |late: bool| late && (clock == Clock::Debug || !real);
+        let over = |late: bool| late && (clock == WaitClock::Debug || !real);
         if over(deadline < now) {
             time_is_up(main, ticket);
             continue;
@@ -73,7 +74,7 @@ fn serve(ctx: &Context<'_>, place: &Place, now: Micros) -> Option<Micros> {
         let judged = match judged {
             Ok(judged) => judged,
             Err(error) => {
-                end(main, ticket, |_| Outcome::Decided(Err(error)));
+                end(main, ticket, |_| WaitOutcome::Decided(Err(error)));
                 continue;
             }
         };
@@ -83,7 +84,7 @@ fn serve(ctx: &Context<'_>, place: &Place, now: Micros) -> Option<Micros> {
             metrics::count(main, |m| &mut m.waiting_served);
             judged.count(main);
             top::decided(main, &place.1, true, now);
-            end(main, ticket, |_| Outcome::Decided(done.map(|()| six)));
+            end(main, ticket, |_| WaitOutcome::Decided(done.map(|()| six)));
             continue;
         }
         match six.standing.retry {
@@ -91,10 +92,10 @@ fn serve(ctx: &Context<'_>, place: &Place, now: Micros) -> Option<Micros> {
             Wait::Never => {
                 judged.count(main);
                 top::decided(main, &place.1, false, now);
-                end(main, ticket, |_| Outcome::Decided(Ok(six)));
+                end(main, ticket, |_| WaitOutcome::Decided(Ok(six)));
                 with(main, |room| room.uncounted.push((place.clone(), ask)));
             }
-            _ if over(deadline <= now) || (real && clock == Clock::Debug) => time_is_up(main, ticket),
+            _ if over(deadline <= now) || (real && clock == WaitClock::Debug) => time_is_up(main, ticket),
             retry => {
                 end_late_ones(ctx, place, now);
                 let us = if let Wait::After(us) = retry { us } else { 0 };
@@ -108,13 +109,13 @@ fn serve(ctx: &Context<'_>, place: &Place, now: Micros) -> Option<Micros> {
 fn grant(
     ctx: &Context<'_>,
     key: &mut Key<'_>,
-    ask: &Ask,
-    judged: &request::Judged,
+    ask: &QueuedRequest,
+    judged: &request::QueuedDecision,
     now: Micros,
 ) -> Result<(), Error> {
     let main = ctx.main();
     let counted = ask.counted(main, key.value::<RateLimit>()?.as_deref(), judged.six().granted);
-    let mut together = Together::new(ctx);
+    let mut together = EffectBatch::new(ctx);
     ask.change(main, judged, now, |change| {
         together.apply(ctx, key, &apply::effect(ctx, now, change), ask.event())
     })?;
@@ -126,13 +127,13 @@ fn grant(
 }
 
 /// Ends the waits of those behind the head whose time is up by the debug clock.
-fn end_late_ones(ctx: &Context<'_>, place: &Place, now: Micros) {
+fn end_late_ones(ctx: &Context<'_>, place: &DbKey, now: Micros) {
     let debug = ctx.debug_clock_is_set();
-    let late: Vec<Ticket> = with(ctx.main(), |room| {
+    let late: Vec<WaiterId> = with(ctx.main(), |room| {
         let all = room.lines.after(place, 0).skip(1);
         all.filter(|(_, waiter)| match waiter.clock {
-            Clock::Debug => !debug || waiter.deadline <= now,
-            Clock::Servers => debug && waiter.deadline <= now,
+            WaitClock::Debug => !debug || waiter.deadline <= now,
+            WaitClock::Servers => debug && waiter.deadline <= now,
         })
         .map(|(ticket, _)| ticket)
         .collect()
@@ -143,12 +144,12 @@ fn end_late_ones(ctx: &Context<'_>, place: &Place, now: Micros) {
 }
 
 /// Ends a wait without a grant.
-fn time_is_up(main: MainThread, ticket: Ticket) {
-    end(main, ticket, |place| Outcome::TimeIsUp(place.clone()));
+fn time_is_up(main: MainThread, ticket: WaiterId) {
+    end(main, ticket, |place| WaitOutcome::TimeIsUp(place.clone()));
 }
 
 /// Ends a wait; [`answer_client`](crate::queue::answer::answer_client) tells the client.
-fn end(main: MainThread, ticket: Ticket, outcome: impl FnOnce(&Place) -> Outcome) {
+fn end(main: MainThread, ticket: WaiterId, outcome: impl FnOnce(&DbKey) -> WaitOutcome) {
     let client = with(main, |room| {
         let (place, waiter) = room.leave(ticket)?;
         room.outcomes.insert(ticket, (waiter.ask, outcome(&place)));
@@ -160,7 +161,7 @@ fn end(main: MainThread, ticket: Ticket, outcome: impl FnOnce(&Place) -> Outcome
 }
 
 /// Counts a denial towards the usage of its key, where that is tracked.
-fn count_denial(ctx: &Context<'_>, place: &Place, ask: &Ask, now: Micros) {
+fn count_denial(ctx: &Context<'_>, place: &DbKey, ask: &QueuedRequest, now: Micros) {
     let name = OwnedString::new(ctx, &place.1);
     if ctx.flags().cluster() && !key_is_served_here(ctx, name.arg()) {
         return;

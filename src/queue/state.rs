@@ -1,10 +1,12 @@
 //! Who waits on this server.
 
-use super::{forecast::Forecast, key_filter, request::Ask};
+use super::forecast::Forecast;
+use super::key_filter;
 use crate::core::time::Micros;
-use crate::core::wait_queue::{Lines, Ticket};
+use crate::core::wait_queue::{WaitQueues, WaiterId};
 use crate::limiter::Error;
-use crate::limiter::reply::Six;
+use crate::limiter::reply::RateLimitReply;
+use crate::queue::request::QueuedRequest;
 use crate::server::blocking::Blocked;
 use crate::server::context::Context;
 use crate::server::ffi::args::Arg;
@@ -14,22 +16,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A key of a database.
-pub(super) type Place = (i32, Arc<[u8]>);
+pub(super) type DbKey = (i32, Arc<[u8]>);
 
 /// A client that waits.
 #[derive(Debug)]
 pub(super) struct Waiter {
-    pub(super) ask: Ask,
+    pub(super) ask: QueuedRequest,
     pub(super) since: Micros,
     /// When its time is up by the module's clock.
     pub(super) deadline: Micros,
     /// Whose clock ends its time.
-    pub(super) clock: Clock,
+    pub(super) clock: WaitClock,
     pub(super) client: Blocked,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Clock {
+pub(super) enum WaitClock {
     /// The server unblocks it.
     Servers,
     /// The debug clock stood still when it came: it is unblocked when that moves,
@@ -38,26 +40,26 @@ pub(super) enum Clock {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Room {
-    pub(super) lines: Lines<Place, Waiter, Forecast>,
+pub(super) struct Queues {
+    pub(super) lines: WaitQueues<DbKey, Waiter, Forecast>,
     /// What to tell those that have left their line and are being unblocked:
     /// some servers ask for it at once, some a little later.
-    pub(super) outcomes: HashMap<Ticket, (Ask, Outcome)>,
+    pub(super) outcomes: HashMap<WaiterId, (QueuedRequest, WaitOutcome)>,
     /// Denials that are not counted towards the usage of their keys yet: a
     /// client whose time is up is told where nothing may be written.
-    pub(super) uncounted: Vec<(Place, Ask)>,
+    pub(super) uncounted: Vec<(DbKey, QueuedRequest)>,
 }
 
 /// How a wait ended.
 #[derive(Debug)]
-pub(super) enum Outcome {
+pub(super) enum WaitOutcome {
     /// By a decision.
-    Decided(Result<Six, Error>),
+    Decided(Result<RateLimitReply, Error>),
     /// Its time was up.
-    TimeIsUp(Place),
+    TimeIsUp(DbKey),
 }
 
-static ROOM: MainThreadCell<Option<Room>> = MainThreadCell::new(None);
+static ROOM: MainThreadCell<Option<Queues>> = MainThreadCell::new(None);
 static WAITING: AtomicUsize = AtomicUsize::new(0);
 
 /// Under the debug clock a wait also ends when its time, and so much at the
@@ -70,7 +72,7 @@ pub fn any() -> bool {
     WAITING.load(Ordering::Relaxed) > 0
 }
 
-pub(super) fn with<R>(main: MainThread, run: impl FnOnce(&mut Room) -> R) -> R {
+pub(super) fn with<R>(main: MainThread, run: impl FnOnce(&mut Queues) -> R) -> R {
     let mut room = ROOM.of(main).borrow_mut();
     let room = room.get_or_insert_default();
     let result = run(room);
@@ -78,7 +80,7 @@ pub(super) fn with<R>(main: MainThread, run: impl FnOnce(&mut Room) -> R) -> R {
     result
 }
 
-pub(super) fn place(ctx: &Context<'_>, name: Arg<'_>) -> Place {
+pub(super) fn place(ctx: &Context<'_>, name: Arg<'_>) -> DbKey {
     (ctx.database(), name.bytes().into())
 }
 
@@ -93,15 +95,15 @@ pub(super) fn length(ctx: &Context<'_>, name: Arg<'_>) -> usize {
     with(ctx.main(), |room| room.lines.length(&place(ctx, name)))
 }
 
-impl Room {
-    pub(super) fn join(&mut self, place: &Place, waiter: Waiter, due: Option<Micros>) {
+impl Queues {
+    pub(super) fn join(&mut self, place: &DbKey, waiter: Waiter, due: Option<Micros>) {
         self.lines.join(place, waiter, due);
         if self.lines.length(place) == 1 {
             key_filter::add(&place.1);
         }
     }
 
-    pub(super) fn leave(&mut self, ticket: Ticket) -> Option<(Place, Waiter)> {
+    pub(super) fn leave(&mut self, ticket: WaiterId) -> Option<(DbKey, Waiter)> {
         let (place, waiter) = self.lines.leave(ticket)?;
         if self.lines.length(&place) == 0 {
             key_filter::remove(&place.1);

@@ -44,12 +44,12 @@ impl Start {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Example {
     /// In the order written.
-    pub steps: Vec<Step>,
+    pub steps: Vec<TranscriptStep>,
 }
 
 /// One step of an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum TranscriptStep {
     /// A command and the lines of its reply.
     Call {
         /// The line without its `> `.
@@ -61,7 +61,7 @@ pub enum Step {
     Pause(u64),
 }
 
-impl Step {
+impl TranscriptStep {
     /// The words of a command; none of a pause.
     pub fn command(&self) -> Option<Vec<String>> {
         match self {
@@ -96,12 +96,12 @@ pub fn examples(page: &str) -> Vec<Example> {
     found
 }
 
-fn read(steps: &mut Vec<Step>, line: &str) {
+fn read(steps: &mut Vec<TranscriptStep>, line: &str) {
     if let Some(command) = line.strip_prefix("> ") {
-        steps.push(Step::Call { line: command.to_owned(), reply: Vec::new() });
+        steps.push(TranscriptStep::Call { line: command.to_owned(), reply: Vec::new() });
     } else if let Some(us) = pause(line) {
-        steps.push(Step::Pause(us));
-    } else if let Some(Step::Call { reply, .. }) = steps.last_mut() {
+        steps.push(TranscriptStep::Pause(us));
+    } else if let Some(TranscriptStep::Call { reply, .. }) = steps.last_mut() {
         reply.push(line.to_owned());
     }
 }
@@ -127,14 +127,14 @@ pub fn words(line: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Step, examples, words};
+    use super::{TranscriptStep, examples, words};
 
     #[test]
     fn blocks_go_on() {
         let page = "<!-- redis\n> A\n-->\n```redis continued\n> B\nx\n```\n```redis\n> C\n```\n";
         let lines: Vec<Vec<_>> = examples(page)
             .iter()
-            .map(|example| example.steps.iter().filter_map(Step::command).flatten().collect())
+            .map(|example| example.steps.iter().filter_map(TranscriptStep::command).flatten().collect())
             .collect();
         assert_eq!(lines, [vec!["A", "B"], vec!["C"]]);
     }
@@ -147,9 +147,12 @@ mod tests {
         assert_eq!(
             steps,
             [
-                Step::Call { line: "A b \"c d\"".into(), reply: vec!["1) x".into(), "2) y".into()] },
-                Step::Pause(2_000_000),
-                Step::Call { line: "B".into(), reply: vec![] },
+                TranscriptStep::Call {
+                    line: "A b \"c d\"".into(),
+                    reply: vec!["1) x".into(), "2) y".into()]
+                },
+                TranscriptStep::Pause(2_000_000),
+                TranscriptStep::Call { line: "B".into(), reply: vec![] },
             ]
         );
         assert_eq!(words("A  b \"c d\" '{\"e\": 1}' \"\""), ["A", "b", "c d", "{\"e\": 1}", ""]);

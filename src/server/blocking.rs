@@ -2,7 +2,7 @@
 //! CLIENT UNBLOCK, disconnects, role changes and slot moves work as for BLPOP.
 //!
 //! A client is blocked on its key and known by a ticket. It goes in one of two
-//! ways, each told to [`Ward`] once: it is to be answered (we chose to, its time
+//! ways, each told to [`BlockedClientHandler`] once: it is to be answered (we chose to, its time
 //! is up, or CLIENT UNBLOCK), or it is gone (disconnected, killed, redirected,
 //! unblocked with an error, the server became a replica).
 
@@ -16,23 +16,29 @@ use std::sync::OnceLock;
 
 /// Who looks after blocked clients.
 #[derive(Clone, Copy, Debug)]
-pub struct Ward {
+pub struct BlockedClientHandler {
     /// Answers the client of this ticket; the context's replies go to it.
     pub answer: fn(&Context<'_>, u64),
     /// The client of this ticket cannot be answered any more.
     pub gone: fn(&Context<'_>, u64),
 }
 
-static WARD: OnceLock<Ward> = OnceLock::new();
+static WARD: OnceLock<BlockedClientHandler> = OnceLock::new();
 
-/// A client that waits. The handle holds until [`Ward`] is told of its ticket.
+/// A client that waits. The handle holds until [`BlockedClientHandler`] is told of its ticket.
 #[derive(Clone, Copy, Debug)]
 pub struct Blocked(*mut raw::RedisModuleBlockedClient);
 
 /// Blocks the client of this call on `key` under `ticket`, for at most
 /// `timeout_ms` (0: until it is answered). `None` when the server refuses; it
 /// has then told the client why.
-pub fn block(ctx: &Context<'_>, key: Arg<'_>, ticket: u64, timeout_ms: i64, ward: Ward) -> Option<Blocked> {
+pub fn block(
+    ctx: &Context<'_>,
+    key: Arg<'_>,
+    ticket: u64,
+    timeout_ms: i64,
+    ward: BlockedClientHandler,
+) -> Option<Blocked> {
     let _ = WARD.set(ward);
     let mut keys = [key.raw()];
     let private = std::ptr::without_provenance_mut::<c_void>(usize::try_from(ticket).ok()?);
@@ -58,7 +64,7 @@ pub fn block(ctx: &Context<'_>, key: Arg<'_>, ticket: u64, timeout_ms: i64, ward
 }
 
 impl Blocked {
-    /// Has [`Ward::answer`] called for this client, now or a little later.
+    /// Has [`BlockedClientHandler::answer`] called for this client, now or a little later.
     pub fn answer(self) {
         // SAFETY: the handle is live (see the type). For a client blocked on
         // keys the server calls the timeout callback, which answers.
@@ -94,7 +100,7 @@ unsafe extern "C" fn gone(ctx: *mut raw::RedisModuleCtx, _: *mut raw::RedisModul
 
 /// # Safety
 /// `ctx` is the live context of a blocked client, on the main thread.
-unsafe fn tell(ctx: *mut raw::RedisModuleCtx, which: fn(&Ward) -> fn(&Context<'_>, u64)) {
+unsafe fn tell(ctx: *mut raw::RedisModuleCtx, which: fn(&BlockedClientHandler) -> fn(&Context<'_>, u64)) {
     let Some(ward) = WARD.get() else { return };
     // SAFETY: the caller's promise; the private data is our ticket.
     let (context, ticket) =

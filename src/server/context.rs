@@ -151,7 +151,7 @@ impl Context<'_> {
     }
 
     /// A line in the server's log.
-    pub fn log(&self, level: log::Level, text: &str) {
+    pub fn log(&self, level: log::LogLevel, text: &str) {
         // SAFETY: the context is live.
         unsafe { log::write(self.raw, level, text) }
     }

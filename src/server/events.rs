@@ -26,17 +26,17 @@ pub enum Event {
 }
 
 /// Who hears of what.
-pub type Listener = (Event, fn(&Context<'_>));
+pub type EventListener = (Event, fn(&Context<'_>));
 
 /// Listeners of this layer. The server keeps but one callback an event, so all
 /// are told from here.
-static LISTENERS: &[Listener] = &[
+static LISTENERS: &[EventListener] = &[
     (Event::RoleChanged, crate::server::effects::propagation::changed),
     (Event::Forked, crate::server::effects::propagation::changed),
 ];
 
 /// The module's listeners.
-static MODULE: OnceLock<&'static [&'static [Listener]]> = OnceLock::new();
+static MODULE: OnceLock<&'static [&'static [EventListener]]> = OnceLock::new();
 
 /// Asks the server to tell, `listeners` too. Returns true when it will tell all.
 ///
@@ -44,7 +44,7 @@ static MODULE: OnceLock<&'static [&'static [Listener]]> = OnceLock::new();
 /// `ctx` is the live context of the module's load function.
 pub(super) unsafe fn subscribe(
     ctx: *mut raw::RedisModuleCtx,
-    listeners: &'static [&'static [Listener]],
+    listeners: &'static [&'static [EventListener]],
 ) -> bool {
     let _ = MODULE.set(listeners);
     let wanted: [(u64, raw::RedisModuleEventCallback); 4] = [

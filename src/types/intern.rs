@@ -52,7 +52,7 @@ const ORIGIN_ENDS: char = '|';
 
 /// One set of limits and the texts it is known by.
 #[derive(Debug)]
-pub struct LimitSet {
+pub struct InternedLimits {
     limits: Limits,
     origin: Option<Origin>,
     canonical: Box<str>,
@@ -67,7 +67,7 @@ pub struct LimitSet {
     internal: bool,
 }
 
-impl LimitSet {
+impl InternedLimits {
     fn new(limits: Limits, origin: Option<Origin>, canonical: Box<str>) -> Self {
         let (concurrent, internal) = (limits.has_concurrent(), limits.has_throttle());
         Self { limits, origin, canonical, aliases: Vec::new(), labels: OnceCell::new(), concurrent, internal }
@@ -109,7 +109,7 @@ impl LimitSet {
     }
 }
 
-/// A counted reference to a [`LimitSet`]. May be dropped on any thread.
+/// A counted reference to a [`InternedLimits`]. May be dropped on any thread.
 #[derive(Debug, PartialEq, Eq)]
 pub struct LimitsRef(u32);
 
@@ -150,7 +150,7 @@ impl LimitsRef {
     }
 
     /// The set, while the table is borrowed.
-    pub fn get(&self, main: MainThread) -> Ref<'static, LimitSet> {
+    pub fn get(&self, main: MainThread) -> Ref<'static, InternedLimits> {
         get(main, self.0)
     }
 }
@@ -171,13 +171,13 @@ impl Drop for LimitsRef {
 
 /// The set with this number, which some live reference has.
 #[inline]
-pub fn get(main: MainThread, id: u32) -> Ref<'static, LimitSet> {
+pub fn get(main: MainThread, id: u32) -> Ref<'static, InternedLimits> {
     Ref::map(TABLE.of(main).borrow(), |table| match table.sets.get(id as usize) {
         Some(Some(set)) => set,
         // A live reference keeps its set; an empty stand-in beats a crash all the same.
         _ => table
             .nothing
-            .get_or_init(|| LimitSet::new(Limits::from(Limit::unlimited()), None, "unlimited".into())),
+            .get_or_init(|| InternedLimits::new(Limits::from(Limit::unlimited()), None, "unlimited".into())),
     })
 }
 
@@ -187,15 +187,15 @@ const MOST_ALIASES: usize = 8;
 const LEAST_SWEEP: usize = 1024;
 
 #[derive(Debug)]
-struct Table {
-    sets: Vec<Option<LimitSet>>,
+struct InternTable {
+    sets: Vec<Option<InternedLimits>>,
     free: Vec<u32>,
     by_text: Option<HashMap<Box<[u8]>, u32>>,
     sweep_at: usize,
-    nothing: OnceLock<LimitSet>,
+    nothing: OnceLock<InternedLimits>,
 }
 
-static TABLE: MainThreadCell<Table> = MainThreadCell::new(Table {
+static TABLE: MainThreadCell<InternTable> = MainThreadCell::new(InternTable {
     sets: Vec::new(),
     free: Vec::new(),
     by_text: None,
@@ -205,7 +205,7 @@ static TABLE: MainThreadCell<Table> = MainThreadCell::new(Table {
 
 /// What a limits argument asks for.
 #[derive(Debug)]
-pub enum Wanted {
+pub enum ParsedLimits {
     /// These limits.
     Limits(LimitsRef),
     /// `*`: whatever the server has for the key.
@@ -218,22 +218,22 @@ pub enum Wanted {
 ///
 /// # Errors
 /// The malformed limit and why.
-pub fn want(main: MainThread, text: &[u8]) -> Result<Wanted, TokenError> {
+pub fn want(main: MainThread, text: &[u8]) -> Result<ParsedLimits, TokenError> {
     let table = TABLE.of(main);
     if let Some(id) = known(table, text)
         && !get(main, id).internal
     {
-        return Ok(Wanted::Limits(LimitsRef::new(id)));
+        return Ok(ParsedLimits::Limits(LimitsRef::new(id)));
     }
     match Expression::parse(text)? {
-        Expression::ServerChosen => Ok(Wanted::ServerChosen),
+        Expression::ServerChosen => Ok(ParsedLimits::ServerChosen),
         Expression::Terms(terms) if terms.iter().any(|term| matches!(term, Term::Policy(_))) => {
-            Ok(Wanted::Terms(terms))
+            Ok(ParsedLimits::Terms(terms))
         }
         Expression::Terms(_) => {
             let reference = intern(main, Limits::parse(text)?);
             remember(&mut table.borrow_mut(), text, reference.0);
-            Ok(Wanted::Limits(reference))
+            Ok(ParsedLimits::Limits(reference))
         }
     }
 }
@@ -251,7 +251,7 @@ pub fn intern_from(main: MainThread, limits: Limits, origin: &Origin) -> LimitsR
     put(main, limits, Some(origin.clone()), canonical)
 }
 
-/// The reference for a text that [`LimitSet::canonical`] gave.
+/// The reference for a text that [`InternedLimits::canonical`] gave.
 ///
 /// # Errors
 /// The text is malformed.
@@ -281,7 +281,7 @@ fn put(main: MainThread, limits: Limits, origin: Option<Origin>, canonical: Stri
     if table.sets.len() - table.free.len() >= table.sweep_at {
         sweep(&mut table);
     }
-    let set = LimitSet::new(limits, origin, canonical.clone().into());
+    let set = InternedLimits::new(limits, origin, canonical.clone().into());
     let id = if let Some(id) = table.free.pop() {
         id
     } else {
@@ -306,11 +306,11 @@ pub fn size(main: MainThread) -> usize {
     table.sets.len() - table.free.len()
 }
 
-fn known(table: &RefCell<Table>, text: &[u8]) -> Option<u32> {
+fn known(table: &RefCell<InternTable>, text: &[u8]) -> Option<u32> {
     table.borrow().by_text.as_ref()?.get(text).copied()
 }
 
-fn remember(table: &mut Table, text: &[u8], id: u32) {
+fn remember(table: &mut InternTable, text: &[u8], id: u32) {
     let Some(Some(set)) = table.sets.get_mut(id as usize) else { return };
     if set.canonical.as_bytes() == text {
         return;
@@ -324,7 +324,7 @@ fn remember(table: &mut Table, text: &[u8], id: u32) {
     by_text.insert(text.into(), id);
 }
 
-fn sweep(table: &mut Table) {
+fn sweep(table: &mut InternTable) {
     let by_text = table.by_text.get_or_insert_default();
     for (id, slot) in (0u32..).zip(table.sets.iter_mut()) {
         let unused = count(id).is_some_and(|count| count.load(Ordering::Acquire) == 0);

@@ -1,7 +1,8 @@
 //! Figures of the last minute, and the alerts that they start and end.
 
 use floodgate::core::stats::alerts::{
-    Change, ENOUGH, History, KINDS, Kind, Minute, REMEMBERED, Suspect, Tally, Thresholds,
+    AlertKind, AlertTally, AlertTransition, ENOUGH, History, KINDS, MajorityVote, REMEMBERED, RollingMinute,
+    Thresholds,
 };
 use floodgate::core::time::Micros;
 use proptest::prelude::*;
@@ -21,7 +22,7 @@ proptest! {
     fn a_minute_holds_what_is_young_and_nothing_old(
         steps in prop::collection::vec(0u64..20_000_000, 1..200),
     ) {
-        let mut minute = Minute::default();
+        let mut minute = RollingMinute::default();
         let mut times = Vec::new();
         let mut now = 1_800_000_000 * SECOND;
         for step in steps {
@@ -37,7 +38,7 @@ proptest! {
 
 #[test]
 fn a_clock_that_steps_back_starts_a_new_minute() {
-    let mut minute = Minute::default();
+    let mut minute = RollingMinute::default();
     minute.at(Micros(1_000 * SECOND)).openings = 7;
     assert_eq!(minute.sum(Micros(500 * SECOND)).openings, 0);
     minute.at(Micros(500 * SECOND)).openings = 1;
@@ -45,16 +46,16 @@ fn a_clock_that_steps_back_starts_a_new_minute() {
 }
 
 /// A minute with a figure of exactly `value` for `kind`.
-fn tally(kind: Kind, value: u64) -> (Tally, u64) {
-    let mut tally = Tally::default();
+fn tally(kind: AlertKind, value: u64) -> (AlertTally, u64) {
+    let mut tally = AlertTally::default();
     let mut queue = 0;
     match kind {
-        Kind::ErrorRate => (tally.results, tally.failures) = (100, value),
-        Kind::Queue => queue = value,
-        Kind::BreakerOpenings => tally.openings = value,
-        Kind::ResponseTime => (tally.timed, tally.time_us) = (10, value * 10_000),
-        Kind::BatchFailures => (tally.items, tally.items_denied) = (100, value),
-        Kind::Latency => tally.stall = value,
+        AlertKind::ErrorRate => (tally.results, tally.failures) = (100, value),
+        AlertKind::Queue => queue = value,
+        AlertKind::BreakerOpenings => tally.openings = value,
+        AlertKind::ResponseTime => (tally.timed, tally.time_us) = (10, value * 10_000),
+        AlertKind::BatchFailures => (tally.items, tally.items_denied) = (100, value),
+        AlertKind::Latency => tally.stall = value,
     }
     (tally, queue)
 }
@@ -70,12 +71,12 @@ fn each_starts_at_its_threshold_and_ends_below_once() {
         let threshold = THRESHOLDS.of(kind);
         assert_eq!(look(1, threshold - 1), []);
         let started = look(2, threshold);
-        let [Change::Starts(alert)] = &started[..] else { panic!("{kind:?}: {started:?}") };
+        let [AlertTransition::Starts(alert)] = &started[..] else { panic!("{kind:?}: {started:?}") };
         assert_eq!((alert.kind, alert.value, alert.started, alert.ended), (kind, threshold, Micros(2), None));
         assert_eq!(look(3, threshold + 7), []);
         assert_eq!(look(4, threshold), []);
         let ended = look(5, threshold - 1);
-        let [Change::Ends(alert)] = &ended[..] else { panic!("{kind:?}: {ended:?}") };
+        let [AlertTransition::Ends(alert)] = &ended[..] else { panic!("{kind:?}: {ended:?}") };
         assert_eq!((alert.peak, alert.ended), (threshold + 7, Some(Micros(5))));
         assert_eq!(look(6, 0), []);
         assert_eq!(look(7, threshold).len(), 1);
@@ -93,7 +94,7 @@ fn zero_switches_off_and_few_results_say_nothing() {
         latency: 0,
     };
     let mut history = History::default();
-    let mut tally = Tally { results: ENOUGH - 1, failures: ENOUGH - 1, ..Tally::default() };
+    let mut tally = AlertTally { results: ENOUGH - 1, failures: ENOUGH - 1, ..AlertTally::default() };
     tally.items = ENOUGH - 1;
     tally.items_denied = ENOUGH - 1;
     tally.timed = ENOUGH - 1;
@@ -108,12 +109,12 @@ fn zero_switches_off_and_few_results_say_nothing() {
 fn history_is_bounded_and_can_be_ended() {
     let mut history = History::default();
     for round in 0..500 {
-        let (tally, queue) = tally(Kind::Latency, if round % 2 == 0 { 200 } else { 0 });
+        let (tally, queue) = tally(AlertKind::Latency, if round % 2 == 0 { 200 } else { 0 });
         history.look(Micros(round), &tally, queue, &THRESHOLDS, |_| None);
     }
     assert_eq!(history.recent().count(), REMEMBERED);
     assert_eq!(history.recent().next().map(|alert| alert.started), Some(Micros(498)));
-    let (tally, queue) = tally(Kind::Latency, 200);
+    let (tally, queue) = tally(AlertKind::Latency, 200);
     history.look(Micros(600), &tally, queue, &THRESHOLDS, |_| None);
     assert_eq!(history.lasting().count(), 1);
     history.end_all(Micros(601));
@@ -130,7 +131,7 @@ proptest! {
         for i in 0..len {
             stream.swap(i, (order as usize).wrapping_mul(i + 1) % len);
         }
-        let mut suspect = Suspect::default();
+        let mut suspect = MajorityVote::default();
         stream.iter().for_each(|name| suspect.blame(name, Micros(7)));
         prop_assert_eq!(suspect.name(), Some(&b"guilty"[..]));
         // A minute later it is forgotten.

@@ -1,6 +1,6 @@
 //! The busiest keys against exact counts.
 
-use floodgate::core::stats::heavy_hitters::{Busiest, GAP_US, LONGEST, SETS, Spell, WAYS};
+use floodgate::core::stats::heavy_hitters::{BusyPeriod, GAP_US, LONGEST, SETS, TopK, WAYS};
 use floodgate::core::time::Micros;
 use proptest::prelude::*;
 use std::collections::HashMap;
@@ -15,8 +15,8 @@ fn exact(stream: &[Vec<u8>]) -> HashMap<&[u8], u64> {
     counts
 }
 
-fn counted(seed: usize, stream: &[Vec<u8>]) -> Busiest {
-    let mut busiest = Busiest::new(seed);
+fn counted(seed: usize, stream: &[Vec<u8>]) -> TopK {
+    let mut busiest = TopK::new(seed);
     stream.iter().for_each(|key| {
         let _ = busiest.count(key, NOW);
     });
@@ -83,7 +83,7 @@ proptest! {
     fn spells_are_those_of_all_events(
         steps in prop::collection::vec((0u8..4, prop_oneof![0u64..5_000_000, 0u64..200_000_000]), 1..200),
     ) {
-        let mut busiest = Busiest::new(1);
+        let mut busiest = TopK::new(1);
         let mut events: HashMap<u8, Vec<u64>> = HashMap::new();
         let mut now = NOW.0;
         for (key, pause) in steps {
@@ -103,7 +103,7 @@ proptest! {
             let (most, least) = (reach(GAP_US + (2 << 20)), reach(GAP_US));
             let count = busy.spell.map_or(0, |spell| spell.count);
             prop_assert!((least as u64..=most as u64).contains(&count), "{busy:?} {least} {most}");
-            if let Some(Spell { since, count }) = busy.spell {
+            if let Some(BusyPeriod { since, count }) = busy.spell {
                 prop_assert_eq!(since.0, times[times.len() - usize::try_from(count).unwrap()]);
             }
         }

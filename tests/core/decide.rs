@@ -3,7 +3,7 @@
 
 use crate::world::{World, cases, gap};
 use floodgate::core::limits::{
-    Decision, Held, Request, State, Wait, charge, decide, full_at, give_back, look,
+    Decision, HeldPlaces, Request, State, Wait, charge, decide, full_at, give_back, look,
 };
 use floodgate::core::time::Micros;
 use proptest::prelude::*;
@@ -237,7 +237,7 @@ fn concurrent_counts_what_is_held() {
     let now = 1_800_000_000_000_000;
     // Two are held, until 5 and 9 ms from now; one taken now would be until 7 ms.
     let ends = |ms: u64| Micros(now + ms * 1000);
-    world.states = vec![State::Concurrent(Held::new(2, vec![ends(5)], ends(9), ends(7)))];
+    world.states = vec![State::Concurrent(HeldPlaces::new(2, vec![ends(5)], ends(9), ends(7)))];
     let denied = decide(world.limits.as_slice(), &world.states, Micros(now), &Request::of(1));
     assert!(!denied.is_granted());
     assert_eq!(denied.standing.retry, Wait::After(5000));
@@ -246,7 +246,7 @@ fn concurrent_counts_what_is_held() {
     // Only settling a reservation frees its place.
     assert_eq!(give_back(world.limits.as_slice(), &mut world.states, Micros(now), 5), 0);
     assert_eq!(world.used(0, now), 2);
-    world.states = vec![State::Concurrent(Held::new(1, vec![], ends(9), ends(7)))];
+    world.states = vec![State::Concurrent(HeldPlaces::new(1, vec![], ends(9), ends(7)))];
     let granted = decide(world.limits.as_slice(), &world.states, Micros(now), &Request::of(1));
     assert!(granted.is_granted());
 }

@@ -1,7 +1,7 @@
 //! Random histories of waiting lines against a list of who stands where.
 
 use floodgate::core::time::Micros;
-use floodgate::core::wait_queue::{AT_ONCE, Lines, Ticket};
+use floodgate::core::wait_queue::{AT_ONCE, WaitQueues, WaiterId};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -35,8 +35,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 /// Who stands in each line, and when it is to be looked at.
 #[derive(Default)]
 struct Model {
-    lines: BTreeMap<u8, (Vec<Ticket>, Option<Micros>)>,
-    last: Ticket,
+    lines: BTreeMap<u8, (Vec<WaiterId>, Option<Micros>)>,
+    last: WaiterId,
     seen: u64,
 }
 
@@ -49,7 +49,7 @@ impl Model {
 }
 
 fn history(ops: &[Op]) {
-    let mut lines: Lines<u8, Ticket, ()> = Lines::default();
+    let mut lines: WaitQueues<u8, WaiterId, ()> = WaitQueues::default();
     let mut model = Model::default();
     for (step, op) in ops.iter().enumerate() {
         match *op {
@@ -65,7 +65,7 @@ fn history(ops: &[Op]) {
                 line.0.push(model.last);
             }
             Op::Leave { nth } => {
-                let all: Vec<Ticket> = model.lines.values().flat_map(|(line, _)| line.clone()).collect();
+                let all: Vec<WaiterId> = model.lines.values().flat_map(|(line, _)| line.clone()).collect();
                 let ticket = all.get(nth).copied().unwrap_or(999);
                 let place =
                     model.lines.iter().find(|(_, (line, _))| line.contains(&ticket)).map(|(at, _)| *at);

@@ -1,6 +1,6 @@
 //! The table of policies as it travels: whole, exact, and never half applied.
 
-use floodgate::types::effect::policy::Change;
+use floodgate::types::effect::policy::PolicyChange;
 use floodgate::types::policies::{Policies, Policy, json};
 
 fn policy(name: &str, limits: &str, prefix: Option<&[u8]>, breaker: Option<&str>) -> Policy {
@@ -16,7 +16,7 @@ fn table() -> Policies {
         policy("all", "unlimited", Some(b""), None),
         policy("named-only", "3/s", None, Some("5")),
     ] {
-        let payload = policies.encode_next(&Change::Set(vec![policy]));
+        let payload = policies.encode_next(&PolicyChange::Set(vec![policy]));
         policies.apply(&payload).unwrap();
     }
     policies
@@ -33,7 +33,7 @@ fn a_copy_equals_the_table_and_counts_on_with_it() {
     let mut there = Policies::default();
     there.apply(&here.encode_all()).unwrap();
     assert!(same(&here, &there));
-    let gone = here.encode_next(&Change::Delete(here.iter().next().unwrap().name.clone()));
+    let gone = here.encode_next(&PolicyChange::Delete(here.iter().next().unwrap().name.clone()));
     for table in [&mut here, &mut there] {
         table.apply(&gone).unwrap();
     }
@@ -48,7 +48,7 @@ fn a_copy_equals_the_table_and_counts_on_with_it() {
 fn an_empty_table_starts_anew() {
     let mut policies = table();
     for name in policies.iter().map(|policy| policy.name.clone()).collect::<Vec<_>>() {
-        let payload = policies.encode_next(&Change::Delete(name));
+        let payload = policies.encode_next(&PolicyChange::Delete(name));
         policies.apply(&payload).unwrap();
     }
     assert!(same(&policies, &Policies::default()));
@@ -59,13 +59,13 @@ fn policies_that_do_not_fit_change_nothing() {
     let mut policies = table();
     let clash = vec![policy("new", "1/s", None, None), policy("other", "1/s", Some(b"user:"), None)];
     assert_eq!(policies.check(&clash).unwrap_err().0, 1);
-    let payload = policies.encode_next(&Change::Set(clash));
+    let payload = policies.encode_next(&PolicyChange::Set(clash));
     assert!(policies.apply(&payload).is_err());
     assert!(same(&policies, &table()));
     // Two that swap their prefixes do fit.
     let swap =
         vec![policy("free", "1/s", Some(b"user:pro:"), None), policy("pro", "2/s", Some(b"user:"), None)];
-    let payload = policies.encode_next(&Change::Set(swap));
+    let payload = policies.encode_next(&PolicyChange::Set(swap));
     policies.apply(&payload).unwrap();
     assert_eq!(policies.longest(b"user:pro:1", |_| true).unwrap().name.as_str(), "free");
     assert_eq!(policies.longest(b"user:x", |_| true).unwrap().name.as_str(), "pro");
@@ -104,7 +104,7 @@ fn json_goes_there_and_back() {
     let text = json::export(&policies).unwrap();
     let mut copy = Policies::default();
     let read = json::import(&copy, text.as_bytes(), false).unwrap();
-    let payload = copy.encode_next(&Change::Set(read));
+    let payload = copy.encode_next(&PolicyChange::Set(read));
     copy.apply(&payload).unwrap();
     assert!(copy.iter().eq(policies.iter()));
     assert_eq!(copy.digest(), policies.digest());

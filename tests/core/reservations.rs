@@ -5,10 +5,11 @@ use floodgate::core::limits::{Request, State, decide};
 use floodgate::core::reservations::Stage;
 use floodgate::core::time::Micros;
 use floodgate::core::wire::Corrupt;
-use floodgate::server::keys::data_type::Native as _;
+use floodgate::server::keys::data_type::NativeType as _;
 use floodgate::server::main_thread::{MainThread, StandIn};
-use floodgate::types::effect::ratelimit::{Applied, Change, Effect};
-use floodgate::types::intern::{self, Wanted};
+use floodgate::types::effect::ratelimit::{AppliedRateLimit, RateLimitChange, RateLimitEffect};
+use floodgate::types::intern;
+use floodgate::types::intern::ParsedLimits;
 use floodgate::types::ratelimit::RateLimit;
 use floodgate::types::ratelimit::hold;
 use floodgate::types::ratelimit::reservations::Settlement;
@@ -105,13 +106,13 @@ struct Real {
 }
 
 impl Real {
-    fn apply(&mut self, now: u64, change: Change<'_>) -> Result<(), Corrupt> {
-        let effect = Effect { now: Micros(now), expires: false, change };
+    fn apply(&mut self, now: u64, change: RateLimitChange<'_>) -> Result<(), Corrupt> {
+        let effect = RateLimitEffect { now: Micros(now), expires: false, change };
         // As it travels to a replica.
         let mut payload = Vec::new();
         effect.encode(&mut payload);
-        assert_eq!(Effect::decode(&payload)?, effect);
-        if let Applied::Created(value, _) = effect.apply(self.main, self.value.as_mut())? {
+        assert_eq!(RateLimitEffect::decode(&payload)?, effect);
+        if let AppliedRateLimit::Created(value, _) = effect.apply(self.main, self.value.as_mut())? {
             self.value = Some(value);
         }
         Ok(())
@@ -135,7 +136,7 @@ impl Real {
     }
 
     fn states(&self, now: u64, next: u64) -> Vec<State> {
-        let Ok(Wanted::Limits(limits)) = intern::want(self.main, LIMITS.as_bytes()) else { panic!() };
+        let Ok(ParsedLimits::Limits(limits)) = intern::want(self.main, LIMITS.as_bytes()) else { panic!() };
         let set = limits.get(self.main);
         let mut states = match &self.value {
             Some(value) => value.realigned(self.main, set.limits(), Micros(now)).0,
@@ -153,7 +154,7 @@ impl Real {
 fn history(ops: &[Op]) {
     let stand_in = StandIn::enter();
     let main = stand_in.main();
-    let Ok(Wanted::Limits(limits)) = intern::want(main, LIMITS.as_bytes()) else { panic!() };
+    let Ok(ParsedLimits::Limits(limits)) = intern::want(main, LIMITS.as_bytes()) else { panic!() };
     let rules = limits.get(main).limits().to_vec();
     let mut real = Real { main, value: None };
     let mut model = Model::default();
@@ -174,7 +175,8 @@ fn history(ops: &[Op]) {
                     model.standing.push(Standing { id, cost, granted: now, end: now + ttl });
                     model.grants.push((now, cost));
                     let (taken, end) = (decision.taken, Micros(now + ttl));
-                    let change = Change::Reserve { limits: Some(LIMITS), taken, id: &[id], cost, end };
+                    let change =
+                        RateLimitChange::Reserve { limits: Some(LIMITS), taken, id: &[id], cost, end };
                     real.apply(now, change).expect("it fits");
                 }
             }
@@ -185,14 +187,14 @@ fn history(ops: &[Op]) {
                     let actual = if let Op::Commit { actual, .. } = *op { Some(actual) } else { None };
                     model.settle(id, actual, now);
                     let how = actual.map_or(Settlement::Release, Settlement::At);
-                    real.apply(now, Change::Settle { id: &[id], how }).expect("it fits");
+                    real.apply(now, RateLimitChange::Settle { id: &[id], how }).expect("it fits");
                 }
             }
             Op::Renew { id, ttl } => {
                 if model.open(id, now) {
                     let one = model.standing.iter_mut().find(|one| one.id == id).expect("it is open");
                     one.end = now + ttl;
-                    let change = Change::Renew { id: &[id], end: Micros(now + ttl) };
+                    let change = RateLimitChange::Renew { id: &[id], end: Micros(now + ttl) };
                     real.apply(now, change).expect("it fits");
                 }
             }
@@ -225,12 +227,14 @@ proptest! {
 /// A decision looks at as many reservations as it needs, however many there are.
 #[test]
 fn a_decision_looks_at_few_of_ten_thousand() {
-    use floodgate::core::limits::LimitSet;
+    use floodgate::core::limits::LimitMask;
     use floodgate::core::reservations::{Book, Id, Reservation};
     use std::cell::Cell;
 
     let stand_in = StandIn::enter();
-    let Ok(Wanted::Limits(limits)) = intern::want(stand_in.main(), b"concurrent:20000") else { panic!() };
+    let Ok(ParsedLimits::Limits(limits)) = intern::want(stand_in.main(), b"concurrent:20000") else {
+        panic!()
+    };
     let limit = &limits.get(stand_in.main()).limits().to_vec()[0];
     let mut book: Book<u32> = Book::default();
     for n in 0..10_000u64 {
@@ -242,7 +246,7 @@ fn a_decision_looks_at_few_of_ten_thousand() {
             end,
             left_by: end,
             limits: 7,
-            charged: LimitSet::default(),
+            charged: LimitMask::default(),
             stage,
         };
         book.insert(Id::from(n.to_string().as_bytes()), one);

@@ -2,7 +2,7 @@
 
 use crate::world::{World, cases};
 use floodgate::core::limits::{
-    Answer, Limit, Limits, State, Taken, Throttle, ThrottleError, full_at, give_back, look, take,
+    Limit, Limits, State, Taken, Throttle, ThrottleError, ThrottleReply, full_at, give_back, look, take,
 };
 use floodgate::core::time::Micros;
 use proptest::prelude::*;
@@ -35,7 +35,7 @@ fn formulas(
     [i128::from(limited), burst + 1, remaining, retry.map_or(-1, seconds), seconds(ttl)]
 }
 
-fn numbers(answer: Answer) -> [i128; 5] {
+fn numbers(answer: ThrottleReply) -> [i128; 5] {
     [
         i128::from(answer.limited),
         answer.limit.into(),
@@ -45,7 +45,7 @@ fn numbers(answer: Answer) -> [i128; 5] {
     ]
 }
 
-fn ask(rule: Throttle, state: &mut State, now: u64, quantity: u64) -> Answer {
+fn ask(rule: Throttle, state: &mut State, now: u64, quantity: u64) -> ThrottleReply {
     let answer = rule.ask(&state.arrival(), Micros(now), quantity);
     if !answer.limited && quantity > 0 {
         let limit = Limit::throttle(rule);

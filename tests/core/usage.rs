@@ -2,21 +2,21 @@
 
 use floodgate::core::text::duration::{DAY, HOUR};
 use floodgate::core::time::Micros;
-use floodgate::core::usage::{Decided, Durations, Outcome, Period, Spend, Tally, Usage};
+use floodgate::core::usage::{Decided, Durations, SeriesPeriod, Spend, UsageSeries, UsageTally, WorkOutcome};
 use floodgate::core::wire::Reader;
 use proptest::prelude::*;
 
 #[derive(Clone, Copy, Debug)]
 enum Event {
     Decided(Decided),
-    Outcome(Outcome),
+    Outcome(WorkOutcome),
 }
 
 impl Event {
-    fn tally(&self) -> Tally {
+    fn tally(&self) -> UsageTally {
         match self {
-            Self::Decided(decided) => Tally::of_decision(*decided),
-            Self::Outcome(outcome) => Tally::of_outcome(outcome),
+            Self::Decided(decided) => UsageTally::of_decision(*decided),
+            Self::Outcome(outcome) => UsageTally::of_outcome(outcome),
         }
     }
 }
@@ -39,8 +39,8 @@ impl Model {
         }
     }
 
-    fn sum(&self, within: impl Fn(u64) -> bool) -> Tally {
-        let mut sum = Tally::default();
+    fn sum(&self, within: impl Fn(u64) -> bool) -> UsageTally {
+        let mut sum = UsageTally::default();
         self.0.iter().filter(|(at, _)| within(*at)).for_each(|(_, event)| sum.add(&event.tally()));
         sum
     }
@@ -57,7 +57,7 @@ fn event() -> impl Strategy<Value = Event> {
             prop::option::of(0..10_000_000_u64)
         )
             .prop_map(|(ok, cached, count, spend, duration_ms)| {
-                Event::Outcome(Outcome { ok, cached, count, spend: Spend(spend), duration_ms })
+                Event::Outcome(WorkOutcome { ok, cached, count, spend: Spend(spend), duration_ms })
             }),
     ]
 }
@@ -78,7 +78,7 @@ proptest! {
     #[test]
     fn equals_counting_anew(events in prop::collection::vec((step(), event()), 1..120)) {
         let mut now = 1_795_186_800_000_000_u64;
-        let mut usage = Usage::new(Micros(now));
+        let mut usage = UsageSeries::new(Micros(now));
         let mut model = Model::default();
         let mut latest = now;
         for (step, event) in events {
@@ -93,15 +93,15 @@ proptest! {
             // A clock that was ahead made what was too old then go for good.
             let (hour, day) = (now / HOUR, now / DAY);
             for n in 0..24 - (latest / HOUR - hour).min(24) {
-                prop_assert_eq!(usage.get(Period::Hour, hour - n), model.sum(|at| at / HOUR == hour - n));
+                prop_assert_eq!(usage.get(SeriesPeriod::Hour, hour - n), model.sum(|at| at / HOUR == hour - n));
             }
             for n in 0..30 - (latest / DAY - day).min(30) {
-                prop_assert_eq!(usage.get(Period::Day, day - n), model.sum(|at| at / DAY == day - n));
+                prop_assert_eq!(usage.get(SeriesPeriod::Day, day - n), model.sum(|at| at / DAY == day - n));
             }
             let mut bytes = Vec::new();
             usage.write(&mut bytes);
             let mut reader = Reader::new(&bytes);
-            prop_assert_eq!(&Usage::read(&mut reader).unwrap(), &usage);
+            prop_assert_eq!(&UsageSeries::read(&mut reader).unwrap(), &usage);
             prop_assert!(reader.is_empty());
             prop_assert!(usage.memory() <= 23_000);
         }
@@ -133,9 +133,9 @@ proptest! {
 
     #[test]
     fn damaged_bytes_are_refused_or_stand_for_something(at in 0..400_usize, bit in 0..8, cut in any::<bool>()) {
-        let mut usage = Usage::new(Micros(DAY * 20_000));
+        let mut usage = UsageSeries::new(Micros(DAY * 20_000));
         for n in 0..40_u64 {
-            let outcome = Outcome { ok: n.is_multiple_of(2), cached: false, count: 1, spend: Spend(7), duration_ms: Some(n * n) };
+            let outcome = WorkOutcome { ok: n.is_multiple_of(2), cached: false, count: 1, spend: Spend(7), duration_ms: Some(n * n) };
             usage.record(Micros(DAY * 20_000 + n * HOUR), &outcome);
         }
         let mut bytes = Vec::new();
@@ -143,7 +143,7 @@ proptest! {
         let at = at % bytes.len();
         if cut { bytes.truncate(at) } else { bytes[at] ^= 1_u8 << bit }
         let mut reader = Reader::new(&bytes);
-        if let Ok(read) = Usage::read(&mut reader) && reader.is_empty() {
+        if let Ok(read) = UsageSeries::read(&mut reader) && reader.is_empty() {
             let mut again = Vec::new();
             read.write(&mut again);
             prop_assert_eq!(again, bytes);
@@ -179,8 +179,8 @@ fn spend_as_people_write_it() {
 
 #[test]
 fn hours_and_days_have_their_names() {
-    assert_eq!(Period::Hour.name(1_795_186_800 / 3600), "2026-11-20T15");
-    assert_eq!(Period::Day.name(1_795_186_800 / 86_400), "2026-11-20");
-    assert_eq!(Period::Day.name(0), "1970-01-01");
-    assert_eq!(Period::Day.name(11_016), "2000-02-29");
+    assert_eq!(SeriesPeriod::Hour.name(1_795_186_800 / 3600), "2026-11-20T15");
+    assert_eq!(SeriesPeriod::Day.name(1_795_186_800 / 86_400), "2026-11-20");
+    assert_eq!(SeriesPeriod::Day.name(0), "1970-01-01");
+    assert_eq!(SeriesPeriod::Day.name(11_016), "2000-02-29");
 }

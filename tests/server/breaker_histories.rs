@@ -4,7 +4,7 @@
 
 use crate::breaker_kit::{START, digest};
 use crate::harness::{Reply, Server, assert_same_data, snapshot, wait_synced};
-use floodgate::core::breaker::{Breaker, Circuit, Force, Outcome, Ticket};
+use floodgate::core::breaker::{Breaker, Circuit, Force, Permit, ReportOutcome};
 use floodgate::core::time::Micros;
 
 /// Neighbours share a trip, so that changes keep the window half of the time.
@@ -31,7 +31,7 @@ struct History<'s> {
     random: u64,
     now: Micros,
     twins: [Option<Twin>; KEYS.len()],
-    tickets: Vec<Ticket>,
+    tickets: Vec<Permit>,
     last_epoch: u64,
 }
 
@@ -78,7 +78,7 @@ impl History<'_> {
     fn begin(&mut self, key: usize) {
         let text = BREAKERS[self.below(BREAKERS.len())];
         let reply = self.server.call(&["CB.ACQUIRE", KEYS[key], text]);
-        let Ok(Ticket::Closed { epoch }) = Ticket::parse(reply[2].bytes()) else { panic!("{reply:?}") };
+        let Ok(Permit::Closed { epoch }) = Permit::parse(reply[2].bytes()) else { panic!("{reply:?}") };
         assert!(epoch > self.last_epoch, "epochs never repeat");
         let breaker = Breaker::parse(text.as_bytes()).unwrap();
         self.twins[key] = Some(Twin { circuit: Circuit::new(&breaker, self.now, epoch), breaker, text });
@@ -117,11 +117,11 @@ impl History<'_> {
     fn report(&mut self, key: usize) {
         let text = self.given(key);
         let (word, outcome) = [
-            ("OK", Outcome::Ok),
-            ("OK", Outcome::Ok),
-            ("FAIL", Outcome::Fail),
-            ("FAIL", Outcome::Fail),
-            ("IGNORE", Outcome::Ignore),
+            ("OK", ReportOutcome::Ok),
+            ("OK", ReportOutcome::Ok),
+            ("FAIL", ReportOutcome::Fail),
+            ("FAIL", ReportOutcome::Fail),
+            ("IGNORE", ReportOutcome::Ignore),
         ][self.below(5)];
         // Mostly one of the last tokens, of whatever key; or none.
         let back = self.below(6) + 1;

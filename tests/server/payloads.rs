@@ -4,7 +4,7 @@ use std::{fs, io::Write as _, path::PathBuf};
 
 use floodgate::core::limits::Taken;
 use floodgate::core::time::Micros;
-use floodgate::types::effect::ratelimit::{Change, Effect};
+use floodgate::types::effect::ratelimit::{RateLimitChange, RateLimitEffect};
 use floodgate::types::until::Until;
 
 use crate::{
@@ -252,9 +252,9 @@ fn resp(words: &[&[u8]]) -> Vec<u8> {
     bytes
 }
 
-fn encoded(change: Change<'_>) -> Vec<u8> {
+fn encoded(change: RateLimitChange<'_>) -> Vec<u8> {
     let mut payload = Vec::new();
-    Effect { now: Micros(NOON), expires: false, change }.encode(&mut payload);
+    RateLimitEffect { now: Micros(NOON), expires: false, change }.encode(&mut payload);
     payload
 }
 
@@ -269,7 +269,7 @@ fn effects_that_do_not_fit_leave_the_server_and_the_other_keys_alone() {
     let before = snapshot(&server);
     server.kill9();
 
-    let take = |limits| encoded(Change::Take { limits, taken: Taken::new([1; 8]) });
+    let take = |limits| encoded(RateLimitChange::Take { limits, taken: Taken::new([1; 8]) });
     let payloads: Vec<Vec<u8>> = vec![
         Vec::new(),
         vec![0],
@@ -279,19 +279,19 @@ fn effects_that_do_not_fit_leave_the_server_and_the_other_keys_alone() {
         take(Some("")),
         take(Some("*")),
         take(Some("@policy")),
-        encoded(Change::Touch { limits: Some("nonsense") }),
-        encoded(Change::Pin { text: "5/", until: Until::Forever }),
-        encoded(Change::Become { payload: b"" }),
-        encoded(Change::Become { payload: b"\x01\x00" }),
-        encoded(Change::Become { payload: &[7; 100] }),
-        encoded(Change::GiveBack { units: u64::MAX }),
+        encoded(RateLimitChange::Touch { limits: Some("nonsense") }),
+        encoded(RateLimitChange::Pin { text: "5/", until: Until::Forever }),
+        encoded(RateLimitChange::Become { payload: b"" }),
+        encoded(RateLimitChange::Become { payload: b"\x01\x00" }),
+        encoded(RateLimitChange::Become { payload: &[7; 100] }),
+        encoded(RateLimitChange::GiveBack { units: u64::MAX }),
     ];
     let mut file = fs::OpenOptions::new().append(true).open(aof_file(&server)).unwrap();
     for payload in &payloads {
         file.write_all(&resp(&[b"RL.EFFECT", b"missing", payload])).unwrap();
     }
     // A block fits any limiter, but nothing else.
-    let block = encoded(Change::Block { until: Until::Forever, reason: b"" });
+    let block = encoded(RateLimitChange::Block { until: Until::Forever, reason: b"" });
     for name in ["text", "list"] {
         file.write_all(&resp(&[b"RL.EFFECT", name.as_bytes(), &block])).unwrap();
         file.write_all(&resp(&[b"RL.EFFECT", name.as_bytes(), &take(Some("5/d"))])).unwrap();

@@ -8,10 +8,8 @@ use std::{
     time::Duration,
 };
 
-use floodgate::reference::{
-    pages::{TO_COME, all},
-    transcript::{HIDDEN, REST, Start, Step, examples, pause, words},
-};
+use floodgate::reference::pages::{TO_COME, all};
+use floodgate::reference::transcript::{HIDDEN, REST, Start, TranscriptStep, examples, pause, words};
 
 use crate::harness::{Reply, Server};
 
@@ -100,8 +98,8 @@ fn examples_answer_as_printed() {
             starts_anew(&server);
             for step in &example.steps {
                 match step {
-                    Step::Pause(us) => server.clock_advance(i64::try_from(*us).unwrap()),
-                    Step::Call { line, reply } => {
+                    TranscriptStep::Pause(us) => server.clock_advance(i64::try_from(*us).unwrap()),
+                    TranscriptStep::Call { line, reply } => {
                         let is_right = |got: &[String]| match reply.split_last() {
                             // Nothing printed: it only has to work.
                             None => !got[0].starts_with("(error)"),

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use floodgate::COMMANDS;
-use floodgate::server::load::command::{Argument, Command, Kind, Rights};
+use floodgate::server::load::command::{Argument, ArgumentKind, Command, Rights};
 
 use crate::{
     chance::Chance,
@@ -245,22 +245,22 @@ impl Requests {
                 request.push(if self.chance.once_in(3) { token.to_lowercase() } else { token.into() }.into());
             }
             match argument.kind {
-                Kind::Key => {
+                ArgumentKind::Key => {
                     if let Some(number) = request.last_mut().filter(|last| last.as_slice() == NUMBER) {
                         *number = b"1".to_vec();
                     }
                     request.push(self.key());
                 }
-                Kind::Flag => {}
-                Kind::Pattern => request.push(self.chance.one_of(PATTERNS).to_arg()),
-                Kind::Integer if argument.name.starts_with("num") => request.push(NUMBER.to_vec()),
-                Kind::Integer => request.push(self.number()),
-                Kind::Text => request.push(self.text(argument)),
-                Kind::OneOf(choices) => {
+                ArgumentKind::Flag => {}
+                ArgumentKind::Pattern => request.push(self.chance.one_of(PATTERNS).to_arg()),
+                ArgumentKind::Integer if argument.name.starts_with("num") => request.push(NUMBER.to_vec()),
+                ArgumentKind::Integer => request.push(self.number()),
+                ArgumentKind::Text => request.push(self.text(argument)),
+                ArgumentKind::OneOf(choices) => {
                     let choice = &choices[self.chance.below(choices.len())];
                     self.argument(choice, request);
                 }
-                Kind::Group(parts) => parts.iter().for_each(|part| self.argument(part, request)),
+                ArgumentKind::Group(parts) => parts.iter().for_each(|part| self.argument(part, request)),
             }
         }
     }

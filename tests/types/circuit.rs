@@ -1,13 +1,13 @@
 //! Circuits: what is stored comes back, effects arrive as they were sent, every
 //! way leads to the same bytes, and nothing forged is believed.
 
-use floodgate::core::breaker::{Force, Outcome, Ticket};
+use floodgate::core::breaker::{Force, Permit, ReportOutcome};
 use floodgate::core::time::Micros;
-use floodgate::server::keys::data_type::Native as _;
+use floodgate::server::keys::data_type::NativeType as _;
 use floodgate::server::main_thread::{MainThread, StandIn};
 use floodgate::types::cbcircuit::encoding::VERSION;
-use floodgate::types::cbcircuit::{CbCircuit, Pin, encoding, epochs, rules};
-use floodgate::types::effect::breaker::{Change, Effect, Report, is_circuit};
+use floodgate::types::cbcircuit::{BreakerPin, CbCircuit, encoding, epochs, rules};
+use floodgate::types::effect::breaker::{BreakerChange, BreakerEffect, Report, is_circuit};
 use floodgate::types::until::Until;
 use proptest::prelude::*;
 
@@ -38,36 +38,41 @@ fn asked() -> impl Strategy<Value = Asked> {
 }
 
 /// The effect, under the breaker that is the value's own or another one.
-fn effect(main: MainThread, asked: &Asked, value: Option<&CbCircuit>, now: Micros) -> Effect<'static> {
+fn effect(main: MainThread, asked: &Asked, value: Option<&CbCircuit>, now: Micros) -> BreakerEffect<'static> {
     let rule = rules::find(main, BREAKERS[asked.breaker].as_bytes()).unwrap();
     let number = u64::from(asked.number);
     let until = |us: u64| if asked.given { Some(now.plus(us * 1000)) } else { None };
     let epoch = value.map_or(0, |value| value.circuit().epoch());
     let ticket = match number % 4 {
         0 => None,
-        1 => Some(Ticket::Closed { epoch }),
-        other => Some(Ticket::Trial { epoch, trial: other - 1 }),
+        1 => Some(Permit::Closed { epoch }),
+        other => Some(Permit::Trial { epoch, trial: other - 1 }),
     };
-    let outcome =
-        [Outcome::Ok, Outcome::Fail, Outcome::Fail, Outcome::Ignore][usize::from(asked.number / 4 % 4)];
+    let outcome = [ReportOutcome::Ok, ReportOutcome::Fail, ReportOutcome::Fail, ReportOutcome::Ignore]
+        [usize::from(asked.number / 4 % 4)];
     let change = match asked.what {
-        0..=5 => Change::Acquire,
-        6..=13 => {
-            Change::Report(Report { outcome, ticket, duration_us: asked.given.then_some(number * 100) })
-        }
-        14 => Change::Settle,
-        15 => Change::Force {
+        0..=5 => BreakerChange::Acquire,
+        6..=13 => BreakerChange::Report(Report {
+            outcome,
+            ticket,
+            duration_us: asked.given.then_some(number * 100),
+        }),
+        14 => BreakerChange::Settle,
+        15 => BreakerChange::Force {
             force: [Force::Open, Force::Closed, Force::Auto][usize::from(asked.number % 3)],
             until: until(number),
             reason: b"re\0ason",
         },
-        16 => Change::Reset,
-        17 => Change::Pin(Pin { rule: rule.clone(), until: until(number).map_or(Until::Forever, Until::At) }),
-        18 => Change::Unpin,
-        _ => Change::Acquire,
+        16 => BreakerChange::Reset,
+        17 => BreakerChange::Pin(BreakerPin {
+            rule: rule.clone(),
+            until: until(number).map_or(Until::Forever, Until::At),
+        }),
+        18 => BreakerChange::Unpin,
+        _ => BreakerChange::Acquire,
     };
     let begins = value.is_none_or(|value| value.is_over(now));
-    Effect {
+    BreakerEffect {
         now,
         expires: asked.given,
         begin: begins.then(|| epochs::next(main)),
@@ -77,7 +82,7 @@ fn effect(main: MainThread, asked: &Asked, value: Option<&CbCircuit>, now: Micro
     }
 }
 
-fn encoded(effect: &Effect<'_>) -> Vec<u8> {
+fn encoded(effect: &BreakerEffect<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
     effect.encode(&mut bytes);
     bytes
@@ -89,7 +94,7 @@ fn saved(main: MainThread, value: &CbCircuit) -> Vec<u8> {
     bytes
 }
 
-fn apply(main: MainThread, value: &mut Option<CbCircuit>, effect: &Effect<'_>) -> Option<bool> {
+fn apply(main: MainThread, value: &mut Option<CbCircuit>, effect: &BreakerEffect<'_>) -> Option<bool> {
     let applied = effect.apply(main, value.as_mut()).ok()?;
     let changed = applied.changed;
     if let Some(created) = applied.created {
@@ -148,10 +153,10 @@ proptest! {
             let effect = effect(main, asked, kept.as_ref(), now);
             let bytes = encoded(&effect);
             prop_assert!(is_circuit(&bytes));
-            let arrived = Effect::decode(main, &bytes).unwrap();
+            let arrived = BreakerEffect::decode(main, &bytes).unwrap();
             prop_assert_eq!(&arrived, &effect);
             for end in 0..bytes.len() {
-                prop_assert!(Effect::decode(main, &bytes[..end]).is_err());
+                prop_assert!(BreakerEffect::decode(main, &bytes[..end]).is_err());
             }
             let before = kept.as_ref().map(|value| saved(main, value));
             if apply(main, &mut kept, &effect).unwrap() {
@@ -167,7 +172,7 @@ proptest! {
             let mut payload = Vec::new();
             kept.rebuild(main, &mut payload);
             let mut rebuilt = None;
-            prop_assert!(apply(main, &mut rebuilt, &Effect::decode(main, &payload).unwrap()).is_some());
+            prop_assert!(apply(main, &mut rebuilt, &BreakerEffect::decode(main, &payload).unwrap()).is_some());
             prop_assert_eq!(rebuilt.map(|value| saved(main, &value)), Some(saved(main, kept)));
             prop_assert_eq!(saved(main, &kept.duplicate(main)), saved(main, kept));
         }
@@ -199,7 +204,7 @@ proptest! {
         let (mut value, now) = lived(main, &history);
         let mut bytes = encoded(&effect(main, &last, value.as_ref(), now));
         forge(&mut bytes, forgeries);
-        if let Ok(effect) = Effect::decode(main, &bytes) {
+        if let Ok(effect) = BreakerEffect::decode(main, &bytes) {
             apply(main, &mut value, &effect);
             exercise(main, value.unwrap(), now);
         }
@@ -213,7 +218,7 @@ proptest! {
             exercise(main, value, START);
         }
         let bytes: Vec<u8> = std::iter::once(head).chain(bytes).collect();
-        if let Ok(effect) = Effect::decode(main, &bytes) {
+        if let Ok(effect) = BreakerEffect::decode(main, &bytes) {
             let mut value = None;
             apply(main, &mut value, &effect);
             value.into_iter().for_each(|value| exercise(main, value, START));

@@ -2,9 +2,9 @@
 //! and break nothing where they do not fit.
 
 use floodgate::core::limits::Taken;
-use floodgate::server::keys::data_type::Native as _;
+use floodgate::server::keys::data_type::NativeType as _;
 use floodgate::server::main_thread::StandIn;
-use floodgate::types::effect::ratelimit::{Change, Effect};
+use floodgate::types::effect::ratelimit::{RateLimitChange, RateLimitEffect};
 use floodgate::types::ratelimit::encoding::VERSION;
 use floodgate::types::ratelimit::{RateLimit, encoding};
 use proptest::prelude::*;
@@ -19,11 +19,11 @@ proptest! {
         let effect = made.at(now);
         let mut bytes = Vec::new();
         effect.encode(&mut bytes);
-        prop_assert_eq!(Effect::decode(&bytes), Ok(effect));
+        prop_assert_eq!(RateLimitEffect::decode(&bytes), Ok(effect));
         for end in 0..bytes.len() {
-            if let Ok(cut) = Effect::decode(&bytes[..end]) {
+            if let Ok(cut) = RateLimitEffect::decode(&bytes[..end]) {
                 // Only the units at the end may be fewer.
-                prop_assert!(matches!(cut.change, Change::Take { .. } | Change::Reserve { .. }), "{:?}", cut);
+                prop_assert!(matches!(cut.change, RateLimitChange::Take { .. } | RateLimitChange::Reserve { .. }), "{:?}", cut);
             }
         }
     }
@@ -38,7 +38,7 @@ proptest! {
         for (made, now) in &history {
             let mut bytes = Vec::new();
             made.at(*now).encode(&mut bytes);
-            let effect = Effect::decode(&bytes).unwrap();
+            let effect = RateLimitEffect::decode(&bytes).unwrap();
             reloaded = reloaded
                 .map(|value| encoding::load(main, VERSION, &saved(main, &value)).expect("its own bytes"));
             let fits = apply(main, &mut kept, &made.at(*now));
@@ -50,7 +50,7 @@ proptest! {
                 let mut payload = Vec::new();
                 value.rebuild(main, &mut payload);
                 for mut rebuilt in [None, encoding::load(main, VERSION, b"\x04\x02\x00\x00").ok()] {
-                    prop_assert!(apply(main, &mut rebuilt, &Effect::decode(&payload).unwrap()));
+                    prop_assert!(apply(main, &mut rebuilt, &RateLimitEffect::decode(&payload).unwrap()));
                     prop_assert_eq!(bytes(&rebuilt), bytes(&kept));
                 }
             }
@@ -74,7 +74,7 @@ proptest! {
         if let Some(first) = bytes.first_mut() {
             *first = *first & 0xc0 | kind;
         }
-        if let Ok(effect) = Effect::decode(&bytes) {
+        if let Ok(effect) = RateLimitEffect::decode(&bytes) {
             apply(main, &mut value, &effect);
         }
         exercise(main, &mut value, now);
@@ -99,7 +99,7 @@ proptest! {
             let at = at.index(bytes.len());
             bytes[at] = byte;
         }
-        if let Ok(effect) = Effect::decode(&bytes) {
+        if let Ok(effect) = RateLimitEffect::decode(&bytes) {
             apply(main, &mut value, &effect);
         }
         exercise(main, &mut value, now);
@@ -113,13 +113,13 @@ fn what_does_not_fit_changes_nothing() {
     let mut value = encoding::load(main, VERSION, b"\x01\x05\x035/s\x00").ok();
     let before = saved(main, value.as_ref().unwrap());
     for change in [
-        Change::Take { limits: Some("5/"), taken: Taken::new([1]) },
-        Change::Touch { limits: Some("*") },
-        Change::Pin { text: "5/", until: floodgate::types::until::Until::Forever },
-        Change::Become { payload: b"" },
-        Change::Become { payload: b"\x01\x05\x035/x\x00" },
+        RateLimitChange::Take { limits: Some("5/"), taken: Taken::new([1]) },
+        RateLimitChange::Touch { limits: Some("*") },
+        RateLimitChange::Pin { text: "5/", until: floodgate::types::until::Until::Forever },
+        RateLimitChange::Become { payload: b"" },
+        RateLimitChange::Become { payload: b"\x01\x05\x035/x\x00" },
     ] {
-        let effect = Effect { now: floodgate::core::time::Micros(7), expires: true, change };
+        let effect = RateLimitEffect { now: floodgate::core::time::Micros(7), expires: true, change };
         assert!(!apply(main, &mut value, &effect), "{change:?}");
         assert_eq!(saved(main, value.as_ref().unwrap()), before, "{change:?}");
     }

@@ -4,9 +4,9 @@
 use floodgate::core::limits::Taken;
 use floodgate::core::time::Micros;
 use floodgate::server::main_thread::StandIn;
-use floodgate::types::effect::ratelimit::{Change, Effect};
+use floodgate::types::effect::ratelimit::{RateLimitChange, RateLimitEffect};
 use floodgate::types::intern;
-use floodgate::types::intern::Wanted;
+use floodgate::types::intern::ParsedLimits;
 
 use crate::made::{apply, saved};
 
@@ -15,8 +15,11 @@ fn a_flood_of_different_limits_is_swept() {
     let alone = StandIn::enter();
     let main = alone.main();
     let take = |text: &str, value: &mut _| {
-        let change = Change::Take { limits: Some(text), taken: Taken::new([1]) };
-        assert!(apply(main, value, &Effect { now: Micros(1_000_000), expires: true, change }), "{text}");
+        let change = RateLimitChange::Take { limits: Some(text), taken: Taken::new([1]) };
+        assert!(
+            apply(main, value, &RateLimitEffect { now: Micros(1_000_000), expires: true, change }),
+            "{text}"
+        );
     };
     let mut kept: Vec<_> = ["11/d", "bucket:12/d", "13/d,fixed:14/month"]
         .map(|text| {
@@ -32,7 +35,7 @@ fn a_flood_of_different_limits_is_swept() {
         // By effects, by calls of clients, and by payloads that come to nothing.
         match n % 3 {
             0 => take(&text, &mut changing),
-            1 => assert!(matches!(intern::want(main, text.as_bytes()), Ok(Wanted::Limits(_)))),
+            1 => assert!(matches!(intern::want(main, text.as_bytes()), Ok(ParsedLimits::Limits(_)))),
             _ => {
                 let text = format!("{n}/9d,{text}");
                 let mut payload = vec![1, u8::try_from(text.len() + 3).unwrap()];
@@ -41,10 +44,10 @@ fn a_flood_of_different_limits_is_swept() {
                 assert!(!apply(
                     main,
                     &mut changing,
-                    &Effect {
+                    &RateLimitEffect {
                         now: Micros(1_000_000),
                         expires: true,
-                        change: Change::Become { payload: &payload }
+                        change: RateLimitChange::Become { payload: &payload }
                     }
                 ));
             }
@@ -55,7 +58,7 @@ fn a_flood_of_different_limits_is_swept() {
     for (value, bytes) in kept.iter_mut().zip(&bytes) {
         assert_eq!(&saved(main, value.as_ref().unwrap()), bytes);
     }
-    let Ok(Wanted::Limits(again)) = intern::want(main, b"11/DAY") else { panic!("limits") };
+    let Ok(ParsedLimits::Limits(again)) = intern::want(main, b"11/DAY") else { panic!("limits") };
     assert_eq!(kept[0].as_ref().unwrap().limits_id(), Some(again.id()));
 }
 
@@ -66,8 +69,8 @@ fn what_only_the_server_writes_is_refused_from_clients_known_or_not() {
     let text = "throttle:3/2/77";
     let unknown = intern::want(main, text.as_bytes()).unwrap_err().to_string();
     let mut value = None;
-    let change = Change::Take { limits: Some(text), taken: Taken::new([1]) };
-    assert!(apply(main, &mut value, &Effect { now: Micros(1_000_000), expires: true, change }));
+    let change = RateLimitChange::Take { limits: Some(text), taken: Taken::new([1]) };
+    assert!(apply(main, &mut value, &RateLimitEffect { now: Micros(1_000_000), expires: true, change }));
     assert_eq!(intern::want(main, text.as_bytes()).unwrap_err().to_string(), unknown);
     let own = value.unwrap().limits().unwrap();
     assert!(!own.get(main).is(text.as_bytes()));

@@ -3,7 +3,7 @@
 
 use floodgate::core::time::Micros;
 use floodgate::server::main_thread::{MainThread, StandIn};
-use floodgate::types::effect::ratelimit::{Applied, Effect};
+use floodgate::types::effect::ratelimit::{AppliedRateLimit, RateLimitEffect};
 use floodgate::types::ratelimit::{Lifetime, RateLimit};
 use floodgate::types::until::Until;
 use proptest::prelude::*;
@@ -20,14 +20,14 @@ struct Key {
 }
 
 impl Key {
-    fn apply(&mut self, main: MainThread, effect: &Effect<'_>) {
+    fn apply(&mut self, main: MainThread, effect: &RateLimitEffect<'_>) {
         let lifetime = match effect.apply(main, self.value.as_mut()) {
-            Ok(Applied::InPlace(lifetime)) => lifetime,
-            Ok(Applied::Created(created, lifetime)) => {
+            Ok(AppliedRateLimit::InPlace(lifetime)) => lifetime,
+            Ok(AppliedRateLimit::Created(created, lifetime)) => {
                 (self.value, self.end) = (Some(created), None);
                 lifetime
             }
-            Ok(Applied::Nothing) | Err(_) => return,
+            Ok(AppliedRateLimit::Nothing) | Err(_) => return,
         };
         self.end = match lifetime {
             Lifetime::Over => None,

@@ -2,10 +2,10 @@
 
 use floodgate::core::limits::{MAX_COUNT, MAX_UNITS, Taken};
 use floodgate::core::time::Micros;
-use floodgate::core::usage::{Decided, Outcome, Spend};
-use floodgate::server::keys::data_type::Native as _;
+use floodgate::core::usage::{Decided, Spend, WorkOutcome};
+use floodgate::server::keys::data_type::NativeType as _;
 use floodgate::server::main_thread::MainThread;
-use floodgate::types::effect::ratelimit::{Applied, Change, Effect};
+use floodgate::types::effect::ratelimit::{AppliedRateLimit, RateLimitChange, RateLimitEffect};
 use floodgate::types::ratelimit::reservations::Settlement;
 use floodgate::types::ratelimit::{Lifetime, RateLimit, encoding};
 use floodgate::types::until::Until;
@@ -53,36 +53,36 @@ pub enum Made {
     Settle(Vec<u8>, Settlement),
     Renew(Vec<u8>, Micros),
     Count(Decided),
-    Record(Outcome),
+    Record(WorkOutcome),
 }
 
 impl Made {
     /// The effect at a time.
-    pub fn at(&self, now: Micros) -> Effect<'_> {
+    pub fn at(&self, now: Micros) -> RateLimitEffect<'_> {
         let change = match self {
             Self::Take(limits, units) => {
-                Change::Take { limits: *limits, taken: Taken::new(units.iter().copied()) }
+                RateLimitChange::Take { limits: *limits, taken: Taken::new(units.iter().copied()) }
             }
-            Self::Touch(limits) => Change::Touch { limits: *limits },
-            Self::GiveBack(units) => Change::GiveBack { units: *units },
-            Self::Reset => Change::Reset,
-            Self::Pin(text, until) => Change::Pin { text, until: *until },
-            Self::Unpin => Change::Unpin,
-            Self::Block(until, reason) => Change::Block { until: *until, reason },
-            Self::Unblock => Change::Unblock,
-            Self::Reserve { limits, units, id, cost, end } => Change::Reserve {
+            Self::Touch(limits) => RateLimitChange::Touch { limits: *limits },
+            Self::GiveBack(units) => RateLimitChange::GiveBack { units: *units },
+            Self::Reset => RateLimitChange::Reset,
+            Self::Pin(text, until) => RateLimitChange::Pin { text, until: *until },
+            Self::Unpin => RateLimitChange::Unpin,
+            Self::Block(until, reason) => RateLimitChange::Block { until: *until, reason },
+            Self::Unblock => RateLimitChange::Unblock,
+            Self::Reserve { limits, units, id, cost, end } => RateLimitChange::Reserve {
                 limits: *limits,
                 taken: Taken::new(units.iter().copied()),
                 id,
                 cost: *cost,
                 end: *end,
             },
-            Self::Settle(id, how) => Change::Settle { id, how: *how },
-            Self::Renew(id, end) => Change::Renew { id, end: *end },
-            Self::Count(decided) => Change::Count(*decided),
-            Self::Record(outcome) => Change::Record(*outcome),
+            Self::Settle(id, how) => RateLimitChange::Settle { id, how: *how },
+            Self::Renew(id, end) => RateLimitChange::Renew { id, end: *end },
+            Self::Count(decided) => RateLimitChange::Count(*decided),
+            Self::Record(outcome) => RateLimitChange::Record(*outcome),
         };
-        Effect { now, expires: now.0.is_multiple_of(2), change }
+        RateLimitEffect { now, expires: now.0.is_multiple_of(2), change }
     }
 }
 
@@ -125,11 +125,12 @@ fn settlement() -> impl Strategy<Value = Settlement> {
     prop_oneof![Just(Settlement::Release), cost().prop_map(Settlement::At)]
 }
 
-fn outcome() -> impl Strategy<Value = Outcome> {
+fn outcome() -> impl Strategy<Value = WorkOutcome> {
     let spend = any::<u128>().prop_map(Spend);
     let count = prop_oneof![Just(1), any::<u64>()];
-    (any::<bool>(), any::<bool>(), count, spend, any::<Option<u64>>())
-        .prop_map(|(ok, cached, count, spend, duration_ms)| Outcome { ok, cached, count, spend, duration_ms })
+    (any::<bool>(), any::<bool>(), count, spend, any::<Option<u64>>()).prop_map(
+        |(ok, cached, count, spend, duration_ms)| WorkOutcome { ok, cached, count, spend, duration_ms },
+    )
 }
 
 fn reservation() -> impl Strategy<Value = Made> {
@@ -163,12 +164,16 @@ pub fn history() -> impl Strategy<Value = Vec<(Made, Micros)>> {
 }
 
 /// Applies an effect to what a key holds; false when it was refused.
-pub fn apply(main: MainThread, value: &mut Option<RateLimit>, effect: &Effect<'_>) -> bool {
+pub fn apply(main: MainThread, value: &mut Option<RateLimit>, effect: &RateLimitEffect<'_>) -> bool {
     match effect.apply(main, value.as_mut()) {
         // As the commands do: what equals a fresh key is no key.
-        Ok(Applied::InPlace(Lifetime::Over)) => *value = None,
-        Ok(Applied::Created(_, Lifetime::Over) | Applied::InPlace(_) | Applied::Nothing) => {}
-        Ok(Applied::Created(created, _)) => *value = Some(created),
+        Ok(AppliedRateLimit::InPlace(Lifetime::Over)) => *value = None,
+        Ok(
+            AppliedRateLimit::Created(_, Lifetime::Over)
+            | AppliedRateLimit::InPlace(_)
+            | AppliedRateLimit::Nothing,
+        ) => {}
+        Ok(AppliedRateLimit::Created(created, _)) => *value = Some(created),
         Err(_) => return false,
     }
     true
@@ -209,7 +214,11 @@ pub fn exercise(main: MainThread, value: &mut Option<RateLimit>, now: Micros) {
     }
     for text in LIMITS {
         let taken = Taken::new([1, 2, 3]);
-        let effect = Effect { now, expires: true, change: Change::Take { limits: Some(text), taken } };
+        let effect = RateLimitEffect {
+            now,
+            expires: true,
+            change: RateLimitChange::Take { limits: Some(text), taken },
+        };
         assert!(apply(main, value, &effect), "{text}");
         assert!(apply(main, value, &Made::GiveBack(2).at(now)));
     }

@@ -3,9 +3,9 @@
 use floodgate::core::limits::{Limits, MAX_UNITS, State, Taken, give_back, take};
 use floodgate::core::time::Micros;
 use floodgate::core::wire::{Reader, put_u64, put_u128};
-use floodgate::server::keys::data_type::Native as _;
+use floodgate::server::keys::data_type::NativeType as _;
 use floodgate::server::main_thread::StandIn;
-use floodgate::types::effect::ratelimit::{Change, Effect};
+use floodgate::types::effect::ratelimit::{RateLimitChange, RateLimitEffect};
 use floodgate::types::intern;
 use floodgate::types::ratelimit::{RateLimit, encoding};
 use proptest::prelude::*;
@@ -118,7 +118,7 @@ proptest! {
                 }
                 let _ = take(limits.as_slice(), &mut states, now, &taken);
                 let named = if kept.is_none() { Some(text) } else { None };
-                Effect { now, expires: true, change: Change::Take { limits: named, taken } }
+                RateLimitEffect { now, expires: true, change: RateLimitChange::Take { limits: named, taken } }
             };
             prop_assert!(apply(main, &mut kept, &effect));
             prop_assert!(apply(main, &mut loaded, &effect));
@@ -157,8 +157,8 @@ fn what_is_common_is_small() {
         ("5/s,6/m", 1, false),
     ] {
         let mut value = None;
-        let change = Change::Take { limits: Some(text), taken: Taken::new([cost, cost]) };
-        assert!(apply(main, &mut value, &Effect { now, expires: true, change }), "{text}");
+        let change = RateLimitChange::Take { limits: Some(text), taken: Taken::new([cost, cost]) };
+        assert!(apply(main, &mut value, &RateLimitEffect { now, expires: true, change }), "{text}");
         assert_eq!(value.expect(text).memory() == SMALL, small, "{text} {cost}");
     }
 }
@@ -169,8 +169,8 @@ fn a_second_slot_needs_room() {
     let main = alone.main();
     let mut value = None;
     let mut take = |text, now| {
-        let change = Change::Take { limits: text, taken: Taken::new([1]) };
-        assert!(apply(main, &mut value, &Effect { now: Micros(now), expires: true, change }));
+        let change = RateLimitChange::Take { limits: text, taken: Taken::new([1]) };
+        assert!(apply(main, &mut value, &RateLimitEffect { now: Micros(now), expires: true, change }));
         value.as_ref().map(|value| (value.memory(), saved(main, value)))
     };
     assert_eq!(take(Some("5/s"), 7_000_000).unwrap().0, SMALL);

@@ -2,17 +2,17 @@
 //! limit.
 
 use super::word_of;
-use crate::commands::arguments::{Walk, cost};
-use crate::core::breaker::{Admission, Retry, State, Ticket};
+use crate::commands::arguments::{ArgCursor, cost};
+use crate::core::breaker::{Admission, CircuitState, Permit, Retry};
 use crate::core::limits::Request;
 use crate::core::time::Micros;
 use crate::limiter::Error;
-use crate::limiter::acquire::Judged;
+use crate::limiter::acquire::AcquireDecision;
 use crate::limiter::apply as limits;
-use crate::limiter::apply::Together;
+use crate::limiter::apply::EffectBatch;
 use crate::limiter::breaker::apply::{apply, commit, propagate, tell};
-use crate::limiter::breaker::resolve::{Resolved, resolve};
-use crate::limiter::reply::{Six, retry_ms};
+use crate::limiter::breaker::resolve::{ResolvedBreaker, resolve};
+use crate::limiter::reply::{RateLimitReply, retry_ms};
 use crate::limiter::track;
 use crate::observe::{metrics, top};
 use crate::queue::judge;
@@ -22,27 +22,27 @@ use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply;
 use crate::server::keys::key::Key;
 use crate::types::cbcircuit::CbCircuit;
-use crate::types::effect::breaker::{Applied, Change, Effect};
+use crate::types::effect::breaker::{AppliedBreaker, BreakerChange, BreakerEffect};
 use crate::types::ratelimit::RateLimit;
 
 /// What the caller asks for.
 #[derive(Clone, Copy, Debug)]
-struct Call<'a> {
+struct CbAcquireCall<'a> {
     key: Arg<'a>,
     breaker: Option<&'a [u8]>,
-    limit: Option<Limit<'a>>,
+    limit: Option<LimitClause<'a>>,
 }
 
 /// What the call also takes of a limit.
 #[derive(Clone, Copy, Debug)]
-struct Limit<'a> {
+struct LimitClause<'a> {
     key: Arg<'a>,
     limits: &'a [u8],
     request: Request,
 }
 
-fn parse<'a>(args: Args<'a>) -> Result<Call<'a>, Error> {
-    let mut walk = Walk::new(args);
+fn parse<'a>(args: Args<'a>) -> Result<CbAcquireCall<'a>, Error> {
+    let mut walk = ArgCursor::new(args);
     let key = walk.required()?;
     let breaker = match walk.peek() {
         Some(next) if !next.is("LIMIT") => walk.take().map(Arg::bytes),
@@ -54,10 +54,10 @@ fn parse<'a>(args: Args<'a>) -> Result<Call<'a>, Error> {
         let (key, limits) = (walk.take().ok_or_else(needs)?, walk.take().ok_or_else(needs)?);
         let units = if walk.keyword("COST") { cost(walk.value_of("COST")?)? } else { 1 };
         let request = Request { cost: units, calls: 1, partial: false, critical: false };
-        limit = Some(Limit { key, limits: limits.bytes(), request });
+        limit = Some(LimitClause { key, limits: limits.bytes(), request });
     }
     walk.end()?;
-    Ok(Call { key, breaker, limit })
+    Ok(CbAcquireCall { key, breaker, limit })
 }
 
 /// `CB.ACQUIRE key [breaker] [LIMIT rlkey limits [COST n]]`:
@@ -75,14 +75,14 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 
 fn resolved(
     ctx: &Context<'_>,
-    call: &Call<'_>,
+    call: &CbAcquireCall<'_>,
     value: Option<&CbCircuit>,
     now: Micros,
-) -> Result<Resolved, Error> {
+) -> Result<ResolvedBreaker, Error> {
     resolve(ctx.main(), call.key.bytes(), value, call.breaker, now)?.ok_or(Error::NoBreaker)
 }
 
-fn alone(ctx: &Context<'_>, call: &Call<'_>) -> Result<(), Error> {
+fn alone(ctx: &Context<'_>, call: &CbAcquireCall<'_>) -> Result<(), Error> {
     // In this order, so that the value arrives meanwhile.
     let mut key = ctx.write(call.key);
     let now = ctx.now();
@@ -92,10 +92,10 @@ fn alone(ctx: &Context<'_>, call: &Call<'_>) -> Result<(), Error> {
         held.as_deref().filter(|_| resolved.is_own()).and_then(|value| value.circuit().at_rest(now));
     drop(held);
     let answer = if let Some(Admission { state, ticket, retry, .. }) = at_rest {
-        Answer { state, ticket, retry }
+        CbAcquireReply { state, ticket, retry }
     } else {
-        let effect = resolved.effect(ctx, now, Change::Acquire);
-        Answer::of(&commit(ctx, &mut key, &effect, c"cb.acquire")?)
+        let effect = resolved.effect(ctx, now, BreakerChange::Acquire);
+        CbAcquireReply::of(&commit(ctx, &mut key, &effect, c"cb.acquire")?)
     };
     answer.count(ctx, call.key, now);
     reply::array(ctx, 4);
@@ -104,7 +104,7 @@ fn alone(ctx: &Context<'_>, call: &Call<'_>) -> Result<(), Error> {
 }
 
 /// Breaker and limit decided together: both take, or neither does.
-fn with_limit(ctx: &Context<'_>, call: &Call<'_>, limit: &Limit<'_>) -> Result<(), Error> {
+fn with_limit(ctx: &Context<'_>, call: &CbAcquireCall<'_>, limit: &LimitClause<'_>) -> Result<(), Error> {
     let now = ctx.now();
     if call.key.bytes() == limit.key.bytes() {
         return Err(Error::Other("the breaker and the limit need keys of their own".to_owned()));
@@ -128,11 +128,11 @@ fn with_limit(ctx: &Context<'_>, call: &Call<'_>, limit: &Limit<'_>) -> Result<(
     if rate_limited && resolved.missing {
         // The circuit would begin closed: there is nothing to record of it.
         take(ctx, None, &mut limit_key, limit, &judged, now)?;
-        refuse(ctx, State::Closed, &judged.six);
+        refuse(ctx, CircuitState::Closed, &judged.six);
         return Ok(());
     }
     // A rate-limited call is no trial, but what time has done is recorded.
-    let change = if rate_limited { Change::Settle } else { Change::Acquire };
+    let change = if rate_limited { BreakerChange::Settle } else { BreakerChange::Acquire };
     let effect = resolved.effect(ctx, now, change);
     let applied = apply(ctx, &mut key, &effect, c"cb.acquire")?;
     if admits {
@@ -146,7 +146,7 @@ fn with_limit(ctx: &Context<'_>, call: &Call<'_>, limit: &Limit<'_>) -> Result<(
         refuse(ctx, applied.state, &judged.six);
         return Ok(());
     }
-    let answer = Answer::of(&applied);
+    let answer = CbAcquireReply::of(&applied);
     answer.count(ctx, call.key, now);
     reply::array(ctx, 5);
     answer.send(ctx);
@@ -159,7 +159,7 @@ fn with_limit(ctx: &Context<'_>, call: &Call<'_>, limit: &Limit<'_>) -> Result<(
 }
 
 /// Whether the circuit would let the call through.
-fn admits(value: &CbCircuit, resolved: &Resolved, now: Micros) -> bool {
+fn admits(value: &CbCircuit, resolved: &ResolvedBreaker, now: Micros) -> bool {
     match &resolved.other {
         None => value.circuit().peek_acquire(value.rule().breaker(), now).allowed,
         Some(other) => value.under(other.breaker(), now).peek_acquire(other.breaker(), now).allowed,
@@ -170,10 +170,10 @@ fn admits(value: &CbCircuit, resolved: &Resolved, now: Micros) -> bool {
 /// with it as one command, and so does what is counted of a tracked key.
 fn take<'a>(
     ctx: &Context<'_>,
-    circuit: Option<(Arg<'a>, &Effect<'_>)>,
+    circuit: Option<(Arg<'a>, &BreakerEffect<'_>)>,
     key: &mut Key<'a>,
-    limit: &Limit<'_>,
-    judged: &Judged,
+    limit: &LimitClause<'_>,
+    judged: &AcquireDecision,
     now: Micros,
 ) -> Result<(), Error> {
     let counts = track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), false);
@@ -182,7 +182,7 @@ fn take<'a>(
             limits::commit(ctx, key, &limits::effect(ctx, now, change), c"rl.acquire").map(drop)
         });
     }
-    let mut together = Together::new(ctx);
+    let mut together = EffectBatch::new(ctx);
     if let Some((name, effect)) = circuit {
         together.add(name, |out| effect.encode(out));
     }
@@ -198,7 +198,7 @@ fn take<'a>(
 }
 
 /// The reply to a call that the breaker would admit and the limit does not.
-fn refuse(ctx: &Context<'_>, state: State, six: &Six) {
+fn refuse(ctx: &Context<'_>, state: CircuitState, six: &RateLimitReply) {
     metrics::count(ctx.main(), |m| &mut m.breaker_denied_limit);
     reply::array(ctx, 5);
     reply::integer(ctx, 0);
@@ -210,14 +210,14 @@ fn refuse(ctx: &Context<'_>, state: State, six: &Six) {
 
 /// What the breaker says.
 #[derive(Clone, Copy, Debug)]
-struct Answer {
-    state: State,
-    ticket: Option<Ticket>,
+struct CbAcquireReply {
+    state: CircuitState,
+    ticket: Option<Permit>,
     retry: Retry,
 }
 
-impl Answer {
-    const fn of(applied: &Applied) -> Self {
+impl CbAcquireReply {
+    const fn of(applied: &AppliedBreaker) -> Self {
         Self { state: applied.state, ticket: applied.ticket, retry: applied.retry }
     }
 
@@ -238,11 +238,11 @@ impl Answer {
         }
         metrics::count(ctx.main(), |m| match (self.ticket.is_some(), self.state) {
             (true, _) => &mut m.breaker_admitted,
-            (false, State::Open) => &mut m.breaker_denied_open,
-            (false, State::HalfOpen) => &mut m.breaker_denied_half_open,
-            (false, State::ForcedOpen) => &mut m.breaker_denied_forced,
+            (false, CircuitState::Open) => &mut m.breaker_denied_open,
+            (false, CircuitState::HalfOpen) => &mut m.breaker_denied_half_open,
+            (false, CircuitState::ForcedOpen) => &mut m.breaker_denied_forced,
             // Only a ramp denies while closed.
-            (false, State::Closed | State::ForcedClosed) => &mut m.breaker_denied_ramp,
+            (false, CircuitState::Closed | CircuitState::ForcedClosed) => &mut m.breaker_denied_ramp,
         });
     }
 }

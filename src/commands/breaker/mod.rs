@@ -7,16 +7,16 @@ pub mod report;
 
 pub mod state;
 
-use crate::core::breaker::State;
+use crate::core::breaker::CircuitState;
 use crate::server::fast::shared_replies::Word;
 
 /// A state as replies say it.
-const fn word_of(state: State) -> Word {
+const fn word_of(state: CircuitState) -> Word {
     match state {
-        State::Closed => Word::Closed,
-        State::Open => Word::Open,
-        State::HalfOpen => Word::HalfOpen,
-        State::ForcedOpen => Word::ForcedOpen,
-        State::ForcedClosed => Word::ForcedClosed,
+        CircuitState::Closed => Word::Closed,
+        CircuitState::Open => Word::Open,
+        CircuitState::HalfOpen => Word::HalfOpen,
+        CircuitState::ForcedOpen => Word::ForcedOpen,
+        CircuitState::ForcedClosed => Word::ForcedClosed,
     }
 }

@@ -1,17 +1,17 @@
 //! What operators do to one breaker: FORCE, RESET, PIN, UNPIN.
 
-use crate::commands::arguments::{Walk, length, optional_for, unexpected};
+use crate::commands::arguments::{ArgCursor, length, optional_for, unexpected};
 use crate::core::breaker::{Force, REASON_BYTES};
 use crate::limiter::Error;
 use crate::limiter::breaker::apply::{after, commit};
-use crate::limiter::breaker::resolve::{Resolved, resolve, resolve_unpinned};
+use crate::limiter::breaker::resolve::{ResolvedBreaker, resolve, resolve_unpinned};
 use crate::observe::metrics;
 use crate::server::context::Context;
 use crate::server::ffi::args::Args;
 use crate::server::ffi::reply;
 use crate::types::cbcircuit::rules;
-use crate::types::cbcircuit::{CbCircuit, Pin};
-use crate::types::effect::breaker::Change;
+use crate::types::cbcircuit::{BreakerPin, CbCircuit};
+use crate::types::effect::breaker::BreakerChange;
 
 /// `CB.FORCE key OPEN|CLOSED|AUTO [FOR d] [REASON text]`. AUTO ends a force, so
 /// it takes neither.
@@ -19,7 +19,7 @@ use crate::types::effect::breaker::Change;
 /// # Errors
 /// Malformed arguments, no breaker at all, or a key of another type.
 pub fn force(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut walk = Walk::new(args);
+    let mut walk = ArgCursor::new(args);
     let name = walk.required()?;
     let how = walk.required()?;
     let force = if how.is("OPEN") {
@@ -55,7 +55,7 @@ pub fn force(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let resolved = resolved.filter(|resolved| !(resolved.missing && force == Force::Auto));
     match resolved {
         Some(resolved) => {
-            let effect = resolved.effect(ctx, now, Change::Force { force, until, reason });
+            let effect = resolved.effect(ctx, now, BreakerChange::Force { force, until, reason });
             commit(ctx, &mut key, &effect, c"cb.force")?;
         }
         None if force == Force::Auto => {}
@@ -71,7 +71,7 @@ pub fn force(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 /// # Errors
 /// A key of another type.
 pub fn reset(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let name = Walk::only_key(args)?;
+    let name = ArgCursor::only_key(args)?;
     let now = ctx.now();
     let mut key = ctx.write(name);
     let held = key.value::<CbCircuit>()?;
@@ -79,7 +79,7 @@ pub fn reset(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let resolved = resolve(ctx.main(), name.bytes(), held.as_deref(), None, now)?;
     drop(held);
     if there {
-        let effect = resolved.unwrap_or_else(Resolved::own).effect(ctx, now, Change::Reset);
+        let effect = resolved.unwrap_or_else(ResolvedBreaker::own).effect(ctx, now, BreakerChange::Reset);
         commit(ctx, &mut key, &effect, c"cb.reset")?;
         metrics::count(ctx.main(), |m| &mut m.breaker_resets);
     }
@@ -92,7 +92,7 @@ pub fn reset(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 /// # Errors
 /// A malformed breaker or a key of another type.
 pub fn pin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut walk = Walk::new(args);
+    let mut walk = ArgCursor::new(args);
     let name = walk.required()?;
     let rule = rules::find(ctx.main(), walk.required()?.bytes())?;
     let now = ctx.now();
@@ -101,9 +101,9 @@ pub fn pin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let mut key = ctx.write(name);
     let held = key.value::<CbCircuit>()?;
     let live = held.as_deref().filter(|value| !value.is_over(now));
-    let resolved = Resolved::pinned(live, &rule);
+    let resolved = ResolvedBreaker::pinned(live, &rule);
     drop(held);
-    let effect = resolved.effect(ctx, now, Change::Pin(Pin { rule, until }));
+    let effect = resolved.effect(ctx, now, BreakerChange::Pin(BreakerPin { rule, until }));
     commit(ctx, &mut key, &effect, c"cb.pin")?;
     reply::ok(ctx);
     Ok(())
@@ -114,17 +114,17 @@ pub fn pin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 /// # Errors
 /// A key of another type.
 pub fn unpin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let name = Walk::only_key(args)?;
+    let name = ArgCursor::only_key(args)?;
     let now = ctx.now();
     let mut key = ctx.write(name);
     let held = key.value::<CbCircuit>()?;
     let pinned = held.as_deref().filter(|value| value.pin(now).is_some());
-    let resolved =
-        pinned.map(|value| resolve_unpinned(ctx.main(), name.bytes(), value).unwrap_or_else(Resolved::own));
+    let resolved = pinned
+        .map(|value| resolve_unpinned(ctx.main(), name.bytes(), value).unwrap_or_else(ResolvedBreaker::own));
     drop(held);
     let stood = resolved.is_some();
     if let Some(resolved) = resolved {
-        commit(ctx, &mut key, &resolved.effect(ctx, now, Change::Unpin), c"cb.unpin")?;
+        commit(ctx, &mut key, &resolved.effect(ctx, now, BreakerChange::Unpin), c"cb.unpin")?;
     }
     reply::integer(ctx, stood.into());
     Ok(())

@@ -1,8 +1,8 @@
 //! CB.REPORT: the result of a call.
 
 use super::word_of;
-use crate::commands::arguments::{Walk, unexpected};
-use crate::core::breaker::{Outcome, State, Ticket};
+use crate::commands::arguments::{ArgCursor, unexpected};
+use crate::core::breaker::{CircuitState, Permit, ReportOutcome};
 use crate::core::text::duration;
 use crate::limiter::Error;
 use crate::limiter::breaker::apply::{propagate, refused, settle, tell};
@@ -14,34 +14,34 @@ use crate::server::fast::shared_replies::word;
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply;
 use crate::types::cbcircuit::CbCircuit;
-use crate::types::effect::breaker::{Change, Report};
+use crate::types::effect::breaker::{BreakerChange, Report};
 
 /// What the caller says.
 #[derive(Clone, Copy, Debug)]
-struct Call<'a> {
+struct ReportCall<'a> {
     key: Arg<'a>,
     report: Report,
     breaker: Option<&'a [u8]>,
 }
 
-fn parse<'a>(args: Args<'a>) -> Result<Call<'a>, Error> {
-    let mut walk = Walk::new(args);
+fn parse<'a>(args: Args<'a>) -> Result<ReportCall<'a>, Error> {
+    let mut walk = ArgCursor::new(args);
     let key = walk.required()?;
     let how = walk.required()?;
     let outcome = if how.is("OK") {
-        Outcome::Ok
+        ReportOutcome::Ok
     } else if how.is("FAIL") {
-        Outcome::Fail
+        ReportOutcome::Fail
     } else if how.is("IGNORE") {
-        Outcome::Ignore
+        ReportOutcome::Ignore
     } else {
         return Err(unexpected(how));
     };
     let report = Report { outcome, ticket: None, duration_us: None };
-    let mut call = Call { key, report, breaker: None };
+    let mut call = ReportCall { key, report, breaker: None };
     while let Some(option) = walk.take() {
         if option.is("TOKEN") {
-            call.report.ticket = Some(Ticket::parse(walk.value_of("TOKEN")?.bytes())?);
+            call.report.ticket = Some(Permit::parse(walk.value_of("TOKEN")?.bytes())?);
         } else if option.is("DUR") {
             call.report.duration_us = Some(duration::parse(walk.value_of("DUR")?.bytes())?);
         } else if option.is("BREAKER") {
@@ -59,7 +59,7 @@ fn parse<'a>(args: Args<'a>) -> Result<Call<'a>, Error> {
 /// # Errors
 /// Malformed arguments or a key of another type.
 pub fn report(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let Call { key: name, report, breaker } = parse(args)?;
+    let ReportCall { key: name, report, breaker } = parse(args)?;
     let mut key = ctx.write(name);
     let mut held = key.value::<CbCircuit>()?;
     // In this order, so that the window arrives while the clock is read.
@@ -72,7 +72,7 @@ pub fn report(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let asks = resolved.filter(|resolved| !resolved.missing || report.ticket.is_none());
     let (counted, state) = match asks {
         Some(resolved) => {
-            let effect = resolved.effect(ctx, now, Change::Report(report));
+            let effect = resolved.effect(ctx, now, BreakerChange::Report(report));
             let mut applied = effect.apply(ctx.main(), held.as_deref_mut()).map_err(refused)?;
             drop(held);
             settle(ctx, &mut key, &effect, &mut applied, c"cb.report");
@@ -80,16 +80,23 @@ pub fn report(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             tell(ctx, name, &applied);
             (applied.counted, applied.state)
         }
-        None => (false, State::Closed),
+        None => (false, CircuitState::Closed),
     };
     metrics::count(ctx.main(), |m| match (counted, report.outcome) {
         (false, _) => &mut m.breaker_stale_reports,
-        (true, Outcome::Ok) => &mut m.breaker_reports_ok,
-        (true, Outcome::Fail) => &mut m.breaker_reports_fail,
-        (true, Outcome::Ignore) => &mut m.breaker_reports_ignore,
+        (true, ReportOutcome::Ok) => &mut m.breaker_reports_ok,
+        (true, ReportOutcome::Fail) => &mut m.breaker_reports_fail,
+        (true, ReportOutcome::Ignore) => &mut m.breaker_reports_ignore,
     });
-    if counted && report.outcome != Outcome::Ignore {
-        alerts::result(ctx.main(), name.bytes(), now, report.outcome == Outcome::Fail, 1, report.duration_us);
+    if counted && report.outcome != ReportOutcome::Ignore {
+        alerts::result(
+            ctx.main(),
+            name.bytes(),
+            now,
+            report.outcome == ReportOutcome::Fail,
+            1,
+            report.duration_us,
+        );
         if let Some(us) = report.duration_us {
             metrics::count(ctx.main(), |m| &mut m.response_count);
             metrics::add(ctx.main(), |m| &mut m.response_us_sum, us);

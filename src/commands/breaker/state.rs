@@ -1,7 +1,7 @@
 //! CB.STATE: a breaker for people. Looking changes nothing.
 
-use crate::commands::arguments::Walk;
-use crate::core::breaker::View;
+use crate::commands::arguments::ArgCursor;
+use crate::core::breaker::CircuitView;
 use crate::limiter::Error;
 use crate::limiter::breaker::resolve::resolve;
 use crate::limiter::reply::signed;
@@ -10,14 +10,14 @@ use crate::server::context::Context;
 use crate::server::ffi::args::Args;
 use crate::server::ffi::reply;
 use crate::types::cbcircuit::CbCircuit;
-use crate::types::cbcircuit::rules::Rule;
+use crate::types::cbcircuit::rules::BreakerRef;
 
 /// `CB.STATE key`: a map, or nil when there is no breaker.
 ///
 /// # Errors
 /// A key of another type.
 pub fn state(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let name = Walk::only_key(args)?;
+    let name = ArgCursor::only_key(args)?;
     let now = ctx.now();
     let mut key = ctx.read(name);
     let held = key.value::<CbCircuit>()?;
@@ -31,12 +31,12 @@ pub fn state(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         None => (None, Source::Last),
     };
     let rule = other.unwrap_or_else(|| value.rule());
-    let view = value.view(other.map(Rule::breaker), now);
+    let view = value.view(other.map(BreakerRef::breaker), now);
     send(ctx, &view, rule.canonical(), source);
     Ok(())
 }
 
-fn send(ctx: &Context<'_>, view: &View, breaker: &str, source: Source) {
+fn send(ctx: &Context<'_>, view: &CircuitView, breaker: &str, source: Source) {
     let text = |name: &str, value: &str| {
         reply::text(ctx, name);
         reply::text(ctx, value);

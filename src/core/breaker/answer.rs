@@ -1,11 +1,11 @@
 //! What the state machine answers.
 
-use super::ticket::Ticket;
+use crate::core::breaker::permit::Permit;
 use crate::core::time::Micros;
 
 /// The state of a circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum State {
+pub enum CircuitState {
     /// Calls are admitted and their results judged.
     Closed,
     /// Calls are denied until a deadline.
@@ -18,7 +18,7 @@ pub enum State {
     ForcedClosed,
 }
 
-impl State {
+impl CircuitState {
     /// The name that replies and events use.
     pub const fn name(self) -> &'static str {
         match self {
@@ -33,7 +33,7 @@ impl State {
 
 /// The result of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
+pub enum ReportOutcome {
     /// It worked.
     Ok,
     /// It failed.
@@ -119,9 +119,9 @@ impl Cause {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Transition {
     /// The state before.
-    pub from: State,
+    pub from: CircuitState,
     /// The state after.
-    pub to: State,
+    pub to: CircuitState,
     /// The epoch that began.
     pub epoch: u64,
     /// When it happened: earlier than the call that found it for a lost trial
@@ -182,9 +182,9 @@ pub struct Admission {
     /// Whether it may.
     pub allowed: bool,
     /// The state after this call.
-    pub state: State,
+    pub state: CircuitState,
     /// To be handed back with the result; only when allowed.
-    pub ticket: Option<Ticket>,
+    pub ticket: Option<Permit>,
     /// When to ask again, if not.
     pub retry: Retry,
     /// Whether the circuit changed: only then is there anything to replicate.
@@ -199,7 +199,7 @@ pub struct Reported {
     /// False for a stale, late or repeated result: it changed nothing.
     pub applied: bool,
     /// The state after this result.
-    pub state: State,
+    pub state: CircuitState,
     /// Whether the circuit changed. Can be true for a result that was not
     /// applied: it may find a trial that was lost, or a force that ended.
     pub changed: bool,
@@ -209,9 +209,9 @@ pub struct Reported {
 
 /// The answer to an operator, or to a changed breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct StateTransition {
     /// The state after it.
-    pub state: State,
+    pub state: CircuitState,
     /// Whether the circuit changed.
     pub changed: bool,
     /// What happened on the way; a state replaced by the same state is none.

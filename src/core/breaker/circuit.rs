@@ -18,12 +18,13 @@
 //!
 //! A force leaves from anywhere and ends in closed, with an empty window.
 
-use super::answer::{Admission, Cause, Change, Outcome, Reported, Retry, State, Transition, Transitions};
+use super::answer::{Admission, Cause, Reported, Retry, Transition, Transitions};
 use super::round::{Round, Verdict};
 use super::spec::{Breaker, Trip};
-use super::ticket::Ticket;
-use super::window::{Call, Window};
-use crate::core::prefetch_hint::Place;
+use crate::core::breaker::answer::{CircuitState, ReportOutcome, StateTransition};
+use crate::core::breaker::permit::Permit;
+use crate::core::breaker::window::{CallOutcome, CallWindow};
+use crate::core::prefetch_hint::PrefetchHint;
 use crate::core::text::duration::{LONGEST, MILLISECOND};
 use crate::core::time::Micros;
 
@@ -71,13 +72,13 @@ pub(super) enum Phase {
 }
 
 impl Phase {
-    pub(super) const fn state(&self) -> State {
+    pub(super) const fn state(&self) -> CircuitState {
         match self {
-            Self::Closed { .. } => State::Closed,
-            Self::Open { .. } => State::Open,
-            Self::HalfOpen(_) => State::HalfOpen,
-            Self::ForcedOpen(_) => State::ForcedOpen,
-            Self::ForcedClosed(_) => State::ForcedClosed,
+            Self::Closed { .. } => CircuitState::Closed,
+            Self::Open { .. } => CircuitState::Open,
+            Self::HalfOpen(_) => CircuitState::HalfOpen,
+            Self::ForcedOpen(_) => CircuitState::ForcedOpen,
+            Self::ForcedClosed(_) => CircuitState::ForcedClosed,
         }
     }
 }
@@ -97,7 +98,7 @@ pub struct Circuit {
     pub(super) phase: Phase,
     /// What a closed circuit goes by. Left as it was while open, so that
     /// people see why it opened; emptied when it closes.
-    pub(super) window: Window,
+    pub(super) window: CallWindow,
 }
 
 impl Circuit {
@@ -114,7 +115,7 @@ impl Circuit {
             touched: now,
             openings: 0,
             phase: Phase::Closed { ramp: None },
-            window: Window::new(breaker),
+            window: CallWindow::new(breaker),
         }
     }
 
@@ -125,7 +126,7 @@ impl Circuit {
 
     /// The state as of the last change; [`Circuit::view`] knows what time has
     /// done since.
-    pub const fn state(&self) -> State {
+    pub const fn state(&self) -> CircuitState {
         self.phase.state()
     }
 
@@ -144,14 +145,14 @@ impl Circuit {
         let epoch = self.epoch;
         let (ticket, retry) = match &mut self.phase {
             Phase::Closed { ramp: None } | Phase::ForcedClosed(_) => {
-                (Some(Ticket::Closed { epoch }), Retry::Now)
+                (Some(Permit::Closed { epoch }), Retry::Now)
             }
             Phase::Closed { ramp: Some(credit) } => {
                 let before = *credit;
                 let admits = ramp_admits(credit, now.since(self.since), breaker.ramp_us());
                 changed |= *credit != before;
                 if admits {
-                    (Some(Ticket::Closed { epoch }), Retry::Now)
+                    (Some(Permit::Closed { epoch }), Retry::Now)
                 } else {
                     (None, Retry::After(MILLISECOND))
                 }
@@ -160,7 +161,7 @@ impl Circuit {
             Phase::HalfOpen(round) => match round.admit(breaker, now) {
                 Some(trial) => {
                     changed = true;
-                    (Some(Ticket::Trial { epoch, trial }), Retry::Now)
+                    (Some(Permit::Trial { epoch, trial }), Retry::Now)
                 }
                 // Without room and without a verdict there is a trial in
                 // flight, so there is a lease to wait for.
@@ -185,25 +186,26 @@ impl Circuit {
         &mut self,
         breaker: &Breaker,
         now: Micros,
-        outcome: Outcome,
-        ticket: Option<Ticket>,
+        outcome: ReportOutcome,
+        ticket: Option<Permit>,
         duration_us: Option<u64>,
     ) -> Reported {
         let now = now.min(Micros::MAX);
         let mut transitions = Transitions::default();
         let mut changed = self.settle(breaker, now, &mut transitions);
         let call = match outcome {
-            Outcome::Ignore => None,
-            Outcome::Ok | Outcome::Fail => {
-                Some(Call { failed: outcome == Outcome::Fail, slow: breaker.is_slow(duration_us) })
-            }
+            ReportOutcome::Ignore => None,
+            ReportOutcome::Ok | ReportOutcome::Fail => Some(CallOutcome {
+                failed: outcome == ReportOutcome::Fail,
+                slow: breaker.is_slow(duration_us),
+            }),
         };
-        let closed = Ticket::Closed { epoch: self.epoch };
+        let closed = Permit::Closed { epoch: self.epoch };
         let applied = match (&mut self.phase, ticket) {
             (Phase::Closed { .. } | Phase::ForcedClosed(_), ticket) => {
                 ticket.is_none_or(|ticket| ticket == closed)
             }
-            (Phase::HalfOpen(round), Some(Ticket::Trial { epoch, trial })) => {
+            (Phase::HalfOpen(round), Some(Permit::Trial { epoch, trial })) => {
                 epoch == self.epoch && round.take(trial)
             }
             _ => false,
@@ -223,7 +225,7 @@ impl Circuit {
         force: Force,
         until: Option<Micros>,
         reason: &[u8],
-    ) -> Change {
+    ) -> StateTransition {
         let now = now.min(Micros::MAX);
         let mut transitions = Transitions::default();
         let settled = self.settle(breaker, now, &mut transitions);
@@ -241,17 +243,17 @@ impl Circuit {
             self.start_afresh();
             self.enter(phase, now, Cause::Forced, &mut transitions);
         }
-        Change { state: self.state(), changed, transitions }
+        StateTransition { state: self.state(), changed, transitions }
     }
 
     /// An operator resets the circuit: closed, with an empty window, no force.
-    pub fn reset(&mut self, breaker: &Breaker, now: Micros) -> Change {
+    pub fn reset(&mut self, breaker: &Breaker, now: Micros) -> StateTransition {
         let now = now.min(Micros::MAX);
         let mut transitions = Transitions::default();
         self.settle(breaker, now, &mut transitions);
         self.start_afresh();
         self.enter(Phase::Closed { ramp: None }, now, Cause::Reset, &mut transitions);
-        Change { state: self.state(), changed: true, transitions }
+        StateTransition { state: self.state(), changed: true, transitions }
     }
 
     /// From now on the circuit is used with `new` instead of `old`. It keeps
@@ -259,7 +261,7 @@ impl Circuit {
     ///
     /// A half-open round goes on with its trials. Where `new` makes their
     /// verdict certain it is given now.
-    pub fn change_breaker(&mut self, old: &Breaker, new: &Breaker, now: Micros) -> Change {
+    pub fn change_breaker(&mut self, old: &Breaker, new: &Breaker, now: Micros) -> StateTransition {
         let now = now.min(Micros::MAX);
         let mut transitions = Transitions::default();
         let mut changed = self.settle(old, now, &mut transitions);
@@ -268,7 +270,7 @@ impl Circuit {
             if old.trip() == new.trip() {
                 self.window.fit(new);
             } else {
-                self.window = Window::new(new);
+                self.window = CallWindow::new(new);
             }
             if let Phase::Closed { ramp: Some(credit) } = &mut self.phase
                 && old.ramp_us() != new.ramp_us()
@@ -277,7 +279,7 @@ impl Circuit {
             }
             self.settle(new, now, &mut transitions);
         }
-        Change { state: self.state(), changed, transitions }
+        StateTransition { state: self.state(), changed, transitions }
     }
 
     /// When the circuit may be forgotten; `None` for never.
@@ -303,7 +305,7 @@ impl Circuit {
 
     /// What a report most likely needs outside of it.
     #[inline]
-    pub fn far(&self) -> Option<Place> {
+    pub fn far(&self) -> Option<PrefetchHint> {
         self.window.far()
     }
 
@@ -330,7 +332,7 @@ impl Circuit {
     #[inline]
     pub fn at_rest(&self, now: Micros) -> Option<Admission> {
         let (ticket, retry) = match &self.phase {
-            Phase::Closed { ramp: None } => (Some(Ticket::Closed { epoch: self.epoch }), Retry::Now),
+            Phase::Closed { ramp: None } => (Some(Permit::Closed { epoch: self.epoch }), Retry::Now),
             Phase::Open { deadline } if self.since <= now && now < *deadline => {
                 (None, Retry::until(*deadline, now))
             }
@@ -425,7 +427,7 @@ impl Circuit {
         &mut self,
         breaker: &Breaker,
         now: Micros,
-        call: Option<Call>,
+        call: Option<CallOutcome>,
         transitions: &mut Transitions,
     ) -> bool {
         match (&mut self.phase, call) {
@@ -449,10 +451,10 @@ impl Circuit {
 
     /// Records a result of a closed circuit, which may trip it. A success that
     /// is not slow never does, though it may complete `min`.
-    fn record(&mut self, breaker: &Breaker, now: Micros, call: Call, transitions: &mut Transitions) {
+    fn record(&mut self, breaker: &Breaker, now: Micros, call: CallOutcome, transitions: &mut Transitions) {
         self.touched = now;
         self.window.record(breaker, now, call);
-        let judged = (call.failed || call.slow) && self.state() == State::Closed;
+        let judged = (call.failed || call.slow) && self.state() == CircuitState::Closed;
         if judged && let Some(cause) = self.tripped(breaker, now) {
             self.open(breaker, now, cause, transitions);
         }

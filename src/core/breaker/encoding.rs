@@ -18,7 +18,7 @@
 use super::circuit::{Circuit, Hold, MAX_EPOCH, Phase, REASON_BYTES};
 use super::round::{MAX_TRIAL, Round, Trial};
 use super::spec::{Breaker, MAX_PROBES};
-use super::window::Window;
+use crate::core::breaker::window::CallWindow;
 use crate::core::text::duration::LONGEST;
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64};
@@ -87,7 +87,7 @@ impl Circuit {
             touched,
             openings: u32::try_from(openings).map_err(|_| Corrupt("number out of range"))?,
             phase,
-            window: Window::read(reader, breaker)?,
+            window: CallWindow::read(reader, breaker)?,
         })
     }
 }

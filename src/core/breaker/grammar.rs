@@ -17,7 +17,7 @@ use crate::core::text::token::{TokenError, shown};
 pub const TEXT_BYTES: usize = 1024;
 
 /// Why a part of the text was refused.
-type Refused = String;
+type BreakerReason = String;
 
 impl Breaker {
     /// Parses a breaker such as `50%/60s:min=10:open=30s`.
@@ -90,7 +90,7 @@ fn default_maxopen(open_us: u64) -> u64 {
 
 /// The value of each option that the text gives.
 #[derive(Default)]
-struct Options {
+struct BreakerOptions {
     min: Option<u32>,
     slow: Option<u64>,
     slowrate: Option<Rate>,
@@ -103,20 +103,20 @@ struct Options {
     idle: Option<u64>,
 }
 
-fn breaker(text: &[u8]) -> Result<Breaker, Refused> {
+fn breaker(text: &[u8]) -> Result<Breaker, BreakerReason> {
     if text.len() > TEXT_BYTES {
         return Err(format!("longer than {TEXT_BYTES} bytes"));
     }
     let mut parts = text.split(|&b| b == b':');
     let trip = trip(parts.next().unwrap_or_default())?;
-    let mut options = Options::default();
+    let mut options = BreakerOptions::default();
     for part in parts {
         options.set(part)?;
     }
     options.complete(trip)
 }
 
-fn trip(text: &[u8]) -> Result<Trip, Refused> {
+fn trip(text: &[u8]) -> Result<Trip, BreakerReason> {
     if text.is_empty() {
         return Err("missing trip: a number of failures, or a rate such as 50%/60s".into());
     }
@@ -136,7 +136,7 @@ fn trip(text: &[u8]) -> Result<Trip, Refused> {
 }
 
 /// What follows `P%/`.
-fn rate_trip(rate: Rate, over: &[u8]) -> Result<Trip, Refused> {
+fn rate_trip(rate: Rate, over: &[u8]) -> Result<Trip, BreakerReason> {
     let (digits, unit) = split_number(over);
     if !unit.eq_ignore_ascii_case(b"calls") {
         return Ok(Trip::RatePeriod { rate, period_us: parse_period(over)? });
@@ -150,7 +150,7 @@ fn rate_trip(rate: Rate, over: &[u8]) -> Result<Trip, Refused> {
 }
 
 /// A number of failures.
-fn failures(number: &[u8]) -> Result<u32, Refused> {
+fn failures(number: &[u8]) -> Result<u32, BreakerReason> {
     if number.contains(&b'.') {
         return Err("a number of failures has no decimals".into());
     }
@@ -158,7 +158,7 @@ fn failures(number: &[u8]) -> Result<u32, Refused> {
 }
 
 /// `[ n ] unit`.
-fn parse_period(text: &[u8]) -> Result<u64, Refused> {
+fn parse_period(text: &[u8]) -> Result<u64, BreakerReason> {
     if text.is_empty() {
         return Err("missing period".into());
     }
@@ -172,9 +172,9 @@ fn parse_period(text: &[u8]) -> Result<u64, Refused> {
     us.ok_or_else(|| "period must be 1ms to 366d".into())
 }
 
-impl Options {
+impl BreakerOptions {
     /// Takes one `name=value`.
-    fn set(&mut self, part: &[u8]) -> Result<(), Refused> {
+    fn set(&mut self, part: &[u8]) -> Result<(), BreakerReason> {
         if part.is_empty() {
             return Err("empty option".into());
         }
@@ -222,7 +222,7 @@ impl Options {
     }
 
     /// The breaker, if these options go together.
-    fn complete(self, trip: Trip) -> Result<Breaker, Refused> {
+    fn complete(self, trip: Trip) -> Result<Breaker, BreakerReason> {
         let defaults = Breaker::with_defaults(trip);
         if trip.rate().is_none() {
             // They would have no effect: better to say so than to let somebody
@@ -267,7 +267,7 @@ impl Options {
 }
 
 /// The length of time of `option`.
-fn length(option: &str, value: &[u8], least: u64) -> Result<u64, Refused> {
+fn length(option: &str, value: &[u8], least: u64) -> Result<u64, BreakerReason> {
     let us = duration::parse(value).map_err(|error| format!("{option}: {}", error.reason))?;
     if us < least { Err(format!("{option} must be at least 1ms")) } else { Ok(us) }
 }
@@ -283,13 +283,13 @@ fn count(digits: &[u8]) -> Option<u32> {
 }
 
 /// The number before a `%`.
-fn rate(number: &[u8]) -> Result<Rate, Refused> {
+fn rate(number: &[u8]) -> Result<Rate, BreakerReason> {
     let rate = hundredths(number)?.and_then(Rate::new);
     rate.ok_or_else(|| "a percentage must be 0.01% to 100%".into())
 }
 
 /// A number with up to two decimals, in hundredths; `None` when too large.
-fn hundredths(text: &[u8]) -> Result<Option<u64>, Refused> {
+fn hundredths(text: &[u8]) -> Result<Option<u64>, BreakerReason> {
     let (whole, rest) = split_number(text);
     let decimals = match rest {
         [] => 0,

@@ -25,16 +25,18 @@ mod answer;
 mod circuit;
 mod encoding;
 mod grammar;
+mod permit;
 mod round;
 mod spec;
-mod ticket;
 mod view;
 mod window;
 
-pub use answer::{Admission, Cause, Change, Outcome, Reported, Retry, State, Transition, Transitions};
+pub use answer::{
+    Admission, Cause, CircuitState, ReportOutcome, Reported, Retry, StateTransition, Transition, Transitions,
+};
 pub use circuit::{Circuit, Force, REASON_BYTES};
 pub use grammar::TEXT_BYTES;
+pub use permit::{Permit, TicketText};
 pub use spec::{Breaker, MAX_CALLS, MAX_COUNT, MAX_PROBES, Rate, Trip};
-pub use ticket::{Ticket, TicketText};
-pub use view::{Forced, View};
-pub use window::Tally;
+pub use view::{CircuitView, Forced};
+pub use window::CallTally;

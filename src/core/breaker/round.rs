@@ -3,7 +3,7 @@
 
 use super::answer::Cause;
 use super::spec::Breaker;
-use super::window::Call;
+use crate::core::breaker::window::CallOutcome;
 use crate::core::time::Micros;
 
 /// The highest number of a trial: out of reach but for a forged payload, which
@@ -77,7 +77,7 @@ impl Round {
     }
 
     /// Counts the result of a trial that was taken out.
-    pub fn count(&mut self, call: Call) {
+    pub fn count(&mut self, call: CallOutcome) {
         self.done = self.done.saturating_add(1);
         self.failures = self.failures.saturating_add(call.failed.into());
         self.slow = self.slow.saturating_add(call.slow.into());
@@ -118,7 +118,7 @@ impl Round {
         if lost.lease_ends > now || !self.take(lost.id) {
             return None;
         }
-        self.count(Call { failed: true, slow: false });
+        self.count(CallOutcome { failed: true, slow: false });
         Some(lost.lease_ends)
     }
 

@@ -1,9 +1,10 @@
 //! A circuit as people see it. Looking changes nothing.
 
-use super::answer::{Retry, State, Transitions};
+use super::answer::{Retry, Transitions};
 use super::circuit::{Circuit, Phase};
 use super::spec::Breaker;
-use super::window::Tally;
+use crate::core::breaker::answer::CircuitState;
+use crate::core::breaker::window::CallTally;
 use crate::core::time::Micros;
 
 /// A force in effect.
@@ -17,16 +18,16 @@ pub struct Forced {
 
 /// What CB.STATE tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct View {
+pub struct CircuitView {
     /// The state. Half-open as soon as an opening's deadline has passed, though
     /// only the next call makes it so.
-    pub state: State,
+    pub state: CircuitState,
     /// When the state began.
     pub since: Micros,
     /// When a call would be admitted.
     pub retry: Retry,
     /// The window. While open, what is left in it of the calls that opened it.
-    pub window: Tally,
+    pub window: CallTally,
     /// Failures among the calls of the window, in hundredths of a percent.
     pub failure_hundredths: u16,
     /// Slow calls among those of the window, in hundredths of a percent.
@@ -45,16 +46,16 @@ pub struct View {
 
 impl Circuit {
     /// The circuit at `now`, with all that time has done by itself.
-    pub fn view(&self, breaker: &Breaker, now: Micros) -> View {
+    pub fn view(&self, breaker: &Breaker, now: Micros) -> CircuitView {
         let now = now.min(Micros::MAX);
         let mut circuit = self.clone();
         circuit.settle(breaker, now, &mut Transitions::default());
         let (state, since) = match circuit.phase {
-            Phase::Open { deadline } if now >= deadline => (State::HalfOpen, deadline),
+            Phase::Open { deadline } if now >= deadline => (CircuitState::HalfOpen, deadline),
             _ => (circuit.state(), circuit.since.min(now)),
         };
         let window = circuit.window.tally(breaker, now);
-        View {
+        CircuitView {
             state,
             since,
             retry: circuit.peek_acquire(breaker, now).retry,

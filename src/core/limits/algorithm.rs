@@ -1,8 +1,8 @@
 //! The trait that every algorithm implements.
 
-use super::options::Options;
 use super::quantity::Reason;
-use crate::core::prefetch_hint::Place;
+use crate::core::limits::options::LimitOptions;
+use crate::core::prefetch_hint::PrefetchHint;
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader};
 
@@ -35,7 +35,7 @@ pub trait Algorithm: Sized {
     ///
     /// # Errors
     /// The reason in a few words.
-    fn parse(quantity: &[u8], options: &Options<'_>) -> Result<Self, Reason>;
+    fn parse(quantity: &[u8], options: &LimitOptions<'_>) -> Result<Self, Reason>;
     /// The shortest text of algorithm and quantity: `100/m`, `bucket:10/s`.
     fn head(&self) -> String;
     /// The shortest text of the own options, each with its leading colon.
@@ -100,7 +100,7 @@ pub trait Algorithm: Sized {
         0
     }
     /// What [`Algorithm::take`] most likely writes outside the state.
-    fn far(_state: &Self::State) -> Option<Place> {
+    fn far(_state: &Self::State) -> Option<PrefetchHint> {
         None
     }
 }

@@ -14,8 +14,9 @@
 //! ceiling.
 
 use super::algorithm::{Algorithm, MAX_UNITS};
-use super::options::{Options, option_number};
+use super::options::option_number;
 use super::quantity::{self, Reason};
+use crate::core::limits::options::LimitOptions;
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_u64, put_u128};
 
@@ -130,7 +131,7 @@ impl Algorithm for Bucket {
     const OPTIONS: &'static [&'static str] = &["burst"];
     const REFILLS: bool = true;
 
-    fn parse(quantity: &[u8], options: &Options<'_>) -> Result<Self, Reason> {
+    fn parse(quantity: &[u8], options: &LimitOptions<'_>) -> Result<Self, Reason> {
         let (count, period) = quantity::parse(quantity)?;
         let period = period.length()?;
         let burst = option_number(options, "burst")?.unwrap_or(count);

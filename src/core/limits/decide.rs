@@ -80,9 +80,9 @@ impl Taken {
 
 /// A set of limits by position.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LimitSet(u8);
+pub struct LimitMask(u8);
 
-impl FromIterator<usize> for LimitSet {
+impl FromIterator<usize> for LimitMask {
     fn from_iter<I: IntoIterator<Item = usize>>(positions: I) -> Self {
         let mut set = Self::default();
         positions.into_iter().for_each(|index| set.insert(index));
@@ -90,13 +90,13 @@ impl FromIterator<usize> for LimitSet {
     }
 }
 
-impl LimitSet {
+impl LimitMask {
     /// One bit a position.
     pub const fn bits(self) -> u8 {
         self.0
     }
 
-    /// The inverse of [`LimitSet::bits`].
+    /// The inverse of [`LimitMask::bits`].
     pub const fn from_bits(bits: u8) -> Self {
         Self(bits)
     }
@@ -131,7 +131,7 @@ impl LimitSet {
 
 /// How things stand on the binding limit after the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct LimitStatus {
     /// Its capacity; `None` for unlimited.
     pub limit: Option<u64>,
     /// Whole units that the same kind of requester could still take from it;
@@ -143,7 +143,7 @@ pub struct Standing {
     pub reset_after_us: u64,
 }
 
-impl Standing {
+impl LimitStatus {
     /// That of `unlimited`.
     pub const UNLIMITED: Self = Self { limit: None, remaining: None, retry: Wait::Now, reset_after_us: 0 };
 }
@@ -155,13 +155,13 @@ pub struct Decision {
     /// Units granted; 0 when denied.
     pub granted: u64,
     /// Of the binding limit, after the call.
-    pub standing: Standing,
+    pub standing: LimitStatus,
     /// Position of the binding limit; `None` when all are shadow limits.
     pub binding: Option<usize>,
     /// What each limit is charged.
     pub taken: Taken,
     /// Shadow limits that would have denied.
-    pub shadow_denied: LimitSet,
+    pub shadow_denied: LimitMask,
     /// A clock that stepped back is to be recorded, also when denied.
     pub record_clock: bool,
 }
@@ -174,7 +174,7 @@ impl Decision {
 
     /// How the binding limit stands when nothing is taken after all. `limits`
     /// and `states` are those that were decided on.
-    pub fn before(&self, limits: &[Limit], states: &[State], now: Micros) -> Standing {
+    pub fn before(&self, limits: &[Limit], states: &[State], now: Micros) -> LimitStatus {
         let mut standing = self.standing;
         if self.is_granted()
             && let Some(index) = self.binding
@@ -190,13 +190,13 @@ impl Decision {
 
 /// One limit as one requester sees it.
 #[derive(Clone, Copy)]
-struct View {
+struct LimitView {
     used: u64,
     /// What the requester may use.
     usable: u64,
 }
 
-impl View {
+impl LimitView {
     const NONE: Self = Self { used: 0, usable: 0 };
 
     #[inline]
@@ -262,7 +262,7 @@ pub fn decide(limits: &[Limit], states: &[State], now: Micros, request: &Request
 #[inline]
 fn decide_one(limit: &Limit, capacity: u64, state: &State, now: Micros, request: &Request) -> Decision {
     let seen = limit.rule().see(state, now);
-    let mut view = View::of(limit, capacity, seen.used, request.critical);
+    let mut view = LimitView::of(limit, capacity, seen.used, request.critical);
     let retry = view.wait(limit, state, now, request.least(limit));
     let (granted, units) = if retry == Wait::Now {
         let granted = request.most(limit, view.room());
@@ -273,7 +273,7 @@ fn decide_one(limit: &Limit, capacity: u64, state: &State, now: Micros, request:
     view.used = view.used.saturating_add(units);
     Decision {
         granted,
-        standing: Standing {
+        standing: LimitStatus {
             limit: Some(capacity),
             remaining: Some(view.room()),
             retry,
@@ -281,14 +281,14 @@ fn decide_one(limit: &Limit, capacity: u64, state: &State, now: Micros, request:
         },
         binding: Some(0),
         taken: Taken::new([units]),
-        shadow_denied: LimitSet::default(),
+        shadow_denied: LimitMask::default(),
         record_clock: seen.stepped_back,
     }
 }
 
 fn decide_several(limits: &[Limit], states: &[State], now: Micros, request: &Request) -> Decision {
     // What is in use is counted once: it costs a division or the sum of slots.
-    let mut views = [View::NONE; MAX_LIMITS];
+    let mut views = [LimitView::NONE; MAX_LIMITS];
     let mut granted = request.cost;
     let mut record_clock = false;
     let mut any_shadow = false;
@@ -305,7 +305,7 @@ fn decide_several(limits: &[Limit], states: &[State], now: Micros, request: &Req
         };
         let seen = limit.rule().see(state, now);
         record_clock |= seen.stepped_back;
-        *view = View::of(limit, capacity, seen.used, request.critical);
+        *view = LimitView::of(limit, capacity, seen.used, request.critical);
         if limit.shadow() {
             any_shadow = true;
             continue;
@@ -338,11 +338,11 @@ fn decide_several(limits: &[Limit], states: &[State], now: Micros, request: &Req
     let shadow_denied = if any_shadow {
         judge_shadows(limits, &views, request, granted, &mut taken)
     } else {
-        LimitSet::default()
+        LimitMask::default()
     };
     let bound =
         binding.and_then(|index| Some((index, limits.get(index)?, states.get(index)?, views.get(index)?)));
-    let standing = bound.map_or(Standing::UNLIMITED, |(index, limit, state, view)| Standing {
+    let standing = bound.map_or(LimitStatus::UNLIMITED, |(index, limit, state, view)| LimitStatus {
         limit: limit.capacity(),
         remaining: Some(view.room()),
         retry: longest,
@@ -364,12 +364,12 @@ const fn charged(limit: &Limit, request: &Request, granted: u64) -> u64 {
 /// charged what the enforcing limits granted.
 fn judge_shadows(
     limits: &[Limit],
-    views: &[View],
+    views: &[LimitView],
     request: &Request,
     granted: u64,
     taken: &mut Taken,
-) -> LimitSet {
-    let mut denied = LimitSet::default();
+) -> LimitMask {
+    let mut denied = LimitMask::default();
     for (index, (limit, view)) in limits.iter().zip(views).enumerate() {
         if !limit.shadow() || limit.capacity().is_none() {
             continue;
@@ -405,7 +405,7 @@ pub fn look(limit: &Limit, state: &State, now: Micros, cost: u64) -> Look {
     let Some(capacity) = limit.capacity() else {
         return Look { limit: None, used: 0, remaining: None, retry: Wait::Now, reset_after_us: 0 };
     };
-    let view = View::of(limit, capacity, limit.rule().used(state, now), false);
+    let view = LimitView::of(limit, capacity, limit.rule().used(state, now), false);
     Look {
         limit: Some(capacity),
         used: if limit.rule().refills() { view.used.min(capacity) } else { view.used },

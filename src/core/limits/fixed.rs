@@ -9,9 +9,9 @@
 
 use super::algorithm::{Algorithm, MAX_UNITS};
 use super::calendar::{Calendar, Unit, Zone};
-use super::options::Options;
 use super::quantity::{self, Period, Reason};
 use super::window::Window;
+use crate::core::limits::options::LimitOptions;
 use crate::core::text::duration::{DAY, WEEK};
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_u64};
@@ -42,7 +42,7 @@ pub struct Fixed {
 
 /// What is used of the window in which the last grant fell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
+pub struct WindowCount {
     window: Window,
     used: u64,
 }
@@ -73,7 +73,7 @@ impl Packing {
 
     /// Below 2^92, or `None` when it does not fit.
     #[inline]
-    fn pack(&self, usage: &Usage) -> Option<u128> {
+    fn pack(&self, usage: &WindowCount) -> Option<u128> {
         let Window { start: Micros(start), end: Micros(end) } = usage.window;
         let length = end.checked_sub(start)?;
         let whole = start.is_multiple_of(self.start_us) && length.is_multiple_of(self.length_us);
@@ -88,17 +88,17 @@ impl Packing {
 
     #[inline]
     #[allow(clippy::cast_possible_truncation)] // cut to their bits
-    fn unpack(&self, bits: u128) -> Usage {
+    fn unpack(&self, bits: u128) -> WindowCount {
         let part = |from: u32, len: u32| (bits >> from) as u64 & ((1 << len) - 1);
         let used_bits = self.used_bits();
         let start = Micros(part(used_bits + self.length_bits, self.start_bits) * self.start_us);
         let length = part(used_bits, self.length_bits) * self.length_us;
-        Usage { window: Window { start, end: start.plus(length) }, used: part(0, used_bits) }
+        WindowCount { window: Window { start, end: start.plus(length) }, used: part(0, used_bits) }
     }
 }
 
-impl Usage {
-    /// [`Usage::bits`] is below 2 to this power: one of the packings and which.
+impl WindowCount {
+    /// [`WindowCount::bits`] is below 2 to this power: one of the packings and which.
     pub const BITS: u32 = Packing::BITS + 2;
 
     /// The whole state as one number below 2^94, or `None` when it does not fit.
@@ -110,7 +110,7 @@ impl Usage {
             .or_else(|| Packing::FROM_FIRST.pack(self).map(tag(2)))
     }
 
-    /// The inverse of [`Usage::bits`].
+    /// The inverse of [`WindowCount::bits`].
     #[inline]
     pub fn from_bits(bits: u128) -> Self {
         match bits >> Packing::BITS {
@@ -134,7 +134,7 @@ impl Fixed {
 
     /// The window that a grant now falls into.
     #[inline]
-    fn window(&self, usage: &Usage, now: Micros) -> Window {
+    fn window(&self, usage: &WindowCount, now: Micros) -> Window {
         if usage.window.contains(now) { usage.window } else { self.window_of(now) }
     }
 
@@ -184,11 +184,11 @@ fn windows(period: Period, tz: Option<&[u8]>, start: Option<&[u8]>) -> Result<Wi
 }
 
 impl Algorithm for Fixed {
-    type State = Usage;
+    type State = WindowCount;
     const NAME: &'static str = "fixed";
     const OPTIONS: &'static [&'static str] = &["tz", "start"];
 
-    fn parse(quantity: &[u8], options: &Options<'_>) -> Result<Self, Reason> {
+    fn parse(quantity: &[u8], options: &LimitOptions<'_>) -> Result<Self, Reason> {
         let (count, period) = quantity::parse(quantity)?;
         Ok(Self { count, windows: windows(period, options.get("tz"), options.get("start"))? })
     }
@@ -233,59 +233,66 @@ impl Algorithm for Fixed {
     }
 
     #[inline]
-    fn is_fresh(usage: &Usage) -> bool {
+    fn is_fresh(usage: &WindowCount) -> bool {
         usage.used == 0
     }
 
     #[inline]
-    fn used(&self, usage: &Usage, now: Micros) -> u64 {
+    fn used(&self, usage: &WindowCount, now: Micros) -> u64 {
         if now < usage.window.end { usage.used } else { 0 }
     }
 
-    fn falls_to(&self, usage: &Usage, now: Micros, target: u64) -> Micros {
+    fn falls_to(&self, usage: &WindowCount, now: Micros, target: u64) -> Micros {
         if self.used(usage, now) <= target { now } else { self.window(usage, now).end }
     }
 
     #[inline]
-    fn full_after(&self, usage: &Usage, now: Micros, taken: u64) -> Micros {
+    fn full_after(&self, usage: &WindowCount, now: Micros, taken: u64) -> Micros {
         if self.used(usage, now).saturating_add(taken) == 0 { now } else { self.window(usage, now).end }
     }
 
     #[inline]
-    fn stepped_back(&self, usage: &Usage, now: Micros) -> bool {
+    fn stepped_back(&self, usage: &WindowCount, now: Micros) -> bool {
         now < usage.window.start
     }
 
-    fn not_before(&self, usage: &Usage) -> Micros {
+    fn not_before(&self, usage: &WindowCount) -> Micros {
         usage.window.start
     }
 
     #[inline]
-    fn outlasts_now(&self, usage: &Usage, now: Micros) -> bool {
+    fn outlasts_now(&self, usage: &WindowCount, now: Micros) -> bool {
         usage.used > 0 && usage.window.contains(now)
     }
 
     #[inline]
-    fn take(&self, usage: &mut Usage, now: Micros, units: u64) {
+    fn take(&self, usage: &mut WindowCount, now: Micros, units: u64) {
         let used = self.used(usage, now).saturating_add(units).min(MAX_UNITS);
-        *usage = if used == 0 { Usage::default() } else { Usage { window: self.window(usage, now), used } };
+        *usage = if used == 0 {
+            WindowCount::default()
+        } else {
+            WindowCount { window: self.window(usage, now), used }
+        };
     }
 
-    fn give_back(&self, usage: &mut Usage, now: Micros, units: u64) -> u64 {
+    fn give_back(&self, usage: &mut WindowCount, now: Micros, units: u64) -> u64 {
         let used = self.used(usage, now);
         let back = units.min(used);
         let left = used - back;
-        *usage =
-            if left == 0 { Usage::default() } else { Usage { window: self.window(usage, now), used: left } };
+        *usage = if left == 0 {
+            WindowCount::default()
+        } else {
+            WindowCount { window: self.window(usage, now), used: left }
+        };
         back
     }
 
-    fn give_back_from(&self, usage: &mut Usage, now: Micros, granted: Micros, units: u64) -> u64 {
+    fn give_back_from(&self, usage: &mut WindowCount, now: Micros, granted: Micros, units: u64) -> u64 {
         // One after the window was granted before the clock stepped back.
         if granted < usage.window.start { 0 } else { self.give_back(usage, now, units) }
     }
 
-    fn carry(&self, old: &Self, usage: &mut Usage, now: Micros) {
+    fn carry(&self, old: &Self, usage: &mut WindowCount, now: Micros) {
         if self.windows == old.windows {
             return;
         }
@@ -299,22 +306,22 @@ impl Algorithm for Fixed {
             _ => self.window_of(now),
         };
         let counts = window.contains(now) && window.start < usage.window.end;
-        *usage = if counts { Usage { window, used: usage.used } } else { Usage::default() };
+        *usage = if counts { WindowCount { window, used: usage.used } } else { WindowCount::default() };
     }
 
-    fn write(usage: &Usage, out: &mut Vec<u8>) {
+    fn write(usage: &WindowCount, out: &mut Vec<u8>) {
         put_u64(out, usage.window.start.0);
         put_u64(out, usage.window.end.since(usage.window.start));
         put_u64(out, usage.used);
     }
 
-    fn read(&self, reader: &mut Reader<'_>) -> Result<Usage, Corrupt> {
+    fn read(&self, reader: &mut Reader<'_>) -> Result<WindowCount, Corrupt> {
         let start = Micros(reader.u64_to(Micros::MAX.0)?);
         let length = reader.u64_to(self.longest_us())?;
         let used = reader.u64_to(MAX_UNITS)?;
         if length == 0 || used == 0 {
             return Err(Corrupt("empty window"));
         }
-        Ok(Usage { window: Window { start, end: start.plus(length) }, used })
+        Ok(WindowCount { window: Window { start, end: start.plus(length) }, used })
     }
 }

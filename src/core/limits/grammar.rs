@@ -3,12 +3,13 @@
 //! A token is split at `:` into algorithm, quantity and options; the algorithm
 //! reads its own quantity and options, this file those that every limit has.
 
-use super::options::{self, Options};
+use super::options;
 use super::quantity::Reason;
 use super::rule::{Rule, TABLE};
 use super::spec::{
     Charge, Enforcement, Expression, Keep, Label, Limit, Limits, LimitsError, MAX_LIMITS, Term,
 };
+use crate::core::limits::options::LimitOptions;
 use crate::core::text::duration::{split_number, whole_number};
 use crate::core::text::token::{TokenError, shown};
 
@@ -186,15 +187,15 @@ fn limit(token: &[u8], author: Author) -> Result<Limit, Reason> {
         return Err("missing count".into());
     }
     let options = match author {
-        Author::User => Options::parse(segments, row.name, row.options, foreign),
-        Author::Server => Options::parse_stored(segments, row.name, row.options, foreign),
+        Author::User => LimitOptions::parse(segments, row.name, row.options, foreign),
+        Author::Server => LimitOptions::parse_stored(segments, row.name, row.options, foreign),
     };
     // What is wrong with the quantity comes first in the text, so it is said
     // first, even when an option is wrong too.
     let rule = match &options {
         Ok(options) => (row.parse)(quantity, options)?,
         Err(reason) => {
-            (row.parse)(quantity, &Options::none())?;
+            (row.parse)(quantity, &LimitOptions::none())?;
             return Err(reason.clone());
         }
     };
@@ -217,7 +218,7 @@ fn quantity_like(text: &[u8]) -> bool {
 }
 
 /// Adds the options that every limit has.
-fn with_common_options(rule: Rule, options: &Options<'_>) -> Result<Limit, Reason> {
+fn with_common_options(rule: Rule, options: &LimitOptions<'_>) -> Result<Limit, Reason> {
     let mut limit = Limit::plain(rule);
     if let Some(name) = options.get("name") {
         limit.name = Some(Label::parse(name)?);

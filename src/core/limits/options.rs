@@ -12,11 +12,11 @@ const FLAGS: &[&str] = &["shadow"];
 /// The `name=value` options and flags of one token, each known and at most
 /// once.
 #[derive(Debug)]
-pub struct Options<'a> {
+pub struct LimitOptions<'a> {
     given: Vec<(&'static str, &'a [u8])>,
 }
 
-impl<'a> Options<'a> {
+impl<'a> LimitOptions<'a> {
     /// Splits the segments that follow the quantity. `own` are the options that
     /// the algorithm itself has; `foreign` says why another name is none of its.
     ///
@@ -32,10 +32,10 @@ impl<'a> Options<'a> {
         Self::split(segments, own, &[], |key| foreign(key, algorithm))
     }
 
-    /// As [`Options::parse`], of a text that the server wrote.
+    /// As [`LimitOptions::parse`], of a text that the server wrote.
     ///
     /// # Errors
-    /// As [`Options::parse`].
+    /// As [`LimitOptions::parse`].
     pub fn parse_stored(
         segments: impl Iterator<Item = &'a [u8]>,
         algorithm: &str,
@@ -99,6 +99,6 @@ pub(super) fn find(keys: &'static [&'static str], key: &[u8]) -> Option<&'static
 ///
 /// # Errors
 /// The reason in a few words.
-pub(super) fn option_number(options: &Options<'_>, key: &str) -> Result<Option<u64>, Reason> {
+pub(super) fn option_number(options: &LimitOptions<'_>, key: &str) -> Result<Option<u64>, Reason> {
     options.get(key).map(|text| quantity::number(text, key)).transpose()
 }

@@ -3,19 +3,19 @@
 //! file and add its row to `algorithms!`.
 
 use super::algorithm::{Algorithm, Filled};
-use super::options::Options;
 use super::quantity::Reason;
 use super::throttle::Arrival;
-use crate::core::prefetch_hint::Place;
+use crate::core::limits::options::LimitOptions;
+use crate::core::prefetch_hint::PrefetchHint;
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader};
 
 /// An algorithm's row: its name, and what belongs to it alone.
-pub(super) struct Row {
+pub(super) struct AlgorithmRow {
     pub name: &'static str,
     pub options: &'static [&'static str],
     pub public: bool,
-    pub parse: fn(&[u8], &Options<'_>) -> Result<Rule, Reason>,
+    pub parse: fn(&[u8], &LimitOptions<'_>) -> Result<Rule, Reason>,
 }
 
 /// What a state shows at a time.
@@ -45,7 +45,7 @@ macro_rules! algorithms {
             $($(#[$doc])* $name(<$rule as Algorithm>::State),)+
         }
 
-        pub(super) const TABLE: &[Row] = &[$(Row {
+        pub(super) const TABLE: &[AlgorithmRow] = &[$(AlgorithmRow {
             name: <$rule as Algorithm>::NAME,
             options: <$rule as Algorithm>::OPTIONS,
             public: <$rule as Algorithm>::PUBLIC,
@@ -289,7 +289,7 @@ macro_rules! algorithms {
 
             /// What a grant most likely writes outside the state itself.
             #[inline]
-            pub fn far(&self) -> Option<Place> {
+            pub fn far(&self) -> Option<PrefetchHint> {
                 match self {
                     Self::Fresh => None,
                     $(Self::$name(state) => <$rule as Algorithm>::far(state),)+

@@ -17,10 +17,10 @@
 
 use super::algorithm::Algorithm;
 use super::grain::{Grain, MAX_SLOTS};
-use super::options::Options;
 use super::quantity::{self, Reason};
 use super::slots::Slots;
-use crate::core::prefetch_hint::Place;
+use crate::core::limits::options::LimitOptions;
+use crate::core::prefetch_hint::PrefetchHint;
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_u64};
 
@@ -125,7 +125,7 @@ impl Algorithm for Sliding {
     type State = Slots;
     const NAME: &'static str = "sliding";
 
-    fn parse(quantity: &[u8], _options: &Options<'_>) -> Result<Self, Reason> {
+    fn parse(quantity: &[u8], _options: &LimitOptions<'_>) -> Result<Self, Reason> {
         let (count, period) = quantity::parse(quantity)?;
         Ok(Self { count, period: period.length()? })
     }
@@ -282,7 +282,7 @@ impl Algorithm for Sliding {
     }
 
     #[inline]
-    fn far(slots: &Slots) -> Option<Place> {
+    fn far(slots: &Slots) -> Option<PrefetchHint> {
         slots.far()
     }
 }

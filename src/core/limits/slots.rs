@@ -7,7 +7,7 @@
 
 use super::grain::{Grain, MAX_SLOTS};
 use super::store::Store;
-use crate::core::prefetch_hint::Place;
+use crate::core::prefetch_hint::PrefetchHint;
 use crate::core::time::Micros;
 use std::fmt;
 
@@ -251,7 +251,7 @@ impl Slots {
 
     /// The newest slot, where it lies on the heap.
     #[inline]
-    pub fn far(&self) -> Option<Place> {
+    pub fn far(&self) -> Option<PrefetchHint> {
         self.store.far()
     }
 

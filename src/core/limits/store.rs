@@ -6,7 +6,7 @@
 //! many keys they are in no cache, and they were a twentieth of RL.ACQUIRE's time.
 
 use super::grain::{Grain, MAX_SLOTS};
-use crate::core::prefetch_hint::Place;
+use crate::core::prefetch_hint::PrefetchHint;
 
 /// How many fit without the heap.
 const INLINE: u8 = 3;
@@ -177,10 +177,10 @@ impl Store {
 
     /// The newest slot, where it lies on the heap.
     #[inline]
-    pub(super) fn far(&self) -> Option<Place> {
+    pub(super) fn far(&self) -> Option<PrefetchHint> {
         match self {
             Self::Inline(_) => None,
-            Self::Heap { .. } => self.slots().last().map(Place::of),
+            Self::Heap { .. } => self.slots().last().map(PrefetchHint::of),
         }
     }
 

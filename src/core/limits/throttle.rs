@@ -7,8 +7,8 @@
 //! was left to wait then is left to wait when the clock has gone back.
 
 use super::algorithm::Algorithm;
-use super::options::Options;
 use super::quantity::Reason;
+use crate::core::limits::options::LimitOptions;
 use crate::core::text::duration::whole_number;
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_u64, put_u128};
@@ -88,7 +88,7 @@ impl Arrival {
 
 /// The five numbers of the reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct ThrottleReply {
     /// True when denied: nothing is to be taken.
     pub limited: bool,
     /// `max_burst + 1`.
@@ -120,14 +120,14 @@ impl Throttle {
 
     /// Decides as redis-cell does and says what it would reply. Reads only: when
     /// not limited and the quantity is not 0, [`take`](super::take) the quantity.
-    pub fn ask(&self, arrival: &Arrival, now: Micros, quantity: u64) -> Answer {
+    pub fn ask(&self, arrival: &Arrival, now: Micros, quantity: u64) -> ThrottleReply {
         let wait = arrival.wait(now);
         let variation = self.length(self.max_burst + 1);
         let increment = self.length(quantity);
         let new_wait = wait.saturating_add(increment);
         let limited = new_wait > variation;
         let reset = if limited { wait } else { new_wait };
-        Answer {
+        ThrottleReply {
             limited,
             limit: clamp(u128::from(self.max_burst) + 1),
             remaining: self.remaining(variation, reset),
@@ -180,7 +180,7 @@ impl Algorithm for Throttle {
     const REFILLS: bool = true;
 
     /// `max_burst/count/period_s`.
-    fn parse(quantity: &[u8], _options: &Options<'_>) -> Result<Self, Reason> {
+    fn parse(quantity: &[u8], _options: &LimitOptions<'_>) -> Result<Self, Reason> {
         let number = |text: &[u8]| whole_number(text).and_then(|n| i64::try_from(n).ok());
         let mut parts = quantity.split(|&b| b == b'/').map(number);
         match (parts.next(), parts.next(), parts.next(), parts.next()) {

@@ -7,7 +7,7 @@
 
 mod ordered;
 
-use crate::core::limits::{Held, Limit, LimitSet};
+use crate::core::limits::{HeldPlaces, Limit, LimitMask};
 use crate::core::time::Micros;
 use ordered::Ordered;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ pub struct Reservation<L> {
     /// The limits that it was granted by.
     pub limits: L,
     /// Those of them that were charged (a denying shadow limit is not).
-    pub charged: LimitSet,
+    pub charged: LimitMask,
     /// Open, or ended and noted as such.
     pub stage: Stage,
 }
@@ -203,7 +203,7 @@ impl<L: Clone + PartialEq> Book<L> {
     /// The places held at `now` on a `concurrent` limit, as its decision needs
     /// them. `counts` says whether reservations under such limits hold a place;
     /// one taken now would end at `next`.
-    pub fn held(&self, limit: &Limit, now: Micros, next: Micros, counts: impl Fn(&L) -> bool) -> Held {
+    pub fn held(&self, limit: &Limit, now: Micros, next: Micros, counts: impl Fn(&L) -> bool) -> HeldPlaces {
         let ends = || self.ends.iter().map(|(entry, ())| entry);
         let holds = |(_, id): &&(Micros, Id)| self.get(id).is_some_and(|one| counts(&one.limits));
         let noted: u64 = self.groups.iter().filter(|(limits, _)| counts(limits)).map(|(_, n)| n).sum();
@@ -216,7 +216,7 @@ impl<L: Clone + PartialEq> Book<L> {
         let lasting = ends().skip_while(|(end, _)| *end <= now);
         let earliest = lasting.filter(holds).take(wanted).map(|(end, _)| *end).collect();
         let latest = ends().rev().find(holds).map_or(now, |(end, _)| *end);
-        Held::new(used, earliest, latest.max(now), next)
+        HeldPlaces::new(used, earliest, latest.max(now), next)
     }
 
     fn count(&mut self, limits: &L, up: bool) {

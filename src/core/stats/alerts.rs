@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 /// What is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum AlertKind {
     /// Failures of all results reported, in percent.
     ErrorRate,
     /// How full the fullest waiting line is, or all together, in percent.
@@ -24,19 +24,19 @@ pub enum Kind {
 }
 
 /// Everything that is watched.
-pub const KINDS: [Kind; 6] = [
-    Kind::ErrorRate,
-    Kind::Queue,
-    Kind::BreakerOpenings,
-    Kind::ResponseTime,
-    Kind::BatchFailures,
-    Kind::Latency,
+pub const KINDS: [AlertKind; 6] = [
+    AlertKind::ErrorRate,
+    AlertKind::Queue,
+    AlertKind::BreakerOpenings,
+    AlertKind::ResponseTime,
+    AlertKind::BatchFailures,
+    AlertKind::Latency,
 ];
 
 /// Fewer results than this in the last minute say nothing about a rate.
 pub const ENOUGH: u64 = 10;
 
-impl Kind {
+impl AlertKind {
     /// As alerts and settings call it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -78,21 +78,21 @@ pub struct Thresholds {
 
 impl Thresholds {
     /// That of one kind.
-    pub const fn of(&self, kind: Kind) -> u64 {
+    pub const fn of(&self, kind: AlertKind) -> u64 {
         match kind {
-            Kind::ErrorRate => self.error_rate,
-            Kind::Queue => self.queue,
-            Kind::BreakerOpenings => self.breaker_openings,
-            Kind::ResponseTime => self.response_time,
-            Kind::BatchFailures => self.batch_failures,
-            Kind::Latency => self.latency,
+            AlertKind::ErrorRate => self.error_rate,
+            AlertKind::Queue => self.queue,
+            AlertKind::BreakerOpenings => self.breaker_openings,
+            AlertKind::ResponseTime => self.response_time,
+            AlertKind::BatchFailures => self.batch_failures,
+            AlertKind::Latency => self.latency,
         }
     }
 }
 
 /// What happened in some time.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Tally {
+pub struct AlertTally {
     /// Results of calls.
     pub results: u64,
     /// Those that failed.
@@ -111,7 +111,7 @@ pub struct Tally {
     pub stall: u64,
 }
 
-impl Tally {
+impl AlertTally {
     fn add(&mut self, other: &Self) {
         self.results = self.results.saturating_add(other.results);
         self.failures = self.failures.saturating_add(other.failures);
@@ -124,16 +124,16 @@ impl Tally {
     }
 
     /// The figure of a kind, rounded down; the queue's is not counted here.
-    fn figure(&self, kind: Kind, queue: u64) -> u64 {
+    fn figure(&self, kind: AlertKind, queue: u64) -> u64 {
         let rate = |part: u64, of: u64| if of < ENOUGH { 0 } else { part.saturating_mul(100) / of };
         match kind {
-            Kind::ErrorRate => rate(self.failures, self.results),
-            Kind::Queue => queue,
-            Kind::BreakerOpenings => self.openings,
-            Kind::ResponseTime if self.timed < ENOUGH => 0,
-            Kind::ResponseTime => self.time_us / self.timed / 1000,
-            Kind::BatchFailures => rate(self.items_denied, self.items),
-            Kind::Latency => self.stall,
+            AlertKind::ErrorRate => rate(self.failures, self.results),
+            AlertKind::Queue => queue,
+            AlertKind::BreakerOpenings => self.openings,
+            AlertKind::ResponseTime if self.timed < ENOUGH => 0,
+            AlertKind::ResponseTime => self.time_us / self.timed / 1000,
+            AlertKind::BatchFailures => rate(self.items_denied, self.items),
+            AlertKind::Latency => self.stall,
         }
     }
 }
@@ -144,15 +144,15 @@ const SLICE_US: u64 = 5_000_000;
 /// The last minute, in slices of five seconds: what is older than a minute is
 /// gone, at the latest; what is younger than 55 seconds is there.
 #[derive(Debug, Default)]
-pub struct Minute {
-    slices: [Tally; SLICES],
+pub struct RollingMinute {
+    slices: [AlertTally; SLICES],
     newest: u64,
 }
 
-impl Minute {
+impl RollingMinute {
     /// Where to count what happens now.
     #[inline]
-    pub fn at(&mut self, now: Micros) -> &mut Tally {
+    pub fn at(&mut self, now: Micros) -> &mut AlertTally {
         let number = now.0 / SLICE_US;
         if number != self.newest {
             self.turn_to(number);
@@ -167,14 +167,14 @@ impl Minute {
         let passed = number.checked_sub(self.newest).and_then(|passed| usize::try_from(passed).ok());
         let passed = passed.unwrap_or(SLICES).min(SLICES);
         self.slices.rotate_right(passed % SLICES);
-        self.slices.iter_mut().take(passed).for_each(|slice| *slice = Tally::default());
+        self.slices.iter_mut().take(passed).for_each(|slice| *slice = AlertTally::default());
         self.newest = number;
     }
 
     /// All of it.
-    pub fn sum(&mut self, now: Micros) -> Tally {
+    pub fn sum(&mut self, now: Micros) -> AlertTally {
         self.at(now);
-        let mut sum = Tally::default();
+        let mut sum = AlertTally::default();
         self.slices.iter().for_each(|slice| sum.add(slice));
         sum
     }
@@ -184,13 +184,13 @@ impl Minute {
 /// else someone of the last. Remembers one name only; what is past weighs half
 /// as much every five seconds.
 #[derive(Debug, Default)]
-pub struct Suspect {
+pub struct MajorityVote {
     name: Vec<u8>,
     votes: u32,
     slice: u64,
 }
 
-impl Suspect {
+impl MajorityVote {
     /// This one did it.
     pub fn blame(&mut self, name: &[u8], now: Micros) {
         let slice = now.0 / SLICE_US;
@@ -220,7 +220,7 @@ impl Suspect {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alert {
     /// What is wrong.
-    pub kind: Kind,
+    pub kind: AlertKind,
     /// The key most to blame, where there is one.
     pub key: Option<Vec<u8>>,
     /// The figure when it started.
@@ -246,7 +246,7 @@ pub struct History {
 
 /// What a look at the figures changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum AlertTransition {
     /// It starts.
     Starts(Alert),
     /// It ends.
@@ -258,11 +258,11 @@ impl History {
     pub fn look(
         &mut self,
         now: Micros,
-        tally: &Tally,
+        tally: &AlertTally,
         queue: u64,
         thresholds: &Thresholds,
-        blamed: impl Fn(Kind) -> Option<Vec<u8>>,
-    ) -> Vec<Change> {
+        blamed: impl Fn(AlertKind) -> Option<Vec<u8>>,
+    ) -> Vec<AlertTransition> {
         let mut changes = Vec::new();
         for kind in KINDS {
             let (value, threshold) = (tally.figure(kind, queue), thresholds.of(kind));
@@ -272,13 +272,13 @@ impl History {
                 Some(alert) if wrong => alert.peak = alert.peak.max(value),
                 Some(alert) => {
                     alert.ended = Some(now);
-                    changes.push(Change::Ends(alert.clone()));
+                    changes.push(AlertTransition::Ends(alert.clone()));
                 }
                 None if wrong => {
                     let key = blamed(kind);
                     let alert = Alert { kind, key, value, peak: value, threshold, started: now, ended: None };
                     self.remember(alert.clone());
-                    changes.push(Change::Starts(alert));
+                    changes.push(AlertTransition::Starts(alert));
                 }
                 None => {}
             }

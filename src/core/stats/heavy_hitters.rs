@@ -22,7 +22,7 @@
 //! and counted 32 at a time, whoever notes one may fetch its set meanwhile, a set is
 //! two neighbouring lines, and the tenant of a place is one that is written unread.
 
-use crate::core::prefetch_hint::Place;
+use crate::core::prefetch_hint::PrefetchHint;
 use crate::core::time::Micros;
 use rustc_hash::FxHasher;
 use std::hash::Hasher;
@@ -67,7 +67,7 @@ const SHORT: usize = 38;
 /// Who is in a place, and since which count.
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
-struct Tenant {
+struct Counter {
     error: u64,
     /// When its spell began, and what its count was before.
     since: Micros,
@@ -77,11 +77,11 @@ struct Tenant {
     name: [u8; SHORT],
 }
 
-const _: () = assert!(size_of::<Set>() == 128 && size_of::<Tenant>() == 64);
+const _: () = assert!(size_of::<Set>() == 128 && size_of::<Counter>() == 64);
 
 /// One of the busiest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Busy<'a> {
+pub struct HeavyHitter<'a> {
     /// The key.
     pub name: &'a [u8],
     /// At most so often.
@@ -89,12 +89,12 @@ pub struct Busy<'a> {
     /// And so much less often at the least.
     pub error: u64,
     /// Its spell, while that lasts.
-    pub spell: Option<Spell>,
+    pub spell: Option<BusyPeriod>,
 }
 
 /// Events of one key with no long gap between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Spell {
+pub struct BusyPeriod {
     /// Since when.
     pub since: Micros,
     /// How many.
@@ -130,10 +130,10 @@ fn home(seed: usize, name: &[u8]) -> Home {
 
 /// Counts keys and remembers the busiest. Large: 160 KB.
 #[derive(Clone, Debug)]
-pub struct Busiest {
+pub struct TopK {
     seed: usize,
     sets: [Set; SETS],
-    tenants: [[Tenant; WAYS]; SETS],
+    tenants: [[Counter; WAYS]; SETS],
     /// Names above [`SHORT`], by set and place; made for the first of them.
     long_names: Option<Box<[[Vec<u8>; WAYS]]>>,
     noted: [Noted; TOGETHER],
@@ -141,14 +141,15 @@ pub struct Busiest {
     waiting: usize,
 }
 
-impl Busiest {
+impl TopK {
     /// Nothing counted. The seed keeps strangers from choosing keys that fall
     /// into one set.
     #[allow(clippy::large_stack_arrays)] // made at compile time where it counts
     pub const fn new(seed: usize) -> Self {
         const SET: Set = Set { tags: [0; WAYS], ticks: [0; WAYS], counts: [0; WAYS] };
-        const TENANT: Tenant = Tenant { error: 0, since: Micros(0), before: 0, length: 0, name: [0; SHORT] };
-        const TENANTS: [Tenant; WAYS] = [TENANT; WAYS];
+        const TENANT: Counter =
+            Counter { error: 0, since: Micros(0), before: 0, length: 0, name: [0; SHORT] };
+        const TENANTS: [Counter; WAYS] = [TENANT; WAYS];
         const HOME: Home = Home { set: 0, tag: 0 };
         const NOTED: Noted = Noted { now: Micros(0), home: HOME, length: 0, name: [0; SHORT] };
         Self {
@@ -174,7 +175,7 @@ impl Busiest {
     /// Counts one event of a key. Returns what counting it will look at, if that is
     /// later.
     #[inline]
-    pub fn count(&mut self, name: &[u8], now: Micros) -> Option<Place> {
+    pub fn count(&mut self, name: &[u8], now: Micros) -> Option<PrefetchHint> {
         if let Some(noted) = self.noted.get_mut(self.waiting)
             && let Some(short) = noted.name.get_mut(..name.len())
             && let Ok(length) = u8::try_from(name.len())
@@ -186,7 +187,7 @@ impl Busiest {
             if self.waiting == TOGETHER {
                 self.catch_up();
             }
-            self.sets.get(home.set as usize).map(Place::of)
+            self.sets.get(home.set as usize).map(PrefetchHint::of)
         } else {
             self.count_long(name, now);
             None
@@ -278,7 +279,7 @@ impl Busiest {
     }
 
     /// All that have a place, the busiest first; equals by name.
-    pub fn list(&mut self, now: Micros) -> Vec<Busy<'_>> {
+    pub fn list(&mut self, now: Micros) -> Vec<HeavyHitter<'_>> {
         self.catch_up();
         let mut all = Vec::new();
         for (index, (set, tenants)) in self.sets.iter().zip(&self.tenants).enumerate() {
@@ -287,9 +288,10 @@ impl Busiest {
                 if count > 0
                     && let Some(name) = self.name_at(index, place)
                 {
-                    let spell = Spell { since: tenant.since, count: count.saturating_sub(tenant.before) };
+                    let spell =
+                        BusyPeriod { since: tenant.since, count: count.saturating_sub(tenant.before) };
                     let spell = is_one_spell(tick(now), last).then_some(spell);
-                    all.push(Busy { name, count, error: tenant.error, spell });
+                    all.push(HeavyHitter { name, count, error: tenant.error, spell });
                 }
             }
         }
@@ -300,7 +302,7 @@ impl Busiest {
 
 /// The first event of a key in this step of time: after a gap a spell begins.
 #[cold]
-fn time_passed(last: &mut u32, tenant: Option<&mut Tenant>, count: u64, now: Micros) {
+fn time_passed(last: &mut u32, tenant: Option<&mut Counter>, count: u64, now: Micros) {
     if let Some(tenant) = tenant
         && !is_one_spell(tick(now), *last)
     {

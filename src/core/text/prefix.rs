@@ -10,11 +10,11 @@ pub const MAX_PREFIX: usize = 256;
 /// Values by prefix.
 #[derive(Clone, Debug)]
 pub struct PrefixMap<T> {
-    root: Node<T>,
+    root: PrefixNode<T>,
 }
 
 #[derive(Clone, Debug)]
-struct Node<T> {
+struct PrefixNode<T> {
     value: Option<T>,
     /// By the first byte of the edge; no two edges share it.
     children: Vec<Edge<T>>,
@@ -24,12 +24,12 @@ struct Node<T> {
 struct Edge<T> {
     /// Never empty.
     bytes: Box<[u8]>,
-    node: Node<T>,
+    node: PrefixNode<T>,
 }
 
 impl<T> Default for PrefixMap<T> {
     fn default() -> Self {
-        Self { root: Node::leaf(None) }
+        Self { root: PrefixNode::leaf(None) }
     }
 }
 
@@ -70,7 +70,7 @@ impl<T> PrefixMap<T> {
     }
 }
 
-impl<T> Node<T> {
+impl<T> PrefixNode<T> {
     const fn leaf(value: Option<T>) -> Self {
         Self { value, children: Vec::new() }
     }

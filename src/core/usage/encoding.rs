@@ -2,13 +2,14 @@
 //! is refused.
 
 use super::durations::Durations;
-use super::series::{DAYS, HOURS, Period, Series, Usage};
+use super::series::{DAYS, HOURS, Series};
 use super::spend::Spend;
-use super::tally::Tally;
 use crate::core::time::Micros;
+use crate::core::usage::series::{SeriesPeriod, UsageSeries};
+use crate::core::usage::tally::UsageTally;
 use crate::core::wire::{Corrupt, Reader, put_u64, put_u128};
 
-impl Usage {
+impl UsageSeries {
     /// Appends everything it is.
     pub fn write(&self, out: &mut Vec<u8>) {
         put_u64(out, self.since.0);
@@ -30,7 +31,7 @@ impl Usage {
         }
     }
 
-    /// Reads what [`Usage::write`] wrote.
+    /// Reads what [`UsageSeries::write`] wrote.
     ///
     /// # Errors
     /// [`Corrupt`] when cut, malformed or impossible.
@@ -44,24 +45,24 @@ impl Usage {
             since,
             last,
             total: read_tally(reader)?,
-            hours: read_series(reader, Period::Hour.of(last), HOURS)?,
-            days: read_series(reader, Period::Day.of(last), DAYS)?,
+            hours: read_series(reader, SeriesPeriod::Hour.of(last), HOURS)?,
+            days: read_series(reader, SeriesPeriod::Day.of(last), DAYS)?,
             durations: read_durations(reader)?,
             today: read_durations(reader)?,
         })
     }
 }
 
-fn write_tally(out: &mut Vec<u8>, tally: &Tally) {
-    let Tally { requests, denied_requests, granted, denied, ok, fail, cached, spend } = *tally;
+fn write_tally(out: &mut Vec<u8>, tally: &UsageTally) {
+    let UsageTally { requests, denied_requests, granted, denied, ok, fail, cached, spend } = *tally;
     for n in [requests, denied_requests, granted, denied, ok, fail, cached] {
         put_u64(out, n);
     }
     put_u128(out, spend.0);
 }
 
-fn read_tally(reader: &mut Reader<'_>) -> Result<Tally, Corrupt> {
-    Ok(Tally {
+fn read_tally(reader: &mut Reader<'_>) -> Result<UsageTally, Corrupt> {
+    Ok(UsageTally {
         requests: reader.u64()?,
         denied_requests: reader.u64()?,
         granted: reader.u64()?,

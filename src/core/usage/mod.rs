@@ -21,6 +21,6 @@ pub mod spend;
 pub mod tally;
 
 pub use durations::Durations;
-pub use series::{DAYS, HOURS, KEPT_US, Period, Usage};
+pub use series::{DAYS, HOURS, KEPT_US, SeriesPeriod, UsageSeries};
 pub use spend::Spend;
-pub use tally::{Decided, Outcome, Tally};
+pub use tally::{Decided, UsageTally, WorkOutcome};

@@ -7,9 +7,10 @@
 //! time that had not come yet.
 
 use super::durations::Durations;
-use super::tally::{Decided, Outcome, Tally};
+use super::tally::Decided;
 use crate::core::text::duration::{DAY, HOUR};
 use crate::core::time::Micros;
+use crate::core::usage::tally::{UsageTally, WorkOutcome};
 
 /// Hours kept, the one at hand included.
 pub const HOURS: u64 = 24;
@@ -20,14 +21,14 @@ pub const KEPT_US: u64 = 30 * DAY;
 
 /// A unit of a series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Period {
+pub enum SeriesPeriod {
     /// An hour of the day.
     Hour,
     /// A day.
     Day,
 }
 
-impl Period {
+impl SeriesPeriod {
     /// How many are kept.
     pub const fn kept(self) -> u64 {
         match self {
@@ -63,7 +64,7 @@ impl Period {
 
 /// Tallies by number, ascending; those in which nothing happened are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Series(pub(super) Vec<(u64, Tally)>);
+pub(super) struct Series(pub(super) Vec<(u64, UsageTally)>);
 
 impl Series {
     /// Makes `now` the newest number: drops what is too old, folds what is
@@ -77,7 +78,7 @@ impl Series {
     }
 
     /// Adds to the newest number.
-    fn add(&mut self, now: u64, tally: &Tally) {
+    fn add(&mut self, now: u64, tally: &UsageTally) {
         match self.0.last_mut() {
             Some((number, last)) if *number == now => last.add(tally),
             _ => {
@@ -87,31 +88,31 @@ impl Series {
         }
     }
 
-    fn get(&self, number: u64) -> Tally {
+    fn get(&self, number: u64) -> UsageTally {
         let found = self.0.binary_search_by_key(&number, |&(number, _)| number).ok();
-        found.and_then(|at| self.0.get(at)).map_or_else(Tally::default, |&(_, tally)| tally)
+        found.and_then(|at| self.0.get(at)).map_or_else(UsageTally::default, |&(_, tally)| tally)
     }
 }
 
 /// What happened on one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Usage {
+pub struct UsageSeries {
     pub(super) since: Micros,
     pub(super) last: Micros,
-    pub(super) total: Tally,
+    pub(super) total: UsageTally,
     pub(super) hours: Series,
     pub(super) days: Series,
     pub(super) durations: Durations,
     pub(super) today: Durations,
 }
 
-impl Usage {
+impl UsageSeries {
     /// Nothing yet.
     pub fn new(now: Micros) -> Self {
         Self {
             since: now,
             last: now,
-            total: Tally::default(),
+            total: UsageTally::default(),
             hours: Series::default(),
             days: Series::default(),
             durations: Durations::default(),
@@ -136,29 +137,29 @@ impl Usage {
 
     /// Counts what a limiter decided.
     pub fn decided(&mut self, now: Micros, decided: Decided) {
-        self.count(now, &Tally::of_decision(decided));
+        self.count(now, &UsageTally::of_decision(decided));
     }
 
     /// Counts how the work went.
-    pub fn record(&mut self, now: Micros, outcome: &Outcome) {
-        self.count(now, &Tally::of_outcome(outcome));
+    pub fn record(&mut self, now: Micros, outcome: &WorkOutcome) {
+        self.count(now, &UsageTally::of_outcome(outcome));
         if let Some(ms) = outcome.duration_ms {
             self.durations.add(ms, outcome.count);
             self.today.add(ms, outcome.count);
         }
     }
 
-    fn count(&mut self, now: Micros, tally: &Tally) {
+    fn count(&mut self, now: Micros, tally: &UsageTally) {
         self.turn_to(now);
         self.total.add(tally);
-        self.hours.add(Period::Hour.of(now), tally);
-        self.days.add(Period::Day.of(now), tally);
+        self.hours.add(SeriesPeriod::Hour.of(now), tally);
+        self.days.add(SeriesPeriod::Day.of(now), tally);
     }
 
     fn turn_to(&mut self, now: Micros) {
-        self.hours.turn_to(Period::Hour.of(now), HOURS);
-        self.days.turn_to(Period::Day.of(now), DAYS);
-        if Period::Day.of(now) > Period::Day.of(self.last) {
+        self.hours.turn_to(SeriesPeriod::Hour.of(now), HOURS);
+        self.days.turn_to(SeriesPeriod::Day.of(now), DAYS);
+        if SeriesPeriod::Day.of(now) > SeriesPeriod::Day.of(self.last) {
             self.today = Durations::default();
         }
         self.last = now;
@@ -175,7 +176,7 @@ impl Usage {
     }
 
     /// Everything since it began.
-    pub const fn total(&self) -> &Tally {
+    pub const fn total(&self) -> &UsageTally {
         &self.total
     }
 
@@ -184,27 +185,27 @@ impl Usage {
         &self.durations
     }
 
-    /// The durations of the day of the last change, or of [`Usage::at`].
+    /// The durations of the day of the last change, or of [`UsageSeries::at`].
     pub const fn durations_today(&self) -> &Durations {
         &self.today
     }
 
     /// The tally of one hour or day.
-    pub fn get(&self, period: Period, number: u64) -> Tally {
+    pub fn get(&self, period: SeriesPeriod, number: u64) -> UsageTally {
         match period {
-            Period::Hour => self.hours.get(number),
-            Period::Day => self.days.get(number),
+            SeriesPeriod::Hour => self.hours.get(number),
+            SeriesPeriod::Day => self.days.get(number),
         }
     }
 
     /// Bytes held, itself included.
     pub fn memory(&self) -> usize {
         size_of::<Self>()
-            + (self.hours.0.capacity() + self.days.0.capacity()) * size_of::<(u64, Tally)>()
+            + (self.hours.0.capacity() + self.days.0.capacity()) * size_of::<(u64, UsageTally)>()
             + self.durations.heap_bytes()
             + self.today.heap_bytes()
     }
 }
 
 // What the cost stated in the module's documentation rests on.
-const _: () = assert!(size_of::<(u64, Tally)>() <= 96 && size_of::<Usage>() <= 256);
+const _: () = assert!(size_of::<(u64, UsageTally)>() <= 96 && size_of::<UsageSeries>() <= 256);

@@ -13,7 +13,7 @@ pub struct Decided {
 
 /// How the work itself went: `count` times the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outcome {
+pub struct WorkOutcome {
     /// It succeeded.
     pub ok: bool,
     /// It was served from a cache.
@@ -28,7 +28,7 @@ pub struct Outcome {
 
 /// Counts. Sums saturate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct UsageTally {
     /// Requests decided.
     pub requests: u64,
     /// Those of which nothing was granted.
@@ -47,7 +47,7 @@ pub struct Tally {
     pub spend: Spend,
 }
 
-impl Tally {
+impl UsageTally {
     /// The tally of one decision.
     pub fn of_decision(decided: Decided) -> Self {
         Self {
@@ -60,7 +60,7 @@ impl Tally {
     }
 
     /// The tally of an outcome.
-    pub fn of_outcome(outcome: &Outcome) -> Self {
+    pub fn of_outcome(outcome: &WorkOutcome) -> Self {
         let n = |counts: bool| if counts { outcome.count } else { 0 };
         Self {
             ok: n(outcome.ok),

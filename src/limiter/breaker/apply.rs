@@ -1,7 +1,7 @@
 //! From an answer of a circuit to the key, the replicas, the AOF and whoever
 //! listens.
 
-use crate::core::breaker::State;
+use crate::core::breaker::CircuitState;
 use crate::core::time::Micros;
 use crate::core::wire::Corrupt;
 use crate::limiter::Error;
@@ -12,7 +12,7 @@ use crate::server::ffi::args::Arg;
 use crate::server::keys::key::Key;
 use crate::server::main_thread::MainThreadCell;
 use crate::types::cbcircuit::{CbCircuit, not_closed};
-use crate::types::effect::breaker::{Applied, Change, Effect};
+use crate::types::effect::breaker::{AppliedBreaker, BreakerChange, BreakerEffect};
 use crate::types::effect::ratelimit::COMMAND;
 use std::ffi::CStr;
 
@@ -26,9 +26,9 @@ static PAYLOAD: MainThreadCell<Vec<u8>> = MainThreadCell::new(Vec::new());
 pub fn commit(
     ctx: &Context<'_>,
     key: &mut Key<'_>,
-    effect: &Effect<'_>,
+    effect: &BreakerEffect<'_>,
     event: &CStr,
-) -> Result<Applied, Error> {
+) -> Result<AppliedBreaker, Error> {
     let applied = apply(ctx, key, effect, event)?;
     propagate(ctx, key.name(), effect, &applied);
     tell(ctx, key.name(), &applied);
@@ -43,10 +43,10 @@ pub fn commit(
 pub fn apply(
     ctx: &Context<'_>,
     key: &mut Key<'_>,
-    effect: &Effect<'_>,
+    effect: &BreakerEffect<'_>,
     event: &CStr,
-) -> Result<Applied, Error> {
-    if matches!(effect.change, Change::Become { .. })
+) -> Result<AppliedBreaker, Error> {
+    if matches!(effect.change, BreakerChange::Become { .. })
         && !key.is_missing()
         && key.value::<CbCircuit>().is_err()
     {
@@ -70,8 +70,8 @@ pub fn refused(corrupt: Corrupt) -> Error {
 pub fn settle(
     ctx: &Context<'_>,
     key: &mut Key<'_>,
-    effect: &Effect<'_>,
-    applied: &mut Applied,
+    effect: &BreakerEffect<'_>,
+    applied: &mut AppliedBreaker,
     event: &CStr,
 ) {
     if !applied.changed {
@@ -99,7 +99,7 @@ pub fn settle(
 }
 
 /// Sends the effect to replicas and the AOF, if anything changed.
-pub fn propagate(ctx: &Context<'_>, key: Arg<'_>, effect: &Effect<'_>, applied: &Applied) {
+pub fn propagate(ctx: &Context<'_>, key: Arg<'_>, effect: &BreakerEffect<'_>, applied: &AppliedBreaker) {
     if !applied.changed {
         return;
     }
@@ -115,20 +115,20 @@ pub fn propagate(ctx: &Context<'_>, key: Arg<'_>, effect: &Effect<'_>, applied: 
 
 /// Counts and publishes what happened. Only where it was decided: a replica
 /// that follows says nothing.
-pub fn tell(ctx: &Context<'_>, key: Arg<'_>, applied: &Applied) {
+pub fn tell(ctx: &Context<'_>, key: Arg<'_>, applied: &AppliedBreaker) {
     let lost = applied.lost_trials();
     if lost > 0 {
         metrics::add(ctx.main(), |m| &mut m.breaker_lost_trials, lost);
     }
     for transition in applied.transitions() {
         metrics::count(ctx.main(), |m| match transition.to {
-            State::Closed => &mut m.breaker_to_closed,
-            State::Open => &mut m.breaker_to_open,
-            State::HalfOpen => &mut m.breaker_to_half_open,
-            State::ForcedOpen => &mut m.breaker_to_forced_open,
-            State::ForcedClosed => &mut m.breaker_to_forced_closed,
+            CircuitState::Closed => &mut m.breaker_to_closed,
+            CircuitState::Open => &mut m.breaker_to_open,
+            CircuitState::HalfOpen => &mut m.breaker_to_half_open,
+            CircuitState::ForcedOpen => &mut m.breaker_to_forced_open,
+            CircuitState::ForcedClosed => &mut m.breaker_to_forced_closed,
         });
-        if transition.to == State::Open {
+        if transition.to == CircuitState::Open {
             alerts::opened(ctx.main(), key.bytes(), transition.at);
         }
         events::breaker_transition(ctx, key, &transition);
@@ -136,13 +136,13 @@ pub fn tell(ctx: &Context<'_>, key: Arg<'_>, applied: &Applied) {
 }
 
 /// The keyspace event of a transition.
-const fn arrival(state: State) -> &'static CStr {
+const fn arrival(state: CircuitState) -> &'static CStr {
     match state {
-        State::Closed => c"cb.closed",
-        State::Open => c"cb.open",
-        State::HalfOpen => c"cb.half-open",
-        State::ForcedOpen => c"cb.forced-open",
-        State::ForcedClosed => c"cb.forced-closed",
+        CircuitState::Closed => c"cb.closed",
+        CircuitState::Open => c"cb.open",
+        CircuitState::HalfOpen => c"cb.half-open",
+        CircuitState::ForcedOpen => c"cb.forced-open",
+        CircuitState::ForcedClosed => c"cb.forced-closed",
     }
 }
 

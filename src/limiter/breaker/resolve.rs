@@ -7,18 +7,19 @@ use crate::limiter::resolve::Source;
 use crate::server::context::Context;
 use crate::server::main_thread::MainThread;
 use crate::settings;
-use crate::types::cbcircuit::rules::{self, Rule};
-use crate::types::cbcircuit::{CbCircuit, Pin, epochs};
-use crate::types::effect::breaker::{Change, Effect};
+use crate::types::cbcircuit::rules;
+use crate::types::cbcircuit::rules::BreakerRef;
+use crate::types::cbcircuit::{BreakerPin, CbCircuit, epochs};
+use crate::types::effect::breaker::{BreakerChange, BreakerEffect};
 use crate::types::policies::node;
 
 /// The breaker that holds, told by what is different from what the key has.
 #[derive(Debug)]
-pub struct Resolved {
+pub struct ResolvedBreaker {
     /// It, unless the circuit goes by it already.
-    pub other: Option<Rule>,
+    pub other: Option<BreakerRef>,
     /// What the call gave, unless the last call gave the same.
-    given: Option<Rule>,
+    given: Option<BreakerRef>,
     /// Whether there is no circuit that is still worth anything.
     pub missing: bool,
     /// Where it comes from.
@@ -38,7 +39,7 @@ pub fn resolve(
     value: Option<&CbCircuit>,
     given: Option<&[u8]>,
     now: Micros,
-) -> Result<Option<Resolved>, Error> {
+) -> Result<Option<ResolvedBreaker>, Error> {
     let live = value.filter(|value| !value.is_over(now));
     let given_before = live.and_then(CbCircuit::given);
     let newly_given = match given {
@@ -52,7 +53,7 @@ pub fn resolve(
 }
 
 /// Finds the breaker that holds once the pin is gone.
-pub fn resolve_unpinned(main: MainThread, key: &[u8], value: &CbCircuit) -> Option<Resolved> {
+pub fn resolve_unpinned(main: MainThread, key: &[u8], value: &CbCircuit) -> Option<ResolvedBreaker> {
     choose(main, key, Some(value), None, false, None)
 }
 
@@ -60,12 +61,12 @@ fn choose(
     main: MainThread,
     key: &[u8],
     live: Option<&CbCircuit>,
-    pin: Option<&Pin>,
+    pin: Option<&BreakerPin>,
     call_gives: bool,
-    newly_given: Option<Rule>,
-) -> Option<Resolved> {
+    newly_given: Option<BreakerRef>,
+) -> Option<ResolvedBreaker> {
     let last_given = newly_given.as_ref().or_else(|| live.and_then(CbCircuit::given));
-    let unless_own = |rule: &Rule| live.is_none_or(|value| value.rule() != rule).then(|| rule.clone());
+    let unless_own = |rule: &BreakerRef| live.is_none_or(|value| value.rule() != rule).then(|| rule.clone());
     let (other, source) = if let Some(pin) = pin {
         (unless_own(&pin.rule), Source::Pin)
     } else if let Some(rule) = last_given.filter(|_| call_gives) {
@@ -77,17 +78,17 @@ fn choose(
     } else {
         (unless_own(&settings::default_breaker(main)?), Source::Default)
     };
-    Some(Resolved { other, given: newly_given, missing: live.is_none(), source })
+    Some(ResolvedBreaker { other, given: newly_given, missing: live.is_none(), source })
 }
 
-impl Resolved {
+impl ResolvedBreaker {
     /// The circuit's own, whatever it is.
     pub const fn own() -> Self {
         Self { other: None, given: None, missing: false, source: Source::Last }
     }
 
     /// The breaker of a pin that is about to be set.
-    pub fn pinned(live: Option<&CbCircuit>, rule: &Rule) -> Self {
+    pub fn pinned(live: Option<&CbCircuit>, rule: &BreakerRef) -> Self {
         let other = live.is_none_or(|value| value.rule() != rule).then(|| rule.clone());
         Self { other, given: None, missing: live.is_none(), source: Source::Pin }
     }
@@ -98,8 +99,8 @@ impl Resolved {
     }
 
     /// The effect of asking `change` of the circuit under this breaker, now.
-    pub fn effect<'a>(self, ctx: &Context<'_>, now: Micros, change: Change<'a>) -> Effect<'a> {
-        Effect {
+    pub fn effect<'a>(self, ctx: &Context<'_>, now: Micros, change: BreakerChange<'a>) -> BreakerEffect<'a> {
+        BreakerEffect {
             now,
             expires: !ctx.debug_clock_is_set(),
             begin: self.missing.then(|| epochs::next(ctx.main())),

@@ -1,6 +1,6 @@
 //! Memory that is fetched while the command does something else.
 
-use crate::core::prefetch_hint::Place;
+use crate::core::prefetch_hint::PrefetchHint;
 
 /// Bytes that the processor fetches at a time.
 const LINE: usize = 64;
@@ -8,7 +8,7 @@ const LINE: usize = 64;
 /// Has the processor fetch what lies there. Does not wait for it, and does nothing
 /// else, whatever lies there.
 #[inline]
-pub fn prefetch(place: Place) {
+pub fn prefetch(place: PrefetchHint) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

@@ -67,24 +67,24 @@ const COUNT: usize = Word::TEXTS.len();
 /// An answer of the server's, in the order of [`Word`]. Kept for good.
 type Answers = [*mut raw::RedisModuleCallReply; COUNT];
 
-enum Known {
+enum ReplyKind {
     NotYet,
     /// The server does not answer: it is too old, or the command is renamed.
     Never,
     Words(Answers),
 }
 
-static KNOWN: MainThreadCell<Known> = MainThreadCell::new(Known::NotYet);
+static KNOWN: MainThreadCell<ReplyKind> = MainThreadCell::new(ReplyKind::NotYet);
 
 /// A bulk string, one of the [`Word`]s.
 pub fn word(ctx: &Context<'_>, word: Word) {
     let mut known = KNOWN.of(ctx.main()).borrow_mut();
-    if let Known::NotYet = *known {
-        *known = ask(ctx).map_or(Known::Never, Known::Words);
+    if let ReplyKind::NotYet = *known {
+        *known = ask(ctx).map_or(ReplyKind::Never, ReplyKind::Words);
     }
     let answer = match &*known {
-        Known::Words(answers) => answers.get(word as usize),
-        Known::NotYet | Known::Never => None,
+        ReplyKind::Words(answers) => answers.get(word as usize),
+        ReplyKind::NotYet | ReplyKind::Never => None,
     };
     match answer {
         // SAFETY: the context is live, and so is the answer: it is never freed.

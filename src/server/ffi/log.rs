@@ -5,7 +5,7 @@ use std::ffi::CString;
 
 /// How much an operator should care.
 #[derive(Clone, Copy, Debug)]
-pub enum Level {
+pub enum LogLevel {
     /// Worth a line in normal operation.
     Notice,
     /// Something is wrong.
@@ -17,10 +17,10 @@ pub enum Level {
 ///
 /// # Safety
 /// `ctx` is null or a live context.
-pub(in crate::server) unsafe fn write(ctx: *mut raw::RedisModuleCtx, level: Level, text: &str) {
+pub(in crate::server) unsafe fn write(ctx: *mut raw::RedisModuleCtx, level: LogLevel, text: &str) {
     let level = match level {
-        Level::Notice => c"notice",
-        Level::Warning => c"warning",
+        LogLevel::Notice => c"notice",
+        LogLevel::Warning => c"warning",
     };
     let Ok(text) = CString::new(text.replace('\0', "\\0")) else { return };
     // SAFETY: all pointers are live C strings and the format takes exactly one.

@@ -4,7 +4,7 @@ use crate::server::ffi::api::{call, call_if_there, constant};
 use crate::server::ffi::args::Arg;
 use crate::server::ffi::log;
 use crate::server::keys::keyspace;
-use crate::server::keys::tagged_box::Packed;
+use crate::server::keys::tagged_box::TaggedBox;
 use crate::server::main_thread::MainThread;
 use redis_module::raw;
 use std::ffi::{CString, c_int, c_void};
@@ -22,14 +22,14 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 pub unsafe trait PointerSized: Sized {}
 
 // SAFETY: `repr(transparent)` over a tagged `NonNull`; boxes may be moved.
-unsafe impl<A, B, C> PointerSized for Packed<A, B, C> {}
+unsafe impl<A, B, C> PointerSized for TaggedBox<A, B, C> {}
 
 // SAFETY: a box of a sized type has the layout of its pointer, and every block
 // of the server's allocator starts at a multiple of 8: no tag. Boxes may be moved.
 unsafe impl<T> PointerSized for Box<T> {}
 
 /// What a native type is to the server.
-pub trait Native: Send + Sized + 'static {
+pub trait NativeType: Send + Sized + 'static {
     /// The pointer that stands for it in a key.
     type Pointer: PointerSized;
     /// Nine characters, as the server wants.
@@ -42,7 +42,7 @@ pub trait Native: Send + Sized + 'static {
     /// Where this process keeps the handle that the server gave the type.
     const HANDLE: &'static Handle;
     /// State of the node that RDB files keep beside the keys of this type.
-    const BESIDE: Option<Beside> = None;
+    const BESIDE: Option<AuxData> = None;
 
     /// Itself as the pointer, and back.
     fn into_pointer(self) -> Self::Pointer;
@@ -50,7 +50,7 @@ pub trait Native: Send + Sized + 'static {
     fn from_pointer(pointer: Self::Pointer) -> Self;
     /// Appends everything it is: equal values, equal bytes.
     fn save(&self, main: MainThread, out: &mut Vec<u8>);
-    /// Appends the payload with which [`Native::REBUILD`] makes an equal value.
+    /// Appends the payload with which [`NativeType::REBUILD`] makes an equal value.
     fn rebuild(&self, main: MainThread, out: &mut Vec<u8>);
     /// Reads what `save` wrote; believes nothing.
     ///
@@ -71,7 +71,7 @@ pub trait Native: Send + Sized + 'static {
 
 /// State of the node, outside keys, that RDB files keep.
 #[derive(Clone, Copy, Debug)]
-pub struct Beside {
+pub struct AuxData {
     /// Its payload; `None` when there is nothing to keep. Where the server can,
     /// nothing is written then, so that a dump without keys of ours loads where
     /// the module is missing.
@@ -103,7 +103,7 @@ impl Default for Handle {
 }
 
 /// The value as the bare pointer that the server stores.
-pub(in crate::server) fn into_raw<T: Native>(value: T) -> *mut c_void {
+pub(in crate::server) fn into_raw<T: NativeType>(value: T) -> *mut c_void {
     let pointer = ManuallyDrop::new(value.into_pointer());
     // SAFETY: `PointerSized` promises the layout of one pointer.
     unsafe { std::mem::transmute_copy::<ManuallyDrop<T::Pointer>, *mut c_void>(&pointer) }
@@ -113,7 +113,7 @@ pub(in crate::server) fn into_raw<T: Native>(value: T) -> *mut c_void {
 ///
 /// # Safety
 /// `raw` came from [`into_raw`] of the same type and is not owned twice.
-pub(in crate::server) unsafe fn from_raw<T: Native>(raw: NonNull<c_void>) -> ManuallyDrop<T> {
+pub(in crate::server) unsafe fn from_raw<T: NativeType>(raw: NonNull<c_void>) -> ManuallyDrop<T> {
     // SAFETY: the caller's promise, and the layout that `PointerSized` promises.
     let pointer = unsafe { std::mem::transmute_copy::<NonNull<c_void>, T::Pointer>(&raw) };
     ManuallyDrop::new(T::from_pointer(pointer))
@@ -125,7 +125,7 @@ type AuxSave = unsafe extern "C" fn(*mut raw::RedisModuleIO, c_int);
 ///
 /// # Safety
 /// `ctx` is the live context of the module's load function.
-pub(in crate::server) unsafe fn register<T: Native>(ctx: *mut raw::RedisModuleCtx) -> bool {
+pub(in crate::server) unsafe fn register<T: NativeType>(ctx: *mut raw::RedisModuleCtx) -> bool {
     let Ok(name) = CString::new(T::NAME) else { return false };
     // Nothing, rather than an empty payload, can be written from 7.2 on.
     // SAFETY: takes no arguments.
@@ -166,14 +166,14 @@ pub(in crate::server) unsafe fn register<T: Native>(ctx: *mut raw::RedisModuleCt
 ///
 /// # Safety
 /// `raw` is a stored pointer of `T` that nobody else borrows.
-unsafe fn with<T: Native, R>(raw: *const c_void, f: impl FnOnce(&T) -> R) -> Option<R> {
+unsafe fn with<T: NativeType, R>(raw: *const c_void, f: impl FnOnce(&T) -> R) -> Option<R> {
     let raw = NonNull::new(raw.cast_mut())?;
     // SAFETY: the caller's promise.
     let value = unsafe { from_raw::<T>(raw) };
     catch_unwind(AssertUnwindSafe(|| f(&value))).ok()
 }
 
-unsafe extern "C" fn rdb_load<T: Native>(io: *mut raw::RedisModuleIO, encoding: c_int) -> *mut c_void {
+unsafe extern "C" fn rdb_load<T: NativeType>(io: *mut raw::RedisModuleIO, encoding: c_int) -> *mut c_void {
     let mut len = 0;
     // SAFETY: `io` is live; the buffer returned is ours to free.
     let buffer = unsafe { call!(RedisModule_LoadStringBuffer(io, &raw mut len)) };
@@ -202,7 +202,7 @@ unsafe extern "C" fn rdb_load<T: Native>(io: *mut raw::RedisModuleIO, encoding: 
             unsafe {
                 log::write(
                     std::ptr::null_mut(),
-                    log::Level::Warning,
+                    log::LogLevel::Warning,
                     &format!("floodgate: refused a {} payload: {reason}", T::NAME),
                 );
             }
@@ -226,7 +226,7 @@ unsafe fn place_of<'a>(io: *mut raw::RedisModuleIO) -> Option<(i32, Arg<'a>)> {
     }
 }
 
-unsafe extern "C" fn rdb_save<T: Native>(io: *mut raw::RedisModuleIO, value: *mut c_void) {
+unsafe extern "C" fn rdb_save<T: NativeType>(io: *mut raw::RedisModuleIO, value: *mut c_void) {
     // SAFETY: `io` is live.
     unsafe { save_bytes(io, payload_of::<T>(value)) }
 }
@@ -246,7 +246,7 @@ unsafe fn save_bytes(io: *mut raw::RedisModuleIO, mut payload: Vec<u8>) {
 }
 
 /// With `ALWAYS` an empty payload stands for nothing.
-unsafe extern "C" fn aux_save<T: Native, const ALWAYS: bool>(io: *mut raw::RedisModuleIO, _: c_int) {
+unsafe extern "C" fn aux_save<T: NativeType, const ALWAYS: bool>(io: *mut raw::RedisModuleIO, _: c_int) {
     let Some(beside) = T::BESIDE else { return };
     // SAFETY: the server runs this on its main thread or in a forked child of it.
     let main = unsafe { MainThread::new() };
@@ -257,7 +257,11 @@ unsafe extern "C" fn aux_save<T: Native, const ALWAYS: bool>(io: *mut raw::Redis
     }
 }
 
-unsafe extern "C" fn aux_load<T: Native>(io: *mut raw::RedisModuleIO, encoding: c_int, _: c_int) -> c_int {
+unsafe extern "C" fn aux_load<T: NativeType>(
+    io: *mut raw::RedisModuleIO,
+    encoding: c_int,
+    _: c_int,
+) -> c_int {
     let mut len = 0;
     // SAFETY: `io` is live; the buffer returned is ours to free.
     let buffer = unsafe { call!(RedisModule_LoadStringBuffer(io, &raw mut len)) };
@@ -282,14 +286,14 @@ unsafe extern "C" fn aux_load<T: Native>(io: *mut raw::RedisModuleIO, encoding: 
         Ok(Err(reason)) => {
             let text = format!("floodgate: refused what stands beside keys of {}: {reason}", T::NAME);
             // SAFETY: a null context is allowed.
-            unsafe { log::write(std::ptr::null_mut(), log::Level::Warning, &text) };
+            unsafe { log::write(std::ptr::null_mut(), log::LogLevel::Warning, &text) };
             constant(raw::REDISMODULE_ERR)
         }
         Err(_) => constant(raw::REDISMODULE_ERR),
     }
 }
 
-unsafe extern "C" fn aof_rewrite<T: Native>(
+unsafe extern "C" fn aof_rewrite<T: NativeType>(
     io: *mut raw::RedisModuleIO,
     key: *mut raw::RedisModuleString,
     value: *mut c_void,
@@ -311,7 +315,7 @@ unsafe extern "C" fn aof_rewrite<T: Native>(
     }
 }
 
-fn payload_of<T: Native>(value: *const c_void) -> Vec<u8> {
+fn payload_of<T: NativeType>(value: *const c_void) -> Vec<u8> {
     let mut payload = Vec::new();
     // SAFETY: the server passes the pointer of a key of this type, on its main
     // thread or in a forked child of it.
@@ -319,12 +323,12 @@ fn payload_of<T: Native>(value: *const c_void) -> Vec<u8> {
     payload
 }
 
-unsafe extern "C" fn mem_usage<T: Native>(value: *const c_void) -> usize {
+unsafe extern "C" fn mem_usage<T: NativeType>(value: *const c_void) -> usize {
     // SAFETY: the server passes the pointer of a key of this type.
     unsafe { with::<T, _>(value, T::memory) }.unwrap_or(0)
 }
 
-unsafe extern "C" fn digest<T: Native>(md: *mut raw::RedisModuleDigest, value: *mut c_void) {
+unsafe extern "C" fn digest<T: NativeType>(md: *mut raw::RedisModuleDigest, value: *mut c_void) {
     let payload = payload_of::<T>(value);
     // SAFETY: `md` is live and the buffer outlives the calls.
     unsafe {
@@ -335,20 +339,23 @@ unsafe extern "C" fn digest<T: Native>(md: *mut raw::RedisModuleDigest, value: *
 
 /// May run on a background thread (UNLINK, FLUSHALL ASYNC): touches nothing but
 /// the value.
-unsafe extern "C" fn free<T: Native>(value: *mut c_void) {
+unsafe extern "C" fn free<T: NativeType>(value: *mut c_void) {
     if let Some(raw) = NonNull::new(value) {
-        // SAFETY: the server gives the value up, and `Native` is `Send`.
+        // SAFETY: the server gives the value up, and `NativeType` is `Send`.
         let value = unsafe { from_raw::<T>(raw) };
         drop(catch_unwind(AssertUnwindSafe(|| drop(ManuallyDrop::into_inner(value)))));
     }
 }
 
-unsafe extern "C" fn free_effort<T: Native>(_: *mut raw::RedisModuleString, value: *const c_void) -> usize {
+unsafe extern "C" fn free_effort<T: NativeType>(
+    _: *mut raw::RedisModuleString,
+    value: *const c_void,
+) -> usize {
     // SAFETY: the server passes the pointer of a key of this type.
     unsafe { with::<T, _>(value, T::free_effort) }.unwrap_or(1)
 }
 
-unsafe extern "C" fn copy<T: Native>(
+unsafe extern "C" fn copy<T: NativeType>(
     _: *mut raw::RedisModuleString,
     _: *mut raw::RedisModuleString,
     value: *const c_void,

@@ -1,12 +1,13 @@
 //! A key of the database, open for one command.
 
-use crate::core::prefetch_hint::Place;
+use crate::core::prefetch_hint::PrefetchHint;
 use crate::core::time::Micros;
 use crate::server::context::Context;
 use crate::server::fast::prefetch::prefetch;
 use crate::server::ffi::api::{call, call_if_there, constant};
 use crate::server::ffi::args::Arg;
-use crate::server::keys::data_type::{self, Native};
+use crate::server::keys::data_type;
+use crate::server::keys::data_type::NativeType;
 use crate::server::keys::keyspace;
 use redis_module::raw;
 use std::ffi::{CStr, c_int, c_void};
@@ -68,7 +69,7 @@ impl<'c> Key<'c> {
     #[inline]
     fn prefetch(&self) {
         // A value of 48 bytes often lies across two lines.
-        prefetch(Place { start: self.module_value.pointer.cast(), bytes: 48 });
+        prefetch(PrefetchHint { start: self.module_value.pointer.cast(), bytes: 48 });
     }
 
     /// The value, or `None` when there is no key.
@@ -76,7 +77,7 @@ impl<'c> Key<'c> {
     /// # Errors
     /// [`WrongType`] when the key holds another type.
     #[inline]
-    pub fn value<T: Native>(&mut self) -> Result<Option<Held<'_, T>>, WrongType> {
+    pub fn value<T: NativeType>(&mut self) -> Result<Option<ValueGuard<'_, T>>, WrongType> {
         let ModuleValue { kind, pointer } = self.module_value;
         if kind.is_null() || kind != T::HANDLE.raw() {
             return if self.is_missing() { Ok(None) } else { Err(WrongType) };
@@ -85,7 +86,7 @@ impl<'c> Key<'c> {
         // SAFETY: a value of our type is a pointer from `into_raw`, and the key's
         // own while it is open.
         let value = unsafe { data_type::from_raw(pointer) };
-        Ok(Some(Held { value, pointer, key: self.raw, known: &mut self.module_value.pointer }))
+        Ok(Some(ValueGuard { value, pointer, key: self.raw, known: &mut self.module_value.pointer }))
     }
 
     /// The bytes of a plain string, or `None` when the key is missing or holds
@@ -113,7 +114,7 @@ impl<'c> Key<'c> {
     }
 
     /// Puts `value` in the key, in place of whatever it held; its expiry goes.
-    pub fn create<T: Native>(&mut self, value: T) {
+    pub fn create<T: NativeType>(&mut self, value: T) {
         let (kind, pointer) = (T::HANDLE.raw(), data_type::into_raw(value));
         // SAFETY: the key is open for writing; the server takes the value over.
         unsafe {
@@ -229,7 +230,7 @@ impl Context<'_> {
 ///
 /// A value may swap its own allocation while it changes (it grows into another
 /// shape); the key learns its new pointer when this is dropped.
-pub struct Held<'k, T: Native> {
+pub struct ValueGuard<'k, T: NativeType> {
     value: ManuallyDrop<T>,
     pointer: NonNull<c_void>,
     key: *mut raw::RedisModuleKey,
@@ -237,7 +238,7 @@ pub struct Held<'k, T: Native> {
     known: &'k mut *mut c_void,
 }
 
-impl<T: Native> Held<'_, T> {
+impl<T: NativeType> ValueGuard<'_, T> {
     /// Where the value lies: the same for one key however often it is open, and
     /// another for every other key.
     pub const fn address(&self) -> NonNull<c_void> {
@@ -245,20 +246,20 @@ impl<T: Native> Held<'_, T> {
     }
 }
 
-impl<T: Native> Deref for Held<'_, T> {
+impl<T: NativeType> Deref for ValueGuard<'_, T> {
     type Target = T;
     fn deref(&self) -> &T {
         &self.value
     }
 }
 
-impl<T: Native> DerefMut for Held<'_, T> {
+impl<T: NativeType> DerefMut for ValueGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.value
     }
 }
 
-impl<T: Native> Drop for Held<'_, T> {
+impl<T: NativeType> Drop for ValueGuard<'_, T> {
     fn drop(&mut self) {
         // SAFETY: the value stays owned by the key: under its old pointer, or
         // under the new one, in which case the old allocation is gone already

@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 
 /// What happened.
 #[derive(Clone, Copy, Debug)]
-pub enum Happened<'a> {
+pub enum KeyspaceChange<'a> {
     /// A key lost a value of ours: deleted, expired, evicted, renamed, moved,
     /// overwritten by whatever command.
     ValueLeft {
@@ -33,14 +33,14 @@ pub enum Happened<'a> {
     ToAll,
 }
 
-type Listener = fn(MainThread, Happened<'_>);
+type KeyspaceListener = fn(MainThread, KeyspaceChange<'_>);
 
-static LISTENER: OnceLock<Listener> = OnceLock::new();
+static LISTENER: OnceLock<KeyspaceListener> = OnceLock::new();
 
 /// Has `listener` called from now on. Keys of other types cost nothing: the
 /// server itself tells a type when one of its values leaves a key. Once is
 /// enough. In the listener nothing may be written.
-pub fn listen(ctx: &Context<'_>, listener: Listener) {
+pub fn listen(ctx: &Context<'_>, listener: KeyspaceListener) {
     if LISTENER.set(listener).is_err() {
         return;
     }
@@ -58,7 +58,7 @@ pub fn listen(ctx: &Context<'_>, listener: Listener) {
 
 type Callback = unsafe extern "C" fn(*mut raw::RedisModuleCtx, raw::RedisModuleEvent, u64, *mut c_void);
 
-fn tell(main: MainThread, happened: Happened<'_>) {
+fn tell(main: MainThread, happened: KeyspaceChange<'_>) {
     if let Some(listener) = LISTENER.get() {
         drop(catch_unwind(AssertUnwindSafe(|| listener(main, happened))));
     }
@@ -76,7 +76,7 @@ pub(in crate::server) unsafe fn value_left(
     if LISTENER.get().is_some() {
         // SAFETY: the caller's promise.
         let name = unsafe { Arg::from_raw(name) };
-        tell(main, Happened::ValueLeft { name, database: database() });
+        tell(main, KeyspaceChange::ValueLeft { name, database: database() });
     }
 }
 
@@ -84,7 +84,7 @@ pub(in crate::server) unsafe fn value_left(
 #[inline]
 pub(in crate::server) fn value_changed(ctx: &Context<'_>, name: Arg<'_>) {
     if LISTENER.get().is_some() {
-        tell(ctx.main(), Happened::ValueChanged { name, database: ctx.database() });
+        tell(ctx.main(), KeyspaceChange::ValueChanged { name, database: ctx.database() });
     }
 }
 
@@ -100,8 +100,8 @@ unsafe extern "C" fn flushed(
     // SAFETY: the server passes what belongs to the event, or nothing.
     let info = unsafe { data.cast::<raw::RedisModuleFlushInfo>().as_ref() };
     let happened = match info.map(|info| info.dbnum) {
-        Some(db) if db >= 0 => Happened::ToDatabase(db),
-        _ => Happened::ToAll,
+        Some(db) if db >= 0 => KeyspaceChange::ToDatabase(db),
+        _ => KeyspaceChange::ToAll,
     };
     // SAFETY: the server passes a live context, on its main thread.
     tell(unsafe { Context::from_raw(ctx) }.main(), happened);
@@ -118,7 +118,7 @@ unsafe extern "C" fn swapped(
     let (main, info) =
         unsafe { (Context::from_raw(ctx).main(), data.cast::<raw::RedisModuleSwapDbInfo>().as_ref()) };
     if let Some(info) = info {
-        tell(main, Happened::ToDatabase(info.dbnum_first));
-        tell(main, Happened::ToDatabase(info.dbnum_second));
+        tell(main, KeyspaceChange::ToDatabase(info.dbnum_first));
+        tell(main, KeyspaceChange::ToDatabase(info.dbnum_second));
     }
 }

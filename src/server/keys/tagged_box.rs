@@ -21,7 +21,7 @@ pub enum OneOf<A, B, C> {
 
 /// Owns a `Box<A>`, a `Box<B>` or a `Box<C>` in the space of one pointer.
 #[repr(transparent)]
-pub struct Packed<A, B, C> {
+pub struct TaggedBox<A, B, C> {
     tagged: NonNull<c_void>,
     owns: PhantomData<(Box<A>, Box<B>, Box<C>)>,
 }
@@ -29,9 +29,9 @@ pub struct Packed<A, B, C> {
 const TAG_MASK: usize = 0b11;
 
 // SAFETY: it is a box of a type that may itself move between threads.
-unsafe impl<A: Send, B: Send, C: Send> Send for Packed<A, B, C> {}
+unsafe impl<A: Send, B: Send, C: Send> Send for TaggedBox<A, B, C> {}
 
-impl<A, B, C> Packed<A, B, C> {
+impl<A, B, C> TaggedBox<A, B, C> {
     const ALIGNED: () =
         assert!(align_of::<A>() > TAG_MASK && align_of::<B>() > TAG_MASK && align_of::<C>() > TAG_MASK);
 
@@ -103,7 +103,7 @@ impl<A, B, C> Packed<A, B, C> {
     }
 }
 
-impl<A, B, C> Drop for Packed<A, B, C> {
+impl<A, B, C> Drop for TaggedBox<A, B, C> {
     fn drop(&mut self) {
         // SAFETY: the tag says which box `pack` leaked, and this is its only owner.
         unsafe {
@@ -116,7 +116,7 @@ impl<A, B, C> Drop for Packed<A, B, C> {
     }
 }
 
-impl<A: std::fmt::Debug, B: std::fmt::Debug, C: std::fmt::Debug> std::fmt::Debug for Packed<A, B, C> {
+impl<A: std::fmt::Debug, B: std::fmt::Debug, C: std::fmt::Debug> std::fmt::Debug for TaggedBox<A, B, C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.get().fmt(f)
     }
@@ -126,7 +126,7 @@ impl<A: std::fmt::Debug, B: std::fmt::Debug, C: std::fmt::Debug> std::fmt::Debug
 mod tests {
     use super::*;
 
-    type Three = Packed<u64, [u32; 8], Vec<u64>>;
+    type Three = TaggedBox<u64, [u32; 8], Vec<u64>>;
 
     #[test]
     fn each_type_comes_back_as_it_went_in() {

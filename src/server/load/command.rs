@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 /// The function that the server calls. Made by `entry!`.
-pub type Entry =
+pub type CommandEntry =
     unsafe extern "C" fn(*mut raw::RedisModuleCtx, *mut *mut raw::RedisModuleString, c_int) -> c_int;
 
 /// Who may run a command: its ACL category and flag.
@@ -28,7 +28,7 @@ pub enum Rights {
 
 /// What a command does to data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
+pub enum KeyAccess {
     /// Looks.
     Read,
     /// Takes or creates: refused when memory is short.
@@ -71,7 +71,7 @@ pub struct Argument {
     /// Its name.
     pub name: &'static str,
     /// What it is.
-    pub kind: Kind,
+    pub kind: ArgumentKind,
     /// The keyword before it.
     pub token: Option<&'static str>,
     /// May be left out.
@@ -82,7 +82,7 @@ pub struct Argument {
 
 /// What an argument is.
 #[derive(Clone, Copy, Debug)]
-pub enum Kind {
+pub enum ArgumentKind {
     /// A key.
     Key,
     /// A string.
@@ -100,43 +100,43 @@ pub enum Kind {
 }
 
 impl Argument {
-    const fn of(name: &'static str, kind: Kind) -> Self {
+    const fn of(name: &'static str, kind: ArgumentKind) -> Self {
         Self { name, kind, token: None, optional: false, multiple: false }
     }
 
     /// A key.
     pub const fn key(name: &'static str) -> Self {
-        Self::of(name, Kind::Key)
+        Self::of(name, ArgumentKind::Key)
     }
 
     /// A string.
     pub const fn text(name: &'static str) -> Self {
-        Self::of(name, Kind::Text)
+        Self::of(name, ArgumentKind::Text)
     }
 
     /// An integer.
     pub const fn integer(name: &'static str) -> Self {
-        Self::of(name, Kind::Integer)
+        Self::of(name, ArgumentKind::Integer)
     }
 
     /// A glob.
     pub const fn pattern(name: &'static str) -> Self {
-        Self::of(name, Kind::Pattern)
+        Self::of(name, ArgumentKind::Pattern)
     }
 
     /// A keyword that stands alone.
     pub const fn flag(token: &'static str) -> Self {
-        Self { token: Some(token), ..Self::of(token, Kind::Flag) }
+        Self { token: Some(token), ..Self::of(token, ArgumentKind::Flag) }
     }
 
     /// One of several.
     pub const fn one_of(name: &'static str, choices: &'static [Self]) -> Self {
-        Self::of(name, Kind::OneOf(choices))
+        Self::of(name, ArgumentKind::OneOf(choices))
     }
 
     /// Several in order.
     pub const fn group(name: &'static str, parts: &'static [Self]) -> Self {
-        Self::of(name, Kind::Group(parts))
+        Self::of(name, ArgumentKind::Group(parts))
     }
 
     /// After a keyword.
@@ -160,10 +160,12 @@ impl Argument {
     /// As people write it: `[COST n]`.
     pub fn syntax(&self) -> String {
         let inner = match self.kind {
-            Kind::Flag => String::new(),
-            Kind::OneOf(choices) => choices.iter().map(Self::syntax).collect::<Vec<_>>().join(" | "),
-            Kind::Group(parts) => parts.iter().map(Self::syntax).collect::<Vec<_>>().join(" "),
-            Kind::Key | Kind::Text | Kind::Integer | Kind::Pattern => self.name.to_owned(),
+            ArgumentKind::Flag => String::new(),
+            ArgumentKind::OneOf(choices) => choices.iter().map(Self::syntax).collect::<Vec<_>>().join(" | "),
+            ArgumentKind::Group(parts) => parts.iter().map(Self::syntax).collect::<Vec<_>>().join(" "),
+            ArgumentKind::Key | ArgumentKind::Text | ArgumentKind::Integer | ArgumentKind::Pattern => {
+                self.name.to_owned()
+            }
         };
         let mut text = match (self.token, inner.is_empty()) {
             (Some(token), true) => token.to_owned(),
@@ -175,7 +177,7 @@ impl Argument {
         }
         match (self.optional, self.kind) {
             (true, _) => format!("[{text}]"),
-            (false, Kind::OneOf(_)) => format!("<{text}>"),
+            (false, ArgumentKind::OneOf(_)) => format!("<{text}>"),
             _ => text,
         }
     }
@@ -188,9 +190,9 @@ pub struct Command {
     /// Its name in capitals.
     pub name: &'static str,
     /// Where calls enter.
-    pub entry: Entry,
+    pub entry: CommandEntry,
     /// What it does to data.
-    pub effect: Effect,
+    pub effect: KeyAccess,
     /// Runs in constant time.
     pub fast: bool,
     /// Who may run it.
@@ -212,16 +214,18 @@ impl Command {
         fn least(argument: &Argument) -> (i32, bool) {
             let own = i32::from(argument.token.is_some());
             let (inner, exact) = match argument.kind {
-                Kind::Flag => (0, true),
-                Kind::OneOf(choices) => {
+                ArgumentKind::Flag => (0, true),
+                ArgumentKind::OneOf(choices) => {
                     let all: Vec<_> = choices.iter().map(least).collect();
                     let min = all.iter().map(|&(n, _)| n).min().unwrap_or(0);
                     (min, all.iter().all(|&(n, exact)| exact && n == min))
                 }
-                Kind::Group(parts) => {
+                ArgumentKind::Group(parts) => {
                     parts.iter().map(least).fold((0, true), |(n, e), (m, f)| (n + m, e && f))
                 }
-                Kind::Key | Kind::Text | Kind::Integer | Kind::Pattern => (1, true),
+                ArgumentKind::Key | ArgumentKind::Text | ArgumentKind::Integer | ArgumentKind::Pattern => {
+                    (1, true)
+                }
             };
             if argument.optional { (0, false) } else { (own + inner, exact && !argument.multiple) }
         }
@@ -242,11 +246,11 @@ impl Command {
     /// The flags as the server reads them.
     pub fn flags(&self) -> String {
         let mut flags = match self.effect {
-            Effect::Read => vec!["readonly"],
-            Effect::Write => vec!["write", "deny-oom"],
-            Effect::Release => vec!["write"],
-            Effect::Keyless => vec![],
-            Effect::Node => vec!["may-replicate"],
+            KeyAccess::Read => vec!["readonly"],
+            KeyAccess::Write => vec!["write", "deny-oom"],
+            KeyAccess::Release => vec!["write"],
+            KeyAccess::Keyless => vec![],
+            KeyAccess::Node => vec!["may-replicate"],
         };
         if self.fast {
             flags.push("fast");
@@ -260,9 +264,9 @@ impl Command {
     /// The ACL categories as the server reads them, ours last.
     fn categories(&self, own: bool) -> String {
         let mut all = vec![match self.effect {
-            Effect::Read => "read",
-            Effect::Write | Effect::Release | Effect::Node => "write",
-            Effect::Keyless => "",
+            KeyAccess::Read => "read",
+            KeyAccess::Write | KeyAccess::Release | KeyAccess::Node => "write",
+            KeyAccess::Keyless => "",
         }];
         all.push(if self.fast { "fast" } else { "slow" });
         match self.rights {
@@ -304,7 +308,7 @@ pub trait Refusal {
     fn send(&self, ctx: &Context<'_>);
 }
 
-/// Makes the [`Entry`] of a command from its safe function.
+/// Makes the [`CommandEntry`] of a command from its safe function.
 macro_rules! entry {
     ($run:path) => {{
         extern "C" fn entry(
@@ -314,7 +318,7 @@ macro_rules! entry {
         ) -> ::std::ffi::c_int {
             $crate::server::load::command::enter(ctx, argv, argc, $run)
         }
-        entry as $crate::server::load::command::Entry
+        entry as $crate::server::load::command::CommandEntry
     }};
 }
 pub(crate) use entry;
@@ -343,7 +347,7 @@ pub fn enter<E: Refusal>(
     constant(raw::REDISMODULE_OK)
 }
 
-/// Makes the [`Entry`] of a command whose keys a server without key
+/// Makes the [`CommandEntry`] of a command whose keys a server without key
 /// specifications (6.2) must ask for.
 macro_rules! entry_with_keys {
     ($run:path, $keys:expr) => {{
@@ -357,7 +361,7 @@ macro_rules! entry_with_keys {
             }
             $crate::server::load::command::enter(ctx, argv, argc, $run)
         }
-        entry as $crate::server::load::command::Entry
+        entry as $crate::server::load::command::CommandEntry
     }};
 }
 pub(crate) use entry_with_keys;
@@ -496,12 +500,12 @@ const fn specified_incompletely(keys: Keys) -> bool {
 
 /// Strings and argument arrays that live until the server has copied them.
 #[derive(Default)]
-struct Loan {
+struct CStringArena {
     strings: Vec<CString>,
     arguments: Vec<Box<[raw::RedisModuleCommandArg]>>,
 }
 
-impl Loan {
+impl CStringArena {
     fn text(&mut self, text: &str) -> *const c_char {
         let text = CString::new(text).unwrap_or_default();
         let pointer = text.as_ptr();
@@ -534,20 +538,20 @@ impl Loan {
         }
         out.flags = flags.cast_signed();
         out.type_ = match argument.kind {
-            Kind::Key => {
+            ArgumentKind::Key => {
                 out.key_spec_index = *keys;
                 *keys += 1;
                 raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_KEY
             }
-            Kind::Text => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_STRING,
-            Kind::Integer => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_INTEGER,
-            Kind::Pattern => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_PATTERN,
-            Kind::Flag => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_PURE_TOKEN,
-            Kind::OneOf(choices) => {
+            ArgumentKind::Text => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_STRING,
+            ArgumentKind::Integer => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_INTEGER,
+            ArgumentKind::Pattern => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_PATTERN,
+            ArgumentKind::Flag => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_PURE_TOKEN,
+            ArgumentKind::OneOf(choices) => {
                 out.subargs = self.list(choices, keys);
                 raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_ONEOF
             }
-            Kind::Group(parts) => {
+            ArgumentKind::Group(parts) => {
                 out.subargs = self.list(parts, keys);
                 raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_BLOCK
             }
@@ -557,7 +561,7 @@ impl Loan {
 }
 
 unsafe fn set_info(handle: *mut raw::RedisModuleCommand, command: &Command) -> Option<()> {
-    let mut loan = Loan::default();
+    let mut loan = CStringArena::default();
     let version = raw::RedisModuleCommandInfoVersion {
         version: 1,
         sizeof_historyentry: size_of::<raw::RedisModuleCommandHistoryEntry>(),
@@ -588,9 +592,9 @@ unsafe fn set_info(handle: *mut raw::RedisModuleCommand, command: &Command) -> O
     status.filter(|&status| status == 0).map(|_| ())
 }
 
-fn key_specs(command: &Command, loan: &mut Loan) -> Vec<raw::RedisModuleCommandKeySpec> {
+fn key_specs(command: &Command, loan: &mut CStringArena) -> Vec<raw::RedisModuleCommandKeySpec> {
     let flags = match command.effect {
-        Effect::Read => raw::REDISMODULE_CMD_KEY_RO | raw::REDISMODULE_CMD_KEY_ACCESS,
+        KeyAccess::Read => raw::REDISMODULE_CMD_KEY_RO | raw::REDISMODULE_CMD_KEY_ACCESS,
         _ => raw::REDISMODULE_CMD_KEY_RW | raw::REDISMODULE_CMD_KEY_ACCESS | raw::REDISMODULE_CMD_KEY_UPDATE,
     };
     let base = || {

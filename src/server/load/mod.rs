@@ -4,13 +4,15 @@ pub mod command;
 pub mod settings;
 
 use super::context::{self, Context};
-use super::events::{self, Listener};
+use super::events;
 use crate::server::effects::propagation;
+use crate::server::events::EventListener;
 use crate::server::ffi::api::{call, call_if_there, constant};
 use crate::server::ffi::args::Args;
 use crate::server::ffi::info::{self, InfoWriter};
-use crate::server::ffi::log::Level;
-use crate::server::keys::data_type::{self, Native};
+use crate::server::ffi::log::LogLevel;
+use crate::server::keys::data_type;
+use crate::server::keys::data_type::NativeType;
 use command::Command;
 use redis_module::raw;
 use settings::Setting;
@@ -70,7 +72,7 @@ impl<'c> Loading<'c> {
     }
 
     /// Asks the server to tell of its events, `listeners` too.
-    pub fn events(&self, listeners: &'static [&'static [Listener]]) {
+    pub fn events(&self, listeners: &'static [&'static [EventListener]]) {
         // SAFETY: the context is the load function's.
         let all = unsafe { events::subscribe(self.ctx.raw(), listeners) };
         propagation::watched(&self.ctx, all);
@@ -80,7 +82,7 @@ impl<'c> Loading<'c> {
     ///
     /// # Errors
     /// A line for the log.
-    pub fn data_type<T: Native>(&self) -> Result<(), String> {
+    pub fn data_type<T: NativeType>(&self) -> Result<(), String> {
         // SAFETY: the context is the load function's.
         let done = unsafe { data_type::register::<T>(self.ctx.raw()) };
         if done { Ok(()) } else { Err(format!("the server refused the type {}", T::NAME)) }
@@ -149,7 +151,7 @@ impl<'c> Loading<'c> {
 
     /// Says in the log why the module does not load.
     pub fn refuse(&self, reason: &str) -> redis_module::Status {
-        self.ctx.log(Level::Warning, &format!("floodgate does not load: {reason}"));
+        self.ctx.log(LogLevel::Warning, &format!("floodgate does not load: {reason}"));
         redis_module::Status::Err
     }
 }

@@ -18,14 +18,14 @@ pub struct Timed {
 }
 
 #[derive(Debug)]
-struct Watch {
+struct SampledTimings {
     dice: u64,
     /// As many as the module has commands, at most.
     commands: Vec<Timed>,
 }
 
-static WATCH: MainThreadCell<Watch> =
-    MainThreadCell::new(Watch { dice: 0x9e37_79b9_7f4a_7c15, commands: Vec::new() });
+static WATCH: MainThreadCell<SampledTimings> =
+    MainThreadCell::new(SampledTimings { dice: 0x9e37_79b9_7f4a_7c15, commands: Vec::new() });
 
 /// Starts timing, if this one is to be timed.
 #[inline]

@@ -3,11 +3,13 @@
 //! A payload is a row of [sections](crate::types::tlv), as that of a
 //! `ratelimit`.
 
-use super::rules::{self, Rule};
-use super::{CbCircuit, Pin, epochs};
+use super::rules;
+use super::{CbCircuit, epochs};
 use crate::core::breaker::{Circuit, TEXT_BYTES};
 use crate::core::wire::{Corrupt, Reader, put_bytes};
 use crate::server::main_thread::MainThread;
+use crate::types::cbcircuit::BreakerPin;
+use crate::types::cbcircuit::rules::BreakerRef;
 use crate::types::ratelimit::encoding::{put_until, read_until};
 use crate::types::tlv::{OPTIONAL, Sections, Writer};
 
@@ -53,7 +55,9 @@ pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<CbCircuit,
                 circuit = Some((Circuit::read(&mut body, rule.breaker())?, rule));
             }
             GIVEN => given = Some(read_rule(main, &mut body)?),
-            PIN => pin = Some(Pin { rule: read_rule(main, &mut body)?, until: read_until(&mut body)? }),
+            PIN => {
+                pin = Some(BreakerPin { rule: read_rule(main, &mut body)?, until: read_until(&mut body)? })
+            }
             OPTIONAL.. => continue,
             _ => return Err(Corrupt("unknown section")),
         }
@@ -65,11 +69,11 @@ pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<CbCircuit,
 }
 
 /// A breaker as text.
-pub(in crate::types) fn put_rule(out: &mut Vec<u8>, rule: &Rule) {
+pub(in crate::types) fn put_rule(out: &mut Vec<u8>, rule: &BreakerRef) {
     put_bytes(out, rule.canonical().as_bytes());
 }
 
 /// What [`put_rule`] wrote.
-pub(in crate::types) fn read_rule(main: MainThread, body: &mut Reader<'_>) -> Result<Rule, Corrupt> {
+pub(in crate::types) fn read_rule(main: MainThread, body: &mut Reader<'_>) -> Result<BreakerRef, Corrupt> {
     rules::find(main, body.bytes(TEXT_BYTES)?).map_err(|_| Corrupt("malformed breaker"))
 }

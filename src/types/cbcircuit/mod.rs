@@ -10,17 +10,17 @@ pub mod not_closed;
 pub mod rules;
 pub mod state_counts;
 
-use crate::core::breaker::{Breaker, Circuit, State, View};
+use crate::core::breaker::{Breaker, Circuit, CircuitState, CircuitView};
 use crate::core::time::Micros;
 use crate::types::until::Until;
-use rules::Rule;
+use rules::BreakerRef;
 use state_counts::Counted;
 
 /// A breaker that an operator fixed for the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pin {
+pub struct BreakerPin {
     /// The breaker.
-    pub rule: Rule,
+    pub rule: BreakerRef,
     /// When the pin ends.
     pub until: Until,
 }
@@ -34,21 +34,21 @@ pub struct CbCircuit(pub(in crate::types) Box<Contents>);
 pub struct Contents {
     pub(in crate::types) circuit: Circuit,
     /// The breaker that the circuit goes by.
-    pub(in crate::types) rule: Rule,
+    pub(in crate::types) rule: BreakerRef,
     /// The one last given in a call.
-    pub(in crate::types) given: Option<Rule>,
-    pub(in crate::types) pin: Option<Box<Pin>>,
+    pub(in crate::types) given: Option<BreakerRef>,
+    pub(in crate::types) pin: Option<Box<BreakerPin>>,
     pub(in crate::types) counted: Counted,
 }
 
 impl CbCircuit {
     /// A closed circuit whose epochs start at `now` or `first_epoch`.
-    pub fn new(rule: Rule, now: Micros, first_epoch: u64) -> Self {
+    pub fn new(rule: BreakerRef, now: Micros, first_epoch: u64) -> Self {
         let circuit = Circuit::new(rule.breaker(), now, first_epoch);
         Self::of(circuit, rule, None, None)
     }
 
-    fn of(circuit: Circuit, rule: Rule, given: Option<Rule>, pin: Option<Pin>) -> Self {
+    fn of(circuit: Circuit, rule: BreakerRef, given: Option<BreakerRef>, pin: Option<BreakerPin>) -> Self {
         let counted = Counted::new(circuit.state());
         Self(Box::new(Contents { circuit, rule, given, pin: pin.map(Box::new), counted }))
     }
@@ -59,27 +59,27 @@ impl CbCircuit {
     }
 
     /// The breaker that the circuit goes by.
-    pub fn rule(&self) -> &Rule {
+    pub fn rule(&self) -> &BreakerRef {
         &self.0.rule
     }
 
     /// The breaker that a call gave last.
-    pub fn given(&self) -> Option<&Rule> {
+    pub fn given(&self) -> Option<&BreakerRef> {
         self.0.given.as_ref()
     }
 
     /// The pin, when there is one and it still holds.
-    pub fn pin(&self, now: Micros) -> Option<&Pin> {
+    pub fn pin(&self, now: Micros) -> Option<&BreakerPin> {
         self.0.pin.as_deref().filter(|pin| pin.until.lasts(now))
     }
 
     /// Whether an operator forced a state at `now`.
     pub fn is_forced(&self, now: Micros) -> bool {
-        matches!(self.view(None, now).state, State::ForcedOpen | State::ForcedClosed)
+        matches!(self.view(None, now).state, CircuitState::ForcedOpen | CircuitState::ForcedClosed)
     }
 
     /// The circuit at `now` as it would go by `other`, or by its own breaker.
-    pub fn view(&self, other: Option<&Breaker>, now: Micros) -> View {
+    pub fn view(&self, other: Option<&Breaker>, now: Micros) -> CircuitView {
         match other {
             None => self.circuit().view(self.rule().breaker(), now),
             Some(other) => self.under(other, now).view(other, now),

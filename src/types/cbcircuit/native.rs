@@ -1,13 +1,14 @@
 //! How the server handles a `cbcircuit`: saving, loading, copying, freeing.
 
-use super::{CbCircuit, Contents, Pin, encoding, not_closed};
-use crate::server::keys::data_type::{Handle, Native};
+use super::{CbCircuit, Contents, encoding, not_closed};
+use crate::server::keys::data_type::{Handle, NativeType};
 use crate::server::main_thread::MainThread;
-use crate::types::effect::breaker::Effect;
+use crate::types::cbcircuit::BreakerPin;
+use crate::types::effect::breaker::BreakerEffect;
 
 static HANDLE: Handle = Handle::new();
 
-impl Native for CbCircuit {
+impl NativeType for CbCircuit {
     type Pointer = Box<Contents>;
     const NAME: &'static str = "cbcircuit";
     const ENCODING: u16 = encoding::VERSION;
@@ -29,7 +30,7 @@ impl Native for CbCircuit {
     fn rebuild(&self, main: MainThread, out: &mut Vec<u8>) {
         let mut payload = Vec::new();
         self.save(main, &mut payload);
-        Effect::become_stored(&payload).encode(out);
+        BreakerEffect::become_stored(&payload).encode(out);
     }
 
     fn load(main: MainThread, encoding: u16, payload: &[u8]) -> Result<Self, String> {
@@ -43,7 +44,7 @@ impl Native for CbCircuit {
     fn memory(&self) -> usize {
         size_of::<Contents>()
             + self.circuit().heap_bytes()
-            + self.0.pin.as_ref().map_or(0, |_| size_of::<Pin>())
+            + self.0.pin.as_ref().map_or(0, |_| size_of::<BreakerPin>())
     }
 
     fn free_effort(&self) -> usize {

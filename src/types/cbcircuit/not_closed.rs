@@ -4,7 +4,7 @@
 //! when a key is loaded. A key that was deleted or renamed since is still
 //! among them: whoever asks looks at the key itself.
 
-use crate::core::breaker::State;
+use crate::core::breaker::CircuitState;
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use std::collections::BTreeSet;
 
@@ -12,14 +12,14 @@ use std::collections::BTreeSet;
 pub const MOST: usize = 1000;
 
 /// A key of a database.
-pub type Place = (i32, Box<[u8]>);
+pub type NamedCircuit = (i32, Box<[u8]>);
 
-static NOT_CLOSED: MainThreadCell<BTreeSet<Place>> = MainThreadCell::new(BTreeSet::new());
+static NOT_CLOSED: MainThreadCell<BTreeSet<NamedCircuit>> = MainThreadCell::new(BTreeSet::new());
 
 /// The circuit of this key of this database has come into a state.
-pub fn became(main: MainThread, database: i32, name: &[u8], state: State) {
+pub fn became(main: MainThread, database: i32, name: &[u8], state: CircuitState) {
     let mut names = NOT_CLOSED.of(main).borrow_mut();
-    if state == State::Closed {
+    if state == CircuitState::Closed {
         if !names.is_empty() {
             names.remove(&(database, name.into()));
         }
@@ -29,7 +29,7 @@ pub fn became(main: MainThread, database: i32, name: &[u8], state: State) {
 }
 
 /// Asks `is_one` of each, and forgets those of which it is not true.
-pub fn retain(main: MainThread, mut is_one: impl FnMut(&Place) -> bool) {
+pub fn retain(main: MainThread, mut is_one: impl FnMut(&NamedCircuit) -> bool) {
     // Taken out: looking at a key may make it expire, and that is heard of.
     let mut names = std::mem::take(&mut *NOT_CLOSED.of(main).borrow_mut());
     names.retain(|place| is_one(place));

@@ -14,17 +14,17 @@ use std::sync::{Arc, OnceLock, Weak};
 /// A counted reference to a breaker. There is one for each breaker, so equal
 /// breakers are the same reference. May be dropped on any thread.
 #[derive(Clone, Debug)]
-pub struct Rule(Arc<Known>);
+pub struct BreakerRef(Arc<KnownBreaker>);
 
 #[derive(Debug)]
-struct Known {
+struct KnownBreaker {
     breaker: Breaker,
     canonical: Box<str>,
     /// What a client wrote for it first, where that was something else.
     alias: OnceLock<Box<[u8]>>,
 }
 
-impl Rule {
+impl BreakerRef {
     /// The breaker.
     pub fn breaker(&self) -> &Breaker {
         &self.0.breaker
@@ -41,29 +41,29 @@ impl Rule {
     }
 }
 
-impl PartialEq for Rule {
+impl PartialEq for BreakerRef {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
-impl Eq for Rule {}
+impl Eq for BreakerRef {}
 
 /// Sweeping starts at so many breakers or spellings.
 const LEAST_SWEEP: usize = 1024;
 
 #[derive(Debug)]
-struct Table {
-    by_canonical: HashMap<Box<str>, Rule>,
+struct BreakerTable {
+    by_canonical: HashMap<Box<str>, BreakerRef>,
     /// Other spellings. Only a cache: forgetting one costs a parse.
-    by_alias: HashMap<Box<[u8]>, Weak<Known>>,
+    by_alias: HashMap<Box<[u8]>, Weak<KnownBreaker>>,
     sweep_at: usize,
 }
 
-static TABLE: MainThreadCell<Option<Table>> = MainThreadCell::new(None);
+static TABLE: MainThreadCell<Option<BreakerTable>> = MainThreadCell::new(None);
 
-fn with<R>(main: MainThread, use_it: impl FnOnce(&mut Table) -> R) -> R {
-    use_it(TABLE.of(main).borrow_mut().get_or_insert_with(|| Table {
+fn with<R>(main: MainThread, use_it: impl FnOnce(&mut BreakerTable) -> R) -> R {
+    use_it(TABLE.of(main).borrow_mut().get_or_insert_with(|| BreakerTable {
         by_canonical: HashMap::new(),
         by_alias: HashMap::new(),
         sweep_at: LEAST_SWEEP,
@@ -74,7 +74,7 @@ fn with<R>(main: MainThread, use_it: impl FnOnce(&mut Table) -> R) -> R {
 ///
 /// # Errors
 /// The malformed breaker and why.
-pub fn find(main: MainThread, text: &[u8]) -> Result<Rule, TokenError> {
+pub fn find(main: MainThread, text: &[u8]) -> Result<BreakerRef, TokenError> {
     with(main, |table| {
         if let Some(known) = table.known(text) {
             return Ok(known);
@@ -90,25 +90,29 @@ pub fn size(main: MainThread) -> usize {
     with(main, |table| table.by_canonical.len())
 }
 
-impl Table {
-    fn known(&self, text: &[u8]) -> Option<Rule> {
+impl BreakerTable {
+    fn known(&self, text: &[u8]) -> Option<BreakerRef> {
         let canonical = std::str::from_utf8(text).ok().and_then(|text| self.by_canonical.get(text));
-        canonical.cloned().or_else(|| self.by_alias.get(text)?.upgrade().map(Rule))
+        canonical.cloned().or_else(|| self.by_alias.get(text)?.upgrade().map(BreakerRef))
     }
 
     /// The one reference for this breaker.
-    fn keep(&mut self, breaker: Breaker) -> Rule {
+    fn keep(&mut self, breaker: Breaker) -> BreakerRef {
         let canonical: Box<str> = breaker.canonical().into();
         if let Some(known) = self.by_canonical.get(&canonical) {
             return known.clone();
         }
         self.sweep_if_large();
-        let rule = Rule(Arc::new(Known { breaker, canonical: canonical.clone(), alias: OnceLock::new() }));
+        let rule = BreakerRef(Arc::new(KnownBreaker {
+            breaker,
+            canonical: canonical.clone(),
+            alias: OnceLock::new(),
+        }));
         self.by_canonical.insert(canonical, rule.clone());
         rule
     }
 
-    fn remember(&mut self, text: &[u8], rule: &Rule) {
+    fn remember(&mut self, text: &[u8], rule: &BreakerRef) {
         if rule.canonical().as_bytes() == text {
             return;
         }

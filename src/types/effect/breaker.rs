@@ -4,21 +4,23 @@
 //! asked of it. So an effect says what was asked, with the master's time and
 //! the breaker if it is another one; the same code answers here and there.
 
-use crate::core::breaker::{Force, Outcome, REASON_BYTES, Retry, State, Ticket, Transition, Transitions};
+use crate::core::breaker::{
+    CircuitState, Force, Permit, REASON_BYTES, ReportOutcome, Retry, Transition, Transitions,
+};
 use crate::core::text::duration::LONGEST;
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64};
 use crate::server::main_thread::MainThread;
 use crate::types::cbcircuit::encoding;
 use crate::types::cbcircuit::encoding::{put_rule, read_rule};
-use crate::types::cbcircuit::rules::Rule;
-use crate::types::cbcircuit::{CbCircuit, Pin, epochs};
+use crate::types::cbcircuit::rules::BreakerRef;
+use crate::types::cbcircuit::{BreakerPin, CbCircuit, epochs};
 use crate::types::ratelimit::encoding::{put_until, read_until};
 use crate::types::until::Until;
 
 /// Something asked of a circuit at a time.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Effect<'a> {
+pub struct BreakerEffect<'a> {
     /// The master's time.
     pub now: Micros,
     /// Whether the key gets the expiry of its state (not under the debug clock).
@@ -26,16 +28,16 @@ pub struct Effect<'a> {
     /// A new circuit begins, whatever the key held: its epochs start here.
     pub begin: Option<u64>,
     /// The breaker, unless it is the circuit's own already.
-    pub rule: Option<Rule>,
+    pub rule: Option<BreakerRef>,
     /// The breaker that the call gave, unless the last call gave the same.
-    pub given: Option<Rule>,
+    pub given: Option<BreakerRef>,
     /// What is asked.
-    pub change: Change<'a>,
+    pub change: BreakerChange<'a>,
 }
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Change<'a> {
+pub enum BreakerChange<'a> {
     /// A call wants to go through.
     Acquire,
     /// A call has a result.
@@ -54,7 +56,7 @@ pub enum Change<'a> {
     /// An operator resets the circuit.
     Reset,
     /// An operator fixes the breaker.
-    Pin(Pin),
+    Pin(BreakerPin),
     /// The pin goes.
     Unpin,
     /// The key becomes what this stored payload says, whatever it was.
@@ -68,20 +70,20 @@ pub enum Change<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report {
     /// How it went.
-    pub outcome: Outcome,
+    pub outcome: ReportOutcome,
     /// What admitted it, where the caller says so.
-    pub ticket: Option<Ticket>,
+    pub ticket: Option<Permit>,
     /// How long it took, where the caller says so.
     pub duration_us: Option<u64>,
 }
 
 /// What a circuit answered.
 #[derive(Debug)]
-pub struct Applied {
+pub struct AppliedBreaker {
     /// The state after it.
-    pub state: State,
+    pub state: CircuitState,
     /// To whether a call may go through: its ticket, if it may.
-    pub ticket: Option<Ticket>,
+    pub ticket: Option<Permit>,
     /// When to ask again, if not.
     pub retry: Retry,
     /// To a result: false when it was stale.
@@ -96,8 +98,8 @@ pub struct Applied {
     by_change: Transitions,
 }
 
-impl Applied {
-    const fn unchanged(state: State) -> Self {
+impl AppliedBreaker {
+    const fn unchanged(state: CircuitState) -> Self {
         Self {
             state,
             ticket: None,
@@ -139,7 +141,7 @@ pub fn is_circuit(payload: &[u8]) -> bool {
     payload.first().is_some_and(|head| head & CIRCUIT != 0)
 }
 
-impl<'a> Effect<'a> {
+impl<'a> BreakerEffect<'a> {
     /// The effect that rebuilds a key from its stored payload. Its expiry
     /// travels apart.
     pub const fn become_stored(payload: &'a [u8]) -> Self {
@@ -149,21 +151,21 @@ impl<'a> Effect<'a> {
             begin: None,
             rule: None,
             given: None,
-            change: Change::Become { payload },
+            change: BreakerChange::Become { payload },
         }
     }
 
     /// Appends the payload of [`COMMAND`](crate::types::effect::ratelimit::COMMAND).
     pub fn encode(&self, out: &mut Vec<u8>) {
         let kind = match self.change {
-            Change::Acquire => 1,
-            Change::Report(_) => 2,
-            Change::Settle => 3,
-            Change::Force { .. } => 4,
-            Change::Reset => 5,
-            Change::Pin(_) => 6,
-            Change::Unpin => 7,
-            Change::Become { .. } => 8,
+            BreakerChange::Acquire => 1,
+            BreakerChange::Report(_) => 2,
+            BreakerChange::Settle => 3,
+            BreakerChange::Force { .. } => 4,
+            BreakerChange::Reset => 5,
+            BreakerChange::Pin(_) => 6,
+            BreakerChange::Unpin => 7,
+            BreakerChange::Become { .. } => 8,
         };
         let given_is_rule = self.given.is_some() && self.given == self.rule;
         let more = [
@@ -196,8 +198,8 @@ impl<'a> Effect<'a> {
             put_u64(out, epoch);
         }
         match &self.change {
-            Change::Report(report) => report.encode(out),
-            Change::Force { force, until, reason } => {
+            BreakerChange::Report(report) => report.encode(out),
+            BreakerChange::Force { force, until, reason } => {
                 out.push(match force {
                     Force::Open => 0,
                     Force::Closed => 1,
@@ -206,16 +208,16 @@ impl<'a> Effect<'a> {
                 put_u64(out, until.map_or(0, |until| until.since(self.now).saturating_add(1)));
                 put_bytes(out, reason);
             }
-            Change::Pin(pin) => {
+            BreakerChange::Pin(pin) => {
                 put_rule(out, &pin.rule);
                 put_until(out, pin.until);
             }
-            Change::Become { payload } => put_bytes(out, payload),
-            Change::Acquire | Change::Settle | Change::Reset | Change::Unpin => {}
+            BreakerChange::Become { payload } => put_bytes(out, payload),
+            BreakerChange::Acquire | BreakerChange::Settle | BreakerChange::Reset | BreakerChange::Unpin => {}
         }
     }
 
-    /// Reads what [`Effect::encode`] wrote.
+    /// Reads what [`BreakerEffect::encode`] wrote.
     ///
     /// # Errors
     /// Where it is cut, malformed or unknown.
@@ -241,10 +243,10 @@ impl<'a> Effect<'a> {
         };
         let begin = if has(MORE_BEGIN) { Some(rest.u64()?) } else { None };
         let change = match head & KIND {
-            1 => Change::Acquire,
-            2 => Change::Report(Report::decode(&mut rest)?),
-            3 => Change::Settle,
-            4 => Change::Force {
+            1 => BreakerChange::Acquire,
+            2 => BreakerChange::Report(Report::decode(&mut rest)?),
+            3 => BreakerChange::Settle,
+            4 => BreakerChange::Force {
                 force: match rest.byte()? {
                     0 => Force::Open,
                     1 => Force::Closed,
@@ -254,10 +256,13 @@ impl<'a> Effect<'a> {
                 until: rest.u64_to(LONGEST + 1)?.checked_sub(1).map(|us| now.plus(us)),
                 reason: rest.bytes(REASON_BYTES)?,
             },
-            5 => Change::Reset,
-            6 => Change::Pin(Pin { rule: read_rule(main, &mut rest)?, until: read_until(&mut rest)? }),
-            7 => Change::Unpin,
-            8 => Change::Become { payload: rest.bytes(payload.len())? },
+            5 => BreakerChange::Reset,
+            6 => BreakerChange::Pin(BreakerPin {
+                rule: read_rule(main, &mut rest)?,
+                until: read_until(&mut rest)?,
+            }),
+            7 => BreakerChange::Unpin,
+            8 => BreakerChange::Become { payload: rest.bytes(payload.len())? },
             _ => return Err(Corrupt("unknown effect")),
         };
         rest.end()?;
@@ -269,10 +274,10 @@ impl<'a> Effect<'a> {
     /// # Errors
     /// The effect does not fit: it counts on a circuit that is not there, or its
     /// payload is malformed. Nothing has changed then.
-    pub fn apply(&self, main: MainThread, value: Option<&mut CbCircuit>) -> Result<Applied, Corrupt> {
-        if let Change::Become { payload } = self.change {
+    pub fn apply(&self, main: MainThread, value: Option<&mut CbCircuit>) -> Result<AppliedBreaker, Corrupt> {
+        if let BreakerChange::Become { payload } = self.change {
             let loaded = encoding::load(main, encoding::VERSION, payload)?;
-            let mut applied = Applied::unchanged(loaded.circuit().state());
+            let mut applied = AppliedBreaker::unchanged(loaded.circuit().state());
             applied.changed = true;
             applied.lifetime = loaded.lifetime(self.now);
             applied.created = Some(loaded);
@@ -291,10 +296,10 @@ impl<'a> Effect<'a> {
         value.map(|value| self.ask(main, value)).ok_or(Corrupt("it counts on a circuit that is not there"))
     }
 
-    fn ask(&self, main: MainThread, value: &mut CbCircuit) -> Applied {
+    fn ask(&self, main: MainThread, value: &mut CbCircuit) -> AppliedBreaker {
         let now = self.now;
         let contents = &mut *value.0;
-        let mut applied = Applied::unchanged(contents.circuit.state());
+        let mut applied = AppliedBreaker::unchanged(contents.circuit.state());
         if let Some(rule) = &self.rule
             && contents.rule != *rule
         {
@@ -310,30 +315,30 @@ impl<'a> Effect<'a> {
         let breaker = contents.rule.breaker();
         let circuit = &mut contents.circuit;
         match &self.change {
-            Change::Acquire => {
+            BreakerChange::Acquire => {
                 let admission = circuit.acquire(breaker, now);
                 applied.ticket = admission.ticket;
                 applied.retry = admission.retry;
                 applied.changed |= admission.changed;
                 applied.by_change = admission.transitions;
             }
-            Change::Report(Report { outcome, ticket, duration_us }) => {
+            BreakerChange::Report(Report { outcome, ticket, duration_us }) => {
                 let reported = circuit.report(breaker, now, *outcome, *ticket, *duration_us);
                 applied.counted = reported.applied;
                 applied.changed |= reported.changed;
                 applied.by_change = reported.transitions;
             }
-            Change::Settle => applied.take(&circuit.change_breaker(breaker, breaker, now)),
-            Change::Force { force, until, reason } => {
+            BreakerChange::Settle => applied.take(&circuit.change_breaker(breaker, breaker, now)),
+            BreakerChange::Force { force, until, reason } => {
                 applied.take(&circuit.force(breaker, now, *force, *until, reason));
             }
-            Change::Reset => applied.take(&circuit.reset(breaker, now)),
-            Change::Pin(pin) => {
+            BreakerChange::Reset => applied.take(&circuit.reset(breaker, now)),
+            BreakerChange::Pin(pin) => {
                 contents.pin = Some(Box::new(pin.clone()));
                 applied.changed = true;
             }
-            Change::Unpin => applied.changed |= contents.pin.take().is_some(),
-            Change::Become { .. } => {}
+            BreakerChange::Unpin => applied.changed |= contents.pin.take().is_some(),
+            BreakerChange::Become { .. } => {}
         }
         applied.state = contents.circuit.state();
         if applied.changed {
@@ -348,8 +353,8 @@ impl<'a> Effect<'a> {
     }
 }
 
-impl Applied {
-    fn take(&mut self, change: &crate::core::breaker::Change) {
+impl AppliedBreaker {
+    fn take(&mut self, change: &crate::core::breaker::StateTransition) {
         self.changed |= change.changed;
         self.by_change = change.transitions;
     }
@@ -363,20 +368,20 @@ const TIMED: u8 = 0b1_0000;
 impl Report {
     fn encode(&self, out: &mut Vec<u8>) {
         let outcome = match self.outcome {
-            Outcome::Ok => 0,
-            Outcome::Fail => 1,
-            Outcome::Ignore => 2,
+            ReportOutcome::Ok => 0,
+            ReportOutcome::Fail => 1,
+            ReportOutcome::Ignore => 2,
         };
         let ticket = match self.ticket {
             None => 0,
-            Some(Ticket::Closed { .. }) => BY_CLOSED,
-            Some(Ticket::Trial { .. }) => BY_TRIAL,
+            Some(Permit::Closed { .. }) => BY_CLOSED,
+            Some(Permit::Trial { .. }) => BY_TRIAL,
         };
         out.push(outcome | ticket | if self.duration_us.is_some() { TIMED } else { 0 });
         match self.ticket {
             None => {}
-            Some(Ticket::Closed { epoch }) => put_u64(out, epoch),
-            Some(Ticket::Trial { epoch, trial }) => {
+            Some(Permit::Closed { epoch }) => put_u64(out, epoch),
+            Some(Permit::Trial { epoch, trial }) => {
                 put_u64(out, epoch);
                 put_u64(out, trial);
             }
@@ -389,15 +394,15 @@ impl Report {
     fn decode(rest: &mut Reader<'_>) -> Result<Self, Corrupt> {
         let head = rest.byte()?;
         let outcome = match head & OUTCOME {
-            0 => Outcome::Ok,
-            1 => Outcome::Fail,
-            2 => Outcome::Ignore,
+            0 => ReportOutcome::Ok,
+            1 => ReportOutcome::Fail,
+            2 => ReportOutcome::Ignore,
             _ => return Err(Corrupt("unknown outcome")),
         };
         let ticket = match head & (BY_CLOSED | BY_TRIAL) {
             0 => None,
-            BY_CLOSED => Some(Ticket::Closed { epoch: rest.u64()? }),
-            BY_TRIAL => Some(Ticket::Trial { epoch: rest.u64()?, trial: rest.u64()? }),
+            BY_CLOSED => Some(Permit::Closed { epoch: rest.u64()? }),
+            BY_TRIAL => Some(Permit::Trial { epoch: rest.u64()?, trial: rest.u64()? }),
             _ => return Err(Corrupt("two tickets")),
         };
         let duration_us = if head & TIMED == 0 { None } else { Some(rest.u64_to(LONGEST)?) };

@@ -20,7 +20,7 @@ const LONGEST_TEXT: usize = 4096;
 /// What changes. The version that the table has afterwards travels along, so
 /// that a replica counts as its master does.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum PolicyChange {
     /// These are all that there are.
     All(Vec<Policy>),
     /// These are set; the others stay.
@@ -31,13 +31,13 @@ pub enum Change {
 
 impl Policies {
     /// The payload of a change that is about to be applied here.
-    pub fn encode_next(&self, change: &Change) -> Vec<u8> {
+    pub fn encode_next(&self, change: &PolicyChange) -> Vec<u8> {
         encode(self.version.saturating_add(1), change)
     }
 
     /// The payload that brings another node to exactly this table.
     pub fn encode_all(&self) -> Vec<u8> {
-        encode(self.version, &Change::All(self.iter().cloned().collect()))
+        encode(self.version, &PolicyChange::All(self.iter().cloned().collect()))
     }
 
     /// Applies what [`Policies::encode_next`] or [`Policies::encode_all`] wrote.
@@ -49,17 +49,17 @@ impl Policies {
         let (version, change) = decode(payload)?;
         let unfit = |_| Corrupt("policies that do not fit together");
         match change {
-            Change::All(policies) => {
+            PolicyChange::All(policies) => {
                 let mut next = Self::default();
                 next.check(&policies).map_err(unfit)?;
                 next.put(policies);
                 *self = next;
             }
-            Change::Set(policies) => {
+            PolicyChange::Set(policies) => {
                 self.check(&policies).map_err(unfit)?;
                 self.put(policies);
             }
-            Change::Delete(name) => self.take(&name),
+            PolicyChange::Delete(name) => self.take(&name),
         }
         // An empty table is not kept anywhere, so it starts counting anew everywhere.
         self.version = if self.is_empty() { 0 } else { version };
@@ -67,18 +67,18 @@ impl Policies {
     }
 }
 
-fn encode(version: u64, change: &Change) -> Vec<u8> {
+fn encode(version: u64, change: &PolicyChange) -> Vec<u8> {
     let mut out = Vec::new();
     put_u64(&mut out, VERSION);
     put_u64(&mut out, version);
     match change {
-        Change::All(policies) | Change::Set(policies) => {
-            out.push(if matches!(change, Change::All(_)) { 1 } else { 2 });
+        PolicyChange::All(policies) | PolicyChange::Set(policies) => {
+            out.push(if matches!(change, PolicyChange::All(_)) { 1 } else { 2 });
             for policy in policies {
                 put_policy(&mut out, policy);
             }
         }
-        Change::Delete(name) => {
+        PolicyChange::Delete(name) => {
             out.push(3);
             put_bytes(&mut out, name.as_str().as_bytes());
         }
@@ -86,16 +86,16 @@ fn encode(version: u64, change: &Change) -> Vec<u8> {
     out
 }
 
-fn decode(payload: &[u8]) -> Result<(u64, Change), Corrupt> {
+fn decode(payload: &[u8]) -> Result<(u64, PolicyChange), Corrupt> {
     let mut rest = Reader::new(payload);
     if rest.u64()? != VERSION {
         return Err(Corrupt("unknown encoding version"));
     }
     let version = rest.u64()?;
     let change = match rest.byte()? {
-        1 => Change::All(read_policies(&mut rest)?),
-        2 => Change::Set(read_policies(&mut rest)?),
-        3 => Change::Delete(
+        1 => PolicyChange::All(read_policies(&mut rest)?),
+        2 => PolicyChange::Set(read_policies(&mut rest)?),
+        3 => PolicyChange::Delete(
             Label::parse(rest.bytes(MAX_LABEL)?).map_err(|_| Corrupt("malformed policy name"))?,
         ),
         _ => return Err(Corrupt("unknown change of policies")),

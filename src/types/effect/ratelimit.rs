@@ -7,7 +7,7 @@
 use crate::core::limits::{self, Filled, MAX_COUNT, MAX_LIMITS, State, Taken};
 use crate::core::reservations::MAX_ID;
 use crate::core::time::Micros;
-use crate::core::usage::{Decided, Outcome, Spend, Usage};
+use crate::core::usage::{Decided, Spend, UsageSeries, WorkOutcome};
 use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64, put_u128};
 use crate::server::main_thread::MainThread;
 use crate::types::intern;
@@ -26,18 +26,18 @@ pub const COMMAND: &CStr = c"RL.EFFECT";
 
 /// A change at a time.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Effect<'a> {
+pub struct RateLimitEffect<'a> {
     /// The master's time.
     pub now: Micros,
     /// Whether the key gets the expiry of its state (not under the debug clock).
     pub expires: bool,
     /// What changes.
-    pub change: Change<'a>,
+    pub change: RateLimitChange<'a>,
 }
 
 /// What changes.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Change<'a> {
+pub enum RateLimitChange<'a> {
     /// Units are taken. `limits` stands where the key is new or had others.
     Take {
         /// Canonical text of the limits, unless they are the key's own already.
@@ -110,12 +110,12 @@ pub enum Change<'a> {
     /// A decision is counted towards the key's usage.
     Count(Decided),
     /// The outcome of work is counted towards the key's usage.
-    Record(Outcome),
+    Record(WorkOutcome),
 }
 
 /// What is to be done with the key after an effect.
 #[derive(Debug)]
-pub enum Applied {
+pub enum AppliedRateLimit {
     /// The value changed in place.
     InPlace(Lifetime),
     /// There was no value; this is the new one.
@@ -128,24 +128,24 @@ const WITHOUT_EXPIRY: u8 = 0x80;
 const WITH_LIMITS: u8 = 0x40;
 const KIND: u8 = 0x1f;
 
-impl<'a> Effect<'a> {
+impl<'a> RateLimitEffect<'a> {
     /// Appends the payload of [`COMMAND`].
     pub fn encode(&self, out: &mut Vec<u8>) {
         let (kind, limits) = match self.change {
-            Change::Take { limits, .. } => (1, limits),
-            Change::Touch { limits } => (2, limits),
-            Change::GiveBack { .. } => (3, None),
-            Change::Reset => (4, None),
-            Change::Pin { .. } => (5, None),
-            Change::Unpin => (6, None),
-            Change::Block { .. } => (7, None),
-            Change::Unblock => (8, None),
-            Change::Become { .. } => (9, None),
-            Change::Reserve { limits, .. } => (16, limits),
-            Change::Settle { .. } => (17, None),
-            Change::Renew { .. } => (18, None),
-            Change::Count(_) => (24, None),
-            Change::Record(_) => (25, None),
+            RateLimitChange::Take { limits, .. } => (1, limits),
+            RateLimitChange::Touch { limits } => (2, limits),
+            RateLimitChange::GiveBack { .. } => (3, None),
+            RateLimitChange::Reset => (4, None),
+            RateLimitChange::Pin { .. } => (5, None),
+            RateLimitChange::Unpin => (6, None),
+            RateLimitChange::Block { .. } => (7, None),
+            RateLimitChange::Unblock => (8, None),
+            RateLimitChange::Become { .. } => (9, None),
+            RateLimitChange::Reserve { limits, .. } => (16, limits),
+            RateLimitChange::Settle { .. } => (17, None),
+            RateLimitChange::Renew { .. } => (18, None),
+            RateLimitChange::Count(_) => (24, None),
+            RateLimitChange::Record(_) => (25, None),
         };
         let mut head = kind;
         if !self.expires {
@@ -160,14 +160,14 @@ impl<'a> Effect<'a> {
             put_bytes(out, text.as_bytes());
         }
         match self.change {
-            Change::Take { taken, .. } => put_taken(out, &taken),
-            Change::Reserve { taken, id, cost, end, .. } => {
+            RateLimitChange::Take { taken, .. } => put_taken(out, &taken),
+            RateLimitChange::Reserve { taken, id, cost, end, .. } => {
                 put_bytes(out, id);
                 put_u64(out, cost);
                 put_u64(out, end.0);
                 put_taken(out, &taken);
             }
-            Change::Settle { id, how } => {
+            RateLimitChange::Settle { id, how } => {
                 put_bytes(out, id);
                 put_u64(
                     out,
@@ -177,30 +177,33 @@ impl<'a> Effect<'a> {
                     },
                 );
             }
-            Change::Renew { id, end } => {
+            RateLimitChange::Renew { id, end } => {
                 put_bytes(out, id);
                 put_u64(out, end.0);
             }
-            Change::GiveBack { units } => put_u64(out, units),
-            Change::Pin { text, until } => {
+            RateLimitChange::GiveBack { units } => put_u64(out, units),
+            RateLimitChange::Pin { text, until } => {
                 put_bytes(out, text.as_bytes());
                 put_until(out, until);
             }
-            Change::Block { until, reason } => {
+            RateLimitChange::Block { until, reason } => {
                 put_bytes(out, reason);
                 put_until(out, until);
             }
-            Change::Become { payload } => put_bytes(out, payload),
-            Change::Count(Decided { granted, denied }) => {
+            RateLimitChange::Become { payload } => put_bytes(out, payload),
+            RateLimitChange::Count(Decided { granted, denied }) => {
                 put_u64(out, granted);
                 put_u64(out, denied);
             }
-            Change::Record(outcome) => put_outcome(out, &outcome),
-            Change::Touch { .. } | Change::Reset | Change::Unpin | Change::Unblock => {}
+            RateLimitChange::Record(outcome) => put_outcome(out, &outcome),
+            RateLimitChange::Touch { .. }
+            | RateLimitChange::Reset
+            | RateLimitChange::Unpin
+            | RateLimitChange::Unblock => {}
         }
     }
 
-    /// Reads what [`Effect::encode`] wrote.
+    /// Reads what [`RateLimitEffect::encode`] wrote.
     ///
     /// # Errors
     /// Where it is cut, malformed or unknown.
@@ -211,22 +214,26 @@ impl<'a> Effect<'a> {
         let text = |bytes: &'a [u8]| std::str::from_utf8(bytes).map_err(|_| Corrupt("not text"));
         let limits = if head & WITH_LIMITS == 0 { None } else { Some(text(rest.bytes(payload.len())?)?) };
         let change = match head & KIND {
-            1 => Change::Take { limits, taken: read_taken(&mut rest)? },
-            2 => Change::Touch { limits },
-            3 => Change::GiveBack { units: rest.u64()? },
-            4 => Change::Reset,
-            5 => Change::Pin { text: text(rest.bytes(payload.len())?)?, until: read_until(&mut rest)? },
-            6 => Change::Unpin,
-            7 => {
-                Change::Block { reason: rest.bytes(encoding::LONGEST_REASON)?, until: read_until(&mut rest)? }
-            }
-            8 => Change::Unblock,
-            9 => Change::Become { payload: rest.bytes(payload.len())? },
+            1 => RateLimitChange::Take { limits, taken: read_taken(&mut rest)? },
+            2 => RateLimitChange::Touch { limits },
+            3 => RateLimitChange::GiveBack { units: rest.u64()? },
+            4 => RateLimitChange::Reset,
+            5 => RateLimitChange::Pin {
+                text: text(rest.bytes(payload.len())?)?,
+                until: read_until(&mut rest)?,
+            },
+            6 => RateLimitChange::Unpin,
+            7 => RateLimitChange::Block {
+                reason: rest.bytes(encoding::LONGEST_REASON)?,
+                until: read_until(&mut rest)?,
+            },
+            8 => RateLimitChange::Unblock,
+            9 => RateLimitChange::Become { payload: rest.bytes(payload.len())? },
             16 => {
                 let id = read_id(&mut rest)?;
                 let cost = rest.u64_to(MAX_COUNT)?;
                 let end = Micros(rest.u64_to(Micros::MAX.0)?);
-                Change::Reserve { limits, taken: read_taken(&mut rest)?, id, cost, end }
+                RateLimitChange::Reserve { limits, taken: read_taken(&mut rest)?, id, cost, end }
             }
             17 => {
                 let id = read_id(&mut rest)?;
@@ -234,14 +241,14 @@ impl<'a> Effect<'a> {
                     0 => Settlement::Release,
                     more => Settlement::At(more - 1),
                 };
-                Change::Settle { id, how }
+                RateLimitChange::Settle { id, how }
             }
             18 => {
                 let id = read_id(&mut rest)?;
-                Change::Renew { id, end: Micros(rest.u64_to(Micros::MAX.0)?) }
+                RateLimitChange::Renew { id, end: Micros(rest.u64_to(Micros::MAX.0)?) }
             }
-            24 => Change::Count(Decided { granted: rest.u64()?, denied: rest.u64()? }),
-            25 => Change::Record(read_outcome(&mut rest)?),
+            24 => RateLimitChange::Count(Decided { granted: rest.u64()?, denied: rest.u64()? }),
+            25 => RateLimitChange::Record(read_outcome(&mut rest)?),
             _ => return Err(Corrupt("unknown effect")),
         };
         rest.end()?;
@@ -253,44 +260,48 @@ impl<'a> Effect<'a> {
     /// # Errors
     /// The effect does not fit: its texts are malformed, or it counts on limits
     /// that the key does not have. Nothing has changed then.
-    pub fn apply(&self, main: MainThread, value: Option<&mut RateLimit>) -> Result<Applied, Corrupt> {
+    pub fn apply(
+        &self,
+        main: MainThread,
+        value: Option<&mut RateLimit>,
+    ) -> Result<AppliedRateLimit, Corrupt> {
         match self.change {
-            Change::Take { limits, taken } => {
+            RateLimitChange::Take { limits, taken } => {
                 let limits = limits.map(|text| intern::stored(main, text)).transpose()?;
                 self.update(main, value, limits, |rules, states, now| {
                     limits::take(rules, states, now, &taken)
                 })
             }
-            Change::Touch { limits } => {
+            RateLimitChange::Touch { limits } => {
                 let limits = limits.map(|text| intern::stored(main, text)).transpose()?;
                 self.update(main, value, limits, limits::touch)
             }
-            Change::GiveBack { units } => {
+            RateLimitChange::GiveBack { units } => {
                 if value.is_none() {
-                    return Ok(Applied::Nothing);
+                    return Ok(AppliedRateLimit::Nothing);
                 }
                 self.update(main, value, None, |rules, states, now| {
                     limits::give_back(rules, states, now, units);
                     Filled { at: limits::full_at(rules, states, now), as_before: false }
                 })
             }
-            Change::Reset => Ok(self.rebuild(main, value, |full| {
+            RateLimitChange::Reset => Ok(self.rebuild(main, value, |full| {
                 full.states.iter_mut().for_each(|state| *state = State::default());
                 full.orphans.clear();
                 full.reservations = None;
             })),
-            Change::Pin { text, until } => {
+            RateLimitChange::Pin { text, until } => {
                 limits::Expression::parse(text.as_bytes()).map_err(|_| Corrupt("malformed pin"))?;
                 let pin = Pin { text: text.into(), until };
                 Ok(self.rebuild_or_create(main, value, |full| full.pin = Some(Box::new(pin))))
             }
-            Change::Unpin => Ok(self.rebuild(main, value, |full| full.pin = None)),
-            Change::Block { until, reason } => {
+            RateLimitChange::Unpin => Ok(self.rebuild(main, value, |full| full.pin = None)),
+            RateLimitChange::Block { until, reason } => {
                 let block = Block { until, reason: reason.into() };
                 Ok(self.rebuild_or_create(main, value, |full| full.block = Some(Box::new(block))))
             }
-            Change::Unblock => Ok(self.rebuild(main, value, |full| full.block = None)),
-            Change::Reserve { limits, taken, id, cost, end } => {
+            RateLimitChange::Unblock => Ok(self.rebuild(main, value, |full| full.block = None)),
+            RateLimitChange::Reserve { limits, taken, id, cost, end } => {
                 let limits = limits.map(|text| intern::stored(main, text)).transpose()?;
                 let take = |rules: &[limits::Limit], states: &mut [State], now| {
                     limits::take(rules, states, now, &taken)
@@ -301,26 +312,30 @@ impl<'a> Effect<'a> {
                     return Ok(self.rebuild(main, Some(value), reserve));
                 }
                 Ok(match self.update(main, None, limits, take)? {
-                    Applied::Created(mut created, _) => {
+                    AppliedRateLimit::Created(mut created, _) => {
                         created.rebuild(reserve);
                         let lifetime = created.lifetime(main, self.now);
-                        Applied::Created(created, lifetime)
+                        AppliedRateLimit::Created(created, lifetime)
                     }
                     other => other,
                 })
             }
-            Change::Settle { id, how } => {
+            RateLimitChange::Settle { id, how } => {
                 Ok(self.rebuild(main, value, |full| full.settle(main, self.now, id, how)))
             }
-            Change::Renew { id, end } => Ok(self.rebuild(main, value, |full| {
+            RateLimitChange::Renew { id, end } => Ok(self.rebuild(main, value, |full| {
                 if let Some(reservations) = &mut full.reservations {
                     reservations.change(|book| book.renew(id, end));
                 }
                 full.sweep(self.now);
             })),
-            Change::Count(decided) => Ok(self.count(main, value, |usage| usage.decided(self.now, decided))),
-            Change::Record(outcome) => Ok(self.count(main, value, |usage| usage.record(self.now, &outcome))),
-            Change::Become { payload } => {
+            RateLimitChange::Count(decided) => {
+                Ok(self.count(main, value, |usage| usage.decided(self.now, decided)))
+            }
+            RateLimitChange::Record(outcome) => {
+                Ok(self.count(main, value, |usage| usage.record(self.now, &outcome)))
+            }
+            RateLimitChange::Become { payload } => {
                 let loaded = encoding::load(main, encoding::VERSION, payload)?;
                 // Whoever sent the payload wants the key, even where nothing of it
                 // counts any more: it then ends by its expiry.
@@ -331,9 +346,9 @@ impl<'a> Effect<'a> {
                 match value {
                     Some(value) => {
                         *value = loaded;
-                        Ok(Applied::InPlace(lifetime))
+                        Ok(AppliedRateLimit::InPlace(lifetime))
                     }
-                    None => Ok(Applied::Created(loaded, lifetime)),
+                    None => Ok(AppliedRateLimit::Created(loaded, lifetime)),
                 }
             }
         }
@@ -346,7 +361,7 @@ impl<'a> Effect<'a> {
         value: Option<&mut RateLimit>,
         wanted: Option<LimitsRef>,
         change: impl FnOnce(&[limits::Limit], &mut [State], Micros) -> Filled,
-    ) -> Result<Applied, Corrupt> {
+    ) -> Result<AppliedRateLimit, Corrupt> {
         match (value, wanted) {
             (Some(value), None) => {
                 let mut filled = Filled { at: self.now, as_before: false };
@@ -354,7 +369,7 @@ impl<'a> Effect<'a> {
                     let set = intern::get(main, id);
                     filled = value.with_states_mut(|states| change(set.limits(), states, self.now));
                 }
-                Ok(Applied::InPlace(if value.sweep(self.now) {
+                Ok(AppliedRateLimit::InPlace(if value.sweep(self.now) {
                     value.lifetime(main, self.now)
                 } else {
                     value.lifetime_after(filled, self.now)
@@ -370,7 +385,7 @@ impl<'a> Effect<'a> {
                     full.states = states;
                     full.orphans = orphans;
                 });
-                Ok(Applied::InPlace(value.lifetime(main, self.now)))
+                Ok(AppliedRateLimit::InPlace(value.lifetime(main, self.now)))
             }
             (None, Some(wanted)) => {
                 let set = wanted.get(main);
@@ -379,7 +394,7 @@ impl<'a> Effect<'a> {
                 drop(set);
                 let created = RateLimit::new(wanted, states);
                 let lifetime = created.lifetime_after(filled, self.now);
-                Ok(Applied::Created(created, lifetime))
+                Ok(AppliedRateLimit::Created(created, lifetime))
             }
             (None, None) => Err(Corrupt("it counts on a key that is not there")),
         }
@@ -390,16 +405,16 @@ impl<'a> Effect<'a> {
         &self,
         main: MainThread,
         value: Option<&mut RateLimit>,
-        add: impl FnOnce(&mut Usage),
-    ) -> Applied {
+        add: impl FnOnce(&mut UsageSeries),
+    ) -> AppliedRateLimit {
         if let Some(value) = value {
             value.count(self.now, add);
-            return Applied::InPlace(value.lifetime(main, self.now));
+            return AppliedRateLimit::InPlace(value.lifetime(main, self.now));
         }
         let mut created = RateLimit::pack(crate::types::ratelimit::layout::Full::default());
         created.count(self.now, add);
         let lifetime = created.lifetime(main, self.now);
-        Applied::Created(created, lifetime)
+        AppliedRateLimit::Created(created, lifetime)
     }
 
     fn rebuild(
@@ -407,13 +422,13 @@ impl<'a> Effect<'a> {
         main: MainThread,
         value: Option<&mut RateLimit>,
         change: impl FnOnce(&mut Full),
-    ) -> Applied {
+    ) -> AppliedRateLimit {
         match value {
             Some(value) => {
                 value.rebuild(change);
-                Applied::InPlace(value.lifetime(main, self.now))
+                AppliedRateLimit::InPlace(value.lifetime(main, self.now))
             }
-            None => Applied::Nothing,
+            None => AppliedRateLimit::Nothing,
         }
     }
 
@@ -422,7 +437,7 @@ impl<'a> Effect<'a> {
         main: MainThread,
         value: Option<&mut RateLimit>,
         change: impl FnOnce(&mut Full),
-    ) -> Applied {
+    ) -> AppliedRateLimit {
         if value.is_some() {
             return self.rebuild(main, value, change);
         }
@@ -430,7 +445,7 @@ impl<'a> Effect<'a> {
         change(&mut full);
         let created = RateLimit::pack(full);
         let lifetime = created.lifetime(main, self.now);
-        Applied::Created(created, lifetime)
+        AppliedRateLimit::Created(created, lifetime)
     }
 }
 
@@ -463,7 +478,7 @@ const OK: u8 = 1;
 const CACHED: u8 = 2;
 const TIMED: u8 = 4;
 
-fn put_outcome(out: &mut Vec<u8>, outcome: &Outcome) {
+fn put_outcome(out: &mut Vec<u8>, outcome: &WorkOutcome) {
     let flag = |holds: bool, flag: u8| if holds { flag } else { 0 };
     out.push(
         flag(outcome.ok, OK) | flag(outcome.cached, CACHED) | flag(outcome.duration_ms.is_some(), TIMED),
@@ -475,12 +490,12 @@ fn put_outcome(out: &mut Vec<u8>, outcome: &Outcome) {
     }
 }
 
-fn read_outcome(rest: &mut Reader<'_>) -> Result<Outcome, Corrupt> {
+fn read_outcome(rest: &mut Reader<'_>) -> Result<WorkOutcome, Corrupt> {
     let flags = rest.byte()?;
     if flags & !(OK | CACHED | TIMED) != 0 {
         return Err(Corrupt("unknown outcome"));
     }
-    Ok(Outcome {
+    Ok(WorkOutcome {
         ok: flags & OK != 0,
         cached: flags & CACHED != 0,
         count: rest.u64()?,

@@ -7,14 +7,15 @@
 //! `prefix` and `breaker` may be left out or null. A prefix that is no UTF-8
 //! stands as `prefix_hex`.
 
-use super::{Policies, Policy, Refused};
+use super::{Policies, Policy};
 use crate::core::text::token::shown;
+use crate::types::policies::PolicyRefused;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+struct PolicyEntry {
     name: String,
     limits: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -27,7 +28,7 @@ struct Entry {
 
 #[derive(Debug, Serialize)]
 struct Document {
-    policies: Vec<Entry>,
+    policies: Vec<PolicyEntry>,
 }
 
 /// Why an import is refused. The text is for the client, without the code.
@@ -56,7 +57,7 @@ pub enum Unreadable {
 pub fn export(policies: &Policies) -> Result<String, serde_json::Error> {
     let entry = |policy: &Policy| {
         let text = policy.prefix.as_deref().map(std::str::from_utf8);
-        Entry {
+        PolicyEntry {
             name: policy.name.as_str().to_owned(),
             limits: policy.text.to_string(),
             prefix: text.and_then(Result::ok).map(str::to_owned),
@@ -92,10 +93,10 @@ pub fn import(policies: &Policies, json: &[u8], replace: bool) -> Result<Vec<Pol
             .and_then(Value::as_str)
             .map_or_else(|| format!("at position {at}"), |name| format!("'{}'", shown(name.as_bytes())));
         let refused = |reason: String| Unreadable::Entry { entry: title.clone(), reason };
-        let entry: Entry = serde_json::from_value(entry).map_err(|error| refused(error.to_string()))?;
+        let entry: PolicyEntry = serde_json::from_value(entry).map_err(|error| refused(error.to_string()))?;
         let policy = entry.read().map_err(refused)?;
         if !replace && policies.get(&policy.name).is_some() {
-            return Err(refused(Refused::Exists.to_string()));
+            return Err(refused(PolicyRefused::Exists.to_string()));
         }
         read.push(policy);
     }
@@ -106,7 +107,7 @@ pub fn import(policies: &Policies, json: &[u8], replace: bool) -> Result<Vec<Pol
     Ok(read)
 }
 
-impl Entry {
+impl PolicyEntry {
     fn read(&self) -> Result<Policy, String> {
         let prefix = match (&self.prefix, &self.prefix_hex) {
             (Some(_), Some(_)) => return Err("prefix and prefix_hex exclude each other".to_owned()),

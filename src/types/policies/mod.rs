@@ -39,7 +39,7 @@ pub struct Policy {
 /// Why a policy or a change of the table is refused. The text is for the
 /// client, without the code.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum PolicyRefused {
     /// The limits, the breaker or the name are malformed.
     #[error("{0}")]
     Token(#[from] TokenError),
@@ -72,11 +72,11 @@ impl Policy {
         limits: &[u8],
         prefix: Option<&[u8]>,
         breaker: Option<&[u8]>,
-    ) -> Result<Self, Refused> {
+    ) -> Result<Self, PolicyRefused> {
         let label = Label::parse(name).map_err(|reason| TokenError::new("policy name", name, reason))?;
         let parsed = Limits::parse(limits)?;
         if let Some(prefix) = prefix.filter(|prefix| prefix.len() > MAX_PREFIX) {
-            return Err(Refused::PrefixTooLong(shown(prefix)));
+            return Err(PolicyRefused::PrefixTooLong(shown(prefix)));
         }
         let breaker =
             breaker.map(|text| Breaker::parse(text).map(|breaker| (printable(text), breaker))).transpose()?;
@@ -140,17 +140,17 @@ impl Policies {
     /// # Errors
     /// The position of the first that could not, and why: it is named twice, or
     /// its prefix is another's.
-    pub fn check(&self, policies: &[Policy]) -> Result<(), (usize, Refused)> {
+    pub fn check(&self, policies: &[Policy]) -> Result<(), (usize, PolicyRefused)> {
         let mut names = HashSet::new();
         if let Some(twice) = policies.iter().position(|policy| !names.insert(&policy.name)) {
-            return Err((twice, Refused::Twice));
+            return Err((twice, PolicyRefused::Twice));
         }
         let mut prefixes: HashMap<&[u8], &Label> = HashMap::new();
         for (at, policy) in policies.iter().enumerate() {
             let Some(prefix) = policy.prefix.as_deref() else { continue };
             let stays = self.by_prefix.get(prefix).filter(|owner| !names.contains(owner));
             if let Some(owner) = stays.or(prefixes.insert(prefix, &policy.name)) {
-                return Err((at, Refused::PrefixTaken { prefix: shown(prefix), owner: owner.clone() }));
+                return Err((at, PolicyRefused::PrefixTaken { prefix: shown(prefix), owner: owner.clone() }));
             }
         }
         Ok(())

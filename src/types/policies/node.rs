@@ -5,8 +5,9 @@ use crate::core::limits::{Expression, Label, Limits, Term};
 use crate::core::text::token::TokenError;
 use crate::core::wire::Corrupt;
 use crate::server::main_thread::{MainThread, MainThreadCell};
-use crate::types::cbcircuit::rules::{self, Rule};
-use crate::types::effect::policy::Change;
+use crate::types::cbcircuit::rules;
+use crate::types::cbcircuit::rules::BreakerRef;
+use crate::types::effect::policy::PolicyChange;
 use crate::types::intern::{self, LimitsRef, Origin};
 use std::collections::HashMap;
 
@@ -14,7 +15,7 @@ use std::collections::HashMap;
 const MOST_TEXTS: usize = 1024;
 
 #[derive(Debug, Default)]
-struct Node {
+struct PolicyNode {
     policies: Policies,
     /// What texts such as `@free,10/s` mean as long as the policies stand.
     resolved: HashMap<Box<[u8]>, LimitsRef>,
@@ -24,16 +25,16 @@ struct Node {
     before_load: Option<Policies>,
 }
 
-impl Node {
+impl PolicyNode {
     fn forget_resolved(&mut self) {
         self.resolved.clear();
         self.followed.clear();
     }
 }
 
-static NODE: MainThreadCell<Option<Node>> = MainThreadCell::new(None);
+static NODE: MainThreadCell<Option<PolicyNode>> = MainThreadCell::new(None);
 
-fn with<R>(main: MainThread, f: impl FnOnce(&mut Node) -> R) -> R {
+fn with<R>(main: MainThread, f: impl FnOnce(&mut PolicyNode) -> R) -> R {
     f(NODE.of(main).borrow_mut().get_or_insert_default())
 }
 
@@ -46,7 +47,7 @@ pub fn look<R>(main: MainThread, read: impl FnOnce(&Policies) -> R) -> R {
 ///
 /// # Errors
 /// The change does not fit after all.
-pub fn change(main: MainThread, change: &Change) -> Result<Vec<u8>, Corrupt> {
+pub fn change(main: MainThread, change: &PolicyChange) -> Result<Vec<u8>, Corrupt> {
     let payload = look(main, |policies| policies.encode_next(change));
     apply(main, &payload)?;
     Ok(payload)
@@ -115,7 +116,7 @@ pub fn limits_of(main: MainThread, text: &[u8]) -> Result<LimitsRef, Unresolved>
 pub fn limits_for(main: MainThread, key: &[u8]) -> Option<LimitsRef> {
     let (name, limits) = {
         let mut node = NODE.of(main).borrow_mut();
-        let Node { policies, followed, .. } = node.as_mut()?;
+        let PolicyNode { policies, followed, .. } = node.as_mut()?;
         let policy = policies.longest(key, |_| true)?;
         if let Some(known) = followed.get(&policy.name) {
             return Some(known.clone());
@@ -129,7 +130,7 @@ pub fn limits_for(main: MainThread, key: &[u8]) -> Option<LimitsRef> {
 
 /// The breaker of the policy with the longest prefix of `key` among those that
 /// have a breaker.
-pub fn breaker_for(main: MainThread, key: &[u8]) -> Option<Rule> {
+pub fn breaker_for(main: MainThread, key: &[u8]) -> Option<BreakerRef> {
     let node = NODE.of(main).borrow();
     let found = node.as_ref()?.policies.longest(key, |policy| policy.breaker.is_some())?;
     let (text, _) = found.breaker.as_ref()?;

@@ -4,10 +4,10 @@
 
 use super::RateLimit;
 use super::tracked::Tracked;
-use crate::core::limits::{Limit, LimitSet, MAX_COUNT, MAX_LIMITS, MAX_ORPHANS, Orphan, State};
+use crate::core::limits::{Limit, LimitMask, MAX_COUNT, MAX_LIMITS, MAX_ORPHANS, Orphan, State};
 use crate::core::reservations::{Book, Id, MAX_ID, Reservation, Stage};
 use crate::core::time::Micros;
-use crate::core::usage::Usage;
+use crate::core::usage::UsageSeries;
 use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64};
 use crate::server::keys::tagged_box::OneOf;
 use crate::server::main_thread::MainThread;
@@ -119,7 +119,7 @@ fn read_reservations(main: MainThread, body: &mut Reader<'_>) -> Result<Reservat
         last = id;
         let number = usize::try_from(body.u64()?).map_err(|_| Corrupt("unknown limits"))?;
         let (count, limits) = sets.get(number).ok_or(Corrupt("unknown limits"))?;
-        let charged = LimitSet::from_bits(body.byte()?);
+        let charged = LimitMask::from_bits(body.byte()?);
         if charged.iter().any(|at| at >= *count) {
             return Err(Corrupt("a limit that is not there"));
         }
@@ -162,7 +162,7 @@ pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<RateLimit,
                 full.block = Some(Box::new(Block { until: read_until(&mut body)?, reason }));
             }
             RESERVATIONS => full.reservations = Some(Box::new(read_reservations(main, &mut body)?)),
-            HISTORY => full.usage = Some(Tracked::new(Usage::read(&mut body)?)),
+            HISTORY => full.usage = Some(Tracked::new(UsageSeries::read(&mut body)?)),
             unknown if unknown >= OPTIONAL => continue,
             _ => return Err(Corrupt("unknown section")),
         }

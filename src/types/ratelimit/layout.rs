@@ -1,9 +1,9 @@
 //! The three shapes of a key's memory.
 
 use crate::core::limits::bucket::Level;
-use crate::core::limits::fixed::Usage;
+use crate::core::limits::fixed::WindowCount;
 use crate::core::limits::slots::Slots;
-use crate::core::limits::{Limit, LimitSet, Orphan, State, Taken, charge, full_at, give_back_from, left_by};
+use crate::core::limits::{Limit, LimitMask, Orphan, State, Taken, charge, full_at, give_back_from, left_by};
 use crate::core::reservations::{Id, Reservation, Stage};
 use crate::core::time::Micros;
 use crate::server::main_thread::MainThread;
@@ -68,7 +68,7 @@ impl Small {
         let bits = self.all() & ((1 << STATE_BITS) - 1);
         match self.all() >> STATE_BITS & 0b11 {
             BUCKET => State::Bucket(Level::from_bits(bits)),
-            FIXED => State::Fixed(Usage::from_bits(bits)),
+            FIXED => State::Fixed(WindowCount::from_bits(bits)),
             SLIDING => State::Sliding(Slots::from_bits(bits)),
             _ => State::Fresh,
         }
@@ -181,7 +181,7 @@ impl Full {
         // A forged effect may name more limits than there are; units for those
         // are not taken, so nothing is charged there either.
         let units = taken.as_array().iter().take(set.limits().len()).enumerate();
-        let charged: LimitSet = units.filter(|(_, units)| **units > 0).map(|(at, _)| at).collect();
+        let charged: LimitMask = units.filter(|(_, units)| **units > 0).map(|(at, _)| at).collect();
         let charged_limits = set.limits().iter().enumerate().filter(|(at, _)| charged.contains(*at));
         let leaves =
             charged_limits.map(|(_, limit)| left_by(limit, now)).max().unwrap_or(now).min(Micros::MAX);
@@ -247,6 +247,7 @@ impl Full {
     }
 }
 
-const _: () = assert!(Level::BITS <= STATE_BITS && Usage::BITS <= STATE_BITS && Slots::BITS <= STATE_BITS);
+const _: () =
+    assert!(Level::BITS <= STATE_BITS && WindowCount::BITS <= STATE_BITS && Slots::BITS <= STATE_BITS);
 const _: () = assert!(PACKED_BITS + u32::BITS <= u128::BITS);
 const _: () = assert!(size_of::<Small>() == 16 && size_of::<Single>() <= 48 && size_of::<Full>() <= 96);

@@ -16,11 +16,11 @@ pub mod reservations;
 pub mod tracked;
 
 use crate::core::limits::{Filled, Limit, Orphan, Rule, State, full_at, realign};
-use crate::core::prefetch_hint::Place;
+use crate::core::prefetch_hint::PrefetchHint;
 use crate::core::reservations::Book;
 use crate::core::time::Micros;
-use crate::core::usage::Usage;
-use crate::server::keys::tagged_box::{OneOf, Packed};
+use crate::core::usage::UsageSeries;
+use crate::server::keys::tagged_box::{OneOf, TaggedBox};
 use crate::server::main_thread::MainThread;
 use crate::types::intern::{self, LimitsRef};
 use crate::types::operator::{Block, Pin};
@@ -30,7 +30,7 @@ use tracked::Tracked;
 
 /// What a key remembers.
 #[derive(Debug)]
-pub struct RateLimit(Packed<Small, Single, Full>);
+pub struct RateLimit(TaggedBox<Small, Single, Full>);
 
 /// How long a key is worth keeping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,11 +65,11 @@ impl RateLimit {
         {
             let state = full.states.pop().unwrap_or_default();
             if let Some(bits) = layout::small_bits(&state) {
-                return Self(Packed::first(Box::new(Small::new(limits, bits))));
+                return Self(TaggedBox::first(Box::new(Small::new(limits, bits))));
             }
-            return Self(Packed::second(Box::new(Single { limits, state })));
+            return Self(TaggedBox::second(Box::new(Single { limits, state })));
         }
-        Self(Packed::third(Box::new(full)))
+        Self(TaggedBox::third(Box::new(full)))
     }
 
     /// The number of the limits last used, if any were.
@@ -116,7 +116,7 @@ impl RateLimit {
                     // It no longer fits into its 16 bytes. It may again, but a key
                     // whose second slot comes and goes should not move each time.
                     let limits = small.limits();
-                    self.0 = Packed::second(Box::new(Single { limits, state }));
+                    self.0 = TaggedBox::second(Box::new(Single { limits, state }));
                 }
                 result
             }
@@ -128,11 +128,11 @@ impl RateLimit {
     /// What a grant will need outside the value: among many keys it otherwise waits
     /// 100 ns for memory. Reads the value itself.
     #[inline]
-    pub fn far(&self) -> Option<Place> {
+    pub fn far(&self) -> Option<PrefetchHint> {
         match self.0.get() {
             OneOf::First(_) => None,
             OneOf::Second(single) => single.state.far(),
-            OneOf::Third(full) => Some(Place::of(full.states.as_slice())),
+            OneOf::Third(full) => Some(PrefetchHint::of(full.states.as_slice())),
         }
     }
 
@@ -155,23 +155,23 @@ impl RateLimit {
 
     /// What happened on the key, where it is tracked.
     #[inline]
-    pub fn usage(&self) -> Option<&Usage> {
+    pub fn usage(&self) -> Option<&UsageSeries> {
         self.as_full()?.usage.as_deref()
     }
 
     /// Adds to what happened on the key; begins to track it if need be.
-    pub(in crate::types) fn count(&mut self, now: Micros, add: impl FnOnce(&mut Usage)) {
+    pub(in crate::types) fn count(&mut self, now: Micros, add: impl FnOnce(&mut UsageSeries)) {
         if let OneOf::Third(full) = self.0.get_mut()
             && let Some(usage) = &mut full.usage
         {
             // Usage that nobody wanted for so long is over, even where the key
             // has not expired yet.
             if usage.ends() <= now {
-                **usage = Usage::new(now);
+                **usage = UsageSeries::new(now);
             }
             add(usage);
         } else {
-            self.rebuild(|full| add(full.usage.insert(Tracked::new(Usage::new(now)))));
+            self.rebuild(|full| add(full.usage.insert(Tracked::new(UsageSeries::new(now)))));
         }
     }
 
@@ -185,7 +185,7 @@ impl RateLimit {
 
     /// Its contents, moved out into the shape that holds everything.
     fn take_full(&mut self) -> Full {
-        let empty = Self(Packed::third(Box::default()));
+        let empty = Self(TaggedBox::third(Box::default()));
         match std::mem::replace(self, empty).0.into_inner() {
             OneOf::First(small) => {
                 Full { limits: Some(small.limits()), states: vec![small.state()], ..Full::default() }
@@ -238,7 +238,7 @@ impl RateLimit {
         if let Some(reservations) = &mut full.reservations {
             reservations.leave_uncounted();
         }
-        Self(Packed::third(Box::new(full)))
+        Self(TaggedBox::third(Box::new(full)))
     }
 
     /// The reservations of the key, if it has any.

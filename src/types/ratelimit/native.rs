@@ -3,21 +3,21 @@
 use super::layout::{Full, Single, Small};
 use super::{RateLimit, encoding};
 use crate::core::time::Micros;
-use crate::server::keys::data_type::{Beside, Handle, Native};
-use crate::server::keys::tagged_box::{OneOf, Packed};
+use crate::server::keys::data_type::{AuxData, Handle, NativeType};
+use crate::server::keys::tagged_box::{OneOf, TaggedBox};
 use crate::server::main_thread::MainThread;
-use crate::types::effect::ratelimit::{Change, Effect};
+use crate::types::effect::ratelimit::{RateLimitChange, RateLimitEffect};
 use crate::types::policies::node;
 
 static HANDLE: Handle = Handle::new();
 
-impl Native for RateLimit {
-    type Pointer = Packed<Small, Single, Full>;
+impl NativeType for RateLimit {
+    type Pointer = TaggedBox<Small, Single, Full>;
     const NAME: &'static str = "ratelimit";
     const ENCODING: u16 = encoding::VERSION;
     const REBUILD: &'static std::ffi::CStr = crate::types::effect::ratelimit::COMMAND;
     const HANDLE: &'static Handle = &HANDLE;
-    const BESIDE: Option<Beside> = Some(Beside {
+    const BESIDE: Option<AuxData> = Some(AuxData {
         save: node::save,
         load: |main, payload| node::apply(main, payload).map_err(|corrupt| corrupt.to_string()),
     });
@@ -38,8 +38,8 @@ impl Native for RateLimit {
         let mut payload = Vec::new();
         encoding::save(self, main, &mut payload);
         // The server itself writes the expiry of a key next to it.
-        let change = Change::Become { payload: &payload };
-        Effect { now: Micros::default(), expires: false, change }.encode(out);
+        let change = RateLimitChange::Become { payload: &payload };
+        RateLimitEffect { now: Micros::default(), expires: false, change }.encode(out);
     }
 
     fn load(main: MainThread, encoding: u16, payload: &[u8]) -> Result<Self, String> {
@@ -66,8 +66,8 @@ impl Native for RateLimit {
 
     fn duplicate(&self, _main: MainThread) -> Self {
         match self.0.get() {
-            OneOf::First(small) => Self(Packed::first(Box::new(small.clone()))),
-            OneOf::Second(single) => Self(Packed::second(Box::new(single.clone()))),
+            OneOf::First(small) => Self(TaggedBox::first(Box::new(small.clone()))),
+            OneOf::Second(single) => Self(TaggedBox::second(Box::new(single.clone()))),
             OneOf::Third(full) => Self::pack(full.clone()),
         }
     }

@@ -1,6 +1,6 @@
 //! The usage of one key, and how many keys have any.
 
-use crate::core::usage::Usage;
+use crate::core::usage::UsageSeries;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,11 +14,11 @@ pub fn count() -> usize {
 
 /// A key's usage; counted while it lives.
 #[derive(Debug)]
-pub struct Tracked(Box<Usage>);
+pub struct Tracked(Box<UsageSeries>);
 
 impl Tracked {
     /// Counts one key more.
-    pub fn new(usage: Usage) -> Self {
+    pub fn new(usage: UsageSeries) -> Self {
         COUNT.fetch_add(1, Ordering::Relaxed);
         Self(Box::new(usage))
     }
@@ -37,14 +37,14 @@ impl Drop for Tracked {
 }
 
 impl Deref for Tracked {
-    type Target = Usage;
-    fn deref(&self) -> &Usage {
+    type Target = UsageSeries;
+    fn deref(&self) -> &UsageSeries {
         &self.0
     }
 }
 
 impl DerefMut for Tracked {
-    fn deref_mut(&mut self) -> &mut Usage {
+    fn deref_mut(&mut self) -> &mut UsageSeries {
         &mut self.0
     }
 }

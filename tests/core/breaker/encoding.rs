@@ -2,7 +2,7 @@
 //! step of the histories; here is what no circuit wrote.
 
 use super::key::{Key, START, breaker};
-use floodgate::core::breaker::{Circuit, Force, Outcome, State};
+use floodgate::core::breaker::{Circuit, CircuitState, Force, ReportOutcome};
 use floodgate::core::time::Micros;
 use floodgate::core::wire::Reader;
 use proptest::prelude::*;
@@ -30,7 +30,7 @@ fn circuits(text: &str) -> Vec<Key> {
         if upto > 2 {
             let probes = key.breaker.probes();
             let mut trials: Vec<_> = (1..probes).map(|_| key.admit()).collect();
-            trials.push(floodgate::core::breaker::Ticket::Trial { epoch: key.circuit.epoch(), trial: 1 });
+            trials.push(floodgate::core::breaker::Permit::Trial { epoch: key.circuit.epoch(), trial: 1 });
             for trial in trials {
                 key.ok(trial);
             }
@@ -58,12 +58,12 @@ fn every_state_comes_back() {
         let keys = circuits(text);
         let states: Vec<_> = keys.iter().map(|key| key.circuit.state()).collect();
         let expected = [
-            State::Closed,
-            State::Open,
-            State::HalfOpen,
-            State::Closed,
-            State::ForcedOpen,
-            State::ForcedClosed,
+            CircuitState::Closed,
+            CircuitState::Open,
+            CircuitState::HalfOpen,
+            CircuitState::Closed,
+            CircuitState::ForcedOpen,
+            CircuitState::ForcedClosed,
         ];
         assert_eq!(states, expected, "{text}");
         for key in keys {
@@ -112,9 +112,13 @@ fn recovers(circuit: &Circuit, text: &str) {
         trials.push(trial);
     }
     for trial in trials {
-        key.report(Outcome::Ok, Some(trial), Some(0));
+        key.report(ReportOutcome::Ok, Some(trial), Some(0));
     }
-    assert!(matches!(key.circuit.state(), State::Closed | State::ForcedClosed), "{:?}", key.circuit);
+    assert!(
+        matches!(key.circuit.state(), CircuitState::Closed | CircuitState::ForcedClosed),
+        "{:?}",
+        key.circuit
+    );
 }
 
 proptest! {
@@ -190,9 +194,9 @@ fn a_round_without_numbers_is_not_stuck() {
     let tickets = [0, 1].map(|_| circuit.acquire(&breaker, now).ticket.unwrap());
     assert_ne!(tickets[0], tickets[1]);
     for ticket in tickets {
-        circuit.report(&breaker, now, Outcome::Ok, Some(ticket), None);
+        circuit.report(&breaker, now, ReportOutcome::Ok, Some(ticket), None);
     }
-    assert_eq!(circuit.state(), State::Closed);
+    assert_eq!(circuit.state(), CircuitState::Closed);
 }
 
 #[test]

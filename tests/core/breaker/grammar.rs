@@ -1,6 +1,6 @@
 //! Breakers as text.
 
-use floodgate::core::breaker::{Breaker, Ticket};
+use floodgate::core::breaker::{Breaker, Permit};
 use proptest::prelude::*;
 
 /// Malformed text and the reason that the error gives.
@@ -232,13 +232,13 @@ proptest! {
 
     #[test]
     fn tickets_round_trip(epoch in any::<u64>(), trial in any::<u64>(), noise in "[ct0-9-]{0,12}") {
-        for ticket in [Ticket::Closed { epoch }, Ticket::Trial { epoch, trial }] {
+        for ticket in [Permit::Closed { epoch }, Permit::Trial { epoch, trial }] {
             let text = ticket.text();
             prop_assert!(text.as_bytes().is_ascii());
-            prop_assert_eq!(Ticket::parse(text.as_bytes()), Ok(ticket));
+            prop_assert_eq!(Permit::parse(text.as_bytes()), Ok(ticket));
         }
         // One text for each ticket: whatever parses is what would be written.
-        if let Ok(ticket) = Ticket::parse(noise.as_bytes()) {
+        if let Ok(ticket) = Permit::parse(noise.as_bytes()) {
             let text = ticket.text();
             prop_assert_eq!(text.as_bytes(), noise.as_bytes());
         }
@@ -247,10 +247,10 @@ proptest! {
 
 #[test]
 fn tickets_are_short_and_foreign_ones_refused() {
-    let longest = Ticket::Trial { epoch: (1 << 53) - 1, trial: u64::MAX };
+    let longest = Permit::Trial { epoch: (1 << 53) - 1, trial: u64::MAX };
     assert!(longest.text().as_bytes().len() <= 40);
-    assert_eq!(Ticket::Closed { epoch: 7 }.text().as_bytes(), b"c-7");
-    assert_eq!(Ticket::Trial { epoch: 7, trial: 10 }.text().as_bytes(), b"t-7-10");
+    assert_eq!(Permit::Closed { epoch: 7 }.text().as_bytes(), b"c-7");
+    assert_eq!(Permit::Trial { epoch: 7, trial: 10 }.text().as_bytes(), b"t-7-10");
     for text in [
         "",
         "c",
@@ -268,7 +268,7 @@ fn tickets_are_short_and_foreign_ones_refused() {
         "c--1",
         "c-99999999999999999999",
     ] {
-        let error = Ticket::parse(text.as_bytes()).expect_err(text).to_string();
+        let error = Permit::parse(text.as_bytes()).expect_err(text).to_string();
         assert_eq!(error, format!("invalid token '{text}': not one that CB.ACQUIRE gave"));
     }
 }

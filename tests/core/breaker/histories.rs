@@ -5,7 +5,7 @@
 
 use super::key::{START, breaker};
 use super::model::Model;
-use floodgate::core::breaker::{Breaker, Circuit, Force, Outcome, State, Ticket, Transitions};
+use floodgate::core::breaker::{Breaker, Circuit, CircuitState, Force, Permit, ReportOutcome, Transitions};
 use floodgate::core::time::Micros;
 use floodgate::core::wire::Reader;
 use proptest::prelude::*;
@@ -34,7 +34,7 @@ struct History {
     model: Model,
     now: u64,
     /// Every ticket ever given out, and from which epoch on they are ours.
-    tickets: Vec<Ticket>,
+    tickets: Vec<Permit>,
     /// The most probes of any breaker since the round began.
     probes: usize,
     /// The highest epoch of all, deleted circuits included.
@@ -52,7 +52,7 @@ impl History {
             last_epoch: circuit.epoch(),
             circuit,
             now: START.0,
-            tickets: vec![Ticket::Closed { epoch: 1 }, Ticket::Trial { epoch: START.0, trial: 1 }],
+            tickets: vec![Permit::Closed { epoch: 1 }, Permit::Trial { epoch: START.0, trial: 1 }],
             probes: 1,
         }
     }
@@ -105,9 +105,9 @@ impl History {
             _ => Some(self.tickets[newest - 1 - back % newest.min(4)]),
         };
         let outcome = match more % 8 {
-            0..=3 => Outcome::Ok,
-            4 => Outcome::Ignore,
-            _ => Outcome::Fail,
+            0..=3 => ReportOutcome::Ok,
+            4 => ReportOutcome::Ignore,
+            _ => ReportOutcome::Fail,
         };
         let took = [None, Some(50_000), Some(100_001), Some(2_000_000)][usize::from(how >> 6)];
         let (before, now) = (self.circuit.clone(), self.at());
@@ -190,11 +190,11 @@ impl History {
         assert_eq!(view.trials_in_flight, model.in_flight());
         assert_eq!(self.circuit, before);
         let probes = usize::from(self.breaker.probes());
-        let half_open = self.circuit.state() == State::HalfOpen;
+        let half_open = self.circuit.state() == CircuitState::HalfOpen;
         self.probes = if half_open { self.probes.max(probes) } else { probes };
         assert!(view.trials_in_flight <= self.probes);
         if let Some(end) = self.circuit.expires_at(&self.breaker, self.at())
-            && !matches!(view.state, State::Closed | State::HalfOpen)
+            && !matches!(view.state, CircuitState::Closed | CircuitState::HalfOpen)
         {
             assert!(end.millis_after(self.at()) >= view.retry.millis().unsigned_abs());
         }
@@ -208,7 +208,7 @@ impl History {
     /// Once every lease and deadline has passed, one good series of trials
     /// closes whatever happened before.
     fn recovers(&mut self) {
-        if self.circuit.state() == State::ForcedOpen {
+        if self.circuit.state() == CircuitState::ForcedOpen {
             self.force(2, 0);
         }
         self.now += 7_200_000_000; // openings last up to an hour
@@ -220,10 +220,15 @@ impl History {
         }
         assert!(!series.is_empty());
         for ticket in series {
-            let reported = self.circuit.report(&self.breaker, self.at(), Outcome::Ok, Some(ticket), Some(1));
-            assert!(reported.applied || self.circuit.state() == State::Closed);
+            let reported =
+                self.circuit.report(&self.breaker, self.at(), ReportOutcome::Ok, Some(ticket), Some(1));
+            assert!(reported.applied || self.circuit.state() == CircuitState::Closed);
         }
-        assert!(matches!(self.circuit.state(), State::Closed | State::ForcedClosed), "{:?}", self.circuit);
+        assert!(
+            matches!(self.circuit.state(), CircuitState::Closed | CircuitState::ForcedClosed),
+            "{:?}",
+            self.circuit
+        );
     }
 }
 

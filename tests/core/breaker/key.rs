@@ -1,7 +1,8 @@
 //! One key with its breaker and a clock: what the commands will hold.
 
 use floodgate::core::breaker::{
-    Admission, Breaker, Change, Circuit, Force, Outcome, Reported, State, Ticket, View,
+    Admission, Breaker, Circuit, CircuitState, CircuitView, Force, Permit, ReportOutcome, Reported,
+    StateTransition,
 };
 use floodgate::core::time::Micros;
 
@@ -37,7 +38,7 @@ impl Key {
     }
 
     /// Acquires, which must be allowed.
-    pub fn admit(&mut self) -> Ticket {
+    pub fn admit(&mut self) -> Permit {
         let admission = self.acquire();
         assert!(admission.allowed, "{admission:?}");
         admission.ticket.unwrap()
@@ -50,16 +51,21 @@ impl Key {
         admission.retry.millis()
     }
 
-    pub fn report(&mut self, outcome: Outcome, ticket: Option<Ticket>, took_ms: Option<u64>) -> Reported {
+    pub fn report(
+        &mut self,
+        outcome: ReportOutcome,
+        ticket: Option<Permit>,
+        took_ms: Option<u64>,
+    ) -> Reported {
         self.circuit.report(&self.breaker, self.now, outcome, ticket, took_ms.map(|ms| ms * 1000))
     }
 
-    pub fn ok(&mut self, ticket: Ticket) -> bool {
-        self.report(Outcome::Ok, Some(ticket), None).applied
+    pub fn ok(&mut self, ticket: Permit) -> bool {
+        self.report(ReportOutcome::Ok, Some(ticket), None).applied
     }
 
-    pub fn fail(&mut self, ticket: Ticket) -> bool {
-        self.report(Outcome::Fail, Some(ticket), None).applied
+    pub fn fail(&mut self, ticket: Permit) -> bool {
+        self.report(ReportOutcome::Fail, Some(ticket), None).applied
     }
 
     /// Results without a ticket: `s` success, `f` failure, `l` slow success,
@@ -67,34 +73,34 @@ impl Key {
     pub fn run(&mut self, results: &str) -> String {
         let state = |result| {
             let (outcome, took) = match result {
-                's' => (Outcome::Ok, None),
-                'f' => (Outcome::Fail, None),
-                'l' => (Outcome::Ok, Some(1_000_000)),
-                'L' => (Outcome::Fail, Some(1_000_000)),
-                _ => (Outcome::Ignore, None),
+                's' => (ReportOutcome::Ok, None),
+                'f' => (ReportOutcome::Fail, None),
+                'l' => (ReportOutcome::Ok, Some(1_000_000)),
+                'L' => (ReportOutcome::Fail, Some(1_000_000)),
+                _ => (ReportOutcome::Ignore, None),
             };
             self.report(outcome, None, took).state.name().chars().next().unwrap()
         };
         results.chars().map(state).collect()
     }
 
-    pub fn force(&mut self, force: Force, for_ms: Option<u64>) -> Change {
+    pub fn force(&mut self, force: Force, for_ms: Option<u64>) -> StateTransition {
         let until = for_ms.map(|ms| self.now.plus(ms * 1000));
         self.circuit.force(&self.breaker, self.now, force, until, b"because")
     }
 
-    pub fn change(&mut self, text: &str) -> Change {
+    pub fn change(&mut self, text: &str) -> StateTransition {
         let new = breaker(text);
         let change = self.circuit.change_breaker(&self.breaker, &new, self.now);
         self.breaker = new;
         change
     }
 
-    pub fn view(&self) -> View {
+    pub fn view(&self) -> CircuitView {
         self.circuit.view(&self.breaker, self.now)
     }
 
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> CircuitState {
         self.view().state
     }
 }

@@ -1,7 +1,7 @@
 //! A breaker that is slow and obviously right: it keeps every result of the
 //! epoch in a list and counts anew each time.
 
-use floodgate::core::breaker::{Breaker, Force, Outcome, State, Ticket, Trip};
+use floodgate::core::breaker::{Breaker, CircuitState, Force, Permit, ReportOutcome, Trip};
 
 /// A result as it was recorded: the sixteenth of the period that it fell in
 /// (of no meaning for other trips), whether it failed, whether it was slow.
@@ -21,7 +21,7 @@ enum Now {
     /// Results so far (failed, slow), trials in flight (id, end of lease), ids
     /// given out.
     HalfOpen(Vec<(bool, bool)>, Vec<(u64, u64)>, u64),
-    Forced(State, Option<u64>),
+    Forced(CircuitState, Option<u64>),
 }
 
 #[derive(Clone, Debug)]
@@ -33,7 +33,7 @@ pub struct Model {
     openings: u32,
     epoch: u64,
     /// States entered, in order, with the time of each.
-    pub entered: Vec<(State, u64)>,
+    pub entered: Vec<(CircuitState, u64)>,
 }
 
 impl Model {
@@ -42,11 +42,11 @@ impl Model {
         Self { now: Now::Closed, since: now, results: Vec::new(), newest: 0, openings: 0, epoch, entered }
     }
 
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> CircuitState {
         match self.now {
-            Now::Closed | Now::Ramp(..) => State::Closed,
-            Now::Open(_) => State::Open,
-            Now::HalfOpen(..) => State::HalfOpen,
+            Now::Closed | Now::Ramp(..) => CircuitState::Closed,
+            Now::Open(_) => CircuitState::Open,
+            Now::HalfOpen(..) => CircuitState::HalfOpen,
             Now::Forced(state, _) => state,
         }
     }
@@ -174,16 +174,16 @@ impl Model {
     }
 
     /// Allowed, with which ticket, and else how long to wait (`None` for ever).
-    pub fn acquire(&mut self, b: &Breaker, now: u64) -> (Option<Ticket>, Option<u64>) {
+    pub fn acquire(&mut self, b: &Breaker, now: u64) -> (Option<Permit>, Option<u64>) {
         self.pass(b, now);
         if let Now::Open(deadline) = self.now
             && deadline <= now
         {
             self.enter(Now::HalfOpen(Vec::new(), Vec::new(), 0), now);
         }
-        let closed = Ticket::Closed { epoch: self.epoch };
+        let closed = Permit::Closed { epoch: self.epoch };
         match &mut self.now {
-            Now::Closed | Now::Forced(State::ForcedClosed, _) => (Some(closed), Some(0)),
+            Now::Closed | Now::Forced(CircuitState::ForcedClosed, _) => (Some(closed), Some(0)),
             Now::Ramp(since, shares, admitted) => {
                 *shares += u128::from(now - *since);
                 let ramp = u128::from(b.ramp_us());
@@ -200,7 +200,7 @@ impl Model {
                 if results.len() + trials.len() < usize::from(b.probes()) {
                     *given += 1;
                     trials.push((*given, now + b.lease_us()));
-                    (Some(Ticket::Trial { epoch: self.epoch, trial: *given }), Some(0))
+                    (Some(Permit::Trial { epoch: self.epoch, trial: *given }), Some(0))
                 } else {
                     (None, Some(trials.iter().map(|t| t.1).min().unwrap() - now))
                 }
@@ -214,29 +214,29 @@ impl Model {
         &mut self,
         b: &Breaker,
         now: u64,
-        outcome: Outcome,
-        ticket: Option<Ticket>,
+        outcome: ReportOutcome,
+        ticket: Option<Permit>,
         took_us: Option<u64>,
     ) -> bool {
         self.pass(b, now);
-        let failed = outcome == Outcome::Fail;
+        let failed = outcome == ReportOutcome::Fail;
         let slow = b.slow_us().is_some_and(|limit| took_us.is_some_and(|took| took > limit));
         match (&mut self.now, ticket) {
-            (Now::HalfOpen(results, trials, _), Some(Ticket::Trial { epoch, trial })) => {
+            (Now::HalfOpen(results, trials, _), Some(Permit::Trial { epoch, trial })) => {
                 let at = trials.iter().position(|t| t.0 == trial);
                 let Some(at) = at.filter(|_| epoch == self.epoch) else { return false };
                 trials.remove(at);
-                if outcome != Outcome::Ignore {
+                if outcome != ReportOutcome::Ignore {
                     results.push((failed, slow));
                 }
                 self.judge(b, now);
                 true
             }
-            (Now::Closed | Now::Ramp(..) | Now::Forced(State::ForcedClosed, _), ticket) => {
-                if ticket.is_some_and(|ticket| ticket != Ticket::Closed { epoch: self.epoch }) {
+            (Now::Closed | Now::Ramp(..) | Now::Forced(CircuitState::ForcedClosed, _), ticket) => {
+                if ticket.is_some_and(|ticket| ticket != Permit::Closed { epoch: self.epoch }) {
                     return false;
                 }
-                if outcome != Outcome::Ignore {
+                if outcome != ReportOutcome::Ignore {
                     self.record(b, now, failed, slow);
                 }
                 true
@@ -256,7 +256,7 @@ impl Model {
             self.newest = self.newest.max(current);
         }
         self.results.push(Result { slice: self.newest, failed, slow });
-        if !(failed || slow) || self.state() != State::Closed {
+        if !(failed || slow) || self.state() != CircuitState::Closed {
             return;
         }
         let (calls, failures, slow) = self.tally(b, now);
@@ -277,8 +277,8 @@ impl Model {
     pub fn force(&mut self, b: &Breaker, now: u64, force: Force, until: Option<u64>) {
         self.pass(b, now);
         let next = match force {
-            Force::Open => Now::Forced(State::ForcedOpen, until),
-            Force::Closed => Now::Forced(State::ForcedClosed, until),
+            Force::Open => Now::Forced(CircuitState::ForcedOpen, until),
+            Force::Closed => Now::Forced(CircuitState::ForcedClosed, until),
             Force::Auto if matches!(self.now, Now::Forced(..)) => Now::Closed,
             Force::Auto => return,
         };

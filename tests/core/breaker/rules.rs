@@ -1,7 +1,7 @@
 //! The rules one by one.
 
 use super::key::{Key, START, breaker};
-use floodgate::core::breaker::{Cause, Circuit, Force, Outcome, Retry, State, Ticket};
+use floodgate::core::breaker::{Cause, Circuit, CircuitState, Force, Permit, ReportOutcome, Retry};
 use floodgate::core::time::Micros;
 
 #[test]
@@ -48,8 +48,8 @@ fn rate_over_calls_forgets_the_oldest() {
 fn slow_calls_have_their_own_rate() {
     let mut key = Key::new("50%/60s:min=4:slow=1s:slowrate=75%");
     assert_eq!(key.run("lls"), "ccc");
-    let last = key.report(Outcome::Ok, None, Some(2000));
-    assert_eq!(last.state, State::Open);
+    let last = key.report(ReportOutcome::Ok, None, Some(2000));
+    assert_eq!(last.state, CircuitState::Open);
     assert_eq!(last.transitions.iter().next().unwrap().cause, Cause::SlowCalls);
     // A slow call evaluates the failure rate too.
     assert_eq!(Key::new("50%/60s:min=4:slow=1s").run("ffsl"), "ccco");
@@ -78,7 +78,7 @@ fn back_off_has_a_cap_and_decimals() {
     for ms in [1000, 1500, 2250, 3000, 3000] {
         assert_eq!(key.deny(), ms);
         key.wait_ms(ms.unsigned_abs());
-        assert_eq!(key.state(), State::HalfOpen);
+        assert_eq!(key.state(), CircuitState::HalfOpen);
         let trial = key.admit();
         key.fail(trial);
     }
@@ -91,7 +91,7 @@ fn back_off_has_a_cap_and_decimals() {
 }
 
 /// A half-open key and its first trials.
-fn half_open(text: &str, trials: usize) -> (Key, Vec<Ticket>) {
+fn half_open(text: &str, trials: usize) -> (Key, Vec<Permit>) {
     let mut key = Key::new(text);
     key.run("ffff");
     key.wait_ms(1000);
@@ -122,14 +122,14 @@ fn verdicts_of_rate_trips_come_as_soon_as_they_are_certain() {
 fn verdicts_look_at_slow_trials() {
     let text = "100%/4calls:open=1s:probes=2:slow=1s:slowrate=50%";
     let (mut key, trials) = half_open(text, 2);
-    let reported = key.report(Outcome::Ok, Some(trials[0]), Some(1001));
+    let reported = key.report(ReportOutcome::Ok, Some(trials[0]), Some(1001));
     assert_eq!(reported.transitions.iter().next().unwrap().cause, Cause::TrialsSlow);
     // A lost trial is a failure but not slow: here that closes.
     let (mut key, trials) = half_open(text, 2);
     assert!(key.ok(trials[0]));
     key.wait_ms(60_000);
     assert!(!key.ok(trials[1]));
-    assert_eq!(key.state(), State::Closed);
+    assert_eq!(key.state(), CircuitState::Closed);
 }
 
 #[test]
@@ -137,13 +137,13 @@ fn other_trips_open_on_any_failed_trial_and_close_when_all_succeed() {
     for text in ["1:open=1s:probes=3", "1/60s:open=1s:probes=3"] {
         let (mut key, trials) = half_open(text, 3);
         assert!(key.ok(trials[2]) && key.ok(trials[0]));
-        assert_eq!(key.state(), State::HalfOpen);
+        assert_eq!(key.state(), CircuitState::HalfOpen);
         assert!(key.ok(trials[1]));
-        assert_eq!(key.state(), State::Closed);
+        assert_eq!(key.state(), CircuitState::Closed);
         assert_eq!(key.view().window.calls, 0);
         let (mut key, trials) = half_open(text, 3);
         assert!(key.ok(trials[0]) && key.fail(trials[1]));
-        assert_eq!(key.circuit.state(), State::Open);
+        assert_eq!(key.circuit.state(), CircuitState::Open);
         assert!(!key.ok(trials[2]));
     }
 }
@@ -154,8 +154,8 @@ fn a_trial_counts_once() {
     assert!(key.ok(trials[0]));
     assert!(!key.ok(trials[0]));
     assert!(!key.fail(trials[0]));
-    assert!(!key.ok(Ticket::Trial { epoch: key.circuit.epoch(), trial: 5 }));
-    assert!(!key.ok(Ticket::Closed { epoch: key.circuit.epoch() }));
+    assert!(!key.ok(Permit::Trial { epoch: key.circuit.epoch(), trial: 5 }));
+    assert!(!key.ok(Permit::Closed { epoch: key.circuit.epoch() }));
     assert_eq!(key.view().trials_in_flight, 3);
 }
 
@@ -167,13 +167,16 @@ fn a_lost_trial_opens_from_the_end_of_its_lease() {
     key.wait_ms(1);
     // At that moment it is lost, not a moment later.
     let view = key.view();
-    assert_eq!((view.state, view.since, view.trials_in_flight), (State::Open, key.now, 0));
+    assert_eq!((view.state, view.since, view.trials_in_flight), (CircuitState::Open, key.now, 0));
     let lost = key.now;
     key.wait_ms(400);
-    let reported = key.report(Outcome::Ok, Some(trials[0]), None);
+    let reported = key.report(ReportOutcome::Ok, Some(trials[0]), None);
     assert!(!reported.applied && reported.changed);
     let transition = reported.transitions.iter().next().unwrap();
-    assert_eq!((transition.at, transition.cause, transition.to), (lost, Cause::TrialLost, State::Open));
+    assert_eq!(
+        (transition.at, transition.cause, transition.to),
+        (lost, Cause::TrialLost, CircuitState::Open)
+    );
     assert_eq!(key.deny(), 600);
 }
 
@@ -187,8 +190,8 @@ fn a_call_long_after_a_lost_trial_finds_both_transitions() {
     assert_eq!(
         steps,
         [
-            (State::HalfOpen, State::Open, Cause::TrialLost),
-            (State::Open, State::HalfOpen, Cause::DeadlinePassed)
+            (CircuitState::HalfOpen, CircuitState::Open, Cause::TrialLost),
+            (CircuitState::Open, CircuitState::HalfOpen, Cause::DeadlinePassed)
         ]
     );
 }
@@ -202,7 +205,7 @@ fn a_lost_trial_of_a_rate_trip_is_one_failure_of_the_round() {
     assert_eq!(key.deny(), 1000); // the first is lost; the others have a second left
     assert!(!key.ok(trials[0]));
     assert!(rest.iter().all(|&trial| key.ok(trial)));
-    assert_eq!(key.state(), State::Closed);
+    assert_eq!(key.state(), CircuitState::Closed);
 }
 
 #[test]
@@ -212,9 +215,12 @@ fn state_says_half_open_past_the_deadline_without_changing() {
     key.wait_ms(5000);
     let before = key.circuit.clone();
     let view = key.view();
-    assert_eq!((view.state, view.retry, view.since), (State::HalfOpen, Retry::Now, START.plus(1_000_000)));
+    assert_eq!(
+        (view.state, view.retry, view.since),
+        (CircuitState::HalfOpen, Retry::Now, START.plus(1_000_000))
+    );
     assert_eq!(key.circuit, before);
-    assert_eq!(key.circuit.state(), State::Open);
+    assert_eq!(key.circuit.state(), CircuitState::Open);
 }
 
 #[test]
@@ -244,7 +250,7 @@ fn a_ramp_judges_results_as_ever() {
     key.wait_ms(9000);
     let call = key.admit();
     assert!(key.fail(call));
-    assert_eq!(key.circuit.state(), State::Open);
+    assert_eq!(key.circuit.state(), CircuitState::Open);
 }
 
 #[test]
@@ -254,7 +260,7 @@ fn forces_hold_until_they_end() {
     key.force(Force::Open, None);
     assert_eq!(key.deny(), -1);
     assert!(!key.ok(early));
-    assert!(!key.report(Outcome::Ok, None, None).applied);
+    assert!(!key.report(ReportOutcome::Ok, None, None).applied);
     assert_eq!(&*key.view().forced.unwrap().reason, b"because");
     key.force(Force::Closed, Some(5000));
     let call = key.admit();
@@ -264,11 +270,11 @@ fn forces_hold_until_they_end() {
     key.wait_ms(5000);
     let admission = key.acquire();
     let ended = admission.transitions.iter().next().unwrap();
-    assert_eq!((ended.to, ended.cause, ended.at), (State::Closed, Cause::ForceEnded, key.now));
+    assert_eq!((ended.to, ended.cause, ended.at), (CircuitState::Closed, Cause::ForceEnded, key.now));
     assert_eq!(key.view().window.failures, 0);
     assert!(!key.fail(call));
     key.force(Force::Open, None);
-    assert_eq!(key.force(Force::Auto, None).state, State::Closed);
+    assert_eq!(key.force(Force::Auto, None).state, CircuitState::Closed);
     assert!(!key.force(Force::Auto, None).changed);
 }
 
@@ -277,7 +283,7 @@ fn a_result_can_find_the_end_of_a_force_and_trip() {
     let mut key = Key::new("1:open=1s");
     key.force(Force::Closed, Some(1000));
     key.wait_ms(2000);
-    let reported = key.report(Outcome::Fail, None, None);
+    let reported = key.report(ReportOutcome::Fail, None, None);
     let causes: Vec<_> = reported.transitions.iter().map(|t| t.cause).collect();
     assert_eq!(causes, [Cause::ForceEnded, Cause::Failures]);
 }
@@ -334,7 +340,7 @@ fn fewer_probes_can_decide_a_round() {
     let (mut key, trials) = half_open("1:open=1s:probes=4", 3);
     assert!(key.ok(trials[0]) && key.ok(trials[1]));
     let change = key.change("1:open=1s:probes=2");
-    assert_eq!((change.state, change.changed), (State::Closed, true));
+    assert_eq!((change.state, change.changed), (CircuitState::Closed, true));
     assert!(!key.fail(trials[2]));
 }
 

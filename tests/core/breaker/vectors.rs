@@ -1,7 +1,7 @@
 //! Every vector of the notes on other breakers, with our outcome.
 
 use super::key::Key;
-use floodgate::core::breaker::{Force, Outcome, State};
+use floodgate::core::breaker::{CircuitState, Force, ReportOutcome};
 
 #[test]
 fn r1_a_success_never_trips() {
@@ -17,7 +17,7 @@ fn r2_admits_at_the_deadline() {
     assert_eq!(key.deny(), 1);
     key.wait_ms(1);
     key.admit();
-    assert_eq!(key.state(), State::HalfOpen);
+    assert_eq!(key.state(), CircuitState::HalfOpen);
 }
 
 #[test]
@@ -27,7 +27,7 @@ fn r3_late_results_change_no_window() {
     for &call in &calls[..4] {
         assert!(key.fail(call));
     }
-    assert_eq!(key.state(), State::Open);
+    assert_eq!(key.state(), CircuitState::Open);
     let before = key.circuit.clone();
     for &call in &calls[4..] {
         assert!(!key.ok(call));
@@ -49,7 +49,7 @@ fn r4_ten_trials_and_stale_results() {
         assert!(!key.ok(early));
         assert!(!key.fail(early));
     }
-    assert_eq!(key.state(), State::HalfOpen);
+    assert_eq!(key.state(), CircuitState::HalfOpen);
 }
 
 #[test]
@@ -59,11 +59,11 @@ fn r5_stale_successes_do_not_close() {
     key.run("ffff");
     key.wait_ms(1000);
     let trial = key.admit();
-    assert!(key.report(Outcome::Ignore, Some(trial), None).applied);
+    assert!(key.report(ReportOutcome::Ignore, Some(trial), None).applied);
     assert!(!key.ok(early));
     assert!(!key.ok(early));
-    assert!(!key.report(Outcome::Ok, None, None).applied);
-    assert_eq!(key.state(), State::HalfOpen);
+    assert!(!key.report(ReportOutcome::Ok, None, None).applied);
+    assert_eq!(key.state(), CircuitState::HalfOpen);
 }
 
 #[test]
@@ -75,12 +75,12 @@ fn r6_stray_releases_admit_no_more() {
     let first = key.admit();
     key.admit();
     for ticket in [Some(early), None, Some(early), None, Some(early)] {
-        assert!(!key.report(Outcome::Ignore, ticket, None).applied);
+        assert!(!key.report(ReportOutcome::Ignore, ticket, None).applied);
     }
     key.deny();
     // A trial that is given back makes room once, not twice.
-    assert!(key.report(Outcome::Ignore, Some(first), None).applied);
-    assert!(!key.report(Outcome::Ignore, Some(first), None).applied);
+    assert!(key.report(ReportOutcome::Ignore, Some(first), None).applied);
+    assert!(!key.report(ReportOutcome::Ignore, Some(first), None).applied);
     key.admit();
     key.deny();
 }
@@ -88,9 +88,9 @@ fn r6_stray_releases_admit_no_more() {
 #[test]
 fn r8_slow_is_longer_than() {
     let mut key = Key::new("100%/4calls:min=1:slow=100:slowrate=50%");
-    key.report(Outcome::Ok, None, Some(100));
+    key.report(ReportOutcome::Ok, None, Some(100));
     assert_eq!(key.view().window.slow, 0);
-    assert_eq!(key.report(Outcome::Ok, None, Some(101)).state, State::Open);
+    assert_eq!(key.report(ReportOutcome::Ok, None, Some(101)).state, CircuitState::Open);
     assert_eq!(key.view().window.slow, 1);
 }
 

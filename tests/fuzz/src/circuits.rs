@@ -1,7 +1,7 @@
 //! Random calls on a circuit, and what must hold after each.
 
 use crate::draw::Draw;
-use floodgate::core::breaker::{Breaker, Circuit, Force, Outcome, Ticket};
+use floodgate::core::breaker::{Breaker, Circuit, Force, ReportOutcome, Permit};
 use floodgate::core::time::Micros;
 use floodgate::core::wire::Reader;
 
@@ -25,7 +25,7 @@ pub struct History {
     breaker: Breaker,
     circuit: Circuit,
     now: Micros,
-    tickets: Vec<Ticket>,
+    tickets: Vec<Permit>,
 }
 
 impl History {
@@ -62,11 +62,11 @@ impl History {
             6..=11 => {
                 let ticket = match draw.byte() % 4 {
                     0 => None,
-                    1 => Ticket::parse(draw.bytes()).ok(),
+                    1 => Permit::parse(draw.bytes()).ok(),
                     _ if self.tickets.is_empty() => None,
                     _ => Some(self.tickets[draw.below(self.tickets.len())]),
                 };
-                let outcome = draw.one_of(&[Outcome::Ok, Outcome::Fail, Outcome::Fail, Outcome::Ignore]);
+                let outcome = draw.one_of(&[ReportOutcome::Ok, ReportOutcome::Fail, ReportOutcome::Fail, ReportOutcome::Ignore]);
                 let duration = draw.one_of(&[None, Some(0), Some(99_999), Some(100_000), Some(u64::MAX)]);
                 self.circuit.report(&breaker, now, outcome, ticket, duration).changed
             }
@@ -94,7 +94,7 @@ impl History {
         self.circuit.expires_at(&self.breaker, self.now);
         self.circuit.heap_bytes();
         if let Some(ticket) = self.tickets.last() {
-            assert_eq!(Ticket::parse(ticket.text().as_bytes()).as_ref(), Ok(ticket));
+            assert_eq!(Permit::parse(ticket.text().as_bytes()).as_ref(), Ok(ticket));
         }
         assert_eq!(reload(&self.circuit, &self.breaker), self.circuit);
     }

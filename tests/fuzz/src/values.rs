@@ -2,7 +2,7 @@
 
 use floodgate::core::time::Micros;
 use floodgate::core::limits::{Request, Wait, decide, look};
-use floodgate::server::keys::data_type::Native;
+use floodgate::server::keys::data_type::NativeType;
 use floodgate::server::main_thread::MainThread;
 use floodgate::types::intern;
 use floodgate::types::ratelimit::{Lifetime, RateLimit, encoding};

@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use floodgate::core::breaker::{Breaker, Ticket};
+use floodgate::core::breaker::{Breaker, Permit};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &[u8]| {
@@ -19,7 +19,7 @@ fuzz_target!(|text: &[u8]| {
             assert!(line.len() < 700 && line.starts_with("invalid breaker '"), "{line:?}");
         }
     }
-    if let Ok(ticket) = Ticket::parse(text) {
-        assert_eq!(Ticket::parse(ticket.text().as_bytes()), Ok(ticket));
+    if let Ok(ticket) = Permit::parse(text) {
+        assert_eq!(Permit::parse(ticket.text().as_bytes()), Ok(ticket));
     }
 });

@@ -5,9 +5,9 @@
 
 use floodgate::core::time::Micros;
 use floodgate::core::limits::{MAX_COUNT, Taken};
-use floodgate::core::usage::{Decided, Outcome, Spend};
+use floodgate::core::usage::{Decided, WorkOutcome, Spend};
 use floodgate::server::main_thread::{MainThread, StandIn};
-use floodgate::types::effect::ratelimit::{Applied, Change, Effect};
+use floodgate::types::effect::ratelimit::{AppliedRateLimit, RateLimitChange, RateLimitEffect};
 use floodgate::types::ratelimit::reservations::Settlement;
 use floodgate::types::ratelimit::{Lifetime, RateLimit, encoding};
 use floodgate::types::until::Until;
@@ -36,11 +36,11 @@ struct Key {
 }
 
 impl Key {
-    fn apply(&mut self, main: MainThread, effect: &Effect<'_>) -> bool {
+    fn apply(&mut self, main: MainThread, effect: &RateLimitEffect<'_>) -> bool {
         let lifetime = match effect.apply(main, self.value.as_mut()) {
-            Ok(Applied::Nothing) => return true,
-            Ok(Applied::InPlace(lifetime)) => lifetime,
-            Ok(Applied::Created(created, lifetime)) => {
+            Ok(AppliedRateLimit::Nothing) => return true,
+            Ok(AppliedRateLimit::InPlace(lifetime)) => lifetime,
+            Ok(AppliedRateLimit::Created(created, lifetime)) => {
                 (self.value, self.end) = (Some(created), None);
                 lifetime
             }
@@ -67,36 +67,36 @@ fn end(draw: &mut Draw<'_>, now: Micros) -> Micros {
     now.plus(draw.number() % (1 << 45)).min(Micros::MAX)
 }
 
-fn honest<'a>(draw: &mut Draw<'a>, now: Micros) -> Effect<'a> {
+fn honest<'a>(draw: &mut Draw<'a>, now: Micros) -> RateLimitEffect<'a> {
     let limits = (draw.byte() % 2 == 0).then(|| draw.one_of(LIMITS));
     let until = if draw.byte() % 4 == 0 { Until::Forever } else { Until::At(end(draw, now)) };
     let change = match draw.byte() % 24 {
-        0..=6 => Change::Take { limits, taken: taken(draw) },
-        7 => Change::Touch { limits },
-        8 | 9 => Change::GiveBack { units: draw.number() },
-        10 => Change::Reset,
-        11 => Change::Pin { text: draw.one_of(LIMITS), until },
-        12 => Change::Unpin,
-        13 => Change::Block { until, reason: draw.bytes() },
-        14 => Change::Unblock,
+        0..=6 => RateLimitChange::Take { limits, taken: taken(draw) },
+        7 => RateLimitChange::Touch { limits },
+        8 | 9 => RateLimitChange::GiveBack { units: draw.number() },
+        10 => RateLimitChange::Reset,
+        11 => RateLimitChange::Pin { text: draw.one_of(LIMITS), until },
+        12 => RateLimitChange::Unpin,
+        13 => RateLimitChange::Block { until, reason: draw.bytes() },
+        14 => RateLimitChange::Unblock,
         16 | 17 => {
             let (taken, cost) = (taken(draw), draw.number() % MAX_COUNT);
-            Change::Reserve { limits, taken, id: draw.one_of(IDS), cost, end: end(draw, now) }
+            RateLimitChange::Reserve { limits, taken, id: draw.one_of(IDS), cost, end: end(draw, now) }
         }
-        18 => Change::Settle { id: draw.one_of(IDS), how: Settlement::At(draw.number() % MAX_COUNT) },
-        19 => Change::Settle { id: draw.one_of(IDS), how: Settlement::Release },
-        20 => Change::Renew { id: draw.one_of(IDS), end: end(draw, now) },
-        21 => Change::Count(Decided { granted: draw.number(), denied: draw.number() }),
-        22 => Change::Record(Outcome {
+        18 => RateLimitChange::Settle { id: draw.one_of(IDS), how: Settlement::At(draw.number() % MAX_COUNT) },
+        19 => RateLimitChange::Settle { id: draw.one_of(IDS), how: Settlement::Release },
+        20 => RateLimitChange::Renew { id: draw.one_of(IDS), end: end(draw, now) },
+        21 => RateLimitChange::Count(Decided { granted: draw.number(), denied: draw.number() }),
+        22 => RateLimitChange::Record(WorkOutcome {
             ok: draw.byte() % 2 == 0,
             cached: draw.byte() % 2 == 0,
             count: draw.number(),
             spend: Spend(draw.number().into()),
             duration_ms: (draw.byte() % 2 == 0).then(|| draw.number()),
         }),
-        _ => Change::Become { payload: draw.bytes() },
+        _ => RateLimitChange::Become { payload: draw.bytes() },
     };
-    Effect { now, expires: draw.byte() % 2 == 0, change }
+    RateLimitEffect { now, expires: draw.byte() % 2 == 0, change }
 }
 
 fuzz_target!(|input: &[u8]| {
@@ -115,7 +115,7 @@ fuzz_target!(|input: &[u8]| {
         } else {
             honest(&mut draw, now).encode(&mut payload);
         }
-        let Ok(effect) = Effect::decode(&payload) else { continue };
+        let Ok(effect) = RateLimitEffect::decode(&payload) else { continue };
         let before = master.value.as_ref().map(|value| values::bytes_of(main, value));
         let done = master.apply(main, &effect);
         assert_eq!(replica.apply(main, &effect), done);

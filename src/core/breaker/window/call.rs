@@ -4,7 +4,7 @@ use crate::core::wire::{Corrupt, Reader};
 
 /// Calls in a window, and how many of them failed or were slow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Tally {
+pub struct CallTally {
     /// All results.
     pub calls: u64,
     /// Those that failed.
@@ -13,7 +13,7 @@ pub struct Tally {
     pub slow: u64,
 }
 
-impl Tally {
+impl CallTally {
     /// `part` of the calls in hundredths of a percent, rounded down.
     pub(in crate::core::breaker) fn hundredths(&self, part: u64) -> u16 {
         let share = u128::from(part) * 10_000 / u128::from(self.calls.max(1));
@@ -23,7 +23,7 @@ impl Tally {
 
 /// One result, as a window records it.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::core::breaker) struct Call {
+pub(in crate::core::breaker) struct CallOutcome {
     pub failed: bool,
     pub slow: bool,
 }

@@ -6,11 +6,11 @@ mod ring;
 mod slices;
 
 use super::spec::{Breaker, MAX_COUNT, Trip};
-use crate::core::prefetch_hint::Place;
+use crate::core::prefetch_hint::PrefetchHint;
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_u64};
-pub(super) use call::Call;
-pub use call::Tally;
+pub(super) use call::CallOutcome;
+pub use call::CallTally;
 use call::read_u32;
 use ring::Ring;
 use slices::Slices;
@@ -18,7 +18,7 @@ use slices::Slices;
 /// The memory of a closed circuit. Its size depends on the breaker alone: what
 /// it needs on the heap is taken when it is made, never while it records.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Window {
+pub(super) enum CallWindow {
     /// `N`: failures since the last success.
     Run(u32),
     /// `N/period` and `P%/period`.
@@ -27,7 +27,7 @@ pub(super) enum Window {
     Ring(Box<Ring>),
 }
 
-impl Window {
+impl CallWindow {
     /// Empty, as `breaker` needs it.
     pub fn new(breaker: &Breaker) -> Self {
         let slow = breaker.slow_us().is_some();
@@ -48,7 +48,7 @@ impl Window {
     }
 
     /// Records one call.
-    pub fn record(&mut self, breaker: &Breaker, now: Micros, call: Call) {
+    pub fn record(&mut self, breaker: &Breaker, now: Micros, call: CallOutcome) {
         match (self, breaker.trip()) {
             // A forced-closed circuit goes on counting: the cap keeps the
             // number within what the encoding accepts.
@@ -63,15 +63,15 @@ impl Window {
     }
 
     /// What it remembers at `now`.
-    pub fn tally(&self, breaker: &Breaker, now: Micros) -> Tally {
+    pub fn tally(&self, breaker: &Breaker, now: Micros) -> CallTally {
         match (self, breaker.trip()) {
             (Self::Run(failures), _) => {
-                Tally { calls: (*failures).into(), failures: (*failures).into(), slow: 0 }
+                CallTally { calls: (*failures).into(), failures: (*failures).into(), slow: 0 }
             }
             (Self::Slices(slices), Trip::Count { period_us, .. } | Trip::RatePeriod { period_us, .. }) => {
                 slices.tally(period_us, now)
             }
-            (Self::Slices(_), _) => Tally::default(),
+            (Self::Slices(_), _) => CallTally::default(),
             (Self::Ring(ring), _) => ring.tally(),
         }
     }
@@ -89,11 +89,11 @@ impl Window {
 
     /// What a result is recorded in, outside of itself.
     #[inline]
-    pub fn far(&self) -> Option<Place> {
+    pub fn far(&self) -> Option<PrefetchHint> {
         match self {
             Self::Run(_) => None,
-            Self::Slices(slices) => Some(Place::of(&**slices)),
-            Self::Ring(ring) => Some(Place::of(&**ring)),
+            Self::Slices(slices) => Some(PrefetchHint::of(&**slices)),
+            Self::Ring(ring) => Some(PrefetchHint::of(&**ring)),
         }
     }
 
@@ -115,7 +115,7 @@ impl Window {
         }
     }
 
-    /// Reads what [`Window::write`] wrote under the same breaker.
+    /// Reads what [`CallWindow::write`] wrote under the same breaker.
     pub fn read(reader: &mut Reader, breaker: &Breaker) -> Result<Self, Corrupt> {
         let slow = breaker.slow_us().is_some();
         Ok(match breaker.trip() {

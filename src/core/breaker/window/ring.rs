@@ -1,7 +1,7 @@
 //! The last N calls: a ring of one bit for each call that failed and one for
 //! each that was slow, with running totals.
 
-use super::call::{Call, Tally};
+use crate::core::breaker::window::call::{CallOutcome, CallTally};
 use crate::core::wire::{Corrupt, Reader, put_u64};
 
 /// Calls in one word of a ring.
@@ -38,7 +38,7 @@ impl Ring {
     }
 
     /// Records a call in place of the oldest one.
-    pub fn record(&mut self, call: Call) {
+    pub fn record(&mut self, call: CallOutcome) {
         self.failed.set(self.next, call.failed);
         if let Some(slow) = &mut self.slow {
             slow.set(self.next, call.slow);
@@ -48,8 +48,8 @@ impl Ring {
     }
 
     /// What it remembers.
-    pub fn tally(&self) -> Tally {
-        Tally {
+    pub fn tally(&self) -> CallTally {
+        CallTally {
             calls: self.len.into(),
             failures: self.failed.ones.into(),
             slow: self.slow.as_ref().map_or(0, |slow| slow.ones.into()),

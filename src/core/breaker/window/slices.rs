@@ -4,7 +4,8 @@
 //! Slices are kept newest first, so that time passing is a shift of at most
 //! sixteen counters, once a slice; recording a call is then two additions.
 
-use super::call::{Call, Tally, read_u32};
+use super::call::read_u32;
+use crate::core::breaker::window::call::{CallOutcome, CallTally};
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_u64};
 
@@ -51,7 +52,7 @@ impl Slices {
     }
 
     /// Records a call in the slice of `now`.
-    pub fn record(&mut self, period_us: u64, now: Micros, call: Call) {
+    pub fn record(&mut self, period_us: u64, now: Micros, call: CallOutcome) {
         self.advance(slice_of(period_us, now));
         bump(&mut self.calls);
         if call.failed {
@@ -87,11 +88,11 @@ impl Slices {
     }
 
     /// Everything within the period that ends at `now`.
-    pub fn tally(&self, period_us: u64, now: Micros) -> Tally {
+    pub fn tally(&self, period_us: u64, now: Micros) -> CallTally {
         let passed = slice_of(period_us, now).saturating_sub(self.newest);
         let live = usize::try_from(passed).map_or(0, |passed| SLICES.saturating_sub(passed));
         let sum = |counts: &Counts| counts.iter().take(live).map(|&count| u64::from(count)).sum();
-        Tally {
+        CallTally {
             calls: sum(&self.calls),
             failures: sum(&self.failures),
             slow: self.slow.as_deref().map_or(0, sum),

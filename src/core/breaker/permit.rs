@@ -11,7 +11,7 @@ const ROOM: usize = 43;
 
 /// What an admitted call hands back with its result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Ticket {
+pub enum Permit {
     /// Admitted by a closed circuit: `c-<epoch>`. All calls of an epoch share it.
     Closed {
         /// The epoch that admitted it.
@@ -26,8 +26,8 @@ pub enum Ticket {
     },
 }
 
-impl Ticket {
-    /// Reads what [`Ticket::text`] wrote; nothing else is accepted.
+impl Permit {
+    /// Reads what [`Permit::text`] wrote; nothing else is accepted.
     ///
     /// # Errors
     /// A [`TokenError`] for a text that no circuit ever gave out.
@@ -61,10 +61,10 @@ impl Ticket {
 }
 
 /// `<epoch>-<trial>`.
-fn trial(text: &[u8]) -> Option<Ticket> {
+fn trial(text: &[u8]) -> Option<Permit> {
     let (epoch, trial) = text.split_at_checked(text.iter().position(|&b| b == b'-')?)?;
     let (_, trial) = trial.split_first()?;
-    Some(Ticket::Trial { epoch: number(epoch)?, trial: number(trial)? })
+    Some(Permit::Trial { epoch: number(epoch)?, trial: number(trial)? })
 }
 
 /// A number without leading zeros: one text for each ticket.
