@@ -2,7 +2,8 @@
 
 use super::arguments::{cost, unexpected};
 use crate::commands::arguments::ArgCursor;
-use crate::core::limits::{Request, Wait};
+use crate::core::limits::Request;
+use crate::core::retry_after::RetryAfter;
 use crate::limiter::Error;
 use crate::limiter::acquire::judge;
 use crate::limiter::apply;
@@ -111,7 +112,7 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let retry = judged.six.standing.retry;
     if call.wait_us > 0
         && judged.six.granted == 0
-        && retry != Wait::Never
+        && retry != RetryAfter::Never
         && queue::join(ctx, &key, &call.ask(), call.wait_us, retry, now)
     {
         if let Some(together) = together {

@@ -2,7 +2,8 @@
 
 use super::arguments::{cost, number, unexpected};
 use crate::commands::arguments::ArgCursor;
-use crate::core::limits::{Limit, Request, State, Wait, decide, look};
+use crate::core::limits::{Limit, Request, State, decide, look};
+use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::acquire::AcquireDecision;
@@ -246,7 +247,8 @@ impl<'a> Batch<'a> {
             return Ok(None);
         }
         self.count_denied(ctx, now)?;
-        let longest = verdicts.iter().map(|judged| judged.six.standing.retry).max().unwrap_or(Wait::Now);
+        let longest =
+            verdicts.iter().map(|judged| judged.six.standing.retry).max().unwrap_or(RetryAfter::Now);
         for AcquireDecision { six, .. } in &mut verdicts {
             if six.granted > 0 {
                 six.granted = 0;

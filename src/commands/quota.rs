@@ -2,11 +2,12 @@
 
 use super::arguments::{cost, unexpected};
 use crate::commands::arguments::ArgCursor;
-use crate::core::limits::{Limit, LimitStatus, Look, Request, Rule, State, Wait, decide, look};
+use crate::core::limits::{Limit, LimitStatus, Look, Request, Rule, State, decide, look};
+use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::acquire::denied_by_block;
-use crate::limiter::reply::{retry_ms, signed};
+use crate::limiter::reply::signed;
 use crate::limiter::resolve::{ResolvedLimits, Source, limits_of, resolve, usage_of};
 use crate::observe::metrics;
 use crate::queue;
@@ -102,8 +103,9 @@ pub fn denying(
     let Some((resolved, _)) = choose(ctx.main(), key, value, None, now)? else { return Ok(Vec::new()) };
     with_usage(ctx.main(), value, &resolved, now, |set, states| {
         let limits = set.limits().iter().zip(set.labels()).zip(states);
-        let denying = limits
-            .filter(|((limit, _), state)| !limit.shadow() && look(limit, state, now, 1).retry > Wait::Now);
+        let denying = limits.filter(|((limit, _), state)| {
+            !limit.shadow() && look(limit, state, now, 1).retry > RetryAfter::Now
+        });
         denying.map(|((_, label), _)| label.to_string()).collect()
     })
 }
@@ -153,7 +155,7 @@ impl<'v> QuotaView<'v> {
                 (Word::Used, signed(look.used)),
                 (Word::Remaining, look.remaining.map_or(-1, signed)),
                 (Word::PeriodMs, limit.period_us().map_or(-1, |us| signed(us / 1000))),
-                (Word::RetryAfterMs, retry_ms(look.retry)),
+                (Word::RetryAfterMs, look.retry.millis()),
                 (Word::ResetAfterMs, signed(look.reset_after_us.div_ceil(1000))),
                 (Word::ResetAtMs, signed(reset_at)),
             ] {
@@ -193,7 +195,7 @@ impl<'v> QuotaView<'v> {
     /// stands on the key nobody else is served before it has been.
     fn send_headers(&self, ctx: &Context<'_>, line: Option<Micros>) {
         let mut standing = self.standing();
-        let line = line.map(|served| Wait::After(served.since(self.now)));
+        let line = line.map(|served| RetryAfter::After(served.since(self.now)));
         if let (Some(standing), Some(line)) = (&mut standing, line) {
             *standing = LimitStatus { remaining: Some(0), retry: standing.retry.max(line), ..*standing };
         }
@@ -206,7 +208,7 @@ impl<'v> QuotaView<'v> {
             standing = Some(blocked);
         }
         let retry_seconds = match standing.map(|standing| standing.retry) {
-            Some(Wait::After(us)) => Some(seconds(us)),
+            Some(RetryAfter::After(us)) => Some(seconds(us)),
             _ => None,
         };
         let mut fields: Vec<(&str, String)> = Vec::new();
@@ -237,15 +239,15 @@ impl<'v> QuotaView<'v> {
     /// `"name";r=50;t=30`. Retry-After must not be earlier than `t`, so a
     /// denying limit tells when it grants again, and one that would tell a later
     /// time than Retry-After tells none.
-    fn limit_item(row: &QuotaRow<'_>, denied: Option<Wait>, retry_after: Option<u64>) -> String {
+    fn limit_item(row: &QuotaRow<'_>, denied: Option<RetryAfter>, retry_after: Option<u64>) -> String {
         let (remaining, retry) = match denied {
             None => (row.look.remaining.unwrap_or(0), row.look.retry),
             Some(denied) => (0, row.look.retry.max(denied)),
         };
         let at = match retry {
-            Wait::After(us) => Some(seconds(us)),
-            Wait::Now => Some(seconds(row.look.reset_after_us)),
-            Wait::Never => None,
+            RetryAfter::After(us) => Some(seconds(us)),
+            RetryAfter::Now => Some(seconds(row.look.reset_after_us)),
+            RetryAfter::Never => None,
         };
         let mut item = format!("\"{}\";r={remaining}", row.label);
         if let Some(at) = at.filter(|&at| retry_after.is_none_or(|retry| at <= retry)) {

@@ -3,8 +3,8 @@
 
 use super::arguments::{cost, length, number, unexpected};
 use crate::commands::arguments::ArgCursor;
-use crate::core::limits::Wait;
 use crate::core::reservations::MAX_ID;
+use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::apply;
@@ -124,7 +124,7 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         if call.wait_us > 0
             && one.six.granted == 0
             && one.six.index != Index::Line
-            && retry != Wait::Never
+            && retry != RetryAfter::Never
             && queue::join(ctx, &key, &ask(), call.wait_us, retry, now)
         {
             return Ok(());

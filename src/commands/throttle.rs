@@ -2,7 +2,8 @@
 
 use crate::commands::arguments::ArgCursor;
 use crate::core::limits::throttle::{Arrival, ThrottleReply};
-use crate::core::limits::{self, Limit, Limits, Request, State, Taken, Throttle, Wait};
+use crate::core::limits::{self, Limit, Limits, Request, State, Taken, Throttle};
+use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 use crate::limiter::acquire::judge;
 use crate::limiter::apply;
@@ -277,14 +278,14 @@ fn server_decides(
 /// Six integers as redis-cell's five.
 fn answer_of(six: &RateLimitReply) -> ThrottleReply {
     let standing = &six.standing;
-    let limited = standing.retry > Wait::Now;
+    let limited = standing.retry > RetryAfter::Now;
     ThrottleReply {
         limited,
         limit: standing.limit.map_or(i64::MAX, signed),
         remaining: standing.remaining.map_or(i64::MAX, signed),
         retry_after_s: match standing.retry {
-            Wait::After(us) => signed(seconds(us)),
-            Wait::Now | Wait::Never => -1,
+            RetryAfter::After(us) => signed(seconds(us)),
+            RetryAfter::Now | RetryAfter::Never => -1,
         },
         reset_after_s: signed(seconds(standing.reset_after_us)),
     }

@@ -6,6 +6,7 @@ pub mod breaker;
 pub mod limits;
 pub mod prefetch_hint;
 pub mod reservations;
+pub mod retry_after;
 pub mod stats;
 pub mod text;
 pub mod time;

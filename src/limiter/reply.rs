@@ -1,6 +1,6 @@
 //! The reply of every command that takes: six integers.
 
-use crate::core::limits::{Decision, LimitStatus, Wait};
+use crate::core::limits::{Decision, LimitStatus};
 use crate::observe::labels::DecisionLabels;
 use crate::observe::metrics;
 use crate::observe::top::RequestOutcome;
@@ -82,7 +82,7 @@ impl RateLimitReply {
         reply::integer(ctx, signed(self.granted));
         reply::integer(ctx, self.standing.limit.map_or(-1, signed));
         reply::integer(ctx, self.standing.remaining.map_or(-1, signed));
-        reply::integer(ctx, retry_ms(self.standing.retry));
+        reply::integer(ctx, self.standing.retry.millis());
         reply::integer(ctx, signed(self.standing.reset_after_us.div_ceil(1000)));
         reply::integer(ctx, self.index.number());
     }
@@ -91,13 +91,4 @@ impl RateLimitReply {
 /// As a reply's integer.
 pub fn signed(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
-}
-
-/// Milliseconds, rounded up; -1 for never.
-pub fn retry_ms(wait: Wait) -> i64 {
-    match wait {
-        Wait::Now => 0,
-        Wait::After(us) => signed(us.div_ceil(1000)),
-        Wait::Never => -1,
-    }
 }

@@ -4,8 +4,9 @@ use super::Error;
 use super::acquire::denied_by_block;
 use super::reply::Index;
 use super::resolve::usage;
-use crate::core::limits::{Limit, LimitStatus, Request, State, Taken, Wait, decide, look};
+use crate::core::limits::{Limit, LimitStatus, Request, State, Taken, decide, look};
 use crate::core::reservations::Stage;
+use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 use crate::limiter::reply::RateLimitReply;
 use crate::observe::labels::DecisionLabels;
@@ -125,7 +126,7 @@ impl ReserveDecision {
     }
 
     /// Denies it because another key of the hierarchy does.
-    pub fn deny_with_others(&mut self, longest: Wait) {
+    pub fn deny_with_others(&mut self, longest: RetryAfter) {
         let standing = LimitStatus { retry: longest, ..self.before };
         self.six = RateLimitReply { granted: 0, standing, index: Index::Batch };
         self.verdict = ReserveAction::Leave;
@@ -184,6 +185,6 @@ fn standing(limits: &[Limit], states: &[State], now: Micros) -> (LimitStatus, us
         .min_by_key(|(_, look)| look.remaining.unwrap_or(u64::MAX))
         .map_or((LimitStatus::UNLIMITED, 0), |(at, look)| {
             let (limit, remaining, reset_after_us) = (look.limit, look.remaining, look.reset_after_us);
-            (LimitStatus { limit, remaining, retry: Wait::Now, reset_after_us }, at)
+            (LimitStatus { limit, remaining, retry: RetryAfter::Now, reset_after_us }, at)
         })
 }

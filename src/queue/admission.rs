@@ -4,7 +4,8 @@ use super::behind::{behind, behind_at};
 use super::moves::plan;
 use super::state::{PATIENCE_MS, Waiter, place, stands, with};
 use super::{answer, moves, request, serve};
-use crate::core::limits::{Request, Wait};
+use crate::core::limits::Request;
+use crate::core::retry_after::RetryAfter;
 use crate::core::text::duration;
 use crate::core::time::Micros;
 use crate::limiter::Error;
@@ -68,10 +69,10 @@ pub fn meet(
         return Ok(QueueAdmission::Nobody);
     }
     let judged = behind(ctx, key, ask, now)?;
-    if judged.six().standing.retry == Wait::Never {
+    if judged.six().standing.retry == RetryAfter::Never {
         return Ok(QueueAdmission::Denied(judged.into()));
     }
-    Ok(if join(ctx, key, ask, wait_us, Wait::Never, now) {
+    Ok(if join(ctx, key, ask, wait_us, RetryAfter::Never, now) {
         QueueAdmission::Waits
     } else {
         QueueAdmission::Denied(judged.into())
@@ -110,7 +111,7 @@ pub fn join(
     key: &Key<'_>,
     ask: &QueuedRequest,
     wait_us: u64,
-    retry: Wait,
+    retry: RetryAfter,
     now: Micros,
 ) -> bool {
     let flags = ctx.flags();
@@ -142,9 +143,9 @@ pub fn join(
         return true;
     };
     let due = match retry {
-        Wait::Now => Some(now),
-        Wait::After(us) => Some(now.plus(us)),
-        Wait::Never => None,
+        RetryAfter::Now => Some(now),
+        RetryAfter::After(us) => Some(now.plus(us)),
+        RetryAfter::Never => None,
     };
     let waiter = Waiter { ask: ask.clone(), since: now, deadline: now.plus(wait_us), clock, client };
     with(main, |room| room.join(&place, waiter, due));
@@ -164,8 +165,8 @@ pub fn served_by(ctx: &Context<'_>, key: &mut Key<'_>, now: Micros) -> Result<Op
     let request = Request { cost: 1, calls: 1, partial: false, critical: false };
     let ask = QueuedRequest::Acquire { limits: Some(unlimited.into()), request, track: false };
     Ok(match behind(ctx, key, &ask, now)?.six().standing.retry {
-        Wait::Now => Some(now),
-        Wait::After(us) => Some(now.plus(us)),
-        Wait::Never => Some(Micros::MAX),
+        RetryAfter::Now => Some(now),
+        RetryAfter::After(us) => Some(now.plus(us)),
+        RetryAfter::Never => Some(Micros::MAX),
     })
 }

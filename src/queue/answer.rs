@@ -2,7 +2,8 @@
 
 use super::behind::behind_at;
 use super::state::with;
-use crate::core::limits::{LimitStatus, Wait};
+use crate::core::limits::LimitStatus;
+use crate::core::retry_after::RetryAfter;
 use crate::core::wait_queue::WaiterId;
 use crate::limiter::Error;
 use crate::limiter::reply::RateLimitReply;
@@ -71,7 +72,7 @@ fn denial(
         return Ok(judged);
     }
     // Its units have become free this very moment; asking again gets them.
-    let standing = LimitStatus { retry: Wait::After(1), ..six.standing };
+    let standing = LimitStatus { retry: RetryAfter::After(1), ..six.standing };
     Ok(judged.denied(RateLimitReply { granted: 0, standing, ..six }))
 }
 

@@ -4,7 +4,8 @@
 use super::forecast::Forecast;
 use super::request;
 use super::state::{place, with};
-use crate::core::limits::{LimitStatus, Wait};
+use crate::core::limits::LimitStatus;
+use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::reply::{Index, RateLimitReply};
@@ -34,7 +35,7 @@ pub(super) fn behind_at(
     now: Micros,
 ) -> Result<request::QueuedDecision, Error> {
     let judged = ask.judge(ctx, &place.1, value, now)?;
-    if judged.six().standing.retry == Wait::Never {
+    if judged.six().standing.retry == RetryAfter::Never {
         return Ok(judged);
     }
     let standing = ask.untouched(ctx, &place.1, value, &judged, now)?;

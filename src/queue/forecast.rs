@@ -1,7 +1,7 @@
 //! When a line will have been served: it is played through on a copy of the key,
 //! with the very code that will serve it.
 
-use crate::core::limits::Wait;
+use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 use crate::core::wait_queue::WaiterId;
 use crate::limiter::Error;
@@ -35,9 +35,9 @@ impl Forecast {
         // Who cannot be served is sent away and takes nothing.
         let Ok(first) = ask.judge(ctx, key, self.value.as_ref(), self.at) else { return };
         match first.six().standing.retry {
-            Wait::Never => {}
-            Wait::Now => self.grant(ctx, ask, &first),
-            Wait::After(us) => {
+            RetryAfter::Never => {}
+            RetryAfter::Now => self.grant(ctx, ask, &first),
+            RetryAfter::After(us) => {
                 self.at = self.at.plus(us);
                 if let Ok(judged) = ask.judge(ctx, key, self.value.as_ref(), self.at) {
                     self.grant(ctx, ask, &judged);
@@ -64,15 +64,15 @@ impl Forecast {
     }
 
     /// How long until a request would be granted behind the line.
-    pub fn retry(&self, ctx: &Context<'_>, key: &[u8], ask: &QueuedRequest, now: Micros) -> Wait {
+    pub fn retry(&self, ctx: &Context<'_>, key: &[u8], ask: &QueuedRequest, now: Micros) -> RetryAfter {
         let at = self.at.max(now);
         let retry = ask
             .judge(ctx, key, self.value.as_ref(), at)
-            .map_or(Wait::Now, |judged| judged.six().standing.retry);
+            .map_or(RetryAfter::Now, |judged| judged.six().standing.retry);
         match retry {
-            Wait::Now => Wait::After(at.since(now).max(1)),
-            Wait::After(us) => Wait::After(at.since(now).saturating_add(us)),
-            Wait::Never => Wait::Never,
+            RetryAfter::Now => RetryAfter::After(at.since(now).max(1)),
+            RetryAfter::After(us) => RetryAfter::After(at.since(now).saturating_add(us)),
+            RetryAfter::Never => RetryAfter::Never,
         }
     }
 }

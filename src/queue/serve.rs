@@ -1,7 +1,7 @@
 //! Serving the lines whose time has come.
 
 use super::state::{any, with};
-use crate::core::limits::Wait;
+use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 use crate::core::wait_queue::WaiterId;
 use crate::limiter::Error;
@@ -89,7 +89,7 @@ fn serve(ctx: &Context<'_>, place: &DbKey, now: Micros) -> Option<Micros> {
         }
         match six.standing.retry {
             // It asks for more than there is now: nobody behind it should wait for that.
-            Wait::Never => {
+            RetryAfter::Never => {
                 judged.count(main);
                 top::decided(main, &place.1, false, now);
                 end(main, ticket, |_| WaitOutcome::Decided(Ok(six)));
@@ -98,7 +98,7 @@ fn serve(ctx: &Context<'_>, place: &DbKey, now: Micros) -> Option<Micros> {
             _ if over(deadline <= now) || (real && clock == WaitClock::Debug) => time_is_up(main, ticket),
             retry => {
                 end_late_ones(ctx, place, now);
-                let us = if let Wait::After(us) = retry { us } else { 0 };
+                let us = if let RetryAfter::After(us) = retry { us } else { 0 };
                 return Some(now.plus(us.max(1)));
             }
         }

@@ -1,6 +1,6 @@
 //! When something ends, if it does.
 
-use crate::core::limits::Wait;
+use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 
 /// Until when something lasts.
@@ -14,10 +14,10 @@ pub enum Until {
 
 impl Until {
     /// How long it still lasts.
-    pub const fn wait(self, now: Micros) -> Wait {
+    pub const fn wait(self, now: Micros) -> RetryAfter {
         match self {
-            Self::At(end) => Wait::After(end.since(now)),
-            Self::Forever => Wait::Never,
+            Self::At(end) => RetryAfter::After(end.since(now)),
+            Self::Forever => RetryAfter::Never,
         }
     }
 

@@ -3,8 +3,9 @@
 
 use crate::world::{World, cases, gap};
 use floodgate::core::limits::{
-    Decision, HeldPlaces, Request, State, Wait, charge, decide, full_at, give_back, look,
+    Decision, HeldPlaces, Request, State, charge, decide, full_at, give_back, look,
 };
+use floodgate::core::retry_after::RetryAfter;
 use floodgate::core::time::Micros;
 use proptest::prelude::*;
 
@@ -136,7 +137,7 @@ proptest! {
             let asked = world.would(now, &Request::of(request.cost));
             prop_assert_eq!(seen.limit, asked.standing.limit);
             prop_assert_eq!(seen.retry, asked.standing.retry);
-            prop_assert_eq!(seen.retry == Wait::Now, asked.is_granted());
+            prop_assert_eq!(seen.retry == RetryAfter::Now, asked.is_granted());
             prop_assert_eq!(now + seen.reset_after_us, world.full_at(now));
             if let Some(remaining) = seen.remaining {
                 if !world.limits.as_slice()[0].per_call() {
@@ -186,7 +187,7 @@ fn keep_is_for_critical_requests() {
     let mut world = World::new("10/m:keep=20%");
     let now = 1_800_000_000_000_000;
     let reply = world.acquire(now, 9);
-    assert_eq!((reply.granted, reply.standing.retry), (0, Wait::Never));
+    assert_eq!((reply.granted, reply.standing.retry), (0, RetryAfter::Never));
     assert_eq!(world.acquire(now, 8).standing.remaining, Some(0));
     assert!(!world.acquire(now, 1).is_granted());
     let critical = Request { critical: true, ..Request::of(1) };
@@ -194,7 +195,7 @@ fn keep_is_for_critical_requests() {
     assert_eq!(world.ask(now, &critical).standing.remaining, Some(0));
     assert!(!world.ask(now, &critical).is_granted());
     // All of it kept in effect: nothing is left for the others.
-    assert_eq!(World::new("1/m:keep=0.01%").acquire(now, 1).standing.retry, Wait::Never);
+    assert_eq!(World::new("1/m:keep=0.01%").acquire(now, 1).standing.retry, RetryAfter::Never);
 }
 
 #[test]
@@ -227,7 +228,7 @@ fn the_slowest_times_are_never_never() {
     let mut world = World::new("bucket:1/366d:burst=1000000000000");
     let now = 1_800_000_000_000_000;
     assert!(world.acquire(now, 1_000_000_000_000).is_granted());
-    assert!(matches!(world.acquire(now, 1_000_000_000_000).standing.retry, Wait::After(_)));
+    assert!(matches!(world.acquire(now, 1_000_000_000_000).standing.retry, RetryAfter::After(_)));
 }
 
 #[test]
@@ -240,7 +241,7 @@ fn concurrent_counts_what_is_held() {
     world.states = vec![State::Concurrent(HeldPlaces::new(2, vec![ends(5)], ends(9), ends(7)))];
     let denied = decide(world.limits.as_slice(), &world.states, Micros(now), &Request::of(1));
     assert!(!denied.is_granted());
-    assert_eq!(denied.standing.retry, Wait::After(5000));
+    assert_eq!(denied.standing.retry, RetryAfter::After(5000));
     assert_eq!(denied.standing.remaining, Some(0));
     assert_eq!(full_at(world.limits.as_slice(), &world.states, Micros(now)), ends(9));
     // Only settling a reservation frees its place.

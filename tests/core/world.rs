@@ -2,7 +2,8 @@
 //! in common: gaps between requests, and checks of each reply against what the
 //! limiter then does.
 
-use floodgate::core::limits::{Decision, Limits, Request, State, Wait, decide, full_at, take, touch};
+use floodgate::core::limits::{Decision, Limits, Request, State, decide, full_at, take, touch};
+use floodgate::core::retry_after::RetryAfter;
 use floodgate::core::time::Micros;
 use proptest::prelude::*;
 
@@ -143,13 +144,13 @@ impl World {
             assert!(!told_apart || reset == 0 || self.used(0, now + reset - 1) > 0, "reset too late");
         }
         match reply.standing.retry {
-            Wait::Now => assert!(reply.is_granted()),
-            Wait::Never => {
+            RetryAfter::Now => assert!(reply.is_granted()),
+            RetryAfter::Never => {
                 assert!(!reply.is_granted());
                 assert!(!self.would(self.full_at(now) + 1, request).is_granted());
             }
-            Wait::After(us) if us > u64::MAX / 4 => {}
-            Wait::After(us) => {
+            RetryAfter::After(us) if us > u64::MAX / 4 => {}
+            RetryAfter::After(us) => {
                 assert!(!reply.is_granted() && us > 0);
                 assert!(self.would(now + us, request).is_granted(), "still denied at the retry time");
                 assert!(!self.would(now + us - 1, request).is_granted(), "granted before the retry time");

@@ -3,8 +3,9 @@
 
 use super::word_of;
 use crate::commands::arguments::{ArgCursor, cost};
-use crate::core::breaker::{Admission, CircuitState, Permit, Retry};
+use crate::core::breaker::{Admission, CircuitState, Permit};
 use crate::core::limits::Request;
+use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::acquire::AcquireDecision;
@@ -12,7 +13,7 @@ use crate::limiter::apply as limits;
 use crate::limiter::apply::EffectBatch;
 use crate::limiter::breaker::apply::{apply, commit, propagate, tell};
 use crate::limiter::breaker::resolve::{ResolvedBreaker, resolve};
-use crate::limiter::reply::{RateLimitReply, retry_ms};
+use crate::limiter::reply::RateLimitReply;
 use crate::limiter::track;
 use crate::observe::{metrics, top};
 use crate::queue::judge;
@@ -204,7 +205,7 @@ fn refuse(ctx: &Context<'_>, state: CircuitState, six: &RateLimitReply) {
     reply::integer(ctx, 0);
     word(ctx, word_of(state));
     reply::null(ctx);
-    reply::integer(ctx, retry_ms(six.standing.retry));
+    reply::integer(ctx, six.standing.retry.millis());
     six.send(ctx);
 }
 
@@ -213,7 +214,7 @@ fn refuse(ctx: &Context<'_>, state: CircuitState, six: &RateLimitReply) {
 struct CbAcquireReply {
     state: CircuitState,
     ticket: Option<Permit>,
-    retry: Retry,
+    retry: RetryAfter,
 }
 
 impl CbAcquireReply {

@@ -1,6 +1,7 @@
 //! What the state machine answers.
 
 use crate::core::breaker::permit::Permit;
+use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 
 /// The state of a circuit.
@@ -40,36 +41,6 @@ pub enum ReportOutcome {
     Fail,
     /// It says nothing about the other side (cancelled, caller's mistake).
     Ignore,
-}
-
-/// When to ask again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Retry {
-    /// Admitted, or would be.
-    Now,
-    /// After this many microseconds.
-    After(u64),
-    /// Not until an operator says so.
-    Never,
-}
-
-impl Retry {
-    /// The time from `now` until `then`.
-    pub(super) const fn until(then: Micros, now: Micros) -> Self {
-        match then.since(now) {
-            0 => Self::Now,
-            us => Self::After(us),
-        }
-    }
-
-    /// As replies say it: milliseconds rounded up, 0 now, -1 never.
-    pub fn millis(self) -> i64 {
-        match self {
-            Self::Now => 0,
-            Self::After(us) => i64::try_from(us.div_ceil(1000)).unwrap_or(i64::MAX),
-            Self::Never => -1,
-        }
-    }
 }
 
 /// Why a circuit went from one state to another.
@@ -186,7 +157,7 @@ pub struct Admission {
     /// To be handed back with the result; only when allowed.
     pub ticket: Option<Permit>,
     /// When to ask again, if not.
-    pub retry: Retry,
+    pub retry: RetryAfter,
     /// Whether the circuit changed: only then is there anything to replicate.
     pub changed: bool,
     /// What happened on the way.

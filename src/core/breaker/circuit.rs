@@ -18,13 +18,14 @@
 //!
 //! A force leaves from anywhere and ends in closed, with an empty window.
 
-use super::answer::{Admission, Cause, Reported, Retry, Transition, Transitions};
+use super::answer::{Admission, Cause, Reported, Transition, Transitions};
 use super::round::{Round, Verdict};
 use super::spec::{Breaker, Trip};
 use crate::core::breaker::answer::{CircuitState, ReportOutcome, StateTransition};
 use crate::core::breaker::permit::Permit;
 use crate::core::breaker::window::{CallOutcome, CallWindow};
 use crate::core::prefetch_hint::PrefetchHint;
+use crate::core::retry_after::RetryAfter;
 use crate::core::text::duration::{LONGEST, MILLISECOND};
 use crate::core::time::Micros;
 
@@ -145,30 +146,32 @@ impl Circuit {
         let epoch = self.epoch;
         let (ticket, retry) = match &mut self.phase {
             Phase::Closed { ramp: None } | Phase::ForcedClosed(_) => {
-                (Some(Permit::Closed { epoch }), Retry::Now)
+                (Some(Permit::Closed { epoch }), RetryAfter::Now)
             }
             Phase::Closed { ramp: Some(credit) } => {
                 let before = *credit;
                 let admits = ramp_admits(credit, now.since(self.since), breaker.ramp_us());
                 changed |= *credit != before;
                 if admits {
-                    (Some(Permit::Closed { epoch }), Retry::Now)
+                    (Some(Permit::Closed { epoch }), RetryAfter::Now)
                 } else {
-                    (None, Retry::After(MILLISECOND))
+                    (None, RetryAfter::After(MILLISECOND))
                 }
             }
-            Phase::Open { deadline } => (None, Retry::until(*deadline, now)),
+            Phase::Open { deadline } => (None, RetryAfter::until(*deadline, now)),
             Phase::HalfOpen(round) => match round.admit(breaker, now) {
                 Some(trial) => {
                     changed = true;
-                    (Some(Permit::Trial { epoch, trial }), Retry::Now)
+                    (Some(Permit::Trial { epoch, trial }), RetryAfter::Now)
                 }
                 // Without room and without a verdict there is a trial in
                 // flight, so there is a lease to wait for.
-                None => (None, round.earliest_lease().map_or(Retry::Now, |end| Retry::until(end, now))),
+                None => {
+                    (None, round.earliest_lease().map_or(RetryAfter::Now, |end| RetryAfter::until(end, now)))
+                }
             },
             Phase::ForcedOpen(hold) => {
-                (None, hold.until.map_or(Retry::Never, |until| Retry::until(until, now)))
+                (None, hold.until.map_or(RetryAfter::Never, |until| RetryAfter::until(until, now)))
             }
         };
         Admission { allowed: ticket.is_some(), state: self.state(), ticket, retry, changed, transitions }
@@ -332,9 +335,9 @@ impl Circuit {
     #[inline]
     pub fn at_rest(&self, now: Micros) -> Option<Admission> {
         let (ticket, retry) = match &self.phase {
-            Phase::Closed { ramp: None } => (Some(Permit::Closed { epoch: self.epoch }), Retry::Now),
+            Phase::Closed { ramp: None } => (Some(Permit::Closed { epoch: self.epoch }), RetryAfter::Now),
             Phase::Open { deadline } if self.since <= now && now < *deadline => {
-                (None, Retry::until(*deadline, now))
+                (None, RetryAfter::until(*deadline, now))
             }
             _ => return None,
         };

@@ -32,7 +32,7 @@ mod view;
 mod window;
 
 pub use answer::{
-    Admission, Cause, CircuitState, ReportOutcome, Reported, Retry, StateTransition, Transition, Transitions,
+    Admission, Cause, CircuitState, ReportOutcome, Reported, StateTransition, Transition, Transitions,
 };
 pub use circuit::{Circuit, Force, REASON_BYTES};
 pub use grammar::TEXT_BYTES;

@@ -1,10 +1,11 @@
 //! A circuit as people see it. Looking changes nothing.
 
-use super::answer::{Retry, Transitions};
+use super::answer::Transitions;
 use super::circuit::{Circuit, Phase};
 use super::spec::Breaker;
 use crate::core::breaker::answer::CircuitState;
 use crate::core::breaker::window::CallTally;
+use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 
 /// A force in effect.
@@ -25,7 +26,7 @@ pub struct CircuitView {
     /// When the state began.
     pub since: Micros,
     /// When a call would be admitted.
-    pub retry: Retry,
+    pub retry: RetryAfter,
     /// The window. While open, what is left in it of the calls that opened it.
     pub window: CallTally,
     /// Failures among the calls of the window, in hundredths of a percent.

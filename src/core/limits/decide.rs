@@ -8,6 +8,7 @@
 
 use super::rule::State;
 use super::spec::{Charge, Limit, MAX_LIMITS};
+use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 
 /// What is asked.
@@ -28,18 +29,6 @@ impl Request {
     pub const fn of(cost: u64) -> Self {
         Self { cost, calls: 1, partial: false, critical: false }
     }
-}
-
-/// How long until a request would be granted if nobody else asks. Orders by
-/// length; never is the longest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Wait {
-    /// It was or would be granted now.
-    Now,
-    /// Microseconds, at least 1.
-    After(u64),
-    /// It asks for more than there ever is.
-    Never,
 }
 
 /// Units per limit, by position.
@@ -138,14 +127,15 @@ pub struct LimitStatus {
     /// `None` for unlimited.
     pub remaining: Option<u64>,
     /// Until the same request would be granted ([`Request::partial`]: one unit).
-    pub retry: Wait,
+    pub retry: RetryAfter,
     /// Microseconds until the limit is full again if nobody asks.
     pub reset_after_us: u64,
 }
 
 impl LimitStatus {
     /// That of `unlimited`.
-    pub const UNLIMITED: Self = Self { limit: None, remaining: None, retry: Wait::Now, reset_after_us: 0 };
+    pub const UNLIMITED: Self =
+        Self { limit: None, remaining: None, retry: RetryAfter::Now, reset_after_us: 0 };
 }
 
 /// What was decided. To make it so, [`take`](super::take) `taken`, or, when
@@ -212,14 +202,14 @@ impl LimitView {
 
     /// How long until `demand` fits.
     #[inline]
-    fn wait(self, limit: &Limit, state: &State, now: Micros, demand: u64) -> Wait {
+    fn wait(self, limit: &Limit, state: &State, now: Micros, demand: u64) -> RetryAfter {
         if demand <= self.room() {
-            return Wait::Now;
+            return RetryAfter::Now;
         }
-        let Some(target) = self.usable.checked_sub(demand) else { return Wait::Never };
+        let Some(target) = self.usable.checked_sub(demand) else { return RetryAfter::Never };
         match limit.rule().falls_to(state, now, target) {
-            Micros(u64::MAX) => Wait::Never,
-            at => Wait::After(at.since(now)),
+            Micros(u64::MAX) => RetryAfter::Never,
+            at => RetryAfter::After(at.since(now)),
         }
     }
 }
@@ -264,7 +254,7 @@ fn decide_one(limit: &Limit, capacity: u64, state: &State, now: Micros, request:
     let seen = limit.rule().see(state, now);
     let mut view = LimitView::of(limit, capacity, seen.used, request.critical);
     let retry = view.wait(limit, state, now, request.least(limit));
-    let (granted, units) = if retry == Wait::Now {
+    let (granted, units) = if retry == RetryAfter::Now {
         let granted = request.most(limit, view.room());
         (granted, charged(limit, request, granted))
     } else {
@@ -294,7 +284,7 @@ fn decide_several(limits: &[Limit], states: &[State], now: Micros, request: &Req
     let mut any_shadow = false;
     let mut first_unlimited = None;
     // Of those that deny, the one that denies longest; with equals the first.
-    let mut longest = Wait::Now;
+    let mut longest = RetryAfter::Now;
     let mut binding = None;
     for (index, ((limit, state), view)) in limits.iter().zip(states).zip(&mut views).enumerate() {
         let Some(capacity) = limit.capacity() else {
@@ -395,7 +385,7 @@ pub struct Look {
     /// Whole units that would be granted now; `None` for unlimited.
     pub remaining: Option<u64>,
     /// Until a request of the cost would be granted by this limit.
-    pub retry: Wait,
+    pub retry: RetryAfter,
     /// Microseconds until it is full if nobody asks.
     pub reset_after_us: u64,
 }
@@ -403,7 +393,7 @@ pub struct Look {
 /// Looks at one limit without asking; `cost` is charged as 1 on `per=call`.
 pub fn look(limit: &Limit, state: &State, now: Micros, cost: u64) -> Look {
     let Some(capacity) = limit.capacity() else {
-        return Look { limit: None, used: 0, remaining: None, retry: Wait::Now, reset_after_us: 0 };
+        return Look { limit: None, used: 0, remaining: None, retry: RetryAfter::Now, reset_after_us: 0 };
     };
     let view = LimitView::of(limit, capacity, limit.rule().used(state, now), false);
     Look {

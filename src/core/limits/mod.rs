@@ -40,7 +40,7 @@ pub use algorithm::{Filled, MAX_UNITS};
 pub use apply::{charge, full_at, give_back, give_back_from, left_by, take, touch};
 pub use change::{MAX_ORPHANS, Orphan, Realigned, realign};
 pub use concurrent::HeldPlaces;
-pub use decide::{Decision, LimitMask, LimitStatus, Look, Request, Taken, Wait, decide, look};
+pub use decide::{Decision, LimitMask, LimitStatus, Look, Request, Taken, decide, look};
 pub use rule::{Rule, State};
 pub use spec::{
     Charge, Enforcement, Expression, Keep, Label, Limit, Limits, LimitsError, MAX_COUNT, MAX_LIMITS, Term,

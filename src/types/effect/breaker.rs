@@ -5,8 +5,9 @@
 //! the breaker if it is another one; the same code answers here and there.
 
 use crate::core::breaker::{
-    CircuitState, Force, Permit, REASON_BYTES, ReportOutcome, Retry, Transition, Transitions,
+    CircuitState, Force, Permit, REASON_BYTES, ReportOutcome, Transition, Transitions,
 };
+use crate::core::retry_after::RetryAfter;
 use crate::core::text::duration::LONGEST;
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64};
@@ -85,7 +86,7 @@ pub struct AppliedBreaker {
     /// To whether a call may go through: its ticket, if it may.
     pub ticket: Option<Permit>,
     /// When to ask again, if not.
-    pub retry: Retry,
+    pub retry: RetryAfter,
     /// To a result: false when it was stale.
     pub counted: bool,
     /// Whether anything changed: only then is there anything to replicate.
@@ -103,7 +104,7 @@ impl AppliedBreaker {
         Self {
             state,
             ticket: None,
-            retry: Retry::Now,
+            retry: RetryAfter::Now,
             counted: false,
             changed: false,
             created: None,

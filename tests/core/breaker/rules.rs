@@ -1,7 +1,8 @@
 //! The rules one by one.
 
 use super::key::{Key, START, breaker};
-use floodgate::core::breaker::{Cause, Circuit, CircuitState, Force, Permit, ReportOutcome, Retry};
+use floodgate::core::breaker::{Cause, Circuit, CircuitState, Force, Permit, ReportOutcome};
+use floodgate::core::retry_after::RetryAfter;
 use floodgate::core::time::Micros;
 
 #[test]
@@ -217,7 +218,7 @@ fn state_says_half_open_past_the_deadline_without_changing() {
     let view = key.view();
     assert_eq!(
         (view.state, view.retry, view.since),
-        (CircuitState::HalfOpen, Retry::Now, START.plus(1_000_000))
+        (CircuitState::HalfOpen, RetryAfter::Now, START.plus(1_000_000))
     );
     assert_eq!(key.circuit, before);
     assert_eq!(key.circuit.state(), CircuitState::Open);

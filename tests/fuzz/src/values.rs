@@ -1,7 +1,8 @@
 //! What must hold of every value of a key, however it came about.
 
+use floodgate::core::retry_after::RetryAfter;
 use floodgate::core::time::Micros;
-use floodgate::core::limits::{Request, Wait, decide, look};
+use floodgate::core::limits::{Request, decide, look};
 use floodgate::server::keys::data_type::NativeType;
 use floodgate::server::main_thread::MainThread;
 use floodgate::types::intern;
@@ -42,7 +43,7 @@ pub fn check(main: MainThread, value: &RateLimit, now: Micros, cost: u64) {
                 let request = Request { cost, calls: 1, partial, critical };
                 let decision = decide(set.limits(), states, now, &request);
                 assert!(decision.granted <= cost);
-                assert_eq!(decision.granted == 0, decision.standing.retry != Wait::Now);
+                assert_eq!(decision.granted == 0, decision.standing.retry != RetryAfter::Now);
             }
         }
     });

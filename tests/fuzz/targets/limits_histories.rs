@@ -3,8 +3,9 @@
 
 #![no_main]
 
+use floodgate::core::retry_after::RetryAfter;
 use floodgate::core::time::Micros;
-use floodgate::core::limits::{Limits, Request, State, Wait, decide, give_back, take};
+use floodgate::core::limits::{Limits, Request, State, decide, give_back, take};
 use floodgate_fuzz::draw::{Draw, START};
 use libfuzzer_sys::fuzz_target;
 
@@ -111,15 +112,15 @@ fn say_what_they_do(limits: &[floodgate::core::limits::Limit], states: &[State],
         assert_eq!(granted(remaining + 1), 0);
     }
     match decision.standing.retry {
-        Wait::Now => assert!(decision.granted > 0),
+        RetryAfter::Now => assert!(decision.granted > 0),
         // Beyond the end of time a wait is only known to be long.
-        Wait::After(us) if now.plus(us) > Micros::MAX => {}
-        Wait::After(us) => {
+        RetryAfter::After(us) if now.plus(us) > Micros::MAX => {}
+        RetryAfter::After(us) => {
             let at = |us| decide(limits, states, now.plus(us), request).granted > 0;
             assert!(at(us), "not granted when it said: {request:?} of {limits:?} at {now:?}, {states:?}, {decision:?}");
             assert!(us <= 2000 || !at(us - 2000), "granted 2 ms earlier than it said: {request:?} of {limits:?} at {now:?}, {states:?}");
         }
-        Wait::Never => {
+        RetryAfter::Never => {
             let year = now.plus(LONGEST_MS * 1000);
             assert_eq!(decide(limits, &[State::default()], year, request).granted, 0);
         }

@@ -1,0 +1,34 @@
+//! When to ask again.
+
+use super::time::Micros;
+
+/// How long until a request would be granted, or a call admitted, if nobody else
+/// asks. Orders by length; never is the longest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RetryAfter {
+    /// It was or would be granted now.
+    Now,
+    /// Microseconds, at least 1.
+    After(u64),
+    /// Nothing that is known will ever let it through.
+    Never,
+}
+
+impl RetryAfter {
+    /// The time from `now` until `then`.
+    pub const fn until(then: Micros, now: Micros) -> Self {
+        match then.since(now) {
+            0 => Self::Now,
+            us => Self::After(us),
+        }
+    }
+
+    /// As replies say it: milliseconds rounded up, 0 now, -1 never.
+    pub fn millis(self) -> i64 {
+        match self {
+            Self::Now => 0,
+            Self::After(us) => i64::try_from(us.div_ceil(1000)).unwrap_or(i64::MAX),
+            Self::Never => -1,
+        }
+    }
+}
