@@ -5,7 +5,7 @@ use crate::commands::arguments::ArgCursor;
 use crate::core::limits::Request;
 use crate::core::retry_after::RetryAfter;
 use crate::limiter::Error;
-use crate::limiter::acquire::judge;
+use crate::limiter::acquire::decide;
 use crate::limiter::apply;
 use crate::limiter::apply::{EffectBatch, commit};
 use crate::limiter::track;
@@ -74,44 +74,44 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let mut key = ctx.write(name);
     let call = parse(ctx.main(), name, walk)?;
     let now = ctx.now();
-    if queue::stands(ctx, call.key) {
-        match queue::meet(ctx, &mut key, &call.ask(), call.wait_us, now)? {
-            QueueAdmission::Nobody => {}
-            QueueAdmission::Waits => return Ok(()),
-            QueueAdmission::Denied(judged) => {
-                judged.count(ctx.main());
+    if queue::has_queue(ctx, call.key) {
+        match queue::admit(ctx, &mut key, &call.ask(), call.wait_us, now)? {
+            QueueAdmission::NoQueue => {}
+            QueueAdmission::Enqueued => return Ok(()),
+            QueueAdmission::Denied(decision) => {
+                decision.count(ctx.main());
                 top::decided(ctx.main(), call.key.bytes(), false, now);
                 let counts = track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), call.track);
                 if counts {
                     let counted = track::decided(call.request.cost, 0);
                     commit(ctx, &mut key, &apply::effect(ctx, now, counted), c"rl.acquire")?;
                 }
-                judged.six().send(ctx);
+                decision.reply().send(ctx);
                 return Ok(());
             }
         }
     }
     let held = key.value::<RateLimit>()?;
     // What a grant writes arrives while it is decided.
-    if let Some(far) = held.as_deref().and_then(RateLimit::far) {
+    if let Some(far) = held.as_deref().and_then(RateLimit::prefetch_hint) {
         prefetch(far);
     }
-    let judged = judge(ctx, call.key.bytes(), held.as_deref(), call.limits, &call.request, now);
+    let decision = decide(ctx, call.key.bytes(), held.as_deref(), call.limits, &call.request, now);
     // Borrowed: moving it out would copy 200 bytes.
-    let Ok(judged) = &judged else { return judged.map(drop) };
+    let Ok(decision) = &decision else { return decision.map(drop) };
     // What is taken and what is counted travel as one.
     let mut together = track::counts(ctx.main(), held.as_deref(), call.track).then(|| EffectBatch::new(ctx));
     drop(held);
-    judged.change(ctx.main(), |change| {
+    decision.change(ctx.main(), |change| {
         let effect = apply::effect(ctx, now, change);
         match &mut together {
             Some(together) => together.apply(ctx, &mut key, &effect, c"rl.acquire"),
             None => commit(ctx, &mut key, &effect, c"rl.acquire").map(drop),
         }
     })?;
-    let retry = judged.six.standing.retry;
+    let retry = decision.reply.status.retry;
     if call.wait_us > 0
-        && judged.six.granted == 0
+        && decision.reply.granted == 0
         && retry != RetryAfter::Never
         && queue::join(ctx, &key, &call.ask(), call.wait_us, retry, now)
     {
@@ -121,18 +121,18 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         return Ok(());
     }
     if let Some(mut together) = together {
-        let counted = track::decided(call.request.cost, judged.six.granted);
+        let counted = track::decided(call.request.cost, decision.reply.granted);
         together.apply(ctx, &mut key, &apply::effect(ctx, now, counted), c"rl.acquire")?;
         together.propagate(ctx);
     }
-    if judged.six.granted > 0 {
+    if decision.reply.granted > 0 {
         metrics::count(ctx.main(), |m| &mut m.acquire_granted);
-        metrics::add(ctx.main(), |m| &mut m.acquire_granted_units, judged.six.granted);
+        metrics::add(ctx.main(), |m| &mut m.acquire_granted_units, decision.reply.granted);
     } else {
         metrics::count(ctx.main(), |m| &mut m.acquire_denied);
     }
-    judged.count(ctx.main());
-    top::decided(ctx.main(), call.key.bytes(), judged.six.granted > 0, now);
-    judged.six.send(ctx);
+    decision.count(ctx.main());
+    top::decided(ctx.main(), call.key.bytes(), decision.reply.granted > 0, now);
+    decision.reply.send(ctx);
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::arguments::{cost, number, unexpected};
 use crate::commands::arguments::ArgCursor;
-use crate::core::limits::{Limit, Request, State, decide, look};
+use crate::core::limits::{self, Limit, Request, State, look};
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 use crate::limiter::Error;
@@ -13,7 +13,7 @@ use crate::limiter::reply::{Index, RateLimitReply};
 use crate::limiter::resolve::usage;
 use crate::limiter::track;
 use crate::observe::{alerts, metrics, top};
-use crate::queue::judge;
+use crate::queue::decide;
 use crate::server::context::Context;
 use crate::server::fast::prefetch::prefetch;
 use crate::server::ffi::args::{Arg, Args};
@@ -84,8 +84,8 @@ pub fn batch(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let batch = parse(ctx, args)?;
     let now = ctx.now();
     let opened = batch.open(ctx, now)?;
-    let denied = || opened.judged.iter().any(|one| one.six.granted == 0);
-    let judged = if !opened.shared && (batch.mode == Mode::Each || !denied()) {
+    let denied = || opened.decision.iter().any(|one| one.reply.granted == 0);
+    let decision = if !opened.shared && (batch.mode == Mode::Each || !denied()) {
         batch.take_apart(ctx, opened, now)?
     } else {
         drop(opened);
@@ -95,7 +95,7 @@ pub fn batch(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             None => batch.in_turn(ctx, now)?,
         }
     };
-    batch.answer(ctx, now, &judged);
+    batch.answer(ctx, now, &decision);
     Ok(())
 }
 
@@ -103,7 +103,7 @@ pub fn batch(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 #[derive(Debug)]
 struct Opened<'a> {
     keys: Vec<Key<'a>>,
-    judged: Vec<AcquireDecision>,
+    decision: Vec<AcquireDecision>,
     /// Some key comes more than once.
     shared: bool,
 }
@@ -114,14 +114,14 @@ impl<'a> Batch<'a> {
     }
 
     /// Decides an item as if it came alone.
-    fn judge(
+    fn decide(
         &self,
         ctx: &Context<'_>,
         item: &BatchItem<'_>,
         value: Option<&RateLimit>,
         now: Micros,
     ) -> Result<AcquireDecision, Error> {
-        judge(ctx, item.key, value, Some(item.limits), &self.request(item), now)
+        decide(ctx, item.key, value, Some(item.limits), &self.request(item), now)
     }
 
     /// Decides all items, so that whatever can be wrong is found before anything
@@ -129,7 +129,7 @@ impl<'a> Batch<'a> {
     fn open(&self, ctx: &'a Context<'a>, now: Micros) -> Result<Opened<'a>, Error> {
         let count = self.items.len();
         let mut opened =
-            Opened { keys: Vec::with_capacity(count), judged: Vec::with_capacity(count), shared: false };
+            Opened { keys: Vec::with_capacity(count), decision: Vec::with_capacity(count), shared: false };
         // A value has one address however often its key is open; only keys that
         // are not there yet have to be told apart by their names.
         let mut values = FxHashSet::with_capacity_and_hasher(count, FxBuildHasher);
@@ -139,10 +139,10 @@ impl<'a> Batch<'a> {
             opened.keys.extend(items.iter().map(|item| ctx.write(item.key)));
             for (key, item) in opened.keys.iter_mut().skip(before).zip(items) {
                 let held = key.value::<RateLimit>()?;
-                if let Some(far) = held.as_deref().and_then(RateLimit::far) {
+                if let Some(far) = held.as_deref().and_then(RateLimit::prefetch_hint) {
                     prefetch(far);
                 }
-                opened.judged.push(self.judge(ctx, item, held.as_deref(), now)?);
+                opened.decision.push(self.decide(ctx, item, held.as_deref(), now)?);
                 opened.shared |= match held {
                     Some(held) => !values.insert(held.address()),
                     None => !missing.insert(item.key.bytes()),
@@ -160,35 +160,35 @@ impl<'a> Batch<'a> {
         opened: Opened<'a>,
         now: Micros,
     ) -> Result<Vec<AcquireDecision>, Error> {
-        let Opened { keys, judged, .. } = opened;
+        let Opened { keys, decision, .. } = opened;
         let mut together = EffectBatch::new(ctx);
-        for ((mut key, one), item) in keys.into_iter().zip(&judged).zip(&self.items) {
+        for ((mut key, one), item) in keys.into_iter().zip(&decision).zip(&self.items) {
             take(ctx, &mut key, item, one, now, &mut together)?;
         }
         together.propagate(ctx);
-        Ok(judged)
+        Ok(decision)
     }
 
     /// Replies item by item, counts, and tells those who watch. Only when all is
     /// taken: before redis/redis#9422 (2021) a client that tracks the keys was told
     /// of each change at once, also amid a reply.
-    fn answer(&self, ctx: &Context<'_>, now: Micros, judged: &[AcquireDecision]) {
+    fn answer(&self, ctx: &Context<'_>, now: Micros, decision: &[AcquireDecision]) {
         let main = ctx.main();
         let mut denied: Vec<&[u8]> = Vec::new();
-        reply::array(ctx, judged.len());
-        for (item, one) in self.items.iter().zip(judged) {
-            let granted = one.six.granted > 0;
+        reply::array(ctx, decision.len());
+        for (item, one) in self.items.iter().zip(decision) {
+            let granted = one.reply.granted > 0;
             one.count(main);
             // Items that only shared the fate of others are nobody's fault.
-            if one.six.index != Index::Batch {
+            if one.reply.index != Index::Batch {
                 top::decided(main, item.key.bytes(), granted, now);
             }
             if !granted {
                 denied.push(item.key.bytes());
             }
-            one.six.send(ctx);
+            one.reply.send(ctx);
         }
-        let all = judged.len() as u64;
+        let all = decision.len() as u64;
         metrics::count(main, |m| &mut m.batch_calls);
         metrics::add(main, |m| &mut m.batch_granted, all - denied.len() as u64);
         metrics::add(main, |m| &mut m.batch_denied, denied.len() as u64);
@@ -199,15 +199,15 @@ impl<'a> Batch<'a> {
     /// and propagates them as one.
     fn in_turn(&self, ctx: &Context<'_>, now: Micros) -> Result<Vec<AcquireDecision>, Error> {
         let mut together = EffectBatch::new(ctx);
-        let mut judged = Vec::with_capacity(self.items.len());
+        let mut decision = Vec::with_capacity(self.items.len());
         for item in &self.items {
             let mut key = ctx.write(item.key);
-            let one = self.judge(ctx, item, key.value::<RateLimit>()?.as_deref(), now)?;
+            let one = self.decide(ctx, item, key.value::<RateLimit>()?.as_deref(), now)?;
             take(ctx, &mut key, item, &one, now, &mut together)?;
-            judged.push(one);
+            decision.push(one);
         }
         together.propagate(ctx);
-        Ok(judged)
+        Ok(decision)
     }
 
     /// Counts a batch of which nothing was granted towards the tracked keys.
@@ -232,28 +232,28 @@ impl<'a> Batch<'a> {
             let mut key = ctx.read(item.key);
             let held = key.value::<RateLimit>()?;
             let request = self.request(item);
-            let mut judged = judge(ctx, item.key, held.as_deref(), Some(item.limits), &request, now)?;
-            if !matches!(judged.six.index, Index::Blocked | Index::Line)
+            let mut decision = decide(ctx, item.key, held.as_deref(), Some(item.limits), &request, now)?;
+            if !matches!(decision.reply.index, Index::Blocked | Index::Line)
                 && let Some((limits, states)) =
                     usage(ctx.main(), item.key.bytes(), held.as_deref(), Some(item.limits), now)?
             {
                 let set = limits.get(ctx.main());
                 let demands = wanted.add(item.key.bytes(), set.limits(), request);
-                judged.six = as_part(judged.six, &request, set.limits(), &states, &demands, now);
+                decision.reply = as_part(decision.reply, &request, set.limits(), &states, &demands, now);
             }
-            verdicts.push(judged);
+            verdicts.push(decision);
         }
-        if verdicts.iter().all(|judged| judged.six.granted > 0) {
+        if verdicts.iter().all(|decision| decision.reply.granted > 0) {
             return Ok(None);
         }
         self.count_denied(ctx, now)?;
         let longest =
-            verdicts.iter().map(|judged| judged.six.standing.retry).max().unwrap_or(RetryAfter::Now);
-        for AcquireDecision { six, .. } in &mut verdicts {
-            if six.granted > 0 {
-                six.granted = 0;
-                six.standing.retry = longest;
-                six.index = Index::Batch;
+            verdicts.iter().map(|decision| decision.reply.status.retry).max().unwrap_or(RetryAfter::Now);
+        for AcquireDecision { reply, .. } in &mut verdicts {
+            if reply.granted > 0 {
+                reply.granted = 0;
+                reply.status.retry = longest;
+                reply.index = Index::Batch;
             }
         }
         Ok(Some(verdicts))
@@ -265,18 +265,18 @@ fn take<'a>(
     ctx: &Context<'_>,
     key: &mut Key<'a>,
     item: &BatchItem<'a>,
-    judged: &AcquireDecision,
+    decision: &AcquireDecision,
     now: Micros,
     together: &mut EffectBatch<'a>,
 ) -> Result<(), Error> {
     // Asked now, not when it was decided: each key that is tracked takes of the room.
     let counts =
         track::any(ctx.main()) && track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), false);
-    judged.change(ctx.main(), |change| {
+    decision.change(ctx.main(), |change| {
         together.apply(ctx, key, &apply::effect(ctx, now, change), c"rl.batch")
     })?;
     if counts {
-        let counted = track::decided(item.cost, judged.six.granted);
+        let counted = track::decided(item.cost, decision.reply.granted);
         together.apply(ctx, key, &apply::effect(ctx, now, counted), c"rl.batch")?;
     }
     Ok(())
@@ -295,26 +295,24 @@ fn as_part(
     // Demands only add up, so a limit that denies the item alone denies here too.
     let mut denial: Option<RateLimitReply> = None;
     for (index, ((limit, state), demand)) in limits.iter().zip(states).zip(demands).enumerate() {
-        let decision = decide(slice::from_ref(limit), slice::from_ref(state), now, demand);
-        if !decision.is_granted()
-            && denial.is_none_or(|longest| decision.standing.retry > longest.standing.retry)
+        let decision = limits::decide(slice::from_ref(limit), slice::from_ref(state), now, demand);
+        if !decision.is_granted() && denial.is_none_or(|longest| decision.status.retry > longest.status.retry)
         {
-            denial =
-                Some(RateLimitReply { granted: 0, standing: decision.standing, index: Index::Limit(index) });
+            denial = Some(RateLimitReply { granted: 0, status: decision.status, index: Index::Limit(index) });
         }
     }
-    let mut six = denial.unwrap_or(alone);
-    if six.granted > 0
-        && let Index::Limit(index) = six.index
+    let mut reply = denial.unwrap_or(alone);
+    if reply.granted > 0
+        && let Index::Limit(index) = reply.index
         && let Some((limit, state)) = limits.get(index).zip(states.get(index))
         // Of shadow limits alone the item is as unlimited, and none binds.
-        && six.standing.limit.is_some()
+        && reply.status.limit.is_some()
     {
         let taken = if limit.per_call() { request.calls } else { request.cost };
-        six.standing.remaining = six.standing.remaining.map(|left| left.saturating_add(taken));
-        six.standing.reset_after_us = look(limit, state, now, 1).reset_after_us;
+        reply.status.remaining = reply.status.remaining.map(|left| left.saturating_add(taken));
+        reply.status.reset_after_us = look(limit, state, now, 1).reset_after_us;
     }
-    six
+    reply
 }
 
 /// What a batch wants of each limit of each key so far.

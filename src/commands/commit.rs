@@ -22,7 +22,7 @@ use std::ffi::CStr;
 
 /// What was found on the keys, as the commands reply it: the greatest counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Found {
+enum SettleOutcome {
     /// Unknown or already settled.
     Nothing,
     /// Open, and settled or renewed now.
@@ -31,7 +31,7 @@ enum Found {
     Late,
 }
 
-impl Found {
+impl SettleOutcome {
     const fn number(self) -> i64 {
         match self {
             Self::Nothing => 0,
@@ -42,7 +42,7 @@ impl Found {
 }
 
 /// What a command does with the reservations it finds.
-struct Deed {
+struct SettleAction {
     event: &'static CStr,
     counter: fn(&mut Counters) -> &mut u64,
 }
@@ -58,7 +58,7 @@ pub fn commit(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let actual =
         if walk.keyword("COST") { Some(number("COST", walk.value_of("COST")?, 0, MAX_COUNT)?) } else { None };
     walk.end()?;
-    let deed = Deed { event: c"rl.commit", counter: |m| &mut m.reservations_committed };
+    let deed = SettleAction { event: c"rl.commit", counter: |m| &mut m.reservations_committed };
     each(ctx, id, &keys, &deed, |one, _| {
         Some(RateLimitChange::Settle { id, how: Settlement::At(actual.unwrap_or(one.cost)) })
     })
@@ -73,7 +73,7 @@ pub fn release(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let id = id_of(walk.required()?)?;
     let keys = keys(ctx, &mut walk)?;
     walk.end()?;
-    let deed = Deed { event: c"rl.release", counter: |m| &mut m.reservations_released };
+    let deed = SettleAction { event: c"rl.release", counter: |m| &mut m.reservations_released };
     each(ctx, id, &keys, &deed, |_, _| Some(RateLimitChange::Settle { id, how: Settlement::Release }))
 }
 
@@ -93,9 +93,9 @@ pub fn renew(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let keys = keys(ctx, &mut walk)?;
     walk.end()?;
     let end = ctx.now().plus(ttl_us).min(Micros::MAX);
-    let deed = Deed { event: c"rl.renew", counter: |m| &mut m.reservations_renewed };
+    let deed = SettleAction { event: c"rl.renew", counter: |m| &mut m.reservations_renewed };
     each(ctx, id, &keys, &deed, |_, found| {
-        (found == Found::Open).then_some(RateLimitChange::Renew { id, end })
+        (found == SettleOutcome::Open).then_some(RateLimitChange::Renew { id, end })
     })
 }
 
@@ -115,22 +115,22 @@ fn each<'a>(
     ctx: &Context<'_>,
     id: &[u8],
     keys: &[Arg<'a>],
-    deed: &Deed,
-    change: impl Fn(&Reservation<LimitsRef>, Found) -> Option<RateLimitChange<'a>>,
+    deed: &SettleAction,
+    change: impl Fn(&Reservation<LimitsRef>, SettleOutcome) -> Option<RateLimitChange<'a>>,
 ) -> Result<(), Error> {
     let now = ctx.now();
     for name in keys {
         ctx.read(*name).value::<RateLimit>()?;
     }
     let mut together = EffectBatch::new(ctx);
-    let mut all = Found::Nothing;
+    let mut all = SettleOutcome::Nothing;
     for name in keys {
         let mut key = ctx.write(*name);
         let todo = key.value::<RateLimit>()?.and_then(|value| {
             let one = value.book()?.get(id)?;
             let found = match one.stage_at(now)? {
-                Stage::Open => Found::Open,
-                Stage::Ended => Found::Late,
+                Stage::Open => SettleOutcome::Open,
+                Stage::Ended => SettleOutcome::Late,
             };
             Some((found, change(one, found)))
         });

@@ -185,7 +185,7 @@ impl<'v> QuotaView<'v> {
     }
 
     /// Where the whole stands: the binding limit, `None` without limits.
-    fn standing(&self) -> Option<LimitStatus> {
+    fn status(&self) -> Option<LimitStatus> {
         let request = Request { cost: self.units, calls: 1, partial: false, critical: false };
         let (limits, states, now) = (self.limits, self.states, self.now);
         (!limits.is_empty()).then(|| decide(limits, states, now, &request).before(limits, states, now))
@@ -194,20 +194,20 @@ impl<'v> QuotaView<'v> {
     /// One flat map of strings, ready to be sent as HTTP headers. Where a line
     /// stands on the key nobody else is served before it has been.
     fn send_headers(&self, ctx: &Context<'_>, line: Option<Micros>) {
-        let mut standing = self.standing();
+        let mut status = self.status();
         let line = line.map(|served| RetryAfter::After(served.since(self.now)));
-        if let (Some(standing), Some(line)) = (&mut standing, line) {
-            *standing = LimitStatus { remaining: Some(0), retry: standing.retry.max(line), ..*standing };
+        if let (Some(status), Some(line)) = (&mut status, line) {
+            *status = LimitStatus { remaining: Some(0), retry: status.retry.max(line), ..*status };
         }
         if let Some(block) = self.block {
-            let mut blocked = denied_by_block(standing.unwrap_or(LimitStatus::UNLIMITED), block, self.now);
+            let mut blocked = denied_by_block(status.unwrap_or(LimitStatus::UNLIMITED), block, self.now);
             // Nothing is there again before the block ends.
             if let Until::At(end) = block.until {
                 blocked.reset_after_us = blocked.reset_after_us.max(end.since(self.now));
             }
-            standing = Some(blocked);
+            status = Some(blocked);
         }
-        let retry_seconds = match standing.map(|standing| standing.retry) {
+        let retry_seconds = match status.map(|status| status.retry) {
             Some(RetryAfter::After(us)) => Some(seconds(us)),
             _ => None,
         };
@@ -221,7 +221,7 @@ impl<'v> QuotaView<'v> {
                 visible().map(|row| Self::limit_item(&row, denied, retry_seconds)).collect();
             fields.push(("RateLimit", items.join(", ")));
         }
-        if let Some(LimitStatus { limit: Some(limit), remaining, reset_after_us, .. }) = standing {
+        if let Some(LimitStatus { limit: Some(limit), remaining, reset_after_us, .. }) = status {
             fields.push(("X-RateLimit-Limit", limit.to_string()));
             fields.push(("X-RateLimit-Remaining", remaining.unwrap_or(limit).to_string()));
             fields.push(("X-RateLimit-Reset", seconds(self.now.plus(reset_after_us).0).to_string()));

@@ -10,7 +10,7 @@ use crate::limiter::Error;
 use crate::limiter::apply;
 use crate::limiter::apply::EffectBatch;
 use crate::limiter::reply::{Index, RateLimitReply};
-use crate::limiter::reserve::{ReserveDecision, Terms, judge, send};
+use crate::limiter::reserve::{ReserveDecision, Terms, decide, send};
 use crate::limiter::track;
 use crate::observe::{metrics, top};
 use crate::queue;
@@ -110,20 +110,20 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     for item in &call.items {
         let mut key = ctx.read(item.key);
         let mut one =
-            judge(ctx, item.key.bytes(), key.value::<RateLimit>()?.as_deref(), item.limits, &terms, now)?;
+            decide(ctx, item.key.bytes(), key.value::<RateLimit>()?.as_deref(), item.limits, &terms, now)?;
         let ask = || QueuedRequest::reserve(&terms, item.limits);
-        let wants = one.takes() || one.six.granted == 0;
-        if wants && queue::stands(ctx, item.key) {
-            match queue::meet(ctx, &mut key, &ask(), call.wait_us, now)? {
-                QueueAdmission::Nobody => {}
-                QueueAdmission::Waits => return Ok(()),
-                QueueAdmission::Denied(judged) => one = one.denied(judged.six()),
+        let wants = one.takes() || one.reply.granted == 0;
+        if wants && queue::has_queue(ctx, item.key) {
+            match queue::admit(ctx, &mut key, &ask(), call.wait_us, now)? {
+                QueueAdmission::NoQueue => {}
+                QueueAdmission::Enqueued => return Ok(()),
+                QueueAdmission::Denied(decision) => one = one.denied(decision.reply()),
             }
         }
-        let retry = one.six.standing.retry;
+        let retry = one.reply.status.retry;
         if call.wait_us > 0
-            && one.six.granted == 0
-            && one.six.index != Index::Line
+            && one.reply.granted == 0
+            && one.reply.index != Index::Line
             && retry != RetryAfter::Never
             && queue::join(ctx, &key, &ask(), call.wait_us, retry, now)
         {
@@ -131,11 +131,11 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         }
         all.push(one);
     }
-    let longest = all.iter().filter(|one| one.six.granted == 0).map(|one| one.six.standing.retry).max();
+    let longest = all.iter().filter(|one| one.reply.granted == 0).map(|one| one.reply.status.retry).max();
     if let Some(longest) = longest {
         metrics::count(ctx.main(), |m| &mut m.reservations_denied);
         for (item, one) in call.items.iter().zip(&mut all) {
-            if one.six.granted == 0 {
+            if one.reply.granted == 0 {
                 top::decided(ctx.main(), item.key.bytes(), false, now);
             } else {
                 one.deny_with_others(longest);
@@ -147,8 +147,8 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         settle(ctx, item.key, one, &terms, now, &mut together)?;
     }
     together.propagate(ctx);
-    let sixes: Vec<RateLimitReply> = all.iter().map(|one| one.six).collect();
-    send(ctx, longest.is_none().then_some(id), &sixes);
+    let replies: Vec<RateLimitReply> = all.iter().map(|one| one.reply).collect();
+    send(ctx, longest.is_none().then_some(id), &replies);
     Ok(())
 }
 
@@ -165,7 +165,7 @@ fn settle<'a>(
     let granted = if one.takes() { terms.cost } else { 0 };
     if granted > 0 {
         top::decided(ctx.main(), name.bytes(), true, now);
-    } else if one.six.granted > 0 {
+    } else if one.reply.granted > 0 {
         // The same reservation stands already: a retry is no new request.
         return Ok(());
     }

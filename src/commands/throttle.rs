@@ -5,7 +5,7 @@ use crate::core::limits::throttle::{Arrival, ThrottleReply};
 use crate::core::limits::{self, Limit, Limits, Request, State, Taken, Throttle};
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
-use crate::limiter::acquire::judge;
+use crate::limiter::acquire::decide;
 use crate::limiter::apply;
 use crate::limiter::apply::{EffectBatch, commit};
 use crate::limiter::reply::{RateLimitReply, signed};
@@ -217,15 +217,16 @@ impl<'a> ThrottleCall<'a> {
         now: Micros,
     ) -> Result<ThrottleReply, Error> {
         let request = self.request();
-        let judged = {
+        let decision = {
             let held = key.value::<RateLimit>()?;
-            judge(ctx, self.key.bytes(), held.as_deref(), None, &request, now)?
+            decide(ctx, self.key.bytes(), held.as_deref(), None, &request, now)?
         };
         if self.quantity > 0 {
-            judged.change(ctx.main(), |change| make(ctx, key, together, &apply::effect(ctx, now, change)))?;
-            judged.count(ctx.main());
+            decision
+                .change(ctx.main(), |change| make(ctx, key, together, &apply::effect(ctx, now, change)))?;
+            decision.count(ctx.main());
         }
-        Ok(answer_of(&judged.six))
+        Ok(answer_of(&decision.reply))
     }
 
     /// The answer where a line stands that is served by `at`: nothing is taken.
@@ -276,18 +277,18 @@ fn server_decides(
 }
 
 /// Six integers as redis-cell's five.
-fn answer_of(six: &RateLimitReply) -> ThrottleReply {
-    let standing = &six.standing;
-    let limited = standing.retry > RetryAfter::Now;
+fn answer_of(reply: &RateLimitReply) -> ThrottleReply {
+    let status = &reply.status;
+    let limited = status.retry > RetryAfter::Now;
     ThrottleReply {
         limited,
-        limit: standing.limit.map_or(i64::MAX, signed),
-        remaining: standing.remaining.map_or(i64::MAX, signed),
-        retry_after_s: match standing.retry {
+        limit: status.limit.map_or(i64::MAX, signed),
+        remaining: status.remaining.map_or(i64::MAX, signed),
+        retry_after_s: match status.retry {
             RetryAfter::After(us) => signed(seconds(us)),
             RetryAfter::Now | RetryAfter::Never => -1,
         },
-        reset_after_s: signed(seconds(standing.reset_after_us)),
+        reset_after_s: signed(seconds(status.reset_after_us)),
     }
 }
 

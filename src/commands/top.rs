@@ -129,7 +129,7 @@ fn by(ctx: &Context<'_>, name: Arg<'_>) -> Option<String> {
     if value.is_some_and(|value| value.block(now).is_some()) {
         return Some("blocked".to_owned());
     }
-    if queue::stands(ctx, name) {
+    if queue::has_queue(ctx, name) {
         return Some("queue".to_owned());
     }
     let denying = quota::denying(ctx, name.bytes(), value, now).ok()?;

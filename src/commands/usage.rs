@@ -166,7 +166,7 @@ fn figures(ctx: &Context<'_>, tally: &UsageTally, durations: Option<&Durations>)
     }
 }
 
-/// A rate as people write it: at most six decimals, and no more than needed.
+/// A rate as people write it: at most reply decimals, and no more than needed.
 fn shortest(rate: f64) -> String {
     let text = format!("{rate:.6}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()

@@ -3,7 +3,7 @@
 use super::Error;
 use super::reply::Index;
 use super::resolve::{refuse_concurrent, resolve, usage};
-use crate::core::limits::{Limit, LimitStatus, Request, State, Taken, decide};
+use crate::core::limits::{self, Limit, LimitStatus, Request, State, Taken};
 use crate::core::time::Micros;
 use crate::limiter::reply::RateLimitReply;
 use crate::limiter::resolve::ResolvedLimits;
@@ -19,7 +19,7 @@ use crate::types::ratelimit::RateLimit;
 #[derive(Debug)]
 pub struct AcquireDecision {
     /// The reply.
-    pub six: RateLimitReply,
+    pub reply: RateLimitReply,
     /// The limits, where the key used others last or is new.
     other: Option<LimitsRef>,
     taken: Taken,
@@ -29,19 +29,19 @@ pub struct AcquireDecision {
 
 impl AcquireDecision {
     /// A denial that records nothing.
-    pub fn denial(six: RateLimitReply) -> Self {
-        Self { six, other: None, taken: Taken::default(), labelled: None, records: false }
+    pub fn denial(reply: RateLimitReply) -> Self {
+        Self { reply, other: None, taken: Taken::default(), labelled: None, records: false }
     }
 
     /// The same request denied after all: nothing is recorded of it.
     #[must_use]
-    pub fn denied(self, six: RateLimitReply) -> Self {
-        Self { labelled: self.labelled, ..Self::denial(six) }
+    pub fn denied(self, reply: RateLimitReply) -> Self {
+        Self { labelled: self.labelled, ..Self::denial(reply) }
     }
 
     /// Counts what every command that takes counts alike.
     pub fn count(&self, main: MainThread) {
-        self.six.count(main, self.labelled.as_ref());
+        self.reply.count(main, self.labelled.as_ref());
     }
 
     /// Runs `make_it_so` with the change that the decision asks for, if any.
@@ -58,7 +58,7 @@ impl AcquireDecision {
         }
         let set = self.other.as_ref().map(|other| other.get(main));
         let limits = set.as_ref().map(|set| set.canonical());
-        if self.six.granted > 0 {
+        if self.reply.granted > 0 {
             make_it_so(RateLimitChange::Take { limits, taken: self.taken })
         } else {
             make_it_so(RateLimitChange::Touch { limits })
@@ -70,7 +70,7 @@ impl AcquireDecision {
 ///
 /// # Errors
 /// Malformed limits, none at all, or such as can only be reserved.
-pub fn judge(
+pub fn decide(
     ctx: &Context<'_>,
     key: &[u8],
     value: Option<&RateLimit>,
@@ -93,11 +93,11 @@ pub fn judge(
     let set = intern::get(main, id);
     refuse_concurrent(&set)?;
     let decision = match (value, &other) {
-        (Some(value), None) => value.with_states(|states| decide(set.limits(), states, now, request)),
+        (Some(value), None) => value.with_states(|states| limits::decide(set.limits(), states, now, request)),
         (Some(value), Some(_)) => {
-            decide(set.limits(), &value.realigned(main, set.limits(), now).0, now, request)
+            limits::decide(set.limits(), &value.realigned(main, set.limits(), now).0, now, request)
         }
-        (None, _) => decide(set.limits(), &fresh(set.limits()), now, request),
+        (None, _) => limits::decide(set.limits(), &fresh(set.limits()), now, request),
     };
     // What grants without counting (unlimited, or a shadow limit that denies)
     // leaves no trace, nor does a denial on a key that is not there.
@@ -114,7 +114,7 @@ pub fn judge(
         None
     };
     Ok(AcquireDecision {
-        six: RateLimitReply::of(&decision),
+        reply: RateLimitReply::of(&decision),
         other,
         taken: decision.taken,
         labelled,
@@ -138,19 +138,19 @@ fn blocked(
     request: &Request,
     now: Micros,
 ) -> Result<RateLimitReply, Error> {
-    let standing = match untouched(ctx, key, value, given, request, now) {
+    let status = match status_only(ctx, key, value, given, request, now) {
         // A block needs no limits to hold.
         Err(Error::NoLimits) => LimitStatus::UNLIMITED,
-        standing => standing?,
+        status => status?,
     };
-    Ok(RateLimitReply { granted: 0, standing: denied_by_block(standing, block, now), index: Index::Blocked })
+    Ok(RateLimitReply { granted: 0, status: denied_by_block(status, block, now), index: Index::Blocked })
 }
 
 /// How the limit that binds a request stands while nothing is taken.
 ///
 /// # Errors
 /// Malformed limits, none at all, or such as can only be reserved.
-pub fn untouched(
+pub fn status_only(
     ctx: &Context<'_>,
     key: &[u8],
     value: Option<&RateLimit>,
@@ -161,10 +161,10 @@ pub fn untouched(
     let (limits, states) = usage(ctx.main(), key, value, given, now)?.ok_or(Error::NoLimits)?;
     let set = limits.get(ctx.main());
     refuse_concurrent(&set)?;
-    Ok(decide(set.limits(), &states, now, request).before(set.limits(), &states, now))
+    Ok(limits::decide(set.limits(), &states, now, request).before(set.limits(), &states, now))
 }
 
-/// A standing as the block leaves it.
-pub fn denied_by_block(standing: LimitStatus, block: &Block, now: Micros) -> LimitStatus {
-    LimitStatus { remaining: Some(0), retry: standing.retry.max(block.until.wait(now)), ..standing }
+/// A status as the block leaves it.
+pub fn denied_by_block(status: LimitStatus, block: &Block, now: Micros) -> LimitStatus {
+    LimitStatus { remaining: Some(0), retry: status.retry.max(block.until.wait(now)), ..status }
 }

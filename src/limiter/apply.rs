@@ -37,13 +37,13 @@ pub fn commit(
     if !changed {
         return Ok(false);
     }
-    if replicate::is_heard(ctx) {
+    if replicate::is_propagated(ctx) {
         let mut payload = PAYLOAD.of(ctx.main()).borrow_mut();
         payload.clear();
         effect.encode(&mut payload);
         replicate::effect(ctx, COMMAND, key.name(), &payload);
     } else {
-        replicate::unheard(ctx);
+        replicate::count_only(ctx);
     }
     Ok(true)
 }
@@ -99,7 +99,7 @@ pub fn apply(
 
 /// Whether a key was changed under the debug clock: such keys have no expiry until
 /// it is looked at again.
-static SOME_LAST: MainThreadCell<bool> = MainThreadCell::new(false);
+static KEYS_WITHOUT_EXPIRY: MainThreadCell<bool> = MainThreadCell::new(false);
 
 /// Lets the key expire when its lifetime is over, or never under the debug clock:
 /// the server's own clock must not end the key then.
@@ -108,11 +108,11 @@ static SOME_LAST: MainThreadCell<bool> = MainThreadCell::new(false);
 /// is a twentieth of a grant's instructions: EXPIRE and PERSIST of a user hold
 /// until a grant moves the end.
 fn expire(main: MainThread, key: &mut Key<'_>, lifetime: Lifetime, expires: bool) {
-    let mut some_last = SOME_LAST.of(main).borrow_mut();
-    *some_last |= !expires;
+    let mut keys_without_expiry = KEYS_WITHOUT_EXPIRY.of(main).borrow_mut();
+    *keys_without_expiry |= !expires;
     let (until, likely_so) = match lifetime {
         Lifetime::Over => return,
-        Lifetime::AsBefore(_) if !*some_last => return,
+        Lifetime::AsBefore(_) if !*keys_without_expiry => return,
         Lifetime::AsBefore(until) | Lifetime::StillUntil(until) => (until, true),
         Lifetime::Until(until) => (until, !expires),
     };
@@ -129,7 +129,7 @@ pub struct EffectBatch<'a> {
     /// Somebody hears of it.
     heard: bool,
     /// Something changed that nobody hears of.
-    unheard: bool,
+    count_only: bool,
     keys: Vec<Arg<'a>>,
     ends: Vec<usize>,
     payloads: Vec<u8>,
@@ -138,8 +138,8 @@ pub struct EffectBatch<'a> {
 impl<'a> EffectBatch<'a> {
     /// None yet.
     pub fn new(ctx: &Context<'_>) -> Self {
-        let heard = replicate::is_heard(ctx);
-        Self { heard, unheard: false, keys: Vec::new(), ends: Vec::new(), payloads: Vec::new() }
+        let heard = replicate::is_propagated(ctx);
+        Self { heard, count_only: false, keys: Vec::new(), ends: Vec::new(), payloads: Vec::new() }
     }
 
     /// Applies an effect now; it is propagated with the others.
@@ -162,7 +162,7 @@ impl<'a> EffectBatch<'a> {
     /// Adds an effect on `key` that is applied already and changed something.
     pub fn add(&mut self, key: Arg<'a>, encode: impl FnOnce(&mut Vec<u8>)) {
         if !self.heard {
-            self.unheard = true;
+            self.count_only = true;
             return;
         }
         encode(&mut self.payloads);
@@ -172,8 +172,8 @@ impl<'a> EffectBatch<'a> {
 
     /// Propagates all that changed.
     pub fn propagate(&self, ctx: &Context<'_>) {
-        if self.unheard {
-            replicate::unheard(ctx);
+        if self.count_only {
+            replicate::count_only(ctx);
         }
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         let payloads =

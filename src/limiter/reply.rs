@@ -1,4 +1,4 @@
-//! The reply of every command that takes: six integers.
+//! The reply of every command that takes: reply integers.
 
 use crate::core::limits::{Decision, LimitStatus};
 use crate::observe::labels::DecisionLabels;
@@ -38,7 +38,7 @@ pub struct RateLimitReply {
     /// Units granted.
     pub granted: u64,
     /// Where the binding limit stands after the call.
-    pub standing: LimitStatus,
+    pub status: LimitStatus,
     /// Which limit binds, or why none does.
     pub index: Index,
 }
@@ -48,7 +48,7 @@ impl RateLimitReply {
     pub fn of(decision: &Decision) -> Self {
         Self {
             granted: decision.granted,
-            standing: decision.standing,
+            status: decision.status,
             index: Index::Limit(decision.binding.unwrap_or(0)),
         }
     }
@@ -80,10 +80,10 @@ impl RateLimitReply {
     pub fn send(&self, ctx: &Context<'_>) {
         reply::array(ctx, 6);
         reply::integer(ctx, signed(self.granted));
-        reply::integer(ctx, self.standing.limit.map_or(-1, signed));
-        reply::integer(ctx, self.standing.remaining.map_or(-1, signed));
-        reply::integer(ctx, self.standing.retry.millis());
-        reply::integer(ctx, signed(self.standing.reset_after_us.div_ceil(1000)));
+        reply::integer(ctx, self.status.limit.map_or(-1, signed));
+        reply::integer(ctx, self.status.remaining.map_or(-1, signed));
+        reply::integer(ctx, self.status.retry.millis());
+        reply::integer(ctx, signed(self.status.reset_after_us.div_ceil(1000)));
         reply::integer(ctx, self.index.number());
     }
 }

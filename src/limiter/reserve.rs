@@ -4,7 +4,7 @@ use super::Error;
 use super::acquire::denied_by_block;
 use super::reply::Index;
 use super::resolve::usage;
-use crate::core::limits::{Limit, LimitStatus, Request, State, Taken, decide, look};
+use crate::core::limits::{self, Limit, LimitStatus, Request, State, Taken, look};
 use crate::core::reservations::Stage;
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
@@ -44,16 +44,16 @@ impl Terms<'_> {
     }
 }
 
-/// `[id|nil, [six per key]]`.
-pub fn send(ctx: &Context<'_>, id: Option<&[u8]>, sixes: &[RateLimitReply]) {
+/// `[id|nil, [reply per key]]`.
+pub fn send(ctx: &Context<'_>, id: Option<&[u8]>, replies: &[RateLimitReply]) {
     reply::array(ctx, 2);
     match id {
         Some(id) => reply::bytes(ctx, id),
         None => reply::null(ctx),
     }
-    reply::array(ctx, sixes.len());
-    for six in sixes {
-        six.send(ctx);
+    reply::array(ctx, replies.len());
+    for reply in replies {
+        reply.send(ctx);
     }
 }
 
@@ -70,7 +70,7 @@ enum ReserveAction {
 #[derive(Debug)]
 pub struct ReserveDecision {
     /// The reply.
-    pub six: RateLimitReply,
+    pub reply: RateLimitReply,
     /// The binding limit before anything is taken.
     pub before: LimitStatus,
     verdict: ReserveAction,
@@ -79,8 +79,8 @@ pub struct ReserveDecision {
 
 impl ReserveDecision {
     /// Nothing is to be done to the key.
-    const fn leave(six: RateLimitReply, before: LimitStatus, labelled: Option<DecisionLabels>) -> Self {
-        Self { six, before, verdict: ReserveAction::Leave, labelled }
+    const fn leave(reply: RateLimitReply, before: LimitStatus, labelled: Option<DecisionLabels>) -> Self {
+        Self { reply, before, verdict: ReserveAction::Leave, labelled }
     }
 
     /// Whether there is something to take: it is granted, and new.
@@ -90,8 +90,8 @@ impl ReserveDecision {
 
     /// The same request denied after all.
     #[must_use]
-    pub fn denied(self, six: RateLimitReply) -> Self {
-        Self::leave(six, six.standing, self.labelled)
+    pub fn denied(self, reply: RateLimitReply) -> Self {
+        Self::leave(reply, reply.status, self.labelled)
     }
 
     /// Counts what every command that takes counts alike.
@@ -99,7 +99,7 @@ impl ReserveDecision {
         if self.takes() {
             metrics::count(main, |m| &mut m.reservations_granted);
         }
-        self.six.count(main, self.labelled.as_ref());
+        self.reply.count(main, self.labelled.as_ref());
     }
 
     /// Runs `make_it_so` with the change that the decision asks for, if any.
@@ -127,8 +127,8 @@ impl ReserveDecision {
 
     /// Denies it because another key of the hierarchy does.
     pub fn deny_with_others(&mut self, longest: RetryAfter) {
-        let standing = LimitStatus { retry: longest, ..self.before };
-        self.six = RateLimitReply { granted: 0, standing, index: Index::Batch };
+        let status = LimitStatus { retry: longest, ..self.before };
+        self.reply = RateLimitReply { granted: 0, status, index: Index::Batch };
         self.verdict = ReserveAction::Leave;
     }
 }
@@ -137,7 +137,7 @@ impl ReserveDecision {
 ///
 /// # Errors
 /// Malformed limits or none at all.
-pub fn judge(
+pub fn decide(
     ctx: &Context<'_>,
     key: &[u8],
     value: Option<&RateLimit>,
@@ -152,33 +152,30 @@ pub fn judge(
     let set = limits.get(main);
     hold(main, value, set.limits(), &mut states, now, terms.end(now));
     if let Some(one) = known {
-        let (standing, index) = standing(set.limits(), &states, now);
-        let six = RateLimitReply { granted: one.cost, standing, index: Index::Limit(index) };
-        return Ok(ReserveDecision::leave(six, standing, None));
+        let (status, index) = status(set.limits(), &states, now);
+        let reply = RateLimitReply { granted: one.cost, status, index: Index::Limit(index) };
+        return Ok(ReserveDecision::leave(reply, status, None));
     }
-    let decision = decide(set.limits(), &states, now, &terms.request());
+    let decision = limits::decide(set.limits(), &states, now, &terms.request());
     let before = decision.before(set.limits(), &states, now);
-    let mut six = RateLimitReply::of(&decision);
+    let mut reply = RateLimitReply::of(&decision);
     if let Some(block) = value.and_then(|value| value.block(now)) {
         // Its limits are not asked.
-        six = RateLimitReply {
-            granted: 0,
-            standing: denied_by_block(before, block, now),
-            index: Index::Blocked,
-        };
-        return Ok(ReserveDecision::leave(six, six.standing, None));
+        reply =
+            RateLimitReply { granted: 0, status: denied_by_block(before, block, now), index: Index::Blocked };
+        return Ok(ReserveDecision::leave(reply, reply.status, None));
     }
     let labelled = DecisionLabels::of(main, &limits, decision.shadow_denied);
-    if six.granted == 0 {
-        return Ok(ReserveDecision::leave(six, six.standing, labelled));
+    if reply.granted == 0 {
+        return Ok(ReserveDecision::leave(reply, reply.status, labelled));
     }
     drop(set);
     let other = (value.and_then(RateLimit::limits_id) != Some(limits.id())).then_some(limits);
-    Ok(ReserveDecision { six, before, verdict: ReserveAction::Take(other, decision.taken), labelled })
+    Ok(ReserveDecision { reply, before, verdict: ReserveAction::Take(other, decision.taken), labelled })
 }
 
 /// Where the enforcing limit with the least remaining stands.
-fn standing(limits: &[Limit], states: &[State], now: Micros) -> (LimitStatus, usize) {
+fn status(limits: &[Limit], states: &[State], now: Micros) -> (LimitStatus, usize) {
     let looks = limits.iter().zip(states).enumerate().filter(|(_, (limit, _))| !limit.shadow());
     looks
         .map(|(at, (limit, state))| (at, look(limit, state, now, 1)))

@@ -81,11 +81,11 @@ pub fn resolve(
             return Ok((resolved, Source::Call));
         }
     }
-    unwritten(main, key, own)
+    default_limits(main, key, own)
 }
 
 /// The limits of a key that neither pin nor call gives any.
-fn unwritten(main: MainThread, key: &[u8], own: Option<u32>) -> Result<(ResolvedLimits, Source), Error> {
+fn default_limits(main: MainThread, key: &[u8], own: Option<u32>) -> Result<(ResolvedLimits, Source), Error> {
     if let Some(policy) = node::limits_for(main, key) {
         return Ok((same_or_other(own, policy), Source::Policy));
     }

@@ -2,7 +2,7 @@
 
 use super::behind::{behind, behind_at};
 use super::moves::plan;
-use super::state::{PATIENCE_MS, Waiter, place, stands, with};
+use super::state::{PATIENCE_MS, Waiter, has_queue, place, with};
 use super::{answer, moves, request, serve};
 use crate::core::limits::Request;
 use crate::core::retry_after::RetryAfter;
@@ -47,9 +47,9 @@ pub fn wait_option(main: MainThread, arg: Arg<'_>) -> Result<u64, Error> {
 #[derive(Debug)]
 pub enum QueueAdmission {
     /// No line is in its way.
-    Nobody,
+    NoQueue,
     /// It waits now, and is answered later.
-    Waits,
+    Enqueued,
     /// It is denied.
     Denied(Box<request::QueuedDecision>),
 }
@@ -58,34 +58,34 @@ pub enum QueueAdmission {
 ///
 /// # Errors
 /// As the decision itself.
-pub fn meet(
+pub fn admit(
     ctx: &Context<'_>,
     key: &mut Key<'_>,
     ask: &QueuedRequest,
     wait_us: u64,
     now: Micros,
 ) -> Result<QueueAdmission, Error> {
-    if ask.critical() || !stands(ctx, key.name()) {
-        return Ok(QueueAdmission::Nobody);
+    if ask.critical() || !has_queue(ctx, key.name()) {
+        return Ok(QueueAdmission::NoQueue);
     }
-    let judged = behind(ctx, key, ask, now)?;
-    if judged.six().standing.retry == RetryAfter::Never {
-        return Ok(QueueAdmission::Denied(judged.into()));
+    let decision = behind(ctx, key, ask, now)?;
+    if decision.reply().status.retry == RetryAfter::Never {
+        return Ok(QueueAdmission::Denied(decision.into()));
     }
     Ok(if join(ctx, key, ask, wait_us, RetryAfter::Never, now) {
-        QueueAdmission::Waits
+        QueueAdmission::Enqueued
     } else {
-        QueueAdmission::Denied(judged.into())
+        QueueAdmission::Denied(decision.into())
     })
 }
 
-/// As [`acquire::judge`], but denied where a line stands and the request is not
+/// As [`acquire::decide`], but denied where a line stands and the request is not
 /// critical: for every command that takes and does not wait.
 ///
 /// # Errors
-/// As [`acquire::judge`].
+/// As [`acquire::decide`].
 #[inline]
-pub fn judge(
+pub fn decide(
     ctx: &Context<'_>,
     name: Arg<'_>,
     value: Option<&RateLimit>,
@@ -93,14 +93,14 @@ pub fn judge(
     request: &Request,
     now: Micros,
 ) -> Result<AcquireDecision, Error> {
-    if request.critical || !stands(ctx, name) {
-        return acquire::judge(ctx, name.bytes(), value, given, request, now);
+    if request.critical || !has_queue(ctx, name) {
+        return acquire::decide(ctx, name.bytes(), value, given, request, now);
     }
     let ask = QueuedRequest::Acquire { limits: given.map(Into::into), request: *request, track: false };
     Ok(match behind_at(ctx, &place(ctx, name), value, &ask, now)? {
-        request::QueuedDecision::Acquire(judged) => judged,
+        request::QueuedDecision::Acquire(decision) => decision,
         // Not what was asked.
-        request::QueuedDecision::Reserve(judged) => AcquireDecision::denial(judged.six),
+        request::QueuedDecision::Reserve(decision) => AcquireDecision::denial(decision.reply),
     })
 }
 
@@ -122,9 +122,9 @@ pub fn join(
     let main = ctx.main();
     let place = place(ctx, key.name());
     let (queue_max, waiters_max) = (settings::queue_max(main), settings::waiters_max(main));
-    let ticket = with(main, |room| {
-        let full = room.lines.length(&place) >= queue_max || room.lines.waiting() >= waiters_max;
-        (!full).then(|| room.lines.next_ticket())
+    let ticket = with(main, |queues| {
+        let full = queues.by_key.length(&place) >= queue_max || queues.by_key.waiting() >= waiters_max;
+        (!full).then(|| queues.by_key.next_ticket())
     });
     let Some(ticket) = ticket else {
         metrics::count(main, |m| &mut m.waiting_refused);
@@ -148,7 +148,7 @@ pub fn join(
         RetryAfter::Never => None,
     };
     let waiter = Waiter { ask: ask.clone(), since: now, deadline: now.plus(wait_us), clock, client };
-    with(main, |room| room.join(&place, waiter, due));
+    with(main, |queues| queues.join(&place, waiter, due));
     plan(main);
     true
 }
@@ -158,13 +158,13 @@ pub fn join(
 /// # Errors
 /// The key holds another type.
 pub fn served_by(ctx: &Context<'_>, key: &mut Key<'_>, now: Micros) -> Result<Option<Micros>, Error> {
-    if !stands(ctx, key.name()) {
+    if !has_queue(ctx, key.name()) {
         return Ok(None);
     }
     let unlimited: &[u8] = b"unlimited";
     let request = Request { cost: 1, calls: 1, partial: false, critical: false };
     let ask = QueuedRequest::Acquire { limits: Some(unlimited.into()), request, track: false };
-    Ok(match behind(ctx, key, &ask, now)?.six().standing.retry {
+    Ok(match behind(ctx, key, &ask, now)?.reply().status.retry {
         RetryAfter::Now => Some(now),
         RetryAfter::After(us) => Some(now.plus(us)),
         RetryAfter::Never => Some(Micros::MAX),

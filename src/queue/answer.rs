@@ -22,9 +22,9 @@ use crate::types::ratelimit::RateLimit;
 /// time is up, with where it stands.
 pub(super) fn answer_client(ctx: &Context<'_>, ticket: WaiterId) {
     let main = ctx.main();
-    let ended = with(main, |room| {
-        room.outcomes.remove(&ticket).or_else(|| {
-            let (place, waiter) = room.leave(ticket)?;
+    let ended = with(main, |queues| {
+        queues.outcomes.remove(&ticket).or_else(|| {
+            let (place, waiter) = queues.leave(ticket)?;
             Some((waiter.ask, WaitOutcome::TimeIsUp(place)))
         })
     });
@@ -39,12 +39,12 @@ pub(super) fn answer_client(ctx: &Context<'_>, ticket: WaiterId) {
             top::decided(main, &place.1, false, ctx.now());
             let name = OwnedString::new(ctx, &place.1);
             let denial = ctx.in_database(place.0, || denial(ctx, &place, name.arg(), &ask));
-            let reply = denial.map(|judged| {
-                judged.count(main);
-                judged.six()
+            let reply = denial.map(|decision| {
+                decision.count(main);
+                decision.reply()
             });
             if reply.is_ok() {
-                with(main, |room| room.uncounted.push((place, ask.clone())));
+                with(main, |queues| queues.uncounted.push((place, ask.clone())));
             }
             plan(main);
             reply
@@ -63,25 +63,25 @@ fn denial(
     let now = ctx.now();
     let mut key = ctx.read(name);
     let held = key.value::<RateLimit>()?;
-    if !ask.critical() && with(ctx.main(), |room| room.lines.length(place) > 0) {
+    if !ask.critical() && with(ctx.main(), |queues| queues.by_key.length(place) > 0) {
         return behind_at(ctx, place, held.as_deref(), ask, now);
     }
-    let judged = ask.judge(ctx, &place.1, held.as_deref(), now)?;
-    let six = judged.six();
-    if six.granted == 0 {
-        return Ok(judged);
+    let decision = ask.decide(ctx, &place.1, held.as_deref(), now)?;
+    let reply = decision.reply();
+    if reply.granted == 0 {
+        return Ok(decision);
     }
     // Its units have become free this very moment; asking again gets them.
-    let standing = LimitStatus { retry: RetryAfter::After(1), ..six.standing };
-    Ok(judged.denied(RateLimitReply { granted: 0, standing, ..six }))
+    let status = LimitStatus { retry: RetryAfter::After(1), ..reply.status };
+    Ok(decision.denied(RateLimitReply { granted: 0, status, ..reply }))
 }
 
 /// The server says that this client will not be answered by us.
 pub(super) fn client_gone(ctx: &Context<'_>, ticket: WaiterId) {
     let main = ctx.main();
-    let waited = with(main, |room| {
-        room.outcomes.remove(&ticket);
-        room.leave(ticket).is_some()
+    let waited = with(main, |queues| {
+        queues.outcomes.remove(&ticket);
+        queues.leave(ticket).is_some()
     });
     if waited {
         metrics::count(main, |m| &mut m.waiting_left);

@@ -34,23 +34,23 @@ pub(super) fn behind_at(
     ask: &QueuedRequest,
     now: Micros,
 ) -> Result<request::QueuedDecision, Error> {
-    let judged = ask.judge(ctx, &place.1, value, now)?;
-    if judged.six().standing.retry == RetryAfter::Never {
-        return Ok(judged);
+    let decision = ask.decide(ctx, &place.1, value, now)?;
+    if decision.reply().status.retry == RetryAfter::Never {
+        return Ok(decision);
     }
-    let standing = ask.untouched(ctx, &place.1, value, &judged, now)?;
-    let retry = with(ctx.main(), |room| {
-        let known = room.lines.forecast(place).and_then(Option::take);
+    let status = ask.status_only(ctx, &place.1, value, &decision, now)?;
+    let retry = with(ctx.main(), |queues| {
+        let known = queues.by_key.forecast(place).and_then(Option::take);
         let mut forecast = known.unwrap_or_else(|| Forecast::new(value, now));
-        for (ticket, waiter) in room.lines.after(place, forecast.last()) {
+        for (ticket, waiter) in queues.by_key.after(place, forecast.last()) {
             forecast.add(ctx, &place.1, ticket, &waiter.ask);
         }
         let retry = forecast.retry(ctx, &place.1, ask, now);
-        if let Some(slot) = room.lines.forecast(place) {
+        if let Some(slot) = queues.by_key.forecast(place) {
             *slot = Some(forecast);
         }
         retry
     });
-    let standing = LimitStatus { remaining: Some(0), retry, ..standing };
-    Ok(judged.denied(RateLimitReply { granted: 0, standing, index: Index::Line }))
+    let status = LimitStatus { remaining: Some(0), retry, ..status };
+    Ok(decision.denied(RateLimitReply { granted: 0, status, index: Index::Line }))
 }

@@ -21,7 +21,7 @@ pub struct Forecast {
 impl Forecast {
     /// Before anybody is served.
     pub fn new(value: Option<&RateLimit>, now: Micros) -> Self {
-        Self { value: value.map(RateLimit::rehearsal), at: now, last: 0 }
+        Self { value: value.map(RateLimit::simulation), at: now, last: 0 }
     }
 
     /// The last waiter that it counts; 0 for none.
@@ -33,31 +33,31 @@ impl Forecast {
     pub fn add(&mut self, ctx: &Context<'_>, key: &[u8], ticket: WaiterId, ask: &QueuedRequest) {
         self.last = ticket;
         // Who cannot be served is sent away and takes nothing.
-        let Ok(first) = ask.judge(ctx, key, self.value.as_ref(), self.at) else { return };
-        match first.six().standing.retry {
+        let Ok(first) = ask.decide(ctx, key, self.value.as_ref(), self.at) else { return };
+        match first.reply().status.retry {
             RetryAfter::Never => {}
             RetryAfter::Now => self.grant(ctx, ask, &first),
             RetryAfter::After(us) => {
                 self.at = self.at.plus(us);
-                if let Ok(judged) = ask.judge(ctx, key, self.value.as_ref(), self.at) {
-                    self.grant(ctx, ask, &judged);
+                if let Ok(decision) = ask.decide(ctx, key, self.value.as_ref(), self.at) {
+                    self.grant(ctx, ask, &decision);
                 }
             }
         }
     }
 
-    fn grant(&mut self, ctx: &Context<'_>, ask: &QueuedRequest, judged: &QueuedDecision) {
-        if judged.six().granted == 0 {
+    fn grant(&mut self, ctx: &Context<'_>, ask: &QueuedRequest, decision: &QueuedDecision) {
+        if decision.reply().granted == 0 {
             return;
         }
         let main = ctx.main();
         // What does not fit is left out, as when it is served.
-        let _ = ask.change(main, judged, self.at, |change| {
+        let _ = ask.change(main, decision, self.at, |change| {
             let effect = RateLimitEffect { now: self.at, expires: false, change };
             let applied =
                 effect.apply(main, self.value.as_mut()).map_err(|bad| Error::Other(bad.to_string()))?;
             if let AppliedRateLimit::Created(value, _) = applied {
-                self.value = Some(value.rehearsal());
+                self.value = Some(value.simulation());
             }
             Ok(())
         });
@@ -67,8 +67,8 @@ impl Forecast {
     pub fn retry(&self, ctx: &Context<'_>, key: &[u8], ask: &QueuedRequest, now: Micros) -> RetryAfter {
         let at = self.at.max(now);
         let retry = ask
-            .judge(ctx, key, self.value.as_ref(), at)
-            .map_or(RetryAfter::Now, |judged| judged.six().standing.retry);
+            .decide(ctx, key, self.value.as_ref(), at)
+            .map_or(RetryAfter::Now, |decision| decision.reply().status.retry);
         match retry {
             RetryAfter::Now => RetryAfter::After(at.since(now).max(1)),
             RetryAfter::After(us) => RetryAfter::After(at.since(now).saturating_add(us)),

@@ -30,8 +30,8 @@ mod serve;
 mod state;
 pub mod status;
 
-pub use admission::{QueueAdmission, join, judge, meet, served_by, wait_option};
+pub use admission::{QueueAdmission, admit, decide, join, served_by, wait_option};
 pub use moves::limits_changed;
 pub use request::QueuedRequest;
 pub use serve::clock_changed;
-pub use state::{any, stands};
+pub use state::{any, has_queue};

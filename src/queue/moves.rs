@@ -12,7 +12,7 @@ use crate::server::timing::wake_timer;
 /// Sets the alarm for the line that is to be looked at next.
 pub(super) fn plan(main: MainThread) {
     let now = context::now(main);
-    let next = with(main, |room| room.next(now));
+    let next = with(main, |queues| queues.next(now));
     wake_timer::set(
         main,
         match next {
@@ -32,11 +32,11 @@ fn touched(main: MainThread, name: Arg<'_>, database: Option<i32>) {
 }
 
 fn touched_in(main: MainThread, name: &[u8], database: Option<i32>) {
-    let touched = with(main, |room| {
+    let touched = with(main, |queues| {
         if let Some(database) = database {
-            return room.lines.touch(&(database, name.into()));
+            return queues.by_key.touch(&(database, name.into()));
         }
-        room.lines.touch_all(|(_, key)| **key == *name);
+        queues.by_key.touch_all(|(_, key)| **key == *name);
         true
     });
     if touched {
@@ -47,7 +47,7 @@ fn touched_in(main: MainThread, name: &[u8], database: Option<i32>) {
 /// What keys may take has changed on the whole server: policies, defaults.
 pub fn limits_changed(main: MainThread) {
     if any() {
-        with(main, |room| room.lines.touch_all(|_| true));
+        with(main, |queues| queues.by_key.touch_all(|_| true));
         plan(main);
     }
 }
@@ -59,8 +59,8 @@ pub(super) fn happened(main: MainThread, what: KeyspaceChange<'_>) {
     match what {
         KeyspaceChange::ValueLeft { name, database } => return touched(main, name, database),
         KeyspaceChange::ValueChanged { name, database } => return touched(main, name, Some(database)),
-        KeyspaceChange::ToDatabase(db) => with(main, |room| room.lines.touch_all(|place| place.0 == db)),
-        KeyspaceChange::ToAll => with(main, |room| room.lines.touch_all(|_| true)),
+        KeyspaceChange::ToDatabase(db) => with(main, |queues| queues.by_key.touch_all(|place| place.0 == db)),
+        KeyspaceChange::ToAll => with(main, |queues| queues.by_key.touch_all(|_| true)),
     }
     plan(main);
 }

@@ -54,40 +54,40 @@ pub enum QueuedDecision {
 
 impl QueuedDecision {
     /// The reply.
-    pub const fn six(&self) -> RateLimitReply {
+    pub const fn reply(&self) -> RateLimitReply {
         match self {
-            Self::Acquire(judged) => judged.six,
-            Self::Reserve(judged) => judged.six,
+            Self::Acquire(decision) => decision.reply,
+            Self::Reserve(decision) => decision.reply,
         }
     }
 
     /// Counts the outcome as the command itself would.
     pub fn count(&self, main: MainThread) {
         match self {
-            Self::Acquire(judged) if judged.six.granted > 0 => {
+            Self::Acquire(decision) if decision.reply.granted > 0 => {
                 metrics::count(main, |m| &mut m.acquire_granted);
-                metrics::add(main, |m| &mut m.acquire_granted_units, judged.six.granted);
-                judged.count(main);
+                metrics::add(main, |m| &mut m.acquire_granted_units, decision.reply.granted);
+                decision.count(main);
             }
-            Self::Acquire(judged) => {
+            Self::Acquire(decision) => {
                 metrics::count(main, |m| &mut m.acquire_denied);
-                judged.count(main);
+                decision.count(main);
             }
-            Self::Reserve(judged) => {
-                if judged.six.granted == 0 {
+            Self::Reserve(decision) => {
+                if decision.reply.granted == 0 {
                     metrics::count(main, |m| &mut m.reservations_denied);
                 }
-                judged.count(main);
+                decision.count(main);
             }
         }
     }
 
     /// The same request denied after all, with this reply.
     #[must_use]
-    pub fn denied(self, six: RateLimitReply) -> Self {
+    pub fn denied(self, reply: RateLimitReply) -> Self {
         match self {
-            Self::Acquire(judged) => Self::Acquire(judged.denied(six)),
-            Self::Reserve(judged) => Self::Reserve(judged.denied(six)),
+            Self::Acquire(decision) => Self::Acquire(decision.denied(reply)),
+            Self::Reserve(decision) => Self::Reserve(decision.denied(reply)),
         }
     }
 }
@@ -138,7 +138,7 @@ impl QueuedRequest {
     ///
     /// # Errors
     /// Malformed limits, none at all, or such as can only be reserved.
-    pub fn judge(
+    pub fn decide(
         &self,
         ctx: &Context<'_>,
         key: &[u8],
@@ -147,10 +147,10 @@ impl QueuedRequest {
     ) -> Result<QueuedDecision, Error> {
         match self {
             Self::Acquire { limits, request, .. } => {
-                acquire::judge(ctx, key, value, limits.as_deref(), request, now).map(QueuedDecision::Acquire)
+                acquire::decide(ctx, key, value, limits.as_deref(), request, now).map(QueuedDecision::Acquire)
             }
             Self::Reserve { limits, .. } => {
-                reserve::judge(ctx, key, value, limits, &self.terms(), now).map(QueuedDecision::Reserve)
+                reserve::decide(ctx, key, value, limits, &self.terms(), now).map(QueuedDecision::Reserve)
             }
         }
     }
@@ -158,21 +158,21 @@ impl QueuedRequest {
     /// How the limit that binds it stands while nothing is taken.
     ///
     /// # Errors
-    /// As [`QueuedRequest::judge`].
-    pub fn untouched(
+    /// As [`QueuedRequest::decide`].
+    pub fn status_only(
         &self,
         ctx: &Context<'_>,
         key: &[u8],
         value: Option<&RateLimit>,
-        judged: &QueuedDecision,
+        decision: &QueuedDecision,
         now: Micros,
     ) -> Result<LimitStatus, Error> {
-        match (self, judged) {
-            (_, QueuedDecision::Reserve(judged)) => Ok(judged.before),
-            (Self::Acquire { limits, request, .. }, judged) if judged.six().granted > 0 => {
-                acquire::untouched(ctx, key, value, limits.as_deref(), request, now)
+        match (self, decision) {
+            (_, QueuedDecision::Reserve(decision)) => Ok(decision.before),
+            (Self::Acquire { limits, request, .. }, decision) if decision.reply().granted > 0 => {
+                acquire::status_only(ctx, key, value, limits.as_deref(), request, now)
             }
-            (_, judged) => Ok(judged.six().standing),
+            (_, decision) => Ok(decision.reply().status),
         }
     }
 
@@ -183,13 +183,13 @@ impl QueuedRequest {
     pub fn change(
         &self,
         main: MainThread,
-        judged: &QueuedDecision,
+        decision: &QueuedDecision,
         now: Micros,
         make_it_so: impl FnOnce(RateLimitChange<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        match judged {
-            QueuedDecision::Acquire(judged) => judged.change(main, make_it_so),
-            QueuedDecision::Reserve(judged) => judged.change(main, &self.terms(), now, make_it_so),
+        match decision {
+            QueuedDecision::Acquire(decision) => decision.change(main, make_it_so),
+            QueuedDecision::Reserve(decision) => decision.change(main, &self.terms(), now, make_it_so),
         }
     }
 
@@ -208,9 +208,9 @@ impl QueuedRequest {
     pub fn send(&self, ctx: &Context<'_>, answer: &Result<RateLimitReply, Error>) {
         match (self, answer) {
             (_, Err(error)) => error.send(ctx),
-            (Self::Acquire { .. }, Ok(six)) => six.send(ctx),
-            (Self::Reserve { id, .. }, Ok(six)) => {
-                reserve::send(ctx, (six.granted > 0).then_some(&**id), &[*six]);
+            (Self::Acquire { .. }, Ok(reply)) => reply.send(ctx),
+            (Self::Reserve { id, .. }, Ok(reply)) => {
+                reserve::send(ctx, (reply.granted > 0).then_some(&**id), &[*reply]);
             }
         }
     }

@@ -29,19 +29,19 @@ pub(super) fn wake(ctx: &Context<'_>) {
     let main = ctx.main();
     if !ctx.flags().master() {
         // A replica's clients are unblocked by the server.
-        with(main, |room| room.uncounted.clear());
+        with(main, |queues| queues.uncounted.clear());
         return wake_timer::set(main, None);
     }
     if ctx.must_not_propagate() {
         return wake_timer::set(main, Some(signed(HELD_UP_US / 1000)));
     }
     let now = ctx.now();
-    with(main, |room| room.lines.time_is(now));
-    while let Some(place) = with(main, |room| room.lines.take_due(now)) {
+    with(main, |queues| queues.by_key.time_is(now));
+    while let Some(place) = with(main, |queues| queues.by_key.take_due(now)) {
         let due = ctx.in_database(place.0, || serve(ctx, &place, now));
-        with(main, |room| room.lines.look_at(&place, due));
+        with(main, |queues| queues.by_key.look_at(&place, due));
     }
-    for (place, ask) in with(main, |room| std::mem::take(&mut room.uncounted)) {
+    for (place, ask) in with(main, |queues| std::mem::take(&mut queues.uncounted)) {
         ctx.in_database(place.0, || count_denial(ctx, &place, &ask, now));
     }
     plan(main);
@@ -57,8 +57,8 @@ fn serve(ctx: &Context<'_>, place: &DbKey, now: Micros) -> Option<Micros> {
     }
     let mut key = ctx.write(name.arg());
     loop {
-        let (ticket, ask, deadline, clock) = with(main, |room| {
-            let (ticket, waiter) = room.lines.head(place)?;
+        let (ticket, ask, deadline, clock) = with(main, |queues| {
+            let (ticket, waiter) = queues.by_key.head(place)?;
             Some((ticket, waiter.ask.clone(), waiter.deadline, waiter.clock))
         })?;
         let real = !ctx.debug_clock_is_set();
@@ -67,33 +67,33 @@ fn serve(ctx: &Context<'_>, place: &DbKey, now: Micros) -> Option<Micros> {
             time_is_up(main, ticket);
             continue;
         }
-        let judged = key
+        let decision = key
             .value::<RateLimit>()
             .map_err(Error::from)
-            .and_then(|held| ask.judge(ctx, &place.1, held.as_deref(), now));
-        let judged = match judged {
-            Ok(judged) => judged,
+            .and_then(|held| ask.decide(ctx, &place.1, held.as_deref(), now));
+        let decision = match decision {
+            Ok(decision) => decision,
             Err(error) => {
                 end(main, ticket, |_| WaitOutcome::Decided(Err(error)));
                 continue;
             }
         };
-        let six = judged.six();
-        if six.granted > 0 {
-            let done = grant(ctx, &mut key, &ask, &judged, now);
+        let reply = decision.reply();
+        if reply.granted > 0 {
+            let done = grant(ctx, &mut key, &ask, &decision, now);
             metrics::count(main, |m| &mut m.waiting_served);
-            judged.count(main);
+            decision.count(main);
             top::decided(main, &place.1, true, now);
-            end(main, ticket, |_| WaitOutcome::Decided(done.map(|()| six)));
+            end(main, ticket, |_| WaitOutcome::Decided(done.map(|()| reply)));
             continue;
         }
-        match six.standing.retry {
+        match reply.status.retry {
             // It asks for more than there is now: nobody behind it should wait for that.
             RetryAfter::Never => {
-                judged.count(main);
+                decision.count(main);
                 top::decided(main, &place.1, false, now);
-                end(main, ticket, |_| WaitOutcome::Decided(Ok(six)));
-                with(main, |room| room.uncounted.push((place.clone(), ask)));
+                end(main, ticket, |_| WaitOutcome::Decided(Ok(reply)));
+                with(main, |queues| queues.uncounted.push((place.clone(), ask)));
             }
             _ if over(deadline <= now) || (real && clock == WaitClock::Debug) => time_is_up(main, ticket),
             retry => {
@@ -110,13 +110,13 @@ fn grant(
     ctx: &Context<'_>,
     key: &mut Key<'_>,
     ask: &QueuedRequest,
-    judged: &request::QueuedDecision,
+    decision: &request::QueuedDecision,
     now: Micros,
 ) -> Result<(), Error> {
     let main = ctx.main();
-    let counted = ask.counted(main, key.value::<RateLimit>()?.as_deref(), judged.six().granted);
+    let counted = ask.counted(main, key.value::<RateLimit>()?.as_deref(), decision.reply().granted);
     let mut together = EffectBatch::new(ctx);
-    ask.change(main, judged, now, |change| {
+    ask.change(main, decision, now, |change| {
         together.apply(ctx, key, &apply::effect(ctx, now, change), ask.event())
     })?;
     if let Some(counted) = counted {
@@ -129,8 +129,8 @@ fn grant(
 /// Ends the waits of those behind the head whose time is up by the debug clock.
 fn end_late_ones(ctx: &Context<'_>, place: &DbKey, now: Micros) {
     let debug = ctx.debug_clock_is_set();
-    let late: Vec<WaiterId> = with(ctx.main(), |room| {
-        let all = room.lines.after(place, 0).skip(1);
+    let late: Vec<WaiterId> = with(ctx.main(), |queues| {
+        let all = queues.by_key.after(place, 0).skip(1);
         all.filter(|(_, waiter)| match waiter.clock {
             WaitClock::Debug => !debug || waiter.deadline <= now,
             WaitClock::Servers => debug && waiter.deadline <= now,
@@ -150,9 +150,9 @@ fn time_is_up(main: MainThread, ticket: WaiterId) {
 
 /// Ends a wait; [`answer_client`](crate::queue::answer::answer_client) tells the client.
 fn end(main: MainThread, ticket: WaiterId, outcome: impl FnOnce(&DbKey) -> WaitOutcome) {
-    let client = with(main, |room| {
-        let (place, waiter) = room.leave(ticket)?;
-        room.outcomes.insert(ticket, (waiter.ask, outcome(&place)));
+    let client = with(main, |queues| {
+        let (place, waiter) = queues.leave(ticket)?;
+        queues.outcomes.insert(ticket, (waiter.ask, outcome(&place)));
         Some(waiter.client)
     });
     if let Some(client) = client {
@@ -179,7 +179,7 @@ fn count_denial(ctx: &Context<'_>, place: &DbKey, ask: &QueuedRequest, now: Micr
 /// RL.DEBUG moved the clock: so do the lines, at once.
 pub fn clock_changed(ctx: &Context<'_>) {
     if any() {
-        with(ctx.main(), |room| room.lines.touch_all(|_| true));
+        with(ctx.main(), |queues| queues.by_key.touch_all(|_| true));
         wake(ctx);
     }
 }

@@ -41,7 +41,7 @@ pub(super) enum WaitClock {
 
 #[derive(Debug, Default)]
 pub(super) struct Queues {
-    pub(super) lines: WaitQueues<DbKey, Waiter, Forecast>,
+    pub(super) by_key: WaitQueues<DbKey, Waiter, Forecast>,
     /// What to tell those that have left their line and are being unblocked:
     /// some servers ask for it at once, some a little later.
     pub(super) outcomes: HashMap<WaiterId, (QueuedRequest, WaitOutcome)>,
@@ -59,7 +59,7 @@ pub(super) enum WaitOutcome {
     TimeIsUp(DbKey),
 }
 
-static ROOM: MainThreadCell<Option<Queues>> = MainThreadCell::new(None);
+static QUEUES: MainThreadCell<Option<Queues>> = MainThreadCell::new(None);
 static WAITING: AtomicUsize = AtomicUsize::new(0);
 
 /// Under the debug clock a wait also ends when its time, and so much at the
@@ -73,10 +73,10 @@ pub fn any() -> bool {
 }
 
 pub(super) fn with<R>(main: MainThread, run: impl FnOnce(&mut Queues) -> R) -> R {
-    let mut room = ROOM.of(main).borrow_mut();
-    let room = room.get_or_insert_default();
-    let result = run(room);
-    WAITING.store(room.lines.waiting(), Ordering::Relaxed);
+    let mut queues = QUEUES.of(main).borrow_mut();
+    let queues = queues.get_or_insert_default();
+    let result = run(queues);
+    WAITING.store(queues.by_key.waiting(), Ordering::Relaxed);
     result
 }
 
@@ -86,26 +86,26 @@ pub(super) fn place(ctx: &Context<'_>, name: Arg<'_>) -> DbKey {
 
 /// Whether a line stands on this key.
 #[inline]
-pub fn stands(ctx: &Context<'_>, name: Arg<'_>) -> bool {
+pub fn has_queue(ctx: &Context<'_>, name: Arg<'_>) -> bool {
     any() && key_filter::perhaps(name.bytes()) && length(ctx, name) > 0
 }
 
 #[cold]
 pub(super) fn length(ctx: &Context<'_>, name: Arg<'_>) -> usize {
-    with(ctx.main(), |room| room.lines.length(&place(ctx, name)))
+    with(ctx.main(), |queues| queues.by_key.length(&place(ctx, name)))
 }
 
 impl Queues {
     pub(super) fn join(&mut self, place: &DbKey, waiter: Waiter, due: Option<Micros>) {
-        self.lines.join(place, waiter, due);
-        if self.lines.length(place) == 1 {
+        self.by_key.join(place, waiter, due);
+        if self.by_key.length(place) == 1 {
             key_filter::add(&place.1);
         }
     }
 
     pub(super) fn leave(&mut self, ticket: WaiterId) -> Option<(DbKey, Waiter)> {
-        let (place, waiter) = self.lines.leave(ticket)?;
-        if self.lines.length(&place) == 0 {
+        let (place, waiter) = self.by_key.leave(ticket)?;
+        if self.by_key.length(&place) == 0 {
             key_filter::remove(&place.1);
         }
         Some((place, waiter))
@@ -113,7 +113,7 @@ impl Queues {
 
     /// When to be woken.
     pub(super) fn next(&mut self, now: Micros) -> Option<Micros> {
-        self.lines.time_is(now);
-        if self.uncounted.is_empty() { self.lines.next_due() } else { Some(now) }
+        self.by_key.time_is(now);
+        if self.uncounted.is_empty() { self.by_key.next_due() } else { Some(now) }
     }
 }

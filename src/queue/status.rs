@@ -23,11 +23,11 @@ pub struct QueueStatus {
 pub fn of(ctx: &Context<'_>, name: Arg<'_>) -> QueueStatus {
     let now = ctx.now();
     let place = place(ctx, name);
-    with(ctx.main(), |room| {
-        let head = room.lines.head(&place);
+    with(ctx.main(), |queues| {
+        let head = queues.by_key.head(&place);
         let (oldest_ms, head_cost) =
             head.map_or((0, 0), |(_, waiter)| (now.since(waiter.since) / 1000, waiter.ask.cost()));
-        QueueStatus { length: room.lines.length(&place) as u64, oldest_ms, head_cost }
+        QueueStatus { length: queues.by_key.length(&place) as u64, oldest_ms, head_cost }
     })
 }
 
@@ -40,13 +40,14 @@ pub static GAUGES: &[Gauge] = &[
 
 /// How many wait on this server.
 fn waiting(main: MainThread) -> u64 {
-    with(main, |room| room.lines.waiting() as u64)
+    with(main, |queues| queues.by_key.waiting() as u64)
 }
 
 /// How long the longest wait has lasted, in milliseconds.
 fn oldest_ms(main: MainThread) -> u64 {
     let now = context::now(main);
-    let oldest = with(main, |room| room.lines.heads().map(|waiter| now.since(waiter.since) / 1000).max());
+    let oldest =
+        with(main, |queues| queues.by_key.heads().map(|waiter| now.since(waiter.since) / 1000).max());
     oldest.unwrap_or(0)
 }
 
@@ -57,10 +58,10 @@ pub fn fullness(main: MainThread) -> (u64, Option<Arc<[u8]>>) {
         return (0, None);
     }
     let (queue_max, waiters_max) = (settings::queue_max(main), settings::waiters_max(main));
-    with(main, |room| {
+    with(main, |queues| {
         let percent = |n: usize, of: usize| (n as u64).saturating_mul(100) / (of as u64).max(1);
-        let all = percent(room.lines.waiting(), waiters_max);
-        room.lines.longest().map_or((all, None), |((_, key), length)| {
+        let all = percent(queues.by_key.waiting(), waiters_max);
+        queues.by_key.longest().map_or((all, None), |((_, key), length)| {
             (all.max(percent(length, queue_max)), Some(Arc::clone(key)))
         })
     })

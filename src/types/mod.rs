@@ -1,6 +1,6 @@
 //! What a key holds, how it is stored, and how a change travels.
 //!
-//! A value changes in one way only: an [`effect::ratelimit::Effect`] is applied to it. The
+//! A value changes in one way only: an [`effect::ratelimit::RateLimitEffect`] is applied to it. The
 //! master decides, makes the effect, applies it and propagates it; a replica or
 //! an AOF replay applies the same effect with the same code and so arrives at
 //! the same bytes.

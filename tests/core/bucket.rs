@@ -58,7 +58,7 @@ proptest! {
                 tokens.level -= i128::from(cost) * tokens.unit;
             }
             let left = tokens.level / tokens.unit;
-            prop_assert_eq!(i128::from(reply.standing.remaining.unwrap()), left);
+            prop_assert_eq!(i128::from(reply.status.remaining.unwrap()), left);
             world.check_reply(now, &Request::of(cost), &reply);
             world.check_full(now);
             let used = burst - left as u64;

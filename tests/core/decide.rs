@@ -78,11 +78,11 @@ proptest! {
                     (i, alone(&world, i, now, &asked))
                 })
                 .collect();
-            let infinite = |d: &Decision| d.standing.remaining.unwrap_or(u64::MAX);
+            let infinite = |d: &Decision| d.status.remaining.unwrap_or(u64::MAX);
             let binding = if expected > 0 {
                 said.iter().rev().min_by(|a, b| infinite(&a.1).cmp(&infinite(&b.1)).then(a.0.cmp(&b.0)))
             } else {
-                said.iter().max_by(|a, b| a.1.standing.retry.cmp(&b.1.standing.retry).then(b.0.cmp(&a.0)))
+                said.iter().max_by(|a, b| a.1.status.retry.cmp(&b.1.status.retry).then(b.0.cmp(&a.0)))
             };
             let shadows: Vec<(usize, Decision)> = (0..limits.len())
                 .filter(|&i| limits[i].shadow())
@@ -97,9 +97,9 @@ proptest! {
             prop_assert_eq!(reply.granted, expected);
             prop_assert_eq!(reply.binding, binding.map(|&(i, _)| i));
             if let Some((_, said)) = binding {
-                prop_assert_eq!(reply.standing, said.standing);
+                prop_assert_eq!(reply.status, said.status);
             } else {
-                prop_assert_eq!(reply.standing.limit, None);
+                prop_assert_eq!(reply.status.limit, None);
                 prop_assert_eq!(reply.granted, request.cost);
             }
             for &i in &enforced {
@@ -135,8 +135,8 @@ proptest! {
             world.ask(now, &request);
             let seen = look(&world.limits.as_slice()[0], &world.states[0], Micros(now), request.cost);
             let asked = world.would(now, &Request::of(request.cost));
-            prop_assert_eq!(seen.limit, asked.standing.limit);
-            prop_assert_eq!(seen.retry, asked.standing.retry);
+            prop_assert_eq!(seen.limit, asked.status.limit);
+            prop_assert_eq!(seen.retry, asked.status.retry);
             prop_assert_eq!(seen.retry == RetryAfter::Now, asked.is_granted());
             prop_assert_eq!(now + seen.reset_after_us, world.full_at(now));
             if let Some(remaining) = seen.remaining {
@@ -187,15 +187,15 @@ fn keep_is_for_critical_requests() {
     let mut world = World::new("10/m:keep=20%");
     let now = 1_800_000_000_000_000;
     let reply = world.acquire(now, 9);
-    assert_eq!((reply.granted, reply.standing.retry), (0, RetryAfter::Never));
-    assert_eq!(world.acquire(now, 8).standing.remaining, Some(0));
+    assert_eq!((reply.granted, reply.status.retry), (0, RetryAfter::Never));
+    assert_eq!(world.acquire(now, 8).status.remaining, Some(0));
     assert!(!world.acquire(now, 1).is_granted());
     let critical = Request { critical: true, ..Request::of(1) };
-    assert_eq!(world.ask(now, &critical).standing.remaining, Some(1));
-    assert_eq!(world.ask(now, &critical).standing.remaining, Some(0));
+    assert_eq!(world.ask(now, &critical).status.remaining, Some(1));
+    assert_eq!(world.ask(now, &critical).status.remaining, Some(0));
     assert!(!world.ask(now, &critical).is_granted());
     // All of it kept in effect: nothing is left for the others.
-    assert_eq!(World::new("1/m:keep=0.01%").acquire(now, 1).standing.retry, RetryAfter::Never);
+    assert_eq!(World::new("1/m:keep=0.01%").acquire(now, 1).status.retry, RetryAfter::Never);
 }
 
 #[test]
@@ -203,12 +203,12 @@ fn tokens_and_calls_together() {
     let mut world = World::new("90000/m,60/m:per=call");
     let now = 1_800_000_000_000_000;
     let reply = world.acquire(now, 1500);
-    assert_eq!((reply.granted, reply.binding, reply.standing.remaining), (1500, Some(1), Some(59)));
+    assert_eq!((reply.granted, reply.binding, reply.status.remaining), (1500, Some(1), Some(59)));
     for _ in 0..59 {
         assert!(world.acquire(now, 1).is_granted());
     }
     let reply = world.acquire(now, 1);
-    assert_eq!((reply.granted, reply.binding, reply.standing.limit), (0, Some(1), Some(60)));
+    assert_eq!((reply.granted, reply.binding, reply.status.limit), (0, Some(1), Some(60)));
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn only_shadows_reply_as_unlimited() {
     for expected in [false, true, true] {
         let reply = world.acquire(now, 1);
         assert_eq!((reply.granted, reply.binding), (1, None));
-        assert_eq!((reply.standing.limit, reply.standing.remaining), (None, None));
+        assert_eq!((reply.status.limit, reply.status.remaining), (None, None));
         assert_eq!(reply.shadow_denied.contains(0), expected);
     }
 }
@@ -228,7 +228,7 @@ fn the_slowest_times_are_never_never() {
     let mut world = World::new("bucket:1/366d:burst=1000000000000");
     let now = 1_800_000_000_000_000;
     assert!(world.acquire(now, 1_000_000_000_000).is_granted());
-    assert!(matches!(world.acquire(now, 1_000_000_000_000).standing.retry, RetryAfter::After(_)));
+    assert!(matches!(world.acquire(now, 1_000_000_000_000).status.retry, RetryAfter::After(_)));
 }
 
 #[test]
@@ -241,8 +241,8 @@ fn concurrent_counts_what_is_held() {
     world.states = vec![State::Concurrent(HeldPlaces::new(2, vec![ends(5)], ends(9), ends(7)))];
     let denied = decide(world.limits.as_slice(), &world.states, Micros(now), &Request::of(1));
     assert!(!denied.is_granted());
-    assert_eq!(denied.standing.retry, RetryAfter::After(5000));
-    assert_eq!(denied.standing.remaining, Some(0));
+    assert_eq!(denied.status.retry, RetryAfter::After(5000));
+    assert_eq!(denied.status.remaining, Some(0));
     assert_eq!(full_at(world.limits.as_slice(), &world.states, Micros(now)), ends(9));
     // Only settling a reservation frees its place.
     assert_eq!(give_back(world.limits.as_slice(), &mut world.states, Micros(now), 5), 0);

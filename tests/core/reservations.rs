@@ -56,7 +56,7 @@ struct Standing {
 struct Model {
     /// Units with the moment since which they count.
     grants: Vec<(u64, u64)>,
-    standing: Vec<Standing>,
+    status: Vec<Standing>,
 }
 
 impl Model {
@@ -65,22 +65,22 @@ impl Model {
     }
 
     fn held(&self, now: u64) -> usize {
-        self.standing.iter().filter(|one| now < one.end).count()
+        self.status.iter().filter(|one| now < one.end).count()
     }
 
     fn open(&self, id: u8, now: u64) -> bool {
-        self.standing.iter().any(|one| one.id == id && now < one.end)
+        self.status.iter().any(|one| one.id == id && now < one.end)
     }
 
     /// What is known of an id: open, or ended and still counted.
     fn stage(&self, id: u8, now: u64) -> Option<Stage> {
-        let one = self.standing.iter().find(|one| one.id == id)?;
+        let one = self.status.iter().find(|one| one.id == id)?;
         if now < one.end { Some(Stage::Open) } else { (now < one.granted + PERIOD).then_some(Stage::Ended) }
     }
 
     fn settle(&mut self, id: u8, actual: Option<u64>, now: u64) {
-        let at = self.standing.iter().position(|one| one.id == id).expect("it is known");
-        let one = self.standing.remove(at);
+        let at = self.status.iter().position(|one| one.id == id).expect("it is known");
+        let one = self.status.remove(at);
         let actual = actual.unwrap_or(0);
         if actual > one.cost {
             let most = (2 * COUNT).saturating_sub(self.used(now));
@@ -171,8 +171,8 @@ fn history(ops: &[Op]) {
                 let fits = model.used(now) + cost <= COUNT && model.held(now) < PLACES;
                 assert_eq!(decision.is_granted(), fits, "step {step}");
                 if fits {
-                    model.standing.retain(|one| one.id != id);
-                    model.standing.push(Standing { id, cost, granted: now, end: now + ttl });
+                    model.status.retain(|one| one.id != id);
+                    model.status.push(Standing { id, cost, granted: now, end: now + ttl });
                     model.grants.push((now, cost));
                     let (taken, end) = (decision.taken, Micros(now + ttl));
                     let change =
@@ -192,7 +192,7 @@ fn history(ops: &[Op]) {
             }
             Op::Renew { id, ttl } => {
                 if model.open(id, now) {
-                    let one = model.standing.iter_mut().find(|one| one.id == id).expect("it is open");
+                    let one = model.status.iter_mut().find(|one| one.id == id).expect("it is open");
                     one.end = now + ttl;
                     let change = RateLimitChange::Renew { id: &[id], end: Micros(now + ttl) };
                     real.apply(now, change).expect("it fits");
@@ -207,7 +207,7 @@ fn history(ops: &[Op]) {
             rules.iter().zip(&states).map(|(rule, state)| rule.rule().used(state, Micros(now))).collect();
         assert_eq!(used, [model.used(now), model.held(now) as u64], "step {step}");
         // When the next place is free, if nobody does anything.
-        let ends = model.standing.iter().filter(|one| now < one.end).map(|one| one.end);
+        let ends = model.status.iter().filter(|one| now < one.end).map(|one| one.end);
         if model.held(now) == PLACES {
             let free = rules[1].rule().falls_to(&states[1], Micros(now), PLACES as u64 - 1);
             assert_eq!(Some(free.0), ends.min());

@@ -132,18 +132,18 @@ impl World {
     pub fn check_reply(&self, now: u64, request: &Request, reply: &Decision) {
         let whole = Request { partial: false, ..*request };
         let by_cost = self.limits.as_slice().len() == 1 && !self.limits.as_slice()[0].per_call();
-        if let Some(remaining) = reply.standing.remaining.filter(|_| by_cost) {
+        if let Some(remaining) = reply.status.remaining.filter(|_| by_cost) {
             if remaining > 0 {
                 assert!(self.would(now, &Request { cost: remaining, ..whole }).is_granted(), "remaining");
             }
             assert!(!self.would(now, &Request { cost: remaining + 1, ..whole }).is_granted(), "one more");
             // Longer waits than some 290 000 years are not told apart.
-            let reset = reply.standing.reset_after_us;
+            let reset = reply.status.reset_after_us;
             let told_apart = reset < u64::MAX / 4;
             assert!(!told_apart || self.used(0, now + reset) == 0, "reset too early");
             assert!(!told_apart || reset == 0 || self.used(0, now + reset - 1) > 0, "reset too late");
         }
-        match reply.standing.retry {
+        match reply.status.retry {
             RetryAfter::Now => assert!(reply.is_granted()),
             RetryAfter::Never => {
                 assert!(!reply.is_granted());

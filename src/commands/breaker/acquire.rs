@@ -16,7 +16,7 @@ use crate::limiter::breaker::resolve::{ResolvedBreaker, resolve};
 use crate::limiter::reply::RateLimitReply;
 use crate::limiter::track;
 use crate::observe::{metrics, top};
-use crate::queue::judge;
+use crate::queue::decide;
 use crate::server::context::Context;
 use crate::server::fast::shared_replies::word;
 use crate::server::ffi::args::{Arg, Args};
@@ -113,7 +113,7 @@ fn with_limit(ctx: &Context<'_>, call: &CbAcquireCall<'_>, limit: &LimitClause<'
     // Whatever can be wrong is found before anything is taken.
     let mut limit_key = ctx.write(limit.key);
     let held = limit_key.value::<RateLimit>()?;
-    let judged = judge(ctx, limit.key, held.as_deref(), Some(limit.limits), &limit.request, now)?;
+    let decision = decide(ctx, limit.key, held.as_deref(), Some(limit.limits), &limit.request, now)?;
     drop(held);
     let mut key = ctx.write(call.key);
     let held = key.value::<CbCircuit>()?;
@@ -121,15 +121,15 @@ fn with_limit(ctx: &Context<'_>, call: &CbAcquireCall<'_>, limit: &LimitClause<'
     let admits = resolved.missing || held.as_deref().is_none_or(|value| admits(value, &resolved, now));
     drop(held);
 
-    let rate_limited = admits && judged.six.granted == 0;
+    let rate_limited = admits && decision.reply.granted == 0;
     if admits {
-        top::decided(ctx.main(), limit.key.bytes(), judged.six.granted > 0, now);
-        judged.count(ctx.main());
+        top::decided(ctx.main(), limit.key.bytes(), decision.reply.granted > 0, now);
+        decision.count(ctx.main());
     }
     if rate_limited && resolved.missing {
         // The circuit would begin closed: there is nothing to record of it.
-        take(ctx, None, &mut limit_key, limit, &judged, now)?;
-        refuse(ctx, CircuitState::Closed, &judged.six);
+        take(ctx, None, &mut limit_key, limit, &decision, now)?;
+        refuse(ctx, CircuitState::Closed, &decision.reply);
         return Ok(());
     }
     // A rate-limited call is no trial, but what time has done is recorded.
@@ -138,13 +138,13 @@ fn with_limit(ctx: &Context<'_>, call: &CbAcquireCall<'_>, limit: &LimitClause<'
     let applied = apply(ctx, &mut key, &effect, c"cb.acquire")?;
     if admits {
         let circuit = applied.changed.then_some((call.key, &effect));
-        take(ctx, circuit, &mut limit_key, limit, &judged, now)?;
+        take(ctx, circuit, &mut limit_key, limit, &decision, now)?;
     } else {
         propagate(ctx, call.key, &effect, &applied);
     }
     tell(ctx, call.key, &applied);
     if rate_limited {
-        refuse(ctx, applied.state, &judged.six);
+        refuse(ctx, applied.state, &decision.reply);
         return Ok(());
     }
     let answer = CbAcquireReply::of(&applied);
@@ -152,7 +152,7 @@ fn with_limit(ctx: &Context<'_>, call: &CbAcquireCall<'_>, limit: &LimitClause<'
     reply::array(ctx, 5);
     answer.send(ctx);
     if admits {
-        judged.six.send(ctx);
+        decision.reply.send(ctx);
     } else {
         reply::null(ctx);
     }
@@ -174,12 +174,12 @@ fn take<'a>(
     circuit: Option<(Arg<'a>, &BreakerEffect<'_>)>,
     key: &mut Key<'a>,
     limit: &LimitClause<'_>,
-    judged: &AcquireDecision,
+    decision: &AcquireDecision,
     now: Micros,
 ) -> Result<(), Error> {
     let counts = track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), false);
     if circuit.is_none() && !counts {
-        return judged.change(ctx.main(), |change| {
+        return decision.change(ctx.main(), |change| {
             limits::commit(ctx, key, &limits::effect(ctx, now, change), c"rl.acquire").map(drop)
         });
     }
@@ -187,11 +187,11 @@ fn take<'a>(
     if let Some((name, effect)) = circuit {
         together.add(name, |out| effect.encode(out));
     }
-    judged.change(ctx.main(), |change| {
+    decision.change(ctx.main(), |change| {
         together.apply(ctx, key, &limits::effect(ctx, now, change), c"rl.acquire")
     })?;
     if counts {
-        let counted = track::decided(limit.request.cost, judged.six.granted);
+        let counted = track::decided(limit.request.cost, decision.reply.granted);
         together.apply(ctx, key, &limits::effect(ctx, now, counted), c"rl.acquire")?;
     }
     together.propagate(ctx);
@@ -199,14 +199,14 @@ fn take<'a>(
 }
 
 /// The reply to a call that the breaker would admit and the limit does not.
-fn refuse(ctx: &Context<'_>, state: CircuitState, six: &RateLimitReply) {
+fn refuse(ctx: &Context<'_>, state: CircuitState, reply: &RateLimitReply) {
     metrics::count(ctx.main(), |m| &mut m.breaker_denied_limit);
     reply::array(ctx, 5);
     reply::integer(ctx, 0);
     word(ctx, word_of(state));
     reply::null(ctx);
-    reply::integer(ctx, six.standing.retry.millis());
-    six.send(ctx);
+    reply::integer(ctx, reply.status.retry.millis());
+    reply.send(ctx);
 }
 
 /// What the breaker says.

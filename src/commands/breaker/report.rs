@@ -63,7 +63,7 @@ pub fn report(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let mut key = ctx.write(name);
     let mut held = key.value::<CbCircuit>()?;
     // In this order, so that the window arrives while the clock is read.
-    if let Some(far) = held.as_deref().and_then(|circuit| circuit.circuit().far()) {
+    if let Some(far) = held.as_deref().and_then(|circuit| circuit.circuit().prefetch_hint()) {
         prefetch(far);
     }
     let now = ctx.now();

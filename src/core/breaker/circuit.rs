@@ -48,7 +48,7 @@ pub enum Force {
 
 /// A force in effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Hold {
+pub(super) struct ForcedState {
     /// When it ends; `None` for an operator's word only.
     pub until: Option<Micros>,
     /// The operator's reason.
@@ -68,8 +68,8 @@ pub(super) enum Phase {
         deadline: Micros,
     },
     HalfOpen(Box<Round>),
-    ForcedOpen(Box<Hold>),
-    ForcedClosed(Box<Hold>),
+    ForcedOpen(Box<ForcedState>),
+    ForcedClosed(Box<ForcedState>),
 }
 
 impl Phase {
@@ -234,7 +234,7 @@ impl Circuit {
         let settled = self.settle(breaker, now, &mut transitions);
         let hold = || {
             let until = until.map(|until| until.clamp(now, now.plus(LONGEST)));
-            Box::new(Hold { until, reason: reason.get(..REASON_BYTES).unwrap_or(reason).into() })
+            Box::new(ForcedState { until, reason: reason.get(..REASON_BYTES).unwrap_or(reason).into() })
         };
         let phase = match force {
             Force::Open => Some(Phase::ForcedOpen(hold())),
@@ -308,8 +308,8 @@ impl Circuit {
 
     /// What a report most likely needs outside of it.
     #[inline]
-    pub fn far(&self) -> Option<PrefetchHint> {
-        self.window.far()
+    pub fn prefetch_hint(&self) -> Option<PrefetchHint> {
+        self.window.prefetch_hint()
     }
 
     /// Bytes on the heap.
@@ -317,13 +317,15 @@ impl Circuit {
         let phase = match &self.phase {
             Phase::Closed { .. } | Phase::Open { .. } => 0,
             Phase::HalfOpen(round) => size_of::<Round>() + round.heap_bytes(),
-            Phase::ForcedOpen(hold) | Phase::ForcedClosed(hold) => size_of::<Hold>() + hold.reason.len(),
+            Phase::ForcedOpen(hold) | Phase::ForcedClosed(hold) => {
+                size_of::<ForcedState>() + hold.reason.len()
+            }
         };
         phase + self.window.heap_bytes()
     }
 
     /// The force in effect.
-    pub(super) fn hold(&self) -> Option<&Hold> {
+    pub(super) fn hold(&self) -> Option<&ForcedState> {
         match &self.phase {
             Phase::ForcedOpen(hold) | Phase::ForcedClosed(hold) => Some(hold),
             Phase::Closed { .. } | Phase::Open { .. } | Phase::HalfOpen(_) => None,

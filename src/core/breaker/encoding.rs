@@ -15,7 +15,7 @@
 //! lengths from `since`, so a payload cannot deny calls for longer than a
 //! breaker could; whatever else it says, the circuit works on from there.
 
-use super::circuit::{Circuit, Hold, MAX_EPOCH, Phase, REASON_BYTES};
+use super::circuit::{Circuit, ForcedState, MAX_EPOCH, Phase, REASON_BYTES};
 use super::round::{MAX_TRIAL, Round, Trial};
 use super::spec::{Breaker, MAX_PROBES};
 use crate::core::breaker::window::CallWindow;
@@ -126,7 +126,7 @@ fn read_round(reader: &mut Reader, breaker: &Breaker) -> Result<Round, Corrupt> 
     Ok(round)
 }
 
-fn write_hold(hold: &Hold, since: Micros, out: &mut Vec<u8>) {
+fn write_hold(hold: &ForcedState, since: Micros, out: &mut Vec<u8>) {
     match hold.until {
         None => out.push(0),
         Some(until) => {
@@ -137,11 +137,11 @@ fn write_hold(hold: &Hold, since: Micros, out: &mut Vec<u8>) {
     put_bytes(out, &hold.reason);
 }
 
-fn read_hold(reader: &mut Reader, since: Micros) -> Result<Hold, Corrupt> {
+fn read_hold(reader: &mut Reader, since: Micros) -> Result<ForcedState, Corrupt> {
     let until = match reader.byte()? {
         0 => None,
         1 => Some(since.plus(reader.u64_to(LONGEST)?)),
         _ => return Err(Corrupt("unknown end of a force")),
     };
-    Ok(Hold { until, reason: reader.bytes(REASON_BYTES)?.into() })
+    Ok(ForcedState { until, reason: reader.bytes(REASON_BYTES)?.into() })
 }

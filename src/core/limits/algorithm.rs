@@ -100,7 +100,7 @@ pub trait Algorithm: Sized {
         0
     }
     /// What [`Algorithm::take`] most likely writes outside the state.
-    fn far(_state: &Self::State) -> Option<PrefetchHint> {
+    fn prefetch_hint(_state: &Self::State) -> Option<PrefetchHint> {
         None
     }
 }

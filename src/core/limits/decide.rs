@@ -145,7 +145,7 @@ pub struct Decision {
     /// Units granted; 0 when denied.
     pub granted: u64,
     /// Of the binding limit, after the call.
-    pub standing: LimitStatus,
+    pub status: LimitStatus,
     /// Position of the binding limit; `None` when all are shadow limits.
     pub binding: Option<usize>,
     /// What each limit is charged.
@@ -165,16 +165,16 @@ impl Decision {
     /// How the binding limit stands when nothing is taken after all. `limits`
     /// and `states` are those that were decided on.
     pub fn before(&self, limits: &[Limit], states: &[State], now: Micros) -> LimitStatus {
-        let mut standing = self.standing;
+        let mut status = self.status;
         if self.is_granted()
             && let Some(index) = self.binding
             && let Some((limit, state)) = limits.get(index).zip(states.get(index))
         {
             let taken = self.taken.units(index);
-            standing.remaining = standing.remaining.map(|left| left.saturating_add(taken));
-            standing.reset_after_us = limit.rule().full_after(state, now, 0).since(now);
+            status.remaining = status.remaining.map(|left| left.saturating_add(taken));
+            status.reset_after_us = limit.rule().full_after(state, now, 0).since(now);
         }
-        standing
+        status
     }
 }
 
@@ -263,7 +263,7 @@ fn decide_one(limit: &Limit, capacity: u64, state: &State, now: Micros, request:
     view.used = view.used.saturating_add(units);
     Decision {
         granted,
-        standing: LimitStatus {
+        status: LimitStatus {
             limit: Some(capacity),
             remaining: Some(view.room()),
             retry,
@@ -332,13 +332,13 @@ fn decide_several(limits: &[Limit], states: &[State], now: Micros, request: &Req
     };
     let bound =
         binding.and_then(|index| Some((index, limits.get(index)?, states.get(index)?, views.get(index)?)));
-    let standing = bound.map_or(LimitStatus::UNLIMITED, |(index, limit, state, view)| LimitStatus {
+    let status = bound.map_or(LimitStatus::UNLIMITED, |(index, limit, state, view)| LimitStatus {
         limit: limit.capacity(),
         remaining: Some(view.room()),
         retry: longest,
         reset_after_us: limit.rule().full_after(state, now, taken.units(index)).since(now),
     });
-    Decision { granted, standing, binding: binding.or(first_unlimited), taken, shadow_denied, record_clock }
+    Decision { granted, status, binding: binding.or(first_unlimited), taken, shadow_denied, record_clock }
 }
 
 /// What a limit is charged when so many units are granted.

@@ -289,10 +289,10 @@ macro_rules! algorithms {
 
             /// What a grant most likely writes outside the state itself.
             #[inline]
-            pub fn far(&self) -> Option<PrefetchHint> {
+            pub fn prefetch_hint(&self) -> Option<PrefetchHint> {
                 match self {
                     Self::Fresh => None,
-                    $(Self::$name(state) => <$rule as Algorithm>::far(state),)+
+                    $(Self::$name(state) => <$rule as Algorithm>::prefetch_hint(state),)+
                 }
             }
         }

@@ -282,7 +282,7 @@ impl Algorithm for Sliding {
     }
 
     #[inline]
-    fn far(slots: &Slots) -> Option<PrefetchHint> {
-        slots.far()
+    fn prefetch_hint(slots: &Slots) -> Option<PrefetchHint> {
+        slots.prefetch_hint()
     }
 }

@@ -251,8 +251,8 @@ impl Slots {
 
     /// The newest slot, where it lies on the heap.
     #[inline]
-    pub fn far(&self) -> Option<PrefetchHint> {
-        self.store.far()
+    pub fn prefetch_hint(&self) -> Option<PrefetchHint> {
+        self.store.prefetch_hint()
     }
 
     /// Bytes on the heap.

@@ -177,7 +177,7 @@ impl Store {
 
     /// The newest slot, where it lies on the heap.
     #[inline]
-    pub(super) fn far(&self) -> Option<PrefetchHint> {
+    pub(super) fn prefetch_hint(&self) -> Option<PrefetchHint> {
         match self {
             Self::Inline(_) => None,
             Self::Heap { .. } => self.slots().last().map(PrefetchHint::of),

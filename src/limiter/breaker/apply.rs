@@ -103,13 +103,13 @@ pub fn propagate(ctx: &Context<'_>, key: Arg<'_>, effect: &BreakerEffect<'_>, ap
     if !applied.changed {
         return;
     }
-    if replicate::is_heard(ctx) {
+    if replicate::is_propagated(ctx) {
         let mut payload = PAYLOAD.of(ctx.main()).borrow_mut();
         payload.clear();
         effect.encode(&mut payload);
         replicate::effect(ctx, COMMAND, key, &payload);
     } else {
-        replicate::unheard(ctx);
+        replicate::count_only(ctx);
     }
 }
 

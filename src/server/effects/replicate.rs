@@ -9,8 +9,8 @@ use redis_module::raw;
 use std::ffi::CStr;
 
 /// False when it is certain that nobody hears of changes: no replica, no AOF.
-/// Then a change is only to be counted, by [`unheard`].
-pub fn is_heard(ctx: &Context<'_>) -> bool {
+/// Then a change is only to be counted, by [`count_only`].
+pub fn is_propagated(ctx: &Context<'_>) -> bool {
     !propagation::is_absent(ctx)
 }
 
@@ -20,8 +20,8 @@ pub fn is_on(main: MainThread) -> bool {
 }
 
 /// Counts a change that nobody hears of, for the server's save points. Only
-/// after [`is_heard`] said so: then the server drops what it would propagate.
-pub fn unheard(ctx: &Context<'_>) {
+/// after [`is_propagated`] said so: then the server drops what it would propagate.
+pub fn count_only(ctx: &Context<'_>) {
     verbatim(ctx);
 }
 

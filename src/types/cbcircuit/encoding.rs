@@ -56,7 +56,7 @@ pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<CbCircuit,
             }
             GIVEN => given = Some(read_rule(main, &mut body)?),
             PIN => {
-                pin = Some(BreakerPin { rule: read_rule(main, &mut body)?, until: read_until(&mut body)? })
+                pin = Some(BreakerPin { rule: read_rule(main, &mut body)?, until: read_until(&mut body)? });
             }
             OPTIONAL.. => continue,
             _ => return Err(Corrupt("unknown section")),

@@ -128,10 +128,10 @@ impl RateLimit {
     /// What a grant will need outside the value: among many keys it otherwise waits
     /// 100 ns for memory. Reads the value itself.
     #[inline]
-    pub fn far(&self) -> Option<PrefetchHint> {
+    pub fn prefetch_hint(&self) -> Option<PrefetchHint> {
         match self.0.get() {
             OneOf::First(_) => None,
-            OneOf::Second(single) => single.state.far(),
+            OneOf::Second(single) => single.state.prefetch_hint(),
             OneOf::Third(full) => Some(PrefetchHint::of(full.states.as_slice())),
         }
     }
@@ -233,7 +233,7 @@ impl RateLimit {
 
     /// An equal value to play through what may come.
     #[must_use]
-    pub fn rehearsal(&self) -> Self {
+    pub fn simulation(&self) -> Self {
         let mut full = self.to_full();
         if let Some(reservations) = &mut full.reservations {
             reservations.leave_uncounted();

@@ -38,7 +38,7 @@ pub struct Reservations {
     book: Book<LimitsRef>,
     counted: u64,
     /// It only plays through what may come: nothing of it is counted.
-    rehearsal: bool,
+    simulation: bool,
 }
 
 impl Reservations {
@@ -50,7 +50,7 @@ impl Reservations {
     /// Changes the book.
     pub fn change<R>(&mut self, change: impl FnOnce(&mut Book<LimitsRef>) -> R) -> R {
         let result = change(&mut self.book);
-        if self.rehearsal {
+        if self.simulation {
             return result;
         }
         let open = self.book.open_len();
@@ -65,13 +65,13 @@ impl Reservations {
     pub(super) fn leave_uncounted(&mut self) {
         OPEN.fetch_sub(self.counted, Ordering::Relaxed);
         self.counted = 0;
-        self.rehearsal = true;
+        self.simulation = true;
     }
 
     /// Notes what has ended by `now`.
     pub(super) fn sweep(&mut self, now: Micros) {
         let ended = self.change(|book| book.sweep(now));
-        if !self.rehearsal {
+        if !self.simulation {
             EXPIRED.fetch_add(ended, Ordering::Relaxed);
         }
     }
@@ -79,7 +79,7 @@ impl Reservations {
 
 impl Clone for Reservations {
     fn clone(&self) -> Self {
-        let mut copy = Self { book: self.book.clone(), counted: 0, rehearsal: false };
+        let mut copy = Self { book: self.book.clone(), counted: 0, simulation: false };
         copy.change(|_| ());
         copy
     }

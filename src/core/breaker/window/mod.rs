@@ -89,7 +89,7 @@ impl CallWindow {
 
     /// What a result is recorded in, outside of itself.
     #[inline]
-    pub fn far(&self) -> Option<PrefetchHint> {
+    pub fn prefetch_hint(&self) -> Option<PrefetchHint> {
         match self {
             Self::Run(_) => None,
             Self::Slices(slices) => Some(PrefetchHint::of(&**slices)),
