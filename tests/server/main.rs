@@ -67,3 +67,4 @@ mod waiting;
 mod waiting_kit;
 mod waiting_model;
 mod waiting_odd;
+mod written_by_0_1;
