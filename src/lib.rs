@@ -1,6 +1,8 @@
 //! Floodgate: rate limits, quotas, waiting lines and circuit breakers as
 //! native, atomic commands of a Redis server.
 //!
+//! [`guide`] is for people who change the code.
+//!
 //! Data flows one way: parse → resolve → decide → apply → propagate → reply.
 //!
 //! | module | what it holds | may use |
@@ -16,6 +18,7 @@
 
 pub mod commands;
 pub mod core;
+pub mod guide;
 pub mod limiter;
 pub mod observe;
 pub mod queue;
