@@ -24,6 +24,14 @@ impl RetryAfter {
     }
 
     /// As replies say it: milliseconds rounded up, 0 now, -1 never.
+    ///
+    /// ```
+    /// use floodgate::core::retry_after::RetryAfter;
+    ///
+    /// assert_eq!(RetryAfter::Now.millis(), 0);
+    /// assert_eq!(RetryAfter::After(1).millis(), 1); // microseconds, rounded up
+    /// assert_eq!(RetryAfter::Never.millis(), -1);
+    /// ```
     pub fn millis(self) -> i64 {
         match self {
             Self::Now => 0,

@@ -28,12 +28,27 @@ impl Micros {
     }
 
     /// Microseconds from `earlier` to here; 0 when `earlier` is later.
+    ///
+    /// ```
+    /// use floodgate::core::time::Micros;
+    ///
+    /// assert_eq!(Micros(5_000).since(Micros(2_000)), 3_000);
+    /// // A later time is no time ago.
+    /// assert_eq!(Micros(2_000).since(Micros(5_000)), 0);
+    /// ```
     pub const fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
 
     /// Whole milliseconds since the epoch, rounded up: a key that expires then
     /// never expires early.
+    ///
+    /// ```
+    /// use floodgate::core::time::Micros;
+    ///
+    /// // A key that expires at a millisecond must not expire too early.
+    /// assert_eq!(Micros(1_001).ceil_millis(), 2);
+    /// ```
     pub const fn ceil_millis(self) -> u64 {
         self.0.div_ceil(1000)
     }

@@ -72,6 +72,18 @@ impl<P: Clone + Eq + Ord + Hash, W, F> WaitQueues<P, W, F> {
 
     /// Stands at the end of a line. When it is the first of a new line, that is
     /// looked at when `due`.
+    ///
+    /// ```
+    /// use floodgate::core::time::Micros;
+    /// use floodgate::core::wait_queue::WaitQueues;
+    ///
+    /// let mut queues: WaitQueues<&str, &str, ()> = WaitQueues::default();
+    /// let ann = queues.join(&"key", "Ann", Some(Micros(5)));
+    /// queues.join(&"key", "Ben", None);
+    /// assert_eq!(queues.head(&"key"), Some((ann, &"Ann")));
+    /// queues.leave(ann);
+    /// assert_eq!(queues.head(&"key").map(|(_, waiter)| *waiter), Some("Ben"));
+    /// ```
     pub fn join(&mut self, place: &P, waiter: W, due: Option<Micros>) -> WaiterId {
         self.last += 1;
         let ticket = self.last;

@@ -12,6 +12,18 @@
 pub struct Corrupt(pub &'static str);
 
 /// Appends `n` as a LEB128 varint (1 to 10 bytes).
+///
+/// ```
+/// use floodgate::core::wire::{Reader, put_bytes, put_u64};
+///
+/// let mut payload = Vec::new();
+/// put_u64(&mut payload, 300);
+/// put_bytes(&mut payload, b"key");
+/// let mut reader = Reader::new(&payload);
+/// assert_eq!(reader.u64(), Ok(300));
+/// assert_eq!(reader.bytes(64), Ok(&b"key"[..]));
+/// assert!(reader.end().is_ok());
+/// ```
 pub fn put_u64(out: &mut Vec<u8>, mut n: u64) {
     while n >= 0x80 {
         out.push((n & 0x7f) as u8 | 0x80);

@@ -132,6 +132,21 @@ impl Circuit {
     }
 
     /// A call wants to go through.
+    ///
+    /// ```
+    /// use floodgate::core::breaker::{Breaker, Circuit, CircuitState, ReportOutcome};
+    /// use floodgate::core::time::Micros;
+    ///
+    /// let breaker = Breaker::parse(b"1:open=10s").unwrap();
+    /// let mut circuit = Circuit::new(&breaker, Micros(0), 1);
+    /// let permit = circuit.acquire(&breaker, Micros(0)).ticket;
+    /// circuit.report(&breaker, Micros(0), ReportOutcome::Fail, permit, None);
+    /// assert!(!circuit.acquire(&breaker, Micros(9_999_999)).allowed);
+    ///
+    /// // At the deadline the next call is the first trial.
+    /// let trial = circuit.acquire(&breaker, Micros(10_000_000));
+    /// assert_eq!((trial.allowed, trial.state), (true, CircuitState::HalfOpen));
+    /// ```
     pub fn acquire(&mut self, breaker: &Breaker, now: Micros) -> Admission {
         let now = now.min(Micros::MAX);
         if let Some(admission) = self.at_rest(now) {

@@ -24,6 +24,15 @@ impl Breaker {
     ///
     /// # Errors
     /// A [`TokenError`] that names the text and what is wrong with it.
+    ///
+    /// ```
+    /// use floodgate::core::breaker::Breaker;
+    ///
+    /// let breaker = Breaker::parse(b"50%/60s:min=10:open=30s").unwrap();
+    /// assert_eq!((breaker.min(), breaker.open_us()), (10, 30_000_000));
+    /// let error = Breaker::parse(b"50%/").unwrap_err();
+    /// assert!(error.to_string().starts_with("invalid breaker '50%/'"));
+    /// ```
     pub fn parse(text: &[u8]) -> Result<Self, TokenError> {
         breaker(text).map_err(|reason| TokenError::new("breaker", text, reason))
     }

@@ -30,6 +30,14 @@ impl Rate {
     }
 
     /// Whether `part` of `whole` is at least this share. Exact: no division.
+    ///
+    /// ```
+    /// use floodgate::core::breaker::Rate;
+    ///
+    /// let half = Rate::new(5_000).unwrap();
+    /// assert!(half.reached(1, 2)); // at the rate, not only above it
+    /// assert!(!half.reached(1, 3));
+    /// ```
     pub fn reached(self, part: u64, whole: u64) -> bool {
         u128::from(part) * 10_000 >= u128::from(self.0) * u128::from(whole)
     }

@@ -29,6 +29,17 @@ pub fn touch(limits: &[Limit], states: &mut [State], now: Micros) -> Filled {
 /// Gives back up to `units` of those in use on each limit, newest first, never
 /// beyond full. Returns the most whole units given back on any limit, where a
 /// bucket's unit that was partly refilled counts as one.
+///
+/// ```
+/// use floodgate::core::limits::{Limits, State, Taken, give_back, take};
+/// use floodgate::core::time::Micros;
+///
+/// let limits = Limits::parse(b"10/h").unwrap();
+/// let mut states = [State::default()];
+/// take(limits.as_slice(), &mut states, Micros(0), &Taken::new([4]));
+/// // Never more than is in use.
+/// assert_eq!(give_back(limits.as_slice(), &mut states, Micros(1), 9), 4);
+/// ```
 pub fn give_back(limits: &[Limit], states: &mut [State], now: Micros, units: u64) -> u64 {
     limits
         .iter()
@@ -66,6 +77,16 @@ pub fn charge(limit: &Limit, state: &mut State, now: Micros, units: u64) -> u64 
 /// When every limit is full again if nobody asks (D4): the states are then as
 /// good as fresh. `now` when they are so already. Where the clock stepped back and
 /// nobody recorded it, it comes forward again.
+///
+/// ```
+/// use floodgate::core::limits::{Limits, State, Taken, full_at, take};
+/// use floodgate::core::time::Micros;
+///
+/// let limits = Limits::parse(b"bucket:1/s:burst=5").unwrap();
+/// let mut states = [State::default()];
+/// take(limits.as_slice(), &mut states, Micros(0), &Taken::new([3]));
+/// assert_eq!(full_at(limits.as_slice(), &states, Micros(0)), Micros(3_000_000));
+/// ```
 pub fn full_at(limits: &[Limit], states: &[State], now: Micros) -> Micros {
     limits
         .iter()

@@ -37,6 +37,13 @@ pub struct Taken([u64; MAX_LIMITS]);
 
 impl Taken {
     /// From units by position; those beyond the eighth are left out.
+    ///
+    /// ```
+    /// use floodgate::core::limits::Taken;
+    ///
+    /// let taken = Taken::new([3, 1]);
+    /// assert_eq!((taken.units(0), taken.units(1), taken.units(2)), (3, 1, 0));
+    /// ```
     pub fn new(units: impl IntoIterator<Item = u64>) -> Self {
         let mut taken = Self::default();
         taken.0.iter_mut().zip(units).for_each(|(slot, units)| *slot = units);
@@ -236,6 +243,27 @@ impl Request {
 }
 
 /// Decides a request on all limits together.
+///
+/// ```
+/// use floodgate::core::limits::{Limits, Request, State, decide, take};
+/// use floodgate::core::retry_after::RetryAfter;
+/// use floodgate::core::time::Micros;
+///
+/// let limits = Limits::parse(b"2/s").unwrap();
+/// let limits = limits.as_slice();
+/// let mut states = [State::default()];
+/// let now = Micros(1_000_000);
+///
+/// let decision = decide(limits, &states, now, &Request::of(2));
+/// assert!(decision.is_granted());
+/// // Deciding changes nothing; taking does.
+/// take(limits, &mut states, now, &decision.taken);
+///
+/// let later = now.plus(400_000);
+/// let decision = decide(limits, &states, later, &Request::of(1));
+/// assert!(!decision.is_granted());
+/// assert_eq!(decision.status.retry, RetryAfter::After(600_000));
+/// ```
 #[inline]
 pub fn decide(limits: &[Limit], states: &[State], now: Micros, request: &Request) -> Decision {
     if let ([limit], [state]) = (limits, states)
@@ -391,6 +419,15 @@ pub struct Look {
 }
 
 /// Looks at one limit without asking; `cost` is charged as 1 on `per=call`.
+///
+/// ```
+/// use floodgate::core::limits::{Limits, State, look};
+/// use floodgate::core::time::Micros;
+///
+/// let limits = Limits::parse(b"bucket:10/s:burst=50").unwrap();
+/// let seen = look(&limits.as_slice()[0], &State::default(), Micros(0), 1);
+/// assert_eq!((seen.limit, seen.remaining, seen.reset_after_us), (Some(50), Some(50), 0));
+/// ```
 pub fn look(limit: &Limit, state: &State, now: Micros, cost: u64) -> Look {
     let Some(capacity) = limit.capacity() else {
         return Look { limit: None, used: 0, remaining: None, retry: RetryAfter::Now, reset_after_us: 0 };

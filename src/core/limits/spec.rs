@@ -24,6 +24,13 @@ impl Label {
     ///
     /// # Errors
     /// The reason in a few words.
+    ///
+    /// ```
+    /// use floodgate::core::limits::Label;
+    ///
+    /// assert_eq!(Label::parse(b"gold").unwrap().as_str(), "gold");
+    /// assert_eq!(Label::parse(b"a b"), Err("name has characters other than A-Z a-z 0-9 _ . -"));
+    /// ```
     pub fn parse(text: &[u8]) -> Result<Self, &'static str> {
         if text.is_empty() {
             return Err("name is empty");
@@ -210,6 +217,19 @@ impl Limit {
     /// same algorithm, period, `per`, `start` and `tz`, and the same place
     /// among those of a set that count alike. Count, burst, keep and shadow do
     /// not matter.
+    ///
+    /// ```
+    /// use floodgate::core::limits::Limits;
+    ///
+    /// let limits = Limits::parse(b"10/m,20/m:name=login,fixed:10/m").unwrap();
+    /// let [minute, login, fixed] = limits.as_slice() else { unreachable!() };
+    /// let raised = Limits::parse(b"30/m").unwrap();
+    /// let raised = &raised.as_slice()[0];
+    /// // Another count keeps its usage; another name or algorithm does not.
+    /// assert!(minute.same_identity(raised));
+    /// assert!(!login.same_identity(raised));
+    /// assert!(!fixed.same_identity(raised));
+    /// ```
     pub fn same_identity(&self, other: &Self) -> bool {
         match (&self.name, &other.name) {
             (Some(a), Some(b)) => a == b,
@@ -228,6 +248,14 @@ impl Limit {
 
     /// The shortest text that parses back to an equal limit (a throttle only
     /// with [`Limits::parse_stored`]).
+    ///
+    /// ```
+    /// use floodgate::core::limits::Limits;
+    ///
+    /// let limits = Limits::parse(b"100/minute,bucket:10/s:burst=50").unwrap();
+    /// let texts: Vec<_> = limits.as_slice().iter().map(|limit| limit.canonical()).collect();
+    /// assert_eq!(texts, ["100/m", "bucket:10/s:burst=50"]);
+    /// ```
     pub fn canonical(&self) -> String {
         let mut text = self.rule.head();
         text.push_str(&self.rule.tail());

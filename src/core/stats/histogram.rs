@@ -55,6 +55,18 @@ impl Histogram {
 
     /// The upper bound of the bucket that the fraction `hundredths` of 100 falls
     /// into; `None` when nothing was counted.
+    ///
+    /// ```
+    /// use floodgate::core::stats::histogram::Histogram;
+    ///
+    /// let mut times = Histogram::default();
+    /// for us in [10, 12, 900] {
+    ///     times.add(us);
+    /// }
+    /// assert_eq!(times.count(), 3);
+    /// // An upper bound within a factor of two.
+    /// assert!(times.quantile(50).unwrap() >= 12);
+    /// ```
     pub fn quantile(&self, hundredths: u64) -> Option<u64> {
         let count = self.count();
         let rank = (count.saturating_mul(hundredths)).div_ceil(100).max(1);

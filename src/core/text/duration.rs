@@ -74,6 +74,13 @@ pub fn parse(text: &[u8]) -> Result<u64, TokenError> {
 /// The shortest exact text of a length that is a whole number of milliseconds:
 /// `1500ms`, `30s`, `5m`, `1d`. The unit `w` is never used, since for fixed
 /// windows a week starts on Monday and seven days do not.
+///
+/// ```
+/// use floodgate::core::text::duration::{HOUR, MINUTE, canonical};
+///
+/// assert_eq!(canonical(HOUR), "1h");
+/// assert_eq!(canonical(90 * MINUTE), "90m");
+/// ```
 pub fn canonical(us: u64) -> String {
     let (scale, suffix) = [(DAY, "d"), (HOUR, "h"), (MINUTE, "m"), (SECOND, "s")]
         .into_iter()

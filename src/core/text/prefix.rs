@@ -57,6 +57,17 @@ impl<T> PrefixMap<T> {
     }
 
     /// The value of the longest prefix of `name` among those that `fits`.
+    ///
+    /// ```
+    /// use floodgate::core::text::prefix::PrefixMap;
+    ///
+    /// let mut policies = PrefixMap::default();
+    /// policies.insert(b"api:", "everybody");
+    /// policies.insert(b"api:admin:", "operators");
+    /// assert_eq!(policies.longest(b"api:admin:7", |_| true), Some(&"operators"));
+    /// assert_eq!(policies.longest(b"api:u7", |_| true), Some(&"everybody"));
+    /// assert_eq!(policies.longest(b"web", |_| true), None);
+    /// ```
     pub fn longest(&self, name: &[u8], fits: impl Fn(&T) -> bool) -> Option<&T> {
         let (mut node, mut rest) = (&self.root, name);
         let mut found = None;

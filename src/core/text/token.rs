@@ -30,6 +30,13 @@ impl TokenError {
 }
 
 /// `bytes` as printable ASCII, cut at [`SHOWN_BYTES`] input bytes.
+///
+/// ```
+/// use floodgate::core::text::token::shown;
+///
+/// assert_eq!(shown(b"10/s"), "10/s");
+/// assert_eq!(shown(b"10\n"), "10\\n"); // unprintable bytes are escaped
+/// ```
 pub fn shown(bytes: &[u8]) -> String {
     let head = bytes.get(..SHOWN_BYTES).unwrap_or(bytes);
     let mut text = head.escape_ascii().to_string();

@@ -93,6 +93,13 @@ impl UsageTally {
     }
 
     /// Failures among the outcomes, 0 ..= 1; 0 without outcomes.
+    ///
+    /// ```
+    /// use floodgate::core::usage::UsageTally;
+    ///
+    /// let none = UsageTally::default();
+    /// assert_eq!(none.error_rate(), 0.0); // no outcomes, no errors
+    /// ```
     pub fn error_rate(&self) -> f64 {
         rate(self.fail, self.outcomes())
     }
