@@ -282,7 +282,7 @@ fn send_algorithm(ctx: &Context<'_>, limit: &Limit) {
         Rule::Sliding(_) => word(ctx, Word::Sliding),
         Rule::Bucket(_) | Rule::Throttle(_) => word(ctx, Word::Bucket),
         Rule::Fixed(_) => word(ctx, Word::Fixed),
-        Rule::Unlimited | Rule::Concurrent(_) => reply::text(ctx, limit.algorithm_name()),
+        _ => reply::text(ctx, limit.algorithm_name()),
     }
 }
 
