@@ -8,7 +8,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 LOCKED := $(if $(CI),--locked)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo replay test test-servers torture monitor monitor-check monitor-test bench bench-check instructions reference package clean
+.PHONY: help build run demo replay lint test test-servers torture monitor monitor-check monitor-test bench bench-check instructions reference package clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -43,7 +43,7 @@ package: build ## Build target/packages/floodgate*.tar.gz and .deb
 # the time that the release profile's whole-program optimisation takes, for each
 # test program again, and it stops at an overflow, which the release build would
 # not; opt-level 1 keeps the servers quick enough.
-test: monitor-check ## Check format, lints and documentation, and run all tests
+test: monitor-check lint ## Check format, lints and documentation, and run all tests
 	cargo fmt --check
 	cargo clippy --all-targets --all-features $(LOCKED) -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --all-features $(LOCKED)
@@ -52,6 +52,10 @@ test: monitor-check ## Check format, lints and documentation, and run all tests
 	cargo build --all-features $(LOCKED)
 	@if command -v python3 >/dev/null; then \
 		FLOODGATE_BUILD=debug python3 scripts/bench/instructions.py --check tests/instructions.txt; fi
+
+lint: ## Check scripts, workflows and dependencies (shellcheck, ruff, actionlint, cargo-deny)
+	@scripts/setup.sh test
+	@scripts/lint/run.sh
 
 test-servers: ## Run the integration tests on real servers of six versions
 	@scripts/setup.sh servers

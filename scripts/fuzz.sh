@@ -34,6 +34,7 @@ if [ "${1:-}" = shrink ]; then
         fuzz run "$target" "$found/small" "corpus/$target" "$found/$target" -- -merge=1 -max_len=256
         rm -rf "corpus/$target"
         mkdir "corpus/$target"
+        # shellcheck disable=SC2012 # the names are checksums
         (cd "$found/small" && ls -S -r | head -n 200 | xargs -r cp -t "$OLDPWD/corpus/$target")
         rm -rf "$found/small"
     done

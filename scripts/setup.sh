@@ -5,7 +5,7 @@
 #   scripts/setup.sh           what building and running need
 #   scripts/setup.sh demo      and what the demonstration needs
 #   scripts/setup.sh bench     and what the benchmark needs
-#   scripts/setup.sh test      and what the tests need
+#   scripts/setup.sh test      and what the tests and linters need
 #   scripts/setup.sh servers   and what scripts/servers.sh needs
 #   scripts/setup.sh monitor   and what watches a server
 #   scripts/setup.sh torture   and what scripts/torture.sh needs
@@ -137,4 +137,8 @@ if [ "$mode" = test ] || [ "$mode" = servers ] || [ "$mode" = torture ]; then
         say "adding $component to the toolchain"
         rustup component add "$component" || fail "could not add $component"
     done
+fi
+
+if [ "$mode" = test ]; then
+    "$(dirname "$0")/lint/install.sh" || fail "could not install the linters"
 fi

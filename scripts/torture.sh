@@ -48,7 +48,7 @@ if [ "${1:-}" = table ]; then
     exit
 fi
 
-wanted=(${PARTS:-${parts[@]}})
+read -ra wanted <<<"${PARTS:-${parts[*]}}"
 for part in "${wanted[@]}"; do
     [[ " ${parts[*]} " == *" $part "* ]] || { echo "unknown part '$part'; there are: ${parts[*]}" >&2; exit 2; }
 done

@@ -24,6 +24,7 @@ import report
 import windows
 from cases import AGAIN, CASES, HOT, HOT_BASE, LUA_GCRA, LUA_SORTED_SET, lua_cases
 from load import DEPTH
+
 from server import Server, cores
 
 # What is measured with an AOF or a replica: what changes something.

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from typing import Callable
+from collections.abc import Callable
 
 LUA = pathlib.Path(__file__).parent / "lua"
 GRANTED = b"*6\r\n:1\r\n"

@@ -6,6 +6,7 @@ import statistics
 
 from cases import AGAIN, BASE, Case
 from load import DEPTH, Load, decision, key, pipelines
+
 from server import Client
 
 CASES_DATABASE = 1

@@ -9,6 +9,7 @@ from cases import BASE, Case, acquire
 from cpu import Meter
 from instructions import control, counted, one_connection
 from load import DEPTH, Load, key, pipelines
+
 from server import Server
 
 COUNTS = [10 ** power for power in (1, 2, 3, 4, 6, 9, 12)]

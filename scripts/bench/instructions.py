@@ -24,6 +24,7 @@ import sys
 
 from cases import BASE, CASES, DENIED, GRANTED, Case, acquire
 from load import DEPTH, Load, decision, key, pipelines
+
 from server import PROGRAM, Server, pack
 
 # The keys are few: what counts is the path, not the caches. Visited twice

@@ -7,6 +7,7 @@ import statistics
 import subprocess
 
 from cases import AGAIN, BASE, BUCKET, SLIDING
+
 from server import cores
 
 OURS = f"RL.ACQUIRE {SLIDING}"

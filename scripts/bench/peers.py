@@ -58,7 +58,7 @@ class Language:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir()
             for command in self.commands():
-                ran = subprocess.run(command, cwd=self.folder, capture_output=True, text=True)
+                ran = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
                 if ran.returncode:
                     reason = (ran.stderr or ran.stdout).strip().splitlines()[-1:] or ["it does not say why"]
                     raise Missing(f"{' '.join(self.packages)} cannot be had: {reason[0]}")

@@ -6,6 +6,7 @@ import time
 
 from cases import BUCKET, SLIDING, THREE, acquire, batch
 from load import key
+
 from server import Client, pack
 
 DECISIONS = [

@@ -9,6 +9,7 @@ import sys
 
 from instructions import control, counted
 from load import DEPTH, Load
+
 from server import Server, pack
 
 LIMITS = "concurrent:1000000,1000000000/h"

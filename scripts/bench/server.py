@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import pathlib
 import re
 import shutil
 import signal
@@ -104,12 +105,13 @@ class Server:
         self.program = program
         command = [*wrap, program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir",
                    self.folder, "--logfile", os.path.join(self.folder, "log"), *settings]
-        if "6.2." not in subprocess.run([program, "--version"], capture_output=True, text=True).stdout:
+        if "6.2." not in subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout:
             # Since 7.0 DEBUG must be asked for.
             command += ["--enable-debug-command", "local"]
         if module:
             command += ["--loadmodule", module_path(), *module_arguments]
-        self.process = subprocess.Popen(command, preexec_fn=lambda: begin(core),
+        # No thread runs yet when a server starts, so what runs before it is safe.
+        self.process = subprocess.Popen(command, preexec_fn=lambda: begin(core),  # noqa: PLW1509
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.client = self._connect()
 
@@ -124,7 +126,7 @@ class Server:
                     return client
             time.sleep(0.1)
         log = os.path.join(self.folder, "log")
-        text = open(log, errors="replace").read()[-2000:] if os.path.exists(log) else ""
+        text = pathlib.Path(log).read_text(errors="replace")[-2000:] if os.path.exists(log) else ""
         raise RuntimeError(f"{self.program} did not start:\n{text}")
 
     def __call__(self, *args):
@@ -169,6 +171,6 @@ def machine():
     """The processor's name and how many cores we may use."""
     name = "unknown processor"
     with contextlib.suppress(OSError):
-        found = re.search(r"model name\s*:\s*(.*)", open("/proc/cpuinfo").read())
+        found = re.search(r"model name\s*:\s*(.*)", pathlib.Path("/proc/cpuinfo").read_text())
         name = found.group(1).strip() if found else name
     return f"{name}, {len(ALLOWED)} cores"

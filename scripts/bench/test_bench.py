@@ -14,6 +14,7 @@ import load
 import peers
 import windows
 from cpu import Figures
+
 from server import pack
 
 

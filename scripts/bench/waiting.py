@@ -21,6 +21,7 @@ import time
 from cases import Case, acquire
 from instructions import control, counted
 from load import DEPTH, Load, pipelines
+
 from server import Server, pack
 
 # Nobody is served while it is measured.

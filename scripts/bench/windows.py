@@ -17,6 +17,7 @@ They repeat where times stray, and say nothing of what waits for memory.
 """
 
 import dataclasses
+import functools
 import shutil
 import statistics
 import time
@@ -25,6 +26,7 @@ from cases import AGAIN, BASE, LUA_SORTED_SET, OUR_SLIDING
 from cpu import CASES_DATABASE, Figures, Meter, Turn
 from instructions import control, counted, counting_server, one_connection
 from load import DEPTH, Load, decision, key, pipelines
+
 from server import Client
 
 BURST = 4
@@ -119,7 +121,7 @@ def measure(server, cases, keys, bursts):
             # old ones to forget.
             turn = Turn(entry.case, load, lines[entry.case.name], ([], visits(entry.case, keys, burst)))
             figures = entry if burst >= FILL else Figures(entry.case)
-            spent = inside(server, entry.case, lambda: turn.take(meter, figures))
+            spent = inside(server, entry.case, functools.partial(turn.take, meter, figures))
             micros[entry.case.name].append(spent / (BURST * keys))
         if burst >= FILL:
             for entry in entries:

@@ -29,7 +29,7 @@ def draw(dashboard, ask, start, end):
         for target in p["targets"]:
             found = ask("query_range", query=target["expr"], start=start, end=end, step=2)["result"]
             for result in found:
-                label = re.sub(r"\{\{(\w+)\}\}", lambda m: result["metric"].get(m[1], ""),
+                label = re.sub(r"\{\{(\w+)\}\}", lambda m, of=result["metric"]: of.get(m[1], ""),
                                target["legendFormat"].replace(" {{instance}}", ""))
                 points = [(at, float(value)) for at, value in result["values"]]
                 series.append((label, [(at, value) for at, value in points if value == value]))

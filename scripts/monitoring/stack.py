@@ -82,7 +82,8 @@ class Stack:
             self.run("prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=prometheus",
                      "--web.listen-address", self.address("prometheus"))
             for name, path in ("exporter", "/metrics"), ("alertmanager", "/-/ready"), ("prometheus", "/-/ready"):
-                wait(f"{name} serves", lambda: self.check() or get(f"http://{self.address(name)}{path}"))
+                url = f"http://{self.address(name)}{path}"
+                wait(f"{name} serves", lambda url=url: self.check() or get(url))
             self.check()
             return self
         except BaseException:

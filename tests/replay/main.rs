@@ -1,15 +1,8 @@
 //! `make replay`: the tool is run as people run it, on the log of a real server
 //! and on made ones, against counts that forget nothing.
 
-#![allow(
-    missing_docs,
-    clippy::pedantic,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that meets the unexpected must fail at once, and its name says what it shows"
-)]
+#![cfg(test)]
+#![allow(clippy::pedantic, reason = "tests are read as stories, and their numbers are small")]
 
 use std::{
     collections::BTreeMap,

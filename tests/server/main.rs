@@ -1,17 +1,7 @@
 //! Everything that needs a server, against real servers started by the tests.
 
-#![allow(
-    missing_docs,
-    clippy::pedantic,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::missing_panics_doc,
-    clippy::missing_errors_doc,
-    clippy::too_many_lines,
-    reason = "a test that meets the unexpected must fail at once, and its name says what it shows"
-)]
+#![cfg(test)]
+#![allow(clippy::pedantic, reason = "tests are read as stories, and their numbers are small")]
 
 #[path = "../harness/mod.rs"]
 mod harness;

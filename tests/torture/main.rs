@@ -3,17 +3,8 @@
 //! `make test` runs everything here in a small size, `make torture` in the size
 //! that the promises are made for ([`size::Size`]).
 
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::missing_panics_doc,
-    clippy::missing_errors_doc,
-    clippy::too_many_lines,
-    reason = "a test that meets the unexpected must fail at once, and its name says what it shows"
-)]
+#![cfg(test)]
+#![allow(clippy::too_many_lines, reason = "a story has its length")]
 
 #[path = "../harness/mod.rs"]
 mod harness;

@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
 from breaker import Breaker, CircuitOpen
 from floodgate import Decision, FailClosed, FailOpen, Limiter, LocalBucket, Server

@@ -166,13 +166,13 @@ def breakers(c, prefix, end):
         again = f"{key}:again"
         fail(again, 6, f"{trip}:open=10s:backoff=2:maxopen=1h")
     c.on(10 * SECOND)
-    for name, trip in trips.items():
+    for name in trips:
         key = f"{prefix}{name}:again"
         token = c(f"CB.ACQUIRE {key}")[2]
         c(f"CB.REPORT {key} FAIL TOKEN", token)
     c.on(50 * SECOND)
     tokens = {}
-    for name, trip in trips.items():
+    for name in trips:
         key = f"{prefix}{name}"
         first, second = c(f"CB.ACQUIRE {key}:half"), c(f"CB.ACQUIRE {key}:half")
         c(f"CB.REPORT {key}:half OK DUR 5ms TOKEN", first[2])
@@ -181,7 +181,7 @@ def breakers(c, prefix, end):
         ramp = f"{key}:ramp"
         c(f"CB.REPORT {ramp} FAIL BREAKER 1:open=10s:ramp=2h")
     c.on(10 * SECOND)
-    for name, trip in trips.items():
+    for name in trips:
         ramp = f"{prefix}{name}:ramp"
         token = c(f"CB.ACQUIRE {ramp}")[2]
         c(f"CB.REPORT {ramp} OK TOKEN", token)
@@ -223,7 +223,7 @@ def limiters(c, prefix):
     for at in range(30):
         c(f"RL.ACQUIRE {prefix}busy 5000/h,bucket:9000/h,60/h COST {at % 3 + 1}")
         c.on(40 * SECOND)
-    for at in range(70):
+    for _ in range(70):
         c(f"RL.ACQUIRE {prefix}exact 64/2h")
         c.on(11 * SECOND)
     # Limits that are not listed any more.
@@ -513,8 +513,7 @@ def main():
             time.sleep(0.05)
         shutil.copy(c.file("appendonly.aof"), HERE / "rewritten")
         with open(HERE / "said.jsonl", "w", encoding="ascii") as out:
-            for line in said(c, now, tokens):
-                out.write(json.dumps(line, separators=(",", ":")) + "\n")
+            out.writelines(json.dumps(line, separators=(",", ":")) + "\n" for line in said(c, now, tokens))
     finally:
         c.end()
 
