@@ -10,12 +10,7 @@ use proptest::prelude::*;
 /// Ten thousand cases of each property; more with `PROPTEST_CASES`.
 pub fn cases() -> ProptestConfig {
     let asked = ProptestConfig::default();
-    ProptestConfig {
-        cases: asked.cases.max(10_000),
-        failure_persistence: None,
-        max_shrink_iters: 2_000,
-        ..asked
-    }
+    ProptestConfig { cases: asked.cases.max(10_000), max_shrink_iters: 2_000, ..asked }
 }
 
 pub fn parse(text: &str) -> Limits {

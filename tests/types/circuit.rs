@@ -139,7 +139,7 @@ fn lived(main: MainThread, history: &[Asked]) -> (Option<CbCircuit>, Micros) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_500, ..ProptestConfig::default() })]
 
     /// A master that never stopped, a replica that got as bytes what changed
     /// something, saved and loaded before each: all the same.

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use crate::made::{apply, exercise, history, made, saved, time};
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 3_000, ..ProptestConfig::default() })]
 
     #[test]
     fn an_effect_arrives_as_it_was_sent(made in made(), now in time()) {

@@ -30,7 +30,7 @@ fn load(main: MainThread, bytes: &[u8], now: Micros) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 3_000, ..ProptestConfig::default() })]
 
     #[test]
     fn every_value_comes_back_from_its_bytes(history in history(), now in time()) {

@@ -57,7 +57,7 @@ fn effects() -> impl Strategy<Value = Vec<(Made, (u64, bool))>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 10_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 10_000, ..ProptestConfig::default() })]
 
     #[test]
     fn an_end_that_is_as_before_is(

@@ -122,7 +122,7 @@ fn recovers(circuit: &Circuit, text: &str) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 6000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 6000, ..ProptestConfig::default() })]
 
     #[test]
     fn mutated_bytes_are_refused_or_work(

@@ -233,11 +233,7 @@ impl History {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 40_000,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(ProptestConfig { cases: 40_000, ..ProptestConfig::default() })]
 
     #[test]
     fn every_history_agrees_with_the_model(
