@@ -4,6 +4,11 @@
 #![cfg(test)]
 #![allow(clippy::pedantic, reason = "tests are read as stories, and their numbers are small")]
 
+#[path = "../support/mod.rs"]
+mod support;
+
+use support::Dice;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -32,15 +37,11 @@ fn log(dir: &Path) -> PathBuf {
     }
     let path = dir.join("made.log");
     let mut made = fs::File::create(&path).unwrap();
-    let mut seed = 5_u64;
-    let mut below = |n: u64| {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (seed >> 33) % n
-    };
+    let mut dice = Dice::new(5);
     for i in 0..5000 {
         // Busy minutes with few addresses, and lines that are not in order.
-        let (who, hour) = (if below(100) < 30 { below(3) } else { below(800) }, i / 250);
-        let line = format!("[17/May/2015:{hour:02}:05:{:02} +0000] \"GET / HTTP/1.1\" 200 1", below(60));
+        let (who, hour) = (if dice.chance(30) { dice.below(3) } else { dice.below(800) }, i / 250);
+        let line = format!("[17/May/2015:{hour:02}:05:{:02} +0000] \"GET / HTTP/1.1\" 200 1", dice.below(60));
         writeln!(made, "10.0.{}.{} - - {line}", who / 256, who % 256).unwrap();
     }
     path

@@ -5,7 +5,7 @@ use std::{collections::HashMap, fs, path::Path};
 
 use crate::{
     harness::{Reply, Server},
-    traffic::Dice,
+    support::Dice,
 };
 
 /// One request: who, and when in microseconds since 1970.

@@ -2,6 +2,7 @@
 
 use crate::harness::{Reply, Server, Wire, assert_error, assert_error_prefix, call};
 use crate::limit_kit::{T0, at_t0, six};
+use crate::support::Dice;
 
 #[test]
 fn the_six_integers_of_a_sliding_limit() {
@@ -249,11 +250,7 @@ fn a_key_lives_until_it_is_full_again() {
 #[test]
 fn a_denial_tells_when_it_will_be_granted() {
     let server = at_t0();
-    let mut step = 0x2545_f491_4f6c_dd1d_u64;
-    let mut below = |n: u64| {
-        step = step.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        i64::try_from((step >> 33) % n).unwrap()
-    };
+    let mut dice = Dice::new(1);
     let mut denials = 0;
     for limits in [
         "7/s",
@@ -265,9 +262,9 @@ fn a_denial_tells_when_it_will_be_granted() {
     ] {
         let mut now = T0;
         for _ in 0..150 {
-            now += below(1_500_000);
+            now += dice.below(1_500_000_i64);
             server.clock_set(now);
-            let cost = 1 + below(12);
+            let cost = 1 + dice.below(12_i64);
             let six = six(&server, &format!("k {limits} COST {cost}"));
             if six[0] > 0 || six[3] < 0 {
                 continue;

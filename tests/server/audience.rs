@@ -3,7 +3,8 @@
 
 use crate::{
     harness::{Server, assert_same_data, eventually, snapshot, wait_synced},
-    traffic::{Clock, Dice, drive},
+    support::Dice,
+    traffic::{Clock, drive},
 };
 use std::{
     sync::atomic::{AtomicBool, Ordering},

@@ -2,6 +2,7 @@
 
 use crate::harness::{Reply, Server, assert_error, assert_error_prefix};
 use crate::limit_kit::{T0, at_t0};
+use crate::support::Dice;
 
 #[track_caller]
 fn batch(server: &Server, command: &str) -> Vec<Vec<i64>> {
@@ -190,11 +191,7 @@ fn a_thousand_items_in_one_command() {
 #[test]
 fn all_or_nothing_whatever_the_batch() {
     let server = at_t0();
-    let mut step = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut below = |n: u64| {
-        step = step.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (step >> 33) % n
-    };
+    let mut dice = Dice::new(1);
     let texts = [
         "9/s",
         "12/s,40/m",
@@ -206,12 +203,12 @@ fn all_or_nothing_whatever_the_batch() {
     let (mut granted, mut denied) = (0, 0);
     let mut now = T0;
     for _ in 0..300 {
-        now += i64::try_from(below(2_000_000)).unwrap();
+        now += dice.below(2_000_000);
         server.clock_set(now);
-        let items: Vec<_> = (0..=below(5))
+        let items: Vec<_> = (0..=dice.below(5))
             .map(|_| {
-                let limits = texts[usize::try_from(below(6)).unwrap()];
-                (format!("k{}", below(3)), limits, 1 + below(7))
+                let limits = dice.one_of(&texts);
+                (format!("k{}", dice.below(3)), limits, 1 + dice.below(7_u64))
             })
             .collect();
         let text = items

@@ -2,6 +2,7 @@
 
 use crate::breaker_kit::{Key, START, counter, digest, stopped, written};
 use crate::harness::{Reply, Server, assert_same_data, call, eventually, snapshot, wait_synced};
+use crate::support::crc64;
 use std::time::Duration;
 
 const BREAKER: &str = "3:open=10s:probes=2:lease=20s:ramp=30s:backoff=2";
@@ -183,17 +184,6 @@ fn copies_dumps_and_names_carry_the_state() {
     assert_eq!(server.line("OBJECT ENCODING half"), Reply::bulk("raw"));
     server.line("DEL restored renamed");
     goes_on(&server, &tokens);
-}
-
-/// The checksum at the end of a DUMP payload (CRC-64 of Jones).
-fn crc64(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0, |sum, &byte| {
-        let mut sum: u64 = sum ^ u64::from(byte);
-        for _ in 0..8 {
-            sum = if sum & 1 == 1 { sum >> 1 ^ 0x95ac_9329_ac4b_c9b5 } else { sum >> 1 };
-        }
-        sum
-    })
 }
 
 #[test]

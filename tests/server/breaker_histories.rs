@@ -4,6 +4,7 @@
 
 use crate::breaker_kit::{START, digest};
 use crate::harness::{Reply, Server, assert_same_data, snapshot, wait_synced};
+use crate::support::Dice;
 use floodgate::core::breaker::{Breaker, Circuit, Force, Permit, ReportOutcome};
 use floodgate::core::time::Micros;
 
@@ -28,7 +29,7 @@ struct Twin {
 
 struct History<'s> {
     server: &'s Server,
-    random: u64,
+    dice: Dice,
     now: Micros,
     twins: [Option<Twin>; KEYS.len()],
     tickets: Vec<Permit>,
@@ -37,10 +38,7 @@ struct History<'s> {
 
 impl History<'_> {
     fn below(&mut self, n: usize) -> usize {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        usize::try_from(self.random >> 20).unwrap() % n
+        self.dice.below(n)
     }
 
     fn step(&mut self) {
@@ -206,7 +204,7 @@ fn random_histories_are_those_of_the_state_machine() {
         server.line("FLUSHALL");
         let mut history = History {
             server: &server,
-            random: 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed),
+            dice: Dice::new(seed),
             now: Micros(START.cast_unsigned()),
             twins: [const { None }; KEYS.len()],
             tickets: Vec::new(),

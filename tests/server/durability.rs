@@ -10,7 +10,8 @@ use std::{
 
 use crate::{
     harness::{Reply, Server, Snapshot, assert_same_data, call, eventually, snapshot, wait_synced},
-    traffic::{Clock, Dice, drive},
+    support::Dice,
+    traffic::{Clock, drive},
 };
 
 /// 1 March 2026, 12:00 UTC, in microseconds.

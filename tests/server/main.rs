@@ -5,6 +5,8 @@
 
 #[path = "../harness/mod.rs"]
 mod harness;
+#[path = "../support/mod.rs"]
+mod support;
 
 mod access_log;
 mod acl;

@@ -2,20 +2,7 @@
 //! differ.
 
 use crate::harness::{Reply, Server};
-
-/// A small generator of numbers, the same in every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % n
-    }
-
-    fn of<'a, T: ?Sized>(&mut self, all: &[&'a T]) -> &'a T {
-        all[self.below(all.len())]
-    }
-}
+use crate::support::Dice;
 
 const KEYS: &[&str] = &["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "string", "list", "", "k\0\u{ff}"];
 const LIMITS: &[&str] = &[
@@ -64,57 +51,57 @@ const WORDS: &[&str] = &[
     "CLOCK", "SET", "ADVANCE", "REAL", "*", "%s%n", "\r\n", "\0",
 ];
 
-fn argument(random: &mut Random) -> Vec<u8> {
-    match random.below(10) {
-        0..=2 => random.of(KEYS).into(),
-        3..=5 => random.of(LIMITS).into(),
-        6..=7 => random.of(NUMBERS).into(),
-        8 => random.of(WORDS).into(),
-        _ => (0..random.below(80)).map(|_| u8::try_from(random.below(256)).unwrap()).collect(),
+fn argument(dice: &mut Dice) -> Vec<u8> {
+    match dice.below(10) {
+        0..=2 => dice.one_of(KEYS).into(),
+        3..=5 => dice.one_of(LIMITS).into(),
+        6..=7 => dice.one_of(NUMBERS).into(),
+        8 => dice.one_of(WORDS).into(),
+        _ => (0..dice.below(80)).map(|_| u8::try_from(dice.below(256)).unwrap()).collect(),
     }
 }
 
 /// A command that is mostly well-formed.
-fn command(random: &mut Random) -> Vec<Vec<u8>> {
+fn command(dice: &mut Dice) -> Vec<Vec<u8>> {
     let mut words: Vec<Vec<u8>> = Vec::new();
     let mut say = |text: &str| words.push(text.into());
     // The first of each list are good ones.
-    let good = random.below(4) > 0;
-    let limits = random.of(if good { &LIMITS[..11] } else { LIMITS });
-    let number = random.of(if good { &NUMBERS[1..7] } else { NUMBERS });
-    let key = random.of(KEYS);
-    match random.below(12) {
+    let good = dice.below(4) > 0;
+    let limits = dice.one_of(if good { &LIMITS[..11] } else { LIMITS });
+    let number = dice.one_of(if good { &NUMBERS[1..7] } else { NUMBERS });
+    let key = dice.one_of(KEYS);
+    match dice.below(12) {
         0..=3 => ["RL.ACQUIRE", key, limits, "COST", number].into_iter().for_each(&mut say),
         4 => ["RL.QUOTA", key, limits, "COST", number].into_iter().for_each(&mut say),
         5 => {
-            let items = 1 + random.below(3);
-            ["RL.BATCH", random.of(&["ALL", "EACH"]), &items.to_string()].into_iter().for_each(&mut say);
+            let items = 1 + dice.below(3);
+            ["RL.BATCH", dice.one_of(&["ALL", "EACH"]), &items.to_string()].into_iter().for_each(&mut say);
             for _ in 0..items {
-                [random.of(KEYS), random.of(LIMITS), random.of(NUMBERS)].into_iter().for_each(&mut say);
+                [dice.one_of(KEYS), dice.one_of(LIMITS), dice.one_of(NUMBERS)].into_iter().for_each(&mut say);
             }
         }
         6 => ["RL.REFUND", key, number].into_iter().for_each(&mut say),
         7 => ["RL.PIN", key, limits, "FOR", number].into_iter().for_each(&mut say),
         8 => ["RL.BLOCK", key, "FOR", number, "REASON", limits].into_iter().for_each(&mut say),
         9 => {
-            let name = random.of(&["RL.RESET", "RL.UNPIN", "RL.UNBLOCK", "RL.QUOTA", "DEL"]);
+            let name = dice.one_of(&["RL.RESET", "RL.UNPIN", "RL.UNBLOCK", "RL.QUOTA", "DEL"]);
             [name, key].into_iter().for_each(&mut say);
         }
         10 => {
-            let how = random.of(&["SET", "ADVANCE", "ADVANCE"]);
+            let how = dice.one_of(&["SET", "ADVANCE", "ADVANCE"]);
             ["RL.DEBUG", "CLOCK", how, number].into_iter().for_each(&mut say);
         }
-        _ => ["CL.THROTTLE", key, number, random.of(NUMBERS), random.of(NUMBERS), random.of(NUMBERS)]
+        _ => ["CL.THROTTLE", key, number, dice.one_of(NUMBERS), dice.one_of(NUMBERS), dice.one_of(NUMBERS)]
             .into_iter()
             .for_each(&mut say),
     }
     // Now and then something too much, or missing, or in the wrong place.
-    match random.below(15) {
-        0 => words.push(argument(random)),
+    match dice.below(15) {
+        0 => words.push(argument(dice)),
         1 if words.len() > 1 => drop(words.pop()),
         2 => {
-            let at = 1 + random.below(words.len());
-            words.insert(at, argument(random));
+            let at = 1 + dice.below(words.len());
+            words.insert(at, argument(dice));
         }
         _ => {}
     }
@@ -144,19 +131,19 @@ fn nothing_that_a_client_sends_breaks_anything() {
     let replica = server.replica();
     server.line("RL.DEBUG CLOCK SET 1800000000000000");
     let mut wire = server.wire();
-    let mut random = Random(42);
+    let mut dice = Dice::new(42);
     let (mut fine, mut refused) = (0, 0);
     for round in 0..60 {
         wire.line("SET string x");
         wire.line("RPUSH list x");
         let commands: Vec<_> = (0..400)
             .map(|_| {
-                if random.below(5) > 0 {
-                    return command(&mut random);
+                if dice.below(5) > 0 {
+                    return command(&mut dice);
                 }
-                let name = floodgate::COMMANDS[random.below(floodgate::COMMANDS.len())].name;
+                let name = floodgate::COMMANDS[dice.below(floodgate::COMMANDS.len())].name;
                 let mut words = vec![name.as_bytes().to_vec()];
-                words.extend((0..random.below(7)).map(|_| argument(&mut random)));
+                words.extend((0..dice.below(7)).map(|_| argument(&mut dice)));
                 words
             })
             .collect();

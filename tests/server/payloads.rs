@@ -9,20 +9,11 @@ use floodgate::types::until::Until;
 
 use crate::{
     harness::{Reply, Server, Wire, call, snapshot},
-    traffic::{Clock, Dice, drive},
+    support::{Dice, crc64},
+    traffic::{Clock, drive},
 };
 
 const NOON: u64 = 1_772_366_400_000_000;
-
-/// The checksum of Redis: CRC-64 after Jones, bits reflected.
-fn crc64(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0, |crc, &byte| {
-        (0..8).fold(crc ^ u64::from(byte), |crc: u64, _| {
-            let carried = crc & 1 == 1;
-            (crc >> 1) ^ if carried { 0x95ac_9329_ac4b_c9b5 } else { 0 }
-        })
-    })
-}
 
 /// What DUMP makes of a value of a module, taken apart.
 #[derive(Clone, Debug)]
@@ -186,8 +177,8 @@ fn a_mutated_payload_is_refused_or_loads_as_what_it_says() {
     for round in 0..4_000 {
         let mut forged = samples[round % samples.len()].clone();
         for _ in 0..=dice.below(3) {
-            let len = forged.payload.len() as u64;
-            let at = usize::try_from(dice.below(len.max(1))).unwrap();
+            let len = forged.payload.len();
+            let at = dice.below(len.max(1));
             let byte = u8::try_from(dice.below(256)).unwrap();
             match dice.below(6) {
                 0 if !forged.payload.is_empty() => drop(forged.payload.remove(at)),
@@ -298,9 +289,9 @@ fn effects_that_do_not_fit_leave_the_server_and_the_other_keys_alone() {
     }
     let mut dice = Dice::new(13);
     for _ in 0..2000 {
-        let mut payload = payloads[usize::try_from(dice.below(14)).unwrap()].clone();
+        let mut payload = payloads[dice.below(14_usize)].clone();
         for _ in 0..=dice.below(4) {
-            let at = usize::try_from(dice.below(payload.len() as u64 + 1)).unwrap();
+            let at = dice.below(payload.len() + 1);
             payload.insert(at, u8::try_from(dice.below(256)).unwrap());
         }
         file.write_all(&resp(&[b"RL.EFFECT", b"victim", &payload])).unwrap();

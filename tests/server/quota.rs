@@ -2,6 +2,7 @@
 
 use crate::harness::{Reply, Server, Wire, assert_error};
 use crate::limit_kit::{T0, at_t0};
+use crate::support::Dice;
 
 const T0_MS: i64 = T0 / 1000;
 
@@ -241,10 +242,9 @@ fn headers_of_a_blocked_key() {
 fn what_is_shown_is_what_is_granted() {
     let server = at_t0();
     let limits = "7/s,bucket:30/m:burst=9:keep=20%,fixed:40/h";
-    let mut step = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut dice = Dice::new(1);
     for _ in 0..200 {
-        step = step.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        server.clock_advance(i64::try_from(step >> 44).unwrap());
+        server.clock_advance(dice.below(1 << 20));
         let rows = server.line(&format!("RL.QUOTA k {limits}"));
         let least = rows.items().iter().map(|row| row.field("remaining").int()).min().unwrap();
         let over = server.line(&format!("RL.ACQUIRE k {limits} COST {}", least + 1)).to_ints();
@@ -255,7 +255,7 @@ fn what_is_shown_is_what_is_granted() {
             assert_eq!(over[3], longest);
         }
         if least > 0 {
-            let take = 1 + i64::try_from(step >> 20 & 7).unwrap() % least;
+            let take = 1 + dice.below(least.min(8));
             assert_eq!(server.line(&format!("RL.ACQUIRE k {limits} COST {take}"))[0], Reply::Int(take));
         }
     }

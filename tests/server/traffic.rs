@@ -1,37 +1,10 @@
 //! Mixed traffic for the tests of durability: every command that changes a
 //! limiter, over every algorithm, repeatable from a seed.
 
-use crate::harness::{Arg, Reply, Wire};
-
-/// A small generator of numbers that look random (xorshift64*).
-#[derive(Clone, Debug)]
-pub struct Dice(u64);
-
-impl Dice {
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub fn number(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 8
-    }
-
-    /// A number below `n`.
-    pub fn below(&mut self, n: u64) -> u64 {
-        self.number() % n
-    }
-
-    pub fn one_of<'a, T: ?Sized>(&mut self, all: &[&'a T]) -> &'a T {
-        all[usize::try_from(self.below(all.len() as u64)).unwrap()]
-    }
-
-    pub fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-}
+use crate::{
+    harness::{Arg, Reply, Wire},
+    support::Dice,
+};
 
 /// Limits whose windows are long: nothing of them runs out during a test that
 /// runs on the real clock.

@@ -3,6 +3,7 @@
 use crate::harness::{
     Reply, Server, assert_error, assert_error_prefix, assert_same_data, call, cluster, snapshot, wait_synced,
 };
+use crate::support::Dice;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// 2026-11-20 15:00 UTC.
@@ -147,11 +148,7 @@ fn forty_days_equal_a_plain_model() {
     let mut hours: BTreeMap<i64, Plain> = BTreeMap::new();
     let mut total = Plain::default();
     let mut now = START;
-    let mut random = 12_345_u64;
-    let mut next = move |below: u64| {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        i64::try_from((random >> 33) % below).unwrap()
-    };
+    let mut dice = Dice::new(1);
     for day in 0..40 {
         // Some days nothing happens.
         if day % 7 == 5 {
@@ -161,9 +158,9 @@ fn forty_days_equal_a_plain_model() {
         let end = now + DAY;
         while now < end {
             server.clock_set(now);
-            let (cost, spend) = (1 + next(4), next(5000));
+            let (cost, spend) = (1 + dice.below(4), dice.below(5000));
             let granted = server.line(&format!("RL.ACQUIRE k 40/d TRACK COST {cost}"))[0].int();
-            let (ok, cached) = (next(4) > 0, next(3) == 0);
+            let (ok, cached) = (dice.below(4) > 0, dice.below(3) == 0);
             let how = format!("{} {}", if ok { "OK" } else { "FAIL" }, if cached { "CACHED" } else { "" });
             server.ok(&format!("RL.RECORD k {how} SPEND {}.{:03}", spend / 1000, spend % 1000));
             for plain in
@@ -177,7 +174,7 @@ fn forty_days_equal_a_plain_model() {
                 plain.cached += i64::from(cached);
                 plain.thousandths += spend;
             }
-            now += next(4 * 3600) * 1_000_000;
+            now += dice.below(4 * 3600) * 1_000_000;
         }
         if day == 17 {
             server.kill9();

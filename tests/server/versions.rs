@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use crate::harness::{Reply, Server};
+use crate::support::Dice;
 
 const T0: i64 = 1_800_000_000_000_000;
 const SECOND: i64 = 1_000_000;
@@ -29,21 +30,11 @@ impl Log {
     }
 }
 
-/// A small generator of numbers, the same in every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % n
-    }
-}
-
 #[test]
 fn they_never_disturb_each_other() {
     let server = Server::start();
     let mut wire = server.wire();
-    let mut random = Random(7);
+    let mut dice = Dice::new(7);
     // Two limits of 64 and less are exact to the microsecond, so the model is
     // the whole truth; the contract's own numbers follow below.
     let mut second = Log { period: SECOND, ..Log::default() };
@@ -52,11 +43,10 @@ fn they_never_disturb_each_other() {
     let mut now = T0;
     let (mut granted, mut denied) = (0, 0);
     while now < T0 + 6 * HOUR {
-        now +=
-            i64::try_from(random.below(9_000_000)).unwrap() + i64::from(random.below(9) == 0) * 60 * SECOND;
-        for _ in 0..=random.below(3) {
-            let (limits, per_second, per_hour, swapped) = versions[usize::try_from(random.below(2)).unwrap()];
-            let cost = usize::try_from(1 + random.below(3)).unwrap();
+        now += dice.below(9_000_000_i64) + i64::from(dice.below(9) == 0) * 60 * SECOND;
+        for _ in 0..=dice.below(3) {
+            let (limits, per_second, per_hour, swapped) = versions[dice.below(2_usize)];
+            let cost = 1 + dice.below(3_usize);
             let fits = second.used(now) + cost <= per_second && hour.used(now) + cost <= per_hour;
             let replies = wire.pipeline(&[
                 words(&format!("RL.DEBUG CLOCK SET {now}")),
@@ -71,7 +61,7 @@ fn they_never_disturb_each_other() {
             } else {
                 denied += 1;
             }
-            if random.below(10) == 0 {
+            if dice.below(10) == 0 {
                 let rows = wire.line(&format!("RL.QUOTA k {limits}"));
                 let used = |at: usize| usize::try_from(rows[at].field("used").int()).unwrap();
                 let (s, h) = if swapped { (1, 0) } else { (0, 1) };
@@ -90,7 +80,7 @@ fn words(line: &str) -> Vec<String> {
 fn for_an_hour_of_traffic() {
     let server = Server::start();
     let mut wire = server.wire();
-    let mut random = Random(11);
+    let mut dice = Dice::new(11);
     let mut second = Log { period: SECOND, ..Log::default() };
     let mut hour = Log { period: HOUR, ..Log::default() };
     let versions = [("10/s,1000/h", 10, 1000), ("1000/h,20/s", 20, 1000)];
@@ -99,11 +89,11 @@ fn for_an_hour_of_traffic() {
     let (mut granted, mut denied) = (0, 0);
     while now < T0 + HOUR {
         // Bursts far above the limits, and pauses.
-        let pause = if random.below(20) == 0 { 3 * SECOND } else { 400_000 };
-        now += i64::try_from(random.below(u64::try_from(pause).unwrap())).unwrap();
+        let pause = if dice.below(20) == 0 { 3 * SECOND } else { 400_000 };
+        now += dice.below(pause);
         let (limits, per_second, per_hour) = versions[turn % 2];
         turn += 1;
-        let cost = usize::try_from(1 + random.below(3)).unwrap();
+        let cost = 1 + dice.below(3_usize);
         let replies = wire.pipeline(&[
             words(&format!("RL.DEBUG CLOCK SET {now}")),
             words(&format!("RL.ACQUIRE k {limits} COST {cost}")),

@@ -3,6 +3,7 @@
 //! afterwards, and who still waits. Every reply is compared.
 
 use crate::harness::{Reply, Server, Wire, assert_same_data, eventually, wait_synced};
+use crate::support::Dice;
 use crate::waiting_kit::{MOMENT, NOON, SOON, client_id, counter, queue, used, waiting_now};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -60,7 +61,7 @@ struct History {
     server: Server,
     replica: Server,
     control: [Wire; 2],
-    random: u64,
+    dice: Dice,
     now: i64,
     policy: Option<i64>,
     values: BTreeMap<Place, Value>,
@@ -84,7 +85,7 @@ impl History {
             server,
             replica,
             control,
-            random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            dice: Dice::new(seed),
             now: NOON,
             policy: Some(10),
             values: BTreeMap::new(),
@@ -94,10 +95,7 @@ impl History {
     }
 
     fn below(&mut self, n: i64) -> i64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        i64::try_from(self.random % u64::try_from(n).unwrap()).unwrap()
+        self.dice.below(n)
     }
 
     fn one_in(&mut self, n: i64) -> bool {

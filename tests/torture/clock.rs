@@ -9,9 +9,9 @@ use std::{
 };
 
 use crate::{
-    chance::Chance,
     harness::{Program, Reply, Server, assert_same_data, call, eventually, wait_synced},
     size::{record, tries},
+    support::Dice,
 };
 
 /// 1 March 2026, 12:00 UTC, in microseconds.
@@ -30,10 +30,6 @@ const LIMITS: &[(&str, i64)] = &[
     ("fixed:10/m:start=first", 60_000),
     ("fixed:10/d:tz=Europe/Paris", 25 * 3_600_000),
 ];
-
-fn below(chance: &mut Chance, n: usize) -> i64 {
-    i64::try_from(chance.below(n)).expect("below n")
-}
 
 /// At this time by the clock a key serves, or says when within the longest that
 /// it may deny, and does then.
@@ -56,13 +52,13 @@ fn serves_within(server: &Server, key: &str, limits: &str, at: i64, longest: i64
 fn steps_of_the_clock_deny_for_one_period_at_most() {
     let steps = tries(40, 4_000);
     let master = Server::start();
-    let mut chance = Chance::new();
+    let mut chance = Dice::told();
     for step in 0..steps {
         let (limits, longest) = LIMITS[step % LIMITS.len()];
         let key = format!("k{step}");
         let forward = match chance.below(3) {
-            0 => 1 + below(&mut chance, 120_000_000),
-            1 => DAY * (1 + below(&mut chance, 20)),
+            0 => 1 + chance.below(120_000_000),
+            1 => DAY * (1 + chance.below(20)),
             _ => 400 * DAY,
         };
         let take_all = || {
@@ -79,7 +75,7 @@ fn steps_of_the_clock_deny_for_one_period_at_most() {
         assert!(take_all() > 0);
         master.clock_set(NOON + forward);
         take_all();
-        let back = NOON - below(&mut chance, 2) * below(&mut chance, 3_600_000_000);
+        let back = NOON - chance.below(2) * chance.below(3_600_000_000_i64);
         serves_within(&master, &key, limits, back, longest);
     }
     let replica = master.replica();

@@ -3,10 +3,10 @@
 use std::{thread, time::Duration};
 
 use crate::{
-    chance::Chance,
     harness::Server,
     load::{Clients, key},
     size::{record, tries},
+    support::Dice,
 };
 
 const CLIENTS: usize = 4;
@@ -25,7 +25,7 @@ fn used(server: &Server, key: &str) -> Vec<i64> {
 #[test]
 fn kill_9_loses_no_acknowledged_grant() {
     let kills = tries(20, 500);
-    let mut chance = Chance::new();
+    let mut chance = Dice::told();
     let settings = ["--appendonly", "yes", "--appendfsync", "always"];
     // The file is rewritten again and again, in both of its forms.
     let rewrites = ["--auto-aof-rewrite-min-size", "32kb", "--auto-aof-rewrite-percentage", "10"];
@@ -37,7 +37,7 @@ fn kill_9_loses_no_acknowledged_grant() {
         let preamble = if round % 2 == 0 { "no" } else { "yes" };
         server.config_set("aof-use-rdb-preamble", preamble);
         let clients = Clients::start(server.port(), CLIENTS, &mut chance);
-        thread::sleep(Duration::from_millis(10 + chance.below(50) as u64));
+        thread::sleep(Duration::from_millis(10 + chance.below(50_u64)));
         server.kill9();
         let outcomes = clients.stop();
         server.restart();

@@ -4,10 +4,10 @@
 use std::{thread, time::Duration};
 
 use crate::{
-    chance::Chance,
     harness::{Reply, Server, Wire, assert_same_data_however_told, snapshot, wait_synced},
     requests::{Request, Requests},
     size::{record, tries},
+    support::Dice,
 };
 
 /// Requests sent at once on each of two connections.
@@ -71,7 +71,7 @@ fn words(request: &Request) -> Vec<String> {
 fn random_requests_harm_nobody() {
     let total = tries(30_000, 1_000_000);
     let check_every = tries_between_checks();
-    let mut chance = Chance::new();
+    let mut chance = Dice::told();
     let master = Server::start();
     let replica = master.replica();
     let settings = master.call(&["CONFIG", "GET", "floodgate.*"]);

@@ -11,8 +11,8 @@ use std::{
 };
 
 use crate::{
-    chance::Chance,
     harness::{Arg, Reply, Wire},
+    support::Dice,
 };
 
 /// Limits of which so little comes back during a test that `used` is exact.
@@ -43,7 +43,7 @@ pub fn key(client: usize) -> String {
 
 impl Clients {
     /// Starts so many clients of the server on this port.
-    pub fn start(port: u16, count: usize, chance: &mut Chance) -> Self {
+    pub fn start(port: u16, count: usize, chance: &mut Dice) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let threads = (0..count)
             .map(|client| {
@@ -61,7 +61,7 @@ impl Clients {
     }
 }
 
-fn work(port: u16, client: usize, chance: &mut Chance, stop: &AtomicBool) -> Outcome {
+fn work(port: u16, client: usize, chance: &mut Dice, stop: &AtomicBool) -> Outcome {
     let mut outcome = Outcome::default();
     let Ok(mut wire) = Wire::connect(port) else { return outcome };
     let key = key(client);

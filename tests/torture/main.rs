@@ -8,9 +8,10 @@
 
 #[path = "../harness/mod.rs"]
 mod harness;
+#[path = "../support/mod.rs"]
+mod support;
 
 mod caller;
-mod chance;
 mod clock;
 mod cluster;
 mod crash;

@@ -3,11 +3,11 @@
 use std::{thread, time::Duration};
 
 use crate::{
-    chance::Chance,
     harness::{Reply, Server, Wire, assert_same_data, call, snapshot, wait_synced},
     load::Clients,
     requests::{KEYS, Requests},
     size::{record, tries},
+    support::Dice,
 };
 
 const POLICIES: &[&str] = &[
@@ -36,7 +36,7 @@ fn a_limited_user_reaches_no_other_key() {
     server.ok("RL.DEBUG CLOCK SET 1795000000000000");
     server.ok("ACL SETUSER limited on nopass ~mine:* &* +@all -config -rl.debug");
     let before = snapshot(&server);
-    let mut requests = Requests::new(Chance::new(), Vec::new());
+    let mut requests = Requests::new(Dice::told(), Vec::new());
     let login = |server: &Server| -> Wire {
         let mut wire = server.wire();
         assert_eq!(wire.line("AUTH limited x"), Reply::ok());
@@ -101,7 +101,7 @@ fn operators_at_work_under_load() {
     let rounds = tries(3, 60);
     let master = Server::with(&["--appendonly", "yes", "--appendfsync", "no"]);
     let replica = master.replica();
-    let mut chance = Chance::new();
+    let mut chance = Dice::told();
     let mut answers = 0;
     for round in 0..rounds {
         let clients = Clients::start(master.port(), 4, &mut chance);

@@ -8,10 +8,10 @@ use std::{
 };
 
 use crate::{
-    chance::Chance,
     harness::{Arg, Reply, Server},
     requests::resigned,
     size::{record, tries},
+    support::Dice,
 };
 
 /// A server that has not ended by then hangs.
@@ -106,7 +106,7 @@ fn restore_all(server: &Server, payloads: &[Vec<u8>]) -> usize {
 fn cut_and_forged_payloads_are_refused_or_loaded() {
     // In full, more than 100 000 for each of the two types.
     let mutations = tries(3_000, 400_000);
-    let mut chance = Chance::new();
+    let mut chance = Dice::told();
     // Plain payloads, so that a mutation changes one thing.
     let mut server = Server::with(&["--rdbcompression", "no"]);
     let all = payloads(&server);
@@ -175,7 +175,7 @@ fn start_on(settings: &[&str], file: &str, bytes: &[u8]) -> bool {
     }
 }
 
-fn damaged(chance: &mut Chance, bytes: &[u8], from: usize) -> Vec<u8> {
+fn damaged(chance: &mut Dice, bytes: &[u8], from: usize) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     if chance.once_in(3) {
         bytes.truncate(from + chance.below(bytes.len() - from));
@@ -190,7 +190,7 @@ fn damaged(chance: &mut Chance, bytes: &[u8], from: usize) -> Vec<u8> {
 #[test]
 fn damaged_files_are_refused_or_loaded() {
     let files = tries(12, 400);
-    let mut chance = Chance::new();
+    let mut chance = Dice::told();
 
     let mut server = Server::with(&["--dbfilename", "dump.rdb", "--rdbchecksum", "no"]);
     payloads(&server);

@@ -3,10 +3,10 @@
 use std::{thread, time::Duration};
 
 use crate::{
-    chance::Chance,
     harness::{Program, Reply, Server, assert_same_data, call, eventually, wait_synced},
     load::Clients,
     size::{record, tries},
+    support::Dice,
     upgrade::{programs, reads},
 };
 
@@ -22,7 +22,7 @@ fn full_synchronisations_under_load() {
     let rounds = tries(4, 80);
     let master = Server::start();
     let replica = master.replica();
-    let mut chance = Chance::new();
+    let mut chance = Dice::told();
     for n in 0..2_000 {
         call!(master, "RL.ACQUIRE", format!("old:{n}"), "5/h,bucket:100/d,1000/7d");
     }
@@ -72,7 +72,7 @@ fn full_synchronisations_under_load() {
 fn newer_replicas_follow_older_masters() {
     let programs = programs();
     let mut pairs = 0;
-    let mut chance = Chance::new();
+    let mut chance = Dice::told();
     for old in &programs {
         for new in programs.iter().filter(|new| reads(new, old)) {
             let master = Server::builder().program(&old.path).start();

@@ -7,8 +7,8 @@ use floodgate::COMMANDS;
 use floodgate::server::load::command::{Argument, ArgumentKind, Command, Rights};
 
 use crate::{
-    chance::Chance,
     harness::{Arg, Reply},
+    support::{Dice, crc64},
 };
 
 /// A command with its arguments.
@@ -129,7 +129,7 @@ const SERVER: &[&str] = &[
 /// Makes requests out of chance and of what the server answered before.
 #[derive(Debug)]
 pub struct Requests {
-    chance: Chance,
+    chance: Dice,
     /// Short strings that were answered: tokens, ids, cursors.
     seen: VecDeque<Vec<u8>>,
     dumps: VecDeque<Vec<u8>>,
@@ -138,7 +138,7 @@ pub struct Requests {
 
 impl Requests {
     /// `settings` are changed at random too.
-    pub fn new(chance: Chance, settings: Vec<String>) -> Self {
+    pub fn new(chance: Dice, settings: Vec<String>) -> Self {
         Self { chance, seen: VecDeque::new(), dumps: VecDeque::new(), settings }
     }
 
@@ -423,14 +423,4 @@ pub fn resigned(body: &[u8], real: &[u8]) -> Vec<u8> {
     let checksum = crc64(&forged);
     forged.extend_from_slice(&checksum.to_le_bytes());
     forged
-}
-
-/// The checksum of RDB files and DUMP payloads: CRC-64 with the polynomial of
-/// Jones, bits reflected.
-pub fn crc64(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0, |crc, &byte| {
-        (0..8).fold(crc ^ u64::from(byte), |crc, _| {
-            if crc & 1 == 1 { crc >> 1 ^ 0x95ac_9329_ac4b_c9b5 } else { crc >> 1 }
-        })
-    })
 }

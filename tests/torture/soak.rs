@@ -12,9 +12,9 @@ use std::{
 };
 
 use crate::{
-    chance::Chance,
     harness::{Reply, Server, Wire, eventually},
     size::{record, tries},
+    support::Dice,
 };
 
 /// Keys that come and go: each lives for seconds after its last use.
@@ -26,7 +26,7 @@ const STEADY: Duration = Duration::from_secs(60);
 /// Requests sent at once.
 const BATCH: usize = 64;
 
-fn request(chance: &mut Chance) -> Vec<String> {
+fn request(chance: &mut Dice) -> Vec<String> {
     let key = format!("key:{}", chance.below(KEYS));
     let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
     match chance.below(8) {
@@ -88,7 +88,7 @@ fn memory_stays_where_it_is() {
     let server = Server::start();
     let (before, _) = memory(&server);
     let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let mut chance = Chance::new();
+    let mut chance = Dice::told();
     let clients: Vec<_> = (0..2)
         .map(|_| {
             let (stop, sent, mut chance) = (Arc::clone(&stop), Arc::clone(&sent), chance.split());
