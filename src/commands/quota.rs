@@ -9,10 +9,10 @@ use crate::limiter::Error;
 use crate::limiter::acquire::denied_by_block;
 use crate::limiter::reply::signed;
 use crate::limiter::resolve::{ResolvedLimits, Source, limits_of, resolve, usage_of};
+use crate::limiter::words::Word;
 use crate::observe::metrics;
 use crate::queue;
 use crate::server::context::Context;
-use crate::server::fast::shared_replies::{Word, word};
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply;
 use crate::server::main_thread::MainThread;
@@ -145,9 +145,9 @@ impl<'v> QuotaView<'v> {
         reply::array(ctx, self.limits.len() + usize::from(self.block.is_some()));
         for QuotaRow { limit, label, look } in self.rows() {
             reply::map(ctx, 11);
-            word(ctx, Word::Name);
+            Word::Name.send(ctx);
             reply::text(ctx, label);
-            word(ctx, Word::Algorithm);
+            Word::Algorithm.send(ctx);
             send_algorithm(ctx, limit);
             let reset_at = self.now.plus(look.reset_after_us).ceil_millis();
             for (name, value) in [
@@ -159,13 +159,13 @@ impl<'v> QuotaView<'v> {
                 (Word::ResetAfterMs, signed(look.reset_after_us.div_ceil(1000))),
                 (Word::ResetAtMs, signed(reset_at)),
             ] {
-                word(ctx, name);
+                name.send(ctx);
                 reply::integer(ctx, value);
             }
-            word(ctx, Word::Shadow);
+            Word::Shadow.send(ctx);
             reply::boolean(ctx, limit.shadow());
-            word(ctx, Word::Source);
-            word(ctx, self.source.word());
+            Word::Source.send(ctx);
+            self.source.word().send(ctx);
         }
         if let Some(block) = self.block {
             reply::map(ctx, 1);
@@ -279,9 +279,9 @@ const fn seconds(us: u64) -> u64 {
 /// CL.THROTTLE keeps what users know as a bucket.
 fn send_algorithm(ctx: &Context<'_>, limit: &Limit) {
     match limit.rule() {
-        Rule::Sliding(_) => word(ctx, Word::Sliding),
-        Rule::Bucket(_) | Rule::Throttle(_) => word(ctx, Word::Bucket),
-        Rule::Fixed(_) => word(ctx, Word::Fixed),
+        Rule::Sliding(_) => Word::Sliding.send(ctx),
+        Rule::Bucket(_) | Rule::Throttle(_) => Word::Bucket.send(ctx),
+        Rule::Fixed(_) => Word::Fixed.send(ctx),
         _ => reply::text(ctx, limit.algorithm_name()),
     }
 }

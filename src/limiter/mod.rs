@@ -9,5 +9,6 @@ pub mod reply;
 pub mod reserve;
 pub mod resolve;
 pub mod track;
+pub mod words;
 
 pub use error::Error;

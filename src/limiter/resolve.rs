@@ -1,10 +1,10 @@
 //! Which limits hold for a call: the key's pin, else the call's own, else a
 //! policy's, else the default.
 
+use super::words::Word;
 use crate::core::limits::{Limit, State};
 use crate::core::time::Micros;
 use crate::limiter::Error;
-use crate::server::fast::shared_replies::Word;
 use crate::server::main_thread::MainThread;
 use crate::settings;
 use crate::types::intern;

@@ -1,8 +1,10 @@
-//! Which key names have a line: an answer that costs next to nothing.
+//! Which key names have a queue: an answer that costs a few instructions.
 //!
-//! While anybody waits anywhere, every command asks it of its key, so it must
-//! not allocate, lock or hash carefully. It may say "perhaps" too often, never
-//! too seldom; who may then looks properly.
+//! **Optimisation.** While anybody waits anywhere, every command asks whether a queue
+//! stands for its key. The plain version looks the key up among the queues, which
+//! allocates its name. The filter may answer "perhaps" for a key without a queue; it
+//! never answers "no" for a key with one. `tests/server/waiting_model.rs` holds it to
+//! the plain answer.
 
 use rustc_hash::FxHasher;
 use std::hash::Hasher;

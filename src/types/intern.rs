@@ -4,6 +4,11 @@
 //! costs a comparison with the text that the key's limits came from, else one
 //! hash lookup; it is parsed only the first time. Sets that no key refers to
 //! any more are swept, so a flood of different limits leaves nothing behind.
+//!
+//! **Optimisation.** A number in place of parsed limits makes the 16 bytes of
+//! [`Small`](crate::types::ratelimit::layout::Small) possible, and a call parses
+//! nothing. The plain version parses the text at every call: `tests/types/intern.rs`
+//! compares both.
 
 use crate::core::limits::{Expression, Label, Limit, Limits, Term};
 use crate::core::text::token::TokenError;

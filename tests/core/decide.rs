@@ -48,6 +48,24 @@ fn alone(world: &World, index: usize, now: u64, request: &Request) -> Decision {
 proptest! {
     #![proptest_config(cases())]
 
+    /// One limit has a shorter way through the decision. Beside a limit that always
+    /// grants it takes the long one.
+    #[test]
+    fn one_limit_is_decided_as_among_several(
+        limit in prop::sample::select(MENU),
+        requests in prop::collection::vec((gap(), request()), 1..16),
+    ) {
+        let (mut alone, mut among) = (World::new(limit), World::new(&format!("{limit},unlimited")));
+        let mut now = 1_800_000_000_000_777u64;
+        for (gap, request) in requests {
+            now += gap.of(10_000);
+            let (one, other) = (alone.ask(now, &request), among.ask(now, &request));
+            prop_assert_eq!((one.granted, one.status, one.binding), (other.granted, other.status, other.binding));
+            prop_assert_eq!(one.taken.units(0), other.taken.units(0));
+            prop_assert_eq!(one.record_clock, other.record_clock);
+        }
+    }
+
     #[test]
     fn all_or_nothing(
         picked in menu(),

@@ -1,7 +1,6 @@
 //! CB.ACQUIRE: asks whether a call may go through, alone or together with a
 //! limit.
 
-use super::word_of;
 use crate::commands::arguments::{ArgCursor, cost};
 use crate::core::breaker::{Admission, CircuitState, Permit};
 use crate::core::limits::Request;
@@ -18,7 +17,6 @@ use crate::limiter::track;
 use crate::observe::{metrics, top};
 use crate::queue::decide;
 use crate::server::context::Context;
-use crate::server::fast::shared_replies::word;
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply;
 use crate::server::keys::key::Key;
@@ -203,7 +201,7 @@ fn refuse(ctx: &Context<'_>, state: CircuitState, reply: &RateLimitReply) {
     metrics::count(ctx.main(), |m| &mut m.breaker_denied_limit);
     reply::array(ctx, 5);
     reply::integer(ctx, 0);
-    word(ctx, word_of(state));
+    reply::text(ctx, state.name());
     reply::null(ctx);
     reply::integer(ctx, reply.status.retry.millis());
     reply.send(ctx);
@@ -225,7 +223,7 @@ impl CbAcquireReply {
     /// Writes the first four elements of the reply.
     fn send(&self, ctx: &Context<'_>) {
         reply::integer(ctx, self.ticket.is_some().into());
-        word(ctx, word_of(self.state));
+        reply::text(ctx, self.state.name());
         match self.ticket {
             Some(ticket) => reply::bytes(ctx, ticket.text().as_bytes()),
             None => reply::null(ctx),

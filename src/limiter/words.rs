@@ -1,0 +1,56 @@
+//! Words that the replies about limits repeat.
+
+use crate::server::context::Context;
+use crate::server::fast::shared_replies::SharedReplies;
+
+macro_rules! words {
+    ($($name:ident = $text:literal,)+) => {
+        /// A word of a reply.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Word {
+            $(#[doc = concat!("`", $text, "`")] $name,)+
+        }
+
+        impl Word {
+            const TEXTS: &[&'static str] = &[$($text,)+];
+
+            /// As text.
+            pub const fn text(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)+
+                }
+            }
+        }
+    };
+}
+
+words! {
+    Name = "name",
+    Algorithm = "algorithm",
+    Limit = "limit",
+    Used = "used",
+    Remaining = "remaining",
+    PeriodMs = "period_ms",
+    RetryAfterMs = "retry_after_ms",
+    ResetAfterMs = "reset_after_ms",
+    ResetAtMs = "reset_at_ms",
+    Shadow = "shadow",
+    Source = "source",
+    Sliding = "sliding",
+    Bucket = "bucket",
+    Fixed = "fixed",
+    Pin = "pin",
+    Call = "call",
+    Policy = "policy",
+    Default = "default",
+    Last = "last",
+}
+
+static WORDS: SharedReplies = SharedReplies::new(Word::TEXTS);
+
+impl Word {
+    /// Sends it as a bulk string.
+    pub fn send(self, ctx: &Context<'_>) {
+        WORDS.send(ctx, self as usize);
+    }
+}
