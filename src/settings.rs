@@ -1,7 +1,7 @@
 //! The settings of the module: one table, one place for their values.
 
-use crate::core::stats::alerts::Thresholds;
 use crate::core::breaker::Breaker;
+use crate::core::stats::alerts::Thresholds;
 use crate::core::text::duration;
 use crate::core::text::duration::{DAY, MILLISECOND, SECOND};
 use crate::core::text::token::shown;
@@ -265,8 +265,8 @@ fn write_default_breaker(main: MainThread, value: Value) -> Result<(), String> {
         DefaultBreaker::Nothing
     } else {
         let text = match Breaker::parse_stored(text.as_bytes()) {
-            Ok(kept) if is_loading(main) && Breaker::parse(text.as_bytes()).is_err() => {
-                let shown = kept.canonical();
+            Ok(_) if is_loading(main) && Breaker::parse(text.as_bytes()).is_err() => {
+                let shown = Breaker::with_units(&text);
                 tell_unitless(main, c"default-breaker", &text, &shown);
                 shown
             }

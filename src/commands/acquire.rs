@@ -4,6 +4,8 @@ use super::arguments::cost;
 use crate::commands::arguments::ArgCursor;
 use crate::core::limits::{Expression, Request};
 use crate::core::retry_after::RetryAfter;
+use crate::core::text::duration::whole_number;
+use crate::core::text::token::{TokenError, shown};
 use crate::limiter::Error;
 use crate::limiter::acquire::decide;
 use crate::limiter::apply;
@@ -58,8 +60,15 @@ fn parse<'a>(main: MainThread, key: Arg<'a>, mut walk: ArgCursor<'a>) -> Result<
 /// the cause: `RL.ACQUIRE key 10 60`.
 #[cold]
 fn limits_first(limits: Option<&[u8]>, error: Error) -> Error {
-    match limits.map(Expression::parse) {
-        Some(Err(malformed)) => malformed.into(),
+    let Some(text) = limits else { return error };
+    match (Expression::parse(text), &error) {
+        (Err(malformed), Error::Syntax { near, .. }) => {
+            if whole_number(text).is_some() && whole_number(near.as_bytes()).is_some() {
+                let reason = format!("limits are one argument, write {}/{near}s", shown(text));
+                return TokenError::new("limit", text, reason).into();
+            }
+            malformed.into()
+        }
         _ => error,
     }
 }

@@ -169,7 +169,13 @@ pub fn number(name: &'static str, arg: Arg<'_>, min: u64, max: u64) -> Result<u6
 /// # Errors
 /// [`Error::Range`].
 pub fn cost(arg: Arg<'_>) -> Result<u64, Error> {
-    number("COST", arg, 1, MAX_COUNT)
+    match arg.bytes() {
+        b"0" => Err(Error::Range {
+            name: "COST",
+            expected: format!("a whole number from 1 to {MAX_COUNT}; RL.QUOTA looks without taking"),
+        }),
+        _ => number("COST", arg, 1, MAX_COUNT),
+    }
 }
 
 /// A length of time of at least a millisecond, in microseconds.

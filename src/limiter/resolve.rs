@@ -93,7 +93,7 @@ fn if_swapped(key: &[u8], given: &[u8], error: Error) -> Error {
     if Limits::parse(key).is_err() {
         return error;
     }
-    let reason = format!("but '{}' is a limit, so write the key first and then the limits", shown(key));
+    let reason = format!("the key comes first, then the limits: {} {}", shown(given), shown(key));
     TokenError::new("limit", given, reason).into()
 }
 

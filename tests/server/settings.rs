@@ -23,7 +23,7 @@ fn module_arguments() {
         "NO",
     ]);
     assert_eq!(server.line("RL.ACQUIRE k 10/s")[1], Reply::Int(7));
-    assert_error(
+    assert_error_prefix(
         &server.line("RL.BATCH ALL 3 a 1/s 1 b 1/s 1 c 1/s 1"),
         "ERR numitems must be a whole number from 1 to 2",
     );

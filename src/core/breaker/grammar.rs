@@ -46,6 +46,16 @@ impl Breaker {
         breaker(text, duration::parse_stored).map_err(|reason| TokenError::new("breaker", text, reason))
     }
 
+    /// What [`Breaker::parse_stored`] reads, with a unit behind each duration of an
+    /// option that has none; the rest stays as it was written.
+    pub fn with_units(text: &str) -> String {
+        let part = |part: &str| match part.split_once('=') {
+            Some((name, value)) if is_duration(name) && is_unitless(value) => format!("{part}ms"),
+            _ => part.to_owned(),
+        };
+        text.split(':').map(part).collect::<Vec<_>>().join(":")
+    }
+
     /// The shortest text that parses to this breaker: options at their defaults
     /// are left out, the others come in the order of the documentation.
     pub fn canonical(&self) -> String {
@@ -121,6 +131,15 @@ struct BreakerOptions {
     idle: Option<u64>,
 }
 
+/// Whether an option's value is a duration.
+fn is_duration(option: &str) -> bool {
+    ["slow", "open", "maxopen", "lease", "ramp", "idle"].iter().any(|name| name.eq_ignore_ascii_case(option))
+}
+
+fn is_unitless(value: &str) -> bool {
+    !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) && value.bytes().any(|b| b != b'0')
+}
+
 /// How the durations of options are read.
 type ReadDuration = fn(&[u8]) -> Result<u64, TokenError>;
 
@@ -143,7 +162,7 @@ fn trip(text: &[u8]) -> Result<Trip, BreakerReason> {
     }
     let (number, rest) = split_decimal(text);
     if number.is_empty() {
-        return Err("expected a number of failures such as 5 or 5/10s, or a rate such as 50%/60s".into());
+        return Err("expected a number of failures, or a rate such as 50%/60s".into());
     }
     match rest {
         [] => Ok(Trip::Consecutive { failures: failures(number)? }),

@@ -93,7 +93,7 @@ pub fn number(text: &[u8], what: &str) -> Result<u64, Reason> {
                 "is not a whole number, write its zeros out"
             }
             _ if text.contains(&b'.') => "is not a whole number, take a longer period, as 3/2s for 1.5/s",
-            _ => "is not a whole number",
+            _ => "is not a whole number such as 100",
         });
     }
     match duration::whole_number(text) {
@@ -113,7 +113,7 @@ fn period(text: &[u8]) -> Result<Period, Reason> {
     }
     let (digits, unit) = duration::split_number(text);
     if unit.first() == Some(&b'.') && !digits.is_empty() {
-        return Err("period must be a whole number of its unit".into());
+        return Err("period must be a whole number of its unit, such as 1500ms for 1.5s".into());
     }
     let n = match digits {
         [] => Some(1),

@@ -46,7 +46,8 @@ pub fn unknown_algorithm(head: &[u8], token: &[u8]) -> Reason {
     let unknown = format!("unknown algorithm '{}'", shown(head));
     let is = |name: &&str| name.as_bytes().eq_ignore_ascii_case(head);
     if let Some((name, _)) = OTHER_NAMES.iter().find(|(_, others)| others.iter().any(is)) {
-        return format!("{unknown}, write {name}").into();
+        let rest = token.get(head.len()..).unwrap_or_default();
+        return format!("{unknown}, write {name}{}", shown(rest)).into();
     }
     if head == token {
         let name = shown(head);

@@ -101,8 +101,7 @@ impl Policy {
             let parsed = Breaker::parse_stored(text)?;
             // With a unit the text stays as it was written.
             unitless = Breaker::parse(text).is_err();
-            let text = if unitless { parsed.canonical().into_boxed_str() } else { printable(text) };
-            Ok::<_, TokenError>((text, parsed))
+            Ok::<_, TokenError>((Breaker::with_units(&printable(text)).into_boxed_str(), parsed))
         };
         let breaker = breaker.map(&mut read).transpose()?;
         Ok((Self::from_parts(name, limits, prefix, breaker)?, unitless))
