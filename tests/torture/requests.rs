@@ -64,10 +64,10 @@ const LIMITS: &[&str] = &[
 
 const BREAKERS: &[&str] = &[
     "3",
-    "3:open=100:lease=100",
-    "3/8s:open=50:probes=2:ramp=1s",
-    "50%/8s:min=4:open=100:slow=100:slowrate=40%",
-    "34%/5calls:min=3:open=100:probes=3:backoff=2:maxopen=5s",
+    "3:open=100ms:lease=100ms",
+    "3/8s:open=50ms:probes=2:ramp=1s",
+    "50%/8s:min=4:open=100ms:slow=100ms:slowrate=40%",
+    "34%/5calls:min=3:open=100ms:probes=3:backoff=2:maxopen=5s",
     "100%/1000calls:min=1",
     "0/s",
     "50%",
