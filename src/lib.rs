@@ -34,8 +34,13 @@ use server::ffi::alloc::ServerAlloc;
 use server::load::Loading;
 
 /// Who hears of what happens to the server.
-static LISTENERS: &[&[server::events::EventListener]] =
-    &[commands::policy::LISTENERS, observe::alerts::LISTENERS, observe::breakers::LISTENERS];
+static LISTENERS: &[&[server::events::EventListener]] = &[
+    commands::policy::LISTENERS,
+    types::by_time::LISTENERS,
+    observe::alerts::LISTENERS,
+    limiter::breaker::open::LISTENERS,
+    limiter::copies::LISTENERS,
+];
 
 /// What INFO and RL.METRICS tell of the layers above `observe`.
 static GAUGES: &[&[observe::metrics::Gauge]] = &[queue::status::GAUGES];
@@ -56,6 +61,11 @@ fn load(ctx: &redis_module::Context, args: &[redis_module::RedisString]) -> redi
     settings::on_limits_changed(queue::limits_changed);
     observe::metrics::tell_gauges(GAUGES);
     observe::alerts::watch_queues(queue::status::fullness);
+    observe::alerts::watch_breakers(limiter::breaker::open::longest);
+    loading.keyspace(|main, what| {
+        types::by_time::happened(main, what);
+        limiter::copies::happened(main, what);
+    });
     loading.events(LISTENERS);
     loading.info(observe::metrics::info);
     redis_module::Status::Ok

@@ -13,6 +13,7 @@ use crate::types::cbcircuit::rules;
 use crate::types::cbcircuit::rules::BreakerRef;
 use crate::types::intern;
 use crate::types::intern::{LimitsRef, ParsedLimits};
+use crate::types::ratelimit::tracked;
 use std::ffi::CStr;
 use std::sync::OnceLock;
 
@@ -28,6 +29,7 @@ struct Settings {
     alert_error_rate: i64,
     alert_queue: i64,
     alert_breaker_openings: i64,
+    alert_breaker_open: DurationSetting,
     alert_response_time: DurationSetting,
     alert_batch_failures: i64,
     alert_latency: DurationSetting,
@@ -35,7 +37,6 @@ struct Settings {
     waiters_max: i64,
     wait_max: DurationSetting,
     track_usage: bool,
-    track_max: i64,
     compat_cl_throttle: bool,
     enable_debug_command: bool,
 }
@@ -118,6 +119,7 @@ static SETTINGS: MainThreadCell<Settings> = MainThreadCell::new(Settings {
     alert_error_rate: 5,
     alert_queue: 80,
     alert_breaker_openings: 3,
+    alert_breaker_open: DurationSetting::of(60 * SECOND),
     alert_response_time: DurationSetting::of(500 * MILLISECOND),
     alert_batch_failures: 10,
     alert_latency: DurationSetting::of(100 * MILLISECOND),
@@ -125,7 +127,6 @@ static SETTINGS: MainThreadCell<Settings> = MainThreadCell::new(Settings {
     waiters_max: 10_000,
     wait_max: DurationSetting::of(30 * SECOND),
     track_usage: false,
-    track_max: 10_000,
     compat_cl_throttle: true,
     enable_debug_command: false,
 });
@@ -233,11 +234,24 @@ pub static TABLE: &[Setting] = &[
     field!(c"alert-error-rate", alert_error_rate, Number { 0, 100 }, load_only: false, affects_limits: false),
     field!(c"alert-queue", alert_queue, Number { 0, 100 }, load_only: false, affects_limits: false),
     field!(c"alert-breaker-openings", alert_breaker_openings, Number { 0, 1_000_000 }, load_only: false, affects_limits: false),
+    field!(c"alert-breaker-open", alert_breaker_open, Duration { duration::LONGEST }),
     field!(c"alert-response-time", alert_response_time, Duration { DAY }),
     field!(c"alert-batch-failures", alert_batch_failures, Number { 0, 100 }, load_only: false, affects_limits: false),
     field!(c"alert-latency", alert_latency, Duration { DAY }),
     field!(c"track-usage", track_usage, Switch, load_only: false, affects_limits: false),
-    field!(c"track-max", track_max, Number { 0, 100_000_000 }, load_only: false, affects_limits: false),
+    Setting {
+        name: c"track-max",
+        domain: Domain::Number { min: 0, max: 100_000_000 },
+        load_only: false,
+        read: |_| Value::Number(i64::try_from(tracked::most()).unwrap_or(i64::MAX)),
+        write: |_, value| match value {
+            Value::Number(n) => {
+                tracked::set_most(usize::try_from(n).unwrap_or(0));
+                Ok(())
+            }
+            _ => Err("expected a number".to_owned()),
+        },
+    },
     field!(c"compat-cl-throttle", compat_cl_throttle, Switch, load_only: true, affects_limits: false),
     field!(c"enable-debug-command", enable_debug_command, Switch, load_only: true, affects_limits: false),
 ];
@@ -341,6 +355,7 @@ pub fn alert_thresholds(main: MainThread) -> Thresholds {
         error_rate: positive(settings.alert_error_rate),
         queue: positive(settings.alert_queue),
         breaker_openings: positive(settings.alert_breaker_openings),
+        breaker_open: settings.alert_breaker_open.us.div_ceil(SECOND),
         response_time: settings.alert_response_time.us / MILLISECOND,
         batch_failures: positive(settings.alert_batch_failures),
         latency: settings.alert_latency.us / MILLISECOND,
@@ -350,11 +365,6 @@ pub fn alert_thresholds(main: MainThread) -> Thresholds {
 /// Whether every key that RL.ACQUIRE decides on is tracked.
 pub fn track_usage(main: MainThread) -> bool {
     SETTINGS.of(main).borrow().track_usage
-}
-
-/// The most keys that are tracked.
-pub fn track_max(main: MainThread) -> usize {
-    usize::try_from(SETTINGS.of(main).borrow().track_max).unwrap_or(0)
 }
 
 /// Whether to register CL.THROTTLE.

@@ -1,4 +1,4 @@
-"""Makes each of the six alerts fire on a real server, sees it delivered by the
+"""Makes each of the seven alerts fire on a real server, sees it delivered by the
 real programs, and sees it resolve. Takes about three minutes.
 
     python3 scripts/monitoring/test.py path/to/libfloodgate.so [picture.svg]
@@ -22,7 +22,7 @@ from picture import draw
 from stack import HERE, Stack, free_port, get, wait
 
 ALERTS = ["FloodgateErrorRate", "FloodgateQueue", "FloodgateBreakerOpenings", "FloodgateResponseTime",
-          "FloodgateBatchFailures", "FloodgateLatency"]
+          "FloodgateBatchFailures", "FloodgateLatency", "FloodgateBreakerOpen"]
 CRITICAL = {"FloodgateErrorRate", "FloodgateBreakerOpenings", "FloodgateLatency"}
 
 
@@ -79,6 +79,7 @@ def redis(port, *words):
 def traffic(port):
     """Everything goes wrong at once."""
     redis(port, "RL.POLICY", "SET", "gold", "2/m", "PREFIX", "user:")
+    redis(port, "CB.REPORT", "svc:stuck", "FAIL", "BREAKER", "1:open=90s")
     redis(port, "RL.ACQUIRE", "line", "1/h")
     waiters = [subprocess.Popen(["redis-cli", "-p", str(port), "RL.ACQUIRE", "line", "1/h", "WAIT", "30s"],
                                 stdout=subprocess.DEVNULL) for _ in range(5)]
@@ -162,11 +163,11 @@ def run(folder, port, web, mail):
                     found |= {alert for alert in ALERTS if alert in text}
             return found
 
-        wait("all six reach Slack", lambda: delivered("slack", "firing") >= set(ALERTS), 60)
+        wait("all seven reach Slack", lambda: delivered("slack", "firing") >= set(ALERTS), 120)
         wait("the critical ones reach PagerDuty", lambda: delivered("pagerduty", "trigger") >= CRITICAL, 30)
         assert not delivered("pagerduty", "trigger") - CRITICAL, delivered("pagerduty", "trigger")
         wait("the summary is mailed", lambda: any("FloodgateErrorRate" in text for text in Mail.heard), 60)
-        print("delivered: Slack 6 of 6, PagerDuty the 3 critical ones, e-mail the summary", flush=True)
+        print("delivered: Slack 7 of 7, PagerDuty the 3 critical ones, e-mail the summary", flush=True)
 
         served = set(ask("label/__name__/values"))
         used = metrics_in((HERE / "dashboard.json").read_text())
@@ -198,7 +199,7 @@ def run(folder, port, web, mail):
         for waiter in waiters:
             waiter.kill()
             waiter.wait()
-        wait("all six resolve in Slack", lambda: delivered("slack", "resolved") >= set(ALERTS), 150)
+        wait("all seven resolve in Slack", lambda: delivered("slack", "resolved") >= set(ALERTS), 150)
         wait("the critical ones resolve in PagerDuty", lambda: delivered("pagerduty", '"resolve"') >= CRITICAL, 30)
         print("resolved: all", flush=True)
         if len(sys.argv) > 2:

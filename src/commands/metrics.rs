@@ -2,8 +2,8 @@
 
 use crate::core::stats::histogram::Histogram;
 use crate::limiter::Error;
+use crate::limiter::breaker::open::{self, Open};
 use crate::limiter::reply::signed;
-use crate::observe::breakers::{self, Open};
 use crate::observe::{key_mask, labels, metrics as observed};
 use crate::server::context::Context;
 use crate::server::ffi::args::Args;
@@ -71,7 +71,7 @@ fn counts<'l>(ctx: &Context<'_>, title: &str, rows: impl ExactSizeIterator<Item 
 /// Since when breakers are open, half-open or forced open, those that the user
 /// may read.
 fn open_breakers(ctx: &Context<'_>) {
-    let all = breakers::list(ctx);
+    let all = open::list(ctx);
     let seen = all.into_iter().filter(|open| user_may_see(ctx, &open.name)).take(MOST_BREAKERS);
     let seen: Vec<Open> = seen.collect();
     reply::text(ctx, "breakers_open_since_ms");

@@ -6,10 +6,11 @@ use crate::commands::arguments::ArgCursor;
 use crate::core::breaker::CircuitState;
 use crate::core::stats::heavy_hitters::BusyPeriod;
 use crate::limiter::Error;
+use crate::limiter::breaker::open;
 use crate::limiter::reply::signed;
+use crate::observe::key_mask;
 use crate::observe::top as observed;
 use crate::observe::top::{BusyKey, RequestOutcome};
-use crate::observe::{breakers, key_mask};
 use crate::queue;
 use crate::server::context::Context;
 use crate::server::ffi::args::{Arg, Args};
@@ -59,7 +60,7 @@ pub fn top(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let lately = matches!(which, Which::Decided(_)) && walk.keyword("NOW");
     walk.end()?;
     match which {
-        Which::OpenBreakers => open(ctx, n),
+        Which::OpenBreakers => open_breakers(ctx, n),
         Which::Decided(outcome) if lately => now(ctx, outcome, n),
         Which::Decided(outcome) => ever(ctx, outcome, n),
     }
@@ -101,8 +102,8 @@ fn now(ctx: &Context<'_>, outcome: RequestOutcome, n: usize) {
     }
 }
 
-fn open(ctx: &Context<'_>, n: usize) {
-    let all = breakers::list(ctx);
+fn open_breakers(ctx: &Context<'_>, n: usize) {
+    let all = open::list(ctx);
     let seen: Vec<_> = all.into_iter().filter(|open| user_may_see(ctx, &open.name)).take(n).collect();
     reply::array(ctx, seen.len());
     for open in &seen {

@@ -116,27 +116,27 @@ pub fn stats(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// The newest `n` of a series, the oldest of them first; quiet ones too.
+/// The newest `n` of a series in which something happened, the oldest of them first.
 fn series(ctx: &Context<'_>, title: &str, usage: &UsageSeries, period: SeriesPeriod, n: u64, now: Micros) {
-    let newest = period.of(now);
+    let found = usage.newest(period, n, now);
     reply::text(ctx, title);
-    let first = (newest + 1).saturating_sub(n);
-    reply::map(ctx, usize::try_from(newest + 1 - first).unwrap_or(0));
-    for number in first..=newest {
+    reply::map(ctx, found.len());
+    for (number, tally) in found {
         reply::text(ctx, &period.name(number));
-        figures(ctx, &usage.get(period, number), None);
+        figures(ctx, tally, None);
     }
 }
 
 fn figures(ctx: &Context<'_>, tally: &UsageTally, durations: Option<&Durations>) {
     let numbers = [
-        ("requests", tally.requests),
-        ("granted", tally.granted),
-        ("denied", tally.denied),
-        ("denied_requests", tally.denied_requests),
-        ("ok", tally.ok),
-        ("fail", tally.fail),
-        ("cached", tally.cached),
+        ("requests", signed(tally.requests)),
+        ("granted", signed(tally.granted)),
+        ("denied", signed(tally.denied)),
+        ("denied_requests", signed(tally.denied_requests)),
+        ("used", tally.used),
+        ("ok", signed(tally.ok)),
+        ("fail", signed(tally.fail)),
+        ("cached", signed(tally.cached)),
     ];
     let texts = [
         ("error_rate", shortest(tally.error_rate())),
@@ -147,7 +147,7 @@ fn figures(ctx: &Context<'_>, tally: &UsageTally, durations: Option<&Durations>)
     reply::map(ctx, numbers.len() + texts.len() + durations.map_or(0, |_| percentiles.len()));
     for (name, n) in numbers {
         reply::text(ctx, name);
-        reply::integer(ctx, signed(n));
+        reply::integer(ctx, n);
     }
     for (name, text) in &texts {
         reply::text(ctx, name);

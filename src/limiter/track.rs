@@ -13,7 +13,7 @@ pub fn may(main: MainThread, value: Option<&RateLimit>) -> bool {
     if value.is_some_and(|value| value.usage().is_some()) {
         return true;
     }
-    let room = tracked::count() < settings::track_max(main);
+    let room = tracked::has_room();
     if !room {
         metrics::count(main, |m| &mut m.track_refused);
     }

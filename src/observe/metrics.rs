@@ -5,6 +5,7 @@ use crate::server::effects::replicate;
 use crate::server::ffi::info::InfoWriter;
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use crate::server::timing::command_timing;
+use crate::types::by_time;
 use crate::types::cbcircuit::{rules, state_counts};
 use crate::types::ratelimit::{reservations, tracked};
 use crate::types::{intern, policies};
@@ -110,13 +111,13 @@ counters! {
     response_count,
     /// How long these took together, in microseconds.
     response_us_sum,
-    /// Trials that were never reported.
+    /// Trials that were never reported. Counted by time: see `by_time`.
     breaker_lost_trials,
     /// Breakers that CB.RESET reset.
     breaker_resets,
-    /// Transitions of breakers to closed.
+    /// Transitions of breakers to closed; those by time are added when told.
     breaker_to_closed,
-    /// Transitions of breakers to open.
+    /// Transitions of breakers to open; those by time are added when told.
     breaker_to_open,
     /// Transitions of breakers to half-open.
     breaker_to_half_open,
@@ -163,8 +164,17 @@ pub fn add(main: MainThread, counter: impl FnOnce(&mut Counters) -> &mut u64, n:
 
 /// Every number: counters since the module was loaded, and gauges of now.
 pub fn numbers(main: MainThread, mut tell: impl FnMut(&str, u64)) {
+    by_time::advance(main);
     // A copy: what is asked below may count, too.
-    let counters = *COUNTERS.of(main).borrow();
+    let mut counters = *COUNTERS.of(main).borrow();
+    let ended = state_counts::ended();
+    for (counter, n) in [
+        (&mut counters.breaker_lost_trials, ended.lost_trials),
+        (&mut counters.breaker_to_closed, ended.to_closed),
+        (&mut counters.breaker_to_open, ended.to_open),
+    ] {
+        *counter = counter.saturating_add(n);
+    }
     for (name, value) in counters.each() {
         tell(name, value);
     }
@@ -174,15 +184,15 @@ pub fn numbers(main: MainThread, mut tell: impl FnMut(&str, u64)) {
     }
     tell("reservations_held", reservations::open());
     tell("reservations_expired", reservations::expired());
-    for state in state_counts::STATES {
-        let name = format!("breakers_{}", state.name().replace('-', "_"));
-        tell(&name, state_counts::count(state));
+    for (state, count) in state_counts::STATES.into_iter().zip(state_counts::counts()) {
+        tell(&format!("breakers_{}", state.name().replace('-', "_")), count);
     }
     tell("breaker_rules", rules::size(main) as u64);
     tell("limit_sets", intern::size(main) as u64);
     tell("tracked_keys", tracked::count() as u64);
     policies::node::numbers(main, &mut tell);
     tell("alerts_active", alerts::lasting(main));
+    tell("breaker_open_seconds_max", alerts::longest_open(main));
     tell("stall_ms_max", alerts::longest_stall(main));
     let timed = command_timing::histogram(main);
     tell("command_latency_count", timed.count());

@@ -1,7 +1,6 @@
 //! What operators can see.
 
 pub mod alerts;
-pub mod breakers;
 pub mod events;
 pub mod key_mask;
 pub mod labels;

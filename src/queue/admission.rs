@@ -131,7 +131,7 @@ pub fn join(
         return false;
     };
     wake_timer::prepare(ctx, serve::wake);
-    keyspace::listen(ctx, moves::happened);
+    keyspace::listen(moves::happened);
     let clock = if ctx.debug_clock_is_set() { WaitClock::Debug } else { WaitClock::Servers };
     let wait_ms = signed(wait_us.div_ceil(1000));
     let timeout_ms = match clock {

@@ -60,7 +60,11 @@ pub(super) fn happened(main: MainThread, what: KeyspaceChange<'_>) {
         KeyspaceChange::ValueLeft { name, database } => return touched(main, name, database),
         KeyspaceChange::ValueChanged { name, database } => return touched(main, name, Some(database)),
         KeyspaceChange::ToDatabase(db) => with(main, |queues| queues.by_key.touch_all(|place| place.0 == db)),
+        KeyspaceChange::Swapped(one, other) => {
+            with(main, |queues| queues.by_key.touch_all(|place| place.0 == one || place.0 == other));
+        }
         KeyspaceChange::ToAll => with(main, |queues| queues.by_key.touch_all(|_| true)),
+        KeyspaceChange::Arrived { .. } | KeyspaceChange::FlushBegins => return,
     }
     plan(main);
 }

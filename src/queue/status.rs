@@ -1,6 +1,7 @@
 //! How long the queues are, for RL.QUEUE, INFO and alerts.
 
 use super::state::{any, place, with};
+use crate::observe::alerts::QueueFullness;
 use crate::observe::metrics::Gauge;
 use crate::server::context::{self, Context};
 use crate::server::ffi::args::Arg;
@@ -35,7 +36,7 @@ pub fn of(ctx: &Context<'_>, name: Arg<'_>) -> QueueStatus {
 pub static GAUGES: &[Gauge] = &[
     ("waiting_now", waiting),
     ("waiting_oldest_ms", oldest_ms),
-    ("waiting_fullest_percent", |main| fullness(main).0),
+    ("waiting_fullest_percent", |main| fullness(main).percent),
 ];
 
 /// How many wait on this server.
@@ -51,18 +52,20 @@ fn oldest_ms(main: MainThread) -> u64 {
     oldest.unwrap_or(0)
 }
 
-/// How full the longest line is, or all lines together, whichever is more:
-/// percent, and the key of the longest.
-pub fn fullness(main: MainThread) -> (u64, Option<Arc<[u8]>>) {
+/// How full the longest line is, or all lines together, whichever is more.
+pub fn fullness(main: MainThread) -> QueueFullness {
     if !any() {
-        return (0, None);
+        return QueueFullness::default();
     }
     let (queue_max, waiters_max) = (settings::queue_max(main), settings::waiters_max(main));
     with(main, |queues| {
         let percent = |n: usize, of: usize| (n as u64).saturating_mul(100) / (of as u64).max(1);
         let all = percent(queues.by_key.waiting(), waiters_max);
-        queues.by_key.longest().map_or((all, None), |((_, key), length)| {
-            (all.max(percent(length, queue_max)), Some(Arc::clone(key)))
+        queues.by_key.longest().map_or(QueueFullness { percent: all, key: None }, |((_, key), length)| {
+            let longest = percent(length, queue_max);
+            // Where all of them together are fullest, it is to blame where it has most.
+            let to_blame = longest >= all || length.saturating_mul(2) > queues.by_key.waiting();
+            QueueFullness { percent: all.max(longest), key: to_blame.then(|| Arc::clone(key)) }
         })
     })
 }

@@ -182,6 +182,12 @@ pub fn now(main: MainThread) -> Micros {
     Micros(now).min(Micros::MAX)
 }
 
+/// The very moment, which a command's time is not after: the server's expiry goes by
+/// it. The debug clock while that is set.
+pub fn moment(main: MainThread) -> Micros {
+    DEBUG_CLOCK.of(main).borrow().unwrap_or_else(|| Micros(wall_micros()).min(Micros::MAX))
+}
+
 /// As [`Context::debug_clock_is_set`], where there is no context.
 pub fn debug_clock_is_set(main: MainThread) -> bool {
     DEBUG_CLOCK.of(main).borrow().is_some()

@@ -5,9 +5,12 @@
 //! an AOF replay applies the same effect with the same code and so arrives at
 //! the same bytes.
 
+pub mod by_time;
 pub mod cbcircuit;
+pub mod counting;
 pub mod effect;
 pub mod intern;
+pub mod name_index;
 pub mod operator;
 pub mod policies;
 pub mod ratelimit;

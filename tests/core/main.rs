@@ -15,6 +15,7 @@ mod clock_steps;
 mod decide;
 mod encoding;
 mod fixed;
+mod gauges;
 mod grammar;
 mod histogram;
 mod line;

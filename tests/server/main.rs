@@ -29,6 +29,7 @@ mod durability;
 mod errors;
 mod eviction;
 mod expiry;
+mod gauges;
 mod info;
 mod keyspace;
 mod limit_kit;

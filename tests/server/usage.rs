@@ -57,19 +57,18 @@ fn tracked_calls_and_outcomes_are_counted() {
     let times: Vec<i64> = numbers(&total, &["p50_ms", "p95_ms", "p99_ms"]);
     assert_eq!(times[0], 25);
     assert!(times[1..].iter().all(|ms| (ms - 1000).abs() * 32 <= 1000), "{times:?}");
-    // The series: quiet hours and days too, the newest last, as many as asked for.
+    // The series: hours and days in which something happened.
     let shown = stats(&server, "k");
     let names = |title: &str| -> Vec<String> {
         shown.field(title).pairs().iter().map(|(name, _)| name.text()).collect()
     };
-    assert_eq!((names("hours").len(), names("days").len()), (24, 30));
-    assert_eq!(names("hours")[23], "2026-11-20T15");
-    assert_eq!(names("hours")[0], "2026-11-19T16");
-    assert_eq!(names("days")[29], "2026-11-20");
-    assert_eq!(names("days")[0], "2026-10-22");
+    assert_eq!(
+        (names("hours"), names("days")),
+        (vec!["2026-11-20T15".to_owned()], vec!["2026-11-20".to_owned()])
+    );
     assert_eq!(numbers(&shown.field("days").field("2026-11-20"), &DECIDED), [5, 9, 8, 3]);
     let few = server.line("RL.STATS k DAYS 2 HOURS 0");
-    assert_eq!((few.field("hours").pairs().len(), few.field("days").pairs().len()), (0, 2));
+    assert_eq!((few.field("hours").pairs().len(), few.field("days").pairs().len()), (0, 1));
     // RL.RECORD works on any key, and RL.RESET keeps the history.
     server.ok("RL.RECORD fresh OK");
     assert!(stats(&server, "fresh").field("limits").is_nil());
@@ -106,8 +105,8 @@ fn what_is_wrong_is_named() {
         ("RL.RECORD k", "ERR wrong number of arguments for 'rl.record' command"),
         ("RL.RECORD k MAYBE", "ERR syntax error near 'MAYBE'"),
         (
-            "RL.RECORD k OK SPEND 1e3",
-            "ERR invalid decimal '1e3': expected digits, perhaps with a point among them",
+            "RL.RECORD k OK SPEND 1,5",
+            "ERR invalid decimal '1,5': expected a number, such as 12, -0.5 or 1e-7",
         ),
         ("RL.RECORD k OK DUR soon", "ERR invalid duration 'soon': "),
         ("RL.RECORD k OK COUNT 0", "ERR COUNT must be a whole number from 1 to 1000000000000"),
@@ -124,6 +123,86 @@ fn what_is_wrong_is_named() {
         assert_error_prefix(&server.line(command), error);
     }
     assert_eq!(server.line("DBSIZE"), Reply::Int(1));
+}
+
+/// Spend as programs print it.
+#[test]
+fn spend_is_what_programs_print() {
+    let server = Server::start();
+    server.clock_set(START);
+    let sum = |spend: &str| {
+        server.ok(&format!("RL.RECORD k OK SPEND {spend}"));
+        stats(&server, "k").field("total").field("spend").text()
+    };
+    for (spend, total) in [
+        ("1e-07", "0.0000001"),
+        ("0.30000000000000004", "0.3000001"),
+        ("-0.5", "-0.1999999"),
+        ("+2E+2", "199.8000001"),
+        ("0.0000000000005", "199.8000001"),
+        ("0.0000000000015", "199.800000100002"),
+        ("1e12", "1000000000199.800000100002"),
+        ("-1e12", "199.800000100002"),
+    ] {
+        assert_eq!(sum(spend), total, "after {spend}");
+    }
+    for spend in ["1e13", "-1000000000000.01"] {
+        let error = format!("ERR invalid decimal '{spend}': beyond 1000000000000 either way");
+        assert_error(&server.line(&format!("RL.RECORD k OK SPEND {spend}")), &error);
+    }
+    // Refused, nothing of the record counts.
+    assert_eq!(stats(&server, "k").field("total").field("ok"), Reply::Int(8));
+}
+
+/// What is used is what was granted, corrected by what became of it, each in its hour.
+#[test]
+fn used_is_corrected_by_every_settlement() {
+    let server = Server::with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let replica = server.replica();
+    server.clock_set(START);
+    let used = |node: &Server, key: &str| stats(node, key).field("total").field("used").int();
+    let total = |key: &str| numbers(&stats(&server, key).field("total"), &["granted", "used"]);
+    server.ok("RL.RECORD k OK");
+    server.ok("RL.RECORD o OK");
+    for (command, reply) in [
+        ("RL.RESERVE 2 k 100/d,concurrent:9 o 100/d COST 2 TTL 1m ID a", None),
+        ("RL.COMMIT a 2 k o COST 7", Some(1)),
+        ("RL.RESERVE 1 k 100/d COST 10 TTL 1m ID b", None),
+        ("RL.RELEASE b 1 k", Some(1)),
+        ("RL.RESERVE 1 k 100/d COST 10 TTL 1m ID c", None),
+        ("RL.COMMIT c 1 k", Some(1)),
+        ("RL.COMMIT c 1 k COST 50", Some(0)),
+        ("RL.REFUND k 4", Some(4)),
+        ("RL.REFUND k 100", Some(13)),
+    ] {
+        let answer = server.line(command);
+        if let Some(reply) = reply {
+            assert_eq!(answer, Reply::Int(reply), "{command}");
+        }
+    }
+    assert_eq!((total("k"), total("o")), (vec![22, 0], vec![2, 7]));
+    // Late, in another hour: that hour is negative.
+    server.line("RL.RESERVE 1 k 100/d COST 10 TTL 1m ID late");
+    server.clock_advance(2 * HOUR);
+    assert_eq!(server.line("RL.COMMIT late 1 k COST 3"), Reply::Int(2));
+    let hours = stats(&server, "k").field("hours");
+    assert_eq!(hours.pairs().len(), 2, "an hour in which nothing happened is left out");
+    assert_eq!(hours.field("2026-11-20T15").field("used"), Reply::Int(10));
+    assert_eq!(numbers(&hours.field("2026-11-20T17"), &["granted", "used"]), [0, -7]);
+    assert_eq!(used(&server, "k"), 3);
+    let shown = &server.line("RL.USAGE 0 COUNT 1000")[1];
+    assert_eq!(shown.field("k").field("used"), Reply::Int(3));
+    // Replicas, dumps and the AOF say the same. What is not tracked is not corrected.
+    wait_synced(&server, &replica);
+    assert_same_data(&server, &replica);
+    replica.clock_set(START + 2 * HOUR);
+    assert_eq!(used(&replica, "k"), 3);
+    let payload = server.line("DUMP k");
+    call!(server, "RESTORE", "copy", 0, payload.bytes());
+    assert_eq!(used(&server, "copy"), 3);
+    server.line("RL.RESERVE 1 free 100/d TTL 1m ID x");
+    server.line("RL.COMMIT x 1 free COST 5");
+    assert!(stats(&server, "free").is_nil());
 }
 
 /// A day is counted by plain additions.
@@ -190,18 +269,25 @@ fn forty_days_equal_a_plain_model() {
             for (title, model, length, count, text) in
                 [("days", &days, DAY, 30, 10_usize), ("hours", &hours, HOUR, 24, 13)]
             {
+                // Those in which something happened, in order.
                 let series = shown.field(title).pairs();
-                assert_eq!(series.len(), usize::try_from(count).unwrap());
-                for ((name, figures), number) in series.iter().zip((0..count).rev()) {
-                    let number = now / length - number;
-                    assert_eq!(name.text().len(), text);
-                    compare(figures, &model.get(&number).cloned().unwrap_or_default(), &name.text());
+                let expected: Vec<_> = model.range(now / length - count + 1..).collect();
+                assert_eq!(series.len(), expected.len());
+                for ((name, figures), (number, model)) in series.iter().zip(expected) {
+                    assert_eq!(name.text(), name_of(title, number * length)[..text]);
+                    compare(figures, model, &name.text());
                 }
             }
         }
     }
     assert!(total.denied > 0 && days.len() > 30);
     assert_same_data(&server, &replica);
+}
+
+/// The hour or day of a time, as RL.STATS calls it.
+fn name_of(title: &str, us: i64) -> String {
+    let time = jiff::Timestamp::from_microsecond(us).unwrap().to_zoned(jiff::tz::TimeZone::UTC);
+    time.strftime(if title == "days" { "%Y-%m-%d" } else { "%Y-%m-%dT%H" }).to_string()
 }
 
 fn compare(figures: &Reply, plain: &Plain, what: &str) {
@@ -427,4 +513,43 @@ fn each_node_of_a_cluster_shows_its_own_keys() {
         .map(|(keys, node)| stats(node, keys.keys().next().unwrap()).field("today").field("requests").int())
         .collect();
     assert_eq!(today, BTreeSet::from([0, 3]));
+}
+
+/// A copy is one more tracked key, where there is room; replicas and the AOF have the
+/// same, whatever their own settings say.
+#[test]
+fn a_copy_is_tracked_where_there_is_room() {
+    let mut server = Server::builder()
+        .args(["--appendonly", "yes", "--appendfsync", "always"])
+        .module_args(["enable-debug-command", "yes", "track-max", "2"])
+        .start();
+    let replica = server.replica();
+    let roomy = Server::start();
+    roomy.follow(&server);
+    let tracked = |node: &Server| node.info_field("floodgate", "floodgate_tracked_keys");
+    server.line("RL.ACQUIRE a 10/d TRACK COST 3");
+    assert_eq!(server.line("COPY a b"), Reply::Int(1));
+    assert_eq!(stats(&server, "b").field("total"), stats(&server, "a").field("total"));
+    assert_eq!(tracked(&server), "2");
+    // No room: the copy has the usage of its limits, and no history.
+    assert_eq!(server.line("COPY a c DB 3"), Reply::Int(1));
+    assert_eq!(server.line("COPY a c"), Reply::Int(1));
+    assert_eq!(tracked(&server), "2");
+    assert!(stats(&server, "c").is_nil());
+    assert_eq!(server.line("RL.ACQUIRE c 10/d")[2], Reply::Int(6));
+    // Another copy takes its place and its room.
+    server.line("DEL b");
+    assert_eq!(server.line("COPY a c REPLACE"), Reply::Int(1));
+    assert_eq!(tracked(&server), "2");
+    wait_synced(&server, &replica);
+    assert_same_data(&server, &replica);
+    crate::harness::eventually(std::time::Duration::from_secs(10), "told what the copies are", || {
+        wait_synced(&server, &roomy);
+        snapshot(&server) == snapshot(&roomy)
+    });
+    assert_eq!((tracked(&replica), tracked(&roomy)), ("2".to_owned(), "2".to_owned()));
+    let before = snapshot(&server);
+    server.kill9();
+    server.restart();
+    assert_eq!(snapshot(&server), before);
 }

@@ -126,7 +126,7 @@ fn settlement() -> impl Strategy<Value = Settlement> {
 }
 
 fn outcome() -> impl Strategy<Value = WorkOutcome> {
-    let spend = any::<u128>().prop_map(Spend);
+    let spend = any::<i128>().prop_map(Spend);
     let count = prop_oneof![Just(1), any::<u64>()];
     (any::<bool>(), any::<bool>(), count, spend, any::<Option<u64>>()).prop_map(
         |(ok, cached, count, spend, duration_ms)| WorkOutcome { ok, cached, count, spend, duration_ms },

@@ -100,6 +100,8 @@ pub struct Transition {
     pub at: Micros,
     /// Why.
     pub cause: Cause,
+    /// Time alone did it: it would have happened without the call that found it.
+    pub by_time: bool,
 }
 
 /// The transitions of one call, in order: none, one, or two (one found late,
@@ -122,6 +124,14 @@ impl Transitions {
             self.first = Some(transition);
         } else {
             self.second = Some(transition);
+        }
+    }
+
+    /// The last one would have happened without the call that found it.
+    pub(super) const fn last_was_by_time(&mut self) {
+        let last = if self.second.is_some() { &mut self.second } else { &mut self.first };
+        if let Some(transition) = last {
+            transition.by_time = true;
         }
     }
 

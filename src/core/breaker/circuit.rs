@@ -120,6 +120,11 @@ impl Circuit {
         }
     }
 
+    /// When the state began, as of the last change.
+    pub const fn since(&self) -> Micros {
+        self.since
+    }
+
     /// The epoch.
     pub const fn epoch(&self) -> u64 {
         self.epoch
@@ -382,6 +387,7 @@ impl Circuit {
         {
             self.start_afresh();
             self.enter(Phase::Closed { ramp: None }, until, Cause::ForceEnded, transitions);
+            transitions.last_was_by_time();
             changed = true;
         }
         if let Phase::HalfOpen(round) = &mut self.phase {
@@ -427,6 +433,9 @@ impl Circuit {
                     Verdict::Open(cause) => {
                         self.open(breaker, at, lost.map_or(cause, |_| Cause::TrialLost), transitions);
                     }
+                }
+                if lost.is_some() {
+                    transitions.last_was_by_time();
                 }
                 return true;
             }
@@ -530,7 +539,7 @@ impl Circuit {
         self.touched = at;
         self.phase = phase;
         if from != to {
-            transitions.push(Transition { from, to, epoch: self.epoch, at, cause });
+            transitions.push(Transition { from, to, epoch: self.epoch, at, cause, by_time: false });
         }
     }
 }

@@ -18,6 +18,7 @@
 //! | `round` | the trial calls of a half-open circuit and their verdict |
 //! | `ticket` | the text that ties a result to the call that was admitted |
 //! | `answer` | what the state machine answers, transitions included |
+//! | `timeline` | what time alone will do to a circuit |
 //! | `view` | a circuit as people see it |
 //! | `encoding` | a circuit as bytes, fully validated on the way in |
 
@@ -28,6 +29,7 @@ mod grammar;
 mod permit;
 mod round;
 mod spec;
+mod timeline;
 mod view;
 mod window;
 
@@ -38,5 +40,6 @@ pub use circuit::{Circuit, Force, REASON_BYTES};
 pub use grammar::TEXT_BYTES;
 pub use permit::{Permit, TicketText};
 pub use spec::{Breaker, MAX_CALLS, MAX_COUNT, MAX_PROBES, Rate, Trip};
+pub use timeline::TimedStep;
 pub use view::{CircuitView, Forced};
 pub use window::CallTally;

@@ -67,6 +67,15 @@ impl<L> Reservation<L> {
 /// Ids in the order of a time.
 type Times = Ordered<(Micros, Id), ()>;
 
+/// What became of an open reservation, told by its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndMove {
+    /// One that ends then is open now.
+    Comes(Micros),
+    /// One that would have ended then, or did, is open no more.
+    Goes(Micros),
+}
+
 /// The reservations of a key.
 #[derive(Clone, Debug)]
 pub struct Book<L> {
@@ -79,6 +88,8 @@ pub struct Book<L> {
     lasts: Times,
     /// How many open ones each set of limits has.
     groups: Vec<(L, u64)>,
+    /// What became of open ones since somebody asked.
+    end_moves: Vec<EndMove>,
 }
 
 impl<L> Default for Book<L> {
@@ -89,6 +100,7 @@ impl<L> Default for Book<L> {
             ended: Ordered::default(),
             lasts: Ordered::default(),
             groups: Vec::new(),
+            end_moves: Vec::new(),
         }
     }
 }
@@ -107,6 +119,17 @@ impl<L: Clone + PartialEq> Book<L> {
     /// How many are open, those included whose end nobody has noted.
     pub fn open_len(&self) -> u64 {
         self.ends.len() as u64
+    }
+
+    /// The ends of those, in that order.
+    pub fn ends(&self) -> impl Iterator<Item = Micros> {
+        self.ends.iter().map(|((end, _), ())| *end)
+    }
+
+    /// What became of open ones since this was last asked, in that order: for who
+    /// counts the open ones of many books.
+    pub fn take_end_moves(&mut self) -> Vec<EndMove> {
+        std::mem::take(&mut self.end_moves)
     }
 
     /// Each with its id, in the order of ids.
@@ -136,6 +159,7 @@ impl<L: Clone + PartialEq> Book<L> {
         match reservation.stage {
             Stage::Open => {
                 self.ends.insert((reservation.end, id.clone()), ());
+                self.end_moves.push(EndMove::Comes(reservation.end));
                 self.count(&reservation.limits, true);
             }
             Stage::Ended => {
@@ -153,6 +177,7 @@ impl<L: Clone + PartialEq> Book<L> {
         match reservation.stage {
             Stage::Open => {
                 self.ends.remove(&(reservation.end, id));
+                self.end_moves.push(EndMove::Goes(reservation.end));
                 self.count(&reservation.limits, false);
             }
             Stage::Ended => {
@@ -174,6 +199,7 @@ impl<L: Clone + PartialEq> Book<L> {
         let last = reservation.forgotten_at();
         self.ends.remove(&(old_end, id.clone()));
         self.ends.insert((end, id.clone()), ());
+        self.end_moves.extend([EndMove::Goes(old_end), EndMove::Comes(end)]);
         self.lasts.remove(&(old_last, id.clone()));
         self.lasts.insert((last, id), ());
     }

@@ -36,6 +36,19 @@ impl UsageSeries {
     /// # Errors
     /// [`Corrupt`] when cut, malformed or impossible.
     pub fn read(reader: &mut Reader<'_>) -> Result<Self, Corrupt> {
+        Self::read_with(reader, read_tally)
+    }
+
+    /// Reads what version 0.1 wrote: spend in nano-units, and no units used. What
+    /// was granted stands for those.
+    ///
+    /// # Errors
+    /// As [`UsageSeries::read`].
+    pub fn read_of_0_1(reader: &mut Reader<'_>) -> Result<Self, Corrupt> {
+        Self::read_with(reader, read_tally_of_0_1)
+    }
+
+    fn read_with(reader: &mut Reader<'_>, tally: ReadTally) -> Result<Self, Corrupt> {
         let last_time = |reader: &mut Reader<'_>| reader.u64_to(Micros::MAX.0).map(Micros);
         let (since, last) = (last_time(reader)?, last_time(reader)?);
         if since > last {
@@ -44,24 +57,41 @@ impl UsageSeries {
         Ok(Self {
             since,
             last,
-            total: read_tally(reader)?,
-            hours: read_series(reader, SeriesPeriod::Hour.of(last), HOURS)?,
-            days: read_series(reader, SeriesPeriod::Day.of(last), DAYS)?,
+            total: tally(reader)?,
+            hours: read_series(reader, tally, SeriesPeriod::Hour.of(last), HOURS)?,
+            days: read_series(reader, tally, SeriesPeriod::Day.of(last), DAYS)?,
             durations: read_durations(reader)?,
             today: read_durations(reader)?,
         })
     }
 }
 
+type ReadTally = fn(&mut Reader<'_>) -> Result<UsageTally, Corrupt>;
+
 fn write_tally(out: &mut Vec<u8>, tally: &UsageTally) {
-    let UsageTally { requests, denied_requests, granted, denied, ok, fail, cached, spend } = *tally;
+    let UsageTally { requests, denied_requests, granted, denied, used, ok, fail, cached, spend } = *tally;
     for n in [requests, denied_requests, granted, denied, ok, fail, cached] {
         put_u64(out, n);
     }
-    put_u128(out, spend.0);
+    put_u128(out, spend.zigzag());
+    // As `Spend::zigzag` does.
+    put_u64(out, ((used << 1) ^ (used >> 63)).cast_unsigned());
 }
 
 fn read_tally(reader: &mut Reader<'_>) -> Result<UsageTally, Corrupt> {
+    let counts = read_counts(reader)?;
+    let spend = Spend::from_zigzag(reader.u128()?);
+    let used = reader.u64()?;
+    Ok(UsageTally { spend, used: (used >> 1).cast_signed() ^ -((used & 1).cast_signed()), ..counts })
+}
+
+fn read_tally_of_0_1(reader: &mut Reader<'_>) -> Result<UsageTally, Corrupt> {
+    let counts = read_counts(reader)?;
+    let used = i64::try_from(counts.granted).unwrap_or(i64::MAX);
+    Ok(UsageTally { spend: Spend::from_nanos(reader.u128()?), used, ..counts })
+}
+
+fn read_counts(reader: &mut Reader<'_>) -> Result<UsageTally, Corrupt> {
     Ok(UsageTally {
         requests: reader.u64()?,
         denied_requests: reader.u64()?,
@@ -70,11 +100,11 @@ fn read_tally(reader: &mut Reader<'_>) -> Result<UsageTally, Corrupt> {
         ok: reader.u64()?,
         fail: reader.u64()?,
         cached: reader.u64()?,
-        spend: Spend(reader.u128()?),
+        ..UsageTally::default()
     })
 }
 
-fn read_series(reader: &mut Reader<'_>, now: u64, kept: u64) -> Result<Series, Corrupt> {
+fn read_series(reader: &mut Reader<'_>, tally: ReadTally, now: u64, kept: u64) -> Result<Series, Corrupt> {
     let mut series = Vec::new();
     let mut least = now.saturating_add(1).saturating_sub(kept);
     for _ in 0..reader.u64_to(kept)? {
@@ -83,7 +113,7 @@ fn read_series(reader: &mut Reader<'_>, now: u64, kept: u64) -> Result<Series, C
             return Err(Corrupt("usage out of order"));
         }
         least = number.saturating_add(1);
-        series.push((number, read_tally(reader)?));
+        series.push((number, tally(reader)?));
     }
     Ok(Series(series))
 }

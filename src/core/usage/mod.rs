@@ -2,7 +2,7 @@
 //!
 //! | file | idea |
 //! |---|---|
-//! | [`spend`] | money as a whole number of nano-units: exact decimals |
+//! | [`spend`] | money as a whole number of pico-units: exact decimals |
 //! | [`durations`] | how long things took, in logarithmic buckets |
 //! | [`tally`] | what is counted |
 //! | [`series`] | counts by hour and day, and how they turn over |

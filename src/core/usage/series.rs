@@ -140,6 +140,11 @@ impl UsageSeries {
         self.count(now, &UsageTally::of_decision(decided));
     }
 
+    /// Counts that a grant turned out to be so many units more, or less.
+    pub fn corrected(&mut self, now: Micros, units: i64) {
+        self.count(now, &UsageTally::of_correction(units));
+    }
+
     /// Counts how the work went.
     pub fn record(&mut self, now: Micros, outcome: &WorkOutcome) {
         self.count(now, &UsageTally::of_outcome(outcome));
@@ -196,6 +201,25 @@ impl UsageSeries {
             SeriesPeriod::Hour => self.hours.get(number),
             SeriesPeriod::Day => self.days.get(number),
         }
+    }
+
+    /// The newest `n` hours or days, as of [`UsageSeries::at`] `now`, in which something
+    /// happened: the oldest of them first.
+    pub fn newest(
+        &self,
+        period: SeriesPeriod,
+        n: u64,
+        now: Micros,
+    ) -> impl ExactSizeIterator<Item = (u64, &UsageTally)> {
+        let series = match period {
+            SeriesPeriod::Hour => &self.hours,
+            SeriesPeriod::Day => &self.days,
+        };
+        let first = (period.of(now) + 1).saturating_sub(n);
+        let happened = |(number, tally): &&(u64, UsageTally)| *number >= first && !tally.is_empty();
+        let found: Vec<_> =
+            series.0.iter().filter(happened).map(|(number, tally)| (*number, tally)).collect();
+        found.into_iter()
     }
 
     /// Bytes held, itself included.

@@ -37,6 +37,9 @@ pub struct UsageTally {
     pub granted: u64,
     /// Units denied.
     pub denied: u64,
+    /// Units used: those granted, corrected by what was settled, given back or
+    /// charged since. Below 0 where more was given back than granted meanwhile.
+    pub used: i64,
     /// Outcomes that succeeded.
     pub ok: u64,
     /// Outcomes that failed.
@@ -55,8 +58,14 @@ impl UsageTally {
             denied_requests: (decided.granted == 0).into(),
             granted: decided.granted,
             denied: decided.denied,
+            used: i64::try_from(decided.granted).unwrap_or(i64::MAX),
             ..Self::default()
         }
+    }
+
+    /// The tally of a grant that turned out to be so many units more, or less.
+    pub fn of_correction(units: i64) -> Self {
+        Self { used: units, ..Self::default() }
     }
 
     /// The tally of an outcome.
@@ -84,7 +93,13 @@ impl UsageTally {
         ] {
             *sum = sum.saturating_add(n);
         }
+        self.used = self.used.saturating_add(other.used);
         self.spend = self.spend.plus(other.spend);
+    }
+
+    /// Whether nothing happened.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
     }
 
     /// Outcomes in all.

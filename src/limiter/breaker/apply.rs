@@ -94,7 +94,7 @@ pub fn settle(
         arrives = true;
     }
     if arrives {
-        not_closed::became(ctx.main(), ctx.database(), key.name().bytes(), applied.state);
+        not_closed::became(ctx.main(), ctx.database(), key.name().bytes(), applied.state, effect.now);
     }
 }
 
@@ -116,20 +116,19 @@ pub fn propagate(ctx: &Context<'_>, key: Arg<'_>, effect: &BreakerEffect<'_>, ap
 /// Counts and publishes what happened. Only where it was decided: a replica
 /// that follows says nothing.
 pub fn tell(ctx: &Context<'_>, key: Arg<'_>, applied: &AppliedBreaker) {
-    let lost = applied.lost_trials();
-    if lost > 0 {
-        metrics::add(ctx.main(), |m| &mut m.breaker_lost_trials, lost);
-    }
     for transition in applied.transitions() {
-        metrics::count(ctx.main(), |m| match transition.to {
-            CircuitState::Closed => &mut m.breaker_to_closed,
-            CircuitState::Open => &mut m.breaker_to_open,
-            CircuitState::HalfOpen => &mut m.breaker_to_half_open,
-            CircuitState::ForcedOpen => &mut m.breaker_to_forced_open,
-            CircuitState::ForcedClosed => &mut m.breaker_to_forced_closed,
-        });
+        // What time did alone was counted when its time came.
+        if !transition.by_time {
+            metrics::count(ctx.main(), |m| match transition.to {
+                CircuitState::Closed => &mut m.breaker_to_closed,
+                CircuitState::Open => &mut m.breaker_to_open,
+                CircuitState::HalfOpen => &mut m.breaker_to_half_open,
+                CircuitState::ForcedOpen => &mut m.breaker_to_forced_open,
+                CircuitState::ForcedClosed => &mut m.breaker_to_forced_closed,
+            });
+        }
         if transition.to == CircuitState::Open {
-            alerts::opened(ctx.main(), key.bytes(), transition.at);
+            alerts::opened(ctx, key.bytes(), transition.at);
         }
         events::breaker_transition(ctx, key, &transition);
     }

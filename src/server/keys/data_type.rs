@@ -60,7 +60,7 @@ pub trait NativeType: Send + Sized + 'static {
     fn load(main: MainThread, encoding: u16, payload: &[u8]) -> Result<Self, String>;
     /// A key of this database is about to hold it: it was loaded from a dump, or
     /// restored. Where the server does not tell the name, nobody is told.
-    fn loaded(&self, _: MainThread, _database: i32, _name: &[u8]) {}
+    fn loaded(&self, _: MainThread, _database: Option<i32>, _name: &[u8]) {}
     /// Bytes it holds beyond the pointer.
     fn memory(&self) -> usize;
     /// How many allocations freeing it costs.
@@ -228,11 +228,11 @@ unsafe extern "C" fn rdb_load<T: NativeType>(io: *mut raw::RedisModuleIO, encodi
 ///
 /// # Safety
 /// `io` is live for `'a`.
-unsafe fn place_of<'a>(io: *mut raw::RedisModuleIO) -> Option<(i32, Arg<'a>)> {
+unsafe fn place_of<'a>(io: *mut raw::RedisModuleIO) -> Option<(Option<i32>, Arg<'a>)> {
     // SAFETY: the caller's promise; the name lives as long as `io`.
     unsafe {
         let name = call_if_there!(RedisModule_GetKeyNameFromIO(io))?.cast_mut();
-        let database = call_if_there!(RedisModule_GetDbIdFromIO(io)).unwrap_or(0);
+        let database = call_if_there!(RedisModule_GetDbIdFromIO(io));
         (!name.is_null()).then(|| (database, Arg::from_raw(name)))
     }
 }

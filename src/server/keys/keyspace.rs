@@ -5,7 +5,7 @@ use crate::server::ffi::api::call;
 use crate::server::ffi::args::Arg;
 use crate::server::main_thread::MainThread;
 use redis_module::raw;
-use std::ffi::c_void;
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
@@ -27,21 +27,35 @@ pub enum KeyspaceChange<'a> {
         /// Its database.
         database: i32,
     },
-    /// A database was flushed or swapped.
+    /// A key of this database has a value that another key had before, that was
+    /// copied, or that was in a dump. It may be of any type.
+    Arrived {
+        /// The key.
+        name: Arg<'a>,
+        /// Its database.
+        database: i32,
+    },
+    /// Keys are about to be flushed; they are still there.
+    FlushBegins,
+    /// A database was flushed.
     ToDatabase(i32),
     /// All databases were flushed.
     ToAll,
+    /// Two databases were swapped.
+    Swapped(i32, i32),
 }
 
 type KeyspaceListener = fn(MainThread, KeyspaceChange<'_>);
 
+/// Who hears of what others do from the start.
+static WATCHER: OnceLock<KeyspaceListener> = OnceLock::new();
+/// Who hears of it from some time on, and of what commands of ours do as well.
 static LISTENER: OnceLock<KeyspaceListener> = OnceLock::new();
 
-/// Has `listener` called from now on. Keys of other types cost nothing: the
-/// server itself tells a type when one of its values leaves a key. Once is
-/// enough. In the listener nothing may be written.
-pub fn listen(ctx: &Context<'_>, listener: KeyspaceListener) {
-    if LISTENER.set(listener).is_err() {
+/// Has `watcher` called from now on: of all changes but those of values by our own
+/// commands. Once, when the module is loaded. In the watcher nothing may be written.
+pub(in crate::server) fn watch(ctx: &Context<'_>, watcher: KeyspaceListener) {
+    if WATCHER.set(watcher).is_err() {
         return;
     }
     for (id, callback) in [
@@ -54,14 +68,47 @@ pub fn listen(ctx: &Context<'_>, listener: KeyspaceListener) {
             call!(RedisModule_SubscribeToServerEvent(ctx.raw(), event, Some(callback)));
         }
     }
+    // SAFETY: the context is live; the callback is a function of this library. A server
+    // that says which database a loaded key is of need not say it key by key.
+    unsafe {
+        let tells = (&raw const raw::RedisModule_GetDbIdFromIO).read().is_some();
+        let loaded = if tells { 0 } else { raw::REDISMODULE_NOTIFY_LOADED };
+        call!(RedisModule_SubscribeToKeyspaceEvents(
+            ctx.raw(),
+            raw::REDISMODULE_NOTIFY_GENERIC | loaded,
+            Some(noticed)
+        ));
+    }
+}
+
+/// Has `listener` called from now on. Keys of other types cost nothing: the
+/// server itself tells a type when one of its values leaves a key. Once is
+/// enough. In the listener nothing may be written.
+pub fn listen(listener: KeyspaceListener) {
+    // A second call is of the same queue: the first function is the same.
+    let _ = LISTENER.set(listener);
 }
 
 type Callback = unsafe extern "C" fn(*mut raw::RedisModuleCtx, raw::RedisModuleEvent, u64, *mut c_void);
 
 fn tell(main: MainThread, happened: KeyspaceChange<'_>) {
-    if let Some(listener) = LISTENER.get() {
+    for listener in WATCHER.get().into_iter().chain(LISTENER.get()) {
         drop(catch_unwind(AssertUnwindSafe(|| listener(main, happened))));
     }
+}
+
+unsafe extern "C" fn noticed(
+    ctx: *mut raw::RedisModuleCtx,
+    _: c_int,
+    event: *const c_char,
+    name: *mut raw::RedisModuleString,
+) -> c_int {
+    // SAFETY: the server passes a live context, event and name, on its main thread.
+    let (ctx, event, name) = unsafe { (Context::from_raw(ctx), CStr::from_ptr(event), Arg::from_raw(name)) };
+    if matches!(event.to_bytes(), b"rename_to" | b"move_to" | b"copy_to" | b"restore" | b"loaded") {
+        tell(ctx.main(), KeyspaceChange::Arrived { name, database: ctx.database() });
+    }
+    0
 }
 
 /// A key loses a value of ours.
@@ -73,18 +120,17 @@ pub(in crate::server) unsafe fn value_left(
     name: *mut raw::RedisModuleString,
     database: impl FnOnce() -> Option<i32>,
 ) {
-    if LISTENER.get().is_some() {
-        // SAFETY: the caller's promise.
-        let name = unsafe { Arg::from_raw(name) };
-        tell(main, KeyspaceChange::ValueLeft { name, database: database() });
-    }
+    // SAFETY: the caller's promise.
+    let name = unsafe { Arg::from_raw(name) };
+    tell(main, KeyspaceChange::ValueLeft { name, database: database() });
 }
 
 /// A command of ours changed a value.
 #[inline]
 pub(in crate::server) fn value_changed(ctx: &Context<'_>, name: Arg<'_>) {
-    if LISTENER.get().is_some() {
-        tell(ctx.main(), KeyspaceChange::ValueChanged { name, database: ctx.database() });
+    if let Some(listener) = LISTENER.get() {
+        let happened = KeyspaceChange::ValueChanged { name, database: ctx.database() };
+        drop(catch_unwind(AssertUnwindSafe(|| listener(ctx.main(), happened))));
     }
 }
 
@@ -94,8 +140,10 @@ unsafe extern "C" fn flushed(
     subevent: u64,
     data: *mut c_void,
 ) {
+    // SAFETY: the server passes a live context, on its main thread.
+    let main = unsafe { Context::from_raw(ctx) }.main();
     if subevent != raw::REDISMODULE_SUBEVENT_FLUSHDB_END {
-        return;
+        return tell(main, KeyspaceChange::FlushBegins);
     }
     // SAFETY: the server passes what belongs to the event, or nothing.
     let info = unsafe { data.cast::<raw::RedisModuleFlushInfo>().as_ref() };
@@ -103,8 +151,7 @@ unsafe extern "C" fn flushed(
         Some(db) if db >= 0 => KeyspaceChange::ToDatabase(db),
         _ => KeyspaceChange::ToAll,
     };
-    // SAFETY: the server passes a live context, on its main thread.
-    tell(unsafe { Context::from_raw(ctx) }.main(), happened);
+    tell(main, happened);
 }
 
 unsafe extern "C" fn swapped(
@@ -118,7 +165,6 @@ unsafe extern "C" fn swapped(
     let (main, info) =
         unsafe { (Context::from_raw(ctx).main(), data.cast::<raw::RedisModuleSwapDbInfo>().as_ref()) };
     if let Some(info) = info {
-        tell(main, KeyspaceChange::ToDatabase(info.dbnum_first));
-        tell(main, KeyspaceChange::ToDatabase(info.dbnum_second));
+        tell(main, KeyspaceChange::Swapped(info.dbnum_first, info.dbnum_second));
     }
 }

@@ -13,6 +13,8 @@ use crate::server::ffi::info::{self, InfoWriter};
 use crate::server::ffi::log::LogLevel;
 use crate::server::keys::data_type;
 use crate::server::keys::data_type::NativeType;
+use crate::server::keys::keyspace::{self, KeyspaceChange};
+use crate::server::main_thread::MainThread;
 use command::Command;
 use redis_module::raw;
 use settings::Setting;
@@ -76,6 +78,11 @@ impl<'c> Loading<'c> {
         // SAFETY: the context is the load function's.
         let all = unsafe { events::subscribe(self.ctx.raw(), listeners) };
         propagation::watched(&self.ctx, all);
+    }
+
+    /// Has `watcher` hear of what others do to keys.
+    pub fn keyspace(&self, watcher: fn(MainThread, KeyspaceChange<'_>)) {
+        keyspace::watch(&self.ctx, watcher);
     }
 
     /// Registers a native type.

@@ -4,9 +4,10 @@
 //! `ratelimit`.
 
 use super::rules;
-use super::{CbCircuit, epochs};
+use super::{CbCircuit, epochs, state_counts};
 use crate::core::breaker::{Circuit, TEXT_BYTES};
 use crate::core::wire::{Corrupt, Reader, put_bytes};
+use crate::server::context;
 use crate::server::main_thread::MainThread;
 use crate::types::cbcircuit::BreakerPin;
 use crate::types::cbcircuit::rules::BreakerRef;
@@ -46,6 +47,7 @@ pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<CbCircuit,
     if version != VERSION {
         return Err(Corrupt("unknown encoding version"));
     }
+    state_counts::advance(context::now(main));
     let (mut circuit, mut given, mut pin) = (None, None, None);
     let mut sections = Sections::new(payload);
     while let Some((tag, mut body)) = sections.read()? {

@@ -49,7 +49,7 @@ impl CbCircuit {
     }
 
     fn of(circuit: Circuit, rule: BreakerRef, given: Option<BreakerRef>, pin: Option<BreakerPin>) -> Self {
-        let counted = Counted::new(circuit.state());
+        let counted = Counted::new(&circuit, rule.breaker());
         Self(Box::new(Contents { circuit, rule, given, pin: pin.map(Box::new), counted }))
     }
 

@@ -1,6 +1,8 @@
 //! How the server handles a `cbcircuit`: saving, loading, copying, freeing.
 
-use super::{CbCircuit, Contents, encoding, not_closed};
+use super::not_closed::NOT_CLOSED;
+use super::{CbCircuit, Contents, encoding};
+use crate::core::breaker::CircuitState;
 use crate::server::keys::data_type::{Handle, NativeType};
 use crate::server::main_thread::MainThread;
 use crate::types::cbcircuit::BreakerPin;
@@ -37,8 +39,13 @@ impl NativeType for CbCircuit {
         encoding::load(main, encoding, payload).map_err(|corrupt| corrupt.to_string())
     }
 
-    fn loaded(&self, main: MainThread, database: i32, name: &[u8]) {
-        not_closed::became(main, database, name, self.circuit().state());
+    fn loaded(&self, main: MainThread, database: Option<i32>, name: &[u8]) {
+        let since = self.circuit().since();
+        match database {
+            _ if self.circuit().state() == CircuitState::Closed => {}
+            Some(database) => NOT_CLOSED.note(main, database, name, since),
+            None => NOT_CLOSED.comes(main, since),
+        }
     }
 
     fn memory(&self) -> usize {
@@ -51,7 +58,10 @@ impl NativeType for CbCircuit {
         2
     }
 
-    fn duplicate(&self, _: MainThread) -> Self {
+    fn duplicate(&self, main: MainThread) -> Self {
+        if self.circuit().state() != CircuitState::Closed {
+            NOT_CLOSED.comes(main, self.circuit().since());
+        }
         Self(self.0.clone())
     }
 }

@@ -1,42 +1,18 @@
-//! The names of circuits that are not closed, as far as they are known.
-//!
-//! Noted where a circuit comes into such a state, on masters and replicas, and
-//! when a key is loaded. A key that was deleted or renamed since is still
-//! among them: whoever asks looks at the key itself.
+//! The keys of circuits that are not closed, each with the time since when.
 
 use crate::core::breaker::CircuitState;
-use crate::server::main_thread::{MainThread, MainThreadCell};
-use std::collections::BTreeSet;
+use crate::core::time::Micros;
+use crate::server::main_thread::MainThread;
+use crate::types::name_index::NameIndex;
 
-/// So many names are remembered; of more such circuits some are missing.
-pub const MOST: usize = 1000;
-
-/// A key of a database.
-pub type NamedCircuit = (i32, Box<[u8]>);
-
-static NOT_CLOSED: MainThreadCell<BTreeSet<NamedCircuit>> = MainThreadCell::new(BTreeSet::new());
+/// Open, half-open and forced circuits.
+pub static NOT_CLOSED: NameIndex = NameIndex::new();
 
 /// The circuit of this key of this database has come into a state.
-pub fn became(main: MainThread, database: i32, name: &[u8], state: CircuitState) {
-    let mut names = NOT_CLOSED.of(main).borrow_mut();
+pub fn became(main: MainThread, database: i32, name: &[u8], state: CircuitState, at: Micros) {
     if state == CircuitState::Closed {
-        if !names.is_empty() {
-            names.remove(&(database, name.into()));
-        }
-    } else if names.len() < MOST {
-        names.insert((database, name.into()));
+        NOT_CLOSED.forget(main, database, name);
+    } else {
+        NOT_CLOSED.note(main, database, name, at);
     }
-}
-
-/// Asks `is_one` of each, and forgets those of which it is not true.
-pub fn retain(main: MainThread, mut is_one: impl FnMut(&NamedCircuit) -> bool) {
-    // Taken out: looking at a key may make it expire, and that is heard of.
-    let mut names = std::mem::take(&mut *NOT_CLOSED.of(main).borrow_mut());
-    names.retain(|place| is_one(place));
-    NOT_CLOSED.of(main).borrow_mut().append(&mut names);
-}
-
-/// Whether there is no room for another.
-pub fn is_full(main: MainThread) -> bool {
-    NOT_CLOSED.of(main).borrow().len() >= MOST
 }

@@ -1,10 +1,12 @@
-//! How many circuits are in which state, for INFO.
+//! How many circuits are in which state, for INFO: by time, too.
 
-use crate::core::breaker::CircuitState;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-/// Atomic, since a background thread may free keys.
-static CENSUS: [AtomicU64; 5] = [const { AtomicU64::new(0) }; 5];
+use crate::core::breaker::{Breaker, Circuit, CircuitState, TimedStep};
+use crate::core::stats::gauge_schedule::{GaugeSchedule, GaugeStep};
+use crate::core::time::Micros;
+use crate::server::context;
+use crate::server::main_thread::MainThread;
+use crate::types::counting;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Every state, in the order of INFO.
 pub const STATES: [CircuitState; 5] = [
@@ -15,49 +17,142 @@ pub const STATES: [CircuitState; 5] = [
     CircuitState::ForcedClosed,
 ];
 
-fn of(state: CircuitState) -> &'static AtomicU64 {
-    let [closed, open, half_open, forced_open, forced_closed] = &CENSUS;
-    match state {
-        CircuitState::Closed => closed,
-        CircuitState::Open => open,
-        CircuitState::HalfOpen => half_open,
-        CircuitState::ForcedOpen => forced_open,
-        CircuitState::ForcedClosed => forced_closed,
+/// What time alone did to circuits, since the module was loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndedByTime {
+    /// Trials that were lost.
+    pub lost_trials: u64,
+    /// Forces that ended.
+    pub to_closed: u64,
+    /// Rounds that a lost trial ended.
+    pub to_open: u64,
+}
+
+const COUNTS: usize = 3;
+
+/// Behind a lock, since a background thread may free keys.
+static SCHEDULE: Mutex<GaugeSchedule<{ STATES.len() }, COUNTS>> = Mutex::new(GaugeSchedule::new());
+
+fn schedule() -> MutexGuard<'static, GaugeSchedule<{ STATES.len() }, COUNTS>> {
+    SCHEDULE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn one(state: CircuitState) -> [i32; STATES.len()] {
+    STATES.map(|other| i32::from(other == state))
+}
+
+/// It is `now`: what has ended by then is counted.
+pub(in crate::types) fn advance(now: Micros) {
+    schedule().advance(now, counting::transitions());
+}
+
+/// How many circuits are in each of [`STATES`], as of the last advance.
+pub fn counts() -> [u64; STATES.len()] {
+    schedule().gauges()
+}
+
+/// What time alone did, as of the last advance.
+pub fn ended() -> EndedByTime {
+    let [lost_trials, to_closed, to_open] = schedule().counts();
+    EndedByTime { lost_trials, to_closed, to_open }
+}
+
+/// Counts one circuit for as long as it lives. Most circuits are closed, and time does
+/// nothing to them: those take no room of their own.
+#[derive(Debug)]
+pub struct Counted(Option<Box<Timeline>>);
+
+/// The state of a circuit, and what time will do to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Timeline {
+    state: CircuitState,
+    steps: Vec<TimedStep>,
+}
+
+impl Timeline {
+    fn of(circuit: &Circuit, breaker: &Breaker) -> Option<Box<Self>> {
+        let state = circuit.state();
+        (state != CircuitState::Closed).then(|| Box::new(Self { state, steps: circuit.timeline(breaker) }))
     }
 }
-
-/// How many circuits are in this state, as of the last change of each.
-pub fn count(state: CircuitState) -> u64 {
-    of(state).load(Ordering::Relaxed)
-}
-
-/// Counts one circuit for as long as it lives.
-#[derive(Debug)]
-pub struct Counted(CircuitState);
 
 impl Counted {
-    /// Counts one more in `state`.
-    pub fn new(state: CircuitState) -> Self {
-        of(state).fetch_add(1, Ordering::Relaxed);
-        Self(state)
+    /// Counts one more. What time has done to it by now happened elsewhere, or before.
+    pub fn new(circuit: &Circuit, breaker: &Breaker) -> Self {
+        let counted = Self(Timeline::of(circuit, breaker));
+        counted.enter(false);
+        counted
     }
 
-    /// It is in `state` now.
-    pub fn set(&mut self, state: CircuitState) {
-        if self.0 != state {
-            *self = Self::new(state);
+    /// It has changed, perhaps.
+    #[inline]
+    pub(in crate::types) fn update(&mut self, main: MainThread, circuit: &Circuit, breaker: &Breaker) {
+        if self.0.is_some() || circuit.state() != CircuitState::Closed {
+            self.change(main, Timeline::of(circuit, breaker));
+        }
+    }
+
+    #[cold]
+    fn change(&mut self, main: MainThread, timeline: Option<Box<Timeline>>) {
+        if self.0 == timeline {
+            return;
+        }
+        // What has ended is counted before it is taken back.
+        advance(context::now(main));
+        self.leave();
+        self.0 = timeline;
+        self.enter(counting::transitions());
+    }
+
+    fn state(&self) -> CircuitState {
+        self.0.as_ref().map_or(CircuitState::Closed, |timeline| timeline.state)
+    }
+
+    fn steps(&self) -> &[TimedStep] {
+        self.0.as_ref().map_or(&[], |timeline| &timeline.steps)
+    }
+
+    /// Each moment at which it changes, and how.
+    fn moments(&self) -> impl Iterator<Item = (Micros, GaugeStep<{ STATES.len() }, COUNTS>)> {
+        let mut before = self.state();
+        self.steps().iter().map(move |step| {
+            let (from, to) = (one(std::mem::replace(&mut before, step.state)), one(step.state));
+            let mut gauges = to;
+            gauges.iter_mut().zip(from).for_each(|(gauge, from)| *gauge -= from);
+            let enters = |state| u32::from(step.enters == Some(state));
+            let counts =
+                [u32::from(step.lost_trials), enters(CircuitState::Closed), enters(CircuitState::Open)];
+            (step.at, GaugeStep { gauges, counts })
+        })
+    }
+
+    fn enter(&self, counts: bool) {
+        let mut schedule = schedule();
+        schedule.change(one(self.state()), 1);
+        for (at, step) in self.moments() {
+            schedule.plan(at, &step, counts);
+        }
+    }
+
+    fn leave(&self) {
+        let mut schedule = schedule();
+        schedule.change(one(self.state()), -1);
+        for (at, step) in self.moments() {
+            schedule.take_back(at, &step);
         }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        of(self.0).fetch_sub(1, Ordering::Relaxed);
+        self.leave();
     }
 }
 
 impl Clone for Counted {
     fn clone(&self) -> Self {
-        Self::new(self.0)
+        let copy = Self(self.0.clone());
+        copy.enter(false);
+        copy
     }
 }

@@ -118,11 +118,6 @@ impl AppliedBreaker {
     pub fn transitions(&self) -> impl Iterator<Item = Transition> + use<> {
         self.by_breaker.iter().chain(self.by_change.iter())
     }
-
-    /// How many trials were found lost on the way.
-    pub fn lost_trials(&self) -> u64 {
-        u64::from(self.by_breaker.lost_trials()) + u64::from(self.by_change.lost_trials())
-    }
 }
 
 /// The mark of a circuit's effect in the head byte that all effects share.
@@ -343,7 +338,7 @@ impl<'a> BreakerEffect<'a> {
         }
         applied.state = contents.circuit.state();
         if applied.changed {
-            contents.counted.set(applied.state);
+            contents.counted.update(main, &contents.circuit, contents.rule.breaker());
             if contents.pin.as_ref().is_some_and(|pin| !pin.until.lasts(now)) {
                 contents.pin = None;
             }

@@ -9,6 +9,7 @@ use crate::core::reservations::MAX_ID;
 use crate::core::time::Micros;
 use crate::core::usage::{Decided, Spend, UsageSeries, WorkOutcome};
 use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64, put_u128};
+use crate::server::context;
 use crate::server::main_thread::MainThread;
 use crate::types::intern;
 use crate::types::intern::LimitsRef;
@@ -16,9 +17,10 @@ use crate::types::operator::{Block, Pin};
 use crate::types::ratelimit::encoding;
 use crate::types::ratelimit::encoding::{put_until, read_until};
 use crate::types::ratelimit::layout::Full;
-use crate::types::ratelimit::reservations::Settlement;
+use crate::types::ratelimit::reservations::{self, Settlement};
 use crate::types::ratelimit::{Lifetime, RateLimit};
 use crate::types::until::Until;
+use std::cell::Cell;
 use std::ffi::CStr;
 
 /// The internal command that carries effects: `RL.EFFECT key payload [key payload …]`.
@@ -265,6 +267,10 @@ impl<'a> RateLimitEffect<'a> {
         main: MainThread,
         value: Option<&mut RateLimit>,
     ) -> Result<AppliedRateLimit, Corrupt> {
+        let reserves = matches!(self.change, RateLimitChange::Reserve { .. });
+        if reserves || value.as_ref().is_some_and(|value| value.has_reservations()) {
+            reservations::advance(context::now(main));
+        }
         match self.change {
             RateLimitChange::Take { limits, taken } => {
                 let limits = limits.map(|text| intern::stored(main, text)).transpose()?;
@@ -277,12 +283,16 @@ impl<'a> RateLimitEffect<'a> {
                 self.update(main, value, limits, limits::touch)
             }
             RateLimitChange::GiveBack { units } => {
-                if value.is_none() {
-                    return Ok(AppliedRateLimit::Nothing);
-                }
-                self.update(main, value, None, |rules, states, now| {
-                    limits::give_back(rules, states, now, units);
+                let Some(value) = value else { return Ok(AppliedRateLimit::Nothing) };
+                let given = Cell::new(0);
+                let applied = self.update(main, Some(value), None, |rules, states, now| {
+                    given.set(limits::give_back(rules, states, now, units));
                     Filled { at: limits::full_at(rules, states, now), as_before: false }
+                })?;
+                Ok(if value.correct_usage(self.now, -i64::try_from(given.get()).unwrap_or(i64::MAX)) {
+                    AppliedRateLimit::InPlace(value.lifetime(main, self.now))
+                } else {
+                    applied
                 })
             }
             RateLimitChange::Reset => Ok(self.rebuild(main, value, |full| {
@@ -477,14 +487,19 @@ fn read_id<'a>(rest: &mut Reader<'a>) -> Result<&'a [u8], Corrupt> {
 const OK: u8 = 1;
 const CACHED: u8 = 2;
 const TIMED: u8 = 4;
+/// Spend is in pico-units, with a sign. Without it, as 0.1 wrote it: in nano-units.
+const PICOS: u8 = 8;
 
 fn put_outcome(out: &mut Vec<u8>, outcome: &WorkOutcome) {
     let flag = |holds: bool, flag: u8| if holds { flag } else { 0 };
     out.push(
-        flag(outcome.ok, OK) | flag(outcome.cached, CACHED) | flag(outcome.duration_ms.is_some(), TIMED),
+        flag(outcome.ok, OK)
+            | flag(outcome.cached, CACHED)
+            | flag(outcome.duration_ms.is_some(), TIMED)
+            | PICOS,
     );
     put_u64(out, outcome.count);
-    put_u128(out, outcome.spend.0);
+    put_u128(out, outcome.spend.zigzag());
     if let Some(ms) = outcome.duration_ms {
         put_u64(out, ms);
     }
@@ -492,14 +507,17 @@ fn put_outcome(out: &mut Vec<u8>, outcome: &WorkOutcome) {
 
 fn read_outcome(rest: &mut Reader<'_>) -> Result<WorkOutcome, Corrupt> {
     let flags = rest.byte()?;
-    if flags & !(OK | CACHED | TIMED) != 0 {
+    if flags & !(OK | CACHED | TIMED | PICOS) != 0 {
         return Err(Corrupt("unknown outcome"));
     }
     Ok(WorkOutcome {
         ok: flags & OK != 0,
         cached: flags & CACHED != 0,
         count: rest.u64()?,
-        spend: Spend(rest.u128()?),
+        spend: match (rest.u128()?, flags & PICOS) {
+            (nanos, 0) => Spend::from_nanos(nanos),
+            (picos, _) => Spend::from_zigzag(picos),
+        },
         duration_ms: if flags & TIMED == 0 { None } else { Some(rest.u64()?) },
     })
 }

@@ -9,12 +9,13 @@ use crate::core::reservations::{Book, Id, MAX_ID, Reservation, Stage};
 use crate::core::time::Micros;
 use crate::core::usage::UsageSeries;
 use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64};
+use crate::server::context;
 use crate::server::keys::tagged_box::OneOf;
 use crate::server::main_thread::MainThread;
 use crate::types::intern::{self, LimitsRef};
 use crate::types::operator::{Block, Pin};
 use crate::types::ratelimit::layout::Full;
-use crate::types::ratelimit::reservations::Reservations;
+use crate::types::ratelimit::reservations::{self, Reservations};
 use crate::types::tlv::{OPTIONAL, Sections, Writer};
 use crate::types::until::Until;
 use std::collections::HashMap;
@@ -27,7 +28,9 @@ const ASIDE: u64 = 2;
 const PIN: u64 = 3;
 const BLOCK: u64 = 4;
 const RESERVATIONS: u64 = 5;
-const HISTORY: u64 = 64;
+/// What happened on the key, as 0.1 wrote it.
+const HISTORY_OF_0_1: u64 = 64;
+const HISTORY: u64 = 65;
 
 /// The longest limits text in a payload.
 const LONGEST_TEXT: usize = 4096;
@@ -132,7 +135,7 @@ fn read_reservations(main: MainThread, body: &mut Reader<'_>) -> Result<Reservat
         let mut time = || body.u64_to(Micros::MAX.0).map(Micros);
         let (granted, end, left_by) = (time()?, time()?, time()?);
         let one = Reservation { cost, granted, end, left_by, limits: limits.clone(), charged, stage };
-        reservations.change(|book| book.insert(Id::from(id), one));
+        reservations.load(Id::from(id), one);
     }
     if reservations.book().is_empty() { Err(Corrupt("empty section")) } else { Ok(reservations) }
 }
@@ -145,6 +148,7 @@ pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<RateLimit,
     if version != VERSION {
         return Err(Corrupt("unknown encoding version"));
     }
+    reservations::advance(context::now(main));
     let mut full = Full::default();
     let mut sections = Sections::new(payload);
     while let Some((tag, mut body)) = sections.read()? {
@@ -162,6 +166,8 @@ pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<RateLimit,
                 full.block = Some(Box::new(Block { until: read_until(&mut body)?, reason }));
             }
             RESERVATIONS => full.reservations = Some(Box::new(read_reservations(main, &mut body)?)),
+            HISTORY_OF_0_1 => full.usage = Some(Tracked::new(UsageSeries::read_of_0_1(&mut body)?)),
+            HISTORY if full.usage.is_some() => return Err(Corrupt("two histories")),
             HISTORY => full.usage = Some(Tracked::new(UsageSeries::read(&mut body)?)),
             unknown if unknown >= OPTIONAL => continue,
             _ => return Err(Corrupt("unknown section")),

@@ -164,6 +164,33 @@ impl Full {
         extras.into_iter().flatten().fold(until, Until::max)
     }
 
+    /// An equal value to play through what may come: none of it is counted.
+    pub(super) fn simulation(&self) -> Self {
+        Self {
+            reservations: self.reservations.as_ref().map(|reservations| Box::new(reservations.simulation())),
+            usage: self.usage.clone(),
+            ..self.limits_and_operators()
+        }
+    }
+
+    /// The same without what happened on the key.
+    pub(super) fn clone_untracked(&self) -> Self {
+        Self { reservations: self.reservations.clone(), ..self.limits_and_operators() }
+    }
+
+    /// The limits, their usage, and what operators said.
+    fn limits_and_operators(&self) -> Self {
+        Self {
+            limits: self.limits.clone(),
+            states: self.states.clone(),
+            orphans: self.orphans.clone(),
+            pin: self.pin.clone(),
+            block: self.block.clone(),
+            reservations: None,
+            usage: None,
+        }
+    }
+
     /// Notes what has ended by `now`.
     pub(in crate::types) fn sweep(&mut self, now: Micros) {
         if let Some(reservations) = &mut self.reservations {
@@ -205,6 +232,12 @@ impl Full {
         let taken_out = self.reservations.as_mut().and_then(|all| all.change(|book| book.remove(id)));
         self.sweep(now);
         let Some(reservation) = taken_out else { return };
+        let signed = |units: u64| i64::try_from(units).unwrap_or(i64::MAX);
+        let actual = match how {
+            Settlement::Release => 0,
+            Settlement::At(units) => units,
+        };
+        self.correct_usage(now, signed(actual).saturating_sub(signed(reservation.cost)));
         let set = reservation.limits.get(main);
         for limit in reservation.charged.iter().filter_map(|at| set.limits().get(at)) {
             let reserved = if limit.per_call() { 1 } else { reservation.cost };
@@ -220,6 +253,16 @@ impl Full {
                     give_back_from(rule, state, now, reservation.granted, reserved - used);
                 }
             });
+        }
+    }
+
+    /// Counts, where the key is tracked, that a grant turned out to be so many units
+    /// more, or less.
+    pub(in crate::types) fn correct_usage(&mut self, now: Micros, units: i64) {
+        if units != 0
+            && let Some(usage) = &mut self.usage
+        {
+            usage.corrected(now, units);
         }
     }
 

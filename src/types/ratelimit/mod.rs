@@ -234,11 +234,29 @@ impl RateLimit {
     /// An equal value to play through what may come.
     #[must_use]
     pub fn simulation(&self) -> Self {
-        let mut full = self.to_full();
-        if let Some(reservations) = &mut full.reservations {
-            reservations.leave_uncounted();
-        }
+        let full = match self.as_full() {
+            Some(full) => full.simulation(),
+            None => self.to_full(),
+        };
         Self(TaggedBox::third(Box::new(full)))
+    }
+
+    /// Whether anything is reserved, or was and is remembered.
+    #[inline]
+    pub(in crate::types) fn has_reservations(&self) -> bool {
+        self.as_full().is_some_and(|full| full.reservations.is_some())
+    }
+
+    /// Counts, where the key is tracked, that a grant turned out to be so many units
+    /// more, or less. True where it is tracked.
+    pub(in crate::types) fn correct_usage(&mut self, now: Micros, units: i64) -> bool {
+        match self.0.get_mut() {
+            OneOf::Third(full) if full.usage.is_some() => {
+                full.correct_usage(now, units);
+                true
+            }
+            _ => false,
+        }
     }
 
     /// The reservations of the key, if it has any.

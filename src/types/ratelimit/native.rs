@@ -1,7 +1,7 @@
 //! How the server handles a `ratelimit`: saving, loading, copying, freeing.
 
 use super::layout::{Full, Single, Small};
-use super::{RateLimit, encoding};
+use super::{RateLimit, encoding, tracked};
 use crate::core::time::Micros;
 use crate::server::keys::data_type::{AuxData, Handle, NativeType};
 use crate::server::keys::tagged_box::{OneOf, TaggedBox};
@@ -64,10 +64,16 @@ impl NativeType for RateLimit {
         }
     }
 
-    fn duplicate(&self, _main: MainThread) -> Self {
+    /// The copy of a tracked key is a key of its own: it is tracked, with what happened
+    /// so far, where there is room.
+    fn duplicate(&self, main: MainThread) -> Self {
         match self.0.get() {
             OneOf::First(small) => Self(TaggedBox::first(Box::new(small.clone()))),
             OneOf::Second(single) => Self(TaggedBox::second(Box::new(single.clone()))),
+            OneOf::Third(full) if full.usage.is_some() => {
+                tracked::note_copied(main);
+                Self::pack(if tracked::has_room() { full.clone() } else { full.clone_untracked() })
+            }
             OneOf::Third(full) => Self::pack(full.clone()),
         }
     }

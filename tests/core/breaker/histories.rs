@@ -179,6 +179,28 @@ impl History {
     }
 
     /// What holds after every step.
+    /// What time alone will do is what looks find at each moment to come.
+    fn check_timeline(&self) {
+        let steps = self.circuit.timeline(&self.breaker);
+        let mut state = self.circuit.state();
+        for step in &steps {
+            let at = step.at.max(self.at());
+            // Several may happen at once, and some have by now.
+            if at.minus(1) > self.at() && self.at() <= step.at.minus(1) && state != step.state {
+                assert_eq!(
+                    self.circuit.view(&self.breaker, at.minus(1)).state,
+                    state,
+                    "{steps:?} before {at:?}"
+                );
+            }
+            state = step.state;
+            let last = steps.iter().rfind(|other| other.at <= at).map_or(state, |other| other.state);
+            assert_eq!(self.circuit.view(&self.breaker, at).state, last, "{steps:?} at {at:?}");
+        }
+        let end = self.at().plus(1 << 40);
+        assert_eq!(self.circuit.view(&self.breaker, end).state, state);
+    }
+
     fn check(&mut self) {
         self.last_epoch = self.last_epoch.max(self.circuit.epoch());
         assert_eq!(self.circuit, self.replica, "a replica has the same state");
@@ -193,6 +215,7 @@ impl History {
         let half_open = self.circuit.state() == CircuitState::HalfOpen;
         self.probes = if half_open { self.probes.max(probes) } else { probes };
         assert!(view.trials_in_flight <= self.probes);
+        self.check_timeline();
         if let Some(end) = self.circuit.expires_at(&self.breaker, self.at())
             && !matches!(view.state, CircuitState::Closed | CircuitState::HalfOpen)
         {

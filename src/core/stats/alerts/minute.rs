@@ -1,0 +1,251 @@
+//! The last minute, in slices of a second: what is older than a minute is gone,
+//! what is younger than 59 seconds is there.
+//!
+//! What happened may be told later than it happened, in any order: a trial is
+//! lost when its lease ends, and found when somebody asks. It counts at its own
+//! time, and not at all where that is more than a minute ago. A clock that
+//! stepped back makes what was counted later count as of now.
+
+use super::heaviest::HeaviestKeys;
+use crate::core::time::Micros;
+use std::hash::{BuildHasher, RandomState};
+
+/// What happened in some time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AlertTally {
+    /// Results of calls.
+    pub results: u64,
+    /// Those that failed.
+    pub failures: u64,
+    /// Items of batches.
+    pub items: u64,
+    /// Those that were denied.
+    pub items_denied: u64,
+    /// Openings of breakers.
+    pub openings: u64,
+    /// Results that said how long the call took.
+    pub timed: u64,
+    /// How long these took together, in microseconds.
+    pub time_us: u64,
+    /// The longest stall of the server, in milliseconds.
+    pub stall: u64,
+}
+
+impl AlertTally {
+    /// Adds what happened in some other time.
+    pub fn add(&mut self, other: &Self) {
+        for (sum, n) in [
+            (&mut self.results, other.results),
+            (&mut self.failures, other.failures),
+            (&mut self.items, other.items),
+            (&mut self.items_denied, other.items_denied),
+            (&mut self.openings, other.openings),
+            (&mut self.timed, other.timed),
+            (&mut self.time_us, other.time_us),
+        ] {
+            *sum = sum.saturating_add(n);
+        }
+        self.stall = self.stall.max(other.stall);
+    }
+}
+
+/// For what a key is to blame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blamed {
+    /// Results that failed.
+    Failures,
+    /// Time that calls took.
+    Time,
+    /// Openings of its breaker.
+    Openings,
+    /// Denied items of batches.
+    Denials,
+}
+
+impl Blamed {
+    /// What all keys together weigh.
+    const fn total(self, tally: &AlertTally) -> u64 {
+        match self {
+            Self::Failures => tally.failures,
+            Self::Time => tally.time_us,
+            Self::Openings => tally.openings,
+            Self::Denials => tally.items_denied,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Slice {
+    /// Seconds since the epoch.
+    number: u64,
+    tally: AlertTally,
+    failures: HeaviestKeys,
+    time: HeaviestKeys,
+    openings: HeaviestKeys,
+    denials: HeaviestKeys,
+}
+
+impl Slice {
+    const fn keys(&self, of: Blamed) -> &HeaviestKeys {
+        match of {
+            Blamed::Failures => &self.failures,
+            Blamed::Time => &self.time,
+            Blamed::Openings => &self.openings,
+            Blamed::Denials => &self.denials,
+        }
+    }
+
+    fn keys_mut(&mut self) -> [&mut HeaviestKeys; 4] {
+        [&mut self.failures, &mut self.time, &mut self.openings, &mut self.denials]
+    }
+
+    fn begin(&mut self, number: u64) {
+        self.number = number;
+        self.tally = AlertTally::default();
+        self.keys_mut().into_iter().for_each(HeaviestKeys::clear);
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.tally.add(&other.tally);
+        let others = [&other.failures, &other.time, &other.openings, &other.denials];
+        self.keys_mut().into_iter().zip(others).for_each(|(keys, others)| keys.merge(others));
+    }
+}
+
+const SLICES: u64 = 60;
+const SLICE_US: u64 = 1_000_000;
+
+/// What happened in the last minute, and which keys are to blame.
+#[derive(Debug)]
+pub struct RollingMinute {
+    /// Each at its number modulo [`SLICES`]; one that is not of the last minute
+    /// counts as empty.
+    slices: Vec<Slice>,
+    newest: u64,
+    hasher: RandomState,
+}
+
+impl Default for RollingMinute {
+    fn default() -> Self {
+        let slices = (0..SLICES).map(|_| Slice::default()).collect();
+        Self { slices, newest: 0, hasher: RandomState::new() }
+    }
+}
+
+impl RollingMinute {
+    /// The slice of `at`, as of `now`; `None` where that is over.
+    #[inline]
+    fn slice(&mut self, now: Micros, at: Micros) -> Option<&mut Slice> {
+        let (newest, number) = (now.0 / SLICE_US, at.min(now).0 / SLICE_US);
+        if newest < self.newest {
+            self.step_back(newest);
+        }
+        self.newest = newest;
+        if number.saturating_add(SLICES) <= newest {
+            return None;
+        }
+        let slice = self.slices.get_mut(usize::try_from(number % SLICES).ok()?)?;
+        if slice.number != number {
+            slice.begin(number);
+        }
+        Some(slice)
+    }
+
+    /// The clock has stepped back: what is later counts as of now.
+    #[cold]
+    fn step_back(&mut self, newest: u64) {
+        let mut later = Slice::default();
+        for slice in &mut self.slices {
+            let is_over = slice.number + SLICES <= self.newest;
+            if slice.number > newest && !is_over {
+                later.merge(slice);
+            }
+            if slice.number > newest || is_over {
+                slice.begin(0);
+            }
+        }
+        self.newest = newest;
+        let now = Micros(newest.saturating_mul(SLICE_US));
+        if let Some(slice) = self.slice(now, now) {
+            slice.merge(&later);
+        }
+    }
+
+    /// `count` calls had this result, and each took so long if that was said.
+    #[inline]
+    pub fn results(&mut self, now: Micros, key: &[u8], failed: bool, count: u64, duration_us: Option<u64>) {
+        let hash = if failed || duration_us.is_some() { self.hasher.hash_one(key) } else { 0 };
+        let Some(slice) = self.slice(now, now) else { return };
+        slice.tally.results = slice.tally.results.saturating_add(count);
+        if failed {
+            slice.tally.failures = slice.tally.failures.saturating_add(count);
+            slice.failures.add(hash, key, count);
+        }
+        if let Some(us) = duration_us {
+            let time = us.saturating_mul(count);
+            slice.tally.timed = slice.tally.timed.saturating_add(count);
+            slice.tally.time_us = slice.tally.time_us.saturating_add(time);
+            slice.time.add(hash, key, time);
+        }
+    }
+
+    /// A breaker opened, at a time that may be past.
+    pub fn opened(&mut self, now: Micros, at: Micros, key: &[u8]) {
+        let hash = self.hasher.hash_one(key);
+        let Some(slice) = self.slice(now, at) else { return };
+        slice.tally.openings = slice.tally.openings.saturating_add(1);
+        slice.openings.add(hash, key, 1);
+    }
+
+    /// Items of batches were decided.
+    pub fn items(&mut self, now: Micros, count: u64) {
+        if let Some(slice) = self.slice(now, now) {
+            slice.tally.items = slice.tally.items.saturating_add(count);
+        }
+    }
+
+    /// One of them was denied.
+    pub fn item_denied(&mut self, now: Micros, key: &[u8]) {
+        let hash = self.hasher.hash_one(key);
+        let Some(slice) = self.slice(now, now) else { return };
+        slice.tally.items_denied = slice.tally.items_denied.saturating_add(1);
+        slice.denials.add(hash, key, 1);
+    }
+
+    /// The server kept everybody waiting for so many milliseconds.
+    pub fn stalled(&mut self, now: Micros, ms: u64) {
+        if let Some(slice) = self.slice(now, now) {
+            slice.tally.stall = slice.tally.stall.max(ms);
+        }
+    }
+
+    /// The slices of the minute up to `now`.
+    fn at(&self, now: Micros) -> impl Iterator<Item = &Slice> + Clone {
+        let newest = now.0 / SLICE_US;
+        let is_of_it = move |slice: &&Slice| slice.number <= newest && slice.number + SLICES > newest;
+        self.slices.iter().filter(is_of_it)
+    }
+
+    /// All of the minute up to `now`.
+    pub fn sum(&self, now: Micros) -> AlertTally {
+        let mut sum = AlertTally::default();
+        self.at(now).for_each(|slice| sum.add(&slice.tally));
+        sum
+    }
+
+    /// The key that surely has more than half of the weight of the minute up to `now`.
+    pub fn blamed(&self, now: Micros, of: Blamed) -> Option<&[u8]> {
+        let total = of.total(&self.sum(now));
+        // More than can be counted: who has which share of it is not known.
+        if total == u64::MAX {
+            return None;
+        }
+        let has_most = |key: u64| {
+            let weight: u128 = self.at(now).map(|slice| u128::from(slice.keys(of).weight(key))).sum();
+            weight * 2 > u128::from(total)
+        };
+        // It has more than half of some second, too, and was the heaviest there.
+        let heaviest = self.at(now).filter_map(|slice| slice.keys(of).heaviest());
+        heaviest.clone().find(|(key, _)| has_most(*key)).map(|(_, name)| name)
+    }
+}

@@ -1,0 +1,127 @@
+//! Where to find the keys that are in some state: by name, in bounded memory, whatever
+//! they are renamed to.
+//!
+//! A key is noted where it comes into the state, on masters and replicas, and when it
+//! is loaded. The server tells when its value leaves it, and the name that comes next
+//! is the one that the value went to, or was copied to. Where a server does not tell
+//! enough a key may be noted that is not in the state: whoever asks looks at the key
+//! itself.
+
+use crate::core::time::Micros;
+use crate::server::keys::keyspace::KeyspaceChange;
+use crate::server::main_thread::{MainThread, MainThreadCell};
+use std::collections::BTreeMap;
+
+/// So many names are remembered; of more such keys some are missing.
+pub const MOST: usize = 1000;
+
+/// A key of a database.
+pub type NamedKey = (i32, Box<[u8]>);
+
+/// The keys in one state, each with the time since when it is.
+#[derive(Debug)]
+pub struct NameIndex(MainThreadCell<Names>);
+
+#[derive(Debug)]
+struct Names {
+    known: BTreeMap<NamedKey, Micros>,
+    /// A value in the state has left its key, was copied or loaded: the key that the
+    /// server tells next has it.
+    on_its_way: Option<Micros>,
+}
+
+impl NameIndex {
+    /// None yet.
+    pub const fn new() -> Self {
+        Self(MainThreadCell::new(Names { known: BTreeMap::new(), on_its_way: None }))
+    }
+
+    /// This key has come into the state, or is in it still.
+    pub fn note(&self, main: MainThread, database: i32, name: &[u8], since: Micros) {
+        self.0.of(main).borrow_mut().note((database, name.into()), since);
+    }
+
+    /// This key is no longer in the state.
+    pub fn forget(&self, main: MainThread, database: i32, name: &[u8]) {
+        let mut names = self.0.of(main).borrow_mut();
+        if !names.known.is_empty() {
+            names.known.remove(&(database, name.into()));
+        }
+    }
+
+    /// A value in the state is about to be some key's, of which the server tells.
+    pub fn comes(&self, main: MainThread, since: Micros) {
+        self.0.of(main).borrow_mut().on_its_way = Some(since);
+    }
+
+    /// Takes note of what others did to keys.
+    pub fn happened(&self, main: MainThread, what: KeyspaceChange<'_>) {
+        let mut names = self.0.of(main).borrow_mut();
+        match what {
+            KeyspaceChange::ValueLeft { name, database } => names.left(name.bytes(), database),
+            KeyspaceChange::Arrived { name, database } => {
+                if let Some(since) = names.on_its_way.take() {
+                    names.note((database, name.bytes().into()), since);
+                }
+            }
+            KeyspaceChange::ToDatabase(database) => names.known.retain(|(of, _), _| *of != database),
+            KeyspaceChange::ToAll => names.known.clear(),
+            KeyspaceChange::Swapped(one, other) => {
+                let swapped = |((database, name), since): (NamedKey, Micros)| {
+                    let database = match database {
+                        database if database == one => other,
+                        database if database == other => one,
+                        database => database,
+                    };
+                    ((database, name), since)
+                };
+                names.known = std::mem::take(&mut names.known).into_iter().map(swapped).collect();
+            }
+            KeyspaceChange::ValueChanged { .. } | KeyspaceChange::FlushBegins => {}
+        }
+    }
+
+    /// Asks `is_one` of each, and forgets those of which it is not true.
+    pub fn retain(&self, main: MainThread, mut is_one: impl FnMut(&NamedKey, Micros) -> bool) {
+        // Taken out: looking at a key may make it expire, and that is heard of.
+        let mut known = std::mem::take(&mut self.0.of(main).borrow_mut().known);
+        known.retain(|key, since| is_one(key, *since));
+        self.0.of(main).borrow_mut().known.append(&mut known);
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self, main: MainThread) -> bool {
+        self.0.of(main).borrow().known.is_empty()
+    }
+
+    /// Whether there is no room for another.
+    pub fn is_full(&self, main: MainThread) -> bool {
+        self.0.of(main).borrow().known.len() >= MOST
+    }
+}
+
+impl Default for NameIndex {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Names {
+    fn note(&mut self, key: NamedKey, since: Micros) {
+        if self.known.len() < MOST {
+            self.known.entry(key).or_insert(since);
+        }
+    }
+
+    fn left(&mut self, name: &[u8], database: Option<i32>) {
+        if self.known.is_empty() {
+            self.on_its_way = None;
+            return;
+        }
+        self.on_its_way = match database {
+            Some(database) => self.known.remove(&(database, name.into())),
+            // The same name may be in the state in another database: it stays.
+            None => self.known.iter().find(|((_, known), _)| **known == *name).map(|(_, since)| *since),
+        };
+    }
+}
