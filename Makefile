@@ -29,29 +29,21 @@ demo: build ## Replay a web server's log (LOG=file, LIMITS=10/s) and show who is
 
 # Its own profile: the module's whole-program optimisation would take minutes
 # and gain nothing, for the time goes into reading.
-replay: ## What would limits have done to a log? LOG=access.log LIMITS='30/m,1000/h' [BY=user TOP=n CSV=file TIMELINE=file PICTURE=file.svg]
+replay: ## What would limits have done to a log? LOG=access.log LIMITS='30/m,1000/h' [FIELDS='time=ts,key=request.client_ip' BY=user TOP=n CSV=file TIMELINE=file PICTURE=file.svg]
 	@scripts/setup.sh
-	@cargo build --quiet --profile replay --features replay --bin replay $(LOCKED)
+	@if [ -x "$${CARGO_TARGET_DIR:-target}/replay/replay" ]; then quiet=--quiet; else quiet=; \
+		echo 'replay: building the tool, once; that takes about two minutes' >&2; fi; \
+	cargo build $$quiet --profile replay --features replay --bin replay $(LOCKED)
 	@"$${CARGO_TARGET_DIR:-target}/replay/replay" $(if $(LIMITS),--limits '$(LIMITS)') $(if $(BY),--by '$(BY)') \
+		$(if $(FIELDS),--fields '$(FIELDS)') \
 		$(if $(TOP),--top '$(TOP)') $(if $(CSV),--csv '$(CSV)') $(if $(TIMELINE),--timeline '$(TIMELINE)') \
 		$(if $(PICTURE),--picture '$(PICTURE)') $(LOG)
 
 package: build ## Build target/packages/floodgate*.tar.gz and .deb
 	@scripts/package/build.sh "$${CARGO_TARGET_DIR:-target}/release/libfloodgate.so" "$${CARGO_TARGET_DIR:-target}/packages"
 
-# The tests run the development build. On two cores it builds in a fraction of
-# the time that the release profile's whole-program optimisation takes, for each
-# test program again, and it stops at an overflow, which the release build would
-# not; opt-level 1 keeps the servers quick enough.
-test: monitor-check lint ## Check format, lints and documentation, and run all tests
-	cargo fmt --check
-	cargo clippy --all-targets --all-features $(LOCKED) -- -D warnings
-	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --all-features $(LOCKED)
-	cargo test --doc --all-features $(LOCKED)
-	cargo test --no-fail-fast --all-features --lib --bins --tests $(LOCKED)
-	cargo build --all-features $(LOCKED)
-	@if command -v python3 >/dev/null; then \
-		FLOODGATE_BUILD=debug python3 scripts/bench/instructions.py --check tests/instructions.txt; fi
+test: ## Check format, lints and documentation, and run all tests; the last line is the verdict
+	@LOCKED='$(LOCKED)' scripts/test.sh
 
 lint: ## Check scripts, workflows and dependencies (shellcheck, ruff, actionlint, cargo-deny)
 	@scripts/setup.sh test

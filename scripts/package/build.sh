@@ -52,14 +52,15 @@ Maintainer: $maintainer
 Section: database
 Priority: optional
 Depends: libc6 (>= ${libc#GLIBC_}), libgcc-s1
-Recommends: redis-server (>= 5:6.2) | valkey-server
+Suggests: redis-server (>= 5:6.2) | valkey-server
 Installed-Size: $(du -sk --exclude DEBIAN "$root" | cut -f 1)
 Description: rate limits and circuit breakers as native commands of Redis
  A module for Redis 6.2 to 8 and Valkey 8 and 9: rate limits, quotas, waiting
  lines, reservations and circuit breakers as atomic commands of the server.
  .
- To load it, add the line "include /etc/redis/floodgate.conf" to the
- configuration of the server and start the server again.
+ To load it, add the line
+ "loadmodule /usr/lib/redis/modules/libfloodgate.so" to the server's own
+ configuration file (redis.conf or valkey.conf) and start the server again.
 CONTROL
 echo /etc/redis/floodgate.conf >"$root/DEBIAN/conffiles"
 (cd "$root" && find etc usr -type f -print0 | sort -z | xargs -0 md5sum) >"$root/DEBIAN/md5sums"

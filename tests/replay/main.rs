@@ -224,6 +224,9 @@ fn the_picture_has_a_panel_for_each_set_of_limits() {
         for limits in limits.split(';') {
             assert!(svg.contains(&format!("{limits}: ")), "{limits}");
         }
+        // Both axes say what they count.
+        let every = seconds / 180 + 1;
+        assert!(svg.contains(&format!("requests in {every} s")) && svg.contains("time (UTC)"), "{seconds}");
     }
 }
 
@@ -316,6 +319,53 @@ fn what_is_no_log_is_counted_or_refused() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("access.log ends too early: "), "{output:?}");
 }
 
+/// The same requests as an access log, as JSON lines and as a load balancer's
+/// words: the same table but for the heading of the keys.
+#[test]
+fn json_lines_and_words_by_a_mapping() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, line: &dyn Fn(u32) -> String| {
+        let path = dir.path().join(name);
+        fs::write(&path, (0..90).map(line).collect::<String>()).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let who = |second: u32| ["1.1.1.1", "2.2.2.2", "1.1.1.1"][(second % 3) as usize];
+    let at = |second: u32| 1_431_856_800 + second;
+    let plain = write("access.log", &|second| line(who(second), second));
+    let json = write("caddy.log", &|second| {
+        format!("{{\"ts\":{}.5,\"request\":{{\"client_ip\":\"{}\"}}}}\n", at(second), who(second))
+    });
+    let words = write("alb.log", &|second| {
+        let time = format!("2015-05-17T10:{:02}:{:02}.1Z", second / 60, second % 60);
+        format!("https {time} app/a/b {}:{} \"GET / HTTP/1.1\"\n", who(second), 1000 + second)
+    });
+    let shown = |more: &[&str], log: &str| {
+        let mut args = vec!["--limits", "20/m;bucket:1/m"];
+        args.extend(more);
+        args.push(log);
+        text(&replay(&args)).replace("addresses", "keys")
+    };
+    let expected = shown(&[], &plain);
+    assert!(expected.contains("90 requests of 2 keys, 2015-05-17 10:00:00 to"), "{expected}");
+    assert_eq!(shown(&["--fields", "time=ts,key=request.client_ip"], &json), expected);
+    assert_eq!(shown(&["--fields", "time=2,key=4"], &words), expected);
+    let all = shown(&["--fields", "time=ts,key=request.client_ip", "--by", "all"], &json);
+    assert_eq!(all, shown(&["--by", "all"], &plain));
+
+    // Without the mapping the refusal names it, and the fields that there are.
+    let refused = replay(&["--limits", "1/m", &json]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    for part in ["FIELDS='time=ts,key=request.client_ip'", "that line has the fields request.client_ip, ts\n"]
+    {
+        assert!(said.contains(part), "{said}");
+    }
+    let refused = replay(&["--limits", "1/m", "--fields", "time=at,key=ip", &json]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    for part in ["no line has the time and the key where the fields say", "fields request.client_ip, ts\n"] {
+        assert!(said.contains(part), "{said}");
+    }
+}
+
 #[test]
 fn what_is_wrong_is_said() {
     let dir = tempfile::tempdir().unwrap();
@@ -341,6 +391,14 @@ fn what_is_wrong_is_said() {
         (
             vec!["--limits", "1/m", "--timeline", "/nowhere/at.all", one],
             "cannot write /nowhere/at.all: No such file or directory (os error 2)",
+        ),
+        (
+            vec!["--limits", "1/m", "--fields", "time=ts", one],
+            "invalid fields: key= is missing: both are needed, as in 'time=ts,key=request.client_ip'",
+        ),
+        (
+            vec!["--limits", "1/m", "--by", "user", "--fields", "time=ts,key=a", one],
+            "whom to limit is what fields call key: leave BY out, or say BY=all",
         ),
         (vec!["--what", "x"], "invalid option '--what' (--help shows the options)"),
     ] {

@@ -56,6 +56,10 @@ fn both_install_into_an_empty_folder_and_load() {
     assert_eq!(field("Package"), "floodgate");
     assert_eq!(field("Version"), concat!(env!("CARGO_PKG_VERSION"), "-1"));
     assert!(field("Depends").starts_with("libc6 (>= 2."), "{}", field("Depends"));
+    // Who built the server himself gets no second one.
+    assert_eq!(field("Recommends"), "");
+    assert_eq!(field("Suggests"), "redis-server (>= 5:6.2) | valkey-server");
+    assert!(field("Description").contains("loadmodule /usr/lib/redis/modules/libfloodgate.so"));
 
     run("tar", &[Path::new("-C"), dir.path(), Path::new("-xzf"), &tar]);
     let folder = dir.path().join(tar.file_name().unwrap().to_str().unwrap().trim_end_matches(".tar.gz"));
@@ -98,6 +102,39 @@ fn dpkg_installs_it_into_a_clean_root_and_removes_it() {
     {
         assert!(!root.join(gone).exists(), "{gone}");
     }
+}
+
+/// Where the line that loads stands in the server's own file, CONFIG REWRITE keeps
+/// it; nothing that we ship tells people to include a file with it.
+#[test]
+fn the_line_that_loads_survives_config_rewrite() {
+    for file in ["README.md", "scripts/package/floodgate.conf", "scripts/package/build.sh"] {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+        assert!(!text.contains("include /"), "{file}");
+        assert!(text.contains("loadmodule /usr/lib/redis/modules/libfloodgate.so"), "{file}");
+    }
+    let mut server = Server::start();
+    server.ok("CONFIG REWRITE");
+    server.restart();
+    server.ok("CONFIG REWRITE");
+    let conf = fs::read_to_string(server.dir().join("redis.conf")).unwrap();
+    assert_eq!(conf.lines().filter(|line| line.starts_with("loadmodule")).count(), 1, "{conf}");
+    assert_eq!(server.line("RL.ACQUIRE k 10/s").to_ints()[0], 1);
+}
+
+/// Why they must not: the same line in a file that is included is there twice
+/// after CONFIG REWRITE.
+#[test]
+fn an_included_line_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let included = dir.path().join("floodgate.conf");
+    fs::write(&included, format!("loadmodule {}\n", module_path().display())).unwrap();
+    let mut server =
+        Server::builder().without_module().args(["--include", included.to_str().unwrap()]).start();
+    assert_eq!(server.line("RL.ACQUIRE k 10/s").to_ints()[0], 1);
+    server.ok("CONFIG REWRITE");
+    let log = server.try_restart().expect_err("it starts with the module in two files");
+    assert!(log.contains("Can't load module from"), "{log}");
 }
 
 #[test]

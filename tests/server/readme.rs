@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 use floodgate::COMMANDS;
 use floodgate::server::load::command::Rights;
 
-use crate::harness::{Reply, Server};
+use crate::harness::{Reply, Server, Wire};
 
 fn read(file: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap()
@@ -25,27 +25,124 @@ fn every_command_is_named() {
     }
 }
 
+/// What clients send beside our commands, and what an operator looks with.
+const CLIENTS_OWN: &[&str] = &["multi", "exec", "discard", "ping"];
+const LOOKS: &[&str] = &[
+    "info",
+    "ping",
+    "subscribe",
+    "unsubscribe",
+    "rl.quota",
+    "rl.queue",
+    "rl.reservations",
+    "rl.stats",
+    "cb.state",
+    "rl.help",
+    "cb.help",
+];
+
 #[test]
 fn the_acl_lines_give_just_the_commands_of_their_category() {
     let readme = read("README.md");
-    let server = Server::start();
-    for (user, rights, left_out) in
-        [("app", Rights::User, None), ("operator", Rights::Admin, Some("rl.debug"))]
+    for (user, rights, more, left_out) in
+        [("app", Rights::User, CLIENTS_OWN, None), ("operator", Rights::Admin, LOOKS, Some("rl.debug"))]
     {
-        let line = readme.lines().find(|line| line.starts_with(&format!("ACL SETUSER {user} "))).unwrap();
-        server.ok(line);
+        let line = acl_line(&readme, user);
         let named: BTreeSet<String> =
             line.split(' ').filter_map(|word| word.strip_prefix('+')).map(str::to_owned).collect();
         let mut expected = with_rights(rights);
         left_out.map(|name| expected.remove(name));
+        expected.extend(more.iter().map(|&name| name.to_owned()));
         assert_eq!(named, expected, "{user}");
     }
+}
+
+fn acl_line<'r>(readme: &'r str, user: &str) -> &'r str {
+    readme.lines().find(|line| line.starts_with(&format!("ACL SETUSER {user} "))).unwrap()
+}
+
+/// Whether the user may run it, whatever comes of it.
+fn may(wire: &mut Wire, command: &str) -> bool {
+    let reply = wire.line(command);
+    // In a transaction and before 7.0 the text has no code of its own everywhere.
+    !reply.error().is_some_and(|text| text.contains("NOPERM") || text.contains("no permissions"))
+}
+
+fn as_user(server: &Server, readme: &str, user: &str) -> Wire {
+    server.ok(acl_line(readme, user));
     let mut wire = server.wire();
-    assert_eq!(wire.line("AUTH app secret"), Reply::ok());
+    assert_eq!(wire.line(&format!("AUTH {user} secret")), Reply::ok());
+    wire
+}
+
+/// The application's user runs what the recipes send, transactions too, on its
+/// keys only.
+#[test]
+fn the_acl_line_of_applications_runs_the_recipes() {
+    let (readme, server) = (read("README.md"), Server::start());
+    let mut wire = as_user(&server, &readme, "app");
     assert_eq!(wire.line("RL.ACQUIRE rl:1 10/s").to_ints()[0], 1);
-    for refused in ["RL.ACQUIRE other 10/s", "RL.PIN rl:1 10/s", "GET rl:1"] {
-        assert!(wire.line(refused).error().is_some_and(|text| text.starts_with("NOPERM ")), "{refused}");
+    for refused in ["RL.ACQUIRE other 10/s", "RL.PIN rl:1 10/s", "GET rl:1", "RL.METRICS"] {
+        assert!(!may(&mut wire, refused), "{refused}");
     }
+    // A decision and its headers in one round trip.
+    assert_eq!(wire.line("MULTI"), Reply::ok());
+    wire.line("RL.ACQUIRE rl:1 10/s");
+    wire.line("RL.QUOTA rl:1 10/s HEADERS");
+    let both = wire.line("EXEC");
+    assert_eq!(both[0].to_ints()[0], 1);
+    assert_eq!(both[1].field("X-RateLimit-Remaining"), Reply::bulk("8"));
+    assert_eq!(wire.line("MULTI"), Reply::ok());
+    assert_eq!(wire.line("DISCARD"), Reply::ok());
+    // Every command that a recipe names, but those of the service, which operates.
+    let line = acl_line(&readme, "app");
+    let mut seen = BTreeSet::new();
+    for (folder, ending) in [("python", "py"), ("node", "mjs"), ("rust", "rs")] {
+        for recipe in ["floodgate", "breaker", "reservation", "middleware", "layer"] {
+            let path = format!("{}/tests/clients/{folder}/{recipe}.{ending}", env!("CARGO_MANIFEST_DIR"));
+            let Ok(text) = fs::read_to_string(path) else { continue };
+            for name in
+                text.split(['"', '\'']).filter(|word| word.starts_with("RL.") || word.starts_with("CB."))
+            {
+                if name.bytes().all(|b| b.is_ascii_uppercase() || b == b'.') {
+                    assert!(
+                        line.contains(&format!(" +{}", name.to_lowercase())),
+                        "{recipe}.{ending}: {name}"
+                    );
+                    seen.insert(name.to_owned());
+                }
+            }
+        }
+    }
+    assert!(seen.len() >= 7, "{seen:?}");
+}
+
+/// The operator's user runs every command that the section for three in the
+/// morning shows, hears the alerts, and may not take.
+#[test]
+fn the_acl_line_of_operators_runs_the_diagnosis() {
+    let (readme, server) = (read("README.md"), Server::start());
+    let mut wire = as_user(&server, &readme, "operator");
+    let section = readme.split("\n## ").find(|part| part.starts_with("Seeing what happens\n")).unwrap();
+    let shown = section.split("```redis").skip(1).filter_map(|block| block.split("```").next());
+    let mut commands: Vec<String> =
+        shown.flat_map(str::lines).filter_map(|line| line.strip_prefix("> ")).map(str::to_owned).collect();
+    assert!(commands.len() >= 10, "{commands:?}");
+    commands
+        .extend(["INFO floodgate", "RL.METRICS", "RL.STATS user:7", "RL.HELP", "PING"].map(str::to_owned));
+    commands.extend(
+        ["RL.POLICY SET free 5/m PREFIX user:", "RL.USAGE 0", "CB.FORCE mail OPEN FOR 1h"].map(str::to_owned),
+    );
+    for command in &commands {
+        assert!(may(&mut wire, command), "{command}");
+    }
+    for refused in ["RL.ACQUIRE user:7 5/m", "FLUSHALL", "CONFIG GET *", "GET user:7"] {
+        assert!(!may(&mut wire, refused), "{refused}");
+    }
+    for channel in ["floodgate:alerts", "floodgate:events"] {
+        assert!(may(&mut wire, &format!("SUBSCRIBE {channel}")), "{channel}");
+    }
+    assert!(!may(&mut wire, "SUBSCRIBE other"));
 }
 
 /// What stands in backticks within the text, and the lines of blocks.

@@ -12,6 +12,9 @@ use jiff::tz::Offset;
 use memchr::memchr;
 use std::net::IpAddr;
 
+/// The one key where everyone is limited together.
+pub const ALL: &[u8] = b"all";
+
 /// Whom limits limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
@@ -23,6 +26,8 @@ pub enum By {
     Path,
     /// Everyone together.
     All,
+    /// Each value of the field that `--fields` calls key.
+    Field,
 }
 
 impl By {
@@ -43,7 +48,7 @@ impl By {
             Self::Address => ("address", "addresses"),
             Self::User => ("user", "users"),
             Self::Path => ("path", "paths"),
-            Self::All => ("key", "keys"),
+            Self::All | Self::Field => ("key", "keys"),
         }
     }
 
@@ -53,7 +58,7 @@ impl By {
             Self::Address => line.address,
             Self::User => line.user,
             Self::Path => line.path(),
-            Self::All => b"all",
+            Self::All | Self::Field => ALL,
         }
     }
 }
@@ -109,7 +114,7 @@ fn is_address(word: &[u8]) -> bool {
 }
 
 /// The first quote that no backslash escapes.
-fn closing_quote(text: &[u8]) -> Option<usize> {
+pub fn closing_quote(text: &[u8]) -> Option<usize> {
     let mut from = 0;
     loop {
         let at = from + memchr(b'"', text.get(from..)?)?;
@@ -123,7 +128,7 @@ fn closing_quote(text: &[u8]) -> Option<usize> {
 
 /// The seconds since 1970 of a time such as `17/May/2015:10:05:03 +0000`; none
 /// for times before or after what 32 bits hold (1970 to 2106).
-pub fn seconds(stamp: &[u8; 26]) -> Option<u32> {
+pub fn stamp_seconds(stamp: &[u8; 26]) -> Option<u32> {
     const MONTHS: [&[u8]; 12] =
         [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
     let number = |from: usize, len: usize| -> Option<i16> {
@@ -152,13 +157,13 @@ pub fn seconds(stamp: &[u8; 26]) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::{By, Line, seconds};
+    use super::{By, Line, stamp_seconds};
 
     fn read(text: &str) -> Option<(String, u32)> {
         let line = Line::parse(text.as_bytes())?;
         let key = |by: By| String::from_utf8_lossy(by.key(&line)).into_owned();
         let all = [By::Address, By::User, By::Path, By::All].map(key).join("|");
-        Some((all, seconds(line.stamp)?))
+        Some((all, stamp_seconds(line.stamp)?))
     }
 
     #[test]

@@ -5,11 +5,13 @@
 //! | file | idea |
 //! |---|---|
 //! | [`options`] | what was asked |
-//! | [`mod@line`] | one line of a log: who, what, when |
+//! | [`mod@line`] | one line of an access log: who, what, when |
+//! | [`fields`] | who and when in JSON lines, and in words by their number |
 //! | [`read`] | files, plain or gzip → [`read::Traffic`] in order of time |
 //! | [`judge`] | traffic and limits → [`judge::Outcome`] |
 //! | [`table`], [`sheet`], [`picture`] | outcomes as text, CSV and SVG |
 
+mod fields;
 mod judge;
 mod line;
 mod options;
@@ -33,7 +35,7 @@ enum Failure {
     Options(#[from] options::Wrong),
     #[error("cannot read {0}: {1}")]
     Read(String, std::io::Error),
-    #[error("no line is a request in the common or combined log format{0}")]
+    #[error("{0}")]
     Nothing(String),
     #[error("cannot write {0}: {1}")]
     Write(String, String),
@@ -58,13 +60,12 @@ fn run() -> Result<(), Failure> {
         Asked::Replay(options) => options,
     };
     let start = Instant::now();
-    let traffic = read::read(&options.logs, options.by)?;
+    let traffic = read::read(&options.logs, options.by, options.fields.as_ref())?;
     for note in traffic.notes() {
         eprintln!("replay: {note}");
     }
     if traffic.requests.is_empty() {
-        let first = traffic.malformed.samples.first();
-        return Err(Failure::Nothing(first.map(|line| format!("; the first: {line}")).unwrap_or_default()));
+        return Err(Failure::Nothing(nothing(&traffic.malformed, options.fields.is_some())));
     }
     let outcomes = judge_all(&traffic, &options.contenders);
     let took = start.elapsed();
@@ -75,6 +76,28 @@ fn run() -> Result<(), Failure> {
     save(options.picture.as_deref(), |path| picture::write(path, &traffic, &outcomes))?;
     eprintln!("replay: {lines} lines in {:.1} s, {} a second", took.as_secs_f64(), per_second(lines, took));
     Ok(())
+}
+
+/// Why no line was taken, and the way out.
+fn nothing(malformed: &read::Malformed, mapped: bool) -> String {
+    let mut text = String::from(if mapped {
+        "no line has the time and the key where the fields say"
+    } else {
+        "no line is a request in the common or combined log format"
+    });
+    if let Some(first) = malformed.samples.first() {
+        text.push_str(&format!("; the first: {first}"));
+        if !mapped {
+            text.push_str(
+                "\nreplay: for other formats say where time and key stand: FIELDS='time=ts,key=request.client_ip' \
+                 in JSON lines, FIELDS='time=2,key=4' by the numbers of words",
+            );
+        }
+    }
+    if !malformed.names.is_empty() {
+        text.push_str(&format!("\nreplay: that line has the fields {}", malformed.names.join(", ")));
+    }
+    text
 }
 
 fn per_second(lines: u64, took: Duration) -> u128 {

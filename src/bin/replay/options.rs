@@ -1,5 +1,6 @@
 //! What was asked on the command line.
 
+use crate::fields::{Fields, WrongFields};
 use crate::judge::Contender;
 use crate::line::By;
 use floodgate::core::limits::Limits;
@@ -15,12 +16,15 @@ What would these limits have done to this traffic?
 
 LOG is an access log in the common or combined format (Apache, nginx), plain or
 gzip, with or without the virtual host in front; several may be given in any
-order; - is standard input.
+order; - is standard input. For other formats --fields says where to look.
 
   --limits LIMITS    limits as in RL.ACQUIRE, such as 30/m,1000/h; several sets
                      to compare stand behind each other with ';' between
   --by WHAT          whom they limit: address (default), user, path, or all
                      (every request together)
+  --fields FIELDS    where the time and the key of each line stand: the names of
+                     fields in JSON lines, as in time=ts,key=request.client_ip,
+                     or the numbers of words, from 1, as in time=2,key=4
   --top N            how many of the most denied to show (10)
   --csv FILE         write every key's figures
   --timeline FILE    write granted and denied over time, as CSV
@@ -33,6 +37,9 @@ pub enum Wrong {
     /// The syntax of the options.
     #[error("{0} (--help shows the options)")]
     Syntax(#[from] lexopt::Error),
+    /// Fields that cannot be followed.
+    #[error("invalid fields: {0}")]
+    Fields(#[from] WrongFields),
     /// Limits that cannot be parsed, or not replayed.
     #[error("{0}")]
     Limits(String),
@@ -57,6 +64,8 @@ pub struct Options {
     pub contenders: Vec<Contender>,
     /// Whom the limits limit.
     pub by: By,
+    /// Where time and key stand; an access log where nothing says so.
+    pub fields: Option<Fields>,
     /// How many rows to show.
     pub top: usize,
     /// Where the figures of each key go.
@@ -74,17 +83,20 @@ impl Options {
             logs: Vec::new(),
             contenders: Vec::new(),
             by: By::Address,
+            fields: None,
             top: 10,
             csv: None,
             timeline: None,
             picture: None,
         };
+        let mut by = None;
         let mut parser = Parser::from_args(args);
         while let Some(arg) = parser.next()? {
             match arg {
                 Arg::Long("help") | Arg::Short('h') => return Ok(Asked::Help),
                 Arg::Long("limits") => contenders(&mut options.contenders, &parser.value()?.string()?)?,
-                Arg::Long("by") => options.by = parser.value()?.parse_with(By::parse)?,
+                Arg::Long("by") => by = Some(parser.value()?.parse_with(By::parse)?),
+                Arg::Long("fields") => options.fields = Some(Fields::parse(&parser.value()?.string()?)?),
                 Arg::Long("top") => options.top = parser.value()?.parse()?,
                 Arg::Long("csv") => options.csv = Some(parser.value()?.into()),
                 Arg::Long("timeline") => options.timeline = Some(parser.value()?.into()),
@@ -93,6 +105,16 @@ impl Options {
                 other => return Err(other.unexpected().into()),
             }
         }
+        options.by = match (by, &options.fields) {
+            (Some(By::All), _) => By::All,
+            (Some(_), Some(_)) => {
+                return Err(Wrong::Missing(
+                    "whom to limit is what fields call key: leave BY out, or say BY=all",
+                ));
+            }
+            (None, Some(_)) => By::Field,
+            (by, None) => by.unwrap_or(By::Address),
+        };
         if options.logs.is_empty() {
             return Err(Wrong::Missing("no log was given: name a file, for example LOG=access.log"));
         }

@@ -26,7 +26,7 @@ pub fn write(path: &Path, traffic: &Traffic, outcomes: &[Outcome<'_>]) -> Result
         let all = SVGBackend::with_string(&mut svg, size).into_drawing_area();
         all.fill(&WHITE)?;
         let every = column_seconds(traffic);
-        let title = format!("Requests in each {every} s: granted (green), denied (red)");
+        let title = format!("Requests in each {every} s: granted (green), denied (red) above them");
         let body = all.titled(&title, ("sans-serif", 18).into_font())?;
         let rows = body.split_evenly((panels as usize, 1));
         for (panel, outcome) in rows.iter().zip(outcomes) {
@@ -58,12 +58,14 @@ fn draw(
     let mut chart = ChartBuilder::on(panel)
         .caption(caption, ("sans-serif", 15))
         .margin(8)
-        .x_label_area_size(24)
-        .y_label_area_size(56)
+        .x_label_area_size(40)
+        .y_label_area_size(72)
         .build_cartesian_2d(0..columns, 0..top + top / 20 + 1)?;
     chart
         .configure_mesh()
         .disable_x_mesh()
+        .x_desc("time (UTC)")
+        .y_desc(format!("requests in {every} s"))
         .x_labels(6)
         .y_labels(5)
         .x_label_formatter(&|column| {

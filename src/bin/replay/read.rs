@@ -1,7 +1,8 @@
 //! Files, plain or gzip, become traffic in order of time.
 
 use crate::Failure;
-use crate::line::{By, Line, seconds};
+use crate::fields::{Fields, names};
+use crate::line::{ALL, By, Line, stamp_seconds};
 use flate2::bufread::MultiGzDecoder;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::HashMap;
@@ -33,6 +34,8 @@ pub struct Malformed {
     pub count: u64,
     /// The first few, printable and cut.
     pub samples: Vec<String>,
+    /// The names of the fields of the first, where it is JSON.
+    pub names: Vec<String>,
 }
 
 /// Everything that the logs say.
@@ -72,8 +75,9 @@ impl Traffic {
 
 /// Reads all files. A file that cannot be opened is a failure; one that ends in
 /// the middle, as a gzip file that is still written, gives what it has.
-pub fn read(paths: &[PathBuf], by: By) -> Result<Traffic, Failure> {
-    let mut intake = Intake { by, traffic: Traffic::default(), numbers: HashMap::new(), last: None };
+pub fn read(paths: &[PathBuf], by: By, fields: Option<&Fields>) -> Result<Traffic, Failure> {
+    let mut intake =
+        Intake { by, fields, traffic: Traffic::default(), numbers: HashMap::new(), stamp: None, last: None };
     for path in paths {
         let failed = |e| Failure::Read(path.display().to_string(), e);
         let (size, file) = open(path).map_err(failed)?;
@@ -112,15 +116,19 @@ fn bar(size: u64, path: &Path) -> ProgressBar {
 }
 
 /// Traffic while it is being read.
-struct Intake {
+struct Intake<'o> {
     by: By,
+    /// Where time and key stand; an access log where nothing says so.
+    fields: Option<&'o Fields>,
     traffic: Traffic,
     numbers: HashMap<Box<[u8]>, u32>,
     /// The last stamp and its second: most lines repeat it.
-    last: Option<([u8; 26], u32)>,
+    stamp: Option<([u8; 26], u32)>,
+    /// The second of the last request.
+    last: Option<u32>,
 }
 
-impl Intake {
+impl Intake<'_> {
     fn lines(&mut self, from: &mut impl BufRead) -> io::Result<()> {
         let mut line = Vec::new();
         loop {
@@ -140,15 +148,22 @@ impl Intake {
     }
 
     fn line(&mut self, text: &[u8]) -> Option<()> {
+        if let Some(fields) = self.fields {
+            let (time, key) = fields.read(text)?;
+            return self.request(time, if self.by == By::All { ALL } else { &key });
+        }
         let line = Line::parse(text)?;
-        let before = self.last;
-        let time = match before {
+        let time = match self.stamp {
             Some((stamp, time)) if stamp == *line.stamp => time,
-            _ => seconds(line.stamp)?,
+            _ => stamp_seconds(line.stamp)?,
         };
-        self.traffic.out_of_order += u64::from(before.is_some_and(|(_, last)| time < last));
-        self.last = Some((*line.stamp, time));
-        let name = self.by.key(&line);
+        self.stamp = Some((*line.stamp, time));
+        self.request(time, self.by.key(&line))
+    }
+
+    fn request(&mut self, time: u32, name: &[u8]) -> Option<()> {
+        self.traffic.out_of_order += u64::from(self.last.is_some_and(|last| time < last));
+        self.last = Some(time);
         let key = if let Some(&key) = self.numbers.get(name) {
             key
         } else {
@@ -164,6 +179,9 @@ impl Intake {
     fn malformed(&mut self, text: &[u8]) {
         let malformed = &mut self.traffic.malformed;
         malformed.count += 1;
+        if malformed.count == 1 {
+            malformed.names = names(text);
+        }
         if malformed.samples.len() < SAMPLES {
             let start = text.get(..SAMPLE_BYTES).unwrap_or(text);
             let cut = if start.len() < text.len() { "…" } else { "" };

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# What `make test` runs: every step, up to the first that fails; the last line
+# is the verdict.
+#
+#   scripts/test.sh
+#
+# LOCKED=--locked takes Cargo.lock as it is committed.
+#
+# The tests run the development build. On two cores it builds in a fraction of
+# the time that the release profile's whole-program optimisation takes, for each
+# test program again, and it stops at an overflow, which the release build would
+# not; opt-level 1 keeps the servers quick enough.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+started=$SECONDS
+step=
+verdict() {
+    local status=$? took
+    took="$(((SECONDS - started) / 60)) min $(((SECONDS - started) % 60)) s"
+    if [ "$status" -eq 0 ]; then
+        echo "make test: PASSED in $took"
+    else
+        echo "make test: FAILED after $took, at: $step"
+    fi
+}
+trap verdict EXIT
+
+run() {
+    step="$*"
+    echo "+ $step"
+    "$@"
+}
+
+locked=()
+[ -z "${LOCKED:-}" ] || locked=("$LOCKED")
+
+run make --no-print-directory monitor-check lint
+run cargo fmt --check
+run cargo clippy --all-targets --all-features "${locked[@]}" -- -D warnings
+run env RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --all-features "${locked[@]}"
+# One build for all tests, those in the documentation too: on their own they
+# would build the library a second time.
+run cargo test --no-fail-fast --all-features "${locked[@]}"
+run cargo build --all-features "${locked[@]}"
+if command -v python3 >/dev/null; then
+    run env FLOODGATE_BUILD=debug python3 scripts/bench/instructions.py --check tests/instructions.txt
+fi

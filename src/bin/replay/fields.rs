@@ -1,0 +1,307 @@
+//! Where the time and the key stand in a line that is no access log.
+//!
+//! | fields | lines |
+//! |---|---|
+//! | `time=ts,key=request.client_ip` | JSON lines; a name leads into objects and lists, part by part |
+//! | `time=2,key=4` | words, counted from 1; what stands in quotes or brackets is one word |
+
+use crate::line::stamp_seconds;
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use serde_json::Value;
+use std::borrow::Cow;
+use std::net::SocketAddr;
+
+/// How many names of a sample are listed, so that an error stays short.
+const LISTED: usize = 12;
+/// How deep names are listed.
+const DEPTH: usize = 3;
+
+/// Why a mapping cannot be followed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WrongFields {
+    /// An entry that is not `time=…` or `key=…`.
+    #[error("'{0}' is neither time=FIELD nor key=FIELD")]
+    Entry(String),
+    /// One of the two is given twice.
+    #[error("{0}= is given twice")]
+    Twice(&'static str),
+    /// One of the two is not given.
+    #[error("{0}= is missing: both are needed, as in 'time=ts,key=request.client_ip'")]
+    Missing(&'static str),
+    /// A name and a number.
+    #[error("time and key must both be names (JSON lines) or both be numbers of words, from 1")]
+    Mixed,
+}
+
+/// Where the time and the key stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fields {
+    /// Fields of JSON lines, by name.
+    Json {
+        /// Of the time.
+        time: String,
+        /// Of whom limits limit.
+        key: String,
+    },
+    /// Words of a line, by position from 0.
+    Words {
+        /// Of the time.
+        time: usize,
+        /// Of whom limits limit.
+        key: usize,
+    },
+}
+
+impl Fields {
+    /// Reads `time=…,key=…`, in any order.
+    pub fn parse(text: &str) -> Result<Self, WrongFields> {
+        let (mut time, mut key) = (None, None);
+        for entry in text.split(',').map(str::trim) {
+            let (name, slot, field) = match entry.split_once('=') {
+                Some(("time", field)) if !field.is_empty() => ("time", &mut time, field),
+                Some(("key", field)) if !field.is_empty() => ("key", &mut key, field),
+                _ => return Err(WrongFields::Entry(entry.to_owned())),
+            };
+            if slot.replace(field.to_owned()).is_some() {
+                return Err(WrongFields::Twice(name));
+            }
+        }
+        let time = time.ok_or(WrongFields::Missing("time"))?;
+        let key = key.ok_or(WrongFields::Missing("key"))?;
+        let word = |text: &str| text.parse::<usize>().ok().map(|number| number.checked_sub(1));
+        match (word(&time), word(&key)) {
+            (None, None) => Ok(Self::Json { time, key }),
+            (Some(Some(time)), Some(Some(key))) => Ok(Self::Words { time, key }),
+            _ => Err(WrongFields::Mixed),
+        }
+    }
+
+    /// The second since 1970 and the key of a line; `None` where it lacks one.
+    pub fn read<'l>(&self, line: &'l [u8]) -> Option<(u32, Cow<'l, [u8]>)> {
+        match self {
+            Self::Json { time, key } => {
+                let value: Value = serde_json::from_slice(line).ok()?;
+                let time = match find(&value, time)? {
+                    Value::Number(number) => scaled(&number.to_string())?,
+                    Value::String(text) => seconds(text)?,
+                    _ => return None,
+                };
+                let key = match find(&value, key)? {
+                    Value::String(text) => without_port(text).into_owned(),
+                    Value::Null | Value::Array(_) | Value::Object(_) => return None,
+                    other => other.to_string(),
+                };
+                Some((time, Cow::Owned(key.into_bytes())))
+            }
+            Self::Words { time, key } => {
+                let time = seconds(std::str::from_utf8(word(line, *time)?).ok()?)?;
+                let key = word(line, *key)?;
+                Some((
+                    time,
+                    match std::str::from_utf8(key).map(without_port) {
+                        Ok(Cow::Owned(address)) => Cow::Owned(address.into_bytes()),
+                        _ => Cow::Borrowed(key),
+                    },
+                ))
+            }
+        }
+    }
+}
+
+/// The value at `path`: names may have dots of their own, and a number leads into
+/// a list.
+fn find<'v>(value: &'v Value, path: &str) -> Option<&'v Value> {
+    let child = |part: &str| match value {
+        Value::Object(fields) => fields.get(part),
+        Value::Array(items) => items.get(part.parse::<usize>().ok()?),
+        _ => None,
+    };
+    child(path).or_else(|| {
+        path.match_indices('.').find_map(|(dot, _)| {
+            let (head, tail) = path.split_at_checked(dot)?;
+            find(child(head)?, tail.get(1..)?)
+        })
+    })
+}
+
+/// The word at a position, without its quotes or brackets.
+fn word(line: &[u8], position: usize) -> Option<&[u8]> {
+    let mut rest = line;
+    for at in 0..=position {
+        rest = rest.trim_ascii_start();
+        let (open, text) = rest.split_first()?;
+        let (found, after) = match open {
+            b'"' => text.split_at_checked(crate::line::closing_quote(text)?)?,
+            b'[' => text.split_at_checked(text.iter().position(|&b| b == b']')?)?,
+            _ => {
+                let end = rest.iter().position(u8::is_ascii_whitespace).unwrap_or(rest.len());
+                let (found, after) = rest.split_at_checked(end)?;
+                if at == position {
+                    return Some(found);
+                }
+                rest = after;
+                continue;
+            }
+        };
+        if at == position {
+            return Some(found);
+        }
+        rest = after.get(1..)?;
+    }
+    None
+}
+
+/// A caller has a port for each connection; limits are for the address.
+fn without_port(text: &str) -> Cow<'_, str> {
+    text.parse::<SocketAddr>().map_or(Cow::Borrowed(text), |address| Cow::Owned(address.ip().to_string()))
+}
+
+/// A time as logs write it: a number, RFC 3339 (in UTC where it names no zone), or
+/// that of the common log format.
+fn seconds(text: &str) -> Option<u32> {
+    if let Some(seconds) = scaled(text) {
+        return Some(seconds);
+    }
+    if let Some(seconds) = text.as_bytes().try_into().ok().and_then(stamp_seconds) {
+        return Some(seconds);
+    }
+    let at = match text.parse::<Timestamp>() {
+        Ok(at) => at,
+        Err(_) => text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp(),
+    };
+    u32::try_from(at.as_second()).ok()
+}
+
+/// Seconds, milliseconds, microseconds or nanoseconds since 1970: told apart by
+/// their size, for no log is older than 1973 or younger than 2106.
+fn scaled(text: &str) -> Option<u32> {
+    const SCALES: [(u64, u64); 4] = [
+        (100_000_000_000, 1),
+        (100_000_000_000_000, 1_000),
+        (100_000_000_000_000_000, 1_000_000),
+        (u64::MAX, 1_000_000_000),
+    ];
+    // What stands behind the point is less than a second, or than its unit.
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    if !fraction.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let number: u64 = whole.parse().ok()?;
+    let (_, scale) = SCALES.into_iter().find(|&(below, _)| number < below)?;
+    u32::try_from(number / scale).ok()
+}
+
+/// The names of the fields of a JSON line, as [`Fields::parse`] takes them; none
+/// where it is no JSON object.
+pub fn names(line: &[u8]) -> Vec<String> {
+    fn walk(value: &Value, prefix: &str, depth: usize, names: &mut Vec<String>) {
+        let Value::Object(fields) = value else { return };
+        for (name, value) in fields {
+            let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+            match value {
+                Value::Object(_) if depth < DEPTH => walk(value, &path, depth + 1, names),
+                Value::String(_) | Value::Number(_) => names.push(path),
+                _ => {}
+            }
+        }
+    }
+    let mut names = Vec::new();
+    if let Ok(value) = serde_json::from_slice::<Value>(line) {
+        walk(&value, "", 1, &mut names);
+    }
+    names.retain(|name| name.bytes().all(|b| b.is_ascii_graphic()) && name.len() <= 64);
+    names.truncate(LISTED);
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Fields, WrongFields, names};
+
+    const AT: u32 = 1_431_857_103;
+
+    fn read(fields: &str, line: &str) -> Option<(String, u32)> {
+        let (time, key) = Fields::parse(fields).unwrap().read(line.as_bytes())?;
+        Some((String::from_utf8_lossy(&key).into_owned(), time))
+    }
+
+    #[test]
+    fn json_lines_of_many_servers() {
+        let caddy = r#"{"level":"info","ts":1431857103.25,"request":{"client_ip":"1.2.3.4","headers":{"X-User":["joe"]}},"status":200}"#;
+        assert_eq!(read("time=ts,key=request.client_ip", caddy), Some(("1.2.3.4".into(), AT)));
+        assert_eq!(read("key=request.headers.X-User.0,time=ts", caddy), Some(("joe".into(), AT)));
+        for (time, line) in [
+            ("time", r#"{"time":"2015-05-17T10:05:03Z","remote_addr":"1.2.3.4"}"#),
+            ("time", r#"{"time":"2015-05-17T12:05:03.999+02:00","remote_addr":"1.2.3.4"}"#),
+            ("time", r#"{"time":"2015-05-17 10:05:03","remote_addr":"1.2.3.4"}"#),
+            ("time", r#"{"time":"17/May/2015:10:05:03 +0000","remote_addr":"1.2.3.4"}"#),
+            ("msec", r#"{"msec":"1431857103.999","remote_addr":"1.2.3.4"}"#),
+            ("ms", r#"{"ms":1431857103999,"remote_addr":"1.2.3.4"}"#),
+            ("us", r#"{"us":1431857103999999,"remote_addr":"1.2.3.4:5"}"#),
+            ("ns", r#"{"ns":1431857103999999999,"remote_addr":"1.2.3.4"}"#),
+            ("event.at", r#"{"event.at":1431857103,"remote_addr":"1.2.3.4"}"#),
+        ] {
+            let fields = format!("time={time},key=remote_addr");
+            assert_eq!(read(&fields, line), Some(("1.2.3.4".into(), AT)), "{line}");
+        }
+        assert_eq!(read("time=t,key=user", r#"{"t":1431857103,"user":7}"#), Some(("7".into(), AT)));
+    }
+
+    #[test]
+    fn words_of_a_load_balancer() {
+        let alb = r#"https 2015-05-17T10:05:03.186641Z app/my/50dc 192.168.131.39:2817 10.0.0.1:80 0.0 "GET https://a/b?c HTTP/1.1" "curl" [x y] end"#;
+        assert_eq!(read("time=2,key=4", alb), Some(("192.168.131.39".into(), AT)));
+        assert_eq!(read("time=2,key=7", alb).unwrap().0, "GET https://a/b?c HTTP/1.1");
+        assert_eq!(read("time=2,key=9", alb).unwrap().0, "x y");
+        assert_eq!(read("time=2,key=10", alb).unwrap().0, "end");
+        assert_eq!(read("time=2,key=11", alb), None);
+        let v6 = "2015-05-17T10:05:03Z [2001:db8::1]:443 x";
+        assert_eq!(read("time=1,key=2", v6).unwrap().0, "2001:db8::1");
+    }
+
+    #[test]
+    fn lines_that_lack_a_field() {
+        for line in [
+            "",
+            "nonsense",
+            "[]",
+            "{}",
+            r#"{"t":1431857103}"#,
+            r#"{"t":-5,"k":"a"}"#,
+            r#"{"t":1e300,"k":"a"}"#,
+            r#"{"t":true,"k":"a"}"#,
+            r#"{"t":"yesterday","k":"a"}"#,
+            r#"{"t":1431857103,"k":null}"#,
+            r#"{"t":1431857103,"k":{"a":1}}"#,
+            r#"{"t":1431857103,"k":"a""#,
+        ] {
+            assert_eq!(read("time=t,key=k", line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn mappings_that_cannot_be_followed() {
+        for (text, wrong) in [
+            ("", WrongFields::Entry(String::new())),
+            ("ts,key=a", WrongFields::Entry("ts".into())),
+            ("time=,key=a", WrongFields::Entry("time=".into())),
+            ("time=a,user=b", WrongFields::Entry("user=b".into())),
+            ("time=a", WrongFields::Missing("key")),
+            ("key=a", WrongFields::Missing("time")),
+            ("time=a,time=b", WrongFields::Twice("time")),
+            ("time=2,key=a", WrongFields::Mixed),
+            ("time=0,key=1", WrongFields::Mixed),
+        ] {
+            assert_eq!(Fields::parse(text), Err(wrong), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_names_of_a_line() {
+        let line = br#"{"ts":1,"request":{"client_ip":"a","headers":{"x":[1]}},"ok":true}"#;
+        assert_eq!(names(line), ["request.client_ip", "ts"]);
+        assert!(names(b"1.2.3.4 - -").is_empty());
+    }
+}

@@ -1,0 +1,89 @@
+//! What `make` says while it works: programs that would build are stood in for.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::{Command, Output},
+};
+
+const HERE: &str = env!("CARGO_MANIFEST_DIR");
+
+/// Writes a program of this name.
+fn program(folder: &Path, name: &str, script: &str) {
+    let path = folder.join(name);
+    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// Runs a command that finds the programs of `folder` first.
+fn run(folder: &Path, command: &str, args: &[&str]) -> Output {
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    Command::new(command)
+        .args(args)
+        .current_dir(HERE)
+        .env("PATH", path)
+        .env("CARGO_TARGET_DIR", folder)
+        .env_remove("MAKEFLAGS")
+        .env_remove("MAKELEVEL")
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn the_tests_end_with_a_verdict() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["make", "python3"] {
+        program(dir.path(), name, "exit 0");
+    }
+    let script = format!("{HERE}/scripts/test.sh");
+    let asked = dir.path().join("asked");
+    let cargo = |fails: &str| {
+        let log = format!("echo \"$*\" >>'{}'", asked.display());
+        program(dir.path(), "cargo", &format!("{log}\ncase \"$1\" in {fails}) exit 101 ;; esac"));
+    };
+    cargo("nothing");
+    let output = run(dir.path(), &script, &[]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{output:?}");
+    assert!(said.lines().last().unwrap().starts_with("make test: PASSED in 0 min "), "{said}");
+    // Nothing is built to run no test: the documentation's tests go with the others.
+    let asked = fs::read_to_string(&asked).unwrap();
+    assert_eq!(asked.lines().filter(|line| line.starts_with("test ")).count(), 1, "{asked}");
+    assert!(!asked.contains("--doc"), "{asked}");
+
+    cargo("clippy");
+    let output = run(dir.path(), &script, &[]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(!output.status.success());
+    let last = said.lines().last().unwrap();
+    assert!(last.starts_with("make test: FAILED after 0 min "), "{said}");
+    assert!(last.contains(", at: cargo clippy --all-targets"), "{said}");
+}
+
+#[test]
+fn the_tool_for_logs_says_what_it_builds_the_first_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let tool = dir.path().join("replay");
+    program(
+        dir.path(),
+        "cargo",
+        &format!(
+            "mkdir -p '{0}'; printf '#!/bin/sh\\necho \"$*\"\\n' >'{0}/replay'; chmod +x '{0}/replay'",
+            tool.display()
+        ),
+    );
+    let fields = "FIELDS=time=ts,key=request.client_ip";
+    let replay =
+        || run(dir.path(), "make", &["--no-print-directory", "replay", "LOG=x.log", "LIMITS=1/m", fields]);
+    let first = replay();
+    assert!(first.status.success(), "{first:?}");
+    let said = String::from_utf8_lossy(&first.stderr).into_owned();
+    assert!(said.contains("replay: building the tool, once; that takes about two minutes\n"), "{said}");
+    assert_eq!(
+        String::from_utf8_lossy(&first.stdout),
+        "--limits 1/m --fields time=ts,key=request.client_ip x.log\n"
+    );
+    let again = replay();
+    assert!(again.status.success() && again.stderr.is_empty(), "{again:?}");
+}
