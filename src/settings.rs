@@ -1,13 +1,19 @@
 //! The settings of the module: one table, one place for their values.
 
+use crate::core::breaker::Breaker;
 use crate::core::stats::alerts::Thresholds;
 use crate::core::text::duration;
-use crate::server::load::settings::{Domain, Setting, Value};
+use crate::core::text::duration::{DAY, MILLISECOND, SECOND};
+use crate::core::text::token::shown;
+use crate::server::ffi::log;
+use crate::server::ffi::log::LogLevel;
+use crate::server::load::settings::{Domain, Setting, Value, is_loading};
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use crate::types::cbcircuit::rules;
 use crate::types::cbcircuit::rules::BreakerRef;
 use crate::types::intern;
 use crate::types::intern::{LimitsRef, ParsedLimits};
+use std::ffi::CStr;
 use std::sync::OnceLock;
 
 #[derive(Debug)]
@@ -22,21 +28,73 @@ struct Settings {
     alert_error_rate: i64,
     alert_queue: i64,
     alert_breaker_openings: i64,
-    alert_response_time: i64,
+    alert_response_time: DurationSetting,
     alert_batch_failures: i64,
-    alert_latency: i64,
+    alert_latency: DurationSetting,
     queue_max: i64,
     waiters_max: i64,
-    wait_max: Option<(String, u64)>,
+    wait_max: DurationSetting,
     track_usage: bool,
     track_max: i64,
     compat_cl_throttle: bool,
     enable_debug_command: bool,
 }
 
-/// The longest wait unless it is set.
-const WAIT_MAX: &str = "30s";
-const WAIT_MAX_US: u64 = 30_000_000;
+/// A length of time that is set.
+#[derive(Debug)]
+struct DurationSetting {
+    us: u64,
+    /// As it was written; none for the default.
+    text: Option<String>,
+}
+
+impl DurationSetting {
+    const fn of(us: u64) -> Self {
+        Self { us, text: None }
+    }
+
+    fn shown(&self) -> String {
+        self.text.clone().unwrap_or_else(|| duration::canonical(self.us))
+    }
+
+    /// Reads a value of the setting called `name`, at most `max_us`.
+    fn read(main: MainThread, name: &CStr, value: Value, max_us: u64) -> Result<Self, String> {
+        let Value::Text(text) = value else { return Err("expected a duration".to_owned()) };
+        let us = match duration::parse(text.as_bytes()) {
+            Ok(us) => us,
+            Err(error) => {
+                let kept = duration::parse_stored(text.as_bytes()).ok().filter(|_| is_loading(main));
+                return match kept.filter(|us| *us <= max_us) {
+                    Some(us) => {
+                        let shown = duration::canonical(us);
+                        tell_unitless(main, name, &text, &shown);
+                        Ok(Self { us, text: Some(shown) })
+                    }
+                    None => Err(error.to_string()),
+                };
+            }
+        };
+        if us > max_us {
+            return Err(format!("must be at most {}", duration::canonical(max_us)));
+        }
+        Ok(Self { us, text: Some(text) })
+    }
+}
+
+/// A line for whoever has a configuration of version 0.1, where a duration needed
+/// no unit.
+fn tell_unitless(main: MainThread, name: &CStr, text: &str, now: &str) {
+    let (name, text) = (name.to_string_lossy(), shown(text.as_bytes()));
+    log::line(
+        main,
+        LogLevel::Notice,
+        &format!(
+            "floodgate: setting '{name}' = '{text}' has a duration without a unit, taken as milliseconds \
+             as version 0.1 did: write {now}"
+        ),
+    );
+}
+
 /// The breaker of keys that nothing else says anything of.
 #[derive(Debug)]
 enum DefaultBreaker {
@@ -60,12 +118,12 @@ static SETTINGS: MainThreadCell<Settings> = MainThreadCell::new(Settings {
     alert_error_rate: 5,
     alert_queue: 80,
     alert_breaker_openings: 3,
-    alert_response_time: 500,
+    alert_response_time: DurationSetting::of(500 * MILLISECOND),
     alert_batch_failures: 10,
-    alert_latency: 100,
+    alert_latency: DurationSetting::of(100 * MILLISECOND),
     queue_max: 1000,
     waiters_max: 10_000,
-    wait_max: None,
+    wait_max: DurationSetting::of(30 * SECOND),
     track_usage: false,
     track_max: 10_000,
     compat_cl_throttle: true,
@@ -87,8 +145,21 @@ fn limits_changed(main: MainThread) {
     }
 }
 
-/// One row a number or switch whose value is a field.
+/// One row a number, a switch or a length of time whose value is a field.
 macro_rules! field {
+    ($name:literal, $field:ident, Duration { $max_us:expr }) => {
+        Setting {
+            name: $name,
+            domain: Domain::Text,
+            load_only: false,
+            read: |main| Value::Text(SETTINGS.of(main).borrow().$field.shown()),
+            write: |main, value| {
+                let read = DurationSetting::read(main, $name, value, $max_us)?;
+                SETTINGS.of(main).borrow_mut().$field = read;
+                Ok(())
+            },
+        }
+    };
     ($name:literal, $field:ident, Number { $min:expr, $max:expr }, load_only: $load_only:expr, affects_limits: $affects_limits:expr) => {
         Setting {
             name: $name,
@@ -157,28 +228,14 @@ pub static TABLE: &[Setting] = &[
     field!(c"batch-max", batch_max, Number { 1, 1_000_000 }, load_only: false, affects_limits: false),
     field!(c"queue-max", queue_max, Number { 1, 1_000_000 }, load_only: false, affects_limits: false),
     field!(c"waiters-max", waiters_max, Number { 1, 1_000_000 }, load_only: false, affects_limits: false),
-    Setting {
-        name: c"wait-max",
-        domain: Domain::Text,
-        load_only: false,
-        read: |main| {
-            let settings = SETTINGS.of(main).borrow();
-            Value::Text(settings.wait_max.as_ref().map_or(WAIT_MAX.to_owned(), |(text, _)| text.clone()))
-        },
-        write: |main, value| {
-            let Value::Text(text) = value else { return Err("expected a duration".to_owned()) };
-            let us = duration::parse(text.as_bytes()).map_err(|error| error.to_string())?;
-            SETTINGS.of(main).borrow_mut().wait_max = Some((text, us));
-            Ok(())
-        },
-    },
+    field!(c"wait-max", wait_max, Duration { duration::LONGEST }),
     field!(c"mask-keys", mask_keys, Switch, load_only: false, affects_limits: false),
     field!(c"alert-error-rate", alert_error_rate, Number { 0, 100 }, load_only: false, affects_limits: false),
     field!(c"alert-queue", alert_queue, Number { 0, 100 }, load_only: false, affects_limits: false),
     field!(c"alert-breaker-openings", alert_breaker_openings, Number { 0, 1_000_000 }, load_only: false, affects_limits: false),
-    field!(c"alert-response-time", alert_response_time, Number { 0, 86_400_000 }, load_only: false, affects_limits: false),
+    field!(c"alert-response-time", alert_response_time, Duration { DAY }),
     field!(c"alert-batch-failures", alert_batch_failures, Number { 0, 100 }, load_only: false, affects_limits: false),
-    field!(c"alert-latency", alert_latency, Number { 0, 86_400_000 }, load_only: false, affects_limits: false),
+    field!(c"alert-latency", alert_latency, Duration { DAY }),
     field!(c"track-usage", track_usage, Switch, load_only: false, affects_limits: false),
     field!(c"track-max", track_max, Number { 0, 100_000_000 }, load_only: false, affects_limits: false),
     field!(c"compat-cl-throttle", compat_cl_throttle, Switch, load_only: true, affects_limits: false),
@@ -207,6 +264,14 @@ fn write_default_breaker(main: MainThread, value: Value) -> Result<(), String> {
     let breaker = if text.is_empty() {
         DefaultBreaker::Nothing
     } else {
+        let text = match Breaker::parse_stored(text.as_bytes()) {
+            Ok(_) if is_loading(main) && Breaker::parse(text.as_bytes()).is_err() => {
+                let shown = Breaker::with_units(&text);
+                tell_unitless(main, c"default-breaker", &text, &shown);
+                shown
+            }
+            _ => text,
+        };
         let rule = rules::find(main, text.as_bytes()).map_err(|error| error.to_string())?;
         DefaultBreaker::Set(text, rule)
     };
@@ -260,7 +325,7 @@ pub fn waiters_max(main: MainThread) -> usize {
 
 /// The longest that a caller may ask to wait, in microseconds.
 pub fn wait_max_us(main: MainThread) -> u64 {
-    SETTINGS.of(main).borrow().wait_max.as_ref().map_or(WAIT_MAX_US, |(_, us)| *us)
+    SETTINGS.of(main).borrow().wait_max.us
 }
 
 /// Whether to hide the names of keys from those who watch.
@@ -276,9 +341,9 @@ pub fn alert_thresholds(main: MainThread) -> Thresholds {
         error_rate: positive(settings.alert_error_rate),
         queue: positive(settings.alert_queue),
         breaker_openings: positive(settings.alert_breaker_openings),
-        response_time: positive(settings.alert_response_time),
+        response_time: settings.alert_response_time.us / MILLISECOND,
         batch_failures: positive(settings.alert_batch_failures),
-        latency: positive(settings.alert_latency),
+        latency: settings.alert_latency.us / MILLISECOND,
     }
 }
 

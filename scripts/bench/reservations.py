@@ -17,7 +17,7 @@ MEASURED = 3200
 
 
 def reserve(number):
-    return "RL.RESERVE", 1, "k", LIMITS, "COST", 10, "TTL", 3_600_000 + number, "ID", f"id{number:08}"
+    return "RL.RESERVE", 1, "k", LIMITS, "COST", 10, "TTL", f"{3_600_000 + number}ms", "ID", f"id{number:08}"
 
 
 def measure(count):
@@ -46,7 +46,7 @@ def measure(count):
         run((reserve(number) for number in range(count)), lines)
         # Those to be renewed are spread over all, and each gets another end.
         numbers = [number * 7919 % count for number in range(MEASURED)]
-        renews = [("RL.RENEW", f"id{number:08}", "TTL", 7_200_000 + turn, 1, "k") for turn, number in enumerate(numbers)]
+        renews = [("RL.RENEW", f"id{number:08}", "TTL", f"{7_200_000 + turn}ms", 1, "k") for turn, number in enumerate(numbers)]
         renewed = instructions(renews, 1)
         reserved = instructions([reserve(count + number) for number in range(MEASURED)], lines)
         committed = instructions([("RL.COMMIT", f"id{count + number:08}", 1, "k", "COST", 5)

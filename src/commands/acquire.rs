@@ -1,9 +1,11 @@
 //! RL.ACQUIRE: takes units from every limit of a key, or from none.
 
-use super::arguments::{cost, unexpected};
+use super::arguments::cost;
 use crate::commands::arguments::ArgCursor;
-use crate::core::limits::Request;
+use crate::core::limits::{Expression, Request};
 use crate::core::retry_after::RetryAfter;
+use crate::core::text::duration::whole_number;
+use crate::core::text::token::{TokenError, shown};
 use crate::limiter::Error;
 use crate::limiter::acquire::decide;
 use crate::limiter::apply;
@@ -35,22 +37,40 @@ fn parse<'a>(main: MainThread, key: Arg<'a>, mut walk: ArgCursor<'a>) -> Result<
     let request = Request { cost: 1, calls: 1, partial: false, critical: false };
     let mut call = AcquireCall { key, limits: None, request, wait_us: 0, track: false };
     call.limits = walk.take_unless(|next| KEYWORDS.iter().any(|keyword| next.is(keyword))).map(Arg::bytes);
-    while let Some(option) = walk.take() {
-        if option.is("COST") {
-            call.request.cost = cost(walk.value_of("COST")?)?;
-        } else if option.is("WAIT") && !call.request.partial {
-            call.wait_us = queue::wait_option(main, walk.value_of("WAIT")?)?;
-        } else if option.is("PARTIAL") && call.wait_us == 0 {
-            call.request.partial = true;
-        } else if option.is("CRITICAL") {
-            call.request.critical = true;
-        } else if option.is("TRACK") {
-            call.track = true;
-        } else {
-            return Err(unexpected(option));
+    let mut waits = false;
+    while let Some(option) = walk.option(&KEYWORDS).map_err(|error| limits_first(call.limits, error))? {
+        match option {
+            "COST" => call.request.cost = cost(walk.value_of(option)?)?,
+            "WAIT" => {
+                call.wait_us = queue::wait_option(main, walk.value_of(option)?)?;
+                waits = true;
+            }
+            "PARTIAL" => call.request.partial = true,
+            "CRITICAL" => call.request.critical = true,
+            _ => call.track = true,
         }
     }
+    if waits && call.request.partial {
+        return Err(Error::Usage("syntax error: PARTIAL and WAIT exclude each other".to_owned()));
+    }
     Ok(call)
+}
+
+/// Of a malformed limit and an argument that has no place behind it, the limit is
+/// the cause: `RL.ACQUIRE key 10 60`.
+#[cold]
+fn limits_first(limits: Option<&[u8]>, error: Error) -> Error {
+    let Some(text) = limits else { return error };
+    match (Expression::parse(text), &error) {
+        (Err(malformed), Error::Syntax { near, .. }) => {
+            if whole_number(text).is_some() && whole_number(near.as_bytes()).is_some() {
+                let reason = format!("limits are one argument, write {}/{near}s", shown(text));
+                return TokenError::new("limit", text, reason).into();
+            }
+            malformed.into()
+        }
+        _ => error,
+    }
 }
 
 impl AcquireCall<'_> {

@@ -27,8 +27,10 @@ pub fn alerts(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         }
         _ => DEFAULT,
     };
-    let of = if walk.keyword("KEY") { Some(walk.value_of("KEY")?.bytes()) } else { None };
-    walk.end()?;
+    let mut of = None;
+    while let Some(option) = walk.option(&["KEY"])? {
+        of = Some(walk.value_of(option)?.bytes());
+    }
     let seen: Vec<_> = observed::recent(ctx.main())
         .into_iter()
         .filter(|alert| of.is_none_or(|key| alert.key.as_deref() == Some(key)))

@@ -1,8 +1,9 @@
 //! Reading the arguments that many commands share.
 
+use crate::commands::way_out;
 use crate::core::limits::MAX_COUNT;
 use crate::core::text::duration;
-use crate::core::text::token::{TokenError, shown};
+use crate::core::text::token::TokenError;
 use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::server::ffi::args::{Arg, Args};
@@ -13,12 +14,14 @@ use crate::types::until::Until;
 pub struct ArgCursor<'a> {
     args: Args<'a>,
     at: usize,
+    /// The options that were met, one bit each by their place among the keywords.
+    met: u32,
 }
 
 impl<'a> ArgCursor<'a> {
     /// Starts at the first.
     pub const fn new(args: Args<'a>) -> Self {
-        Self { args, at: 0 }
+        Self { args, at: 0, met: 0 }
     }
 
     /// The next argument, which must be there.
@@ -64,12 +67,57 @@ impl<'a> ArgCursor<'a> {
         self.args.len().saturating_sub(self.at)
     }
 
+    /// The next option, one of `keywords`; `None` at the end. A call of this on the
+    /// same cursor gives the same keywords.
+    ///
+    /// # Errors
+    /// Another argument, or an option that came before.
+    #[inline]
+    pub fn option(&mut self, keywords: &[&'static str]) -> Result<Option<&'static str>, Error> {
+        let Some(arg) = self.take() else { return Ok(None) };
+        for (bit, &keyword) in (0..u32::BITS).zip(keywords) {
+            if arg.is(keyword) {
+                let mask = 1 << bit;
+                if self.met & mask != 0 {
+                    return Err(twice(keyword));
+                }
+                self.met |= mask;
+                return Ok(Some(keyword));
+            }
+        }
+        Err(way_out::unexpected(arg, keywords))
+    }
+
     /// The value that must follow a keyword.
     ///
     /// # Errors
     /// A syntax error that names the keyword.
     pub fn value_of(&mut self, keyword: &'static str) -> Result<Arg<'a>, Error> {
-        self.take().ok_or_else(|| Error::Other(format!("syntax error: {keyword} needs a value")))
+        self.take().ok_or_else(|| Error::Usage(format!("syntax error: {keyword} needs a value")))
+    }
+
+    /// `numkeys` or `numitems`, which must be there, with the arguments that it
+    /// counts: so many each.
+    ///
+    /// # Errors
+    /// No number, or more than what follows.
+    pub fn count(&mut self, name: &'static str, max: u64, each: usize) -> Result<usize, Error> {
+        let arg = self.required()?;
+        let count = duration::whole_number(arg.bytes())
+            .filter(|n| (1..=max).contains(n))
+            .and_then(|n| usize::try_from(n).ok())
+            .ok_or_else(|| Error::Usage(format!("{name} must be a whole number from 1 to {max}")))?;
+        if self.left() < count.saturating_mul(each) {
+            let follow = if name == "numitems" {
+                "items"
+            } else if each > 1 {
+                "keys and limits"
+            } else {
+                "keys"
+            };
+            return Err(Error::Usage(format!("{name} is more than the {follow} that follow")));
+        }
+        Ok(count)
     }
 
     /// The key of a command that takes nothing else.
@@ -97,13 +145,13 @@ impl<'a> ArgCursor<'a> {
     /// # Errors
     /// A syntax error that shows what is.
     pub fn end(&self) -> Result<(), Error> {
-        self.peek().map_or(Ok(()), |arg| Err(unexpected(arg)))
+        self.peek().map_or(Ok(()), |arg| Err(way_out::unexpected(arg, &[])))
     }
 }
 
-/// An argument that has no place where it stands.
-pub fn unexpected(arg: Arg<'_>) -> Error {
-    Error::Syntax(shown(arg.bytes()))
+#[cold]
+fn twice(keyword: &str) -> Error {
+    Error::Usage(format!("syntax error: {keyword} is given twice"))
 }
 
 /// A whole number within bounds.
@@ -121,7 +169,13 @@ pub fn number(name: &'static str, arg: Arg<'_>, min: u64, max: u64) -> Result<u6
 /// # Errors
 /// [`Error::Range`].
 pub fn cost(arg: Arg<'_>) -> Result<u64, Error> {
-    number("COST", arg, 1, MAX_COUNT)
+    match arg.bytes() {
+        b"0" => Err(Error::Range {
+            name: "COST",
+            expected: format!("a whole number from 1 to {MAX_COUNT}; RL.QUOTA looks without taking"),
+        }),
+        _ => number("COST", arg, 1, MAX_COUNT),
+    }
 }
 
 /// A length of time of at least a millisecond, in microseconds.
@@ -135,7 +189,7 @@ pub fn length(arg: Arg<'_>) -> Result<u64, Error> {
     }
 }
 
-/// `FOR d`, when it comes next: the moment that is `d` from `now`.
+/// `FOR d`, the last that a command takes, where it comes: the moment that is `d` from `now`.
 ///
 /// # Errors
 /// As [`length`].
@@ -143,7 +197,10 @@ pub fn optional_for(walk: &mut ArgCursor<'_>, now: Micros) -> Result<Until, Erro
     if walk.keyword("FOR") {
         return Ok(Until::At(now.plus(length(walk.value_of("FOR")?)?).min(Micros::MAX)));
     }
-    Ok(Until::Forever)
+    match walk.peek() {
+        Some(arg) => Err(way_out::unexpected(arg, &["FOR"])),
+        None => Ok(Until::Forever),
+    }
 }
 
 /// The options of commands that go through the keyspace like SCAN.
@@ -164,17 +221,17 @@ pub struct ScanOptions<'a> {
 pub fn scan_options<'a>(walk: &mut ArgCursor<'a>) -> Result<ScanOptions<'a>, Error> {
     let cursor = walk.required()?.bytes();
     if duration::whole_number(cursor).is_none() {
-        return Err(Error::Other("invalid cursor".to_owned()));
+        return Err(Error::Usage(
+            "invalid cursor: begin with 0, and go on with the cursor of the last reply".to_owned(),
+        ));
     }
     let mut options = ScanOptions { cursor, pattern: None, count: 10 };
-    loop {
-        if walk.keyword("MATCH") {
-            options.pattern = Some(walk.value_of("MATCH")?.bytes());
-        } else if walk.keyword("COUNT") {
-            options.count = number("COUNT", walk.value_of("COUNT")?, 1, 1_000_000)?;
-        } else {
-            walk.end()?;
-            return Ok(options);
+    while let Some(option) = walk.option(&["MATCH", "COUNT"])? {
+        let value = walk.value_of(option)?;
+        match option {
+            "MATCH" => options.pattern = Some(value.bytes()),
+            _ => options.count = number("COUNT", value, 1, 1_000_000)?,
         }
     }
+    Ok(options)
 }

@@ -1,9 +1,10 @@
 //! RL.BATCH: many requests in one atomic step.
 
-use super::arguments::{cost, number, unexpected};
+use super::arguments::cost;
 use crate::commands::arguments::ArgCursor;
 use crate::core::limits::{self, Limit, Request, State, look};
 use crate::core::retry_after::RetryAfter;
+use crate::core::text::token::shown;
 use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::acquire::AcquireDecision;
@@ -55,20 +56,22 @@ fn parse<'a>(ctx: &Context<'_>, args: Args<'a>) -> Result<Batch<'a>, Error> {
     } else if mode.is("EACH") {
         Mode::Each
     } else {
-        return Err(unexpected(mode));
+        return Err(Error::Usage(format!(
+            "syntax error near '{}', write ALL or EACH first",
+            shown(mode.bytes())
+        )));
     };
-    let count = number("numitems", walk.required()?, 1, settings::batch_max(ctx.main()))?;
-    let count = usize::try_from(count).map_err(|_| Error::Arity)?;
-    if walk.left() < count.saturating_mul(3) {
-        return Err(Error::Other("numitems is more than the items that follow".to_owned()));
-    }
+    let count = walk.count("numitems", settings::batch_max(ctx.main()), 3)?;
     let mut items = Vec::with_capacity(count);
-    for _ in 0..count {
+    for at in 0..count {
         let (key, limits, units) = (walk.required()?, walk.required()?, walk.required()?);
-        items.push(BatchItem { key, limits: limits.bytes(), cost: cost(units)? });
+        let cost = cost(units).map_err(|error| error.of_item("item", at))?;
+        items.push(BatchItem { key, limits: limits.bytes(), cost });
     }
-    let critical = walk.keyword("CRITICAL");
-    walk.end()?;
+    let mut critical = false;
+    while walk.option(&["CRITICAL"])?.is_some() {
+        critical = true;
+    }
     Ok(Batch { mode, items, critical })
 }
 
@@ -138,11 +141,14 @@ impl<'a> Batch<'a> {
             let before = opened.keys.len();
             opened.keys.extend(items.iter().map(|item| ctx.write(item.key)));
             for (key, item) in opened.keys.iter_mut().skip(before).zip(items) {
-                let held = key.value::<RateLimit>()?;
+                let at = opened.decision.len();
+                let held =
+                    key.value::<RateLimit>().map_err(|wrong| Error::from(wrong).of_item("item", at))?;
                 if let Some(far) = held.as_deref().and_then(RateLimit::prefetch_hint) {
                     prefetch(far);
                 }
-                opened.decision.push(self.decide(ctx, item, held.as_deref(), now)?);
+                let one = self.decide(ctx, item, held.as_deref(), now);
+                opened.decision.push(one.map_err(|error| error.of_item("item", at))?);
                 opened.shared |= match held {
                     Some(held) => !values.insert(held.address()),
                     None => !missing.insert(item.key.bytes()),

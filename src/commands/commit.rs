@@ -1,8 +1,9 @@
 //! RL.COMMIT, RL.RELEASE, RL.RENEW and RL.RESERVATIONS: what becomes of
 //! reservations.
 
-use crate::commands::arguments::{ArgCursor, length, number, unexpected};
+use crate::commands::arguments::{ArgCursor, length, number};
 use crate::commands::reserve::id_of;
+use crate::commands::way_out;
 use crate::core::limits::MAX_COUNT;
 use crate::core::reservations::{Reservation, Stage};
 use crate::core::time::Micros;
@@ -55,9 +56,10 @@ pub fn commit(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let mut walk = ArgCursor::new(args);
     let id = id_of(walk.required()?)?;
     let keys = keys(ctx, &mut walk)?;
-    let actual =
-        if walk.keyword("COST") { Some(number("COST", walk.value_of("COST")?, 0, MAX_COUNT)?) } else { None };
-    walk.end()?;
+    let mut actual = None;
+    while let Some(option) = walk.option(&["COST"])? {
+        actual = Some(number("COST", walk.value_of(option)?, 0, MAX_COUNT)?);
+    }
     let deed = SettleAction { event: c"rl.commit", counter: |m| &mut m.reservations_committed };
     each(ctx, id, &keys, &deed, |one, _| {
         Some(RateLimitChange::Settle { id, how: Settlement::At(actual.unwrap_or(one.cost)) })
@@ -87,7 +89,7 @@ pub fn renew(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let id = id_of(walk.required()?)?;
     let keyword = walk.required()?;
     if !keyword.is("TTL") {
-        return Err(unexpected(keyword));
+        return Err(way_out::unexpected(keyword, &["TTL"]));
     }
     let ttl_us = length(walk.value_of("TTL")?)?;
     let keys = keys(ctx, &mut walk)?;
@@ -101,11 +103,7 @@ pub fn renew(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 
 /// `numkeys key [key …]`.
 fn keys<'a>(ctx: &Context<'_>, walk: &mut ArgCursor<'a>) -> Result<Vec<Arg<'a>>, Error> {
-    let count = number("numkeys", walk.required()?, 1, settings::batch_max(ctx.main()))?;
-    let count = usize::try_from(count).map_err(|_| Error::Arity)?;
-    if walk.left() < count {
-        return Err(Error::Other("numkeys is more than the keys that follow".to_owned()));
-    }
+    let count = walk.count("numkeys", settings::batch_max(ctx.main()), 1)?;
     (0..count).map(|_| walk.required()).collect()
 }
 
@@ -119,8 +117,9 @@ fn each<'a>(
     change: impl Fn(&Reservation<LimitsRef>, SettleOutcome) -> Option<RateLimitChange<'a>>,
 ) -> Result<(), Error> {
     let now = ctx.now();
-    for name in keys {
-        ctx.read(*name).value::<RateLimit>()?;
+    for (at, name) in keys.iter().enumerate() {
+        let checked = ctx.read(*name).value::<RateLimit>().map(drop);
+        checked.map_err(|wrong| Error::from(wrong).of_item("key", at))?;
     }
     let mut together = EffectBatch::new(ctx);
     let mut all = SettleOutcome::Nothing;

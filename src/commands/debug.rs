@@ -1,6 +1,7 @@
 //! RL.DEBUG: a clock for tests.
 
-use super::arguments::{number, unexpected};
+use super::arguments::number;
+use super::way_out;
 use crate::commands::arguments::ArgCursor;
 use crate::core::text::duration::whole_number;
 use crate::core::time::Micros;
@@ -24,7 +25,7 @@ pub fn debug(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let mut walk = ArgCursor::new(args);
     let what = walk.required()?;
     if !what.is("CLOCK") {
-        return Err(unexpected(what));
+        return Err(way_out::unexpected(what, &[]));
     }
     let how = walk.required()?;
     let clock = if how.is("REAL") {
@@ -38,7 +39,7 @@ pub fn debug(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             None => ctx.now().plus(number("us", step, 0, Micros::MAX.0)?),
         })
     } else {
-        return Err(unexpected(how));
+        return Err(way_out::unexpected(how, &[]));
     };
     walk.end()?;
     ctx.set_debug_clock(clock);

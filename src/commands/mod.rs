@@ -21,3 +21,4 @@ pub mod reserve;
 pub mod throttle;
 pub mod top;
 pub mod usage;
+mod way_out;

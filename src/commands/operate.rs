@@ -1,9 +1,11 @@
 //! What operators do to one key: RESET, PIN, UNPIN, BLOCK, UNBLOCK.
 
-use super::arguments::{length, optional_for, unexpected};
+use super::arguments::{length, optional_for};
+use super::way_out;
 use crate::commands::arguments::ArgCursor;
 use crate::core::limits::look;
-use crate::core::text::token::TokenError;
+use crate::core::text::duration;
+use crate::core::text::token::{TokenError, shown};
 use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::apply;
@@ -30,8 +32,12 @@ pub fn reset(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         return Err(Error::Arity);
     }
     let (main, now) = (ctx.main(), ctx.now());
-    for name in args.iter() {
-        ctx.read(name).value::<RateLimit>()?;
+    for (at, name) in args.iter().enumerate() {
+        let checked = ctx.read(name).value::<RateLimit>().map(drop);
+        checked.map_err(|wrong| {
+            let error = Error::from(wrong);
+            if args.len() > 1 { error.of_item("key", at) } else { error }
+        })?;
     }
     let mut together = EffectBatch::new(ctx);
     let mut count = 0;
@@ -129,10 +135,15 @@ pub fn block(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             Until::At(now.plus(length(given)?).min(Micros::MAX))
         }
     } else {
-        return Err(unexpected(how));
+        return Err(match duration::parse(how.bytes()) {
+            Ok(_) => way_out::none_of(how, &format!("FOR {}, or FOREVER", shown(how.bytes()))),
+            Err(_) => way_out::none_of(how, "FOR with a duration such as FOR 30s, or FOREVER"),
+        });
     };
-    let reason = if walk.keyword("REASON") { reason(walk.value_of("REASON")?)? } else { &[] };
-    walk.end()?;
+    let mut reason: &[u8] = &[];
+    while let Some(option) = walk.option(&["REASON"])? {
+        reason = reason_of(walk.value_of(option)?)?;
+    }
     let change = RateLimitChange::Block { until, reason };
     let mut key = ctx.write(name);
     let same = key.value::<RateLimit>()?.is_some_and(|value| {
@@ -146,7 +157,7 @@ pub fn block(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-fn reason(arg: Arg<'_>) -> Result<&[u8], Error> {
+fn reason_of(arg: Arg<'_>) -> Result<&[u8], Error> {
     let text = arg.bytes();
     if text.len() > LONGEST_REASON {
         return Err(Error::Range { name: "REASON", expected: format!("at most {LONGEST_REASON} bytes") });

@@ -1,6 +1,6 @@
 //! RL.POLICY: limits by name and prefix, kept by the node.
 
-use super::arguments::unexpected;
+use super::way_out;
 use crate::commands::arguments::ArgCursor;
 use crate::core::limits::Label;
 use crate::core::text::token::TokenError;
@@ -35,24 +35,56 @@ pub fn policy(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     } else if what.is("IMPORT") {
         import(ctx, &mut walk)
     } else {
-        Err(unexpected(what))
+        Err(way_out::none_of(what, "SET, GET, DEL, LIST, EXPORT or IMPORT"))
+    }
+}
+
+/// What RL.POLICY SET says of the prefix or the breaker.
+#[derive(Clone, Copy, Debug)]
+enum Part<'a> {
+    /// Nothing: what the policy has stays.
+    Kept,
+    /// This one.
+    Given(&'a [u8]),
+    /// None.
+    Taken,
+}
+
+impl<'a> Part<'a> {
+    const fn given(self) -> Option<&'a [u8]> {
+        match self {
+            Self::Given(text) => Some(text),
+            Self::Kept | Self::Taken => None,
+        }
     }
 }
 
 fn set(ctx: &Context<'_>, walk: &mut ArgCursor<'_>) -> Result<(), Error> {
     let (name, limits) = (walk.required()?, walk.required()?);
-    let (mut prefix, mut breaker) = (None, None);
-    while let Some(option) = walk.take() {
-        if option.is("PREFIX") {
-            prefix = Some(walk.value_of("PREFIX")?.bytes());
-        } else if option.is("BREAKER") {
-            breaker = Some(walk.value_of("BREAKER")?.bytes());
-        } else {
-            return Err(unexpected(option));
+    let (mut prefix, mut breaker) = (Part::Kept, Part::Kept);
+    while let Some(option) = walk.option(&["PREFIX", "BREAKER", "NOPREFIX", "NOBREAKER"])? {
+        let (part, other, new) = match option {
+            "PREFIX" => (&mut prefix, "NOPREFIX", Part::Given(walk.value_of(option)?.bytes())),
+            "BREAKER" => (&mut breaker, "NOBREAKER", Part::Given(walk.value_of(option)?.bytes())),
+            "NOPREFIX" => (&mut prefix, "PREFIX", Part::Taken),
+            _ => (&mut breaker, "BREAKER", Part::Taken),
+        };
+        if !matches!(part, Part::Kept) {
+            return Err(Error::Usage(format!("syntax error: {option} and {other} exclude each other")));
         }
+        *part = new;
     }
-    let policy = Policy::parse(name.bytes(), limits.bytes(), prefix, breaker)
+    let mut policy = Policy::parse(name.bytes(), limits.bytes(), prefix.given(), breaker.given())
         .map_err(|refused| Error::Other(refused.to_string()))?;
+    node::look(ctx.main(), |policies| {
+        let Some(there) = policies.get(&policy.name) else { return };
+        if matches!(prefix, Part::Kept) {
+            policy.prefix.clone_from(&there.prefix);
+        }
+        if matches!(breaker, Part::Kept) {
+            policy.breaker.clone_from(&there.breaker);
+        }
+    });
     may_grow(ctx)?;
     let same = node::look(ctx.main(), |policies| {
         policies.check(std::slice::from_ref(&policy)).map_err(|(_, refused)| refused)?;

@@ -1,6 +1,6 @@
 //! RL.QUOTA: looks without taking.
 
-use super::arguments::{cost, unexpected};
+use super::arguments::cost;
 use crate::commands::arguments::ArgCursor;
 use crate::core::limits::{Limit, LimitStatus, Look, Request, Rule, State, decide, look};
 use crate::core::retry_after::RetryAfter;
@@ -32,13 +32,10 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let name = walk.required()?;
     let given = walk.take_unless(|next| next.is("COST") || next.is("HEADERS")).map(Arg::bytes);
     let (mut units, mut headers) = (1, false);
-    while let Some(option) = walk.take() {
-        if option.is("COST") {
-            units = cost(walk.value_of("COST")?)?;
-        } else if option.is("HEADERS") {
-            headers = true;
-        } else {
-            return Err(unexpected(option));
+    while let Some(option) = walk.option(&["COST", "HEADERS"])? {
+        match option {
+            "COST" => units = cost(walk.value_of(option)?)?,
+            _ => headers = true,
         }
     }
     // In this order, so that the value arrives meanwhile.
@@ -212,13 +209,19 @@ impl<'v> QuotaView<'v> {
             _ => None,
         };
         let mut fields: Vec<(&str, String)> = Vec::new();
-        let visible = || self.rows().filter(|row| !row.limit.shadow() && row.limit.capacity().is_some());
-        let policies: Vec<String> = visible().map(|row| policy_item(row.limit, row.label)).collect();
+        let visible: Vec<QuotaRow<'_>> =
+            self.rows().filter(|row| !row.limit.shadow() && row.limit.capacity().is_some()).collect();
+        let names = header_names(&visible);
+        let policies: Vec<String> =
+            visible.iter().zip(&names).map(|(row, name)| policy_item(row.limit, name)).collect();
         if !policies.is_empty() {
             fields.push(("RateLimit-Policy", policies.join(", ")));
             let denied = self.block.map(|block| block.until.wait(self.now)).max(line);
-            let items: Vec<String> =
-                visible().map(|row| Self::limit_item(&row, denied, retry_seconds)).collect();
+            let items: Vec<String> = visible
+                .iter()
+                .zip(&names)
+                .map(|(row, name)| Self::limit_item(row, name, denied, retry_seconds))
+                .collect();
             fields.push(("RateLimit", items.join(", ")));
         }
         if let Some(LimitStatus { limit: Some(limit), remaining, reset_after_us, .. }) = status {
@@ -239,7 +242,12 @@ impl<'v> QuotaView<'v> {
     /// `"name";r=50;t=30`. Retry-After must not be earlier than `t`, so a
     /// denying limit tells when it grants again, and one that would tell a later
     /// time than Retry-After tells none.
-    fn limit_item(row: &QuotaRow<'_>, denied: Option<RetryAfter>, retry_after: Option<u64>) -> String {
+    fn limit_item(
+        row: &QuotaRow<'_>,
+        name: &str,
+        denied: Option<RetryAfter>,
+        retry_after: Option<u64>,
+    ) -> String {
         let (remaining, retry) = match denied {
             None => (row.look.remaining.unwrap_or(0), row.look.retry),
             Some(denied) => (0, row.look.retry.max(denied)),
@@ -249,7 +257,7 @@ impl<'v> QuotaView<'v> {
             RetryAfter::Now => Some(seconds(row.look.reset_after_us)),
             RetryAfter::Never => None,
         };
-        let mut item = format!("\"{}\";r={remaining}", row.label);
+        let mut item = format!("\"{name}\";r={remaining}");
         if let Some(at) = at.filter(|&at| retry_after.is_none_or(|retry| at <= retry)) {
             item.push_str(&format!(";t={at}"));
         }
@@ -257,7 +265,19 @@ impl<'v> QuotaView<'v> {
     }
 }
 
-/// `"name";q=100;w=60`, with the unit where it is not the request's cost.
+/// What the limits are called in the headers: a name that comes again gets `-2`,
+/// `-3`, so that each item of one field has a name of its own.
+fn header_names(rows: &[QuotaRow<'_>]) -> Vec<String> {
+    let times = |at: usize, label: &str| rows.iter().take(at).filter(|row| row.label == label).count();
+    let name = |(at, row): (usize, &QuotaRow<'_>)| match times(at, row.label) {
+        0 => row.label.to_owned(),
+        earlier => format!("{}-{}", row.label, earlier + 1),
+    };
+    rows.iter().enumerate().map(name).collect()
+}
+
+/// `"name";q=100;w=60`: `w` is the time in which `q` comes back. With the unit
+/// where it is not the request's cost.
 fn policy_item(limit: &Limit, label: &str) -> String {
     let mut item = format!("\"{label}\";q={}", limit.capacity().unwrap_or(0));
     if limit.per_call() {
@@ -265,7 +285,7 @@ fn policy_item(limit: &Limit, label: &str) -> String {
     } else if limit.algorithm_name() == "concurrent" {
         item.push_str(";qu=\"concurrent-requests\"");
     }
-    if let Some(us) = limit.period_us() {
+    if let Some(us) = limit.refill_us() {
         item.push_str(&format!(";w={}", seconds(us)));
     }
     item

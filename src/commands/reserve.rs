@@ -1,10 +1,11 @@
 //! RL.RESERVE: takes units and places until they are settled, on one key or on
 //! a whole hierarchy at once.
 
-use super::arguments::{cost, length, number, unexpected};
+use super::arguments::{cost, length};
 use crate::commands::arguments::ArgCursor;
 use crate::core::reservations::MAX_ID;
 use crate::core::retry_after::RetryAfter;
+use crate::core::text::token::shown;
 use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::apply;
@@ -37,6 +38,8 @@ struct ReserveCall<'a> {
     wait_us: u64,
 }
 
+const KEYWORDS: [&str; 5] = ["COST", "TTL", "ID", "WAIT", "CRITICAL"];
+
 /// An id that a caller chose.
 ///
 /// # Errors
@@ -50,14 +53,18 @@ pub fn id_of(arg: Arg<'_>) -> Result<&[u8], Error> {
 
 fn parse<'a>(ctx: &Context<'_>, args: Args<'a>) -> Result<ReserveCall<'a>, Error> {
     let mut walk = ArgCursor::new(args);
-    let count = number("numkeys", walk.required()?, 1, settings::batch_max(ctx.main()))?;
-    let count = usize::try_from(count).map_err(|_| Error::Arity)?;
-    if walk.left() < count.saturating_mul(2) {
-        return Err(Error::Other("numkeys is more than the keys and limits that follow".to_owned()));
-    }
+    let count = walk.count("numkeys", settings::batch_max(ctx.main()), 2)?;
     let mut items = Vec::with_capacity(count);
-    for _ in 0..count {
-        items.push(ReserveItem { key: walk.required()?, limits: walk.required()?.bytes() });
+    for at in 0..count {
+        let (key, limits) = (walk.required()?, walk.required()?);
+        if KEYWORDS.iter().any(|keyword| limits.is(keyword)) {
+            let way = format!(
+                "limits are missing: write * behind '{}' for those that the server has for it",
+                shown(key.bytes())
+            );
+            return Err(Error::near(limits.bytes(), way).of_item("key", at));
+        }
+        items.push(ReserveItem { key, limits: limits.bytes() });
     }
     let mut names: Vec<_> = items.iter().map(|item| item.key.bytes()).collect();
     names.sort_unstable();
@@ -66,26 +73,22 @@ fn parse<'a>(ctx: &Context<'_>, args: Args<'a>) -> Result<ReserveCall<'a>, Error
         return Err(Error::Other("the same key twice in one reservation".to_owned()));
     }
     let mut call = ReserveCall { items, cost: 1, ttl_us: 0, id: None, critical: false, wait_us: 0 };
-    while let Some(option) = walk.take() {
-        if option.is("COST") {
-            call.cost = cost(walk.value_of("COST")?)?;
-        } else if option.is("TTL") {
-            call.ttl_us = length(walk.value_of("TTL")?)?;
-        } else if option.is("ID") {
-            call.id = Some(id_of(walk.value_of("ID")?)?);
-        } else if option.is("WAIT") {
-            call.wait_us = queue::wait_option(ctx.main(), walk.value_of("WAIT")?)?;
-            if call.items.len() > 1 {
-                return Err(Error::Other("WAIT works with one key only".to_owned()));
+    while let Some(option) = walk.option(&KEYWORDS)? {
+        match option {
+            "COST" => call.cost = cost(walk.value_of(option)?)?,
+            "TTL" => call.ttl_us = length(walk.value_of(option)?)?,
+            "ID" => call.id = Some(id_of(walk.value_of(option)?)?),
+            "WAIT" => {
+                call.wait_us = queue::wait_option(ctx.main(), walk.value_of(option)?)?;
+                if call.items.len() > 1 {
+                    return Err(Error::Other("WAIT works with one key only".to_owned()));
+                }
             }
-        } else if option.is("CRITICAL") {
-            call.critical = true;
-        } else {
-            return Err(unexpected(option));
+            _ => call.critical = true,
         }
     }
     if call.ttl_us == 0 {
-        return Err(Error::Other("syntax error: a reservation needs TTL".to_owned()));
+        return Err(Error::Usage("syntax error: a reservation needs TTL, such as TTL 30s".to_owned()));
     }
     Ok(call)
 }
@@ -107,10 +110,13 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     };
     let terms = Terms { cost: call.cost, ttl_us: call.ttl_us, id, critical: call.critical };
     let mut all = Vec::with_capacity(call.items.len());
-    for item in &call.items {
+    for (at, item) in call.items.iter().enumerate() {
+        let of_key = |error: Error| if call.items.len() > 1 { error.of_item("key", at) } else { error };
         let mut key = ctx.read(item.key);
+        let held = key.value::<RateLimit>().map_err(|wrong| of_key(wrong.into()))?;
         let mut one =
-            decide(ctx, item.key.bytes(), key.value::<RateLimit>()?.as_deref(), item.limits, &terms, now)?;
+            decide(ctx, item.key.bytes(), held.as_deref(), item.limits, &terms, now).map_err(of_key)?;
+        drop(held);
         let ask = || QueuedRequest::reserve(&terms, item.limits);
         let wants = one.takes() || one.reply.granted == 0;
         if wants && queue::has_queue(ctx, item.key) {

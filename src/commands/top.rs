@@ -1,7 +1,7 @@
 //! RL.TOP: the busiest keys, ever or now, and the breakers that are open.
 
-use super::arguments::{number, unexpected};
-use super::quota;
+use super::arguments::number;
+use super::{quota, way_out};
 use crate::commands::arguments::ArgCursor;
 use crate::core::breaker::CircuitState;
 use crate::core::stats::heavy_hitters::BusyPeriod;
@@ -46,7 +46,7 @@ pub fn top(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     } else if which.is("OPEN") {
         Which::OpenBreakers
     } else {
-        return Err(unexpected(which));
+        return Err(way_out::none_of(which, "DENIED, GRANTED or OPEN"));
     };
     let n = match walk.peek() {
         Some(next) if !next.is("NOW") => {

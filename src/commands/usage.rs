@@ -1,6 +1,7 @@
 //! RL.RECORD, RL.STATS, RL.USAGE: what happened on a key, by hour and by day.
 
-use super::arguments::{ScanOptions, number, scan_options, unexpected};
+use super::arguments::{ScanOptions, number, scan_options};
+use super::way_out;
 use crate::commands::arguments::ArgCursor;
 use crate::core::limits::MAX_COUNT;
 use crate::core::text::duration;
@@ -30,22 +31,19 @@ pub fn record(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let name = walk.required()?;
     let how = walk.required()?;
     if !how.is("OK") && !how.is("FAIL") {
-        return Err(unexpected(how));
+        return Err(way_out::none_of(how, "OK or FAIL"));
     }
     let mut outcome =
         WorkOutcome { ok: how.is("OK"), cached: false, count: 1, spend: Spend::default(), duration_ms: None };
-    while let Some(option) = walk.take() {
-        if option.is("CACHED") {
-            outcome.cached = true;
-        } else if option.is("SPEND") {
-            outcome.spend = Spend::parse(walk.value_of("SPEND")?.bytes())?;
-        } else if option.is("DUR") {
-            let us = duration::parse(walk.value_of("DUR")?.bytes())?;
-            outcome.duration_ms = Some(us / duration::MILLISECOND);
-        } else if option.is("COUNT") {
-            outcome.count = number("COUNT", walk.value_of("COUNT")?, 1, MAX_COUNT)?;
-        } else {
-            return Err(unexpected(option));
+    while let Some(option) = walk.option(&["CACHED", "SPEND", "DUR", "COUNT"])? {
+        match option {
+            "CACHED" => outcome.cached = true,
+            "SPEND" => outcome.spend = Spend::parse(walk.value_of(option)?.bytes())?,
+            "DUR" => {
+                let us = duration::parse(walk.value_of(option)?.bytes())?;
+                outcome.duration_ms = Some(us / duration::MILLISECOND);
+            }
+            _ => outcome.count = number(option, walk.value_of(option)?, 1, MAX_COUNT)?,
         }
     }
     let (failed, count, duration_ms) = (!outcome.ok, outcome.count, outcome.duration_ms);
@@ -76,13 +74,11 @@ pub fn stats(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let mut walk = ArgCursor::new(args);
     let name = walk.required()?;
     let (mut hours, mut days) = (HOURS, DAYS);
-    while let Some(option) = walk.take() {
-        if option.is("HOURS") {
-            hours = number("HOURS", walk.value_of("HOURS")?, 0, HOURS)?;
-        } else if option.is("DAYS") {
-            days = number("DAYS", walk.value_of("DAYS")?, 0, DAYS)?;
-        } else {
-            return Err(unexpected(option));
+    while let Some(option) = walk.option(&["HOURS", "DAYS"])? {
+        let value = walk.value_of(option)?;
+        match option {
+            "HOURS" => hours = number(option, value, 0, HOURS)?,
+            _ => days = number(option, value, 0, DAYS)?,
         }
     }
     let now = ctx.now();

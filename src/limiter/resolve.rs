@@ -2,7 +2,8 @@
 //! policy's, else the default.
 
 use super::words::Word;
-use crate::core::limits::{Limit, State};
+use crate::core::limits::{Limit, Limits, State};
+use crate::core::text::token::{TokenError, shown};
 use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::server::main_thread::MainThread;
@@ -77,11 +78,23 @@ pub fn resolve(
     if let Some(text) = given {
         if !settings::caller_limits(main) {
             check(main, text)?;
-        } else if let Some(resolved) = limits_of(main, own, text)? {
+        } else if let Some(resolved) =
+            limits_of(main, own, text).map_err(|error| if_swapped(key, text, error))?
+        {
             return Ok((resolved, Source::Call));
         }
     }
     default_limits(main, key, own)
+}
+
+/// `RL.ACQUIRE 10/s user:42`: the key was given for the limits.
+#[cold]
+fn if_swapped(key: &[u8], given: &[u8], error: Error) -> Error {
+    if Limits::parse(key).is_err() {
+        return error;
+    }
+    let reason = format!("the key comes first, then the limits: {} {}", shown(given), shown(key));
+    TokenError::new("limit", given, reason).into()
 }
 
 /// The limits of a key that neither pin nor call gives any.

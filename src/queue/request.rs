@@ -207,7 +207,7 @@ impl QueuedRequest {
     /// Sends the reply in the command's own form.
     pub fn send(&self, ctx: &Context<'_>, answer: &Result<RateLimitReply, Error>) {
         match (self, answer) {
-            (_, Err(error)) => error.send(ctx),
+            (_, Err(error)) => error.send(ctx, None),
             (Self::Acquire { .. }, Ok(reply)) => reply.send(ctx),
             (Self::Reserve { id, .. }, Ok(reply)) => {
                 reserve::send(ctx, (reply.granted > 0).then_some(&**id), &[*reply]);

@@ -3,7 +3,7 @@
 
 use crate::world::{World, cases, gap};
 use floodgate::core::limits::{
-    Decision, HeldPlaces, Request, State, charge, decide, full_at, give_back, look,
+    Decision, HeldPlaces, Keep, Request, State, charge, decide, full_at, give_back, look,
 };
 use floodgate::core::retry_after::RetryAfter;
 use floodgate::core::time::Micros;
@@ -212,8 +212,28 @@ fn keep_is_for_critical_requests() {
     assert_eq!(world.ask(now, &critical).status.remaining, Some(1));
     assert_eq!(world.ask(now, &critical).status.remaining, Some(0));
     assert!(!world.ask(now, &critical).is_granted());
-    // All of it kept in effect: nothing is left for the others.
-    assert_eq!(World::new("1/m:keep=0.01%").acquire(now, 1).status.retry, RetryAfter::Never);
+    // What is kept is rounded down to whole units: here none.
+    for limits in
+        ["1/m:keep=0.01%", "1/m:keep=99.99%", "1/s:keep=10%", "bucket:5/s:keep=1%", "fixed:9/s:keep=11%"]
+    {
+        let mut world = World::new(limits);
+        let capacity = world.limits.as_slice()[0].capacity().unwrap();
+        assert_eq!(world.acquire(now, capacity).granted, capacity, "{limits}");
+    }
+}
+
+/// The part that is kept, against counting in hundredths of a percent: the most
+/// whole units that are at most P % of the capacity.
+#[test]
+fn keep_is_rounded_down_to_whole_units() {
+    for capacity in (0..300).chain([1_000, 9_999, 10_001, 1_000_000_000_000]) {
+        for hundredths in [1, 99, 100, 101, 999, 1_000, 3_333, 5_000, 9_900, 9_999_u16] {
+            let keep = Keep::new(hundredths).unwrap();
+            let kept = u128::from(capacity - keep.usable(capacity));
+            let share = u128::from(capacity) * u128::from(hundredths);
+            assert!(kept * 10_000 <= share && share < (kept + 1) * 10_000, "{capacity} {hundredths}");
+        }
+    }
 }
 
 #[test]

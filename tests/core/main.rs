@@ -23,5 +23,6 @@ mod prefix;
 mod reservations;
 mod sliding;
 mod throttle;
+mod units;
 mod usage;
 mod world;

@@ -1,5 +1,6 @@
 //! The table of policies as it travels: whole, exact, and never half applied.
 
+use floodgate::core::limits::Label;
 use floodgate::types::effect::policy::PolicyChange;
 use floodgate::types::policies::{Policies, Policy, json};
 
@@ -88,7 +89,7 @@ fn a_damaged_payload_is_refused_or_harmless() {
             match policies.apply(&bytes) {
                 Err(_) => assert!(same(&policies, &table())),
                 // Whatever was believed is a table that travels on.
-                Ok(()) => {
+                Ok(_) => {
                     let mut copy = Policies::default();
                     copy.apply(&policies.encode_all()).unwrap();
                     assert!(copy.iter().eq(policies.iter()));
@@ -108,4 +109,37 @@ fn json_goes_there_and_back() {
     copy.apply(&payload).unwrap();
     assert!(copy.iter().eq(policies.iter()));
     assert_eq!(copy.digest(), policies.digest());
+}
+
+/// What version 0.1 kept without a unit is milliseconds, and has one from then on;
+/// a prefix that ends with `*` is refused only where somebody writes it now.
+#[test]
+fn what_0_1_kept_without_a_unit() {
+    use floodgate::core::wire::{put_bytes, put_u64};
+    let mut payload = Vec::new();
+    put_u64(&mut payload, 1);
+    put_u64(&mut payload, 7);
+    payload.push(1);
+    for (name, prefix, breaker) in [("old", "svc:*", "5:open=1500"), ("new", "web:", "5:open=1500ms")] {
+        put_bytes(&mut payload, name.as_bytes());
+        put_bytes(&mut payload, b"10/s");
+        for part in [prefix, breaker] {
+            payload.push(1);
+            put_bytes(&mut payload, part.as_bytes());
+        }
+    }
+    let mut policies = Policies::default();
+    let unitless = policies.apply(&payload).unwrap();
+    assert_eq!(unitless.iter().map(Label::as_str).collect::<Vec<_>>(), ["old"]);
+    let breaker = |name: &[u8]| {
+        let policy = policies.get(&Label::parse(name).unwrap()).unwrap();
+        policy.breaker.clone().unwrap()
+    };
+    assert_eq!(breaker(b"old").1, breaker(b"new").1);
+    assert_eq!(&*breaker(b"old").0, "5:open=1500ms");
+    // Written again it has a unit, and nothing is to be told.
+    let mut again = Policies::default();
+    assert!(again.apply(&policies.encode_all()).unwrap().is_empty());
+    assert!(Policy::parse(b"old", b"10/s", Some(b"svc:*"), None).is_err());
+    assert!(Policy::parse(b"old", b"10/s", None, Some(b"5:open=1500")).is_err());
 }

@@ -26,13 +26,15 @@ fn formulas(
     let limited = now < new - d;
     let ttl = if limited { old } else { new } - now;
     let left = d - ttl;
-    let remaining = if left > -t { (left / 1000) / (t / 1000) } else { 0 };
+    // Whole units of what is left; redis-cell divides microseconds, which tells of
+    // units that are not there.
+    let remaining = left.max(0) / t;
     let retry = if limited && t * q <= d { Some(new - d - now) } else { None };
     let seconds = |ns: i128| ns / 1_000_000_000 + i128::from(ns % 1_000_000_000 / 1_000_000 > 0);
     if !limited {
         *tat = Some(new);
     }
-    [i128::from(limited), burst + 1, remaining, retry.map_or(-1, seconds), seconds(ttl)]
+    [i128::from(limited), burst + 1, remaining, retry.map_or(-1, |ns| seconds(ns).max(1)), seconds(ttl)]
 }
 
 fn numbers(answer: ThrottleReply) -> [i128; 5] {
@@ -77,6 +79,28 @@ proptest! {
         }
     }
 
+    /// What remains is there, and one more is not; who is denied is never told to
+    /// come back at once.
+    #[test]
+    fn what_remains_is_there(
+        burst in 0i64..20_000,
+        count in prop_oneof![1i64..100, 1i64..1_000_000_000],
+        period in prop_oneof![Just(1i64), 1i64..10_000],
+        gaps in prop::collection::vec((prop_oneof![Just(0u64), 0u64..3_000_000], 0u64..20_000), 1..12),
+    ) {
+        let rule = Throttle::new(burst, count, period).unwrap();
+        let (mut state, mut now) = (State::Fresh, NOW);
+        for (gap, quantity) in gaps {
+            now += gap;
+            let answer = ask(rule, &mut state, now, quantity);
+            prop_assert!(answer.remaining <= answer.limit);
+            prop_assert!(!answer.limited || answer.retry_after_s != 0, "{:?}", answer);
+            let left = u64::try_from(answer.remaining).unwrap();
+            prop_assert!(!rule.ask(&state.arrival(), Micros(now), left).limited);
+            prop_assert!(rule.ask(&state.arrival(), Micros(now), left + 1).limited);
+        }
+    }
+
     #[test]
     fn never_wraps(burst in 0..=i64::MAX, count in 1..=i64::MAX, period in 1..=i64::MAX, quantity in 0..=i64::MAX as u64, calls in 1usize..4) {
         let Ok(rule) = Throttle::new(burst, count, period) else { return Ok(()) };
@@ -110,6 +134,20 @@ proptest! {
             prop_assert_eq!(ask(rule, &mut state.clone(), full - 1_000_000, 0).reset_after_s, 1);
         }
     }
+}
+
+#[test]
+fn rates_that_are_no_whole_microseconds() {
+    // 166 666 ns a unit: redis-cell tells of 6024.
+    let rule = Throttle::new(6000, 6000, 1).unwrap();
+    assert_eq!(numbers(ask(rule, &mut State::Fresh, NOW, 1))[..3], [0, 6001, 6000]);
+    // 125 000 ns a unit: the third is denied for less than a millisecond.
+    let rule = Throttle::new(1, 8000, 1).unwrap();
+    let mut state = State::Fresh;
+    for _ in 0..2 {
+        assert!(!ask(rule, &mut state, NOW, 1).limited);
+    }
+    assert_eq!(numbers(ask(rule, &mut state, NOW, 1)), [1, 2, 0, 1, 0]);
 }
 
 #[test]

@@ -136,7 +136,7 @@ fn options_of_limits_hold_for_items_too() {
         batch(&server, "ALL 2 free 10/s 2 blocked 10/s 1"),
         [[0, 10, 10, 30_000, 0, -3], [0, 10, 0, 30_000, 0, -1]]
     );
-    assert_error_prefix(&server.line("RL.BATCH ALL 1 k * 1"), "ERR no limits for this key");
+    assert_error_prefix(&server.line("RL.BATCH ALL 1 k * 1"), "ERR item 1: no limits for this key");
     assert_eq!(batch(&server, "ALL 1 pinned * 1"), [[0, 2, 0, 3_600_000, 3_600_000, 0]]);
 }
 
@@ -146,26 +146,32 @@ fn a_bad_item_fails_the_whole_command() {
     server.line("SET string x");
     for mode in ["ALL", "EACH"] {
         let bad = |tail: &str| server.line(&format!("RL.BATCH {mode} {tail}"));
-        assert_error(&bad("2 a 10/s 1 b 10/ 1"), "ERR invalid limit '10/': missing period");
-        assert_error(&bad("2 a 10/s 1 b 10/s 0"), "ERR COST must be a whole number from 1 to 1000000000000");
-        assert_error(&bad("2 a 10/s 1 b 10/s x"), "ERR COST must be a whole number from 1 to 1000000000000");
+        assert_error(&bad("2 a 10/s 1 b 10/ 1"), "ERR item 2: invalid limit '10/': missing period");
+        assert_error_prefix(
+            &bad("2 a 10/s 1 b 10/s 0"),
+            "ERR item 2: COST must be a whole number from 1 to 1000000000000",
+        );
+        assert_error(
+            &bad("2 a 10/s 1 b 10/s x"),
+            "ERR item 2: COST must be a whole number from 1 to 1000000000000",
+        );
         assert_error(
             &bad("2 a 10/s 1 string 10/s 1"),
-            "WRONGTYPE Operation against a key holding the wrong kind of value",
+            "WRONGTYPE Operation against a key holding the wrong kind of value (item 2)",
         );
-        assert_error_prefix(&bad("2 a 10/s 1 b concurrent:5 1"), "ERR invalid limit 'concurrent:5'");
-        assert_error(&bad("2 a 10/s 1 b @gold 1"), "ERR no policy 'gold'");
-        assert_error(&bad("3 a 10/s 1 b 10/s 1"), "ERR numitems is more than the items that follow");
-        assert_error(&bad("1 a 10/s 1 b 10/s 1"), "ERR syntax error near 'b'");
-        assert_error(&bad("1 a 10/s 1 CRITICAL x"), "ERR syntax error near 'x'");
+        assert_error_prefix(&bad("2 a 10/s 1 b concurrent:5 1"), "ERR item 2: invalid limit 'concurrent:5'");
+        assert_error_prefix(&bad("2 a 10/s 1 b @gold 1"), "ERR item 2: no policy 'gold'");
+        assert_error_prefix(&bad("3 a 10/s 1 b 10/s 1"), "ERR numitems is more than the items that follow");
+        assert_error_prefix(&bad("1 a 10/s 1 b 10/s 1"), "ERR syntax error near 'b'");
+        assert_error_prefix(&bad("1 a 10/s 1 CRITICAL x"), "ERR syntax error near 'x'");
         for count in ["0", "-1", "x", "1001", "99999999999999999999"] {
-            assert_error(
+            assert_error_prefix(
                 &bad(&format!("{count} a 10/s 1")),
                 "ERR numitems must be a whole number from 1 to 1000",
             );
         }
     }
-    assert_error(&server.line("RL.BATCH SOME 1 a 10/s 1"), "ERR syntax error near 'SOME'");
+    assert_error_prefix(&server.line("RL.BATCH SOME 1 a 10/s 1"), "ERR syntax error near 'SOME'");
     assert_eq!(server.line("DBSIZE"), Reply::Int(1));
 }
 
@@ -180,7 +186,7 @@ fn a_thousand_items_in_one_command() {
     assert!(replies.iter().all(|six| six[0] == 0));
     if server.at_least(7, 0) {
         server.config_set("floodgate.batch-max", "2");
-        assert_error(
+        assert_error_prefix(
             &server.line(&format!("RL.BATCH ALL 3{}", items(3))),
             "ERR numitems must be a whole number from 1 to 2",
         );

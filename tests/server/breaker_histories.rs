@@ -14,9 +14,9 @@ const BREAKERS: &[&str] = &[
     "3:open=2s:lease=1s:probes=3:backoff=2:maxopen=5s:ramp=3s",
     "3/8s:open=1s:probes=2:lease=3s",
     "3/8s:open=1s:backoff=1.5:ramp=1s",
-    "50%/8s:min=3:open=1s:slow=100:slowrate=40%:probes=4:lease=2s",
+    "50%/8s:min=3:open=1s:slow=100ms:slowrate=40%:probes=4:lease=2s",
     "34%/5calls:min=3:open=1s:probes=3:lease=2s:backoff=3",
-    "34%/5calls:open=3s:slow=100:probes=5:lease=1s:ramp=2s",
+    "34%/5calls:open=3s:slow=100ms:probes=5:lease=1s:ramp=2s",
 ];
 const KEYS: [&str; 3] = ["a", "b", "c"];
 
@@ -134,7 +134,7 @@ impl History<'_> {
             command.extend([b"TOKEN".to_vec(), ticket.text().as_bytes().to_vec()]);
         }
         if let Some(ms) = took {
-            command.extend([b"DUR".to_vec(), u64::to_string(&ms).into_bytes()]);
+            command.extend([b"DUR".to_vec(), format!("{ms}ms").into_bytes()]);
         }
         let reply = self.server.call(&command);
         let twin = self.twins[key].as_mut().unwrap();

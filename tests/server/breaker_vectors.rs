@@ -75,9 +75,9 @@ fn resilience4j() {
 
     // R8: slow is longer than, not as long as.
     let r8 = key("r8", "100%/4calls:min=1:slow=100ms:slowrate=50%");
-    assert_eq!(r8.report(&["OK", "DUR", "100"]), (true, "closed".into()));
+    assert_eq!(r8.report(&["OK", "DUR", "100ms"]), (true, "closed".into()));
     assert_eq!(r8.number("slow"), 0);
-    assert_eq!(r8.report(&["OK", "DUR", "101"]), (true, "open".into()));
+    assert_eq!(r8.report(&["OK", "DUR", "101ms"]), (true, "open".into()));
     assert_eq!(r8.number("slow"), 1);
 
     // R11: back-off doubles until a close.
@@ -97,9 +97,9 @@ fn resilience4j() {
 
     // R12: a force repeated counts from the second.
     let r12 = key("r12", "1");
-    server.ok("CB.FORCE r12 OPEN FOR 2000");
+    server.ok("CB.FORCE r12 OPEN FOR 2000ms");
     r12.wait_ms(500);
-    server.ok("CB.FORCE r12 OPEN FOR 2001");
+    server.ok("CB.FORCE r12 OPEN FOR 2001ms");
     assert_eq!(r12.deny(), 2001);
 }
 

@@ -191,7 +191,7 @@ fn from_resilience4j() {
             }),
             ("`slowCallDurationThreshold: 2s, slowCallRateThreshold: 80`", |key| {
                 for n in 0..100 {
-                    let took = if n < 20 { "2000" } else { "2001" };
+                    let took = if n < 20 { "2000ms" } else { "2001ms" };
                     assert_eq!(key.report(&["OK", "DUR", took]).1, if n < 99 { "closed" } else { "open" });
                 }
             }),

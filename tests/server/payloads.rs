@@ -83,7 +83,7 @@ fn server_with_samples() -> (Server, Vec<Dump>) {
     drive(&mut wire, &mut Dice::new(11), &mut Clock::Debug(NOON), 500);
     // Open and ended reservations, of two sets of limits.
     for (limits, id, ttl) in [("100/m,concurrent:5", "a", 1), ("90/h", "b", 90_000), ("90/h", "c", 80_000)] {
-        wire.line(&format!("RL.RESERVE 1 reserved {limits} COST 7 TTL {ttl} ID {id}"));
+        wire.line(&format!("RL.RESERVE 1 reserved {limits} COST 7 TTL {ttl}ms ID {id}"));
         server.clock_advance(1000);
     }
     let keys = snapshot(&server).0.into_keys();

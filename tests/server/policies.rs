@@ -59,8 +59,7 @@ fn set_get_list_and_delete() {
         ],
         ["2", "2", digest.as_str()]
     );
-    // Without PREFIX and BREAKER they go.
-    server.ok("RL.POLICY SET free 100/minute");
+    server.ok("RL.POLICY SET free 100/minute NOPREFIX");
     assert!(server.line("RL.POLICY GET free").field("prefix").is_nil());
     assert_eq!(server.line("RL.POLICY DEL free"), Reply::Int(1));
     assert_eq!(server.line("RL.POLICY DEL free"), Reply::Int(0));
@@ -109,14 +108,14 @@ fn what_is_wrong_is_named() {
         ("RL.ACQUIRE k @nobody", "ERR no policy 'nobody'"),
         ("RL.PIN k @nobody", "ERR no policy 'nobody'"),
         ("RL.QUOTA k @nobody", "ERR no policy 'nobody'"),
-        ("RL.BATCH EACH 1 k @nobody 1", "ERR no policy 'nobody'"),
+        ("RL.BATCH EACH 1 k @nobody 1", "ERR item 1: no policy 'nobody'"),
         ("RL.NODE x", "ERR RL.NODE carries policies to replicas and the AOF; clients cannot use it"),
     ] {
         // Before 7.0 the name comes back as typed.
         if !server.at_least(7, 0) && error.starts_with("ERR wrong number") {
             continue;
         }
-        assert_error(&server.line(command), error);
+        assert_error_prefix(&server.line(command), error);
     }
     assert_error_prefix(
         &call!(server, "RL.POLICY", "SET", "x", "1/s", "PREFIX", "p".repeat(257)),
@@ -181,7 +180,7 @@ fn the_first_that_holds_is_pin_call_prefix_default() {
     assert_eq!(server.line("RL.POLICY DEL q"), Reply::Int(1));
     assert_eq!(capacity(&server, "RL.ACQUIRE user:8"), 10);
     assert_eq!(capacity(&server, "RL.ACQUIRE user:8 60/m"), 60);
-    assert_error(&server.line("RL.ACQUIRE user:4 @q"), "ERR no policy 'q'");
+    assert_error_prefix(&server.line("RL.ACQUIRE user:4 @q"), "ERR no policy 'q'");
     assert_eq!(shown(&server, "user:4"), one("last", "30/m"));
     server.ok("RL.POLICY SET q 31/m");
     assert_eq!(capacity(&server, "RL.ACQUIRE user:8 COST 2"), 2);
@@ -315,7 +314,7 @@ fn export_and_import() {
     }
     assert_error_prefix(&import(&"[".repeat(100_000), &[]), "ERR invalid JSON: recursion limit");
     assert_error_prefix(&call!(other, "RL.POLICY", "IMPORT", b"[\"\xff\0\"]"), "ERR invalid JSON");
-    assert_error(&import("[]", &["NONSENSE"]), "ERR syntax error near 'NONSENSE'");
+    assert_error_prefix(&import("[]", &["NONSENSE"]), "ERR syntax error near 'NONSENSE'");
     assert_eq!(policies(&other), before, "a refused import changes nothing");
 
     // REPLACE sets those named, even where they swap their prefixes, and leaves the others.
@@ -622,4 +621,64 @@ fn ten_thousand_policies_cost_no_more_than_ten() {
     for (few, many) in few.iter().zip(many) {
         assert!(many < few * 2.0 + 1.0, "{few} µs with ten, {many} µs with ten thousand");
     }
+}
+
+/// SET without PREFIX or BREAKER keeps the one there is; NOPREFIX and NOBREAKER
+/// take it away; in JSON an entry is whole.
+#[test]
+fn set_keeps_what_it_does_not_name() {
+    let server = Server::start();
+    let shows = |prefix: Option<&str>, breaker: Option<&str>, limits: &str| {
+        let policy = server.line("RL.POLICY GET p");
+        let part =
+            |name: &str| Some(policy.field(name)).filter(|part| !part.is_nil()).map(|part| part.text());
+        assert_eq!(part("limits").as_deref(), Some(limits));
+        assert_eq!((part("prefix").as_deref(), part("breaker").as_deref()), (prefix, breaker), "{limits}");
+    };
+    server.ok("RL.POLICY SET p 1/h PREFIX a: BREAKER 5");
+    server.ok("RL.POLICY SET p 2/h");
+    shows(Some("a:"), Some("5"), "2/h");
+    assert_eq!(server.line("RL.ACQUIRE a:1")[1], Reply::Int(2));
+    server.ok("RL.POLICY SET p 3/h PREFIX b:");
+    shows(Some("b:"), Some("5"), "3/h");
+    server.ok("RL.POLICY SET p 3/h BREAKER 6:open=1s");
+    shows(Some("b:"), Some("6:open=1s"), "3/h");
+    server.ok("RL.POLICY SET p 4/h NOBREAKER");
+    shows(Some("b:"), None, "4/h");
+    server.ok("RL.POLICY SET p 4/h NOPREFIX BREAKER 7");
+    shows(None, Some("7"), "4/h");
+    assert!(server.line("RL.ACQUIRE b:1").error().is_some());
+    server.ok("RL.POLICY SET p 5/h PREFIX c: NOBREAKER");
+    shows(Some("c:"), None, "5/h");
+    // A new one has none; taking away what is not there is no change.
+    server.ok("RL.POLICY SET q 1/h NOPREFIX NOBREAKER");
+    let version = server.line("RL.POLICY LIST").field("version");
+    server.ok("RL.POLICY SET p 5/h");
+    server.ok("RL.POLICY SET q 1/h NOPREFIX NOBREAKER");
+    assert_eq!(server.line("RL.POLICY LIST").field("version"), version);
+    for pair in ["PREFIX x NOPREFIX", "NOPREFIX PREFIX x", "BREAKER 5 NOBREAKER", "NOBREAKER BREAKER 5"] {
+        assert_error_prefix(&server.line(&format!("RL.POLICY SET p 9/h {pair}")), "ERR syntax error: ");
+    }
+    shows(Some("c:"), None, "5/h");
+    // What it keeps travels to a replica as what it sets does.
+    let replica = server.replica();
+    server.ok("RL.POLICY SET p 6/h");
+    crate::harness::wait_synced(&server, &replica);
+    assert_eq!(replica.line("RL.POLICY GET p"), server.line("RL.POLICY GET p"));
+    // In JSON what an entry does not name is taken away.
+    let json = r#"[{"name":"p","limits":"7/h"}]"#;
+    assert_eq!(call!(server, "RL.POLICY", "IMPORT", json, "REPLACE"), Reply::ok());
+    shows(None, None, "7/h");
+}
+
+/// A prefix is literal; who writes a glob is told.
+#[test]
+fn a_prefix_is_no_glob() {
+    let server = Server::start();
+    let refused = "ERR invalid prefix 'user:*': a prefix is literal, leave the '*' at its end out";
+    assert_error(&server.line("RL.POLICY SET p 1/h PREFIX user:*"), refused);
+    let json = r#"[{"name":"p","limits":"7/h","prefix":"user:*"}]"#;
+    let reply = call!(server, "RL.POLICY", "IMPORT", json);
+    assert!(reply.error().unwrap().contains("a prefix is literal"), "{reply:?}");
+    server.ok("RL.POLICY SET p 1/h PREFIX us*er:");
 }

@@ -1,6 +1,6 @@
 //! RL.QUOTA: maps in both protocols, where limits come from, HTTP headers.
 
-use crate::harness::{Reply, Server, Wire, assert_error};
+use crate::harness::{Reply, Server, Wire, assert_error, assert_error_prefix};
 use crate::limit_kit::{T0, at_t0};
 use crate::support::Dice;
 
@@ -264,9 +264,9 @@ fn what_is_shown_is_what_is_granted() {
 #[test]
 fn refuses_what_it_does_not_know() {
     let server = Server::start();
-    assert_error(&server.line("RL.QUOTA k 10/s NOW"), "ERR syntax error near 'NOW'");
-    assert_error(&server.line("RL.QUOTA k COST"), "ERR syntax error: COST needs a value");
-    assert_error(
+    assert_error_prefix(&server.line("RL.QUOTA k 10/s NOW"), "ERR syntax error near 'NOW'");
+    assert_error_prefix(&server.line("RL.QUOTA k COST"), "ERR syntax error: COST needs a value");
+    assert_error_prefix(
         &server.line("RL.QUOTA k COST 0"),
         "ERR COST must be a whole number from 1 to 1000000000000",
     );
@@ -293,5 +293,60 @@ fn words_are_the_same_where_the_server_does_not_say_them() {
     for command in commands {
         let [said, put_together] = servers.each_ref().map(|server| server.line(command));
         assert_eq!(said, put_together, "{command}");
+    }
+}
+
+/// `w` is the time in which `q` comes back, whatever the algorithm, and a name that
+/// comes again gets `-2`, `-3`, the same in both fields.
+#[test]
+fn headers_tell_the_time_in_which_all_comes_back() {
+    let server = Server::start();
+    server.clock_set(1_800_000_000_000_000);
+    let headers = |command: &str| {
+        let reply = server.line(&format!("RL.QUOTA {command} HEADERS"));
+        (reply.field("RateLimit-Policy").text(), reply.field("RateLimit").text())
+    };
+    for (limits, policy) in [
+        ("bucket:10/s:burst=50", r#""bucket:10/s";q=50;w=5"#),
+        ("bucket:10/s", r#""bucket:10/s";q=10;w=1"#),
+        ("bucket:10/m:burst=3", r#""bucket:10/m";q=3;w=18"#),
+        // 7 units at 3 a second are 2.3 s.
+        ("bucket:3/s:burst=7", r#""bucket:3/s";q=7;w=3"#),
+        ("bucket:1000000000000/ms:burst=1", r#""bucket:1000000000000/1ms";q=1;w=1"#),
+        ("100/m", r#""100/m";q=100;w=60"#),
+        ("fixed:5/h", r#""fixed:5/h";q=5;w=3600"#),
+        ("concurrent:5", r#""concurrent:5";q=5;qu="concurrent-requests""#),
+    ] {
+        let policy = policy.replace("/1ms", "/ms");
+        assert_eq!(headers(&format!("k {limits}")).0, policy, "{limits}");
+    }
+    server.line("CL.THROTTLE u 2 60 60");
+    assert_eq!(headers("u").0, r#""throttle:2/60/60";q=3;w=3"#);
+    server.line("CL.THROTTLE v 9 8000 1");
+    assert_eq!(headers("v").0, r#""throttle:9/8000/1";q=10;w=1"#);
+
+    server.line("RL.ACQUIRE t 60/m,50/m:per=call,40/m:per=call:shadow,30/m:per=call,20/h COST 5");
+    assert_eq!(
+        headers("t 60/m,60/m:per=call,20/h"),
+        (
+            r#""60/m";q=60;w=60, "60/m-2";q=60;qu="requests";w=60, "20/h";q=20;w=3600"#.into(),
+            r#""60/m";r=55;t=60, "60/m-2";r=59;t=60, "20/h";r=15;t=3600"#.into()
+        )
+    );
+    // A shadow limit is absent and has no number; three of one name.
+    let (policy, items) = headers("fresh 9/m:shadow,9/m,9/m:per=call,9/m:keep=50%");
+    assert_eq!(policy, r#""9/m";q=9;w=60, "9/m-2";q=9;qu="requests";w=60, "9/m-3";q=9;w=60"#);
+    assert_eq!(items, r#""9/m";r=9;t=0, "9/m-2";r=9;t=0, "9/m-3";r=5;t=0"#);
+    // No field has a name twice, whatever the limits.
+    for limits in
+        ["5/m,5/m,5/m,5/m,5/m:per=call", "@p,5/m", "5/m:name=a,5/m:name=b,bucket:5/m,bucket:5/m:burst=9"]
+    {
+        server.ok("RL.POLICY SET p 5/m,5/m:per=call");
+        let (policy, _) = headers(&format!("x {limits}"));
+        let mut names: Vec<&str> = policy.split(", ").filter_map(|item| item.split(';').next()).collect();
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all, "{policy}");
     }
 }

@@ -225,18 +225,18 @@ fn a_place_is_free_at_the_very_end_and_the_units_stay_charged() {
     let server = server();
     let mut wire = server.wire();
     let limits = "100/m,concurrent:2";
-    assert!(!reserve(&mut wire, "k", limits, "COST 10 TTL 5000 ID a")[0].is_nil());
+    assert!(!reserve(&mut wire, "k", limits, "COST 10 TTL 5000ms ID a")[0].is_nil());
     server.clock_advance(1_000_000);
-    assert!(!reserve(&mut wire, "k", limits, "COST 10 TTL 5000 ID b")[0].is_nil());
-    let denied = reserve(&mut wire, "k", limits, "TTL 5000 ID c");
+    assert!(!reserve(&mut wire, "k", limits, "COST 10 TTL 5000ms ID b")[0].is_nil());
+    let denied = reserve(&mut wire, "k", limits, "TTL 5000ms ID c");
     assert_eq!(denied[1][0], Reply::ints(&[0, 2, 0, 4000, 5000, 1]));
     server.clock_advance(4_000_000 - 1);
-    assert!(reserve(&mut wire, "k", limits, "TTL 5000 ID c")[0].is_nil());
+    assert!(reserve(&mut wire, "k", limits, "TTL 5000ms ID c")[0].is_nil());
     assert_eq!(used(&mut wire, "k", limits), [20, 2]);
     server.clock_advance(1);
     assert_eq!(used(&mut wire, "k", limits), [20, 1], "seen without anybody writing");
     assert_eq!(ids(&mut wire, "k"), ["b"]);
-    assert!(!reserve(&mut wire, "k", limits, "TTL 5000 ID c")[0].is_nil());
+    assert!(!reserve(&mut wire, "k", limits, "TTL 5000ms ID c")[0].is_nil());
     assert_eq!(used(&mut wire, "k", limits), [21, 2]);
 }
 
@@ -349,7 +349,7 @@ fn renew_keeps_a_reservation_beyond_its_first_end() {
         Reply::Array(vec![Reply::bulk("a"), Reply::Int(1), Reply::Int(4500), Reply::Int(1000)])
     );
     // It may be made shorter too.
-    assert_eq!(call!(wire, "RL.RENEW", "a", "TTL", "10", 1, "k"), Reply::Int(1));
+    assert_eq!(call!(wire, "RL.RENEW", "a", "TTL", "10ms", 1, "k"), Reply::Int(1));
     server.clock_advance(10_000);
     assert!(!reserve(&mut wire, "k", "concurrent:1", "TTL 1s ID b")[0].is_nil());
 }
@@ -413,7 +413,7 @@ fn what_a_key_remembers_goes_when_it_is_over() {
     assert!((190_000..=200_010).contains(&ttl(&mut wire)), "{}", ttl(&mut wire));
     call!(wire, "RL.COMMIT", "a", 1, "k");
     assert!(ttl(&mut wire) <= 1010, "{}", ttl(&mut wire));
-    reserve(&mut wire, "t", "concurrent:2", "TTL 20 ID a");
+    reserve(&mut wire, "t", "concurrent:2", "TTL 20ms ID a");
     eventually(Duration::from_secs(5), "the key expires by itself", || gone(&mut wire, "t"));
 }
 
@@ -424,8 +424,9 @@ fn ten_thousand_open_reservations_are_renewed_listed_and_end() {
     let mut wire = server.wire();
     let limits = "concurrent:20000,1000000/h";
     let words = |line: String| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
-    let make: Vec<_> =
-        (0..10_000).map(|n| words(format!("RL.RESERVE 1 k {limits} TTL {} ID id{n}", 60_000 + n))).collect();
+    let make: Vec<_> = (0..10_000)
+        .map(|n| words(format!("RL.RESERVE 1 k {limits} TTL {}ms ID id{n}", 60_000 + n)))
+        .collect();
     assert!(wire.pipeline(&make).iter().all(|reply| !reply[0].is_nil()));
     let renew: Vec<_> =
         (0..2000).map(|n| words(format!("RL.RENEW id{} TTL 90s 1 k", n * 7919 % 10_000))).collect();
@@ -450,7 +451,7 @@ fn ended_reservations_are_remembered_boundedly() {
     let words = |line: String| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
     // Twelve thousand that end at once, each a millisecond after the one before.
     let make: Vec<_> =
-        (0..12_000).map(|n| words(format!("RL.RESERVE 1 k 1000000/h TTL {} ID id{n}", 1000 + n))).collect();
+        (0..12_000).map(|n| words(format!("RL.RESERVE 1 k 1000000/h TTL {}ms ID id{n}", 1000 + n))).collect();
     assert!(wire.pipeline(&make).iter().all(|reply| !reply[0].is_nil()));
     let full = call!(wire, "MEMORY", "USAGE", "k").int();
     server.clock_advance(60_000_000);
@@ -510,7 +511,7 @@ fn keys_errors_and_counters() {
     assert_eq!(keys(&mut wire, "RL.RESERVATIONS a"), ["a"]);
     for (line, error) in [
         ("RL.RESERVE 1 k 5/s COST 2", "ERR syntax error: a reservation needs TTL"),
-        ("RL.RESERVE 2 k 5/s l 5 TTL 1s", "ERR invalid limit '5'"),
+        ("RL.RESERVE 2 k 5/s l 5 TTL 1s", "ERR key 2: invalid limit '5'"),
         ("RL.RESERVE 3 k 5/s TTL 1s", "ERR numkeys is more than"),
         ("RL.RESERVE 0 k 5/s TTL 1s", "ERR numkeys must be"),
         ("RL.RESERVE 1 k 5/s TTL 0", "ERR invalid duration"),

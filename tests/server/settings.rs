@@ -2,7 +2,7 @@
 
 use floodgate::reference::pages::SETTINGS;
 
-use crate::harness::{Reply, Server, assert_error, assert_error_prefix, call};
+use crate::harness::{Reply, Server, assert_error_prefix, call};
 
 fn with(args: &[&str]) -> Server {
     let mut all = vec!["enable-debug-command", "yes"];
@@ -23,7 +23,7 @@ fn module_arguments() {
         "NO",
     ]);
     assert_eq!(server.line("RL.ACQUIRE k 10/s")[1], Reply::Int(7));
-    assert_error(
+    assert_error_prefix(
         &server.line("RL.BATCH ALL 3 a 1/s 1 b 1/s 1 c 1/s 1"),
         "ERR numitems must be a whole number from 1 to 2",
     );

@@ -57,8 +57,9 @@ impl Cell {
             self.0.insert(key, new);
         }
         let left = d - ttl;
-        let remaining = if left > -t { (left / 1000) / (t / 1000) } else { 0 };
-        let retry = if limited && t * i128::from(q) <= d { Self::seconds(new - d - now) } else { -1 };
+        // Not as redis-cell: whole units of what is left, and never "denied, retry 0".
+        let remaining = left.max(0) / t;
+        let retry = if limited && t * i128::from(q) <= d { Self::seconds(new - d - now).max(1) } else { -1 };
         [i64::from(limited), rate.burst.cast_signed() + 1, clip(remaining), retry, Self::seconds(ttl)]
     }
 
@@ -185,7 +186,13 @@ fn what_redis_cell_got_wrong_is_right() {
     let server = server();
     // Above a thousand a second it never limited.
     assert_throttle(&server, "fast 0 10000 1", [0, 1, 0, -1, 0]);
-    assert_throttle(&server, "fast 0 10000 1", [1, 1, 0, 0, 0]);
+    assert_throttle(&server, "fast 0 10000 1", [1, 1, 0, 1, 0]);
+    // It told of more than there is, and "denied, retry 0".
+    assert_throttle(&server, "a 6000 6000 1", [0, 6001, 6000, -1, 0]);
+    for left in [1, 0] {
+        assert_throttle(&server, "u 1 8000 1", [0, 2, left, -1, 0]);
+    }
+    assert_throttle(&server, "u 1 8000 1", [1, 2, 0, 1, 0]);
     // These wrapped.
     assert_throttle(&server, "huge 9223372036854775807 1 60", [0, i64::MAX, i64::MAX, -1, 60]);
     assert_throttle(&server, "long 200000000 1 86400", [0, 200_000_001, 200_000_000, -1, 86_400]);

@@ -43,7 +43,7 @@ fn tracked_calls_and_outcomes_are_counted() {
     assert_eq!(numbers(&shown.field("total"), &DECIDED), [5, 9, 8, 3]);
     assert_eq!(shown.field("today"), shown.field("total"));
     for reply in [
-        server.line("RL.RECORD k OK CACHED SPEND 0.1 DUR 20"),
+        server.line("RL.RECORD k OK CACHED SPEND 0.1 DUR 20ms"),
         server.line("RL.RECORD k fail spend 0.2 dur 1s count 2"),
         server.line("RL.RECORD k OK SPEND .000000001 DUR 25ms COUNT 5"),
     ] {
@@ -312,7 +312,7 @@ fn track_max_holds_against_invented_keys() {
     // What a busy key costs is bounded.
     for hour in 0..24 * 31 {
         server.clock_set(START + hour * HOUR);
-        server.ok(&format!("RL.RECORD invented:1 OK DUR {}", 1_i64 << (hour % 34)));
+        server.ok(&format!("RL.RECORD invented:1 OK DUR {}ms", 1_i64 << (hour % 34)));
     }
     let bytes = server.line("MEMORY USAGE invented:1").int();
     assert!(bytes < 8_000, "{bytes} bytes");
@@ -339,8 +339,8 @@ fn what_like_systems_offer() {
     for _ in 0..3 {
         run("RL.ACQUIRE source:mail TRACK");
     }
-    run("RL.RECORD source:mail OK CACHED SPEND 0.002 DUR 12");
-    run("RL.RECORD source:mail FAIL SPEND 0.004 DUR 250 COUNT 2");
+    run("RL.RECORD source:mail OK CACHED SPEND 0.002 DUR 12ms");
+    run("RL.RECORD source:mail FAIL SPEND 0.004 DUR 250ms COUNT 2");
     run("RL.RECORD source:web OK SPEND 0.1");
     // Calls of the hour and of the day, cache hits, what it cost today.
     let mail = stats(&server, "source:mail");
@@ -383,7 +383,7 @@ fn each_node_of_a_cluster_shows_its_own_keys() {
         for cost in [3, 4, 2] {
             node.line(&format!("RL.ACQUIRE {key} 8/d TRACK COST {cost}"));
         }
-        node.ok(&format!("RL.RECORD {key} OK CACHED SPEND 0.{n:03} DUR 20 COUNT 2"));
+        node.ok(&format!("RL.RECORD {key} OK CACHED SPEND 0.{n:03} DUR 20ms COUNT 2"));
         node.ok(&format!("RL.RECORD {key} FAIL"));
         let spend = format!("0.{n:03}");
         let spend = spend.trim_end_matches('0').trim_end_matches('.').to_owned();

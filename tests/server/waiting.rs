@@ -269,7 +269,7 @@ fn w5_by_the_servers_own_clock() {
     let server = Server::start();
     let mut wire = server.wire();
     wire.line("RL.ACQUIRE k 10/h COST 9");
-    let mut first = waits(&server, "RL.ACQUIRE k 10/h COST 3 WAIT 150");
+    let mut first = waits(&server, "RL.ACQUIRE k 10/h COST 3 WAIT 150ms");
     let mut second = waits(&server, "RL.ACQUIRE k 10/h COST 1 WAIT 5s");
     assert_eq!(answered(&mut first)[0], 0);
     assert_eq!(answered(&mut second)[0], 1);
@@ -279,7 +279,7 @@ fn w5_by_the_servers_own_clock() {
     wire.line("PEXPIRE e 20");
     assert_eq!(answered(&mut waiter)[0], 1);
     // A block that ends.
-    wire.line("RL.BLOCK b FOR 100");
+    wire.line("RL.BLOCK b FOR 100ms");
     let start = Instant::now();
     assert_eq!(wire.line("RL.ACQUIRE b 1/h WAIT 5s").to_ints()[0], 1);
     assert!(start.elapsed() < Duration::from_secs(2));
@@ -319,7 +319,7 @@ fn w6_lines_are_bounded() {
     assert_eq!(wire.line("RL.ACQUIRE c 1/s WAIT 9s").to_ints(), [0, 1, 0, 1000, 1000, 0]);
     assert_eq!(counter(&server, "refused"), 2);
     assert_error(
-        &wire.line("RL.ACQUIRE a 1/s WAIT 10001"),
+        &wire.line("RL.ACQUIRE a 1/s WAIT 10001ms"),
         "ERR WAIT must be at most 10000ms (setting wait-max)",
     );
     assert_error_prefix(&wire.line("RL.ACQUIRE a 1/s WAIT soon"), "ERR invalid duration 'soon'");

@@ -266,7 +266,7 @@ impl History {
             format!("RL.ACQUIRE {} {limits} COST {}", KEYS[place.1], ask.cost)
         };
         if waits {
-            line += &format!(" WAIT {patience}");
+            line += &format!(" WAIT {patience}ms");
         }
         if ask.critical {
             line += " CRITICAL";

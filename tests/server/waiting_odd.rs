@@ -185,7 +185,7 @@ fn times_that_are_up_while_clients_are_paused_are_counted_afterwards() {
     let server = Server::start();
     let replica = server.replica();
     server.line("RL.ACQUIRE k 1/h TRACK");
-    let mut waiter = waits(&server, "RL.ACQUIRE k 1/h WAIT 50");
+    let mut waiter = waits(&server, "RL.ACQUIRE k 1/h WAIT 50ms");
     server.line("CLIENT PAUSE 300 WRITE");
     assert_eq!(waiter.read_within(SOON).expect("an answer").to_ints()[0], 0);
     eventually_tracked(&server, "k", [2, 1, 1, 1], "after the pause");
@@ -198,7 +198,7 @@ fn times_that_are_up_while_clients_are_paused_are_counted_afterwards() {
 fn a_clock_that_stands_still_makes_nobody_wait_for_ever() {
     let server = server();
     server.line("RL.ACQUIRE k 1/h");
-    let mut waiter = waits(&server, "RL.ACQUIRE k 1/h WAIT 50");
+    let mut waiter = waits(&server, "RL.ACQUIRE k 1/h WAIT 50ms");
     assert_eq!(waiter.read_within(2 * SOON).expect("an answer").to_ints()[0], 0);
     assert_eq!(server.line("RL.QUEUE k").to_ints()[0], 0);
 }

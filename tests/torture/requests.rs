@@ -64,10 +64,10 @@ const LIMITS: &[&str] = &[
 
 const BREAKERS: &[&str] = &[
     "3",
-    "3:open=100:lease=100",
-    "3/8s:open=50:probes=2:ramp=1s",
-    "50%/8s:min=4:open=100:slow=100:slowrate=40%",
-    "34%/5calls:min=3:open=100:probes=3:backoff=2:maxopen=5s",
+    "3:open=100ms:lease=100ms",
+    "3/8s:open=50ms:probes=2:ramp=1s",
+    "50%/8s:min=4:open=100ms:slow=100ms:slowrate=40%",
+    "34%/5calls:min=3:open=100ms:probes=3:backoff=2:maxopen=5s",
     "100%/1000calls:min=1",
     "0/s",
     "50%",
@@ -101,8 +101,10 @@ const NUMBERS: &[&str] = &[
 ];
 
 /// Short ones: clients that wait must not hold the run up.
-const DURATIONS: &[&str] = &["1", "5", "10ms", "20", "0", "-1", "x", "", "5 s", "99999999999999999999"];
-const LONG_DURATIONS: &[&str] = &["1s", "30s", "1h", "366d", "100", "1", "0", "-1", "400d", "1x", "forever"];
+const DURATIONS: &[&str] =
+    &["1ms", "5ms", "10ms", "20ms", "0", "5", "-1", "x", "", "5 s", "99999999999999999999"];
+const LONG_DURATIONS: &[&str] =
+    &["1s", "30s", "1h", "366d", "100ms", "1ms", "1", "0", "-1", "400d", "1x", "forever"];
 const PATTERNS: &[&str] = &["*", "k*", "k[0-4]", "k[", "[^", "\\", "", "k?", "*k*k*k*k*k*"];
 const TEXTS: &[&str] = &[
     "gold",

@@ -49,9 +49,12 @@ fn parse<'a>(args: Args<'a>) -> Result<CbAcquireCall<'a>, Error> {
     };
     let mut limit = None;
     if walk.keyword("LIMIT") {
-        let needs = || Error::Other("syntax error: LIMIT needs a key and limits".to_owned());
+        let needs = || Error::Usage("syntax error: LIMIT needs a key and limits".to_owned());
         let (key, limits) = (walk.take().ok_or_else(needs)?, walk.take().ok_or_else(needs)?);
-        let units = if walk.keyword("COST") { cost(walk.value_of("COST")?)? } else { 1 };
+        let mut units = 1;
+        while let Some(option) = walk.option(&["COST"])? {
+            units = cost(walk.value_of(option)?)?;
+        }
         let request = Request { cost: units, calls: 1, partial: false, critical: false };
         limit = Some(LimitClause { key, limits: limits.bytes(), request });
     }

@@ -1,6 +1,7 @@
 //! What operators do to one breaker: FORCE, RESET, PIN, UNPIN.
 
-use crate::commands::arguments::{ArgCursor, length, optional_for, unexpected};
+use crate::commands::arguments::{ArgCursor, length, optional_for};
+use crate::commands::way_out;
 use crate::core::breaker::{Force, REASON_BYTES};
 use crate::limiter::Error;
 use crate::limiter::breaker::apply::{after, commit};
@@ -29,20 +30,18 @@ pub fn force(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     } else if how.is("AUTO") {
         Force::Auto
     } else {
-        return Err(unexpected(how));
+        return Err(way_out::none_of(how, "OPEN, CLOSED or AUTO"));
     };
     let now = ctx.now();
     let (mut until, mut reason): (_, &[u8]) = (None, &[]);
-    while let Some(option) = walk.take() {
+    while let Some(option) = walk.option(&["FOR", "REASON"])? {
         if force == Force::Auto {
-            return Err(unexpected(option));
+            return Err(Error::near(option.as_bytes(), "AUTO ends a force and takes no options"));
         }
-        if option.is("FOR") {
-            until = Some(after(now, length(walk.value_of("FOR")?)?));
-        } else if option.is("REASON") {
-            reason = walk.value_of("REASON")?.bytes();
-        } else {
-            return Err(unexpected(option));
+        let value = walk.value_of(option)?;
+        match option {
+            "FOR" => until = Some(after(now, length(value)?)),
+            _ => reason = value.bytes(),
         }
     }
     if reason.len() > REASON_BYTES {

@@ -1,6 +1,7 @@
 //! CB.REPORT: the result of a call.
 
-use crate::commands::arguments::{ArgCursor, unexpected};
+use crate::commands::arguments::ArgCursor;
+use crate::commands::way_out;
 use crate::core::breaker::{CircuitState, Permit, ReportOutcome};
 use crate::core::text::duration;
 use crate::limiter::Error;
@@ -33,19 +34,16 @@ fn parse<'a>(args: Args<'a>) -> Result<ReportCall<'a>, Error> {
     } else if how.is("IGNORE") {
         ReportOutcome::Ignore
     } else {
-        return Err(unexpected(how));
+        return Err(way_out::none_of(how, "OK, FAIL or IGNORE"));
     };
     let report = Report { outcome, ticket: None, duration_us: None };
     let mut call = ReportCall { key, report, breaker: None };
-    while let Some(option) = walk.take() {
-        if option.is("TOKEN") {
-            call.report.ticket = Some(Permit::parse(walk.value_of("TOKEN")?.bytes())?);
-        } else if option.is("DUR") {
-            call.report.duration_us = Some(duration::parse(walk.value_of("DUR")?.bytes())?);
-        } else if option.is("BREAKER") {
-            call.breaker = Some(walk.value_of("BREAKER")?.bytes());
-        } else {
-            return Err(unexpected(option));
+    while let Some(option) = walk.option(&["TOKEN", "DUR", "BREAKER"])? {
+        let value = walk.value_of(option)?.bytes();
+        match option {
+            "TOKEN" => call.report.ticket = Some(Permit::parse(value)?),
+            "DUR" => call.report.duration_us = Some(duration::parse(value)?),
+            _ => call.breaker = Some(value),
         }
     }
     Ok(call)

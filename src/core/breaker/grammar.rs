@@ -34,7 +34,26 @@ impl Breaker {
     /// assert!(error.to_string().starts_with("invalid breaker '50%/'"));
     /// ```
     pub fn parse(text: &[u8]) -> Result<Self, TokenError> {
-        breaker(text).map_err(|reason| TokenError::new("breaker", text, reason))
+        breaker(text, duration::parse).map_err(|reason| TokenError::new("breaker", text, reason))
+    }
+
+    /// As [`Breaker::parse`], of what version 0.1 kept: there the duration of an
+    /// option without a unit was milliseconds.
+    ///
+    /// # Errors
+    /// As [`Breaker::parse`].
+    pub fn parse_stored(text: &[u8]) -> Result<Self, TokenError> {
+        breaker(text, duration::parse_stored).map_err(|reason| TokenError::new("breaker", text, reason))
+    }
+
+    /// What [`Breaker::parse_stored`] reads, with a unit behind each duration of an
+    /// option that has none; the rest stays as it was written.
+    pub fn with_units(text: &str) -> String {
+        let part = |part: &str| match part.split_once('=') {
+            Some((name, value)) if is_duration(name) && is_unitless(value) => format!("{part}ms"),
+            _ => part.to_owned(),
+        };
+        text.split(':').map(part).collect::<Vec<_>>().join(":")
     }
 
     /// The shortest text that parses to this breaker: options at their defaults
@@ -112,7 +131,19 @@ struct BreakerOptions {
     idle: Option<u64>,
 }
 
-fn breaker(text: &[u8]) -> Result<Breaker, BreakerReason> {
+/// Whether an option's value is a duration.
+fn is_duration(option: &str) -> bool {
+    ["slow", "open", "maxopen", "lease", "ramp", "idle"].iter().any(|name| name.eq_ignore_ascii_case(option))
+}
+
+fn is_unitless(value: &str) -> bool {
+    !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) && value.bytes().any(|b| b != b'0')
+}
+
+/// How the durations of options are read.
+type ReadDuration = fn(&[u8]) -> Result<u64, TokenError>;
+
+fn breaker(text: &[u8], read: ReadDuration) -> Result<Breaker, BreakerReason> {
     if text.len() > TEXT_BYTES {
         return Err(format!("longer than {TEXT_BYTES} bytes"));
     }
@@ -120,7 +151,7 @@ fn breaker(text: &[u8]) -> Result<Breaker, BreakerReason> {
     let trip = trip(parts.next().unwrap_or_default())?;
     let mut options = BreakerOptions::default();
     for part in parts {
-        options.set(part)?;
+        options.set(part, read)?;
     }
     options.complete(trip)
 }
@@ -138,7 +169,10 @@ fn trip(text: &[u8]) -> Result<Trip, BreakerReason> {
         [b'/', period @ ..] => {
             Ok(Trip::Count { failures: failures(number)?, period_us: parse_period(period)? })
         }
-        [b'%'] => Err("missing period: a rate is over a period or a number of calls".into()),
+        [b'%'] => {
+            Err("missing period: a rate is over a period or a number of calls, as in 50%/60s or 50%/100calls"
+                .into())
+        }
         [b'%', b'/', over @ ..] => rate_trip(rate(number)?, over),
         _ => Err(format!("expected '/' or '%/' after the number, not '{}'", shown(rest))),
     }
@@ -161,7 +195,7 @@ fn rate_trip(rate: Rate, over: &[u8]) -> Result<Trip, BreakerReason> {
 /// A number of failures.
 fn failures(number: &[u8]) -> Result<u32, BreakerReason> {
     if number.contains(&b'.') {
-        return Err("a number of failures has no decimals".into());
+        return Err("a number of failures has no decimals, a rate is written as 50%/60s".into());
     }
     count(number).ok_or_else(|| format!("failures must be 1 to {MAX_COUNT}"))
 }
@@ -169,13 +203,17 @@ fn failures(number: &[u8]) -> Result<u32, BreakerReason> {
 /// `[ n ] unit`.
 fn parse_period(text: &[u8]) -> Result<u64, BreakerReason> {
     if text.is_empty() {
-        return Err("missing period".into());
+        return Err("missing period, as in 5/10s or 50%/60s".into());
     }
     let (digits, unit) = split_number(text);
     if unit.is_empty() {
-        return Err("missing unit of the period".into());
+        let n = shown(digits);
+        return Err(format!("missing unit of the period, write {n}s, or {n}calls after a rate"));
     }
-    let scale = duration::unit(unit).ok_or_else(|| format!("unknown period '{}'", shown(text)))?;
+    let scale = duration::unit(unit).ok_or_else(|| match duration::near_unit(unit) {
+        Some(near) => format!("unknown period '{}', write {}{near}", shown(text), shown(digits)),
+        None => format!("unknown period '{}', there are ms, s, m, h, d and w", shown(text)),
+    })?;
     let n = if digits.is_empty() { Some(1) } else { whole_number(digits) };
     let us = n.and_then(|n| n.checked_mul(scale)).filter(|us| (MILLISECOND..=LONGEST).contains(us));
     us.ok_or_else(|| "period must be 1ms to 366d".into())
@@ -183,7 +221,7 @@ fn parse_period(text: &[u8]) -> Result<u64, BreakerReason> {
 
 impl BreakerOptions {
     /// Takes one `name=value`.
-    fn set(&mut self, part: &[u8]) -> Result<(), BreakerReason> {
+    fn set(&mut self, part: &[u8], read: ReadDuration) -> Result<(), BreakerReason> {
         if part.is_empty() {
             return Err("empty option".into());
         }
@@ -195,37 +233,38 @@ impl BreakerOptions {
         let option = match name.as_slice() {
             b"min" | b"slow" | b"slowrate" | b"open" | b"backoff" | b"maxopen" | b"probes" | b"lease"
             | b"ramp" | b"idle" => shown(&name),
-            _ => return Err(format!("unknown option '{}'", shown(&name))),
+            _ => return Err(unknown_option(&name)),
         };
-        let value = value.ok_or_else(|| format!("missing value of {option}"))?;
+        let value =
+            value.ok_or_else(|| format!("missing value of {option}, as in {option}={}", example(&option)))?;
         let given_twice = match name.as_slice() {
             b"min" => {
                 let min = count(value).ok_or_else(|| format!("min must be 1 to {MAX_COUNT}"))?;
                 self.min.replace(min).is_some()
             }
-            b"slow" => self.slow.replace(length(&option, value, MILLISECOND)?).is_some(),
+            b"slow" => self.slow.replace(length(&option, value, MILLISECOND, read)?).is_some(),
             b"slowrate" => {
                 let Some((b'%', number)) = value.split_last() else {
                     return Err("slowrate must be a percentage such as 50%".into());
                 };
                 self.slowrate.replace(rate(number)?).is_some()
             }
-            b"open" => self.open.replace(length(&option, value, MILLISECOND)?).is_some(),
+            b"open" => self.open.replace(length(&option, value, MILLISECOND, read)?).is_some(),
             b"backoff" => {
                 let factor = hundredths(value)?
                     .filter(|factor| (100..=10_000).contains(factor))
                     .and_then(|factor| u32::try_from(factor).ok());
                 self.backoff.replace(factor.ok_or("backoff must be 1 to 100")?).is_some()
             }
-            b"maxopen" => self.maxopen.replace(length(&option, value, MILLISECOND)?).is_some(),
+            b"maxopen" => self.maxopen.replace(length(&option, value, MILLISECOND, read)?).is_some(),
             b"probes" => {
                 let probes = within(value, MAX_PROBES.into()).and_then(|n| u8::try_from(n).ok());
                 let probes = probes.ok_or_else(|| format!("probes must be 1 to {MAX_PROBES}"))?;
                 self.probes.replace(probes).is_some()
             }
-            b"lease" => self.lease.replace(length(&option, value, MILLISECOND)?).is_some(),
-            b"ramp" => self.ramp.replace(length(&option, value, 0)?).is_some(),
-            _ => self.idle.replace(length(&option, value, MILLISECOND)?).is_some(),
+            b"lease" => self.lease.replace(length(&option, value, MILLISECOND, read)?).is_some(),
+            b"ramp" => self.ramp.replace(length(&option, value, 0, read)?).is_some(),
+            _ => self.idle.replace(length(&option, value, MILLISECOND, read)?).is_some(),
         };
         if given_twice { Err(format!("{option} is given twice")) } else { Ok(()) }
     }
@@ -275,9 +314,50 @@ impl BreakerOptions {
     }
 }
 
+/// Every option, in the order of the documentation.
+const OPTIONS: &str = "min, slow, slowrate, open, backoff, maxopen, probes, lease, ramp and idle";
+
+/// What other breakers call an option, and ours.
+const OTHER_NAMES: &[(&str, &str)] = &[
+    ("timeout", "open"),
+    ("reset", "open"),
+    ("reset_timeout", "open"),
+    ("cooldown", "open"),
+    ("wait", "open"),
+    ("sleep", "open"),
+    ("trials", "probes"),
+    ("half_open", "probes"),
+    ("volume", "min"),
+    ("minimum", "min"),
+    ("slow_duration", "slow"),
+    ("slow_rate", "slowrate"),
+    ("max_open", "maxopen"),
+];
+
+fn unknown_option(name: &[u8]) -> BreakerReason {
+    let unknown = format!("unknown option '{}'", shown(name));
+    match OTHER_NAMES.iter().find(|(other, _)| other.as_bytes() == name) {
+        Some((_, ours)) => format!("{unknown}, write {ours}={}", example(ours)),
+        None => format!("{unknown}, there are {OPTIONS}"),
+    }
+}
+
+/// A value of an option, to be shown.
+fn example(option: &str) -> &'static str {
+    match option {
+        "min" => "20",
+        "slowrate" => "50%",
+        "backoff" => "2",
+        "probes" => "3",
+        "slow" => "500ms",
+        "maxopen" | "idle" => "1h",
+        _ => "30s",
+    }
+}
+
 /// The length of time of `option`.
-fn length(option: &str, value: &[u8], least: u64) -> Result<u64, BreakerReason> {
-    let us = duration::parse(value).map_err(|error| format!("{option}: {}", error.reason))?;
+fn length(option: &str, value: &[u8], least: u64, read: ReadDuration) -> Result<u64, BreakerReason> {
+    let us = read(value).map_err(|error| format!("{option}={}: {}", error.token, error.reason))?;
     if us < least { Err(format!("{option} must be at least 1ms")) } else { Ok(us) }
 }
 

@@ -47,6 +47,10 @@ pub trait Algorithm: Sized {
     fn same_usage(&self, other: &Self) -> bool;
     /// Length of the period in microseconds, where there is one.
     fn period_us(&self) -> Option<u64>;
+    /// The time in microseconds in which all units come back, where there is one.
+    fn refill_us(&self) -> Option<u64> {
+        self.period_us()
+    }
     /// The most units that may be in use.
     fn capacity(&self) -> u64;
 

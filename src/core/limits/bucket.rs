@@ -132,8 +132,7 @@ impl Algorithm for Bucket {
     const REFILLS: bool = true;
 
     fn parse(quantity: &[u8], options: &LimitOptions<'_>) -> Result<Self, Reason> {
-        let (count, period) = quantity::parse(quantity)?;
-        let period = period.length()?;
+        let (count, period) = quantity::parse_length(quantity)?;
         let burst = option_number(options, "burst")?.unwrap_or(count);
         Ok(Self { count, period, burst })
     }
@@ -152,6 +151,10 @@ impl Algorithm for Bucket {
 
     fn period_us(&self) -> Option<u64> {
         Some(self.period)
+    }
+
+    fn refill_us(&self) -> Option<u64> {
+        Some(div_ceil(self.length(self.burst), self.count))
     }
 
     #[inline]

@@ -45,7 +45,7 @@ impl Algorithm for Concurrent {
 
     fn parse(quantity: &[u8], _options: &LimitOptions<'_>) -> Result<Self, Reason> {
         if quantity.contains(&b'/') {
-            return Err("concurrent takes no period".into());
+            return Err("concurrent takes no period, as in concurrent:20".into());
         }
         Ok(Self { count: quantity::count(quantity)? })
     }

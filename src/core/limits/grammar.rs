@@ -3,15 +3,15 @@
 //! A token is split at `:` into algorithm, quantity and options; the algorithm
 //! reads its own quantity and options, this file those that every limit has.
 
-use super::options;
 use super::quantity::Reason;
 use super::rule::{Rule, TABLE};
 use super::spec::{
     Charge, Enforcement, Expression, Keep, Label, Limit, Limits, LimitsError, MAX_LIMITS, Term,
 };
+use super::way_out;
 use crate::core::limits::options::LimitOptions;
 use crate::core::text::duration::{split_number, whole_number};
-use crate::core::text::token::{TokenError, shown};
+use crate::core::text::token::TokenError;
 
 /// The longest text that is looked at, in bytes. Eight limits with every option
 /// are far shorter.
@@ -139,17 +139,22 @@ fn term(token: &[u8], author: Author) -> Result<Term, Reason> {
     // Everything else that is valid is printable ASCII without blanks, and a
     // blank or control character is hard to see: worth its own reason.
     if token.iter().any(u8::is_ascii_whitespace) {
-        return Err("has white space".into());
+        return Err("has white space, write limits without any, as in 10/s,1000/h".into());
     }
     if !token.iter().all(u8::is_ascii_graphic) {
         return Err("has bytes other than printable ASCII".into());
     }
     if token == b"*" {
-        return Err("'*' stands alone".into());
+        return Err("'*' stands alone, without other limits".into());
+    }
+    if let Some(reason) = way_out::wrong_separator(token) {
+        return Err(reason);
     }
     match token.strip_prefix(b"@") {
         Some([]) => Err("missing policy name after '@'".into()),
-        Some(name) if name.contains(&b':') => Err("a policy takes no options here".into()),
+        Some(name) if name.contains(&b':') => {
+            Err("a policy takes no options here, RL.POLICY SET gives them".into())
+        }
         Some(name) => match Label::parse(name) {
             Ok(name) => Ok(Term::Policy(name)),
             Err(reason) => Err(format!("policy {reason}").into()),
@@ -180,15 +185,17 @@ fn limit(token: &[u8], author: Author) -> Result<Limit, Reason> {
         None => match TABLE.first() {
             Some(row) if quantity_like(head) => (row, head),
             _ if head.is_empty() => return Err("missing algorithm before ':'".into()),
-            _ => return Err(format!("unknown algorithm '{}'", shown(head)).into()),
+            _ => return Err(way_out::unknown_algorithm(head, token)),
         },
     };
     if quantity.is_empty() {
         return Err("missing count".into());
     }
     let options = match author {
-        Author::User => LimitOptions::parse(segments, row.name, row.options, foreign),
-        Author::Server => LimitOptions::parse_stored(segments, row.name, row.options, foreign),
+        Author::User => LimitOptions::parse(segments, row.name, row.options, way_out::unknown_option),
+        Author::Server => {
+            LimitOptions::parse_stored(segments, row.name, row.options, way_out::unknown_option)
+        }
     };
     // What is wrong with the quantity comes first in the text, so it is said
     // first, even when an option is wrong too.
@@ -200,16 +207,6 @@ fn limit(token: &[u8], author: Author) -> Result<Limit, Reason> {
         }
     };
     with_common_options(rule, &options?)
-}
-
-/// Why `key` is no option here: another algorithm's, or nobody's.
-fn foreign(key: &[u8], algorithm: &str) -> Reason {
-    for row in TABLE {
-        if let Some(key) = options::find(row.options, key) {
-            return format!("{key}= is only for {}, not for {algorithm}", row.name).into();
-        }
-    }
-    format!("unknown option '{}'", shown(key)).into()
 }
 
 /// Could `text` be meant as `count/period` without an algorithm?
@@ -245,7 +242,7 @@ fn with_common_options(rule: Rule, options: &LimitOptions<'_>) -> Result<Limit, 
 /// Reads `P%`, 0 < P < 100, up to two decimals.
 fn keep(text: &[u8]) -> Result<Keep, Reason> {
     let Some(number) = text.strip_suffix(b"%") else {
-        return Err("keep= needs a percent sign".into());
+        return Err("keep= needs a percent sign, as in keep=10%".into());
     };
     let not_a_number = || Reason::from("keep= is not a percentage such as 10% or 12.5%");
     let (whole, rest) = split_number(number);

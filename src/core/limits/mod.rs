@@ -3,6 +3,7 @@
 //! | file | idea |
 //! |---|---|
 //! | [`grammar`] | text → [`Expression`] / [`Limits`], with a reason for every refusal |
+//! | `way_out` | what people write in place of a limit, and what they mean |
 //! | [`options`], [`quantity`] | the parts of one token: `name=value` options, counts and periods |
 //! | [`spec`] | what was parsed: [`Label`], [`Limit`], [`Limits`]; identity, canonical text |
 //! | [`algorithm`] | the trait that every algorithm implements |
@@ -34,6 +35,7 @@ pub mod slots;
 pub mod spec;
 mod store;
 pub mod throttle;
+mod way_out;
 pub mod window;
 
 pub use algorithm::{Filled, MAX_UNITS};

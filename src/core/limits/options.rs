@@ -3,7 +3,7 @@
 use super::quantity::{self, Reason};
 
 /// The options that every limit has.
-const COMMON: &[&str] = &["name", "per", "keep", "shadow"];
+pub(super) const COMMON: &[&str] = &["name", "per", "keep", "shadow"];
 /// Those that only the server itself writes.
 const STORED: &[&str] = &["twin"];
 /// The options that are words of their own and take no value.

@@ -2,6 +2,7 @@
 
 use crate::core::text::duration;
 use crate::core::text::duration::{LONGEST, WEEK};
+use crate::core::text::token::shown;
 use std::borrow::Cow;
 
 /// Why a part of a token was refused: a few words, lower case, no full stop.
@@ -43,13 +44,27 @@ impl Period {
 pub fn parse(text: &[u8]) -> Result<(u64, Period), Reason> {
     let Some(slash) = text.iter().position(|&b| b == b'/') else {
         // A bad count is the better reason than the period missing after it.
-        count(text)?;
-        return Err("missing '/' and period".into());
+        let n = count(text)?;
+        return Err(format!("missing '/' and period, as in {n}/s").into());
     };
     let (head, tail) = text.split_at(slash);
     let count = count(head)?;
-    let period = period(tail.get(1..).unwrap_or_default())?;
-    Ok((count, period))
+    let tail = tail.get(1..).unwrap_or_default();
+    if !tail.is_empty() && tail.iter().all(u8::is_ascii_digit) {
+        return Err(format!("period has no unit, write {count}/{}s", shown(tail)).into());
+    }
+    Ok((count, period(tail)?))
+}
+
+/// As [`parse`], for algorithms that have no calendar: the period is its length
+/// in microseconds.
+///
+/// # Errors
+/// The reason and the way out in a few words.
+pub fn parse_length(text: &[u8]) -> Result<(u64, u64), Reason> {
+    let (count, period) = parse(text)?;
+    let length = period.length().map_err(|reason| format!("{reason}, write fixed:{}", shown(text)))?;
+    Ok((count, length))
 }
 
 /// Reads a count of 1 ..= [`MAX_COUNT`].
@@ -73,7 +88,13 @@ pub fn number(text: &[u8], what: &str) -> Result<u64, Reason> {
         Some(_) => {}
     }
     if text.iter().any(|b| !b.is_ascii_digit()) {
-        return refuse("is not a whole number");
+        return refuse(match text {
+            [digits @ .., b'k' | b'K' | b'm' | b'M'] if digits.iter().all(u8::is_ascii_digit) => {
+                "is not a whole number, write its zeros out"
+            }
+            _ if text.contains(&b'.') => "is not a whole number, take a longer period, as 3/2s for 1.5/s",
+            _ => "is not a whole number such as 100",
+        });
     }
     match duration::whole_number(text) {
         Some(0) => refuse("must be at least 1"),
@@ -91,22 +112,22 @@ fn period(text: &[u8]) -> Result<Period, Reason> {
         return Err("period takes no sign".into());
     }
     let (digits, unit) = duration::split_number(text);
-    if unit.is_empty() {
-        return Err("period has no unit".into());
-    }
     if unit.first() == Some(&b'.') && !digits.is_empty() {
-        return Err("period must be a whole number of its unit".into());
+        return Err("period must be a whole number of its unit, such as 1500ms for 1.5s".into());
     }
     let n = match digits {
         [] => Some(1),
         _ => duration::whole_number(digits),
     };
     if unit.eq_ignore_ascii_case(b"month") {
-        return if n == Some(1) { Ok(Period::Month) } else { Err("month takes no number but 1".into()) };
+        return if n == Some(1) {
+            Ok(Period::Month)
+        } else {
+            Err("month takes no number but 1, so write days, as in 90d".into())
+        };
     }
     let Some(scale) = duration::unit(unit) else {
-        let twice = unit.contains(&b'/');
-        return Err(if twice { "more than one '/'".into() } else { "unknown unit of time".into() });
+        return Err(unknown_unit(unit));
     };
     match n.and_then(|n| n.checked_mul(scale).map(|us| (n, us))) {
         Some((0, _)) => Err("period is zero".into()),
@@ -114,6 +135,24 @@ fn period(text: &[u8]) -> Result<Period, Reason> {
             Ok(if scale == WEEK { Period::Weeks(n) } else { Period::Exact(us) })
         }
         _ => Err("period is longer than 366 days".into()),
+    }
+}
+
+/// Why a text spells no unit of a period, and the way out.
+fn unknown_unit(text: &[u8]) -> Reason {
+    if text.contains(&b'/') {
+        return "more than one '/', write ',' between limits".into();
+    }
+    let near = if [&b"mon"[..], b"months"].iter().any(|month| month.eq_ignore_ascii_case(text)) {
+        Some("month")
+    } else {
+        duration::near_unit(text)
+    };
+    match near {
+        Some(near) => format!("unknown unit of time '{}', write {near}", shown(text)).into(),
+        None => {
+            format!("unknown unit of time '{}', there are ms, s, m, h, d, w and month", shown(text)).into()
+        }
     }
 }
 

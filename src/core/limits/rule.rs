@@ -86,6 +86,13 @@ macro_rules! algorithms {
                 }
             }
 
+            pub(super) fn refill_us(&self) -> Option<u64> {
+                match self {
+                    Self::Unlimited => None,
+                    $(Self::$name(rule) => rule.refill_us(),)+
+                }
+            }
+
             pub(super) fn head(&self) -> String {
                 match self {
                     Self::Unlimited => "unlimited".to_owned(),

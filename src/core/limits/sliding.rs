@@ -126,8 +126,8 @@ impl Algorithm for Sliding {
     const NAME: &'static str = "sliding";
 
     fn parse(quantity: &[u8], _options: &LimitOptions<'_>) -> Result<Self, Reason> {
-        let (count, period) = quantity::parse(quantity)?;
-        Ok(Self { count, period: period.length()? })
+        let (count, period) = quantity::parse_length(quantity)?;
+        Ok(Self { count, period })
     }
 
     fn head(&self) -> String {

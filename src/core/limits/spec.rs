@@ -92,15 +92,16 @@ impl Keep {
         self.0
     }
 
-    /// What is left of `capacity` for requests that are not critical:
-    /// `floor(capacity * (100 - P) / 100)`.
+    /// What is left of `capacity` for requests that are not critical. What is kept
+    /// is rounded down to whole units: `capacity - floor(capacity * P / 100)`.
     #[inline]
     pub fn usable(self, capacity: u64) -> u64 {
         if self.0 == 0 {
             return capacity;
         }
-        let left = u128::from(capacity) * u128::from(10_000 - self.0) / 10_000;
-        u64::try_from(left).unwrap_or(capacity)
+        let kept = u128::from(capacity) * u128::from(self.0) / 10_000;
+        // Less than the capacity, since P is below 100.
+        capacity.saturating_sub(u64::try_from(kept).unwrap_or(capacity))
     }
 }
 
@@ -182,6 +183,19 @@ impl Limit {
     /// counts as 31 days, its longest.
     pub fn period_us(&self) -> Option<u64> {
         self.rule.period_us()
+    }
+
+    /// The time in microseconds in which a limit that is used up has all of its
+    /// capacity back if nobody asks; `None` for unlimited and concurrent. It is
+    /// the period, but for a bucket whose burst is not its count.
+    ///
+    /// ```
+    /// # use floodgate::core::limits::Limits;
+    /// let limits = Limits::parse(b"bucket:10/s:burst=50").unwrap();
+    /// assert_eq!(limits.as_slice()[0].refill_us(), Some(5_000_000));
+    /// ```
+    pub fn refill_us(&self) -> Option<u64> {
+        self.rule.refill_us()
     }
 
     /// What it is charged for a request; a reservation counts 1 on `concurrent`.

@@ -131,23 +131,21 @@ impl Throttle {
             limited,
             limit: clamp(u128::from(self.max_burst) + 1),
             remaining: self.remaining(variation, reset),
-            retry_after_s: if limited && increment <= variation { seconds(new_wait - variation) } else { -1 },
+            // Who is denied and told 0 would ask again at once, for nothing.
+            retry_after_s: if limited && increment <= variation {
+                seconds(new_wait - variation).max(1)
+            } else {
+                -1
+            },
             reset_after_s: seconds(reset),
         }
     }
 
-    /// trunc(µs(left) / µs(interval)) as long as less than one interval is owed.
+    /// Whole units of what is left. redis-cell divides whole microseconds by whole
+    /// microseconds, which tells of more than there is (24 of 6001 too many at
+    /// 6000 a second); here nanoseconds count.
     fn remaining(&self, variation: u128, wait: u128) -> i64 {
-        // Both are below 2^127.
-        let left = variation.cast_signed() - wait.cast_signed();
-        let interval = i128::from(self.interval);
-        if left <= -interval {
-            return 0;
-        }
-        let micros = interval / MICRO_NS.cast_signed();
-        // redis-cell divides by zero where a unit takes less than a microsecond.
-        let units = if micros == 0 { left / interval } else { left / MICRO_NS.cast_signed() / micros };
-        i64::try_from(units).unwrap_or(i64::MAX)
+        clamp(variation.saturating_sub(wait) / u128::from(self.interval.max(1)))
     }
 
     fn length(&self, units: u64) -> u128 {
@@ -201,6 +199,11 @@ impl Algorithm for Throttle {
 
     fn period_us(&self) -> Option<u64> {
         Some(self.period_s.saturating_mul(1_000_000))
+    }
+
+    fn refill_us(&self) -> Option<u64> {
+        let all = self.length(self.max_burst.saturating_add(1)).div_ceil(MICRO_NS);
+        Some(u64::try_from(all).unwrap_or(u64::MAX))
     }
 
     fn capacity(&self) -> u64 {

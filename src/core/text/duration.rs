@@ -1,6 +1,6 @@
-//! Lengths of time as people write them: `1500`, `30s`, `5min`.
+//! Lengths of time as people write them: `1500ms`, `30s`, `5min`.
 
-use crate::core::text::token::TokenError;
+use crate::core::text::token::{TokenError, shown};
 
 /// Microseconds in a millisecond.
 pub const MILLISECOND: u64 = 1_000;
@@ -52,23 +52,92 @@ pub fn whole_number(digits: &[u8]) -> Option<u64> {
     })
 }
 
+/// What people write for a unit, and the unit.
+const NEAR_UNITS: &[(&str, &str)] = &[
+    ("msec", "ms"),
+    ("msecs", "ms"),
+    ("millis", "ms"),
+    ("millisecond", "ms"),
+    ("milliseconds", "ms"),
+    ("secs", "s"),
+    ("mins", "m"),
+    ("hr", "h"),
+    ("hrs", "h"),
+    ("wk", "w"),
+    ("wks", "w"),
+];
+
+/// The unit that a text which spells none was meant for, where that is clear.
+pub fn near_unit(text: &[u8]) -> Option<&'static str> {
+    NEAR_UNITS.iter().find(|(near, _)| near.as_bytes().eq_ignore_ascii_case(text)).map(|&(_, unit)| unit)
+}
+
 /// Parses a duration argument (`WAIT`, `TTL`, `FOR`, `DUR`, …): a whole number
-/// of milliseconds, or a number with a unit. Returns microseconds,
-/// 0 ..= [`LONGEST`]; callers that need at least one millisecond say so.
+/// with a unit; only 0 needs none. Returns microseconds, 0 ..= [`LONGEST`];
+/// callers that need at least one millisecond say so.
 ///
 /// # Errors
-/// A [`TokenError`] that names the text and the reason.
+/// A [`TokenError`] that names the text, the reason and the way out.
+///
+/// ```
+/// use floodgate::core::text::duration::{SECOND, parse};
+/// assert_eq!(parse(b"30s"), Ok(30 * SECOND));
+/// assert_eq!(parse(b"0"), Ok(0));
+/// let refused = parse(b"30").unwrap_err();
+/// assert_eq!(refused.to_string(), "invalid duration '30': needs a unit, such as 30s or 30ms");
+/// ```
 pub fn parse(text: &[u8]) -> Result<u64, TokenError> {
-    let fail = |reason| TokenError::new("duration", text, reason);
+    read(text, Unitless::Refused)
+}
+
+/// As [`parse`], of what version 0.1 kept: there a number without a unit was
+/// milliseconds.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_stored(text: &[u8]) -> Result<u64, TokenError> {
+    read(text, Unitless::Milliseconds)
+}
+
+/// What a number without a unit is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unitless {
+    /// An error, unless it is 0.
+    Refused,
+    /// Milliseconds.
+    Milliseconds,
+}
+
+fn read(text: &[u8], unitless: Unitless) -> Result<u64, TokenError> {
+    let fail = |reason: &str| TokenError::new("duration", text, reason);
     let (digits, rest) = split_number(text);
     if digits.is_empty() {
-        return Err(fail("expected a number of milliseconds or a number with a unit such as 30s"));
+        return Err(fail(match text.first() {
+            Some(b'-' | b'+') => "takes no sign",
+            _ => "expected a number with a unit, such as 30s",
+        }));
     }
-    let scale = if rest.is_empty() { MILLISECOND } else { unit(rest).ok_or_else(|| fail("unknown unit"))? };
-    whole_number(digits)
-        .and_then(|n| n.checked_mul(scale))
+    let n = whole_number(digits);
+    let scale = match rest {
+        [] if n == Some(0) || unitless == Unitless::Milliseconds => MILLISECOND,
+        [] => return Err(fail(&needs_a_unit(digits))),
+        [b'.', ..] => return Err(fail("must be a whole number of its unit, such as 1500ms for 1.5s")),
+        _ if rest.iter().any(u8::is_ascii_whitespace) => {
+            return Err(fail("has white space, as 30s has none"));
+        }
+        _ => unit(rest).ok_or_else(|| match near_unit(rest) {
+            Some(near) => fail(&format!("unknown unit, write {}{near}", shown(digits))),
+            None => fail("unknown unit, there are ms, s, m, h, d and w"),
+        })?,
+    };
+    n.and_then(|n| n.checked_mul(scale))
         .filter(|&us| us <= LONGEST)
         .ok_or_else(|| fail("longer than 366 days"))
+}
+
+fn needs_a_unit(digits: &[u8]) -> String {
+    let n = if digits.len() <= 12 { shown(digits) } else { "30".to_owned() };
+    format!("needs a unit, such as {n}s or {n}ms")
 }
 
 /// The shortest exact text of a length that is a whole number of milliseconds:

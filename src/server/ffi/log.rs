@@ -1,5 +1,6 @@
 //! Lines in the server's log.
 
+use crate::server::main_thread::MainThread;
 use redis_module::raw;
 use std::ffi::CString;
 
@@ -10,6 +11,13 @@ pub enum LogLevel {
     Notice,
     /// Something is wrong.
     Warning,
+}
+
+/// Writes `text` as one line in the name of the server, where no call is under way
+/// whose context could be told.
+pub fn line(_: MainThread, level: LogLevel, text: &str) {
+    // SAFETY: a null context is allowed, and this is the main thread.
+    unsafe { write(std::ptr::null_mut(), level, text) }
 }
 
 /// Writes `text` as one line. Works without a context too (then in the name of

@@ -12,6 +12,7 @@ use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// A value that fits the one pointer a key has for it.
 ///
@@ -159,7 +160,17 @@ pub(in crate::server) unsafe fn register<T: NativeType>(ctx: *mut raw::RedisModu
         call!(RedisModule_CreateDataType(ctx, name.as_ptr(), c_int::from(T::ENCODING), &raw mut methods))
     };
     T::HANDLE.0.store(handle, Ordering::Relaxed);
+    NAMES.lock().unwrap_or_else(PoisonError::into_inner).push((handle.addr(), T::NAME));
     !handle.is_null()
+}
+
+/// The types that were registered: the address of the handle and the name.
+static NAMES: Mutex<Vec<(usize, &str)>> = Mutex::new(Vec::new());
+
+/// The name of a type of this module; none for others' types.
+pub(in crate::server) fn name_of(kind: *mut raw::RedisModuleType) -> Option<&'static str> {
+    let names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    names.iter().find(|&&(handle, _)| handle == kind.addr()).map(|&(_, name)| name)
 }
 
 /// Runs `f` on the value behind `raw` without dropping it.

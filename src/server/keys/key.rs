@@ -17,7 +17,10 @@ use std::ptr::NonNull;
 
 /// The key holds something else than was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WrongType;
+pub struct WrongType {
+    /// The name of the type that it holds, where that is another of this module's.
+    pub holds: Option<&'static str>,
+}
 
 /// An open key; closes itself.
 ///
@@ -42,6 +45,11 @@ struct ModuleValue {
 
 impl ModuleValue {
     const NONE: Self = Self { kind: std::ptr::null_mut(), pointer: std::ptr::null_mut() };
+}
+
+#[cold]
+fn wrong_type(kind: *mut raw::RedisModuleType) -> WrongType {
+    WrongType { holds: data_type::name_of(kind) }
 }
 
 impl<'c> Key<'c> {
@@ -80,9 +88,9 @@ impl<'c> Key<'c> {
     pub fn value<T: NativeType>(&mut self) -> Result<Option<ValueGuard<'_, T>>, WrongType> {
         let ModuleValue { kind, pointer } = self.module_value;
         if kind.is_null() || kind != T::HANDLE.raw() {
-            return if self.is_missing() { Ok(None) } else { Err(WrongType) };
+            return if self.is_missing() { Ok(None) } else { Err(wrong_type(kind)) };
         }
-        let pointer = NonNull::new(pointer).ok_or(WrongType)?;
+        let pointer = NonNull::new(pointer).ok_or(WrongType { holds: None })?;
         // SAFETY: a value of our type is a pointer from `into_raw`, and the key's
         // own while it is open.
         let value = unsafe { data_type::from_raw(pointer) };

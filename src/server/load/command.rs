@@ -304,8 +304,8 @@ pub const ADMIN_CATEGORY: &str = "floodgate-admin";
 
 /// How an error of a command is told to the client.
 pub trait Refusal {
-    /// Sends it.
-    fn send(&self, ctx: &Context<'_>);
+    /// Sends it; `command` is the row of the table, unless the command was renamed.
+    fn send(&self, ctx: &Context<'_>, command: Option<&Command>);
 }
 
 /// Makes the [`CommandEntry`] of a command from its safe function.
@@ -341,7 +341,11 @@ pub fn enter<E: Refusal>(
     command_timing::stop(context.main(), started, || unsafe { Arg::from_raw(*argv) }.bytes());
     match outcome {
         Ok(Ok(())) => {}
-        Ok(Err(refusal)) => refusal.send(&context),
+        Ok(Err(refusal)) => {
+            // SAFETY: the first argument is the command's name, live as the others.
+            let name = unsafe { Arg::from_raw(*argv) };
+            refusal.send(&context, registered().iter().find(|command| name.is(command.name)));
+        }
         Err(_) => reply::error(&context, "ERR internal error in floodgate; please report it"),
     }
     constant(raw::REDISMODULE_OK)

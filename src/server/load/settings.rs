@@ -86,13 +86,37 @@ pub(in crate::server) unsafe fn register(
     settings: &'static [Setting],
     args: Args<'_>,
 ) -> Result<(), String> {
+    LOADING.of(main).replace(true);
+    // SAFETY: the caller's promise.
+    let registered = unsafe { take_over(ctx, main, settings, args) };
+    LOADING.of(main).replace(false);
+    registered
+}
+
+/// True while the module is being loaded.
+static LOADING: MainThreadCell<bool> = MainThreadCell::new(false);
+
+/// Whether a setting comes from what was kept: the line that loads the module or
+/// the configuration file, and not from CONFIG SET.
+pub fn is_loading(main: MainThread) -> bool {
+    *LOADING.of(main).borrow()
+}
+
+/// # Safety
+/// As [`register`].
+unsafe fn take_over(
+    ctx: *mut raw::RedisModuleCtx,
+    main: MainThread,
+    settings: &'static [Setting],
+    args: Args<'_>,
+) -> Result<(), String> {
     let mut index = 0;
     while let Some(name) = args.get(index) {
         let bare = name.bytes().strip_prefix(b"floodgate.").unwrap_or(name.bytes());
         let setting = settings
             .iter()
             .find(|setting| setting.name.to_bytes().eq_ignore_ascii_case(bare))
-            .ok_or_else(|| format!("unknown setting '{}'", shown(name.bytes())))?;
+            .ok_or_else(|| unknown(settings, name.bytes()))?;
         let text =
             args.get(index + 1).ok_or_else(|| format!("setting '{}' has no value", setting.title()))?;
         setting.parse(text.bytes()).and_then(|value| (setting.write)(main, value)).map_err(|reason| {
@@ -111,6 +135,12 @@ pub(in crate::server) unsafe fn register(
         Some(status) if status != 0 => Err("a setting of the configuration was refused".to_owned()),
         _ => Ok(()),
     }
+}
+
+/// Why there is no such setting, and which there are.
+fn unknown(settings: &[Setting], name: &[u8]) -> String {
+    let names: Vec<&str> = settings.iter().map(Setting::title).collect();
+    format!("unknown setting '{}', there are {}", shown(name), names.join(", "))
 }
 
 /// `None` where the server has no module settings. The value that the module

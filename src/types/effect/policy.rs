@@ -41,12 +41,15 @@ impl Policies {
     }
 
     /// Applies what [`Policies::encode_next`] or [`Policies::encode_all`] wrote.
+    /// Names the policies whose breaker version 0.1 kept with a duration without a
+    /// unit: it is milliseconds, and written so from now on.
     ///
     /// # Errors
     /// The payload is cut, malformed or does not fit the table; nothing has
     /// changed then.
-    pub fn apply(&mut self, payload: &[u8]) -> Result<(), Corrupt> {
-        let (version, change) = decode(payload)?;
+    pub fn apply(&mut self, payload: &[u8]) -> Result<Vec<Label>, Corrupt> {
+        let mut unitless = Vec::new();
+        let (version, change) = decode(payload, &mut unitless)?;
         let unfit = |_| Corrupt("policies that do not fit together");
         match change {
             PolicyChange::All(policies) => {
@@ -63,7 +66,7 @@ impl Policies {
         }
         // An empty table is not kept anywhere, so it starts counting anew everywhere.
         self.version = if self.is_empty() { 0 } else { version };
-        Ok(())
+        Ok(unitless)
     }
 }
 
@@ -86,15 +89,15 @@ fn encode(version: u64, change: &PolicyChange) -> Vec<u8> {
     out
 }
 
-fn decode(payload: &[u8]) -> Result<(u64, PolicyChange), Corrupt> {
+fn decode(payload: &[u8], unitless: &mut Vec<Label>) -> Result<(u64, PolicyChange), Corrupt> {
     let mut rest = Reader::new(payload);
     if rest.u64()? != VERSION {
         return Err(Corrupt("unknown encoding version"));
     }
     let version = rest.u64()?;
     let change = match rest.byte()? {
-        1 => PolicyChange::All(read_policies(&mut rest)?),
-        2 => PolicyChange::Set(read_policies(&mut rest)?),
+        1 => PolicyChange::All(read_policies(&mut rest, unitless)?),
+        2 => PolicyChange::Set(read_policies(&mut rest, unitless)?),
         3 => PolicyChange::Delete(
             Label::parse(rest.bytes(MAX_LABEL)?).map_err(|_| Corrupt("malformed policy name"))?,
         ),
@@ -104,12 +107,16 @@ fn decode(payload: &[u8]) -> Result<(u64, PolicyChange), Corrupt> {
     Ok((version, change))
 }
 
-fn read_policies(rest: &mut Reader<'_>) -> Result<Vec<Policy>, Corrupt> {
+fn read_policies(rest: &mut Reader<'_>, unitless: &mut Vec<Label>) -> Result<Vec<Policy>, Corrupt> {
     let mut policies = Vec::new();
     while !rest.is_empty() {
         let (name, limits) = (rest.bytes(MAX_LABEL)?, rest.bytes(LONGEST_TEXT)?);
         let (prefix, breaker) = (read_optional(rest, MAX_PREFIX)?, read_optional(rest, LONGEST_TEXT)?);
-        let policy = Policy::parse(name, limits, prefix, breaker).map_err(|_| Corrupt("malformed policy"))?;
+        let (policy, had_none) =
+            Policy::parse_stored(name, limits, prefix, breaker).map_err(|_| Corrupt("malformed policy"))?;
+        if had_none {
+            unitless.push(policy.name.clone());
+        }
         policies.push(policy);
     }
     Ok(policies)

@@ -46,6 +46,9 @@ pub enum PolicyRefused {
     /// The prefix is too long.
     #[error("invalid prefix '{0}': longer than {MAX_PREFIX} bytes")]
     PrefixTooLong(String),
+    /// A prefix is no glob.
+    #[error("invalid prefix '{0}': a prefix is literal, leave the '*' at its end out")]
+    PrefixGlob(String),
     /// Two policies cannot have the same prefix.
     #[error("invalid prefix '{prefix}': it is the prefix of policy '{owner}' already")]
     PrefixTaken {
@@ -73,13 +76,48 @@ impl Policy {
         prefix: Option<&[u8]>,
         breaker: Option<&[u8]>,
     ) -> Result<Self, PolicyRefused> {
+        if let Some(prefix) = prefix.filter(|prefix| prefix.ends_with(b"*")) {
+            return Err(PolicyRefused::PrefixGlob(shown(prefix)));
+        }
+        let breaker =
+            breaker.map(|text| Breaker::parse(text).map(|breaker| (printable(text), breaker))).transpose()?;
+        Self::from_parts(name, limits, prefix, breaker)
+    }
+
+    /// Reads the parts of a policy that was kept, perhaps by version 0.1: there the
+    /// durations of a breaker needed no unit and were milliseconds. Also says
+    /// whether one had none.
+    ///
+    /// # Errors
+    /// As [`Policy::parse`].
+    pub fn parse_stored(
+        name: &[u8],
+        limits: &[u8],
+        prefix: Option<&[u8]>,
+        breaker: Option<&[u8]>,
+    ) -> Result<(Self, bool), PolicyRefused> {
+        let mut unitless = false;
+        let mut read = |text: &[u8]| {
+            let parsed = Breaker::parse_stored(text)?;
+            // With a unit the text stays as it was written.
+            unitless = Breaker::parse(text).is_err();
+            Ok::<_, TokenError>((Breaker::with_units(&printable(text)).into_boxed_str(), parsed))
+        };
+        let breaker = breaker.map(&mut read).transpose()?;
+        Ok((Self::from_parts(name, limits, prefix, breaker)?, unitless))
+    }
+
+    fn from_parts(
+        name: &[u8],
+        limits: &[u8],
+        prefix: Option<&[u8]>,
+        breaker: Option<(Box<str>, Breaker)>,
+    ) -> Result<Self, PolicyRefused> {
         let label = Label::parse(name).map_err(|reason| TokenError::new("policy name", name, reason))?;
         let parsed = Limits::parse(limits)?;
         if let Some(prefix) = prefix.filter(|prefix| prefix.len() > MAX_PREFIX) {
             return Err(PolicyRefused::PrefixTooLong(shown(prefix)));
         }
-        let breaker =
-            breaker.map(|text| Breaker::parse(text).map(|breaker| (printable(text), breaker))).transpose()?;
         Ok(Self {
             name: label,
             text: printable(limits),

@@ -4,6 +4,8 @@ use super::Policies;
 use crate::core::limits::{Expression, Label, Limits, Term};
 use crate::core::text::token::TokenError;
 use crate::core::wire::Corrupt;
+use crate::server::ffi::log;
+use crate::server::ffi::log::LogLevel;
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use crate::types::cbcircuit::rules;
 use crate::types::cbcircuit::rules::BreakerRef;
@@ -58,10 +60,23 @@ pub fn change(main: MainThread, change: &PolicyChange) -> Result<Vec<u8>, Corrup
 /// # Errors
 /// As [`Policies::apply`].
 pub fn apply(main: MainThread, payload: &[u8]) -> Result<(), Corrupt> {
-    with(main, |node| {
+    let unitless = with(main, |node| {
         node.forget_resolved();
         node.policies.apply(payload)
-    })
+    })?;
+    for name in unitless {
+        let breaker = look(main, |policies| policies.get(&name).and_then(|policy| policy.breaker.clone()));
+        let Some((text, _)) = breaker else { continue };
+        log::line(
+            main,
+            LogLevel::Notice,
+            &format!(
+                "floodgate: the breaker of policy '{name}' was kept by version 0.1 with a duration without \
+                 a unit, taken as milliseconds: it is {text} now"
+            ),
+        );
+    }
+    Ok(())
 }
 
 /// Why a text with policies in it gives no limits.

@@ -47,7 +47,7 @@ export class Breaker {
     } finally {
       if (token !== undefined) {
         const ms = Math.round(performance.now() - start)
-        await this.server.finish('CB.REPORT', this.key, outcome, 'TOKEN', token, 'DUR', ms)
+        await this.server.finish('CB.REPORT', this.key, outcome, 'TOKEN', token, 'DUR', `${ms}ms`)
       }
     }
   }

@@ -199,7 +199,7 @@ export class Server {
     const late = setTimeout(() => own.disconnect(), ms + this.patienceMs)
     try {
       if (own.status !== 'ready') await own.connect()
-      return await own.call(command, ...words, 'WAIT', ms)
+      return await own.call(command, ...words, 'WAIT', `${ms}ms`)
     } finally {
       clearTimeout(late)
     }

@@ -48,7 +48,7 @@ export async function reserve(limiter, limits, { estimate, ttlMs = 30_000 }, wor
   const id = randomUUID() // ours, so that asking twice reserves once
   const spending = new Spending()
   try {
-    const words = ['COST', estimate, 'TTL', ttlMs, 'ID', id]
+    const words = ['COST', estimate, 'TTL', `${ttlMs}ms`, 'ID', id]
     const [taken, sixes] = await server.ask('RL.RESERVE', keys.length, ...Object.entries(limits).flat(), ...words)
     if (taken === null) throw new Denied(longest(sixes.map(decision)))
   } catch (error) {
@@ -57,7 +57,7 @@ export async function reserve(limiter, limits, { estimate, ttlMs = 30_000 }, wor
     if (!alone.granted) throw new Denied(alone)
     return work(spending)
   }
-  const renewing = setInterval(() => server.finish('RL.RENEW', id, 'TTL', ttlMs, keys.length, ...keys), ttlMs / 3)
+  const renewing = setInterval(() => server.finish('RL.RENEW', id, 'TTL', `${ttlMs}ms`, keys.length, ...keys), ttlMs / 3)
   let failed = true
   try {
     const result = await work(spending)

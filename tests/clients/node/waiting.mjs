@@ -52,7 +52,7 @@ async function timeIsUp() {
   const start = Date.now();
   // What is sent on the same connection is answered after the wait.
   const client = connection();
-  const [six, pong] = await Promise.all([client.call("RL.ACQUIRE", "w:2", "1/h", "WAIT", 150), client.ping()]);
+  const [six, pong] = await Promise.all([client.call("RL.ACQUIRE", "w:2", "1/h", "WAIT", "150ms"), client.ping()]);
   assert.deepEqual([six[0], six[5], pong], [0, 0, "PONG"]);
   assert(Date.now() - start >= 149);
 }

@@ -46,7 +46,7 @@ class Breaker:
         finally:
             if token is not None:
                 ms = int((time.monotonic() - start) * 1000)
-                await self.server.finish("CB.REPORT", self.key, outcome, "TOKEN", token, "DUR", ms)
+                await self.server.finish("CB.REPORT", self.key, outcome, "TOKEN", token, "DUR", f"{ms}ms")
 
     async def _admitted(self) -> str | None:
         """The token to report with; none while Redis is away."""

@@ -159,7 +159,7 @@ class Server:
             return await self.ask(*command)
         self._free_waiters -= 1
         try:
-            command = (*command, "WAIT", int(seconds * 1000))
+            command = (*command, "WAIT", f"{int(seconds * 1000)}ms")
             return await self._answer(
                 lambda: asyncio.wait_for(self._waiting.execute_command(*command), seconds + self._patience)
             )

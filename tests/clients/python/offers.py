@@ -49,8 +49,8 @@ def looked():
 
 def work():
     taken = [run("RL.ACQUIRE source:mail TRACK")[0] for _ in range(4)]
-    run("RL.RECORD source:mail OK CACHED SPEND 0.002 DUR 12")
-    run("RL.RECORD source:mail FAIL SPEND 0.004 DUR 250 COUNT 3")
+    run("RL.RECORD source:mail OK CACHED SPEND 0.002 DUR 12ms")
+    run("RL.RECORD source:mail FAIL SPEND 0.004 DUR 250ms COUNT 3")
     run("RL.RECORD source:web OK SPEND 0.1")
     return taken
 

@@ -55,7 +55,7 @@ async def reserve(
     except asyncio.CancelledError:
         await server.finish("RL.RELEASE", *settled)
         raise
-    renewing = asyncio.create_task(_renew(server, ttl, "RL.RENEW", reservation, "TTL", ttl_ms, len(keys), *keys))
+    renewing = asyncio.create_task(_renew(server, ttl, "RL.RENEW", reservation, "TTL", f"{ttl_ms}ms", len(keys), *keys))
     failed = True
     try:
         yield spending
@@ -70,7 +70,7 @@ async def reserve(
 
 async def _take(server: Server, reservation: str, limits: dict[str, str], cost: int, ttl_ms: int) -> None:
     words = [word for pair in limits.items() for word in pair]
-    words += ["COST", str(cost), "TTL", str(ttl_ms), "ID", reservation]
+    words += ["COST", str(cost), "TTL", f"{ttl_ms}ms", "ID", reservation]
     taken, answers = await server.ask("RL.RESERVE", len(limits), *words)
     if taken is None:
         raise Denied(max((Decision(*six) for six in answers), key=_how_long))

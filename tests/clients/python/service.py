@@ -92,7 +92,7 @@ class Outcome(BaseModel):
 @app.post("/record/{key:path}")
 async def record(key: str, of: Outcome) -> dict[str, bool]:
     cached = ["CACHED"] if of.cached else []
-    await server.ask("RL.RECORD", key, of.outcome, *cached, "SPEND", of.spend, "DUR", of.duration_ms)
+    await server.ask("RL.RECORD", key, of.outcome, *cached, "SPEND", of.spend, "DUR", f"{of.duration_ms}ms")
     return {"recorded": True}
 
 

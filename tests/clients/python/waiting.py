@@ -57,7 +57,7 @@ def waits(client: redis.Redis) -> None:
 def time_is_up(client: redis.Redis) -> None:
     client.execute_command("RL.ACQUIRE", "w:2", "1/h")
     start = time.monotonic()
-    six = client.execute_command("RL.ACQUIRE", "w:2", "1/h", "WAIT", 150)
+    six = client.execute_command("RL.ACQUIRE", "w:2", "1/h", "WAIT", "150ms")
     assert six[0] == 0 and six[3] > 3_000_000 and six[5] == 0, six
     assert time.monotonic() - start >= 0.15
     # The connection goes on as ever.

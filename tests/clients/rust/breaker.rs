@@ -70,7 +70,7 @@ impl Admitted<'_> {
         let token = self.token.take()?;
         let mut report = redis::cmd("CB.REPORT");
         report.arg(&self.breaker.key).arg(outcome).arg("TOKEN").arg(token);
-        report.arg("DUR").arg(self.since.elapsed().as_millis() as u64);
+        report.arg("DUR").arg(format!("{}ms", self.since.elapsed().as_millis()));
         Some(self.breaker.server.finish(report))
     }
 }

@@ -176,7 +176,7 @@ impl Server {
     /// When too many wait already it does not wait.
     pub async fn wait<T: FromRedisValue>(&self, wait: Duration, command: &mut Cmd) -> Result<T, Undecided> {
         let Ok(_permit) = self.waiters.try_acquire() else { return self.ask(&*command).await };
-        command.arg("WAIT").arg(wait.as_millis() as u64);
+        command.arg("WAIT").arg(format!("{}ms", wait.as_millis()));
         let longest = wait + self.patience;
         self.answer(longest + self.patience, async {
             // Its own: it is blocked meanwhile, and for longer than the others

@@ -62,11 +62,11 @@ pub async fn reserve(
     for (key, limits) in limits {
         command.arg(key).arg(limits);
     }
-    command.arg("COST").arg(estimate).arg("TTL").arg(ttl_ms).arg("ID").arg(&reservation.id);
+    command.arg("COST").arg(estimate).arg("TTL").arg(format!("{ttl_ms}ms")).arg("ID").arg(&reservation.id);
     match limiter.server.ask::<(Option<String>, Vec<Decision>)>(&command).await {
         Ok((Some(_), _)) => {
             let mut renewal = redis::cmd("RL.RENEW");
-            renewal.arg(&reservation.id).arg("TTL").arg(ttl_ms);
+            renewal.arg(&reservation.id).arg("TTL").arg(format!("{ttl_ms}ms"));
             renewal.arg(reservation.keys.len()).arg(&reservation.keys);
             let server = Arc::clone(&limiter.server);
             let renewing = tokio::spawn(async move {

@@ -55,7 +55,7 @@ const MALFORMED: &[(&str, &str)] = &[
     ("5:open=", "missing value of open"),
     ("5:open=1s:OPEN=2s", "open is given twice"),
     ("5:open=0", "open must be at least 1ms"),
-    ("5:open=1y", "open: unknown unit"),
+    ("5:open=1y", "open=1y: unknown unit"),
     ("5:open=x", "open: expected a number of milliseconds or a number with a unit such as 30s"),
     ("5:open=367d", "open: longer than 366 days"),
     ("5:lease=0s", "lease must be at least 1ms"),
@@ -92,8 +92,30 @@ const MALFORMED: &[(&str, &str)] = &[
 fn malformed_text_names_itself_and_the_reason() {
     for (text, reason) in MALFORMED {
         let error = Breaker::parse(text.as_bytes()).expect_err(text).to_string();
-        assert_eq!(error, format!("invalid breaker '{text}': {reason}"));
+        // The way out stands behind the reason: see tests/server/newcomer_errors.rs.
+        let begins = format!("invalid breaker '{text}': {reason}");
+        assert!(error.starts_with(&begins), "{error}\n{begins}");
     }
+}
+
+/// A duration needs a unit. What version 0.1 kept without one is milliseconds, and
+/// has one when it is written again.
+#[test]
+fn durations_of_options_need_a_unit() {
+    for option in ["open", "slow", "maxopen", "lease", "ramp", "idle"] {
+        let text = |value: &str| format!("50%/60s:open=1s:{option}={value}").replace("open=1s:open", "open");
+        let bare = text("3600000");
+        let error = Breaker::parse(bare.as_bytes()).expect_err(&bare).to_string();
+        let reason = format!("{option}=3600000: needs a unit, such as 3600000s or 3600000ms");
+        assert!(error.ends_with(&reason), "{error}");
+        let kept = Breaker::parse_stored(bare.as_bytes()).unwrap();
+        assert_eq!(kept, Breaker::parse(text("1h").as_bytes()).unwrap());
+        assert_eq!(Breaker::parse(kept.canonical().as_bytes()), Ok(kept));
+        assert_eq!(Breaker::with_units(&bare), text("3600000ms"));
+        assert_eq!(Breaker::with_units(&text("0")), text("0"));
+    }
+    assert!(Breaker::parse(b"5:ramp=0").is_ok());
+    assert!(Breaker::parse_stored(b"5:open=").is_err());
 }
 
 #[test]
@@ -119,7 +141,7 @@ fn canonical_text_is_the_shortest() {
         ("0.01%/1ms", "0.01%/1ms"),
         ("100.00%/10Calls", "100%/10calls"),
         ("50%/10calls:min=10", "50%/10calls"),
-        ("50%/60s:min=20:slow=1000", "50%/1m:slow=1s"),
+        ("50%/60s:min=20:slow=1000ms", "50%/1m:slow=1s"),
         ("50%/60s:slow=1s:slowrate=100%", "50%/1m:slow=1s"),
         ("5:open=60s:backoff=1.00:maxopen=1h:probes=1:lease=60s:ramp=0:idle=24h", "5"),
         ("5:Idle=1H:BACKOFF=1.05:open=2h", "5:open=2h:backoff=1.05:idle=1h"),

@@ -11,7 +11,7 @@ fn r1_a_success_never_trips() {
 
 #[test]
 fn r2_admits_at_the_deadline() {
-    let mut key = Key::new("1:open=1000");
+    let mut key = Key::new("1:open=1000ms");
     key.run("f");
     key.wait_ms(999);
     assert_eq!(key.deny(), 1);
@@ -87,7 +87,7 @@ fn r6_stray_releases_admit_no_more() {
 
 #[test]
 fn r8_slow_is_longer_than() {
-    let mut key = Key::new("100%/4calls:min=1:slow=100:slowrate=50%");
+    let mut key = Key::new("100%/4calls:min=1:slow=100ms:slowrate=50%");
     key.report(ReportOutcome::Ok, None, Some(100));
     assert_eq!(key.view().window.slow, 0);
     assert_eq!(key.report(ReportOutcome::Ok, None, Some(101)).state, CircuitState::Open);

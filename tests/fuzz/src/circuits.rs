@@ -13,11 +13,11 @@ pub const BREAKERS: &[&str] = &[
     "3/8s:open=1s:probes=2:lease=3s",
     "3/8s:open=1s:backoff=1.5:ramp=1s",
     "50%/8s:min=4:open=1s",
-    "50%/8s:min=3:open=1s:slow=100:slowrate=40%:probes=4:lease=2s",
+    "50%/8s:min=3:open=1s:slow=100ms:slowrate=40%:probes=4:lease=2s",
     "34%/5calls:min=3:open=1s:probes=3:lease=2s:backoff=3",
-    "34%/5calls:open=3s:slow=100:probes=5:lease=1s:ramp=2s",
+    "34%/5calls:open=3s:slow=100ms:probes=5:lease=1s:ramp=2s",
     "0.01%/1000calls:min=1:probes=100",
-    "100%/1ms:min=1:open=1s:probes=2:slow=50:slowrate=50%:lease=1s",
+    "100%/1ms:min=1:open=1s:probes=2:slow=50ms:slowrate=50%:lease=1s",
 ];
 
 /// A circuit, what a replica of it holds, and the tickets given out.

@@ -1,0 +1,78 @@
+//! What people write in place of an argument, and the way out that the error tells.
+
+use crate::core::breaker::Breaker;
+use crate::core::limits::Limits;
+use crate::core::text::duration::{self, whole_number};
+use crate::core::text::token::shown;
+use crate::limiter::Error;
+use crate::server::ffi::args::Arg;
+
+/// Options of a limit that people give to the command, each with an example.
+const OF_LIMITS: &[(&str, &str)] = &[
+    ("shadow", "10/s:shadow"),
+    ("name", "10/s:name=api"),
+    ("per", "10/s:per=call"),
+    ("keep", "10/s:keep=10%"),
+    ("burst", "bucket:10/s:burst=20"),
+    ("tz", "fixed:10/d:tz=Europe/Paris"),
+    ("start", "fixed:10/h:start=first"),
+];
+
+/// The same of breakers.
+const OF_BREAKERS: &[&str] =
+    &["min", "slow", "slowrate", "open", "backoff", "maxopen", "probes", "lease", "ramp", "idle"];
+
+/// Keywords that a length of time follows.
+const BEFORE_DURATIONS: &[&str] = &["FOR", "WAIT", "TTL", "DUR"];
+
+/// An argument that has no place where it stands, in a command whose options are
+/// these.
+#[cold]
+pub fn unexpected(arg: Arg<'_>, keywords: &[&'static str]) -> Error {
+    let text = arg.bytes();
+    match way(text, keywords) {
+        Some(way) => Error::near(text, way),
+        None => Error::Syntax { near: shown(text), way: None },
+    }
+}
+
+/// An argument that is none of a few words.
+#[cold]
+pub fn none_of(arg: Arg<'_>, words: &str) -> Error {
+    Error::near(arg.bytes(), format!("write {words}"))
+}
+
+fn way(text: &[u8], keywords: &[&'static str]) -> Option<String> {
+    let name = text.split(|&b| b == b'=').next().unwrap_or(text);
+    let is = |word: &str| word.as_bytes().eq_ignore_ascii_case(name);
+    if let Some(value) = text.get(name.len() + 1..)
+        && let Some(keyword) = keywords.iter().find(|keyword| is(keyword))
+    {
+        return Some(format!("write {keyword} {}", shown(value)));
+    }
+    if let Some((option, example)) = OF_LIMITS.iter().find(|(option, _)| is(option)) {
+        return Some(format!("{option} belongs to the limit, as in {example}"));
+    }
+    if name.len() < text.len()
+        && let Some(option) = OF_BREAKERS.iter().find(|option| is(option))
+    {
+        return Some(format!("{option} belongs to the breaker, as in 5:{}", shown(text)));
+    }
+    if keywords.contains(&"TOKEN") && text.starts_with(b"c-") {
+        return Some(format!("write TOKEN {}", shown(text)));
+    }
+    if whole_number(text).is_some() {
+        return keywords.contains(&"COST").then(|| format!("write COST {}", shown(text)));
+    }
+    if duration::parse(text).is_ok() {
+        let keyword = keywords.iter().find(|keyword| BEFORE_DURATIONS.contains(keyword))?;
+        return Some(format!("write {keyword} {}", shown(text)));
+    }
+    if Limits::parse(text).is_ok() && keywords.contains(&"COST") {
+        return Some("limits are one argument with ',' between them, as in 10/s,1000/h".to_owned());
+    }
+    if Breaker::parse(text).is_ok() && keywords.contains(&"BREAKER") {
+        return Some(format!("write BREAKER {}", shown(text)));
+    }
+    None
+}

@@ -1,0 +1,89 @@
+//! What people write in place of a limit, and the way out that its refusal tells.
+
+use super::options;
+use super::quantity::Reason;
+use super::rule::TABLE;
+use crate::core::text::token::shown;
+
+/// Names that others give to the algorithms of the table.
+const OTHER_NAMES: &[(&str, &[&str])] = &[
+    (
+        "bucket",
+        &[
+            "token_bucket",
+            "token-bucket",
+            "tokenbucket",
+            "token",
+            "leaky_bucket",
+            "leaky-bucket",
+            "leaky",
+            "gcra",
+        ],
+    ),
+    (
+        "sliding",
+        &[
+            "sliding_window",
+            "sliding-window",
+            "slidingwindow",
+            "sliding_log",
+            "window",
+            "moving",
+            "moving_window",
+            "moving-window",
+            "rolling",
+        ],
+    ),
+    ("fixed", &["fixed_window", "fixed-window", "fixedwindow", "calendar", "interval"]),
+    ("concurrent", &["concurrency", "semaphore", "parallel", "max_concurrent", "inflight"]),
+];
+
+/// Arguments of commands, which people put among the options of a limit.
+const ARGUMENTS: &[&str] = &["COST", "CRITICAL", "PARTIAL", "TRACK", "WAIT", "TTL", "ID", "COUNT", "HEADERS"];
+
+/// Why `head` is no algorithm; `token` is the whole limit.
+pub fn unknown_algorithm(head: &[u8], token: &[u8]) -> Reason {
+    let unknown = format!("unknown algorithm '{}'", shown(head));
+    let is = |name: &&str| name.as_bytes().eq_ignore_ascii_case(head);
+    if let Some((name, _)) = OTHER_NAMES.iter().find(|(_, others)| others.iter().any(is)) {
+        let rest = token.get(head.len()..).unwrap_or_default();
+        return format!("{unknown}, write {name}{}", shown(rest)).into();
+    }
+    if head == token {
+        let name = shown(head);
+        return format!("{unknown}: a limit is written as 10/s, a policy as @{name}").into();
+    }
+    let names: Vec<&str> = TABLE.iter().filter(|row| row.public).map(|row| row.name).collect();
+    format!("{unknown}, there are {}", listed(&names)).into()
+}
+
+/// Why `key` is no option of an algorithm: another's, an argument, or nobody's.
+pub fn unknown_option(key: &[u8], algorithm: &str) -> Reason {
+    for row in TABLE {
+        if let Some(key) = options::find(row.options, key) {
+            return format!("{key}= is only for {}, not for {algorithm}", row.name).into();
+        }
+    }
+    let unknown = format!("unknown option '{}'", shown(key));
+    if let Some(argument) = ARGUMENTS.iter().find(|name| name.as_bytes().eq_ignore_ascii_case(key)) {
+        return format!("{unknown}: {argument} is an argument of the command, behind the limits").into();
+    }
+    let own = TABLE.iter().find(|row| row.name == algorithm).map_or(&[][..], |row| row.options);
+    let names: Vec<&str> = options::COMMON.iter().chain(own).copied().collect();
+    format!("{unknown}, {algorithm} has {}", listed(&names)).into()
+}
+
+/// Why a token that parts limits by something else than `,` is none.
+pub fn wrong_separator(token: &[u8]) -> Option<Reason> {
+    let other = token.iter().find(|&&b| b";|&".contains(&b))?;
+    Some(format!("write ',' between limits, not '{}'", char::from(*other)).into())
+}
+
+/// `a, b and c`.
+fn listed(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        [only] => (*only).to_owned(),
+        [all @ .., last] => format!("{} and {last}", all.join(", ")),
+    }
+}
