@@ -17,7 +17,7 @@ const NANO: i128 = 1000;
 pub struct Spend(pub i128);
 
 /// Why a text is no amount.
-enum Reason {
+enum SpendRefusal {
     NotANumber,
     TooMuch,
 }
@@ -35,8 +35,8 @@ impl Spend {
             return Err(fail("empty"));
         }
         parse(text).map(Self).map_err(|reason| match reason {
-            Reason::NotANumber => fail("expected a number, such as 12, -0.5 or 1e-7"),
-            Reason::TooMuch => fail("beyond 1000000000000 either way"),
+            SpendRefusal::NotANumber => fail("expected a number, such as 12, -0.5 or 1e-7"),
+            SpendRefusal::TooMuch => fail("beyond 1000000000000 either way"),
         })
     }
 
@@ -63,7 +63,7 @@ impl Spend {
 }
 
 /// The pico-units that a text stands for.
-fn parse(text: &[u8]) -> Result<i128, Reason> {
+fn parse(text: &[u8]) -> Result<i128, SpendRefusal> {
     let (negative, rest) = sign(text);
     let at = rest.iter().position(|byte| matches!(byte, b'e' | b'E'));
     let (mantissa, exponent) = match at {
@@ -74,14 +74,14 @@ fn parse(text: &[u8]) -> Result<i128, Reason> {
     let whole = mantissa.get(..point).unwrap_or_default();
     let fraction = mantissa.get(point + 1..).unwrap_or_default();
     if whole.len() + fraction.len() == 0 || !whole.iter().chain(fraction).all(u8::is_ascii_digit) {
-        return Err(Reason::NotANumber);
+        return Err(SpendRefusal::NotANumber);
     }
     // Before how many digits the point of the pico-units is.
     let length = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
     let kept = length(whole.len()).saturating_add(exponent).saturating_add(length(DECIMALS));
     let picos = rounded(whole.iter().chain(fraction).map(|digit| digit - b'0'), kept)?;
     if picos > MOST * UNIT {
-        return Err(Reason::TooMuch);
+        return Err(SpendRefusal::TooMuch);
     }
     Ok(if negative { -picos } else { picos })
 }
@@ -95,10 +95,10 @@ fn sign(text: &[u8]) -> (bool, &[u8]) {
 }
 
 /// A whole number with a sign. One that is out of any reach stays so.
-fn exponent(text: &[u8]) -> Result<i64, Reason> {
+fn exponent(text: &[u8]) -> Result<i64, SpendRefusal> {
     let (negative, digits) = sign(text);
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return Err(Reason::NotANumber);
+        return Err(SpendRefusal::NotANumber);
     }
     let size = digits.iter().fold(0i64, |sum, digit| {
         sum.saturating_mul(10).saturating_add(i64::from(digit - b'0')).min(i64::MAX / 4)
@@ -108,7 +108,7 @@ fn exponent(text: &[u8]) -> Result<i64, Reason> {
 
 /// The number that the first `kept` of these digits write, rounded half to even
 /// by the others. Digits that are missing are zeros.
-fn rounded(digits: impl Iterator<Item = u8>, kept: i64) -> Result<i128, Reason> {
+fn rounded(digits: impl Iterator<Item = u8>, kept: i64) -> Result<i128, SpendRefusal> {
     let mut number = 0i128;
     let mut left = kept;
     let (mut next, mut beyond) = (0, false);
@@ -120,7 +120,7 @@ fn rounded(digits: impl Iterator<Item = u8>, kept: i64) -> Result<i128, Reason> 
         }
         // Far above the most, whatever comes.
         if number > MOST * UNIT {
-            return Err(Reason::TooMuch);
+            return Err(SpendRefusal::TooMuch);
         }
         left = left.saturating_sub(1);
     }
@@ -128,7 +128,7 @@ fn rounded(digits: impl Iterator<Item = u8>, kept: i64) -> Result<i128, Reason> 
         number *= 10;
         left -= 1;
         if number > MOST * UNIT {
-            return Err(Reason::TooMuch);
+            return Err(SpendRefusal::TooMuch);
         }
     }
     let up = next > 5 || next == 5 && (beyond || number % 2 == 1);
