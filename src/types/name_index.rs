@@ -8,7 +8,7 @@
 //! itself.
 
 use crate::core::time::Micros;
-use crate::server::keys::keyspace::KeyspaceChange;
+use crate::server::keys::keyspace::{self, KeyspaceChange};
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use std::collections::BTreeMap;
 
@@ -52,13 +52,19 @@ impl NameIndex {
     /// A value in the state is about to be some key's, of which the server tells.
     pub fn comes(&self, main: MainThread, since: Micros) {
         self.0.of(main).borrow_mut().on_its_way = Some(since);
+        keyspace::want_arrivals(main);
     }
 
     /// Takes note of what others did to keys.
     pub fn happened(&self, main: MainThread, what: KeyspaceChange<'_>) {
         let mut names = self.0.of(main).borrow_mut();
         match what {
-            KeyspaceChange::ValueLeft { name, database } => names.left(name.bytes(), database),
+            KeyspaceChange::ValueLeft { name, database } => {
+                names.left(name.bytes(), database);
+                if names.on_its_way.is_some() {
+                    keyspace::want_arrivals(main);
+                }
+            }
             KeyspaceChange::Arrived { name, database } => {
                 if let Some(since) = names.on_its_way.take() {
                     names.note((database, name.bytes().into()), since);

@@ -1,9 +1,9 @@
 //! Hearing of what others do to keys and databases.
 
 use crate::server::context::Context;
-use crate::server::ffi::api::call;
+use crate::server::ffi::api::{call, call_if_there};
 use crate::server::ffi::args::Arg;
-use crate::server::main_thread::MainThread;
+use crate::server::main_thread::{MainThread, MainThreadCell};
 use redis_module::raw;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -68,13 +68,38 @@ pub(in crate::server) fn watch(ctx: &Context<'_>, watcher: KeyspaceListener) {
             call!(RedisModule_SubscribeToServerEvent(ctx.raw(), event, Some(callback)));
         }
     }
-    // SAFETY: the context is live; the callback is a function of this library. A server
+    // SAFETY: the context is live. The new one is never freed.
+    let detached = unsafe { call_if_there!(RedisModule_GetDetachedThreadSafeContext(ctx.raw())) };
+    ARRIVALS.of(ctx.main()).borrow_mut().ctx = detached.unwrap_or_else(std::ptr::null_mut);
+}
+
+/// Whether the server tells of arrivals.
+#[derive(Debug)]
+struct Arrivals {
+    /// A context of our own: they are asked for where there is none.
+    ctx: *mut raw::RedisModuleCtx,
+    are_told: bool,
+}
+
+static ARRIVALS: MainThreadCell<Arrivals> =
+    MainThreadCell::new(Arrivals { ctx: std::ptr::null_mut(), are_told: false });
+
+/// From now on the server tells of [`KeyspaceChange::Arrived`]. It calls us for every
+/// generic event of any key then, which is 7% of a SET with an expiry: so ask when the
+/// first value is on its way, which the server still tells of.
+pub fn want_arrivals(main: MainThread) {
+    let mut arrivals = ARRIVALS.of(main).borrow_mut();
+    if arrivals.are_told || arrivals.ctx.is_null() {
+        return;
+    }
+    arrivals.are_told = true;
+    // SAFETY: the context is ours; the callback is a function of this library. A server
     // that says which database a loaded key is of need not say it key by key.
     unsafe {
         let tells = (&raw const raw::RedisModule_GetDbIdFromIO).read().is_some();
         let loaded = if tells { 0 } else { raw::REDISMODULE_NOTIFY_LOADED };
         call!(RedisModule_SubscribeToKeyspaceEvents(
-            ctx.raw(),
+            arrivals.ctx,
             raw::REDISMODULE_NOTIFY_GENERIC | loaded,
             Some(noticed)
         ));

@@ -1,6 +1,7 @@
 //! The usage of one key, and how many keys have any.
 
 use crate::core::usage::UsageSeries;
+use crate::server::keys::keyspace;
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -37,6 +38,7 @@ pub fn has_room() -> bool {
 /// Takes note that a tracked key is being copied.
 pub(in crate::types) fn note_copied(main: MainThread) {
     *COPIED.of(main).borrow_mut() = true;
+    keyspace::want_arrivals(main);
 }
 
 /// Whether the key that the server tells of is the copy of a tracked key.
