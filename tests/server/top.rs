@@ -202,10 +202,7 @@ fn open_breakers_after_a_restart() {
     server.stop_save();
     server.restart();
     let names: Vec<String> = open(&server.line("RL.TOP OPEN")).into_iter().map(|row| row.0).collect();
-    // Before 7.0 a server does not say of which database a loaded key is.
-    let all: &[_] =
-        if server.at_least(7, 0) { &["first", "second", "elsewhere"] } else { &["first", "second"] };
-    assert_eq!(names, all);
+    assert_eq!(names, ["first", "second", "elsewhere"]);
 }
 
 #[test]

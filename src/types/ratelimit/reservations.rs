@@ -65,7 +65,7 @@ impl Reservations {
         &self.book
     }
 
-    /// Changes the book; [`advance`] comes first.
+    /// Changes the book; `advance` comes first.
     pub fn change<R>(&mut self, change: impl FnOnce(&mut Book<LimitsRef>) -> R) -> R {
         self.change_counting(counting::ends(), change)
     }
