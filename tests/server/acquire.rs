@@ -80,15 +80,19 @@ fn partial_takes_what_there_is() {
 #[test]
 fn keep_is_for_critical_requests_only() {
     let server = at_t0();
-    assert_eq!(six(&server, "k 10/m:keep=25% COST 7"), [7, 10, 0, 0, 60_000, 0]);
-    assert_eq!(six(&server, "k 10/m:keep=25%"), [0, 10, 0, 60_000, 60_000, 0]);
-    assert_eq!(six(&server, "k 10/m:keep=25% CRITICAL COST 2"), [2, 10, 1, 0, 60_000, 0]);
-    assert_eq!(six(&server, "k 10/m:keep=25% CRITICAL"), [1, 10, 0, 0, 60_000, 0]);
-    assert_eq!(six(&server, "k 10/m:keep=25% CRITICAL"), [0, 10, 0, 60_000, 60_000, 0]);
+    assert_eq!(six(&server, "k 10/m:keep=30% COST 7"), [7, 10, 0, 0, 60_000, 0]);
+    assert_eq!(six(&server, "k 10/m:keep=30%"), [0, 10, 0, 60_000, 60_000, 0]);
+    assert_eq!(six(&server, "k 10/m:keep=30% CRITICAL COST 2"), [2, 10, 1, 0, 60_000, 0]);
+    assert_eq!(six(&server, "k 10/m:keep=30% CRITICAL"), [1, 10, 0, 0, 60_000, 0]);
+    assert_eq!(six(&server, "k 10/m:keep=30% CRITICAL"), [0, 10, 0, 60_000, 60_000, 0]);
     // More than the usable part can never be had, unless it is critical.
-    assert_eq!(six(&server, "new 10/m:keep=25% COST 8"), [0, 10, 7, -1, 0, 0]);
-    assert_eq!(six(&server, "new 10/m:keep=25% COST 8 CRITICAL"), [8, 10, 2, 0, 60_000, 0]);
-    assert_eq!(six(&server, "p 10/m:keep=25% COST 10 PARTIAL"), [7, 10, 0, 0, 60_000, 0]);
+    assert_eq!(six(&server, "new 10/m:keep=30% COST 8"), [0, 10, 7, -1, 0, 0]);
+    assert_eq!(six(&server, "new 10/m:keep=30% COST 8 CRITICAL"), [8, 10, 2, 0, 60_000, 0]);
+    assert_eq!(six(&server, "p 10/m:keep=30% COST 10 PARTIAL"), [7, 10, 0, 0, 60_000, 0]);
+    // What is kept is whole units, rounded down: two of ten, none of one.
+    assert_eq!(six(&server, "q 10/m:keep=25% COST 8"), [8, 10, 0, 0, 60_000, 0]);
+    assert_eq!(six(&server, "r 1/s:keep=10%"), [1, 1, 0, 0, 1000, 0]);
+    assert_eq!(six(&server, "s 5/s:keep=1% COST 5"), [5, 5, 0, 0, 1000, 0]);
 }
 
 #[test]

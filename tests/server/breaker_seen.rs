@@ -200,7 +200,7 @@ fn mistakes_are_named() {
         for key in ["text", "limit"] {
             let mut words: Vec<_> = command.split(' ').collect();
             words.insert(1, key);
-            assert_error(
+            assert_error_prefix(
                 &server.call(&words),
                 "WRONGTYPE Operation against a key holding the wrong kind of value",
             );

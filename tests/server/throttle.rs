@@ -188,7 +188,7 @@ fn what_redis_cell_got_wrong_is_right() {
     assert_throttle(&server, "fast 0 10000 1", [0, 1, 0, -1, 0]);
     assert_throttle(&server, "fast 0 10000 1", [1, 1, 0, 1, 0]);
     // It told of more than there is, and "denied, retry 0".
-    assert_throttle(&server, "a 6000 6000 1", [0, 6001, 6000, -1, 1]);
+    assert_throttle(&server, "a 6000 6000 1", [0, 6001, 6000, -1, 0]);
     for left in [1, 0] {
         assert_throttle(&server, "u 1 8000 1", [0, 2, left, -1, 0]);
     }

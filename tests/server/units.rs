@@ -172,7 +172,7 @@ fn what_the_line_that_loads_has_without_a_unit_is_milliseconds() {
     }
     assert_error_prefix(&server.line("RL.ACQUIRE k 10/s WAIT 6s"), "ERR WAIT must be at most 5000ms");
     // What is wrong for another reason still refuses to load.
-    let refused = Server::builder().module_args(["wait-max", "soon"]).try_start().err().expect("refused");
+    let refused = Server::builder().module_args(["wait-max", "soon"]).try_start().expect_err("refused");
     assert!(refused.contains("setting 'wait-max' = 'soon': invalid duration 'soon'"), "{refused}");
 }
 
@@ -212,7 +212,7 @@ fn a_breaker_that_0_1_kept_without_a_unit_is_milliseconds() {
         server.line("CB.REPORT svc:*a OK");
         assert_eq!(
             server.line("CB.STATE svc:*a").field("breaker"),
-            Reply::bulk("50%/60s:open=1500ms:slow=250ms")
+            Reply::bulk("50%/1m:slow=250ms:open=1500ms")
         );
         // It goes on so: to a replica, and to what is saved next.
         let replica = server.replica();

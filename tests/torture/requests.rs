@@ -101,8 +101,10 @@ const NUMBERS: &[&str] = &[
 ];
 
 /// Short ones: clients that wait must not hold the run up.
-const DURATIONS: &[&str] = &["1", "5", "10ms", "20", "0", "-1", "x", "", "5 s", "99999999999999999999"];
-const LONG_DURATIONS: &[&str] = &["1s", "30s", "1h", "366d", "100", "1", "0", "-1", "400d", "1x", "forever"];
+const DURATIONS: &[&str] =
+    &["1ms", "5ms", "10ms", "20ms", "0", "5", "-1", "x", "", "5 s", "99999999999999999999"];
+const LONG_DURATIONS: &[&str] =
+    &["1s", "30s", "1h", "366d", "100ms", "1ms", "1", "0", "-1", "400d", "1x", "forever"];
 const PATTERNS: &[&str] = &["*", "k*", "k[0-4]", "k[", "[^", "\\", "", "k?", "*k*k*k*k*k*"];
 const TEXTS: &[&str] = &[
     "gold",

@@ -55,7 +55,7 @@ const MALFORMED: &[(&str, &str)] = &[
     ("5:open=", "missing value of open"),
     ("5:open=1s:OPEN=2s", "open is given twice"),
     ("5:open=0", "open must be at least 1ms"),
-    ("5:open=1y", "open: unknown unit"),
+    ("5:open=1y", "open=1y: unknown unit"),
     ("5:open=x", "open: expected a number of milliseconds or a number with a unit such as 30s"),
     ("5:open=367d", "open: longer than 366 days"),
     ("5:lease=0s", "lease must be at least 1ms"),
