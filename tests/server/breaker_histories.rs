@@ -6,6 +6,7 @@
 use crate::breaker_kit::{START, digest};
 use crate::breaker_model::Model;
 use crate::harness::{Reply, Server, assert_same_data, snapshot, wait_synced};
+use crate::support::Dice;
 use floodgate::core::breaker::{Breaker, CircuitState, Force, Permit, ReportOutcome};
 
 /// Neighbours share a kind of window. The first is the default.
@@ -38,7 +39,7 @@ struct History<'s> {
     breakers: Vec<Breaker>,
     /// What callers bring.
     brought: Vec<usize>,
-    random: u64,
+    dice: Dice,
     now: u64,
     twins: [Option<Twin>; KEYS.len()],
     policies: [Option<usize>; KEYS.len()],
@@ -73,7 +74,7 @@ impl<'s> History<'s> {
             server,
             breakers: BREAKERS.iter().map(|text| Breaker::parse(text.as_bytes()).unwrap()).collect(),
             brought: Vec::new(),
-            random: 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed),
+            dice: Dice::new(seed),
             now: START.cast_unsigned(),
             twins: [const { None }; KEYS.len()],
             policies: [None; KEYS.len()],

@@ -7,7 +7,7 @@ use floodgate::server::keys::data_type::NativeType as _;
 use floodgate::server::main_thread::{MainThread, StandIn};
 use floodgate::types::cbcircuit::encoding::VERSION;
 use floodgate::types::cbcircuit::{BreakerPin, CbCircuit, encoding, epochs, rules};
-use floodgate::types::effect::breaker::{BreakerChange, BreakerEffect, Report, is_circuit};
+use floodgate::types::effect::breaker::{BreakerChange, BreakerEffect, Holds, Report, is_circuit};
 use floodgate::types::until::Until;
 use proptest::prelude::*;
 
@@ -80,9 +80,8 @@ fn effect(main: MainThread, asked: &Asked, value: Option<&CbCircuit>, now: Micro
         begin: begins.then(|| epochs::next(main)),
         rule: (begins || asked.number.is_multiple_of(5)).then(|| rule.clone()),
         given: asked.number.is_multiple_of(3).then_some(rule),
-        by_call: asked.after_us.is_multiple_of(2),
+        holds: if asked.after_us.is_multiple_of(2) { Holds::ForCall } else { Holds::FromNowOn },
         from_caller: asked.number.is_multiple_of(7),
-        forgets: false,
         change,
     }
 }

@@ -91,8 +91,10 @@ fn alone(ctx: &Context<'_>, call: &CbAcquireCall<'_>) -> Result<(), Error> {
     let now = ctx.now();
     let held = key.value::<CbCircuit>()?;
     let resolved = resolved(ctx, call, held.as_deref(), now)?;
-    let at_rest =
-        held.as_deref().filter(|_| resolved.is_own()).and_then(|value| value.circuit().at_rest(now));
+    let at_rest = held
+        .as_deref()
+        .filter(|value| resolved.is_own() && !value.pin_is_late(now))
+        .and_then(|value| value.circuit().at_rest(now));
     drop(held);
     let answer = if let Some(Admission { state, ticket, retry, .. }) = at_rest {
         CbAcquireReply { state, ticket, retry }

@@ -216,15 +216,15 @@ impl Circuit {
                 }
             }
             Phase::Open { deadline } => (None, RetryAfter::until(*deadline, now), false),
-            Phase::HalfOpen(round) => match round.admit(breaker, now) {
-                Some(trial) => (Some(Permit::Trial { epoch, trial }), RetryAfter::Now, true),
+            Phase::HalfOpen(round) => {
+                if let Some(trial) = round.admit(breaker, now) {
+                    return (Some(Permit::Trial { epoch, trial }), RetryAfter::Now, true);
+                }
                 // Without room and without a verdict there is a trial in
                 // flight, so there is a lease to wait for.
-                None => {
-                    let end = round.earliest_lease();
-                    (None, end.map_or(RetryAfter::Now, |end| RetryAfter::until(end, now)), false)
-                }
-            },
+                let end = round.earliest_lease();
+                (None, end.map_or(RetryAfter::Now, |end| RetryAfter::until(end, now)), false)
+            }
             Phase::ForcedOpen(hold) => {
                 let retry = hold.until.map_or(RetryAfter::Never, |until| RetryAfter::until(until, now));
                 (None, retry, false)

@@ -13,7 +13,7 @@ use crate::settings;
 use crate::types::cbcircuit::rules;
 use crate::types::cbcircuit::rules::BreakerRef;
 use crate::types::cbcircuit::{CbCircuit, epochs};
-use crate::types::effect::breaker::{BreakerChange, BreakerEffect};
+use crate::types::effect::breaker::{BreakerChange, BreakerEffect, Holds};
 use crate::types::policies::node;
 
 /// The breaker that holds, told by what is different from what the key has.
@@ -27,8 +27,6 @@ pub struct ResolvedBreaker {
     from_caller: bool,
     /// Whether it holds for this call, and becomes the key's as the call goes.
     by_call: bool,
-    /// Whether time has done something to the key's pin that is to be recorded.
-    pin_is_late: bool,
     /// Whether there is no circuit that is still worth anything.
     pub missing: bool,
     /// Where it comes from.
@@ -52,13 +50,14 @@ pub fn resolve(
     let live = value.filter(|value| !value.is_over(now));
     let found;
     let given = match given {
-        Some(text) => Some(match live.and_then(|value| value.named(text)) {
-            Some(known) => known,
-            None => {
+        Some(text) => {
+            if let Some(known) = live.and_then(|value| value.named(text)) {
+                Some(known)
+            } else {
                 found = rules::find(main, text)?;
-                &found
+                Some(&found)
             }
-        }),
+        }
         None => None,
     };
     let given = given.filter(|_| settings::caller_limits(main));
@@ -72,9 +71,8 @@ pub fn resolve(
     } else {
         ask_anew(main, key, live)
     };
-    let pin_is_late = live.is_some_and(|value| value.pin_is_late(now));
     let given = newly_given.cloned();
-    Ok(resolved.map(|resolved| ResolvedBreaker { given, by_call: true, pin_is_late, ..resolved }))
+    Ok(resolved.map(|resolved| ResolvedBreaker { given, by_call: true, ..resolved }))
 }
 
 /// Finds the breaker for a CB.REPORT; `None` where nothing names one. `given` as
@@ -140,15 +138,7 @@ impl ResolvedBreaker {
         let other = live.is_none_or(|value| value.rule() != rule).then(|| rule.clone());
         let by_caller = matches!(source, Source::Call | Source::Last);
         let from_caller = by_caller && (other.is_some() || live.is_none_or(|value| !value.is_from_caller()));
-        Self {
-            other,
-            given: None,
-            from_caller,
-            by_call: false,
-            pin_is_late: false,
-            missing: live.is_none(),
-            source,
-        }
+        Self { other, given: None, from_caller, by_call: false, missing: live.is_none(), source }
     }
 
     /// The one in force, whatever it is.
@@ -158,7 +148,7 @@ impl ResolvedBreaker {
             given: None,
             from_caller: false,
             by_call: false,
-            pin_is_late: false,
+
             missing: false,
             source: Source::Last,
         }
@@ -177,24 +167,20 @@ impl ResolvedBreaker {
 
     /// True when the one in force holds and nothing new was given.
     pub const fn is_own(&self) -> bool {
-        !self.missing
-            && self.other.is_none()
-            && self.given.is_none()
-            && !self.from_caller
-            && !self.pin_is_late
+        !self.missing && self.other.is_none() && self.given.is_none() && !self.from_caller
     }
 
     /// The effect of asking `change` of the circuit under this breaker, now.
     pub fn effect<'a>(self, ctx: &Context<'_>, now: Micros, change: BreakerChange<'a>) -> BreakerEffect<'a> {
+        let names = self.other.is_some() || self.given.is_some() || self.from_caller;
         BreakerEffect {
             now,
             expires: !ctx.debug_clock_is_set(),
             begin: self.missing.then(|| epochs::next(ctx.main())),
-            by_call: self.by_call && (self.other.is_some() || self.given.is_some() || self.from_caller),
             rule: self.other,
             given: self.given,
+            holds: if self.by_call && names { Holds::ForCall } else { Holds::FromNowOn },
             from_caller: self.from_caller,
-            forgets: false,
             change,
         }
     }

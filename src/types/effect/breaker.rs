@@ -32,18 +32,25 @@ pub struct BreakerEffect<'a> {
     pub rule: Option<BreakerRef>,
     /// The breaker that the call gave, unless it is the key's own already.
     pub given: Option<BreakerRef>,
-    /// Whether these two hold for this call alone: they become the key's where
-    /// the call is admitted, or opens the circuit. Otherwise they are the key's
-    /// from now on, as they always were in version 0.1.
-    pub by_call: bool,
+    /// For how long these two hold.
+    pub holds: Holds,
     /// Whether a caller chose the breaker that holds: then a report without one
     /// goes by it, and asks no policy.
     pub from_caller: bool,
-    /// Whether another trip forgets the results, as it did in version 0.1: an
-    /// effect that it wrote leads to what it led to.
-    pub forgets: bool,
     /// What is asked.
     pub change: BreakerChange<'a>,
+}
+
+/// For how long the breakers that an effect names hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// For this call; they become the key's where it is admitted, or opens the
+    /// circuit.
+    ForCall,
+    /// From now on, whatever the answer.
+    FromNowOn,
+    /// The same as version 0.1 did it: another trip forgets the results.
+    Forgetting,
 }
 
 /// What is asked.
@@ -165,9 +172,8 @@ impl<'a> BreakerEffect<'a> {
             begin: None,
             rule: None,
             given: None,
-            by_call: false,
+            holds: Holds::FromNowOn,
             from_caller: false,
-            forgets: false,
             change: BreakerChange::Become { payload },
         }
     }
@@ -191,9 +197,9 @@ impl<'a> BreakerEffect<'a> {
             (self.given.is_some() && !given_is_rule, MORE_GIVEN),
             (given_is_rule, MORE_GIVEN_IS_RULE),
             (self.begin.is_some(), MORE_BEGIN),
-            (self.by_call, MORE_BY_CALL),
+            (self.holds == Holds::ForCall, MORE_BY_CALL),
             (self.from_caller, MORE_FROM_CALLER),
-            (self.rule.is_some() && !self.by_call && !self.forgets, MORE_KEEPS),
+            (self.rule.is_some() && self.holds == Holds::FromNowOn, MORE_KEEPS),
         ]
         .into_iter()
         .fold(0, |all, (there, bit)| if there { all | bit } else { all });
@@ -299,9 +305,12 @@ impl<'a> BreakerEffect<'a> {
             begin,
             rule,
             given,
-            by_call: has(MORE_BY_CALL),
+            holds: match (has(MORE_BY_CALL), has(MORE_RULE) && !has(MORE_KEEPS)) {
+                (true, _) => Holds::ForCall,
+                (false, true) => Holds::Forgetting,
+                (false, false) => Holds::FromNowOn,
+            },
             from_caller: has(MORE_FROM_CALLER),
-            forgets: has(MORE_RULE) && !has(MORE_BY_CALL) && !has(MORE_KEEPS),
             change,
         })
     }
@@ -345,12 +354,12 @@ impl<'a> BreakerEffect<'a> {
             contents.pin = None;
             applied.changed = true;
         }
-        let begins = self.begin.is_some();
+        let (begins, for_call) = (self.begin.is_some(), self.holds == Holds::ForCall);
         let other = self.rule.as_ref().filter(|rule| contents.rule != **rule);
-        if begins || !self.by_call {
+        if begins || !for_call {
             self.put_in_force(contents, other, &mut applied);
         }
-        let other = other.filter(|_| self.by_call);
+        let other = other.filter(|_| for_call);
         let breaker = other.unwrap_or(&contents.rule).breaker();
         let (in_force, circuit) = (contents.rule.breaker(), &mut contents.circuit);
         match &self.change {
@@ -363,7 +372,7 @@ impl<'a> BreakerEffect<'a> {
                 applied.retry = admission.retry;
                 applied.changed |= admission.changed;
                 applied.by_change = admission.transitions;
-                if self.by_call {
+                if for_call {
                     applied.changed |= self.became(contents, admission.adopted, admission.allowed, false);
                 }
             }
@@ -372,7 +381,7 @@ impl<'a> BreakerEffect<'a> {
                 applied.counted = reported.applied;
                 applied.changed |= reported.changed;
                 applied.by_change = reported.transitions;
-                if self.by_call {
+                if for_call {
                     applied.changed |= self.became(contents, reported.adopted, reported.applied, true);
                 }
             }
@@ -409,7 +418,7 @@ impl<'a> BreakerEffect<'a> {
         if let Some(rule) = other {
             let (old, new) = (contents.rule.breaker(), rule.breaker());
             let circuit = &mut contents.circuit;
-            let changed = if self.forgets {
+            let changed = if self.holds == Holds::Forgetting {
                 circuit.change_breaker_0_1(old, new, self.now)
             } else {
                 circuit.change_breaker(old, new, self.now)
@@ -421,7 +430,7 @@ impl<'a> BreakerEffect<'a> {
             contents.from_caller = from_caller;
             applied.changed = true;
         }
-        if let Some(given) = self.given.as_ref().filter(|_| !self.by_call) {
+        if let Some(given) = self.given.as_ref().filter(|_| self.holds != Holds::ForCall) {
             contents.given = Some(given.clone());
             contents.given_by_report = false;
             applied.changed = true;

@@ -95,7 +95,7 @@ impl History {
         let (before, now) = (self.circuit.clone(), self.at());
         let peeked = self.circuit.peek_acquire_under(&own, &by, now);
         assert_eq!(self.circuit, before, "a peek changes nothing");
-        let admission = if own == by && more % 2 == 0 {
+        let admission = if own == by && more.is_multiple_of(2) {
             assert_eq!(self.circuit.peek_acquire(&own, now), peeked);
             self.circuit.acquire(&own, now)
         } else {
@@ -242,10 +242,11 @@ impl History {
         let mut model = self.model.clone();
         model.pass(&self.breaker, self.now);
         for brought in std::iter::once(&self.breaker).chain(&self.brought) {
-            let tally = self.circuit.view_under(&self.breaker, brought, self.at()).window;
-            let tally = (tally.calls, tally.failures, tally.slow);
+            let seen = self.circuit.view_under(&self.breaker, brought, self.at());
+            let tally = (seen.window.calls, seen.window.failures, seen.window.slow);
             let mut met = model.clone();
             met.arrive(&self.breaker, brought, self.now);
+            assert_eq!((seen.epoch, seen.openings), (met.epoch(), met.openings()));
             assert_eq!(tally, met.tally(brought, self.now), "{}", brought.canonical());
         }
         assert_eq!(self.circuit.state_at(&self.breaker, self.at()), model.state());
