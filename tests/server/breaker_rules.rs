@@ -269,8 +269,10 @@ fn the_pin_holds_then_the_call_then_the_last_given_then_the_default() {
     assert_eq!(shown("k"), is("3:open=9s", "pin"));
     // What a call gives under a pin is remembered, and checked, but does not hold.
     assert!(server.line("CB.ACQUIRE k 5x").error().is_some());
-    assert_eq!(server.line("CB.REPORT k FAIL BREAKER 1:open=2s")[1], Reply::bulk("closed"));
+    server.line("CB.ACQUIRE k 1:open=2s");
     assert_eq!(shown("k"), is("3:open=9s", "pin"));
+    // What a report gives does not replace it.
+    assert_eq!(server.line("CB.REPORT k FAIL BREAKER 1:open=3s")[1], Reply::bulk("closed"));
     server.clock_advance(10_000_000);
     assert_eq!(shown("k"), is("1:open=2s", "last"));
     server.ok("CB.PIN k 3:open=9s");
@@ -301,7 +303,7 @@ fn the_pin_holds_then_the_call_then_the_last_given_then_the_default() {
 }
 
 #[test]
-fn a_changed_breaker_keeps_state_deadline_and_a_window_of_the_same_trip() {
+fn a_changed_breaker_keeps_state_deadline_and_results() {
     let server = stopped();
     let key = Key::new(&server, "k", "3/60s:open=10s");
     key.run("ff");
@@ -312,11 +314,12 @@ fn a_changed_breaker_keeps_state_deadline_and_a_window_of_the_same_trip() {
     assert_eq!(same_trip.deny(), 20_000);
     assert_eq!(Key::new(&server, "k", "9").deny(), 20_000);
     assert_eq!(Key::new(&server, "k", "9").number("openings"), 1);
-    // Another trip starts with an empty window.
+    // Another kind of window starts empty, and the first one goes on.
     let other = Key::new(&server, "o", "5/60s");
     other.run("ffff");
     assert_eq!(Key::new(&server, "o", "5").run("f"), "c");
-    assert_eq!(other.number("failures"), 1);
+    assert_eq!(other.number("failures"), 5);
+    assert_eq!(other.deny(), 60_000);
 }
 
 #[test]

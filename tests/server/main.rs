@@ -18,6 +18,9 @@ mod breaker_durable;
 mod breaker_histories;
 mod breaker_kit;
 mod breaker_limit;
+#[path = "../core/breaker/model.rs"]
+mod breaker_model;
+mod breaker_named;
 mod breaker_rules;
 mod breaker_seen;
 mod breaker_vectors;

@@ -218,6 +218,12 @@ fn from_resilience4j() {
                 assert_eq!(key.deny(), 20_000);
                 key.wait_ms(20_000);
                 assert_eq!(key.deny(), 60_000);
+                // There the round is over; here each trial is, and these leave four failures of ten.
+                half_open(key);
+                let trials: Vec<_> = (0..10).map(|_| key.admit()).collect();
+                assert!(trials[..6].iter().all(|trial| key.ok(trial)));
+                key.wait_ms(20_000);
+                assert_eq!(key.state(), "closed");
             }),
             ("`transitionToForcedOpenState()`", denies_everybody),
             ("`ignoreExceptions`", |key| {

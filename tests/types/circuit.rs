@@ -7,7 +7,7 @@ use floodgate::server::keys::data_type::NativeType as _;
 use floodgate::server::main_thread::{MainThread, StandIn};
 use floodgate::types::cbcircuit::encoding::VERSION;
 use floodgate::types::cbcircuit::{BreakerPin, CbCircuit, encoding, epochs, rules};
-use floodgate::types::effect::breaker::{BreakerChange, BreakerEffect, Report, is_circuit};
+use floodgate::types::effect::breaker::{BreakerChange, BreakerEffect, Holds, Report, is_circuit};
 use floodgate::types::until::Until;
 use proptest::prelude::*;
 
@@ -66,9 +66,11 @@ fn effect(main: MainThread, asked: &Asked, value: Option<&CbCircuit>, now: Micro
         16 => BreakerChange::Reset,
         17 => BreakerChange::Pin(BreakerPin {
             rule: rule.clone(),
+            began: now,
             until: until(number).map_or(Until::Forever, Until::At),
         }),
         18 => BreakerChange::Unpin,
+        19 => BreakerChange::StepBack,
         _ => BreakerChange::Acquire,
     };
     let begins = value.is_none_or(|value| value.is_over(now));
@@ -78,6 +80,8 @@ fn effect(main: MainThread, asked: &Asked, value: Option<&CbCircuit>, now: Micro
         begin: begins.then(|| epochs::next(main)),
         rule: (begins || asked.number.is_multiple_of(5)).then(|| rule.clone()),
         given: asked.number.is_multiple_of(3).then_some(rule),
+        holds: if asked.after_us.is_multiple_of(2) { Holds::ForCall } else { Holds::FromNowOn },
+        from_caller: asked.number.is_multiple_of(7),
         change,
     }
 }
@@ -238,8 +242,15 @@ fn each_broken_payload_has_its_reason() {
     assert_eq!(reason(VERSION, b""), Some("no circuit"));
     let with = |section: &[u8]| [bytes.as_slice(), section].concat();
     assert_eq!(reason(VERSION, &with(b"\x01\x00")), Some("sections out of order"));
-    assert_eq!(reason(VERSION, &with(b"\x02\x03\x02xx")), Some("malformed breaker"));
-    assert_eq!(reason(VERSION, &with(b"\x02\x03\x015!")), Some("bytes after the end"));
+    let before = |section: &[u8]| [section, bytes.as_slice()].concat();
+    assert_eq!(reason(VERSION, &before(b"\x02\x03\x02xx")), Some("malformed breaker"));
+    assert_eq!(reason(VERSION, &before(b"\x02\x03\x015!")), Some("bytes after the end"));
+    assert_eq!(reason(VERSION, &before(b"\x02\x02\x015")), None);
+    // As version 0.1 wrote it: the breaker, then a closed circuit without results.
+    let first = b"\x01\x08\x015\x09\x09\x09\x00\x00\x00";
+    assert_eq!(reason(VERSION, first), None);
+    assert_eq!(reason(VERSION, &before(first)), Some("two circuits"));
+    assert_eq!(reason(VERSION, b"\x04\x03\x015\x04"), Some("unknown marks of a circuit"));
     assert_eq!(reason(VERSION, &with(b"\x07\x00")), Some("unknown section"));
     // A later minor version may add sections.
     assert_eq!(reason(VERSION, &with(b"\x40\x02xy")), None);

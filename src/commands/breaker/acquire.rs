@@ -21,6 +21,7 @@ use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply;
 use crate::server::keys::key::Key;
 use crate::types::cbcircuit::CbCircuit;
+use crate::types::cbcircuit::rules::BreakerRef;
 use crate::types::effect::breaker::{AppliedBreaker, BreakerChange, BreakerEffect};
 use crate::types::ratelimit::RateLimit;
 
@@ -90,8 +91,10 @@ fn alone(ctx: &Context<'_>, call: &CbAcquireCall<'_>) -> Result<(), Error> {
     let now = ctx.now();
     let held = key.value::<CbCircuit>()?;
     let resolved = resolved(ctx, call, held.as_deref(), now)?;
-    let at_rest =
-        held.as_deref().filter(|_| resolved.is_own()).and_then(|value| value.circuit().at_rest(now));
+    let at_rest = held
+        .as_deref()
+        .filter(|value| resolved.is_own() && !value.pin_is_late(now))
+        .and_then(|value| value.circuit().at_rest(now));
     drop(held);
     let answer = if let Some(Admission { state, ticket, retry, .. }) = at_rest {
         CbAcquireReply { state, ticket, retry }
@@ -119,7 +122,10 @@ fn with_limit(ctx: &Context<'_>, call: &CbAcquireCall<'_>, limit: &LimitClause<'
     let mut key = ctx.write(call.key);
     let held = key.value::<CbCircuit>()?;
     let resolved = resolved(ctx, call, held.as_deref(), now)?;
-    let admits = resolved.missing || held.as_deref().is_none_or(|value| admits(value, &resolved, now));
+    let live = held.as_deref().filter(|_| !resolved.missing);
+    let other = resolved.other.as_ref().map(BreakerRef::breaker);
+    let admits = live.is_none_or(|value| value.peek_acquire(other, now).allowed);
+    let standing = live.map(|value| value.circuit().state_at(value.rule().breaker(), now));
     drop(held);
 
     let rate_limited = admits && decision.reply.granted == 0;
@@ -127,15 +133,18 @@ fn with_limit(ctx: &Context<'_>, call: &CbAcquireCall<'_>, limit: &LimitClause<'
         top::decided(ctx.main(), limit.key.bytes(), decision.reply.granted > 0, now);
         decision.count(ctx.main());
     }
-    if rate_limited && resolved.missing {
-        // The circuit would begin closed: there is nothing to record of it.
-        take(ctx, None, &mut limit_key, limit, &decision, now)?;
-        refuse(ctx, CircuitState::Closed, &decision.reply);
+    if rate_limited {
+        // Nothing of the breaker changes, but a clock that stepped back is recorded.
+        let effect = ResolvedBreaker::own().effect(ctx, now, BreakerChange::StepBack);
+        let stepped = match standing {
+            Some(_) => Some(apply(ctx, &mut key, &effect, c"cb.acquire")?).filter(|applied| applied.changed),
+            None => None,
+        };
+        take(ctx, stepped.map(|_| (call.key, &effect)), &mut limit_key, limit, &decision, now)?;
+        refuse(ctx, standing.unwrap_or(CircuitState::Closed), &decision.reply);
         return Ok(());
     }
-    // A rate-limited call is no trial, but what time has done is recorded.
-    let change = if rate_limited { BreakerChange::Settle } else { BreakerChange::Acquire };
-    let effect = resolved.effect(ctx, now, change);
+    let effect = resolved.effect(ctx, now, BreakerChange::Acquire);
     let applied = apply(ctx, &mut key, &effect, c"cb.acquire")?;
     if admits {
         let circuit = applied.changed.then_some((call.key, &effect));
@@ -144,11 +153,11 @@ fn with_limit(ctx: &Context<'_>, call: &CbAcquireCall<'_>, limit: &LimitClause<'
         propagate(ctx, call.key, &effect, &applied);
     }
     tell(ctx, call.key, &applied);
-    if rate_limited {
-        refuse(ctx, applied.state, &decision.reply);
-        return Ok(());
+    let mut answer = CbAcquireReply::of(&applied);
+    if !admits && decision.reply.granted == 0 {
+        // Both have to let it through.
+        answer.retry = answer.retry.max(decision.reply.status.retry);
     }
-    let answer = CbAcquireReply::of(&applied);
     answer.count(ctx, call.key, now);
     reply::array(ctx, 5);
     answer.send(ctx);
@@ -158,14 +167,6 @@ fn with_limit(ctx: &Context<'_>, call: &CbAcquireCall<'_>, limit: &LimitClause<'
         reply::null(ctx);
     }
     Ok(())
-}
-
-/// Whether the circuit would let the call through.
-fn admits(value: &CbCircuit, resolved: &ResolvedBreaker, now: Micros) -> bool {
-    match &resolved.other {
-        None => value.circuit().peek_acquire(value.rule().breaker(), now).allowed,
-        Some(other) => value.under(other.breaker(), now).peek_acquire(other.breaker(), now).allowed,
-    }
 }
 
 /// Records what was decided of the limit; an effect of the circuit travels

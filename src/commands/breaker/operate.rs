@@ -5,7 +5,7 @@ use crate::commands::way_out;
 use crate::core::breaker::{Force, REASON_BYTES};
 use crate::limiter::Error;
 use crate::limiter::breaker::apply::{after, commit};
-use crate::limiter::breaker::resolve::{ResolvedBreaker, resolve, resolve_unpinned};
+use crate::limiter::breaker::resolve::{ResolvedBreaker, resolve_standing, resolve_unpinned};
 use crate::observe::metrics;
 use crate::server::context::Context;
 use crate::server::ffi::args::Args;
@@ -49,7 +49,7 @@ pub fn force(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     }
     let mut key = ctx.write(name);
     let held = key.value::<CbCircuit>()?;
-    let resolved = resolve(ctx.main(), name.bytes(), held.as_deref(), None, now)?;
+    let resolved = resolve_standing(ctx.main(), name.bytes(), held.as_deref(), now);
     drop(held);
     let resolved = resolved.filter(|resolved| !(resolved.missing && force == Force::Auto));
     match resolved {
@@ -75,7 +75,7 @@ pub fn reset(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let mut key = ctx.write(name);
     let held = key.value::<CbCircuit>()?;
     let there = held.as_deref().is_some_and(|value| !value.is_over(now));
-    let resolved = resolve(ctx.main(), name.bytes(), held.as_deref(), None, now)?;
+    let resolved = resolve_standing(ctx.main(), name.bytes(), held.as_deref(), now);
     drop(held);
     if there {
         let effect = resolved.unwrap_or_else(ResolvedBreaker::own).effect(ctx, now, BreakerChange::Reset);
@@ -102,7 +102,7 @@ pub fn pin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let live = held.as_deref().filter(|value| !value.is_over(now));
     let resolved = ResolvedBreaker::pinned(live, &rule);
     drop(held);
-    let effect = resolved.effect(ctx, now, BreakerChange::Pin(BreakerPin { rule, until }));
+    let effect = resolved.effect(ctx, now, BreakerChange::Pin(BreakerPin { rule, began: now, until }));
     commit(ctx, &mut key, &effect, c"cb.pin")?;
     reply::ok(ctx);
     Ok(())

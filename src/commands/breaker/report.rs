@@ -6,7 +6,7 @@ use crate::core::breaker::{CircuitState, Permit, ReportOutcome};
 use crate::core::text::duration;
 use crate::limiter::Error;
 use crate::limiter::breaker::apply::{propagate, refused, settle, tell};
-use crate::limiter::breaker::resolve::resolve;
+use crate::limiter::breaker::resolve::resolve_report;
 use crate::observe::{alerts, metrics};
 use crate::server::context::Context;
 use crate::server::fast::prefetch::prefetch;
@@ -63,7 +63,7 @@ pub fn report(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         prefetch(far);
     }
     let now = ctx.now();
-    let resolved = resolve(ctx.main(), name.bytes(), held.as_deref(), breaker, now)?;
+    let resolved = resolve_report(ctx.main(), name.bytes(), held.as_deref(), breaker, now)?;
     // A token is of a circuit that was there; a new one does not know it.
     let asks = resolved.filter(|resolved| !resolved.missing || report.ticket.is_none());
     let (counted, state) = match asks {

@@ -3,7 +3,7 @@
 use crate::commands::arguments::ArgCursor;
 use crate::core::breaker::CircuitView;
 use crate::limiter::Error;
-use crate::limiter::breaker::resolve::resolve;
+use crate::limiter::breaker::resolve::resolve_standing;
 use crate::limiter::reply::signed;
 use crate::limiter::resolve::Source;
 use crate::server::context::Context;
@@ -25,7 +25,7 @@ pub fn state(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         reply::null(ctx);
         return Ok(());
     };
-    let resolved = resolve(ctx.main(), name.bytes(), Some(value), None, now)?;
+    let resolved = resolve_standing(ctx.main(), name.bytes(), Some(value), now);
     let (other, source) = match &resolved {
         Some(resolved) => (resolved.other.as_ref(), resolved.source),
         None => (None, Source::Last),

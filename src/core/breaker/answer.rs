@@ -168,6 +168,8 @@ pub struct Admission {
     pub ticket: Option<Permit>,
     /// When to ask again, if not.
     pub retry: RetryAfter,
+    /// Whether the breaker that the call brought is in force from now on.
+    pub adopted: bool,
     /// Whether the circuit changed: only then is there anything to replicate.
     pub changed: bool,
     /// What happened on the way.
@@ -181,6 +183,9 @@ pub struct Reported {
     pub applied: bool,
     /// The state after this result.
     pub state: CircuitState,
+    /// Whether the breaker that holds for it opened, and so is in force from now
+    /// on where another one was.
+    pub adopted: bool,
     /// Whether the circuit changed. Can be true for a result that was not
     /// applied: it may find a trial that was lost, or a force that ended.
     pub changed: bool,

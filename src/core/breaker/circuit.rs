@@ -19,11 +19,12 @@
 //! A force leaves from anywhere and ends in closed, with an empty window.
 
 use super::answer::{Admission, Cause, Reported, Transition, Transitions};
-use super::round::{Round, Verdict};
-use super::spec::{Breaker, Trip};
+use super::ramp::Ramp;
+use super::round::Round;
+use super::spec::Breaker;
 use crate::core::breaker::answer::{CircuitState, ReportOutcome, StateTransition};
 use crate::core::breaker::permit::Permit;
-use crate::core::breaker::window::{CallOutcome, CallWindow};
+use crate::core::breaker::window::{CallOutcome, CallWindows};
 use crate::core::prefetch_hint::PrefetchHint;
 use crate::core::retry_after::RetryAfter;
 use crate::core::text::duration::{LONGEST, MILLISECOND};
@@ -59,9 +60,8 @@ pub(super) struct ForcedState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Closed {
-        /// While a ramp lasts (it began with the state): the share of a call
-        /// that has been offered and not admitted, in microseconds of the ramp.
-        ramp: Option<u64>,
+        /// While a ramp lasts.
+        ramp: Option<Box<Ramp>>,
     },
     Open {
         /// From here on a call is a trial.
@@ -84,8 +84,12 @@ impl Phase {
     }
 }
 
-/// The state of one key. Always used with the breaker that it was made for, or
-/// last changed to.
+/// The state of one key.
+///
+/// It is always used with the breaker in force: the one that it was made for, or
+/// that a call was admitted under last. A call may bring another one. Each is
+/// judged on the window of its kind, and all windows record every result, so
+/// callers that bring different ones each get theirs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Circuit {
     /// Rises with every transition, force and reset; results name it.
@@ -96,10 +100,13 @@ pub struct Circuit {
     pub(super) touched: Micros,
     /// Openings since the circuit was last closed.
     pub(super) openings: u32,
+    /// Whether results came in under a breaker that judges otherwise since the
+    /// one in force was judged: the next call under it judges it then.
+    pub(super) unjudged: bool,
     pub(super) phase: Phase,
     /// What a closed circuit goes by. Left as it was while open, so that
     /// people see why it opened; emptied when it closes.
-    pub(super) window: CallWindow,
+    pub(super) windows: CallWindows,
 }
 
 impl Circuit {
@@ -115,8 +122,9 @@ impl Circuit {
             since: now,
             touched: now,
             openings: 0,
+            unjudged: false,
             phase: Phase::Closed { ramp: None },
-            window: CallWindow::new(breaker),
+            windows: CallWindows::new(breaker),
         }
     }
 
@@ -136,7 +144,7 @@ impl Circuit {
         self.phase.state()
     }
 
-    /// A call wants to go through.
+    /// A call wants to go through, under the breaker in force.
     ///
     /// ```
     /// use floodgate::core::breaker::{Breaker, Circuit, CircuitState, ReportOutcome};
@@ -154,47 +162,74 @@ impl Circuit {
     /// ```
     pub fn acquire(&mut self, breaker: &Breaker, now: Micros) -> Admission {
         let now = now.min(Micros::MAX);
-        if let Some(admission) = self.at_rest(now) {
-            return admission;
-        }
+        self.at_rest(now).unwrap_or_else(|| self.acquire_under(breaker, breaker, now))
+    }
+
+    /// A call wants to go through that brings `breaker` where `in_force` holds.
+    ///
+    /// If it judges otherwise it is judged first, on what its window holds, and
+    /// may open. It is in force from now on where it admits the call, or opened;
+    /// any other denied call leaves the one that was.
+    pub fn acquire_under(&mut self, in_force: &Breaker, breaker: &Breaker, now: Micros) -> Admission {
+        let now = now.min(Micros::MAX);
         let mut transitions = Transitions::default();
-        let mut changed = self.settle(breaker, now, &mut transitions);
+        let mut changed = self.settle(in_force, now, &mut transitions);
+        let epoch = self.epoch;
+        changed |= self.judge_brought(in_force, breaker, now, &mut transitions);
+        let opened = self.epoch != epoch && self.state() == CircuitState::Open;
         if matches!(self.phase, Phase::Open { deadline } if now >= deadline) {
             self.enter(Phase::HalfOpen(Box::default()), now, Cause::DeadlinePassed, &mut transitions);
             changed = true;
         }
-        let epoch = self.epoch;
-        let (ticket, retry) = match &mut self.phase {
-            Phase::Closed { ramp: None } | Phase::ForcedClosed(_) => {
-                (Some(Permit::Closed { epoch }), RetryAfter::Now)
+        let (ticket, retry, took) = self.admit(breaker, now);
+        changed |= took;
+        let allowed = ticket.is_some();
+        let mut adopted = false;
+        if !same(in_force, breaker) {
+            adopted = allowed || opened;
+            changed |= adopted;
+            if adopted {
+                self.adopt(in_force, breaker);
+            } else {
+                changed |= self.windows.name_if_room(breaker);
             }
-            Phase::Closed { ramp: Some(credit) } => {
-                let before = *credit;
-                let admits = ramp_admits(credit, now.since(self.since), breaker.ramp_us());
-                changed |= *credit != before;
+        }
+        Admission { allowed, state: self.state(), ticket, retry, adopted, changed, transitions }
+    }
+
+    /// The permit of a call in this state, else when to ask again; and whether
+    /// that changed anything.
+    fn admit(&mut self, breaker: &Breaker, now: Micros) -> (Option<Permit>, RetryAfter, bool) {
+        let epoch = self.epoch;
+        match &mut self.phase {
+            Phase::Closed { ramp: None } | Phase::ForcedClosed(_) => {
+                (Some(Permit::Closed { epoch }), RetryAfter::Now, false)
+            }
+            Phase::Closed { ramp: Some(ramp) } => {
+                let before = Ramp::clone(ramp);
+                let admits = ramp.admits(breaker, now.since(self.since));
+                let took = **ramp != before;
                 if admits {
-                    (Some(Permit::Closed { epoch }), RetryAfter::Now)
+                    (Some(Permit::Closed { epoch }), RetryAfter::Now, took)
                 } else {
-                    (None, RetryAfter::After(MILLISECOND))
+                    (None, RetryAfter::After(MILLISECOND), took)
                 }
             }
-            Phase::Open { deadline } => (None, RetryAfter::until(*deadline, now)),
-            Phase::HalfOpen(round) => match round.admit(breaker, now) {
-                Some(trial) => {
-                    changed = true;
-                    (Some(Permit::Trial { epoch, trial }), RetryAfter::Now)
+            Phase::Open { deadline } => (None, RetryAfter::until(*deadline, now), false),
+            Phase::HalfOpen(round) => {
+                if let Some(trial) = round.admit(breaker, now) {
+                    return (Some(Permit::Trial { epoch, trial }), RetryAfter::Now, true);
                 }
                 // Without room and without a verdict there is a trial in
                 // flight, so there is a lease to wait for.
-                None => {
-                    (None, round.earliest_lease().map_or(RetryAfter::Now, |end| RetryAfter::until(end, now)))
-                }
-            },
-            Phase::ForcedOpen(hold) => {
-                (None, hold.until.map_or(RetryAfter::Never, |until| RetryAfter::until(until, now)))
+                let end = round.earliest_lease();
+                (None, end.map_or(RetryAfter::Now, |end| RetryAfter::until(end, now)), false)
             }
-        };
-        Admission { allowed: ticket.is_some(), state: self.state(), ticket, retry, changed, transitions }
+            Phase::ForcedOpen(hold) => {
+                let retry = hold.until.map_or(RetryAfter::Never, |until| RetryAfter::until(until, now));
+                (None, retry, false)
+            }
+        }
     }
 
     /// What [`Circuit::acquire`] would answer, without doing it: for calls on
@@ -203,8 +238,12 @@ impl Circuit {
         self.at_rest(now.min(Micros::MAX)).unwrap_or_else(|| self.clone().acquire(breaker, now))
     }
 
-    /// A call has a result. `ticket` is what its acquire gave; without one it
-    /// counts only while the circuit is closed.
+    /// What [`Circuit::acquire_under`] would answer, without doing it.
+    pub fn peek_acquire_under(&self, in_force: &Breaker, breaker: &Breaker, now: Micros) -> Admission {
+        self.clone().acquire_under(in_force, breaker, now)
+    }
+
+    /// A call has a result, under the breaker in force.
     pub fn report(
         &mut self,
         breaker: &Breaker,
@@ -213,9 +252,25 @@ impl Circuit {
         ticket: Option<Permit>,
         duration_us: Option<u64>,
     ) -> Reported {
+        self.report_under(breaker, breaker, now, outcome, ticket, duration_us)
+    }
+
+    /// A call has a result, and `breaker` holds for it where `in_force` is in
+    /// force: it says what is slow, and is judged. It is in force from now on
+    /// only if it opens. `ticket` is what the acquire gave; without one the
+    /// result counts only while the circuit is closed.
+    pub fn report_under(
+        &mut self,
+        in_force: &Breaker,
+        breaker: &Breaker,
+        now: Micros,
+        outcome: ReportOutcome,
+        ticket: Option<Permit>,
+        duration_us: Option<u64>,
+    ) -> Reported {
         let now = now.min(Micros::MAX);
         let mut transitions = Transitions::default();
-        let mut changed = self.settle(breaker, now, &mut transitions);
+        let mut changed = self.settle(in_force, now, &mut transitions);
         let call = match outcome {
             ReportOutcome::Ignore => None,
             ReportOutcome::Ok | ReportOutcome::Fail => Some(CallOutcome {
@@ -223,7 +278,8 @@ impl Circuit {
                 slow: breaker.is_slow(duration_us),
             }),
         };
-        let closed = Permit::Closed { epoch: self.epoch };
+        let epoch = self.epoch;
+        let closed = Permit::Closed { epoch };
         let applied = match (&mut self.phase, ticket) {
             (Phase::Closed { .. } | Phase::ForcedClosed(_), ticket) => {
                 ticket.is_none_or(|ticket| ticket == closed)
@@ -234,9 +290,14 @@ impl Circuit {
             _ => false,
         };
         if applied {
-            changed |= self.apply(breaker, now, call, &mut transitions);
+            changed |= self.apply(in_force, breaker, now, call, &mut transitions);
         }
-        Reported { applied, state: self.state(), changed, transitions }
+        let opened = self.epoch != epoch && self.state() == CircuitState::Open;
+        let adopted = opened && !same(in_force, breaker);
+        if adopted {
+            self.adopt(in_force, breaker);
+        }
+        Reported { applied, state: self.state(), adopted, changed, transitions }
     }
 
     /// An operator forces a state, until `until` or for good. [`Force::Auto`]
@@ -279,30 +340,54 @@ impl Circuit {
         StateTransition { state: self.state(), changed: true, transitions }
     }
 
-    /// From now on the circuit is used with `new` instead of `old`. It keeps
-    /// its epoch, state and deadline, and its window when the trip is the same.
+    /// From now on `new` is in force, whatever the state: by an operator's word,
+    /// or since a policy says so. The circuit keeps its epoch, state, deadline
+    /// and results.
     ///
     /// A half-open round goes on with its trials. Where `new` makes their
-    /// verdict certain it is given now.
+    /// verdict certain it is given now. A closed circuit is judged by the next
+    /// call, if `new` judges otherwise.
     pub fn change_breaker(&mut self, old: &Breaker, new: &Breaker, now: Micros) -> StateTransition {
         let now = now.min(Micros::MAX);
         let mut transitions = Transitions::default();
         let mut changed = self.settle(old, now, &mut transitions);
-        if old != new {
+        if !same(old, new) {
+            changed = true;
+            let unjudged = self.unjudged || !old.judges_like(new);
+            self.adopt(old, new);
+            self.unjudged = unjudged;
+            self.settle(new, now, &mut transitions);
+        }
+        StateTransition { state: self.state(), changed, transitions }
+    }
+
+    /// [`Circuit::change_breaker`] as version 0.1 did it: another trip forgets
+    /// the results, and another ramp begins with half a call.
+    pub fn change_breaker_0_1(&mut self, old: &Breaker, new: &Breaker, now: Micros) -> StateTransition {
+        let now = now.min(Micros::MAX);
+        let mut transitions = Transitions::default();
+        let mut changed = self.settle(old, now, &mut transitions);
+        if !same(old, new) {
             changed = true;
             if old.trip() == new.trip() {
-                self.window.fit(new);
+                self.windows.name(new);
             } else {
-                self.window = CallWindow::new(new);
+                self.windows = CallWindows::new(new);
             }
-            if let Phase::Closed { ramp: Some(credit) } = &mut self.phase
+            if let Phase::Closed { ramp: Some(ramp) } = &mut self.phase
                 && old.ramp_us() != new.ramp_us()
             {
-                *credit = new.ramp_us() / 2;
+                **ramp = Ramp::new(new.ramp_us());
             }
             self.settle(new, now, &mut transitions);
         }
         StateTransition { state: self.state(), changed, transitions }
+    }
+
+    /// A call names a breaker that does not hold for it: its kind of window
+    /// records from now on.
+    pub fn name(&mut self, breaker: &Breaker) {
+        self.windows.name(breaker);
     }
 
     /// When the circuit may be forgotten; `None` for never.
@@ -313,9 +398,10 @@ impl Circuit {
     /// cause.
     pub fn expires_at(&self, breaker: &Breaker, now: Micros) -> Option<Micros> {
         let idle = self.touched.min(now).plus(breaker.idle_us());
+        let kept = self.windows.kept_until().minus(self.touched.since(now));
         let needed = match &self.phase {
             Phase::Closed { ramp: None } => Micros(0),
-            Phase::Closed { ramp: Some(_) } => self.since.plus(breaker.ramp_us()),
+            Phase::Closed { ramp: Some(ramp) } => self.since.plus(ramp.length_us),
             Phase::Open { deadline } => deadline.plus(breaker.lease_us()),
             Phase::HalfOpen(round) => round.latest_lease().map_or(Micros(0), |end| {
                 let reopened = breaker.open_time_us(self.openings.saturating_add(1));
@@ -323,25 +409,26 @@ impl Circuit {
             }),
             Phase::ForcedOpen(hold) | Phase::ForcedClosed(hold) => hold.until?,
         };
-        Some(idle.max(needed))
+        Some(idle.max(kept).max(needed))
     }
 
     /// What a report most likely needs outside of it.
     #[inline]
     pub fn prefetch_hint(&self) -> Option<PrefetchHint> {
-        self.window.prefetch_hint()
+        self.windows.prefetch_hint()
     }
 
     /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
         let phase = match &self.phase {
-            Phase::Closed { .. } | Phase::Open { .. } => 0,
+            Phase::Closed { ramp: None } | Phase::Open { .. } => 0,
+            Phase::Closed { ramp: Some(_) } => size_of::<Ramp>(),
             Phase::HalfOpen(round) => size_of::<Round>() + round.heap_bytes(),
             Phase::ForcedOpen(hold) | Phase::ForcedClosed(hold) => {
                 size_of::<ForcedState>() + hold.reason.len()
             }
         };
-        phase + self.window.heap_bytes()
+        phase + self.windows.heap_bytes()
     }
 
     /// The force in effect.
@@ -357,7 +444,11 @@ impl Circuit {
     #[inline]
     pub fn at_rest(&self, now: Micros) -> Option<Admission> {
         let (ticket, retry) = match &self.phase {
-            Phase::Closed { ramp: None } => (Some(Permit::Closed { epoch: self.epoch }), RetryAfter::Now),
+            // A clock that stepped back is recorded.
+            _ if self.touched > now => return None,
+            Phase::Closed { ramp: None } if !self.unjudged => {
+                (Some(Permit::Closed { epoch: self.epoch }), RetryAfter::Now)
+            }
             Phase::Open { deadline } if self.since <= now && now < *deadline => {
                 (None, RetryAfter::until(*deadline, now))
             }
@@ -368,92 +459,17 @@ impl Circuit {
             state: self.state(),
             ticket,
             retry,
+            adopted: false,
             changed: false,
             transitions: Transitions::default(),
         })
-    }
-
-    /// Does what time has done by itself up to `now`. True when anything
-    /// changed. Afterwards `now` is within the state: not before its start, nor
-    /// after the end of its force, ramp or any lease. An opening past its
-    /// deadline stays open: only a call ends it.
-    pub(super) fn settle(&mut self, breaker: &Breaker, now: Micros, transitions: &mut Transitions) -> bool {
-        if matches!(self.phase, Phase::Closed { ramp: None }) {
-            return false;
-        }
-        let mut changed = self.rewind(now);
-        if let Some(until) = self.hold().and_then(|hold| hold.until)
-            && now >= until
-        {
-            self.start_afresh();
-            self.enter(Phase::Closed { ramp: None }, until, Cause::ForceEnded, transitions);
-            transitions.last_was_by_time();
-            changed = true;
-        }
-        if let Phase::HalfOpen(round) = &mut self.phase {
-            changed |= round.clamp_leases(breaker, now);
-            changed |= self.settle_round(breaker, now, transitions);
-        }
-        if matches!(self.phase, Phase::Closed { ramp: Some(_) }) && now.since(self.since) >= breaker.ramp_us()
-        {
-            self.phase = Phase::Closed { ramp: None };
-            changed = true;
-        }
-        changed
-    }
-
-    /// After the clock stepped back to before the start of this state: as if
-    /// the state began now, so nothing lasts longer than it should have.
-    fn rewind(&mut self, now: Micros) -> bool {
-        let step = self.since.since(now);
-        if step == 0 {
-            return false;
-        }
-        self.since = now;
-        match &mut self.phase {
-            // The leases of a round are clamped with the breaker at hand.
-            Phase::Closed { .. } | Phase::HalfOpen(_) => {}
-            Phase::Open { deadline } => *deadline = deadline.minus(step),
-            Phase::ForcedOpen(hold) | Phase::ForcedClosed(hold) => {
-                hold.until = hold.until.map(|until| until.minus(step));
-            }
-        }
-        true
-    }
-
-    /// Loses the trials whose leases have ended, in that order, until there is
-    /// a verdict; then carries it out, as of the moment that decided it.
-    fn settle_round(&mut self, breaker: &Breaker, now: Micros, transitions: &mut Transitions) -> bool {
-        let mut lost = None;
-        while let Phase::HalfOpen(round) = &mut self.phase {
-            if let Some(verdict) = round.verdict(breaker) {
-                let at = lost.unwrap_or(now);
-                match verdict {
-                    Verdict::Close => self.close(breaker, at, transitions),
-                    Verdict::Open(cause) => {
-                        self.open(breaker, at, lost.map_or(cause, |_| Cause::TrialLost), transitions);
-                    }
-                }
-                if lost.is_some() {
-                    transitions.last_was_by_time();
-                }
-                return true;
-            }
-            match round.lose_one(now) {
-                Some(ended) => {
-                    transitions.lose_trial();
-                    lost = Some(ended);
-                }
-                None => break,
-            }
-        }
-        lost.is_some()
     }
 
     /// Counts a result that this state accepts: `None` for an ignored one. True
     /// when that changed anything.
     fn apply(
         &mut self,
+        in_force: &Breaker,
         breaker: &Breaker,
         now: Micros,
         call: Option<CallOutcome>,
@@ -471,68 +487,42 @@ impl Circuit {
                 true
             }
             (_, Some(call)) => {
-                self.record(breaker, now, call, transitions);
+                self.record(in_force, breaker, now, call, transitions);
                 true
             }
             (_, None) => false,
         }
     }
 
-    /// Records a result of a closed circuit, which may trip it. A success that
-    /// is not slow never does, though it may complete `min`.
-    fn record(&mut self, breaker: &Breaker, now: Micros, call: CallOutcome, transitions: &mut Transitions) {
-        self.touched = now;
-        self.window.record(breaker, now, call);
-        let judged = (call.failed || call.slow) && self.state() == CircuitState::Closed;
-        if judged && let Some(cause) = self.tripped(breaker, now) {
-            self.open(breaker, now, cause, transitions);
-        }
-    }
-
-    /// Why the window trips the breaker, if it does.
-    fn tripped(&self, breaker: &Breaker, now: Micros) -> Option<Cause> {
-        let tally = self.window.tally(breaker, now);
-        match breaker.trip() {
-            Trip::Consecutive { failures } | Trip::Count { failures, .. } => {
-                (tally.failures >= u64::from(failures)).then_some(Cause::Failures)
-            }
-            Trip::RatePeriod { rate, .. } | Trip::RateCalls { rate, .. } => {
-                if tally.calls < u64::from(breaker.min()) {
-                    None
-                } else if rate.reached(tally.failures, tally.calls) {
-                    Some(Cause::Failures)
-                } else {
-                    (breaker.slow_us().is_some() && breaker.slowrate().reached(tally.slow, tally.calls))
-                        .then_some(Cause::SlowCalls)
-                }
-            }
-        }
-    }
-
-    fn open(&mut self, breaker: &Breaker, at: Micros, cause: Cause, transitions: &mut Transitions) {
+    pub(super) fn open(
+        &mut self,
+        breaker: &Breaker,
+        at: Micros,
+        cause: Cause,
+        transitions: &mut Transitions,
+    ) {
         self.openings = self.openings.saturating_add(1);
         let deadline = at.plus(breaker.open_time_us(self.openings));
         self.enter(Phase::Open { deadline }, at, cause, transitions);
     }
 
-    fn close(&mut self, breaker: &Breaker, at: Micros, transitions: &mut Transitions) {
+    pub(super) fn close(&mut self, breaker: &Breaker, at: Micros, transitions: &mut Transitions) {
         self.start_afresh();
-        // Half a call to begin with rounds the admitted calls to the nearest
-        // whole number instead of down.
-        let ramp = (breaker.ramp_us() > 0).then_some(breaker.ramp_us() / 2);
+        let ramp = (breaker.ramp_us() > 0).then(|| Box::new(Ramp::new(breaker.ramp_us())));
         self.enter(Phase::Closed { ramp }, at, Cause::TrialsSucceeded, transitions);
     }
 
     /// Forgets calls and openings.
-    fn start_afresh(&mut self) {
+    pub(super) fn start_afresh(&mut self) {
         self.openings = 0;
-        self.window.clear();
+        self.unjudged = false;
+        self.windows.clear();
     }
 
     /// The one place where a state, and with it an epoch, begins. The cap is out
     /// of any clock's reach: it keeps a circuit from a forged payload within
     /// what the encoding accepts.
-    fn enter(&mut self, phase: Phase, at: Micros, cause: Cause, transitions: &mut Transitions) {
+    pub(super) fn enter(&mut self, phase: Phase, at: Micros, cause: Cause, transitions: &mut Transitions) {
         let (from, to) = (self.state(), phase.state());
         self.epoch = self.epoch.saturating_add(1).max(at.0).min(MAX_EPOCH);
         self.since = at;
@@ -544,14 +534,7 @@ impl Circuit {
     }
 }
 
-/// Whether a ramp that began `elapsed_us` ago admits this call. Each call
-/// offered earns its share, elapsed / ramp, of a call admitted; so the calls
-/// admitted are the sum of all shares, to the nearest whole number.
-fn ramp_admits(credit: &mut u64, elapsed_us: u64, ramp_us: u64) -> bool {
-    *credit = credit.saturating_add(elapsed_us).min(ramp_us.saturating_mul(2));
-    let admits = *credit >= ramp_us;
-    if admits {
-        *credit -= ramp_us;
-    }
-    admits
+/// Whether two breakers are the same; mostly they are one.
+pub(super) fn same(one: &Breaker, other: &Breaker) -> bool {
+    std::ptr::eq(one, other) || one == other
 }

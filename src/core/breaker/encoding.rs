@@ -2,13 +2,21 @@
 //! beside it and says what the window looks like.
 //!
 //! ```text
-//! epoch since touched openings phase window
+//! epoch since touched openings unjudged phase windows
 //! phase = 0                               closed
-//!       | 1 credit                        closed, in a ramp
+//!       | 1 length credit                 closed, in a ramp
 //!       | 2 length                        open
-//!       | 3 done failures slow admitted n (id lease)*n   half-open
+//!       | 3 done failures slow admitted n (id began lease)*n   half-open
 //!       | 4 hold | 5 hold                 forced open, forced closed
 //! hold  = (0 | 1 length) reason
+//! ```
+//!
+//! Version 0.1 knew one window, and took the length of a ramp and of a lease
+//! from the breaker beside it:
+//!
+//! ```text
+//! epoch since touched openings phase window
+//! phase = 1 credit | 3 done failures slow admitted n (id end)*n | as above
 //! ```
 //!
 //! All numbers are varints. The ends of openings and forces are written as
@@ -16,9 +24,10 @@
 //! breaker could; whatever else it says, the circuit works on from there.
 
 use super::circuit::{Circuit, ForcedState, MAX_EPOCH, Phase, REASON_BYTES};
+use super::ramp::Ramp;
 use super::round::{MAX_TRIAL, Round, Trial};
 use super::spec::{Breaker, MAX_PROBES};
-use crate::core::breaker::window::CallWindow;
+use crate::core::breaker::window::CallWindows;
 use crate::core::text::duration::LONGEST;
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64};
@@ -37,11 +46,13 @@ impl Circuit {
         put_u64(out, self.since.0);
         put_u64(out, self.touched.0);
         put_u64(out, self.openings.into());
+        out.push(self.unjudged.into());
         match &self.phase {
             Phase::Closed { ramp: None } => out.push(CLOSED),
-            Phase::Closed { ramp: Some(credit) } => {
+            Phase::Closed { ramp: Some(ramp) } => {
                 out.push(RAMP);
-                put_u64(out, *credit);
+                put_u64(out, ramp.length_us);
+                put_u64(out, ramp.credit);
             }
             Phase::Open { deadline } => {
                 out.push(OPEN);
@@ -60,36 +71,58 @@ impl Circuit {
                 write_hold(hold, self.since, out);
             }
         }
-        self.window.write(out);
+        self.windows.write(out);
     }
 
-    /// Reads what [`Circuit::write`] wrote under the same breaker.
+    /// Reads what [`Circuit::write`] wrote with the same breaker in force.
     ///
     /// # Errors
     /// [`Corrupt`] for bytes that no circuit writes.
     pub fn read(reader: &mut Reader, breaker: &Breaker) -> Result<Self, Corrupt> {
+        Self::read_of(WrittenBy::Now, reader, breaker)
+    }
+
+    /// Reads what version 0.1 wrote under the same breaker.
+    ///
+    /// # Errors
+    /// [`Corrupt`] for bytes that no circuit wrote.
+    pub fn read_0_1(reader: &mut Reader, breaker: &Breaker) -> Result<Self, Corrupt> {
+        Self::read_of(WrittenBy::Version0_1, reader, breaker)
+    }
+
+    fn read_of(by: WrittenBy, reader: &mut Reader, breaker: &Breaker) -> Result<Self, Corrupt> {
         let epoch = reader.u64_to(MAX_EPOCH)?;
         let since = Micros(reader.u64_to(Micros::MAX.0)?);
         let touched = Micros(reader.u64_to(Micros::MAX.0)?);
         let openings = reader.u64_to(u32::MAX.into())?;
+        let unjudged = by == WrittenBy::Now && reader.u64_to(1)? == 1;
         let phase = match reader.byte()? {
             CLOSED => Phase::Closed { ramp: None },
-            RAMP => Phase::Closed { ramp: Some(reader.u64_to(breaker.ramp_us())?) },
+            RAMP => {
+                let length_us =
+                    if by == WrittenBy::Now { reader.u64_to(LONGEST)? } else { breaker.ramp_us() };
+                Phase::Closed { ramp: Some(Box::new(Ramp { length_us, credit: reader.u64_to(length_us)? })) }
+            }
             OPEN => Phase::Open { deadline: since.plus(reader.u64_to(LONGEST)?) },
-            HALF_OPEN => Phase::HalfOpen(Box::new(read_round(reader, breaker)?)),
+            HALF_OPEN => Phase::HalfOpen(Box::new(read_round(by, reader, breaker)?)),
             FORCED_OPEN => Phase::ForcedOpen(Box::new(read_hold(reader, since)?)),
             FORCED_CLOSED => Phase::ForcedClosed(Box::new(read_hold(reader, since)?)),
             _ => return Err(Corrupt("unknown state of a circuit")),
         };
-        Ok(Self {
-            epoch,
-            since,
-            touched,
-            openings: u32::try_from(openings).map_err(|_| Corrupt("number out of range"))?,
-            phase,
-            window: CallWindow::read(reader, breaker)?,
-        })
+        let openings = u32::try_from(openings).map_err(|_| Corrupt("number out of range"))?;
+        let windows = match by {
+            WrittenBy::Now => CallWindows::read(reader, breaker)?,
+            WrittenBy::Version0_1 => CallWindows::read_one(reader, breaker)?,
+        };
+        Ok(Self { epoch, since, touched, openings, unjudged, phase, windows })
     }
+}
+
+/// Who wrote the bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum WrittenBy {
+    Version0_1,
+    Now,
 }
 
 fn write_round(round: &Round, out: &mut Vec<u8>) {
@@ -98,11 +131,12 @@ fn write_round(round: &Round, out: &mut Vec<u8>) {
     put_u64(out, round.in_flight.len() as u64);
     for trial in &round.in_flight {
         put_u64(out, trial.id);
-        put_u64(out, trial.lease_ends.0);
+        put_u64(out, trial.began.0);
+        put_u64(out, trial.lease_us);
     }
 }
 
-fn read_round(reader: &mut Reader, breaker: &Breaker) -> Result<Round, Corrupt> {
+fn read_round(by: WrittenBy, reader: &mut Reader, breaker: &Breaker) -> Result<Round, Corrupt> {
     let mut round = Round {
         done: reader.byte()?,
         failures: reader.byte()?,
@@ -110,7 +144,8 @@ fn read_round(reader: &mut Reader, breaker: &Breaker) -> Result<Round, Corrupt> 
         admitted: reader.u64_to(MAX_TRIAL)?,
         in_flight: Vec::new(),
     };
-    if round.failures > round.done || round.slow > round.done || round.verdict(breaker).is_some() {
+    // A verdict that is certain under this breaker is given by the next call.
+    if round.failures > round.done || round.slow > round.done {
         return Err(Corrupt("impossible round of trials"));
     }
     let mut last = 0;
@@ -120,8 +155,15 @@ fn read_round(reader: &mut Reader, breaker: &Breaker) -> Result<Round, Corrupt> 
             return Err(Corrupt("trials out of order"));
         }
         last = id;
-        let lease_ends = Micros(reader.u64_to(Micros::MAX.0 + LONGEST)?);
-        round.in_flight.push(Trial { id, lease_ends });
+        let (began, lease_us) = match by {
+            WrittenBy::Now => (Micros(reader.u64_to(Micros::MAX.0)?), reader.u64_to(LONGEST)?),
+            WrittenBy::Version0_1 => {
+                let end = Micros(reader.u64_to(Micros::MAX.0 + LONGEST)?);
+                let began = end.minus(breaker.lease_us()).min(Micros::MAX);
+                (began, end.since(began).min(LONGEST))
+            }
+        };
+        round.in_flight.push(Trial { id, began, lease_us });
     }
     Ok(round)
 }

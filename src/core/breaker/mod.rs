@@ -14,7 +14,10 @@
 //! | `spec` | the rule: trips, options, their defaults and ranges |
 //! | `grammar` | the rule as text, both ways |
 //! | `circuit` | the state machine: acquire, report, force, reset, change |
-//! | `window` | what a closed circuit remembers: one file for each kind |
+//! | `settle` | what time does to it by itself |
+//! | `judge` | several breakers on one circuit: which is judged, which is in force |
+//! | `window` | what a closed circuit remembers: one file for each kind, and the set of them |
+//! | `ramp` | how a circuit that closed admits a growing share |
 //! | `round` | the trial calls of a half-open circuit and their verdict |
 //! | `ticket` | the text that ties a result to the call that was admitted |
 //! | `answer` | what the state machine answers, transitions included |
@@ -26,8 +29,11 @@ mod answer;
 mod circuit;
 mod encoding;
 mod grammar;
+mod judge;
 mod permit;
+mod ramp;
 mod round;
+mod settle;
 mod spec;
 mod timeline;
 mod view;

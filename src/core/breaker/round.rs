@@ -15,8 +15,17 @@ pub(super) const MAX_TRIAL: u64 = 1 << 53;
 pub(super) struct Trial {
     /// Its number in the round, from 1; given out once, unless all are (`MAX_TRIAL`).
     pub id: u64,
+    /// When it began.
+    pub began: Micros,
+    /// So long after it counts as lost.
+    pub lease_us: u64,
+}
+
+impl Trial {
     /// When it counts as lost.
-    pub lease_ends: Micros,
+    pub const fn lease_ends(&self) -> Micros {
+        self.began.plus(self.lease_us)
+    }
 }
 
 /// What the trials of a round have shown.
@@ -56,7 +65,7 @@ impl Round {
             self.admitted = 0;
         }
         self.admitted = self.admitted.saturating_add(1);
-        let trial = Trial { id: self.admitted, lease_ends: now.plus(breaker.lease_us()) };
+        let trial = Trial { id: self.admitted, began: now, lease_us: breaker.lease_us() };
         self.in_flight.push(trial);
         Some(trial.id)
     }
@@ -83,27 +92,25 @@ impl Round {
         self.slow = self.slow.saturating_add(call.slow.into());
     }
 
-    /// No lease ends later than a full lease from `now`: after the clock
-    /// stepped back, or the lease was shortened, a trial is waited for no
-    /// longer than a new one would be. True when that changed something.
-    pub fn clamp_leases(&mut self, breaker: &Breaker, now: Micros) -> bool {
-        let latest = now.plus(breaker.lease_us());
+    /// After the clock stepped back: a trial that began after `now` began now.
+    /// True when that changed something.
+    pub fn rewind(&mut self, now: Micros) -> bool {
         let mut changed = false;
         for trial in &mut self.in_flight {
-            changed |= trial.lease_ends > latest;
-            trial.lease_ends = trial.lease_ends.min(latest);
+            changed |= trial.began > now;
+            trial.began = trial.began.min(now);
         }
         changed
     }
 
     /// The end of the lease that ends first.
     pub fn earliest_lease(&self) -> Option<Micros> {
-        self.in_flight.iter().map(|trial| trial.lease_ends).min()
+        self.in_flight.iter().map(Trial::lease_ends).min()
     }
 
     /// The end of the lease that ends last.
     pub fn latest_lease(&self) -> Option<Micros> {
-        self.in_flight.iter().map(|trial| trial.lease_ends).max()
+        self.in_flight.iter().map(Trial::lease_ends).max()
     }
 
     /// Bytes on the heap besides itself.
@@ -114,12 +121,12 @@ impl Round {
     /// Counts the first trial whose lease has ended at `now` as failed, and
     /// says when it ended.
     pub fn lose_one(&mut self, now: Micros) -> Option<Micros> {
-        let lost = self.in_flight.iter().min_by_key(|trial| (trial.lease_ends, trial.id)).copied()?;
-        if lost.lease_ends > now || !self.take(lost.id) {
+        let lost = self.in_flight.iter().min_by_key(|trial| (trial.lease_ends(), trial.id)).copied()?;
+        if lost.lease_ends() > now || !self.take(lost.id) {
             return None;
         }
         self.count(CallOutcome { failed: true, slow: false });
-        Some(lost.lease_ends)
+        Some(lost.lease_ends())
     }
 
     /// The verdict, as soon as no result to come could change it.

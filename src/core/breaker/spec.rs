@@ -149,6 +149,13 @@ impl Breaker {
         self.slowrate
     }
 
+    /// Whether both open at the same results: the trip, `min` and `slowrate` are
+    /// the same. What is slow was decided when a result came in.
+    pub fn judges_like(&self, other: &Self) -> bool {
+        let slowrate = |breaker: &Self| breaker.slow_us.map(|_| breaker.slowrate);
+        self.trip == other.trip && self.min == other.min && slowrate(self) == slowrate(other)
+    }
+
     /// How long the first opening lasts.
     pub const fn open_us(&self) -> u64 {
         self.open_us

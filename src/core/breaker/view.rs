@@ -48,18 +48,26 @@ pub struct CircuitView {
 impl Circuit {
     /// The circuit at `now`, with all that time has done by itself.
     pub fn view(&self, breaker: &Breaker, now: Micros) -> CircuitView {
+        self.view_under(breaker, breaker, now)
+    }
+
+    /// The circuit at `now` as a call meets it that brings `breaker` where
+    /// `in_force` is in force: judged, where that judges otherwise.
+    pub fn view_under(&self, in_force: &Breaker, breaker: &Breaker, now: Micros) -> CircuitView {
         let now = now.min(Micros::MAX);
         let mut circuit = self.clone();
-        circuit.settle(breaker, now, &mut Transitions::default());
+        let mut transitions = Transitions::default();
+        circuit.settle(in_force, now, &mut transitions);
+        circuit.judge_brought(in_force, breaker, now, &mut transitions);
         let (state, since) = match circuit.phase {
             Phase::Open { deadline } if now >= deadline => (CircuitState::HalfOpen, deadline),
             _ => (circuit.state(), circuit.since.min(now)),
         };
-        let window = circuit.window.tally(breaker, now);
+        let window = circuit.windows.tally(breaker, now);
         CircuitView {
             state,
             since,
-            retry: circuit.peek_acquire(breaker, now).retry,
+            retry: circuit.peek_acquire_under(in_force, breaker, now).retry,
             window,
             failure_hundredths: window.hundredths(window.failures),
             slow_hundredths: window.hundredths(window.slow),

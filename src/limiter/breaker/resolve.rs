@@ -1,5 +1,8 @@
-//! Which breaker holds for a call: the key's pin, else the call's own, else a
-//! policy's, else the one last given in a call, else the default.
+//! Which breaker holds for a call.
+//!
+//! For CB.ACQUIRE: the key's pin, the call's own (unless `caller-limits` is no),
+//! a policy's, the key's own, the default. For CB.REPORT, after pin and call: the
+//! one in force, asked anew where a policy or the default chose it.
 
 use crate::core::time::Micros;
 use crate::limiter::Error;
@@ -9,24 +12,28 @@ use crate::server::main_thread::MainThread;
 use crate::settings;
 use crate::types::cbcircuit::rules;
 use crate::types::cbcircuit::rules::BreakerRef;
-use crate::types::cbcircuit::{BreakerPin, CbCircuit, epochs};
-use crate::types::effect::breaker::{BreakerChange, BreakerEffect};
+use crate::types::cbcircuit::{CbCircuit, epochs};
+use crate::types::effect::breaker::{BreakerChange, BreakerEffect, Holds};
 use crate::types::policies::node;
 
 /// The breaker that holds, told by what is different from what the key has.
 #[derive(Debug)]
 pub struct ResolvedBreaker {
-    /// It, unless the circuit goes by it already.
+    /// It, unless it is in force already.
     pub other: Option<BreakerRef>,
-    /// What the call gave, unless the last call gave the same.
+    /// What the call gave, where it may become the key's own.
     given: Option<BreakerRef>,
+    /// Whether a caller chose it where that is not known of the one in force.
+    from_caller: bool,
+    /// Whether it holds for this call, and becomes the key's as the call goes.
+    by_call: bool,
     /// Whether there is no circuit that is still worth anything.
     pub missing: bool,
     /// Where it comes from.
     pub source: Source,
 }
 
-/// Finds the breaker for a call; `None` where nothing names one.
+/// Finds the breaker for a CB.ACQUIRE; `None` where nothing names one.
 ///
 /// `given` is the call's own argument. It is checked even where it does not
 /// hold, so that a typing error does not hide behind a pin.
@@ -41,71 +48,139 @@ pub fn resolve(
     now: Micros,
 ) -> Result<Option<ResolvedBreaker>, Error> {
     let live = value.filter(|value| !value.is_over(now));
-    let given_before = live.and_then(CbCircuit::given);
-    let newly_given = match given {
-        Some(text) if !given_before.is_some_and(|before| before.is(text)) => {
-            Some(rules::find(main, text)?).filter(|rule| given_before != Some(rule))
+    let found;
+    let given = match given {
+        Some(text) => {
+            if let Some(known) = live.and_then(|value| value.named(text)) {
+                Some(known)
+            } else {
+                found = rules::find(main, text)?;
+                Some(&found)
+            }
         }
-        _ => None,
+        None => None,
     };
+    let given = given.filter(|_| settings::caller_limits(main));
+    let own = live.and_then(CbCircuit::given);
+    let newly_given = given.filter(|rule| own != Some(rule));
     let pin = live.and_then(|value| value.pin(now));
-    Ok(choose(main, key, live, pin, given.is_some(), newly_given))
+    let resolved = if let Some(pin) = pin {
+        Some(ResolvedBreaker::of(live, &pin.rule, Source::Pin))
+    } else if let Some(rule) = given {
+        Some(ResolvedBreaker::of(live, rule, Source::Call))
+    } else {
+        ask_anew(main, key, live)
+    };
+    let given = newly_given.cloned();
+    Ok(resolved.map(|resolved| ResolvedBreaker { given, by_call: true, ..resolved }))
+}
+
+/// Finds the breaker for a CB.REPORT; `None` where nothing names one. `given` as
+/// for [`resolve`].
+///
+/// # Errors
+/// A malformed breaker.
+pub fn resolve_report(
+    main: MainThread,
+    key: &[u8],
+    value: Option<&CbCircuit>,
+    given: Option<&[u8]>,
+    now: Micros,
+) -> Result<Option<ResolvedBreaker>, Error> {
+    if given.is_some() {
+        let resolved = resolve(main, key, value, given, now)?;
+        let standing = !settings::caller_limits(main);
+        return Ok(if standing {
+            resolve_standing(main, key, value, now)
+        } else {
+            resolved.map(|resolved| resolved.for_report(value))
+        });
+    }
+    Ok(resolve_standing(main, key, value, now))
+}
+
+/// Finds the breaker that stands where no call gives one: for looks, operators
+/// and reports. `None` where nothing names one.
+pub fn resolve_standing(
+    main: MainThread,
+    key: &[u8],
+    value: Option<&CbCircuit>,
+    now: Micros,
+) -> Option<ResolvedBreaker> {
+    let live = value.filter(|value| !value.is_over(now));
+    if let Some(pin) = live.and_then(|value| value.pin(now)) {
+        Some(ResolvedBreaker::of(live, &pin.rule, Source::Pin))
+    } else if live.is_some_and(CbCircuit::is_from_caller) {
+        Some(ResolvedBreaker::own())
+    } else {
+        ask_anew(main, key, live)
+    }
 }
 
 /// Finds the breaker that holds once the pin is gone.
 pub fn resolve_unpinned(main: MainThread, key: &[u8], value: &CbCircuit) -> Option<ResolvedBreaker> {
-    choose(main, key, Some(value), None, false, None)
+    ask_anew(main, key, Some(value))
 }
 
-fn choose(
-    main: MainThread,
-    key: &[u8],
-    live: Option<&CbCircuit>,
-    pin: Option<&BreakerPin>,
-    call_gives: bool,
-    newly_given: Option<BreakerRef>,
-) -> Option<ResolvedBreaker> {
-    let last_given = newly_given.as_ref().or_else(|| live.and_then(CbCircuit::given));
-    let unless_own = |rule: &BreakerRef| live.is_none_or(|value| value.rule() != rule).then(|| rule.clone());
-    let (other, source) = if let Some(pin) = pin {
-        (unless_own(&pin.rule), Source::Pin)
-    } else if let Some(rule) = last_given.filter(|_| call_gives) {
-        (unless_own(rule), Source::Call)
-    } else if let Some(rule) = node::breaker_for(main, key) {
-        (unless_own(&rule), Source::Policy)
-    } else if let Some(rule) = last_given {
-        (unless_own(rule), Source::Last)
+/// What policies, the key itself and the default say.
+fn ask_anew(main: MainThread, key: &[u8], live: Option<&CbCircuit>) -> Option<ResolvedBreaker> {
+    Some(if let Some(rule) = node::breaker_for(main, key) {
+        ResolvedBreaker::of(live, &rule, Source::Policy)
+    } else if let Some(rule) = live.and_then(CbCircuit::given) {
+        ResolvedBreaker::of(live, rule, Source::Last)
     } else {
-        (unless_own(&settings::default_breaker(main)?), Source::Default)
-    };
-    Some(ResolvedBreaker { other, given: newly_given, missing: live.is_none(), source })
+        ResolvedBreaker::of(live, &settings::default_breaker(main)?, Source::Default)
+    })
 }
 
 impl ResolvedBreaker {
-    /// The circuit's own, whatever it is.
+    fn of(live: Option<&CbCircuit>, rule: &BreakerRef, source: Source) -> Self {
+        let other = live.is_none_or(|value| value.rule() != rule).then(|| rule.clone());
+        let by_caller = matches!(source, Source::Call | Source::Last);
+        let from_caller = by_caller && (other.is_some() || live.is_none_or(|value| !value.is_from_caller()));
+        Self { other, given: None, from_caller, by_call: false, missing: live.is_none(), source }
+    }
+
+    /// The one in force, whatever it is.
     pub const fn own() -> Self {
-        Self { other: None, given: None, missing: false, source: Source::Last }
+        Self {
+            other: None,
+            given: None,
+            from_caller: false,
+            by_call: false,
+
+            missing: false,
+            source: Source::Last,
+        }
     }
 
     /// The breaker of a pin that is about to be set.
     pub fn pinned(live: Option<&CbCircuit>, rule: &BreakerRef) -> Self {
-        let other = live.is_none_or(|value| value.rule() != rule).then(|| rule.clone());
-        Self { other, given: None, missing: live.is_none(), source: Source::Pin }
+        Self::of(live, rule, Source::Pin)
     }
 
-    /// True when the circuit goes by its own breaker and nothing new was given.
+    /// A report never replaces what an admitted call gave.
+    fn for_report(self, value: Option<&CbCircuit>) -> Self {
+        let keeps = !self.missing && value.is_some_and(|value| !value.takes_given_of_report());
+        Self { given: self.given.filter(|_| !keeps), ..self }
+    }
+
+    /// True when the one in force holds and nothing new was given.
     pub const fn is_own(&self) -> bool {
-        !self.missing && self.other.is_none() && self.given.is_none()
+        !self.missing && self.other.is_none() && self.given.is_none() && !self.from_caller
     }
 
     /// The effect of asking `change` of the circuit under this breaker, now.
     pub fn effect<'a>(self, ctx: &Context<'_>, now: Micros, change: BreakerChange<'a>) -> BreakerEffect<'a> {
+        let names = self.other.is_some() || self.given.is_some() || self.from_caller;
         BreakerEffect {
             now,
             expires: !ctx.debug_clock_is_set(),
             begin: self.missing.then(|| epochs::next(ctx.main())),
             rule: self.other,
             given: self.given,
+            holds: if self.by_call && names { Holds::ForCall } else { Holds::FromNowOn },
+            from_caller: self.from_caller,
             change,
         }
     }

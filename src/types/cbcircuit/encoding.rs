@@ -6,7 +6,8 @@
 use super::rules;
 use super::{CbCircuit, epochs, state_counts};
 use crate::core::breaker::{Circuit, TEXT_BYTES};
-use crate::core::wire::{Corrupt, Reader, put_bytes};
+use crate::core::time::Micros;
+use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64};
 use crate::server::context;
 use crate::server::main_thread::MainThread;
 use crate::types::cbcircuit::BreakerPin;
@@ -17,17 +18,19 @@ use crate::types::tlv::{OPTIONAL, Sections, Writer};
 /// The encoding that this version writes.
 pub const VERSION: u16 = 1;
 
-const CIRCUIT: u64 = 1;
+/// A circuit as version 0.1 wrote it.
+const CIRCUIT_0_1: u64 = 1;
 const GIVEN: u64 = 2;
 const PIN: u64 = 3;
+const CIRCUIT: u64 = 4;
+
+/// Bits of the byte between the breaker in force and the circuit.
+const FROM_CALLER: u8 = 1;
+const GIVEN_BY_REPORT: u8 = 2;
 
 /// Appends everything that `value` is.
 pub fn save(value: &CbCircuit, out: &mut Vec<u8>) {
     let mut sections = Writer::new(out);
-    sections.put(CIRCUIT, |body| {
-        put_rule(body, value.rule());
-        value.circuit().write(body);
-    });
     if let Some(given) = value.given() {
         sections.put(GIVEN, |body| put_rule(body, given));
     }
@@ -35,8 +38,15 @@ pub fn save(value: &CbCircuit, out: &mut Vec<u8>) {
         sections.put(PIN, |body| {
             put_rule(body, &pin.rule);
             put_until(body, pin.until);
+            put_u64(body, pin.began.0);
         });
     }
+    sections.put(CIRCUIT, |body| {
+        put_rule(body, value.rule());
+        let bit = |is: bool, bit: u8| if is { bit } else { 0 };
+        body.push(bit(value.0.from_caller, FROM_CALLER) | bit(value.0.given_by_report, GIVEN_BY_REPORT));
+        value.circuit().write(body);
+    });
 }
 
 /// Reads what [`save`] wrote.
@@ -48,17 +58,30 @@ pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<CbCircuit,
         return Err(Corrupt("unknown encoding version"));
     }
     state_counts::advance(context::now(main));
-    let (mut circuit, mut given, mut pin) = (None, None, None);
+    let (mut circuit, mut given, mut pin, mut marks) = (None, None, None, None);
     let mut sections = Sections::new(payload);
     while let Some((tag, mut body)) = sections.read()? {
         match tag {
+            CIRCUIT_0_1 => {
+                let rule = read_rule(main, &mut body)?;
+                circuit = Some((Circuit::read_0_1(&mut body, rule.breaker())?, rule));
+            }
+            CIRCUIT if circuit.is_some() => return Err(Corrupt("two circuits")),
             CIRCUIT => {
                 let rule = read_rule(main, &mut body)?;
+                let bits = body.byte()?;
+                if bits & !(FROM_CALLER | GIVEN_BY_REPORT) != 0 {
+                    return Err(Corrupt("unknown marks of a circuit"));
+                }
+                marks = Some(bits);
                 circuit = Some((Circuit::read(&mut body, rule.breaker())?, rule));
             }
             GIVEN => given = Some(read_rule(main, &mut body)?),
             PIN => {
-                pin = Some(BreakerPin { rule: read_rule(main, &mut body)?, until: read_until(&mut body)? });
+                let (rule, until) = (read_rule(main, &mut body)?, read_until(&mut body)?);
+                // Version 0.1 did not say when it began.
+                let began = if body.is_empty() { 0 } else { body.u64_to(Micros::MAX.0)? };
+                pin = Some(BreakerPin { rule, began: Micros(began), until });
             }
             OPTIONAL.. => continue,
             _ => return Err(Corrupt("unknown section")),
@@ -67,7 +90,12 @@ pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<CbCircuit,
     }
     let (circuit, rule) = circuit.ok_or(Corrupt("no circuit"))?;
     epochs::learn(main, circuit.epoch());
-    Ok(CbCircuit::of(circuit, rule, given, pin))
+    let mut value = CbCircuit::of(circuit, rule, given, pin);
+    if let Some(bits) = marks {
+        value.0.from_caller = bits & FROM_CALLER != 0;
+        value.0.given_by_report = bits & GIVEN_BY_REPORT != 0;
+    }
+    Ok(value)
 }
 
 /// A breaker as text.

@@ -10,7 +10,7 @@ pub mod not_closed;
 pub mod rules;
 pub mod state_counts;
 
-use crate::core::breaker::{Breaker, Circuit, CircuitState, CircuitView};
+use crate::core::breaker::{Admission, Breaker, Circuit, CircuitState, CircuitView};
 use crate::core::time::Micros;
 use crate::types::until::Until;
 use rules::BreakerRef;
@@ -21,8 +21,29 @@ use state_counts::Counted;
 pub struct BreakerPin {
     /// The breaker.
     pub rule: BreakerRef,
+    /// When it was set.
+    pub began: Micros,
     /// When the pin ends.
     pub until: Until,
+}
+
+impl BreakerPin {
+    /// When it ends: after the clock stepped back to before it began, as if it
+    /// began now.
+    pub fn end(&self, now: Micros) -> Until {
+        match self.until {
+            Until::At(end) => Until::At(end.minus(self.began.since(now))),
+            Until::Forever => Until::Forever,
+        }
+    }
+
+    /// Records that the clock stepped back. True when it did.
+    pub(in crate::types) fn step_back(&mut self, now: Micros) -> bool {
+        let stepped = self.began > now;
+        self.until = self.end(now);
+        self.began = self.began.min(now);
+        stepped
+    }
 }
 
 /// What a key remembers.
@@ -33,12 +54,19 @@ pub struct CbCircuit(pub(in crate::types) Box<Contents>);
 #[derive(Clone, Debug)]
 pub struct Contents {
     pub(in crate::types) circuit: Circuit,
-    /// The breaker that the circuit goes by.
+    /// The breaker in force: the last that a call was admitted under, or that
+    /// opened.
     pub(in crate::types) rule: BreakerRef,
-    /// The one last given in a call.
+    /// The key's own: the one that an admitted call gave last, or where none did
+    /// a report.
     pub(in crate::types) given: Option<BreakerRef>,
     pub(in crate::types) pin: Option<Box<BreakerPin>>,
     pub(in crate::types) counted: Counted,
+    /// Whether a caller chose the breaker in force, and not a policy, the
+    /// default or a pin.
+    pub(in crate::types) from_caller: bool,
+    /// Whether the key's own is from a report.
+    pub(in crate::types) given_by_report: bool,
 }
 
 impl CbCircuit {
@@ -50,7 +78,16 @@ impl CbCircuit {
 
     fn of(circuit: Circuit, rule: BreakerRef, given: Option<BreakerRef>, pin: Option<BreakerPin>) -> Self {
         let counted = Counted::new(&circuit, rule.breaker());
-        Self(Box::new(Contents { circuit, rule, given, pin: pin.map(Box::new), counted }))
+        let from_caller = given.as_ref() == Some(&rule);
+        Self(Box::new(Contents {
+            circuit,
+            rule,
+            given,
+            pin: pin.map(Box::new),
+            counted,
+            from_caller,
+            given_by_report: false,
+        }))
     }
 
     /// The circuit.
@@ -58,19 +95,42 @@ impl CbCircuit {
         &self.0.circuit
     }
 
-    /// The breaker that the circuit goes by.
+    /// The breaker in force.
     pub fn rule(&self) -> &BreakerRef {
         &self.0.rule
     }
 
-    /// The breaker that a call gave last.
+    /// The key's own breaker: what an admitted call gave last, or where none did
+    /// a report.
     pub fn given(&self) -> Option<&BreakerRef> {
         self.0.given.as_ref()
     }
 
+    /// Whether a report may say what the key's own breaker is.
+    pub fn takes_given_of_report(&self) -> bool {
+        self.0.given.is_none() || self.0.given_by_report
+    }
+
+    /// Whether a caller chose the breaker in force.
+    pub fn is_from_caller(&self) -> bool {
+        self.0.from_caller
+    }
+
+    /// The breaker that `text` means, where that is the one in force or the
+    /// key's own: then it is known without a look into the table.
+    pub fn named(&self, text: &[u8]) -> Option<&BreakerRef> {
+        std::iter::once(&self.0.rule).chain(&self.0.given).find(|rule| rule.is(text))
+    }
+
     /// The pin, when there is one and it still holds.
     pub fn pin(&self, now: Micros) -> Option<&BreakerPin> {
-        self.0.pin.as_deref().filter(|pin| pin.until.lasts(now))
+        self.0.pin.as_deref().filter(|pin| pin.end(now).lasts(now))
+    }
+
+    /// Whether time has done something to the pin that nothing has recorded yet:
+    /// it is over, or the clock stepped back to before it began.
+    pub fn pin_is_late(&self, now: Micros) -> bool {
+        self.0.pin.as_ref().is_some_and(|pin| pin.began > now || !pin.end(now).lasts(now))
     }
 
     /// Whether an operator forced a state at `now`.
@@ -78,26 +138,28 @@ impl CbCircuit {
         matches!(self.view(None, now).state, CircuitState::ForcedOpen | CircuitState::ForcedClosed)
     }
 
-    /// The circuit at `now` as it would go by `other`, or by its own breaker.
+    /// The circuit at `now` as a call under `other` meets it, or one under the
+    /// breaker in force.
     pub fn view(&self, other: Option<&Breaker>, now: Micros) -> CircuitView {
-        match other {
-            None => self.circuit().view(self.rule().breaker(), now),
-            Some(other) => self.under(other, now).view(other, now),
-        }
+        let in_force = self.rule().breaker();
+        self.circuit().view_under(in_force, other.unwrap_or(in_force), now)
     }
 
-    /// A copy of the circuit changed to go by `other`.
-    pub fn under(&self, other: &Breaker, now: Micros) -> Circuit {
-        let mut circuit = self.circuit().clone();
-        circuit.change_breaker(self.rule().breaker(), other, now);
-        circuit
+    /// What a call under `other`, or under the breaker in force, would be
+    /// answered.
+    pub fn peek_acquire(&self, other: Option<&Breaker>, now: Micros) -> Admission {
+        let in_force = self.rule().breaker();
+        match other {
+            None => self.circuit().peek_acquire(in_force, now),
+            Some(other) => self.circuit().peek_acquire_under(in_force, other, now),
+        }
     }
 
     /// How long the key is worth keeping: the breaker's `idle` after the last
     /// result, but never less than an opening, a lease, a force or the pin.
     pub fn lifetime(&self, now: Micros) -> Until {
         let needed = self.circuit().expires_at(self.rule().breaker(), now).map_or(Until::Forever, Until::At);
-        self.0.pin.as_ref().map_or(needed, |pin| needed.max(pin.until))
+        self.0.pin.as_ref().map_or(needed, |pin| needed.max(pin.end(now)))
     }
 
     /// True when its time is over, whether or not the server has deleted it yet.

@@ -15,7 +15,7 @@ use crate::server::main_thread::MainThread;
 use crate::types::cbcircuit::encoding;
 use crate::types::cbcircuit::encoding::{put_rule, read_rule};
 use crate::types::cbcircuit::rules::BreakerRef;
-use crate::types::cbcircuit::{BreakerPin, CbCircuit, epochs};
+use crate::types::cbcircuit::{BreakerPin, CbCircuit, Contents, epochs};
 use crate::types::ratelimit::encoding::{put_until, read_until};
 use crate::types::until::Until;
 
@@ -28,12 +28,29 @@ pub struct BreakerEffect<'a> {
     pub expires: bool,
     /// A new circuit begins, whatever the key held: its epochs start here.
     pub begin: Option<u64>,
-    /// The breaker, unless it is the circuit's own already.
+    /// The breaker that holds, unless it is the one in force already.
     pub rule: Option<BreakerRef>,
-    /// The breaker that the call gave, unless the last call gave the same.
+    /// The breaker that the call gave, unless it is the key's own already.
     pub given: Option<BreakerRef>,
+    /// For how long these two hold.
+    pub holds: Holds,
+    /// Whether a caller chose the breaker that holds: then a report without one
+    /// goes by it, and asks no policy.
+    pub from_caller: bool,
     /// What is asked.
     pub change: BreakerChange<'a>,
+}
+
+/// For how long the breakers that an effect names hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// For this call; they become the key's where it is admitted, or opens the
+    /// circuit.
+    ForCall,
+    /// From now on, whatever the answer.
+    FromNowOn,
+    /// The same as version 0.1 did it: another trip forgets the results.
+    Forgetting,
 }
 
 /// What is asked.
@@ -43,8 +60,10 @@ pub enum BreakerChange<'a> {
     Acquire,
     /// A call has a result.
     Report(Report),
-    /// Nothing; what time has done is recorded.
+    /// Nothing; what time has done is recorded. Only version 0.1 asked this.
     Settle,
+    /// Nothing; a clock that stepped back is recorded.
+    StepBack,
     /// An operator forces a state.
     Force {
         /// Which.
@@ -131,6 +150,12 @@ const MORE_RULE: u8 = 1;
 const MORE_GIVEN: u8 = 2;
 const MORE_GIVEN_IS_RULE: u8 = 4;
 const MORE_BEGIN: u8 = 8;
+const MORE_BY_CALL: u8 = 16;
+const MORE_FROM_CALLER: u8 = 32;
+/// Another breaker in force keeps the results.
+const MORE_KEEPS: u8 = 64;
+const MORE: u8 =
+    MORE_RULE | MORE_GIVEN | MORE_GIVEN_IS_RULE | MORE_BEGIN | MORE_BY_CALL | MORE_FROM_CALLER | MORE_KEEPS;
 
 /// Whether this payload is of a circuit's effect.
 pub fn is_circuit(payload: &[u8]) -> bool {
@@ -147,6 +172,8 @@ impl<'a> BreakerEffect<'a> {
             begin: None,
             rule: None,
             given: None,
+            holds: Holds::FromNowOn,
+            from_caller: false,
             change: BreakerChange::Become { payload },
         }
     }
@@ -162,6 +189,7 @@ impl<'a> BreakerEffect<'a> {
             BreakerChange::Pin(_) => 6,
             BreakerChange::Unpin => 7,
             BreakerChange::Become { .. } => 8,
+            BreakerChange::StepBack => 9,
         };
         let given_is_rule = self.given.is_some() && self.given == self.rule;
         let more = [
@@ -169,6 +197,9 @@ impl<'a> BreakerEffect<'a> {
             (self.given.is_some() && !given_is_rule, MORE_GIVEN),
             (given_is_rule, MORE_GIVEN_IS_RULE),
             (self.begin.is_some(), MORE_BEGIN),
+            (self.holds == Holds::ForCall, MORE_BY_CALL),
+            (self.from_caller, MORE_FROM_CALLER),
+            (self.rule.is_some() && self.holds == Holds::FromNowOn, MORE_KEEPS),
         ]
         .into_iter()
         .fold(0, |all, (there, bit)| if there { all | bit } else { all });
@@ -209,7 +240,11 @@ impl<'a> BreakerEffect<'a> {
                 put_until(out, pin.until);
             }
             BreakerChange::Become { payload } => put_bytes(out, payload),
-            BreakerChange::Acquire | BreakerChange::Settle | BreakerChange::Reset | BreakerChange::Unpin => {}
+            BreakerChange::Acquire
+            | BreakerChange::Settle
+            | BreakerChange::StepBack
+            | BreakerChange::Reset
+            | BreakerChange::Unpin => {}
         }
     }
 
@@ -225,7 +260,7 @@ impl<'a> BreakerEffect<'a> {
         }
         let now = Micros(rest.u64_to(Micros::MAX.0)?);
         let more = if head & WITH_MORE == 0 { 0 } else { rest.byte()? };
-        if more & !(MORE_RULE | MORE_GIVEN | MORE_GIVEN_IS_RULE | MORE_BEGIN) != 0 {
+        if more & !MORE != 0 {
             return Err(Corrupt("unknown part of an effect"));
         }
         let has = |bit: u8| more & bit != 0;
@@ -255,14 +290,29 @@ impl<'a> BreakerEffect<'a> {
             5 => BreakerChange::Reset,
             6 => BreakerChange::Pin(BreakerPin {
                 rule: read_rule(main, &mut rest)?,
+                began: now,
                 until: read_until(&mut rest)?,
             }),
             7 => BreakerChange::Unpin,
             8 => BreakerChange::Become { payload: rest.bytes(payload.len())? },
+            9 => BreakerChange::StepBack,
             _ => return Err(Corrupt("unknown effect")),
         };
         rest.end()?;
-        Ok(Self { now, expires: head & WITHOUT_EXPIRY == 0, begin, rule, given, change })
+        Ok(Self {
+            now,
+            expires: head & WITHOUT_EXPIRY == 0,
+            begin,
+            rule,
+            given,
+            holds: match (has(MORE_BY_CALL), has(MORE_RULE) && !has(MORE_KEEPS)) {
+                (true, _) => Holds::ForCall,
+                (false, true) => Holds::Forgetting,
+                (false, false) => Holds::FromNowOn,
+            },
+            from_caller: has(MORE_FROM_CALLER),
+            change,
+        })
     }
 
     /// Asks it of the value of a key, or of a key without one.
@@ -296,34 +346,46 @@ impl<'a> BreakerEffect<'a> {
         let now = self.now;
         let contents = &mut *value.0;
         let mut applied = AppliedBreaker::unchanged(contents.circuit.state());
-        if let Some(rule) = &self.rule
-            && contents.rule != *rule
-        {
-            let change = contents.circuit.change_breaker(contents.rule.breaker(), rule.breaker(), now);
-            contents.rule = rule.clone();
-            applied.by_breaker = change.transitions;
+        if let Some(pin) = &mut contents.pin {
+            applied.changed |= pin.step_back(now);
+        }
+        let is_over = contents.pin.as_ref().is_some_and(|pin| !pin.until.lasts(now));
+        if is_over && self.change != BreakerChange::StepBack {
+            contents.pin = None;
             applied.changed = true;
         }
-        if let Some(given) = &self.given {
-            contents.given = Some(given.clone());
-            applied.changed = true;
+        let (begins, for_call) = (self.begin.is_some(), self.holds == Holds::ForCall);
+        let other = self.rule.as_ref().filter(|rule| contents.rule != **rule);
+        if begins || !for_call {
+            self.put_in_force(contents, other, &mut applied);
         }
-        let breaker = contents.rule.breaker();
-        let circuit = &mut contents.circuit;
+        let other = other.filter(|_| for_call);
+        let breaker = other.unwrap_or(&contents.rule).breaker();
+        let (in_force, circuit) = (contents.rule.breaker(), &mut contents.circuit);
         match &self.change {
             BreakerChange::Acquire => {
-                let admission = circuit.acquire(breaker, now);
+                let admission = match other {
+                    None => circuit.acquire(breaker, now),
+                    Some(_) => circuit.acquire_under(in_force, breaker, now),
+                };
                 applied.ticket = admission.ticket;
                 applied.retry = admission.retry;
                 applied.changed |= admission.changed;
                 applied.by_change = admission.transitions;
+                if for_call {
+                    applied.changed |= self.became(contents, admission.adopted, admission.allowed, false);
+                }
             }
             BreakerChange::Report(Report { outcome, ticket, duration_us }) => {
-                let reported = circuit.report(breaker, now, *outcome, *ticket, *duration_us);
+                let reported = circuit.report_under(in_force, breaker, now, *outcome, *ticket, *duration_us);
                 applied.counted = reported.applied;
                 applied.changed |= reported.changed;
                 applied.by_change = reported.transitions;
+                if for_call {
+                    applied.changed |= self.became(contents, reported.adopted, reported.applied, true);
+                }
             }
+            BreakerChange::StepBack => applied.changed |= circuit.step_back(now),
             BreakerChange::Settle => applied.take(&circuit.change_breaker(breaker, breaker, now)),
             BreakerChange::Force { force, until, reason } => {
                 applied.take(&circuit.force(breaker, now, *force, *until, reason));
@@ -339,13 +401,65 @@ impl<'a> BreakerEffect<'a> {
         applied.state = contents.circuit.state();
         if applied.changed {
             contents.counted.update(main, &contents.circuit, contents.rule.breaker());
-            if contents.pin.as_ref().is_some_and(|pin| !pin.until.lasts(now)) {
-                contents.pin = None;
-            }
             epochs::learn(main, contents.circuit.epoch());
             applied.lifetime = value.lifetime(now);
         }
         applied
+    }
+
+    /// What the effect names is in force from now on, whatever the answer.
+    fn put_in_force(
+        &self,
+        contents: &mut Contents,
+        other: Option<&BreakerRef>,
+        applied: &mut AppliedBreaker,
+    ) {
+        let from_caller = self.from_caller || self.given.is_some() && self.given == self.rule;
+        if let Some(rule) = other {
+            let (old, new) = (contents.rule.breaker(), rule.breaker());
+            let circuit = &mut contents.circuit;
+            let changed = if self.holds == Holds::Forgetting {
+                circuit.change_breaker_0_1(old, new, self.now)
+            } else {
+                circuit.change_breaker(old, new, self.now)
+            };
+            applied.by_breaker = changed.transitions;
+            contents.rule = rule.clone();
+        }
+        if other.is_some() || self.begin.is_some() || from_caller && !contents.from_caller {
+            contents.from_caller = from_caller;
+            applied.changed = true;
+        }
+        if let Some(given) = self.given.as_ref().filter(|_| self.holds != Holds::ForCall) {
+            contents.given = Some(given.clone());
+            contents.given_by_report = false;
+            applied.changed = true;
+        }
+    }
+
+    /// After a call that was admitted, a report that counted, or either that
+    /// opened the circuit and so `adopted` its breaker: what of the names is the
+    /// key's from now on. True when that changed anything.
+    fn became(&self, contents: &mut Contents, adopted: bool, passed: bool, by_report: bool) -> bool {
+        let mut changed = false;
+        if adopted && let Some(rule) = &self.rule {
+            contents.rule = rule.clone();
+            contents.from_caller = self.from_caller;
+            changed = true;
+        } else if passed && !by_report && self.rule.is_none() && self.from_caller {
+            // A caller chose what a policy had.
+            changed |= !contents.from_caller;
+            contents.from_caller = true;
+        }
+        // What a report gives does not replace what an acquire gave.
+        let replaces = !by_report || contents.given.is_none() || contents.given_by_report;
+        if let Some(given) = self.given.as_ref().filter(|_| passed && replaces) {
+            contents.circuit.name(given.breaker());
+            contents.given = Some(given.clone());
+            contents.given_by_report = by_report;
+            changed = true;
+        }
+        changed
     }
 }
 

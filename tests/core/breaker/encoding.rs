@@ -187,9 +187,9 @@ fn the_largest_numbers_load_again_after_whatever_happens() {
 fn a_round_without_numbers_is_not_stuck() {
     let breaker = breaker("3:open=1s:probes=2:lease=1s");
     let now = START;
-    let mut payload = vec![9, 9, 9, 1, 3, 0, 0, 0];
+    let mut payload = vec![9, 9, 9, 1, 0, 3, 0, 0, 0];
     floodgate::core::wire::put_u64(&mut payload, 1 << 53);
-    payload.extend([0, 0]);
+    payload.extend([0, 0, 0]);
     let mut circuit = Circuit::read(&mut Reader::new(&payload), &breaker).unwrap();
     let tickets = [0, 1].map(|_| circuit.acquire(&breaker, now).ticket.unwrap());
     assert_ne!(tickets[0], tickets[1]);
@@ -201,21 +201,72 @@ fn a_round_without_numbers_is_not_stuck() {
 
 #[test]
 fn impossible_payloads_are_refused() {
-    // epoch, since, touched, openings, half-open; then the round; then the run.
+    // epoch, since, touched, openings, judged, half-open; then the round; then one window, a run.
     let read = |round: &[u8], text: &str| {
-        let bytes = [&[9, 9, 9, 1, 3], round, &[0]].concat();
+        let bytes = [&[9, 9, 9, 1, 0, 3], round, &[0, 0]].concat();
         let mut reader = Reader::new(&bytes);
         Circuit::read(&mut reader, &breaker(text)).map(|_| ()).map_err(|corrupt| corrupt.0)
     };
-    // done, failures, slow, admitted, in flight: (id, lease)*
-    assert_eq!(read(&[1, 0, 0, 3, 1, 2, 99], "1:probes=2"), Ok(()));
+    // done, failures, slow, admitted, in flight: (id, began, lease)*
+    assert_eq!(read(&[1, 0, 0, 3, 1, 2, 99, 9], "1:probes=2"), Ok(()));
+    // Under another breaker it had no verdict.
+    assert_eq!(read(&[2, 0, 0, 3, 1, 2, 99, 9], "1:probes=2"), Ok(()));
     let impossible = Err("impossible round of trials");
-    assert_eq!(read(&[2, 0, 0, 3, 1, 2, 99], "1:probes=2"), impossible); // has a verdict
-    assert_eq!(read(&[1, 1, 0, 3, 1, 2, 99], "1:probes=2"), impossible);
-    assert_eq!(read(&[0, 1, 0, 3, 1, 2, 99], "50%/1h:probes=9"), impossible);
-    assert_eq!(read(&[0, 0, 1, 3, 1, 2, 99], "1:probes=2"), impossible);
-    assert_eq!(read(&[0, 0, 0, 3, 2, 2, 99, 1, 99], "1:probes=2"), Err("trials out of order"));
-    assert_eq!(read(&[0, 0, 0, 3, 1, 0, 99], "1:probes=2"), Err("trials out of order"));
-    assert_eq!(read(&[0, 0, 0, 3, 1, 4, 99], "1:probes=2"), Err("number out of range"));
-    assert_eq!(read(&[0, 0, 0, 3, 101, 1, 99], "1:probes=2"), Err("number out of range"));
+    assert_eq!(read(&[0, 1, 0, 3, 1, 2, 99, 9], "50%/1h:probes=9"), impossible);
+    assert_eq!(read(&[0, 0, 1, 3, 1, 2, 99, 9], "1:probes=2"), impossible);
+    assert_eq!(read(&[0, 0, 0, 3, 2, 2, 99, 9, 1, 99, 9], "1:probes=2"), Err("trials out of order"));
+    assert_eq!(read(&[0, 0, 0, 3, 1, 0, 99, 9], "1:probes=2"), Err("trials out of order"));
+    assert_eq!(read(&[0, 0, 0, 3, 1, 4, 99, 9], "1:probes=2"), Err("number out of range"));
+    assert_eq!(read(&[0, 0, 0, 3, 101, 1, 99, 9], "1:probes=2"), Err("number out of range"));
+}
+
+#[test]
+fn impossible_windows_are_refused() {
+    // epoch, since, touched, openings, judged, closed; then the windows.
+    let read = |windows: &[u8], text: &str| {
+        let bytes = [&[9, 9, 9, 1, 0, 0], windows].concat();
+        let mut reader = Reader::new(&bytes);
+        let read = Circuit::read(&mut reader, &breaker(text)).map(|_| ()).map_err(|corrupt| corrupt.0);
+        read.and_then(|()| reader.end().map_err(|corrupt| corrupt.0))
+    };
+    // 2: several; the run in force, one beside it of 9 calls without results, kept until 7.
+    assert_eq!(read(&[2, 5, 1, 2, 9, 0, 7], "3"), Ok(()));
+    assert_eq!(read(&[2, 5, 0, 7], "3"), Ok(()));
+    assert_eq!(read(&[4, 5], "3"), Err("unknown windows"));
+    assert_eq!(read(&[2, 5, 3, 2, 9, 0, 7], "3"), Err("number out of range"));
+    assert_eq!(read(&[2, 5, 1, 0, 5, 7], "3"), Err("two windows of one kind"));
+    assert_eq!(read(&[2, 5, 2, 2, 9, 0, 2, 9, 0, 7], "3"), Err("two windows of one kind"));
+    assert_eq!(read(&[2, 5, 1, 2, 0, 0, 7], "3"), Err("number out of range"));
+    assert_eq!(read(&[2, 5, 1, 1, 9, 0, 0, 7], "3"), Err("number out of range"));
+    assert_eq!(read(&[2, 5, 1, 3, 9, 0, 7], "3"), Err("unknown kind of window"));
+    assert_eq!(read(&[0, 0], "50%/9calls:slow=1s"), Err("a window without slow calls"));
+}
+
+/// What version 0.1 wrote: one window, and leases and ramps by the breaker beside it.
+#[test]
+fn what_version_0_1_wrote_loads() {
+    let read = |bytes: &[u8], text: &str| {
+        let mut reader = Reader::new(bytes);
+        let circuit = Circuit::read_0_1(&mut reader, &breaker(text)).unwrap();
+        assert!(reader.is_empty());
+        Key { breaker: breaker(text), circuit, now: Micros(1_000_000) }
+    };
+    let number = |n: u64| {
+        let mut out = Vec::new();
+        floodgate::core::wire::put_u64(&mut out, n);
+        out
+    };
+    // A run of 2 failures.
+    let mut key = read(&[9, 9, 9, 0, 0, 2], "3:open=1s");
+    assert_eq!(key.run("f"), "o");
+    // Half-open: one of two trials in flight until 3 s, under a lease of 2 s.
+    let bytes = [&[9, 9, 9, 1, 3, 0, 0, 0, 1, 1, 1][..], &number(3_000_000), &[0]].concat();
+    let mut key = read(&bytes, "3:probes=1:lease=2s");
+    assert_eq!(key.deny(), 2000);
+    // Closed in a ramp of 10 s, half a call to begin with; then no result.
+    let bytes = [&[9, 9, 9, 0, 1][..], &number(5_000_000), &[0]].concat();
+    let mut key = read(&bytes, "3:ramp=10s");
+    key.now = Micros(5_000_009);
+    key.admit();
+    assert_eq!(key.deny(), 1);
 }

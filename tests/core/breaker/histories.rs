@@ -1,4 +1,5 @@
-//! Random histories of many clients against the model.
+//! Random histories of many clients against the model. They bring up to three
+//! breakers of their own, and operators and policies others.
 //!
 //! Each history also runs on a replica, which hears only of the calls that
 //! changed something, and through the encoding, at every step.
@@ -10,7 +11,7 @@ use floodgate::core::time::Micros;
 use floodgate::core::wire::Reader;
 use proptest::prelude::*;
 
-/// Neighbours share a trip, so that changes keep the window half of the time.
+/// Neighbours share a kind of window.
 const BREAKERS: &[&str] = &[
     "3:open=1s:lease=2s",
     "3:open=2s:lease=1s:probes=3:backoff=2:maxopen=5s:ramp=3s",
@@ -18,6 +19,7 @@ const BREAKERS: &[&str] = &[
     "3/8s:open=1s:backoff=1.5:ramp=1s",
     "50%/8s:min=4:open=1s",
     "50%/8s:min=3:open=1s:slow=100ms:slowrate=40%:probes=4:lease=2s",
+    "2/1s:open=1s:probes=2:ramp=2s:idle=2d",
     "34%/5calls:min=3:open=1s:probes=3:lease=2s:backoff=3",
     "34%/5calls:open=3s:slow=100ms:probes=5:lease=1s:ramp=2s",
     "75%/70calls:min=2:open=500ms:probes=7:slow=100ms:slowrate=60%",
@@ -28,7 +30,10 @@ const BREAKERS: &[&str] = &[
 type Step = (u8, u8, u16);
 
 struct History {
+    /// The breaker in force.
     breaker: Breaker,
+    /// What clients bring.
+    brought: Vec<Breaker>,
     circuit: Circuit,
     replica: Circuit,
     model: Model,
@@ -42,13 +47,15 @@ struct History {
 }
 
 impl History {
-    fn new(text: &str) -> Self {
-        let breaker = breaker(text);
+    fn new(texts: &[usize]) -> Self {
+        let brought: Vec<_> = texts.iter().map(|&at| breaker(BREAKERS[at])).collect();
+        let breaker = brought[0];
         let circuit = Circuit::new(&breaker, START, 0);
         Self {
             breaker,
+            brought,
             replica: circuit.clone(),
-            model: Model::new(START.0, circuit.epoch()),
+            model: Model::new(&breaker, START.0, circuit.epoch()),
             last_epoch: circuit.epoch(),
             circuit,
             now: START.0,
@@ -66,8 +73,9 @@ impl History {
             9 if more % 4 == 0 => self.force(how, more / 4),
             10 if more % 4 == 0 => self.reset(),
             11 if more % 4 == 0 => self.delete(),
-            12 if more % 2 == 0 => self.change(BREAKERS[usize::from(how) % BREAKERS.len()]),
-            9..=19 => self.acquire(),
+            12 if more % 4 == 0 => self.change(BREAKERS[usize::from(how) % BREAKERS.len()]),
+            13 if more % 8 == 0 => self.name(BREAKERS[usize::from(how) % BREAKERS.len()]),
+            9..=19 => self.acquire(how, more),
             _ => self.report(how, more),
         }
         self.check();
@@ -77,26 +85,41 @@ impl History {
         Micros(self.now)
     }
 
-    fn acquire(&mut self) {
+    /// The breaker that holds for a call: the one in force, or one that it brings.
+    fn holds(&self, how: u8, more: u16) -> Breaker {
+        if more % 16 < 7 { self.breaker } else { self.brought[usize::from(how / 8) % self.brought.len()] }
+    }
+
+    fn acquire(&mut self, how: u8, more: u16) {
+        let (own, by) = (self.breaker, self.holds(how, more));
         let (before, now) = (self.circuit.clone(), self.at());
-        let peeked = self.circuit.peek_acquire(&self.breaker, now);
+        let peeked = self.circuit.peek_acquire_under(&own, &by, now);
         assert_eq!(self.circuit, before, "a peek changes nothing");
-        let admission = self.circuit.acquire(&self.breaker, now);
+        let admission = if own == by && more.is_multiple_of(2) {
+            assert_eq!(self.circuit.peek_acquire(&own, now), peeked);
+            self.circuit.acquire(&own, now)
+        } else {
+            self.circuit.acquire_under(&own, &by, now)
+        };
         assert_eq!(peeked, admission);
         assert_eq!(admission.allowed, admission.ticket.is_some());
-        assert_eq!(admission.changed, self.circuit != before);
+        assert_eq!(admission.changed, self.circuit != before || admission.adopted);
         if admission.changed {
-            self.replica.acquire(&self.breaker, now);
+            self.replica.acquire_under(&own, &by, now);
         }
-        let (ticket, wait) = self.model.acquire(&self.breaker, self.now);
+        let (ticket, wait, adopted) = self.model.acquire(&own, &by, self.now);
         assert_eq!((admission.ticket, admission.state), (ticket, self.model.state()));
         let wait = wait.map_or(-1, |us| i64::try_from(us.div_ceil(1000)).unwrap());
-        assert_eq!(admission.retry.millis(), wait);
+        assert_eq!((admission.retry.millis(), admission.adopted), (wait, adopted));
         self.transitions(admission.transitions);
         self.tickets.extend(ticket);
+        if adopted {
+            self.breaker = by;
+        }
     }
 
     fn report(&mut self, how: u8, more: u16) {
+        let (own, by) = (self.breaker, self.holds(how, more));
         let newest = self.tickets.len();
         let back = usize::from(more >> 8);
         let ticket = match how % 8 {
@@ -104,28 +127,39 @@ impl History {
             1..=2 => Some(self.tickets[back % newest]),
             _ => Some(self.tickets[newest - 1 - back % newest.min(4)]),
         };
-        let outcome = match more % 8 {
+        let outcome = match (more / 16) % 8 {
             0..=3 => ReportOutcome::Ok,
             4 => ReportOutcome::Ignore,
             _ => ReportOutcome::Fail,
         };
         let took = [None, Some(50_000), Some(100_001), Some(2_000_000)][usize::from(how >> 6)];
         let (before, now) = (self.circuit.clone(), self.at());
-        let reported = self.circuit.report(&self.breaker, now, outcome, ticket, took);
+        let reported = self.circuit.report_under(&own, &by, now, outcome, ticket, took);
         if reported.changed {
-            self.replica.report(&self.breaker, now, outcome, ticket, took);
+            self.replica.report_under(&own, &by, now, outcome, ticket, took);
         } else {
             assert_eq!(self.circuit, before);
         }
         if !reported.applied {
             // A result that does not apply did nothing that looking would not
             // have shown as well.
-            let view = before.view(&self.breaker, now);
-            assert_eq!(view, self.circuit.view(&self.breaker, now));
+            let view = before.view(&own, now);
+            assert_eq!(view, self.circuit.view(&own, now));
         }
-        let applied = self.model.report(&self.breaker, self.now, outcome, ticket, took);
-        assert_eq!((reported.applied, reported.state), (applied, self.model.state()));
+        let (applied, adopted) = self.model.report(&own, &by, self.now, outcome, ticket, took);
+        let seen = (reported.applied, reported.state, reported.adopted);
+        assert_eq!(seen, (applied, self.model.state(), adopted));
         self.transitions(reported.transitions);
+        if adopted {
+            self.breaker = by;
+        }
+    }
+
+    fn name(&mut self, text: &str) {
+        let named = breaker(text);
+        self.circuit.name(&named);
+        self.replica.name(&named);
+        self.model.name(&named);
     }
 
     fn force(&mut self, how: u8, more: u16) {
@@ -152,7 +186,7 @@ impl History {
     fn delete(&mut self) {
         self.circuit = Circuit::new(&self.breaker, self.at(), self.last_epoch + 1);
         self.replica = self.circuit.clone();
-        self.model = Model::new(self.now, self.circuit.epoch());
+        self.model = Model::new(&self.breaker, self.now, self.circuit.epoch());
     }
 
     fn change(&mut self, text: &str) {
@@ -207,11 +241,19 @@ impl History {
         let (view, before) = (self.circuit.view(&self.breaker, self.at()), self.circuit.clone());
         let mut model = self.model.clone();
         model.pass(&self.breaker, self.now);
-        let tally = (view.window.calls, view.window.failures, view.window.slow);
-        assert_eq!(tally, model.tally(&self.breaker, self.now));
+        for brought in std::iter::once(&self.breaker).chain(&self.brought) {
+            let seen = self.circuit.view_under(&self.breaker, brought, self.at());
+            let tally = (seen.window.calls, seen.window.failures, seen.window.slow);
+            let mut met = model.clone();
+            met.arrive(&self.breaker, brought, self.now);
+            assert_eq!((seen.epoch, seen.openings), (met.epoch(), met.openings()));
+            assert_eq!(tally, met.tally(brought, self.now), "{}", brought.canonical());
+        }
+        assert_eq!(self.circuit.state_at(&self.breaker, self.at()), model.state());
         assert_eq!(view.trials_in_flight, model.in_flight());
         assert_eq!(self.circuit, before);
-        let probes = usize::from(self.breaker.probes());
+        let all = std::iter::once(&self.breaker).chain(&self.brought);
+        let probes = all.map(|b| usize::from(b.probes())).max().unwrap();
         let half_open = self.circuit.state() == CircuitState::HalfOpen;
         self.probes = if half_open { self.probes.max(probes) } else { probes };
         assert!(view.trials_in_flight <= self.probes);
@@ -234,7 +276,11 @@ impl History {
         if self.circuit.state() == CircuitState::ForcedOpen {
             self.force(2, 0);
         }
-        self.now += 7_200_000_000; // openings last up to an hour
+        // A first call may find that results under another breaker open it.
+        for _ in 0..2 {
+            self.circuit.acquire(&self.breaker, self.at());
+            self.now += 7_200_000_000; // openings last up to an hour
+        }
         let mut series = Vec::new();
         while series.len() < usize::from(self.breaker.probes()) {
             let admission = self.circuit.acquire(&self.breaker, self.at());
@@ -260,10 +306,10 @@ proptest! {
 
     #[test]
     fn every_history_agrees_with_the_model(
-        first in 0..BREAKERS.len(),
+        texts in proptest::collection::vec(0..BREAKERS.len(), 1..4),
         steps in proptest::collection::vec(any::<Step>(), 1..120),
     ) {
-        let mut history = History::new(BREAKERS[first]);
+        let mut history = History::new(&texts);
         for step in steps {
             history.step(step);
         }

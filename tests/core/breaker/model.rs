@@ -1,26 +1,56 @@
-//! A breaker that is slow and obviously right: it keeps every result of the
-//! epoch in a list and counts anew each time.
+//! A breaker that is slow and obviously right: it keeps every result in a list
+//! for each kind of window that was named, and counts anew each time.
+//!
+//! It has no idea of keys: each call says which breaker is in force (`own`) and
+//! which one holds for the call (`by`), as the commands do.
 
 use floodgate::core::breaker::{Breaker, CircuitState, Force, Permit, ReportOutcome, Trip};
 
 /// A result as it was recorded: the sixteenth of the period that it fell in
-/// (of no meaning for other trips), whether it failed, whether it was slow.
+/// (of no meaning for other kinds), whether it failed, whether it was slow.
 #[derive(Clone, Debug)]
-struct Result {
+struct Recorded {
     slice: i128,
     failed: bool,
     slow: bool,
 }
 
+/// What the results of a breaker belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Run,
+    Period(u64),
+    Calls(u16),
+}
+
+pub fn kind_of(b: &Breaker) -> Kind {
+    match b.trip() {
+        Trip::Consecutive { .. } => Kind::Run,
+        Trip::Count { period_us, .. } | Trip::RatePeriod { period_us, .. } => Kind::Period(period_us),
+        Trip::RateCalls { calls, .. } => Kind::Calls(calls),
+    }
+}
+
+/// All results since a kind was first named, or since the breaker closed.
+#[derive(Clone, Debug)]
+struct Window {
+    kind: Kind,
+    results: Vec<Recorded>,
+    newest: i128,
+}
+
+/// A trial that has no result: its number, when it began, its lease.
+type Trial = (u64, u64, u64);
+
 #[derive(Clone, Debug)]
 enum Now {
     Closed,
-    /// Since when, the sum of all shares offered in microseconds, admitted.
-    Ramp(u64, u128, u128),
+    /// Since when, the length of the ramp, and what was offered and not
+    /// admitted, in microseconds of that length.
+    Ramp(u64, u64, u128),
     Open(u64),
-    /// Results so far (failed, slow), trials in flight (id, end of lease), ids
-    /// given out.
-    HalfOpen(Vec<(bool, bool)>, Vec<(u64, u64)>, u64),
+    /// Results so far (failed, slow), trials in flight, ids given out.
+    HalfOpen(Vec<(bool, bool)>, Vec<Trial>, u64),
     Forced(CircuitState, Option<u64>),
 }
 
@@ -28,18 +58,36 @@ enum Now {
 pub struct Model {
     now: Now,
     since: u64,
-    results: Vec<Result>,
-    newest: i128,
+    touched: u64,
+    /// That of the breaker in force, then the others, the last named first.
+    windows: Vec<Window>,
+    /// Whether results came in since the breaker in force was judged last.
+    unjudged: bool,
     openings: u32,
     epoch: u64,
     /// States entered, in order, with the time of each.
     pub entered: Vec<(CircuitState, u64)>,
 }
 
+/// What of a breaker says when it opens, besides what is slow.
+fn judges_as(a: &Breaker, b: &Breaker) -> bool {
+    let slowrate = |b: &Breaker| b.slow_us().map(|_| b.slowrate());
+    (a.trip(), a.min(), slowrate(a)) == (b.trip(), b.min(), slowrate(b))
+}
+
 impl Model {
-    pub fn new(now: u64, epoch: u64) -> Self {
-        let entered = Vec::new();
-        Self { now: Now::Closed, since: now, results: Vec::new(), newest: 0, openings: 0, epoch, entered }
+    pub fn new(b: &Breaker, now: u64, epoch: u64) -> Self {
+        let windows = vec![Window { kind: kind_of(b), results: Vec::new(), newest: 0 }];
+        Self {
+            now: Now::Closed,
+            since: now,
+            touched: now,
+            windows,
+            unjudged: false,
+            openings: 0,
+            epoch,
+            entered: Vec::new(),
+        }
     }
 
     pub fn state(&self) -> CircuitState {
@@ -51,31 +99,65 @@ impl Model {
         }
     }
 
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    pub fn openings(&self) -> u32 {
+        self.openings
+    }
+
     pub fn in_flight(&self) -> usize {
         if let Now::HalfOpen(_, trials, _) = &self.now { trials.len() } else { 0 }
     }
 
-    /// Failures and calls and slow calls that count at `now`.
+    /// Calls, failures and slow calls that count at `now`; none where the kind
+    /// was never named.
     pub fn tally(&self, b: &Breaker, now: u64) -> (u64, u64, u64) {
-        let kept: Vec<&Result> = match b.trip() {
-            Trip::Consecutive { .. } => {
-                let run = self.results.iter().rev().take_while(|r| r.failed).count() as u64;
+        let kind = kind_of(b);
+        let Some(window) = self.windows.iter().find(|window| window.kind == kind) else { return (0, 0, 0) };
+        let kept: Vec<&Recorded> = match kind {
+            Kind::Run => {
+                let run = window.results.iter().rev().take_while(|r| r.failed).count() as u64;
                 return (run, run, 0);
             }
-            Trip::Count { period_us, .. } | Trip::RatePeriod { period_us, .. } => {
-                let newest = slice(now, period_us).max(self.newest);
-                self.results.iter().filter(|r| r.slice > newest - 16).collect()
+            Kind::Period(period_us) => {
+                let current = slice(now, period_us);
+                let newest = current.max(window.newest);
+                window.results.iter().filter(|r| r.slice > newest - 16 && r.slice <= current + 16).collect()
             }
-            Trip::RateCalls { calls, .. } => self.results.iter().rev().take(calls.into()).collect(),
+            Kind::Calls(calls) => window.results.iter().rev().take(calls.into()).collect(),
         };
-        let count = |f: fn(&Result) -> bool| kept.iter().filter(|r| f(r)).count() as u64;
+        let count = |f: fn(&Recorded) -> bool| kept.iter().filter(|r| f(r)).count() as u64;
         (count(|_| true), count(|r| r.failed), count(|r| r.slow))
+    }
+
+    /// A call names a breaker that may not hold for it.
+    pub fn name(&mut self, b: &Breaker) {
+        let kind = kind_of(b);
+        let window = match self.windows.iter().position(|window| window.kind == kind) {
+            Some(0) => return,
+            Some(at) => self.windows.remove(at),
+            None => Window { kind, results: Vec::new(), newest: 0 },
+        };
+        self.windows.insert(1, window);
+        self.windows.truncate(3);
+    }
+
+    /// It is in force from now on.
+    fn bring(&mut self, b: &Breaker) {
+        let kind = kind_of(b);
+        if self.windows[0].kind != kind {
+            self.name(b);
+            self.windows.swap(0, 1);
+        }
+        self.unjudged = false;
     }
 
     fn enter(&mut self, now: Now, at: u64) {
         let from = self.state();
         self.now = now;
-        self.since = at;
+        (self.since, self.touched) = (at, at);
         self.epoch = (self.epoch + 1).max(at);
         if self.state() != from {
             self.entered.push((self.state(), at));
@@ -83,8 +165,11 @@ impl Model {
     }
 
     fn empty(&mut self) {
-        self.results.clear();
-        self.newest = 0;
+        for window in &mut self.windows {
+            window.results.clear();
+            window.newest = 0;
+        }
+        self.unjudged = false;
         self.openings = 0;
     }
 
@@ -97,32 +182,31 @@ impl Model {
         self.enter(Now::Open(at + u64::try_from(length).unwrap()), at);
     }
 
-    /// What time has done by itself.
-    pub fn pass(&mut self, b: &Breaker, now: u64) {
-        // Nothing lasts longer because the clock stepped back.
+    /// What began after now begins now; results too far ahead are forgotten.
+    pub fn step_back(&mut self, now: u64) {
         let step = self.since.saturating_sub(now);
-        let lease = now + b.lease_us();
         match &mut self.now {
             Now::Closed => {}
-            Now::Ramp(since, ..) => {
-                *since -= step;
-                self.since -= step;
-            }
-            Now::Open(deadline) => {
-                *deadline -= step;
-                self.since -= step;
-            }
-            Now::HalfOpen(_, trials, _) => {
-                for trial in trials.iter_mut() {
-                    trial.1 = trial.1.min(lease);
-                }
-                self.since -= step;
-            }
-            Now::Forced(_, until) => {
-                *until = until.map(|until| until - step);
-                self.since -= step;
+            Now::Ramp(since, ..) => *since -= step,
+            Now::Open(deadline) => *deadline -= step,
+            Now::HalfOpen(_, trials, _) => trials.iter_mut().for_each(|trial| trial.1 = trial.1.min(now)),
+            Now::Forced(_, until) => *until = until.map(|until| until - step),
+        }
+        self.since -= step;
+        if self.touched <= now {
+            return;
+        }
+        self.touched = now;
+        for window in &mut self.windows {
+            if let Kind::Period(period_us) = window.kind {
+                forget_far(window, slice(now, period_us));
             }
         }
+    }
+
+    /// What time has done by itself, under the breaker in force.
+    pub fn pass(&mut self, b: &Breaker, now: u64) {
+        self.step_back(now);
         if let Now::Forced(_, Some(until)) = self.now
             && until <= now
         {
@@ -131,14 +215,14 @@ impl Model {
         }
         self.judge(b, now);
         while let Now::HalfOpen(results, trials, _) = &mut self.now {
-            trials.sort_by_key(|&(id, end)| (end, id));
-            let Some(&(_, end)) = trials.first().filter(|&&(_, end)| end <= now) else { break };
+            trials.sort_by_key(|&(id, began, lease)| (began + lease, id));
+            let Some(&(_, began, lease)) = trials.first().filter(|t| t.1 + t.2 <= now) else { break };
             trials.remove(0);
             results.push((true, false));
-            self.judge(b, end);
+            self.judge(b, began + lease);
         }
-        if let Now::Ramp(since, ..) = self.now
-            && now - since >= b.ramp_us()
+        if let Now::Ramp(since, length, _) = self.now
+            && now - since >= length
         {
             self.now = Now::Closed;
         }
@@ -167,111 +251,168 @@ impl Model {
             (false, true) => {}
             (false, false) => {
                 self.empty();
-                let ramp = Now::Ramp(at, 0, 0);
-                self.enter(if b.ramp_us() > 0 { ramp } else { Now::Closed }, at);
+                let length = b.ramp_us();
+                let ramp = Now::Ramp(at, length, u128::from(length / 2));
+                self.enter(if length > 0 { ramp } else { Now::Closed }, at);
             }
         }
     }
 
-    /// Allowed, with which ticket, and else how long to wait (`None` for ever).
-    pub fn acquire(&mut self, b: &Breaker, now: u64) -> (Option<Permit>, Option<u64>) {
-        self.pass(b, now);
-        if let Now::Open(deadline) = self.now
-            && deadline <= now
-        {
-            self.enter(Now::HalfOpen(Vec::new(), Vec::new(), 0), now);
-        }
-        let closed = Permit::Closed { epoch: self.epoch };
-        match &mut self.now {
-            Now::Closed | Now::Forced(CircuitState::ForcedClosed, _) => (Some(closed), Some(0)),
-            Now::Ramp(since, shares, admitted) => {
-                *shares += u128::from(now - *since);
-                let ramp = u128::from(b.ramp_us());
-                let due = (*shares * 2 + ramp) / (2 * ramp);
-                if due > *admitted {
-                    *admitted += 1;
-                    (Some(closed), Some(0))
-                } else {
-                    (None, Some(1000))
-                }
-            }
-            Now::Open(deadline) => (None, Some(*deadline - now)),
-            Now::HalfOpen(results, trials, given) => {
-                if results.len() + trials.len() < usize::from(b.probes()) {
-                    *given += 1;
-                    trials.push((*given, now + b.lease_us()));
-                    (Some(Permit::Trial { epoch: self.epoch, trial: *given }), Some(0))
-                } else {
-                    (None, Some(trials.iter().map(|t| t.1).min().unwrap() - now))
-                }
-            }
-            Now::Forced(_, until) => (None, until.map(|until| until - now)),
-        }
-    }
-
-    /// Whether the result applies.
-    pub fn report(
-        &mut self,
-        b: &Breaker,
-        now: u64,
-        outcome: ReportOutcome,
-        ticket: Option<Permit>,
-        took_us: Option<u64>,
-    ) -> bool {
-        self.pass(b, now);
-        let failed = outcome == ReportOutcome::Fail;
-        let slow = b.slow_us().is_some_and(|limit| took_us.is_some_and(|took| took > limit));
-        match (&mut self.now, ticket) {
-            (Now::HalfOpen(results, trials, _), Some(Permit::Trial { epoch, trial })) => {
-                let at = trials.iter().position(|t| t.0 == trial);
-                let Some(at) = at.filter(|_| epoch == self.epoch) else { return false };
-                trials.remove(at);
-                if outcome != ReportOutcome::Ignore {
-                    results.push((failed, slow));
-                }
-                self.judge(b, now);
-                true
-            }
-            (Now::Closed | Now::Ramp(..) | Now::Forced(CircuitState::ForcedClosed, _), ticket) => {
-                if ticket.is_some_and(|ticket| ticket != Permit::Closed { epoch: self.epoch }) {
-                    return false;
-                }
-                if outcome != ReportOutcome::Ignore {
-                    self.record(b, now, failed, slow);
-                }
-                true
-            }
-            _ => false,
-        }
-    }
-
-    fn record(&mut self, b: &Breaker, now: u64, failed: bool, slow: bool) {
-        if let Trip::Count { period_us, .. } | Trip::RatePeriod { period_us, .. } = b.trip() {
-            let current = slice(now, period_us);
-            if self.newest - current > 16 {
-                let step = self.newest - current;
-                self.results.iter_mut().for_each(|r| r.slice -= step);
-                self.newest = current;
-            }
-            self.newest = self.newest.max(current);
-        }
-        self.results.push(Result { slice: self.newest, failed, slow });
-        if !(failed || slow) || self.state() != CircuitState::Closed {
-            return;
-        }
+    fn trips(&self, b: &Breaker, now: u64) -> bool {
         let (calls, failures, slow) = self.tally(b, now);
         let enough = |part: u64, hundredths: u16| part * 10_000 >= u64::from(hundredths) * calls;
-        let trips = match b.trip() {
+        match b.trip() {
             Trip::Consecutive { failures: n } | Trip::Count { failures: n, .. } => failures >= u64::from(n),
             Trip::RatePeriod { rate, .. } | Trip::RateCalls { rate, .. } => {
                 calls >= u64::from(b.min())
                     && (enough(failures, rate.hundredths())
                         || b.slow_us().is_some() && enough(slow, b.slowrate().hundredths()))
             }
-        };
-        if trips {
-            self.open(b, now);
         }
+    }
+
+    /// The breaker of a call is judged on what its window holds.
+    pub fn arrive(&mut self, own: &Breaker, by: &Breaker, now: u64) {
+        if own != by {
+            self.judge(by, now);
+        }
+        if self.state() == CircuitState::Closed && (self.unjudged || !judges_as(own, by)) {
+            if own == by {
+                self.unjudged = false;
+            }
+            if self.trips(by, now) {
+                self.open(by, now);
+            }
+        }
+    }
+
+    /// Allowed, with which ticket, and else how long to wait (`None` for ever);
+    /// and whether the breaker of the call is the one in force from now on.
+    pub fn acquire(&mut self, own: &Breaker, by: &Breaker, now: u64) -> (Option<Permit>, Option<u64>, bool) {
+        self.pass(own, now);
+        let openings = self.openings;
+        self.arrive(own, by, now);
+        let opened = self.openings > openings;
+        if let Now::Open(deadline) = self.now
+            && deadline <= now
+        {
+            self.enter(Now::HalfOpen(Vec::new(), Vec::new(), 0), now);
+        }
+        let closed = Permit::Closed { epoch: self.epoch };
+        let (ticket, wait) = match &mut self.now {
+            Now::Closed | Now::Forced(CircuitState::ForcedClosed, _) => (Some(closed), Some(0)),
+            Now::Ramp(since, length, credit) => {
+                let (elapsed, ramp) = (now - *since, by.ramp_us());
+                if ramp > *length {
+                    *credit = *credit * u128::from(ramp) / u128::from(*length);
+                    *length = ramp;
+                }
+                if elapsed >= ramp {
+                    (Some(closed), Some(0))
+                } else {
+                    *credit += u128::from(elapsed) * u128::from(*length) / u128::from(ramp);
+                    if *credit >= u128::from(*length) {
+                        *credit -= u128::from(*length);
+                        (Some(closed), Some(0))
+                    } else {
+                        (None, Some(1000))
+                    }
+                }
+            }
+            Now::Open(deadline) => (None, Some(*deadline - now)),
+            Now::HalfOpen(results, trials, given) => {
+                if results.len() + trials.len() < usize::from(by.probes()) {
+                    *given += 1;
+                    trials.push((*given, now, by.lease_us()));
+                    (Some(Permit::Trial { epoch: self.epoch, trial: *given }), Some(0))
+                } else {
+                    (None, Some(trials.iter().map(|t| t.1 + t.2).min().unwrap() - now))
+                }
+            }
+            Now::Forced(_, until) => (None, until.map(|until| until - now)),
+        };
+        let adopts = own != by && (ticket.is_some() || opened);
+        if adopts {
+            self.bring(by);
+        } else if own != by {
+            // A denied call takes no other kind's place.
+            let known = self.windows.iter().any(|window| window.kind == kind_of(by));
+            if !known && self.windows.len() < 3 {
+                self.name(by);
+            }
+        }
+        (ticket, wait, adopts)
+    }
+
+    /// Whether the result applies, and whether its breaker is in force now.
+    pub fn report(
+        &mut self,
+        own: &Breaker,
+        by: &Breaker,
+        now: u64,
+        outcome: ReportOutcome,
+        ticket: Option<Permit>,
+        took_us: Option<u64>,
+    ) -> (bool, bool) {
+        self.pass(own, now);
+        let failed = outcome == ReportOutcome::Fail;
+        let slow = by.slow_us().is_some_and(|limit| took_us.is_some_and(|took| took > limit));
+        let openings = self.openings;
+        let applied = match (&mut self.now, ticket) {
+            (Now::HalfOpen(results, trials, _), Some(Permit::Trial { epoch, trial })) => {
+                let at = trials.iter().position(|t| t.0 == trial);
+                let Some(at) = at.filter(|_| epoch == self.epoch) else { return (false, false) };
+                trials.remove(at);
+                if outcome != ReportOutcome::Ignore {
+                    results.push((failed, slow));
+                }
+                self.touched = now;
+                self.judge(by, now);
+                true
+            }
+            (Now::Closed | Now::Ramp(..) | Now::Forced(CircuitState::ForcedClosed, _), ticket) => {
+                if ticket.is_some_and(|ticket| ticket != Permit::Closed { epoch: self.epoch }) {
+                    return (false, false);
+                }
+                if outcome != ReportOutcome::Ignore {
+                    self.record(own, by, now, failed, slow);
+                }
+                true
+            }
+            _ => false,
+        };
+        let opened = applied && self.openings > openings;
+        if opened && own != by {
+            self.bring(by);
+        }
+        (applied, opened && own != by)
+    }
+
+    fn record(&mut self, own: &Breaker, by: &Breaker, now: u64, failed: bool, slow: bool) {
+        self.touched = now;
+        self.name(by);
+        for window in &mut self.windows {
+            if let Kind::Period(period_us) = window.kind {
+                let current = slice(now, period_us);
+                forget_far(window, current);
+                window.newest = window.newest.max(current);
+            }
+            window.results.push(Recorded { slice: window.newest, failed, slow });
+        }
+        if self.state() != CircuitState::Closed {
+            return;
+        }
+        let alike = judges_as(own, by);
+        if failed || slow {
+            if self.trips(by, now) {
+                self.unjudged = false;
+                return self.open(by, now);
+            }
+            if alike {
+                self.unjudged = false;
+            }
+        }
+        self.unjudged |= !alike;
     }
 
     pub fn force(&mut self, b: &Breaker, now: u64, force: Force, until: Option<u64>) {
@@ -292,23 +433,25 @@ impl Model {
         self.enter(Now::Closed, now);
     }
 
+    /// Another breaker is in force from now on, by an operator's word or since
+    /// a policy says so.
     pub fn change(&mut self, old: &Breaker, new: &Breaker, now: u64) {
         self.pass(old, now);
-        if old == new {
-            return;
+        if old != new {
+            let unjudged = self.unjudged || !judges_as(old, new);
+            self.bring(new);
+            self.unjudged = unjudged;
+            self.pass(new, now);
         }
-        if old.trip() != new.trip() {
-            self.results.clear();
-            self.newest = 0;
-        } else if old.slow_us().is_some() != new.slow_us().is_some() {
-            self.results.iter_mut().for_each(|r| r.slow = false);
-        }
-        if let Now::Ramp(_, shares, admitted) = &mut self.now
-            && old.ramp_us() != new.ramp_us()
-        {
-            (*shares, *admitted) = (0, 0);
-        }
-        self.pass(new, now);
+    }
+}
+
+/// Forgets what is more than a period ahead of `current`.
+fn forget_far(window: &mut Window, current: i128) {
+    let ahead = window.newest - current;
+    if ahead > 16 {
+        window.results.retain(|r| r.slice > window.newest - 16 && r.slice <= current + 16);
+        window.newest = if ahead >= 32 { current } else { current + 16 };
     }
 }
 

@@ -50,8 +50,12 @@ impl History {
         let before = self.circuit.clone();
         let changed = match draw.byte() % 16 {
             0..=5 => {
-                let peeked = self.circuit.peek_acquire(&breaker, now);
-                let admission = self.circuit.acquire(&breaker, now);
+                let brought = self.brought(draw);
+                let peeked = self.circuit.peek_acquire_under(&breaker, &brought, now);
+                let admission = self.circuit.acquire_under(&breaker, &brought, now);
+                if admission.adopted {
+                    self.breaker = brought;
+                }
                 assert_eq!(peeked.allowed, admission.allowed);
                 assert_eq!(peeked.ticket, admission.ticket);
                 assert_eq!(admission.allowed, admission.ticket.is_some());
@@ -68,7 +72,12 @@ impl History {
                 };
                 let outcome = draw.one_of(&[ReportOutcome::Ok, ReportOutcome::Fail, ReportOutcome::Fail, ReportOutcome::Ignore]);
                 let duration = draw.one_of(&[None, Some(0), Some(99_999), Some(100_000), Some(u64::MAX)]);
-                self.circuit.report(&breaker, now, outcome, ticket, duration).changed
+                let brought = self.brought(draw);
+                let reported = self.circuit.report_under(&breaker, &brought, now, outcome, ticket, duration);
+                if reported.adopted {
+                    self.breaker = brought;
+                }
+                reported.changed
             }
             12 | 13 => {
                 let force = draw.one_of(&[Force::Open, Force::Closed, Force::Auto]);
@@ -87,6 +96,15 @@ impl History {
         // What says that nothing changed changed nothing: a replica hears nothing.
         assert!(changed || before == self.circuit);
         assert!(self.circuit.epoch() >= before.epoch());
+    }
+
+    /// The breaker that a call brings: mostly the one in force.
+    fn brought(&self, draw: &mut Draw<'_>) -> Breaker {
+        if draw.byte() % 4 > 0 {
+            return self.breaker;
+        }
+        let text = draw.one_of(BREAKERS);
+        Breaker::parse(text.as_bytes()).unwrap_or(self.breaker)
     }
 
     fn check(&self) {

@@ -56,11 +56,19 @@ impl Ring {
         }
     }
 
-    /// Begins or stops to keep slow calls.
-    pub fn fit(&mut self, slow: bool) {
-        if slow != self.slow.is_some() {
-            self.slow = slow.then(|| Bits::new(self.size));
-        }
+    /// How many calls it looks back on.
+    pub const fn size(&self) -> u16 {
+        self.size
+    }
+
+    /// Whether slow calls are kept.
+    pub const fn counts_slow(&self) -> bool {
+        self.slow.is_some()
+    }
+
+    /// Keeps slow calls from now on; so far there were none.
+    pub fn count_slow(&mut self) {
+        self.slow.get_or_insert_with(|| Bits::new(self.size));
     }
 
     /// Bytes on the heap besides itself.

@@ -23,6 +23,8 @@ type Counts = [u32; SLICES];
 /// Calls and failures of a sliding period; slow calls where somebody asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::core::breaker) struct Slices {
+    /// The length of the period.
+    period_us: u64,
     /// Number of the newest slice since the Unix epoch.
     newest: u64,
     calls: Counts,
@@ -32,8 +34,9 @@ pub(in crate::core::breaker) struct Slices {
 
 impl Slices {
     /// Empty; `slow` says whether slow calls are counted.
-    pub fn new(slow: bool) -> Self {
+    pub fn new(period_us: u64, slow: bool) -> Self {
         Self {
+            period_us,
             newest: 0,
             calls: [0; SLICES],
             failures: [0; SLICES],
@@ -51,9 +54,14 @@ impl Slices {
         }
     }
 
+    /// The length of the period.
+    pub const fn period_us(&self) -> u64 {
+        self.period_us
+    }
+
     /// Records a call in the slice of `now`.
-    pub fn record(&mut self, period_us: u64, now: Micros, call: CallOutcome) {
-        self.advance(slice_of(period_us, now));
+    pub fn record(&mut self, now: Micros, call: CallOutcome) {
+        self.advance(slice_of(self.period_us, now));
         bump(&mut self.calls);
         if call.failed {
             bump(&mut self.failures);
@@ -68,30 +76,56 @@ impl Slices {
     /// Makes `slice` the newest one.
     ///
     /// A clock that stepped back by up to a period records into the newest
-    /// slice until time has caught up. After a longer step the slices are
-    /// taken as if they had just ended: so a result counts for at most one
-    /// period after the step, and a small step does not forget any.
+    /// slice until time has caught up.
     fn advance(&mut self, slice: u64) {
         let passed = slice.saturating_sub(self.newest);
         if passed > 0 {
             // What falls off the end comes back at the front, to be zeroed.
             let shift = usize::try_from(passed).map_or(SLICES, |passed| passed.min(SLICES));
-            let counts = [&mut self.calls, &mut self.failures];
-            for counts in counts.into_iter().chain(self.slow.as_deref_mut()) {
+            for counts in self.all_counts() {
                 counts.rotate_right(shift);
                 counts.iter_mut().take(shift).for_each(|count| *count = 0);
             }
-        }
-        if passed > 0 || self.newest - slice > SLICES_U64 {
             self.newest = slice;
+        } else {
+            self.forget_far(slice);
         }
     }
 
+    /// Forgets the slices that lie more than a period ahead of `now`, after the
+    /// clock stepped back.
+    pub fn rewind(&mut self, now: Micros) {
+        self.forget_far(slice_of(self.period_us, now));
+    }
+
+    fn forget_far(&mut self, slice: u64) {
+        match far_ahead(self.newest, slice) {
+            0 => {}
+            SLICES => {
+                self.clear();
+                self.newest = slice;
+            }
+            far => {
+                for counts in self.all_counts() {
+                    counts.rotate_left(far);
+                    counts.iter_mut().rev().take(far).for_each(|count| *count = 0);
+                }
+                self.newest -= far as u64;
+            }
+        }
+    }
+
+    fn all_counts(&mut self) -> impl Iterator<Item = &mut Counts> {
+        [&mut self.calls, &mut self.failures].into_iter().chain(self.slow.as_deref_mut())
+    }
+
     /// Everything within the period that ends at `now`.
-    pub fn tally(&self, period_us: u64, now: Micros) -> CallTally {
-        let passed = slice_of(period_us, now).saturating_sub(self.newest);
+    pub fn tally(&self, now: Micros) -> CallTally {
+        let slice = slice_of(self.period_us, now);
+        let passed = slice.saturating_sub(self.newest);
         let live = usize::try_from(passed).map_or(0, |passed| SLICES.saturating_sub(passed));
-        let sum = |counts: &Counts| counts.iter().take(live).map(|&count| u64::from(count)).sum();
+        let far = far_ahead(self.newest, slice);
+        let sum = |counts: &Counts| counts.iter().take(live).skip(far).map(|&count| u64::from(count)).sum();
         CallTally {
             calls: sum(&self.calls),
             failures: sum(&self.failures),
@@ -99,11 +133,14 @@ impl Slices {
         }
     }
 
-    /// Begins or stops to count slow calls.
-    pub fn fit(&mut self, slow: bool) {
-        if slow != self.slow.is_some() {
-            self.slow = slow.then(|| Box::new([0; SLICES]));
-        }
+    /// Whether slow calls are counted.
+    pub const fn counts_slow(&self) -> bool {
+        self.slow.is_some()
+    }
+
+    /// Counts slow calls from now on; so far there were none.
+    pub fn count_slow(&mut self) {
+        self.slow.get_or_insert_with(|| Box::new([0; SLICES]));
     }
 
     /// Bytes on the heap besides itself.
@@ -128,8 +165,8 @@ impl Slices {
     }
 
     /// Reads what [`Slices::write`] wrote.
-    pub fn read(reader: &mut Reader, slow: bool) -> Result<Self, Corrupt> {
-        let mut slices = Self::new(slow);
+    pub fn read(reader: &mut Reader, period_us: u64, slow: bool) -> Result<Self, Corrupt> {
+        let mut slices = Self::new(period_us, slow);
         slices.newest = reader.u64_to(LAST_SLICE)?;
         let used = usize::try_from(reader.u64_to(SLICES_U64)?).map_err(|_| Corrupt("number out of range"))?;
         let mut last = 1;
@@ -148,6 +185,12 @@ impl Slices {
 /// The sixteenth of a period that holds `now`, counted from the epoch.
 fn slice_of(period_us: u64, now: Micros) -> u64 {
     now.0.saturating_mul(SLICES_U64) / period_us.max(1)
+}
+
+/// How many of the slices lie more than a period ahead of `slice`.
+fn far_ahead(newest: u64, slice: u64) -> usize {
+    let far = newest.saturating_sub(slice).saturating_sub(SLICES_U64);
+    usize::try_from(far).map_or(SLICES, |far| far.min(SLICES))
 }
 
 /// Counts one more in the newest slice.

@@ -1,0 +1,100 @@
+//! Several breakers on one circuit: which of them is judged, on what, and which
+//! is in force afterwards.
+
+use super::answer::{Cause, CircuitState, Transitions};
+use super::circuit::{Circuit, Phase, same};
+use super::spec::{Breaker, Trip};
+use super::window::CallOutcome;
+use crate::core::time::Micros;
+
+impl Circuit {
+    /// Before a call under `breaker` is decided: judges it, if results came in
+    /// or another one held since it was judged last, and gives the verdict of a
+    /// round that is certain under it. True when that changed anything.
+    pub(super) fn judge_brought(
+        &mut self,
+        in_force: &Breaker,
+        breaker: &Breaker,
+        now: Micros,
+        transitions: &mut Transitions,
+    ) -> bool {
+        let brought = !same(in_force, breaker);
+        match self.phase {
+            Phase::HalfOpen(_) if brought => self.settle_round(breaker, now, transitions),
+            Phase::Closed { .. } if self.unjudged || brought && !in_force.judges_like(breaker) => {
+                // Whether another one is in force from now on is not known yet.
+                let judged = !brought && std::mem::take(&mut self.unjudged);
+                let cause = self.tripped(breaker, now);
+                if let Some(cause) = cause {
+                    self.open(breaker, now, cause, transitions);
+                }
+                judged || cause.is_some()
+            }
+            _ => false,
+        }
+    }
+
+    /// Records a result of a closed circuit, which may trip the breaker that
+    /// holds for it. A success that is not slow never does, though it may
+    /// complete `min`.
+    pub(super) fn record(
+        &mut self,
+        in_force: &Breaker,
+        breaker: &Breaker,
+        now: Micros,
+        call: CallOutcome,
+        transitions: &mut Transitions,
+    ) {
+        self.touched = now;
+        let brought = !same(in_force, breaker);
+        if brought {
+            self.windows.name(breaker);
+            if breaker.idle_us() > in_force.idle_us() {
+                self.windows.keep_until(now.plus(breaker.idle_us()));
+            }
+        }
+        self.windows.record(now, call);
+        if self.state() != CircuitState::Closed {
+            return;
+        }
+        let judges_otherwise = brought && !in_force.judges_like(breaker);
+        if call.failed || call.slow {
+            if let Some(cause) = self.tripped(breaker, now) {
+                self.open(breaker, now, cause, transitions);
+                return;
+            }
+            self.unjudged &= judges_otherwise;
+        }
+        self.unjudged |= judges_otherwise;
+    }
+
+    /// `breaker` is in force from now on, and what the one before it is owed is
+    /// kept.
+    pub(super) fn adopt(&mut self, in_force: &Breaker, breaker: &Breaker) {
+        self.windows.bring(breaker);
+        self.unjudged = false;
+        if in_force.idle_us() > breaker.idle_us() {
+            self.windows.keep_until(self.touched.plus(in_force.idle_us()));
+        }
+    }
+
+    /// Why the window trips the breaker, if it does.
+    fn tripped(&self, breaker: &Breaker, now: Micros) -> Option<Cause> {
+        let tally = self.windows.tally(breaker, now);
+        match breaker.trip() {
+            Trip::Consecutive { failures } | Trip::Count { failures, .. } => {
+                (tally.failures >= u64::from(failures)).then_some(Cause::Failures)
+            }
+            Trip::RatePeriod { rate, .. } | Trip::RateCalls { rate, .. } => {
+                if tally.calls < u64::from(breaker.min()) {
+                    None
+                } else if rate.reached(tally.failures, tally.calls) {
+                    Some(Cause::Failures)
+                } else {
+                    (breaker.slow_us().is_some() && breaker.slowrate().reached(tally.slow, tally.calls))
+                        .then_some(Cause::SlowCalls)
+                }
+            }
+        }
+    }
+}

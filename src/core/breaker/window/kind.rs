@@ -1,0 +1,165 @@
+//! The kinds of memory, and the table that says which trip uses which.
+
+use super::call::{CallOutcome, CallTally, read_u32};
+use super::ring::Ring;
+use super::slices::Slices;
+use crate::core::breaker::spec::{Breaker, MAX_COUNT, Trip};
+use crate::core::prefetch_hint::PrefetchHint;
+use crate::core::time::Micros;
+use crate::core::wire::{Corrupt, Reader, put_u64};
+
+/// What the results of a breaker belong to. Breakers of one kind share them,
+/// whatever their thresholds and options are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::core::breaker) enum WindowKind {
+    /// `N`: the failures since the last success.
+    Run,
+    /// `N/period` and `P%/period`: the results of this many microseconds.
+    Period(u64),
+    /// `P%/Ncalls`: the results of this many calls.
+    Calls(u16),
+}
+
+impl WindowKind {
+    /// What a trip looks at.
+    pub const fn of(trip: Trip) -> Self {
+        match trip {
+            Trip::Consecutive { .. } => Self::Run,
+            Trip::Count { period_us, .. } | Trip::RatePeriod { period_us, .. } => Self::Period(period_us),
+            Trip::RateCalls { calls, .. } => Self::Calls(calls),
+        }
+    }
+}
+
+/// The memory of a closed circuit. Its size depends on its kind alone: what it
+/// needs on the heap is taken when it is made, never while it records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::core::breaker) enum CallWindow {
+    /// `N`: failures since the last success.
+    Run(u32),
+    /// `N/period` and `P%/period`.
+    Slices(Box<Slices>),
+    /// `P%/Ncalls`.
+    Ring(Box<Ring>),
+}
+
+impl CallWindow {
+    /// Empty; `slow` says whether slow calls are counted.
+    pub fn new(kind: WindowKind, slow: bool) -> Self {
+        match kind {
+            WindowKind::Run => Self::Run(0),
+            WindowKind::Period(us) => Self::Slices(Box::new(Slices::new(us, slow))),
+            WindowKind::Calls(calls) => Self::Ring(Box::new(Ring::new(calls, slow))),
+        }
+    }
+
+    /// What it remembers.
+    pub fn kind(&self) -> WindowKind {
+        match self {
+            Self::Run(_) => WindowKind::Run,
+            Self::Slices(slices) => WindowKind::Period(slices.period_us()),
+            Self::Ring(ring) => WindowKind::Calls(ring.size()),
+        }
+    }
+
+    /// Forgets every call, keeping the room.
+    pub fn clear(&mut self) {
+        match self {
+            Self::Run(failures) => *failures = 0,
+            Self::Slices(slices) => slices.clear(),
+            Self::Ring(ring) => ring.clear(),
+        }
+    }
+
+    /// Records one call.
+    #[inline]
+    pub fn record(&mut self, now: Micros, call: CallOutcome) {
+        match self {
+            // A forced-closed circuit goes on counting: the cap keeps the
+            // number within what the encoding accepts.
+            Self::Run(failures) if call.failed => *failures = failures.saturating_add(1).min(MAX_COUNT),
+            Self::Run(failures) => *failures = 0,
+            Self::Slices(slices) => slices.record(now, call),
+            Self::Ring(ring) => ring.record(call),
+        }
+    }
+
+    /// What it remembers at `now`.
+    #[inline]
+    pub fn tally(&self, now: Micros) -> CallTally {
+        match self {
+            Self::Run(failures) => {
+                CallTally { calls: (*failures).into(), failures: (*failures).into(), slow: 0 }
+            }
+            Self::Slices(slices) => slices.tally(now),
+            Self::Ring(ring) => ring.tally(),
+        }
+    }
+
+    /// Forgets what lies more than a period ahead of `now`.
+    pub fn rewind(&mut self, now: Micros) {
+        if let Self::Slices(slices) = self {
+            slices.rewind(now);
+        }
+    }
+
+    /// Whether slow calls are counted.
+    pub const fn counts_slow(&self) -> bool {
+        match self {
+            Self::Run(_) => false,
+            Self::Slices(slices) => slices.counts_slow(),
+            Self::Ring(ring) => ring.counts_slow(),
+        }
+    }
+
+    /// Counts slow calls from now on; so far there were none.
+    pub fn count_slow(&mut self) {
+        match self {
+            Self::Run(_) => {}
+            Self::Slices(slices) => slices.count_slow(),
+            Self::Ring(ring) => ring.count_slow(),
+        }
+    }
+
+    /// What a result is recorded in, outside of itself.
+    #[inline]
+    pub fn prefetch_hint(&self) -> Option<PrefetchHint> {
+        match self {
+            Self::Run(_) => None,
+            Self::Slices(slices) => Some(PrefetchHint::of(&**slices)),
+            Self::Ring(ring) => Some(PrefetchHint::of(&**ring)),
+        }
+    }
+
+    /// Bytes on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Run(_) => 0,
+            Self::Slices(slices) => size_of::<Slices>() + slices.heap_bytes(),
+            Self::Ring(ring) => size_of::<Ring>() + ring.heap_bytes(),
+        }
+    }
+
+    /// Appends it to `out`, without its kind and whether it counts slow calls.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Run(failures) => put_u64(out, (*failures).into()),
+            Self::Slices(slices) => slices.write(out),
+            Self::Ring(ring) => ring.write(out),
+        }
+    }
+
+    /// Reads what [`CallWindow::write`] wrote of such a window.
+    pub fn read(reader: &mut Reader, kind: WindowKind, slow: bool) -> Result<Self, Corrupt> {
+        Ok(match kind {
+            WindowKind::Run => Self::Run(read_u32(reader, MAX_COUNT)?),
+            WindowKind::Period(us) => Self::Slices(Box::new(Slices::read(reader, us, slow)?)),
+            WindowKind::Calls(calls) => Self::Ring(Box::new(Ring::read(reader, calls, slow)?)),
+        })
+    }
+}
+
+/// Whether a breaker looks at slow calls.
+pub(super) const fn looks_at_slow(breaker: &Breaker) -> bool {
+    breaker.slow_us().is_some()
+}
