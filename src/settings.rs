@@ -45,17 +45,19 @@ struct Settings {
 #[derive(Debug)]
 struct DurationSetting {
     us: u64,
+    /// As it is written while it is not set.
+    default: &'static str,
     /// As it was written; none for the default.
     text: Option<String>,
 }
 
 impl DurationSetting {
-    const fn of(us: u64) -> Self {
-        Self { us, text: None }
+    const fn of(us: u64, default: &'static str) -> Self {
+        Self { us, default, text: None }
     }
 
     fn shown(&self) -> String {
-        self.text.clone().unwrap_or_else(|| duration::canonical(self.us))
+        self.text.clone().unwrap_or_else(|| self.default.to_owned())
     }
 
     /// Reads a value of the setting called `name`, at most `max_us`.
@@ -69,7 +71,7 @@ impl DurationSetting {
                     Some(us) => {
                         let shown = duration::canonical(us);
                         tell_unitless(main, name, &text, &shown);
-                        Ok(Self { us, text: Some(shown) })
+                        Ok(Self { us, default: "", text: Some(shown) })
                     }
                     None => Err(error.to_string()),
                 };
@@ -78,7 +80,7 @@ impl DurationSetting {
         if us > max_us {
             return Err(format!("must be at most {}", duration::canonical(max_us)));
         }
-        Ok(Self { us, text: Some(text) })
+        Ok(Self { us, default: "", text: Some(text) })
     }
 }
 
@@ -119,13 +121,13 @@ static SETTINGS: MainThreadCell<Settings> = MainThreadCell::new(Settings {
     alert_error_rate: 5,
     alert_queue: 80,
     alert_breaker_openings: 3,
-    alert_breaker_open: DurationSetting::of(60 * SECOND),
-    alert_response_time: DurationSetting::of(500 * MILLISECOND),
+    alert_breaker_open: DurationSetting::of(60 * SECOND, "60s"),
+    alert_response_time: DurationSetting::of(500 * MILLISECOND, "500ms"),
     alert_batch_failures: 10,
-    alert_latency: DurationSetting::of(100 * MILLISECOND),
+    alert_latency: DurationSetting::of(100 * MILLISECOND, "100ms"),
     queue_max: 1000,
     waiters_max: 10_000,
-    wait_max: DurationSetting::of(30 * SECOND),
+    wait_max: DurationSetting::of(30 * SECOND, "30s"),
     track_usage: false,
     compat_cl_throttle: true,
     enable_debug_command: false,
