@@ -55,10 +55,11 @@ fn node(folder: &Path) -> TempDir {
 }
 
 /// Runs a recipe against a server that goes away, hangs and comes back when it
-/// says so; gives what else it says.
+/// says so, and beside one without the module; gives what else it says.
 fn tried(mut recipe: Command, mut server: Server) -> Vec<String> {
+    let plain = Server::builder().without_module().start();
     let mut process = recipe
-        .arg(server.port().to_string())
+        .args([server.port().to_string(), plain.port().to_string()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from floodgate import Away, Server
+from floodgate import Away, Server, retry_after
 
 
 class CircuitOpen(Exception):
@@ -19,6 +19,11 @@ class CircuitOpen(Exception):
     def __init__(self, retry_after_ms: int):
         super().__init__(f"circuit open, retry after {retry_after_ms} ms")
         self.retry_after_ms = retry_after_ms
+
+    @property
+    def retry_after(self) -> dict[str, str]:
+        """The header Retry-After; none where it was forced open with no end."""
+        return retry_after(self.retry_after_ms)
 
 
 class Breaker:
@@ -51,7 +56,12 @@ class Breaker:
     async def _admitted(self) -> str | None:
         """The token to report with; none while Redis is away."""
         try:
-            allowed, _state, token, retry_after_ms = await self.server.ask("CB.ACQUIRE", self.key, self.rule)
+            # Admitted and cancelled before it knew, a call hands its token back:
+            # a trial that nobody reports closes the door for its whole lease.
+            allowed, _state, token, retry_after_ms = await self.server.take(
+                ("CB.ACQUIRE", self.key, self.rule),
+                undo=lambda answer: ("CB.REPORT", self.key, "IGNORE", "TOKEN", answer[2]) if answer[0] else None,
+            )
         except Away:
             return None
         if not allowed:

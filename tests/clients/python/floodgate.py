@@ -11,8 +11,9 @@ import asyncio
 import logging
 import math
 import random
+import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -37,9 +38,15 @@ class Decision:
     from_redis: bool = True
 
     @property
-    def retry_after_s(self) -> int:
-        """For the header Retry-After: whole seconds, at least one."""
-        return max(1, math.ceil(self.retry_after_ms / 1000))
+    def retry_after(self) -> dict[str, str]:
+        """The header Retry-After, in whole seconds; none where the request was
+        granted, or never will be."""
+        return {} if self.granted else retry_after(self.retry_after_ms)
+
+
+def retry_after(ms: int) -> dict[str, str]:
+    """The header Retry-After, in whole seconds; none where ms is -1: never."""
+    return {} if ms < 0 else {"Retry-After": str(max(1, math.ceil(ms / 1000)))}
 
 
 # What holds while Redis is away: choose for each limiter.
@@ -91,11 +98,21 @@ class LocalBucket:
         return Decision(granted, int(self.burst), int(level - granted), retry_after_ms, 0, 0, from_redis=False)
 
 
+Words = tuple[str | int, ...]
+
+
 class Away(Exception):
     """Redis cannot decide: it does not answer, or only that it cannot write."""
 
 
+class Misconfigured(Exception):
+    """Redis refuses the credentials, or has no Floodgate. Raised until it has
+    answered for the first time; afterwards that is an outage like others."""
+
+
 OUTAGE = (
+    OSError,  # TimeoutError too
+    asyncio.TimeoutError,
     exceptions.ConnectionError,
     exceptions.TimeoutError,
     exceptions.ReadOnlyError,  # a replica by now
@@ -103,14 +120,36 @@ OUTAGE = (
     exceptions.ClusterDownError,
     exceptions.TryAgainError,
 )
+# What redis-py has no class for.
+CANNOT = re.compile(r"(BUSY|CLUSTERDOWN|LOADING|MASTERDOWN|MISCONF|NOREPLICAS|OOM|READONLY|TRYAGAIN|UNBLOCKED)\b")
+NO_MODULE = re.compile(r"unknown command\W+(RL\.(ACQUIRE|HELP|RESERVE)|CB\.ACQUIRE)\b", re.IGNORECASE)
+
+
+def misconfiguration(error: Exception) -> str | None:
+    """What a person has to put right before anything can be decided."""
+    if isinstance(error, (exceptions.AuthenticationError, exceptions.AuthorizationError)):
+        return f"Redis refuses the credentials: {error}"
+    if isinstance(error, exceptions.ResponseError) and NO_MODULE.search(str(error)):
+        return "Redis has no Floodgate: load the module (loadmodule libfloodgate.so)"
+    return None
+
+
+def is_outage(error: Exception) -> bool:
+    # In a transaction redis-py puts words of its own before those of Redis.
+    said = str(error).rpartition("caused error: ")[2].lstrip("('\"")
+    return isinstance(error, OUTAGE) or (isinstance(error, exceptions.ResponseError) and bool(CANNOT.match(said)))
 
 
 class Server:
     """Redis, asked with little patience: a limiter must not be what is slow.
 
     After a failure it is not asked for `rest` seconds, and then by one request
-    for all: an outage costs one request its timeout, not each of them.
+    for all: an outage costs one request its timeout, not each of them. That it is
+    lost, and that it is found again, is logged once each.
     """
+
+    LATEST = 60.0
+    """Seconds after which the answer to what took something comes no more."""
 
     def __init__(self, url: str, patience: float = 0.25, rest: float = 1.0, waiters: int = 64):
         # A second attempt where a connection was lost, at once; none after a
@@ -123,11 +162,15 @@ class Server:
             "socket_connect_timeout": patience,
             "retry": retry,
         }
-        pool = BlockingConnectionPool.from_url(
-            url, max_connections=50, timeout=patience, socket_timeout=patience, **options
-        )
+
         # Any: redis-py types its own commands, not those of modules.
-        self._redis: Any = Redis(connection_pool=pool)
+        def connections(longest: float) -> Any:
+            most = {"max_connections": 50, "timeout": patience, "socket_timeout": longest}
+            return Redis(connection_pool=BlockingConnectionPool.from_url(url, **most, **options))
+
+        self._redis = connections(patience)
+        # For what has to be given back, should its answer be late.
+        self._taking = connections(self.LATEST)
         # A command that waits keeps its connection, for longer than the others'
         # timeout: these have none, `wait` limits each command instead.
         self._waiting: Any = Redis.from_url(url, socket_timeout=None, **options)
@@ -135,13 +178,23 @@ class Server:
         self._patience = patience
         self._rest = rest
         self._asleep_until: float | None = None
+        self._has_answered = False
+        self._lost = False
         self._finishing: set[asyncio.Task[None]] = set()
 
+    async def check(self) -> None:
+        """For the start of a program: raises Misconfigured where Redis refuses the
+        credentials or has no Floodgate. That Redis is away it only logs."""
+        try:
+            await self.ask("RL.HELP")
+        except (Away, exceptions.NoPermissionError):
+            pass
+
     async def ask(self, *command: str | int) -> Any:
-        """The answer. Raises Away, or the server's own error."""
+        """The answer. Raises Away, Misconfigured, or the server's own error."""
         return await self._answer(lambda: self._redis.execute_command(*command))
 
-    async def ask_at_once(self, *commands: tuple[str | int, ...]) -> list[Any]:
+    async def ask_at_once(self, *commands: Words) -> list[Any]:
         """The answers of one transaction, in one round trip."""
 
         async def transaction() -> Any:
@@ -151,6 +204,33 @@ class Server:
                 return await pipe.execute()
 
         return list(await self._answer(transaction))
+
+    async def take(self, command: Words, undo: Callable[[Any], Words | None]) -> Any:
+        """The answer of a command that takes what has to be given back. It may be
+        obeyed although nobody waits for the answer any more, who was cancelled or
+        out of patience: `undo` then says how what was taken is given back."""
+        asked: asyncio.Task[Any] | None = None
+
+        def ask() -> Awaitable[Any]:
+            nonlocal asked
+            asked = asyncio.create_task(self._taking.execute_command(*command))
+            return asyncio.wait_for(asyncio.shield(asked), self._patience)
+
+        try:
+            return await self._answer(ask)
+        except (asyncio.CancelledError, Away):
+            if asked is not None:
+                self._keep(self._give_back(asked, undo))
+            raise
+
+    async def _give_back(self, asked: asyncio.Task[Any], undo: Callable[[Any], Words | None]) -> None:
+        try:
+            command = undo(await asyncio.wait_for(asked, self.LATEST))
+        except (*OUTAGE, exceptions.RedisError):
+            return  # leases and TTLs settle it
+        if command is not None:
+            self._asleep_until = None  # it answers
+            await self._tell(*command)
 
     async def wait(self, seconds: float, *command: str | int) -> Any:
         """The answer of a command that waits. Who stops waiting for it (cancels)
@@ -169,24 +249,29 @@ class Server:
     async def finish(self, *command: str | int) -> None:
         """Tells what came of the work, even when the caller is being cancelled.
         Raises nothing: the work counts more."""
+        await asyncio.shield(self._keep(self._tell(*command)))
 
-        async def tell() -> None:
-            try:
-                await self.ask(*command)
-            except Away:
-                pass  # leases and TTLs settle it
-            except exceptions.RedisError as error:
-                log.warning("%s: %s", command[0], error)
+    async def _tell(self, *command: str | int) -> None:
+        try:
+            await self.ask(*command)
+        except (Away, Misconfigured):
+            pass  # leases and TTLs settle it
+        except exceptions.RedisError as error:
+            log.warning("%s: %s", command[0], error)
 
-        task = asyncio.create_task(tell())
+    def _keep(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
         self._finishing.add(task)
         task.add_done_callback(self._finishing.discard)
-        await asyncio.shield(task)
+        return task
 
     async def close(self) -> None:
-        await asyncio.gather(*self._finishing)
-        await self._redis.aclose()
-        await self._waiting.aclose()
+        if self._finishing:
+            await asyncio.wait(self._finishing, timeout=2 * self._patience)
+        for task in self._finishing:
+            task.cancel()
+        for connections in (self._redis, self._taking, self._waiting):
+            await connections.aclose()
 
     async def _answer(self, question: Callable[[], Awaitable[Any]]) -> Any:
         if self._asleep_until is not None:
@@ -195,15 +280,27 @@ class Server:
             self._sleep()  # the others: this one asks for them
         try:
             answer = await question()
-        except (*OUTAGE, TimeoutError, asyncio.TimeoutError) as error:
+        except Exception as error:
+            wrong = misconfiguration(error)
+            if wrong and not self._has_answered:
+                raise Misconfigured(wrong) from error
+            if not wrong and not is_outage(error):
+                self._found()  # it refuses: malformed limits, a wrong type, missing rights
+                raise
+            if not self._lost:
+                self._lost = True
+                log.warning("Redis is lost, fallbacks hold: %s", wrong or error or type(error).__name__)
             self._sleep()
             raise Away(str(error)) from error
-        except exceptions.ResponseError as error:
-            if str(error).startswith("UNBLOCKED"):  # it waited on what is a replica now
-                raise Away(str(error)) from error
-            raise
-        self._asleep_until = None
+        self._found()
         return answer
+
+    def _found(self) -> None:
+        self._asleep_until = None
+        self._has_answered = True
+        if self._lost:
+            self._lost = False
+            log.warning("Redis is found again")
 
     def _sleep(self) -> None:
         # Not all processes at the same moment.
@@ -238,6 +335,4 @@ class Limiter:
             decision, headers = self.fallback.acquire(key, 1), {}
         # RL.QUOTA speaks of the next request.
         headers.pop("Retry-After", None)
-        if not decision.granted and decision.retry_after_ms >= 0:
-            headers["Retry-After"] = str(decision.retry_after_s)
-        return decision, headers
+        return decision, headers | decision.retry_after

@@ -6,6 +6,7 @@ Retry-After. Copy it with floodgate.py.
 """
 
 from collections.abc import Callable
+from ipaddress import IPv6Address, ip_address, ip_network
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
@@ -15,11 +16,31 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from floodgate import Limiter
 
 
-def by_address(connection: HTTPConnection) -> str:
-    """The caller's address. Behind a proxy start uvicorn with --proxy-headers,
-    or all callers are one. Where callers sign in, take who they are: a header
-    that anybody can invent is no identity."""
-    return connection.client.host if connection.client else "unknown"
+def by_network(prefix: int) -> Callable[[HTTPConnection], str]:
+    """The caller's address: of IPv6 the network of so many bits, for whoever has
+    one address there has all of them."""
+
+    def caller(connection: HTTPConnection) -> str:
+        host = connection.client.host if connection.client else "unknown"
+        try:
+            address = ip_address(host)
+        except ValueError:  # a socket's path
+            return host
+        if not isinstance(address, IPv6Address):
+            return str(address)
+        if address.ipv4_mapped:
+            return str(address.ipv4_mapped)
+        return str(ip_network((int(address), prefix), strict=False))
+
+    return caller
+
+
+by_address = by_network(64)
+"""The caller's address, of IPv6 its /64. Behind a proxy start uvicorn with
+--proxy-headers --forwarded-allow-ips=ADDRESSES, those of the proxy: without the
+second it believes proxies on its own machine only, and all callers are one.
+Where callers sign in, take who they are: a header that anybody can invent is no
+identity."""
 
 
 class RateLimit:

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from floodgate import Away, Decision, Limiter, Server
+from floodgate import Away, Decision, Limiter, Server, Words
 
 
 class Denied(Exception):
@@ -40,22 +40,19 @@ async def reserve(
     as the work takes, however long that is, then commits what was spent: also of
     work that failed half way. What fails before it spent anything is released.
     Of a process that dies, places are free after `ttl` seconds."""
-    server, keys, ttl_ms = limiter.server, list(limits), int(ttl * 1000)
+    server, keys, lasts = limiter.server, list(limits), f"{int(ttl * 1000)}ms"
     spending = Spending()
     reservation = uuid.uuid4().hex  # ours, so that asking twice reserves once
-    settled: tuple[str | int, ...] = (reservation, len(keys), *keys)
+    settled: Words = (reservation, len(keys), *keys)
     try:
-        await _take(server, reservation, limits, estimate, ttl_ms)
+        await _take(server, limits, ("COST", estimate, "TTL", lasts, "ID", reservation), settled)
     except Away:
         alone = limiter.fallback.acquire(keys[-1], estimate)
         if not alone.granted:
             raise Denied(alone) from None
         yield spending
         return
-    except asyncio.CancelledError:
-        await server.finish("RL.RELEASE", *settled)
-        raise
-    renewing = asyncio.create_task(_renew(server, ttl, "RL.RENEW", reservation, "TTL", f"{ttl_ms}ms", len(keys), *keys))
+    renewing = asyncio.create_task(_renew(server, ttl, "RL.RENEW", reservation, "TTL", lasts, len(keys), *keys))
     failed = True
     try:
         yield spending
@@ -68,10 +65,11 @@ async def reserve(
             await server.finish("RL.RELEASE" if failed else "RL.COMMIT", *settled)
 
 
-async def _take(server: Server, reservation: str, limits: dict[str, str], cost: int, ttl_ms: int) -> None:
+async def _take(server: Server, limits: dict[str, str], options: Words, settled: Words) -> None:
     words = [word for pair in limits.items() for word in pair]
-    words += ["COST", str(cost), "TTL", f"{ttl_ms}ms", "ID", reservation]
-    taken, answers = await server.ask("RL.RESERVE", len(limits), *words)
+    taken, answers = await server.take(
+        ("RL.RESERVE", len(limits), *words, *options), undo=lambda answer: ("RL.RELEASE", *settled) if answer[0] else None
+    )
     if taken is None:
         raise Denied(max((Decision(*six) for six in answers), key=_how_long))
 

@@ -29,6 +29,7 @@ server = Server(
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    await server.check()  # wrong credentials or no Floodgate: it does not start
     yield
     await server.close()
 
@@ -44,8 +45,7 @@ async def check(key: str, response: Response, cost: int = 1) -> dict[str, Any]:
     response.headers["X-RateLimit-Remaining"] = str(decision.remaining)
     if not decision.granted:
         response.status_code = 429
-        if decision.retry_after_ms >= 0:
-            response.headers["Retry-After"] = str(decision.retry_after_s)
+        response.headers.update(decision.retry_after)
     return {
         "allowed": decision.granted > 0,
         "limit": decision.limit,
@@ -85,14 +85,18 @@ class Outcome(BaseModel):
 
     outcome: Literal["OK", "FAIL"]
     cached: bool = False
-    spend: str = "0"
-    duration_ms: int = 0
+    spend: str | None = None
+    duration_ms: int | None = None
 
 
 @app.post("/record/{key:path}")
 async def record(key: str, of: Outcome) -> dict[str, bool]:
-    cached = ["CACHED"] if of.cached else []
-    await server.ask("RL.RECORD", key, of.outcome, *cached, "SPEND", of.spend, "DUR", f"{of.duration_ms}ms")
+    known = ["CACHED"] if of.cached else []
+    if of.spend is not None:
+        known += ["SPEND", of.spend]
+    if of.duration_ms is not None:  # one that is not known is not 0
+        known += ["DUR", f"{of.duration_ms}ms"]
+    await server.ask("RL.RECORD", key, of.outcome, *known)
     return {"recorded": True}
 
 
