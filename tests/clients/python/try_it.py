@@ -16,11 +16,21 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from breaker import Breaker, CircuitOpen
-from floodgate import Decision, FailClosed, FailOpen, Limiter, LocalBucket, Misconfigured, Server
-from middleware import by_address, by_network
-from reservation import Denied, Spending, reserve
-from starlette.requests import HTTPConnection
+from floodgate_redis.asgi import Caller, by_address, by_network
+from floodgate_redis.asyncio import (
+    Breaker,
+    CircuitOpen,
+    Decision,
+    Denied,
+    FailClosed,
+    FailOpen,
+    Limiter,
+    LocalBucket,
+    Misconfigured,
+    Server,
+    Spending,
+    reserve,
+)
 from uvicorned import Uvicorn
 
 # Where tests run a server may take its time: not each delay is an outage.
@@ -41,7 +51,7 @@ class Said(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.lines: list[str] = []
-        logging.getLogger("floodgate").addHandler(self)
+        logging.getLogger("floodgate_redis").addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
         self.lines.append(record.getMessage())
@@ -411,7 +421,7 @@ async def misconfigured_at_the_start() -> None:
 
 async def it_cannot_write() -> None:
     """It answers, and decides nothing: that is an outage like others, logged once."""
-    admin, server = Server(URL, PATIENCE), Server(URL, PATIENCE, rest=0.01)
+    admin, server = Server(URL, patience=PATIENCE), Server(URL, patience=PATIENCE, rest=0.01)
     limiter = Limiter(server, FailOpen())
     await server.check()
 
@@ -477,9 +487,8 @@ async def it_cannot_write() -> None:
 
 
 def callers_by_address() -> None:
-    def caller(host: str | None, of: Callable[[HTTPConnection], str] = by_address) -> str:
-        client = (host, 1234) if host is not None else None
-        return of(HTTPConnection({"type": "http", "client": client}))
+    def caller(host: str | None, of: Caller = by_address) -> str:
+        return of({"type": "http", "client": (host, 1234) if host is not None else None})
 
     for host, key in [
         ("192.0.2.7", "192.0.2.7"),
@@ -545,7 +554,7 @@ async def main() -> None:
     callers_by_address()
     the_first_request()
     await misconfigured_at_the_start()
-    server = Server(URL, PATIENCE, rest=0.2)
+    server = Server(URL, patience=PATIENCE, rest=0.2)
     limiters = [Limiter(server, fallback) for fallback in (FailOpen(), FailClosed(), LocalBucket(rate=5))]
     limiter = limiters[2]
     web = Uvicorn("web:app", REDIS_URL=URL, REDIS_PATIENCE=str(PATIENCE))

@@ -199,7 +199,7 @@ def one_command_each(service: Deployment) -> None:
 
 redis_url = f"redis://127.0.0.1:{sys.argv[1]}"
 in_memory = Deployment("in_memory:app", {"count": 3, "seconds": 3600})
-service = Deployment("service:app", {"limits": "3/h"}, REDIS_URL=redis_url, REDIS_PATIENCE="5")
+service = Deployment("floodgate_redis.service:app", {"limits": "3/h"}, REDIS_URL=redis_url, REDIS_PATIENCE="5")
 every = {"policy": "any", "prefix": "any:", "limits": f"{LIMIT}/h"}
 assert service.single.request("POST", "/configure", every).status == 200
 

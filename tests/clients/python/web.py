@@ -11,10 +11,8 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from breaker import Breaker, CircuitOpen
-from floodgate import FailClosed, Limiter, LocalBucket, Server
-from middleware import RateLimit
-from reservation import Denied, reserve
+from floodgate_redis.asgi import RateLimit
+from floodgate_redis.asyncio import Breaker, CircuitOpen, Denied, FailClosed, Limiter, LocalBucket, Server, reserve
 
 server = Server(
     os.environ.get("REDIS_URL", "redis://localhost:6379"),
@@ -93,7 +91,7 @@ async def ask(length: int) -> StreamingResponse:
 
 @app.exception_handler(Denied)
 async def denied(_: Request, error: Denied) -> JSONResponse:
-    return JSONResponse({"error": "too many tokens"}, status_code=429, headers=error.decision.retry_after)
+    return JSONResponse({"error": "too many tokens"}, status_code=429, headers=error.retry_after)
 
 
 @app.exception_handler(CircuitOpen)
