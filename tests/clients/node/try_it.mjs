@@ -155,7 +155,7 @@ async function aBreakerRoundACall(server) {
 /** Or out of patience: what was taken meanwhile is given back. @param {Limiter} limiter */
 async function abortedWhileItIsAsked(limiter) {
   const { server } = limiter
-  const impatient = new Server(URL, { patienceMs: 200, log: () => {} })
+  const impatient = new Server(URL, { patienceMs: 1000, log: () => {} })
   const [rule, place] = ['1:open=100ms:lease=1h', { place: 'concurrent:1' }]
   const [aborted, late] = ['trial:aborted', 'trial:late'].map((key) => new Breaker(server, key, rule))
   for (const breaker of [aborted, late]) await assert.rejects(breaker.call(fails), /no answer/)

@@ -197,7 +197,7 @@ async def a_breaker_round_a_call(server: Server) -> None:
 async def cancelled_while_it_is_asked(limiter: Limiter) -> None:
     """Or out of patience: what was taken meanwhile is given back."""
     server, rule, place = limiter.server, "1:open=100ms:lease=1h", {"place": "concurrent:1"}
-    impatient = Server(URL, patience=0.2)
+    impatient = Server(URL, patience=1.0)
     breakers = {key: Breaker(server, key, rule) for key in ("trial:cancelled", "trial:late")}
     for breaker in breakers.values():
         try:

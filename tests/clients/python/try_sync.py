@@ -155,7 +155,7 @@ def denials_against_a_model() -> None:
     assert recalled > 1000, recalled
 
 
-def a_breaker(server: Server) -> None:
+def a_breaker(server: Server, said: Said) -> None:
     breaker = Breaker(server, "sb", "2:open=1h")
 
     @breaker
@@ -184,7 +184,7 @@ def a_breaker(server: Server) -> None:
         assert error.retry_after == {}
 
     # Out of patience: what was admitted meanwhile is given back.
-    impatient = Server(URL, patience=0.2)
+    impatient = Server(URL, patience=1.0)
     impatient.check()
     flaky, late = (Breaker(of, "sb:late", "1:open=100ms:lease=1h") for of in (server, impatient))
     try:
@@ -206,6 +206,7 @@ def a_breaker(server: Server) -> None:
             return False
 
     eventually("the trial is given back", free)
+    eventually("it is found again", lambda: "Redis is found again" in said.lines)
     impatient.close()
 
 
@@ -277,7 +278,7 @@ def main() -> None:
     with Server(URL, patience=PATIENCE, rest=0.2) as server:
         limits_and_looks(server)
         what_it_knows_it_does_not_ask(server)
-        a_breaker(server)
+        a_breaker(server, said)
         reservations(server)
         assert said.lines == ["Redis is lost, fallbacks hold: no answer in time", "Redis is found again"], said.lines
         said.lines.clear()

@@ -179,7 +179,7 @@ async fn a_breaker_round_a_call(server: &Arc<Server>) {
 /// Or out of patience: what was taken meanwhile is given back.
 async fn dropped_while_it_is_asked(url: &str, limiter: &Arc<Limiter>) {
     let server = &limiter.server;
-    let impatient = Server::with(url, Duration::from_millis(100), REST, silent).unwrap();
+    let impatient = Server::with(url, Duration::from_millis(500), REST, silent).unwrap();
     impatient.check().await.unwrap();
     let rule = "1:open=100ms:lease=1h";
     let breaker = |key| Breaker::new(server.clone(), key, rule);
