@@ -28,13 +28,15 @@ export class Breaker {
 
   /**
    * Makes the call. A rejection is a failure of the callee, a timeout too; an
-   * aborted call (AbortError) says nothing of it.
+   * aborted call (AbortError) says nothing of it. Aborted by the signal before it
+   * was admitted, it is not made.
    * @template T
    * @param {() => Promise<T>} f
+   * @param {{ signal?: AbortSignal }} [options]
    * @returns {Promise<T>}
    */
-  async call(f) {
-    const token = await this.#admitted()
+  async call(f, { signal } = {}) {
+    const token = await this.#admitted(signal)
     const start = performance.now()
     let outcome = 'FAIL'
     try {
@@ -54,12 +56,19 @@ export class Breaker {
 
   /**
    * The token to report with; none while Redis is away.
+   * @param {AbortSignal} [signal]
    * @returns {Promise<string | undefined>}
    */
-  async #admitted() {
+  async #admitted(signal) {
     let answer
     try {
-      answer = await this.server.ask('CB.ACQUIRE', this.key, this.rule)
+      // Admitted and gone before it knew, a call hands its token back: a trial that
+      // nobody reports closes the door for its whole lease.
+      answer = await this.server.take(
+        ['CB.ACQUIRE', this.key, this.rule],
+        ([allowed, , token]) => (allowed ? ['CB.REPORT', this.key, 'IGNORE', 'TOKEN', token] : undefined),
+        signal,
+      )
     } catch (error) {
       if (error instanceof Away) return undefined
       throw error

@@ -3,7 +3,7 @@
 //
 //   const limiter = new Limiter(new Server('redis://localhost:6379'), new LocalBucket(5))
 //   const decision = await limiter.acquire(`user:${user}`, '10/s,1000/h,20000/d')
-//   if (!decision.granted) … // 429, Retry-After: retryAfterS(decision)
+//   if (!decision.granted) … // 429, with the headers of retryAfter(decision)
 
 import { Redis } from 'ioredis'
 
@@ -24,10 +24,15 @@ export function decision([granted, limit, remaining, retryAfterMs, resetAfterMs,
 }
 
 /**
- * For the header Retry-After: whole seconds, at least one.
- * @param {{ retryAfterMs: number }} denied
+ * The header Retry-After, in whole seconds; none where the request was granted,
+ * or never will be.
+ * @param {{ granted?: number, retryAfterMs: number }} decided
+ * @returns {Record<string, string>}
  */
-export const retryAfterS = ({ retryAfterMs }) => Math.max(1, Math.ceil(retryAfterMs / 1000))
+export function retryAfter({ granted, retryAfterMs }) {
+  if (granted || retryAfterMs < 0) return {}
+  return { 'Retry-After': String(Math.max(1, Math.ceil(retryAfterMs / 1000))) }
+}
 
 /**
  * What holds while Redis is away: choose for each limiter.
@@ -85,26 +90,79 @@ export class LocalBucket {
 /** Redis cannot decide: it does not answer, or only that it cannot write. */
 export class Away extends Error {}
 
-const CANNOT = /^(CLUSTERDOWN|LOADING|MASTERDOWN|OOM|READONLY|TRYAGAIN|UNBLOCKED)/
+/**
+ * Redis refuses the credentials, or has no Floodgate. Thrown until it has answered
+ * for the first time; afterwards that is an outage like others.
+ */
+export class Misconfigured extends Error {}
+
+class Late extends Error {}
+
+const CANNOT =
+  /^(BUSY|CLUSTERDOWN|LOADING|MASTERDOWN|MISCONF|NOREPLICAS|OOM|READONLY|TRYAGAIN|UNBLOCKED)\b|^ERR max number of clients/
+const NO_MODULE = /unknown command\W+(RL\.(ACQUIRE|HELP|RESERVE)|CB\.ACQUIRE)\b/i
+
+/** @param {unknown} error @returns {error is Error} */
+const isReply = (error) => error instanceof Error && error.name === 'ReplyError'
+
+/** What a person has to put right before anything can be decided. @param {unknown} error */
+function misconfiguration(error) {
+  if (!isReply(error)) return undefined
+  if (/^(NOAUTH|WRONGPASS|DENIED|ERR invalid password|ERR AUTH)\b/.test(error.message)) {
+    return `Redis refuses the credentials: ${error.message}`
+  }
+  if (NO_MODULE.test(error.message)) return 'Redis has no Floodgate: load the module (loadmodule libfloodgate.so)'
+  return undefined
+}
 
 /** @param {unknown} error */
-const isOutage = (error) =>
-  !(error instanceof Error && error.name === 'ReplyError') || CANNOT.test(error.message)
+const isOutage = (error) => !isReply(error) || CANNOT.test(error.message)
+
+/** How long the answer to what took something may still come. */
+const LATEST_MS = 60_000
+
+/** @typedef {[string, ...(string | number)[]]} Words */
+
+/**
+ * The promise's outcome, if it comes in time and while somebody waits for it.
+ * @template T
+ * @param {Promise<T>} promise
+ * @param {number} ms
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<T>}
+ */
+function within(promise, ms, signal) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Late('no answer in time')), ms)
+    const leave = () => reject(signal?.reason)
+    signal?.addEventListener('abort', leave)
+    promise.then(resolve, reject).finally(() => {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', leave)
+    })
+  })
+}
 
 /**
  * Redis, asked with little patience: a limiter must not be what is slow.
  *
  * After a failure it is not asked for `restMs`, and then by one request for all:
- * an outage costs one request its timeout, not each of them.
+ * an outage costs one request its timeout, not each of them. That it is lost, and
+ * that it is found again, is logged once each.
  */
 export class Server {
   /** @type {number | undefined} */
   #asleepUntil
   /** @type {Redis[]} */
   #idle = []
+  #hasAnswered = false
+  #isLost = false
+  /** @type {unknown} */
+  #refusal
 
   /** @param {string} url */
-  constructor(url, { patienceMs = 250, restMs = 1000, waiters = 64 } = {}) {
+  constructor(url, { patienceMs = 250, restMs = 1000, waiters = 64, log = console.warn } = {}) {
+    this.log = log
     this.patienceMs = patienceMs
     this.restMs = restMs
     this.freeWaiters = waiters
@@ -116,11 +174,38 @@ export class Server {
       maxRetriesPerRequest: 0,
       retryStrategy: (times) => Math.min(50 * times, restMs) * (0.5 + Math.random()),
     })
-    this.redis.on('error', () => {}) // each command tells of it
+    // Each command tells of it, but not why a connection was refused.
+    this.redis.on('error', (error) => { this.#refusal = error })
+    this.redis.on('ready', () => { this.#refusal = undefined })
+    this.taking = this.#patient()
+  }
+
+  /** For what has to be given back, should its answer be late. */
+  #patient() {
+    const own = this.redis.duplicate({ commandTimeout: undefined, socketTimeout: LATEST_MS })
+    own.on('error', () => {})
+    return own
   }
 
   /**
-   * The answer. Throws Away, or the server's own error.
+   * For the start of a program: throws Misconfigured where Redis refuses the
+   * credentials or has no Floodgate. That Redis is away it only logs.
+   */
+  async check() {
+    const connections = [this.redis, this.taking].filter(({ status }) => status !== 'ready')
+    const told = connections.map((redis) => new Promise((resolve) => {
+      redis.once('ready', resolve).once('error', resolve)
+    }))
+    try {
+      await within(Promise.all(told), 2 * this.patienceMs).catch(() => {}) // then it says why
+      await this.ask('RL.HELP')
+    } catch (error) {
+      if (!(error instanceof Away) && !(isReply(error) && error.message.startsWith('NOPERM'))) throw error
+    }
+  }
+
+  /**
+   * The answer. Throws Away, Misconfigured, or the server's own error.
    * @param {string} command
    * @param {(string | number)[]} words
    * @returns {Promise<any>}
@@ -131,19 +216,56 @@ export class Server {
 
   /**
    * The answers of one transaction, in one round trip.
-   * @param {[string, ...(string | number)[]][]} commands
+   * @param {Words[]} commands
    * @returns {Promise<any[]>}
    */
   askAtOnce(...commands) {
     return this.#answer(async () => {
       const transaction = this.redis.multi()
       for (const command of commands) transaction.call(...command)
-      const answers = (await transaction.exec()) ?? []
+      const answers = (await transaction.exec().catch((error) => {
+        throw error.previousErrors?.[0] ?? error // not EXECABORT, but why
+      })) ?? []
       return answers.map(([error, answer]) => {
         if (error) throw error
         return answer
       })
     })
+  }
+
+  /**
+   * The answer of a command that takes what has to be given back. It may be obeyed
+   * although nobody waits for the answer any more, who aborted the signal or was
+   * out of patience: `undo` then says how what was taken is given back.
+   * @param {Words} words
+   * @param {(answer: any) => Words | undefined} undo
+   * @param {AbortSignal} [signal]
+   * @returns {Promise<any>}
+   */
+  async take(words, undo, signal) {
+    signal?.throwIfAborted()
+    const own = this.taking
+    /** @type {Promise<any> | undefined} */
+    let asked
+    try {
+      return await this.#answer(() => {
+        asked = own.call(...words)
+        return within(asked, this.patienceMs, signal)
+      }, signal)
+    } catch (error) {
+      if (asked && (error instanceof Away || signal?.aborted)) {
+        if (error instanceof Error && error.cause instanceof Late && this.taking === own) {
+          this.taking = this.#patient()
+          setTimeout(() => own.disconnect(), LATEST_MS).unref()
+        }
+        asked.then(undo).then((/** @type {Words | undefined} */ command) => {
+          if (!command) return
+          this.#asleepUntil = undefined // it answers
+          return this.finish(...command)
+        }, () => {}) // leases and TTLs settle it
+      }
+      throw error
+    }
   }
 
   /**
@@ -215,12 +337,12 @@ export class Server {
     try {
       await this.ask(command, ...words)
     } catch (error) {
-      if (!(error instanceof Away)) console.warn(command, error)
+      if (!(error instanceof Away || error instanceof Misconfigured)) this.log(`${command}: ${error}`)
     }
   }
 
   close() {
-    for (const redis of [this.redis, ...this.#idle]) redis.disconnect()
+    for (const redis of [this.redis, this.taking, ...this.#idle]) redis.disconnect()
   }
 
   /**
@@ -235,13 +357,31 @@ export class Server {
     }
     try {
       const answer = await question()
-      this.#asleepUntil = undefined
+      this.#found()
       return answer
     } catch (error) {
-      if (signal?.aborted || !isOutage(error)) throw error
+      if (signal?.aborted) throw error
+      const wrong = misconfiguration(error) ?? (isReply(error) ? undefined : misconfiguration(this.#refusal))
+      if (wrong && !this.#hasAnswered) throw new Misconfigured(wrong, { cause: error })
+      if (!wrong && !isOutage(error)) {
+        this.#found() // it refuses: malformed limits, a wrong type, missing rights
+        throw error
+      }
+      if (!this.#isLost) {
+        this.#isLost = true
+        this.log(`Redis is lost, fallbacks hold: ${wrong ?? this.#refusal ?? error}`)
+      }
       this.#sleep()
       throw new Away('Redis cannot decide', { cause: error })
     }
+  }
+
+  #found() {
+    this.#asleepUntil = undefined
+    this.#hasAnswered = true
+    if (!this.#isLost) return
+    this.#isLost = false
+    this.log('Redis is found again')
   }
 
   #sleep() {
@@ -266,7 +406,7 @@ export class Limiter {
    * @param {{ cost?: number, waitMs?: number, signal?: AbortSignal }} [options]
    */
   async acquire(key, limits, { cost = 1, waitMs, signal } = {}) {
-    /** @type {[string, ...(string | number)[]]} */
+    /** @type {Words} */
     const command = ['RL.ACQUIRE', key, limits, 'COST', cost]
     try {
       const { server } = this
@@ -299,7 +439,6 @@ export class Limiter {
       decided = this.fallback.acquire(key, 1)
     }
     delete headers['Retry-After'] // RL.QUOTA speaks of the next request
-    if (!decided.granted && decided.retryAfterMs >= 0) headers['Retry-After'] = String(retryAfterS(decided))
-    return [decided, headers]
+    return [decided, { ...headers, ...retryAfter(decided) }]
   }
 }

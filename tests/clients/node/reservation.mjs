@@ -34,22 +34,27 @@ export class Spending {
  * Reserves the estimate on every key and does the work, or throws Denied. Keeps
  * it for as long as the work takes, however long that is, then commits what was
  * spent: also of work that failed half way. What fails before it spent anything
- * is released. Of a process that dies, places are free after `ttlMs`.
+ * is released. Of a process that dies, places are free after `ttlMs`. Aborted by
+ * the signal before it was reserved, the work is not done.
  * @template T
  * @param {Limiter} limiter
  * @param {Record<string, string>} limits
- * @param {{ estimate: number, ttlMs?: number }} how
+ * @param {{ estimate: number, ttlMs?: number, signal?: AbortSignal }} how
  * @param {(spending: Spending) => Promise<T>} work
  * @returns {Promise<T>}
  */
-export async function reserve(limiter, limits, { estimate, ttlMs = 30_000 }, work) {
+export async function reserve(limiter, limits, { estimate, ttlMs = 30_000, signal }, work) {
   const { server, fallback } = limiter
   const keys = Object.keys(limits)
   const id = randomUUID() // ours, so that asking twice reserves once
   const spending = new Spending()
   try {
-    const words = ['COST', estimate, 'TTL', `${ttlMs}ms`, 'ID', id]
-    const [taken, sixes] = await server.ask('RL.RESERVE', keys.length, ...Object.entries(limits).flat(), ...words)
+    const options = ['COST', estimate, 'TTL', `${ttlMs}ms`, 'ID', id]
+    const [taken, sixes] = await server.take(
+      ['RL.RESERVE', keys.length, ...Object.entries(limits).flat(), ...options],
+      ([reserved]) => (reserved === null ? undefined : ['RL.RELEASE', id, keys.length, ...keys]),
+      signal,
+    )
     if (taken === null) throw new Denied(longest(sixes.map(decision)))
   } catch (error) {
     if (!(error instanceof Away)) throw error
@@ -57,7 +62,8 @@ export async function reserve(limiter, limits, { estimate, ttlMs = 30_000 }, wor
     if (!alone.granted) throw new Denied(alone)
     return work(spending)
   }
-  const renewing = setInterval(() => server.finish('RL.RENEW', id, 'TTL', `${ttlMs}ms`, keys.length, ...keys), ttlMs / 3)
+  const renew = () => server.finish('RL.RENEW', id, 'TTL', `${ttlMs}ms`, keys.length, ...keys)
+  const renewing = setInterval(renew, ttlMs / 3)
   let failed = true
   try {
     const result = await work(spending)

@@ -1,4 +1,6 @@
-// Tries the recipes on a real server: node try_it.mjs PORT
+// Tries the recipes on a real server: node try_it.mjs PORT PLAIN
+//
+// PLAIN is the port of a server without the module.
 //
 // Prints `down` when the server is to be killed, `up` when it is to be started
 // again, `freeze` and `thaw` when it is to be stopped and to go on, and goes on
@@ -7,16 +9,19 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import http from 'node:http'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Breaker, CircuitOpen } from './breaker.mjs'
-import { Away, FailClosed, FailOpen, Limiter, LocalBucket, Server } from './floodgate.mjs'
+import { FailClosed, FailOpen, Limiter, LocalBucket, Misconfigured, Server } from './floodgate.mjs'
+import { byAddress, byNetwork } from './middleware.mjs'
 import { Denied, reserve } from './reservation.mjs'
 
 /** @typedef {import('./floodgate.mjs').Decision} Decision */
 
 const URL = `redis://127.0.0.1:${process.argv[2]}`
+const PLAIN = `redis://127.0.0.1:${process.argv[3]}`
 // Where tests run a server may take its time: not each delay is an outage.
 const PATIENCE = 5000
 const LLM = '1000/h,concurrent:2'
@@ -61,7 +66,8 @@ const held = async (server, key) => (await server.ask('RL.RESERVATIONS', key)).l
 const waiting = async (server, key) => (await server.ask('RL.QUEUE', key))[0]
 
 /** @param {Server} server */
-const ready = ({ redis }) => eventually('it is connected', async () => redis.status === 'ready')
+const ready = ({ redis, taking }) =>
+  eventually('it is connected', async () => redis.status === 'ready' && taking.status === 'ready')
 
 function theFirstRequest() {
   const env = { ...process.env, REDIS_URL: URL }
@@ -144,6 +150,40 @@ async function aBreakerRoundACall(server) {
   await assert.rejects(trial, { name: 'AbortError' })
   assert.equal(await flaky.call(async () => 42), 42)
   assert.equal((await server.ask('CB.ACQUIRE', 'flaky'))[1], 'closed')
+}
+
+/** Or out of patience: what was taken meanwhile is given back. @param {Limiter} limiter */
+async function abortedWhileItIsAsked(limiter) {
+  const { server } = limiter
+  const impatient = new Server(URL, { patienceMs: 1000, log: () => {} })
+  const [rule, place] = ['1:open=100ms:lease=1h', { place: 'concurrent:1' }]
+  const [aborted, late] = ['trial:aborted', 'trial:late'].map((key) => new Breaker(server, key, rule))
+  for (const breaker of [aborted, late]) await assert.rejects(breaker.call(fails), /no answer/)
+  await sleep(150)
+  await ready(impatient)
+  await please('freeze')
+  const gone = new AbortController()
+  const { signal } = gone
+  const asking = [
+    aborted.call(async () => assert.fail('it was aborted'), { signal }),
+    reserve(limiter, place, { estimate: 1, ttlMs: 3_600_000, signal }, async () => assert.fail('it was aborted')),
+  ]
+  const goesThrough = new Breaker(impatient, 'trial:late', rule).call(async () => 42)
+  setTimeout(() => gone.abort(), 50)
+  await Promise.all(asking.map((work) => assert.rejects(work, { name: 'AbortError' })))
+  assert.equal(await goesThrough, 42)
+  await please('thaw')
+  await eventually('the trials and the place are given back', async () => {
+    try {
+      for (const breaker of [aborted, late]) await breaker.call(async () => 42)
+      await reserve(limiter, place, { estimate: 1 }, async () => 42)
+      return true
+    } catch (error) {
+      assert.ok(error instanceof CircuitOpen || error instanceof Denied, String(error))
+      return false
+    }
+  })
+  impatient.close()
 }
 
 /** @param {Limiter} limiter */
@@ -258,6 +298,12 @@ async function aStreamOverHttp(port, server) {
   const charged = await used(server, 'llm')
   assert.ok(21 <= charged && charged < 1020, String(charged))
 
+  // An estimate that never fits: no Retry-After.
+  await server.ask('RL.PIN', 'llm', '1000/m')
+  const never = await ask(port, 'POST /ask/20')
+  assert.deepEqual([never.status, never.headers['retry-after']], [429, undefined])
+  await server.ask('RL.UNPIN', 'llm')
+
   // Denied before the first byte.
   const holders = [0, 1, 2, 3, 4].map((i) => `held-${i}`)
   for (const id of holders) {
@@ -313,6 +359,111 @@ async function inFlight(limiter) {
   assert.deepEqual([alone.granted, alone.fromRedis], [1, false])
 }
 
+async function misconfiguredAtTheStart() {
+  const server = new Server(URL)
+  await server.check()
+  await server.ask('CONFIG', 'SET', 'requirepass', 'secret')
+  for (const [url, what] of /** @type {const} */ ([
+    [URL.replace('//', '//:wrong@'), /refuses the credentials/],
+    [URL, /refuses the credentials/],
+    [PLAIN, /has no Floodgate/],
+  ])) {
+    const wrong = new Server(url, { patienceMs: PATIENCE })
+    const limiter = new Limiter(wrong, new FailOpen())
+    for (const attempt of [
+      () => wrong.check(),
+      () => limiter.acquire('a', '1/s'),
+      () => limiter.acquireWithHeaders('a', '1/s'),
+    ]) {
+      const error = await attempt().then(() => assert.fail(`${url}: nothing was thrown`), (error) => error)
+      assert.ok(error instanceof Misconfigured, String(error))
+      assert.match(error.message, what)
+    }
+    wrong.close()
+  }
+  await server.ask('CONFIG', 'SET', 'requirepass', '')
+  server.close()
+  // A server that is away is none: it is logged.
+  const lines = /** @type {string[]} */ ([])
+  const away = new Server('redis://127.0.0.1:1', { log: (line) => lines.push(line) })
+  await away.check()
+  away.close()
+  assert.equal(lines.length, 1)
+  assert.match(lines[0], /^Redis is lost, fallbacks hold: .*ECONNREFUSED/)
+}
+
+/** It answers, and decides nothing: that is an outage like others, logged once. */
+async function itCannotWrite() {
+  const admin = new Server(URL, { patienceMs: PATIENCE })
+  const lines = /** @type {string[]} */ ([])
+  const server = new Server(URL, { patienceMs: PATIENCE, restMs: 10, log: (line) => lines.push(line) })
+  const limiter = new Limiter(server, new FailOpen())
+  await admin.check()
+  await server.check()
+  const sets = (/** @type {string} */ name, /** @type {string | number} */ value) =>
+    admin.ask('CONFIG', 'SET', name, value)
+
+  /** As when the disk is full. */
+  async function failsToSave() {
+    await sets('save', '3600 1')
+    await sets('rdb-key-save-delay', 10_000_000)
+    await admin.ask('BGSAVE')
+    const pid = /process_id:(\d+)/.exec(await admin.ask('INFO', 'server'))?.[1]
+    for (const child of readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ')) {
+      process.kill(Number(child), 'SIGKILL')
+    }
+    await eventually('it fails to save', async () =>
+      (await admin.ask('INFO', 'persistence')).includes('rdb_last_bgsave_status:err'))
+  }
+
+  for (const [what, breaks, mends] of /** @type {[string, () => Promise<void>, () => Promise<void>][]} */ ([
+    ['OOM', () => sets('maxmemory', 1), () => sets('maxmemory', 0)],
+    ['NOREPLICAS', () => sets('min-replicas-to-write', 1), () => sets('min-replicas-to-write', 0)],
+    ['READONLY', () => admin.ask('REPLICAOF', '127.0.0.1', 1), () => admin.ask('REPLICAOF', 'NO', 'ONE')],
+    ['MISCONF', failsToSave, () => sets('save', '')],
+    ['NOAUTH', async () => {
+      await sets('requirepass', 'secret')
+      await admin.ask('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
+    }, () => sets('requirepass', '')],
+  ])) {
+    lines.length = 0
+    await breaks()
+    for (let i = 0; i < 5; i++) {
+      assert.equal((await limiter.acquire('user:9', '1000/h')).fromRedis, false, what)
+      await sleep(20)
+      const [decided, headers] = await limiter.acquireWithHeaders('user:9', '1000/h')
+      assert.deepEqual([decided.granted, decided.fromRedis, headers], [1, false, {}], what)
+      await new Breaker(server, 'none:yet', '1').call(() => sleep(20))
+    }
+    await sleep(20)
+    await mends()
+    await asksAgain(limiter)
+    assert.equal(lines.length, 2, `${what}: ${lines}`)
+    assert.match(lines[0], /^Redis is lost, fallbacks hold: ./)
+    assert.equal(lines[1], 'Redis is found again')
+    await ready(server)
+  }
+  server.close()
+  admin.close()
+}
+
+function callersByAddress() {
+  const caller = (/** @type {string | undefined} */ ip, of = byAddress) => of(/** @type {any} */ ({ ip }))
+  for (const [ip, key] of [
+    ['192.0.2.7', '192.0.2.7'],
+    ['::ffff:192.0.2.7', '192.0.2.7'],
+    ['2001:db8:1:2:3:4:5:6', '2001:db8:1:2::/64'],
+    ['2001:db8:1:2::', '2001:db8:1:2::/64'],
+    ['2001:db8:1:3::', '2001:db8:1:3::/64'],
+    ['2001:DB8::1:3:0:0:1', '2001:db8:0:1::/64'],
+    ['fe80::1%eth0', 'fe80::/64'],
+    ['::1', '::/64'],
+    [undefined, 'unknown'],
+  ]) assert.equal(caller(ip), key)
+  assert.equal(caller('2001:db8:1:234::1', byNetwork(56)), '2001:db8:1:200::/56')
+  assert.equal(caller('2001:db8:1:2::1', byNetwork(128)), '2001:db8:1:2::1/128')
+}
+
 /** @param {Server} server @param {number} port */
 async function redisIsAway(server, port) {
   for (const [fallback, least, most] of /** @type {const} */ ([
@@ -356,6 +507,8 @@ async function oneAsksForAll(server) {
 const asksAgain = (limiter) =>
   eventually('it asks again', async () => (await limiter.acquire('user:9', '1000/h')).fromRedis)
 
+callersByAddress()
+await misconfiguredAtTheStart()
 const server = new Server(URL, { patienceMs: PATIENCE, restMs: 200 })
 const impatient = new Server(URL, { patienceMs: 1000, restMs: 200 })
 await ready(server)
@@ -368,6 +521,7 @@ await aLimitByKey(limiter)
 await threeLimitsAtOnce(limiter)
 await standingInLine(limiter)
 await aBreakerRoundACall(server)
+await abortedWhileItIsAsked(limiter)
 await tokensOfALanguageModel(limiter)
 await overHttp(port)
 await aStreamOverHttp(port, server)
@@ -386,13 +540,7 @@ await oneAsksForAll(impatient)
 await please('thaw')
 await asksAgain(limiter)
 
-// It answers, but cannot write.
-await server.ask('CONFIG', 'SET', 'maxmemory', 1)
-assert.ok(!(await limiter.acquire('user:9', '1000/h')).fromRedis)
-await sleep(350)
-await server.ask('CONFIG', 'SET', 'maxmemory', 0)
-await asksAgain(limiter)
-await assert.rejects(server.ask('RL.NONE'), (error) => !(error instanceof Away))
+await itCannotWrite()
 
 web.kill()
 console.log('done')

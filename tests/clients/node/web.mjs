@@ -6,7 +6,7 @@ import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import express from 'express'
 import { Breaker, CircuitOpen } from './breaker.mjs'
-import { FailClosed, Limiter, LocalBucket, Server, retryAfterS } from './floodgate.mjs'
+import { FailClosed, Limiter, LocalBucket, Server, retryAfter } from './floodgate.mjs'
 import { rateLimit } from './middleware.mjs'
 import { Denied, reserve } from './reservation.mjs'
 
@@ -32,7 +32,7 @@ app.post('/login/:user', async (request, response) => {
   const { user } = request.params
   const decision = await logins.acquire(`login:${user}`, '5/m')
   if (decision.granted) response.json({ hello: user })
-  else response.status(429).set('Retry-After', String(retryAfterS(decision))).json({ error: 'too many attempts' })
+  else response.status(429).set(retryAfter(decision)).json({ error: 'too many attempts' })
 })
 
 // Waiting: two at a time pass each second, the others stand in line, and leave
@@ -42,7 +42,7 @@ app.get('/report', async (_, response) => {
   response.on('close', () => gone.abort())
   const decision = await limiter.acquire('report', '2/s', { waitMs: 5000, signal: gone.signal })
   if (decision.granted) response.json({ report: 'ready' })
-  else response.status(503).set('Retry-After', String(retryAfterS(decision))).json({ error: 'too many wait' })
+  else response.status(503).set(retryAfter(decision)).json({ error: 'too many wait' })
 })
 
 // A breaker round a call, with the call's own timeout inside.
@@ -70,9 +70,9 @@ const denials = (error, _request, response, next) => {
   if (response.destroyed) return
   if (response.headersSent) return next(error)
   if (error instanceof Denied) {
-    response.status(429).set('Retry-After', String(retryAfterS(error.decision))).json({ error: 'too many tokens' })
+    response.status(429).set(retryAfter(error.decision)).json({ error: 'too many tokens' })
   } else if (error instanceof CircuitOpen) {
-    response.status(503).set('Retry-After', String(retryAfterS(error))).json({ error: 'payments are down' })
+    response.status(503).set(retryAfter(error)).json({ error: 'payments are down' })
   } else {
     response.status(502).json({ error: 'no answer' })
   }
@@ -96,6 +96,7 @@ async function* model(length) {
   }
 }
 
+await server.check() // wrong credentials or no Floodgate: it does not start
 const listener = app.listen(Number(process.env.PORT ?? 8000), '127.0.0.1')
 await once(listener, 'listening')
 const address = /** @type {import('node:net').AddressInfo} */ (listener.address())

@@ -1,31 +1,68 @@
-"""Tries the recipes on a real server: python try_it.py PORT
+"""Tries the recipes on a real server: python try_it.py PORT PLAIN
+
+PLAIN is the port of a server without the module.
 
 Prints `down` when the server is to be killed, `up` when it is to be started
 again, `freeze` and `thaw` when it is to be stopped and to go on, and goes on
 itself when a line comes in."""
 
 import asyncio
+import logging
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from breaker import Breaker, CircuitOpen
-from floodgate import Decision, FailClosed, FailOpen, Limiter, LocalBucket, Server
-from reservation import Denied, Spending, reserve
+from floodgate_redis.asgi import Caller, by_address, by_network
+from floodgate_redis.asyncio import (
+    Breaker,
+    CircuitOpen,
+    Decision,
+    Denied,
+    FailClosed,
+    FailOpen,
+    Limiter,
+    LocalBucket,
+    Misconfigured,
+    Server,
+    Spending,
+    reserve,
+)
 from uvicorned import Uvicorn
 
 # Where tests run a server may take its time: not each delay is an outage.
 PATIENCE = 5.0
 URL = f"redis://127.0.0.1:{sys.argv[1]}"
+PLAIN = f"redis://127.0.0.1:{sys.argv[2]}"
 LLM = "1000/h,concurrent:2"
 
 
 async def please(what: str) -> None:
     print(what, flush=True)
     await asyncio.to_thread(sys.stdin.readline)
+
+
+class Said(logging.Handler):
+    """What the recipes log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+        logging.getLogger("floodgate_redis").addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+    def __call__(self) -> list[str]:
+        """Since it was last asked."""
+        self.lines, lines = [], self.lines
+        return lines
+
+
+said = Said()
 
 
 async def eventually(what: str, holds: Callable[[], Awaitable[bool]]) -> None:
@@ -157,6 +194,53 @@ async def a_breaker_round_a_call(server: Server) -> None:
     assert (await server.ask("CB.ACQUIRE", "flaky", "1:open=100ms:lease=1h"))[1] == "closed"
 
 
+async def cancelled_while_it_is_asked(limiter: Limiter) -> None:
+    """Or out of patience: what was taken meanwhile is given back."""
+    server, rule, place = limiter.server, "1:open=100ms:lease=1h", {"place": "concurrent:1"}
+    impatient = Server(URL, patience=1.0)
+    breakers = {key: Breaker(server, key, rule) for key in ("trial:cancelled", "trial:late")}
+    for breaker in breakers.values():
+        try:
+            async with breaker.guard():
+                raise ValueError("no answer")
+        except ValueError:
+            pass
+    await asyncio.sleep(0.15)
+
+    async def calls(breaker: Breaker) -> None:
+        async with breaker.guard():
+            await asyncio.sleep(0)
+
+    async def holds() -> None:
+        async with reserve(limiter, place, estimate=1, ttl=3600):
+            raise AssertionError("it was cancelled")
+
+    await limiter.acquire("user:1", "3/h")
+    async with Breaker(impatient, "trial:first", rule).guard():
+        pass  # it has connected
+    await please("freeze")
+    asking = [asyncio.create_task(calls(breakers["trial:cancelled"])), asyncio.create_task(holds())]
+    late = asyncio.create_task(calls(Breaker(impatient, "trial:late", rule)))
+    await asyncio.sleep(0.05)
+    for task in asking:
+        task.cancel()
+    await asyncio.wait([*asking, late])
+    assert [task.cancelled() for task in asking] == [True, True] and late.exception() is None
+    await please("thaw")
+
+    async def free() -> bool:
+        try:
+            for breaker in breakers.values():
+                await calls(breaker)
+            async with reserve(limiter, place, estimate=1):
+                return True
+        except (CircuitOpen, Denied):
+            return False
+
+    await eventually("the trials and the place are given back", free)
+    await impatient.close()
+
+
 async def tokens_of_a_language_model(limiter: Limiter) -> None:
     server = limiter.server
 
@@ -255,6 +339,12 @@ async def a_stream_over_http(web: Uvicorn, server: Server) -> None:
     await eventually("the hung up answer is settled", settled)
     assert 30 <= await used(server, "llm") < 1020
 
+    # An estimate that never fits: no Retry-After.
+    await server.ask("RL.PIN", "llm", "1000/m")
+    never = await asyncio.to_thread(web.request, "POST", "/ask?length=20")
+    assert (never.status, never.headers["Retry-After"]) == (429, None)
+    await server.ask("RL.UNPIN", "llm")
+
     # Denied before the first byte.
     holders = [f"held-{i}" for i in range(5)]
     for holder in holders:
@@ -303,6 +393,119 @@ async def in_flight(limiter: Limiter) -> AsyncIterator[None]:
     assert (alone.granted, alone.from_redis) == (1, False), alone
 
 
+async def misconfigured_at_the_start() -> None:
+    server = Server(URL)
+    await server.ask("CONFIG", "SET", "requirepass", "secret")
+    for url, what in [
+        (URL.replace("//", "//:wrong@"), "refuses the credentials"),
+        (URL, "refuses the credentials"),
+        (PLAIN, "has no Floodgate"),
+    ]:
+        wrong = Server(url)
+        limiter = Limiter(wrong, FailOpen())
+        for attempt in (wrong.check, lambda: limiter.acquire("a", "1/s"), lambda: limiter.acquire_with_headers("a", "1/s")):
+            try:
+                await attempt()
+                raise AssertionError(f"{url}: nothing was raised")
+            except Misconfigured as error:
+                assert what in str(error), error
+        await wrong.close()
+    await server.ask("CONFIG", "SET", "requirepass", "")
+    await server.close()
+    # A server that is away is none: it is logged.
+    away = Server("redis://127.0.0.1:1")
+    await away.check()
+    await away.close()
+    lines = said()
+    assert len(lines) == 1 and lines[0].startswith("Redis is lost, fallbacks hold: "), lines
+
+
+async def it_cannot_write() -> None:
+    """It answers, and decides nothing: that is an outage like others, logged once."""
+    admin, server = Server(URL, patience=PATIENCE), Server(URL, patience=PATIENCE, rest=0.01)
+    limiter = Limiter(server, FailOpen())
+    await server.check()
+
+    async def fails_to_save() -> None:
+        """As when the disk is full."""
+        await admin.ask("CONFIG", "SET", "save", "3600 1")
+        await admin.ask("CONFIG", "SET", "rdb-key-save-delay", 10_000_000)
+        await admin.ask("BGSAVE")
+        pid = (await admin.ask("INFO", "server"))["process_id"]
+
+        async def children() -> list[int]:
+            with open(f"/proc/{pid}/task/{pid}/children") as file:
+                return [int(child) for child in file.read().split()]
+
+        for child in await children():
+            os.kill(child, signal.SIGKILL)
+
+        async def failed() -> bool:
+            return bool((await admin.ask("INFO", "persistence"))["rdb_last_bgsave_status"] == "err")
+
+        await eventually("it fails to save", failed)
+
+    async def sets(*words: str | int) -> None:
+        await admin.ask("CONFIG", "SET", *words)
+
+    async def replica(host: str, port: str) -> None:
+        await admin.ask("REPLICAOF", host, port)
+
+    Changes = Callable[[], Awaitable[None]]
+    table: list[tuple[str, Changes, Changes]] = [
+        ("OOM", lambda: sets("maxmemory", 1), lambda: sets("maxmemory", 0)),
+        ("NOREPLICAS", lambda: sets("min-replicas-to-write", 1), lambda: sets("min-replicas-to-write", 0)),
+        ("READONLY", lambda: replica("127.0.0.1", "1"), lambda: replica("NO", "ONE")),
+        ("MISCONF", fails_to_save, lambda: sets("save", "")),
+    ]
+    for what, breaks, mends in table:
+        said()
+        await breaks()
+        for _ in range(5):
+            assert not (await limiter.acquire("user:9", "1000/h")).from_redis, what
+            await asyncio.sleep(0.02)
+            decision, headers = await limiter.acquire_with_headers("user:9", "1000/h")
+            assert (decision.granted, decision.from_redis, headers) == (1, False, {}), what
+            async with Breaker(server, "none:yet", "1").guard():
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(0.02)
+        await mends()
+        await asks_again(limiter)
+        lost, found = said()
+        assert lost.startswith("Redis is lost, fallbacks hold: ") and found == "Redis is found again", (what, lost)
+    # The password changes: that is an outage too once it has worked.
+    await admin.ask("CONFIG", "SET", "requirepass", "secret")
+    await admin.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    for _ in range(5):
+        assert not (await limiter.acquire("user:9", "1000/h")).from_redis
+        await asyncio.sleep(0.02)
+    await admin.ask("CONFIG", "SET", "requirepass", "")
+    await asks_again(limiter)
+    lost, found = said()
+    assert "refuses the credentials" in lost, lost
+    await server.close()
+    await admin.close()
+
+
+def callers_by_address() -> None:
+    def caller(host: str | None, of: Caller = by_address) -> str:
+        return of({"type": "http", "client": (host, 1234) if host is not None else None})
+
+    for host, key in [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::", "2001:db8:1:3::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("testclient", "testclient"),
+        (None, "unknown"),
+    ]:
+        assert caller(host) == key, (host, caller(host))
+    assert caller("2001:db8:1:2::1", by_network(56)) == "2001:db8:1::/56"
+    assert caller("2001:db8:1:2::1", by_network(128)) == "2001:db8:1:2::1/128"
+
+
 async def redis_is_away(limiters: list[Limiter]) -> None:
     for limiter, least, most in zip(limiters, [20, 0, 5], [20, 0, 5]):
         start = time.monotonic()
@@ -349,8 +552,10 @@ async def asks_again(limiter: Limiter) -> None:
 
 
 async def main() -> None:
+    callers_by_address()
     the_first_request()
-    server = Server(URL, PATIENCE, rest=0.2)
+    await misconfigured_at_the_start()
+    server = Server(URL, patience=PATIENCE, rest=0.2)
     limiters = [Limiter(server, fallback) for fallback in (FailOpen(), FailClosed(), LocalBucket(rate=5))]
     limiter = limiters[2]
     web = Uvicorn("web:app", REDIS_URL=URL, REDIS_PATIENCE=str(PATIENCE))
@@ -358,6 +563,7 @@ async def main() -> None:
     await three_limits_at_once(limiter)
     await standing_in_line(limiter)
     await a_breaker_round_a_call(server)
+    await cancelled_while_it_is_asked(limiter)
     await tokens_of_a_language_model(limiter)
     await asyncio.to_thread(over_http, web)
     await a_stream_over_http(web, server)
@@ -380,13 +586,7 @@ async def main() -> None:
     await one_asks_for_all()
     await please("thaw")
     await asks_again(limiter)
-
-    # It answers, but cannot write.
-    await server.ask("CONFIG", "SET", "maxmemory", 1)
-    assert not (await limiter.acquire("user:9", "1000/h")).from_redis
-    await asyncio.sleep(0.35)
-    await server.ask("CONFIG", "SET", "maxmemory", 0)
-    await asks_again(limiter)
+    await it_cannot_write()
 
     web.stop()
     await server.close()

@@ -166,6 +166,11 @@ def one_command_each(service: Deployment) -> None:
     post("/record/mail", {"outcome": "OK", "cached": True, "spend": "0.002", "duration_ms": 12})
     post("/record/mail", {"outcome": "FAIL", "spend": "0.004", "duration_ms": 25})
     stats = get("/stats/mail?hours=2&days=2")
+    post("/record/timed", {"outcome": "OK", "duration_ms": 1000})
+    for _ in range(9):
+        post("/record/timed", {"outcome": "OK"})
+    timed = get("/stats/timed")["today"]
+    assert timed["ok"] == 10 and all(900 <= timed[name] <= 1100 for name in ("p50_ms", "p95_ms", "p99_ms")), timed
     assert (stats["limits"], stats["today"]["spend"], stats["today"]["error_rate"]) == ("5/h,100/d", "0.006", "0.5")
     assert sum(hour["ok"] for hour in stats["hours"].values()) == 1 and len(stats["days"]) == 1, stats
     assert service.pair.get("/stats/nobody").status == 404
@@ -193,7 +198,7 @@ def one_command_each(service: Deployment) -> None:
 
 redis_url = f"redis://127.0.0.1:{sys.argv[1]}"
 in_memory = Deployment("in_memory:app", {"count": 3, "seconds": 3600})
-service = Deployment("service:app", {"limits": "3/h"}, REDIS_URL=redis_url, REDIS_PATIENCE="5")
+service = Deployment("floodgate_redis.service:app", {"limits": "3/h"}, REDIS_URL=redis_url, REDIS_PATIENCE="5")
 every = {"policy": "any", "prefix": "any:", "limits": f"{LIMIT}/h"}
 assert service.single.request("POST", "/configure", every).status == 200
 

@@ -23,24 +23,29 @@ class Response(NamedTuple):
 class Uvicorn:
     """`uvicorn APP --workers N` on a port of its own."""
 
-    def __init__(self, app: str, workers: int = 1, **environment: str):
+    def __init__(
+        self, app: str, workers: int = 1, interface: str = "auto", probe: str = "/openapi.json", **environment: str
+    ):
         self.app = app
         self.workers = workers
+        self.interface = interface
+        self.probe = probe
         self.environment = environment
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port: int = probe.getsockname()[1]
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port: int = free.getsockname()[1]
         self.start()
 
     def start(self) -> None:
         # It ends when this process does, however that ends.
         command = ["setpriv", "--pdeathsig", "TERM", "--", sys.executable, "-B", "-m", "uvicorn", self.app]
         command += ["--port", str(self.port), "--workers", str(self.workers), "--log-level", "warning"]
+        command += ["--interface", self.interface]
         folder = os.path.dirname(os.path.abspath(__file__))
         self.process = subprocess.Popen(command, cwd=folder, env=os.environ | self.environment)
         deadline = time.monotonic() + 60
         while True:
             try:
-                self.request("GET", "/openapi.json")
+                self.request("GET", self.probe)
                 return
             except OSError:
                 assert self.process.poll() is None, f"{self.app} ended"

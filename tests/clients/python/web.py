@@ -11,10 +11,8 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from breaker import Breaker, CircuitOpen
-from floodgate import FailClosed, Limiter, LocalBucket, Server
-from middleware import RateLimit
-from reservation import Denied, reserve
+from floodgate_redis.asgi import RateLimit
+from floodgate_redis.asyncio import Breaker, CircuitOpen, Denied, FailClosed, Limiter, LocalBucket, Server, reserve
 
 server = Server(
     os.environ.get("REDIS_URL", "redis://localhost:6379"),
@@ -28,6 +26,7 @@ payments = Breaker(server, "payments", "3:open=30s")
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    await server.check()  # wrong credentials or no Floodgate: it does not start
     yield
     await server.close()
 
@@ -48,7 +47,7 @@ async def login(user: str) -> dict[str, str]:
     """A limit by key. While Redis is away nobody logs in."""
     decision = await logins.acquire(f"login:{user}", "5/m")
     if not decision.granted:
-        raise HTTPException(429, "too many attempts", {"Retry-After": str(decision.retry_after_s)})
+        raise HTTPException(429, "too many attempts", decision.retry_after)
     return {"hello": user}
 
 
@@ -57,7 +56,7 @@ async def report() -> dict[str, str]:
     """Waiting: two at a time pass each second, the others stand in line."""
     decision = await limiter.acquire("report", "2/s", wait=5)
     if not decision.granted:
-        raise HTTPException(503, "too many wait", {"Retry-After": str(decision.retry_after_s)})
+        raise HTTPException(503, "too many wait", decision.retry_after)
     return {"report": "ready"}
 
 
@@ -92,14 +91,12 @@ async def ask(length: int) -> StreamingResponse:
 
 @app.exception_handler(Denied)
 async def denied(_: Request, error: Denied) -> JSONResponse:
-    headers = {"Retry-After": str(error.decision.retry_after_s)}
-    return JSONResponse({"error": "too many tokens"}, status_code=429, headers=headers)
+    return JSONResponse({"error": "too many tokens"}, status_code=429, headers=error.retry_after)
 
 
 @app.exception_handler(CircuitOpen)
 async def circuit_open(_: Request, error: CircuitOpen) -> JSONResponse:
-    headers = {"Retry-After": str(-(-error.retry_after_ms // 1000))}
-    return JSONResponse({"error": "payments are down"}, status_code=503, headers=headers)
+    return JSONResponse({"error": "payments are down"}, status_code=503, headers=error.retry_after)
 
 
 # What stands for the services of others.

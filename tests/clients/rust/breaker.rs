@@ -25,6 +25,9 @@ pub enum Failed<E> {
     Refused(RedisError),
 }
 
+/// Of CB.ACQUIRE: allowed, state, token and retry_after_ms.
+type Answer = (bool, String, Option<String>, i64);
+
 /// While Redis is away calls go through: a breaker protects the callee, and
 /// without it things are as they were before there was one.
 pub struct Breaker {
@@ -43,7 +46,15 @@ impl Breaker {
     pub async fn call<T, E>(&self, call: impl Future<Output = Result<T, E>>) -> Result<T, Failed<E>> {
         let mut asked = redis::cmd("CB.ACQUIRE");
         asked.arg(&self.key).arg(&self.rule);
-        let token = match self.server.ask::<(bool, String, Option<String>, i64)>(&asked).await {
+        // Admitted and gone before it knew, a call hands its token back: a trial that
+        // nobody reports closes the door for its whole lease.
+        let key = self.key.clone();
+        let undo = move |(_, _, token, _): &Answer| {
+            let mut report = redis::cmd("CB.REPORT");
+            report.arg(&key).arg("IGNORE").arg("TOKEN").arg(token.as_ref()?);
+            Some(report)
+        };
+        let token = match self.server.take::<Answer>(asked, undo).await {
             Ok((true, _, token, _)) => token,
             Ok((false, _, _, retry_after_ms)) => return Err(Failed::Open { retry_after_ms }),
             Err(Undecided::Away) => None,

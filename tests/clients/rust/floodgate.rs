@@ -12,14 +12,15 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, FromRedisValue, ParsingError, RedisError, RedisResult, Value,
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, ParsingError, RedisError, RedisResult,
+    Value,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -123,51 +124,117 @@ impl LocalBucket {
 pub enum Undecided {
     /// It does not answer, or only that it cannot write.
     Away,
-    /// It refuses: malformed limits, a wrong type, missing rights.
+    /// It refuses: malformed limits, a wrong type, missing rights. Credentials too,
+    /// or that it has no Floodgate, until it has answered for the first time:
+    /// afterwards these are an outage like others.
     Refused(RedisError),
 }
 
 /// Redis, asked with little patience: a limiter must not be what is slow.
 ///
 /// After a failure it is not asked for a while, and then by one request for
-/// all: an outage costs one request its timeout, not each of them.
+/// all: an outage costs one request its timeout, not each of them. That it is
+/// lost, and that it is found again, is logged once each.
 pub struct Server {
     client: Client,
-    // Not a ConnectionManager: that keeps a connection on which nothing comes
-    // back, as when the machine behind it is gone.
-    shared: tokio::sync::Mutex<Option<Arc<MultiplexedConnection>>>,
+    asking: Shared,
+    // For what has to be given back, should its answer be late.
+    taking: Shared,
     waiters: Semaphore,
     patience: Duration,
     rest: Duration,
-    asleep_until: Mutex<Option<Instant>>,
+    state: Mutex<State>,
+    log: fn(&str),
 }
+
+/// A connection that all share. Not a ConnectionManager: that keeps one on which
+/// nothing comes back, as when the machine behind it is gone.
+struct Shared {
+    current: tokio::sync::Mutex<Option<Arc<MultiplexedConnection>>>,
+    longest_answer: Duration,
+}
+
+#[derive(Default)]
+struct State {
+    asleep_until: Option<Instant>,
+    has_answered: bool,
+    lost: bool,
+}
+
+/// How long the answer to what took something may still come.
+const LATEST: Duration = Duration::from_secs(60);
 
 impl Server {
     /// # Errors
     /// Where the address is none. It does not connect yet.
     pub fn open(url: &str) -> RedisResult<Arc<Self>> {
-        Self::with(url, Duration::from_millis(250), Duration::from_secs(1))
+        Self::with(url, Duration::from_millis(250), Duration::from_secs(1), |line| eprintln!("{line}"))
     }
 
     /// The same with other times to wait for an answer, and to rest after a
-    /// failure.
-    pub fn with(url: &str, patience: Duration, rest: Duration) -> RedisResult<Arc<Self>> {
-        let client = Client::open(url)?;
-        let (shared, waiters) = (tokio::sync::Mutex::default(), Semaphore::new(64));
-        Ok(Arc::new(Self { client, shared, waiters, patience, rest, asleep_until: Mutex::default() }))
+    /// failure, and with another log.
+    pub fn with(url: &str, patience: Duration, rest: Duration, log: fn(&str)) -> RedisResult<Arc<Self>> {
+        let shared = |longest_answer| Shared { current: tokio::sync::Mutex::default(), longest_answer };
+        Ok(Arc::new(Self {
+            client: Client::open(url)?,
+            asking: shared(patience),
+            taking: shared(LATEST),
+            waiters: Semaphore::new(64),
+            patience,
+            rest,
+            state: Mutex::default(),
+            log,
+        }))
+    }
+
+    /// For the start of a program.
+    ///
+    /// # Errors
+    /// Where Redis refuses the credentials, or has no Floodgate. That it is away is
+    /// only logged.
+    pub async fn check(&self) -> RedisResult<()> {
+        match self.ask::<Value>(&redis::cmd("RL.HELP")).await {
+            Err(Undecided::Refused(error)) if error.code() != Some("NOPERM") => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// The answer to a command, or to a pipeline.
     pub async fn ask<T: FromRedisValue>(&self, question: impl Question) -> Result<T, Undecided> {
         // Connecting may take as long again.
         self.answer(self.patience * 2, async {
-            match self.attempt(&question).await {
+            match self.attempt(&self.asking, &question).await {
                 // A second attempt where a connection was lost, at once; none
                 // after a timeout. Should both arrive, the limit has counted
                 // too much, never too little.
-                Err(error) if error.is_connection_dropped() => self.attempt(&question).await,
+                Err(error) if error.is_connection_dropped() => self.attempt(&self.asking, &question).await,
                 answer => answer,
             }
+        })
+        .await
+    }
+
+    /// The answer to a command that takes what has to be given back. It may be
+    /// obeyed although nobody waits for the answer any more, who was dropped or out
+    /// of patience: `undo` then says how what was taken is given back.
+    pub async fn take<T: FromRedisValue + Send + 'static>(
+        self: &Arc<Self>,
+        command: Cmd,
+        undo: impl Fn(&T) -> Option<Cmd> + Send + 'static,
+    ) -> Result<T, Undecided> {
+        let (told, answer) = oneshot::channel();
+        let server = Arc::clone(self);
+        self.answer(self.patience * 3, async {
+            tokio::spawn(async move {
+                let asked = server.attempt(&server.taking, &&command).await;
+                let _ = told.send(asked.map(|answer| Taken { answer: Some(answer), undo, server }));
+            });
+            let Ok(Ok(answer)) = timeout(self.patience * 2, answer).await else {
+                // The others are not to wait on a connection that is silent.
+                self.taking.current.lock().await.take();
+                return Err(late());
+            };
+            answer.and_then(|mut taken| taken.answer.take().ok_or_else(late))
         })
         .await
     }
@@ -193,7 +260,7 @@ impl Server {
         let server = Arc::clone(self);
         tokio::spawn(async move {
             if let Err(Undecided::Refused(error)) = server.ask::<Value>(&command).await {
-                eprintln!("floodgate: {error}");
+                (server.log)(&format!("floodgate: {error}"));
             }
         })
     }
@@ -206,27 +273,56 @@ impl Server {
         if !self.turn() {
             return Err(Undecided::Away);
         }
-        let late = || Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into());
-        let answer = timeout(longest, question).await.unwrap_or_else(|_| late());
-        let outage = answer.as_ref().is_err_and(is_outage);
-        *self.asleep_until.lock().unwrap_or_else(PoisonError::into_inner) = outage.then(|| self.morning());
-        answer.map_err(|error| if outage { Undecided::Away } else { Undecided::Refused(error) })
+        let answer = timeout(longest, question).await.unwrap_or_else(|_| Err(late()));
+        let mut state = self.state();
+        let error = match answer {
+            Ok(answer) => {
+                self.found(&mut state);
+                return Ok(answer);
+            }
+            Err(error) => error,
+        };
+        let wrong = is_misconfiguration(&error);
+        if wrong && !state.has_answered {
+            state.asleep_until = None;
+        } else if !wrong && !is_outage(&error) {
+            self.found(&mut state);
+        } else {
+            if !std::mem::replace(&mut state.lost, true) {
+                (self.log)(&format!("Redis is lost, fallbacks hold: {error}"));
+            }
+            state.asleep_until = Some(self.morning());
+            return Err(Undecided::Away);
+        }
+        Err(Undecided::Refused(error))
     }
 
-    /// Asks on the connection that all share, made anew when it is broken.
-    async fn attempt<T: FromRedisValue>(&self, question: &impl Question) -> RedisResult<T> {
+    fn found(&self, state: &mut State) {
+        state.asleep_until = None;
+        state.has_answered = true;
+        if std::mem::take(&mut state.lost) {
+            (self.log)("Redis is found again");
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks on a connection that all share, made anew when it is broken.
+    async fn attempt<T: FromRedisValue>(&self, shared: &Shared, question: &impl Question) -> RedisResult<T> {
         let connection = {
-            let mut shared = self.shared.lock().await;
-            match &*shared {
+            let mut current = shared.current.lock().await;
+            match &*current {
                 Some(connection) => connection.clone(),
-                None => shared.insert(Arc::new(self.connect(self.patience).await?)).clone(),
+                None => current.insert(Arc::new(self.connect(shared.longest_answer).await?)).clone(),
             }
         };
         let answer = question.put((*connection).clone()).await;
         if answer.as_ref().is_err_and(RedisError::is_io_error) {
-            let mut shared = self.shared.lock().await;
+            let mut current = shared.current.lock().await;
             // Unless it was made anew meanwhile.
-            shared.take_if(|current| Arc::ptr_eq(current, &connection));
+            current.take_if(|current| Arc::ptr_eq(current, &connection));
         }
         answer
     }
@@ -240,12 +336,12 @@ impl Server {
 
     /// Whether to ask; once when the rest is over, then again when it answered.
     fn turn(&self) -> bool {
-        let mut asleep = self.asleep_until.lock().unwrap_or_else(PoisonError::into_inner);
-        if asleep.is_some_and(|until| Instant::now() < until) {
+        let mut state = self.state();
+        if state.asleep_until.is_some_and(|until| Instant::now() < until) {
             return false;
         }
-        if asleep.is_some() {
-            *asleep = Some(self.morning());
+        if state.asleep_until.is_some() {
+            state.asleep_until = Some(self.morning());
         }
         true
     }
@@ -256,13 +352,60 @@ impl Server {
     }
 }
 
+/// What was taken, until its taker has it.
+struct Taken<T, U: Fn(&T) -> Option<Cmd>> {
+    answer: Option<T>,
+    undo: U,
+    server: Arc<Server>,
+}
+
+impl<T, U: Fn(&T) -> Option<Cmd>> Drop for Taken<T, U> {
+    fn drop(&mut self) {
+        if let Some(command) = self.answer.as_ref().and_then(&self.undo) {
+            self.server.state().asleep_until = None; // it answers
+            self.server.finish(command);
+        }
+    }
+}
+
+fn late() -> RedisError {
+    std::io::Error::from(std::io::ErrorKind::TimedOut).into()
+}
+
+/// What a person has to put right before anything can be decided: credentials that
+/// are refused, a server without Floodgate.
+fn is_misconfiguration(error: &RedisError) -> bool {
+    let text = error.to_string().to_ascii_lowercase();
+    let unknown = text.contains("unknown command")
+        && ["rl.acquire", "rl.help", "rl.reserve", "cb.acquire"].iter().any(|name| text.contains(name));
+    unknown
+        || error.kind() == ErrorKind::AuthenticationFailed
+        || ["NOAUTH", "WRONGPASS", "DENIED"].contains(&code(error).as_str())
+}
+
 fn is_outage(error: &RedisError) -> bool {
-    const CANNOT: [&str; 7] =
-        ["CLUSTERDOWN", "LOADING", "MASTERDOWN", "OOM", "READONLY", "TRYAGAIN", "UNBLOCKED"];
+    const CANNOT: [&str; 10] = [
+        "BUSY",
+        "CLUSTERDOWN",
+        "LOADING",
+        "MASTERDOWN",
+        "MISCONF",
+        "NOREPLICAS",
+        "OOM",
+        "READONLY",
+        "TRYAGAIN",
+        "UNBLOCKED",
+    ];
     error.is_io_error()
         || error.is_timeout()
         || error.is_connection_dropped()
-        || error.code().is_some_and(|code| CANNOT.contains(&code))
+        || CANNOT.contains(&code(error).as_str())
+}
+
+/// The first word of what the server says; of a pipeline, to the first command.
+fn code(error: &RedisError) -> String {
+    let first = error.clone().into_server_errors().and_then(|all| Some(all.first()?.1.code().to_owned()));
+    first.unwrap_or_else(|| error.code().unwrap_or_default().to_owned())
 }
 
 /// What can be asked over a connection.
@@ -316,13 +459,16 @@ impl Limiter {
         key: &str,
         limits: &str,
     ) -> RedisResult<(Decision, HashMap<String, String>)> {
+        // A transaction, not `atomic`: with that redis-rs 1.8 panics where MULTI itself
+        // is refused.
         let mut both = redis::pipe();
-        both.atomic();
-        both.cmd("RL.ACQUIRE").arg(key).arg(limits);
-        both.cmd("RL.QUOTA").arg(key).arg(limits).arg("HEADERS");
+        both.cmd("MULTI").ignore();
+        both.cmd("RL.ACQUIRE").arg(key).arg(limits).ignore();
+        both.cmd("RL.QUOTA").arg(key).arg(limits).arg("HEADERS").ignore();
+        both.cmd("EXEC");
         let (decision, mut headers) =
-            match self.server.ask::<(Decision, HashMap<String, String>)>(&both).await {
-                Ok(answers) => answers,
+            match self.server.ask::<[(Decision, HashMap<String, String>); 1]>(&both).await {
+                Ok([answers]) => answers,
                 Err(Undecided::Away) => (self.fallback.acquire(key, 1), HashMap::new()),
                 Err(Undecided::Refused(error)) => return Err(error),
             };

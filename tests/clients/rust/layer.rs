@@ -7,7 +7,7 @@
 //! ```
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -22,12 +22,30 @@ use crate::floodgate::Limiter;
 /// Who asks, as the key of their limits.
 pub type Caller = fn(&Request) -> String;
 
-/// The caller's address, where the application is served with
-/// `into_make_service_with_connect_info::<SocketAddr>()`. Where callers sign in,
+/// The caller's address, of IPv6 its /64, where the application is served with
+/// `into_make_service_with_connect_info::<SocketAddr>()`. Behind a proxy that is the
+/// proxy's: take what it says there, and from nobody else. Where callers sign in,
 /// take who they are: a header that anybody can invent is no identity.
 pub fn by_address(request: &Request) -> String {
+    by_network::<64>(request)
+}
+
+/// The caller's address: of IPv6 the network of so many bits, for whoever has one
+/// address there has all of them.
+pub fn by_network<const BITS: u32>(request: &Request) -> String {
     let address = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    address.map_or("unknown".into(), |ConnectInfo(address)| address.ip().to_string())
+    address.map_or("unknown".into(), |ConnectInfo(address)| network(address.ip(), BITS))
+}
+
+/// The same for an address that comes from elsewhere.
+pub fn network(address: IpAddr, bits: u32) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => {
+            let others = u128::MAX.checked_shr(bits).unwrap_or(0);
+            format!("{}/{bits}", Ipv6Addr::from_bits(address.to_bits() & !others))
+        }
+    }
 }
 
 #[derive(Clone)]

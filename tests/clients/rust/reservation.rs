@@ -52,21 +52,25 @@ pub async fn reserve(
         id: format!("{:032x}", fastrand::u128(..)),
         keys: limits.iter().map(|(key, _)| (*key).to_owned()).collect(),
         spent: None,
-        // From now on: dropped before the answer came, it is released.
-        open: true,
+        open: false,
         renewing: None,
     };
-    let ttl_ms = ttl.as_millis() as u64;
+    let lasts = format!("{}ms", ttl.as_millis());
     let mut command = redis::cmd("RL.RESERVE");
     command.arg(limits.len());
     for (key, limits) in limits {
         command.arg(key).arg(limits);
     }
-    command.arg("COST").arg(estimate).arg("TTL").arg(format!("{ttl_ms}ms")).arg("ID").arg(&reservation.id);
-    match limiter.server.ask::<(Option<String>, Vec<Decision>)>(&command).await {
+    command.arg("COST").arg(estimate).arg("TTL").arg(&lasts).arg("ID").arg(&reservation.id);
+    // Dropped before the answer came, or out of patience: it is released.
+    let mut release = redis::cmd("RL.RELEASE");
+    release.arg(&reservation.id).arg(reservation.keys.len()).arg(&reservation.keys);
+    let undo = move |(id, _): &(Option<String>, Vec<Decision>)| id.as_ref().map(|_| release.clone());
+    match limiter.server.take(command, undo).await {
         Ok((Some(_), _)) => {
+            reservation.open = true;
             let mut renewal = redis::cmd("RL.RENEW");
-            renewal.arg(&reservation.id).arg("TTL").arg(format!("{ttl_ms}ms"));
+            renewal.arg(&reservation.id).arg("TTL").arg(&lasts);
             renewal.arg(reservation.keys.len()).arg(&reservation.keys);
             let server = Arc::clone(&limiter.server);
             let renewing = tokio::spawn(async move {
@@ -79,21 +83,16 @@ pub async fn reserve(
             Ok(reservation)
         }
         Ok((None, decisions)) => {
-            reservation.open = false;
             // Never, then the longest.
             let longest = decisions.into_iter().max_by_key(|decision| decision.retry_after_ms as u64);
             Err(Unreserved::Denied(longest.unwrap_or_else(|| limiter.fallback.acquire("", estimate))))
         }
         Err(Undecided::Away) => {
-            reservation.open = false;
             let key = limits.last().map_or("", |(key, _)| key);
             let alone = limiter.fallback.acquire(key, estimate);
             if alone.granted == 0 { Err(Unreserved::Denied(alone)) } else { Ok(reservation) }
         }
-        Err(Undecided::Refused(error)) => {
-            reservation.open = false;
-            Err(Unreserved::Refused(error))
-        }
+        Err(Undecided::Refused(error)) => Err(Unreserved::Refused(error)),
     }
 }
 

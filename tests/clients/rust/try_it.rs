@@ -1,4 +1,6 @@
-//! Tries the recipes on a real server: try_it PORT
+//! Tries the recipes on a real server: try_it PORT PLAIN
+//!
+//! PLAIN is the port of a server without the module.
 //!
 //! Prints `down` when the server is to be killed, `up` when it is to be started
 //! again, `freeze` and `thaw` when it is to be stopped and to go on, and goes on
@@ -7,14 +9,16 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::env::{args, current_exe};
+use std::net::{IpAddr, SocketAddr};
 use std::process::Stdio;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use recipes::breaker::{Breaker, Failed};
-use recipes::floodgate::{Decision, Fallback, Limiter, LocalBucket, Server, Undecided};
+use recipes::floodgate::{Decision, Fallback, Limiter, LocalBucket, Server};
+use recipes::layer::{by_address, network};
 use recipes::reservation::{Unreserved, reserve};
 use redis::FromRedisValue;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, stdin};
@@ -29,6 +33,19 @@ const REST: Duration = Duration::from_millis(200);
 const RESTED: Duration = Duration::from_millis(350);
 const LLM: &str = "1000/h,concurrent:2";
 
+fn silent(_: &str) {}
+
+/// What a server said to this log since it was last asked.
+static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+fn said(line: &str) {
+    SAID.lock().unwrap().push(line.into());
+}
+
+fn heard() -> Vec<String> {
+    std::mem::take(&mut *SAID.lock().unwrap())
+}
+
 async fn please(what: &str) {
     println!("{what}");
     let mut line = String::new();
@@ -38,7 +55,8 @@ async fn please(what: &str) {
 async fn line<T: FromRedisValue>(server: &Server, line: &str) -> T {
     let mut words = line.split(' ');
     let mut command = redis::cmd(words.next().unwrap());
-    command.arg(words.collect::<Vec<_>>());
+    // A tab stands for a blank within a word.
+    command.arg(words.map(|word| word.replace('\t', " ")).collect::<Vec<_>>());
     server.ask(&command).await.unwrap_or_else(|error| panic!("{line}: {error:?}"))
 }
 
@@ -101,7 +119,7 @@ async fn three_limits_at_once(limiter: &Limiter) {
 
 async fn standing_in_line(url: &str, limiter: &Arc<Limiter>) {
     // Longer than the patience of what does not wait.
-    let server = Server::with(url, Duration::from_secs(1), REST).unwrap();
+    let server = Server::with(url, Duration::from_secs(1), REST, silent).unwrap();
     let impatient = Limiter::new(server, Fallback::FailClosed);
     let start = Instant::now();
     let waits = (0..3).map(|_| impatient.wait("line", "2/1500ms", 1, Duration::from_secs(9)));
@@ -156,6 +174,47 @@ async fn a_breaker_round_a_call(server: &Arc<Server>) {
     .await;
     let (_, state, _, _): (bool, String, Option<String>, i64) = line(server, "CB.ACQUIRE flaky").await;
     assert_eq!(state, "closed");
+}
+
+/// Or out of patience: what was taken meanwhile is given back.
+async fn dropped_while_it_is_asked(url: &str, limiter: &Arc<Limiter>) {
+    let server = &limiter.server;
+    let impatient = Server::with(url, Duration::from_millis(500), REST, silent).unwrap();
+    let rule = "1:open=100ms:lease=1h";
+    // It has connected.
+    Breaker::new(impatient.clone(), "trial:first", rule).call(async { Ok::<_, ()>(()) }).await.unwrap();
+    let breaker = |key| Breaker::new(server.clone(), key, rule);
+    let breakers = [breaker("trial:dropped"), breaker("trial:late")];
+    for breaker in &breakers {
+        assert!(matches!(breaker.call(async { Err::<(), _>(()) }).await, Err(Failed::Call(()))));
+    }
+    sleep(Duration::from_millis(150)).await;
+    please("freeze").await;
+    let place = [("place", "concurrent:1")];
+    let long = Duration::from_secs(3600);
+    let called = AtomicBool::new(false);
+    let late = Breaker::new(impatient, "trial:late", rule);
+    let asking = async {
+        let call = breakers[0].call(async {
+            called.store(true, Ordering::Relaxed);
+            Ok::<_, ()>(())
+        });
+        let reserving = reserve(limiter, &place, 1, long);
+        let _ = futures_util::future::join(call, reserving).await;
+        panic!("it was dropped");
+    };
+    assert!(timeout(Duration::from_millis(50), asking).await.is_err());
+    assert!(late.call(async { Ok::<_, ()>(()) }).await.is_ok());
+    please("thaw").await;
+    eventually("the trials and the place are given back", async || {
+        let mut free = reserve(limiter, &place, 1, long).await.is_ok();
+        for breaker in &breakers {
+            free &= breaker.call(async { Ok::<_, ()>(()) }).await.is_ok();
+        }
+        free
+    })
+    .await;
+    assert!(!called.load(Ordering::Relaxed));
 }
 
 async fn tokens_of_a_language_model(limiter: &Limiter) {
@@ -324,6 +383,12 @@ async fn a_stream_over_http(web: &Web, server: &Server) {
     let charged = used(server, "llm").await;
     assert!((30..1020).contains(&charged), "{charged}");
 
+    // An estimate that never fits: no Retry-After.
+    line::<redis::Value>(server, "RL.PIN llm 1000/m").await;
+    let never = web.ask("POST /ask/20", 6).await;
+    assert_eq!((never.status, never.header("Retry-After")), (429, None));
+    line::<redis::Value>(server, "RL.UNPIN llm").await;
+
     // Denied before the first byte.
     for i in 0..5 {
         line::<redis::Value>(server, &format!("RL.RESERVE 1 llm 100000/m,concurrent:5 TTL 30s ID held-{i}"))
@@ -390,6 +455,110 @@ async fn in_flight(limiter: &Arc<Limiter>) {
     assert_eq!((alone.granted, alone.from_redis), (1, false));
 }
 
+async fn misconfigured_at_the_start(url: &str, plain: &str) {
+    let server = Server::open(url).unwrap();
+    server.check().await.unwrap();
+    line::<redis::Value>(&server, "CONFIG SET requirepass secret").await;
+    for (url, what) in [
+        (url.replace("//", "//:wrong@"), "assword"),
+        (url.into(), "NOAUTH"),
+        (plain.into(), "unknown command"),
+    ] {
+        let wrong = Server::with(&url, PATIENCE, REST, said).unwrap();
+        let limiter = Limiter::new(wrong.clone(), Fallback::FailOpen);
+        for refused in [
+            wrong.check().await.unwrap_err(),
+            limiter.acquire("a", "1/s", 1).await.unwrap_err(),
+            limiter.acquire_with_headers("a", "1/s").await.unwrap_err(),
+        ] {
+            assert!(refused.to_string().contains(what), "{url}: {refused}");
+        }
+    }
+    line::<redis::Value>(&server, "CONFIG SET requirepass ").await;
+    assert_eq!(heard(), Vec::<String>::new());
+    // A server that is away is none: it is logged.
+    let away = Server::with("redis://127.0.0.1:1", PATIENCE, REST, said).unwrap();
+    away.check().await.unwrap();
+    let lines = heard();
+    assert!(lines.len() == 1 && lines[0].starts_with("Redis is lost, fallbacks hold: "), "{lines:?}");
+}
+
+/// It answers, and decides nothing: that is an outage like others, logged once.
+async fn it_cannot_write(url: &str) {
+    let admin = Server::with(url, PATIENCE, REST, silent).unwrap();
+    let server = Server::with(url, PATIENCE, Duration::from_millis(10), said).unwrap();
+    let limiter = Limiter::new(server.clone(), Fallback::FailOpen);
+    server.check().await.unwrap();
+    for (what, breaks, mends) in [
+        ("OOM", "CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0"),
+        ("NOREPLICAS", "CONFIG SET min-replicas-to-write 1", "CONFIG SET min-replicas-to-write 0"),
+        ("READONLY", "REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE"),
+        ("MISCONF", "CONFIG SET save 3600\t1", "CONFIG SET save "),
+        ("NOAUTH", "CONFIG SET requirepass secret", "CONFIG SET requirepass "),
+    ] {
+        heard();
+        line::<redis::Value>(&admin, breaks).await;
+        match what {
+            "MISCONF" => fails_to_save(&admin).await,
+            "NOAUTH" => drop(line::<redis::Value>(&admin, "CLIENT KILL TYPE normal SKIPME yes").await),
+            _ => {}
+        }
+        for _ in 0..5 {
+            assert!(!limiter.acquire("user:9", "1000/h", 1).await.unwrap().from_redis, "{what}");
+            sleep(Duration::from_millis(20)).await;
+            let (decision, headers) = limiter.acquire_with_headers("user:9", "1000/h").await.unwrap();
+            assert_eq!((decision.granted, decision.from_redis, headers.len()), (1, false, 0), "{what}");
+            let breaker = Breaker::new(server.clone(), "none:yet", "1");
+            breaker.call(async { Ok::<_, ()>(sleep(Duration::from_millis(20)).await) }).await.unwrap();
+        }
+        sleep(Duration::from_millis(20)).await;
+        line::<redis::Value>(&admin, mends).await;
+        asks_again(&limiter).await;
+        let lines = heard();
+        assert!(
+            lines.len() == 2 && lines[0].starts_with("Redis is lost, fallbacks hold: "),
+            "{what}: {lines:?}"
+        );
+        assert_eq!(lines[1], "Redis is found again", "{what}");
+    }
+}
+
+/// As when the disk is full.
+async fn fails_to_save(admin: &Server) {
+    line::<redis::Value>(admin, "CONFIG SET rdb-key-save-delay 10000000").await;
+    line::<redis::Value>(admin, "BGSAVE").await;
+    let info: String = line(admin, "INFO server").await;
+    let pid = info.lines().find_map(|line| line.strip_prefix("process_id:")).unwrap().trim();
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    let killed = Command::new("kill").arg("-9").args(children.split_whitespace()).status().await.unwrap();
+    assert!(killed.success());
+    eventually("it fails to save", async || {
+        line::<String>(admin, "INFO persistence").await.contains("rdb_last_bgsave_status:err")
+    })
+    .await;
+}
+
+fn callers_by_address() {
+    for (address, key) in [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::", "2001:db8:1:3::/64"),
+        ("::1", "::/64"),
+    ] {
+        let address: SocketAddr = (address.parse::<IpAddr>().unwrap(), 1234).into();
+        let mut request = axum::extract::Request::new(axum::body::Body::empty());
+        assert_eq!(by_address(&request), "unknown");
+        request.extensions_mut().insert(axum::extract::ConnectInfo(address));
+        assert_eq!(by_address(&request), key);
+    }
+    let address = "2001:db8:1:234::1".parse().unwrap();
+    assert_eq!(network(address, 56), "2001:db8:1:200::/56");
+    assert_eq!(network(address, 128), "2001:db8:1:234::1/128");
+    assert_eq!(network(address, 0), "::/0");
+}
+
 async fn redis_is_away(server: &Arc<Server>, web: &Web) {
     let local = Fallback::Local(LocalBucket::new(5.0, 5.0));
     for (fallback, least, most) in
@@ -418,7 +587,7 @@ async fn redis_is_away(server: &Arc<Server>, web: &Web) {
 
 /// Of a crowd that meets a server which hangs, one pays the timeout.
 async fn one_asks_for_all(url: &str) {
-    let server = Server::with(url, Duration::from_secs(1), REST).unwrap();
+    let server = Server::with(url, Duration::from_secs(1), REST, silent).unwrap();
     let limiter = Limiter::new(server, Fallback::FailOpen);
     let took = async || {
         let start = Instant::now();
@@ -439,8 +608,11 @@ async fn asks_again(limiter: &Limiter) {
 
 #[tokio::main]
 async fn main() {
-    let url = format!("redis://127.0.0.1:{}", args().nth(1).unwrap());
-    let server = Server::with(&url, PATIENCE, REST).unwrap();
+    let mut ports = args().skip(1).map(|port| format!("redis://127.0.0.1:{port}"));
+    let (url, plain) = (ports.next().unwrap(), ports.next().unwrap());
+    callers_by_address();
+    misconfigured_at_the_start(&url, &plain).await;
+    let server = Server::with(&url, PATIENCE, REST, silent).unwrap();
     let limiter = Limiter::new(server.clone(), Fallback::Local(LocalBucket::new(5.0, 5.0)));
     let web = Web::start(&url).await;
 
@@ -449,6 +621,7 @@ async fn main() {
     three_limits_at_once(&limiter).await;
     standing_in_line(&url, &limiter).await;
     a_breaker_round_a_call(&server).await;
+    dropped_while_it_is_asked(&url, &limiter).await;
     tokens_of_a_language_model(&limiter).await;
     over_http(&web).await;
     a_stream_over_http(&web, &server).await;
@@ -465,12 +638,6 @@ async fn main() {
     please("thaw").await;
     asks_again(&limiter).await;
 
-    // It answers, but cannot write.
-    line::<redis::Value>(&server, "CONFIG SET maxmemory 1").await;
-    assert!(!limiter.acquire("user:9", "1000/h", 1).await.unwrap().from_redis);
-    sleep(RESTED).await;
-    line::<redis::Value>(&server, "CONFIG SET maxmemory 0").await;
-    asks_again(&limiter).await;
-    assert!(matches!(server.ask::<redis::Value>(&redis::cmd("RL.NONE")).await, Err(Undecided::Refused(_))));
+    it_cannot_write(&url).await;
     println!("done");
 }

@@ -105,8 +105,12 @@ impl IntoResponse for Refusal {
                 None => (status, "too much\n").into_response(),
             },
             Self::CircuitOpen { retry_after_ms } => {
-                let seconds = retry_after_ms.unsigned_abs().div_ceil(1000);
-                (StatusCode::SERVICE_UNAVAILABLE, retry(seconds), "payments are down\n").into_response()
+                let down = (StatusCode::SERVICE_UNAVAILABLE, "payments are down\n");
+                match u64::try_from(retry_after_ms) {
+                    Ok(ms) => (retry(ms.div_ceil(1000)), down).into_response(),
+                    // Forced open, with no end.
+                    Err(_) => down.into_response(),
+                }
             }
             Self::NoAnswer(text) => (StatusCode::BAD_GATEWAY, text).into_response(),
             Self::Server(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
@@ -155,7 +159,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let variable = |name, default: &str| std::env::var(name).unwrap_or(default.into());
     let url = variable("REDIS_URL", "redis://localhost:6379");
     let patience = Duration::from_millis(variable("REDIS_PATIENCE_MS", "250").parse()?);
-    let app = router(Server::with(&url, patience, Duration::from_secs(1))?);
+    let server = Server::with(&url, patience, Duration::from_secs(1), |line| eprintln!("{line}"))?;
+    server.check().await?; // wrong credentials or no Floodgate: it does not start
+    let app = router(server);
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, variable("PORT", "8000").parse()?));
     let listener = tokio::net::TcpListener::bind(address).await?;
     println!("http://{}", listener.local_addr()?);

@@ -2,7 +2,7 @@
 Floodgate. The service itself keeps nothing, so any number of workers and
 machines give the same answers, and a restart forgets nothing.
 
-    REDIS_URL=redis://localhost:6379 uvicorn service:app --workers 2
+    REDIS_URL=redis://localhost:6379 python -m floodgate_redis.service --workers 2
 
 It says 503 while Redis is away: who asks knows best what holds then. Give it a
 server, or a database, of its own, and let only those who may configure reach
@@ -19,7 +19,9 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from redis.exceptions import ResponseError
 
-from floodgate import Away, Decision, Server
+from .asyncio.server import Server
+from .decision import Decision
+from .outage import Away, Misconfigured
 
 server = Server(
     os.environ.get("REDIS_URL", "redis://localhost:6379"),
@@ -29,6 +31,7 @@ server = Server(
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    await server.check()  # wrong credentials or no Floodgate: it does not start
     yield
     await server.close()
 
@@ -44,8 +47,7 @@ async def check(key: str, response: Response, cost: int = 1) -> dict[str, Any]:
     response.headers["X-RateLimit-Remaining"] = str(decision.remaining)
     if not decision.granted:
         response.status_code = 429
-        if decision.retry_after_ms >= 0:
-            response.headers["Retry-After"] = str(decision.retry_after_s)
+        response.headers.update(decision.retry_after)
     return {
         "allowed": decision.granted > 0,
         "limit": decision.limit,
@@ -85,14 +87,18 @@ class Outcome(BaseModel):
 
     outcome: Literal["OK", "FAIL"]
     cached: bool = False
-    spend: str = "0"
-    duration_ms: int = 0
+    spend: str | None = None
+    duration_ms: int | None = None
 
 
 @app.post("/record/{key:path}")
 async def record(key: str, of: Outcome) -> dict[str, bool]:
-    cached = ["CACHED"] if of.cached else []
-    await server.ask("RL.RECORD", key, of.outcome, *cached, "SPEND", of.spend, "DUR", f"{of.duration_ms}ms")
+    known = ["CACHED"] if of.cached else []
+    if of.spend is not None:
+        known += ["SPEND", of.spend]
+    if of.duration_ms is not None:  # one that is not known is not 0
+        known += ["DUR", f"{of.duration_ms}ms"]
+    await server.ask("RL.RECORD", key, of.outcome, *known)
     return {"recorded": True}
 
 
@@ -174,8 +180,31 @@ async def refused(_: Request, error: ResponseError) -> JSONResponse:
     return JSONResponse({"error": str(error)}, status_code=400)
 
 
+@app.exception_handler(Misconfigured)
+async def misconfigured(_: Request, error: Misconfigured) -> JSONResponse:
+    return JSONResponse({"error": str(error)}, status_code=503)
+
+
 def named(flat: Iterable[Any], depth: int = 1) -> dict[str, Any]:
     """A reply that is a map: in RESP2 names and values in turn, so deep."""
     words = iter(flat)
     pairs = zip(words, words)
     return {name: named(value, depth - 1) if depth > 1 and isinstance(value, list) else value for name, value in pairs}
+
+
+def main() -> None:
+    """Serves with uvicorn."""
+    import argparse
+
+    import uvicorn
+
+    parser = argparse.ArgumentParser(prog="floodgate_redis.service", description="A rate limiter over HTTP.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--workers", type=int, default=1)
+    asked = parser.parse_args()
+    uvicorn.run("floodgate_redis.service:app", host=asked.host, port=asked.port, workers=asked.workers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Limits for every request of an ASGI application (FastAPI, Starlette, Litestar,
+Quart, Django): each response says in its headers how the caller stands, too many
+get 429 with Retry-After.
+
+    app = RateLimit(app, limiter=limiter, limits="10/s,1000/h")
+    app.add_middleware(RateLimit, limiter=limiter, limits="10/s,1000/h")    # FastAPI
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
+
+from .asyncio.limiter import Limiter
+from .callers import Caller, by_address, by_network
+from .decision import Decision
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+Denial = Callable[[Scope, Decision, Mapping[str, str]], App]
+"""Makes the application that answers a denied request, with these headers."""
+
+
+def too_many(scope: Scope, decision: Decision, headers: Mapping[str, str]) -> App:
+    """429 and a line of JSON."""
+    body = b'{"error":"too many requests"}'
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        told = {"Content-Type": "application/json", "Content-Length": str(len(body)), **headers}
+        await send({"type": "http.response.start", "status": 429, "headers": _encoded(told)})
+        await send({"type": "http.response.body", "body": body})
+
+    return answer
+
+
+class RateLimit:
+    """The middleware. `caller` says whose limits a request takes from, `name` keeps
+    several of these apart, `denied` makes another answer than 429 and JSON."""
+
+    def __init__(
+        self,
+        app: App,
+        limiter: Limiter,
+        limits: str | None = None,
+        caller: Caller = by_address,
+        name: str = "api",
+        denied: Denial = too_many,
+    ):
+        self.app = app
+        self.limiter = limiter
+        self.limits = limits
+        self.caller = caller
+        self.name = name
+        self.denied = denied
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        key = f"{self.name}:{self.caller(scope)}"
+        decision, headers = await self.limiter.acquire_with_headers(key, self.limits)
+        if not decision.granted:
+            return await self.denied(scope, decision, headers)(scope, receive, send)
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                said = list(message.get("headers", []))
+                # What the route says of limits of its own stands.
+                names = {bytes(name).lower() for name, _ in said}
+                message["headers"] = [*said, *(pair for pair in _encoded(headers) if pair[0] not in names)]
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
+
+def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+
+
+__all__ = ["Caller", "Denial", "RateLimit", "by_address", "by_network", "too_many"]

@@ -1,0 +1,77 @@
+"""A circuit breaker that all processes share."""
+
+import asyncio
+import functools
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, ParamSpec, TypeVar
+
+from .. import words
+from ..errors import CircuitOpen
+from ..outage import Away
+from ..telemetry import calls
+from .server import Server
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Breaker:
+    """A circuit breaker by its key, and its rule as in `50%/60s:open=30s`.
+
+    While Redis is away calls go through: a breaker protects the callee, and without
+    it things are as they were before there was one.
+    """
+
+    def __init__(self, server: Server, key: str, rule: str):
+        self.server = server
+        self.key = key
+        self.rule = rule
+
+    @asynccontextmanager
+    async def guard(self) -> AsyncIterator[None]:
+        """Round a call, whose own timeout belongs inside. Raises CircuitOpen where it
+        is not to be made. An exception is a failure of the callee; a cancelled call
+        says nothing of it."""
+        token = await self._admitted()
+        start = time.monotonic()
+        outcome = "FAIL"
+        try:
+            yield
+            outcome = "OK"
+        except (asyncio.CancelledError, GeneratorExit):
+            outcome = "IGNORE"
+            raise
+        finally:
+            calls(outcome.lower())
+            if token is not None:
+                report = words.report(self.key, outcome, token, time.monotonic() - start)
+                await self.server.finish(*report)
+
+    def __call__(self, function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
+        """Guards each call of a function: `@breaker`."""
+
+        @functools.wraps(function)
+        async def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+            async with self.guard():
+                return await function(*args, **kwargs)
+
+        return guarded
+
+    async def _admitted(self) -> str | None:
+        """The token to report with; none while Redis is away."""
+
+        # Admitted and cancelled before it knew, a call hands its token back: a trial
+        # that nobody reports closes the door for its whole lease.
+        def undo(answer: Any) -> words.Words | None:
+            return words.report(self.key, "IGNORE", answer[2]) if answer[0] else None
+
+        try:
+            allowed, _state, token, retry_after_ms = await self.server.take(("CB.ACQUIRE", self.key, self.rule), undo)
+        except Away:
+            return None
+        if not allowed:
+            calls("open")
+            raise CircuitOpen(retry_after_ms)
+        return str(token)

@@ -1,0 +1,107 @@
+"""Limits that all processes share."""
+
+from collections.abc import Sequence
+
+from .. import words
+from ..decision import Decision, LimitStatus, pairs
+from ..denials import Denials
+from ..fallback import Fallback
+from ..outage import Away
+from ..telemetry import decisions
+from ..words import Request
+from .server import Server
+
+
+class Limiter:
+    """Takes units from limits that all processes share.
+
+    It never asks what it knows: a denial is remembered until its retry time, at most
+    1 s (`remember_denials`). So it may deny for up to 1 s what an operator or a refund
+    has freed meanwhile, and such denials are missing from RL.TOP, RL.STATS and alerts.
+    """
+
+    def __init__(self, server: Server, fallback: Fallback, *, remember_denials: bool = True):
+        self.server = server
+        self.fallback = fallback
+        self._denials = Denials() if remember_denials else None
+
+    async def acquire(
+        self,
+        key: str,
+        limits: str | None = None,
+        cost: int = 1,
+        *,
+        wait: float = 0.0,
+        critical: bool = False,
+        track: bool = False,
+    ) -> Decision:
+        """Takes `cost` units from every limit, or from none. Without `limits` those
+        hold that the server has for the key (a policy). With `wait` it stands in line
+        for so many seconds. `critical` requests may use what `keep=` holds back;
+        `track` counts the key for RL.STATS."""
+        if self._denials and not (critical or wait or track):
+            known = self._denials.recall(key, limits, cost)
+            if known is not None:
+                decisions("remembered")
+                return known
+        command = words.acquire(key, limits, cost, critical, track)
+        try:
+            answer = await (self.server.wait(wait, *command) if wait else self.server.ask(*command))
+        except Away:
+            return self._alone(key, cost)
+        decision = Decision(*answer)
+        if self._denials and not critical:
+            self._denials.learn(key, limits, cost, decision)
+        decisions("granted" if decision.granted else "denied")
+        return decision
+
+    async def acquire_with_headers(self, key: str, limits: str | None = None) -> tuple[Decision, dict[str, str]]:
+        """One unit, and the headers for the HTTP response: RateLimit, RateLimit-Policy,
+        X-RateLimit-* and, where it was denied, Retry-After."""
+        try:
+            six, flat = await self.server.ask_at_once(
+                words.acquire(key, limits, 1), (*words.quota(key, limits), "HEADERS")
+            )
+        except Away:
+            decision = self._alone(key, 1)
+            return decision, decision.retry_after
+        decision, headers = Decision(*six), pairs(flat)
+        headers.pop("Retry-After", None)  # RL.QUOTA speaks of the next request
+        decisions("granted" if decision.granted else "denied")
+        return decision, headers | decision.retry_after
+
+    async def batch(self, requests: Sequence[Request], *, together: bool = False) -> list[Decision]:
+        """Many requests in one atomic step, at most 1,000: each on its own, or
+        `together`: all or none. On a cluster with keys of one slot."""
+        try:
+            answers = await self.server.ask(*words.batch(requests, together))
+        except Away:
+            alone = [self._alone(request.key, request.cost) for request in requests]
+            if together and not all(decision.granted for decision in alone):
+                return [decision if not decision.granted else _taken_back(decision) for decision in alone]
+            return alone
+        return [Decision(*six) for six in answers]
+
+    async def refund(self, key: str, units: int) -> int:
+        """Gives back what was not used after all, the newest first, whoever took it;
+        says how much. Nothing while Redis is away."""
+        if self._denials:
+            self._denials.forget(key)
+        try:
+            return int(await self.server.ask("RL.REFUND", key, units))
+        except Away:
+            return 0
+
+    async def quota(self, key: str, limits: str | None = None, cost: int = 1) -> list[LimitStatus]:
+        """How the key stands, limit by limit, without taking; none where it has no
+        limits. Raises Away."""
+        rows = await self.server.ask(*words.quota(key, limits, cost))
+        return [LimitStatus.read(row) for row in rows or [] if "name" in pairs(row)]
+
+    def _alone(self, key: str, cost: int) -> Decision:
+        decisions("fallback")
+        return self.fallback.acquire(key, cost)
+
+
+def _taken_back(decision: Decision) -> Decision:
+    return Decision(0, decision.limit, decision.remaining, 1000, 0, -3, from_redis=False)

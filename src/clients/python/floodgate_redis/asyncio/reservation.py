@@ -1,0 +1,56 @@
+"""Take now, settle later: for work whose cost is known afterwards."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from .. import words
+from ..decision import Decision, longest
+from ..errors import Denied, Spending
+from ..outage import Away
+from .limiter import Limiter
+from .server import Server
+
+
+@asynccontextmanager
+async def reserve(
+    limiter: Limiter, limits: Mapping[str, str], estimate: int = 1, ttl: float = 30.0
+) -> AsyncIterator[Spending]:
+    """Reserves the estimate on every key, or raises Denied. Keeps it for as long
+    as the work takes, however long that is, then commits what was spent: also of
+    work that failed half way. What fails before it spent anything is released.
+    Of a process that dies, places are free after `ttl` seconds."""
+    server, keys = limiter.server, list(limits)
+    spending = Spending()
+    id = uuid.uuid4().hex  # ours, so that asking twice reserves once
+    release = words.settled("RL.RELEASE", id, keys)
+    try:
+        taken, answers = await server.take(
+            words.reserve(limits, estimate, ttl, id), undo=lambda answer: release if answer[0] else None
+        )
+    except Away:
+        alone = limiter.fallback.acquire(keys[-1], estimate)
+        if not alone.granted:
+            raise Denied(alone) from None
+        yield spending
+        return
+    if taken is None:
+        raise Denied(longest([Decision(*six) for six in answers]))
+    renewing = asyncio.create_task(_renew(server, ttl, words.renew(id, ttl, keys)))
+    failed = True
+    try:
+        yield spending
+        failed = False
+    finally:
+        renewing.cancel()
+        if failed and spending.units is None:
+            await server.finish(*release)
+        else:
+            await server.finish(*words.settled("RL.COMMIT", id, keys, spending.units))
+
+
+async def _renew(server: Server, ttl: float, command: words.Words) -> None:
+    while True:
+        await asyncio.sleep(ttl / 3)
+        await server.finish(*command)

@@ -1,0 +1,61 @@
+"""What a limiter need not ask, because it knows."""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
+
+from .decision import Decision
+
+LONGEST_MS = 1000
+
+
+class Denials:
+    """Denials are remembered until their retry time, at most 1 s: the same key and
+    limits at an equal or higher cost are denied again without asking.
+
+    What an operator or a refund has freed meanwhile may so be denied for up to 1 s
+    more, and a denial from memory is missing from RL.TOP, RL.STATS and alerts.
+    """
+
+    def __init__(self, most: int = 10_000, clock: Callable[[], float] = time.monotonic):
+        self.most = most
+        self._clock = clock
+        self._known: OrderedDict[tuple[str, str | None], tuple[int, float, Decision]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def recall(self, key: str, limits: str | None, cost: int) -> Decision | None:
+        """The denial that still holds, with the time that is left of it."""
+        with self._lock:
+            known = self._known.get((key, limits))
+            if known is None or cost < known[0]:
+                return None
+            _, until, decision = known
+            left_ms = int((until - self._clock()) * 1000)
+            if left_ms <= 0:
+                del self._known[key, limits]
+                return None
+        passed = min(decision.retry_after_ms, LONGEST_MS) - left_ms
+        return replace(
+            decision,
+            retry_after_ms=max(1, decision.retry_after_ms - passed),
+            reset_after_ms=max(0, decision.reset_after_ms - passed),
+        )
+
+    def learn(self, key: str, limits: str | None, cost: int, decision: Decision) -> None:
+        """Remembers a denial; a grant ends what was known."""
+        with self._lock:
+            self._known.pop((key, limits), None)
+            if decision.granted or decision.retry_after_ms <= 0 or not decision.from_redis:
+                return
+            until = self._clock() + min(decision.retry_after_ms, LONGEST_MS) / 1000
+            self._known[key, limits] = (cost, until, decision)
+            if len(self._known) > self.most:
+                self._known.popitem(last=False)
+
+    def forget(self, key: str) -> None:
+        """After a refund through this process."""
+        with self._lock:
+            for known in [known for known in self._known if known[0] == key]:
+                del self._known[known]

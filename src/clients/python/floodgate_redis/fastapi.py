@@ -1,0 +1,55 @@
+"""Limits of single routes of FastAPI.
+
+    app.state.limiter = Limiter(Server("redis://localhost:6379"), LocalBucket(rate=20))
+
+    @app.get("/search", dependencies=[Depends(rate_limit("10/minute"))])
+    async def search() -> ...
+"""
+
+from collections.abc import Awaitable, Callable
+
+from fastapi import HTTPException, Request, Response
+
+from .asyncio.limiter import Limiter
+from .callers import Caller, by_address, by_network
+from .decision import Decision
+
+
+class RateLimited(HTTPException):
+    """429, with the headers that say how the caller stands, and Retry-After unless
+    it never fits. `@app.exception_handler(RateLimited)` answers otherwise."""
+
+    def __init__(self, decision: Decision, headers: dict[str, str]):
+        super().__init__(429, "too many requests", headers)
+        self.decision = decision
+
+
+def rate_limit(
+    limits: str | None = None, *, limiter: Limiter | None = None, caller: Caller = by_address, name: str | None = None
+) -> Callable[[Request, Response], Awaitable[Decision]]:
+    """For Depends: takes one unit, or raises RateLimited; the response says how the
+    caller stands.
+
+    Each route has its own usage; routes with one `name` share it. The limiter is
+    `app.state.limiter` unless it is given here. `caller` says whose usage it is.
+    """
+
+    async def limited(request: Request, response: Response) -> Decision:
+        takes_from: Limiter = limiter or request.app.state.limiter
+        key = f"{name or _route(request)}:{caller(request)}"
+        decision, headers = await takes_from.acquire_with_headers(key, limits)
+        if not decision.granted:
+            raise RateLimited(decision, headers)
+        response.headers.update(headers)
+        return decision
+
+    return limited
+
+
+def _route(request: Request) -> str:
+    """The path as it is declared, so that `/users/1` and `/users/2` are one."""
+    path = getattr(request.scope.get("route"), "path", request.url.path)
+    return f"{request.method} {path}"
+
+
+__all__ = ["RateLimited", "by_address", "by_network", "rate_limit"]

@@ -1,0 +1,405 @@
+"""Storages for PyPI `limits`, and so for Flask-Limiter and slowapi: one import and
+one URI.
+
+    import floodgate_redis.limits
+    limiter = Limiter(get_remote_address, app=app, storage_uri="floodgate://localhost:6379")
+
+`floodgate://`, `floodgates://` (TLS), `floodgate+cluster://host:port,host:port`,
+`floodgate+sentinel://host:port,host:port/service`, each with `async+` before it for
+`limits.aio`. Options go to redis-py, `key_prefix` stands before each key (LIMITS:).
+
+Every decision is one atomic command. `moving-window` and `sliding-window-counter`
+are both exact here, `fixed-window` counts as INCR does. A key that an operator has
+blocked (RL.BLOCK) is denied by all. RL.QUOTA, RL.ACQUIRE and RL.HELP are used;
+RL.RESET by `clear`, RL.CLEAR by `reset`.
+"""
+
+import time
+from typing import Any
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+import redis
+import redis.asyncio
+import redis.asyncio.cluster
+import redis.asyncio.sentinel
+import redis.cluster
+import redis.exceptions
+import redis.sentinel
+from limits.aio.storage import base as aio_base
+from limits.errors import ConfigurationError
+from limits.storage import base
+
+from .decision import Decision, LimitStatus, pairs
+from .words import Words
+
+# redis-py types few of these.
+_cluster: Any = redis.cluster
+_sentinel: Any = redis.sentinel
+_async_cluster: Any = redis.asyncio.cluster
+_async_sentinel: Any = redis.asyncio.sentinel
+
+MOST = 1_000_000_000_000
+LONGEST_S = 366 * 86_400
+DENIED = MOST + 1
+"""More than any limit: what is counted where an operator closed the key."""
+
+PREFIX = "LIMITS"
+
+
+def _moving(limit: int, expiry: int) -> str:
+    if limit > MOST:
+        raise ConfigurationError(f"a limit of {limit} is above {MOST}, the most that Floodgate counts")
+    return f"{limit}/{_period(expiry)}"
+
+
+def _fixed(expiry: int) -> str:
+    """Counts as INCR does: what the limit is, only the caller knows."""
+    return f"fixed:{MOST}/{_period(expiry)}:start=first"
+
+
+def _period(expiry: int) -> str:
+    if expiry > LONGEST_S:
+        raise ConfigurationError(f"a period of {expiry} s is above 366 days, the longest that Floodgate has")
+    return f"{expiry}s"
+
+
+def _counted(six: Any) -> int:
+    decision = Decision(*six)
+    return decision.limit - decision.remaining if decision.granted else DENIED
+
+
+class _Rows:
+    """A reply of RL.QUOTA."""
+
+    def __init__(self, reply: Any):
+        maps = [pairs(row) for row in reply or []]
+        self.limits = [LimitStatus.read(row) for row in maps if "name" in row]
+        self.blocked = any("blocked" in row for row in maps)
+
+    def used(self) -> int:
+        return DENIED if self.blocked else max((row.used for row in self.limits), default=0)
+
+    def reset_at(self) -> float:
+        """In seconds since the epoch, by this machine's clock."""
+        return time.time() + max((row.reset_after_ms for row in self.limits), default=0) / 1000
+
+    def next_unit_in(self, expiry: int) -> float:
+        """Seconds, within the period: the rows are for one unit more than there is."""
+        seconds = max((row.retry_after_ms for row in self.limits), default=0) / 1000
+        return min(seconds, expiry - 0.001)
+
+
+def _more_than_remains(rows: _Rows) -> int:
+    return min((row.remaining for row in rows.limits), default=0) + 1
+
+
+class _Commands:
+    """The commands of both storages."""
+
+    key_prefix: str
+
+    def key(self, key: str) -> str:
+        return f"{self.key_prefix}:{key}"
+
+    def incr_words(self, key: str, expiry: int, amount: int) -> Words:
+        if amount < 1:
+            return ("RL.QUOTA", self.key(key), _fixed(expiry))
+        return ("RL.ACQUIRE", self.key(key), _fixed(expiry), "COST", amount)
+
+    def acquire_words(self, key: str, limit: int, expiry: int, amount: int) -> Words:
+        if amount < 1:
+            return ("RL.QUOTA", self.key(key), _moving(limit, expiry))
+        return ("RL.ACQUIRE", self.key(key), _moving(limit, expiry), "COST", amount)
+
+    @staticmethod
+    def count(reply: Any, amount: int) -> int:
+        return _Rows(reply).used() if amount < 1 else _counted(reply)
+
+    @staticmethod
+    def acquired(reply: Any, amount: int) -> bool:
+        return _Rows(reply).used() != DENIED if amount < 1 else bool(reply[0])
+
+
+class FloodgateStorage(_Commands, base.Storage, base.MovingWindowSupport, base.SlidingWindowCounterSupport):
+    """`floodgate://host:port/db`, as redis-py takes `redis://`."""
+
+    STORAGE_SCHEME = ["floodgate", "floodgates", "floodgate+unix"]
+
+    def __init__(
+        self, uri: str, wrap_exceptions: bool = False, key_prefix: str = PREFIX, **options: float | str | bool
+    ) -> None:
+        super().__init__(uri, wrap_exceptions=wrap_exceptions, **options)
+        self.key_prefix = key_prefix
+        self.client: Any = self.connect(uri, **options)
+
+    @staticmethod
+    def connect(uri: str, **options: Any) -> Any:
+        return redis.Redis.from_url(_redis_url(uri), **_resp2(options))
+
+    @property
+    def base_exceptions(self) -> type[Exception] | tuple[type[Exception], ...]:
+        return redis.exceptions.RedisError
+
+    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
+        return self.count(self._ask(*self.incr_words(key, expiry, amount)), amount)
+
+    def get(self, key: str) -> int:
+        return self._rows("RL.QUOTA", self.key(key)).used()
+
+    def get_expiry(self, key: str) -> float:
+        return self._rows("RL.QUOTA", self.key(key)).reset_at()
+
+    def check(self) -> bool:
+        """Whether all nodes answer, and have the module."""
+        try:
+            for node in self._nodes():
+                node.execute_command("RL.HELP")
+            return True
+        except redis.exceptions.RedisError:
+            return False
+
+    def reset(self) -> int | None:
+        """Forgets the usage of all keys with the prefix, but not of those that an
+        operator has pinned or blocked."""
+        return sum(self._clear(node) for node in self._nodes())
+
+    def clear(self, key: str) -> None:
+        self._ask("RL.RESET", self.key(key))
+
+    def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
+        if amount > limit:
+            return False
+        return self.acquired(self._ask(*self.acquire_words(key, limit, expiry, amount)), amount)
+
+    def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
+        if limit < 1:
+            return time.time(), 0
+        looks: Words = ("RL.QUOTA", self.key(key), _moving(limit, expiry))
+        rows = self._rows(*looks)
+        if not rows.used():
+            return time.time(), 0
+        later = self._rows(*looks, "COST", _more_than_remains(rows))
+        return time.time() + later.next_unit_in(expiry) - expiry, rows.used()
+
+    def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
+        return self.acquire_entry(key, limit, expiry, amount)
+
+    def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
+        rows = self._rows("RL.QUOTA", self.key(key))
+        if not rows.used():
+            return 0, 0.0, 0, 0.0
+        later = self._rows("RL.QUOTA", self.key(key), "COST", _more_than_remains(rows))
+        # There is no window before this one: what is counted is exact.
+        return 0, 0.0, rows.used(), later.next_unit_in(expiry)
+
+    def clear_sliding_window(self, key: str, expiry: int) -> None:
+        self.clear(key)
+
+    def _ask(self, *words: str | int) -> Any:
+        return self.client.execute_command(*words)
+
+    def _rows(self, *words: str | int) -> _Rows:
+        return _Rows(self._ask(*words))
+
+    def _nodes(self) -> list[Any]:
+        return [self.client]
+
+    def _clear(self, node: Any) -> int:
+        cursor, cleared = "0", 0
+        while True:
+            cursor, found = node.execute_command("RL.CLEAR", cursor, "MATCH", f"{self.key_prefix}:*", "COUNT", 1000)
+            cleared += int(found)
+            if str(cursor) == "0":
+                return cleared
+
+
+class FloodgateClusterStorage(FloodgateStorage):
+    """`floodgate+cluster://host:port,host:port`."""
+
+    STORAGE_SCHEME = ["floodgate+cluster"]
+
+    @staticmethod
+    def connect(uri: str, **options: Any) -> Any:
+        hosts, _, auth = _locations(uri)
+        nodes = [_cluster.ClusterNode(host, port) for host, port in hosts]
+        return _cluster.RedisCluster(startup_nodes=nodes, **auth, **_resp2(options))
+
+    def _nodes(self) -> list[Any]:
+        return [self.client.get_redis_connection(node) for node in self.client.get_primaries()]
+
+
+class FloodgateSentinelStorage(FloodgateStorage):
+    """`floodgate+sentinel://host:port,host:port/service`."""
+
+    STORAGE_SCHEME = ["floodgate+sentinel"]
+
+    @staticmethod
+    def connect(uri: str, **options: Any) -> Any:
+        return _master(_sentinel, uri, options)
+
+
+class AsyncFloodgateStorage(
+    _Commands, aio_base.Storage, aio_base.MovingWindowSupport, aio_base.SlidingWindowCounterSupport
+):
+    """`async+floodgate://host:port/db`."""
+
+    STORAGE_SCHEME = ["async+floodgate", "async+floodgates", "async+floodgate+unix"]
+
+    def __init__(
+        self, uri: str, wrap_exceptions: bool = False, key_prefix: str = PREFIX, **options: float | str | bool
+    ) -> None:
+        super().__init__(uri, wrap_exceptions=wrap_exceptions, **options)
+        self.key_prefix = key_prefix
+        self.client: Any = self.connect(uri.removeprefix("async+"), **options)
+
+    @staticmethod
+    def connect(uri: str, **options: Any) -> Any:
+        return redis.asyncio.Redis.from_url(_redis_url(uri), **_resp2(options))
+
+    @property
+    def base_exceptions(self) -> type[Exception] | tuple[type[Exception], ...]:
+        return redis.exceptions.RedisError
+
+    async def incr(self, key: str, expiry: int, amount: int = 1) -> int:
+        return self.count(await self._ask(*self.incr_words(key, expiry, amount)), amount)
+
+    async def get(self, key: str) -> int:
+        return (await self._rows("RL.QUOTA", self.key(key))).used()
+
+    async def get_expiry(self, key: str) -> float:
+        return (await self._rows("RL.QUOTA", self.key(key))).reset_at()
+
+    async def check(self) -> bool:
+        """Whether all nodes answer, and have the module."""
+        try:
+            for node in await self._nodes():
+                await node.execute_command("RL.HELP")
+            return True
+        except redis.exceptions.RedisError:
+            return False
+
+    async def reset(self) -> int | None:
+        """Forgets the usage of all keys with the prefix, but not of those that an
+        operator has pinned or blocked."""
+        return sum([await self._clear(node) for node in await self._nodes()])
+
+    async def clear(self, key: str) -> None:
+        await self._ask("RL.RESET", self.key(key))
+
+    async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
+        if amount > limit:
+            return False
+        return self.acquired(await self._ask(*self.acquire_words(key, limit, expiry, amount)), amount)
+
+    async def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
+        if limit < 1:
+            return time.time(), 0
+        looks: Words = ("RL.QUOTA", self.key(key), _moving(limit, expiry))
+        rows = await self._rows(*looks)
+        if not rows.used():
+            return time.time(), 0
+        later = await self._rows(*looks, "COST", _more_than_remains(rows))
+        return time.time() + later.next_unit_in(expiry) - expiry, rows.used()
+
+    async def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
+        return bool(await self.acquire_entry(key, limit, expiry, amount))
+
+    async def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
+        rows = await self._rows("RL.QUOTA", self.key(key))
+        if not rows.used():
+            return 0, 0.0, 0, 0.0
+        later = await self._rows("RL.QUOTA", self.key(key), "COST", _more_than_remains(rows))
+        # There is no window before this one: what is counted is exact.
+        return 0, 0.0, rows.used(), later.next_unit_in(expiry)
+
+    async def clear_sliding_window(self, key: str, expiry: int) -> None:
+        await self.clear(key)
+
+    async def _ask(self, *words: str | int) -> Any:
+        return await self.client.execute_command(*words)
+
+    async def _rows(self, *words: str | int) -> _Rows:
+        return _Rows(await self._ask(*words))
+
+    async def _nodes(self) -> list[Any]:
+        return [self.client]
+
+    async def _clear(self, node: Any) -> int:
+        cursor, cleared = "0", 0
+        while True:
+            cursor, found = await node.execute_command(
+                "RL.CLEAR", cursor, "MATCH", f"{self.key_prefix}:*", "COUNT", 1000
+            )
+            cleared += int(found)
+            if str(cursor) == "0":
+                return cleared
+
+
+class AsyncFloodgateClusterStorage(AsyncFloodgateStorage):
+    """`async+floodgate+cluster://host:port,host:port`."""
+
+    STORAGE_SCHEME = ["async+floodgate+cluster"]
+
+    @staticmethod
+    def connect(uri: str, **options: Any) -> Any:
+        hosts, _, auth = _locations(uri)
+        nodes = [_async_cluster.ClusterNode(host, port) for host, port in hosts]
+        return _async_cluster.RedisCluster(startup_nodes=nodes, **auth, **_resp2(options))
+
+    async def _nodes(self) -> list[Any]:
+        await self.client.initialize()
+        return list(self.client.get_primaries())
+
+
+class AsyncFloodgateSentinelStorage(AsyncFloodgateStorage):
+    """`async+floodgate+sentinel://host:port,host:port/service`."""
+
+    STORAGE_SCHEME = ["async+floodgate+sentinel"]
+
+    @staticmethod
+    def connect(uri: str, **options: Any) -> Any:
+        return _master(_async_sentinel, uri, options)
+
+
+def _redis_url(uri: str) -> str:
+    parts = urlsplit(uri)
+    scheme = {"floodgate": "redis", "floodgates": "rediss", "floodgate+unix": "unix"}[parts.scheme]
+    return urlunsplit(parts._replace(scheme=scheme))
+
+
+def _master(module: Any, uri: str, options: dict[str, Any]) -> Any:
+    """The master of a service, wherever it is."""
+    hosts, path, auth = _locations(uri)
+    service = options.pop("service_name", None) or path
+    if not service:
+        raise ConfigurationError("no service: floodgate+sentinel://host:port/service")
+    sentinel_options = {**auth, **options.pop("sentinel_kwargs", {})}
+    sentinels = module.Sentinel(hosts, sentinel_kwargs=sentinel_options, **auth, **_resp2(options))
+    return sentinels.master_for(service)
+
+
+def _resp2(options: dict[str, Any]) -> dict[str, Any]:
+    return {"decode_responses": True, **options, "protocol": 2}
+
+
+def _locations(uri: str) -> tuple[list[tuple[str, int]], str, dict[str, str]]:
+    """Of `scheme://user:password@host:port,host:port/path`: hosts, path, who signs in."""
+    parts = urlsplit(uri)
+    hosts = []
+    for location in parts.netloc.rpartition("@")[2].split(","):
+        host, _, port = location.strip().rpartition(":")
+        if not host or not port.isdigit():
+            raise ConfigurationError(f"no host:port: '{location}' in {parts.scheme}://")
+        hosts.append((host.strip("[]"), int(port)))
+    auth = {"username": parts.username, "password": parts.password}
+    return hosts, parts.path.strip("/"), {name: unquote(value) for name, value in auth.items() if value}
+
+
+__all__ = [
+    "AsyncFloodgateClusterStorage",
+    "AsyncFloodgateSentinelStorage",
+    "AsyncFloodgateStorage",
+    "FloodgateClusterStorage",
+    "FloodgateSentinelStorage",
+    "FloodgateStorage",
+]

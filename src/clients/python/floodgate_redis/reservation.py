@@ -1,0 +1,54 @@
+"""Take now, settle later: for work whose cost is known afterwards."""
+
+import threading
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from . import words
+from .decision import Decision, longest
+from .errors import Denied, Spending
+from .limiter import Limiter
+from .outage import Away
+
+
+@contextmanager
+def reserve(limiter: Limiter, limits: Mapping[str, str], estimate: int = 1, ttl: float = 30.0) -> Iterator[Spending]:
+    """Reserves the estimate on every key, or raises Denied. Keeps it for as long
+    as the work takes, however long that is, then commits what was spent: also of
+    work that failed half way. What fails before it spent anything is released.
+    Of a process that dies, places are free after `ttl` seconds."""
+    server, keys = limiter.server, list(limits)
+    spending = Spending()
+    id = uuid.uuid4().hex  # ours, so that asking twice reserves once
+    release = words.settled("RL.RELEASE", id, keys)
+    try:
+        taken, answers = server.take(
+            words.reserve(limits, estimate, ttl, id), undo=lambda answer: release if answer[0] else None
+        )
+    except Away:
+        alone = limiter.fallback.acquire(keys[-1], estimate)
+        if not alone.granted:
+            raise Denied(alone) from None
+        yield spending
+        return
+    if taken is None:
+        raise Denied(longest([Decision(*six) for six in answers]))
+    ended = threading.Event()
+
+    def renew() -> None:
+        while not ended.wait(ttl / 3):
+            server.finish(*words.renew(id, ttl, keys))
+
+    renewing = threading.Thread(target=renew, name="floodgate RL.RENEW", daemon=True)
+    renewing.start()
+    failed = True
+    try:
+        yield spending
+        failed = False
+    finally:
+        ended.set()
+        if failed and spending.units is None:
+            server.finish(*release)
+        else:
+            server.finish(*words.settled("RL.COMMIT", id, keys, spending.units))

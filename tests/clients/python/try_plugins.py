@@ -1,0 +1,161 @@
+"""Tries the plug-ins with their real hosts on a real server: python try_plugins.py
+PORT PLAIN. Talks as try_it.py does."""
+
+import asyncio
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import floodgate_redis.limits  # noqa: F401
+import limits
+import redis
+from limits.aio.strategies import MovingWindowRateLimiter as AsyncMovingWindow
+from limits.errors import ConfigurationError
+from limits.storage import storage_from_string
+from limits.strategies import FixedWindowRateLimiter, MovingWindowRateLimiter, SlidingWindowCounterRateLimiter
+from uvicorned import Response, Uvicorn
+
+PORT = sys.argv[1]
+URI = f"floodgate://127.0.0.1:{PORT}/0"
+admin: Any = redis.Redis(port=int(PORT), decode_responses=True, protocol=2)
+STRATEGIES = (FixedWindowRateLimiter, MovingWindowRateLimiter, SlidingWindowCounterRateLimiter)
+
+# One of several processes that take from one limit as fast as they can.
+TAKES = """
+import sys, floodgate_redis.limits, limits.strategies
+from limits import parse
+from limits.storage import storage_from_string
+limiter = getattr(limits.strategies, sys.argv[2])(storage_from_string(sys.argv[1]))
+print(sum(limiter.hit(parse("50/hour"), "four", sys.argv[2]) for _ in range(60)))
+"""
+
+
+def please(what: str) -> None:
+    print(what, flush=True)
+    sys.stdin.readline()
+
+
+def four_processes_are_one() -> None:
+    for strategy in STRATEGIES:
+        command = [sys.executable, "-B", "-c", TAKES, URI, strategy.__name__]
+        processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+        taken = [int(process.communicate(timeout=60)[0]) for process in processes]
+        assert sum(taken) == 50, (strategy, taken)
+
+
+def limits_as_it_says() -> None:
+    storage: Any = storage_from_string(URI)
+    assert storage.check() and not storage_from_string("floodgate://127.0.0.1:1").check()
+    minute = limits.parse("10/minute")
+    for strategy in STRATEGIES:
+        storage.reset()
+        limiter = strategy(storage)
+        assert limiter.hit(minute, "a", cost=0) and limiter.get_window_stats(minute, "a").remaining == 10
+        assert limiter.hit(minute, "a", cost=4) and limiter.hit(minute, "a", cost=6)
+        assert not limiter.test(minute, "a") and not limiter.hit(minute, "a")
+        reset, remaining = limiter.get_window_stats(minute, "a")
+        assert remaining == 0 and 59 < reset - time.time() <= 60.1, (strategy, reset - time.time())
+        # A block of an operator holds here too.
+        admin.execute_command("RL.BLOCK", f"LIMITS:{minute.key_for('b')}", "FOR", "1m")
+        assert not limiter.hit(minute, "b") and not limiter.test(minute, "b"), strategy
+        admin.execute_command("RL.UNBLOCK", f"LIMITS:{minute.key_for('b')}")
+        limiter.clear(minute, "a")
+        assert limiter.hit(minute, "a", cost=10)
+        # Named by what was wrong, not by a server's error.
+        for impossible in (limits.parse("1 per 2 year"), limits.parse(f"{10**12 + 1}/minute")):
+            try:
+                hits = limiter.hit(impossible, "c")
+            except ConfigurationError:
+                continue
+            # Of counts as INCR does the storage is never told the limit.
+            assert hits and strategy is FixedWindowRateLimiter and impossible.amount > 10**12
+    # A moving window's reset is when its oldest entry leaves.
+    storage.reset()
+    moving, two = MovingWindowRateLimiter(storage), limits.parse("2/2 second")
+    assert moving.hit(two, "m")
+    time.sleep(1)
+    assert moving.hit(two, "m")
+    assert 0.8 < moving.get_window_stats(two, "m").reset_time - time.time() < 1.1
+    assert storage.reset() == 1 and storage.reset() == 0
+
+
+async def limits_aio() -> None:
+    storage: Any = storage_from_string(f"async+{URI}")
+    limiter, minute = AsyncMovingWindow(storage), limits.parse("10/minute")
+    assert await storage.check()
+    taken = await asyncio.gather(*(limiter.hit(minute, "aio") for _ in range(40)))
+    assert sum(taken) == 10
+    assert (await limiter.get_window_stats(minute, "aio")).remaining == 0
+    await limiter.clear(minute, "aio")
+    assert await limiter.hit(minute, "aio")
+    assert await storage.reset() == 1
+    await storage.client.aclose()
+
+
+def status(responses: list[Response]) -> list[int]:
+    return [response.status for response in responses]
+
+
+def flask_limiter(web: Uvicorn) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        responses = list(pool.map(lambda _: web.get("/"), range(40)))
+    assert status(responses).count(200) == 10, status(responses)
+    denied = web.get("/")
+    assert denied.status == 429 and denied.headers["X-RateLimit-Remaining"] == "0"
+    assert 3590 <= int(denied.headers["Retry-After"]) <= 3601, denied.headers["Retry-After"]
+    assert status([web.get("/costly", caller="127.0.0.2") for _ in range(3)]) == [200, 200, 429]
+    assert status([web.get("/free") for _ in range(12)]) == [200] * 12
+
+
+def slowapi_and_fastapi(web: Uvicorn) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        responses = list(pool.map(lambda _: web.get("/slow"), range(20)))
+    assert status(responses).count(200) == 5, status(responses)
+    assert web.get("/slow").headers["X-RateLimit-Remaining"] == "0"
+
+    items = [web.get(f"/items/{i}") for i in range(4)]
+    assert status(items) == [200, 200, 200, 429], "all items are one route"
+    assert items[0].headers["RateLimit"].startswith('"3/h";r=2;t=') and items[0].headers["Retry-After"] is None
+    assert 3590 <= int(items[3].headers["Retry-After"]) <= 3600 and items[3].json() == {"detail": "too many requests"}
+    assert web.get("/items/1", caller="127.0.0.2").status == 200
+    writes = [web.request("POST", path) for path in ("/a", "/b", "/a")]
+    assert status(writes) == [200, 200, 429], "they share one name"
+    own = [web.get("/own/") for _ in range(2)]
+    assert status(own) == [200, 503] and 3_590_000 < own[1].json()["again_in_ms"] <= 3_600_000
+    assert own[1].headers["Retry-After"] is not None
+
+    assert web.get("/slow").headers["RateLimit-Policy"].startswith('"1000/h"')
+    admin.execute_command("RL.BLOCK", "all:127.0.0.1", "FOREVER")
+    assert (web.get("/slow").status, web.get("/slow").headers["Retry-After"]) == (418, None)
+    admin.execute_command("RL.UNBLOCK", "all:127.0.0.1")
+
+
+def main() -> None:
+    limits_as_it_says()
+    asyncio.run(limits_aio())
+    four_processes_are_one()
+    flask = Uvicorn("flask_app:app", workers=2, interface="wsgi", probe="/free", STORAGE=URI)
+    fast = Uvicorn("slowapi_app:limited", workers=2, STORAGE=URI, REDIS_URL=f"redis://127.0.0.1:{PORT}")
+    flask_limiter(flask)
+    slowapi_and_fastapi(fast)
+
+    # The host's own fallback holds while Redis is away: two each, in each process.
+    for what, back, caller in [("down", "up", "127.0.0.8"), ("freeze", "thaw", "127.0.0.9")]:
+        please(what)
+        alone = status([flask.get("/", caller=caller) for _ in range(8)])
+        assert set(alone) == {200, 429} and alone.count(200) <= 4, alone
+        assert fast.get("/items/1", caller=caller).status == 200, "it fails open"
+        please(back)
+        deadline = time.monotonic() + 60
+        while flask.get("/", caller="127.0.0.1").headers["X-RateLimit-Limit"] != "10":
+            assert time.monotonic() < deadline, "it never asks again"
+            time.sleep(0.2)
+        assert flask.get("/").status == 429, "what was granted before stands"
+    flask.stop()
+    fast.stop()
+    print("done", flush=True)
+
+
+main()

@@ -1,0 +1,317 @@
+"""Tries what programs without asyncio use, on a real server: python try_sync.py
+PORT PLAIN. Talks as try_it.py does."""
+
+import logging
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from opentelemetry import metrics
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+counted = InMemoryMetricReader()
+metrics.set_meter_provider(MeterProvider([counted]))
+
+from floodgate_redis import (  # noqa: E402
+    Breaker,
+    CircuitOpen,
+    Decision,
+    Denied,
+    FailClosed,
+    FailOpen,
+    Limiter,
+    LocalBucket,
+    Misconfigured,
+    Request,
+    Server,
+    denials,
+    reserve,
+)
+
+URL = f"redis://127.0.0.1:{sys.argv[1]}"
+PLAIN = f"redis://127.0.0.1:{sys.argv[2]}"
+PATIENCE = 5.0
+
+
+class Said(logging.Handler):
+    """What the package logs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+        logging.getLogger("floodgate_redis").addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+def please(what: str) -> None:
+    print(what, flush=True)
+    sys.stdin.readline()
+
+
+def eventually(what: str, holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+def asked(server: Server) -> int:
+    """How often RL.ACQUIRE has reached the server."""
+    stats = server.ask("INFO", "commandstats")
+    row = stats.get("cmdstat_rl.acquire") or stats.get("cmdstat_RL.ACQUIRE") or {"calls": 0}
+    return int(row["calls"])
+
+
+def limits_and_looks(server: Server) -> None:
+    limiter = Limiter(server, FailClosed())
+    assert [limiter.acquire("s:1", "3/h").granted for _ in range(4)] == [1, 1, 1, 0]
+    assert limiter.acquire("s:2", "100/s,5/h", cost=5).remaining == 0
+    assert limiter.refund("s:2", 2) == 2
+    (second, hour) = limiter.quota("s:2", "100/s,5/h")
+    assert (second.limit, hour.algorithm, hour.used, hour.remaining, hour.source) == (100, "sliding", 3, 2, "call")
+    assert limiter.quota("s:none") == []
+    server.ask("RL.BLOCK", "s:2", "FOR", "10s")
+    assert len(limiter.quota("s:2")) == 2, "the block is no limit"
+    decision, headers = limiter.acquire_with_headers("s:3", "1/h")
+    assert decision.granted and headers["RateLimit-Policy"] == '"1/h";q=1;w=3600' and "Retry-After" not in headers
+    decision, headers = limiter.acquire_with_headers("s:3", "1/h")
+    assert not decision.granted and 3590 <= int(headers["Retry-After"]) <= 3600, headers
+    assert limiter.acquire("s:4", "5/h", cost=6).retry_after == {}, "it never fits"
+    each = limiter.batch([Request("b:1", "2/h"), Request("b:1", "2/h", 2), Request("b:2", "1/h")])
+    assert [decision.granted for decision in each] == [1, 0, 1]
+    both = limiter.batch([Request("b:1", "2/h"), Request("b:2", "1/h")], together=True)
+    assert [decision.granted for decision in both] == [0, 0] and both[0].index == -3
+    server.ask("RL.POLICY", "SET", "pol", "2/h", "PREFIX", "p:")
+    assert [limiter.acquire("p:1").granted for _ in range(3)] == [1, 1, 0], "the policy holds"
+    assert [limiter.acquire("c:1", "2/h:keep=50%").granted for _ in range(2)] == [1, 0]
+    assert limiter.acquire("c:1", "2/h:keep=50%", critical=True).granted == 1
+    limiter.acquire("t:1", "2/h", track=True)
+    assert server.ask("RL.STATS", "t:1") is not None
+    start = time.monotonic()
+    waited = [limiter.acquire("w:1", "1/500ms", wait=9).granted for _ in range(3)]
+    assert waited == [1, 1, 1] and time.monotonic() - start > 0.9
+    with ThreadPoolExecutor(8) as pool:  # threads share it
+        assert sum(pool.map(lambda _: limiter.acquire("s:5", "20/h").granted, range(100))) == 20
+
+
+def what_it_knows_it_does_not_ask(server: Server) -> None:
+    limiter, forgetful = Limiter(server, FailClosed()), Limiter(server, FailClosed(), remember_denials=False)
+    before = asked(server)
+    assert [limiter.acquire("d:1", "1/h").granted for _ in range(200)] == [1] + [0] * 199
+    assert 2 <= asked(server) - before <= 5, "one denial a second is asked for"
+    before = asked(server)
+    assert [forgetful.acquire("d:2", "1/h").granted for _ in range(50)] == [1] + [0] * 49
+    assert asked(server) - before == 50
+    # Other limits, a lower cost, and whoever is critical, are asked.
+    assert limiter.acquire("d:3", "3/h", cost=3).granted == 3
+    assert limiter.acquire("d:3", "3/h", cost=2).granted == 0
+    assert limiter.refund("d:3", 1) == 1
+    assert limiter.acquire("d:3", "3/h", cost=2).granted == 0
+    assert limiter.acquire("d:3", "3/h", cost=1).granted == 1
+    # Refunded by somebody else: denied for a second at most.
+    assert limiter.acquire("d:3", "3/h").granted == 0
+    forgetful.refund("d:3", 1)
+    start = time.monotonic()
+    eventually("it asks again", lambda: limiter.acquire("d:3", "3/h").granted == 1)
+    assert time.monotonic() - start < 1.5
+
+
+def denials_against_a_model() -> None:
+    """Slow and obviously right: of each key the last denial, if nothing came since."""
+    now, recalled, learned = 0.0, 0, 0
+    chance = random.Random(7)
+    known = denials.Denials(most=4, clock=lambda: now)
+    # Of a key and its limits: cost, until when, retry time, since when, which.
+    model: dict[tuple[str, str | None], tuple[int, float, int, float, int]] = {}
+    for _ in range(20_000):
+        now += chance.choice([0, 0, 0.001, 0.1, 0.5])
+        pair, cost = (chance.choice("abcdef"), chance.choice(["1/s", None])), chance.randint(1, 3)
+        expected = None
+        if pair in model and cost >= model[pair][0] and now < model[pair][1]:
+            expected = model[pair]
+        answer = known.recall(*pair, cost)
+        if answer is not None:
+            recalled += 1
+            assert expected is not None and answer.granted == 0, (pair, cost)
+            left_ms = expected[2] - (now - expected[3]) * 1000
+            assert abs(answer.retry_after_ms - left_ms) <= 1.001 or answer.retry_after_ms == 1, (answer, left_ms)
+            continue
+        if expected is not None:
+            # Less than a millisecond is left, or four came after it.
+            assert learned - expected[4] >= 4 or expected[1] - now < 0.0011, (pair, cost)
+        retry = chance.choice([0, -1, 1, 300, 60_000])
+        denied = retry != 0
+        known.learn(*pair, cost, Decision(0 if denied else cost, 3, 0, retry, 0, 0))
+        model.pop(pair, None)
+        if retry > 0:
+            learned += 1
+            model[pair] = (cost, now + min(retry, 1000) / 1000, retry, now, learned)
+    assert recalled > 1000, recalled
+
+
+def a_breaker(server: Server, said: Said) -> None:
+    breaker = Breaker(server, "sb", "2:open=1h")
+
+    @breaker
+    def call(fails: bool) -> int:
+        if fails:
+            raise ValueError("no answer")
+        return 42
+
+    assert call(False) == 42
+    for _ in range(2):
+        try:
+            call(True)
+            raise AssertionError("the error is the caller's")
+        except ValueError:
+            pass
+    try:
+        call(False)
+        raise AssertionError("it is open")
+    except CircuitOpen as error:
+        assert 3590 <= int(error.retry_after["Retry-After"]) <= 3600
+    server.ask("CB.FORCE", "sb", "OPEN")
+    try:
+        call(False)
+        raise AssertionError("it is forced open")
+    except CircuitOpen as error:
+        assert error.retry_after == {}
+
+    # Out of patience: what was admitted meanwhile is given back.
+    impatient = Server(URL, patience=1.0)
+    with Breaker(impatient, "sb:first", "1").guard():
+        pass  # it has connected
+    flaky, late = (Breaker(of, "sb:late", "1:open=100ms:lease=1h") for of in (server, impatient))
+    try:
+        with flaky.guard():
+            raise ValueError("no answer")
+    except ValueError:
+        pass
+    time.sleep(0.15)
+    please("freeze")
+    with late.guard():
+        pass
+    please("thaw")
+
+    def free() -> bool:
+        try:
+            with flaky.guard():
+                return True
+        except CircuitOpen:
+            return False
+
+    eventually("the trial is given back", free)
+    eventually("it is found again", lambda: "Redis is found again" in said.lines)
+    impatient.close()
+
+
+def reservations(server: Server) -> None:
+    limiter = Limiter(server, LocalBucket(5))
+    limits = {"sr": "1000/h,concurrent:1"}
+
+    def used() -> int:
+        return limiter.quota("sr")[0].used
+
+    limiter.acquire("sr", "1000/h")
+    for spends, fails, charged in [(30, False, 30), (None, False, 100), (None, True, 0), (7, True, 7), (3, False, 3)]:
+        before = used()
+        try:
+            with reserve(limiter, limits, estimate=100, ttl=0.6) as spending:
+                if spends is not None:
+                    spending.add(spends)
+                if spends == 3:
+                    time.sleep(1)  # longer than its TTL
+                assert len(server.ask("RL.RESERVATIONS", "sr")) == 1, "it was not renewed"
+                try:
+                    with reserve(limiter, limits):
+                        raise AssertionError("the place is taken")
+                except Denied as denied:
+                    assert denied.retry_after
+                if fails:
+                    raise ValueError("no answer")
+        except ValueError:
+            pass
+        assert used() - before == charged, (spends, fails)
+    try:
+        with reserve(limiter, {"sr:2": "10/h"}, estimate=11):
+            raise AssertionError("too much")
+    except Denied as denied:
+        assert denied.retry_after == {}
+
+
+def redis_is_away(server: Server) -> None:
+    for fallback, least, most in [(FailOpen(), 20, 20), (FailClosed(), 0, 0), (LocalBucket(5), 5, 10)]:
+        start = time.monotonic()
+        limiter = Limiter(server, fallback)  # type: ignore[arg-type]
+        decisions = [limiter.acquire("away", "3/h") for _ in range(20)]
+        assert least <= sum(decision.granted for decision in decisions) <= most
+        assert not any(decision.from_redis for decision in decisions) and time.monotonic() - start < 3
+    assert Limiter(server, FailOpen()).acquire_with_headers("away", "3/h")[1] == {}
+    some = Limiter(server, LocalBucket(1, burst=2)).batch([Request("x"), Request("x", "*", 5)], together=True)
+    assert [decision.granted for decision in some] == [0, 0]
+    with Breaker(server, "sb", "1").guard():
+        pass
+    with reserve(Limiter(server, FailOpen()), {"sr": "1/h"}):
+        pass
+    try:
+        with reserve(Limiter(server, FailClosed()), {"sr": "1/h"}):
+            raise AssertionError("fail-closed")
+    except Denied:
+        pass
+
+
+def main() -> None:
+    denials_against_a_model()
+    said = Said()
+    for url, what in [(PLAIN, "has no Floodgate")]:
+        for attempt in (Server(url).check, lambda: Limiter(Server(url), FailOpen()).acquire("a", "1/s")):
+            try:
+                attempt()
+                raise AssertionError("nothing was raised")
+            except Misconfigured as error:
+                assert what in str(error)
+    with Server(URL, patience=PATIENCE, rest=0.2) as server:
+        limits_and_looks(server)
+        what_it_knows_it_does_not_ask(server)
+        a_breaker(server, said)
+        reservations(server)
+        assert said.lines == ["Redis is lost, fallbacks hold: no answer in time", "Redis is found again"], said.lines
+        said.lines.clear()
+
+        limiter = Limiter(server, FailOpen())
+        limiter.acquire("line", "1/h")
+        waited: list[Decision] = []
+        waiter = threading.Thread(target=lambda: waited.append(limiter.acquire("line", "1/h", wait=20)))
+        waiter.start()
+        eventually("it stands in line", lambda: server.ask("RL.QUEUE", "line")[0] == 1)
+        please("down")
+        waiter.join(10)
+        assert [decision.from_redis for decision in waited] == [False]
+        redis_is_away(server)
+        please("up")
+        eventually("it asks again", lambda: limiter.acquire("back", "9/h").from_redis)
+        assert Limiter(server, FailOpen()).acquire("s:1", "3/h").granted == 0, "it forgot"
+        assert len(said.lines) == 2 and said.lines[1] == "Redis is found again", said.lines
+
+    data = counted.get_metrics_data()
+    assert data is not None
+    found = {
+        (metric.name, point.attributes["outcome"])
+        for resource in data.resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+        for point in metric.data.data_points
+        if point.attributes is not None
+    }
+    assert found >= {("floodgate.decisions", it) for it in ("granted", "denied", "remembered", "fallback")}, found
+    assert found >= {("floodgate.calls", it) for it in ("ok", "fail", "open")}, found
+    print("done", flush=True)
+
+
+main()
