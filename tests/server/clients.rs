@@ -51,36 +51,14 @@ fn python(folder: &Path, program: &str) -> Command {
     command
 }
 
-/// The recipes for Node beside their packages, where Node looks for these, and our
-/// own package as its files are published.
+/// The recipes for Node beside their packages, where Node looks for these.
 fn node(folder: &Path) -> TempDir {
     let dir = TempDir::with_prefix("floodgate-node-").unwrap();
     for file in fs::read_dir(format!("{CLIENTS}/node")).unwrap() {
         let path = file.unwrap().path();
         fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
     }
-    let modules = dir.path().join("node_modules");
-    fs::create_dir(&modules).unwrap();
-    for file in fs::read_dir(folder.join("node_modules")).unwrap() {
-        let path = file.unwrap().path();
-        symlink(&path, modules.join(path.file_name().unwrap())).unwrap();
-    }
-    // Not built where it is used: there the compiler goes by the package's type.
-    let ours = dir.path().join("floodgate-redis");
-    let copied = Command::new("cp").arg("-r").arg(format!("{PACKAGES}/node")).arg(&ours).status();
-    assert!(copied.unwrap().success());
-    for (program, arguments) in [
-        ("node_modules/.bin/tsc", &["-p", "tsconfig.json"][..]),
-        ("node_modules/.bin/tsc", &["-p", "tsconfig.cjs.json"]),
-        ("node", &["finish.mjs"]),
-    ] {
-        let program = if program == "node" { program.into() } else { dir.path().join(program) };
-        let mut build = Command::new(program);
-        build.current_dir(&ours).args(arguments);
-        succeeds(build);
-    }
-    fs::remove_dir_all(ours.join("src")).unwrap();
-    fs::rename(ours, modules.join("floodgate-redis")).unwrap();
+    symlink(folder.join("node_modules"), dir.path().join("node_modules")).unwrap();
     dir
 }
 
@@ -311,92 +289,6 @@ fn node_ioredis_and_express() {
     assert_eq!(tried(recipe, durable()), ["done"]);
 }
 
-#[test]
-fn node_express_hono_and_fastify() {
-    let Some(folder) = installed("node") else { return };
-    let programs = node(&folder);
-    let mut program = Command::new("node");
-    program.arg(programs.path().join("try_plugins.mjs"));
-    assert_eq!(tried(program, durable()), ["done"]);
-}
-
-/// The examples of the package's own page run, and its rights suffice.
-#[test]
-fn node_readme_runs() {
-    let Some(folder) = installed("node") else { return };
-    let readme = fs::read_to_string(format!("{PACKAGES}/node/README.md")).unwrap();
-    let programs = node(&folder);
-    let server = Server::start();
-    let line = readme.split('`').find(|span| span.starts_with("ACL SETUSER web ")).unwrap();
-    server.ok(line);
-    let examples: Vec<&str> =
-        readme.split("```js\n").skip(1).map(|block| block.split("```").next().unwrap()).collect();
-    assert_eq!(examples.len(), 3);
-    for (number, example) in examples.into_iter().enumerate() {
-        let file = programs.path().join(format!("example{number}.mjs"));
-        // One request that is limited, and it ends.
-        let asks = match number {
-            0 => {
-                "const l = app.get('/', (_, r) => r.send('1')).listen(0)\n\
-                  const { headers } = await fetch(`http://127.0.0.1:${l.address().port}`)\n\
-                  if (headers.get('x-ratelimit-remaining') !== '99') throw new Error('not limited')\n"
-            }
-            1 => {
-                "app.get('/', (c) => c.text('1'))\nconst { headers } = await app.request('/')\n\
-                  if (headers.get('ratelimit-remaining') !== '99') throw new Error('not limited')\n"
-            }
-            _ => {
-                "app.get('/', async () => 1)\nconst { headers } = await app.inject('/')\n\
-                  if (headers['x-ratelimit-remaining'] !== 99 && headers['x-ratelimit-remaining'] !== '99') \
-                  throw new Error('not limited')\n"
-            }
-        };
-        fs::write(&file, format!("{example}\n{asks}process.exit(0)\n")).unwrap();
-        let mut run = Command::new("node");
-        run.arg(file).env("REDIS_URL", format!("redis://web:secret@127.0.0.1:{}", server.port()));
-        succeeds(run);
-    }
-}
-
-/// The tests that @fastify/rate-limit brings for its store in Redis, on ours. Six of
-/// the sixteen ask for what is refused by name.
-#[test]
-fn node_fastify_passes_its_own_tests() {
-    let Some(folder) = installed("node") else { return };
-    let programs = node(&folder);
-    let host = programs.path().join("host");
-    fs::create_dir_all(host.join("test")).unwrap();
-    fs::write(host.join("package.json"), r#"{"type":"commonjs"}"#).unwrap();
-    fs::copy(programs.path().join("fastify_host.cjs"), host.join("index.js")).unwrap();
-    let theirs = programs.path().join("node_modules/@fastify/rate-limit/test/redis-rate-limit.test.js");
-    let own = fs::read_to_string(theirs).unwrap();
-    let ours = own.replace("host: REDIS_HOST", "host: REDIS_HOST, port: process.env.PORT");
-    assert_ne!(own, ours);
-    let file = host.join("test/redis-rate-limit.test.js");
-    fs::write(&file, ours).unwrap();
-    let server = Server::start();
-    let mut program = Command::new("node");
-    program.args(["--test", "--test-reporter=tap"]).arg(file).env("PORT", server.port().to_string());
-    let output = program.stdin(Stdio::null()).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    let mut passed = 0;
-    for block in said.split("# Subtest: ").skip(1) {
-        let (name, told) = block.split_once('\n').unwrap();
-        // A suite holds tests, which come next.
-        let Some(told) = told.trim_start().split_once('-').map(|(verdict, _)| (verdict.trim(), told)) else {
-            continue;
-        };
-        match told {
-            (verdict, _) if verdict.starts_with("ok ") => passed += 1,
-            (verdict, told) if verdict.starts_with("not ok ") => {
-                assert!(told.contains("is not had here, use the option block="), "{name}: {told}");
-            }
-            _ => {}
-        }
-    }
-    assert_eq!(passed, 10, "{said}");
-}
-
 /// Runs a program that waits and reserves by the client's ordinary commands.
 fn waits_and_reserves(mut program: Command) {
     let server = Server::start();
@@ -435,8 +327,7 @@ fn node_is_typed() {
         "--strict",
         "--skipLibCheck",
     ]);
-    tsc.args(["--target", "es2022", "--module", "nodenext"]);
-    tsc.args(["web.mjs", "try_it.mjs", "try_plugins.mjs", "plugins_app.mjs"]);
+    tsc.args(["--target", "es2022", "--module", "nodenext", "web.mjs", "try_it.mjs"]);
     succeeds(tsc);
 }
 
