@@ -1,0 +1,132 @@
+// The clients of others that can be passed in, and the one way in which this
+// package talks to them.
+
+/** A command and its arguments. */
+export type Command = readonly [name: string, ...args: (string | number)[]]
+
+/** A client of ioredis: `Redis` or `Cluster`. */
+export interface IoredisClient {
+  call(command: string, args: (string | number)[]): Promise<unknown>
+  duplicate(...options: never[]): unknown
+  disconnect(): void
+}
+
+/** A client of node-redis: what `createClient` gives. */
+export interface NodeRedisClient {
+  sendCommand(args: string[]): Promise<unknown>
+  duplicate(...options: never[]): unknown
+  destroy(): void
+}
+
+/** A cluster of node-redis: what `createCluster` gives. */
+export interface NodeRedisCluster {
+  sendCommand(firstKey: string, isReadonly: boolean, args: string[]): Promise<unknown>
+  nodeClient(node: never): unknown
+}
+
+/** Masters that Sentinel watches, of node-redis: what `createSentinel` gives. */
+export interface NodeRedisSentinel {
+  sendCommand(isReadonly: boolean, args: string[]): Promise<unknown>
+  getSentinelNode(): unknown
+}
+
+/** Sends a command by any other means; `key` is its first key, if it has one. */
+export type SendCommand = (args: string[], key: string | undefined) => Promise<unknown>
+
+/** What can be passed as `client`. */
+export type RedisClient = IoredisClient | NodeRedisClient | NodeRedisCluster | NodeRedisSentinel | SendCommand
+
+/** A connection of its own for a command that waits. */
+export interface LentConnection {
+  send(command: Command): Promise<unknown>
+  close(): void
+}
+
+/** One of the clients above, asked in one way. */
+export interface Adapter {
+  /** Whether the commands of one process arrive in the order in which they are sent. */
+  readonly ordered: boolean
+  send(command: Command, key: string | undefined): Promise<unknown>
+  /** Opens a connection of its own, with no limit on the time of an answer. */
+  lend?(): Promise<LentConnection>
+}
+
+const ignore = () => {}
+const words = (command: Command) => command.map(String)
+
+/** Finds out whose client it is. */
+export function adapterOf(client: RedisClient): Adapter {
+  if (typeof client === 'function') {
+    return { ordered: false, send: (command, key) => client(words(command), key) }
+  }
+  if ('call' in client && typeof client.call === 'function') return ioredis(client)
+  if (!('sendCommand' in client) || typeof client.sendCommand !== 'function') {
+    throw new TypeError(
+      'client must be a client of ioredis or node-redis, or a function that sends a command',
+    )
+  }
+  if ('nodeClient' in client) {
+    return {
+      ordered: false,
+      send: (command, key) => (client as NodeRedisCluster).sendCommand(key as string, false, words(command)),
+    }
+  }
+  if ('getSentinelNode' in client) {
+    return {
+      ordered: false,
+      send: (command) => (client as NodeRedisSentinel).sendCommand(false, words(command)),
+    }
+  }
+  return nodeRedis(client as NodeRedisClient)
+}
+
+function ioredis(client: IoredisClient): Adapter {
+  const isCluster = 'isCluster' in client && client.isCluster === true
+  const patient = { commandTimeout: undefined, socketTimeout: undefined }
+  const overrides = isCluster
+    ? [[], { lazyConnect: true, clusterRetryStrategy: () => null, redisOptions: patient }]
+    : [{ ...patient, lazyConnect: true, retryStrategy: () => null, maxRetriesPerRequest: 0 }]
+  const duplicate = client.duplicate as (...overrides: unknown[]) => IoredisConnection
+  return {
+    ordered: !isCluster,
+    send: ([name, ...args]) => client.call(name, args),
+    async lend() {
+      const own = duplicate.apply(client, overrides)
+      own.on('error', ignore)
+      await own.connect()
+      return { send: ([name, ...args]) => own.call(name, args), close: () => own.disconnect() }
+    },
+  }
+}
+
+interface IoredisConnection extends IoredisClient {
+  on(event: 'error', listener: () => void): unknown
+  connect(): Promise<unknown>
+}
+
+function nodeRedis(client: NodeRedisClient): Adapter {
+  const duplicate = client.duplicate as (overrides: unknown) => NodeRedisConnection
+  return {
+    ordered: true,
+    send: (command) => client.sendCommand(words(command)),
+    async lend() {
+      const { socket } = (client as { options?: { socket?: object } }).options ?? {}
+      const own = duplicate.call(client, {
+        socket: { ...socket, reconnectStrategy: false, socketTimeout: undefined },
+        commandOptions: { timeout: undefined },
+      })
+      own.on('error', ignore)
+      await own.connect()
+      const close = () => {
+        if (own.isOpen) own.destroy()
+      }
+      return { send: (command) => own.sendCommand(words(command)), close }
+    },
+  }
+}
+
+interface NodeRedisConnection extends NodeRedisClient {
+  readonly isOpen: boolean
+  on(event: 'error', listener: () => void): unknown
+  connect(): Promise<unknown>
+}
