@@ -14,7 +14,10 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{clients::installed, harness::Server};
+use crate::{
+    clients::installed,
+    harness::{Sentinels, Server, cluster},
+};
 
 const PACKAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/clients/node");
 
@@ -52,13 +55,26 @@ fn succeeds(command: &mut Command) -> String {
     said
 }
 
-/// A server for who has connected, as long as the connection lasts: it says its
+/// What who has connected asks for, as long as the connection lasts: it says its
 /// port, and does what each line asks for.
 fn serve(connection: TcpStream) {
-    let mut server = Server::with(&["--appendonly", "yes"]);
     let mut answer = connection.try_clone().unwrap();
+    let mut lines = BufReader::new(connection).lines().map_while(Result::ok);
+    let kind = lines.next().unwrap();
+    if kind == "cluster" {
+        let cluster = cluster(3, 0);
+        writeln!(answer, "{}", cluster.nodes[0].port()).unwrap();
+        return lines.for_each(drop);
+    }
+    let mut server = Server::with(&["--appendonly", "yes"]);
+    if kind == "sentinel" {
+        let sentinels = Sentinels::watch(&server, 0, 1);
+        writeln!(answer, "{}", sentinels.ports[0]).unwrap();
+        return lines.for_each(drop);
+    }
+    assert_eq!(kind, "server");
     writeln!(answer, "{}", server.port()).unwrap();
-    for line in BufReader::new(connection).lines().map_while(Result::ok) {
+    for line in lines {
         match line.as_str() {
             "kill" => server.kill9(),
             "start" => server.restart(),

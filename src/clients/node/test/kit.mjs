@@ -17,12 +17,13 @@ export { sleep }
 const open = []
 after(() => open.forEach((close) => close()))
 
-/** A server of one's own, until the tests of the file are over. */
-export async function startServer() {
+/** A server of one's own, until the tests of the file are over; or a `cluster`, or a `sentinel`. */
+export async function startServer(kind = 'server') {
   const control = process.env.FLOODGATE_CONTROL
   assert.ok(control, 'these tests are run by: cargo test --all-features --test server client_node')
   const socket = net.connect(Number(control), '127.0.0.1')
   const lines = createInterface({ input: socket })[Symbol.asyncIterator]()
+  socket.write(`${kind}\n`)
   const port = Number((await lines.next()).value)
   const please = async (what) => {
     socket.write(`${what}\n`)
