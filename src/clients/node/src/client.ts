@@ -6,27 +6,35 @@ export type Command = readonly [name: string, ...args: (string | number)[]]
 
 /** A client of ioredis: `Redis` or `Cluster`. */
 export interface IoredisClient {
+  readonly status: string
   call(command: string, args: (string | number)[]): Promise<unknown>
   duplicate(...options: never[]): unknown
   disconnect(): void
+  on(event: 'ready' | 'end' | 'error', listener: (error?: Error) => void): unknown
+  off(event: 'ready' | 'end' | 'error', listener: (error?: Error) => void): unknown
+}
+
+/** How a command is sent by node-redis. */
+export interface Sending {
+  abortSignal?: AbortSignal
 }
 
 /** A client of node-redis: what `createClient` gives. */
 export interface NodeRedisClient {
-  sendCommand(args: string[]): Promise<unknown>
+  sendCommand(args: string[], options?: Sending): Promise<unknown>
   duplicate(...options: never[]): unknown
   destroy(): void
 }
 
 /** A cluster of node-redis: what `createCluster` gives. */
 export interface NodeRedisCluster {
-  sendCommand(firstKey: string, isReadonly: boolean, args: string[]): Promise<unknown>
+  sendCommand(firstKey: string, isReadonly: boolean, args: string[], options?: Sending): Promise<unknown>
   nodeClient(node: never): unknown
 }
 
 /** Masters that Sentinel watches, of node-redis: what `createSentinel` gives. */
 export interface NodeRedisSentinel {
-  sendCommand(isReadonly: boolean, args: string[]): Promise<unknown>
+  sendCommand(isReadonly: boolean, args: string[], options?: Sending): Promise<unknown>
   getSentinelNode(): unknown
 }
 
@@ -38,6 +46,7 @@ export type RedisClient = IoredisClient | NodeRedisClient | NodeRedisCluster | N
 
 /** A connection of its own for a command that waits. */
 export interface LentConnection {
+  readonly isOpen: boolean
   send(command: Command): Promise<unknown>
   close(): void
 }
@@ -46,7 +55,8 @@ export interface LentConnection {
 export interface Adapter {
   /** Whether the commands of one process arrive in the order in which they are sent. */
   readonly ordered: boolean
-  send(command: Command, key: string | undefined): Promise<unknown>
+  /** Sends it. What is not on its way yet when `over` is aborted is not sent any more. */
+  send(command: Command, key: string | undefined, over: AbortSignal): Promise<unknown>
   /** Opens a connection of its own, with no limit on the time of an answer. */
   lend?(): Promise<LentConnection>
 }
@@ -66,15 +76,18 @@ export function adapterOf(client: RedisClient): Adapter {
     )
   }
   if ('nodeClient' in client) {
+    const cluster = client as NodeRedisCluster
     return {
       ordered: false,
-      send: (command, key) => (client as NodeRedisCluster).sendCommand(key as string, false, words(command)),
+      send: (command, key, abortSignal) =>
+        cluster.sendCommand(key as string, false, words(command), { abortSignal }),
     }
   }
   if ('getSentinelNode' in client) {
+    const sentinel = client as NodeRedisSentinel
     return {
       ordered: false,
-      send: (command) => (client as NodeRedisSentinel).sendCommand(false, words(command)),
+      send: (command, _key, abortSignal) => sentinel.sendCommand(false, words(command), { abortSignal }),
     }
   }
   return nodeRedis(client as NodeRedisClient)
@@ -87,20 +100,58 @@ function ioredis(client: IoredisClient): Adapter {
     ? [[], { lazyConnect: true, clusterRetryStrategy: () => null, redisOptions: patient }]
     : [{ ...patient, lazyConnect: true, retryStrategy: () => null, maxRetriesPerRequest: 0 }]
   const duplicate = client.duplicate as (...overrides: unknown[]) => IoredisConnection
+  let connecting: Promise<void> | undefined
   return {
     ordered: !isCluster,
-    send: ([name, ...args]) => client.call(name, args),
+    async send([name, ...args], _key, over) {
+      // Not into its queue of commands for later: later it is too late.
+      if (CONNECTING.has(client.status)) {
+        connecting ??= isReady(client).finally(() => (connecting = undefined))
+        await connecting
+        over.throwIfAborted()
+      }
+      return client.call(name, args)
+    },
     async lend() {
       const own = duplicate.apply(client, overrides)
       own.on('error', ignore)
       await own.connect()
-      return { send: ([name, ...args]) => own.call(name, args), close: () => own.disconnect() }
+      return {
+        get isOpen() {
+          return own.status === 'ready'
+        },
+        send: ([name, ...args]) => own.call(name, args),
+        close: () => own.disconnect(),
+      }
     },
   }
 }
 
+const CONNECTING = new Set(['connecting', 'connect', 'reconnecting', 'close'])
+
+/** Until the client is connected, or says why it is not. */
+function isReady(client: IoredisClient): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const end = () => {
+      client.off('ready', ready)
+      client.off('error', fail)
+      client.off('end', fail)
+    }
+    const ready = () => {
+      end()
+      resolve()
+    }
+    const fail = (error?: Error) => {
+      end()
+      reject(error ?? new Error('Connection is closed.'))
+    }
+    client.on('ready', ready)
+    client.on('error', fail)
+    client.on('end', fail)
+  })
+}
+
 interface IoredisConnection extends IoredisClient {
-  on(event: 'error', listener: () => void): unknown
   connect(): Promise<unknown>
 }
 
@@ -108,7 +159,7 @@ function nodeRedis(client: NodeRedisClient): Adapter {
   const duplicate = client.duplicate as (overrides: unknown) => NodeRedisConnection
   return {
     ordered: true,
-    send: (command) => client.sendCommand(words(command)),
+    send: (command, _key, abortSignal) => client.sendCommand(words(command), { abortSignal }),
     async lend() {
       const { socket } = (client as { options?: { socket?: object } }).options ?? {}
       const own = duplicate.call(client, {
@@ -117,16 +168,22 @@ function nodeRedis(client: NodeRedisClient): Adapter {
       })
       own.on('error', ignore)
       await own.connect()
-      const close = () => {
-        if (own.isOpen) own.destroy()
+      return {
+        get isOpen() {
+          return own.isReady
+        },
+        send: (command) => own.sendCommand(words(command)),
+        close: () => {
+          if (own.isOpen) own.destroy()
+        },
       }
-      return { send: (command) => own.sendCommand(words(command)), close }
     },
   }
 }
 
 interface NodeRedisConnection extends NodeRedisClient {
   readonly isOpen: boolean
+  readonly isReady: boolean
   on(event: 'error', listener: () => void): unknown
   connect(): Promise<unknown>
 }

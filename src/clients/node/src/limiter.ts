@@ -102,7 +102,10 @@ export class Limiter {
   ): Promise<Decision> {
     return this.#orFallback(key, options.cost ?? 1, async () =>
       decisionOf(
-        await this.server.wait(acquireCommand(key, limits, options), waitMs, { key, signal: options.signal }),
+        await this.server.wait(acquireCommand(key, limits, options), waitMs, {
+          key,
+          signal: options.signal,
+        }),
       ),
     )
   }
@@ -129,7 +132,10 @@ export class Limiter {
     }
     const { 'Retry-After': _ofTheNextRequest, ...sent } = headers ?? {}
     const seconds = decision.granted ? undefined : retryAfterSeconds(decision)
-    return { decision, headers: seconds === undefined ? sent : { ...sent, 'Retry-After': String(seconds) } }
+    return {
+      decision,
+      headers: seconds === undefined ? sent : { ...sent, 'Retry-After': String(seconds) },
+    }
   }
 
   /** Many requests in one atomic step: each on its own, or all or nothing. */

@@ -162,7 +162,8 @@ export class Server {
   }
 
   #send(command: Command, { key, late, signal }: Question): Promise<unknown> {
-    const answer = this.#adapter.send(command, key)
+    const over = new AbortController()
+    const answer = this.#adapter.send(command, key, over.signal)
     return new Promise((resolve, reject) => {
       let isOver = false
       const end = () => {
@@ -172,6 +173,7 @@ export class Server {
       }
       const abort = () => {
         end()
+        over.abort()
         reject(aborted(signal!))
       }
       const timer = setTimeout(() => {
@@ -179,6 +181,7 @@ export class Server {
         setImmediate(() => {
           if (isOver) return
           end()
+          over.abort()
           reject(new Error(`no answer within ${this.timeoutMs} ms`))
         })
       }, this.timeoutMs)
@@ -209,7 +212,7 @@ export class Server {
     signal?.addEventListener('abort', leave)
     const slow = setTimeout(leave, waitMs + this.timeoutMs)
     try {
-      own = this.#idle.pop() ?? (await this.#opened(this.#adapter.lend!()))
+      own = this.#popped() ?? (await this.#opened(this.#adapter.lend!()))
       if (isOver) throw new Error(`no connection within ${waitMs + this.timeoutMs} ms`)
       const sent = own.send([...command, 'WAIT', `${Math.ceil(waitMs)}ms`])
       const answer = await sent
@@ -225,6 +228,15 @@ export class Server {
       clearTimeout(slow)
       signal?.removeEventListener('abort', leave)
     }
+  }
+
+  /** A connection that is open and free; the server may have closed some meanwhile. */
+  #popped(): LentConnection | undefined {
+    for (let own = this.#idle.pop(); own; own = this.#idle.pop()) {
+      if (own.isOpen) return own
+      own.close()
+    }
+    return undefined
   }
 
   /** The connection, if it opens within the timeout; one that opens later is closed. */

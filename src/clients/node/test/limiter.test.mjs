@@ -167,8 +167,29 @@ test('a connection on which somebody waited is used again', async () => {
   const one = await clients()
   await times(5, () => limiter.wait('again', '100/h', 1000))
   assert.equal(await clients(), one)
+  // One that the server has closed meanwhile is no outage.
+  const lines = String(await operator.call('CLIENT', 'LIST', 'TYPE', 'normal')).split('\n')
+  const ids = lines.filter((line) => line.includes('cmd=rl.acquire')).map((line) => /id=(\d+)/.exec(line)[1])
+  assert.ok(ids.length > 0)
+  for (const id of ids) await operator.call('CLIENT', 'KILL', 'ID', id)
+  await sleep(50)
+  assert.equal((await limiter.wait('again', '100/h', 1000)).source, 'redis')
   limiter.server.close()
   await eventually('they are closed', async () => (await clients()) < one)
+})
+
+test('a crowd that comes before the client is connected is served', async () => {
+  const warnings = []
+  const warned = (warning) => warnings.push(warning)
+  process.on('warning', warned)
+  for (const client of [ioredis(server.port), ioredis(server.port, { lazyConnect: true })]) {
+    const limiter = new Limiter(patient(client))
+    const decisions = await Promise.all([...Array(50)].map(() => limiter.acquire('crowd', '1000/h')))
+    assert.ok(decisions.every(({ source }) => source === 'redis'))
+  }
+  await sleep(10)
+  process.off('warning', warned)
+  assert.deepEqual(warnings, [])
 })
 
 test('what a signal aborts is not waited for', async () => {

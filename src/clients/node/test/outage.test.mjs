@@ -110,8 +110,17 @@ for (const [name, connect] of [
     assert.deepEqual([granted(all), all[0].index, all[1].retryAfterMs], [[0, 0], -3, -1])
     await assert.rejects(closed.quota('k'), Away)
 
+    // What was not sent is not done later.
+    await eventually('it is asked some times', async () => {
+      const { source } = await limiter.acquire(`queued:${name}`, '9/h')
+      return source === 'fallback' && limiter.counters.fallback > 30
+    })
+    await sleep(350) // the longest rest
+    assert.equal((await limiter.acquire(`queued:${name}`, '9/h')).source, 'fallback')
+
     await server.start()
     await asksAgain(limiter)
+    assert.equal(await operator.exists(`queued:${name}`), 0)
     assert.equal((await limiter.acquire(`kept:${name}`, '3/h')).granted, 0)
     assert.equal(logger.lines.length, 2, logger.lines.join('\n'))
     assert.match(logger.lines[0], /^error: floodgate: Redis is away, fallbacks hold: ./)
