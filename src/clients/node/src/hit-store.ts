@@ -24,6 +24,8 @@ export interface HitOptions {
   windowMs: number
   // Its arguments are the host's.
   limit: number | ((...of: never[]) => unknown)
+  skipFailedRequests?: boolean
+  skipSuccessfulRequests?: boolean
 }
 
 /** The count of one caller. */
@@ -51,6 +53,7 @@ export class HitStore {
   // The host gives hits back by key alone, those of denied requests too. A
   // request finds here what it took itself.
   readonly #tickets = new AsyncLocalStorage<Ticket>()
+  #givesBack = true
   #hostLimit: number | undefined
   #windowMs = 60_000
   #limits: () => Limits = () => {
@@ -64,7 +67,9 @@ export class HitStore {
   }
 
   /** Called by the host once, with its options. */
-  init({ windowMs, limit }: HitOptions): void {
+  init({ windowMs, limit, skipFailedRequests, skipSuccessfulRequests }: HitOptions): void {
+    // Telling requests apart costs each of them a little.
+    this.#givesBack = skipFailedRequests !== false || skipSuccessfulRequests !== false
     this.#windowMs = windowMs
     this.#hostLimit = typeof limit === 'function' ? undefined : limit
     // A mistake is told by each request: some hosts only log what is thrown here.
@@ -77,7 +82,7 @@ export class HitStore {
   increment(key: string): Promise<Hits> {
     const ticket: Ticket = { granted: 0 }
     // Before anything is awaited, so that it holds for what the host does next.
-    this.#tickets.enterWith(ticket)
+    if (this.#givesBack) this.#tickets.enterWith(ticket)
     return this.#increment(key, ticket)
   }
 
