@@ -39,8 +39,9 @@ replay: ## What would limits have done to a log? LOG=access.log LIMITS='30/m,100
 		$(if $(TOP),--top '$(TOP)') $(if $(CSV),--csv '$(CSV)') $(if $(TIMELINE),--timeline '$(TIMELINE)') \
 		$(if $(PICTURE),--picture '$(PICTURE)') $(LOG)
 
-package: build ## Build target/packages/floodgate*.tar.gz and .deb
+package: build ## Build target/packages/floodgate*.tar.gz and .deb, and the package for Node where Node is
 	@scripts/package/build.sh "$${CARGO_TARGET_DIR:-target}/release/libfloodgate.so" "$${CARGO_TARGET_DIR:-target}/packages"
+	@scripts/package/node.sh "$${CARGO_TARGET_DIR:-target}/packages" || [ $$? -eq 3 ]
 
 test: ## Check format, lints and documentation, and run all tests; the last line is the verdict
 	@LOCKED='$(LOCKED)' scripts/test.sh

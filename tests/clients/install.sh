@@ -5,6 +5,7 @@
 #
 #   tests/clients/install.sh python|node|rust             for the recipes here
 #   tests/clients/install.sh moving-python|moving-node    for tests/moving
+#   tests/clients/install.sh node-package                 for src/clients/node
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -47,6 +48,16 @@ case ${1:-} in
         }
         answers() { npm view ioredis version; }
         ;;
+    node-package)
+        list=$here/../../src/clients/node
+        command -v node >/dev/null && command -v npm >/dev/null || missing "node and npm are not installed"
+        stamp() { node --version && cat "$list/package-lock.json"; }
+        get() {
+            cp "$list/package.json" "$list/package-lock.json" "$folder/" &&
+                (cd "$folder" && npm ci --loglevel=error --no-audit --no-fund --ignore-scripts)
+        }
+        answers() { npm view ioredis version; }
+        ;;
     rust)
         command -v cargo >/dev/null || missing "cargo is not installed"
         # Cargo knows what is up to date: each tree has a folder, asked every time.
@@ -54,7 +65,7 @@ case ${1:-} in
         get() { cargo fetch --quiet --locked --manifest-path "$here/rust/Cargo.toml"; }
         answers() { cargo info --quiet redis; }
         ;;
-    *) echo "usage: tests/clients/install.sh python|node|rust|moving-python|moving-node" >&2; exit 2 ;;
+    *) echo "usage: tests/clients/install.sh python|node|rust|moving-python|moving-node|node-package" >&2; exit 2 ;;
 esac
 
 mkdir -p "$cache"

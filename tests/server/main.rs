@@ -25,6 +25,7 @@ mod breaker_rules;
 mod breaker_seen;
 mod breaker_vectors;
 mod clear;
+mod client_node;
 mod clients;
 mod commands;
 mod demo;

@@ -1,0 +1,106 @@
+import type { Command, RedisClient } from './client.js'
+import { integer, list, text } from './reply.js'
+import { Away, Server } from './server.js'
+
+/** The call was not made. */
+export class CircuitOpen extends Error {
+  override readonly name = 'CircuitOpen'
+
+  constructor(
+    readonly key: string,
+    readonly retryAfterMs: number,
+  ) {
+    super(`the circuit '${key}' is open, retry after ${retryAfterMs} ms`)
+  }
+}
+
+/** What a call says of the callee. */
+export type CallOutcome = 'OK' | 'FAIL' | 'IGNORE'
+
+export interface BreakerOptions {
+  /**
+   * What a rejection says. Unless told: an abort (AbortError) says nothing, all
+   * else is a failure, a timeout (TimeoutError) too.
+   */
+  outcomeOf?: ((error: unknown) => CallOutcome) | undefined
+}
+
+/**
+ * A circuit breaker that all processes share. While Redis is away calls go
+ * through: a breaker protects the callee, and without it things are as they
+ * were before there was one.
+ */
+export class Breaker {
+  readonly server: Server
+  readonly #outcomeOf: (error: unknown) => CallOutcome
+
+  /** @param rule such as `50%/60s:open=30s`; without one the server's rule for the key holds */
+  constructor(
+    client: RedisClient | Server,
+    readonly key: string,
+    readonly rule?: string,
+    { outcomeOf = isAbort }: BreakerOptions = {},
+  ) {
+    this.server = Server.of(client)
+    this.#outcomeOf = outcomeOf
+  }
+
+  /** Makes the call, or throws CircuitOpen. A caller that aborts the signal gives its trial back. */
+  async call<T>(f: () => T | Promise<T>, { signal }: { signal?: AbortSignal } = {}): Promise<T> {
+    const token = await this.#admit(signal)
+    const start = performance.now()
+    let outcome: CallOutcome = 'FAIL'
+    try {
+      const result = await f()
+      outcome = 'OK'
+      return result
+    } catch (error) {
+      outcome = signal?.aborted ? 'IGNORE' : this.#outcomeOf(error)
+      throw error
+    } finally {
+      if (token !== undefined) await this.#report(token, outcome, performance.now() - start)
+    }
+  }
+
+  /** The function with the breaker round it. */
+  wrap<A extends unknown[], T>(f: (...args: A) => T | Promise<T>): (...args: A) => Promise<T> {
+    return (...args) => this.call(() => f(...args))
+  }
+
+  /** The token to report with; none while Redis is away. */
+  async #admit(signal: AbortSignal | undefined): Promise<string | undefined> {
+    const command: Command = ['CB.ACQUIRE', this.key, ...(this.rule === undefined ? [] : [this.rule])]
+    // Admitted too late, or for a caller that has gone: the call is not made, its trial is given back.
+    const late = (answer: unknown) => {
+      const { token } = admissionOf(answer)
+      if (token !== undefined) void this.#report(token, 'IGNORE', 0)
+    }
+    let answer
+    try {
+      answer = admissionOf(await this.server.ask(command, { key: this.key, late, signal }))
+    } catch (error) {
+      if (error instanceof Away) return undefined
+      throw error
+    }
+    if (!answer.allowed) throw new CircuitOpen(this.key, answer.retryAfterMs)
+    return answer.token
+  }
+
+  #report(token: string, outcome: CallOutcome, tookMs: number): Promise<unknown> {
+    const took = ['DUR', `${Math.round(tookMs)}ms`]
+    return this.server.finish(['CB.REPORT', this.key, outcome, 'TOKEN', token, ...took], this.key)
+  }
+}
+
+function isAbort(error: unknown): CallOutcome {
+  return error instanceof Error && error.name === 'AbortError' ? 'IGNORE' : 'FAIL'
+}
+
+function admissionOf(reply: unknown): { allowed: boolean; token: string | undefined; retryAfterMs: number } {
+  const [allowed, , token, retryAfterMs] = list(reply)
+  return {
+    allowed: integer(allowed) === 1,
+    token: token === null || token === undefined ? undefined : text(token),
+    retryAfterMs: integer(retryAfterMs),
+  }
+}

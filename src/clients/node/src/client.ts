@@ -1,0 +1,189 @@
+// The clients of others that can be passed in, and the one way in which this
+// package talks to them.
+
+/** A command and its arguments. */
+export type Command = readonly [name: string, ...args: (string | number)[]]
+
+/** A client of ioredis: `Redis` or `Cluster`. */
+export interface IoredisClient {
+  readonly status: string
+  call(command: string, args: (string | number)[]): Promise<unknown>
+  duplicate(...options: never[]): unknown
+  disconnect(): void
+  on(event: 'ready' | 'end' | 'error', listener: (error?: Error) => void): unknown
+  off(event: 'ready' | 'end' | 'error', listener: (error?: Error) => void): unknown
+}
+
+/** How a command is sent by node-redis. */
+export interface Sending {
+  abortSignal?: AbortSignal
+}
+
+/** A client of node-redis: what `createClient` gives. */
+export interface NodeRedisClient {
+  sendCommand(args: string[], options?: Sending): Promise<unknown>
+  duplicate(...options: never[]): unknown
+  destroy(): void
+}
+
+/** A cluster of node-redis: what `createCluster` gives. */
+export interface NodeRedisCluster {
+  sendCommand(firstKey: string, isReadonly: boolean, args: string[], options?: Sending): Promise<unknown>
+  nodeClient(node: never): unknown
+}
+
+/** Masters that Sentinel watches, of node-redis: what `createSentinel` gives. */
+export interface NodeRedisSentinel {
+  sendCommand(isReadonly: boolean, args: string[], options?: Sending): Promise<unknown>
+  getSentinelNode(): unknown
+}
+
+/** Sends a command by any other means; `key` is its first key, if it has one. */
+export type SendCommand = (args: string[], key: string | undefined) => Promise<unknown>
+
+/** What can be passed as `client`. */
+export type RedisClient = IoredisClient | NodeRedisClient | NodeRedisCluster | NodeRedisSentinel | SendCommand
+
+/** A connection of its own for a command that waits. */
+export interface LentConnection {
+  readonly isOpen: boolean
+  send(command: Command): Promise<unknown>
+  close(): void
+}
+
+/** One of the clients above, asked in one way. */
+export interface Adapter {
+  /** Whether the commands of one process arrive in the order in which they are sent. */
+  readonly ordered: boolean
+  /** Sends it. What is not on its way yet when `over` is aborted is not sent any more. */
+  send(command: Command, key: string | undefined, over: AbortSignal): Promise<unknown>
+  /** Opens a connection of its own, with no limit on the time of an answer. */
+  lend?(): Promise<LentConnection>
+}
+
+const ignore = () => {}
+const words = (command: Command) => command.map(String)
+
+/** Finds out whose client it is. */
+export function adapterOf(client: RedisClient): Adapter {
+  if (typeof client === 'function') {
+    return { ordered: false, send: (command, key) => client(words(command), key) }
+  }
+  if ('call' in client && typeof client.call === 'function') return ioredis(client)
+  if (!('sendCommand' in client) || typeof client.sendCommand !== 'function') {
+    throw new TypeError(
+      'client must be a client of ioredis or node-redis, or a function that sends a command',
+    )
+  }
+  if ('nodeClient' in client) {
+    const cluster = client as NodeRedisCluster
+    return {
+      ordered: false,
+      send: (command, key, abortSignal) =>
+        cluster.sendCommand(key as string, false, words(command), { abortSignal }),
+    }
+  }
+  if ('getSentinelNode' in client) {
+    const sentinel = client as NodeRedisSentinel
+    return {
+      ordered: false,
+      send: (command, _key, abortSignal) => sentinel.sendCommand(false, words(command), { abortSignal }),
+    }
+  }
+  return nodeRedis(client as NodeRedisClient)
+}
+
+function ioredis(client: IoredisClient): Adapter {
+  const isCluster = 'isCluster' in client && client.isCluster === true
+  const patient = { commandTimeout: undefined, socketTimeout: undefined }
+  const overrides = isCluster
+    ? [[], { lazyConnect: true, clusterRetryStrategy: () => null, redisOptions: patient }]
+    : [{ ...patient, lazyConnect: true, retryStrategy: () => null, maxRetriesPerRequest: 0 }]
+  const duplicate = client.duplicate as (...overrides: unknown[]) => IoredisConnection
+  let connecting: Promise<void> | undefined
+  return {
+    ordered: !isCluster,
+    async send([name, ...args], _key, over) {
+      // Not into its queue of commands for later: later it is too late.
+      if (CONNECTING.has(client.status)) {
+        connecting ??= isReady(client).finally(() => (connecting = undefined))
+        await connecting
+        over.throwIfAborted()
+      }
+      return client.call(name, args)
+    },
+    async lend() {
+      const own = duplicate.apply(client, overrides)
+      own.on('error', ignore)
+      await own.connect()
+      return {
+        get isOpen() {
+          return own.status === 'ready'
+        },
+        send: ([name, ...args]) => own.call(name, args),
+        close: () => own.disconnect(),
+      }
+    },
+  }
+}
+
+const CONNECTING = new Set(['connecting', 'connect', 'reconnecting', 'close'])
+
+/** Until the client is connected, or says why it is not. */
+function isReady(client: IoredisClient): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const end = () => {
+      client.off('ready', ready)
+      client.off('error', fail)
+      client.off('end', fail)
+    }
+    const ready = () => {
+      end()
+      resolve()
+    }
+    const fail = (error?: Error) => {
+      end()
+      reject(error ?? new Error('Connection is closed.'))
+    }
+    client.on('ready', ready)
+    client.on('error', fail)
+    client.on('end', fail)
+  })
+}
+
+interface IoredisConnection extends IoredisClient {
+  connect(): Promise<unknown>
+}
+
+function nodeRedis(client: NodeRedisClient): Adapter {
+  const duplicate = client.duplicate as (overrides: unknown) => NodeRedisConnection
+  return {
+    ordered: true,
+    send: (command, _key, abortSignal) => client.sendCommand(words(command), { abortSignal }),
+    async lend() {
+      const { socket } = (client as { options?: { socket?: object } }).options ?? {}
+      const own = duplicate.call(client, {
+        socket: { ...socket, reconnectStrategy: false, socketTimeout: undefined },
+        commandOptions: { timeout: undefined },
+      })
+      own.on('error', ignore)
+      await own.connect()
+      return {
+        get isOpen() {
+          return own.isReady
+        },
+        send: (command) => own.sendCommand(words(command)),
+        close: () => {
+          if (own.isOpen) own.destroy()
+        },
+      }
+    },
+  }
+}
+
+interface NodeRedisConnection extends NodeRedisClient {
+  readonly isOpen: boolean
+  readonly isReady: boolean
+  on(event: 'error', listener: () => void): unknown
+  connect(): Promise<unknown>
+}

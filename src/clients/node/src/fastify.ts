@@ -1,0 +1,120 @@
+// @fastify/rate-limit counts in Floodgate:
+//
+//   await app.register(rateLimit, { max: 100, timeWindow: '1 minute', store: floodgateStore({ client }) })
+
+import type { RedisClient } from './client.js'
+import { decisionOf } from './decision.js'
+import { quotaOf, type Limits } from './limiter.js'
+import { Server } from './server.js'
+import { countingLimit, slidingLimit } from './window.js'
+
+export interface FloodgateStoreOptions {
+  /** A client of ioredis or node-redis that you have already, or a Server of it. */
+  client: RedisClient | Server
+  /** What stands before each key (`fastify-rate-limit:`). */
+  prefix?: string | undefined
+}
+
+/** What the plugin hands to its store; of a route, merged with the route's own. */
+export interface RateLimitParams {
+  global?: boolean
+  ban?: number
+  continueExceeding?: boolean
+  exponentialBackoff?: boolean
+  groupId?: string
+  routeInfo?: { method?: string | string[]; url?: string }
+}
+
+/** How a caller stands. */
+export interface CurrentHits {
+  current: number
+  ttl: number
+}
+
+type Callback = (error: Error | null, result?: CurrentHits) => void
+
+/** The `store` of @fastify/rate-limit: the plugin makes one of it, and one for each route. */
+export interface FloodgateFastifyStore {
+  incr(key: string, callback: Callback, timeWindow: number, max: number): void
+  read(key: string, callback: Callback, timeWindow: number, max: number): void
+  child(params: object): FloodgateFastifyStore
+}
+
+/** The class that the plugin's option `store` takes. */
+export function floodgateStore({
+  client,
+  prefix = 'fastify-rate-limit:',
+}: FloodgateStoreOptions): new (params: object) => FloodgateFastifyStore {
+  const server = Server.of(client)
+
+  return class FloodgateStore implements FloodgateFastifyStore {
+    readonly #params: RateLimitParams
+    readonly #prefix: string
+    readonly #refusal: Error | undefined
+
+    constructor(params: RateLimitParams, keyPrefix = prefix) {
+      this.#params = params
+      this.#prefix = keyPrefix
+      this.#refusal = refusalOf(params)
+      // With `global: false` only routes count, which may say otherwise.
+      if (this.#refusal && params.global !== false) throw this.#refusal
+    }
+
+    incr(key: string, callback: Callback, timeWindow: number, max: number): void {
+      answer(callback, async () => {
+        if (this.#refusal) throw this.#refusal
+        const limits = this.#limits(timeWindow, max)
+        if (limits === undefined) return { current: 1, ttl: timeWindow }
+        const name = this.#prefix + key
+        const decision = decisionOf(await server.ask(['RL.ACQUIRE', name, limits], { key: name }))
+        const { granted, limit, remaining, retryAfterMs, resetAfterMs } = decision
+        if (granted) return { current: Math.max(1, limit - remaining), ttl: resetAfterMs }
+        return { current: max + 1, ttl: retryAfterMs < 0 ? timeWindow : retryAfterMs }
+      })
+    }
+
+    read(key: string, callback: Callback, timeWindow: number, max: number): void {
+      answer(callback, async () => {
+        if (this.#refusal) throw this.#refusal
+        const limits = this.#limits(timeWindow, max)
+        if (limits === undefined) return { current: 0, ttl: 0 }
+        const name = this.#prefix + key
+        const [row] = quotaOf(await server.ask(['RL.QUOTA', name, limits], { key: name })).rows
+        return { current: row?.used ?? 0, ttl: row?.resetAfterMs ?? 0 }
+      })
+    }
+
+    child(params: RateLimitParams): FloodgateFastifyStore {
+      const { groupId, routeInfo } = params
+      // Routes of a group count together: the plugin puts the group's name behind the key.
+      const place = groupId === undefined ? `${routeInfo?.method ?? ''}${routeInfo?.url ?? ''}-` : ''
+      return new FloodgateStore({ ...params, global: true }, prefix + place)
+    }
+
+    /** None when nobody may pass: then nobody needs to be asked. */
+    #limits(timeWindow: number, max: number): Limits | undefined {
+      // A ban goes by how often one asked, denied or not.
+      if ((this.#params.ban ?? -1) >= 0) return countingLimit(timeWindow, 'timeWindow')
+      return max < 1 ? undefined : slidingLimit(max, timeWindow, 'timeWindow')
+    }
+  }
+}
+
+function answer(callback: Callback, ask: () => Promise<CurrentHits>): void {
+  ask().then(
+    (result) => callback(null, result),
+    (error: unknown) => callback(error instanceof Error ? error : new Error(String(error))),
+  )
+}
+
+/** What a denial would have to change: limits of Floodgate do that by `block=` only. */
+function refusalOf({ continueExceeding, exponentialBackoff }: RateLimitParams): Error | undefined {
+  const refuse = (option: string, instead: string) =>
+    new Error(
+      `${option} is not available with Floodgate, where a denied request changes nothing: ` +
+        `leave it out; what it is for is the option block= of a limit, such as ${instead}`,
+    )
+  if (continueExceeding) return refuse('continueExceeding', '100/m:block=1m')
+  if (exponentialBackoff) return refuse('exponentialBackoff', '100/m:block=1m:grow=2')
+  return undefined
+}

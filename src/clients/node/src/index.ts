@@ -1,0 +1,20 @@
+// Limits, reservations and circuit breakers that all processes share.
+
+export { Breaker, CircuitOpen, type BreakerOptions, type CallOutcome } from './breaker.js'
+export type { Command, RedisClient, SendCommand } from './client.js'
+export { retryAfterSeconds, type Decision } from './decision.js'
+export { DenialMemory } from './denials.js'
+export { FailClosed, FailOpen, LocalBucket, type Fallback } from './fallback.js'
+export {
+  Limiter,
+  type AcquireOptions,
+  type BatchItem,
+  type Counters,
+  type LimiterOptions,
+  type Limits,
+  type Quota,
+  type QuotaRow,
+} from './limiter.js'
+export { networkOf } from './network.js'
+export { Denied, Spending, reserve, type ReserveOptions } from './reservation.js'
+export { Away, Misconfigured, Server, type Logger, type ServerOptions } from './server.js'

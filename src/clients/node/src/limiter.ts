@@ -1,0 +1,288 @@
+import type { Command, RedisClient } from './client.js'
+import { decisionOf, longestDenial, retryAfterSeconds, type Decision } from './decision.js'
+import { DenialMemory } from './denials.js'
+import { FailOpen, type Fallback } from './fallback.js'
+import { integer, list, pairs, text } from './reply.js'
+import { Away, Server } from './server.js'
+
+/** Limits as the server reads them, such as `10/s,1000/h`; `*` are those that the server has for the key. */
+export type Limits = string
+
+export interface LimiterOptions {
+  /** What holds while Redis is away (FailOpen). */
+  fallback?: Fallback | undefined
+  /** Whether a denial is remembered until its retry time, at most a second (true). */
+  rememberDenials?: boolean | undefined
+}
+
+export interface AcquireOptions {
+  /** Units to take (1). */
+  cost?: number | undefined
+  /** Takes what is left, at least one unit. */
+  partial?: boolean | undefined
+  /** May use the part that `keep=` keeps, and is always asked for. */
+  critical?: boolean | undefined
+  /** Keeps statistics of the key (RL.STATS). */
+  track?: boolean | undefined
+  /** Stops waiting for the answer. */
+  signal?: AbortSignal | undefined
+}
+
+export interface BatchItem {
+  key: string
+  limits?: Limits | undefined
+  cost?: number | undefined
+}
+
+/** How one limit of a key stands. */
+export interface QuotaRow {
+  name: string
+  algorithm: string
+  limit: number
+  used: number
+  remaining: number
+  periodMs: number
+  retryAfterMs: number
+  resetAfterMs: number
+  resetAtMs: number
+  shadow: boolean
+  source: string
+}
+
+/** How a key stands. */
+export interface Quota {
+  rows: QuotaRow[]
+  /** Set while an operator blocks the key; `untilMs` is -1 for ever. */
+  blocked?: { untilMs: number; reason: string }
+}
+
+/** Round trips made and saved. */
+export interface Counters {
+  /** Decisions that the server made. */
+  redis: number
+  /** Denials that were remembered: no round trip. */
+  memory: number
+  /** Decisions of the fallback. */
+  fallback: number
+}
+
+/** Takes units from limits that all processes share. */
+export class Limiter {
+  readonly server: Server
+  readonly fallback: Fallback
+  readonly counters: Counters = { redis: 0, memory: 0, fallback: 0 }
+  readonly #denials: DenialMemory | undefined
+
+  constructor(client: RedisClient | Server, { fallback, rememberDenials = true }: LimiterOptions = {}) {
+    this.server = Server.of(client)
+    this.fallback = fallback ?? new FailOpen()
+    this.#denials = rememberDenials ? new DenialMemory() : undefined
+  }
+
+  /** Takes `cost` units from every limit, or from none. */
+  async acquire(key: string, limits: Limits = '*', options: AcquireOptions = {}): Promise<Decision> {
+    const remembered = this.#remembered(key, limits, options)
+    if (remembered) return remembered.decision
+    return this.#orFallback(key, options.cost ?? 1, async () => {
+      const { signal } = options
+      const decision = decisionOf(
+        await this.server.ask(acquireCommand(key, limits, options), { key, signal }),
+      )
+      this.#note(key, limits, options, decision)
+      return decision
+    })
+  }
+
+  /** As acquire, but stands in line for up to `waitMs`, first come first served. */
+  wait(
+    key: string,
+    limits: Limits = '*',
+    waitMs: number,
+    options: Omit<AcquireOptions, 'partial'> = {},
+  ): Promise<Decision> {
+    return this.#orFallback(key, options.cost ?? 1, async () =>
+      decisionOf(
+        await this.server.wait(acquireCommand(key, limits, options), waitMs, {
+          key,
+          signal: options.signal,
+        }),
+      ),
+    )
+  }
+
+  /** As acquire, and the headers for the HTTP response; one round trip. */
+  async acquireWithHeaders(
+    key: string,
+    limits: Limits = '*',
+    options: AcquireOptions = {},
+  ): Promise<{ decision: Decision; headers: Record<string, string> }> {
+    const remembered = this.#remembered(key, limits, options)
+    let headers = remembered?.headers
+    let decision = headers && remembered?.decision
+    if (!decision) {
+      headers = {}
+      decision = await this.#orFallback(key, options.cost ?? 1, async () => {
+        const commands = [acquireCommand(key, limits, options), quotaCommand(key, limits, 1, 'HEADERS')]
+        const [six, map] = await this.server.askInTurn(commands, key)
+        headers = headersOf(map)
+        const decided = decisionOf(six)
+        this.#note(key, limits, options, decided, headers)
+        return decided
+      })
+    }
+    const { 'Retry-After': _ofTheNextRequest, ...sent } = headers ?? {}
+    const seconds = decision.granted ? undefined : retryAfterSeconds(decision)
+    return {
+      decision,
+      headers: seconds === undefined ? sent : { ...sent, 'Retry-After': String(seconds) },
+    }
+  }
+
+  /** Many requests in one atomic step: each on its own, or all or nothing. */
+  async batch(how: 'ALL' | 'EACH', items: BatchItem[], { critical = false } = {}): Promise<Decision[]> {
+    if (items.length === 0) return []
+    const words = items.flatMap(({ key, limits = '*', cost = 1 }) => [key, limits, cost])
+    const command: Command = ['RL.BATCH', how, items.length, ...words, ...(critical ? ['CRITICAL'] : [])]
+    try {
+      const decisions = list(await this.server.ask(command, { key: items[0]!.key })).map((six) =>
+        decisionOf(six),
+      )
+      this.counters.redis += decisions.length
+      return decisions
+    } catch (error) {
+      if (!(error instanceof Away)) throw error
+      this.counters.fallback += items.length
+      return how === 'EACH' ? this.#eachByFallback(items) : this.#allByFallback(items)
+    }
+  }
+
+  /** Undoes a grant: gives up to `units` back, the newest first. Replies how many; 0 while Redis is away. */
+  async refund(key: string, units: number): Promise<number> {
+    this.#denials?.forget(key)
+    try {
+      return integer(await this.server.ask(['RL.REFUND', key, units], { key }))
+    } catch (error) {
+      if (!(error instanceof Away)) throw error
+      this.fallback.refund?.(key, units)
+      return 0
+    }
+  }
+
+  /** How the limits of a key stand; nothing is taken. None where nothing says which limits it has. */
+  async quota(key: string, limits?: Limits, { cost = 1 } = {}): Promise<Quota | undefined> {
+    const reply = await this.server.ask(quotaCommand(key, limits, cost), { key })
+    return reply === null ? undefined : quotaOf(reply)
+  }
+
+  /** The same as headers for an HTTP response; none while Redis is away. */
+  async headers(key: string, limits?: Limits, { cost = 1 } = {}): Promise<Record<string, string>> {
+    try {
+      return headersOf(await this.server.ask(quotaCommand(key, limits, cost, 'HEADERS'), { key }))
+    } catch (error) {
+      if (!(error instanceof Away)) throw error
+      return {}
+    }
+  }
+
+  async #orFallback(key: string, cost: number, ask: () => Promise<Decision>): Promise<Decision> {
+    try {
+      const decision = await ask()
+      this.counters.redis += 1
+      return decision
+    } catch (error) {
+      if (!(error instanceof Away)) throw error
+      this.counters.fallback += 1
+      return this.fallback.acquire(key, cost)
+    }
+  }
+
+  #remembered(key: string, limits: Limits, { critical, partial, cost = 1 }: AcquireOptions) {
+    if (critical) return undefined
+    const remembered = this.#denials?.find(key, limits, partial ? 1 : cost)
+    if (remembered) this.counters.memory += 1
+    return remembered
+  }
+
+  #note(
+    key: string,
+    limits: Limits,
+    { critical, partial, cost = 1 }: AcquireOptions,
+    decision: Decision,
+    headers?: Record<string, string>,
+  ) {
+    if (!critical) this.#denials?.note(key, limits, partial ? 1 : cost, decision, headers)
+  }
+
+  #eachByFallback(items: BatchItem[]): Decision[] {
+    return items.map(({ key, cost = 1 }) => this.fallback.acquire(key, cost))
+  }
+
+  #allByFallback(items: BatchItem[]): Decision[] {
+    const decisions = this.#eachByFallback(items)
+    const longest = longestDenial(decisions.filter(({ granted }) => !granted))
+    if (!longest) return decisions
+    return decisions.map((decision, i) => {
+      if (!decision.granted) return decision
+      this.fallback.refund?.(items[i]!.key, decision.granted)
+      return { ...decision, granted: 0, retryAfterMs: longest.retryAfterMs, index: -3 }
+    })
+  }
+}
+
+function acquireCommand(
+  key: string,
+  limits: Limits,
+  { cost = 1, partial, critical, track }: AcquireOptions,
+): Command {
+  const flags = [
+    ...(partial ? ['PARTIAL'] : []),
+    ...(critical ? ['CRITICAL'] : []),
+    ...(track ? ['TRACK'] : []),
+  ]
+  return ['RL.ACQUIRE', key, limits, 'COST', cost, ...flags]
+}
+
+function quotaCommand(key: string, limits: Limits | undefined, cost: number, ...flags: string[]): Command {
+  return [
+    'RL.QUOTA',
+    key,
+    ...(limits === undefined || limits === '*' ? [] : [limits]),
+    'COST',
+    cost,
+    ...flags,
+  ]
+}
+
+function headersOf(reply: unknown): Record<string, string> {
+  return Object.fromEntries(pairs(reply ?? []).map(([name, value]) => [name, text(value)]))
+}
+
+/** A map for each limit, and a map `blocked` with `until` and `reason` when the key is blocked. */
+export function quotaOf(reply: unknown): Quota {
+  const quota: Quota = { rows: [] }
+  for (const item of list(reply)) {
+    const fields = new Map(pairs(item))
+    const blocked = fields.get('blocked')
+    if (blocked !== undefined) {
+      const block = new Map(pairs(blocked))
+      quota.blocked = { untilMs: integer(block.get('until')), reason: text(block.get('reason') ?? '') }
+      continue
+    }
+    const number = (name: string) => integer(fields.get(name))
+    const string = (name: string) => text(fields.get(name) ?? '')
+    quota.rows.push({
+      name: string('name'),
+      algorithm: string('algorithm'),
+      limit: number('limit'),
+      used: number('used'),
+      remaining: number('remaining'),
+      periodMs: number('period_ms'),
+      retryAfterMs: number('retry_after_ms'),
+      resetAfterMs: number('reset_after_ms'),
+      resetAtMs: number('reset_at_ms'),
+      shadow: number('shadow') !== 0,
+      source: string('source'),
+    })
+  }
+  return quota
+}

@@ -1,0 +1,114 @@
+import { randomUUID } from 'node:crypto'
+import type { Command } from './client.js'
+import { decisionOf, longestDenial, type Decision } from './decision.js'
+import type { Limiter, Limits } from './limiter.js'
+import { list } from './reply.js'
+import { Away } from './server.js'
+
+/** Nothing was reserved. */
+export class Denied extends Error {
+  override readonly name = 'Denied'
+
+  constructor(readonly decision: Decision) {
+    const { retryAfterMs } = decision
+    super(retryAfterMs < 0 ? 'denied: it will never fit' : `denied, retry after ${retryAfterMs} ms`)
+  }
+}
+
+/** What the work has cost so far; `units` is undefined while it was never said. */
+export class Spending {
+  units: number | undefined
+
+  add(units: number): void {
+    this.units = (this.units ?? 0) + units
+  }
+}
+
+export interface ReserveOptions {
+  /** Units to reserve on every key (1). */
+  estimate?: number | undefined
+  /** Of a process that dies, places are free after this time (30 s). It is renewed while the work goes on. */
+  ttlMs?: number | undefined
+  /** Stands in line for so long; with one key only. */
+  waitMs?: number | undefined
+  /** May use the part that `keep=` keeps. */
+  critical?: boolean | undefined
+  /** Stops waiting for the reservation; the work sees the same signal if you pass it on. */
+  signal?: AbortSignal | undefined
+}
+
+/**
+ * Reserves the estimate on every key and does the work, or throws Denied. Keeps
+ * it for as long as the work takes, however long that is, then commits what was
+ * spent: also of work that failed half way. What fails before it spent anything
+ * is released.
+ *
+ * While Redis is away the limiter's fallback decides, by the last key.
+ */
+export async function reserve<T>(
+  limiter: Limiter,
+  limits: Record<string, Limits>,
+  options: ReserveOptions,
+  work: (spending: Spending) => Promise<T>,
+): Promise<T> {
+  const { server } = limiter
+  const { estimate = 1, ttlMs = 30_000 } = options
+  const keys = Object.keys(limits)
+  const id = randomUUID() // ours, so that asking twice reserves once, and what came late can be released
+  const spending = new Spending()
+  const ttl = `${Math.ceil(ttlMs)}ms`
+  const settle = (command: string, ...words: (string | number)[]) =>
+    server.finish([command, id, keys.length, ...keys, ...words], keys[0]!)
+
+  if (
+    !(await isReserved(limiter, limits, { ...options, estimate }, id, ttl, () => void settle('RL.RELEASE')))
+  ) {
+    return work(spending)
+  }
+  const renewing = setInterval(
+    () => void server.finish(['RL.RENEW', id, 'TTL', ttl, keys.length, ...keys], keys[0]!),
+    ttlMs / 3,
+  )
+  let failed = true
+  try {
+    const result = await work(spending)
+    failed = false
+    return result
+  } finally {
+    clearInterval(renewing)
+    if (spending.units !== undefined) await settle('RL.COMMIT', 'COST', spending.units)
+    else await settle(failed ? 'RL.RELEASE' : 'RL.COMMIT')
+  }
+}
+
+/** Whether the server holds it; where it is away, and the fallback lets the work go on, it does not. */
+async function isReserved(
+  { server, fallback }: Limiter,
+  limits: Record<string, Limits>,
+  { waitMs, critical, signal, estimate }: ReserveOptions & { estimate: number },
+  id: string,
+  ttl: string,
+  release: () => void,
+): Promise<boolean> {
+  const keys = Object.keys(limits)
+  const command: Command = [
+    'RL.RESERVE',
+    keys.length,
+    ...Object.entries(limits).flat(),
+    ...['COST', estimate, 'TTL', ttl, 'ID', id],
+    ...(critical ? ['CRITICAL'] : []),
+  ]
+  const question = { key: keys[0]!, late: release, signal }
+  let reply
+  try {
+    reply = waitMs ? await server.wait(command, waitMs, question) : await server.ask(command, question)
+  } catch (error) {
+    if (!(error instanceof Away)) throw error
+    const alone = fallback.acquire(keys[keys.length - 1]!, estimate)
+    if (!alone.granted) throw new Denied(alone)
+    return false
+  }
+  const [taken, sixes] = list(reply)
+  if (taken !== null && taken !== undefined) return true
+  throw new Denied(longestDenial(list(sixes).map((six) => decisionOf(six)))!)
+}

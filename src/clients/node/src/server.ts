@@ -1,0 +1,327 @@
+import { adapterOf, type Adapter, type Command, type LentConnection, type RedisClient } from './client.js'
+
+/** Redis cannot decide: it does not answer, or only that it cannot write. */
+export class Away extends Error {
+  override readonly name = 'Away'
+}
+
+/** Redis would decide, but not for this process: credentials, rights, or no module. */
+export class Misconfigured extends Error {
+  override readonly name = 'Misconfigured'
+}
+
+/** Where lost and found servers are told of: `console`, or a logger of yours. */
+export interface Logger {
+  info(message: string): void
+  warn(message: string): void
+  error(message: string): void
+}
+
+export interface ServerOptions {
+  /** How long an answer may take (250 ms): a limiter must not be what is slow. */
+  timeoutMs?: number | undefined
+  /** How long a server that failed is left alone (1 s), give or take a half. */
+  restMs?: number | undefined
+  /** How many requests may wait at a time (64): each has a connection of its own. */
+  maxWaiters?: number | undefined
+  /** `console` unless told; `null` tells nobody. */
+  logger?: Logger | null | undefined
+}
+
+/** How a question is asked. */
+export interface Question {
+  /** The first key of the command, by which a cluster is asked. */
+  key?: string | undefined
+  /** What is done with an answer that came when nobody waited for it any more. */
+  late?: ((answer: unknown) => void) | undefined
+  signal?: AbortSignal | undefined
+}
+
+const CANNOT_NOW =
+  /^(BUSY|CLUSTERDOWN|ERR max number of clients|EXECABORT|LOADING|MASTERDOWN|MISCONF|NOREPLICAS|OOM|READONLY|TRYAGAIN|UNBLOCKED)/
+const WAYS_OUT: [RegExp, string][] = [
+  [/NOAUTH|WRONGPASS|invalid password/i, 'check the user and the password of the client'],
+  [/^NOPERM/, 'give the user the ACL line that README of floodgate-redis shows'],
+  [/^ERR unknown command/i, 'load the module floodgate on this server (loadmodule in redis.conf)'],
+]
+
+/** Whether the server itself said it. */
+function isReply(error: unknown): error is Error {
+  if (!(error instanceof Error)) return false
+  return error.name === 'ReplyError' || (!('code' in error) && /^[A-Z]{2,}[A-Z0-9]* /.test(error.message))
+}
+
+const aborted = (signal: AbortSignal) => signal.reason as unknown
+
+/**
+ * Redis, asked with little patience, whatever the client that was passed in
+ * would wait for.
+ *
+ * After a failure it is not asked for `restMs`, and then by one request for all:
+ * an outage costs one request its timeout, not each of them.
+ */
+export class Server {
+  static readonly #known = new WeakMap<RedisClient, Server>()
+
+  readonly timeoutMs: number
+  readonly restMs: number
+  readonly #adapter: Adapter
+  readonly #logger: Logger | null
+  readonly #idle: LentConnection[] = []
+  readonly #answered = new Set<string>()
+  #freeWaiters: number
+  #asleepUntil: number | undefined
+  #isLost = false
+  #isClosed = false
+
+  constructor(client: RedisClient, options: ServerOptions = {}) {
+    this.#adapter = adapterOf(client)
+    this.timeoutMs = options.timeoutMs ?? 250
+    this.restMs = options.restMs ?? 1000
+    this.#freeWaiters = options.maxWaiters ?? 64
+    this.#logger = options.logger === undefined ? console : options.logger
+  }
+
+  /** The one of a client, for all who use it: they find out together that it is away. */
+  static of(client: RedisClient | Server): Server {
+    if (client instanceof Server) return client
+    let server = Server.#known.get(client)
+    if (!server) Server.#known.set(client, (server = new Server(client)))
+    return server
+  }
+
+  /**
+   * Throws Misconfigured where requests would, and Away: for the start of a
+   * service, so that a wrong password does not look like an outage.
+   */
+  async check(): Promise<void> {
+    try {
+      await this.ask(['RL.HELP'])
+    } catch (error) {
+      // The rights of an application need not have it; that it was known is enough.
+      if (!(error instanceof Misconfigured && error.message.startsWith('NOPERM'))) throw error
+    }
+  }
+
+  /** The answer. Throws Away, Misconfigured, or the server's own error. */
+  ask(command: Command, question: Question = {}): Promise<unknown> {
+    return this.#gate(command[0], question.signal, () => this.#send(command, question))
+  }
+
+  /** The answers of commands on one key, in their order and in one round trip where the client can. */
+  async askInTurn(commands: Command[], key: string): Promise<unknown[]> {
+    if (this.#adapter.ordered) return Promise.all(commands.map((command) => this.ask(command, { key })))
+    const answers = []
+    for (const command of commands) answers.push(await this.ask(command, { key }))
+    return answers
+  }
+
+  /** How many more may wait. */
+  get freeWaiters(): number {
+    return this.#freeWaiters
+  }
+
+  /**
+   * The answer of a command that waits. Who stops waiting for it (aborts the
+   * signal) leaves the line. When too many wait already it does not wait.
+   */
+  async wait(command: Command, waitMs: number, question: Question = {}): Promise<unknown> {
+    const { signal } = question
+    if (!this.#adapter.lend) {
+      throw new TypeError(
+        'waiting needs a connection of its own: pass a client of ioredis, or createClient of redis',
+      )
+    }
+    if (this.#freeWaiters <= 0) return this.ask(command, question)
+    signal?.throwIfAborted()
+    this.#freeWaiters -= 1
+    try {
+      return await this.#gate(command[0], signal, () => this.#waitOnOwn(command, waitMs, question))
+    } finally {
+      this.#freeWaiters += 1
+    }
+  }
+
+  /**
+   * Tells what came of the work. Rejects never: the work counts more. What
+   * cannot be told, leases and TTLs settle.
+   */
+  async finish(command: Command, key: string): Promise<unknown> {
+    try {
+      return await this.ask(command, { key })
+    } catch (error) {
+      if (!(error instanceof Away)) this.#logger?.warn(`floodgate: ${command[0]} failed: ${messageOf(error)}`)
+      return undefined
+    }
+  }
+
+  /** Closes the connections on which requests waited; the client that was passed in stays open. */
+  close(): void {
+    this.#isClosed = true
+    for (const own of this.#idle.splice(0)) own.close()
+  }
+
+  #send(command: Command, { key, late, signal }: Question): Promise<unknown> {
+    const over = new AbortController()
+    const answer = this.#adapter.send(command, key, over.signal)
+    return new Promise((resolve, reject) => {
+      let isOver = false
+      const end = () => {
+        isOver = true
+        clearTimeout(timer)
+        signal?.removeEventListener('abort', abort)
+      }
+      const abort = () => {
+        end()
+        over.abort()
+        reject(aborted(signal!))
+      }
+      const timer = setTimeout(() => {
+        // Where the process itself was slow, the answer may lie here already: read first.
+        setImmediate(() => {
+          if (isOver) return
+          end()
+          over.abort()
+          reject(new Error(`no answer within ${this.timeoutMs} ms`))
+        })
+      }, this.timeoutMs)
+      if (signal?.aborted) abort()
+      else signal?.addEventListener('abort', abort)
+      answer.then(
+        (value) => {
+          if (isOver) return late?.(value)
+          end()
+          resolve(value)
+        },
+        (error: unknown) => {
+          if (isOver) return
+          end()
+          reject(error)
+        },
+      )
+    })
+  }
+
+  async #waitOnOwn(command: Command, waitMs: number, { late, signal }: Question): Promise<unknown> {
+    let own: LentConnection | undefined
+    let isOver = false
+    const leave = () => {
+      isOver = true
+      own?.close()
+    }
+    signal?.addEventListener('abort', leave)
+    const slow = setTimeout(leave, waitMs + this.timeoutMs)
+    try {
+      own = this.#popped() ?? (await this.#opened(this.#adapter.lend!()))
+      if (isOver) throw new Error(`no connection within ${waitMs + this.timeoutMs} ms`)
+      const sent = own.send([...command, 'WAIT', `${Math.ceil(waitMs)}ms`])
+      const answer = await sent
+      // It came while its asker went.
+      if (signal?.aborted) late?.(answer)
+      if (isOver || this.#isClosed) own.close()
+      else this.#idle.push(own)
+      return answer
+    } catch (error) {
+      own?.close()
+      throw error
+    } finally {
+      clearTimeout(slow)
+      signal?.removeEventListener('abort', leave)
+    }
+  }
+
+  /** A connection that is open and free; the server may have closed some meanwhile. */
+  #popped(): LentConnection | undefined {
+    for (let own = this.#idle.pop(); own; own = this.#idle.pop()) {
+      if (own.isOpen) return own
+      own.close()
+    }
+    return undefined
+  }
+
+  /** The connection, if it opens within the timeout; one that opens later is closed. */
+  #opened(opening: Promise<LentConnection>): Promise<LentConnection> {
+    return new Promise((resolve, reject) => {
+      let isOver = false
+      const timer = setTimeout(() => {
+        isOver = true
+        reject(new Error(`no connection within ${this.timeoutMs} ms`))
+      }, this.timeoutMs)
+      opening.then(
+        (own) => {
+          clearTimeout(timer)
+          if (isOver) own.close()
+          else resolve(own)
+        },
+        (error: unknown) => {
+          clearTimeout(timer)
+          reject(error)
+        },
+      )
+    })
+  }
+
+  async #gate(
+    name: string,
+    signal: AbortSignal | undefined,
+    question: () => Promise<unknown>,
+  ): Promise<unknown> {
+    signal?.throwIfAborted()
+    if (this.#asleepUntil !== undefined) {
+      const left = this.#asleepUntil - performance.now()
+      if (left > 0) throw new Away(`Redis was away just now; it is asked again in ${Math.ceil(left)} ms`)
+      this.#sleep() // the others: this one asks for them
+    }
+    try {
+      const answer = await question()
+      signal?.throwIfAborted()
+      this.#found(name)
+      return answer
+    } catch (error) {
+      if (signal?.aborted) throw aborted(signal)
+      throw this.#judged(name, error)
+    }
+  }
+
+  /** What an error means: an outage, a mistake of who set things up, or the server's word on the command. */
+  #judged(name: string, error: unknown): unknown {
+    const isOfServer = isReply(error)
+    const wayOut = WAYS_OUT.find(([pattern]) => isOfServer && pattern.test(error.message))?.[1]
+    // What worked before and now does not is an outage: a server that came back without its module.
+    const worked = this.#answered.has(name) && !/^NOPERM/.test(messageOf(error))
+    if (wayOut && !worked) {
+      this.#asleepUntil = undefined
+      return new Misconfigured(`${messageOf(error).trim()}: ${wayOut}`, { cause: error })
+    }
+    if (isOfServer && !wayOut && !CANNOT_NOW.test(error.message)) {
+      this.#found(name)
+      return error
+    }
+    this.#sleep()
+    if (!this.#isLost) {
+      this.#isLost = true
+      this.#logger?.error(`floodgate: Redis is away, fallbacks hold: ${messageOf(error)}`)
+    }
+    return new Away(messageOf(error), { cause: error })
+  }
+
+  #found(name: string): void {
+    this.#answered.add(name)
+    this.#asleepUntil = undefined
+    if (!this.#isLost) return
+    this.#isLost = false
+    this.#logger?.info('floodgate: Redis is back')
+  }
+
+  #sleep(): void {
+    // Not all processes at the same moment.
+    this.#asleepUntil = performance.now() + this.restMs * (0.5 + Math.random())
+  }
+}
+
+function messageOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  if (error.message) return error.message
+  const inner = error instanceof AggregateError ? error.errors.map(messageOf).join(', ') : ''
+  return inner || ('code' in error ? String(error.code) : error.name)
+}

@@ -1,0 +1,32 @@
+// What hosts say in milliseconds and counts, as limits of the server.
+
+/** The most units that a limit counts. */
+export const MAX_COUNT = 1_000_000_000_000
+const MAX_WINDOW_MS = 366 * 24 * 60 * 60 * 1000
+
+/** The window as a period, or an error that names it. */
+export function periodOf(windowMs: number, name: string): string {
+  const ms = Math.ceil(windowMs)
+  if (!(ms >= 1 && ms <= MAX_WINDOW_MS)) {
+    throw new RangeError(
+      `${name} is ${windowMs}: Floodgate counts over 1 ms to 366 days (${MAX_WINDOW_MS} ms)`,
+    )
+  }
+  return `${ms}ms`
+}
+
+/** At most `count` in any window of that length; the count is at least 1. */
+export function slidingLimit(count: number, windowMs: number, name: string): string {
+  if (count === Infinity) return 'unlimited'
+  if (!(count <= MAX_COUNT))
+    throw new RangeError(`a limit of ${count} cannot be counted: at most ${MAX_COUNT}`)
+  return `${Math.floor(count)}/${periodOf(windowMs, name)}`
+}
+
+/**
+ * Counts as INCR with PEXPIRE does, and denies nothing: a window begins with the
+ * first hit after the last one ended.
+ */
+export function countingLimit(windowMs: number, name: string): string {
+  return `fixed:${MAX_COUNT}/${periodOf(windowMs, name)}:start=first`
+}

@@ -1,0 +1,142 @@
+// The memory of denials against an exact model, and the round trips that it saves.
+
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { DenialMemory, Limiter } from 'floodgate-redis'
+import { ioredis, patient, sleep, startServer, times } from './kit.mjs'
+
+const { port } = await startServer()
+const client = ioredis(port)
+
+const denied = (retryAfterMs) => ({
+  granted: 0,
+  limit: 9,
+  remaining: 0,
+  retryAfterMs,
+  resetAfterMs: retryAfterMs < 0 ? 0 : retryAfterMs + 5,
+  index: 0,
+  source: 'redis',
+})
+
+/** Numbers that are the same in every run. */
+function dice(seed) {
+  return (n) => {
+    seed = (Math.imul(seed, 1103515245) + 12345) >>> 0
+    return Math.floor((seed / 2 ** 32) * n)
+  }
+}
+
+test('it says what a list of all denials says', () => {
+  for (let seed = 1; seed <= 200; seed++) {
+    const roll = dice(seed)
+    let now = 1000
+    const memory = new DenialMemory(() => now)
+    let model = []
+    const asked = []
+    for (let step = 0; step < 300; step++) {
+      now += roll(5) === 0 ? roll(1500) : roll(40)
+      const [key, limits, cost] = [`k${roll(3)}`, `${1 + roll(2)}/s`, 1 + roll(6)]
+      const action = roll(20)
+      if (action === 0) {
+        memory.forget(key)
+        model = model.filter((entry) => entry.key !== key)
+      } else if (action < 8) {
+        const retryAfterMs = [-1, 1, 50, 400, 999, 1000, 1001, 60_000][roll(8)]
+        memory.note(key, limits, cost, denied(retryAfterMs))
+        const until = now + (retryAfterMs < 0 ? 1000 : Math.min(1000, retryAfterMs))
+        model.push({ key, limits, cost, until, at: now, retryAfterMs })
+      } else if (action === 8) {
+        memory.note(key, limits, cost, { ...denied(0), granted: cost })
+      } else {
+        const hold = model.filter(
+          (entry) => entry.key === key && entry.limits === limits && entry.cost <= cost && now < entry.until,
+        )
+        const found = memory.find(key, limits, cost)
+        assert.equal(found !== undefined, hold.length > 0, `seed ${seed}, step ${step}`)
+        asked.push(found !== undefined)
+        if (!found) continue
+        const { retryAfterMs, granted, source } = found.decision
+        assert.deepEqual([granted, source], [0, 'memory'])
+        // It is the answer that one of these gives now.
+        const left = hold.map((entry) => (entry.retryAfterMs < 0 ? -1 : entry.at + entry.retryAfterMs - now))
+        assert.ok(left.includes(retryAfterMs), `seed ${seed}, step ${step}: ${retryAfterMs} of ${left}`)
+      }
+    }
+    assert.ok(asked.includes(true) && asked.includes(false))
+  }
+})
+
+test('it is bounded', () => {
+  const memory = new DenialMemory(() => 0)
+  for (let i = 0; i < DenialMemory.MAX_KEYS + 100; i++) memory.note(`k${i}`, '1/s', 1, denied(500))
+  assert.equal(memory.size, DenialMemory.MAX_KEYS)
+  assert.equal(memory.find('k0', '1/s', 1), undefined)
+  assert.ok(memory.find(`k${DenialMemory.MAX_KEYS + 99}`, '1/s', 1))
+  for (let i = 0; i < 100; i++) memory.note('k', `${i + 1}/s`, 1, denied(500))
+  assert.equal(memory.find('k', '1/s', 1), undefined)
+  assert.ok(memory.find('k', '100/s', 1))
+  for (let cost = 100; cost > 0; cost--) memory.note('costs', '1/s', cost, denied(cost))
+  assert.ok(memory.find('costs', '1/s', 1))
+})
+
+const commands = async () => {
+  const found = /cmdstat_rl\.acquire:calls=(\d+)/.exec(await client.info('commandstats'))
+  return Number(found?.[1] ?? 0)
+}
+
+test('round trips are saved, and counted', async () => {
+  const limiter = new Limiter(patient(client))
+  const before = await commands()
+  const decisions = await times(1000, () => limiter.acquire('attacked', '10/h'))
+  const asked = (await commands()) - before
+  // Ten grants, then one denial a second.
+  assert.ok(asked >= 11 && asked <= 11 + 5, `${asked} round trips`)
+  assert.deepEqual(limiter.counters, { redis: asked, memory: 1000 - asked, fallback: 0 })
+  assert.equal(decisions.filter(({ granted }) => granted).length, 10)
+  const remembered = decisions.at(-1)
+  assert.deepEqual([remembered.source, remembered.limit, remembered.index], ['memory', 10, 0])
+  assert.ok(remembered.retryAfterMs > 3_590_000)
+})
+
+test('with headers too', async () => {
+  const limiter = new Limiter(patient(client))
+  const answers = await times(20, () => limiter.acquireWithHeaders('web', '2/m'))
+  const last = answers.at(-1)
+  assert.equal(last.decision.source, 'memory')
+  assert.match(last.headers.RateLimit, /^"2\/m";r=0;t=/)
+  assert.equal(last.headers['Retry-After'], '60')
+  assert.equal(answers.filter(({ decision }) => decision.source === 'redis').length, 3)
+})
+
+test('a request for less, for other limits or that is critical is asked', async () => {
+  const limiter = new Limiter(patient(client))
+  const take = (cost, options) => limiter.acquire('small', '10/h', { cost, ...options })
+  assert.equal((await take(8)).granted, 8)
+  assert.equal((await take(5)).source, 'redis')
+  assert.equal((await take(6)).source, 'memory')
+  assert.equal((await take(5, { critical: true })).source, 'redis')
+  assert.deepEqual([(await take(9, { partial: true })).granted, (await take(1)).source], [2, 'redis'])
+  assert.equal((await limiter.acquire('small', '20/h', { cost: 9 })).source, 'redis')
+})
+
+test('it is over at the retry time, and after a refund', async () => {
+  const limiter = new Limiter(patient(client))
+  const take = () => limiter.acquire('short', '1/300ms')
+  assert.equal((await take()).granted, 1)
+  const { retryAfterMs } = await take()
+  assert.equal((await take()).source, 'memory')
+  await sleep(retryAfterMs + 2)
+  const again = await take()
+  assert.deepEqual([again.source, again.granted], ['redis', 1])
+
+  await limiter.acquire('refunded', '1/h')
+  await limiter.acquire('refunded', '1/h')
+  await limiter.refund('refunded', 1)
+  assert.equal((await limiter.acquire('refunded', '1/h')).granted, 1)
+})
+
+test('it can be turned off', async () => {
+  const limiter = new Limiter(patient(client), { rememberDenials: false })
+  const decisions = await times(5, () => limiter.acquire('off', '1/h'))
+  assert.ok(decisions.every(({ source }) => source === 'redis'))
+})

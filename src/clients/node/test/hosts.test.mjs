@@ -1,0 +1,280 @@
+// What each host's own documentation promises, by its real middleware: in four
+// processes at once, and with the server killed and frozen in between.
+
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { after, describe, test } from 'node:test'
+import { Server } from 'floodgate-redis'
+import { ask, hosts } from './hosts.mjs'
+import {
+  IMPATIENT,
+  eventually,
+  ioredis,
+  nodeRedis,
+  patient,
+  sleep,
+  startServer,
+  times,
+  took,
+} from './kit.mjs'
+
+const server = await startServer()
+const { port } = server
+const client = ioredis(port)
+const closing = []
+after(() => closing.forEach((close) => close()))
+
+let prefixes = 0
+/** One of the hosts in this process, by keys of its own. */
+async function run(host, theirs, { by = patient(client), prefix = `${host}:${(prefixes += 1)}:` } = {}) {
+  const running = await hosts[host]({ client: by, prefix }, theirs)
+  closing.push(running.close)
+  return { ...running, prefix }
+}
+
+const statuses = (answers) => answers.map(({ status }) => status)
+const count = (answers, status) => answers.filter((answer) => answer.status === status).length
+const NAMES = Object.keys(hosts)
+/** How a host says that an unreachable store lets requests pass; others have no such option. */
+const PASSING = { express: { passOnStoreError: true }, fastify: { skipOnError: true } }
+const LIMIT = { express: 'limit', hono: 'limit', fastify: 'max', nestjs: 'limit' }
+const WINDOW = { express: 'windowMs', hono: 'windowMs', fastify: 'timeWindow', nestjs: 'ttl' }
+
+for (const host of NAMES) {
+  describe(host, () => {
+    test('the limit, its headers, and 429 with Retry-After', async () => {
+      const { port } = await run(host, { [LIMIT[host]]: 3 })
+      const answers = await times(4, () => ask(port))
+      assert.deepEqual(statuses(answers), [200, 200, 200, 429])
+      const seconds = Number(answers[3].headers['retry-after'])
+      assert.ok(28 <= seconds && seconds <= 30, String(seconds))
+      const [first] = answers
+      if (host === 'express' || host === 'hono') {
+        assert.equal(first.headers['ratelimit-policy'], '3;w=30')
+        assert.match(first.headers.ratelimit, /^limit=3, remaining=2, reset=30$/)
+      } else {
+        const {
+          'x-ratelimit-limit': limit,
+          'x-ratelimit-remaining': remaining,
+          'x-ratelimit-reset': reset,
+        } = first.headers
+        assert.deepEqual([limit, remaining, reset], ['3', '2', '30'])
+      }
+    })
+
+    test('the window ends', async () => {
+      const { port } = await run(host, { [LIMIT[host]]: 2, [WINDOW[host]]: 700 })
+      assert.deepEqual(statuses(await times(3, () => ask(port))), [200, 200, 429])
+      await eventually('the window ends', async () => (await ask(port)).status === 200, 2000)
+    })
+
+    test('a limit of 0 lets nobody pass', async () => {
+      const { port } = await run(host, { [LIMIT[host]]: 0 })
+      assert.deepEqual(statuses(await times(2, () => ask(port))), [429, 429])
+    })
+
+    test('a window that cannot be counted is an error, and no open door', async () => {
+      const starting = run(host, { [WINDOW[host]]: 400 * 86_400_000 })
+      if (host === 'hono') {
+        await assert.rejects(starting, /1 ms to 366 days/)
+        return
+      }
+      const { status, body } = await ask((await starting).port)
+      assert.equal(status, 500)
+      if (host !== 'nestjs') assert.match(body, /1 ms to 366 days/)
+    })
+
+    test('killed and frozen: an answer in time, as the host says, and what was counted stands', async () => {
+      const by = new Server(await nodeRedis(port), IMPATIENT)
+      const keys = `${host}:killed:`
+      const strict = await run(host, { [LIMIT[host]]: 8 }, { by, prefix: keys })
+      const loose =
+        PASSING[host] && (await run(host, { [LIMIT[host]]: 8, ...PASSING[host] }, { by, prefix: keys }))
+      const twice = async () => assert.deepEqual(statuses(await times(2, () => ask(strict.port))), [200, 200])
+      await eventually(
+        'it answers',
+        async () => (await by.ask(['RL.QUOTA', 'k', '1/s']).catch(() => null)) !== null,
+      )
+      await twice()
+      const away = async () => {
+        const slow = await took(async () => assert.equal((await ask(strict.port)).status, 500))
+        assert.ok(slow < 3000, `${slow} ms`)
+        if (loose) assert.equal((await ask(loose.port)).status, 200)
+      }
+      await server.kill()
+      await away()
+      await server.start()
+      await eventually('it is back', () => by.ask(['RL.QUOTA', 'k', '1/s']).catch(() => null))
+      await server.freeze()
+      await away()
+      await server.thaw()
+      await eventually('it is back', () => by.ask(['RL.QUOTA', 'k', '1/s']).catch(() => null))
+      // Two of the eight are gone; up to four more may be that were sent meanwhile and done late.
+      const left = await times(8, () => ask(strict.port))
+      const passed = count(left, 200)
+      assert.ok(2 <= passed && passed <= 6, `${passed} passed`)
+      assert.equal(left.at(-1).status, 429)
+    })
+
+    test('four processes at once let pass what one would', async () => {
+      const ports = await Promise.all([1, 2, 3, 4].map(() => startWorker(host)))
+      const answers = await Promise.all(ports.flatMap((port) => [...Array(10)].map(() => ask(port))))
+      assert.equal(count(answers, 200), 10)
+      assert.equal(count(answers, 429), 30)
+    })
+  })
+}
+
+/** Another process; it ends with this one. */
+async function startWorker(host) {
+  const worker = spawn(process.execPath, ['test/worker.mjs', host, String(port)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    cwd: new URL('..', import.meta.url),
+  })
+  closing.push(() => worker.kill())
+  const [said] = await once(worker.stdout, 'data')
+  return Number(said)
+}
+
+// express-rate-limit and hono-rate-limiter have one store.
+for (const host of ['express', 'hono']) {
+  describe(`${host}: give back`, () => {
+    test('skipFailedRequests: a failed request is not counted, a denied one opens no door', async () => {
+      const { port } = await run(host, { limit: 3, skipFailedRequests: true })
+      assert.deepEqual(statuses(await times(6, () => ask(port, '/?fail'))), Array(6).fill(500))
+      assert.deepEqual(statuses(await times(3, () => ask(port))), [200, 200, 200])
+      // A store that refunds for each decrement lets every second of these pass.
+      const denied = await times(10, async () => {
+        const answer = await ask(port)
+        await sleep(10)
+        return answer
+      })
+      assert.equal(count(denied, 429), 10)
+    })
+
+    test('skipFailedRequests: all at once', async () => {
+      const { port, store } = await run(host, {
+        limit: 20,
+        skipFailedRequests: true,
+        keyGenerator: () => 'k',
+      })
+      const paths = [...Array(60)].map((_, i) => (i % 3 ? '/' : '/?fail'))
+      const answers = await Promise.all(paths.map((path) => ask(port, path)))
+      const passed = count(answers, 200)
+      await eventually(
+        'what failed is given back',
+        async () => ((await store.get('k'))?.totalHits ?? 0) === passed,
+      )
+      assert.ok(count(answers, 429) > 0 && passed <= 20)
+    })
+
+    test('skipSuccessfulRequests: only failures count', async () => {
+      const { port } = await run(host, { limit: 2, skipSuccessfulRequests: true })
+      assert.deepEqual(statuses(await times(5, () => ask(port))), Array(5).fill(200))
+      await sleep(50)
+      assert.deepEqual(statuses(await times(3, () => ask(port, '/?fail'))), [500, 500, 429])
+      const denied = await times(6, async () => {
+        const answer = await ask(port)
+        await sleep(10)
+        return answer
+      })
+      assert.equal(count(denied, 429), 6)
+    })
+
+    test('several limits at once', async () => {
+      const { port } = await run(host, { limit: 3, limits: '3/h,2/700ms' })
+      assert.deepEqual(statuses(await times(3, () => ask(port))), [200, 200, 429])
+      await sleep(750)
+      const answers = await times(2, () => ask(port))
+      assert.deepEqual(statuses(answers), [200, 429])
+      assert.equal(answers[1].headers['retry-after'], '3600')
+    })
+
+    test('limits and a limit that is a function contradict each other', async () => {
+      const starting = run(host, { limit: () => 3, limits: '3/h' })
+      if (host === 'hono') await assert.rejects(starting, /contradict/)
+      else assert.match((await ask((await starting).port)).body, /contradict/)
+    })
+
+    test('a limit that is a function counts as INCR does', async () => {
+      let limit = 2
+      const { port, store } = await run(host, {
+        limit: async () => limit,
+        keyGenerator: () => 'k',
+        windowMs: 5000,
+      })
+      assert.deepEqual(statuses(await times(4, () => ask(port))), [200, 200, 429, 429])
+      assert.equal((await store.get('k')).totalHits, 4)
+      limit = 6
+      assert.deepEqual(statuses(await times(3, () => ask(port))), [200, 200, 429])
+      const { resetTime } = await store.get('k')
+      assert.ok(resetTime - Date.now() < 5000 && resetTime - Date.now() > 0)
+    })
+
+    test('get, resetKey and resetAll', async () => {
+      const { port, store, prefix } = await run(host, { limit: 3, keyGenerator: () => 'k*' })
+      assert.equal(await store.get('k*'), undefined)
+      await ask(port)
+      assert.equal((await store.get('k*')).totalHits, 1)
+      await store.resetKey('k*')
+      assert.equal(await store.get('k*'), undefined)
+      await ask(port)
+      await client.call('RL.ACQUIRE', `other${prefix}`, '3/h')
+      await store.resetAll()
+      assert.equal(await store.get('k*'), undefined)
+      assert.equal(await client.exists(`other${prefix}`), 1)
+    })
+  })
+}
+
+describe('fastify: more', () => {
+  test('routes count apart, a group together', async () => {
+    const { port } = await run('fastify', { max: 3 })
+    const paths = ['/apart', '/apart', '/apart', '/one', '/two', '/one', '/', '/']
+    const answers = await times(paths.length, (i) => ask(port, paths[i]))
+    assert.deepEqual(statuses(answers), [200, 200, 429, 200, 200, 429, 200, 200])
+  })
+
+  test('peeking takes nothing', async () => {
+    const { port } = await run('fastify', { max: 3 })
+    const remaining = async () => JSON.parse((await ask(port, '/peek')).body).remaining
+    assert.equal(await remaining(), 3)
+    await ask(port)
+    assert.deepEqual([await remaining(), await remaining()], [2, 2])
+  })
+
+  test('a ban comes by the count of all requests', async () => {
+    const { port } = await run('fastify', { max: 1, ban: 1 })
+    assert.deepEqual(statuses(await times(4, () => ask(port))), [200, 429, 403, 403])
+  })
+
+  test('what a denial would change is refused, and block= named', async () => {
+    for (const option of ['continueExceeding', 'exponentialBackoff']) {
+      await assert.rejects(run('fastify', { [option]: true }), new RegExp(`${option}.*block=`))
+    }
+  })
+})
+
+describe('nestjs: more', () => {
+  test('a blockDuration other than ttl is refused, and block= named', async () => {
+    const { FloodgateThrottlerStorage } = await import('floodgate-redis/nestjs')
+    const storage = new FloodgateThrottlerStorage({ client: patient(client) })
+    await assert.rejects(storage.increment('k', 1000, 1, 5000, 'default'), /blockDuration is 5000 ms.*block=/)
+    // 0: nobody is kept out for longer than the limit does.
+    const records = await times(2, () => storage.increment('k', 1500, 1, 0, 'default'))
+    assert.deepEqual(records, [
+      { totalHits: 1, timeToExpire: 2, isBlocked: false, timeToBlockExpire: 0 },
+      { totalHits: 2, timeToExpire: 2, isBlocked: true, timeToBlockExpire: 2 },
+    ])
+    assert.equal((await storage.increment('k', 1500, 1, 0, 'other')).isBlocked, false)
+  })
+
+  test('two throttlers on one route', async () => {
+    const { port } = await run('nestjs', { name: 'short', limit: 2 })
+    const answers = await times(3, () => ask(port))
+    assert.deepEqual(statuses(answers), [200, 200, 429])
+    assert.equal(answers[0].headers['x-ratelimit-remaining-short'], '1')
+    assert.ok(Number(answers[2].headers['retry-after-short']) > 0)
+  })
+})

@@ -1,0 +1,225 @@
+// The server killed, frozen, full, without the module, or not ours to ask.
+
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { Redis } from 'ioredis'
+import { createClient } from 'redis'
+import {
+  Away,
+  Breaker,
+  Denied,
+  FailClosed,
+  FailOpen,
+  Limiter,
+  LocalBucket,
+  Misconfigured,
+  Server,
+  reserve,
+} from 'floodgate-redis'
+import {
+  IMPATIENT,
+  PATIENT,
+  eventually,
+  ioredis,
+  listener,
+  nodeRedis,
+  patient,
+  sleep,
+  startServer,
+  times,
+  took,
+} from './kit.mjs'
+
+const server = await startServer()
+const { port } = server
+const operator = ioredis(port)
+const asksAgain = (limiter) =>
+  eventually('it asks again', async () => (await limiter.acquire('asks', '100000/h')).source === 'redis')
+const granted = (decisions) => decisions.map((decision) => decision.granted)
+
+for (const [name, connect] of [
+  ['ioredis', () => ioredis(port)],
+  ['node-redis', () => nodeRedis(port)],
+]) {
+  test(`${name}: killed, all that is under way ends well, and what was granted stands`, async () => {
+    const logger = listener()
+    const asked = new Server(await connect(), { ...PATIENT, timeoutMs: 1000, logger })
+    const limiter = new Limiter(asked, { fallback: new LocalBucket(1, 5), rememberDenials: false })
+    assert.deepEqual(granted(await times(3, () => limiter.acquire(`kept:${name}`, '3/h'))), [1, 1, 1])
+    const requests = async () => {
+      for (let shared = 0; ; shared++) {
+        const start = performance.now()
+        const { source } = await limiter.acquire('flight', '1000000/h')
+        assert.ok(performance.now() - start < 3000)
+        if (source !== 'redis') return shared
+        await sleep(1)
+      }
+    }
+    await limiter.acquire(`flight:line:${name}`, '1/h')
+    const waiter = limiter.wait(`flight:line:${name}`, '1/h', 25_000)
+    let end
+    const gone = new Promise((resolve) => (end = resolve))
+    const call = new Breaker(asked, `flight:mail:${name}`, '1').call(() => gone)
+    const stream = reserve(
+      limiter,
+      { [`flight:llm:${name}`]: '9/h,concurrent:2' },
+      { ttlMs: 300 },
+      async (spending) => {
+        await gone
+        spending.add(1)
+        return 42
+      },
+    )
+    const loops = [requests(), requests(), requests()]
+    await sleep(300)
+    await server.kill()
+    end()
+    for (const shared of await Promise.all(loops)) assert.ok(shared > 0)
+    await call
+    assert.equal(await stream, 42)
+    assert.equal((await waiter).source, 'fallback')
+
+    for (const [fallback, least, most] of [
+      [new FailOpen(), 20, 20],
+      [new FailClosed(), 0, 0],
+      [new LocalBucket(5), 5, 10],
+    ]) {
+      const alone = new Limiter(asked, { fallback })
+      let decisions
+      assert.ok(
+        (await took(async () => (decisions = await times(20, () => alone.acquire('k', '3/h'))))) < 2500,
+      )
+      const sum = granted(decisions).reduce((a, b) => a + b)
+      assert.ok(least <= sum && sum <= most, `${fallback.constructor.name}: ${sum}`)
+      assert.ok(decisions.every(({ source }) => source === 'fallback'))
+    }
+    const closed = new Limiter(asked, { fallback: new FailClosed() })
+    await assert.rejects(
+      reserve(closed, { llm: '9/h' }, {}, () => assert.fail('done')),
+      Denied,
+    )
+    assert.equal(await new Breaker(asked, 'mail', '2').call(() => 42), 42)
+    assert.deepEqual(await closed.headers('k', '3/h'), {})
+    const { decision, headers } = await closed.acquireWithHeaders('k', '3/h')
+    assert.deepEqual([decision.granted, headers], [0, { 'Retry-After': '1' }])
+    assert.equal(await closed.refund('k', 1), 0)
+    const all = await new Limiter(asked, { fallback: new LocalBucket(1, 2) }).batch('ALL', [
+      { key: 'a', cost: 2 },
+      { key: 'b', cost: 3 },
+    ])
+    assert.deepEqual([granted(all), all[0].index, all[1].retryAfterMs], [[0, 0], -3, -1])
+    await assert.rejects(closed.quota('k'), Away)
+
+    // What was not sent is not done later.
+    await eventually('it is asked some times', async () => {
+      const { source } = await limiter.acquire(`queued:${name}`, '9/h')
+      return source === 'fallback' && limiter.counters.fallback > 30
+    })
+    await sleep(350) // the longest rest
+    assert.equal((await limiter.acquire(`queued:${name}`, '9/h')).source, 'fallback')
+
+    await server.start()
+    await asksAgain(limiter)
+    assert.equal(await operator.exists(`queued:${name}`), 0)
+    assert.equal((await limiter.acquire(`kept:${name}`, '3/h')).granted, 0)
+    assert.equal(logger.lines.length, 2, logger.lines.join('\n'))
+    assert.match(logger.lines[0], /^error: floodgate: Redis is away, fallbacks hold: ./)
+    assert.equal(logger.lines[1], 'info: floodgate: Redis is back')
+  })
+
+  test(`${name}: frozen, one of a crowd pays the timeout`, async () => {
+    const limiter = new Limiter(new Server(await connect(), { ...PATIENT, timeoutMs: 1000 }))
+    await asksAgain(limiter)
+    await server.freeze()
+    const took1 = () => took(async () => assert.equal((await limiter.acquire('k', '3/h')).source, 'fallback'))
+    assert.ok((await took1()) > 900)
+    await sleep(350) // the longest rest
+    const slow = (await Promise.all([...Array(20)].map(took1))).filter((ms) => ms > 500)
+    assert.equal(slow.length, 1, String(slow))
+    await server.thaw()
+    await asksAgain(limiter)
+  })
+}
+
+test('a server that answers, but cannot write, is away', async () => {
+  const limiter = new Limiter(patient(ioredis(port)))
+  await asksAgain(limiter)
+  for (const [setting, bad, good] of [
+    ['maxmemory', 1, 0],
+    ['min-replicas-to-write', 1, 0],
+  ]) {
+    await operator.config('SET', setting, bad)
+    assert.equal((await limiter.acquire('k', '3/h')).source, 'fallback', setting)
+    await operator.config('SET', setting, good)
+    await asksAgain(limiter)
+  }
+})
+
+test('a wrong password and missing rights are raised, and say what to do', async () => {
+  await operator.call('ACL', 'SETUSER', 'app', 'on', '>secret', '~api:*', '+rl.acquire')
+  const wrong = ioredis(port, { username: 'app', password: 'wrong' })
+  const limiter = new Limiter(patient(wrong))
+  await assert.rejects(limiter.acquire('api:1', '3/h'), (error) => {
+    return error instanceof Misconfigured && /^WRONGPASS.*check the user and the password/.test(error.message)
+  })
+  await assert.rejects(limiter.server.check(), Misconfigured)
+
+  const client = createClient({ url: `redis://app:secret@127.0.0.1:${port}` })
+  await client.connect()
+  const right = new Limiter(patient(client))
+  await right.server.check()
+  assert.equal((await right.acquire('api:1', '3/h')).granted, 1)
+  await assert.rejects(right.acquire('others', '3/h'), /NOPERM.*give the user the ACL line/)
+  await assert.rejects(right.refund('api:1', 1), /NOPERM.*give the user the ACL line/)
+  assert.equal((await right.acquire('api:1', '3/h')).source, 'redis', 'that is no outage')
+  client.destroy()
+})
+
+test('no password where one is needed is raised', async () => {
+  const second = await startServer()
+  const admin = ioredis(second.port)
+  await admin.config('SET', 'requirepass', 'secret')
+  const client = new Redis({ port: second.port, retryStrategy: () => 50 })
+  client.on('error', () => {})
+  const limiter = new Limiter(patient(client))
+  await assert.rejects(limiter.acquire('k', '3/h'), (error) => {
+    return error instanceof Misconfigured && /NOAUTH.*check the user and the password/.test(error.message)
+  })
+  client.disconnect()
+})
+
+test('a server without the module is raised at the start, and an outage later', async () => {
+  let isLoaded = false
+  const logger = listener()
+  const client = ioredis(port)
+  // As a server answers that has lost the module at a restart.
+  const send = async ([name, ...args]) => client.call(isLoaded ? name : `NO.${name}`, args)
+  const limiter = new Limiter(new Server(send, { ...PATIENT, logger }))
+  await assert.rejects(limiter.acquire('k2', '3/h'), (error) => {
+    return error instanceof Misconfigured && /unknown command.*load the module/s.test(error.message)
+  })
+  await assert.rejects(limiter.server.check(), Misconfigured)
+  assert.deepEqual(logger.lines, [])
+  isLoaded = true
+  assert.equal((await limiter.acquire('k2', '3/h')).source, 'redis')
+  isLoaded = false
+  assert.equal((await limiter.acquire('k2', '3/h')).source, 'fallback')
+  assert.match(logger.lines[0], /^error: .*unknown command/)
+})
+
+test('all who use one client find out together', async () => {
+  const client = ioredis(port)
+  assert.equal(Server.of(client), Server.of(client))
+  assert.equal(new Limiter(client).server, new Breaker(client, 'k').server)
+  assert.throws(() => new Limiter({}), /must be a client of ioredis or node-redis/)
+})
+
+test('a process that was slow itself reads the answer that lies there', async () => {
+  const limiter = new Limiter(new Server(ioredis(port), { ...IMPATIENT, timeoutMs: 50 }))
+  await asksAgain(limiter)
+  const asked = limiter.acquire('slow process', '3/h')
+  await new Promise(setImmediate) // it is sent
+  const until = performance.now() + 200
+  while (performance.now() < until);
+  assert.equal((await asked).source, 'redis')
+})
