@@ -498,7 +498,11 @@ impl Circuit {
                     round.count(call);
                 }
                 self.touched = now;
-                self.settle_round(breaker, now, transitions);
+                // By the breaker that holds, else by the one in force: whoever
+                // looks meets no round whose verdict is certain.
+                if !self.settle_round(breaker, now, transitions) {
+                    self.settle_round(in_force, now, transitions);
+                }
                 true
             }
             (_, Some(call)) => {
