@@ -402,13 +402,11 @@ impl<'s> History<'s> {
             let twin = self.twins[key].as_ref().unwrap();
             let (own, by) = (&self.breakers[twin.in_force], &self.breakers[standing]);
             let mut model = twin.model.clone();
-            model.pass(own, now);
-            model.arrive(own, by, now);
+            model.look(own, by, now);
             let (calls, failures, slow) = model.tally(by, now);
             let number = |n: u64| Reply::Int(n.cast_signed());
-            let deadline = model.clone().acquire(own, by, now).1 == Some(0);
             let state = match model.state() {
-                CircuitState::Open if deadline => CircuitState::HalfOpen,
+                CircuitState::Open if model.is_due(now) => CircuitState::HalfOpen,
                 state => state,
             };
             for (name, value) in [

@@ -114,7 +114,7 @@ impl Circuit {
             WrittenBy::Now => CallWindows::read(reader, breaker)?,
             WrittenBy::Version0_1 => CallWindows::read_one(reader, breaker)?,
         };
-        Ok(Self { epoch, since, touched, openings, unjudged, phase, windows })
+        Ok(Self { epoch, since, touched, openings, unjudged, marks: 0, phase, windows })
     }
 }
 

@@ -51,14 +51,14 @@ impl Circuit {
         self.view_under(breaker, breaker, now)
     }
 
-    /// The circuit at `now` as a call meets it that brings `breaker` where
-    /// `in_force` is in force: judged, where that judges otherwise.
+    /// The circuit at `now`, where `in_force` is in force, as somebody sees it who
+    /// goes by `breaker`: its window, its verdict of a round, and when a call
+    /// would be admitted under it.
     pub fn view_under(&self, in_force: &Breaker, breaker: &Breaker, now: Micros) -> CircuitView {
         let now = now.min(Micros::MAX);
         let mut circuit = self.clone();
-        let mut transitions = Transitions::default();
-        circuit.settle(in_force, now, &mut transitions);
-        circuit.judge_brought(in_force, breaker, now, &mut transitions);
+        circuit.settle(in_force, now, &mut Transitions::default());
+        circuit.settle_round(breaker, now, &mut Transitions::default());
         let (state, since) = match circuit.phase {
             Phase::Open { deadline } if now >= deadline => (CircuitState::HalfOpen, deadline),
             _ => (circuit.state(), circuit.since.min(now)),

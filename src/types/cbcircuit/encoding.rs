@@ -4,7 +4,7 @@
 //! `ratelimit`.
 
 use super::rules;
-use super::{CbCircuit, epochs, state_counts};
+use super::{CbCircuit, FROM_CALLER, GIVEN_BY_REPORT, epochs, state_counts};
 use crate::core::breaker::{Circuit, TEXT_BYTES};
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64};
@@ -24,10 +24,6 @@ const GIVEN: u64 = 2;
 const PIN: u64 = 3;
 const CIRCUIT: u64 = 4;
 
-/// Bits of the byte between the breaker in force and the circuit.
-const FROM_CALLER: u8 = 1;
-const GIVEN_BY_REPORT: u8 = 2;
-
 /// Appends everything that `value` is.
 pub fn save(value: &CbCircuit, out: &mut Vec<u8>) {
     let mut sections = Writer::new(out);
@@ -43,8 +39,7 @@ pub fn save(value: &CbCircuit, out: &mut Vec<u8>) {
     }
     sections.put(CIRCUIT, |body| {
         put_rule(body, value.rule());
-        let bit = |is: bool, bit: u8| if is { bit } else { 0 };
-        body.push(bit(value.0.from_caller, FROM_CALLER) | bit(value.0.given_by_report, GIVEN_BY_REPORT));
+        body.push(value.circuit().marks());
         value.circuit().write(body);
     });
 }
@@ -91,9 +86,8 @@ pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<CbCircuit,
     let (circuit, rule) = circuit.ok_or(Corrupt("no circuit"))?;
     epochs::learn(main, circuit.epoch());
     let mut value = CbCircuit::of(circuit, rule, given, pin);
-    if let Some(bits) = marks {
-        value.0.from_caller = bits & FROM_CALLER != 0;
-        value.0.given_by_report = bits & GIVEN_BY_REPORT != 0;
+    if let Some(marks) = marks {
+        value.0.circuit.mark(marks);
     }
     Ok(value)
 }

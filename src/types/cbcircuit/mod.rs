@@ -62,11 +62,22 @@ pub struct Contents {
     pub(in crate::types) given: Option<BreakerRef>,
     pub(in crate::types) pin: Option<Box<BreakerPin>>,
     pub(in crate::types) counted: Counted,
-    /// Whether a caller chose the breaker in force, and not a policy, the
-    /// default or a pin.
-    pub(in crate::types) from_caller: bool,
-    /// Whether the key's own is from a report.
-    pub(in crate::types) given_by_report: bool,
+}
+
+/// A caller chose the breaker in force, and not a policy, the default or a pin.
+pub(in crate::types) const FROM_CALLER: u8 = 1;
+/// The key's own is from a report.
+pub(in crate::types) const GIVEN_BY_REPORT: u8 = 2;
+
+impl Contents {
+    pub(in crate::types) const fn is_marked(&self, mark: u8) -> bool {
+        self.circuit.marks() & mark != 0
+    }
+
+    pub(in crate::types) const fn mark(&mut self, mark: u8, is: bool) {
+        let others = self.circuit.marks() & !mark;
+        self.circuit.mark(if is { others | mark } else { others });
+    }
 }
 
 impl CbCircuit {
@@ -79,15 +90,9 @@ impl CbCircuit {
     fn of(circuit: Circuit, rule: BreakerRef, given: Option<BreakerRef>, pin: Option<BreakerPin>) -> Self {
         let counted = Counted::new(&circuit, rule.breaker());
         let from_caller = given.as_ref() == Some(&rule);
-        Self(Box::new(Contents {
-            circuit,
-            rule,
-            given,
-            pin: pin.map(Box::new),
-            counted,
-            from_caller,
-            given_by_report: false,
-        }))
+        let mut contents = Contents { circuit, rule, given, pin: pin.map(Box::new), counted };
+        contents.mark(FROM_CALLER, from_caller);
+        Self(Box::new(contents))
     }
 
     /// The circuit.
@@ -108,12 +113,12 @@ impl CbCircuit {
 
     /// Whether a report may say what the key's own breaker is.
     pub fn takes_given_of_report(&self) -> bool {
-        self.0.given.is_none() || self.0.given_by_report
+        self.0.given.is_none() || self.0.is_marked(GIVEN_BY_REPORT)
     }
 
     /// Whether a caller chose the breaker in force.
     pub fn is_from_caller(&self) -> bool {
-        self.0.from_caller
+        self.0.is_marked(FROM_CALLER)
     }
 
     /// The breaker that `text` means, where that is the one in force or the

@@ -15,7 +15,7 @@ use crate::server::main_thread::MainThread;
 use crate::types::cbcircuit::encoding;
 use crate::types::cbcircuit::encoding::{put_rule, read_rule};
 use crate::types::cbcircuit::rules::BreakerRef;
-use crate::types::cbcircuit::{BreakerPin, CbCircuit, Contents, epochs};
+use crate::types::cbcircuit::{BreakerPin, CbCircuit, Contents, FROM_CALLER, GIVEN_BY_REPORT, epochs};
 use crate::types::ratelimit::encoding::{put_until, read_until};
 use crate::types::until::Until;
 
@@ -426,13 +426,13 @@ impl<'a> BreakerEffect<'a> {
             applied.by_breaker = changed.transitions;
             contents.rule = rule.clone();
         }
-        if other.is_some() || self.begin.is_some() || from_caller && !contents.from_caller {
-            contents.from_caller = from_caller;
+        if other.is_some() || self.begin.is_some() || from_caller && !contents.is_marked(FROM_CALLER) {
+            contents.mark(FROM_CALLER, from_caller);
             applied.changed = true;
         }
         if let Some(given) = self.given.as_ref().filter(|_| self.holds != Holds::ForCall) {
             contents.given = Some(given.clone());
-            contents.given_by_report = false;
+            contents.mark(GIVEN_BY_REPORT, false);
             applied.changed = true;
         }
     }
@@ -444,19 +444,19 @@ impl<'a> BreakerEffect<'a> {
         let mut changed = false;
         if adopted && let Some(rule) = &self.rule {
             contents.rule = rule.clone();
-            contents.from_caller = self.from_caller;
+            contents.mark(FROM_CALLER, self.from_caller);
             changed = true;
         } else if passed && !by_report && self.rule.is_none() && self.from_caller {
             // A caller chose what a policy had.
-            changed |= !contents.from_caller;
-            contents.from_caller = true;
+            changed |= !contents.is_marked(FROM_CALLER);
+            contents.mark(FROM_CALLER, true);
         }
         // What a report gives does not replace what an acquire gave.
-        let replaces = !by_report || contents.given.is_none() || contents.given_by_report;
+        let replaces = !by_report || contents.given.is_none() || contents.is_marked(GIVEN_BY_REPORT);
         if let Some(given) = self.given.as_ref().filter(|_| passed && replaces) {
             contents.circuit.name(given.breaker());
             contents.given = Some(given.clone());
-            contents.given_by_report = by_report;
+            contents.mark(GIVEN_BY_REPORT, by_report);
             changed = true;
         }
         changed

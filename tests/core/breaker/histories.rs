@@ -245,12 +245,13 @@ impl History {
             let seen = self.circuit.view_under(&self.breaker, brought, self.at());
             let tally = (seen.window.calls, seen.window.failures, seen.window.slow);
             let mut met = model.clone();
-            met.arrive(&self.breaker, brought, self.now);
+            met.look(&self.breaker, brought, self.now);
             assert_eq!((seen.epoch, seen.openings), (met.epoch(), met.openings()));
             assert_eq!(tally, met.tally(brought, self.now), "{}", brought.canonical());
         }
         assert_eq!(self.circuit.state_at(&self.breaker, self.at()), model.state());
-        assert_eq!(view.trials_in_flight, model.in_flight());
+        let state = if model.is_due(self.now) { CircuitState::HalfOpen } else { model.state() };
+        assert_eq!((view.state, view.trials_in_flight), (state, model.in_flight()));
         assert_eq!(self.circuit, before);
         let all = std::iter::once(&self.breaker).chain(&self.brought);
         let probes = all.map(|b| usize::from(b.probes())).max().unwrap();

@@ -99,6 +99,17 @@ impl Model {
         }
     }
 
+    /// What somebody sees who goes by `by`.
+    pub fn look(&mut self, own: &Breaker, by: &Breaker, now: u64) {
+        self.pass(own, now);
+        self.judge(by, now);
+    }
+
+    /// Whether the next call is a trial.
+    pub fn is_due(&self, now: u64) -> bool {
+        matches!(self.now, Now::Open(deadline) if deadline <= now)
+    }
+
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
@@ -272,7 +283,7 @@ impl Model {
     }
 
     /// The breaker of a call is judged on what its window holds.
-    pub fn arrive(&mut self, own: &Breaker, by: &Breaker, now: u64) {
+    fn arrive(&mut self, own: &Breaker, by: &Breaker, now: u64) {
         if own != by {
             self.judge(by, now);
         }
@@ -368,6 +379,7 @@ impl Model {
                 }
                 self.touched = now;
                 self.judge(by, now);
+                self.judge(own, now);
                 true
             }
             (Now::Closed | Now::Ramp(..) | Now::Forced(CircuitState::ForcedClosed, _), ticket) => {
