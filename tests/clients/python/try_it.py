@@ -216,7 +216,8 @@ async def cancelled_while_it_is_asked(limiter: Limiter) -> None:
             raise AssertionError("it was cancelled")
 
     await limiter.acquire("user:1", "3/h")
-    await impatient.check()
+    async with Breaker(impatient, "trial:first", rule).guard():
+        pass  # it has connected
     await please("freeze")
     asking = [asyncio.create_task(calls(breakers["trial:cancelled"])), asyncio.create_task(holds())]
     late = asyncio.create_task(calls(Breaker(impatient, "trial:late", rule)))

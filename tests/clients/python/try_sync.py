@@ -185,7 +185,8 @@ def a_breaker(server: Server, said: Said) -> None:
 
     # Out of patience: what was admitted meanwhile is given back.
     impatient = Server(URL, patience=1.0)
-    impatient.check()
+    with Breaker(impatient, "sb:first", "1").guard():
+        pass  # it has connected
     flaky, late = (Breaker(of, "sb:late", "1:open=100ms:lease=1h") for of in (server, impatient))
     try:
         with flaky.guard():

@@ -180,8 +180,9 @@ async fn a_breaker_round_a_call(server: &Arc<Server>) {
 async fn dropped_while_it_is_asked(url: &str, limiter: &Arc<Limiter>) {
     let server = &limiter.server;
     let impatient = Server::with(url, Duration::from_millis(500), REST, silent).unwrap();
-    impatient.check().await.unwrap();
     let rule = "1:open=100ms:lease=1h";
+    // It has connected.
+    Breaker::new(impatient.clone(), "trial:first", rule).call(async { Ok::<_, ()>(()) }).await.unwrap();
     let breaker = |key| Breaker::new(server.clone(), key, rule);
     let breakers = [breaker("trial:dropped"), breaker("trial:late")];
     for breaker in &breakers {
