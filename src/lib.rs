@@ -40,6 +40,8 @@ static LISTENERS: &[&[server::events::EventListener]] = &[
     observe::alerts::LISTENERS,
     limiter::breaker::open::LISTENERS,
     limiter::copies::LISTENERS,
+    types::intern::LISTENERS,
+    types::cbcircuit::rules::LISTENERS,
 ];
 
 /// What INFO and RL.METRICS tell of the layers above `observe`.
@@ -48,8 +50,9 @@ static GAUGES: &[&[observe::metrics::Gauge]] = &[queue::status::GAUGES];
 /// Loads the module: settings first, since they say which commands there are.
 fn load(ctx: &redis_module::Context, args: &[redis_module::RedisString]) -> redis_module::Status {
     let loading = Loading::new(ctx);
-    loading.options();
     loading.server();
+    loading.options();
+    loading.log_panics();
     let done = loading.settings(settings::TABLE, args).and_then(|()| {
         loading.data_type::<types::ratelimit::RateLimit>()?;
         loading.data_type::<types::cbcircuit::CbCircuit>()?;

@@ -8,7 +8,9 @@ use crate::commands::{
 };
 
 use crate::server::load::Loading;
-use crate::server::load::command::{Argument as A, Command, KeyAccess, Keys, Rights, entry, entry_with_keys};
+use crate::server::load::command::{
+    Argument as A, Command, KeyAccess, Keys, Rights, Subcommand, entry, entry_with_keys,
+};
 use crate::settings;
 
 const KEY: A = A::key("key");
@@ -34,6 +36,19 @@ const LIMIT_KEYS: Keys = Keys::FirstAndAfter("LIMIT");
 const TEXT: A = A::text("text");
 const BATCH_KEYS: Keys = Keys::Counted { count: 2, step: 3 };
 
+const fn policy(name: &'static str, effect: KeyAccess, summary: &'static str) -> Subcommand {
+    Subcommand { name, effect, summary }
+}
+
+const POLICY_SUBCOMMANDS: &[Subcommand] = &[
+    policy("SET", KeyAccess::Write, "Sets a policy."),
+    policy("GET", KeyAccess::Read, "Shows a policy."),
+    policy("DEL", KeyAccess::Release, "Deletes a policy."),
+    policy("LIST", KeyAccess::Read, "Lists the policies, with their version and digest."),
+    policy("EXPORT", KeyAccess::Read, "Gives all policies as JSON."),
+    policy("IMPORT", KeyAccess::Write, "Sets policies from JSON."),
+    policy("HELP", KeyAccess::Keyless, "Lists the subcommands."),
+];
 const POLICY_NAME: A = A::text("name");
 const POLICY: &[A] = &[
     A::group(
@@ -51,6 +66,7 @@ const POLICY: &[A] = &[
     A::flag("LIST"),
     A::flag("EXPORT"),
     A::group("import", &[A::flag("IMPORT"), A::text("json"), A::flag("REPLACE").optional()]),
+    A::flag("HELP"),
 ];
 
 /// Every command.
@@ -339,7 +355,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         name: "RL.POLICY",
         entry: entry!(policy::policy),
-        effect: KeyAccess::Node,
+        effect: KeyAccess::Node(POLICY_SUBCOMMANDS),
         fast: false,
         rights: Rights::Admin,
         keys: Keys::None,
@@ -365,15 +381,28 @@ pub static COMMANDS: &[Command] = &[
         fast: true,
         rights: Rights::Admin,
         keys: Keys::None,
-        summary: "Sets the module's clock, for tests (needs enable-debug-command).",
+        summary: "Sets the module's clock, or fails inside, for tests (needs enable-debug-command).",
         complexity: "O(1)",
-        arguments: &[
-            A::flag("CLOCK"),
-            A::one_of(
-                "how",
-                &[A::integer("us").after("SET"), A::integer("us").after("ADVANCE"), A::flag("REAL")],
-            ),
-        ],
+        arguments: &[A::one_of(
+            "what",
+            &[
+                A::group(
+                    "clock",
+                    &[
+                        A::flag("CLOCK"),
+                        A::one_of(
+                            "how",
+                            &[
+                                A::integer("us").after("SET"),
+                                A::integer("us").after("ADVANCE"),
+                                A::flag("REAL"),
+                            ],
+                        ),
+                    ],
+                ),
+                A::flag("PANIC"),
+            ],
+        )],
     },
     Command {
         name: "CL.THROTTLE",

@@ -95,7 +95,7 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let call = parse(ctx.main(), name, walk)?;
     let now = ctx.now();
     if queue::has_queue(ctx, call.key) {
-        match queue::admit(ctx, &mut key, &call.ask(), call.wait_us, now)? {
+        match queue::admit(ctx, &key, &call.ask(), call.wait_us, now)? {
             QueueAdmission::NoQueue => {}
             QueueAdmission::Enqueued => return Ok(()),
             QueueAdmission::Denied(decision) => {
@@ -121,7 +121,6 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let Ok(decision) = &decision else { return decision.map(drop) };
     // What is taken and what is counted travel as one.
     let mut together = track::counts(ctx.main(), held.as_deref(), call.track).then(|| EffectBatch::new(ctx));
-    drop(held);
     decision.change(ctx.main(), |change| {
         let effect = apply::effect(ctx, now, change);
         match &mut together {

@@ -86,6 +86,7 @@ const AHEAD: usize = 8;
 pub fn batch(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let batch = parse(ctx, args)?;
     let now = ctx.now();
+    ctx.settle_keys(batch.items.iter().map(|item| item.key));
     let opened = batch.open(ctx, now)?;
     let denied = || opened.decision.iter().any(|one| one.reply.granted == 0);
     let decision = if !opened.shared && (batch.mode == Mode::Each || !denied()) {
@@ -235,7 +236,7 @@ impl<'a> Batch<'a> {
         let mut verdicts = Vec::with_capacity(self.items.len());
         let mut wanted = Demand::default();
         for item in &self.items {
-            let mut key = ctx.read(item.key);
+            let key = ctx.write(item.key);
             let held = key.value::<RateLimit>()?;
             let request = self.request(item);
             let mut decision = decide(ctx, item.key, held.as_deref(), Some(item.limits), &request, now)?;

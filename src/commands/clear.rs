@@ -25,8 +25,9 @@ pub fn clear(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let now = ctx.now();
     let found = call::scan(ctx, options.cursor, options.pattern, options.count).map_err(Error::Verbatim)?;
     let mut deleted: Vec<&[u8]> = Vec::new();
-    for name in &found.keys {
-        let string = OwnedString::new(ctx, name);
+    let strings: Vec<_> = found.keys.iter().map(|name| OwnedString::new(ctx, name)).collect();
+    ctx.settle_keys(strings.iter().map(OwnedString::arg));
+    for (name, string) in found.keys.iter().zip(&strings) {
         if !call::user_may_change(ctx, string.arg()) {
             continue;
         }

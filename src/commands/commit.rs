@@ -117,8 +117,9 @@ fn each<'a>(
     change: impl Fn(&Reservation<LimitsRef>, SettleOutcome) -> Option<RateLimitChange<'a>>,
 ) -> Result<(), Error> {
     let now = ctx.now();
+    ctx.settle_keys(keys.iter().copied());
     for (at, name) in keys.iter().enumerate() {
-        let checked = ctx.read(*name).value::<RateLimit>().map(drop);
+        let checked = ctx.write(*name).value::<RateLimit>().map(drop);
         checked.map_err(|wrong| Error::from(wrong).of_item("key", at))?;
     }
     let mut together = EffectBatch::new(ctx);
@@ -153,7 +154,7 @@ fn each<'a>(
 pub fn reservations(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let name = ArgCursor::only_key(args)?;
     let now = ctx.now();
-    let mut key = ctx.read(name);
+    let key = ctx.read(name);
     let held = key.value::<RateLimit>()?;
     let open: Vec<_> =
         held.as_deref().and_then(RateLimit::book).into_iter().flat_map(|book| book.open_at(now)).collect();

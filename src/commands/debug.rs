@@ -13,6 +13,7 @@ use crate::server::ffi::reply;
 use crate::settings;
 
 /// `RL.DEBUG CLOCK SET us | ADVANCE us | REAL`; a negative ADVANCE steps back.
+/// `RL.DEBUG PANIC`: an internal error, to see that the server survives it.
 ///
 /// # Errors
 /// The setting `enable-debug-command` is off, or malformed arguments.
@@ -24,6 +25,10 @@ pub fn debug(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     }
     let mut walk = ArgCursor::new(args);
     let what = walk.required()?;
+    if what.is("PANIC") {
+        walk.end()?;
+        panic_for_a_test();
+    }
     if !what.is("CLOCK") {
         return Err(way_out::unexpected(what, &[]));
     }
@@ -46,6 +51,13 @@ pub fn debug(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     queue::clock_changed(ctx);
     reply::ok(ctx);
     Ok(())
+}
+
+/// Shows what becomes of an error in the module itself: the client is answered, the log
+/// has a line, and the server goes on.
+#[allow(clippy::panic)] // on purpose, and caught at the boundary
+fn panic_for_a_test() {
+    panic!("RL.DEBUG PANIC was called");
 }
 
 /// How far a negative step goes back.

@@ -2,13 +2,13 @@
 
 use crate::core::wire::Corrupt;
 use crate::limiter::Error;
-use crate::limiter::apply::apply;
+use crate::limiter::apply::{KeyFate, apply, apply_created};
 use crate::observe::metrics;
 use crate::server::context::Context;
 use crate::server::effects::replicate;
 use crate::server::ffi::args::{Arg, Args};
 use crate::types::effect::breaker as circuit;
-use crate::types::effect::ratelimit::RateLimitEffect;
+use crate::types::effect::ratelimit::{RateLimitEffect, split_created};
 
 /// `RL.EFFECT key payload [key payload …]`, from the master's link or the
 /// server's own AOF only.
@@ -57,6 +57,12 @@ fn apply_one(ctx: &Context<'_>, name: Arg<'_>, payload: Arg<'_>) -> Result<bool,
         let effect = circuit::BreakerEffect::decode(ctx.main(), payload.bytes()).map_err(refused)?;
         return Ok(crate::limiter::breaker::apply::apply(ctx, &mut key, &effect, c"rl.effect")?.changed);
     }
-    let effect = RateLimitEffect::decode(payload.bytes()).map_err(refused)?;
-    apply(ctx, &mut key, &effect, c"rl.effect")
+    let (created, payload) = split_created(payload.bytes());
+    let effect = RateLimitEffect::decode(payload).map_err(refused)?;
+    let fate = if created {
+        apply_created(ctx, &mut key, &effect, c"rl.effect")?
+    } else {
+        apply(ctx, &mut key, &effect, c"rl.effect")?
+    };
+    Ok(fate != KeyFate::Unchanged)
 }

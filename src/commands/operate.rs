@@ -32,8 +32,9 @@ pub fn reset(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         return Err(Error::Arity);
     }
     let (main, now) = (ctx.main(), ctx.now());
+    ctx.settle_keys(args.iter());
     for (at, name) in args.iter().enumerate() {
-        let checked = ctx.read(name).value::<RateLimit>().map(drop);
+        let checked = ctx.write(name).value::<RateLimit>().map(drop);
         checked.map_err(|wrong| {
             let error = Error::from(wrong);
             if args.len() > 1 { error.of_item("key", at) } else { error }
@@ -181,7 +182,7 @@ fn lift(
     ctx: &Context<'_>,
     args: Args<'_>,
     change: RateLimitChange<'_>,
-    event: &std::ffi::CStr,
+    event: &'static std::ffi::CStr,
     stands: impl FnOnce(&RateLimit, Micros) -> bool,
 ) -> Result<bool, Error> {
     let mut walk = ArgCursor::new(args);

@@ -6,15 +6,17 @@ use crate::core::limits::Label;
 use crate::core::text::token::TokenError;
 use crate::limiter::Error;
 use crate::server::context::Context;
+use crate::server::door;
 use crate::server::effects::replicate;
 use crate::server::events::{Event, EventListener};
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply;
+use crate::server::load::command;
 use crate::server::timing::timer;
 use crate::types::effect::policy::{COMMAND, PolicyChange};
 use crate::types::policies::{Policies, Policy, PolicyRefused, json, node};
 
-/// `RL.POLICY SET | GET | DEL | LIST | EXPORT | IMPORT`
+/// `RL.POLICY SET | GET | DEL | LIST | EXPORT | IMPORT | HELP`
 ///
 /// # Errors
 /// Malformed arguments, a policy that does not fit, or a replica that clients
@@ -34,6 +36,8 @@ pub fn policy(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         export(ctx, walk)
     } else if what.is("IMPORT") {
         import(ctx, &mut walk)
+    } else if what.is("HELP") {
+        help(ctx, walk)
     } else {
         Err(way_out::none_of(what, "SET, GET, DEL, LIST, EXPORT or IMPORT"))
     }
@@ -136,6 +140,18 @@ fn list(ctx: &Context<'_>, walk: ArgCursor<'_>) -> Result<(), Error> {
     Ok(())
 }
 
+/// `RL.POLICY HELP`: the syntax and the summary of each subcommand.
+fn help(ctx: &Context<'_>, walk: ArgCursor<'_>) -> Result<(), Error> {
+    walk.end()?;
+    let row = command::registered().iter().find(|row| row.name == "RL.POLICY").ok_or(Error::Arity)?;
+    let lines = row.subcommand_lines();
+    reply::array(ctx, lines.len());
+    for line in &lines {
+        reply::text(ctx, line);
+    }
+    Ok(())
+}
+
 fn export(ctx: &Context<'_>, walk: ArgCursor<'_>) -> Result<(), Error> {
     walk.end()?;
     let text = node::look(ctx.main(), json::export).map_err(|error| Error::Other(error.to_string()))?;
@@ -194,16 +210,19 @@ fn commit(ctx: &Context<'_>, change: &PolicyChange) -> Result<(), Error> {
     Ok(())
 }
 
-/// The server does not count RL.POLICY among writes, since looking is for
+/// Before 7.0 the server does not count RL.POLICY among writes, since looking is for
 /// replicas too; so what it would have refused is refused here.
 fn may_write(ctx: &Context<'_>) -> Result<(), Error> {
     let flags = ctx.flags();
-    if flags.read_only() && !flags.replicated_or_loading() { Err(Error::ReadOnly) } else { Ok(()) }
+    if flags.read_only() && !flags.replicated_or_loading() {
+        return Err(Error::ReadOnly);
+    }
+    door::refusal(ctx).map_or(Ok(()), |refused| Err(Error::Verbatim(refused)))
 }
 
 fn may_grow(ctx: &Context<'_>) -> Result<(), Error> {
     may_write(ctx)?;
-    if ctx.flags().out_of_memory() { Err(Error::OutOfMemory) } else { Ok(()) }
+    if door::is_out_of_memory(ctx) { Err(Error::OutOfMemory) } else { Ok(()) }
 }
 
 /// `RL.NODE payload`: how changes of policies reach replicas and come back from
@@ -234,21 +253,25 @@ pub const LISTENERS: &[EventListener] = &[
     (Event::Forked, forked),
 ];
 
-/// A child was forked. When it rewrites the AOF without an RDB preamble it
-/// writes keys only, so the policies go into what follows its part. In the
-/// other cases they stand there twice, which does no harm.
+/// A child was forked. One that rewrites the AOF without an RDB preamble writes the
+/// policies beside the first key of ours (see `server::keys::data_type`); where there is
+/// none it writes nothing of them, so they go into what follows its part as well. There
+/// they do no harm when they stand twice; and other children need nothing, so that an
+/// idle server which saves has nothing to save again.
 ///
 /// Not at once: the server would take what is propagated now for an effect of
 /// the command that forked, and propagate BGREWRITEAOF itself.
 fn forked(ctx: &Context<'_>) {
-    if ctx.flags().writes_aof() {
+    let rewrites = || ctx.server_number(c"persistence", c"aof_rewrite_in_progress") == Some(1);
+    let preamble = || ctx.server_setting(c"aof-use-rdb-preamble").as_deref() == Some("yes");
+    if node::save(ctx.main()).is_some() && rewrites() && !preamble() {
         timer::after(ctx, 0, repeat);
     }
 }
 
 fn repeat(ctx: &Context<'_>) {
-    const PATIENCE_MS: i64 = 50;
-    if timer::must_not_propagate() {
+    const PATIENCE_MS: i64 = 5;
+    if ctx.must_not_propagate() {
         timer::after(ctx, PATIENCE_MS, repeat);
     } else if let Some(payload) = node::save(ctx.main()) {
         replicate::to_aof_only(ctx, COMMAND, &[&payload]);

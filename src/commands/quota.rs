@@ -39,9 +39,9 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         }
     }
     // In this order, so that the value arrives meanwhile.
-    let mut key = ctx.read(name);
+    let key = ctx.read(name);
     let now = ctx.now();
-    let line = queue::served_by(ctx, &mut key, now)?;
+    let line = queue::served_by(ctx, &key, now)?;
     let held = key.value::<RateLimit>()?;
     let value = held.as_deref();
     let main = ctx.main();

@@ -32,7 +32,6 @@ pub fn refund(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         let mut states = value.with_states(<[_]>::to_vec);
         Some(give_back(set.limits(), &mut states, now, units))
     });
-    drop(held);
     let given = given.unwrap_or(0);
     if given > 0 {
         commit(ctx, &mut key, &apply::effect(ctx, now, RateLimitChange::GiveBack { units }), c"rl.refund")?;

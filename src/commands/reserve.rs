@@ -109,18 +109,20 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         &fresh
     };
     let terms = Terms { cost: call.cost, ttl_us: call.ttl_us, id, critical: call.critical };
+    if call.items.len() > 1 {
+        ctx.settle_keys(call.items.iter().map(|item| item.key));
+    }
     let mut all = Vec::with_capacity(call.items.len());
     for (at, item) in call.items.iter().enumerate() {
         let of_key = |error: Error| if call.items.len() > 1 { error.of_item("key", at) } else { error };
-        let mut key = ctx.read(item.key);
+        let key = ctx.write(item.key);
         let held = key.value::<RateLimit>().map_err(|wrong| of_key(wrong.into()))?;
         let mut one =
             decide(ctx, item.key.bytes(), held.as_deref(), item.limits, &terms, now).map_err(of_key)?;
-        drop(held);
         let ask = || QueuedRequest::reserve(&terms, item.limits);
         let wants = one.takes() || one.reply.granted == 0;
         if wants && queue::has_queue(ctx, item.key) {
-            match queue::admit(ctx, &mut key, &ask(), call.wait_us, now)? {
+            match queue::admit(ctx, &key, &ask(), call.wait_us, now)? {
                 QueueAdmission::NoQueue => {}
                 QueueAdmission::Enqueued => return Ok(()),
                 QueueAdmission::Denied(decision) => one = one.denied(decision.reply()),

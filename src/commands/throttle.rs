@@ -5,6 +5,7 @@ use crate::core::limits::throttle::{Arrival, ThrottleReply};
 use crate::core::limits::{self, Limit, Limits, Request, State, Taken, Throttle};
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
+use crate::core::wire::Corrupt;
 use crate::limiter::acquire::decide;
 use crate::limiter::apply;
 use crate::limiter::apply::{EffectBatch, commit};
@@ -55,7 +56,7 @@ pub fn throttle(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     // In this order, so that the value arrives meanwhile.
     let mut key = ctx.write(call.key);
     let now = ctx.now();
-    let answer = match (left_by_cell(&key, now), queue::served_by(ctx, &mut key, now)) {
+    let answer = match (left_by_cell(&key, now), queue::served_by(ctx, &key, now)) {
         (Some(state), _) => call.adopt(ctx, &mut key, state, now)?,
         (None, served_by) => {
             let asked = call.quantity > 0;
@@ -135,7 +136,6 @@ impl<'a> ThrottleCall<'a> {
         let held = key.value::<RateLimit>()?;
         let value = held.as_deref();
         if server_decides(main, self.key.bytes(), value, now)? {
-            drop(held);
             return self.ask_server(ctx, key, together, now);
         }
         let limit = Limit::throttle(self.rule);
@@ -154,7 +154,6 @@ impl<'a> ThrottleCall<'a> {
         };
         let answer = self.rule.ask(&state.arrival(), now, self.quantity);
         let block = value.and_then(|value| value.block(now)).map(|block| block.until);
-        drop(held);
         let step = if !answer.limited && self.quantity > 0 && block.is_none() {
             ThrottleStep::Take
         } else if Limit::throttle(self.rule).rule().stepped_back(&state, now) {
@@ -162,8 +161,8 @@ impl<'a> ThrottleCall<'a> {
         } else {
             ThrottleStep::Nothing
         };
-        let set = wanted.as_ref().map(|wanted| wanted.get(main));
-        let limits = set.as_ref().map(|set| set.canonical());
+        let text = wanted.as_ref().map(|wanted| wanted.text(main));
+        let limits = text.as_deref();
         let change = match step {
             ThrottleStep::Nothing => None,
             ThrottleStep::Take => Some(RateLimitChange::Take { limits, taken: Taken::new([self.quantity]) }),
@@ -193,6 +192,9 @@ impl<'a> ThrottleCall<'a> {
         now: Micros,
     ) -> Result<ThrottleReply, Error> {
         let main = ctx.main();
+        if server_decides(main, self.key.bytes(), None, now)? {
+            return self.adopt_by_server(ctx, key, state, now);
+        }
         let answer = self.rule.ask(&state.arrival(), now, self.quantity);
         if answer.limited || self.quantity == 0 {
             return Ok(answer);
@@ -205,6 +207,35 @@ impl<'a> ThrottleCall<'a> {
         let change = RateLimitChange::Become { payload: &payload };
         commit(ctx, key, &apply::effect(ctx, now, change), c"cl.throttle")?;
         Ok(answer)
+    }
+
+    /// As [`ThrottleCall::adopt`] where the limits that the server has for the key go
+    /// before the caller's: what redis-cell counted stays beside them.
+    fn adopt_by_server(
+        &self,
+        ctx: &Context<'_>,
+        key: &mut Key<'_>,
+        state: State,
+        now: Micros,
+    ) -> Result<ThrottleReply, Error> {
+        let main = ctx.main();
+        let mut value = RateLimit::new(interned(main, Limit::throttle(self.rule))?, vec![state]);
+        let decision = decide(ctx, self.key.bytes(), Some(&value), None, &self.request(), now)?;
+        if self.quantity > 0 {
+            decision.count(main);
+        }
+        if self.quantity == 0 || decision.reply.granted == 0 {
+            return Ok(answer_of(&decision.reply));
+        }
+        decision.change(main, |change| {
+            let refused = |corrupt: Corrupt| Error::Other(corrupt.to_string());
+            apply::effect(ctx, now, change).apply(main, Some(&mut value)).map(drop).map_err(refused)
+        })?;
+        let mut payload = Vec::new();
+        encoding::save(&value, main, &mut payload);
+        let change = RateLimitChange::Become { payload: &payload };
+        commit(ctx, key, &apply::effect(ctx, now, change), c"cl.throttle")?;
+        Ok(answer_of(&decision.reply))
     }
 
     /// Asks the limits that the server has for the key, which go before the

@@ -120,7 +120,7 @@ fn open_breakers(ctx: &Context<'_>, n: usize) {
 /// be granted, or nothing can be said.
 fn by(ctx: &Context<'_>, name: Arg<'_>) -> Option<String> {
     let now = ctx.now();
-    let mut key = ctx.read(name);
+    let key = ctx.read(name);
     if let Ok(Some(circuit)) = key.value::<CbCircuit>() {
         let state = circuit.view(None, now).state;
         return (state != CircuitState::Closed).then(|| state.name().to_owned());

@@ -53,6 +53,9 @@ pub fn record(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     if !may {
         return Err(Error::Other("too many tracked keys, see the setting track-max".to_owned()));
     }
+    if key.is_missing() {
+        apply::grows(ctx)?;
+    }
     commit(ctx, &mut key, &apply::effect(ctx, now, RateLimitChange::Record(outcome)), c"rl.record")?;
     metrics::count(ctx.main(), |m| &mut m.records);
     metrics::add(ctx.main(), |m| if failed { &mut m.records_fail } else { &mut m.records_ok }, count);
@@ -82,7 +85,7 @@ pub fn stats(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         }
     }
     let now = ctx.now();
-    let mut key = ctx.read(name);
+    let key = ctx.read(name);
     let held = key.value::<RateLimit>()?;
     let Some(kept) = held.as_deref().and_then(|value| live(value, now)) else {
         reply::null(ctx);
@@ -184,7 +187,7 @@ pub fn scan(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         if !call::user_may_read(ctx, string.arg()) {
             continue;
         }
-        let mut key = ctx.read(string.arg());
+        let key = ctx.read(string.arg());
         if let Ok(Some(value)) = key.value::<RateLimit>()
             && let Some(usage) = live(&value, now)
         {

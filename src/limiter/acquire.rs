@@ -56,8 +56,8 @@ impl AcquireDecision {
         if !self.records {
             return Ok(());
         }
-        let set = self.other.as_ref().map(|other| other.get(main));
-        let limits = set.as_ref().map(|set| set.canonical());
+        let text = self.other.as_ref().map(|other| other.text(main));
+        let limits = text.as_deref();
         if self.reply.granted > 0 {
             make_it_so(RateLimitChange::Take { limits, taken: self.taken })
         } else {

@@ -2,11 +2,14 @@
 
 use crate::limiter::Error;
 use crate::server::context::Context;
+use crate::server::door;
 use crate::server::effects::replicate;
 use crate::server::ffi::args::Arg;
 use crate::server::keys::key::Key;
-use crate::server::main_thread::{MainThread, MainThreadCell};
-use crate::types::effect::ratelimit::{AppliedRateLimit, COMMAND, RateLimitChange, RateLimitEffect};
+use crate::server::main_thread::MainThreadCell;
+use crate::types::effect::ratelimit::{
+    AppliedRateLimit, COMMAND, RateLimitChange, RateLimitEffect, put_created,
+};
 use crate::types::ratelimit::{Lifetime, RateLimit};
 use std::ffi::CStr;
 
@@ -22,6 +25,15 @@ pub fn effect<'a>(
     RateLimitEffect { now, expires: !ctx.debug_clock_is_set(), change }
 }
 
+/// A command that the server never refuses for memory has to create a key.
+///
+/// # Errors
+/// [`Error::OutOfMemory`] where the server refuses what takes memory.
+pub fn grows(ctx: &Context<'_>) -> Result<(), Error> {
+    let decided_before = ctx.flags().replicated_or_loading();
+    if !decided_before && door::is_out_of_memory(ctx) { Err(Error::OutOfMemory) } else { Ok(()) }
+}
+
 /// Applies an effect to the key and propagates it. Returns whether anything
 /// changed; where nothing did, nothing is propagated.
 ///
@@ -31,16 +43,16 @@ pub fn commit(
     ctx: &Context<'_>,
     key: &mut Key<'_>,
     effect: &RateLimitEffect<'_>,
-    event: &CStr,
+    event: &'static CStr,
 ) -> Result<bool, Error> {
-    let changed = apply(ctx, key, effect, event)?;
-    if !changed {
+    let fate = apply(ctx, key, effect, event)?;
+    if fate == KeyFate::Unchanged {
         return Ok(false);
     }
     if replicate::is_propagated(ctx) {
         let mut payload = PAYLOAD.of(ctx.main()).borrow_mut();
         payload.clear();
-        effect.encode(&mut payload);
+        fate.encode(effect, &mut payload);
         replicate::effect(ctx, COMMAND, key.name(), &payload);
     } else {
         replicate::count_only(ctx);
@@ -57,8 +69,8 @@ pub fn apply(
     ctx: &Context<'_>,
     key: &mut Key<'_>,
     effect: &RateLimitEffect<'_>,
-    event: &CStr,
-) -> Result<bool, Error> {
+    event: &'static CStr,
+) -> Result<KeyFate, Error> {
     let main = ctx.main();
     let replaces = matches!(effect.change, RateLimitChange::Become { .. })
         && !key.is_missing()
@@ -66,20 +78,22 @@ pub fn apply(
     if replaces {
         key.delete();
     }
-    let mut held = key.value::<RateLimit>()?;
+    let mut held = key.value_mut::<RateLimit>()?;
     let applied = effect
         .apply(main, held.as_deref_mut())
         .map_err(|corrupt| Error::Other(format!("effect refused: {corrupt}")))?;
     drop(held);
+    let mut fate = KeyFate::Changed;
     let lifetime = match applied {
         AppliedRateLimit::Nothing | AppliedRateLimit::Created(_, Lifetime::Over) => {
             if replaces {
                 key.emptied(event);
             }
-            return Ok(replaces);
+            return Ok(if replaces { KeyFate::Changed } else { KeyFate::Unchanged });
         }
         AppliedRateLimit::Created(value, lifetime) => {
             key.create(value);
+            fate = KeyFate::Created;
             lifetime
         }
         AppliedRateLimit::InPlace(lifetime) => lifetime,
@@ -90,16 +104,50 @@ pub fn apply(
             key.emptied(event);
         }
         lasting => {
-            expire(main, key, lasting, effect.expires);
+            expire(key, lasting, effect.expires);
             key.changed(event);
         }
     }
-    Ok(true)
+    Ok(fate)
 }
 
-/// Whether a key was changed under the debug clock: such keys have no expiry until
-/// it is looked at again.
-static KEYS_WITHOUT_EXPIRY: MainThreadCell<bool> = MainThreadCell::new(false);
+/// What an effect did to its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyFate {
+    /// Nothing.
+    Unchanged,
+    /// There was none, and now there is.
+    Created,
+    /// It is another than before, or gone.
+    Changed,
+}
+
+impl KeyFate {
+    /// Appends the effect as it travels.
+    fn encode(self, effect: &RateLimitEffect<'_>, out: &mut Vec<u8>) {
+        if self == Self::Created {
+            put_created(out);
+        }
+        effect.encode(out);
+    }
+}
+
+/// As [`apply`] for an effect that created its key where it was decided: what is here
+/// under this name is gone there.
+///
+/// # Errors
+/// As [`commit`].
+pub fn apply_created(
+    ctx: &Context<'_>,
+    key: &mut Key<'_>,
+    effect: &RateLimitEffect<'_>,
+    event: &'static CStr,
+) -> Result<KeyFate, Error> {
+    if !key.is_missing() {
+        key.delete();
+    }
+    apply(ctx, key, effect, event)
+}
 
 /// Lets the key expire when its lifetime is over, or never under the debug clock:
 /// the server's own clock must not end the key then.
@@ -107,12 +155,10 @@ static KEYS_WITHOUT_EXPIRY: MainThreadCell<bool> = MainThreadCell::new(false);
 /// Where the change left the end as it was, the expiry is not even looked at, which
 /// is a twentieth of a grant's instructions: EXPIRE and PERSIST of a user hold
 /// until a grant moves the end.
-fn expire(main: MainThread, key: &mut Key<'_>, lifetime: Lifetime, expires: bool) {
-    let mut keys_without_expiry = KEYS_WITHOUT_EXPIRY.of(main).borrow_mut();
-    *keys_without_expiry |= !expires;
+fn expire(key: &mut Key<'_>, lifetime: Lifetime, expires: bool) {
     let (until, likely_so) = match lifetime {
         Lifetime::Over => return,
-        Lifetime::AsBefore(_) if !*keys_without_expiry => return,
+        Lifetime::AsBefore(_) if expires => return,
         Lifetime::AsBefore(until) | Lifetime::StillUntil(until) => (until, true),
         Lifetime::Until(until) => (until, !expires),
     };
@@ -151,10 +197,11 @@ impl<'a> EffectBatch<'a> {
         ctx: &Context<'_>,
         key: &mut Key<'a>,
         effect: &RateLimitEffect<'_>,
-        event: &CStr,
+        event: &'static CStr,
     ) -> Result<(), Error> {
-        if apply(ctx, key, effect, event)? {
-            self.add(key.name(), |out| effect.encode(out));
+        match apply(ctx, key, effect, event)? {
+            KeyFate::Unchanged => {}
+            fate => self.add(key.name(), |out| fate.encode(effect, out)),
         }
         Ok(())
     }

@@ -6,6 +6,7 @@
 use super::apply;
 use super::error::Error;
 use crate::server::context::Context;
+use crate::server::door;
 use crate::server::events::{Event, EventListener};
 use crate::server::ffi::call::OwnedString;
 use crate::server::keys::keyspace::KeyspaceChange;
@@ -35,10 +36,10 @@ fn turn(ctx: &Context<'_>) {
     }
 }
 
-/// Makes each copy what it is, in one effect for all. While nothing may be told, the
-/// server's timer comes again.
+/// Makes each copy what it is, in one effect for all. While the server takes no writes, its
+/// timer comes again.
 fn tell(ctx: &Context<'_>) {
-    if timer::must_not_propagate() {
+    if !door::is_open(ctx) {
         return;
     }
     let copies = std::mem::take(&mut *COPIES.of(ctx.main()).borrow_mut());

@@ -114,8 +114,8 @@ impl ReserveDecision {
         make_it_so: impl FnOnce(RateLimitChange<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let ReserveAction::Take(other, taken) = &self.verdict else { return Ok(()) };
-        let set = other.as_ref().map(|other| other.get(main));
-        let limits = set.as_ref().map(|set| set.canonical());
+        let text = other.as_ref().map(|other| other.text(main));
+        let limits = text.as_deref();
         make_it_so(RateLimitChange::Reserve {
             limits,
             taken: *taken,

@@ -2,7 +2,7 @@
 
 use super::behind::{behind, behind_at};
 use super::moves::plan;
-use super::state::{PATIENCE_MS, Waiter, has_queue, place, with};
+use super::state::{Waiter, has_queue, place, with};
 use super::{answer, moves, request, serve};
 use crate::core::limits::Request;
 use crate::core::retry_after::RetryAfter;
@@ -14,12 +14,11 @@ use crate::limiter::acquire::AcquireDecision;
 use crate::limiter::reply::signed;
 use crate::observe::metrics;
 use crate::queue::request::QueuedRequest;
-use crate::queue::state::WaitClock;
 use crate::server::blocking;
 use crate::server::blocking::BlockedClientHandler;
 use crate::server::context::Context;
 use crate::server::ffi::args::Arg;
-use crate::server::keys::key::Key;
+use crate::server::keys::key::ReadKey;
 use crate::server::keys::keyspace;
 use crate::server::main_thread::MainThread;
 use crate::server::timing::wake_timer;
@@ -60,7 +59,7 @@ pub enum QueueAdmission {
 /// As the decision itself.
 pub fn admit(
     ctx: &Context<'_>,
-    key: &mut Key<'_>,
+    key: &ReadKey<'_>,
     ask: &QueuedRequest,
     wait_us: u64,
     now: Micros,
@@ -108,7 +107,7 @@ pub fn decide(
 /// when its units are free when it is the first.
 pub fn join(
     ctx: &Context<'_>,
-    key: &Key<'_>,
+    key: &ReadKey<'_>,
     ask: &QueuedRequest,
     wait_us: u64,
     retry: RetryAfter,
@@ -132,22 +131,14 @@ pub fn join(
     };
     wake_timer::prepare(ctx, serve::wake);
     keyspace::listen(moves::happened);
-    let clock = if ctx.debug_clock_is_set() { WaitClock::Debug } else { WaitClock::Servers };
-    let wait_ms = signed(wait_us.div_ceil(1000));
-    let timeout_ms = match clock {
-        WaitClock::Servers => wait_ms,
-        WaitClock::Debug => wait_ms.max(PATIENCE_MS),
-    };
-    let Some(client) = blocking::block(ctx, key.name(), ticket, timeout_ms, WARD) else {
-        // The server has told the client why it cannot wait.
-        return true;
-    };
+    let timeout_ms = signed(wait_us.div_ceil(1000));
+    let client = blocking::block(ctx, key.name(), ticket, timeout_ms, WARD);
     let due = match retry {
         RetryAfter::Now => Some(now),
         RetryAfter::After(us) => Some(now.plus(us)),
         RetryAfter::Never => None,
     };
-    let waiter = Waiter { ask: ask.clone(), since: now, deadline: now.plus(wait_us), clock, client };
+    let waiter = Waiter { ask: ask.clone(), since: now, client };
     with(main, |queues| queues.join(&place, waiter, due));
     plan(main);
     true
@@ -157,7 +148,7 @@ pub fn join(
 ///
 /// # Errors
 /// The key holds another type.
-pub fn served_by(ctx: &Context<'_>, key: &mut Key<'_>, now: Micros) -> Result<Option<Micros>, Error> {
+pub fn served_by(ctx: &Context<'_>, key: &ReadKey<'_>, now: Micros) -> Result<Option<Micros>, Error> {
     if !has_queue(ctx, key.name()) {
         return Ok(None);
     }

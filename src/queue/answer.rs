@@ -11,7 +11,7 @@ use crate::observe::{metrics, top};
 use crate::queue::moves::plan;
 use crate::queue::request;
 use crate::queue::request::QueuedRequest;
-use crate::queue::state::{DbKey, WaitOutcome};
+use crate::queue::state::DbKey;
 use crate::server::context::Context;
 use crate::server::ffi::args::Arg;
 use crate::server::ffi::call::OwnedString;
@@ -22,34 +22,27 @@ use crate::types::ratelimit::RateLimit;
 /// time is up, with where it stands.
 pub(super) fn answer_client(ctx: &Context<'_>, ticket: WaiterId) {
     let main = ctx.main();
-    let ended = with(main, |queues| {
-        queues.outcomes.remove(&ticket).or_else(|| {
-            let (place, waiter) = queues.leave(ticket)?;
-            Some((waiter.ask, WaitOutcome::TimeIsUp(place)))
-        })
-    });
-    let Some((ask, outcome)) = ended else {
+    let decided = with(main, |queues| queues.outcomes.remove(&ticket));
+    if let Some((ask, reply, _)) = decided {
+        return ask.send(ctx, &reply);
+    }
+    let Some((place, waiter)) = with(main, |queues| queues.leave(ticket)) else {
         reply::null(ctx);
         return;
     };
-    let reply = match outcome {
-        WaitOutcome::Decided(reply) => reply,
-        WaitOutcome::TimeIsUp(place) => {
-            metrics::count(main, |m| &mut m.waiting_timed_out);
-            top::decided(main, &place.1, false, ctx.now());
-            let name = OwnedString::new(ctx, &place.1);
-            let denial = ctx.in_database(place.0, || denial(ctx, &place, name.arg(), &ask));
-            let reply = denial.map(|decision| {
-                decision.count(main);
-                decision.reply()
-            });
-            if reply.is_ok() {
-                with(main, |queues| queues.uncounted.push((place, ask.clone())));
-            }
-            plan(main);
-            reply
-        }
-    };
+    let ask = waiter.ask;
+    metrics::count(main, |m| &mut m.waiting_timed_out);
+    top::decided(main, &place.1, false, ctx.now());
+    let name = OwnedString::new(ctx, &place.1);
+    let denial = ctx.in_database(place.0, || denial(ctx, &place, name.arg(), &ask));
+    let reply = denial.map(|decision| {
+        decision.count(main);
+        decision.reply()
+    });
+    if reply.is_ok() {
+        with(main, |queues| queues.uncounted.push((place, ask.clone())));
+    }
+    plan(main);
     ask.send(ctx, &reply);
 }
 
@@ -61,7 +54,7 @@ fn denial(
     ask: &QueuedRequest,
 ) -> Result<request::QueuedDecision, Error> {
     let now = ctx.now();
-    let mut key = ctx.read(name);
+    let key = ctx.read(name);
     let held = key.value::<RateLimit>()?;
     if !ask.critical() && with(ctx.main(), |queues| queues.by_key.length(place) > 0) {
         return behind_at(ctx, place, held.as_deref(), ask, now);

@@ -12,13 +12,13 @@ use crate::limiter::reply::{Index, RateLimitReply};
 use crate::queue::request::QueuedRequest;
 use crate::queue::state::DbKey;
 use crate::server::context::Context;
-use crate::server::keys::key::Key;
+use crate::server::keys::key::ReadKey;
 use crate::types::ratelimit::RateLimit;
 
 /// The denial of a request on a key where a line stands.
 pub(super) fn behind(
     ctx: &Context<'_>,
-    key: &mut Key<'_>,
+    key: &ReadKey<'_>,
     ask: &QueuedRequest,
     now: Micros,
 ) -> Result<request::QueuedDecision, Error> {

@@ -12,16 +12,17 @@ use crate::observe::{metrics, top};
 use crate::queue::moves::plan;
 use crate::queue::request;
 use crate::queue::request::QueuedRequest;
-use crate::queue::state::{DbKey, WaitClock, WaitOutcome};
+use crate::queue::state::DbKey;
 use crate::server::context::Context;
+use crate::server::door;
 use crate::server::ffi::call::{OwnedString, key_is_served_here};
 use crate::server::keys::key::Key;
 use crate::server::main_thread::MainThread;
 use crate::server::timing::wake_timer;
 use crate::types::ratelimit::RateLimit;
 
-/// How long to leave a line alone while it must not move (CLIENT PAUSE, a slot
-/// on its way).
+/// How long to leave a line alone while it must not move (CLIENT PAUSE, the server
+/// refuses writes, a slot on its way).
 const HELD_UP_US: u64 = 20_000;
 
 /// Looks at every line whose time has come.
@@ -32,14 +33,16 @@ pub(super) fn wake(ctx: &Context<'_>) {
         with(main, |queues| queues.uncounted.clear());
         return wake_timer::set(main, None);
     }
-    if ctx.must_not_propagate() {
+    if !door::is_open(ctx) {
         return wake_timer::set(main, Some(signed(HELD_UP_US / 1000)));
     }
     let now = ctx.now();
     with(main, |queues| queues.by_key.time_is(now));
     while let Some(place) = with(main, |queues| queues.by_key.take_due(now)) {
-        let due = ctx.in_database(place.0, || serve(ctx, &place, now));
+        let mut ended = Vec::new();
+        let due = ctx.in_database(place.0, || serve(ctx, &place, now, &mut ended));
         with(main, |queues| queues.by_key.look_at(&place, due));
+        answer(main, &ended);
     }
     for (place, ask) in with(main, |queues| std::mem::take(&mut queues.uncounted)) {
         ctx.in_database(place.0, || count_denial(ctx, &place, &ask, now));
@@ -47,8 +50,9 @@ pub(super) fn wake(ctx: &Context<'_>) {
     plan(main);
 }
 
-/// Serves the line while its head can be. Returns when to look again.
-fn serve(ctx: &Context<'_>, place: &DbKey, now: Micros) -> Option<Micros> {
+/// Serves the line while its head can be, and puts those whose wait ends into
+/// `ended`. Returns when to look again.
+fn serve(ctx: &Context<'_>, place: &DbKey, now: Micros, ended: &mut Vec<WaiterId>) -> Option<Micros> {
     let main = ctx.main();
     let name = OwnedString::new(ctx, &place.1);
     if ctx.flags().cluster() && !key_is_served_here(ctx, name.arg()) {
@@ -57,50 +61,53 @@ fn serve(ctx: &Context<'_>, place: &DbKey, now: Micros) -> Option<Micros> {
     }
     let mut key = ctx.write(name.arg());
     loop {
-        let (ticket, ask, deadline, clock) = with(main, |queues| {
+        let (ticket, ask) = with(main, |queues| {
             let (ticket, waiter) = queues.by_key.head(place)?;
-            Some((ticket, waiter.ask.clone(), waiter.deadline, waiter.clock))
+            Some((ticket, waiter.ask.clone()))
         })?;
-        let real = !ctx.debug_clock_is_set();
-        let over = |late: bool| late && (clock == WaitClock::Debug || !real);
-        if over(deadline < now) {
-            time_is_up(main, ticket);
-            continue;
-        }
         let decision = key
             .value::<RateLimit>()
             .map_err(Error::from)
             .and_then(|held| ask.decide(ctx, &place.1, held.as_deref(), now));
-        let decision = match decision {
-            Ok(decision) => decision,
-            Err(error) => {
-                end(main, ticket, |_| WaitOutcome::Decided(Err(error)));
-                continue;
+        let outcome = match decision {
+            Err(error) => Err(error),
+            Ok(decision) => {
+                let reply = decision.reply();
+                let granted = reply.granted > 0;
+                if granted {
+                    metrics::count(main, |m| &mut m.waiting_served);
+                } else if let RetryAfter::Never = reply.status.retry {
+                    // It asks for more than there is now: nobody behind it should wait for that.
+                    with(main, |queues| queues.uncounted.push((place.clone(), ask.clone())));
+                } else {
+                    let us = if let RetryAfter::After(us) = reply.status.retry { us } else { 0 };
+                    return Some(now.plus(us.max(1)));
+                }
+                let done = if granted { grant(ctx, &mut key, &ask, &decision, now) } else { Ok(()) };
+                decision.count(main);
+                top::decided(main, &place.1, granted, now);
+                done.map(|()| reply)
             }
         };
-        let reply = decision.reply();
-        if reply.granted > 0 {
-            let done = grant(ctx, &mut key, &ask, &decision, now);
-            metrics::count(main, |m| &mut m.waiting_served);
-            decision.count(main);
-            top::decided(main, &place.1, true, now);
-            end(main, ticket, |_| WaitOutcome::Decided(done.map(|()| reply)));
-            continue;
-        }
-        match reply.status.retry {
-            // It asks for more than there is now: nobody behind it should wait for that.
-            RetryAfter::Never => {
-                decision.count(main);
-                top::decided(main, &place.1, false, now);
-                end(main, ticket, |_| WaitOutcome::Decided(Ok(reply)));
-                with(main, |queues| queues.uncounted.push((place.clone(), ask)));
+        with(main, |queues| {
+            if let Some((_, waiter)) = queues.leave(ticket) {
+                queues.outcomes.insert(ticket, (waiter.ask, outcome, waiter.client));
             }
-            _ if over(deadline <= now) || (real && clock == WaitClock::Debug) => time_is_up(main, ticket),
-            retry => {
-                end_late_ones(ctx, place, now);
-                let us = if let RetryAfter::After(us) = retry { us } else { 0 };
-                return Some(now.plus(us.max(1)));
-            }
+        });
+        ended.push(ticket);
+    }
+}
+
+/// Has those answered whose wait has ended; [`answer_client`] tells each. Their key is
+/// closed by now: some servers ask for the answer at once.
+///
+/// [`answer_client`]: crate::queue::answer::answer_client
+fn answer(main: MainThread, ended: &[WaiterId]) {
+    for ticket in ended {
+        // One that has gone meanwhile has no handle any more.
+        let client = with(main, |queues| queues.outcomes.get(ticket).map(|(_, _, client)| *client));
+        if let Some(client) = client {
+            client.answer();
         }
     }
 }
@@ -126,40 +133,6 @@ fn grant(
     Ok(())
 }
 
-/// Ends the waits of those behind the head whose time is up by the debug clock.
-fn end_late_ones(ctx: &Context<'_>, place: &DbKey, now: Micros) {
-    let debug = ctx.debug_clock_is_set();
-    let late: Vec<WaiterId> = with(ctx.main(), |queues| {
-        let all = queues.by_key.after(place, 0).skip(1);
-        all.filter(|(_, waiter)| match waiter.clock {
-            WaitClock::Debug => !debug || waiter.deadline <= now,
-            WaitClock::Servers => debug && waiter.deadline <= now,
-        })
-        .map(|(ticket, _)| ticket)
-        .collect()
-    });
-    for ticket in late {
-        time_is_up(ctx.main(), ticket);
-    }
-}
-
-/// Ends a wait without a grant.
-fn time_is_up(main: MainThread, ticket: WaiterId) {
-    end(main, ticket, |place| WaitOutcome::TimeIsUp(place.clone()));
-}
-
-/// Ends a wait; [`answer_client`](crate::queue::answer::answer_client) tells the client.
-fn end(main: MainThread, ticket: WaiterId, outcome: impl FnOnce(&DbKey) -> WaitOutcome) {
-    let client = with(main, |queues| {
-        let (place, waiter) = queues.leave(ticket)?;
-        queues.outcomes.insert(ticket, (waiter.ask, outcome(&place)));
-        Some(waiter.client)
-    });
-    if let Some(client) = client {
-        client.answer();
-    }
-}
-
 /// Counts a denial towards the usage of its key, where that is tracked.
 fn count_denial(ctx: &Context<'_>, place: &DbKey, ask: &QueuedRequest, now: Micros) {
     let name = OwnedString::new(ctx, &place.1);
@@ -170,7 +143,6 @@ fn count_denial(ctx: &Context<'_>, place: &DbKey, ask: &QueuedRequest, now: Micr
     // A key of another type by now has no usage.
     let Ok(held) = key.value::<RateLimit>() else { return };
     let counted = ask.counted(ctx.main(), held.as_deref(), 0);
-    drop(held);
     if let Some(counted) = counted {
         let _ = apply::commit(ctx, &mut key, &apply::effect(ctx, now, counted), ask.event());
     }

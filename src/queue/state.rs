@@ -23,48 +23,22 @@ pub(super) type DbKey = (i32, Arc<[u8]>);
 pub(super) struct Waiter {
     pub(super) ask: QueuedRequest,
     pub(super) since: Micros,
-    /// When its time is up by the module's clock.
-    pub(super) deadline: Micros,
-    /// Whose clock ends its time.
-    pub(super) clock: WaitClock,
     pub(super) client: Blocked,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum WaitClock {
-    /// The server unblocks it.
-    Servers,
-    /// The debug clock stood still when it came: it is unblocked when that moves,
-    /// or by the server after [`PATIENCE_MS`].
-    Debug,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Queues {
     pub(super) by_key: WaitQueues<DbKey, Waiter, Forecast>,
-    /// What to tell those that have left their line and are being unblocked:
+    /// What was decided for those that have left their line and are being unblocked:
     /// some servers ask for it at once, some a little later.
-    pub(super) outcomes: HashMap<WaiterId, (QueuedRequest, WaitOutcome)>,
+    pub(super) outcomes: HashMap<WaiterId, (QueuedRequest, Result<RateLimitReply, Error>, Blocked)>,
     /// Denials that are not counted towards the usage of their keys yet: a
     /// client whose time is up is told where nothing may be written.
     pub(super) uncounted: Vec<(DbKey, QueuedRequest)>,
 }
 
-/// How a wait ended.
-#[derive(Debug)]
-pub(super) enum WaitOutcome {
-    /// By a decision.
-    Decided(Result<RateLimitReply, Error>),
-    /// Its time was up.
-    TimeIsUp(DbKey),
-}
-
 static QUEUES: MainThreadCell<Option<Queues>> = MainThreadCell::new(None);
 static WAITING: AtomicUsize = AtomicUsize::new(0);
-
-/// Under the debug clock a wait also ends when its time, and so much at the
-/// least, has really passed: who lets the clock stand still does not hang.
-pub(super) const PATIENCE_MS: i64 = 5000;
 
 /// Whether anybody waits anywhere on this server.
 #[inline]

@@ -7,11 +7,12 @@
 //! unblocked with an error, the server became a replica).
 
 use super::context::Context;
+use crate::server::boundary;
 use crate::server::ffi::api::{call, call_if_there, constant};
 use crate::server::ffi::args::Arg;
+use crate::server::main_thread::assert_idle;
 use redis_module::raw;
 use std::ffi::{c_int, c_longlong, c_void};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 /// Who looks after blocked clients.
@@ -30,18 +31,18 @@ static WARD: OnceLock<BlockedClientHandler> = OnceLock::new();
 pub struct Blocked(*mut raw::RedisModuleBlockedClient);
 
 /// Blocks the client of this call on `key` under `ticket`, for at most
-/// `timeout_ms` (0: until it is answered). `None` when the server refuses; it
-/// has then told the client why.
+/// `timeout_ms` (0: until it is answered). Only where blocking is allowed.
 pub fn block(
     ctx: &Context<'_>,
     key: Arg<'_>,
     ticket: u64,
     timeout_ms: i64,
     ward: BlockedClientHandler,
-) -> Option<Blocked> {
+) -> Blocked {
     let _ = WARD.set(ward);
     let mut keys = [key.raw()];
-    let private = std::ptr::without_provenance_mut::<c_void>(usize::try_from(ticket).ok()?);
+    // A process has fewer waiters in its life than addresses.
+    let private = std::ptr::without_provenance_mut::<c_void>(usize::try_from(ticket).unwrap_or(usize::MAX));
     // SAFETY: the context and the key are live; the callbacks are functions of
     // this library; the private data is a number, never followed.
     unsafe {
@@ -55,17 +56,15 @@ pub fn block(
             1,
             private
         ));
-        if client.is_null() {
-            return None;
-        }
         call_if_there!(RedisModule_SetDisconnectCallback(client, Some(gone)));
-        Some(Blocked(client))
+        Blocked(client)
     }
 }
 
 impl Blocked {
     /// Has [`BlockedClientHandler::answer`] called for this client, now or a little later.
     pub fn answer(self) {
+        assert_idle();
         // SAFETY: the handle is live (see the type). For a client blocked on
         // keys the server calls the timeout callback, which answers.
         unsafe {
@@ -106,5 +105,5 @@ unsafe fn tell(ctx: *mut raw::RedisModuleCtx, which: fn(&BlockedClientHandler) -
     let (context, ticket) =
         unsafe { (Context::from_raw(ctx), call!(RedisModule_GetBlockedClientPrivateData(ctx)).addr()) };
     let ticket = ticket as u64;
-    drop(catch_unwind(AssertUnwindSafe(|| which(ward)(&context, ticket))));
+    boundary::enter(&context, || which(ward)(&context, ticket));
 }

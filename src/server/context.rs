@@ -30,6 +30,11 @@ pub(super) fn runs_on_valkey() {
     SLOT_IMPORT.store(VALKEY_SLOT_IMPORT_CLIENT, Ordering::Relaxed);
 }
 
+/// Whether this is Valkey, as far as [`runs_on_valkey`] was told.
+pub(super) fn is_valkey() -> bool {
+    SLOT_IMPORT.load(Ordering::Relaxed) != 0
+}
+
 /// What the server says about the call and about itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Flags(c_int);
@@ -67,9 +72,19 @@ impl Flags {
         self.has(raw::REDISMODULE_CTX_FLAGS_OOM)
     }
 
+    /// Keys are evicted where memory is short.
+    pub const fn evicts(self) -> bool {
+        self.has(raw::REDISMODULE_CTX_FLAGS_EVICT)
+    }
+
     /// This server writes an AOF.
     pub const fn writes_aof(self) -> bool {
         self.has(raw::REDISMODULE_CTX_FLAGS_AOF)
+    }
+
+    /// The call comes from a script.
+    pub const fn script(self) -> bool {
+        self.has(raw::REDISMODULE_CTX_FLAGS_LUA)
     }
 
     /// In MULTI, Lua or another place where a client must not block.

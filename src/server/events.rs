@@ -3,6 +3,7 @@
 use super::context::Context;
 use crate::server::ffi::api::call_if_there;
 use crate::server::timing::cron_lag;
+use crate::server::{boundary, neighbours};
 use redis_module::raw;
 use std::ffi::c_void;
 use std::sync::OnceLock;
@@ -60,6 +61,9 @@ pub(super) unsafe fn subscribe(
         let answer = unsafe { call_if_there!(RedisModule_SubscribeToServerEvent(ctx, event, callback)) };
         all &= answer == Some(0);
     }
+    let event = raw::RedisModuleEvent { id: raw::REDISMODULE_EVENT_MODULE_CHANGE, dataver: 1 };
+    // SAFETY: as above.
+    unsafe { call_if_there!(RedisModule_SubscribeToServerEvent(ctx, event, Some(module_changed))) };
     all
 }
 
@@ -68,15 +72,24 @@ pub(super) unsafe fn subscribe(
 unsafe fn tell(ctx: *mut raw::RedisModuleCtx, event: Event) {
     // SAFETY: the caller's promise.
     let ctx = unsafe { Context::from_raw(ctx) };
-    let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+    boundary::enter(&ctx, || {
         let of_module = MODULE.get().copied().unwrap_or_default();
         LISTENERS
             .iter()
             .chain(of_module.iter().copied().flatten())
             .filter(|(which, _)| *which == event)
             .for_each(|(_, listener)| listener(&ctx));
-    }));
-    drop(told);
+    });
+}
+
+unsafe extern "C" fn module_changed(
+    ctx: *mut raw::RedisModuleCtx,
+    _: raw::RedisModuleEvent,
+    _: u64,
+    _: *mut c_void,
+) {
+    // SAFETY: the server calls it on its main thread, with a live context.
+    neighbours::changed(unsafe { Context::from_raw(ctx) }.main());
 }
 
 unsafe extern "C" fn role_changed(

@@ -19,23 +19,144 @@ impl MainThread {
 }
 
 /// A value that only the main thread may touch.
+///
+/// It must not be borrowed while a function of the server is called that may call
+/// back (see [`boundary`](crate::server::boundary)).
 #[derive(Debug)]
-pub struct MainThreadCell<T>(RefCell<T>);
+pub struct MainThreadCell<T> {
+    value: RefCell<T>,
+    /// Its borrows are watched.
+    #[cfg(debug_assertions)]
+    watched: std::sync::atomic::AtomicBool,
+}
 
 // SAFETY: every access needs a `MainThread`, of which one thread at a time has
 // any: the server's, or the holder of the lock in `StandIn`.
 unsafe impl<T> Sync for MainThreadCell<T> {}
 
-impl<T> MainThreadCell<T> {
+impl<T: 'static> MainThreadCell<T> {
     /// A cell that holds `value`.
     pub const fn new(value: T) -> Self {
-        Self(RefCell::new(value))
+        Self {
+            value: RefCell::new(value),
+            #[cfg(debug_assertions)]
+            watched: std::sync::atomic::AtomicBool::new(false),
+        }
     }
 
     /// The cell itself, for the bearer of the proof.
-    pub const fn of(&self, _: MainThread) -> &RefCell<T> {
-        &self.0
+    #[inline]
+    pub fn of(&'static self, _: MainThread) -> &'static RefCell<T> {
+        #[cfg(debug_assertions)]
+        watch::cell(self);
+        &self.value
     }
+}
+
+#[cfg(not(debug_assertions))]
+pub(in crate::server) use unwatched::{
+    assert_idle, assert_may_open, closed, enter, keys_are_settled, leave, opened,
+};
+#[cfg(debug_assertions)]
+pub(in crate::server) use watch::{
+    assert_idle, assert_may_open, closed, enter, keys_are_settled, leave, opened,
+};
+
+/// In debug builds: what is borrowed and how many keys are open whenever the server
+/// may call back.
+#[cfg(debug_assertions)]
+mod watch {
+    use super::MainThreadCell;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::sync::{Mutex, PoisonError};
+
+    trait Borrowed {
+        fn is_idle(&self) -> bool;
+        fn holds(&self) -> &'static str;
+    }
+
+    impl<T> Borrowed for MainThreadCell<T> {
+        fn is_idle(&self) -> bool {
+            self.value.try_borrow_mut().is_ok()
+        }
+
+        fn holds(&self) -> &'static str {
+            std::any::type_name::<T>()
+        }
+    }
+
+    static CELLS: Mutex<Vec<&(dyn Borrowed + Sync)>> = Mutex::new(Vec::new());
+    static OPEN_KEYS: AtomicUsize = AtomicUsize::new(0);
+    static SETTLED: AtomicBool = AtomicBool::new(false);
+
+    pub(super) fn cell<T: 'static>(cell: &'static MainThreadCell<T>) {
+        if !cell.watched.swap(true, Ordering::Relaxed) {
+            CELLS.lock().unwrap_or_else(PoisonError::into_inner).push(cell);
+        }
+    }
+
+    fn assert_unborrowed() {
+        let cells = CELLS.lock().unwrap_or_else(PoisonError::into_inner);
+        let borrowed = cells.iter().find(|cell| !cell.is_idle()).map(|cell| cell.holds());
+        drop(cells);
+        assert_eq!(borrowed, None, "borrowed while the server may call back");
+    }
+
+    /// The server may call back now: nothing is borrowed, and no key is open.
+    pub(in crate::server) fn assert_idle() {
+        assert_unborrowed();
+        assert_eq!(OPEN_KEYS.load(Ordering::Relaxed), 0, "a key is open while the server may call back");
+    }
+
+    /// A key is opened or deleted, of which the server may tell: nothing is borrowed,
+    /// and `others` more keys are open, unless all keys of the command were settled.
+    pub(in crate::server) fn assert_may_open(others: usize) {
+        assert_unborrowed();
+        let open = OPEN_KEYS.load(Ordering::Relaxed);
+        assert!(open <= others || SETTLED.load(Ordering::Relaxed), "another key is open and was not settled");
+    }
+
+    /// All keys of the command have been opened once.
+    pub(in crate::server) fn keys_are_settled() {
+        SETTLED.store(true, Ordering::Relaxed);
+    }
+
+    pub(in crate::server) fn opened() {
+        OPEN_KEYS.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(in crate::server) fn closed() {
+        OPEN_KEYS.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A call begins, perhaps inside another: gives what that one has open.
+    pub(in crate::server) fn enter() -> (usize, bool) {
+        (OPEN_KEYS.swap(0, Ordering::Relaxed), SETTLED.swap(false, Ordering::Relaxed))
+    }
+
+    pub(in crate::server) fn leave((keys, settled): (usize, bool)) {
+        OPEN_KEYS.store(keys, Ordering::Relaxed);
+        SETTLED.store(settled, Ordering::Relaxed);
+    }
+}
+
+/// Release builds look at nothing.
+#[cfg(not(debug_assertions))]
+mod unwatched {
+    #[inline]
+    pub(in crate::server) const fn assert_idle() {}
+    #[inline]
+    pub(in crate::server) const fn assert_may_open(_others: usize) {}
+    #[inline]
+    pub(in crate::server) const fn keys_are_settled() {}
+    #[inline]
+    pub(in crate::server) const fn opened() {}
+    #[inline]
+    pub(in crate::server) const fn closed() {}
+    #[inline]
+    pub(in crate::server) const fn enter() {}
+    #[inline]
+    pub(in crate::server) const fn leave((): ()) {}
 }
 
 static STAND_IN: Mutex<()> = Mutex::new(());

@@ -11,7 +11,9 @@
 //! [`main_thread::MainThread`] is the proof that travels with the context.
 
 pub mod blocking;
+pub(in crate::server) mod boundary;
 pub mod context;
+pub mod door;
 pub mod effects;
 pub mod events;
 pub mod fast;
@@ -19,4 +21,5 @@ pub mod ffi;
 pub mod keys;
 pub mod load;
 pub mod main_thread;
+mod neighbours;
 pub mod timing;

@@ -13,11 +13,12 @@
 use crate::core::limits::{Expression, Label, Limit, Limits, Term};
 use crate::core::text::token::TokenError;
 use crate::core::wire::Corrupt;
+use crate::server::events::{Event, EventListener};
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use std::cell::{OnceCell, Ref, RefCell};
 use std::collections::HashMap;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Where a key got its limits from, when they are not written out: so that it
 /// can be asked again what they are now.
@@ -60,7 +61,7 @@ const ORIGIN_ENDS: char = '|';
 pub struct InternedLimits {
     limits: Limits,
     origin: Option<Origin>,
-    canonical: Box<str>,
+    canonical: Arc<str>,
     /// What clients wrote for it, the latest last.
     aliases: Vec<Box<[u8]>>,
     /// How replies call each limit, once somebody asked.
@@ -73,7 +74,7 @@ pub struct InternedLimits {
 }
 
 impl InternedLimits {
-    fn new(limits: Limits, origin: Option<Origin>, canonical: Box<str>) -> Self {
+    fn new(limits: Limits, origin: Option<Origin>, canonical: Arc<str>) -> Self {
         let (concurrent, internal) = (limits.has_concurrent(), limits.has_throttle());
         Self { limits, origin, canonical, aliases: Vec::new(), labels: OnceCell::new(), concurrent, internal }
     }
@@ -131,10 +132,16 @@ fn count(id: u32) -> Option<&'static AtomicU32> {
     segment.get(id % SEGMENT)
 }
 
+/// How many sets nobody refers to: they wait to be swept. A background thread may count
+/// one in a moment after the main thread has counted it out.
+static UNUSED: AtomicI64 = AtomicI64::new(0);
+
 impl LimitsRef {
     fn new(id: u32) -> Self {
-        if let Some(count) = count(id) {
-            count.fetch_add(1, Ordering::Relaxed);
+        if let Some(count) = count(id)
+            && count.fetch_add(1, Ordering::Relaxed) == 0
+        {
+            UNUSED.fetch_sub(1, Ordering::Relaxed);
         }
         Self(id)
     }
@@ -154,6 +161,11 @@ impl LimitsRef {
         self.0
     }
 
+    /// Its text ([`InternedLimits::canonical`]), which needs no borrow of the table.
+    pub fn text(&self, main: MainThread) -> Arc<str> {
+        Arc::clone(&self.get(main).canonical)
+    }
+
     /// The set, while the table is borrowed.
     pub fn get(&self, main: MainThread) -> Ref<'static, InternedLimits> {
         get(main, self.0)
@@ -168,8 +180,10 @@ impl Clone for LimitsRef {
 
 impl Drop for LimitsRef {
     fn drop(&mut self) {
-        if let Some(count) = count(self.0) {
-            count.fetch_sub(1, Ordering::Release);
+        if let Some(count) = count(self.0)
+            && count.fetch_sub(1, Ordering::Release) == 1
+        {
+            UNUSED.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -178,7 +192,7 @@ impl Drop for LimitsRef {
 #[inline]
 pub fn get(main: MainThread, id: u32) -> Ref<'static, InternedLimits> {
     Ref::map(TABLE.of(main).borrow(), |table| match table.sets.get(id as usize) {
-        Some(Some(set)) => set,
+        Some(Some(set)) => &**set,
         // A live reference keeps its set; an empty stand-in beats a crash all the same.
         _ => table
             .nothing
@@ -193,7 +207,8 @@ const LEAST_SWEEP: usize = 1024;
 
 #[derive(Debug)]
 struct InternTable {
-    sets: Vec<Option<InternedLimits>>,
+    /// In boxes: where one of the last stays, the others leave little behind.
+    sets: Vec<Option<Box<InternedLimits>>>,
     free: Vec<u32>,
     by_text: Option<HashMap<Box<[u8]>, u32>>,
     sweep_at: usize,
@@ -294,7 +309,8 @@ fn put(main: MainThread, limits: Limits, origin: Option<Origin>, canonical: Stri
         u32::try_from(table.sets.len() - 1).unwrap_or(u32::MAX)
     };
     if let Some(slot) = table.sets.get_mut(id as usize) {
-        *slot = Some(set);
+        *slot = Some(Box::new(set));
+        UNUSED.fetch_add(1, Ordering::Relaxed);
     }
     table.by_text.get_or_insert_default().insert(canonical.into_bytes().into(), id);
     LimitsRef::new(id)
@@ -329,8 +345,24 @@ fn remember(table: &mut InternTable, text: &[u8], id: u32) {
     by_text.insert(text.into(), id);
 }
 
+/// Sweeps where most sets are unused: after keys have gone nobody may ask for new ones.
+pub fn tidy(main: MainThread) {
+    let unused = usize::try_from(UNUSED.load(Ordering::Relaxed)).unwrap_or(0);
+    if unused < LEAST_SWEEP {
+        return;
+    }
+    let mut table = TABLE.of(main).borrow_mut();
+    if unused.saturating_mul(2) >= table.sets.len() - table.free.len() {
+        sweep(&mut table);
+    }
+}
+
+/// The server's timer tidies.
+pub const LISTENERS: &[EventListener] = &[(Event::Cron, |ctx| tidy(ctx.main()))];
+
 fn sweep(table: &mut InternTable) {
     let by_text = table.by_text.get_or_insert_default();
+    let mut swept = 0;
     for (id, slot) in (0u32..).zip(table.sets.iter_mut()) {
         let unused = count(id).is_some_and(|count| count.load(Ordering::Acquire) == 0);
         if let Some(set) = slot.take_if(|_| unused) {
@@ -338,9 +370,22 @@ fn sweep(table: &mut InternTable) {
             for alias in &set.aliases {
                 by_text.remove(alias);
             }
-            table.free.push(id);
+            swept += 1;
         }
     }
+    UNUSED.fetch_sub(swept, Ordering::Relaxed);
+    while table.sets.pop_if(|last| last.is_none()).is_some() {}
+    table.free.clear();
+    table.free.extend((0u32..).zip(&table.sets).filter(|(_, slot)| slot.is_none()).map(|(id, _)| id));
     let live = table.sets.len() - table.free.len();
     table.sweep_at = (live * 2).max(LEAST_SWEEP);
+    table.sets.shrink_to(table.sets.len().max(LEAST_SWEEP) * 2);
+    table.free.shrink_to(table.free.len().max(LEAST_SWEEP) * 2);
+    by_text.shrink_to(by_text.len().max(LEAST_SWEEP) * 2);
+}
+
+/// How many sets and texts the table has room for.
+pub fn room(main: MainThread) -> usize {
+    let table = TABLE.of(main).borrow();
+    table.sets.capacity() + table.free.capacity() + table.by_text.as_ref().map_or(0, HashMap::capacity)
 }

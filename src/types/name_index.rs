@@ -37,12 +37,12 @@ impl NameIndex {
     }
 
     /// This key has come into the state, or is in it still.
-    pub fn note(&self, main: MainThread, database: i32, name: &[u8], since: Micros) {
+    pub fn note(&'static self, main: MainThread, database: i32, name: &[u8], since: Micros) {
         self.0.of(main).borrow_mut().note((database, name.into()), since);
     }
 
     /// This key is no longer in the state.
-    pub fn forget(&self, main: MainThread, database: i32, name: &[u8]) {
+    pub fn forget(&'static self, main: MainThread, database: i32, name: &[u8]) {
         let mut names = self.0.of(main).borrow_mut();
         if !names.known.is_empty() {
             names.known.remove(&(database, name.into()));
@@ -50,13 +50,13 @@ impl NameIndex {
     }
 
     /// A value in the state is about to be some key's, of which the server tells.
-    pub fn comes(&self, main: MainThread, since: Micros) {
+    pub fn comes(&'static self, main: MainThread, since: Micros) {
         self.0.of(main).borrow_mut().on_its_way = Some(since);
         keyspace::want_arrivals(main);
     }
 
     /// Takes note of what others did to keys.
-    pub fn happened(&self, main: MainThread, what: KeyspaceChange<'_>) {
+    pub fn happened(&'static self, main: MainThread, what: KeyspaceChange<'_>) {
         let mut names = self.0.of(main).borrow_mut();
         match what {
             KeyspaceChange::ValueLeft { name, database } => {
@@ -88,7 +88,7 @@ impl NameIndex {
     }
 
     /// Asks `is_one` of each, and forgets those of which it is not true.
-    pub fn retain(&self, main: MainThread, mut is_one: impl FnMut(&NamedKey, Micros) -> bool) {
+    pub fn retain(&'static self, main: MainThread, mut is_one: impl FnMut(&NamedKey, Micros) -> bool) {
         // Taken out: looking at a key may make it expire, and that is heard of.
         let mut known = std::mem::take(&mut self.0.of(main).borrow_mut().known);
         known.retain(|key, since| is_one(key, *since));
@@ -96,12 +96,12 @@ impl NameIndex {
     }
 
     /// Whether there is none.
-    pub fn is_empty(&self, main: MainThread) -> bool {
+    pub fn is_empty(&'static self, main: MainThread) -> bool {
         self.0.of(main).borrow().known.is_empty()
     }
 
     /// Whether there is no room for another.
-    pub fn is_full(&self, main: MainThread) -> bool {
+    pub fn is_full(&'static self, main: MainThread) -> bool {
         self.0.of(main).borrow().known.len() >= MOST
     }
 }

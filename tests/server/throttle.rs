@@ -313,3 +313,22 @@ fn callers_choose_nothing_where_the_server_does() {
     assert_throttle(&server, "k 99 1 60", [0, 2, 1, -1, 60]);
     assert_throttle(&server, "k 99 1 60 2", [1, 2, 1, 60, 60]);
 }
+
+/// What redis-cell left is counted by the server's limits where callers choose none.
+#[test]
+fn a_string_of_redis_cell_goes_by_the_servers_limits_where_callers_choose_none() {
+    let server = Server::start();
+    server.config_set("floodgate.caller-limits", "no");
+    server.clock_set(1_800_000_000_000_000);
+    server.ok("SET k 1800000000000000000");
+    assert!(server.line("CL.THROTTLE k 100 100 60").error().is_some_and(|text| text.contains("no limits")));
+    server.config_set("floodgate.default-limit", "2/m");
+    let limited: Vec<i64> = (0..3).map(|_| server.line("CL.THROTTLE k 100 100 60").to_ints()[0]).collect();
+    assert_eq!(limited, [0, 0, 1]);
+    assert_eq!(server.line("TYPE k"), Reply::Simple("ratelimit".into()));
+    // Who asks for nothing, or is denied, leaves the string.
+    server.ok("SET other 1800000000000000000");
+    server.line("CL.THROTTLE other 100 100 60 3");
+    server.line("CL.THROTTLE other 100 100 60 0");
+    assert_eq!(server.line("TYPE other"), Reply::Simple("string".into()));
+}

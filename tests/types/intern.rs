@@ -75,3 +75,32 @@ fn what_only_the_server_writes_is_refused_from_clients_known_or_not() {
     let own = value.unwrap().limits().unwrap();
     assert!(!own.get(main).is(text.as_bytes()));
 }
+
+/// Sets that nobody uses any more go with their keys, also where nobody asks for new ones,
+/// and the table grows small again.
+#[test]
+fn the_table_shrinks_when_its_keys_have_gone() {
+    let alone = StandIn::enter();
+    let main = alone.main();
+    let mut kept = Vec::new();
+    for n in 1..50_000 {
+        let text = format!("{n}/8d:name=shrinks");
+        match intern::want(main, text.as_bytes()) {
+            Ok(ParsedLimits::Limits(limits)) => kept.push(limits),
+            other => panic!("{other:?}"),
+        }
+    }
+    let room = intern::room(main);
+    let last = kept.pop();
+    intern::tidy(main);
+    assert!(intern::size(main) >= 49_998, "what is in use stays");
+    drop(kept);
+    intern::tidy(main);
+    assert!(intern::size(main) < 2_100, "{} sets", intern::size(main));
+    drop(last);
+    for n in 1..3_000 {
+        assert!(intern::want(main, format!("{n}/7d:name=shrinks").as_bytes()).is_ok());
+    }
+    intern::tidy(main);
+    assert!(intern::room(main) < room / 8, "{} of {room}", intern::room(main));
+}

@@ -95,7 +95,6 @@ fn alone(ctx: &Context<'_>, call: &CbAcquireCall<'_>) -> Result<(), Error> {
         .as_deref()
         .filter(|value| resolved.is_own() && !value.pin_is_late(now))
         .and_then(|value| value.circuit().at_rest(now));
-    drop(held);
     let answer = if let Some(Admission { state, ticket, retry, .. }) = at_rest {
         CbAcquireReply { state, ticket, retry }
     } else {
@@ -114,11 +113,11 @@ fn with_limit(ctx: &Context<'_>, call: &CbAcquireCall<'_>, limit: &LimitClause<'
     if call.key.bytes() == limit.key.bytes() {
         return Err(Error::Other("the breaker and the limit need keys of their own".to_owned()));
     }
+    ctx.settle_keys([call.key, limit.key]);
     // Whatever can be wrong is found before anything is taken.
     let mut limit_key = ctx.write(limit.key);
     let held = limit_key.value::<RateLimit>()?;
     let decision = decide(ctx, limit.key, held.as_deref(), Some(limit.limits), &limit.request, now)?;
-    drop(held);
     let mut key = ctx.write(call.key);
     let held = key.value::<CbCircuit>()?;
     let resolved = resolved(ctx, call, held.as_deref(), now)?;
@@ -126,7 +125,6 @@ fn with_limit(ctx: &Context<'_>, call: &CbAcquireCall<'_>, limit: &LimitClause<'
     let other = resolved.other.as_ref().map(BreakerRef::breaker);
     let admits = live.is_none_or(|value| value.peek_acquire(other, now).allowed);
     let standing = live.map(|value| value.circuit().state_at(value.rule().breaker(), now));
-    drop(held);
 
     let rate_limited = admits && decision.reply.granted == 0;
     if admits {

@@ -50,7 +50,6 @@ pub fn force(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let mut key = ctx.write(name);
     let held = key.value::<CbCircuit>()?;
     let resolved = resolve_standing(ctx.main(), name.bytes(), held.as_deref(), now);
-    drop(held);
     let resolved = resolved.filter(|resolved| !(resolved.missing && force == Force::Auto));
     match resolved {
         Some(resolved) => {
@@ -76,7 +75,6 @@ pub fn reset(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let held = key.value::<CbCircuit>()?;
     let there = held.as_deref().is_some_and(|value| !value.is_over(now));
     let resolved = resolve_standing(ctx.main(), name.bytes(), held.as_deref(), now);
-    drop(held);
     if there {
         let effect = resolved.unwrap_or_else(ResolvedBreaker::own).effect(ctx, now, BreakerChange::Reset);
         commit(ctx, &mut key, &effect, c"cb.reset")?;
@@ -101,7 +99,6 @@ pub fn pin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let held = key.value::<CbCircuit>()?;
     let live = held.as_deref().filter(|value| !value.is_over(now));
     let resolved = ResolvedBreaker::pinned(live, &rule);
-    drop(held);
     let effect = resolved.effect(ctx, now, BreakerChange::Pin(BreakerPin { rule, began: now, until }));
     commit(ctx, &mut key, &effect, c"cb.pin")?;
     reply::ok(ctx);
@@ -120,7 +117,6 @@ pub fn unpin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let pinned = held.as_deref().filter(|value| value.pin(now).is_some());
     let resolved = pinned
         .map(|value| resolve_unpinned(ctx.main(), name.bytes(), value).unwrap_or_else(ResolvedBreaker::own));
-    drop(held);
     let stood = resolved.is_some();
     if let Some(resolved) = resolved {
         commit(ctx, &mut key, &resolved.effect(ctx, now, BreakerChange::Unpin), c"cb.unpin")?;

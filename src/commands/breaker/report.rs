@@ -5,6 +5,7 @@ use crate::commands::way_out;
 use crate::core::breaker::{CircuitState, Permit, ReportOutcome};
 use crate::core::text::duration;
 use crate::limiter::Error;
+use crate::limiter::apply::grows;
 use crate::limiter::breaker::apply::{propagate, refused, settle, tell};
 use crate::limiter::breaker::resolve::resolve_report;
 use crate::observe::{alerts, metrics};
@@ -57,7 +58,7 @@ fn parse<'a>(args: Args<'a>) -> Result<ReportCall<'a>, Error> {
 pub fn report(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let ReportCall { key: name, report, breaker } = parse(args)?;
     let mut key = ctx.write(name);
-    let mut held = key.value::<CbCircuit>()?;
+    let mut held = key.value_mut::<CbCircuit>()?;
     // In this order, so that the window arrives while the clock is read.
     if let Some(far) = held.as_deref().and_then(|circuit| circuit.circuit().prefetch_hint()) {
         prefetch(far);
@@ -66,6 +67,9 @@ pub fn report(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let resolved = resolve_report(ctx.main(), name.bytes(), held.as_deref(), breaker, now)?;
     // A token is of a circuit that was there; a new one does not know it.
     let asks = resolved.filter(|resolved| !resolved.missing || report.ticket.is_none());
+    if held.is_none() && asks.is_some() {
+        grows(ctx)?;
+    }
     let (counted, state) = match asks {
         Some(resolved) => {
             let effect = resolved.effect(ctx, now, BreakerChange::Report(report));

@@ -19,7 +19,7 @@ use crate::types::cbcircuit::rules::BreakerRef;
 pub fn state(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let name = ArgCursor::only_key(args)?;
     let now = ctx.now();
-    let mut key = ctx.read(name);
+    let key = ctx.read(name);
     let held = key.value::<CbCircuit>()?;
     let Some(value) = held.as_deref().filter(|value| !value.is_over(now)) else {
         reply::null(ctx);

@@ -27,7 +27,7 @@ pub fn commit(
     ctx: &Context<'_>,
     key: &mut Key<'_>,
     effect: &BreakerEffect<'_>,
-    event: &CStr,
+    event: &'static CStr,
 ) -> Result<AppliedBreaker, Error> {
     let applied = apply(ctx, key, effect, event)?;
     propagate(ctx, key.name(), effect, &applied);
@@ -44,15 +44,13 @@ pub fn apply(
     ctx: &Context<'_>,
     key: &mut Key<'_>,
     effect: &BreakerEffect<'_>,
-    event: &CStr,
+    event: &'static CStr,
 ) -> Result<AppliedBreaker, Error> {
-    if matches!(effect.change, BreakerChange::Become { .. })
-        && !key.is_missing()
-        && key.value::<CbCircuit>().is_err()
-    {
+    let replaces = effect.begin.is_some() || matches!(effect.change, BreakerChange::Become { .. });
+    if replaces && !key.is_missing() && key.value::<CbCircuit>().is_err() {
         key.delete();
     }
-    let mut held = key.value::<CbCircuit>()?;
+    let mut held = key.value_mut::<CbCircuit>()?;
     let mut applied = effect.apply(ctx.main(), held.as_deref_mut()).map_err(refused)?;
     drop(held);
     settle(ctx, key, effect, &mut applied, event);
@@ -72,7 +70,7 @@ pub fn settle(
     key: &mut Key<'_>,
     effect: &BreakerEffect<'_>,
     applied: &mut AppliedBreaker,
-    event: &CStr,
+    event: &'static CStr,
 ) {
     if !applied.changed {
         return;

@@ -58,7 +58,7 @@ fn every_one(ctx: &Context<'_>) -> Vec<Open> {
     NOT_CLOSED.retain(ctx.main(), |(database, name), since| {
         ctx.in_database(*database, || {
             let string = OwnedString::new(ctx, name);
-            let mut key = ctx.read(string.arg());
+            let key = ctx.read(string.arg());
             let Ok(Some(value)) = key.value::<CbCircuit>() else { return false };
             let now = ctx.now();
             // Time has closed it for good, or it is over. Another breaker closes it only

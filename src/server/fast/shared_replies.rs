@@ -40,7 +40,7 @@ impl SharedReplies {
     }
 
     /// Sends the word at `index` as a bulk string; an empty one beyond the list.
-    pub fn send(&self, ctx: &Context<'_>, index: usize) {
+    pub fn send(&'static self, ctx: &Context<'_>, index: usize) {
         let stored = {
             let mut stored = self.stored.of(ctx.main()).borrow_mut();
             if let Stored::NotYet = *stored {

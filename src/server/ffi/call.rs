@@ -4,6 +4,7 @@ use crate::server::context::Context;
 use crate::server::ffi::api::{call, call_if_there, constant};
 use crate::server::ffi::args::Arg;
 use redis_module::raw;
+use std::ffi::CStr;
 
 /// A string of the server's that belongs to us; freed when dropped.
 #[derive(Debug)]
@@ -31,6 +32,52 @@ impl Drop for OwnedString<'_> {
     fn drop(&mut self) {
         // SAFETY: ours, and not used afterwards.
         unsafe { call!(RedisModule_FreeString(self.ctx.raw(), self.raw)) }
+    }
+}
+
+impl Context<'_> {
+    /// A number that INFO shows.
+    pub fn server_number(&self, section: &CStr, field: &CStr) -> Option<u64> {
+        self.server_text(section, field)?.parse().ok()
+    }
+
+    /// A field of INFO.
+    pub fn server_text(&self, section: &CStr, field: &CStr) -> Option<String> {
+        // SAFETY: the context is live, the names are C strings, the data is freed, and
+        // the text is copied before.
+        unsafe {
+            let data = call!(RedisModule_GetServerInfo(self.raw(), section.as_ptr()));
+            let text = call!(RedisModule_ServerInfoGetFieldC(data, field.as_ptr()));
+            let text = (!text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned());
+            call!(RedisModule_FreeServerInfo(self.raw(), data));
+            text
+        }
+    }
+
+    /// A setting of the server's own; `None` also where CONFIG is renamed.
+    pub fn server_setting(&self, name: &CStr) -> Option<String> {
+        // SAFETY: the context is live and the format matches; the reply is freed, and
+        // its parts are null past the end.
+        unsafe {
+            let reply = call!(RedisModule_Call(
+                self.raw(),
+                c"CONFIG".as_ptr(),
+                c"cc".as_ptr(),
+                c"GET".as_ptr(),
+                name.as_ptr()
+            ));
+            if reply.is_null() {
+                return None;
+            }
+            let found = call!(RedisModule_CallReplyType(reply)) == constant(raw::REDISMODULE_REPLY_ARRAY)
+                && call!(RedisModule_CallReplyLength(reply)) == 2;
+            let text = found.then(|| {
+                String::from_utf8_lossy(&text_of(call!(RedisModule_CallReplyArrayElement(reply, 1))))
+                    .into_owned()
+            });
+            call!(RedisModule_FreeCallReply(reply));
+            text
+        }
     }
 }
 
@@ -79,20 +126,27 @@ pub fn scan(ctx: &Context<'_>, cursor: &[u8], pattern: Option<&[u8]>, count: u64
     }
 }
 
+/// The text of a reply or a part of one; empty where it has none.
+///
+/// # Safety
+/// `part` is null or live.
+pub(in crate::server) unsafe fn text_of(part: *mut raw::RedisModuleCallReply) -> Vec<u8> {
+    let mut len = 0;
+    if part.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: a live part of the reply.
+    let start = unsafe { call!(RedisModule_CallReplyStringPtr(part, &raw mut len)) };
+    if start.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: the buffer holds `len` bytes while the reply lives.
+    unsafe { std::slice::from_raw_parts(start.cast::<u8>(), len) }.to_vec()
+}
+
 unsafe fn read_scan(reply: *mut raw::RedisModuleCallReply) -> Result<Scanned, String> {
-    let text = |part: *mut raw::RedisModuleCallReply| -> Vec<u8> {
-        let mut len = 0;
-        if part.is_null() {
-            return Vec::new();
-        }
-        // SAFETY: a live part of the reply.
-        let start = unsafe { call!(RedisModule_CallReplyStringPtr(part, &raw mut len)) };
-        if start.is_null() {
-            return Vec::new();
-        }
-        // SAFETY: the buffer holds `len` bytes while the reply lives.
-        unsafe { std::slice::from_raw_parts(start.cast::<u8>(), len) }.to_vec()
-    };
+    // SAFETY: the parts of a reply are live as long as it is, or null.
+    let text = |part: *mut raw::RedisModuleCallReply| unsafe { text_of(part) };
     // SAFETY: the reply is live; indices are checked by the API (null past the end).
     unsafe {
         if call!(RedisModule_CallReplyType(reply)) == constant(raw::REDISMODULE_REPLY_ERROR) {
@@ -128,10 +182,7 @@ fn user_may(ctx: &Context<'_>, key: Arg<'_>, wanted: u32) -> bool {
     // SAFETY: the context and the key are live; the name and the user are freed.
     unsafe {
         let Some(check) = raw::RedisModule_ACLCheckKeyPermissions else { return true };
-        let Some(name) = call_if_there!(RedisModule_GetCurrentUserName(ctx.raw())) else { return true };
-        if name.is_null() {
-            return true;
-        }
+        let Some(name) = user_of(ctx) else { return true };
         let user =
             call_if_there!(RedisModule_GetModuleUserFromUserName(name)).unwrap_or(std::ptr::null_mut());
         call!(RedisModule_FreeString(ctx.raw(), name));
@@ -141,6 +192,26 @@ fn user_may(ctx: &Context<'_>, key: Arg<'_>, wanted: u32) -> bool {
         let may = check(user, key.raw(), wanted.cast_signed()) == 0;
         call_if_there!(RedisModule_FreeModuleUser(user));
         may
+    }
+}
+
+/// The name of the user of this call, to be freed. `None` where another module calls
+/// in its own name: the server has no user for that, and its plain question after the
+/// name then follows a null pointer. In a script it has the user of the script.
+///
+/// # Safety
+/// The context is live.
+unsafe fn user_of(ctx: &Context<'_>) -> Option<*mut raw::RedisModuleString> {
+    // SAFETY: the caller's promise; an id that no client has gives null.
+    unsafe {
+        let id = call!(RedisModule_GetClientId(ctx.raw()));
+        let of_client = call_if_there!(RedisModule_GetClientUserNameById(ctx.raw(), id));
+        let name = match of_client {
+            Some(name) if !name.is_null() => Some(name),
+            _ if ctx.flags().script() => call_if_there!(RedisModule_GetCurrentUserName(ctx.raw())),
+            _ => None,
+        };
+        name.filter(|name| !name.is_null())
     }
 }
 

@@ -11,14 +11,14 @@ use std::ffi::{CString, c_int, c_void};
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// A value that fits the one pointer a key has for it.
 ///
 /// # Safety
 /// The type is `repr(transparent)` over one non-null pointer to an allocation
-/// of this module, tagged in its lowest two bits, and nothing points into that
+/// of this module, tagged in its lowest three bits, and nothing points into that
 /// allocation from inside (defragmentation moves it).
 pub unsafe trait PointerSized: Sized {}
 
@@ -77,6 +77,8 @@ pub struct AuxData {
     /// nothing is written then, so that a dump without keys of ours loads where
     /// the module is missing.
     pub save: fn(MainThread) -> Option<Vec<u8>>,
+    /// The command that takes the payload over from an AOF without RDB preamble.
+    pub rebuild: &'static std::ffi::CStr,
     /// Takes a payload over. What was there before a load began was cleared
     /// when it began (see [`events`](crate::server::events)).
     pub load: fn(MainThread, &[u8]) -> Result<(), String>,
@@ -133,6 +135,9 @@ pub(in crate::server) unsafe fn register<T: NativeType>(ctx: *mut raw::RedisModu
     let may_write_nothing =
         unsafe { call_if_there!(RedisModule_GetTypeMethodVersion()) }.is_some_and(|version| version >= 5);
     let beside = T::BESIDE.is_some();
+    if let Some(aux) = T::BESIDE {
+        let _ = AUX.set(aux);
+    }
     let aux: AuxSave = if may_write_nothing { aux_save::<T, false> } else { aux_save::<T, true> };
     let mut methods = raw::RedisModuleTypeMethods {
         version: u64::from(raw::REDISMODULE_TYPE_METHOD_VERSION),
@@ -304,11 +309,43 @@ unsafe extern "C" fn aux_load<T: NativeType>(
     }
 }
 
+/// The state beside the keys, whichever type has it, for the AOF.
+static AUX: OnceLock<AuxData> = OnceLock::new();
+
+/// The process that has written that state into an AOF: each rewrite is a child, which
+/// writes it once, before the first key of ours.
+static AUX_WRITTEN_BY: AtomicU32 = AtomicU32::new(0);
+
+/// # Safety
+/// `io` is live, in a forked child of the server's main thread.
+unsafe fn rewrite_aux(io: *mut raw::RedisModuleIO) {
+    let process = std::process::id();
+    let Some(aux) = AUX.get().filter(|_| AUX_WRITTEN_BY.swap(process, Ordering::Relaxed) != process) else {
+        return;
+    };
+    // SAFETY: the caller's promise.
+    let payload = catch_unwind(|| (aux.save)(unsafe { MainThread::new() })).unwrap_or_default();
+    if let Some(payload) = payload {
+        // SAFETY: `io` is live; the format matches the arguments.
+        unsafe {
+            call!(RedisModule_EmitAOF(
+                io,
+                aux.rebuild.as_ptr(),
+                c"b".as_ptr(),
+                payload.as_ptr(),
+                payload.len()
+            ));
+        }
+    }
+}
+
 unsafe extern "C" fn aof_rewrite<T: NativeType>(
     io: *mut raw::RedisModuleIO,
     key: *mut raw::RedisModuleString,
     value: *mut c_void,
 ) {
+    // SAFETY: the server calls it in a forked child, with what it promises.
+    unsafe { rewrite_aux(io) };
     let mut payload = Vec::new();
     // SAFETY: the server passes the pointer of a key of this type, in a forked
     // child of its main thread.
@@ -397,7 +434,7 @@ unsafe extern "C" fn defrag(
     _: *mut raw::RedisModuleString,
     value: *mut *mut c_void,
 ) -> c_int {
-    const TAG: usize = 0b11;
+    const TAG: usize = 0b111;
     // SAFETY: `value` points to a stored pointer whose low bits are its tag
     // (`PointerSized`); DefragAlloc copies the bytes and frees the old block.
     unsafe {

@@ -6,11 +6,14 @@ use crate::server::context::Context;
 use crate::server::fast::prefetch::prefetch;
 use crate::server::ffi::api::{call, call_if_there, constant};
 use crate::server::ffi::args::Arg;
+use crate::server::ffi::log;
 use crate::server::keys::data_type;
 use crate::server::keys::data_type::NativeType;
-use crate::server::keys::keyspace;
+use crate::server::keys::{keyspace, notifications};
+use crate::server::{main_thread, neighbours};
 use redis_module::raw;
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{CStr, c_void};
+use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
@@ -22,29 +25,29 @@ pub struct WrongType {
     pub holds: Option<&'static str>,
 }
 
-/// An open key; closes itself.
+/// A key that is open to be looked at; closes itself.
 ///
-/// While it is changed no other `Key` of the same name may be open and used
-/// afterwards: that one would still know the value where it was.
+/// The server's own handle knows where the value lies, so nobody may change the key
+/// meanwhile but through its [`Key`]. Nobody does: while a key is open nothing is
+/// called that lets other modules run, but for the opening of further keys that
+/// [`Context::settle_keys`] has seen before.
 #[derive(Debug)]
-pub struct Key<'c> {
+pub struct ReadKey<'c> {
     raw: *mut raw::RedisModuleKey,
     name: Arg<'c>,
     context: &'c Context<'c>,
-    module_value: ModuleValue,
 }
 
-/// What the server would answer about a key's value of a module's type: asked once
-/// when the key is opened, and kept up to date by what changes the key.
-#[derive(Clone, Copy, Debug)]
-struct ModuleValue {
-    /// Null when the key is empty or holds another value.
-    kind: *mut raw::RedisModuleType,
-    pointer: *mut c_void,
-}
+/// A key that is open to be changed.
+#[derive(Debug)]
+pub struct Key<'c>(ReadKey<'c>);
 
-impl ModuleValue {
-    const NONE: Self = Self { kind: std::ptr::null_mut(), pointer: std::ptr::null_mut() };
+impl<'c> Deref for Key<'c> {
+    type Target = ReadKey<'c>;
+    #[inline]
+    fn deref(&self) -> &ReadKey<'c> {
+        &self.0
+    }
 }
 
 #[cold]
@@ -52,21 +55,14 @@ fn wrong_type(kind: *mut raw::RedisModuleType) -> WrongType {
     WrongType { holds: data_type::name_of(kind) }
 }
 
-impl<'c> Key<'c> {
-    pub(in crate::server) fn open(context: &'c Context<'c>, name: Arg<'c>, write: bool) -> Self {
-        let mode = if write { raw::REDISMODULE_READ | raw::REDISMODULE_WRITE } else { raw::REDISMODULE_READ };
+impl<'c> ReadKey<'c> {
+    fn open(context: &'c Context<'c>, name: Arg<'c>, mode: u32) -> Self {
+        main_thread::assert_may_open(0);
         // SAFETY: the context and the name are live; a null key (read mode only)
         // is what the API functions below take as empty.
         let raw = unsafe { call!(RedisModule_OpenKey(context.raw(), name.raw(), mode.cast_signed())) };
-        let raw = raw.cast();
-        // SAFETY: the key is open, or null, which both functions take as empty.
-        let module_value = unsafe {
-            ModuleValue {
-                kind: call!(RedisModule_ModuleTypeGetType(raw)),
-                pointer: call!(RedisModule_ModuleTypeGetValue(raw)),
-            }
-        };
-        let key = Self { raw, name, context, module_value };
+        main_thread::opened();
+        let key = Self { raw: raw.cast(), name, context };
         key.prefetch();
         key
     }
@@ -76,8 +72,23 @@ impl<'c> Key<'c> {
     /// key early, and read the clock and the other arguments afterwards.
     #[inline]
     fn prefetch(&self) {
+        // SAFETY: the key is open, or null, which counts as empty.
+        let start = unsafe { call!(RedisModule_ModuleTypeGetValue(self.raw)) };
         // A value of 48 bytes often lies across two lines.
-        prefetch(PrefetchHint { start: self.module_value.pointer.cast(), bytes: 48 });
+        prefetch(PrefetchHint { start: start.cast(), bytes: 48 });
+    }
+
+    /// Where the value lies, or `None` when there is no key.
+    #[inline]
+    fn pointer<T: NativeType>(&self) -> Result<Option<NonNull<c_void>>, WrongType> {
+        // SAFETY: the key is open, or null, which both functions take as empty.
+        let (kind, pointer) = unsafe {
+            (call!(RedisModule_ModuleTypeGetType(self.raw)), call!(RedisModule_ModuleTypeGetValue(self.raw)))
+        };
+        if kind.is_null() || kind != T::HANDLE.raw() {
+            return if self.is_missing() { Ok(None) } else { Err(wrong_type(kind)) };
+        }
+        NonNull::new(pointer).ok_or(WrongType { holds: None }).map(Some)
     }
 
     /// The value, or `None` when there is no key.
@@ -85,16 +96,12 @@ impl<'c> Key<'c> {
     /// # Errors
     /// [`WrongType`] when the key holds another type.
     #[inline]
-    pub fn value<T: NativeType>(&mut self) -> Result<Option<ValueGuard<'_, T>>, WrongType> {
-        let ModuleValue { kind, pointer } = self.module_value;
-        if kind.is_null() || kind != T::HANDLE.raw() {
-            return if self.is_missing() { Ok(None) } else { Err(wrong_type(kind)) };
-        }
-        let pointer = NonNull::new(pointer).ok_or(WrongType { holds: None })?;
-        // SAFETY: a value of our type is a pointer from `into_raw`, and the key's
-        // own while it is open.
+    pub fn value<T: NativeType>(&self) -> Result<Option<ValueGuard<'_, T>>, WrongType> {
+        let Some(pointer) = self.pointer::<T>()? else { return Ok(None) };
+        // SAFETY: a value of our type is a pointer from `into_raw`; it stays the
+        // key's own, and nobody changes it while `self` is borrowed.
         let value = unsafe { data_type::from_raw(pointer) };
-        Ok(Some(ValueGuard { value, pointer, key: self.raw, known: &mut self.module_value.pointer }))
+        Ok(Some(ValueGuard { value, pointer, key: PhantomData }))
     }
 
     /// The bytes of a plain string, or `None` when the key is missing or holds
@@ -121,25 +128,6 @@ impl<'c> Key<'c> {
         unsafe { call!(RedisModule_KeyType(self.raw)) == constant(raw::REDISMODULE_KEYTYPE_EMPTY) }
     }
 
-    /// Puts `value` in the key, in place of whatever it held; its expiry goes.
-    pub fn create<T: NativeType>(&mut self, value: T) {
-        let (kind, pointer) = (T::HANDLE.raw(), data_type::into_raw(value));
-        // SAFETY: the key is open for writing; the server takes the value over.
-        unsafe {
-            call!(RedisModule_ModuleTypeSetValue(self.raw, kind, pointer));
-        }
-        self.module_value = ModuleValue { kind, pointer };
-    }
-
-    /// Removes the key.
-    pub fn delete(&mut self) {
-        // SAFETY: the key is open for writing.
-        unsafe {
-            call!(RedisModule_DeleteKey(self.raw));
-        }
-        self.module_value = ModuleValue::NONE;
-    }
-
     /// When the key expires, if it does.
     pub fn expiry(&self) -> Option<Micros> {
         // SAFETY: the key is open.
@@ -159,6 +147,45 @@ impl<'c> Key<'c> {
         self.expiry().map(Micros::ceil_millis) == at.map(Micros::ceil_millis)
     }
 
+    /// Its name.
+    pub const fn name(&self) -> Arg<'c> {
+        self.name
+    }
+}
+
+impl<'c> Key<'c> {
+    /// The value to be changed, or `None` when there is no key.
+    ///
+    /// # Errors
+    /// [`WrongType`] when the key holds another type.
+    #[inline]
+    pub fn value_mut<T: NativeType>(&mut self) -> Result<Option<ValueGuardMut<'_, T>>, WrongType> {
+        let Some(pointer) = self.pointer::<T>()? else { return Ok(None) };
+        // SAFETY: a value of our type is a pointer from `into_raw`, and the key's
+        // own while it is open.
+        let value = unsafe { data_type::from_raw(pointer) };
+        Ok(Some(ValueGuardMut { value, pointer, key: self.raw, borrow: PhantomData }))
+    }
+
+    /// Puts `value` in the key, in place of whatever it held; its expiry goes.
+    pub fn create<T: NativeType>(&mut self, value: T) {
+        let (kind, pointer) = (T::HANDLE.raw(), data_type::into_raw(value));
+        main_thread::assert_may_open(1);
+        // SAFETY: the key is open for writing; the server takes the value over.
+        unsafe {
+            call!(RedisModule_ModuleTypeSetValue(self.raw, kind, pointer));
+        }
+    }
+
+    /// Removes the key.
+    pub fn delete(&mut self) {
+        main_thread::assert_may_open(1);
+        // SAFETY: the key is open for writing.
+        unsafe {
+            call!(RedisModule_DeleteKey(self.raw));
+        }
+    }
+
     /// Lets the key expire at `at`, rounded up to a millisecond, or never.
     pub fn expire_at(&mut self, at: Option<Micros>) {
         let no_expiry = i64::from(raw::REDISMODULE_NO_EXPIRE);
@@ -172,9 +199,9 @@ impl<'c> Key<'c> {
         }
     }
 
-    /// Tells WATCH and client tracking that the key changed, and the keyspace
-    /// listeners what happened. Call once for a command that changed it.
-    pub fn changed(&self, event: &CStr) {
+    /// Tells WATCH and client tracking that the key changed, and notes for the
+    /// keyspace listeners what happened. Call once for a command that changed it.
+    pub fn changed(&self, event: &'static CStr) {
         // SAFETY: the context and the name are live.
         unsafe {
             call!(RedisModule_SignalModifiedKey(self.context.raw(), self.name.raw()));
@@ -185,36 +212,21 @@ impl<'c> Key<'c> {
 
     /// As [`Key::changed`], where the command left nothing of the key: listeners
     /// then hear `del` as well, as after the server's own commands.
-    pub fn emptied(&self, event: &CStr) {
+    pub fn emptied(&self, event: &'static CStr) {
         self.changed(event);
-        self.publish(raw::REDISMODULE_NOTIFY_GENERIC, c"del");
+        notifications::note(self.context, raw::REDISMODULE_NOTIFY_GENERIC, c"del", self.name);
     }
 
-    /// Tells the keyspace listeners of the module class what happened.
-    pub fn notify(&self, event: &CStr) {
-        self.publish(raw::REDISMODULE_NOTIFY_MODULE, event);
-    }
-
-    fn publish(&self, class: c_int, event: &CStr) {
-        // SAFETY: the context, the event and the name are live.
-        unsafe {
-            call!(RedisModule_NotifyKeyspaceEvent(
-                self.context.raw(),
-                class,
-                event.as_ptr(),
-                self.name.raw()
-            ));
-        }
-    }
-
-    /// Its name.
-    pub const fn name(&self) -> Arg<'c> {
-        self.name
+    /// Notes for the keyspace listeners of the module class what happened. They are
+    /// told when the command is done.
+    pub fn notify(&self, event: &'static CStr) {
+        notifications::note(self.context, raw::REDISMODULE_NOTIFY_MODULE, event, self.name);
     }
 }
 
-impl Drop for Key<'_> {
+impl Drop for ReadKey<'_> {
     fn drop(&mut self) {
+        main_thread::closed();
         if !self.raw.is_null() {
             // SAFETY: open, ours, and not used afterwards.
             unsafe { call!(RedisModule_CloseKey(self.raw)) }
@@ -224,26 +236,32 @@ impl Drop for Key<'_> {
 
 impl Context<'_> {
     /// Opens a key to look at it.
-    pub fn read<'k>(&'k self, name: Arg<'k>) -> Key<'k> {
-        Key::open(self, name, false)
+    pub fn read<'k>(&'k self, name: Arg<'k>) -> ReadKey<'k> {
+        ReadKey::open(self, name, raw::REDISMODULE_READ)
     }
 
     /// Opens a key to change it.
     pub fn write<'k>(&'k self, name: Arg<'k>) -> Key<'k> {
-        Key::open(self, name, true)
+        Key(ReadKey::open(self, name, raw::REDISMODULE_READ | raw::REDISMODULE_WRITE))
+    }
+
+    /// Begins a command on several keys: a key that has expired is deleted when it is
+    /// opened, and other modules are told at once. Where there are any, each key is
+    /// opened and closed first, so that whatever they do then comes before the command.
+    /// Later openings tell nothing ([`Context::write`]): the server's time stands still.
+    pub fn settle_keys<'k>(&'k self, names: impl IntoIterator<Item = Arg<'k>>) {
+        if neighbours::are_there(self) {
+            names.into_iter().for_each(|name| drop(self.write(name)));
+        }
+        main_thread::keys_are_settled();
     }
 }
 
-/// The value of an open key, read or changed in place.
-///
-/// A value may swap its own allocation while it changes (it grows into another
-/// shape); the key learns its new pointer when this is dropped.
+/// The value of an open key.
 pub struct ValueGuard<'k, T: NativeType> {
     value: ManuallyDrop<T>,
     pointer: NonNull<c_void>,
-    key: *mut raw::RedisModuleKey,
-    /// What the open key takes for its pointer.
-    known: &'k mut *mut c_void,
+    key: PhantomData<&'k T>,
 }
 
 impl<T: NativeType> ValueGuard<'_, T> {
@@ -261,13 +279,32 @@ impl<T: NativeType> Deref for ValueGuard<'_, T> {
     }
 }
 
-impl<T: NativeType> DerefMut for ValueGuard<'_, T> {
+/// The value of an open key, changed in place.
+///
+/// A value may swap its own allocation while it changes (it grows into another
+/// shape); the server learns its new pointer when this is dropped.
+pub struct ValueGuardMut<'k, T: NativeType> {
+    value: ManuallyDrop<T>,
+    pointer: NonNull<c_void>,
+    /// Borrowed for `'k`.
+    key: *mut raw::RedisModuleKey,
+    borrow: PhantomData<&'k mut T>,
+}
+
+impl<T: NativeType> Deref for ValueGuardMut<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T: NativeType> DerefMut for ValueGuardMut<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.value
     }
 }
 
-impl<T: NativeType> Drop for ValueGuard<'_, T> {
+impl<T: NativeType> Drop for ValueGuardMut<'_, T> {
     fn drop(&mut self) {
         // SAFETY: the value stays owned by the key: under its old pointer, or
         // under the new one, in which case the old allocation is gone already
@@ -276,8 +313,18 @@ impl<T: NativeType> Drop for ValueGuard<'_, T> {
             let now = data_type::into_raw(ManuallyDrop::take(&mut self.value));
             if now != self.pointer.as_ptr() {
                 let mut old = std::ptr::null_mut();
-                call!(RedisModule_ModuleTypeReplaceValue(self.key, T::HANDLE.raw(), now, &raw mut old));
-                *self.known = now;
+                let status =
+                    call!(RedisModule_ModuleTypeReplaceValue(self.key, T::HANDLE.raw(), now, &raw mut old));
+                if status != constant(raw::REDISMODULE_OK) {
+                    // The key is open for writing and holds our type: it cannot be. The
+                    // server would go on with a value that is gone.
+                    log::write(
+                        std::ptr::null_mut(),
+                        log::LogLevel::Warning,
+                        "floodgate: the server did not take a value's new place; it must not go on",
+                    );
+                    std::process::abort();
+                }
             }
         }
     }

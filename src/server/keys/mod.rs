@@ -3,4 +3,5 @@
 pub mod data_type;
 pub mod key;
 pub mod keyspace;
+pub(in crate::server) mod notifications;
 pub mod tagged_box;

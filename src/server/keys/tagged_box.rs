@@ -26,7 +26,11 @@ pub struct TaggedBox<A, B, C> {
     owns: PhantomData<(Box<A>, Box<B>, Box<C>)>,
 }
 
-const TAG_MASK: usize = 0b11;
+const TAG_MASK: usize = 0b111;
+/// Which of the three it is.
+const KIND: usize = 0b011;
+/// What its owner has marked.
+const MARK: usize = 0b100;
 
 // SAFETY: it is a box of a type that may itself move between threads.
 unsafe impl<A: Send, B: Send, C: Send> Send for TaggedBox<A, B, C> {}
@@ -58,7 +62,21 @@ impl<A, B, C> TaggedBox<A, B, C> {
     }
 
     fn tag(&self) -> usize {
-        self.tagged.addr().get() & TAG_MASK
+        self.tagged.addr().get() & KIND
+    }
+
+    /// Whether its owner has marked it. A new one is not.
+    #[inline]
+    pub fn is_marked(&self) -> bool {
+        self.tagged.addr().get() & MARK != 0
+    }
+
+    /// Marks it, or takes the mark away.
+    #[inline]
+    pub fn mark(&mut self, marked: bool) {
+        let pointer =
+            self.tagged.as_ptr().map_addr(|address| if marked { address | MARK } else { address & !MARK });
+        self.tagged = NonNull::new(pointer).unwrap_or(self.tagged);
     }
 
     fn pointer<T>(&self) -> *mut T {

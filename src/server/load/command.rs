@@ -1,6 +1,7 @@
 //! The table of commands as the server learns it, and the boundary at which
 //! every call enters: panics stop here and become error replies.
 
+use crate::server::boundary;
 use crate::server::context::Context;
 use crate::server::ffi::api::{call, call_if_there, constant};
 use crate::server::ffi::args::{Arg, Args};
@@ -40,7 +41,20 @@ pub enum KeyAccess {
     /// Looks at, or changes and replicates, what belongs to the node: some of
     /// its subcommands run on replicas too, so the server does not count it
     /// among writes.
-    Node,
+    Node(&'static [Subcommand]),
+}
+
+/// A subcommand as the server knows it, from 7.0 on: a command of its own, so that
+/// looking is a read and changing is a write. Its arguments are those of the alternative
+/// that begins with its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subcommand {
+    /// Its name in capitals.
+    pub name: &'static str,
+    /// What it does to data.
+    pub effect: KeyAccess,
+    /// One line for COMMAND DOCS.
+    pub summary: &'static str,
 }
 
 /// Where a command's keys are among its arguments (the name is argument 0).
@@ -233,6 +247,36 @@ impl Command {
         if exact { n } else { -n }
     }
 
+    /// A line of syntax and a line of summary for each subcommand.
+    pub fn subcommand_lines(&self) -> Vec<String> {
+        let KeyAccess::Node(subcommands) = self.effect else { return Vec::new() };
+        let lines = subcommands.iter().flat_map(|subcommand| {
+            let arguments = self.arguments_of(subcommand.name);
+            let syntax =
+                arguments.iter().fold(format!("{} {}", self.name, subcommand.name), |all, argument| {
+                    format!("{all} {}", argument.syntax())
+                });
+            [syntax, format!("    {}", subcommand.summary)]
+        });
+        lines.collect()
+    }
+
+    /// The arguments of a subcommand: those of the alternative that its name begins.
+    fn arguments_of(&self, subcommand: &str) -> &'static [Argument] {
+        let alternatives = self.arguments.iter().filter_map(|argument| match argument.kind {
+            ArgumentKind::OneOf(choices) => Some(choices),
+            _ => None,
+        });
+        for choice in alternatives.flatten() {
+            if let ArgumentKind::Group([name, rest @ ..]) = choice.kind
+                && name.token == Some(subcommand)
+            {
+                return rest;
+            }
+        }
+        &[]
+    }
+
     /// As people write it: `RL.ACQUIRE key [limits] …`.
     pub fn syntax(&self) -> String {
         let mut text = self.name.to_owned();
@@ -250,7 +294,7 @@ impl Command {
             KeyAccess::Write => vec!["write", "deny-oom"],
             KeyAccess::Release => vec!["write"],
             KeyAccess::Keyless => vec![],
-            KeyAccess::Node => vec!["may-replicate"],
+            KeyAccess::Node(_) => vec!["may-replicate"],
         };
         if self.fast {
             flags.push("fast");
@@ -265,7 +309,7 @@ impl Command {
     fn categories(&self, own: bool) -> String {
         let mut all = vec![match self.effect {
             KeyAccess::Read => "read",
-            KeyAccess::Write | KeyAccess::Release | KeyAccess::Node => "write",
+            KeyAccess::Write | KeyAccess::Release | KeyAccess::Node(_) => "write",
             KeyAccess::Keyless => "",
         }];
         all.push(if self.fast { "fast" } else { "slow" });
@@ -336,17 +380,18 @@ pub fn enter<E: Refusal>(
     // thread, for the time of this call.
     let (context, args) = unsafe { (Context::from_raw(ctx), Args::from_raw(argv, argc)) };
     let started = command_timing::start(context.main());
-    let outcome = catch_unwind(AssertUnwindSafe(|| run(&context, args)));
-    // SAFETY: the first argument is the command's name, live as the others.
-    command_timing::stop(context.main(), started, || unsafe { Arg::from_raw(*argv) }.bytes());
-    match outcome {
-        Ok(Ok(())) => {}
-        Ok(Err(refusal)) => {
-            // SAFETY: the first argument is the command's name, live as the others.
+    let done = boundary::enter(&context, || {
+        let outcome = run(&context, args);
+        // SAFETY: the first argument is the command's name, live as the others.
+        command_timing::stop(context.main(), started, || unsafe { Arg::from_raw(*argv) }.bytes());
+        if let Err(refusal) = outcome {
+            // SAFETY: as above.
             let name = unsafe { Arg::from_raw(*argv) };
             refusal.send(&context, registered().iter().find(|command| name.is(command.name)));
         }
-        Err(_) => reply::error(&context, "ERR internal error in floodgate; please report it"),
+    });
+    if done.is_none() {
+        reply::error(&context, "ERR internal error in floodgate; please report it");
     }
     constant(raw::REDISMODULE_OK)
 }
@@ -385,7 +430,9 @@ pub fn tell_keys(
     }
     // SAFETY: the server passes live arguments.
     let args = unsafe { Args::from_raw(argv, argc) };
-    for position in positions(args, keys) {
+    // After a panic there are no positions, and the server refuses the command.
+    let positions = catch_unwind(AssertUnwindSafe(|| positions(args, keys))).unwrap_or_default();
+    for position in positions {
         // SAFETY: the context is live and is a request for positions.
         unsafe { call!(RedisModule_KeyAtPos(ctx, c_int::try_from(position).unwrap_or(c_int::MAX))) }
     }
@@ -446,8 +493,12 @@ pub(in crate::server) unsafe fn register(
 unsafe fn register_one(ctx: *mut raw::RedisModuleCtx, command: &Command, own_categories: bool) -> Option<()> {
     let name = CString::new(command.name.to_ascii_lowercase()).ok()?;
     // SAFETY: reading the pointer only.
-    let has_info = unsafe { raw::RedisModule_SetCommandInfo }.is_some();
-    let mut flags = command.flags();
+    let has_subcommands = unsafe { raw::RedisModule_CreateSubcommand }.is_some();
+    let subcommands = match command.effect {
+        KeyAccess::Node(subcommands) if has_subcommands => subcommands,
+        _ => &[],
+    };
+    let mut flags = if subcommands.is_empty() { command.flags() } else { String::new() };
     if needs_asking(command.keys) {
         flags.push_str(" getkeys-api");
     }
@@ -458,36 +509,91 @@ unsafe fn register_one(ctx: *mut raw::RedisModuleCtx, command: &Command, own_cat
         Keys::Pairs => (1, -1, 2),
         Keys::None | Keys::Counted { .. } => (0, 0, 0),
     };
+    // A container of subcommands has no function of its own.
+    let entry = subcommands.is_empty().then_some(command.entry);
     // SAFETY: the context is live, the strings outlive the calls, which copy them.
     unsafe {
-        if call!(RedisModule_CreateCommand(
-            ctx,
-            name.as_ptr(),
-            Some(command.entry),
-            flags.as_ptr(),
-            first,
-            last,
-            step
-        )) != 0
-        {
+        let status =
+            call!(RedisModule_CreateCommand(ctx, name.as_ptr(), entry, flags.as_ptr(), first, last, step));
+        if status != 0 {
             return None;
         }
         let handle =
             call_if_there!(RedisModule_GetCommand(ctx, name.as_ptr())).filter(|handle| !handle.is_null());
-        if let Some(handle) = handle {
-            if has_info {
-                set_info(handle, command)?;
-            }
-            let categories = CString::new(command.categories(own_categories)).ok()?;
-            if let Some(status) =
-                call_if_there!(RedisModule_SetCommandACLCategories(handle, categories.as_ptr()))
-                && status != 0
-            {
-                return None;
-            }
+        let Some(handle) = handle else { return Some(()) };
+        describe(handle, command, if subcommands.is_empty() { command.arity() } else { -2 }, own_categories)?;
+        for subcommand in subcommands {
+            register_subcommand(ctx, handle, command, subcommand, own_categories)?;
         }
     }
     Some(())
+}
+
+/// # Safety
+/// The context is the live one of the load function, and the handle is the container's.
+unsafe fn register_subcommand(
+    ctx: *mut raw::RedisModuleCtx,
+    container: *mut raw::RedisModuleCommand,
+    command: &Command,
+    subcommand: &Subcommand,
+    own_categories: bool,
+) -> Option<()> {
+    let lower = subcommand.name.to_ascii_lowercase();
+    let (name, full) = (
+        CString::new(lower.as_str()).ok()?,
+        CString::new(format!("{}|{lower}", command.name.to_ascii_lowercase())).ok()?,
+    );
+    let row = Command {
+        effect: subcommand.effect,
+        summary: subcommand.summary,
+        arguments: command.arguments_of(subcommand.name),
+        ..*command
+    };
+    // The container's name is an argument more.
+    let arity = row.arity();
+    let arity = if arity < 0 { arity - 1 } else { arity + 1 };
+    let flags = CString::new(row.flags()).ok()?;
+    // SAFETY: the caller's promise; the strings outlive the calls, which copy them.
+    unsafe {
+        let status = call_if_there!(RedisModule_CreateSubcommand(
+            container,
+            name.as_ptr(),
+            Some(command.entry),
+            flags.as_ptr(),
+            0,
+            0,
+            0
+        ));
+        if status != Some(0) {
+            return None;
+        }
+        let handle =
+            call_if_there!(RedisModule_GetCommand(ctx, full.as_ptr())).filter(|handle| !handle.is_null())?;
+        describe(handle, &row, arity, own_categories)
+    }
+}
+
+/// Tells the server what COMMAND DOCS and ACL know of a command.
+///
+/// # Safety
+/// The handle is the command's.
+unsafe fn describe(
+    handle: *mut raw::RedisModuleCommand,
+    command: &Command,
+    arity: i32,
+    own_categories: bool,
+) -> Option<()> {
+    // SAFETY: reading the pointer only.
+    let has_info = unsafe { raw::RedisModule_SetCommandInfo }.is_some();
+    // SAFETY: the caller's promise; what is given is copied.
+    unsafe {
+        if has_info {
+            set_info(handle, command, arity)?;
+        }
+        let categories = CString::new(command.categories(own_categories)).ok()?;
+        let status = call_if_there!(RedisModule_SetCommandACLCategories(handle, categories.as_ptr()));
+        status.is_none_or(|status| status == 0).then_some(())
+    }
 }
 
 /// Cluster redirection reads no key specifications: it knows keys in a plain
@@ -564,7 +670,7 @@ impl CStringArena {
     }
 }
 
-unsafe fn set_info(handle: *mut raw::RedisModuleCommand, command: &Command) -> Option<()> {
+unsafe fn set_info(handle: *mut raw::RedisModuleCommand, command: &Command, arity: i32) -> Option<()> {
     let mut loan = CStringArena::default();
     let version = raw::RedisModuleCommandInfoVersion {
         version: 1,
@@ -587,7 +693,7 @@ unsafe fn set_info(handle: *mut raw::RedisModuleCommand, command: &Command) -> O
         since: loan.text("0.1.0"),
         history: std::ptr::null_mut(),
         tips: std::ptr::null(),
-        arity: command.arity(),
+        arity,
         key_specs: specs.as_mut_ptr(),
         args: arguments,
     };

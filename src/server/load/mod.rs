@@ -10,7 +10,7 @@ use crate::server::events::EventListener;
 use crate::server::ffi::api::{call, call_if_there, constant};
 use crate::server::ffi::args::Args;
 use crate::server::ffi::info::{self, InfoWriter};
-use crate::server::ffi::log::LogLevel;
+use crate::server::ffi::log::{self, LogLevel};
 use crate::server::keys::data_type;
 use crate::server::keys::data_type::NativeType;
 use crate::server::keys::keyspace::{self, KeyspaceChange};
@@ -23,6 +23,16 @@ use settings::Setting;
 #[derive(Debug)]
 pub struct Loading<'c> {
     ctx: Context<'c>,
+}
+
+/// The options to declare. A bit of Valkey's may mean something else elsewhere.
+fn options(valkey: bool) -> i32 {
+    /// Valkey 9: keys of ours may move with their slot.
+    const HANDLE_ATOMIC_SLOT_MIGRATION: i32 = 1 << 5;
+    let everywhere = (raw::REDISMODULE_OPTIONS_HANDLE_IO_ERRORS
+        | raw::REDISMODULE_OPTION_NO_IMPLICIT_SIGNAL_MODIFIED)
+        .cast_signed();
+    if valkey { everywhere | HANDLE_ATOMIC_SLOT_MIGRATION } else { everywhere }
 }
 
 impl<'c> Loading<'c> {
@@ -41,18 +51,20 @@ impl<'c> Loading<'c> {
     /// loading from a master (`HANDLE_REPL_ASYNC_LOAD`): policies live outside
     /// keys, and would be the new master's while the old keys still answer. So
     /// the server answers -LOADING meanwhile.
+    ///
+    /// Nor, ever, with a save that forks no child, as a coming Valkey offers: whether
+    /// anybody is told of changes (`effects::propagation`) is learnt from forks,
+    /// `rdb_save` reads values without a lock, and an open key (`keys::key`) counts on
+    /// nobody else reading or moving its value.
+    ///
+    /// Call after [`Loading::server`].
     pub fn options(&self) {
-        /// Valkey 9: keys of ours may move with their slot.
-        const HANDLE_ATOMIC_SLOT_MIGRATION: i32 = 1 << 5;
-        let wanted = (raw::REDISMODULE_OPTIONS_HANDLE_IO_ERRORS
-            | raw::REDISMODULE_OPTION_NO_IMPLICIT_SIGNAL_MODIFIED)
-            .cast_signed();
         // SAFETY: the context is live.
         unsafe {
-            let known = call_if_there!(RedisModule_GetModuleOptionsAll()).unwrap_or(wanted);
+            let known = call_if_there!(RedisModule_GetModuleOptionsAll()).unwrap_or(i32::MAX);
             call_if_there!(RedisModule_SetModuleOptions(
                 self.ctx.raw(),
-                (wanted | HANDLE_ATOMIC_SLOT_MIGRATION) & known
+                options(context::is_valkey()) & known
             ));
         }
     }
@@ -71,6 +83,21 @@ impl<'c> Loading<'c> {
             }
             call_if_there!(RedisModule_FreeServerInfo(self.ctx.raw(), info));
         }
+    }
+
+    /// Has every panic leave a line in the server's log. It is caught where the server
+    /// entered the module, on whatever thread.
+    pub fn log_panics(&self) {
+        std::panic::set_hook(Box::new(|panic| {
+            // SAFETY: a null context is allowed, on every thread.
+            unsafe {
+                log::write(
+                    std::ptr::null_mut(),
+                    LogLevel::Warning,
+                    &format!("floodgate: internal error, please report it: {panic}").replace('\n', " "),
+                );
+            }
+        }));
     }
 
     /// Asks the server to tell of its events, `listeners` too.
@@ -160,5 +187,16 @@ impl<'c> Loading<'c> {
     pub fn refuse(&self, reason: &str) -> redis_module::Status {
         self.ctx.log(LogLevel::Warning, &format!("floodgate does not load: {reason}"));
         redis_module::Status::Err
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::options;
+
+    #[test]
+    fn what_is_valkeys_is_declared_to_valkey_only() {
+        assert_eq!(options(false) & 1 << 5, 0);
+        assert_eq!(options(true), options(false) | 1 << 5);
     }
 }

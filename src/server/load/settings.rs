@@ -6,6 +6,7 @@ use crate::server::ffi::args::Args;
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use redis_module::raw;
 use std::ffi::{CStr, CString, c_char, c_int, c_longlong, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A setting's value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -207,11 +208,16 @@ unsafe fn setting<'a>(data: *mut c_void) -> (&'a Setting, MainThread) {
     unsafe { (&*data.cast::<Setting>(), MainThread::new()) }
 }
 
+/// The value now; `None` after a panic, which is in the log.
+fn read(setting: &Setting, main: MainThread) -> Option<Value> {
+    catch_unwind(AssertUnwindSafe(|| (setting.read)(main))).ok()
+}
+
 unsafe extern "C" fn get_number(_: *const c_char, data: *mut c_void) -> c_longlong {
     // SAFETY: registered with this data.
     let (setting, main) = unsafe { setting(data) };
-    match (setting.read)(main) {
-        Value::Number(n) => n,
+    match read(setting, main) {
+        Some(Value::Number(n)) => n,
         _ => 0,
     }
 }
@@ -219,7 +225,7 @@ unsafe extern "C" fn get_number(_: *const c_char, data: *mut c_void) -> c_longlo
 unsafe extern "C" fn get_switch(_: *const c_char, data: *mut c_void) -> c_int {
     // SAFETY: registered with this data.
     let (setting, main) = unsafe { setting(data) };
-    ((setting.read)(main) == Value::Switch(true)).into()
+    (read(setting, main) == Some(Value::Switch(true))).into()
 }
 
 /// The string handed out last for each setting: the server does not take them
@@ -230,7 +236,11 @@ static HANDED_OUT: MainThreadCell<Vec<(&CStr, *mut raw::RedisModuleString)>> =
 unsafe extern "C" fn get_text(_: *const c_char, data: *mut c_void) -> *mut raw::RedisModuleString {
     // SAFETY: registered with this data.
     let (setting, main) = unsafe { setting(data) };
-    let Value::Text(text) = (setting.read)(main) else { return std::ptr::null_mut() };
+    // After a panic an empty text: the server does not expect null.
+    let text = match read(setting, main) {
+        Some(Value::Text(text)) => text,
+        _ => String::new(),
+    };
     // SAFETY: a null context is allowed; the buffer is copied.
     let fresh =
         unsafe { call!(RedisModule_CreateString(std::ptr::null_mut(), text.as_ptr().cast(), text.len())) };
@@ -249,7 +259,8 @@ unsafe extern "C" fn get_text(_: *const c_char, data: *mut c_void) -> *mut raw::
 unsafe fn write(data: *mut c_void, value: Value, err: *mut *mut raw::RedisModuleString) -> c_int {
     // SAFETY: registered with this data.
     let (setting, main) = unsafe { setting(data) };
-    match (setting.write)(main, value) {
+    let written = catch_unwind(AssertUnwindSafe(|| (setting.write)(main, value)));
+    match written.unwrap_or_else(|_| Err("internal error in floodgate; please report it".to_owned())) {
         Ok(()) => 0,
         Err(reason) => {
             if !err.is_null() {

@@ -1,11 +1,11 @@
 //! One alarm clock: wakes the module once, at a time that may be changed.
 
+use crate::server::boundary;
 use crate::server::context::Context;
 use crate::server::ffi::api::{call, call_if_there};
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use redis_module::raw;
 use std::ffi::c_void;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 #[derive(Debug)]
 struct Alarm {
@@ -60,6 +60,6 @@ unsafe extern "C" fn fire(ctx: *mut raw::RedisModuleCtx, _: *mut c_void) {
         alarm.wake
     };
     if let Some(wake) = wake {
-        drop(catch_unwind(AssertUnwindSafe(|| wake(&context))));
+        boundary::enter(&context, || wake(&context));
     }
 }

@@ -7,8 +7,10 @@
 
 use crate::core::breaker::Breaker;
 use crate::core::text::token::TokenError;
+use crate::server::events::{Event, EventListener};
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 /// A counted reference to a breaker. There is one for each breaker, so equal
@@ -40,6 +42,35 @@ impl BreakerRef {
         self.0.alias.get().is_some_and(|alias| **alias == *text) || self.0.canonical.as_bytes() == text
     }
 }
+
+/// How many breakers nobody refers to any more, roughly: they wait to be swept.
+static UNUSED: AtomicUsize = AtomicUsize::new(0);
+
+impl Drop for BreakerRef {
+    fn drop(&mut self) {
+        // The table has the other one.
+        if Arc::strong_count(&self.0) == 2 {
+            UNUSED.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Sweeps where most breakers may be unused: after keys have gone nobody may ask for
+/// new ones.
+pub fn tidy(main: MainThread) {
+    let unused = UNUSED.load(Ordering::Relaxed);
+    if unused < LEAST_SWEEP {
+        return;
+    }
+    with(main, |table| {
+        if unused.saturating_mul(2) >= table.by_canonical.len() {
+            table.sweep();
+        }
+    });
+}
+
+/// The server's timer tidies.
+pub const LISTENERS: &[EventListener] = &[(Event::Cron, |ctx| tidy(ctx.main()))];
 
 impl PartialEq for BreakerRef {
     fn eq(&self, other: &Self) -> bool {
@@ -128,12 +159,19 @@ impl BreakerTable {
         if self.by_canonical.len().max(self.by_alias.len()) < self.sweep_at {
             return;
         }
+        self.sweep();
+    }
+
+    fn sweep(&mut self) {
+        UNUSED.store(0, Ordering::Relaxed);
         self.by_canonical.retain(|_, rule| Arc::strong_count(&rule.0) > 1);
         self.by_alias.retain(|_, known| known.strong_count() > 0);
         self.sweep_at = (self.by_canonical.len() * 2).max(LEAST_SWEEP);
         if self.by_alias.len() >= self.sweep_at {
             self.by_alias.clear();
         }
+        self.by_canonical.shrink_to(self.sweep_at);
+        self.by_alias.shrink_to(self.sweep_at);
     }
 }
 

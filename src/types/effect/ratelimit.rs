@@ -126,6 +126,23 @@ pub enum AppliedRateLimit {
     Nothing,
 }
 
+/// Comes before the payload of an effect that created its key. What the receiver still
+/// has there, the sender did not have any more.
+const CREATED: u8 = 0x1f;
+
+/// Appends the mark of an effect that created its key; the effect follows.
+pub fn put_created(out: &mut Vec<u8>) {
+    out.push(CREATED);
+}
+
+/// Whether the effect created its key, and the effect.
+pub fn split_created(payload: &[u8]) -> (bool, &[u8]) {
+    match payload {
+        [CREATED, effect @ ..] => (true, effect),
+        effect => (false, effect),
+    }
+}
+
 const WITHOUT_EXPIRY: u8 = 0x80;
 const WITH_LIMITS: u8 = 0x40;
 const KIND: u8 = 0x1f;
@@ -263,6 +280,31 @@ impl<'a> RateLimitEffect<'a> {
     /// The effect does not fit: its texts are malformed, or it counts on limits
     /// that the key does not have. Nothing has changed then.
     pub fn apply(
+        &self,
+        main: MainThread,
+        mut value: Option<&mut RateLimit>,
+    ) -> Result<AppliedRateLimit, Corrupt> {
+        let was_without_expiry = value.as_deref().is_some_and(RateLimit::is_without_expiry);
+        let mut applied = self.apply_change(main, value.as_deref_mut())?;
+        // A stored payload says itself how its key was changed last.
+        if matches!(self.change, RateLimitChange::Become { .. }) {
+            return Ok(applied);
+        }
+        match (&mut applied, value) {
+            (AppliedRateLimit::Created(created, _), _) => created.set_without_expiry(!self.expires),
+            (AppliedRateLimit::InPlace(lifetime), Some(value)) => {
+                value.set_without_expiry(!self.expires);
+                if was_without_expiry && let Lifetime::AsBefore(until) = *lifetime {
+                    // The expiry is not there yet.
+                    *lifetime = Lifetime::StillUntil(until);
+                }
+            }
+            _ => {}
+        }
+        Ok(applied)
+    }
+
+    fn apply_change(
         &self,
         main: MainThread,
         value: Option<&mut RateLimit>,

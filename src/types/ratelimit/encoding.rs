@@ -31,6 +31,8 @@ const RESERVATIONS: u64 = 5;
 /// What happened on the key, as 0.1 wrote it.
 const HISTORY_OF_0_1: u64 = 64;
 const HISTORY: u64 = 65;
+/// Empty: the key's last change was made under the debug clock.
+const WITHOUT_EXPIRY: u64 = 80;
 
 /// The longest limits text in a payload.
 const LONGEST_TEXT: usize = 4096;
@@ -40,6 +42,13 @@ pub const LONGEST_REASON: usize = 1024;
 /// Appends everything that `value` is.
 pub fn save(value: &RateLimit, main: MainThread, out: &mut Vec<u8>) {
     let mut sections = Writer::new(out);
+    save_contents(value, main, &mut sections);
+    if value.is_without_expiry() {
+        sections.put(WITHOUT_EXPIRY, |_| {});
+    }
+}
+
+fn save_contents(value: &RateLimit, main: MainThread, sections: &mut Writer<'_>) {
     if let Some(id) = value.limits_id() {
         sections.put(USAGE, |body| {
             put_bytes(body, intern::get(main, id).canonical().as_bytes());
@@ -106,12 +115,13 @@ fn save_reservations(main: MainThread, book: &Book<LimitsRef>, body: &mut Vec<u8
 }
 
 fn read_reservations(main: MainThread, body: &mut Reader<'_>) -> Result<Reservations, Corrupt> {
-    let mut sets = Vec::new();
+    // A set is looked up when a reservation has it, in the order of their first use: a
+    // payload adds no more limits to the node's than it keeps for its key.
+    let mut texts = Vec::new();
     for _ in 0..body.u64()? {
-        let limits = intern::stored(main, read_text(body)?)?;
-        let count = limits.get(main).limits().len();
-        sets.push((count, limits));
+        texts.push(read_text(body)?);
     }
+    let mut sets = Vec::new();
     let mut reservations = Reservations::default();
     let mut last: &[u8] = &[];
     while !body.is_empty() {
@@ -121,6 +131,11 @@ fn read_reservations(main: MainThread, body: &mut Reader<'_>) -> Result<Reservat
         }
         last = id;
         let number = usize::try_from(body.u64()?).map_err(|_| Corrupt("unknown limits"))?;
+        if number == sets.len() {
+            let limits = intern::stored(main, texts.get(number).ok_or(Corrupt("unknown limits"))?)?;
+            let count = limits.get(main).limits().len();
+            sets.push((count, limits));
+        }
         let (count, limits) = sets.get(number).ok_or(Corrupt("unknown limits"))?;
         let charged = LimitMask::from_bits(body.byte()?);
         if charged.iter().any(|at| at >= *count) {
@@ -137,6 +152,9 @@ fn read_reservations(main: MainThread, body: &mut Reader<'_>) -> Result<Reservat
         let one = Reservation { cost, granted, end, left_by, limits: limits.clone(), charged, stage };
         reservations.load(Id::from(id), one);
     }
+    if sets.len() < texts.len() {
+        return Err(Corrupt("limits that no reservation has"));
+    }
     if reservations.book().is_empty() { Err(Corrupt("empty section")) } else { Ok(reservations) }
 }
 
@@ -150,6 +168,7 @@ pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<RateLimit,
     }
     reservations::advance(context::now(main));
     let mut full = Full::default();
+    let mut without_expiry = false;
     let mut sections = Sections::new(payload);
     while let Some((tag, mut body)) = sections.read()? {
         match tag {
@@ -166,6 +185,7 @@ pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<RateLimit,
                 full.block = Some(Box::new(Block { until: read_until(&mut body)?, reason }));
             }
             RESERVATIONS => full.reservations = Some(Box::new(read_reservations(main, &mut body)?)),
+            WITHOUT_EXPIRY => without_expiry = true,
             HISTORY_OF_0_1 => full.usage = Some(Tracked::new(UsageSeries::read_of_0_1(&mut body)?)),
             HISTORY if full.usage.is_some() => return Err(Corrupt("two histories")),
             HISTORY => full.usage = Some(Tracked::new(UsageSeries::read(&mut body)?)),
@@ -184,7 +204,9 @@ pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<RateLimit,
     {
         return Err(Corrupt("empty"));
     }
-    Ok(RateLimit::pack(full))
+    let mut value = RateLimit::pack(full);
+    value.set_without_expiry(without_expiry);
+    Ok(value)
 }
 
 fn read_usage(main: MainThread, full: &mut Full, body: &mut Reader<'_>) -> Result<(), Corrupt> {

@@ -72,6 +72,19 @@ impl RateLimit {
         Self(TaggedBox::third(Box::new(full)))
     }
 
+    /// True when its last change was made under the debug clock, which puts no expiry on
+    /// keys: the next one under the server's clock has to.
+    #[inline]
+    pub fn is_without_expiry(&self) -> bool {
+        self.0.is_marked()
+    }
+
+    /// Sets what [`RateLimit::is_without_expiry`] says.
+    #[inline]
+    pub(super) fn set_without_expiry(&mut self, without: bool) {
+        self.0.mark(without);
+    }
+
     /// The number of the limits last used, if any were.
     #[inline]
     pub fn limits_id(&self) -> Option<u32> {

@@ -19,6 +19,7 @@ impl NativeType for RateLimit {
     const HANDLE: &'static Handle = &HANDLE;
     const BESIDE: Option<AuxData> = Some(AuxData {
         save: node::save,
+        rebuild: crate::types::effect::policy::COMMAND,
         load: |main, payload| node::apply(main, payload).map_err(|corrupt| corrupt.to_string()),
     });
 
@@ -67,7 +68,7 @@ impl NativeType for RateLimit {
     /// The copy of a tracked key is a key of its own: it is tracked, with what happened
     /// so far, where there is room.
     fn duplicate(&self, main: MainThread) -> Self {
-        match self.0.get() {
+        let mut copy = match self.0.get() {
             OneOf::First(small) => Self(TaggedBox::first(Box::new(small.clone()))),
             OneOf::Second(single) => Self(TaggedBox::second(Box::new(single.clone()))),
             OneOf::Third(full) if full.usage.is_some() => {
@@ -75,6 +76,8 @@ impl NativeType for RateLimit {
                 Self::pack(if tracked::has_room() { full.clone() } else { full.clone_untracked() })
             }
             OneOf::Third(full) => Self::pack(full.clone()),
-        }
+        };
+        copy.set_without_expiry(self.is_without_expiry());
+        copy
     }
 }
