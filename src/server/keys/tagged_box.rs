@@ -144,7 +144,7 @@ impl<A: std::fmt::Debug, B: std::fmt::Debug, C: std::fmt::Debug> std::fmt::Debug
 mod tests {
     use super::*;
 
-    type Three = TaggedBox<u64, [u32; 8], Vec<u64>>;
+    type Three = TaggedBox<u64, [u64; 8], Vec<u64>>;
 
     #[test]
     fn each_type_comes_back_as_it_went_in() {
@@ -159,7 +159,7 @@ mod tests {
         }
         let seen = all.map(|one| match one.into_inner() {
             OneOf::First(n) => *n,
-            OneOf::Second(a) => a.iter().map(|&n| u64::from(n)).sum::<u64>(),
+            OneOf::Second(a) => a.iter().sum::<u64>(),
             OneOf::Third(v) => v.iter().sum::<u64>(),
         });
         assert_eq!(seen, [8, 80, 6]);
