@@ -214,7 +214,7 @@ fn thresholds_are_settings() {
         ("error-rate", "5"),
         ("queue", "80"),
         ("breaker-openings", "3"),
-        ("breaker-open", "1m"),
+        ("breaker-open", "60s"),
         ("response-time", "500ms"),
         ("batch-failures", "10"),
         ("latency", "100ms"),

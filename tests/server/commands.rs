@@ -23,7 +23,7 @@ const ROWS: &[Row] = &[
     ("rl.top", -2, &["admin"], [0, 0, 0]),
     ("rl.alerts", -1, &["admin"], [0, 0, 0]),
     ("rl.help", -1, &["fast"], [0, 0, 0]),
-    ("rl.debug", -3, &["admin", "fast"], [0, 0, 0]),
+    ("rl.debug", -2, &["admin", "fast"], [0, 0, 0]),
     ("cl.throttle", -5, &["write", "denyoom", "fast"], [1, 1, 1]),
     ("rl.effect", -3, &["write", "fast"], [1, -1, 2]),
 ];
