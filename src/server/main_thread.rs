@@ -21,7 +21,7 @@ impl MainThread {
 /// A value that only the main thread may touch.
 ///
 /// It must not be borrowed while a function of the server is called that may call
-/// back (see [`boundary`](crate::server::boundary)).
+/// back (see `src/server/boundary.rs`).
 #[derive(Debug)]
 pub struct MainThreadCell<T> {
     value: RefCell<T>,

@@ -82,7 +82,7 @@ fn what_is_wrong_is_named() {
     for (command, error) in [
         ("RL.POLICY", "ERR wrong number of arguments for 'rl.policy' command"),
         ("RL.POLICY SET x", "ERR wrong number of arguments for 'rl.policy|set' command"),
-        ("RL.POLICY LIST more", "ERR syntax error near 'more'"),
+        ("RL.POLICY LIST more", "ERR wrong number of arguments for 'rl.policy|list' command"),
         ("RL.POLICY SET x 1/s PREFIX", "ERR syntax error: PREFIX needs a value"),
         ("RL.POLICY SET x 1/s FOO", "ERR syntax error near 'FOO'"),
         ("RL.POLICY SET x 100/", "ERR invalid limit '100/': missing period"),
