@@ -10,6 +10,7 @@ mod alerts;
 mod breaker;
 mod bucket;
 mod busiest;
+mod calendar;
 mod change;
 mod clock_steps;
 mod decide;

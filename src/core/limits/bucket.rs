@@ -133,7 +133,11 @@ impl Algorithm for Bucket {
 
     fn parse(quantity: &[u8], options: &LimitOptions<'_>) -> Result<Self, Reason> {
         let (count, period) = quantity::parse_length(quantity)?;
-        let burst = option_number(options, "burst")?.unwrap_or(count);
+        let burst = option_number(options, "burst")?;
+        if count == 0 && burst.is_some() {
+            return Err("burst= needs a count of 1 or more".into());
+        }
+        let burst = burst.unwrap_or(count);
         Ok(Self { count, period, burst })
     }
 
@@ -154,7 +158,8 @@ impl Algorithm for Bucket {
     }
 
     fn refill_us(&self) -> Option<u64> {
-        Some(div_ceil(self.length(self.burst), self.count))
+        // What never comes back is told with its period.
+        Some(if self.count == 0 { self.period } else { div_ceil(self.length(self.burst), self.count) })
     }
 
     #[inline]

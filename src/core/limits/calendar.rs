@@ -1,15 +1,15 @@
-//! Windows that follow a calendar: days, weeks and months of a time zone.
+//! Windows that follow a calendar: days, weeks, months and years of a time zone.
 //!
-//! A window goes from one local midnight to another. Where the clocks skip
-//! midnight it starts when they do; where midnight comes twice, at the first.
-//! So every instant lies in exactly one window, and windows of a day last 23 or
-//! 25 hours when daylight saving starts or ends.
+//! A window goes from one local time to the next, midnight unless `from=` says
+//! otherwise. A start that the clocks skip is as much later as they skip; of one
+//! that comes twice the first counts. So every instant lies in exactly one window,
+//! and windows of a day last 23 or 25 hours when daylight saving starts or ends.
 
 use super::quantity::Reason;
 use super::window::Window;
-use crate::core::text::duration::DAY;
+use crate::core::text::duration::{DAY, whole_number};
 use crate::core::time::Micros;
-use jiff::civil::{Date, Time, date};
+use jiff::civil::{Date, DateTime, Time, date};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
@@ -40,15 +40,104 @@ impl Zone {
     }
 }
 
-/// What a window consists of.
+/// What a window consists of, and where it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     /// So many local days, counted from 1970-01-01.
     Days(u64),
+    /// One local day from this minute of it, 1 ..= 1439.
+    DayFrom(u16),
     /// So many weeks from Monday, counted from 1969-12-29.
     Weeks(u64),
-    /// A month.
-    Month,
+    /// One week from this day of it: 1 for Tuesday ..= 6 for Sunday.
+    WeekFrom(u8),
+    /// One month from this day of it, 1 ..= 31; a month that lacks the day begins
+    /// on its last.
+    Month {
+        /// The day.
+        from: u8,
+    },
+    /// One year from this day of it; a year that lacks February 29 begins on
+    /// February 28.
+    Year {
+        /// 1 ..= 12.
+        month: u8,
+        /// 1 ..= 31, at most the most days that the month has in any year.
+        day: u8,
+    },
+}
+
+/// The days of the week as `from=` spells them.
+const WEEKDAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+
+impl Unit {
+    /// A month from its first day.
+    pub const MONTH: Self = Self::Month { from: 1 };
+    /// A year from January 1.
+    pub const YEAR: Self = Self::Year { month: 1, day: 1 };
+
+    /// This unit from where `from=` says: `09:00` of a day, `sun` of a week, `17` of
+    /// a month, `03-01` of a year.
+    ///
+    /// # Errors
+    /// The reason and the way out in a few words.
+    pub fn from(self, text: &[u8]) -> Result<Self, Reason> {
+        match self {
+            Self::Days(1) => match minute_of_day(text) {
+                Some(0) => Ok(self),
+                Some(minute) => Ok(Self::DayFrom(minute)),
+                None => Err("from= of a day must be HH:MM, such as 09:00".into()),
+            },
+            Self::Weeks(1) => {
+                let found = WEEKDAYS.iter().position(|day| day.as_bytes().eq_ignore_ascii_case(text));
+                match found.and_then(|day| u8::try_from(day).ok()) {
+                    Some(0) => Ok(self),
+                    Some(day) => Ok(Self::WeekFrom(day)),
+                    None => Err("from= of a week must be mon, tue, wed, thu, fri, sat or sun".into()),
+                }
+            }
+            Self::Month { .. } => match small_number(text) {
+                Some(from @ 1..=31) => Ok(Self::Month { from }),
+                _ => Err("from= of a month must be a day of it, 1 to 31".into()),
+            },
+            Self::Year { .. } => match day_of_year(text) {
+                Some((month, day)) => Ok(Self::Year { month, day }),
+                None => Err("from= of a year must be MM-DD, such as 03-01".into()),
+            },
+            _ => Err("from= needs a period of one day, week, month or year".into()),
+        }
+    }
+
+    /// The text of `from=`; `None` where the unit begins as it does without.
+    pub fn from_text(self) -> Option<String> {
+        match self {
+            Self::DayFrom(minute) => Some(format!("{:02}:{:02}", minute / 60, minute % 60)),
+            Self::WeekFrom(day) => WEEKDAYS.get(usize::from(day)).map(|&name| name.to_owned()),
+            Self::Month { from } if from != 1 => Some(from.to_string()),
+            Self::Year { month, day } if self != Self::YEAR => Some(format!("{month:02}-{day:02}")),
+            _ => None,
+        }
+    }
+}
+
+/// `HH:MM` as a minute of the day, 0 ..= 1439.
+fn minute_of_day(text: &[u8]) -> Option<u16> {
+    let [h1, h2, b':', m1, m2] = text else { return None };
+    let (hour, minute) = (small_number(&[*h1, *h2])?, small_number(&[*m1, *m2])?);
+    (hour < 24 && minute < 60).then_some(u16::from(hour) * 60 + u16::from(minute))
+}
+
+/// `MM-DD` as a month and a day that some year has.
+fn day_of_year(text: &[u8]) -> Option<(u8, u8)> {
+    let [m1, m2, b'-', d1, d2] = text else { return None };
+    let (month, day) = (small_number(&[*m1, *m2])?, small_number(&[*d1, *d2])?);
+    // 2000 is a leap year: it has every day that any year has.
+    Date::new(2000, i8::try_from(month).ok()?, i8::try_from(day).ok()?).ok()?;
+    Some((month, day))
+}
+
+fn small_number(digits: &[u8]) -> Option<u8> {
+    whole_number(digits).and_then(|n| u8::try_from(n).ok())
 }
 
 /// Windows of a calendar in a zone.
@@ -56,7 +145,7 @@ pub enum Unit {
 pub struct Calendar {
     /// What a window consists of.
     pub unit: Unit,
-    /// Whose midnight counts.
+    /// Whose clocks count.
     pub zone: Zone,
 }
 
@@ -65,12 +154,16 @@ const EPOCH: Date = date(1970, 1, 1);
 const FIRST_MONDAY: i64 = -3;
 
 impl Calendar {
-    /// The length of the longest month, or of the days without daylight saving.
+    /// The length of the longest month or year, or of the days without daylight
+    /// saving.
     pub fn nominal_us(&self) -> u64 {
         match self.unit {
             Unit::Days(n) => n.saturating_mul(DAY),
+            Unit::DayFrom(_) => DAY,
             Unit::Weeks(n) => n.saturating_mul(7 * DAY),
-            Unit::Month => 31 * DAY,
+            Unit::WeekFrom(_) => 7 * DAY,
+            Unit::Month { .. } => 31 * DAY,
+            Unit::Year { .. } => 366 * DAY,
         }
     }
 
@@ -85,9 +178,9 @@ impl Calendar {
 
     fn find(&self, now: Micros) -> Option<Window> {
         let instant = Timestamp::from_microsecond(i64::try_from(now.0).ok()?).ok()?;
-        let mut index = self.index_of(self.zone.0.to_datetime(instant).date());
-        // A local date can come back when the clocks go back over midnight; the
-        // neighbour is then the right one.
+        let mut index = self.index_of(self.zone.0.to_datetime(instant));
+        // A local time can come back when the clocks go back over a start, and a
+        // start can be later where they skip it; the neighbour is then the right one.
         for _ in 0..3 {
             let window = Window { start: self.start_of(index)?, end: self.start_of(index + 1)? };
             if now >= window.end {
@@ -101,31 +194,63 @@ impl Calendar {
         None
     }
 
-    /// The number of the window that a local date lies in.
-    fn index_of(&self, date: Date) -> i64 {
+    /// The number of the window that a local time lies in, or of a neighbour.
+    fn index_of(&self, local: DateTime) -> i64 {
+        let date = local.date();
         let days = date.duration_since(EPOCH).as_hours() / 24;
         match self.unit {
             Unit::Days(n) => days.div_euclid(to_i64(n)),
+            Unit::DayFrom(minute) => {
+                let passed = i64::from(local.hour()) * 60 + i64::from(local.minute());
+                if passed < i64::from(minute) { days - 1 } else { days }
+            }
             Unit::Weeks(n) => (days - FIRST_MONDAY).div_euclid(to_i64(n) * 7),
-            Unit::Month => i64::from(date.year()) * 12 + i64::from(date.month()) - 1,
+            Unit::WeekFrom(day) => (days - FIRST_MONDAY - i64::from(day)).div_euclid(7),
+            Unit::Month { from } => {
+                let month = i64::from(date.year()) * 12 + i64::from(date.month()) - 1;
+                if date.day() < from.cast_signed().min(date.days_in_month()) { month - 1 } else { month }
+            }
+            Unit::Year { month, day } => {
+                let year = i64::from(date.year());
+                let begins = day_or_last(date.year(), month.cast_signed(), day.cast_signed());
+                if begins.is_some_and(|begins| date < begins) { year - 1 } else { year }
+            }
         }
     }
 
     /// When the window of that number starts; not before the epoch.
     fn start_of(&self, index: i64) -> Option<Micros> {
+        let mut time = Time::midnight();
         let first = match self.unit {
             Unit::Days(n) => day(index.checked_mul(to_i64(n))?)?,
+            Unit::DayFrom(minute) => {
+                time =
+                    Time::new(i8::try_from(minute / 60).ok()?, i8::try_from(minute % 60).ok()?, 0, 0).ok()?;
+                day(index)?
+            }
             Unit::Weeks(n) => day(index.checked_mul(to_i64(n) * 7)?.checked_add(FIRST_MONDAY)?)?,
-            Unit::Month => {
+            Unit::WeekFrom(weekday) => {
+                day(index.checked_mul(7)?.checked_add(FIRST_MONDAY + i64::from(weekday))?)?
+            }
+            Unit::Month { from } => {
                 let year = i16::try_from(index.div_euclid(12)).ok()?;
                 let month = i8::try_from(index.rem_euclid(12) + 1).ok()?;
-                Date::new(year, month, 1).ok()?
+                day_or_last(year, month, from.cast_signed())?
+            }
+            Unit::Year { month, day } => {
+                day_or_last(i16::try_from(index).ok()?, month.cast_signed(), day.cast_signed())?
             }
         };
-        // "Compatible" reading: after a gap its end, of two midnights the first.
-        let start = self.zone.0.to_timestamp(first.to_datetime(Time::midnight())).ok()?;
+        // "Compatible" reading: in a gap as much later as it is long, of two the first.
+        let start = self.zone.0.to_timestamp(first.to_datetime(time)).ok()?;
         Some(Micros(u64::try_from(start.as_microsecond()).unwrap_or(0)))
     }
+}
+
+/// That day of a month, or the last day of a month that lacks it.
+fn day_or_last(year: i16, month: i8, day: i8) -> Option<Date> {
+    let first = Date::new(year, month, 1).ok()?;
+    Date::new(year, month, day.min(first.days_in_month())).ok()
 }
 
 /// The date so many days after the epoch.

@@ -1,8 +1,9 @@
 //! At most `count` units in each window of time.
 //!
 //! Windows are multiples of the period since the epoch, weeks from Monday,
-//! months, any of these in a time zone, or (`start=first`) whatever starts with
-//! the first grant after the last window ended.
+//! months, years, any of these in a time zone or from another start (`from=`), or
+//! (`start=first`) whatever starts with the first grant after the last window
+//! ended.
 //!
 //! **A clock that stepped back** before the start of the window takes the usage
 //! along into the window of now, so that it counts until that ends.
@@ -27,7 +28,7 @@ enum Windows {
     Every(u64),
     /// So many weeks from Monday, universal time.
     Weeks(u64),
-    /// Months, and whatever has a time zone.
+    /// Months, years, and whatever has a time zone or another start.
     Calendar(Calendar),
     /// This long from the first grant.
     FromFirst(u64),
@@ -150,47 +151,56 @@ impl Fixed {
 }
 
 /// Chooses the windows that a period and its options mean.
-fn windows(period: Period, tz: Option<&[u8]>, start: Option<&[u8]>) -> Result<Windows, Reason> {
-    if let Some(start) = start {
+fn windows(period: Period, options: &LimitOptions<'_>) -> Result<Windows, Reason> {
+    let (tz, from) = (options.get("tz"), options.get("from"));
+    if let Some(start) = options.get("start") {
         if !start.eq_ignore_ascii_case(b"first") {
             return Err("start= must be first".into());
         }
-        if tz.is_some() {
-            return Err("start=first and tz= exclude each other".into());
+        for (name, given) in [("tz=", tz), ("from=", from)] {
+            if given.is_some() {
+                return Err(format!("start=first and {name} exclude each other").into());
+            }
         }
         return match period {
             Period::Month => Err("start=first takes no month".into()),
+            Period::Year => Err("start=first takes no year".into()),
             Period::Exact(_) | Period::Weeks(_) => Ok(Windows::FromFirst(period.length()?)),
         };
     }
-    let Some(tz) = tz else {
-        return Ok(match period {
-            Period::Exact(us) => Windows::Every(us),
-            Period::Weeks(n) => Windows::Weeks(n),
-            Period::Month => Windows::Calendar(Calendar { unit: Unit::Month, zone: Zone::UTC }),
-        });
-    };
+    let zone = tz.map_or(Ok(Zone::UTC), Zone::parse)?;
     let unit = match period {
-        Period::Exact(us) if us.is_multiple_of(DAY) => Unit::Days(us / DAY),
-        Period::Exact(_) => return Err("tz= needs a period of whole days, weeks or a month".into()),
-        Period::Weeks(n) => Unit::Weeks(n),
-        Period::Month => Unit::Month,
+        Period::Exact(us) if us.is_multiple_of(DAY) => Some(Unit::Days(us / DAY)),
+        Period::Exact(_) => None,
+        Period::Weeks(n) => Some(Unit::Weeks(n)),
+        Period::Month => Some(Unit::MONTH),
+        Period::Year => Some(Unit::YEAR),
     };
-    let zone = Zone::parse(tz)?;
-    if zone == Zone::UTC {
-        return windows(period, None, None);
-    }
-    Ok(Windows::Calendar(Calendar { unit, zone }))
+    let unit = match (unit, from) {
+        (Some(unit), Some(from)) => Some(unit.from(from)?),
+        (None, Some(_)) => return Err("from= needs a period of one day, week, month or year".into()),
+        (None, None) if tz.is_some() => {
+            return Err("tz= needs a period of whole days, weeks, a month or a year".into());
+        }
+        (unit, None) => unit,
+    };
+    Ok(match (period, unit) {
+        // Universal time needs no calendar for what begins at midnight.
+        (Period::Exact(us), None | Some(Unit::Days(_))) if zone == Zone::UTC => Windows::Every(us),
+        (_, Some(Unit::Weeks(n))) if zone == Zone::UTC => Windows::Weeks(n),
+        (_, Some(unit)) => Windows::Calendar(Calendar { unit, zone }),
+        (period, None) => Windows::Every(period.length()?),
+    })
 }
 
 impl Algorithm for Fixed {
     type State = WindowCount;
     const NAME: &'static str = "fixed";
-    const OPTIONS: &'static [&'static str] = &["tz", "start"];
+    const OPTIONS: &'static [&'static str] = &["tz", "start", "from"];
 
     fn parse(quantity: &[u8], options: &LimitOptions<'_>) -> Result<Self, Reason> {
         let (count, period) = quantity::parse(quantity)?;
-        Ok(Self { count, windows: windows(period, options.get("tz"), options.get("start"))? })
+        Ok(Self { count, windows: windows(period, options)? })
     }
 
     fn head(&self) -> String {
@@ -199,8 +209,11 @@ impl Algorithm for Fixed {
             Windows::Weeks(n) => quantity::weeks_text(*n),
             Windows::Calendar(calendar) => match calendar.unit {
                 Unit::Days(n) => quantity::period_text(n.saturating_mul(DAY)),
+                Unit::DayFrom(_) => quantity::period_text(DAY),
                 Unit::Weeks(n) => quantity::weeks_text(n),
-                Unit::Month => "month".to_owned(),
+                Unit::WeekFrom(_) => quantity::weeks_text(1),
+                Unit::Month { .. } => "month".to_owned(),
+                Unit::Year { .. } => "year".to_owned(),
             },
         };
         format!("fixed:{}/{period}", self.count)
@@ -209,10 +222,17 @@ impl Algorithm for Fixed {
     fn tail(&self) -> String {
         match &self.windows {
             Windows::FromFirst(_) => ":start=first".to_owned(),
-            Windows::Calendar(calendar) if calendar.zone != Zone::UTC => {
-                format!(":tz={}", calendar.zone.name())
+            Windows::Calendar(calendar) => {
+                let mut text = String::new();
+                if calendar.zone != Zone::UTC {
+                    text = format!(":tz={}", calendar.zone.name());
+                }
+                if let Some(from) = calendar.unit.from_text() {
+                    text.push_str(&format!(":from={from}"));
+                }
+                text
             }
-            _ => String::new(),
+            Windows::Every(_) | Windows::Weeks(_) => String::new(),
         }
     }
 

@@ -165,7 +165,7 @@ fn term(token: &[u8], author: Author) -> Result<Term, Reason> {
 
 /// One limit that is written out.
 fn limit(token: &[u8], author: Author) -> Result<Limit, Reason> {
-    let mut segments = token.split(|&b| b == b':');
+    let mut segments = segments(token);
     let head = segments.next().unwrap_or_default();
     if head.eq_ignore_ascii_case(b"unlimited") {
         return match segments.next() {
@@ -207,6 +207,37 @@ fn limit(token: &[u8], author: Author) -> Result<Limit, Reason> {
         }
     };
     with_common_options(rule, &options?)
+}
+
+/// The parts of a token between its colons. One value holds a colon itself: the
+/// time of day in `from=09:00`.
+fn segments(token: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(token);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let colon = |from: usize| {
+            let tail = text.get(from..).unwrap_or_default();
+            tail.iter().position(|&b| b == b':').map(|at| from + at)
+        };
+        let mut end = colon(0);
+        if let Some(at) = end
+            && holds_time_of_day(text, at)
+        {
+            end = colon(at + 1);
+        }
+        let (segment, tail) = text.split_at(end.unwrap_or(text.len()));
+        rest = end.map(|_| tail.get(1..).unwrap_or_default());
+        Some(segment)
+    })
+}
+
+/// True when the colon at `at` is that of `from=HH:MM`.
+fn holds_time_of_day(text: &[u8], at: usize) -> bool {
+    let two_digits = |text: &[u8]| text.len() == 2 && text.iter().all(u8::is_ascii_digit);
+    let (before, after) = text.split_at(at);
+    let after = after.get(1..).unwrap_or_default().split(|&b| b == b':').next().unwrap_or_default();
+    let hour = before.split_at_checked(5).filter(|(name, _)| name.eq_ignore_ascii_case(b"from="));
+    hour.is_some_and(|(_, hour)| two_digits(hour)) && two_digits(after)
 }
 
 /// Could `text` be meant as `count/period` without an algorithm?

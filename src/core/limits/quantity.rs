@@ -21,18 +21,21 @@ pub enum Period {
     Weeks(u64),
     /// A calendar month.
     Month,
+    /// A calendar year.
+    Year,
 }
 
 impl Period {
     /// The length in microseconds, for algorithms that have no calendar.
     ///
     /// # Errors
-    /// For a month, which has no length of its own.
+    /// For a month and a year, which have no length of their own.
     pub fn length(self) -> Result<u64, Reason> {
         match self {
             Self::Exact(us) => Ok(us),
             Self::Weeks(n) => Ok(n.saturating_mul(WEEK)),
             Self::Month => Err("month is only for fixed windows".into()),
+            Self::Year => Err("year is only for fixed windows".into()),
         }
     }
 }
@@ -67,12 +70,12 @@ pub fn parse_length(text: &[u8]) -> Result<(u64, u64), Reason> {
     Ok((count, length))
 }
 
-/// Reads a count of 1 ..= [`MAX_COUNT`].
+/// Reads a count of 0 ..= [`MAX_COUNT`]. A count of 0 denies everything.
 ///
 /// # Errors
 /// The reason in a few words.
 pub fn count(text: &[u8]) -> Result<u64, Reason> {
-    number(text, "count")
+    if text == b"0" { Ok(0) } else { number(text, "count") }
 }
 
 /// Reads a number of 1 ..= [`MAX_COUNT`] that reasons call `what`.
@@ -119,12 +122,14 @@ fn period(text: &[u8]) -> Result<Period, Reason> {
         [] => Some(1),
         _ => duration::whole_number(digits),
     };
-    if unit.eq_ignore_ascii_case(b"month") {
-        return if n == Some(1) {
-            Ok(Period::Month)
-        } else {
-            Err("month takes no number but 1, so write days, as in 90d".into())
-        };
+    for (name, period) in [("month", Period::Month), ("year", Period::Year)] {
+        if unit.eq_ignore_ascii_case(name.as_bytes()) {
+            return if n == Some(1) {
+                Ok(period)
+            } else {
+                Err(format!("{name} takes no number but 1, so write days, as in 90d").into())
+            };
+        }
     }
     let Some(scale) = duration::unit(unit) else {
         return Err(unknown_unit(unit));
@@ -143,15 +148,20 @@ fn unknown_unit(text: &[u8]) -> Reason {
     if text.contains(&b'/') {
         return "more than one '/', write ',' between limits".into();
     }
-    let near = if [&b"mon"[..], b"months"].iter().any(|month| month.eq_ignore_ascii_case(text)) {
+    let is_one_of =
+        |spellings: &[&[u8]]| spellings.iter().any(|spelling| spelling.eq_ignore_ascii_case(text));
+    let near = if is_one_of(&[b"mon", b"months"]) {
         Some("month")
+    } else if is_one_of(&[b"y", b"yr", b"years"]) {
+        Some("year")
     } else {
         duration::near_unit(text)
     };
     match near {
         Some(near) => format!("unknown unit of time '{}', write {near}", shown(text)).into(),
         None => {
-            format!("unknown unit of time '{}', there are ms, s, m, h, d, w and month", shown(text)).into()
+            format!("unknown unit of time '{}', there are ms, s, m, h, d, w, month and year", shown(text))
+                .into()
         }
     }
 }

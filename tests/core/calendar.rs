@@ -1,0 +1,213 @@
+//! Windows from another start (`from=`), months and years: against a slow calendar
+//! that counts days one by one and looks for local times among all offsets.
+
+use crate::world::{DAY, HOUR, World, cases};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use proptest::prelude::*;
+
+const ZONES: &[&str] = &[
+    "UTC",
+    "Europe/Paris",
+    "Europe/London",
+    "Europe/Dublin",
+    "Europe/Istanbul",
+    "America/New_York",
+    "America/Sao_Paulo",
+    "America/St_Johns",
+    "America/Santiago",
+    "America/Havana",
+    "America/Caracas",
+    "Australia/Lord_Howe",
+    "Australia/Adelaide",
+    "Asia/Kathmandu",
+    "Asia/Tehran",
+    "Asia/Gaza",
+    "Africa/Casablanca",
+    "Africa/Cairo",
+    "Pacific/Apia",
+    "Pacific/Kiritimati",
+    "Pacific/Chatham",
+    "Antarctica/Troll",
+];
+
+/// A date of the slow calendar: year, month 1 ..= 12, day 1 ..= 31.
+type Day = (i64, i64, i64);
+
+fn days_in(year: i64, month: i64) -> i64 {
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    match month {
+        2 => 28 + i64::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
+/// The date so many days after 1970-01-01, found by walking there.
+fn date_of(mut number: i64) -> Day {
+    let mut year = 1970;
+    loop {
+        let days: i64 = (1..=12).map(|month| days_in(year, month)).sum();
+        if (0..days).contains(&number) {
+            break;
+        }
+        if number < 0 {
+            year -= 1;
+            number += (1..=12).map(|month| days_in(year, month)).sum::<i64>();
+        } else {
+            number -= days;
+            year += 1;
+        }
+    }
+    let mut month = 1;
+    while number >= days_in(year, month) {
+        number -= days_in(year, month);
+        month += 1;
+    }
+    (year, month, number + 1)
+}
+
+/// The offset from universal time in seconds at an instant in seconds.
+fn offset(zone: &TimeZone, at: i64) -> i64 {
+    zone.to_offset(Timestamp::from_second(at).unwrap()).seconds().into()
+}
+
+/// The instant of a local time in seconds since the epoch as a clock on the wall
+/// shows them: of two the first; of none, as much later as the clocks skip.
+fn instant(zone: &TimeZone, local: i64) -> i64 {
+    let around = (-30 * 4..=30 * 4).map(|quarter| local + quarter * 900);
+    let mut offsets: Vec<i64> = around.map(|at| offset(zone, at)).collect();
+    offsets.sort_unstable();
+    offsets.dedup();
+    let shown = offsets.iter().map(|off| local - off).filter(|&at| at + offset(zone, at) == local);
+    // Nothing shows a skipped time: count on by the offset from before the change.
+    shown.min().unwrap_or_else(|| {
+        let before = offset(zone, local - 30 * 3600);
+        local - before
+    })
+}
+
+/// What `from=` and the period say, as the slow calendar reads it.
+#[derive(Clone, Copy, Debug)]
+enum Begins {
+    Daily { hour: i64, minute: i64 },
+    Weekly { weekday: i64 },
+    Monthly { day: i64 },
+    Yearly { month: i64, day: i64 },
+}
+
+impl Begins {
+    fn text(self) -> String {
+        const NAMES: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+        match self {
+            Self::Daily { hour, minute } => format!("d:from={hour:02}:{minute:02}"),
+            Self::Weekly { weekday } => format!("week:from={}", NAMES[weekday as usize]),
+            Self::Monthly { day } => format!("month:from={day}"),
+            Self::Yearly { month, day } => format!("year:from={month:02}-{day:02}"),
+        }
+    }
+
+    /// Does a window begin on this day?
+    fn on(self, number: i64) -> bool {
+        let (year, month, day) = date_of(number);
+        let lacks = |wanted: i64| wanted > days_in(year, month) && day == days_in(year, month);
+        match self {
+            Self::Daily { .. } => true,
+            // 1970-01-01 was a Thursday.
+            Self::Weekly { weekday } => (number + 3).rem_euclid(7) == weekday,
+            Self::Monthly { day: wanted } => day == wanted || lacks(wanted),
+            Self::Yearly { month: of, day: wanted } => month == of && (day == wanted || lacks(wanted)),
+        }
+    }
+
+    /// The window around an instant, in microseconds.
+    fn window(self, zone: &TimeZone, now: u64) -> (u64, u64) {
+        let seconds = (now / 1_000_000) as i64;
+        let today = (seconds + offset(zone, seconds)).div_euclid(86_400);
+        let reach = match self {
+            Self::Daily { .. } => 4,
+            Self::Weekly { .. } => 12,
+            Self::Monthly { .. } => 40,
+            Self::Yearly { .. } => 400,
+        };
+        let time = if let Self::Daily { hour, minute } = self { hour * 3600 + minute * 60 } else { 0 };
+        let starts: Vec<u64> = (today - reach..=today + reach)
+            .filter(|&number| self.on(number))
+            .map(|number| instant(zone, number * 86_400 + time).max(0) as u64 * 1_000_000)
+            .collect();
+        let start = starts.iter().copied().filter(|&start| start <= now).max().unwrap();
+        let end = starts.iter().copied().filter(|&start| start > now).min().unwrap();
+        (start, end)
+    }
+}
+
+fn begins() -> impl Strategy<Value = Begins> {
+    prop_oneof![
+        (0i64..24, prop::sample::select(vec![0i64, 1, 30, 59]))
+            .prop_map(|(hour, minute)| Begins::Daily { hour, minute }),
+        (0i64..7).prop_map(|weekday| Begins::Weekly { weekday }),
+        prop_oneof![1i64..=31, 28i64..=31].prop_map(|day| Begins::Monthly { day }),
+        prop_oneof![
+            (1i64..=12, 1i64..=28).prop_map(|(month, day)| Begins::Yearly { month, day }),
+            Just(Begins::Yearly { month: 2, day: 29 }),
+            Just(Begins::Yearly { month: 12, day: 31 }),
+        ],
+    ]
+}
+
+/// Instants of 400 years; half of them close to a change of the clocks of some zone.
+fn instants() -> impl Strategy<Value = (&'static str, u64)> {
+    const YEAR: u64 = 365 * DAY + DAY / 4;
+    let zone = prop::sample::select(ZONES);
+    (zone, 3 * YEAR..400 * YEAR, any::<bool>(), 0..4 * DAY).prop_map(|(zone, at, close, off)| {
+        let known = TimeZone::get(zone).unwrap();
+        let instant = Timestamp::from_microsecond(at as i64).unwrap();
+        let change = known.following(instant).next().map(|change| change.timestamp().as_microsecond() as u64);
+        let near = change.filter(|_| close).map(|change| change + off - 2 * DAY);
+        // Beyond the last rule that is known nothing changes.
+        (zone, near.filter(|&near| near < 400 * YEAR).unwrap_or(at))
+    })
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    #[test]
+    fn windows_begin_where_the_slow_calendar_says(begins in begins(), (zone, now) in instants()) {
+        let limit = format!("fixed:1/{}:tz={zone}", begins.text());
+        let (start, end) = begins.window(&TimeZone::get(zone).unwrap(), now);
+        for at in [now, start, end - 1] {
+            let reply = World::new(&limit).acquire(at, 1);
+            prop_assert!(reply.is_granted());
+            prop_assert_eq!(at + reply.status.reset_after_us, end, "from {} in {}", at, limit);
+        }
+        let mut world = World::new(&limit);
+        world.acquire(now, 1);
+        prop_assert!(!world.acquire(end - 1, 1).is_granted());
+        prop_assert!(world.acquire(end, 1).is_granted());
+    }
+}
+
+/// As billing does: the 31st of a shorter month is its last day.
+#[test]
+fn a_month_that_lacks_the_day_begins_on_its_last() {
+    let at = |text: &str| text.parse::<Timestamp>().unwrap().as_microsecond() as u64;
+    let end = |limit: &str, now: &str| {
+        let now = at(now);
+        now + World::new(limit).acquire(now, 1).status.reset_after_us
+    };
+    assert_eq!(end("fixed:5/month:from=31", "2027-02-10T00:00:00Z"), at("2027-02-28T00:00:00Z"));
+    assert_eq!(end("fixed:5/month:from=31", "2027-02-28T00:00:00Z"), at("2027-03-31T00:00:00Z"));
+    assert_eq!(end("fixed:5/month:from=17", "2026-11-28T00:00:00Z"), at("2026-12-17T00:00:00Z"));
+    assert_eq!(end("fixed:5/year:from=02-29", "2027-01-01T00:00:00Z"), at("2027-02-28T00:00:00Z"));
+    assert_eq!(end("fixed:5/year:from=02-29", "2027-03-01T00:00:00Z"), at("2028-02-29T00:00:00Z"));
+    assert_eq!(end("fixed:5/year", "2027-03-01T00:00:00Z"), at("2028-01-01T00:00:00Z"));
+    assert_eq!(end("fixed:5/week:from=sun", "2026-11-28T12:00:00Z"), at("2026-11-29T00:00:00Z"));
+    // Paris skips 02:00 to 03:00 on 2027-03-28: 02:30 is 03:30 there.
+    let night = "fixed:5/day:from=02:30:tz=Europe/Paris";
+    assert_eq!(end(night, "2027-03-28T00:00:00Z"), at("2027-03-28T01:30:00Z"));
+    // On 2026-10-25 the hour from 02:00 comes twice: the first counts.
+    assert_eq!(end(night, "2026-10-25T00:00:00Z"), at("2026-10-25T00:30:00Z"));
+    assert_eq!(end(night, "2026-10-25T00:30:00Z"), at("2026-10-26T01:30:00Z"));
+    assert_eq!(HOUR * 24, DAY);
+}
