@@ -188,6 +188,51 @@ proptest! {
     }
 }
 
+#[test]
+fn from_is_written_plainly_and_refused_with_the_way_out() {
+    use floodgate::core::limits::Limits;
+    for (text, canonical) in [
+        ("fixed:9/day:from=09:00", "fixed:9/d:from=09:00"),
+        (
+            "fixed:9/day:FROM=09:00:name=shift:tz=Europe/Paris",
+            "fixed:9/d:tz=Europe/Paris:from=09:00:name=shift",
+        ),
+        ("fixed:9/24h:from=00:00", "fixed:9/d"),
+        ("fixed:9/week:from=MON", "fixed:9/w"),
+        ("fixed:9/w:from=sun:tz=UTC", "fixed:9/w:from=sun"),
+        ("fixed:9/month:from=1", "fixed:9/month"),
+        ("fixed:9/month:from=17", "fixed:9/month:from=17"),
+        ("fixed:9/YEAR", "fixed:9/year"),
+        ("fixed:9/1year:from=03-01", "fixed:9/year:from=03-01"),
+        ("fixed:9/year:from=01-01", "fixed:9/year"),
+    ] {
+        let limits = Limits::parse(text.as_bytes()).unwrap_or_else(|why| panic!("{why}"));
+        assert_eq!(limits.canonical(), canonical);
+        assert_eq!(Limits::parse_stored(canonical.as_bytes()).unwrap(), limits, "{canonical}");
+    }
+    for (text, reason) in [
+        ("fixed:9/day:from=9:00", "from= of a day must be HH:MM, such as 09:00"),
+        ("fixed:9/day:from=24:00", "from= of a day must be HH:MM, such as 09:00"),
+        ("fixed:9/day:from=09", "from= of a day must be HH:MM, such as 09:00"),
+        ("fixed:9/week:from=sunday", "from= of a week must be mon, tue, wed, thu, fri, sat or sun"),
+        ("fixed:9/week:from=09:00", "from= of a week must be mon, tue, wed, thu, fri, sat or sun"),
+        ("fixed:9/month:from=0", "from= of a month must be a day of it, 1 to 31"),
+        ("fixed:9/month:from=32", "from= of a month must be a day of it, 1 to 31"),
+        ("fixed:9/year:from=02-30", "from= of a year must be MM-DD, such as 03-01"),
+        ("fixed:9/year:from=3-1", "from= of a year must be MM-DD, such as 03-01"),
+        ("fixed:9/2d:from=09:00", "from= needs a period of one day, week, month or year"),
+        ("fixed:9/h:from=09:00", "from= needs a period of one day, week, month or year"),
+        ("fixed:9/day:start=first:from=09:00", "start=first and from= exclude each other"),
+        ("fixed:9/year:start=first", "start=first takes no year"),
+        ("9/year", "year is only for fixed windows"),
+        ("fixed:9/2year", "year takes no number but 1"),
+        ("9/day:from=09:00", "from= is only for fixed, not for sliding"),
+    ] {
+        let error = Limits::parse(text.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(reason), "{error}");
+    }
+}
+
 /// As billing does: the 31st of a shorter month is its last day.
 #[test]
 fn a_month_that_lacks_the_day_begins_on_its_last() {

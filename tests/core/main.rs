@@ -28,3 +28,4 @@ mod throttle;
 mod units;
 mod usage;
 mod world;
+mod zero;

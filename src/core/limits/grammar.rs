@@ -231,13 +231,13 @@ fn segments(token: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// True when the colon at `at` is that of `from=HH:MM`.
+/// True when the colon at `at` is that of `from=HH:MM`, or of what was meant as such.
 fn holds_time_of_day(text: &[u8], at: usize) -> bool {
-    let two_digits = |text: &[u8]| text.len() == 2 && text.iter().all(u8::is_ascii_digit);
+    let few_digits = |text: &[u8]| matches!(text.len(), 1 | 2) && text.iter().all(u8::is_ascii_digit);
     let (before, after) = text.split_at(at);
     let after = after.get(1..).unwrap_or_default().split(|&b| b == b':').next().unwrap_or_default();
     let hour = before.split_at_checked(5).filter(|(name, _)| name.eq_ignore_ascii_case(b"from="));
-    hour.is_some_and(|(_, hour)| two_digits(hour)) && two_digits(after)
+    hour.is_some_and(|(_, hour)| few_digits(hour)) && few_digits(after)
 }
 
 /// Could `text` be meant as `count/period` without an algorithm?

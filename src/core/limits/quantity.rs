@@ -75,7 +75,8 @@ pub fn parse_length(text: &[u8]) -> Result<(u64, u64), Reason> {
 /// # Errors
 /// The reason in a few words.
 pub fn count(text: &[u8]) -> Result<u64, Reason> {
-    if text == b"0" { Ok(0) } else { number(text, "count") }
+    let zero = !text.is_empty() && text.iter().all(|&b| b == b'0');
+    if zero { Ok(0) } else { number(text, "count") }
 }
 
 /// Reads a number of 1 ..= [`MAX_COUNT`] that reasons call `what`.
