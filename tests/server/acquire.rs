@@ -321,3 +321,38 @@ fn limits_that_count_alike_own_a_usage_each() {
     // Two that are the same in every way count the same.
     assert_eq!(six(&server, "twice 5/s,5/s COST 2"), [2, 5, 3, 0, 1000, 0]);
 }
+
+/// Windows from where bills begin, and a count of 0, on a real server and its replica.
+#[test]
+fn windows_from_another_start_and_a_count_of_0() {
+    let server = Server::start();
+    // 2026-11-28 10:00 UTC, a Saturday.
+    server.ok("RL.DEBUG CLOCK SET 1795860000000000");
+    const HOUR: i64 = 3_600_000;
+    for (limit, reset_ms) in [
+        ("fixed:5/day:from=09:00", 23 * HOUR),
+        ("fixed:5/day:from=09:00:tz=Europe/Paris", 22 * HOUR),
+        ("fixed:5/week:from=sun", 14 * HOUR),
+        ("fixed:5/month:from=17", (18 * 24 + 14) * HOUR),
+        ("fixed:5/month:from=31", (24 + 14) * HOUR),
+        ("fixed:5/year", (33 * 24 + 14) * HOUR),
+        ("fixed:5/year:from=03-01", (92 * 24 + 14) * HOUR),
+    ] {
+        assert_eq!(
+            server.line(&format!("RL.ACQUIRE {limit} {limit} COST 5")).to_ints(),
+            [5, 5, 0, 0, reset_ms, 0]
+        );
+        let denied = server.line(&format!("RL.ACQUIRE {limit} {limit}")).to_ints();
+        assert_eq!(denied, [0, 5, 0, reset_ms, reset_ms, 0], "{limit}");
+    }
+    server.ok("RL.POLICY SET closed 0/s PREFIX old:");
+    assert_eq!(server.line("RL.ACQUIRE old:1 * CRITICAL").to_ints(), [0, 0, 0, -1, 0, 0]);
+    assert_eq!(
+        server.line("RL.ACQUIRE old:1 10/s").to_ints(),
+        [1, 10, 9, 0, 1000, 0],
+        "the call's own limits hold"
+    );
+    server.ok("RL.PIN user:1 0/s");
+    assert_eq!(server.line("RL.ACQUIRE user:1 10/s").to_ints(), [0, 0, 0, -1, 0, 0]);
+    assert_eq!(server.line("EXISTS old:2"), Reply::Int(0));
+}

@@ -128,7 +128,7 @@ const MALFORMED: &[(&str, &str, &str)] = &[
     ("100/", "", "missing period"),
     ("/s", "", "missing count"),
     ("/", "", "missing count"),
-    ("0/s", "", "count must be at least 1"),
+    ("bucket:1/s:burst=0", "", "burst must be at least 1"),
     ("-1/s", "", "count is negative"),
     ("+1/s", "", "count takes no sign"),
     ("1.5/s", "", "count is not a whole number"),
