@@ -517,7 +517,6 @@ fn keys_errors_and_counters() {
         ("RL.RESERVE 1 k 5/s TTL 0", "ERR invalid duration"),
         ("RL.RESERVE 1 k 5/s TTL 1s COST 0", "ERR COST must be"),
         ("RL.RESERVE 1 k 5/s TTL 1s NONSENSE", "ERR syntax error near 'NONSENSE'"),
-        ("RL.RESERVE 1 k concurrent:0 TTL 1s", "ERR invalid limit 'concurrent:0'"),
         ("RL.COMMIT id 1 k COST -1", "ERR COST must be"),
         ("RL.COMMIT id 2 k", "ERR numkeys is more than"),
         ("RL.RENEW id 1s 1 k k", "ERR syntax error near '1s'"),
