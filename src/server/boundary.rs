@@ -4,7 +4,8 @@
 //! Calls may come inside each other: opening or deleting a key lets the server tell
 //! other modules, and these may run our commands. So at such a call no other key is
 //! open and no [`MainThreadCell`](crate::server::main_thread::MainThreadCell) is
-//! borrowed; builds with debug assertions check that each time.
+//! borrowed; development builds check that each time where the environment has
+//! `FLOODGATE_WATCH`, as the servers of the tests have.
 
 use crate::server::context::Context;
 use crate::server::keys::notifications;

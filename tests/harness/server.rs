@@ -231,6 +231,8 @@ impl Server {
             .args(["--pdeathsig", "KILL", "--"])
             .arg(&self.program.path)
             .arg("redis.conf")
+            // What the module does not do while the server may call back (src/server/main_thread.rs).
+            .env("FLOODGATE_WATCH", "1")
             .current_dir(self.dir.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
