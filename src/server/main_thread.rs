@@ -48,18 +48,20 @@ impl<T: 'static> MainThreadCell<T> {
     #[inline]
     pub fn of(&'static self, _: MainThread) -> &'static RefCell<T> {
         #[cfg(debug_assertions)]
-        watch::cell(self);
+        if watch::is_on() {
+            watch::cell(self);
+        }
         &self.value
     }
 }
 
 #[cfg(not(debug_assertions))]
 pub(in crate::server) use unwatched::{
-    assert_idle, assert_may_open, closed, enter, keys_are_settled, leave, opened,
+    assert_idle, assert_may_open, begin_watching, closed, enter, keys_are_settled, leave, opened,
 };
 #[cfg(debug_assertions)]
 pub(in crate::server) use watch::{
-    assert_idle, assert_may_open, closed, enter, keys_are_settled, leave, opened,
+    assert_idle, assert_may_open, begin_watching, closed, enter, keys_are_settled, leave, opened,
 };
 
 /// In debug builds, where the environment has `FLOODGATE_WATCH`: what is borrowed and
@@ -69,9 +71,19 @@ pub(in crate::server) use watch::{
 mod watch {
     use super::MainThreadCell;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-    use std::sync::{LazyLock, Mutex, PoisonError};
+    use std::sync::{Mutex, PoisonError};
 
-    static WATCHING: LazyLock<bool> = LazyLock::new(|| std::env::var_os("FLOODGATE_WATCH").is_some());
+    static WATCHING: AtomicBool = AtomicBool::new(false);
+
+    /// Watches from now on where the environment asks for it.
+    pub(in crate::server) fn begin_watching() {
+        WATCHING.store(std::env::var_os("FLOODGATE_WATCH").is_some(), Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(super) fn is_on() -> bool {
+        WATCHING.load(Ordering::Relaxed)
+    }
 
     trait Borrowed {
         fn is_idle(&self) -> bool;
@@ -92,8 +104,9 @@ mod watch {
     static OPEN_KEYS: AtomicUsize = AtomicUsize::new(0);
     static SETTLED: AtomicBool = AtomicBool::new(false);
 
+    #[cold]
     pub(super) fn cell<T: 'static>(cell: &'static MainThreadCell<T>) {
-        if *WATCHING && !cell.watched.swap(true, Ordering::Relaxed) {
+        if !cell.watched.swap(true, Ordering::Relaxed) {
             CELLS.lock().unwrap_or_else(PoisonError::into_inner).push(cell);
         }
     }
@@ -106,8 +119,9 @@ mod watch {
     }
 
     /// The server may call back now: nothing is borrowed, and no key is open.
+    #[inline]
     pub(in crate::server) fn assert_idle() {
-        if !*WATCHING {
+        if !is_on() {
             return;
         }
         assert_unborrowed();
@@ -116,8 +130,9 @@ mod watch {
 
     /// A key is opened or deleted, of which the server may tell: nothing is borrowed,
     /// and `others` more keys are open, unless all keys of the command were settled.
+    #[inline]
     pub(in crate::server) fn assert_may_open(others: usize) {
-        if !*WATCHING {
+        if !is_on() {
             return;
         }
         assert_unborrowed();
@@ -130,10 +145,12 @@ mod watch {
         SETTLED.store(true, Ordering::Relaxed);
     }
 
+    #[inline]
     pub(in crate::server) fn opened() {
         OPEN_KEYS.fetch_add(1, Ordering::Relaxed);
     }
 
+    #[inline]
     pub(in crate::server) fn closed() {
         OPEN_KEYS.fetch_sub(1, Ordering::Relaxed);
     }
@@ -152,6 +169,7 @@ mod watch {
 /// Release builds look at nothing.
 #[cfg(not(debug_assertions))]
 mod unwatched {
+    pub(in crate::server) const fn begin_watching() {}
     #[inline]
     pub(in crate::server) const fn assert_idle() {}
     #[inline]

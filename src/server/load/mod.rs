@@ -14,7 +14,7 @@ use crate::server::ffi::log::{self, LogLevel};
 use crate::server::keys::data_type;
 use crate::server::keys::data_type::NativeType;
 use crate::server::keys::keyspace::{self, KeyspaceChange};
-use crate::server::main_thread::MainThread;
+use crate::server::main_thread::{self, MainThread};
 use command::Command;
 use redis_module::raw;
 use settings::Setting;
@@ -38,6 +38,7 @@ fn options(valkey: bool) -> i32 {
 impl<'c> Loading<'c> {
     /// From the crate's context of the load function.
     pub fn new(ctx: &'c redis_module::Context) -> Self {
+        main_thread::begin_watching();
         // SAFETY: the crate hands out the live context of the load function.
         Self { ctx: unsafe { Context::from_raw(ctx.ctx) } }
     }
