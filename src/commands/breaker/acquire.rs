@@ -12,6 +12,7 @@ use crate::limiter::apply as limits;
 use crate::limiter::apply::EffectBatch;
 use crate::limiter::breaker::apply::{apply, commit, propagate, tell};
 use crate::limiter::breaker::resolve::{ResolvedBreaker, resolve};
+use crate::limiter::breaker::words::send_state;
 use crate::limiter::reply::RateLimitReply;
 use crate::limiter::track;
 use crate::observe::{metrics, top};
@@ -203,7 +204,7 @@ fn refuse(ctx: &Context<'_>, state: CircuitState, reply: &RateLimitReply) {
     metrics::count(ctx.main(), |m| &mut m.breaker_denied_limit);
     reply::array(ctx, 5);
     reply::integer(ctx, 0);
-    reply::text(ctx, state.name());
+    send_state(ctx, state);
     reply::null(ctx);
     reply::integer(ctx, reply.status.retry.millis());
     reply.send(ctx);
@@ -225,7 +226,7 @@ impl CbAcquireReply {
     /// Writes the first four elements of the reply.
     fn send(&self, ctx: &Context<'_>) {
         reply::integer(ctx, self.ticket.is_some().into());
-        reply::text(ctx, self.state.name());
+        send_state(ctx, self.state);
         match self.ticket {
             Some(ticket) => reply::bytes(ctx, ticket.text().as_bytes()),
             None => reply::null(ctx),

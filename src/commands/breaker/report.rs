@@ -8,6 +8,7 @@ use crate::limiter::Error;
 use crate::limiter::apply::grows;
 use crate::limiter::breaker::apply::{propagate, refused, settle, tell};
 use crate::limiter::breaker::resolve::resolve_report;
+use crate::limiter::breaker::words::send_state;
 use crate::observe::{alerts, metrics};
 use crate::server::context::Context;
 use crate::server::fast::prefetch::prefetch;
@@ -104,6 +105,6 @@ pub fn report(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     }
     reply::array(ctx, 2);
     reply::integer(ctx, counted.into());
-    reply::text(ctx, state.name());
+    send_state(ctx, state);
     Ok(())
 }

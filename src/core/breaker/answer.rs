@@ -20,6 +20,15 @@ pub enum CircuitState {
 }
 
 impl CircuitState {
+    /// Their names, in their order.
+    pub const NAMES: [&'static str; 5] = [
+        Self::Closed.name(),
+        Self::Open.name(),
+        Self::HalfOpen.name(),
+        Self::ForcedOpen.name(),
+        Self::ForcedClosed.name(),
+    ];
+
     /// The name that replies and events use.
     pub const fn name(self) -> &'static str {
         match self {

@@ -3,3 +3,4 @@
 pub mod apply;
 pub mod open;
 pub mod resolve;
+pub mod words;
