@@ -369,7 +369,7 @@ pub fn track_usage(main: MainThread) -> bool {
     SETTINGS.of(main).borrow().track_usage
 }
 
-/// Whether to register CL.THROTTLE.
+/// Whether to register CL.THROTTLE, RL.THROTTLE and GCRA.
 pub fn compat_cl_throttle(main: MainThread) -> bool {
     SETTINGS.of(main).borrow().compat_cl_throttle
 }

@@ -34,6 +34,13 @@ const BREAKER: A = A::text("breaker");
 const LIMIT: &[A] = &[A::key("rlkey"), LIMITS, COST];
 const LIMIT_KEYS: Keys = Keys::FirstAndAfter("LIMIT");
 const TEXT: A = A::text("text");
+const CELL: &[A] = &[
+    KEY,
+    A::integer("max_burst"),
+    A::integer("count_per_period"),
+    A::integer("period"),
+    A::integer("quantity").optional(),
+];
 const BATCH_KEYS: Keys = Keys::Counted { count: 2, step: 3 };
 
 const fn policy(name: &'static str, effect: KeyAccess, summary: &'static str) -> Subcommand {
@@ -406,19 +413,41 @@ pub static COMMANDS: &[Command] = &[
     },
     Command {
         name: "CL.THROTTLE",
-        entry: entry!(throttle::throttle),
+        entry: entry!(throttle::cl_throttle),
         effect: KeyAccess::Write,
         fast: true,
         rights: Rights::User,
         keys: Keys::First,
         summary: "Decides like redis-cell, with its arguments and its reply.",
         complexity: "O(1)",
+        arguments: CELL,
+    },
+    Command {
+        name: "RL.THROTTLE",
+        entry: entry!(throttle::rl_throttle),
+        effect: KeyAccess::Write,
+        fast: true,
+        rights: Rights::User,
+        keys: Keys::First,
+        summary: "Decides like CL.THROTTLE, under a name of ours.",
+        complexity: "O(1)",
+        arguments: CELL,
+    },
+    Command {
+        name: "GCRA",
+        entry: entry!(throttle::gcra),
+        effect: KeyAccess::Write,
+        fast: true,
+        rights: Rights::User,
+        keys: Keys::First,
+        summary: "Decides like CL.THROTTLE, with the arguments and the reply that client libraries know.",
+        complexity: "O(1)",
         arguments: &[
             KEY,
             A::integer("max_burst"),
-            A::integer("count_per_period"),
-            A::integer("period"),
-            A::integer("quantity").optional(),
+            A::integer("tokens_per_period"),
+            A::double("period"),
+            A::integer("n").after("TOKENS").optional(),
         ],
     },
     Command {
@@ -544,10 +573,15 @@ pub static COMMANDS: &[Command] = &[
     },
 ];
 
-/// The commands to register: all but CL.THROTTLE where it is switched off or
-/// another module owns it.
+/// What others have commands for, too: left out where `compat-cl-throttle` says so, and
+/// where the server or another module has a command of that name.
+const COMPATIBLE: [&str; 3] = ["CL.THROTTLE", "RL.THROTTLE", "GCRA"];
+
+/// The commands to register: all but those of [`COMPATIBLE`] that are not to be.
 pub fn wanted(loading: &Loading<'_>) -> Vec<Command> {
-    let throttle =
-        settings::compat_cl_throttle(loading.context().main()) && !loading.command_is_taken("cl.throttle");
-    COMMANDS.iter().filter(|row| throttle || row.name != "CL.THROTTLE").copied().collect()
+    let compatible = settings::compat_cl_throttle(loading.context().main());
+    let to_register = |name: &str| {
+        !COMPATIBLE.contains(&name) || compatible && !loading.command_is_taken(&name.to_lowercase())
+    };
+    COMMANDS.iter().filter(|row| to_register(row.name)).copied().collect()
 }

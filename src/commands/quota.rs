@@ -151,7 +151,7 @@ impl<'v> QuotaView<'v> {
                 (Word::Limit, limit.capacity().map_or(-1, signed)),
                 (Word::Used, signed(look.used)),
                 (Word::Remaining, look.remaining.map_or(-1, signed)),
-                (Word::PeriodMs, limit.period_us().map_or(-1, |us| signed(us / 1000))),
+                (Word::PeriodMs, limit.period_us().map_or(-1, |us| signed(us.div_ceil(1000)))),
                 (Word::RetryAfterMs, look.retry.millis()),
                 (Word::ResetAfterMs, signed(look.reset_after_us.div_ceil(1000))),
                 (Word::ResetAtMs, signed(reset_at)),

@@ -1,8 +1,11 @@
-//! CL.THROTTLE: redis-cell's command, reply for reply, on our own type.
+//! CL.THROTTLE: redis-cell's command, reply for reply, on our own type; RL.THROTTLE,
+//! which is the same; and GCRA, which client libraries have calls for.
 
-use crate::commands::arguments::ArgCursor;
+use crate::commands::arguments::{ArgCursor, number};
 use crate::core::limits::throttle::{Arrival, ThrottleReply};
-use crate::core::limits::{self, Limit, Limits, Request, State, Taken, Throttle};
+use crate::core::limits::{
+    self, Limit, Limits, Request, SecondsRounding, State, Taken, Throttle, ThrottleError, ThrottlePeriod,
+};
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 use crate::core::wire::Corrupt;
@@ -24,16 +27,45 @@ use crate::types::effect::ratelimit::{RateLimitChange, RateLimitEffect};
 use crate::types::intern::{self, LimitsRef};
 use crate::types::ratelimit::{RateLimit, encoding};
 use crate::types::until::Until;
+use std::ffi::CStr;
+
+/// Which of the commands it is: they differ in their arguments and in this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ThrottleName {
+    Cell,
+    RateLimit,
+    Gcra,
+}
+
+impl ThrottleName {
+    /// The event that a change is told as.
+    const fn event(self) -> &'static CStr {
+        match self {
+            Self::Cell => c"cl.throttle",
+            Self::RateLimit => c"rl.throttle",
+            Self::Gcra => c"gcra",
+        }
+    }
+
+    const fn rounding(self) -> SecondsRounding {
+        match self {
+            Self::Cell | Self::RateLimit => SecondsRounding::Cell,
+            Self::Gcra => SecondsRounding::Up,
+        }
+    }
+}
 
 /// What the caller asks for.
 #[derive(Clone, Copy, Debug)]
 struct ThrottleCall<'a> {
+    name: ThrottleName,
     key: Arg<'a>,
     rule: Throttle,
     quantity: u64,
 }
 
-fn parse<'a>(args: Args<'a>) -> Result<ThrottleCall<'a>, Error> {
+/// `key max_burst count_per_period period [quantity]`
+fn parse(name: ThrottleName, args: Args<'_>) -> Result<ThrottleCall<'_>, Error> {
     let mut walk = ArgCursor::new(args);
     let key = walk.required()?;
     let max_burst = integer("max_burst", walk.required()?)?;
@@ -43,16 +75,57 @@ fn parse<'a>(args: Args<'a>) -> Result<ThrottleCall<'a>, Error> {
     walk.no_more()?;
     let quantity = u64::try_from(quantity)
         .map_err(|_| Error::Range { name: "quantity", expected: "0 or more".to_owned() })?;
-    let rule = Throttle::new(max_burst, count, period).map_err(|error| Error::Other(error.to_string()))?;
-    Ok(ThrottleCall { key, rule, quantity })
+    let rule = Throttle::new(max_burst, count, period).map_err(no_rate)?;
+    Ok(ThrottleCall { name, key, rule, quantity })
+}
+
+/// `key max_burst tokens_per_period period [TOKENS n]`
+fn parse_gcra(args: Args<'_>) -> Result<ThrottleCall<'_>, Error> {
+    let mut walk = ArgCursor::new(args);
+    let key = walk.required()?;
+    let max_burst = within("max_burst", walk.required()?, 0)?;
+    let count = within("tokens_per_period", walk.required()?, 1)?;
+    let period = ThrottlePeriod::parse(walk.required()?.bytes()).ok_or_else(|| Error::Range {
+        name: "period",
+        expected: "a number of seconds from 0.000000001 on, such as 60 or 0.5".to_owned(),
+    })?;
+    let mut quantity = 1;
+    while let Some(option) = walk.option(&["TOKENS"])? {
+        quantity = within("TOKENS", walk.value_of(option)?, 1)?;
+    }
+    let rule = Throttle::over(max_burst, count, period).map_err(no_rate)?;
+    Ok(ThrottleCall { name: ThrottleName::Gcra, key, rule, quantity: quantity.unsigned_abs() })
+}
+
+fn no_rate(error: ThrottleError) -> Error {
+    Error::Other(error.to_string())
 }
 
 /// `CL.THROTTLE key max_burst count_per_period period [quantity]`
 ///
 /// # Errors
 /// Malformed arguments, or a key of another type that redis-cell did not leave.
-pub fn throttle(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let call = parse(args)?;
+pub fn cl_throttle(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
+    throttle(ctx, parse(ThrottleName::Cell, args)?)
+}
+
+/// `RL.THROTTLE key max_burst count_per_period period [quantity]`
+///
+/// # Errors
+/// As [`cl_throttle`].
+pub fn rl_throttle(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
+    throttle(ctx, parse(ThrottleName::RateLimit, args)?)
+}
+
+/// `GCRA key max_burst tokens_per_period period [TOKENS n]`
+///
+/// # Errors
+/// As [`cl_throttle`].
+pub fn gcra(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
+    throttle(ctx, parse_gcra(args)?)
+}
+
+fn throttle(ctx: &Context<'_>, call: ThrottleCall<'_>) -> Result<(), Error> {
     // In this order, so that the value arrives meanwhile.
     let mut key = ctx.write(call.key);
     let now = ctx.now();
@@ -70,7 +143,7 @@ pub fn throttle(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
                 // What is taken and what is counted travel as one.
                 let granted = if answer.limited { 0 } else { call.quantity };
                 let counted = track::decided(call.quantity, granted);
-                together.apply(ctx, &mut key, &apply::effect(ctx, now, counted), c"cl.throttle")?;
+                together.apply(ctx, &mut key, &apply::effect(ctx, now, counted), call.name.event())?;
                 together.propagate(ctx);
             }
             answer
@@ -104,24 +177,30 @@ enum ThrottleStep {
     RecordClock,
 }
 
-/// Makes a change so; it travels with what is counted of a tracked key.
-fn make<'a>(
-    ctx: &Context<'_>,
-    key: &mut Key<'a>,
-    together: Option<&mut EffectBatch<'a>>,
-    effect: &RateLimitEffect<'_>,
-) -> Result<(), Error> {
-    match together {
-        Some(together) => together.apply(ctx, key, effect, c"cl.throttle"),
-        None => commit(ctx, key, effect, c"cl.throttle").map(drop),
-    }
-}
-
 impl<'a> ThrottleCall<'a> {
     /// The same request of limits that the server has for the key.
     fn request(&self) -> Request {
         let calls = u64::from(self.quantity > 0);
         Request { cost: self.quantity, calls, partial: false, critical: false }
+    }
+
+    /// What the limit of the arguments says.
+    fn decide(&self, state: &State, now: Micros) -> ThrottleReply {
+        self.rule.ask(&state.arrival(), now, self.quantity, self.name.rounding())
+    }
+
+    /// Makes a change so; it travels with what is counted of a tracked key.
+    fn make(
+        &self,
+        ctx: &Context<'_>,
+        key: &mut Key<'a>,
+        together: Option<&mut EffectBatch<'a>>,
+        effect: &RateLimitEffect<'_>,
+    ) -> Result<(), Error> {
+        match together {
+            Some(together) => together.apply(ctx, key, effect, self.name.event()),
+            None => commit(ctx, key, effect, self.name.event()).map(drop),
+        }
     }
 
     /// Asks on a key that is a limiter, or missing.
@@ -152,7 +231,7 @@ impl<'a> ThrottleCall<'a> {
                 value.realigned(main, set.limits(), now).0.pop().unwrap_or_default()
             }
         };
-        let answer = self.rule.ask(&state.arrival(), now, self.quantity);
+        let answer = self.decide(&state, now);
         let block = value.and_then(|value| value.block(now)).map(|block| block.until);
         let step = if !answer.limited && self.quantity > 0 && block.is_none() {
             ThrottleStep::Take
@@ -169,7 +248,7 @@ impl<'a> ThrottleCall<'a> {
             ThrottleStep::RecordClock => Some(RateLimitChange::Touch { limits }),
         };
         if let Some(change) = change {
-            make(ctx, key, together, &apply::effect(ctx, now, change))?;
+            self.make(ctx, key, together, &apply::effect(ctx, now, change))?;
         }
         Ok(match block {
             None => answer,
@@ -195,7 +274,7 @@ impl<'a> ThrottleCall<'a> {
         if server_decides(main, self.key.bytes(), None, now)? {
             return self.adopt_by_server(ctx, key, state, now);
         }
-        let answer = self.rule.ask(&state.arrival(), now, self.quantity);
+        let answer = self.decide(&state, now);
         if answer.limited || self.quantity == 0 {
             return Ok(answer);
         }
@@ -205,7 +284,7 @@ impl<'a> ThrottleCall<'a> {
         let mut payload = Vec::new();
         encoding::save(&RateLimit::new(wanted, states), main, &mut payload);
         let change = RateLimitChange::Become { payload: &payload };
-        commit(ctx, key, &apply::effect(ctx, now, change), c"cl.throttle")?;
+        commit(ctx, key, &apply::effect(ctx, now, change), self.name.event())?;
         Ok(answer)
     }
 
@@ -234,7 +313,7 @@ impl<'a> ThrottleCall<'a> {
         let mut payload = Vec::new();
         encoding::save(&value, main, &mut payload);
         let change = RateLimitChange::Become { payload: &payload };
-        commit(ctx, key, &apply::effect(ctx, now, change), c"cl.throttle")?;
+        commit(ctx, key, &apply::effect(ctx, now, change), self.name.event())?;
         Ok(answer_of(&decision.reply))
     }
 
@@ -253,8 +332,9 @@ impl<'a> ThrottleCall<'a> {
             decide(ctx, self.key.bytes(), held.as_deref(), None, &request, now)?
         };
         if self.quantity > 0 {
-            decision
-                .change(ctx.main(), |change| make(ctx, key, together, &apply::effect(ctx, now, change)))?;
+            decision.change(ctx.main(), |change| {
+                self.make(ctx, key, together, &apply::effect(ctx, now, change))
+            })?;
             decision.count(ctx.main());
         }
         Ok(answer_of(&decision.reply))
@@ -276,7 +356,7 @@ impl<'a> ThrottleCall<'a> {
     /// The answer on a blocked key: the wait is the later of the block's and the
     /// limit's.
     fn blocked(&self, state: &State, answer: ThrottleReply, until: Until, now: Micros) -> ThrottleReply {
-        let reset_after_s = self.rule.ask(&state.arrival(), now, 0).reset_after_s;
+        let reset_after_s = Self { quantity: 0, ..*self }.decide(state, now).reset_after_s;
         let never = answer.limited && answer.retry_after_s < 0;
         let retry_after_s = match until {
             Until::At(end) if !never => signed(seconds(end.since(now))).max(answer.retry_after_s),
@@ -316,7 +396,7 @@ fn answer_of(reply: &RateLimitReply) -> ThrottleReply {
         limit: status.limit.map_or(i64::MAX, signed),
         remaining: status.remaining.map_or(i64::MAX, signed),
         retry_after_s: match status.retry {
-            RetryAfter::After(us) => signed(seconds(us)),
+            RetryAfter::After(us) => signed(seconds(us)).max(1),
             RetryAfter::Now | RetryAfter::Never => -1,
         },
         reset_after_s: signed(seconds(status.reset_after_us)),
@@ -331,6 +411,12 @@ const fn seconds(us: u64) -> u64 {
 fn interned(main: MainThread, limit: Limit) -> Result<LimitsRef, Error> {
     let limits = Limits::new(vec![limit]).map_err(|error| Error::Other(error.to_string()))?;
     Ok(intern::intern(main, limits))
+}
+
+/// A whole number from `least` on.
+fn within(name: &'static str, arg: Arg<'_>, least: u64) -> Result<i64, Error> {
+    let most = i64::MAX.unsigned_abs();
+    number(name, arg, least, most).map(signed)
 }
 
 fn integer(name: &'static str, arg: Arg<'_>) -> Result<i64, Error> {

@@ -47,9 +47,9 @@ counters! {
     batch_denied,
     /// Calls of RL.BATCH.
     batch_calls,
-    /// CL.THROTTLE that let pass.
+    /// CL.THROTTLE, RL.THROTTLE or GCRA that let pass.
     throttle_granted,
-    /// CL.THROTTLE that limited.
+    /// CL.THROTTLE, RL.THROTTLE or GCRA that limited.
     throttle_denied,
     /// Calls of RL.REFUND that gave something back.
     refunds,

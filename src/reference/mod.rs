@@ -19,7 +19,7 @@ pub fn markdown() -> String {
         "# Reference\n\n\
          Made from the table of commands and the pages in `src/reference/pages` by `make reference`;\n\
          `make test` checks that it is up to date, and runs every example against a real server.\n\n\
-         Durations (`FOR`, `TTL`, `WAIT`, …) are milliseconds or a token such as `30s`. The examples are as\n\
+         Durations (`FOR`, `TTL`, `WAIT`, …) are a number with a unit, such as `30s`. The examples are as\n\
          `redis-cli` shows them; a line such as `(500ms later)` means that time passes. Each block starts on\n\
          an empty server, at 2027-01-15 08:00 UTC.\n",
     );

@@ -34,6 +34,8 @@ pages! {
     "RL.HELP" = "rl.help.md",
     "RL.DEBUG" = "rl.debug.md",
     "CL.THROTTLE" = "cl.throttle.md",
+    "RL.THROTTLE" = "rl.throttle.md",
+    "GCRA" = "gcra.md",
     "CB.ACQUIRE" = "cb.acquire.md",
     "CB.REPORT" = "cb.report.md",
     "CB.STATE" = "cb.state.md",

@@ -2,7 +2,8 @@
 
 use crate::world::{World, cases};
 use floodgate::core::limits::{
-    Limit, Limits, State, Taken, Throttle, ThrottleError, ThrottleReply, full_at, give_back, look, take,
+    Limit, Limits, SecondsRounding, State, Taken, Throttle, ThrottleError, ThrottlePeriod, ThrottleReply,
+    full_at, give_back, look, take,
 };
 use floodgate::core::time::Micros;
 use proptest::prelude::*;
@@ -48,7 +49,7 @@ fn numbers(answer: ThrottleReply) -> [i128; 5] {
 }
 
 fn ask(rule: Throttle, state: &mut State, now: u64, quantity: u64) -> ThrottleReply {
-    let answer = rule.ask(&state.arrival(), Micros(now), quantity);
+    let answer = rule.ask(&state.arrival(), Micros(now), quantity, SecondsRounding::Cell);
     if !answer.limited && quantity > 0 {
         let limit = Limit::throttle(rule);
         take(std::slice::from_ref(&limit), std::slice::from_mut(state), Micros(now), &Taken::new([quantity]));
@@ -96,8 +97,8 @@ proptest! {
             prop_assert!(answer.remaining <= answer.limit);
             prop_assert!(!answer.limited || answer.retry_after_s != 0, "{:?}", answer);
             let left = u64::try_from(answer.remaining).unwrap();
-            prop_assert!(!rule.ask(&state.arrival(), Micros(now), left).limited);
-            prop_assert!(rule.ask(&state.arrival(), Micros(now), left + 1).limited);
+            prop_assert!(!rule.ask(&state.arrival(), Micros(now), left, SecondsRounding::Cell).limited);
+            prop_assert!(rule.ask(&state.arrival(), Micros(now), left + 1, SecondsRounding::Cell).limited);
         }
     }
 
@@ -132,6 +133,70 @@ proptest! {
             prop_assert!(full > now);
             prop_assert_eq!(ask(rule, &mut state.clone(), full, 0).reset_after_s, 0);
             prop_assert_eq!(ask(rule, &mut state.clone(), full - 1_000_000, 0).reset_after_s, 1);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    /// A period of GCRA is what its digits say, however they are written.
+    #[test]
+    fn periods_are_read_to_the_nanosecond(seconds in 0u64..1 << 40, nanos in 0u32..1_000_000_000, shift in 0i32..30) {
+        let decimal = format!("{seconds}.{nanos:09}");
+        let Some(period) = ThrottlePeriod::parse(decimal.as_bytes()) else {
+            prop_assert_eq!((seconds, nanos), (0, 0));
+            return Ok(());
+        };
+        // As programs print it: without zeros behind, or with an exponent.
+        let shown = period.to_string();
+        prop_assert_eq!(&shown, decimal.trim_end_matches('0').trim_end_matches('.'));
+        prop_assert_eq!(ThrottlePeriod::parse(shown.as_bytes()), Some(period));
+        let digits = format!("{seconds}{nanos:09}{}", "0".repeat(usize::try_from(shift).unwrap()));
+        let moved = format!("{digits}e{}", -9 - shift);
+        prop_assert_eq!(ThrottlePeriod::parse(moved.as_bytes()), Some(period));
+        // A limit with it is written and read.
+        let Ok(rule) = Throttle::over(3, 7, period) else { return Ok(()) };
+        let limit = Limit::throttle(rule);
+        let parsed = Limits::parse_stored(limit.canonical().as_bytes()).unwrap();
+        prop_assert_eq!(&parsed.as_slice()[0], &limit);
+    }
+
+    /// GCRA grants what the textbook grants, in nanoseconds: the burst and one more, and
+    /// then one each interval. Its seconds are those of the wait, rounded up.
+    #[test]
+    fn gcra_is_the_textbooks(
+        burst in 0i64..6,
+        count in 1i64..9,
+        period_ms in 1u64..3_000,
+        calls in prop::collection::vec((prop_oneof![Just(0u64), 0u64..800_000], 1u64..4), 1..24),
+    ) {
+        let period = ThrottlePeriod::parse(format!("{period_ms}e-3").as_bytes()).unwrap();
+        let rule = Throttle::over(burst, count, period).unwrap();
+        let interval = i128::from(period_ms) * 1_000_000 / i128::from(count);
+        let most = interval * i128::from(burst + 1);
+        let (mut state, mut now, mut full_at) = (State::Fresh, NOW, 0i128);
+        for (gap, quantity) in calls {
+            now += gap;
+            let at = i128::from(now) * 1000;
+            let wait = (full_at - at).max(0);
+            let after = wait + interval * i128::from(quantity);
+            let answer = rule.ask(&state.arrival(), Micros(now), quantity, SecondsRounding::Up);
+            prop_assert_eq!(answer.limited, after > most);
+            let left = if answer.limited { wait } else { after };
+            prop_assert_eq!(i128::from(answer.reset_after_s), (left + 999_999_999) / 1_000_000_000);
+            prop_assert_eq!(i128::from(answer.remaining), (most - left) / interval);
+            let retry = if answer.limited && i128::from(quantity) <= i128::from(burst) + 1 {
+                (after - most + 999_999_999) / 1_000_000_000
+            } else {
+                -1
+            };
+            prop_assert_eq!(i128::from(answer.retry_after_s), retry);
+            if !answer.limited {
+                full_at = at + after;
+                let limit = [Limit::throttle(rule)];
+                take(&limit, std::slice::from_mut(&mut state), Micros(now), &Taken::new([quantity]));
+            }
         }
     }
 }
@@ -174,7 +239,10 @@ fn measured_replies() {
     let seen = look(&limit, &state, Micros(NOW), 1);
     assert_eq!((seen.used, seen.remaining, seen.reset_after_us), (5, Some(0), 300_000_000));
     assert_eq!(give_back(std::slice::from_ref(&limit), std::slice::from_mut(&mut state), Micros(NOW), 2), 2);
-    assert_eq!(numbers(rule.ask(&state.arrival(), Micros(NOW), 0)), [0, 5, 2, -1, 180]);
+    assert_eq!(
+        numbers(rule.ask(&state.arrival(), Micros(NOW), 0, SecondsRounding::Cell)),
+        [0, 5, 2, -1, 180]
+    );
 }
 
 #[test]
@@ -191,6 +259,9 @@ fn adopts_an_arrival_time() {
     assert_eq!(State::of_arrival(Arrival::adopt(NOW * 1000, Micros(NOW))), State::Fresh);
     let state = State::of_arrival(Arrival::adopt(NOW * 1000 + 120_000_000_000, Micros(NOW)));
     let rule = Throttle::new(4, 1, 60).unwrap();
-    assert_eq!(numbers(rule.ask(&state.arrival(), Micros(NOW), 0)), [0, 5, 3, -1, 120]);
+    assert_eq!(
+        numbers(rule.ask(&state.arrival(), Micros(NOW), 0, SecondsRounding::Cell)),
+        [0, 5, 3, -1, 120]
+    );
     assert!(World::new("5/s").limits.as_slice()[0] != Limit::throttle(rule));
 }

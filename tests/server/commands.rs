@@ -25,6 +25,8 @@ const ROWS: &[Row] = &[
     ("rl.help", -1, &["fast"], [0, 0, 0]),
     ("rl.debug", -2, &["admin", "fast"], [0, 0, 0]),
     ("cl.throttle", -5, &["write", "denyoom", "fast"], [1, 1, 1]),
+    ("rl.throttle", -5, &["write", "denyoom", "fast"], [1, 1, 1]),
+    ("gcra", -5, &["write", "denyoom", "fast"], [1, 1, 1]),
     ("rl.effect", -3, &["write", "fast"], [1, -1, 2]),
 ];
 
@@ -83,6 +85,9 @@ fn command_docs_show_the_arguments() {
     assert_eq!(block[1].field("arguments")[1].field("type"), Reply::bulk("pure-token"));
     assert_eq!(block[2].field("token"), Reply::bulk("REASON"));
     assert_eq!(block[2].field("flags")[0].text(), "optional");
+    let gcra = arguments("gcra");
+    assert_eq!(gcra[3].field("type"), Reply::bulk("double"));
+    assert_eq!(gcra[4].field("token"), Reply::bulk("TOKENS"));
     let batch = arguments("rl.batch");
     assert_eq!(batch[2].field("type"), Reply::bulk("block"));
     assert_eq!(batch[2].field("flags")[0].text(), "multiple");
@@ -107,6 +112,8 @@ fn command_getkeys() {
         ("RL.BLOCK k FOREVER REASON k2", &["k"]),
         ("RL.UNBLOCK k", &["k"]),
         ("CL.THROTTLE k 1 1 1", &["k"]),
+        ("RL.THROTTLE k 1 1 1", &["k"]),
+        ("GCRA k 1 1 1 TOKENS 2", &["k"]),
         ("RL.EFFECT a x b y", &["a", "b"]),
     ]);
     for (command, keys) in expected {

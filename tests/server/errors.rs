@@ -38,6 +38,9 @@ fn arity() {
         "CL.THROTTLE k 1",
         "CL.THROTTLE k 1 1",
         "CL.THROTTLE k 1 1 1 1 1",
+        "RL.THROTTLE k 1 1",
+        "RL.THROTTLE k 1 1 1 1 1",
+        "GCRA k 1 1",
     ] {
         let name = command.split(' ').next().unwrap().to_lowercase();
         let reply = server.line(command);
@@ -271,6 +274,8 @@ fn keys_of_another_type() {
             "RL.BLOCK KEY FOREVER",
             "RL.UNBLOCK KEY",
             "CL.THROTTLE KEY 1 1 1",
+            "RL.THROTTLE KEY 1 1 1",
+            "GCRA KEY 1 1 1",
         ] {
             assert_error_prefix(&server.line(&command.replace("KEY", key)), WRONGTYPE);
         }
@@ -298,6 +303,8 @@ fn out_of_memory() {
         "RL.PIN k 10/h",
         "RL.BLOCK k FOREVER",
         "CL.THROTTLE t 1 1 1",
+        "RL.THROTTLE t 1 1 1",
+        "GCRA t 1 1 1",
     ] {
         assert_error_prefix(&server.line(command), "OOM command not allowed when used memory > 'maxmemory'");
     }
@@ -331,6 +338,8 @@ fn a_replica_is_read_only() {
         "RL.UNBLOCK b",
         "RL.CLEAR 0",
         "CL.THROTTLE t 1 1 1",
+        "RL.THROTTLE t 1 1 1",
+        "GCRA t 1 1 1",
     ] {
         assert_error_prefix(&replica.line(command), "READONLY You can't write against a read only replica.");
     }

@@ -94,6 +94,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("", "CL.THROTTLE k 5 10 60"),
     ("RL.ACQUIRE k 5/m TRACK", "CL.THROTTLE k 5 10 60"),
     ("SET k 1800000000000000000", "CL.THROTTLE k 5 10 60"),
+    ("RL.ACQUIRE k 5/m TRACK", "GCRA k 5 10 0.5"),
     ("", "RL.RECORD k OK DUR 5ms"),
     ("", "CB.ACQUIRE k 3"),
     ("", "CB.REPORT k FAIL BREAKER 1:open=1h"),

@@ -1,4 +1,5 @@
-//! CL.THROTTLE against what redis-cell answers, measured and by its formulas.
+//! CL.THROTTLE against what redis-cell answers, measured and by its formulas; its other
+//! name, and GCRA.
 
 use std::collections::HashMap;
 
@@ -300,7 +301,11 @@ fn a_string_left_by_redis_cell_is_taken_over() {
 #[test]
 fn it_can_be_switched_off() {
     let server = Server::builder().module_args(["compat-cl-throttle", "no"]).start();
-    assert_error_prefix(&server.line("CL.THROTTLE k 4 1 60"), "ERR unknown command");
+    for name in ["CL.THROTTLE", "RL.THROTTLE", "GCRA"] {
+        assert_error_prefix(&server.line(&format!("{name} k 4 1 60")), "ERR unknown command");
+        let info = server.line(&format!("COMMAND INFO {name}"));
+        assert!(matches!(info[0], Reply::NilArray | Reply::NilBulk), "{info:?}");
+    }
     assert_eq!(server.line("RL.ACQUIRE k 1/s")[0], Reply::Int(1));
 }
 
@@ -331,4 +336,123 @@ fn a_string_of_redis_cell_goes_by_the_servers_limits_where_callers_choose_none()
     server.line("CL.THROTTLE other 100 100 60 3");
     server.line("CL.THROTTLE other 100 100 60 0");
     assert_eq!(server.line("TYPE other"), Reply::Simple("string".into()));
+}
+
+/// RL.THROTTLE takes, answers and refuses as CL.THROTTLE on the same key.
+#[test]
+fn rl_throttle_is_another_name() {
+    let server = server();
+    for arguments in ["4 1 60", "4 1 60 0", "4 1 60 3", "4 1 60 6", "0 3 1", "-1 1 60", "1 1 60 x"] {
+        let first = server.line(&format!("CL.THROTTLE a {arguments}"));
+        let second = server.line(&format!("RL.THROTTLE b {arguments}"));
+        assert_eq!(first, second, "{arguments}");
+    }
+    assert_throttle(&server, "k 4 1 60", [0, 5, 4, -1, 60]);
+    assert_eq!(server.line("RL.THROTTLE k 4 1 60"), Reply::ints(&[0, 5, 3, -1, 120]));
+    assert_throttle(&server, "k 4 1 60", [0, 5, 2, -1, 180]);
+    assert_eq!(
+        server.line("RL.HELP RL.THROTTLE")[0].text(),
+        "RL.THROTTLE key max_burst count_per_period period [quantity]"
+    );
+}
+
+#[track_caller]
+fn assert_gcra(server: &Server, arguments: &str, expected: [i64; 5]) {
+    assert_eq!(server.line(&format!("GCRA {arguments}")), Reply::ints(&expected), "{arguments}");
+}
+
+#[test]
+fn gcra_answers_in_seconds_rounded_up() {
+    let server = server();
+    // The examples of its documentation.
+    assert_gcra(&server, "api 5 10 60", [0, 6, 5, -1, 6]);
+    assert_gcra(&server, "api 5 10 60 TOKENS 5", [0, 6, 0, -1, 36]);
+    assert_gcra(&server, "api 5 10 60", [1, 6, 0, 6, 36]);
+    assert_gcra(&server, "api 5 10 60 TOKENS 6", [1, 6, 0, 36, 36]);
+    assert_gcra(&server, "api 5 10 60 tokens 7", [1, 6, 0, -1, 36]);
+    assert_gcra(&server, "fresh 5 10 60 TOKENS 7", [1, 6, 6, -1, 0]);
+    assert_eq!(server.line("EXISTS fresh"), Reply::Int(0));
+    // A moment more than whole seconds counts as one more, where CL.THROTTLE drops it.
+    server.clock_advance(5_999_900);
+    assert_gcra(&server, "api 5 10 60", [1, 6, 0, 1, 31]);
+    assert_throttle(&server, "api 5 10 60", [1, 6, 0, 1, 30]);
+    server.clock_advance(100);
+    assert_gcra(&server, "api 5 10 60", [0, 6, 0, -1, 36]);
+    // Parts of a second.
+    assert_gcra(&server, "half 1 2 0.5", [0, 2, 1, -1, 1]);
+    assert_gcra(&server, "half 1 2 0.5", [0, 2, 0, -1, 1]);
+    assert_gcra(&server, "half 1 2 0.5", [1, 2, 0, 1, 1]);
+    server.clock_advance(249_999);
+    assert_gcra(&server, "half 1 2 0.5", [1, 2, 0, 1, 1]);
+    server.clock_advance(1);
+    assert_gcra(&server, "half 1 2 0.5", [0, 2, 0, -1, 1]);
+    // The same period, however it is printed.
+    for period in [".5", "5e-1", "5E-01", "0.50000000000000000", "+0.5"] {
+        assert_gcra(&server, &format!("half 1 2 {period}"), [1, 2, 0, 1, 1]);
+    }
+    let quota = server.line("RL.QUOTA half");
+    for (name, value) in [("limit", 2), ("used", 2), ("remaining", 0), ("period_ms", 500)] {
+        assert_eq!(quota[0].field(name).int(), value, "{name}");
+    }
+    assert_eq!(quota[0].field("name").text(), "throttle:1/2/0.5");
+    let mut wire = server.wire3();
+    assert_eq!(wire.line("GCRA half 1 2 0.5"), Reply::ints(&[1, 2, 0, 1, 1]));
+    assert_eq!(wire.line("GCRA other 0 1 86400.25"), Reply::ints(&[0, 1, 0, -1, 86_401]));
+}
+
+#[test]
+fn gcra_is_kept_replicated_and_written() {
+    let server = server();
+    let replica = server.replica();
+    server.line("GCRA k 5 7 1.25 TOKENS 3");
+    server.line("GCRA tiny 5 1 0.000001");
+    server.line("GCRA long 9223372036854775806 1 9223372036854775807 TOKENS 2");
+    server.line("RL.ACQUIRE tracked 5/m TRACK");
+    server.line("GCRA tracked 5 7 1.25");
+    wait_synced(&server, &replica);
+    assert_same_data(&server, &replica);
+    let before = server.line("DEBUG DIGEST-VALUE k tiny long tracked");
+    assert_eq!(server.line("DEBUG RELOAD"), Reply::ok());
+    assert_eq!(server.line("DEBUG DIGEST-VALUE k tiny long tracked"), before);
+    assert_gcra(&server, "k 5 7 1.25", [0, 6, 2, -1, 1]);
+    assert_eq!(server.line("RL.STATS tracked").field("total").field("granted"), Reply::Int(2));
+    // An operator's word wins here, too.
+    server.ok("RL.BLOCK k FOR 90s");
+    assert_gcra(&server, "k 5 7 1.25", [1, 6, 0, 90, 1]);
+    server.ok("RL.PIN pinned 2/m");
+    assert_gcra(&server, "pinned 5 7 1.25 TOKENS 2", [0, 2, 0, -1, 60]);
+    assert_gcra(&server, "pinned 5 7 1.25", [1, 2, 0, 60, 60]);
+}
+
+#[test]
+fn gcra_names_what_is_wrong() {
+    let server = server();
+    for (arguments, text) in [
+        ("k x 1 60", "ERR max_burst must be a whole number from 0 to 9223372036854775807"),
+        ("k -1 1 60", "ERR max_burst must be a whole number from 0 to 9223372036854775807"),
+        ("k 1 0 60", "ERR tokens_per_period must be a whole number from 1 to 9223372036854775807"),
+        ("k 1 1 60 TOKENS 0", "ERR TOKENS must be a whole number from 1 to 9223372036854775807"),
+        ("k 1 1 60 TOKENS -1", "ERR TOKENS must be a whole number from 1 to 9223372036854775807"),
+        (
+            "k 1 1 60 TOKENS",
+            "ERR syntax error: TOKENS needs a value; usage: GCRA key max_burst tokens_per_period period [TOKENS n]",
+        ),
+        (
+            "k 1 1 60 TOKENS 1 TOKENS 1",
+            "ERR syntax error: TOKENS is given twice; usage: GCRA key max_burst tokens_per_period period [TOKENS n]",
+        ),
+        ("k 0 10000000000 1", "ERR rate is above one unit a nanosecond"),
+    ] {
+        assert_error(&server.line(&format!("GCRA {arguments}")), text);
+    }
+    for period in ["0", "-1", "0.0", "x", "1s", "1,5", "inf", "nan", "1e", "1e99", "0x10", "1e-10", ""] {
+        assert_error(
+            &call!(server, "GCRA", "k", 1, 1, period),
+            "ERR period must be a number of seconds from 0.000000001 on, such as 60 or 0.5",
+        );
+    }
+    for arguments in ["k 1 1 60 1", "k 1 1 60 NUM_REQUESTS 1"] {
+        assert_error_prefix(&server.line(&format!("GCRA {arguments}")), "ERR syntax error near ");
+    }
+    assert_eq!(server.line("EXISTS k"), Reply::Int(0));
 }

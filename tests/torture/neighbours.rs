@@ -7,7 +7,8 @@ use crate::{
     size::record,
 };
 
-/// A module with a CL.THROTTLE of its own, as redis-cell has.
+/// A module with a command of its own that replies "another's": CL.THROTTLE, as
+/// redis-cell has.
 const OTHER: &str = r#"
 #include <stddef.h>
 typedef struct Ctx Ctx;
@@ -30,10 +31,10 @@ int RedisModule_OnLoad(Ctx *ctx, String **argv, int argc) {
 }
 "#;
 
-/// Compiles it.
-fn other(folder: &tempfile::TempDir) -> PathBuf {
+/// Compiles it, with a command of this name.
+fn other(folder: &tempfile::TempDir, command: &str) -> PathBuf {
     let (source, library) = (folder.path().join("other.c"), folder.path().join("other.so"));
-    fs::write(&source, OTHER).expect("room");
+    fs::write(&source, OTHER.replace("cl.throttle", command)).expect("room");
     let compiled = Command::new("cc")
         .args(["-shared", "-fPIC", "-o"])
         .args([&library, &source])
@@ -47,7 +48,7 @@ fn other(folder: &tempfile::TempDir) -> PathBuf {
 #[test]
 fn a_module_with_a_cl_throttle_of_its_own_keeps_it() {
     let folder = tempfile::tempdir().expect("a folder");
-    let library = other(&folder);
+    let library = other(&folder, "cl.throttle");
     let library = library.to_string_lossy();
     let server = Server::with(&["--loadmodule", &library]);
     assert_eq!(server.line("CL.THROTTLE k 1 1 1"), Reply::Simple("another's".into()));
@@ -67,6 +68,26 @@ fn a_module_with_a_cl_throttle_of_its_own_keeps_it() {
     server.ok(&format!("MODULE LOAD {library}"));
     assert_eq!(server.line("CL.THROTTLE k 1 1 1"), Reply::Simple("another's".into()));
     record("another module with CL.THROTTLE", 3, "nothing");
+}
+
+/// The same for the other names that others may have; ours keep the rest.
+#[test]
+fn names_that_another_module_has_are_left_to_it() {
+    for (taken, ours) in [
+        ("gcra", ["CL.THROTTLE", "RL.THROTTLE"]),
+        ("rl.throttle", ["CL.THROTTLE", "GCRA"]),
+        ("cl.throttle", ["RL.THROTTLE", "GCRA"]),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let library = other(&folder, taken);
+        let server = Server::with(&["--loadmodule", &library.to_string_lossy()]);
+        assert_eq!(server.line(&format!("{taken} k 1 1 1")), Reply::Simple("another's".into()));
+        for name in ours {
+            assert_eq!(server.line(&format!("{name} k 1 1 1")).items().len(), 5, "{name} beside {taken}");
+        }
+        assert_eq!(server.line("RL.ACQUIRE l 5/h")[2], Reply::Int(4));
+    }
+    record("another module with GCRA or RL.THROTTLE", 3, "nothing");
 }
 
 /// Loaded twice, the second is refused and the first goes on.

@@ -256,7 +256,7 @@ impl Requests {
                 ArgumentKind::Flag => {}
                 ArgumentKind::Pattern => request.push(self.chance.one_of(PATTERNS).to_arg()),
                 ArgumentKind::Integer if argument.name.starts_with("num") => request.push(NUMBER.to_vec()),
-                ArgumentKind::Integer => request.push(self.number()),
+                ArgumentKind::Integer | ArgumentKind::Double => request.push(self.number()),
                 ArgumentKind::Text => request.push(self.text(argument)),
                 ArgumentKind::OneOf(choices) => {
                     let choice = &choices[self.chance.below(choices.len())];

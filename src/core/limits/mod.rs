@@ -47,4 +47,4 @@ pub use rule::{Rule, State};
 pub use spec::{
     Charge, Enforcement, Expression, Keep, Label, Limit, Limits, LimitsError, MAX_COUNT, MAX_LIMITS, Term,
 };
-pub use throttle::{Throttle, ThrottleError, ThrottleReply};
+pub use throttle::{SecondsRounding, Throttle, ThrottleError, ThrottlePeriod, ThrottleReply};

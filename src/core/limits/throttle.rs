@@ -1,6 +1,7 @@
 //! `CL.THROTTLE` as redis-cell 0.5 counts: the generic cell rate algorithm in
 //! nanoseconds, with its roundings, for every input on which redis-cell itself
-//! does not wrap or abort. As a limit it is a bucket of `max_burst + 1`.
+//! does not wrap or abort; and `GCRA`, which is the same with a period of less than
+//! seconds. As a limit it is a bucket of `max_burst + 1`.
 //!
 //! The state is the theoretical arrival time (TAT) and, so that a clock that
 //! steps back can be told from a long debt, the time of the last change: what
@@ -9,9 +10,11 @@
 use super::algorithm::Algorithm;
 use super::quantity::Reason;
 use crate::core::limits::options::LimitOptions;
+use crate::core::text::decimal;
 use crate::core::text::duration::whole_number;
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_u64, put_u128};
+use std::fmt;
 
 /// Nanoseconds in a second.
 const SECOND_NS: u128 = 1_000_000_000;
@@ -19,6 +22,10 @@ const SECOND_NS: u128 = 1_000_000_000;
 const MICRO_NS: u128 = 1_000;
 /// The largest number of the arguments, that of a signed 64-bit integer.
 const MOST: u64 = i64::MAX as u64;
+/// Decimals of a period that are kept: nanoseconds.
+const DECIMALS: usize = 9;
+/// The longest period, in nanoseconds.
+const MOST_NS: i128 = i64::MAX as i128 * 1_000_000_000;
 /// No arrival time reaches this; sums stay within 128 bits.
 const MAX_TAT: u128 = (1 << 127) - 1;
 
@@ -39,12 +46,70 @@ pub enum ThrottleError {
     TooFast,
 }
 
+/// The period of a [`Throttle`], above 0: whole seconds, or a decimal with up to nine
+/// decimals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ThrottlePeriod {
+    seconds: u64,
+    nanos: u32,
+}
+
+impl ThrottlePeriod {
+    /// So many seconds; none where that is no period.
+    pub fn of_seconds(seconds: i64) -> Option<Self> {
+        Some(Self { seconds: u64::try_from(seconds).ok().filter(|&seconds| seconds > 0)?, nanos: 0 })
+    }
+
+    /// The decimal number of seconds that a text writes, rounded to nanoseconds; none
+    /// where that is not above 0, or more seconds than a signed 64-bit integer counts.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let ns = decimal::parse(text, DECIMALS, MOST_NS).ok().and_then(|ns| u128::try_from(ns).ok())?;
+        let part = |n: u128| u64::try_from(n).ok();
+        let (seconds, nanos) = (part(ns / SECOND_NS)?, u32::try_from(ns % SECOND_NS).ok()?);
+        (ns > 0).then_some(Self { seconds, nanos })
+    }
+
+    fn ns(self) -> u128 {
+        u128::from(self.seconds) * SECOND_NS + u128::from(self.nanos)
+    }
+}
+
+impl fmt::Display for ThrottlePeriod {
+    /// Seconds, with no more decimals than needed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.seconds)?;
+        match self.nanos {
+            0 => Ok(()),
+            nanos => write!(f, ".{}", format!("{nanos:0DECIMALS$}").trim_end_matches('0')),
+        }
+    }
+}
+
+/// How lengths of time become the whole seconds of a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecondsRounding {
+    /// As redis-cell: up, but what is less than a millisecond is dropped.
+    Cell,
+    /// Up.
+    Up,
+}
+
+impl SecondsRounding {
+    fn seconds(self, ns: u128) -> i64 {
+        let least = match self {
+            Self::Cell => 1_000_000,
+            Self::Up => 1,
+        };
+        clamp(ns / SECOND_NS + u128::from(ns % SECOND_NS >= least))
+    }
+}
+
 /// The arguments of `CL.THROTTLE` but the quantity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Throttle {
     max_burst: u64,
     count: u64,
-    period_s: u64,
+    period: ThrottlePeriod,
     /// Nanoseconds for one unit, 1 ..= `i64::MAX`.
     interval: u64,
 }
@@ -102,25 +167,38 @@ pub struct ThrottleReply {
 }
 
 impl Throttle {
-    /// Checks the arguments.
+    /// Checks the arguments of `CL.THROTTLE`.
     ///
     /// # Errors
     /// When they make no rate.
     pub fn new(max_burst: i64, count: i64, period_s: i64) -> Result<Self, ThrottleError> {
+        Self::over(max_burst, count, ThrottlePeriod::of_seconds(period_s).ok_or(ThrottleError::Period)?)
+    }
+
+    /// So many units in a period of any length.
+    ///
+    /// # Errors
+    /// When they make no rate.
+    pub fn over(max_burst: i64, count: i64, period: ThrottlePeriod) -> Result<Self, ThrottleError> {
         let max_burst = u64::try_from(max_burst).map_err(|_| ThrottleError::Burst)?;
         let count = u64::try_from(count).ok().filter(|&n| n > 0).ok_or(ThrottleError::Count)?;
-        let period_s = u64::try_from(period_s).ok().filter(|&n| n > 0).ok_or(ThrottleError::Period)?;
-        let interval = u128::from(period_s) * SECOND_NS / u128::from(count);
+        let interval = period.ns() / u128::from(count);
         // Beyond 292 years redis-cell wraps; here it is 292 years.
         match u64::try_from(interval).unwrap_or(MOST).min(MOST) {
             0 => Err(ThrottleError::TooFast),
-            interval => Ok(Self { max_burst, count, period_s, interval }),
+            interval => Ok(Self { max_burst, count, period, interval }),
         }
     }
 
     /// Decides as redis-cell does and says what it would reply. Reads only: when
     /// not limited and the quantity is not 0, [`take`](super::take) the quantity.
-    pub fn ask(&self, arrival: &Arrival, now: Micros, quantity: u64) -> ThrottleReply {
+    pub fn ask(
+        &self,
+        arrival: &Arrival,
+        now: Micros,
+        quantity: u64,
+        rounding: SecondsRounding,
+    ) -> ThrottleReply {
         let wait = arrival.wait(now);
         let variation = self.length(self.max_burst + 1);
         let increment = self.length(quantity);
@@ -133,11 +211,11 @@ impl Throttle {
             remaining: self.remaining(variation, reset),
             // Who is denied and told 0 would ask again at once, for nothing.
             retry_after_s: if limited && increment <= variation {
-                seconds(new_wait - variation).max(1)
+                rounding.seconds(new_wait - variation).max(1)
             } else {
                 -1
             },
-            reset_after_s: seconds(reset),
+            reset_after_s: rounding.seconds(reset),
         }
     }
 
@@ -166,31 +244,27 @@ fn clamp(n: u128) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
-/// Whole seconds, and one more when a millisecond or more remains.
-fn seconds(ns: u128) -> i64 {
-    clamp(ns / SECOND_NS + u128::from(ns % SECOND_NS >= 1_000_000))
-}
-
 impl Algorithm for Throttle {
     type State = Arrival;
     const NAME: &'static str = "throttle";
     const PUBLIC: bool = false;
     const REFILLS: bool = true;
 
-    /// `max_burst/count/period_s`.
+    /// `max_burst/count/seconds`.
     fn parse(quantity: &[u8], _options: &LimitOptions<'_>) -> Result<Self, Reason> {
         let number = |text: &[u8]| whole_number(text).and_then(|n| i64::try_from(n).ok());
-        let mut parts = quantity.split(|&b| b == b'/').map(number);
-        match (parts.next(), parts.next(), parts.next(), parts.next()) {
-            (Some(Some(burst)), Some(Some(count)), Some(Some(period)), None) => {
-                Self::new(burst, count, period).map_err(|why| why.to_string().into())
+        let mut parts = quantity.split(|&b| b == b'/');
+        let (burst, count) = (parts.next().and_then(number), parts.next().and_then(number));
+        match (burst, count, parts.next().and_then(ThrottlePeriod::parse), parts.next()) {
+            (Some(burst), Some(count), Some(period), None) => {
+                Self::over(burst, count, period).map_err(|why| why.to_string().into())
             }
             _ => Err("throttle needs max_burst/count/seconds".into()),
         }
     }
 
     fn head(&self) -> String {
-        format!("throttle:{}/{}/{}", self.max_burst, self.count, self.period_s)
+        format!("throttle:{}/{}/{}", self.max_burst, self.count, self.period)
     }
 
     fn same_usage(&self, _other: &Self) -> bool {
@@ -198,7 +272,7 @@ impl Algorithm for Throttle {
     }
 
     fn period_us(&self) -> Option<u64> {
-        Some(self.period_s.saturating_mul(1_000_000))
+        Some(u64::try_from(self.period.ns().div_ceil(MICRO_NS)).unwrap_or(u64::MAX))
     }
 
     fn refill_us(&self) -> Option<u64> {

@@ -103,6 +103,8 @@ pub enum ArgumentKind {
     Text,
     /// An integer.
     Integer,
+    /// A number with decimals.
+    Double,
     /// A glob.
     Pattern,
     /// Nothing but its keyword.
@@ -131,6 +133,11 @@ impl Argument {
     /// An integer.
     pub const fn integer(name: &'static str) -> Self {
         Self::of(name, ArgumentKind::Integer)
+    }
+
+    /// A number with decimals.
+    pub const fn double(name: &'static str) -> Self {
+        Self::of(name, ArgumentKind::Double)
     }
 
     /// A glob.
@@ -177,9 +184,11 @@ impl Argument {
             ArgumentKind::Flag => String::new(),
             ArgumentKind::OneOf(choices) => choices.iter().map(Self::syntax).collect::<Vec<_>>().join(" | "),
             ArgumentKind::Group(parts) => parts.iter().map(Self::syntax).collect::<Vec<_>>().join(" "),
-            ArgumentKind::Key | ArgumentKind::Text | ArgumentKind::Integer | ArgumentKind::Pattern => {
-                self.name.to_owned()
-            }
+            ArgumentKind::Key
+            | ArgumentKind::Text
+            | ArgumentKind::Integer
+            | ArgumentKind::Double
+            | ArgumentKind::Pattern => self.name.to_owned(),
         };
         let mut text = match (self.token, inner.is_empty()) {
             (Some(token), true) => token.to_owned(),
@@ -237,9 +246,11 @@ impl Command {
                 ArgumentKind::Group(parts) => {
                     parts.iter().map(least).fold((0, true), |(n, e), (m, f)| (n + m, e && f))
                 }
-                ArgumentKind::Key | ArgumentKind::Text | ArgumentKind::Integer | ArgumentKind::Pattern => {
-                    (1, true)
-                }
+                ArgumentKind::Key
+                | ArgumentKind::Text
+                | ArgumentKind::Integer
+                | ArgumentKind::Double
+                | ArgumentKind::Pattern => (1, true),
             };
             if argument.optional { (0, false) } else { (own + inner, exact && !argument.multiple) }
         }
@@ -655,6 +666,7 @@ impl CStringArena {
             }
             ArgumentKind::Text => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_STRING,
             ArgumentKind::Integer => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_INTEGER,
+            ArgumentKind::Double => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_DOUBLE,
             ArgumentKind::Pattern => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_PATTERN,
             ArgumentKind::Flag => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_PURE_TOKEN,
             ArgumentKind::OneOf(choices) => {

@@ -1,0 +1,89 @@
+//! Decimals as programs print them, read without a float: `12`, `-0.5`, `.5`, `1e-07`,
+//! `0.30000000000000004`.
+
+/// Why a text is no decimal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DecimalError {
+    /// No number.
+    NotANumber,
+    /// Above the most.
+    TooMuch,
+}
+
+/// The number that a text stands for, in units of its last kept decimal: `0.5` with 3
+/// decimals is 500. Digits beyond are rounded half to even. At most `most` either way,
+/// which is far below what 128 bits hold.
+///
+/// # Errors
+/// Another text, or too much.
+pub fn parse(text: &[u8], decimals: usize, most: i128) -> Result<i128, DecimalError> {
+    let (negative, rest) = sign(text);
+    let at = rest.iter().position(|byte| matches!(byte, b'e' | b'E'));
+    let (mantissa, exponent) = match at {
+        Some(at) => (rest.get(..at).unwrap_or_default(), exponent(rest.get(at + 1..).unwrap_or_default())?),
+        None => (rest, 0),
+    };
+    let point = mantissa.iter().position(|byte| *byte == b'.').unwrap_or(mantissa.len());
+    let whole = mantissa.get(..point).unwrap_or_default();
+    let fraction = mantissa.get(point + 1..).unwrap_or_default();
+    if whole.len() + fraction.len() == 0 || !whole.iter().chain(fraction).all(u8::is_ascii_digit) {
+        return Err(DecimalError::NotANumber);
+    }
+    // How many digits stand before the point, once it is moved behind the last kept one.
+    let length = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+    let kept = length(whole.len()).saturating_add(exponent).saturating_add(length(decimals));
+    let number = rounded(whole.iter().chain(fraction).map(|digit| digit - b'0'), kept, most)?;
+    if number > most {
+        return Err(DecimalError::TooMuch);
+    }
+    Ok(if negative { -number } else { number })
+}
+
+fn sign(text: &[u8]) -> (bool, &[u8]) {
+    match text.split_first() {
+        Some((b'-', rest)) => (true, rest),
+        Some((b'+', rest)) => (false, rest),
+        _ => (false, text),
+    }
+}
+
+/// A whole number with a sign. One that is out of any reach stays so.
+fn exponent(text: &[u8]) -> Result<i64, DecimalError> {
+    let (negative, digits) = sign(text);
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(DecimalError::NotANumber);
+    }
+    let size = digits.iter().fold(0i64, |sum, digit| {
+        sum.saturating_mul(10).saturating_add(i64::from(digit - b'0')).min(i64::MAX / 4)
+    });
+    Ok(if negative { -size } else { size })
+}
+
+/// The number that the first `kept` of these digits write, rounded half to even
+/// by the others. Digits that are missing are zeros.
+fn rounded(digits: impl Iterator<Item = u8>, kept: i64, most: i128) -> Result<i128, DecimalError> {
+    let mut number = 0i128;
+    let mut left = kept;
+    let (mut next, mut beyond) = (0, false);
+    for digit in digits {
+        match left {
+            1.. => number = number * 10 + i128::from(digit),
+            0 => next = digit,
+            _ => beyond |= digit > 0,
+        }
+        // Above the most, whatever comes.
+        if number > most {
+            return Err(DecimalError::TooMuch);
+        }
+        left = left.saturating_sub(1);
+    }
+    while left > 0 && number > 0 {
+        number *= 10;
+        left -= 1;
+        if number > most {
+            return Err(DecimalError::TooMuch);
+        }
+    }
+    let up = next > 5 || next == 5 && (beyond || number % 2 == 1);
+    Ok(number + i128::from(up))
+}
