@@ -1,0 +1,186 @@
+//! From files to a [`Config`], with a reason for every refusal.
+
+use super::file::{DescriptorText, DomainText, RateLimitText};
+use super::source::SourceFile;
+use super::{Algorithm, Allowance, Config, Level, Mode, Node, Refused, Rule, Unit};
+use serde_saphyr::{Location, Spanned};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Reads all files; one refusal refuses all of them.
+///
+/// # Errors
+/// The first thing wrong, with its file and line.
+pub fn build(files: &[SourceFile], algorithm: Algorithm) -> Result<Config, Refused> {
+    let mut config = Config::default();
+    for SourceFile { path, text } in files {
+        let text = std::str::from_utf8(text).map_err(|_| Refused::whole(path, "is not UTF-8"))?;
+        let read = serde_saphyr::from_str::<DomainText>(text).map_err(|why| malformed(path, &why))?;
+        let domain = &read.domain;
+        if domain.value.is_empty() {
+            return Err(Refused::at(path, domain.referenced, "the domain is empty"));
+        }
+        if config.domains.contains_key(&domain.value) {
+            let reason = format!("the domain '{}' is in another file, too", domain.value);
+            return Err(Refused::at(path, domain.referenced, reason));
+        }
+        let reader = Reader { path, algorithm };
+        let level = reader.level(read.descriptors.unwrap_or_default(), &domain.value)?;
+        config.domains.insert(read.domain.value, level);
+    }
+    Ok(config)
+}
+
+/// What the YAML reader says, in one line.
+fn malformed(path: &Path, why: &serde_saphyr::Error) -> Refused {
+    let plain = why.without_snippet();
+    let text = plain.to_string();
+    let line = text.lines().next().unwrap_or("is not YAML");
+    match plain.location() {
+        Some(location) => {
+            // The place stands in front.
+            let place = format!(" at line {}, column {}", location.line(), location.column());
+            Refused::at(path, location, line.replace(&place, ""))
+        }
+        None => Refused::whole(path, line),
+    }
+}
+
+/// Where it is read, and how its units count.
+struct Reader<'f> {
+    path: &'f Path,
+    algorithm: Algorithm,
+}
+
+impl Reader<'_> {
+    fn refuse(&self, at: Location, reason: impl Into<String>) -> Refused {
+        Refused::at(self.path, at, reason)
+    }
+
+    /// Descriptors beside each other.
+    fn level(&self, texts: Vec<DescriptorText>, above: &str) -> Result<Level, Refused> {
+        let mut level = Level::default();
+        for text in texts {
+            let at = text.key.referenced;
+            if text.key.value.is_empty() {
+                return Err(self.refuse(at, "the key of a descriptor is empty"));
+            }
+            let own = match text.value.as_deref() {
+                None | Some("") => text.key.value.clone(),
+                Some(value) => format!("{}_{value}", text.key.value),
+            };
+            let full = format!("{above}.{own}");
+            if level.entries.contains_key(&own) {
+                return Err(self.refuse(at, format!("the descriptor '{full}' stands twice")));
+            }
+            let wildcard = own.contains('*');
+            let share_threshold = text.share_threshold.unwrap_or(false);
+            if share_threshold && !wildcard {
+                let reason = format!("share_threshold needs a '*' in the value, and '{full}' has none");
+                return Err(self.refuse(at, reason));
+            }
+            let node = Node {
+                detailed_metric: text.detailed_metric.unwrap_or(false),
+                value_to_metric: text.value_to_metric.unwrap_or(false),
+                share_threshold,
+                allowance: self.allowance(&text, &full)?.map(Arc::new),
+                below: self.level(text.descriptors.unwrap_or_default(), &full)?,
+            };
+            if wildcard {
+                level.wildcards.push(own.clone());
+            }
+            level.entries.insert(own, node);
+        }
+        Ok(level)
+    }
+
+    fn allowance(&self, text: &DescriptorText, full: &str) -> Result<Option<Allowance>, Refused> {
+        let at = text.key.referenced;
+        let mut rule = match (&text.rate_limit, &text.limits) {
+            (None, None) => return Ok(None),
+            (Some(_), Some(_)) => {
+                let reason = format!("'{full}' has rate_limit and limits: leave one of them out");
+                return Err(self.refuse(at, reason));
+            }
+            (None, Some(limits)) => self.written(limits)?,
+            (Some(limit), None) if limit.unlimited.unwrap_or(false) => {
+                return self.unlimited(limit, at, full).map(Some);
+            }
+            (Some(limit), None) => self.rate_limit(limit, at, full)?,
+        };
+        rule.mode = match (text.shadow_mode.unwrap_or(false), text.quota_mode.unwrap_or(false)) {
+            (true, _) => Mode::Shadow,
+            (false, true) => Mode::Quota,
+            (false, false) => Mode::Enforced,
+        };
+        rule.metadata.clone_from(&text.metadata);
+        Ok(Some(Allowance::Limited(Arc::new(rule))))
+    }
+
+    fn written(&self, limits: &Spanned<String>) -> Result<Rule, Refused> {
+        Rule::written(&limits.value).map_err(|why| self.refuse(limits.referenced, why))
+    }
+
+    fn unlimited(&self, text: &RateLimitText, at: Location, full: &str) -> Result<Allowance, Refused> {
+        if let Some(unit) = &text.unit {
+            return Err(self.refuse(unit.referenced, format!("'{full}' is unlimited and has a unit")));
+        }
+        if let Some(limits) = &text.limits {
+            return Err(self.refuse(limits.referenced, format!("'{full}' is unlimited and has limits")));
+        }
+        Ok(Allowance::Unlimited { replaces: self.replaces(text, at, full)? })
+    }
+
+    fn rate_limit(&self, text: &RateLimitText, at: Location, full: &str) -> Result<Rule, Refused> {
+        let replaces = self.replaces(text, at, full)?;
+        let name = text.name.clone().unwrap_or_default();
+        let rule = match (&text.unit, &text.limits) {
+            (Some(unit), Some(_)) => {
+                let reason = format!("'{full}' has a unit and limits: leave one of them out");
+                return Err(self.refuse(unit.referenced, reason));
+            }
+            (None, Some(limits)) => {
+                if let Some(requests) = &text.requests_per_unit {
+                    let reason = format!("'{full}' has requests_per_unit and limits: leave one of them out");
+                    return Err(self.refuse(requests.referenced, reason));
+                }
+                self.written(limits)?
+            }
+            (None, None) => {
+                let reason = format!(
+                    "the rate_limit of '{full}' has no unit: second, minute, hour, day, week, month or year"
+                );
+                return Err(self.refuse(at, reason));
+            }
+            (Some(unit), None) => {
+                let Some(known) = Unit::parse(&unit.value) else {
+                    let reason = format!(
+                        "the unit '{}' is none of second, minute, hour, day, week, month and year",
+                        unit.value
+                    );
+                    return Err(self.refuse(unit.referenced, reason));
+                };
+                // As in envoyproxy/ratelimit, none named are none allowed.
+                let requests = text.requests_per_unit.as_ref().map_or(0, |requests| requests.value);
+                Rule::new(self.algorithm, requests, known)
+            }
+        };
+        Ok(Rule { name, replaces, ..rule })
+    }
+
+    fn replaces(&self, text: &RateLimitText, at: Location, full: &str) -> Result<Vec<String>, Refused> {
+        let mut names = Vec::new();
+        for replaced in text.replaces.iter().flatten() {
+            let Some(name) = replaced.name.as_ref().filter(|name| !name.value.is_empty()) else {
+                return Err(self.refuse(at, format!("'{full}' replaces a limit without a name")));
+            };
+            if text.name.as_ref() == Some(&name.value) {
+                return Err(
+                    self.refuse(name.referenced, format!("'{full}' replaces itself, '{}'", name.value))
+                );
+            }
+            names.push(name.value.clone());
+        }
+        Ok(names)
+    }
+}

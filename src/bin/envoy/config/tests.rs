@@ -1,0 +1,266 @@
+//! Files that are taken, and files that are refused with line and reason.
+
+use super::build::build;
+use super::source::SourceFile;
+use super::{Algorithm, Allowance, Config, Mode, holds};
+use crate::matching::find;
+use envoy_types::pb::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry;
+
+fn read(text: &str) -> Result<Config, String> {
+    let file = SourceFile { path: "f.yaml".into(), text: text.as_bytes().to_vec() };
+    build(&[file], Algorithm::Fixed).map_err(|why| why.to_string())
+}
+
+fn entries(text: &str) -> Vec<Entry> {
+    text.split_whitespace()
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(key, value)| Entry { key: key.into(), value: value.into() })
+        .collect()
+}
+
+/// The limits that a descriptor meets: their text, `unlimited` or `-`.
+fn met(config: &Config, domain: &str, descriptor: &str) -> String {
+    match find(config, domain, &entries(descriptor)).map(|found| found.allowance) {
+        None => "-".into(),
+        Some(allowance) => match &*allowance {
+            Allowance::Unlimited { .. } => "unlimited".into(),
+            Allowance::Limited(rule) => rule.limits.clone(),
+        },
+    }
+}
+
+fn path(config: &Config, descriptor: &str) -> String {
+    find(config, "d", &entries(descriptor)).unwrap().path.join(".")
+}
+
+#[test]
+fn a_star_holds_anything() {
+    for (pattern, text) in
+        [("a*", "a"), ("a*", "abc"), ("*", ""), ("a*c", "ac"), ("a*b*c", "axbxbxc"), ("**", "x")]
+    {
+        assert!(holds(pattern, text), "{pattern} {text}");
+    }
+    for (pattern, text) in [("a*", "ba"), ("a*c", "acb"), ("ab*ba", "aba"), ("a*b*c", "acb"), ("a", "ab")] {
+        assert!(!holds(pattern, text), "{pattern} {text}");
+    }
+}
+
+#[test]
+fn the_most_exact_match_wins_and_there_is_no_way_back() {
+    let config = read(
+        "
+domain: d
+descriptors:
+  - key: path
+    rate_limit: {unit: second, requests_per_unit: 1}
+  - key: path
+    value: /a*
+    rate_limit: {unit: minute, requests_per_unit: 2}
+  - key: path
+    value: /a*z
+    rate_limit: {unit: minute, requests_per_unit: 3}
+  - key: path
+    value: /abc
+    rate_limit: {unit: HOUR, requests_per_unit: 4}
+  - key: path
+    value: '*.png'
+    rate_limit: {unit: day, requests_per_unit: 5}
+  - key: user
+    value: bob
+    descriptors:
+      - key: path
+        value: /x
+        rate_limit: {unit: week, requests_per_unit: 6}
+  - key: user
+    descriptors:
+      - key: path
+        rate_limit: {unit: month, requests_per_unit: 7}
+  - key: free
+  - key: all
+    rate_limit: {unlimited: true}
+  - key: closed
+    rate_limit: {unit: year}
+",
+    )
+    .unwrap();
+    assert_eq!((config.domains(), config.limits()), (1, 9));
+    for (descriptor, limit) in [
+        ("path=/abc", "fixed:4/h"),
+        // The first in the file, not the longest.
+        ("path=/abz", "fixed:2/m"),
+        ("path=/x.png", "fixed:5/d"),
+        ("path=/other", "fixed:1/s"),
+        ("path", "fixed:1/s"),
+        ("user=bob path=/x", "fixed:6/7d"),
+        // Bob has his own list, and /y is not in it.
+        ("user=bob path=/y", "-"),
+        ("user=eve path=/y", "fixed:7/30d"),
+        // As deep as the limit, no less and no more.
+        ("user=eve", "-"),
+        ("user=eve path=/y more=1", "-"),
+        ("free=1", "-"),
+        ("other=1", "-"),
+        ("all=1", "unlimited"),
+        ("closed=1", "fixed:0/365d"),
+    ] {
+        assert_eq!(met(&config, "d", descriptor), limit, "{descriptor}");
+    }
+    assert_eq!(met(&config, "e", "path=/abc"), "-");
+    assert!(find(&config, "d", &[]).is_none());
+}
+
+#[test]
+fn metrics_tell_values_as_asked() {
+    let config = read(
+        "
+domain: d
+descriptors:
+  - {key: plain, rate_limit: {unit: second, requests_per_unit: 1}}
+  - {key: plain, value: known, rate_limit: {unit: second, requests_per_unit: 1}}
+  - {key: told, value_to_metric: true, rate_limit: {unit: second, requests_per_unit: 1}}
+  - {key: star, value: 'a*', rate_limit: {unit: second, requests_per_unit: 1}}
+  - {key: startold, value: 'a*', value_to_metric: true, rate_limit: {unit: second, requests_per_unit: 1}}
+  - {key: shared, value: 'a*', share_threshold: true, value_to_metric: true, rate_limit: {unit: second, requests_per_unit: 1}}
+  - key: up
+    descriptors: [{key: down, detailed_metric: true, rate_limit: {unit: second, requests_per_unit: 1}}]
+",
+    )
+    .unwrap();
+    for (descriptor, name) in [
+        ("plain=x", "plain"),
+        ("plain=known", "plain_known"),
+        ("told=x", "told_x"),
+        ("star=ab", "star_a*"),
+        ("startold=ab", "startold_ab"),
+        ("shared=ab", "shared_a*"),
+        ("up=1 down=2", "up_1.down_2"),
+    ] {
+        assert_eq!(path(&config, descriptor), name, "{descriptor}");
+    }
+    assert_eq!(find(&config, "d", &entries("shared=ab")).unwrap().shared, [Some("a*".to_owned())]);
+    assert_eq!(find(&config, "d", &entries("star=ab")).unwrap().shared, [None]);
+}
+
+#[test]
+fn modes_metadata_and_limits_in_our_own_text() {
+    let config = read(
+        "
+domain: d
+descriptors:
+  - {key: a, limits: '10/s,1000/h'}
+  - {key: b, rate_limit: {limits: 'bucket:5/s:burst=9', name: n, replaces: [{name: m}]}, quota_mode: true}
+  - {key: c, shadow_mode: true, quota_mode: true, limits: '@gold', metadata: {team: x, deep: {n: [1, null]}}}
+",
+    )
+    .unwrap();
+    let rule = |descriptor: &str| match &*find(&config, "d", &entries(descriptor)).unwrap().allowance {
+        Allowance::Limited(rule) => std::sync::Arc::clone(rule),
+        Allowance::Unlimited { .. } => panic!("limited"),
+    };
+    assert_eq!(rule("a=1").limits, "10/s,1000/h");
+    assert_eq!(rule("a=1").facts[1].window, Some(3600));
+    let b = rule("b=1");
+    assert_eq!(
+        (b.mode, b.name.as_str(), b.replaces.as_slice()),
+        (Mode::Quota, "n", ["m".to_owned()].as_slice())
+    );
+    assert_eq!(
+        (b.facts[0].capacity, b.facts[0].window, b.facts[0].unit),
+        (Some(9), Some(2), Some(super::Unit::Second))
+    );
+    let c = rule("c=1");
+    assert_eq!((c.mode, c.facts[0].capacity), (Mode::Shadow, None));
+    assert_eq!(c.metadata.as_ref().unwrap()["deep"]["n"][0], 1);
+}
+
+#[test]
+fn sliding_and_bucket_change_how_units_count() {
+    let text = b"domain: d\ndescriptors:\n  - {key: a, rate_limit: {unit: week, requests_per_unit: 3}}\n  - {key: b, rate_limit: {unit: day}}\n";
+    let file = SourceFile { path: "f.yaml".into(), text: text.to_vec() };
+    let sliding = build(std::slice::from_ref(&file), Algorithm::Sliding).unwrap();
+    assert_eq!((met(&sliding, "d", "a=1").as_str(), met(&sliding, "d", "b=1").as_str()), ("3/7d", "0/d"));
+    let bucket = build(&[file], Algorithm::Bucket).unwrap();
+    assert_eq!(
+        (met(&bucket, "d", "a=1").as_str(), met(&bucket, "d", "b=1").as_str()),
+        ("bucket:3/7d", "fixed:0/d")
+    );
+}
+
+#[test]
+fn yaml_as_people_write_it() {
+    let config = read("---\n# a comment\ndomain: d\ndescriptors:\n- key: a\n  value: 5\n  shadow_mode: yes\n  rate_limit:\n    unit: Minute\n    requests_per_unit: 4294967295\n- key: b\n  value:\n  rate_limit:\n  descriptors:\n").unwrap();
+    assert_eq!(met(&config, "d", "a=5"), "fixed:4294967295/m");
+    assert_eq!(read("domain: d\n").unwrap().limits(), 0);
+}
+
+#[test]
+fn what_is_refused_and_where() {
+    let with = |descriptor: &str| {
+        format!("domain: d\ndescriptors:\n  - key: a\n    rate_limit: {{unit: second}}\n{descriptor}")
+    };
+    for (text, place, reason) in [
+        (String::new(), "", "domain"),
+        ("domain: ''\n".into(), "f.yaml:1:9: ", "the domain is empty"),
+        ("descriptors: []\n".into(), "f.yaml:1", "domain"),
+        ("domain: d\nlimits: 3\n".into(), "f.yaml:2:1: ", "limits"),
+        (with("  - key: ''\n"), "f.yaml:5:10: ", "the key of a descriptor is empty"),
+        (with("  - value: x\n"), "f.yaml:5", "key"),
+        (with("  - key: a\n"), "f.yaml:5:10: ", "'d.a' stands twice"),
+        (with("  - key: b\n    ratelimit: {}\n"), "f.yaml:6:5: ", "ratelimit"),
+        (
+            with("  - key: b\n    rate_limit: {unit: minute, unit_multiplier: 3}\n"),
+            "f.yaml:6:32: ",
+            "unit_multiplier",
+        ),
+        (with("  - key: b\n    rate_limit: {requests_per_unit: 3}\n"), "f.yaml:5:10: ", "has no unit"),
+        (with("  - key: b\n    rate_limit: {unit: fortnight}\n"), "f.yaml:6:24: ", "'fortnight' is none of"),
+        (with("  - key: b\n    rate_limit: {unit: day, requests_per_unit: -1}\n"), "f.yaml:6", ""),
+        (with("  - key: b\n    rate_limit: {unit: day, requests_per_unit: 4294967296}\n"), "f.yaml:6", ""),
+        (
+            with("  - key: b\n    rate_limit: {unlimited: true, unit: day}\n"),
+            "f.yaml:6:41: ",
+            "unlimited and has a unit",
+        ),
+        (
+            with("  - key: b\n    rate_limit: {unit: day, name: n, replaces: [{name: n}]}\n"),
+            "f.yaml:6:56: ",
+            "replaces itself",
+        ),
+        (
+            with("  - key: b\n    rate_limit: {unit: day, replaces: [{name: ''}]}\n"),
+            "f.yaml:5:10: ",
+            "without a name",
+        ),
+        (
+            with("  - key: b\n    value: x\n    share_threshold: true\n"),
+            "f.yaml:5:10: ",
+            "share_threshold needs a '*'",
+        ),
+        (with("  - key: b\n    limits: 10/\n"), "f.yaml:6:13: ", "invalid limit '10/': missing period"),
+        (with("  - key: b\n    limits: concurrent:3\n"), "f.yaml:6:13: ", "'concurrent'"),
+        (with("  - key: b\n    limits: '*'\n"), "f.yaml:6:13: ", "names no limits"),
+        (
+            with("  - key: b\n    limits: 1/s\n    rate_limit: {unit: day}\n"),
+            "f.yaml:5:10: ",
+            "leave one of them out",
+        ),
+        (
+            with("  - key: b\n    rate_limit: {unit: day, limits: 1/s}\n"),
+            "f.yaml:6:24: ",
+            "leave one of them out",
+        ),
+        (with("  - [1, 2]\n"), "f.yaml:5", ""),
+        ("domain: [\n".into(), "f.yaml:", ""),
+    ] {
+        let why = read(&text).err().unwrap_or_else(|| panic!("taken: {text}"));
+        assert!(why.starts_with(place) && why.contains(reason), "{text}\n{why}");
+        assert_eq!(why.lines().count(), 1, "{why}");
+    }
+}
+
+#[test]
+fn one_domain_stands_in_one_file() {
+    let file = |name: &str| SourceFile { path: name.into(), text: b"domain: d\n".to_vec() };
+    let why = build(&[file("a.yaml"), file("b.yaml")], Algorithm::Fixed).unwrap_err().to_string();
+    assert_eq!(why, "b.yaml:1:9: the domain 'd' is in another file, too");
+}

@@ -1,0 +1,106 @@
+//! The units of time of the rate limit protocol.
+
+use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_response::rate_limit::Unit as Shown;
+use envoy_types::pb::envoy::r#type::v3::RateLimitUnit;
+
+/// A unit of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// 1 s.
+    Second,
+    /// 60 s.
+    Minute,
+    /// 3 600 s.
+    Hour,
+    /// 24 h.
+    Day,
+    /// 7 days, from a Thursday as the epoch was one.
+    Week,
+    /// 30 days.
+    Month,
+    /// 365 days.
+    Year,
+}
+
+impl Unit {
+    /// All of them, the shortest first.
+    pub const ALL: [Self; 7] =
+        [Self::Second, Self::Minute, Self::Hour, Self::Day, Self::Week, Self::Month, Self::Year];
+
+    /// As configurations name it, in letters of any case.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|unit| unit.word().eq_ignore_ascii_case(text))
+    }
+
+    /// As configurations name it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Second => "second",
+            Self::Minute => "minute",
+            Self::Hour => "hour",
+            Self::Day => "day",
+            Self::Week => "week",
+            Self::Month => "month",
+            Self::Year => "year",
+        }
+    }
+
+    /// As limits name its length. Weeks, months and years are written in days,
+    /// so that a window is a multiple of its length since the epoch.
+    pub const fn period(self) -> &'static str {
+        match self {
+            Self::Second => "s",
+            Self::Minute => "m",
+            Self::Hour => "h",
+            Self::Day => "d",
+            Self::Week => "7d",
+            Self::Month => "30d",
+            Self::Year => "365d",
+        }
+    }
+
+    /// Its length in seconds.
+    pub const fn seconds(self) -> u64 {
+        const DAY: u64 = 24 * 3600;
+        match self {
+            Self::Second => 1,
+            Self::Minute => 60,
+            Self::Hour => 3600,
+            Self::Day => DAY,
+            Self::Week => 7 * DAY,
+            Self::Month => 30 * DAY,
+            Self::Year => 365 * DAY,
+        }
+    }
+
+    /// The unit of that length.
+    pub fn of_micros(us: u64) -> Option<Self> {
+        Self::ALL.into_iter().find(|unit| unit.seconds().checked_mul(1_000_000) == Some(us))
+    }
+
+    /// As an answer shows it.
+    pub const fn shown(self) -> Shown {
+        match self {
+            Self::Second => Shown::Second,
+            Self::Minute => Shown::Minute,
+            Self::Hour => Shown::Hour,
+            Self::Day => Shown::Day,
+            Self::Week => Shown::Week,
+            Self::Month => Shown::Month,
+            Self::Year => Shown::Year,
+        }
+    }
+
+    /// What a request asked for; `None` for a unit that is not known.
+    pub fn requested(unit: RateLimitUnit) -> Option<Self> {
+        match unit {
+            RateLimitUnit::Unknown => None,
+            RateLimitUnit::Second => Some(Self::Second),
+            RateLimitUnit::Minute => Some(Self::Minute),
+            RateLimitUnit::Hour => Some(Self::Hour),
+            RateLimitUnit::Day => Some(Self::Day),
+            RateLimitUnit::Month => Some(Self::Month),
+            RateLimitUnit::Year => Some(Self::Year),
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Whether Envoys should ask here: Redis answers, and no stop was asked for.
+
+use crate::link::Link;
+use std::sync::Arc;
+use tokio::sync::watch;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+/// The name under which the service reports itself.
+const SERVICE: &str = "envoy.service.ratelimit.v3.RateLimitService";
+
+/// What health depends on.
+#[derive(Clone)]
+pub struct Health {
+    redis: watch::Receiver<bool>,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Health {
+    pub fn new(link: &Arc<Link>, stopping: watch::Receiver<bool>) -> Self {
+        Self { redis: link.up(), stopping }
+    }
+
+    /// All is well.
+    pub fn good(&self) -> bool {
+        *self.redis.borrow() && !*self.stopping.borrow()
+    }
+
+    /// A connection to Redis stands.
+    pub fn redis(&self) -> bool {
+        *self.redis.borrow()
+    }
+
+    /// Tells each change to who watches over gRPC.
+    pub async fn tell(mut self, reporter: HealthReporter) {
+        loop {
+            let status = if self.good() { ServingStatus::Serving } else { ServingStatus::NotServing };
+            for service in ["", SERVICE] {
+                reporter.set_service_status(service, status).await;
+            }
+            let changed = tokio::select! {
+                changed = self.redis.changed() => changed,
+                changed = self.stopping.changed() => changed,
+            };
+            if changed.is_err() {
+                return;
+            }
+        }
+    }
+}

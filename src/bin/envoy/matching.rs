@@ -1,0 +1,109 @@
+//! Which limit a descriptor of a request meets.
+//!
+//! Entry by entry the configuration is followed down: a descriptor with the same
+//! key and value first, then the first in the file whose `*` holds them, then one
+//! with the key alone. There is no way back up, and the limit must stand exactly
+//! as deep as the request's last entry.
+
+use crate::config::{Allowance, Config, Level, Node};
+use envoy_types::pb::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry;
+use std::sync::Arc;
+
+/// A limit that was met.
+#[derive(Debug)]
+pub struct Match {
+    pub allowance: Arc<Allowance>,
+    /// For each entry of the request the pattern that stands for its value, where
+    /// all values that it holds share the limit.
+    pub shared: Vec<Option<String>>,
+    /// How metrics name it: a part for each entry.
+    pub path: Vec<String>,
+}
+
+/// How an entry was found.
+enum Found<'c> {
+    /// By key and value.
+    Value(&'c Node),
+    /// By a pattern, and the value part of it.
+    Pattern(&'c Node, &'c str),
+    /// By the key alone.
+    Key(&'c Node),
+}
+
+impl<'c> Found<'c> {
+    fn in_level(level: &'c Level, entry: &Entry) -> Option<Self> {
+        let own = composite(entry);
+        if let Some(node) = level.exact(&own) {
+            return Some(Self::Value(node));
+        }
+        if let Some((pattern, node)) = level.wildcard(&own) {
+            let value = pattern.strip_prefix(&entry.key).and_then(|rest| rest.strip_prefix('_'));
+            return Some(Self::Pattern(node, value.unwrap_or(pattern)));
+        }
+        level.exact(&entry.key).map(Self::Key)
+    }
+
+    const fn node(&self) -> &'c Node {
+        match self {
+            Self::Value(node) | Self::Pattern(node, _) | Self::Key(node) => node,
+        }
+    }
+
+    /// The pattern that all its values share the limit of.
+    fn shared(&self) -> Option<&'c str> {
+        match self {
+            Self::Pattern(node, pattern) if node.share_threshold => Some(pattern),
+            _ => None,
+        }
+    }
+
+    /// Its part of the metric's name.
+    fn part(&self, entry: &Entry) -> String {
+        match self {
+            Self::Pattern(node, pattern) if node.share_threshold || !node.value_to_metric => {
+                format!("{}_{pattern}", entry.key)
+            }
+            Self::Key(node) if !node.value_to_metric => entry.key.clone(),
+            _ => with_value(entry),
+        }
+    }
+}
+
+/// `key_value`, as the configuration writes a key with its value.
+fn composite(entry: &Entry) -> String {
+    format!("{}_{}", entry.key, entry.value)
+}
+
+/// `key_value`, or `key` where the value is empty.
+pub fn with_value(entry: &Entry) -> String {
+    if entry.value.is_empty() { entry.key.clone() } else { composite(entry) }
+}
+
+/// What the entries of a descriptor meet in a domain.
+pub fn find(config: &Config, domain: &str, entries: &[Entry]) -> Option<Match> {
+    let mut level = config.domain(domain)?;
+    let mut shared = Vec::with_capacity(entries.len());
+    let mut path = Vec::with_capacity(entries.len());
+    let (last, before) = entries.split_last()?;
+    for entry in before {
+        let found = Found::in_level(level, entry)?;
+        shared.push(found.shared().map(str::to_owned));
+        path.push(found.part(entry));
+        level = &found.node().below;
+    }
+    let found = Found::in_level(level, last)?;
+    let allowance = Arc::clone(found.node().allowance.as_ref()?);
+    shared.push(found.shared().map(str::to_owned));
+    path.push(found.part(last));
+    if found.node().detailed_metric {
+        path = entries
+            .iter()
+            .zip(&shared)
+            .map(|(entry, shared)| match shared {
+                Some(pattern) => format!("{}_{pattern}", entry.key),
+                None => with_value(entry),
+            })
+            .collect();
+    }
+    Some(Match { allowance, shared, path })
+}

@@ -1,0 +1,258 @@
+//! Counters, in Prometheus' text format, under the names that envoyproxy/ratelimit
+//! gives them where they mean the same.
+
+use crate::config::Mode;
+use crate::decision::{Ask, Decision, Figures, Hits};
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+/// The most limits with counters of their own. Beyond, as when `detailed_metric`
+/// meets a value that differs with each request, they are counted as one.
+const MOST_LIMITS: usize = 10_000;
+/// How that one is named.
+const THE_REST: &str = "_other";
+/// From which part of its capacity on a limit is near: 80 %.
+const NEAR: (u64, u64) = (8, 10);
+/// Upper ends of the histogram, in seconds.
+const ENDS: [f64; 12] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0];
+
+/// Why there was no decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    Redis,
+    /// The request cannot be understood.
+    Service,
+}
+
+/// Domain, first entry, and the others joined by points.
+type Name = (String, String, String);
+
+/// Counters of one limit, in hits.
+#[derive(Debug, Default)]
+struct Counts {
+    total: AtomicU64,
+    within: AtomicU64,
+    near: AtomicU64,
+    over: AtomicU64,
+    shadow: AtomicU64,
+}
+
+/// All counters.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    limits: RwLock<HashMap<Name, Arc<Counts>>>,
+    redis_errors: AtomicU64,
+    service_errors: AtomicU64,
+    loads: AtomicU64,
+    refused_loads: AtomicU64,
+    buckets: [AtomicU64; ENDS.len()],
+    requests: AtomicU64,
+    nanos: AtomicU64,
+}
+
+fn add(counter: &AtomicU64, n: u64) {
+    counter.fetch_add(n, Ordering::Relaxed);
+}
+
+fn read(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+impl Metrics {
+    /// A request was answered, with or without a decision.
+    pub fn answered(&self, took: Duration) {
+        add(&self.requests, 1);
+        add(&self.nanos, u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+        let seconds = took.as_secs_f64();
+        if let Some((_, bucket)) = ENDS.iter().zip(&self.buckets).find(|(end, _)| seconds <= **end) {
+            add(bucket, 1);
+        }
+    }
+
+    /// There was no decision.
+    pub fn failed(&self, why: Failure) {
+        add(if why == Failure::Redis { &self.redis_errors } else { &self.service_errors }, 1);
+    }
+
+    /// A configuration was taken, or not.
+    pub fn loaded(&self, taken: bool) {
+        add(if taken { &self.loads } else { &self.refused_loads }, 1);
+    }
+
+    /// A limit was asked.
+    pub fn hit(&self, domain: &str, path: &[String], ask: &Ask, figures: &Figures, decision: &Decision) {
+        let Hits::Take(hits) = ask.hits else { return };
+        let counts = self.counts(domain, path);
+        add(&counts.total, hits);
+        if figures.over {
+            add(&counts.over, hits);
+            if ask.rule.mode == Mode::Shadow {
+                add(&counts.shadow, hits);
+            }
+        } else if !decision.denied || ask.rule.mode == Mode::Shadow {
+            add(&counts.within, hits);
+            add(&counts.near, near(figures, hits));
+        }
+    }
+
+    fn counts(&self, domain: &str, path: &[String]) -> Arc<Counts> {
+        let first = path.first().cloned().unwrap_or_default();
+        let rest = path.get(1..).unwrap_or_default().join(".");
+        let name = (domain.to_owned(), first, rest);
+        if let Some(counts) = self.limits.read().unwrap_or_else(PoisonError::into_inner).get(&name) {
+            return Arc::clone(counts);
+        }
+        let mut limits = self.limits.write().unwrap_or_else(PoisonError::into_inner);
+        let name = if limits.len() < MOST_LIMITS || limits.contains_key(&name) {
+            name
+        } else {
+            (THE_REST.to_owned(), String::new(), String::new())
+        };
+        Arc::clone(limits.entry(name).or_default())
+    }
+
+    /// The page that Prometheus reads.
+    pub fn page(&self, redis_up: bool, commands: u64) -> String {
+        let mut page = String::new();
+        self.write_limits(&mut page);
+        counter(&mut page, "ratelimit_service_should_rate_limit_error", "Requests without a decision.");
+        for (why, n) in [("redis_error", &self.redis_errors), ("service_error", &self.service_errors)] {
+            let n = read(n);
+            let _ = writeln!(page, "ratelimit_service_should_rate_limit_error{{err_type=\"{why}\"}} {n}");
+        }
+        let single = [
+            ("ratelimit_service_config_load_success", "Configurations taken.", read(&self.loads)),
+            ("ratelimit_service_config_load_error", "Configurations refused.", read(&self.refused_loads)),
+            ("floodgate_envoy_redis_commands_total", "Commands sent to Redis for requests.", commands),
+        ];
+        for (name, help, n) in single {
+            counter(&mut page, name, help);
+            let _ = writeln!(page, "{name} {n}");
+        }
+        counter(&mut page, "ratelimit_service_total_requests", "Requests answered.");
+        let requests = read(&self.requests);
+        let _ =
+            writeln!(page, "ratelimit_service_total_requests{{grpc_method=\"ShouldRateLimit\"}} {requests}");
+        self.write_times(&mut page);
+        let name = "floodgate_envoy_redis_up";
+        let _ = writeln!(page, "# HELP {name} 1 while a connection to Redis stands.\n# TYPE {name} gauge");
+        let _ = writeln!(page, "{name} {}", u8::from(redis_up));
+        page
+    }
+
+    fn write_limits(&self, page: &mut String) {
+        let limits: BTreeMap<Name, Arc<Counts>> = self
+            .limits
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .map(|(name, counts)| (name.clone(), Arc::clone(counts)))
+            .collect();
+        type Pick = fn(&Counts) -> &AtomicU64;
+        let kinds: [(&str, &str, Pick); 5] = [
+            ("total_hits", "Hits that requests brought to a limit.", |c| &c.total),
+            ("within_limit", "Hits that were granted.", |c| &c.within),
+            ("near_limit", "Hits that were granted from 80 % of the limit on.", |c| &c.near),
+            ("over_limit", "Hits that the limit had not.", |c| &c.over),
+            ("shadow_mode", "Hits over the limit that shadow_mode let through.", |c| &c.shadow),
+        ];
+        for (kind, help, pick) in kinds {
+            let metric = format!("ratelimit_service_rate_limit_{kind}");
+            counter(page, &metric, help);
+            for ((domain, first, rest), counts) in &limits {
+                let _ = write!(page, "{metric}{{domain=\"{}\",key1=\"{}\"", escaped(domain), escaped(first));
+                if !rest.is_empty() {
+                    let _ = write!(page, ",key2=\"{}\"", escaped(rest));
+                }
+                let _ = writeln!(page, "}} {}", read(pick(counts)));
+            }
+        }
+    }
+
+    fn write_times(&self, page: &mut String) {
+        let name = "ratelimit_service_response_time_seconds";
+        let method = "grpc_method=\"ShouldRateLimit\"";
+        let _ = writeln!(page, "# HELP {name} Time to answer a request.\n# TYPE {name} histogram");
+        let mut sum = 0;
+        for (end, bucket) in ENDS.iter().zip(&self.buckets) {
+            sum += read(bucket);
+            let _ = writeln!(page, "{name}_bucket{{{method},le=\"{end}\"}} {sum}");
+        }
+        let count = read(&self.requests).max(sum);
+        let seconds = Duration::from_nanos(read(&self.nanos)).as_secs_f64();
+        let _ = writeln!(page, "{name}_bucket{{{method},le=\"+Inf\"}} {count}");
+        let _ = writeln!(page, "{name}_sum{{{method}}} {seconds}\n{name}_count{{{method}}} {count}");
+    }
+}
+
+fn counter(page: &mut String, name: &str, help: &str) {
+    let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} counter");
+}
+
+/// How many of the granted hits are in the last fifth of the capacity.
+fn near(figures: &Figures, hits: u64) -> u64 {
+    let (Some(capacity), Some(remaining)) = (figures.capacity, figures.remaining) else { return 0 };
+    let used = capacity.saturating_sub(remaining);
+    // A capacity is at most 10^12.
+    let threshold = capacity.saturating_mul(NEAR.0) / NEAR.1;
+    used.saturating_sub(threshold).min(hits)
+}
+
+/// A label's value.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Algorithm, Rule, Unit};
+
+    fn at(capacity: u64, remaining: u64) -> Figures {
+        Figures { capacity: Some(capacity), remaining: Some(remaining), ..Figures::NONE }
+    }
+
+    #[test]
+    fn near_is_the_last_fifth() {
+        assert_eq!(near(&at(10, 2), 1), 0);
+        assert_eq!(near(&at(10, 1), 1), 1);
+        assert_eq!(near(&at(10, 0), 5), 2);
+        assert_eq!(near(&at(1, 0), 1), 1);
+        assert_eq!(near(&Figures::NONE, 5), 0);
+    }
+
+    #[test]
+    fn the_number_of_limits_is_bounded() {
+        let metrics = Metrics::default();
+        let ask = Ask {
+            key: String::new(),
+            rule: Arc::new(Rule::new(Algorithm::Fixed, 5, Unit::Second)),
+            hits: Hits::Take(1),
+        };
+        let decision = Decision { figures: Vec::new(), denied: false };
+        for i in 0..MOST_LIMITS + 5 {
+            metrics.hit("d", &[format!("k_{i}")], &ask, &at(5, 4), &decision);
+        }
+        metrics.hit("d", &["k_0".into()], &ask, &at(5, 4), &decision);
+        let page = metrics.page(true, 0);
+        assert!(page.contains("ratelimit_service_rate_limit_total_hits{domain=\"_other\",key1=\"\"} 5\n"));
+        assert!(page.contains("ratelimit_service_rate_limit_total_hits{domain=\"d\",key1=\"k_0\"} 2\n"));
+    }
+
+    #[test]
+    fn times_add_up() {
+        let metrics = Metrics::default();
+        metrics.answered(Duration::from_millis(1));
+        metrics.answered(Duration::from_secs(9));
+        let page = metrics.page(false, 3);
+        assert!(page.contains("_bucket{grpc_method=\"ShouldRateLimit\",le=\"0.001\"} 1\n"), "{page}");
+        assert!(page.contains("le=\"2\"} 1\n") && page.contains("le=\"+Inf\"} 2\n"), "{page}");
+        assert!(
+            page.contains("floodgate_envoy_redis_up 0\n") && page.contains("commands_total 3\n"),
+            "{page}"
+        );
+    }
+}
