@@ -99,6 +99,8 @@ if [ "$mode" = test ] || [ "$mode" = servers ] || [ "$mode" = torture ]; then
     have setpriv || packages+=(util-linux)
     # Debian's Python cannot make environments without it; the recipes need one.
     python3 -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
+    # Certificates for a Redis that speaks TLS.
+    have openssl || packages+=(openssl)
 fi
 if [ "$mode" = servers ] || [ "$mode" = torture ]; then
     have python3 && python3 -m pip --version >/dev/null 2>&1 || packages+=(python3 python3-pip)
@@ -141,4 +143,5 @@ fi
 
 if [ "$mode" = test ]; then
     "$(dirname "$0")/lint/install.sh" || fail "could not install the linters"
+    "$(dirname "$0")/envoy.sh" >/dev/null || fail "could not install Envoy"
 fi

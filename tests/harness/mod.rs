@@ -43,7 +43,7 @@ pub use self::{
     data::{Entry, Snapshot, assert_same_data, assert_same_data_however_told, snapshot, wait_synced},
     program::{Program, module_path},
     sentinel::{NAME as SENTINEL_NAME, Sentinels},
-    server::{Builder, Server},
+    server::{Builder, Server, free_port, spawn},
     wire::{Arg, Reply, Wire, assert_error, assert_error_prefix},
 };
 

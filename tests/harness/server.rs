@@ -605,7 +605,7 @@ impl Drop for Server {
 /// Starts a process from a thread that lives as long as the test run: the
 /// kernel's "kill it when its parent dies" means the parent thread, and each
 /// test has a thread of its own.
-pub(super) fn spawn(command: Command) -> io::Result<Child> {
+pub fn spawn(command: Command) -> io::Result<Child> {
     type Order = (Command, Sender<io::Result<Child>>);
     static SPAWNER: LazyLock<Mutex<Sender<Order>>> = LazyLock::new(|| {
         let (orders, taken): (Sender<Order>, Receiver<Order>) = channel();
@@ -624,7 +624,7 @@ pub(super) fn spawn(command: Command) -> io::Result<Child> {
 
 /// A port that nobody listens on, and below the range that the kernel hands out
 /// to clients; free together with its cluster bus port 10 000 above.
-pub(super) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     const FIRST: u16 = 11_000;
     const COUNT: u16 = 10_000;
     static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| {

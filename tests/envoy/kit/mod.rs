@@ -1,0 +1,19 @@
+//! What the tests start and how they ask.
+
+mod asking;
+mod envoy;
+mod http;
+mod models;
+mod service;
+
+#[allow(unused_imports, reason = "a kit")]
+pub use self::{
+    asking::{Answer, Asked, Asking, RUNTIME, descriptor},
+    envoy::Envoy,
+    http::{Page, get},
+    models::{Fixed, Model, Sliding, Stand},
+    service::Service,
+};
+
+/// A Monday noon, in microseconds since 1970: 2027-01-18 12:00 UTC.
+pub const NOON: i64 = 1_800_273_600_000_000;

@@ -1,0 +1,20 @@
+//! `floodgate-envoy`, asked over gRPC and by real Envoys, with real servers
+//! behind it. Time is the servers' own clock under the tests' control.
+
+#![cfg(test)]
+#![allow(clippy::pedantic, reason = "tests are read as stories, and their numbers are small")]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+mod kit;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod cluster;
+mod examples;
+mod modes;
+mod operate;
+mod protocol;
+mod reload;
+mod secrets;
+mod through_envoy;

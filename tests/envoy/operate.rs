@@ -1,0 +1,169 @@
+//! What operators see and do: health, metrics, deadlines, an orderly end.
+
+use std::{
+    io::Write as _,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use tonic::Code;
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+
+use crate::{
+    harness::{Server, eventually},
+    kit::{NOON, RUNTIME, Service, descriptor},
+};
+
+const CONFIG: &str = "
+domain: d
+descriptors:
+  - {key: a, rate_limit: {unit: minute, requests_per_unit: 5}}
+  - {key: a, value: 'say \"hi\"\\', rate_limit: {unit: minute, requests_per_unit: 5}}
+";
+
+/// What gRPC says about the service's health.
+fn health(service: &Service, name: &str) -> i32 {
+    let address = format!("http://127.0.0.1:{}", service.grpc());
+    RUNTIME.block_on(async {
+        let mut client = HealthClient::connect(address).await.unwrap();
+        let request = HealthCheckRequest { service: name.to_owned() };
+        client.check(request).await.unwrap().into_inner().status
+    })
+}
+
+const SERVING: i32 = 1;
+const NOT_SERVING: i32 = 2;
+
+#[test]
+fn health_follows_redis() {
+    let mut redis = Server::start();
+    let service = Service::start(&redis, CONFIG);
+    for name in ["", "envoy.service.ratelimit.v3.RateLimitService"] {
+        assert_eq!(health(&service, name), SERVING);
+    }
+    redis.kill9();
+    eventually(Duration::from_secs(30), "not serving", || health(&service, "") == NOT_SERVING);
+    assert_eq!(service.page("/healthcheck").status, 503);
+    redis.restart();
+    eventually(Duration::from_secs(30), "serving", || health(&service, "") == SERVING);
+    assert_eq!(service.page("/nothing").status, 404);
+}
+
+#[test]
+fn it_starts_without_redis_and_answers_once_it_is_there() {
+    let mut redis = Server::start();
+    redis.kill9();
+    let url = format!("redis://127.0.0.1:{}", redis.port());
+    let service = Service::alone(CONFIG, &["--redis", &url]);
+    let asking = service.asking("d");
+    let away = asking.send(1, vec![descriptor("a=1")]).unwrap_err();
+    assert_eq!((away.code(), away.message()), (Code::Unavailable, "Redis is away"));
+    assert!(asking.ask(&["free=1"]).ok(), "who has no limit needs no Redis");
+    redis.restart();
+    service.wait_connected();
+    assert!(asking.ask(&["a=1"]).ok());
+}
+
+#[test]
+fn a_server_without_the_module_is_named() {
+    let redis = Server::builder().without_module().start();
+    let service = Service::start(&redis, CONFIG);
+    let why = service.asking("d").send(1, vec![descriptor("a=1")]).unwrap_err();
+    assert_eq!(why.code(), Code::Unavailable);
+    assert!(why.message().contains("RL.BATCH"), "{why:?}");
+}
+
+#[test]
+fn a_deadline_ends_the_waiting() {
+    let redis = Server::start();
+    redis.clock_set(NOON);
+    let service = Service::with(&redis, CONFIG, &["--timeout", "150ms"]);
+    let asking = service.asking("d");
+    redis.ok("CLIENT PAUSE 1500 ALL");
+    let why = asking.send(1, vec![descriptor("a=1")]).unwrap_err();
+    assert_eq!((why.code(), why.message()), (Code::Unavailable, "Redis did not answer within 150 ms"));
+    eventually(Duration::from_secs(30), "it answers again", || {
+        asking.send(0, vec![descriptor("a=2")]).is_ok_and(|answer| answer.ok())
+    });
+    // The command was under way, and is not sent a second time.
+    assert_eq!(asking.ask(&["a=1"]).left(), [(true, 3)]);
+}
+
+#[test]
+fn metrics_are_what_prometheus_reads() {
+    let redis = Server::start();
+    redis.clock_set(NOON);
+    let service = Service::start(&redis, CONFIG);
+    let asking = service.asking("d");
+    let mut odd = descriptor("a");
+    odd.entries[0].value = "say \"hi\"\\".to_owned();
+    asking.send(1, vec![odd]).unwrap();
+    for _ in 0..7 {
+        asking.ask(&["a=1"]);
+    }
+    let page = service.page("/metrics").body;
+    assert!(page.contains("key1=\"a_say \\\"hi\\\"\\\\\"} 1\n"), "{page}");
+    let name = |kind: &str| format!("ratelimit_service_rate_limit_{kind}{{domain=\"d\",key1=\"a\"}}");
+    let figures = ["total_hits", "within_limit", "near_limit", "over_limit", "shadow_mode"];
+    assert_eq!(figures.map(|kind| service.metric(&name(kind))), [7, 5, 1, 2, 0]);
+    assert_eq!(service.metric("ratelimit_service_total_requests{grpc_method=\"ShouldRateLimit\"}"), 8);
+    assert_eq!(
+        service.metric("ratelimit_service_response_time_seconds_count{grpc_method=\"ShouldRateLimit\"}"),
+        8
+    );
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let child = promtool.as_mut().expect("promtool: run scripts/setup.sh test");
+    child.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
+    let output = promtool.unwrap().wait_with_output().unwrap();
+    // The names are those of envoyproxy/ratelimit, without today's ending.
+    let complaints = String::from_utf8_lossy(&output.stderr).into_owned();
+    let others: Vec<_> = complaints.lines().filter(|line| !line.ends_with("\"_total\" suffix")).collect();
+    assert!(others.iter().all(|line| line.is_empty()), "{others:?}");
+}
+
+#[test]
+fn a_stop_lets_requests_under_way_end() {
+    let redis = Server::start();
+    redis.clock_set(NOON);
+    let mut service = Service::start(&redis, CONFIG);
+    let asking = service.asking("d");
+    assert!(asking.ask(&["a=1"]).ok());
+    redis.ok("CLIENT PAUSE 1000 ALL");
+    let under_way = {
+        let asking = asking.clone();
+        RUNTIME.spawn(async move { asking.sending(1, vec![descriptor("a=1")]).await })
+    };
+    eventually(Duration::from_secs(30), "it is under way", || service.commands() == 2);
+    service.signal("TERM");
+    let answer = RUNTIME.block_on(under_way).unwrap().unwrap();
+    assert_eq!(answer.left(), [(true, 3)]);
+    assert!(service.wait_exit().success());
+    assert!(service.log().contains("floodgate-envoy: stopped"), "{}", service.log());
+    assert!(asking.send(1, vec![descriptor("a=1")]).is_err());
+}
+
+#[test]
+fn what_is_wrong_at_the_start_ends_it() {
+    let run = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_floodgate-envoy")).args(args).output().unwrap();
+        (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    let (good, said) = run(&[]);
+    assert!(!good && said.starts_with("floodgate-envoy: which limits?"), "{said}");
+    let (good, said) = run(&["--config", "/nowhere"]);
+    assert!(!good && said.starts_with("floodgate-envoy: /nowhere: cannot be read"), "{said}");
+    let (good, said) = run(&["--help"]);
+    assert!(good && said.contains("floodgate-envoy check FILE|FOLDER"), "{said}");
+    assert_eq!(run(&["--version"]), (true, format!("floodgate-envoy {}\n", env!("CARGO_PKG_VERSION"))));
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("c.yaml");
+    std::fs::write(&config, CONFIG).unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (good, said) = run(&["--config", config.to_str().unwrap(), "--listen", &address]);
+    assert!(!good && said.contains(&format!("cannot listen on {address}")), "{said}");
+}
