@@ -8,7 +8,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 LOCKED := $(if $(CI),--locked)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo replay lint test test-servers torture monitor monitor-check monitor-test bench bench-check instructions reference package clean
+.PHONY: help build run demo replay envoy lint test test-servers torture monitor monitor-check monitor-test bench bench-check instructions reference package clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -39,8 +39,13 @@ replay: ## What would limits have done to a log? LOG=access.log LIMITS='30/m,100
 		$(if $(TOP),--top '$(TOP)') $(if $(CSV),--csv '$(CSV)') $(if $(TIMELINE),--timeline '$(TIMELINE)') \
 		$(if $(PICTURE),--picture '$(PICTURE)') $(LOG)
 
-package: build ## Build target/packages/floodgate*.tar.gz and .deb, and the package for Node where Node is
+envoy: ## Build the rate limit service for Envoy: target/replay/floodgate-envoy (src/bin/envoy/README.md)
+	@scripts/setup.sh
+	@cargo build --profile replay --features envoy --bin floodgate-envoy $(LOCKED)
+
+package: build envoy ## Build target/packages/floodgate*.tar.gz and .deb, and the package for Node where Node is
 	@scripts/package/build.sh "$${CARGO_TARGET_DIR:-target}/release/libfloodgate.so" "$${CARGO_TARGET_DIR:-target}/packages"
+	@scripts/package/envoy.sh "$${CARGO_TARGET_DIR:-target}/replay/floodgate-envoy" "$${CARGO_TARGET_DIR:-target}/packages"
 	@scripts/package/node.sh "$${CARGO_TARGET_DIR:-target}/packages" || [ $$? -eq 3 ]
 
 test: ## Check format, lints and documentation, and run all tests; the last line is the verdict
