@@ -14,6 +14,7 @@ mod cluster;
 mod examples;
 mod modes;
 mod operate;
+mod package;
 mod protocol;
 mod reload;
 mod secrets;

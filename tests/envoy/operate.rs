@@ -25,7 +25,8 @@ descriptors:
 fn health(service: &Service, name: &str) -> i32 {
     let address = format!("http://127.0.0.1:{}", service.grpc());
     RUNTIME.block_on(async {
-        let mut client = HealthClient::connect(address).await.unwrap();
+        let channel = tonic::transport::Channel::from_shared(address).unwrap().connect().await.unwrap();
+        let mut client = HealthClient::new(channel);
         let request = HealthCheckRequest { service: name.to_owned() };
         client.check(request).await.unwrap().into_inner().status
     })

@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn a_full_line() {
         let Ok(Asked::Serve(options)) = parse(
-            "--config c --redis rediss://a:1 --redis b:2 --cluster --redis-password p --redis-ca ca --redis-cert x \
+            "--config c --redis rediss://a:1 --redis redis://b:2 --cluster --redis-password p --redis-ca ca --redis-cert x \
              --redis-key y --listen 127.0.0.1:0 --http [::1]:9 --algorithm sliding --timeout 20ms --prefix rl \
              --headers off --metadata",
         ) else {
@@ -200,7 +200,7 @@ mod tests {
         };
         assert_eq!(options.style.deadline, Duration::from_millis(20));
         assert_eq!(options.style.algorithm, Algorithm::Sliding);
-        assert_eq!(options.way.urls, ["rediss://a:1", "b:2"]);
+        assert_eq!(options.way.urls, ["rediss://a:1", "redis://b:2"]);
         assert_eq!(options.way.certificate, Some(("x".into(), "y".into())));
         assert!(options.style.metadata && options.way.cluster);
     }

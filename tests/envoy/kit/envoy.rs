@@ -15,18 +15,6 @@ use tempfile::TempDir;
 use super::{Page, get};
 use crate::harness::spawn;
 
-/// The program that `scripts/envoy.sh` fetched, or `FLOODGATE_ENVOY`.
-fn program() -> PathBuf {
-    if let Some(path) = env::var_os("FLOODGATE_ENVOY") {
-        return path.into();
-    }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let cache = env::var_os("FLOODGATE_CACHE").map_or_else(|| root.join(".cache"), |path| root.join(path));
-    let path = cache.join("envoy/envoy");
-    assert!(path.exists(), "{} is missing: run scripts/envoy.sh", path.display());
-    path
-}
-
 /// A running Envoy; killed when dropped.
 pub struct Envoy {
     process: Child,
@@ -35,6 +23,19 @@ pub struct Envoy {
 }
 
 impl Envoy {
+    /// The program that `scripts/envoy.sh` fetched, or `FLOODGATE_ENVOY`.
+    pub fn program() -> PathBuf {
+        if let Some(path) = env::var_os("FLOODGATE_ENVOY") {
+            return path.into();
+        }
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let cache =
+            env::var_os("FLOODGATE_CACHE").map_or_else(|| root.join(".cache"), |path| root.join(path));
+        let path = cache.join("envoy/envoy");
+        assert!(path.exists(), "{} is missing: run scripts/envoy.sh", path.display());
+        path
+    }
+
     /// Asks the service on that port about the domain `edge`. `more` are lines of
     /// the rate limit filter, as `failure_mode_deny: true`.
     ///
@@ -54,7 +55,7 @@ impl Envoy {
         let mut command = Command::new("setpriv");
         command
             .args(["--pdeathsig", "KILL", "--"])
-            .arg(program())
+            .arg(Self::program())
             .args([
                 "-c",
                 "envoy.yaml",

@@ -15,6 +15,9 @@ pub fn build(files: &[SourceFile], algorithm: Algorithm) -> Result<Config, Refus
     let mut config = Config::default();
     for SourceFile { path, text } in files {
         let text = std::str::from_utf8(text).map_err(|_| Refused::whole(path, "is not UTF-8"))?;
+        if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
+            return Err(Refused::whole(path, "is empty: a file begins with 'domain: NAME'"));
+        }
         let read = serde_saphyr::from_str::<DomainText>(text).map_err(|why| malformed(path, &why))?;
         let domain = &read.domain;
         if domain.value.is_empty() {

@@ -199,7 +199,7 @@ fn what_is_refused_and_where() {
         format!("domain: d\ndescriptors:\n  - key: a\n    rate_limit: {{unit: second}}\n{descriptor}")
     };
     for (text, place, reason) in [
-        (String::new(), "", "domain"),
+        ("# nothing\n".into(), "f.yaml: ", "domain"),
         ("domain: ''\n".into(), "f.yaml:1:9: ", "the domain is empty"),
         ("descriptors: []\n".into(), "f.yaml:1", "domain"),
         ("domain: d\nlimits: 3\n".into(), "f.yaml:2:1: ", "limits"),
