@@ -84,7 +84,7 @@ fn a_deadline_ends_the_waiting() {
     let why = asking.send(1, vec![descriptor("a=1")]).unwrap_err();
     assert_eq!((why.code(), why.message()), (Code::Unavailable, "Redis did not answer within 150 ms"));
     eventually(Duration::from_secs(30), "it answers again", || {
-        asking.send(0, vec![descriptor("a=2")]).is_ok_and(|answer| answer.ok())
+        asking.send(1, vec![descriptor("a=2")]).is_ok()
     });
     // The command was under way, and is not sent a second time.
     assert_eq!(asking.ask(&["a=1"]).left(), [(true, 3)]);

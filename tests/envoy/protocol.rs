@@ -186,7 +186,7 @@ fn an_operators_word_holds_here_too() {
     assert_eq!(asking.ask(&["a=bad"]).left(), [(false, 0)]);
     assert!(!asking.send(1, vec![hits("a=bad", 0, false)]).unwrap().ok());
     assert_eq!(asking.hit(500, &["a=vip"]).left(), [(true, 500)]);
-    redis.ok("RL.UNBLOCK envoy:{d}:a=bad");
+    assert_eq!(redis.line("RL.UNBLOCK envoy:{d}:a=bad").int(), 1);
     assert!(asking.ask(&["a=bad"]).ok());
 }
 

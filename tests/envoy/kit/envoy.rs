@@ -104,10 +104,6 @@ impl Envoy {
     pub fn get(&self, path: &str, headers: &[(&str, &str)]) -> Page {
         get(self.port, path, headers)
     }
-
-    pub fn port(&self) -> u16 {
-        self.port
-    }
 }
 
 impl Drop for Envoy {
@@ -151,15 +147,17 @@ MORE
               domains: ["*"]
               routes:
               - match: {prefix: /}
-                route:
-                  cluster: upstream
-                  rate_limits:
-                  - actions: [{request_headers: {header_name: x-a, descriptor_key: a}}]
-                    hits_addend: {format: "%REQ(x-hits)%"}
-                  - actions: [{request_headers: {header_name: x-b, descriptor_key: b}}]
-                  - actions:
-                    - {request_headers: {header_name: x-user, descriptor_key: user}}
-                    - {request_headers: {header_name: ":path", descriptor_key: path}}
+                route: {cluster: upstream}
+                typed_per_filter_config:
+                  envoy.filters.http.ratelimit:
+                    "@type": type.googleapis.com/envoy.extensions.filters.http.ratelimit.v3.RateLimitPerRoute
+                    rate_limits:
+                    - actions: [{request_headers: {header_name: x-a, descriptor_key: a}}]
+                      hits_addend: {format: "%REQ(x-hits)%"}
+                    - actions: [{request_headers: {header_name: x-b, descriptor_key: b}}]
+                    - actions:
+                      - {request_headers: {header_name: x-user, descriptor_key: user}}
+                      - {request_headers: {header_name: ":path", descriptor_key: path}}
   - name: back
     address: {pipe: {path: DIR/back}}
     filter_chains:

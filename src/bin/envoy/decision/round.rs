@@ -73,12 +73,12 @@ impl<'a> Round<'a> {
         self.add(command, answer);
     }
 
-    /// Gives its hits back.
+    /// Gives its hits back, on the limits of the key's last grant.
     pub fn give_back(&mut self, at: usize) {
         let Some(ask) = self.asks.get(at) else { return };
         let (Hits::Take(n) | Hits::GiveBack(n)) = ask.hits else { return };
         let mut command = redis::cmd("RL.REFUND");
-        command.arg(&ask.key).arg(n).arg(&ask.rule.limits);
+        command.arg(&ask.key).arg(n);
         self.add(command, Answer::Nothing);
     }
 
