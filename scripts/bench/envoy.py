@@ -121,8 +121,8 @@ def main():
             wait(front, "/free")
             os.sched_setaffinity(0, {cores[-1]})
             figures = {name: [] for name in PATHS}
-            asked = {name: 0 for name in PATHS}
-            requests = {name: 0 for name in PATHS}
+            asked = dict.fromkeys(PATHS, 0)
+            requests = dict.fromkeys(PATHS, 0)
             for _ in range(options.rounds):
                 for name, path in PATHS.items():
                     before = commands(http)

@@ -209,10 +209,9 @@ impl Link {
                 return "it broke".to_owned();
             }
             match timeout(PATIENCE, connection.ping()).await {
-                Ok(Ok(_)) => {}
                 Ok(Err(why)) if why.is_unrecoverable_error() || why.is_io_error() => return why.to_string(),
                 // It lives, whatever it says: loading, or out of memory.
-                Ok(Err(_)) => {}
+                Ok(_) => {}
                 Err(_) => return NoWay::Slow.to_string(),
             }
         }

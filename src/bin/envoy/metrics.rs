@@ -40,6 +40,9 @@ struct Counts {
     shadow: AtomicU64,
 }
 
+/// One of the counters.
+type Pick = fn(&Counts) -> &AtomicU64;
+
 /// All counters.
 #[derive(Debug, Default)]
 pub struct Metrics {
@@ -151,7 +154,6 @@ impl Metrics {
             .iter()
             .map(|(name, counts)| (name.clone(), Arc::clone(counts)))
             .collect();
-        type Pick = fn(&Counts) -> &AtomicU64;
         let kinds: [(&str, &str, Pick); 5] = [
             ("total_hits", "Hits that requests brought to a limit.", |c| &c.total),
             ("within_limit", "Hits that were granted.", |c| &c.within),

@@ -231,7 +231,7 @@ fn limit_status(rule: &Rule, figures: &Figures) -> DescriptorStatus {
 /// Nothing for never.
 fn length(ms: i64) -> Option<Length> {
     let nanos = i32::try_from(ms.rem_euclid(1000) * 1_000_000).unwrap_or(0);
-    (ms >= 0).then(|| Length { seconds: ms / 1000, nanos })
+    (ms >= 0).then_some(Length { seconds: ms / 1000, nanos })
 }
 
 fn said<'p>(planned: &'p Planned, decision: &Decision) -> Said<'p> {

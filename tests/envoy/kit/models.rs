@@ -95,7 +95,7 @@ impl Model for Sliding {
             granted,
             remaining: self.count - self.used(now),
             retry,
-            reset: ends().last().map_or(0, |end| end - now),
+            reset: ends().next_back().map_or(0, |end| end - now),
         }
     }
 }

@@ -140,16 +140,14 @@ pub async fn decide(link: &Link, asks: &[Ask]) -> Result<Decision, Unanswered> {
     for at in all(&[Part::Return]) {
         round.give_back(at);
     }
-    for at in all(&[Part::Gate, Part::QuotaLook, Part::View, Part::Return]) {
-        round.look(at);
-    }
+    round.look_at(&all(&[Part::Gate, Part::QuotaLook, Part::View, Part::Return]));
     if !gates.is_empty() {
         round.send(link, &mut figures).await?;
         round = Round::new(asks);
     }
     let mut denied = gates.iter().any(|&at| over(&figures, at));
     if denied {
-        together.iter().for_each(|&at| round.look(at));
+        round.look_at(&together);
     } else {
         round.take_all(&together);
     }
@@ -165,7 +163,7 @@ pub async fn decide(link: &Link, asks: &[Ask]) -> Result<Decision, Unanswered> {
     if !at_once && !quota_takes.is_empty() {
         let mut round = Round::new(asks);
         if denied {
-            quota_takes.iter().for_each(|&at| round.look(at));
+            round.look_at(&quota_takes);
         } else {
             round.take_each(&quota_takes);
         }

@@ -56,9 +56,11 @@ impl<'a> Round<'a> {
         self.add(command, Answer::Batch(which.to_vec()));
     }
 
-    /// Looks whether its hits, or one, are there.
-    pub fn look(&mut self, at: usize) {
-        self.quota(at, Answer::Look(at));
+    /// Looks whether the hits of each of these, or one, are there.
+    pub fn look_at(&mut self, which: &[usize]) {
+        for &at in which {
+            self.quota(at, Answer::Look(at));
+        }
     }
 
     /// Looks for the figures alone.
