@@ -170,7 +170,12 @@ fn each_broken_section_has_its_reason() {
         ("bytes after the end", one(&[0], 0, &[3, 0, 0])),
     ] {
         let refused = load(&bytes).expect_err(reason);
-        assert!(refused.0 == reason || refused.0.starts_with("limits that no") || refused.0 == "length out of range", "{refused}");
+        assert!(
+            refused.0 == reason
+                || refused.0.starts_with("limits that no")
+                || refused.0 == "length out of range",
+            "{refused}"
+        );
     }
     // Units as many as there never are stand for units that have left long ago.
     for rest in [[u64::MAX, u64::MAX, u64::MAX], [1, u64::MAX, 0], [u64::MAX, 0, 7]] {

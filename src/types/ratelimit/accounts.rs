@@ -108,7 +108,13 @@ impl Accounts {
     }
 
     /// The account of the limit at `at` of a set, which is opened if need be.
-    fn open(&mut self, main: MainThread, limits: &LimitsRef, at: usize, limit: &Limit) -> Option<&mut Account> {
+    fn open(
+        &mut self,
+        main: MainThread,
+        limits: &LimitsRef,
+        at: usize,
+        limit: &Limit,
+    ) -> Option<&mut Account> {
         let place = if let Some((place, _)) = self.find(main, limit) {
             place
         } else {
@@ -217,7 +223,12 @@ impl Accounts {
 
     /// What a reservation has on a limit, for what is stored, and where the limit's
     /// account is.
-    pub fn stored(&self, main: MainThread, limit: &Limit, serial: u64) -> Option<(Option<Stake>, Place, u64)> {
+    pub fn stored(
+        &self,
+        main: MainThread,
+        limit: &Limit,
+        serial: u64,
+    ) -> Option<(Option<Stake>, Place, u64)> {
         match self.find(main, limit)? {
             (place, Account { holding: Holding::Units(ledger), .. }) => {
                 Some((ledger.get(serial), place, ledger.tail()))
