@@ -49,6 +49,7 @@ mod newcomer_errors;
 mod nonsense;
 mod odd_replicas;
 mod operate;
+mod operator_ends;
 mod package;
 mod payloads;
 mod policies;

@@ -329,6 +329,19 @@ impl Algorithm for Fixed {
         *usage = if counts { WindowCount { window, used: usage.used } } else { WindowCount::default() };
     }
 
+    fn kept_falls_to(&self, old: &Self, usage: &WindowCount, now: Micros, _target: u64) -> Micros {
+        let mut usage = *usage;
+        old.touch(&mut usage, now);
+        match &self.windows {
+            Windows::FromFirst(period) => usage.window.start.plus(*period),
+            // The first window that begins when the other has ended.
+            _ => {
+                let next = self.window_of(usage.window.end);
+                if next.start == usage.window.end { next.start } else { next.end }
+            }
+        }
+    }
+
     fn write(usage: &WindowCount, out: &mut Vec<u8>) {
         put_u64(out, usage.window.start.0);
         put_u64(out, usage.window.end.since(usage.window.start));
