@@ -138,7 +138,12 @@ pub fn decide_until(
         }
         (None, _) => limits::decide(set.limits(), &fresh(set.limits()), now, request),
     };
-    let stepped_back = decision.record_clock || value.is_some_and(|value| value.stepped_back_beside(now));
+    let stepped_back = decision.record_clock
+        || match (value, &other) {
+            (Some(value), None) => value.stepped_back_beside(now),
+            (Some(value), Some(_)) => value.stepped_back(main, now),
+            (None, _) => false,
+        };
     let record = if !decision.is_granted() {
         if stepped_back { Record::Clock } else { Record::Nothing }
     } else if !decision.taken.is_nothing() || value.is_some() && (other.is_some() || stepped_back) {

@@ -14,10 +14,10 @@ use crate::observe::metrics;
 use crate::server::context::Context;
 use crate::server::ffi::reply;
 use crate::server::main_thread::MainThread;
-use crate::types::effect::ratelimit::RateLimitChange;
+use crate::types::effect::ratelimit::{AppliedRateLimit, RateLimitChange, RateLimitEffect};
 use crate::types::intern::LimitsRef;
-use crate::types::ratelimit::RateLimit;
-use crate::types::ratelimit::hold;
+use crate::types::ratelimit::reservations::Settlement;
+use crate::types::ratelimit::{Lifetime, RateLimit, hold};
 
 /// What is asked of every key.
 #[derive(Clone, Copy, Debug)]
@@ -155,8 +155,8 @@ pub fn decide(
     now: Micros,
 ) -> Result<ReserveDecision, Error> {
     let main = ctx.main();
-    let known = value.and_then(|value| value.book()?.get(terms.id));
-    let known = known.filter(|one| one.stage_at(now) == Some(Stage::Open));
+    let known = value.filter(|value| is_open(Some(value), terms.id, now));
+    let known = known.and_then(|value| value.book()?.get(terms.id));
     let (resolved, source) = resolve(main, key, value, Some(given), now)?;
     let (limits, mut states) = usage_of(main, value, &resolved, now).ok_or(Error::NoLimits)?;
     let set = limits.get(main);
@@ -199,6 +199,23 @@ pub fn decide(
     }
     let verdict = ReserveAction::Take(is_other.then_some(limits), decision.taken);
     Ok(ReserveDecision { reply, before, verdict, labelled, stepped_back })
+}
+
+/// Whether the reservation is open on a key.
+pub fn is_open(value: Option<&RateLimit>, id: &[u8], now: Micros) -> bool {
+    let known = value.and_then(|value| value.book()?.get(id));
+    known.is_some_and(|one| one.stage_at(now) == Some(Stage::Open))
+}
+
+/// A key as it is once the reservation is released; `None` where nothing is left of it.
+pub fn released(main: MainThread, value: &RateLimit, id: &[u8], now: Micros) -> Option<RateLimit> {
+    let mut without = value.simulation();
+    let change = RateLimitChange::Settle { id, how: Settlement::Release };
+    let release = RateLimitEffect { now, expires: false, change };
+    match release.apply(main, Some(&mut without)) {
+        Ok(AppliedRateLimit::InPlace(Lifetime::Over)) => None,
+        _ => Some(without),
+    }
 }
 
 /// Where the enforcing limit with the least remaining stands.

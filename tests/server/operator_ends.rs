@@ -177,9 +177,20 @@ fn blocks_and_pins_last_no_longer_than_they_should_where_the_clock_steps_back() 
 /// granted, and not 2 ms earlier; RL.QUOTA tells the same and changes nothing.
 #[test]
 fn the_time_that_is_told_is_the_time() {
-    let texts =
-        ["3/s", "5/10s:name=a", "9/2s:name=a", "bucket:4/5s", "bucket:9/5s", "fixed:3/4s", "fixed:5/7s:name=b",
-         "fixed:4/3s:name=b", "2/s,fixed:6/4s", "unlimited", "bucket:6/7s:name=c", "bucket:3/2s:burst=9:name=c"];
+    let texts = [
+        "3/s",
+        "5/10s:name=a",
+        "9/2s:name=a",
+        "bucket:4/5s",
+        "bucket:9/5s",
+        "fixed:3/4s",
+        "fixed:5/7s:name=b",
+        "fixed:4/3s:name=b",
+        "2/s,fixed:6/4s",
+        "unlimited",
+        "bucket:6/7s:name=c",
+        "bucket:3/2s:burst=9:name=c",
+    ];
     let mut dice = Dice::new(7);
     let server = at_t0();
     server.ok("RL.POLICY SET pol 2/3s PREFIX pol:");

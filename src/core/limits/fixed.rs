@@ -330,14 +330,13 @@ impl Algorithm for Fixed {
     }
 
     fn kept_falls_to(&self, old: &Self, usage: &WindowCount, now: Micros, _target: u64) -> Micros {
-        let mut usage = *usage;
-        old.touch(&mut usage, now);
+        let kept = if old.stepped_back(usage, now) { old.window(usage, now) } else { usage.window };
         match &self.windows {
-            Windows::FromFirst(period) => usage.window.start.plus(*period),
+            Windows::FromFirst(period) => kept.start.plus(*period),
             // The first window that begins when the other has ended.
             _ => {
-                let next = self.window_of(usage.window.end);
-                if next.start == usage.window.end { next.start } else { next.end }
+                let next = self.window_of(kept.end);
+                if next.start == kept.end { next.start } else { next.end }
             }
         }
     }
