@@ -49,11 +49,14 @@ pub struct Lasting {
 impl Lasting {
     /// From `since` on. What does not end keeps no beginning.
     pub fn new(since: Micros, until: Until) -> Self {
-        let since = match until {
-            Until::At(end) => since.min(end),
-            Until::Forever => Micros::default(),
-        };
-        Self { since, until }
+        match until {
+            // A stored end of 0 means that there is none.
+            Until::At(end) => {
+                let end = end.max(Micros(1));
+                Self { since: since.min(end), until: Until::At(end) }
+            }
+            Until::Forever => Self { since: Micros::default(), until },
+        }
     }
 
     /// When it began, as was recorded last; 0 where that is not known.
