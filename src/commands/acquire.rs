@@ -102,10 +102,15 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
                 decision.count(ctx.main());
                 top::decided(ctx.main(), call.key.bytes(), false, now);
                 let counts = track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), call.track);
+                let mut together = EffectBatch::new(ctx);
+                call.ask().change(ctx.main(), &decision, now, |change| {
+                    together.apply(ctx, &mut key, &apply::effect(ctx, now, change), c"rl.acquire")
+                })?;
                 if counts {
                     let counted = track::decided(call.request.cost, 0);
-                    commit(ctx, &mut key, &apply::effect(ctx, now, counted), c"rl.acquire")?;
+                    together.apply(ctx, &mut key, &apply::effect(ctx, now, counted), c"rl.acquire")?;
                 }
+                together.propagate(ctx);
                 decision.reply().send(ctx);
                 return Ok(());
             }

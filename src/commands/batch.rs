@@ -2,7 +2,7 @@
 
 use super::arguments::cost;
 use crate::commands::arguments::ArgCursor;
-use crate::core::limits::{self, Limit, Request, State, look};
+use crate::core::limits::{self, Limit, LimitStatus, MAX_LIMITS, MAX_ORPHANS, Request, State, look};
 use crate::core::retry_after::RetryAfter;
 use crate::core::text::token::shown;
 use crate::core::time::Micros;
@@ -10,8 +10,9 @@ use crate::limiter::Error;
 use crate::limiter::acquire::AcquireDecision;
 use crate::limiter::apply;
 use crate::limiter::apply::EffectBatch;
+use crate::limiter::ends::PinEnd;
 use crate::limiter::reply::{Index, RateLimitReply};
-use crate::limiter::resolve::usage;
+use crate::limiter::resolve::{Source, resolve, usage_of};
 use crate::limiter::track;
 use crate::observe::{alerts, metrics, top};
 use crate::queue::decide;
@@ -20,7 +21,9 @@ use crate::server::fast::prefetch::prefetch;
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply;
 use crate::server::keys::key::Key;
+use crate::server::main_thread::MainThread;
 use crate::settings;
+use crate::types::effect::ratelimit::{AppliedRateLimit, RateLimitEffect};
 use crate::types::ratelimit::RateLimit;
 use rustc_hash::{FxBuildHasher, FxHashSet};
 use std::collections::{HashMap, HashSet};
@@ -96,7 +99,10 @@ pub fn batch(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         let denials = if batch.mode == Mode::All { batch.blame(ctx, now)? } else { None };
         match denials {
             Some(denials) => denials,
-            None => batch.in_turn(ctx, now)?,
+            None => {
+                batch.refuse_crowds(ctx, now)?;
+                batch.in_turn(ctx, now)?
+            }
         }
     };
     batch.answer(ctx, now, &decision);
@@ -217,15 +223,52 @@ impl<'a> Batch<'a> {
         Ok(decision)
     }
 
-    /// Counts a batch of which nothing was granted towards the tracked keys.
-    fn count_denied(&self, ctx: &Context<'_>, now: Micros) -> Result<(), Error> {
-        let mut together = EffectBatch::new(ctx);
+    /// Refuses a batch whose items would leave aside more limits on one key than it
+    /// remembers, before anything is taken.
+    fn refuse_crowds(&self, ctx: &Context<'_>, now: Micros) -> Result<(), Error> {
+        let mut texts: HashMap<&[u8], HashSet<&[u8]>> = HashMap::new();
         for item in &self.items {
-            let mut key = ctx.write(item.key);
-            if track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), false) {
-                let counted = track::decided(item.cost, 0);
-                together.apply(ctx, &mut key, &apply::effect(ctx, now, counted), c"rl.batch")?;
+            texts.entry(item.key.bytes()).or_default().insert(item.limits);
+        }
+        let mut played: HashMap<&[u8], Option<RateLimit>> = HashMap::new();
+        for (name, texts) in texts {
+            let item = self.items.iter().find(|item| item.key.bytes() == name);
+            let Some(item) = item.filter(|_| texts.len() > 1) else { continue };
+            let key = ctx.write(item.key);
+            let held = key.value::<RateLimit>()?;
+            let aside = held.as_deref().map_or(0, |value| value.orphans().len());
+            if aside + (texts.len() + 1) * MAX_LIMITS > MAX_ORPHANS {
+                played.insert(name, held.as_deref().map(RateLimit::simulation));
             }
+        }
+        for (at, item) in self.items.iter().enumerate() {
+            let Some(value) = played.get_mut(item.key.bytes()) else { continue };
+            let one =
+                self.decide(ctx, item, value.as_ref(), now).map_err(|error| error.of_item("item", at))?;
+            one.change(ctx.main(), |change| {
+                let effect = RateLimitEffect { now, expires: false, change };
+                let applied = effect.apply(ctx.main(), value.as_mut());
+                if let Ok(AppliedRateLimit::Created(created, _)) = applied {
+                    *value = Some(created.simulation());
+                }
+                Ok::<(), Error>(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Records what there is to record of a batch of which nothing was granted: a clock
+    /// that stepped back, and denials on tracked keys.
+    fn record_denied(
+        &self,
+        ctx: &Context<'_>,
+        verdicts: &[AcquireDecision],
+        now: Micros,
+    ) -> Result<(), Error> {
+        let mut together = EffectBatch::new(ctx);
+        for (item, one) in self.items.iter().zip(verdicts) {
+            let mut key = ctx.write(item.key);
+            take(ctx, &mut key, item, one, now, &mut together)?;
         }
         together.propagate(ctx);
         Ok(())
@@ -234,36 +277,75 @@ impl<'a> Batch<'a> {
     /// The replies when not all can be granted; `None` when they can.
     fn blame(&self, ctx: &Context<'_>, now: Micros) -> Result<Option<Vec<AcquireDecision>>, Error> {
         let mut verdicts = Vec::with_capacity(self.items.len());
-        let mut wanted = Demand::default();
+        let (mut wanted, mut after_pins) = (Demand::default(), Demand::default());
         for item in &self.items {
             let key = ctx.write(item.key);
             let held = key.value::<RateLimit>()?;
-            let request = self.request(item);
-            let mut decision = decide(ctx, item.key, held.as_deref(), Some(item.limits), &request, now)?;
-            if !matches!(decision.reply.index, Index::Blocked | Index::Line)
-                && let Some((limits, states)) =
-                    usage(ctx.main(), item.key.bytes(), held.as_deref(), Some(item.limits), now)?
-            {
-                let set = limits.get(ctx.main());
-                let demands = wanted.add(item.key.bytes(), set.limits(), request);
-                decision.reply = as_part(decision.reply, &request, set.limits(), &states, &demands, now);
+            let mut decision = self.decide(ctx, item, held.as_deref(), now)?;
+            if !matches!(decision.reply.index, Index::Blocked | Index::Line) {
+                let (alone, value) = (decision.reply, held.as_deref());
+                decision.reply =
+                    self.part(ctx.main(), item, alone, value, now, &mut wanted, &mut after_pins)?;
             }
             verdicts.push(decision);
         }
         if verdicts.iter().all(|decision| decision.reply.granted > 0) {
             return Ok(None);
         }
-        self.count_denied(ctx, now)?;
         let longest =
             verdicts.iter().map(|decision| decision.reply.status.retry).max().unwrap_or(RetryAfter::Now);
-        for AcquireDecision { reply, .. } in &mut verdicts {
+        let denied = |one: AcquireDecision| {
+            let mut reply = one.reply;
             if reply.granted > 0 {
                 reply.granted = 0;
                 reply.status.retry = longest;
                 reply.index = Index::Batch;
             }
-        }
+            one.denied(reply)
+        };
+        let verdicts: Vec<AcquireDecision> = verdicts.into_iter().map(denied).collect();
+        self.record_denied(ctx, &verdicts, now)?;
         Ok(Some(verdicts))
+    }
+
+    /// The answer to an item as a part of its batch; `alone` is that as if it came alone.
+    /// What it wants is added to `wanted`, and to `after_pins` what it wants once the
+    /// key's pin has ended.
+    #[allow(clippy::too_many_arguments)]
+    fn part(
+        &self,
+        main: MainThread,
+        item: &BatchItem<'a>,
+        alone: RateLimitReply,
+        value: Option<&RateLimit>,
+        now: Micros,
+        wanted: &mut Demand<'a>,
+        after_pins: &mut Demand<'a>,
+    ) -> Result<RateLimitReply, Error> {
+        let (name, request) = (item.key.bytes(), self.request(item));
+        let (resolved, source) = resolve(main, name, value, Some(item.limits), now)?;
+        let Some((limits, states)) = usage_of(main, value, &resolved, now) else { return Ok(alone) };
+        let set = limits.get(main);
+        let demands = wanted.add(name, set.limits(), request);
+        let mut reply = as_part(alone, &request, set.limits(), &states, &demands, now);
+        // What holds later is looked up anew.
+        drop(set);
+        if let Some(value) = value.filter(|_| source == Source::Pin) {
+            let pin_end = PinEnd::of(main, value, now, |value, then| {
+                let granted = RateLimitReply {
+                    granted: item.cost,
+                    status: LimitStatus::UNLIMITED,
+                    index: Index::Limit(0),
+                };
+                let mut none_after = Demand::default();
+                let then = self.part(main, item, granted, value, then, after_pins, &mut none_after)?;
+                Ok(then.status.retry)
+            });
+            if let Some(pin_end) = pin_end.filter(|_| reply.granted == 0) {
+                reply.status.retry = pin_end.wait(reply.status.retry, now);
+            }
+        }
+        Ok(reply)
     }
 }
 

@@ -20,7 +20,7 @@ use crate::types::intern;
 use crate::types::intern::ParsedLimits;
 use crate::types::ratelimit::RateLimit;
 use crate::types::ratelimit::encoding::LONGEST_REASON;
-use crate::types::until::Until;
+use crate::types::until::{Lasting, Until};
 
 /// `RL.RESET key [key …]`: forgets usage, keeps pin and block; replies how many
 /// keys had some.
@@ -96,9 +96,9 @@ pub fn pin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     };
     let change = RateLimitChange::Pin { text: &text, until };
     let mut key = ctx.write(name);
-    let same = key
-        .value::<RateLimit>()?
-        .is_some_and(|value| value.pin(now).is_some_and(|pin| *pin.text == *text && pin.until == until));
+    let same = key.value::<RateLimit>()?.is_some_and(|value| {
+        value.pin(now).is_some_and(|pin| *pin.text == *text && stays(pin.lasting, until, now))
+    });
     if !same {
         commit(ctx, &mut key, &apply::effect(ctx, now, change), c"rl.pin")?;
     }
@@ -148,7 +148,7 @@ pub fn block(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let change = RateLimitChange::Block { until, reason };
     let mut key = ctx.write(name);
     let same = key.value::<RateLimit>()?.is_some_and(|value| {
-        value.block(now).is_some_and(|block| *block.reason == *reason && block.until == until)
+        value.block(now).is_some_and(|block| *block.reason == *reason && stays(block.lasting, until, now))
     });
     if !same {
         commit(ctx, &mut key, &apply::effect(ctx, now, change), c"rl.block")?;
@@ -156,6 +156,11 @@ pub fn block(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     metrics::count(ctx.main(), |m| &mut m.blocks);
     reply::ok(ctx);
     Ok(())
+}
+
+/// True where what lasts is as good as begun now until then.
+fn stays(lasting: Lasting, until: Until, now: Micros) -> bool {
+    !lasting.stepped_back(now) && lasting.recorded() == until
 }
 
 fn reason_of(arg: Arg<'_>) -> Result<&[u8], Error> {

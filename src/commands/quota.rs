@@ -6,8 +6,8 @@ use crate::core::limits::{Limit, LimitStatus, Look, Request, Rule, State, decide
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 use crate::limiter::Error;
-use crate::limiter::acquire::denied_by_block;
-use crate::limiter::reply::signed;
+use crate::limiter::ends::{self, PinEnd, Retry};
+use crate::limiter::reply::{RateLimitReply, signed};
 use crate::limiter::resolve::{ResolvedLimits, Source, limits_of, resolve, usage_of};
 use crate::limiter::words::Word;
 use crate::observe::metrics;
@@ -15,6 +15,7 @@ use crate::queue;
 use crate::server::context::Context;
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply;
+use crate::server::keys::key::ReadKey;
 use crate::server::main_thread::MainThread;
 use crate::types::intern;
 use crate::types::intern::{InternedLimits, Origin};
@@ -41,28 +42,125 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     // In this order, so that the value arrives meanwhile.
     let key = ctx.read(name);
     let now = ctx.now();
-    let line = queue::served_by(ctx, &key, now)?;
+    let main = ctx.main();
+    let ask = QuotaAsk { key: name.bytes(), given, units };
+    let line = if headers { queue_for(ctx, &key, &ask, now)? } else { None };
     let held = key.value::<RateLimit>()?;
     let value = held.as_deref();
-    let main = ctx.main();
     let block = value.and_then(|value| value.block(now));
-    let chosen = choose(main, name.bytes(), value, given, now)?;
+    let chosen = match ask.choose(main, value, now) {
+        // A block needs no limits to hold.
+        Err(Error::NoLimits) if block.is_some() => None,
+        chosen => chosen?,
+    };
     metrics::count(main, |m| &mut m.quota_calls);
+    let block_ends = block.map(|block| block.lasting.until(now));
     let Some((resolved, source)) = chosen else {
-        let view =
-            QuotaView { now, units, limits: &[], labels: &[], states: &[], source: Source::Last, block };
+        let view = QuotaView {
+            now,
+            units,
+            limits: &[],
+            labels: &[],
+            states: &[],
+            source: Source::Last,
+            block,
+            pin_end: None,
+            retry: block_ends.map_or(RetryAfter::Now, |until| until.wait(now)),
+        };
         match block {
             None => reply::null(ctx),
-            Some(_) if headers => view.send_headers(ctx, line),
+            Some(_) if headers => view.send_headers(ctx, line.as_ref()),
             Some(_) => view.send(ctx),
         }
         return Ok(());
     };
+    // Whatever has to be looked up comes before the limits are borrowed.
+    let pinned = source == Source::Pin;
+    let limits_say = ask.wait(main, value, &resolved, now)?;
+    let later = |value: Option<&RateLimit>, then| ask.retry(main, value, then);
+    let retry = match value {
+        Some(value) if limits_say > RetryAfter::Now || block.is_some() => {
+            ends::across(main, value, Retry { limits: limits_say, pinned }, now, later)
+        }
+        _ => limits_say,
+    };
+    let pin_end = match value {
+        Some(value) if pinned => PinEnd::of(main, value, now, later),
+        _ => None,
+    };
     with_usage(main, value, &resolved, now, |set, states| {
         let (limits, labels) = (set.limits(), set.labels());
-        let view = QuotaView { now, units, limits, labels, states, source, block };
-        if headers { view.send_headers(ctx, line) } else { view.send(ctx) }
+        let view = QuotaView { now, units, limits, labels, states, source, block, pin_end, retry };
+        if headers { view.send_headers(ctx, line.as_ref()) } else { view.send(ctx) }
     })
+}
+
+/// How long the line on the key keeps the request from being granted, if one stands.
+#[derive(Debug)]
+struct QueueAhead(RetryAfter);
+
+fn queue_for(
+    ctx: &Context<'_>,
+    key: &ReadKey<'_>,
+    ask: &QuotaAsk<'_>,
+    now: Micros,
+) -> Result<Option<QueueAhead>, Error> {
+    let told = match queue::look(ctx, key, ask.given, &ask.request(), now) {
+        // Nobody waits for what cannot be taken so, but all wait behind the others.
+        Err(Error::Concurrent(_) | Error::NoLimits | Error::TooManyAside) => {
+            let served = queue::served_by(ctx, key, now)?;
+            return Ok(served.map(|served| QueueAhead(RetryAfter::until(served, now))));
+        }
+        told => told?,
+    };
+    Ok(told.map(|RateLimitReply { status, .. }| QueueAhead(status.retry)))
+}
+
+/// What RL.QUOTA is asked to look for.
+#[derive(Clone, Copy, Debug)]
+struct QuotaAsk<'a> {
+    key: &'a [u8],
+    given: Option<&'a [u8]>,
+    units: u64,
+}
+
+impl QuotaAsk<'_> {
+    const fn request(&self) -> Request {
+        Request { cost: self.units, calls: 1, partial: false, critical: false }
+    }
+
+    /// Which limits to show: with limits, `*` too, those that would decide the same
+    /// RL.ACQUIRE; else the pin, the key's own last, a policy's, the default.
+    fn choose(
+        &self,
+        main: MainThread,
+        value: Option<&RateLimit>,
+        now: Micros,
+    ) -> Result<Option<(ResolvedLimits, Source)>, Error> {
+        if self.given.is_some() {
+            return resolve(main, self.key, value, self.given, now).map(Some);
+        }
+        choose(main, self.key, value, now)
+    }
+
+    /// How long until these limits grant.
+    fn wait(
+        &self,
+        main: MainThread,
+        value: Option<&RateLimit>,
+        resolved: &ResolvedLimits,
+        now: Micros,
+    ) -> Result<RetryAfter, Error> {
+        with_usage(main, value, resolved, now, |set, states| {
+            decide(set.limits(), states, now, &self.request()).status.retry
+        })
+    }
+
+    /// How long until it is granted from `then` on.
+    fn retry(&self, main: MainThread, value: Option<&RateLimit>, then: Micros) -> Result<RetryAfter, Error> {
+        let (resolved, _) = self.choose(main, value, then)?.ok_or(Error::NoLimits)?;
+        self.wait(main, value, &resolved, then)
+    }
 }
 
 /// Looks at limits and what is in use of them; copies that only where it must.
@@ -97,7 +195,7 @@ pub fn denying(
     value: Option<&RateLimit>,
     now: Micros,
 ) -> Result<Vec<String>, Error> {
-    let Some((resolved, _)) = choose(ctx.main(), key, value, None, now)? else { return Ok(Vec::new()) };
+    let Some((resolved, _)) = choose(ctx.main(), key, value, now)? else { return Ok(Vec::new()) };
     with_usage(ctx.main(), value, &resolved, now, |set, states| {
         let limits = set.limits().iter().zip(set.labels()).zip(states);
         let denying = limits.filter(|((limit, _), state)| {
@@ -126,15 +224,21 @@ struct QuotaView<'v> {
     states: &'v [State],
     source: Source,
     block: Option<&'v Block>,
+    /// Where the limits are a pin that ends.
+    pin_end: Option<PinEnd>,
+    /// Until the request would be granted, were there no line.
+    retry: RetryAfter,
 }
 
 impl<'v> QuotaView<'v> {
     fn rows(&self) -> impl Iterator<Item = QuotaRow<'v>> {
-        let (now, units) = (self.now, self.units);
-        self.limits.iter().zip(self.labels).zip(self.states).map(move |((limit, label), state)| QuotaRow {
-            limit,
-            label,
-            look: look(limit, state, now, units),
+        let (now, units, pin_end) = (self.now, self.units, self.pin_end);
+        self.limits.iter().zip(self.labels).zip(self.states).map(move |((limit, label), state)| {
+            let mut look = look(limit, state, now, units);
+            if let Some(pin_end) = pin_end {
+                look.retry = pin_end.wait(look.retry, now);
+            }
+            QuotaRow { limit, label, look }
         })
     }
 
@@ -171,7 +275,7 @@ impl<'v> QuotaView<'v> {
             reply::text(ctx, "until");
             reply::integer(
                 ctx,
-                match block.until {
+                match block.lasting.until(self.now) {
                     Until::At(at) => signed(at.ceil_millis()),
                     Until::Forever => -1,
                 },
@@ -185,21 +289,24 @@ impl<'v> QuotaView<'v> {
     fn status(&self) -> Option<LimitStatus> {
         let request = Request { cost: self.units, calls: 1, partial: false, critical: false };
         let (limits, states, now) = (self.limits, self.states, self.now);
-        (!limits.is_empty()).then(|| decide(limits, states, now, &request).before(limits, states, now))
+        let status = || decide(limits, states, now, &request).before(limits, states, now);
+        (!limits.is_empty()).then(|| LimitStatus { retry: self.retry, ..status() })
     }
 
     /// One flat map of strings, ready to be sent as HTTP headers. Where a line
     /// stands on the key nobody else is served before it has been.
-    fn send_headers(&self, ctx: &Context<'_>, line: Option<Micros>) {
+    fn send_headers(&self, ctx: &Context<'_>, line: Option<&QueueAhead>) {
         let mut status = self.status();
-        let line = line.map(|served| RetryAfter::After(served.since(self.now)));
+        let line = line.map(|line| line.0);
         if let (Some(status), Some(line)) = (&mut status, line) {
             *status = LimitStatus { remaining: Some(0), retry: status.retry.max(line), ..*status };
         }
         if let Some(block) = self.block {
-            let mut blocked = denied_by_block(status.unwrap_or(LimitStatus::UNLIMITED), block, self.now);
+            let before = status.unwrap_or(LimitStatus::UNLIMITED);
+            let mut blocked =
+                LimitStatus { remaining: Some(0), retry: before.retry.max(self.retry), ..before };
             // Nothing is there again before the block ends.
-            if let Until::At(end) = block.until {
+            if let Until::At(end) = block.lasting.until(self.now) {
                 blocked.reset_after_us = blocked.reset_after_us.max(end.since(self.now));
             }
             status = Some(blocked);
@@ -216,7 +323,7 @@ impl<'v> QuotaView<'v> {
             visible.iter().zip(&names).map(|(row, name)| policy_item(row.limit, name)).collect();
         if !policies.is_empty() {
             fields.push(("RateLimit-Policy", policies.join(", ")));
-            let denied = self.block.map(|block| block.until.wait(self.now)).max(line);
+            let denied = self.block.map(|block| block.lasting.until(self.now).wait(self.now)).max(line);
             let items: Vec<String> = visible
                 .iter()
                 .zip(&names)
@@ -306,28 +413,21 @@ fn send_algorithm(ctx: &Context<'_>, limit: &Limit) {
     }
 }
 
-/// Which limits to show: those given; else the pin, the key's own last, a
-/// policy's, the default. `*` asks for what the server has for the key, so the
-/// key's own last come after all others.
+/// Which limits to show of a key that nobody names any for: the pin, the key's own last,
+/// a policy's, the default.
 fn choose(
     main: MainThread,
     key: &[u8],
     value: Option<&RateLimit>,
-    given: Option<&[u8]>,
     now: Micros,
 ) -> Result<Option<(ResolvedLimits, Source)>, Error> {
     let own = value.and_then(RateLimit::limits_id);
-    if let Some(text) = given
-        && let Some(resolved) = limits_of(main, own, text)?
-    {
-        return Ok(Some((resolved, Source::Call)));
-    }
     let server = match resolve(main, key, value, None, now) {
         Ok(found) => Some(found),
         Err(Error::NoLimits) => None,
         Err(error) => return Err(error),
     };
-    if given.is_some() && server.is_some() || matches!(server, Some((_, Source::Pin))) {
+    if matches!(server, Some((_, Source::Pin))) {
         return Ok(server);
     }
     let Some(own) = own else { return Ok(server) };

@@ -9,9 +9,9 @@ use crate::core::text::token::shown;
 use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::apply;
-use crate::limiter::apply::EffectBatch;
+use crate::limiter::apply::{EffectBatch, commit};
 use crate::limiter::reply::{Index, RateLimitReply};
-use crate::limiter::reserve::{ReserveDecision, Terms, decide, send};
+use crate::limiter::reserve::{ReserveDecision, Terms, decide, is_open, released, send};
 use crate::limiter::track;
 use crate::observe::{metrics, top};
 use crate::queue;
@@ -20,7 +20,9 @@ use crate::server::context::Context;
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::random;
 use crate::settings;
+use crate::types::effect::ratelimit::RateLimitChange;
 use crate::types::ratelimit::RateLimit;
+use crate::types::ratelimit::reservations::Settlement;
 
 #[derive(Clone, Copy, Debug)]
 struct ReserveItem<'a> {
@@ -112,13 +114,20 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     if call.items.len() > 1 {
         ctx.settle_keys(call.items.iter().map(|item| item.key));
     }
+    let torn = call.is_torn(ctx, id, now)?;
     let mut all = Vec::with_capacity(call.items.len());
     for (at, item) in call.items.iter().enumerate() {
-        let of_key = |error: Error| if call.items.len() > 1 { error.of_item("key", at) } else { error };
-        let key = ctx.write(item.key);
+        let of_key = |error: Error| call.of_key(error, at);
+        let mut key = ctx.write(item.key);
         let held = key.value::<RateLimit>().map_err(|wrong| of_key(wrong.into()))?;
-        let mut one =
-            decide(ctx, item.key.bytes(), held.as_deref(), item.limits, &terms, now).map_err(of_key)?;
+        let decide_on = |value: Option<&RateLimit>| {
+            decide(ctx, item.key.bytes(), value, item.limits, &terms, now).map_err(of_key)
+        };
+        let mut one = match held.as_deref().filter(|value| torn && is_open(Some(value), id, now)) {
+            Some(value) => decide_on(released(ctx.main(), value, id, now).as_ref())?,
+            None => decide_on(held.as_deref())?,
+        };
+        drop(held);
         let ask = || QueuedRequest::reserve(&terms, item.limits);
         let wants = one.takes() || one.reply.granted == 0;
         if wants && queue::has_queue(ctx, item.key) {
@@ -133,9 +142,14 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             && one.reply.granted == 0
             && one.reply.index != Index::Line
             && retry != RetryAfter::Never
-            && queue::join(ctx, &key, &ask(), call.wait_us, retry, now)
         {
-            return Ok(());
+            // A clock that stepped back is recorded before it waits by it.
+            one.change(ctx.main(), &terms, now, |change| {
+                commit(ctx, &mut key, &apply::effect(ctx, now, change), c"rl.reserve").map(drop)
+            })?;
+            if queue::join(ctx, &key, &ask(), call.wait_us, retry, now) {
+                return Ok(());
+            }
         }
         all.push(one);
     }
@@ -152,11 +166,53 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     }
     let mut together = EffectBatch::new(ctx);
     for (item, one) in call.items.iter().zip(&all) {
+        if torn {
+            release(ctx, item.key, id, now, &mut together)?;
+        }
         settle(ctx, item.key, one, &terms, now, &mut together)?;
     }
     together.propagate(ctx);
     let replies: Vec<RateLimitReply> = all.iter().map(|one| one.reply).collect();
     send(ctx, longest.is_none().then_some(id), &replies);
+    Ok(())
+}
+
+impl ReserveCall<'_> {
+    /// Says which key an error is about, where there are several.
+    fn of_key(&self, error: Error, at: usize) -> Error {
+        if self.items.len() > 1 { error.of_item("key", at) } else { error }
+    }
+
+    /// True when the reservation is open on some of the keys and lost on others: it is
+    /// none any more. What is open of it goes back, and the request is decided anew.
+    fn is_torn(&self, ctx: &Context<'_>, id: &[u8], now: Micros) -> Result<bool, Error> {
+        if self.id.is_none() || self.items.len() < 2 {
+            return Ok(false);
+        }
+        let mut open = 0;
+        for (at, item) in self.items.iter().enumerate() {
+            let key = ctx.write(item.key);
+            let held = key.value::<RateLimit>().map_err(|wrong| self.of_key(wrong.into(), at))?;
+            open += usize::from(is_open(held.as_deref(), id, now));
+        }
+        Ok(open > 0 && open < self.items.len())
+    }
+}
+
+/// Gives back what one key still holds of a reservation that another has lost.
+fn release<'a>(
+    ctx: &'a Context<'_>,
+    name: Arg<'a>,
+    id: &[u8],
+    now: Micros,
+    together: &mut EffectBatch<'a>,
+) -> Result<(), Error> {
+    let mut key = ctx.write(name);
+    if is_open(key.value::<RateLimit>()?.as_deref(), id, now) {
+        let change = RateLimitChange::Settle { id, how: Settlement::Release };
+        together.apply(ctx, &mut key, &apply::effect(ctx, now, change), c"rl.release")?;
+        metrics::count(ctx.main(), |m| &mut m.reservations_released);
+    }
     Ok(())
 }
 

@@ -9,11 +9,11 @@ use crate::core::limits::{
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 use crate::core::wire::Corrupt;
-use crate::limiter::acquire::decide;
+use crate::limiter::acquire::{decide, decide_until};
 use crate::limiter::apply;
 use crate::limiter::apply::{EffectBatch, commit};
 use crate::limiter::reply::{RateLimitReply, signed};
-use crate::limiter::resolve::{Source, resolve};
+use crate::limiter::resolve::{Source, refuse_crowd, resolve};
 use crate::limiter::{Error, track};
 use crate::observe::{metrics, top};
 use crate::queue;
@@ -228,14 +228,17 @@ impl<'a> ThrottleCall<'a> {
             (Some(value), None) => value.with_states(|states| states.first().cloned().unwrap_or_default()),
             (Some(value), Some(wanted)) => {
                 let set = wanted.get(main);
-                value.realigned(main, set.limits(), now).0.pop().unwrap_or_default()
+                value.seen_by(main, set.limits(), now).pop().unwrap_or_default()
             }
         };
         let answer = self.decide(&state, now);
-        let block = value.and_then(|value| value.block(now)).map(|block| block.until);
+        let block = value.and_then(|value| value.block(now)).map(|block| block.lasting.until(now));
         let step = if !answer.limited && self.quantity > 0 && block.is_none() {
+            if let Some(wanted) = &wanted {
+                refuse_crowd(main, value, wanted.get(main).limits(), now)?;
+            }
             ThrottleStep::Take
-        } else if Limit::throttle(self.rule).rule().stepped_back(&state, now) {
+        } else if self.quantity > 0 && value.is_some_and(|value| value.stepped_back(main, now)) {
             ThrottleStep::RecordClock
         } else {
             ThrottleStep::Nothing
@@ -245,7 +248,7 @@ impl<'a> ThrottleCall<'a> {
         let change = match step {
             ThrottleStep::Nothing => None,
             ThrottleStep::Take => Some(RateLimitChange::Take { limits, taken: Taken::new([self.quantity]) }),
-            ThrottleStep::RecordClock => Some(RateLimitChange::Touch { limits }),
+            ThrottleStep::RecordClock => Some(RateLimitChange::Touch { limits: None }),
         };
         if let Some(change) = change {
             self.make(ctx, key, together, &apply::effect(ctx, now, change))?;
@@ -329,7 +332,9 @@ impl<'a> ThrottleCall<'a> {
         let request = self.request();
         let decision = {
             let held = key.value::<RateLimit>()?;
-            decide(ctx, self.key.bytes(), held.as_deref(), None, &request, now)?
+            decide_until(ctx, self.key.bytes(), held.as_deref(), None, &request, now, |value, then| {
+                self.wait(ctx, value, then)
+            })?
         };
         if self.quantity > 0 {
             decision.change(ctx.main(), |change| {
@@ -338,6 +343,22 @@ impl<'a> ThrottleCall<'a> {
             decision.count(ctx.main());
         }
         Ok(answer_of(&decision.reply))
+    }
+
+    /// How long the request waits from `then` on, when a pin has ended.
+    fn wait(&self, ctx: &Context<'_>, value: Option<&RateLimit>, then: Micros) -> Result<RetryAfter, Error> {
+        let main = ctx.main();
+        if server_decides(main, self.key.bytes(), value, then)? {
+            let later = decide(ctx, self.key.bytes(), value, None, &self.request(), then)?;
+            return Ok(later.reply.status.retry);
+        }
+        let state = value.and_then(|value| value.seen_by(main, &[Limit::throttle(self.rule)], then).pop());
+        let answer = self.decide(&state.unwrap_or_default(), then);
+        Ok(match (answer.limited, u64::try_from(answer.retry_after_s)) {
+            (false, _) => RetryAfter::Now,
+            (true, Ok(seconds)) => RetryAfter::After(seconds.saturating_mul(1_000_000)),
+            (true, Err(_)) => RetryAfter::Never,
+        })
     }
 
     /// The answer where a line stands that is served by `at`: nothing is taken.

@@ -1,9 +1,11 @@
 //! One request decided on the value of a key.
 
 use super::Error;
+use super::ends::{self, Retry};
 use super::reply::Index;
-use super::resolve::{refuse_concurrent, resolve, usage};
+use super::resolve::{Source, refuse_concurrent, refuse_crowd, resolve, usage_of};
 use crate::core::limits::{self, Limit, LimitStatus, Request, State, Taken};
+use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 use crate::limiter::reply::RateLimitReply;
 use crate::limiter::resolve::ResolvedLimits;
@@ -12,7 +14,6 @@ use crate::server::context::Context;
 use crate::server::main_thread::MainThread;
 use crate::types::effect::ratelimit::RateLimitChange;
 use crate::types::intern::{self, LimitsRef};
-use crate::types::operator::Block;
 use crate::types::ratelimit::RateLimit;
 
 /// A request decided on a key, and what there is to record of it.
@@ -24,19 +25,39 @@ pub struct AcquireDecision {
     other: Option<LimitsRef>,
     taken: Taken,
     labelled: Option<DecisionLabels>,
-    records: bool,
+    record: Record,
+}
+
+/// What there is to record of a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Record {
+    /// Nothing: it is denied, or counts nothing.
+    Nothing,
+    /// What it takes, and under which limits.
+    Grant {
+        /// The clock stepped back, which is to be recorded also where it is denied
+        /// after all.
+        stepped_back: bool,
+    },
+    /// It is denied; a clock that stepped back.
+    Clock,
 }
 
 impl AcquireDecision {
     /// A denial that records nothing.
     pub fn denial(reply: RateLimitReply) -> Self {
-        Self { reply, other: None, taken: Taken::default(), labelled: None, records: false }
+        Self { reply, other: None, taken: Taken::default(), labelled: None, record: Record::Nothing }
     }
 
-    /// The same request denied after all: nothing is recorded of it.
+    /// The same request denied after all: a clock that stepped back is all there is to
+    /// record of it.
     #[must_use]
     pub fn denied(self, reply: RateLimitReply) -> Self {
-        Self { labelled: self.labelled, ..Self::denial(reply) }
+        let record = match self.record {
+            Record::Clock | Record::Grant { stepped_back: true } => Record::Clock,
+            Record::Nothing | Record::Grant { stepped_back: false } => Record::Nothing,
+        };
+        Self { labelled: self.labelled, record, ..Self::denial(reply) }
     }
 
     /// Counts what every command that takes counts alike.
@@ -53,15 +74,13 @@ impl AcquireDecision {
         main: MainThread,
         make_it_so: impl FnOnce(RateLimitChange<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        if !self.records {
-            return Ok(());
-        }
-        let text = self.other.as_ref().map(|other| other.text(main));
-        let limits = text.as_deref();
-        if self.reply.granted > 0 {
-            make_it_so(RateLimitChange::Take { limits, taken: self.taken })
-        } else {
-            make_it_so(RateLimitChange::Touch { limits })
+        match self.record {
+            Record::Nothing => Ok(()),
+            Record::Clock => make_it_so(RateLimitChange::Touch { limits: None }),
+            Record::Grant { .. } => {
+                let text = self.other.as_ref().map(|other| other.text(main));
+                make_it_so(RateLimitChange::Take { limits: text.as_deref(), taken: self.taken })
+            }
         }
     }
 }
@@ -69,7 +88,8 @@ impl AcquireDecision {
 /// Decides one request on the value of a key, without changing it.
 ///
 /// # Errors
-/// Malformed limits, none at all, or such as can only be reserved.
+/// Malformed limits, none at all, such as can only be reserved, or more than the key
+/// remembers the usage of.
 pub fn decide(
     ctx: &Context<'_>,
     key: &[u8],
@@ -78,11 +98,30 @@ pub fn decide(
     request: &Request,
     now: Micros,
 ) -> Result<AcquireDecision, Error> {
-    if let Some(block) = value.and_then(|value| value.block(now)) {
-        return blocked(ctx, key, value, block, given, request, now).map(AcquireDecision::denial);
-    }
+    decide_until(ctx, key, value, given, request, now, |value, then| {
+        decide(ctx, key, value, given, request, then).map(|later| later.reply.status.retry)
+    })
+}
+
+/// As [`decide`], for whom something else decides once a pin has ended: `later` says how
+/// long the request waits from then on.
+///
+/// # Errors
+/// As [`decide`].
+pub fn decide_until(
+    ctx: &Context<'_>,
+    key: &[u8],
+    value: Option<&RateLimit>,
+    given: Option<&[u8]>,
+    request: &Request,
+    now: Micros,
+    later: impl FnOnce(Option<&RateLimit>, Micros) -> Result<RetryAfter, Error>,
+) -> Result<AcquireDecision, Error> {
     let main = ctx.main();
-    let (resolved, _) = resolve(main, key, value, given, now)?;
+    if let Some(value) = value.filter(|value| value.block(now).is_some()) {
+        return blocked(ctx, key, value, given, request, now, later);
+    }
+    let (resolved, source) = resolve(main, key, value, given, now)?;
     let (id, other) = match resolved {
         ResolvedLimits::Own => match value.and_then(RateLimit::limits_id) {
             Some(id) => (id, None),
@@ -95,31 +134,45 @@ pub fn decide(
     let decision = match (value, &other) {
         (Some(value), None) => value.with_states(|states| limits::decide(set.limits(), states, now, request)),
         (Some(value), Some(_)) => {
-            limits::decide(set.limits(), &value.realigned(main, set.limits(), now).0, now, request)
+            limits::decide(set.limits(), &value.seen_by(main, set.limits(), now), now, request)
         }
         (None, _) => limits::decide(set.limits(), &fresh(set.limits()), now, request),
     };
-    // What grants without counting (unlimited, or a shadow limit that denies)
-    // leaves no trace, nor does a denial on a key that is not there.
-    let records = !decision.taken.is_nothing()
+    let stepped_back = decision.record_clock
         || match (value, &other) {
-            (Some(value), None) => decision.record_clock || value.reserved_after(now),
-            (Some(_), Some(_)) => true,
+            (Some(value), None) => value.stepped_back_beside(now),
+            (Some(value), Some(_)) => value.stepped_back(main, now),
             (None, _) => false,
         };
+    let record = if !decision.is_granted() {
+        if stepped_back { Record::Clock } else { Record::Nothing }
+    } else if !decision.taken.is_nothing() || value.is_some() && (other.is_some() || stepped_back) {
+        if other.is_some() {
+            refuse_crowd(main, value, set.limits(), now)?;
+        }
+        Record::Grant { stepped_back }
+    } else {
+        // What grants without counting (unlimited, or a shadow limit that denies)
+        // leaves no trace, but on a key that had other limits.
+        Record::Nothing
+    };
     let labelled = if set.origin().is_some() || !decision.shadow_denied.is_empty() {
         let limits = other.clone().or_else(|| value?.limits());
         limits.map(|limits| DecisionLabels { limits, shadow_denied: decision.shadow_denied })
     } else {
         None
     };
-    Ok(AcquireDecision {
-        reply: RateLimitReply::of(&decision),
-        other,
-        taken: decision.taken,
-        labelled,
-        records,
-    })
+    // What holds later is looked up anew.
+    drop(set);
+    let mut reply = RateLimitReply::of(&decision);
+    if source == Source::Pin
+        && reply.granted == 0
+        && let Some(value) = value
+    {
+        let retry = Retry { limits: reply.status.retry, pinned: true };
+        reply.status.retry = ends::across(main, value, retry, now, later);
+    }
+    Ok(AcquireDecision { reply, other, taken: decision.taken, labelled, record })
 }
 
 /// Usage of limits on a key that is not there.
@@ -129,21 +182,28 @@ fn fresh(limits: &[Limit]) -> Vec<State> {
 
 /// The answer on a blocked key: nothing is taken, and the wait is the later of
 /// the block's and the limits'.
+#[cold]
 fn blocked(
     ctx: &Context<'_>,
     key: &[u8],
-    value: Option<&RateLimit>,
-    block: &Block,
+    value: &RateLimit,
     given: Option<&[u8]>,
     request: &Request,
     now: Micros,
-) -> Result<RateLimitReply, Error> {
-    let status = match status_only(ctx, key, value, given, request, now) {
+    later: impl FnOnce(Option<&RateLimit>, Micros) -> Result<RetryAfter, Error>,
+) -> Result<AcquireDecision, Error> {
+    let main = ctx.main();
+    let (status, pinned) = match status_of(ctx, key, Some(value), given, request, now) {
         // A block needs no limits to hold.
-        Err(Error::NoLimits) => LimitStatus::UNLIMITED,
-        status => status?,
+        Err(Error::NoLimits) => (LimitStatus::UNLIMITED, false),
+        Err(error) => return Err(error),
+        Ok((status, source)) => (status, source == Source::Pin),
     };
-    Ok(RateLimitReply { granted: 0, status: denied_by_block(status, block, now), index: Index::Blocked })
+    let retry = ends::across(main, value, Retry { limits: status.retry, pinned }, now, later);
+    let status = LimitStatus { remaining: Some(0), retry, ..status };
+    let denial = AcquireDecision::denial(RateLimitReply { granted: 0, status, index: Index::Blocked });
+    let record = if value.stepped_back(main, now) { Record::Clock } else { Record::Nothing };
+    Ok(AcquireDecision { record, ..denial })
 }
 
 /// How the limit that binds a request stands while nothing is taken.
@@ -158,13 +218,23 @@ pub fn status_only(
     request: &Request,
     now: Micros,
 ) -> Result<LimitStatus, Error> {
-    let (limits, states) = usage(ctx.main(), key, value, given, now)?.ok_or(Error::NoLimits)?;
-    let set = limits.get(ctx.main());
-    refuse_concurrent(&set)?;
-    Ok(limits::decide(set.limits(), &states, now, request).before(set.limits(), &states, now))
+    status_of(ctx, key, value, given, request, now).map(|(status, _)| status)
 }
 
-/// A status as the block leaves it.
-pub fn denied_by_block(status: LimitStatus, block: &Block, now: Micros) -> LimitStatus {
-    LimitStatus { remaining: Some(0), retry: status.retry.max(block.until.wait(now)), ..status }
+/// As [`status_only`], and where the limits come from.
+fn status_of(
+    ctx: &Context<'_>,
+    key: &[u8],
+    value: Option<&RateLimit>,
+    given: Option<&[u8]>,
+    request: &Request,
+    now: Micros,
+) -> Result<(LimitStatus, Source), Error> {
+    let main = ctx.main();
+    let (resolved, source) = resolve(main, key, value, given, now)?;
+    let (limits, states) = usage_of(main, value, &resolved, now).ok_or(Error::NoLimits)?;
+    let set = limits.get(main);
+    refuse_concurrent(&set)?;
+    let decision = limits::decide(set.limits(), &states, now, request);
+    Ok((decision.before(set.limits(), &states, now), source))
 }

@@ -1,5 +1,6 @@
 //! Every error that a command answers with.
 
+use crate::core::limits::MAX_ORPHANS;
 use crate::core::text::token::{TokenError, shown};
 use crate::server::context::Context;
 use crate::server::ffi::reply;
@@ -67,6 +68,11 @@ pub enum Error {
     /// Limits that only reservations can take.
     #[error("ERR invalid limit '{0}': concurrent limits are taken with RL.RESERVE")]
     Concurrent(String),
+    /// A grant would leave aside more limits with usage than a key remembers.
+    #[error(
+        "ERR too many limits with usage on this key: {MAX_ORPHANS} are kept beside those that a call names; name fewer different ones, wait until one is full again, or forget all (RL.RESET)"
+    )]
+    TooManyAside,
     /// Policies cannot be changed on this replica.
     #[error("READONLY You can't write against a read only replica.")]
     ReadOnly,

@@ -5,6 +5,7 @@ pub mod acquire;
 pub mod apply;
 pub mod breaker;
 pub mod copies;
+pub mod ends;
 pub mod error;
 pub mod reply;
 pub mod reserve;

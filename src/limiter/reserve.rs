@@ -1,9 +1,9 @@
 //! One reservation decided on the value of a key.
 
 use super::Error;
-use super::acquire::denied_by_block;
+use super::ends::{self, Retry};
 use super::reply::Index;
-use super::resolve::usage;
+use super::resolve::{Source, refuse_crowd, resolve, usage_of};
 use crate::core::limits::{self, Limit, LimitStatus, Request, State, Taken, look};
 use crate::core::reservations::Stage;
 use crate::core::retry_after::RetryAfter;
@@ -14,10 +14,10 @@ use crate::observe::metrics;
 use crate::server::context::Context;
 use crate::server::ffi::reply;
 use crate::server::main_thread::MainThread;
-use crate::types::effect::ratelimit::RateLimitChange;
+use crate::types::effect::ratelimit::{AppliedRateLimit, RateLimitChange, RateLimitEffect};
 use crate::types::intern::LimitsRef;
-use crate::types::ratelimit::RateLimit;
-use crate::types::ratelimit::hold;
+use crate::types::ratelimit::reservations::Settlement;
+use crate::types::ratelimit::{Lifetime, RateLimit, hold};
 
 /// What is asked of every key.
 #[derive(Clone, Copy, Debug)]
@@ -62,8 +62,6 @@ pub fn send(ctx: &Context<'_>, id: Option<&[u8]>, replies: &[RateLimitReply]) {
 enum ReserveAction {
     /// It is denied, or the same reservation stands already.
     Leave,
-    /// It is denied, and a clock that stepped back is recorded.
-    RecordClock,
     /// Units are taken; the limits, where the key used others last or is new.
     Take(Option<LimitsRef>, Taken),
 }
@@ -77,12 +75,14 @@ pub struct ReserveDecision {
     pub before: LimitStatus,
     verdict: ReserveAction,
     labelled: Option<DecisionLabels>,
+    /// The clock stepped back: that is to be recorded also where it is denied.
+    stepped_back: bool,
 }
 
 impl ReserveDecision {
     /// Nothing is to be done to the key.
     const fn leave(reply: RateLimitReply, before: LimitStatus, labelled: Option<DecisionLabels>) -> Self {
-        Self { reply, before, verdict: ReserveAction::Leave, labelled }
+        Self { reply, before, verdict: ReserveAction::Leave, labelled, stepped_back: false }
     }
 
     /// Whether there is something to take: it is granted, and new.
@@ -93,7 +93,8 @@ impl ReserveDecision {
     /// The same request denied after all.
     #[must_use]
     pub fn denied(self, reply: RateLimitReply) -> Self {
-        Self::leave(reply, reply.status, self.labelled)
+        let stepped_back = self.stepped_back;
+        Self { stepped_back, ..Self::leave(reply, reply.status, self.labelled) }
     }
 
     /// Counts what every command that takes counts alike.
@@ -115,10 +116,12 @@ impl ReserveDecision {
         now: Micros,
         make_it_so: impl FnOnce(RateLimitChange<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let (other, taken) = match &self.verdict {
-            ReserveAction::Leave => return Ok(()),
-            ReserveAction::RecordClock => return make_it_so(RateLimitChange::Touch { limits: None }),
-            ReserveAction::Take(other, taken) => (other, taken),
+        let ReserveAction::Take(other, taken) = &self.verdict else {
+            return if self.stepped_back {
+                make_it_so(RateLimitChange::Touch { limits: None })
+            } else {
+                Ok(())
+            };
         };
         let text = other.as_ref().map(|other| other.text(main));
         let limits = text.as_deref();
@@ -144,7 +147,7 @@ impl ReserveDecision {
 /// Decides a reservation on the value of a key, without changing it.
 ///
 /// # Errors
-/// Malformed limits or none at all.
+/// Malformed limits, none at all, or more than the key remembers the usage of.
 pub fn decide(
     ctx: &Context<'_>,
     key: &[u8],
@@ -154,10 +157,10 @@ pub fn decide(
     now: Micros,
 ) -> Result<ReserveDecision, Error> {
     let main = ctx.main();
-    let known = value.and_then(RateLimit::reservations).map(|all| all.at(main, now));
-    let known = known.as_ref().and_then(|all| all.book().get(terms.id));
-    let known = known.filter(|one| one.stage_at(now) == Some(Stage::Open));
-    let (limits, mut states) = usage(main, key, value, Some(given), now)?.ok_or(Error::NoLimits)?;
+    let known = value.filter(|value| is_open(Some(value), terms.id, now));
+    let known = known.and_then(|value| value.book()?.get(terms.id));
+    let (resolved, source) = resolve(main, key, value, Some(given), now)?;
+    let (limits, mut states) = usage_of(main, value, &resolved, now).ok_or(Error::NoLimits)?;
     let set = limits.get(main);
     hold(main, value, set.limits(), &mut states, now, terms.end(now));
     if let Some(one) = known {
@@ -167,22 +170,54 @@ pub fn decide(
     }
     let decision = limits::decide(set.limits(), &states, now, &terms.request());
     let before = decision.before(set.limits(), &states, now);
-    let mut reply = RateLimitReply::of(&decision);
-    if let Some(block) = value.and_then(|value| value.block(now)) {
-        // Its limits are not asked.
-        reply =
-            RateLimitReply { granted: 0, status: denied_by_block(before, block, now), index: Index::Blocked };
-        return Ok(ReserveDecision::leave(reply, reply.status, None));
+    let stepped_back = value.is_some_and(|value| value.stepped_back(main, now));
+    let is_other = value.and_then(RateLimit::limits_id) != Some(limits.id());
+    let block = value.is_some_and(|value| value.block(now).is_some());
+    if decision.is_granted() && !block && is_other {
+        refuse_crowd(main, value, set.limits(), now)?;
     }
-    let labelled = DecisionLabels::of(main, &limits, decision.shadow_denied);
-    if reply.granted == 0 {
-        let records = decision.record_clock && value.is_some();
-        let verdict = if records { ReserveAction::RecordClock } else { ReserveAction::Leave };
-        return Ok(ReserveDecision { reply, before: reply.status, verdict, labelled });
-    }
+    // What holds later is looked up anew.
     drop(set);
-    let other = (value.and_then(RateLimit::limits_id) != Some(limits.id())).then_some(limits);
-    Ok(ReserveDecision { reply, before, verdict: ReserveAction::Take(other, decision.taken), labelled })
+    let mut reply = RateLimitReply::of(&decision);
+    let mut labelled = DecisionLabels::of(main, &limits, decision.shadow_denied);
+    if block {
+        // Its limits are not asked.
+        reply = RateLimitReply {
+            granted: 0,
+            status: LimitStatus { remaining: Some(0), ..before },
+            index: Index::Blocked,
+        };
+        labelled = None;
+    }
+    if reply.granted == 0 {
+        if let Some(value) = value {
+            let retry = Retry { limits: reply.status.retry, pinned: source == Source::Pin };
+            reply.status.retry = ends::across(main, value, retry, now, |value, then| {
+                decide(ctx, key, value, given, terms, then).map(|later| later.reply.status.retry)
+            });
+        }
+        let denial = ReserveDecision::leave(reply, reply.status, labelled);
+        return Ok(ReserveDecision { stepped_back, ..denial });
+    }
+    let verdict = ReserveAction::Take(is_other.then_some(limits), decision.taken);
+    Ok(ReserveDecision { reply, before, verdict, labelled, stepped_back })
+}
+
+/// Whether the reservation is open on a key.
+pub fn is_open(value: Option<&RateLimit>, id: &[u8], now: Micros) -> bool {
+    let known = value.and_then(|value| value.book()?.get(id));
+    known.is_some_and(|one| one.stage_at(now) == Some(Stage::Open))
+}
+
+/// A key as it is once the reservation is released; `None` where nothing is left of it.
+pub fn released(main: MainThread, value: &RateLimit, id: &[u8], now: Micros) -> Option<RateLimit> {
+    let mut without = value.simulation();
+    let change = RateLimitChange::Settle { id, how: Settlement::Release };
+    let release = RateLimitEffect { now, expires: false, change };
+    match release.apply(main, Some(&mut without)) {
+        Ok(AppliedRateLimit::InPlace(Lifetime::Over)) => None,
+        _ => Some(without),
+    }
 }
 
 /// Where the enforcing limit with the least remaining stands.

@@ -147,7 +147,7 @@ fn look_up(main: MainThread, own: Option<u32>, text: &[u8]) -> Result<Option<Res
     }
 }
 
-/// The limits that hold for a call, and a copy of what is in use of them;
+/// The limits that hold for a call, and what is in use of them as a decision sees it;
 /// `None` when the key has neither.
 ///
 /// # Errors
@@ -176,7 +176,7 @@ pub fn usage_of(
             value.limits().map(|limits| (limits, value.with_states(<[_]>::to_vec)))
         }
         (ResolvedLimits::Other(other), Some(value)) => {
-            let states = value.realigned(main, other.get(main).limits(), now).0;
+            let states = value.seen_by(main, other.get(main).limits(), now);
             Some((other.clone(), states))
         }
         (ResolvedLimits::Other(other), None) => {
@@ -188,6 +188,23 @@ pub fn usage_of(
 
 fn same_or_other(own: Option<u32>, limits: LimitsRef) -> ResolvedLimits {
     if own == Some(limits.id()) { ResolvedLimits::Own } else { ResolvedLimits::Other(limits) }
+}
+
+/// Refuses a grant under `limits` that would leave aside more limits with usage than
+/// the key remembers: none of it is ever forgotten.
+///
+/// # Errors
+/// [`Error::TooManyAside`].
+pub fn refuse_crowd(
+    main: MainThread,
+    value: Option<&RateLimit>,
+    limits: &[Limit],
+    now: Micros,
+) -> Result<(), Error> {
+    match value {
+        Some(value) if !value.has_room_aside(main, limits, now) => Err(Error::TooManyAside),
+        _ => Ok(()),
+    }
 }
 
 /// Refuses limits that only reservations can take.

@@ -1,6 +1,7 @@
 //! What becomes of a request where a line stands, or that may wait.
 
-use super::behind::{behind, behind_at};
+use super::behind::{behind, behind_at, forecast};
+use super::forecast::Forecast;
 use super::moves::plan;
 use super::state::{Waiter, has_queue, place, with};
 use super::{answer, moves, request, serve};
@@ -11,7 +12,7 @@ use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::acquire;
 use crate::limiter::acquire::AcquireDecision;
-use crate::limiter::reply::signed;
+use crate::limiter::reply::{RateLimitReply, signed};
 use crate::observe::metrics;
 use crate::queue::request::QueuedRequest;
 use crate::server::blocking;
@@ -152,12 +153,26 @@ pub fn served_by(ctx: &Context<'_>, key: &ReadKey<'_>, now: Micros) -> Result<Op
     if !has_queue(ctx, key.name()) {
         return Ok(None);
     }
-    let unlimited: &[u8] = b"unlimited";
-    let request = Request { cost: 1, calls: 1, partial: false, critical: false };
-    let ask = QueuedRequest::Acquire { limits: Some(unlimited.into()), request, track: false };
-    Ok(match behind(ctx, key, &ask, now)?.reply().status.retry {
-        RetryAfter::Now => Some(now),
-        RetryAfter::After(us) => Some(now.plus(us)),
-        RetryAfter::Never => Some(Micros::MAX),
-    })
+    let held = key.value::<RateLimit>()?;
+    let place = place(ctx, key.name());
+    Ok(Some(forecast(ctx, &place, held.as_deref(), now, Forecast::served_at).max(now.plus(1))))
+}
+
+/// The denial that a request would be answered with while a line stands on its key:
+/// nothing is taken or counted.
+///
+/// # Errors
+/// As [`acquire::decide`].
+pub fn look(
+    ctx: &Context<'_>,
+    key: &ReadKey<'_>,
+    given: Option<&[u8]>,
+    request: &Request,
+    now: Micros,
+) -> Result<Option<RateLimitReply>, Error> {
+    if !has_queue(ctx, key.name()) {
+        return Ok(None);
+    }
+    let ask = QueuedRequest::Acquire { limits: given.map(Into::into), request: *request, track: false };
+    behind(ctx, key, &ask, now).map(|decision| Some(decision.reply()))
 }

@@ -39,18 +39,29 @@ pub(super) fn behind_at(
         return Ok(decision);
     }
     let status = ask.status_only(ctx, &place.1, value, &decision, now)?;
-    let retry = with(ctx.main(), |queues| {
+    let retry = forecast(ctx, place, value, now, |forecast| forecast.retry(ctx, &place.1, ask, now));
+    let status = LimitStatus { remaining: Some(0), retry, ..status };
+    Ok(decision.denied(RateLimitReply { granted: 0, status, index: Index::Line }))
+}
+
+/// Asks how the key will be when its line has been served.
+pub(super) fn forecast<R>(
+    ctx: &Context<'_>,
+    place: &DbKey,
+    value: Option<&RateLimit>,
+    now: Micros,
+    ask: impl FnOnce(&Forecast) -> R,
+) -> R {
+    with(ctx.main(), |queues| {
         let known = queues.by_key.forecast(place).and_then(Option::take);
         let mut forecast = known.unwrap_or_else(|| Forecast::new(value, now));
         for (ticket, waiter) in queues.by_key.after(place, forecast.last()) {
             forecast.add(ctx, &place.1, ticket, &waiter.ask);
         }
-        let retry = forecast.retry(ctx, &place.1, ask, now);
+        let answer = ask(&forecast);
         if let Some(slot) = queues.by_key.forecast(place) {
             *slot = Some(forecast);
         }
-        retry
-    });
-    let status = LimitStatus { remaining: Some(0), retry, ..status };
-    Ok(decision.denied(RateLimitReply { granted: 0, status, index: Index::Line }))
+        answer
+    })
 }

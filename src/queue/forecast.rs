@@ -63,6 +63,11 @@ impl Forecast {
         });
     }
 
+    /// When the last of them has been served.
+    pub const fn served_at(&self) -> Micros {
+        self.at
+    }
+
     /// How long until a request would be granted behind the line.
     pub fn retry(&self, ctx: &Context<'_>, key: &[u8], ask: &QueuedRequest, now: Micros) -> RetryAfter {
         let at = self.at.max(now);

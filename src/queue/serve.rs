@@ -80,6 +80,7 @@ fn serve(ctx: &Context<'_>, place: &DbKey, now: Micros, ended: &mut Vec<WaiterId
                     // It asks for more than there is now: nobody behind it should wait for that.
                     with(main, |queues| queues.uncounted.push((place.clone(), ask.clone())));
                 } else {
+                    record_clock(ctx, &mut key, &ask, &decision, now);
                     let us = if let RetryAfter::After(us) = reply.status.retry { us } else { 0 };
                     return Some(now.plus(us.max(1)));
                 }
@@ -131,6 +132,21 @@ fn grant(
     }
     together.propagate(ctx);
     Ok(())
+}
+
+/// Records a clock that stepped back, where the head met that: else it would wait its
+/// time anew at each look.
+fn record_clock(
+    ctx: &Context<'_>,
+    key: &mut Key<'_>,
+    ask: &QueuedRequest,
+    decision: &request::QueuedDecision,
+    now: Micros,
+) {
+    // A denial records nothing else, and what does not fit stays as it is.
+    let _ = ask.change(ctx.main(), decision, now, |change| {
+        apply::commit(ctx, key, &apply::effect(ctx, now, change), ask.event()).map(drop)
+    });
 }
 
 /// Counts a denial towards the usage of its key, where that is tracked.

@@ -3,8 +3,10 @@
 
 use crate::world::{World, cases, gap, parse};
 use floodgate::core::limits::{
-    Limits, MAX_ORPHANS, Orphan, Realigned, Request, State, decide, full_at, realign, take,
+    Limits, MAX_ORPHANS, Orphan, Realigned, Request, State, count_aside, decide, full_at, look_at, realign,
+    take, touch,
 };
+use floodgate::core::retry_after::RetryAfter;
 use floodgate::core::time::Micros;
 use proptest::prelude::*;
 use std::collections::HashMap;
@@ -69,6 +71,27 @@ fn text_of(id: usize, size: usize) -> String {
     let (pattern, sizes) = IDENTITIES[id];
     pattern.replace("{}", &sizes[size % sizes.len()].to_string())
 }
+
+/// One name, or one period, at different paces.
+const PACES: &[&str] = &[
+    "6/20ms:name=x",
+    "6/7ms:name=x",
+    "70/20ms:name=x",
+    "70/90ms:name=x",
+    "6/90ms:name=x",
+    "bucket:5/20ms:name=x",
+    "bucket:9/20ms:name=x",
+    "bucket:9/90ms:burst=11:name=x",
+    "fixed:6/20ms:name=x",
+    "fixed:9/7ms:name=x",
+    "fixed:5/50ms:name=x",
+    "fixed:6/30ms:start=first:name=x",
+    "fixed:9/9ms:start=first:name=x",
+    "bucket:5/20ms",
+    "bucket:7/20ms:burst=11",
+    "bucket:1/20ms:burst=11",
+    "6/20ms:name=x,bucket:5/20ms,fixed:6/50ms",
+];
 
 proptest! {
     #![proptest_config(cases())]
@@ -157,6 +180,55 @@ proptest! {
         }
     }
 
+    /// Until a grant, usage comes back at the pace of the limits that it is kept under:
+    /// at the time that is told the same request is granted, and not before.
+    #[test]
+    fn a_look_tells_when_other_limits_grant(
+        text in prop::sample::select(PACES),
+        other in prop::sample::select(PACES),
+        calls in prop::collection::vec((gap(), 1u64..6), 1..12),
+        wait in gap(),
+        back in prop::bool::weighted(0.2),
+        cost in 1u64..12,
+    ) {
+        let mut key = Key::new(text);
+        let mut now = 1_800_000_000_000_777u64;
+        for (gap, cost) in calls {
+            now += gap.of(20_000);
+            key.acquire(now, cost);
+        }
+        now = if back { now - 70_000 } else { now + wait.of(20_000) };
+        let new = parse(other);
+        if key.limits.as_slice().iter().zip(&key.states).any(|(limit, state)| limit.rule().stepped_back(state, Micros(now))) {
+            touch(key.limits.as_slice(), &mut key.states, Micros(now));
+        }
+        let ask = |at: u64| {
+            let seen = look_at(key.limits.as_slice(), &key.states, &[], new.as_slice(), Micros(at));
+            decide(new.as_slice(), &seen, Micros(at), &Request::of(cost))
+        };
+        let first = ask(now);
+        // What is looked at is what a grant takes over.
+        let taken = realign(key.limits.as_slice(), key.states.clone(), Vec::new(), new.as_slice(), Micros(now));
+        let taken = decide(new.as_slice(), &taken.states, Micros(now), &Request::of(cost));
+        prop_assert_eq!(first.granted, taken.granted);
+        prop_assert_eq!(first.status.remaining, taken.status.remaining);
+        match first.status.retry {
+            RetryAfter::Now => prop_assert!(first.is_granted()),
+            RetryAfter::Never => prop_assert!(new.as_slice().iter().any(|limit| limit.capacity() < Some(cost))),
+            RetryAfter::After(us) => {
+                prop_assert!(ask(now + us).is_granted());
+                prop_assert!(us == 1 || !ask(now + us - 1).is_granted());
+                prop_assert!(!ask(now + us / 2).is_granted() || us < 2);
+            }
+        }
+        let reset = first.status.reset_after_us;
+        if !first.is_granted() && first.status.retry != RetryAfter::Never {
+            let seen = look_at(key.limits.as_slice(), &key.states, &[], new.as_slice(), Micros(now + reset));
+            let bound = first.binding.unwrap();
+            prop_assert_eq!(new.as_slice()[bound].rule().used(&seen[bound], Micros(now + reset)), 0);
+        }
+    }
+
     /// A named limit whose period changes forgets nothing that it still knew
     /// and that lies within the new period.
     #[test]
@@ -211,6 +283,10 @@ fn orphans_are_bounded() {
     for name in 0..100 {
         key.set(&format!("5/{}s:name=n{name}", 1000 + name), now);
         assert!(key.acquire(now, 1));
+        let next = parse(&format!("5/{}s:name=n{}", 1001 + name, name + 1));
+        let aside =
+            count_aside(key.limits.as_slice(), &key.states, &key.orphans, next.as_slice(), Micros(now));
+        assert_eq!(aside, MAX_ORPHANS.min(name) + 1);
     }
     key.set("unlimited", now);
     assert_eq!(key.orphans.len(), MAX_ORPHANS);

@@ -107,7 +107,7 @@ fn shadow_limits_count_and_never_deny() {
     assert_eq!(rows[1].field("used"), Reply::Int(5));
     // Denied by the enforcing limit: the shadow is not charged.
     assert_eq!(six(&server, "k 3/h:shadow,10/m COST 6"), [0, 10, 5, 60_000, 60_000, 1]);
-    assert_eq!(server.line("RL.QUOTA k")[0].field("used"), Reply::Int(0));
+    assert_eq!(server.line("RL.QUOTA k 3/h:shadow,10/m")[0].field("used"), Reply::Int(0));
     // Shadow limits alone: the reply of unlimited.
     for _ in 0..3 {
         assert_eq!(six(&server, "only 1/m:shadow"), [1, -1, -1, 0, 0, 0]);
@@ -186,7 +186,9 @@ fn which_limits_hold() {
     assert_eq!(six(&server, "k *"), [1, 3, 0, 0, 3_600_000, 0]);
     assert_error(&server.line("RL.ACQUIRE k 10/"), "ERR invalid limit '10/': missing period");
     server.clock_advance(9_999_999);
-    assert_eq!(six(&server, "k 10/s"), [0, 3, 0, 3_590_001, 3_590_001, 0]);
+    // When the pin has ended nothing says what the limits are: waiting does not help.
+    let retry = if server.at_least(7, 0) { -1 } else { 1 };
+    assert_eq!(six(&server, "k 10/s"), [0, 3, 0, retry, 3_590_001, 0]);
     server.clock_advance(1);
     if server.at_least(7, 0) {
         server.config_set("floodgate.caller-limits", "yes");

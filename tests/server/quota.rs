@@ -122,13 +122,58 @@ fn where_the_limits_come_from() {
     assert_eq!(source("k 20/s"), ("call".into(), 20, 4));
     assert_eq!(source("k 20/m"), ("call".into(), 20, 0));
     // `*` is what a taking command would find on the server.
-    assert_eq!(source("k *").0, if server.at_least(7, 0) { "default" } else { "last" });
+    if server.at_least(7, 0) {
+        assert_eq!(source("k *"), ("default".into(), 7, 0));
+    }
     server.ok("RL.PIN k 3/h FOR 1s");
-    assert_eq!(source("k"), ("pin".into(), 3, 0));
-    assert_eq!(source("k *"), ("pin".into(), 3, 0));
-    assert_eq!(source("k 20/s"), ("call".into(), 20, 4));
+    for command in ["k", "k *", "k 20/s"] {
+        assert_eq!(source(command), ("pin".into(), 3, 0));
+    }
     server.clock_advance(1_000_000);
     assert_eq!(source("k"), ("last".into(), 10, 0));
+    assert_eq!(source("k 20/s"), ("call".into(), 20, 0));
+}
+
+/// With limits, `*` too, it resolves as RL.ACQUIRE does, and errs as it does.
+#[test]
+fn it_shows_the_limits_that_would_decide() {
+    let server = at_t0();
+    server.ok("RL.PIN api:u 1/h");
+    assert_eq!(server.line("RL.ACQUIRE api:u 10/s,1000/h")[0], Reply::Int(1));
+    assert_eq!(server.line("RL.ACQUIRE api:u 10/s,1000/h")[3], Reply::Int(3_600_000));
+    let shown = headers(&server, "api:u 10/s,1000/h");
+    assert_eq!(
+        shown,
+        pairs(&[
+            ("RateLimit-Policy", "\"1/h\";q=1;w=3600"),
+            ("RateLimit", "\"1/h\";r=0;t=3600"),
+            ("X-RateLimit-Limit", "1"),
+            ("X-RateLimit-Remaining", "0"),
+            ("X-RateLimit-Reset", "1800003600"),
+            ("Retry-After", "3600"),
+        ])
+    );
+    for text in ["*", "@gone", "10/", "10/s,10/s:name=a,10/m:name=a"] {
+        let asked = server.line(&format!("RL.ACQUIRE nobody {text}"));
+        assert!(matches!(asked, Reply::Error(_)), "{text}: {asked:?}");
+        assert_eq!(server.line(&format!("RL.QUOTA nobody {text}")), asked);
+        assert_eq!(server.line(&format!("RL.QUOTA nobody {text} HEADERS")), asked);
+    }
+    // A pin does not hide a typing error.
+    assert_eq!(server.line("RL.QUOTA api:u 10/"), server.line("RL.ACQUIRE api:u 10/"));
+    // What only reservations can take is shown all the same.
+    assert_eq!(server.line("RL.QUOTA c concurrent:5")[0].field("remaining"), Reply::Int(5));
+    if !server.at_least(7, 0) {
+        return;
+    }
+    server.ok("RL.POLICY SET plan 2/m PREFIX plan:");
+    server.config_set("floodgate.caller-limits", "no");
+    for (key, source) in [("plan:u", "policy"), ("api:u", "pin")] {
+        let row = server.line(&format!("RL.QUOTA {key} 10/s"))[0].clone();
+        assert_eq!(row.field("source").text(), source);
+    }
+    assert_eq!(server.line("RL.QUOTA plan:u 10/s")[0].field("limit"), Reply::Int(2));
+    assert_eq!(server.line("RL.QUOTA nobody 10/s"), server.line("RL.ACQUIRE nobody 10/s"));
 }
 
 #[test]

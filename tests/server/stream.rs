@@ -76,9 +76,11 @@ fn a_change_sends_one_effect_and_everything_else_none() {
         ("RL.ACQUIRE a 3/h PARTIAL", NOTHING),
         ("RL.ACQUIRE a 3/h COST 4", NOTHING),
         ("RL.ACQUIRE fresh 3/h COST 4", NOTHING),
-        // Other limits are recorded once.
-        ("RL.ACQUIRE a 2/h", EFFECT),
+        // A denial records no other limits; a grant does, once.
         ("RL.ACQUIRE a 2/h", NOTHING),
+        ("RL.ACQUIRE a 0/h:shadow", EFFECT),
+        ("RL.ACQUIRE a 0/h:shadow", NOTHING),
+        ("RL.ACQUIRE a 4/h", EFFECT),
         ("RL.QUOTA a", NOTHING),
         ("RL.QUOTA a 7/m", NOTHING),
         ("RL.QUOTA a HEADERS", NOTHING),

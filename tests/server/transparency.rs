@@ -36,6 +36,10 @@ const QUIET: &[&str] = &[
     "RL.ACQUIRE full 5/h,9/d",
     "RL.ACQUIRE full 5/h,9/d COST 4 PARTIAL",
     "RL.ACQUIRE full 5/H,9/day",
+    // Denied under other limits than the last grant's.
+    "RL.ACQUIRE full 5/h COST 2",
+    "RL.ACQUIRE full 7/h:name=new COST 8",
+    "RL.RESERVE 1 full 5/h TTL 1m",
     "RL.ACQUIRE half bucket:10/h COST 6",
     "RL.ACQUIRE half bucket:10/h COST 11",
     "RL.ACQUIRE missing 5/h COST 6",
@@ -70,8 +74,6 @@ const QUIET: &[&str] = &[
 const LOUD: &[(&str, &str)] = &[
     ("RL.ACQUIRE half bucket:10/h", "half"),
     ("RL.ACQUIRE half 7/h", "half"),
-    // Denied, but other limits are to be recorded.
-    ("RL.ACQUIRE full 5/h COST 2", "full"),
     ("RL.ACQUIRE new 5/h", "new"),
     ("RL.BATCH ALL 1 new 5/h 1", "new"),
     ("RL.BATCH EACH 2 full 5/h 1 new 5/h 1", "new"),

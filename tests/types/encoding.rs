@@ -122,6 +122,12 @@ fn each_broken_payload_has_its_reason() {
         ("number out of range", section(4, b"\x00\xff\xff\xff\xff\xff\xff\xff\xff\x01")),
         ("padded number", section(4, b"\x00\x80\x00")),
         ("too many limits set aside", aside(57)),
+        ("ends too early", [section(4, b"\x00\x09"), section(66, b"\x00")].concat()),
+        ("empty section", [section(4, b"\x00\x09"), section(66, b"\x00\x00")].concat()),
+        ("the beginning of nothing", [section(4, b"\x00\x09"), section(66, b"\x01\x01")].concat()),
+        ("it begins after its end", [section(4, b"\x00\x09"), section(66, b"\x00\x0a")].concat()),
+        ("it begins after its end", [section(4, b"\x00\x00"), section(66, b"\x00\x01")].concat()),
+        ("bytes after the end", [section(4, b"\x00\x09"), section(66, b"\x00\x01\x00")].concat()),
     ] {
         let refused = encoding::load(alone.main(), VERSION, &bytes).expect_err(reason);
         assert_eq!(refused.0, reason, "{}", bytes.escape_ascii());

@@ -92,6 +92,16 @@ pub trait Algorithm: Sized {
     }
     /// Makes a state kept under `old` one of `self`, keeping the units in use.
     fn carry(&self, old: &Self, state: &mut Self::State, now: Micros);
+    /// True when units kept under `old` come back when they would under `self`.
+    fn same_pace(&self, old: &Self) -> bool {
+        self.same_usage(old)
+    }
+    /// The first moment from `now` on at which [`Algorithm::carry`] would leave at most
+    /// `target` units in use of a state that is kept under `old` until then. Asked only
+    /// where more are in use now and the pace differs.
+    fn kept_falls_to(&self, old: &Self, state: &Self::State, now: Micros, target: u64) -> Micros {
+        old.falls_to(state, now, target)
+    }
 
     /// Appends the lossless encoding.
     fn write(state: &Self::State, out: &mut Vec<u8>);

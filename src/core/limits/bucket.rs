@@ -231,6 +231,15 @@ impl Algorithm for Bucket {
         *level = self.level(missing, now);
     }
 
+    fn same_pace(&self, old: &Self) -> bool {
+        self.period == old.period && self.count == old.count
+    }
+
+    fn kept_falls_to(&self, old: &Self, level: &Level, now: Micros, target: u64) -> Micros {
+        // What never came back under it does not until then either.
+        if old.count == 0 { Micros(u64::MAX) } else { old.falls_to(level, now, target) }
+    }
+
     fn write(level: &Level, out: &mut Vec<u8>) {
         put_u128(out, level.full());
         put_u64(out, level.ceiling);

@@ -331,6 +331,18 @@ impl Algorithm for Fixed {
         *usage = if counts { WindowCount { window, used: usage.used } } else { WindowCount::default() };
     }
 
+    fn kept_falls_to(&self, old: &Self, usage: &WindowCount, now: Micros, _target: u64) -> Micros {
+        let kept = if old.stepped_back(usage, now) { old.window(usage, now) } else { usage.window };
+        match &self.windows {
+            Windows::FromFirst(period) => kept.start.plus(*period),
+            // The first window that begins when the other has ended.
+            _ => {
+                let next = self.window_of(kept.end);
+                if next.start == kept.end { next.start } else { next.end }
+            }
+        }
+    }
+
     fn write(usage: &WindowCount, out: &mut Vec<u8>) {
         put_u64(out, usage.window.start.0);
         put_u64(out, usage.window.end.since(usage.window.start));

@@ -40,10 +40,10 @@ pub mod window;
 
 pub use algorithm::{Filled, MAX_UNITS};
 pub use apply::{charge, full_at, give_back, layer, left_by, take, touch};
-pub use change::{MAX_ORPHANS, Orphan, Realigned, realign};
+pub use change::{MAX_ORPHANS, Orphan, Realigned, count_aside, look_at, realign};
 pub use concurrent::HeldPlaces;
 pub use decide::{Decision, LimitMask, LimitStatus, Look, Request, Taken, decide, look};
-pub use rule::{Rule, State};
+pub use rule::{KeptState, Rule, State};
 pub use spec::{
     Charge, Enforcement, Expression, Keep, Label, Limit, Limits, LimitsError, MAX_COUNT, MAX_LIMITS, Term,
 };

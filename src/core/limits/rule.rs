@@ -27,6 +27,16 @@ pub(super) struct Seen {
     pub stepped_back: bool,
 }
 
+/// Usage that another rule keeps, as a limit that would take it over sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptState {
+    /// The rule of the last grant: the units come back as it says.
+    rule: Rule,
+    state: State,
+    /// The same as the limit would have it after a grant now.
+    carried: State,
+}
+
 macro_rules! algorithms {
     ($($(#[$doc:meta])* $name:ident($rule:ty) = $tag:literal,)+) => {
         /// What a limit enforces: one of the algorithms, or nothing.
@@ -44,6 +54,9 @@ macro_rules! algorithms {
             #[default]
             Fresh,
             $($(#[$doc])* $name(<$rule as Algorithm>::State),)+
+            /// Kept under another rule until units are taken under the limit's own. Only
+            /// looks and decisions see it; no key holds it.
+            Kept(Box<KeptState>),
         }
 
         pub(super) const TABLE: &[AlgorithmRow] = &[$(AlgorithmRow {
@@ -121,6 +134,7 @@ macro_rules! algorithms {
             pub fn used(&self, state: &State, now: Micros) -> u64 {
                 match (self, state) {
                     $((Self::$name(rule), State::$name(state)) => rule.used(state, now),)+
+                    (_, State::Kept(kept)) => self.used(&kept.carried, now),
                     _ => 0,
                 }
             }
@@ -133,6 +147,10 @@ macro_rules! algorithms {
                         used: rule.used(state, now),
                         stepped_back: rule.stepped_back(state, now),
                     },)+
+                    (_, State::Kept(kept)) => Seen {
+                        used: self.used(&kept.carried, now),
+                        stepped_back: kept.rule.stepped_back(&kept.state, now),
+                    },
                     _ => Seen { used: 0, stepped_back: false },
                 }
             }
@@ -141,6 +159,7 @@ macro_rules! algorithms {
             pub fn falls_to(&self, state: &State, now: Micros, target: u64) -> Micros {
                 match (self, state) {
                     $((Self::$name(rule), State::$name(state)) => rule.falls_to(state, now, target),)+
+                    (_, State::Kept(kept)) => self.kept_falls_to(kept, now, target),
                     _ => now,
                 }
             }
@@ -151,6 +170,8 @@ macro_rules! algorithms {
                 match (self, state) {
                     (Self::Unlimited, _) => now,
                     $((Self::$name(rule), State::$name(state)) => rule.full_after(state, now, taken),)+
+                    (_, State::Kept(kept)) if taken == 0 => self.kept_falls_to(kept, now, 0),
+                    (_, State::Kept(kept)) => self.full_after(&kept.carried, now, taken),
                     $((Self::$name(rule), _) => {
                         rule.full_after(&<$rule as Algorithm>::State::default(), now, taken)
                     })+
@@ -165,6 +186,7 @@ macro_rules! algorithms {
                     $((Self::$name(rule), State::$name(state)) => {
                         rule.full_after(state, now.max(rule.not_before(state)), 0)
                     })+
+                    (_, State::Kept(kept)) => self.kept_falls_to(kept, now, 0),
                     _ => now,
                 }
             }
@@ -174,6 +196,7 @@ macro_rules! algorithms {
             pub fn stepped_back(&self, state: &State, now: Micros) -> bool {
                 match (self, state) {
                     $((Self::$name(rule), State::$name(state)) => rule.stepped_back(state, now),)+
+                    (_, State::Kept(kept)) => kept.rule.stepped_back(&kept.state, now),
                     _ => false,
                 }
             }
@@ -186,6 +209,12 @@ macro_rules! algorithms {
                     Self::Unlimited => *state = State::Fresh,
                     $(Self::$name(rule) => {
                         if !matches!(state, State::$name(_)) {
+                            if let State::Kept(kept) = state {
+                                let mut carried = std::mem::take(&mut kept.carried);
+                                let filled = self.take(&mut carried, now, units);
+                                *state = carried;
+                                return filled;
+                            }
                             *state = State::$name(<$rule as Algorithm>::State::default());
                         }
                         if let State::$name(own) = state {
@@ -237,6 +266,33 @@ macro_rules! algorithms {
                     _ => State::Fresh,
                 }
             }
+
+            /// `state`, kept under `old`, as a decision under `self` sees it: until
+            /// units are taken under `self`, they come back as `old` says.
+            pub(super) fn look_at(&self, old: &Self, state: &State, now: Micros) -> State {
+                let carried = self.carry(old, state.clone(), now);
+                let same_pace = match (self, old) {
+                    $((Self::$name(rule), Self::$name(old)) => rule.same_pace(old),)+
+                    _ => true,
+                };
+                if same_pace || carried == State::Fresh {
+                    return carried;
+                }
+                State::Kept(Box::new(KeptState { rule: old.clone(), state: state.clone(), carried }))
+            }
+
+            #[cold]
+            fn kept_falls_to(&self, kept: &KeptState, now: Micros, target: u64) -> Micros {
+                if self.used(&kept.carried, now) <= target {
+                    return now;
+                }
+                match (self, &kept.rule, &kept.state) {
+                    $((Self::$name(rule), Self::$name(old), State::$name(state)) => {
+                        rule.kept_falls_to(old, state, now, target)
+                    })+
+                    _ => now,
+                }
+            }
         }
 
         impl State {
@@ -249,6 +305,7 @@ macro_rules! algorithms {
                         out.push($tag);
                         <$rule as Algorithm>::write(state, out);
                     })+
+                    Self::Kept(kept) => kept.carried.write(out),
                 }
             }
 
@@ -281,6 +338,7 @@ macro_rules! algorithms {
                 match self {
                     Self::Fresh => 0,
                     $(Self::$name(state) => <$rule as Algorithm>::heap_bytes(state),)+
+                    Self::Kept(kept) => size_of::<KeptState>() + kept.carried.heap_bytes(),
                 }
             }
 
@@ -290,6 +348,7 @@ macro_rules! algorithms {
                 match self {
                     Self::Fresh => None,
                     $(Self::$name(state) => <$rule as Algorithm>::prefetch_hint(state),)+
+                    Self::Kept(_) => None,
                 }
             }
         }

@@ -235,6 +235,28 @@ impl Algorithm for Sliding {
         }
     }
 
+    fn kept_falls_to(&self, old: &Self, slots: &Slots, now: Micros, target: u64) -> Micros {
+        let kept = old.scale(slots.grain(), now);
+        let own = self.scale(slots.grain(), now);
+        // Where a slot will lie once it is converted: by its end, which may be to come.
+        let freed = |slot: u64| {
+            let end = slot.min(kept.current).saturating_mul(kept.width).saturating_add(kept.width - 1);
+            Micros((end / own.width + own.span).saturating_mul(own.width))
+        };
+        let in_use =
+            || slots.iter().map(|slot| (freed(slot.position), slot.units)).filter(|slot| slot.0 > now);
+        let mut used = in_use().fold(0, |sum: u64, slot| sum.saturating_add(slot.1));
+        let mut at = now;
+        for (freed, units) in in_use() {
+            if used <= target {
+                break;
+            }
+            used = used.saturating_sub(units);
+            at = freed;
+        }
+        at
+    }
+
     fn write(slots: &Slots, out: &mut Vec<u8>) {
         let head = (slots.len() as u64) << 1 | u64::from(slots.grain() == Grain::Coarse);
         put_u64(out, head);

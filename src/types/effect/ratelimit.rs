@@ -19,7 +19,7 @@ use crate::types::ratelimit::encoding::{put_until, read_until};
 use crate::types::ratelimit::layout::Full;
 use crate::types::ratelimit::reservations::{self, Settlement};
 use crate::types::ratelimit::{Lifetime, RateLimit};
-use crate::types::until::Until;
+use crate::types::until::{Lasting, Until};
 use std::ffi::CStr;
 
 /// The internal command that carries effects: `RL.EFFECT key payload [key payload …]`.
@@ -46,9 +46,9 @@ pub enum RateLimitChange<'a> {
         /// Units for each limit.
         taken: Taken,
     },
-    /// Nothing is taken, but other limits or a clock that stepped back are recorded.
+    /// Nothing is taken, but a clock that stepped back is recorded.
     Touch {
-        /// As for `Take`.
+        /// As for `Take`: 0.1 let a denied call change the limits.
         limits: Option<&'a str>,
     },
     /// Up to so many units are given back on each limit, the newest first.
@@ -318,8 +318,11 @@ impl<'a> RateLimitEffect<'a> {
     fn apply_change(
         &self,
         main: MainThread,
-        value: Option<&mut RateLimit>,
+        mut value: Option<&mut RateLimit>,
     ) -> Result<AppliedRateLimit, Corrupt> {
+        if let Some(value) = value.as_deref_mut() {
+            self.record_clock(main, value)?;
+        }
         let reserves = matches!(self.change, RateLimitChange::Reserve { .. });
         let reserved = value.as_ref().is_some_and(|value| value.has_reservations());
         if reserves || reserved {
@@ -358,13 +361,13 @@ impl<'a> RateLimitEffect<'a> {
                 full.reservations = None;
             })),
             RateLimitChange::Pin { text, until } => {
-                limits::Expression::parse(text.as_bytes()).map_err(|_| Corrupt("malformed pin"))?;
-                let pin = Pin { text: text.into(), until };
+                check_pin(text)?;
+                let pin = Pin { text: text.into(), lasting: Lasting::new(self.now, until) };
                 Ok(self.rebuild_or_create(main, value, |full| full.pin = Some(Box::new(pin))))
             }
             RateLimitChange::Unpin => Ok(self.rebuild(main, value, |full| full.pin = None)),
             RateLimitChange::Block { until, reason } => {
-                let block = Block { until, reason: reason.into() };
+                let block = Block { lasting: Lasting::new(self.now, until), reason: reason.into() };
                 Ok(self.rebuild_or_create(main, value, |full| full.block = Some(Box::new(block))))
             }
             RateLimitChange::Unblock => Ok(self.rebuild(main, value, |full| full.block = None)),
@@ -419,6 +422,43 @@ impl<'a> RateLimitEffect<'a> {
                 }
             }
         }
+    }
+
+    /// Records a clock that stepped back of everything that the change itself does not
+    /// look at: a pin, a block, the usage of limits that are not listed.
+    ///
+    /// # Errors
+    /// The change does not fit: nothing is recorded then.
+    fn record_clock(&self, main: MainThread, value: &mut RateLimit) -> Result<(), Corrupt> {
+        let touches_listed = match self.change {
+            RateLimitChange::Become { .. } => return Ok(()),
+            RateLimitChange::Take { limits, .. }
+            | RateLimitChange::Touch { limits }
+            | RateLimitChange::Reserve { limits, .. } => limits.is_none(),
+            // Counted after what was taken.
+            RateLimitChange::Count(Decided { granted, .. }) => granted > 0,
+            _ => false,
+        };
+        let beside = value.stepped_back_beside(self.now);
+        let listed = !touches_listed && value.stepped_back(main, self.now);
+        if !beside && !listed {
+            return Ok(());
+        }
+        match self.change {
+            RateLimitChange::Take { limits: Some(text), .. }
+            | RateLimitChange::Touch { limits: Some(text) }
+            | RateLimitChange::Reserve { limits: Some(text), .. } => {
+                intern::stored(main, text)?;
+            }
+            RateLimitChange::Pin { text, .. } => check_pin(text)?,
+            _ => {}
+        }
+        value.step_back_beside(self.now);
+        if listed && let Some(id) = value.limits_id() {
+            let set = intern::get(main, id);
+            value.with_states_mut(|states| limits::touch(set.limits(), states, self.now));
+        }
+        Ok(())
     }
 
     /// Changes the usage of the given limits, or of the key's own.
@@ -515,6 +555,10 @@ impl<'a> RateLimitEffect<'a> {
         let lifetime = created.lifetime(main, self.now);
         AppliedRateLimit::Created(created, lifetime)
     }
+}
+
+fn check_pin(text: &str) -> Result<(), Corrupt> {
+    limits::Expression::parse(text.as_bytes()).map(drop).map_err(|_| Corrupt("malformed pin"))
 }
 
 fn put_taken(out: &mut Vec<u8>, taken: &Taken) {

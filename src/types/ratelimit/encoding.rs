@@ -16,7 +16,7 @@ use crate::types::operator::{Block, Pin};
 use crate::types::ratelimit::layout::Full;
 use crate::types::ratelimit::{reservations, reserved};
 use crate::types::tlv::{OPTIONAL, Sections, Writer};
-use crate::types::until::Until;
+use crate::types::until::{Lasting, Until};
 
 /// The encoding that this version writes.
 pub const VERSION: u16 = 1;
@@ -31,6 +31,9 @@ const RESERVATIONS: u64 = 8;
 /// What happened on the key, as 0.1 wrote it.
 const HISTORY_OF_0_1: u64 = 64;
 const HISTORY: u64 = 65;
+/// When pin and block began, 0 for one that is not there or does not end. 0.1 wrote no
+/// such thing: what it left ends when it says, also where the clock steps back.
+const BEGINNINGS: u64 = 66;
 /// Empty: the key's last change was made under the debug clock.
 const WITHOUT_EXPIRY: u64 = 80;
 
@@ -67,13 +70,13 @@ fn save_contents(value: &RateLimit, main: MainThread, sections: &mut Writer<'_>)
     if let Some(pin) = &full.pin {
         sections.put(PIN, |body| {
             put_bytes(body, pin.text.as_bytes());
-            put_until(body, pin.until);
+            put_until(body, pin.lasting.recorded());
         });
     }
     if let Some(block) = &full.block {
         sections.put(BLOCK, |body| {
             put_bytes(body, &block.reason);
-            put_until(body, block.until);
+            put_until(body, block.lasting.recorded());
         });
     }
     if let Some(reservations) = value.reservations().filter(|all| !all.book().is_empty()) {
@@ -81,6 +84,13 @@ fn save_contents(value: &RateLimit, main: MainThread, sections: &mut Writer<'_>)
     }
     if let Some(usage) = &full.usage {
         sections.put(HISTORY, |body| usage.write(body));
+    }
+    let beginnings = [
+        full.pin.as_ref().map_or(Micros::default(), |pin| pin.lasting.since()),
+        full.block.as_ref().map_or(Micros::default(), |block| block.lasting.since()),
+    ];
+    if beginnings != [Micros::default(); 2] {
+        sections.put(BEGINNINGS, |body| beginnings.iter().for_each(|since| put_u64(body, since.0)));
     }
 }
 
@@ -104,11 +114,11 @@ pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<RateLimit,
                 let text = read_text(&mut body)?;
                 crate::core::limits::Expression::parse(text.as_bytes())
                     .map_err(|_| Corrupt("malformed pin"))?;
-                full.pin = Some(Box::new(Pin { text: text.into(), until: read_until(&mut body)? }));
+                full.pin = Some(Box::new(Pin { text: text.into(), lasting: read_end(&mut body)? }));
             }
             BLOCK => {
                 let reason = body.bytes(LONGEST_REASON)?.into();
-                full.block = Some(Box::new(Block { until: read_until(&mut body)?, reason }));
+                full.block = Some(Box::new(Block { lasting: read_end(&mut body)?, reason }));
             }
             RESERVATIONS_OF_0_1 => {
                 let reservations = reserved::read_of_0_1(main, &full, &mut body)?;
@@ -116,6 +126,7 @@ pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<RateLimit,
             }
             RESERVATIONS if full.reservations.is_some() => return Err(Corrupt("reservations twice")),
             RESERVATIONS => full.reservations = Some(Box::new(reserved::read(main, &mut body)?)),
+            BEGINNINGS => read_beginnings(&mut full, &mut body)?,
             WITHOUT_EXPIRY => without_expiry = true,
             HISTORY_OF_0_1 => full.usage = Some(Tracked::new(UsageSeries::read_of_0_1(&mut body)?)),
             HISTORY if full.usage.is_some() => return Err(Corrupt("two histories")),
@@ -164,6 +175,31 @@ fn read_aside(body: &mut Reader<'_>) -> Result<Vec<Orphan>, Corrupt> {
         orphans.push(Orphan { state: State::read(body, limit.rule())?, limit });
     }
     if orphans.is_empty() { Err(Corrupt("empty section")) } else { Ok(orphans) }
+}
+
+/// What lasts until then, from a time that is not known yet.
+fn read_end(body: &mut Reader<'_>) -> Result<Lasting, Corrupt> {
+    Ok(Lasting::new(Micros::default(), read_until(body)?))
+}
+
+/// When pin and block began.
+fn read_beginnings(full: &mut Full, body: &mut Reader<'_>) -> Result<(), Corrupt> {
+    let pin = full.pin.as_mut().map(|pin| &mut pin.lasting);
+    let block = full.block.as_mut().map(|block| &mut block.lasting);
+    let mut any = false;
+    for lasting in [pin, block] {
+        let since = Micros(body.u64_to(Micros::MAX.0)?);
+        if since == Micros::default() {
+            continue;
+        }
+        let lasting = lasting.ok_or(Corrupt("the beginning of nothing"))?;
+        *lasting = Lasting::new(since, lasting.recorded());
+        if lasting.since() != since {
+            return Err(Corrupt("it begins after its end"));
+        }
+        any = true;
+    }
+    if any { Ok(()) } else { Err(Corrupt("empty section")) }
 }
 
 pub(super) fn read_text<'a>(body: &mut Reader<'a>) -> Result<&'a str, Corrupt> {

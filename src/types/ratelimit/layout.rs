@@ -8,7 +8,9 @@
 use crate::core::limits::bucket::Level;
 use crate::core::limits::fixed::WindowCount;
 use crate::core::limits::slots::Slots;
-use crate::core::limits::{Limit, LimitMask, Orphan, State, Taken, charge, full_at, give_back, left_by};
+use crate::core::limits::{
+    Limit, LimitMask, Orphan, State, Taken, charge, full_at, give_back, left_by, touch,
+};
 use crate::core::reservations::{Id, Reservation, Stage, Standing};
 use crate::core::time::Micros;
 use crate::server::main_thread::MainThread;
@@ -99,7 +101,7 @@ pub fn small_bits(state: &State) -> Option<u128> {
         State::Bucket(level) => (BUCKET, level.bits()?),
         State::Fixed(usage) => (FIXED, usage.bits()?),
         State::Sliding(slots) => (SLIDING, slots.bits()?),
-        State::Concurrent(_) | State::Throttle(_) => return None,
+        State::Concurrent(_) | State::Throttle(_) | State::Kept(_) => return None,
     };
     Some(kind << STATE_BITS | bits)
 }
@@ -158,11 +160,33 @@ impl Full {
             until = until.max(Until::At(reservations.book().lasts_until()));
         }
         let extras = [
-            self.pin.as_ref().map(|pin| pin.until),
-            self.block.as_ref().map(|block| block.until),
+            self.pin.as_ref().map(|pin| pin.lasting.recorded()),
+            self.block.as_ref().map(|block| block.lasting.recorded()),
             self.usage.as_ref().map(|usage| Until::At(usage.ends())),
         ];
         extras.into_iter().flatten().fold(until, Until::max)
+    }
+
+    /// True when the clock stepped back to before a pin, a block, a reservation or usage
+    /// that is set aside.
+    pub(super) fn stepped_back_beside(&self, now: Micros) -> bool {
+        self.reservations.as_ref().is_some_and(|reservations| now < reservations.book().seen())
+            || self.pin.as_ref().is_some_and(|pin| pin.lasting.stepped_back(now))
+            || self.block.as_ref().is_some_and(|block| block.lasting.stepped_back(now))
+            || self.orphans.iter().any(|orphan| orphan.limit.rule().stepped_back(&orphan.state, now))
+    }
+
+    /// Records that, but for reservations, which every change brings up to the time.
+    pub(super) fn step_back_beside(&mut self, now: Micros) {
+        if let Some(pin) = &mut self.pin {
+            pin.lasting = pin.lasting.seen_at(now);
+        }
+        if let Some(block) = &mut self.block {
+            block.lasting = block.lasting.seen_at(now);
+        }
+        for Orphan { limit, state } in &mut self.orphans {
+            touch(slice::from_ref(limit), slice::from_mut(state), now);
+        }
     }
 
     /// An equal value to play through what may come: none of it is counted.

@@ -17,7 +17,9 @@ pub mod reservations;
 mod reserved;
 pub mod tracked;
 
-use crate::core::limits::{Filled, Limit, Orphan, Rule, State, Taken, full_at, give_back, realign};
+use crate::core::limits::{
+    Filled, Limit, MAX_ORPHANS, Orphan, Rule, State, Taken, count_aside, full_at, give_back, look_at, realign,
+};
 use crate::core::prefetch_hint::PrefetchHint;
 use crate::core::reservations::{Book, Places};
 use crate::core::time::Micros;
@@ -160,13 +162,35 @@ impl RateLimit {
     /// The operator's limits, when there are any and they still hold.
     #[inline]
     pub fn pin(&self, now: Micros) -> Option<&Pin> {
-        self.as_full()?.pin.as_deref().filter(|pin| pin.until.lasts(now))
+        self.as_full()?.pin.as_deref().filter(|pin| pin.lasting.lasts(now))
     }
 
     /// The block, when there is one and it still holds.
     #[inline]
     pub fn block(&self, now: Micros) -> Option<&Block> {
-        self.as_full()?.block.as_deref().filter(|block| block.until.lasts(now))
+        self.as_full()?.block.as_deref().filter(|block| block.lasting.lasts(now))
+    }
+
+    /// True when the clock stepped back to before something of the key that is no usage
+    /// of the limits last used.
+    #[inline]
+    pub fn stepped_back_beside(&self, now: Micros) -> bool {
+        self.as_full().is_some_and(|full| full.stepped_back_beside(now))
+    }
+
+    /// True when the clock stepped back to before anything of the key.
+    pub fn stepped_back(&self, main: MainThread, now: Micros) -> bool {
+        let listed = |limits: &[Limit], states: &[State]| {
+            limits.iter().zip(states).any(|(limit, state)| limit.rule().stepped_back(state, now))
+        };
+        self.stepped_back_beside(now) || self.with_listed(main, listed)
+    }
+
+    /// Records that the clock stepped back of all but the limits last used.
+    pub(in crate::types) fn step_back_beside(&mut self, now: Micros) {
+        if let OneOf::Third(full) = self.0.get_mut() {
+            full.step_back_beside(now);
+        }
     }
 
     /// What happened on the key, where it is tracked.
@@ -268,6 +292,33 @@ impl RateLimit {
         given.max().unwrap_or(0)
     }
 
+    /// The usage that `wanted` would take over, as a decision sees it.
+    pub fn seen_by(&self, main: MainThread, wanted: &[Limit], now: Micros) -> Vec<State> {
+        self.with_listed(main, |old, states| look_at(old, states, self.orphans(), wanted, now))
+    }
+
+    /// Whether a grant under `wanted` leaves aside no more limits with usage than a key
+    /// remembers.
+    pub fn has_room_aside(&self, main: MainThread, wanted: &[Limit], now: Micros) -> bool {
+        let orphans = self.orphans();
+        // Without looking at each, in nearly all cases.
+        self.with_listed(main, |old, states| {
+            orphans.len() + old.len() <= MAX_ORPHANS
+                || count_aside(old, states, orphans, wanted, now) <= MAX_ORPHANS
+        })
+    }
+
+    /// Reads the limits last used and their usage.
+    fn with_listed<R>(&self, main: MainThread, read: impl FnOnce(&[Limit], &[State]) -> R) -> R {
+        match self.limits_id() {
+            Some(id) => {
+                let set = intern::get(main, id);
+                self.with_states(|states| read(set.limits(), states))
+            }
+            None => read(&[], &[]),
+        }
+    }
+
     /// An equal value to play through what may come.
     #[must_use]
     pub fn simulation(&self) -> Self {
@@ -293,11 +344,6 @@ impl RateLimit {
     #[inline]
     pub fn reservations(&self) -> Option<&Reservations> {
         self.as_full()?.reservations.as_deref()
-    }
-
-    /// Whether its reservations know of a time after `now`: the clock stepped back.
-    pub fn reserved_after(&self, now: Micros) -> bool {
-        self.book().is_some_and(|book| now < book.seen())
     }
 
     /// Units were granted on the listed limits to nobody in particular.
