@@ -7,7 +7,7 @@
 //! units leave, when a count or a period changes, when the limit starts fresh and
 //! when the clock steps.
 
-use super::summed::{Summed, Weight};
+use super::summed::{Summand, Summed};
 
 /// The units of one reservation, and the units of nobody in particular between it
 /// and the reservation before.
@@ -19,7 +19,7 @@ pub struct Stake {
     pub own: u64,
 }
 
-impl Weight for Stake {
+impl Summand for Stake {
     fn weight(&self) -> u128 {
         u128::from(self.gap) + u128::from(self.own)
     }

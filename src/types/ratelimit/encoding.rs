@@ -15,6 +15,7 @@ use crate::types::intern;
 use crate::types::operator::{Block, Pin};
 use crate::types::ratelimit::layout::Full;
 use crate::types::ratelimit::{reservations, reserved};
+use crate::types::stored_text;
 use crate::types::tlv::{OPTIONAL, Sections, Writer};
 use crate::types::until::{Lasting, Until};
 
@@ -37,8 +38,6 @@ const BEGINNINGS: u64 = 66;
 /// Empty: the key's last change was made under the debug clock.
 const WITHOUT_EXPIRY: u64 = 80;
 
-/// The longest limits text in a payload.
-const LONGEST_TEXT: usize = 4096;
 /// The longest reason of a block.
 pub const LONGEST_REASON: usize = 1024;
 
@@ -111,7 +110,7 @@ pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<RateLimit,
             USAGE => read_usage(main, &mut full, &mut body)?,
             ASIDE => full.orphans = read_aside(&mut body)?,
             PIN => {
-                let text = read_text(&mut body)?;
+                let text = stored_text::read(&mut body)?;
                 crate::core::limits::Expression::parse(text.as_bytes())
                     .map_err(|_| Corrupt("malformed pin"))?;
                 full.pin = Some(Box::new(Pin { text: text.into(), lasting: read_end(&mut body)? }));
@@ -152,7 +151,7 @@ pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<RateLimit,
 }
 
 fn read_usage(main: MainThread, full: &mut Full, body: &mut Reader<'_>) -> Result<(), Corrupt> {
-    let limits = intern::stored(main, read_text(body)?)?;
+    let limits = intern::stored(main, stored_text::read(body)?)?;
     full.states = limits
         .get(main)
         .limits()
@@ -170,8 +169,8 @@ fn read_aside(body: &mut Reader<'_>) -> Result<Vec<Orphan>, Corrupt> {
         if orphans.len() == MAX_ORPHANS {
             return Err(Corrupt("too many limits set aside"));
         }
-        let limit =
-            Limit::parse_stored(read_text(body)?.as_bytes()).map_err(|_| Corrupt("malformed limit"))?;
+        let limit = Limit::parse_stored(stored_text::read(body)?.as_bytes())
+            .map_err(|_| Corrupt("malformed limit"))?;
         orphans.push(Orphan { state: State::read(body, limit.rule())?, limit });
     }
     if orphans.is_empty() { Err(Corrupt("empty section")) } else { Ok(orphans) }
@@ -200,10 +199,6 @@ fn read_beginnings(full: &mut Full, body: &mut Reader<'_>) -> Result<(), Corrupt
         any = true;
     }
     if any { Ok(()) } else { Err(Corrupt("empty section")) }
-}
-
-pub(super) fn read_text<'a>(body: &mut Reader<'a>) -> Result<&'a str, Corrupt> {
-    std::str::from_utf8(body.bytes(LONGEST_TEXT)?).map_err(|_| Corrupt("not text"))
 }
 
 /// A moment, or 0 for "forever".

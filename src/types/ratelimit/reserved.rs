@@ -2,7 +2,6 @@
 //! each limit.
 
 use super::accounts::{each_limit, has_ledger};
-use super::encoding::read_text;
 use super::layout::Full;
 use super::reservations::Reservations;
 use crate::core::limits::{LimitMask, MAX_COUNT, layer};
@@ -11,6 +10,7 @@ use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64};
 use crate::server::main_thread::MainThread;
 use crate::types::intern::{self, LimitsRef};
+use crate::types::stored_text;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// The sets of limits in the order of their first use; the latest time seen; each
@@ -81,7 +81,7 @@ impl<'a> Sets<'a> {
     fn read(body: &mut Reader<'a>) -> Result<Self, Corrupt> {
         let mut texts = Vec::new();
         for _ in 0..body.u64()? {
-            texts.push(read_text(body)?);
+            texts.push(stored_text::read(body)?);
         }
         Ok(Self { texts, found: Vec::new() })
     }
