@@ -97,12 +97,11 @@ pub fn batch(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     } else {
         drop(opened);
         let denials = if batch.mode == Mode::All { batch.blame(ctx, now)? } else { None };
-        match denials {
-            Some(denials) => denials,
-            None => {
-                batch.refuse_crowds(ctx, now)?;
-                batch.in_turn(ctx, now)?
-            }
+        if let Some(denials) = denials {
+            denials
+        } else {
+            batch.refuse_crowds(ctx, now)?;
+            batch.in_turn(ctx, now)?
         }
     };
     batch.answer(ctx, now, &decision);

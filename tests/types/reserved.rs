@@ -165,9 +165,9 @@ fn each_broken_section_has_its_reason() {
         ("number out of range", one(&[1], 1, &[3, 0, 0])),
         ("reservations out of order", one(&[2], 0, &[3, 0, 0])),
         ("ends too early", one(&[1], 0, &[3, 0])),
-        ("limits that no reservation has", one(&[1], 0, &[3, 0, 0, 0])),
+        ("bytes after the end", one(&[1], 0, &[3, 0, 0, 0])),
         ("bytes after the end", one(&[1], 0, &[0, 0, 0])),
-        ("bytes after the end", one(&[0], 0, &[3, 0, 0])),
+        ("limits that no reservation has", one(&[0], 0, &[3, 0, 0])),
     ] {
         let refused = load(&bytes).expect_err(reason);
         assert_eq!(refused.0, reason);
