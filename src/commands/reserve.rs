@@ -127,7 +127,6 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             Some(value) => decide_on(released(ctx.main(), value, id, now).as_ref())?,
             None => decide_on(held.as_deref())?,
         };
-        drop(held);
         let ask = || QueuedRequest::reserve(&terms, item.limits);
         let wants = one.takes() || one.reply.granted == 0;
         if wants && queue::has_queue(ctx, item.key) {

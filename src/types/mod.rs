@@ -14,6 +14,5 @@ pub mod name_index;
 pub mod operator;
 pub mod policies;
 pub mod ratelimit;
-pub mod stored_text;
 pub mod tlv;
 pub mod until;

@@ -10,10 +10,10 @@
 
 use super::algorithm::{Algorithm, MAX_UNITS};
 use super::calendar::{Calendar, Unit, Zone};
+use super::layer::Layer;
 use super::quantity::{self, Period, Reason};
 use super::window::Window;
 use crate::core::limits::options::LimitOptions;
-use crate::core::reservations::Layer;
 use crate::core::text::duration::{DAY, WEEK};
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_u64};
@@ -333,14 +333,12 @@ impl Algorithm for Fixed {
 
     fn kept_falls_to(&self, old: &Self, usage: &WindowCount, now: Micros, _target: u64) -> Micros {
         let kept = if old.stepped_back(usage, now) { old.window(usage, now) } else { usage.window };
-        match &self.windows {
-            Windows::FromFirst(period) => kept.start.plus(*period),
-            // The first window that begins when the other has ended.
-            _ => {
-                let next = self.window_of(kept.end);
-                if next.start == kept.end { next.start } else { next.end }
-            }
+        if let Windows::FromFirst(period) = &self.windows {
+            return kept.start.plus(*period);
         }
+        // The first window that begins when the other has ended.
+        let next = self.window_of(kept.end);
+        if next.start == kept.end { next.start } else { next.end }
     }
 
     fn write(usage: &WindowCount, out: &mut Vec<u8>) {

@@ -27,6 +27,7 @@ pub mod decide;
 pub mod fixed;
 pub mod grain;
 pub mod grammar;
+pub mod layer;
 pub mod options;
 pub mod quantity;
 pub mod rule;
@@ -43,6 +44,7 @@ pub use apply::{charge, full_at, give_back, layer, left_by, take, touch};
 pub use change::{MAX_ORPHANS, Orphan, Realigned, count_aside, look_at, realign};
 pub use concurrent::HeldPlaces;
 pub use decide::{Decision, LimitMask, LimitStatus, Look, Request, Taken, decide, look};
+pub use layer::Layer;
 pub use rule::{KeptState, Rule, State};
 pub use spec::{
     Charge, Enforcement, Expression, Keep, Label, Limit, Limits, LimitsError, MAX_COUNT, MAX_LIMITS, Term,

@@ -119,7 +119,7 @@ impl Accounts {
             place
         } else {
             let hash = limit.identity_hash();
-            let number = (0..).find(|number| self.0.get(&(hash, *number)).is_none())?;
+            let number = (0..u32::MAX).find(|number| self.0.get(&(hash, *number)).is_none())?;
             let holding = match limit.rule() {
                 Rule::Concurrent(_) => Holding::Places(Places::default()),
                 _ => Holding::Units(Ledger::default()),
@@ -171,7 +171,9 @@ impl Accounts {
     /// A reservation is settled on a limit: so many units were given back.
     pub fn settle(&mut self, main: MainThread, limit: &Limit, serial: u64, given_back: u64) {
         self.change(main, limit, |account| {
-            account.ledger().map(|ledger| ledger.settle(serial, given_back));
+            if let Some(ledger) = account.ledger() {
+                ledger.settle(serial, given_back);
+            }
         });
     }
 
@@ -205,7 +207,9 @@ impl Accounts {
                 let places = places_of(limit);
                 if places > 0 {
                     self.change(main, limit, |account| {
-                        account.places().map(|held| held.free(one.end, places));
+                        if let Some(held) = account.places() {
+                            held.free(one.end, places);
+                        }
                     });
                 }
             });

@@ -15,8 +15,7 @@ use crate::types::intern;
 use crate::types::operator::{Block, Pin};
 use crate::types::ratelimit::layout::Full;
 use crate::types::ratelimit::{reservations, reserved};
-use crate::types::stored_text;
-use crate::types::tlv::{OPTIONAL, Sections, Writer};
+use crate::types::tlv::{OPTIONAL, Sections, Writer, read_text};
 use crate::types::until::{Lasting, Until};
 
 /// The encoding that this version writes.
@@ -110,7 +109,7 @@ pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<RateLimit,
             USAGE => read_usage(main, &mut full, &mut body)?,
             ASIDE => full.orphans = read_aside(&mut body)?,
             PIN => {
-                let text = stored_text::read(&mut body)?;
+                let text = read_text(&mut body)?;
                 crate::core::limits::Expression::parse(text.as_bytes())
                     .map_err(|_| Corrupt("malformed pin"))?;
                 full.pin = Some(Box::new(Pin { text: text.into(), lasting: read_end(&mut body)? }));
@@ -151,7 +150,7 @@ pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<RateLimit,
 }
 
 fn read_usage(main: MainThread, full: &mut Full, body: &mut Reader<'_>) -> Result<(), Corrupt> {
-    let limits = intern::stored(main, stored_text::read(body)?)?;
+    let limits = intern::stored(main, read_text(body)?)?;
     full.states = limits
         .get(main)
         .limits()
@@ -169,8 +168,8 @@ fn read_aside(body: &mut Reader<'_>) -> Result<Vec<Orphan>, Corrupt> {
         if orphans.len() == MAX_ORPHANS {
             return Err(Corrupt("too many limits set aside"));
         }
-        let limit = Limit::parse_stored(stored_text::read(body)?.as_bytes())
-            .map_err(|_| Corrupt("malformed limit"))?;
+        let limit =
+            Limit::parse_stored(read_text(body)?.as_bytes()).map_err(|_| Corrupt("malformed limit"))?;
         orphans.push(Orphan { state: State::read(body, limit.rule())?, limit });
     }
     if orphans.is_empty() { Err(Corrupt("empty section")) } else { Ok(orphans) }

@@ -10,7 +10,7 @@ use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64};
 use crate::server::main_thread::MainThread;
 use crate::types::intern::{self, LimitsRef};
-use crate::types::stored_text;
+use crate::types::tlv::read_text;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// The sets of limits in the order of their first use; the latest time seen; each
@@ -66,7 +66,9 @@ pub fn save(main: MainThread, reservations: &Reservations, body: &mut Vec<u8>) {
             }
         });
     }
-    tails.into_iter().for_each(|tail| put_u64(body, tail));
+    for tail in tails {
+        put_u64(body, tail);
+    }
 }
 
 /// The texts of sets of limits. A set is looked up when a reservation has it, in the
@@ -81,7 +83,7 @@ impl<'a> Sets<'a> {
     fn read(body: &mut Reader<'a>) -> Result<Self, Corrupt> {
         let mut texts = Vec::new();
         for _ in 0..body.u64()? {
-            texts.push(stored_text::read(body)?);
+            texts.push(read_text(body)?);
         }
         Ok(Self { texts, found: Vec::new() })
     }
