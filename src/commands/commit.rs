@@ -127,7 +127,8 @@ fn each<'a>(
     for name in keys {
         let mut key = ctx.write(*name);
         let todo = key.value::<RateLimit>()?.and_then(|value| {
-            let one = value.book()?.get(id)?;
+            let all = value.reservations()?.at(ctx.main(), now);
+            let one = all.book().get(id)?;
             let found = match one.stage_at(now)? {
                 Stage::Open => SettleOutcome::Open,
                 Stage::Ended => SettleOutcome::Late,
@@ -156,8 +157,8 @@ pub fn reservations(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let now = ctx.now();
     let key = ctx.read(name);
     let held = key.value::<RateLimit>()?;
-    let open: Vec<_> =
-        held.as_deref().and_then(RateLimit::book).into_iter().flat_map(|book| book.open_at(now)).collect();
+    let all = held.as_deref().and_then(RateLimit::reservations).map(|all| all.at(ctx.main(), now));
+    let open: Vec<_> = all.iter().flat_map(|all| all.book().open_at(now)).collect();
     reply::array(ctx, open.len());
     for (id, one) in open {
         reply::array(ctx, 4);

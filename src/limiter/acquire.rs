@@ -103,7 +103,7 @@ pub fn decide(
     // leaves no trace, nor does a denial on a key that is not there.
     let records = !decision.taken.is_nothing()
         || match (value, &other) {
-            (Some(_), None) => decision.record_clock,
+            (Some(value), None) => decision.record_clock || value.reserved_after(now),
             (Some(_), Some(_)) => true,
             (None, _) => false,
         };

@@ -62,6 +62,8 @@ pub fn send(ctx: &Context<'_>, id: Option<&[u8]>, replies: &[RateLimitReply]) {
 enum ReserveAction {
     /// It is denied, or the same reservation stands already.
     Leave,
+    /// It is denied, and a clock that stepped back is recorded.
+    RecordClock,
     /// Units are taken; the limits, where the key used others last or is new.
     Take(Option<LimitsRef>, Taken),
 }
@@ -113,7 +115,11 @@ impl ReserveDecision {
         now: Micros,
         make_it_so: impl FnOnce(RateLimitChange<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let ReserveAction::Take(other, taken) = &self.verdict else { return Ok(()) };
+        let (other, taken) = match &self.verdict {
+            ReserveAction::Leave => return Ok(()),
+            ReserveAction::RecordClock => return make_it_so(RateLimitChange::Touch { limits: None }),
+            ReserveAction::Take(other, taken) => (other, taken),
+        };
         let text = other.as_ref().map(|other| other.text(main));
         let limits = text.as_deref();
         make_it_so(RateLimitChange::Reserve {
@@ -129,7 +135,9 @@ impl ReserveDecision {
     pub fn deny_with_others(&mut self, longest: RetryAfter) {
         let status = LimitStatus { retry: longest, ..self.before };
         self.reply = RateLimitReply { granted: 0, status, index: Index::Batch };
-        self.verdict = ReserveAction::Leave;
+        if self.takes() {
+            self.verdict = ReserveAction::Leave;
+        }
     }
 }
 
@@ -146,7 +154,8 @@ pub fn decide(
     now: Micros,
 ) -> Result<ReserveDecision, Error> {
     let main = ctx.main();
-    let known = value.and_then(|value| value.book()?.get(terms.id));
+    let known = value.and_then(RateLimit::reservations).map(|all| all.at(main, now));
+    let known = known.as_ref().and_then(|all| all.book().get(terms.id));
     let known = known.filter(|one| one.stage_at(now) == Some(Stage::Open));
     let (limits, mut states) = usage(main, key, value, Some(given), now)?.ok_or(Error::NoLimits)?;
     let set = limits.get(main);
@@ -167,7 +176,9 @@ pub fn decide(
     }
     let labelled = DecisionLabels::of(main, &limits, decision.shadow_denied);
     if reply.granted == 0 {
-        return Ok(ReserveDecision::leave(reply, reply.status, labelled));
+        let records = decision.record_clock && value.is_some();
+        let verdict = if records { ReserveAction::RecordClock } else { ReserveAction::Leave };
+        return Ok(ReserveDecision { reply, before: reply.status, verdict, labelled });
     }
     drop(set);
     let other = (value.and_then(RateLimit::limits_id) != Some(limits.id())).then_some(limits);

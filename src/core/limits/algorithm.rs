@@ -3,6 +3,7 @@
 use super::quantity::Reason;
 use crate::core::limits::options::LimitOptions;
 use crate::core::prefetch_hint::PrefetchHint;
+use crate::core::reservations::Layer;
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader};
 
@@ -77,13 +78,13 @@ pub trait Algorithm: Sized {
 
     /// Counts `units` as used from `now` on. Does not ask whether they fit.
     fn take(&self, state: &mut Self::State, now: Micros, units: u64);
-    /// Counts up to `units` as not used, newest first; returns how many.
-    fn give_back(&self, state: &mut Self::State, now: Micros, units: u64) -> u64;
-    /// As [`Algorithm::give_back`] for units granted at `granted`: nothing when
-    /// they are no longer in use, and theirs before others'.
-    fn give_back_from(&self, state: &mut Self::State, now: Micros, granted: Micros, units: u64) -> u64 {
-        let _ = granted;
-        self.give_back(state, now, units)
+    /// Counts up to `units` as not used, newest first, of those in use that lie
+    /// beneath the newest `above`; returns how many.
+    fn give_back(&self, state: &mut Self::State, now: Micros, above: u64, units: u64) -> u64;
+    /// What the state tells of units that were granted at `granted`; `None` where
+    /// they have surely left it, or nothing is certain.
+    fn layer(&self, _state: &Self::State, _granted: Micros) -> Option<Layer> {
+        None
     }
     /// Forgets what has expired and records a clock that stepped back.
     fn touch(&self, state: &mut Self::State, now: Micros) {

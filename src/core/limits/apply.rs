@@ -8,6 +8,7 @@ use super::algorithm::Filled;
 use super::decide::Taken;
 use super::rule::{Rule, State};
 use super::spec::Limit;
+use crate::core::reservations::Layer;
 use crate::core::time::Micros;
 
 /// Counts the units as used and records the time, on every limit. Tells when
@@ -26,9 +27,9 @@ pub fn touch(limits: &[Limit], states: &mut [State], now: Micros) -> Filled {
     take(limits, states, now, &Taken::default())
 }
 
-/// Gives back up to `units` of those in use on each limit, newest first, never
-/// beyond full. Returns the most whole units given back on any limit, where a
-/// bucket's unit that was partly refilled counts as one.
+/// Gives back up to `units` of those in use on a limit, newest first, but for the
+/// newest `above`. Returns how many: never more than are in use there. A bucket's
+/// unit that was partly refilled counts as one.
 ///
 /// ```
 /// use floodgate::core::limits::{Limits, State, Taken, give_back, take};
@@ -37,22 +38,18 @@ pub fn touch(limits: &[Limit], states: &mut [State], now: Micros) -> Filled {
 /// let limits = Limits::parse(b"10/h").unwrap();
 /// let mut states = [State::default()];
 /// take(limits.as_slice(), &mut states, Micros(0), &Taken::new([4]));
-/// // Never more than is in use.
-/// assert_eq!(give_back(limits.as_slice(), &mut states, Micros(1), 9), 4);
+/// let limit = &limits.as_slice()[0];
+/// // The newest three are somebody else's.
+/// assert_eq!(give_back(limit, &mut states[0], Micros(1), 3, 9), 1);
+/// assert_eq!(give_back(limit, &mut states[0], Micros(1), 0, 9), 3);
 /// ```
-pub fn give_back(limits: &[Limit], states: &mut [State], now: Micros, units: u64) -> u64 {
-    limits
-        .iter()
-        .zip(states)
-        .map(|(limit, state)| limit.rule().give_back(state, now, units))
-        .max()
-        .unwrap_or(0)
+pub fn give_back(limit: &Limit, state: &mut State, now: Micros, above: u64, units: u64) -> u64 {
+    limit.rule().give_back(state, now, above, units)
 }
 
-/// Gives back up to `units` that one limit granted at `granted`, as far as they
-/// are still in use. Returns how many.
-pub fn give_back_from(limit: &Limit, state: &mut State, now: Micros, granted: Micros, units: u64) -> u64 {
-    limit.rule().give_back_from(state, now, granted, units)
+/// What the state of a limit tells of units that it granted at `granted`.
+pub fn layer(limit: &Limit, state: &State, granted: Micros) -> Option<Layer> {
+    limit.rule().layer(state, granted)
 }
 
 /// When units granted at `granted` have left the limit for certain; `granted`

@@ -17,6 +17,7 @@ use super::algorithm::{Algorithm, MAX_UNITS};
 use super::options::option_number;
 use super::quantity::{self, Reason};
 use crate::core::limits::options::LimitOptions;
+use crate::core::reservations::Layer;
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_u64, put_u128};
 
@@ -202,10 +203,19 @@ impl Algorithm for Bucket {
         *level = self.level(missing, now);
     }
 
-    fn give_back(&self, level: &mut Level, now: Micros, units: u64) -> u64 {
+    fn give_back(&self, level: &mut Level, now: Micros, above: u64, units: u64) -> u64 {
         let missing = self.missing(level, now);
-        *level = self.level(missing.saturating_sub(self.length(units)), now);
-        units.min(div_ceil(missing, self.period))
+        let beneath = missing.saturating_sub(self.length(above));
+        *level = self.level(missing - beneath.min(self.length(units)), now);
+        units.min(div_ceil(beneath, self.period))
+    }
+
+    /// A bucket tells how much was missing right after a grant if nothing came back
+    /// since. Where that is more than it holds, something did, and all is unknown.
+    fn layer(&self, level: &Level, granted: Micros) -> Option<Layer> {
+        let missing = self.missing(level, granted);
+        let known = missing > 0 && !self.stepped_back(level, granted);
+        known.then(|| Layer { position: granted.0, units: div_ceil(missing, self.period), above: 0 })
     }
 
     fn carry(&self, old: &Self, level: &mut Level, now: Micros) {

@@ -17,25 +17,33 @@ pub struct Concurrent {
 
 /// How many are held at the moment of a decision, and when they end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HeldPlaces {
+pub struct HeldPlaces(Box<HeldMoments>);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct HeldMoments {
     used: u64,
-    /// The earliest ends in order, as many as a decision may ask for; behind
-    /// them the latest of all.
-    ends: Box<[Micros]>,
+    /// When the last of them ends.
+    latest: Micros,
     /// When a reservation that is taken now will end.
     next: Micros,
+    /// When no more than so many are held, for what a decision may ask.
+    falls: [Option<(u64, Micros)>; 2],
+    stepped_back: bool,
 }
 
 impl HeldPlaces {
-    /// `used` reservations, of which the first end at `earliest` (in order) and
-    /// the last at `latest`; one taken now would end at `next`.
-    pub fn new(used: u64, mut earliest: Vec<Micros>, latest: Micros, next: Micros) -> Self {
-        earliest.push(latest);
-        Self { used, ends: earliest.into(), next }
+    /// `used` reservations, of which the last ends at `latest`; one taken now would
+    /// end at `next`. `falls` says when no more than so many are held: the decision
+    /// asks for one less than may be held, by a critical request and by another.
+    pub fn new(used: u64, latest: Micros, next: Micros, falls: [Option<(u64, Micros)>; 2]) -> Self {
+        Self(Box::new(HeldMoments { used, latest, next, falls, stepped_back: false }))
     }
 
-    fn latest(&self) -> Micros {
-        self.ends.last().copied().unwrap_or_default()
+    /// The same, seen at a clock that stepped back.
+    #[must_use]
+    pub fn after_step(mut self) -> Self {
+        self.0.stepped_back = true;
+        self
     }
 }
 
@@ -67,26 +75,28 @@ impl Algorithm for Concurrent {
     }
 
     fn is_fresh(held: &HeldPlaces) -> bool {
-        held.used == 0
+        held.0.used == 0
     }
 
     fn used(&self, held: &HeldPlaces, _now: Micros) -> u64 {
-        held.used
+        held.0.used
     }
 
     fn falls_to(&self, held: &HeldPlaces, now: Micros, target: u64) -> Micros {
-        let Some(more) = held.used.checked_sub(target).filter(|&more| more > 0) else { return now };
-        let index = usize::try_from(more - 1).unwrap_or(usize::MAX);
-        held.ends.get(index).copied().unwrap_or_else(|| held.latest()).max(now)
+        if held.0.used <= target {
+            return now;
+        }
+        let known = held.0.falls.iter().flatten().filter(|(most, _)| *most <= target);
+        known.map(|(_, at)| *at).min().unwrap_or(held.0.latest).max(now)
     }
 
     fn full_after(&self, held: &HeldPlaces, now: Micros, taken: u64) -> Micros {
-        let taken = if taken > 0 { held.next } else { now };
-        held.latest().max(taken).max(now)
+        let taken = if taken > 0 { held.0.next } else { now };
+        held.0.latest.max(taken).max(now)
     }
 
-    fn stepped_back(&self, _held: &HeldPlaces, _now: Micros) -> bool {
-        false
+    fn stepped_back(&self, held: &HeldPlaces, _now: Micros) -> bool {
+        held.0.stepped_back
     }
 
     fn not_before(&self, _held: &HeldPlaces) -> Micros {
@@ -96,7 +106,7 @@ impl Algorithm for Concurrent {
     /// Nothing: the reservation itself is what counts.
     fn take(&self, _held: &mut HeldPlaces, _now: Micros, _units: u64) {}
 
-    fn give_back(&self, _held: &mut HeldPlaces, _now: Micros, _units: u64) -> u64 {
+    fn give_back(&self, _held: &mut HeldPlaces, _now: Micros, _above: u64, _units: u64) -> u64 {
         0
     }
 
@@ -108,7 +118,7 @@ impl Algorithm for Concurrent {
         Err(Corrupt("places held without reservations"))
     }
 
-    fn heap_bytes(held: &HeldPlaces) -> usize {
-        size_of_val(&*held.ends)
+    fn heap_bytes(_held: &HeldPlaces) -> usize {
+        size_of::<HeldMoments>()
     }
 }

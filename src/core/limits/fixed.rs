@@ -13,6 +13,7 @@ use super::calendar::{Calendar, Unit, Zone};
 use super::quantity::{self, Period, Reason};
 use super::window::Window;
 use crate::core::limits::options::LimitOptions;
+use crate::core::reservations::Layer;
 use crate::core::text::duration::{DAY, WEEK};
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_u64};
@@ -295,9 +296,9 @@ impl Algorithm for Fixed {
         };
     }
 
-    fn give_back(&self, usage: &mut WindowCount, now: Micros, units: u64) -> u64 {
+    fn give_back(&self, usage: &mut WindowCount, now: Micros, above: u64, units: u64) -> u64 {
         let used = self.used(usage, now);
-        let back = units.min(used);
+        let back = units.min(used.saturating_sub(above));
         let left = used - back;
         *usage = if left == 0 {
             WindowCount::default()
@@ -307,9 +308,10 @@ impl Algorithm for Fixed {
         back
     }
 
-    fn give_back_from(&self, usage: &mut WindowCount, now: Micros, granted: Micros, units: u64) -> u64 {
-        // One after the window was granted before the clock stepped back.
-        if granted < usage.window.start { 0 } else { self.give_back(usage, now, units) }
+    fn layer(&self, usage: &WindowCount, granted: Micros) -> Option<Layer> {
+        let Window { start, .. } = usage.window;
+        let there = usage.window.contains(granted);
+        there.then_some(Layer { position: start.0, units: usage.used, above: 0 })
     }
 
     fn carry(&self, old: &Self, usage: &mut WindowCount, now: Micros) {

@@ -39,7 +39,7 @@ mod way_out;
 pub mod window;
 
 pub use algorithm::{Filled, MAX_UNITS};
-pub use apply::{charge, full_at, give_back, give_back_from, left_by, take, touch};
+pub use apply::{charge, full_at, give_back, layer, left_by, take, touch};
 pub use change::{MAX_ORPHANS, Orphan, Realigned, realign};
 pub use concurrent::HeldPlaces;
 pub use decide::{Decision, LimitMask, LimitStatus, Look, Request, Taken, decide, look};

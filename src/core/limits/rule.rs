@@ -7,6 +7,7 @@ use super::quantity::Reason;
 use super::throttle::Arrival;
 use crate::core::limits::options::LimitOptions;
 use crate::core::prefetch_hint::PrefetchHint;
+use crate::core::reservations::Layer;
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader};
 
@@ -200,11 +201,12 @@ macro_rules! algorithms {
                 Filled { at: now, as_before: false }
             }
 
-            /// Counts up to `units` as not used; returns how many.
-            pub(super) fn give_back(&self, state: &mut State, now: Micros, units: u64) -> u64 {
+            /// Counts up to `units` as not used, of those beneath the newest `above`;
+            /// returns how many.
+            pub(super) fn give_back(&self, state: &mut State, now: Micros, above: u64, units: u64) -> u64 {
                 match (self, &mut *state) {
                     $((Self::$name(rule), State::$name(own)) => {
-                        let given = rule.give_back(own, now, units);
+                        let given = rule.give_back(own, now, above, units);
                         if <$rule as Algorithm>::is_fresh(own) {
                             *state = State::Fresh;
                         }
@@ -214,23 +216,11 @@ macro_rules! algorithms {
                 }
             }
 
-            /// As `give_back`, for units that were granted at `granted`.
-            pub(super) fn give_back_from(
-                &self,
-                state: &mut State,
-                now: Micros,
-                granted: Micros,
-                units: u64,
-            ) -> u64 {
-                match (self, &mut *state) {
-                    $((Self::$name(rule), State::$name(own)) => {
-                        let given = rule.give_back_from(own, now, granted, units);
-                        if <$rule as Algorithm>::is_fresh(own) {
-                            *state = State::Fresh;
-                        }
-                        given
-                    })+
-                    _ => 0,
+            /// What the state tells of units that were granted at `granted`.
+            pub(super) fn layer(&self, state: &State, granted: Micros) -> Option<Layer> {
+                match (self, state) {
+                    $((Self::$name(rule), State::$name(own)) => rule.layer(own, granted),)+
+                    _ => None,
                 }
             }
 

@@ -20,6 +20,7 @@ use super::grain::{Grain, MAX_SLOTS};
 use super::quantity::{self, Reason};
 use super::slots::Slots;
 use crate::core::limits::options::LimitOptions;
+use crate::core::reservations::Layer;
 use crate::core::prefetch_hint::PrefetchHint;
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_u64};
@@ -211,20 +212,15 @@ impl Algorithm for Sliding {
         slots.push(scale.current, units);
     }
 
-    fn give_back(&self, slots: &mut Slots, now: Micros, units: u64) -> u64 {
+    fn give_back(&self, slots: &mut Slots, now: Micros, above: u64, units: u64) -> u64 {
         self.settle(slots, now);
-        slots.remove_newest(units)
+        if above == 0 { slots.remove_newest(units) } else { slots.remove_beneath(above, units) }
     }
 
-    fn give_back_from(&self, slots: &mut Slots, now: Micros, granted: Micros, units: u64) -> u64 {
-        let scale = self.settle(slots, now);
-        // A grant after now was pulled back to now when it was settled.
-        let position = self.scale(slots.grain(), granted.min(now)).current;
-        if scale.dead().is_some_and(|dead| position <= dead) {
-            return 0;
-        }
-        let own = slots.remove_at(position, units);
-        own + slots.remove_newest(units - own)
+    fn layer(&self, slots: &Slots, granted: Micros) -> Option<Layer> {
+        let position = self.scale(slots.grain(), granted).current;
+        let slot = slots.iter().find(|slot| slot.position == position)?;
+        Some(Layer { position, units: slot.units, above: slots.units_after(Some(position)) })
     }
 
     fn carry(&self, old: &Self, slots: &mut Slots, now: Micros) {

@@ -236,14 +236,22 @@ impl Slots {
         units - left
     }
 
-    /// Removes up to `units` at this very position; returns how many.
-    pub fn remove_at(&mut self, position: u64, units: u64) -> u64 {
-        let Some(there) = self.iter().find(|slot| slot.position == position) else { return 0 };
-        let removed = units.min(there.units);
+    /// Removes up to `units`, newest first, of those that lie beneath the newest
+    /// `above`; returns how many.
+    pub fn remove_beneath(&mut self, above: u64, units: u64) -> u64 {
+        let beneath = self.units_after(None).saturating_sub(above);
+        let removed = units.min(beneath);
+        if removed == 0 {
+            return 0;
+        }
+        let (mut older, mut gone) = (beneath - removed, removed);
         let mut left = Self::new(self.grain());
         for slot in self.iter() {
-            let gone = if slot.position == position { removed } else { 0 };
-            left.push(slot.position, slot.units - gone);
+            let kept = slot.units.min(older);
+            older -= kept;
+            let taken = (slot.units - kept).min(gone);
+            gone -= taken;
+            left.push(slot.position, slot.units - taken);
         }
         *self = left;
         removed

@@ -252,6 +252,23 @@ impl Limit {
         }
     }
 
+    /// Equal for limits of the same identity; for others most likely another.
+    pub fn identity_hash(&self) -> u32 {
+        // FNV-1a: short, the same everywhere, and nobody gains by a collision.
+        let add = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+        let seed = 0x811c_9dc5;
+        if let Some(name) = &self.name {
+            return name.as_str().bytes().fold(add(seed, b'='), add);
+        }
+        // What same_usage compares, or less.
+        let period = match &self.rule {
+            Rule::Throttle(_) => 0,
+            rule => rule.period_us().unwrap_or(0),
+        };
+        let head = self.rule.name().bytes().chain([self.twin, u8::from(self.per_call())]);
+        head.chain(period.to_le_bytes()).fold(seed, add)
+    }
+
     /// True for two without a name that count the same thing.
     fn counts_alike(&self, other: &Self) -> bool {
         self.name.is_none()

@@ -314,10 +314,11 @@ impl Algorithm for Throttle {
         *arrival = Arrival::from_wait(arrival.wait(now).saturating_add(self.length(units)), now);
     }
 
-    fn give_back(&self, arrival: &mut Arrival, now: Micros, units: u64) -> u64 {
-        let back = units.min(self.used(arrival, now));
-        *arrival = Arrival::from_wait(arrival.wait(now).saturating_sub(self.length(units)), now);
-        back
+    fn give_back(&self, arrival: &mut Arrival, now: Micros, above: u64, units: u64) -> u64 {
+        let wait = arrival.wait(now);
+        let beneath = wait.saturating_sub(self.length(above));
+        *arrival = Arrival::from_wait(wait - beneath.min(self.length(units)), now);
+        units.min(u64::try_from(beneath.div_ceil(u128::from(self.interval))).unwrap_or(u64::MAX))
     }
 
     /// redis-cell keeps the arrival time whatever the next arguments are.

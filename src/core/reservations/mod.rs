@@ -4,12 +4,25 @@
 //! stands committed at its cost and frees its places; it is remembered until
 //! its units have left the limits, so that a late report can still correct
 //! them. Nothing needs a timer: who looks at `now` sees what has ended by then.
+//!
+//! | file | what it knows |
+//! |---|---|
+//! | here | which reservations there are and when they end |
+//! | `ledger.rs` | whose units are whose, on one limit |
+//! | `places.rs` | how many places are held on one limit, and until when |
+//! | `summed.rs`, `ordered.rs` | the maps that these are made of |
 
+mod ledger;
 mod ordered;
+mod places;
+mod summed;
 
-use crate::core::limits::{HeldPlaces, Limit, LimitMask};
+pub use ledger::{Layer, Ledger, Remembered, Stake, Standing};
+pub use ordered::Ordered;
+pub use places::Places;
+
+use crate::core::limits::LimitMask;
 use crate::core::time::Micros;
-use ordered::Ordered;
 use std::sync::Arc;
 
 /// The longest id in bytes.
@@ -37,10 +50,14 @@ pub struct Reservation<L> {
     pub cost: u64,
     /// When.
     pub granted: Micros,
+    /// Since when its time runs: its grant or its last renewal.
+    pub since: Micros,
     /// When its time ends.
     pub end: Micros,
     /// When its units have left every limit.
     pub left_by: Micros,
+    /// Greater than that of every reservation of the key that was granted before.
+    pub serial: u64,
     /// The limits that it was granted by.
     pub limits: L,
     /// Those of them that were charged (a denying shadow limit is not).
@@ -62,19 +79,30 @@ impl<L> Reservation<L> {
     fn forgotten_at(&self) -> Micros {
         self.end.max(self.left_by)
     }
+
+    /// The clock stepped back to `now`; the key had seen `seen`. What began after now
+    /// begins now and lasts as long; what had ended stays so.
+    fn step_back(&mut self, seen: Micros, now: Micros) {
+        if self.end <= seen {
+            self.stage = Stage::Ended;
+        }
+        match self.stage {
+            Stage::Ended => self.end = self.end.min(now),
+            Stage::Open if self.since > now => {
+                self.end = now.plus(self.end.since(self.since)).min(Micros::MAX);
+            }
+            Stage::Open => {}
+        }
+        if self.granted > now {
+            self.left_by = now.plus(self.left_by.since(self.granted)).min(Micros::MAX);
+        }
+        self.granted = self.granted.min(now);
+        self.since = self.since.min(now);
+    }
 }
 
 /// Ids in the order of a time.
 type Times = Ordered<(Micros, Id), ()>;
-
-/// What became of an open reservation, told by its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EndMove {
-    /// One that ends then is open now.
-    Comes(Micros),
-    /// One that would have ended then, or did, is open no more.
-    Goes(Micros),
-}
 
 /// The reservations of a key.
 #[derive(Clone, Debug)]
@@ -84,12 +112,12 @@ pub struct Book<L> {
     ends: Times,
     /// Ended ones by when they are forgotten.
     ended: Times,
-    /// All by when they are forgotten at the latest.
-    lasts: Times,
-    /// How many open ones each set of limits has.
-    groups: Vec<(L, u64)>,
-    /// What became of open ones since somebody asked.
-    end_moves: Vec<EndMove>,
+    /// Open ones whose units stay longer than their time, by when those have left.
+    late: Times,
+    /// The latest time that it has seen.
+    seen: Micros,
+    /// The number that the next reservation gets.
+    serial: u64,
 }
 
 impl<L> Default for Book<L> {
@@ -98,9 +126,9 @@ impl<L> Default for Book<L> {
             all: Ordered::default(),
             ends: Ordered::default(),
             ended: Ordered::default(),
-            lasts: Ordered::default(),
-            groups: Vec::new(),
-            end_moves: Vec::new(),
+            late: Ordered::default(),
+            seen: Micros::default(),
+            serial: 0,
         }
     }
 }
@@ -116,20 +144,9 @@ impl<L: Clone + PartialEq> Book<L> {
         self.all.len()
     }
 
-    /// How many are open, those included whose end nobody has noted.
-    pub fn open_len(&self) -> u64 {
-        self.ends.len() as u64
-    }
-
-    /// The ends of those, in that order.
+    /// The ends of the open ones, those included whose end nobody has noted, in order.
     pub fn ends(&self) -> impl Iterator<Item = Micros> {
         self.ends.iter().map(|((end, _), ())| *end)
-    }
-
-    /// What became of open ones since this was last asked, in that order: for who
-    /// counts the open ones of many books.
-    pub fn take_end_moves(&mut self) -> Vec<EndMove> {
-        std::mem::take(&mut self.end_moves)
     }
 
     /// Each with its id, in the order of ids.
@@ -150,119 +167,110 @@ impl<L: Clone + PartialEq> Book<L> {
 
     /// When the last of them is forgotten; the epoch when there are none.
     pub fn lasts_until(&self) -> Micros {
-        self.lasts.iter().next_back().map_or(Micros::default(), |((at, _), ())| *at)
+        let lasts = [&self.ends, &self.ended, &self.late];
+        let last = |times: &Times| times.iter().next_back().map(|((at, _), ())| *at);
+        lasts.into_iter().filter_map(last).max().unwrap_or_default()
     }
 
-    /// Adds one, in place of another with this id.
+    /// The latest time that it has seen: at an earlier one the clock has stepped back.
+    pub const fn seen(&self) -> Micros {
+        self.seen
+    }
+
+    /// It sees a time.
+    pub fn see(&mut self, now: Micros) {
+        self.seen = self.seen.max(now);
+    }
+
+    /// The number of the next reservation.
+    pub const fn next_serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// Adds one, of which there is none with this id.
     pub fn insert(&mut self, id: Id, reservation: Reservation<L>) {
-        self.remove(&id);
-        match reservation.stage {
-            Stage::Open => {
-                self.ends.insert((reservation.end, id.clone()), ());
-                self.end_moves.push(EndMove::Comes(reservation.end));
-                self.count(&reservation.limits, true);
-            }
-            Stage::Ended => {
-                self.ended.insert((reservation.forgotten_at(), id.clone()), ());
-            }
-        }
-        self.lasts.insert((reservation.forgotten_at(), id.clone()), ());
+        self.serial = self.serial.max(reservation.serial.saturating_add(1));
+        self.place(&id, &reservation);
         self.all.insert(id, reservation);
     }
 
     /// Takes one out.
     pub fn remove(&mut self, id: &[u8]) -> Option<Reservation<L>> {
         let (id, reservation) = self.all.remove(id)?;
-        self.lasts.remove(&(reservation.forgotten_at(), id.clone()));
-        match reservation.stage {
-            Stage::Open => {
-                self.ends.remove(&(reservation.end, id));
-                self.end_moves.push(EndMove::Goes(reservation.end));
-                self.count(&reservation.limits, false);
-            }
-            Stage::Ended => {
-                self.ended.remove(&(reservation.forgotten_at(), id));
-            }
-        }
+        self.displace(id, &reservation);
         Some(reservation)
     }
 
-    /// Gives an open one another end. O(log n).
-    pub fn renew(&mut self, id: &[u8], end: Micros) {
-        let Some(id) = self.all.get(id).map(|(id, _)| id.clone()) else { return };
-        let Some(reservation) = self.all.get_mut(&*id) else { return };
-        if reservation.stage == Stage::Ended {
+    fn place(&mut self, id: &Id, one: &Reservation<L>) {
+        match one.stage {
+            Stage::Open => {
+                self.ends.insert((one.end, id.clone()), ());
+                if one.left_by > one.end {
+                    self.late.insert((one.left_by, id.clone()), ());
+                }
+            }
+            Stage::Ended => self.ended.insert((one.forgotten_at(), id.clone()), ()),
+        }
+    }
+
+    fn displace(&mut self, id: Id, one: &Reservation<L>) {
+        match one.stage {
+            Stage::Open => {
+                if one.left_by > one.end {
+                    self.late.remove(&(one.left_by, id.clone()));
+                }
+                self.ends.remove(&(one.end, id));
+            }
+            Stage::Ended => {
+                self.ended.remove(&(one.forgotten_at(), id));
+            }
+        }
+    }
+
+    /// Gives an open one another end, as of `now`. O(log n).
+    pub fn renew(&mut self, id: &[u8], now: Micros, end: Micros) {
+        let Some((id, before)) = self.all.get(id).map(|(id, one)| (id.clone(), one.clone())) else { return };
+        if before.stage == Stage::Ended {
             return;
         }
-        let (old_end, old_last) = (reservation.end, reservation.forgotten_at());
-        reservation.end = end;
-        let last = reservation.forgotten_at();
-        self.ends.remove(&(old_end, id.clone()));
-        self.ends.insert((end, id.clone()), ());
-        self.end_moves.extend([EndMove::Goes(old_end), EndMove::Comes(end)]);
-        self.lasts.remove(&(old_last, id.clone()));
-        self.lasts.insert((last, id), ());
+        self.displace(id.clone(), &before);
+        let renewed = Reservation { since: now, end, ..before };
+        self.place(&id, &renewed);
+        self.all.insert(id, renewed);
     }
 
-    /// Notes which have ended by `now`, and forgets those whose units are gone.
-    /// Returns how many ended.
-    pub fn sweep(&mut self, now: Micros) -> u64 {
-        let mut count = 0;
-        while let Some((end, id)) = self.ends.iter().next().map(|(first, ())| first.clone()) {
-            if end > now {
-                break;
-            }
-            if let Some(reservation) = self.remove(&id) {
-                self.insert(id, Reservation { stage: Stage::Ended, ..reservation });
-            }
-            count += 1;
+    /// Notes the next one that has ended by `now`, and returns it as it was.
+    pub fn note_ended(&mut self, now: Micros) -> Option<Reservation<L>> {
+        let (end, id) = self.ends.iter().next().map(|(first, ())| first.clone())?;
+        if end > now {
+            return None;
         }
-        while let Some((at, id)) = self.ended.iter().next().map(|(first, ())| first.clone()) {
-            if at > now && self.ended.len() <= MAX_ENDED {
-                break;
-            }
-            self.remove(&id);
-        }
-        count
+        let before = self.remove(&id)?;
+        self.insert(id, Reservation { stage: Stage::Ended, ..before.clone() });
+        Some(before)
     }
 
-    /// The places held at `now` on a `concurrent` limit, as its decision needs
-    /// them. `counts` says whether reservations under such limits hold a place;
-    /// one taken now would end at `next`.
-    pub fn held(&self, limit: &Limit, now: Micros, next: Micros, counts: impl Fn(&L) -> bool) -> HeldPlaces {
-        let ends = || self.ends.iter().map(|(entry, ())| entry);
-        let holds = |(_, id): &&(Micros, Id)| self.get(id).is_some_and(|one| counts(&one.limits));
-        let noted: u64 = self.groups.iter().filter(|(limits, _)| counts(limits)).map(|(_, n)| n).sum();
-        // Those that have ended since somebody noted it.
-        let unnoted = ends().take_while(|(end, _)| *end <= now).filter(holds).count() as u64;
-        let used = noted.saturating_sub(unnoted);
-        let usable = limit.capacity().map_or(0, |capacity| limit.keep().usable(capacity));
-        // A request of one place may ask when so many more of them have ended.
-        let wanted = usize::try_from(used.saturating_add(1).saturating_sub(usable)).unwrap_or(usize::MAX);
-        let lasting = ends().skip_while(|(end, _)| *end <= now);
-        let earliest = lasting.filter(holds).take(wanted).map(|(end, _)| *end).collect();
-        let latest = ends().rev().find(holds).map_or(now, |(end, _)| *end);
-        HeldPlaces::new(used, earliest, latest.max(now), next)
+    /// Forgets the next one whose units are gone by `now`, or that is one too many,
+    /// and returns it.
+    pub fn forget(&mut self, now: Micros) -> Option<Reservation<L>> {
+        let (at, id) = self.ended.iter().next().map(|(first, ())| first.clone())?;
+        if at > now && self.ended.len() <= MAX_ENDED {
+            return None;
+        }
+        self.remove(&id)
     }
 
-    fn count(&mut self, limits: &L, up: bool) {
-        match self.groups.iter().position(|(known, _)| known == limits) {
-            Some(at) if up => {
-                if let Some((_, n)) = self.groups.get_mut(at) {
-                    *n += 1;
-                }
-            }
-            Some(at) => {
-                if let Some((_, n)) = self.groups.get_mut(at) {
-                    *n = n.saturating_sub(1);
-                    if *n == 0 {
-                        self.groups.swap_remove(at);
-                    }
-                }
-            }
-            None if up => self.groups.push((limits.clone(), 1)),
-            None => {}
+    /// The clock stepped back to `now`: what lasts ends at most its own length after
+    /// it. Goes through all.
+    pub fn step_back(&mut self, now: Micros) {
+        let before = std::mem::take(self);
+        for (id, one) in before.all.iter() {
+            let mut one = one.clone();
+            one.step_back(before.seen, now);
+            self.insert(id.clone(), one);
         }
+        self.serial = before.serial;
+        self.seen = now;
     }
 
     /// About how many bytes it holds.
@@ -272,8 +280,7 @@ impl<L: Clone + PartialEq> Book<L> {
             + self.all.memory()
             + self.ends.memory()
             + self.ended.memory()
-            + self.lasts.memory()
+            + self.late.memory()
             + self.all.iter().map(|(name, _)| id(name)).sum::<usize>()
-            + self.groups.capacity() * size_of::<(L, u64)>()
     }
 }

@@ -17,8 +17,9 @@ const ROW: usize = 8;
 pub enum Ordered<K, V> {
     /// Sorted, at most [`ROW`] of them.
     Few(Vec<(K, V)>),
-    /// Any number.
-    Many(BTreeMap<K, V>),
+    /// Any number. Apart, so that a row sets the size of both.
+    #[allow(clippy::box_collection)]
+    Many(Box<BTreeMap<K, V>>),
 }
 
 impl<K, V> Default for Ordered<K, V> {
@@ -82,7 +83,7 @@ impl<K: Ord, V> Ordered<K, V> {
                 Err(_) => {
                     let mut tree: BTreeMap<K, V> = std::mem::take(row).into_iter().collect();
                     tree.insert(key, value);
-                    *self = Self::Many(tree);
+                    *self = Self::Many(Box::new(tree));
                 }
             },
             Self::Many(tree) => {

@@ -20,7 +20,6 @@ use crate::types::ratelimit::layout::Full;
 use crate::types::ratelimit::reservations::{self, Settlement};
 use crate::types::ratelimit::{Lifetime, RateLimit};
 use crate::types::until::Until;
-use std::cell::Cell;
 use std::ffi::CStr;
 
 /// The internal command that carries effects: `RL.EFFECT key payload [key payload …]`.
@@ -52,10 +51,14 @@ pub enum RateLimitChange<'a> {
         /// As for `Take`.
         limits: Option<&'a str>,
     },
-    /// Up to so many units are given back on each limit.
+    /// Up to so many units are given back on each limit, the newest first.
     GiveBack {
+        /// Canonical text of the limits, unless they are the key's own.
+        limits: Option<&'a str>,
         /// Units.
         units: u64,
+        /// Units of a limit that counts calls.
+        calls: u64,
     },
     /// Usage is forgotten.
     Reset,
@@ -153,7 +156,7 @@ impl<'a> RateLimitEffect<'a> {
         let (kind, limits) = match self.change {
             RateLimitChange::Take { limits, .. } => (1, limits),
             RateLimitChange::Touch { limits } => (2, limits),
-            RateLimitChange::GiveBack { .. } => (3, None),
+            RateLimitChange::GiveBack { limits, .. } => (19, limits),
             RateLimitChange::Reset => (4, None),
             RateLimitChange::Pin { .. } => (5, None),
             RateLimitChange::Unpin => (6, None),
@@ -200,7 +203,10 @@ impl<'a> RateLimitEffect<'a> {
                 put_bytes(out, id);
                 put_u64(out, end.0);
             }
-            RateLimitChange::GiveBack { units } => put_u64(out, units),
+            RateLimitChange::GiveBack { units, calls, .. } => {
+                put_u64(out, units);
+                put_u64(out, calls);
+            }
             RateLimitChange::Pin { text, until } => {
                 put_bytes(out, text.as_bytes());
                 put_until(out, until);
@@ -235,7 +241,12 @@ impl<'a> RateLimitEffect<'a> {
         let change = match head & KIND {
             1 => RateLimitChange::Take { limits, taken: read_taken(&mut rest)? },
             2 => RateLimitChange::Touch { limits },
-            3 => RateLimitChange::GiveBack { units: rest.u64()? },
+            // As 0.1 wrote it: calls are counted as units.
+            3 => {
+                let units = rest.u64()?;
+                RateLimitChange::GiveBack { limits: None, units, calls: units }
+            }
+            19 => RateLimitChange::GiveBack { limits, units: rest.u64()?, calls: rest.u64()? },
             4 => RateLimitChange::Reset,
             5 => RateLimitChange::Pin {
                 text: text(rest.bytes(payload.len())?)?,
@@ -310,32 +321,36 @@ impl<'a> RateLimitEffect<'a> {
         value: Option<&mut RateLimit>,
     ) -> Result<AppliedRateLimit, Corrupt> {
         let reserves = matches!(self.change, RateLimitChange::Reserve { .. });
-        if reserves || value.as_ref().is_some_and(|value| value.has_reservations()) {
+        let reserved = value.as_ref().is_some_and(|value| value.has_reservations());
+        if reserves || reserved {
             reservations::advance(context::now(main));
         }
         match self.change {
             RateLimitChange::Take { limits, taken } => {
                 let limits = limits.map(|text| intern::stored(main, text)).transpose()?;
-                self.update(main, value, limits, |rules, states, now| {
+                let take = |rules: &[limits::Limit], states: &mut [State], now| {
                     limits::take(rules, states, now, &taken)
-                })
+                };
+                match value {
+                    Some(value) if reserved => {
+                        let applied = self.update(main, Some(value), limits, take)?;
+                        value.grant(main, &taken);
+                        Ok(applied)
+                    }
+                    value => self.update(main, value, limits, take),
+                }
             }
             RateLimitChange::Touch { limits } => {
                 let limits = limits.map(|text| intern::stored(main, text)).transpose()?;
                 self.update(main, value, limits, limits::touch)
             }
-            RateLimitChange::GiveBack { units } => {
-                let Some(value) = value else { return Ok(AppliedRateLimit::Nothing) };
-                let given = Cell::new(0);
-                let applied = self.update(main, Some(value), None, |rules, states, now| {
-                    given.set(limits::give_back(rules, states, now, units));
-                    Filled { at: limits::full_at(rules, states, now), as_before: false }
-                })?;
-                Ok(if value.correct_usage(self.now, -i64::try_from(given.get()).unwrap_or(i64::MAX)) {
-                    AppliedRateLimit::InPlace(value.lifetime(main, self.now))
-                } else {
-                    applied
-                })
+            RateLimitChange::GiveBack { limits, units, calls } => {
+                let named = limits.map(|text| intern::stored(main, text)).transpose()?;
+                Ok(self.rebuild(main, value, |full| {
+                    if let Some(limits) = named.or_else(|| full.limits.clone()) {
+                        full.refund(main, self.now, limits.get(main).limits(), (units, calls));
+                    }
+                }))
             }
             RateLimitChange::Reset => Ok(self.rebuild(main, value, |full| {
                 full.states.iter_mut().for_each(|state| *state = State::default());
@@ -377,9 +392,9 @@ impl<'a> RateLimitEffect<'a> {
             }
             RateLimitChange::Renew { id, end } => Ok(self.rebuild(main, value, |full| {
                 if let Some(reservations) = &mut full.reservations {
-                    reservations.change(|book| book.renew(id, end));
+                    reservations.sweep(main, self.now);
+                    reservations.renew(main, id, self.now, end);
                 }
-                full.sweep(self.now);
             })),
             RateLimitChange::Count(decided) => {
                 Ok(self.count(main, value, |usage| usage.decided(self.now, decided)))
@@ -421,7 +436,7 @@ impl<'a> RateLimitEffect<'a> {
                     let set = intern::get(main, id);
                     filled = value.with_states_mut(|states| change(set.limits(), states, self.now));
                 }
-                Ok(AppliedRateLimit::InPlace(if value.sweep(self.now) {
+                Ok(AppliedRateLimit::InPlace(if value.sweep(main, self.now) {
                     value.lifetime(main, self.now)
                 } else {
                     value.lifetime_after(filled, self.now)
@@ -436,6 +451,7 @@ impl<'a> RateLimitEffect<'a> {
                     full.limits = Some(wanted);
                     full.states = states;
                     full.orphans = orphans;
+                    full.sweep(main, self.now);
                 });
                 Ok(AppliedRateLimit::InPlace(value.lifetime(main, self.now)))
             }

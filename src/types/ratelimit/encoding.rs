@@ -4,21 +4,19 @@
 
 use super::RateLimit;
 use super::tracked::Tracked;
-use crate::core::limits::{Limit, LimitMask, MAX_COUNT, MAX_LIMITS, MAX_ORPHANS, Orphan, State};
-use crate::core::reservations::{Book, Id, MAX_ID, Reservation, Stage};
+use crate::core::limits::{Limit, MAX_LIMITS, MAX_ORPHANS, Orphan, State};
 use crate::core::time::Micros;
 use crate::core::usage::UsageSeries;
 use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64};
 use crate::server::context;
 use crate::server::keys::tagged_box::OneOf;
 use crate::server::main_thread::MainThread;
-use crate::types::intern::{self, LimitsRef};
+use crate::types::intern;
 use crate::types::operator::{Block, Pin};
 use crate::types::ratelimit::layout::Full;
-use crate::types::ratelimit::reservations::{self, Reservations};
+use crate::types::ratelimit::{reservations, reserved};
 use crate::types::tlv::{OPTIONAL, Sections, Writer};
 use crate::types::until::Until;
-use std::collections::HashMap;
 
 /// The encoding that this version writes.
 pub const VERSION: u16 = 1;
@@ -27,7 +25,9 @@ const USAGE: u64 = 1;
 const ASIDE: u64 = 2;
 const PIN: u64 = 3;
 const BLOCK: u64 = 4;
-const RESERVATIONS: u64 = 5;
+/// What was reserved, as 0.1 wrote it: not whose units are whose.
+const RESERVATIONS_OF_0_1: u64 = 5;
+const RESERVATIONS: u64 = 8;
 /// What happened on the key, as 0.1 wrote it.
 const HISTORY_OF_0_1: u64 = 64;
 const HISTORY: u64 = 65;
@@ -76,86 +76,12 @@ fn save_contents(value: &RateLimit, main: MainThread, sections: &mut Writer<'_>)
             put_until(body, block.until);
         });
     }
-    if let Some(book) = value.book() {
-        sections.put(RESERVATIONS, |body| save_reservations(main, book, body));
+    if let Some(reservations) = value.reservations().filter(|all| !all.book().is_empty()) {
+        sections.put(RESERVATIONS, |body| reserved::save(main, reservations, body));
     }
     if let Some(usage) = &full.usage {
         sections.put(HISTORY, |body| usage.write(body));
     }
-}
-
-/// The sets of limits in the order of their first use, then each reservation
-/// in the order of ids.
-fn save_reservations(main: MainThread, book: &Book<LimitsRef>, body: &mut Vec<u8>) {
-    let mut sets: Vec<&LimitsRef> = Vec::new();
-    let mut numbers: HashMap<u32, u64> = HashMap::new();
-    for (_, reservation) in book.iter() {
-        numbers.entry(reservation.limits.id()).or_insert_with(|| {
-            sets.push(&reservation.limits);
-            sets.len() as u64 - 1
-        });
-    }
-    put_u64(body, sets.len() as u64);
-    for limits in sets {
-        put_bytes(body, limits.get(main).canonical().as_bytes());
-    }
-    for (id, reservation) in book.iter() {
-        put_bytes(body, id);
-        put_u64(body, numbers.get(&reservation.limits.id()).copied().unwrap_or(0));
-        body.push(reservation.charged.bits());
-        body.push(match reservation.stage {
-            Stage::Open => 0,
-            Stage::Ended => 1,
-        });
-        put_u64(body, reservation.cost);
-        put_u64(body, reservation.granted.0);
-        put_u64(body, reservation.end.0);
-        put_u64(body, reservation.left_by.0);
-    }
-}
-
-fn read_reservations(main: MainThread, body: &mut Reader<'_>) -> Result<Reservations, Corrupt> {
-    // A set is looked up when a reservation has it, in the order of their first use: a
-    // payload adds no more limits to the node's than it keeps for its key.
-    let mut texts = Vec::new();
-    for _ in 0..body.u64()? {
-        texts.push(read_text(body)?);
-    }
-    let mut sets = Vec::new();
-    let mut reservations = Reservations::default();
-    let mut last: &[u8] = &[];
-    while !body.is_empty() {
-        let id = body.bytes(MAX_ID)?;
-        if id <= last {
-            return Err(Corrupt("reservations out of order"));
-        }
-        last = id;
-        let number = usize::try_from(body.u64()?).map_err(|_| Corrupt("unknown limits"))?;
-        if number == sets.len() {
-            let limits = intern::stored(main, texts.get(number).ok_or(Corrupt("unknown limits"))?)?;
-            let count = limits.get(main).limits().len();
-            sets.push((count, limits));
-        }
-        let (count, limits) = sets.get(number).ok_or(Corrupt("unknown limits"))?;
-        let charged = LimitMask::from_bits(body.byte()?);
-        if charged.iter().any(|at| at >= *count) {
-            return Err(Corrupt("a limit that is not there"));
-        }
-        let stage = match body.byte()? {
-            0 => Stage::Open,
-            1 => Stage::Ended,
-            _ => return Err(Corrupt("unknown stage")),
-        };
-        let cost = body.u64_to(MAX_COUNT)?;
-        let mut time = || body.u64_to(Micros::MAX.0).map(Micros);
-        let (granted, end, left_by) = (time()?, time()?, time()?);
-        let one = Reservation { cost, granted, end, left_by, limits: limits.clone(), charged, stage };
-        reservations.load(Id::from(id), one);
-    }
-    if sets.len() < texts.len() {
-        return Err(Corrupt("limits that no reservation has"));
-    }
-    if reservations.book().is_empty() { Err(Corrupt("empty section")) } else { Ok(reservations) }
 }
 
 /// Reads what [`save`] wrote.
@@ -184,7 +110,12 @@ pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<RateLimit,
                 let reason = body.bytes(LONGEST_REASON)?.into();
                 full.block = Some(Box::new(Block { until: read_until(&mut body)?, reason }));
             }
-            RESERVATIONS => full.reservations = Some(Box::new(read_reservations(main, &mut body)?)),
+            RESERVATIONS_OF_0_1 => {
+                let reservations = reserved::read_of_0_1(main, &full, &mut body)?;
+                full.reservations = Some(Box::new(reservations));
+            }
+            RESERVATIONS if full.reservations.is_some() => return Err(Corrupt("reservations twice")),
+            RESERVATIONS => full.reservations = Some(Box::new(reserved::read(main, &mut body)?)),
             WITHOUT_EXPIRY => without_expiry = true,
             HISTORY_OF_0_1 => full.usage = Some(Tracked::new(UsageSeries::read_of_0_1(&mut body)?)),
             HISTORY if full.usage.is_some() => return Err(Corrupt("two histories")),
@@ -235,7 +166,7 @@ fn read_aside(body: &mut Reader<'_>) -> Result<Vec<Orphan>, Corrupt> {
     if orphans.is_empty() { Err(Corrupt("empty section")) } else { Ok(orphans) }
 }
 
-fn read_text<'a>(body: &mut Reader<'a>) -> Result<&'a str, Corrupt> {
+pub(super) fn read_text<'a>(body: &mut Reader<'a>) -> Result<&'a str, Corrupt> {
     std::str::from_utf8(body.bytes(LONGEST_TEXT)?).map_err(|_| Corrupt("not text"))
 }
 

@@ -8,12 +8,13 @@
 use crate::core::limits::bucket::Level;
 use crate::core::limits::fixed::WindowCount;
 use crate::core::limits::slots::Slots;
-use crate::core::limits::{Limit, LimitMask, Orphan, State, Taken, charge, full_at, give_back_from, left_by};
-use crate::core::reservations::{Id, Reservation, Stage};
+use crate::core::limits::{Limit, LimitMask, Orphan, State, Taken, charge, full_at, give_back, left_by};
+use crate::core::reservations::{Id, Reservation, Stage, Standing};
 use crate::core::time::Micros;
 use crate::server::main_thread::MainThread;
 use crate::types::intern::LimitsRef;
 use crate::types::operator::{Block, Pin};
+use crate::types::ratelimit::accounts::{Accounts, each_limit, has_ledger};
 use crate::types::ratelimit::reservations::{Reservations, Settlement};
 use crate::types::ratelimit::tracked::Tracked;
 use crate::types::until::Until;
@@ -191,11 +192,47 @@ impl Full {
         }
     }
 
-    /// Notes what has ended by `now`.
-    pub(in crate::types) fn sweep(&mut self, now: Micros) {
+    /// Records the time, and notes what has ended by then.
+    pub(in crate::types) fn sweep(&mut self, main: MainThread, now: Micros) {
         if let Some(reservations) = &mut self.reservations {
-            reservations.sweep(now);
+            reservations.sweep(main, now);
         }
+    }
+
+    /// Units were granted on the listed limits to nobody in particular: they lie above
+    /// those of every reservation.
+    pub(super) fn grant(&mut self, main: MainThread, taken: &Taken) {
+        if let (Some(reservations), Some(limits)) = (&mut self.reservations, &self.limits) {
+            for (limit, units) in limits.get(main).limits().iter().zip(taken.as_array()) {
+                reservations.accounts_mut().grant(main, limit, *units);
+            }
+        }
+    }
+
+    /// Takes up to `units` back from each limit (`calls` where it counts calls), the
+    /// newest first, whoever took them. Returns the most given back on any limit.
+    pub(in crate::types) fn refund(
+        &mut self,
+        main: MainThread,
+        now: Micros,
+        limits: &[Limit],
+        (units, calls): (u64, u64),
+    ) -> u64 {
+        let mut reservations = self.reservations.take();
+        let mut most = 0;
+        for limit in limits {
+            self.with_usage(main, limit, |rule, state| {
+                let given = give_back(rule, state, now, 0, if rule.per_call() { calls } else { units });
+                if let Some(reservations) = &mut reservations {
+                    reservations.accounts_mut().trim(main, rule, given);
+                }
+                most = most.max(given);
+            });
+        }
+        self.reservations = reservations;
+        self.sweep(main, now);
+        self.correct_usage(now, -i64::try_from(most).unwrap_or(i64::MAX));
+        most
     }
 
     /// Remembers a reservation that took `taken` from the key's limits.
@@ -218,42 +255,78 @@ impl Full {
         let leaves =
             charged_limits.map(|(_, limit)| left_by(limit, now)).max().unwrap_or(now).min(Micros::MAX);
         drop(set);
-        let reservation =
-            Reservation { cost, granted: now, end, left_by: leaves, limits, charged, stage: Stage::Open };
-        self.reservations.get_or_insert_default().change(|book| {
-            book.insert(Id::from(id), reservation);
-        });
-        self.sweep(now);
+        let reservations = self.reservations.get_or_insert_default();
+        // The time comes first: a clock that stepped back is before what is granted now.
+        reservations.sweep(main, now);
+        let serial = reservations.book().next_serial();
+        let one = Reservation {
+            cost,
+            granted: now,
+            since: now,
+            end,
+            left_by: leaves,
+            serial,
+            limits: limits.clone(),
+            charged,
+            stage: Stage::Open,
+        };
+        reservations.insert(main, Id::from(id), one);
+        for (at, (limit, units)) in limits.get(main).limits().iter().zip(taken.as_array()).enumerate() {
+            reservations.accounts_mut().stake(main, &limits, (at, limit), serial, *units);
+        }
+        self.sweep(main, now);
     }
 
     /// Settles a reservation: what was reserved too much goes back, what was
     /// used beyond is charged.
     pub(in crate::types) fn settle(&mut self, main: MainThread, now: Micros, id: &[u8], how: Settlement) {
-        let taken_out = self.reservations.as_mut().and_then(|all| all.change(|book| book.remove(id)));
-        self.sweep(now);
-        let Some(reservation) = taken_out else { return };
-        let signed = |units: u64| i64::try_from(units).unwrap_or(i64::MAX);
-        let actual = match how {
-            Settlement::Release => 0,
-            Settlement::At(units) => units,
-        };
-        self.correct_usage(now, signed(actual).saturating_sub(signed(reservation.cost)));
-        let set = reservation.limits.get(main);
-        for limit in reservation.charged.iter().filter_map(|at| set.limits().get(at)) {
-            let reserved = if limit.per_call() { 1 } else { reservation.cost };
-            let used = match how {
+        let Some(mut reservations) = self.reservations.take() else { return };
+        let taken_out = reservations.remove(main, id);
+        reservations.sweep(main, now);
+        if let Some(one) = taken_out {
+            let signed = |units: u64| i64::try_from(units).unwrap_or(i64::MAX);
+            let actual = match how {
                 Settlement::Release => 0,
-                Settlement::At(_) if limit.per_call() => 1,
                 Settlement::At(units) => units,
             };
-            self.with_usage(main, limit, |rule, state| {
-                if used > reserved {
-                    charge(rule, state, now, used - reserved);
-                } else if used < reserved {
-                    give_back_from(rule, state, now, reservation.granted, reserved - used);
+            self.correct_usage(now, signed(actual).saturating_sub(signed(one.cost)));
+            each_limit(main, &one, |_, limit| {
+                if has_ledger(limit) {
+                    self.settle_on(main, now, limit, &one, how, reservations.accounts_mut());
                 }
             });
         }
+        self.reservations = Some(reservations);
+    }
+
+    /// Settles a reservation on one limit. It gives back its own units only, as far as
+    /// they are in use.
+    fn settle_on(
+        &mut self,
+        main: MainThread,
+        now: Micros,
+        limit: &Limit,
+        one: &Reservation<LimitsRef>,
+        how: Settlement,
+        accounts: &mut Accounts,
+    ) {
+        let reserved = if limit.per_call() { 1 } else { one.cost };
+        let used = match how {
+            Settlement::Release => 0,
+            Settlement::At(_) if limit.per_call() => 1,
+            Settlement::At(units) => units,
+        };
+        let Standing { above, own } = accounts.standing(main, limit, one.serial);
+        let (mut given, mut charged) = (0, 0);
+        self.with_usage(main, limit, |rule, state| {
+            if used > reserved {
+                charged = charge(rule, state, now, used - reserved);
+            } else if used < reserved {
+                given = give_back(rule, state, now, above, own.min(reserved - used));
+            }
+        });
+        accounts.settle(main, limit, one.serial, given);
+        accounts.grant(main, limit, charged);
     }
 
     /// Counts, where the key is tracked, that a grant turned out to be so many units
@@ -281,6 +354,24 @@ impl Full {
         }
     }
 
+    /// Reads the usage of the limit with this identity, listed now or set aside.
+    pub(super) fn usage_of<R>(
+        &self,
+        main: MainThread,
+        limit: &Limit,
+        read: impl FnOnce(&Limit, &State) -> R,
+    ) -> Option<R> {
+        if let Some(listed) = &self.limits {
+            let set = listed.get(main);
+            let mut all = set.limits().iter().zip(&self.states);
+            if let Some((rule, state)) = all.find(|(rule, _)| rule.same_identity(limit)) {
+                return Some(read(rule, state));
+            }
+        }
+        let orphan = self.orphans.iter().find(|orphan| orphan.limit.same_identity(limit))?;
+        Some(read(&orphan.limit, &orphan.state))
+    }
+
     /// Bytes it holds.
     pub fn memory(&self) -> usize {
         size_of::<Self>()
@@ -290,7 +381,7 @@ impl Full {
             + self.orphans.iter().map(|orphan| orphan.state.heap_bytes()).sum::<usize>()
             + self.pin.as_ref().map_or(0, |pin| size_of::<Pin>() + pin.text.len())
             + self.block.as_ref().map_or(0, |block| size_of::<Block>() + block.reason.len())
-            + self.reservations.as_ref().map_or(0, |reservations| reservations.book().memory())
+            + self.reservations.as_ref().map_or(0, |reservations| reservations.memory())
             + self.usage.as_ref().map_or(0, |usage| usage.memory())
     }
 }

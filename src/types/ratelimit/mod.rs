@@ -9,15 +9,17 @@
 //! A key starts in the smallest shape that fits and grows when it must. Which
 //! shape it has is not part of its value: equal contents, equal digests.
 
+pub mod accounts;
 pub mod encoding;
 pub mod layout;
 mod native;
 pub mod reservations;
+mod reserved;
 pub mod tracked;
 
-use crate::core::limits::{Filled, Limit, Orphan, Rule, State, full_at, realign};
+use crate::core::limits::{Filled, Limit, Orphan, Rule, State, Taken, full_at, give_back, realign};
 use crate::core::prefetch_hint::PrefetchHint;
-use crate::core::reservations::Book;
+use crate::core::reservations::{Book, Places};
 use crate::core::time::Micros;
 use crate::core::usage::UsageSeries;
 use crate::server::keys::tagged_box::{OneOf, TaggedBox};
@@ -26,6 +28,7 @@ use crate::types::intern::{self, LimitsRef};
 use crate::types::operator::{Block, Pin};
 use crate::types::until::Until;
 use layout::{Full, Single, Small};
+use reservations::Reservations;
 use tracked::Tracked;
 
 /// What a key remembers.
@@ -244,6 +247,25 @@ impl RateLimit {
         (realigned.states, realigned.orphans)
     }
 
+    /// What [`Full::refund`] would give back, without changing anything.
+    pub fn refundable(&self, main: MainThread, limits: &[Limit], now: Micros, units: u64) -> u64 {
+        let own = self.limits().map(|own| own.get(main));
+        let own = own.as_ref().map_or(&[][..], |set| set.limits());
+        let back = |rule: &Limit, state: &State| {
+            let units = if rule.per_call() { 1 } else { units };
+            give_back(rule, &mut state.clone(), now, 0, units)
+        };
+        let given = limits.iter().map(|limit| {
+            let aside = || self.orphans().iter().find(|orphan| orphan.limit.same_identity(limit));
+            let listed = own.iter().position(|rule| rule.same_identity(limit));
+            match listed.and_then(|at| Some((at, own.get(at)?))) {
+                Some((at, rule)) => self.with_states(|states| states.get(at).map_or(0, |state| back(rule, state))),
+                None => aside().map_or(0, |orphan| back(&orphan.limit, &orphan.state)),
+            }
+        });
+        given.max().unwrap_or(0)
+    }
+
     /// An equal value to play through what may come.
     #[must_use]
     pub fn simulation(&self) -> Self {
@@ -260,29 +282,36 @@ impl RateLimit {
         self.as_full().is_some_and(|full| full.reservations.is_some())
     }
 
-    /// Counts, where the key is tracked, that a grant turned out to be so many units
-    /// more, or less. True where it is tracked.
-    pub(in crate::types) fn correct_usage(&mut self, now: Micros, units: i64) -> bool {
-        match self.0.get_mut() {
-            OneOf::Third(full) if full.usage.is_some() => {
-                full.correct_usage(now, units);
-                true
-            }
-            _ => false,
+    /// The reservations of the key, if it has any, as of the last change.
+    pub fn book(&self) -> Option<&Book<LimitsRef>> {
+        Some(self.reservations()?.book()).filter(|book| !book.is_empty())
+    }
+
+    /// The reservations of the key, if it has any, as of the last change.
+    #[inline]
+    pub fn reservations(&self) -> Option<&Reservations> {
+        self.as_full()?.reservations.as_deref()
+    }
+
+    /// Whether its reservations know of a time after `now`: the clock stepped back.
+    pub fn reserved_after(&self, now: Micros) -> bool {
+        self.book().is_some_and(|book| now < book.seen())
+    }
+
+    /// Units were granted on the listed limits to nobody in particular.
+    pub(in crate::types) fn grant(&mut self, main: MainThread, taken: &Taken) {
+        if let OneOf::Third(full) = self.0.get_mut() {
+            full.grant(main, taken);
         }
     }
 
-    /// The reservations of the key, if it has any.
-    pub fn book(&self) -> Option<&Book<LimitsRef>> {
-        Some(self.as_full()?.reservations.as_ref()?.book()).filter(|book| !book.is_empty())
-    }
-
-    /// Notes which reservations have ended by `now`. True where there are any.
+    /// Records the time for its reservations, and notes which have ended by then. True
+    /// where there are any.
     #[inline]
-    pub(in crate::types) fn sweep(&mut self, now: Micros) -> bool {
+    pub(in crate::types) fn sweep(&mut self, main: MainThread, now: Micros) -> bool {
         match self.0.get_mut() {
             OneOf::Third(full) if full.reservations.is_some() => {
-                full.sweep(now);
+                full.sweep(main, now);
                 true
             }
             _ => false,
@@ -329,13 +358,13 @@ pub fn hold(
     now: Micros,
     next: Micros,
 ) {
-    let empty = Book::default();
-    let book = value.and_then(RateLimit::book).unwrap_or(&empty);
+    let reservations = value.and_then(RateLimit::reservations);
     for (limit, state) in limits.iter().zip(states) {
         if matches!(limit.rule(), Rule::Concurrent(_)) {
-            let counts =
-                |others: &LimitsRef| others.get(main).limits().iter().any(|other| other.same_identity(limit));
-            *state = State::Concurrent(book.held(limit, now, next, counts));
+            *state = State::Concurrent(match reservations {
+                Some(reservations) => reservations.held(main, limit, now, next),
+                None => Places::default().held(limit, now, next),
+            });
         }
     }
 }

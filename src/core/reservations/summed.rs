@@ -1,0 +1,514 @@
+//! An ordered map that knows the sum of the weights of its entries.
+//!
+//! The sum behind a key and the key at which the sum reaches a figure take
+//! O(log n), as do adding, changing and removing. A tree whose inner nodes keep
+//! the sum of each child; a few entries are one row of exactly their size.
+
+/// The most entries of a leaf, and children of an inner node.
+const WIDE: usize = 32;
+/// Up to here a row has exactly the room that it needs.
+const EXACT: usize = 8;
+
+/// What an entry adds to the sums.
+pub trait Weight {
+    /// At most 2^65, so that no sum of entries that fit into memory overflows.
+    fn weight(&self) -> u128;
+}
+
+/// A map in the order of its keys, with sums of weights.
+#[derive(Clone, Debug)]
+pub struct Summed<K, V>(Node<K, V>);
+
+#[derive(Clone, Debug)]
+enum Node<K, V> {
+    Leaf(Vec<(K, V)>),
+    /// At least one, all of the same height, none of them empty.
+    #[allow(clippy::box_collection)] // A leaf is what most maps are; it sets the size.
+    Inner(Box<Vec<Child<K, V>>>),
+}
+
+#[derive(Clone, Debug)]
+struct Child<K, V> {
+    /// No key of the child is less; no key of the child before it is as great.
+    first: K,
+    sum: u128,
+    node: Node<K, V>,
+}
+
+impl<K, V> Default for Summed<K, V> {
+    fn default() -> Self {
+        Self(Node::Leaf(Vec::new()))
+    }
+}
+
+impl<K: Copy + Ord, V: Weight> Child<K, V> {
+    fn of(node: Node<K, V>) -> Option<Self> {
+        Some(Self { first: node.first()?, sum: node.sum(), node })
+    }
+}
+
+/// The place of the child in which a key is or belongs.
+fn place<K: Ord, V>(children: &[Child<K, V>], key: &K) -> usize {
+    children.partition_point(|child| child.first <= *key).saturating_sub(1)
+}
+
+impl<K: Copy + Ord, V: Weight> Node<K, V> {
+    fn first(&self) -> Option<K> {
+        match self {
+            Self::Leaf(row) => row.first().map(|(key, _)| *key),
+            Self::Inner(children) => children.first().map(|child| child.first),
+        }
+    }
+
+    fn sum(&self) -> u128 {
+        match self {
+            Self::Leaf(row) => row.iter().map(|(_, value)| value.weight()).sum(),
+            Self::Inner(children) => children.iter().map(|child| child.sum).sum(),
+        }
+    }
+
+    fn width(&self) -> usize {
+        match self {
+            Self::Leaf(row) => row.len(),
+            Self::Inner(children) => children.len(),
+        }
+    }
+
+    /// Runs `change` on the value of a key, where it is there.
+    fn change<R>(&mut self, key: &K, change: impl FnOnce(&mut V) -> R) -> Option<R> {
+        match self {
+            Self::Leaf(row) => {
+                let at = row.binary_search_by(|(other, _)| other.cmp(key)).ok()?;
+                row.get_mut(at).map(|(_, value)| change(value))
+            }
+            Self::Inner(children) => {
+                let at = place(children, key);
+                let child = children.get_mut(at)?;
+                let changed = child.node.change(key, change)?;
+                child.sum = child.node.sum();
+                Some(changed)
+            }
+        }
+    }
+
+    /// Adds an entry, in place of another with this key; returns the second half
+    /// where the node became too wide.
+    fn insert(&mut self, key: K, value: V) -> Option<Child<K, V>> {
+        match self {
+            Self::Leaf(row) => {
+                match row.binary_search_by(|(other, _)| other.cmp(&key)) {
+                    Ok(at) => {
+                        if let Some(entry) = row.get_mut(at) {
+                            entry.1 = value;
+                        }
+                    }
+                    Err(at) => {
+                        if row.len() < EXACT {
+                            row.reserve_exact(1);
+                        }
+                        row.insert(at, (key, value));
+                    }
+                }
+                if row.len() <= WIDE {
+                    return None;
+                }
+                // What comes in order fills its leaves.
+                let half = if row.last().is_some_and(|(last, _)| *last == key) { WIDE } else { WIDE / 2 };
+                let second = row.split_off(half);
+                row.shrink_to_fit();
+                Child::of(Self::Leaf(second))
+            }
+            Self::Inner(children) => {
+                let at = place(children, &key);
+                let child = children.get_mut(at)?;
+                let second = child.node.insert(key, value);
+                child.first = child.first.min(key);
+                child.sum = child.node.sum();
+                if let Some(second) = second {
+                    children.insert(at + 1, second);
+                }
+                if children.len() <= WIDE {
+                    return None;
+                }
+                let half = if at + 2 >= children.len() { WIDE } else { WIDE / 2 };
+                Child::of(Self::Inner(Box::new(children.split_off(half))))
+            }
+        }
+    }
+
+    fn remove(&mut self, key: &K) -> Option<V> {
+        match self {
+            Self::Leaf(row) => {
+                let at = row.binary_search_by(|(other, _)| other.cmp(key)).ok()?;
+                let (_, value) = row.remove(at);
+                if row.len() <= EXACT || row.len() * 2 <= row.capacity() {
+                    row.shrink_to_fit();
+                }
+                Some(value)
+            }
+            Self::Inner(children) => {
+                let at = place(children, key);
+                let child = children.get_mut(at)?;
+                let value = child.node.remove(key)?;
+                child.sum = child.node.sum();
+                tidy(children, at);
+                Some(value)
+            }
+        }
+    }
+
+    /// The weight behind a key.
+    fn after(&self, key: &K) -> u128 {
+        match self {
+            Self::Leaf(row) => {
+                let from = row.partition_point(|(other, _)| other <= key);
+                row.get(from..).unwrap_or_default().iter().map(|(_, value)| value.weight()).sum()
+            }
+            Self::Inner(children) => {
+                let at = place(children, key);
+                let behind = children.get(at + 1..).unwrap_or_default();
+                let inside = children.get(at).map_or(0, |child| child.node.after(key));
+                inside + behind.iter().map(|child| child.sum).sum::<u128>()
+            }
+        }
+    }
+
+    /// The first key up to which the weight is at least `wanted`.
+    fn reached(&self, mut wanted: u128) -> Option<K> {
+        match self {
+            Self::Leaf(row) => {
+                for (key, value) in row {
+                    if wanted <= value.weight() {
+                        return Some(*key);
+                    }
+                    wanted -= value.weight();
+                }
+                None
+            }
+            Self::Inner(children) => {
+                for child in children.iter() {
+                    if wanted <= child.sum {
+                        return child.node.reached(wanted);
+                    }
+                    wanted -= child.sum;
+                }
+                None
+            }
+        }
+    }
+
+    /// The first key behind this one.
+    fn next(&self, key: &K) -> Option<K> {
+        match self {
+            Self::Leaf(row) => row.get(row.partition_point(|(other, _)| other <= key)).map(|(key, _)| *key),
+            Self::Inner(children) => {
+                let at = place(children, key);
+                let inside = children.get(at).and_then(|child| child.node.next(key));
+                inside.or_else(|| children.get(at + 1).map(|child| child.first))
+            }
+        }
+    }
+
+    fn last(&self) -> Option<&(K, V)> {
+        match self {
+            Self::Leaf(row) => row.last(),
+            Self::Inner(children) => children.last().and_then(|child| child.node.last()),
+        }
+    }
+
+    /// Removes from the end what weighs no more than `left` together; returns what
+    /// of that is left.
+    fn cut(&mut self, mut left: u128) -> u128 {
+        match self {
+            Self::Leaf(row) => {
+                while let Some((_, value)) = row.last()
+                    && value.weight() <= left
+                {
+                    left -= value.weight();
+                    row.pop();
+                }
+                row.shrink_to_fit();
+            }
+            Self::Inner(children) => {
+                while let Some(child) = children.last()
+                    && child.sum <= left
+                {
+                    left -= child.sum;
+                    children.pop();
+                }
+                if let Some(child) = children.last_mut() {
+                    left = child.node.cut(left);
+                    child.sum = child.node.sum();
+                }
+                let last = children.len().saturating_sub(1);
+                tidy(children, last);
+            }
+        }
+        left
+    }
+
+    fn memory(&self) -> usize {
+        match self {
+            Self::Leaf(row) => row.capacity() * size_of::<(K, V)>(),
+            Self::Inner(children) => {
+                let own = children.capacity() * size_of::<Child<K, V>>() + size_of::<Vec<()>>();
+                own + children.iter().map(|child| child.node.memory()).sum::<usize>()
+            }
+        }
+    }
+}
+
+/// A child lost something: it goes where nothing is left of it, and joins a
+/// neighbour where both are narrow.
+fn tidy<K: Copy + Ord, V: Weight>(children: &mut Vec<Child<K, V>>, at: usize) {
+    let width = |at: usize| children.get(at).map_or(usize::MAX, |child| child.node.width());
+    if width(at) == 0 {
+        children.remove(at);
+        return;
+    }
+    let second = if at > 0 { at } else { 1 };
+    if width(second - 1).saturating_add(width(second)) > WIDE / 2 {
+        return;
+    }
+    let taken = children.remove(second);
+    let Some(first) = children.get_mut(second - 1) else { return };
+    match (&mut first.node, taken.node) {
+        (Node::Leaf(row), Node::Leaf(more)) => row.extend(more),
+        (Node::Inner(row), Node::Inner(more)) => row.extend(*more),
+        // All children have the same height.
+        _ => return,
+    }
+    first.sum += taken.sum;
+}
+
+impl<K: Copy + Ord, V: Weight> Summed<K, V> {
+    /// True when there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.width() == 0
+    }
+
+    /// Adds an entry, in place of another with this key.
+    pub fn insert(&mut self, key: K, value: V) {
+        if let Some(second) = self.0.insert(key, value) {
+            let first = std::mem::replace(&mut self.0, Node::Leaf(Vec::new()));
+            self.0 = Node::Inner(Box::new(Child::of(first).into_iter().chain([second]).collect()));
+        }
+    }
+
+    /// Takes the entry of a key out.
+    pub fn remove(&mut self, key: &K) -> Option<V> {
+        let value = self.0.remove(key)?;
+        self.lower();
+        Some(value)
+    }
+
+    /// Changes the value of a key, where it is there.
+    pub fn change<R>(&mut self, key: &K, change: impl FnOnce(&mut V) -> R) -> Option<R> {
+        self.0.change(key, change)
+    }
+
+    /// The value of a key.
+    pub fn get(&self, key: &K) -> Option<&V> {
+        let mut node = &self.0;
+        loop {
+            match node {
+                Node::Leaf(row) => {
+                    let at = row.binary_search_by(|(other, _)| other.cmp(key)).ok()?;
+                    return row.get(at).map(|(_, value)| value);
+                }
+                Node::Inner(children) => node = &children.get(place(children, key))?.node,
+            }
+        }
+    }
+
+    /// The weight of all.
+    pub fn total(&self) -> u128 {
+        self.0.sum()
+    }
+
+    /// The weight behind a key.
+    pub fn after(&self, key: &K) -> u128 {
+        self.0.after(key)
+    }
+
+    /// The first key up to which the weight is at least `wanted`.
+    pub fn reached(&self, wanted: u128) -> Option<K> {
+        self.0.reached(wanted)
+    }
+
+    /// The first key behind this one.
+    pub fn next(&self, key: &K) -> Option<K> {
+        self.0.next(key)
+    }
+
+    /// The last entry.
+    pub fn last(&self) -> Option<&(K, V)> {
+        self.0.last()
+    }
+
+    /// Removes from the end what weighs no more than `weight` together; returns what
+    /// of that weight is left: less than the last entry that stays has.
+    pub fn cut(&mut self, weight: u128) -> u128 {
+        let left = self.0.cut(weight);
+        self.lower();
+        left
+    }
+
+    /// Bytes that it holds beside itself.
+    pub fn memory(&self) -> usize {
+        self.0.memory()
+    }
+
+    /// A root of one child is that child.
+    fn lower(&mut self) {
+        while let Node::Inner(children) = &mut self.0 {
+            if children.len() > 1 {
+                return;
+            }
+            self.0 = children.pop().map_or(Node::Leaf(Vec::new()), |only| only.node);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    #[derive(Clone, Debug, PartialEq)]
+    struct Heavy(u64);
+
+    impl Weight for Heavy {
+        fn weight(&self) -> u128 {
+            u128::from(self.0)
+        }
+    }
+
+    /// Every node is where its sums and keys say, and none is empty or too wide.
+    fn check(node: &Node<u32, Heavy>, root: bool) -> usize {
+        match node {
+            Node::Leaf(row) => {
+                assert!(root || !row.is_empty());
+                assert!(row.len() <= WIDE && row.is_sorted_by(|a, b| a.0 < b.0));
+                0
+            }
+            Node::Inner(children) => {
+                assert!(!children.is_empty() && children.len() <= WIDE && !(root && children.len() == 1));
+                let heights: Vec<usize> = children.iter().map(|child| check(&child.node, false)).collect();
+                assert!(heights.iter().all(|height| *height == heights[0]));
+                for child in children.iter() {
+                    assert_eq!(child.sum, child.node.sum());
+                    assert!(Some(child.first) <= child.node.first());
+                }
+                heights[0] + 1
+            }
+        }
+    }
+
+    /// The entries in order.
+    fn each(node: &Node<u32, Heavy>, see: &mut impl FnMut(u32, u64)) {
+        match node {
+            Node::Leaf(row) => row.iter().for_each(|(key, value)| see(*key, value.0)),
+            Node::Inner(children) => children.iter().for_each(|child| each(&child.node, see)),
+        }
+    }
+
+    fn grow(keys: impl Iterator<Item = u32>) -> Summed<u32, Heavy> {
+        let mut ours = Summed::default();
+        keys.for_each(|key| ours.insert(key, Heavy(1)));
+        ours
+    }
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        Insert(u32, u64),
+        Remove(u32),
+        RemoveRun(u32, u32),
+        Change(u32, u64),
+        Cut(u64),
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        let key = 0..400u32;
+        prop_oneof![
+            6 => (key.clone(), 0..9u64).prop_map(|(key, weight)| Op::Insert(key, weight)),
+            2 => key.clone().prop_map(Op::Remove),
+            1 => (key.clone(), 0..90u32).prop_map(|(key, run)| Op::RemoveRun(key, run)),
+            2 => (key, 0..9u64).prop_map(|(key, weight)| Op::Change(key, weight)),
+            1 => prop_oneof![0..9u64, 0..600u64].prop_map(Op::Cut),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+        /// Whatever happens to it, it holds and sums what a plain map does.
+        #[test]
+        fn it_sums_what_a_plain_map_sums(
+            before in prop_oneof![Just(0u32), Just(400)],
+            ops in prop::collection::vec(op(), 0..150),
+        ) {
+            let mut ours = grow(0..before);
+            let mut plain: BTreeMap<u32, u64> = (0..before).map(|key| (key, 1)).collect();
+            for op in ops {
+                match op {
+                    Op::Insert(key, weight) => {
+                        ours.insert(key, Heavy(weight));
+                        plain.insert(key, weight);
+                    }
+                    Op::Remove(key) => prop_assert_eq!(ours.remove(&key).map(|v| v.0), plain.remove(&key)),
+                    Op::RemoveRun(key, run) => for key in key..key + run {
+                        prop_assert_eq!(ours.remove(&key).map(|v| v.0), plain.remove(&key));
+                    },
+                    Op::Change(key, weight) => {
+                        let changed = ours.change(&key, |value| value.0 = weight);
+                        prop_assert_eq!(changed, plain.get_mut(&key).map(|there| *there = weight));
+                    }
+                    Op::Cut(weight) => {
+                        let mut left = weight;
+                        while let Some((&key, &there)) = plain.iter().next_back() && there <= left {
+                            left -= there;
+                            plain.remove(&key);
+                        }
+                        prop_assert_eq!(ours.cut(u128::from(weight)), u128::from(left));
+                    }
+                }
+                check(&ours.0, true);
+                let mut seen = Vec::new();
+                each(&ours.0, &mut |key, value| seen.push((key, value)));
+                prop_assert!(seen.iter().copied().eq(plain.iter().map(|(key, weight)| (*key, *weight))));
+                let total: u64 = plain.values().sum();
+                prop_assert_eq!(ours.total(), u128::from(total));
+                prop_assert_eq!(ours.is_empty(), plain.is_empty());
+                prop_assert_eq!(ours.last().map(|last| last.0), plain.keys().next_back().copied());
+                for key in (0..410).step_by(37) {
+                    let after: u64 = plain.range(key + 1..).map(|(_, weight)| weight).sum();
+                    prop_assert_eq!(ours.after(&key), u128::from(after));
+                    prop_assert_eq!(ours.next(&key), plain.range(key + 1..).next().map(|(key, _)| *key));
+                    prop_assert_eq!(ours.get(&key).map(|v| v.0), plain.get(&key).copied());
+                }
+                for wanted in [0, 1, total / 2, total, total + 1] {
+                    let mut sum = 0;
+                    let reached = plain.iter().find(|(_, weight)| { sum += **weight; sum >= wanted });
+                    prop_assert_eq!(ours.reached(u128::from(wanted)), reached.map(|(key, _)| *key));
+                }
+            }
+        }
+    }
+
+    /// No way is longer than the height, whatever the order of coming and going.
+    #[test]
+    fn it_stays_low() {
+        let scattered = |n: u32| n.wrapping_mul(2_654_435_761) >> 8;
+        for mut ours in [grow(0..100_000), grow((0..100_000).rev()), grow((0..100_000).map(scattered))] {
+            assert!(check(&ours.0, true) <= 4);
+            assert!(ours.memory() < 100_000 * size_of::<(u32, Heavy)>() * 3);
+            let mut keys = Vec::new();
+            each(&ours.0, &mut |key, _| keys.push(key));
+            keys.iter().filter(|key| **key % 64 > 0).for_each(|key| assert!(ours.remove(key).is_some()));
+            assert!(check(&ours.0, true) <= 3);
+            assert!(ours.memory() < 100_000 / 64 * size_of::<(u32, Heavy)>() * 8);
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! How the reservations of a key are stored: which there are, and what each has on
+//! each limit.
+
+use super::accounts::{each_limit, has_ledger};
+use super::encoding::read_text;
+use super::layout::Full;
+use super::reservations::Reservations;
+use crate::core::limits::{LimitMask, MAX_COUNT, layer};
+use crate::core::reservations::{Id, Ledger, MAX_ID, Remembered, Reservation, Stage, Stake};
+use crate::core::time::Micros;
+use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64};
+use crate::server::main_thread::MainThread;
+use crate::types::intern::{self, LimitsRef};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// The sets of limits in the order of their first use; the latest time seen; each
+/// reservation in the order of ids, with its place in the order of grants and its
+/// units on each limit; then of each limit, in the order of their first use, the units
+/// of nobody's above all reservations.
+pub fn save(main: MainThread, reservations: &Reservations, body: &mut Vec<u8>) {
+    let book = reservations.book();
+    let mut sets: Vec<&LimitsRef> = Vec::new();
+    let mut numbers: HashMap<u32, u64> = HashMap::new();
+    let mut serials = Vec::with_capacity(book.len());
+    for (_, one) in book.iter() {
+        serials.push(one.serial);
+        numbers.entry(one.limits.id()).or_insert_with(|| {
+            sets.push(&one.limits);
+            sets.len() as u64 - 1
+        });
+    }
+    serials.sort_unstable();
+    put_u64(body, sets.len() as u64);
+    for limits in sets {
+        put_bytes(body, limits.get(main).canonical().as_bytes());
+    }
+    put_u64(body, book.seen().0);
+    put_u64(body, book.len() as u64);
+    let (mut seen, mut tails) = (HashSet::new(), Vec::new());
+    for (id, one) in book.iter() {
+        put_bytes(body, id);
+        put_u64(body, numbers.get(&one.limits.id()).copied().unwrap_or(0));
+        body.push(one.charged.bits());
+        body.push(match one.stage {
+            Stage::Open => 0,
+            Stage::Ended => 1,
+        });
+        put_u64(body, one.cost);
+        for time in [one.granted, one.since, one.end, one.left_by] {
+            put_u64(body, time.0);
+        }
+        put_u64(body, serials.partition_point(|serial| *serial < one.serial) as u64);
+        each_limit(main, one, |_, limit| {
+            if !has_ledger(limit) {
+                return;
+            }
+            match reservations.accounts().stored(main, limit, one.serial) {
+                Some((Some(stake), place, tail)) => {
+                    put_u64(body, stake.own);
+                    put_u64(body, stake.gap);
+                    if seen.insert(place) {
+                        tails.push(tail);
+                    }
+                }
+                _ => put_u64(body, 0),
+            }
+        });
+    }
+    tails.into_iter().for_each(|tail| put_u64(body, tail));
+}
+
+/// The texts of sets of limits. A set is looked up when a reservation has it, in the
+/// order of their first use: a payload adds no more limits to the node's than it keeps
+/// for its key.
+struct Sets<'a> {
+    texts: Vec<&'a str>,
+    found: Vec<(usize, LimitsRef)>,
+}
+
+impl<'a> Sets<'a> {
+    fn read(body: &mut Reader<'a>) -> Result<Self, Corrupt> {
+        let mut texts = Vec::new();
+        for _ in 0..body.u64()? {
+            texts.push(read_text(body)?);
+        }
+        Ok(Self { texts, found: Vec::new() })
+    }
+
+    /// The set of a number, and how many limits it has.
+    fn get(&mut self, main: MainThread, number: u64) -> Result<(usize, LimitsRef), Corrupt> {
+        let unknown = Corrupt("unknown limits");
+        let number = usize::try_from(number).map_err(|_| unknown)?;
+        if number == self.found.len() {
+            let limits = intern::stored(main, self.texts.get(number).ok_or(unknown)?)?;
+            let count = limits.get(main).limits().len();
+            self.found.push((count, limits));
+        }
+        self.found.get(number).cloned().ok_or(unknown)
+    }
+
+    fn end(&self) -> Result<(), Corrupt> {
+        if self.found.len() < self.texts.len() {
+            return Err(Corrupt("limits that no reservation has"));
+        }
+        Ok(())
+    }
+}
+
+/// The id of the next reservation, behind the last one.
+fn read_id<'a>(body: &mut Reader<'a>, last: &mut &'a [u8]) -> Result<&'a [u8], Corrupt> {
+    let id = body.bytes(MAX_ID)?;
+    if id <= *last {
+        return Err(Corrupt("reservations out of order"));
+    }
+    *last = id;
+    Ok(id)
+}
+
+/// What both versions store of one, up to its cost.
+fn read_one(
+    main: MainThread,
+    sets: &mut Sets<'_>,
+    body: &mut Reader<'_>,
+) -> Result<Reservation<LimitsRef>, Corrupt> {
+    let (count, limits) = sets.get(main, body.u64()?)?;
+    let charged = LimitMask::from_bits(body.byte()?);
+    if charged.iter().any(|at| at >= count) {
+        return Err(Corrupt("a limit that is not there"));
+    }
+    let stage = match body.byte()? {
+        0 => Stage::Open,
+        1 => Stage::Ended,
+        _ => return Err(Corrupt("unknown stage")),
+    };
+    let cost = body.u64_to(MAX_COUNT)?;
+    let (granted, end, left_by) = Default::default();
+    Ok(Reservation { cost, granted, since: granted, end, left_by, serial: 0, limits, charged, stage })
+}
+
+fn read_time(body: &mut Reader<'_>) -> Result<Micros, Corrupt> {
+    body.u64_to(Micros::MAX.0).map(Micros)
+}
+
+/// What [`save`] wrote.
+pub fn read(main: MainThread, body: &mut Reader<'_>) -> Result<Reservations, Corrupt> {
+    let mut sets = Sets::read(body)?;
+    let mut reservations = Reservations::default();
+    reservations.resume(read_time(body)?);
+    let count = body.u64()?;
+    let mut last: &[u8] = &[];
+    let mut numbers = HashSet::new();
+    // A limit of each account, in the order of their first use.
+    let mut accounts = Vec::new();
+    let mut known = HashSet::new();
+    for _ in 0..count {
+        let id = read_id(body, &mut last)?;
+        let mut one = read_one(main, &mut sets, body)?;
+        (one.granted, one.since) = (read_time(body)?, read_time(body)?);
+        (one.end, one.left_by) = (read_time(body)?, read_time(body)?);
+        one.serial = body.u64_to(count - 1)?;
+        if !numbers.insert(one.serial) {
+            return Err(Corrupt("two reservations at one place"));
+        }
+        let set = one.limits.get(main);
+        for at in one.charged.iter() {
+            let Some(limit) = set.limits().get(at).filter(|limit| has_ledger(limit)) else { continue };
+            let own = body.u64()?;
+            if own == 0 {
+                continue;
+            }
+            let stake = Stake { gap: body.u64()?, own };
+            reservations.accounts_mut().load(main, &one.limits, (at, limit), one.serial, stake);
+            let place = reservations.accounts().stored(main, limit, one.serial).map(|(_, place, _)| place);
+            if known.insert(place) {
+                accounts.push((one.limits.clone(), at));
+            }
+        }
+        drop(set);
+        reservations.load(main, Id::from(id), one);
+    }
+    for (limits, at) in accounts {
+        let units = body.u64()?;
+        if let Some(limit) = limits.get(main).limits().get(at) {
+            reservations.accounts_mut().load_tail(main, limit, units);
+        }
+    }
+    sets.end()?;
+    if reservations.book().is_empty() { Err(Corrupt("empty section")) } else { Ok(reservations) }
+}
+
+/// What 0.1 wrote of the reservations of a key with this usage.
+pub fn read_of_0_1(main: MainThread, full: &Full, body: &mut Reader<'_>) -> Result<Reservations, Corrupt> {
+    let mut sets = Sets::read(body)?;
+    let mut all = Vec::new();
+    let mut last: &[u8] = &[];
+    while !body.is_empty() {
+        let id = read_id(body, &mut last)?;
+        let mut one = read_one(main, &mut sets, body)?;
+        (one.granted, one.end, one.left_by) = (read_time(body)?, read_time(body)?, read_time(body)?);
+        one.since = one.granted;
+        all.push((id, one));
+    }
+    sets.end()?;
+    // In the order of their grants, as far as the times tell.
+    all.sort_by_key(|(_, one)| one.granted);
+    let mut reservations = Reservations::default();
+    let mut seen = Micros::default();
+    for (serial, (id, one)) in (0..).zip(&mut all) {
+        one.serial = serial;
+        let ended = if one.stage == Stage::Ended { one.end } else { one.granted };
+        seen = seen.max(one.granted).max(ended);
+        reservations.load(main, Id::from(*id), one.clone());
+    }
+    reservations.resume(seen);
+    remember(main, full, all.iter().map(|(_, one)| one), &mut reservations);
+    if reservations.book().is_empty() { Err(Corrupt("empty section")) } else { Ok(reservations) }
+}
+
+/// One limit that reservations of 0.1 took from.
+struct Taken {
+    limits: LimitsRef,
+    at: usize,
+    by: Vec<Remembered>,
+}
+
+/// Says whose units are whose, as far as that is certain.
+fn remember<'a>(
+    main: MainThread,
+    full: &Full,
+    all: impl Iterator<Item = &'a Reservation<LimitsRef>>,
+    reservations: &mut Reservations,
+) {
+    let mut taken: BTreeMap<u32, Vec<Taken>> = BTreeMap::new();
+    for one in all {
+        each_limit(main, one, |at, limit| {
+            if !has_ledger(limit) {
+                return;
+            }
+            let units = if limit.per_call() { 1 } else { one.cost };
+            let layer = full.usage_of(main, limit, |rule, state| layer(rule, state, one.granted)).flatten();
+            let remembered = Remembered { serial: one.serial, units, layer };
+            let alike = taken.entry(limit.identity_hash()).or_default();
+            let same = alike.iter_mut().find(|taken| {
+                let set = taken.limits.get(main);
+                set.limits().get(taken.at).is_some_and(|other| other.same_identity(limit))
+            });
+            match same {
+                Some(same) => same.by.push(remembered),
+                None => alike.push(Taken { limits: one.limits.clone(), at, by: vec![remembered] }),
+            }
+        });
+    }
+    for Taken { limits, at, by } in taken.into_values().flatten() {
+        if let Some(limit) = limits.get(main).limits().get(at) {
+            let ledger = Ledger::of_remembered(&by);
+            reservations.accounts_mut().load_ledger(main, &limits, (at, limit), ledger);
+        }
+    }
+}
