@@ -1,7 +1,7 @@
 //! Buckets against tokens counted in fractions, and against the closed formula.
 
-use crate::world::{World, cases, cost_of, count, gap, period_ms, start, steps};
-use floodgate::core::limits::{Request, give_back};
+use crate::world::{refund, World, cases, cost_of, count, gap, period_ms, start, steps};
+use floodgate::core::limits::Request;
 use floodgate::core::time::Micros;
 use proptest::prelude::*;
 
@@ -63,8 +63,8 @@ proptest! {
             world.check_full(now);
             let used = burst - left as u64;
             let limits = world.limits.clone();
-            let given = give_back(limits.as_slice(), &mut world.states, Micros(now), back);
-            give_back(limits.as_slice(), &mut world.replica, Micros(now), back);
+            let given = refund(limits.as_slice(), &mut world.states, Micros(now), back);
+            refund(limits.as_slice(), &mut world.replica, Micros(now), back);
             prop_assert_eq!(given, back.min(used));
             tokens.level = (tokens.level + i128::from(back) * tokens.unit).min(tokens.most);
         }

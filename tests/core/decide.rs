@@ -1,9 +1,9 @@
 //! Several limits as one, against the single decisions of each; PARTIAL against
 //! trying every cost; keep, shadow and per=call.
 
-use crate::world::{World, cases, gap};
+use crate::world::{refund, World, cases, gap};
 use floodgate::core::limits::{
-    Decision, HeldPlaces, Keep, Request, State, charge, decide, full_at, give_back, look,
+    Decision, HeldPlaces, Keep, Request, State, charge, decide, full_at, look,
 };
 use floodgate::core::retry_after::RetryAfter;
 use floodgate::core::time::Micros;
@@ -182,7 +182,7 @@ proptest! {
             now += gap.of(10_000);
             let used = world.used(0, now);
             if back {
-                let given = give_back(limits, &mut world.states, Micros(now), units);
+                let given = refund(limits, &mut world.states, Micros(now), units);
                 prop_assert_eq!(given, units.min(used));
                 prop_assert_eq!(world.used(0, now), used.saturating_sub(units));
             } else {
@@ -276,16 +276,16 @@ fn concurrent_counts_what_is_held() {
     let now = 1_800_000_000_000_000;
     // Two are held, until 5 and 9 ms from now; one taken now would be until 7 ms.
     let ends = |ms: u64| Micros(now + ms * 1000);
-    world.states = vec![State::Concurrent(HeldPlaces::new(2, vec![ends(5)], ends(9), ends(7)))];
+    world.states = vec![State::Concurrent(HeldPlaces::new(2, ends(9), ends(7), [Some((1, ends(5))), None]))];
     let denied = decide(world.limits.as_slice(), &world.states, Micros(now), &Request::of(1));
     assert!(!denied.is_granted());
     assert_eq!(denied.status.retry, RetryAfter::After(5000));
     assert_eq!(denied.status.remaining, Some(0));
     assert_eq!(full_at(world.limits.as_slice(), &world.states, Micros(now)), ends(9));
     // Only settling a reservation frees its place.
-    assert_eq!(give_back(world.limits.as_slice(), &mut world.states, Micros(now), 5), 0);
+    assert_eq!(refund(world.limits.as_slice(), &mut world.states, Micros(now), 5), 0);
     assert_eq!(world.used(0, now), 2);
-    world.states = vec![State::Concurrent(HeldPlaces::new(1, vec![], ends(9), ends(7)))];
+    world.states = vec![State::Concurrent(HeldPlaces::new(1, ends(9), ends(7), [None, None]))];
     let granted = decide(world.limits.as_slice(), &world.states, Micros(now), &Request::of(1));
     assert!(granted.is_granted());
 }

@@ -1,8 +1,8 @@
 //! States as bytes: lossless, and nothing forged gets in or panics.
 
-use crate::world::{World, cases, cost_of, count, gap, period_ms};
+use crate::world::{refund, World, cases, cost_of, count, gap, period_ms};
 use floodgate::core::limits::{
-    Limit, Limits, Request, State, charge, decide, full_at, give_back, look, take,
+    Limit, Limits, Request, State, charge, decide, full_at, look, take,
 };
 use floodgate::core::time::Micros;
 use floodgate::core::wire::{Reader, put_u64};
@@ -49,7 +49,7 @@ fn exercise(limit: &Limit, state: &State) {
         look(limit, &state[0], now, 3);
         take(limits, &mut state, now, &decision.taken);
         charge(limit, &mut state[0], now, 1_000_000_000_000);
-        give_back(limits, &mut state, now, 2);
+        refund(limits, &mut state, now, 2);
         let bytes = written(&state[0]);
         assert_eq!(read(&bytes, limit).as_ref(), Some(&state[0]), "{limit:?}");
     }
@@ -75,7 +75,7 @@ proptest! {
             let cost = cost_of(part, limit.capacity().unwrap());
             match kind {
                 0 => { charge(&limit, &mut state, now, cost); }
-                1 => { give_back(limits, std::slice::from_mut(&mut state), now, cost); }
+                1 => { refund(limits, std::slice::from_mut(&mut state), now, cost); }
                 _ => {
                     let decision = decide(limits, std::slice::from_ref(&state), now, &Request::of(cost));
                     take(limits, std::slice::from_mut(&mut state), now, &decision.taken);

@@ -1,7 +1,7 @@
 //! Sliding limits against the plain list of all grants.
 
-use crate::world::{World, cases, cost_of, count, period_ms, start, steps};
-use floodgate::core::limits::{Request, State, charge, give_back, touch};
+use crate::world::{refund, World, cases, cost_of, count, period_ms, start, steps};
+use floodgate::core::limits::{Request, State, charge, touch};
 use floodgate::core::time::Micros;
 use floodgate::core::wire::Reader;
 use proptest::prelude::*;
@@ -69,8 +69,8 @@ proptest! {
             grants.retain(|&(at, _)| at + period > now);
             let expected = back.min(younger(&grants, now, period));
             let limits = world.limits.clone();
-            prop_assert_eq!(give_back(limits.as_slice(), &mut world.states, Micros(now), back), expected);
-            give_back(limits.as_slice(), &mut world.replica, Micros(now), back);
+            prop_assert_eq!(refund(limits.as_slice(), &mut world.states, Micros(now), back), expected);
+            refund(limits.as_slice(), &mut world.replica, Micros(now), back);
             for _ in 0..expected {
                 let newest = grants.last_mut().unwrap();
                 newest.1 -= 1;

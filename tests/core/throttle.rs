@@ -1,9 +1,9 @@
 //! `CL.THROTTLE` against redis-cell's formulas and its measured replies.
 
-use crate::world::{World, cases};
+use crate::world::{refund, World, cases};
 use floodgate::core::limits::{
     Limit, Limits, SecondsRounding, State, Taken, Throttle, ThrottleError, ThrottlePeriod, ThrottleReply,
-    full_at, give_back, look, take,
+    full_at, look, take,
 };
 use floodgate::core::time::Micros;
 use proptest::prelude::*;
@@ -238,7 +238,7 @@ fn measured_replies() {
     );
     let seen = look(&limit, &state, Micros(NOW), 1);
     assert_eq!((seen.used, seen.remaining, seen.reset_after_us), (5, Some(0), 300_000_000));
-    assert_eq!(give_back(std::slice::from_ref(&limit), std::slice::from_mut(&mut state), Micros(NOW), 2), 2);
+    assert_eq!(refund(std::slice::from_ref(&limit), std::slice::from_mut(&mut state), Micros(NOW), 2), 2);
     assert_eq!(
         numbers(rule.ask(&state.arrival(), Micros(NOW), 0, SecondsRounding::Cell)),
         [0, 5, 2, -1, 180]

@@ -2,7 +2,9 @@
 //! in common: gaps between requests, and checks of each reply against what the
 //! limiter then does.
 
-use floodgate::core::limits::{Decision, Limits, Request, State, decide, full_at, take, touch};
+use floodgate::core::limits::{
+    Decision, Limit, Limits, Request, State, decide, full_at, give_back, take, touch,
+};
 use floodgate::core::retry_after::RetryAfter;
 use floodgate::core::time::Micros;
 use proptest::prelude::*;
@@ -15,6 +17,12 @@ pub fn cases() -> ProptestConfig {
 
 pub fn parse(text: &str) -> Limits {
     Limits::parse(text.as_bytes()).unwrap_or_else(|why| panic!("{why}"))
+}
+
+/// What RL.REFUND of so many units gives back, at most, on any limit.
+pub fn refund(limits: &[Limit], states: &mut [State], now: Micros, units: u64) -> u64 {
+    let given = limits.iter().zip(states).map(|(limit, state)| give_back(limit, state, now, 0, units));
+    given.max().unwrap_or(0)
 }
 
 pub const HOUR: u64 = 3_600_000_000;

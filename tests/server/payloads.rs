@@ -275,7 +275,7 @@ fn effects_that_do_not_fit_leave_the_server_and_the_other_keys_alone() {
         encoded(RateLimitChange::Become { payload: b"" }),
         encoded(RateLimitChange::Become { payload: b"\x01\x00" }),
         encoded(RateLimitChange::Become { payload: &[7; 100] }),
-        encoded(RateLimitChange::GiveBack { units: u64::MAX }),
+        encoded(RateLimitChange::GiveBack { limits: None, units: u64::MAX, calls: u64::MAX }),
     ];
     let mut file = fs::OpenOptions::new().append(true).open(aof_file(&server)).unwrap();
     for payload in &payloads {

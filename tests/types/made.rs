@@ -43,7 +43,7 @@ pub const LIMITS: &[&str] = &[
 pub enum Made {
     Take(Option<&'static str>, Vec<u64>),
     Touch(Option<&'static str>),
-    GiveBack(u64),
+    GiveBack(Option<&'static str>, u64, u64),
     Reset,
     Pin(&'static str, Until),
     Unpin,
@@ -64,7 +64,9 @@ impl Made {
                 RateLimitChange::Take { limits: *limits, taken: Taken::new(units.iter().copied()) }
             }
             Self::Touch(limits) => RateLimitChange::Touch { limits: *limits },
-            Self::GiveBack(units) => RateLimitChange::GiveBack { units: *units },
+            Self::GiveBack(limits, units, calls) => {
+                RateLimitChange::GiveBack { limits: *limits, units: *units, calls: *calls }
+            }
             Self::Reset => RateLimitChange::Reset,
             Self::Pin(text, until) => RateLimitChange::Pin { text, until: *until },
             Self::Unpin => RateLimitChange::Unpin,
@@ -143,7 +145,8 @@ pub fn made() -> impl Strategy<Value = Made> {
     prop_oneof![
         8 => (limits(), prop::collection::vec(units(), 0..=8)).prop_map(|(l, u)| Made::Take(l, u)),
         2 => limits().prop_map(Made::Touch),
-        2 => prop_oneof![units(), any::<u64>()].prop_map(Made::GiveBack),
+        2 => (limits(), prop_oneof![units(), any::<u64>()], prop_oneof![Just(1), units()])
+            .prop_map(|(limits, units, calls)| Made::GiveBack(limits, units, calls)),
         1 => Just(Made::Reset),
         1 => (prop::sample::select(&["5/s", "10/m,7/h", "@gold", "@gold,5/s"][..]), until())
             .prop_map(|(text, until)| Made::Pin(text, until)),
@@ -220,6 +223,6 @@ pub fn exercise(main: MainThread, value: &mut Option<RateLimit>, now: Micros) {
             change: RateLimitChange::Take { limits: Some(text), taken },
         };
         assert!(apply(main, value, &effect), "{text}");
-        assert!(apply(main, value, &Made::GiveBack(2).at(now)));
+        assert!(apply(main, value, &Made::GiveBack(None, 2, 1).at(now)));
     }
 }

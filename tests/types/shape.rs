@@ -108,9 +108,11 @@ proptest! {
         for (units, step, kind) in steps {
             // Now and then the clock steps back.
             now = if kind == 1 { now.minus(step) } else { Micros((now.0 + step).min(Micros::MAX.0)) };
-            let (made, taken) = (Made::GiveBack(units), Taken::new([units]));
+            let (made, taken) = (Made::GiveBack(None, units, units), Taken::new([units]));
             let effect = if kind == 0 && kept.is_some() {
-                let _ = give_back(limits.as_slice(), &mut states, now, units);
+                for (limit, state) in limits.as_slice().iter().zip(&mut states) {
+                    let _ = give_back(limit, state, now, 0, units);
+                }
                 made.at(now)
             } else {
                 if kept.is_none() {

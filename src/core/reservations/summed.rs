@@ -29,7 +29,7 @@ enum Node<K, V> {
 
 #[derive(Clone, Debug)]
 struct Child<K, V> {
-    /// No key of the child is less; no key of the child before it is as great.
+    /// The least key of the child.
     first: K,
     sum: u128,
     node: Node<K, V>,
@@ -151,6 +151,7 @@ impl<K: Copy + Ord, V: Weight> Node<K, V> {
                 let child = children.get_mut(at)?;
                 let value = child.node.remove(key)?;
                 child.sum = child.node.sum();
+                child.first = child.node.first().unwrap_or(child.first);
                 tidy(children, at);
                 Some(value)
             }
@@ -399,7 +400,7 @@ mod tests {
                 assert!(heights.iter().all(|height| *height == heights[0]));
                 for child in children.iter() {
                     assert_eq!(child.sum, child.node.sum());
-                    assert!(Some(child.first) <= child.node.first());
+                    assert_eq!(Some(child.first), child.node.first());
                 }
                 heights[0] + 1
             }

@@ -73,7 +73,11 @@ fn honest<'a>(draw: &mut Draw<'a>, now: Micros) -> RateLimitEffect<'a> {
     let change = match draw.byte() % 24 {
         0..=6 => RateLimitChange::Take { limits, taken: taken(draw) },
         7 => RateLimitChange::Touch { limits },
-        8 | 9 => RateLimitChange::GiveBack { units: draw.number() },
+        8 | 9 => RateLimitChange::GiveBack {
+            limits,
+            units: draw.number(),
+            calls: draw.number(),
+        },
         10 => RateLimitChange::Reset,
         11 => RateLimitChange::Pin { text: draw.one_of(LIMITS), until },
         12 => RateLimitChange::Unpin,

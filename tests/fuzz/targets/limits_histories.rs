@@ -56,7 +56,12 @@ fuzz_target!(|input: &[u8]| {
             return;
         }
         if draw.byte() % 32 == 0 {
-            give_back(limits, &mut states, now, draw.number());
+            let (above, units) = (draw.number(), draw.number());
+            for (limit, state) in limits.iter().zip(&mut states) {
+                let before = limit.rule().used(state, now);
+                let given = give_back(limit, state, now, above, units);
+                assert!(given <= units.min(before.saturating_sub(above)));
+            }
             refunded = true;
             continue;
         }
