@@ -20,6 +20,7 @@ mod gauges;
 mod grammar;
 mod histogram;
 mod line;
+mod ownership;
 mod policies;
 mod prefix;
 mod reservations;

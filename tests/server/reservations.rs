@@ -457,6 +457,10 @@ fn ended_reservations_are_remembered_boundedly() {
     server.clock_advance(60_000_000);
     reserve(&mut wire, "k", "1000000/h", "TTL 1m ID new");
     assert_eq!(used(&mut wire, "k", "1000000/h"), [12_001], "they stay charged");
+    // Each command notes a few.
+    for _ in 0..250 {
+        call!(wire, "RL.RENEW", "new", "TTL", "1m", 1, "k");
+    }
     assert!(ids(&mut wire, "k") == ["new"]);
     let left = call!(wire, "MEMORY", "USAGE", "k").int();
     assert!(left < full * 17 / 20, "{full} bytes, then {left}");
@@ -471,7 +475,10 @@ fn ended_reservations_are_remembered_boundedly() {
     let make: Vec<_> = make.iter().take(100).cloned().collect();
     assert!(wire.pipeline(&make).iter().all(|reply| !reply[0].is_nil()));
     server.clock_advance(3_800_000_000);
-    reserve(&mut wire, "k", "1000000/h", "TTL 1m ID last");
+    for _ in 0..2 {
+        reserve(&mut wire, "k", "1000000/h", "TTL 1m ID last");
+        call!(wire, "RL.RENEW", "last", "TTL", "1m", 1, "k");
+    }
     assert!(call!(wire, "MEMORY", "USAGE", "k").int() < 2000);
     assert_eq!(call!(wire, "RL.COMMIT", "id50", 1, "k"), Reply::Int(0));
 }
