@@ -205,8 +205,8 @@ pub static COMMANDS: &[Command] = &[
         rights: Rights::User,
         keys: Keys::First,
         summary: "Gives units back, the newest first.",
-        complexity: "O(1) a limit",
-        arguments: &[KEY, A::integer("n")],
+        complexity: "O(log M) a limit with M reservations",
+        arguments: &[KEY, A::integer("n"), LIMITS.optional()],
     },
     Command {
         name: "RL.METRICS",

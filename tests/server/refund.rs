@@ -69,5 +69,5 @@ fn refuses_what_is_no_number() {
             "ERR n must be a whole number from 1 to 1000000000000",
         );
     }
-    assert_error_prefix(&server.line("RL.REFUND k 1 2"), "ERR wrong number of arguments for ");
+    assert_error_prefix(&server.line("RL.REFUND k 1 10/m 2"), "ERR wrong number of arguments for ");
 }

@@ -11,4 +11,5 @@ mod forge;
 mod intern;
 mod lifetime;
 mod made;
+mod reserved;
 mod shape;

@@ -217,7 +217,7 @@ pub fn read_of_0_1(main: MainThread, full: &Full, body: &mut Reader<'_>) -> Resu
 }
 
 /// One limit that reservations of 0.1 took from.
-struct Taken {
+struct TakenBefore {
     limits: LimitsRef,
     at: usize,
     by: Vec<Remembered>,
@@ -230,7 +230,7 @@ fn remember<'a>(
     all: impl Iterator<Item = &'a Reservation<LimitsRef>>,
     reservations: &mut Reservations,
 ) {
-    let mut taken: BTreeMap<u32, Vec<Taken>> = BTreeMap::new();
+    let mut taken: BTreeMap<u32, Vec<TakenBefore>> = BTreeMap::new();
     for one in all {
         each_limit(main, one, |at, limit| {
             if !has_ledger(limit) {
@@ -246,11 +246,11 @@ fn remember<'a>(
             });
             match same {
                 Some(same) => same.by.push(remembered),
-                None => alike.push(Taken { limits: one.limits.clone(), at, by: vec![remembered] }),
+                None => alike.push(TakenBefore { limits: one.limits.clone(), at, by: vec![remembered] }),
             }
         });
     }
-    for Taken { limits, at, by } in taken.into_values().flatten() {
+    for TakenBefore { limits, at, by } in taken.into_values().flatten() {
         if let Some(limit) = limits.get(main).limits().get(at) {
             let ledger = Ledger::of_remembered(&by);
             reservations.accounts_mut().load_ledger(main, &limits, (at, limit), ledger);
