@@ -45,7 +45,6 @@ pub fn refund(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         let limits = named.clone().or_else(|| value.limits());
         limits.map_or(0, |limits| value.refundable(main, limits.get(main).limits(), now, units))
     });
-    drop(held);
     if back > 0 {
         let text = named.as_ref().map(|limits| limits.text(main));
         let change = RateLimitChange::GiveBack { limits: text.as_deref(), units, calls: 1 };

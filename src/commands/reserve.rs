@@ -9,7 +9,7 @@ use crate::core::text::token::shown;
 use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::apply;
-use crate::limiter::apply::EffectBatch;
+use crate::limiter::apply::{EffectBatch, commit};
 use crate::limiter::reply::{Index, RateLimitReply};
 use crate::limiter::reserve::{ReserveDecision, Terms, decide, send};
 use crate::limiter::track;
@@ -115,10 +115,16 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let mut all = Vec::with_capacity(call.items.len());
     for (at, item) in call.items.iter().enumerate() {
         let of_key = |error: Error| if call.items.len() > 1 { error.of_item("key", at) } else { error };
-        let key = ctx.write(item.key);
+        let mut key = ctx.write(item.key);
         let held = key.value::<RateLimit>().map_err(|wrong| of_key(wrong.into()))?;
         let mut one =
             decide(ctx, item.key.bytes(), held.as_deref(), item.limits, &terms, now).map_err(of_key)?;
+        if call.wait_us > 0 && one.records_clock() {
+            // Who waits is served by the clock as it is now.
+            one.change(ctx.main(), &terms, now, |change| {
+                commit(ctx, &mut key, &apply::effect(ctx, now, change), c"rl.reserve").map(drop)
+            })?;
+        }
         let ask = || QueuedRequest::reserve(&terms, item.limits);
         let wants = one.takes() || one.reply.granted == 0;
         if wants && queue::has_queue(ctx, item.key) {

@@ -90,6 +90,11 @@ impl ReserveDecision {
         matches!(self.verdict, ReserveAction::Take(..))
     }
 
+    /// Whether it is denied, and a clock that stepped back is to be recorded.
+    pub const fn records_clock(&self) -> bool {
+        matches!(self.verdict, ReserveAction::RecordClock)
+    }
+
     /// The same request denied after all.
     #[must_use]
     pub fn denied(self, reply: RateLimitReply) -> Self {

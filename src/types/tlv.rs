@@ -63,3 +63,14 @@ impl<'p> Sections<'p> {
         Ok(Some((tag, Reader::new(self.rest.bytes(self.len)?))))
     }
 }
+
+/// The longest text of limits in a payload.
+const LONGEST_TEXT: usize = 4096;
+
+/// A text of limits.
+///
+/// # Errors
+/// It is cut, longer than any such text, or no text.
+pub fn read_text<'a>(body: &mut Reader<'a>) -> Result<&'a str, Corrupt> {
+    std::str::from_utf8(body.bytes(LONGEST_TEXT)?).map_err(|_| Corrupt("not text"))
+}

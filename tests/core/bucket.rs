@@ -1,6 +1,6 @@
 //! Buckets against tokens counted in fractions, and against the closed formula.
 
-use crate::world::{refund, World, cases, cost_of, count, gap, period_ms, start, steps};
+use crate::world::{World, cases, cost_of, count, gap, period_ms, refund, start, steps};
 use floodgate::core::limits::Request;
 use floodgate::core::time::Micros;
 use proptest::prelude::*;

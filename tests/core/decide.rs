@@ -1,10 +1,8 @@
 //! Several limits as one, against the single decisions of each; PARTIAL against
 //! trying every cost; keep, shadow and per=call.
 
-use crate::world::{refund, World, cases, gap};
-use floodgate::core::limits::{
-    Decision, HeldPlaces, Keep, Request, State, charge, decide, full_at, look,
-};
+use crate::world::{World, cases, gap, refund};
+use floodgate::core::limits::{Decision, HeldPlaces, Keep, Request, State, charge, decide, full_at, look};
 use floodgate::core::retry_after::RetryAfter;
 use floodgate::core::time::Micros;
 use proptest::prelude::*;

@@ -1,9 +1,7 @@
 //! States as bytes: lossless, and nothing forged gets in or panics.
 
-use crate::world::{refund, World, cases, cost_of, count, gap, period_ms};
-use floodgate::core::limits::{
-    Limit, Limits, Request, State, charge, decide, full_at, look, take,
-};
+use crate::world::{World, cases, cost_of, count, gap, period_ms, refund};
+use floodgate::core::limits::{Limit, Limits, Request, State, charge, decide, full_at, look, take};
 use floodgate::core::time::Micros;
 use floodgate::core::wire::{Reader, put_u64};
 use proptest::prelude::*;

@@ -1,6 +1,6 @@
 //! Sliding limits against the plain list of all grants.
 
-use crate::world::{refund, World, cases, cost_of, count, period_ms, start, steps};
+use crate::world::{World, cases, cost_of, count, period_ms, refund, start, steps};
 use floodgate::core::limits::{Request, State, charge, touch};
 use floodgate::core::time::Micros;
 use floodgate::core::wire::Reader;

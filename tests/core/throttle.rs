@@ -1,6 +1,6 @@
 //! `CL.THROTTLE` against redis-cell's formulas and its measured replies.
 
-use crate::world::{refund, World, cases};
+use crate::world::{World, cases, refund};
 use floodgate::core::limits::{
     Limit, Limits, SecondsRounding, State, Taken, Throttle, ThrottleError, ThrottlePeriod, ThrottleReply,
     full_at, look, take,

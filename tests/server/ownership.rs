@@ -128,10 +128,12 @@ fn a_limit_that_is_not_listed_now_is_settled_too() {
 #[test]
 fn every_key_of_a_hierarchy_is_settled_by_its_own() {
     let server = at_t0();
-    let reserve = "RL.RESERVE 3 {t}org bucket:100/m {t}team fixed:50/m {t}user 10/m,concurrent:2 COST 10 TTL 10m ID a";
+    let reserve =
+        "RL.RESERVE 3 {t}org bucket:100/m {t}team fixed:50/m {t}user 10/m,concurrent:2 COST 10 TTL 10m ID a";
     assert!(!server.line(reserve)[0].is_nil());
     server.clock_advance(2 * MINUTE);
-    for (key, limits, all) in [("org", "bucket:100/m", 100), ("team", "fixed:50/m", 50), ("user", "10/m", 10)] {
+    for (key, limits, all) in [("org", "bucket:100/m", 100), ("team", "fixed:50/m", 50), ("user", "10/m", 10)]
+    {
         assert_eq!(granted(&server, &format!("{{t}}{key} {limits} COST {all}")), all);
     }
     assert_eq!(server.line("RL.RELEASE a 3 {t}org {t}team {t}user"), Reply::Int(1));
@@ -225,7 +227,9 @@ fn who_has_what_survives() {
         granted(&server, "k 10/m,bucket:20/m,fixed:30/h:per=call");
     }
     server.line("RL.REFUND k 2 10/m");
-    for line in ["DEBUG RELOAD", "RL.RELEASE a 1 k", "DEBUG RELOAD", "RL.COMMIT c 1 k COST 1", "RL.RELEASE b 1 k"] {
+    for line in
+        ["DEBUG RELOAD", "RL.RELEASE a 1 k", "DEBUG RELOAD", "RL.COMMIT c 1 k COST 1", "RL.RELEASE b 1 k"]
+    {
         let reply = server.line(line);
         assert!(reply.error().is_none(), "{line}: {reply:?}");
         wait_synced(&server, &replica);

@@ -1,9 +1,9 @@
 //! The trait that every algorithm implements.
 
+use super::layer::Layer;
 use super::quantity::Reason;
 use crate::core::limits::options::LimitOptions;
 use crate::core::prefetch_hint::PrefetchHint;
-use crate::core::reservations::Layer;
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader};
 

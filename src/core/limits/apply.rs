@@ -6,9 +6,9 @@
 
 use super::algorithm::Filled;
 use super::decide::Taken;
+use super::layer::Layer;
 use super::rule::{Rule, State};
 use super::spec::Limit;
-use crate::core::reservations::Layer;
 use crate::core::time::Micros;
 
 /// Counts the units as used and records the time, on every limit. Tells when

@@ -14,10 +14,10 @@
 //! ceiling.
 
 use super::algorithm::{Algorithm, MAX_UNITS};
+use super::layer::Layer;
 use super::options::option_number;
 use super::quantity::{self, Reason};
 use crate::core::limits::options::LimitOptions;
-use crate::core::reservations::Layer;
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_u64, put_u128};
 

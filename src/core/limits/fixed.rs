@@ -10,10 +10,10 @@
 
 use super::algorithm::{Algorithm, MAX_UNITS};
 use super::calendar::{Calendar, Unit, Zone};
+use super::layer::Layer;
 use super::quantity::{self, Period, Reason};
 use super::window::Window;
 use crate::core::limits::options::LimitOptions;
-use crate::core::reservations::Layer;
 use crate::core::text::duration::{DAY, WEEK};
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_u64};

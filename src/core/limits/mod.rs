@@ -11,6 +11,7 @@
 //! | [`sliding`] + [`slots`] + [`grain`] + `store`, [`bucket`], [`fixed`] + [`calendar`] + [`window`], [`concurrent`], [`throttle`] | one algorithm each |
 //! | [`mod@decide`] | several limits as one decision; looking |
 //! | [`apply`] | the changes: take, touch, give back, charge |
+//! | [`layer`] | what a state still tells of a grant |
 //! | [`change`] | usage finds its limit again after the limits changed |
 //!
 //! Reading never changes a state. The changing functions are deterministic:
@@ -27,6 +28,7 @@ pub mod decide;
 pub mod fixed;
 pub mod grain;
 pub mod grammar;
+pub mod layer;
 pub mod options;
 pub mod quantity;
 pub mod rule;
@@ -43,6 +45,7 @@ pub use apply::{charge, full_at, give_back, layer, left_by, take, touch};
 pub use change::{MAX_ORPHANS, Orphan, Realigned, realign};
 pub use concurrent::HeldPlaces;
 pub use decide::{Decision, LimitMask, LimitStatus, Look, Request, Taken, decide, look};
+pub use layer::Layer;
 pub use rule::{Rule, State};
 pub use spec::{
     Charge, Enforcement, Expression, Keep, Label, Limit, Limits, LimitsError, MAX_COUNT, MAX_LIMITS, Term,

@@ -3,11 +3,11 @@
 //! file and add its row to `algorithms!`.
 
 use super::algorithm::{Algorithm, Filled};
+use super::layer::Layer;
 use super::quantity::Reason;
 use super::throttle::Arrival;
 use crate::core::limits::options::LimitOptions;
 use crate::core::prefetch_hint::PrefetchHint;
-use crate::core::reservations::Layer;
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader};
 

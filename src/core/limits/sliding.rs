@@ -17,10 +17,10 @@
 
 use super::algorithm::Algorithm;
 use super::grain::{Grain, MAX_SLOTS};
+use super::layer::Layer;
 use super::quantity::{self, Reason};
 use super::slots::Slots;
 use crate::core::limits::options::LimitOptions;
-use crate::core::reservations::Layer;
 use crate::core::prefetch_hint::PrefetchHint;
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_u64};

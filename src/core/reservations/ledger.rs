@@ -7,7 +7,8 @@
 //! units leave, when a count or a period changes, when the limit starts fresh and
 //! when the clock steps.
 
-use super::summed::{Summed, Weight};
+use super::summed::{Summed, Weighted};
+use crate::core::limits::Layer;
 
 /// The units of one reservation, and the units of nobody in particular between it
 /// and the reservation before.
@@ -19,7 +20,7 @@ pub struct Stake {
     pub own: u64,
 }
 
-impl Weight for Stake {
+impl Weighted for Stake {
     fn weight(&self) -> u128 {
         u128::from(self.gap) + u128::from(self.own)
     }
@@ -128,17 +129,6 @@ impl Ledger {
     pub fn memory(&self) -> usize {
         self.stakes.memory()
     }
-}
-
-/// What the state of a limit tells of units that were granted at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Layer {
-    /// Equal for those that the state does not tell apart, greater for later ones.
-    pub position: u64,
-    /// The most units there.
-    pub units: u64,
-    /// The most units that were granted later.
-    pub above: u64,
 }
 
 /// A reservation that version 0.1 remembered.

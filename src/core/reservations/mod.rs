@@ -17,8 +17,8 @@ mod ordered;
 mod places;
 mod summed;
 
-pub use ledger::{Layer, Ledger, Remembered, Stake, Standing};
-pub use ordered::Ordered;
+pub use ledger::{Ledger, Remembered, Stake, Standing};
+pub(crate) use ordered::Ordered;
 pub use places::Places;
 
 use crate::core::limits::LimitMask;

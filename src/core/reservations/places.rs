@@ -1,6 +1,6 @@
 //! The places that reservations hold on one `concurrent` limit.
 
-use super::summed::{Summed, Weight};
+use super::summed::{Summed, Weighted};
 use crate::core::limits::{HeldPlaces, Limit};
 use crate::core::time::Micros;
 
@@ -8,7 +8,7 @@ use crate::core::time::Micros;
 #[derive(Clone, Copy, Debug)]
 struct Ending(u64);
 
-impl Weight for Ending {
+impl Weighted for Ending {
     fn weight(&self) -> u128 {
         u128::from(self.0)
     }

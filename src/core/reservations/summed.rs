@@ -10,7 +10,7 @@ const WIDE: usize = 32;
 const EXACT: usize = 8;
 
 /// What an entry adds to the sums.
-pub trait Weight {
+pub trait Weighted {
     /// At most 2^65, so that no sum of entries that fit into memory overflows.
     fn weight(&self) -> u128;
 }
@@ -41,7 +41,7 @@ impl<K, V> Default for Summed<K, V> {
     }
 }
 
-impl<K: Copy + Ord, V: Weight> Child<K, V> {
+impl<K: Copy + Ord, V: Weighted> Child<K, V> {
     fn of(node: Node<K, V>) -> Option<Self> {
         Some(Self { first: node.first()?, sum: node.sum(), node })
     }
@@ -52,7 +52,7 @@ fn place<K: Ord, V>(children: &[Child<K, V>], key: &K) -> usize {
     children.partition_point(|child| child.first <= *key).saturating_sub(1)
 }
 
-impl<K: Copy + Ord, V: Weight> Node<K, V> {
+impl<K: Copy + Ord, V: Weighted> Node<K, V> {
     fn first(&self) -> Option<K> {
         match self {
             Self::Leaf(row) => row.first().map(|(key, _)| *key),
@@ -261,7 +261,7 @@ impl<K: Copy + Ord, V: Weight> Node<K, V> {
 
 /// A child lost something: it goes where nothing is left of it, and joins a
 /// neighbour where both are narrow.
-fn tidy<K: Copy + Ord, V: Weight>(children: &mut Vec<Child<K, V>>, at: usize) {
+fn tidy<K: Copy + Ord, V: Weighted>(children: &mut Vec<Child<K, V>>, at: usize) {
     let width = |at: usize| children.get(at).map_or(usize::MAX, |child| child.node.width());
     if width(at) == 0 {
         children.remove(at);
@@ -282,7 +282,7 @@ fn tidy<K: Copy + Ord, V: Weight>(children: &mut Vec<Child<K, V>>, at: usize) {
     first.sum += taken.sum;
 }
 
-impl<K: Copy + Ord, V: Weight> Summed<K, V> {
+impl<K: Copy + Ord, V: Weighted> Summed<K, V> {
     /// True when there are none.
     pub fn is_empty(&self) -> bool {
         self.0.width() == 0
@@ -380,7 +380,7 @@ mod tests {
     #[derive(Clone, Debug, PartialEq)]
     struct Heavy(u64);
 
-    impl Weight for Heavy {
+    impl Weighted for Heavy {
         fn weight(&self) -> u128 {
             u128::from(self.0)
         }

@@ -108,12 +108,18 @@ impl Accounts {
     }
 
     /// The account of the limit at `at` of a set, which is opened if need be.
-    fn open(&mut self, main: MainThread, limits: &LimitsRef, at: usize, limit: &Limit) -> Option<&mut Account> {
+    fn open(
+        &mut self,
+        main: MainThread,
+        limits: &LimitsRef,
+        at: usize,
+        limit: &Limit,
+    ) -> Option<&mut Account> {
         let place = if let Some((place, _)) = self.find(main, limit) {
             place
         } else {
             let hash = limit.identity_hash();
-            let number = (0..).find(|number| self.0.get(&(hash, *number)).is_none())?;
+            let number = (0..u32::MAX).find(|number| self.0.get(&(hash, *number)).is_none())?;
             let holding = match limit.rule() {
                 Rule::Concurrent(_) => Holding::Places(Places::default()),
                 _ => Holding::Units(Ledger::default()),
@@ -165,7 +171,9 @@ impl Accounts {
     /// A reservation is settled on a limit: so many units were given back.
     pub fn settle(&mut self, main: MainThread, limit: &Limit, serial: u64, given_back: u64) {
         self.change(main, limit, |account| {
-            account.ledger().map(|ledger| ledger.settle(serial, given_back));
+            if let Some(ledger) = account.ledger() {
+                ledger.settle(serial, given_back);
+            }
         });
     }
 
@@ -199,7 +207,9 @@ impl Accounts {
                 let places = places_of(limit);
                 if places > 0 {
                     self.change(main, limit, |account| {
-                        account.places().map(|held| held.free(one.end, places));
+                        if let Some(held) = account.places() {
+                            held.free(one.end, places);
+                        }
                     });
                 }
             });
@@ -217,7 +227,12 @@ impl Accounts {
 
     /// What a reservation has on a limit, for what is stored, and where the limit's
     /// account is.
-    pub fn stored(&self, main: MainThread, limit: &Limit, serial: u64) -> Option<(Option<Stake>, Place, u64)> {
+    pub fn stored(
+        &self,
+        main: MainThread,
+        limit: &Limit,
+        serial: u64,
+    ) -> Option<(Option<Stake>, Place, u64)> {
         match self.find(main, limit)? {
             (place, Account { holding: Holding::Units(ledger), .. }) => {
                 Some((ledger.get(serial), place, ledger.tail()))

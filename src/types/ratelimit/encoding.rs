@@ -15,7 +15,7 @@ use crate::types::intern;
 use crate::types::operator::{Block, Pin};
 use crate::types::ratelimit::layout::Full;
 use crate::types::ratelimit::{reservations, reserved};
-use crate::types::tlv::{OPTIONAL, Sections, Writer};
+use crate::types::tlv::{OPTIONAL, Sections, Writer, read_text};
 use crate::types::until::Until;
 
 /// The encoding that this version writes.
@@ -34,8 +34,6 @@ const HISTORY: u64 = 65;
 /// Empty: the key's last change was made under the debug clock.
 const WITHOUT_EXPIRY: u64 = 80;
 
-/// The longest limits text in a payload.
-const LONGEST_TEXT: usize = 4096;
 /// The longest reason of a block.
 pub const LONGEST_REASON: usize = 1024;
 
@@ -164,10 +162,6 @@ fn read_aside(body: &mut Reader<'_>) -> Result<Vec<Orphan>, Corrupt> {
         orphans.push(Orphan { state: State::read(body, limit.rule())?, limit });
     }
     if orphans.is_empty() { Err(Corrupt("empty section")) } else { Ok(orphans) }
-}
-
-pub(super) fn read_text<'a>(body: &mut Reader<'a>) -> Result<&'a str, Corrupt> {
-    std::str::from_utf8(body.bytes(LONGEST_TEXT)?).map_err(|_| Corrupt("not text"))
 }
 
 /// A moment, or 0 for "forever".

@@ -259,7 +259,9 @@ impl RateLimit {
             let aside = || self.orphans().iter().find(|orphan| orphan.limit.same_identity(limit));
             let listed = own.iter().position(|rule| rule.same_identity(limit));
             match listed.and_then(|at| Some((at, own.get(at)?))) {
-                Some((at, rule)) => self.with_states(|states| states.get(at).map_or(0, |state| back(rule, state))),
+                Some((at, rule)) => {
+                    self.with_states(|states| states.get(at).map_or(0, |state| back(rule, state)))
+                }
                 None => aside().map_or(0, |orphan| back(&orphan.limit, &orphan.state)),
             }
         });

@@ -2,7 +2,6 @@
 //! each limit.
 
 use super::accounts::{each_limit, has_ledger};
-use super::encoding::read_text;
 use super::layout::Full;
 use super::reservations::Reservations;
 use crate::core::limits::{LimitMask, MAX_COUNT, layer};
@@ -11,6 +10,7 @@ use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64};
 use crate::server::main_thread::MainThread;
 use crate::types::intern::{self, LimitsRef};
+use crate::types::tlv::read_text;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// The sets of limits in the order of their first use; the latest time seen; each
@@ -66,7 +66,9 @@ pub fn save(main: MainThread, reservations: &Reservations, body: &mut Vec<u8>) {
             }
         });
     }
-    tails.into_iter().for_each(|tail| put_u64(body, tail));
+    for tail in tails {
+        put_u64(body, tail);
+    }
 }
 
 /// The texts of sets of limits. A set is looked up when a reservation has it, in the
