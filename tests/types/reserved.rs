@@ -169,8 +169,7 @@ fn each_broken_section_has_its_reason() {
         ("bytes after the end", one(&[1], 0, &[0, 0, 0])),
         ("limits that no reservation has", one(&[0], 0, &[3, 0, 0])),
     ] {
-        let refused = load(&bytes).expect_err(reason);
-        assert_eq!(refused.0, reason);
+        assert_eq!(load(&bytes).expect_err(reason).0, reason);
     }
     // Units as many as there never are stand for units that have left long ago.
     for rest in [[u64::MAX, u64::MAX, u64::MAX], [1, u64::MAX, 0], [u64::MAX, 0, 7]] {
