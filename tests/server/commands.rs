@@ -12,7 +12,7 @@ const ROWS: &[Row] = &[
     ("rl.acquire", -2, &["write", "denyoom", "fast"], [1, 1, 1]),
     ("rl.quota", -2, &["readonly", "fast"], [1, 1, 1]),
     ("rl.batch", -6, &["write", "denyoom", "movablekeys"], [0, 0, 0]),
-    ("rl.refund", 3, &["write", "fast"], [1, 1, 1]),
+    ("rl.refund", -3, &["write", "fast"], [1, 1, 1]),
     ("rl.reset", -2, &["write", "admin", "fast"], [1, -1, 1]),
     ("rl.pin", -3, &["write", "denyoom", "admin", "fast"], [1, 1, 1]),
     ("rl.unpin", 2, &["write", "admin", "fast"], [1, 1, 1]),
@@ -149,7 +149,7 @@ fn help_lists_every_command() {
             let listed = lines.iter().any(|line| *line == command.syntax());
             assert_eq!(listed, !["RL.EFFECT", "RL.NODE"].contains(&command.name), "{}", command.name);
         }
-        assert!(lines.contains(&"RL.REFUND key n".to_owned()));
+        assert!(lines.contains(&"RL.REFUND key n [limits]".to_owned()));
         assert!(lines.contains(&"RL.CLEAR cursor [MATCH glob] [COUNT n]".to_owned()));
     }
 }

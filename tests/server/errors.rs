@@ -19,7 +19,6 @@ fn arity() {
         "RL.BATCH ALL 1 k 10/s",
         "RL.REFUND",
         "RL.REFUND k",
-        "RL.REFUND k 1 2",
         "RL.RESET",
         "RL.PIN",
         "RL.PIN k",

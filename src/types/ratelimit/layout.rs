@@ -170,7 +170,9 @@ impl Full {
     /// True when the clock stepped back to before a pin, a block, a reservation or usage
     /// that is set aside.
     pub(super) fn stepped_back_beside(&self, now: Micros) -> bool {
-        self.reservations.as_ref().is_some_and(|reservations| now < reservations.book().seen())
+        let reserved = self.reservations.as_ref().map(|reservations| reservations.book());
+        // A book in which nothing is left is not stored.
+        reserved.is_some_and(|book| !book.is_empty() && now < book.seen())
             || self.pin.as_ref().is_some_and(|pin| pin.lasting.stepped_back(now))
             || self.block.as_ref().is_some_and(|block| block.lasting.stepped_back(now))
             || self.orphans.iter().any(|orphan| orphan.limit.rule().stepped_back(&orphan.state, now))
