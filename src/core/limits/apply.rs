@@ -48,7 +48,7 @@ pub fn give_back(limit: &Limit, state: &mut State, now: Micros, above: u64, unit
 }
 
 /// What the state of a limit tells of units that it granted at `granted`.
-pub fn layer(limit: &Limit, state: &State, granted: Micros) -> Option<Layer> {
+pub fn layer_at(limit: &Limit, state: &State, granted: Micros) -> Option<Layer> {
     limit.rule().layer(state, granted)
 }
 

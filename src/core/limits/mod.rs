@@ -40,7 +40,7 @@ mod way_out;
 pub mod window;
 
 pub use algorithm::{Filled, MAX_UNITS};
-pub use apply::{charge, full_at, give_back, layer, left_by, take, touch};
+pub use apply::{charge, full_at, give_back, layer_at, left_by, take, touch};
 pub use change::{MAX_ORPHANS, Orphan, Realigned, count_aside, look_at, realign};
 pub use concurrent::HeldPlaces;
 pub use decide::{Decision, LimitMask, LimitStatus, Look, Request, Taken, decide, look};

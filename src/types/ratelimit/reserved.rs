@@ -4,7 +4,7 @@
 use super::accounts::{each_limit, has_ledger};
 use super::layout::Full;
 use super::reservations::Reservations;
-use crate::core::limits::{LimitMask, MAX_COUNT, layer};
+use crate::core::limits::{LimitMask, MAX_COUNT, layer_at};
 use crate::core::reservations::{Id, Ledger, MAX_ID, Remembered, Reservation, Stage, Stake};
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64};
@@ -239,7 +239,8 @@ fn remember<'a>(
                 return;
             }
             let units = if limit.per_call() { 1 } else { one.cost };
-            let layer = full.usage_of(main, limit, |rule, state| layer(rule, state, one.granted)).flatten();
+            let layer =
+                full.usage_of(main, limit, |rule, state| layer_at(rule, state, one.granted)).flatten();
             let remembered = Remembered { serial: one.serial, units, layer };
             let alike = taken.entry(limit.identity_hash()).or_default();
             let same = alike.iter_mut().find(|taken| {
