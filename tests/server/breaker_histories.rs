@@ -7,7 +7,7 @@ use crate::breaker_kit::{START, digest};
 use crate::breaker_model::Model;
 use crate::harness::{Reply, Server, assert_same_data, snapshot, wait_synced};
 use crate::support::Dice;
-use floodgate::core::breaker::{Breaker, CircuitState, Force, Permit, ReportOutcome};
+use floodgate::core::breaker::{Breaker, CircuitState, Force, Permit, Report, ReportOutcome, Reporter};
 
 /// Neighbours share a kind of window. The first is the default.
 const BREAKERS: &[&str] = &[
@@ -20,6 +20,9 @@ const BREAKERS: &[&str] = &[
     "34%/5calls:min=3:open=1s:probes=3:lease=2s:backoff=3",
     "34%/5calls:open=3s:slow=100ms:probes=5:lease=1s:ramp=2s",
     "2/60s:open=1s:lease=1s",
+    "2/8s:open=1s:reporters=2",
+    "34%/5calls:min=3:open=1s:slow=100ms:reporters=2",
+    "2:open=1s:reporters=3",
 ];
 const KEYS: [&str; 3] = ["{t}a", "{t}b", "{t}c"];
 
@@ -325,6 +328,11 @@ impl<'s> History<'s> {
         if let Some(ms) = took {
             command.extend(["DUR".to_owned(), format!("{ms}ms")]);
         }
+        let from = ["", "", "pod-1", "pod-2", "pod-3"][self.below(5)];
+        if !from.is_empty() {
+            command.extend(["FROM".to_owned(), from.to_owned()]);
+        }
+        let reporter = Reporter::named(from.as_bytes()).unwrap_or_default();
         let reply = self.call(&command);
         if self.twins[key].is_none() {
             if ticket.is_some() {
@@ -346,8 +354,8 @@ impl<'s> History<'s> {
         };
         let twin = self.twins[key].as_mut().unwrap();
         let (own, breaker) = (&self.breakers[twin.in_force], &self.breakers[by]);
-        let us = took.map(|ms| ms * 1000);
-        let (applied, adopted) = twin.model.report(own, breaker, now, outcome, ticket, us);
+        let report = Report { reporter, ..Report::new(outcome, ticket, took.map(|ms| ms * 1000)) };
+        let (applied, adopted) = twin.model.report(own, breaker, now, &report);
         let expected = [Reply::Int(applied.into()), Reply::bulk(twin.model.state().name())];
         assert_eq!(reply.items(), expected);
         if adopted {

@@ -45,7 +45,7 @@ fn send(ctx: &Context<'_>, view: &CircuitView, breaker: &str, source: Source) {
         reply::text(ctx, name);
         reply::integer(ctx, value);
     };
-    reply::map(ctx, 15);
+    reply::map(ctx, 17);
     text("state", view.state.name());
     number("since", signed(view.since.0 / 1000));
     number("retry_after_ms", view.retry.millis());
@@ -70,6 +70,8 @@ fn send(ctx: &Context<'_>, view: &CircuitView, breaker: &str, source: Source) {
     text("breaker", breaker);
     text("source", source.word().text());
     number("next_open_ms", signed(view.next_open_us.div_ceil(1000)));
+    number("failing_reporters", view.reporters.failing.into());
+    number("slow_reporters", view.reporters.slow.into());
 }
 
 /// Hundredths of a percent as people write them: `50%`, `33.33%`.
