@@ -412,6 +412,7 @@ impl<'s> History<'s> {
             let mut model = twin.model.clone();
             model.look(own, by, now);
             let (calls, failures, slow) = model.tally(by, now);
+            let (failing, slowing) = model.reporters(by, now);
             let number = |n: u64| Reply::Int(n.cast_signed());
             let state = match model.state() {
                 CircuitState::Open if model.is_due(now) => CircuitState::HalfOpen,
@@ -422,6 +423,8 @@ impl<'s> History<'s> {
                 ("calls", number(calls)),
                 ("failures", number(failures)),
                 ("slow", number(slow)),
+                ("failing_reporters", number(failing as u64)),
+                ("slow_reporters", number(slowing as u64)),
                 ("openings", number(model.openings().into())),
                 ("epoch", number(model.epoch())),
                 ("trials_in_flight", number(model.in_flight() as u64)),
