@@ -288,7 +288,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "CB.ACQUIRE pay 5:speed=9",
-        "ERR invalid breaker '5:speed=9': unknown option 'speed', there are min, slow, slowrate, open, backoff, maxopen, probes, lease, ramp and idle",
+        "ERR invalid breaker '5:speed=9': unknown option 'speed', there are min, slow, slowrate, open, backoff, maxopen, probes, lease, ramp, idle and reporters",
     ),
     ("CB.ACQUIRE pay 5:open", "ERR invalid breaker '5:open': missing value of open, as in open=30s"),
     ("CB.ACQUIRE pay 5:min=3", "ERR invalid breaker '5:min=3': min is only for rates (P%/...)"),
