@@ -359,9 +359,8 @@ fn example(option: &str) -> &'static str {
     match option {
         "min" => "20",
         "slowrate" => "50%",
-        "backoff" => "2",
+        "backoff" | "reporters" => "2",
         "probes" => "3",
-        "reporters" => "2",
         "slow" => "500ms",
         "maxopen" | "idle" => "1h",
         _ => "30s",
