@@ -476,6 +476,7 @@ pub static COMMANDS: &[Command] = &[
             A::text("token").after("TOKEN").optional(),
             A::text("duration").after("DUR").optional(),
             BREAKER.after("BREAKER").optional(),
+            ID.after("FROM").optional(),
         ],
     },
     Command {

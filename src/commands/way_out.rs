@@ -19,8 +19,19 @@ const OF_LIMITS: &[(&str, &str)] = &[
 ];
 
 /// The same of breakers.
-const OF_BREAKERS: &[&str] =
-    &["min", "slow", "slowrate", "open", "backoff", "maxopen", "probes", "lease", "ramp", "idle"];
+const OF_BREAKERS: &[&str] = &[
+    "min",
+    "slow",
+    "slowrate",
+    "open",
+    "backoff",
+    "maxopen",
+    "probes",
+    "lease",
+    "ramp",
+    "idle",
+    "reporters",
+];
 
 /// Keywords that a length of time follows.
 const BEFORE_DURATIONS: &[&str] = &["FOR", "WAIT", "TTL", "DUR"];

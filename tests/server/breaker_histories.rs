@@ -7,7 +7,7 @@ use crate::breaker_kit::{START, digest};
 use crate::breaker_model::Model;
 use crate::harness::{Reply, Server, assert_same_data, snapshot, wait_synced};
 use crate::support::Dice;
-use floodgate::core::breaker::{Breaker, CircuitState, Force, Permit, ReportOutcome};
+use floodgate::core::breaker::{Breaker, CircuitState, Force, Permit, Report, ReportOutcome, Reporter};
 
 /// Neighbours share a kind of window. The first is the default.
 const BREAKERS: &[&str] = &[
@@ -20,6 +20,9 @@ const BREAKERS: &[&str] = &[
     "34%/5calls:min=3:open=1s:probes=3:lease=2s:backoff=3",
     "34%/5calls:open=3s:slow=100ms:probes=5:lease=1s:ramp=2s",
     "2/60s:open=1s:lease=1s",
+    "2/8s:open=1s:reporters=2",
+    "34%/5calls:min=3:open=1s:slow=100ms:reporters=2",
+    "2:open=1s:reporters=3",
 ];
 const KEYS: [&str; 3] = ["{t}a", "{t}b", "{t}c"];
 
@@ -325,6 +328,11 @@ impl<'s> History<'s> {
         if let Some(ms) = took {
             command.extend(["DUR".to_owned(), format!("{ms}ms")]);
         }
+        let from = ["", "", "pod-1", "pod-2", "pod-3"][self.below(5)];
+        if !from.is_empty() {
+            command.extend(["FROM".to_owned(), from.to_owned()]);
+        }
+        let reporter = Reporter::named(from.as_bytes()).unwrap_or_default();
         let reply = self.call(&command);
         if self.twins[key].is_none() {
             if ticket.is_some() {
@@ -346,8 +354,8 @@ impl<'s> History<'s> {
         };
         let twin = self.twins[key].as_mut().unwrap();
         let (own, breaker) = (&self.breakers[twin.in_force], &self.breakers[by]);
-        let us = took.map(|ms| ms * 1000);
-        let (applied, adopted) = twin.model.report(own, breaker, now, outcome, ticket, us);
+        let report = Report { reporter, ..Report::new(outcome, ticket, took.map(|ms| ms * 1000)) };
+        let (applied, adopted) = twin.model.report(own, breaker, now, &report);
         let expected = [Reply::Int(applied.into()), Reply::bulk(twin.model.state().name())];
         assert_eq!(reply.items(), expected);
         if adopted {
@@ -404,6 +412,7 @@ impl<'s> History<'s> {
             let mut model = twin.model.clone();
             model.look(own, by, now);
             let (calls, failures, slow) = model.tally(by, now);
+            let (failing, slowing) = model.reporters(by, now);
             let number = |n: u64| Reply::Int(n.cast_signed());
             let state = match model.state() {
                 CircuitState::Open if model.is_due(now) => CircuitState::HalfOpen,
@@ -420,6 +429,10 @@ impl<'s> History<'s> {
                 ("breaker", Reply::bulk(by.canonical())),
             ] {
                 assert_eq!(shown.field(name), value, "{name} of {shown:?}");
+            }
+            if by.reporters() > 1 {
+                let reporters = ["failing_reporters", "slow_reporters"].map(|name| shown.field(name));
+                assert_eq!(reporters, [failing, slowing].map(|n| number(n as u64)), "{shown:?}");
             }
         }
     }
@@ -446,8 +459,12 @@ fn random_histories_are_those_of_a_model() {
         // Once every lease and deadline has passed, good trials close each.
         for key in KEYS {
             server.call(&["CB.FORCE", key, "AUTO"]);
-            server.call(&["CB.ACQUIRE", key]);
-            history.set_clock(history.now + 3_600_000_000);
+            // A first call may find that results under another breaker open it, or that a
+            // pin is over; an opening lasts up to an hour.
+            for _ in 0..2 {
+                server.call(&["CB.ACQUIRE", key]);
+                history.set_clock(history.now + 7_200_000_000);
+            }
             for _ in 0..20 {
                 let reply = server.call(&["CB.ACQUIRE", key]);
                 if reply[0].int() == 1 && reply[1].text() == "half-open" {

@@ -21,6 +21,7 @@ mod breaker_limit;
 #[path = "../core/breaker/model.rs"]
 mod breaker_model;
 mod breaker_named;
+mod breaker_reporters;
 mod breaker_rules;
 mod breaker_seen;
 mod breaker_vectors;

@@ -288,7 +288,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "CB.ACQUIRE pay 5:speed=9",
-        "ERR invalid breaker '5:speed=9': unknown option 'speed', there are min, slow, slowrate, open, backoff, maxopen, probes, lease, ramp and idle",
+        "ERR invalid breaker '5:speed=9': unknown option 'speed', there are min, slow, slowrate, open, backoff, maxopen, probes, lease, ramp, idle and reporters",
     ),
     ("CB.ACQUIRE pay 5:open", "ERR invalid breaker '5:open': missing value of open, as in open=30s"),
     ("CB.ACQUIRE pay 5:min=3", "ERR invalid breaker '5:min=3': min is only for rates (P%/...)"),
@@ -314,7 +314,7 @@ const WRONG: &[(&str, &str)] = &[
     ("CB.REPORT pay OK DUR 120", "ERR invalid duration '120': needs a unit, such as 120s or 120ms"),
     (
         "CB.REPORT pay FAIL 5",
-        "ERR syntax error near '5'; usage: CB.REPORT key <OK | FAIL | IGNORE> [TOKEN token] [DUR duration] [BREAKER breaker]",
+        "ERR syntax error near '5'; usage: CB.REPORT key <OK | FAIL | IGNORE> [TOKEN token] [DUR duration] [BREAKER breaker] [FROM id]",
     ),
     ("CB.FORCE pay OPENED", "ERR syntax error near 'OPENED', write OPEN, CLOSED or AUTO"),
     ("CB.FORCE pay OPEN 1h", "ERR syntax error near '1h', write FOR 1h"),
@@ -420,7 +420,7 @@ const OPTIONS: &[(&str, &[&str])] = &[
     ("RL.POLICY SET p 10/s", &["PREFIX a", "BREAKER 5", "NOPREFIX", "NOBREAKER"]),
     ("RL.POLICY IMPORT []", &["REPLACE"]),
     ("CB.ACQUIRE b 5", &["LIMIT k 10/s", "LIMIT k 10/s COST 5"]),
-    ("CB.REPORT b OK", &["TOKEN c-1795202624013786", "DUR 1s", "BREAKER 5"]),
+    ("CB.REPORT b OK", &["TOKEN c-1795202624013786", "DUR 1s", "BREAKER 5", "FROM pod-1"]),
     ("CB.FORCE b OPEN", &["FOR 1h", "REASON x"]),
     ("CB.PIN b 5", &["FOR 1h"]),
 ];

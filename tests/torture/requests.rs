@@ -69,6 +69,7 @@ const BREAKERS: &[&str] = &[
     "50%/8s:min=4:open=100ms:slow=100ms:slowrate=40%",
     "34%/5calls:min=3:open=100ms:probes=3:backoff=2:maxopen=5s",
     "100%/1000calls:min=1",
+    "2/8s:open=50ms:reporters=2",
     "0/s",
     "50%",
     "1000000:open=366d",

@@ -1,13 +1,13 @@
 //! Circuits: what is stored comes back, effects arrive as they were sent, every
 //! way leads to the same bytes, and nothing forged is believed.
 
-use floodgate::core::breaker::{Force, Permit, ReportOutcome};
+use floodgate::core::breaker::{Force, Permit, Report, ReportOutcome, Reporter};
 use floodgate::core::time::Micros;
 use floodgate::server::keys::data_type::NativeType as _;
 use floodgate::server::main_thread::{MainThread, StandIn};
 use floodgate::types::cbcircuit::encoding::VERSION;
 use floodgate::types::cbcircuit::{BreakerPin, CbCircuit, encoding, epochs, rules};
-use floodgate::types::effect::breaker::{BreakerChange, BreakerEffect, Holds, Report, is_circuit};
+use floodgate::types::effect::breaker::{BreakerChange, BreakerEffect, Holds, is_circuit};
 use floodgate::types::until::Until;
 use proptest::prelude::*;
 
@@ -18,6 +18,8 @@ const BREAKERS: &[&str] = &[
     "3/16s:open=1s",
     "50%/60s:min=2:open=1s:slow=1s:probes=2",
     "50%/9calls:min=2:open=1s:backoff=2:idle=1h",
+    "50%/60s:min=2:open=1s:slow=1s:probes=2:reporters=3",
+    "2:open=1s:reporters=2",
 ];
 const START: Micros = Micros(1_800_000_000_000_000);
 
@@ -56,6 +58,7 @@ fn effect(main: MainThread, asked: &Asked, value: Option<&CbCircuit>, now: Micro
             outcome,
             ticket,
             duration_us: asked.given.then_some(number * 100),
+            reporter: Reporter::named(&number.to_le_bytes()).filter(|_| number % 3 > 0).unwrap_or_default(),
         }),
         14 => BreakerChange::Settle,
         15 => BreakerChange::Force {

@@ -2,7 +2,7 @@
 
 use crate::commands::arguments::ArgCursor;
 use crate::commands::way_out;
-use crate::core::breaker::{CircuitState, Permit, ReportOutcome};
+use crate::core::breaker::{CircuitState, Permit, REPORTER_BYTES, Report, ReportOutcome, Reporter};
 use crate::core::text::duration;
 use crate::limiter::Error;
 use crate::limiter::apply::grows;
@@ -15,7 +15,7 @@ use crate::server::fast::prefetch::prefetch;
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply;
 use crate::types::cbcircuit::CbCircuit;
-use crate::types::effect::breaker::{BreakerChange, Report};
+use crate::types::effect::breaker::BreakerChange;
 
 /// What the caller says.
 #[derive(Clone, Copy, Debug)]
@@ -38,26 +38,32 @@ fn parse<'a>(args: Args<'a>) -> Result<ReportCall<'a>, Error> {
     } else {
         return Err(way_out::none_of(how, "OK, FAIL or IGNORE"));
     };
-    let report = Report { outcome, ticket: None, duration_us: None };
+    let report = Report::new(outcome, None, None);
     let mut call = ReportCall { key, report, breaker: None };
-    while let Some(option) = walk.option(&["TOKEN", "DUR", "BREAKER"])? {
+    while let Some(option) = walk.option(&["TOKEN", "DUR", "BREAKER", "FROM"])? {
         let value = walk.value_of(option)?.bytes();
         match option {
             "TOKEN" => call.report.ticket = Some(Permit::parse(value)?),
             "DUR" => call.report.duration_us = Some(duration::parse(value)?),
+            "FROM" => call.report.reporter = named(value)?,
             _ => call.breaker = Some(value),
         }
     }
     Ok(call)
 }
 
-/// `CB.REPORT key OK|FAIL|IGNORE [TOKEN t] [DUR d] [BREAKER breaker]`:
+fn named(name: &[u8]) -> Result<Reporter, Error> {
+    let expected = || Error::Range { name: "FROM", expected: format!("1 to {REPORTER_BYTES} bytes") };
+    Reporter::named(name).ok_or_else(expected)
+}
+
+/// `CB.REPORT key OK|FAIL|IGNORE [TOKEN t] [DUR d] [BREAKER breaker] [FROM id]`:
 /// `[applied, state]`.
 ///
 /// # Errors
 /// Malformed arguments or a key of another type.
 pub fn report(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let ReportCall { key: name, report, breaker } = parse(args)?;
+    let ReportCall { key: name, mut report, breaker } = parse(args)?;
     let mut key = ctx.write(name);
     let mut held = key.value_mut::<CbCircuit>()?;
     // In this order, so that the window arrives while the clock is read.
@@ -73,6 +79,10 @@ pub fn report(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     }
     let (counted, state) = match asks {
         Some(resolved) => {
+            if report.reporter.is_named() && !resolved.may_tell_reporters(held.as_deref(), &report) {
+                // Nobody asks who it is: replicas need not hear it.
+                report.reporter = Reporter::UNNAMED;
+            }
             let effect = resolved.effect(ctx, now, BreakerChange::Report(report));
             let mut applied = effect.apply(ctx.main(), held.as_deref_mut()).map_err(refused)?;
             drop(held);

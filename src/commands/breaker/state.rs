@@ -1,7 +1,7 @@
 //! CB.STATE: a breaker for people. Looking changes nothing.
 
 use crate::commands::arguments::ArgCursor;
-use crate::core::breaker::CircuitView;
+use crate::core::breaker::{CircuitView, ReporterTally};
 use crate::limiter::Error;
 use crate::limiter::breaker::resolve::resolve_standing;
 use crate::limiter::reply::signed;
@@ -32,11 +32,18 @@ pub fn state(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     };
     let rule = other.unwrap_or_else(|| value.rule());
     let view = value.view(other.map(BreakerRef::breaker), now);
-    send(ctx, &view, rule.canonical(), source);
+    let tells = value.circuit().tells_reporters() || rule.breaker().reporters() > 1;
+    send(ctx, &view, rule.canonical(), source, tells.then_some(view.reporters));
     Ok(())
 }
 
-fn send(ctx: &Context<'_>, view: &CircuitView, breaker: &str, source: Source) {
+fn send(
+    ctx: &Context<'_>,
+    view: &CircuitView,
+    breaker: &str,
+    source: Source,
+    reporters: Option<ReporterTally>,
+) {
     let text = |name: &str, value: &str| {
         reply::text(ctx, name);
         reply::text(ctx, value);
@@ -45,7 +52,7 @@ fn send(ctx: &Context<'_>, view: &CircuitView, breaker: &str, source: Source) {
         reply::text(ctx, name);
         reply::integer(ctx, value);
     };
-    reply::map(ctx, 15);
+    reply::map(ctx, if reporters.is_some() { 17 } else { 15 });
     text("state", view.state.name());
     number("since", signed(view.since.0 / 1000));
     number("retry_after_ms", view.retry.millis());
@@ -70,6 +77,10 @@ fn send(ctx: &Context<'_>, view: &CircuitView, breaker: &str, source: Source) {
     text("breaker", breaker);
     text("source", source.word().text());
     number("next_open_ms", signed(view.next_open_us.div_ceil(1000)));
+    if let Some(ReporterTally { failing, slow }) = reporters {
+        number("failing_reporters", failing.into());
+        number("slow_reporters", slow.into());
+    }
 }
 
 /// Hundredths of a percent as people write them: `50%`, `33.33%`.

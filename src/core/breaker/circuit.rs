@@ -24,6 +24,7 @@ use super::round::Round;
 use super::spec::Breaker;
 use crate::core::breaker::answer::{CircuitState, ReportOutcome, StateTransition};
 use crate::core::breaker::permit::Permit;
+use crate::core::breaker::report::Report;
 use crate::core::breaker::window::{CallOutcome, CallWindows};
 use crate::core::prefetch_hint::PrefetchHint;
 use crate::core::retry_after::RetryAfter;
@@ -162,13 +163,13 @@ impl Circuit {
     /// A call wants to go through, under the breaker in force.
     ///
     /// ```
-    /// use floodgate::core::breaker::{Breaker, Circuit, CircuitState, ReportOutcome};
+    /// use floodgate::core::breaker::{Breaker, Circuit, CircuitState, Report, ReportOutcome};
     /// use floodgate::core::time::Micros;
     ///
     /// let breaker = Breaker::parse(b"1:open=10s").unwrap();
     /// let mut circuit = Circuit::new(&breaker, Micros(0), 1);
     /// let permit = circuit.acquire(&breaker, Micros(0)).ticket;
-    /// circuit.report(&breaker, Micros(0), ReportOutcome::Fail, permit, None);
+    /// circuit.report(&breaker, Micros(0), &Report::new(ReportOutcome::Fail, permit, None));
     /// assert!(!circuit.acquire(&breaker, Micros(9_999_999)).allowed);
     ///
     /// // At the deadline the next call is the first trial.
@@ -259,30 +260,22 @@ impl Circuit {
     }
 
     /// A call has a result, under the breaker in force.
-    pub fn report(
-        &mut self,
-        breaker: &Breaker,
-        now: Micros,
-        outcome: ReportOutcome,
-        ticket: Option<Permit>,
-        duration_us: Option<u64>,
-    ) -> Reported {
-        self.report_under(breaker, breaker, now, outcome, ticket, duration_us)
+    pub fn report(&mut self, breaker: &Breaker, now: Micros, report: &Report) -> Reported {
+        self.report_under(breaker, breaker, now, report)
     }
 
     /// A call has a result, and `breaker` holds for it where `in_force` is in
     /// force: it says what is slow, and is judged. It is in force from now on
-    /// only if it opens. `ticket` is what the acquire gave; without one the
-    /// result counts only while the circuit is closed.
+    /// only if it opens. Without a ticket the result counts only while the circuit
+    /// is closed.
     pub fn report_under(
         &mut self,
         in_force: &Breaker,
         breaker: &Breaker,
         now: Micros,
-        outcome: ReportOutcome,
-        ticket: Option<Permit>,
-        duration_us: Option<u64>,
+        report: &Report,
     ) -> Reported {
+        let &Report { outcome, ticket, duration_us, reporter } = report;
         let now = now.min(Micros::MAX);
         let mut transitions = Transitions::default();
         let mut changed = self.settle(in_force, now, &mut transitions);
@@ -291,6 +284,7 @@ impl Circuit {
             ReportOutcome::Ok | ReportOutcome::Fail => Some(CallOutcome {
                 failed: outcome == ReportOutcome::Fail,
                 slow: breaker.is_slow(duration_us),
+                reporter,
             }),
         };
         let epoch = self.epoch;
@@ -385,7 +379,7 @@ impl Circuit {
         if !same(old, new) {
             changed = true;
             if old.trip() == new.trip() {
-                self.windows.name(new);
+                self.windows.bring(new);
             } else {
                 self.windows = CallWindows::new(new);
             }
@@ -397,6 +391,11 @@ impl Circuit {
             self.settle(new, now, &mut transitions);
         }
         StateTransition { state: self.state(), changed, transitions }
+    }
+
+    /// Whether reporters are told apart: since a breaker in force asked for several.
+    pub const fn tells_reporters(&self) -> bool {
+        self.windows.tells_reporters()
     }
 
     /// A call names a breaker that does not hold for it: its kind of window

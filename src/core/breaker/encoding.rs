@@ -11,6 +11,8 @@
 //! hold  = (0 | 1 length) reason
 //! ```
 //!
+//! What windows are is told in `window::set`.
+//!
 //! Version 0.1 knew one window, and took the length of a ramp and of a lease
 //! from the breaker beside it:
 //!

@@ -8,7 +8,7 @@
 //!
 //! Letter case does not matter. P and the back-off have up to two decimals.
 
-use super::spec::{Breaker, MAX_CALLS, MAX_COUNT, MAX_PROBES, Rate, Trip};
+use super::spec::{Breaker, MAX_CALLS, MAX_COUNT, MAX_PROBES, MAX_REPORTERS, Rate, Trip};
 use crate::core::text::duration;
 use crate::core::text::duration::{HOUR, LONGEST, MILLISECOND, split_number, whole_number};
 use crate::core::text::token::{TokenError, shown};
@@ -107,6 +107,9 @@ impl Breaker {
         if self.idle_us != defaults.idle_us {
             option("idle", duration::canonical(self.idle_us));
         }
+        if self.reporters != defaults.reporters {
+            option("reporters", self.reporters.to_string());
+        }
         text
     }
 }
@@ -129,6 +132,7 @@ struct BreakerOptions {
     lease: Option<u64>,
     ramp: Option<u64>,
     idle: Option<u64>,
+    reporters: Option<u8>,
 }
 
 /// Whether an option's value is a duration.
@@ -232,7 +236,7 @@ impl BreakerOptions {
         let name = name.to_ascii_lowercase();
         let option = match name.as_slice() {
             b"min" | b"slow" | b"slowrate" | b"open" | b"backoff" | b"maxopen" | b"probes" | b"lease"
-            | b"ramp" | b"idle" => shown(&name),
+            | b"ramp" | b"idle" | b"reporters" => shown(&name),
             _ => return Err(unknown_option(&name)),
         };
         let value =
@@ -261,6 +265,11 @@ impl BreakerOptions {
                 let probes = within(value, MAX_PROBES.into()).and_then(|n| u8::try_from(n).ok());
                 let probes = probes.ok_or_else(|| format!("probes must be 1 to {MAX_PROBES}"))?;
                 self.probes.replace(probes).is_some()
+            }
+            b"reporters" => {
+                let reporters = within(value, MAX_REPORTERS.into()).and_then(|n| u8::try_from(n).ok());
+                let reporters = reporters.ok_or_else(|| format!("reporters must be 1 to {MAX_REPORTERS}"))?;
+                self.reporters.replace(reporters).is_some()
             }
             b"lease" => self.lease.replace(length(&option, value, MILLISECOND, read)?).is_some(),
             b"ramp" => self.ramp.replace(length(&option, value, 0, read)?).is_some(),
@@ -310,12 +319,13 @@ impl BreakerOptions {
             lease_us: self.lease.unwrap_or(defaults.lease_us),
             ramp_us: self.ramp.unwrap_or(defaults.ramp_us),
             idle_us: self.idle.unwrap_or(defaults.idle_us),
+            reporters: self.reporters.unwrap_or(defaults.reporters),
         })
     }
 }
 
 /// Every option, in the order of the documentation.
-const OPTIONS: &str = "min, slow, slowrate, open, backoff, maxopen, probes, lease, ramp and idle";
+const OPTIONS: &str = "min, slow, slowrate, open, backoff, maxopen, probes, lease, ramp, idle and reporters";
 
 /// What other breakers call an option, and ours.
 const OTHER_NAMES: &[(&str, &str)] = &[
@@ -327,6 +337,8 @@ const OTHER_NAMES: &[(&str, &str)] = &[
     ("sleep", "open"),
     ("trials", "probes"),
     ("half_open", "probes"),
+    ("instances", "reporters"),
+    ("sources", "reporters"),
     ("volume", "min"),
     ("minimum", "min"),
     ("slow_duration", "slow"),
@@ -347,7 +359,7 @@ fn example(option: &str) -> &'static str {
     match option {
         "min" => "20",
         "slowrate" => "50%",
-        "backoff" => "2",
+        "backoff" | "reporters" => "2",
         "probes" => "3",
         "slow" => "500ms",
         "maxopen" | "idle" => "1h",

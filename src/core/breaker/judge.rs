@@ -4,7 +4,7 @@
 use super::answer::{Cause, CircuitState, Transitions};
 use super::circuit::{Circuit, Phase, same};
 use super::spec::{Breaker, Trip};
-use super::window::CallOutcome;
+use super::window::{CallOutcome, ReporterTally};
 use crate::core::time::Micros;
 
 impl Circuit {
@@ -81,18 +81,22 @@ impl Circuit {
     /// Why the window trips the breaker, if it does.
     fn tripped(&self, breaker: &Breaker, now: Micros) -> Option<Cause> {
         let tally = self.windows.tally(breaker, now);
+        let enough = |of: fn(ReporterTally) -> u8| {
+            breaker.reporters() <= 1 || of(self.windows.reporters(breaker, now)) >= breaker.reporters()
+        };
         match breaker.trip() {
             Trip::Consecutive { failures } | Trip::Count { failures, .. } => {
-                (tally.failures >= u64::from(failures)).then_some(Cause::Failures)
+                (tally.failures >= u64::from(failures) && enough(|of| of.failing)).then_some(Cause::Failures)
             }
             Trip::RatePeriod { rate, .. } | Trip::RateCalls { rate, .. } => {
                 if tally.calls < u64::from(breaker.min()) {
                     None
-                } else if rate.reached(tally.failures, tally.calls) {
+                } else if rate.reached(tally.failures, tally.calls) && enough(|of| of.failing) {
                     Some(Cause::Failures)
                 } else {
-                    (breaker.slow_us().is_some() && breaker.slowrate().reached(tally.slow, tally.calls))
-                        .then_some(Cause::SlowCalls)
+                    let slow =
+                        breaker.slow_us().is_some() && breaker.slowrate().reached(tally.slow, tally.calls);
+                    (slow && enough(|of| of.slow)).then_some(Cause::SlowCalls)
                 }
             }
         }

@@ -20,6 +20,7 @@
 //! | `ramp` | how a circuit that closed admits a growing share |
 //! | `round` | the trial calls of a half-open circuit and their verdict |
 //! | `ticket` | the text that ties a result to the call that was admitted |
+//! | `report`, `reporter` | what is said of a call that is over, and by whom |
 //! | `answer` | what the state machine answers, transitions included |
 //! | `timeline` | what time alone will do to a circuit |
 //! | `view` | a circuit as people see it |
@@ -32,6 +33,8 @@ mod grammar;
 mod judge;
 mod permit;
 mod ramp;
+mod report;
+mod reporter;
 mod round;
 mod settle;
 mod spec;
@@ -45,7 +48,9 @@ pub use answer::{
 pub use circuit::{Circuit, Force, REASON_BYTES};
 pub use grammar::TEXT_BYTES;
 pub use permit::{Permit, TicketText};
-pub use spec::{Breaker, MAX_CALLS, MAX_COUNT, MAX_PROBES, Rate, Trip};
+pub use report::Report;
+pub use reporter::{REPORTER_BYTES, Reporter};
+pub use spec::{Breaker, MAX_CALLS, MAX_COUNT, MAX_PROBES, MAX_REPORTERS, Rate, Trip};
 pub use timeline::TimedStep;
 pub use view::{CircuitView, Forced};
-pub use window::CallTally;
+pub use window::{CallTally, ReporterTally};

@@ -2,6 +2,7 @@
 //! verdict.
 
 use super::answer::Cause;
+use super::reporter::Reporter;
 use super::spec::Breaker;
 use crate::core::breaker::window::CallOutcome;
 use crate::core::time::Micros;
@@ -125,7 +126,7 @@ impl Round {
         if lost.lease_ends() > now || !self.take(lost.id) {
             return None;
         }
-        self.count(CallOutcome { failed: true, slow: false });
+        self.count(CallOutcome { failed: true, slow: false, reporter: Reporter::UNNAMED });
         Some(lost.lease_ends())
     }
 

@@ -8,6 +8,8 @@ use crate::core::text::duration::{DAY, HOUR, MINUTE};
 pub const MAX_COUNT: u32 = 1_000_000;
 /// The most calls that `P%/Ncalls` may look back on.
 pub const MAX_CALLS: u16 = 1_000;
+/// The most different reporters that a trip may ask for.
+pub const MAX_REPORTERS: u8 = 8;
 /// The most trial calls of one half-open round.
 pub const MAX_PROBES: u8 = 100;
 
@@ -109,6 +111,7 @@ pub struct Breaker {
     pub(super) lease_us: u64,
     pub(super) ramp_us: u64,
     pub(super) idle_us: u64,
+    pub(super) reporters: u8,
 }
 
 impl Breaker {
@@ -126,6 +129,7 @@ impl Breaker {
             lease_us: MINUTE,
             ramp_us: 0,
             idle_us: DAY,
+            reporters: 1,
         }
     }
 
@@ -149,11 +153,20 @@ impl Breaker {
         self.slowrate
     }
 
-    /// Whether both open at the same results: the trip, `min` and `slowrate` are
-    /// the same. What is slow was decided when a result came in.
+    /// From so many different reporters the failures, or the slow calls, must be that
+    /// trip.
+    pub const fn reporters(&self) -> u8 {
+        self.reporters
+    }
+
+    /// Whether both open at the same results: the trip, `min`, `slowrate` and
+    /// `reporters` are the same. What is slow was decided when a result came in.
     pub fn judges_like(&self, other: &Self) -> bool {
         let slowrate = |breaker: &Self| breaker.slow_us.map(|_| breaker.slowrate);
-        self.trip == other.trip && self.min == other.min && slowrate(self) == slowrate(other)
+        self.trip == other.trip
+            && self.min == other.min
+            && slowrate(self) == slowrate(other)
+            && self.reporters == other.reporters
     }
 
     /// How long the first opening lasts.

@@ -4,7 +4,7 @@ use super::answer::Transitions;
 use super::circuit::{Circuit, Phase};
 use super::spec::Breaker;
 use crate::core::breaker::answer::CircuitState;
-use crate::core::breaker::window::CallTally;
+use crate::core::breaker::window::{CallTally, ReporterTally};
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 
@@ -33,6 +33,8 @@ pub struct CircuitView {
     pub failure_hundredths: u16,
     /// Slow calls among those of the window, in hundredths of a percent.
     pub slow_hundredths: u16,
+    /// How many different reporters the window knows.
+    pub reporters: ReporterTally,
     /// Openings since the circuit was last closed.
     pub openings: u32,
     /// The epoch.
@@ -71,6 +73,7 @@ impl Circuit {
             window,
             failure_hundredths: window.hundredths(window.failures),
             slow_hundredths: window.hundredths(window.slow),
+            reporters: circuit.windows.reporters(breaker, now),
             openings: circuit.openings,
             epoch: circuit.epoch,
             trials_in_flight: match &circuit.phase {

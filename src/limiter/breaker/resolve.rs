@@ -4,6 +4,7 @@
 //! a policy's, the key's own, the default. For CB.REPORT, after pin and call: the
 //! one in force, asked anew where a policy or the default chose it.
 
+use crate::core::breaker::Report;
 use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::resolve::Source;
@@ -163,6 +164,14 @@ impl ResolvedBreaker {
     fn for_report(self, value: Option<&CbCircuit>) -> Self {
         let keeps = !self.missing && value.is_some_and(|value| !value.takes_given_of_report());
         Self { given: self.given.filter(|_| !keeps), ..self }
+    }
+
+    /// Whether it may matter who reports: where the circuit tells reporters apart, or
+    /// begins to with this report.
+    pub fn may_tell_reporters(&self, value: Option<&CbCircuit>, report: &Report) -> bool {
+        let asks = self.other.as_ref().is_some_and(|rule| rule.breaker().reporters() > 1);
+        let tells = value.is_some_and(|value| !self.missing && value.circuit().tells_reporters());
+        report.may_count_reporter() && (asks || tells)
     }
 
     /// True when the one in force holds and nothing new was given.

@@ -5,12 +5,12 @@
 //! the breaker if it is another one; the same code answers here and there.
 
 use crate::core::breaker::{
-    CircuitState, Force, Permit, REASON_BYTES, ReportOutcome, Transition, Transitions,
+    CircuitState, Force, Permit, REASON_BYTES, Report, ReportOutcome, Reporter, Transition, Transitions,
 };
 use crate::core::retry_after::RetryAfter;
 use crate::core::text::duration::LONGEST;
 use crate::core::time::Micros;
-use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64};
+use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64, put_u128};
 use crate::server::main_thread::MainThread;
 use crate::types::cbcircuit::encoding;
 use crate::types::cbcircuit::encoding::{put_rule, read_rule};
@@ -84,17 +84,6 @@ pub enum BreakerChange<'a> {
         /// A payload of [`encoding::VERSION`].
         payload: &'a [u8],
     },
-}
-
-/// The result of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// How it went.
-    pub outcome: ReportOutcome,
-    /// What admitted it, where the caller says so.
-    pub ticket: Option<Permit>,
-    /// How long it took, where the caller says so.
-    pub duration_us: Option<u64>,
 }
 
 /// What a circuit answered.
@@ -225,7 +214,7 @@ impl<'a> BreakerEffect<'a> {
             put_u64(out, epoch);
         }
         match &self.change {
-            BreakerChange::Report(report) => report.encode(out),
+            BreakerChange::Report(report) => put_report(out, report),
             BreakerChange::Force { force, until, reason } => {
                 out.push(match force {
                     Force::Open => 0,
@@ -275,7 +264,7 @@ impl<'a> BreakerEffect<'a> {
         let begin = if has(MORE_BEGIN) { Some(rest.u64()?) } else { None };
         let change = match head & KIND {
             1 => BreakerChange::Acquire,
-            2 => BreakerChange::Report(Report::decode(&mut rest)?),
+            2 => BreakerChange::Report(read_report(&mut rest)?),
             3 => BreakerChange::Settle,
             4 => BreakerChange::Force {
                 force: match rest.byte()? {
@@ -376,8 +365,8 @@ impl<'a> BreakerEffect<'a> {
                     applied.changed |= self.became(contents, admission.adopted, admission.allowed, false);
                 }
             }
-            BreakerChange::Report(Report { outcome, ticket, duration_us }) => {
-                let reported = circuit.report_under(in_force, breaker, now, *outcome, *ticket, *duration_us);
+            BreakerChange::Report(report) => {
+                let reported = circuit.report_under(in_force, breaker, now, report);
                 applied.counted = reported.applied;
                 applied.changed |= reported.changed;
                 applied.by_change = reported.transitions;
@@ -475,47 +464,54 @@ const BY_CLOSED: u8 = 0b100;
 const BY_TRIAL: u8 = 0b1000;
 const TIMED: u8 = 0b1_0000;
 
-impl Report {
-    fn encode(&self, out: &mut Vec<u8>) {
-        let outcome = match self.outcome {
-            ReportOutcome::Ok => 0,
-            ReportOutcome::Fail => 1,
-            ReportOutcome::Ignore => 2,
-        };
-        let ticket = match self.ticket {
-            None => 0,
-            Some(Permit::Closed { .. }) => BY_CLOSED,
-            Some(Permit::Trial { .. }) => BY_TRIAL,
-        };
-        out.push(outcome | ticket | if self.duration_us.is_some() { TIMED } else { 0 });
-        match self.ticket {
-            None => {}
-            Some(Permit::Closed { epoch }) => put_u64(out, epoch),
-            Some(Permit::Trial { epoch, trial }) => {
-                put_u64(out, epoch);
-                put_u64(out, trial);
-            }
-        }
-        if let Some(us) = self.duration_us {
-            put_u64(out, us);
-        }
-    }
+/// Who reports follows.
+const NAMED: u8 = 0b10_0000;
 
-    fn decode(rest: &mut Reader<'_>) -> Result<Self, Corrupt> {
-        let head = rest.byte()?;
-        let outcome = match head & OUTCOME {
-            0 => ReportOutcome::Ok,
-            1 => ReportOutcome::Fail,
-            2 => ReportOutcome::Ignore,
-            _ => return Err(Corrupt("unknown outcome")),
-        };
-        let ticket = match head & (BY_CLOSED | BY_TRIAL) {
-            0 => None,
-            BY_CLOSED => Some(Permit::Closed { epoch: rest.u64()? }),
-            BY_TRIAL => Some(Permit::Trial { epoch: rest.u64()?, trial: rest.u64()? }),
-            _ => return Err(Corrupt("two tickets")),
-        };
-        let duration_us = if head & TIMED == 0 { None } else { Some(rest.u64_to(LONGEST)?) };
-        Ok(Self { outcome, ticket, duration_us })
+fn put_report(out: &mut Vec<u8>, report: &Report) {
+    let outcome = match report.outcome {
+        ReportOutcome::Ok => 0,
+        ReportOutcome::Fail => 1,
+        ReportOutcome::Ignore => 2,
+    };
+    let ticket = match report.ticket {
+        None => 0,
+        Some(Permit::Closed { .. }) => BY_CLOSED,
+        Some(Permit::Trial { .. }) => BY_TRIAL,
+    };
+    let timed = if report.duration_us.is_some() { TIMED } else { 0 };
+    let named = if report.reporter.is_named() { NAMED } else { 0 };
+    out.push(outcome | ticket | timed | named);
+    match report.ticket {
+        None => {}
+        Some(Permit::Closed { epoch }) => put_u64(out, epoch),
+        Some(Permit::Trial { epoch, trial }) => {
+            put_u64(out, epoch);
+            put_u64(out, trial);
+        }
     }
+    if let Some(us) = report.duration_us {
+        put_u64(out, us);
+    }
+    if report.reporter.is_named() {
+        put_u128(out, report.reporter.bits());
+    }
+}
+
+fn read_report(rest: &mut Reader<'_>) -> Result<Report, Corrupt> {
+    let head = rest.byte()?;
+    let outcome = match head & OUTCOME {
+        0 => ReportOutcome::Ok,
+        1 => ReportOutcome::Fail,
+        2 => ReportOutcome::Ignore,
+        _ => return Err(Corrupt("unknown outcome")),
+    };
+    let ticket = match head & (BY_CLOSED | BY_TRIAL) {
+        0 => None,
+        BY_CLOSED => Some(Permit::Closed { epoch: rest.u64()? }),
+        BY_TRIAL => Some(Permit::Trial { epoch: rest.u64()?, trial: rest.u64()? }),
+        _ => return Err(Corrupt("two tickets")),
+    };
+    let duration_us = if head & TIMED == 0 { None } else { Some(rest.u64_to(LONGEST)?) };
+    let reporter = if head & NAMED == 0 { Reporter::UNNAMED } else { Reporter::from_bits(rest.u128()?) };
+    Ok(Report { outcome, ticket, duration_us, reporter })
 }

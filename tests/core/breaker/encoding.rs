@@ -2,7 +2,7 @@
 //! step of the histories; here is what no circuit wrote.
 
 use super::key::{Key, START, breaker};
-use floodgate::core::breaker::{Circuit, CircuitState, Force, ReportOutcome};
+use floodgate::core::breaker::{Circuit, CircuitState, Force, Report, ReportOutcome};
 use floodgate::core::time::Micros;
 use floodgate::core::wire::Reader;
 use proptest::prelude::*;
@@ -194,7 +194,7 @@ fn a_round_without_numbers_is_not_stuck() {
     let tickets = [0, 1].map(|_| circuit.acquire(&breaker, now).ticket.unwrap());
     assert_ne!(tickets[0], tickets[1]);
     for ticket in tickets {
-        circuit.report(&breaker, now, ReportOutcome::Ok, Some(ticket), None);
+        circuit.report(&breaker, now, &Report::new(ReportOutcome::Ok, Some(ticket), None));
     }
     assert_eq!(circuit.state(), CircuitState::Closed);
 }
@@ -232,7 +232,7 @@ fn impossible_windows_are_refused() {
     // 2: several; the run in force, one beside it of 9 calls without results, kept until 7.
     assert_eq!(read(&[2, 5, 1, 2, 9, 0, 7], "3"), Ok(()));
     assert_eq!(read(&[2, 5, 0, 7], "3"), Ok(()));
-    assert_eq!(read(&[4, 5], "3"), Err("unknown windows"));
+    assert_eq!(read(&[8, 5], "3"), Err("unknown windows"));
     assert_eq!(read(&[2, 5, 3, 2, 9, 0, 7], "3"), Err("number out of range"));
     assert_eq!(read(&[2, 5, 1, 0, 5, 7], "3"), Err("two windows of one kind"));
     assert_eq!(read(&[2, 5, 2, 2, 9, 0, 2, 9, 0, 7], "3"), Err("two windows of one kind"));
@@ -240,6 +240,22 @@ fn impossible_windows_are_refused() {
     assert_eq!(read(&[2, 5, 1, 1, 9, 0, 0, 7], "3"), Err("number out of range"));
     assert_eq!(read(&[2, 5, 1, 3, 9, 0, 7], "3"), Err("unknown kind of window"));
     assert_eq!(read(&[0, 0], "50%/9calls:slow=1s"), Err("a window without slow calls"));
+    // 4: reporters; a run of 2 failures, one reporter in two halves, in its only place.
+    assert_eq!(read(&[4, 2, 1, 7, 0, 0], "3:reporters=2"), Ok(()));
+    assert_eq!(read(&[4, 2, 0], "3"), Ok(()));
+    assert_eq!(read(&[0, 2], "3:reporters=2"), Err("a window without reporters"));
+    assert_eq!(read(&[4, 2, 1, 7, 0, 1], "3"), Err("impossible reporters"));
+    assert_eq!(read(&[4, 0, 1, 7, 0, 0], "3"), Err("impossible reporters"));
+    assert_eq!(read(&[4, 2, 2, 7, 0, 0, 7, 0, 0], "3"), Err("impossible reporters"));
+    assert_eq!(read(&[4, 2, 9], "3"), Err("number out of range"));
+    // 20 slices since the epoch, none with a call; then a reporter too early, and one ahead.
+    assert_eq!(read(&[4, 20, 0, 1, 7, 0, 5], "3/1h"), Ok(()));
+    assert_eq!(read(&[4, 20, 0, 1, 7, 0, 4], "3/1h"), Err("impossible reporters"));
+    assert_eq!(read(&[4, 20, 0, 1, 7, 0, 21], "3/1h"), Err("impossible reporters"));
+    assert_eq!(read(&[4, 1, 1, 1, 7, 0, 0], "50%/9calls"), Ok(()));
+    assert_eq!(read(&[4, 1, 1, 1, 7, 0, 1], "50%/9calls"), Err("impossible reporters"));
+    // Slow calls have reporters of their own.
+    assert_eq!(read(&[5, 1, 1, 1, 1, 7, 0, 0, 1, 8, 0, 0], "50%/9calls:slow=1s"), Ok(()));
 }
 
 /// What version 0.1 wrote: one window, and leases and ramps by the breaker beside it.

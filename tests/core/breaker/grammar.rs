@@ -72,6 +72,12 @@ const MALFORMED: &[(&str, &str)] = &[
     ("5:probes=0", "probes must be 1 to 100"),
     ("5:probes=101", "probes must be 1 to 100"),
     ("5:probes=many", "probes must be 1 to 100"),
+    ("5:reporters=0", "reporters must be 1 to 8"),
+    ("5:reporters=9", "reporters must be 1 to 8"),
+    ("5:reporters=1.5", "reporters must be 1 to 8"),
+    ("5:reporters", "missing value of reporters, as in reporters=2"),
+    ("5:reporters=2:reporters=2", "reporters is given twice"),
+    ("5:instances=2", "unknown option 'instances', write reporters=2"),
     ("5:min=5", "min is only for rates (P%/...)"),
     ("5/60s:min=5", "min is only for rates (P%/...)"),
     ("5:slow=1s", "slow is only for rates (P%/...)"),
@@ -147,6 +153,8 @@ fn canonical_text_is_the_shortest() {
         ("5:Idle=1H:BACKOFF=1.05:open=2h", "5:open=2h:backoff=1.05:idle=1h"),
         ("5:open=2h:maxopen=2h", "5:open=2h"),
         ("5:backoff=2.50:ramp=90s", "5:backoff=2.5:ramp=90s"),
+        ("5:reporters=1", "5"),
+        ("5/m:REPORTERS=08:idle=1h", "5/1m:idle=1h:reporters=8"),
     ] {
         let breaker = Breaker::parse(text.as_bytes()).unwrap();
         assert_eq!(breaker.canonical(), canonical, "{text}");
@@ -162,7 +170,7 @@ fn defaults_are_those_of_the_contract() {
     assert_eq!((breaker.open_us(), breaker.maxopen_us()), (60_000_000, 3_600_000_000));
     assert_eq!((breaker.backoff_hundredths(), breaker.probes()), (100, 1));
     assert_eq!((breaker.lease_us(), breaker.ramp_us()), (60_000_000, 0));
-    assert_eq!(breaker.idle_us(), 86_400_000_000);
+    assert_eq!((breaker.idle_us(), breaker.reporters()), (86_400_000_000, 1));
     assert_eq!(Breaker::parse(b"50%/64calls").unwrap().min(), 64);
 }
 
@@ -190,11 +198,12 @@ prop_compose! {
         calls in 1u32..=1000,
         rate in percentage(),
         lengths in proptest::collection::vec(length(), 5),
-        given in any::<[bool; 10]>(),
+        given in any::<[bool; 11]>(),
         share in percentage(),
         backoff in (1u32..100, 0u32..100),
         probes in 1u32..=100,
         min in 1u32..=1_000_000,
+        reporters in 1u8..=8,
     ) -> String {
         let mut text = match kind {
             0 => n.to_string(),
@@ -218,6 +227,7 @@ prop_compose! {
         option(given[7], "lease", &lengths[3]);
         option(given[8], "ramp", &lengths[4]);
         option(given[9], "idle", &lengths[1]);
+        option(given[10], "reporters", &reporters.to_string());
         text
     }
 }

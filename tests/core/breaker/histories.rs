@@ -6,7 +6,9 @@
 
 use super::key::{START, breaker};
 use super::model::Model;
-use floodgate::core::breaker::{Breaker, Circuit, CircuitState, Force, Permit, ReportOutcome, Transitions};
+use floodgate::core::breaker::{
+    Breaker, Circuit, CircuitState, Force, Permit, Report, ReportOutcome, Reporter, Transitions,
+};
 use floodgate::core::time::Micros;
 use floodgate::core::wire::Reader;
 use proptest::prelude::*;
@@ -24,6 +26,11 @@ const BREAKERS: &[&str] = &[
     "34%/5calls:open=3s:slow=100ms:probes=5:lease=1s:ramp=2s",
     "75%/70calls:min=2:open=500ms:probes=7:slow=100ms:slowrate=60%",
     "100%/1s:min=1:open=1s:probes=2:slow=50ms:slowrate=50%:lease=1s",
+    "2:open=1s:lease=2s:reporters=2",
+    "3/8s:open=1s:probes=2:reporters=3",
+    "40%/8s:min=2:open=1s:slow=100ms:slowrate=40%:reporters=2",
+    "25%/40calls:min=3:open=1s:probes=3:slow=100ms:slowrate=20%:reporters=4",
+    "9/1s:open=1s:reporters=8",
 ];
 
 /// One step: what to do, and two numbers that say how.
@@ -133,10 +140,17 @@ impl History {
             _ => ReportOutcome::Fail,
         };
         let took = [None, Some(50_000), Some(100_001), Some(2_000_000)][usize::from(how >> 6)];
+        // Some say nothing of who they are.
+        let reporter = u8::try_from(more / 128 % 13).unwrap();
+        let from = Reporter::named(&[b'a' + reporter]).filter(|_| reporter < 12).unwrap_or_default();
+        let report = Report { reporter: from, ..Report::new(outcome, ticket, took) };
         let (before, now) = (self.circuit.clone(), self.at());
-        let reported = self.circuit.report_under(&own, &by, now, outcome, ticket, took);
+        let reported = self.circuit.report_under(&own, &by, now, &report);
         if reported.changed {
-            self.replica.report_under(&own, &by, now, outcome, ticket, took);
+            // What nobody asks for does not travel.
+            let asked = before.tells_reporters() || by.reporters() > 1;
+            let known = if asked && report.may_count_reporter() { from } else { Reporter::UNNAMED };
+            self.replica.report_under(&own, &by, now, &Report { reporter: known, ..report });
         } else {
             assert_eq!(self.circuit, before);
         }
@@ -146,7 +160,7 @@ impl History {
             let view = before.view(&own, now);
             assert_eq!(view, self.circuit.view(&own, now));
         }
-        let (applied, adopted) = self.model.report(&own, &by, self.now, outcome, ticket, took);
+        let (applied, adopted) = self.model.report(&own, &by, self.now, &report);
         let seen = (reported.applied, reported.state, reported.adopted);
         assert_eq!(seen, (applied, self.model.state(), adopted));
         self.transitions(reported.transitions);
@@ -248,6 +262,8 @@ impl History {
             met.look(&self.breaker, brought, self.now);
             assert_eq!((seen.epoch, seen.openings), (met.epoch(), met.openings()));
             assert_eq!(tally, met.tally(brought, self.now), "{}", brought.canonical());
+            let reporters = (usize::from(seen.reporters.failing), usize::from(seen.reporters.slow));
+            assert_eq!(reporters, met.reporters(brought, self.now), "{}", brought.canonical());
         }
         assert_eq!(self.circuit.state_at(&self.breaker, self.at()), model.state());
         let state = if model.is_due(self.now) { CircuitState::HalfOpen } else { model.state() };
@@ -290,8 +306,11 @@ impl History {
         }
         assert!(!series.is_empty());
         for ticket in series {
-            let reported =
-                self.circuit.report(&self.breaker, self.at(), ReportOutcome::Ok, Some(ticket), Some(1));
+            let reported = self.circuit.report(
+                &self.breaker,
+                self.at(),
+                &Report::new(ReportOutcome::Ok, Some(ticket), Some(1)),
+            );
             assert!(reported.applied || self.circuit.state() == CircuitState::Closed);
         }
         assert!(

@@ -1,8 +1,8 @@
 //! One key with its breaker and a clock: what the commands will hold.
 
 use floodgate::core::breaker::{
-    Admission, Breaker, Circuit, CircuitState, CircuitView, Force, Permit, ReportOutcome, Reported,
-    StateTransition,
+    Admission, Breaker, Circuit, CircuitState, CircuitView, Force, Permit, Report, ReportOutcome, Reported,
+    Reporter, StateTransition,
 };
 use floodgate::core::time::Micros;
 
@@ -57,7 +57,11 @@ impl Key {
         ticket: Option<Permit>,
         took_ms: Option<u64>,
     ) -> Reported {
-        self.circuit.report(&self.breaker, self.now, outcome, ticket, took_ms.map(|ms| ms * 1000))
+        self.circuit.report(
+            &self.breaker,
+            self.now,
+            &Report::new(outcome, ticket, took_ms.map(|ms| ms * 1000)),
+        )
     }
 
     pub fn ok(&mut self, ticket: Permit) -> bool {
@@ -82,6 +86,26 @@ impl Key {
             self.report(outcome, None, took).state.name().chars().next().unwrap()
         };
         results.chars().map(state).collect()
+    }
+
+    /// The same, each reported by the one whose name stands before it: `af bf -f`, where
+    /// `-` is nobody.
+    pub fn run_from(&mut self, results: &str) -> String {
+        let state = |pair: &str| {
+            let (name, result) = pair.split_at(1);
+            let reporter =
+                if name == "-" { Reporter::UNNAMED } else { Reporter::named(name.as_bytes()).unwrap() };
+            let (outcome, took) = match result {
+                "s" => (ReportOutcome::Ok, None),
+                "f" => (ReportOutcome::Fail, None),
+                "l" => (ReportOutcome::Ok, Some(1_000_000_000)),
+                _ => (ReportOutcome::Fail, Some(1_000_000_000)),
+            };
+            let report = Report { reporter, ..Report::new(outcome, None, took) };
+            let reported = self.circuit.report(&self.breaker, self.now, &report);
+            reported.state.name().chars().next().unwrap()
+        };
+        results.split(' ').map(state).collect()
     }
 
     pub fn force(&mut self, force: Force, for_ms: Option<u64>) -> StateTransition {

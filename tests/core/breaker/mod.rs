@@ -6,5 +6,6 @@ mod grammar;
 mod histories;
 mod key;
 mod model;
+mod reporters;
 mod rules;
 mod vectors;

@@ -4,15 +4,29 @@
 //! It has no idea of keys: each call says which breaker is in force (`own`) and
 //! which one holds for the call (`by`), as the commands do.
 
-use floodgate::core::breaker::{Breaker, CircuitState, Force, Permit, ReportOutcome, Trip};
+use std::collections::HashSet;
+
+use floodgate::core::breaker::{Breaker, CircuitState, Force, Permit, Report, ReportOutcome, Reporter, Trip};
 
 /// A result as it was recorded: the sixteenth of the period that it fell in
-/// (of no meaning for other kinds), whether it failed, whether it was slow.
+/// (of no meaning for other kinds), whether it failed, whether it was slow, and who
+/// reported it.
 #[derive(Clone, Debug)]
 struct Recorded {
     slice: i128,
     failed: bool,
     slow: bool,
+    by: Reporter,
+    /// After a step of the clock it is not known any more who reported the failure, or
+    /// the slow call.
+    forgotten: [bool; 2],
+}
+
+impl Recorded {
+    /// Whether it failed, and whether it was slow.
+    fn is(&self, what: usize) -> bool {
+        [self.failed, self.slow][what]
+    }
 }
 
 /// What the results of a breaker belong to.
@@ -63,6 +77,8 @@ pub struct Model {
     windows: Vec<Window>,
     /// Whether results came in since the breaker in force was judged last.
     unjudged: bool,
+    /// Whether a breaker in force asked for several reporters.
+    tells: bool,
     openings: u32,
     epoch: u64,
     /// States entered, in order, with the time of each.
@@ -72,7 +88,7 @@ pub struct Model {
 /// What of a breaker says when it opens, besides what is slow.
 fn judges_as(a: &Breaker, b: &Breaker) -> bool {
     let slowrate = |b: &Breaker| b.slow_us().map(|_| b.slowrate());
-    (a.trip(), a.min(), slowrate(a)) == (b.trip(), b.min(), slowrate(b))
+    (a.trip(), a.min(), slowrate(a), a.reporters()) == (b.trip(), b.min(), slowrate(b), b.reporters())
 }
 
 impl Model {
@@ -84,6 +100,7 @@ impl Model {
             touched: now,
             windows,
             unjudged: false,
+            tells: b.reporters() > 1,
             openings: 0,
             epoch,
             entered: Vec::new(),
@@ -125,22 +142,41 @@ impl Model {
     /// Calls, failures and slow calls that count at `now`; none where the kind
     /// was never named.
     pub fn tally(&self, b: &Breaker, now: u64) -> (u64, u64, u64) {
+        let kept = self.kept(b, now);
+        let slow = kept.iter().filter(|r| r.slow && kind_of(b) != Kind::Run).count() as u64;
+        (kept.len() as u64, kept.iter().filter(|r| r.failed).count() as u64, slow)
+    }
+
+    /// The results that count at `now`.
+    fn kept(&self, b: &Breaker, now: u64) -> Vec<&Recorded> {
         let kind = kind_of(b);
-        let Some(window) = self.windows.iter().find(|window| window.kind == kind) else { return (0, 0, 0) };
-        let kept: Vec<&Recorded> = match kind {
-            Kind::Run => {
-                let run = window.results.iter().rev().take_while(|r| r.failed).count() as u64;
-                return (run, run, 0);
-            }
+        let Some(window) = self.windows.iter().find(|window| window.kind == kind) else { return Vec::new() };
+        match kind {
+            Kind::Run => window.results.iter().rev().take_while(|r| r.failed).collect(),
             Kind::Period(period_us) => {
                 let current = slice(now, period_us);
                 let newest = current.max(window.newest);
                 window.results.iter().filter(|r| r.slice > newest - 16 && r.slice <= current + 16).collect()
             }
             Kind::Calls(calls) => window.results.iter().rev().take(calls.into()).collect(),
+        }
+    }
+
+    /// Different reporters of failures and of slow calls that count at `now`, up to 8.
+    pub fn reporters(&self, b: &Breaker, now: u64) -> (usize, usize) {
+        let mut model = self.clone();
+        for window in &mut model.windows {
+            if let Kind::Period(period_us) = window.kind {
+                forget_reporters(window, slice(now, period_us), self.tells);
+            }
+        }
+        let kept = model.kept(b, now);
+        let count = |what: usize| {
+            let of = kept.iter().filter(|r| r.is(what) && !r.forgotten[what]);
+            let all: HashSet<Reporter> = of.map(|r| r.by).collect();
+            all.len().min(8)
         };
-        let count = |f: fn(&Recorded) -> bool| kept.iter().filter(|r| f(r)).count() as u64;
-        (count(|_| true), count(|r| r.failed), count(|r| r.slow))
+        (count(0), if kind_of(b) == Kind::Run { 0 } else { count(1) })
     }
 
     /// A call names a breaker that may not hold for it.
@@ -163,6 +199,7 @@ impl Model {
             self.windows.swap(0, 1);
         }
         self.unjudged = false;
+        self.tells |= b.reporters() > 1;
     }
 
     fn enter(&mut self, now: Now, at: u64) {
@@ -210,7 +247,7 @@ impl Model {
         self.touched = now;
         for window in &mut self.windows {
             if let Kind::Period(period_us) = window.kind {
-                forget_far(window, slice(now, period_us));
+                forget_far(window, slice(now, period_us), self.tells);
             }
         }
     }
@@ -271,13 +308,19 @@ impl Model {
 
     fn trips(&self, b: &Breaker, now: u64) -> bool {
         let (calls, failures, slow) = self.tally(b, now);
+        let (failing, slowing) = self.reporters(b, now);
+        let asked = usize::from(b.reporters());
         let enough = |part: u64, hundredths: u16| part * 10_000 >= u64::from(hundredths) * calls;
         match b.trip() {
-            Trip::Consecutive { failures: n } | Trip::Count { failures: n, .. } => failures >= u64::from(n),
+            Trip::Consecutive { failures: n } | Trip::Count { failures: n, .. } => {
+                failures >= u64::from(n) && failing >= asked
+            }
             Trip::RatePeriod { rate, .. } | Trip::RateCalls { rate, .. } => {
                 calls >= u64::from(b.min())
-                    && (enough(failures, rate.hundredths())
-                        || b.slow_us().is_some() && enough(slow, b.slowrate().hundredths()))
+                    && (enough(failures, rate.hundredths()) && failing >= asked
+                        || b.slow_us().is_some()
+                            && enough(slow, b.slowrate().hundredths())
+                            && slowing >= asked)
             }
         }
     }
@@ -356,15 +399,8 @@ impl Model {
     }
 
     /// Whether the result applies, and whether its breaker is in force now.
-    pub fn report(
-        &mut self,
-        own: &Breaker,
-        by: &Breaker,
-        now: u64,
-        outcome: ReportOutcome,
-        ticket: Option<Permit>,
-        took_us: Option<u64>,
-    ) -> (bool, bool) {
+    pub fn report(&mut self, own: &Breaker, by: &Breaker, now: u64, report: &Report) -> (bool, bool) {
+        let &Report { outcome, ticket, duration_us: took_us, reporter } = report;
         self.pass(own, now);
         let failed = outcome == ReportOutcome::Fail;
         let slow = by.slow_us().is_some_and(|limit| took_us.is_some_and(|took| took > limit));
@@ -387,7 +423,7 @@ impl Model {
                     return (false, false);
                 }
                 if outcome != ReportOutcome::Ignore {
-                    self.record(own, by, now, failed, slow);
+                    self.record(own, by, now, (failed, slow), reporter);
                 }
                 true
             }
@@ -400,16 +436,25 @@ impl Model {
         (applied, opened && own != by)
     }
 
-    fn record(&mut self, own: &Breaker, by: &Breaker, now: u64, failed: bool, slow: bool) {
+    fn record(
+        &mut self,
+        own: &Breaker,
+        by: &Breaker,
+        now: u64,
+        (failed, slow): (bool, bool),
+        reporter: Reporter,
+    ) {
+        let reporter = if self.tells { reporter } else { Reporter::UNNAMED };
         self.touched = now;
         self.name(by);
         for window in &mut self.windows {
             if let Kind::Period(period_us) = window.kind {
                 let current = slice(now, period_us);
-                forget_far(window, current);
+                forget_far(window, current, self.tells);
                 window.newest = window.newest.max(current);
             }
-            window.results.push(Recorded { slice: window.newest, failed, slow });
+            let (slice, forgotten) = (window.newest, [false; 2]);
+            window.results.push(Recorded { slice, failed, slow, by: reporter, forgotten });
         }
         if self.state() != CircuitState::Closed {
             return;
@@ -458,8 +503,34 @@ impl Model {
     }
 }
 
+/// Where results ahead of `current` are about to be forgotten: of a reporter whose last
+/// failure is among them, or who is none of the eight that failed last, no earlier
+/// failure is known either. The same of slow calls. Where nobody is told apart, all are
+/// one, whose calls are counted.
+fn forget_reporters(window: &mut Window, current: i128, tells: bool) {
+    if !tells || window.newest - current <= 16 {
+        return;
+    }
+    for what in 0..2 {
+        let mut latest: Vec<Reporter> = Vec::new();
+        let mut lost: HashSet<Reporter> = HashSet::new();
+        let results = window.results.iter().rev();
+        for r in results.filter(|r| r.is(what) && !r.forgotten[what] && r.slice > window.newest - 16) {
+            if !latest.contains(&r.by) {
+                latest.push(r.by);
+                if latest.len() > 8 || r.slice > current + 16 {
+                    lost.insert(r.by);
+                }
+            }
+        }
+        let of_them = window.results.iter_mut().filter(|r| r.is(what) && lost.contains(&r.by));
+        of_them.for_each(|r| r.forgotten[what] = true);
+    }
+}
+
 /// Forgets what is more than a period ahead of `current`.
-fn forget_far(window: &mut Window, current: i128) {
+fn forget_far(window: &mut Window, current: i128, tells: bool) {
+    forget_reporters(window, current, tells);
     let ahead = window.newest - current;
     if ahead > 16 {
         window.results.retain(|r| r.slice > window.newest - 16 && r.slice <= current + 16);

@@ -1,7 +1,7 @@
 //! Random calls on a circuit, and what must hold after each.
 
 use crate::draw::Draw;
-use floodgate::core::breaker::{Breaker, Circuit, Force, ReportOutcome, Permit};
+use floodgate::core::breaker::{Breaker, Circuit, Force, Permit, Report, ReportOutcome, Reporter};
 use floodgate::core::time::Micros;
 use floodgate::core::wire::Reader;
 
@@ -18,6 +18,9 @@ pub const BREAKERS: &[&str] = &[
     "34%/5calls:open=3s:slow=100ms:probes=5:lease=1s:ramp=2s",
     "0.01%/1000calls:min=1:probes=100",
     "100%/1ms:min=1:open=1s:probes=2:slow=50ms:slowrate=50%:lease=1s",
+    "3:open=1s:reporters=2",
+    "3/8s:open=1s:probes=2:reporters=8",
+    "34%/40calls:min=3:open=1s:slow=100ms:slowrate=20%:reporters=3",
 ];
 
 /// A circuit, what a replica of it holds, and the tickets given out.
@@ -73,7 +76,13 @@ impl History {
                 let outcome = draw.one_of(&[ReportOutcome::Ok, ReportOutcome::Fail, ReportOutcome::Fail, ReportOutcome::Ignore]);
                 let duration = draw.one_of(&[None, Some(0), Some(99_999), Some(100_000), Some(u64::MAX)]);
                 let brought = self.brought(draw);
-                let reported = self.circuit.report_under(&breaker, &brought, now, outcome, ticket, duration);
+                let reporter = match draw.byte() % 4 {
+                    0 => Reporter::UNNAMED,
+                    1 => Reporter::named(draw.bytes()).unwrap_or_default(),
+                    _ => Reporter::named(&[draw.byte() % 12]).unwrap_or_default(),
+                };
+                let report = Report { reporter, ..Report::new(outcome, ticket, duration) };
+                let reported = self.circuit.report_under(&breaker, &brought, now, &report);
                 if reported.adopted {
                     self.breaker = brought;
                 }

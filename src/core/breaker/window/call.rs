@@ -1,5 +1,6 @@
 //! One call as a window records it, and the sums of many.
 
+use crate::core::breaker::reporter::Reporter;
 use crate::core::wire::{Corrupt, Reader};
 
 /// Calls in a window, and how many of them failed or were slow.
@@ -26,6 +27,16 @@ impl CallTally {
 pub(in crate::core::breaker) struct CallOutcome {
     pub failed: bool,
     pub slow: bool,
+    pub reporter: Reporter,
+}
+
+/// What windows keep beside calls and failures; all of a circuit keep the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::core::breaker) struct Keeps {
+    /// Slow calls; a run knows only failures.
+    pub slow: bool,
+    /// Who reported what.
+    pub reporters: bool,
 }
 
 /// A number of at most `max`.

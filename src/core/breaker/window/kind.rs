@@ -1,6 +1,7 @@
 //! The kinds of memory, and the table that says which trip uses which.
 
-use super::call::{CallOutcome, CallTally, read_u32};
+use super::call::{CallOutcome, CallTally, Keeps, read_u32};
+use super::reporters::{ReporterTally, WindowReporters};
 use super::ring::Ring;
 use super::slices::Slices;
 use crate::core::breaker::spec::{Breaker, MAX_COUNT, Trip};
@@ -35,8 +36,9 @@ impl WindowKind {
 /// needs on the heap is taken when it is made, never while it records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::core::breaker) enum CallWindow {
-    /// `N`: failures since the last success.
-    Run(u32),
+    /// `N`: failures since the last success, and whose they are, where that is told
+    /// apart.
+    Run { failures: u32, reporters: Option<Box<WindowReporters>> },
     /// `N/period` and `P%/period`.
     Slices(Box<Slices>),
     /// `P%/Ncalls`.
@@ -44,10 +46,13 @@ pub(in crate::core::breaker) enum CallWindow {
 }
 
 impl CallWindow {
+    /// A run of no failures.
+    pub const NO_RUN: Self = Self::Run { failures: 0, reporters: None };
+
     /// Empty; `slow` says whether slow calls are counted.
     pub fn new(kind: WindowKind, slow: bool) -> Self {
         match kind {
-            WindowKind::Run => Self::Run(0),
+            WindowKind::Run => Self::NO_RUN,
             WindowKind::Period(us) => Self::Slices(Box::new(Slices::new(us, slow))),
             WindowKind::Calls(calls) => Self::Ring(Box::new(Ring::new(calls, slow))),
         }
@@ -56,7 +61,7 @@ impl CallWindow {
     /// What it remembers.
     pub fn kind(&self) -> WindowKind {
         match self {
-            Self::Run(_) => WindowKind::Run,
+            Self::Run { .. } => WindowKind::Run,
             Self::Slices(slices) => WindowKind::Period(slices.period_us()),
             Self::Ring(ring) => WindowKind::Calls(ring.size()),
         }
@@ -65,7 +70,7 @@ impl CallWindow {
     /// Forgets every call, keeping the room.
     pub fn clear(&mut self) {
         match self {
-            Self::Run(failures) => *failures = 0,
+            Self::Run { failures, reporters } => end_run(failures, reporters),
             Self::Slices(slices) => slices.clear(),
             Self::Ring(ring) => ring.clear(),
         }
@@ -77,8 +82,13 @@ impl CallWindow {
         match self {
             // A forced-closed circuit goes on counting: the cap keeps the
             // number within what the encoding accepts.
-            Self::Run(failures) if call.failed => *failures = failures.saturating_add(1).min(MAX_COUNT),
-            Self::Run(failures) => *failures = 0,
+            Self::Run { failures, reporters } if call.failed => {
+                *failures = failures.saturating_add(1).min(MAX_COUNT);
+                if let Some(reporters) = reporters {
+                    reporters.note(call, RUN_PLACE);
+                }
+            }
+            Self::Run { failures, reporters } => end_run(failures, reporters),
             Self::Slices(slices) => slices.record(now, call),
             Self::Ring(ring) => ring.record(call),
         }
@@ -88,11 +98,45 @@ impl CallWindow {
     #[inline]
     pub fn tally(&self, now: Micros) -> CallTally {
         match self {
-            Self::Run(failures) => {
+            Self::Run { failures, .. } => {
                 CallTally { calls: (*failures).into(), failures: (*failures).into(), slow: 0 }
             }
             Self::Slices(slices) => slices.tally(now),
             Self::Ring(ring) => ring.tally(),
+        }
+    }
+
+    /// How many different reporters it knows at `now`.
+    pub fn reporters(&self, now: Micros) -> ReporterTally {
+        let told = match self {
+            Self::Run { reporters, .. } => reporters.as_ref().map(|reporters| reporters.tally(|_| true)),
+            Self::Slices(slices) => slices.reporters(now),
+            Self::Ring(ring) => ring.reporters(),
+        };
+        told.unwrap_or_else(|| {
+            let tally = self.tally(now);
+            ReporterTally::of_one(tally.failures, tally.slow)
+        })
+    }
+
+    /// Whether reporters are told apart.
+    pub const fn tells_reporters(&self) -> bool {
+        match self {
+            Self::Run { reporters, .. } => reporters.is_some(),
+            Self::Slices(slices) => slices.tells_reporters(),
+            Self::Ring(ring) => ring.tells_reporters(),
+        }
+    }
+
+    /// Tells reporters apart from now on; who was before is one.
+    pub fn tell_reporters(&mut self) {
+        match self {
+            Self::Run { failures, reporters } => {
+                let last = (*failures > 0).then_some(RUN_PLACE);
+                reporters.get_or_insert_with(|| Box::new(WindowReporters::of_one(false, last, None)));
+            }
+            Self::Slices(slices) => slices.tell_reporters(),
+            Self::Ring(ring) => ring.tell_reporters(),
         }
     }
 
@@ -106,7 +150,7 @@ impl CallWindow {
     /// Whether slow calls are counted.
     pub const fn counts_slow(&self) -> bool {
         match self {
-            Self::Run(_) => false,
+            Self::Run { .. } => false,
             Self::Slices(slices) => slices.counts_slow(),
             Self::Ring(ring) => ring.counts_slow(),
         }
@@ -115,7 +159,7 @@ impl CallWindow {
     /// Counts slow calls from now on; so far there were none.
     pub fn count_slow(&mut self) {
         match self {
-            Self::Run(_) => {}
+            Self::Run { .. } => {}
             Self::Slices(slices) => slices.count_slow(),
             Self::Ring(ring) => ring.count_slow(),
         }
@@ -125,7 +169,7 @@ impl CallWindow {
     #[inline]
     pub fn prefetch_hint(&self) -> Option<PrefetchHint> {
         match self {
-            Self::Run(_) => None,
+            Self::Run { .. } => None,
             Self::Slices(slices) => Some(PrefetchHint::of(&**slices)),
             Self::Ring(ring) => Some(PrefetchHint::of(&**ring)),
         }
@@ -134,28 +178,53 @@ impl CallWindow {
     /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
         match self {
-            Self::Run(_) => 0,
+            Self::Run { reporters, .. } => reporters.as_ref().map_or(0, |_| size_of::<WindowReporters>()),
             Self::Slices(slices) => size_of::<Slices>() + slices.heap_bytes(),
             Self::Ring(ring) => size_of::<Ring>() + ring.heap_bytes(),
         }
     }
 
-    /// Appends it to `out`, without its kind and whether it counts slow calls.
+    /// Appends it to `out`, without its kind and whether it counts slow calls and tells
+    /// reporters apart.
     pub fn write(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Run(failures) => put_u64(out, (*failures).into()),
+            Self::Run { failures, reporters } => {
+                put_u64(out, (*failures).into());
+                if let Some(reporters) = reporters {
+                    reporters.write(out);
+                }
+            }
             Self::Slices(slices) => slices.write(out),
             Self::Ring(ring) => ring.write(out),
         }
     }
 
     /// Reads what [`CallWindow::write`] wrote of such a window.
-    pub fn read(reader: &mut Reader, kind: WindowKind, slow: bool) -> Result<Self, Corrupt> {
+    pub fn read(reader: &mut Reader, kind: WindowKind, keeps: Keeps) -> Result<Self, Corrupt> {
         Ok(match kind {
-            WindowKind::Run => Self::Run(read_u32(reader, MAX_COUNT)?),
-            WindowKind::Period(us) => Self::Slices(Box::new(Slices::read(reader, us, slow)?)),
-            WindowKind::Calls(calls) => Self::Ring(Box::new(Ring::read(reader, calls, slow)?)),
+            WindowKind::Run => {
+                let failures = read_u32(reader, MAX_COUNT)?;
+                let reporters = if keeps.reporters {
+                    let place = |place| place == RUN_PLACE && failures > 0;
+                    Some(Box::new(WindowReporters::read(reader, false, place)?))
+                } else {
+                    None
+                };
+                Self::Run { failures, reporters }
+            }
+            WindowKind::Period(us) => Self::Slices(Box::new(Slices::read(reader, us, keeps)?)),
+            WindowKind::Calls(calls) => Self::Ring(Box::new(Ring::read(reader, calls, keeps)?)),
         })
+    }
+}
+
+/// The place of every failure of a run.
+const RUN_PLACE: u64 = 0;
+
+fn end_run(failures: &mut u32, reporters: &mut Option<Box<WindowReporters>>) {
+    *failures = 0;
+    if let Some(reporters) = reporters {
+        reporters.clear();
     }
 }
 

@@ -3,10 +3,12 @@
 
 mod call;
 mod kind;
+mod reporters;
 mod ring;
 mod set;
 mod slices;
 
 pub(super) use call::CallOutcome;
 pub use call::CallTally;
+pub use reporters::ReporterTally;
 pub(super) use set::CallWindows;

@@ -1,7 +1,9 @@
 //! The last N calls: a ring of one bit for each call that failed and one for
-//! each that was slow, with running totals.
+//! each that was slow, with running totals; and who reported them, where that is told
+//! apart.
 
-use crate::core::breaker::window::call::{CallOutcome, CallTally};
+use super::reporters::{ReporterTally, WindowReporters};
+use crate::core::breaker::window::call::{CallOutcome, CallTally, Keeps};
 use crate::core::wire::{Corrupt, Reader, put_u64};
 
 /// Calls in one word of a ring.
@@ -19,12 +21,15 @@ pub(in crate::core::breaker) struct Ring {
     next: u16,
     failed: Bits,
     slow: Option<Bits>,
+    /// Where they are told apart. The place of a call is its place in the ring.
+    reporters: Option<Box<WindowReporters>>,
 }
 
 impl Ring {
     /// Empty; `slow` says whether slow calls are kept.
     pub fn new(size: u16, slow: bool) -> Self {
-        Self { size, len: 0, next: 0, failed: Bits::new(size), slow: slow.then(|| Bits::new(size)) }
+        let slow = slow.then(|| Bits::new(size));
+        Self { size, len: 0, next: 0, failed: Bits::new(size), slow, reporters: None }
     }
 
     /// Forgets every call.
@@ -35,6 +40,9 @@ impl Ring {
         if let Some(slow) = &mut self.slow {
             slow.clear();
         }
+        if let Some(reporters) = &mut self.reporters {
+            reporters.clear();
+        }
     }
 
     /// Records a call in place of the oldest one.
@@ -42,6 +50,11 @@ impl Ring {
         self.failed.set(self.next, call.failed);
         if let Some(slow) = &mut self.slow {
             slow.set(self.next, call.slow);
+        }
+        if let Some(reporters) = &mut self.reporters {
+            let place = u64::from(self.next);
+            reporters.keep(|other| other != place);
+            reporters.note(call, place);
         }
         self.len = self.len.saturating_add(1).min(self.size);
         self.next = if self.next + 1 >= self.size { 0 } else { self.next + 1 };
@@ -53,6 +66,29 @@ impl Ring {
             calls: self.len.into(),
             failures: self.failed.ones.into(),
             slow: self.slow.as_ref().map_or(0, |slow| slow.ones.into()),
+        }
+    }
+
+    /// How many different reporters it knows, where they are told apart.
+    pub fn reporters(&self) -> Option<ReporterTally> {
+        self.reporters.as_ref().map(|reporters| reporters.tally(|_| true))
+    }
+
+    /// Whether reporters are told apart.
+    pub const fn tells_reporters(&self) -> bool {
+        self.reporters.is_some()
+    }
+
+    /// Tells reporters apart from now on; who was before is one.
+    pub fn tell_reporters(&mut self) {
+        if self.reporters.is_none() {
+            let last = |bits: &Bits| {
+                let newest_first = (0..self.next).rev().chain((self.next..self.len).rev());
+                newest_first.into_iter().find(|&at| bits.get(at)).map(u64::from)
+            };
+            let (failure, slow) = (last(&self.failed), self.slow.as_ref().and_then(last));
+            let all = WindowReporters::of_one(self.slow.is_some(), failure, slow);
+            self.reporters = Some(Box::new(all));
         }
     }
 
@@ -69,11 +105,17 @@ impl Ring {
     /// Keeps slow calls from now on; so far there were none.
     pub fn count_slow(&mut self) {
         self.slow.get_or_insert_with(|| Bits::new(self.size));
+        if let Some(reporters) = &mut self.reporters {
+            reporters.count_slow();
+        }
     }
 
     /// Bytes on the heap besides itself.
     pub fn heap_bytes(&self) -> usize {
-        self.failed.heap_bytes() + self.slow.as_ref().map_or(0, Bits::heap_bytes)
+        let reporters = |all: &WindowReporters| size_of::<WindowReporters>() + all.heap_bytes();
+        self.failed.heap_bytes()
+            + self.slow.as_ref().map_or(0, Bits::heap_bytes)
+            + self.reporters.as_deref().map_or(0, reporters)
     }
 
     /// How many calls, where the next one goes when full, then the words that
@@ -87,15 +129,24 @@ impl Ring {
         if let Some(slow) = &self.slow {
             slow.write(out, self.len);
         }
+        if let Some(reporters) = &self.reporters {
+            reporters.write(out);
+        }
     }
 
     /// Reads what [`Ring::write`] wrote.
-    pub fn read(reader: &mut Reader, size: u16, slow: bool) -> Result<Self, Corrupt> {
+    pub fn read(reader: &mut Reader, size: u16, keeps: Keeps) -> Result<Self, Corrupt> {
         let len = read_u16(reader, size)?;
         let next = if len == size { read_u16(reader, size.saturating_sub(1))? } else { len };
         let failed = Bits::read(reader, size, len)?;
-        let slow = if slow { Some(Bits::read(reader, size, len)?) } else { None };
-        Ok(Self { size, len, next, failed, slow })
+        let slow = if keeps.slow { Some(Bits::read(reader, size, len)?) } else { None };
+        let reporters = if keeps.reporters {
+            let place = |place| place < u64::from(len);
+            Some(Box::new(WindowReporters::read(reader, keeps.slow, place)?))
+        } else {
+            None
+        };
+        Ok(Self { size, len, next, failed, slow, reporters })
     }
 }
 
@@ -123,6 +174,10 @@ impl Bits {
             *word = if on { *word | mask } else { *word & !mask };
             self.ones = (self.ones + u16::from(on)).saturating_sub(u16::from(was));
         }
+    }
+
+    fn get(&self, at: u16) -> bool {
+        self.words.get(usize::from(at / WORD)).is_some_and(|word| word & 1 << (at % WORD) != 0)
     }
 
     fn heap_bytes(&self) -> usize {

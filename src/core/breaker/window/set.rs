@@ -1,8 +1,9 @@
 //! The windows of one circuit: that of the breaker in force, and those of up to
 //! two other kinds that clients named, which record every result as well.
 
-use super::call::{CallOutcome, CallTally};
+use super::call::{CallOutcome, CallTally, Keeps};
 use super::kind::{CallWindow, WindowKind, looks_at_slow};
+use super::reporters::ReporterTally;
 use crate::core::breaker::spec::{Breaker, MAX_CALLS};
 use crate::core::prefetch_hint::PrefetchHint;
 use crate::core::text::duration::{LONGEST, MILLISECOND};
@@ -35,7 +36,9 @@ pub(in crate::core::breaker) struct SharedWindows {
 impl CallWindows {
     /// Empty, as `breaker` needs it.
     pub fn new(breaker: &Breaker) -> Self {
-        Self::One(CallWindow::new(WindowKind::of(breaker.trip()), looks_at_slow(breaker)))
+        let mut windows = Self::One(CallWindow::new(WindowKind::of(breaker.trip()), looks_at_slow(breaker)));
+        windows.see_reporters(breaker);
+        windows
     }
 
     /// Forgets every call, keeping the kinds.
@@ -56,14 +59,21 @@ impl CallWindows {
     /// kind is not kept.
     #[inline]
     pub fn tally(&self, breaker: &Breaker, now: Micros) -> CallTally {
+        self.of(breaker).map_or_else(CallTally::default, |window| window.tally(now))
+    }
+
+    /// How many different reporters the window of this breaker knows at `now`.
+    pub fn reporters(&self, breaker: &Breaker, now: Micros) -> ReporterTally {
+        self.of(breaker).map_or_else(ReporterTally::default, |window| window.reporters(now))
+    }
+
+    /// The window of this breaker, where its kind is kept.
+    #[inline]
+    fn of(&self, breaker: &Breaker) -> Option<&CallWindow> {
         let kind = WindowKind::of(breaker.trip());
         match self {
-            Self::One(window) if window.kind() == kind => window.tally(now),
-            Self::One(_) => CallTally::default(),
-            Self::Several(shared) => shared
-                .all()
-                .find(|window| window.kind() == kind)
-                .map_or_else(CallTally::default, |window| window.tally(now)),
+            Self::One(window) => Some(window).filter(|window| window.kind() == kind),
+            Self::Several(shared) => shared.all().find(|window| window.kind() == kind),
         }
     }
 
@@ -76,6 +86,7 @@ impl CallWindows {
             return;
         }
         let slow = looks_at_slow(breaker) || self.count_slow();
+        let tells = self.tells_reporters();
         self.share(|SharedWindows { beside, .. }| {
             let known = beside.iter().position(|window| window.as_ref().is_some_and(|w| w.kind() == kind));
             // The last one comes to the front: the one that is named, or the one
@@ -85,7 +96,10 @@ impl CallWindows {
             }
             if known.is_none() {
                 let [first, _] = beside;
-                *first = Some(CallWindow::new(kind, slow));
+                let window = first.insert(CallWindow::new(kind, slow));
+                if tells {
+                    window.tell_reporters();
+                }
             }
         });
     }
@@ -116,6 +130,22 @@ impl CallWindows {
                     std::mem::swap(in_force, named);
                 }
             });
+        }
+        self.see_reporters(breaker);
+    }
+
+    /// Whether reporters are told apart, in every window.
+    pub const fn tells_reporters(&self) -> bool {
+        match self {
+            Self::One(window) => window.tells_reporters(),
+            Self::Several(shared) => shared.in_force.tells_reporters(),
+        }
+    }
+
+    /// Tells reporters apart from now on, if this breaker asks for several.
+    fn see_reporters(&mut self, breaker: &Breaker) {
+        if breaker.reporters() > 1 {
+            self.each(CallWindow::tell_reporters);
         }
     }
 
@@ -198,7 +228,7 @@ impl CallWindows {
     /// Changes what other breakers leave, for which there is room then.
     fn share(&mut self, change: impl FnOnce(&mut SharedWindows)) {
         if let Self::One(window) = self {
-            let in_force = std::mem::replace(window, CallWindow::Run(0));
+            let in_force = std::mem::replace(window, CallWindow::NO_RUN);
             let shared = SharedWindows { in_force, beside: [None, None], kept_until: Micros(0) };
             *self = Self::Several(Box::new(shared));
         }
@@ -217,24 +247,26 @@ impl SharedWindows {
 /// Bits of the first byte.
 const SLOW: u8 = 1;
 const SEVERAL: u8 = 2;
+const REPORTERS: u8 = 4;
 
 const RUN: u8 = 0;
 const PERIOD: u8 = 1;
 const CALLS: u8 = 2;
 
 impl CallWindows {
-    /// Appends them to `out`: whether they count slow calls, the window of the
-    /// breaker in force, and for several how many are beside it, each with its
+    /// Appends them to `out`: whether they count slow calls and tell reporters apart, the
+    /// window of the breaker in force, and for several how many are beside it, each with its
     /// kind, and until when they are kept.
     pub fn write(&self, out: &mut Vec<u8>) {
         let slow = if self.count_slow() { SLOW } else { 0 };
+        let kept = slow | if self.tells_reporters() { REPORTERS } else { 0 };
         match self {
             Self::One(window) => {
-                out.push(slow);
+                out.push(kept);
                 window.write(out);
             }
             Self::Several(shared) => {
-                out.push(slow | SEVERAL);
+                out.push(kept | SEVERAL);
                 shared.in_force.write(out);
                 put_u64(out, shared.beside.iter().flatten().count() as u64);
                 for window in shared.beside.iter().flatten() {
@@ -259,14 +291,17 @@ impl CallWindows {
     /// Reads what [`CallWindows::write`] wrote with this breaker in force.
     pub fn read(reader: &mut Reader, breaker: &Breaker) -> Result<Self, Corrupt> {
         let head = reader.byte()?;
-        if head & !(SLOW | SEVERAL) != 0 {
+        if head & !(SLOW | SEVERAL | REPORTERS) != 0 {
             return Err(Corrupt("unknown windows"));
         }
-        let slow = head & SLOW != 0;
-        if looks_at_slow(breaker) && !slow {
+        let keeps = Keeps { slow: head & SLOW != 0, reporters: head & REPORTERS != 0 };
+        if looks_at_slow(breaker) && !keeps.slow {
             return Err(Corrupt("a window without slow calls"));
         }
-        let in_force = CallWindow::read(reader, WindowKind::of(breaker.trip()), slow)?;
+        if breaker.reporters() > 1 && !keeps.reporters {
+            return Err(Corrupt("a window without reporters"));
+        }
+        let in_force = CallWindow::read(reader, WindowKind::of(breaker.trip()), keeps)?;
         if head & SEVERAL == 0 {
             return Ok(Self::One(in_force));
         }
@@ -277,7 +312,7 @@ impl CallWindows {
             if shared.all().any(|window| window.kind() == kind) {
                 return Err(Corrupt("two windows of one kind"));
             }
-            let window = CallWindow::read(reader, kind, slow)?;
+            let window = CallWindow::read(reader, kind, keeps)?;
             if let Some(place) = shared.beside.get_mut(at) {
                 *place = Some(window);
             }
@@ -288,7 +323,10 @@ impl CallWindows {
 
     /// Reads the one window that version 0.1 wrote under this breaker.
     pub fn read_one(reader: &mut Reader, breaker: &Breaker) -> Result<Self, Corrupt> {
-        CallWindow::read(reader, WindowKind::of(breaker.trip()), looks_at_slow(breaker)).map(Self::One)
+        let keeps = Keeps { slow: looks_at_slow(breaker), reporters: false };
+        let mut windows = Self::One(CallWindow::read(reader, WindowKind::of(breaker.trip()), keeps)?);
+        windows.see_reporters(breaker);
+        Ok(windows)
     }
 }
 

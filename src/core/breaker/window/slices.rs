@@ -5,9 +5,11 @@
 //! sixteen counters, once a slice; recording a call is then two additions.
 
 use super::call::read_u32;
-use crate::core::breaker::window::call::{CallOutcome, CallTally};
+use super::reporters::{ReporterTally, WindowReporters};
+use crate::core::breaker::window::call::{CallOutcome, CallTally, Keeps};
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_u64};
+use std::ops::Range;
 
 /// Slices in a period.
 const SLICES: usize = 16;
@@ -20,7 +22,8 @@ const LAST_SLICE: u64 = Micros::MAX.0 * SLICES_U64 / 1000;
 /// One count for each slice, newest first.
 type Counts = [u32; SLICES];
 
-/// Calls and failures of a sliding period; slow calls where somebody asks.
+/// Calls and failures of a sliding period; slow calls, and who reports, where somebody
+/// asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::core::breaker) struct Slices {
     /// The length of the period.
@@ -30,6 +33,8 @@ pub(in crate::core::breaker) struct Slices {
     calls: Counts,
     failures: Counts,
     slow: Option<Box<Counts>>,
+    /// Where they are told apart. The place of a call is its slice.
+    reporters: Option<Box<WindowReporters>>,
 }
 
 impl Slices {
@@ -41,6 +46,7 @@ impl Slices {
             calls: [0; SLICES],
             failures: [0; SLICES],
             slow: slow.then(|| Box::new([0; SLICES])),
+            reporters: None,
         }
     }
 
@@ -51,6 +57,9 @@ impl Slices {
         self.failures = [0; SLICES];
         if let Some(slow) = &mut self.slow {
             **slow = [0; SLICES];
+        }
+        if let Some(reporters) = &mut self.reporters {
+            reporters.clear();
         }
     }
 
@@ -71,6 +80,11 @@ impl Slices {
         {
             bump(slow);
         }
+        if (call.failed || call.slow)
+            && let Some(reporters) = &mut self.reporters
+        {
+            reporters.note(call, self.newest);
+        }
     }
 
     /// Makes `slice` the newest one.
@@ -87,6 +101,9 @@ impl Slices {
                 counts.iter_mut().take(shift).for_each(|count| *count = 0);
             }
             self.newest = slice;
+            if let Some(reporters) = &mut self.reporters {
+                reporters.keep(|place| slice.saturating_sub(place) < SLICES_U64);
+            }
         } else {
             self.forget_far(slice);
         }
@@ -111,6 +128,10 @@ impl Slices {
                     counts.iter_mut().rev().take(far).for_each(|count| *count = 0);
                 }
                 self.newest -= far as u64;
+                let newest = self.newest;
+                if let Some(reporters) = &mut self.reporters {
+                    reporters.keep(|place| place <= newest);
+                }
             }
         }
     }
@@ -121,15 +142,47 @@ impl Slices {
 
     /// Everything within the period that ends at `now`.
     pub fn tally(&self, now: Micros) -> CallTally {
-        let slice = slice_of(self.period_us, now);
-        let passed = slice.saturating_sub(self.newest);
-        let live = usize::try_from(passed).map_or(0, |passed| SLICES.saturating_sub(passed));
-        let far = far_ahead(self.newest, slice);
+        let Range { start: far, end: live } = self.within(now);
         let sum = |counts: &Counts| counts.iter().take(live).skip(far).map(|&count| u64::from(count)).sum();
         CallTally {
             calls: sum(&self.calls),
             failures: sum(&self.failures),
             slow: self.slow.as_deref().map_or(0, sum),
+        }
+    }
+
+    /// The slices within the period that ends at `now`, 0 being the newest.
+    fn within(&self, now: Micros) -> Range<usize> {
+        let slice = slice_of(self.period_us, now);
+        let passed = slice.saturating_sub(self.newest);
+        let live = usize::try_from(passed).map_or(0, |passed| SLICES.saturating_sub(passed));
+        far_ahead(self.newest, slice)..live
+    }
+
+    /// How many different reporters it knows within the period that ends at `now`, where
+    /// they are told apart.
+    pub fn reporters(&self, now: Micros) -> Option<ReporterTally> {
+        let reporters = self.reporters.as_ref()?;
+        let within = self.within(now);
+        let age = |place| usize::try_from(self.newest.saturating_sub(place)).unwrap_or(usize::MAX);
+        Some(reporters.tally(|place| within.contains(&age(place))))
+    }
+
+    /// Whether reporters are told apart.
+    pub const fn tells_reporters(&self) -> bool {
+        self.reporters.is_some()
+    }
+
+    /// Tells reporters apart from now on; who was before is one.
+    pub fn tell_reporters(&mut self) {
+        if self.reporters.is_none() {
+            let last = |counts: &Counts| {
+                let age = (0..).zip(counts).find(|&(_, &count)| count > 0)?.0;
+                self.newest.checked_sub(age)
+            };
+            let (failure, slow) = (last(&self.failures), self.slow.as_deref().and_then(last));
+            let all = WindowReporters::of_one(self.slow.is_some(), failure, slow);
+            self.reporters = Some(Box::new(all));
         }
     }
 
@@ -141,11 +194,15 @@ impl Slices {
     /// Counts slow calls from now on; so far there were none.
     pub fn count_slow(&mut self) {
         self.slow.get_or_insert_with(|| Box::new([0; SLICES]));
+        if let Some(reporters) = &mut self.reporters {
+            reporters.count_slow();
+        }
     }
 
     /// Bytes on the heap besides itself.
     pub fn heap_bytes(&self) -> usize {
-        self.slow.as_ref().map_or(0, |_| size_of::<Counts>())
+        let reporters = |all: &WindowReporters| size_of::<WindowReporters>() + all.heap_bytes();
+        self.slow.as_ref().map_or(0, |_| size_of::<Counts>()) + self.reporters.as_deref().map_or(0, reporters)
     }
 
     /// The newest slice, how many follow up to the last that holds a call,
@@ -162,11 +219,14 @@ impl Slices {
                 put_u64(out, slow.into());
             }
         }
+        if let Some(reporters) = &self.reporters {
+            reporters.write(out);
+        }
     }
 
     /// Reads what [`Slices::write`] wrote.
-    pub fn read(reader: &mut Reader, period_us: u64, slow: bool) -> Result<Self, Corrupt> {
-        let mut slices = Self::new(period_us, slow);
+    pub fn read(reader: &mut Reader, period_us: u64, keeps: Keeps) -> Result<Self, Corrupt> {
+        let mut slices = Self::new(period_us, keeps.slow);
         slices.newest = reader.u64_to(LAST_SLICE)?;
         let used = usize::try_from(reader.u64_to(SLICES_U64)?).map_err(|_| Corrupt("number out of range"))?;
         let mut last = 1;
@@ -178,7 +238,15 @@ impl Slices {
                 put(slow, slice, read_u32(reader, last)?);
             }
         }
-        if last == 0 { Err(Corrupt("padded window")) } else { Ok(slices) }
+        if last == 0 {
+            return Err(Corrupt("padded window"));
+        }
+        if keeps.reporters {
+            let newest = slices.newest;
+            let fits = |place| place <= newest && newest - place < SLICES_U64;
+            slices.reporters = Some(Box::new(WindowReporters::read(reader, keeps.slow, fits)?));
+        }
+        Ok(slices)
     }
 }
 
