@@ -42,7 +42,9 @@ run env RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --all-features "${locked[
 # One build for all tests, those in the documentation too: on their own they
 # would build the library a second time.
 run cargo test --no-fail-fast --all-features "${locked[@]}"
-run cargo build --all-features "${locked[@]}"
+# The module alone, as `make build` has it: the tools would bring their crates a
+# second time.
+run cargo build --lib "${locked[@]}"
 if command -v python3 >/dev/null; then
     run env FLOODGATE_BUILD=debug python3 scripts/bench/instructions.py --check tests/instructions.txt
 fi

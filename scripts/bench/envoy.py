@@ -70,7 +70,7 @@ async def measure(port, path, clients, seconds):
     await asyncio.gather(*(client(port, path, until, times) for _ in range(clients)))
     took = time.perf_counter() - begun
     cuts = statistics.quantiles(times, n=100)
-    return len(times) / took, cuts[49] * 1000, cuts[98] * 1000
+    return len(times), len(times) / took, cuts[49] * 1000, cuts[98] * 1000
 
 
 def commands(http):
@@ -126,10 +126,10 @@ def main():
             for _ in range(options.rounds):
                 for name, path in PATHS.items():
                     before = commands(http)
-                    rate, p50, p99 = asyncio.run(measure(front, path, options.clients, options.seconds))
+                    count, rate, p50, p99 = asyncio.run(measure(front, path, options.clients, options.seconds))
                     figures[name].append((rate, p50, p99))
                     asked[name] += commands(http) - before
-                    requests[name] += round(rate * options.seconds)
+                    requests[name] += count
         finally:
             for process in started:
                 process.terminate()

@@ -6,8 +6,12 @@ use crate::{harness::cluster, kit::Service};
 #[test]
 fn a_domain_is_in_one_slot_and_both_descriptors_are_decided_at_once() {
     let cluster = cluster(3, 0);
+    for node in &cluster.nodes {
+        // The rights that the README names.
+        node.ok("ACL SETUSER limiter on >x ~envoy:* +rl.batch +rl.quota +rl.refund +ping +cluster");
+    }
     let urls: Vec<String> =
-        cluster.nodes.iter().map(|node| format!("redis://127.0.0.1:{}", node.port())).collect();
+        cluster.nodes.iter().map(|node| format!("redis://limiter:x@127.0.0.1:{}", node.port())).collect();
     let config = |domain: &str| {
         format!(
             "domain: '{domain}'\ndescriptors:\n  - {{key: a, rate_limit: {{unit: year, requests_per_unit: 100}}}}\n  \

@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path, process::Command};
 
+use envoy_types::pb::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
 use tonic::Code;
 
 use crate::{
@@ -84,13 +85,16 @@ fn the_password_stands_in_a_file_and_may_change() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("password");
     fs::write(&file, "first\n").unwrap();
-    redis.ok("ACL SETUSER limiter on >first ~* &* +@all");
+    // The rights that the README names.
+    redis.ok("ACL SETUSER limiter on >first ~envoy:* +rl.batch +rl.quota +rl.refund +ping");
     redis.ok("ACL SETUSER default resetpass nopass");
     let url = format!("redis://limiter@127.0.0.1:{}", redis.port());
     let service = Service::alone(CONFIG, &["--redis", &url, "--redis-password", file.to_str().unwrap()]);
     service.wait_connected();
     let asking = service.asking("d");
-    assert!(asking.ask(&["a=1"]).ok());
+    assert_eq!(asking.ask(&["a=1"]).left(), [(true, 4)]);
+    let back = RateLimitDescriptor { is_negative_hits: true, ..descriptor("a=1") };
+    assert_eq!(asking.send(1, vec![back]).unwrap().left(), [(true, 5)]);
     fs::write(&file, "second").unwrap();
     redis.ok("ACL SETUSER limiter resetpass >second");
     redis.line("CLIENT KILL USER limiter");

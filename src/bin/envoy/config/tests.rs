@@ -191,6 +191,23 @@ fn yaml_as_people_write_it() {
     let config = read("---\n# a comment\ndomain: d\ndescriptors:\n- key: a\n  value: 5\n  shadow_mode: yes\n  rate_limit:\n    unit: Minute\n    requests_per_unit: 4294967295\n- key: b\n  value:\n  rate_limit:\n  descriptors:\n").unwrap();
     assert_eq!(met(&config, "d", "a=5"), "fixed:4294967295/m");
     assert_eq!(read("domain: d\n").unwrap().limits(), 0);
+    // Values are text, whatever they look like; anchors and merges are YAML's.
+    let config = read(
+        "
+domain: d
+descriptors:
+  - {key: 404, value: true, rate_limit: &one {unit: second, requests_per_unit: 1}}
+  - {key: v, value: 1.50, rate_limit: *one}
+  - {key: v, value: 0x10, rate_limit: {<<: *one, requests_per_unit: 2}}
+  - {key: v, value: ~, rate_limit: *one}
+",
+    )
+    .unwrap();
+    assert_eq!(
+        ["404=true", "v=1.50", "v=other"].map(|descriptor| met(&config, "d", descriptor)),
+        ["fixed:1/s"; 3]
+    );
+    assert_eq!(met(&config, "d", "v=0x10"), "fixed:2/s");
 }
 
 #[test]
