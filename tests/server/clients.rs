@@ -39,7 +39,7 @@ pub fn installed(language: &str) -> Option<PathBuf> {
 }
 
 /// Python with our package, to be run.
-fn interpreter(folder: &Path) -> Command {
+pub fn interpreter(folder: &Path) -> Command {
     let mut command = Command::new(folder.join("venv/bin/python"));
     command.arg("-B").env("PYTHONPATH", format!("{PACKAGES}/python"));
     command
