@@ -26,6 +26,7 @@ const PAGES: &[&str] = &[
     "CONTRIBUTING.md",
     "SECURITY.md",
     "src/clients/README.md",
+    "src/bin/envoy/README.md",
 ];
 
 #[test]
