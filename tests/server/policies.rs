@@ -287,7 +287,10 @@ fn export_and_import() {
             r#"{"policies":[{"name":"ok","limits":"1/s"},{"name":"bad","limits":"1/"}]}"#,
             "ERR policy 'bad': invalid limit '1/': missing period",
         ),
-        (r#"[{"name":"a","limits":"1/s"},{"name":"a","limits":"2/s"}]"#, "ERR policy 'a': the document names it twice"),
+        (
+            r#"[{"name":"a","limits":"1/s"},{"name":"a","limits":"2/s"}]"#,
+            "ERR policy 'a': the document names it twice",
+        ),
         (
             r#"[{"name":"a","limits":"@free"}]"#,
             "ERR policy 'a': invalid limit '@free': a policy cannot stand here, write the limits out",

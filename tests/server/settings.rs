@@ -70,7 +70,10 @@ fn a_wrong_argument_refuses_to_load_and_says_why() {
         (&["caller-limits", "maybe"], "setting 'caller-limits' = 'maybe': expected yes or no"),
         (&["enable-debug-command", "1"], "setting 'enable-debug-command' = '1': expected yes or no"),
         (&["default-limit", "10/"], "setting 'default-limit' = '10/': invalid limit '10/': missing period"),
-        (&["default-limit", "*"], "setting 'default-limit' = '*': '*' would ask for this setting itself, write limits such as 100/m"),
+        (
+            &["default-limit", "*"],
+            "setting 'default-limit' = '*': '*' would ask for this setting itself, write limits such as 100/m",
+        ),
         (
             &["default-limit", "@gold"],
             "setting 'default-limit' = '@gold': policies choose their keys by PREFIX",

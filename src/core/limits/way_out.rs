@@ -66,7 +66,8 @@ pub fn unknown_option(key: &[u8], algorithm: &str) -> Reason {
     }
     let unknown = format!("unknown option '{}'", shown(key));
     if let Some(argument) = ARGUMENTS.iter().find(|name| name.as_bytes().eq_ignore_ascii_case(key)) {
-        return format!("{unknown}: {argument} is an argument of the command, write it after the limits").into();
+        return format!("{unknown}: {argument} is an argument of the command, write it after the limits")
+            .into();
     }
     let own = TABLE.iter().find(|row| row.name == algorithm).map_or(&[][..], |row| row.options);
     let names: Vec<&str> = options::COMMON.iter().chain(own).copied().collect();

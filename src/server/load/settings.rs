@@ -133,7 +133,9 @@ unsafe fn take_over(
     }
     // SAFETY: the context is live.
     match unsafe { call_if_there!(RedisModule_LoadConfigs(ctx)) } {
-        Some(status) if status != 0 => Err("the server refused a setting of its configuration file".to_owned()),
+        Some(status) if status != 0 => {
+            Err("the server refused a setting of its configuration file".to_owned())
+        }
         _ => Ok(()),
     }
 }
