@@ -392,7 +392,7 @@ fn the_usage_is_that_of_the_table() {
     assert!(one[0].text().starts_with("CB.ACQUIRE "), "{one:?}");
     let one = server.line("RL.HELP acquire");
     assert!(one[0].text().starts_with("RL.ACQUIRE "), "{one:?}");
-    assert_error_prefix(&server.line("RL.HELP RL.EFFECT"), "ERR no command 'RL.EFFECT' here");
+    assert_error_prefix(&server.line("RL.HELP RL.EFFECT"), "ERR unknown command 'RL.EFFECT'");
     assert_error_prefix(
         &server.line("RL.HELP acquire reserve"),
         "ERR syntax error near 'reserve'; usage: RL.HELP",

@@ -76,7 +76,7 @@ fn a_wrong_argument_refuses_to_load_and_says_why() {
         ),
         (
             &["default-limit", "@gold"],
-            "setting 'default-limit' = '@gold': policies choose their keys by PREFIX",
+            "setting 'default-limit' = '@gold': a policy chooses its keys by PREFIX",
         ),
         (&["batch-max", "5", "%s%n", "1"], "unknown setting '%s%n'"),
     ] {
