@@ -8,7 +8,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 LOCKED := $(if $(CI),--locked)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo replay envoy lint test test-servers torture monitor monitor-check monitor-test bench bench-check instructions reference package clean
+.PHONY: help build run demo replay envoy lint test test-servers torture monitor monitor-check monitor-test bench bench-check instructions reference package walk clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -95,6 +95,9 @@ bench-check: build ## Fail when a figure misses its bound by more than the noise
 reference: ## Run the examples of the reference, write their replies and COMMANDS.md anew
 	UPDATE_REFERENCE=1 cargo test $(LOCKED) --all-features --test server reference::examples
 	UPDATE_REFERENCE=1 cargo test $(LOCKED) --all-features --lib reference
+
+walk: ## Do what README says in a clean Debian root, as root, and time each step (WALK_TEST=1 PORT=6379)
+	@scripts/walk.sh
 
 clean: ## Remove everything built or fetched
 	cargo clean

@@ -264,9 +264,11 @@ fn write_default_limit(main: MainThread, value: Value) -> Result<(), String> {
         b"" => None,
         bytes => match intern::want(main, bytes).map_err(|error| error.to_string())? {
             ParsedLimits::Limits(limits) => Some((text, limits)),
-            ParsedLimits::ServerChosen => return Err("'*' asks for the default itself".to_owned()),
+            ParsedLimits::ServerChosen => {
+                return Err("'*' would ask for this setting itself, write limits such as 100/m".to_owned());
+            }
             ParsedLimits::Terms(_) => {
-                return Err("policies choose their keys by PREFIX; write limits out here".to_owned());
+                return Err("a policy chooses its keys by PREFIX, write the limits out here".to_owned());
             }
         },
     };

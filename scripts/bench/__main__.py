@@ -59,7 +59,7 @@ def parse():
     parser.add_argument("--parts", default=",".join(PARTS), help="which tables, by comma: " + ", ".join(PARTS))
     parser.add_argument("--servers", action="store_true",
                         help="memory and replication on the servers of scripts/servers.sh, too")
-    parser.add_argument("--markdown", action="store_true", help="end with what README shows")
+    parser.add_argument("--markdown", action="store_true", help="end with what BENCHMARKS.md shows")
     parser.add_argument("--check", action="store_true", help="fail when a bound is missed by more than the noise")
     options = parser.parse_args()
     # Whole pipelines, also of the largest command: no key is left out.

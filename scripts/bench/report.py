@@ -140,11 +140,11 @@ def replication(rows, server):
                   for row in rows])
 
 
-# ---- for README ----------------------------------------------------------------
+# ---- for BENCHMARKS.md ----------------------------------------------------------------
 
 
 def in_short(parts, heading_):
-    """What README shows, of the parts that were measured."""
+    """What BENCHMARKS.md shows, of the parts that were measured."""
     first, libraries = heading_.splitlines()
     lines = [f"{first}; {libraries}.", ""]
     if parts.costs:

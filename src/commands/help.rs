@@ -42,7 +42,7 @@ fn help(ctx: &Context<'_>, args: Args<'_>, family: impl Fn(&str) -> bool) -> Res
     };
     if let (Some(asked), true) = (asked, rows.is_empty()) {
         let name = shown(asked.bytes());
-        return Err(Error::Other(format!("no command '{name}' here, RL.HELP and CB.HELP list all")));
+        return Err(Error::Other(format!("unknown command '{name}', RL.HELP and CB.HELP list all")));
     }
     reply::array(ctx, rows.len() * 2);
     for row in rows {

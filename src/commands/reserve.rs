@@ -61,7 +61,7 @@ fn parse<'a>(ctx: &Context<'_>, args: Args<'a>) -> Result<ReserveCall<'a>, Error
         let (key, limits) = (walk.required()?, walk.required()?);
         if KEYWORDS.iter().any(|keyword| limits.is(keyword)) {
             let way = format!(
-                "limits are missing: write * behind '{}' for those that the server has for it",
+                "limits are missing: write * after '{}' to use the limits that the server has for it",
                 shown(key.bytes())
             );
             return Err(Error::near(limits.bytes(), way).of_item("key", at));
@@ -72,7 +72,7 @@ fn parse<'a>(ctx: &Context<'_>, args: Args<'a>) -> Result<ReserveCall<'a>, Error
     names.sort_unstable();
     names.dedup();
     if names.len() < items.len() {
-        return Err(Error::Other("the same key twice in one reservation".to_owned()));
+        return Err(Error::Other("a reservation cannot name a key twice".to_owned()));
     }
     let mut call = ReserveCall { items, cost: 1, ttl_us: 0, id: None, critical: false, wait_us: 0 };
     while let Some(option) = walk.option(&KEYWORDS)? {

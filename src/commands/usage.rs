@@ -51,7 +51,9 @@ pub fn record(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let mut key = ctx.write(name);
     let may = track::may(ctx.main(), key.value::<RateLimit>()?.as_deref());
     if !may {
-        return Err(Error::Other("too many tracked keys, see the setting track-max".to_owned()));
+        return Err(Error::Other(
+            "track-max keys are tracked already, raise that setting or clear some".to_owned(),
+        ));
     }
     if key.is_missing() {
         apply::grows(ctx)?;

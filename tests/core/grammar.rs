@@ -111,7 +111,7 @@ const MALFORMED_IN_LISTS: &[(&str, &str, &str)] = &[
     ("*,1/s", "*", "'*' stands alone"),
     ("1/s,*", "*", "'*' stands alone"),
     ("1/s,-1/m,x", "-1/m", "count is negative"),
-    ("1/s:name=a,bucket:5/s:name=a", "bucket:5/s:name=a", "same name twice"),
+    ("1/s:name=a,bucket:5/s:name=a", "bucket:5/s:name=a", "another limit has the same name"),
     ("1/s,2/s:twin=1", "2/s:twin=1", "unknown option 'twin'"),
     ("1/s,2/m,3/h,4/d,5/2s,6/3s,7/4s,8/5s,9/6s", "9/6s", "more than 8 limits"),
     ("1/s,@", "@", "missing policy name after '@'"),
@@ -153,7 +153,7 @@ fn only_written_out_limits() {
     assert_eq!(Limits::new(vec![Limit::unlimited(); 9]), Err(LimitsError::TooMany));
     let named = Limits::parse(b"5/m:name=a").unwrap().as_slice()[0].clone();
     let twice = Limits::new(vec![named; 2]).unwrap_err();
-    assert_eq!(twice.to_string(), "same name twice (5/m:name=a)");
+    assert_eq!(twice.to_string(), "another limit has the same name (5/m:name=a)");
 }
 
 #[test]

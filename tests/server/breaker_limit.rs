@@ -122,7 +122,7 @@ fn mistakes_take_nothing() {
         ("CB.ACQUIRE n 5 LIMIT l 10/h COST 1 1", "ERR syntax error near '1'"),
         ("CB.ACQUIRE n 5 LIMIT l *", "ERR no limits for this key"),
         ("CB.ACQUIRE n 5 LIMIT l concurrent:5", "ERR invalid limit 'concurrent:5': "),
-        ("CB.ACQUIRE n 5 LIMIT n 10/h", "ERR the breaker and the limit need keys of their own"),
+        ("CB.ACQUIRE n 5 LIMIT n 10/h", "ERR the breaker and the limit need different keys"),
         ("CB.ACQUIRE n 5 LIMIT text 10/h", "WRONGTYPE "),
         ("CB.ACQUIRE n 5 LIMIT b 10/h", "WRONGTYPE "),
         ("CB.ACQUIRE l 5 LIMIT m 10/h", "WRONGTYPE "),

@@ -23,7 +23,7 @@ const PACKAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/clients/node");
 
 /// A copy of the package beside what it needs, built; none where Node is not
 /// installed, which is then said.
-fn built() -> Option<TempDir> {
+pub fn built() -> Option<TempDir> {
     let modules = installed("node-package")?.join("node_modules");
     let dir = TempDir::with_prefix("floodgate-node-").unwrap();
     copy(Path::new(PACKAGE), dir.path());

@@ -125,7 +125,7 @@ const MALFORMED: &[(&str, &str, &str)] = &[
     ("10/s,", "", "nothing after the last comma"),
     ("10/s,,5/m", "", "nothing between two commas"),
     ("1/s,2/m,3/h,4/d,5/2s,6/3s,7/4s,8/5s,9/6s", "9/6s", "more than 8 limits"),
-    ("1/s:name=a,2/m:name=a", "2/m:name=a", "same name twice"),
+    ("1/s:name=a,2/m:name=a", "2/m:name=a", "another limit has the same name"),
     ("10", "", "missing '/' and period"),
     ("100/", "", "missing period"),
     ("/s", "", "missing count"),

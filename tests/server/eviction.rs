@@ -1,4 +1,4 @@
-//! What README says of servers that evict: which keys of ours go, and which stay.
+//! What OPERATIONS.md says of servers that evict: which keys of ours go, and which stay.
 
 use crate::harness::{Reply, Server};
 

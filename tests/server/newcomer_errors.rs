@@ -39,7 +39,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "RL.ACQUIRE user:42 hello:10/s",
-        "ERR invalid limit 'hello:10/s': unknown algorithm 'hello', there are sliding, bucket, fixed and concurrent",
+        "ERR invalid limit 'hello:10/s': unknown algorithm 'hello': the algorithms are sliding, bucket, fixed and concurrent",
     ),
     (
         "RL.ACQUIRE user:42 gold",
@@ -53,7 +53,7 @@ const WRONG: &[(&str, &str)] = &[
     ("RL.ACQUIRE user:42 100/mins", "ERR invalid limit '100/mins': unknown unit of time 'mins', write m"),
     (
         "RL.ACQUIRE user:42 100/fortnight",
-        "ERR invalid limit '100/fortnight': unknown unit of time 'fortnight', there are ms, s, m, h, d, w, month and year",
+        "ERR invalid limit '100/fortnight': unknown unit of time 'fortnight': the units are ms, s, m, h, d, w, month and year",
     ),
     (
         "RL.ACQUIRE user:42 10/months",
@@ -69,7 +69,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "RL.ACQUIRE user:42 fixed:10/3month",
-        "ERR invalid limit 'fixed:10/3month': month takes no number but 1, so write days, as in 90d",
+        "ERR invalid limit 'fixed:10/3month': month takes no number but 1, write days, as in 90d",
     ),
     ("RL.ACQUIRE user:42 10", "ERR invalid limit '10': missing '/' and period, as in 10/s"),
     ("RL.ACQUIRE user:42 10 60", "ERR invalid limit '10': limits are one argument, write 10/60s"),
@@ -77,11 +77,11 @@ const WRONG: &[(&str, &str)] = &[
     ("RL.ACQUIRE user:42 100/", "ERR invalid limit '100/': missing period"),
     (
         "RL.ACQUIRE user:42 10k/s",
-        "ERR invalid limit '10k/s': count is not a whole number, write its zeros out",
+        "ERR invalid limit '10k/s': count is not a whole number, write it without an exponent",
     ),
     (
         "RL.ACQUIRE user:42 1.5/s",
-        "ERR invalid limit '1.5/s': count is not a whole number, take a longer period, as 3/2s for 1.5/s",
+        "ERR invalid limit '1.5/s': count is not a whole number, write a longer period, as in 3/2s for 1.5/s",
     ),
     (
         "RL.ACQUIRE user:42 10/1.5s",
@@ -109,11 +109,11 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "RL.ACQUIRE user:42 10/s:speed=9",
-        "ERR invalid limit '10/s:speed=9': unknown option 'speed', sliding has name, per, keep and shadow",
+        "ERR invalid limit '10/s:speed=9': unknown option 'speed': the options of sliding are name, per, keep and shadow",
     ),
     (
         "RL.ACQUIRE user:42 10/s:cost=2",
-        "ERR invalid limit '10/s:cost=2': unknown option 'cost': COST is an argument of the command, behind the limits",
+        "ERR invalid limit '10/s:cost=2': unknown option 'cost': COST is an argument of the command, write it after the limits",
     ),
     (
         "RL.ACQUIRE user:42 10/s:keep=10",
@@ -200,18 +200,18 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "RL.RESERVE 1 llm COST 5 TTL 1m",
-        "ERR key 1: syntax error near 'COST', limits are missing: write * behind 'llm' for those that the server has for it",
+        "ERR key 1: syntax error near 'COST', limits are missing: write * after 'llm' to use the limits that the server has for it",
     ),
     (
         "RL.RESERVE 2 a 10/s b TTL 1m",
-        "ERR key 2: syntax error near 'TTL', limits are missing: write * behind 'b' for those that the server has for it",
+        "ERR key 2: syntax error near 'TTL', limits are missing: write * after 'b' to use the limits that the server has for it",
     ),
     (
         "RL.RESERVE 1 llm 1000/m COST 5",
         "ERR syntax error: a reservation needs TTL, such as TTL 30s; usage: RL.RESERVE numkeys key limits [key limits ...] [COST n] TTL duration [ID id] [WAIT duration] [CRITICAL]",
     ),
     ("RL.RESERVE 1 llm 1000/m TTL 60", "ERR invalid duration '60': needs a unit, such as 60s or 60ms"),
-    ("RL.RESERVE 2 a 10/s a 10/s TTL 1m", "ERR the same key twice in one reservation"),
+    ("RL.RESERVE 2 a 10/s a 10/s TTL 1m", "ERR a reservation cannot name a key twice"),
     (
         "RL.RESERVE 2 a 10/s b 10/hr TTL 1m",
         "ERR key 2: invalid limit '10/hr': unknown unit of time 'hr', write h",
@@ -235,7 +235,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "RL.POLICY SET free 10/s PREFIX user:*",
-        "ERR invalid prefix 'user:*': a prefix is literal, leave the '*' at its end out",
+        "ERR invalid prefix 'user:*': a prefix is literal, leave out the '*' at its end",
     ),
     (
         "RL.POLICY SET free 10/s user:",
@@ -263,7 +263,7 @@ const WRONG: &[(&str, &str)] = &[
     ("RL.STATS user:42 7", "ERR syntax error near '7'; usage: RL.STATS key [HOURS n] [DAYS n]"),
     ("RL.TOP users", "ERR syntax error near 'users', write DENIED, GRANTED or OPEN"),
     ("RL.TOP DENIED all", "ERR n must be a whole number from 1 to 2048"),
-    ("RL.HELP acquir", "ERR no command 'acquir' here, RL.HELP and CB.HELP list all"),
+    ("RL.HELP acquir", "ERR unknown command 'acquir', RL.HELP and CB.HELP list all"),
     ("CL.THROTTLE user:42 ten 10 60", "ERR max_burst must be an integer"),
     ("CL.THROTTLE user:42 10 10 0", "ERR period must be at least 1 second"),
     (
@@ -288,7 +288,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "CB.ACQUIRE pay 5:speed=9",
-        "ERR invalid breaker '5:speed=9': unknown option 'speed', there are min, slow, slowrate, open, backoff, maxopen, probes, lease, ramp, idle and reporters",
+        "ERR invalid breaker '5:speed=9': unknown option 'speed': the options are min, slow, slowrate, open, backoff, maxopen, probes, lease, ramp, idle and reporters",
     ),
     ("CB.ACQUIRE pay 5:open", "ERR invalid breaker '5:open': missing value of open, as in open=30s"),
     ("CB.ACQUIRE pay 5:min=3", "ERR invalid breaker '5:min=3': min is only for rates (P%/...)"),
@@ -304,7 +304,7 @@ const WRONG: &[(&str, &str)] = &[
         "CB.ACQUIRE pay consecutive:5",
         "ERR invalid breaker 'consecutive:5': expected a number of failures, or a rate such as 50%/60s",
     ),
-    ("CB.ACQUIRE pay LIMIT pay 10/s", "ERR the breaker and the limit need keys of their own"),
+    ("CB.ACQUIRE pay LIMIT pay 10/s", "ERR the breaker and the limit need different keys"),
     ("CB.REPORT pay SUCCESS", "ERR syntax error near 'SUCCESS', write OK, FAIL or IGNORE"),
     (
         "CB.REPORT pay OK c-1795202624013786",
@@ -392,7 +392,7 @@ fn the_usage_is_that_of_the_table() {
     assert!(one[0].text().starts_with("CB.ACQUIRE "), "{one:?}");
     let one = server.line("RL.HELP acquire");
     assert!(one[0].text().starts_with("RL.ACQUIRE "), "{one:?}");
-    assert_error_prefix(&server.line("RL.HELP RL.EFFECT"), "ERR no command 'RL.EFFECT' here");
+    assert_error_prefix(&server.line("RL.HELP RL.EFFECT"), "ERR unknown command 'RL.EFFECT'");
     assert_error_prefix(
         &server.line("RL.HELP acquire reserve"),
         "ERR syntax error near 'reserve'; usage: RL.HELP",

@@ -49,7 +49,9 @@ fn both_install_into_an_empty_folder_and_load() {
     let line = loadmodule(&root.join("etc/redis/floodgate.conf"));
     assert_eq!(line, ["loadmodule", "/usr/lib/redis/modules/libfloodgate.so"]);
     works(&root.join(line[1].trim_start_matches('/')));
-    for file in ["copyright", "changelog.gz", "changelog.Debian.gz", "README.md", "COMMANDS.md"] {
+    for file in
+        ["copyright", "changelog.gz", "changelog.Debian.gz", "README.md", "COMMANDS.md", "OPERATIONS.md"]
+    {
         assert!(root.join("usr/share/doc/floodgate").join(file).exists(), "{file}");
     }
     let field = |name: &str| run("dpkg-deb", &[Path::new("-f"), &deb, Path::new(name)]).trim().to_owned();
@@ -108,7 +110,7 @@ fn dpkg_installs_it_into_a_clean_root_and_removes_it() {
 /// it; nothing that we ship tells people to include a file with it.
 #[test]
 fn the_line_that_loads_survives_config_rewrite() {
-    for file in ["README.md", "scripts/package/floodgate.conf", "scripts/package/build.sh"] {
+    for file in ["OPERATIONS.md", "scripts/package/floodgate.conf", "scripts/package/build.sh"] {
         let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
         assert!(!text.contains("include /"), "{file}");
         assert!(text.contains("loadmodule /usr/lib/redis/modules/libfloodgate.so"), "{file}");

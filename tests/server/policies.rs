@@ -281,13 +281,16 @@ fn export_and_import() {
     for (json, error) in [
         (
             r#"[{"name":"free","limits":"1/s"}]"#,
-            "ERR policy 'free': there is such a policy already; give REPLACE to replace it",
+            "ERR policy 'free': a policy has this name already, REPLACE replaces it",
         ),
         (
             r#"{"policies":[{"name":"ok","limits":"1/s"},{"name":"bad","limits":"1/"}]}"#,
             "ERR policy 'bad': invalid limit '1/': missing period",
         ),
-        (r#"[{"name":"a","limits":"1/s"},{"name":"a","limits":"2/s"}]"#, "ERR policy 'a': it is named twice"),
+        (
+            r#"[{"name":"a","limits":"1/s"},{"name":"a","limits":"2/s"}]"#,
+            "ERR policy 'a': the document names it twice",
+        ),
         (
             r#"[{"name":"a","limits":"@free"}]"#,
             "ERR policy 'a': invalid limit '@free': a policy cannot stand here, write the limits out",
@@ -677,7 +680,7 @@ fn set_keeps_what_it_does_not_name() {
 #[test]
 fn a_prefix_is_no_glob() {
     let server = Server::start();
-    let refused = "ERR invalid prefix 'user:*': a prefix is literal, leave the '*' at its end out";
+    let refused = "ERR invalid prefix 'user:*': a prefix is literal, leave out the '*' at its end";
     assert_error(&server.line("RL.POLICY SET p 1/h PREFIX user:*"), refused);
     let json = r#"[{"name":"p","limits":"7/h","prefix":"user:*"}]"#;
     let reply = call!(server, "RL.POLICY", "IMPORT", json);

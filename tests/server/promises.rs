@@ -1,4 +1,4 @@
-//! README: each promise names tests that there are.
+//! CONTRIBUTING.md: each promise names tests that there are.
 
 use std::{fs, path::Path};
 
@@ -20,8 +20,8 @@ fn finds(suite: &str, filter: &str) -> bool {
 
 #[test]
 fn the_commands_that_show_them_run_tests() {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    let (_, rest) = readme.split_once("## What it promises\n").expect("the section");
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("CONTRIBUTING.md")).unwrap();
+    let (_, rest) = page.split_once("## Promises and their tests\n").expect("the section");
     let (section, _) = rest.split_once("\n## ").expect("the next section");
     let mut checked = 0;
     for row in section.lines().filter(|line| line.starts_with("| ") && line.contains('`')) {

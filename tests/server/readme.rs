@@ -1,5 +1,5 @@
-//! README holds what it names: commands, files, targets, headings and the ACL
-//! lines are there, and mean what it says.
+//! The pages hold what they name: commands, files, targets, headings, counters and
+//! the ACL lines are there, and mean what the pages say.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -17,16 +17,106 @@ fn with_rights(rights: Rights) -> BTreeSet<String> {
     COMMANDS.iter().filter(|command| command.rights == rights).map(|c| c.name.to_lowercase()).collect()
 }
 
+/// The pages that people read.
+const PAGES: &[&str] = &[
+    "README.md",
+    "OPERATIONS.md",
+    "BENCHMARKS.md",
+    "COMMANDS.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "src/clients/README.md",
+    "src/bin/envoy/README.md",
+];
+
 #[test]
-fn every_command_is_named() {
+fn the_front_page_is_short() {
     let readme = read("README.md");
-    for command in COMMANDS.iter().filter(|command| command.rights != Rights::Internal) {
-        assert!(readme.contains(command.name), "{}", command.name);
+    let (lines, words) = (readme.lines().count(), readme.split_whitespace().count());
+    assert!(lines <= 280 && words <= 2600, "{lines} lines, {words} words");
+}
+
+/// README's table has each command once, and none that is not there.
+#[test]
+fn the_table_of_commands_is_that_of_the_server() {
+    let readme = read("README.md");
+    let section = readme.split("\n## ").find(|part| part.starts_with("All commands\n")).unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| for "));
+    let mut named: Vec<&str> = rows
+        .filter_map(|row| row.split('|').nth(2))
+        .flat_map(|cell| cell.split([' ', ',', '(', ')']))
+        .filter(|word| word.len() > 3 && !word.contains(|c: char| c.is_ascii_lowercase()))
+        .collect();
+    let mut there: Vec<&str> = COMMANDS
+        .iter()
+        .filter(|command| command.rights != Rights::Internal)
+        .map(|command| command.name)
+        .collect();
+    named.sort_unstable();
+    there.sort_unstable();
+    assert_eq!(named, there, "README.md, All commands");
+}
+
+/// The commands that blocks show without replies are answered.
+#[test]
+fn commands_without_replies_run() {
+    let mut run = 0;
+    for page in PAGES.iter().filter(|page| **page != "COMMANDS.md") {
+        let (server, text) = (Server::start(), read(page));
+        for line in code(&text).1 {
+            let line = line.strip_prefix("$ ").unwrap_or(line);
+            let line = line.strip_prefix("redis-cli ").unwrap_or(line);
+            let command = line.split(" # ").next().unwrap().trim_end();
+            if ["RL.", "CB."].iter().any(|ours| command.starts_with(ours)) {
+                let reply = server.line(command);
+                assert!(reply.error().is_none(), "{page}: {command}: {reply:?}");
+                run += 1;
+            }
+        }
+    }
+    assert!(run >= 12, "{run}");
+}
+
+/// The first thing that README shows: the reply, a field a line.
+#[test]
+fn the_first_reply_is_true() {
+    let readme = read("README.md");
+    let block = readme.split("```").nth(1).unwrap();
+    let mut lines = block.lines().skip(1);
+    let command = lines.next().unwrap().strip_prefix("$ redis-cli ").unwrap();
+    let shown: Vec<i64> =
+        lines.map(|line| line.split(' ').nth(2).unwrap().parse().expect("the number")).collect();
+    assert_eq!(Server::start().line(command).to_ints(), shown);
+}
+
+/// OPERATIONS.md's table of counters and gauges is what a server tells.
+#[test]
+fn every_counter_is_described() {
+    let page = read("OPERATIONS.md");
+    let section = page.split("\n### ").find(|part| part.starts_with("Counters and gauges\n")).unwrap();
+    let rows: Vec<(&str, &str)> = section
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` | "))
+        .map(|(name, rest)| (name, rest.split(" | ").next().unwrap()))
+        .collect();
+    let server = Server::start();
+    let told = server.info("floodgate");
+    let described: BTreeSet<String> = rows.iter().map(|(name, _)| format!("floodgate_{name}")).collect();
+    assert_eq!(described.len(), rows.len(), "a row stands twice");
+    assert_eq!(
+        described,
+        told.keys().cloned().collect(),
+        "OPERATIONS.md, Counters and gauges: a row for each field of INFO floodgate"
+    );
+    for (name, kind) in rows {
+        let number = told[&format!("floodgate_{name}")].parse::<u64>().is_ok();
+        assert!(["counter", "gauge", "text"].contains(&kind), "{name}: {kind}");
+        assert!(number || kind == "text", "{name}: {kind}");
     }
 }
 
 /// What clients send beside our commands, and what an operator looks with.
-const CLIENTS_OWN: &[&str] = &["multi", "exec", "discard", "ping"];
+const CLIENTS_OWN: &[&str] = &["multi", "exec", "discard", "ping", "info"];
 const LOOKS: &[&str] = &[
     "info",
     "ping",
@@ -43,11 +133,11 @@ const LOOKS: &[&str] = &[
 
 #[test]
 fn the_acl_lines_give_just_the_commands_of_their_category() {
-    let readme = read("README.md");
+    let page = read("OPERATIONS.md");
     for (user, rights, more, left_out) in
         [("app", Rights::User, CLIENTS_OWN, None), ("operator", Rights::Admin, LOOKS, Some("rl.debug"))]
     {
-        let line = acl_line(&readme, user);
+        let line = acl_line(&page, user);
         let named: BTreeSet<String> =
             line.split(' ').filter_map(|word| word.strip_prefix('+')).map(str::to_owned).collect();
         let mut expected = with_rights(rights);
@@ -57,8 +147,8 @@ fn the_acl_lines_give_just_the_commands_of_their_category() {
     }
 }
 
-fn acl_line<'r>(readme: &'r str, user: &str) -> &'r str {
-    readme.lines().find(|line| line.starts_with(&format!("ACL SETUSER {user} "))).unwrap()
+fn acl_line<'p>(page: &'p str, user: &str) -> &'p str {
+    page.lines().find(|line| line.starts_with(&format!("ACL SETUSER {user} "))).unwrap()
 }
 
 /// Whether the user may run it, whatever comes of it.
@@ -68,8 +158,8 @@ fn may(wire: &mut Wire, command: &str) -> bool {
     !reply.error().is_some_and(|text| text.contains("NOPERM") || text.contains("no permissions"))
 }
 
-fn as_user(server: &Server, readme: &str, user: &str) -> Wire {
-    server.ok(acl_line(readme, user));
+fn as_user(server: &Server, page: &str, user: &str) -> Wire {
+    server.ok(acl_line(page, user));
     let mut wire = server.wire();
     assert_eq!(wire.line(&format!("AUTH {user} secret")), Reply::ok());
     wire
@@ -79,8 +169,8 @@ fn as_user(server: &Server, readme: &str, user: &str) -> Wire {
 /// keys only.
 #[test]
 fn the_acl_line_of_applications_runs_the_recipes() {
-    let (readme, server) = (read("README.md"), Server::start());
-    let mut wire = as_user(&server, &readme, "app");
+    let (page, server) = (read("OPERATIONS.md"), Server::start());
+    let mut wire = as_user(&server, &page, "app");
     assert_eq!(wire.line("RL.ACQUIRE rl:1 10/s").to_ints()[0], 1);
     for refused in ["RL.ACQUIRE other 10/s", "RL.PIN rl:1 10/s", "GET rl:1", "RL.METRICS"] {
         assert!(!may(&mut wire, refused), "{refused}");
@@ -95,7 +185,7 @@ fn the_acl_line_of_applications_runs_the_recipes() {
     assert_eq!(wire.line("MULTI"), Reply::ok());
     assert_eq!(wire.line("DISCARD"), Reply::ok());
     // Every command that a recipe names, but those of the service, which operates.
-    let line = acl_line(&readme, "app");
+    let line = acl_line(&page, "app");
     let mut seen = BTreeSet::new();
     for (folder, ending) in [("python", "py"), ("node", "mjs"), ("rust", "rs")] {
         for recipe in ["floodgate", "breaker", "reservation", "middleware", "layer"] {
@@ -121,9 +211,9 @@ fn the_acl_line_of_applications_runs_the_recipes() {
 /// morning shows, hears the alerts, and may not take.
 #[test]
 fn the_acl_line_of_operators_runs_the_diagnosis() {
-    let (readme, server) = (read("README.md"), Server::start());
-    let mut wire = as_user(&server, &readme, "operator");
-    let section = readme.split("\n## ").find(|part| part.starts_with("Seeing what happens\n")).unwrap();
+    let (page, server) = (read("OPERATIONS.md"), Server::start());
+    let mut wire = as_user(&server, &page, "operator");
+    let section = page.split("\n## ").find(|part| part.starts_with("Three in the morning\n")).unwrap();
     let shown = section.split("```redis").skip(1).filter_map(|block| block.split("```").next());
     let mut commands: Vec<String> =
         shown.flat_map(str::lines).filter_map(|line| line.strip_prefix("> ")).map(str::to_owned).collect();
@@ -163,7 +253,14 @@ fn code(text: &str) -> (Vec<&str>, Vec<&str>) {
 #[test]
 fn every_file_and_target_is_there() {
     // A page, and how much it names at least.
-    for (page, least) in [("README.md", 20), ("CONTRIBUTING.md", 20), ("SECURITY.md", 3)] {
+    for (page, least) in [
+        ("README.md", 8),
+        ("OPERATIONS.md", 20),
+        ("BENCHMARKS.md", 8),
+        ("CONTRIBUTING.md", 20),
+        ("SECURITY.md", 3),
+        ("src/clients/README.md", 2),
+    ] {
         let seen = files_and_targets(&read(page));
         assert!(seen >= least, "{page}: {seen}");
     }
@@ -195,7 +292,7 @@ fn files_and_targets(page: &str) -> usize {
 
 #[test]
 fn every_link_leads_to_a_heading() {
-    for file in ["README.md", "COMMANDS.md", "CONTRIBUTING.md", "SECURITY.md"] {
+    for &file in PAGES {
         for link in
             read(file).split("](").skip(1).filter_map(|rest| rest.split(')').next().map(str::to_owned))
         {
@@ -203,14 +300,19 @@ fn every_link_leads_to_a_heading() {
             if target.starts_with("https:") {
                 continue;
             }
-            let target = if target.is_empty() { file } else { target };
+            let folder = Path::new(file).parent().unwrap();
+            let target = if target.is_empty() {
+                file.to_owned()
+            } else {
+                folder.join(target).to_str().unwrap().to_owned()
+            };
             let headings: Vec<String> = if heading.is_empty() {
                 vec![String::new()]
             } else {
-                read(target).lines().filter_map(|line| line.strip_prefix('#')).map(anchor).collect()
+                read(&target).lines().filter_map(|line| line.strip_prefix('#')).map(anchor).collect()
             };
             assert!(headings.iter().any(|there| there == heading), "{file}: {link}");
-            assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(target).exists(), "{file}: {link}");
+            assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(&target).exists(), "{file}: {link}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The examples of the reference and of README: each is run on a real server,
+//! The examples of the reference, README.md and OPERATIONS.md: each is run on a real server,
 //! and its replies are those that are printed.
 
 use std::{
@@ -46,16 +46,18 @@ struct Document {
     text: String,
 }
 
-/// The pages of the reference, and README.
+/// The pages of the reference, and those at the top that show replies.
 fn documents() -> Vec<Document> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = |(name, text): (&str, &str)| Document {
         path: root.join("src/reference/pages").join(format!("{}.md", name.to_lowercase())),
         text: text.to_owned(),
     };
-    let readme = root.join("README.md");
-    let text = fs::read_to_string(&readme).unwrap();
-    all().map(page).chain([Document { path: readme, text }]).collect()
+    let top = ["README.md", "OPERATIONS.md"].map(|file| {
+        let path = root.join(file);
+        Document { text: fs::read_to_string(&path).unwrap(), path }
+    });
+    all().map(page).chain(top).collect()
 }
 
 /// A server of its own for each document, so that none depends on another. The

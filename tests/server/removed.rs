@@ -1,5 +1,5 @@
 //! A server that is started without the module on what it wrote with it, and the
-//! way back that README tells.
+//! way back that OPERATIONS.md tells.
 
 use std::{fs, time::Duration};
 

@@ -187,7 +187,7 @@ fn a_hierarchy_is_reserved_and_settled_as_one() {
     assert_same_data(&server, &replica);
     assert_error(
         &call!(wire, "RL.RESERVE", 2, "org", org, "org", org, "TTL", "1m"),
-        "ERR the same key twice in one reservation",
+        "ERR a reservation cannot name a key twice",
     );
     // A key that is lost comes back with a retry; the others stay as they are.
     reserve(&mut wire, 10, "c");

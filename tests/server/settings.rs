@@ -70,10 +70,13 @@ fn a_wrong_argument_refuses_to_load_and_says_why() {
         (&["caller-limits", "maybe"], "setting 'caller-limits' = 'maybe': expected yes or no"),
         (&["enable-debug-command", "1"], "setting 'enable-debug-command' = '1': expected yes or no"),
         (&["default-limit", "10/"], "setting 'default-limit' = '10/': invalid limit '10/': missing period"),
-        (&["default-limit", "*"], "setting 'default-limit' = '*': '*' asks for the default itself"),
+        (
+            &["default-limit", "*"],
+            "setting 'default-limit' = '*': '*' would ask for this setting itself, write limits such as 100/m",
+        ),
         (
             &["default-limit", "@gold"],
-            "setting 'default-limit' = '@gold': policies choose their keys by PREFIX",
+            "setting 'default-limit' = '@gold': a policy chooses its keys by PREFIX",
         ),
         (&["batch-max", "5", "%s%n", "1"], "unknown setting '%s%n'"),
     ] {
@@ -107,7 +110,7 @@ fn config_set_takes_effect_at_once() {
         assert_eq!(server.config_get(&full), before);
     };
     refused("default-limit", "10/", "invalid limit '10/': missing period");
-    refused("default-limit", "*", "'*' asks for the default itself");
+    refused("default-limit", "*", "'*' would ask for this setting itself, write limits such as 100/m");
     refused("default-limit", "10/s\r\n", r"invalid limit '10/s\r\n': has white space");
     refused("batch-max", "0", "argument must be between 1 and 1000000 inclusive");
     refused("batch-max", "x", "argument couldn't be parsed into an integer");

@@ -374,7 +374,10 @@ fn track_max_holds_against_invented_keys() {
     assert_eq!(server.line("DBSIZE"), Reply::Int(50), "a denial leaves only what is tracked");
     assert_eq!(server.info_field("floodgate", "floodgate_tracked_keys"), "50");
     assert_eq!(server.info_field("floodgate", "floodgate_track_refused"), "450");
-    assert_error(&server.line("RL.RECORD more OK"), "ERR too many tracked keys, see the setting track-max");
+    assert_error(
+        &server.line("RL.RECORD more OK"),
+        "ERR track-max keys are tracked already, raise that setting or clear some",
+    );
     server.ok("RL.RECORD invented:7 OK");
     assert_eq!(server.line("RL.ACQUIRE more 1/s TRACK")[0], Reply::Int(1));
     assert!(stats(&server, "more").is_nil());

@@ -28,7 +28,7 @@ struct Tally {
 fn follow(ports: &[u16], tally: &Tally, stop: &AtomicBool) {
     let addresses = ports.iter().map(|port| format!("redis://127.0.0.1:{port}")).collect();
     let mut client =
-        SentinelClient::build(addresses, SENTINEL_NAME.to_owned(), None, SentinelServerType::Master)
+        SentinelClient::build(addresses, SENTINEL_NAME, None, SentinelServerType::Master)
             .expect("addresses of sentinels");
     while !stop.load(Ordering::Relaxed) {
         // While there is no master to be had, the client asks again.

@@ -112,7 +112,7 @@ fn alone(ctx: &Context<'_>, call: &CbAcquireCall<'_>) -> Result<(), Error> {
 fn with_limit(ctx: &Context<'_>, call: &CbAcquireCall<'_>, limit: &LimitClause<'_>) -> Result<(), Error> {
     let now = ctx.now();
     if call.key.bytes() == limit.key.bytes() {
-        return Err(Error::Other("the breaker and the limit need keys of their own".to_owned()));
+        return Err(Error::Other("the breaker and the limit need different keys".to_owned()));
     }
     ctx.settle_keys([call.key, limit.key]);
     // Whatever can be wrong is found before anything is taken.

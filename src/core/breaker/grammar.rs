@@ -216,7 +216,7 @@ fn parse_period(text: &[u8]) -> Result<u64, BreakerReason> {
     }
     let scale = duration::unit(unit).ok_or_else(|| match duration::near_unit(unit) {
         Some(near) => format!("unknown period '{}', write {}{near}", shown(text), shown(digits)),
-        None => format!("unknown period '{}', there are ms, s, m, h, d and w", shown(text)),
+        None => format!("unknown period '{}': the units are ms, s, m, h, d and w", shown(text)),
     })?;
     let n = if digits.is_empty() { Some(1) } else { whole_number(digits) };
     let us = n.and_then(|n| n.checked_mul(scale)).filter(|us| (MILLISECOND..=LONGEST).contains(us));
@@ -300,7 +300,7 @@ impl BreakerOptions {
         if let Trip::RateCalls { calls, .. } = trip
             && min > calls.into()
         {
-            return Err("min is more than the calls looked at".into());
+            return Err("min is more than the calls in the window".into());
         }
         let open_us = self.open.unwrap_or(defaults.open_us);
         let maxopen_us = self.maxopen.unwrap_or_else(|| default_maxopen(open_us));
@@ -350,7 +350,7 @@ fn unknown_option(name: &[u8]) -> BreakerReason {
     let unknown = format!("unknown option '{}'", shown(name));
     match OTHER_NAMES.iter().find(|(other, _)| other.as_bytes() == name) {
         Some((_, ours)) => format!("{unknown}, write {ours}={}", example(ours)),
-        None => format!("{unknown}, there are {OPTIONS}"),
+        None => format!("{unknown}: the options are {OPTIONS}"),
     }
 }
 

@@ -120,7 +120,7 @@ fn terms(text: &[u8], author: Author) -> Result<Vec<Term>, TokenError> {
         }
         let term = term(token, author).map_err(|reason| refused(token, reason))?;
         if terms.iter().any(|other| same_name(other, &term)) {
-            return Err(refused(token, "same name twice"));
+            return Err(refused(token, "another limit has the same name"));
         }
         terms.push(term);
     }

@@ -94,9 +94,9 @@ pub fn number(text: &[u8], what: &str) -> Result<u64, Reason> {
     if text.iter().any(|b| !b.is_ascii_digit()) {
         return refuse(match text {
             [digits @ .., b'k' | b'K' | b'm' | b'M'] if digits.iter().all(u8::is_ascii_digit) => {
-                "is not a whole number, write its zeros out"
+                "is not a whole number, write it without an exponent"
             }
-            _ if text.contains(&b'.') => "is not a whole number, take a longer period, as 3/2s for 1.5/s",
+            _ if text.contains(&b'.') => "is not a whole number, write a longer period, as in 3/2s for 1.5/s",
             _ => "is not a whole number such as 100",
         });
     }
@@ -128,7 +128,7 @@ fn period(text: &[u8]) -> Result<Period, Reason> {
             return if n == Some(1) {
                 Ok(period)
             } else {
-                Err(format!("{name} takes no number but 1, so write days, as in 90d").into())
+                Err(format!("{name} takes no number but 1, write days, as in 90d").into())
             };
         }
     }
@@ -161,7 +161,7 @@ fn unknown_unit(text: &[u8]) -> Reason {
     match near {
         Some(near) => format!("unknown unit of time '{}', write {near}", shown(text)).into(),
         None => {
-            format!("unknown unit of time '{}', there are ms, s, m, h, d, w, month and year", shown(text))
+            format!("unknown unit of time '{}': the units are ms, s, m, h, d, w, month and year", shown(text))
                 .into()
         }
     }

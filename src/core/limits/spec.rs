@@ -329,7 +329,7 @@ pub enum LimitsError {
     #[error("more than 8 limits")]
     TooMany,
     /// Two of the same name; the canonical text of the second.
-    #[error("same name twice ({0})")]
+    #[error("another limit has the same name ({0})")]
     Twice(String),
 }
 

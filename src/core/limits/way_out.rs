@@ -54,7 +54,7 @@ pub fn unknown_algorithm(head: &[u8], token: &[u8]) -> Reason {
         return format!("{unknown}: a limit is written as 10/s, a policy as @{name}").into();
     }
     let names: Vec<&str> = TABLE.iter().filter(|row| row.public).map(|row| row.name).collect();
-    format!("{unknown}, there are {}", listed(&names)).into()
+    format!("{unknown}: the algorithms are {}", listed(&names)).into()
 }
 
 /// Why `key` is no option of an algorithm: another's, an argument, or nobody's.
@@ -66,11 +66,12 @@ pub fn unknown_option(key: &[u8], algorithm: &str) -> Reason {
     }
     let unknown = format!("unknown option '{}'", shown(key));
     if let Some(argument) = ARGUMENTS.iter().find(|name| name.as_bytes().eq_ignore_ascii_case(key)) {
-        return format!("{unknown}: {argument} is an argument of the command, behind the limits").into();
+        return format!("{unknown}: {argument} is an argument of the command, write it after the limits")
+            .into();
     }
     let own = TABLE.iter().find(|row| row.name == algorithm).map_or(&[][..], |row| row.options);
     let names: Vec<&str> = options::COMMON.iter().chain(own).copied().collect();
-    format!("{unknown}, {algorithm} has {}", listed(&names)).into()
+    format!("{unknown}: the options of {algorithm} are {}", listed(&names)).into()
 }
 
 /// Why a token that parts limits by something else than `,` is none.

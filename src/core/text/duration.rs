@@ -123,11 +123,11 @@ fn read(text: &[u8], unitless: Unitless) -> Result<u64, TokenError> {
         [] => return Err(fail(&needs_a_unit(digits))),
         [b'.', ..] => return Err(fail("must be a whole number of its unit, such as 1500ms for 1.5s")),
         _ if rest.iter().any(u8::is_ascii_whitespace) => {
-            return Err(fail("has white space, as 30s has none"));
+            return Err(fail("has white space, write it without, as in 30s"));
         }
         _ => unit(rest).ok_or_else(|| match near_unit(rest) {
             Some(near) => fail(&format!("unknown unit, write {}{near}", shown(digits))),
-            None => fail("unknown unit, there are ms, s, m, h, d and w"),
+            None => fail("unknown unit: the units are ms, s, m, h, d and w"),
         })?,
     };
     n.and_then(|n| n.checked_mul(scale))

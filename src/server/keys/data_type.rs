@@ -300,7 +300,7 @@ unsafe extern "C" fn aux_load<T: NativeType>(
     match loaded {
         Ok(Ok(())) => constant(raw::REDISMODULE_OK),
         Ok(Err(reason)) => {
-            let text = format!("floodgate: refused what stands beside keys of {}: {reason}", T::NAME);
+            let text = format!("floodgate: refused the data stored beside keys of {}: {reason}", T::NAME);
             // SAFETY: a null context is allowed.
             unsafe { log::write(std::ptr::null_mut(), log::LogLevel::Warning, &text) };
             constant(raw::REDISMODULE_ERR)

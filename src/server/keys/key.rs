@@ -321,7 +321,7 @@ impl<T: NativeType> Drop for ValueGuardMut<'_, T> {
                     log::write(
                         std::ptr::null_mut(),
                         log::LogLevel::Warning,
-                        "floodgate: the server did not take a value's new place; it must not go on",
+                        "floodgate: the server did not store a value's new address, so it must stop",
                     );
                     std::process::abort();
                 }

@@ -133,7 +133,9 @@ unsafe fn take_over(
     }
     // SAFETY: the context is live.
     match unsafe { call_if_there!(RedisModule_LoadConfigs(ctx)) } {
-        Some(status) if status != 0 => Err("a setting of the configuration was refused".to_owned()),
+        Some(status) if status != 0 => {
+            Err("the server refused a setting of its configuration file".to_owned())
+        }
         _ => Ok(()),
     }
 }
@@ -141,7 +143,7 @@ unsafe fn take_over(
 /// Why there is no such setting, and which there are.
 fn unknown(settings: &[Setting], name: &[u8]) -> String {
     let names: Vec<&str> = settings.iter().map(Setting::title).collect();
-    format!("unknown setting '{}', there are {}", shown(name), names.join(", "))
+    format!("unknown setting '{}': the settings are {}", shown(name), names.join(", "))
 }
 
 /// `None` where the server has no module settings. The value that the module

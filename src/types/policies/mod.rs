@@ -47,7 +47,7 @@ pub enum PolicyRefused {
     #[error("invalid prefix '{0}': longer than {MAX_PREFIX} bytes")]
     PrefixTooLong(String),
     /// A prefix is no glob.
-    #[error("invalid prefix '{0}': a prefix is literal, leave the '*' at its end out")]
+    #[error("invalid prefix '{0}': a prefix is literal, leave out the '*' at its end")]
     PrefixGlob(String),
     /// Two policies cannot have the same prefix.
     #[error("invalid prefix '{prefix}': it is the prefix of policy '{owner}' already")]
@@ -58,10 +58,10 @@ pub enum PolicyRefused {
         owner: Label,
     },
     /// An import without REPLACE names a policy that is there.
-    #[error("there is such a policy already; give REPLACE to replace it")]
+    #[error("a policy has this name already, REPLACE replaces it")]
     Exists,
     /// An import names a policy twice.
-    #[error("it is named twice")]
+    #[error("the document names it twice")]
     Twice,
 }
 
@@ -176,7 +176,7 @@ impl Policies {
     /// Whether these could be set together, in place of those of their names.
     ///
     /// # Errors
-    /// The position of the first that could not, and why: it is named twice, or
+    /// The position of the first that could not, and why: the document names it twice, or
     /// its prefix is another's.
     pub fn check(&self, policies: &[Policy]) -> Result<(), (usize, PolicyRefused)> {
         let mut names = HashSet::new();

@@ -90,7 +90,7 @@ const MALFORMED: &[(&str, &str)] = &[
     ("50%/60s:slow=0", "slow must be at least 1ms"),
     ("50%/60s:min=0", "min must be 1 to 1000000"),
     ("50%/60s:min=1000001", "min must be 1 to 1000000"),
-    ("50%/10calls:min=11", "min is more than the calls looked at"),
+    ("50%/10calls:min=11", "min is more than the calls in the window"),
     ("50%/60s,5", "unknown period '60s,5'"),
 ];
 
@@ -301,6 +301,6 @@ fn tickets_are_short_and_foreign_ones_refused() {
         "c-99999999999999999999",
     ] {
         let error = Permit::parse(text.as_bytes()).expect_err(text).to_string();
-        assert_eq!(error, format!("invalid token '{text}': not one that CB.ACQUIRE gave"));
+        assert_eq!(error, format!("invalid token '{text}': it is no token of CB.ACQUIRE"));
     }
 }
