@@ -193,9 +193,9 @@ async fn with_the_rights_of_the_readme() {
     let machine = Machine::start().await;
     let rights = include_str!("../../README.md").split('`').find(|span| span.starts_with("ACL SETUSER web "));
     line::<redis::Value>(&machine.server(), rights.unwrap()).await;
-    let limited = Server::open(machine.url().replace("//", "//web:secret@")).unwrap();
-    limited.check().await.unwrap();
-    let limiter = Limiter::new(&limited, FailClosed);
+    let allowed = Server::open(machine.url().replace("//", "//web:secret@")).unwrap();
+    allowed.check().await.unwrap();
+    let limiter = Limiter::new(&allowed, FailClosed);
     assert!(limiter.acquire("user:1", "9/h").with_headers().await.unwrap().0.is_granted());
     let waited = limiter.acquire("user:1", "9/h").wait(Duration::from_secs(1)).await.unwrap();
     assert_eq!((waited.remaining, waited.source), (7, Source::Redis));
@@ -206,7 +206,7 @@ async fn with_the_rights_of_the_readme() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     reservation.commit().await;
     drop(limiter.reserve(&limits).await.unwrap());
-    Breaker::new(&limited, "user:mail", "3").call(async { Ok::<_, ()>(()) }).await.unwrap();
+    Breaker::new(&allowed, "user:mail", "3").call(async { Ok::<_, ()>(()) }).await.unwrap();
     eventually("it is given back", async || {
         limiter.quota("user:2", "9/h").await.unwrap().unwrap().limits[0].used == 1
     })
