@@ -121,6 +121,12 @@ fn python_without_asyncio() {
 }
 
 #[test]
+fn python_guarded_calls_and_their_cache() {
+    let Some(folder) = installed("python") else { return };
+    assert_eq!(tried(python(&folder, "try_guarded.py"), durable()), ["done"]);
+}
+
+#[test]
 fn python_flask_limiter_slowapi_and_fastapi() {
     let Some(folder) = installed("python") else { return };
     assert_eq!(tried(python(&folder, "try_plugins.py"), durable()), ["done"]);
@@ -197,7 +203,7 @@ fn python_readme_runs() {
         succeeds(example);
         run += 1;
     }
-    assert_eq!(run, 3);
+    assert_eq!(run, 4);
 
     let line = readme.split('`').find(|span| span.starts_with("ACL SETUSER web ")).unwrap();
     server.ok(line);
@@ -276,6 +282,7 @@ fn python_is_typed() {
     mypy.current_dir(format!("{CLIENTS}/python")).env("MYPYPATH", format!("{PACKAGES}/python"));
     mypy.args(["--strict", "--cache-dir"]).arg(folder.join("mypy"));
     mypy.args(["web.py", "try_it.py", "try_sync.py", "try_plugins.py", "try_places.py", "try_service.py"]);
+    mypy.args(["try_guarded.py"]);
     mypy.args(["in_memory.py", "flask_app.py", "slowapi_app.py"]);
     succeeds(mypy);
 }
