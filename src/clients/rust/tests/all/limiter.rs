@@ -125,9 +125,9 @@ async fn only_so_many_wait() {
     let limiter = Limiter::new(&server, FailClosed).without_memory();
     limiter.acquire("slow", "1/h").await.unwrap();
     let first = limiter.clone();
-    let first = tokio::spawn(async move { first.acquire("slow", "1/h").wait(Duration::from_secs(60)).await });
+    let first = tokio::spawn(async move { first.acquire("slow", "1/h").wait(Duration::from_secs(20)).await });
     eventually("it stands in line", async || line::<Vec<i64>>(&server, "RL.QUEUE slow").await[0] == 1).await;
-    let second = limiter.acquire("slow", "1/h").wait(Duration::from_secs(60)).await.unwrap();
+    let second = limiter.acquire("slow", "1/h").wait(Duration::from_secs(20)).await.unwrap();
     assert!(!second.is_granted());
     first.abort();
 }
@@ -144,7 +144,7 @@ async fn batches_refunds_quota_and_headers() {
     assert_eq!(limiter.refund("a", 9).await.unwrap(), 2);
     assert_eq!(limiter.refund("nobody", 9).await.unwrap(), 0);
 
-    limiter.acquire("user:1", "10/s:shadow,1000/h:fixed").cost(3).await.unwrap();
+    limiter.acquire("user:1", "10/s:shadow,fixed:1000/h").cost(3).await.unwrap();
     let quota = limiter.quota("user:1", "*").await.unwrap().unwrap();
     assert_eq!(quota.blocked, None);
     let [second, hour] = &quota.limits[..] else { panic!("{quota:?}") };
@@ -212,5 +212,5 @@ async fn with_the_rights_of_the_readme() {
     })
     .await;
     let refused = limiter.acquire("other", "9/h").await.unwrap_err();
-    assert!(refused.to_string().contains("NOPERM"), "{refused}");
+    assert!(refused.to_string().contains("permission"), "{refused}");
 }

@@ -78,9 +78,9 @@ async fn what_is_denied() {
     let both = [("team", "100/h"), ("llm:3", "concurrent:1")];
     assert!(matches!(limiter.reserve(&both).await, Err(ReserveError::Denied(_))));
     assert_eq!(limiter.quota("team", "100/h").await.unwrap().unwrap().limits[0].used, 0);
-    let kept = [("llm:4", "10/h:keep=100%")];
-    assert!(limiter.reserve(&kept).await.is_err());
-    assert!(limiter.reserve(&kept).critical().await.is_ok());
+    let kept = [("llm:4", "10/h:keep=90%")];
+    assert!(limiter.reserve(&kept).estimate(2).await.is_err());
+    assert!(limiter.reserve(&kept).estimate(2).critical().await.is_ok());
     let refused = limiter.reserve(&[("llm:5", "10/")]).await;
     assert!(matches!(refused, Err(ReserveError::Undecided(_))));
 }

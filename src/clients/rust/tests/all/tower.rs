@@ -80,7 +80,7 @@ async fn answers_and_keys_of_its_own() {
     let denied = ask(&mut own, "ann").await;
     assert_eq!((denied.status().as_u16(), denied.body().as_str()), (503, "again in 1 h"));
     assert_eq!(denied.headers()["retry-after"], "mine");
-    assert_eq!(limiter.quota("search:ann", "*").await.unwrap(), None);
+    assert_eq!(limiter.quota("ann", "*").await.unwrap(), None);
     assert_eq!(limiter.quota("search:ann", "1/h").await.unwrap().unwrap().limits[0].used, 1);
 
     // Limits that are none are no reason to let everybody in, nor for their words to get out.
