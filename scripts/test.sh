@@ -38,6 +38,12 @@ locked=()
 run make --no-print-directory monitor-check lint
 run cargo fmt --check
 run cargo clippy --all-targets --all-features "${locked[@]}" -- -D warnings
+# The client for Rust, a workspace of its own; its tests are run by those on servers,
+# out of the same folder, so that they are built here.
+client=(--manifest-path src/clients/rust/Cargo.toml --locked --all-features --target-dir "${CARGO_TARGET_DIR:-target}")
+run cargo fmt --check --manifest-path src/clients/rust/Cargo.toml
+run cargo clippy --all-targets "${client[@]}" -- -D warnings
+run cargo test --no-run "${client[@]}"
 run env RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --all-features "${locked[@]}"
 # One build for all tests, those in the documentation too: on their own they
 # would build the library a second time.

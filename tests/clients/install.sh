@@ -3,9 +3,10 @@
 # the folder. Quick when it is there already. Ends with 3 and says what is missing
 # where the language, or the registry of its packages, cannot be had.
 #
-#   tests/clients/install.sh python|node|rust             for the recipes here
+#   tests/clients/install.sh python|node                  for the recipes here
 #   tests/clients/install.sh moving-python|moving-node    for tests/moving
 #   tests/clients/install.sh node-package                 for src/clients/node
+#   tests/clients/install.sh rust                         for src/clients/rust
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -59,10 +60,10 @@ case ${1:-} in
         answers() { npm view ioredis version; }
         ;;
     rust)
+        list=$here/../../src/clients/rust
         command -v cargo >/dev/null || missing "cargo is not installed"
-        # Cargo knows what is up to date: each tree has a folder, asked every time.
-        stamp() { echo "$here"; }
-        get() { cargo fetch --quiet --locked --manifest-path "$here/rust/Cargo.toml"; }
+        stamp() { cat "$list/Cargo.lock"; }
+        get() { cargo fetch --quiet --locked --manifest-path "$list/Cargo.toml"; }
         answers() { cargo info --quiet redis; }
         ;;
     *) echo "usage: tests/clients/install.sh python|node|rust|moving-python|moving-node|node-package" >&2; exit 2 ;;
@@ -88,10 +89,5 @@ if [ ! -e "$folder/installed" ]; then
         missing "the packages of $1 cannot be had, see $log"
     fi
     touch "$folder/installed"
-fi
-if [ "$1" = rust ]; then
-    # Other tests run meanwhile: let them go first.
-    nice cargo build --quiet --locked --manifest-path "$here/rust/Cargo.toml" --target-dir "$folder" >&2
-    folder=$folder/debug
 fi
 echo "$folder"

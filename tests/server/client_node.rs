@@ -3,21 +3,14 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Write as _},
-    net::{TcpListener, TcpStream},
     os::unix::fs::symlink,
     path::Path,
     process::{Command, Stdio},
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
 };
 
 use tempfile::TempDir;
 
-use crate::{
-    clients::installed,
-    harness::{Sentinels, Server, cluster},
-};
+use crate::{client_control::with_servers, clients::installed};
 
 const PACKAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/clients/node");
 
@@ -53,64 +46,6 @@ fn succeeds(command: &mut Command) -> String {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     said
-}
-
-/// What who has connected asks for, as long as the connection lasts: it says its
-/// port, and does what each line asks for.
-fn serve(connection: TcpStream) {
-    let mut answer = connection.try_clone().unwrap();
-    let mut lines = BufReader::new(connection).lines().map_while(Result::ok);
-    let kind = lines.next().unwrap();
-    if kind == "cluster" {
-        let cluster = cluster(3, 0);
-        writeln!(answer, "{}", cluster.nodes[0].port()).unwrap();
-        return lines.for_each(drop);
-    }
-    let mut server = Server::with(&["--appendonly", "yes"]);
-    if kind == "sentinel" {
-        let sentinels = Sentinels::watch(&server, 0, 1);
-        writeln!(answer, "{}", sentinels.ports[0]).unwrap();
-        return lines.for_each(drop);
-    }
-    assert_eq!(kind, "server");
-    writeln!(answer, "{}", server.port()).unwrap();
-    for line in lines {
-        match line.as_str() {
-            "kill" => server.kill9(),
-            "start" => server.restart(),
-            "freeze" => signal(&server, "-STOP"),
-            "thaw" => signal(&server, "-CONT"),
-            unknown => panic!("nobody knows how to {unknown}"),
-        }
-        writeln!(answer, "done").unwrap();
-    }
-}
-
-fn signal(server: &Server, signal: &str) {
-    succeeds(Command::new("kill").args([signal, &server.pid().to_string()]));
-}
-
-/// Runs a program that asks for servers on the port that FLOODGATE_CONTROL names.
-fn with_servers(program: &mut Command) {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let is_over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            for connection in listener.incoming() {
-                if is_over.load(Ordering::SeqCst) {
-                    return;
-                }
-                scope.spawn(move || serve(connection.unwrap()));
-            }
-        });
-        let output = program.env("FLOODGATE_CONTROL", port.to_string()).stdin(Stdio::null()).output();
-        is_over.store(true, Ordering::SeqCst);
-        drop(TcpStream::connect(("127.0.0.1", port)));
-        let output = output.unwrap();
-        let said = [output.stdout, output.stderr].concat();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
-    });
 }
 
 #[test]

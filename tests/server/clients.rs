@@ -122,6 +122,12 @@ fn python_without_asyncio() {
 }
 
 #[test]
+fn python_guarded_calls_and_their_cache() {
+    let Some(folder) = installed("python") else { return };
+    assert_eq!(tried(python(&folder, "try_guarded.py"), durable()), ["done"]);
+}
+
+#[test]
 fn python_flask_limiter_slowapi_and_fastapi() {
     let Some(folder) = installed("python") else { return };
     assert_eq!(tried(python(&folder, "try_plugins.py"), durable()), ["done"]);
@@ -198,7 +204,7 @@ fn python_readme_runs() {
         succeeds(example);
         run += 1;
     }
-    assert_eq!(run, 3);
+    assert_eq!(run, 4);
 
     let line = readme.split('`').find(|span| span.starts_with("ACL SETUSER web ")).unwrap();
     server.ok(line);
@@ -277,6 +283,7 @@ fn python_is_typed() {
     mypy.current_dir(format!("{CLIENTS}/python")).env("MYPYPATH", format!("{PACKAGES}/python"));
     mypy.args(["--strict", "--cache-dir"]).arg(folder.join("mypy"));
     mypy.args(["web.py", "try_it.py", "try_sync.py", "try_plugins.py", "try_places.py", "try_service.py"]);
+    mypy.args(["try_guarded.py"]);
     mypy.args(["in_memory.py", "flask_app.py", "slowapi_app.py"]);
     succeeds(mypy);
 }
@@ -332,15 +339,6 @@ fn node_is_typed() {
     succeeds(tsc);
 }
 
-#[test]
-fn rust_redis_rs_and_axum() {
-    let Some(folder) = installed("rust") else { return };
-    assert_eq!(tried(Command::new(folder.join("try_it")), durable()), ["done"]);
-    let mut format = Command::new("cargo");
-    format.args(["fmt", "--check", "--manifest-path", &format!("{CLIENTS}/rust/Cargo.toml")]);
-    succeeds(format);
-}
-
 /// What the page shows of a recipe stands in a file that the tests above run.
 #[test]
 fn readme_shows_what_is_tried() {
@@ -349,12 +347,12 @@ fn readme_shows_what_is_tried() {
     for block in readme.split("```").skip(1).step_by(2) {
         let (language, code) = block.split_once('\n').unwrap();
         let folder = match language {
-            "python" => "python",
-            "js" => "node",
-            "rust" => "rust",
+            "python" => format!("{CLIENTS}/python"),
+            "js" => format!("{CLIENTS}/node"),
+            "rust" => format!("{PACKAGES}/rust/examples"),
             _ => continue,
         };
-        let files: Vec<String> = fs::read_dir(format!("{CLIENTS}/{folder}"))
+        let files: Vec<String> = fs::read_dir(folder)
             .unwrap()
             .filter_map(|file| fs::read_to_string(file.unwrap().path()).ok())
             .collect();

@@ -187,9 +187,11 @@ fn the_acl_line_of_applications_runs_the_recipes() {
     // Every command that a recipe names, but those of the service, which operates.
     let line = acl_line(&page, "app");
     let mut seen = BTreeSet::new();
-    for (folder, ending) in [("python", "py"), ("node", "mjs"), ("rust", "rs")] {
-        for recipe in ["floodgate", "breaker", "reservation", "middleware", "layer"] {
-            let path = format!("{}/tests/clients/{folder}/{recipe}.{ending}", env!("CARGO_MANIFEST_DIR"));
+    let folders =
+        [("tests/clients/python", "py"), ("tests/clients/node", "mjs"), ("src/clients/rust/src", "rs")];
+    for (folder, ending) in folders {
+        for recipe in ["floodgate", "breaker", "reservation", "middleware", "limiter", "acquire"] {
+            let path = format!("{}/{folder}/{recipe}.{ending}", env!("CARGO_MANIFEST_DIR"));
             let Ok(text) = fs::read_to_string(path) else { continue };
             for name in
                 text.split(['"', '\'']).filter(|word| word.starts_with("RL.") || word.starts_with("CB."))

@@ -32,7 +32,8 @@ export interface BreakerOptions {
  */
 export class Breaker {
   readonly server: Server
-  readonly #outcomeOf: (error: unknown) => CallOutcome
+  /** What a rejection says of the callee. */
+  readonly outcomeOf: (error: unknown) => CallOutcome
 
   /** @param rule such as `50%/60s:open=30s`; without one the server's rule for the key holds */
   constructor(
@@ -42,7 +43,7 @@ export class Breaker {
     { outcomeOf = isAbort }: BreakerOptions = {},
   ) {
     this.server = Server.of(client)
-    this.#outcomeOf = outcomeOf
+    this.outcomeOf = outcomeOf
   }
 
   /** Makes the call, or throws CircuitOpen. A caller that aborts the signal gives its trial back. */
@@ -55,7 +56,7 @@ export class Breaker {
       outcome = 'OK'
       return result
     } catch (error) {
-      outcome = signal?.aborted ? 'IGNORE' : this.#outcomeOf(error)
+      outcome = signal?.aborted ? 'IGNORE' : this.outcomeOf(error)
       throw error
     } finally {
       if (token !== undefined) await this.#report(token, outcome, performance.now() - start)
@@ -96,11 +97,20 @@ function isAbort(error: unknown): CallOutcome {
   return error instanceof Error && error.name === 'AbortError' ? 'IGNORE' : 'FAIL'
 }
 
-function admissionOf(reply: unknown): { allowed: boolean; token: string | undefined; retryAfterMs: number } {
-  const [allowed, , token, retryAfterMs] = list(reply)
+/** What CB.ACQUIRE replies; `six` is what its limit decided. */
+export interface Admission {
+  allowed: boolean
+  token: string | undefined
+  retryAfterMs: number
+  six: unknown[] | undefined
+}
+
+export function admissionOf(reply: unknown): Admission {
+  const [allowed, , token, retryAfterMs, six] = list(reply)
   return {
     allowed: integer(allowed) === 1,
     token: token === null || token === undefined ? undefined : text(token),
     retryAfterMs: integer(retryAfterMs),
+    six: six === null || six === undefined ? undefined : list(six),
   }
 }

@@ -55,6 +55,8 @@ export interface LentConnection {
 export interface Adapter {
   /** Whether the commands of one process arrive in the order in which they are sent. */
   readonly ordered: boolean
+  /** Whether it talks to one server, which has all keys. */
+  readonly walks: boolean
   /** Sends it. What is not on its way yet when `over` is aborted is not sent any more. */
   send(command: Command, key: string | undefined, over: AbortSignal): Promise<unknown>
   /** Opens a connection of its own, with no limit on the time of an answer. */
@@ -67,7 +69,7 @@ const words = (command: Command) => command.map(String)
 /** Finds out whose client it is. */
 export function adapterOf(client: RedisClient): Adapter {
   if (typeof client === 'function') {
-    return { ordered: false, send: (command, key) => client(words(command), key) }
+    return { ordered: false, walks: false, send: (command, key) => client(words(command), key) }
   }
   if ('call' in client && typeof client.call === 'function') return ioredis(client)
   if (!('sendCommand' in client) || typeof client.sendCommand !== 'function') {
@@ -79,6 +81,7 @@ export function adapterOf(client: RedisClient): Adapter {
     const cluster = client as NodeRedisCluster
     return {
       ordered: false,
+      walks: false,
       send: (command, key, abortSignal) =>
         cluster.sendCommand(key as string, false, words(command), { abortSignal }),
     }
@@ -87,6 +90,7 @@ export function adapterOf(client: RedisClient): Adapter {
     const sentinel = client as NodeRedisSentinel
     return {
       ordered: false,
+      walks: true,
       send: (command, _key, abortSignal) => sentinel.sendCommand(false, words(command), { abortSignal }),
     }
   }
@@ -103,6 +107,7 @@ function ioredis(client: IoredisClient): Adapter {
   let connecting: Promise<void> | undefined
   return {
     ordered: !isCluster,
+    walks: !isCluster,
     async send([name, ...args], _key, over) {
       // Not into its queue of commands for later: later it is too late.
       if (CONNECTING.has(client.status)) {
@@ -159,6 +164,7 @@ function nodeRedis(client: NodeRedisClient): Adapter {
   const duplicate = client.duplicate as (overrides: unknown) => NodeRedisConnection
   return {
     ordered: true,
+    walks: true,
     send: (command, _key, abortSignal) => client.sendCommand(words(command), { abortSignal }),
     async lend() {
       const { socket } = (client as { options?: { socket?: object } }).options ?? {}

@@ -1,10 +1,12 @@
 // Limits, reservations and circuit breakers that all processes share.
 
 export { Breaker, CircuitOpen, type BreakerOptions, type CallOutcome } from './breaker.js'
+export { Cache, type CacheOptions, type KeepOptions } from './cache.js'
 export type { Command, RedisClient, SendCommand } from './client.js'
 export { retryAfterSeconds, type Decision } from './decision.js'
 export { DenialMemory } from './denials.js'
 export { FailClosed, FailOpen, LocalBucket, type Fallback } from './fallback.js'
+export { guarded, type GuardOptions } from './guarded.js'
 export {
   Limiter,
   type AcquireOptions,

@@ -116,6 +116,21 @@ export class Server {
     return answers
   }
 
+  /** Whether its client has a connection of its own for a command that waits. */
+  get canWait(): boolean {
+    return this.#adapter.lend !== undefined
+  }
+
+  /** Whether SCAN sees all keys: not on a cluster. */
+  get walks(): boolean {
+    return this.#adapter.walks
+  }
+
+  /** Tells the logger. */
+  warn(message: string): void {
+    this.#logger?.warn(message)
+  }
+
   /** How many more may wait. */
   get freeWaiters(): number {
     return this.#freeWaiters
@@ -189,7 +204,10 @@ export class Server {
       else signal?.addEventListener('abort', abort)
       answer.then(
         (value) => {
-          if (isOver) return late?.(value)
+          if (isOver) {
+            this.#asleepUntil = undefined // it answered, if late: it can be asked
+            return late?.(value)
+          }
           end()
           resolve(value)
         },

@@ -81,7 +81,7 @@ test('a trial that was admitted after the timeout is given back', async () => {
       if (args[0] === 'CB.ACQUIRE') await sleep(300)
       return answer
     },
-    { timeoutMs: 100, restMs: 1, logger: null },
+    { timeoutMs: 100, restMs: 60_000, logger: null },
   )
   const rule = await halfOpen('late')
   assert.equal(
@@ -167,7 +167,7 @@ test('a reservation that came after the timeout is released', async () => {
       if (args[0] === 'RL.RESERVE') await sleep(300)
       return answer
     },
-    { timeoutMs: 100, restMs: 1, logger: null },
+    { timeoutMs: 100, restMs: 60_000, logger: null },
   )
   const impatient = new Limiter(slow, { fallback: new FailOpen() })
   assert.equal(await reserve(impatient, { 'late:place': 'concurrent:1' }, {}, async () => 42), 42)

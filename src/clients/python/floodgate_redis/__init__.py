@@ -12,9 +12,11 @@ share, decided inside Redis by the Floodgate module.
 """
 
 from .breaker import Breaker
+from .cache import Cache
 from .decision import Decision, LimitStatus
 from .errors import CircuitOpen, Denied, Spending
 from .fallback import FailClosed, FailOpen, Fallback, LocalBucket
+from .guarded import guarded
 from .limiter import Limiter
 from .outage import Away, Misconfigured
 from .reservation import reserve
@@ -24,6 +26,7 @@ from .words import Request
 __all__ = [
     "Away",
     "Breaker",
+    "Cache",
     "CircuitOpen",
     "Decision",
     "Denied",
@@ -37,5 +40,6 @@ __all__ = [
     "Request",
     "Server",
     "Spending",
+    "guarded",
     "reserve",
 ]

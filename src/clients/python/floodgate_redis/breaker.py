@@ -62,8 +62,8 @@ class Breaker:
 
         # Admitted and gone before it knew, a call hands its token back: a trial that
         # nobody reports closes the door for its whole lease.
-        def undo(answer: Any) -> words.Words | None:
-            return words.report(self.key, "IGNORE", answer[2]) if answer[0] else None
+        def undo(answer: Any) -> list[words.Words]:
+            return [words.report(self.key, "IGNORE", answer[2])] if answer[0] else []
 
         try:
             allowed, _state, token, retry_after_ms = self.server.take(("CB.ACQUIRE", self.key, self.rule), undo)

@@ -1,7 +1,7 @@
 """Redis, asked with little patience: a limiter must not be what is slow."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as OutOfPatience
 from typing import Any
@@ -73,7 +73,7 @@ class Server:
 
         return list(self._answer(transaction))
 
-    def take(self, command: Words, undo: Callable[[Any], Words | None]) -> Any:
+    def take(self, command: Words, undo: Callable[[Any], Sequence[Words]]) -> Any:
         """The answer of a command that takes what has to be given back. It may be
         obeyed although nobody waits for the answer any more, who was interrupted or
         out of patience: `undo` then says how what was taken is given back."""
@@ -95,10 +95,9 @@ class Server:
         def give_back(answered: "Future[Any]") -> None:
             if answered.exception() is not None:
                 return  # leases and TTLs settle it
-            command = undo(answered.result())
-            if command is not None:
+            for told in undo(answered.result()):
                 self._health.awake()
-                self.finish(*command)
+                self.finish(*told)
 
         try:
             return self._answer(ask)
@@ -128,6 +127,22 @@ class Server:
             pass  # leases and TTLs settle it
         except exceptions.RedisError as error:
             log.warning("%s: %s", command[0], error)
+
+    def finish_at_once(self, *commands: Words) -> None:
+        """The same for several commands, in one round trip."""
+
+        def pipeline() -> None:
+            with self._redis.pipeline(transaction=False) as pipe:
+                for command in commands:
+                    pipe.execute_command(*command)
+                pipe.execute()
+
+        try:
+            self._answer(pipeline)
+        except (Away, Misconfigured):
+            pass  # as above
+        except exceptions.RedisError as error:
+            log.warning("what came of the work could not be told: %s", error)
 
     def close(self) -> None:
         """Ends the connections."""

@@ -1,7 +1,12 @@
 """The commands, as the words that are sent."""
 
-from collections.abc import Mapping, Sequence
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 Words = tuple[str | int, ...]
 
@@ -53,3 +58,55 @@ def renew(id: str, ttl: float, keys: Sequence[str]) -> Words:
 def report(key: str, outcome: str, token: str, seconds: float | None = None) -> Words:
     words: Words = ("CB.REPORT", key, outcome, "TOKEN", token)
     return words if seconds is None else (*words, "DUR", f"{round(seconds * 1000)}ms")
+
+
+def admit(breaker: str, rule: str, key: str, limits: str | None, cost: int) -> Words:
+    """A breaker and a limit, decided together."""
+    return ("CB.ACQUIRE", breaker, rule, "LIMIT", key, "*" if limits is None else limits, "COST", cost)
+
+
+def record(
+    key: str, outcome: str, seconds: float | None = None, spend: object = None, cached: bool = False
+) -> Words:
+    words: Words = ("RL.RECORD", key, outcome, *(["CACHED"] if cached else []))
+    words = words if spend is None else (*words, "SPEND", str(spend))
+    return words if seconds is None else (*words, "DUR", f"{round(seconds * 1000)}ms")
+
+
+BEAT = 0.05
+"""Seconds between two looks at what another process makes."""
+
+
+def keep(name: str, text: str, ttl: float | None) -> Words:
+    return ("SET", name, text) if ttl is None else ("SET", name, text, "PX", max(1, round(ttl * 1000)))
+
+
+def walk(cursor: int, namespace: str, pattern: str) -> Words:
+    """A step over the values of a namespace, whose name is no pattern. Places are of
+    another type."""
+    literal = re.sub(r"([\\*?\[\]^])", r"\\\1", namespace)
+    return ("SCAN", cursor, "MATCH", f"{literal}:{pattern}", "COUNT", 1000, "TYPE", "string")
+
+
+def place(namespace: str, key: str) -> str:
+    """Where one holder stands who makes a value."""
+    return f"{namespace}!{key}"
+
+
+def seconds_left(ms: int) -> float | None:
+    """Of PTTL."""
+    return ms / 1000 if ms >= 0 else math.inf if ms == -1 else None
+
+
+def answer_of(function: Callable[..., Any]) -> Callable[..., str]:
+    """What an answer of a function is cached as: its name, and all its arguments."""
+    name = f"{function.__module__}.{function.__qualname__}"
+
+    def cached_as(*args: Any, **kwargs: Any) -> str:
+        try:
+            told = json.dumps([args, kwargs], sort_keys=True)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"the arguments of {name} are no JSON: say cached_as=") from error
+        return f"{name}:{hashlib.sha256(told.encode()).hexdigest()}"
+
+    return cached_as

@@ -6,6 +6,8 @@ from ..fallback import FailClosed, FailOpen, Fallback, LocalBucket
 from ..outage import Away, Misconfigured
 from ..words import Request
 from .breaker import Breaker
+from .cache import Cache
+from .guarded import guarded
 from .limiter import Limiter
 from .reservation import reserve
 from .server import Server
@@ -13,6 +15,7 @@ from .server import Server
 __all__ = [
     "Away",
     "Breaker",
+    "Cache",
     "CircuitOpen",
     "Decision",
     "Denied",
@@ -26,5 +29,6 @@ __all__ = [
     "Request",
     "Server",
     "Spending",
+    "guarded",
     "reserve",
 ]

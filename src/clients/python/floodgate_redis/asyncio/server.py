@@ -1,7 +1,7 @@
 """Redis, asked with little patience: a limiter must not be what is slow."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from redis import exceptions
@@ -75,7 +75,7 @@ class Server:
 
         return list(await self._answer(transaction))
 
-    async def take(self, command: Words, undo: Callable[[Any], Words | None]) -> Any:
+    async def take(self, command: Words, undo: Callable[[Any], Sequence[Words]]) -> Any:
         """The answer of a command that takes what has to be given back. It may be
         obeyed although nobody waits for the answer any more, who was cancelled or
         out of patience: `undo` then says how what was taken is given back."""
@@ -111,6 +111,10 @@ class Server:
         """Tells what came of the work, even when the caller is being cancelled.
         Raises nothing: the work counts more."""
         await asyncio.shield(self._keep(self._tell(*command)))
+
+    async def finish_at_once(self, *commands: Words) -> None:
+        """The same for several commands, in one round trip."""
+        await asyncio.shield(self._keep(self._tell_at_once(commands)))
 
     async def close(self) -> None:
         """Ends the connections, once what is under way is told."""
@@ -148,12 +152,26 @@ class Server:
         except exceptions.RedisError as error:
             log.warning("%s: %s", command[0], error)
 
-    async def _give_back(self, asked: asyncio.Task[Any], undo: Callable[[Any], Words | None]) -> None:
+    async def _tell_at_once(self, commands: Sequence[Words]) -> None:
+        async def pipeline() -> None:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for command in commands:
+                    pipe.execute_command(*command)
+                await pipe.execute()
+
         try:
-            command = undo(await asyncio.wait_for(asked, self.LATEST))
+            await self._answer(pipeline)
+        except (Away, Misconfigured):
+            pass  # as above
+        except exceptions.RedisError as error:
+            log.warning("what came of the work could not be told: %s", error)
+
+    async def _give_back(self, asked: asyncio.Task[Any], undo: Callable[[Any], Sequence[Words]]) -> None:
+        try:
+            commands = undo(await asyncio.wait_for(asked, self.LATEST))
         except (*OUTAGE, exceptions.RedisError):
             return  # leases and TTLs settle it
-        if command is not None:
+        for command in commands:
             self._health.awake()
             await self._tell(*command)
 

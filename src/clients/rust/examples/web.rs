@@ -1,6 +1,8 @@
-//! A web service with axum that uses all of it.
+//! A web service with axum that uses all of it:
 //!
-//!     REDIS_URL=redis://localhost:6379 PORT=8000 cargo run --bin web
+//! ```text
+//! REDIS_URL=redis://localhost:6379 PORT=8000 cargo run --features axum --example web
+//! ```
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,27 +15,29 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, header::RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use floodgate_redis::axum::by_address;
+use floodgate_redis::tower::RateLimitLayer;
+use floodgate_redis::{
+    Breaker, CallError, Decision, Error, FailClosed, Limiter, LocalBucket, Options, Reservation,
+    ReserveError, Server,
+};
 use futures_util::stream;
-use recipes::breaker::{Breaker, Failed};
-use recipes::floodgate::{Decision, Fallback, Limiter, LocalBucket, Server};
-use recipes::layer::{RateLimitLayer, by_address};
-use recipes::reservation::{Reservation, Unreserved, reserve};
 use tokio::time::{sleep, timeout};
 
 struct App {
-    limiter: Arc<Limiter>,
-    logins: Arc<Limiter>,
-    words: Arc<Limiter>,
+    limiter: Limiter,
+    logins: Limiter,
+    words: Limiter,
     payments: Breaker,
 }
 
-fn router(server: Arc<Server>) -> Router {
-    let limiter = Limiter::new(server.clone(), Fallback::Local(LocalBucket::new(20.0, 20.0)));
+fn router(server: &Server) -> Router {
+    let limiter = Limiter::new(server, LocalBucket::new(20.0));
     let app = App {
         limiter: limiter.clone(),
-        logins: Limiter::new(server.clone(), Fallback::FailClosed),
+        logins: Limiter::new(server, FailClosed),
         // Its units are no requests.
-        words: Limiter::new(server.clone(), Fallback::Local(LocalBucket::new(500.0, 5000.0))),
+        words: Limiter::new(server, LocalBucket::new(500.0).burst(5000.0)),
         payments: Breaker::new(server, "payments", "3:open=30s"),
     };
     Router::new()
@@ -44,19 +48,19 @@ fn router(server: Arc<Server>) -> Router {
         .route("/ask/{length}", post(ask))
         .with_state(Arc::new(app))
         // Three limits at once, for each caller.
-        .layer(RateLimitLayer::new(limiter, "10/s,1000/h,10000/d", by_address))
+        .layer(RateLimitLayer::new(&limiter, "10/s,1000/h,10000/d", by_address))
 }
 
 /// A limit by key. While Redis is away nobody logs in.
 async fn login(State(app): State<Arc<App>>, Path(user): Path<String>) -> Result<String, Refusal> {
-    let decision = app.logins.acquire(&format!("login:{user}"), "5/m", 1).await?;
+    let decision = app.logins.acquire(&format!("login:{user}"), "5/m").await?;
     granted(decision, StatusCode::TOO_MANY_REQUESTS)?;
     Ok(format!("hello {user}\n"))
 }
 
 /// Waiting: two at a time pass each second, the others stand in line.
 async fn report(State(app): State<Arc<App>>) -> Result<&'static str, Refusal> {
-    let decision = app.limiter.wait("report", "2/s", 1, Duration::from_secs(5)).await?;
+    let decision = app.limiter.acquire("report", "2/s").wait(Duration::from_secs(5)).await?;
     granted(decision, StatusCode::SERVICE_UNAVAILABLE)?;
     Ok("ready\n")
 }
@@ -71,7 +75,7 @@ async fn pay(State(app): State<Arc<App>>, Path(cents): Path<u32>) -> Result<Stri
 /// charged, also when the caller hangs up half way.
 async fn ask(State(app): State<Arc<App>>, Path(length): Path<u32>) -> Result<Body, Refusal> {
     let limits = [("llm", "100000/m,concurrent:5")];
-    let reservation = reserve(&app.words, &limits, 1500, Duration::from_secs(3)).await?;
+    let reservation = app.words.reserve(&limits).estimate(1500).ttl(Duration::from_secs(3)).await?;
     let words = stream::unfold((reservation, length), async |(mut reservation, left): (Reservation, u32)| {
         if left == 0 {
             reservation.commit().await;
@@ -87,13 +91,13 @@ async fn ask(State(app): State<Arc<App>>, Path(length): Path<u32>) -> Result<Bod
 /// What is said where something is denied or fails.
 enum Refusal {
     Later(StatusCode, Decision),
-    CircuitOpen { retry_after_ms: i64 },
+    CircuitOpen(Option<u64>),
     NoAnswer(&'static str),
-    Server(redis::RedisError),
+    Server(Error),
 }
 
 fn granted(decision: Decision, otherwise: StatusCode) -> Result<(), Refusal> {
-    if decision.granted == 0 { Err(Refusal::Later(otherwise, decision)) } else { Ok(()) }
+    if decision.is_granted() { Ok(()) } else { Err(Refusal::Later(otherwise, decision)) }
 }
 
 impl IntoResponse for Refusal {
@@ -104,12 +108,12 @@ impl IntoResponse for Refusal {
                 Some(seconds) => (status, retry(seconds), "too many\n").into_response(),
                 None => (status, "too much\n").into_response(),
             },
-            Self::CircuitOpen { retry_after_ms } => {
+            Self::CircuitOpen(after) => {
                 let down = (StatusCode::SERVICE_UNAVAILABLE, "payments are down\n");
-                match u64::try_from(retry_after_ms) {
-                    Ok(ms) => (retry(ms.div_ceil(1000)), down).into_response(),
+                match after {
+                    Some(seconds) => (retry(seconds), down).into_response(),
                     // Forced open, with no end.
-                    Err(_) => down.into_response(),
+                    None => down.into_response(),
                 }
             }
             Self::NoAnswer(text) => (StatusCode::BAD_GATEWAY, text).into_response(),
@@ -118,33 +122,34 @@ impl IntoResponse for Refusal {
     }
 }
 
-impl From<redis::RedisError> for Refusal {
-    fn from(error: redis::RedisError) -> Self {
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
         Self::Server(error)
     }
 }
 
-impl From<Failed<&'static str>> for Refusal {
-    fn from(failed: Failed<&'static str>) -> Self {
-        match failed {
-            Failed::Open { retry_after_ms } => Self::CircuitOpen { retry_after_ms },
-            Failed::Call(error) => Self::NoAnswer(error),
-            Failed::Refused(error) => Self::Server(error),
+impl From<CallError<&'static str>> for Refusal {
+    fn from(error: CallError<&'static str>) -> Self {
+        match error {
+            CallError::Open { .. } => Self::CircuitOpen(error.retry_after_s()),
+            CallError::Failed(text) => Self::NoAnswer(text),
+            CallError::Undecided(error) => Self::Server(error),
         }
     }
 }
 
-impl From<Unreserved> for Refusal {
-    fn from(unreserved: Unreserved) -> Self {
-        match unreserved {
-            Unreserved::Denied(decision) => Self::Later(StatusCode::TOO_MANY_REQUESTS, decision),
-            Unreserved::Refused(error) => Self::Server(error),
+impl From<ReserveError> for Refusal {
+    fn from(error: ReserveError) -> Self {
+        match error {
+            ReserveError::Denied(decision) => Self::Later(StatusCode::TOO_MANY_REQUESTS, decision),
+            ReserveError::Undecided(error) => Self::Server(error),
         }
     }
 }
 
 // What stands for the services of others.
 
+#[allow(clippy::unused_async, reason = "a call to another service would wait")]
 async fn charge(cents: u32) -> Result<u32, &'static str> {
     if cents == 13 { Err("no answer\n") } else { Ok(cents) }
 }
@@ -159,9 +164,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let variable = |name, default: &str| std::env::var(name).unwrap_or(default.into());
     let url = variable("REDIS_URL", "redis://localhost:6379");
     let patience = Duration::from_millis(variable("REDIS_PATIENCE_MS", "250").parse()?);
-    let server = Server::with(&url, patience, Duration::from_secs(1), |line| eprintln!("{line}"))?;
+    let server = Server::with(url, Options { patience, ..Options::default() })?;
     server.check().await?; // wrong credentials or no Floodgate: it does not start
-    let app = router(server);
+    let app = router(&server);
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, variable("PORT", "8000").parse()?));
     let listener = tokio::net::TcpListener::bind(address).await?;
     println!("http://{}", listener.local_addr()?);

@@ -1,0 +1,194 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Command, RedisClient } from './client.js'
+import { FailOpen } from './fallback.js'
+import { Limiter } from './limiter.js'
+import { Memory } from './memory.js'
+import { integer, list, text } from './reply.js'
+import { Denied, reserve } from './reservation.js'
+import { Away, Server } from './server.js'
+
+export interface CacheOptions {
+  /** How long a process waits for what another one makes (30 s); then it makes it too. */
+  patienceMs?: number | undefined
+  /** Of a process that dies while it makes a value, the others take over after this time (10 s). */
+  holdMs?: number | undefined
+  /** How many values a process keeps itself while Redis is away (1,000). */
+  most?: number | undefined
+}
+
+export interface KeepOptions {
+  /** For how long; for ever unless told. */
+  ttlMs?: number | undefined
+}
+
+/** Between two looks at what another process makes. */
+const BEAT_MS = 50
+
+/**
+ * Values that all processes share, as JSON, in keys `namespace:key`; undefined is none.
+ *
+ * While Redis is away each process keeps its own: what is set then is got then, and
+ * forgotten when Redis is back.
+ */
+export class Cache {
+  readonly server: Server
+  readonly patienceMs: number
+  readonly holdMs: number
+  readonly #memory: Memory
+  readonly #places: Limiter
+
+  constructor(
+    client: RedisClient | Server,
+    readonly namespace: string,
+    options: CacheOptions = {},
+  ) {
+    this.server = Server.of(client)
+    this.patienceMs = options.patienceMs ?? 30_000
+    this.holdMs = options.holdMs ?? 10_000
+    this.#memory = new Memory(options.most ?? 1000)
+    this.#places = new Limiter(this.server, { fallback: new FailOpen(), rememberDenials: false })
+  }
+
+  /** The value, if there is one. */
+  async get<T = unknown>(key: string): Promise<T | undefined> {
+    const kept = await this.#orAlone(
+      async () => {
+        const reply = await this.#ask('GET', this.#name(key))
+        return reply === null || reply === undefined ? undefined : text(reply)
+      },
+      () => this.#memory.get(key),
+    )
+    return kept === undefined ? undefined : (JSON.parse(kept) as T)
+  }
+
+  /** Keeps the value. Throws TypeError where it is none that JSON has. */
+  async set(key: string, value: unknown, { ttlMs }: KeepOptions = {}): Promise<void> {
+    const kept = JSON.stringify(value) as string | undefined
+    if (kept === undefined) throw new TypeError(`JSON has no ${typeof value}`)
+    const until = ttlMs === undefined ? [] : ['PX', Math.max(1, Math.round(ttlMs))]
+    await this.#orAlone(
+      () => this.#ask('SET', this.#name(key), kept, ...until),
+      () => this.#memory.set(key, kept, ttlMs),
+    )
+  }
+
+  /** Whether there is a value. */
+  exists(key: string): Promise<boolean> {
+    return this.#orAlone(
+      async () => integer(await this.#ask('EXISTS', this.#name(key))) === 1,
+      () => this.#memory.get(key) !== undefined,
+    )
+  }
+
+  /** Until the value ends: Infinity where it does not, undefined where there is none. */
+  ttlMs(key: string): Promise<number | undefined> {
+    return this.#orAlone(
+      async () => {
+        const left = integer(await this.#ask('PTTL', this.#name(key)))
+        return left >= 0 ? left : left === -1 ? Infinity : undefined
+      },
+      () => this.#memory.ttlMs(key),
+    )
+  }
+
+  /** Forgets values; says how many there were. */
+  delete(...keys: string[]): Promise<number> {
+    const alone = this.#memory.delete(keys)
+    return this.#orAlone(
+      async () => {
+        // One by one: on a cluster they may lie apart.
+        const each = await Promise.all(keys.map((key) => this.#ask('UNLINK', this.#name(key))))
+        return each.reduce<number>((sum, reply) => sum + integer(reply), 0)
+      },
+      () => alone,
+    )
+  }
+
+  /**
+   * Forgets the values whose keys match, as KEYS of Redis does; says how many. It walks over
+   * all keys of a server, a thousand at a time; not on a cluster.
+   */
+  clear(pattern = '*'): Promise<number> {
+    if (!this.server.walks) throw new TypeError('clear walks over one server: pass a client of one')
+    const alone = this.#memory.clear(pattern)
+    // Of a namespace no character stands for others. Places are of another type.
+    const match = `${this.namespace.replace(/[\\*?[\]^]/g, '\\$&')}:${pattern}`
+    return this.#orAlone(
+      async () => {
+        let [cursor, cleared] = ['0', 0]
+        do {
+          const step = await this.#ask('SCAN', cursor, 'MATCH', match, 'COUNT', 1000, 'TYPE', 'string')
+          const [next, keys] = list(step)
+          cursor = text(next)
+          const found = list(keys).map(text)
+          if (found.length) cleared += integer(await this.#ask('UNLINK', ...found))
+        } while (cursor !== '0')
+        return cleared
+      },
+      () => alone,
+    )
+  }
+
+  /** The value; where there is none, that which `make` gives, in one process while the others wait for it. */
+  once<T>(key: string, make: () => T | Promise<T>, options: KeepOptions = {}): Promise<T> {
+    return this.either(
+      key,
+      (known) => known as T,
+      async () => {
+        const value = await make()
+        await this.set(key, value, options)
+        return value
+      },
+    )
+  }
+
+  /** The one function where there is a value; else the other, in one process at a time. */
+  async either<T>(
+    key: string,
+    found: (value: unknown) => T | Promise<T>,
+    missing: () => Promise<T>,
+  ): Promise<T> {
+    const deadline = performance.now() + this.patienceMs
+    const place = { [`${this.namespace}!${key}`]: 'concurrent:1' }
+    for (;;) {
+      const known = await this.get(key)
+      if (known !== undefined) return found(known)
+      const left = deadline - performance.now()
+      if (left < BEAT_MS) return missing() // rather twice than never
+      const waitMs = this.server.canWait ? left : undefined
+      let begun = false
+      try {
+        return await reserve(this.#places, place, { ttlMs: this.holdMs, waitMs }, async () => {
+          begun = true
+          const made = await this.get(key)
+          return made === undefined ? missing() : found(made)
+        })
+      } catch (error) {
+        if (begun || !(error instanceof Denied)) throw error
+        await sleep(BEAT_MS) // it cannot stand in line, or not for longer
+      }
+    }
+  }
+
+  async #ask(name: string, ...args: (string | number)[]): Promise<unknown> {
+    const command: Command = [name, ...args]
+    const answer = await this.server.ask(command, name === 'SCAN' ? {} : { key: String(args[0]) })
+    this.#memory.empty()
+    return answer
+  }
+
+  async #orAlone<T>(ask: () => Promise<T>, alone: () => T): Promise<T>
+  async #orAlone(ask: () => Promise<unknown>, alone: () => void): Promise<unknown>
+  async #orAlone(ask: () => Promise<unknown>, alone: () => unknown): Promise<unknown> {
+    try {
+      return await ask()
+    } catch (error) {
+      if (!(error instanceof Away)) throw error
+      return alone()
+    }
+  }
+
+  #name(key: string): string {
+    return `${this.namespace}:${key}`
+  }
+}

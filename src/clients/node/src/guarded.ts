@@ -1,0 +1,148 @@
+import { createHash } from 'node:crypto'
+import { admissionOf, CircuitOpen, type Breaker, type CallOutcome } from './breaker.js'
+import type { Cache } from './cache.js'
+import type { Command } from './client.js'
+import { decisionOf } from './decision.js'
+import type { Limiter, Limits } from './limiter.js'
+import { Denied } from './reservation.js'
+import { Away } from './server.js'
+
+export interface GuardOptions<A extends unknown[], T> {
+  limiter: Limiter
+  breaker: Breaker
+  /** Whose limits the call takes from, and whose usage it is. */
+  key: string | ((...args: A) => string)
+  /** Those that the server has for the key unless told. */
+  limits?: Limits | undefined
+  /** Units (1). */
+  cost?: number | ((...args: A) => number) | undefined
+  cache?: Cache | undefined
+  /** For how long answers are cached; for ever unless told. */
+  ttlMs?: number | undefined
+  /** What an answer is cached as: the function's name and all its arguments, as JSON, unless told. */
+  cachedAs?: ((...args: A) => string) | undefined
+  /** What the call cost, in money. */
+  spend?: ((answer: T) => number | string | undefined) | undefined
+}
+
+/**
+ * Guards a function that calls what costs money:
+ *
+ * 1. With a cache, what it has is the answer, and takes no quota. Of those that miss the
+ *    same, one makes the call and the others wait for its answer.
+ * 2. Breaker and limit are asked in one step: throws CircuitOpen, which uses up no quota, or
+ *    Denied, which changes nothing of the breaker.
+ * 3. The call is made, and its result reported: to the breaker, and as usage of `key`
+ *    (RL.STATS, RL.USAGE), with how long it took and what it cost.
+ * 4. The answer is cached, if JSON can hold it.
+ *
+ * On a cluster `key` and the breaker's key belong in one slot. While Redis is away the
+ * limiter's fallback decides, and each process caches by itself.
+ */
+export function guarded<A extends unknown[], T>(
+  options: GuardOptions<A, T>,
+  call: (...args: A) => T | Promise<T>,
+): (...args: A) => Promise<T> {
+  const { limiter, cache, key, cost = 1, ttlMs } = options
+  const cachedAs = options.cachedAs ?? (cache && answersOf(call))
+  return async (...args) => {
+    const name = typeof key === 'string' ? key : key(...args)
+    const units = typeof cost === 'number' ? cost : cost(...args)
+    const paid = () => paidCall(options, name, units, () => call(...args))
+    if (!cache || !cachedAs) return paid()
+    const answer = cachedAs(...args)
+    return cache.either<T>(
+      answer,
+      async (known) => {
+        await limiter.server.finish(['RL.RECORD', name, 'OK', 'CACHED'], name)
+        return known as T
+      },
+      async () => {
+        const value = await paid()
+        try {
+          await cache.set(answer, value, { ttlMs })
+        } catch (error) {
+          if (!(error instanceof TypeError)) throw error
+          limiter.server.warn(`floodgate: the answer '${answer}' is not cached: ${error.message}`)
+        }
+        return value
+      },
+    )
+  }
+}
+
+async function paidCall<A extends unknown[], T>(
+  { limiter, breaker, limits = '*', spend }: GuardOptions<A, T>,
+  name: string,
+  units: number,
+  call: () => T | Promise<T>,
+): Promise<T> {
+  const { server } = limiter
+  const token = await admitted(limiter, breaker, name, limits, units)
+  const start = performance.now()
+  let outcome: CallOutcome = 'FAIL'
+  let spent: number | string | undefined
+  try {
+    const value = await call()
+    outcome = 'OK'
+    spent = spend?.(value)
+    return value
+  } catch (error) {
+    if (outcome === 'FAIL') outcome = breaker.outcomeOf(error)
+    throw error
+  } finally {
+    const took = ['DUR', `${Math.round(performance.now() - start)}ms`]
+    const told: Promise<unknown>[] = []
+    if (token !== undefined) {
+      told.push(server.finish(['CB.REPORT', breaker.key, outcome, 'TOKEN', token, ...took], breaker.key))
+    }
+    if (outcome !== 'IGNORE') {
+      const money = spent === undefined ? [] : ['SPEND', spent]
+      told.push(server.finish(['RL.RECORD', name, outcome, ...money, ...took], name))
+    }
+    await Promise.all(told)
+  }
+}
+
+/** The token to report with; none while Redis is away. */
+async function admitted(
+  { server, fallback }: Limiter,
+  { key, rule }: Breaker,
+  name: string,
+  limits: Limits,
+  units: number,
+): Promise<string | undefined> {
+  const command: Command = [
+    'CB.ACQUIRE',
+    key,
+    ...(rule === undefined ? [] : [rule]),
+    ...['LIMIT', name, limits, 'COST', units],
+  ]
+  // Admitted too late: the call is not made, its token and its units are given back.
+  const late = (answer: unknown) => {
+    const { token } = admissionOf(answer)
+    if (token === undefined) return
+    void Promise.all([
+      server.finish(['CB.REPORT', key, 'IGNORE', 'TOKEN', token], key),
+      server.finish(['RL.REFUND', name, units], name),
+    ])
+  }
+  let answer
+  try {
+    answer = admissionOf(await server.ask(command, { key, late }))
+  } catch (error) {
+    if (!(error instanceof Away)) throw error
+    const alone = fallback.acquire(name, units)
+    if (!alone.granted) throw new Denied(alone)
+    return undefined
+  }
+  if (answer.allowed) return answer.token
+  const decision = answer.six && decisionOf(answer.six)
+  if (!decision || decision.granted) throw new CircuitOpen(key, answer.retryAfterMs)
+  throw new Denied(decision)
+}
+
+function answersOf(call: { name: string }): (...args: unknown[]) => string {
+  if (!call.name) throw new TypeError('a function without a name: say cachedAs')
+  return (...args) => `${call.name}:${createHash('sha256').update(JSON.stringify(args)).digest('hex')}`
+}

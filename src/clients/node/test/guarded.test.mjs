@@ -1,0 +1,268 @@
+// Paid calls and their cache, on a real server.
+
+import assert from 'node:assert/strict'
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
+import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import {
+  Breaker,
+  Cache,
+  CircuitOpen,
+  Denied,
+  FailClosed,
+  guarded,
+  Limiter,
+  LocalBucket,
+  Server,
+} from 'floodgate-redis'
+import {
+  eventually,
+  IMPATIENT,
+  ioredis,
+  listener,
+  nodeRedis,
+  PATIENT,
+  patient,
+  sleep,
+  startServer,
+  times,
+  took,
+} from './kit.mjs'
+
+const server = await startServer()
+const client = ioredis(server.port)
+const shared = patient(client)
+const resp3 = patient(await nodeRedis(server.port, { RESP: 3 }))
+
+/** The totals of a key. */
+async function stats(key) {
+  const mapped = (flat) => Object.fromEntries(flat.flatMap((name, i) => (i % 2 ? [] : [[name, flat[i + 1]]])))
+  return mapped(mapped(await client.call('RL.STATS', key)).total)
+}
+
+/** How often a command has reached the server. */
+async function asked(command) {
+  const [, calls] =
+    new RegExp(`cmdstat_${command}:calls=(\\d+)`, 'i').exec(await client.info('commandstats')) ?? []
+  return Number(calls ?? 0)
+}
+
+test('values that all share', async () => {
+  for (const [i, asker] of [shared, resp3].entries()) {
+    const cache = new Cache(asker, `a*[b]${i}`)
+    const other = new Cache(asker, `ab${i}`)
+    assert.deepEqual(
+      [await cache.get('x'), await cache.exists('x'), await cache.ttlMs('x')],
+      [undefined, false, undefined],
+    )
+    for (const value of [{ list: [1, 2.5, 'ü', null, true] }, null, '', 0]) {
+      await cache.set('x', value)
+      assert.deepEqual([await cache.get('x'), await cache.exists('x')], [value, true])
+    }
+    assert.equal(await cache.ttlMs('x'), Infinity)
+    await cache.set('x', 1, { ttlMs: 100_000 })
+    assert.ok((await cache.ttlMs('x')) > 90_000)
+    await cache.set('brief', 1, { ttlMs: 50 })
+    await eventually('it ends', async () => !(await cache.exists('brief')))
+    for (const key of ['user:1', 'user:2', 'team:1']) await cache.set(key, key)
+    await other.set('user:1', 'other')
+    await cache
+      .once('user:3', async () => {
+        // A place is no value.
+        assert.equal(await cache.clear('user:*'), 2)
+        assert.equal(await client.exists(`a*[b]${i}!user:3`), 1)
+      })
+      .catch((error) => assert.ok(error instanceof TypeError))
+    assert.deepEqual(
+      [await cache.get('user:1'), await cache.get('team:1'), await other.get('user:1')],
+      [undefined, 'team:1', 'other'],
+    )
+    await client.mset(...Array.from({ length: 3000 }, (_, n) => [`a*[b]${i}:many:${n}`, '1']).flat())
+    assert.equal(await cache.clear('many:*'), 3000)
+    assert.deepEqual(
+      [await cache.delete('x', 'team:1', 'none'), await cache.delete(), await cache.clear()],
+      [2, 0, 0],
+    )
+    await assert.rejects(cache.set('x', undefined), TypeError)
+  }
+  const cluster = new Cache(new Server((args) => client.call(args[0], args.slice(1)), PATIENT), 'c')
+  assert.throws(() => cluster.clear(), /walks over one server/)
+})
+
+test('one makes what the others wait for', async () => {
+  let made = 0
+  const make = async () => {
+    made += 1
+    await sleep(200)
+    return [made]
+  }
+  // Two processes' worth of clients, of which one has no connection to wait on.
+  const lone = new Server((args) => client.call(args[0], args.slice(1)), PATIENT)
+  const caches = [shared, resp3, lone].map((asker) => new Cache(asker, 'once'))
+  const answers = await Promise.all(Array.from({ length: 30 }, (_, i) => caches[i % 3].once('x', make)))
+  assert.deepEqual(
+    answers,
+    Array.from({ length: 30 }, () => [1]),
+  )
+
+  // Who fails leaves it to the next, and its error is its own.
+  await assert.rejects(
+    caches[0].once('fails', () => Promise.reject(new Denied({ retryAfterMs: 7 }))),
+    /retry after 7 ms/,
+  )
+  assert.equal(await caches[1].once('fails', () => 1), 1)
+  // Rather twice than never.
+  const impatient = new Cache(shared, 'slow', { patienceMs: 200 })
+  assert.equal(await impatient.once('x', () => impatient.once('x', () => 2)), 2)
+})
+
+test('four processes make it once, and the next takes over from one that dies', async () => {
+  const file = fileURLToPath(new URL('maker.mjs', import.meta.url))
+  const start = (part) => fork(file, [String(server.port), part])
+  const makers = Array.from({ length: 4 }, () => start('once'))
+  const ends = await Promise.all(makers.map((maker) => once(maker, 'exit')))
+  for (const end of ends) assert.deepEqual(end, [0, null])
+  assert.equal(await client.get('makers:made'), '1')
+  assert.deepEqual(
+    await client.lrange('makers:answers', 0, -1),
+    Array.from({ length: 20 }, () => '42'),
+  )
+
+  const dies = start('dies')
+  await eventually('it makes', async () => (await client.get('makers:dying')) === '1')
+  const died = once(dies, 'exit')
+  dies.kill('SIGKILL')
+  await died
+  const cache = new Cache(shared, 'dies', { holdMs: 500 })
+  assert.ok((await took(async () => assert.equal(await cache.once('x', () => 'mine'), 'mine'))) < 15_000)
+})
+
+test('a paid call', async () => {
+  const limiter = new Limiter(shared, { fallback: new FailClosed() })
+  const cache = new Cache(shared, 'answers')
+  let [calls, fails] = [0, false]
+  const answer = async (_user, question) => {
+    calls += 1
+    if (fails) throw new Error('no answer')
+    return { text: `${question}!`, dollars: 0.0125 }
+  }
+  const ask = guarded(
+    {
+      limiter,
+      breaker: new Breaker(shared, '{llm}api', '2:open=1h'),
+      key: (user) => `{llm}${user}`,
+      limits: '3/h',
+      cache,
+      ttlMs: 60_000,
+      cachedAs: (_user, question) => question,
+      spend: ({ dollars }) => dollars,
+    },
+    answer,
+  )
+  const before = await asked('cb.acquire')
+  for (const user of ['ann', 'ann', 'bob']) {
+    assert.deepEqual(await ask(user, '1+1?'), { text: '1+1?!', dollars: 0.0125 })
+  }
+  assert.deepEqual([calls, (await asked('cb.acquire')) - before], [1, 1])
+  assert.ok((await cache.ttlMs('1+1?')) <= 60_000)
+  // A cached answer takes no quota.
+  const used = async (user) => (await limiter.quota(`{llm}${user}`, '3/h')).rows[0].used
+  assert.equal(await used('ann'), 1)
+  const [ann, bob] = [await stats('{llm}ann'), await stats('{llm}bob')]
+  assert.deepEqual([ann.ok, ann.cached, ann.fail, Number(ann.spend)], [2, 1, 0, 0.0125])
+  assert.deepEqual([bob.ok, bob.cached], [1, 1])
+
+  await ask('ann', '2')
+  await ask('ann', '3')
+  const denied = await ask('ann', '4').catch((error) => error)
+  assert.ok(denied instanceof Denied && denied.decision.retryAfterMs > 0)
+  assert.equal(calls, 3)
+  fails = true
+  for (const question of ['5', '6']) await assert.rejects(ask('joe', question), /no answer/)
+  const open = await ask('joe', '7').catch((error) => error)
+  assert.ok(open instanceof CircuitOpen && open.retryAfterMs > 3_500_000)
+  // An open breaker uses up no quota, and no failure is cached.
+  assert.deepEqual([calls, await used('joe'), (await stats('{llm}joe')).fail], [5, 2, 2])
+  assert.equal((await ask('joe', '1+1?')).dollars, 0.0125)
+
+  // Without a cache; with limits of operators, a cost, an abort; and an answer that is no JSON.
+  await client.call('RL.PIN', '{llm}odd', '10/h')
+  const odd = { limiter, breaker: new Breaker(resp3, '{llm}odd:api', '2'), key: '{llm}odd' }
+  assert.equal(await guarded({ ...odd, cost: (n) => n }, (n) => -n)(4), -4)
+  assert.equal((await limiter.quota('{llm}odd')).rows[0].used, 4)
+  const abort = () => Promise.reject(Object.assign(new Error('gone'), { name: 'AbortError' }))
+  await assert.rejects(guarded(odd, abort)(), { name: 'AbortError' })
+  assert.equal((await stats('{llm}odd')).fail, 0)
+  const logger = listener()
+  const heard = new Limiter(new Server(client, { ...PATIENT, logger }))
+  const none = guarded({ ...odd, limiter: heard, cache }, function nothing() {})
+  assert.equal(await none(), undefined)
+  assert.ok(logger.lines.length === 1 && /is not cached/.test(logger.lines[0]), logger.lines)
+  assert.throws(() => guarded({ ...odd, cache }, () => {}), /cachedAs/)
+  const double = (n) => 2 * n
+  const doubled = guarded({ ...odd, cache }, double)
+  assert.deepEqual([await doubled(4), await doubled(4), await doubled(5)], [8, 8, 10])
+})
+
+test('what was granted too late is given back', async () => {
+  const slow = new Server(
+    async (args) => {
+      const answer = await client.call(args[0], args.slice(1))
+      if (args[0] === 'CB.ACQUIRE') await sleep(300)
+      return answer
+    },
+    { timeoutMs: 100, restMs: 60_000, logger: null },
+  )
+  const limiter = new Limiter(slow, { fallback: new FailClosed() })
+  await client.call('CB.REPORT', '{late}api', 'FAIL', 'BREAKER', '1:open=100ms:lease=1h')
+  await sleep(120)
+  const breaker = new Breaker(slow, '{late}api', '1:open=100ms:lease=1h')
+  const call = guarded({ limiter, breaker, key: '{late}ann', limits: '5/h' }, () => assert.fail('made'))
+  await assert.rejects(call(), Denied)
+  await eventually('the trial is free', () =>
+    new Breaker(shared, '{late}api').call(() => true).catch(() => false),
+  )
+  await eventually('the unit is back', async () => {
+    const [row] = (await new Limiter(shared).quota('{late}ann', '5/h')).rows
+    return row.used === 0
+  })
+})
+
+test('while Redis is away, or hangs', async () => {
+  const own = await startServer()
+  const away = new Server(ioredis(own.port), IMPATIENT)
+  const limiter = new Limiter(away, { fallback: new LocalBucket(0.001, 2) })
+  const cache = new Cache(away, 'answers', { most: 2, patienceMs: 2000 })
+  let calls = 0
+  const breaker = new Breaker(away, 'api', '2')
+  const ask = guarded({ limiter, breaker, key: 'away', limits: '3/h', cache, cachedAs: (q) => q }, (q) => {
+    calls += 1
+    return `${q}!`
+  })
+  await cache.set('shared', 1)
+  await own.kill()
+  assert.deepEqual(await times(3, () => ask('1')), ['1!', '1!', '1!'])
+  assert.equal(calls, 1)
+  await ask('2')
+  await assert.rejects(ask('3'), Denied)
+  assert.deepEqual(
+    [await cache.exists('2'), await cache.ttlMs('2'), await cache.exists('9')],
+    [true, Infinity, false],
+  )
+  await cache.set('3', 3)
+  await cache.set('4', 4, { ttlMs: 10 })
+  assert.equal(await cache.exists('2'), false)
+  await sleep(20)
+  assert.deepEqual([await cache.get('4'), await cache.get('3')], [undefined, 3])
+  assert.deepEqual([await cache.clear('[3]'), await cache.delete('3', '4')], [1, 0])
+  await cache.set('shared', 'mine')
+  await own.start()
+  // What all share, and not what was kept meanwhile.
+  await eventually('it is asked again', async () => (await cache.get('shared')) === 1)
+
+  await own.freeze()
+  const all = () => Promise.all(Array.from({ length: 8 }, () => cache.once('x', () => 5)))
+  assert.ok((await took(async () => assert.deepEqual(new Set(await all()), new Set([5])))) < 5000)
+  await own.thaw()
+})

@@ -1,0 +1,146 @@
+"""What services do that call paid APIs, as one decorator."""
+
+import asyncio
+import functools
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, ParamSpec, Protocol, TypeVar
+
+from .. import words
+from ..decision import Decision
+from ..errors import CircuitOpen, Denied
+from ..memory import MISSING
+from ..outage import Away, log
+from ..telemetry import calls, decisions
+from .breaker import Breaker
+from .cache import Cache
+from .limiter import Limiter
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Guard(Protocol):
+    """Guards a function."""
+
+    def __call__(self, function: Callable[P, Awaitable[R]], /) -> Callable[P, Awaitable[R]]: ...
+
+
+def guarded(
+    limiter: Limiter,
+    breaker: Breaker,
+    *,
+    key: str | Callable[..., str],
+    limits: str | None = None,
+    cost: int | Callable[..., int] = 1,
+    cache: Cache | None = None,
+    ttl: float | None = None,
+    cached_as: Callable[..., str] | None = None,
+    spend: Callable[[Any], object] | None = None,
+) -> Guard:
+    """Guards a function that calls what costs money:
+
+    1. With a cache, what it has is the answer, and takes no quota. Of those that miss
+       the same, one makes the call and the others wait for its answer.
+    2. Breaker and limit are asked in one step: raises CircuitOpen, which uses up no
+       quota, or Denied, which changes nothing of the breaker.
+    3. The call is made, and its result reported: to the breaker, and as usage of `key`
+       (RL.STATS, RL.USAGE), with how long it took and what it cost by `spend`, in money.
+       An exception is a failure; a cancelled call says nothing.
+    4. The answer is cached for `ttl` seconds, if JSON can hold it.
+
+    `key`, `cost` and `cached_as` may ask the call's own arguments; without `cached_as`
+    the function and all its arguments, as JSON, name an answer. On a cluster `key` and
+    the breaker's key belong in one slot. While Redis is away the limiter's fallback
+    decides, and each process caches by itself.
+    """
+
+    def decorated(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
+        @functools.wraps(function)
+        async def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            name = key if isinstance(key, str) else key(*args, **kwargs)
+            units = cost if isinstance(cost, int) else cost(*args, **kwargs)
+
+            async def paid() -> R:
+                async with _paid(limiter, breaker, name, limits, units) as outcome:
+                    value = await function(*args, **kwargs)
+                    outcome.spend = None if spend is None else spend(value)
+                    return value
+
+            if cache is None:
+                return await paid()
+            answer = (cached_as or words.answer_of(function))(*args, **kwargs)
+            async with cache.making(answer) as known:
+                if known is not MISSING:
+                    calls("cached")
+                    await limiter.server.finish(*words.record(name, "OK", cached=True))
+                    return known  # type: ignore[no-any-return]
+                value = await paid()
+                try:
+                    await cache.set(answer, value, ttl)
+                except (TypeError, ValueError) as error:
+                    log.warning("the answer of %s is not cached: %s", function.__qualname__, error)
+                return value
+
+        return call
+
+    return decorated
+
+
+class _Outcome:
+    spend: object = None
+
+
+@asynccontextmanager
+async def _paid(limiter: Limiter, breaker: Breaker, name: str, limits: str | None, units: int) -> AsyncIterator[_Outcome]:
+    token = await _admitted(limiter, breaker, name, limits, units)
+    start = time.monotonic()
+    outcome, told = _Outcome(), "FAIL"
+    try:
+        yield outcome
+        told = "OK"
+    except (asyncio.CancelledError, GeneratorExit):
+        told = "IGNORE"
+        raise
+    finally:
+        calls(told.lower())
+        took = time.monotonic() - start
+        reports = [] if token is None else [words.report(breaker.key, told, token, took)]
+        if told != "IGNORE":
+            reports.append(words.record(name, told, took, outcome.spend))
+        if reports:
+            await limiter.server.finish_at_once(*reports)
+
+
+async def _admitted(limiter: Limiter, breaker: Breaker, name: str, limits: str | None, units: int) -> str | None:
+    """The token to report with; none while Redis is away."""
+
+    # Admitted and gone before it knew, a call hands its token and its units back.
+    def undo(answer: Any) -> list[words.Words]:
+        if not answer[0]:
+            return []
+        return [words.report(breaker.key, "IGNORE", answer[2]), ("RL.REFUND", name, units)]
+
+    try:
+        allowed, _state, token, retry_after_ms, six = await limiter.server.take(
+            words.admit(breaker.key, breaker.rule, name, limits, units), undo
+        )
+    except Away:
+        decisions("fallback")
+        alone = limiter.fallback.acquire(name, units)
+        if not alone.granted:
+            raise Denied(alone) from None
+        return None
+    if allowed:
+        decisions("granted")
+        return str(token)
+    if six is None:
+        calls("open")
+        raise CircuitOpen(retry_after_ms)
+    decision = Decision(*six)
+    if decision.granted:  # by the limit; the breaker lets nobody pass
+        calls("open")
+        raise CircuitOpen(retry_after_ms)
+    decisions("denied")
+    raise Denied(decision)

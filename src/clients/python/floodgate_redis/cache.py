@@ -1,0 +1,138 @@
+"""Values that all processes share, kept in the Redis of the limits."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from . import words
+from .errors import Denied
+from .fallback import FailOpen
+from .limiter import Limiter
+from .memory import MISSING, Memory
+from .outage import Away
+from .reservation import reserve
+from .server import Server
+
+
+class Cache:
+    """Values that all processes share, as JSON, in keys `namespace:key`.
+
+    While Redis is away each process keeps its own, at most `most` of them: what is set
+    then is got then, and forgotten when Redis is back.
+
+    `making` and `once` let one process make a value while the others wait for it, for
+    at most `patience` seconds. Of one that dies, the others take over after `hold`
+    seconds.
+    """
+
+    def __init__(
+        self, server: Server, namespace: str, *, patience: float = 30.0, hold: float = 10.0, most: int = 1000
+    ):
+        self.server = server
+        self.namespace = namespace
+        self.patience = patience
+        self.hold = hold
+        self._memory = Memory(most)
+        self._places = Limiter(server, FailOpen(), remember_denials=False)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value, or `default`."""
+        try:
+            text = self._ask("GET", self._name(key))
+        except Away:
+            text = self._memory.get(key)
+        return default if text is None else json.loads(text)
+
+    def set(self, key: str, value: Any, ttl: float | None = None) -> None:
+        """Keeps the value, for `ttl` seconds where that is said. Raises TypeError where
+        it is none that JSON has."""
+        text = json.dumps(value, separators=(",", ":"))
+        try:
+            self._ask(*words.keep(self._name(key), text, ttl))
+        except Away:
+            self._memory.set(key, text, ttl)
+
+    def exists(self, key: str) -> bool:
+        """Whether there is a value."""
+        try:
+            return bool(self._ask("EXISTS", self._name(key)))
+        except Away:
+            return self._memory.get(key) is not None
+
+    def ttl(self, key: str) -> float | None:
+        """Seconds until the value ends: infinity where it does not, none where there is
+        no value."""
+        try:
+            left = int(self._ask("PTTL", self._name(key)))
+        except Away:
+            return self._memory.ttl(key)
+        return words.seconds_left(left)
+
+    def delete(self, *keys: str) -> int:
+        """Forgets values; says how many there were."""
+        if not keys:
+            return 0
+        deleted = self._memory.delete(*keys)
+        try:
+            return int(self._ask("UNLINK", *(self._name(key) for key in keys)))
+        except Away:
+            return deleted
+
+    def clear(self, pattern: str = "*") -> int:
+        """Forgets the values whose keys match, as KEYS of Redis does; says how many. It
+        walks over all keys of the server, a thousand at a time."""
+        deleted, cursor, first = self._memory.clear(pattern), 0, True
+        counted = 0
+        try:
+            while first or cursor:
+                first = False
+                told = self._ask(*words.walk(cursor, self.namespace, pattern))
+                cursor = int(told[0])
+                if told[1]:
+                    counted += int(self._ask("UNLINK", *told[1]))
+        except Away:
+            return counted or deleted
+        return counted
+
+    def once(self, key: str, make: Callable[[], Any], ttl: float | None = None) -> Any:
+        """The value; where there is none, that which `make` gives, in one process while
+        the others wait for it."""
+        with self.making(key) as known:
+            if known is not MISSING:
+                return known
+            value = make()
+            self.set(key, value, ttl)
+            return value
+
+    @contextmanager
+    def making(self, key: str) -> Iterator[Any]:
+        """For who makes a value unless there is one: the value, or MISSING, after which
+        no other process makes it until this ends."""
+        known = self.get(key, MISSING)
+        if known is not MISSING:
+            yield known
+            return
+        deadline = time.monotonic() + self.patience
+        with ExitStack() as held:
+            while True:
+                left = max(0.0, deadline - time.monotonic())
+                try:
+                    place = {words.place(self.namespace, key): "concurrent:1"}
+                    held.enter_context(reserve(self._places, place, ttl=self.hold, wait=left))
+                    break
+                except Denied:
+                    known = self.get(key, MISSING)
+                    if known is not MISSING or left < words.BEAT:
+                        break  # rather twice than never
+                    time.sleep(words.BEAT)  # so many wait already that it cannot stand in line
+            yield self.get(key, MISSING) if known is MISSING else known
+
+    def _name(self, key: str) -> str:
+        return f"{self.namespace}:{key}"
+
+    def _ask(self, *command: str | int) -> Any:
+        answer = self.server.ask(*command)
+        self._memory.empty()
+        return answer

@@ -1,0 +1,151 @@
+//! A request for units.
+
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use redis::Cmd;
+
+use crate::decision::Decision;
+use crate::error::Error;
+use crate::limiter::{Headers, Limiter, quota};
+
+/// A request for units, made by [`Limiter::acquire`] and asked when it is awaited.
+#[must_use = "it asks nothing until it is awaited"]
+#[derive(Clone, Copy)]
+pub struct Acquire<'a> {
+    limiter: &'a Limiter,
+    key: &'a str,
+    limits: &'a str,
+    cost: u64,
+    wait: Option<Duration>,
+    is_critical: bool,
+    is_partial: bool,
+    is_tracked: bool,
+}
+
+impl<'a> Acquire<'a> {
+    pub(crate) fn new(limiter: &'a Limiter, key: &'a str, limits: &'a str) -> Self {
+        let (is_critical, is_partial, is_tracked) = (false, false, false);
+        Self { limiter, key, limits, cost: 1, wait: None, is_critical, is_partial, is_tracked }
+    }
+
+    /// So many units.
+    pub fn cost(mut self, cost: u64) -> Self {
+        self.cost = cost;
+        self
+    }
+
+    /// Stands in line for so long, first come first served over all processes. Who drops
+    /// the future leaves the line.
+    pub fn wait(mut self, wait: Duration) -> Self {
+        self.wait = Some(wait);
+        self
+    }
+
+    /// May use the part that `keep=` keeps for such requests.
+    pub fn critical(mut self) -> Self {
+        self.is_critical = true;
+        self
+    }
+
+    /// Takes what there is, where that is less than the cost.
+    pub fn partial(mut self) -> Self {
+        self.is_partial = true;
+        self
+    }
+
+    /// Counts the key for RL.STATS.
+    pub fn track(mut self) -> Self {
+        self.is_tracked = true;
+        self
+    }
+
+    /// Takes the units, and tells the headers for the HTTP response: `RateLimit`,
+    /// `RateLimit-Policy`, `X-RateLimit-*` and, where it was denied, Retry-After. One round
+    /// trip, unless it waits; always asked.
+    ///
+    /// # Errors
+    /// Where Redis refuses it; while Redis is away the fallback decides.
+    pub async fn with_headers(self) -> Result<(Decision, Headers), Error> {
+        let (decision, mut headers) = if self.wait.is_some() {
+            (self.decided().await?, self.limiter.headers(self.key, self.limits).await?)
+        } else {
+            self.decided_with_headers().await?
+        };
+        // RL.QUOTA speaks of the next request.
+        headers.remove("Retry-After");
+        if let Some(seconds) = decision.retry_after_s() {
+            headers.insert("Retry-After".into(), seconds.to_string());
+        }
+        Ok((decision, headers))
+    }
+
+    async fn decided(self) -> Result<Decision, Error> {
+        let Self { limiter, key, limits, .. } = self;
+        // What may be granted in part is denied as one unit is.
+        let cost = if self.is_partial { 1 } else { self.cost };
+        let asks_always = self.is_critical || self.is_tracked || self.wait.is_some();
+        let memory = limiter.denials.as_ref().filter(|_| !asks_always);
+        let asked = Instant::now();
+        if let Some(known) = memory.and_then(|memory| memory.recall(key, limits, cost, asked)) {
+            limiter.counts.by_memory();
+            return Ok(known);
+        }
+        let answer = match self.wait {
+            Some(wait) => limiter.server.wait(wait, self.command()).await,
+            None => limiter.server.ask(&self.command()).await,
+        };
+        match answer {
+            Ok(decision) => {
+                limiter.counts.by_redis();
+                if let Some(memory) = memory {
+                    memory.learn(key, limits, cost, decision, asked);
+                }
+                Ok(decision)
+            }
+            Err(Error::Away) => Ok(limiter.alone(key, self.cost)),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn decided_with_headers(self) -> Result<(Decision, Headers), Error> {
+        let Self { limiter, key, limits, .. } = self;
+        // A transaction, not `atomic`: with that redis-rs 1.8 panics where MULTI itself
+        // is refused.
+        let mut both = redis::pipe();
+        both.cmd("MULTI").ignore();
+        both.add_command(self.command()).ignore();
+        both.add_command(quota(key, limits)).arg("HEADERS").ignore();
+        both.cmd("EXEC");
+        match limiter.server.put::<[(Decision, Option<Headers>); 1]>(&both).await {
+            Ok([(decision, headers)]) => {
+                limiter.counts.by_redis();
+                Ok((decision, headers.unwrap_or_default()))
+            }
+            Err(Error::Away) => Ok((limiter.alone(key, self.cost), Headers::new())),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn command(&self) -> Cmd {
+        let mut command = redis::cmd("RL.ACQUIRE");
+        command.arg(self.key).arg(self.limits).arg("COST").arg(self.cost);
+        for (is_set, word) in
+            [(self.is_partial, "PARTIAL"), (self.is_critical, "CRITICAL"), (self.is_tracked, "TRACK")]
+        {
+            if is_set {
+                command.arg(word);
+            }
+        }
+        command
+    }
+}
+
+impl<'a> IntoFuture for Acquire<'a> {
+    type Output = Result<Decision, Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.decided())
+    }
+}

@@ -1,0 +1,33 @@
+//! Who asks, as axum tells it: for [`RateLimitLayer`](crate::tower::RateLimitLayer).
+//!
+//! ```no_run
+//! use axum::{Router, routing::get};
+//! use floodgate_redis::{LocalBucket, Limiter, Server, axum::by_address, tower::RateLimitLayer};
+//!
+//! # fn example() -> redis::RedisResult<()> {
+//! let limiter = Limiter::new(&Server::open("redis://localhost:6379")?, LocalBucket::new(20.0));
+//! let app: Router = Router::new()
+//!     .route("/", get(|| async { "hello" }))
+//!     .layer(RateLimitLayer::new(&limiter, "10/s,1000/h", by_address));
+//! # Ok(())
+//! # }
+//! ```
+
+use std::net::SocketAddr;
+
+use axum::extract::{ConnectInfo, Request};
+
+use crate::tower::network;
+
+/// The caller's address, of IPv6 its /64, where the application is served with
+/// `into_make_service_with_connect_info::<SocketAddr>()`. Behind a proxy that is the
+/// proxy's: take what it says there, and from nobody else.
+pub fn by_address(request: &Request) -> String {
+    by_network::<64>(request)
+}
+
+/// The same, of IPv6 the network of so many bits.
+pub fn by_network<const BITS: u32>(request: &Request) -> String {
+    let address = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    address.map_or("unknown".into(), |ConnectInfo(address)| network(address.ip(), BITS))
+}

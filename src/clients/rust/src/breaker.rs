@@ -1,0 +1,168 @@
+//! A circuit breaker that all processes share.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use crate::decision::seconds;
+use crate::error::Error;
+use crate::server::Server;
+
+/// Why a call gave nothing.
+#[derive(Debug)]
+pub enum CallError<E> {
+    /// The circuit is open: the call was not made.
+    Open {
+        /// Milliseconds until it may be made; -1: it was forced open with no end.
+        retry_after_ms: i64,
+    },
+    /// The call itself failed.
+    Failed(E),
+    /// Redis refuses the breaker: the call was not made.
+    Undecided(Error),
+}
+
+impl<E> CallError<E> {
+    /// For the header Retry-After of an open circuit: whole seconds; none where it has
+    /// no end.
+    pub fn retry_after_s(&self) -> Option<u64> {
+        match self {
+            Self::Open { retry_after_ms } => seconds(*retry_after_ms),
+            Self::Failed(_) | Self::Undecided(_) => None,
+        }
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for CallError<E> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open { retry_after_ms: ..0 } => write!(out, "the circuit is open"),
+            Self::Open { retry_after_ms } => {
+                write!(out, "the circuit is open, retry after {retry_after_ms} ms")
+            }
+            Self::Failed(error) => error.fmt(out),
+            Self::Undecided(error) => error.fmt(out),
+        }
+    }
+}
+
+impl<E: std::error::Error + 'static> std::error::Error for CallError<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Open { .. } => None,
+            Self::Failed(error) => Some(error),
+            Self::Undecided(error) => Some(error),
+        }
+    }
+}
+
+/// Of CB.ACQUIRE: allowed, state, token and `retry_after_ms`.
+type Answer = (bool, String, Option<String>, i64);
+
+/// A circuit breaker by its key, and its rule as in `50%/60s:open=30s`. A clone is the
+/// same breaker.
+///
+/// While Redis is away calls go through: a breaker protects the callee, and without it
+/// things are as they were before there was one.
+#[derive(Clone)]
+pub struct Breaker {
+    server: Server,
+    key: Arc<str>,
+    rule: Arc<str>,
+}
+
+impl Breaker {
+    /// Of this key, by this rule.
+    pub fn new(server: &Server, key: &str, rule: &str) -> Self {
+        Self { server: server.clone(), key: key.into(), rule: rule.into() }
+    }
+
+    /// Makes the call, whose own timeout belongs inside. An error or a panic is a failure
+    /// of the callee; a call that is dropped says nothing of it.
+    ///
+    /// # Errors
+    /// The call's own, or why it was not made.
+    pub async fn call<T, E>(&self, call: impl Future<Output = Result<T, E>>) -> Result<T, CallError<E>> {
+        let admitted = self.admit().await?;
+        match call.await {
+            Ok(value) => {
+                admitted.succeeded().await;
+                Ok(value)
+            }
+            Err(error) => {
+                admitted.failed().await;
+                Err(CallError::Failed(error))
+            }
+        }
+    }
+
+    /// Asks whether a call may be made, for what is no single future.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub async fn admit<E>(&self) -> Result<Admitted, CallError<E>> {
+        let mut asked = redis::cmd("CB.ACQUIRE");
+        asked.arg(&*self.key).arg(&*self.rule);
+        // Admitted and gone before it knew, a call hands its token back: a trial that
+        // nobody reports closes the door for its whole lease.
+        let key = Arc::clone(&self.key);
+        let undo = move |(_, _, token, _): &Answer| {
+            let mut report = redis::cmd("CB.REPORT");
+            report.arg(&*key).arg("IGNORE").arg("TOKEN").arg(token.as_ref()?);
+            Some(report)
+        };
+        let token = match self.server.take::<Answer>(asked, undo).await {
+            Ok((true, _, token, _)) => token,
+            Ok((false, _, _, retry_after_ms)) => return Err(CallError::Open { retry_after_ms }),
+            Err(Error::Away) => None,
+            Err(error) => return Err(CallError::Undecided(error)),
+        };
+        Ok(Admitted { breaker: self.clone(), token, since: Instant::now(), runtime: Handle::current() })
+    }
+}
+
+/// A call that may be made, and is reported once, however it ends. Dropped without a
+/// word it says nothing of the callee, but in a panic, which is a failure.
+#[must_use = "dropped, it says that nothing came of the call"]
+pub struct Admitted {
+    breaker: Breaker,
+    /// None while Redis is away, and once it is reported.
+    token: Option<String>,
+    since: Instant,
+    runtime: Handle,
+}
+
+impl Admitted {
+    /// The callee did its work.
+    pub async fn succeeded(self) {
+        self.reported("OK").await;
+    }
+
+    /// The callee failed.
+    pub async fn failed(self) {
+        self.reported("FAIL").await;
+    }
+
+    async fn reported(mut self, outcome: &str) {
+        if let Some(told) = self.report(outcome) {
+            let _ = told.await; // it does not fail
+        }
+    }
+
+    fn report(&mut self, outcome: &str) -> Option<JoinHandle<()>> {
+        let token = self.token.take()?;
+        let mut report = redis::cmd("CB.REPORT");
+        report.arg(&*self.breaker.key).arg(outcome).arg("TOKEN").arg(token);
+        report.arg("DUR").arg(format!("{}ms", self.since.elapsed().as_millis()));
+        Some(self.breaker.server.finish(&self.runtime, report))
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.report(if std::thread::panicking() { "FAIL" } else { "IGNORE" });
+    }
+}

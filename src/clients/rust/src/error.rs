@@ -1,0 +1,49 @@
+//! Why nothing was decided.
+
+use std::fmt;
+
+use redis::RedisError;
+
+/// Why nothing was decided.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// Redis does not answer, or only that it cannot write. Where a fallback can
+    /// decide instead, it does, and this is not seen.
+    Away,
+    /// Redis refuses the credentials, or has no Floodgate: a person has to put that
+    /// right. Given until Redis has answered for the first time; afterwards that is
+    /// an outage like others.
+    Misconfigured(RedisError),
+    /// Redis refuses the command: malformed limits, a key of another type, missing
+    /// rights.
+    Refused(RedisError),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Away => write!(out, "Redis is away"),
+            Self::Misconfigured(error) if is_unknown_command(error) => {
+                write!(out, "{error}: load the module (loadmodule libfloodgate.so)")
+            }
+            Self::Misconfigured(error) => write!(out, "{error}: check the user and the password of the URL"),
+            Self::Refused(error) => write!(out, "{error}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Away => None,
+            Self::Misconfigured(error) | Self::Refused(error) => Some(error),
+        }
+    }
+}
+
+/// Whether the server does not know a command of ours.
+pub(crate) fn is_unknown_command(error: &RedisError) -> bool {
+    let text = error.to_string().to_ascii_lowercase();
+    text.contains("unknown command") && (text.contains("rl.") || text.contains("cb."))
+}

@@ -1,0 +1,115 @@
+//! What holds while Redis is away.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::decision::Decision;
+
+/// Decides while Redis is away: chosen for each limiter.
+pub trait Fallback: Send + Sync + 'static {
+    /// Takes `cost` units, or none.
+    fn acquire(&self, key: &str, cost: u64) -> Decision;
+
+    /// Gives back units that were taken here.
+    fn refund(&self, _key: &str, _units: u64) {}
+}
+
+/// Everything passes: right where an outage costs more than a flood.
+#[derive(Clone, Copy, Debug)]
+pub struct FailOpen;
+
+impl Fallback for FailOpen {
+    fn acquire(&self, _: &str, cost: u64) -> Decision {
+        Decision::alone(cost, -1, -1, 0)
+    }
+}
+
+/// Nothing passes: right where a flood costs more, as with logins.
+#[derive(Clone, Copy, Debug)]
+pub struct FailClosed;
+
+impl Fallback for FailClosed {
+    fn acquire(&self, _: &str, _: u64) -> Decision {
+        Decision::alone(0, 0, 0, 1000)
+    }
+}
+
+/// A token bucket for each key in each process: right in between. N processes let up
+/// to N times that pass in all.
+#[derive(Debug)]
+pub struct LocalBucket {
+    rate: f64,
+    burst: f64,
+    levels: Mutex<HashMap<String, Level>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Level {
+    units: f64,
+    since: Instant,
+}
+
+impl LocalBucket {
+    const MOST_KEYS: usize = 10_000;
+
+    /// So many units a second, and as many at once, at least one. A rate that is not
+    /// above 0 brings nothing back.
+    pub fn new(rate: f64) -> Self {
+        let rate = if rate > 0.0 { rate } else { 0.0 };
+        Self { rate, burst: rate.max(1.0), levels: Mutex::default() }
+    }
+
+    /// So many units at once.
+    #[must_use]
+    pub fn burst(mut self, burst: f64) -> Self {
+        self.burst = burst.max(0.0);
+        self
+    }
+
+    fn levels(&self) -> MutexGuard<'_, HashMap<String, Level>> {
+        self.levels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn units(&self, level: Level, now: Instant) -> f64 {
+        self.burst.min(level.units + now.saturating_duration_since(level.since).as_secs_f64() * self.rate)
+    }
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "a conversion from a float ends at the type's bounds, and units beyond 2^53 are as good as their neighbours"
+)]
+impl Fallback for LocalBucket {
+    fn acquire(&self, key: &str, cost: u64) -> Decision {
+        let (now, wanted) = (Instant::now(), cost as f64);
+        let mut levels = self.levels();
+        if levels.len() >= Self::MOST_KEYS && !levels.contains_key(key) {
+            // Those that are full again are as good as new.
+            levels.retain(|_, level| self.units(*level, now) < self.burst);
+            if levels.len() >= Self::MOST_KEYS {
+                levels.clear();
+            }
+        }
+        let level = levels.entry(key.to_owned()).or_insert(Level { units: self.burst, since: now });
+        let units = self.units(*level, now);
+        let is_granted = wanted <= units;
+        let left = if is_granted { units - wanted } else { units };
+        *level = Level { units: left, since: now };
+        let retry_after_ms = if is_granted {
+            0
+        } else if wanted <= self.burst && self.rate > 0.0 {
+            ((wanted - units) / self.rate * 1000.0).ceil() as i64
+        } else {
+            -1
+        };
+        Decision::alone(if is_granted { cost } else { 0 }, self.burst as i64, left as i64, retry_after_ms)
+    }
+
+    fn refund(&self, key: &str, units: u64) {
+        if let Some(level) = self.levels().get_mut(key) {
+            level.units = self.burst.min(level.units + units as f64);
+        }
+    }
+}

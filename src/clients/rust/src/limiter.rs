@@ -1,0 +1,249 @@
+//! Limits that all processes share.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::acquire::Acquire;
+use crate::decision::Decision;
+use crate::denials::Denials;
+use crate::error::Error;
+use crate::fallback::Fallback;
+use crate::quota::Quota;
+use crate::reservation::Reserve;
+use crate::server::Server;
+
+/// The headers of a response, by name.
+pub type Headers = BTreeMap<String, String>;
+
+/// Takes units from limits that all processes share. A clone is the same limiter.
+///
+/// Limits are written as in `"10/s,1000/h"`; `"*"` are those that operators have set
+/// for the key, by RL.PIN or RL.POLICY.
+///
+/// It never asks what it knows: a denial is remembered for the same key and limits at
+/// an equal or higher cost until its retry time, at most 1 s. So it may deny for up to
+/// 1 s what an operator or a refund has freed meanwhile, and such denials are missing
+/// from RL.TOP, RL.STATS and alerts. Requests that are critical, that wait, or that are
+/// tracked are always asked, those of [`tower`](crate::tower) too.
+#[derive(Clone)]
+pub struct Limiter {
+    pub(crate) server: Server,
+    pub(crate) fallback: Arc<dyn Fallback>,
+    pub(crate) denials: Option<Arc<Denials>>,
+    pub(crate) counts: Arc<Counts>,
+}
+
+/// How many requests were decided, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counters {
+    /// By Redis.
+    pub redis: u64,
+    /// By the memory of denials: round trips that were saved.
+    pub memory: u64,
+    /// By the fallback.
+    pub fallback: u64,
+}
+
+#[derive(Default)]
+pub(crate) struct Counts {
+    redis: AtomicU64,
+    memory: AtomicU64,
+    fallback: AtomicU64,
+}
+
+/// One request of a batch, for one unit unless told.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchItem<'a> {
+    key: &'a str,
+    limits: &'a str,
+    cost: u64,
+}
+
+impl<'a> BatchItem<'a> {
+    /// Of this key, with these limits.
+    pub fn new(key: &'a str, limits: &'a str) -> Self {
+        Self { key, limits, cost: 1 }
+    }
+
+    /// So many units.
+    #[must_use]
+    pub fn cost(mut self, cost: u64) -> Self {
+        self.cost = cost;
+        self
+    }
+}
+
+impl Limiter {
+    /// On this server, with what holds while it is away.
+    pub fn new(server: &Server, fallback: impl Fallback) -> Self {
+        Self {
+            server: server.clone(),
+            fallback: Arc::new(fallback),
+            denials: Some(Arc::default()),
+            counts: Arc::default(),
+        }
+    }
+
+    /// Always asks: nothing is denied from memory.
+    #[must_use]
+    pub fn without_memory(mut self) -> Self {
+        self.denials = None;
+        self
+    }
+
+    /// The server that it asks.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Takes a unit from every limit, or from none; [`Acquire`] says what else.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # async fn example(limiter: floodgate_redis::Limiter) -> Result<(), floodgate_redis::Error> {
+    /// let one = limiter.acquire("user:42", "10/s,1000/h").await?;
+    /// let five = limiter.acquire("user:42", "10/s,1000/h").cost(5).wait(Duration::from_secs(2)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn acquire<'a>(&'a self, key: &'a str, limits: &'a str) -> Acquire<'a> {
+        Acquire::new(self, key, limits)
+    }
+
+    /// Holds a unit of every key, to be settled when the work is done; [`Reserve`] says
+    /// what else.
+    pub fn reserve<'a>(&'a self, limits: &'a [(&'a str, &'a str)]) -> Reserve<'a> {
+        Reserve::new(self, limits)
+    }
+
+    /// Many requests in one atomic step, at most 1,000, each on its own.
+    ///
+    /// # Errors
+    /// Where Redis refuses it; while Redis is away the fallback decides.
+    pub async fn batch_each(&self, items: &[BatchItem<'_>]) -> Result<Vec<Decision>, Error> {
+        let alone = || items.iter().map(|item| self.alone(item.key, item.cost)).collect();
+        self.batch("EACH", items, alone).await
+    }
+
+    /// Many requests in one atomic step, at most 1,000: all or none.
+    ///
+    /// # Errors
+    /// Where Redis refuses it; while Redis is away the fallback decides.
+    pub async fn batch_all(&self, items: &[BatchItem<'_>]) -> Result<Vec<Decision>, Error> {
+        self.batch("ALL", items, || self.all_alone(items)).await
+    }
+
+    /// Gives back what was not used after all, the newest first, whoever took it; says
+    /// how much. Nothing while Redis is away.
+    ///
+    /// # Errors
+    /// Where Redis refuses it.
+    pub async fn refund(&self, key: &str, units: u64) -> Result<u64, Error> {
+        if let Some(denials) = &self.denials {
+            denials.forget(key);
+        }
+        match self.server.ask(redis::cmd("RL.REFUND").arg(key).arg(units)).await {
+            Err(Error::Away) => {
+                self.fallback.refund(key, units);
+                Ok(0)
+            }
+            answer => answer,
+        }
+    }
+
+    /// How the key stands, without taking; none where nothing says which limits it has.
+    ///
+    /// # Errors
+    /// Away too: nothing knows it then.
+    pub async fn quota(&self, key: &str, limits: &str) -> Result<Option<Quota>, Error> {
+        self.server.ask(&quota(key, limits)).await
+    }
+
+    /// The same as headers of a response; none while Redis is away.
+    ///
+    /// # Errors
+    /// Where Redis refuses it.
+    pub async fn headers(&self, key: &str, limits: &str) -> Result<Headers, Error> {
+        match self.server.ask::<Option<Headers>>(quota(key, limits).arg("HEADERS")).await {
+            Err(Error::Away) => Ok(Headers::new()),
+            answer => Ok(answer?.unwrap_or_default()),
+        }
+    }
+
+    /// How many requests were decided, and where.
+    pub fn counters(&self) -> Counters {
+        let Counts { redis, memory, fallback } = &*self.counts;
+        let [redis, memory, fallback] = [redis, memory, fallback].map(|count| count.load(Ordering::Relaxed));
+        Counters { redis, memory, fallback }
+    }
+
+    async fn batch(
+        &self,
+        how: &str,
+        items: &[BatchItem<'_>],
+        alone: impl FnOnce() -> Vec<Decision>,
+    ) -> Result<Vec<Decision>, Error> {
+        if items.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut command = redis::cmd("RL.BATCH");
+        command.arg(how).arg(items.len());
+        for BatchItem { key, limits, cost } in items {
+            command.arg(key).arg(limits).arg(cost);
+        }
+        match self.server.ask::<Vec<Decision>>(&command).await {
+            Ok(decisions) => {
+                self.counts.redis.fetch_add(items.len() as u64, Ordering::Relaxed);
+                Ok(decisions)
+            }
+            Err(Error::Away) => Ok(alone()),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) fn alone(&self, key: &str, cost: u64) -> Decision {
+        self.counts.fallback.fetch_add(1, Ordering::Relaxed);
+        self.fallback.acquire(key, cost)
+    }
+
+    fn all_alone(&self, items: &[BatchItem<'_>]) -> Vec<Decision> {
+        let mut decisions: Vec<_> = items.iter().map(|item| self.alone(item.key, item.cost)).collect();
+        let denied = decisions.iter().copied().filter(|decision| !decision.is_granted());
+        if let Some(longest) = Decision::longest(denied) {
+            for (decision, item) in decisions.iter_mut().zip(items) {
+                if decision.is_granted() {
+                    self.fallback.refund(item.key, decision.granted);
+                    // -3: it would have been granted, had the others been.
+                    *decision = Decision {
+                        granted: 0,
+                        retry_after_ms: longest.retry_after_ms,
+                        index: -3,
+                        ..*decision
+                    };
+                }
+            }
+        }
+        decisions
+    }
+}
+
+impl Counts {
+    pub(crate) fn by_redis(&self) {
+        self.redis.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn by_memory(&self) {
+        self.memory.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+pub(crate) fn quota(key: &str, limits: &str) -> redis::Cmd {
+    let mut command = redis::cmd("RL.QUOTA");
+    command.arg(key);
+    // Without limits RL.QUOTA tells those that the server has.
+    if limits != "*" {
+        command.arg(limits);
+    }
+    command
+}

@@ -1,0 +1,189 @@
+//! Limits for every request of a tower service (axum, hyper, tonic): each response says
+//! in its headers how the caller stands, too many get 429 with Retry-After.
+//!
+//! ```no_run
+//! use floodgate_redis::{FailOpen, Limiter, Server, tower::RateLimitLayer};
+//! use http::{Request, Response, StatusCode};
+//!
+//! # fn example() -> redis::RedisResult<()> {
+//! let limiter = Limiter::new(&Server::open("redis://localhost:6379")?, FailOpen);
+//! let user = |request: &Request<String>| match request.headers().get("x-user") {
+//!     Some(name) => String::from_utf8_lossy(name.as_bytes()).into_owned(),
+//!     None => "nobody".into(),
+//! };
+//! let layer = RateLimitLayer::new(&limiter, "10/s,1000/h", user)
+//!     .name("search") // keys are search:USER
+//!     .refuse(|_refusal| {
+//!         let mut response = Response::new("come back later".to_owned());
+//!         *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+//!         response
+//!     });
+//! # Ok(())
+//! # }
+//! ```
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::decision::Decision;
+use crate::error::Error;
+use crate::limiter::{Headers, Limiter};
+
+/// An address as the name of a caller: of IPv6 the network of so many bits, for whoever
+/// has one address there has all of them. 64 bits are what one customer has at least.
+pub fn network(address: IpAddr, bits: u32) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => {
+            let bits = bits.min(128);
+            let others = u128::MAX.checked_shr(bits).unwrap_or(0);
+            format!("{}/{bits}", Ipv6Addr::from_bits(address.to_bits() & !others))
+        }
+    }
+}
+
+/// Why a request does not reach the service.
+#[derive(Clone, Debug)]
+pub enum Refusal {
+    /// It was denied.
+    Denied(Decision),
+    /// Redis refuses: malformed limits, wrong credentials, no Floodgate. Logged.
+    Undecided(Error),
+}
+
+/// Answers what is refused. The layer adds `RateLimit` and `Retry-After`.
+pub trait Refuse<R> {
+    /// The response.
+    fn response(&self, refusal: &Refusal) -> Response<R>;
+}
+
+impl<R, F: Fn(&Refusal) -> Response<R>> Refuse<R> for F {
+    fn response(&self, refusal: &Refusal) -> Response<R> {
+        self(refusal)
+    }
+}
+
+/// 429 for what is denied, 500 for what cannot be decided, and a line of text.
+#[derive(Clone, Copy, Debug)]
+pub struct Plainly;
+
+impl<R: From<&'static str>> Refuse<R> for Plainly {
+    fn response(&self, refusal: &Refusal) -> Response<R> {
+        let (status, text) = match refusal {
+            Refusal::Denied(_) => (StatusCode::TOO_MANY_REQUESTS, "too many requests\n"),
+            Refusal::Undecided(_) => (StatusCode::INTERNAL_SERVER_ERROR, "limits cannot be checked\n"),
+        };
+        let mut response = Response::new(R::from(text));
+        *response.status_mut() = status;
+        response
+    }
+}
+
+/// Limits every request of a service.
+#[derive(Clone)]
+pub struct RateLimitLayer<C, D = Plainly> {
+    limiter: Limiter,
+    limits: Arc<str>,
+    name: Arc<str>,
+    caller: C,
+    refuse: D,
+}
+
+impl<C> RateLimitLayer<C> {
+    /// These limits for each caller, who is told from the request. Where callers sign
+    /// in, take who they are: a header that anybody can invent is no identity.
+    pub fn new<B>(limiter: &Limiter, limits: &str, caller: C) -> Self
+    where
+        C: Fn(&Request<B>) -> String,
+    {
+        let (limiter, limits) = (limiter.clone(), limits.into());
+        Self { limiter, limits, name: "api".into(), caller, refuse: Plainly }
+    }
+}
+
+impl<C, D> RateLimitLayer<C, D> {
+    /// Keeps several of these apart: keys are NAME:CALLER (`api`).
+    #[must_use]
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Answers what is refused in another way than [`Plainly`].
+    pub fn refuse<R, F: Fn(&Refusal) -> Response<R>>(self, refuse: F) -> RateLimitLayer<C, F> {
+        let Self { limiter, limits, name, caller, .. } = self;
+        RateLimitLayer { limiter, limits, name, caller, refuse }
+    }
+}
+
+impl<S, C: Clone, D: Clone> Layer<S> for RateLimitLayer<C, D> {
+    type Service = RateLimit<S, C, D>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        RateLimit { inner, layer: self.clone() }
+    }
+}
+
+/// A service whose requests are limited: what [`RateLimitLayer`] makes of yours.
+#[derive(Clone)]
+pub struct RateLimit<S, C, D = Plainly> {
+    inner: S,
+    layer: RateLimitLayer<C, D>,
+}
+
+impl<S, C, D, B, R> Service<Request<B>> for RateLimit<S, C, D>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send,
+    C: Fn(&Request<B>) -> String,
+    D: Refuse<R> + Clone + Send + 'static,
+    B: Send + 'static,
+{
+    type Response = Response<R>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<R>, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        // The clone has not been asked whether it is ready; the original has.
+        let clone = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, clone);
+        let RateLimitLayer { limiter, limits, name, caller, refuse } = &self.layer;
+        let key = format!("{name}:{}", caller(&request));
+        let (limiter, limits, refuse) = (limiter.clone(), Arc::clone(limits), refuse.clone());
+        Box::pin(async move {
+            let (headers, refusal) = match limiter.acquire(&key, &limits).with_headers().await {
+                Ok((decision, headers)) if decision.is_granted() => (headers, None),
+                Ok((decision, headers)) => (headers, Some(Refusal::Denied(decision))),
+                Err(error) => {
+                    log::error!("the limits of a request cannot be checked: {error}");
+                    (Headers::new(), Some(Refusal::Undecided(error)))
+                }
+            };
+            let mut response = match refusal {
+                Some(refusal) => refuse.response(&refusal),
+                None => inner.call(request).await?,
+            };
+            tell(response.headers_mut(), headers);
+            Ok(response)
+        })
+    }
+}
+
+/// Adds headers; what the route says of limits of its own stands.
+fn tell(map: &mut HeaderMap, headers: Headers) {
+    for (name, value) in headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            map.entry(name).or_insert(value);
+        }
+    }
+}

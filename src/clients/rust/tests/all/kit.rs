@@ -1,0 +1,148 @@
+//! Servers for tests, and what the client said to the log.
+//!
+//! `cargo test --all-features --test server client_rust` of the module's own tests runs
+//! these: it starts the servers, on the port that `FLOODGATE_CONTROL` names. Who
+//! connects there says `server` or `plain` (one without the module) and hears its port;
+//! then each of `kill`, `start`, `freeze` and `thaw` is answered by `done`. It is gone
+//! when the connection ends.
+
+use std::cell::RefCell;
+use std::sync::Once;
+use std::time::{Duration, Instant};
+
+use floodgate_redis::{Decision, Limiter, Options, Server, Source, redis};
+use redis::FromRedisValue;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+
+/// Where tests run a server may take its time: not each delay is an outage.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+pub const REST: Duration = Duration::from_millis(200);
+/// Longer than it ever rests.
+pub const RESTED: Duration = Duration::from_millis(350);
+
+pub struct Machine {
+    control: BufReader<TcpStream>,
+    port: u16,
+}
+
+impl Machine {
+    /// With the module; its data outlive it.
+    pub async fn start() -> Self {
+        Self::of("server").await
+    }
+
+    /// Without the module.
+    pub async fn plain() -> Self {
+        Self::of("plain").await
+    }
+
+    async fn of(kind: &str) -> Self {
+        let port = std::env::var("FLOODGATE_CONTROL")
+            .expect("FLOODGATE_CONTROL: `cargo test --all-features --test server client_rust` runs these");
+        let control = TcpStream::connect(("127.0.0.1", port.parse().unwrap())).await.unwrap();
+        let mut machine = Self { control: BufReader::new(control), port: 0 };
+        machine.port = machine.say(kind).await.parse().unwrap();
+        machine
+    }
+
+    async fn say(&mut self, line: &str) -> String {
+        self.control.get_mut().write_all(format!("{line}\n").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        self.control.read_line(&mut answer).await.unwrap();
+        answer.trim().to_owned()
+    }
+
+    /// Does one of `kill`, `start`, `freeze` and `thaw` to it.
+    pub async fn is_to(&mut self, what: &str) {
+        assert_eq!(self.say(what).await, "done");
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub fn server(&self) -> Server {
+        self.impatient(PATIENCE)
+    }
+
+    pub fn impatient(&self, patience: Duration) -> Server {
+        Server::with(self.url(), Options { patience, rest: REST, ..Options::default() }).unwrap()
+    }
+}
+
+pub async fn line<T: FromRedisValue>(server: &Server, line: &str) -> T {
+    let mut words = line.split(' ');
+    let mut command = redis::cmd(words.next().unwrap());
+    // A tab stands for a blank within a word.
+    command.arg(words.map(|word| word.replace('\t', " ")).collect::<Vec<_>>());
+    server.ask(&command).await.unwrap_or_else(|error| panic!("{line}: {error:?}"))
+}
+
+pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let start = Instant::now();
+    while !holds().await {
+        assert!(start.elapsed() < Duration::from_secs(20), "{what}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+pub async fn acquired(limiter: &Limiter, times: usize, key: &str, limits: &str, cost: u64) -> Vec<Decision> {
+    let mut all = Vec::new();
+    for _ in 0..times {
+        all.push(limiter.acquire(key, limits).cost(cost).await.unwrap());
+    }
+    all
+}
+
+pub fn granted(decisions: &[Decision]) -> Vec<u64> {
+    decisions.iter().map(|decision| decision.granted).collect()
+}
+
+pub async fn asks_again(limiter: &Limiter) {
+    eventually("it asks again", async || {
+        limiter.acquire("again", "1000000/h").await.unwrap().source == Source::Redis
+    })
+    .await;
+}
+
+/// Units counted on the first limit of a key.
+pub async fn used(limiter: &Limiter, key: &str) -> i64 {
+    limiter.quota(key, "*").await.unwrap().unwrap().limits[0].used
+}
+
+pub async fn held(server: &Server, key: &str) -> usize {
+    line::<Vec<redis::Value>>(server, &format!("RL.RESERVATIONS {key}")).await.len()
+}
+
+thread_local! {
+    // Each test has a thread, on which all its work is done.
+    static SAID: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+struct Ear;
+
+impl log::Log for Ear {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if record.target().starts_with("floodgate_redis") {
+            SAID.with_borrow_mut(|said| said.push(record.args().to_string()));
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// What was logged on this thread since it was last asked.
+pub fn heard() -> Vec<String> {
+    static LISTENING: Once = Once::new();
+    LISTENING.call_once(|| {
+        log::set_logger(&Ear).unwrap();
+        log::set_max_level(log::LevelFilter::Info);
+    });
+    SAID.take()
+}

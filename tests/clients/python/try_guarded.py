@@ -1,0 +1,404 @@
+"""Tries `guarded` and the cache on a real server: python try_guarded.py PORT PLAIN.
+Talks as try_it.py does. With a third argument it is one of several processes."""
+
+import asyncio
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from floodgate_redis import (
+    Away,
+    Breaker,
+    Cache,
+    CircuitOpen,
+    Denied,
+    FailClosed,
+    Limiter,
+    LocalBucket,
+    Server,
+    guarded,
+    memory,
+)
+from floodgate_redis import asyncio as aio
+
+URL = f"redis://127.0.0.1:{sys.argv[1]}"
+PATIENCE = 5.0
+
+
+class Said(logging.Handler):
+    """What the package logs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+        logging.getLogger("floodgate_redis").addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+said = Said()
+
+
+def please(what: str) -> None:
+    print(what, flush=True)
+    sys.stdin.readline()
+
+
+def eventually(what: str, holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+def stats(server: Server, key: str) -> dict[str, Any]:
+    """The totals of a key."""
+
+    def mapped(reply: Any) -> dict[str, Any]:
+        return reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2]))
+
+    return mapped(mapped(server.ask("RL.STATS", key))["total"])
+
+
+def times(server: Server, command: str) -> int:
+    """How often a command has reached the server."""
+    rows = {name.lower(): row for name, row in server.ask("INFO", "commandstats").items()}
+    return int(rows.get(f"cmdstat_{command}", {"calls": 0})["calls"])
+
+
+def values_that_all_share(server: Server) -> None:
+    cache, other = Cache(server, "a*[b]"), Cache(server, "ab")
+    assert cache.get("x") is None and cache.get("x", 7) == 7 and not cache.exists("x") and cache.ttl("x") is None
+    for value in ({"list": [1, 2.5, "ü", None, True]}, None, "", 0):
+        cache.set("x", value)
+        assert cache.get("x", 7) == value and cache.exists("x"), value
+    assert cache.ttl("x") == float("inf")
+    cache.set("x", 1, ttl=100)
+    left = cache.ttl("x")
+    assert left is not None and 90 < left <= 100
+    cache.set("brief", 1, ttl=0.05)
+    eventually("it ends", lambda: not cache.exists("brief"))
+    for key in ("user:1", "user:2", "team:1"):
+        cache.set(key, key)
+    other.set("user:1", "other")
+    with cache.making("user:3"):  # a place is no value
+        assert cache.clear("user:*") == 2
+        assert (cache.get("user:1"), cache.get("team:1"), other.get("user:1")) == (None, "team:1", "other")
+        server.ask("MSET", *[word for i in range(3000) for word in (f"a*[b]:many:{i}", "1")])
+        assert cache.clear("many:*") == 3000
+        assert server.ask("EXISTS", "a*[b]!user:3") == 1
+    assert cache.delete("x", "team:1", "none") == 2 and cache.delete() == 0 and cache.clear() == 0
+    assert other.clear() == 1
+    try:
+        cache.set("x", object())
+        raise AssertionError("it is no JSON")
+    except TypeError:
+        pass
+
+
+def made_once(server: Server) -> None:
+    """By twenty threads of four processes; and when who makes it dies, by the next."""
+    processes = [start("once") for _ in range(4)]
+    for process in processes:
+        assert process.wait(60) == 0
+    assert server.ask("GET", "once:made") == "1"
+    assert server.ask("LLEN", "once:answers") == 20
+    assert set(server.ask("LRANGE", "once:answers", 0, -1)) == {"42"}
+
+    dies = start("dies")
+    eventually("it makes", lambda: server.ask("GET", "dies:made") == "1")
+    dies.send_signal(signal.SIGKILL)
+    dies.wait(10)
+    begin = time.monotonic()
+    assert Cache(server, "dies", hold=0.5).once("x", lambda: "mine") == "mine"
+    assert time.monotonic() - begin < 15
+
+    # Who fails leaves it to the next.
+    cache = Cache(server, "fails")
+    try:
+        cache.once("x", lambda: 1 // 0)
+        raise AssertionError("it failed")
+    except ZeroDivisionError:
+        pass
+    assert cache.once("x", lambda: 1) == 1
+    # Rather twice than never.
+    impatient = Cache(server, "slow", patience=0.2)
+    with impatient.making("x") as first:
+        assert first is memory.MISSING
+        assert impatient.once("x", lambda: 2) == 2
+
+
+def start(part: str) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen([sys.executable, "-B", __file__, *sys.argv[1:3], part])
+
+
+def one_of_several(part: str) -> None:
+    server = Server(URL, patience=PATIENCE)
+    if part == "dies":
+
+        def never() -> None:
+            server.ask("INCR", "dies:made")
+            time.sleep(60)
+
+        Cache(server, "dies", hold=0.5).once("x", never)
+
+    def make() -> int:
+        server.ask("INCR", "once:made")
+        time.sleep(0.3)
+        return 42
+
+    def ask(_: int) -> None:
+        # More than may stand in line at a time: the others look again.
+        server.ask("RPUSH", "once:answers", Cache(server, "once").once("answer", make))
+
+    with Server(URL, patience=PATIENCE, waiters=2) as server, ThreadPoolExecutor(5) as pool:
+        list(pool.map(ask, range(5)))
+
+
+class Api:
+    """What costs money."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.fails = False
+
+    def answer(self, user: str, question: str) -> dict[str, Any]:
+        self.calls += 1
+        time.sleep(0.002)
+        if self.fails:
+            raise OSError("no answer")
+        return {"text": f"{question}!", "cost": 0.0125}
+
+
+def a_paid_call(server: Server) -> None:
+    limiter, cache, api = Limiter(server, FailClosed()), Cache(server, "answers"), Api()
+
+    @guarded(
+        limiter,
+        Breaker(server, "{llm}api", "2:open=1h"),
+        key=lambda user, question: f"{{llm}}{user}",
+        limits="3/h",
+        cache=cache,
+        ttl=60,
+        cached_as=lambda user, question: question,
+        spend=lambda answer: answer["cost"],
+    )
+    def ask(user: str, question: str) -> dict[str, Any]:
+        return api.answer(user, question)
+
+    assert ask.__name__ == "ask"
+    before = times(server, "cb.acquire")
+    for user in ("ann", "ann", "bob"):
+        assert ask(user, "1+1?") == {"text": "1+1!".replace("!", "?!"), "cost": 0.0125}
+    assert api.calls == 1 and times(server, "cb.acquire") - before == 1
+    left = cache.ttl("1+1?")
+    assert left is not None and left <= 60
+    # A cached answer takes no quota.
+    assert limiter.quota("{llm}ann", "3/h")[0].used == 1
+    ann, bob = stats(server, "{llm}ann"), stats(server, "{llm}bob")
+    assert (ann["ok"], ann["cached"], ann["fail"]) == (2, 1, 0), ann
+    assert (bob["ok"], bob["cached"]) == (1, 1), bob
+    assert float(ann["spend"]) == 0.0125, ann
+
+    ask("ann", "2")
+    ask("ann", "3")
+    try:
+        ask("ann", "4")
+        raise AssertionError("it was granted")
+    except Denied as denied:
+        assert denied.decision.retry_after_ms > 0 and denied.retry_after
+    assert (api.calls, ask("ann", "3")["text"]) == (3, "3!")
+
+    api.fails = True
+    for question in ("5", "6"):
+        try:
+            ask("joe", question)
+            raise AssertionError("it failed")
+        except OSError:
+            pass
+    try:
+        ask("joe", "7")
+        raise AssertionError("the circuit is open")
+    except CircuitOpen as open:
+        assert open.retry_after_ms > 3_500_000
+    # An open breaker uses up no quota, and no failure is cached.
+    assert (api.calls, limiter.quota("{llm}joe", "3/h")[0].used) == (5, 2)
+    assert stats(server, "{llm}joe")["fail"] == 2
+    assert ask("joe", "1+1?")["cost"] == 0.0125
+
+    # Without a cache; with limits of operators, a cost, and an answer that is no JSON.
+    server.ask("RL.PIN", "{llm}odd", "10/h")
+    odd = guarded(limiter, Breaker(server, "{llm}odd:api", "2"), key="{llm}odd", cost=lambda n: n)(lambda n: {n})
+    assert odd(4) == {4} and limiter.quota("{llm}odd")[0].used == 4
+    odd = guarded(limiter, Breaker(server, "{llm}odd:api", "2"), key="{llm}odd", cache=cache)(lambda n: {n})
+    said.lines.clear()
+    assert odd(4) == {4} and odd(4) == {4}
+    assert len(said.lines) == 2 and "is not cached" in said.lines[0], said.lines
+    try:
+        odd({4})
+        raise AssertionError("its arguments are no JSON")
+    except TypeError as error:
+        assert "cached_as=" in str(error)
+    assert guarded(limiter, Breaker(server, "{llm}odd:api", "2"), key="{llm}odd", cache=cache)(pow)(2, 5) == 32
+
+
+async def a_paid_call_in_asyncio(check: Server) -> None:
+    async with aio.Server(URL, patience=PATIENCE) as server:
+        cache = aio.Cache(server, "aio")
+        await cache.set("x", [1], ttl=100)
+        assert await cache.get("x") == [1] and await cache.exists("x") and 90 < (await cache.ttl("x") or 0) <= 100
+        assert await cache.delete("x") == 1 and await cache.clear() == 0
+        calls = 0
+
+        async def made() -> int:
+            nonlocal calls
+            calls += 1
+            await asyncio.sleep(0.1)
+            return 7
+
+        assert await asyncio.gather(*(cache.once("seven", made) for _ in range(20))) == [7] * 20
+        assert calls == 1
+
+        limiter = aio.Limiter(server, FailClosed())
+        gone = asyncio.Event()
+
+        @aio.guarded(
+            limiter,
+            aio.Breaker(server, "{aio}api", "1:open=100ms:lease=1h"),
+            key="{aio}ann",
+            limits="5/h",
+            cache=cache,
+            spend=lambda _: "0.5",
+        )
+        async def ask(question: str) -> str:
+            if question == "never":
+                gone.set()
+                await asyncio.sleep(60)
+            if question == "bad":
+                raise OSError("no answer")
+            return question + "!"
+
+        assert [await ask("1"), await ask("1")] == ["1!", "1!"]
+        assert (await limiter.quota("{aio}ann", "5/h"))[0].used == 1
+        told = stats(check, "{aio}ann")
+        assert (told["ok"], told["cached"], float(told["spend"])) == (2, 1, 0.5), told
+        try:
+            await ask("bad")
+            raise AssertionError("it failed")
+        except OSError:
+            pass
+        await asyncio.sleep(0.15)
+        # A trial that is cancelled says nothing, and is given back.
+        trial = asyncio.ensure_future(ask("never"))
+        await gone.wait()
+        trial.cancel()
+        await asyncio.wait([trial])
+        assert trial.cancelled()
+        assert await ask("2") == "2!"
+        told = stats(check, "{aio}ann")
+        assert (told["ok"], told["fail"]) == (3, 1), told
+
+        # Cancelled while it is asked: units and trial are given back.
+        await cache.delete("seven")
+        used = (await limiter.quota("{aio}ann", "5/h"))[0].used
+        lone = aio.guarded(limiter, aio.Breaker(server, "{aio}api", "1"), key="{aio}ann", limits="5/h")(made)
+        please("freeze")
+        asking = asyncio.ensure_future(lone())
+        await asyncio.sleep(0.1)
+        asking.cancel()
+        await asyncio.wait([asking])
+        please("thaw")
+        deadline = time.monotonic() + 20
+        while (await limiter.quota("{aio}ann", "5/h"))[0].used != used:
+            assert time.monotonic() < deadline, "the unit is not given back"
+            await asyncio.sleep(0.02)
+
+
+def while_redis_is_away(server: Server) -> None:
+    limiter, cache, api = Limiter(server, LocalBucket(rate=0.001, burst=2)), Cache(server, "answers", most=2), Api()
+    breaker = Breaker(server, "{llm}api", "2:open=1h")  # open, as far as Redis knows
+
+    @guarded(limiter, breaker, key="{llm}away", limits="3/h", cache=cache, cached_as=lambda question: question)
+    def ask(question: str) -> dict[str, Any]:
+        return api.answer("away", question)
+
+    please("down")
+    assert [ask("1+1?")["text"] for _ in range(3)] == ["1+1?!"] * 3
+    assert api.calls == 1
+    ask("2")
+    try:
+        ask("3")
+        raise AssertionError("it was granted")
+    except Denied as denied:
+        assert not denied.decision.from_redis
+    assert cache.exists("2") and cache.ttl("2") == float("inf") and not cache.exists("9")
+    cache.set("3", 3)
+    cache.set("4", 4, ttl=0.01)
+    assert not cache.exists("2"), "it holds two"
+    time.sleep(0.02)
+    assert cache.get("4") is None and cache.get("3") == 3
+    assert cache.clear("[3]") == 1 and cache.delete("3", "4") == 0
+    cache.set("1+1?", "mine")
+    please("up")
+    eventually("it is asked again", lambda: cache.get("1+1?") != "mine")
+    # What all share, and not what was kept meanwhile.
+    assert cache.get("1+1?") == {"text": "1+1?!", "cost": 0.0125} and cache.get("3") is not None
+
+
+def threads_of_a_frozen_server(server: Server) -> None:
+    """Nobody waits for long, and one makes what the others ask for, or each."""
+    brief = Server(URL, patience=0.5, rest=5)
+    cache = Cache(brief, "frozen", patience=1)
+    assert cache.get("x") is None
+    limiter = Limiter(brief, FailClosed())
+    lone = guarded(limiter, Breaker(brief, "{frozen}api", "1"), key="{frozen}ann", limits="5/h")(lambda: 1)
+    assert lone() == 1
+    please("freeze")
+    begin = time.monotonic()
+    # Out of patience, it is not made; what was taken meanwhile is given back, below.
+    try:
+        lone()
+        raise AssertionError("it was granted")
+    except Denied as denied:
+        assert not denied.decision.from_redis
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda _: cache.once("x", lambda: 5), range(8))) == [5] * 8
+    assert time.monotonic() - begin < 5
+    please("thaw")
+    looking = Limiter(server, FailClosed())
+
+    def given_back() -> bool:
+        try:
+            return looking.quota("{frozen}ann", "5/h")[0].used == 1
+        except Away:
+            return False
+
+    eventually("the unit is given back", given_back)
+    assert threading.active_count() < 50
+
+
+def main() -> None:
+    if len(sys.argv) > 3:
+        return one_of_several(sys.argv[3])
+    with Server(URL, patience=PATIENCE, rest=0.2) as server:
+        values_that_all_share(server)
+        made_once(server)
+        a_paid_call(server)
+        asyncio.run(a_paid_call_in_asyncio(server))
+        threads_of_a_frozen_server(server)
+        eventually("it answers", lambda: server.ask("PING") is not None)
+        while_redis_is_away(server)
+    print("done")
+    os._exit(0)  # not after threads whose answers come no more
+
+
+if __name__ == "__main__":
+    main()
