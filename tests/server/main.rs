@@ -27,6 +27,7 @@ mod breaker_vectors;
 mod clear;
 mod client_node;
 mod clients;
+mod cluster_policies;
 mod commands;
 mod demo;
 mod doors;
