@@ -179,6 +179,7 @@ fn a_partition_heals_to_one_table() {
     let (left, right) = nodes.split_at(3);
     // Deleted on one side, changed earlier on the other; and the other way round.
     right[0].ok("RL.POLICY SET left 2/s");
+    std::thread::sleep(Duration::from_millis(5));
     left[0].line("RL.POLICY DEL left");
     left[1].line("RL.POLICY DEL right");
     std::thread::sleep(Duration::from_millis(5));
@@ -353,7 +354,7 @@ fn a_master_that_takes_no_writes_takes_nothing_over_until_it_does() {
 
 #[test]
 fn a_node_without_the_module_does_not_agree() {
-    let cluster = cluster(2, 0);
+    let cluster = cluster(3, 0);
     let nodes = all(&cluster);
     nodes[0].ok("RL.POLICY SET a 1/s");
     agreed(&nodes);
@@ -363,12 +364,12 @@ fn a_node_without_the_module_does_not_agree() {
         .start();
     let at = |node: &Server| format!("127.0.0.1:{}", node.port());
     cluster.cli(&["add-node", &at(&without), &at(nodes[0])]);
-    eventually(SOON, "it is listed", || agreement(nodes[1]).len() == 3);
+    eventually(SOON, "it is listed", || agreement(nodes[1]).len() == 4);
     let listed = nodes[1].line("RL.POLICY LIST").field("nodes");
     let listed = listed.items().iter().find(|node| node.field("id").text() == without.node_id()).unwrap();
     assert!(listed.field("version").is_nil() && listed.field("digest").is_nil());
     assert_eq!(listed.field("agrees"), Reply::Int(0));
-    assert_eq!(agreement(nodes[1]).values().filter(|agrees| **agrees).count(), 2);
+    assert_eq!(agreement(nodes[1]).values().filter(|agrees| **agrees).count(), 3);
 }
 
 #[test]

@@ -57,6 +57,7 @@ mod ownership;
 mod package;
 mod payloads;
 mod policies;
+mod policies_file;
 mod promises;
 mod quota;
 mod readme;
