@@ -372,6 +372,27 @@ fn a_node_without_the_module_does_not_agree() {
     assert_eq!(agreement(nodes[1]).values().filter(|agrees| **agrees).count(), 3);
 }
 
+/// Deleted names are remembered in the dump of a node, and only there: who takes the
+/// module out starts the node alone for once.
+#[test]
+fn a_node_without_policies_is_rid_of_the_module_by_a_start_outside_of_the_cluster() {
+    let mut cluster = cluster_of(&Server::builder().args(["--save", "900", "1"]), 3, 0);
+    cluster.nodes[0].ok("RL.POLICY SET a 1/s");
+    cluster.nodes[0].line("RL.POLICY DEL a");
+    let version = agreed(&all(&cluster)).version;
+    cluster.nodes[0].stop_save();
+    let mut alone = Server::builder().data(cluster.nodes[0].dir()).args(["--save", "900", "1"]).start();
+    assert_eq!(table(&alone).version, version);
+    alone.stop_save();
+    let without = Server::builder().without_module().data(alone.dir());
+    if alone.at_least(7, 2) {
+        without.start().ok("SET k v");
+    }
+    cluster.nodes[0].restart();
+    cluster.wait_ok();
+    assert_eq!(agreed(&all(&cluster)).version, version);
+}
+
 #[test]
 fn outside_of_clusters_nothing_changes() {
     let server = Server::start();

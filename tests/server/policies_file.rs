@@ -1,6 +1,6 @@
 //! The setting `policies-file`: policies that come with the server's configuration.
 
-use crate::harness::{Reply, Server, call, cluster_of, eventually};
+use crate::harness::{Reply, Server, assert_error_prefix, call, cluster_of, eventually};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -58,7 +58,7 @@ fn it_is_imported_once_and_again_when_it_differs() {
             stop(&mut server);
             server.restart();
             // The import is due at once: whatever comes later sees that there was none.
-            assert_eq!(server.line("PING"), Reply::Status("PONG".into()));
+            assert_eq!(server.line("PING").text(), "PONG");
             assert_eq!((limits(&server, "a").as_deref(), limits(&server, "b")), (Some("9/s"), None));
         }
         assert!(server.log().matches("was imported").count() == 1);
@@ -109,8 +109,8 @@ fn a_bad_file_refuses_to_load_and_says_why() {
     assert!(log.contains("cannot be read: No such file"), "{log}");
     let server = Server::start();
     if server.at_least(7, 0) {
-        let refused = call!(server, "CONFIG", "SET", "floodgate.policies-file", "x").text();
-        assert!(refused.contains("can't set immutable config"), "{refused}");
+        let refused = call!(server, "CONFIG", "SET", "floodgate.policies-file", "x");
+        assert_error_prefix(&refused, "ERR CONFIG SET failed");
     }
 }
 

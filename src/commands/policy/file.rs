@@ -20,6 +20,7 @@ const AGAIN_MS: i64 = 500;
 /// Has the file imported, where there is one. Timers run only when data is loaded.
 pub fn begin(loading: &Loading<'_>) {
     if settings::policies_file(loading.context().main()).is_some() {
+        node::keep(loading.context().main(), |worth| worth.file = true);
         timer::after(loading.context(), 0, import);
     }
 }

@@ -83,6 +83,7 @@ pub static GAUGES: &[Gauge] =
 /// Begins to tell and to listen, where there is a cluster bus.
 pub fn begin(loading: &Loading<'_>) {
     if loading.cluster_bus(arrived) {
+        node::keep(loading.context().main(), |worth| worth.deleted = true);
         timer::after(loading.context(), TURN_MS, turn);
     }
 }

@@ -27,6 +27,17 @@ struct PolicyNode {
     digests: Option<Digests>,
     /// The policies before a load that is under way.
     before_load: Option<Policies>,
+    worth_keeping: WorthKeeping,
+}
+
+/// What a dump is written for where there is no policy: only what this server needs,
+/// so that one who takes the module out is rid of the rest.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WorthKeeping {
+    /// The names that were deleted: this is a node of a cluster.
+    pub deleted: bool,
+    /// Which file was imported last: there is one.
+    pub file: bool,
 }
 
 /// By what nodes see whether they agree.
@@ -165,11 +176,22 @@ pub fn breaker_for(main: MainThread, key: &[u8]) -> Option<BreakerRef> {
     rules::find(main, text.as_bytes()).ok()
 }
 
+/// Says what is to be kept where there is no policy.
+pub fn keep(main: MainThread, change: impl FnOnce(&mut WorthKeeping)) {
+    with(main, |node| change(&mut node.worth_keeping));
+}
+
 /// The payload for an RDB file; `None` when there is nothing to keep.
 pub fn save(main: MainThread) -> Option<Vec<u8>> {
     // A table that is as good as new is not worth a dump which loads only where the
     // module is.
-    look(main, |policies| (!policies.is_blank()).then(|| policies.encode_all()))
+    with(main, |node| {
+        let (policies, worth) = (&node.policies, node.worth_keeping);
+        let is_kept = !policies.is_empty()
+            || worth.deleted && policies.deleted() > 0
+            || worth.file && policies.file().is_some();
+        is_kept.then(|| policies.encode_all())
+    })
 }
 
 /// A load is about to begin: what was here before must not mix with it, even
