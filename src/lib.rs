@@ -45,7 +45,7 @@ static LISTENERS: &[&[server::events::EventListener]] = &[
 ];
 
 /// What INFO and RL.METRICS tell of the layers above `observe`.
-static GAUGES: &[&[observe::metrics::Gauge]] = &[queue::status::GAUGES];
+static GAUGES: &[&[observe::metrics::Gauge]] = &[queue::status::GAUGES, commands::policy::spread::GAUGES];
 
 /// Loads the module: settings first, since they say which commands there are.
 fn load(ctx: &redis_module::Context, args: &[redis_module::RedisString]) -> redis_module::Status {
@@ -71,6 +71,8 @@ fn load(ctx: &redis_module::Context, args: &[redis_module::RedisString]) -> redi
     });
     loading.events(LISTENERS);
     loading.info(observe::metrics::info);
+    commands::policy::spread::begin(&loading);
+    commands::policy::file::begin(&loading);
     redis_module::Status::Ok
 }
 

@@ -1,6 +1,8 @@
 //! The settings of the module: one table, one place for their values.
 
 use crate::core::breaker::Breaker;
+use crate::core::policies::bytes::fnv;
+use crate::core::policies::{Policies, Policy};
 use crate::core::stats::alerts::Thresholds;
 use crate::core::text::duration;
 use crate::core::text::duration::{DAY, MILLISECOND, SECOND};
@@ -13,8 +15,11 @@ use crate::types::cbcircuit::rules;
 use crate::types::cbcircuit::rules::BreakerRef;
 use crate::types::intern;
 use crate::types::intern::{LimitsRef, ParsedLimits};
+use crate::types::policies::json;
 use crate::types::ratelimit::tracked;
 use std::ffi::CStr;
+use std::io::Read;
+use std::rc::Rc;
 use std::sync::OnceLock;
 
 #[derive(Debug)]
@@ -39,6 +44,36 @@ struct Settings {
     track_usage: bool,
     compat_cl_throttle: bool,
     enable_debug_command: bool,
+    policies_file: Option<Rc<PoliciesFile>>,
+}
+
+/// A file of policies as it was when the module was loaded.
+#[derive(Debug)]
+pub struct PoliciesFile {
+    /// Where it is.
+    pub path: String,
+    /// A digest of its bytes.
+    pub digest: u64,
+    /// What is in it.
+    pub policies: Vec<Policy>,
+}
+
+impl PoliciesFile {
+    /// No file that people write is longer, in bytes.
+    const LONGEST: u64 = 64 << 20;
+
+    fn read(path: String) -> Result<Self, String> {
+        let mut bytes = Vec::new();
+        let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
+        let file = std::fs::File::open(&path).map_err(unreadable)?;
+        file.take(Self::LONGEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        if bytes.len() as u64 > Self::LONGEST {
+            return Err("is longer than 64 MiB".to_owned());
+        }
+        let policies =
+            json::import(&Policies::default(), &bytes, true).map_err(|unreadable| unreadable.to_string())?;
+        Ok(Self { path, digest: fnv(&bytes), policies })
+    }
 }
 
 /// A length of time that is set.
@@ -131,6 +166,7 @@ static SETTINGS: MainThreadCell<Settings> = MainThreadCell::new(Settings {
     track_usage: false,
     compat_cl_throttle: true,
     enable_debug_command: false,
+    policies_file: None,
 });
 
 static ON_LIMITS_CHANGED: OnceLock<fn(MainThread)> = OnceLock::new();
@@ -255,6 +291,16 @@ pub static TABLE: &[Setting] = &[
         },
     },
     field!(c"compat-cl-throttle", compat_cl_throttle, Switch, load_only: true, affects_limits: false),
+    Setting {
+        name: c"policies-file",
+        domain: Domain::Text,
+        load_only: true,
+        read: |main| {
+            let settings = SETTINGS.of(main).borrow();
+            Value::Text(settings.policies_file.as_ref().map_or_else(String::new, |file| file.path.clone()))
+        },
+        write: write_policies_file,
+    },
     field!(c"enable-debug-command", enable_debug_command, Switch, load_only: true, affects_limits: false),
 ];
 
@@ -295,6 +341,18 @@ fn write_default_breaker(main: MainThread, value: Value) -> Result<(), String> {
     };
     SETTINGS.of(main).borrow_mut().default_breaker = breaker;
     Ok(())
+}
+
+fn write_policies_file(main: MainThread, value: Value) -> Result<(), String> {
+    let Value::Text(path) = value else { return Err("expected a path".to_owned()) };
+    let file = if path.is_empty() { None } else { Some(Rc::new(PoliciesFile::read(path)?)) };
+    SETTINGS.of(main).borrow_mut().policies_file = file;
+    Ok(())
+}
+
+/// The file of policies, as it was when the module was loaded.
+pub fn policies_file(main: MainThread) -> Option<Rc<PoliciesFile>> {
+    SETTINGS.of(main).borrow().policies_file.clone()
 }
 
 /// The breaker of keys that nothing else says anything of.

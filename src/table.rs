@@ -51,7 +51,11 @@ const POLICY_SUBCOMMANDS: &[Subcommand] = &[
     policy("SET", KeyAccess::Write, "Sets a policy."),
     policy("GET", KeyAccess::Read, "Shows a policy."),
     policy("DEL", KeyAccess::Release, "Deletes a policy."),
-    policy("LIST", KeyAccess::Read, "Lists the policies, with a version and a digest."),
+    policy(
+        "LIST",
+        KeyAccess::Read,
+        "Lists the policies, with a version and a digest, and which nodes of a cluster agree.",
+    ),
     policy("EXPORT", KeyAccess::Read, "Gives all policies as JSON."),
     policy("IMPORT", KeyAccess::Write, "Sets policies from JSON."),
     policy("HELP", KeyAccess::Keyless, "Lists the subcommands."),

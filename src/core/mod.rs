@@ -20,6 +20,7 @@
 
 pub mod breaker;
 pub mod limits;
+pub mod policies;
 pub mod prefetch_hint;
 pub mod reservations;
 pub mod retry_after;

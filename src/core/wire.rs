@@ -56,6 +56,11 @@ impl<'a> Reader<'a> {
         Self { rest: bytes }
     }
 
+    /// The bytes that have not been read.
+    pub const fn remaining(&self) -> &'a [u8] {
+        self.rest
+    }
+
     /// True when every byte has been read.
     pub const fn is_empty(&self) -> bool {
         self.rest.is_empty()

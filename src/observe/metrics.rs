@@ -133,6 +133,14 @@ counters! {
     records_fail,
     /// Keys that were not tracked since `track-max` were already.
     track_refused,
+    /// Policies set and deleted here as another master of the cluster told.
+    policies_taken_over,
+    /// Policies that another master told of and this version cannot read.
+    policies_unreadable,
+    /// Policies of another master whose version lies more than a day ahead.
+    policies_ahead,
+    /// Messages of other nodes about policies that were dropped as malformed.
+    policy_messages_malformed,
     /// Effects applied on a replica or from the AOF.
     effects_applied,
 }

@@ -12,6 +12,7 @@
 
 pub mod blocking;
 pub(in crate::server) mod boundary;
+pub mod cluster_bus;
 pub mod context;
 pub mod door;
 pub mod effects;

@@ -22,6 +22,7 @@ mod histogram;
 mod line;
 mod ownership;
 mod policies;
+mod policies_spread;
 mod prefix;
 mod reservations;
 mod sliding;

@@ -1,11 +1,21 @@
 //! The table of policies as it travels: whole, exact, and never half applied.
 
 use floodgate::core::limits::Label;
+use floodgate::core::policies::{ChangedBy, Policies, Policy};
+use floodgate::core::wire::{put_bytes, put_u64};
 use floodgate::types::effect::policy::PolicyChange;
-use floodgate::types::policies::{Policies, Policy, json};
+use floodgate::types::policies::json;
 
 fn policy(name: &str, limits: &str, prefix: Option<&[u8]>, breaker: Option<&str>) -> Policy {
     Policy::parse(name.as_bytes(), limits.as_bytes(), prefix, breaker.map(str::as_bytes)).unwrap()
+}
+
+fn to_set(table: &Policies, policies: Vec<Policy>) -> Vec<u8> {
+    table.encode_next(&PolicyChange::of(table.to_set(policies, ChangedBy::Alone)))
+}
+
+fn to_delete(table: &Policies, name: Label) -> Vec<u8> {
+    table.encode_next(&PolicyChange::of(vec![table.to_delete(name, ChangedBy::Alone)]))
 }
 
 fn table() -> Policies {
@@ -17,7 +27,7 @@ fn table() -> Policies {
         policy("all", "unlimited", Some(b""), None),
         policy("named-only", "3/s", None, Some("5")),
     ] {
-        let payload = policies.encode_next(&PolicyChange::Set(vec![policy]));
+        let payload = to_set(&policies, vec![policy]);
         policies.apply(&payload).unwrap();
     }
     policies
@@ -34,7 +44,7 @@ fn a_copy_equals_the_table_and_counts_on_with_it() {
     let mut there = Policies::default();
     there.apply(&here.encode_all()).unwrap();
     assert!(same(&here, &there));
-    let gone = here.encode_next(&PolicyChange::Delete(here.iter().next().unwrap().name.clone()));
+    let gone = to_delete(&here, here.iter().next().unwrap().name.clone());
     for table in [&mut here, &mut there] {
         table.apply(&gone).unwrap();
     }
@@ -49,7 +59,7 @@ fn a_copy_equals_the_table_and_counts_on_with_it() {
 fn an_empty_table_starts_anew() {
     let mut policies = table();
     for name in policies.iter().map(|policy| policy.name.clone()).collect::<Vec<_>>() {
-        let payload = policies.encode_next(&PolicyChange::Delete(name));
+        let payload = to_delete(&policies, name);
         policies.apply(&payload).unwrap();
     }
     assert!(same(&policies, &Policies::default()));
@@ -60,13 +70,13 @@ fn policies_that_do_not_fit_change_nothing() {
     let mut policies = table();
     let clash = vec![policy("new", "1/s", None, None), policy("other", "1/s", Some(b"user:"), None)];
     assert_eq!(policies.check(&clash).unwrap_err().0, 1);
-    let payload = policies.encode_next(&PolicyChange::Set(clash));
-    assert!(policies.apply(&payload).is_err());
+    // Version 0.1, where nobody could have a prefix twice, kept no such change.
+    assert!(policies.apply(&kept_by_0_1(2, 6, &[("new", "", ""), ("other", "user:", "")])).is_err());
     assert!(same(&policies, &table()));
     // Two that swap their prefixes do fit.
     let swap =
         vec![policy("free", "1/s", Some(b"user:pro:"), None), policy("pro", "2/s", Some(b"user:"), None)];
-    let payload = policies.encode_next(&PolicyChange::Set(swap));
+    let payload = to_set(&policies, swap);
     policies.apply(&payload).unwrap();
     assert_eq!(policies.longest(b"user:pro:1", |_| true).unwrap().name.as_str(), "free");
     assert_eq!(policies.longest(b"user:x", |_| true).unwrap().name.as_str(), "pro");
@@ -105,29 +115,37 @@ fn json_goes_there_and_back() {
     let text = json::export(&policies).unwrap();
     let mut copy = Policies::default();
     let read = json::import(&copy, text.as_bytes(), false).unwrap();
-    let payload = copy.encode_next(&PolicyChange::Set(read));
+    let payload = to_set(&copy, read);
     copy.apply(&payload).unwrap();
     assert!(copy.iter().eq(policies.iter()));
     assert_eq!(copy.digest(), policies.digest());
+}
+
+/// A payload of version 0.1: of everything (1) or of a change (2). What is empty is not
+/// there.
+fn kept_by_0_1(kind: u8, version: u64, policies: &[(&str, &str, &str)]) -> Vec<u8> {
+    let mut payload = Vec::new();
+    put_u64(&mut payload, 1);
+    put_u64(&mut payload, version);
+    payload.push(kind);
+    for (name, prefix, breaker) in policies {
+        put_bytes(&mut payload, name.as_bytes());
+        put_bytes(&mut payload, b"10/s");
+        for part in [prefix, breaker] {
+            payload.push((!part.is_empty()).into());
+            if !part.is_empty() {
+                put_bytes(&mut payload, part.as_bytes());
+            }
+        }
+    }
+    payload
 }
 
 /// What version 0.1 kept without a unit is milliseconds, and has one from then on;
 /// a prefix that ends with `*` is refused only where somebody writes it now.
 #[test]
 fn what_0_1_kept_without_a_unit() {
-    use floodgate::core::wire::{put_bytes, put_u64};
-    let mut payload = Vec::new();
-    put_u64(&mut payload, 1);
-    put_u64(&mut payload, 7);
-    payload.push(1);
-    for (name, prefix, breaker) in [("old", "svc:*", "5:open=1500"), ("new", "web:", "5:open=1500ms")] {
-        put_bytes(&mut payload, name.as_bytes());
-        put_bytes(&mut payload, b"10/s");
-        for part in [prefix, breaker] {
-            payload.push(1);
-            put_bytes(&mut payload, part.as_bytes());
-        }
-    }
+    let payload = kept_by_0_1(1, 7, &[("old", "svc:*", "5:open=1500"), ("new", "web:", "5:open=1500ms")]);
     let mut policies = Policies::default();
     let unitless = policies.apply(&payload).unwrap();
     assert_eq!(unitless.iter().map(Label::as_str).collect::<Vec<_>>(), ["old"]);

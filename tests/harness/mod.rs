@@ -28,6 +28,7 @@
 
 #![allow(dead_code, reason = "a kit: no single test binary needs every part of it")]
 
+mod bus_proxy;
 mod cluster;
 mod data;
 mod program;
@@ -39,6 +40,7 @@ use std::time::{Duration, Instant};
 
 #[allow(unused_imports, reason = "as above")]
 pub use self::{
+    bus_proxy::{BusProxy, Mischief, cluster_behind_proxy},
     cluster::{Cluster, cluster, cluster_of},
     data::{Entry, Snapshot, assert_same_data, assert_same_data_however_told, snapshot, wait_synced},
     program::{Program, module_path},

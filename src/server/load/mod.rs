@@ -3,6 +3,7 @@
 pub mod command;
 pub mod settings;
 
+use super::cluster_bus::{self, Receiver};
 use super::context::{self, Context};
 use super::events;
 use crate::server::effects::propagation;
@@ -111,6 +112,12 @@ impl<'c> Loading<'c> {
     /// Has `watcher` hear of what others do to keys.
     pub fn keyspace(&self, watcher: fn(MainThread, KeyspaceChange<'_>)) {
         keyspace::watch(&self.ctx, watcher);
+    }
+
+    /// Has `receiver` told of messages from other nodes of the cluster. False where
+    /// there is no cluster bus.
+    pub fn cluster_bus(&self, receiver: Receiver) -> bool {
+        cluster_bus::listen(&self.ctx, receiver)
     }
 
     /// Registers a native type.

@@ -3,41 +3,64 @@
 
 use crate::core::limits::Label;
 use crate::core::limits::spec::MAX_LABEL;
-use crate::core::text::prefix::MAX_PREFIX;
-use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64};
-use crate::types::policies::{Policies, Policy, put_policy};
+use crate::core::policies::policy::PolicyParts;
+use crate::core::policies::{Policies, Policy, PolicyEntry, PolicyState, PolicyVersion};
+use crate::core::wire::{Corrupt, Reader, put_u64};
+use crate::types::tlv::{OPTIONAL, Sections, Writer};
 use std::ffi::CStr;
 
 /// The internal command that carries changes: `RL.NODE payload`.
 pub const COMMAND: &CStr = c"RL.NODE";
 
 /// The encoding that this version writes, inside every payload.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
-/// The longest text of limits or a breaker.
-const LONGEST_TEXT: usize = 4096;
+/// What version 0.1 wrote: policies without versions, and none of those deleted.
+const VERSION_0_1: u64 = 1;
 
-/// What changes. The version that the table has afterwards travels along, so
-/// that a replica counts as its master does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PolicyChange {
-    /// These are all that there are.
-    All(Vec<Policy>),
-    /// These are set; the others stay.
-    Set(Vec<Policy>),
-    /// This one goes.
-    Delete(Label),
+/// The section with the changed policies.
+const ENTRIES: u64 = 1;
+/// The section with the digest of the file that was imported last.
+const FILE: u64 = 2;
+
+/// What changes. The number that the table has afterwards travels along, so that a
+/// replica counts as its master does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PolicyChange {
+    /// These names were changed.
+    pub entries: Vec<PolicyEntry>,
+    /// The digest of the file that they were imported from.
+    pub file: Option<u64>,
+}
+
+impl PolicyChange {
+    /// A change of these names.
+    pub const fn of(entries: Vec<PolicyEntry>) -> Self {
+        Self { entries, file: None }
+    }
+}
+
+/// How much a payload tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    /// All that there is: the rest goes.
+    Whole = 1,
+    /// What changes: the rest stays.
+    Part = 2,
 }
 
 impl Policies {
     /// The payload of a change that is about to be applied here.
     pub fn encode_next(&self, change: &PolicyChange) -> Vec<u8> {
-        encode(self.version.saturating_add(1), change)
+        let number =
+            change.entries.iter().fold(self.version(), |number, entry| number.max(entry.version.number));
+        encode(Extent::Part, number, change)
     }
 
     /// The payload that brings another node to exactly this table.
     pub fn encode_all(&self) -> Vec<u8> {
-        encode(self.version, &PolicyChange::All(self.iter().cloned().collect()))
+        let all = PolicyChange { entries: self.entries().collect(), file: self.file() };
+        encode(Extent::Whole, self.version(), &all)
     }
 
     /// Applies what [`Policies::encode_next`] or [`Policies::encode_all`] wrote.
@@ -48,84 +71,117 @@ impl Policies {
     /// The payload is cut, malformed or does not fit the table; nothing has
     /// changed then.
     pub fn apply(&mut self, payload: &[u8]) -> Result<Vec<Label>, Corrupt> {
-        let mut unitless = Vec::new();
-        let (version, change) = decode(payload, &mut unitless)?;
-        let unfit = |_| Corrupt("policies that do not fit together");
-        match change {
-            PolicyChange::All(policies) => {
-                let mut next = Self::default();
-                next.check(&policies).map_err(unfit)?;
-                next.put(policies);
-                *self = next;
-            }
-            PolicyChange::Set(policies) => {
-                self.check(&policies).map_err(unfit)?;
-                self.put(policies);
-            }
-            PolicyChange::Delete(name) => self.take(&name),
+        let decoded = decode(payload, self)?;
+        if decoded.extent == Extent::Whole {
+            *self = Self::default();
         }
-        // An empty table is not kept anywhere, so it starts counting anew everywhere.
-        self.version = if self.is_empty() { 0 } else { version };
-        Ok(unitless)
+        decoded.change.entries.into_iter().for_each(|entry| self.put(entry));
+        if let Some(file) = decoded.change.file {
+            self.note_file(file);
+        }
+        self.count_to(decoded.number);
+        Ok(decoded.unitless)
     }
 }
 
-fn encode(version: u64, change: &PolicyChange) -> Vec<u8> {
+fn encode(extent: Extent, number: u64, change: &PolicyChange) -> Vec<u8> {
     let mut out = Vec::new();
     put_u64(&mut out, VERSION);
-    put_u64(&mut out, version);
-    match change {
-        PolicyChange::All(policies) | PolicyChange::Set(policies) => {
-            out.push(if matches!(change, PolicyChange::All(_)) { 1 } else { 2 });
-            for policy in policies {
-                put_policy(&mut out, policy);
-            }
-        }
-        PolicyChange::Delete(name) => {
-            out.push(3);
-            put_bytes(&mut out, name.as_str().as_bytes());
-        }
+    put_u64(&mut out, number);
+    out.push(extent as u8);
+    let mut sections = Writer::new(&mut out);
+    sections.put(ENTRIES, |out| change.entries.iter().for_each(|entry| entry.put(out)));
+    if let Some(file) = change.file {
+        sections.put(FILE, |out| put_u64(out, file));
     }
     out
 }
 
-fn decode(payload: &[u8], unitless: &mut Vec<Label>) -> Result<(u64, PolicyChange), Corrupt> {
+struct Decoded {
+    extent: Extent,
+    number: u64,
+    change: PolicyChange,
+    unitless: Vec<Label>,
+}
+
+fn decode(payload: &[u8], table: &Policies) -> Result<Decoded, Corrupt> {
     let mut rest = Reader::new(payload);
-    if rest.u64()? != VERSION {
-        return Err(Corrupt("unknown encoding version"));
+    match rest.u64()? {
+        VERSION => decode_sections(rest),
+        VERSION_0_1 => decode_0_1(rest, table),
+        _ => Err(Corrupt("unknown encoding version")),
     }
-    let version = rest.u64()?;
-    let change = match rest.byte()? {
-        1 => PolicyChange::All(read_policies(&mut rest, unitless)?),
-        2 => PolicyChange::Set(read_policies(&mut rest, unitless)?),
-        3 => PolicyChange::Delete(
-            Label::parse(rest.bytes(MAX_LABEL)?).map_err(|_| Corrupt("malformed policy name"))?,
-        ),
+}
+
+fn decode_sections(mut rest: Reader<'_>) -> Result<Decoded, Corrupt> {
+    let number = rest.u64()?;
+    let extent = match rest.byte()? {
+        1 => Extent::Whole,
+        2 => Extent::Part,
+        _ => return Err(Corrupt("unknown change of policies")),
+    };
+    let mut decoded = Decoded { extent, number, change: PolicyChange::default(), unitless: Vec::new() };
+    let mut sections = Sections::new(rest.remaining());
+    while let Some((tag, mut body)) = sections.read()? {
+        match tag {
+            ENTRIES => read_entries(&mut body, &mut decoded)?,
+            FILE => decoded.change.file = Some(body.u64()?),
+            OPTIONAL.. => continue,
+            _ => return Err(Corrupt("unknown section")),
+        }
+        body.end()?;
+    }
+    Ok(decoded)
+}
+
+fn read_entries(body: &mut Reader<'_>, decoded: &mut Decoded) -> Result<(), Corrupt> {
+    while !body.is_empty() {
+        let read = PolicyEntry::read(body)?.ok_or(Corrupt("malformed policy"))?;
+        if read.unitless {
+            decoded.unitless.push(read.entry.name.clone());
+        }
+        decoded.change.entries.push(read.entry);
+    }
+    Ok(())
+}
+
+fn decode_0_1(mut rest: Reader<'_>, table: &Policies) -> Result<Decoded, Corrupt> {
+    let number = rest.u64()?;
+    let mut unitless = Vec::new();
+    let (extent, entries) = match rest.byte()? {
+        1 => (Extent::Whole, read_0_1(&mut rest, &Policies::default(), &mut unitless)?),
+        2 => (Extent::Part, read_0_1(&mut rest, table, &mut unitless)?),
+        3 => {
+            let name = Label::parse(rest.bytes(MAX_LABEL)?).map_err(|_| Corrupt("malformed policy name"))?;
+            let gone = PolicyEntry { name, version: PolicyVersion::FIRST, state: PolicyState::Forgotten };
+            (Extent::Part, vec![gone])
+        }
         _ => return Err(Corrupt("unknown change of policies")),
     };
     rest.end()?;
-    Ok((version, change))
+    Ok(Decoded { extent, number, change: PolicyChange::of(entries), unitless })
 }
 
-fn read_policies(rest: &mut Reader<'_>, unitless: &mut Vec<Label>) -> Result<Vec<Policy>, Corrupt> {
-    let mut policies = Vec::new();
+fn read_0_1(
+    rest: &mut Reader<'_>,
+    table: &Policies,
+    unitless: &mut Vec<Label>,
+) -> Result<Vec<PolicyEntry>, Corrupt> {
+    let mut policies: Vec<Policy> = Vec::new();
     while !rest.is_empty() {
-        let (name, limits) = (rest.bytes(MAX_LABEL)?, rest.bytes(LONGEST_TEXT)?);
-        let (prefix, breaker) = (read_optional(rest, MAX_PREFIX)?, read_optional(rest, LONGEST_TEXT)?);
+        let name = rest.bytes(MAX_LABEL)?;
         let (policy, had_none) =
-            Policy::parse_stored(name, limits, prefix, breaker).map_err(|_| Corrupt("malformed policy"))?;
+            PolicyParts::read(rest)?.parse(name).map_err(|_| Corrupt("malformed policy"))?;
         if had_none {
             unitless.push(policy.name.clone());
         }
         policies.push(policy);
     }
-    Ok(policies)
-}
-
-fn read_optional<'a>(rest: &mut Reader<'a>, longest: usize) -> Result<Option<&'a [u8]>, Corrupt> {
-    match rest.byte()? {
-        0 => Ok(None),
-        1 => rest.bytes(longest).map(Some),
-        _ => Err(Corrupt("neither there nor not there")),
-    }
+    table.check(&policies).map_err(|_| Corrupt("policies that do not fit together"))?;
+    let entry = |policy: Policy| PolicyEntry {
+        name: policy.name.clone(),
+        version: PolicyVersion::FIRST,
+        state: PolicyState::Live(policy),
+    };
+    Ok(policies.into_iter().map(entry).collect())
 }

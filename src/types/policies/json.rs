@@ -7,15 +7,14 @@
 //! `prefix` and `breaker` may be left out or null. A prefix that is no UTF-8
 //! stands as `prefix_hex`.
 
-use super::{Policies, Policy};
+use crate::core::policies::{Policies, Policy, PolicyRefused};
 use crate::core::text::token::shown;
-use crate::types::policies::PolicyRefused;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PolicyEntry {
+struct JsonPolicy {
     name: String,
     limits: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -28,7 +27,7 @@ struct PolicyEntry {
 
 #[derive(Debug, Serialize)]
 struct Document {
-    policies: Vec<PolicyEntry>,
+    policies: Vec<JsonPolicy>,
 }
 
 /// Why an import is refused. The text is for the client, without the code.
@@ -56,12 +55,13 @@ pub enum Unreadable {
 /// None that could happen; serde's type says so.
 pub fn export(policies: &Policies) -> Result<String, serde_json::Error> {
     let entry = |policy: &Policy| {
-        let text = policy.prefix.as_deref().map(std::str::from_utf8);
-        PolicyEntry {
+        let prefix = policies.prefix_of(policy);
+        let text = prefix.map(std::str::from_utf8);
+        JsonPolicy {
             name: policy.name.as_str().to_owned(),
             limits: policy.text.to_string(),
             prefix: text.and_then(Result::ok).map(str::to_owned),
-            prefix_hex: match (text, policy.prefix.as_deref()) {
+            prefix_hex: match (text, prefix) {
                 (Some(Err(_)), Some(bytes)) => Some(hex(bytes)),
                 _ => None,
             },
@@ -93,7 +93,7 @@ pub fn import(policies: &Policies, json: &[u8], replace: bool) -> Result<Vec<Pol
             .and_then(Value::as_str)
             .map_or_else(|| format!("at position {at}"), |name| format!("'{}'", shown(name.as_bytes())));
         let refused = |reason: String| Unreadable::Entry { entry: title.clone(), reason };
-        let entry: PolicyEntry = serde_json::from_value(entry).map_err(|error| refused(error.to_string()))?;
+        let entry: JsonPolicy = serde_json::from_value(entry).map_err(|error| refused(error.to_string()))?;
         let policy = entry.read().map_err(refused)?;
         if !replace && policies.get(&policy.name).is_some() {
             return Err(refused(PolicyRefused::Exists.to_string()));
@@ -107,7 +107,7 @@ pub fn import(policies: &Policies, json: &[u8], replace: bool) -> Result<Vec<Pol
     Ok(read)
 }
 
-impl PolicyEntry {
+impl JsonPolicy {
     fn read(&self) -> Result<Policy, String> {
         let prefix = match (&self.prefix, &self.prefix_hex) {
             (Some(_), Some(_)) => return Err("prefix and prefix_hex exclude each other".to_owned()),

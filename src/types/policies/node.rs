@@ -1,7 +1,7 @@
 //! The policies of this node, and what commands ask them.
 
-use super::Policies;
 use crate::core::limits::{Expression, Label, Limits, Term};
+use crate::core::policies::Policies;
 use crate::core::text::token::TokenError;
 use crate::core::wire::Corrupt;
 use crate::server::ffi::log;
@@ -23,14 +23,38 @@ struct PolicyNode {
     resolved: HashMap<Box<[u8]>, LimitsRef>,
     /// The same for policies found by prefix, by their names.
     followed: HashMap<Label, LimitsRef>,
+    /// The digests of the policies, as long as they stand.
+    digests: Option<Digests>,
     /// The policies before a load that is under way.
     before_load: Option<Policies>,
+    worth_keeping: WorthKeeping,
+}
+
+/// What a dump is written for where there is no policy: only what this server needs,
+/// so that one who takes the module out is rid of the rest.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WorthKeeping {
+    /// The names that were deleted: this is a node of a cluster.
+    pub deleted: bool,
+    /// Which file was imported last: there is one.
+    pub file: bool,
+}
+
+/// By what nodes see whether they agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Digests {
+    /// Of the policies.
+    pub policies: u64,
+    /// Of everything that is known of each name.
+    pub history: u64,
 }
 
 impl PolicyNode {
+    /// The table is another from now on.
     fn forget_resolved(&mut self) {
         self.resolved.clear();
         self.followed.clear();
+        self.digests = None;
     }
 }
 
@@ -152,11 +176,22 @@ pub fn breaker_for(main: MainThread, key: &[u8]) -> Option<BreakerRef> {
     rules::find(main, text.as_bytes()).ok()
 }
 
+/// Says what is to be kept where there is no policy.
+pub fn keep(main: MainThread, change: impl FnOnce(&mut WorthKeeping)) {
+    with(main, |node| change(&mut node.worth_keeping));
+}
+
 /// The payload for an RDB file; `None` when there is nothing to keep.
 pub fn save(main: MainThread) -> Option<Vec<u8>> {
-    // A table that was emptied counts its changes on; that is not worth a
-    // dump which loads only where the module is.
-    look(main, |policies| (!policies.is_empty()).then(|| policies.encode_all()))
+    // A table that is as good as new is not worth a dump which loads only where the
+    // module is.
+    with(main, |node| {
+        let (policies, worth) = (&node.policies, node.worth_keeping);
+        let is_kept = !policies.is_empty()
+            || worth.deleted && policies.deleted() > 0
+            || worth.file && policies.file().is_some();
+        is_kept.then(|| policies.encode_all())
+    })
 }
 
 /// A load is about to begin: what was here before must not mix with it, even
@@ -188,12 +223,23 @@ pub fn numbers(main: MainThread, mut tell: impl FnMut(&str, u64)) {
     });
 }
 
-/// The digest of all policies: nodes that have the same ones agree.
-pub fn digest(main: MainThread) -> String {
-    look(main, shown_digest)
+/// The digests of the policies.
+pub fn digests(main: MainThread) -> Digests {
+    with(main, |node| {
+        let policies = &node.policies;
+        *node.digests.get_or_insert_with(|| Digests {
+            policies: policies.digest(),
+            history: policies.history_digest(),
+        })
+    })
 }
 
-/// The digest as people compare it: 16 hex digits.
-pub fn shown_digest(policies: &Policies) -> String {
-    format!("{:016x}", policies.digest())
+/// The digest of all policies: nodes that have the same ones agree.
+pub fn digest(main: MainThread) -> String {
+    shown_digest(digests(main).policies)
+}
+
+/// A digest as people compare it: 16 hex digits.
+pub fn shown_digest(digest: u64) -> String {
+    format!("{digest:016x}")
 }

@@ -1,10 +1,26 @@
 //! RL.POLICY: limits by name and prefix, kept by the node.
+//!
+//! | file | idea |
+//! |---|---|
+//! | this one | the command, and the effect that replicas apply |
+//! | [`commit`] | making a change, whoever asked for it |
+//! | [`difference`] | which policies would be others than they are |
+//! | [`spread`] | masters of a cluster tell each other |
+//! | [`file`] | policies that come with the server's configuration |
 
+pub mod commit;
+pub mod difference;
+pub mod file;
+pub mod spread;
+
+use self::spread::NodeView;
 use super::way_out;
 use crate::commands::arguments::ArgCursor;
 use crate::core::limits::Label;
+use crate::core::policies::{Policies, Policy, PolicyEntry};
 use crate::core::text::token::TokenError;
 use crate::limiter::Error;
+use crate::limiter::reply::signed;
 use crate::server::context::Context;
 use crate::server::door;
 use crate::server::effects::replicate;
@@ -14,7 +30,7 @@ use crate::server::ffi::reply;
 use crate::server::load::command;
 use crate::server::timing::timer;
 use crate::types::effect::policy::{COMMAND, PolicyChange};
-use crate::types::policies::{Policies, Policy, PolicyRefused, json, node};
+use crate::types::policies::{json, node};
 
 /// `RL.POLICY SET | GET | DEL | LIST | EXPORT | IMPORT | HELP`
 ///
@@ -80,24 +96,33 @@ fn set(ctx: &Context<'_>, walk: &mut ArgCursor<'_>) -> Result<(), Error> {
     }
     let mut policy = Policy::parse(name.bytes(), limits.bytes(), prefix.given(), breaker.given())
         .map_err(|refused| Error::Other(refused.to_string()))?;
-    node::look(ctx.main(), |policies| {
-        let Some(there) = policies.get(&policy.name) else { return };
-        if matches!(prefix, Part::Kept) {
-            policy.prefix.clone_from(&there.prefix);
-        }
+    let unchanged = node::look(ctx.main(), |policies| {
+        let Some(there) = policies.get(&policy.name) else { return false };
         if matches!(breaker, Part::Kept) {
             policy.breaker.clone_from(&there.breaker);
         }
+        if matches!(prefix, Part::Kept) {
+            // One that a later policy has is kept only where nothing changes: it comes
+            // back when that goes.
+            policy.prefix.clone_from(&there.prefix);
+            if policy == *there {
+                return true;
+            }
+            policy.prefix = policies.prefix_of(there).map(Into::into);
+        }
+        false
     });
     may_grow(ctx)?;
-    let same = node::look(ctx.main(), |policies| {
-        policies.check(std::slice::from_ref(&policy)).map_err(|(_, refused)| refused)?;
-        Ok::<_, PolicyRefused>(policies.get(&policy.name) == Some(&policy))
-    });
-    match same {
-        Ok(true) => {}
-        Ok(false) => commit(ctx, &PolicyChange::Set(vec![policy]))?,
-        Err(refused) => return Err(Error::Other(refused.to_string())),
+    let refused = node::look(ctx.main(), |policies| policies.check(std::slice::from_ref(&policy)).err());
+    match refused {
+        _ if unchanged => {}
+        Some((_, refused)) => return Err(Error::Other(refused.to_string())),
+        None => {
+            let others = node::look(ctx.main(), |policies| difference::others(policies, vec![policy]));
+            if !others.is_empty() {
+                change(ctx, commit::setting(ctx, others))?;
+            }
+        }
     }
     reply::ok(ctx);
     Ok(())
@@ -107,7 +132,7 @@ fn get(ctx: &Context<'_>, walk: &mut ArgCursor<'_>) -> Result<(), Error> {
     let name = label(walk.required()?)?;
     walk.end()?;
     node::look(ctx.main(), |policies| match policies.get(&name) {
-        Some(policy) => send(ctx, policy),
+        Some(policy) => send(ctx, policies, policy),
         None => reply::null(ctx),
     });
     Ok(())
@@ -119,7 +144,9 @@ fn delete(ctx: &Context<'_>, walk: &mut ArgCursor<'_>) -> Result<(), Error> {
     may_write(ctx)?;
     let there = node::look(ctx.main(), |policies| policies.get(&name).is_some());
     if there {
-        commit(ctx, &PolicyChange::Delete(name))?;
+        let by = commit::changed_by(ctx);
+        let entry = node::look(ctx.main(), |policies| policies.to_delete(name, by));
+        change(ctx, vec![entry])?;
     }
     reply::integer(ctx, there.into());
     Ok(())
@@ -127,17 +154,46 @@ fn delete(ctx: &Context<'_>, walk: &mut ArgCursor<'_>) -> Result<(), Error> {
 
 fn list(ctx: &Context<'_>, walk: ArgCursor<'_>) -> Result<(), Error> {
     walk.end()?;
+    let digest = node::digest(ctx.main());
+    let nodes = spread::nodes(ctx);
     node::look(ctx.main(), |policies| {
-        reply::map(ctx, 3);
+        // Outside of clusters there are no nodes to tell of.
+        reply::map(ctx, if nodes.is_empty() { 3 } else { 4 });
         reply::text(ctx, "version");
-        reply::integer(ctx, crate::limiter::reply::signed(policies.version()));
+        reply::integer(ctx, signed(policies.version()));
         reply::text(ctx, "digest");
-        reply::text(ctx, &node::shown_digest(policies));
+        reply::text(ctx, &digest);
         reply::text(ctx, "policies");
         reply::array(ctx, policies.len());
-        policies.iter().for_each(|policy| send(ctx, policy));
+        policies.iter().for_each(|policy| send(ctx, policies, policy));
     });
+    if !nodes.is_empty() {
+        reply::text(ctx, "nodes");
+        reply::array(ctx, nodes.len());
+        for node in &nodes {
+            send_node(ctx, node);
+        }
+    }
     Ok(())
+}
+
+/// A node of the cluster as LIST shows it.
+fn send_node(ctx: &Context<'_>, view: &NodeView) {
+    reply::map(ctx, 4);
+    reply::text(ctx, "id");
+    reply::text(ctx, &view.id.to_string());
+    reply::text(ctx, "version");
+    match view.said {
+        Some((version, _)) => reply::integer(ctx, signed(version)),
+        None => reply::null(ctx),
+    }
+    reply::text(ctx, "digest");
+    match view.said {
+        Some((_, digest)) => reply::text(ctx, &node::shown_digest(digest)),
+        None => reply::null(ctx),
+    }
+    reply::text(ctx, "agrees");
+    reply::integer(ctx, view.agrees.into());
 }
 
 /// `RL.POLICY HELP`: the syntax and the summary of each subcommand.
@@ -166,27 +222,23 @@ fn import(ctx: &Context<'_>, walk: &mut ArgCursor<'_>) -> Result<(), Error> {
     may_grow(ctx)?;
     let read = node::look(ctx.main(), |policies| json::import(policies, document, replace))
         .map_err(|unreadable| Error::Other(unreadable.to_string()))?;
-    let changes = node::look(ctx.main(), |policies| differs(policies, &read));
-    if changes {
-        commit(ctx, &PolicyChange::Set(read))?;
+    let others = node::look(ctx.main(), |policies| difference::others(policies, read));
+    if !others.is_empty() {
+        change(ctx, commit::setting(ctx, others))?;
     }
     reply::ok(ctx);
     Ok(())
 }
 
-fn differs(policies: &Policies, wanted: &[Policy]) -> bool {
-    wanted.iter().any(|policy| policies.get(&policy.name) != Some(policy))
-}
-
 /// One policy as GET and LIST show it.
-fn send(ctx: &Context<'_>, policy: &Policy) {
+fn send(ctx: &Context<'_>, policies: &Policies, policy: &Policy) {
     reply::map(ctx, 4);
     reply::text(ctx, "name");
     reply::text(ctx, policy.name.as_str());
     reply::text(ctx, "limits");
     reply::text(ctx, &policy.text);
     reply::text(ctx, "prefix");
-    match &policy.prefix {
+    match policies.prefix_of(policy) {
         Some(prefix) => reply::bytes(ctx, prefix),
         None => reply::null(ctx),
     }
@@ -201,12 +253,11 @@ fn label(arg: Arg<'_>) -> Result<Label, Error> {
     Label::parse(arg.bytes()).map_err(|reason| TokenError::new("policy name", arg.bytes(), reason).into())
 }
 
-/// Applies a change that was checked and propagates it as one effect.
-fn commit(ctx: &Context<'_>, change: &PolicyChange) -> Result<(), Error> {
-    let payload = node::change(ctx.main(), change)
-        .map_err(|corrupt| Error::Other(format!("effect refused: {corrupt}")))?;
-    replicate::command(ctx, COMMAND, &[&payload]);
-    crate::queue::limits_changed(ctx.main());
+/// Makes a change that was checked, and tells the other masters of a cluster.
+fn change(ctx: &Context<'_>, entries: Vec<PolicyEntry>) -> Result<(), Error> {
+    let change = PolicyChange::of(entries);
+    commit::commit(ctx, &change)?;
+    spread::tell(ctx, &change.entries);
     Ok(())
 }
 

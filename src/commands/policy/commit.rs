@@ -1,0 +1,33 @@
+//! Making a change of the policies here, whoever asked for it.
+
+use crate::core::policies::{ChangedBy, Policy, PolicyEntry};
+use crate::limiter::Error;
+use crate::server::cluster_bus;
+use crate::server::context::Context;
+use crate::server::effects::replicate;
+use crate::types::effect::policy::{COMMAND, PolicyChange};
+use crate::types::policies::node;
+
+/// Who makes the changes of clients here.
+pub fn changed_by(ctx: &Context<'_>) -> ChangedBy {
+    let now_ms = u64::try_from(ctx.wall_millis()).unwrap_or(0);
+    cluster_bus::own_id(ctx).map_or(ChangedBy::Alone, |id| ChangedBy::Node { id, now_ms })
+}
+
+/// The changes that set these policies now.
+pub fn setting(ctx: &Context<'_>, policies: Vec<Policy>) -> Vec<PolicyEntry> {
+    let by = changed_by(ctx);
+    node::look(ctx.main(), |table| table.to_set(policies, by))
+}
+
+/// Applies a change that was checked and propagates it as one effect.
+///
+/// # Errors
+/// The change does not fit after all.
+pub fn commit(ctx: &Context<'_>, change: &PolicyChange) -> Result<(), Error> {
+    let payload = node::change(ctx.main(), change)
+        .map_err(|corrupt| Error::Other(format!("effect refused: {corrupt}")))?;
+    replicate::command(ctx, COMMAND, &[&payload]);
+    crate::queue::limits_changed(ctx.main());
+    Ok(())
+}

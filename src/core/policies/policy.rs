@@ -1,0 +1,156 @@
+//! What a policy is, and why one is refused.
+
+use super::bytes::{put_optional, read_optional};
+use crate::core::breaker::Breaker;
+use crate::core::limits::{Label, Limits};
+use crate::core::text::prefix::MAX_PREFIX;
+use crate::core::text::token::{TokenError, shown};
+use crate::core::wire::{Corrupt, Reader, put_bytes};
+
+/// The longest text of limits or a breaker.
+const LONGEST_TEXT: usize = 4096;
+
+/// Limits, and perhaps a breaker, that an operator gave a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Its name.
+    pub name: Label,
+    /// Its limits as they were written; they name no other policy.
+    pub text: Box<str>,
+    /// Its limits.
+    pub limits: Limits,
+    /// The keys that follow it without naming it, while no later policy has the same
+    /// prefix (see [`super::Policies::prefix_of`]). The empty prefix is every key's.
+    pub prefix: Option<Box<[u8]>>,
+    /// Its breaker as it was written, and read.
+    pub breaker: Option<(Box<str>, Breaker)>,
+}
+
+/// Why a policy or a change of the table is refused. The text is for the
+/// client, without the code.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyRefused {
+    /// The limits, the breaker or the name are malformed.
+    #[error("{0}")]
+    Token(#[from] TokenError),
+    /// The prefix is too long.
+    #[error("invalid prefix '{0}': longer than {MAX_PREFIX} bytes")]
+    PrefixTooLong(String),
+    /// A prefix is no glob.
+    #[error("invalid prefix '{0}': a prefix is literal, leave out the '*' at its end")]
+    PrefixGlob(String),
+    /// Two policies cannot have the same prefix.
+    #[error("invalid prefix '{prefix}': it is the prefix of policy '{owner}' already")]
+    PrefixTaken {
+        /// The prefix.
+        prefix: String,
+        /// Whose it is.
+        owner: Label,
+    },
+    /// An import without REPLACE names a policy that is there.
+    #[error("a policy has this name already, REPLACE replaces it")]
+    Exists,
+    /// An import names a policy twice.
+    #[error("the document names it twice")]
+    Twice,
+}
+
+impl Policy {
+    /// Reads the parts of a policy.
+    ///
+    /// # Errors
+    /// The part that is malformed, and why.
+    pub fn parse(
+        name: &[u8],
+        limits: &[u8],
+        prefix: Option<&[u8]>,
+        breaker: Option<&[u8]>,
+    ) -> Result<Self, PolicyRefused> {
+        if let Some(prefix) = prefix.filter(|prefix| prefix.ends_with(b"*")) {
+            return Err(PolicyRefused::PrefixGlob(shown(prefix)));
+        }
+        let breaker =
+            breaker.map(|text| Breaker::parse(text).map(|breaker| (printable(text), breaker))).transpose()?;
+        Self::from_parts(name, limits, prefix, breaker)
+    }
+
+    /// Reads the parts of a policy that was kept, perhaps by version 0.1: there the
+    /// durations of a breaker needed no unit and were milliseconds. Also says
+    /// whether one had none.
+    ///
+    /// # Errors
+    /// As [`Policy::parse`].
+    pub fn parse_stored(
+        name: &[u8],
+        limits: &[u8],
+        prefix: Option<&[u8]>,
+        breaker: Option<&[u8]>,
+    ) -> Result<(Self, bool), PolicyRefused> {
+        let mut unitless = false;
+        let mut read = |text: &[u8]| {
+            let parsed = Breaker::parse_stored(text)?;
+            // With a unit the text stays as it was written.
+            unitless = Breaker::parse(text).is_err();
+            Ok::<_, TokenError>((Breaker::with_units(&printable(text)).into_boxed_str(), parsed))
+        };
+        let breaker = breaker.map(&mut read).transpose()?;
+        Ok((Self::from_parts(name, limits, prefix, breaker)?, unitless))
+    }
+
+    fn from_parts(
+        name: &[u8],
+        limits: &[u8],
+        prefix: Option<&[u8]>,
+        breaker: Option<(Box<str>, Breaker)>,
+    ) -> Result<Self, PolicyRefused> {
+        let label = Label::parse(name).map_err(|reason| TokenError::new("policy name", name, reason))?;
+        let parsed = Limits::parse(limits)?;
+        if let Some(prefix) = prefix.filter(|prefix| prefix.len() > MAX_PREFIX) {
+            return Err(PolicyRefused::PrefixTooLong(shown(prefix)));
+        }
+        Ok(Self {
+            name: label,
+            text: printable(limits),
+            limits: parsed,
+            prefix: prefix.map(Into::into),
+            breaker,
+        })
+    }
+}
+
+/// The parts of a policy in bytes, where perhaps not every version can read them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PolicyParts<'a> {
+    limits: &'a [u8],
+    prefix: Option<&'a [u8]>,
+    breaker: Option<&'a [u8]>,
+}
+
+impl<'a> PolicyParts<'a> {
+    pub(crate) fn read(rest: &mut Reader<'a>) -> Result<Self, Corrupt> {
+        Ok(Self {
+            limits: rest.bytes(LONGEST_TEXT)?,
+            prefix: read_optional(rest, MAX_PREFIX)?,
+            breaker: read_optional(rest, LONGEST_TEXT)?,
+        })
+    }
+
+    /// As [`Policy::parse_stored`].
+    pub(crate) fn parse(&self, name: &[u8]) -> Result<(Policy, bool), PolicyRefused> {
+        Policy::parse_stored(name, self.limits, self.prefix, self.breaker)
+    }
+}
+
+impl Policy {
+    /// Appends everything but the name: equal policies, equal bytes.
+    pub(in crate::core) fn put_parts(&self, prefix: Option<&[u8]>, out: &mut Vec<u8>) {
+        put_bytes(out, self.text.as_bytes());
+        put_optional(out, prefix);
+        put_optional(out, self.breaker.as_ref().map(|(text, _)| text.as_bytes()));
+    }
+}
+
+/// A token that was parsed, hence is printable ASCII.
+fn printable(text: &[u8]) -> Box<str> {
+    text.iter().map(|&byte| char::from(byte)).collect::<String>().into_boxed_str()
+}

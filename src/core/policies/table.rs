@@ -1,0 +1,298 @@
+//! All policies of a node: every change of the table, and who has which prefix.
+
+use super::bytes::fnv;
+use super::change::EntryOutline;
+use super::{ChangedBy, Policy, PolicyEntry, PolicyRefused, PolicyState, PolicyVersion};
+use crate::core::limits::Label;
+use crate::core::text::prefix::PrefixMap;
+use crate::core::text::token::shown;
+use crate::core::wire::put_bytes;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Bound;
+
+/// So many deleted names are remembered: the last ones.
+pub const MOST_DELETED: usize = 1000;
+
+#[derive(Clone, Debug)]
+struct LivePolicy {
+    version: PolicyVersion,
+    policy: Policy,
+}
+
+/// The policies that ask for one prefix, the latest last: it has it.
+type Claimants = Vec<Label>;
+
+/// All policies of a node, and the names that were deleted.
+#[derive(Clone, Debug, Default)]
+pub struct Policies {
+    number: u64,
+    live: BTreeMap<Label, LivePolicy>,
+    deleted: BTreeMap<Label, PolicyVersion>,
+    by_prefix: PrefixMap<Claimants>,
+    /// The digest of the file that was imported last.
+    file: Option<u64>,
+}
+
+impl Policies {
+    /// In a cluster the number of the latest change; elsewhere how many changes led
+    /// here since the table was empty.
+    pub const fn version(&self) -> u64 {
+        self.number
+    }
+
+    /// How many policies there are.
+    pub fn len(&self) -> usize {
+        self.live.len()
+    }
+
+    /// True when there are no policies.
+    pub fn is_empty(&self) -> bool {
+        self.live.is_empty()
+    }
+
+    /// True when there is nothing worth keeping: no policies, and no memory of any.
+    pub fn is_blank(&self) -> bool {
+        self.live.is_empty() && self.deleted.is_empty() && self.file.is_none()
+    }
+
+    /// The policy of this name.
+    pub fn get(&self, name: &Label) -> Option<&Policy> {
+        self.live.get(name).map(|live| &live.policy)
+    }
+
+    /// Each policy, by name.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Policy> {
+        self.live.values().map(|live| &live.policy)
+    }
+
+    /// How many deleted names are remembered.
+    pub fn deleted(&self) -> usize {
+        self.deleted.len()
+    }
+
+    /// The prefix that a policy of this table has: its own, unless a later policy
+    /// has the same.
+    pub fn prefix_of<'p>(&self, policy: &'p Policy) -> Option<&'p [u8]> {
+        policy.prefix.as_deref().filter(|prefix| self.owner_of(prefix) == Some(&policy.name))
+    }
+
+    /// The policy that has exactly this prefix.
+    pub fn owner_of(&self, prefix: &[u8]) -> Option<&Label> {
+        self.by_prefix.get(prefix).and_then(|claimants| claimants.last())
+    }
+
+    /// The policy with the longest prefix of `key` among those that `fits`.
+    pub fn longest(&self, key: &[u8], fits: impl Fn(&Policy) -> bool) -> Option<&Policy> {
+        let owner = |claimants: &Claimants| claimants.last().and_then(|name| self.get(name));
+        let found = self.by_prefix.longest(key, |claimants| owner(claimants).is_some_and(&fits));
+        found.and_then(owner)
+    }
+
+    /// Whether somebody may set these together, in place of those of their names.
+    ///
+    /// # Errors
+    /// The position of the first that may not be set, and why: the document names it twice, or
+    /// its prefix is another's.
+    pub fn check(&self, policies: &[Policy]) -> Result<(), (usize, PolicyRefused)> {
+        let mut names = HashSet::new();
+        if let Some(twice) = policies.iter().position(|policy| !names.insert(&policy.name)) {
+            return Err((twice, PolicyRefused::Twice));
+        }
+        let mut prefixes: HashMap<&[u8], &Label> = HashMap::new();
+        for (at, policy) in policies.iter().enumerate() {
+            let Some(prefix) = policy.prefix.as_deref() else { continue };
+            let stays = self.owner_of(prefix).filter(|owner| !names.contains(owner));
+            if let Some(owner) = stays.or(prefixes.insert(prefix, &policy.name)) {
+                return Err((at, PolicyRefused::PrefixTaken { prefix: shown(prefix), owner: owner.clone() }));
+            }
+        }
+        Ok(())
+    }
+
+    /// The version that a change made here and now gets.
+    pub fn next_version(&self, by: ChangedBy) -> PolicyVersion {
+        by.version(self.number)
+    }
+
+    /// The changes that set these policies here and now.
+    pub fn to_set(&self, policies: Vec<Policy>, by: ChangedBy) -> Vec<PolicyEntry> {
+        let version = self.next_version(by);
+        let entry = |policy: Policy| PolicyEntry {
+            name: policy.name.clone(),
+            version,
+            state: PolicyState::Live(policy),
+        };
+        policies.into_iter().map(entry).collect()
+    }
+
+    /// The change that deletes a policy here and now.
+    pub fn to_delete(&self, name: Label, by: ChangedBy) -> PolicyEntry {
+        let state = match by {
+            ChangedBy::Alone => PolicyState::Forgotten,
+            ChangedBy::Node { .. } => PolicyState::Deleted,
+        };
+        PolicyEntry { name, version: self.next_version(by), state }
+    }
+
+    /// Whether a change that another node tells of is news here: it is later than the
+    /// last that is known of its name, or its name is not known.
+    pub fn is_news(&self, entry: &PolicyEntry) -> bool {
+        match self.entry(&entry.name) {
+            Some(known) => entry.is_later_than(&known),
+            None => match entry.state {
+                PolicyState::Live(_) => true,
+                // One older than all that are remembered would be forgotten at once.
+                PolicyState::Deleted => {
+                    self.deleted.len() < MOST_DELETED
+                        || self
+                            .oldest_deleted()
+                            .is_some_and(|oldest| (oldest.1, &oldest.0) < (entry.version, &entry.name))
+                }
+                PolicyState::Forgotten => false,
+            },
+        }
+    }
+
+    /// Applies a change, whatever was known of its name before.
+    pub fn put(&mut self, entry: PolicyEntry) {
+        let PolicyEntry { name, version, state } = entry;
+        self.number = self.number.max(version.number);
+        self.deleted.remove(&name);
+        if let Some(prefix) = self.live.remove(&name).and_then(|live| live.policy.prefix) {
+            self.give_up(&prefix, &name);
+        }
+        match state {
+            PolicyState::Live(policy) => {
+                let prefix = policy.prefix.clone();
+                self.live.insert(name.clone(), LivePolicy { version, policy });
+                if let Some(prefix) = prefix {
+                    self.claim(&prefix, name, version);
+                }
+            }
+            PolicyState::Deleted => {
+                self.deleted.insert(name, version);
+                if self.deleted.len() > MOST_DELETED
+                    && let Some((oldest, _)) = self.oldest_deleted()
+                {
+                    self.deleted.remove(&oldest);
+                }
+            }
+            PolicyState::Forgotten => {}
+        }
+    }
+
+    /// Counts on to `number` after a change; a blank table starts anew.
+    pub fn count_to(&mut self, number: u64) {
+        self.number = if self.is_blank() { 0 } else { self.number.max(number) };
+    }
+
+    /// The digest of the file that was imported last.
+    pub const fn file(&self) -> Option<u64> {
+        self.file
+    }
+
+    /// Remembers which file was imported last.
+    pub const fn note_file(&mut self, digest: u64) {
+        self.file = Some(digest);
+    }
+
+    fn oldest_deleted(&self) -> Option<(Label, PolicyVersion)> {
+        let oldest = self.deleted.iter().min_by_key(|(name, version)| (**version, *name));
+        oldest.map(|(name, version)| (name.clone(), *version))
+    }
+
+    fn claim(&mut self, prefix: &[u8], name: Label, version: PolicyVersion) {
+        let mut claimants = self.by_prefix.remove(prefix).unwrap_or_default();
+        let is_before =
+            |other: &Label| self.live.get(other).is_some_and(|live| (live.version, other) < (version, &name));
+        let at = claimants.partition_point(is_before);
+        claimants.insert(at, name);
+        self.by_prefix.insert(prefix, claimants);
+    }
+
+    fn give_up(&mut self, prefix: &[u8], name: &Label) {
+        let mut claimants = self.by_prefix.remove(prefix).unwrap_or_default();
+        claimants.retain(|other| other != name);
+        if !claimants.is_empty() {
+            self.by_prefix.insert(prefix, claimants);
+        }
+    }
+
+    /// The last change of a name, where it is known.
+    pub fn entry(&self, name: &Label) -> Option<PolicyEntry> {
+        let live = self.live.get(name).map(|live| (live.version, PolicyState::Live(live.policy.clone())));
+        let deleted = || self.deleted.get(name).map(|version| (*version, PolicyState::Deleted));
+        let (version, state) = live.or_else(deleted)?;
+        Some(PolicyEntry { name: name.clone(), version, state })
+    }
+
+    /// The last change of every name, in the order of names.
+    pub fn entries(&self) -> impl Iterator<Item = PolicyEntry> {
+        self.entries_between(None, None)
+    }
+
+    /// The last change of every name after `after`, up to and with `until`, in the
+    /// order of names.
+    pub fn entries_between<'t>(
+        &'t self,
+        after: Option<&Label>,
+        until: Option<&Label>,
+    ) -> impl Iterator<Item = PolicyEntry> + use<'t> {
+        let from = after.cloned().map_or(Bound::Unbounded, Bound::Excluded);
+        let to = until.cloned().map_or(Bound::Unbounded, Bound::Included);
+        // The standard library panics on a range that ends before it begins.
+        let empty = matches!((&from, &to), (Bound::Excluded(from), Bound::Included(to)) if from >= to);
+        let range = (from, to);
+        let live = (!empty).then(|| self.live.range(range.clone())).into_iter().flatten();
+        let deleted = (!empty).then(|| self.deleted.range(range)).into_iter().flatten();
+        let mut entries: Vec<(&Label, PolicyVersion, Option<&Policy>)> = live
+            .map(|(name, live)| (name, live.version, Some(&live.policy)))
+            .chain(deleted.map(|(name, version)| (name, *version, None)))
+            .collect();
+        entries.sort_unstable_by_key(|(name, ..)| *name);
+        entries.into_iter().map(|(name, version, policy)| PolicyEntry {
+            name: name.clone(),
+            version,
+            state: policy.map_or(PolicyState::Deleted, |policy| PolicyState::Live(policy.clone())),
+        })
+    }
+
+    /// A number that is the same on two nodes exactly when (but for chance) they
+    /// have the same policies.
+    pub fn digest(&self) -> u64 {
+        let mut bytes = Vec::new();
+        for policy in self.iter() {
+            put_bytes(&mut bytes, policy.name.as_str().as_bytes());
+            policy.put_parts(self.prefix_of(policy), &mut bytes);
+        }
+        fnv(&bytes)
+    }
+
+    /// A number that is the same on two nodes exactly when (but for chance) neither
+    /// has a change to tell the other.
+    pub fn history_digest(&self) -> u64 {
+        let mut bytes = Vec::new();
+        self.entries().for_each(|entry| entry.put(&mut bytes));
+        fnv(&bytes)
+    }
+
+    /// What a node that knows just these of the names after `after`, up to and with
+    /// `until`, lacks.
+    pub fn lacking(
+        &self,
+        after: Option<&Label>,
+        until: Option<&Label>,
+        known: &[EntryOutline],
+    ) -> Vec<PolicyEntry> {
+        let known: HashMap<&Label, &EntryOutline> =
+            known.iter().map(|outline| (&outline.name, outline)).collect();
+        self.entries_between(after, until)
+            .filter(|entry| {
+                known.get(&entry.name).is_none_or(|theirs| {
+                    entry.version > theirs.version
+                        || entry.version == theirs.version && entry.outline().state != theirs.state
+                })
+            })
+            .collect()
+    }
+}
