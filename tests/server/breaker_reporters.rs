@@ -145,7 +145,7 @@ fn a_trial_that_fails_opens_whoever_reports_it() {
 /// Replicas, RDB, AOF, COPY and DUMP know the same reporters.
 #[test]
 fn reporters_are_kept_and_replicated() {
-    let server = Server::builder().args(&["--appendonly", "yes"]).start();
+    let server = Server::builder().args(["--appendonly", "yes"]).start();
     server.clock_set(1_800_000_000_000_000);
     let replica = server.replica();
     replica.clock_set(1_800_000_000_000_000);
