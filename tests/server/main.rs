@@ -27,6 +27,7 @@ mod breaker_vectors;
 mod clear;
 mod client_node;
 mod clients;
+mod closing;
 mod commands;
 mod demo;
 mod doors;
