@@ -121,9 +121,17 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     if let Some(far) = held.as_deref().and_then(RateLimit::prefetch_hint) {
         prefetch(far);
     }
-    let decision = decide(ctx, call.key.bytes(), held.as_deref(), call.limits, &call.request, now);
+    let mut decision = decide(ctx, call.key.bytes(), held.as_deref(), call.limits, &call.request, now);
     // Borrowed: moving it out would copy 200 bytes.
-    let Ok(decision) = &decision else { return decision.map(drop) };
+    let Ok(decision) = &mut decision else { return decision.map(drop) };
+    let retry = decision.reply.status.retry;
+    let waits = call.wait_us > 0
+        && decision.reply.granted == 0
+        && retry != RetryAfter::Never
+        && queue::join(ctx, &key, &call.ask(), call.wait_us, retry, now);
+    if !waits {
+        decision.close();
+    }
     // What is taken and what is counted travel as one.
     let mut together = track::counts(ctx.main(), held.as_deref(), call.track).then(|| EffectBatch::new(ctx));
     decision.change(ctx.main(), |change| {
@@ -133,12 +141,7 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             None => commit(ctx, &mut key, &effect, c"rl.acquire").map(drop),
         }
     })?;
-    let retry = decision.reply.status.retry;
-    if call.wait_us > 0
-        && decision.reply.granted == 0
-        && retry != RetryAfter::Never
-        && queue::join(ctx, &key, &call.ask(), call.wait_us, retry, now)
-    {
+    if waits {
         if let Some(together) = together {
             together.propagate(ctx);
         }

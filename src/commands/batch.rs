@@ -90,13 +90,15 @@ pub fn batch(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let batch = parse(ctx, args)?;
     let now = ctx.now();
     ctx.settle_keys(batch.items.iter().map(|item| item.key));
-    let opened = batch.open(ctx, now)?;
+    let mut opened = batch.open(ctx, now)?;
     let denied = || opened.decision.iter().any(|one| one.reply.granted == 0);
     let decision = if !opened.shared && (batch.mode == Mode::Each || !denied()) {
+        opened.decision.iter_mut().for_each(AcquireDecision::close);
         batch.take_apart(ctx, opened, now)?
     } else {
+        let closes = opened.decision.iter().any(AcquireDecision::would_close);
         drop(opened);
-        let denials = if batch.mode == Mode::All { batch.blame(ctx, now)? } else { None };
+        let denials = if batch.mode == Mode::All { batch.blame(ctx, closes, now)? } else { None };
         if let Some(denials) = denials {
             denials
         } else {
@@ -214,7 +216,8 @@ impl<'a> Batch<'a> {
         let mut decision = Vec::with_capacity(self.items.len());
         for item in &self.items {
             let mut key = ctx.write(item.key);
-            let one = self.decide(ctx, item, key.value::<RateLimit>()?.as_deref(), now)?;
+            let mut one = self.decide(ctx, item, key.value::<RateLimit>()?.as_deref(), now)?;
+            one.close();
             take(ctx, &mut key, item, &one, now, &mut together)?;
             decision.push(one);
         }
@@ -242,8 +245,9 @@ impl<'a> Batch<'a> {
         }
         for (at, item) in self.items.iter().enumerate() {
             let Some(value) = played.get_mut(item.key.bytes()) else { continue };
-            let one =
+            let mut one =
                 self.decide(ctx, item, value.as_ref(), now).map_err(|error| error.of_item("item", at))?;
+            one.close();
             one.change(ctx.main(), |change| {
                 let effect = RateLimitEffect { now, expires: false, change };
                 let applied = effect.apply(ctx.main(), value.as_mut());
@@ -260,11 +264,11 @@ impl<'a> Batch<'a> {
     /// that stepped back, and denials on tracked keys.
     fn record_denied(
         &self,
-        ctx: &Context<'_>,
+        ctx: &'a Context<'a>,
         verdicts: &[AcquireDecision],
         now: Micros,
+        mut together: EffectBatch<'a>,
     ) -> Result<(), Error> {
-        let mut together = EffectBatch::new(ctx);
         for (item, one) in self.items.iter().zip(verdicts) {
             let mut key = ctx.write(item.key);
             take(ctx, &mut key, item, one, now, &mut together)?;
@@ -273,8 +277,35 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// The replies when not all can be granted; `None` when they can.
-    fn blame(&self, ctx: &Context<'_>, now: Micros) -> Result<Option<Vec<AcquireDecision>>, Error> {
+    /// Closes the limits that deny an item for its own sake, whatever the other items
+    /// want.
+    fn close(&self, ctx: &'a Context<'a>, now: Micros, together: &mut EffectBatch<'a>) -> Result<(), Error> {
+        for item in &self.items {
+            let mut key = ctx.write(item.key);
+            let mut one = self.decide(ctx, item, key.value::<RateLimit>()?.as_deref(), now)?;
+            if one.would_close() {
+                one.close();
+                one.count_blocks(ctx.main());
+                one.change(ctx.main(), |change| {
+                    together.apply(ctx, &mut key, &apply::effect(ctx, now, change), c"rl.batch")
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The replies when not all can be granted; `None` when they can. `closes` where an
+    /// item alone closes limits.
+    fn blame(
+        &self,
+        ctx: &'a Context<'a>,
+        closes: bool,
+        now: Micros,
+    ) -> Result<Option<Vec<AcquireDecision>>, Error> {
+        let mut together = EffectBatch::new(ctx);
+        if closes {
+            self.close(ctx, now, &mut together)?;
+        }
         let mut verdicts = Vec::with_capacity(self.items.len());
         let (mut wanted, mut after_pins) = (Demand::default(), Demand::default());
         for item in &self.items {
@@ -303,7 +334,7 @@ impl<'a> Batch<'a> {
             one.denied(reply)
         };
         let verdicts: Vec<AcquireDecision> = verdicts.into_iter().map(denied).collect();
-        self.record_denied(ctx, &verdicts, now)?;
+        self.record_denied(ctx, &verdicts, now, together)?;
         Ok(Some(verdicts))
     }
 

@@ -65,6 +65,7 @@ fn has_usage(main: MainThread, value: &RateLimit, now: Micros) -> bool {
     });
     own || value.book().is_some()
         || value.orphans().iter().any(|orphan| look(&orphan.limit, &orphan.state, now, 1).used > 0)
+        || value.limit_blocks().iter().any(|block| !block.is_forgotten(now))
 }
 
 /// `RL.PIN key limits [FOR d]`
@@ -171,13 +172,27 @@ fn reason_of(arg: Arg<'_>) -> Result<&[u8], Error> {
     Ok(text)
 }
 
-/// `RL.UNBLOCK key`: 1 when it was blocked.
+/// `RL.UNBLOCK key`: 1 when it was blocked, or a limit of it was closed. How long the
+/// next block of a limit would be is forgotten, too.
 ///
 /// # Errors
 /// A key of another type.
 pub fn unblock(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let stood =
-        lift(ctx, args, RateLimitChange::Unblock, c"rl.unblock", |value, now| value.block(now).is_some())?;
+    let mut walk = ArgCursor::new(args);
+    let name = walk.required()?;
+    walk.no_more()?;
+    let now = ctx.now();
+    let mut key = ctx.write(name);
+    let (mut stood, mut remembers) = (false, false);
+    if let Some(value) = key.value::<RateLimit>()? {
+        let of_limits = value.limit_blocks();
+        stood = value.block(now).is_some() || of_limits.iter().any(|block| block.lasts_until(now).is_some());
+        remembers = !of_limits.is_empty();
+    }
+    if stood || remembers {
+        commit(ctx, &mut key, &apply::effect(ctx, now, RateLimitChange::Unblock), c"rl.unblock")?;
+    }
+    reply::integer(ctx, stood.into());
     metrics::add(ctx.main(), |m| &mut m.unblocks, stood.into());
     Ok(())
 }

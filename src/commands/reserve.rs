@@ -150,6 +150,7 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
                 return Ok(());
             }
         }
+        one.close();
         all.push(one);
     }
     let longest = all.iter().filter(|one| one.reply.granted == 0).map(|one| one.reply.status.retry).max();

@@ -330,13 +330,14 @@ impl<'a> ThrottleCall<'a> {
         now: Micros,
     ) -> Result<ThrottleReply, Error> {
         let request = self.request();
-        let decision = {
+        let mut decision = {
             let held = key.value::<RateLimit>()?;
             decide_until(ctx, self.key.bytes(), held.as_deref(), None, &request, now, |value, then| {
                 self.wait(ctx, value, then)
             })?
         };
         if self.quantity > 0 {
+            decision.close();
             decision.change(ctx.main(), |change| {
                 self.make(ctx, key, together, &apply::effect(ctx, now, change))
             })?;

@@ -1,6 +1,7 @@
 //! One request decided on the value of a key.
 
 use super::Error;
+use super::closing::BlocksBegun;
 use super::ends::{self, Retry};
 use super::reply::Index;
 use super::resolve::{Source, refuse_concurrent, refuse_crowd, resolve, usage_of};
@@ -26,6 +27,9 @@ pub struct AcquireDecision {
     taken: Taken,
     labelled: Option<DecisionLabels>,
     record: Record,
+    /// What a denial closes if [`AcquireDecision::close`] says so.
+    would_close: Option<Box<BlocksBegun>>,
+    closes: Option<Box<BlocksBegun>>,
 }
 
 /// What there is to record of a decision.
@@ -46,7 +50,29 @@ enum Record {
 impl AcquireDecision {
     /// A denial that records nothing.
     pub fn denial(reply: RateLimitReply) -> Self {
-        Self { reply, other: None, taken: Taken::default(), labelled: None, record: Record::Nothing }
+        Self {
+            reply,
+            other: None,
+            taken: Taken::default(),
+            labelled: None,
+            record: Record::Nothing,
+            would_close: None,
+            closes: None,
+        }
+    }
+
+    /// True where a denial closes limits, unless its request waits.
+    pub const fn would_close(&self) -> bool {
+        self.would_close.is_some()
+    }
+
+    /// The request does not wait: what its denial closes, closes.
+    #[inline]
+    pub fn close(&mut self) {
+        if let Some(blocks) = self.would_close.take() {
+            self.reply = blocks.reply;
+            self.closes = Some(blocks);
+        }
     }
 
     /// The same request denied after all: a clock that stepped back is all there is to
@@ -63,6 +89,15 @@ impl AcquireDecision {
     /// Counts what every command that takes counts alike.
     pub fn count(&self, main: MainThread) {
         self.reply.count(main, self.labelled.as_ref());
+        self.count_blocks(main);
+    }
+
+    /// Counts the blocks that it begins.
+    #[inline]
+    pub fn count_blocks(&self, main: MainThread) {
+        if let Some(blocks) = &self.closes {
+            blocks.count(main);
+        }
     }
 
     /// Runs `make_it_so` with the change that the decision asks for, if any.
@@ -74,6 +109,9 @@ impl AcquireDecision {
         main: MainThread,
         make_it_so: impl FnOnce(RateLimitChange<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
+        if let Some(blocks) = &self.closes {
+            return make_it_so(blocks.change());
+        }
         match self.record {
             Record::Nothing => Ok(()),
             Record::Clock => make_it_so(RateLimitChange::Touch { limits: None }),
@@ -115,7 +153,7 @@ pub fn decide_until(
     given: Option<&[u8]>,
     request: &Request,
     now: Micros,
-    later: impl FnOnce(Option<&RateLimit>, Micros) -> Result<RetryAfter, Error>,
+    later: impl Fn(Option<&RateLimit>, Micros) -> Result<RetryAfter, Error>,
 ) -> Result<AcquireDecision, Error> {
     let main = ctx.main();
     if let Some(value) = value.filter(|value| value.block(now).is_some()) {
@@ -131,12 +169,15 @@ pub fn decide_until(
     };
     let set = intern::get(main, id);
     refuse_concurrent(&set)?;
-    let decision = match (value, &other) {
-        (Some(value), None) => value.with_states(|states| limits::decide(set.limits(), states, now, request)),
-        (Some(value), Some(_)) => {
-            limits::decide(set.limits(), &value.seen_by(main, set.limits(), now), now, request)
-        }
-        (None, _) => limits::decide(set.limits(), &fresh(set.limits()), now, request),
+    let judge = |states: &[State]| {
+        let decision = limits::decide(set.limits(), states, now, request);
+        let closes = BlocksBegun::of(set.limits(), states, now, request, &decision);
+        (decision, closes)
+    };
+    let (decision, mut would_close) = match (value, &other) {
+        (Some(value), None) => value.with_states(judge),
+        (Some(value), Some(_)) => judge(&value.seen_by(main, set.limits(), now)),
+        (None, _) => judge(&fresh(set.limits())),
     };
     let stepped_back = decision.record_clock
         || match (value, &other) {
@@ -170,9 +211,12 @@ pub fn decide_until(
         && let Some(value) = value
     {
         let retry = Retry { limits: reply.status.retry, pinned: true };
-        reply.status.retry = ends::across(main, value, retry, now, later);
+        reply.status.retry = ends::across(main, value, retry, now, &later);
+        if let Some(blocks) = &mut would_close {
+            blocks.across_pin(main, value, now, later);
+        }
     }
-    Ok(AcquireDecision { reply, other, taken: decision.taken, labelled, record })
+    Ok(AcquireDecision { reply, other, taken: decision.taken, labelled, record, would_close, closes: None })
 }
 
 /// Usage of limits on a key that is not there.

@@ -1,6 +1,7 @@
 //! One reservation decided on the value of a key.
 
 use super::Error;
+use super::closing::BlocksBegun;
 use super::ends::{self, Retry};
 use super::reply::Index;
 use super::resolve::{Source, refuse_crowd, resolve, usage_of};
@@ -62,6 +63,10 @@ pub fn send(ctx: &Context<'_>, id: Option<&[u8]>, replies: &[RateLimitReply]) {
 enum ReserveAction {
     /// It is denied, or the same reservation stands already.
     Leave,
+    /// It is denied, and closes limits unless it waits.
+    MayClose(Box<BlocksBegun>),
+    /// It is denied, and closes limits.
+    Close(Box<BlocksBegun>),
     /// Units are taken; the limits, where the key used others last or is new.
     Take(Option<LimitsRef>, Taken),
 }
@@ -90,6 +95,18 @@ impl ReserveDecision {
         matches!(self.verdict, ReserveAction::Take(..))
     }
 
+    /// The request does not wait: what its denial closes, closes.
+    pub fn close(&mut self) {
+        self.verdict = match std::mem::replace(&mut self.verdict, ReserveAction::Leave) {
+            ReserveAction::MayClose(blocks) => {
+                self.reply = blocks.reply;
+                self.before = blocks.reply.status;
+                ReserveAction::Close(blocks)
+            }
+            other => other,
+        };
+    }
+
     /// The same request denied after all.
     #[must_use]
     pub fn denied(self, reply: RateLimitReply) -> Self {
@@ -101,6 +118,9 @@ impl ReserveDecision {
     pub fn count(&self, main: MainThread) {
         if self.takes() {
             metrics::count(main, |m| &mut m.reservations_granted);
+        }
+        if let ReserveAction::Close(blocks) = &self.verdict {
+            blocks.count(main);
         }
         self.reply.count(main, self.labelled.as_ref());
     }
@@ -116,12 +136,13 @@ impl ReserveDecision {
         now: Micros,
         make_it_so: impl FnOnce(RateLimitChange<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let ReserveAction::Take(other, taken) = &self.verdict else {
-            return if self.stepped_back {
-                make_it_so(RateLimitChange::Touch { limits: None })
-            } else {
-                Ok(())
-            };
+        let (other, taken) = match &self.verdict {
+            ReserveAction::Take(other, taken) => (other, taken),
+            ReserveAction::Close(blocks) => return make_it_so(blocks.change()),
+            ReserveAction::Leave | ReserveAction::MayClose(_) if self.stepped_back => {
+                return make_it_so(RateLimitChange::Touch { limits: None });
+            }
+            ReserveAction::Leave | ReserveAction::MayClose(_) => return Ok(()),
         };
         let text = other.as_ref().map(|other| other.text(main));
         let limits = text.as_deref();
@@ -176,6 +197,8 @@ pub fn decide(
     if decision.is_granted() && !block && is_other {
         refuse_crowd(main, value, set.limits(), now)?;
     }
+    let mut closes =
+        if block { None } else { BlocksBegun::of(set.limits(), &states, now, &terms.request(), &decision) };
     // What holds later is looked up anew.
     drop(set);
     let mut reply = RateLimitReply::of(&decision);
@@ -191,13 +214,19 @@ pub fn decide(
     }
     if reply.granted == 0 {
         if let Some(value) = value {
-            let retry = Retry { limits: reply.status.retry, pinned: source == Source::Pin };
-            reply.status.retry = ends::across(main, value, retry, now, |value, then| {
+            let later = |value: Option<&RateLimit>, then| {
                 decide(ctx, key, value, given, terms, then).map(|later| later.reply.status.retry)
-            });
+            };
+            let pinned = source == Source::Pin;
+            let retry = Retry { limits: reply.status.retry, pinned };
+            reply.status.retry = ends::across(main, value, retry, now, later);
+            if pinned && let Some(blocks) = &mut closes {
+                blocks.across_pin(main, value, now, later);
+            }
         }
+        let verdict = closes.map_or(ReserveAction::Leave, ReserveAction::MayClose);
         let denial = ReserveDecision::leave(reply, reply.status, labelled);
-        return Ok(ReserveDecision { stepped_back, ..denial });
+        return Ok(ReserveDecision { verdict, stepped_back, ..denial });
     }
     let verdict = ReserveAction::Take(is_other.then_some(limits), decision.taken);
     Ok(ReserveDecision { reply, before, verdict, labelled, stepped_back })

@@ -67,6 +67,8 @@ counters! {
     blocks,
     /// Keys that RL.UNBLOCK freed.
     unblocks,
+    /// Blocks that limits with `block=` began.
+    limits_closed,
     /// Denials that shadow limits would have made.
     shadow_denied,
     /// Reservations granted, one a key.

@@ -1,6 +1,6 @@
 //! States as bytes: lossless, and nothing forged gets in or panics.
 
-use crate::world::{World, cases, cost_of, count, gap, period_ms, refund};
+use crate::world::{World, cases, cost_of, count, gap, parse, period_ms, refund};
 use floodgate::core::limits::{Limit, Limits, Request, State, charge, decide, full_at, look, take};
 use floodgate::core::time::Micros;
 use floodgate::core::wire::{Reader, put_u64};
@@ -63,6 +63,7 @@ proptest! {
         mutations in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0u8..3), 1..4),
     ) {
         let limits = std::slice::from_ref(&limit);
+        let closes = !matches!(limit.algorithm_name(), "concurrent" | "throttle");
         let mut state = State::Fresh;
         let mut now = Micros(1_800_000_000_000_777);
         for (gap, part, kind) in steps {
@@ -74,6 +75,10 @@ proptest! {
             match kind {
                 0 => { charge(&limit, &mut state, now, cost); }
                 1 => { refund(limits, std::slice::from_mut(&mut state), now, cost); }
+                2 if closes => {
+                    let block = parse("1/s:block=2s:grow=3").as_slice()[0].closing().unwrap().block(state.block(), now, cost);
+                    state.close(block);
+                }
                 _ => {
                     let decision = decide(limits, std::slice::from_ref(&state), now, &Request::of(cost));
                     take(limits, std::slice::from_mut(&mut state), now, &decision.taken);
@@ -97,7 +102,7 @@ proptest! {
     }
 
     #[test]
-    fn random_bytes_never_panic(limit in any_limit(), mut bytes in prop::collection::vec(any::<u8>(), 0..80), tag in 0u8..7) {
+    fn random_bytes_never_panic(limit in any_limit(), mut bytes in prop::collection::vec(any::<u8>(), 0..80), tag in prop_oneof![0u8..7, Just(64)]) {
         if let Some(first) = bytes.first_mut() {
             *first = tag;
         }

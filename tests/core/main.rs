@@ -13,6 +13,7 @@ mod busiest;
 mod calendar;
 mod change;
 mod clock_steps;
+mod closing;
 mod decide;
 mod encoding;
 mod fixed;

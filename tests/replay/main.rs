@@ -162,6 +162,27 @@ fn malformed_lines_are_counted_shown_and_never_fatal() {
 }
 
 #[test]
+fn a_limit_that_is_exceeded_closes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("access.log");
+    // Two of them at once, and one every second of five minutes.
+    let lines: String = std::iter::once(0).chain(0..300).map(|second| line("::1", second)).collect();
+    fs::write(&path, lines).unwrap();
+    let denied = |limits: &str| {
+        let shown = text(&replay(&["--limits", limits, path.to_str().unwrap()]));
+        let found = shown.lines().find(|line| line.starts_with("#1")).expect("its line").to_owned();
+        found.split_whitespace().nth(3).expect("denied").parse::<u64>().unwrap()
+    };
+    assert_eq!(denied("1/s"), 1);
+    // Denied at 0 and until 30; from then on one a second is granted.
+    assert_eq!(denied("1/s:block=30s"), 1 + 29);
+    // Every second request is denied, and closes: 1, 2, 4 … up to 16 seconds.
+    let longer = denied("2/2s,1/s:name=x:block=1s");
+    assert_eq!(longer, 1);
+    assert!(denied("1/2s:block=2s:grow=2:maxblock=16s") > denied("1/2s:block=2s"));
+}
+
+#[test]
 fn gzip_and_several_files_in_any_order() {
     let dir = tempfile::tempdir().unwrap();
     let (late, early) = (dir.path().join("a.log"), dir.path().join("b.log.gz"));

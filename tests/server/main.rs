@@ -32,6 +32,7 @@ mod client_rights;
 mod client_rust;
 mod clients;
 mod cluster_policies;
+mod closing;
 mod commands;
 mod demo;
 mod doors;

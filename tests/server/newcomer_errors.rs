@@ -109,7 +109,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "RL.ACQUIRE user:42 10/s:speed=9",
-        "ERR invalid limit '10/s:speed=9': unknown option 'speed': the options of sliding are name, per, keep and shadow",
+        "ERR invalid limit '10/s:speed=9': unknown option 'speed': the options of sliding are name, per, keep, shadow, block, grow and maxblock",
     ),
     (
         "RL.ACQUIRE user:42 10/s:cost=2",

@@ -27,6 +27,8 @@ const LIMITS: &[&str] = &[
     "40/h:name=a",
     "90/2h:name=a,7/d:name=b",
     "bucket:7/h:name=b",
+    "5/h:block=30m:grow=2",
+    "5/h:block=2h:name=a,30/d:block=3h",
     "unlimited",
     "unlimited,9000/d:name=c",
 ];

@@ -1,10 +1,11 @@
 //! Effects and values as they come about, and as they never should.
 
-use floodgate::core::limits::{MAX_COUNT, MAX_UNITS, Taken};
+use floodgate::core::limits::{Limits, MAX_COUNT, MAX_UNITS, Taken};
 use floodgate::core::time::Micros;
 use floodgate::core::usage::{Decided, Spend, WorkOutcome};
 use floodgate::server::keys::data_type::NativeType as _;
 use floodgate::server::main_thread::MainThread;
+use floodgate::types::effect::limit_blocks::{LimitBlocks, put_block};
 use floodgate::types::effect::ratelimit::{AppliedRateLimit, RateLimitChange, RateLimitEffect};
 use floodgate::types::ratelimit::reservations::Settlement;
 use floodgate::types::ratelimit::{Lifetime, RateLimit, encoding};
@@ -35,6 +36,7 @@ pub const LIMITS: &[&str] = &[
     "9/m:name=a,bucket:4/h:name=b:shadow,fixed:3/h:per=call:keep=10%",
     "bucket:9/m:name=a,70/h:name=b",
     "90/5m:name=a",
+    "3/m:block=15m:grow=2:maxblock=1d,bucket:9/s:name=b:block=1h",
     "1/s,2/m,3/h,4/d,bucket:1/s,bucket:2/m,fixed:3/h,fixed:4/d",
 ];
 
@@ -49,6 +51,7 @@ pub enum Made {
     Unpin,
     Block(Until, Vec<u8>),
     Unblock,
+    Close(Vec<u8>),
     Reserve { limits: Option<&'static str>, units: Vec<u64>, id: Vec<u8>, cost: u64, end: Micros },
     Settle(Vec<u8>, Settlement),
     Renew(Vec<u8>, Micros),
@@ -72,6 +75,7 @@ impl Made {
             Self::Unpin => RateLimitChange::Unpin,
             Self::Block(until, reason) => RateLimitChange::Block { until: *until, reason },
             Self::Unblock => RateLimitChange::Unblock,
+            Self::Close(blocks) => RateLimitChange::Close { blocks: LimitBlocks::new(blocks) },
             Self::Reserve { limits, units, id, cost, end } => RateLimitChange::Reserve {
                 limits: *limits,
                 taken: Taken::new(units.iter().copied()),
@@ -140,6 +144,18 @@ fn reservation() -> impl Strategy<Value = Made> {
         .prop_map(|(limits, units, id, cost, end)| Made::Reserve { limits, units, id, cost, end })
 }
 
+/// Blocks of any limits, those that never close among them.
+fn closed(blocks: &[(&str, prop::sample::Index, Micros, u64)]) -> Vec<u8> {
+    let mut encoded = Vec::new();
+    let closing = Limits::parse(b"1/s:block=90s:grow=2").unwrap();
+    for (text, at, began, units_after) in blocks {
+        let limits = Limits::parse_stored(text.as_bytes()).unwrap();
+        let block = closing.as_slice()[0].closing().unwrap().block(None, *began, *units_after);
+        put_block(&mut encoded, &limits.as_slice()[at.index(limits.as_slice().len())], &block);
+    }
+    encoded
+}
+
 /// Any effect but a whole payload.
 pub fn made() -> impl Strategy<Value = Made> {
     prop_oneof![
@@ -153,6 +169,8 @@ pub fn made() -> impl Strategy<Value = Made> {
         1 => Just(Made::Unpin),
         1 => (until(), prop::collection::vec(any::<u8>(), 0..40)).prop_map(|(u, r)| Made::Block(u, r)),
         1 => Just(Made::Unblock),
+        2 => prop::collection::vec((prop::sample::select(LIMITS), any::<prop::sample::Index>(), time(), units()), 1..=8)
+            .prop_map(|blocks| Made::Close(closed(&blocks))),
         4 => reservation(),
         2 => (id(), settlement()).prop_map(|(id, how)| Made::Settle(id, how)),
         1 => (id(), time()).prop_map(|(id, end)| Made::Renew(id, end)),

@@ -2,7 +2,7 @@
 //! the times of the log.
 
 use crate::read::Traffic;
-use floodgate::core::limits::{Limits, Request, State, decide, take};
+use floodgate::core::limits::{Limits, Request, State, blocks, decide, take};
 use floodgate::core::time::Micros;
 use indicatif::ProgressBar;
 
@@ -131,6 +131,14 @@ pub fn judge<'o>(traffic: &Traffic, contender: &'o Contender, bar: &ProgressBar)
                 take(limits, states, now, &decision.taken);
             } else if let Some(count) = decision.binding.and_then(|at| outcome.denied_by.get_mut(at)) {
                 *count += 1;
+            }
+            if !decision.closes.is_empty() {
+                let begun: Vec<_> = blocks(limits, states, now, &ask, decision.closes).collect();
+                for (at, block) in begun {
+                    if let Some(state) = states.get_mut(at) {
+                        state.close(block);
+                    }
+                }
             }
             outcome.shadow_denied += u64::from(decision.shadow_denied.len());
             outcome.total.add(granted);

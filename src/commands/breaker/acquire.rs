@@ -118,7 +118,7 @@ fn with_limit(ctx: &Context<'_>, call: &CbAcquireCall<'_>, limit: &LimitClause<'
     // Whatever can be wrong is found before anything is taken.
     let mut limit_key = ctx.write(limit.key);
     let held = limit_key.value::<RateLimit>()?;
-    let decision = decide(ctx, limit.key, held.as_deref(), Some(limit.limits), &limit.request, now)?;
+    let mut decision = decide(ctx, limit.key, held.as_deref(), Some(limit.limits), &limit.request, now)?;
     let mut key = ctx.write(call.key);
     let held = key.value::<CbCircuit>()?;
     let resolved = resolved(ctx, call, held.as_deref(), now)?;
@@ -129,6 +129,7 @@ fn with_limit(ctx: &Context<'_>, call: &CbAcquireCall<'_>, limit: &LimitClause<'
 
     let rate_limited = admits && decision.reply.granted == 0;
     if admits {
+        decision.close();
         top::decided(ctx.main(), limit.key.bytes(), decision.reply.granted > 0, now);
         decision.count(ctx.main());
     }

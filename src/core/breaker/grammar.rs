@@ -11,6 +11,7 @@
 use super::spec::{Breaker, MAX_CALLS, MAX_COUNT, MAX_PROBES, MAX_REPORTERS, Rate, Trip};
 use crate::core::text::duration;
 use crate::core::text::duration::{HOUR, LONGEST, MILLISECOND, split_number, whole_number};
+use crate::core::text::hundredths::{decimal, hundredths};
 use crate::core::text::token::{TokenError, shown};
 
 /// The longest text of a breaker, in bytes.
@@ -389,39 +390,10 @@ fn rate(number: &[u8]) -> Result<Rate, BreakerReason> {
     rate.ok_or_else(|| "a percentage must be 0.01% to 100%".into())
 }
 
-/// A number with up to two decimals, in hundredths; `None` when too large.
-fn hundredths(text: &[u8]) -> Result<Option<u64>, BreakerReason> {
-    let (whole, rest) = split_number(text);
-    let decimals = match rest {
-        [] => 0,
-        [b'.', decimals @ ..] if !whole.is_empty() => match decimals {
-            [] => return Err("missing decimals after the point".into()),
-            [_, _, _, ..] => return Err("at most two decimals".into()),
-            [tenths] => whole_number(&[*tenths, b'0']).ok_or("malformed decimals")?,
-            both => whole_number(both).ok_or("malformed decimals")?,
-        },
-        _ => return Err(format!("'{}' is not a number", shown(text))),
-    };
-    if whole.is_empty() {
-        return Err("missing number".into());
-    }
-    Ok(whole_number(whole).and_then(|n| n.checked_mul(100)?.checked_add(decimals)))
-}
-
 /// Splits `text` after its leading digits and points.
 fn split_decimal(text: &[u8]) -> (&[u8], &[u8]) {
     let end = text.iter().position(|&b| !b.is_ascii_digit() && b != b'.');
     text.split_at(end.unwrap_or(text.len()))
-}
-
-/// Hundredths as the shortest decimal: `2`, `1.5`, `1.05`.
-fn decimal(hundredths: u32) -> String {
-    let (whole, rest) = (hundredths / 100, hundredths % 100);
-    match (rest, rest % 10) {
-        (0, _) => whole.to_string(),
-        (_, 0) => format!("{whole}.{}", rest / 10),
-        _ => format!("{whole}.{rest:02}"),
-    }
 }
 
 /// A rate as people write it: `50%`, `12.5%`.

@@ -30,6 +30,8 @@ pub trait Algorithm: Sized {
     const PUBLIC: bool = true;
     /// True when units come back gradually, as in a bucket.
     const REFILLS: bool = false;
+    /// True when `block=` can close a limit of this algorithm.
+    const CLOSES: bool = true;
 
     /// Builds the rule from the text after `algorithm:` (`100/m`) and the
     /// options that it names in [`Algorithm::OPTIONS`].

@@ -69,7 +69,7 @@ pub fn realign(
 }
 
 fn empty_at(orphan: &Orphan, now: Micros) -> Micros {
-    orphan.limit.rule().full_after(&orphan.state, now, 0)
+    orphan.limit.rule().over_at(&orphan.state, now)
 }
 
 /// The usage that `new` limits would take over, as a decision sees it: until one
@@ -118,7 +118,7 @@ pub fn count_aside(
     let listed = old.iter().zip(old_states);
     let aside = orphans.iter().map(|orphan| (&orphan.limit, &orphan.state));
     let left = aside.chain(listed).filter(|(limit, state)| {
-        limit.rule().full_after(state, now, 0) > now && !new.iter().any(|named| named.same_identity(limit))
+        limit.rule().over_at(state, now) > now && !new.iter().any(|named| named.same_identity(limit))
     });
     left.count()
 }

@@ -50,6 +50,7 @@ impl HeldPlaces {
 impl Algorithm for Concurrent {
     type State = HeldPlaces;
     const NAME: &'static str = "concurrent";
+    const CLOSES: bool = false;
 
     fn parse(quantity: &[u8], _options: &LimitOptions<'_>) -> Result<Self, Reason> {
         if quantity.contains(&b'/') {

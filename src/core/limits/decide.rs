@@ -6,6 +6,7 @@
 //!
 //! `limits` and `states` belong together by position.
 
+use super::closing::Closed;
 use super::rule::State;
 use super::spec::{Charge, Limit, MAX_LIMITS};
 use crate::core::retry_after::RetryAfter;
@@ -159,6 +160,8 @@ pub struct Decision {
     pub taken: Taken,
     /// Shadow limits that would have denied.
     pub shadow_denied: LimitMask,
+    /// Limits that this denial closes ([`blocks`]), unless the request waits.
+    pub closes: LimitMask,
     /// A clock that stepped back is to be recorded, also when denied.
     pub record_clock: bool,
 }
@@ -191,26 +194,48 @@ struct LimitView {
     used: u64,
     /// What the requester may use.
     usable: u64,
+    /// The end of its block, where one lasts.
+    closed_until: Option<Micros>,
 }
 
 impl LimitView {
-    const NONE: Self = Self { used: 0, usable: 0 };
+    const NONE: Self = Self { used: 0, usable: 0, closed_until: None };
 
     #[inline]
     fn of(limit: &Limit, capacity: u64, used: u64, critical: bool) -> Self {
         let usable = if critical { capacity } else { limit.keep().usable(capacity) };
-        Self { used, usable }
+        Self { used, usable, closed_until: None }
     }
 
-    #[inline]
+    /// As seen with the block of its state.
+    fn with_block(self, state: &State, now: Micros) -> Self {
+        Self { closed_until: state.block().and_then(|block| block.lasts_until(now)), ..self }
+    }
+
+    /// Units that are left for the requester.
     const fn room(self) -> u64 {
+        match self.closed_until {
+            None => self.free(),
+            Some(_) => 0,
+        }
+    }
+
+    /// How long until the request fits, and no block lasts.
+    fn wait(self, limit: &Limit, state: &State, now: Micros, demand: u64) -> RetryAfter {
+        let units = self.units_wait(limit, state, now, demand);
+        self.closed_until.map_or(units, |end| units.max(RetryAfter::until(end, now)))
+    }
+
+    /// Units that would be left if no block lasted.
+    #[inline]
+    const fn free(self) -> u64 {
         self.usable.saturating_sub(self.used)
     }
 
     /// How long until `demand` fits.
     #[inline]
-    fn wait(self, limit: &Limit, state: &State, now: Micros, demand: u64) -> RetryAfter {
-        if demand <= self.room() {
+    fn units_wait(self, limit: &Limit, state: &State, now: Micros, demand: u64) -> RetryAfter {
+        if demand <= self.free() {
             return RetryAfter::Now;
         }
         let Some(target) = self.usable.checked_sub(demand) else { return RetryAfter::Never };
@@ -218,6 +243,19 @@ impl LimitView {
             Micros(u64::MAX) => RetryAfter::Never,
             at => RetryAfter::After(at.since(now)),
         }
+    }
+}
+
+impl LimitView {
+    /// True when the limit denies the request for want of units that will come back,
+    /// and its options say that it closes then. `wait` is the time until they are back.
+    #[inline]
+    fn closes(self, limit: &Limit, state: &State, now: Micros, request: &Request, wait: RetryAfter) -> bool {
+        limit.closing().is_some()
+            && matches!(wait, RetryAfter::After(_))
+            // What only `keep=` denies is there.
+            && limit.capacity().is_some_and(|all| self.used.saturating_add(request.least(limit)) > all)
+            && !state.block().is_some_and(|block| block.covers(now))
     }
 }
 
@@ -269,13 +307,14 @@ pub fn decide(limits: &[Limit], states: &[State], now: Micros, request: &Request
     if let ([limit], [state]) = (limits, states)
         && let Some(capacity) = limit.capacity()
         && !limit.shadow()
+        && state.block().is_none()
     {
         return decide_one(limit, capacity, state, now, request);
     }
     decide_several(limits, states, now, request)
 }
 
-/// What [`decide_several`] decides on one limit that enforces.
+/// What [`decide_several`] decides on one limit that enforces and remembers no block.
 ///
 /// **Optimisation.** It takes half the instructions of the decision on the commonest
 /// kind of key (commit 1f9f679). The plain version is [`decide_several`];
@@ -284,11 +323,15 @@ pub fn decide(limits: &[Limit], states: &[State], now: Micros, request: &Request
 fn decide_one(limit: &Limit, capacity: u64, state: &State, now: Micros, request: &Request) -> Decision {
     let seen = limit.rule().see(state, now);
     let mut view = LimitView::of(limit, capacity, seen.used, request.critical);
-    let retry = view.wait(limit, state, now, request.least(limit));
+    let retry = view.units_wait(limit, state, now, request.least(limit));
+    let mut closes = LimitMask::default();
     let (granted, units) = if retry == RetryAfter::Now {
-        let granted = request.most(limit, view.room());
+        let granted = request.most(limit, view.free());
         (granted, charged(limit, request, granted))
     } else {
+        if view.closes(limit, state, now, request, retry) {
+            closes.insert(0);
+        }
         (0, 0)
     };
     view.used = view.used.saturating_add(units);
@@ -296,13 +339,14 @@ fn decide_one(limit: &Limit, capacity: u64, state: &State, now: Micros, request:
         granted,
         status: LimitStatus {
             limit: Some(capacity),
-            remaining: Some(view.room()),
+            remaining: Some(view.free()),
             retry,
             reset_after_us: limit.rule().full_after(state, now, units).since(now),
         },
         binding: Some(0),
         taken: Taken::new([units]),
         shadow_denied: LimitMask::default(),
+        closes,
         record_clock: seen.stepped_back,
     }
 }
@@ -312,6 +356,7 @@ fn decide_several(limits: &[Limit], states: &[State], now: Micros, request: &Req
     let mut views = [LimitView::NONE; MAX_LIMITS];
     let mut granted = request.cost;
     let mut record_clock = false;
+    let mut closes = LimitMask::default();
     let mut any_shadow = false;
     let mut first_unlimited = None;
     // Of those that deny, the one that denies longest; with equals the first.
@@ -326,13 +371,16 @@ fn decide_several(limits: &[Limit], states: &[State], now: Micros, request: &Req
         };
         let seen = limit.rule().see(state, now);
         record_clock |= seen.stepped_back;
-        *view = LimitView::of(limit, capacity, seen.used, request.critical);
+        *view = LimitView::of(limit, capacity, seen.used, request.critical).with_block(state, now);
         if limit.shadow() {
             any_shadow = true;
             continue;
         }
         granted = granted.min(request.most(limit, view.room()));
         let wait = view.wait(limit, state, now, request.least(limit));
+        if view.closes(limit, state, now, request, wait) {
+            closes.insert(index);
+        }
         if wait > longest {
             longest = wait;
             binding = Some(index);
@@ -369,7 +417,27 @@ fn decide_several(limits: &[Limit], states: &[State], now: Micros, request: &Req
         retry: longest,
         reset_after_us: limit.rule().full_after(state, now, taken.units(index)).since(now),
     });
-    Decision { granted, status, binding: binding.or(first_unlimited), taken, shadow_denied, record_clock }
+    let binding = binding.or(first_unlimited);
+    Decision { granted, status, binding, taken, shadow_denied, closes, record_clock }
+}
+
+/// The blocks that a denial begins, by the position of the limit.
+pub fn blocks<'a>(
+    limits: &'a [Limit],
+    states: &'a [State],
+    now: Micros,
+    request: &'a Request,
+    closes: LimitMask,
+) -> impl Iterator<Item = (usize, Closed)> + 'a {
+    closes.iter().filter_map(move |index| {
+        let (limit, state) = (limits.get(index)?, states.get(index)?);
+        let view = LimitView::of(limit, limit.capacity()?, limit.rule().used(state, now), request.critical);
+        let units_after = match view.units_wait(limit, state, now, request.least(limit)) {
+            RetryAfter::After(us) => us,
+            RetryAfter::Now | RetryAfter::Never => 0,
+        };
+        Some((index, limit.closing()?.block(state.block(), now, units_after)))
+    })
 }
 
 /// What a limit is charged when so many units are granted.
@@ -435,7 +503,7 @@ pub fn look(limit: &Limit, state: &State, now: Micros, cost: u64) -> Look {
     let Some(capacity) = limit.capacity() else {
         return Look { limit: None, used: 0, remaining: None, retry: RetryAfter::Now, reset_after_us: 0 };
     };
-    let view = LimitView::of(limit, capacity, limit.rule().used(state, now), false);
+    let view = LimitView::of(limit, capacity, limit.rule().used(state, now), false).with_block(state, now);
     Look {
         limit: Some(capacity),
         used: if limit.rule().refills() { view.used.min(capacity) } else { view.used },

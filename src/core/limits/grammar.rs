@@ -3,6 +3,8 @@
 //! A token is split at `:` into algorithm, quantity and options; the algorithm
 //! reads its own quantity and options, this file those that every limit has.
 
+use super::closing::Closing;
+use super::options;
 use super::quantity::Reason;
 use super::rule::{Rule, TABLE};
 use super::spec::{
@@ -248,6 +250,11 @@ fn quantity_like(text: &[u8]) -> bool {
 /// Adds the options that every limit has.
 fn with_common_options(rule: Rule, options: &LimitOptions<'_>) -> Result<Limit, Reason> {
     let mut limit = Limit::plain(rule);
+    if !limit.rule.can_close()
+        && let Some(name) = options::CLOSING.iter().find(|name| options.get(name).is_some())
+    {
+        return Err(format!("{name}= is not for {}", limit.rule.name()).into());
+    }
     if let Some(name) = options.get("name") {
         limit.name = Some(Label::parse(name)?);
     }
@@ -260,7 +267,11 @@ fn with_common_options(rule: Rule, options: &LimitOptions<'_>) -> Result<Limit, 
     if let Some(part) = options.get("keep") {
         limit.keep = keep(part)?;
     }
+    limit.closing = Closing::parse(options)?.map(Box::new);
     if options.get("shadow").is_some() {
+        if limit.closing.is_some() {
+            return Err("block= needs a limit that denies, shadow never does".into());
+        }
         limit.enforcement = Enforcement::Shadow;
     }
     if let Some(twin) = options.get("twin") {

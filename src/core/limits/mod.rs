@@ -9,6 +9,7 @@
 //! | [`algorithm`] | the trait that every algorithm implements |
 //! | [`rule`] | the one table that lists the algorithms; [`Rule`], [`State`] |
 //! | [`sliding`] + [`slots`] + [`grain`] + `store`, [`bucket`], [`fixed`] + [`calendar`] + [`window`], [`concurrent`], [`throttle`] | one algorithm each |
+//! | [`closing`] | `block=`: a limit that is exceeded closes itself |
 //! | [`mod@decide`] | several limits as one decision; looking |
 //! | [`apply`] | the changes: take, touch, give back, charge |
 //! | [`change`] | usage finds its limit again after the limits changed |
@@ -22,6 +23,7 @@ pub mod apply;
 pub mod bucket;
 pub mod calendar;
 pub mod change;
+pub mod closing;
 pub mod concurrent;
 pub mod decide;
 pub mod fixed;
@@ -42,10 +44,11 @@ pub mod window;
 pub use algorithm::{Filled, MAX_UNITS};
 pub use apply::{charge, full_at, give_back, layer_at, left_by, take, touch};
 pub use change::{MAX_ORPHANS, Orphan, Realigned, count_aside, look_at, realign};
+pub use closing::{Closed, Closing};
 pub use concurrent::HeldPlaces;
-pub use decide::{Decision, LimitMask, LimitStatus, Look, Request, Taken, decide, look};
+pub use decide::{Decision, LimitMask, LimitStatus, Look, Request, Taken, blocks, decide, look};
 pub use layer::Layer;
-pub use rule::{KeptState, Rule, State};
+pub use rule::{ClosedState, KeptState, Rule, State};
 pub use spec::{
     Charge, Enforcement, Expression, Keep, Label, Limit, Limits, LimitsError, MAX_COUNT, MAX_LIMITS, Term,
 };

@@ -4,6 +4,8 @@ use super::quantity::{self, Reason};
 
 /// The options that every limit has.
 pub(super) const COMMON: &[&str] = &["name", "per", "keep", "shadow"];
+/// Those of every limit that can close itself.
+pub(super) const CLOSING: &[&str] = &["block", "grow", "maxblock"];
 /// Those that only the server itself writes.
 const STORED: &[&str] = &["twin"];
 /// The options that are words of their own and take no value.
@@ -62,7 +64,7 @@ impl<'a> LimitOptions<'a> {
             if key.is_empty() {
                 return Err("option without a name".into());
             }
-            let Some(key) = [COMMON, own, more].into_iter().find_map(|keys| find(keys, key)) else {
+            let Some(key) = [COMMON, CLOSING, own, more].into_iter().find_map(|keys| find(keys, key)) else {
                 return Err(foreign(key));
             };
             let value = match (FLAGS.contains(&key), value) {

@@ -3,6 +3,7 @@
 //! file and add its row to `algorithms!`.
 
 use super::algorithm::{Algorithm, Filled};
+use super::closing::Closed;
 use super::layer::Layer;
 use super::quantity::Reason;
 use super::throttle::Arrival;
@@ -16,6 +17,7 @@ pub(super) struct AlgorithmRow {
     pub name: &'static str,
     pub options: &'static [&'static str],
     pub public: bool,
+    pub closes: bool,
     pub parse: fn(&[u8], &LimitOptions<'_>) -> Result<Rule, Reason>,
 }
 
@@ -35,6 +37,26 @@ pub struct KeptState {
     state: State,
     /// The same as the limit would have it after a grant now.
     carried: State,
+}
+
+/// The tag of a state with a block; above those of the algorithms.
+const CLOSED: u8 = 64;
+
+/// A limit's block, and the units in use beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClosedState {
+    block: Closed,
+    /// Never another of these.
+    units: State,
+}
+
+impl ClosedState {
+    const fn given_back(&mut self, units: u64) -> u64 {
+        if units > 0 {
+            self.block.units_are_back();
+        }
+        units
+    }
 }
 
 macro_rules! algorithms {
@@ -57,12 +79,15 @@ macro_rules! algorithms {
             /// Kept under another rule until units are taken under the limit's own. Only
             /// looks and decisions see it; no key holds it.
             Kept(Box<KeptState>),
+            /// A block lasts, or is remembered.
+            Closed(Box<ClosedState>),
         }
 
         pub(super) const TABLE: &[AlgorithmRow] = &[$(AlgorithmRow {
             name: <$rule as Algorithm>::NAME,
             options: <$rule as Algorithm>::OPTIONS,
             public: <$rule as Algorithm>::PUBLIC,
+            closes: <$rule as Algorithm>::CLOSES,
             parse: |quantity, options| <$rule as Algorithm>::parse(quantity, options).map(Rule::$name),
         },)+];
 
@@ -90,6 +115,14 @@ macro_rules! algorithms {
                 match self {
                     Self::Unlimited => false,
                     $(Self::$name(_) => <$rule as Algorithm>::REFILLS,)+
+                }
+            }
+
+            /// True where `block=` can close a limit of this rule.
+            pub const fn can_close(&self) -> bool {
+                match self {
+                    Self::Unlimited => false,
+                    $(Self::$name(_) => <$rule as Algorithm>::CLOSES,)+
                 }
             }
 
@@ -135,6 +168,7 @@ macro_rules! algorithms {
                 match (self, state) {
                     $((Self::$name(rule), State::$name(state)) => rule.used(state, now),)+
                     (_, State::Kept(kept)) => self.used(&kept.carried, now),
+                    (_, State::Closed(closed)) => self.used(&closed.units, now),
                     _ => 0,
                 }
             }
@@ -151,6 +185,10 @@ macro_rules! algorithms {
                         used: self.used(&kept.carried, now),
                         stepped_back: kept.rule.stepped_back(&kept.state, now),
                     },
+                    (_, State::Closed(closed)) => Seen {
+                        used: self.used(&closed.units, now),
+                        stepped_back: self.stepped_back(state, now),
+                    },
                     _ => Seen { used: 0, stepped_back: false },
                 }
             }
@@ -160,11 +198,12 @@ macro_rules! algorithms {
                 match (self, state) {
                     $((Self::$name(rule), State::$name(state)) => rule.falls_to(state, now, target),)+
                     (_, State::Kept(kept)) => self.kept_falls_to(kept, now, target),
+                    (_, State::Closed(closed)) => self.falls_to(&closed.units, now, target),
                     _ => now,
                 }
             }
 
-            /// When nothing is in use if `taken` units are taken now.
+            /// When nothing is in use, and no block lasts, if `taken` units are taken now.
             #[inline]
             pub fn full_after(&self, state: &State, now: Micros, taken: u64) -> Micros {
                 match (self, state) {
@@ -172,14 +211,18 @@ macro_rules! algorithms {
                     $((Self::$name(rule), State::$name(state)) => rule.full_after(state, now, taken),)+
                     (_, State::Kept(kept)) if taken == 0 => self.kept_falls_to(kept, now, 0),
                     (_, State::Kept(kept)) => self.full_after(&kept.carried, now, taken),
+                    (_, State::Closed(closed)) => {
+                        let full = self.full_after(&closed.units, now, taken);
+                        closed.block.lasts_until(now).map_or(full, |end| end.max(full))
+                    }
                     $((Self::$name(rule), _) => {
                         rule.full_after(&<$rule as Algorithm>::State::default(), now, taken)
                     })+
                 }
             }
 
-            /// When nothing is in use if nobody asks: a clock that stepped back and
-            /// that no change records comes forward again.
+            /// When nothing is in use and no block is remembered if nobody asks: a clock
+            /// that stepped back and that no change records comes forward again.
             #[inline]
             pub fn full_untouched(&self, state: &State, now: Micros) -> Micros {
                 match (self, state) {
@@ -187,8 +230,18 @@ macro_rules! algorithms {
                         rule.full_after(state, now.max(rule.not_before(state)), 0)
                     })+
                     (_, State::Kept(kept)) => self.kept_falls_to(kept, now, 0),
+                    (_, State::Closed(closed)) => {
+                        self.full_untouched(&closed.units, now).max(closed.block.forgotten_at())
+                    }
                     _ => now,
                 }
+            }
+
+            /// When nothing is in use and no block is remembered if nobody asks, by the
+            /// clock of now.
+            pub(super) fn over_at(&self, state: &State, now: Micros) -> Micros {
+                let full = self.full_after(state, now, 0);
+                state.block().map_or(full, |block| block.seen_at(now).forgotten_at().max(full))
             }
 
             /// True when the clock stepped back since the state was written.
@@ -197,6 +250,9 @@ macro_rules! algorithms {
                 match (self, state) {
                     $((Self::$name(rule), State::$name(state)) => rule.stepped_back(state, now),)+
                     (_, State::Kept(kept)) => kept.rule.stepped_back(&kept.state, now),
+                    (_, State::Closed(closed)) => {
+                        closed.block.stepped_back(now) || self.stepped_back(&closed.units, now)
+                    }
                     _ => false,
                 }
             }
@@ -215,6 +271,13 @@ macro_rules! algorithms {
                                 *state = carried;
                                 return filled;
                             }
+                            if let State::Closed(closed) = state {
+                                let (open, filled) = self.take_closed(closed, now, units);
+                                if let Some(open) = open {
+                                    *state = open;
+                                }
+                                return filled;
+                            }
                             *state = State::$name(<$rule as Algorithm>::State::default());
                         }
                         if let State::$name(own) = state {
@@ -230,6 +293,27 @@ macro_rules! algorithms {
                 Filled { at: now, as_before: false }
             }
 
+            /// As `take`, on a closed limit; the state without its block, once that is
+            /// over and forgotten.
+            #[cold]
+            fn take_closed(
+                &self,
+                closed: &mut ClosedState,
+                now: Micros,
+                units: u64,
+            ) -> (Option<State>, Filled) {
+                closed.block = closed.block.seen_at(now);
+                if units > 0 && closed.block.lasts_until(now).is_none() {
+                    closed.block.units_are_back();
+                }
+                let filled = self.take(&mut closed.units, now, units);
+                let forgotten = closed.block.forgotten_at();
+                if forgotten <= now {
+                    return (Some(std::mem::take(&mut closed.units)), filled);
+                }
+                (None, Filled { at: filled.at.max(forgotten), as_before: false })
+            }
+
             /// Counts up to `units` as not used, of those beneath the newest `above`;
             /// returns how many.
             pub(super) fn give_back(&self, state: &mut State, now: Micros, above: u64, units: u64) -> u64 {
@@ -241,6 +325,10 @@ macro_rules! algorithms {
                         }
                         given
                     })+
+                    (_, State::Closed(closed)) => {
+                        let given = self.give_back(&mut closed.units, now, above, units);
+                        closed.given_back(given)
+                    }
                     _ => 0,
                 }
             }
@@ -249,13 +337,18 @@ macro_rules! algorithms {
             pub(super) fn layer(&self, state: &State, granted: Micros) -> Option<Layer> {
                 match (self, state) {
                     $((Self::$name(rule), State::$name(own)) => rule.layer(own, granted),)+
+                    (_, State::Closed(closed)) => self.layer(&closed.units, granted),
                     _ => None,
                 }
             }
 
             /// `state`, kept under `old`, as a state of `self`: the units in
-            /// use stay; of another algorithm nothing stays.
+            /// use and the block stay; of another algorithm no units stay.
             pub(super) fn carry(&self, old: &Self, mut state: State, now: Micros) -> State {
+                if let State::Closed(closed) = state {
+                    let units = self.carry(old, closed.units, now);
+                    return self.keep_block(closed.block, units, now);
+                }
                 match (self, old, &mut state) {
                     $((Self::$name(rule), Self::$name(old), State::$name(own)) => {
                         if rule != old {
@@ -267,9 +360,21 @@ macro_rules! algorithms {
                 }
             }
 
+            /// `units` with the block, unless that is forgotten.
+            fn keep_block(&self, block: Closed, units: State, now: Micros) -> State {
+                if !self.can_close() || block.is_forgotten(now) {
+                    return units;
+                }
+                State::Closed(Box::new(ClosedState { block, units }))
+            }
+
             /// `state`, kept under `old`, as a decision under `self` sees it: until
             /// units are taken under `self`, they come back as `old` says.
             pub(super) fn look_at(&self, old: &Self, state: &State, now: Micros) -> State {
+                if let State::Closed(closed) = state {
+                    let units = self.look_at(old, &closed.units, now);
+                    return self.keep_block(closed.block, units, now);
+                }
                 let carried = self.carry(old, state.clone(), now);
                 let same_pace = match (self, old) {
                     $((Self::$name(rule), Self::$name(old)) => rule.same_pace(old),)+
@@ -306,6 +411,11 @@ macro_rules! algorithms {
                         <$rule as Algorithm>::write(state, out);
                     })+
                     Self::Kept(kept) => kept.carried.write(out),
+                    Self::Closed(closed) => {
+                        out.push(CLOSED);
+                        closed.block.write(out);
+                        closed.units.write(out);
+                    }
                 }
             }
 
@@ -316,10 +426,44 @@ macro_rules! algorithms {
             /// [`Corrupt`] for another algorithm's state and for anything that
             /// the rule's algorithm cannot have left behind.
             pub fn read(reader: &mut Reader<'_>, rule: &Rule) -> Result<Self, Corrupt> {
-                match (reader.byte()?, rule) {
+                match reader.byte()? {
+                    CLOSED if rule.can_close() => {
+                        let block = Closed::read(reader)?;
+                        let tag = reader.byte()?;
+                        Ok(Self::Closed(Box::new(ClosedState { block, units: Self::read_units(tag, reader, rule)? })))
+                    }
+                    tag => Self::read_units(tag, reader, rule),
+                }
+            }
+
+            fn read_units(tag: u8, reader: &mut Reader<'_>, rule: &Rule) -> Result<Self, Corrupt> {
+                match (tag, rule) {
                     (0, _) => Ok(Self::Fresh),
                     $(($tag, Rule::$name(rule)) => rule.read(reader).map(Self::$name),)+
                     _ => Err(Corrupt("state of another algorithm")),
+                }
+            }
+
+            /// The block that lasts or is remembered.
+            #[inline]
+            pub const fn block(&self) -> Option<&Closed> {
+                if let Self::Closed(closed) = self { Some(&closed.block) } else { None }
+            }
+
+            /// Begins a block; one before it is over.
+            pub fn close(&mut self, block: Closed) {
+                if let Self::Closed(closed) = self {
+                    closed.block = block;
+                } else {
+                    let units = std::mem::take(self);
+                    *self = Self::Closed(Box::new(ClosedState { block, units }));
+                }
+            }
+
+            /// Ends the block, and forgets it.
+            pub fn reopen(&mut self) {
+                if let Self::Closed(closed) = self {
+                    *self = std::mem::take(&mut closed.units);
                 }
             }
 
@@ -339,6 +483,7 @@ macro_rules! algorithms {
                     Self::Fresh => 0,
                     $(Self::$name(state) => <$rule as Algorithm>::heap_bytes(state),)+
                     Self::Kept(kept) => size_of::<KeptState>() + kept.carried.heap_bytes(),
+                    Self::Closed(closed) => size_of::<ClosedState>() + closed.units.heap_bytes(),
                 }
             }
 
@@ -349,6 +494,7 @@ macro_rules! algorithms {
                     Self::Fresh => None,
                     $(Self::$name(state) => <$rule as Algorithm>::prefetch_hint(state),)+
                     Self::Kept(_) => None,
+                    Self::Closed(closed) => closed.units.prefetch_hint(),
                 }
             }
         }

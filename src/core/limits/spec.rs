@@ -4,6 +4,7 @@
 
 pub use super::quantity::MAX_COUNT;
 
+use super::closing::Closing;
 use super::rule::Rule;
 use super::throttle::Throttle;
 use std::borrow::Cow;
@@ -125,6 +126,7 @@ pub struct Limit {
     pub(super) charge: Charge,
     pub(super) keep: Keep,
     pub(super) enforcement: Enforcement,
+    pub(super) closing: Option<Box<Closing>>,
     /// Tells limits apart that stand in one set without a name and count alike:
     /// how many such come before it (see [`Limits::new`]).
     pub(super) twin: u8,
@@ -134,7 +136,7 @@ impl Limit {
     /// A rule without options.
     pub(super) const fn plain(rule: Rule) -> Self {
         let enforcement = Enforcement::Enforced;
-        Self { rule, name: None, charge: Charge::Cost, keep: Keep(0), enforcement, twin: 0 }
+        Self { rule, name: None, charge: Charge::Cost, keep: Keep(0), enforcement, closing: None, twin: 0 }
     }
 
     /// The limit that always grants.
@@ -227,10 +229,16 @@ impl Limit {
         matches!(self.enforcement, Enforcement::Shadow)
     }
 
+    /// What it does when it is exceeded (`block=`), if anything.
+    #[inline]
+    pub fn closing(&self) -> Option<&Closing> {
+        self.closing.as_deref()
+    }
+
     /// True when both own the same usage: the same `name=`, or no name and the
     /// same algorithm, period, `per`, `start` and `tz`, and the same place
-    /// among those of a set that count alike. Count, burst, keep and shadow do
-    /// not matter.
+    /// among those of a set that count alike. Count, burst, keep, block and
+    /// shadow do not matter.
     ///
     /// ```
     /// use floodgate::core::limits::Limits;
@@ -296,6 +304,9 @@ impl Limit {
         if self.keep != Keep::default() {
             text.push_str(":keep=");
             text.push_str(&self.keep.to_string());
+        }
+        if let Some(closing) = &self.closing {
+            text.push_str(&closing.text());
         }
         if self.shadow() {
             text.push_str(":shadow");

@@ -248,6 +248,7 @@ impl Algorithm for Throttle {
     type State = Arrival;
     const NAME: &'static str = "throttle";
     const PUBLIC: bool = false;
+    const CLOSES: bool = false;
     const REFILLS: bool = true;
 
     /// `max_burst/count/seconds`.

@@ -69,8 +69,10 @@ pub fn unknown_option(key: &[u8], algorithm: &str) -> Reason {
         return format!("{unknown}: {argument} is an argument of the command, write it after the limits")
             .into();
     }
-    let own = TABLE.iter().find(|row| row.name == algorithm).map_or(&[][..], |row| row.options);
-    let names: Vec<&str> = options::COMMON.iter().chain(own).copied().collect();
+    let row = TABLE.iter().find(|row| row.name == algorithm);
+    let own = row.map_or(&[][..], |row| row.options);
+    let closing = if row.is_some_and(|row| row.closes) { options::CLOSING } else { &[] };
+    let names: Vec<&str> = options::COMMON.iter().chain(closing).chain(own).copied().collect();
     format!("{unknown}: the options of {algorithm} are {}", listed(&names)).into()
 }
 

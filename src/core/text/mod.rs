@@ -2,5 +2,6 @@
 
 pub mod decimal;
 pub mod duration;
+pub mod hundredths;
 pub mod prefix;
 pub mod token;

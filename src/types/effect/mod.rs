@@ -2,5 +2,6 @@
 //! the master, on replicas and from the AOF.
 
 pub mod breaker;
+pub mod limit_blocks;
 pub mod policy;
 pub mod ratelimit;

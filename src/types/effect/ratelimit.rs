@@ -11,6 +11,7 @@ use crate::core::usage::{Decided, Spend, UsageSeries, WorkOutcome};
 use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64, put_u128};
 use crate::server::context;
 use crate::server::main_thread::MainThread;
+use crate::types::effect::limit_blocks::LimitBlocks;
 use crate::types::intern;
 use crate::types::intern::LimitsRef;
 use crate::types::operator::{Block, Pin};
@@ -51,6 +52,11 @@ pub enum RateLimitChange<'a> {
         /// As for `Take`: 0.1 let a denied call change the limits.
         limits: Option<&'a str>,
     },
+    /// Nothing is taken, and limits close. A clock that stepped back is recorded.
+    Close {
+        /// Which, and for how long.
+        blocks: LimitBlocks<'a>,
+    },
     /// Up to so many units are given back on each limit, the newest first.
     GiveBack {
         /// Canonical text of the limits, unless they are the key's own.
@@ -78,7 +84,7 @@ pub enum RateLimitChange<'a> {
         /// What the operator said.
         reason: &'a [u8],
     },
-    /// The block goes.
+    /// The operator's block goes, and those that limits began.
     Unblock,
     /// Units are taken until they are settled.
     Reserve {
@@ -163,6 +169,7 @@ impl<'a> RateLimitEffect<'a> {
             RateLimitChange::Block { .. } => (7, None),
             RateLimitChange::Unblock => (8, None),
             RateLimitChange::Become { .. } => (9, None),
+            RateLimitChange::Close { .. } => (10, None),
             RateLimitChange::Reserve { limits, .. } => (16, limits),
             RateLimitChange::Settle { .. } => (17, None),
             RateLimitChange::Renew { .. } => (18, None),
@@ -216,6 +223,7 @@ impl<'a> RateLimitEffect<'a> {
                 put_until(out, until);
             }
             RateLimitChange::Become { payload } => put_bytes(out, payload),
+            RateLimitChange::Close { blocks } => put_bytes(out, blocks.encoded()),
             RateLimitChange::Count(Decided { granted, denied }) => {
                 put_u64(out, granted);
                 put_u64(out, denied);
@@ -259,6 +267,11 @@ impl<'a> RateLimitEffect<'a> {
             },
             8 => RateLimitChange::Unblock,
             9 => RateLimitChange::Become { payload: rest.bytes(payload.len())? },
+            10 => {
+                let blocks = LimitBlocks::new(rest.bytes(payload.len())?);
+                blocks.read()?;
+                RateLimitChange::Close { blocks }
+            }
             16 => {
                 let id = read_id(&mut rest)?;
                 let cost = rest.u64_to(MAX_COUNT)?;
@@ -370,7 +383,11 @@ impl<'a> RateLimitEffect<'a> {
                 let block = Block { lasting: Lasting::new(self.now, until), reason: reason.into() };
                 Ok(self.rebuild_or_create(main, value, |full| full.block = Some(Box::new(block))))
             }
-            RateLimitChange::Unblock => Ok(self.rebuild(main, value, |full| full.block = None)),
+            RateLimitChange::Unblock => Ok(self.rebuild(main, value, |full| {
+                full.block = None;
+                full.reopen();
+            })),
+            RateLimitChange::Close { blocks } => self.close(main, value, blocks),
             RateLimitChange::Reserve { limits, taken, id, cost, end } => {
                 let limits = limits.map(|text| intern::stored(main, text)).transpose()?;
                 let take = |rules: &[limits::Limit], states: &mut [State], now| {
@@ -405,22 +422,7 @@ impl<'a> RateLimitEffect<'a> {
             RateLimitChange::Record(outcome) => {
                 Ok(self.count(main, value, |usage| usage.record(self.now, &outcome)))
             }
-            RateLimitChange::Become { payload } => {
-                let loaded = encoding::load(main, encoding::VERSION, payload)?;
-                // Whoever sent the payload wants the key, even where nothing of it
-                // counts any more: it then ends by its expiry.
-                let lifetime = match loaded.lifetime(main, self.now) {
-                    Lifetime::Over => Lifetime::Until(Until::At(self.now)),
-                    lasting => lasting,
-                };
-                match value {
-                    Some(value) => {
-                        *value = loaded;
-                        Ok(AppliedRateLimit::InPlace(lifetime))
-                    }
-                    None => Ok(AppliedRateLimit::Created(loaded, lifetime)),
-                }
-            }
+            RateLimitChange::Become { payload } => self.replace(main, value, payload),
         }
     }
 
@@ -451,6 +453,9 @@ impl<'a> RateLimitEffect<'a> {
                 intern::stored(main, text)?;
             }
             RateLimitChange::Pin { text, .. } => check_pin(text)?,
+            RateLimitChange::Close { blocks } => {
+                blocks.read()?;
+            }
             _ => {}
         }
         value.step_back_beside(self.now);
@@ -459,6 +464,45 @@ impl<'a> RateLimitEffect<'a> {
             value.with_states_mut(|states| limits::touch(set.limits(), states, self.now));
         }
         Ok(())
+    }
+
+    /// The key becomes what a stored payload says.
+    fn replace(
+        &self,
+        main: MainThread,
+        value: Option<&mut RateLimit>,
+        payload: &[u8],
+    ) -> Result<AppliedRateLimit, Corrupt> {
+        let loaded = encoding::load(main, encoding::VERSION, payload)?;
+        // Whoever sent the payload wants the key, even where nothing of it
+        // counts any more: it then ends by its expiry.
+        let lifetime = match loaded.lifetime(main, self.now) {
+            Lifetime::Over => Lifetime::Until(Until::At(self.now)),
+            lasting => lasting,
+        };
+        match value {
+            Some(value) => {
+                *value = loaded;
+                Ok(AppliedRateLimit::InPlace(lifetime))
+            }
+            None => Ok(AppliedRateLimit::Created(loaded, lifetime)),
+        }
+    }
+
+    /// Begins blocks of limits.
+    fn close(
+        &self,
+        main: MainThread,
+        value: Option<&mut RateLimit>,
+        blocks: LimitBlocks<'_>,
+    ) -> Result<AppliedRateLimit, Corrupt> {
+        let blocks = blocks.read()?;
+        let Some(value) = value else { return Ok(AppliedRateLimit::Nothing) };
+        self.update(main, Some(value), None, limits::touch)?;
+        for (limit, block) in blocks {
+            value.close(main, &limit, block);
+        }
+        Ok(AppliedRateLimit::InPlace(value.lifetime(main, self.now)))
     }
 
     /// Changes the usage of the given limits, or of the key's own.

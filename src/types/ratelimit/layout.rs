@@ -101,7 +101,7 @@ pub fn small_bits(state: &State) -> Option<u128> {
         State::Bucket(level) => (BUCKET, level.bits()?),
         State::Fixed(usage) => (FIXED, usage.bits()?),
         State::Sliding(slots) => (SLIDING, slots.bits()?),
-        State::Concurrent(_) | State::Throttle(_) | State::Kept(_) => return None,
+        State::Concurrent(_) | State::Throttle(_) | State::Kept(_) | State::Closed(_) => return None,
     };
     Some(kind << STATE_BITS | bits)
 }
@@ -353,6 +353,15 @@ impl Full {
         });
         accounts.settle(main, limit, one.serial, given);
         accounts.grant(main, limit, charged);
+    }
+
+    /// Ends the blocks that its limits began, listed or not, and forgets them.
+    pub(in crate::types) fn reopen(&mut self) {
+        self.states.iter_mut().for_each(State::reopen);
+        for orphan in &mut self.orphans {
+            orphan.state.reopen();
+        }
+        self.orphans.retain(|orphan| orphan.state != State::Fresh);
     }
 
     /// Counts, where the key is tracked, that a grant turned out to be so many units

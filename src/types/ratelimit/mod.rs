@@ -18,7 +18,8 @@ mod reserved;
 pub mod tracked;
 
 use crate::core::limits::{
-    Filled, Limit, MAX_ORPHANS, Orphan, Rule, State, Taken, count_aside, full_at, give_back, look_at, realign,
+    Closed, Filled, Limit, MAX_ORPHANS, Orphan, Rule, State, Taken, count_aside, full_at, give_back, look_at,
+    realign,
 };
 use crate::core::prefetch_hint::PrefetchHint;
 use crate::core::reservations::{Book, Places};
@@ -317,6 +318,34 @@ impl RateLimit {
             }
             None => read(&[], &[]),
         }
+    }
+
+    /// Begins a block of the limit with this identity, listed now or set aside.
+    pub(in crate::types) fn close(&mut self, main: MainThread, limit: &Limit, block: Closed) {
+        // A forged effect may name one that never closes.
+        let is_it = |other: &Limit| other.same_identity(limit) && other.rule().can_close();
+        let listed = self.limits_id().and_then(|id| intern::get(main, id).limits().iter().position(is_it));
+        if let Some(at) = listed {
+            self.with_states_mut(|states| {
+                if let Some(state) = states.get_mut(at) {
+                    state.close(block);
+                }
+            });
+            return;
+        }
+        self.rebuild(|full| {
+            if let Some(orphan) = full.orphans.iter_mut().find(|orphan| is_it(&orphan.limit)) {
+                orphan.state.close(block);
+            }
+        });
+    }
+
+    /// The blocks that its limits began, listed or not, lasting or remembered.
+    pub fn limit_blocks(&self) -> Vec<Closed> {
+        let listed: Vec<Closed> =
+            self.with_states(|states| states.iter().filter_map(State::block).copied().collect());
+        let aside = self.orphans().iter().filter_map(|orphan| orphan.state.block().copied());
+        listed.into_iter().chain(aside).collect()
     }
 
     /// An equal value to play through what may come.

@@ -43,7 +43,7 @@ pub fn check(main: MainThread, value: &RateLimit, now: Micros, cost: u64) {
                 let request = Request { cost, calls: 1, partial, critical };
                 let decision = decide(set.limits(), states, now, &request);
                 assert!(decision.granted <= cost);
-                assert_eq!(decision.granted == 0, decision.standing.retry != RetryAfter::Now);
+                assert_eq!(decision.granted == 0, decision.status.retry != RetryAfter::Now);
             }
         }
     });

@@ -4,9 +4,10 @@
 #![no_main]
 
 use floodgate::core::time::Micros;
-use floodgate::core::limits::{MAX_COUNT, Taken};
+use floodgate::core::limits::{Limits, MAX_COUNT, Taken};
 use floodgate::core::usage::{Decided, WorkOutcome, Spend};
 use floodgate::server::main_thread::{MainThread, StandIn};
+use floodgate::types::effect::limit_blocks::{LimitBlocks, put_block};
 use floodgate::types::effect::ratelimit::{AppliedRateLimit, RateLimitChange, RateLimitEffect};
 use floodgate::types::ratelimit::reservations::Settlement;
 use floodgate::types::ratelimit::{Lifetime, RateLimit, encoding};
@@ -25,6 +26,7 @@ const LIMITS: &[&str] = &[
     "fixed:5/2w:start=first:name=a",
     "concurrent:3,7/m:shadow",
     "100/m:keep=33.33%,unlimited",
+    "3/m:block=15m:grow=2:maxblock=1d,bucket:9/s:name=a:block=1h",
     "1/s,2/m,3/h,4/d,5/w,bucket:6/s,bucket:7/m,fixed:8/h",
 ];
 
@@ -67,7 +69,7 @@ fn end(draw: &mut Draw<'_>, now: Micros) -> Micros {
     now.plus(draw.number() % (1 << 45)).min(Micros::MAX)
 }
 
-fn honest<'a>(draw: &mut Draw<'a>, now: Micros) -> RateLimitEffect<'a> {
+fn honest<'a>(draw: &mut Draw<'a>, blocks: &'a [Vec<u8>], now: Micros) -> RateLimitEffect<'a> {
     let limits = (draw.byte() % 2 == 0).then(|| draw.one_of(LIMITS));
     let until = if draw.byte() % 4 == 0 { Until::Forever } else { Until::At(end(draw, now)) };
     let change = match draw.byte() % 24 {
@@ -98,9 +100,25 @@ fn honest<'a>(draw: &mut Draw<'a>, now: Micros) -> RateLimitEffect<'a> {
             spend: Spend(draw.number().into()),
             duration_ms: (draw.byte() % 2 == 0).then(|| draw.number()),
         }),
+        15 => RateLimitChange::Close { blocks: LimitBlocks::new(&blocks[draw.below(blocks.len())]) },
         _ => RateLimitChange::Become { payload: draw.bytes() },
     };
     RateLimitEffect { now, expires: draw.byte() % 2 == 0, change }
+}
+
+/// A block of each limit, shorter and longer ones.
+fn blocks() -> Vec<Vec<u8>> {
+    let closing = Limits::parse(b"1/s:block=90s:grow=2").expect("a limit");
+    let closing = closing.as_slice()[0].closing().expect("it closes");
+    let mut all = Vec::new();
+    for (at, text) in LIMITS.iter().enumerate() {
+        let limits = Limits::parse(text.as_bytes()).expect("limits");
+        let block = closing.block(None, START.plus(at as u64 * 1_000_000), at as u64 * 40_000_000);
+        let mut encoded = Vec::new();
+        limits.as_slice().iter().for_each(|limit| put_block(&mut encoded, limit, &block));
+        all.push(encoded);
+    }
+    all
 }
 
 fuzz_target!(|input: &[u8]| {
@@ -109,6 +127,7 @@ fuzz_target!(|input: &[u8]| {
     let main = stand_in.main();
     let mut now = START;
     let (mut master, mut replica) = (Key::default(), Key::default());
+    let blocks = blocks();
     let mut steps = 0;
     while !draw.is_done() && steps < 100 {
         steps += 1;
@@ -117,7 +136,7 @@ fuzz_target!(|input: &[u8]| {
         if draw.byte() % 4 == 0 {
             payload.extend_from_slice(draw.bytes());
         } else {
-            honest(&mut draw, now).encode(&mut payload);
+            honest(&mut draw, &blocks, now).encode(&mut payload);
         }
         let Ok(effect) = RateLimitEffect::decode(&payload) else { continue };
         let before = master.value.as_ref().map(|value| values::bytes_of(main, value));

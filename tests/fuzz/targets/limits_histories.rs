@@ -5,7 +5,7 @@
 
 use floodgate::core::retry_after::RetryAfter;
 use floodgate::core::time::Micros;
-use floodgate::core::limits::{Limits, Request, State, decide, give_back, take};
+use floodgate::core::limits::{Limits, Request, State, blocks, decide, give_back, take};
 use floodgate_fuzz::draw::{Draw, START};
 use libfuzzer_sys::fuzz_target;
 
@@ -32,7 +32,7 @@ fuzz_target!(|input: &[u8]| {
     let count = draw.number() % MAX_COUNT + 1;
     let period_ms = draw.number() % LONGEST_MS + 1;
     let period = period_ms * 1000;
-    let keep = draw.one_of(&["", "", ":keep=25%"]);
+    let keep = draw.one_of(&["", "", ":keep=25%", ":block=15m:grow=2", ":block=1ms:keep=25%"]);
     let (text, kind) = match draw.byte() % 3 {
         0 => (format!("{count}/{period_ms}ms{keep}"), Kind::Sliding),
         1 => {
@@ -74,6 +74,9 @@ fuzz_target!(|input: &[u8]| {
         let decision = decide(limits, &states, now, &request);
         say_what_they_do(limits, &states, now, &request);
         if decision.granted == 0 {
+            let begun: Vec<_> = blocks(limits, &states, now, &request, decision.closes).collect();
+            begun.into_iter().for_each(|(at, block)| states[at].close(block));
+            say_what_they_do(limits, &states, now, &request);
             continue;
         }
         take(limits, &mut states, now, &decision.taken);
@@ -109,14 +112,14 @@ fn say_what_they_do(limits: &[floodgate::core::limits::Limit], states: &[State],
     if decision.granted > 0 {
         take(limits, &mut after, now, &decision.taken);
     }
-    if let Some(remaining) = decision.standing.remaining {
+    if let Some(remaining) = decision.status.remaining {
         let granted = |cost| decide(limits, &after, now, &Request { cost, ..plain }).granted;
         if remaining > 0 {
             assert_eq!(granted(remaining), remaining);
         }
         assert_eq!(granted(remaining + 1), 0);
     }
-    match decision.standing.retry {
+    match decision.status.retry {
         RetryAfter::Now => assert!(decision.granted > 0),
         // Beyond the end of time a wait is only known to be long.
         RetryAfter::After(us) if now.plus(us) > Micros::MAX => {}

@@ -1,0 +1,409 @@
+//! `block=` against a slow model: the same limit without it, and a list of all blocks
+//! that is read again from its start at every step.
+
+use crate::world::{cases, gap, parse, refund};
+use floodgate::core::limits::{
+    Decision, Limits, Orphan, Request, State, blocks, charge, decide, full_at, look, realign, take, touch,
+};
+use floodgate::core::retry_after::RetryAfter;
+use floodgate::core::time::Micros;
+use proptest::prelude::*;
+
+const MS: u64 = 1_000;
+const START: u64 = 1_800_000_000_000_777;
+
+/// Limits to which the options are added, and the units that they hold.
+const LIMITS: &[(&str, u64)] = &[
+    ("5/10ms", 5),
+    ("70/10ms", 70),
+    ("bucket:7/10ms", 7),
+    ("bucket:3/10ms:burst=9", 9),
+    ("fixed:6/20ms", 6),
+    ("fixed:4/10ms:start=first", 4),
+    ("4/10ms:per=call", 4),
+    ("10/10ms:keep=50%", 10),
+    ("5/10ms:name=login", 5),
+];
+
+/// `block=`, `grow=` in hundredths and `maxblock=`, in microseconds.
+#[derive(Clone, Copy, Debug)]
+struct Options {
+    length: u64,
+    grow: u64,
+    longest: u64,
+}
+
+impl Options {
+    fn text(self) -> String {
+        let (whole, part) = (self.grow / 100, self.grow % 100);
+        format!(":block={}ms:grow={whole}.{part:02}:maxblock={}ms", self.length / MS, self.longest / MS)
+    }
+}
+
+fn options() -> impl Strategy<Value = Options> {
+    let length = prop::sample::select(vec![1, 3, 10, 40]);
+    let grow = prop::sample::select(vec![100, 150, 200, 333]);
+    (length, grow, prop::sample::select(vec![1, 2, 9])).prop_map(|(ms, grow, times)| Options {
+        length: ms * MS,
+        grow,
+        longest: ms * MS * times,
+    })
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Ask { cost: u64, critical: bool, partial: bool, blocks: bool },
+    Refund(u64),
+    Charge(u64),
+    Unblock,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let ask = (1u64..12, prop::bool::weighted(0.2), prop::bool::weighted(0.2), prop::bool::weighted(0.8));
+    prop_oneof![
+        12 => ask.prop_map(|(cost, critical, partial, blocks)| Step::Ask { cost, critical, partial, blocks }),
+        1 => (1u64..9).prop_map(Step::Refund),
+        1 => (1u64..9).prop_map(Step::Charge),
+        1 => Just(Step::Unblock),
+    ]
+}
+
+/// One block as it was begun.
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    at: u64,
+    length: u64,
+    /// When the units are back for want of which it began.
+    units: u64,
+    grows: bool,
+}
+
+impl Begun {
+    fn end(self) -> u64 {
+        self.at + self.length
+    }
+}
+
+struct Model {
+    /// The limit without `block=`, and what is in use of it.
+    plain: Limits,
+    states: Vec<State>,
+    options: Options,
+    blocks: Vec<Begun>,
+    /// Units were granted after its end, or given back.
+    was_open: bool,
+}
+
+impl Model {
+    fn closed_until(&self, now: u64) -> Option<u64> {
+        self.blocks.last().map(|last| last.end()).filter(|&end| now < end)
+    }
+
+    /// Whether a denial begins no block, since it wants what the last one wanted.
+    fn covers(&self, now: u64) -> bool {
+        let Some(last) = self.blocks.last() else { return false };
+        now < last.end() || now < last.units && !self.was_open
+    }
+
+    /// The answer, and whether it begins a block.
+    fn expect(&self, now: u64, request: &Request, blocks: bool) -> (u64, RetryAfter, bool) {
+        let asked = |request: &Request| decide(self.plain.as_slice(), &self.states, Micros(now), request);
+        let plain = asked(request);
+        let closed = self.closed_until(now).map_or(RetryAfter::Now, |end| RetryAfter::After(end - now));
+        let before = plain.status.retry.max(closed);
+        let wants = matches!(plain.status.retry, RetryAfter::After(_));
+        let kept = asked(&Request { critical: true, ..*request }).is_granted();
+        let begins = blocks && wants && !kept && !self.covers(now);
+        let retry = if begins { before.max(RetryAfter::After(self.next_length(now))) } else { before };
+        (if retry == RetryAfter::Now { plain.granted } else { 0 }, retry, begins)
+    }
+
+    fn next_length(&self, now: u64) -> u64 {
+        let Options { length, grow, longest } = self.options;
+        match self.blocks.last() {
+            Some(last) if last.grows && now <= last.end() + 2 * last.length => {
+                (last.length * grow / 100).max(length).min(longest)
+            }
+            _ => length,
+        }
+    }
+
+    fn begin(&mut self, now: u64, request: &Request) {
+        let plain = decide(self.plain.as_slice(), &self.states, Micros(now), request);
+        self.was_open = false;
+        let RetryAfter::After(units) = plain.status.retry else { panic!("nothing is wanted") };
+        let grows = self.options.grow > 100 && self.options.longest > self.options.length;
+        self.blocks.push(Begun { at: now, length: self.next_length(now), units: now + units, grows });
+    }
+
+    /// When nothing is used and no block is remembered.
+    fn over_at(&self, now: u64) -> u64 {
+        let full = full_at(self.plain.as_slice(), &self.states, Micros(now)).0;
+        let remembered = self.blocks.last().map_or(0, |last| match last.grows {
+            true => last.end() + 2 * last.length + 1,
+            false => last.end(),
+        });
+        full.max(remembered)
+    }
+}
+
+/// The limiter itself: the limit with `block=` and without, on one usage.
+struct Key {
+    with: Limits,
+    without: Limits,
+    listed: Limits,
+    states: Vec<State>,
+}
+
+impl Key {
+    fn new(limit: &str, options: Options) -> Self {
+        let (without, with) = (parse(limit), parse(&format!("{limit}{}", options.text())));
+        assert!(with.as_slice()[0].same_identity(&without.as_slice()[0]));
+        Self { listed: without.clone(), with, without, states: vec![State::Fresh] }
+    }
+
+    fn list(&mut self, blocks: bool, now: u64) {
+        let wanted = if blocks { self.with.clone() } else { self.without.clone() };
+        let states = std::mem::take(&mut self.states);
+        let moved =
+            realign(self.listed.as_slice(), states, Vec::<Orphan>::new(), wanted.as_slice(), Micros(now));
+        self.states = moved.states;
+        self.listed = wanted;
+    }
+
+    fn ask(&mut self, now: u64, request: &Request) -> (Decision, RetryAfter) {
+        let limits = self.listed.as_slice();
+        let decision = decide(limits, &self.states, Micros(now), request);
+        if decision.is_granted() {
+            take(limits, &mut self.states, Micros(now), &decision.taken);
+        } else if !decision.closes.is_empty() {
+            let begun: Vec<_> = blocks(limits, &self.states, Micros(now), request, decision.closes).collect();
+            for (at, block) in begun {
+                self.states[at].close(block);
+            }
+        }
+        let after = if decision.is_granted() {
+            RetryAfter::Now
+        } else {
+            decide(limits, &self.states, Micros(now), request).status.retry
+        };
+        (decision, after)
+    }
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    #[test]
+    fn closes_as_the_model_does(
+        (limit, capacity) in prop::sample::select(LIMITS),
+        options in options(),
+        steps in prop::collection::vec((gap(), prop::bool::ANY, step()), 1..40),
+    ) {
+        let mut key = Key::new(limit, options);
+        let mut model = Model {
+            plain: key.without.clone(),
+            states: vec![State::Fresh],
+            options,
+            blocks: Vec::new(),
+            was_open: false,
+        };
+        let mut now = START;
+        for (gap, near, step) in steps {
+            now += gap.of(if near { 10 * MS } else { 40 * MS });
+            let plain = model.plain.clone();
+            match step {
+                Step::Ask { cost, critical, partial, blocks } => {
+                    let request = Request { cost, calls: 1, partial, critical };
+                    let (granted, retry, begins) = model.expect(now, &request, blocks);
+                    key.list(blocks, now);
+                    let seen = look(&key.listed.as_slice()[0], &key.states[0], Micros(now), cost);
+                    let closed = model.closed_until(now);
+                    if closed.is_some() {
+                        prop_assert_eq!(seen.remaining, Some(0));
+                    }
+                    prop_assert!(seen.reset_after_us >= closed.map_or(0, |end| end - now));
+                    let (decision, after) = key.ask(now, &request);
+                    prop_assert_eq!(decision.granted, granted);
+                    prop_assert_eq!(!decision.closes.is_empty(), begins, "{:?}", model.blocks);
+                    prop_assert_eq!(after, retry);
+                    if begins {
+                        model.begin(now, &request);
+                    }
+                    if granted > 0 {
+                        model.was_open = true;
+                        take(plain.as_slice(), &mut model.states, Micros(now), &decision.taken);
+                    } else if let RetryAfter::After(us) = after {
+                        // What the reply says is what comes.
+                        let again = |at: u64| decide(key.listed.as_slice(), &key.states, Micros(at), &request);
+                        prop_assert!(again(now + us).is_granted());
+                        prop_assert!(!again(now + us - 1).is_granted());
+                    }
+                }
+                Step::Refund(units) => {
+                    let given = refund(key.listed.as_slice(), &mut key.states, Micros(now), units);
+                    prop_assert_eq!(given, refund(plain.as_slice(), &mut model.states, Micros(now), units));
+                    if given > 0 {
+                        model.was_open = true;
+                    }
+                }
+                Step::Charge(units) => {
+                    let charged = charge(&key.listed.as_slice()[0], &mut key.states[0], Micros(now), units);
+                    charge(&plain.as_slice()[0], &mut model.states[0], Micros(now), units);
+                    if charged > 0 && model.closed_until(now).is_none() {
+                        model.was_open = true;
+                    }
+                }
+                Step::Unblock => {
+                    key.states[0].reopen();
+                    model.blocks.clear();
+                }
+            }
+            let now = Micros(now);
+            prop_assert_eq!(
+                key.listed.as_slice()[0].rule().used(&key.states[0], now),
+                plain.as_slice()[0].rule().used(&model.states[0], now)
+            );
+            prop_assert!(capacity > 0);
+            let over = full_at(key.listed.as_slice(), &key.states, now);
+            prop_assert_eq!(over.0, model.over_at(now.0));
+            let mut then = key.states.clone();
+            touch(key.listed.as_slice(), &mut then, over);
+            prop_assert_eq!(&then[0], &State::Fresh);
+        }
+    }
+
+    /// Of several limits, those close that would close alone.
+    #[test]
+    fn each_limit_closes_for_itself(
+        picked in prop::sample::subsequence(LIMITS, 2..=4),
+        steps in prop::collection::vec((gap(), 1u64..12, prop::bool::ANY), 1..24),
+    ) {
+        let texts: Vec<String> = picked
+            .iter()
+            .enumerate()
+            .map(|(at, (limit, _))| if at % 3 == 2 { (*limit).to_owned() } else { format!("{limit}:block={}ms", 4 + 9 * at) })
+            .collect();
+        let all = parse(&texts.join(","));
+        let limits = all.as_slice();
+        let mut states = vec![State::Fresh; limits.len()];
+        let mut now = START;
+        for (gap, cost, critical) in steps {
+            now += gap.of(10 * MS);
+            let request = Request { critical, ..Request::of(cost) };
+            let decision = decide(limits, &states, Micros(now), &request);
+            for (at, (limit, state)) in limits.iter().zip(&states).enumerate() {
+                let alone = decide(std::slice::from_ref(limit), std::slice::from_ref(state), Micros(now), &request);
+                prop_assert_eq!(decision.closes.contains(at), !alone.closes.is_empty());
+                prop_assert!(!decision.is_granted() || alone.is_granted());
+            }
+            take(limits, &mut states, Micros(now), &decision.taken);
+            let begun: Vec<_> = blocks(limits, &states, Micros(now), &request, decision.closes).collect();
+            prop_assert_eq!(begun.len() as u32, decision.closes.len());
+            begun.into_iter().for_each(|(at, block)| states[at].close(block));
+        }
+    }
+
+    /// C1: what began after now counts as begun now, and denies no longer than its length.
+    #[test]
+    fn a_clock_that_steps_back_holds_nobody_longer(
+        steps in prop::collection::vec((-60_000i64..60_000, 1u64..6), 1..40),
+        options in options(),
+    ) {
+        let limits = parse(&format!("5/10ms{}", options.text()));
+        let limits = limits.as_slice();
+        let mut states = vec![State::Fresh];
+        let mut now = START as i64;
+        for (step, cost) in steps {
+            now += step;
+            let at = Micros(now as u64);
+            let request = Request::of(cost);
+            let decision = decide(limits, &states, at, &request);
+            let waits = |states: &[State]| match decide(limits, states, at, &request).status.retry {
+                RetryAfter::After(us) => us,
+                _ => 0,
+            };
+            prop_assert!(waits(&states) <= options.longest.max(10 * MS));
+            let before = waits(&states);
+            if decision.record_clock && !decision.is_granted() {
+                touch(limits, &mut states, at);
+                prop_assert_eq!(waits(&states), before, "recording changes no answer");
+                prop_assert!(!decide(limits, &states, at, &request).record_clock);
+            }
+            take(limits, &mut states, at, &decision.taken);
+            let begun: Vec<_> = blocks(limits, &states, at, &request, decision.closes).collect();
+            begun.into_iter().for_each(|(at, block)| states[at].close(block));
+            prop_assert!(!limits[0].rule().stepped_back(&states[0], at) || !decision.is_granted());
+        }
+    }
+}
+
+#[test]
+fn a_named_limit_keeps_its_block_when_it_changes() {
+    let (now, old) = (Micros(START), parse("1/m:name=login:block=1h"));
+    let mut states = vec![State::Fresh];
+    let granted = decide(old.as_slice(), &states, now, &Request::of(1));
+    take(old.as_slice(), &mut states, now, &granted.taken);
+    let denial = decide(old.as_slice(), &states, now, &Request::of(1));
+    let begun: Vec<_> = blocks(old.as_slice(), &states, now, &Request::of(1), denial.closes).collect();
+    begun.into_iter().for_each(|(at, block)| states[at].close(block));
+    for text in ["9/h:name=login", "bucket:9/m:name=login", "fixed:9/day:name=login"] {
+        let new = parse(text);
+        let moved = realign(old.as_slice(), states.clone(), Vec::new(), new.as_slice(), now);
+        let seen = look(&new.as_slice()[0], &moved.states[0], now, 1);
+        assert_eq!((seen.remaining, seen.retry), (Some(0), RetryAfter::After(3_600_000_000)), "{text}");
+    }
+    // Set aside it is kept, too.
+    let moved = realign(old.as_slice(), states.clone(), Vec::new(), parse("5/s").as_slice(), now);
+    assert_eq!(moved.orphans.len(), 1);
+}
+
+#[test]
+fn what_never_comes_back_closes_nothing() {
+    for (text, cost) in [("0/m:block=1m", 1), ("5/m:block=1m", 6), ("10/m:keep=50%:block=1m", 6)] {
+        let limits = parse(text);
+        let mut states = vec![State::Fresh];
+        for cost in [cost, 5] {
+            let decision = decide(limits.as_slice(), &states, Micros(START), &Request::of(cost));
+            assert!(decision.closes.is_empty(), "{text}");
+            take(limits.as_slice(), &mut states, Micros(START), &decision.taken);
+        }
+    }
+}
+
+#[test]
+fn the_options_are_written_plainly() {
+    for text in [
+        "5/m:block=15m",
+        "5/m:block=15m:grow=2",
+        "5/m:block=15m:grow=1.5:maxblock=2h",
+        "5/m:per=call:keep=10%:block=90s:name=login",
+        "bucket:5/m:burst=9:block=2d:maxblock=3d",
+        "fixed:5/d:from=09:00:block=1ms",
+    ] {
+        assert_eq!(parse(text).canonical(), text);
+    }
+    assert_eq!(parse("5/M:BLOCK=900s:GROW=2.00:MAXBLOCK=1D").canonical(), "5/m:block=15m:grow=2");
+    assert_eq!(parse("5/m:block=2d:maxblock=48h:grow=1").canonical(), "5/m:block=2d");
+    for (text, reason) in [
+        ("5/m:block=0", "block= must be at least 1ms"),
+        ("5/m:block=0s", "block= must be at least 1ms"),
+        ("5/m:block=15", "block=15: needs a unit, such as 15s or 15ms"),
+        ("5/m:block=", "block= needs a value"),
+        ("5/m:block=1m:block=2m", "block is given twice"),
+        ("5/m:block=1m:grow=0.99", "grow= must be 1 to 100"),
+        ("5/m:block=1m:grow=100.01", "grow= must be 1 to 100"),
+        ("5/m:block=1m:grow=x", "grow= 'x' is not a number"),
+        ("5/m:block=1m:maxblock=59s", "maxblock= is shorter than block="),
+        ("5/m:block=367d", "block=367d: longer than 366 days"),
+        ("5/m:grow=2", "grow= needs block=, as in block=15m:grow=2:maxblock=1d"),
+        ("5/m:maxblock=1h", "maxblock= needs block=, as in block=15m:grow=2:maxblock=1d"),
+        ("5/m:block=1m:shadow", "block= needs a limit that denies, shadow never does"),
+        ("concurrent:5:block=1m", "block= is not for concurrent"),
+        ("concurrent:5:grow=2", "grow= is not for concurrent"),
+        ("unlimited:block=1m", "unlimited takes no options"),
+    ] {
+        let error = Limits::parse(text.as_bytes()).unwrap_err();
+        assert_eq!(error.to_string(), format!("invalid limit '{text}': {reason}"));
+    }
+}
