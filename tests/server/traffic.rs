@@ -79,6 +79,38 @@ impl Dice {
         words
     }
 
+    /// Reservations over one to three keys, few ids, so that they come again, also where
+    /// some of the keys have lost theirs.
+    fn reservation(&mut self) -> Command {
+        let (first, keys) = (self.below(KEYS), 1 + self.below(3));
+        let keys: Vec<Vec<u8>> = (0..keys).map(|next| key((first + next) % KEYS)).collect();
+        let id = self.one_of(&["a", "b", "c"]).to_owned();
+        let ttl = self.one_of(&["30m", "3h"]).to_owned();
+        let settle = |words: &[&dyn Arg]| -> Command {
+            let named = keys.iter().map(|key| key.to_arg());
+            command(words).into_iter().chain(named).collect()
+        };
+        match self.below(10) {
+            0..=5 => {
+                let mut words = command(&[&"RL.RESERVE", &keys.len()]);
+                for key in &keys {
+                    let concurrent = if self.chance(30) { ",concurrent:3" } else { "" };
+                    let limits = format!("{}{concurrent}", self.one_of(LIMITS));
+                    words.extend(command(&[key, &limits]));
+                }
+                words.extend(command(&[&"COST", &(1 + self.below(9)), &"TTL", &ttl, &"ID", &id]));
+                words
+            }
+            6 => settle(&[&"RL.RELEASE", &id, &keys.len()]),
+            7 => settle(&[&"RL.RENEW", &id, &"TTL", &ttl, &keys.len()]),
+            _ => {
+                let mut words = settle(&[&"RL.COMMIT", &id, &keys.len()]);
+                words.extend(command(&[&"COST", &self.below(20)]));
+                words
+            }
+        }
+    }
+
     fn operator(&mut self) -> Command {
         let key = self.key();
         match self.below(9) {
@@ -95,7 +127,8 @@ impl Dice {
     /// One command that changes something, or would if it were granted.
     pub fn simple(&mut self) -> Command {
         match self.below(100) {
-            0..=49 => self.acquire(),
+            0..=37 => self.acquire(),
+            38..=49 => self.reservation(),
             50..=61 => self.batch(),
             62..=69 => command(&[&"RL.REFUND", &self.key(), &(1 + self.below(10))]),
             70..=79 => self.operator(),
