@@ -223,6 +223,7 @@ impl Link {
         let connecting = async {
             if self.way.cluster {
                 let mut builder = redis::cluster::ClusterClient::builder(infos)
+                    .tcp_settings(redis::io::tcp::TcpSettings::default().set_nodelay(true))
                     .connection_timeout(PATIENCE)
                     .response_timeout(PATIENCE * 5);
                 if let Some(certificates) = certificates {
@@ -246,6 +247,9 @@ impl Link {
 
     fn info(&self, url: &str) -> Result<ConnectionInfo, NoWay> {
         let info = url.into_connection_info()?;
+        // A command does not wait for the answer to the one before.
+        let settings = info.tcp_settings().clone().set_nodelay(true);
+        let info = info.set_tcp_settings(settings);
         let Some(path) = &self.way.password_file else { return Ok(info) };
         let password = String::from_utf8_lossy(&read(path)?).trim_end_matches(['\r', '\n']).to_owned();
         let settings = info.redis_settings().clone().set_password(password);
