@@ -39,23 +39,64 @@ pub struct ReadEntry {
     pub unitless: bool,
 }
 
+/// An entry where it stands in a table.
+#[derive(Clone, Copy, Debug)]
+pub struct EntryRef<'t> {
+    /// The name.
+    pub name: &'t Label,
+    /// When it was changed.
+    pub version: PolicyVersion,
+    /// The policy; none where it was deleted.
+    pub policy: Option<&'t Policy>,
+}
+
+impl EntryRef<'_> {
+    /// As [`PolicyEntry::put`].
+    pub fn put(&self, out: &mut Vec<u8>) {
+        put_head(self.name, self.version, out);
+        put_state(self.policy, out);
+    }
+
+    /// The name and version, and a digest of what it stands for, which tells apart
+    /// changes of one version (forged ones, and those that version 0.1 kept).
+    pub fn outline(&self) -> EntryOutline {
+        let mut bytes = Vec::new();
+        put_state(self.policy, &mut bytes);
+        EntryOutline { name: self.name.clone(), version: self.version, state: fnv(&bytes) }
+    }
+
+    /// The entry by itself.
+    pub fn to_entry(&self) -> PolicyEntry {
+        let state = self.policy.map_or(PolicyState::Deleted, |policy| PolicyState::Live(policy.clone()));
+        PolicyEntry { name: self.name.clone(), version: self.version, state }
+    }
+}
+
+fn put_head(name: &Label, version: PolicyVersion, out: &mut Vec<u8>) {
+    put_bytes(out, name.as_str().as_bytes());
+    version.put(out);
+}
+
+/// A policy, or a deleted one.
+fn put_state(policy: Option<&Policy>, out: &mut Vec<u8>) {
+    let Some(policy) = policy else { return out.push(2) };
+    let mut parts = Vec::new();
+    policy.put_parts(policy.prefix.as_deref(), &mut parts);
+    out.push(1);
+    put_bytes(out, &parts);
+}
+
 impl PolicyEntry {
     /// Appends it: equal entries, equal bytes.
     pub fn put(&self, out: &mut Vec<u8>) {
-        put_bytes(out, self.name.as_str().as_bytes());
-        self.version.put(out);
+        put_head(&self.name, self.version, out);
         self.put_state(out);
     }
 
     fn put_state(&self, out: &mut Vec<u8>) {
         match &self.state {
-            PolicyState::Live(policy) => {
-                let mut parts = Vec::new();
-                policy.put_parts(policy.prefix.as_deref(), &mut parts);
-                out.push(1);
-                put_bytes(out, &parts);
-            }
-            PolicyState::Deleted => out.push(2),
+            PolicyState::Live(policy) => put_state(Some(policy), out),
+            PolicyState::Deleted => put_state(None, out),
             PolicyState::Forgotten => out.push(3),
         }
     }
@@ -93,12 +134,6 @@ impl PolicyEntry {
             _ => return Err(Corrupt("neither a policy nor a deleted one")),
         };
         Ok(Some(ReadEntry { entry: Self { name, version, state }, unitless: false }))
-    }
-
-    /// The name and version, and a digest of what it stands for, which tells apart
-    /// changes of one version (forged ones, and those that version 0.1 kept).
-    pub fn outline(&self) -> EntryOutline {
-        EntryOutline { name: self.name.clone(), version: self.version, state: fnv(&self.state_bytes()) }
     }
 
     /// Whether this is the later change of a name that both are of. Of two with one

@@ -1,7 +1,7 @@
 //! All policies of a node: every change of the table, and who has which prefix.
 
 use super::bytes::fnv;
-use super::change::EntryOutline;
+use super::change::{EntryOutline, EntryRef};
 use super::{ChangedBy, Policy, PolicyEntry, PolicyRefused, PolicyState, PolicyVersion};
 use crate::core::limits::Label;
 use crate::core::text::prefix::PrefixMap;
@@ -220,14 +220,15 @@ impl Policies {
 
     /// The last change of a name, where it is known.
     pub fn entry(&self, name: &Label) -> Option<PolicyEntry> {
-        let live = self.live.get(name).map(|live| (live.version, PolicyState::Live(live.policy.clone())));
-        let deleted = || self.deleted.get(name).map(|version| (*version, PolicyState::Deleted));
-        let (version, state) = live.or_else(deleted)?;
-        Some(PolicyEntry { name: name.clone(), version, state })
+        let live = self.live.get_key_value(name);
+        let live = live.map(|(name, live)| (name, live.version, Some(&live.policy)));
+        let deleted = || self.deleted.get_key_value(name).map(|(name, version)| (name, *version, None));
+        let (name, version, policy) = live.or_else(deleted)?;
+        Some(EntryRef { name, version, policy }.to_entry())
     }
 
     /// The last change of every name, in the order of names.
-    pub fn entries(&self) -> impl Iterator<Item = PolicyEntry> {
+    pub fn entries(&self) -> impl Iterator<Item = EntryRef<'_>> {
         self.entries_between(None, None)
     }
 
@@ -237,24 +238,20 @@ impl Policies {
         &'t self,
         after: Option<&Label>,
         until: Option<&Label>,
-    ) -> impl Iterator<Item = PolicyEntry> + use<'t> {
+    ) -> impl Iterator<Item = EntryRef<'t>> + use<'t> {
         let from = after.cloned().map_or(Bound::Unbounded, Bound::Excluded);
         let to = until.cloned().map_or(Bound::Unbounded, Bound::Included);
         // The standard library panics on a range that ends before it begins.
-        let empty = matches!((&from, &to), (Bound::Excluded(from), Bound::Included(to)) if from >= to);
+        let is_empty = matches!((&from, &to), (Bound::Excluded(from), Bound::Included(to)) if from >= to);
         let range = (from, to);
-        let live = (!empty).then(|| self.live.range(range.clone())).into_iter().flatten();
-        let deleted = (!empty).then(|| self.deleted.range(range)).into_iter().flatten();
-        let mut entries: Vec<(&Label, PolicyVersion, Option<&Policy>)> = live
-            .map(|(name, live)| (name, live.version, Some(&live.policy)))
-            .chain(deleted.map(|(name, version)| (name, *version, None)))
-            .collect();
-        entries.sort_unstable_by_key(|(name, ..)| *name);
-        entries.into_iter().map(|(name, version, policy)| PolicyEntry {
-            name: name.clone(),
-            version,
-            state: policy.map_or(PolicyState::Deleted, |policy| PolicyState::Live(policy.clone())),
-        })
+        let live = (!is_empty).then(|| self.live.range(range.clone())).into_iter().flatten();
+        let deleted = (!is_empty).then(|| self.deleted.range(range)).into_iter().flatten();
+        let live =
+            live.map(|(name, live)| EntryRef { name, version: live.version, policy: Some(&live.policy) });
+        let deleted = deleted.map(|(name, version)| EntryRef { name, version: *version, policy: None });
+        let mut entries: Vec<EntryRef<'t>> = live.chain(deleted).collect();
+        entries.sort_unstable_by_key(|entry| entry.name);
+        entries.into_iter()
     }
 
     /// A number that is the same on two nodes exactly when (but for chance) they
@@ -288,11 +285,12 @@ impl Policies {
             known.iter().map(|outline| (&outline.name, outline)).collect();
         self.entries_between(after, until)
             .filter(|entry| {
-                known.get(&entry.name).is_none_or(|theirs| {
+                known.get(entry.name).is_none_or(|theirs| {
                     entry.version > theirs.version
                         || entry.version == theirs.version && entry.outline().state != theirs.state
                 })
             })
+            .map(|entry| entry.to_entry())
             .collect()
     }
 }

@@ -54,13 +54,16 @@ impl Policies {
     pub fn encode_next(&self, change: &PolicyChange) -> Vec<u8> {
         let number =
             change.entries.iter().fold(self.version(), |number, entry| number.max(entry.version.number));
-        encode(Extent::Part, number, change)
+        encode(Extent::Part, number, change.file, |out| {
+            change.entries.iter().for_each(|entry| entry.put(out))
+        })
     }
 
     /// The payload that brings another node to exactly this table.
     pub fn encode_all(&self) -> Vec<u8> {
-        let all = PolicyChange { entries: self.entries().collect(), file: self.file() };
-        encode(Extent::Whole, self.version(), &all)
+        encode(Extent::Whole, self.version(), self.file(), |out| {
+            self.entries().for_each(|entry| entry.put(out))
+        })
     }
 
     /// Applies what [`Policies::encode_next`] or [`Policies::encode_all`] wrote.
@@ -84,14 +87,14 @@ impl Policies {
     }
 }
 
-fn encode(extent: Extent, number: u64, change: &PolicyChange) -> Vec<u8> {
+fn encode(extent: Extent, number: u64, file: Option<u64>, entries: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut out = Vec::new();
     put_u64(&mut out, VERSION);
     put_u64(&mut out, number);
     out.push(extent as u8);
     let mut sections = Writer::new(&mut out);
-    sections.put(ENTRIES, |out| change.entries.iter().for_each(|entry| entry.put(out)));
-    if let Some(file) = change.file {
+    sections.put(ENTRIES, entries);
+    if let Some(file) = file {
         sections.put(FILE, |out| put_u64(out, file));
     }
     out
