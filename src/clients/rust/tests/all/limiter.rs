@@ -153,7 +153,7 @@ async fn batches_refunds_quota_and_headers() {
     assert_eq!((hour.used, hour.remaining, hour.retry_after_ms), (3, 997, 0));
     assert_eq!(limiter.quota("nobody", "*").await.unwrap(), None);
     assert_eq!(limiter.quota("nobody", "7/h").await.unwrap().unwrap().limits[0].remaining, 7);
-    line::<redis::Value>(limiter.server(), "RL.BLOCK user:1 1h REASON fraud").await;
+    line::<redis::Value>(limiter.server(), "RL.BLOCK user:1 FOR 1h REASON fraud").await;
     let blocked = limiter.quota("user:1", "*").await.unwrap().unwrap().blocked;
     assert!(matches!(&blocked, Some(Blocked { until_ms: 1.., reason }) if reason == "fraud"), "{blocked:?}");
 
