@@ -582,7 +582,7 @@ pub static COMMANDS: &[Command] = &[
 /// where the server or another module has a command of that name.
 const COMPATIBLE: [&str; 3] = ["CL.THROTTLE", "RL.THROTTLE", "GCRA"];
 
-/// The commands to register: all but those of [`COMPATIBLE`] that are not to be.
+/// The commands to register: all but those of `COMPATIBLE` that are not to be.
 pub fn wanted(loading: &Loading<'_>) -> Vec<Command> {
     let compatible = settings::compat_cl_throttle(loading.context().main());
     let to_register = |name: &str| {

@@ -6,7 +6,7 @@
 //! | [`commit`] | making a change, whoever asked for it |
 //! | [`difference`] | which policies would be others than they are |
 //! | [`spread`] | masters of a cluster tell each other |
-//! | [`file`] | policies that come with the server's configuration |
+//! | [`mod@file`] | policies that come with the server's configuration |
 
 pub mod commit;
 pub mod difference;

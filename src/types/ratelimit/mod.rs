@@ -272,7 +272,7 @@ impl RateLimit {
         (realigned.states, realigned.orphans)
     }
 
-    /// What [`Full::refund`] would give back, without changing anything.
+    /// What a refund would give back, without changing anything.
     pub fn refundable(&self, main: MainThread, limits: &[Limit], now: Micros, units: u64) -> u64 {
         let own = self.limits().map(|own| own.get(main));
         let own = own.as_ref().map_or(&[][..], |set| set.limits());

@@ -3,8 +3,8 @@
 //! | file | idea |
 //! |---|---|
 //! | [`source`] | which files there are, and what stands in them |
-//! | [`file`] | the shape of one file |
-//! | [`unit`] | seconds, minutes … years |
+//! | [`mod@file`] | the shape of one file |
+//! | [`mod@unit`] | seconds, minutes … years |
 //! | [`rule`] | one limit, ready to be asked for |
 //! | [`build`] | files → [`Config`], with a reason for every refusal |
 //! | [`mod@refused`] | why a file is not taken, and where |
