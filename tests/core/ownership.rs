@@ -424,7 +424,16 @@ proptest! {
                     let after = used(&key, last);
                     prop_assert!(after >= before.min(above), "{before} {after}, {above} came later");
                     prop_assert!(after + own >= before, "{before} {after} of {own}");
-                    granted.retain(|owner| *owner != Some(*id));
+                    // What is not given back is nobody's from now on.
+                    let mut given = before.saturating_sub(after);
+                    for at in (0..granted.len()).rev().filter(|&at| granted[at] == Some(*id)).collect::<Vec<_>>() {
+                        if given > 0 {
+                            granted.remove(at);
+                            given -= 1;
+                        } else {
+                            granted[at] = None;
+                        }
+                    }
                 }
                 Odd::Refund(units) => {
                     key.refund(now, *units);
