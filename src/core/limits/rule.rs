@@ -306,12 +306,13 @@ macro_rules! algorithms {
                 if units > 0 && closed.block.lasts_until(now).is_none() {
                     closed.block.units_are_back();
                 }
-                let filled = self.take(&mut closed.units, now, units);
+                let Filled { at, .. } = self.take(&mut closed.units, now, units);
                 let forgotten = closed.block.forgotten_at();
                 if forgotten <= now {
-                    return (Some(std::mem::take(&mut closed.units)), filled);
+                    // It may have been remembered for longer before.
+                    return (Some(std::mem::take(&mut closed.units)), Filled { at, as_before: false });
                 }
-                (None, Filled { at: filled.at.max(forgotten), as_before: false })
+                (None, Filled { at: at.max(forgotten), as_before: false })
             }
 
             /// Counts up to `units` as not used, of those beneath the newest `above`;
