@@ -55,14 +55,14 @@ impl Policies {
         let number =
             change.entries.iter().fold(self.version(), |number, entry| number.max(entry.version.number));
         encode(Extent::Part, number, change.file, |out| {
-            change.entries.iter().for_each(|entry| entry.put(out))
+            change.entries.iter().for_each(|entry| entry.put(out));
         })
     }
 
     /// The payload that brings another node to exactly this table.
     pub fn encode_all(&self) -> Vec<u8> {
         encode(Extent::Whole, self.version(), self.file(), |out| {
-            self.entries().for_each(|entry| entry.put(out))
+            self.entries().for_each(|entry| entry.put(out));
         })
     }
 
