@@ -253,8 +253,8 @@ fn a_key_that_expires_when_it_is_opened() {
             pair.master.line(action);
             let expected = (without_epochs(pair.master.line(command)), same_each_time(&pair.master));
             begin(&pair);
-            pair.master.line("PEXPIRE x 1");
-            std::thread::sleep(Duration::from_millis(3));
+            pair.master.line("PEXPIRE x 20");
+            std::thread::sleep(Duration::from_millis(23));
             pair.master.ok(&format!("LISTENER.ON expired 1 {action}"));
             let reply = pair.master.line(command);
             let heard = pair.heard();
