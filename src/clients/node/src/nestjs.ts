@@ -43,8 +43,8 @@ export class FloodgateThrottlerStorage {
     // A blockDuration of 0 is what a limit does by itself.
     if (blockDuration > 0 && blockDuration !== ttl) {
       throw new Error(
-        `blockDuration is ${blockDuration} ms and ttl ${ttl} ms: Floodgate has no block= yet, which would keep a ` +
-          'caller out for another time than its limit does; leave blockDuration out',
+        `blockDuration is ${blockDuration} ms and ttl ${ttl} ms: this storage does not use block= yet, which ` +
+          'would keep a caller out for another time than its limit does; leave blockDuration out',
       )
     }
     if (limit < 1) {
