@@ -19,9 +19,9 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from redis.exceptions import ResponseError
 
-from .asyncio.server import Server
-from .decision import Decision
-from .outage import Away, Misconfigured
+from ..asyncio.server import Server
+from ..decision import Decision
+from ..outage import Away, Misconfigured
 
 server = Server(
     os.environ.get("REDIS_URL", "redis://localhost:6379"),
@@ -190,21 +190,3 @@ def named(flat: Iterable[Any], depth: int = 1) -> dict[str, Any]:
     words = iter(flat)
     pairs = zip(words, words)
     return {name: named(value, depth - 1) if depth > 1 and isinstance(value, list) else value for name, value in pairs}
-
-
-def main() -> None:
-    """Serves with uvicorn."""
-    import argparse
-
-    import uvicorn
-
-    parser = argparse.ArgumentParser(prog="floodgate_redis.service", description="A rate limiter over HTTP.")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--workers", type=int, default=1)
-    asked = parser.parse_args()
-    uvicorn.run("floodgate_redis.service:app", host=asked.host, port=asked.port, workers=asked.workers)
-
-
-if __name__ == "__main__":
-    main()
