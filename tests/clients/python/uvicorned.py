@@ -31,6 +31,7 @@ class Uvicorn:
         self.interface = interface
         self.probe = probe
         self.environment = environment
+        self.seen: list[tuple[str, str, Response]] | None = None
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port: int = free.getsockname()[1]
         self.start()
@@ -69,8 +70,11 @@ class Uvicorn:
         try:
             headers = {"Content-Type": "application/json"}
             connection.request(method, path, None if body is None else json.dumps(body), headers)
-            response = connection.getresponse()
-            return Response(response.status, response.headers, response.read())
+            answer = connection.getresponse()
+            response = Response(answer.status, answer.headers, answer.read())
+            if self.seen is not None:
+                self.seen.append((method, path, response))
+            return response
         except http.client.HTTPException as error:  # it was killed while it answered
             raise ConnectionResetError(str(error)) from error
         finally:

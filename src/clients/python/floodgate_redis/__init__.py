@@ -23,6 +23,8 @@ from .reservation import reserve
 from .server import Server
 from .words import Request
 
+__version__ = "0.1.0"
+
 __all__ = [
     "Away",
     "Breaker",
