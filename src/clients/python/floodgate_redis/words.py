@@ -41,6 +41,11 @@ def batch(requests: Sequence[Request], together: bool) -> Words:
     return ("RL.BATCH", "ALL" if together else "EACH", len(requests), *items)
 
 
+def refund(key: str, units: int, limits: str | None) -> Words:
+    words: Words = ("RL.REFUND", key, units)
+    return words if limits is None else (*words, limits)
+
+
 def reserve(limits: Mapping[str, str], cost: int, ttl: float, id: str) -> Words:
     pairs = [word for pair in limits.items() for word in pair]
     return ("RL.RESERVE", len(limits), *pairs, "COST", cost, "TTL", ms(ttl), "ID", id)

@@ -82,13 +82,14 @@ class Limiter:
             return alone
         return [Decision(*six) for six in answers]
 
-    async def refund(self, key: str, units: int) -> int:
-        """Gives back what was not used after all, the newest first, whoever took it;
-        says how much. Nothing while Redis is away."""
+    async def refund(self, key: str, units: int, limits: str | None = None) -> int:
+        """Gives back what was not used after all, the newest first, whoever took it: on
+        `limits`, or on those of the key's last grant. Says how much; nothing while Redis
+        is away."""
         if self._denials:
             self._denials.forget(key)
         try:
-            return int(await self.server.ask("RL.REFUND", key, units))
+            return int(await self.server.ask(*words.refund(key, units, limits)))
         except Away:
             return 0
 
