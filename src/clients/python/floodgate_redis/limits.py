@@ -21,9 +21,12 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import redis
 import redis.asyncio
 import redis.asyncio.cluster
+import redis.asyncio.retry
 import redis.asyncio.sentinel
+import redis.backoff
 import redis.cluster
 import redis.exceptions
+import redis.retry
 import redis.sentinel
 from limits.aio.storage import base as aio_base
 from limits.errors import ConfigurationError
@@ -44,6 +47,9 @@ DENIED = MOST + 1
 """More than any limit: what is counted where an operator closed the key."""
 
 PREFIX = "LIMITS"
+
+FAILURES = (redis.exceptions.RedisError, redis.exceptions.RedisClusterException)
+"""Of redis-py; the second, that no node of a cluster answers, is none of the first."""
 
 
 def _moving(limit: int, expiry: int) -> str:
@@ -134,11 +140,14 @@ class FloodgateStorage(_Commands, base.Storage, base.MovingWindowSupport, base.S
 
     @staticmethod
     def connect(uri: str, **options: Any) -> Any:
-        return redis.Redis.from_url(_redis_url(uri), **_resp2(options))
+        # Again where a connection was lost, at once; not after a timeout, for the limit
+        # would count both.
+        retry = redis.retry.Retry(redis.backoff.NoBackoff(), 1, (redis.exceptions.ConnectionError,))
+        return redis.Redis.from_url(_redis_url(uri), **_resp2({"retry": retry, **options}))
 
     @property
     def base_exceptions(self) -> type[Exception] | tuple[type[Exception], ...]:
-        return redis.exceptions.RedisError
+        return FAILURES
 
     def incr(self, key: str, expiry: int, amount: int = 1) -> int:
         return self.count(self._ask(*self.incr_words(key, expiry, amount)), amount)
@@ -155,7 +164,7 @@ class FloodgateStorage(_Commands, base.Storage, base.MovingWindowSupport, base.S
             for node in self._nodes():
                 node.execute_command("RL.HELP")
             return True
-        except redis.exceptions.RedisError:
+        except Exception:  # whatever it is, the host goes on with its fallback
             return False
 
     def reset(self) -> int | None:
@@ -254,11 +263,12 @@ class AsyncFloodgateStorage(
 
     @staticmethod
     def connect(uri: str, **options: Any) -> Any:
-        return redis.asyncio.Redis.from_url(_redis_url(uri), **_resp2(options))
+        retry = redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 1, (redis.exceptions.ConnectionError,))
+        return redis.asyncio.Redis.from_url(_redis_url(uri), **_resp2({"retry": retry, **options}))
 
     @property
     def base_exceptions(self) -> type[Exception] | tuple[type[Exception], ...]:
-        return redis.exceptions.RedisError
+        return FAILURES
 
     async def incr(self, key: str, expiry: int, amount: int = 1) -> int:
         return self.count(await self._ask(*self.incr_words(key, expiry, amount)), amount)
@@ -275,7 +285,7 @@ class AsyncFloodgateStorage(
             for node in await self._nodes():
                 await node.execute_command("RL.HELP")
             return True
-        except redis.exceptions.RedisError:
+        except Exception:  # whatever it is, the host goes on with its fallback
             return False
 
     async def reset(self) -> int | None:
