@@ -28,6 +28,7 @@ mod breaker_vectors;
 mod clear;
 mod client_control;
 mod client_node;
+mod client_python;
 mod client_rights;
 mod client_rust;
 mod clients;

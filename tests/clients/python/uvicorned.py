@@ -65,10 +65,10 @@ class Uvicorn:
         """From one of the machine's own addresses, 127.0.0.0/8."""
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=20, source_address=(caller, 0))
 
-    def request(self, method: str, path: str, body: Any = None, caller: str = "127.0.0.1") -> Response:
+    def request(self, method: str, path: str, body: Any = None, caller: str = "127.0.0.1", **more: str) -> Response:
         connection = self.connect(caller)
         try:
-            headers = {"Content-Type": "application/json"}
+            headers = {"Content-Type": "application/json"} | more
             connection.request(method, path, None if body is None else json.dumps(body), headers)
             answer = connection.getresponse()
             response = Response(answer.status, answer.headers, answer.read())
@@ -80,5 +80,5 @@ class Uvicorn:
         finally:
             connection.close()
 
-    def get(self, path: str, caller: str = "127.0.0.1") -> Response:
-        return self.request("GET", path, caller=caller)
+    def get(self, path: str, caller: str = "127.0.0.1", **headers: str) -> Response:
+        return self.request("GET", path, caller=caller, **headers)

@@ -25,6 +25,10 @@ class Limiter:
         self.fallback = fallback
         self._denials = Denials() if remember_denials else None
 
+    def without_memory(self) -> "Limiter":
+        """The same, but each denial is asked for: for plug-ins, whose hosts count them."""
+        return Limiter(self.server, self.fallback, remember_denials=False)
+
     async def acquire(
         self,
         key: str,
