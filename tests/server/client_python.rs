@@ -131,6 +131,13 @@ fn pyrate_limiter_django_wsgi_celery_and_litellm() {
     assert_eq!(tried(with_stand_ins(python(&folder, "try_hosts.py")), durable()), ["done"]);
 }
 
+/// Against an exact model; and on a server, where round trips are counted.
+#[test]
+fn a_lease_keeps_its_promise() {
+    let Some(folder) = installed("python") else { return };
+    assert_eq!(tried(python(&folder, "try_lease.py"), durable()), ["done"]);
+}
+
 /// What a row of the page's table says is enough for what it names.
 #[test]
 fn the_rights_of_each_plug_in_suffice() {
@@ -142,7 +149,7 @@ fn the_rights_of_each_plug_in_suffice() {
         .filter(|line| line.starts_with("| `"))
         .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
         .collect();
-    assert_eq!(rows.len(), 11);
+    assert_eq!(rows.len(), 12);
     let server = Server::start();
     let spans =
         |cell: &str| -> Vec<String> { cell.split('`').skip(1).step_by(2).map(str::to_owned).collect() };

@@ -162,7 +162,7 @@ fn python_readme_runs() {
         succeeds(example);
         run += 1;
     }
-    assert_eq!(run, 4);
+    assert_eq!(run, 5);
 
     let line = readme.split('`').find(|span| span.starts_with("ACL SETUSER web ")).unwrap();
     server.ok(line);
@@ -207,7 +207,14 @@ fn python_is_typed() {
     mypy.current_dir(format!("{CLIENTS}/python")).env("MYPYPATH", format!("{PACKAGES}/python"));
     mypy.args(["--strict", "--cache-dir"]).arg(folder.join("mypy"));
     mypy.args(["web.py", "try_it.py", "try_sync.py", "try_plugins.py", "try_places.py", "try_service.py"]);
-    mypy.args(["try_guarded.py", "try_hosts.py", "rights.py", "openapi.py", "flask_limiter_conftest.py"]);
+    mypy.args([
+        "try_guarded.py",
+        "try_hosts.py",
+        "try_lease.py",
+        "rights.py",
+        "openapi.py",
+        "flask_limiter_conftest.py",
+    ]);
     mypy.args(["in_memory.py", "flask_app.py", "slowapi_app.py", "--follow-imports=silent"]);
     succeeds(mypy);
 }

@@ -5,11 +5,12 @@ import asyncio
 import logging
 import os
 import sys
+import time
 from types import SimpleNamespace
 from typing import Any
 
 import floodgate_redis.asyncio as aio
-from floodgate_redis import Breaker, Cache, FailClosed, Limiter, Request, Server, guarded, reserve
+from floodgate_redis import Breaker, Cache, FailClosed, Lease, Limiter, Request, Server, guarded, reserve
 
 PLUGIN, URL = sys.argv[1:]
 
@@ -43,6 +44,13 @@ def core() -> None:
     assert floodgate.acquire("user:1", "9/h", cost=2).granted and floodgate.acquire("user:1", "9/h", wait=1).granted
     assert floodgate.acquire_with_headers("user:1", "9/h")[0].granted and floodgate.quota("user:1")
     assert floodgate.batch([Request("user:1", "9/h")])[0].granted and floodgate.refund("user:1", 1) == 1
+
+
+def leases() -> None:
+    with Lease(limiter(), "user:1", "100000/h", processes=1) as lease:
+        deadline = time.monotonic() + 20
+        while lease._book.held is None:
+            assert lease.acquire().granted and time.monotonic() < deadline
 
 
 def breakers() -> None:
@@ -186,6 +194,7 @@ def of_litellm() -> None:
 
 {
     "`Limiter`": core,
+    "`Lease`": leases,
     "`Breaker`, `reserve`": breakers,
     "`guarded`, `Cache`": paid,
     "`.limits` (Flask-Limiter, slowapi)": of_limits,

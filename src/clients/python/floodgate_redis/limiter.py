@@ -86,6 +86,17 @@ class Limiter:
             return alone
         return [Decision(*six) for six in answers]
 
+    def charge(self, key: str, cost: int, limits: str | None = None, *, track: bool = False) -> Decision:
+        """Charges `cost` units whatever is left: what was really used, or a penalty. Usage
+        goes beyond the limit, by one capacity at most. Says how one unit more would be
+        answered now. While Redis is away the fallback takes them, if it has so many."""
+        try:
+            answer = self.server.ask(*words.charge(key, limits, cost, track))
+        except Away:
+            return self._alone(key, cost)
+        decisions("charged")
+        return Decision(*answer)
+
     def refund(self, key: str, units: int, limits: str | None = None) -> int:
         """Gives back what was not used after all, the newest first, whoever took it: on
         `limits`, or on those of the key's last grant. Says how much; nothing while Redis
