@@ -43,10 +43,11 @@ envoy: ## Build the rate limit service for Envoy: target/replay/floodgate-envoy 
 	@scripts/setup.sh
 	@cargo build --profile replay --features envoy --bin floodgate-envoy $(LOCKED)
 
-package: build envoy ## Build target/packages/floodgate*.tar.gz and .deb, and the packages for Node and Python where these are
+package: build envoy ## Build target/packages/floodgate*.tar.gz and .deb, the crate for Rust, and the packages for Node and Python where these are
 	@scripts/package/build.sh "$${CARGO_TARGET_DIR:-target}/release/libfloodgate.so" "$${CARGO_TARGET_DIR:-target}/packages"
 	@scripts/package/envoy.sh "$${CARGO_TARGET_DIR:-target}/replay/floodgate-envoy" "$${CARGO_TARGET_DIR:-target}/packages"
 	@scripts/package/node.sh "$${CARGO_TARGET_DIR:-target}/packages" || [ $$? -eq 3 ]
+	@scripts/package/rust.sh "$${CARGO_TARGET_DIR:-target}/packages" || [ $$? -eq 3 ]
 	@scripts/package/python.sh "$${CARGO_TARGET_DIR:-target}/packages" || [ $$? -eq 3 ]
 
 test: ## Check format, lints and documentation, and run all tests; the last line is the verdict
