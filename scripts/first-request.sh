@@ -2,7 +2,7 @@
 # From an empty folder to the first limited request, timed, as the README of a package
 # says it until the package is published:
 #
-#   REDIS_URL=redis://localhost:6379 scripts/first-request.sh node|rust
+#   REDIS_URL=redis://localhost:6379 scripts/first-request.sh node|rust|python
 #
 # At REDIS_URL there must be a server with the module on which nobody else is user:42. The file that `make package` makes
 # is made first, and is not timed: a user downloads it. Ends with 1 when the user needs
@@ -14,11 +14,11 @@ longest=300
 language=${1:-}
 here=$(cd "$(dirname "$0")/.." && pwd)
 export REDIS_URL=${REDIS_URL:-redis://localhost:6379}
-case $language in node | rust) ;; *) echo "usage: scripts/first-request.sh node|rust" >&2; exit 2 ;; esac
+case $language in node | rust | python) ;; *) echo "usage: scripts/first-request.sh node|rust|python" >&2; exit 2 ;; esac
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-file=$("$here/scripts/package/$language.sh" "$work/release")
+file=$("$here/scripts/package/$language.sh" "$work/release" | head -n 1)
 mkdir "$work/empty"
 cd "$work/empty"
 
@@ -45,12 +45,19 @@ walk_rust() {
     cargo run --quiet
 }
 
+walk_python() {
+    python3 -m venv venv
+    venv/bin/pip install --quiet --disable-pip-version-check "$file" >&2
+    example python >first.py
+    venv/bin/python first.py
+}
+
 began=$SECONDS
 said=$("walk_$language")
 took=$((SECONDS - began))
 echo "$said"
 # As the limits of the example have it: while Redis is away something else is left.
-case $language in node) left=2 ;; rust) left=9 ;; esac
+case $language in node) left=2 ;; rust | python) left=9 ;; esac
 [ "$(head -n 1 <<<"$said")" = "$left left" ] || { echo "first-request: Redis granted nothing" >&2; exit 1; }
 echo "from an empty folder to the first limited request: $took s"
 [ "$took" -le "$longest" ] || { echo "first-request: longer than $longest s" >&2; exit 1; }

@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    io::Write as _,
     path::Path,
     process::{Command, Stdio},
 };
@@ -119,6 +120,34 @@ fn the_file_installs_into_an_empty_folder() {
     succeeds(first);
 }
 
+/// And what the page says, within five minutes: the script counts.
+#[test]
+fn a_user_is_at_the_first_limited_request_soon() {
+    if installed("python").is_none() {
+        return;
+    }
+    let server = Server::start();
+    let mut walk = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/first-request.sh"));
+    walk.arg("python").env("REDIS_URL", format!("redis://127.0.0.1:{}", server.port()));
+    let output = walk.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("from an empty folder to the first limited request: "), "{said}");
+}
+
+/// The page that the service serves, in a real browser.
+#[test]
+fn the_page_shows_what_happens() {
+    let Some(folder) = installed("python") else { return };
+    if Command::new("chromium").arg("--version").output().is_err() {
+        let _ = writeln!(std::io::stderr(), "\nchromium is not installed: the page is NOT tried");
+        return;
+    }
+    let mut program = python(&folder, "try_page.py");
+    program.env("CHROMIUM", "chromium");
+    assert_eq!(tried(program, durable()), ["done"]);
+}
+
 /// The path of the package, and of what stands for LiteLLM.
 fn with_stand_ins(mut program: Command) -> Command {
     program.env("PYTHONPATH", format!("{PACKAGES}/python:{CLIENTS}/python/standins"));
@@ -144,18 +173,20 @@ fn the_rights_of_each_plug_in_suffice() {
     let Some(folder) = installed("python") else { return };
     let page = fs::read_to_string(format!("{PACKAGES}/python/README.md")).unwrap();
     let (_, rights) = page.split_once("\n## Rights\n").unwrap();
-    let rows: Vec<Vec<&str>> = rights
+    // A bar within a cell is escaped.
+    let rows: Vec<Vec<String>> = rights
         .lines()
-        .filter(|line| line.starts_with("| `"))
-        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| what"))
+        .map(|line| line.replace("\\|", "\0"))
+        .map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().replace('\0', "|")).collect())
         .collect();
-    assert_eq!(rows.len(), 12);
+    assert_eq!(rows.len(), 13);
     let server = Server::start();
     let spans =
         |cell: &str| -> Vec<String> { cell.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
     for row in rows {
-        let keys: Vec<String> = spans(row[1]).iter().map(|key| format!("~{key}")).collect();
-        let commands: Vec<String> = spans(row[2])
+        let keys: Vec<String> = spans(&row[1]).iter().map(|key| format!("~{key}")).collect();
+        let commands: Vec<String> = spans(&row[2])
             .iter()
             .flat_map(|span| span.split(' ').map(str::to_owned).collect::<Vec<_>>())
             .collect();
@@ -165,9 +196,13 @@ fn the_rights_of_each_plug_in_suffice() {
             if row[1].starts_with("yours") { format!("~user:* {}", keys.join(" ")) } else { keys.join(" ") };
         let allow = commands.iter().map(|command| command.as_str()).collect::<Vec<_>>().join(" ");
         server.ok("FLUSHALL");
+        server.ok("RL.POLICY SET some 1/s");
+        server.line("RL.ACQUIRE other 1/h COST 1");
+        server.line("RL.ACQUIRE other 1/h");
+        server.line("CB.REPORT breaker FAIL BREAKER 1");
         server.ok(format!("ACL SETUSER web reset on >secret {keys} {allow}").trim());
         let mut program = with_stand_ins(python(&folder, "rights.py"));
-        program.arg(row[0]).arg(format!("redis://web:secret@127.0.0.1:{}", server.port()));
+        program.arg(&row[0]).arg(format!("redis://web:secret@127.0.0.1:{}", server.port()));
         succeeds(program);
     }
 }

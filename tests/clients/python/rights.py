@@ -176,6 +176,18 @@ def of_celery() -> None:
     assert task.delay().result == 1
 
 
+def of_the_page() -> None:
+    from floodgate_redis.service.page import look
+
+    async def looked() -> None:
+        asking = await lone()
+        shown = await look(asking.server.ask)
+        denied = {row["key"]: row for row in shown["top_denied"]}
+        assert denied["other"]["limits"] and shown["policies"] and shown["breakers"][0]["calls"] == 1, shown
+
+    asyncio.run(looked())
+
+
 def of_litellm() -> None:
     from floodgate_redis.litellm import TokenLimits
 
@@ -205,5 +217,6 @@ def of_litellm() -> None:
     "`.pyrate`": of_pyrate,
     "`.celery`": of_celery,
     "`.litellm`": of_litellm,
+    "the service's `/page`": of_the_page,
 }[PLUGIN]()
 assert not Refused.said, Refused.said

@@ -6,7 +6,8 @@ machines give the same answers, and a restart forgets nothing.
 
 `/openapi.json` describes all of it, `/docs` and `/redoc` show that to people. It says 503 while Redis is away: who asks knows best what holds then. Give it a
 server, or a database, of its own, and let only those who may configure reach
-the POST requests.
+the POST requests. With FLOODGATE_TOKEN set, `/page` shows what happens to whoever has
+that token.
 """
 
 import os
@@ -37,6 +38,7 @@ from .answers import (
     Stats,
     Usage,
 )
+from .page import page
 
 server = Server(
     os.environ.get("REDIS_URL", "redis://localhost:6379"),
@@ -79,6 +81,7 @@ app = FastAPI(
     },
     generate_unique_id_function=lambda route: route.name,
 )
+app.include_router(page(server.ask))
 
 
 @app.get(
