@@ -211,6 +211,7 @@ fn python_is_typed() {
         "try_guarded.py",
         "try_hosts.py",
         "try_lease.py",
+        "try_page.py",
         "rights.py",
         "openapi.py",
         "flask_limiter_conftest.py",

@@ -17,6 +17,7 @@ from typing import Any
 import floodgate_redis.asyncio as aio
 import redis
 from floodgate_redis import FailClosed, Limiter, Server
+from floodgate_redis.flask import RateLimit
 from floodgate_redis.pyrate import AsyncFloodgateBucket, FloodgateBucket, FloodgateBuckets
 from pyrate_limiter import Duration, FixedWindow, Rate, RateItem, TokenBucket
 from pyrate_limiter import Limiter as Pyrate
@@ -223,6 +224,11 @@ def django_and_wsgi() -> None:
     denied = web.request("HEAD", "/wsgi/page", caller=caller)
     assert (denied.status, denied.body, denied.headers["Content-Type"]) == (429, b"", "application/json")
     web.stop()
+    told: list[Any] = []
+    limited = RateLimit(lambda environ, start: [b"page"], Limiter(Server(URL, patience=5), FailClosed()), "1/h")
+    for method, body in [("HEAD", [b"page"]), ("HEAD", [b""]), ("GET", [b'{"error":"too many requests"}'])]:
+        assert limited({"REQUEST_METHOD": method}, lambda *said: told.append(said)) == body, method
+    assert [said[0] for said in told] == ["429 Too Many Requests"] * 2 and dict(told[0][1])["Content-Length"] == "29"
 
 
 @contextlib.contextmanager
@@ -375,6 +381,7 @@ def litellm() -> None:
         assert "floodgate_reservation" in own["litellm_metadata"] and "metadata" not in own
         await tokens.async_post_call_failure_hook(own, ValueError(), who("a"))
         assert await left("llm:key:a") == (405, 0)
+        assert not tokens._open, "all is settled, and forgotten"
 
         # Without the proxy: each attempt for itself.
         alone = TokenLimits(limiter, {"model": "100/h", "user": "60/h"}, estimate=lambda request: 40)
@@ -391,6 +398,13 @@ def litellm() -> None:
             assert error.model == "gpt"
         await alone.async_log_success_event({"litellm_params": again}, SimpleNamespace(usage=SimpleNamespace(total_tokens=7)), 0, 0)
         assert await left("llm:model:gpt") == (7, 0) and await left("llm:user:ann") == (7, 0)
+        # Calls that share their metadata are told apart.
+        both = [{"model": "gpt", "metadata": shared}, {"model": "gpt", "metadata": shared}]
+        for call in both:
+            await alone.async_pre_call_deployment_hook(call, "acompletion")
+        await alone.async_log_success_event({"litellm_params": both[0]}, {"usage": {"total_tokens": 1}}, 0, 0)
+        await alone.async_post_call_failure_deployment_hook(both[1], ValueError(), "acompletion")
+        assert await left("llm:model:gpt") == (8, 0) and shared == {"team": "x"} and not alone._open
         try:
             TokenLimits(limiter, {"orgs": "1/h"})
             raise AssertionError("there is no such scope")

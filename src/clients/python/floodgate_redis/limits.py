@@ -140,10 +140,7 @@ class FloodgateStorage(_Commands, base.Storage, base.MovingWindowSupport, base.S
 
     @staticmethod
     def connect(uri: str, **options: Any) -> Any:
-        # Again where a connection was lost, at once; not after a timeout, for the limit
-        # would count both.
-        retry = redis.retry.Retry(redis.backoff.NoBackoff(), 1, (redis.exceptions.ConnectionError,))
-        return redis.Redis.from_url(_redis_url(uri), **_resp2({"retry": retry, **options}))
+        return redis.Redis.from_url(_redis_url(uri), **_resp2({"retry": _once(redis.retry.Retry), **options}))
 
     @property
     def base_exceptions(self) -> type[Exception] | tuple[type[Exception], ...]:
@@ -244,7 +241,7 @@ class FloodgateSentinelStorage(FloodgateStorage):
 
     @staticmethod
     def connect(uri: str, **options: Any) -> Any:
-        return _master(_sentinel, uri, options)
+        return _master(_sentinel, uri, {"retry": _once(redis.retry.Retry), **options})
 
 
 class AsyncFloodgateStorage(
@@ -263,7 +260,7 @@ class AsyncFloodgateStorage(
 
     @staticmethod
     def connect(uri: str, **options: Any) -> Any:
-        retry = redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 1, (redis.exceptions.ConnectionError,))
+        retry = _once(redis.asyncio.retry.Retry)
         return redis.asyncio.Redis.from_url(_redis_url(uri), **_resp2({"retry": retry, **options}))
 
     @property
@@ -368,7 +365,13 @@ class AsyncFloodgateSentinelStorage(AsyncFloodgateStorage):
 
     @staticmethod
     def connect(uri: str, **options: Any) -> Any:
-        return _master(_async_sentinel, uri, options)
+        return _master(_async_sentinel, uri, {"retry": _once(redis.asyncio.retry.Retry), **options})
+
+
+def _once(retry: Any) -> Any:
+    """Again where a connection was lost, at once; not after a timeout, for the limit
+    would count both."""
+    return retry(redis.backoff.NoBackoff(), 1, (redis.exceptions.ConnectionError,))
 
 
 def _redis_url(uri: str) -> str:
