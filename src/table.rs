@@ -31,7 +31,13 @@ const RESERVE_KEYS: Keys = Keys::Counted { count: 1, step: 2 };
 const SETTLE_KEYS: Keys = Keys::Counted { count: 2, step: 1 };
 const RENEW_KEYS: Keys = Keys::Counted { count: 4, step: 1 };
 const BREAKER: A = A::text("breaker");
-const LIMIT: &[A] = &[A::key("rlkey"), LIMITS, COST];
+const LIMIT: &[A] = &[
+    A::key("rlkey"),
+    LIMITS,
+    COST,
+    A::group("reservation", &[TTL, ID.after("ID").optional()]).optional(),
+    A::flag("CRITICAL").optional(),
+];
 const LIMIT_KEYS: Keys = Keys::FirstAndAfter("LIMIT");
 const TEXT: A = A::text("text");
 const CELL: &[A] = &[

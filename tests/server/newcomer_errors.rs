@@ -420,6 +420,7 @@ const OPTIONS: &[(&str, &[&str])] = &[
     ("RL.POLICY SET p 10/s", &["PREFIX a", "BREAKER 5", "NOPREFIX", "NOBREAKER"]),
     ("RL.POLICY IMPORT []", &["REPLACE"]),
     ("CB.ACQUIRE b 5", &["LIMIT k 10/s", "LIMIT k 10/s COST 5"]),
+    ("CB.ACQUIRE b 5 LIMIT k 10/s", &["COST 5", "TTL 1m", "ID a", "CRITICAL"]),
     ("CB.REPORT b OK", &["TOKEN c-1795202624013786", "DUR 1s", "BREAKER 5", "FROM pod-1"]),
     ("CB.FORCE b OPEN", &["FOR 1h", "REASON x"]),
     ("CB.PIN b 5", &["FOR 1h"]),
