@@ -236,10 +236,19 @@ pub static COMMANDS: &[Command] = &[
         fast: false,
         rights: Rights::Admin,
         keys: Keys::None,
-        summary: "Shows the keys that are denied or granted most, ever or now, and the breakers that are open.",
+        summary: "Shows the keys that are denied or granted most, ever or now, the breakers that are open, and the keys that operators blocked or pinned.",
         complexity: "O(1), sorting 2048 places",
         arguments: &[
-            A::one_of("which", &[A::flag("DENIED"), A::flag("GRANTED"), A::flag("OPEN")]),
+            A::one_of(
+                "which",
+                &[
+                    A::flag("DENIED"),
+                    A::flag("GRANTED"),
+                    A::flag("OPEN"),
+                    A::flag("BLOCKED"),
+                    A::flag("PINNED"),
+                ],
+            ),
             A::integer("n").optional(),
             A::flag("NOW").optional(),
         ],
