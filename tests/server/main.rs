@@ -25,6 +25,8 @@ mod breaker_reporters;
 mod breaker_rules;
 mod breaker_seen;
 mod breaker_vectors;
+mod bulkhead;
+mod bulkhead_model;
 mod clear;
 mod client_control;
 mod client_node;
