@@ -109,6 +109,7 @@ impl<'a> LimitClause<'a> {
     fn terms<'t>(&self, id: &'t ReservationId<'_>) -> Terms<'t> {
         Terms {
             cost: self.cost,
+            partial: false,
             ttl_us: self.ttl_us.unwrap_or_default(),
             id: id.bytes(),
             critical: self.critical,
