@@ -9,7 +9,7 @@ use crate::core::limits::bucket::Level;
 use crate::core::limits::fixed::WindowCount;
 use crate::core::limits::slots::Slots;
 use crate::core::limits::{
-    Limit, LimitMask, Orphan, State, Taken, charge, full_at, give_back, left_by, touch,
+    Limit, LimitMask, MAX_ORPHANS, Orphan, State, Taken, charge, full_at, give_back, left_by, touch,
 };
 use crate::core::reservations::{Id, Reservation, Stage, Standing};
 use crate::core::time::Micros;
@@ -344,15 +344,38 @@ impl Full {
         };
         let Standing { above, own } = accounts.standing(main, limit, one.serial);
         let (mut given, mut charged) = (0, 0);
-        self.with_usage(main, limit, |rule, state| {
-            if used > reserved {
-                charged = charge(rule, state, now, used - reserved);
-            } else if used < reserved {
+        if used > reserved {
+            charged = self.charge(main, now, limit, used - reserved);
+        } else if used < reserved {
+            self.with_usage(main, limit, |rule, state| {
                 given = give_back(rule, state, now, above, own.min(reserved - used));
-            }
-        });
+            });
+        }
         accounts.settle(main, limit, one.serial, given);
         accounts.grant(main, limit, charged);
+    }
+
+    /// Charges units on a limit, also where no call lists it now and nothing is used of it
+    /// any more. Returns the units charged.
+    fn charge(&mut self, main: MainThread, now: Micros, limit: &Limit, units: u64) -> u64 {
+        let mut charged = None;
+        self.with_usage(main, limit, |rule, state| charged = Some(charge(rule, state, now, units)));
+        if let Some(charged) = charged {
+            return charged;
+        }
+        if self.orphans.len() >= MAX_ORPHANS {
+            // As many as a key remembers: those whose usage has run out make room.
+            self.orphans.retain(|Orphan { limit, state }| {
+                full_at(slice::from_ref(limit), slice::from_ref(state), now) > now
+            });
+        }
+        let mut state = State::default();
+        let charged = charge(limit, &mut state, now, units);
+        if self.orphans.len() >= MAX_ORPHANS || state == State::default() {
+            return 0;
+        }
+        self.orphans.push(Orphan { limit: limit.clone(), state });
+        charged
     }
 
     /// Ends the blocks that its limits began, listed or not, and forgets them.
