@@ -16,7 +16,7 @@ use crate::core::time::Micros;
 use crate::server::main_thread::MainThread;
 use crate::types::intern::LimitsRef;
 use crate::types::operator::{Block, Pin};
-use crate::types::ratelimit::accounts::{Accounts, each_limit, has_ledger};
+use crate::types::ratelimit::accounts::{Accounts, charged_of, each_limit, has_ledger, remembered_us};
 use crate::types::ratelimit::reservations::{Reservations, Settlement};
 use crate::types::ratelimit::tracked::Tracked;
 use crate::types::until::Until;
@@ -154,7 +154,7 @@ impl Full {
         let mut until = Until::At(Micros::default());
         for orphan in &self.orphans {
             let (limit, state) = (slice::from_ref(&orphan.limit), slice::from_ref(&orphan.state));
-            until = until.max(Until::At(full_at(limit, state, now)));
+            until = until.max(full_at(limit, state, now).into());
         }
         if let Some(reservations) = &self.reservations {
             until = until.max(Until::At(reservations.book().lasts_until()));
@@ -277,9 +277,9 @@ impl Full {
         // are not taken, so nothing is charged there either.
         let units = taken.as_array().iter().take(set.limits().len()).enumerate();
         let charged: LimitMask = units.filter(|(_, units)| **units > 0).map(|(at, _)| at).collect();
-        let charged_limits = set.limits().iter().enumerate().filter(|(at, _)| charged.contains(*at));
-        let leaves =
-            charged_limits.map(|(_, limit)| left_by(limit, now)).max().unwrap_or(now).min(Micros::MAX);
+        let charged_limits = || charged_of(set.limits(), charged);
+        let leaves = charged_limits().filter_map(|limit| left_by(limit, now)).max();
+        let remembered_us = remembered_us(charged_limits());
         drop(set);
         let reservations = self.reservations.get_or_insert_default();
         // The time comes first: a clock that stepped back is before what is granted now.
@@ -290,7 +290,8 @@ impl Full {
             granted: now,
             since: now,
             end,
-            left_by: leaves,
+            left_by: leaves.unwrap_or(now).min(Micros::MAX),
+            remembered_us,
             serial,
             limits: limits.clone(),
             charged,

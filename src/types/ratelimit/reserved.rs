@@ -1,7 +1,7 @@
 //! How the reservations of a key are stored: which there are, and what each has on
 //! each limit.
 
-use super::accounts::{each_limit, has_ledger};
+use super::accounts::{charged_of, each_limit, has_ledger, remembered_us};
 use super::layout::Full;
 use super::reservations::Reservations;
 use crate::core::limits::{LimitMask, MAX_COUNT, layer_at};
@@ -135,8 +135,10 @@ fn read_one(
         _ => return Err(Corrupt("unknown stage")),
     };
     let cost = body.u64_to(MAX_COUNT)?;
-    let (granted, end, left_by) = Default::default();
-    Ok(Reservation { cost, granted, since: granted, end, left_by, serial: 0, limits, charged, stage })
+    let (granted, since, end, left_by) = Default::default();
+    let remembered_us = remembered_us(charged_of(limits.get(main).limits(), charged));
+    let serial = 0;
+    Ok(Reservation { cost, granted, since, end, left_by, remembered_us, serial, limits, charged, stage })
 }
 
 fn read_time(body: &mut Reader<'_>) -> Result<Micros, Corrupt> {
