@@ -36,6 +36,7 @@ mod clients;
 mod closing;
 mod cluster_policies;
 mod commands;
+mod credit;
 mod demo;
 mod doors;
 mod durability;

@@ -53,7 +53,7 @@ const WRONG: &[(&str, &str)] = &[
     ("RL.ACQUIRE user:42 100/mins", "ERR invalid limit '100/mins': unknown unit of time 'mins', write m"),
     (
         "RL.ACQUIRE user:42 100/fortnight",
-        "ERR invalid limit '100/fortnight': unknown unit of time 'fortnight': the units are ms, s, m, h, d, w, month and year",
+        "ERR invalid limit '100/fortnight': unknown unit of time 'fortnight': the units are ms, s, m, h, d, w, month, year and ever",
     ),
     (
         "RL.ACQUIRE user:42 10/months",
