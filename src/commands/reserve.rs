@@ -19,7 +19,7 @@ use crate::queue::{QueueAdmission, QueuedRequest};
 use crate::server::context::Context;
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::random;
-use crate::server::keys::key::ReadKey;
+use crate::server::keys::key::{Key, ReadKey};
 use crate::settings;
 use crate::types::effect::ratelimit::RateLimitChange;
 use crate::types::ratelimit::RateLimit;
@@ -172,7 +172,7 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         if torn {
             release(ctx, item.key, id, now, &mut together)?;
         }
-        settle(ctx, item.key, one, &terms, now, &mut together)?;
+        settle(ctx, &mut ctx.write(item.key), one, &terms, now, &mut together)?;
     }
     together.propagate(ctx);
     let replies: Vec<RateLimitReply> = all.iter().map(|one| one.reply).collect();
@@ -267,9 +267,12 @@ fn release<'a>(
 }
 
 /// Takes what was decided on one key, and counts it.
-fn settle<'a>(
-    ctx: &'a Context<'_>,
-    name: Arg<'a>,
+///
+/// # Errors
+/// The effect does not fit.
+pub fn settle<'a>(
+    ctx: &Context<'_>,
+    key: &mut Key<'a>,
     one: &ReserveDecision,
     terms: &Terms<'_>,
     now: Micros,
@@ -278,19 +281,18 @@ fn settle<'a>(
     one.count(ctx.main());
     let granted = if one.takes() { one.reply.granted } else { 0 };
     if granted > 0 {
-        top::decided(ctx.main(), name.bytes(), true, now);
+        top::decided(ctx.main(), key.name().bytes(), true, now);
     } else if one.reply.granted > 0 {
         // The same reservation stands already: a retry is no new request.
         return Ok(());
     }
-    let mut key = ctx.write(name);
     let counts = track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), false);
     one.change(ctx.main(), terms, now, |change| {
-        together.apply(ctx, &mut key, &apply::effect(ctx, now, change), c"rl.reserve")
+        together.apply(ctx, key, &apply::effect(ctx, now, change), c"rl.reserve")
     })?;
     if counts {
         let counted = track::decided(terms.cost, granted);
-        together.apply(ctx, &mut key, &apply::effect(ctx, now, counted), c"rl.reserve")?;
+        together.apply(ctx, key, &apply::effect(ctx, now, counted), c"rl.reserve")?;
     }
     Ok(())
 }

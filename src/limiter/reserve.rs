@@ -258,7 +258,7 @@ fn status(limits: &[Limit], states: &[State], now: Micros) -> (LimitStatus, usiz
         .map(|(at, (limit, state))| (at, look(limit, state, now, 1)))
         .min_by_key(|(_, look)| look.remaining.unwrap_or(u64::MAX))
         .map_or((LimitStatus::UNLIMITED, 0), |(at, look)| {
-            let (limit, remaining, reset_after_us) = (look.limit, look.remaining, look.reset_after_us);
-            (LimitStatus { limit, remaining, retry: RetryAfter::Now, reset_after_us }, at)
+            let (limit, remaining, reset) = (look.limit, look.remaining, look.reset);
+            (LimitStatus { limit, remaining, retry: RetryAfter::Now, reset }, at)
         })
 }

@@ -19,6 +19,8 @@ const LIMITS: &[&str] = &[
     "fixed:50/month",
     "fixed:60/d:start=first",
     "fixed:70/month:tz=Europe/Paris",
+    "fixed:80/ever",
+    "fixed:300/ever:name=a,400/d",
     "20/h,1000/d,bucket:200/d:burst=300",
     "1000/d,30/h",
     "bucket:100/d:burst=50",

@@ -1,7 +1,7 @@
 //! How the reservations of a key are stored: which there are, and what each has on
 //! each limit.
 
-use super::accounts::{each_limit, has_ledger};
+use super::accounts::{charged_of, each_limit, has_ledger, remembered_us};
 use super::layout::Full;
 use super::reservations::Reservations;
 use crate::core::limits::{LimitMask, MAX_COUNT, MAX_LIMITS, Taken, layer_at};
@@ -151,7 +151,20 @@ fn read_one(
     let cost = body.u64_to(MAX_COUNT)?;
     let (granted, end, left_by) = Default::default();
     let (since, serial, less) = (granted, 0, None);
-    let one = Reservation { cost, granted, since, end, left_by, serial, limits, charged, less, stage };
+    let remembered_us = remembered_us(charged_of(limits.get(main).limits(), charged).map(|(_, limit)| limit));
+    let one = Reservation {
+        cost,
+        granted,
+        since,
+        end,
+        left_by,
+        remembered_us,
+        serial,
+        limits,
+        charged,
+        less,
+        stage,
+    };
     Ok((one, with_less))
 }
 

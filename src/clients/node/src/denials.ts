@@ -46,6 +46,7 @@ export class DenialMemory {
       decision: {
         ...decision,
         retryAfterMs: decision.retryAfterMs < 0 ? -1 : left(decision.retryAfterMs),
+        // -1 of a credit, which has no reset.
         resetAfterMs: decision.resetAfterMs <= 0 ? decision.resetAfterMs : left(decision.resetAfterMs),
         source: 'memory',
       },
