@@ -4,6 +4,7 @@ PLAIN. Talks as try_it.py does."""
 import asyncio
 import heapq
 import itertools
+import logging
 import math
 import os
 import random
@@ -278,6 +279,20 @@ def on_a_server() -> None:
                 raise AssertionError(wrong)
             except ValueError:
                 pass
+        # Who may not reserve asks each time, and is told once.
+        told: list[str] = []
+        handler = logging.Handler()
+        handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]
+        logging.getLogger("floodgate_redis").addHandler(handler)
+        admin.execute_command("ACL", "SETUSER", "few", "on", ">secret", "~*", "+rl.acquire", "+rl.help")
+        few = Limiter(Server(URL.replace("//", "//few:secret@"), patience=5), FailClosed())
+        with few.server, Lease(few, "l:6", "100000/h", processes=1, interval=0.02) as lease:
+            eventually("it is refused", lambda: lease.acquire().granted == 1 and len(told) > 0)
+            for _ in range(200):
+                assert lease.acquire().granted
+                time.sleep(0.0005)
+        logging.getLogger("floodgate_redis").removeHandler(handler)
+        assert len(told) == 1 and told[0].startswith("no lease on l:6, each request asks: "), told
         # A policy, and an operator's block, hold.
         admin.execute_command("RL.POLICY", "SET", "leased", "100000/h", "PREFIX", "lp:")
         with Lease(limiter, "lp:1", processes=2) as lease:

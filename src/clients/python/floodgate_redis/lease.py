@@ -9,10 +9,12 @@ import weakref
 from dataclasses import dataclass
 from typing import Any
 
+from redis.exceptions import RedisError
+
 from . import words
 from .decision import Decision
 from .limiter import Limiter
-from .outage import Away
+from .outage import Away, Misconfigured, log
 from .telemetry import decisions
 
 LEAST = 5
@@ -118,6 +120,13 @@ class Asked:
                 raise ValueError(f"{wrong} in {limits!r} {why}: no units to take ahead")
         self.key = key
         self.limits = limits
+        self._was_refused = False
+
+    def refused(self, error: Exception) -> None:
+        """Requests go on to ask by themselves; said once, for it happens each interval."""
+        if not self._was_refused:
+            self._was_refused = True
+            log.warning("no lease on %s, each request asks: %s", self.key, error)
 
     def reserve(self, id: str, want: int, ttl: float) -> words.Words:
         return (*words.reserve({self.key: self.limits or "*"}, want, ttl, id), "PARTIAL")
@@ -239,7 +248,10 @@ class Lease:
             answer = server.take(
                 self._words.reserve(id, want, self._book.ttl), lambda answer: self._words.undo(id, answer)
             )
-        except Away:
+        except (Away, Misconfigured):
+            return None
+        except RedisError as error:
+            self._words.refused(error)
             return None
         held, decision = self._words.held(answer, until)
         with self._lock:

@@ -4,9 +4,11 @@ import asyncio
 import time
 import uuid
 
+from redis.exceptions import RedisError
+
 from ..decision import Decision
 from ..lease import Asked, Book, Held
-from ..outage import Away
+from ..outage import Away, Misconfigured
 from ..telemetry import decisions
 from .limiter import Limiter
 
@@ -83,7 +85,10 @@ class Lease:
             answer = await server.take(
                 self._words.reserve(id, want, self._book.ttl), lambda answer: self._words.undo(id, answer)
             )
-        except Away:
+        except (Away, Misconfigured):
+            return None
+        except RedisError as error:
+            self._words.refused(error)
             return None
         held, decision = self._words.held(answer, until)
         self._book.learn(decision)
