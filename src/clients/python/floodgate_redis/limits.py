@@ -6,7 +6,8 @@ one URI.
 
 `floodgate://`, `floodgates://` (TLS), `floodgate+cluster://host:port,host:port`,
 `floodgate+sentinel://host:port,host:port/service`, each with `async+` before it for
-`limits.aio`. Options go to redis-py, `key_prefix` stands before each key (LIMITS:).
+`limits.aio`. Options go to redis-py (`socket_timeout` is 1 s where it is not said),
+`key_prefix` stands before each key (LIMITS:).
 
 Every decision is one atomic command. `moving-window` and `sliding-window-counter`
 are both exact here, `fixed-window` counts as INCR does. A key that an operator has
@@ -140,7 +141,7 @@ class FloodgateStorage(_Commands, base.Storage, base.MovingWindowSupport, base.S
 
     @staticmethod
     def connect(uri: str, **options: Any) -> Any:
-        return redis.Redis.from_url(_redis_url(uri), **_resp2({"retry": _once(redis.retry.Retry), **options}))
+        return redis.Redis.from_url(_redis_url(uri), **_resp2(_soon(redis.retry.Retry, options)))
 
     @property
     def base_exceptions(self) -> type[Exception] | tuple[type[Exception], ...]:
@@ -241,7 +242,7 @@ class FloodgateSentinelStorage(FloodgateStorage):
 
     @staticmethod
     def connect(uri: str, **options: Any) -> Any:
-        return _master(_sentinel, uri, {"retry": _once(redis.retry.Retry), **options})
+        return _master(_sentinel, uri, _soon(redis.retry.Retry, options))
 
 
 class AsyncFloodgateStorage(
@@ -260,8 +261,7 @@ class AsyncFloodgateStorage(
 
     @staticmethod
     def connect(uri: str, **options: Any) -> Any:
-        retry = _once(redis.asyncio.retry.Retry)
-        return redis.asyncio.Redis.from_url(_redis_url(uri), **_resp2({"retry": retry, **options}))
+        return redis.asyncio.Redis.from_url(_redis_url(uri), **_resp2(_soon(redis.asyncio.retry.Retry, options)))
 
     @property
     def base_exceptions(self) -> type[Exception] | tuple[type[Exception], ...]:
@@ -365,13 +365,14 @@ class AsyncFloodgateSentinelStorage(AsyncFloodgateStorage):
 
     @staticmethod
     def connect(uri: str, **options: Any) -> Any:
-        return _master(_async_sentinel, uri, {"retry": _once(redis.asyncio.retry.Retry), **options})
+        return _master(_async_sentinel, uri, _soon(redis.asyncio.retry.Retry, options))
 
 
-def _once(retry: Any) -> Any:
-    """Again where a connection was lost, at once; not after a timeout, for the limit
-    would count both."""
-    return retry(redis.backoff.NoBackoff(), 1, (redis.exceptions.ConnectionError,))
+def _soon(retry: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """A limiter must not be what is slow: an answer has a second. Again where a
+    connection was lost, at once; not after a timeout, for the limit would count both."""
+    once = retry(redis.backoff.NoBackoff(), 1, (redis.exceptions.ConnectionError,))
+    return {"retry": once, "socket_timeout": 1.0, "socket_connect_timeout": 1.0, **options}
 
 
 def _redis_url(uri: str) -> str:
