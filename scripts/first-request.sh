@@ -18,7 +18,7 @@ case $language in node | rust | python) ;; *) echo "usage: scripts/first-request
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-file=$("$here/scripts/package/$language.sh" "$work/release" | head -n 1)
+file=$("$here/scripts/package/$language.sh" "$work/release" | sed -n 1p)
 mkdir "$work/empty"
 cd "$work/empty"
 
