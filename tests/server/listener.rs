@@ -79,6 +79,8 @@ const COMMANDS: &[(&str, &str)] = &[
     ("RL.ACQUIRE k 5/m TRACK", "RL.BATCH ALL 2 k 5/m 1 x 5/m 6"),
     ("RL.ACQUIRE k 5/m TRACK", "RL.BATCH EACH 2 k 5/m 1 x 7/m 1"),
     ("RL.ACQUIRE k 5/m COST 3", "RL.REFUND k 2"),
+    ("", "RL.CHARGE k 5/m COST 7"),
+    ("RL.ACQUIRE k 5/m COST 3", "RL.CHARGE k 6/h,7/d COST 2 TRACK"),
     ("RL.ACQUIRE k 5/m COST 3", "RL.REFUND k 3"),
     ("", "RL.RESERVE 2 x 10/m k 10/m,concurrent:5 TTL 1h ID a"),
     ("RL.ACQUIRE k 10/m TRACK", "RL.RESERVE 2 k 10/m x 10/m,concurrent:5 TTL 1h ID a"),

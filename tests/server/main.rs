@@ -27,6 +27,7 @@ mod breaker_seen;
 mod breaker_vectors;
 mod bulkhead;
 mod bulkhead_model;
+mod charge;
 mod clear;
 mod client_control;
 mod client_node;

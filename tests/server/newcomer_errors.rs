@@ -408,6 +408,7 @@ const OPTIONS: &[(&str, &[&str])] = &[
     ("RL.BATCH ALL 1 k 10/s 1", &["CRITICAL"]),
     ("RL.RESERVE 1 k 10/s", &["COST 5", "TTL 1m", "ID a", "PARTIAL", "WAIT 1s", "CRITICAL"]),
     ("RL.COMMIT a 1 k", &["COST 5"]),
+    ("RL.CHARGE k 10/s", &["COST 5", "TRACK"]),
     ("GCRA k 1 1 1", &["TOKENS 2"]),
     ("RL.PIN k 10/s", &["FOR 1h"]),
     ("RL.BLOCK k FOREVER", &["REASON x"]),

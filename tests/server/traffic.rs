@@ -135,7 +135,12 @@ impl Dice {
             0..=37 => self.acquire(),
             38..=49 => self.reservation(),
             50..=61 => self.batch(),
-            62..=69 => command(&[&"RL.REFUND", &self.key(), &(1 + self.below(10))]),
+            62..=66 => command(&[&"RL.REFUND", &self.key(), &(1 + self.below(10))]),
+            67..=69 => {
+                let mut words = command(&[&"RL.CHARGE", &self.key(), &self.one_of(LIMITS)]);
+                words.extend(command(&[&"COST", &(1 + self.below(40))]));
+                words
+            }
             70..=79 => self.operator(),
             80..=91 => {
                 let (burst, count) = (self.below(30), 1 + self.below(20));

@@ -74,7 +74,11 @@ fn honest<'a>(draw: &mut Draw<'a>, blocks: &'a [Vec<u8>], now: Micros) -> RateLi
     let limits = (draw.byte() % 2 == 0).then(|| draw.one_of(LIMITS));
     let until = if draw.byte() % 4 == 0 { Until::Forever } else { Until::At(end(draw, now)) };
     let change = match draw.byte() % 24 {
-        0..=6 => RateLimitChange::Take { limits, taken: taken(draw) },
+        0..=5 => RateLimitChange::Take { limits, taken: taken(draw) },
+        6 => {
+            let used = (draw.byte() % 2 == 0).then(|| draw.number() % MAX_COUNT);
+            RateLimitChange::Charge { limits, taken: taken(draw), used }
+        }
         7 => RateLimitChange::Touch { limits },
         8 | 9 => RateLimitChange::GiveBack {
             limits,
