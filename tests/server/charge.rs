@@ -108,7 +108,7 @@ fn several_limits_per_call_shadow_keep_unlimited_and_nothing() {
     assert_eq!(charge(&server, "keep 10/m:keep=30% COST 5"), [5, 10, 0, 60_000, 60_000, 0]);
     assert_eq!(six(&server, "keep 10/m:keep=30% COST 3 CRITICAL")[0], 3);
     // Neither can be taken so.
-    for limits in ["concurrent:5", "10/m,concurrent:5"] {
+    for limits in ["concurrent:5", "10/m,concurrent:5:per=cost"] {
         assert_error_prefix(
             &server.line(&format!("RL.CHARGE no {limits} COST 1")),
             "ERR invalid limit 'concurrent:5",

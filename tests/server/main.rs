@@ -66,6 +66,7 @@ mod ownership;
 mod package;
 mod partial;
 mod payloads;
+mod places;
 mod policies;
 mod policies_file;
 mod promises;

@@ -19,6 +19,7 @@ const LIMITS: &[&str] = &[
     "5/m:per=call:keep=99.99%:name=x",
     "9/m:shadow:name=y,unlimited",
     "concurrent:5",
+    "concurrent:5:per=cost",
     "@gold",
     "*",
     "10/",

@@ -96,7 +96,14 @@ impl Dice {
             0..=5 => {
                 let mut words = command(&[&"RL.RESERVE", &keys.len()]);
                 for key in &keys {
-                    let concurrent = if self.chance(30) { ",concurrent:3" } else { "" };
+                    let concurrent = self.one_of(&[
+                        "",
+                        "",
+                        "",
+                        ",concurrent:3",
+                        ",concurrent:20:per=cost",
+                        ",concurrent:4,concurrent:30:per=cost",
+                    ]);
                     let limits = format!("{}{concurrent}", self.one_of(LIMITS));
                     words.extend(command(&[key, &limits]));
                 }

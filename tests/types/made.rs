@@ -30,6 +30,7 @@ pub const LIMITS: &[&str] = &[
     "fixed:7/ever",
     "fixed:9/ever:name=a,5/m",
     "concurrent:3",
+    "concurrent:30:per=cost,concurrent:4,9/m:shadow",
     "throttle:4/1/60",
     "throttle:9223372036854775807/1/9223372036854775807",
     "unlimited",

@@ -26,6 +26,7 @@ const LIMITS: &[&str] = &[
     "fixed:5/2w:start=first:name=a",
     "fixed:9/ever:name=a,3/s",
     "concurrent:3,7/m:shadow",
+    "concurrent:9:per=cost,concurrent:9:per=cost:shadow:name=a",
     "100/m:keep=33.33%,unlimited",
     "3/m:block=15m:grow=2:maxblock=1d,bucket:9/s:name=a:block=1h",
     "1/s,2/m,3/h,4/d,5/w,bucket:6/s,bucket:7/m,fixed:8/h",
