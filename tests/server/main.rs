@@ -36,6 +36,7 @@ mod client_rust;
 mod clients;
 mod closing;
 mod cluster_policies;
+mod cluster_policies_in_time;
 mod commands;
 mod credit;
 mod demo;
