@@ -298,7 +298,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "CB.ACQUIRE pay LIMIT user:42",
-        "ERR syntax error: LIMIT needs a key and limits; usage: CB.ACQUIRE key [breaker] [LIMIT rlkey limits [COST n]]",
+        "ERR syntax error: LIMIT needs a key and limits; usage: CB.ACQUIRE key [breaker] [LIMIT rlkey limits [COST n] [TTL duration [ID id]] [CRITICAL]]",
     ),
     (
         "CB.ACQUIRE pay consecutive:5",
