@@ -31,7 +31,13 @@ const RESERVE_KEYS: Keys = Keys::Counted { count: 1, step: 2 };
 const SETTLE_KEYS: Keys = Keys::Counted { count: 2, step: 1 };
 const RENEW_KEYS: Keys = Keys::Counted { count: 4, step: 1 };
 const BREAKER: A = A::text("breaker");
-const LIMIT: &[A] = &[A::key("rlkey"), LIMITS, COST];
+const LIMIT: &[A] = &[
+    A::key("rlkey"),
+    LIMITS,
+    COST,
+    A::group("reservation", &[TTL, ID.after("ID").optional()]).optional(),
+    A::flag("CRITICAL").optional(),
+];
 const LIMIT_KEYS: Keys = Keys::FirstAndAfter("LIMIT");
 const TEXT: A = A::text("text");
 const CELL: &[A] = &[
@@ -142,7 +148,7 @@ pub static COMMANDS: &[Command] = &[
             COST,
             TTL,
             ID.after("ID").optional(),
-            WAIT.optional(),
+            A::one_of("shortage", &[A::flag("PARTIAL"), WAIT]).optional(),
             A::flag("CRITICAL").optional(),
         ],
     },
@@ -230,10 +236,19 @@ pub static COMMANDS: &[Command] = &[
         fast: false,
         rights: Rights::Admin,
         keys: Keys::None,
-        summary: "Shows the keys that are denied or granted most, ever or now, and the breakers that are open.",
+        summary: "Shows the keys that are denied or granted most, ever or now, the breakers that are open, and the keys that operators blocked or pinned.",
         complexity: "O(1), sorting 2048 places",
         arguments: &[
-            A::one_of("which", &[A::flag("DENIED"), A::flag("GRANTED"), A::flag("OPEN")]),
+            A::one_of(
+                "which",
+                &[
+                    A::flag("DENIED"),
+                    A::flag("GRANTED"),
+                    A::flag("OPEN"),
+                    A::flag("BLOCKED"),
+                    A::flag("PINNED"),
+                ],
+            ),
             A::integer("n").optional(),
             A::flag("NOW").optional(),
         ],

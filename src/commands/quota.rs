@@ -250,15 +250,14 @@ impl<'v> QuotaView<'v> {
             reply::text(ctx, label);
             Word::Algorithm.send(ctx);
             send_algorithm(ctx, limit);
-            let reset_at = self.now.plus(look.reset_after_us).ceil_millis();
             for (name, value) in [
                 (Word::Limit, limit.capacity().map_or(-1, signed)),
                 (Word::Used, signed(look.used)),
                 (Word::Remaining, look.remaining.map_or(-1, signed)),
                 (Word::PeriodMs, limit.period_us().map_or(-1, |us| signed(us.div_ceil(1000)))),
                 (Word::RetryAfterMs, look.retry.millis()),
-                (Word::ResetAfterMs, signed(look.reset_after_us.div_ceil(1000))),
-                (Word::ResetAtMs, signed(reset_at)),
+                (Word::ResetAfterMs, look.reset.millis()),
+                (Word::ResetAtMs, look.reset.moment(self.now).map_or(-1, |at| signed(at.ceil_millis()))),
             ] {
                 name.send(ctx);
                 reply::integer(ctx, value);
@@ -307,7 +306,7 @@ impl<'v> QuotaView<'v> {
                 LimitStatus { remaining: Some(0), retry: before.retry.max(self.retry), ..before };
             // Nothing is there again before the block ends.
             if let Until::At(end) = block.lasting.until(self.now) {
-                blocked.reset_after_us = blocked.reset_after_us.max(end.since(self.now));
+                blocked.reset = blocked.reset.at_least(end.since(self.now));
             }
             status = Some(blocked);
         }
@@ -331,10 +330,12 @@ impl<'v> QuotaView<'v> {
                 .collect();
             fields.push(("RateLimit", items.join(", ")));
         }
-        if let Some(LimitStatus { limit: Some(limit), remaining, reset_after_us, .. }) = status {
+        if let Some(LimitStatus { limit: Some(limit), remaining, reset, .. }) = status {
             fields.push(("X-RateLimit-Limit", limit.to_string()));
             fields.push(("X-RateLimit-Remaining", remaining.unwrap_or(limit).to_string()));
-            fields.push(("X-RateLimit-Reset", seconds(self.now.plus(reset_after_us).0).to_string()));
+            if let Some(at) = reset.moment(self.now) {
+                fields.push(("X-RateLimit-Reset", seconds(at.0).to_string()));
+            }
         }
         if let Some(seconds) = retry_seconds {
             fields.push(("Retry-After", seconds.to_string()));
@@ -348,7 +349,7 @@ impl<'v> QuotaView<'v> {
 
     /// `"name";r=50;t=30`. Retry-After must not be earlier than `t`, so a
     /// denying limit tells when it grants again, and one that would tell a later
-    /// time than Retry-After tells none.
+    /// time than Retry-After tells none. A credit tells none at all.
     fn limit_item(
         row: &QuotaRow<'_>,
         name: &str,
@@ -360,8 +361,9 @@ impl<'v> QuotaView<'v> {
             Some(denied) => (0, row.look.retry.max(denied)),
         };
         let at = match retry {
+            _ if !row.limit.comes_back() => None,
             RetryAfter::After(us) => Some(seconds(us)),
-            RetryAfter::Now => Some(seconds(row.look.reset_after_us)),
+            RetryAfter::Now => row.look.reset.micros().map(seconds),
             RetryAfter::Never => None,
         };
         let mut item = format!("\"{name}\";r={remaining}");

@@ -8,6 +8,7 @@ pub mod closing;
 pub mod copies;
 pub mod ends;
 pub mod error;
+pub mod operated;
 pub mod reply;
 pub mod reserve;
 pub mod resolve;

@@ -73,7 +73,7 @@ counters! {
     shadow_denied,
     /// Reservations granted, one a key.
     reservations_granted,
-    /// Calls of RL.RESERVE that took nothing.
+    /// Calls of RL.RESERVE, and of CB.ACQUIRE with TTL, that their limits denied.
     reservations_denied,
     /// Reservations settled by RL.COMMIT, one a key.
     reservations_committed,

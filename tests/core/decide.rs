@@ -21,6 +21,8 @@ const MENU: &[&str] = &[
     "10/20ms:keep=25%",
     "bucket:10/20ms:keep=33.33%",
     "fixed:8/30ms:keep=99%",
+    "fixed:30/ever",
+    "fixed:20/ever:per=call:keep=10%",
     "unlimited",
 ];
 
@@ -154,7 +156,10 @@ proptest! {
             prop_assert_eq!(seen.limit, asked.status.limit);
             prop_assert_eq!(seen.retry, asked.status.retry);
             prop_assert_eq!(seen.retry == RetryAfter::Now, asked.is_granted());
-            prop_assert_eq!(now + seen.reset_after_us, world.full_at(now));
+            match seen.reset.moment(Micros(now)) {
+                Some(at) => prop_assert_eq!(at.0, world.full_at(now)),
+                None => prop_assert_eq!(world.full_at(now), if seen.used > 0 { Micros::NEVER.0 } else { now }),
+            }
             if let Some(remaining) = seen.remaining {
                 if !world.limits.as_slice()[0].per_call() {
                     prop_assert!(remaining == 0 || world.would(now, &Request::of(remaining)).is_granted());

@@ -92,7 +92,7 @@ fn every_address_fares_as_a_brute_force_count_says() {
     let dir = tempfile::tempdir().unwrap();
     let log = log(dir.path());
     let sheet = dir.path().join("out.csv");
-    let limits = "30/m,60/h;fixed:20/m;10/s";
+    let limits = "30/m,60/h;fixed:20/m;10/s;fixed:40/ever";
     let output =
         replay(&["--limits".as_ref(), limits.as_ref(), "--csv".as_ref(), sheet.as_os_str(), log.as_os_str()]);
     let shown = text(&output);
@@ -102,8 +102,9 @@ fn every_address_fares_as_a_brute_force_count_says() {
         count(&requests, |past, now| within(past, now, MINUTE) < 30 && within(past, now, 60 * MINUTE) < 60),
         count(&requests, |past, now| past.iter().filter(|&&at| at / MINUTE == now / MINUTE).count() < 20),
         count(&requests, |past, now| within(past, now, 1) < 10),
+        count(&requests, |past, _| past.len() < 40),
     ];
-    let mut got = vec![BTreeMap::new(); 3];
+    let mut got = vec![BTreeMap::new(); 4];
     for row in fs::read_to_string(&sheet).unwrap().lines().skip(1) {
         // Only the first field may hold a comma, and is then quoted.
         let (which, rest) = limits

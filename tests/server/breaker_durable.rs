@@ -213,8 +213,10 @@ fn a_breaker_key_takes_at_most_400_bytes() {
     let before = used();
     fill(16_383, 32_767);
     let each = (used() - before) / 16_384;
-    println!("{each} bytes a key");
-    assert!(each <= 400, "{each} bytes a key");
+    // The allocator of Redis has more sizes than that of the C library, with which some
+    // servers are built.
+    let most = if server.info_field("memory", "mem_allocator") == "libc" { 416 } else { 400 };
+    assert!(each <= most, "{each} bytes a key");
     assert_eq!(counter(&server, "breakers_closed"), 32_768);
     server.line("FLUSHALL SYNC");
     assert_eq!(counter(&server, "breakers_closed"), 0);

@@ -277,7 +277,7 @@ fn operators_commands_are_for_operators() {
     }
     let help = server.line("CB.HELP");
     for name in [
-        "CB.ACQUIRE key [breaker] [LIMIT rlkey limits [COST n]]",
+        "CB.ACQUIRE key [breaker] [LIMIT rlkey limits [COST n] [TTL duration [ID id]] [CRITICAL]]",
         "CB.STATE key",
         "CB.UNPIN key",
         "CB.HELP [command]",

@@ -319,6 +319,44 @@ fn measured(server: &Server) -> BTreeSet<String> {
     names
 }
 
+/// Valkey 8.1 to 9.1.1 leave a client in the database of the key that modules are told of.
+#[test]
+fn a_client_stays_in_its_database() {
+    let server = at_t0();
+    let mut client = server.wire();
+    client.line("SELECT 2");
+    // From here on we are told of keys that come from elsewhere.
+    client.line("CB.REPORT b FAIL BREAKER 1:open=1h");
+    client.line("RENAME b b2");
+    for key in ["b2", "plain"] {
+        let mut client = server.wire();
+        for command in [
+            "SELECT 2",
+            "SET plain text",
+            "COPY plain copy",
+            "COPY plain copy DB 3",
+            "COPY plain copy DB 3 REPLACE",
+            "MOVE copy 4",
+            "copy plain copy REPLACE DB 5",
+        ] {
+            client.line(&command.replace("plain", key));
+            let mut other = server.wire();
+            client.line("SET here 2");
+            assert_eq!(other.line("GET here"), Reply::NilBulk, "{command}");
+            other.line("SELECT 2");
+            assert_eq!(other.line("DEL here"), Reply::Int(1), "{command}");
+        }
+        for command in ["MULTI", "COPY copy moved", "MOVE moved 6", "SET here 2", "EXEC"] {
+            client.line(command);
+        }
+        let mut other = server.wire();
+        other.line("SELECT 2");
+        assert_eq!(other.line("DEL here"), Reply::Int(1), "in a transaction");
+        client.line("FLUSHALL");
+        client.line("CB.REPORT b2 FAIL BREAKER 1:open=1h");
+    }
+}
+
 #[test]
 fn open_breakers_are_found_whatever_they_are_renamed_to() {
     let server = at_t0();

@@ -109,13 +109,18 @@ const COMMANDS: &[(&str, &str)] = &[
 struct Pair {
     master: Server,
     replica: Server,
+    /// Whether the server sends what a listener does behind what a module sent before.
+    /// Redis 6.2 sends it at once, before the command that the listener heard of, as it
+    /// does for its own commands.
+    in_order: bool,
 }
 
 impl Pair {
     fn start() -> Self {
         let master = server();
         let replica = master.replica();
-        Self { master, replica }
+        let in_order = master.at_least(7, 0);
+        Self { master, replica, in_order }
     }
 
     /// An empty server at noon on which this was done.
@@ -146,6 +151,13 @@ impl Pair {
 
     fn heard(&self) -> Vec<String> {
         self.master.line("LISTENER.HEARD").items().iter().map(Reply::text).collect()
+    }
+
+    /// As [`Pair::agree`], after a listener did `action` amid a command.
+    fn agree_after(&self, action: &str, what: &str) {
+        if self.in_order || !HARMFUL.contains(&action) {
+            self.agree(what);
+        }
     }
 
     fn agree(&self, what: &str) {
@@ -183,7 +195,7 @@ fn it_may_do_anything_when_it_is_told() {
                         assert_eq!(entry(&now), entry(&data), "{what}");
                     }
                 }
-                pair.agree(&what);
+                pair.agree_after(action, &what);
             }
         }
     }
@@ -329,7 +341,7 @@ fn clients_that_wait() {
         pair.master.line("DEL k");
         second.read_within(Duration::from_secs(20)).expect("an answer");
         assert!(!broke(&pair.heard()), "{action}: {:?}", pair.heard());
-        pair.agree(action);
+        pair.agree_after(action, action);
     }
 }
 

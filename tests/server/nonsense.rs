@@ -15,6 +15,7 @@ const LIMITS: &[&str] = &[
     "bucket:1/366d",
     "fixed:3/month:tz=Pacific/Apia",
     "fixed:1000000000000/w:start=first",
+    "fixed:1000000000000/ever:name=x",
     "5/m:per=call:keep=99.99%:name=x",
     "9/m:shadow:name=y,unlimited",
     "concurrent:5",

@@ -19,6 +19,8 @@ const LIMITS: &[&str] = &[
     "fixed:50/month",
     "fixed:60/d:start=first",
     "fixed:70/month:tz=Europe/Paris",
+    "fixed:80/ever",
+    "fixed:300/ever:name=a,400/d",
     "20/h,1000/d,bucket:200/d:burst=300",
     "1000/d,30/h",
     "bucket:100/d:burst=50",
@@ -99,6 +101,9 @@ impl Dice {
                     words.extend(command(&[key, &limits]));
                 }
                 words.extend(command(&[&"COST", &(1 + self.below(9)), &"TTL", &ttl, &"ID", &id]));
+                if self.chance(30) {
+                    words.push("PARTIAL".to_arg());
+                }
                 words
             }
             6 => settle(&[&"RL.RELEASE", &id, &keys.len()]),

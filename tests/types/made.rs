@@ -27,6 +27,8 @@ pub const LIMITS: &[&str] = &[
     "fixed:7/month",
     "fixed:7/d:tz=America/New_York",
     "fixed:7/h:start=first",
+    "fixed:7/ever",
+    "fixed:9/ever:name=a,5/m",
     "concurrent:3",
     "throttle:4/1/60",
     "throttle:9223372036854775807/1/9223372036854775807",

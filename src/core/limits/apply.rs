@@ -53,11 +53,13 @@ pub fn layer_at(limit: &Limit, state: &State, granted: Micros) -> Option<Layer> 
 }
 
 /// When units granted at `granted` have left the limit for certain; `granted`
-/// where nothing is charged by the unit (unlimited, concurrent).
-pub fn left_by(limit: &Limit, granted: Micros) -> Micros {
+/// where nothing is charged by the unit (unlimited, concurrent). `None` where they
+/// stay until they are given back.
+pub fn left_by(limit: &Limit, granted: Micros) -> Option<Micros> {
     match (limit.rule(), limit.capacity()) {
-        (Rule::Concurrent(_), _) | (_, None) => granted,
-        (rule, Some(capacity)) => rule.full_after(&State::Fresh, granted, capacity),
+        (Rule::Concurrent(_), _) | (_, None) => Some(granted),
+        (rule, Some(_)) if !rule.comes_back() => None,
+        (rule, Some(capacity)) => Some(rule.full_after(&State::Fresh, granted, capacity)),
     }
 }
 
@@ -72,7 +74,7 @@ pub fn charge(limit: &Limit, state: &mut State, now: Micros, units: u64) -> u64 
 }
 
 /// When every limit is full again if nobody asks (D4): the states are then as
-/// good as fresh. `now` when they are so already. Where the clock stepped back and
+/// good as fresh. `now` when they are so already, [`Micros::NEVER`] when they never are. Where the clock stepped back and
 /// nobody recorded it, it comes forward again.
 ///
 /// ```

@@ -126,6 +126,15 @@ macro_rules! algorithms {
                 }
             }
 
+            /// False where units never come back by themselves.
+            #[inline]
+            pub(super) fn comes_back(&self) -> bool {
+                match self {
+                    Self::Unlimited => true,
+                    $(Self::$name(rule) => rule.comes_back(),)+
+                }
+            }
+
             pub(super) fn period_us(&self) -> Option<u64> {
                 match self {
                     Self::Unlimited => None,

@@ -181,15 +181,15 @@ impl Limit {
         self.rule.capacity()
     }
 
-    /// The period in microseconds; `None` for unlimited and concurrent. A month
-    /// counts as 31 days, its longest.
+    /// The period in microseconds; `None` for unlimited, concurrent and a credit. A
+    /// month counts as 31 days, its longest.
     pub fn period_us(&self) -> Option<u64> {
         self.rule.period_us()
     }
 
     /// The time in microseconds in which a limit that is used up has all of its
-    /// capacity back if nobody asks; `None` for unlimited and concurrent. It is
-    /// the period, but for a bucket whose burst is not its count.
+    /// capacity back if nobody asks; `None` for unlimited, concurrent and a credit.
+    /// It is the period, but for a bucket whose burst is not its count.
     ///
     /// ```
     /// # use floodgate::core::limits::Limits;
@@ -198,6 +198,12 @@ impl Limit {
     /// ```
     pub fn refill_us(&self) -> Option<u64> {
         self.rule.refill_us()
+    }
+
+    /// False of a credit (`fixed:5000/ever`), whose units never come back by themselves.
+    #[inline]
+    pub fn comes_back(&self) -> bool {
+        self.rule.comes_back()
     }
 
     /// What it is charged for a request; a reservation counts 1 on `concurrent`.

@@ -10,7 +10,7 @@ use crate::server::ffi::call::OwnedString;
 use crate::types::cbcircuit::CbCircuit;
 use crate::types::cbcircuit::not_closed::NOT_CLOSED;
 use crate::types::cbcircuit::rules::BreakerRef;
-use std::collections::HashMap;
+use crate::types::name_index::once_a_name;
 
 /// What this part listens to.
 pub const LISTENERS: &[EventListener] = &[(Event::Cron, sweep)];
@@ -37,18 +37,10 @@ pub struct Open {
 /// the one that is so longest. At most [`name_index::MOST`](crate::types::name_index::MOST);
 /// the gauges by state count every one.
 pub fn list(ctx: &Context<'_>) -> Vec<Open> {
-    let here = ctx.database();
     let mut found = every_one(ctx);
     found.retain(|open| open.state != CircuitState::ForcedClosed);
     found.sort_by(|a, b| a.since.cmp(&b.since).then_with(|| a.name.cmp(&b.name)));
-    let mut shown: HashMap<Box<[u8]>, i32> = HashMap::new();
-    for open in &found {
-        let database = shown.entry(open.name.clone()).or_insert(open.database);
-        if open.database == here {
-            *database = here;
-        }
-    }
-    found.retain(|open| shown.get(&open.name) == Some(&open.database));
+    once_a_name(&mut found, ctx.database(), |open| (open.database, &open.name));
     found
 }
 

@@ -4,7 +4,7 @@
 //! some reservation has something on it, so a key without reservations pays nothing.
 
 use crate::core::limits::{HeldPlaces, Limit, LimitMask, Rule};
-use crate::core::reservations::{Ledger, Ordered, Places, Reservation, Stage, Stake, Standing};
+use crate::core::reservations::{Ledger, ON_CREDIT_US, Ordered, Places, Reservation, Stage, Stake, Standing};
 use crate::core::time::Micros;
 use crate::server::main_thread::MainThread;
 use crate::types::intern::LimitsRef;
@@ -292,6 +292,17 @@ pub fn each_limit(main: MainThread, one: &Reservation<LimitsRef>, mut see: impl 
     for (at, limit) in charged.filter_map(|at| set.limits().get(at).map(|limit| (at, limit))) {
         see(at, limit);
     }
+}
+
+/// The limits of a set that a reservation charged, with their positions.
+pub fn charged_of(limits: &[Limit], charged: LimitMask) -> impl Iterator<Item = (usize, &Limit)> {
+    limits.iter().enumerate().filter(move |(at, _)| charged.contains(*at))
+}
+
+/// How long a reservation that charged these limits is remembered after its end at the
+/// least, in microseconds: on a credit its units stay, so nothing else says how long.
+pub fn remembered_us<'l>(mut charged: impl Iterator<Item = &'l Limit>) -> u64 {
+    if charged.all(Limit::comes_back) { 0 } else { ON_CREDIT_US }
 }
 
 /// Whether a limit counts units, so that it matters whose they are.

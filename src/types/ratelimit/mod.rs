@@ -43,7 +43,7 @@ pub struct RateLimit(TaggedBox<Small, Single, Full>);
 pub enum Lifetime {
     /// It equals a fresh key: delete it.
     Over,
-    /// Until it is full again, and pin and block have ended.
+    /// Until it is full again, and pin and block have ended; forever while a credit is used.
     Until(Until),
     /// The same, and that is most likely no other time than before the change.
     StillUntil(Until),
@@ -408,15 +408,16 @@ impl RateLimit {
     /// when they are full again.
     #[inline]
     pub(in crate::types) fn lifetime_after(&self, listed: Filled, now: Micros) -> Lifetime {
+        let end = Until::from(listed.at);
         let (until, alone) = match self.as_full() {
-            None => (Until::At(listed.at), true),
-            Some(full) => (full.lasts_until(now).max(Until::At(listed.at)), false),
+            None => (end, true),
+            Some(full) => (full.lasts_until(now).max(end), false),
         };
         if !until.lasts(now) {
             Lifetime::Over
         } else if listed.as_before && alone {
             Lifetime::AsBefore(until)
-        } else if listed.as_before || until > Until::At(listed.at) {
+        } else if listed.as_before || until > end {
             // With a clock that stepped back another limit's end came back, perhaps.
             Lifetime::StillUntil(until)
         } else {

@@ -24,6 +24,7 @@ const LIMITS: &[&str] = &[
     "fixed:1000/day:tz=Europe/Paris",
     "fixed:5/month,3/s:per=call",
     "fixed:5/2w:start=first:name=a",
+    "fixed:9/ever:name=a,3/s",
     "concurrent:3,7/m:shadow",
     "100/m:keep=33.33%,unlimited",
     "3/m:block=15m:grow=2:maxblock=1d,bucket:9/s:name=a:block=1h",

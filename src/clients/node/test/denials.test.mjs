@@ -13,7 +13,8 @@ const denied = (retryAfterMs) => ({
   limit: 9,
   remaining: 0,
   retryAfterMs,
-  resetAfterMs: retryAfterMs < 0 ? 0 : retryAfterMs + 5,
+  // What never comes, a credit denies.
+  resetAfterMs: retryAfterMs < 0 ? -1 : retryAfterMs + 5,
   index: 0,
   source: 'redis',
 })
@@ -55,11 +56,12 @@ test('it says what a list of all denials says', () => {
         assert.equal(found !== undefined, hold.length > 0, `seed ${seed}, step ${step}`)
         asked.push(found !== undefined)
         if (!found) continue
-        const { retryAfterMs, granted, source } = found.decision
+        const { retryAfterMs, resetAfterMs, granted, source } = found.decision
         assert.deepEqual([granted, source], [0, 'memory'])
         // It is the answer that one of these gives now.
         const left = hold.map((entry) => (entry.retryAfterMs < 0 ? -1 : entry.at + entry.retryAfterMs - now))
         assert.ok(left.includes(retryAfterMs), `seed ${seed}, step ${step}: ${retryAfterMs} of ${left}`)
+        assert.equal(resetAfterMs, retryAfterMs < 0 ? -1 : retryAfterMs + 5)
       }
     }
     assert.ok(asked.includes(true) && asked.includes(false))
