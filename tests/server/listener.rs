@@ -203,6 +203,26 @@ fn it_may_do_anything_when_it_is_told() {
     }
 }
 
+/// A module that is loaded when ours has worked alone for long is noticed.
+#[test]
+fn it_may_come_later() {
+    for action in ["DEL k", "RL.QUOTA other 17/h,33/d:name=never-seen", "RL.POLICY SET fresh 9/s"] {
+        for command in
+            ["RL.ACQUIRE k 5/m TRACK", "RL.ACQUIRE k 6/h,7/d", "CB.REPORT k FAIL BREAKER 1:open=1h"]
+        {
+            let server = Server::start();
+            server.line("RL.ACQUIRE alone 5/m");
+            listen(&server);
+            server.ok(&format!("LISTENER.ON * 1 {action}"));
+            let reply = server.line(command);
+            assert!(reply.error().is_none(), "{command}, with {action}: {reply:?}");
+            let heard = server.line("LISTENER.HEARD");
+            let heard: Vec<String> = heard.items().iter().map(Reply::text).collect();
+            assert!(!heard.is_empty() && !broke(&heard), "{command}, with {action}: {heard:?}");
+        }
+    }
+}
+
 /// Replies that hold something new each time.
 fn found_random(command: &str) -> bool {
     command.starts_with("RL.CLEAR")

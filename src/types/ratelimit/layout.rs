@@ -191,11 +191,12 @@ impl Full {
         }
     }
 
-    /// An equal value to play through what may come: none of it is counted.
+    /// A value that decides alike, to play through what may come: none of it is counted.
+    /// What happened on the key decides nothing, and a copy of it would be one more
+    /// tracked key.
     pub(super) fn simulation(&self) -> Self {
         Self {
             reservations: self.reservations.as_ref().map(|reservations| Box::new(reservations.simulation())),
-            usage: self.usage.clone(),
             ..self.limits_and_operators()
         }
     }

@@ -348,7 +348,7 @@ impl RateLimit {
         listed.into_iter().chain(aside).collect()
     }
 
-    /// An equal value to play through what may come.
+    /// A value that decides alike, to play through what may come.
     #[must_use]
     pub fn simulation(&self) -> Self {
         let full = match self.as_full() {
