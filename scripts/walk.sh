@@ -5,6 +5,8 @@
 #   scripts/walk.sh              each step with its time; the root is removed afterwards
 #   WALK_TEST=1 scripts/walk.sh  and README's second command, make test
 #   WALK_ROOT=/path scripts/walk.sh  keeps the root there
+#   WALK_ROOT=/path WALK_FROM='make package' scripts/walk.sh
+#                                in a root that was kept, from that step on
 #
 # Needs root and debootstrap. The root shares the machine's network: PORT (6379)
 # must be free. It walks the last commit, as a clone would.
@@ -62,6 +64,8 @@ inside() {
 step() {
     local name=$1 began=$SECONDS log=$root.log
     shift
+    [[ $name == "${WALK_FROM:-}"* ]] || return 0
+    WALK_FROM=
     echo "+ $name"
     # In a shell of its own, so that it ends at the first command that fails.
     set +e
@@ -78,11 +82,15 @@ step() {
 
 clean_root() {
     debootstrap --variant=minbase "${WALK_SUITE:-bookworm}" "$root" http://deb.debian.org/debian
+    # A worktree's repository stands elsewhere; a clone of it is enough to clone from.
+    git clone --quiet --bare . "$root/source.git"
+}
+
+# What the root shares with the machine.
+mounts() {
     mkdir -p "$root"/root/.cargo "$root"/root/.rustup
     mount --bind "$cargo_home" "$root/root/.cargo"
     mount --bind "$rustup_home" "$root/root/.rustup"
-    # A worktree's repository stands elsewhere; a clone of it is enough to clone from.
-    git clone --quiet --bare . "$root/source.git"
     mount -t proc proc "$root/proc"
     mount --rbind /dev "$root/dev"
     cp /etc/resolv.conf "$root/etc/resolv.conf"
@@ -180,6 +188,7 @@ removal() {
 }
 
 step 'a clean root (no step of the newcomer)' clean_root
+mounts
 step 'apt-get install git make' inside 'apt-get update && apt-get install -y git make'
 step 'git clone' inside 'git clone --quiet /source.git floodgate'
 step 'make run, until it says how to try it' starts server 'make run' 'Floodgate is ready'
