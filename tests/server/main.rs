@@ -48,6 +48,7 @@ mod eviction;
 mod expiry;
 mod forks;
 mod gauges;
+mod images;
 mod info;
 mod interning;
 mod keyspace;

@@ -369,7 +369,7 @@ export class Server {
       }
       if (!this.#isLost) {
         this.#isLost = true
-        this.log(`Redis is lost, fallbacks hold: ${wrong ?? this.#refusal ?? error}`)
+        this.log(`Redis is away, the fallback decides: ${wrong ?? this.#refusal ?? error}`)
       }
       this.#sleep()
       throw new Away('Redis cannot decide', { cause: error })
@@ -381,7 +381,7 @@ export class Server {
     this.#hasAnswered = true
     if (!this.#isLost) return
     this.#isLost = false
-    this.log('Redis is found again')
+    this.log('Redis is back')
   }
 
   #sleep() {

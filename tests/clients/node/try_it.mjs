@@ -389,7 +389,7 @@ async function misconfiguredAtTheStart() {
   await away.check()
   away.close()
   assert.equal(lines.length, 1)
-  assert.match(lines[0], /^Redis is lost, fallbacks hold: .*ECONNREFUSED/)
+  assert.match(lines[0], /^Redis is away, the fallback decides: .*ECONNREFUSED/)
 }
 
 /** It answers, and decides nothing: that is an outage like others, logged once. */
@@ -439,8 +439,8 @@ async function itCannotWrite() {
     await mends()
     await asksAgain(limiter)
     assert.equal(lines.length, 2, `${what}: ${lines}`)
-    assert.match(lines[0], /^Redis is lost, fallbacks hold: ./)
-    assert.equal(lines[1], 'Redis is found again')
+    assert.match(lines[0], /^Redis is away, the fallback decides: ./)
+    assert.equal(lines[1], 'Redis is back')
     await ready(server)
   }
   server.close()

@@ -15,7 +15,7 @@ const server = new Server(process.env.REDIS_URL ?? 'redis://localhost:6379', {
 })
 const limiter = new Limiter(server, new LocalBucket(20))
 const logins = new Limiter(server, new FailClosed())
-const words = new Limiter(server, new LocalBucket(500, 5_000)) // its units are no requests
+const words = new Limiter(server, new LocalBucket(500, 5_000)) // its units are not requests
 const payments = new Breaker(server, 'payments', '3:open=30s')
 
 const app = express()

@@ -165,7 +165,7 @@ async def clear(which: Clear) -> dict[str, Any]:
     if which.key is not None:
         return {"cursor": "0", "cleared": await server.ask("RL.RESET", which.key)}
     if which.match is None:
-        raise HTTPException(422, "say which: key or match")
+        raise HTTPException(422, "give key or match")
     following, cleared = await server.ask("RL.CLEAR", which.cursor, "MATCH", which.match, "COUNT", 1000)
     return {"cursor": following, "cleared": cleared}
 

@@ -170,7 +170,7 @@ impl Server {
         let server = self.clone();
         runtime.spawn(async move {
             if let Err(Error::Refused(error)) = server.put::<Value>(&command).await {
-                log::warn!("what came of the work could not be told: {error}");
+                log::warn!("could not report the result of the work: {error}");
             }
         })
     }
