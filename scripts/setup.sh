@@ -107,6 +107,10 @@ if [ "$mode" = test ] || [ "$mode" = servers ] || [ "$mode" = torture ]; then
     # Certificates for a Redis that speaks TLS.
     have openssl || packages+=(openssl)
 fi
+if [ "$mode" = test ]; then
+    # Looks at the page of the service for Python.
+    have chromium || packages+=(chromium)
+fi
 if [ "$mode" = servers ] || [ "$mode" = torture ]; then
     have python3 && python3 -m pip --version >/dev/null 2>&1 || packages+=(python3 python3-pip)
     have flock || packages+=(util-linux)

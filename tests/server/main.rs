@@ -31,6 +31,7 @@ mod charge;
 mod clear;
 mod client_control;
 mod client_node;
+mod client_python;
 mod client_rights;
 mod client_rust;
 mod clients;

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { DenialMemory, Limiter } from 'floodgate-redis'
-import { ioredis, patient, sleep, startServer, times } from './kit.mjs'
+import { dice, ioredis, patient, sleep, startServer, times } from './kit.mjs'
 
 const { port } = await startServer()
 const client = ioredis(port)
@@ -18,14 +18,6 @@ const denied = (retryAfterMs) => ({
   index: 0,
   source: 'redis',
 })
-
-/** Numbers that are the same in every run. */
-function dice(seed) {
-  return (n) => {
-    seed = (Math.imul(seed, 1103515245) + 12345) >>> 0
-    return Math.floor((seed / 2 ** 32) * n)
-  }
-}
 
 test('it says what a list of all denials says', () => {
   for (let seed = 1; seed <= 200; seed++) {
