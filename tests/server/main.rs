@@ -27,6 +27,7 @@ mod breaker_seen;
 mod breaker_vectors;
 mod clear;
 mod client_control;
+mod client_languages;
 mod client_node;
 mod client_rights;
 mod client_rust;
