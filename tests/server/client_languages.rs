@@ -106,11 +106,11 @@ fn tried(language: &Language, server: &Server) -> bool {
     assert_eq!(says(server.port()), "again in 60000 ms\n", "{name}");
 
     // It refuses.
-    server.ok("DEL user:42");
+    server.line("DEL user:42");
     server.ok("SET user:42 text");
     let said = says(server.port());
     assert!(said.starts_with("let pass: ") && said.contains("WRONGTYPE "), "{name}: {said}");
-    server.ok("DEL user:42");
+    server.line("DEL user:42");
 
     // It hangs; what was sent meanwhile counts at most once.
     signal(server, "-STOP");

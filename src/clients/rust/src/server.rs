@@ -103,6 +103,10 @@ impl Server {
         self.put(command).await
     }
 
+    pub(crate) fn patience(&self) -> Duration {
+        self.inner.patience
+    }
+
     /// The answer to a command, or to a pipeline.
     pub(crate) async fn put<T: FromRedisValue>(&self, question: &impl Question) -> Result<T, Error> {
         let Inner { asking, client, patience, .. } = &*self.inner;

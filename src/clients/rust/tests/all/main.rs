@@ -12,6 +12,7 @@
 
 mod breaker;
 mod kit;
+mod lease;
 mod limiter;
 mod outage;
 mod processes;
