@@ -142,7 +142,7 @@ pub static COMMANDS: &[Command] = &[
             COST,
             TTL,
             ID.after("ID").optional(),
-            WAIT.optional(),
+            A::one_of("shortage", &[A::flag("PARTIAL"), WAIT]).optional(),
             A::flag("CRITICAL").optional(),
         ],
     },

@@ -25,6 +25,8 @@ use crate::types::ratelimit::{Lifetime, RateLimit, hold};
 pub struct Terms<'a> {
     /// Units.
     pub cost: u64,
+    /// Reserve fewer units rather than none.
+    pub partial: bool,
     /// For how long, in microseconds.
     pub ttl_us: u64,
     /// What it is known by.
@@ -41,7 +43,7 @@ impl Terms<'_> {
 
     /// What is asked of the limits.
     pub const fn request(&self) -> Request {
-        Request { cost: self.cost, calls: 1, partial: false, critical: self.critical }
+        Request { cost: self.cost, calls: 1, partial: self.partial, critical: self.critical }
     }
 }
 
@@ -150,7 +152,7 @@ impl ReserveDecision {
             limits,
             taken: *taken,
             id: terms.id,
-            cost: terms.cost,
+            cost: self.reply.granted,
             end: terms.end(now),
         })
     }

@@ -22,7 +22,7 @@ const LIMITS: &str = "30/s,concurrent:4";
 
 #[derive(Clone, Debug)]
 enum Op {
-    Reserve { id: u8, cost: u64, ttl: u64 },
+    Reserve { id: u8, cost: u64, ttl: u64, partial: bool },
     Commit { id: u8, actual: u64 },
     Release { id: u8 },
     Renew { id: u8, ttl: u64 },
@@ -34,7 +34,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     // Times that meet each other: ends, windows and settlements at one moment.
     let time = || prop_oneof![(1..8u64).prop_map(|n| n * 250_000), 1..2_000_000u64];
     let op = prop_oneof![
-        4 => (id.clone(), 1..12u64, time()).prop_map(|(id, cost, ttl)| Op::Reserve { id, cost, ttl }),
+        4 => (id.clone(), 1..12u64, time(), prop::bool::weighted(0.4))
+            .prop_map(|(id, cost, ttl, partial)| Op::Reserve { id, cost, ttl, partial }),
         3 => (id.clone(), 0..50u64).prop_map(|(id, actual)| Op::Commit { id, actual }),
         1 => id.clone().prop_map(|id| Op::Release { id }),
         1 => (id, time()).prop_map(|(id, ttl)| Op::Renew { id, ttl }),
@@ -165,12 +166,16 @@ fn history(ops: &[Op]) {
             Op::Reserve { id, .. } if model.open(id, now) => {
                 assert_eq!(real.stage(id, now), Some(Stage::Open));
             }
-            Op::Reserve { id, cost, ttl } => {
+            Op::Reserve { id, cost, ttl, partial } => {
                 let states = real.states(now, now + ttl);
-                let decision = decide(&rules, &states, Micros(now), &Request::of(cost));
-                let fits = model.used(now) + cost <= COUNT && model.held(now) < PLACES;
-                assert_eq!(decision.is_granted(), fits, "step {step}");
-                if fits {
+                let request = Request { partial, ..Request::of(cost) };
+                let decision = decide(&rules, &states, Micros(now), &request);
+                let fits = |cost: u64| model.used(now) + cost <= COUNT && model.held(now) < PLACES;
+                let least = if partial { 1 } else { cost };
+                let granted = (least..=cost).rev().find(|&cost| fits(cost)).unwrap_or(0);
+                assert_eq!(decision.granted, granted, "step {step}");
+                if granted > 0 {
+                    let cost = granted;
                     model.status.retain(|one| one.id != id);
                     model.status.push(Standing { id, cost, granted: now, end: now + ttl });
                     model.grants.push((now, cost));

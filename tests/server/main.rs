@@ -61,6 +61,7 @@ mod operate;
 mod operator_ends;
 mod ownership;
 mod package;
+mod partial;
 mod payloads;
 mod policies;
 mod policies_file;

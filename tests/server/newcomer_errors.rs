@@ -208,7 +208,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "RL.RESERVE 1 llm 1000/m COST 5",
-        "ERR syntax error: a reservation needs TTL, such as TTL 30s; usage: RL.RESERVE numkeys key limits [key limits ...] [COST n] TTL duration [ID id] [WAIT duration] [CRITICAL]",
+        "ERR syntax error: a reservation needs TTL, such as TTL 30s; usage: RL.RESERVE numkeys key limits [key limits ...] [COST n] TTL duration [ID id] [PARTIAL | WAIT duration] [CRITICAL]",
     ),
     ("RL.RESERVE 1 llm 1000/m TTL 60", "ERR invalid duration '60': needs a unit, such as 60s or 60ms"),
     ("RL.RESERVE 2 a 10/s a 10/s TTL 1m", "ERR a reservation cannot name a key twice"),
@@ -406,7 +406,7 @@ const OPTIONS: &[(&str, &[&str])] = &[
     ("RL.ACQUIRE k 10/s", &["COST 5", "PARTIAL", "WAIT 1s", "CRITICAL", "TRACK"]),
     ("RL.QUOTA k 10/s", &["COST 5", "HEADERS"]),
     ("RL.BATCH ALL 1 k 10/s 1", &["CRITICAL"]),
-    ("RL.RESERVE 1 k 10/s", &["COST 5", "TTL 1m", "ID a", "WAIT 1s", "CRITICAL"]),
+    ("RL.RESERVE 1 k 10/s", &["COST 5", "TTL 1m", "ID a", "PARTIAL", "WAIT 1s", "CRITICAL"]),
     ("RL.COMMIT a 1 k", &["COST 5"]),
     ("GCRA k 1 1 1", &["TOKENS 2"]),
     ("RL.PIN k 10/s", &["FOR 1h"]),

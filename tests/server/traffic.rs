@@ -99,6 +99,9 @@ impl Dice {
                     words.extend(command(&[key, &limits]));
                 }
                 words.extend(command(&[&"COST", &(1 + self.below(9)), &"TTL", &ttl, &"ID", &id]));
+                if self.chance(30) {
+                    words.push("PARTIAL".to_arg());
+                }
                 words
             }
             6 => settle(&[&"RL.RELEASE", &id, &keys.len()]),

@@ -21,7 +21,7 @@ pub use ledger::{Ledger, Remembered, Stake, Standing};
 pub(crate) use ordered::Ordered;
 pub use places::Places;
 
-use crate::core::limits::LimitMask;
+use crate::core::limits::{Charge, LimitMask, Taken};
 use crate::core::time::Micros;
 use std::sync::Arc;
 
@@ -62,11 +62,22 @@ pub struct Reservation<L> {
     pub limits: L,
     /// Those of them that were charged (a denying shadow limit is not).
     pub charged: LimitMask,
+    /// What each of them took, where some shadow limit could not give the whole cost.
+    pub less: Option<Box<Taken>>,
     /// Open, or ended and noted as such.
     pub stage: Stage,
 }
 
 impl<L> Reservation<L> {
+    /// What it took from the limit at `at`, one of those charged.
+    pub fn taken(&self, at: usize, charge: Charge) -> u64 {
+        match (&self.less, charge) {
+            (Some(taken), _) => taken.units(at),
+            (None, Charge::Call) => 1,
+            (None, Charge::Cost) => self.cost,
+        }
+    }
+
     /// How far it is at `now`, noted or not; `None` when it is forgotten.
     pub fn stage_at(&self, now: Micros) -> Option<Stage> {
         match self.stage {
@@ -74,6 +85,10 @@ impl<L> Reservation<L> {
             Stage::Open | Stage::Ended if now < self.forgotten_at() => Some(Stage::Ended),
             Stage::Open | Stage::Ended => None,
         }
+    }
+
+    fn heap_bytes(&self) -> usize {
+        if self.less.is_some() { size_of::<Taken>() } else { 0 }
     }
 
     fn forgotten_at(&self) -> Micros {
@@ -281,6 +296,6 @@ impl<L: Clone + PartialEq> Book<L> {
             + self.ends.memory()
             + self.ended.memory()
             + self.late.memory()
-            + self.all.iter().map(|(name, _)| id(name)).sum::<usize>()
+            + self.all.iter().map(|(name, one)| id(name) + one.heap_bytes()).sum::<usize>()
     }
 }

@@ -9,7 +9,7 @@ use crate::core::limits::bucket::Level;
 use crate::core::limits::fixed::WindowCount;
 use crate::core::limits::slots::Slots;
 use crate::core::limits::{
-    Limit, LimitMask, Orphan, State, Taken, charge, full_at, give_back, left_by, touch,
+    Charge, Limit, LimitMask, Orphan, State, Taken, charge, full_at, give_back, left_by, touch,
 };
 use crate::core::reservations::{Id, Reservation, Stage, Standing};
 use crate::core::time::Micros;
@@ -277,9 +277,12 @@ impl Full {
         // are not taken, so nothing is charged there either.
         let units = taken.as_array().iter().take(set.limits().len()).enumerate();
         let charged: LimitMask = units.filter(|(_, units)| **units > 0).map(|(at, _)| at).collect();
-        let charged_limits = set.limits().iter().enumerate().filter(|(at, _)| charged.contains(*at));
+        let charged_limits = || set.limits().iter().enumerate().filter(|(at, _)| charged.contains(*at));
         let leaves =
-            charged_limits.map(|(_, limit)| left_by(limit, now)).max().unwrap_or(now).min(Micros::MAX);
+            charged_limits().map(|(_, limit)| left_by(limit, now)).max().unwrap_or(now).min(Micros::MAX);
+        let takes_less = charged_limits().any(|(at, limit)| {
+            limit.charge() == Charge::Cost && has_ledger(limit) && taken.units(at) != cost
+        });
         drop(set);
         let reservations = self.reservations.get_or_insert_default();
         // The time comes first: a clock that stepped back is before what is granted now.
@@ -294,6 +297,7 @@ impl Full {
             serial,
             limits: limits.clone(),
             charged,
+            less: takes_less.then(|| Box::new(*taken)),
             stage: Stage::Open,
         };
         reservations.insert(main, Id::from(id), one);
@@ -316,9 +320,9 @@ impl Full {
                 Settlement::At(units) => units,
             };
             self.correct_usage(now, signed(actual).saturating_sub(signed(one.cost)));
-            each_limit(main, &one, |_, limit| {
+            each_limit(main, &one, |at, limit| {
                 if has_ledger(limit) {
-                    self.settle_on(main, now, limit, &one, how, reservations.accounts_mut());
+                    self.settle_on(main, now, (at, limit), &one, how, reservations.accounts_mut());
                 }
             });
         }
@@ -331,12 +335,12 @@ impl Full {
         &mut self,
         main: MainThread,
         now: Micros,
-        limit: &Limit,
+        (at, limit): (usize, &Limit),
         one: &Reservation<LimitsRef>,
         how: Settlement,
         accounts: &mut Accounts,
     ) {
-        let reserved = if limit.per_call() { 1 } else { one.cost };
+        let reserved = one.taken(at, limit.charge());
         let used = match how {
             Settlement::Release => 0,
             Settlement::At(_) if limit.per_call() => 1,
