@@ -17,6 +17,8 @@ pub enum Error {
     Misconfigured(RedisError),
     /// A limit counts requests (`per=call`): a block of a [`Lease`](crate::Lease) is one.
     CannotLease,
+    /// JSON has no such value, or what is kept is none: of a cache.
+    NotJson(String),
     /// Redis refuses the command: malformed limits, a key of another type, missing
     /// rights.
     Refused(RedisError),
@@ -34,6 +36,7 @@ impl fmt::Display for Error {
                 out,
                 "a limit with per=call counts requests, and cannot be leased: use Limiter::acquire"
             ),
+            Self::NotJson(reason) => write!(out, "no JSON: {reason}"),
             Self::Refused(error) => write!(out, "{error}"),
         }
     }
@@ -42,7 +45,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Away | Self::CannotLease => None,
+            Self::Away | Self::CannotLease | Self::NotJson(_) => None,
             Self::Misconfigured(error) | Self::Refused(error) => Some(error),
         }
     }

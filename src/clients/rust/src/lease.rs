@@ -107,10 +107,10 @@ impl Lease {
         self
     }
 
-    /// For how long a block may be spent, at least a millisecond.
+    /// For how long a block may be spent: 1 ms to 60 s.
     #[must_use]
     pub fn interval(self, interval: Duration) -> Self {
-        self.inner.ledger().interval = interval.max(Duration::from_millis(1));
+        self.inner.ledger().interval = interval.clamp(Duration::from_millis(1), Duration::from_secs(60));
         self
     }
 
@@ -202,12 +202,20 @@ impl Inner {
         let mut command = redis::cmd("RL.RESERVE");
         command.arg(1).arg(key).arg(limits).arg("COST").arg(wanted);
         // Until the last answer may have come, and it is settled.
-        command.arg("TTL").arg(ms(interval + server.patience() * 4)).arg("ID").arg(&id).arg("PARTIAL");
+        command
+            .arg("TTL")
+            .arg(ms(interval.saturating_add(server.patience().saturating_mul(4))))
+            .arg("ID")
+            .arg(&id)
+            .arg("PARTIAL");
         let release = settled("RL.RELEASE", &id, key);
-        let undo = move |(id, _): &(Option<String>, Vec<Decision>)| id.as_ref().map(|_| release.clone());
+        let undo =
+            move |(id, _): &(Option<String>, Vec<Decision>)| id.iter().map(|_| release.clone()).collect();
         let rests = match server.take(command, undo).await {
             Ok((Some(_), decisions)) => {
-                let Some(decision) = decisions.into_iter().next() else { return };
+                let Some(decision) = decisions.into_iter().next() else {
+                    return inner.ledger().rests_until(Instant::now() + interval);
+                };
                 let block = Block::new(id, decision, asked + interval);
                 let runtime = Handle::current();
                 if inner.is_closed.load(Ordering::SeqCst) {

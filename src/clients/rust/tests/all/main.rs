@@ -11,6 +11,7 @@
 )]
 
 mod breaker;
+mod guard;
 mod kit;
 mod lease;
 mod limiter;
