@@ -30,6 +30,7 @@ mod bulkhead_model;
 mod charge;
 mod clear;
 mod client_control;
+mod client_languages;
 mod client_node;
 mod client_python;
 mod client_rights;
