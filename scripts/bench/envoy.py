@@ -143,7 +143,7 @@ def main():
         added = f"{p50 - base[1]:11.2f}{p99 - base[2]:11.2f}" if name != "without limits" else " " * 22
         each = asked[name] / max(requests[name], 1)
         print(f"{name:18}{rate:12.0f}{p50:9.2f}{p99:9.2f}{added}{each:10.2f}")
-    print("commands: of Redis, a request; envoyproxy/ratelimit sends INCRBY and EXPIRE for each descriptor")
+    print("commands: Redis commands for one request; envoyproxy/ratelimit sends INCRBY and EXPIRE for each descriptor")
 
 
 if __name__ == "__main__":

@@ -54,6 +54,9 @@ case ${1:-} in
     node-package)
         list=$here/../../src/clients/node
         command -v node >/dev/null && command -v npm >/dev/null || missing "node and npm are not installed"
+        # Debian 12 has Node 18.
+        [ "$(node -p 'process.versions.node.split(".")[0]')" -ge 20 ] ||
+            missing "the package for Node needs Node 20 or newer, and this is $(node --version)"
         stamp() { node --version && cat "$list/package-lock.json"; }
         get() {
             cp "$list/package.json" "$list/package-lock.json" "$folder/" &&

@@ -153,7 +153,7 @@ fn malformed_lines_are_counted_shown_and_never_fatal() {
     let shown = text(&replay(&["--limits", "1/m", path.to_str().unwrap()]));
     let lines: Vec<_> = shown.lines().collect();
     assert_eq!(lines[0], "2 requests of 1 address, 2015-05-17 10:00:00 to 2015-05-17 10:00:01 UTC");
-    assert_eq!(lines[1], "passed over 4 lines that are no requests. The first:");
+    assert_eq!(lines[1], "passed over 4 lines that are not requests. The first:");
     assert_eq!(lines[2..4], ["    nonsense", "    \\xff\\x00\\x1b[31m"]);
     assert_eq!(lines[4], format!("    {}…", "x".repeat(80)));
     assert!(
@@ -301,7 +301,7 @@ fn lines_from_everywhere() {
     assert!(
         shown.starts_with(
             "4 requests of 1 address, 2015-05-17 09:05:03 to 2015-05-17 10:05:03 UTC\n\
-         2 lines stood behind a later one; all is replayed in order\n"
+         2 lines were out of order; all are replayed in order of time\n"
         ),
         "{shown}"
     );
@@ -318,7 +318,7 @@ fn what_is_no_log_is_counted_or_refused() {
     fs::write(&path, huge).unwrap();
     let shown = text(&replay(&["--limits", "1/m", path.to_str().unwrap()]));
     assert!(shown.starts_with("2 requests of 1 "), "{shown}");
-    assert!(shown.contains("\npassed over 1 line that is no request:\n"), "{shown}");
+    assert!(shown.contains("\npassed over 1 line that is not a request:\n"), "{shown}");
 
     let binary: Vec<u8> = (0..=255).cycle().take(10_000).collect();
     fs::write(&path, &binary).unwrap();
@@ -377,13 +377,16 @@ fn json_lines_and_words_by_a_mapping() {
     // Without the mapping the refusal names it, and the fields that there are.
     let refused = replay(&["--limits", "1/m", &json]);
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    for part in ["FIELDS='time=ts,key=request.client_ip'", "that line has the fields request.client_ip, ts\n"]
+    for part in
+        ["FIELDS='time=ts,key=request.client_ip'", "the fields of that line are request.client_ip, ts\n"]
     {
         assert!(said.contains(part), "{said}");
     }
     let refused = replay(&["--limits", "1/m", "--fields", "time=at,key=ip", &json]);
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    for part in ["no line has the time and the key where the fields say", "fields request.client_ip, ts\n"] {
+    for part in
+        ["no line has a time and a key in the fields that you named", "line are request.client_ip, ts\n"]
+    {
         assert!(said.contains(part), "{said}");
     }
 }
@@ -420,7 +423,7 @@ fn what_is_wrong_is_said() {
         ),
         (
             vec!["--limits", "1/m", "--by", "user", "--fields", "time=ts,key=a", one],
-            "whom to limit is what fields call key: leave BY out, or say BY=all",
+            "FIELDS names whom to limit by key=: leave BY out, or use BY=all",
         ),
         (vec!["--what", "x"], "invalid option '--what' (--help shows the options)"),
     ] {

@@ -245,7 +245,7 @@ def a_paid_call(server: Server) -> None:
     assert len(said.lines) == 2 and "is not cached" in said.lines[0], said.lines
     try:
         odd({4})
-        raise AssertionError("its arguments are no JSON")
+        raise AssertionError("its arguments are not JSON")
     except TypeError as error:
         assert "cached_as=" in str(error)
     assert guarded(limiter, Breaker(server, "{llm}odd:api", "2"), key="{llm}odd", cache=cache)(pow)(2, 5) == 32

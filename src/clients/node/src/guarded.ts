@@ -154,6 +154,6 @@ async function admitted(
 }
 
 function answersOf(call: { name: string }): (...args: unknown[]) => string {
-  if (!call.name) throw new TypeError('a function without a name: say cachedAs')
+  if (!call.name) throw new TypeError('a function without a name needs cachedAs')
   return (...args) => `${call.name}:${createHash('sha256').update(JSON.stringify(args)).digest('hex')}`
 }

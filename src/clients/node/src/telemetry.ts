@@ -38,7 +38,7 @@ function counter(name: string, description: string): (outcome: string, times?: n
 
 export const decisions = counter(
   'floodgate.decisions',
-  'What limits answered: granted, denied, remembered, fallback',
+  'What limits answered: granted, denied, remembered, leased, fallback',
 )
 export const calls = counter(
   'floodgate.calls',

@@ -60,6 +60,15 @@ test('it says what a list of all denials says', () => {
   }
 })
 
+test('what never comes back has no time at which it does', () => {
+  let now = 0
+  const memory = new DenialMemory(() => now)
+  memory.note('credit', 'fixed:9/ever', 1, { ...denied(-1), resetAfterMs: -1 })
+  now = 500
+  const { retryAfterMs, resetAfterMs } = memory.find('credit', 'fixed:9/ever', 1).decision
+  assert.deepEqual([retryAfterMs, resetAfterMs], [-1, -1])
+})
+
 test('it is bounded', () => {
   const memory = new DenialMemory(() => 0)
   for (let i = 0; i < DenialMemory.MAX_KEYS + 100; i++) memory.note(`k${i}`, '1/s', 1, denied(500))

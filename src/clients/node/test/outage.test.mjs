@@ -124,7 +124,7 @@ for (const [name, connect] of [
     assert.equal(await operator.exists(`queued:${name}`), 0)
     assert.equal((await limiter.acquire(`kept:${name}`, '3/h')).granted, 0)
     assert.equal(logger.lines.length, 2, logger.lines.join('\n'))
-    assert.match(logger.lines[0], /^error: floodgate: Redis is away, fallbacks hold: ./)
+    assert.match(logger.lines[0], /^error: floodgate: Redis is away, the fallback decides: ./)
     assert.equal(logger.lines[1], 'info: floodgate: Redis is back')
   })
 

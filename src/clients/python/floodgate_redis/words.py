@@ -116,7 +116,7 @@ def answer_of(function: Callable[..., Any]) -> Callable[..., str]:
         try:
             told = json.dumps([args, kwargs], sort_keys=True)
         except (TypeError, ValueError) as error:
-            raise TypeError(f"the arguments of {name} are no JSON: say cached_as=") from error
+            raise TypeError(f"the arguments of {name} are not JSON: give cached_as=") from error
         return f"{name}:{hashlib.sha256(told.encode()).hexdigest()}"
 
     return cached_as

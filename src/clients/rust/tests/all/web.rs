@@ -111,7 +111,12 @@ async fn the_page_shows_examples_that_run() {
     let hello = Web::of("hello", &layer, PATIENCE).await;
     for expected in [200, 200, 429] {
         let answer = hello.ask("GET /hello", 3).await;
-        assert_eq!((answer.status, answer.header("RateLimit").is_some()), (expected, true), "{}", answer.head);
+        assert_eq!(
+            (answer.status, answer.header("RateLimit").is_some()),
+            (expected, true),
+            "{}",
+            answer.head
+        );
     }
 }
 
