@@ -42,7 +42,9 @@ class Uvicorn:
         command += ["--port", str(self.port), "--workers", str(self.workers), "--log-level", "warning"]
         command += ["--interface", self.interface]
         folder = os.path.dirname(os.path.abspath(__file__))
-        self.process = subprocess.Popen(command, cwd=folder, env=os.environ | self.environment)
+        self.process = subprocess.Popen(
+            command, cwd=folder, env=os.environ | self.environment, stdout=sys.stderr
+        )  # to which uvicorn gives the errors of WSGI, too
         deadline = time.monotonic() + 60
         while True:
             try:
