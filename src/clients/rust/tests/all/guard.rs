@@ -215,11 +215,18 @@ async fn while_redis_is_away() {
     cache.set("shared", &"mine", None).await.unwrap();
     assert_eq!(cache.get::<String>("shared").await.unwrap().as_deref(), Some("mine"));
     machine.is_to("start").await;
-    // What all share, and not what was kept meanwhile.
-    eventually("it is asked again", async || {
-        cache.get::<u8>("shared").await.is_ok_and(|kept| kept == Some(1))
-    })
-    .await;
+    // What all share, and not what was kept meanwhile; that is forgotten.
+    let is_back = async || {
+        eventually("it is asked again", async || {
+            cache.get::<u8>("shared").await.is_ok_and(|kept| kept == Some(1))
+        })
+        .await;
+    };
+    is_back().await;
+    machine.is_to("kill").await;
+    assert_eq!(cache.get::<String>("shared").await.unwrap(), None);
+    machine.is_to("start").await;
+    is_back().await;
     machine.is_to("freeze").await;
     let start = Instant::now();
     let all = (0..8).map(|_| cache.once("x", None, async { Ok::<_, Error>(5) }));
