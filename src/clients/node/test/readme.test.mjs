@@ -61,6 +61,7 @@ test('rights: the core', async () => {
     await limiter.wait('acl', '100/h', 100)
     await limiter.batch('EACH', [{ key: 'acl', limits: '100/h' }])
     await limiter.refund('acl', 1)
+    await limiter.charge('acl', '100/h', 1)
     assert.equal(await new Breaker(limiter.server, 'acl:b', '3').call(() => 42), 42)
     await reserve(
       limiter,
