@@ -43,11 +43,13 @@ envoy: ## Build the rate limit service for Envoy: target/replay/floodgate-envoy 
 	@scripts/setup.sh
 	@cargo build --profile replay --features envoy --bin floodgate-envoy $(LOCKED)
 
-package: build envoy ## Build target/packages: .deb, .tar.gz, bills of materials, SHA-256 sums, and the package for Node where Node 20 is
+package: build envoy ## Build target/packages: .deb, .tar.gz, bills of materials, SHA-256 sums, the crate, and the packages for Node and Python where these are
 	@scripts/setup.sh package
 	@scripts/package/build.sh "$${CARGO_TARGET_DIR:-target}/release/libfloodgate.so" "$${CARGO_TARGET_DIR:-target}/packages"
 	@scripts/package/envoy.sh "$${CARGO_TARGET_DIR:-target}/replay/floodgate-envoy" "$${CARGO_TARGET_DIR:-target}/packages"
 	@scripts/package/node.sh "$${CARGO_TARGET_DIR:-target}/packages" || [ $$? -eq 3 ]
+	@scripts/package/rust.sh "$${CARGO_TARGET_DIR:-target}/packages" || [ $$? -eq 3 ]
+	@scripts/package/python.sh "$${CARGO_TARGET_DIR:-target}/packages" || [ $$? -eq 3 ]
 	@scripts/package/sums.sh "$${CARGO_TARGET_DIR:-target}/packages"
 
 libraries: ## Build the library for musl and for arm64: target/packages/libfloodgate-*.so

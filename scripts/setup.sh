@@ -107,6 +107,17 @@ if [ "$mode" = test ] || [ "$mode" = servers ] || [ "$mode" = torture ]; then
     # Certificates for a Redis that speaks TLS.
     have openssl || packages+=(openssl)
 fi
+if [ "$mode" = test ]; then
+    # Looks at the page of the service for Python.
+    have chromium || packages+=(chromium)
+    # The clients of src/clients/OTHER-LANGUAGES.md: 10 MB, and 81 MB for Go.
+    php -m 2>/dev/null | grep -qix redis || packages+=(php-cli php-redis)
+    ruby -e 'require "redis"' 2>/dev/null || packages+=(ruby ruby-redis)
+    perl -MRedis -e 1 2>/dev/null || packages+=(libredis-perl)
+    [ -e /usr/include/hiredis/hiredis.h ] || packages+=(libhiredis-dev)
+    have go || packages+=(golang-go)
+    [ -d /usr/share/gocode/src/github.com/gomodule/redigo ] || packages+=(golang-github-gomodule-redigo-dev)
+fi
 if [ "$mode" = servers ] || [ "$mode" = torture ]; then
     have python3 && python3 -m pip --version >/dev/null 2>&1 || packages+=(python3 python3-pip)
     have flock || packages+=(util-linux)

@@ -150,6 +150,10 @@ own_library() {
         REDIS_URL=redis://localhost:$port .venv/bin/python first.py" | grep -E 'left|again in'
 }
 
+own_crate() {
+    inside "REDIS_URL=redis://localhost:$port scripts/first-request.sh rust" | grep 'from an empty folder'
+}
+
 dashboard() {
     starts monitor 'make monitor' 'Ctrl-C ends them'
     local address
@@ -196,6 +200,7 @@ step 'the first reply' first_reply
 step 'six wrong inputs: each error names the way out' wrong_inputs
 step 'apt-get install python3-venv' inside 'apt-get install -y python3-venv'
 step 'the first limited request in Python' own_library
+step 'the first limited request in Rust, from an empty folder' own_crate
 step 'make monitor, until the dashboard has data' dashboard
 step 'stop the server' stops server
 step 'make package, install it, load it by redis.conf' package

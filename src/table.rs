@@ -3,8 +3,8 @@
 
 use crate::commands::breaker::{acquire as cb_acquire, operate as cb_operate, report, state};
 use crate::commands::{
-    acquire, alerts, batch, clear, commit, debug, effect, help, metrics, operate, policy, queue, quota,
-    refund, reserve, throttle, top, usage,
+    acquire, alerts, batch, charge, clear, commit, debug, effect, help, metrics, operate, policy, queue,
+    quota, refund, reserve, throttle, top, usage,
 };
 
 use crate::server::load::Loading;
@@ -217,6 +217,17 @@ pub static COMMANDS: &[Command] = &[
         summary: "Gives units back, the newest first.",
         complexity: "O(log M) a limit with M reservations",
         arguments: &[KEY, A::integer("n"), LIMITS.optional()],
+    },
+    Command {
+        name: "RL.CHARGE",
+        entry: entry!(charge::charge),
+        effect: KeyAccess::Write,
+        fast: true,
+        rights: Rights::User,
+        keys: Keys::First,
+        summary: "Charges units that were used anyway, as debt where they do not fit.",
+        complexity: "O(1) a limit",
+        arguments: &[KEY, LIMITS.optional(), A::integer("n").after("COST"), A::flag("TRACK").optional()],
     },
     Command {
         name: "RL.METRICS",

@@ -161,7 +161,7 @@ def run(folder, port, web, mail):
             for path, body in list(Web.heard):
                 text = json.dumps(body)
                 if to in path and state in text.lower():
-                    found |= {alert for alert in ALERTS if alert in text}
+                    found |= {alert for alert in ALERTS if re.search(rf"\b{alert}\b", text)}
             return found
 
         wait("all seven reach Slack", lambda: delivered("slack", "firing") >= set(ALERTS), 120)

@@ -88,7 +88,7 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         Some(value) if pinned => PinEnd::of(main, value, now, later),
         _ => None,
     };
-    with_usage(main, value, &resolved, now, |set, states| {
+    with_usage(main, value, &resolved, &ask.request(), now, |set, states| {
         let (limits, labels) = (set.limits(), set.labels());
         let view = QuotaView { now, units, limits, labels, states, source, block, pin_end, retry };
         if headers { view.send_headers(ctx, line.as_ref()) } else { view.send(ctx) }
@@ -151,8 +151,9 @@ impl QuotaAsk<'_> {
         resolved: &ResolvedLimits,
         now: Micros,
     ) -> Result<RetryAfter, Error> {
-        with_usage(main, value, resolved, now, |set, states| {
-            decide(set.limits(), states, now, &self.request()).status.retry
+        let request = self.request();
+        with_usage(main, value, resolved, &request, now, |set, states| {
+            decide(set.limits(), states, now, &request).status.retry
         })
     }
 
@@ -168,6 +169,7 @@ fn with_usage<R>(
     main: MainThread,
     value: Option<&RateLimit>,
     resolved: &ResolvedLimits,
+    request: &Request,
     now: Micros,
     look: impl FnOnce(&InternedLimits, &[State]) -> R,
 ) -> Result<R, Error> {
@@ -181,7 +183,7 @@ fn with_usage<R>(
     }
     let (limits, mut states) = usage_of(main, value, resolved, now).ok_or(Error::NoLimits)?;
     let set = limits.get(main);
-    hold(main, value, set.limits(), &mut states, now, now);
+    hold(main, value, set.limits(), &mut states, now, now, request);
     Ok(look(&set, &states))
 }
 
@@ -196,7 +198,7 @@ pub fn denying(
     now: Micros,
 ) -> Result<Vec<String>, Error> {
     let Some((resolved, _)) = choose(ctx.main(), key, value, now)? else { return Ok(Vec::new()) };
-    with_usage(ctx.main(), value, &resolved, now, |set, states| {
+    with_usage(ctx.main(), value, &resolved, &Request::of(1), now, |set, states| {
         let limits = set.limits().iter().zip(set.labels()).zip(states);
         let denying = limits.filter(|((limit, _), state)| {
             !limit.shadow() && look(limit, state, now, 1).retry > RetryAfter::Now
@@ -390,9 +392,10 @@ fn header_names(rows: &[QuotaRow<'_>]) -> Vec<String> {
 fn policy_item(limit: &Limit, label: &str) -> String {
     let mut item = format!("\"{label}\";q={}", limit.capacity().unwrap_or(0));
     if limit.per_call() {
-        item.push_str(";qu=\"requests\"");
-    } else if limit.algorithm_name() == "concurrent" {
-        item.push_str(";qu=\"concurrent-requests\"");
+        item.push_str(match limit.rule() {
+            Rule::Concurrent(_) => ";qu=\"concurrent-requests\"",
+            _ => ";qu=\"requests\"",
+        });
     }
     if let Some(us) = limit.refill_us() {
         item.push_str(&format!(";w={}", seconds(us)));

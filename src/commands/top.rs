@@ -4,7 +4,7 @@
 use super::arguments::number;
 use super::{quota, way_out};
 use crate::commands::arguments::ArgCursor;
-use crate::core::breaker::CircuitState;
+use crate::core::retry_after::RetryAfter;
 use crate::core::stats::heavy_hitters::BusyPeriod;
 use crate::limiter::Error;
 use crate::limiter::breaker::open;
@@ -169,8 +169,9 @@ fn by(ctx: &Context<'_>, name: Arg<'_>) -> Option<String> {
     let now = ctx.now();
     let key = ctx.read(name);
     if let Ok(Some(circuit)) = key.value::<CbCircuit>() {
-        let state = circuit.view(None, now).state;
-        return (state != CircuitState::Closed).then(|| state.name().to_owned());
+        let seen = open::view(ctx, name.bytes(), &circuit, now);
+        let denies = seen.retry > RetryAfter::Now && !circuit.is_over(now);
+        return denies.then(|| seen.state.name().to_owned());
     }
     let held = key.value::<RateLimit>().ok()?;
     let value = held.as_deref();

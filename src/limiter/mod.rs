@@ -4,6 +4,7 @@
 pub mod acquire;
 pub mod apply;
 pub mod breaker;
+pub mod charge;
 pub mod closing;
 pub mod copies;
 pub mod ends;

@@ -185,7 +185,7 @@ pub fn decide(
     let (resolved, source) = resolve(main, key, value, Some(given), now)?;
     let (limits, mut states) = usage_of(main, value, &resolved, now).ok_or(Error::NoLimits)?;
     let set = limits.get(main);
-    hold(main, value, set.limits(), &mut states, now, terms.end(now));
+    hold(main, value, set.limits(), &mut states, now, terms.end(now), &terms.request());
     if let Some(one) = known {
         let (status, index) = status(set.limits(), &states, now);
         let reply = RateLimitReply { granted: one.cost, status, index: Index::Limit(index) };

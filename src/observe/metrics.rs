@@ -55,6 +55,10 @@ counters! {
     refunds,
     /// Units that RL.REFUND gave back.
     refunded_units,
+    /// Calls of RL.CHARGE.
+    charges,
+    /// Units that RL.CHARGE was told of, those dropped too.
+    charged_units,
     /// Keys whose usage RL.RESET forgot.
     resets,
     /// Keys that RL.CLEAR deleted.

@@ -92,6 +92,22 @@ fn by_the_servers_own_clock_and_where_the_key_ends_with_it() {
     assert_eq!(by_time(&server), [0, 1, 1]);
 }
 
+/// An AOF is a log of what was done: what ended since then ended before the start.
+#[test]
+fn what_ended_before_the_start_is_not_counted() {
+    let mut server = Server::with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    server.line("RL.RESERVE 1 k 1000/d,concurrent:5 TTL 300ms ID a");
+    server.line("CB.FORCE mail OPEN FOR 300ms");
+    assert_eq!((breakers(&server), reservations(&server)), ([0, 0, 0, 1, 0], (1, 0)));
+    server.kill9();
+    std::thread::sleep(Duration::from_millis(350));
+    server.restart();
+    assert_eq!((breakers(&server), reservations(&server)), ([1, 0, 0, 0, 0], (0, 0)));
+    assert_eq!(by_time(&server), [0, 0, 0]);
+    assert_eq!(server.line("RL.RELEASE a 1 k"), Reply::Int(2));
+    assert_eq!(reservations(&server), (0, 0));
+}
+
 #[test]
 fn deleted_copied_renamed_flushed_reloaded() {
     let server = Server::with(&["--hz", "100"]);
@@ -415,6 +431,33 @@ fn a_changed_policy_shows_in_the_list() {
     assert_eq!(open(&server), []);
     server.ok("RL.POLICY SET p 10/s PREFIX svc: BREAKER 1:open=1s:probes=3:lease=1m");
     assert_eq!(open(&server), [("svc:a".to_owned(), "half-open".to_owned())]);
+}
+
+/// The breaker that a caller chose stands before a policy's: RL.TOP goes by it too, and
+/// names nothing that would let a call through.
+#[test]
+fn a_callers_breaker_shows_in_the_list_as_it_stands() {
+    let server = at_t0();
+    server.ok("RL.POLICY SET p 10/s PREFIX svc: BREAKER 1:open=1s:probes=1:lease=1m");
+    let acquire = || server.line("CB.ACQUIRE svc:a 1:open=1s:probes=2:lease=1m");
+    let state = || server.line("CB.STATE svc:a").field("state").text();
+    let by = || server.line("RL.TOP DENIED 10 NOW")[0][3].clone();
+    acquire();
+    server.line("CB.REPORT svc:a FAIL");
+    assert_eq!(acquire()[0], Reply::Int(0));
+    assert_eq!((state().as_str(), by()), ("open", Reply::bulk("open")));
+    server.clock_advance(1_000_000);
+    assert_eq!((state().as_str(), by()), ("half-open", Reply::NilBulk));
+    let token = acquire()[2].text();
+    server.line(&format!("CB.REPORT svc:a OK TOKEN {token}"));
+    assert_eq!((state().as_str(), by()), ("half-open", Reply::NilBulk));
+    assert_eq!(open(&server), [("svc:a".to_owned(), "half-open".to_owned())]);
+    // The second trial is on its way: nobody else may go.
+    acquire();
+    assert_eq!(acquire()[0], Reply::Int(0));
+    assert_eq!((state().as_str(), by()), ("half-open", Reply::bulk("half-open")));
+    server.ok("CB.FORCE svc:a CLOSED");
+    assert_eq!((state().as_str(), by()), ("forced-closed", Reply::NilBulk));
 }
 
 #[test]

@@ -79,6 +79,8 @@ const COMMANDS: &[(&str, &str)] = &[
     ("RL.ACQUIRE k 5/m TRACK", "RL.BATCH ALL 2 k 5/m 1 x 5/m 6"),
     ("RL.ACQUIRE k 5/m TRACK", "RL.BATCH EACH 2 k 5/m 1 x 7/m 1"),
     ("RL.ACQUIRE k 5/m COST 3", "RL.REFUND k 2"),
+    ("", "RL.CHARGE k 5/m COST 7"),
+    ("RL.ACQUIRE k 5/m COST 3", "RL.CHARGE k 6/h,7/d COST 2 TRACK"),
     ("RL.ACQUIRE k 5/m COST 3", "RL.REFUND k 3"),
     ("", "RL.RESERVE 2 x 10/m k 10/m,concurrent:5 TTL 1h ID a"),
     ("RL.ACQUIRE k 10/m TRACK", "RL.RESERVE 2 k 10/m x 10/m,concurrent:5 TTL 1h ID a"),
@@ -197,6 +199,26 @@ fn it_may_do_anything_when_it_is_told() {
                 }
                 pair.agree_after(action, &what);
             }
+        }
+    }
+}
+
+/// A module that is loaded when ours has worked alone for long is noticed.
+#[test]
+fn it_may_come_later() {
+    for action in ["DEL k", "RL.QUOTA other 17/h,33/d:name=never-seen", "RL.POLICY SET fresh 9/s"] {
+        for command in
+            ["RL.ACQUIRE k 5/m TRACK", "RL.ACQUIRE k 6/h,7/d", "CB.REPORT k FAIL BREAKER 1:open=1h"]
+        {
+            let server = Server::start();
+            server.line("RL.ACQUIRE alone 5/m");
+            listen(&server);
+            server.ok(&format!("LISTENER.ON * 1 {action}"));
+            let reply = server.line(command);
+            assert!(reply.error().is_none(), "{command}, with {action}: {reply:?}");
+            let heard = server.line("LISTENER.HEARD");
+            let heard: Vec<String> = heard.items().iter().map(Reply::text).collect();
+            assert!(!heard.is_empty() && !broke(&heard), "{command}, with {action}: {heard:?}");
         }
     }
 }

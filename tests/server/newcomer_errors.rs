@@ -298,7 +298,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "CB.ACQUIRE pay LIMIT user:42",
-        "ERR syntax error: LIMIT needs a key and limits; usage: CB.ACQUIRE key [breaker] [LIMIT rlkey limits [COST n]]",
+        "ERR syntax error: LIMIT needs a key and limits; usage: CB.ACQUIRE key [breaker] [LIMIT rlkey limits [COST n] [TTL duration [ID id]] [CRITICAL]]",
     ),
     (
         "CB.ACQUIRE pay consecutive:5",
@@ -408,6 +408,7 @@ const OPTIONS: &[(&str, &[&str])] = &[
     ("RL.BATCH ALL 1 k 10/s 1", &["CRITICAL"]),
     ("RL.RESERVE 1 k 10/s", &["COST 5", "TTL 1m", "ID a", "PARTIAL", "WAIT 1s", "CRITICAL"]),
     ("RL.COMMIT a 1 k", &["COST 5"]),
+    ("RL.CHARGE k 10/s", &["COST 5", "TRACK"]),
     ("GCRA k 1 1 1", &["TOKENS 2"]),
     ("RL.PIN k 10/s", &["FOR 1h"]),
     ("RL.BLOCK k FOREVER", &["REASON x"]),

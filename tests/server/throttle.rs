@@ -265,6 +265,12 @@ fn an_operators_word_wins() {
     // Its own usage is where it was.
     server.line("RL.UNPIN k");
     assert_throttle(&server, "k 4 1 60 0", [0, 5, 3, -1, 120]);
+    // Seconds are rounded up: nobody who is denied is told 0, nor too little.
+    for (period, retry) in [("300ms", 1), ("1500ms", 2)] {
+        server.ok(&format!("RL.PIN soon:{period} 1/{period}"));
+        assert_throttle(&server, &format!("soon:{period} 4 1 60"), [0, 1, 0, -1, retry]);
+        assert_throttle(&server, &format!("soon:{period} 4 1 60"), [1, 1, 0, retry, retry]);
+    }
 }
 
 #[test]

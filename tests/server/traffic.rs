@@ -96,7 +96,14 @@ impl Dice {
             0..=5 => {
                 let mut words = command(&[&"RL.RESERVE", &keys.len()]);
                 for key in &keys {
-                    let concurrent = if self.chance(30) { ",concurrent:3" } else { "" };
+                    let concurrent = self.one_of(&[
+                        "",
+                        "",
+                        "",
+                        ",concurrent:3",
+                        ",concurrent:20:per=cost",
+                        ",concurrent:4,concurrent:30:per=cost",
+                    ]);
                     let limits = format!("{}{concurrent}", self.one_of(LIMITS));
                     words.extend(command(&[key, &limits]));
                 }
@@ -135,7 +142,12 @@ impl Dice {
             0..=37 => self.acquire(),
             38..=49 => self.reservation(),
             50..=61 => self.batch(),
-            62..=69 => command(&[&"RL.REFUND", &self.key(), &(1 + self.below(10))]),
+            62..=66 => command(&[&"RL.REFUND", &self.key(), &(1 + self.below(10))]),
+            67..=69 => {
+                let mut words = command(&[&"RL.CHARGE", &self.key(), &self.one_of(LIMITS)]);
+                words.extend(command(&[&"COST", &(1 + self.below(40))]));
+                words
+            }
             70..=79 => self.operator(),
             80..=91 => {
                 let (burst, count) = (self.below(30), 1 + self.below(20));

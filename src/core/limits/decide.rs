@@ -263,7 +263,7 @@ impl LimitView {
 impl Request {
     /// What must fit for the request not to be denied.
     #[inline]
-    fn least(&self, limit: &Limit) -> u64 {
+    pub fn least(&self, limit: &Limit) -> u64 {
         match limit.charge() {
             Charge::Call => self.calls,
             Charge::Cost if self.partial => self.cost.min(1),
@@ -501,7 +501,7 @@ pub struct Look {
     pub reset: ResetAfter,
 }
 
-/// Looks at one limit without asking; `cost` is charged as 1 on `per=call`.
+/// Looks at one limit without asking; `cost` is charged as 1 where the limit counts calls.
 ///
 /// ```
 /// use floodgate::core::limits::{Limits, State, look};

@@ -43,7 +43,9 @@ mod way_out;
 pub mod window;
 
 pub use algorithm::{Filled, MAX_UNITS};
-pub use apply::{charge, full_at, give_back, layer_at, left_by, take, touch};
+pub use apply::{
+    charge, charge_all, chargeable, charges, full_at, give_back, layer_at, left_by, take, touch,
+};
 pub use change::{MAX_ORPHANS, Orphan, Realigned, count_aside, look_at, realign};
 pub use closing::{Closed, Closing};
 pub use concurrent::HeldPlaces;

@@ -163,12 +163,10 @@ fn unknown_unit(text: &[u8]) -> Reason {
     } else {
         duration::near_unit(text)
     };
+    let unknown = format!("unknown unit of time '{}'", shown(text));
     match near {
-        Some(near) => format!("unknown unit of time '{}', write {near}", shown(text)).into(),
-        None => {
-            let units = "ms, s, m, h, d, w, month, year and ever";
-            format!("unknown unit of time '{}': the units are {units}", shown(text)).into()
-        }
+        Some(near) => format!("{unknown}, write {near}").into(),
+        None => format!("{unknown}: the units are ms, s, m, h, d, w, month, year and ever").into(),
     }
 }
 

@@ -63,8 +63,16 @@ pub enum Charge {
     /// The cost of the request.
     #[default]
     Cost,
-    /// 1 whatever the cost (`per=call`).
+    /// 1 whatever the cost (`per=call`; `concurrent` without `per=cost`).
     Call,
+}
+
+impl Charge {
+    /// What `per=` changes: a reservation counts 1 on `concurrent`, elsewhere the cost
+    /// is charged.
+    const fn without_per(rule: &Rule) -> Self {
+        if matches!(rule, Rule::Concurrent(_)) { Self::Call } else { Self::Cost }
+    }
 }
 
 /// Whether a limit's denial counts.
@@ -136,7 +144,8 @@ impl Limit {
     /// A rule without options.
     pub(super) const fn plain(rule: Rule) -> Self {
         let enforcement = Enforcement::Enforced;
-        Self { rule, name: None, charge: Charge::Cost, keep: Keep(0), enforcement, closing: None, twin: 0 }
+        let charge = Charge::without_per(&rule);
+        Self { rule, name: None, charge, keep: Keep(0), enforcement, closing: None, twin: 0 }
     }
 
     /// The limit that always grants.
@@ -206,13 +215,13 @@ impl Limit {
         self.rule.comes_back()
     }
 
-    /// What it is charged for a request; a reservation counts 1 on `concurrent`.
+    /// What it is charged for a request.
     #[inline]
     pub const fn charge(&self) -> Charge {
-        if matches!(self.rule, Rule::Concurrent(_)) { Charge::Call } else { self.charge }
+        self.charge
     }
 
-    /// True with `per=call`.
+    /// True where it is charged 1 whatever the cost.
     pub const fn per_call(&self) -> bool {
         matches!(self.charge, Charge::Call)
     }
@@ -304,8 +313,11 @@ impl Limit {
     pub fn canonical(&self) -> String {
         let mut text = self.rule.head();
         text.push_str(&self.rule.tail());
-        if self.per_call() {
-            text.push_str(":per=call");
+        if self.charge != Charge::without_per(&self.rule) {
+            text.push_str(match self.charge {
+                Charge::Call => ":per=call",
+                Charge::Cost => ":per=cost",
+            });
         }
         if self.keep != Keep::default() {
             text.push_str(":keep=");

@@ -189,7 +189,7 @@ impl<L: Clone + PartialEq> Book<L> {
     /// When the last of them is forgotten; the epoch when there are none.
     pub fn lasts_until(&self) -> Micros {
         let lasts = [&self.ends, &self.ended, &self.late];
-        let last = |times: &Times| times.iter().next_back().map(|((at, _), ())| *at);
+        let last = |times: &Times| times.last().map(|((at, _), ())| *at);
         lasts.into_iter().filter_map(last).max().unwrap_or_default()
     }
 
@@ -262,7 +262,7 @@ impl<L: Clone + PartialEq> Book<L> {
 
     /// Notes the next one that has ended by `now`, and returns it as it was.
     pub fn note_ended(&mut self, now: Micros) -> Option<Reservation<L>> {
-        let (end, id) = self.ends.iter().next().map(|(first, ())| first.clone())?;
+        let (end, id) = self.ends.first().map(|(first, ())| first.clone())?;
         if end > now {
             return None;
         }
@@ -274,7 +274,7 @@ impl<L: Clone + PartialEq> Book<L> {
     /// Forgets the next one whose units are gone by `now`, or that is one too many,
     /// and returns it.
     pub fn forget(&mut self, now: Micros) -> Option<Reservation<L>> {
-        let (at, id) = self.ended.iter().next().map(|(first, ())| first.clone())?;
+        let (at, id) = self.ended.first().map(|(first, ())| first.clone())?;
         if at > now && self.ended.len() <= MAX_ENDED {
             return None;
         }

@@ -1,6 +1,6 @@
 //! Which breakers are open, by name, as CB.STATE tells each of them.
 
-use super::resolve::resolve;
+use super::resolve::resolve_standing;
 use crate::core::breaker::{CircuitState, CircuitView};
 use crate::core::time::Micros;
 use crate::observe::alerts::LongestOpen;
@@ -77,9 +77,9 @@ fn every_one(ctx: &Context<'_>) -> Vec<Open> {
     found
 }
 
-/// The circuit as it would go by the breaker that holds for its key now.
-fn view(ctx: &Context<'_>, name: &[u8], value: &CbCircuit, now: Micros) -> CircuitView {
-    let resolved = resolve(ctx.main(), name, Some(value), None, now).ok().flatten();
+/// The circuit as CB.STATE tells of it: by the breaker that stands for its key now.
+pub fn view(ctx: &Context<'_>, name: &[u8], value: &CbCircuit, now: Micros) -> CircuitView {
+    let resolved = resolve_standing(ctx.main(), name, Some(value), now);
     let other = resolved.and_then(|resolved| resolved.other);
     value.view(other.as_ref().map(BreakerRef::breaker), now)
 }

@@ -190,7 +190,7 @@ impl Accounts {
     pub fn hold(&mut self, main: MainThread, one: &Reservation<LimitsRef>) {
         if one.stage == Stage::Open {
             each_limit(main, one, |at, limit| {
-                let places = places_of(limit);
+                let places = places_of(one, at, limit);
                 if places > 0
                     && let Some(held) = self.open(main, &one.limits, at, limit).and_then(Account::places)
                 {
@@ -203,8 +203,8 @@ impl Accounts {
     /// An open reservation frees its places.
     pub fn free(&mut self, main: MainThread, one: &Reservation<LimitsRef>) {
         if one.stage == Stage::Open {
-            each_limit(main, one, |_, limit| {
-                let places = places_of(limit);
+            each_limit(main, one, |at, limit| {
+                let places = places_of(one, at, limit);
                 if places > 0 {
                     self.change(main, limit, |account| {
                         if let Some(held) = account.places() {
@@ -216,12 +216,19 @@ impl Accounts {
         }
     }
 
-    /// The places held on a `concurrent` limit; one taken now would be held until
-    /// `next`.
-    pub fn held(&self, main: MainThread, limit: &Limit, now: Micros, next: Micros) -> HeldPlaces {
+    /// The places held on a `concurrent` limit, for a request of so many; one taken now
+    /// would be held until `next`.
+    pub fn held(
+        &self,
+        main: MainThread,
+        limit: &Limit,
+        now: Micros,
+        next: Micros,
+        demand: u64,
+    ) -> HeldPlaces {
         match self.find(main, limit).map(|(_, account)| &account.holding) {
-            Some(Holding::Places(places)) => places.held(limit, now, next),
-            _ => Places::default().held(limit, now, next),
+            Some(Holding::Places(places)) => places.held(limit, now, next, demand),
+            _ => Places::default().held(limit, now, next, demand),
         }
     }
 
@@ -310,7 +317,10 @@ pub const fn has_ledger(limit: &Limit) -> bool {
     !matches!(limit.rule(), Rule::Concurrent(_) | Rule::Unlimited)
 }
 
-/// How many places a reservation holds on a limit.
-const fn places_of(limit: &Limit) -> u64 {
-    matches!(limit.rule(), Rule::Concurrent(_)) as u64
+/// How many places a reservation holds on the limit at `at` of its set.
+fn places_of(one: &Reservation<LimitsRef>, at: usize, limit: &Limit) -> u64 {
+    match limit.rule() {
+        Rule::Concurrent(_) => one.taken(at, limit.charge()),
+        _ => 0,
+    }
 }

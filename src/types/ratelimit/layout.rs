@@ -191,11 +191,12 @@ impl Full {
         }
     }
 
-    /// An equal value to play through what may come: none of it is counted.
+    /// A value that decides alike, to play through what may come: none of it is counted.
+    /// What happened on the key decides nothing, and a copy of it would be one more
+    /// tracked key.
     pub(super) fn simulation(&self) -> Self {
         Self {
             reservations: self.reservations.as_ref().map(|reservations| Box::new(reservations.simulation())),
-            usage: self.usage.clone(),
             ..self.limits_and_operators()
         }
     }
@@ -280,9 +281,8 @@ impl Full {
         let charged_limits = || charged_of(set.limits(), charged);
         let leaves = charged_limits().filter_map(|(_, limit)| left_by(limit, now)).max();
         let remembered_us = remembered_us(charged_limits().map(|(_, limit)| limit));
-        let takes_less = charged_limits().any(|(at, limit)| {
-            limit.charge() == Charge::Cost && has_ledger(limit) && taken.units(at) != cost
-        });
+        let takes_less =
+            charged_limits().any(|(at, limit)| limit.charge() == Charge::Cost && taken.units(at) != cost);
         drop(set);
         let reservations = self.reservations.get_or_insert_default();
         // The time comes first: a clock that stepped back is before what is granted now.

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import subprocess
+import socket
 import sys
 import threading
 import time
@@ -315,11 +316,16 @@ async def a_paid_call_in_asyncio(check: Server) -> None:
         await asyncio.sleep(0.1)
         asking.cancel()
         await asyncio.wait([asking])
-        please("thaw")
+        # Somebody else takes by another limit before it is: that unit is none of ours.
+        with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as other:
+            other.sendall(b"RL.ACQUIRE {aio}ann 100/d:name=other\r\n")
+            please("thaw")
+            assert other.recv(64).startswith(b"*6\r\n:1\r\n")
         deadline = time.monotonic() + 20
         while (await limiter.quota("{aio}ann", "5/h"))[0].used != used:
             assert time.monotonic() < deadline, "the unit is not given back"
             await asyncio.sleep(0.02)
+        assert (await limiter.quota("{aio}ann", "100/d:name=other"))[0].used == 1
 
 
 def while_redis_is_away(server: Server) -> None:

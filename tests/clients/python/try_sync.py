@@ -76,6 +76,8 @@ def limits_and_looks(server: Server) -> None:
     (second, hour) = limiter.quota("s:2", "100/s,5/h")
     assert (second.limit, hour.algorithm, hour.used, hour.remaining, hour.source) == (100, "sliding", 3, 2, "call")
     assert limiter.quota("s:none") == []
+    assert limiter.refund("s:2", 2, "5/h") == 2 and [row.used for row in limiter.quota("s:2", "100/s,5/h")][1] == 1
+    limiter.acquire("s:2", "100/s,5/h", cost=2)
     server.ask("RL.BLOCK", "s:2", "FOR", "10s")
     assert len(limiter.quota("s:2")) == 2, "the block is no limit"
     decision, headers = limiter.acquire_with_headers("s:3", "1/h")

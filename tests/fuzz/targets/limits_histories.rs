@@ -5,7 +5,7 @@
 
 use floodgate::core::retry_after::RetryAfter;
 use floodgate::core::time::Micros;
-use floodgate::core::limits::{Limits, Request, State, blocks, decide, give_back, take};
+use floodgate::core::limits::{Limits, Request, State, blocks, charge_all, charges, decide, give_back, take};
 use floodgate_fuzz::draw::{Draw, START};
 use libfuzzer_sys::fuzz_target;
 
@@ -65,6 +65,14 @@ fuzz_target!(|input: &[u8]| {
                 assert!(given <= units.min(before.saturating_sub(above)));
             }
             refunded = true;
+            continue;
+        }
+        if draw.byte() % 32 == 0 {
+            // Charged whatever is left: grants keep their promise, and replies tell the truth.
+            let charged = charges(limits, &states, now, draw.number() % MAX_COUNT + 1);
+            charge_all(limits, &mut states, now, &charged);
+            let (capacity, used) = (limits[0].capacity(), limits[0].rule().used(&states[0], now));
+            assert!(capacity.is_some_and(|capacity| used <= capacity * 2), "{text}");
             continue;
         }
         let request = Request {

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { DenialMemory, Limiter } from 'floodgate-redis'
-import { ioredis, patient, sleep, startServer, times } from './kit.mjs'
+import { dice, ioredis, patient, sleep, startServer, times } from './kit.mjs'
 
 const { port } = await startServer()
 const client = ioredis(port)
@@ -18,14 +18,6 @@ const denied = (retryAfterMs) => ({
   index: 0,
   source: 'redis',
 })
-
-/** Numbers that are the same in every run. */
-function dice(seed) {
-  return (n) => {
-    seed = (Math.imul(seed, 1103515245) + 12345) >>> 0
-    return Math.floor((seed / 2 ** 32) * n)
-  }
-}
 
 test('it says what a list of all denials says', () => {
   for (let seed = 1; seed <= 200; seed++) {
@@ -66,6 +58,15 @@ test('it says what a list of all denials says', () => {
     }
     assert.ok(asked.includes(true) && asked.includes(false))
   }
+})
+
+test('what never comes back has no time at which it does', () => {
+  let now = 0
+  const memory = new DenialMemory(() => now)
+  memory.note('credit', 'fixed:9/ever', 1, { ...denied(-1), resetAfterMs: -1 })
+  now = 500
+  const { retryAfterMs, resetAfterMs } = memory.find('credit', 'fixed:9/ever', 1).decision
+  assert.deepEqual([retryAfterMs, resetAfterMs], [-1, -1])
 })
 
 test('it is bounded', () => {
