@@ -3,7 +3,7 @@
 
 use crate::world::{World, cases, parse, start};
 use floodgate::core::limits::{
-    Limits, Request, ResetAfter, State, Taken, decide, look, realign, take, touch,
+    Limits, Request, ResetAfter, State, Taken, decide, look, look_at, realign, take, touch,
 };
 use floodgate::core::reservations::Stage;
 use floodgate::core::retry_after::RetryAfter;
@@ -454,6 +454,22 @@ fn a_credit_is_written_and_known_as_one() {
     let other = &other.as_slice()[0];
     assert!(credit.same_identity(other) && credit.identity_hash() == other.identity_hash());
     assert!(![year, calls, shadow].iter().any(|limit| limit.same_identity(other)));
+}
+
+/// C1 for a name that becomes a window: what was granted later than now counts as granted
+/// now, and not anew each day until the clock comes forward again.
+#[test]
+fn a_grant_of_the_future_counts_as_one_of_today() {
+    let mut world = World::new("fixed:5/ever:name=x");
+    assert!(world.acquire(START + 400 * DAY, 5).is_granted());
+    assert!(world.would(START, &Request::of(1)).record_clock);
+    assert!(!world.acquire(START, 1).is_granted());
+    let daily = parse("fixed:5/d:name=x");
+    let used = |at: u64| {
+        let seen = look_at(world.limits.as_slice(), &world.states, &[], daily.as_slice(), Micros(at));
+        daily.as_slice()[0].rule().used(&seen[0], Micros(at))
+    };
+    assert_eq!((used(START), used(START + DAY), used(START + 400 * DAY)), (5, 0, 0));
 }
 
 /// Its units never come back by themselves, so a denial for want of them closes nothing.

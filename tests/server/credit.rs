@@ -123,6 +123,14 @@ fn refunds_settlements_and_resets_give_back() {
     // Behind a breaker.
     let call = server.line("CB.ACQUIRE b 5 LIMIT k fixed:5/ever");
     assert_eq!((call[0].int(), call[3].int(), call[4].to_ints()), (0, -1, vec![0, 5, 0, -1, -1, 0]));
+    // A lease of what is left, and a reservation behind a breaker.
+    let lease = server.line("RL.RESERVE 1 lease fixed:5/ever COST 9 TTL 1m ID p PARTIAL");
+    assert_eq!(lease[1][0].to_ints(), [5, 5, 0, 0, -1, 0]);
+    assert_eq!(server.line("RL.COMMIT p 1 lease COST 2"), Reply::Int(1));
+    let call = server.line("CB.ACQUIRE b 5 LIMIT lease fixed:5/ever COST 3 TTL 1m ID q");
+    assert_eq!((call[4][0].text(), call[4][1].to_ints()), ("q".into(), vec![3, 5, 0, 0, -1, 0]));
+    assert_eq!(server.line("RL.RELEASE q 1 lease"), Reply::Int(1));
+    assert_eq!(used_and_left(&server, "lease"), (2, 3));
 }
 
 #[test]

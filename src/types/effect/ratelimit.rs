@@ -374,20 +374,7 @@ impl<'a> RateLimitEffect<'a> {
                     value => self.update(main, value, limits, take),
                 }
             }
-            RateLimitChange::Charge { limits, taken, used } => {
-                let limits = limits.map(|text| intern::stored(main, text)).transpose()?;
-                let charge = |rules: &[limits::Limit], states: &mut [State], now| {
-                    limits::charge_all(rules, states, now, &taken)
-                };
-                let applied = self.update(main, value.as_deref_mut(), limits, charge)?;
-                if reserved && let Some(value) = value.as_deref_mut() {
-                    value.grant(main, &taken);
-                }
-                Ok(match used {
-                    Some(units) => self.count_used(main, applied, value, units),
-                    None => applied,
-                })
-            }
+            RateLimitChange::Charge { limits, taken, used } => self.charge(main, value, limits, &taken, used),
             RateLimitChange::Touch { limits } => {
                 let limits = limits.map(|text| intern::stored(main, text)).transpose()?;
                 self.update(main, value, limits, limits::touch)
@@ -601,6 +588,29 @@ impl<'a> RateLimitEffect<'a> {
         created.count(self.now, add);
         let lifetime = created.lifetime(main, self.now);
         AppliedRateLimit::Created(created, lifetime)
+    }
+
+    /// Charges units, and counts them as used where the key is tracked.
+    fn charge(
+        &self,
+        main: MainThread,
+        mut value: Option<&mut RateLimit>,
+        limits: Option<&str>,
+        taken: &Taken,
+        used: Option<u64>,
+    ) -> Result<AppliedRateLimit, Corrupt> {
+        let limits = limits.map(|text| intern::stored(main, text)).transpose()?;
+        let charge = |rules: &[limits::Limit], states: &mut [State], now| {
+            limits::charge_all(rules, states, now, taken)
+        };
+        let applied = self.update(main, value.as_deref_mut(), limits, charge)?;
+        if let Some(value) = value.as_deref_mut() {
+            value.grant(main, taken);
+        }
+        Ok(match used {
+            Some(units) => self.count_used(main, applied, value, units),
+            None => applied,
+        })
     }
 
     /// Adds units to what a key counts as used that was changed in place or created.
