@@ -67,7 +67,7 @@ fn the_library_copies_itself_into_a_volume() {
     assert_eq!(copied.len(), 1, "{copied:?}");
     let bytes = |path: PathBuf| fs::read(path).unwrap();
     assert_eq!(bytes(copied[0].path()), bytes(dir.path().join("libfloodgate.so")));
-    let server = Server::builder().module(&copied[0].path()).start();
+    let server = Server::builder().module(copied[0].path()).start();
     assert_eq!(server.line("RL.ACQUIRE k 10/s").to_ints()[0], 1);
 
     let output = inside(&["/nowhere"]);
