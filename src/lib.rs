@@ -40,6 +40,7 @@ static LISTENERS: &[&[server::events::EventListener]] = &[
     observe::alerts::LISTENERS,
     limiter::breaker::open::LISTENERS,
     limiter::copies::LISTENERS,
+    limiter::operated::LISTENERS,
     types::intern::LISTENERS,
     types::cbcircuit::rules::LISTENERS,
 ];
@@ -67,6 +68,7 @@ fn load(ctx: &redis_module::Context, args: &[redis_module::RedisString]) -> redi
     observe::alerts::watch_breakers(limiter::breaker::open::longest);
     loading.keyspace(|main, what| {
         types::by_time::happened(main, what);
+        types::operator::happened(main, what);
         limiter::copies::happened(main, what);
     });
     loading.events(LISTENERS);

@@ -3,8 +3,8 @@
 
 use crate::commands::breaker::{acquire as cb_acquire, operate as cb_operate, report, state};
 use crate::commands::{
-    acquire, alerts, batch, clear, commit, debug, effect, help, metrics, operate, policy, queue, quota,
-    refund, reserve, throttle, top, usage,
+    acquire, alerts, batch, charge, clear, commit, debug, effect, help, metrics, operate, policy, queue,
+    quota, refund, reserve, throttle, top, usage,
 };
 
 use crate::server::load::Loading;
@@ -31,7 +31,13 @@ const RESERVE_KEYS: Keys = Keys::Counted { count: 1, step: 2 };
 const SETTLE_KEYS: Keys = Keys::Counted { count: 2, step: 1 };
 const RENEW_KEYS: Keys = Keys::Counted { count: 4, step: 1 };
 const BREAKER: A = A::text("breaker");
-const LIMIT: &[A] = &[A::key("rlkey"), LIMITS, COST];
+const LIMIT: &[A] = &[
+    A::key("rlkey"),
+    LIMITS,
+    COST,
+    A::group("reservation", &[TTL, ID.after("ID").optional()]).optional(),
+    A::flag("CRITICAL").optional(),
+];
 const LIMIT_KEYS: Keys = Keys::FirstAndAfter("LIMIT");
 const TEXT: A = A::text("text");
 const CELL: &[A] = &[
@@ -142,7 +148,7 @@ pub static COMMANDS: &[Command] = &[
             COST,
             TTL,
             ID.after("ID").optional(),
-            WAIT.optional(),
+            A::one_of("shortage", &[A::flag("PARTIAL"), WAIT]).optional(),
             A::flag("CRITICAL").optional(),
         ],
     },
@@ -213,6 +219,17 @@ pub static COMMANDS: &[Command] = &[
         arguments: &[KEY, A::integer("n"), LIMITS.optional()],
     },
     Command {
+        name: "RL.CHARGE",
+        entry: entry!(charge::charge),
+        effect: KeyAccess::Write,
+        fast: true,
+        rights: Rights::User,
+        keys: Keys::First,
+        summary: "Charges units that were used anyway, as debt where they do not fit.",
+        complexity: "O(1) a limit",
+        arguments: &[KEY, LIMITS.optional(), A::integer("n").after("COST"), A::flag("TRACK").optional()],
+    },
+    Command {
         name: "RL.METRICS",
         entry: entry!(metrics::metrics),
         effect: KeyAccess::Keyless,
@@ -230,10 +247,19 @@ pub static COMMANDS: &[Command] = &[
         fast: false,
         rights: Rights::Admin,
         keys: Keys::None,
-        summary: "Shows the keys that are denied or granted most, ever or now, and the breakers that are open.",
+        summary: "Shows the keys that are denied or granted most, ever or now, the breakers that are open, and the keys that operators blocked or pinned.",
         complexity: "O(1), sorting 2048 places",
         arguments: &[
-            A::one_of("which", &[A::flag("DENIED"), A::flag("GRANTED"), A::flag("OPEN")]),
+            A::one_of(
+                "which",
+                &[
+                    A::flag("DENIED"),
+                    A::flag("GRANTED"),
+                    A::flag("OPEN"),
+                    A::flag("BLOCKED"),
+                    A::flag("PINNED"),
+                ],
+            ),
             A::integer("n").optional(),
             A::flag("NOW").optional(),
         ],

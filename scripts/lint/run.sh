@@ -27,6 +27,7 @@ check 'issue forms' check-jsonschema --quiet --builtin-schema vendor.github-issu
 check 'issue pages' check-jsonschema --quiet --builtin-schema vendor.github-issue-config \
     .github/ISSUE_TEMPLATE/config.yml
 check dependabot check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
+check compose check-jsonschema --quiet --builtin-schema vendor.compose-spec scripts/images/compose.yaml
 check dependencies python3 scripts/lint/dependencies.py
 check cargo-deny cargo-deny --all-features --locked check --hide-inclusion-graph bans licenses sources
 

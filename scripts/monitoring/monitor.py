@@ -23,7 +23,7 @@ def main():
             print(f"{name:13} http://{stack.address(name)}/")
         for secret in "slack-url", "pagerduty-key":
             if not (HERE / "secrets" / secret).exists():
-                print(f"{HERE / 'secrets' / secret} is missing: nobody is told there")
+                print(f"{HERE / 'secrets' / secret} is missing: no alert goes there")
         print(f"Grafana       import {HERE / 'dashboard.json'}\nCtrl-C ends them.", flush=True)
         try:
             signal.pause()

@@ -43,6 +43,7 @@ class Stack:
         self.ports = ports or {"exporter": 9121, "prometheus": 9090, "alertmanager": 9093}
         for name in ("metrics.lua", "prometheus.yml", "rules.yml", "alertmanager.yml"):
             text = (HERE / name).read_text()
+            text = text.replace("127.0.0.1:6379", f"127.0.0.1:{redis_port}")
             text = text.replace("127.0.0.1:9121", f"127.0.0.1:{self.ports['exporter']}")
             text = text.replace("127.0.0.1:9093", f"127.0.0.1:{self.ports['alertmanager']}")
             for of, old, new in changes:
@@ -55,7 +56,6 @@ class Stack:
         if (HERE / "secrets").is_dir():
             shutil.copytree(HERE / "secrets", secrets, dirs_exist_ok=True)
         secrets.mkdir(exist_ok=True)
-        self.redis_port = redis_port
         self.processes = []
 
     def run(self, *command):
@@ -70,13 +70,22 @@ class Stack:
                 name = pathlib.Path(process.args[0]).name
                 raise SystemExit(f"{name} has ended:\n{(self.folder / (name + '.log')).read_text()[-2000:]}")
 
+    def end(self, name):
+        """Ends the program whose name ends so."""
+        for process in self.processes:
+            if pathlib.Path(process.args[0]).name.endswith(name):
+                process.terminate()
+                process.wait()
+
     def address(self, name):
         return f"127.0.0.1:{self.ports[name]}"
 
     def __enter__(self):
         try:
-            self.run("prometheus-redis-exporter", "-redis.addr", f"redis://127.0.0.1:{self.redis_port}", "-script",
-                     "metrics.lua", "-web.listen-address", self.address("exporter"))
+            # Prometheus says which servers to ask. One that hangs is told as such before
+            # Prometheus takes the exporter to be gone.
+            self.run("prometheus-redis-exporter", "-redis.addr", "", "-script", "metrics.lua",
+                     "-connection-timeout", "2s", "-web.listen-address", self.address("exporter"))
             self.run("prometheus-alertmanager", "--config.file=alertmanager.yml", "--storage.path=alertmanager",
                      "--cluster.listen-address=", "--web.listen-address", self.address("alertmanager"))
             self.run("prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=prometheus",

@@ -1,5 +1,6 @@
 """Makes each of the seven alerts fire on a real server, sees it delivered by the
-real programs, and sees it resolve. Takes about three minutes.
+real programs, and sees it resolve; then takes from them what they see by, and sees
+that told. Takes about four minutes.
 
     python3 scripts/monitoring/test.py path/to/libfloodgate.so [picture.svg]
 
@@ -78,7 +79,6 @@ def redis(port, *words):
 
 def traffic(port):
     """Everything goes wrong at once."""
-    redis(port, "RL.POLICY", "SET", "gold", "2/m", "PREFIX", "user:")
     redis(port, "CB.REPORT", "svc:stuck", "FAIL", "BREAKER", "1:open=90s")
     redis(port, "RL.ACQUIRE", "line", "1/h")
     waiters = [subprocess.Popen(["redis-cli", "-p", str(port), "RL.ACQUIRE", "line", "1/h", "WAIT", "30s"],
@@ -151,6 +151,7 @@ def run(folder, port, web, mail):
         def ask(path, **query):
             return json.loads(get(base + path + "?" + urllib.parse.urlencode(query)))["data"]
 
+        redis(port, "RL.POLICY", "SET", "gold", "2/m", "PREFIX", "user:")
         start = time.time()
         time.sleep(6)
         waiters = traffic(port)
@@ -160,7 +161,7 @@ def run(folder, port, web, mail):
             for path, body in list(Web.heard):
                 text = json.dumps(body)
                 if to in path and state in text.lower():
-                    found |= {alert for alert in ALERTS if alert in text}
+                    found |= {alert for alert in ALERTS if re.search(rf"\b{alert}\b", text)}
             return found
 
         wait("all seven reach Slack", lambda: delivered("slack", "firing") >= set(ALERTS), 120)
@@ -188,12 +189,20 @@ def run(folder, port, web, mail):
         def labels(metric, label):
             return {series[label] for series in ask("series", **{"match[]": metric}) if label in series}
         assert labels("floodgate_denied_by_policy", "policy") == {"gold"}
+        denied = ask("query_range", query="floodgate_denied_by_policy", start=start, end=time.time(), step=1)["result"]
+        counts = [int(value) for _, value in denied[0]["values"]]
+        assert counts[0] == 0 and counts[-1] > 0, counts
+        server = f"127.0.0.1:{port}"
+        assert labels("floodgate_acquire_granted", "instance") == {server}
+        told = [body["text"] for path, body in Web.heard if "slack" in path and "text" in body]
+        told += [one["text"] for _, body in Web.heard for one in body.get("attachments", [])]
+        assert told and all(server in text for text in told), told
         assert labels("floodgate_shadow_denied_by_limit", "limit") == {"tight"}
         named = labels("floodgate_breakers_open_since_ms", "breaker")
         assert named >= {"svc:0", "svc:\\xff\\x0a", "svc:\\xfe\\x0a", 'svc:\\xc3\\xa9"\\x5c'}, named
         assert labels("floodgate_command_latency_us_bucket", "command") >= {"RL.METRICS"}
         assert not ask("series", **{"match[]": '{__name__=~"floodgate_.+",key!=""}'})
-        print("policies, shadow limits, open breakers and commands are labels", flush=True)
+        print("servers, policies, shadow limits, open breakers and commands are labels", flush=True)
 
         redis(port, "DEL", "line")
         for waiter in waiters:
@@ -202,6 +211,18 @@ def run(folder, port, web, mail):
         wait("all seven resolve in Slack", lambda: delivered("slack", "resolved") >= set(ALERTS), 150)
         wait("the critical ones resolve in PagerDuty", lambda: delivered("pagerduty", '"resolve"') >= CRITICAL, 30)
         print("resolved: all", flush=True)
+
+        def told_of(alert, to, state):
+            return any(to in path and alert in text and state in text.lower() and server in text
+                       for path, text in ((path, json.dumps(body)) for path, body in list(Web.heard)))
+        redis(port, "ACL", "SETUSER", "default", "-rl.metrics")
+        wait("a script that fails is told", lambda: told_of("FloodgateScript", "pagerduty", "trigger"), 60)
+        redis(port, "ACL", "SETUSER", "default", "+rl.metrics")
+        wait("one that works again, too", lambda: told_of("FloodgateScript", "pagerduty", '"resolve"'), 60)
+        stack.end("exporter")
+        wait("an exporter that is gone is told", lambda: told_of("FloodgateExporter", "pagerduty", "trigger"), 60)
+        assert not told_of("FloodgateDown", "slack", "firing"), "the server answered all the time"
+        print("not silent: a script that fails, and an exporter that is gone", flush=True)
         if len(sys.argv) > 2:
             pathlib.Path(sys.argv[2]).write_text(draw(HERE / "dashboard.json", ask, start, time.time()))
 

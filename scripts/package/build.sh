@@ -3,9 +3,11 @@
 #
 #   scripts/package/build.sh LIBRARY FOLDER
 #
-# writes FOLDER/floodgate-VERSION-ARCH.tar.gz and FOLDER/floodgate_VERSION-1_ARCH.deb.
-# Needs dpkg-deb and nothing else of Debian's packaging tools. The same library
-# gives the same bytes: times are those of the last commit, or SOURCE_DATE_EPOCH.
+# writes FOLDER/floodgate_VERSION-1_ARCH.deb, FOLDER/floodgate-VERSION-ARCH.tar.gz
+# and FOLDER/floodgate-VERSION-ARCH.cdx.json, the bill of materials, which is in both
+# packages, too. Needs dpkg-deb and nothing else of Debian's packaging tools. The same
+# library gives the same bytes: times are those of the last commit, or
+# SOURCE_DATE_EPOCH.
 set -euo pipefail
 
 [ $# -eq 2 ] || { echo "package: usage: scripts/package/build.sh LIBRARY FOLDER" >&2; exit 2; }
@@ -17,7 +19,9 @@ cd "$(dirname "$0")/../.."
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 arch=$(dpkg --print-architecture)
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
-maintainer='Floodgate <floodgate@localhost>'
+# Who builds names himself as with Debian's own tools, and where the project is.
+maintainer="${DEBFULLNAME:-Floodgate} <${DEBEMAIL:-floodgate@localhost}>"
+homepage=${FLOODGATE_HOMEPAGE:-$(sed -n 's/^homepage = "\(.*\)"/\1/p' Cargo.toml)}
 umask 022
 
 work=$(mktemp -d)
@@ -41,6 +45,9 @@ floodgate ($version-1) unstable; urgency=medium
  -- $maintainer  $(date -u -R -d "@$SOURCE_DATE_EPOCH")
 CHANGELOG
 
+scripts/package/sbom.py floodgate >"$doc/sbom.cdx.json"
+chmod 644 "$doc/sbom.cdx.json"
+
 # The oldest C library that has every symbol it asks for.
 libc=$(grep -ao 'GLIBC_2\.[0-9]*' "$root/usr/lib/redis/modules/libfloodgate.so" | sort -uV | tail -n 1)
 mkdir "$root/DEBIAN"
@@ -51,7 +58,8 @@ Architecture: $arch
 Maintainer: $maintainer
 Section: database
 Priority: optional
-Depends: libc6 (>= ${libc#GLIBC_}), libgcc-s1
+${homepage:+Homepage: $homepage
+}Depends: libc6 (>= ${libc#GLIBC_}), libgcc-s1
 Suggests: redis-server (>= 5:6.2) | valkey-server
 Installed-Size: $(du -sk --exclude DEBIAN "$root" | cut -f 1)
 Description: rate limits and circuit breakers as native commands of Redis
@@ -72,11 +80,12 @@ dpkg-deb --build --root-owner-group -Zxz "$root" "$deb" >/dev/null
 name=floodgate-$version-$arch
 mkdir "$work/$name"
 cp -p "$root/usr/lib/redis/modules/libfloodgate.so" "$work/$name"
-cp README.md COMMANDS.md OPERATIONS.md CHANGELOG.md LICENSE "$work/$name"
+cp README.md COMMANDS.md OPERATIONS.md CHANGELOG.md LICENSE "$doc/sbom.cdx.json" "$work/$name"
 # Unpacked anywhere: whoever unpacks it puts the folder in.
 sed 's|/usr/lib/redis/modules/|/path/to/|' scripts/package/floodgate.conf >"$work/$name/floodgate.conf"
 tar=$out/$name.tar.gz
 tar -C "$work" --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" -cf - "$name" |
     gzip -9n >"$tar"
 
-printf '%s\n' "$deb" "$tar"
+cp "$doc/sbom.cdx.json" "$out/$name.cdx.json"
+printf '%s\n' "$deb" "$tar" "$out/$name.cdx.json"

@@ -3,8 +3,9 @@
 #
 #   scripts/package/envoy.sh PROGRAM FOLDER
 #
-# writes FOLDER/floodgate-envoy_VERSION-1_ARCH.deb and
-# FOLDER/floodgate-envoy-VERSION-ARCH.tar.gz, as build.sh does for the module.
+# writes FOLDER/floodgate-envoy_VERSION-1_ARCH.deb,
+# FOLDER/floodgate-envoy-VERSION-ARCH.tar.gz and
+# FOLDER/floodgate-envoy-VERSION-ARCH.cdx.json, as build.sh does for the module.
 set -euo pipefail
 
 [ $# -eq 2 ] || { echo "package: usage: scripts/package/envoy.sh PROGRAM FOLDER" >&2; exit 2; }
@@ -16,7 +17,9 @@ cd "$(dirname "$0")/../.."
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 arch=$(dpkg --print-architecture)
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
-maintainer='Floodgate <floodgate@localhost>'
+# Who builds names himself as with Debian's own tools, and where the project is.
+maintainer="${DEBFULLNAME:-Floodgate} <${DEBEMAIL:-floodgate@localhost}>"
+homepage=${FLOODGATE_HOMEPAGE:-$(sed -n 's/^homepage = "\(.*\)"/\1/p' Cargo.toml)}
 umask 022
 
 work=$(mktemp -d)
@@ -34,6 +37,8 @@ install -D -m 644 LICENSE "$doc/copyright"
 install -D -m 644 "$from/README.md" -t "$doc"
 install -D -m 644 "$from/example/envoy.yaml" -t "$doc/example"
 gzip -9n <CHANGELOG.md >"$doc/changelog.gz"
+scripts/package/sbom.py floodgate-envoy envoy >"$doc/sbom.cdx.json"
+chmod 644 "$doc/sbom.cdx.json"
 
 libc=$(grep -ao 'GLIBC_2\.[0-9]*' "$root/usr/bin/floodgate-envoy" | sort -uV | tail -n 1)
 mkdir "$root/DEBIAN"
@@ -44,7 +49,8 @@ Architecture: $arch
 Maintainer: $maintainer
 Section: net
 Priority: optional
-Depends: libc6 (>= ${libc#GLIBC_}), libgcc-s1
+${homepage:+Homepage: $homepage
+}Depends: libc6 (>= ${libc#GLIBC_}), libgcc-s1
 Suggests: floodgate
 Installed-Size: $(du -sk --exclude DEBIAN "$root" | cut -f 1)
 Description: rate limit service for Envoy, with Floodgate's decisions
@@ -64,10 +70,11 @@ dpkg-deb --build --root-owner-group -Zxz "$root" "$deb" >/dev/null
 name=floodgate-envoy-$version-$arch
 mkdir "$work/$name"
 cp -p "$root/usr/bin/floodgate-envoy" "$work/$name"
-cp "$from/README.md" LICENSE scripts/package/floodgate-envoy.service "$work/$name"
+cp "$from/README.md" LICENSE "$doc/sbom.cdx.json" scripts/package/floodgate-envoy.service "$work/$name"
 cp -r "$from/example" "$work/$name/example"
 tar=$out/$name.tar.gz
 tar -C "$work" --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" -cf - "$name" |
     gzip -9n >"$tar"
 
-printf '%s\n' "$deb" "$tar"
+cp "$doc/sbom.cdx.json" "$out/$name.cdx.json"
+printf '%s\n' "$deb" "$tar" "$out/$name.cdx.json"

@@ -4,7 +4,7 @@
 #   scripts/package/node.sh FOLDER
 #
 # writes FOLDER/floodgate-redis-VERSION.tgz and prints its path. Ends with 3, and
-# says what is missing, where Node or the registry of its packages cannot be had.
+# says what is missing, where Node 20 or the registry of its packages cannot be had.
 set -euo pipefail
 
 [ $# -eq 1 ] || { echo "package: usage: scripts/package/node.sh FOLDER" >&2; exit 2; }
@@ -19,5 +19,5 @@ tar -C src/clients/node --exclude ./dist --exclude ./node_modules -cf - . | tar 
 cp LICENSE "$work"
 ln -s "$needs/node_modules" "$work/node_modules"
 cd "$work"
-npm pack --silent --pack-destination "$out" >&2
+npm pack --loglevel=error --pack-destination "$out" >&2
 node -p '`'"$out"'/${require("./package.json").name}-${require("./package.json").version}.tgz`'

@@ -59,7 +59,7 @@ fn parse<'a>(main: MainThread, key: Arg<'a>, mut walk: ArgCursor<'a>) -> Result<
 /// Of a malformed limit and an argument that has no place behind it, the limit is
 /// the cause: `RL.ACQUIRE key 10 60`.
 #[cold]
-fn limits_first(limits: Option<&[u8]>, error: Error) -> Error {
+pub fn limits_first(limits: Option<&[u8]>, error: Error) -> Error {
     let Some(text) = limits else { return error };
     match (Expression::parse(text), &error) {
         (Err(malformed), Error::Syntax { near, .. }) => {

@@ -429,7 +429,7 @@ fn as_part(
     {
         let taken = if limit.per_call() { request.calls } else { request.cost };
         reply.status.remaining = reply.status.remaining.map(|left| left.saturating_add(taken));
-        reply.status.reset_after_us = look(limit, state, now, 1).reset_after_us;
+        reply.status.reset = look(limit, state, now, 1).reset;
     }
     reply
 }

@@ -6,6 +6,7 @@ pub mod alerts;
 pub mod arguments;
 pub mod batch;
 pub mod breaker;
+pub mod charge;
 pub mod clear;
 pub mod commit;
 pub mod debug;

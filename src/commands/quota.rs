@@ -88,7 +88,7 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         Some(value) if pinned => PinEnd::of(main, value, now, later),
         _ => None,
     };
-    with_usage(main, value, &resolved, now, |set, states| {
+    with_usage(main, value, &resolved, &ask.request(), now, |set, states| {
         let (limits, labels) = (set.limits(), set.labels());
         let view = QuotaView { now, units, limits, labels, states, source, block, pin_end, retry };
         if headers { view.send_headers(ctx, line.as_ref()) } else { view.send(ctx) }
@@ -151,8 +151,9 @@ impl QuotaAsk<'_> {
         resolved: &ResolvedLimits,
         now: Micros,
     ) -> Result<RetryAfter, Error> {
-        with_usage(main, value, resolved, now, |set, states| {
-            decide(set.limits(), states, now, &self.request()).status.retry
+        let request = self.request();
+        with_usage(main, value, resolved, &request, now, |set, states| {
+            decide(set.limits(), states, now, &request).status.retry
         })
     }
 
@@ -168,6 +169,7 @@ fn with_usage<R>(
     main: MainThread,
     value: Option<&RateLimit>,
     resolved: &ResolvedLimits,
+    request: &Request,
     now: Micros,
     look: impl FnOnce(&InternedLimits, &[State]) -> R,
 ) -> Result<R, Error> {
@@ -181,7 +183,7 @@ fn with_usage<R>(
     }
     let (limits, mut states) = usage_of(main, value, resolved, now).ok_or(Error::NoLimits)?;
     let set = limits.get(main);
-    hold(main, value, set.limits(), &mut states, now, now);
+    hold(main, value, set.limits(), &mut states, now, now, request);
     Ok(look(&set, &states))
 }
 
@@ -196,7 +198,7 @@ pub fn denying(
     now: Micros,
 ) -> Result<Vec<String>, Error> {
     let Some((resolved, _)) = choose(ctx.main(), key, value, now)? else { return Ok(Vec::new()) };
-    with_usage(ctx.main(), value, &resolved, now, |set, states| {
+    with_usage(ctx.main(), value, &resolved, &Request::of(1), now, |set, states| {
         let limits = set.limits().iter().zip(set.labels()).zip(states);
         let denying = limits.filter(|((limit, _), state)| {
             !limit.shadow() && look(limit, state, now, 1).retry > RetryAfter::Now
@@ -250,15 +252,14 @@ impl<'v> QuotaView<'v> {
             reply::text(ctx, label);
             Word::Algorithm.send(ctx);
             send_algorithm(ctx, limit);
-            let reset_at = self.now.plus(look.reset_after_us).ceil_millis();
             for (name, value) in [
                 (Word::Limit, limit.capacity().map_or(-1, signed)),
                 (Word::Used, signed(look.used)),
                 (Word::Remaining, look.remaining.map_or(-1, signed)),
                 (Word::PeriodMs, limit.period_us().map_or(-1, |us| signed(us.div_ceil(1000)))),
                 (Word::RetryAfterMs, look.retry.millis()),
-                (Word::ResetAfterMs, signed(look.reset_after_us.div_ceil(1000))),
-                (Word::ResetAtMs, signed(reset_at)),
+                (Word::ResetAfterMs, look.reset.millis()),
+                (Word::ResetAtMs, look.reset.moment(self.now).map_or(-1, |at| signed(at.ceil_millis()))),
             ] {
                 name.send(ctx);
                 reply::integer(ctx, value);
@@ -307,7 +308,7 @@ impl<'v> QuotaView<'v> {
                 LimitStatus { remaining: Some(0), retry: before.retry.max(self.retry), ..before };
             // Nothing is there again before the block ends.
             if let Until::At(end) = block.lasting.until(self.now) {
-                blocked.reset_after_us = blocked.reset_after_us.max(end.since(self.now));
+                blocked.reset = blocked.reset.at_least(end.since(self.now));
             }
             status = Some(blocked);
         }
@@ -331,10 +332,12 @@ impl<'v> QuotaView<'v> {
                 .collect();
             fields.push(("RateLimit", items.join(", ")));
         }
-        if let Some(LimitStatus { limit: Some(limit), remaining, reset_after_us, .. }) = status {
+        if let Some(LimitStatus { limit: Some(limit), remaining, reset, .. }) = status {
             fields.push(("X-RateLimit-Limit", limit.to_string()));
             fields.push(("X-RateLimit-Remaining", remaining.unwrap_or(limit).to_string()));
-            fields.push(("X-RateLimit-Reset", seconds(self.now.plus(reset_after_us).0).to_string()));
+            if let Some(at) = reset.moment(self.now) {
+                fields.push(("X-RateLimit-Reset", seconds(at.0).to_string()));
+            }
         }
         if let Some(seconds) = retry_seconds {
             fields.push(("Retry-After", seconds.to_string()));
@@ -348,7 +351,7 @@ impl<'v> QuotaView<'v> {
 
     /// `"name";r=50;t=30`. Retry-After must not be earlier than `t`, so a
     /// denying limit tells when it grants again, and one that would tell a later
-    /// time than Retry-After tells none.
+    /// time than Retry-After tells none. A credit tells none at all.
     fn limit_item(
         row: &QuotaRow<'_>,
         name: &str,
@@ -360,8 +363,9 @@ impl<'v> QuotaView<'v> {
             Some(denied) => (0, row.look.retry.max(denied)),
         };
         let at = match retry {
+            _ if !row.limit.comes_back() => None,
             RetryAfter::After(us) => Some(seconds(us)),
-            RetryAfter::Now => Some(seconds(row.look.reset_after_us)),
+            RetryAfter::Now => row.look.reset.micros().map(seconds),
             RetryAfter::Never => None,
         };
         let mut item = format!("\"{name}\";r={remaining}");
@@ -388,9 +392,10 @@ fn header_names(rows: &[QuotaRow<'_>]) -> Vec<String> {
 fn policy_item(limit: &Limit, label: &str) -> String {
     let mut item = format!("\"{label}\";q={}", limit.capacity().unwrap_or(0));
     if limit.per_call() {
-        item.push_str(";qu=\"requests\"");
-    } else if limit.algorithm_name() == "concurrent" {
-        item.push_str(";qu=\"concurrent-requests\"");
+        item.push_str(match limit.rule() {
+            Rule::Concurrent(_) => ";qu=\"concurrent-requests\"",
+            _ => ";qu=\"requests\"",
+        });
     }
     if let Some(us) = limit.refill_us() {
         item.push_str(&format!(";w={}", seconds(us)));

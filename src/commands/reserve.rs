@@ -19,6 +19,7 @@ use crate::queue::{QueueAdmission, QueuedRequest};
 use crate::server::context::Context;
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::random;
+use crate::server::keys::key::{Key, ReadKey};
 use crate::settings;
 use crate::types::effect::ratelimit::RateLimitChange;
 use crate::types::ratelimit::RateLimit;
@@ -36,11 +37,12 @@ struct ReserveCall<'a> {
     cost: u64,
     ttl_us: u64,
     id: Option<&'a [u8]>,
+    partial: bool,
     critical: bool,
     wait_us: u64,
 }
 
-const KEYWORDS: [&str; 5] = ["COST", "TTL", "ID", "WAIT", "CRITICAL"];
+const KEYWORDS: [&str; 6] = ["COST", "TTL", "ID", "PARTIAL", "WAIT", "CRITICAL"];
 
 /// An id that a caller chose.
 ///
@@ -74,7 +76,9 @@ fn parse<'a>(ctx: &Context<'_>, args: Args<'a>) -> Result<ReserveCall<'a>, Error
     if names.len() < items.len() {
         return Err(Error::Other("a reservation cannot name a key twice".to_owned()));
     }
-    let mut call = ReserveCall { items, cost: 1, ttl_us: 0, id: None, critical: false, wait_us: 0 };
+    let mut call =
+        ReserveCall { items, cost: 1, ttl_us: 0, id: None, partial: false, critical: false, wait_us: 0 };
+    let mut waits = false;
     while let Some(option) = walk.option(&KEYWORDS)? {
         match option {
             "COST" => call.cost = cost(walk.value_of(option)?)?,
@@ -85,9 +89,14 @@ fn parse<'a>(ctx: &Context<'_>, args: Args<'a>) -> Result<ReserveCall<'a>, Error
                 if call.items.len() > 1 {
                     return Err(Error::Other("WAIT works with one key only".to_owned()));
                 }
+                waits = true;
             }
+            "PARTIAL" => call.partial = true,
             _ => call.critical = true,
         }
+    }
+    if waits && call.partial {
+        return Err(Error::Usage("syntax error: PARTIAL and WAIT exclude each other".to_owned()));
     }
     if call.ttl_us == 0 {
         return Err(Error::Usage("syntax error: a reservation needs TTL, such as TTL 30s".to_owned()));
@@ -95,8 +104,8 @@ fn parse<'a>(ctx: &Context<'_>, args: Args<'a>) -> Result<ReserveCall<'a>, Error
     Ok(call)
 }
 
-/// `RL.RESERVE numkeys key limits [key limits …] [COST n] TTL d [ID id] [WAIT d]
-/// [CRITICAL]`
+/// `RL.RESERVE numkeys key limits [key limits …] [COST n] TTL d [ID id]
+/// [PARTIAL | WAIT d] [CRITICAL]`
 ///
 /// # Errors
 /// Malformed arguments or a key of another type; then nothing is taken.
@@ -110,23 +119,16 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         fresh = random::hex();
         &fresh
     };
-    let terms = Terms { cost: call.cost, ttl_us: call.ttl_us, id, critical: call.critical };
+    let ReserveCall { cost, partial, ttl_us, critical, .. } = call;
+    let terms = Terms { cost, partial, ttl_us, id, critical };
     if call.items.len() > 1 {
         ctx.settle_keys(call.items.iter().map(|item| item.key));
     }
     let torn = call.is_torn(ctx, id, now)?;
     let mut all = Vec::with_capacity(call.items.len());
     for (at, item) in call.items.iter().enumerate() {
-        let of_key = |error: Error| call.of_key(error, at);
         let mut key = ctx.write(item.key);
-        let held = key.value::<RateLimit>().map_err(|wrong| of_key(wrong.into()))?;
-        let decide_on = |value: Option<&RateLimit>| {
-            decide(ctx, item.key.bytes(), value, item.limits, &terms, now).map_err(of_key)
-        };
-        let mut one = match held.as_deref().filter(|value| torn && is_open(Some(value), id, now)) {
-            Some(value) => decide_on(released(ctx.main(), value, id, now).as_ref())?,
-            None => decide_on(held.as_deref())?,
-        };
+        let mut one = call.decide(ctx, &key, at, &terms, torn, now)?;
         let ask = || QueuedRequest::reserve(&terms, item.limits);
         let wants = one.takes() || one.reply.granted == 0;
         if wants && queue::has_queue(ctx, item.key) {
@@ -153,6 +155,7 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         one.close();
         all.push(one);
     }
+    call.even_out(ctx, &mut all, &terms, torn, now)?;
     let longest = all.iter().filter(|one| one.reply.granted == 0).map(|one| one.reply.status.retry).max();
     if let Some(longest) = longest {
         metrics::count(ctx.main(), |m| &mut m.reservations_denied);
@@ -169,7 +172,7 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         if torn {
             release(ctx, item.key, id, now, &mut together)?;
         }
-        settle(ctx, item.key, one, &terms, now, &mut together)?;
+        settle(ctx, &mut ctx.write(item.key), one, &terms, now, &mut together)?;
     }
     together.propagate(ctx);
     let replies: Vec<RateLimitReply> = all.iter().map(|one| one.reply).collect();
@@ -181,6 +184,53 @@ impl ReserveCall<'_> {
     /// Says which key an error is about, where there are several.
     fn of_key(&self, error: Error, at: usize) -> Error {
         if self.items.len() > 1 { error.of_item("key", at) } else { error }
+    }
+
+    /// Decides it on one of the keys, as if what it still holds of a torn one were given
+    /// back.
+    fn decide(
+        &self,
+        ctx: &Context<'_>,
+        key: &ReadKey<'_>,
+        at: usize,
+        terms: &Terms<'_>,
+        torn: bool,
+        now: Micros,
+    ) -> Result<ReserveDecision, Error> {
+        let of_key = |error: Error| self.of_key(error, at);
+        let limits = self.items.get(at).map_or(&[][..], |item| item.limits);
+        let held = key.value::<RateLimit>().map_err(|wrong| of_key(wrong.into()))?;
+        let name = key.name().bytes();
+        let decide_on =
+            |value: Option<&RateLimit>| decide(ctx, name, value, limits, terms, now).map_err(of_key);
+        match held.as_deref().filter(|value| torn && is_open(Some(value), terms.id, now)) {
+            Some(value) => decide_on(released(ctx.main(), value, terms.id, now).as_ref()),
+            None => decide_on(held.as_deref()),
+        }
+    }
+
+    /// With PARTIAL every key gives as much as the one that can give least. A key that
+    /// could give more is decided anew for so much.
+    fn even_out(
+        &self,
+        ctx: &Context<'_>,
+        all: &mut [ReserveDecision],
+        terms: &Terms<'_>,
+        torn: bool,
+        now: Micros,
+    ) -> Result<(), Error> {
+        let least = all.iter().map(|one| one.reply.granted).min().unwrap_or(0);
+        if !terms.partial || least == 0 {
+            return Ok(());
+        }
+        let terms = Terms { cost: least, ..*terms };
+        for (at, (item, one)) in self.items.iter().zip(all).enumerate() {
+            // What stands already is told as it was granted.
+            if one.takes() && one.reply.granted > least {
+                *one = self.decide(ctx, &ctx.write(item.key), at, &terms, torn, now)?;
+            }
+        }
+        Ok(())
     }
 
     /// True when the reservation is open on some of the keys and lost on others: it is
@@ -217,30 +267,32 @@ fn release<'a>(
 }
 
 /// Takes what was decided on one key, and counts it.
-fn settle<'a>(
-    ctx: &'a Context<'_>,
-    name: Arg<'a>,
+///
+/// # Errors
+/// The effect does not fit.
+pub fn settle<'a>(
+    ctx: &Context<'_>,
+    key: &mut Key<'a>,
     one: &ReserveDecision,
     terms: &Terms<'_>,
     now: Micros,
     together: &mut EffectBatch<'a>,
 ) -> Result<(), Error> {
     one.count(ctx.main());
-    let granted = if one.takes() { terms.cost } else { 0 };
+    let granted = if one.takes() { one.reply.granted } else { 0 };
     if granted > 0 {
-        top::decided(ctx.main(), name.bytes(), true, now);
+        top::decided(ctx.main(), key.name().bytes(), true, now);
     } else if one.reply.granted > 0 {
         // The same reservation stands already: a retry is no new request.
         return Ok(());
     }
-    let mut key = ctx.write(name);
     let counts = track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), false);
     one.change(ctx.main(), terms, now, |change| {
-        together.apply(ctx, &mut key, &apply::effect(ctx, now, change), c"rl.reserve")
+        together.apply(ctx, key, &apply::effect(ctx, now, change), c"rl.reserve")
     })?;
     if counts {
         let counted = track::decided(terms.cost, granted);
-        together.apply(ctx, &mut key, &apply::effect(ctx, now, counted), c"rl.reserve")?;
+        together.apply(ctx, key, &apply::effect(ctx, now, counted), c"rl.reserve")?;
     }
     Ok(())
 }

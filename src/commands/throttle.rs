@@ -421,7 +421,7 @@ fn answer_of(reply: &RateLimitReply) -> ThrottleReply {
             RetryAfter::After(us) => signed(seconds(us)).max(1),
             RetryAfter::Now | RetryAfter::Never => -1,
         },
-        reset_after_s: signed(seconds(status.reset_after_us)),
+        reset_after_s: status.reset.micros().map_or(-1, |us| signed(seconds(us))),
     }
 }
 

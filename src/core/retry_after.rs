@@ -17,9 +17,10 @@ pub enum RetryAfter {
 impl RetryAfter {
     /// The time from `now` until `then`.
     pub const fn until(then: Micros, now: Micros) -> Self {
-        match then.since(now) {
-            0 => Self::Now,
-            us => Self::After(us),
+        match (then, then.since(now)) {
+            (Micros::NEVER, _) => Self::Never,
+            (_, 0) => Self::Now,
+            (_, us) => Self::After(us),
         }
     }
 

@@ -12,6 +12,9 @@ impl Micros {
     /// cannot overflow packed encodings.
     pub const MAX: Self = Self((1 << Self::BITS) - 1);
 
+    /// What never comes: later than every time of a clock, and than every sum of such.
+    pub const NEVER: Self = Self(u64::MAX);
+
     /// The bits of [`Micros::MAX`].
     pub const BITS: u32 = 52;
 

@@ -10,6 +10,7 @@ use crate::server::main_thread::MainThreadCell;
 use crate::types::effect::ratelimit::{
     AppliedRateLimit, COMMAND, RateLimitChange, RateLimitEffect, put_created,
 };
+use crate::types::operator::{BLOCKED, PINNED};
 use crate::types::ratelimit::{Lifetime, RateLimit};
 use std::ffi::CStr;
 
@@ -88,6 +89,7 @@ pub fn apply(
         AppliedRateLimit::Nothing | AppliedRateLimit::Created(_, Lifetime::Over) => {
             if replaces {
                 key.emptied(event);
+                note_operator(ctx, key, effect);
             }
             return Ok(if replaces { KeyFate::Changed } else { KeyFate::Unchanged });
         }
@@ -108,7 +110,28 @@ pub fn apply(
             key.changed(event);
         }
     }
+    note_operator(ctx, key, effect);
     Ok(fate)
+}
+
+/// Where an effect may have changed what an operator said of the key, notes what that is
+/// now.
+#[inline]
+fn note_operator(ctx: &Context<'_>, key: &Key<'_>, effect: &RateLimitEffect<'_>) {
+    if matches!(
+        effect.change,
+        RateLimitChange::Pin { .. }
+            | RateLimitChange::Unpin
+            | RateLimitChange::Block { .. }
+            | RateLimitChange::Unblock
+            | RateLimitChange::Become { .. }
+    ) {
+        let held = key.value::<RateLimit>().ok().flatten();
+        let (main, now, name) = (ctx.main(), effect.now, (ctx.database(), key.name().bytes()));
+        let value = held.as_deref();
+        PINNED.set(main, name, value.is_some_and(|value| value.pin(now).is_some()), now);
+        BLOCKED.set(main, name, value.is_some_and(|value| value.block(now).is_some()), now);
+    }
 }
 
 /// What an effect did to its key.

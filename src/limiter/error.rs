@@ -68,6 +68,9 @@ pub enum Error {
     /// Limits that only reservations can take.
     #[error("ERR invalid limit '{0}': concurrent limits are taken with RL.RESERVE")]
     Concurrent(String),
+    /// The same where TTL makes a reservation of the call.
+    #[error("ERR invalid limit '{0}': concurrent limits need TTL here, such as TTL 30s")]
+    ConcurrentWithoutTtl(String),
     /// A grant would leave aside more limits with usage than a key remembers.
     #[error(
         "ERR too many limits with usage on this key: {MAX_ORPHANS} are kept beside those that a call names; name fewer different ones, wait until one is full again, or forget all (RL.RESET)"

@@ -4,10 +4,12 @@
 pub mod acquire;
 pub mod apply;
 pub mod breaker;
+pub mod charge;
 pub mod closing;
 pub mod copies;
 pub mod ends;
 pub mod error;
+pub mod operated;
 pub mod reply;
 pub mod reserve;
 pub mod resolve;

@@ -83,7 +83,7 @@ impl RateLimitReply {
         reply::integer(ctx, self.status.limit.map_or(-1, signed));
         reply::integer(ctx, self.status.remaining.map_or(-1, signed));
         reply::integer(ctx, self.status.retry.millis());
-        reply::integer(ctx, signed(self.status.reset_after_us.div_ceil(1000)));
+        reply::integer(ctx, self.status.reset.millis());
         reply::integer(ctx, self.index.number());
     }
 }

@@ -25,6 +25,8 @@ use crate::types::ratelimit::{Lifetime, RateLimit, hold};
 pub struct Terms<'a> {
     /// Units.
     pub cost: u64,
+    /// Reserve fewer units rather than none.
+    pub partial: bool,
     /// For how long, in microseconds.
     pub ttl_us: u64,
     /// What it is known by.
@@ -41,7 +43,7 @@ impl Terms<'_> {
 
     /// What is asked of the limits.
     pub const fn request(&self) -> Request {
-        Request { cost: self.cost, calls: 1, partial: false, critical: self.critical }
+        Request { cost: self.cost, calls: 1, partial: self.partial, critical: self.critical }
     }
 }
 
@@ -150,7 +152,7 @@ impl ReserveDecision {
             limits,
             taken: *taken,
             id: terms.id,
-            cost: terms.cost,
+            cost: self.reply.granted,
             end: terms.end(now),
         })
     }
@@ -183,7 +185,7 @@ pub fn decide(
     let (resolved, source) = resolve(main, key, value, Some(given), now)?;
     let (limits, mut states) = usage_of(main, value, &resolved, now).ok_or(Error::NoLimits)?;
     let set = limits.get(main);
-    hold(main, value, set.limits(), &mut states, now, terms.end(now));
+    hold(main, value, set.limits(), &mut states, now, terms.end(now), &terms.request());
     if let Some(one) = known {
         let (status, index) = status(set.limits(), &states, now);
         let reply = RateLimitReply { granted: one.cost, status, index: Index::Limit(index) };
@@ -256,7 +258,7 @@ fn status(limits: &[Limit], states: &[State], now: Micros) -> (LimitStatus, usiz
         .map(|(at, (limit, state))| (at, look(limit, state, now, 1)))
         .min_by_key(|(_, look)| look.remaining.unwrap_or(u64::MAX))
         .map_or((LimitStatus::UNLIMITED, 0), |(at, look)| {
-            let (limit, remaining, reset_after_us) = (look.limit, look.remaining, look.reset_after_us);
-            (LimitStatus { limit, remaining, retry: RetryAfter::Now, reset_after_us }, at)
+            let (limit, remaining, reset) = (look.limit, look.remaining, look.reset);
+            (LimitStatus { limit, remaining, retry: RetryAfter::Now, reset }, at)
         })
 }

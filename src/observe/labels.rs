@@ -1,10 +1,11 @@
 //! Counters that carry a label: a policy, or a shadow limit. However many there
 //! are, only so many are told apart.
 
-use crate::core::limits::{Limit, LimitMask};
+use crate::core::limits::{Label, Limit, LimitMask};
 use crate::observe::top::RequestOutcome;
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use crate::types::intern::{LimitsRef, Origin};
+use crate::types::policies::node;
 
 /// So many labels of a kind are counted each on its own; the rest together as
 /// [`OTHER`].
@@ -48,16 +49,7 @@ fn count_policy(main: MainThread, origin: &Origin, outcome: RequestOutcome) {
         },
     };
     let mut policies = POLICIES.of(main).borrow_mut();
-    let full = policies.len() >= MOST;
-    let index = policies.iter().position(|policy| &*policy.name == name).unwrap_or_else(|| {
-        // The last place is everybody else's.
-        let name = if full { OTHER } else { name };
-        policies.iter().position(|policy| &*policy.name == name).unwrap_or_else(|| {
-            policies.push(PolicyCounts { name: name.into(), granted: 0, denied: 0 });
-            policies.len() - 1
-        })
-    });
-    if let Some(policy) = policies.get_mut(index) {
+    if let Some(policy) = place_of(&mut policies, name) {
         match outcome {
             RequestOutcome::Granted => policy.granted += 1,
             RequestOutcome::Denied => policy.denied += 1,
@@ -65,9 +57,38 @@ fn count_policy(main: MainThread, origin: &Origin, outcome: RequestOutcome) {
     }
 }
 
-/// Decisions by policy.
+/// The counts of a name, which begin at zero; beyond the most those of everybody else.
+fn place_of<'p>(policies: &'p mut Vec<PolicyCounts>, name: &str) -> Option<&'p mut PolicyCounts> {
+    let find = |policies: &[PolicyCounts], name: &str| policies.iter().position(|one| &*one.name == name);
+    let index = find(policies, name).unwrap_or_else(|| {
+        // The last place is everybody else's.
+        let name = if policies.len() >= MOST { OTHER } else { name };
+        find(policies, name).unwrap_or_else(|| {
+            policies.push(PolicyCounts { name: name.into(), granted: 0, denied: 0 });
+            policies.len() - 1
+        })
+    });
+    policies.get_mut(index)
+}
+
+/// Decisions by policy. Each that stands is there from the beginning, at zero: whoever
+/// looks at how much a count has grown misses its first steps otherwise. One that is gone
+/// and was never counted is not.
 pub fn policies(main: MainThread) -> Vec<PolicyCounts> {
-    POLICIES.of(main).borrow().clone()
+    node::look(main, |standing| {
+        let mut policies = POLICIES.of(main).borrow_mut();
+        let stands =
+            |name: &str| Label::parse(name.as_bytes()).is_ok_and(|name| standing.get(&name).is_some());
+        policies.retain(|one| one.granted + one.denied > 0 || stands(&one.name));
+        // Once everybody else has a place, all others share it.
+        for policy in standing.iter() {
+            if policies.len() > MOST {
+                break;
+            }
+            place_of(&mut policies, policy.name.as_str());
+        }
+        policies.clone()
+    })
 }
 
 /// What is to be counted under labels of a decision.

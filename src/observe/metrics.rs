@@ -55,6 +55,10 @@ counters! {
     refunds,
     /// Units that RL.REFUND gave back.
     refunded_units,
+    /// Calls of RL.CHARGE.
+    charges,
+    /// Units that RL.CHARGE was told of, those dropped too.
+    charged_units,
     /// Keys whose usage RL.RESET forgot.
     resets,
     /// Keys that RL.CLEAR deleted.
@@ -73,7 +77,7 @@ counters! {
     shadow_denied,
     /// Reservations granted, one a key.
     reservations_granted,
-    /// Calls of RL.RESERVE that took nothing.
+    /// Calls of RL.RESERVE, and of CB.ACQUIRE with TTL, that their limits denied.
     reservations_denied,
     /// Reservations settled by RL.COMMIT, one a key.
     reservations_committed,

@@ -36,6 +36,8 @@ pub enum QueuedRequest {
         id: Box<[u8]>,
         /// Units.
         cost: u64,
+        /// Reserve fewer units rather than none.
+        partial: bool,
         /// For how long, in microseconds, from the grant.
         ttl_us: u64,
         /// May use the part that `keep=` keeps.
@@ -95,8 +97,8 @@ impl QueuedDecision {
 impl QueuedRequest {
     /// RL.RESERVE of one key.
     pub fn reserve(terms: &Terms<'_>, limits: &[u8]) -> Self {
-        let Terms { cost, ttl_us, id, critical } = *terms;
-        Self::Reserve { limits: limits.into(), id: id.into(), cost, ttl_us, critical }
+        let Terms { cost, partial, ttl_us, id, critical } = *terms;
+        Self::Reserve { limits: limits.into(), id: id.into(), cost, partial, ttl_us, critical }
     }
 
     /// Units asked for.
@@ -126,10 +128,11 @@ impl QueuedRequest {
     fn terms(&self) -> Terms<'_> {
         match self {
             Self::Acquire { request, .. } => {
-                Terms { cost: request.cost, ttl_us: 0, id: &[], critical: request.critical }
+                let Request { cost, partial, critical, .. } = *request;
+                Terms { cost, partial, ttl_us: 0, id: &[], critical }
             }
-            Self::Reserve { id, cost, ttl_us, critical, .. } => {
-                Terms { cost: *cost, ttl_us: *ttl_us, id, critical: *critical }
+            Self::Reserve { id, cost, partial, ttl_us, critical, .. } => {
+                Terms { cost: *cost, partial: *partial, ttl_us: *ttl_us, id, critical: *critical }
             }
         }
     }

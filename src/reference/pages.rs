@@ -18,6 +18,7 @@ pages! {
     "RL.RESERVATIONS" = "rl.reservations.md",
     "RL.QUEUE" = "rl.queue.md",
     "RL.REFUND" = "rl.refund.md",
+    "RL.CHARGE" = "rl.charge.md",
     "RL.RESET" = "rl.reset.md",
     "RL.PIN" = "rl.pin.md",
     "RL.UNPIN" = "rl.unpin.md",

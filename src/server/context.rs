@@ -48,7 +48,7 @@ impl Flags {
     /// its own AOF, or from the node whose slot it takes over.
     pub fn replicated_or_loading(self) -> bool {
         self.has(raw::REDISMODULE_CTX_FLAGS_REPLICATED)
-            || self.has(raw::REDISMODULE_CTX_FLAGS_LOADING)
+            || self.is_loading()
             || self.0 & SLOT_IMPORT.load(Ordering::Relaxed) != 0
     }
 
@@ -87,10 +87,20 @@ impl Flags {
         self.has(raw::REDISMODULE_CTX_FLAGS_LUA)
     }
 
+    /// The server loads its data.
+    pub const fn is_loading(self) -> bool {
+        self.has(raw::REDISMODULE_CTX_FLAGS_LOADING)
+    }
+
+    /// In MULTI.
+    pub const fn in_transaction(self) -> bool {
+        self.has(raw::REDISMODULE_CTX_FLAGS_MULTI)
+    }
+
     /// In MULTI, Lua or another place where a client must not block.
     pub const fn deny_blocking(self) -> bool {
         self.has(raw::REDISMODULE_CTX_FLAGS_DENY_BLOCKING)
-            || self.has(raw::REDISMODULE_CTX_FLAGS_MULTI)
+            || self.in_transaction()
             || self.has(raw::REDISMODULE_CTX_FLAGS_LUA)
     }
 }
@@ -147,16 +157,19 @@ impl Context<'_> {
         unsafe { call!(RedisModule_GetSelectedDb(self.raw)) }
     }
 
+    /// Goes on with another database.
+    pub(super) fn select(&self, database: i32) {
+        // SAFETY: the context is live.
+        unsafe { call!(RedisModule_SelectDb(self.raw, database)) };
+    }
+
     /// Runs `run` with another database.
     pub fn in_database<R>(&self, database: i32, run: impl FnOnce() -> R) -> R {
         let before = self.database();
-        // SAFETY: the context is live.
-        unsafe {
-            call!(RedisModule_SelectDb(self.raw, database));
-            let result = run();
-            call!(RedisModule_SelectDb(self.raw, before));
-            result
-        }
+        self.select(database);
+        let result = run();
+        self.select(before);
+        result
     }
 
     /// True while nothing may be propagated to replicas (CLIENT PAUSE, FAILOVER).

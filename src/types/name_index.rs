@@ -10,7 +10,7 @@
 use crate::core::time::Micros;
 use crate::server::keys::keyspace::{self, KeyspaceChange};
 use crate::server::main_thread::{MainThread, MainThreadCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// So many names are remembered; of more such keys some are missing.
 pub const MOST: usize = 1000;
@@ -46,6 +46,23 @@ impl NameIndex {
         let mut names = self.0.of(main).borrow_mut();
         if !names.known.is_empty() {
             names.known.remove(&(database, name.into()));
+        }
+    }
+
+    /// Whether this key is in the state is known now.
+    pub fn set(&'static self, main: MainThread, (database, name): (i32, &[u8]), is: bool, since: Micros) {
+        if is {
+            self.note(main, database, name, since);
+        } else {
+            self.forget(main, database, name);
+        }
+    }
+
+    /// A value in the state was loaded, for this key where the server tells it.
+    pub fn loaded(&'static self, main: MainThread, database: Option<i32>, name: &[u8], since: Micros) {
+        match database {
+            Some(database) => self.note(main, database, name, since),
+            None => self.comes(main, since),
         }
     }
 
@@ -104,6 +121,22 @@ impl NameIndex {
     pub fn is_full(&'static self, main: MainThread) -> bool {
         self.0.of(main).borrow().known.len() >= MOST
     }
+}
+
+/// Leaves each name once: for the key in the database `here` where there is one, else for
+/// the first.
+pub fn once_a_name<T>(found: &mut Vec<T>, here: i32, of: impl Fn(&T) -> (i32, &[u8])) {
+    let mut shown: HashMap<Box<[u8]>, i32> = HashMap::new();
+    for (database, name) in found.iter().map(&of) {
+        let first = shown.entry(name.into()).or_insert(database);
+        if database == here {
+            *first = here;
+        }
+    }
+    found.retain(|one| {
+        let (database, name) = of(one);
+        shown.get(name) == Some(&database)
+    });
 }
 
 impl Default for NameIndex {

@@ -12,6 +12,15 @@ pub enum Until {
     Forever,
 }
 
+impl From<Micros> for Until {
+    fn from(end: Micros) -> Self {
+        match end {
+            Micros::NEVER => Self::Forever,
+            end => Self::At(end),
+        }
+    }
+}
+
 impl Until {
     /// How long it still lasts.
     pub const fn wait(self, now: Micros) -> RetryAfter {

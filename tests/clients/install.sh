@@ -25,16 +25,18 @@ case ${1:-} in
             python3 -m venv "$folder/venv" &&
                 "$folder/venv/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: \
                     -r "$list" &&
-                { [ "$1" != python ] || sources limits; }
+                { [ "$1" != python ] || { sources limits && sources Flask-Limiter; }; }
         }
         # Of a package that comes with tests of its own.
         sources() {
-            local wanted
+            local wanted file
+            # As the format of sources wants names.
+            file=$(echo "$1" | tr 'A-Z-' 'a-z_')
             wanted=$(sed -n "s/^\($1==.*\)/\1/p" "$list") &&
                 "$folder/venv/bin/pip" download --quiet --disable-pip-version-check --no-deps \
                     --no-binary "$1" --dest "$folder" "$wanted" &&
                 mkdir -p "$folder/$1" &&
-                tar -xzf "$folder"/"$1"-*.tar.gz -C "$folder/$1" --strip-components 1
+                tar -xzf "$folder"/"$file"-*.tar.gz -C "$folder/$1" --strip-components 1
         }
         answers() { "$folder/venv/bin/pip" download --quiet --no-deps --dest "$folder/probe" redis; }
         ;;
@@ -52,6 +54,9 @@ case ${1:-} in
     node-package)
         list=$here/../../src/clients/node
         command -v node >/dev/null && command -v npm >/dev/null || missing "node and npm are not installed"
+        # Debian 12 has Node 18.
+        [ "$(node -p 'process.versions.node.split(".")[0]')" -ge 20 ] ||
+            missing "the package for Node needs Node 20 or newer, and this is $(node --version)"
         stamp() { node --version && cat "$list/package-lock.json"; }
         get() {
             cp "$list/package.json" "$list/package-lock.json" "$folder/" &&

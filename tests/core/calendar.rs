@@ -179,7 +179,7 @@ proptest! {
         for at in [now, start, end - 1] {
             let reply = World::new(&limit).acquire(at, 1);
             prop_assert!(reply.is_granted());
-            prop_assert_eq!(at + reply.status.reset_after_us, end, "from {} in {}", at, limit);
+            prop_assert_eq!(at + reply.status.reset.micros().unwrap(), end, "from {} in {}", at, limit);
         }
         let mut world = World::new(&limit);
         world.acquire(now, 1);
@@ -239,7 +239,7 @@ fn a_month_that_lacks_the_day_begins_on_its_last() {
     let at = |text: &str| text.parse::<Timestamp>().unwrap().as_microsecond() as u64;
     let end = |limit: &str, now: &str| {
         let now = at(now);
-        now + World::new(limit).acquire(now, 1).status.reset_after_us
+        now + World::new(limit).acquire(now, 1).status.reset.micros().unwrap()
     };
     assert_eq!(end("fixed:5/month:from=31", "2027-02-10T00:00:00Z"), at("2027-02-28T00:00:00Z"));
     assert_eq!(end("fixed:5/month:from=31", "2027-02-28T00:00:00Z"), at("2027-03-31T00:00:00Z"));

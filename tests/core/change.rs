@@ -56,6 +56,7 @@ const IDENTITIES: &[(&str, &[u64])] = &[
     ("{}/s:per=call", &[4, 40]),
     ("bucket:{}/10ms:burst=20", &[7]),
     ("fixed:{}/d:tz=Europe/Paris", &[30, 70]),
+    ("fixed:{}/ever", &[20, 45]),
 ];
 
 fn listed() -> impl Strategy<Value = Vec<(usize, usize)>> {
@@ -87,6 +88,8 @@ const PACES: &[&str] = &[
     "fixed:5/50ms:name=x",
     "fixed:6/30ms:start=first:name=x",
     "fixed:9/9ms:start=first:name=x",
+    "fixed:9/ever:name=x",
+    "fixed:12/ever:name=x",
     "bucket:5/20ms",
     "bucket:7/20ms:burst=11",
     "bucket:1/20ms:burst=11",
@@ -214,15 +217,18 @@ proptest! {
         prop_assert_eq!(first.status.remaining, taken.status.remaining);
         match first.status.retry {
             RetryAfter::Now => prop_assert!(first.is_granted()),
-            RetryAfter::Never => prop_assert!(new.as_slice().iter().any(|limit| limit.capacity() < Some(cost))),
+            RetryAfter::Never => prop_assert!(
+                new.as_slice().iter().any(|limit| limit.capacity() < Some(cost))
+                    || text.contains("ever") && other.contains("ever")
+            ),
             RetryAfter::After(us) => {
                 prop_assert!(ask(now + us).is_granted());
                 prop_assert!(us == 1 || !ask(now + us - 1).is_granted());
                 prop_assert!(!ask(now + us / 2).is_granted() || us < 2);
             }
         }
-        let reset = first.status.reset_after_us;
-        if !first.is_granted() && first.status.retry != RetryAfter::Never {
+        if !first.is_granted() && first.status.retry != RetryAfter::Never && !other.contains("ever") {
+            let reset = first.status.reset.micros().unwrap();
             let seen = look_at(key.limits.as_slice(), &key.states, &[], new.as_slice(), Micros(now + reset));
             let bound = first.binding.unwrap();
             prop_assert_eq!(new.as_slice()[bound].rule().used(&seen[bound], Micros(now + reset)), 0);

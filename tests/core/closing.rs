@@ -222,7 +222,7 @@ proptest! {
                     if closed.is_some() {
                         prop_assert_eq!(seen.remaining, Some(0));
                     }
-                    prop_assert!(seen.reset_after_us >= closed.map_or(0, |end| end - now));
+                    prop_assert!(seen.reset.micros().unwrap() >= closed.map_or(0, |end| end - now));
                     let (decision, after) = key.ask(now, &request);
                     prop_assert_eq!(decision.granted, granted);
                     prop_assert_eq!(!decision.closes.is_empty(), begins, "{:?}", model.blocks);

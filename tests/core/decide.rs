@@ -2,7 +2,9 @@
 //! trying every cost; keep, shadow and per=call.
 
 use crate::world::{World, cases, gap, refund};
-use floodgate::core::limits::{Decision, HeldPlaces, Keep, Request, State, charge, decide, full_at, look};
+use floodgate::core::limits::{
+    Decision, HeldPlaces, Keep, Request, State, charge, charge_all, charges, decide, full_at, look,
+};
 use floodgate::core::retry_after::RetryAfter;
 use floodgate::core::time::Micros;
 use proptest::prelude::*;
@@ -21,6 +23,8 @@ const MENU: &[&str] = &[
     "10/20ms:keep=25%",
     "bucket:10/20ms:keep=33.33%",
     "fixed:8/30ms:keep=99%",
+    "fixed:30/ever",
+    "fixed:20/ever:per=call:keep=10%",
     "unlimited",
 ];
 
@@ -154,7 +158,10 @@ proptest! {
             prop_assert_eq!(seen.limit, asked.status.limit);
             prop_assert_eq!(seen.retry, asked.status.retry);
             prop_assert_eq!(seen.retry == RetryAfter::Now, asked.is_granted());
-            prop_assert_eq!(now + seen.reset_after_us, world.full_at(now));
+            match seen.reset.moment(Micros(now)) {
+                Some(at) => prop_assert_eq!(at.0, world.full_at(now)),
+                None => prop_assert_eq!(world.full_at(now), if seen.used > 0 { Micros::NEVER.0 } else { now }),
+            }
             if let Some(remaining) = seen.remaining {
                 if !world.limits.as_slice()[0].per_call() {
                     prop_assert!(remaining == 0 || world.would(now, &Request::of(remaining)).is_granted());
@@ -162,6 +169,42 @@ proptest! {
                 }
                 prop_assert!(seen.used <= seen.limit.unwrap());
             }
+        }
+    }
+
+    /// A charge counts on every limit, whatever is left, and leaves a debt of one capacity at
+    /// most.
+    #[test]
+    fn a_charge_counts_on_every_limit(
+        picked in menu(),
+        steps in prop::collection::vec((gap(), 1u64..40, prop::bool::ANY), 1..16),
+    ) {
+        let text: Vec<String> = picked
+            .iter()
+            .map(|&(limit, shadow)| format!("{limit}{}", if shadow && limit != "unlimited" { ":shadow" } else { "" }))
+            .collect();
+        let mut world = World::new(&text.join(","));
+        let limits = world.limits.clone();
+        let limits = limits.as_slice();
+        let mut now = 1_800_000_000_000_777;
+        for (gap, units, asks) in steps {
+            now += gap.of(20_000);
+            if asks {
+                world.acquire(now, units);
+                continue;
+            }
+            let before: Vec<u64> = (0..limits.len()).map(|i| world.used(i, now)).collect();
+            let charged = charges(limits, &world.states, Micros(now), units);
+            charge_all(limits, &mut world.states, Micros(now), &charged);
+            world.replica = world.states.clone();
+            for (i, limit) in limits.iter().enumerate() {
+                let wanted = if limit.per_call() { 1 } else { units };
+                let owed = limit.capacity().map_or(0, |all| (before[i] + wanted).min(2 * all).max(before[i]));
+                prop_assert_eq!(world.used(i, now), owed);
+            }
+            let one = Request::of(1);
+            world.check_reply(now, &one, &world.would(now, &one));
+            world.check_full(now);
         }
     }
 

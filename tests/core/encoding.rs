@@ -7,7 +7,7 @@ use floodgate::core::wire::{Reader, put_u64};
 use proptest::prelude::*;
 
 fn any_limit() -> impl Strategy<Value = Limit> {
-    (0u8..11, count(), period_ms()).prop_map(|(kind, count, ms)| {
+    (0u8..12, count(), period_ms()).prop_map(|(kind, count, ms)| {
         let text = match kind {
             0 | 1 => format!("{count}/{ms}ms"),
             2 => format!("bucket:{count}/{ms}ms"),
@@ -18,6 +18,7 @@ fn any_limit() -> impl Strategy<Value = Limit> {
             7 => format!("fixed:{count}/day:from=23:59:tz=America/St_Johns"),
             8 => format!("fixed:{count}/month:from=31"),
             9 => format!("fixed:{count}/year:from=02-29:tz=Asia/Kathmandu"),
+            10 => format!("fixed:{count}/ever"),
             _ => format!("throttle:{}/7/60", count - 1),
         };
         Limits::parse_stored(text.as_bytes()).unwrap().as_slice()[0].clone()

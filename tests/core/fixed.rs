@@ -116,7 +116,7 @@ proptest! {
             prop_assert_eq!(reply.status.remaining, Some(count - *spent));
             if *spent > 0 {
                 // It is full again exactly when the next window begins.
-                let end = now + reply.status.reset_after_us;
+                let end = now + reply.status.reset.micros().unwrap();
                 prop_assert_ne!(name(naming, zone, end), window);
                 prop_assert_eq!(name(naming, zone, end - 1), window);
             }
@@ -148,7 +148,7 @@ proptest! {
             }
             let (opened, spent) = window.unwrap();
             prop_assert_eq!(reply.status.remaining, Some(count - spent));
-            prop_assert_eq!(reply.status.reset_after_us, opened + period - now);
+            prop_assert_eq!(reply.status.reset.micros().unwrap(), opened + period - now);
             world.check_reply(now, &Request::of(cost), &reply);
             world.check_full(now);
         }
@@ -171,8 +171,8 @@ proptest! {
             // Midnights: in summer time until the first of the 7th, then in winter time.
             let midnight = change - 60_000_000;
             let ends = [midnight - DAY, midnight, midnight + DAY + HOUR, midnight + 2 * DAY + HOUR];
-            let end = ends.into_iter().find(|&end| end > now).unwrap_or(now + reply.status.reset_after_us);
-            prop_assert_eq!(now + reply.status.reset_after_us, end);
+            let end = ends.into_iter().find(|&end| end > now).unwrap_or(now + reply.status.reset.micros().unwrap());
+            prop_assert_eq!(now + reply.status.reset.micros().unwrap(), end);
             world.check_reply(now, &Request::of(1), &reply);
         }
     }
@@ -184,7 +184,7 @@ fn weeks_start_on_monday() {
     let at = |text: &str| text.parse::<Timestamp>().unwrap().as_microsecond() as u64;
     let end = |limit: &str, now: u64| {
         let reply = World::new(limit).acquire(now, 1);
-        now + reply.status.reset_after_us
+        now + reply.status.reset.micros().unwrap()
     };
     let friday = at("2026-11-20T15:00:00Z");
     assert_eq!(end("fixed:5/w", friday), at("2026-11-23T00:00:00Z"));

@@ -42,6 +42,15 @@ const MALFORMED: &[(&str, &str)] = &[
     ("10/99999999999999999999s", "period is longer than 366 days"),
     ("fixed:10/2month", "month takes no number but 1"),
     ("fixed:10/0month", "month takes no number but 1"),
+    ("fixed:10/2ever", "ever takes no number but 1"),
+    ("fixed:10/0ever", "ever takes no number but 1"),
+    ("10/ever", "ever is only for fixed, write fixed:10/ever"),
+    ("bucket:10/ever", "ever is only for fixed, write fixed:10/ever"),
+    ("fixed:10/forever", "unknown unit of time 'forever', write ever"),
+    ("fixed:10/ever:tz=Europe/Paris", "ever has no windows, it takes no tz="),
+    ("fixed:10/ever:from=09:00", "ever has no windows, it takes no from="),
+    ("fixed:10/ever:start=first", "ever has no windows, it takes no start="),
+    ("fixed:10/ever:burst=5", "burst= is only for bucket, not for fixed"),
     ("10/month", "month is only for fixed windows"),
     ("bucket:10/month", "month is only for fixed windows"),
     ("leaky:10/s", "unknown algorithm 'leaky'"),
@@ -85,6 +94,8 @@ const MALFORMED: &[(&str, &str)] = &[
     ("fixed:10/d:start=first:tz=Europe/Paris", "start=first and tz= exclude each other"),
     ("fixed:10/month:start=first", "start=first takes no month"),
     ("10/s:per=second", "per= must be call"),
+    ("10/s:per=cost", "per=cost is only for concurrent, other limits charge the cost anyway"),
+    ("concurrent:5:per=second", "per= must be cost or call"),
     ("10/s:keep=10", "keep= needs a percent sign"),
     ("10/s:keep=0%", "keep= must be above 0%"),
     ("10/s:keep=0.00%", "keep= must be above 0%"),
@@ -209,6 +220,8 @@ fn canonical_texts() {
         ("fixed:5/1w:start=First", "fixed:5/7d:start=first"),
         ("fixed:5/1Month:tz=America/New_York", "fixed:5/month:tz=America/New_York"),
         ("concurrent:20:keep=010.50%", "concurrent:20:keep=10.5%"),
+        ("concurrent:20:per=call", "concurrent:20"),
+        ("concurrent:20:name=x:PER=Cost", "concurrent:20:per=cost:name=x"),
         ("5/s:shadow:keep=0.05%:PER=Call:name=Ab.c", "5/s:per=call:keep=0.05%:shadow:name=Ab.c"),
         ("UNLIMITED", "unlimited"),
         ("10/s,1000/h", "10/s,1000/h"),
@@ -229,6 +242,9 @@ fn identity_and_names() {
     assert!(!same("5/s:name=a", "5/s"));
     assert!(!same("5/s", "5/m"));
     assert!(!same("5/s", "5/s:per=call"));
+    assert!(same("concurrent:20", "concurrent:9:per=call"));
+    assert!(same("concurrent:20:per=cost", "concurrent:9:per=cost:keep=10%"));
+    assert!(!same("concurrent:20", "concurrent:20:per=cost"));
     assert!(!same("5/s", "bucket:5/s"));
     assert!(!same("fixed:5/d", "fixed:5/d:start=first"));
     assert!(!same("fixed:5/d", "fixed:5/d:tz=Europe/Paris"));
@@ -290,7 +306,8 @@ fn limit_text() -> impl Strategy<Value = String> {
             if let Some(keep) = keep {
                 text += &format!(":keep={}.{:02}%", keep / 100, keep % 100);
             }
-            text += if call { ":per=call" } else { "" };
+            let per = if text.starts_with("concurrent") { ":per=cost" } else { ":per=call" };
+            text += if call { per } else { "" };
             text += if shadow { ":Shadow" } else { "" };
             text + &name.map_or(String::new(), |name| format!(":name={name}"))
         })

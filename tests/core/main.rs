@@ -14,6 +14,7 @@ mod calendar;
 mod change;
 mod clock_steps;
 mod closing;
+mod credit;
 mod decide;
 mod encoding;
 mod fixed;

@@ -121,6 +121,7 @@ enum Algorithm {
     Sliding,
     Bucket,
     Fixed,
+    Credit,
 }
 
 impl Algorithm {
@@ -129,6 +130,7 @@ impl Algorithm {
             Self::Sliding => format!("{count}/s"),
             Self::Bucket => format!("bucket:{count}/s"),
             Self::Fixed => format!("fixed:{count}/s"),
+            Self::Credit => format!("fixed:{count}/ever"),
         }
     }
 }
@@ -162,6 +164,7 @@ impl Row {
                 let window = self.now / PERIOD;
                 self.tokens.retain(|token| token.at / PERIOD == window);
             }
+            Algorithm::Credit => {}
             Algorithm::Bucket => {
                 let mut back = us * self.count;
                 for token in &mut self.tokens {
@@ -294,6 +297,11 @@ proptest! {
     fn a_window_gives_back_what_the_row_gives_back(ops in ops()) {
         history(Algorithm::Fixed, &ops);
     }
+
+    #[test]
+    fn a_credit_gives_back_what_the_row_gives_back(ops in ops()) {
+        history(Algorithm::Credit, &ops);
+    }
 }
 
 /// One name under every algorithm, period and count.
@@ -307,6 +315,7 @@ const TEXTS: &[&str] = &[
     "bucket:20/3s:name=x",
     "fixed:30/s:name=x",
     "fixed:50/2s:name=x",
+    "fixed:40/ever:name=x",
     "fixed:30/s:start=first:name=x",
 ];
 

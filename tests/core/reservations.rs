@@ -18,11 +18,12 @@ use proptest::prelude::*;
 const COUNT: u64 = 30;
 const PERIOD: u64 = 1_000_000;
 const PLACES: usize = 4;
-const LIMITS: &str = "30/s,concurrent:4";
+const WEIGHT: u64 = 14;
+const LIMITS: &str = "30/s,concurrent:4,concurrent:14:per=cost";
 
 #[derive(Clone, Debug)]
 enum Op {
-    Reserve { id: u8, cost: u64, ttl: u64 },
+    Reserve { id: u8, cost: u64, ttl: u64, partial: bool },
     Commit { id: u8, actual: u64 },
     Release { id: u8 },
     Renew { id: u8, ttl: u64 },
@@ -34,7 +35,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     // Times that meet each other: ends, windows and settlements at one moment.
     let time = || prop_oneof![(1..8u64).prop_map(|n| n * 250_000), 1..2_000_000u64];
     let op = prop_oneof![
-        4 => (id.clone(), 1..12u64, time()).prop_map(|(id, cost, ttl)| Op::Reserve { id, cost, ttl }),
+        4 => (id.clone(), 1..12u64, time(), prop::bool::weighted(0.4))
+            .prop_map(|(id, cost, ttl, partial)| Op::Reserve { id, cost, ttl, partial }),
         3 => (id.clone(), 0..50u64).prop_map(|(id, actual)| Op::Commit { id, actual }),
         1 => id.clone().prop_map(|id| Op::Release { id }),
         1 => (id, time()).prop_map(|(id, ttl)| Op::Renew { id, ttl }),
@@ -66,6 +68,15 @@ impl Model {
 
     fn held(&self, now: u64) -> usize {
         self.status.iter().filter(|one| now < one.end).count()
+    }
+
+    /// What those held cost together.
+    fn weight(&self, now: u64) -> u64 {
+        self.status.iter().filter(|one| now < one.end).map(|one| one.cost).sum()
+    }
+
+    fn fits(&self, cost: u64, now: u64) -> bool {
+        self.used(now) + cost <= COUNT && self.held(now) < PLACES && self.weight(now) + cost <= WEIGHT
     }
 
     fn open(&self, id: u8, now: u64) -> bool {
@@ -135,14 +146,15 @@ impl Real {
         }
     }
 
-    fn states(&self, now: u64, next: u64) -> Vec<State> {
+    fn states(&self, now: u64, next: u64, request: &Request) -> Vec<State> {
         let Ok(ParsedLimits::Limits(limits)) = intern::want(self.main, LIMITS.as_bytes()) else { panic!() };
         let set = limits.get(self.main);
         let mut states = match &self.value {
             Some(value) => value.realigned(self.main, set.limits(), Micros(now)).0,
-            None => vec![State::default(); 2],
+            None => vec![State::default(); 3],
         };
-        hold(self.main, self.value.as_ref(), set.limits(), &mut states, Micros(now), Micros(next));
+        let (value, now, next) = (self.value.as_ref(), Micros(now), Micros(next));
+        hold(self.main, value, set.limits(), &mut states, now, next, request);
         states
     }
 
@@ -165,12 +177,15 @@ fn history(ops: &[Op]) {
             Op::Reserve { id, .. } if model.open(id, now) => {
                 assert_eq!(real.stage(id, now), Some(Stage::Open));
             }
-            Op::Reserve { id, cost, ttl } => {
-                let states = real.states(now, now + ttl);
-                let decision = decide(&rules, &states, Micros(now), &Request::of(cost));
-                let fits = model.used(now) + cost <= COUNT && model.held(now) < PLACES;
-                assert_eq!(decision.is_granted(), fits, "step {step}");
-                if fits {
+            Op::Reserve { id, cost, ttl, partial } => {
+                let request = Request { partial, ..Request::of(cost) };
+                let states = real.states(now, now + ttl, &request);
+                let decision = decide(&rules, &states, Micros(now), &request);
+                let least = if partial { 1 } else { cost };
+                let granted = (least..=cost).rev().find(|&cost| model.fits(cost, now)).unwrap_or(0);
+                assert_eq!(decision.granted, granted, "step {step}");
+                if granted > 0 {
+                    let cost = granted;
                     model.status.retain(|one| one.id != id);
                     model.status.push(Standing { id, cost, granted: now, end: now + ttl });
                     model.grants.push((now, cost));
@@ -202,16 +217,20 @@ fn history(ops: &[Op]) {
         if step % 7 == 0 {
             real.reload();
         }
-        let states = real.states(now, now);
+        let cost = step as u64 % WEIGHT + 1;
+        let states = real.states(now, now, &Request::of(cost));
         let used: Vec<u64> =
             rules.iter().zip(&states).map(|(rule, state)| rule.rule().used(state, Micros(now))).collect();
-        assert_eq!(used, [model.used(now), model.held(now) as u64], "step {step}");
-        // When the next place is free, if nobody does anything.
-        let ends = model.status.iter().filter(|one| now < one.end).map(|one| one.end);
-        if model.held(now) == PLACES {
-            let free = rules[1].rule().falls_to(&states[1], Micros(now), PLACES as u64 - 1);
-            assert_eq!(Some(free.0), ends.min());
-        }
+        assert_eq!(used, [model.used(now), model.held(now) as u64, model.weight(now)], "step {step}");
+        // When the next place is free, and when so many units are, if nobody does anything.
+        let mut ends: Vec<u64> = model.status.iter().map(|one| one.end.max(now)).chain([now]).collect();
+        ends.sort_unstable();
+        let at = ends.iter().copied().find(|&at| model.held(at) < PLACES);
+        let free = rules[1].rule().falls_to(&states[1], Micros(now), PLACES as u64 - 1);
+        assert_eq!(Some(free.0), at, "step {step}");
+        let at = ends.iter().copied().find(|&at| model.weight(at) + cost <= WEIGHT);
+        let free = rules[2].rule().falls_to(&states[2], Micros(now), WEIGHT - cost);
+        assert_eq!(Some(free.0), at, "step {step}");
     }
 }
 

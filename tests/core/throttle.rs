@@ -2,8 +2,8 @@
 
 use crate::world::{World, cases, refund};
 use floodgate::core::limits::{
-    Limit, Limits, SecondsRounding, State, Taken, Throttle, ThrottleError, ThrottlePeriod, ThrottleReply,
-    full_at, look, take,
+    Limit, Limits, ResetAfter, SecondsRounding, State, Taken, Throttle, ThrottleError, ThrottlePeriod,
+    ThrottleReply, full_at, look, take,
 };
 use floodgate::core::time::Micros;
 use proptest::prelude::*;
@@ -237,7 +237,7 @@ fn measured_replies() {
         ("throttle", Some(5), "throttle:4/1/60")
     );
     let seen = look(&limit, &state, Micros(NOW), 1);
-    assert_eq!((seen.used, seen.remaining, seen.reset_after_us), (5, Some(0), 300_000_000));
+    assert_eq!((seen.used, seen.remaining, seen.reset), (5, Some(0), ResetAfter::Us(300_000_000)));
     assert_eq!(refund(std::slice::from_ref(&limit), std::slice::from_mut(&mut state), Micros(NOW), 2), 2);
     assert_eq!(
         numbers(rule.ask(&state.arrival(), Micros(NOW), 0, SecondsRounding::Cell)),

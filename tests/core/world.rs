@@ -140,8 +140,10 @@ impl World {
                 assert!(self.would(now, &Request { cost: remaining, ..whole }).is_granted(), "remaining");
             }
             assert!(!self.would(now, &Request { cost: remaining + 1, ..whole }).is_granted(), "one more");
+            let comes_back = self.limits.as_slice()[0].comes_back();
+            assert_eq!(reply.status.reset.micros().is_some(), comes_back);
             // Longer waits than some 290 000 years are not told apart.
-            let reset = reply.status.reset_after_us;
+            let reset = reply.status.reset.micros().unwrap_or(u64::MAX);
             let told_apart = reset < u64::MAX / 4;
             assert!(!told_apart || self.used(0, now + reset) == 0, "reset too early");
             assert!(!told_apart || reset == 0 || self.used(0, now + reset - 1) > 0, "reset too late");
@@ -150,7 +152,8 @@ impl World {
             RetryAfter::Now => assert!(reply.is_granted()),
             RetryAfter::Never => {
                 assert!(!reply.is_granted());
-                assert!(!self.would(self.full_at(now) + 1, request).is_granted());
+                let later = self.full_at(now).min(now + (1 << 50)) + 1;
+                assert!(!self.would(later, request).is_granted());
             }
             RetryAfter::After(us) if us > u64::MAX / 4 => {}
             RetryAfter::After(us) => {

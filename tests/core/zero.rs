@@ -15,6 +15,7 @@ const PATTERNS: &[&str] = &[
     "fixed:{}/m",
     "fixed:{}/day:from=09:00:tz=Europe/Paris",
     "fixed:{}/year",
+    "fixed:{}/ever",
     "fixed:{}/s:start=first",
     "{}/s:keep=10%",
 ];

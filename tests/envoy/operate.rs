@@ -154,7 +154,7 @@ fn what_is_wrong_at_the_start_ends_it() {
         (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
     };
     let (good, said) = run(&[]);
-    assert!(!good && said.starts_with("floodgate-envoy: which limits?"), "{said}");
+    assert!(!good && said.starts_with("floodgate-envoy: --config is missing"), "{said}");
     let (good, said) = run(&["--config", "/nowhere"]);
     assert!(!good && said.starts_with("floodgate-envoy: /nowhere: cannot be read"), "{said}");
     let (good, said) = run(&["--help"]);

@@ -96,13 +96,10 @@ fn check_says_what_is_wrong() {
     assert_eq!(Service::check(&file), (true, "good: 1 domains, 1 limits\n".into()));
     fs::write(dir.path().join("b.yaml"), "domain: edge\n").unwrap();
     let (good, said) = Service::check(dir.path());
-    assert!(
-        !good && said.ends_with("limits.yaml:1:9: the domain 'edge' is in another file, too\n"),
-        "{said}"
-    );
+    assert!(!good && said.ends_with("limits.yaml:1:9: another file has the domain 'edge', too\n"), "{said}");
     fs::write(&file, "domain: edge\ndescriptors:\n  - key: a\n    rate_limit: {unit: dya}\n").unwrap();
     let (good, said) = Service::check(&file);
-    assert!(!good && said.contains("limits.yaml:4:24: the unit 'dya' is none of"), "{said}");
+    assert!(!good && said.contains("limits.yaml:4:24: the unit 'dya' is not second"), "{said}");
     let (good, said) = Service::check(&dir.path().join("nowhere.yaml"));
     assert!(!good && said.contains("cannot be read"), "{said}");
 }

@@ -410,6 +410,15 @@ impl Server {
         self.info(section).remove(name).unwrap_or_default()
     }
 
+    /// Bytes that the server uses once the other clients have gone: what it keeps for
+    /// them goes a moment after them.
+    pub fn memory_without_clients(&self) -> i64 {
+        eventually(Duration::from_secs(10), "the other clients have gone", || {
+            self.info_field("clients", "connected_clients") == "1"
+        });
+        self.info_field("memory", "used_memory").parse().unwrap()
+    }
+
     /// `CONFIG SET`, which must succeed.
     #[track_caller]
     pub fn config_set(&self, name: &str, value: &str) {

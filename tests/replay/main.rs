@@ -92,7 +92,7 @@ fn every_address_fares_as_a_brute_force_count_says() {
     let dir = tempfile::tempdir().unwrap();
     let log = log(dir.path());
     let sheet = dir.path().join("out.csv");
-    let limits = "30/m,60/h;fixed:20/m;10/s";
+    let limits = "30/m,60/h;fixed:20/m;10/s;fixed:40/ever";
     let output =
         replay(&["--limits".as_ref(), limits.as_ref(), "--csv".as_ref(), sheet.as_os_str(), log.as_os_str()]);
     let shown = text(&output);
@@ -102,8 +102,9 @@ fn every_address_fares_as_a_brute_force_count_says() {
         count(&requests, |past, now| within(past, now, MINUTE) < 30 && within(past, now, 60 * MINUTE) < 60),
         count(&requests, |past, now| past.iter().filter(|&&at| at / MINUTE == now / MINUTE).count() < 20),
         count(&requests, |past, now| within(past, now, 1) < 10),
+        count(&requests, |past, _| past.len() < 40),
     ];
-    let mut got = vec![BTreeMap::new(); 3];
+    let mut got = vec![BTreeMap::new(); 4];
     for row in fs::read_to_string(&sheet).unwrap().lines().skip(1) {
         // Only the first field may hold a comma, and is then quoted.
         let (which, rest) = limits
@@ -152,7 +153,7 @@ fn malformed_lines_are_counted_shown_and_never_fatal() {
     let shown = text(&replay(&["--limits", "1/m", path.to_str().unwrap()]));
     let lines: Vec<_> = shown.lines().collect();
     assert_eq!(lines[0], "2 requests of 1 address, 2015-05-17 10:00:00 to 2015-05-17 10:00:01 UTC");
-    assert_eq!(lines[1], "passed over 4 lines that are no requests. The first:");
+    assert_eq!(lines[1], "passed over 4 lines that are not requests. The first:");
     assert_eq!(lines[2..4], ["    nonsense", "    \\xff\\x00\\x1b[31m"]);
     assert_eq!(lines[4], format!("    {}…", "x".repeat(80)));
     assert!(
@@ -300,7 +301,7 @@ fn lines_from_everywhere() {
     assert!(
         shown.starts_with(
             "4 requests of 1 address, 2015-05-17 09:05:03 to 2015-05-17 10:05:03 UTC\n\
-         2 lines stood behind a later one; all is replayed in order\n"
+         2 lines were out of order; all are replayed in order of time\n"
         ),
         "{shown}"
     );
@@ -317,7 +318,7 @@ fn what_is_no_log_is_counted_or_refused() {
     fs::write(&path, huge).unwrap();
     let shown = text(&replay(&["--limits", "1/m", path.to_str().unwrap()]));
     assert!(shown.starts_with("2 requests of 1 "), "{shown}");
-    assert!(shown.contains("\npassed over 1 line that is no request:\n"), "{shown}");
+    assert!(shown.contains("\npassed over 1 line that is not a request:\n"), "{shown}");
 
     let binary: Vec<u8> = (0..=255).cycle().take(10_000).collect();
     fs::write(&path, &binary).unwrap();
@@ -376,13 +377,16 @@ fn json_lines_and_words_by_a_mapping() {
     // Without the mapping the refusal names it, and the fields that there are.
     let refused = replay(&["--limits", "1/m", &json]);
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    for part in ["FIELDS='time=ts,key=request.client_ip'", "that line has the fields request.client_ip, ts\n"]
+    for part in
+        ["FIELDS='time=ts,key=request.client_ip'", "the fields of that line are request.client_ip, ts\n"]
     {
         assert!(said.contains(part), "{said}");
     }
     let refused = replay(&["--limits", "1/m", "--fields", "time=at,key=ip", &json]);
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    for part in ["no line has the time and the key where the fields say", "fields request.client_ip, ts\n"] {
+    for part in
+        ["no line has a time and a key in the fields that you named", "line are request.client_ip, ts\n"]
+    {
         assert!(said.contains(part), "{said}");
     }
 }
@@ -419,7 +423,7 @@ fn what_is_wrong_is_said() {
         ),
         (
             vec!["--limits", "1/m", "--by", "user", "--fields", "time=ts,key=a", one],
-            "whom to limit is what fields call key: leave BY out, or say BY=all",
+            "FIELDS names whom to limit by key=: leave BY out, or use BY=all",
         ),
         (vec!["--what", "x"], "invalid option '--what' (--help shows the options)"),
     ] {

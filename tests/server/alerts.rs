@@ -386,10 +386,12 @@ fn what_is_told_late_leaves_the_last_minute_alone() {
     server.clock_advance(1_000_000);
     server.line("CB.ACQUIRE pay");
     server.clock_advance(25_000_000);
-    server.line("RL.RECORD job FAIL COUNT 20");
-    assert_eq!(heard(&mut wire)["alert"], "error-rate");
-    server.line("CB.ACQUIRE pay");
+    // Too few to tell, and just enough together with those of before.
+    server.line("RL.RECORD job FAIL COUNT 5");
     silent(&mut wire);
+    server.line("CB.ACQUIRE pay");
+    server.line("RL.RECORD job FAIL COUNT 5");
+    assert_eq!(heard(&mut wire)["alert"], "error-rate");
     server.clock_advance(1_000_000);
     silent(&mut wire);
     assert_eq!(server.line("RL.ALERTS 1")[0].get("active").unwrap().int(), 1);
@@ -400,6 +402,29 @@ fn what_is_told_late_leaves_the_last_minute_alone() {
         (&start["alert"], &start["value"], &start["key"]),
         (&"breaker-openings".into(), &3.into(), &"pay".into())
     );
+}
+
+/// What was more than a minute ago when it is found is in nobody's minute.
+#[test]
+fn what_is_told_too_late_starts_nothing() {
+    let server = Server::builder()
+        .args(["--hz", "100"])
+        .module_args(["enable-debug-command", "yes", "alert-latency", "0", "alert-breaker-open", "0"])
+        .start();
+    server.clock_set(START);
+    let mut wire = listener(&server);
+    server.line("CB.REPORT pay FAIL BREAKER 1:open=1s:lease=10s");
+    server.clock_advance(1_000_000);
+    server.line("CB.ACQUIRE pay");
+    server.clock_advance(90_000_000);
+    // Its trial was lost, and it opened, 80 seconds ago.
+    assert_eq!(server.line("CB.ACQUIRE pay")[0], Reply::Int(1));
+    for key in ["one", "two"] {
+        server.line(&format!("CB.REPORT {key} FAIL BREAKER 1:open=1s"));
+    }
+    silent(&mut wire);
+    server.line("CB.REPORT three FAIL BREAKER 1:open=1s");
+    assert_eq!(heard(&mut wire)["alert"], "breaker-openings");
 }
 
 /// Ten failures a minute, in a row of six seconds: sometimes ten are in the last minute,
@@ -518,6 +543,14 @@ fn a_breaker_that_stays_open() {
     server.clock_advance(1_000_000);
     assert_eq!(heard(&mut wire)["state"], "end");
     silent(&mut wire);
+    // So is one whose trial has no result yet: everybody else is denied meanwhile.
+    server.line("CB.REPORT tried FAIL BREAKER 1:open=40s:lease=1m");
+    server.clock_advance(40_000_000);
+    assert_eq!(server.line("CB.ACQUIRE tried")[0], Reply::Int(1));
+    server.clock_advance(19_000_000);
+    silent(&mut wire);
+    server.clock_advance(1_000_000);
+    assert_eq!(heard(&mut wire)["key"], "tried");
 }
 
 #[test]

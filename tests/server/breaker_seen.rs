@@ -170,7 +170,7 @@ fn mistakes_are_named() {
         ("CB.ACQUIRE k 5:slow=1s", "ERR invalid breaker '5:slow=1s': "),
         ("CB.REPORT k MAYBE", "ERR syntax error near 'MAYBE'"),
         ("CB.REPORT k OK TOKEN", "ERR syntax error: TOKEN needs a value"),
-        ("CB.REPORT k OK TOKEN c-01", "ERR invalid token 'c-01': it is no token of CB.ACQUIRE"),
+        ("CB.REPORT k OK TOKEN c-01", "ERR invalid token 'c-01': CB.ACQUIRE gave no such token"),
         ("CB.REPORT k OK TOKEN x", "ERR invalid token 'x': "),
         ("CB.REPORT k OK TOKEN t-99999999999999999999999-1", "ERR invalid token "),
         ("CB.REPORT k OK DUR -1", "ERR invalid duration '-1': "),
@@ -277,7 +277,7 @@ fn operators_commands_are_for_operators() {
     }
     let help = server.line("CB.HELP");
     for name in [
-        "CB.ACQUIRE key [breaker] [LIMIT rlkey limits [COST n]]",
+        "CB.ACQUIRE key [breaker] [LIMIT rlkey limits [COST n] [TTL duration [ID id]] [CRITICAL]]",
         "CB.STATE key",
         "CB.UNPIN key",
         "CB.HELP [command]",

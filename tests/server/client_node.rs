@@ -10,7 +10,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{client_control::with_servers, clients::installed};
+use crate::{client_control::with_servers, clients::installed, harness::Server};
 
 const PACKAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/clients/node");
 
@@ -92,4 +92,17 @@ fn the_file_installs_into_an_empty_folder() {
         let said = succeeds(Command::new("node").args(["-e", program]).current_dir(user.path()));
         assert_eq!(said, "function\n", "{program}");
     }
+}
+
+/// And what the page says, within five minutes: the script counts.
+#[test]
+fn a_user_is_at_the_first_limited_request_soon() {
+    if installed("node-package").is_none() {
+        return;
+    }
+    let server = Server::start();
+    let mut walk = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/first-request.sh"));
+    walk.arg("node").env("REDIS_URL", format!("redis://127.0.0.1:{}", server.port()));
+    let said = succeeds(&mut walk);
+    assert!(said.contains("from an empty folder to the first limited request: "), "{said}");
 }

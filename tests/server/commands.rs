@@ -13,6 +13,7 @@ const ROWS: &[Row] = &[
     ("rl.quota", -2, &["readonly", "fast"], [1, 1, 1]),
     ("rl.batch", -6, &["write", "denyoom", "movablekeys"], [0, 0, 0]),
     ("rl.refund", -3, &["write", "fast"], [1, 1, 1]),
+    ("rl.charge", -4, &["write", "denyoom", "fast"], [1, 1, 1]),
     ("rl.reset", -2, &["write", "admin", "fast"], [1, -1, 1]),
     ("rl.pin", -3, &["write", "denyoom", "admin", "fast"], [1, 1, 1]),
     ("rl.unpin", 2, &["write", "admin", "fast"], [1, 1, 1]),
@@ -106,6 +107,7 @@ fn command_getkeys() {
         ("RL.BATCH EACH 3 a 10/s 1 b 20/s 2 c 30/s 3 CRITICAL", &["a", "b", "c"]),
         ("RL.BATCH EACH 2 a 10/s 1 a 20/s 2", &["a", "a"]),
         ("RL.REFUND k 1", &["k"]),
+        ("RL.CHARGE k 10/s COST 3", &["k"]),
         ("RL.RESET a b c", &["a", "b", "c"]),
         ("RL.PIN k 10/s FOR 1s", &["k"]),
         ("RL.UNPIN k", &["k"]),
@@ -150,6 +152,7 @@ fn help_lists_every_command() {
             assert_eq!(listed, !["RL.EFFECT", "RL.NODE"].contains(&command.name), "{}", command.name);
         }
         assert!(lines.contains(&"RL.REFUND key n [limits]".to_owned()));
+        assert!(lines.contains(&"RL.CHARGE key [limits] COST n [TRACK]".to_owned()));
         assert!(lines.contains(&"RL.CLEAR cursor [MATCH glob] [COUNT n]".to_owned()));
     }
 }

@@ -110,6 +110,62 @@ fn a_replica_sees_the_step_that_its_master_saw() {
     assert_same_data(&server, &replica);
 }
 
+/// Whoever looks, or is denied by a limit far below what is held, waits for none of it.
+#[test]
+fn looks_and_denials_cost_the_same_however_many_are_held() {
+    let server = at_t0();
+    server.config_set("lua-time-limit", "0");
+    // Each with an end of its own.
+    let fill = "for n=1,100000 do redis.call('RL.RESERVE','1','many','concurrent:200000','TTL',3600000+n..'ms','ID','r'..n) end";
+    assert!(server.call(&["EVAL", fill, "1", "many"]).error().is_none());
+    server.line("RL.RESERVE 1 one concurrent:200000 TTL 1h");
+    let mut wire = server.wire();
+    let mut micros = |command: &str, key: &str| {
+        server.ok("CONFIG RESETSTAT");
+        let lines: Vec<Vec<String>> =
+            (0..300).map(|_| command.replace('~', key).split(' ').map(str::to_owned).collect()).collect();
+        wire.pipeline(&lines);
+        let name = command.split(' ').next().expect("a command").to_lowercase();
+        let told = server.info_field("commandstats", &format!("cmdstat_{name}"));
+        let each = told.split(',').find_map(|field| field.strip_prefix("usec_per_call="));
+        each.expect("a figure").parse::<f64>().expect("a number")
+    };
+    for command in [
+        "RL.QUOTA ~ concurrent:1",
+        "RL.QUOTA ~ concurrent:50000 HEADERS",
+        "RL.RESERVE 1 ~ concurrent:1 TTL 1s",
+        "RL.ACQUIRE ~ 0/m",
+        "RL.BATCH ALL 2 ~ 1/m 1 ~ 1/m 1",
+    ] {
+        let (few, many) = (micros(command, "one"), micros(command, "many"));
+        assert!(many < 20.0 * few + 200.0, "{command}: {few} us with one held, {many} us with 100 000");
+    }
+}
+
+/// What is played through what may come shares what is held with its key, however much
+/// that is: a line on it costs next to nothing.
+#[test]
+fn a_line_copies_nothing_of_what_is_held() {
+    let server = at_t0();
+    server.config_set("lua-time-limit", "0");
+    let fill = "for n=1,20000 do redis.call('RL.RESERVE','1','k','1000000/d,concurrent:200000','TTL','1h','ID','r'..n) end";
+    assert!(server.call(&["EVAL", fill, "1", "k"]).error().is_none());
+    let mut waiter = server.wire();
+    waiter.send_line("RL.ACQUIRE k 100/d COST 50 WAIT 30s");
+    crate::harness::eventually(std::time::Duration::from_secs(10), "it waits", || {
+        server.info_field("floodgate", "floodgate_waiting_now") == "1"
+    });
+    let used = || server.info_field("memory", "used_memory").parse::<i64>().expect("a number");
+    for n in 1..5 {
+        assert_eq!(server.line(&format!("RL.COMMIT r{n} 1 k")), Reply::Int(1));
+        let before = used();
+        assert_eq!(six(&server, "k 1000000/d")[5], -2);
+        assert_eq!(server.line("RL.RESERVE 1 k concurrent:1 TTL 1s")[1][0][5], Reply::Int(-2));
+        let more = used() - before;
+        assert!(more < 200_000, "{more} bytes of {}", server.line("MEMORY USAGE k").int());
+    }
+}
+
 /// One command notes few of them; what is seen depends on none of that.
 #[test]
 fn a_hundred_thousand_end_together() {

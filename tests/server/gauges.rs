@@ -92,6 +92,22 @@ fn by_the_servers_own_clock_and_where_the_key_ends_with_it() {
     assert_eq!(by_time(&server), [0, 1, 1]);
 }
 
+/// An AOF is a log of what was done: what ended since then ended before the start.
+#[test]
+fn what_ended_before_the_start_is_not_counted() {
+    let mut server = Server::with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    server.line("RL.RESERVE 1 k 1000/d,concurrent:5 TTL 300ms ID a");
+    server.line("CB.FORCE mail OPEN FOR 300ms");
+    assert_eq!((breakers(&server), reservations(&server)), ([0, 0, 0, 1, 0], (1, 0)));
+    server.kill9();
+    std::thread::sleep(Duration::from_millis(350));
+    server.restart();
+    assert_eq!((breakers(&server), reservations(&server)), ([1, 0, 0, 0, 0], (0, 0)));
+    assert_eq!(by_time(&server), [0, 0, 0]);
+    assert_eq!(server.line("RL.RELEASE a 1 k"), Reply::Int(2));
+    assert_eq!(reservations(&server), (0, 0));
+}
+
 #[test]
 fn deleted_copied_renamed_flushed_reloaded() {
     let server = Server::with(&["--hz", "100"]);
@@ -303,6 +319,44 @@ fn measured(server: &Server) -> BTreeSet<String> {
     names
 }
 
+/// Valkey 8.1 to 9.1.1 leave a client in the database of the key that modules are told of.
+#[test]
+fn a_client_stays_in_its_database() {
+    let server = at_t0();
+    let mut client = server.wire();
+    client.line("SELECT 2");
+    // From here on we are told of keys that come from elsewhere.
+    client.line("CB.REPORT b FAIL BREAKER 1:open=1h");
+    client.line("RENAME b b2");
+    for key in ["b2", "plain"] {
+        let mut client = server.wire();
+        for command in [
+            "SELECT 2",
+            "SET plain text",
+            "COPY plain copy",
+            "COPY plain copy DB 3",
+            "COPY plain copy DB 3 REPLACE",
+            "MOVE copy 4",
+            "copy plain copy REPLACE DB 5",
+        ] {
+            client.line(&command.replace("plain", key));
+            let mut other = server.wire();
+            client.line("SET here 2");
+            assert_eq!(other.line("GET here"), Reply::NilBulk, "{command}");
+            other.line("SELECT 2");
+            assert_eq!(other.line("DEL here"), Reply::Int(1), "{command}");
+        }
+        for command in ["MULTI", "COPY copy moved", "MOVE moved 6", "SET here 2", "EXEC"] {
+            client.line(command);
+        }
+        let mut other = server.wire();
+        other.line("SELECT 2");
+        assert_eq!(other.line("DEL here"), Reply::Int(1), "in a transaction");
+        client.line("FLUSHALL");
+        client.line("CB.REPORT b2 FAIL BREAKER 1:open=1h");
+    }
+}
+
 #[test]
 fn open_breakers_are_found_whatever_they_are_renamed_to() {
     let server = at_t0();
@@ -377,6 +431,33 @@ fn a_changed_policy_shows_in_the_list() {
     assert_eq!(open(&server), []);
     server.ok("RL.POLICY SET p 10/s PREFIX svc: BREAKER 1:open=1s:probes=3:lease=1m");
     assert_eq!(open(&server), [("svc:a".to_owned(), "half-open".to_owned())]);
+}
+
+/// The breaker that a caller chose stands before a policy's: RL.TOP goes by it too, and
+/// names nothing that would let a call through.
+#[test]
+fn a_callers_breaker_shows_in_the_list_as_it_stands() {
+    let server = at_t0();
+    server.ok("RL.POLICY SET p 10/s PREFIX svc: BREAKER 1:open=1s:probes=1:lease=1m");
+    let acquire = || server.line("CB.ACQUIRE svc:a 1:open=1s:probes=2:lease=1m");
+    let state = || server.line("CB.STATE svc:a").field("state").text();
+    let by = || server.line("RL.TOP DENIED 10 NOW")[0][3].clone();
+    acquire();
+    server.line("CB.REPORT svc:a FAIL");
+    assert_eq!(acquire()[0], Reply::Int(0));
+    assert_eq!((state().as_str(), by()), ("open", Reply::bulk("open")));
+    server.clock_advance(1_000_000);
+    assert_eq!((state().as_str(), by()), ("half-open", Reply::NilBulk));
+    let token = acquire()[2].text();
+    server.line(&format!("CB.REPORT svc:a OK TOKEN {token}"));
+    assert_eq!((state().as_str(), by()), ("half-open", Reply::NilBulk));
+    assert_eq!(open(&server), [("svc:a".to_owned(), "half-open".to_owned())]);
+    // The second trial is on its way: nobody else may go.
+    acquire();
+    assert_eq!(acquire()[0], Reply::Int(0));
+    assert_eq!((state().as_str(), by()), ("half-open", Reply::bulk("half-open")));
+    server.ok("CB.FORCE svc:a CLOSED");
+    assert_eq!((state().as_str(), by()), ("forced-closed", Reply::NilBulk));
 }
 
 #[test]

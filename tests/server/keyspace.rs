@@ -17,6 +17,7 @@ fn in_a_transaction() {
         "RL.ACQUIRE k 10/",
         "RL.BATCH ALL 2 k 10/s 1 l 10/s 1",
         "RL.REFUND k 2",
+        "RL.CHARGE l 10/s COST 2",
         "RL.QUOTA k",
         "RL.BLOCK k FOREVER",
         "RL.ACQUIRE k 10/s",
@@ -29,8 +30,9 @@ fn in_a_transaction() {
     assert_error_prefix(&replies[2], "ERR invalid limit '10/'");
     assert_eq!(replies[3].items().len(), 2);
     assert_eq!(replies[4], Reply::Int(2));
-    assert_eq!(replies[5][0].field("used"), Reply::Int(3));
-    assert_eq!(replies[7].to_ints(), [0, 10, 0, -1, 1000, -1]);
+    assert_eq!(replies[5].to_ints(), [2, 10, 7, 0, 1000, 0]);
+    assert_eq!(replies[6][0].field("used"), Reply::Int(3));
+    assert_eq!(replies[8].to_ints(), [0, 10, 0, -1, 1000, -1]);
 }
 
 #[test]

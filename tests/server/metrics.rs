@@ -193,6 +193,36 @@ fn how_long_commands_take() {
 }
 
 #[test]
+fn counts_by_policy_begin_at_zero() {
+    let server = Server::start();
+    let counts = |name: &str| labelled(&server, name);
+    server.ok("RL.POLICY SET gold 1/h");
+    server.ok("RL.POLICY SET api 1/h PREFIX api:");
+    for name in ["granted_by_policy", "denied_by_policy"] {
+        assert_eq!(counts(name), owned(&[("api", 0), ("gold", 0)]));
+    }
+    server.line("RL.ACQUIRE a @gold");
+    server.line("RL.ACQUIRE a @gold");
+    server.line("RL.ACQUIRE b @gold,9/m");
+    assert_eq!(counts("granted_by_policy"), owned(&[("api", 0), ("gold", 1), ("@gold,9/m", 1)]));
+    // One that is gone is told of as long as it was counted.
+    server.line("RL.POLICY DEL gold");
+    server.line("RL.POLICY DEL api");
+    assert_eq!(counts("denied_by_policy"), owned(&[("gold", 1), ("@gold,9/m", 0)]));
+    // A hundred have a place, and all others one together.
+    for n in 0..150 {
+        server.ok(&format!("RL.POLICY SET p{n:03} 1/h"));
+    }
+    let all = counts("granted_by_policy");
+    assert_eq!((all.len(), all.get("(other)")), (101, Some(&0)));
+    server.line("RL.ACQUIRE c @p149");
+    server.line("RL.ACQUIRE d @p000");
+    let all = counts("granted_by_policy");
+    let count = |name: &str| all.get(name).copied();
+    assert_eq!([count("(other)"), count("p000"), count("p149")], [Some(1), Some(1), None]);
+}
+
+#[test]
 fn decisions_by_policy() {
     let server = Server::start();
     server.ok("RL.POLICY SET gold 2/h");

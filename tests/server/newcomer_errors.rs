@@ -53,7 +53,7 @@ const WRONG: &[(&str, &str)] = &[
     ("RL.ACQUIRE user:42 100/mins", "ERR invalid limit '100/mins': unknown unit of time 'mins', write m"),
     (
         "RL.ACQUIRE user:42 100/fortnight",
-        "ERR invalid limit '100/fortnight': unknown unit of time 'fortnight': the units are ms, s, m, h, d, w, month and year",
+        "ERR invalid limit '100/fortnight': unknown unit of time 'fortnight': the units are ms, s, m, h, d, w, month, year and ever",
     ),
     (
         "RL.ACQUIRE user:42 10/months",
@@ -208,7 +208,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "RL.RESERVE 1 llm 1000/m COST 5",
-        "ERR syntax error: a reservation needs TTL, such as TTL 30s; usage: RL.RESERVE numkeys key limits [key limits ...] [COST n] TTL duration [ID id] [WAIT duration] [CRITICAL]",
+        "ERR syntax error: a reservation needs TTL, such as TTL 30s; usage: RL.RESERVE numkeys key limits [key limits ...] [COST n] TTL duration [ID id] [PARTIAL | WAIT duration] [CRITICAL]",
     ),
     ("RL.RESERVE 1 llm 1000/m TTL 60", "ERR invalid duration '60': needs a unit, such as 60s or 60ms"),
     ("RL.RESERVE 2 a 10/s a 10/s TTL 1m", "ERR a reservation cannot name a key twice"),
@@ -261,7 +261,7 @@ const WRONG: &[(&str, &str)] = &[
     ("RL.RECORD user:42 OK DUR 12", "ERR invalid duration '12': needs a unit, such as 12s or 12ms"),
     ("RL.RECORD user:42 OK 12ms", "ERR syntax error near '12ms', write DUR 12ms"),
     ("RL.STATS user:42 7", "ERR syntax error near '7'; usage: RL.STATS key [HOURS n] [DAYS n]"),
-    ("RL.TOP users", "ERR syntax error near 'users', write DENIED, GRANTED or OPEN"),
+    ("RL.TOP users", "ERR syntax error near 'users', write DENIED, GRANTED, OPEN, BLOCKED or PINNED"),
     ("RL.TOP DENIED all", "ERR n must be a whole number from 1 to 2048"),
     ("RL.HELP acquir", "ERR unknown command 'acquir', RL.HELP and CB.HELP list all"),
     ("CL.THROTTLE user:42 ten 10 60", "ERR max_burst must be an integer"),
@@ -298,7 +298,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "CB.ACQUIRE pay LIMIT user:42",
-        "ERR syntax error: LIMIT needs a key and limits; usage: CB.ACQUIRE key [breaker] [LIMIT rlkey limits [COST n]]",
+        "ERR syntax error: LIMIT needs a key and limits; usage: CB.ACQUIRE key [breaker] [LIMIT rlkey limits [COST n] [TTL duration [ID id]] [CRITICAL]]",
     ),
     (
         "CB.ACQUIRE pay consecutive:5",
@@ -406,8 +406,9 @@ const OPTIONS: &[(&str, &[&str])] = &[
     ("RL.ACQUIRE k 10/s", &["COST 5", "PARTIAL", "WAIT 1s", "CRITICAL", "TRACK"]),
     ("RL.QUOTA k 10/s", &["COST 5", "HEADERS"]),
     ("RL.BATCH ALL 1 k 10/s 1", &["CRITICAL"]),
-    ("RL.RESERVE 1 k 10/s", &["COST 5", "TTL 1m", "ID a", "WAIT 1s", "CRITICAL"]),
+    ("RL.RESERVE 1 k 10/s", &["COST 5", "TTL 1m", "ID a", "PARTIAL", "WAIT 1s", "CRITICAL"]),
     ("RL.COMMIT a 1 k", &["COST 5"]),
+    ("RL.CHARGE k 10/s", &["COST 5", "TRACK"]),
     ("GCRA k 1 1 1", &["TOKENS 2"]),
     ("RL.PIN k 10/s", &["FOR 1h"]),
     ("RL.BLOCK k FOREVER", &["REASON x"]),
@@ -420,6 +421,7 @@ const OPTIONS: &[(&str, &[&str])] = &[
     ("RL.POLICY SET p 10/s", &["PREFIX a", "BREAKER 5", "NOPREFIX", "NOBREAKER"]),
     ("RL.POLICY IMPORT []", &["REPLACE"]),
     ("CB.ACQUIRE b 5", &["LIMIT k 10/s", "LIMIT k 10/s COST 5"]),
+    ("CB.ACQUIRE b 5 LIMIT k 10/s", &["COST 5", "TTL 1m", "ID a", "CRITICAL"]),
     ("CB.REPORT b OK", &["TOKEN c-1795202624013786", "DUR 1s", "BREAKER 5", "FROM pod-1"]),
     ("CB.FORCE b OPEN", &["FOR 1h", "REASON x"]),
     ("CB.PIN b 5", &["FOR 1h"]),

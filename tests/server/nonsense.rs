@@ -15,9 +15,11 @@ const LIMITS: &[&str] = &[
     "bucket:1/366d",
     "fixed:3/month:tz=Pacific/Apia",
     "fixed:1000000000000/w:start=first",
+    "fixed:1000000000000/ever:name=x",
     "5/m:per=call:keep=99.99%:name=x",
     "9/m:shadow:name=y,unlimited",
     "concurrent:5",
+    "concurrent:5:per=cost",
     "@gold",
     "*",
     "10/",
@@ -80,7 +82,8 @@ fn command(dice: &mut Dice) -> Vec<Vec<u8>> {
                 [dice.one_of(KEYS), dice.one_of(LIMITS), dice.one_of(NUMBERS)].into_iter().for_each(&mut say);
             }
         }
-        6 => ["RL.REFUND", key, number].into_iter().for_each(&mut say),
+        6 if dice.chance(50) => ["RL.REFUND", key, number].into_iter().for_each(&mut say),
+        6 => ["RL.CHARGE", key, limits, "COST", number].into_iter().for_each(&mut say),
         7 => ["RL.PIN", key, limits, "FOR", number].into_iter().for_each(&mut say),
         8 => ["RL.BLOCK", key, "FOR", number, "REASON", limits].into_iter().for_each(&mut say),
         9 => {

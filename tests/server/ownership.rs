@@ -182,6 +182,12 @@ fn calls_are_refunded_as_calls() {
     assert_eq!(used(&server, "t", "90000/m,60/m:per=call"), [5900, 59]);
     assert_eq!(granted(&server, "t 90000/m,60/m:per=call COST 100"), 100);
     assert_eq!(granted(&server, "t 90000/m,60/m:per=call COST 100"), 0);
+    // What is told is what came back.
+    for _ in 0..5 {
+        assert_eq!(granted(&server, "calls 5/m:per=call COST 100"), 100);
+    }
+    assert_eq!(server.line("RL.REFUND calls 100"), Reply::Int(1));
+    assert_eq!(used(&server, "calls", "5/m:per=call"), [4]);
 }
 
 #[test]

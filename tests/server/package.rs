@@ -16,12 +16,27 @@ fn run(program: impl AsRef<std::ffi::OsStr>, args: &[&Path]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Builds both packages of the library under test.
-fn packages(out: &Path) -> (PathBuf, PathBuf) {
+/// What the script builds of the library under test.
+struct Packages {
+    deb: PathBuf,
+    tar: PathBuf,
+    bill: PathBuf,
+}
+
+fn packages(out: &Path) -> Packages {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/package/build.sh");
-    let made = run(script, &[&module_path(), out]);
-    let mut made = made.lines().map(PathBuf::from);
-    (made.next().expect("a .deb"), made.next().expect("a .tar.gz"))
+    let output = Command::new(script)
+        .args([&module_path(), out])
+        .env("DEBFULLNAME", "Ann Packer")
+        .env("DEBEMAIL", "ann@packers.example")
+        .env("FLOODGATE_HOMEPAGE", "https://floodgate.example/")
+        .output()
+        .expect("it can be run");
+    assert!(output.status.success(), "{output:?}");
+    let made = String::from_utf8_lossy(&output.stdout).into_owned();
+    let [deb, tar, bill] =
+        made.lines().map(PathBuf::from).collect::<Vec<_>>().try_into().expect("three files");
+    Packages { deb, tar, bill }
 }
 
 /// The module arguments of the one active line of a configuration.
@@ -42,22 +57,30 @@ fn works(library: &Path) {
 #[test]
 fn both_install_into_an_empty_folder_and_load() {
     let dir = tempfile::tempdir().unwrap();
-    let (deb, tar) = packages(dir.path());
+    let Packages { deb, tar, bill } = packages(dir.path());
 
     let root = dir.path().join("root");
     run("dpkg-deb", &[Path::new("-x"), &deb, &root]);
     let line = loadmodule(&root.join("etc/redis/floodgate.conf"));
     assert_eq!(line, ["loadmodule", "/usr/lib/redis/modules/libfloodgate.so"]);
     works(&root.join(line[1].trim_start_matches('/')));
-    for file in
-        ["copyright", "changelog.gz", "changelog.Debian.gz", "README.md", "COMMANDS.md", "OPERATIONS.md"]
-    {
+    for file in [
+        "copyright",
+        "changelog.gz",
+        "changelog.Debian.gz",
+        "README.md",
+        "COMMANDS.md",
+        "OPERATIONS.md",
+        "sbom.cdx.json",
+    ] {
         assert!(root.join("usr/share/doc/floodgate").join(file).exists(), "{file}");
     }
     let field = |name: &str| run("dpkg-deb", &[Path::new("-f"), &deb, Path::new(name)]).trim().to_owned();
     assert_eq!(field("Package"), "floodgate");
     assert_eq!(field("Version"), concat!(env!("CARGO_PKG_VERSION"), "-1"));
     assert!(field("Depends").starts_with("libc6 (>= 2."), "{}", field("Depends"));
+    assert_eq!(field("Maintainer"), "Ann Packer <ann@packers.example>");
+    assert_eq!(field("Homepage"), "https://floodgate.example/");
     // Who built the server himself gets no second one.
     assert_eq!(field("Recommends"), "");
     assert_eq!(field("Suggests"), "redis-server (>= 5:6.2) | valkey-server");
@@ -68,6 +91,81 @@ fn both_install_into_an_empty_folder_and_load() {
     assert_eq!(loadmodule(&folder.join("floodgate.conf")), ["loadmodule", "/path/to/libfloodgate.so"]);
     works(&folder.join("libfloodgate.so"));
     assert!(folder.join("LICENSE").exists() && folder.join("CHANGELOG.md").exists());
+    assert_eq!(fs::read(folder.join("sbom.cdx.json")).unwrap(), fs::read(bill).unwrap());
+}
+
+/// The bill has the crates that are linked in, as Cargo.lock has them, and none that
+/// only builds, tests or belongs to another program.
+#[test]
+fn the_bill_of_materials_has_what_is_linked_in() {
+    let bill = |args: &[&str]| -> serde_json::Value {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/package/sbom.py");
+        serde_json::from_str(&run(script, &args.iter().map(Path::new).collect::<Vec<_>>())).unwrap()
+    };
+    let of_module = bill(&["floodgate"]);
+    assert_eq!(of_module["bomFormat"], "CycloneDX");
+    assert_eq!(of_module["metadata"]["component"]["version"], env!("CARGO_PKG_VERSION"));
+    let names = |bill: &serde_json::Value| -> Vec<String> {
+        let components = bill["components"].as_array().unwrap();
+        components.iter().map(|part| part["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let in_module = names(&of_module);
+    for there in ["jiff", "redis-module", "serde_json", "libc", "rustc-hash"] {
+        assert!(in_module.iter().any(|name| name == there), "{there}: {in_module:?}");
+    }
+    for absent in ["bindgen", "proptest", "syn", "tempfile", "tonic", "plotters"] {
+        assert!(!in_module.iter().any(|name| name == absent), "{absent}");
+    }
+    let lock = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock")).unwrap();
+    for part in of_module["components"].as_array().unwrap() {
+        let [name, version, sum, licence] = [
+            &part["name"],
+            &part["version"],
+            &part["hashes"][0]["content"],
+            &part["licenses"][0]["expression"],
+        ]
+        .map(|field| field.as_str().unwrap_or_else(|| panic!("{part}")));
+        assert!(!licence.is_empty() && !licence.contains('/'), "{part}");
+        let entry = format!("name = \"{name}\"\nversion = \"{version}\"\n");
+        let entry = lock.split(&entry).nth(1).unwrap_or_else(|| panic!("Cargo.lock lacks {name} {version}"));
+        assert!(entry.split("\n\n").next().unwrap().contains(sum), "{name}");
+    }
+    // What a component uses is a component.
+    let refs = |key: &str| -> std::collections::BTreeSet<String> {
+        let parts = of_module[key].as_array().unwrap();
+        let field = if key == "components" { "bom-ref" } else { "ref" };
+        parts.iter().map(|part| part[field].as_str().unwrap().to_owned()).collect()
+    };
+    let top = of_module["metadata"]["component"]["bom-ref"].as_str().unwrap().to_owned();
+    let known: std::collections::BTreeSet<_> = refs("components").into_iter().chain([top]).collect();
+    assert_eq!(refs("dependencies"), known);
+    // Twice the same bytes.
+    assert_eq!(of_module, bill(&["floodgate"]));
+    assert!(names(&bill(&["floodgate-envoy", "envoy"])).iter().any(|name| name == "tonic"));
+}
+
+#[test]
+fn the_sums_are_those_of_the_packages() {
+    let dir = tempfile::tempdir().unwrap();
+    let deb = dir.path().join("floodgate_0.1.0-1_amd64.deb");
+    for name in ["floodgate-0.1.0-amd64.tar.gz", "floodgate-0.1.0-amd64.cdx.json"] {
+        fs::write(dir.path().join(name), name).unwrap();
+    }
+    fs::write(&deb, "deb").unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/package/sums.sh");
+    let sums = PathBuf::from(run(script, &[dir.path()]).trim());
+    let check = || {
+        let mut command = Command::new("sha256sum");
+        command.current_dir(dir.path()).args(["--check", "--strict"]).arg(&sums).output().unwrap()
+    };
+    let output = check();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 3, "{output:?}");
+    fs::OpenOptions::new().append(true).open(&deb).unwrap().write_all(b"x").unwrap();
+    assert!(!check().status.success());
+    // Made anew, it does not sum itself.
+    run(script, &[dir.path()]);
+    assert_eq!(fs::read_to_string(&sums).unwrap().lines().count(), 3);
 }
 
 /// Installed by dpkg itself into a root of its own, started on the shipped
@@ -79,7 +177,7 @@ fn dpkg_installs_it_into_a_clean_root_and_removes_it() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let (deb, _) = packages(dir.path());
+    let deb = packages(dir.path()).deb;
     let root = dir.path().join("root");
     let database = root.join("var/lib/dpkg");
     for folder in ["info", "updates"] {

@@ -187,10 +187,13 @@ fn the_acl_line_of_applications_runs_the_recipes() {
     // Every command that a recipe names, but those of the service, which operates.
     let line = acl_line(&page, "app");
     let mut seen = BTreeSet::new();
-    let folders =
-        [("tests/clients/python", "py"), ("tests/clients/node", "mjs"), ("src/clients/rust/src", "rs")];
+    let folders = [
+        ("src/clients/python/floodgate_redis", "py"),
+        ("src/clients/node/src", "ts"),
+        ("src/clients/rust/src", "rs"),
+    ];
     for (folder, ending) in folders {
-        for recipe in ["floodgate", "breaker", "reservation", "middleware", "limiter", "acquire"] {
+        for recipe in ["breaker", "reservation", "limiter", "acquire", "server"] {
             let path = format!("{}/{folder}/{recipe}.{ending}", env!("CARGO_MANIFEST_DIR"));
             let Ok(text) = fs::read_to_string(path) else { continue };
             for name in

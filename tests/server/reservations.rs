@@ -616,7 +616,7 @@ fn dump_restore_and_copy_carry_reservations() {
 #[test]
 fn a_key_that_holds_one_place_takes_at_most_750_bytes() {
     let server = Server::start();
-    let used = || server.info_field("memory", "used_memory").parse::<i64>().unwrap();
+    let used = || server.memory_without_clients();
     let fill = |from: i32, to: i32| {
         let mut wire = server.wire();
         let reserve = |n: i32| {
@@ -633,4 +633,28 @@ fn a_key_that_holds_one_place_takes_at_most_750_bytes() {
     fill(16_384, 32_768);
     let each = (used() - before) / 16_384;
     assert!((100..=750).contains(&each), "{each} bytes a key");
+}
+
+/// More than was reserved is charged also where the units have left the window and no call
+/// lists the limit any more.
+#[test]
+fn a_settlement_charges_what_no_call_lists_any_more() {
+    let server = server();
+    let replica = server.replica();
+    let mut wire = server.wire();
+    reserve(&mut wire, "k", "30/s:name=a", "COST 10 TTL 1h ID x");
+    server.clock_advance(2_000_000);
+    assert_eq!(call!(wire, "RL.ACQUIRE", "k", "5/m")[0], Reply::Int(1));
+    assert_eq!(used(&mut wire, "k", "30/s:name=a"), [0]);
+    assert_eq!(call!(wire, "RL.COMMIT", "x", "1", "k", "COST", "25"), Reply::Int(1));
+    assert_eq!(used(&mut wire, "k", "30/s:name=a"), [15]);
+    assert_eq!(used(&mut wire, "k", "5/m"), [1]);
+    // At most one capacity of debt.
+    reserve(&mut wire, "k", "40/s:name=b", "COST 1 TTL 1h ID y");
+    server.clock_advance(2_000_000);
+    assert_eq!(call!(wire, "RL.ACQUIRE", "k", "5/m")[0], Reply::Int(1));
+    assert_eq!(call!(wire, "RL.COMMIT", "y", "1", "k", "COST", "1000"), Reply::Int(1));
+    assert_eq!(used(&mut wire, "k", "40/s:name=b"), [80]);
+    wait_synced(&server, &replica);
+    assert_same_data(&server, &replica);
 }

@@ -265,6 +265,12 @@ fn an_operators_word_wins() {
     // Its own usage is where it was.
     server.line("RL.UNPIN k");
     assert_throttle(&server, "k 4 1 60 0", [0, 5, 3, -1, 120]);
+    // Seconds are rounded up: nobody who is denied is told 0, nor too little.
+    for (period, retry) in [("300ms", 1), ("1500ms", 2)] {
+        server.ok(&format!("RL.PIN soon:{period} 1/{period}"));
+        assert_throttle(&server, &format!("soon:{period} 4 1 60"), [0, 1, 0, -1, retry]);
+        assert_throttle(&server, &format!("soon:{period} 4 1 60"), [1, 1, 0, retry, retry]);
+    }
 }
 
 #[test]
@@ -322,12 +328,16 @@ fn callers_choose_nothing_where_the_server_does() {
 /// What redis-cell left is counted by the server's limits where callers choose none.
 #[test]
 fn a_string_of_redis_cell_goes_by_the_servers_limits_where_callers_choose_none() {
-    let server = Server::start();
-    server.config_set("floodgate.caller-limits", "no");
-    server.clock_set(1_800_000_000_000_000);
-    server.ok("SET k 1800000000000000000");
-    assert!(server.line("CL.THROTTLE k 100 100 60").error().is_some_and(|text| text.contains("no limits")));
-    server.config_set("floodgate.default-limit", "2/m");
+    let server = |default: &[&str]| {
+        let arguments = [&["caller-limits", "no", "enable-debug-command", "yes"], default].concat();
+        let server = Server::builder().module_args(arguments).start();
+        server.clock_set(1_800_000_000_000_000);
+        server.ok("SET k 1800000000000000000");
+        server
+    };
+    let without = server(&[]);
+    assert!(without.line("CL.THROTTLE k 100 100 60").error().is_some_and(|text| text.contains("no limits")));
+    let server = server(&["default-limit", "2/m"]);
     let limited: Vec<i64> = (0..3).map(|_| server.line("CL.THROTTLE k 100 100 60").to_ints()[0]).collect();
     assert_eq!(limited, [0, 0, 1]);
     assert_eq!(server.line("TYPE k"), Reply::Simple("ratelimit".into()));

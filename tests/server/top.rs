@@ -228,6 +228,145 @@ fn more_open_breakers_than_names_are_remembered() {
     });
 }
 
+/// Each row of RL.TOP BLOCKED or PINNED as one text.
+fn said(server: &Server, command: &str) -> Vec<String> {
+    let part = |reply: &Reply| if let Reply::Int(n) = reply { n.to_string() } else { reply.text() };
+    let rows = server.line(command);
+    rows.items().iter().map(|row| row.items().iter().map(part).collect::<Vec<_>>().join(" ")).collect()
+}
+
+#[test]
+fn what_operators_blocked_and_pinned() {
+    let server = Server::start();
+    server.clock_set(1_800_000_000_000_000);
+    let blocked = || said(&server, "RL.TOP BLOCKED");
+    let pinned = || said(&server, "rl.top pinned");
+    assert_eq!((server.line("RL.TOP BLOCKED"), pinned()), (Reply::Array(vec![]), vec![]));
+    server.ok("RL.BLOCK a FOR 10s REASON scraping");
+    server.ok("RL.BLOCK b FOREVER");
+    server.ok("RL.BLOCK c FOR 1h REASON abuse");
+    server.ok("RL.PIN a 5/m FOR 1m");
+    server.ok("CB.PIN breaker 50%/60s:open=1s");
+    server.line("CB.REPORT other FAIL BREAKER 1");
+    server.ok("RL.POLICY SET gold 9/s");
+    server.ok("RL.PIN d @gold,1/h FOR 1500ms");
+    assert_eq!(blocked(), ["b  -1", "c abuse 1800003600000", "a scraping 1800000010000"]);
+    let breaker = "breaker breaker 50%/1m:open=1s -1";
+    assert_eq!(pinned(), [breaker, "a limits 5/m 1800000060000", "d limits @gold,1/h 1800000001500"]);
+    assert_eq!(said(&server, "RL.TOP BLOCKED 1"), ["b  -1"]);
+    // Another word in place of the first, and the end of one; usage goes, the words stay.
+    server.ok("RL.BLOCK c FOR 5s");
+    assert_eq!(server.line("RL.UNBLOCK b"), Reply::Int(1));
+    server.line("RL.RESET a c");
+    server.line("CB.RESET breaker");
+    assert_eq!(blocked(), ["a scraping 1800000010000", "c  1800000005000"]);
+    assert_eq!(pinned()[..2], [breaker, "a limits 5/m 1800000060000"]);
+    // A limit that closes itself is not blocked, and neither is a breaker forced open.
+    server.line("RL.ACQUIRE closes 1/h:block=1d COST 1");
+    server.line("RL.ACQUIRE closes 1/h:block=1d COST 1");
+    server.line("CB.FORCE other OPEN");
+    assert_eq!(blocked().len(), 2);
+    // Time ends them, though nobody touches the keys.
+    server.clock_advance(5_000_000);
+    assert_eq!(blocked(), ["a scraping 1800000010000"]);
+    assert_eq!(pinned(), [breaker, "a limits 5/m 1800000060000"]);
+    // A clock that stepped back makes none last longer.
+    server.clock_advance(-15_000_000);
+    assert_eq!(blocked(), ["a scraping 1800000000000"]);
+    for command in ["RL.UNPIN a", "CB.UNPIN breaker", "DEL a"] {
+        assert_eq!(server.line(command), Reply::Int(1));
+    }
+    assert_eq!((blocked(), pinned()), (vec![], vec![]));
+}
+
+#[test]
+fn blocked_and_pinned_keys_whatever_they_are_renamed_to() {
+    let server = Server::with(&["--appendonly", "yes"]);
+    server.ok("RL.BLOCK first FOREVER REASON r");
+    server.ok("RL.PIN first 5/m");
+    server.ok("CB.PIN breaker 5");
+    let names = |server: &Server| -> Vec<String> {
+        let rows: Vec<String> =
+            said(server, "RL.TOP BLOCKED").into_iter().chain(said(server, "RL.TOP PINNED")).collect();
+        rows.iter().map(|row| row.split(' ').next().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(&server), ["first", "breaker", "first"]);
+    server.ok("RENAME first second");
+    server.ok("RENAME breaker circuit");
+    assert_eq!(names(&server), ["second", "circuit", "second"]);
+    assert_eq!(server.line("COPY second third"), Reply::Int(1));
+    assert_eq!(names(&server), ["second", "third", "circuit", "second", "third"]);
+    assert_eq!(server.line("MOVE third 3"), Reply::Int(1));
+    assert_eq!(names(&server), ["second", "third", "circuit", "second", "third"]);
+    let Reply::Bulk(payload) = server.line("DUMP second") else { panic!("no dump") };
+    server.call(&[&b"RESTORE"[..], b"restored", b"0", &payload]);
+    let all = ["restored", "second", "third", "circuit", "restored", "second", "third"];
+    assert_eq!(names(&server), all);
+    // One name in two databases stands once: for the one here.
+    let mut other = server.wire();
+    other.line("SELECT 3");
+    other.line("RL.BLOCK second FOR 1h REASON elsewhere");
+    assert_eq!(names(&server), all);
+    assert_eq!(said(&server, "RL.TOP BLOCKED")[1], "second r -1");
+    assert_eq!(other.line("RL.TOP BLOCKED").items()[2].items()[1].text(), "elsewhere");
+    other.line("RL.UNBLOCK second");
+    // A replica knows them, one that comes later too, and a server that loads them.
+    let replica = server.replica();
+    assert_eq!(names(&replica), all);
+    server.ok("RL.BLOCK late FOREVER");
+    server.line("DEL restored");
+    crate::harness::wait_synced(&server, &replica);
+    let all = ["late", "second", "third", "circuit", "second", "third"];
+    assert_eq!(names(&replica), all);
+    server.line("DEBUG RELOAD");
+    assert_eq!(names(&server), all);
+    server.config_set("aof-use-rdb-preamble", "no");
+    server.line("BGREWRITEAOF");
+    crate::harness::eventually(std::time::Duration::from_secs(20), "the rewrite ends", || {
+        server.info_field("persistence", "aof_rewrite_in_progress") == "0"
+            && server.info_field("persistence", "aof_rewrite_scheduled") == "0"
+    });
+    server.line("DEBUG LOADAOF");
+    assert_eq!(names(&server), all);
+    server.line("SWAPDB 0 3");
+    assert_eq!(names(&server), all);
+    server.line("FLUSHALL");
+    assert_eq!(names(&server), [""; 0]);
+}
+
+#[test]
+fn more_blocked_keys_than_names_are_remembered() {
+    let server = Server::with(&["--hz", "100"]);
+    let mut wire = server.wire();
+    let lines = |what: &str| -> Vec<Vec<String>> {
+        (0..1100).map(|n| what.replace('#', &n.to_string())).map(words).collect()
+    };
+    wire.pipeline(&lines("RL.BLOCK k:# FOR 1h"));
+    wire.pipeline(&lines("RL.PIN k:# 1/h FOR 1h"));
+    assert_eq!(server.line("RL.TOP BLOCKED 2048").items().len(), 1000);
+    assert_eq!(server.line("RL.TOP PINNED 2048").items().len(), 1000);
+    assert_error(&server.line("RL.TOP PINNED 2049"), "ERR n must be a whole number from 1 to 2048");
+    wire.pipeline(&lines("RL.UNBLOCK k:#"));
+    wire.pipeline(&lines("RL.UNPIN k:#"));
+    server.ok("RL.BLOCK new FOREVER");
+    assert_eq!(said(&server, "RL.TOP BLOCKED"), ["new  -1"]);
+    assert_eq!(said(&server, "RL.TOP PINNED"), [""; 0]);
+    // Those whose time has come make room by themselves: looking would make it, too.
+    server.clock_set(1_800_000_000_000_000);
+    crate::harness::eventually(std::time::Duration::from_secs(20), "room for another", || {
+        server.line("RL.UNBLOCK late");
+        wire.pipeline(&lines("RL.BLOCK k:# FOR 1s"));
+        server.clock_advance(1_000_000);
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        server.ok("RL.BLOCK late FOREVER REASON x");
+        said(&server, "RL.TOP BLOCKED").contains(&"late x -1".to_owned())
+    });
+}
+
+fn words(line: String) -> Vec<String> {
+    line.split(' ').map(str::to_owned).collect()
+}
+
 #[test]
 fn waiters_count_when_they_are_answered() {
     let server = Server::start();
@@ -258,6 +397,8 @@ fn arguments() {
     assert_error_prefix(&server.line("RL.TOP DENIED NOW 5"), "ERR syntax error near '5'");
     assert_error_prefix(&server.line("RL.TOP OPEN NOW"), "ERR syntax error near 'NOW'");
     assert_error_prefix(&server.line("RL.TOP OPEN 5 NOW"), "ERR syntax error near 'NOW'");
+    assert_error_prefix(&server.line("RL.TOP BLOCKED NOW"), "ERR syntax error near 'NOW'");
+    assert_error_prefix(&server.line("RL.TOP PINNED 0"), "ERR n must be a whole number from 1 to 2048");
 }
 
 fn user(server: &Server, rules: &str) -> Wire {
@@ -284,6 +425,13 @@ fn only_what_the_user_may_read() {
     let first = |reply: &Reply| -> Vec<String> { reply.items().iter().map(|row| row[0].text()).collect() };
     assert_eq!(first(&wire.line("RL.TOP GRANTED NOW")), ["api:1"]);
     assert_eq!(first(&wire.line("RL.TOP OPEN 1")), ["api:down"]);
+    // What is hidden would come first.
+    for (key, block, pin) in [("api:9", "FOR 1h", "FOR 1h"), ("web:9", "FOREVER", "")] {
+        server.ok(&format!("RL.BLOCK {key} {block}"));
+        server.ok(format!("RL.PIN {key} 1/h {pin}").trim_end());
+    }
+    assert_eq!(first(&wire.line("RL.TOP BLOCKED 1")), ["api:9"]);
+    assert_eq!(first(&wire.line("RL.TOP PINNED")), ["api:9"]);
     let metrics = wire.line("RL.METRICS");
     let named = metrics.field("breakers_open_since_ms").pairs();
     assert_eq!(named.iter().map(|(name, _)| name.text()).collect::<Vec<_>>(), ["api:down"]);
@@ -313,6 +461,11 @@ fn masked_keys() {
     assert!(masked.starts_with("***") && masked.len() == 11, "{masked}");
     let metrics = server.line("RL.METRICS");
     assert_eq!(metrics.field("breakers_open_since_ms").pairs()[0].0.text(), masked);
+    for (command, which) in [("RL.BLOCK secret:2 FOREVER", "BLOCKED"), ("RL.PIN secret:2 1/h", "PINNED")] {
+        server.ok(command);
+        let masked = server.line(&format!("RL.TOP {which}"))[0][0].text();
+        assert!(masked.starts_with("***") && masked.len() == 11, "{masked}");
+    }
 }
 
 #[test]

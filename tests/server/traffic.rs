@@ -19,6 +19,8 @@ const LIMITS: &[&str] = &[
     "fixed:50/month",
     "fixed:60/d:start=first",
     "fixed:70/month:tz=Europe/Paris",
+    "fixed:80/ever",
+    "fixed:300/ever:name=a,400/d",
     "20/h,1000/d,bucket:200/d:burst=300",
     "1000/d,30/h",
     "bucket:100/d:burst=50",
@@ -94,11 +96,21 @@ impl Dice {
             0..=5 => {
                 let mut words = command(&[&"RL.RESERVE", &keys.len()]);
                 for key in &keys {
-                    let concurrent = if self.chance(30) { ",concurrent:3" } else { "" };
+                    let concurrent = self.one_of(&[
+                        "",
+                        "",
+                        "",
+                        ",concurrent:3",
+                        ",concurrent:20:per=cost",
+                        ",concurrent:4,concurrent:30:per=cost",
+                    ]);
                     let limits = format!("{}{concurrent}", self.one_of(LIMITS));
                     words.extend(command(&[key, &limits]));
                 }
                 words.extend(command(&[&"COST", &(1 + self.below(9)), &"TTL", &ttl, &"ID", &id]));
+                if self.chance(30) {
+                    words.push("PARTIAL".to_arg());
+                }
                 words
             }
             6 => settle(&[&"RL.RELEASE", &id, &keys.len()]),
@@ -130,7 +142,12 @@ impl Dice {
             0..=37 => self.acquire(),
             38..=49 => self.reservation(),
             50..=61 => self.batch(),
-            62..=69 => command(&[&"RL.REFUND", &self.key(), &(1 + self.below(10))]),
+            62..=66 => command(&[&"RL.REFUND", &self.key(), &(1 + self.below(10))]),
+            67..=69 => {
+                let mut words = command(&[&"RL.CHARGE", &self.key(), &self.one_of(LIMITS)]);
+                words.extend(command(&[&"COST", &(1 + self.below(40))]));
+                words
+            }
             70..=79 => self.operator(),
             80..=91 => {
                 let (burst, count) = (self.below(30), 1 + self.below(20));

@@ -56,6 +56,8 @@ const QUIET: &[&str] = &[
     "RL.BATCH ALL 2 fresh 5/h 1 fresh 5/h 5",
     "RL.BATCH EACH 1 half 5/ 1",
     "RL.REFUND missing 5",
+    "RL.CHARGE missing 0/h COST 5",
+    "RL.CHARGE missing concurrent:5 COST 5",
     "RL.REFUND pinned 5",
     "RL.RESET missing pinned blocked",
     "RL.UNPIN full",
@@ -78,6 +80,7 @@ const LOUD: &[(&str, &str)] = &[
     ("RL.BATCH ALL 1 new 5/h 1", "new"),
     ("RL.BATCH EACH 2 full 5/h 1 new 5/h 1", "new"),
     ("RL.REFUND new 1", "new"),
+    ("RL.CHARGE new 5/h COST 1", "new"),
     ("RL.PIN new 3/h", "new"),
     ("RL.PIN new 3/h FOR 1h", "new"),
     ("RL.UNPIN new", "new"),
@@ -209,6 +212,7 @@ fn who_changes_keys_that_it_tracks_hears_of_them_beside_the_reply() {
         ("CB.REPORT breaker OK", 1),
         ("CL.THROTTLE cell 9 9 60", 1),
         ("RL.REFUND a 1", 1),
+        ("RL.CHARGE a 9/h COST 1", 1),
         ("RL.RESET a b", 2),
     ] {
         // What it looked at it hears of.

@@ -518,6 +518,22 @@ fn each_node_of_a_cluster_shows_its_own_keys() {
     assert_eq!(today, BTreeSet::from([0, 3]));
 }
 
+/// Where a line stands on a tracked key, the copy on which its future is played through
+/// is none.
+#[test]
+fn a_line_takes_no_room_of_tracked_keys() {
+    let server = Server::builder().module_args(["enable-debug-command", "yes", "track-max", "2"]).start();
+    server.line("RL.ACQUIRE k 5/h COST 5 TRACK");
+    let mut waiter = server.wire();
+    waiter.send_line("RL.ACQUIRE k 5/h WAIT 30s");
+    crate::harness::eventually(std::time::Duration::from_secs(10), "it waits", || {
+        server.info_field("floodgate", "floodgate_waiting_now") == "1"
+    });
+    assert_eq!(server.line("RL.QUOTA k 5/h HEADERS").field("X-RateLimit-Remaining").text(), "0");
+    assert_eq!(server.info_field("floodgate", "floodgate_tracked_keys"), "1");
+    server.ok("RL.RECORD other OK");
+}
+
 /// A copy is one more tracked key, where there is room; replicas and the AOF have the
 /// same, whatever their own settings say.
 #[test]

@@ -24,6 +24,7 @@ pub const MAKE: &[&str] = &[
     "RL.ACQUIRE exact 5/h COST 3",
     "RL.ACQUIRE slots 1000000/h COST 12345",
     "RL.ACQUIRE fixed fixed:1000/day:tz=Europe/Paris,fixed:3/month:name=m",
+    "RL.ACQUIRE credit fixed:1000/ever COST 3",
     "RL.ACQUIRE many 1/s,20/m,300/h,bucket:6/s,fixed:7/m:start=first:name=x",
     "RL.ACQUIRE aside 10/h:name=a,20/h:name=b COST 2",
     "RL.ACQUIRE aside 30/h:name=c",

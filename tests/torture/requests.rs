@@ -46,6 +46,7 @@ const LIMITS: &[&str] = &[
     "bucket:1000000000000/ms",
     "fixed:1000/day:tz=Europe/Paris",
     "fixed:3/month",
+    "fixed:9/ever",
     "fixed:3/s:start=first",
     "fixed:3/w,2/s:shadow",
     "concurrent:3",

@@ -85,6 +85,8 @@ fn grants_of_one_moment_leave_the_end_where_it_is() {
         ("fixed:7/h", 2),
         ("100/m,1000/h", 0),
         ("fixed:7/h:shadow", 2),
+        ("fixed:7/ever", 2),
+        ("fixed:7/ever,5/m", 0),
         ("bucket:5/s", 0),
         ("100/m,bucket:5/d", 0),
     ] {

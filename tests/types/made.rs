@@ -27,7 +27,10 @@ pub const LIMITS: &[&str] = &[
     "fixed:7/month",
     "fixed:7/d:tz=America/New_York",
     "fixed:7/h:start=first",
+    "fixed:7/ever",
+    "fixed:9/ever:name=a,5/m",
     "concurrent:3",
+    "concurrent:30:per=cost,concurrent:4,9/m:shadow",
     "throttle:4/1/60",
     "throttle:9223372036854775807/1/9223372036854775807",
     "unlimited",
@@ -44,6 +47,7 @@ pub const LIMITS: &[&str] = &[
 #[derive(Clone, Debug)]
 pub enum Made {
     Take(Option<&'static str>, Vec<u64>),
+    Charge(Option<&'static str>, Vec<u64>, Option<u64>),
     Touch(Option<&'static str>),
     GiveBack(Option<&'static str>, u64, u64),
     Reset,
@@ -65,6 +69,10 @@ impl Made {
         let change = match self {
             Self::Take(limits, units) => {
                 RateLimitChange::Take { limits: *limits, taken: Taken::new(units.iter().copied()) }
+            }
+            Self::Charge(limits, units, used) => {
+                let taken = Taken::new(units.iter().copied());
+                RateLimitChange::Charge { limits: *limits, taken, used: *used }
             }
             Self::Touch(limits) => RateLimitChange::Touch { limits: *limits },
             Self::GiveBack(limits, units, calls) => {
@@ -160,6 +168,8 @@ fn closed(blocks: &[(&str, prop::sample::Index, Micros, u64)]) -> Vec<u8> {
 pub fn made() -> impl Strategy<Value = Made> {
     prop_oneof![
         8 => (limits(), prop::collection::vec(units(), 0..=8)).prop_map(|(l, u)| Made::Take(l, u)),
+        2 => (limits(), prop::collection::vec(units(), 0..=8), prop::option::of(cost()))
+            .prop_map(|(limits, units, used)| Made::Charge(limits, units, used)),
         2 => limits().prop_map(Made::Touch),
         2 => (limits(), prop_oneof![units(), any::<u64>()], prop_oneof![Just(1), units()])
             .prop_map(|(limits, units, calls)| Made::GiveBack(limits, units, calls)),

@@ -29,6 +29,7 @@ const SINGLE: &[&str] = &[
     "fixed:7/d:tz=America/New_York",
     "fixed:7/h:start=first",
     "fixed:1000000/90d:start=first",
+    "fixed:1000000000000/ever",
     "throttle:4/1/60",
     "unlimited",
 ];
@@ -52,7 +53,9 @@ fn stored() -> impl Strategy<Value = (&'static str, Vec<u8>)> {
         let mut bytes = Vec::new();
         if text.starts_with("fixed") {
             bytes.push(3);
-            for number in [start, (steps >> (shift / 2)) * step, units] {
+            // A credit has no length.
+            let length = if text.ends_with("/ever") { 0 } else { (steps >> (shift / 2)) * step };
+            for number in [start, length, units] {
                 put_u64(&mut bytes, number);
             }
         } else if text.starts_with("bucket") {
@@ -155,6 +158,7 @@ fn what_is_common_is_small() {
         ("fixed:200000/30d:start=first", 200_000, true),
         ("fixed:300000/30d:start=first", 300_000, false),
         ("fixed:9/250ms:start=first", 9, false),
+        ("fixed:1000000000000/ever", 1_000_000_000_000, true),
         ("throttle:4/1/60", 1, false),
         ("5/s,6/m", 1, false),
     ] {

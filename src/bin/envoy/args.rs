@@ -16,16 +16,16 @@ pub const HELP: &str = "\
 Answers the rate limit requests of Envoy with Floodgate's limits.
 
   floodgate-envoy --config FILE|FOLDER [options]
-  floodgate-envoy check FILE|FOLDER     is this configuration good?
+  floodgate-envoy check FILE|FOLDER     check this configuration
 
-  --config PATH           what is limited: the YAML of envoyproxy/ratelimit
+  --config PATH           the limits, in the YAML of envoyproxy/ratelimit
   --redis URL             where Redis is (redis://127.0.0.1:6379); rediss:// for TLS;
-                          once more for each further node of a cluster
-  --cluster               it is a cluster
+                          repeat it for more nodes of a cluster
+  --cluster               Redis is a cluster
   --redis-password FILE   the file that holds the password
-  --redis-ca FILE         who signed Redis' certificate, PEM
-  --redis-cert FILE       our own certificate for Redis, PEM, with its
-  --redis-key FILE        key
+  --redis-ca FILE         the authority that signed Redis' certificate, PEM
+  --redis-cert FILE       the certificate that this service shows to Redis, PEM
+  --redis-key FILE        the key of that certificate, PEM
   --listen ADDRESS        gRPC (0.0.0.0:8081)
   --http ADDRESS          /healthcheck and /metrics (0.0.0.0:8080)
   --algorithm WHICH       how unit and requests_per_unit count: fixed (default),
@@ -135,22 +135,27 @@ impl Asked {
             way.urls.push("redis://127.0.0.1:6379".to_owned());
         }
         if way.urls.len() > 1 && !way.cluster {
-            return Err(Wrong::Missing("several --redis are the nodes of one --cluster"));
+            return Err(Wrong::Missing("several --redis are nodes of one cluster: add --cluster"));
         }
         for url in &way.urls {
             if let Err(why) = redis::IntoConnectionInfo::into_connection_info(url.as_str()) {
                 return Err(Wrong::Value("redis", url.clone(), why.to_string()));
             }
         }
-        let config =
-            config.ok_or(Wrong::Missing("which limits? --config FILE or FOLDER (--help shows more)"))?;
+        let config = config.ok_or(Wrong::Missing(
+            "--config is missing: it names the file or folder of the limits (--help shows more)",
+        ))?;
         Ok(Self::Serve(Box::new(Options { config, way, listen, http, style })))
     }
 }
 
 fn address(option: &'static str, text: &str) -> Result<SocketAddr, Wrong> {
     text.parse().map_err(|_| {
-        Wrong::Value(option, text.to_owned(), "is no address with a port, such as 127.0.0.1:8081".to_owned())
+        Wrong::Value(
+            option,
+            text.to_owned(),
+            "is not an address with a port, such as 127.0.0.1:8081".to_owned(),
+        )
     })
 }
 
@@ -167,7 +172,7 @@ fn known<T>(
 /// A time above 0, as in limits: `200ms`, `1s`.
 fn time(option: &'static str, text: &str) -> Result<Duration, Wrong> {
     match duration::parse(text.as_bytes()) {
-        Ok(0) => Err(Wrong::Value(option, text.to_owned(), "is no time at all".to_owned())),
+        Ok(0) => Err(Wrong::Value(option, text.to_owned(), "must be longer than 0".to_owned())),
         Ok(us) => Ok(Duration::from_micros(us)),
         Err(why) => Err(Wrong::Value(option, text.to_owned(), why.to_string())),
     }
@@ -176,7 +181,7 @@ fn time(option: &'static str, text: &str) -> Result<Duration, Wrong> {
 /// A brace in front of the domain's would be taken for the hash tag.
 fn prefix(text: String) -> Result<String, Wrong> {
     if text.contains(['{', '}']) {
-        return Err(Wrong::Value("prefix", text, "has a brace, which is kept for the hash tag".to_owned()));
+        return Err(Wrong::Value("prefix", text, "has a brace: braces are kept for the hash tag".to_owned()));
     }
     Ok(text)
 }
@@ -208,11 +213,11 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said() {
         for (line, reason) in [
-            ("", "which limits?"),
+            ("", "--config is missing"),
             ("--config c --redis a:1 --redis b:2", "--cluster"),
             ("--config c --redis-cert a", "--redis-cert and --redis-key go together"),
-            ("--config c --listen 8081", "--listen 8081: is no address"),
-            ("--config c --timeout 0", "is no time at all"),
+            ("--config c --listen 8081", "--listen 8081: is not an address"),
+            ("--config c --timeout 0", "must be longer than 0"),
             ("--config c --timeout 20", "unit"),
             ("--config c --algorithm leaky", "takes fixed, sliding or bucket"),
             ("--config c --headers draft", "takes ratelimit"),

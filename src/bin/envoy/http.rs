@@ -28,7 +28,7 @@ impl Pages {
             "/healthcheck" if self.health.good() => (StatusCode::OK, "OK\n".to_owned()),
             "/healthcheck" => (StatusCode::SERVICE_UNAVAILABLE, "not now\n".to_owned()),
             "/metrics" => (StatusCode::OK, self.metrics.page(self.health.redis(), self.link.commands())),
-            _ => (StatusCode::NOT_FOUND, "there are /healthcheck and /metrics\n".to_owned()),
+            _ => (StatusCode::NOT_FOUND, "the pages here are /healthcheck and /metrics\n".to_owned()),
         };
         let mut response = Response::new(text);
         *response.status_mut() = status;

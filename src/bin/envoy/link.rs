@@ -58,7 +58,7 @@ impl Unanswered {
 
     /// An answer that is none.
     pub fn unreadable() -> Self {
-        Self::Refused("its answer is not what the command answers".to_owned())
+        Self::Refused("its reply is not one of this command".to_owned())
     }
 }
 
@@ -188,7 +188,7 @@ impl Link {
                     let why = why.to_string();
                     // Once, not with each attempt.
                     if why != told {
-                        eprintln!("floodgate-envoy: {why}; trying again until it is there");
+                        eprintln!("floodgate-envoy: {why}; trying again until it answers");
                         told = why;
                     }
                     tokio::time::sleep(pause).await;

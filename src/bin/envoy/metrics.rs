@@ -141,7 +141,7 @@ impl Metrics {
             writeln!(page, "ratelimit_service_total_requests{{grpc_method=\"ShouldRateLimit\"}} {requests}");
         self.write_times(&mut page);
         let name = "floodgate_envoy_redis_up";
-        let _ = writeln!(page, "# HELP {name} 1 while a connection to Redis stands.\n# TYPE {name} gauge");
+        let _ = writeln!(page, "# HELP {name} 1 while Redis is connected.\n# TYPE {name} gauge");
         let _ = writeln!(page, "{name} {}", u8::from(redis_up));
         page
     }
@@ -158,7 +158,7 @@ impl Metrics {
             ("total_hits", "Hits that requests brought to a limit.", |c| &c.total),
             ("within_limit", "Hits that were granted.", |c| &c.within),
             ("near_limit", "Hits that were granted from 80 % of the limit on.", |c| &c.near),
-            ("over_limit", "Hits that the limit had not.", |c| &c.over),
+            ("over_limit", "Hits over the limit.", |c| &c.over),
             ("shadow_mode", "Hits over the limit that shadow_mode let through.", |c| &c.shadow),
         ];
         for (kind, help, pick) in kinds {

@@ -81,7 +81,7 @@ fn run() -> Result<(), Failure> {
 /// Why no line was taken, and the way out.
 fn nothing(malformed: &read::Malformed, mapped: bool) -> String {
     let mut text = String::from(if mapped {
-        "no line has the time and the key where the fields say"
+        "no line has a time and a key in the fields that you named"
     } else {
         "no line is a request in the common or combined log format"
     });
@@ -89,13 +89,13 @@ fn nothing(malformed: &read::Malformed, mapped: bool) -> String {
         text.push_str(&format!("; the first: {first}"));
         if !mapped {
             text.push_str(
-                "\nreplay: for other formats say where time and key stand: FIELDS='time=ts,key=request.client_ip' \
-                 in JSON lines, FIELDS='time=2,key=4' by the numbers of words",
+                "\nreplay: for another format, name the fields of the time and the key: FIELDS='time=ts,key=request.client_ip' \
+                 for JSON lines, FIELDS='time=2,key=4' for the second and the fourth word of a line",
             );
         }
     }
     if !malformed.names.is_empty() {
-        text.push_str(&format!("\nreplay: that line has the fields {}", malformed.names.join(", ")));
+        text.push_str(&format!("\nreplay: the fields of that line are {}", malformed.names.join(", ")));
     }
     text
 }

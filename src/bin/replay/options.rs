@@ -15,17 +15,18 @@ What would these limits have done to this traffic?
   replay [options] --limits LIMITS LOG...
 
 LOG is an access log in the common or combined format (Apache, nginx), plain or
-gzip, with or without the virtual host in front; several may be given in any
-order; - is standard input. For other formats --fields says where to look.
+gzip, with or without the virtual host in front. Several logs may be given in any
+order. - is standard input. For other formats, name the fields with --fields.
 
-  --limits LIMITS    limits as in RL.ACQUIRE, such as 30/m,1000/h; several sets
-                     to compare stand behind each other with ';' between
+  --limits LIMITS    limits as in RL.ACQUIRE, such as 30/m,1000/h; put ';'
+                     between several sets to compare them
   --by WHAT          whom they limit: address (default), user, path, or all
                      (every request together)
-  --fields FIELDS    where the time and the key of each line stand: the names of
-                     fields in JSON lines, as in time=ts,key=request.client_ip,
-                     or the numbers of words, from 1, as in time=2,key=4
-  --top N            how many of the most denied to show (10)
+  --fields FIELDS    the fields of the time and of whom to limit (the key). JSON
+                     lines have names, as in time=ts,key=request.client_ip. In
+                     other lines a field is the number of a word, counted from 1,
+                     as in time=2,key=4
+  --top N            show the N that are denied most (10)
   --csv FILE         write every key's figures
   --timeline FILE    write granted and denied over time, as CSV
   --picture FILE     draw granted and denied over time, as SVG
@@ -109,7 +110,7 @@ impl Options {
             (Some(By::All), _) => By::All,
             (Some(_), Some(_)) => {
                 return Err(Wrong::Missing(
-                    "whom to limit is what fields call key: leave BY out, or say BY=all",
+                    "FIELDS names whom to limit by key=: leave BY out, or use BY=all",
                 ));
             }
             (None, Some(_)) => By::Field,

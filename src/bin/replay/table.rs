@@ -36,14 +36,14 @@ fn head(text: &mut String, traffic: &Traffic, options: &Options) -> std::fmt::Re
     if traffic.out_of_order > 0 {
         writeln!(
             text,
-            "{} stood behind a later one; all is replayed in order",
-            counted(traffic.out_of_order, ("line", "lines"))
+            "{} out of order; all are replayed in order of time",
+            counted(traffic.out_of_order, ("line was", "lines were"))
         )?;
     }
     let malformed = &traffic.malformed;
     if malformed.count > 0 {
         let more = if malformed.count > malformed.samples.len() as u64 { ". The first:" } else { ":" };
-        let what = ("line that is no request", "lines that are no requests");
+        let what = ("line that is not a request", "lines that are not requests");
         writeln!(text, "passed over {}{more}", counted(malformed.count, what))?;
         for sample in &malformed.samples {
             writeln!(text, "    {sample}")?;
@@ -94,7 +94,7 @@ fn summary(text: &mut String, options: &Options, outcomes: &[Outcome<'_>]) -> st
             writeln!(text, "    shadow limits would have denied {}", outcome.shadow_denied)?;
         }
     }
-    writeln!(text, "limited: how many {} were denied anything", options.by.names().1)
+    writeln!(text, "limited: how many {} were denied at least once", options.by.names().1)
 }
 
 fn most_denied(

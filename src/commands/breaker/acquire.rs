@@ -1,79 +1,51 @@
 //! CB.ACQUIRE: asks whether a call may go through, alone or together with a
 //! limit.
 
-use crate::commands::arguments::{ArgCursor, cost};
+use crate::commands::arguments::ArgCursor;
+use crate::commands::breaker::limit::{LimitClause, LimitDecision, in_words_of_ttl};
 use crate::core::breaker::{Admission, CircuitState, Permit};
-use crate::core::limits::Request;
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 use crate::limiter::Error;
-use crate::limiter::acquire::AcquireDecision;
-use crate::limiter::apply as limits;
-use crate::limiter::apply::EffectBatch;
 use crate::limiter::breaker::apply::{apply, commit, propagate, tell};
 use crate::limiter::breaker::resolve::{ResolvedBreaker, resolve};
 use crate::limiter::breaker::words::send_state;
-use crate::limiter::reply::RateLimitReply;
-use crate::limiter::track;
 use crate::observe::{metrics, top};
-use crate::queue::decide;
 use crate::server::context::Context;
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply;
-use crate::server::keys::key::Key;
+use crate::server::keys::key::ReadKey;
 use crate::types::cbcircuit::CbCircuit;
 use crate::types::cbcircuit::rules::BreakerRef;
-use crate::types::effect::breaker::{AppliedBreaker, BreakerChange, BreakerEffect};
+use crate::types::effect::breaker::{AppliedBreaker, BreakerChange};
 use crate::types::ratelimit::RateLimit;
 
-/// What the caller asks for.
+/// What the caller asks of the breaker.
 #[derive(Clone, Copy, Debug)]
 struct CbAcquireCall<'a> {
     key: Arg<'a>,
     breaker: Option<&'a [u8]>,
-    limit: Option<LimitClause<'a>>,
 }
 
-/// What the call also takes of a limit.
-#[derive(Clone, Copy, Debug)]
-struct LimitClause<'a> {
-    key: Arg<'a>,
-    limits: &'a [u8],
-    request: Request,
-}
-
-fn parse<'a>(args: Args<'a>) -> Result<CbAcquireCall<'a>, Error> {
-    let mut walk = ArgCursor::new(args);
-    let key = walk.required()?;
-    let breaker = match walk.peek() {
-        Some(next) if !next.is("LIMIT") => walk.take().map(Arg::bytes),
-        _ => None,
-    };
-    let mut limit = None;
-    if walk.keyword("LIMIT") {
-        let needs = || Error::Usage("syntax error: LIMIT needs a key and limits".to_owned());
-        let (key, limits) = (walk.take().ok_or_else(needs)?, walk.take().ok_or_else(needs)?);
-        let mut units = 1;
-        while let Some(option) = walk.option(&["COST"])? {
-            units = cost(walk.value_of(option)?)?;
-        }
-        let request = Request { cost: units, calls: 1, partial: false, critical: false };
-        limit = Some(LimitClause { key, limits: limits.bytes(), request });
-    }
-    walk.end()?;
-    Ok(CbAcquireCall { key, breaker, limit })
-}
-
-/// `CB.ACQUIRE key [breaker] [LIMIT rlkey limits [COST n]]`:
+/// `CB.ACQUIRE key [breaker] [LIMIT rlkey limits [COST n] [TTL d [ID id]] [CRITICAL]]`:
 /// `[allowed, state, token|nil, retry_after_ms]`, with LIMIT a fifth element.
 ///
 /// # Errors
 /// Malformed arguments, no breaker at all, or a key of another type.
 pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let call = parse(args)?;
-    match call.limit {
-        None => alone(ctx, &call),
-        Some(limit) => with_limit(ctx, &call, &limit),
+    let mut walk = ArgCursor::new(args);
+    let key = walk.required()?;
+    let breaker = walk.take_unless(|next| next.is("LIMIT")).map(Arg::bytes);
+    let call = CbAcquireCall { key, breaker };
+    if !walk.keyword("LIMIT") {
+        walk.end()?;
+        return alone(ctx, &call);
+    }
+    let limit = LimitClause::parse(&mut walk)?;
+    if limit.reserves() {
+        with_limit(ctx, &call, &limit, |key, now| limit.reserve(ctx, key, now))
+    } else {
+        with_limit(ctx, &call, &limit, |key, now| limit.acquire(ctx, key, now))
     }
 }
 
@@ -108,17 +80,28 @@ fn alone(ctx: &Context<'_>, call: &CbAcquireCall<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Breaker and limit decided together: both take, or neither does.
-fn with_limit(ctx: &Context<'_>, call: &CbAcquireCall<'_>, limit: &LimitClause<'_>) -> Result<(), Error> {
+/// Breaker and limit decided together: both take, or neither does. `decide` says what the
+/// limit does.
+fn with_limit<D: LimitDecision>(
+    ctx: &Context<'_>,
+    call: &CbAcquireCall<'_>,
+    limit: &LimitClause<'_>,
+    decide: impl FnOnce(&ReadKey<'_>, Micros) -> Result<D, Error>,
+) -> Result<(), Error> {
     let now = ctx.now();
     if call.key.bytes() == limit.key.bytes() {
+        let key = ctx.read(call.key);
+        key.value::<RateLimit>()?;
+        key.value::<CbCircuit>()?;
         return Err(Error::Other("the breaker and the limit need different keys".to_owned()));
     }
     ctx.settle_keys([call.key, limit.key]);
     // Whatever can be wrong is found before anything is taken.
     let mut limit_key = ctx.write(limit.key);
-    let held = limit_key.value::<RateLimit>()?;
-    let mut decision = decide(ctx, limit.key, held.as_deref(), Some(limit.limits), &limit.request, now)?;
+    let mut decision = match decide(&limit_key, now) {
+        Ok(decision) => decision,
+        Err(error) => return Err(in_words_of_ttl(error)),
+    };
     let mut key = ctx.write(call.key);
     let held = key.value::<CbCircuit>()?;
     let resolved = resolved(ctx, call, held.as_deref(), now)?;
@@ -127,11 +110,10 @@ fn with_limit(ctx: &Context<'_>, call: &CbAcquireCall<'_>, limit: &LimitClause<'
     let admits = live.is_none_or(|value| value.peek_acquire(other, now).allowed);
     let standing = live.map(|value| value.circuit().state_at(value.rule().breaker(), now));
 
-    let rate_limited = admits && decision.reply.granted == 0;
+    let rate_limited = admits && decision.reply().granted == 0;
     if admits {
         decision.close();
-        top::decided(ctx.main(), limit.key.bytes(), decision.reply.granted > 0, now);
-        decision.count(ctx.main());
+        decision.count(ctx, limit.key, now);
     }
     if rate_limited {
         // Nothing of the breaker changes, but a clock that stepped back is recorded.
@@ -140,75 +122,45 @@ fn with_limit(ctx: &Context<'_>, call: &CbAcquireCall<'_>, limit: &LimitClause<'
             Some(_) => Some(apply(ctx, &mut key, &effect, c"cb.acquire")?).filter(|applied| applied.changed),
             None => None,
         };
-        take(ctx, stepped.map(|_| (call.key, &effect)), &mut limit_key, limit, &decision, now)?;
-        refuse(ctx, standing.unwrap_or(CircuitState::Closed), &decision.reply);
+        let circuit = stepped.map(|_| (call.key, &effect));
+        decision.take(ctx, limit, circuit, &mut limit_key, now)?;
+        refuse(ctx, standing.unwrap_or(CircuitState::Closed), &decision);
         return Ok(());
     }
     let effect = resolved.effect(ctx, now, BreakerChange::Acquire);
     let applied = apply(ctx, &mut key, &effect, c"cb.acquire")?;
     if admits {
         let circuit = applied.changed.then_some((call.key, &effect));
-        take(ctx, circuit, &mut limit_key, limit, &decision, now)?;
+        decision.take(ctx, limit, circuit, &mut limit_key, now)?;
     } else {
         propagate(ctx, call.key, &effect, &applied);
     }
     tell(ctx, call.key, &applied);
     let mut answer = CbAcquireReply::of(&applied);
-    if !admits && decision.reply.granted == 0 {
+    if !admits && decision.reply().granted == 0 {
         // Both have to let it through.
-        answer.retry = answer.retry.max(decision.reply.status.retry);
+        answer.retry = answer.retry.max(decision.reply().status.retry);
     }
     answer.count(ctx, call.key, now);
     reply::array(ctx, 5);
     answer.send(ctx);
     if admits {
-        decision.reply.send(ctx);
+        decision.send(ctx);
     } else {
         reply::null(ctx);
     }
     Ok(())
 }
 
-/// Records what was decided of the limit; an effect of the circuit travels
-/// with it as one command, and so does what is counted of a tracked key.
-fn take<'a>(
-    ctx: &Context<'_>,
-    circuit: Option<(Arg<'a>, &BreakerEffect<'_>)>,
-    key: &mut Key<'a>,
-    limit: &LimitClause<'_>,
-    decision: &AcquireDecision,
-    now: Micros,
-) -> Result<(), Error> {
-    let counts = track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), false);
-    if circuit.is_none() && !counts {
-        return decision.change(ctx.main(), |change| {
-            limits::commit(ctx, key, &limits::effect(ctx, now, change), c"rl.acquire").map(drop)
-        });
-    }
-    let mut together = EffectBatch::new(ctx);
-    if let Some((name, effect)) = circuit {
-        together.add(name, |out| effect.encode(out));
-    }
-    decision.change(ctx.main(), |change| {
-        together.apply(ctx, key, &limits::effect(ctx, now, change), c"rl.acquire")
-    })?;
-    if counts {
-        let counted = track::decided(limit.request.cost, decision.reply.granted);
-        together.apply(ctx, key, &limits::effect(ctx, now, counted), c"rl.acquire")?;
-    }
-    together.propagate(ctx);
-    Ok(())
-}
-
 /// The reply to a call that the breaker would admit and the limit does not.
-fn refuse(ctx: &Context<'_>, state: CircuitState, reply: &RateLimitReply) {
+fn refuse(ctx: &Context<'_>, state: CircuitState, denial: &impl LimitDecision) {
     metrics::count(ctx.main(), |m| &mut m.breaker_denied_limit);
     reply::array(ctx, 5);
     reply::integer(ctx, 0);
     send_state(ctx, state);
     reply::null(ctx);
-    reply::integer(ctx, reply.status.retry.millis());
-    reply.send(ctx);
+    reply::integer(ctx, denial.reply().status.retry.millis());
+    denial.send(ctx);
 }
 
 /// What the breaker says.

@@ -32,7 +32,7 @@ impl Permit {
     /// # Errors
     /// A [`TokenError`] for a text that no circuit ever gave out.
     pub fn parse(text: &[u8]) -> Result<Self, TokenError> {
-        let fail = || TokenError::new("token", text, "it is no token of CB.ACQUIRE");
+        let fail = || TokenError::new("token", text, "CB.ACQUIRE gave no such token");
         let ticket = match text {
             [b'c', b'-', epoch @ ..] => number(epoch).map(|epoch| Self::Closed { epoch }),
             [b't', b'-', rest @ ..] => trial(rest),

@@ -54,6 +54,10 @@ pub trait Algorithm: Sized {
     fn refill_us(&self) -> Option<u64> {
         self.period_us()
     }
+    /// False where units never come back by themselves.
+    fn comes_back(&self) -> bool {
+        true
+    }
     /// The most units that may be in use.
     fn capacity(&self) -> u64;
 
@@ -62,10 +66,10 @@ pub trait Algorithm: Sized {
     /// Units in use at `now`; after debt or a smaller count above the capacity.
     fn used(&self, state: &Self::State, now: Micros) -> u64;
     /// The first moment from `now` on at which at most `target` units are in
-    /// use if nobody asks.
+    /// use if nobody asks; [`Micros::NEVER`] where there is none.
     fn falls_to(&self, state: &Self::State, now: Micros, target: u64) -> Micros;
     /// The first moment from `now` on at which nothing is in use, if `taken`
-    /// units were taken now and nobody asks afterwards.
+    /// units were taken now and nobody asks afterwards; [`Micros::NEVER`] where there is none.
     fn full_after(&self, state: &Self::State, now: Micros, taken: u64) -> Micros;
     /// True when the state knows of a time after `now`: the clock stepped back.
     fn stepped_back(&self, state: &Self::State, now: Micros) -> bool;

@@ -53,26 +53,60 @@ pub fn layer_at(limit: &Limit, state: &State, granted: Micros) -> Option<Layer> 
 }
 
 /// When units granted at `granted` have left the limit for certain; `granted`
-/// where nothing is charged by the unit (unlimited, concurrent).
-pub fn left_by(limit: &Limit, granted: Micros) -> Micros {
+/// where nothing is charged by the unit (unlimited, concurrent). `None` where they
+/// stay until they are given back.
+pub fn left_by(limit: &Limit, granted: Micros) -> Option<Micros> {
     match (limit.rule(), limit.capacity()) {
-        (Rule::Concurrent(_), _) | (_, None) => granted,
-        (rule, Some(capacity)) => rule.full_after(&State::Fresh, granted, capacity),
+        (Rule::Concurrent(_), _) | (_, None) => Some(granted),
+        (rule, Some(_)) if !rule.comes_back() => None,
+        (rule, Some(capacity)) => Some(rule.full_after(&State::Fresh, granted, capacity)),
     }
 }
 
 /// Charges units on one limit even beyond its capacity, as debt of at most one
 /// capacity. Returns the units charged, 0 on unlimited.
 pub fn charge(limit: &Limit, state: &mut State, now: Micros, units: u64) -> u64 {
-    let Some(capacity) = limit.capacity() else { return 0 };
-    let used = limit.rule().used(state, now);
-    let charged = units.min(capacity.saturating_mul(2).saturating_sub(used));
-    limit.rule().take(state, now, charged);
+    let charged = chargeable(limit, state, now, units);
+    limit.rule().charge(state, now, charged);
     charged
 }
 
+/// How many of so many units [`charge`] would charge: what exceeds a debt of one
+/// capacity is dropped.
+///
+/// ```
+/// use floodgate::core::limits::{Limits, State, chargeable};
+/// use floodgate::core::time::Micros;
+///
+/// let limits = Limits::parse(b"10/m").unwrap();
+/// assert_eq!(chargeable(&limits.as_slice()[0], &State::default(), Micros(0), 50), 20);
+/// ```
+pub fn chargeable(limit: &Limit, state: &State, now: Micros, units: u64) -> u64 {
+    let Some(capacity) = limit.capacity() else { return 0 };
+    let used = limit.rule().used(state, now);
+    units.min(capacity.saturating_mul(2).saturating_sub(used))
+}
+
+/// What [`charge_all`] is to charge for so many units: on each limit what is
+/// [`chargeable`], one call where it counts calls.
+pub fn charges(limits: &[Limit], states: &[State], now: Micros, units: u64) -> Taken {
+    Taken::new(limits.iter().zip(states).map(|(limit, state)| {
+        chargeable(limit, state, now, if limit.per_call() { units.min(1) } else { units })
+    }))
+}
+
+/// Counts units as used on every limit, as [`take`], though nobody asked whether they
+/// fit: what a block waits for does not count as back.
+pub fn charge_all(limits: &[Limit], states: &mut [State], now: Micros, charged: &Taken) -> Filled {
+    let mut filled = Filled { at: now, as_before: false };
+    for (index, (limit, state)) in limits.iter().zip(states).enumerate() {
+        filled = filled.or_later(limit.rule().charge(state, now, charged.units(index)));
+    }
+    filled
+}
+
 /// When every limit is full again if nobody asks (D4): the states are then as
-/// good as fresh. `now` when they are so already. Where the clock stepped back and
+/// good as fresh. `now` when they are so already, [`Micros::NEVER`] when they never are. Where the clock stepped back and
 /// nobody recorded it, it comes forward again.
 ///
 /// ```

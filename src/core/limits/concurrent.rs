@@ -1,4 +1,5 @@
-//! At most `count` reservations held at a time.
+//! At most `count` reservations held at a time, or with `per=cost` reservations of so
+//! many units together.
 //!
 //! Who holds them and until when is known to the reservations of the key, so
 //! nothing is stored here: for each decision they hand over a [`HeldPlaces`].
@@ -15,7 +16,7 @@ pub struct Concurrent {
     count: u64,
 }
 
-/// How many are held at the moment of a decision, and when they end.
+/// How many places are held at the moment of a decision, and when they end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeldPlaces(Box<HeldMoments>);
 
@@ -32,9 +33,9 @@ struct HeldMoments {
 }
 
 impl HeldPlaces {
-    /// `used` reservations, of which the last ends at `latest`; one taken now would
-    /// end at `next`. `falls` says when no more than so many are held: the decision
-    /// asks for one less than may be held, by a critical request and by another.
+    /// `used` places, of which the last is free at `latest`; one taken now would be at
+    /// `next`. `falls` says when no more than so many are held: what the request leaves
+    /// of all, where it is critical, and of what it may use, where it is not.
     pub fn new(used: u64, latest: Micros, next: Micros, falls: [Option<(u64, Micros)>; 2]) -> Self {
         Self(Box::new(HeldMoments { used, latest, next, falls, stepped_back: false }))
     }

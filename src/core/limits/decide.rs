@@ -7,6 +7,7 @@
 //! `limits` and `states` belong together by position.
 
 use super::closing::Closed;
+use super::reset_after::ResetAfter;
 use super::rule::State;
 use super::spec::{Charge, Limit, MAX_LIMITS};
 use crate::core::retry_after::RetryAfter;
@@ -136,14 +137,14 @@ pub struct LimitStatus {
     pub remaining: Option<u64>,
     /// Until the same request would be granted ([`Request::partial`]: one unit).
     pub retry: RetryAfter,
-    /// Microseconds until the limit is full again if nobody asks.
-    pub reset_after_us: u64,
+    /// Until the limit is full again if nobody asks.
+    pub reset: ResetAfter,
 }
 
 impl LimitStatus {
     /// That of `unlimited`.
     pub const UNLIMITED: Self =
-        Self { limit: None, remaining: None, retry: RetryAfter::Now, reset_after_us: 0 };
+        Self { limit: None, remaining: None, retry: RetryAfter::Now, reset: ResetAfter::NOW };
 }
 
 /// What was decided. To make it so, [`take`](super::take) `taken`, or, when
@@ -182,7 +183,7 @@ impl Decision {
         {
             let taken = self.taken.units(index);
             status.remaining = status.remaining.map(|left| left.saturating_add(taken));
-            status.reset_after_us = limit.rule().full_after(state, now, 0).since(now);
+            status.reset = reset_after(limit, state, now, 0);
         }
         status
     }
@@ -240,7 +241,7 @@ impl LimitView {
         }
         let Some(target) = self.usable.checked_sub(demand) else { return RetryAfter::Never };
         match limit.rule().falls_to(state, now, target) {
-            Micros(u64::MAX) => RetryAfter::Never,
+            Micros::NEVER => RetryAfter::Never,
             at => RetryAfter::After(at.since(now)),
         }
     }
@@ -262,7 +263,7 @@ impl LimitView {
 impl Request {
     /// What must fit for the request not to be denied.
     #[inline]
-    fn least(&self, limit: &Limit) -> u64 {
+    pub fn least(&self, limit: &Limit) -> u64 {
         match limit.charge() {
             Charge::Call => self.calls,
             Charge::Cost if self.partial => self.cost.min(1),
@@ -341,7 +342,7 @@ fn decide_one(limit: &Limit, capacity: u64, state: &State, now: Micros, request:
             limit: Some(capacity),
             remaining: Some(view.free()),
             retry,
-            reset_after_us: limit.rule().full_after(state, now, units).since(now),
+            reset: reset_after(limit, state, now, units),
         },
         binding: Some(0),
         taken: Taken::new([units]),
@@ -415,7 +416,7 @@ fn decide_several(limits: &[Limit], states: &[State], now: Micros, request: &Req
         limit: limit.capacity(),
         remaining: Some(view.room()),
         retry: longest,
-        reset_after_us: limit.rule().full_after(state, now, taken.units(index)).since(now),
+        reset: reset_after(limit, state, now, taken.units(index)),
     });
     let binding = binding.or(first_unlimited);
     Decision { granted, status, binding, taken, shadow_denied, closes, record_clock }
@@ -438,6 +439,17 @@ pub fn blocks<'a>(
         };
         Some((index, limit.closing()?.block(state.block(), now, units_after)))
     })
+}
+
+/// How long until the limit is full again, if so many units are taken now and nobody
+/// asks afterwards.
+#[inline]
+fn reset_after(limit: &Limit, state: &State, now: Micros, taken: u64) -> ResetAfter {
+    if limit.rule().comes_back() {
+        ResetAfter::Us(limit.rule().full_after(state, now, taken).since(now))
+    } else {
+        ResetAfter::Never
+    }
 }
 
 /// What a limit is charged when so many units are granted.
@@ -485,11 +497,11 @@ pub struct Look {
     pub remaining: Option<u64>,
     /// Until a request of the cost would be granted by this limit.
     pub retry: RetryAfter,
-    /// Microseconds until it is full if nobody asks.
-    pub reset_after_us: u64,
+    /// Until it is full if nobody asks.
+    pub reset: ResetAfter,
 }
 
-/// Looks at one limit without asking; `cost` is charged as 1 on `per=call`.
+/// Looks at one limit without asking; `cost` is charged as 1 where the limit counts calls.
 ///
 /// ```
 /// use floodgate::core::limits::{Limits, State, look};
@@ -497,11 +509,17 @@ pub struct Look {
 ///
 /// let limits = Limits::parse(b"bucket:10/s:burst=50").unwrap();
 /// let seen = look(&limits.as_slice()[0], &State::default(), Micros(0), 1);
-/// assert_eq!((seen.limit, seen.remaining, seen.reset_after_us), (Some(50), Some(50), 0));
+/// assert_eq!((seen.limit, seen.remaining, seen.reset.millis()), (Some(50), Some(50), 0));
 /// ```
 pub fn look(limit: &Limit, state: &State, now: Micros, cost: u64) -> Look {
     let Some(capacity) = limit.capacity() else {
-        return Look { limit: None, used: 0, remaining: None, retry: RetryAfter::Now, reset_after_us: 0 };
+        return Look {
+            limit: None,
+            used: 0,
+            remaining: None,
+            retry: RetryAfter::Now,
+            reset: ResetAfter::NOW,
+        };
     };
     let view = LimitView::of(limit, capacity, limit.rule().used(state, now), false).with_block(state, now);
     Look {
@@ -509,6 +527,6 @@ pub fn look(limit: &Limit, state: &State, now: Micros, cost: u64) -> Look {
         used: if limit.rule().refills() { view.used.min(capacity) } else { view.used },
         remaining: Some(view.room()),
         retry: view.wait(limit, state, now, Request::of(cost).least(limit)),
-        reset_after_us: limit.rule().full_after(state, now, 0).since(now),
+        reset: reset_after(limit, state, now, 0),
     }
 }

@@ -5,6 +5,10 @@
 //! (`start=first`) whatever starts with the first grant after the last window
 //! ended.
 //!
+//! **A credit** (`fixed:5000/ever`) is a window that never ends. Its start is the
+//! millisecond of its last grant: should a limit of this name get another period, the
+//! units count as granted then.
+//!
 //! **A clock that stepped back** before the start of the window takes the usage
 //! along into the window of now, so that it counts until that ends.
 
@@ -14,7 +18,7 @@ use super::layer::Layer;
 use super::quantity::{self, Period, Reason};
 use super::window::Window;
 use crate::core::limits::options::LimitOptions;
-use crate::core::text::duration::{DAY, WEEK};
+use crate::core::text::duration::{DAY, MILLISECOND, WEEK};
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_u64};
 
@@ -33,6 +37,8 @@ enum Windows {
     Calendar(Calendar),
     /// This long from the first grant.
     FromFirst(u64),
+    /// One, without end: a credit.
+    Ever,
 }
 
 /// `fixed:count/period`.
@@ -99,6 +105,30 @@ impl Packing {
     }
 }
 
+/// The packing of a credit: the start in whole milliseconds, up to 2^48 units.
+struct CreditPacking;
+
+impl CreditPacking {
+    const USED_BITS: u32 = 48;
+    const START_BITS: u32 = Packing::BITS - Self::USED_BITS;
+
+    /// Below 2^92, or `None` when it does not fit.
+    fn pack(usage: &WindowCount) -> Option<u128> {
+        let Window { start: Micros(start), end } = usage.window;
+        let whole = end == Micros::NEVER && start.is_multiple_of(MILLISECOND);
+        let start = start / MILLISECOND;
+        let fits = start >> Self::START_BITS == 0 && usage.used >> Self::USED_BITS == 0;
+        (whole && fits).then_some(u128::from(start) << Self::USED_BITS | u128::from(usage.used))
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // cut to their bits
+    fn unpack(bits: u128) -> WindowCount {
+        let part = |from: u32, len: u32| (bits >> from) as u64 & ((1 << len) - 1);
+        let start = Micros(part(Self::USED_BITS, Self::START_BITS) * MILLISECOND);
+        WindowCount { window: Window { start, end: Micros::NEVER }, used: part(0, Self::USED_BITS) }
+    }
+}
+
 impl WindowCount {
     /// [`WindowCount::bits`] is below 2 to this power: one of the packings and which.
     pub const BITS: u32 = Packing::BITS + 2;
@@ -110,6 +140,7 @@ impl WindowCount {
         (Packing::SECONDS.pack(self).map(tag(0)))
             .or_else(|| Packing::MILLIS.pack(self).map(tag(1)))
             .or_else(|| Packing::FROM_FIRST.pack(self).map(tag(2)))
+            .or_else(|| CreditPacking::pack(self).map(tag(3)))
     }
 
     /// The inverse of [`WindowCount::bits`].
@@ -118,7 +149,8 @@ impl WindowCount {
         match bits >> Packing::BITS {
             0 => Packing::SECONDS.unpack(bits),
             1 => Packing::MILLIS.unpack(bits),
-            _ => Packing::FROM_FIRST.unpack(bits),
+            2 => Packing::FROM_FIRST.unpack(bits),
+            _ => CreditPacking::unpack(bits),
         }
     }
 }
@@ -131,6 +163,17 @@ impl Fixed {
             Windows::Weeks(n) => Window::multiple(n.saturating_mul(WEEK), SINCE_MONDAY, now),
             Windows::Calendar(calendar) => calendar.window_of(now),
             Windows::FromFirst(period) => Window { start: now, end: now.plus(*period) },
+            Windows::Ever => Window { start: now.minus(now.0 % MILLISECOND), end: Micros::NEVER },
+        }
+    }
+
+    /// The interval in which units were granted that are used of a window, as far as
+    /// that is known.
+    const fn granted_in(&self, window: Window) -> Window {
+        match &self.windows {
+            // All of them may have been taken by the last grant.
+            Windows::Ever => Window { start: window.start, end: window.start.plus(1) },
+            _ => window,
         }
     }
 
@@ -140,13 +183,14 @@ impl Fixed {
         if usage.window.contains(now) { usage.window } else { self.window_of(now) }
     }
 
-    /// The length that no window exceeds.
+    /// The length that no window exceeds; 0 where they have none.
     fn longest_us(&self) -> u64 {
         match &self.windows {
             Windows::Every(period) | Windows::FromFirst(period) => *period,
             Windows::Weeks(n) => n.saturating_mul(WEEK),
             // A zone may move across the date line.
             Windows::Calendar(calendar) => calendar.nominal_us().saturating_add(2 * DAY),
+            Windows::Ever => 0,
         }
     }
 }
@@ -154,6 +198,12 @@ impl Fixed {
 /// Chooses the windows that a period and its options mean.
 fn windows(period: Period, options: &LimitOptions<'_>) -> Result<Windows, Reason> {
     let (tz, from) = (options.get("tz"), options.get("from"));
+    if period == Period::Ever {
+        return match ["tz", "start", "from"].into_iter().find(|name| options.get(name).is_some()) {
+            None => Ok(Windows::Ever),
+            Some(name) => Err(format!("ever has no windows, it takes no {name}=").into()),
+        };
+    }
     if let Some(start) = options.get("start") {
         if !start.eq_ignore_ascii_case(b"first") {
             return Err("start= must be first".into());
@@ -166,13 +216,13 @@ fn windows(period: Period, options: &LimitOptions<'_>) -> Result<Windows, Reason
         return match period {
             Period::Month => Err("start=first takes no month".into()),
             Period::Year => Err("start=first takes no year".into()),
-            Period::Exact(_) | Period::Weeks(_) => Ok(Windows::FromFirst(period.length()?)),
+            Period::Exact(_) | Period::Weeks(_) | Period::Ever => Ok(Windows::FromFirst(period.length()?)),
         };
     }
     let zone = tz.map_or(Ok(Zone::UTC), Zone::parse)?;
     let unit = match period {
         Period::Exact(us) if us.is_multiple_of(DAY) => Some(Unit::Days(us / DAY)),
-        Period::Exact(_) => None,
+        Period::Exact(_) | Period::Ever => None,
         Period::Weeks(n) => Some(Unit::Weeks(n)),
         Period::Month => Some(Unit::MONTH),
         Period::Year => Some(Unit::YEAR),
@@ -216,6 +266,7 @@ impl Algorithm for Fixed {
                 Unit::Month { .. } => "month".to_owned(),
                 Unit::Year { .. } => "year".to_owned(),
             },
+            Windows::Ever => "ever".to_owned(),
         };
         format!("fixed:{}/{period}", self.count)
     }
@@ -233,7 +284,7 @@ impl Algorithm for Fixed {
                 }
                 text
             }
-            Windows::Every(_) | Windows::Weeks(_) => String::new(),
+            Windows::Every(_) | Windows::Weeks(_) | Windows::Ever => String::new(),
         }
     }
 
@@ -242,10 +293,16 @@ impl Algorithm for Fixed {
     }
 
     fn period_us(&self) -> Option<u64> {
-        Some(match &self.windows {
-            Windows::Calendar(calendar) => calendar.nominal_us(),
-            _ => self.longest_us(),
-        })
+        match &self.windows {
+            Windows::Calendar(calendar) => Some(calendar.nominal_us()),
+            Windows::Ever => None,
+            _ => Some(self.longest_us()),
+        }
+    }
+
+    #[inline]
+    fn comes_back(&self) -> bool {
+        !matches!(self.windows, Windows::Ever)
     }
 
     #[inline]
@@ -291,6 +348,8 @@ impl Algorithm for Fixed {
         let used = self.used(usage, now).saturating_add(units).min(MAX_UNITS);
         *usage = if used == 0 {
             WindowCount::default()
+        } else if units > 0 && matches!(self.windows, Windows::Ever) {
+            WindowCount { window: self.window_of(now), used }
         } else {
             WindowCount { window: self.window(usage, now), used }
         };
@@ -320,30 +379,40 @@ impl Algorithm for Fixed {
         }
         // Where within its window the usage fell is not known: it counts when
         // any of that window lies in the new one.
+        let granted = old.granted_in(usage.window);
         let window = match &self.windows {
             Windows::FromFirst(period) => {
-                let start = usage.window.start.min(now);
+                let start = granted.start.min(now);
                 Window { start, end: start.plus(*period) }
             }
             _ => self.window_of(now),
         };
-        let counts = window.contains(now) && window.start < usage.window.end;
+        let counts = match &self.windows {
+            // A credit takes over what is in use. What has come back stays back.
+            Windows::Ever => old.used(usage, now) > 0,
+            _ => window.contains(now) && window.start < granted.end,
+        };
         *usage = if counts { WindowCount { window, used: usage.used } } else { WindowCount::default() };
     }
 
     fn kept_falls_to(&self, old: &Self, usage: &WindowCount, now: Micros, _target: u64) -> Micros {
         let kept = if old.stepped_back(usage, now) { old.window(usage, now) } else { usage.window };
-        if let Windows::FromFirst(period) = &self.windows {
-            return kept.start.plus(*period);
+        let granted = old.granted_in(kept);
+        match &self.windows {
+            Windows::FromFirst(period) => return granted.start.plus(*period),
+            Windows::Ever => return kept.end,
+            _ => {}
         }
         // The first window that begins when the other has ended.
-        let next = self.window_of(kept.end);
-        if next.start == kept.end { next.start } else { next.end }
+        let next = self.window_of(granted.end);
+        if next.start == granted.end { next.start } else { next.end }
     }
 
     fn write(usage: &WindowCount, out: &mut Vec<u8>) {
         put_u64(out, usage.window.start.0);
-        put_u64(out, usage.window.end.since(usage.window.start));
+        // The length; 0 of what never ends.
+        let ends = usage.window.end != Micros::NEVER;
+        put_u64(out, if ends { usage.window.end.since(usage.window.start) } else { 0 });
         put_u64(out, usage.used);
     }
 
@@ -351,9 +420,16 @@ impl Algorithm for Fixed {
         let start = Micros(reader.u64_to(Micros::MAX.0)?);
         let length = reader.u64_to(self.longest_us())?;
         let used = reader.u64_to(MAX_UNITS)?;
-        if length == 0 || used == 0 {
+        if used == 0 {
             return Err(Corrupt("empty window"));
         }
-        Ok(WindowCount { window: Window { start, end: start.plus(length) }, used })
+        let window = match (&self.windows, length) {
+            // As window_of() makes it.
+            (Windows::Ever, _) if start.0.is_multiple_of(MILLISECOND) => self.window_of(start),
+            (Windows::Ever, _) => return Err(Corrupt("a credit between two milliseconds")),
+            (_, 0) => return Err(Corrupt("empty window")),
+            (_, length) => Window { start, end: start.plus(length) },
+        };
+        Ok(WindowCount { window, used })
     }
 }

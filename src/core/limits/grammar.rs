@@ -259,10 +259,7 @@ fn with_common_options(rule: Rule, options: &LimitOptions<'_>) -> Result<Limit, 
         limit.name = Some(Label::parse(name)?);
     }
     if let Some(per) = options.get("per") {
-        if !per.eq_ignore_ascii_case(b"call") {
-            return Err("per= must be call".into());
-        }
-        limit.charge = Charge::Call;
+        limit.charge = charge(per, &limit.rule)?;
     }
     if let Some(part) = options.get("keep") {
         limit.keep = keep(part)?;
@@ -279,6 +276,18 @@ fn with_common_options(rule: Rule, options: &LimitOptions<'_>) -> Result<Limit, 
         limit.twin = twin.ok_or("twin= is not a small number")?;
     }
     Ok(limit)
+}
+
+/// Reads what `per=` says of a limit of this rule.
+fn charge(per: &[u8], rule: &Rule) -> Result<Charge, Reason> {
+    let is = |word: &str| per.eq_ignore_ascii_case(word.as_bytes());
+    match rule {
+        _ if is("call") => Ok(Charge::Call),
+        Rule::Concurrent(_) if is("cost") => Ok(Charge::Cost),
+        Rule::Concurrent(_) => Err("per= must be cost or call".into()),
+        _ if is("cost") => Err("per=cost is only for concurrent, other limits charge the cost anyway".into()),
+        _ => Err("per= must be call".into()),
+    }
 }
 
 /// Reads `P%`, 0 < P < 100, up to two decimals.

@@ -10,7 +10,7 @@
 //! | [`rule`] | the one table that lists the algorithms; [`Rule`], [`State`] |
 //! | [`sliding`] + [`slots`] + [`grain`] + `store`, [`bucket`], [`fixed`] + [`calendar`] + [`window`], [`concurrent`], [`throttle`] | one algorithm each |
 //! | [`closing`] | `block=`: a limit that is exceeded closes itself |
-//! | [`mod@decide`] | several limits as one decision; looking |
+//! | [`mod@decide`], [`reset_after`] | several limits as one decision; looking |
 //! | [`apply`] | the changes: take, touch, give back, charge |
 //! | [`change`] | usage finds its limit again after the limits changed |
 //!
@@ -32,6 +32,7 @@ pub mod grammar;
 pub mod layer;
 pub mod options;
 pub mod quantity;
+pub mod reset_after;
 pub mod rule;
 pub mod sliding;
 pub mod slots;
@@ -42,12 +43,15 @@ mod way_out;
 pub mod window;
 
 pub use algorithm::{Filled, MAX_UNITS};
-pub use apply::{charge, full_at, give_back, layer_at, left_by, take, touch};
+pub use apply::{
+    charge, charge_all, chargeable, charges, full_at, give_back, layer_at, left_by, take, touch,
+};
 pub use change::{MAX_ORPHANS, Orphan, Realigned, count_aside, look_at, realign};
 pub use closing::{Closed, Closing};
 pub use concurrent::HeldPlaces;
 pub use decide::{Decision, LimitMask, LimitStatus, Look, Request, Taken, blocks, decide, look};
 pub use layer::Layer;
+pub use reset_after::ResetAfter;
 pub use rule::{ClosedState, KeptState, Rule, State};
 pub use spec::{
     Charge, Enforcement, Expression, Keep, Label, Limit, Limits, LimitsError, MAX_COUNT, MAX_LIMITS, Term,

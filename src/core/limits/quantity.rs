@@ -23,19 +23,22 @@ pub enum Period {
     Month,
     /// A calendar year.
     Year,
+    /// Without end: a credit.
+    Ever,
 }
 
 impl Period {
     /// The length in microseconds, for algorithms that have no calendar.
     ///
     /// # Errors
-    /// For a month and a year, which have no length of their own.
+    /// For a month, a year and ever, which have no length of their own.
     pub fn length(self) -> Result<u64, Reason> {
         match self {
             Self::Exact(us) => Ok(us),
             Self::Weeks(n) => Ok(n.saturating_mul(WEEK)),
             Self::Month => Err("month is only for fixed windows".into()),
             Self::Year => Err("year is only for fixed windows".into()),
+            Self::Ever => Err("ever is only for fixed".into()),
         }
     }
 }
@@ -123,12 +126,12 @@ fn period(text: &[u8]) -> Result<Period, Reason> {
         [] => Some(1),
         _ => duration::whole_number(digits),
     };
-    for (name, period) in [("month", Period::Month), ("year", Period::Year)] {
+    for (name, period) in [("month", Period::Month), ("year", Period::Year), ("ever", Period::Ever)] {
         if unit.eq_ignore_ascii_case(name.as_bytes()) {
-            return if n == Some(1) {
-                Ok(period)
-            } else {
-                Err(format!("{name} takes no number but 1, write days, as in 90d").into())
+            return match period {
+                _ if n == Some(1) => Ok(period),
+                Period::Ever => Err("ever takes no number but 1".into()),
+                _ => Err(format!("{name} takes no number but 1, write days, as in 90d").into()),
             };
         }
     }
@@ -155,15 +158,15 @@ fn unknown_unit(text: &[u8]) -> Reason {
         Some("month")
     } else if is_one_of(&[b"y", b"yr", b"years"]) {
         Some("year")
+    } else if is_one_of(&[b"forever", b"always", b"never", b"lifetime", b"infinite", b"inf"]) {
+        Some("ever")
     } else {
         duration::near_unit(text)
     };
+    let unknown = format!("unknown unit of time '{}'", shown(text));
     match near {
-        Some(near) => format!("unknown unit of time '{}', write {near}", shown(text)).into(),
-        None => {
-            format!("unknown unit of time '{}': the units are ms, s, m, h, d, w, month and year", shown(text))
-                .into()
-        }
+        Some(near) => format!("{unknown}, write {near}").into(),
+        None => format!("{unknown}: the units are ms, s, m, h, d, w, month, year and ever").into(),
     }
 }
 

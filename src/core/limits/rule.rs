@@ -126,6 +126,15 @@ macro_rules! algorithms {
                 }
             }
 
+            /// False where units never come back by themselves.
+            #[inline]
+            pub(super) fn comes_back(&self) -> bool {
+                match self {
+                    Self::Unlimited => true,
+                    $(Self::$name(rule) => rule.comes_back(),)+
+                }
+            }
+
             pub(super) fn period_us(&self) -> Option<u64> {
                 match self {
                     Self::Unlimited => None,
@@ -271,12 +280,8 @@ macro_rules! algorithms {
                                 *state = carried;
                                 return filled;
                             }
-                            if let State::Closed(closed) = state {
-                                let (open, filled) = self.take_closed(closed, now, units);
-                                if let Some(open) = open {
-                                    *state = open;
-                                }
-                                return filled;
+                            if matches!(state, State::Closed(_)) {
+                                return self.take_closed(state, now, units);
                             }
                             *state = State::$name(<$rule as Algorithm>::State::default());
                         }
@@ -293,26 +298,31 @@ macro_rules! algorithms {
                 Filled { at: now, as_before: false }
             }
 
-            /// As `take`, on a closed limit; the state without its block, once that is
-            /// over and forgotten.
+            /// As `take`, on a closed limit.
             #[cold]
-            fn take_closed(
-                &self,
-                closed: &mut ClosedState,
-                now: Micros,
-                units: u64,
-            ) -> (Option<State>, Filled) {
-                closed.block = closed.block.seen_at(now);
-                if units > 0 && closed.block.lasts_until(now).is_none() {
+            fn take_closed(&self, state: &mut State, now: Micros, units: u64) -> Filled {
+                if let State::Closed(closed) = state
+                    && units > 0
+                    && closed.block.lasts_until(now).is_none()
+                {
                     closed.block.units_are_back();
                 }
+                self.charge(state, now, units)
+            }
+
+            /// As `take`, of units that were not granted: that says nothing of those for
+            /// want of which a block began. The block goes once it is over and forgotten.
+            pub(super) fn charge(&self, state: &mut State, now: Micros, units: u64) -> Filled {
+                let State::Closed(closed) = state else { return self.take(state, now, units) };
+                closed.block = closed.block.seen_at(now);
                 let Filled { at, .. } = self.take(&mut closed.units, now, units);
                 let forgotten = closed.block.forgotten_at();
                 if forgotten <= now {
                     // It may have been remembered for longer before.
-                    return (Some(std::mem::take(&mut closed.units)), Filled { at, as_before: false });
+                    *state = std::mem::take(&mut closed.units);
+                    return Filled { at, as_before: false };
                 }
-                (None, Filled { at: at.max(forgotten), as_before: false })
+                Filled { at: at.max(forgotten), as_before: false }
             }
 
             /// Counts up to `units` as not used, of those beneath the newest `above`;

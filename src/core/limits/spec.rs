@@ -63,8 +63,16 @@ pub enum Charge {
     /// The cost of the request.
     #[default]
     Cost,
-    /// 1 whatever the cost (`per=call`).
+    /// 1 whatever the cost (`per=call`; `concurrent` without `per=cost`).
     Call,
+}
+
+impl Charge {
+    /// What `per=` changes: a reservation counts 1 on `concurrent`, elsewhere the cost
+    /// is charged.
+    const fn without_per(rule: &Rule) -> Self {
+        if matches!(rule, Rule::Concurrent(_)) { Self::Call } else { Self::Cost }
+    }
 }
 
 /// Whether a limit's denial counts.
@@ -136,7 +144,8 @@ impl Limit {
     /// A rule without options.
     pub(super) const fn plain(rule: Rule) -> Self {
         let enforcement = Enforcement::Enforced;
-        Self { rule, name: None, charge: Charge::Cost, keep: Keep(0), enforcement, closing: None, twin: 0 }
+        let charge = Charge::without_per(&rule);
+        Self { rule, name: None, charge, keep: Keep(0), enforcement, closing: None, twin: 0 }
     }
 
     /// The limit that always grants.
@@ -181,15 +190,15 @@ impl Limit {
         self.rule.capacity()
     }
 
-    /// The period in microseconds; `None` for unlimited and concurrent. A month
-    /// counts as 31 days, its longest.
+    /// The period in microseconds; `None` for unlimited, concurrent and a credit. A
+    /// month counts as 31 days, its longest.
     pub fn period_us(&self) -> Option<u64> {
         self.rule.period_us()
     }
 
     /// The time in microseconds in which a limit that is used up has all of its
-    /// capacity back if nobody asks; `None` for unlimited and concurrent. It is
-    /// the period, but for a bucket whose burst is not its count.
+    /// capacity back if nobody asks; `None` for unlimited, concurrent and a credit.
+    /// It is the period, but for a bucket whose burst is not its count.
     ///
     /// ```
     /// # use floodgate::core::limits::Limits;
@@ -200,13 +209,19 @@ impl Limit {
         self.rule.refill_us()
     }
 
-    /// What it is charged for a request; a reservation counts 1 on `concurrent`.
+    /// False of a credit (`fixed:5000/ever`), whose units never come back by themselves.
     #[inline]
-    pub const fn charge(&self) -> Charge {
-        if matches!(self.rule, Rule::Concurrent(_)) { Charge::Call } else { self.charge }
+    pub fn comes_back(&self) -> bool {
+        self.rule.comes_back()
     }
 
-    /// True with `per=call`.
+    /// What it is charged for a request.
+    #[inline]
+    pub const fn charge(&self) -> Charge {
+        self.charge
+    }
+
+    /// True where it is charged 1 whatever the cost.
     pub const fn per_call(&self) -> bool {
         matches!(self.charge, Charge::Call)
     }
@@ -298,8 +313,11 @@ impl Limit {
     pub fn canonical(&self) -> String {
         let mut text = self.rule.head();
         text.push_str(&self.rule.tail());
-        if self.per_call() {
-            text.push_str(":per=call");
+        if self.charge != Charge::without_per(&self.rule) {
+            text.push_str(match self.charge {
+                Charge::Call => ":per=call",
+                Charge::Cost => ":per=cost",
+            });
         }
         if self.keep != Keep::default() {
             text.push_str(":keep=");

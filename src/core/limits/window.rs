@@ -7,7 +7,7 @@ use crate::core::time::Micros;
 pub struct Window {
     /// The first microsecond in it.
     pub start: Micros,
-    /// The first microsecond after it.
+    /// The first microsecond after it; [`Micros::NEVER`] where it does not end.
     pub end: Micros,
 }
 

@@ -13,7 +13,7 @@ pub(super) fn read_optional<'a>(rest: &mut Reader<'a>, longest: usize) -> Result
     match rest.byte()? {
         0 => Ok(None),
         1 => rest.bytes(longest).map(Some),
-        _ => Err(Corrupt("neither there nor not there")),
+        _ => Err(Corrupt("a mark other than 0 and 1")),
     }
 }
 

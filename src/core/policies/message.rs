@@ -190,7 +190,7 @@ fn read_told(rest: &mut Reader<'_>) -> Result<ToldEntries, Corrupt> {
     while !rest.is_empty() {
         match PolicyEntry::read(rest)? {
             Some(read) if read.entry.state == PolicyState::Forgotten => {
-                return Err(Corrupt("a change that nobody tells"));
+                return Err(Corrupt("a change without the node that made it"));
             }
             Some(read) => told.entries.push(read.entry),
             None => told.unreadable += 1,

@@ -72,20 +72,20 @@ impl Ledger {
 
     /// Where the units of a reservation lie, if any are its own.
     pub fn standing(&self, serial: u64) -> Standing {
-        let Some(stake) = self.stakes.get(&serial) else { return Standing::default() };
+        let Some((_, stake)) = self.stakes.get(&serial) else { return Standing::default() };
         let above = self.stakes.after(&serial) + u128::from(self.tail);
         Standing { above: u64::try_from(above).unwrap_or(u64::MAX), own: stake.own }
     }
 
     /// The units of a reservation, with those of nobody's beneath them.
     pub fn get(&self, serial: u64) -> Option<Stake> {
-        self.stakes.get(&serial).copied()
+        self.stakes.get(&serial).map(|(_, stake)| *stake)
     }
 
     /// A reservation is settled or forgotten: so many of its units were given back,
     /// the others become nobody's.
     pub fn settle(&mut self, serial: u64, given_back: u64) {
-        let Some(stake) = self.stakes.remove(&serial) else { return };
+        let Some((_, stake)) = self.stakes.remove(&serial) else { return };
         let left = stake.gap.saturating_add(stake.own.saturating_sub(given_back));
         match self.stakes.next(&serial) {
             Some(next) => {

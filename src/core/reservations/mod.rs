@@ -2,8 +2,8 @@
 //!
 //! A reservation is open until it is settled or its time ends. An ended one
 //! stands committed at its cost and frees its places; it is remembered until
-//! its units have left the limits, so that a late report can still correct
-//! them. Nothing needs a timer: who looks at `now` sees what has ended by then.
+//! its units have left the limits, or on a credit for a day, so that a late report
+//! can still correct them. Nothing needs a timer: who looks at `now` sees what has ended by then.
 //!
 //! | file | what it knows |
 //! |---|---|
@@ -21,7 +21,8 @@ pub use ledger::{Ledger, Remembered, Stake, Standing};
 pub(crate) use ordered::Ordered;
 pub use places::Places;
 
-use crate::core::limits::LimitMask;
+use crate::core::limits::{Charge, LimitMask, Taken};
+use crate::core::text::duration::DAY;
 use crate::core::time::Micros;
 use std::sync::Arc;
 
@@ -30,6 +31,8 @@ pub const MAX_ID: usize = 128;
 /// The most ended reservations that one key remembers; beyond, the one that
 /// would be forgotten soonest goes.
 pub const MAX_ENDED: usize = 10_000;
+/// How long an ended one is remembered that took from a credit, in microseconds.
+pub const ON_CREDIT_US: u64 = DAY;
 
 /// What a reservation is known by.
 pub type Id = Arc<[u8]>;
@@ -54,19 +57,32 @@ pub struct Reservation<L> {
     pub since: Micros,
     /// When its time ends.
     pub end: Micros,
-    /// When its units have left every limit.
+    /// When its units have left every limit that they leave by themselves.
     pub left_by: Micros,
+    /// How long it is remembered after its end at the least, in microseconds.
+    pub remembered_us: u64,
     /// Greater than that of every reservation of the key that was granted before.
     pub serial: u64,
     /// The limits that it was granted by.
     pub limits: L,
     /// Those of them that were charged (a denying shadow limit is not).
     pub charged: LimitMask,
+    /// What each of them took, where some shadow limit could not give the whole cost.
+    pub less: Option<Box<Taken>>,
     /// Open, or ended and noted as such.
     pub stage: Stage,
 }
 
 impl<L> Reservation<L> {
+    /// What it took from the limit at `at`, one of those charged.
+    pub fn taken(&self, at: usize, charge: Charge) -> u64 {
+        match (&self.less, charge) {
+            (Some(taken), _) => taken.units(at),
+            (None, Charge::Call) => 1,
+            (None, Charge::Cost) => self.cost,
+        }
+    }
+
     /// How far it is at `now`, noted or not; `None` when it is forgotten.
     pub fn stage_at(&self, now: Micros) -> Option<Stage> {
         match self.stage {
@@ -76,8 +92,12 @@ impl<L> Reservation<L> {
         }
     }
 
+    fn heap_bytes(&self) -> usize {
+        if self.less.is_some() { size_of::<Taken>() } else { 0 }
+    }
+
     fn forgotten_at(&self) -> Micros {
-        self.end.max(self.left_by)
+        self.end.plus(self.remembered_us).max(self.left_by)
     }
 
     /// The clock stepped back to `now`; the key had seen `seen`. What began after now
@@ -112,7 +132,8 @@ pub struct Book<L> {
     ends: Times,
     /// Ended ones by when they are forgotten.
     ended: Times,
-    /// Open ones whose units stay longer than their time, by when those have left.
+    /// Open ones that are remembered for longer than their time, by when they are
+    /// forgotten.
     late: Times,
     /// The latest time that it has seen.
     seen: Micros,
@@ -168,7 +189,7 @@ impl<L: Clone + PartialEq> Book<L> {
     /// When the last of them is forgotten; the epoch when there are none.
     pub fn lasts_until(&self) -> Micros {
         let lasts = [&self.ends, &self.ended, &self.late];
-        let last = |times: &Times| times.iter().next_back().map(|((at, _), ())| *at);
+        let last = |times: &Times| times.last().map(|((at, _), ())| *at);
         lasts.into_iter().filter_map(last).max().unwrap_or_default()
     }
 
@@ -205,8 +226,8 @@ impl<L: Clone + PartialEq> Book<L> {
         match one.stage {
             Stage::Open => {
                 self.ends.insert((one.end, id.clone()), ());
-                if one.left_by > one.end {
-                    self.late.insert((one.left_by, id.clone()), ());
+                if one.forgotten_at() > one.end {
+                    self.late.insert((one.forgotten_at(), id.clone()), ());
                 }
             }
             Stage::Ended => self.ended.insert((one.forgotten_at(), id.clone()), ()),
@@ -216,8 +237,8 @@ impl<L: Clone + PartialEq> Book<L> {
     fn displace(&mut self, id: Id, one: &Reservation<L>) {
         match one.stage {
             Stage::Open => {
-                if one.left_by > one.end {
-                    self.late.remove(&(one.left_by, id.clone()));
+                if one.forgotten_at() > one.end {
+                    self.late.remove(&(one.forgotten_at(), id.clone()));
                 }
                 self.ends.remove(&(one.end, id));
             }
@@ -241,7 +262,7 @@ impl<L: Clone + PartialEq> Book<L> {
 
     /// Notes the next one that has ended by `now`, and returns it as it was.
     pub fn note_ended(&mut self, now: Micros) -> Option<Reservation<L>> {
-        let (end, id) = self.ends.iter().next().map(|(first, ())| first.clone())?;
+        let (end, id) = self.ends.first().map(|(first, ())| first.clone())?;
         if end > now {
             return None;
         }
@@ -253,7 +274,7 @@ impl<L: Clone + PartialEq> Book<L> {
     /// Forgets the next one whose units are gone by `now`, or that is one too many,
     /// and returns it.
     pub fn forget(&mut self, now: Micros) -> Option<Reservation<L>> {
-        let (at, id) = self.ended.iter().next().map(|(first, ())| first.clone())?;
+        let (at, id) = self.ended.first().map(|(first, ())| first.clone())?;
         if at > now && self.ended.len() <= MAX_ENDED {
             return None;
         }
@@ -281,6 +302,6 @@ impl<L: Clone + PartialEq> Book<L> {
             + self.ends.memory()
             + self.ended.memory()
             + self.late.memory()
-            + self.all.iter().map(|(name, _)| id(name)).sum::<usize>()
+            + self.all.iter().map(|(name, one)| id(name) + one.heap_bytes()).sum::<usize>()
     }
 }

@@ -2,10 +2,11 @@
 //!
 //! A tree's first node takes room for eleven entries. Most keys have one
 //! reservation or two at a time, and a key that holds places needs several such
-//! maps: a few entries lie in a sorted row of exactly their size instead.
+//! maps: a few entries lie in a sorted row of exactly their size instead. Many lie in
+//! the tree of [`Summed`], whose copies share what neither changes.
 
+use super::summed::{Entries, Summed, Weighted};
 use std::borrow::Borrow;
-use std::collections::{BTreeMap, btree_map};
 use std::slice;
 
 /// The longest row. Beyond, moving entries aside costs more than a tree does; a
@@ -18,8 +19,24 @@ pub enum Ordered<K, V> {
     /// Sorted, at most [`ROW`] of them.
     Few(Vec<(K, V)>),
     /// Any number. Apart, so that a row sets the size of both.
-    #[allow(clippy::box_collection)]
-    Many(Box<BTreeMap<K, V>>),
+    Many(Box<Tree<K, V>>),
+}
+
+/// A tree, and how many entries it has.
+#[derive(Clone, Debug)]
+pub struct Tree<K, V> {
+    entries: Summed<K, Weightless<V>>,
+    len: usize,
+}
+
+/// A value of which no sum is asked.
+#[derive(Clone, Debug)]
+pub struct Weightless<V>(V);
+
+impl<V> Weighted for Weightless<V> {
+    fn weight(&self) -> u128 {
+        0
+    }
 }
 
 impl<K, V> Default for Ordered<K, V> {
@@ -28,12 +45,12 @@ impl<K, V> Default for Ordered<K, V> {
     }
 }
 
-impl<K: Ord, V> Ordered<K, V> {
+impl<K: Clone + Ord, V: Clone> Ordered<K, V> {
     /// How many there are.
     pub fn len(&self) -> usize {
         match self {
             Self::Few(row) => row.len(),
-            Self::Many(tree) => tree.len(),
+            Self::Many(tree) => tree.len,
         }
     }
 
@@ -48,8 +65,8 @@ impl<K: Ord, V> Ordered<K, V> {
         K: Borrow<Q>,
     {
         match self {
-            Self::Few(row) => row.get(place(row, key).ok()?).map(|(key, value)| (key, value)),
-            Self::Many(tree) => tree.get_key_value(key),
+            Self::Few(row) => row.get(place(row, key).ok()?).map(of_row),
+            Self::Many(tree) => tree.entries.get(key).map(of_tree),
         }
     }
 
@@ -63,7 +80,7 @@ impl<K: Ord, V> Ordered<K, V> {
                 let at = place(row, key).ok()?;
                 row.get_mut(at).map(|(_, value)| value)
             }
-            Self::Many(tree) => tree.get_mut(key),
+            Self::Many(tree) => tree.entries.get_mut(key).map(|value| &mut value.0),
         }
     }
 
@@ -81,14 +98,13 @@ impl<K: Ord, V> Ordered<K, V> {
                     row.insert(at, (key, value));
                 }
                 Err(_) => {
-                    let mut tree: BTreeMap<K, V> = std::mem::take(row).into_iter().collect();
-                    tree.insert(key, value);
+                    let mut tree = Tree { entries: Summed::default(), len: 0 };
+                    let few = std::mem::take(row).into_iter();
+                    few.chain([(key, value)]).for_each(|(key, value)| tree.insert(key, value));
                     *self = Self::Many(Box::new(tree));
                 }
             },
-            Self::Many(tree) => {
-                tree.insert(key, value);
-            }
+            Self::Many(tree) => tree.insert(key, value),
         }
     }
 
@@ -105,12 +121,29 @@ impl<K: Ord, V> Ordered<K, V> {
                 Some(entry)
             }
             Self::Many(tree) => {
-                let entry = tree.remove_entry(key);
-                if tree.is_empty() {
+                let (key, Weightless(value)) = tree.entries.remove(key)?;
+                tree.len -= 1;
+                if tree.len == 0 {
                     *self = Self::default();
                 }
-                entry
+                Some((key, value))
             }
+        }
+    }
+
+    /// The first entry.
+    pub fn first(&self) -> Option<(&K, &V)> {
+        match self {
+            Self::Few(row) => row.first().map(of_row),
+            Self::Many(tree) => tree.entries.first().map(of_tree),
+        }
+    }
+
+    /// The last entry.
+    pub fn last(&self) -> Option<(&K, &V)> {
+        match self {
+            Self::Few(row) => row.last().map(of_row),
+            Self::Many(tree) => tree.entries.last().map(of_tree),
         }
     }
 
@@ -118,7 +151,7 @@ impl<K: Ord, V> Ordered<K, V> {
     pub fn iter(&self) -> Iter<'_, K, V> {
         match self {
             Self::Few(row) => Iter::Few(row.iter()),
-            Self::Many(tree) => Iter::Many(tree.iter()),
+            Self::Many(tree) => Iter::Many(tree.entries.entries()),
         }
     }
 
@@ -126,10 +159,29 @@ impl<K: Ord, V> Ordered<K, V> {
     pub fn memory(&self) -> usize {
         match self {
             Self::Few(row) => row.capacity() * size_of::<(K, V)>(),
-            // A tree's node is about two thirds full.
-            Self::Many(tree) => tree.len() * size_of::<(K, V)>() * 3 / 2,
+            Self::Many(tree) => size_of::<Tree<K, V>>() + tree.entries.memory(),
         }
     }
+}
+
+impl<K: Clone + Ord, V: Clone> Tree<K, V> {
+    fn insert(&mut self, key: K, value: V) {
+        match self.entries.get_mut(&key) {
+            Some(there) => there.0 = value,
+            None => {
+                self.entries.insert(key, Weightless(value));
+                self.len += 1;
+            }
+        }
+    }
+}
+
+fn of_row<K, V>((key, value): &(K, V)) -> (&K, &V) {
+    (key, value)
+}
+
+fn of_tree<K, V>((key, value): &(K, Weightless<V>)) -> (&K, &V) {
+    (key, &value.0)
 }
 
 /// Where the entry of a key is, or where it belongs.
@@ -143,7 +195,7 @@ pub enum Iter<'a, K, V> {
     /// Of a row.
     Few(slice::Iter<'a, (K, V)>),
     /// Of a tree.
-    Many(btree_map::Iter<'a, K, V>),
+    Many(Entries<'a, K, Weightless<V>>),
 }
 
 impl<'a, K, V> Iterator for Iter<'a, K, V> {
@@ -151,17 +203,8 @@ impl<'a, K, V> Iterator for Iter<'a, K, V> {
 
     fn next(&mut self) -> Option<Self::Item> {
         match self {
-            Self::Few(row) => row.next().map(|(key, value)| (key, value)),
-            Self::Many(tree) => tree.next(),
-        }
-    }
-}
-
-impl<K, V> DoubleEndedIterator for Iter<'_, K, V> {
-    fn next_back(&mut self) -> Option<Self::Item> {
-        match self {
-            Self::Few(row) => row.next_back().map(|(key, value)| (key, value)),
-            Self::Many(tree) => tree.next_back(),
+            Self::Few(row) => row.next().map(of_row),
+            Self::Many(entries) => entries.next().map(of_tree),
         }
     }
 }
@@ -170,6 +213,7 @@ impl<K, V> DoubleEndedIterator for Iter<'_, K, V> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::collections::BTreeMap;
 
     proptest! {
         /// Whatever happens to it, it holds what a tree would, in the same order:
@@ -196,7 +240,8 @@ mod tests {
                 }
                 prop_assert_eq!(ours.get(&key), tree.get_key_value(&key));
                 prop_assert_eq!(ours.get_mut(&key), tree.get_mut(&key));
-                prop_assert!(ours.iter().eq(tree.iter()) && ours.iter().rev().eq(tree.iter().rev()));
+                prop_assert!(ours.iter().eq(tree.iter()));
+                prop_assert_eq!((ours.first(), ours.last()), (tree.iter().next(), tree.iter().next_back()));
                 prop_assert_eq!((ours.len(), ours.is_empty()), (tree.len(), tree.is_empty()));
                 prop_assert!(ours.memory() >= tree.len() * size_of::<(usize, u8)>());
             }

@@ -1,4 +1,5 @@
-//! The places that reservations hold on one `concurrent` limit.
+//! The places that reservations hold on one `concurrent` limit: one each, or as many as
+//! their cost.
 
 use super::summed::{Summed, Weighted};
 use crate::core::limits::{HeldPlaces, Limit};
@@ -43,16 +44,16 @@ impl Places {
         }
     }
 
-    /// What a decision at `now` needs to know; a place taken now would be held until
-    /// `next`.
-    pub fn held(&self, limit: &Limit, now: Micros, next: Micros) -> HeldPlaces {
+    /// What a decision at `now` needs to know on a request of so many places; one taken
+    /// now would be held until `next`.
+    pub fn held(&self, limit: &Limit, now: Micros, next: Micros, demand: u64) -> HeldPlaces {
         let used = self.0.after(&now);
         let ended = self.0.total() - used;
         let used = u64::try_from(used).unwrap_or(u64::MAX);
         let latest = self.0.last().map_or(now, |(end, _)| *end).max(now);
-        // When the next request fits: one that may use all, and one that may not.
+        // When the request fits: one that may use all, and one that may not.
         let falls = |usable: u64| {
-            let target = usable.checked_sub(1)?;
+            let target = usable.checked_sub(demand)?;
             let more = used.checked_sub(target).filter(|more| *more > 0)?;
             Some((target, self.0.reached(ended + u128::from(more)).unwrap_or(latest)))
         };

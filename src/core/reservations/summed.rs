@@ -3,6 +3,13 @@
 //! The sum behind a key and the key at which the sum reaches a figure take
 //! O(log n), as do adding, changing and removing. A tree whose inner nodes keep
 //! the sum of each child; a few entries are one row of exactly their size.
+//!
+//! A copy takes O(1): it shares the nodes, and a change copies those on its way. What may
+//! come is played through on copies, however much is held.
+
+use std::borrow::Borrow;
+use std::slice;
+use std::sync::Arc;
 
 /// The most entries of a leaf, and children of an inner node.
 const WIDE: usize = 32;
@@ -32,7 +39,8 @@ struct Child<K, V> {
     /// The least key of the child.
     first: K,
     sum: u128,
-    node: Node<K, V>,
+    /// Shared with copies of the map until one of them changes it.
+    node: Arc<Node<K, V>>,
 }
 
 impl<K, V> Default for Summed<K, V> {
@@ -41,22 +49,27 @@ impl<K, V> Default for Summed<K, V> {
     }
 }
 
-impl<K: Copy + Ord, V: Weighted> Child<K, V> {
+impl<K: Clone + Ord, V: Clone + Weighted> Child<K, V> {
     fn of(node: Node<K, V>) -> Option<Self> {
-        Some(Self { first: node.first()?, sum: node.sum(), node })
+        Some(Self { first: node.first()?.0.clone(), sum: node.sum(), node: Arc::new(node) })
     }
 }
 
 /// The place of the child in which a key is or belongs.
-fn place<K: Ord, V>(children: &[Child<K, V>], key: &K) -> usize {
-    children.partition_point(|child| child.first <= *key).saturating_sub(1)
+fn place<K: Borrow<Q>, V, Q: Ord + ?Sized>(children: &[Child<K, V>], key: &Q) -> usize {
+    children.partition_point(|child| child.first.borrow() <= key).saturating_sub(1)
 }
 
-impl<K: Copy + Ord, V: Weighted> Node<K, V> {
-    fn first(&self) -> Option<K> {
+/// Where the entry of a key is, or where it belongs.
+fn find<K: Borrow<Q>, V, Q: Ord + ?Sized>(row: &[(K, V)], key: &Q) -> Result<usize, usize> {
+    row.binary_search_by(|(other, _)| other.borrow().cmp(key))
+}
+
+impl<K: Clone + Ord, V: Clone + Weighted> Node<K, V> {
+    fn first(&self) -> Option<&(K, V)> {
         match self {
-            Self::Leaf(row) => row.first().map(|(key, _)| *key),
-            Self::Inner(children) => children.first().map(|child| child.first),
+            Self::Leaf(row) => row.first(),
+            Self::Inner(children) => children.first().and_then(|child| child.node.first()),
         }
     }
 
@@ -78,15 +91,32 @@ impl<K: Copy + Ord, V: Weighted> Node<K, V> {
     fn change<R>(&mut self, key: &K, change: impl FnOnce(&mut V) -> R) -> Option<R> {
         match self {
             Self::Leaf(row) => {
-                let at = row.binary_search_by(|(other, _)| other.cmp(key)).ok()?;
+                let at = find(row, key).ok()?;
                 row.get_mut(at).map(|(_, value)| change(value))
             }
             Self::Inner(children) => {
                 let at = place(children, key);
                 let child = children.get_mut(at)?;
-                let changed = child.node.change(key, change)?;
+                let changed = Arc::make_mut(&mut child.node).change(key, change)?;
                 child.sum = child.node.sum();
                 Some(changed)
+            }
+        }
+    }
+
+    /// The value of a key, to change what of it is no weight.
+    fn get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
+    where
+        K: Borrow<Q>,
+    {
+        match self {
+            Self::Leaf(row) => {
+                let at = find(row, key).ok()?;
+                row.get_mut(at).map(|(_, value)| value)
+            }
+            Self::Inner(children) => {
+                let at = place(children, key);
+                Arc::make_mut(&mut children.get_mut(at)?.node).get_mut(key)
             }
         }
     }
@@ -96,7 +126,7 @@ impl<K: Copy + Ord, V: Weighted> Node<K, V> {
     fn insert(&mut self, key: K, value: V) -> Option<Child<K, V>> {
         match self {
             Self::Leaf(row) => {
-                match row.binary_search_by(|(other, _)| other.cmp(&key)) {
+                match find(row, &key) {
                     Ok(at) => {
                         if let Some(entry) = row.get_mut(at) {
                             entry.1 = value;
@@ -107,22 +137,24 @@ impl<K: Copy + Ord, V: Weighted> Node<K, V> {
                             row.reserve_exact(1);
                         }
                         row.insert(at, (key, value));
+                        if row.len() > WIDE {
+                            // What comes in order fills its leaves.
+                            let half = if at == WIDE { WIDE } else { WIDE / 2 };
+                            let second = row.split_off(half);
+                            row.shrink_to_fit();
+                            return Child::of(Self::Leaf(second));
+                        }
                     }
                 }
-                if row.len() <= WIDE {
-                    return None;
-                }
-                // What comes in order fills its leaves.
-                let half = if row.last().is_some_and(|(last, _)| *last == key) { WIDE } else { WIDE / 2 };
-                let second = row.split_off(half);
-                row.shrink_to_fit();
-                Child::of(Self::Leaf(second))
+                None
             }
             Self::Inner(children) => {
                 let at = place(children, &key);
                 let child = children.get_mut(at)?;
-                let second = child.node.insert(key, value);
-                child.first = child.first.min(key);
+                if key < child.first {
+                    child.first = key.clone();
+                }
+                let second = Arc::make_mut(&mut child.node).insert(key, value);
                 child.sum = child.node.sum();
                 if let Some(second) = second {
                     children.insert(at + 1, second);
@@ -136,24 +168,31 @@ impl<K: Copy + Ord, V: Weighted> Node<K, V> {
         }
     }
 
-    fn remove(&mut self, key: &K) -> Option<V> {
+    fn remove<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<(K, V)>
+    where
+        K: Borrow<Q>,
+    {
         match self {
             Self::Leaf(row) => {
-                let at = row.binary_search_by(|(other, _)| other.cmp(key)).ok()?;
-                let (_, value) = row.remove(at);
+                let at = find(row, key).ok()?;
+                let entry = row.remove(at);
                 if row.len() <= EXACT || row.len() * 2 <= row.capacity() {
                     row.shrink_to_fit();
                 }
-                Some(value)
+                Some(entry)
             }
             Self::Inner(children) => {
                 let at = place(children, key);
                 let child = children.get_mut(at)?;
-                let value = child.node.remove(key)?;
+                let entry = Arc::make_mut(&mut child.node).remove(key)?;
                 child.sum = child.node.sum();
-                child.first = child.node.first().unwrap_or(child.first);
+                if let Some((first, _)) = child.node.first()
+                    && *first != child.first
+                {
+                    child.first = first.clone();
+                }
                 tidy(children, at);
-                Some(value)
+                Some(entry)
             }
         }
     }
@@ -180,7 +219,7 @@ impl<K: Copy + Ord, V: Weighted> Node<K, V> {
             Self::Leaf(row) => {
                 for (key, value) in row {
                     if wanted <= value.weight() {
-                        return Some(*key);
+                        return Some(key.clone());
                     }
                     wanted -= value.weight();
                 }
@@ -201,11 +240,13 @@ impl<K: Copy + Ord, V: Weighted> Node<K, V> {
     /// The first key behind this one.
     fn next(&self, key: &K) -> Option<K> {
         match self {
-            Self::Leaf(row) => row.get(row.partition_point(|(other, _)| other <= key)).map(|(key, _)| *key),
+            Self::Leaf(row) => {
+                row.get(row.partition_point(|(other, _)| other <= key)).map(|(key, _)| key.clone())
+            }
             Self::Inner(children) => {
                 let at = place(children, key);
                 let inside = children.get(at).and_then(|child| child.node.next(key));
-                inside.or_else(|| children.get(at + 1).map(|child| child.first))
+                inside.or_else(|| children.get(at + 1).map(|child| child.first.clone()))
             }
         }
     }
@@ -238,7 +279,7 @@ impl<K: Copy + Ord, V: Weighted> Node<K, V> {
                     children.pop();
                 }
                 if let Some(child) = children.last_mut() {
-                    left = child.node.cut(left);
+                    left = Arc::make_mut(&mut child.node).cut(left);
                     child.sum = child.node.sum();
                 }
                 let last = children.len().saturating_sub(1);
@@ -252,8 +293,11 @@ impl<K: Copy + Ord, V: Weighted> Node<K, V> {
         match self {
             Self::Leaf(row) => row.capacity() * size_of::<(K, V)>(),
             Self::Inner(children) => {
+                // Beside each node lie the two counts of those who share it.
+                let shared = size_of::<Node<K, V>>() + 2 * size_of::<usize>();
                 let own = children.capacity() * size_of::<Child<K, V>>() + size_of::<Vec<()>>();
-                own + children.iter().map(|child| child.node.memory()).sum::<usize>()
+                own + children.len() * shared
+                    + children.iter().map(|child| child.node.memory()).sum::<usize>()
             }
         }
     }
@@ -261,7 +305,7 @@ impl<K: Copy + Ord, V: Weighted> Node<K, V> {
 
 /// A child lost something: it goes where nothing is left of it, and joins a
 /// neighbour where both are narrow.
-fn tidy<K: Copy + Ord, V: Weighted>(children: &mut Vec<Child<K, V>>, at: usize) {
+fn tidy<K: Clone + Ord, V: Clone + Weighted>(children: &mut Vec<Child<K, V>>, at: usize) {
     let width = |at: usize| children.get(at).map_or(usize::MAX, |child| child.node.width());
     if width(at) == 0 {
         children.remove(at);
@@ -273,7 +317,7 @@ fn tidy<K: Copy + Ord, V: Weighted>(children: &mut Vec<Child<K, V>>, at: usize) 
     }
     let taken = children.remove(second);
     let Some(first) = children.get_mut(second - 1) else { return };
-    match (&mut first.node, taken.node) {
+    match (Arc::make_mut(&mut first.node), Arc::unwrap_or_clone(taken.node)) {
         (Node::Leaf(row), Node::Leaf(more)) => row.extend(more),
         (Node::Inner(row), Node::Inner(more)) => row.extend(*more),
         // All children have the same height.
@@ -282,7 +326,7 @@ fn tidy<K: Copy + Ord, V: Weighted>(children: &mut Vec<Child<K, V>>, at: usize) 
     first.sum += taken.sum;
 }
 
-impl<K: Copy + Ord, V: Weighted> Summed<K, V> {
+impl<K: Clone + Ord, V: Clone + Weighted> Summed<K, V> {
     /// True when there are none.
     pub fn is_empty(&self) -> bool {
         self.0.width() == 0
@@ -297,10 +341,13 @@ impl<K: Copy + Ord, V: Weighted> Summed<K, V> {
     }
 
     /// Takes the entry of a key out.
-    pub fn remove(&mut self, key: &K) -> Option<V> {
-        let value = self.0.remove(key)?;
+    pub fn remove<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<(K, V)>
+    where
+        K: Borrow<Q>,
+    {
+        let entry = self.0.remove(key)?;
         self.lower();
-        Some(value)
+        Some(entry)
     }
 
     /// Changes the value of a key, where it is there.
@@ -308,18 +355,26 @@ impl<K: Copy + Ord, V: Weighted> Summed<K, V> {
         self.0.change(key, change)
     }
 
-    /// The value of a key.
-    pub fn get(&self, key: &K) -> Option<&V> {
+    /// The entry of a key.
+    pub fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&(K, V)>
+    where
+        K: Borrow<Q>,
+    {
         let mut node = &self.0;
         loop {
             match node {
-                Node::Leaf(row) => {
-                    let at = row.binary_search_by(|(other, _)| other.cmp(key)).ok()?;
-                    return row.get(at).map(|(_, value)| value);
-                }
+                Node::Leaf(row) => return row.get(find(row, key).ok()?),
                 Node::Inner(children) => node = &children.get(place(children, key))?.node,
             }
         }
+    }
+
+    /// The value of a key, to change what of it is no weight.
+    pub fn get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
+    where
+        K: Borrow<Q>,
+    {
+        self.0.get_mut(key)
     }
 
     /// The weight of all.
@@ -342,9 +397,21 @@ impl<K: Copy + Ord, V: Weighted> Summed<K, V> {
         self.0.next(key)
     }
 
+    /// The first entry.
+    pub fn first(&self) -> Option<&(K, V)> {
+        self.0.first()
+    }
+
     /// The last entry.
     pub fn last(&self) -> Option<&(K, V)> {
         self.0.last()
+    }
+
+    /// The entries in the order of their keys.
+    pub fn entries(&self) -> Entries<'_, K, V> {
+        let (mut entries, root) = (Entries { above: Vec::new(), row: [].iter() }, &self.0);
+        entries.enter(root);
+        entries
     }
 
     /// Removes from the end what weighs no more than `weight` together; returns what
@@ -366,7 +433,40 @@ impl<K: Copy + Ord, V: Weighted> Summed<K, V> {
             if children.len() > 1 {
                 return;
             }
-            self.0 = children.pop().map_or(Node::Leaf(Vec::new()), |only| only.node);
+            self.0 = children.pop().map_or(Node::Leaf(Vec::new()), |only| Arc::unwrap_or_clone(only.node));
+        }
+    }
+}
+
+/// The entries of a [`Summed`].
+#[derive(Debug)]
+pub struct Entries<'a, K, V> {
+    /// What is left of the children of each node above the row.
+    above: Vec<slice::Iter<'a, Child<K, V>>>,
+    row: slice::Iter<'a, (K, V)>,
+}
+
+impl<'a, K, V> Entries<'a, K, V> {
+    fn enter(&mut self, node: &'a Node<K, V>) {
+        match node {
+            Node::Leaf(row) => self.row = row.iter(),
+            Node::Inner(children) => self.above.push(children.iter()),
+        }
+    }
+}
+
+impl<'a, K, V> Iterator for Entries<'a, K, V> {
+    type Item = &'a (K, V);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(entry) = self.row.next() {
+                return Some(entry);
+            }
+            match self.above.last_mut()?.next() {
+                Some(child) => self.enter(&child.node),
+                None => drop(self.above.pop()),
+            }
         }
     }
 }
@@ -400,7 +500,7 @@ mod tests {
                 assert!(heights.iter().all(|height| *height == heights[0]));
                 for child in children.iter() {
                     assert_eq!(child.sum, child.node.sum());
-                    assert_eq!(Some(child.first), child.node.first());
+                    assert_eq!(Some(child.first), child.node.first().map(|(key, _)| *key));
                 }
                 heights[0] + 1
             }
@@ -428,6 +528,8 @@ mod tests {
         RemoveRun(u32, u32),
         Change(u32, u64),
         Cut(u64),
+        /// A copy goes on, and what it was copied from stays as it is.
+        GoOnAsCopy,
     }
 
     fn op() -> impl Strategy<Value = Op> {
@@ -438,6 +540,7 @@ mod tests {
             1 => (key.clone(), 0..90u32).prop_map(|(key, run)| Op::RemoveRun(key, run)),
             2 => (key, 0..9u64).prop_map(|(key, weight)| Op::Change(key, weight)),
             1 => prop_oneof![0..9u64, 0..600u64].prop_map(Op::Cut),
+            1 => Just(Op::GoOnAsCopy),
         ]
     }
 
@@ -452,15 +555,16 @@ mod tests {
         ) {
             let mut ours = grow(0..before);
             let mut plain: BTreeMap<u32, u64> = (0..before).map(|key| (key, 1)).collect();
+            let mut left_behind = Vec::new();
             for op in ops {
                 match op {
                     Op::Insert(key, weight) => {
                         ours.insert(key, Heavy(weight));
                         plain.insert(key, weight);
                     }
-                    Op::Remove(key) => prop_assert_eq!(ours.remove(&key).map(|v| v.0), plain.remove(&key)),
+                    Op::Remove(key) => prop_assert_eq!(ours.remove(&key).map(|(_, v)| v.0), plain.remove(&key)),
                     Op::RemoveRun(key, run) => for key in key..key + run {
-                        prop_assert_eq!(ours.remove(&key).map(|v| v.0), plain.remove(&key));
+                        prop_assert_eq!(ours.remove(&key).map(|(_, v)| v.0), plain.remove(&key));
                     },
                     Op::Change(key, weight) => {
                         let changed = ours.change(&key, |value| value.0 = weight);
@@ -474,6 +578,10 @@ mod tests {
                         }
                         prop_assert_eq!(ours.cut(u128::from(weight)), u128::from(left));
                     }
+                    Op::GoOnAsCopy => {
+                        let copy = ours.clone();
+                        left_behind.push((std::mem::replace(&mut ours, copy), plain.clone()));
+                    }
                 }
                 check(&ours.0, true);
                 let mut seen = Vec::new();
@@ -482,12 +590,15 @@ mod tests {
                 let total: u64 = plain.values().sum();
                 prop_assert_eq!(ours.total(), u128::from(total));
                 prop_assert_eq!(ours.is_empty(), plain.is_empty());
+                prop_assert_eq!(ours.first().map(|first| first.0), plain.keys().next().copied());
                 prop_assert_eq!(ours.last().map(|last| last.0), plain.keys().next_back().copied());
+                let entries = ours.entries().map(|(key, value)| (*key, value.0));
+                prop_assert!(entries.eq(plain.iter().map(|(key, weight)| (*key, *weight))));
                 for key in (0..410).step_by(37) {
                     let after: u64 = plain.range(key + 1..).map(|(_, weight)| weight).sum();
                     prop_assert_eq!(ours.after(&key), u128::from(after));
                     prop_assert_eq!(ours.next(&key), plain.range(key + 1..).next().map(|(key, _)| *key));
-                    prop_assert_eq!(ours.get(&key).map(|v| v.0), plain.get(&key).copied());
+                    prop_assert_eq!(ours.get(&key).map(|(_, v)| v.0), plain.get(&key).copied());
                 }
                 for wanted in [0, 1, total / 2, total, total + 1] {
                     let mut sum = 0;
@@ -495,7 +606,38 @@ mod tests {
                     prop_assert_eq!(ours.reached(u128::from(wanted)), reached.map(|(key, _)| *key));
                 }
             }
+            for (ours, plain) in left_behind {
+                check(&ours.0, true);
+                let mut seen = Vec::new();
+                each(&ours.0, &mut |key, value| seen.push((key, value)));
+                prop_assert!(seen.iter().copied().eq(plain.iter().map(|(key, weight)| (*key, *weight))));
+            }
         }
+    }
+
+    /// How many nodes only one map has.
+    fn unshared(node: &Node<u32, Heavy>) -> usize {
+        let Node::Inner(children) = node else { return 0 };
+        let own = children.iter().filter(|child| Arc::strong_count(&child.node) == 1);
+        own.map(|child| 1 + unshared(&child.node)).sum()
+    }
+
+    /// A change of a copy, or of what was copied, copies no more than the nodes on its way.
+    #[test]
+    fn a_copy_shares_what_nobody_changes() {
+        let mut ours = grow(0..100_000);
+        let mut copy = ours.clone();
+        assert_eq!((unshared(&ours.0), unshared(&copy.0)), (0, 0));
+        ours.change(&70_000, |value| value.0 = 2);
+        copy.insert(100_000, Heavy(1));
+        copy.remove(&5);
+        assert!(
+            unshared(&ours.0) <= 16 && unshared(&copy.0) <= 16,
+            "{} {}",
+            unshared(&ours.0),
+            unshared(&copy.0)
+        );
+        assert_eq!((ours.total(), copy.total()), (100_001, 100_000));
     }
 
     /// No way is longer than the height, whatever the order of coming and going.

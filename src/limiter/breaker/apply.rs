@@ -14,6 +14,7 @@ use crate::server::main_thread::MainThreadCell;
 use crate::types::cbcircuit::{CbCircuit, not_closed};
 use crate::types::effect::breaker::{AppliedBreaker, BreakerChange, BreakerEffect};
 use crate::types::effect::ratelimit::COMMAND;
+use crate::types::operator::PINNED;
 use std::ffi::CStr;
 
 /// Payloads are built here, so that none is allocated.
@@ -93,6 +94,11 @@ pub fn settle(
     }
     if arrives {
         not_closed::became(ctx.main(), ctx.database(), key.name().bytes(), applied.state, effect.now);
+    }
+    if matches!(effect.change, BreakerChange::Pin(_) | BreakerChange::Unpin | BreakerChange::Become { .. }) {
+        let held = key.value::<CbCircuit>().ok().flatten();
+        let pinned = held.as_deref().is_some_and(|value| value.pin(effect.now).is_some());
+        PINNED.set(ctx.main(), (ctx.database(), key.name().bytes()), pinned, effect.now);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which breakers are open, by name, as CB.STATE tells each of them.
 
-use super::resolve::resolve;
+use super::resolve::resolve_standing;
 use crate::core::breaker::{CircuitState, CircuitView};
 use crate::core::time::Micros;
 use crate::observe::alerts::LongestOpen;
@@ -10,7 +10,7 @@ use crate::server::ffi::call::OwnedString;
 use crate::types::cbcircuit::CbCircuit;
 use crate::types::cbcircuit::not_closed::NOT_CLOSED;
 use crate::types::cbcircuit::rules::BreakerRef;
-use std::collections::HashMap;
+use crate::types::name_index::once_a_name;
 
 /// What this part listens to.
 pub const LISTENERS: &[EventListener] = &[(Event::Cron, sweep)];
@@ -37,18 +37,10 @@ pub struct Open {
 /// the one that is so longest. At most [`name_index::MOST`](crate::types::name_index::MOST);
 /// the gauges by state count every one.
 pub fn list(ctx: &Context<'_>) -> Vec<Open> {
-    let here = ctx.database();
     let mut found = every_one(ctx);
     found.retain(|open| open.state != CircuitState::ForcedClosed);
     found.sort_by(|a, b| a.since.cmp(&b.since).then_with(|| a.name.cmp(&b.name)));
-    let mut shown: HashMap<Box<[u8]>, i32> = HashMap::new();
-    for open in &found {
-        let database = shown.entry(open.name.clone()).or_insert(open.database);
-        if open.database == here {
-            *database = here;
-        }
-    }
-    found.retain(|open| shown.get(&open.name) == Some(&open.database));
+    once_a_name(&mut found, ctx.database(), |open| (open.database, &open.name));
     found
 }
 
@@ -85,9 +77,9 @@ fn every_one(ctx: &Context<'_>) -> Vec<Open> {
     found
 }
 
-/// The circuit as it would go by the breaker that holds for its key now.
-fn view(ctx: &Context<'_>, name: &[u8], value: &CbCircuit, now: Micros) -> CircuitView {
-    let resolved = resolve(ctx.main(), name, Some(value), None, now).ok().flatten();
+/// The circuit as CB.STATE tells of it: by the breaker that stands for its key now.
+pub fn view(ctx: &Context<'_>, name: &[u8], value: &CbCircuit, now: Micros) -> CircuitView {
+    let resolved = resolve_standing(ctx.main(), name, Some(value), now);
     let other = resolved.and_then(|resolved| resolved.other);
     value.view(other.as_ref().map(BreakerRef::breaker), now)
 }

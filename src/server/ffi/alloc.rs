@@ -13,8 +13,68 @@ use std::ffi::c_void;
 #[derive(Debug)]
 pub struct ServerAlloc;
 
-/// What both jemalloc and libc malloc guarantee for every size.
+/// What jemalloc and malloc of every C library guarantee for sizes from this on.
 const NATURAL_ALIGN: usize = 16;
+
+/// How far into a block of the server ours begins, in bytes.
+///
+/// A server that is built with musl's malloc cannot ask it for the size of a block.
+/// It keeps that size in front of each block, so that its blocks begin 8 bytes after
+/// a multiple of 16. What wants to be aligned to 16 (a `u128`, an exception that is
+/// unwound) would crash there.
+#[cfg(target_env = "musl")]
+fn offset() -> usize {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    static OFFSET: AtomicUsize = AtomicUsize::new(UNKNOWN);
+    const UNKNOWN: usize = usize::MAX;
+
+    let known = OFFSET.load(Ordering::Relaxed);
+    if known != UNKNOWN {
+        return known;
+    }
+    // SAFETY: the pointers, when set, are the server's malloc and free.
+    let found = match unsafe { (raw::RedisModule_Alloc, raw::RedisModule_Free) } {
+        (Some(alloc), Some(free)) => {
+            // SAFETY: as above; what is allocated is freed, and never read.
+            unsafe {
+                let block = alloc(NATURAL_ALIGN);
+                free(block);
+                block.addr() % NATURAL_ALIGN
+            }
+        }
+        _ => 0,
+    };
+    OFFSET.store(found, Ordering::Relaxed);
+    found
+}
+
+/// How far into a block of the server ours begins: at its beginning, for the server
+/// asks this C library, or jemalloc, for the size of a block.
+#[cfg(not(target_env = "musl"))]
+#[inline(always)]
+const fn offset() -> usize {
+    0
+}
+
+/// Our part of a block of the server; null stays null.
+///
+/// # Safety
+/// A block that is not null has more than [`offset`] bytes.
+#[inline(always)]
+unsafe fn ours(block: *mut c_void) -> *mut u8 {
+    // SAFETY: the caller's contract.
+    if block.is_null() { std::ptr::null_mut() } else { unsafe { block.cast::<u8>().add(offset()) } }
+}
+
+/// The server's block of what [`ours`] gave.
+///
+/// # Safety
+/// `ptr` came from [`ours`].
+#[inline(always)]
+unsafe fn block(ptr: *mut u8) -> *mut c_void {
+    // SAFETY: the caller's contract.
+    unsafe { ptr.sub(offset()).cast() }
+}
 
 // SAFETY: memory comes from the server's malloc or from `System`, both valid
 // allocators; sizes are rounded so that stricter alignments hold too.
@@ -23,8 +83,8 @@ unsafe impl GlobalAlloc for ServerAlloc {
         // SAFETY: the pointer, when set, is the server's malloc.
         match unsafe { raw::RedisModule_Alloc } {
             Some(_) if layout.align() > NATURAL_ALIGN => std::ptr::null_mut(),
-            // SAFETY: as above.
-            Some(alloc) => unsafe { alloc(layout.size()).cast() },
+            // SAFETY: as above; a layout is shorter than `isize::MAX`, so that the sum fits.
+            Some(alloc) => unsafe { ours(alloc(layout.size() + offset())) },
             // SAFETY: the caller's contract is `System`'s.
             None => unsafe { System.alloc(layout) },
         }
@@ -34,7 +94,7 @@ unsafe impl GlobalAlloc for ServerAlloc {
         // SAFETY: the pointer, when set, is the server's free.
         match unsafe { raw::RedisModule_Free } {
             // SAFETY: `ptr` came from `alloc` above, hence from the same allocator.
-            Some(free) => unsafe { free(ptr.cast::<c_void>()) },
+            Some(free) => unsafe { free(block(ptr)) },
             // SAFETY: the caller's contract is `System`'s.
             None => unsafe { System.dealloc(ptr, layout) },
         }
@@ -44,7 +104,7 @@ unsafe impl GlobalAlloc for ServerAlloc {
         // SAFETY: the pointer, when set, is the server's realloc.
         match unsafe { raw::RedisModule_Realloc } {
             // SAFETY: `ptr` came from `alloc` above, hence from the same allocator.
-            Some(realloc) => unsafe { realloc(ptr.cast::<c_void>(), new_size).cast() },
+            Some(realloc) => unsafe { ours(realloc(block(ptr), new_size + offset())) },
             // SAFETY: the caller's contract is `System`'s.
             None => unsafe { System.realloc(ptr, layout, new_size) },
         }

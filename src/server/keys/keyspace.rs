@@ -3,6 +3,7 @@
 use crate::server::context::Context;
 use crate::server::ffi::api::{call, call_if_there};
 use crate::server::ffi::args::Arg;
+use crate::server::keys::left_database;
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use redis_module::raw;
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -92,6 +93,10 @@ pub fn want_arrivals(main: MainThread) {
     if arrivals.are_told || arrivals.ctx.is_null() {
         return;
     }
+    // SAFETY: the context is ours, and lives as long as the server.
+    if left_database::may_not_be_told(&unsafe { Context::from_raw(arrivals.ctx) }) {
+        return;
+    }
     arrivals.are_told = true;
     // SAFETY: the context is ours; the callback is a function of this library. A server
     // that says which database a loaded key is of need not say it key by key.
@@ -103,6 +108,7 @@ pub fn want_arrivals(main: MainThread) {
             raw::REDISMODULE_NOTIFY_GENERIC | loaded,
             Some(noticed)
         ));
+        left_database::watch(arrivals.ctx);
     }
 }
 
@@ -133,6 +139,7 @@ unsafe extern "C" fn noticed(
     if matches!(event.to_bytes(), b"rename_to" | b"move_to" | b"copy_to" | b"restore" | b"loaded") {
         tell(ctx.main(), KeyspaceChange::Arrived { name, database: ctx.database() });
     }
+    left_database::put_back(&ctx, event.to_bytes());
     0
 }
 

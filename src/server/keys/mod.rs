@@ -3,5 +3,6 @@
 pub mod data_type;
 pub mod key;
 pub mod keyspace;
+pub(in crate::server) mod left_database;
 pub(in crate::server) mod notifications;
 pub mod tagged_box;

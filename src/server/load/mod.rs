@@ -15,10 +15,12 @@ use crate::server::ffi::log::{self, LogLevel};
 use crate::server::keys::data_type;
 use crate::server::keys::data_type::NativeType;
 use crate::server::keys::keyspace::{self, KeyspaceChange};
+use crate::server::keys::left_database;
 use crate::server::main_thread::{self, MainThread};
 use command::Command;
 use redis_module::raw;
 use settings::Setting;
+use std::ffi::CStr;
 
 /// The module while it is being loaded.
 #[derive(Debug)]
@@ -80,8 +82,9 @@ impl<'c> Loading<'c> {
                 return;
             };
             let version = call_if_there!(RedisModule_ServerInfoGetFieldC(info, c"valkey_version".as_ptr()));
-            if version.is_some_and(|version| !version.is_null()) {
+            if let Some(version) = version.filter(|version| !version.is_null()) {
                 context::runs_on_valkey();
+                left_database::runs_on(CStr::from_ptr(version).to_bytes());
             }
             call_if_there!(RedisModule_FreeServerInfo(self.ctx.raw(), info));
         }

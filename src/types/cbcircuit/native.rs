@@ -7,6 +7,7 @@ use crate::server::keys::data_type::{Handle, NativeType};
 use crate::server::main_thread::MainThread;
 use crate::types::cbcircuit::BreakerPin;
 use crate::types::effect::breaker::BreakerEffect;
+use crate::types::operator::PINNED;
 
 static HANDLE: Handle = Handle::new();
 
@@ -40,11 +41,11 @@ impl NativeType for CbCircuit {
     }
 
     fn loaded(&self, main: MainThread, database: Option<i32>, name: &[u8]) {
-        let since = self.circuit().since();
-        match database {
-            _ if self.circuit().state() == CircuitState::Closed => {}
-            Some(database) => NOT_CLOSED.note(main, database, name, since),
-            None => NOT_CLOSED.comes(main, since),
+        if self.circuit().state() != CircuitState::Closed {
+            NOT_CLOSED.loaded(main, database, name, self.circuit().since());
+        }
+        if let Some(pin) = &self.0.pin {
+            PINNED.loaded(main, database, name, pin.began);
         }
     }
 
@@ -61,6 +62,9 @@ impl NativeType for CbCircuit {
     fn duplicate(&self, main: MainThread) -> Self {
         if self.circuit().state() != CircuitState::Closed {
             NOT_CLOSED.comes(main, self.circuit().since());
+        }
+        if let Some(pin) = &self.0.pin {
+            PINNED.comes(main, pin.began);
         }
         Self(self.0.clone())
     }

@@ -195,4 +195,17 @@ mod tests {
         assert!(size(main) <= LEAST_SWEEP);
         assert_eq!(find(main, b"50%/1m").ok().as_ref(), Some(&kept));
     }
+
+    #[test]
+    fn the_table_shrinks_when_its_keys_have_gone() {
+        let alone = StandIn::enter();
+        let main = alone.main();
+        let room = || with(main, |table| table.by_canonical.capacity());
+        let texts = (1..20_000).map(|n| format!("{n}/62s"));
+        let held: Vec<_> = texts.filter_map(|text| find(main, text.as_bytes()).ok()).collect();
+        assert!(held.len() == 19_999 && size(main) >= 19_999 && room() >= 19_999);
+        drop(held);
+        tidy(main);
+        assert!(size(main) <= LEAST_SWEEP && room() <= 4 * LEAST_SWEEP, "{} {}", size(main), room());
+    }
 }

@@ -47,6 +47,15 @@ pub enum RateLimitChange<'a> {
         /// Units for each limit.
         taken: Taken,
     },
+    /// Units are charged, whether they fit or not. `limits` as for `Take`.
+    Charge {
+        /// Canonical text of the limits, unless they are the key's own already.
+        limits: Option<&'a str>,
+        /// Units for each limit.
+        taken: Taken,
+        /// What the key counts as used, where it is tracked.
+        used: Option<u64>,
+    },
     /// Nothing is taken, but a clock that stepped back is recorded.
     Touch {
         /// As for `Take`: 0.1 let a denied call change the limits.
@@ -161,6 +170,7 @@ impl<'a> RateLimitEffect<'a> {
     pub fn encode(&self, out: &mut Vec<u8>) {
         let (kind, limits) = match self.change {
             RateLimitChange::Take { limits, .. } => (1, limits),
+            RateLimitChange::Charge { limits, .. } => (11, limits),
             RateLimitChange::Touch { limits } => (2, limits),
             RateLimitChange::GiveBack { limits, .. } => (19, limits),
             RateLimitChange::Reset => (4, None),
@@ -190,6 +200,10 @@ impl<'a> RateLimitEffect<'a> {
         }
         match self.change {
             RateLimitChange::Take { taken, .. } => put_taken(out, &taken),
+            RateLimitChange::Charge { taken, used, .. } => {
+                put_u64(out, used.map_or(0, |units| units.saturating_add(1)));
+                put_taken(out, &taken);
+            }
             RateLimitChange::Reserve { taken, id, cost, end, .. } => {
                 put_bytes(out, id);
                 put_u64(out, cost);
@@ -271,6 +285,10 @@ impl<'a> RateLimitEffect<'a> {
                 let blocks = LimitBlocks::new(rest.bytes(payload.len())?);
                 blocks.read()?;
                 RateLimitChange::Close { blocks }
+            }
+            11 => {
+                let used = rest.u64_to(MAX_COUNT + 1)?.checked_sub(1);
+                RateLimitChange::Charge { limits, taken: read_taken(&mut rest)?, used }
             }
             16 => {
                 let id = read_id(&mut rest)?;
@@ -356,6 +374,20 @@ impl<'a> RateLimitEffect<'a> {
                     value => self.update(main, value, limits, take),
                 }
             }
+            RateLimitChange::Charge { limits, taken, used } => {
+                let limits = limits.map(|text| intern::stored(main, text)).transpose()?;
+                let charge = |rules: &[limits::Limit], states: &mut [State], now| {
+                    limits::charge_all(rules, states, now, &taken)
+                };
+                let applied = self.update(main, value.as_deref_mut(), limits, charge)?;
+                if reserved && let Some(value) = value.as_deref_mut() {
+                    value.grant(main, &taken);
+                }
+                Ok(match used {
+                    Some(units) => self.count_used(main, applied, value, units),
+                    None => applied,
+                })
+            }
             RateLimitChange::Touch { limits } => {
                 let limits = limits.map(|text| intern::stored(main, text)).transpose()?;
                 self.update(main, value, limits, limits::touch)
@@ -435,6 +467,7 @@ impl<'a> RateLimitEffect<'a> {
         let touches_listed = match self.change {
             RateLimitChange::Become { .. } => return Ok(()),
             RateLimitChange::Take { limits, .. }
+            | RateLimitChange::Charge { limits, .. }
             | RateLimitChange::Touch { limits }
             | RateLimitChange::Reserve { limits, .. } => limits.is_none(),
             // Counted after what was taken.
@@ -448,6 +481,7 @@ impl<'a> RateLimitEffect<'a> {
         }
         match self.change {
             RateLimitChange::Take { limits: Some(text), .. }
+            | RateLimitChange::Charge { limits: Some(text), .. }
             | RateLimitChange::Touch { limits: Some(text) }
             | RateLimitChange::Reserve { limits: Some(text), .. } => {
                 intern::stored(main, text)?;
@@ -567,6 +601,26 @@ impl<'a> RateLimitEffect<'a> {
         created.count(self.now, add);
         let lifetime = created.lifetime(main, self.now);
         AppliedRateLimit::Created(created, lifetime)
+    }
+
+    /// Adds units to what a key counts as used that was changed in place or created.
+    fn count_used(
+        &self,
+        main: MainThread,
+        applied: AppliedRateLimit,
+        value: Option<&mut RateLimit>,
+        units: u64,
+    ) -> AppliedRateLimit {
+        let units = i64::try_from(units).unwrap_or(i64::MAX);
+        let add = |usage: &mut UsageSeries| usage.corrected(self.now, units);
+        match applied {
+            AppliedRateLimit::Created(mut created, _) => {
+                created.count(self.now, add);
+                let lifetime = created.lifetime(main, self.now);
+                AppliedRateLimit::Created(created, lifetime)
+            }
+            AppliedRateLimit::InPlace(_) | AppliedRateLimit::Nothing => self.count(main, value, add),
+        }
     }
 
     fn rebuild(

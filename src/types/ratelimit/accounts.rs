@@ -4,7 +4,7 @@
 //! some reservation has something on it, so a key without reservations pays nothing.
 
 use crate::core::limits::{HeldPlaces, Limit, LimitMask, Rule};
-use crate::core::reservations::{Ledger, Ordered, Places, Reservation, Stage, Stake, Standing};
+use crate::core::reservations::{Ledger, ON_CREDIT_US, Ordered, Places, Reservation, Stage, Stake, Standing};
 use crate::core::time::Micros;
 use crate::server::main_thread::MainThread;
 use crate::types::intern::LimitsRef;
@@ -190,7 +190,7 @@ impl Accounts {
     pub fn hold(&mut self, main: MainThread, one: &Reservation<LimitsRef>) {
         if one.stage == Stage::Open {
             each_limit(main, one, |at, limit| {
-                let places = places_of(limit);
+                let places = places_of(one, at, limit);
                 if places > 0
                     && let Some(held) = self.open(main, &one.limits, at, limit).and_then(Account::places)
                 {
@@ -203,8 +203,8 @@ impl Accounts {
     /// An open reservation frees its places.
     pub fn free(&mut self, main: MainThread, one: &Reservation<LimitsRef>) {
         if one.stage == Stage::Open {
-            each_limit(main, one, |_, limit| {
-                let places = places_of(limit);
+            each_limit(main, one, |at, limit| {
+                let places = places_of(one, at, limit);
                 if places > 0 {
                     self.change(main, limit, |account| {
                         if let Some(held) = account.places() {
@@ -216,12 +216,19 @@ impl Accounts {
         }
     }
 
-    /// The places held on a `concurrent` limit; one taken now would be held until
-    /// `next`.
-    pub fn held(&self, main: MainThread, limit: &Limit, now: Micros, next: Micros) -> HeldPlaces {
+    /// The places held on a `concurrent` limit, for a request of so many; one taken now
+    /// would be held until `next`.
+    pub fn held(
+        &self,
+        main: MainThread,
+        limit: &Limit,
+        now: Micros,
+        next: Micros,
+        demand: u64,
+    ) -> HeldPlaces {
         match self.find(main, limit).map(|(_, account)| &account.holding) {
-            Some(Holding::Places(places)) => places.held(limit, now, next),
-            _ => Places::default().held(limit, now, next),
+            Some(Holding::Places(places)) => places.held(limit, now, next, demand),
+            _ => Places::default().held(limit, now, next, demand),
         }
     }
 
@@ -294,12 +301,26 @@ pub fn each_limit(main: MainThread, one: &Reservation<LimitsRef>, mut see: impl 
     }
 }
 
+/// The limits of a set that a reservation charged, with their positions.
+pub fn charged_of(limits: &[Limit], charged: LimitMask) -> impl Iterator<Item = (usize, &Limit)> {
+    limits.iter().enumerate().filter(move |(at, _)| charged.contains(*at))
+}
+
+/// How long a reservation that charged these limits is remembered after its end at the
+/// least, in microseconds: on a credit its units stay, so nothing else says how long.
+pub fn remembered_us<'l>(mut charged: impl Iterator<Item = &'l Limit>) -> u64 {
+    if charged.all(Limit::comes_back) { 0 } else { ON_CREDIT_US }
+}
+
 /// Whether a limit counts units, so that it matters whose they are.
 pub const fn has_ledger(limit: &Limit) -> bool {
     !matches!(limit.rule(), Rule::Concurrent(_) | Rule::Unlimited)
 }
 
-/// How many places a reservation holds on a limit.
-const fn places_of(limit: &Limit) -> u64 {
-    matches!(limit.rule(), Rule::Concurrent(_)) as u64
+/// How many places a reservation holds on the limit at `at` of its set.
+fn places_of(one: &Reservation<LimitsRef>, at: usize, limit: &Limit) -> u64 {
+    match limit.rule() {
+        Rule::Concurrent(_) => one.taken(at, limit.charge()),
+        _ => 0,
+    }
 }

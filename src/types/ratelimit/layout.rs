@@ -9,14 +9,14 @@ use crate::core::limits::bucket::Level;
 use crate::core::limits::fixed::WindowCount;
 use crate::core::limits::slots::Slots;
 use crate::core::limits::{
-    Limit, LimitMask, Orphan, State, Taken, charge, full_at, give_back, left_by, touch,
+    Charge, Limit, LimitMask, MAX_ORPHANS, Orphan, State, Taken, charge, full_at, give_back, left_by, touch,
 };
 use crate::core::reservations::{Id, Reservation, Stage, Standing};
 use crate::core::time::Micros;
 use crate::server::main_thread::MainThread;
 use crate::types::intern::LimitsRef;
 use crate::types::operator::{Block, Pin};
-use crate::types::ratelimit::accounts::{Accounts, each_limit, has_ledger};
+use crate::types::ratelimit::accounts::{Accounts, charged_of, each_limit, has_ledger, remembered_us};
 use crate::types::ratelimit::reservations::{Reservations, Settlement};
 use crate::types::ratelimit::tracked::Tracked;
 use crate::types::until::Until;
@@ -154,7 +154,7 @@ impl Full {
         let mut until = Until::At(Micros::default());
         for orphan in &self.orphans {
             let (limit, state) = (slice::from_ref(&orphan.limit), slice::from_ref(&orphan.state));
-            until = until.max(Until::At(full_at(limit, state, now)));
+            until = until.max(full_at(limit, state, now).into());
         }
         if let Some(reservations) = &self.reservations {
             until = until.max(Until::At(reservations.book().lasts_until()));
@@ -191,11 +191,12 @@ impl Full {
         }
     }
 
-    /// An equal value to play through what may come: none of it is counted.
+    /// A value that decides alike, to play through what may come: none of it is counted.
+    /// What happened on the key decides nothing, and a copy of it would be one more
+    /// tracked key.
     pub(super) fn simulation(&self) -> Self {
         Self {
             reservations: self.reservations.as_ref().map(|reservations| Box::new(reservations.simulation())),
-            usage: self.usage.clone(),
             ..self.limits_and_operators()
         }
     }
@@ -277,9 +278,11 @@ impl Full {
         // are not taken, so nothing is charged there either.
         let units = taken.as_array().iter().take(set.limits().len()).enumerate();
         let charged: LimitMask = units.filter(|(_, units)| **units > 0).map(|(at, _)| at).collect();
-        let charged_limits = set.limits().iter().enumerate().filter(|(at, _)| charged.contains(*at));
-        let leaves =
-            charged_limits.map(|(_, limit)| left_by(limit, now)).max().unwrap_or(now).min(Micros::MAX);
+        let charged_limits = || charged_of(set.limits(), charged);
+        let leaves = charged_limits().filter_map(|(_, limit)| left_by(limit, now)).max();
+        let remembered_us = remembered_us(charged_limits().map(|(_, limit)| limit));
+        let takes_less =
+            charged_limits().any(|(at, limit)| limit.charge() == Charge::Cost && taken.units(at) != cost);
         drop(set);
         let reservations = self.reservations.get_or_insert_default();
         // The time comes first: a clock that stepped back is before what is granted now.
@@ -290,10 +293,12 @@ impl Full {
             granted: now,
             since: now,
             end,
-            left_by: leaves,
+            left_by: leaves.unwrap_or(now).min(Micros::MAX),
+            remembered_us,
             serial,
             limits: limits.clone(),
             charged,
+            less: takes_less.then(|| Box::new(*taken)),
             stage: Stage::Open,
         };
         reservations.insert(main, Id::from(id), one);
@@ -316,9 +321,9 @@ impl Full {
                 Settlement::At(units) => units,
             };
             self.correct_usage(now, signed(actual).saturating_sub(signed(one.cost)));
-            each_limit(main, &one, |_, limit| {
+            each_limit(main, &one, |at, limit| {
                 if has_ledger(limit) {
-                    self.settle_on(main, now, limit, &one, how, reservations.accounts_mut());
+                    self.settle_on(main, now, (at, limit), &one, how, reservations.accounts_mut());
                 }
             });
         }
@@ -331,12 +336,12 @@ impl Full {
         &mut self,
         main: MainThread,
         now: Micros,
-        limit: &Limit,
+        (at, limit): (usize, &Limit),
         one: &Reservation<LimitsRef>,
         how: Settlement,
         accounts: &mut Accounts,
     ) {
-        let reserved = if limit.per_call() { 1 } else { one.cost };
+        let reserved = one.taken(at, limit.charge());
         let used = match how {
             Settlement::Release => 0,
             Settlement::At(_) if limit.per_call() => 1,
@@ -344,15 +349,38 @@ impl Full {
         };
         let Standing { above, own } = accounts.standing(main, limit, one.serial);
         let (mut given, mut charged) = (0, 0);
-        self.with_usage(main, limit, |rule, state| {
-            if used > reserved {
-                charged = charge(rule, state, now, used - reserved);
-            } else if used < reserved {
+        if used > reserved {
+            charged = self.charge(main, now, limit, used - reserved);
+        } else if used < reserved {
+            self.with_usage(main, limit, |rule, state| {
                 given = give_back(rule, state, now, above, own.min(reserved - used));
-            }
-        });
+            });
+        }
         accounts.settle(main, limit, one.serial, given);
         accounts.grant(main, limit, charged);
+    }
+
+    /// Charges units on a limit, also where no call lists it now and nothing is used of it
+    /// any more. Returns the units charged.
+    fn charge(&mut self, main: MainThread, now: Micros, limit: &Limit, units: u64) -> u64 {
+        let mut charged = None;
+        self.with_usage(main, limit, |rule, state| charged = Some(charge(rule, state, now, units)));
+        if let Some(charged) = charged {
+            return charged;
+        }
+        if self.orphans.len() >= MAX_ORPHANS {
+            // As many as a key remembers: those whose usage has run out make room.
+            self.orphans.retain(|Orphan { limit, state }| {
+                full_at(slice::from_ref(limit), slice::from_ref(state), now) > now
+            });
+        }
+        let mut state = State::default();
+        let charged = charge(limit, &mut state, now, units);
+        if self.orphans.len() >= MAX_ORPHANS || state == State::default() {
+            return 0;
+        }
+        self.orphans.push(Orphan { limit: limit.clone(), state });
+        charged
     }
 
     /// Ends the blocks that its limits began, listed or not, and forgets them.

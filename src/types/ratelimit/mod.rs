@@ -18,8 +18,8 @@ mod reserved;
 pub mod tracked;
 
 use crate::core::limits::{
-    Closed, Filled, Limit, MAX_ORPHANS, Orphan, Rule, State, Taken, count_aside, full_at, give_back, look_at,
-    realign,
+    Closed, Filled, Limit, MAX_ORPHANS, Orphan, Request, Rule, State, Taken, count_aside, full_at, give_back,
+    look_at, realign,
 };
 use crate::core::prefetch_hint::PrefetchHint;
 use crate::core::reservations::{Book, Places};
@@ -43,7 +43,7 @@ pub struct RateLimit(TaggedBox<Small, Single, Full>);
 pub enum Lifetime {
     /// It equals a fresh key: delete it.
     Over,
-    /// Until it is full again, and pin and block have ended.
+    /// Until it is full again, and pin and block have ended; forever while a credit is used.
     Until(Until),
     /// The same, and that is most likely no other time than before the change.
     StillUntil(Until),
@@ -348,7 +348,7 @@ impl RateLimit {
         listed.into_iter().chain(aside).collect()
     }
 
-    /// An equal value to play through what may come.
+    /// A value that decides alike, to play through what may come.
     #[must_use]
     pub fn simulation(&self) -> Self {
         let full = match self.as_full() {
@@ -408,15 +408,16 @@ impl RateLimit {
     /// when they are full again.
     #[inline]
     pub(in crate::types) fn lifetime_after(&self, listed: Filled, now: Micros) -> Lifetime {
+        let end = Until::from(listed.at);
         let (until, alone) = match self.as_full() {
-            None => (Until::At(listed.at), true),
-            Some(full) => (full.lasts_until(now).max(Until::At(listed.at)), false),
+            None => (end, true),
+            Some(full) => (full.lasts_until(now).max(end), false),
         };
         if !until.lasts(now) {
             Lifetime::Over
         } else if listed.as_before && alone {
             Lifetime::AsBefore(until)
-        } else if listed.as_before || until > Until::At(listed.at) {
+        } else if listed.as_before || until > end {
             // With a clock that stepped back another limit's end came back, perhaps.
             Lifetime::StillUntil(until)
         } else {
@@ -425,8 +426,8 @@ impl RateLimit {
     }
 }
 
-/// Says in `states` how many places are held on each `concurrent` limit. A
-/// reservation taken now would end at `next`.
+/// Says in `states` how many places are held on each `concurrent` limit, for a decision on
+/// a request. A reservation taken now would end at `next`.
 pub fn hold(
     main: MainThread,
     value: Option<&RateLimit>,
@@ -434,13 +435,15 @@ pub fn hold(
     states: &mut [State],
     now: Micros,
     next: Micros,
+    request: &Request,
 ) {
     let reservations = value.and_then(RateLimit::reservations);
     for (limit, state) in limits.iter().zip(states) {
         if matches!(limit.rule(), Rule::Concurrent(_)) {
+            let demand = request.least(limit);
             *state = State::Concurrent(match reservations {
-                Some(reservations) => reservations.held(main, limit, now, next),
-                None => Places::default().held(limit, now, next),
+                Some(reservations) => reservations.held(main, limit, now, next, demand),
+                None => Places::default().held(limit, now, next, demand),
             });
         }
     }

@@ -7,6 +7,7 @@ use crate::server::keys::data_type::{AuxData, Handle, NativeType};
 use crate::server::keys::tagged_box::{OneOf, TaggedBox};
 use crate::server::main_thread::MainThread;
 use crate::types::effect::ratelimit::{RateLimitChange, RateLimitEffect};
+use crate::types::operator::{BLOCKED, PINNED};
 use crate::types::policies::node;
 
 static HANDLE: Handle = Handle::new();
@@ -47,6 +48,16 @@ impl NativeType for RateLimit {
         encoding::load(main, encoding, payload).map_err(|corrupt| corrupt.to_string())
     }
 
+    fn loaded(&self, main: MainThread, database: Option<i32>, name: &[u8]) {
+        let OneOf::Third(full) = self.0.get() else { return };
+        if let Some(pin) = &full.pin {
+            PINNED.loaded(main, database, name, pin.lasting.since());
+        }
+        if let Some(block) = &full.block {
+            BLOCKED.loaded(main, database, name, block.lasting.since());
+        }
+    }
+
     fn memory(&self) -> usize {
         match self.0.get() {
             OneOf::First(_) => size_of::<Small>(),
@@ -68,6 +79,14 @@ impl NativeType for RateLimit {
     /// The copy of a tracked key is a key of its own: it is tracked, with what happened
     /// so far, where there is room.
     fn duplicate(&self, main: MainThread) -> Self {
+        if let OneOf::Third(full) = self.0.get() {
+            if let Some(pin) = &full.pin {
+                PINNED.comes(main, pin.lasting.since());
+            }
+            if let Some(block) = &full.block {
+                BLOCKED.comes(main, block.lasting.since());
+            }
+        }
         let mut copy = match self.0.get() {
             OneOf::First(small) => Self(TaggedBox::first(Box::new(small.clone()))),
             OneOf::Second(single) => Self(TaggedBox::second(Box::new(single.clone()))),

@@ -95,12 +95,20 @@ impl Reservations {
         Cow::Owned(stepped)
     }
 
-    /// The places held on a `concurrent` limit; one taken now would be held until `next`.
-    pub fn held(&self, main: MainThread, limit: &Limit, now: Micros, next: Micros) -> HeldPlaces {
+    /// The places held on a `concurrent` limit, for a request of so many; one taken now
+    /// would be held until `next`.
+    pub fn held(
+        &self,
+        main: MainThread,
+        limit: &Limit,
+        now: Micros,
+        next: Micros,
+        demand: u64,
+    ) -> HeldPlaces {
         if now >= self.book.seen() {
-            return self.accounts.held(main, limit, now, next);
+            return self.accounts.held(main, limit, now, next, demand);
         }
-        self.at(main, now).accounts.held(main, limit, now, next).after_step()
+        self.at(main, now).accounts.held(main, limit, now, next, demand).after_step()
     }
 
     /// Adds one, in place of another with this id; `advance` comes first. Its units are

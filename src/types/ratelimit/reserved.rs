@@ -1,10 +1,10 @@
 //! How the reservations of a key are stored: which there are, and what each has on
 //! each limit.
 
-use super::accounts::{each_limit, has_ledger};
+use super::accounts::{charged_of, each_limit, has_ledger, remembered_us};
 use super::layout::Full;
 use super::reservations::Reservations;
-use crate::core::limits::{LimitMask, MAX_COUNT, layer_at};
+use crate::core::limits::{LimitMask, MAX_COUNT, MAX_LIMITS, Taken, layer_at};
 use crate::core::reservations::{Id, Ledger, MAX_ID, Remembered, Reservation, Stage, Stake};
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64};
@@ -13,9 +13,16 @@ use crate::types::intern::{self, LimitsRef};
 use crate::types::tlv::read_text;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+const UNKNOWN_STAGE: Corrupt = Corrupt("unknown stage");
+
+const OPEN: u8 = 0;
+const ENDED: u8 = 1;
+/// Beside the stage: what each limit took follows behind the rest.
+const WITH_LESS: u8 = 2;
+
 /// The sets of limits in the order of their first use; the latest time seen; each
-/// reservation in the order of ids, with its place in the order of grants and its
-/// units on each limit; then of each limit, in the order of their first use, the units
+/// reservation in the order of ids, with its place in the order of grants, its
+/// units on each limit, and what each took where a shadow limit took less than the cost; then of each limit, in the order of their first use, the units
 /// of nobody's above all reservations.
 pub fn save(main: MainThread, reservations: &Reservations, body: &mut Vec<u8>) {
     let book = reservations.book();
@@ -41,10 +48,11 @@ pub fn save(main: MainThread, reservations: &Reservations, body: &mut Vec<u8>) {
         put_bytes(body, id);
         put_u64(body, numbers.get(&one.limits.id()).copied().unwrap_or(0));
         body.push(one.charged.bits());
-        body.push(match one.stage {
-            Stage::Open => 0,
-            Stage::Ended => 1,
-        });
+        let stage = match one.stage {
+            Stage::Open => OPEN,
+            Stage::Ended => ENDED,
+        };
+        body.push(if one.less.is_some() { stage | WITH_LESS } else { stage });
         put_u64(body, one.cost);
         for time in [one.granted, one.since, one.end, one.left_by] {
             put_u64(body, time.0);
@@ -65,6 +73,9 @@ pub fn save(main: MainThread, reservations: &Reservations, body: &mut Vec<u8>) {
                 _ => put_u64(body, 0),
             }
         });
+        if let Some(taken) = &one.less {
+            one.charged.iter().for_each(|at| put_u64(body, taken.units(at)));
+        }
     }
     for tail in tails {
         put_u64(body, tail);
@@ -118,25 +129,43 @@ fn read_id<'a>(body: &mut Reader<'a>, last: &mut &'a [u8]) -> Result<&'a [u8], C
     Ok(id)
 }
 
-/// What both versions store of one, up to its cost.
+/// What both versions store of one, up to its cost; and whether what each limit took
+/// follows, which 0.1 never stored.
 fn read_one(
     main: MainThread,
     sets: &mut Sets<'_>,
     body: &mut Reader<'_>,
-) -> Result<Reservation<LimitsRef>, Corrupt> {
+) -> Result<(Reservation<LimitsRef>, bool), Corrupt> {
     let (count, limits) = sets.get(main, body.u64()?)?;
     let charged = LimitMask::from_bits(body.byte()?);
     if charged.iter().any(|at| at >= count) {
         return Err(Corrupt("a limit that is not there"));
     }
-    let stage = match body.byte()? {
-        0 => Stage::Open,
-        1 => Stage::Ended,
-        _ => return Err(Corrupt("unknown stage")),
+    let stage = body.byte()?;
+    let with_less = stage & WITH_LESS != 0;
+    let stage = match stage & !WITH_LESS {
+        OPEN => Stage::Open,
+        ENDED => Stage::Ended,
+        _ => return Err(UNKNOWN_STAGE),
     };
     let cost = body.u64_to(MAX_COUNT)?;
     let (granted, end, left_by) = Default::default();
-    Ok(Reservation { cost, granted, since: granted, end, left_by, serial: 0, limits, charged, stage })
+    let (since, serial, less) = (granted, 0, None);
+    let remembered_us = remembered_us(charged_of(limits.get(main).limits(), charged).map(|(_, limit)| limit));
+    let one = Reservation {
+        cost,
+        granted,
+        since,
+        end,
+        left_by,
+        remembered_us,
+        serial,
+        limits,
+        charged,
+        less,
+        stage,
+    };
+    Ok((one, with_less))
 }
 
 fn read_time(body: &mut Reader<'_>) -> Result<Micros, Corrupt> {
@@ -156,7 +185,7 @@ pub fn read(main: MainThread, body: &mut Reader<'_>) -> Result<Reservations, Cor
     let mut known = HashSet::new();
     for _ in 0..count {
         let id = read_id(body, &mut last)?;
-        let mut one = read_one(main, &mut sets, body)?;
+        let (mut one, with_less) = read_one(main, &mut sets, body)?;
         (one.granted, one.since) = (read_time(body)?, read_time(body)?);
         (one.end, one.left_by) = (read_time(body)?, read_time(body)?);
         one.serial = body.u64_to(count - 1)?;
@@ -178,6 +207,13 @@ pub fn read(main: MainThread, body: &mut Reader<'_>) -> Result<Reservations, Cor
             }
         }
         drop(set);
+        if with_less {
+            let mut taken = [0; MAX_LIMITS];
+            for at in one.charged.iter() {
+                *taken.get_mut(at).ok_or(UNKNOWN_STAGE)? = body.u64()?;
+            }
+            one.less = Some(Box::new(Taken::new(taken)));
+        }
         reservations.load(main, Id::from(id), one);
     }
     for (limits, at) in accounts {
@@ -197,7 +233,10 @@ pub fn read_of_0_1(main: MainThread, full: &Full, body: &mut Reader<'_>) -> Resu
     let mut last: &[u8] = &[];
     while !body.is_empty() {
         let id = read_id(body, &mut last)?;
-        let mut one = read_one(main, &mut sets, body)?;
+        let (mut one, with_less) = read_one(main, &mut sets, body)?;
+        if with_less {
+            return Err(UNKNOWN_STAGE);
+        }
         (one.granted, one.end, one.left_by) = (read_time(body)?, read_time(body)?, read_time(body)?);
         one.since = one.granted;
         all.push((id, one));

@@ -32,6 +32,12 @@ def costly() -> str:
     return "costly"
 
 
+@app.get("/four")
+@limiter.limit("60/hour")
+def four() -> str:
+    return "by itself" if limiter._storage_dead else "by Redis"
+
+
 @app.get("/free")
 @limiter.exempt
 def free() -> str:

@@ -7,7 +7,7 @@ import floodgate_redis.limits  # noqa: F401
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from floodgate_redis.asgi import RateLimit
-from floodgate_redis.asyncio import FailOpen, Limiter, Server
+from floodgate_redis.asyncio import FailClosed, FailOpen, Limiter, Server
 from floodgate_redis.fastapi import RateLimited, rate_limit
 from slowapi import Limiter as SlowLimiter
 from slowapi import _rate_limit_exceeded_handler
@@ -19,6 +19,7 @@ slow = SlowLimiter(get_remote_address, storage_uri=os.environ["STORAGE"], header
 app.state.limiter = slow
 app.add_exception_handler(RateLimitExceeded, _rate_limit_exceeded_handler)  # type: ignore[arg-type]
 limiter = Limiter(Server(os.environ["REDIS_URL"], patience=5), FailOpen())
+closed = Limiter(Server(os.environ["REDIS_URL"], patience=0.5), FailClosed())
 
 
 @app.get("/slow")
@@ -30,6 +31,27 @@ def by_slowapi(request: Request, response: Response) -> str:
 @app.get("/items/{item}", dependencies=[Depends(rate_limit("3/hour", limiter=limiter))])
 async def by_route(item: int) -> int:
     return item
+
+
+@app.get("/four/slow")
+@slow.limit("60/hour")
+def four_by_slowapi(request: Request, response: Response) -> str:
+    return "slow"
+
+
+@app.get("/four/route", dependencies=[Depends(rate_limit("60/hour", limiter=closed))])
+async def four_by_route() -> str:
+    return "route"
+
+
+four = FastAPI()
+four.add_middleware(RateLimit, limiter=closed, limits="60/hour", name="four")
+app.mount("/four/asgi", four)
+
+
+@four.get("/")
+async def four_by_asgi() -> str:
+    return "asgi"
 
 
 def by_user(scope: object) -> str:

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import subprocess
+import socket
 import sys
 import threading
 import time
@@ -244,7 +245,7 @@ def a_paid_call(server: Server) -> None:
     assert len(said.lines) == 2 and "is not cached" in said.lines[0], said.lines
     try:
         odd({4})
-        raise AssertionError("its arguments are no JSON")
+        raise AssertionError("its arguments are not JSON")
     except TypeError as error:
         assert "cached_as=" in str(error)
     assert guarded(limiter, Breaker(server, "{llm}odd:api", "2"), key="{llm}odd", cache=cache)(pow)(2, 5) == 32
@@ -315,11 +316,16 @@ async def a_paid_call_in_asyncio(check: Server) -> None:
         await asyncio.sleep(0.1)
         asking.cancel()
         await asyncio.wait([asking])
-        please("thaw")
+        # Somebody else takes by another limit before it is: that unit is none of ours.
+        with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as other:
+            other.sendall(b"RL.ACQUIRE {aio}ann 100/d:name=other\r\n")
+            please("thaw")
+            assert other.recv(64).startswith(b"*6\r\n:1\r\n")
         deadline = time.monotonic() + 20
         while (await limiter.quota("{aio}ann", "5/h"))[0].used != used:
             assert time.monotonic() < deadline, "the unit is not given back"
             await asyncio.sleep(0.02)
+        assert (await limiter.quota("{aio}ann", "100/d:name=other"))[0].used == 1
 
 
 def while_redis_is_away(server: Server) -> None:

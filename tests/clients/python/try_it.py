@@ -417,7 +417,7 @@ async def misconfigured_at_the_start() -> None:
     await away.check()
     await away.close()
     lines = said()
-    assert len(lines) == 1 and lines[0].startswith("Redis is lost, fallbacks hold: "), lines
+    assert len(lines) == 1 and lines[0].startswith("Redis is away, the fallback decides: "), lines
 
 
 async def it_cannot_write() -> None:
@@ -472,7 +472,7 @@ async def it_cannot_write() -> None:
         await mends()
         await asks_again(limiter)
         lost, found = said()
-        assert lost.startswith("Redis is lost, fallbacks hold: ") and found == "Redis is found again", (what, lost)
+        assert lost.startswith("Redis is away, the fallback decides: ") and found == "Redis is back", (what, lost)
     # The password changes: that is an outage too once it has worked.
     await admin.ask("CONFIG", "SET", "requirepass", "secret")
     await admin.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")

@@ -4,6 +4,7 @@ PORT PLAIN. Talks as try_it.py does."""
 import asyncio
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -132,20 +133,63 @@ def slowapi_and_fastapi(web: Uvicorn) -> None:
     admin.execute_command("RL.UNBLOCK", "all:127.0.0.1")
 
 
+def four_processes_of_each_host(flask: Uvicorn, fast: Uvicorn) -> None:
+    """What four processes grant together is one limit, also when the server goes away
+    meanwhile: it may have counted what nobody heard of, never the other way round."""
+    paths = {"/four": flask, "/four/slow": fast, "/four/route": fast, "/four/asgi/": fast}
+    for what, back, caller in [("down", "up", "127.0.0.18"), ("freeze", "thaw", "127.0.0.19")]:
+        granted, undecided = dict.fromkeys(paths, 0), dict.fromkeys(paths, 0)
+        counting = threading.Lock()
+
+        def ask(path: str) -> bool:
+            """Whether Redis decided."""
+            response = paths[path].get(path, caller)
+            limit = response.headers["X-RateLimit-Limit"]
+            with counting:
+                if response.status == 200 and limit == "60" and response.body != b"by itself":
+                    granted[path] += 1
+                elif response.status != 429 or limit != "60":
+                    undecided[path] += 1
+                    return False
+            return True
+
+        many = [path for _ in range(30) for path in paths]
+        with ThreadPoolExecutor(8) as pool:
+            asked = [pool.submit(ask, path) for path in many]
+            asked[len(many) // 2].result()
+            please(what)
+            time.sleep(1.5)
+            please(back)
+            for one in asked:
+                one.result()
+        deadline = time.monotonic() + 60
+        for path in [path for _ in range(8) for path in paths]:  # whichever process answers
+            while not ask(path):
+                assert time.monotonic() < deadline, (path, "it never asks again")
+                time.sleep(0.1)
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(ask, [path for _ in range(45) for path in paths]))
+        assert any(undecided.values()), "it was never away"
+        for path in paths:
+            # Of those under way, eight at a time, a host may have asked twice.
+            assert 60 - undecided[path] - 8 <= granted[path] <= 60, (what, path, granted, undecided)
+
+
 def main() -> None:
     limits_as_it_says()
     asyncio.run(limits_aio())
     four_processes_are_one()
-    flask = Uvicorn("flask_app:app", workers=2, interface="wsgi", probe="/free", STORAGE=URI)
-    fast = Uvicorn("slowapi_app:limited", workers=2, STORAGE=URI, REDIS_URL=f"redis://127.0.0.1:{PORT}")
+    flask = Uvicorn("flask_app:app", workers=4, interface="wsgi", probe="/free", STORAGE=URI)
+    fast = Uvicorn("slowapi_app:limited", workers=4, STORAGE=f"{URI}?socket_timeout=1", REDIS_URL=f"redis://127.0.0.1:{PORT}")
     flask_limiter(flask)
     slowapi_and_fastapi(fast)
+    four_processes_of_each_host(flask, fast)
 
     # The host's own fallback holds while Redis is away: two each, in each process.
     for what, back, caller in [("down", "up", "127.0.0.8"), ("freeze", "thaw", "127.0.0.9")]:
         please(what)
-        alone = status([flask.get("/", caller=caller) for _ in range(8)])
-        assert set(alone) == {200, 429} and alone.count(200) <= 4, alone
+        alone = status([flask.get("/", caller=caller) for _ in range(24)])
+        assert set(alone) == {200, 429} and alone.count(200) <= 8, alone
         assert fast.get("/items/1", caller=caller).status == 200, "it fails open"
         please(back)
         deadline = time.monotonic() + 60

@@ -13,9 +13,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import openapi
+import redis
 from uvicorned import Response, Uvicorn
 
 LIMIT = 20
+server: Any = redis.Redis(port=int(sys.argv[1]), decode_responses=True, protocol=2)
 
 
 def please(what: str) -> None:
@@ -153,6 +156,9 @@ def one_command_each(service: Deployment) -> None:
         assert response.status == status, (path, response)
         return response.json()
 
+    seen: openapi.Seen = []
+    service.pair.seen = service.single.seen = seen
+    get("/health")
     post("/configure", {"key": "mail", "limits": "5/h,100/d"})
     answers = [service.pair.get(f"/check/mail?cost={cost}") for cost in (3, 3, 6)]
     assert [answer.status for answer in answers] == [200, 429, 429]
@@ -194,6 +200,12 @@ def one_command_each(service: Deployment) -> None:
     assert refused == {"error": "invalid limit '5/': missing period"}
     assert "no limits for this key" in service.pair.get("/check/unknown").json()["error"]
     post("/monitoring/clear", {}, 422)
+    server.execute_command("RL.BLOCK", "mail", "FOR", "1h", "REASON", "abuse")
+    blocked = get("/monitoring/rate-limits/mail")[-1]["blocked"]
+    assert blocked["reason"] == "abuse", blocked
+    server.execute_command("RL.UNBLOCK", "mail")
+    service.pair.seen = service.single.seen = None
+    assert openapi.holds(service.single, seen) == 10
 
 
 redis_url = f"redis://127.0.0.1:{sys.argv[1]}"

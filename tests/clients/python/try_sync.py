@@ -76,6 +76,8 @@ def limits_and_looks(server: Server) -> None:
     (second, hour) = limiter.quota("s:2", "100/s,5/h")
     assert (second.limit, hour.algorithm, hour.used, hour.remaining, hour.source) == (100, "sliding", 3, 2, "call")
     assert limiter.quota("s:none") == []
+    assert limiter.refund("s:2", 2, "5/h") == 2 and [row.used for row in limiter.quota("s:2", "100/s,5/h")][1] == 1
+    limiter.acquire("s:2", "100/s,5/h", cost=2)
     server.ask("RL.BLOCK", "s:2", "FOR", "10s")
     assert len(limiter.quota("s:2")) == 2, "the block is no limit"
     decision, headers = limiter.acquire_with_headers("s:3", "1/h")
@@ -207,7 +209,7 @@ def a_breaker(server: Server, said: Said) -> None:
             return False
 
     eventually("the trial is given back", free)
-    eventually("it is found again", lambda: "Redis is found again" in said.lines)
+    eventually("it is found again", lambda: "Redis is back" in said.lines)
     impatient.close()
 
 
@@ -281,7 +283,7 @@ def main() -> None:
         what_it_knows_it_does_not_ask(server)
         a_breaker(server, said)
         reservations(server)
-        assert said.lines == ["Redis is lost, fallbacks hold: no answer in time", "Redis is found again"], said.lines
+        assert said.lines == ["Redis is away, the fallback decides: no answer in time", "Redis is back"], said.lines
         said.lines.clear()
 
         limiter = Limiter(server, FailOpen())
@@ -297,7 +299,7 @@ def main() -> None:
         please("up")
         eventually("it asks again", lambda: limiter.acquire("back", "9/h").from_redis)
         assert Limiter(server, FailOpen()).acquire("s:1", "3/h").granted == 0, "it forgot"
-        assert len(said.lines) == 2 and said.lines[1] == "Redis is found again", said.lines
+        assert len(said.lines) == 2 and said.lines[1] == "Redis is back", said.lines
 
     data = counted.get_metrics_data()
     assert data is not None

@@ -31,6 +31,7 @@ class Uvicorn:
         self.interface = interface
         self.probe = probe
         self.environment = environment
+        self.seen: list[tuple[str, str, Response]] | None = None
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port: int = free.getsockname()[1]
         self.start()
@@ -64,17 +65,20 @@ class Uvicorn:
         """From one of the machine's own addresses, 127.0.0.0/8."""
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=20, source_address=(caller, 0))
 
-    def request(self, method: str, path: str, body: Any = None, caller: str = "127.0.0.1") -> Response:
+    def request(self, method: str, path: str, body: Any = None, caller: str = "127.0.0.1", **more: str) -> Response:
         connection = self.connect(caller)
         try:
-            headers = {"Content-Type": "application/json"}
+            headers = {"Content-Type": "application/json"} | more
             connection.request(method, path, None if body is None else json.dumps(body), headers)
-            response = connection.getresponse()
-            return Response(response.status, response.headers, response.read())
+            answer = connection.getresponse()
+            response = Response(answer.status, answer.headers, answer.read())
+            if self.seen is not None:
+                self.seen.append((method, path, response))
+            return response
         except http.client.HTTPException as error:  # it was killed while it answered
             raise ConnectionResetError(str(error)) from error
         finally:
             connection.close()
 
-    def get(self, path: str, caller: str = "127.0.0.1") -> Response:
-        return self.request("GET", path, caller=caller)
+    def get(self, path: str, caller: str = "127.0.0.1", **headers: str) -> Response:
+        return self.request("GET", path, caller=caller, **headers)

@@ -20,7 +20,7 @@ server = Server(
 )
 limiter = Limiter(server, LocalBucket(rate=20))
 logins = Limiter(server, FailClosed())
-words = Limiter(server, LocalBucket(rate=500, burst=5_000))  # its units are no requests
+words = Limiter(server, LocalBucket(rate=500, burst=5_000))  # its units are not requests
 payments = Breaker(server, "payments", "3:open=30s")
 
 

@@ -301,6 +301,6 @@ fn tickets_are_short_and_foreign_ones_refused() {
         "c-99999999999999999999",
     ] {
         let error = Permit::parse(text.as_bytes()).expect_err(text).to_string();
-        assert_eq!(error, format!("invalid token '{text}': it is no token of CB.ACQUIRE"));
+        assert_eq!(error, format!("invalid token '{text}': CB.ACQUIRE gave no such token"));
     }
 }

@@ -24,7 +24,9 @@ const LIMITS: &[&str] = &[
     "fixed:1000/day:tz=Europe/Paris",
     "fixed:5/month,3/s:per=call",
     "fixed:5/2w:start=first:name=a",
+    "fixed:9/ever:name=a,3/s",
     "concurrent:3,7/m:shadow",
+    "concurrent:9:per=cost,concurrent:9:per=cost:shadow:name=a",
     "100/m:keep=33.33%,unlimited",
     "3/m:block=15m:grow=2:maxblock=1d,bucket:9/s:name=a:block=1h",
     "1/s,2/m,3/h,4/d,5/w,bucket:6/s,bucket:7/m,fixed:8/h",
@@ -73,7 +75,11 @@ fn honest<'a>(draw: &mut Draw<'a>, blocks: &'a [Vec<u8>], now: Micros) -> RateLi
     let limits = (draw.byte() % 2 == 0).then(|| draw.one_of(LIMITS));
     let until = if draw.byte() % 4 == 0 { Until::Forever } else { Until::At(end(draw, now)) };
     let change = match draw.byte() % 24 {
-        0..=6 => RateLimitChange::Take { limits, taken: taken(draw) },
+        0..=5 => RateLimitChange::Take { limits, taken: taken(draw) },
+        6 => {
+            let used = (draw.byte() % 2 == 0).then(|| draw.number() % MAX_COUNT);
+            RateLimitChange::Charge { limits, taken: taken(draw), used }
+        }
         7 => RateLimitChange::Touch { limits },
         8 | 9 => RateLimitChange::GiveBack {
             limits,

@@ -5,7 +5,7 @@
 
 use floodgate::core::retry_after::RetryAfter;
 use floodgate::core::time::Micros;
-use floodgate::core::limits::{Limits, Request, State, blocks, decide, give_back, take};
+use floodgate::core::limits::{Limits, Request, State, blocks, charge_all, charges, decide, give_back, take};
 use floodgate_fuzz::draw::{Draw, START};
 use libfuzzer_sys::fuzz_target;
 
@@ -25,6 +25,7 @@ enum Kind {
     Sliding,
     Bucket { burst: u64 },
     Fixed,
+    Credit,
 }
 
 fuzz_target!(|input: &[u8]| {
@@ -33,9 +34,10 @@ fuzz_target!(|input: &[u8]| {
     let period_ms = draw.number() % LONGEST_MS + 1;
     let period = period_ms * 1000;
     let keep = draw.one_of(&["", "", ":keep=25%", ":block=15m:grow=2", ":block=1ms:keep=25%"]);
-    let (text, kind) = match draw.byte() % 3 {
-        0 => (format!("{count}/{period_ms}ms{keep}"), Kind::Sliding),
-        1 => {
+    let (text, kind) = match draw.byte() {
+        240.. => (format!("fixed:{count}/ever{keep}"), Kind::Credit),
+        sliding if sliding % 3 == 0 => (format!("{count}/{period_ms}ms{keep}"), Kind::Sliding),
+        bucket if bucket % 3 == 1 => {
             let burst = draw.number() % MAX_COUNT + 1;
             (format!("bucket:{count}/{period_ms}ms:burst={burst}{keep}"), Kind::Bucket { burst })
         }
@@ -65,6 +67,14 @@ fuzz_target!(|input: &[u8]| {
             refunded = true;
             continue;
         }
+        if draw.byte() % 32 == 0 {
+            // Charged whatever is left: grants keep their promise, and replies tell the truth.
+            let charged = charges(limits, &states, now, draw.number() % MAX_COUNT + 1);
+            charge_all(limits, &mut states, now, &charged);
+            let (capacity, used) = (limits[0].capacity(), limits[0].rule().used(&states[0], now));
+            assert!(capacity.is_some_and(|capacity| used <= capacity * 2), "{text}");
+            continue;
+        }
         let request = Request {
             cost: draw.number() % MAX_COUNT + 1,
             calls: 1,
@@ -90,6 +100,7 @@ fuzz_target!(|input: &[u8]| {
             Kind::Fixed => {
                 assert!(log.since(Micros(now.0 - now.0 % period)) <= u128::from(count), "{text}");
             }
+            Kind::Credit => assert!(log.since(Micros(0)) <= u128::from(count), "{text}"),
             Kind::Bucket { burst } => {
                 for &(start, _) in &log.0 {
                     let refill = u128::from(count) * u128::from(now.since(start)) / u128::from(period);
@@ -130,7 +141,10 @@ fn say_what_they_do(limits: &[floodgate::core::limits::Limit], states: &[State],
         }
         RetryAfter::Never => {
             let year = now.plus(LONGEST_MS * 1000);
-            assert_eq!(decide(limits, &[State::default()], year, request).granted, 0);
+            // What comes back has come back by then.
+            let comes_back = limits.iter().all(floodgate::core::limits::Limit::comes_back);
+            let then = if comes_back { vec![State::default()] } else { states.to_vec() };
+            assert_eq!(decide(limits, &then, year, request).granted, 0);
         }
     }
 }

@@ -24,7 +24,7 @@ pub fn build(files: &[SourceFile], algorithm: Algorithm) -> Result<Config, Refus
             return Err(Refused::at(path, domain.referenced, "the domain is empty"));
         }
         if config.domains.contains_key(&domain.value) {
-            let reason = format!("the domain '{}' is in another file, too", domain.value);
+            let reason = format!("another file has the domain '{}', too", domain.value);
             return Err(Refused::at(path, domain.referenced, reason));
         }
         let reader = Reader { path, algorithm };
@@ -74,7 +74,7 @@ impl Reader<'_> {
             };
             let full = format!("{above}.{own}");
             if level.entries.contains_key(&own) {
-                return Err(self.refuse(at, format!("the descriptor '{full}' stands twice")));
+                return Err(self.refuse(at, format!("the descriptor '{full}' is there twice")));
             }
             let wildcard = own.contains('*');
             let share_threshold = text.share_threshold.unwrap_or(false);
@@ -158,7 +158,7 @@ impl Reader<'_> {
             (Some(unit), None) => {
                 let Some(known) = Unit::parse(&unit.value) else {
                     let reason = format!(
-                        "the unit '{}' is none of second, minute, hour, day, week, month and year",
+                        "the unit '{}' is not second, minute, hour, day, week, month or year",
                         unit.value
                     );
                     return Err(self.refuse(unit.referenced, reason));

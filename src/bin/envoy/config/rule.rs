@@ -151,7 +151,7 @@ impl Rule {
         let concurrent =
             |term: &Term| matches!(term, Term::Limit(limit) if limit.algorithm_name() == "concurrent");
         if terms.iter().any(concurrent) {
-            return Err("'concurrent' needs to hear when a request ends, which Envoy does not tell".into());
+            return Err("'concurrent' needs the end of each request, and Envoy does not report it".into());
         }
         Ok(Self::of(text.to_owned(), terms.iter().map(Facts::of).collect()))
     }

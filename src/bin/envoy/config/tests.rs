@@ -222,7 +222,7 @@ fn what_is_refused_and_where() {
         ("domain: d\nlimits: 3\n".into(), "f.yaml:2:1: ", "limits"),
         (with("  - key: ''\n"), "f.yaml:5:10: ", "the key of a descriptor is empty"),
         (with("  - value: x\n"), "f.yaml:5", "key"),
-        (with("  - key: a\n"), "f.yaml:5:10: ", "'d.a' stands twice"),
+        (with("  - key: a\n"), "f.yaml:5:10: ", "'d.a' is there twice"),
         (with("  - key: b\n    ratelimit: {}\n"), "f.yaml:6:5: ", "ratelimit"),
         (
             with("  - key: b\n    rate_limit: {unit: minute, unit_multiplier: 3}\n"),
@@ -230,7 +230,11 @@ fn what_is_refused_and_where() {
             "unit_multiplier",
         ),
         (with("  - key: b\n    rate_limit: {requests_per_unit: 3}\n"), "f.yaml:5:10: ", "has no unit"),
-        (with("  - key: b\n    rate_limit: {unit: fortnight}\n"), "f.yaml:6:24: ", "'fortnight' is none of"),
+        (
+            with("  - key: b\n    rate_limit: {unit: fortnight}\n"),
+            "f.yaml:6:24: ",
+            "'fortnight' is not second",
+        ),
         (with("  - key: b\n    rate_limit: {unit: day, requests_per_unit: -1}\n"), "f.yaml:6", ""),
         (with("  - key: b\n    rate_limit: {unit: day, requests_per_unit: 4294967296}\n"), "f.yaml:6", ""),
         (
@@ -279,5 +283,5 @@ fn what_is_refused_and_where() {
 fn one_domain_stands_in_one_file() {
     let file = |name: &str| SourceFile { path: name.into(), text: b"domain: d\n".to_vec() };
     let why = build(&[file("a.yaml"), file("b.yaml")], Algorithm::Fixed).unwrap_err().to_string();
-    assert_eq!(why, "b.yaml:1:9: the domain 'd' is in another file, too");
+    assert_eq!(why, "b.yaml:1:9: another file has the domain 'd', too");
 }

@@ -1,6 +1,7 @@
 import type { Command, RedisClient } from './client.js'
 import { integer, list, text } from './reply.js'
 import { Away, Server } from './server.js'
+import { calls } from './telemetry.js'
 
 /** The call was not made. */
 export class CircuitOpen extends Error {
@@ -59,6 +60,7 @@ export class Breaker {
       outcome = signal?.aborted ? 'IGNORE' : this.outcomeOf(error)
       throw error
     } finally {
+      calls(outcome.toLowerCase())
       if (token !== undefined) await this.#report(token, outcome, performance.now() - start)
     }
   }
@@ -83,7 +85,10 @@ export class Breaker {
       if (error instanceof Away) return undefined
       throw error
     }
-    if (!answer.allowed) throw new CircuitOpen(this.key, answer.retryAfterMs)
+    if (!answer.allowed) {
+      calls('open')
+      throw new CircuitOpen(this.key, answer.retryAfterMs)
+    }
     return answer.token
   }
 

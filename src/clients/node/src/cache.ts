@@ -64,7 +64,7 @@ export class Cache {
   /** Keeps the value. Throws TypeError where it is none that JSON has. */
   async set(key: string, value: unknown, { ttlMs }: KeepOptions = {}): Promise<void> {
     const kept = JSON.stringify(value) as string | undefined
-    if (kept === undefined) throw new TypeError(`JSON has no ${typeof value}`)
+    if (kept === undefined) throw new TypeError(`JSON cannot hold a ${typeof value}`)
     const until = ttlMs === undefined ? [] : ['PX', Math.max(1, Math.round(ttlMs))]
     await this.#orAlone(
       () => this.#ask('SET', this.#name(key), kept, ...until),

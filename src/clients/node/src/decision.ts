@@ -14,8 +14,11 @@ export interface Decision {
   readonly resetAfterMs: number
   /** Place of the limit that binds; -1 blocked, -2 a waiting line stands, -3 because of others of the batch. */
   readonly index: number
-  /** Who decided: the server, this process' memory of the server's last denial, or the fallback. */
-  readonly source: 'redis' | 'memory' | 'fallback'
+  /**
+   * Who decided: the server, this process' memory of the server's last denial, the fallback, or a
+   * block of units that the server has granted to this process.
+   */
+  readonly source: 'redis' | 'memory' | 'fallback' | 'lease'
 }
 
 /** The six integers of RL.ACQUIRE. */

@@ -46,7 +46,8 @@ export class DenialMemory {
       decision: {
         ...decision,
         retryAfterMs: decision.retryAfterMs < 0 ? -1 : left(decision.retryAfterMs),
-        resetAfterMs: decision.resetAfterMs === 0 ? 0 : left(decision.resetAfterMs),
+        // -1 of a credit, which has no reset.
+        resetAfterMs: decision.resetAfterMs <= 0 ? decision.resetAfterMs : left(decision.resetAfterMs),
         source: 'memory',
       },
     }

@@ -13,6 +13,11 @@ export interface FloodgateStoreOptions {
   client: RedisClient | Server
   /** What stands before each key (`fastify-rate-limit:`). */
   prefix?: string | undefined
+  /**
+   * How long who exceeds the limit is kept out, as the option `block=` of a limit says it:
+   * `15m`, or `1m:grow=2:maxblock=1d` for longer each time.
+   */
+  block?: string | undefined
 }
 
 /** What the plugin hands to its store; of a route, merged with the route's own. */
@@ -44,6 +49,7 @@ export interface FloodgateFastifyStore {
 export function floodgateStore({
   client,
   prefix = 'fastify-rate-limit:',
+  block,
 }: FloodgateStoreOptions): new (params: object) => FloodgateFastifyStore {
   const server = Server.of(client)
 
@@ -55,7 +61,7 @@ export function floodgateStore({
     constructor(params: RateLimitParams, keyPrefix = prefix) {
       this.#params = params
       this.#prefix = keyPrefix
-      this.#refusal = refusalOf(params)
+      this.#refusal = refusalOf(params, block)
       // With `global: false` only routes count, which may say otherwise.
       if (this.#refusal && params.global !== false) throw this.#refusal
     }
@@ -80,7 +86,9 @@ export function floodgateStore({
         if (limits === undefined) return { current: 0, ttl: 0 }
         const name = this.#prefix + key
         const [row] = quotaOf(await server.ask(['RL.QUOTA', name, limits], { key: name })).rows
-        return { current: row?.used ?? 0, ttl: row?.resetAfterMs ?? 0 }
+        if (!row) return { current: 0, ttl: 0 }
+        // What is closed has used less than it leaves.
+        return { current: Math.max(row.used, row.limit - row.remaining), ttl: row.resetAfterMs }
       })
     }
 
@@ -95,7 +103,9 @@ export function floodgateStore({
     #limits(timeWindow: number, max: number): Limits | undefined {
       // A ban goes by how often one asked, denied or not.
       if ((this.#params.ban ?? -1) >= 0) return countingLimit(timeWindow, 'timeWindow')
-      return max < 1 ? undefined : slidingLimit(max, timeWindow, 'timeWindow')
+      if (max < 1) return undefined
+      const limit = slidingLimit(max, timeWindow, 'timeWindow')
+      return block === undefined || limit === 'unlimited' ? limit : `${limit}:block=${block}`
     }
   }
 }
@@ -108,13 +118,22 @@ function answer(callback: Callback, ask: () => Promise<CurrentHits>): void {
 }
 
 /** What a denial would have to change: limits of Floodgate do that by `block=` only. */
-function refusalOf({ continueExceeding, exponentialBackoff }: RateLimitParams): Error | undefined {
+function refusalOf(
+  { ban, continueExceeding, exponentialBackoff }: RateLimitParams,
+  block: string | undefined,
+): Error | undefined {
   const refuse = (option: string, instead: string) =>
     new Error(
-      `${option} is not available with Floodgate, where a denied request changes nothing: ` +
-        `leave it out; what it is for is the option block= of a limit, such as ${instead}`,
+      `${option} is not available with Floodgate, where a denied request moves no window: leave it out; ` +
+        `what it is for is block= of a limit, as in floodgateStore({ client, block: '${instead}' })`,
     )
-  if (continueExceeding) return refuse('continueExceeding', '100/m:block=1m')
-  if (exponentialBackoff) return refuse('exponentialBackoff', '100/m:block=1m:grow=2')
+  if (continueExceeding) return refuse('continueExceeding', '1m')
+  if (exponentialBackoff) return refuse('exponentialBackoff', '1m:grow=2')
+  if (block !== undefined && (ban ?? -1) >= 0) {
+    return new Error(
+      'ban and block contradict each other: a ban counts denied requests, and block= keeps who ' +
+        'exceeds the limit out for a while; leave one of them out',
+    )
+  }
   return undefined
 }

@@ -6,6 +6,7 @@ import { decisionOf } from './decision.js'
 import type { Limiter, Limits } from './limiter.js'
 import { Denied } from './reservation.js'
 import { Away } from './server.js'
+import { calls, decisions } from './telemetry.js'
 
 export interface GuardOptions<A extends unknown[], T> {
   limiter: Limiter
@@ -54,6 +55,7 @@ export function guarded<A extends unknown[], T>(
     return cache.either<T>(
       answer,
       async (known) => {
+        calls('cached')
         await limiter.server.finish(['RL.RECORD', name, 'OK', 'CACHED'], name)
         return known as T
       },
@@ -91,6 +93,7 @@ async function paidCall<A extends unknown[], T>(
     if (outcome === 'FAIL') outcome = breaker.outcomeOf(error)
     throw error
   } finally {
+    calls(outcome.toLowerCase())
     const took = ['DUR', `${Math.round(performance.now() - start)}ms`]
     const told: Promise<unknown>[] = []
     if (token !== undefined) {
@@ -132,17 +135,25 @@ async function admitted(
     answer = admissionOf(await server.ask(command, { key, late }))
   } catch (error) {
     if (!(error instanceof Away)) throw error
+    decisions('fallback')
     const alone = fallback.acquire(name, units)
     if (!alone.granted) throw new Denied(alone)
     return undefined
   }
-  if (answer.allowed) return answer.token
+  if (answer.allowed) {
+    decisions('granted')
+    return answer.token
+  }
   const decision = answer.six && decisionOf(answer.six)
-  if (!decision || decision.granted) throw new CircuitOpen(key, answer.retryAfterMs)
+  if (!decision || decision.granted) {
+    calls('open')
+    throw new CircuitOpen(key, answer.retryAfterMs)
+  }
+  decisions('denied')
   throw new Denied(decision)
 }
 
 function answersOf(call: { name: string }): (...args: unknown[]) => string {
-  if (!call.name) throw new TypeError('a function without a name: say cachedAs')
+  if (!call.name) throw new TypeError('a function without a name needs cachedAs')
   return (...args) => `${call.name}:${createHash('sha256').update(JSON.stringify(args)).digest('hex')}`
 }

@@ -7,6 +7,7 @@ export { retryAfterSeconds, type Decision } from './decision.js'
 export { DenialMemory } from './denials.js'
 export { FailClosed, FailOpen, LocalBucket, type Fallback } from './fallback.js'
 export { guarded, type GuardOptions } from './guarded.js'
+export { Lease, type LeaseCounters, type LeaseOptions } from './lease.js'
 export {
   Limiter,
   type AcquireOptions,

@@ -4,6 +4,7 @@ import { DenialMemory } from './denials.js'
 import { FailOpen, type Fallback } from './fallback.js'
 import { integer, list, pairs, text } from './reply.js'
 import { Away, Server } from './server.js'
+import { decisions as counted } from './telemetry.js'
 
 /** Limits as the server reads them, such as `10/s,1000/h`; `*` are those that the server has for the key. */
 export type Limits = string
@@ -148,10 +149,12 @@ export class Limiter {
         decisionOf(six),
       )
       this.counters.redis += decisions.length
+      for (const { granted } of decisions) counted(granted ? 'granted' : 'denied')
       return decisions
     } catch (error) {
       if (!(error instanceof Away)) throw error
       this.counters.fallback += items.length
+      counted('fallback', items.length)
       return how === 'EACH' ? this.#eachByFallback(items) : this.#allByFallback(items)
     }
   }
@@ -188,10 +191,12 @@ export class Limiter {
     try {
       const decision = await ask()
       this.counters.redis += 1
+      counted(decision.granted ? 'granted' : 'denied')
       return decision
     } catch (error) {
       if (!(error instanceof Away)) throw error
       this.counters.fallback += 1
+      counted('fallback')
       return this.fallback.acquire(key, cost)
     }
   }
@@ -199,7 +204,9 @@ export class Limiter {
   #remembered(key: string, limits: Limits, { critical, partial, cost = 1 }: AcquireOptions) {
     if (critical) return undefined
     const remembered = this.#denials?.find(key, limits, partial ? 1 : cost)
-    if (remembered) this.counters.memory += 1
+    if (!remembered) return undefined
+    this.counters.memory += 1
+    counted('remembered')
     return remembered
   }
 

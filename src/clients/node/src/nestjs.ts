@@ -5,7 +5,7 @@
 import type { RedisClient } from './client.js'
 import { decisionOf } from './decision.js'
 import { Server } from './server.js'
-import { slidingLimit } from './window.js'
+import { periodOf, slidingLimit } from './window.js'
 
 export interface FloodgateThrottlerOptions {
   /** A client of ioredis or node-redis that you have already, or a Server of it. */
@@ -32,7 +32,11 @@ export class FloodgateThrottlerStorage {
     this.#prefix = prefix
   }
 
-  /** Counts a request; `ttl` and `blockDuration` are milliseconds. */
+  /**
+   * Counts a request; `ttl` and `blockDuration` are milliseconds. Who exceeds the limit is
+   * kept out for `blockDuration`, which the host sets to `ttl` unless told; 0 keeps nobody
+   * out for longer than the limit does.
+   */
   async increment(
     key: string,
     ttl: number,
@@ -40,19 +44,12 @@ export class FloodgateThrottlerStorage {
     blockDuration: number,
     throttlerName: string,
   ): Promise<ThrottlerRecord> {
-    // A blockDuration of 0 is what a limit does by itself.
-    if (blockDuration > 0 && blockDuration !== ttl) {
-      throw new Error(
-        `blockDuration is ${blockDuration} ms and ttl ${ttl} ms: this storage does not use block= yet, which ` +
-          'would keep a caller out for another time than its limit does; leave blockDuration out',
-      )
-    }
     if (limit < 1) {
       const seconds = inSeconds(ttl)
       return { totalHits: 1, timeToExpire: seconds, isBlocked: true, timeToBlockExpire: seconds }
     }
     const name = `${this.#prefix}${throttlerName}:${key}`
-    const limits = slidingLimit(limit, ttl, 'ttl')
+    const limits = closingLimit(slidingLimit(limit, ttl, 'ttl'), blockDuration)
     const decision = decisionOf(await this.#server.ask(['RL.ACQUIRE', name, limits], { key: name }))
     const { granted, remaining, retryAfterMs, resetAfterMs } = decision
     return {
@@ -62,6 +59,12 @@ export class FloodgateThrottlerStorage {
       timeToBlockExpire: granted ? 0 : inSeconds(retryAfterMs < 0 ? ttl : retryAfterMs),
     }
   }
+}
+
+/** The limit, which closes for so long when it is exceeded. */
+function closingLimit(limit: string, blockDuration: number): string {
+  if (!(blockDuration > 0) || limit === 'unlimited') return limit
+  return `${limit}:block=${periodOf(blockDuration, 'blockDuration')}`
 }
 
 const inSeconds = (ms: number) => Math.ceil(ms / 1000)

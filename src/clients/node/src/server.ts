@@ -287,7 +287,7 @@ export class Server {
     signal?.throwIfAborted()
     if (this.#asleepUntil !== undefined) {
       const left = this.#asleepUntil - performance.now()
-      if (left > 0) throw new Away(`Redis was away just now; it is asked again in ${Math.ceil(left)} ms`)
+      if (left > 0) throw new Away(`Redis was away a moment ago; it is asked again in ${Math.ceil(left)} ms`)
       this.#sleep() // the others: this one asks for them
     }
     try {
@@ -318,7 +318,7 @@ export class Server {
     this.#sleep()
     if (!this.#isLost) {
       this.#isLost = true
-      this.#logger?.error(`floodgate: Redis is away, fallbacks hold: ${messageOf(error)}`)
+      this.#logger?.error(`floodgate: Redis is away, the fallback decides: ${messageOf(error)}`)
     }
     return new Away(messageOf(error), { cause: error })
   }

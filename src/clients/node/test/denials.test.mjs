@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { DenialMemory, Limiter } from 'floodgate-redis'
-import { ioredis, patient, sleep, startServer, times } from './kit.mjs'
+import { dice, ioredis, patient, sleep, startServer, times } from './kit.mjs'
 
 const { port } = await startServer()
 const client = ioredis(port)
@@ -13,18 +13,11 @@ const denied = (retryAfterMs) => ({
   limit: 9,
   remaining: 0,
   retryAfterMs,
-  resetAfterMs: retryAfterMs < 0 ? 0 : retryAfterMs + 5,
+  // What never comes, a credit denies.
+  resetAfterMs: retryAfterMs < 0 ? -1 : retryAfterMs + 5,
   index: 0,
   source: 'redis',
 })
-
-/** Numbers that are the same in every run. */
-function dice(seed) {
-  return (n) => {
-    seed = (Math.imul(seed, 1103515245) + 12345) >>> 0
-    return Math.floor((seed / 2 ** 32) * n)
-  }
-}
 
 test('it says what a list of all denials says', () => {
   for (let seed = 1; seed <= 200; seed++) {
@@ -55,15 +48,25 @@ test('it says what a list of all denials says', () => {
         assert.equal(found !== undefined, hold.length > 0, `seed ${seed}, step ${step}`)
         asked.push(found !== undefined)
         if (!found) continue
-        const { retryAfterMs, granted, source } = found.decision
+        const { retryAfterMs, resetAfterMs, granted, source } = found.decision
         assert.deepEqual([granted, source], [0, 'memory'])
         // It is the answer that one of these gives now.
         const left = hold.map((entry) => (entry.retryAfterMs < 0 ? -1 : entry.at + entry.retryAfterMs - now))
         assert.ok(left.includes(retryAfterMs), `seed ${seed}, step ${step}: ${retryAfterMs} of ${left}`)
+        assert.equal(resetAfterMs, retryAfterMs < 0 ? -1 : retryAfterMs + 5)
       }
     }
     assert.ok(asked.includes(true) && asked.includes(false))
   }
+})
+
+test('what never comes back has no time at which it does', () => {
+  let now = 0
+  const memory = new DenialMemory(() => now)
+  memory.note('credit', 'fixed:9/ever', 1, { ...denied(-1), resetAfterMs: -1 })
+  now = 500
+  const { retryAfterMs, resetAfterMs } = memory.find('credit', 'fixed:9/ever', 1).decision
+  assert.deepEqual([retryAfterMs, resetAfterMs], [-1, -1])
 })
 
 test('it is bounded', () => {

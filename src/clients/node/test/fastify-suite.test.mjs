@@ -13,7 +13,7 @@ import { patient, startServer } from './kit.mjs'
 const { port } = await startServer()
 
 const CHANGES_NOTHING =
-  'a denial changes nothing of a limit; what lengthens it is block=, and the option is refused'
+  'a denied request moves no window, nor a block that has begun: the option is refused with the name of block='
 /** What is not run, and the promise that contradicts it. */
 const LEFT_OUT = {
   'Global rate limit > When continue exceeding is on (Redis)': CHANGES_NOTHING,

@@ -1,6 +1,12 @@
 // Each host as its own documentation sets it up, and the one line that is ours.
 
 import { once } from 'node:events'
+import { createRequire } from 'node:module'
+
+const require = createRequire(import.meta.url)
+/** A plug-in of ours, as a module or by CommonJS. */
+const plugin = (name, from) =>
+  from === 'CommonJS' ? require(`floodgate-redis/${name}`) : import(`floodgate-redis/${name}`)
 
 const WINDOW_MS = 30_000
 
@@ -14,12 +20,12 @@ async function served(server) {
   return { port: server.address().port, close }
 }
 
-/** By name: (our options, the host's options) to a running service. */
+/** By name: (our options, the host's options, our build) to a running service. */
 export const hosts = {
-  async express(ours, { limits, ...theirs } = {}) {
+  async express(ours, { limits, ...theirs } = {}, from) {
     const { default: express } = await import('express')
     const { rateLimit } = await import('express-rate-limit')
-    const { FloodgateStore } = await import('floodgate-redis/express')
+    const { FloodgateStore } = await plugin('express', from)
     const app = express()
     const store = new FloodgateStore({ ...ours, limits })
     const quiet = { error: () => {}, warn: () => {} }
@@ -38,11 +44,11 @@ export const hosts = {
     return { store, ...(await served(app.listen(0, '127.0.0.1'))) }
   },
 
-  async hono(ours, { limits, ...theirs } = {}) {
+  async hono(ours, { limits, ...theirs } = {}, from) {
     const { serve } = await import('@hono/node-server')
     const { Hono } = await import('hono')
     const { rateLimiter } = await import('hono-rate-limiter')
-    const { FloodgateStore } = await import('floodgate-redis/hono')
+    const { FloodgateStore } = await plugin('hono', from)
     const app = new Hono()
     const store = new FloodgateStore({ ...ours, limits })
     const keyGenerator = () => 'everybody'
@@ -61,10 +67,10 @@ export const hosts = {
     return { store, ...(await served(serve({ fetch: app.fetch, port: 0, hostname: '127.0.0.1' }))) }
   },
 
-  async fastify(ours, theirs = {}) {
+  async fastify(ours, theirs = {}, from) {
     const { default: Fastify } = await import('fastify')
     const { default: fastifyRateLimit } = await import('@fastify/rate-limit')
-    const { floodgateStore } = await import('floodgate-redis/fastify')
+    const { floodgateStore } = await plugin('fastify', from)
     const app = Fastify()
     await app.register(fastifyRateLimit, {
       max: 10,
@@ -82,12 +88,12 @@ export const hosts = {
     return { app, ...(await served(app.server)) }
   },
 
-  async nestjs(ours, theirs = {}) {
+  async nestjs(ours, theirs = {}, from) {
     await import('reflect-metadata')
     const { Controller, Get, Module } = await import('@nestjs/common')
     const { APP_GUARD, NestFactory } = await import('@nestjs/core')
     const { ThrottlerGuard, ThrottlerModule } = await import('@nestjs/throttler')
-    const { FloodgateThrottlerStorage } = await import('floodgate-redis/nestjs')
+    const { FloodgateThrottlerStorage } = await plugin('nestjs', from)
     class App {
       hello() {
         return 'hello'

@@ -27,8 +27,12 @@ after(() => closing.forEach((close) => close()))
 
 let prefixes = 0
 /** One of the hosts in this process, by keys of its own. */
-async function run(host, theirs, { by = patient(client), prefix = `${host}:${(prefixes += 1)}:` } = {}) {
-  const running = await hosts[host]({ client: by, prefix }, theirs)
+async function run(
+  host,
+  theirs,
+  { by = patient(client), prefix = `${host}:${(prefixes += 1)}:`, from } = {},
+) {
+  const running = await hosts[host]({ client: by, prefix }, theirs, from)
   closing.push(running.close)
   return { ...running, prefix }
 }
@@ -39,6 +43,14 @@ const NAMES = Object.keys(hosts)
 /** How a host says that an unreachable store lets requests pass; others have no such option. */
 const PASSING = { express: { passOnStoreError: true }, fastify: { skipOnError: true } }
 const LIMIT = { express: 'limit', hono: 'limit', fastify: 'max', nestjs: 'limit' }
+/** By one key, which the tests know. */
+const KEYED = { express: { keyGenerator: () => 'k' }, hono: { keyGenerator: () => 'k' } }
+const CLIENTS = {
+  'ioredis, RESP2': () => ioredis(port, { protocol: 2 }),
+  'ioredis, RESP3': () => ioredis(port, { protocol: 3, replyMapping: 'resp3' }),
+  'node-redis, RESP2': () => nodeRedis(port, { RESP: 2 }),
+  'node-redis, RESP3': () => nodeRedis(port, { RESP: 3 }),
+}
 const WINDOW = { express: 'windowMs', hono: 'windowMs', fastify: 'timeWindow', nestjs: 'ttl' }
 
 for (const host of NAMES) {
@@ -67,6 +79,28 @@ for (const host of NAMES) {
       const { port } = await run(host, { [LIMIT[host]]: 2, [WINDOW[host]]: 700 })
       assert.deepEqual(statuses(await times(3, () => ask(port))), [200, 200, 429])
       await eventually('the window ends', async () => (await ask(port)).status === 200, 2000)
+    })
+
+    for (const [kind, connect] of Object.entries(CLIENTS)) {
+      test(`by ${kind}`, async () => {
+        const { port, store } = await run(
+          host,
+          { [LIMIT[host]]: 2, ...KEYED[host] },
+          { by: patient(await connect()) },
+        )
+        const answers = await times(3, () => ask(port))
+        assert.deepEqual(statuses(answers), [200, 200, 429])
+        if (host === 'fastify') assert.equal(JSON.parse((await ask(port, '/peek')).body).remaining, 0)
+        if (!store) return
+        assert.equal((await store.get('k')).totalHits, 2)
+        await store.resetAll()
+        assert.equal(await store.get('k'), undefined)
+      })
+    }
+
+    test('the CommonJS build does the same', async () => {
+      const { port } = await run(host, { [LIMIT[host]]: 2 }, { from: 'CommonJS', by: client })
+      assert.deepEqual(statuses(await times(3, () => ask(port))), [200, 200, 429])
     })
 
     test('a limit of 0 lets nobody pass', async () => {
@@ -117,21 +151,57 @@ for (const host of NAMES) {
       assert.equal(left.at(-1).status, 429)
     })
 
-    test('four processes at once let pass what one would', async () => {
-      const ports = await Promise.all([1, 2, 3, 4].map(() => startWorker(host)))
-      const answers = await Promise.all(ports.flatMap((port) => [...Array(10)].map(() => ask(port))))
-      assert.equal(count(answers, 200), 10)
-      assert.equal(count(answers, 429), 30)
+    test('four processes at once, the server killed and frozen in between', async () => {
+      const keys = `${host}:four:`
+      const theirs = { [LIMIT[host]]: 60, [WINDOW[host]]: 3_600_000 }
+      const ports = await Promise.all([1, 2, 3, 4].map(() => startWorker(host, keys, theirs)))
+      const all = (each) =>
+        Promise.all(
+          ports.flatMap((port) =>
+            [...Array(each)].map(async () => {
+              let status
+              const ms = await took(async () => ({ status } = await ask(port)))
+              assert.ok(ms < 4000, `${ms} ms`)
+              return { status }
+            }),
+          ),
+        )
+      const back = () =>
+        eventually('all four ask again', async () => {
+          const answers = await all(1)
+          late += count(answers, 200)
+          return count(answers, 500) === 0
+        })
+      let late = 0
+      assert.equal(count(await all(5), 200), 20)
+      await server.kill()
+      assert.equal(count(await all(3), 500), 12)
+      await server.start()
+      await back()
+      await server.freeze()
+      assert.equal(count(await all(3), 500), 12)
+      await server.thaw()
+      await back()
+      // What was sent meanwhile may have been done late, the twelve of the frozen server.
+      const answers = await all(20)
+      const passed = 20 + late + count(answers, 200)
+      assert.ok(48 <= passed && passed <= 60, `${passed} passed`)
+      assert.equal(count(answers, 200) + count(answers, 429), 80)
+      assert.equal(count(await all(1), 429), 4)
     })
   })
 }
 
 /** Another process; it ends with this one. */
-async function startWorker(host) {
-  const worker = spawn(process.execPath, ['test/worker.mjs', host, String(port)], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-    cwd: new URL('..', import.meta.url),
-  })
+async function startWorker(host, keys, theirs) {
+  const worker = spawn(
+    process.execPath,
+    ['test/worker.mjs', host, String(port), keys, JSON.stringify(theirs)],
+    {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      cwd: new URL('..', import.meta.url),
+    },
+  )
   closing.push(() => worker.kill())
   const [said] = await once(worker.stdout, 'data')
   return Number(said)
@@ -251,22 +321,99 @@ describe('fastify: more', () => {
 
   test('what a denial would change is refused, and block= named', async () => {
     for (const option of ['continueExceeding', 'exponentialBackoff']) {
-      await assert.rejects(run('fastify', { [option]: true }), new RegExp(`${option}.*block=`))
+      await assert.rejects(run('fastify', { [option]: true }), new RegExp(`${option}.*block: '`))
     }
+    const { floodgateStore } = await import('floodgate-redis/fastify')
+    const Store = floodgateStore({ client, block: '1m' })
+    assert.throws(() => new Store({ ban: 2 }), /ban and block contradict/)
+  })
+
+  test('block: who exceeds the limit is kept out, for longer each time', async () => {
+    const clock = await blockClock()
+    const ours = { client: patient(clock.client), block: '2m:grow=3' }
+    const { port, close } = await hosts.fastify(ours, { max: 2, timeWindow: 10_000 })
+    closing.push(close)
+    const burst = async () => {
+      const answers = await times(3, () => ask(port))
+      assert.deepEqual(statuses(answers), [200, 200, 429])
+      return Number(answers[2].headers['retry-after'])
+    }
+    assert.equal(await burst(), 120)
+    await clock.advance(119_000)
+    const still = await ask(port)
+    assert.deepEqual([still.status, still.headers['retry-after']], [429, '1'])
+    assert.equal(JSON.parse((await ask(port, '/peek')).body).remaining, 0)
+    await clock.advance(1000)
+    assert.equal(await burst(), 360)
   })
 })
 
+/** A server with a clock of its own, which stands still. */
+async function blockClock() {
+  const server = await startServer()
+  const client = ioredis(server.port)
+  await client.call('RL.DEBUG', 'CLOCK', 'SET', 1_700_000_000_000_000)
+  return { client, advance: (ms) => client.call('RL.DEBUG', 'CLOCK', 'ADVANCE', ms * 1000) }
+}
+
 describe('nestjs: more', () => {
-  test('a blockDuration other than ttl is refused, and block= named', async () => {
+  const storageOn = async (client) => {
     const { FloodgateThrottlerStorage } = await import('floodgate-redis/nestjs')
-    const storage = new FloodgateThrottlerStorage({ client: patient(client) })
-    await assert.rejects(storage.increment('k', 1000, 1, 5000, 'default'), /blockDuration is 5000 ms.*block=/)
-    // 0: nobody is kept out for longer than the limit does.
-    const records = await times(2, () => storage.increment('k', 1500, 1, 0, 'default'))
-    assert.deepEqual(records, [
-      { totalHits: 1, timeToExpire: 2, isBlocked: false, timeToBlockExpire: 0 },
-      { totalHits: 2, timeToExpire: 2, isBlocked: true, timeToBlockExpire: 2 },
-    ])
+    return new FloodgateThrottlerStorage({ client: patient(client) })
+  }
+
+  test('blockDuration: who exceeds the limit is kept out for so long', async () => {
+    const { client, advance } = await blockClock()
+    const storage = await storageOn(client)
+    for (const [blockDuration, seconds] of [
+      [60_000, 60], // the host's own default: ttl
+      [300_000, 300], // longer
+      [5_000, 60], // never shorter than the limit itself
+      [0, 60], // as the limit itself
+    ]) {
+      const hit = () => storage.increment(`k${blockDuration}`, 60_000, 2, blockDuration, 'default')
+      assert.deepEqual(await times(3, hit), [
+        { totalHits: 1, timeToExpire: 60, isBlocked: false, timeToBlockExpire: 0 },
+        { totalHits: 2, timeToExpire: 60, isBlocked: false, timeToBlockExpire: 0 },
+        { totalHits: 3, timeToExpire: seconds, isBlocked: true, timeToBlockExpire: seconds },
+      ])
+      // Who asks meanwhile is kept out no longer.
+      await advance(seconds * 1000 - 1)
+      assert.deepEqual(await hit(), {
+        totalHits: 3,
+        timeToExpire: 1,
+        isBlocked: true,
+        timeToBlockExpire: 1,
+      })
+      await advance(1)
+      assert.equal((await hit()).isBlocked, false, String(blockDuration))
+    }
+  })
+
+  test('a request half a window later: the default keeps out for a whole ttl, 0 until a unit is free', async () => {
+    const { client, advance } = await blockClock()
+    const storage = await storageOn(client)
+    const hit = (blockDuration) => storage.increment(`k${blockDuration}`, 60_000, 1, blockDuration, 'default')
+    await Promise.all([hit(60_000), hit(0)])
+    await advance(45_000)
+    assert.equal((await hit(60_000)).timeToBlockExpire, 60)
+    assert.equal((await hit(0)).timeToBlockExpire, 15)
+    await advance(15_000)
+    assert.deepEqual([(await hit(60_000)).isBlocked, (await hit(0)).isBlocked], [true, false])
+  })
+
+  test('a blockDuration that cannot be kept is an error that names it', async () => {
+    const storage = await storageOn(client)
+    await assert.rejects(
+      storage.increment('long', 1000, 1, 400 * 86_400_000, 'default'),
+      /^RangeError: blockDuration is/,
+    )
+    assert.equal((await storage.increment('none', 1000, Infinity, 5000, 'default')).isBlocked, false)
+  })
+
+  test('throttlers of other names count apart', async () => {
+    const storage = await storageOn(client)
+    await times(2, () => storage.increment('k', 1500, 1, 0, 'default'))
     assert.equal((await storage.increment('k', 1500, 1, 0, 'other')).isBlocked, false)
   })
 

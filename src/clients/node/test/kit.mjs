@@ -85,6 +85,14 @@ export async function times(n, f) {
   return all
 }
 
+/** Numbers that are the same in every run. */
+export function dice(seed) {
+  return (n) => {
+    seed = (Math.imul(seed, 1103515245) + 12345) >>> 0
+    return Math.floor((seed / 2 ** 32) * n)
+  }
+}
+
 export async function took(f) {
   const start = performance.now()
   await f()

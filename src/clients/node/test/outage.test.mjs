@@ -1,6 +1,7 @@
 // The server killed, frozen, full, without the module, or not ours to ask.
 
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { Redis } from 'ioredis'
 import { createClient } from 'redis'
@@ -123,7 +124,7 @@ for (const [name, connect] of [
     assert.equal(await operator.exists(`queued:${name}`), 0)
     assert.equal((await limiter.acquire(`kept:${name}`, '3/h')).granted, 0)
     assert.equal(logger.lines.length, 2, logger.lines.join('\n'))
-    assert.match(logger.lines[0], /^error: floodgate: Redis is away, fallbacks hold: ./)
+    assert.match(logger.lines[0], /^error: floodgate: Redis is away, the fallback decides: ./)
     assert.equal(logger.lines[1], 'info: floodgate: Redis is back')
   })
 
@@ -152,6 +153,39 @@ test('a server that answers, but cannot write, is away', async () => {
     assert.equal((await limiter.acquire('k', '3/h')).source, 'fallback', setting)
     await operator.config('SET', setting, good)
     await asksAgain(limiter)
+  }
+})
+
+test('a server that has become a replica, or fails to save, is away; it is told once', async () => {
+  const logger = listener()
+  const limiter = new Limiter(new Server(ioredis(port), { ...PATIENT, logger }))
+  await asksAgain(limiter)
+  const failsToSave = async () => {
+    await operator.config('SET', 'save', '3600 1')
+    await operator.config('SET', 'rdb-key-save-delay', 10_000_000)
+    await operator.call('BGSAVE')
+    const [, pid] = /process_id:(\d+)/.exec(await operator.info('server'))
+    for (const child of readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ')) {
+      process.kill(Number(child), 'SIGKILL')
+    }
+    await eventually('it fails to save', async () =>
+      (await operator.info('persistence')).includes('rdb_last_bgsave_status:err'),
+    )
+  }
+  for (const [what, breaks, mends] of [
+    ['READONLY', () => operator.replicaof('127.0.0.1', 1), () => operator.replicaof('NO', 'ONE')],
+    ['MISCONF', failsToSave, () => operator.config('SET', 'save', '')],
+  ]) {
+    logger.lines.length = 0
+    await breaks()
+    for (let i = 0; i < 5; i++) {
+      assert.equal((await limiter.acquire('k', '1000/h')).source, 'fallback', what)
+      await sleep(20)
+    }
+    await mends()
+    await asksAgain(limiter)
+    assert.equal(logger.lines.length, 2, logger.lines.join('\n'))
+    assert.ok(logger.lines[0].includes(what), logger.lines[0])
   }
 })
 

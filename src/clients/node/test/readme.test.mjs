@@ -4,9 +4,9 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { test } from 'node:test'
-import { Breaker, Limiter, reserve } from 'floodgate-redis'
+import { Breaker, Lease, Limiter, reserve } from 'floodgate-redis'
 import { ask, hosts } from './hosts.mjs'
-import { ioredis, nodeRedis, patient, startServer, times } from './kit.mjs'
+import { eventually, ioredis, nodeRedis, patient, startServer, times } from './kit.mjs'
 
 const root = new URL('..', import.meta.url)
 const readme = readFileSync(new URL('README.md', root), 'utf8')
@@ -73,6 +73,13 @@ test('rights: the core', async () => {
       reserve(limiter, { 'acl:r': 'concurrent:1' }, {}, () => Promise.reject(new Error('failed'))),
     )
     assert.equal((await operator.call('RL.RESERVATIONS', 'acl:r')).length, 0)
+    const lease = new Lease(limiter, 'acl:lease', '1000000/h')
+    await eventually(
+      'it leases',
+      async () => (await times(20, () => lease.acquire())).at(-1).source === 'lease',
+    )
+    await lease.close()
+    assert.equal((await operator.call('RL.RESERVATIONS', 'acl:lease')).length, 0)
     limiter.server.close()
   }
 })

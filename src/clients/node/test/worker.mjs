@@ -1,12 +1,14 @@
 // A process of its own that serves one host with a plug-in:
 //
-//   node worker.mjs HOST PORT-OF-REDIS
+//   node worker.mjs HOST PORT-OF-REDIS PREFIX OPTIONS-OF-THE-HOST
 //
 // It says its port.
 
+import { Server } from 'floodgate-redis'
 import { hosts } from './hosts.mjs'
-import { ioredis, patient } from './kit.mjs'
+import { PATIENT, ioredis } from './kit.mjs'
 
-const [, , host, port] = process.argv
-const running = await hosts[host]({ client: patient(ioredis(Number(port))) })
+const [, , host, port, prefix, theirs] = process.argv
+const client = new Server(ioredis(Number(port)), { ...PATIENT, timeoutMs: 1500 })
+const running = await hosts[host]({ client, prefix }, JSON.parse(theirs))
 console.log(running.port)

@@ -17,11 +17,14 @@ from .decision import Decision, LimitStatus
 from .errors import CircuitOpen, Denied, Spending
 from .fallback import FailClosed, FailOpen, Fallback, LocalBucket
 from .guarded import guarded
+from .lease import Lease
 from .limiter import Limiter
 from .outage import Away, Misconfigured
 from .reservation import reserve
 from .server import Server
 from .words import Request
+
+__version__ = "0.1.0"
 
 __all__ = [
     "Away",
@@ -33,6 +36,7 @@ __all__ = [
     "FailClosed",
     "FailOpen",
     "Fallback",
+    "Lease",
     "LimitStatus",
     "Limiter",
     "LocalBucket",

@@ -8,15 +8,12 @@ Caller = Callable[[Mapping[str, Any]], str]
 """The caller's name, from an ASGI scope; a request of Starlette is one too."""
 
 
-def by_network(prefix: int) -> Caller:
-    """The caller's address: of IPv6 the network of so many bits, for whoever has
-    one address there has all of them."""
+def network_of(prefix: int) -> Callable[[str], str]:
+    """For an address: of IPv6 its network of so many bits."""
     if not 0 <= prefix <= 128:
         raise ValueError(f"an IPv6 network of {prefix} bits: 0 to 128")
 
-    def caller(scope: Mapping[str, Any]) -> str:
-        client = scope.get("client")
-        host = str(client[0]) if client else "unknown"
+    def network(host: str) -> str:
         try:
             address = ip_address(host)
         except ValueError:  # a socket's path
@@ -26,6 +23,18 @@ def by_network(prefix: int) -> Caller:
         if address.ipv4_mapped:
             return str(address.ipv4_mapped)
         return str(ip_network((int(address), prefix), strict=False))
+
+    return network
+
+
+def by_network(prefix: int) -> Caller:
+    """The caller's address: of IPv6 the network of so many bits, for whoever has
+    one address there has all of them."""
+    network = network_of(prefix)
+
+    def caller(scope: Mapping[str, Any]) -> str:
+        client = scope.get("client")
+        return network(str(client[0]) if client else "unknown")
 
     return caller
 

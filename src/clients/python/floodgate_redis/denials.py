@@ -40,7 +40,8 @@ class Denials:
         return replace(
             decision,
             retry_after_ms=max(1, decision.retry_after_ms - passed),
-            reset_after_ms=max(0, decision.reset_after_ms - passed),
+            # -1 of a credit, which has no reset.
+            reset_after_ms=max(min(0, decision.reset_after_ms), decision.reset_after_ms - passed),
         )
 
     def learn(self, key: str, limits: str | None, cost: int, decision: Decision) -> None:

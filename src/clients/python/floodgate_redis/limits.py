@@ -6,7 +6,8 @@ one URI.
 
 `floodgate://`, `floodgates://` (TLS), `floodgate+cluster://host:port,host:port`,
 `floodgate+sentinel://host:port,host:port/service`, each with `async+` before it for
-`limits.aio`. Options go to redis-py, `key_prefix` stands before each key (LIMITS:).
+`limits.aio`. Options go to redis-py (`socket_timeout` is 1 s where it is not said),
+`key_prefix` stands before each key (LIMITS:).
 
 Every decision is one atomic command. `moving-window` and `sliding-window-counter`
 are both exact here, `fixed-window` counts as INCR does. A key that an operator has
@@ -21,9 +22,12 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import redis
 import redis.asyncio
 import redis.asyncio.cluster
+import redis.asyncio.retry
 import redis.asyncio.sentinel
+import redis.backoff
 import redis.cluster
 import redis.exceptions
+import redis.retry
 import redis.sentinel
 from limits.aio.storage import base as aio_base
 from limits.errors import ConfigurationError
@@ -44,6 +48,9 @@ DENIED = MOST + 1
 """More than any limit: what is counted where an operator closed the key."""
 
 PREFIX = "LIMITS"
+
+FAILURES = (redis.exceptions.RedisError, redis.exceptions.RedisClusterException)
+"""Of redis-py; the second, that no node of a cluster answers, is none of the first."""
 
 
 def _moving(limit: int, expiry: int) -> str:
@@ -134,11 +141,11 @@ class FloodgateStorage(_Commands, base.Storage, base.MovingWindowSupport, base.S
 
     @staticmethod
     def connect(uri: str, **options: Any) -> Any:
-        return redis.Redis.from_url(_redis_url(uri), **_resp2(options))
+        return redis.Redis.from_url(_redis_url(uri), **_resp2(_soon(redis.retry.Retry, options)))
 
     @property
     def base_exceptions(self) -> type[Exception] | tuple[type[Exception], ...]:
-        return redis.exceptions.RedisError
+        return FAILURES
 
     def incr(self, key: str, expiry: int, amount: int = 1) -> int:
         return self.count(self._ask(*self.incr_words(key, expiry, amount)), amount)
@@ -155,7 +162,7 @@ class FloodgateStorage(_Commands, base.Storage, base.MovingWindowSupport, base.S
             for node in self._nodes():
                 node.execute_command("RL.HELP")
             return True
-        except redis.exceptions.RedisError:
+        except Exception:  # whatever it is, the host goes on with its fallback
             return False
 
     def reset(self) -> int | None:
@@ -235,7 +242,7 @@ class FloodgateSentinelStorage(FloodgateStorage):
 
     @staticmethod
     def connect(uri: str, **options: Any) -> Any:
-        return _master(_sentinel, uri, options)
+        return _master(_sentinel, uri, _soon(redis.retry.Retry, options))
 
 
 class AsyncFloodgateStorage(
@@ -254,11 +261,11 @@ class AsyncFloodgateStorage(
 
     @staticmethod
     def connect(uri: str, **options: Any) -> Any:
-        return redis.asyncio.Redis.from_url(_redis_url(uri), **_resp2(options))
+        return redis.asyncio.Redis.from_url(_redis_url(uri), **_resp2(_soon(redis.asyncio.retry.Retry, options)))
 
     @property
     def base_exceptions(self) -> type[Exception] | tuple[type[Exception], ...]:
-        return redis.exceptions.RedisError
+        return FAILURES
 
     async def incr(self, key: str, expiry: int, amount: int = 1) -> int:
         return self.count(await self._ask(*self.incr_words(key, expiry, amount)), amount)
@@ -275,7 +282,7 @@ class AsyncFloodgateStorage(
             for node in await self._nodes():
                 await node.execute_command("RL.HELP")
             return True
-        except redis.exceptions.RedisError:
+        except Exception:  # whatever it is, the host goes on with its fallback
             return False
 
     async def reset(self) -> int | None:
@@ -358,7 +365,14 @@ class AsyncFloodgateSentinelStorage(AsyncFloodgateStorage):
 
     @staticmethod
     def connect(uri: str, **options: Any) -> Any:
-        return _master(_async_sentinel, uri, options)
+        return _master(_async_sentinel, uri, _soon(redis.asyncio.retry.Retry, options))
+
+
+def _soon(retry: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """A limiter must not be what is slow: an answer has a second. Again where a
+    connection was lost, at once; not after a timeout, for the limit would count both."""
+    once = retry(redis.backoff.NoBackoff(), 1, (redis.exceptions.ConnectionError,))
+    return {"retry": once, "socket_timeout": 1.0, "socket_connect_timeout": 1.0, **options}
 
 
 def _redis_url(uri: str) -> str:

@@ -79,7 +79,7 @@ class Health:
             self._has_answered = True
             found, self._lost = self._lost, False
         if found:
-            log.warning("Redis is found again")
+            log.warning("Redis is back")
 
     def failed(self, error: Exception) -> Exception:
         """What to raise for an error: the error itself where it is the caller's."""
@@ -93,7 +93,7 @@ class Health:
             was_lost, self._lost = self._lost, True
             self._sleep()
         if not was_lost:
-            log.warning("Redis is lost, fallbacks hold: %s", wrong or error or type(error).__name__)
+            log.warning("Redis is away, the fallback decides: %s", wrong or error or type(error).__name__)
         return Away(str(error))
 
     def awake(self) -> None:

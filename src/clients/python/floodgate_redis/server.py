@@ -142,7 +142,7 @@ class Server:
         except (Away, Misconfigured):
             pass  # as above
         except exceptions.RedisError as error:
-            log.warning("what came of the work could not be told: %s", error)
+            log.warning("could not report the result of the work: %s", error)
 
     def close(self) -> None:
         """Ends the connections."""

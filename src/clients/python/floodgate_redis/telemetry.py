@@ -16,5 +16,5 @@ def counter(name: str, description: str) -> Count:
     return lambda outcome: instrument.add(1, {"outcome": outcome})
 
 
-decisions = counter("floodgate.decisions", "What limits answered: granted, denied, remembered, fallback")
+decisions = counter("floodgate.decisions", "What limits answered: granted, denied, remembered, leased, fallback")
 calls = counter("floodgate.calls", "What came of calls behind a breaker: ok, fail, ignore, open")

@@ -41,6 +41,16 @@ def batch(requests: Sequence[Request], together: bool) -> Words:
     return ("RL.BATCH", "ALL" if together else "EACH", len(requests), *items)
 
 
+def charge(key: str, limits: str | None, cost: int, track: bool) -> Words:
+    words: Words = ("RL.CHARGE", key) if limits is None else ("RL.CHARGE", key, limits)
+    return (*words, "COST", cost, *(["TRACK"] if track else []))
+
+
+def refund(key: str, units: int, limits: str | None) -> Words:
+    words: Words = ("RL.REFUND", key, units)
+    return words if limits is None else (*words, limits)
+
+
 def reserve(limits: Mapping[str, str], cost: int, ttl: float, id: str) -> Words:
     pairs = [word for pair in limits.items() for word in pair]
     return ("RL.RESERVE", len(limits), *pairs, "COST", cost, "TTL", ms(ttl), "ID", id)
@@ -106,7 +116,7 @@ def answer_of(function: Callable[..., Any]) -> Callable[..., str]:
         try:
             told = json.dumps([args, kwargs], sort_keys=True)
         except (TypeError, ValueError) as error:
-            raise TypeError(f"the arguments of {name} are no JSON: say cached_as=") from error
+            raise TypeError(f"the arguments of {name} are not JSON: give cached_as=") from error
         return f"{name}:{hashlib.sha256(told.encode()).hexdigest()}"
 
     return cached_as

@@ -36,7 +36,7 @@ fn router(server: &Server) -> Router {
     let app = App {
         limiter: limiter.clone(),
         logins: Limiter::new(server, FailClosed),
-        // Its units are no requests.
+        // Its units are not requests.
         words: Limiter::new(server, LocalBucket::new(500.0).burst(5000.0)),
         payments: Breaker::new(server, "payments", "3:open=30s"),
     };

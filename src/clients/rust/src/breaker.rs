@@ -80,6 +80,16 @@ impl Breaker {
         Self { server: server.clone(), key: key.into(), rule: rule.into() }
     }
 
+    #[cfg(feature = "guard")]
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
+    #[cfg(feature = "guard")]
+    pub(crate) fn rule(&self) -> &str {
+        &self.rule
+    }
+
     /// Makes the call, whose own timeout belongs inside. An error or a panic is a failure
     /// of the callee; a call that is dropped says nothing of it.
     ///
@@ -110,9 +120,12 @@ impl Breaker {
         // nobody reports closes the door for its whole lease.
         let key = Arc::clone(&self.key);
         let undo = move |(_, _, token, _): &Answer| {
-            let mut report = redis::cmd("CB.REPORT");
-            report.arg(&*key).arg("IGNORE").arg("TOKEN").arg(token.as_ref()?);
-            Some(report)
+            let report = |token| {
+                let mut report = redis::cmd("CB.REPORT");
+                report.arg(&*key).arg("IGNORE").arg("TOKEN").arg(token);
+                report
+            };
+            token.iter().map(report).collect()
         };
         let token = match self.server.take::<Answer>(asked, undo).await {
             Ok((true, _, token, _)) => token,

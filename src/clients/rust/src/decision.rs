@@ -9,6 +9,8 @@ pub enum Source {
     Redis,
     /// A denial by Redis that was remembered: see [`Limiter`](crate::Limiter).
     Memory,
+    /// A block of units that Redis has granted to this process: see [`Lease`](crate::Lease).
+    Lease,
     /// The fallback, because Redis is away.
     Fallback,
 }

@@ -15,6 +15,10 @@ pub enum Error {
     /// right. Given until Redis has answered for the first time; afterwards that is
     /// an outage like others.
     Misconfigured(RedisError),
+    /// A limit counts requests (`per=call`): a block of a [`Lease`](crate::Lease) is one.
+    CannotLease,
+    /// JSON has no such value, or what is kept is none: of a cache.
+    NotJson(String),
     /// Redis refuses the command: malformed limits, a key of another type, missing
     /// rights.
     Refused(RedisError),
@@ -28,6 +32,11 @@ impl fmt::Display for Error {
                 write!(out, "{error}: load the module (loadmodule libfloodgate.so)")
             }
             Self::Misconfigured(error) => write!(out, "{error}: check the user and the password of the URL"),
+            Self::CannotLease => write!(
+                out,
+                "a limit with per=call counts requests, and cannot be leased: use Limiter::acquire"
+            ),
+            Self::NotJson(reason) => write!(out, "no JSON: {reason}"),
             Self::Refused(error) => write!(out, "{error}"),
         }
     }
@@ -36,7 +45,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Away => None,
+            Self::Away | Self::CannotLease | Self::NotJson(_) => None,
             Self::Misconfigured(error) | Self::Refused(error) => Some(error),
         }
     }

@@ -47,7 +47,7 @@ impl Health {
             std::mem::take(&mut state.is_lost)
         };
         if was_lost {
-            log::warn!("Redis is found again");
+            log::warn!("Redis is back");
         }
     }
 
@@ -69,7 +69,7 @@ impl Health {
             std::mem::replace(&mut state.is_lost, true)
         };
         if !was_lost {
-            log::warn!("Redis is lost, fallbacks hold: {error}");
+            log::warn!("Redis is away, the fallback decides: {error}");
         }
         Error::Away
     }

@@ -4,13 +4,20 @@ mod acquire;
 #[cfg(feature = "axum")]
 pub mod axum;
 mod breaker;
+#[cfg(feature = "guard")]
+mod cache;
 mod connection;
 mod decision;
 mod denials;
 mod error;
 mod fallback;
+#[cfg(feature = "guard")]
+mod guard;
 mod health;
+mod lease;
 mod limiter;
+#[cfg(feature = "guard")]
+mod memory;
 mod quota;
 mod reservation;
 mod server;
@@ -19,9 +26,14 @@ pub mod tower;
 
 pub use acquire::Acquire;
 pub use breaker::{Admitted, Breaker, CallError};
+#[cfg(feature = "guard")]
+pub use cache::Cache;
 pub use decision::{Decision, Source};
 pub use error::Error;
 pub use fallback::{FailClosed, FailOpen, Fallback, LocalBucket};
+#[cfg(feature = "guard")]
+pub use guard::{Guard, GuardError, PaidCall};
+pub use lease::{Lease, LeaseCounters};
 pub use limiter::{BatchItem, Counters, Headers, Limiter};
 pub use quota::{Blocked, LimitStatus, Quota};
 pub use redis;

@@ -99,7 +99,8 @@ impl<'a> Reserve<'a> {
         }
         // Dropped before the answer came, or out of patience: it is released.
         let release = reservation.settled("RL.RELEASE");
-        let undo = move |(id, _): &(Option<String>, Vec<Decision>)| id.as_ref().map(|_| release.clone());
+        let undo =
+            move |(id, _): &(Option<String>, Vec<Decision>)| id.iter().map(|_| release.clone()).collect();
         match limiter.server.take(command, undo).await {
             Ok((Some(_), _)) => {
                 limiter.counts.by_redis();

@@ -103,6 +103,10 @@ impl Server {
         self.put(command).await
     }
 
+    pub(crate) fn patience(&self) -> Duration {
+        self.inner.patience
+    }
+
     /// The answer to a command, or to a pipeline.
     pub(crate) async fn put<T: FromRedisValue>(&self, question: &impl Question) -> Result<T, Error> {
         let Inner { asking, client, patience, .. } = &*self.inner;
@@ -125,7 +129,7 @@ impl Server {
     pub(crate) async fn take<T: FromRedisValue + Send + 'static>(
         &self,
         command: Cmd,
-        undo: impl Fn(&T) -> Option<Cmd> + Send + 'static,
+        undo: impl Fn(&T) -> Vec<Cmd> + Send + 'static,
     ) -> Result<T, Error> {
         let patience = self.inner.patience;
         let (told, answer) = oneshot::channel();
@@ -170,7 +174,7 @@ impl Server {
         let server = self.clone();
         runtime.spawn(async move {
             if let Err(Error::Refused(error)) = server.put::<Value>(&command).await {
-                log::warn!("what came of the work could not be told: {error}");
+                log::warn!("could not report the result of the work: {error}");
             }
         })
     }
@@ -195,16 +199,16 @@ impl Server {
 }
 
 /// What was taken, until its taker has it.
-struct Taken<T, U: Fn(&T) -> Option<Cmd>> {
+struct Taken<T, U: Fn(&T) -> Vec<Cmd>> {
     answer: Option<T>,
     undo: U,
     server: Server,
     runtime: Handle,
 }
 
-impl<T, U: Fn(&T) -> Option<Cmd>> Drop for Taken<T, U> {
+impl<T, U: Fn(&T) -> Vec<Cmd>> Drop for Taken<T, U> {
     fn drop(&mut self) {
-        if let Some(command) = self.answer.as_ref().and_then(&self.undo) {
+        for command in self.answer.as_ref().map(&self.undo).into_iter().flatten() {
             self.server.inner.health.awake();
             self.server.finish(&self.runtime, command);
         }

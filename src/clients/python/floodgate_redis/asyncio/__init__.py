@@ -8,6 +8,7 @@ from ..words import Request
 from .breaker import Breaker
 from .cache import Cache
 from .guarded import guarded
+from .lease import Lease
 from .limiter import Limiter
 from .reservation import reserve
 from .server import Server
@@ -22,6 +23,7 @@ __all__ = [
     "FailClosed",
     "FailOpen",
     "Fallback",
+    "Lease",
     "LimitStatus",
     "Limiter",
     "LocalBucket",

@@ -25,6 +25,10 @@ class Limiter:
         self.fallback = fallback
         self._denials = Denials() if remember_denials else None
 
+    def without_memory(self) -> "Limiter":
+        """The same, but each denial is asked for: for plug-ins, whose hosts count them."""
+        return Limiter(self.server, self.fallback, remember_denials=False)
+
     async def acquire(
         self,
         key: str,
@@ -82,13 +86,25 @@ class Limiter:
             return alone
         return [Decision(*six) for six in answers]
 
-    async def refund(self, key: str, units: int) -> int:
-        """Gives back what was not used after all, the newest first, whoever took it;
-        says how much. Nothing while Redis is away."""
+    async def charge(self, key: str, cost: int, limits: str | None = None, *, track: bool = False) -> Decision:
+        """Charges `cost` units whatever is left: what was really used, or a penalty. Usage
+        goes beyond the limit, by one capacity at most. Says how one unit more would be
+        answered now. While Redis is away the fallback takes them, if it has so many."""
+        try:
+            answer = await self.server.ask(*words.charge(key, limits, cost, track))
+        except Away:
+            return self._alone(key, cost)
+        decisions("charged")
+        return Decision(*answer)
+
+    async def refund(self, key: str, units: int, limits: str | None = None) -> int:
+        """Gives back what was not used after all, the newest first, whoever took it: on
+        `limits`, or on those of the key's last grant. Says how much; nothing while Redis
+        is away."""
         if self._denials:
             self._denials.forget(key)
         try:
-            return int(await self.server.ask("RL.REFUND", key, units))
+            return int(await self.server.ask(*words.refund(key, units, limits)))
         except Away:
             return 0
 

@@ -164,7 +164,7 @@ class Server:
         except (Away, Misconfigured):
             pass  # as above
         except exceptions.RedisError as error:
-            log.warning("what came of the work could not be told: %s", error)
+            log.warning("could not report the result of the work: %s", error)
 
     async def _give_back(self, asked: asyncio.Task[Any], undo: Callable[[Any], Sequence[Words]]) -> None:
         try:

@@ -11,7 +11,9 @@
 )]
 
 mod breaker;
+mod guard;
 mod kit;
+mod lease;
 mod limiter;
 mod outage;
 mod processes;

@@ -186,7 +186,7 @@ async fn misconfigured_at_the_start() {
     let away = Server::open("redis://127.0.0.1:1").unwrap();
     away.check().await.unwrap();
     let lines = heard();
-    assert!(lines.len() == 1 && lines[0].starts_with("Redis is lost, fallbacks hold: "), "{lines:?}");
+    assert!(lines.len() == 1 && lines[0].starts_with("Redis is away, the fallback decides: "), "{lines:?}");
 }
 
 /// It answers, and decides nothing: that is an outage like others, logged once.
@@ -231,10 +231,10 @@ async fn it_cannot_write() {
         asks_again(&limiter).await;
         let lines = heard();
         assert!(
-            lines.len() == 2 && lines[0].starts_with("Redis is lost, fallbacks hold: "),
+            lines.len() == 2 && lines[0].starts_with("Redis is away, the fallback decides: "),
             "{what}: {lines:?}"
         );
-        assert_eq!(lines[1], "Redis is found again", "{what}");
+        assert_eq!(lines[1], "Redis is back", "{what}");
     }
 }
 

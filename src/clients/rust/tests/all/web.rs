@@ -103,6 +103,21 @@ async fn the_page_shows_examples_that_run() {
         answers.push(hello.ask("GET /hello", 2).await.status);
     }
     assert_eq!(answers, [200, 200, 429]);
+
+    // With no more rights than the layer needs, and by RESP3.
+    let rights = page.split('`').find(|span| span.starts_with("ACL SETUSER layer ")).unwrap();
+    line::<redis::Value>(&machine.server(), rights).await;
+    let layer = format!("{}?protocol=resp3", url.replace("redis://", "redis://layer:secret@"));
+    let hello = Web::of("hello", &layer, PATIENCE).await;
+    for expected in [200, 200, 429] {
+        let answer = hello.ask("GET /hello", 3).await;
+        assert_eq!(
+            (answer.status, answer.header("RateLimit").is_some()),
+            (expected, true),
+            "{}",
+            answer.head
+        );
+    }
 }
 
 #[tokio::test]

@@ -5,23 +5,38 @@
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import express from 'express'
-import { Breaker, CircuitOpen } from './breaker.mjs'
-import { FailClosed, Limiter, LocalBucket, Server, retryAfter } from './floodgate.mjs'
-import { rateLimit } from './middleware.mjs'
-import { Denied, reserve } from './reservation.mjs'
+import {
+  Breaker,
+  CircuitOpen,
+  Denied,
+  FailClosed,
+  Limiter,
+  LocalBucket,
+  Server,
+  networkOf,
+  reserve,
+  retryAfterSeconds,
+} from 'floodgate-redis'
+import { Redis } from 'ioredis'
 
-const server = new Server(process.env.REDIS_URL ?? 'redis://localhost:6379', {
-  patienceMs: Number(process.env.REDIS_PATIENCE_MS ?? 250),
-})
-const limiter = new Limiter(server, new LocalBucket(20))
-const logins = new Limiter(server, new FailClosed())
-const words = new Limiter(server, new LocalBucket(500, 5_000)) // its units are no requests
+const redis = new Redis(process.env.REDIS_URL ?? 'redis://localhost:6379')
+redis.on('error', () => {}) // the server below logs it
+const server = new Server(redis, { timeoutMs: Number(process.env.REDIS_PATIENCE_MS ?? 250) })
+const limiter = new Limiter(server, { fallback: new LocalBucket(20) })
+const logins = new Limiter(server, { fallback: new FailClosed() })
+const words = new Limiter(server, { fallback: new LocalBucket(500, 5_000) }) // its units are no requests
 const payments = new Breaker(server, 'payments', '3:open=30s')
 
 const app = express()
 
 // Three limits at once, for each caller.
-app.use(rateLimit(limiter, '10/s,1000/h,10000/d'))
+app.use(async (request, response, next) => {
+  const caller = `api:${networkOf(request.ip)}`
+  const { decision, headers } = await limiter.acquireWithHeaders(caller, '10/s,1000/h,10000/d')
+  response.set(headers)
+  if (decision.granted) next()
+  else response.status(429).json({ error: 'too many requests' })
+})
 
 app.get('/hello', (_, response) => {
   response.json({ hello: 'world' })
@@ -40,7 +55,7 @@ app.post('/login/:user', async (request, response) => {
 app.get('/report', async (_, response) => {
   const gone = new AbortController()
   response.on('close', () => gone.abort())
-  const decision = await limiter.acquire('report', '2/s', { waitMs: 5000, signal: gone.signal })
+  const decision = await limiter.wait('report', '2/s', 5000, { signal: gone.signal })
   if (decision.granted) response.json({ report: 'ready' })
   else response.status(503).set(retryAfter(decision)).json({ error: 'too many wait' })
 })
@@ -64,6 +79,12 @@ app.post('/ask/:length', async (request, response) => {
   })
   response.end()
 })
+
+/** @param {{ retryAfterMs: number }} denied */
+function retryAfter(denied) {
+  const seconds = retryAfterSeconds(denied)
+  return seconds === undefined ? {} : { 'Retry-After': String(seconds) }
+}
 
 /** @type {import('express').ErrorRequestHandler} */
 const denials = (error, _request, response, next) => {

@@ -1,0 +1,242 @@
+import { randomUUID } from 'node:crypto'
+import { decisionOf, type Decision } from './decision.js'
+import type { AcquireOptions, Limiter, Limits } from './limiter.js'
+import { list } from './reply.js'
+import { Away } from './server.js'
+import { decisions as counted } from './telemetry.js'
+
+export interface LeaseOptions {
+  /** How many processes lease the same key (1): each takes at most its share of what is left. */
+  processes?: number | undefined
+  /** For how long a block of units may be spent (100 ms). What is left then is given back. */
+  intervalMs?: number | undefined
+}
+
+/** Round trips made and saved. */
+export interface LeaseCounters {
+  /** Requests that were granted out of a block: no round trip. */
+  leased: number
+  /** Requests that were asked for one by one. */
+  asked: number
+  /** Blocks that were asked for, and blocks that were settled: a round trip each, in the background. */
+  taken: number
+  settled: number
+}
+
+/** Units that were taken and may be spent until `until`. */
+interface Block {
+  readonly id: string
+  readonly decision: Decision
+  readonly until: number
+  left: number
+  used: number
+}
+
+/** Fewer units are not worth the two round trips of a block. */
+const LEAST = 10
+
+/**
+ * Takes the units of a busy key in blocks, in the background, and spends them without
+ * asking: for limits of many units that one process uses many times a second.
+ *
+ * A block has as many units as were asked for in the last interval, and never more than
+ * `remaining / (2 × processes)` of what the server last said. It is taken by RL.RESERVE
+ * PARTIAL, may be spent for one interval from when it was asked for, and then RL.COMMIT gives
+ * the rest of exactly this block back. A request that no block has units for is asked for
+ * as by `limiter.acquire`, with its fallback and its memory; so are those that are critical.
+ *
+ * What is promised:
+ *
+ * - Grants keep what the limit promises (S1 of sliding limits): a unit is charged before it
+ *   is spent, never after.
+ * - Use in a period is at most `count` plus what was out on lease when the period began:
+ *   at most one interval's blocks of each process.
+ * - A process that dies keeps its block charged, and nothing is granted twice.
+ * - For up to an interval a process spends what it has although an operator has blocked the
+ *   key, or pinned other limits.
+ *
+ * Requests that are granted out of a block count as granted when the block is taken, as one
+ * request: RL.STATS and RL.TOP count blocks. So a limit with `per=call`, which counts requests,
+ * cannot be leased.
+ */
+export class Lease {
+  readonly counters: LeaseCounters = { leased: 0, asked: 0, taken: 0, settled: 0 }
+  readonly #processes: number
+  readonly #intervalMs: number
+  readonly #now: () => number
+  #blocks: Block[] = []
+  #taking: Promise<void> | undefined
+  readonly #settling = new Set<Promise<void>>()
+  #isClosed = false
+  /** When the next block may be asked for: not at once after one that was refused. */
+  #restsUntil = -Infinity
+  #isWarned = false
+  /** What the server last said is left; unknown before it was asked. */
+  #remaining: number | undefined
+  // Units that were asked for in the interval that runs, and in the one before.
+  #began: number
+  #current = 0
+  #previous = 0
+
+  /** @param now milliseconds of a clock that never steps back */
+  constructor(
+    readonly limiter: Limiter,
+    readonly key: string,
+    readonly limits: Limits = '*',
+    { processes = 1, intervalMs = 100 }: LeaseOptions = {},
+    now: () => number = () => performance.now(),
+  ) {
+    if (!(processes >= 1)) throw new RangeError(`processes is ${processes}: at least this one leases`)
+    if (!(intervalMs >= 1)) throw new RangeError(`intervalMs is ${intervalMs}: at least 1`)
+    if (/:\s*per=call/i.test(limits)) {
+      throw new TypeError(
+        `a limit with per=call counts requests, and cannot be leased: use limiter.acquire for '${limits}'`,
+      )
+    }
+    this.#processes = processes
+    this.#intervalMs = intervalMs
+    this.#now = now
+    this.#began = now()
+  }
+
+  /** Takes `cost` units: out of a block where there is one, else of the server. */
+  async acquire(cost = 1, options: Pick<AcquireOptions, 'critical' | 'signal'> = {}): Promise<Decision> {
+    options.signal?.throwIfAborted()
+    const now = this.#now()
+    this.#note(cost, now)
+    this.#drop(now)
+    // What is no count of units the server refuses.
+    const isLeased = !options.critical && Number.isSafeInteger(cost) && cost > 0
+    const leased = isLeased ? this.#spend(cost) : undefined
+    if (leased) {
+      this.counters.leased += 1
+      counted('leased')
+      this.#takeSoon()
+      return leased
+    }
+    this.counters.asked += 1
+    const decision = await this.limiter.acquire(this.key, this.limits, { ...options, cost })
+    if (decision.source === 'redis') {
+      this.#remaining = decision.remaining
+      if (decision.granted) this.#takeSoon()
+    }
+    return decision
+  }
+
+  /** Gives back what is left; from now on each request is asked for. */
+  async close(): Promise<void> {
+    this.#isClosed = true
+    await this.#taking
+    await Promise.all([...this.#settling, ...this.#blocks.splice(0).map((block) => this.#settle(block))])
+  }
+
+  /** Units that may be spent without asking. */
+  get left(): number {
+    this.#drop(this.#now())
+    return this.#blocks.reduce((sum, { left }) => sum + left, 0)
+  }
+
+  /** Out of the blocks that end first, or nothing. */
+  #spend(cost: number): Decision | undefined {
+    if (this.#blocks.reduce((sum, { left }) => sum + left, 0) < cost) return undefined
+    let missing = cost
+    let last: Block | undefined
+    for (const block of this.#blocks) {
+      if (missing === 0) break
+      const part = Math.min(missing, block.left)
+      block.left -= part
+      block.used += part
+      missing -= part
+      last = block
+    }
+    if (!last) return undefined
+    const { limit, remaining, resetAfterMs, index } = last.decision
+    const left = remaining < 0 ? remaining : remaining + last.left
+    return { granted: cost, limit, remaining: left, retryAfterMs: 0, resetAfterMs, index, source: 'lease' }
+  }
+
+  /** Blocks whose interval is over, or which are spent, are settled. */
+  #drop(now: number): void {
+    const over = this.#blocks.filter(({ left, until }) => left === 0 || now >= until)
+    if (over.length === 0) return
+    this.#blocks = this.#blocks.filter((block) => !over.includes(block))
+    for (const block of over) {
+      const settling: Promise<void> = this.#settle(block).finally(() => this.#settling.delete(settling))
+      this.#settling.add(settling)
+    }
+  }
+
+  #note(cost: number, now: number): void {
+    const intervals = Math.floor((now - this.#began) / this.#intervalMs)
+    if (intervals > 0) {
+      this.#previous = intervals === 1 ? this.#current : 0
+      this.#current = 0
+      this.#began += intervals * this.#intervalMs
+    }
+    this.#current += cost
+  }
+
+  /** Units that were asked for in the last interval, within the server's last word. */
+  #wanted(now: number): number {
+    const passed = Math.min(1, (now - this.#began) / this.#intervalMs)
+    const recent = this.#previous * (1 - passed) + this.#current
+    const remaining = this.#remaining ?? 0
+    const share = remaining < 0 ? Infinity : remaining / (2 * this.#processes)
+    return Math.floor(Math.min(recent, share))
+  }
+
+  /** Where less is left than half of what the next interval needs. */
+  #takeSoon(): void {
+    if (this.#taking || this.#isClosed) return
+    const now = this.#now()
+    if (now < this.#restsUntil) return
+    const wanted = this.#wanted(now)
+    if (wanted < LEAST || this.left > wanted / 2) return
+    this.#taking = this.#take(wanted, now).finally(() => (this.#taking = undefined))
+  }
+
+  async #take(wanted: number, asked: number): Promise<void> {
+    const { server } = this.limiter
+    const id = randomUUID()
+    // Until the last answer may have come, and it is settled.
+    const ttl = `${Math.ceil(this.#intervalMs + 4 * server.timeoutMs)}ms`
+    const late = () => void server.finish(['RL.RELEASE', id, 1, this.key], this.key)
+    this.counters.taken += 1
+    let reply
+    try {
+      reply = await server.ask(
+        ['RL.RESERVE', 1, this.key, this.limits, 'COST', wanted, 'TTL', ttl, 'ID', id, 'PARTIAL'],
+        { key: this.key, late },
+      )
+    } catch (error) {
+      this.#restsUntil = this.#now() + Math.max(this.#intervalMs, server.restMs)
+      if (error instanceof Away || this.#isWarned) return
+      this.#isWarned = true
+      const reason = error instanceof Error ? error.message : String(error)
+      server.warn(`floodgate: nothing is leased of '${this.key}', each request is asked for: ${reason}`)
+      return
+    }
+    const [taken, sixes] = list(reply)
+    const decision = decisionOf(list(sixes)[0])
+    this.#remaining = decision.remaining
+    if (taken === null || taken === undefined) {
+      this.#restsUntil = this.#now() + this.#intervalMs
+      return
+    }
+    const block = {
+      id,
+      decision,
+      until: asked + this.#intervalMs,
+      left: decision.granted,
+      used: 0,
+    }
+    if (this.#isClosed) return this.#settle(block)
+    this.#blocks.push(block)
+    setTimeout(() => this.#drop(this.#now()), this.#intervalMs).unref()
+  }
+
+  async #settle({ id, used }: Block): Promise<void> {
+    this.counters.settled += 1
+    await this.limiter.server.finish(['RL.COMMIT', id, 1, this.key, 'COST', used], this.key)
+  }
+}

@@ -1,0 +1,46 @@
+// Counters by OpenTelemetry's API, where it is installed.
+
+/** What of the API is used. */
+interface MetricsApi {
+  getMeterProvider(): object
+  getMeter(name: string): {
+    createCounter(name: string, options: { description: string }): Counter
+  }
+}
+
+interface Counter {
+  add(value: number, attributes: { outcome: string }): void
+}
+
+let metrics: MetricsApi | undefined
+// A name that compilers and bundlers do not look for.
+const api: string = '@opentelemetry/api'
+import(api).then(
+  (module: { metrics?: MetricsApi }) => (metrics = module.metrics),
+  () => {},
+)
+
+/** Counts outcomes; costs nothing where the API is not installed. */
+function counter(name: string, description: string): (outcome: string, times?: number) => void {
+  let provider: object | undefined
+  let counter: Counter | undefined
+  return (outcome, times = 1) => {
+    if (!metrics) return
+    // The application may set its provider late, or another one.
+    const current = metrics.getMeterProvider()
+    if (!counter || current !== provider) {
+      provider = current
+      counter = metrics.getMeter('floodgate-redis').createCounter(name, { description })
+    }
+    counter.add(times, { outcome })
+  }
+}
+
+export const decisions = counter(
+  'floodgate.decisions',
+  'What limits answered: granted, denied, remembered, leased, fallback',
+)
+export const calls = counter(
+  'floodgate.calls',
+  'What came of calls behind a breaker: ok, fail, ignore, open, cached',
+)

@@ -1,0 +1,20 @@
+// A process that leases until it is denied, then says what it was granted:
+//
+//   leaser.mjs PORT KEY LIMITS
+
+import { Lease, Limiter } from 'floodgate-redis'
+import { ioredis, patient, sleep } from './kit.mjs'
+
+const [, , port, key, limits] = process.argv
+const client = ioredis(Number(port))
+const lease = new Lease(new Limiter(patient(client)), key, limits, { processes: 4 })
+let granted = 0
+for (let i = 0; ; i++) {
+  const decision = await lease.acquire()
+  if (!decision.granted) break
+  granted += 1
+  if (i % 10 === 0) await sleep(1)
+}
+await lease.close()
+process.send({ granted, ...lease.counters })
+process.on('message', () => {}) // until it is killed

@@ -1,0 +1,271 @@
+"""Units taken ahead and spent without asking."""
+
+import math
+import os
+import threading
+import time
+import uuid
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from . import words
+from .decision import Decision
+from .limiter import Limiter
+from .outage import Away, Misconfigured, log
+from .telemetry import decisions
+
+LEAST = 5
+"""Units below which a lease saves nothing: it costs two round trips itself."""
+
+
+@dataclass(slots=True)
+class Held:
+    """Units of one reservation. `until` is by the process's own clock, from before it
+    asked, and earlier than the reservation's end."""
+
+    id: str
+    granted: int
+    left: int
+    until: float
+
+    @property
+    def used(self) -> int:
+        return self.granted - self.left
+
+
+class Book:
+    """What a process holds on lease, and what it wants next. It knows no clock and no
+    server, and no threads."""
+
+    def __init__(self, processes: int, interval: float):
+        if processes < 1 or not interval > 0:
+            raise ValueError(f"{processes} processes and {interval} s: at least 1, and above 0")
+        self.processes = processes
+        self.interval = interval
+        self.held: Held | None = None
+        self._latest: Decision | None = None
+        self._asked = 0
+        """Units that were asked for since `_since`."""
+        self._since: float | None = None
+
+    @property
+    def longest(self) -> float:
+        """Seconds for which units are spent after they were asked for, at most."""
+        return 2 * self.interval
+
+    @property
+    def ttl(self) -> float:
+        return self.longest + 1
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing was asked for in a whole interval."""
+        return self._since is None
+
+    def spend(self, cost: int, now: float) -> Decision | None:
+        """Spends of what is held; none where that is not enough."""
+        self._since = now if self._since is None else self._since
+        self._asked += cost
+        held, latest = self.held, self._latest
+        if held is None or latest is None or now >= held.until or held.left < cost:
+            return None
+        held.left -= cost
+        return Decision(cost, latest.limit, latest.remaining, 0, latest.reset_after_ms, max(0, latest.index))
+
+    def learn(self, decision: Decision) -> None:
+        """What the server said last of the limit."""
+        if decision.from_redis:
+            self._latest = decision
+
+    def is_due(self, now: float) -> bool:
+        """Whether it is time to ask for the next: an interval is over, or what is held
+        runs out before it is."""
+        if self._since is None:
+            return False
+        passed = now - self._since
+        if passed < self.interval / 4:
+            return False
+        left = 0 if self.held is None else self.held.left
+        return passed >= self.interval or left * passed <= self._asked * (self.interval - passed)
+
+    def want(self, now: float) -> int:
+        """Units to ask for: as many as an interval of the recent rate needs, at most the
+        remaining / (2 * processes). 0 where that is too little to be worth it. From now on
+        the rate is counted anew."""
+        passed = self.interval if self._since is None else max(self.interval / 4, now - self._since)
+        need = math.ceil(self._asked * self.interval / passed)
+        self._asked, self._since = 0, now if need else None
+        latest = self._latest
+        if latest is None:
+            return 0
+        want = need if latest.remaining < 0 else min(need, latest.remaining // (2 * self.processes))
+        return want if want >= LEAST else 0
+
+    def take(self, held: Held | None) -> Held | None:
+        """Spends of `held` from now on; gives what was held before, to be settled."""
+        before, self.held = self.held, held
+        return before
+
+
+class Asked:
+    """What a lease asks, in words."""
+
+    def __init__(self, key: str, limits: str | None):
+        text = (limits or "").lower()
+        for wrong, why in (("concurrent", "holds places"), ("per=call", "counts calls, which a lease does not make")):
+            if wrong in text:
+                raise ValueError(f"{wrong} in {limits!r} {why}: no units to take ahead")
+        self.key = key
+        self.limits = limits
+        self._was_refused = False
+
+    def refused(self, error: Exception) -> None:
+        """Requests go on to ask by themselves; said once, for it happens each interval."""
+        if not self._was_refused:
+            self._was_refused = True
+            log.warning("no lease on %s, each request asks: %s", self.key, error)
+
+    def reserve(self, id: str, want: int, ttl: float) -> words.Words:
+        return (*words.reserve({self.key: self.limits or "*"}, want, ttl, id), "PARTIAL")
+
+    def commit(self, held: Held) -> words.Words:
+        return words.settled("RL.COMMIT", held.id, [self.key], held.used)
+
+    def undo(self, id: str, answer: Any) -> list[words.Words]:
+        return [words.settled("RL.RELEASE", id, [self.key])] if answer[0] else []
+
+    @staticmethod
+    def held(answer: Any, until: float) -> tuple[Held | None, Decision]:
+        id, sixes = answer
+        decision = Decision(*sixes[0])
+        if id is None or not decision.granted:
+            return None, decision
+        return Held(str(id), decision.granted, decision.granted, until), decision
+
+
+class Lease:
+    """Takes units of one key ahead, and spends them without a round trip.
+
+        with Lease(limiter, "api", "100000/m", processes=4) as lease:
+            decision = lease.acquire()
+
+    What it promises:
+
+    - The server grants no more than without leases: units are charged before they are
+      spent (S1 holds of grants).
+    - So in any period at most `count` units are spent, and besides at most what all
+      processes had out on lease when the period began.
+    - It asks for what `interval` seconds of the recent rate need, and for no more than what
+      remained, by the server's last answer, / (2 * processes). What is not spent goes back
+      after about an interval; no unit is spent later than two intervals after it was asked
+      for.
+    - Of a process that dies what it had taken stays charged.
+
+    `processes` is how many of them lease on this key. Asking and giving back are done in
+    the background. A request that finds too little asks the server by itself, as
+    Limiter.acquire does. So leases suit limits of thousands, on keys that are asked many
+    times a second; below five units an interval it asks each time. `concurrent` and
+    `per=call` cannot be leased. Units on lease count as used in RL.QUOTA, RL.TOP and
+    RL.STATS, until they go back. Threads may share it.
+    """
+
+    def __init__(
+        self, limiter: Limiter, key: str, limits: str | None = None, *, processes: int, interval: float = 0.1
+    ):
+        self.limiter = limiter
+        self._words = Asked(key, limits)
+        self._begin(Book(processes, interval))
+        # What is on lease is the parent's.
+        anew = weakref.WeakMethod(self._begin)
+        os.register_at_fork(after_in_child=lambda: _call(anew, Book(processes, interval)))
+
+    def _begin(self, book: Book) -> None:
+        self._book = book
+        self._lock = threading.Lock()
+        self._waking = threading.Condition(self._lock)
+        self._worker: threading.Thread | None = None
+        self._closed = False
+
+    def acquire(self, cost: int = 1) -> Decision:
+        """Takes `cost` units, or none: of what is on lease, else of the server's."""
+        with self._lock:
+            now = time.monotonic()
+            spent = self._book.spend(cost, now)
+            if not self._closed and self._book.is_due(now):
+                self._wake()
+        if spent is not None:
+            decisions("leased")
+            return spent
+        decision = self.limiter.acquire(self._words.key, self._words.limits, cost)
+        with self._lock:
+            self._book.learn(decision)
+        return decision
+
+    def close(self) -> None:
+        """Gives back what is left. From then on each request asks the server."""
+        with self._lock:
+            self._closed = True
+            worker = self._worker
+            self._waking.notify()
+        if worker is not None:
+            worker.join()
+        self._settle(None)
+
+    def __enter__(self) -> "Lease":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _wake(self) -> None:
+        if self._worker is None:
+            self._worker = threading.Thread(target=self._work, name="floodgate lease", daemon=True)
+            self._worker.start()
+        else:
+            self._waking.notify()
+
+    def _work(self) -> None:
+        book = self._book
+        while True:
+            with self._lock:
+                self._waking.wait_for(lambda: self._closed or book.is_due(time.monotonic()), book.interval)
+                now = time.monotonic()
+                if self._closed or book.is_idle:
+                    self._worker = None
+                    return
+                if not book.is_due(now):
+                    continue
+                want = book.want(now)
+            self._settle(self._taken(want) if want else None)
+
+    def _taken(self, want: int) -> Held | None:
+        server, id = self.limiter.server, uuid.uuid4().hex
+        until = time.monotonic() + self._book.longest
+        try:
+            answer = server.take(
+                self._words.reserve(id, want, self._book.ttl), lambda answer: self._words.undo(id, answer)
+            )
+        except (Away, Misconfigured):
+            return None
+        except RedisError as error:
+            self._words.refused(error)
+            return None
+        held, decision = self._words.held(answer, until)
+        with self._lock:
+            self._book.learn(decision)
+        return held
+
+    def _settle(self, following: Held | None) -> None:
+        with self._lock:
+            before = self._book.take(following)
+        if before is not None:
+            self.limiter.server.finish(*self._words.commit(before))
+
+
+def _call(method: "weakref.WeakMethod[Any]", book: Book) -> None:
+    found = method()
+    if found is not None:
+        found(book)

@@ -1,0 +1,250 @@
+//! Values that all processes share, kept in the Redis of the limits.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use redis::{Cmd, FromRedisValue};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::Error;
+use crate::fallback::FailOpen;
+use crate::limiter::Limiter;
+use crate::memory::Memory;
+use crate::reservation::ReserveError;
+use crate::server::Server;
+
+/// Between two looks at what another process makes.
+const BEAT: Duration = Duration::from_millis(50);
+
+/// Values that all processes share, as JSON, in keys `namespace:key`: those of the packages
+/// for Python and Node, too. A clone is the same cache.
+///
+/// While Redis is away each process keeps its own, at most 1,000: what is set then is got
+/// then, and forgotten when Redis is back.
+///
+/// [`Cache::once`] lets one process make a value while the others wait for it, for at most
+/// 30 s. Of one that dies the others take over after 10 s.
+#[derive(Clone)]
+pub struct Cache {
+    inner: Arc<Inner>,
+    patience: Duration,
+    hold: Duration,
+}
+
+struct Inner {
+    server: Server,
+    namespace: String,
+    memory: Mutex<Memory>,
+    places: Limiter,
+}
+
+impl Cache {
+    /// In this namespace.
+    pub fn new(server: &Server, namespace: &str) -> Self {
+        let inner = Inner {
+            server: server.clone(),
+            namespace: namespace.to_owned(),
+            memory: Mutex::new(Memory::new(1000)),
+            places: Limiter::new(server, FailOpen).without_memory(),
+        };
+        Self { inner: Arc::new(inner), patience: Duration::from_secs(30), hold: Duration::from_secs(10) }
+    }
+
+    /// How long a process waits for what another one makes; then it makes it too.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Of a process that dies while it makes a value, the others take over after this time.
+    #[must_use]
+    pub fn hold(mut self, hold: Duration) -> Self {
+        self.hold = hold;
+        self
+    }
+
+    /// The value, if there is one.
+    ///
+    /// # Errors
+    /// Where Redis refuses it, and where what is kept is no such value.
+    pub async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
+        let text = match self.asked::<Option<String>>(redis::cmd("GET").arg(self.name(key))).await {
+            Err(Error::Away) => self.memory().get(key, Instant::now()).map(str::to_owned),
+            answer => answer?,
+        };
+        text.map(|text| serde_json::from_str(&text).map_err(|error| Error::NotJson(error.to_string())))
+            .transpose()
+    }
+
+    /// Keeps the value, for so long where that is said.
+    ///
+    /// # Errors
+    /// Where Redis refuses it, and where JSON has no such value.
+    pub async fn set<T: Serialize>(&self, key: &str, value: &T, ttl: Option<Duration>) -> Result<(), Error> {
+        let text = serde_json::to_string(value).map_err(|error| Error::NotJson(error.to_string()))?;
+        let mut command = redis::cmd("SET");
+        command.arg(self.name(key)).arg(&text);
+        if let Some(ttl) = ttl {
+            command.arg("PX").arg(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1));
+        }
+        match self.asked::<()>(&command).await {
+            Err(Error::Away) => {
+                self.memory().set(key, text, ttl, Instant::now());
+                Ok(())
+            }
+            answer => answer,
+        }
+    }
+
+    /// Whether there is a value.
+    ///
+    /// # Errors
+    /// Where Redis refuses it.
+    pub async fn exists(&self, key: &str) -> Result<bool, Error> {
+        match self.asked(redis::cmd("EXISTS").arg(self.name(key))).await {
+            Err(Error::Away) => Ok(self.memory().get(key, Instant::now()).is_some()),
+            answer => answer,
+        }
+    }
+
+    /// Until the value ends: [`Duration::MAX`] where it does not, none where there is none.
+    ///
+    /// # Errors
+    /// Where Redis refuses it.
+    pub async fn ttl(&self, key: &str) -> Result<Option<Duration>, Error> {
+        match self.asked::<i64>(redis::cmd("PTTL").arg(self.name(key))).await {
+            Err(Error::Away) => Ok(self.memory().ttl(key, Instant::now())),
+            Ok(-1) => Ok(Some(Duration::MAX)),
+            Ok(left) => Ok(u64::try_from(left).ok().map(Duration::from_millis)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Forgets a value; says whether there was one.
+    ///
+    /// # Errors
+    /// Where Redis refuses it.
+    pub async fn delete(&self, key: &str) -> Result<bool, Error> {
+        let alone = self.memory().delete(key, Instant::now());
+        match self.asked(redis::cmd("UNLINK").arg(self.name(key))).await {
+            Err(Error::Away) => Ok(alone),
+            answer => answer,
+        }
+    }
+
+    /// Forgets the values whose keys match, as KEYS of Redis does; says how many. It walks
+    /// over all keys of the server, a thousand at a time.
+    ///
+    /// # Errors
+    /// Where Redis refuses it.
+    pub async fn clear(&self, pattern: &str) -> Result<u64, Error> {
+        let alone = self.memory().clear(pattern, Instant::now());
+        match self.cleared(pattern).await {
+            Err(Error::Away) => Ok(alone),
+            answer => answer,
+        }
+    }
+
+    /// The value; where there is none, that which `make` gives, in one process while the
+    /// others wait for it. It is kept for so long where that is said.
+    ///
+    /// # Errors
+    /// Those of `make`; and where Redis refuses it, or JSON has no such value.
+    pub async fn once<T, E>(
+        &self,
+        key: &str,
+        ttl: Option<Duration>,
+        make: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E>
+    where
+        T: Serialize + DeserializeOwned,
+        E: From<Error>,
+    {
+        let place = match self.wait_for(key).await? {
+            Missing::Found(value) => return Ok(value),
+            Missing::Mine(place) => place,
+        };
+        let value = make.await?;
+        self.set(key, &value, ttl).await?;
+        if let Some(place) = place {
+            place.commit().await;
+        }
+        Ok(value)
+    }
+
+    /// The value, or the place of who is to make it; none where patience is at its end.
+    pub(crate) async fn wait_for<T: DeserializeOwned>(&self, key: &str) -> Result<Missing<T>, Error> {
+        let place = format!("{}!{key}", self.inner.namespace);
+        let limits = [(place.as_str(), "concurrent:1")];
+        let began = Instant::now();
+        loop {
+            if let Some(value) = self.get(key).await? {
+                return Ok(Missing::Found(value));
+            }
+            if began.elapsed() + BEAT > self.patience {
+                return Ok(Missing::Mine(None)); // rather twice than never
+            }
+            match self.inner.places.reserve(&limits).ttl(self.hold).await {
+                // Made meanwhile, perhaps.
+                Ok(place) => {
+                    return Ok(match self.get(key).await? {
+                        Some(value) => Missing::Found(value),
+                        None => Missing::Mine(Some(place)),
+                    });
+                }
+                Err(ReserveError::Denied(_)) => tokio::time::sleep(BEAT).await,
+                Err(ReserveError::Undecided(error)) => return Err(error),
+            }
+        }
+    }
+
+    async fn cleared(&self, pattern: &str) -> Result<u64, Error> {
+        // Of a namespace no character stands for others. Places are of another type.
+        let mut wanted = String::new();
+        for letter in self.inner.namespace.chars() {
+            if "\\*?[]^".contains(letter) {
+                wanted.push('\\');
+            }
+            wanted.push(letter);
+        }
+        wanted.push(':');
+        wanted.push_str(pattern);
+        let (mut cursor, mut cleared) = ("0".to_owned(), 0);
+        loop {
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(&cursor).arg("MATCH").arg(&wanted).arg("COUNT").arg(1000).arg("TYPE").arg("string");
+            let (next, keys): (String, Vec<String>) = self.asked(&scan).await?;
+            if !keys.is_empty() {
+                cleared += self.asked::<u64>(redis::cmd("UNLINK").arg(keys)).await?;
+            }
+            if next == "0" {
+                return Ok(cleared);
+            }
+            cursor = next;
+        }
+    }
+
+    async fn asked<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
+        let answer = self.inner.server.ask(command).await?;
+        self.memory().empty();
+        Ok(answer)
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.inner.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn name(&self, key: &str) -> String {
+        format!("{}:{key}", self.inner.namespace)
+    }
+}
+
+/// Who looked for a value.
+pub(crate) enum Missing<T> {
+    /// It is there.
+    Found(T),
+    /// It is not, and who looked is to make it.
+    Mine(Option<crate::reservation::Reservation>),
+}

@@ -1,0 +1,90 @@
+//! What a process keeps itself while Redis is away.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// At most so many texts, each until its time is over.
+pub(crate) struct Memory {
+    most: usize,
+    kept: HashMap<String, Kept>,
+    /// Of the next text: the oldest has the least.
+    number: u64,
+}
+
+struct Kept {
+    text: String,
+    number: u64,
+    /// None: for ever.
+    until: Option<Instant>,
+}
+
+impl Kept {
+    fn holds(&self, now: Instant) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
+}
+
+impl Memory {
+    pub(crate) fn new(most: usize) -> Self {
+        Self { most, kept: HashMap::new(), number: 0 }
+    }
+
+    pub(crate) fn get(&self, key: &str, now: Instant) -> Option<&str> {
+        Some(self.kept.get(key).filter(|kept| kept.holds(now))?.text.as_str())
+    }
+
+    /// Until the text ends; the longest duration where it does not.
+    pub(crate) fn ttl(&self, key: &str, now: Instant) -> Option<Duration> {
+        let kept = self.kept.get(key).filter(|kept| kept.holds(now))?;
+        Some(kept.until.map_or(Duration::MAX, |until| until.saturating_duration_since(now)))
+    }
+
+    pub(crate) fn set(&mut self, key: &str, text: String, ttl: Option<Duration>, now: Instant) {
+        let until = ttl.and_then(|ttl| now.checked_add(ttl));
+        self.number += 1;
+        self.kept.insert(key.to_owned(), Kept { text, number: self.number, until });
+        // The oldest makes room.
+        while self.kept.len() > self.most {
+            let oldest = self.kept.iter().min_by_key(|(_, kept)| kept.number).map(|(key, _)| key.clone());
+            let Some(oldest) = oldest else { return };
+            self.kept.remove(&oldest);
+        }
+    }
+
+    pub(crate) fn delete(&mut self, key: &str, now: Instant) -> bool {
+        self.kept.remove(key).is_some_and(|kept| kept.holds(now))
+    }
+
+    /// Forgets those whose keys match; says how many.
+    pub(crate) fn clear(&mut self, pattern: &str, now: Instant) -> u64 {
+        let pattern: Vec<char> = pattern.chars().collect();
+        let matching = self.kept.extract_if(|key, _| matches(&pattern, &key.chars().collect::<Vec<_>>()));
+        matching.filter(|(_, kept)| kept.holds(now)).count() as u64
+    }
+
+    /// Redis is back: what was kept meanwhile is not what it has.
+    pub(crate) fn empty(&mut self) {
+        self.kept.clear();
+    }
+}
+
+/// The pattern of Redis's KEYS, without its classes of characters, which stand for one of
+/// any.
+fn matches(pattern: &[char], key: &[char]) -> bool {
+    match pattern {
+        [] => key.is_empty(),
+        ['*', rest @ ..] => (0..=key.len()).any(|from| key.get(from..).is_some_and(|key| matches(rest, key))),
+        ['[', rest @ ..] => {
+            let end = rest.iter().position(|letter| *letter == ']').map_or(rest.len(), |end| end + 1);
+            let rest = rest.get(end..).unwrap_or_default();
+            matches!(key, [_, key @ ..] if matches(rest, key))
+        }
+        ['?', rest @ ..] => matches!(key, [_, key @ ..] if matches(rest, key)),
+        ['\\', letter, rest @ ..] | [letter, rest @ ..] => {
+            matches!(key, [first, key @ ..] if first == letter && matches(rest, key))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

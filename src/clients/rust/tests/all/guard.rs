@@ -1,0 +1,229 @@
+//! Paid calls and their cache.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use floodgate_redis::{
+    Breaker, Cache, CallError, Error, FailClosed, Guard, GuardError, Limiter, LocalBucket, Server, redis,
+};
+use futures_util::future::join_all;
+use tokio::time::sleep;
+
+use crate::kit::{Machine, eventually, line, used};
+
+/// The totals of a key.
+async fn total(server: &Server, key: &str, name: &str) -> String {
+    let stats: HashMap<String, redis::Value> = line(server, &format!("RL.STATS {key}")).await;
+    let total: HashMap<String, redis::Value> = redis::from_redis_value(stats["total"].clone()).unwrap();
+    redis::from_redis_value(total[name].clone()).unwrap()
+}
+
+#[tokio::test]
+async fn values_that_all_share() {
+    let machine = Machine::start().await;
+    let server = machine.server();
+    let (cache, other) = (Cache::new(&server, "a*[b]"), Cache::new(&server, "ab"));
+    assert_eq!(cache.get::<String>("x").await.unwrap(), None);
+    assert_eq!((cache.exists("x").await.unwrap(), cache.ttl("x").await.unwrap()), (false, None));
+    cache.set("x", &vec![Some("ü"), None], None).await.unwrap();
+    assert_eq!(cache.get::<Vec<Option<String>>>("x").await.unwrap(), Some(vec![Some("ü".to_owned()), None]));
+    assert_eq!(
+        (cache.exists("x").await.unwrap(), cache.ttl("x").await.unwrap()),
+        (true, Some(Duration::MAX))
+    );
+    // As the packages for Python and Node keep it.
+    assert_eq!(line::<String>(&server, "GET a*[b]:x").await, r#"["ü",null]"#);
+    assert!(matches!(cache.get::<u8>("x").await, Err(Error::NotJson(_))));
+    assert!(matches!(cache.set("x", &HashMap::from([((), 1)]), None).await, Err(Error::NotJson(_))));
+    cache.set("x", &1, Some(Duration::from_secs(100))).await.unwrap();
+    assert!(cache.ttl("x").await.unwrap().unwrap() > Duration::from_secs(90));
+    cache.set("brief", &1, Some(Duration::from_millis(50))).await.unwrap();
+    eventually("it ends", async || !cache.exists("brief").await.unwrap()).await;
+    for key in ["user:1", "user:2", "team:1"] {
+        cache.set(key, &key, None).await.unwrap();
+    }
+    other.set("user:1", &"other", None).await.unwrap();
+    let made = cache.once("user:3", None, async {
+        // A place is no value.
+        assert_eq!(cache.clear("user:*").await?, 2);
+        Ok::<_, Error>(3)
+    });
+    assert_eq!(made.await.unwrap(), 3);
+    assert_eq!(cache.get::<String>("team:1").await.unwrap().as_deref(), Some("team:1"));
+    assert_eq!(other.get::<String>("user:1").await.unwrap().as_deref(), Some("other"));
+    assert_eq!([cache.delete("x").await.unwrap(), cache.delete("x").await.unwrap()], [true, false]);
+    assert_eq!([cache.clear("*").await.unwrap(), cache.clear("*").await.unwrap()], [2, 0]);
+}
+
+#[tokio::test]
+async fn one_makes_what_the_others_wait_for() {
+    let machine = Machine::start().await;
+    let caches = [Cache::new(&machine.server(), "once"), Cache::new(&machine.server(), "once")];
+    let made = Rc::new(Cell::new(0));
+    let make = |cache: &Cache| {
+        let (made, cache) = (Rc::clone(&made), cache.clone());
+        async move {
+            let making = cache.once("x", None, async {
+                made.set(made.get() + 1);
+                sleep(Duration::from_millis(200)).await;
+                Ok::<_, Error>(42)
+            });
+            making.await.unwrap()
+        }
+    };
+    let all = (0..20).map(|i| make(&caches[i % 2]));
+    assert!(join_all(all).await.iter().all(|value| *value == 42));
+    assert_eq!(made.get(), 1);
+
+    // Who fails, or is dropped, leaves it to the next.
+    let fails = caches[0].once("y", None, async { Err::<u8, _>(Error::CannotLease) });
+    assert!(matches!(fails.await, Err(Error::CannotLease)));
+    let hangs = caches[0].once("y", None, std::future::pending::<Result<u8, Error>>());
+    assert!(tokio::time::timeout(Duration::from_millis(100), hangs).await.is_err());
+    assert_eq!(caches[1].once("y", None, async { Ok::<_, Error>(1) }).await.unwrap(), 1);
+    // Rather twice than never.
+    let impatient = caches[0].clone().patience(Duration::from_millis(200));
+    let inner = async { impatient.once("z", None, async { Ok::<_, Error>(2) }).await };
+    assert_eq!(impatient.once("z", None, inner).await.unwrap(), 2);
+    // The next takes over from one that dies.
+    line::<redis::Value>(&machine.server(), "RL.RESERVE 1 once!w concurrent:1 TTL 500ms ID dead").await;
+    let start = Instant::now();
+    assert_eq!(caches[0].once("w", None, async { Ok::<_, Error>(3) }).await.unwrap(), 3);
+    assert!(start.elapsed() > Duration::from_millis(300));
+}
+
+#[tokio::test]
+async fn a_paid_call() {
+    let machine = Machine::start().await;
+    let server = machine.server();
+    let limiter = Limiter::new(&server, FailClosed);
+    let cache = Cache::new(&server, "answers");
+    let breaker = Breaker::new(&server, "{llm}api", "2:open=1h");
+    let guard = Guard::new(&limiter, &breaker).limits("3/h").cache(&cache).ttl(Duration::from_secs(60));
+    let calls = Cell::new(0);
+    let answer = async |question: &str| {
+        calls.set(calls.get() + 1);
+        if question == "fails" { Err("no answer") } else { Ok(format!("{question}!")) }
+    };
+    for user in ["{llm}ann", "{llm}ann", "{llm}bob"] {
+        let asked = guard.of(user).cached_as("1+1?").spend(0.0125).call(answer("1+1?"));
+        assert_eq!(asked.await.unwrap(), "1+1?!");
+    }
+    assert_eq!(calls.get(), 1);
+    assert!(cache.ttl("1+1?").await.unwrap().unwrap() <= Duration::from_secs(60));
+    // A cached answer takes no quota.
+    assert_eq!(used(&limiter, "{llm}ann").await, 1);
+    for (user, name, expected) in [
+        ("{llm}ann", "ok", "2"),
+        ("{llm}ann", "cached", "1"),
+        ("{llm}ann", "spend", "0.0125"),
+        ("{llm}bob", "cached", "1"),
+    ] {
+        assert_eq!(total(&server, user, name).await, expected, "{user} {name}");
+    }
+    // Not cached unless told; with a cost, and what the answer says that it cost.
+    let asked = guard.of("{llm}ann").cost(2).call_spending(answer("2"), |text| (text == "2!").then_some(0.5));
+    asked.await.unwrap();
+    assert_eq!(total(&server, "{llm}ann", "spend").await, "0.5125");
+    let denied = guard.of("{llm}ann").call(answer("3")).await.unwrap_err();
+    assert!(denied.retry_after_s().unwrap() > 3500, "{denied}");
+    assert!(matches!(denied, GuardError::Denied(_)) && calls.get() == 2);
+
+    for _ in 0..2 {
+        let failed = guard.of("{llm}joe").cached_as("fails").call(answer("fails")).await;
+        assert!(matches!(failed, Err(GuardError::Call(CallError::Failed("no answer")))));
+    }
+    // An open breaker uses up no quota, and no failure is cached.
+    let open = guard.of("{llm}joe").call(answer("4")).await;
+    assert!(
+        matches!(open, Err(GuardError::Call(CallError::Open { retry_after_ms: 3_500_000.. }))),
+        "{open:?}"
+    );
+    assert_eq!((calls.get(), used(&limiter, "{llm}joe").await), (4, 2));
+    assert_eq!(total(&server, "{llm}joe", "fail").await, "2");
+    assert_eq!(guard.of("{llm}joe").cached_as("1+1?").call(answer("1+1?")).await.unwrap(), "1+1?!");
+
+    // Dropped while it is made, it says nothing of the callee.
+    let other = Breaker::new(&server, "{llm}other", "1:open=1h");
+    let guard = Guard::new(&limiter, &other).limits("9/h");
+    let hangs = guard.of("{llm}joe").call(std::future::pending::<Result<u8, ()>>());
+    assert!(tokio::time::timeout(Duration::from_millis(100), hangs).await.is_err());
+    assert_eq!(guard.of("{llm}joe").call(async { Ok::<_, ()>(5) }).await.unwrap(), 5);
+    assert_eq!(total(&server, "{llm}joe", "fail").await, "2");
+    let refused =
+        Guard::new(&limiter, &other).limits("9/").of("{llm}joe").call(async { Ok::<_, ()>(5) }).await;
+    assert!(matches!(refused, Err(GuardError::Call(CallError::Undecided(Error::Refused(_))))));
+}
+
+/// What was granted too late is given back, the trial and the units.
+#[tokio::test]
+async fn granted_too_late() {
+    let mut machine = Machine::start().await;
+    let (server, hasty) = (machine.server(), machine.impatient(Duration::from_millis(300)));
+    let rule = "1:open=100ms:lease=1h";
+    Breaker::new(&server, "{late}api", rule).call(async { Err::<(), _>(()) }).await.unwrap_err();
+    sleep(Duration::from_millis(150)).await;
+    let limiter = Limiter::new(&hasty, FailClosed);
+    // It is connected by now.
+    line::<redis::Value>(&hasty, "RL.QUOTA k 1/s").await;
+    let _ = Breaker::new(&hasty, "{late}warm", "9").call(async { Ok::<_, ()>(()) }).await;
+    let guard = Guard::new(&limiter, &Breaker::new(&hasty, "{late}api", rule)).limits("5/h");
+    machine.is_to("freeze").await;
+    let denied = guard.of("{late}ann").call(async { Ok::<_, ()>(()) }).await;
+    assert!(matches!(denied, Err(GuardError::Denied(_))), "{denied:?}");
+    machine.is_to("thaw").await;
+    let asks = Limiter::new(&server, FailClosed);
+    eventually("the trial is free", async || {
+        Breaker::new(&server, "{late}api", rule).call(async { Ok::<_, ()>(()) }).await.is_ok()
+    })
+    .await;
+    eventually("the unit is back", async || {
+        asks.quota("{late}ann", "5/h").await.unwrap().unwrap().limits[0].used == 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn while_redis_is_away() {
+    let mut machine = Machine::start().await;
+    let server = machine.impatient(Duration::from_millis(700));
+    let limiter = Limiter::new(&server, LocalBucket::new(0.001).burst(2.0));
+    let cache = Cache::new(&server, "answers").patience(Duration::from_secs(2));
+    let breaker = Breaker::new(&server, "api", "2");
+    let guard = Guard::new(&limiter, &breaker).limits("3/h").cache(&cache);
+    let calls = Cell::new(0);
+    let ask = async |name: &'static str| {
+        let call = async {
+            calls.set(calls.get() + 1);
+            Ok::<_, ()>(name.to_owned())
+        };
+        guard.of("away").cached_as(name).call(call).await
+    };
+    cache.set("shared", &1, None).await.unwrap();
+    machine.is_to("kill").await;
+    for _ in 0..3 {
+        assert_eq!(ask("1").await.unwrap(), "1");
+    }
+    assert_eq!(calls.get(), 1);
+    ask("2").await.unwrap();
+    assert!(matches!(ask("3").await, Err(GuardError::Denied(_))));
+    assert_eq!((cache.exists("2").await.unwrap(), cache.exists("9").await.unwrap()), (true, false));
+    assert_eq!(cache.ttl("2").await.unwrap(), Some(Duration::MAX));
+    assert_eq!((cache.clear("2*").await.unwrap(), cache.delete("1").await.unwrap()), (1, true));
+    cache.set("shared", &"mine", None).await.unwrap();
+    assert_eq!(cache.get::<String>("shared").await.unwrap().as_deref(), Some("mine"));
+    machine.is_to("start").await;
+    // What all share, and not what was kept meanwhile.
+    eventually("it is asked again", async || {
+        cache.get::<u8>("shared").await.is_ok_and(|kept| kept == Some(1))
+    })
+    .await;
+    machine.is_to("freeze").await;
+    let start = Instant::now();
+    let all = (0..8).map(|_| cache.once("x", None, async { Ok::<_, Error>(5) }));
+    assert!(join_all(all).await.into_iter().all(|made| made.unwrap() == 5));
+    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+    machine.is_to("thaw").await;
+}

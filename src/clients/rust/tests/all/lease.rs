@@ -1,0 +1,124 @@
+//! Units that are spent without asking.
+
+use std::time::{Duration, Instant};
+
+use floodgate_redis::{Error, FailClosed, FailOpen, Lease, Limiter, LocalBucket, Source, redis};
+use tokio::time::sleep;
+
+use crate::kit::{Machine, eventually, heard, held, line, used};
+
+/// How often the server was asked for a command.
+async fn calls(limiter: &Limiter, command: &str) -> u64 {
+    let stats: String = line(limiter.server(), "INFO commandstats").await;
+    let start = format!("cmdstat_{command}:calls=");
+    let told = stats.lines().find_map(|line| line.to_lowercase().strip_prefix(&start).map(str::to_owned));
+    told.map_or(0, |told| told.split(',').next().unwrap().parse().unwrap())
+}
+
+async fn leases_again(lease: &Lease) {
+    eventually("it leases", async || {
+        for _ in 0..50 {
+            if lease.acquire(1).await.unwrap().source == Source::Lease {
+                return true;
+            }
+        }
+        false
+    })
+    .await;
+}
+
+/// And the rest is given back.
+#[tokio::test]
+async fn round_trips_are_saved_and_counted() {
+    let machine = Machine::start().await;
+    for url in [machine.url(), format!("{}?protocol=resp3", machine.url())] {
+        let server = floodgate_redis::Server::with(
+            url,
+            floodgate_redis::Options { patience: crate::kit::PATIENCE, ..Default::default() },
+        );
+        let limiter = Limiter::new(&server.unwrap(), FailClosed);
+        line::<redis::Value>(limiter.server(), "CONFIG RESETSTAT").await;
+        line::<redis::Value>(limiter.server(), "DEL hot").await;
+        let lease = Lease::new(&limiter, "hot", "1000000/h").unwrap();
+        let (start, mut granted) = (Instant::now(), 0);
+        while start.elapsed() < Duration::from_secs(1) {
+            granted += lease.acquire(1).await.unwrap().granted;
+            if granted.is_multiple_of(20) {
+                sleep(Duration::from_millis(1)).await;
+            }
+        }
+        let asked = lease.counters().asked;
+        assert_eq!(lease.counters().leased + asked, granted);
+        let taken = lease.counters().taken;
+        lease.close().await;
+        assert_eq!(calls(&limiter, "rl.acquire").await, asked);
+        let settled = calls(&limiter, "rl.commit").await;
+        assert_eq!((calls(&limiter, "rl.reserve").await, settled), (taken, taken));
+        assert!(asked + taken + settled < granted / 5, "{asked} + {taken} + {settled} of {granted}");
+        assert_eq!(used(&limiter, "hot").await, i64::try_from(granted).unwrap());
+        assert_eq!(held(limiter.server(), "hot").await, 0);
+    }
+}
+
+/// Dropped, it gives back what is left, also where there is no runtime.
+#[tokio::test]
+async fn dropped_it_gives_back() {
+    let machine = Machine::start().await;
+    let limiter = Limiter::new(&machine.server(), FailClosed);
+    let lease = Lease::new(&limiter, "drop", "1000000/h").unwrap().interval(Duration::from_secs(60));
+    let mut granted = 0;
+    while lease.left() == 0 {
+        granted += lease.acquire(1).await.unwrap().granted;
+    }
+    assert!(lease.left() >= 10 && held(limiter.server(), "drop").await == 1);
+    std::thread::spawn(move || drop(lease)).join().unwrap();
+    eventually("it is given back", async || held(limiter.server(), "drop").await == 0).await;
+    assert_eq!(used(&limiter, "drop").await, i64::try_from(granted).unwrap());
+}
+
+/// The fallback decides, and afterwards it leases again.
+#[tokio::test]
+async fn killed_and_frozen() {
+    let mut machine = Machine::start().await;
+    let server = machine.impatient(Duration::from_millis(700));
+    let limiter = Limiter::new(&server, LocalBucket::new(1.0).burst(5.0));
+    let lease = Lease::new(&limiter, "away", "1000000/h").unwrap();
+    leases_again(&lease).await;
+    for (breaks, mends) in [("kill", "start"), ("freeze", "thaw")] {
+        machine.is_to(breaks).await;
+        sleep(Duration::from_millis(120)).await;
+        let (start, mut passed) = (Instant::now(), 0);
+        for _ in 0..50 {
+            let decision = lease.acquire(1).await.unwrap();
+            assert_ne!(decision.source, Source::Redis);
+            passed += decision.granted;
+        }
+        assert!(passed <= 10 && start.elapsed() < Duration::from_secs(4), "{passed} passed");
+        machine.is_to(mends).await;
+        leases_again(&lease).await;
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_leased() {
+    let machine = Machine::start().await;
+    let limiter = Limiter::new(&machine.server(), FailOpen);
+    let refused = Lease::new(&limiter, "k", "90000/m,60/m:per=call").err().unwrap();
+    assert!(matches!(refused, Error::CannotLease) && refused.to_string().contains("Limiter::acquire"));
+    // Few requests are asked for; what Redis refuses is told once.
+    let few = Lease::new(&limiter, "few", "1000000/h").unwrap().interval(Duration::from_secs(60));
+    for _ in 0..9 {
+        few.acquire(1).await.unwrap();
+    }
+    assert_eq!(few.counters().taken, 0);
+    line::<redis::Value>(limiter.server(), "ACL SETUSER web on >secret ~* +rl.acquire").await;
+    let url = machine.url().replace("//", "//web:secret@");
+    let limiter = Limiter::new(&floodgate_redis::Server::open(url).unwrap(), FailOpen);
+    heard();
+    let refused = Lease::new(&limiter, "refused", "1000000/h").unwrap();
+    for _ in 0..100 {
+        assert_eq!(refused.acquire(1).await.unwrap().source, Source::Redis);
+    }
+    eventually("it is told", async || heard().iter().any(|said| said.contains("nothing is leased"))).await;
+    assert_eq!(refused.counters().taken, 1);
+}

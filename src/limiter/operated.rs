@@ -1,0 +1,95 @@
+//! Which keys operators blocked or pinned, by name: with what was said, and until when.
+
+use crate::core::time::Micros;
+use crate::server::context::Context;
+use crate::server::events::{Event, EventListener};
+use crate::server::ffi::call::OwnedString;
+use crate::server::keys::key::ReadKey;
+use crate::types::cbcircuit::CbCircuit;
+use crate::types::name_index::{NameIndex, once_a_name};
+use crate::types::operator::{BLOCKED, PINNED};
+use crate::types::ratelimit::RateLimit;
+use crate::types::until::Until;
+
+/// What this part listens to.
+pub const LISTENERS: &[EventListener] = &[(Event::Cron, sweep)];
+
+/// A key of which an operator said something that holds.
+#[derive(Clone, Debug)]
+pub struct OperatedKey<W> {
+    /// Its name.
+    pub name: Box<[u8]>,
+    /// What was said.
+    pub word: W,
+    /// Until when it holds.
+    pub until: Until,
+    database: i32,
+}
+
+/// What a key is pinned to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PinnedTo {
+    /// These limits, as written.
+    Limits(Box<str>),
+    /// This breaker.
+    Breaker(Box<str>),
+}
+
+/// All that are blocked, with the operator's reason, those first that stay so for longest. A name that several
+/// databases have stands once: for the key in the caller's database, else for the one that
+/// stays so for longest. At most [`name_index::MOST`](crate::types::name_index::MOST).
+pub fn blocked(ctx: &Context<'_>) -> Vec<OperatedKey<Box<[u8]>>> {
+    list(ctx, &BLOCKED, |key, now| {
+        let held = key.value::<RateLimit>().ok()??;
+        let block = held.block(now)?;
+        Some((block.reason.clone(), block.lasting.until(now)))
+    })
+}
+
+/// All that are pinned, as [`blocked`].
+pub fn pinned(ctx: &Context<'_>) -> Vec<OperatedKey<PinnedTo>> {
+    list(ctx, &PINNED, |key, now| {
+        if let Ok(Some(circuit)) = key.value::<CbCircuit>() {
+            let pin = circuit.pin(now)?;
+            return Some((PinnedTo::Breaker(pin.rule.canonical().into()), pin.end(now)));
+        }
+        let held = key.value::<RateLimit>().ok()??;
+        let pin = held.pin(now)?;
+        Some((PinnedTo::Limits(pin.text.clone()), pin.lasting.until(now)))
+    })
+}
+
+fn list<W>(
+    ctx: &Context<'_>,
+    names: &'static NameIndex,
+    look: impl Fn(&ReadKey<'_>, Micros) -> Option<(W, Until)>,
+) -> Vec<OperatedKey<W>> {
+    let mut found = Vec::new();
+    names.retain(ctx.main(), |(database, name), _| {
+        ctx.in_database(*database, || {
+            let string = OwnedString::new(ctx, name);
+            let said = look(&ctx.read(string.arg()), ctx.now());
+            let holds = said.is_some();
+            found.extend(said.map(|(word, until)| OperatedKey {
+                name: name.clone(),
+                word,
+                until,
+                database: *database,
+            }));
+            holds
+        })
+    });
+    found.sort_by(|a, b| b.until.cmp(&a.until).then_with(|| a.name.cmp(&b.name)));
+    once_a_name(&mut found, ctx.database(), |one| (one.database, &one.name));
+    found
+}
+
+/// When there is no room for another name, makes some.
+fn sweep(ctx: &Context<'_>) {
+    if BLOCKED.is_full(ctx.main()) {
+        blocked(ctx);
+    }
+    if PINNED.is_full(ctx.main()) {
+        pinned(ctx);
+    }
+}
