@@ -12,6 +12,7 @@ mod support;
 
 mod cluster;
 mod examples;
+mod kuadrant;
 mod modes;
 mod operate;
 mod package;

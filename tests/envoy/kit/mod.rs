@@ -2,6 +2,7 @@
 
 mod asking;
 mod envoy;
+mod gateway;
 mod http;
 mod models;
 mod service;
@@ -10,6 +11,7 @@ mod service;
 pub use self::{
     asking::{Answer, Asked, Asking, RUNTIME, descriptor},
     envoy::Envoy,
+    gateway::Gateway,
     http::{Page, get},
     models::{Fixed, Model, Sliding, Stand},
     service::Service,

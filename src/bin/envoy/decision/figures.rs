@@ -48,7 +48,8 @@ impl Figures {
     }
 }
 
-fn integer(value: &Value) -> Option<i64> {
+/// The number that it is.
+pub fn integer(value: &Value) -> Option<i64> {
     match value {
         Value::Int(n) => Some(*n),
         _ => None,
@@ -117,14 +118,15 @@ pub fn of_quota(value: &Value) -> Option<Figures> {
 }
 
 /// The value after a name in a flat map.
-fn field<'v>(row: &'v [Value], name: &str) -> Option<&'v Value> {
+pub fn field<'v>(row: &'v [Value], name: &str) -> Option<&'v Value> {
     row.chunks_exact(2).find_map(|pair| match pair {
         [key, value] if is_text(key, name) => Some(value),
         _ => None,
     })
 }
 
-fn is_text(value: &Value, text: &str) -> bool {
+/// It is that text.
+pub fn is_text(value: &Value, text: &str) -> bool {
     match value {
         Value::BulkString(own) => own == text.as_bytes(),
         Value::SimpleString(own) => own == text,

@@ -24,7 +24,7 @@ use round::Round;
 use std::sync::Arc;
 
 /// The most that a command takes.
-const MOST_UNITS: u64 = 1_000_000_000_000;
+pub const MOST_UNITS: u64 = 1_000_000_000_000;
 
 /// What a descriptor does to its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
