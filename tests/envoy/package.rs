@@ -84,10 +84,22 @@ fn systemd_takes_the_unit() {
     assert!(said.contains("Unknown key"), "a mistake is seen: {said}");
 }
 
-/// The block of shell under a heading.
-fn shell_block<'p>(page: &'p str, heading: &str) -> &'p str {
+/// The first block of a kind under a heading.
+fn block<'p>(page: &'p str, heading: &str, kind: &str) -> &'p str {
     let section = page.split(heading).nth(1).expect("the heading");
-    section.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next()).expect("the block")
+    let rest = section.split_once(&format!("```{kind}\n")).expect("the block").1;
+    rest.split("```").next().unwrap()
+}
+
+#[test]
+fn the_filter_of_the_readme_is_one_that_envoy_takes() {
+    let page = fs::read_to_string(root().join("src/bin/envoy/README.md")).unwrap();
+    let filter = block(&page, "\n## Envoys that decide by themselves\n", "yaml");
+    assert!(filter.contains("rate_limit_quota"), "{filter}");
+    let (good, said) = Envoy::check(filter);
+    assert!(good, "{said}");
+    let (good, _) = Envoy::check(&filter.replace("rlqs_server", "server"));
+    assert!(!good, "a mistake is seen");
 }
 
 /// What OPERATIONS.md says, line by line, but on ports that are free and with
@@ -95,10 +107,10 @@ fn shell_block<'p>(page: &'p str, heading: &str) -> &'p str {
 #[test]
 fn from_nothing_to_a_limited_envoy_in_ten_lines() {
     let page = fs::read_to_string(root().join("OPERATIONS.md")).unwrap();
-    let block = shell_block(&page, "\n### Envoy\n");
-    let lines: Vec<&str> = block.lines().collect();
+    let shell = block(&page, "\n### Envoy\n", "sh");
+    let lines: Vec<&str> = shell.lines().collect();
     assert!(lines.len() <= 10, "{} lines", lines.len());
-    assert!(lines[0].starts_with("git clone "), "{block}");
+    assert!(lines[0].starts_with("git clone "), "{shell}");
     assert_eq!(lines[1], "make build envoy");
     run(Command::new("make").args(["-n", "build", "envoy"]).current_dir(root()));
 

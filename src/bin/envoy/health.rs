@@ -7,9 +7,10 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 /// The names under which the services report themselves.
-const SERVICES: [&str; 3] = [
+const SERVICES: [&str; 4] = [
     "",
     "envoy.service.ratelimit.v3.RateLimitService",
+    "envoy.service.rate_limit_quota.v3.RateLimitQuotaService",
     "kuadrant.service.ratelimit.v1.RateLimitService",
 ];
 

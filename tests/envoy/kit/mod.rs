@@ -1,6 +1,7 @@
 //! What the tests start and how they ask.
 
 mod asking;
+mod borrower;
 mod envoy;
 mod gateway;
 mod http;
@@ -10,6 +11,7 @@ mod service;
 #[allow(unused_imports, reason = "a kit")]
 pub use self::{
     asking::{Answer, Asked, Asking, RUNTIME, descriptor},
+    borrower::{Borrower, Lent},
     envoy::Envoy,
     gateway::Gateway,
     http::{Page, get},
