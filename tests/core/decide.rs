@@ -203,10 +203,8 @@ proptest! {
                 prop_assert_eq!(world.used(i, now), owed);
             }
             let one = Request::of(1);
-            let reply = world.would(now, &one);
-            if !reply.is_granted() {
-                world.check_reply(now, &one, &reply);
-            }
+            let reply = world.ask(now, &one);
+            world.check_reply(now, &one, &reply);
             world.check_full(now);
         }
     }
