@@ -12,6 +12,7 @@ export {
   Limiter,
   type AcquireOptions,
   type BatchItem,
+  type ChargeOptions,
   type Counters,
   type LimiterOptions,
   type Limits,

@@ -29,6 +29,13 @@ export interface AcquireOptions {
   signal?: AbortSignal | undefined
 }
 
+export interface ChargeOptions {
+  /** Keeps statistics of the key (RL.STATS). */
+  track?: boolean | undefined
+  /** Stops waiting for the answer. */
+  signal?: AbortSignal | undefined
+}
+
 export interface BatchItem {
   key: string
   limits?: Limits | undefined
@@ -159,11 +166,35 @@ export class Limiter {
     }
   }
 
-  /** Undoes a grant: gives up to `units` back, the newest first. Replies how many; 0 while Redis is away. */
-  async refund(key: string, units: number): Promise<number> {
-    this.#denials?.forget(key)
+  /**
+   * Charges what was used already, whatever is left, blocked or closed: beyond the limit it is debt,
+   * at most one capacity. The decision says how the key stands for one unit more. While Redis
+   * is away the fallback is asked, as by acquire.
+   */
+  async charge(
+    key: string,
+    limits: Limits = '*',
+    units: number,
+    { track, signal }: ChargeOptions = {},
+  ): Promise<Decision> {
+    const words = [key, ...(limits === '*' ? [] : [limits]), 'COST', units, ...(track ? ['TRACK'] : [])]
     try {
-      return integer(await this.server.ask(['RL.REFUND', key, units], { key }))
+      return decisionOf(await this.server.ask(['RL.CHARGE', ...words], { key, signal }))
+    } catch (error) {
+      if (!(error instanceof Away)) throw error
+      return this.fallback.acquire(key, units)
+    }
+  }
+
+  /**
+   * Undoes a grant: gives up to `units` back, the newest first, on the limits that are named, else
+   * on those of the key's last grant. Replies how many; 0 while Redis is away.
+   */
+  async refund(key: string, units: number, limits?: Limits): Promise<number> {
+    this.#denials?.forget(key)
+    const named = limits === undefined ? [] : [limits]
+    try {
+      return integer(await this.server.ask(['RL.REFUND', key, units, ...named], { key }))
     } catch (error) {
       if (!(error instanceof Away)) throw error
       this.fallback.refund?.(key, units)

@@ -114,6 +114,20 @@ for (const [name, connect] of Object.entries(clients)) {
       await limiter.acquire(key('refund'), '5/h', { cost: 5 })
       assert.equal(await limiter.refund(key('refund'), 2), 2)
       assert.equal((await limiter.acquire(key('refund'), '5/h', { cost: 2 })).granted, 2)
+      await limiter.acquire(key('refund'), '9/d')
+      assert.equal(await limiter.refund(key('refund'), 2, '5/h'), 2)
+      assert.equal((await limiter.quota(key('refund'), '9/d')).rows[0].used, 1)
+    })
+
+    test('charges what was used already: beyond the limit it is debt', async () => {
+      const first = await limiter.charge(key('charge'), '5/h', 4)
+      assert.deepEqual([first.granted, first.remaining, first.source], [4, 1, 'redis'])
+      const debt = await limiter.charge(key('charge'), '5/h', 4, { track: true })
+      assert.deepEqual([debt.granted, debt.remaining], [4, 0])
+      assert.ok(debt.retryAfterMs > 0)
+      assert.equal((await limiter.quota(key('charge'))).rows[0].used, 8)
+      assert.equal((await limiter.acquire(key('charge'), '5/h')).granted, 0)
+      await assert.rejects(limiter.charge(key('place'), 'concurrent:3', 1), /concurrent/)
     })
 
     test('waiting: served in turn, and who goes leaves the line', async () => {

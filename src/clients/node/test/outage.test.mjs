@@ -104,6 +104,8 @@ for (const [name, connect] of [
     const { decision, headers } = await closed.acquireWithHeaders('k', '3/h')
     assert.deepEqual([decision.granted, headers], [0, { 'Retry-After': '1' }])
     assert.equal(await closed.refund('k', 1), 0)
+    const charged = await new Limiter(asked, { fallback: new LocalBucket(1, 5) }).charge('k', '3/h', 4)
+    assert.deepEqual([charged.granted, charged.remaining, charged.source], [4, 1, 'fallback'])
     const all = await new Limiter(asked, { fallback: new LocalBucket(1, 2) }).batch('ALL', [
       { key: 'a', cost: 2 },
       { key: 'b', cost: 3 },

@@ -237,7 +237,7 @@ impl<'a> PaidCall<'a> {
             spent: None,
             since: Instant::now(),
             runtime: Handle::current(),
-            is_told: true,
+            is_over: true,
         };
         // Admitted and gone before it knew, a call hands its token and its units back.
         let (breaker_key, key_of_units) = (told.breaker.clone(), told.key.clone());
@@ -253,7 +253,7 @@ impl<'a> PaidCall<'a> {
         match limiter.server.take::<Answer>(asked, undo).await {
             Ok((true, _, token, _, _)) => {
                 limiter.counts.by_redis();
-                (told.token, told.since, told.is_told) = (token, Instant::now(), false);
+                (told.token, told.since, told.is_over) = (token, Instant::now(), false);
                 Ok(told)
             }
             // Denied by the limit; where it grants, the breaker lets nobody pass.
@@ -265,7 +265,7 @@ impl<'a> PaidCall<'a> {
             Err(Error::Away) => {
                 let alone = limiter.alone(key, cost);
                 if alone.is_granted() {
-                    told.is_told = false;
+                    told.is_over = false;
                     Ok(told)
                 } else {
                     Err(GuardError::Denied(alone))
@@ -287,7 +287,7 @@ struct Told {
     spent: Option<f64>,
     since: Instant,
     runtime: Handle,
-    is_told: bool,
+    is_over: bool,
 }
 
 impl Told {
@@ -298,7 +298,7 @@ impl Told {
     }
 
     fn tell(&mut self, outcome: &str) -> Vec<JoinHandle<()>> {
-        if std::mem::replace(&mut self.is_told, true) {
+        if std::mem::replace(&mut self.is_over, true) {
             return Vec::new();
         }
         let took = format!("{}ms", self.since.elapsed().as_millis());

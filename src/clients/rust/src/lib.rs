@@ -6,6 +6,7 @@ pub mod axum;
 mod breaker;
 #[cfg(feature = "guard")]
 mod cache;
+mod charge;
 mod connection;
 mod decision;
 mod denials;
@@ -28,6 +29,7 @@ pub use acquire::Acquire;
 pub use breaker::{Admitted, Breaker, CallError};
 #[cfg(feature = "guard")]
 pub use cache::Cache;
+pub use charge::Charge;
 pub use decision::{Decision, Source};
 pub use error::Error;
 pub use fallback::{FailClosed, FailOpen, Fallback, LocalBucket};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::acquire::Acquire;
+use crate::charge::Charge;
 use crate::decision::Decision;
 use crate::denials::Denials;
 use crate::error::Error;
@@ -111,6 +112,13 @@ impl Limiter {
         Acquire::new(self, key, limits)
     }
 
+    /// Charges what was used already, whatever is left, blocked or closed: beyond the limit it
+    /// is debt, of at most one capacity. The decision says how the key stands for one unit
+    /// more. While Redis is away the fallback is asked, as by [`Limiter::acquire`].
+    pub fn charge<'a>(&'a self, key: &'a str, limits: &'a str, units: u64) -> Charge<'a> {
+        Charge::new(self, key, limits, units)
+    }
+
     /// Holds a unit of every key, to be settled when the work is done; [`Reserve`] says
     /// what else.
     pub fn reserve<'a>(&'a self, limits: &'a [(&'a str, &'a str)]) -> Reserve<'a> {
@@ -134,16 +142,28 @@ impl Limiter {
         self.batch("ALL", items, || self.all_alone(items)).await
     }
 
-    /// Gives back what was not used after all, the newest first, whoever took it; says
-    /// how much. Nothing while Redis is away.
+    /// Gives back what was not used after all, the newest first, whoever took it, on the
+    /// limits of the key's last grant; says how much. Nothing while Redis is away.
     ///
     /// # Errors
     /// Where Redis refuses it.
     pub async fn refund(&self, key: &str, units: u64) -> Result<u64, Error> {
+        self.refunded(key, units, redis::cmd("RL.REFUND").arg(key).arg(units)).await
+    }
+
+    /// The same, on these limits.
+    ///
+    /// # Errors
+    /// Where Redis refuses it.
+    pub async fn refund_on(&self, key: &str, limits: &str, units: u64) -> Result<u64, Error> {
+        self.refunded(key, units, redis::cmd("RL.REFUND").arg(key).arg(units).arg(limits)).await
+    }
+
+    async fn refunded(&self, key: &str, units: u64, command: &redis::Cmd) -> Result<u64, Error> {
         if let Some(denials) = &self.denials {
             denials.forget(key);
         }
-        match self.server.ask(redis::cmd("RL.REFUND").arg(key).arg(units)).await {
+        match self.server.ask(command).await {
             Err(Error::Away) => {
                 self.fallback.refund(key, units);
                 Ok(0)

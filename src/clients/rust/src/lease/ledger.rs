@@ -150,8 +150,8 @@ impl Ledger {
     /// as much as it reaches into it.
     fn recent(&self, now: Instant) -> u64 {
         let passed = now.saturating_duration_since(self.began).min(self.interval);
-        let before =
-            u128::from(self.previous) * (self.interval - passed).as_nanos() / self.interval.as_nanos();
+        let before = u128::from(self.previous) * self.interval.saturating_sub(passed).as_nanos()
+            / self.interval.as_nanos();
         self.current.saturating_add(u64::try_from(before).unwrap_or(u64::MAX))
     }
 }

@@ -62,7 +62,7 @@ async fn one_makes_what_the_others_wait_for() {
     let machine = Machine::start().await;
     let caches = [Cache::new(&machine.server(), "once"), Cache::new(&machine.server(), "once")];
     let made = Rc::new(Cell::new(0));
-    let make = |cache: &Cache| {
+    let asker = |cache: &Cache| {
         let (made, cache) = (Rc::clone(&made), cache.clone());
         async move {
             let making = cache.once("x", None, async {
@@ -73,7 +73,7 @@ async fn one_makes_what_the_others_wait_for() {
             making.await.unwrap()
         }
     };
-    let all = (0..20).map(|i| make(&caches[i % 2]));
+    let all = (0..20).map(|i| asker(&caches[i % 2]));
     assert!(join_all(all).await.iter().all(|value| *value == 42));
     assert_eq!(made.get(), 1);
 
@@ -85,7 +85,7 @@ async fn one_makes_what_the_others_wait_for() {
     assert_eq!(caches[1].once("y", None, async { Ok::<_, Error>(1) }).await.unwrap(), 1);
     // Rather twice than never.
     let impatient = caches[0].clone().patience(Duration::from_millis(200));
-    let inner = async { impatient.once("z", None, async { Ok::<_, Error>(2) }).await };
+    let inner = Box::pin(async { impatient.once("z", None, async { Ok::<_, Error>(2) }).await });
     assert_eq!(impatient.once("z", None, inner).await.unwrap(), 2);
     // The next takes over from one that dies.
     line::<redis::Value>(&machine.server(), "RL.RESERVE 1 once!w concurrent:1 TTL 500ms ID dead").await;
@@ -215,11 +215,18 @@ async fn while_redis_is_away() {
     cache.set("shared", &"mine", None).await.unwrap();
     assert_eq!(cache.get::<String>("shared").await.unwrap().as_deref(), Some("mine"));
     machine.is_to("start").await;
-    // What all share, and not what was kept meanwhile.
-    eventually("it is asked again", async || {
-        cache.get::<u8>("shared").await.is_ok_and(|kept| kept == Some(1))
-    })
-    .await;
+    // What all share, and not what was kept meanwhile; that is forgotten.
+    let is_back = async || {
+        eventually("it is asked again", async || {
+            cache.get::<u8>("shared").await.is_ok_and(|kept| kept == Some(1))
+        })
+        .await;
+    };
+    is_back().await;
+    machine.is_to("kill").await;
+    assert_eq!(cache.get::<String>("shared").await.unwrap(), None);
+    machine.is_to("start").await;
+    is_back().await;
     machine.is_to("freeze").await;
     let start = Instant::now();
     let all = (0..8).map(|_| cache.once("x", None, async { Ok::<_, Error>(5) }));

@@ -1,4 +1,4 @@
-//! Units that are spent without asking.
+//! Units that are spent without asking, and units that are charged afterwards.
 
 use std::time::{Duration, Instant};
 
@@ -121,4 +121,28 @@ async fn what_cannot_be_leased() {
     }
     eventually("it is told", async || heard().iter().any(|said| said.contains("nothing is leased"))).await;
     assert_eq!(refused.counters().taken, 1);
+}
+
+/// Beyond the limit it is debt; while Redis is away the fallback is asked.
+#[tokio::test]
+async fn charged_afterwards() {
+    let mut machine = Machine::start().await;
+    let limiter = Limiter::new(&machine.server(), LocalBucket::new(1.0).burst(5.0));
+    assert_eq!(limiter.charge("llm", "10/h", 4).await.unwrap().remaining, 6);
+    let decision = limiter.charge("llm", "10/h", 12).track().await.unwrap();
+    assert_eq!((decision.granted, decision.remaining), (12, 0));
+    assert!(decision.retry_after_ms > 0);
+    assert_eq!(used(&limiter, "llm").await, 16);
+    assert_ne!(line::<Vec<redis::Value>>(limiter.server(), "RL.STATS llm").await, []);
+    assert!(!limiter.acquire("llm", "10/h").await.unwrap().is_granted());
+    limiter.acquire("llm", "9/d").await.unwrap();
+    assert_eq!(limiter.refund_on("llm", "10/h", 3).await.unwrap(), 3);
+    assert_eq!(limiter.quota("llm", "10/h").await.unwrap().unwrap().limits[0].used, 13);
+    line::<redis::Value>(limiter.server(), "RL.PIN pinned 3/h").await;
+    assert_eq!(limiter.charge("pinned", "*", 1).await.unwrap().remaining, 2);
+    let refused = limiter.charge("place", "concurrent:3", 1).await.unwrap_err().to_string();
+    assert!(refused.contains("concurrent"), "{refused}");
+    machine.is_to("kill").await;
+    let alone = limiter.charge("llm", "10/h", 4).await.unwrap();
+    assert_eq!((alone.granted, alone.source), (4, Source::Fallback));
 }

@@ -201,6 +201,7 @@ async fn with_the_rights_of_the_readme() {
     assert_eq!((waited.remaining, waited.source), (7, Source::Redis));
     assert_eq!(granted(&limiter.batch_all(&[BatchItem::new("user:1", "9/h")]).await.unwrap()), [1]);
     assert_eq!(limiter.refund("user:1", 1).await.unwrap(), 1);
+    limiter.charge("user:1", "9/h", 1).await.unwrap();
     let limits = [("user:2", "9/h")];
     let reservation = limiter.reserve(&limits).ttl(Duration::from_millis(90)).await.unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;

@@ -125,6 +125,7 @@ fn a_ledger_does_what_its_model_says() {
                 assert!(held.left == 0 || now >= held.until);
                 limit.grants[grant].units = block.used;
             }
+            assert!(model.blocks.iter().all(|held| held.left > 0 && now < held.until), "all is settled");
             assert_eq!(ledger.left(at), model.alive(now), "seed {seed}, step {step}");
             if let Some(Decision { granted, .. }) = decision {
                 assert_eq!(granted, cost);
@@ -153,12 +154,12 @@ fn a_ledger_does_what_its_model_says() {
             assert!(limit.used(now) <= count);
         }
         for begin in &out {
-            let used: u64 = uses
+            let spent: u64 = uses
                 .iter()
-                .filter(|spent| spent.step >= begin.step && spent.at < begin.at + PERIOD)
-                .map(|spent| spent.units)
+                .filter(|one| one.step >= begin.step && one.at < begin.at + PERIOD)
+                .map(|one| one.units)
                 .sum();
-            assert!(used <= count + begin.units, "seed {seed}: {used} of {count} + {}", begin.units);
+            assert!(spent <= count + begin.units, "seed {seed}: {spent} of {count} + {}", begin.units);
         }
     }
     assert!(leased > 5000 && denied > 100, "{leased} leased, {denied} denied");

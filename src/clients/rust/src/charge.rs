@@ -1,0 +1,57 @@
+//! What was used already, charged afterwards.
+
+use std::pin::Pin;
+
+use crate::decision::Decision;
+use crate::error::Error;
+use crate::limiter::Limiter;
+
+/// A charge, made by [`Limiter::charge`] and told when it is awaited.
+#[must_use = "it charges nothing until it is awaited"]
+#[derive(Clone, Copy)]
+pub struct Charge<'a> {
+    limiter: &'a Limiter,
+    key: &'a str,
+    limits: &'a str,
+    units: u64,
+    is_tracked: bool,
+}
+
+impl<'a> Charge<'a> {
+    pub(crate) fn new(limiter: &'a Limiter, key: &'a str, limits: &'a str, units: u64) -> Self {
+        Self { limiter, key, limits, units, is_tracked: false }
+    }
+
+    /// Counts the key for RL.STATS.
+    pub fn track(mut self) -> Self {
+        self.is_tracked = true;
+        self
+    }
+
+    async fn charged(self) -> Result<Decision, Error> {
+        let Self { limiter, key, limits, units, is_tracked } = self;
+        let mut command = redis::cmd("RL.CHARGE");
+        command.arg(key);
+        // Without limits those hold that the server has.
+        if limits != "*" {
+            command.arg(limits);
+        }
+        command.arg("COST").arg(units);
+        if is_tracked {
+            command.arg("TRACK");
+        }
+        match limiter.server.ask(&command).await {
+            Err(Error::Away) => Ok(limiter.fallback.acquire(key, units)),
+            answer => answer,
+        }
+    }
+}
+
+impl<'a> IntoFuture for Charge<'a> {
+    type Output = Result<Decision, Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.charged())
+    }
+}
