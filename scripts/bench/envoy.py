@@ -19,6 +19,8 @@ import tempfile
 import time
 import urllib.request
 
+from report import table
+
 from server import Server, begin, free_port
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -137,13 +139,14 @@ def main():
             server.stop()
     medians = {name: [statistics.median(column) for column in zip(*rows, strict=True)]
                for name, rows in figures.items()}
-    base = medians["without limits"]
-    print(f"{'':18}{'requests/s':>12}{'p50 ms':>9}{'p99 ms':>9}{'p50 added':>11}{'p99 added':>11}{'commands':>10}")
-    for name, (rate, p50, p99) in medians.items():
-        added = f"{p50 - base[1]:11.2f}{p99 - base[2]:11.2f}" if name != "without limits" else " " * 22
-        each = asked[name] / max(requests[name], 1)
-        print(f"{name:18}{rate:12.0f}{p50:9.2f}{p99:9.2f}{added}{each:10.2f}")
-    print("commands: Redis commands for one request; envoyproxy/ratelimit sends INCRBY and EXPIRE for each descriptor")
+    _, base50, base99 = medians["without limits"]
+    rows = [[name, f"{rate:,.0f}", f"{p50:.2f}", f"{p99:.2f}",
+             *([f"{p50 - base50:.2f}", f"{p99 - base99:.2f}"] if name != "without limits" else ["", ""]),
+             f"{asked[name] / max(requests[name], 1):.2f}"]
+            for name, (rate, p50, p99) in medians.items()]
+    print(table([f"through Envoy, {options.clients} clients", "requests/s", "p50 ms", "p99 ms", "p50 added", "p99 added",
+                 "Redis commands a request"], rows), end="")
+    print("envoyproxy/ratelimit sends INCRBY and EXPIRE for each descriptor")
 
 
 if __name__ == "__main__":

@@ -14,4 +14,4 @@ COPY --chmod=755 ${LIBRARY} /usr/lib/redis/modules/libfloodgate.so
 # Both official images start their server with arguments that begin with a dash.
 # More settings stand behind these, or in a configuration file with its own line
 # loadmodule: then give that file in place of these.
-CMD ["--loadmodule", "/usr/lib/redis/modules/wrong.so"]
+CMD ["--loadmodule", "/usr/lib/redis/modules/libfloodgate.so"]

@@ -13,7 +13,7 @@ mkdir -p -- "$1"
 out=$(realpath -- "$1")
 cd "$(dirname "$0")/../.."
 
-needs=$(tests/clients/install.sh python)
+needs=$(tests/clients/install.sh python-package)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 tar -C src/clients/python --exclude __pycache__ --exclude ./dist -cf - . | tar -C "$work" -xf -

@@ -5,6 +5,7 @@
 #
 #   tests/clients/install.sh python|node                  for the recipes here
 #   tests/clients/install.sh moving-python|moving-node    for tests/moving
+#   tests/clients/install.sh python-package               to build src/clients/python
 #   tests/clients/install.sh node-package                 for src/clients/node
 #   tests/clients/install.sh rust                         for src/clients/rust
 set -euo pipefail
@@ -40,6 +41,17 @@ case ${1:-} in
         }
         answers() { "$folder/venv/bin/pip" download --quiet --no-deps --dest "$folder/probe" redis; }
         ;;
+    python-package)
+        list=$here/python/requirements.txt
+        command -v python3 >/dev/null || missing "python3 is not installed"
+        builder() { grep '^hatchling==' "$list"; }
+        stamp() { python3 --version && builder; }
+        get() {
+            python3 -m venv "$folder/venv" &&
+                "$folder/venv/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: "$(builder)"
+        }
+        answers() { "$folder/venv/bin/pip" download --quiet --no-deps --dest "$folder/probe" hatchling; }
+        ;;
     node | moving-node)
         list=$here/node/package.json
         [ "$1" = node ] || list=$here/../moving/package.json
@@ -71,7 +83,7 @@ case ${1:-} in
         get() { cargo fetch --quiet --locked --manifest-path "$list/Cargo.toml"; }
         answers() { cargo info --quiet redis; }
         ;;
-    *) echo "usage: tests/clients/install.sh python|node|rust|moving-python|moving-node|node-package" >&2; exit 2 ;;
+    *) echo "usage: tests/clients/install.sh python|node|rust|moving-python|moving-node|python-package|node-package" >&2; exit 2 ;;
 esac
 
 mkdir -p "$cache"

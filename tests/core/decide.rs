@@ -203,7 +203,8 @@ proptest! {
                 prop_assert_eq!(world.used(i, now), owed);
             }
             let one = Request::of(1);
-            world.check_reply(now, &one, &world.would(now, &one));
+            let reply = world.ask(now, &one);
+            world.check_reply(now, &one, &reply);
             world.check_full(now);
         }
     }

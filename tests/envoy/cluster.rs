@@ -1,7 +1,10 @@
 //! On a cluster: all keys of a domain are in one slot, and commands go straight
 //! to its node.
 
-use crate::{harness::cluster, kit::Service};
+use crate::{
+    harness::cluster,
+    kit::{Borrower, Gateway, Lent, Service},
+};
 
 #[test]
 fn a_domain_is_in_one_slot_and_both_descriptors_are_decided_at_once() {
@@ -51,4 +54,36 @@ fn a_domain_is_in_one_slot_and_both_descriptors_are_decided_at_once() {
     }
     assert!(owners.len() > 1, "domains are spread over the nodes");
     assert_eq!(service.commands(), 30);
+}
+
+#[test]
+fn reservations_and_what_is_lent_reach_their_node() {
+    let cluster = cluster(3, 0);
+    for node in &cluster.nodes {
+        // The rights that the README names.
+        node.ok("ACL SETUSER limiter on >x ~envoy:* +rl.quota +ping +cluster +rl.reserve +rl.commit +rl.release +multi +exec");
+    }
+    let urls: Vec<String> =
+        cluster.nodes.iter().map(|node| format!("redis://limiter:x@127.0.0.1:{}", node.port())).collect();
+    let config = |domain: &str| {
+        format!("domain: '{domain}'\ndescriptors: [{{key: a, limits: 100/h}}, {{key: b, limits: 100/h}}]\n")
+    };
+    let service = Service::alone(&config("one"), &["--cluster", "--redis", &urls[0]]);
+    let domains = ["one", "two", "three", "four"];
+    for domain in &domains[1..] {
+        service.write(&format!("{domain}.yaml"), &config(domain));
+    }
+    service.wait_connected();
+    service.wait_log("new configuration: 4 domains");
+    for domain in domains {
+        let gateway = Gateway::connect(service.grpc(), domain);
+        let both = ["a=1", "b=1"];
+        let id = gateway.reserve(&both, 90, 60).unwrap();
+        assert_eq!(gateway.reserve(&both, 20, 60), None, "{domain}");
+        assert!(gateway.commit(&both, &id, 60));
+        // 40 are left, of which it begins with a tenth.
+        let mut envoy = Borrower::connect(service.grpc(), domain);
+        assert_eq!(envoy.report("a=1", 0, 1), Lent::Tokens { burst: 1, fill: 5, seconds: 20 }, "{domain}");
+        assert_eq!(envoy.report("a=1", 2, 1).most(), 18);
+    }
 }

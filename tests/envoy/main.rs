@@ -12,10 +12,13 @@ mod support;
 
 mod cluster;
 mod examples;
+mod kuadrant;
+mod leases;
 mod modes;
 mod operate;
 mod package;
 mod protocol;
+mod quotas;
 mod reload;
 mod secrets;
 mod through_envoy;

@@ -78,7 +78,7 @@ fn quota_mode_denies_when_all_of_them_are_over() {
 
 #[test]
 fn quota_mode_beside_a_limit_that_denies() {
-    let (_redis, service) = started(&[]);
+    let (redis, service) = started(&[]);
     let asking = service.asking("d");
     let all = ["a=1", "q1=1", "q2=1"];
     assert_eq!(asking.hit(2, &all).left(), [(true, 1), (true, 0), (true, 2)]);
@@ -91,6 +91,10 @@ fn quota_mode_beside_a_limit_that_denies() {
     let denied = asking.ask(&all);
     assert_eq!((denied.ok(), denied.left()), (false, vec![(true, 1), (false, 0), (false, 0)]));
     assert_eq!(asking.ask(&["a=1"]).left(), [(true, 0)]);
+    // On a pinned key to the pin, which had granted.
+    redis.ok("RL.PIN envoy:{d}:a=9 50/h");
+    assert!(!asking.ask(&["a=9", "q1=1", "q2=1"]).ok());
+    assert_eq!(asking.ask(&["a=9"]).left(), [(true, 49)]);
 }
 
 #[test]

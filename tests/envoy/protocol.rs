@@ -22,6 +22,7 @@ descriptors:
   - {key: all, rate_limit: {unlimited: true}}
   - {key: two, limits: '5/s,8/h:name=hourly'}
   - {key: none, rate_limit: {unit: second, requests_per_unit: 0}}
+  - {key: c, limits: '100/h:name=new'}
 ";
 
 fn started() -> (Server, Service) {
@@ -111,6 +112,31 @@ fn negative_hits_give_back() {
     assert_eq!(back.left(), [(true, 10), (true, 19)]);
     assert!(asking.send(0, vec![hits("a=9", 5, true)]).unwrap().ok());
     assert_eq!(back.headers()[1], "RateLimit: \"second\";r=19;t=3599", "{:?}", back.headers());
+}
+
+/// The key's last grant was on another limit, as while two versions of the
+/// configuration are in use: what is given back goes to the limit that is named.
+#[test]
+fn negative_hits_give_back_on_the_limits_that_are_named() {
+    let (redis, service) = started();
+    let asking = service.asking("d");
+    asking.hit(10, &["c=1"]);
+    redis.line("RL.ACQUIRE envoy:{d}:c=1 50/h:name=old COST 20");
+    let back = asking.send(0, vec![hits("c=1", 4, true)]).unwrap();
+    assert_eq!(back.left(), [(true, 94)]);
+    let old = redis.line("RL.QUOTA envoy:{d}:c=1 50/h:name=old");
+    assert_eq!(old.items()[0].field("used").int(), 20, "nothing comes back there");
+}
+
+/// A pin wins over the rule, so it is what granted.
+#[test]
+fn negative_hits_give_back_on_a_pinned_key() {
+    let (redis, service) = started();
+    let asking = service.asking("d");
+    redis.ok("RL.PIN envoy:{d}:a=vip 1000/h");
+    assert_eq!(asking.hit(500, &["a=vip"]).left(), [(true, 500)]);
+    assert_eq!(asking.send(0, vec![hits("a=vip", 200, true)]).unwrap().left(), [(true, 700)]);
+    assert_eq!(service.commands(), 5);
 }
 
 #[test]

@@ -282,7 +282,10 @@ fn it_counts_in_used_only() {
     );
     server.ok("RL.POLICY SET gold 1/m PREFIX p:");
     charge(&server, "p:1 COST 3");
-    assert!(call!(server, "RL.METRICS").field("granted_by_policy").pairs().is_empty());
+    for counts in ["granted_by_policy", "denied_by_policy"] {
+        let counts = call!(server, "RL.METRICS").field(counts).pairs();
+        assert!(counts.iter().all(|(_, count)| *count == Reply::Int(0)), "{counts:?}");
+    }
     assert!(server.line("RL.TOP GRANTED").items().iter().all(|row| !format!("{row:?}").contains("p:1")));
 }
 

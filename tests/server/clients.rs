@@ -4,7 +4,7 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Seek as _, Write as _},
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -67,11 +67,13 @@ fn node(folder: &Path) -> TempDir {
 /// says so, and beside one without the module; gives what else it says.
 pub fn tried(mut recipe: Command, mut server: Server) -> Vec<String> {
     let plain = Server::builder().without_module().start();
+    // A file, for a pipe that nobody empties stops whoever says much.
+    let mut words = tempfile::tempfile().unwrap();
     let mut process = recipe
         .args([server.port().to_string(), plain.port().to_string()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .stderr(words.try_clone().unwrap())
         .spawn()
         .unwrap();
     let mut stdin = process.stdin.take().unwrap();
@@ -88,8 +90,12 @@ pub fn tried(mut recipe: Command, mut server: Server) -> Vec<String> {
         // It may have failed meanwhile: its own words are shown below.
         let _ = stdin.write_all(b"\n");
     }
-    let output = process.wait_with_output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    if !process.wait().unwrap().success() {
+        let mut told = Vec::new();
+        words.rewind().unwrap();
+        words.read_to_end(&mut told).unwrap();
+        panic!("{}", String::from_utf8_lossy(&told));
+    }
     said
 }
 

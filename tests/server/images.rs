@@ -67,7 +67,7 @@ fn the_library_copies_itself_into_a_volume() {
     assert_eq!(copied.len(), 1, "{copied:?}");
     let bytes = |path: PathBuf| fs::read(path).unwrap();
     assert_eq!(bytes(copied[0].path()), bytes(dir.path().join("libfloodgate.so")));
-    let server = Server::builder().module(&copied[0].path()).start();
+    let server = Server::builder().module(copied[0].path()).start();
     assert_eq!(server.line("RL.ACQUIRE k 10/s").to_ints()[0], 1);
 
     let output = inside(&["/nowhere"]);
@@ -84,6 +84,11 @@ fn the_files_agree() {
     for file in ["server.Dockerfile", "compose.yaml", "kubernetes/valkey-operator.yaml"] {
         assert!(images(file).contains(loaded), "{file}");
     }
+    // The image loads what it copies.
+    let server = images("server.Dockerfile");
+    let line = |word: &str| server.lines().find(|line| line.starts_with(word)).unwrap();
+    assert!(line("COPY ").ends_with(&format!(" {loaded}")), "{server}");
+    assert_eq!(line("CMD "), format!(r#"CMD ["--loadmodule", "{loaded}"]"#));
     // The init container's folder is the one that the server loads from.
     let pod = images("kubernetes/statefulset.yaml");
     for part in ["args: [/modules]", "mountPath: /modules}", "loadmodule /modules/libfloodgate.so"] {

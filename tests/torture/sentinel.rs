@@ -27,9 +27,10 @@ struct Tally {
 /// Takes a unit at a time from whoever the sentinels call master.
 fn follow(ports: &[u16], tally: &Tally, stop: &AtomicBool) {
     let addresses = ports.iter().map(|port| format!("redis://127.0.0.1:{port}")).collect();
-    let mut client =
-        SentinelClient::build(addresses, SENTINEL_NAME.to_string(), None, SentinelServerType::Master)
-            .expect("addresses of sentinels");
+    // With its TLS the library takes any text, without it this type.
+    let name = String::from(SENTINEL_NAME);
+    let mut client = SentinelClient::build(addresses, name, None, SentinelServerType::Master)
+        .expect("addresses of sentinels");
     while !stop.load(Ordering::Relaxed) {
         // While there is no master to be had, the client asks again.
         let Ok(mut connection) = client.get_connection() else {

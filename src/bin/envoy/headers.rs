@@ -148,6 +148,7 @@ mod tests {
             retry_ms,
             reset_ms,
             index: Some(0),
+            overruled: false,
         }
     }
 

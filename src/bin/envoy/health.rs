@@ -6,8 +6,13 @@ use tokio::sync::watch;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-/// The name under which the service reports itself.
-const SERVICE: &str = "envoy.service.ratelimit.v3.RateLimitService";
+/// The names under which the services report themselves.
+const SERVICES: [&str; 4] = [
+    "",
+    "envoy.service.ratelimit.v3.RateLimitService",
+    "envoy.service.rate_limit_quota.v3.RateLimitQuotaService",
+    "kuadrant.service.ratelimit.v1.RateLimitService",
+];
 
 /// What health depends on.
 #[derive(Clone)]
@@ -35,7 +40,7 @@ impl Health {
     pub async fn tell(mut self, reporter: HealthReporter) {
         loop {
             let status = if self.good() { ServingStatus::Serving } else { ServingStatus::NotServing };
-            for service in ["", SERVICE] {
+            for service in SERVICES {
                 reporter.set_service_status(service, status).await;
             }
             let changed = tokio::select! {

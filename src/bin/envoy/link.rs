@@ -5,7 +5,7 @@ use redis::aio::MultiplexedConnection;
 use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr};
 use redis::{
-    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionInfo, IntoConnectionInfo as _, Pipeline,
+    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionInfo, IntoConnectionInfo as _, Pipeline,
     RedisError, RedisResult, TlsCertificates, Value,
 };
 use std::path::{Path, PathBuf};
@@ -84,13 +84,20 @@ enum Connection {
 }
 
 impl Connection {
-    async fn ask(&mut self, commands: Pipeline, count: usize, key: &str) -> RedisResult<Vec<Value>> {
+    /// The answers from the one at `from` on.
+    async fn ask(
+        &mut self,
+        commands: Pipeline,
+        from: usize,
+        count: usize,
+        key: &str,
+    ) -> RedisResult<Vec<Value>> {
         match self {
-            Self::Single(connection) => connection.send_packed_commands(&commands, 0, count).await,
+            Self::Single(connection) => connection.send_packed_commands(&commands, from, count).await,
             Self::Cluster(connection) => {
                 let route = Route::with_key(key, SlotAddr::Master);
                 connection
-                    .route_pipeline(commands, 0, count, SingleNodeRoutingInfo::SpecificNode(route))
+                    .route_pipeline(commands, from, count, SingleNodeRoutingInfo::SpecificNode(route))
                     .await
             }
         }
@@ -159,14 +166,52 @@ impl Link {
     pub async fn ask(&self, commands: Pipeline, count: usize, key: &str) -> Result<Vec<Value>, Unanswered> {
         let Some(mut connection) = self.connection() else { return Err(Unanswered::Away) };
         self.commands.fetch_add(count as u64, Ordering::Relaxed);
-        connection.ask(commands, count, key).await.map_err(|why| {
-            if why.is_unrecoverable_error() || why.is_io_error() {
-                self.lost.notify_one();
-                Unanswered::Broken(why.to_string())
-            } else {
-                Unanswered::refused(&why)
+        connection.ask(commands, 0, count, key).await.map_err(|why| self.failed(&why))
+    }
+
+    /// One command.
+    ///
+    /// # Errors
+    /// As [`Link::ask`], and when the answer is an error.
+    pub async fn ask_one(&self, command: Cmd, key: &str) -> Result<Value, Unanswered> {
+        let mut commands = Pipeline::with_capacity(1);
+        commands.add_command(command);
+        let value = self.ask(commands, 1, key).await?.pop().ok_or_else(Unanswered::unreadable)?;
+        value.extract_error().map_err(|why| Unanswered::refused(&why))
+    }
+
+    /// Commands between which no others come.
+    ///
+    /// # Errors
+    /// As [`Link::ask`].
+    pub async fn ask_together(
+        &self,
+        mut commands: Pipeline,
+        count: usize,
+        key: &str,
+    ) -> Result<Vec<Value>, Unanswered> {
+        let Some(mut connection) = self.connection() else { return Err(Unanswered::Away) };
+        self.commands.fetch_add(count as u64, Ordering::Relaxed);
+        commands.atomic();
+        // Behind the answers to MULTI and each command is the one to EXEC.
+        let values = connection.ask(commands, count + 1, 1, key).await.map_err(|why| self.failed(&why))?;
+        match values.into_iter().next() {
+            Some(Value::Array(values)) if values.len() == count => Ok(values),
+            Some(value) => {
+                value.extract_error().map_err(|why| Unanswered::refused(&why))?;
+                Err(Unanswered::unreadable())
             }
-        })
+            None => Err(Unanswered::unreadable()),
+        }
+    }
+
+    fn failed(&self, why: &RedisError) -> Unanswered {
+        if why.is_unrecoverable_error() || why.is_io_error() {
+            self.lost.notify_one();
+            Unanswered::Broken(why.to_string())
+        } else {
+            Unanswered::refused(why)
+        }
     }
 
     /// Connects, watches, and connects again, for ever.

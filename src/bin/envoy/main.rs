@@ -6,11 +6,14 @@
 //! |---|---|
 //! | [`args`] | what was asked |
 //! | [`config`] | files → what is limited how much |
+//! | [`plan`] | a request's descriptors → the limits that they meet |
 //! | [`matching`] | a descriptor of a request → the limit it meets |
 //! | [`key`] | a descriptor → its Redis key |
 //! | [`decision`] | limits → commands → where each stands, and the verdict |
 //! | [`link`] | the connection to Redis |
-//! | [`service`] | the gRPC method, and its answer |
+//! | [`service`] | Envoy's gRPC method, and its answer |
+//! | [`kuadrant`] | Kuadrant's: look, report, reserve, commit |
+//! | [`lease`] | parts of limits, lent to Envoys that decide by themselves |
 //! | [`headers`], [`metadata`] | what the answer tells clients and filters |
 //! | [`metrics`], [`health`], [`http`] | what operators see |
 //! | [`reload`] | the configuration in force, and the next |
@@ -24,18 +27,24 @@ mod headers;
 mod health;
 mod http;
 mod key;
+mod kuadrant;
+mod lease;
 mod link;
 mod matching;
 mod metadata;
 mod metrics;
+mod plan;
 mod reload;
 mod service;
 
 use args::{Asked, Options};
 use config::{Algorithm, Refused};
+use envoy_types::pb::envoy::service::rate_limit_quota::v3::rate_limit_quota_service_server::RateLimitQuotaServiceServer;
 use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitServiceServer;
 use health::Health;
 use http::Pages;
+use kuadrant::{Kuadrant, KuadrantServer};
+use lease::Leases;
 use link::Link;
 use metrics::Metrics;
 use reload::{Current, Watch};
@@ -130,14 +139,17 @@ async fn serve(options: Options) -> Result<(), Ended> {
     eprintln!(
         "floodgate-envoy: {domains} domains, {limits} limits; gRPC on {grpc_address}, HTTP on {http_address}"
     );
-    let service = RateLimitServiceServer::new(Service { current, link, metrics, style });
+    let service = Arc::new(Service { current, link, metrics, style });
+    let leases = Leases { service: Arc::clone(&service), stopping: stopping.clone() };
     // An answer is written in several pieces, and none waits for the one before to
     // have arrived: that would take 40 ms.
     let incoming = TcpIncoming::from(grpc_listener).with_nodelay(Some(true));
     let mut stopped = stopping.clone();
     let server = tonic::transport::Server::builder()
         .add_service(health_service)
-        .add_service(service)
+        .add_service(RateLimitServiceServer::from_arc(Arc::clone(&service)))
+        .add_service(KuadrantServer::new(Kuadrant(service)))
+        .add_service(RateLimitQuotaServiceServer::new(leases))
         .serve_with_incoming_shutdown(incoming, async move {
             let _ = stopped.wait_for(|stop| *stop).await;
         });

@@ -54,6 +54,10 @@ pub struct Metrics {
     buckets: [AtomicU64; ENDS.len()],
     requests: AtomicU64,
     nanos: AtomicU64,
+    /// Envoys that decide by themselves.
+    streams: AtomicU64,
+    lent_allowed: AtomicU64,
+    lent_denied: AtomicU64,
 }
 
 fn add(counter: &AtomicU64, n: u64) {
@@ -83,6 +87,21 @@ impl Metrics {
     /// A configuration was taken, or not.
     pub fn loaded(&self, taken: bool) {
         add(if taken { &self.loads } else { &self.refused_loads }, 1);
+    }
+
+    /// An Envoy that decides by itself came, or went.
+    pub fn stream(&self, came: bool) {
+        if came {
+            add(&self.streams, 1);
+        } else {
+            self.streams.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What such an Envoy says that it allowed and denied.
+    pub fn reported(&self, allowed: u64, denied: u64) {
+        add(&self.lent_allowed, allowed);
+        add(&self.lent_denied, denied);
     }
 
     /// A limit was asked.
@@ -130,6 +149,16 @@ impl Metrics {
             ("ratelimit_service_config_load_success", "Configurations taken.", read(&self.loads)),
             ("ratelimit_service_config_load_error", "Configurations refused.", read(&self.refused_loads)),
             ("floodgate_envoy_redis_commands_total", "Commands sent to Redis for requests.", commands),
+            (
+                "floodgate_envoy_lent_allowed_total",
+                "Requests that Envoys allowed by themselves.",
+                read(&self.lent_allowed),
+            ),
+            (
+                "floodgate_envoy_lent_denied_total",
+                "Requests that Envoys denied by themselves.",
+                read(&self.lent_denied),
+            ),
         ];
         for (name, help, n) in single {
             counter(&mut page, name, help);
@@ -140,6 +169,9 @@ impl Metrics {
         let _ =
             writeln!(page, "ratelimit_service_total_requests{{grpc_method=\"ShouldRateLimit\"}} {requests}");
         self.write_times(&mut page);
+        let name = "floodgate_envoy_streams";
+        let _ = writeln!(page, "# HELP {name} Envoys that decide by themselves.\n# TYPE {name} gauge");
+        let _ = writeln!(page, "{name} {}", read(&self.streams));
         let name = "floodgate_envoy_redis_up";
         let _ = writeln!(page, "# HELP {name} 1 while Redis is connected.\n# TYPE {name} gauge");
         let _ = writeln!(page, "{name} {}", u8::from(redis_up));

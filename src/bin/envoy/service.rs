@@ -1,15 +1,13 @@
 //! `ShouldRateLimit`: a request's descriptors → limits → a decision → an answer.
 
-use crate::config::{Algorithm, Allowance, Config, Mode, Rule, Unit};
-use crate::decision::{Ask, Decision, Figures, Hits, decide};
+use crate::config::{Algorithm, Mode, Rule, Unit};
+use crate::decision::{Decision, Figures, decide};
 use crate::headers::{Wanted, headers};
-use crate::key::key;
-use crate::link::Link;
-use crate::matching::{find, with_value};
+use crate::link::{Link, Unanswered};
 use crate::metadata::{Said, metadata};
 use crate::metrics::{Failure, Metrics};
+use crate::plan::{Met, Planned};
 use crate::reload::Current;
-use envoy_types::pb::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
 use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_response::rate_limit::Unit as ShownUnit;
 use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_response::{
     Code, DescriptorStatus, RateLimit,
@@ -17,7 +15,6 @@ use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_response::{
 use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitService;
 use envoy_types::pb::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
 use envoy_types::pb::google::protobuf::Duration as Length;
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tonic::{Request, Response, Status};
@@ -44,24 +41,6 @@ pub struct Style {
     pub metadata: bool,
 }
 
-/// A descriptor, and what it meets.
-enum Met {
-    /// No limit.
-    Nothing,
-    /// All is allowed.
-    Unlimited,
-    /// The limit of that place among the asks.
-    Limit(usize),
-}
-
-/// A request whose limits are known.
-struct Planned {
-    met: Vec<Met>,
-    asks: Vec<Ask>,
-    /// For each ask how metrics name it.
-    paths: Vec<Vec<String>>,
-}
-
 #[tonic::async_trait]
 impl RateLimitService for Service {
     async fn should_rate_limit(
@@ -69,38 +48,32 @@ impl RateLimitService for Service {
         request: Request<RateLimitRequest>,
     ) -> Result<Response<RateLimitResponse>, Status> {
         let start = Instant::now();
-        let deadline = match asked_deadline(&request) {
-            Some(asked) => asked.min(self.style.deadline),
-            None => self.style.deadline,
+        let deadline = self.deadline(asked_deadline(&request));
+        let request = request.get_ref();
+        let answer = match self.plan(&request.domain, &request.descriptors, request.hits_addend) {
+            Ok(planned) => self.answer(request, planned, deadline).await,
+            Err(why) => Err(why),
         };
-        let answer = self.answer(request.get_ref(), deadline).await;
         self.metrics.answered(start.elapsed());
         answer.map(Response::new)
     }
 }
 
 impl Service {
-    async fn answer(
+    /// Decides and answers, within `deadline`.
+    ///
+    /// # Errors
+    /// When there is no decision.
+    pub async fn answer(
         &self,
         request: &RateLimitRequest,
+        planned: Planned,
         deadline: Duration,
     ) -> Result<RateLimitResponse, Status> {
-        let planned = self.plan(&self.current.config(), request).inspect_err(|_| {
-            self.metrics.failed(Failure::Service);
-        })?;
         let decision = if planned.asks.is_empty() {
             Decision { figures: Vec::new(), denied: false }
         } else {
-            let failed = |reason: String| {
-                self.metrics.failed(Failure::Redis);
-                Status::unavailable(reason)
-            };
-            match tokio::time::timeout(deadline, decide(&self.link, &planned.asks)).await {
-                Ok(decided) => decided.map_err(|why| failed(why.to_string()))?,
-                Err(_) => {
-                    return Err(failed(format!("Redis did not answer within {} ms", deadline.as_millis())));
-                }
-            }
+            self.within(deadline, decide(&self.link, &planned.asks)).await?
         };
         for ((ask, path), figures) in planned.asks.iter().zip(&planned.paths).zip(&decision.figures) {
             self.metrics.hit(&request.domain, path, ask, figures, &decision);
@@ -108,64 +81,28 @@ impl Service {
         Ok(self.response(request, &planned, &decision))
     }
 
-    /// Finds the limit of each descriptor.
-    fn plan(&self, config: &Config, request: &RateLimitRequest) -> Result<Planned, Status> {
-        if request.domain.is_empty() {
-            return Err(Status::invalid_argument("the domain of the request is empty"));
-        }
-        if request.descriptors.is_empty() {
-            return Err(Status::invalid_argument("the request has no descriptors"));
-        }
-        let known = config.domain(&request.domain).is_some();
-        let found = request
-            .descriptors
-            .iter()
-            .map(|descriptor| if known { self.found(config, &request.domain, descriptor) } else { Ok(None) })
-            .collect::<Result<Vec<_>, Status>>()?;
-        // A limit that another one of the request replaces is not asked.
-        let replaced: HashSet<&str> = found
-            .iter()
-            .flatten()
-            .flat_map(|found| found.allowance.replaces().iter().map(String::as_str))
-            .collect();
-        let mut planned =
-            Planned { met: Vec::with_capacity(found.len()), asks: Vec::new(), paths: Vec::new() };
-        for (descriptor, found) in request.descriptors.iter().zip(&found) {
-            let met = match found.as_ref().map(|found| (found, &*found.allowance)) {
-                None => Met::Nothing,
-                Some((_, Allowance::Unlimited { .. })) => Met::Unlimited,
-                Some((_, Allowance::Limited(rule))) if replaced.contains(rule.name.as_str()) => Met::Nothing,
-                Some((found, Allowance::Limited(rule))) => {
-                    planned.asks.push(Ask {
-                        key: key(&self.style.prefix, &request.domain, &descriptor.entries, &found.shared),
-                        rule: Arc::clone(rule),
-                        hits: hits(request, descriptor),
-                    });
-                    planned.paths.push(found.path.clone());
-                    Met::Limit(planned.asks.len() - 1)
-                }
-            };
-            planned.met.push(met);
-        }
-        Ok(planned)
+    /// The time that a request has: what it asks for, but not more than the
+    /// operator allows.
+    pub fn deadline(&self, asked: Option<Duration>) -> Duration {
+        asked.map_or(self.style.deadline, |asked| asked.min(self.style.deadline))
     }
 
-    fn found(
+    /// What Redis answers within `deadline`.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn within<T>(
         &self,
-        config: &Config,
-        domain: &str,
-        descriptor: &RateLimitDescriptor,
-    ) -> Result<Option<crate::matching::Match>, Status> {
-        let Some(own) = &descriptor.limit else { return Ok(find(config, domain, &descriptor.entries)) };
-        let Some(unit) = Unit::requested(own.unit()) else {
-            return Err(Status::invalid_argument("the limit of a descriptor has no unit"));
+        deadline: Duration,
+        asking: impl Future<Output = Result<T, Unanswered>>,
+    ) -> Result<T, Status> {
+        let reason = match tokio::time::timeout(deadline, asking).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(why)) => why.to_string(),
+            Err(_) => format!("Redis did not answer within {} ms", deadline.as_millis()),
         };
-        let rule = Rule::new(self.style.algorithm, own.requests_per_unit, unit);
-        Ok(Some(crate::matching::Match {
-            allowance: Arc::new(Allowance::Limited(Arc::new(rule))),
-            shared: Vec::new(),
-            path: descriptor.entries.iter().map(with_value).collect(),
-        }))
+        self.metrics.failed(Failure::Redis);
+        Err(Status::unavailable(reason))
     }
 
     fn response(
@@ -195,16 +132,6 @@ impl Service {
             ..RateLimitResponse::default()
         }
     }
-}
-
-/// How much a descriptor takes: its own word before the request's, where 0 is 1
-/// since the request cannot leave it out.
-fn hits(request: &RateLimitRequest, descriptor: &RateLimitDescriptor) -> Hits {
-    let addend = match &descriptor.hits_addend {
-        Some(own) => own.value,
-        None => request.hits_addend.max(1).into(),
-    };
-    Hits::of(addend, descriptor.is_negative_hits)
 }
 
 fn limit_status(rule: &Rule, figures: &Figures) -> DescriptorStatus {
@@ -251,7 +178,7 @@ fn said<'p>(planned: &'p Planned, decision: &Decision) -> Said<'p> {
 }
 
 /// What `grpc-timeout` asks for: up to eight digits and a unit.
-fn asked_deadline<T>(request: &Request<T>) -> Option<Duration> {
+pub fn asked_deadline<T>(request: &Request<T>) -> Option<Duration> {
     parse_timeout(request.metadata().get("grpc-timeout")?.to_str().ok()?)
 }
 

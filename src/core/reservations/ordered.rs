@@ -166,12 +166,11 @@ impl<K: Clone + Ord, V: Clone> Ordered<K, V> {
 
 impl<K: Clone + Ord, V: Clone> Tree<K, V> {
     fn insert(&mut self, key: K, value: V) {
-        match self.entries.get_mut(&key) {
-            Some(there) => there.0 = value,
-            None => {
-                self.entries.insert(key, Weightless(value));
-                self.len += 1;
-            }
+        if let Some(there) = self.entries.get_mut(&key) {
+            there.0 = value;
+        } else {
+            self.entries.insert(key, Weightless(value));
+            self.len += 1;
         }
     }
 }

@@ -51,7 +51,7 @@ fn offset() -> usize {
 /// How far into a block of the server ours begins: at its beginning, for the server
 /// asks this C library, or jemalloc, for the size of a block.
 #[cfg(not(target_env = "musl"))]
-#[inline(always)]
+#[inline]
 const fn offset() -> usize {
     0
 }
@@ -60,7 +60,7 @@ const fn offset() -> usize {
 ///
 /// # Safety
 /// A block that is not null has more than [`offset`] bytes.
-#[inline(always)]
+#[inline]
 unsafe fn ours(block: *mut c_void) -> *mut u8 {
     // SAFETY: the caller's contract.
     if block.is_null() { std::ptr::null_mut() } else { unsafe { block.cast::<u8>().add(offset()) } }
@@ -70,7 +70,7 @@ unsafe fn ours(block: *mut c_void) -> *mut u8 {
 ///
 /// # Safety
 /// `ptr` came from [`ours`].
-#[inline(always)]
+#[inline]
 unsafe fn block(ptr: *mut u8) -> *mut c_void {
     // SAFETY: the caller's contract.
     unsafe { ptr.sub(offset()).cast() }

@@ -43,6 +43,7 @@ def core() -> None:
     floodgate = limiter()
     assert floodgate.acquire("user:1", "9/h", cost=2).granted and floodgate.acquire("user:1", "9/h", wait=1).granted
     assert floodgate.acquire_with_headers("user:1", "9/h")[0].granted and floodgate.quota("user:1")
+    assert floodgate.charge("user:1", 1, "9/h").from_redis
     assert floodgate.batch([Request("user:1", "9/h")])[0].granted and floodgate.refund("user:1", 1) == 1
 
 

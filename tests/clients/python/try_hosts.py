@@ -301,7 +301,7 @@ def litellm() -> None:
     from types import SimpleNamespace
 
     from fastapi import HTTPException
-    from floodgate_redis.litellm import TokenLimits, estimated
+    from floodgate_redis.litellm import TokenLimits, TokensDenied, estimated
     from litellm.exceptions import RateLimitError  # type: ignore[import-not-found]
 
     assert estimated({"messages": [{"role": "user", "content": "x" * 400}], "max_tokens": 50}) in range(150, 170)
@@ -392,10 +392,17 @@ def litellm() -> None:
         again = dict(attempt)
         await alone.async_pre_call_deployment_hook(again, "acompletion")
         try:
-            await alone.async_pre_call_deployment_hook({"model": "gpt", "user": "ann"}, "acompletion")
+            await alone.async_pre_call_deployment_hook({"model": "other", "user": "ann"}, "acompletion")
             raise AssertionError("ann has 20 left")
+        except TokensDenied as error:  # which no deployment is to blame for
+            assert (error.scope, error.status_code) == ("user", 400) and error.retry_after, error
+        await alone.async_pre_call_deployment_hook(more := {"model": "gpt", "user": "bob"}, "acompletion")
+        try:
+            await alone.async_pre_call_deployment_hook({"model": "gpt", "user": "cid"}, "acompletion")
+            raise AssertionError("gpt has 20 left")
         except RateLimitError as error:
             assert error.model == "gpt"
+        await alone.async_post_call_failure_deployment_hook(more, ValueError(), "acompletion")
         await alone.async_log_success_event({"litellm_params": again}, SimpleNamespace(usage=SimpleNamespace(total_tokens=7)), 0, 0)
         assert await left("llm:model:gpt") == (7, 0) and await left("llm:user:ann") == (7, 0)
         # Calls that share their metadata are told apart.

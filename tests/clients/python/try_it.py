@@ -115,6 +115,14 @@ async def three_limits_at_once(limiter: Limiter) -> None:
     assert (await limiter.acquire("user:3", "100/s,5/h,1000/d")).remaining == 0
 
 
+async def charged_whatever_is_left(limiter: Limiter) -> None:
+    charged = await limiter.charge("user:4", 7, "5/h")
+    assert (charged.granted, charged.remaining) == (7, 0) and charged.from_redis, charged
+    assert not (await limiter.acquire("user:4", "5/h")).granted
+    assert await limiter.refund("user:4", 3, "5/h") == 3
+    assert (await limiter.acquire("user:4", "5/h")).granted
+
+
 async def standing_in_line(limiter: Limiter) -> None:
     # Longer than the patience of what does not wait.
     server = Server(URL, patience=1.0)
@@ -561,6 +569,7 @@ async def main() -> None:
     web = Uvicorn("web:app", REDIS_URL=URL, REDIS_PATIENCE=str(PATIENCE))
     await a_limit_by_key(limiter)
     await three_limits_at_once(limiter)
+    await charged_whatever_is_left(limiter)
     await standing_in_line(limiter)
     await a_breaker_round_a_call(server)
     await cancelled_while_it_is_asked(limiter)

@@ -127,7 +127,7 @@ class Browser:
 
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[Browser]:
-    with tempfile.TemporaryDirectory() as profile:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         command = ["setpriv", "--pdeathsig", "KILL", "--", CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu"]
         command += ["--remote-debugging-port=0", f"--user-data-dir={profile}", "--window-size=1280,1000", "about:blank"]
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)

@@ -102,6 +102,18 @@ def limits_and_looks(server: Server) -> None:
         assert sum(pool.map(lambda _: limiter.acquire("s:5", "20/h").granted, range(100))) == 20
 
 
+def charges(server: Server) -> None:
+    """What was used is used, whatever was left."""
+    limiter = Limiter(server, LocalBucket(rate=1, burst=5))
+    assert limiter.acquire("ch:1", "10/h", cost=8).granted == 8
+    charged = limiter.charge("ch:1", 7, "10/h")
+    assert (charged.granted, charged.remaining, charged.from_redis) == (7, 0, True), charged
+    assert limiter.quota("ch:1")[0].used == 15 and not limiter.acquire("ch:1", "10/h").granted
+    assert limiter.refund("ch:1", 6) == 6 and limiter.acquire("ch:1", "10/h").granted, "what was denied is forgotten"
+    assert limiter.charge("ch:2", 3, "10/h", track=True).remaining == 7
+    assert server.ask("RL.STATS", "ch:2") is not None
+
+
 def what_it_knows_it_does_not_ask(server: Server) -> None:
     limiter, forgetful = Limiter(server, FailClosed()), Limiter(server, FailClosed(), remember_denials=False)
     before = asked(server)
@@ -255,6 +267,8 @@ def redis_is_away(server: Server) -> None:
         assert least <= sum(decision.granted for decision in decisions) <= most
         assert not any(decision.from_redis for decision in decisions) and time.monotonic() - start < 3
     assert Limiter(server, FailOpen()).acquire_with_headers("away", "3/h")[1] == {}
+    alone = Limiter(server, LocalBucket(rate=0.001, burst=5))
+    assert [alone.charge("away", cost).granted for cost in (4, 4)] == [4, 0], "it has five"
     some = Limiter(server, LocalBucket(1, burst=2)).batch([Request("x"), Request("x", "*", 5)], together=True)
     assert [decision.granted for decision in some] == [0, 0]
     with Breaker(server, "sb", "1").guard():
@@ -280,6 +294,7 @@ def main() -> None:
                 assert what in str(error)
     with Server(URL, patience=PATIENCE, rest=0.2) as server:
         limits_and_looks(server)
+        charges(server)
         what_it_knows_it_does_not_ask(server)
         a_breaker(server, said)
         reservations(server)

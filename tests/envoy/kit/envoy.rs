@@ -44,13 +44,32 @@ impl Envoy {
     /// header `x-hits` says how many hits it is on `a`.
     #[track_caller]
     pub fn start(grpc: u16, more: &[&str]) -> Self {
-        let dir = tempfile::Builder::new().prefix("floodgate-envoy-").tempdir().unwrap();
         let more: String = more.iter().map(|line| format!("              {line}\n")).collect();
-        let text = BOOTSTRAP
-            .replace("GRPC_PORT", &grpc.to_string())
-            .replace("DIR", &dir.path().display().to_string())
-            .replace("MORE\n", &more);
-        fs::write(dir.path().join("envoy.yaml"), text).unwrap();
+        Self::with(grpc, &ASKING.replace("MORE\n", &more))
+    }
+
+    /// Decides by itself, on what the service lends to the bucket of the domain
+    /// `edge` whose `a` is the header `x-a`.
+    #[track_caller]
+    pub fn borrowing(grpc: u16) -> Self {
+        Self::with(grpc, BORROWING)
+    }
+
+    /// What Envoy says about a filter, in the lines of a page.
+    pub fn check(filter: &str) -> (bool, String) {
+        let filter: String = filter.lines().map(|line| format!("          {line}\n")).collect();
+        let dir = configured(1, &filter);
+        let output = Command::new(Self::program())
+            .args(["--mode", "validate", "--log-level", "error", "-c", "envoy.yaml"])
+            .current_dir(dir.path())
+            .output()
+            .unwrap();
+        (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into())
+    }
+
+    #[track_caller]
+    fn with(grpc: u16, filter: &str) -> Self {
+        let dir = configured(grpc, filter);
         let log = File::create(dir.path().join("log")).unwrap();
         let mut command = Command::new("setpriv");
         command
@@ -100,10 +119,33 @@ impl Envoy {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Sends it a signal, by name.
+    pub fn signal(&self, which: &str) {
+        let status =
+            Command::new("kill").arg(format!("-{which}")).arg(self.process.id().to_string()).status();
+        assert!(status.unwrap().success());
+    }
+
     /// A request with these headers.
     pub fn get(&self, path: &str, headers: &[(&str, &str)]) -> Page {
         get(self.port, path, headers)
     }
+}
+
+/// A folder with its configuration.
+fn configured(grpc: u16, filter: &str) -> TempDir {
+    let dir = tempfile::Builder::new().prefix("floodgate-envoy-").tempdir().unwrap();
+    let text = BOOTSTRAP
+        .replace("          FILTER\n", filter.trim_start_matches('\n'))
+        .replace("GRPC_PORT", &grpc.to_string())
+        .replace("DIR", &dir.path().display().to_string());
+    fs::write(dir.path().join("envoy.yaml"), text).unwrap();
+    dir
 }
 
 impl Drop for Envoy {
@@ -115,6 +157,47 @@ impl Drop for Envoy {
         }
     }
 }
+
+/// Each request is asked about.
+const ASKING: &str = r#"
+          - name: envoy.filters.http.ratelimit
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.ratelimit.v3.RateLimit
+              domain: edge
+              timeout: 10s
+              rate_limit_service:
+                transport_api_version: V3
+                grpc_service: {envoy_grpc: {cluster_name: floodgate}, timeout: 10s}
+MORE
+"#;
+
+/// No request is asked about.
+const BORROWING: &str = r#"
+          - name: envoy.filters.http.rate_limit_quota
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.rate_limit_quota.v3.RateLimitQuotaFilterConfig
+              domain: edge
+              rlqs_server: {envoy_grpc: {cluster_name: floodgate}}
+              bucket_matchers:
+                on_no_match:
+                  action:
+                    name: all
+                    typed_config:
+                      "@type": type.googleapis.com/envoy.extensions.filters.http.rate_limit_quota.v3.RateLimitQuotaBucketSettings
+                      bucket_id_builder:
+                        bucket_id_builder:
+                          a:
+                            custom_value:
+                              name: header
+                              typed_config:
+                                "@type": type.googleapis.com/envoy.type.matcher.v3.HttpRequestHeaderMatchInput
+                                header_name: x-a
+                      reporting_interval: 5s
+                      no_assignment_behavior: {fallback_rate_limit: {blanket_rule: DENY_ALL}}
+                      expired_assignment_behavior:
+                        expired_assignment_behavior_timeout: 3600s
+                        fallback_rate_limit: {blanket_rule: DENY_ALL}
+"#;
 
 const BOOTSTRAP: &str = r#"
 admin:
@@ -130,15 +213,7 @@ static_resources:
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
           stat_prefix: front
           http_filters:
-          - name: envoy.filters.http.ratelimit
-            typed_config:
-              "@type": type.googleapis.com/envoy.extensions.filters.http.ratelimit.v3.RateLimit
-              domain: edge
-              timeout: 10s
-              rate_limit_service:
-                transport_api_version: V3
-                grpc_service: {envoy_grpc: {cluster_name: floodgate}, timeout: 10s}
-MORE
+          FILTER
           - name: envoy.filters.http.router
             typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
           route_config:

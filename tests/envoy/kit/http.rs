@@ -39,8 +39,14 @@ fn try_get(port: u16, path: &str, headers: &[(&str, &str)]) -> Option<Page> {
     stream
         .write_all(format!("GET {path} HTTP/1.1\r\nhost: test\r\n{more}connection: close\r\n\r\n").as_bytes())
         .ok()?;
-    let mut text = Vec::new();
-    stream.read_to_end(&mut text).ok()?;
+    // Envoy closes some connections a second after it has answered.
+    let (mut text, mut piece) = (Vec::new(), [0; 4096]);
+    while !is_whole(&text) {
+        match stream.read(&mut piece).ok()? {
+            0 => break,
+            n => text.extend_from_slice(&piece[..n]),
+        }
+    }
     let text = String::from_utf8_lossy(&text);
     let (head, body) = text.split_once("\r\n\r\n")?;
     let mut lines = head.lines();
@@ -50,4 +56,15 @@ fn try_get(port: u16, path: &str, headers: &[(&str, &str)]) -> Option<Page> {
         .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
         .collect();
     Some(Page { status, headers, body: body.to_owned() })
+}
+
+/// All that the head promises is there.
+fn is_whole(text: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(text);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(": ")?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.parse::<usize>().ok())?
+    });
+    length.is_some_and(|length| body.len() >= length)
 }

@@ -1,7 +1,9 @@
 //! What the tests start and how they ask.
 
 mod asking;
+mod borrower;
 mod envoy;
+mod gateway;
 mod http;
 mod models;
 mod service;
@@ -9,7 +11,9 @@ mod service;
 #[allow(unused_imports, reason = "a kit")]
 pub use self::{
     asking::{Answer, Asked, Asking, RUNTIME, descriptor},
+    borrower::{Borrower, Lent},
     envoy::Envoy,
+    gateway::Gateway,
     http::{Page, get},
     models::{Fixed, Model, Sliding, Stand},
     service::Service,

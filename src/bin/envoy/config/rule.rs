@@ -96,6 +96,9 @@ pub struct Facts {
     pub capacity: Option<u64>,
     /// In how many seconds, rounded up, all of it comes back.
     pub window: Option<u64>,
+    /// In how many microseconds; no interval of that length has more than the
+    /// capacity.
+    pub period_us: Option<u64>,
     pub unit: Option<Unit>,
     /// It never denies.
     pub shadow: bool,
@@ -105,9 +108,14 @@ impl Facts {
     fn of(term: &Term) -> Self {
         match term {
             Term::Limit(limit) => Self::of_limit(limit),
-            Term::Policy(name) => {
-                Self { label: name.to_string(), capacity: None, window: None, unit: None, shadow: false }
-            }
+            Term::Policy(name) => Self {
+                label: name.to_string(),
+                capacity: None,
+                window: None,
+                period_us: None,
+                unit: None,
+                shadow: false,
+            },
         }
     }
 
@@ -116,6 +124,7 @@ impl Facts {
             label: limit.label().into_owned(),
             capacity: limit.capacity(),
             window: limit.refill_us().map(|us| us.div_ceil(1_000_000)),
+            period_us: limit.refill_us(),
             unit: limit.period_us().and_then(Unit::of_micros),
             shadow: limit.shadow(),
         }
@@ -131,6 +140,7 @@ impl Rule {
             label,
             capacity: Some(requests.into()),
             window: Some(unit.seconds()),
+            period_us: unit.seconds().checked_mul(1_000_000),
             unit: Some(unit),
             shadow: false,
         };
@@ -154,6 +164,23 @@ impl Rule {
             return Err("'concurrent' needs the end of each request, and Envoy does not report it".into());
         }
         Ok(Self::of(text.to_owned(), terms.iter().map(Facts::of).collect()))
+    }
+
+    /// Its limits as they are counted and deny nothing: those that can be.
+    pub fn in_the_shadow(&self) -> Option<String> {
+        let can = |text: &&str| {
+            let Ok(Expression::Terms(terms)) = Expression::parse(text.as_bytes()) else { return false };
+            matches!(terms.as_slice(), [Term::Limit(_)])
+        };
+        // A policy has its own options, and `block=` is for limits that deny.
+        let shadows: Vec<String> = self
+            .limits
+            .split(',')
+            .filter(can)
+            .map(|text| if text.contains(":shadow") { text.to_owned() } else { format!("{text}:shadow") })
+            .filter(|text| Expression::parse(text.as_bytes()).is_ok())
+            .collect();
+        (!shadows.is_empty()).then(|| shadows.join(","))
     }
 
     fn of(limits: String, facts: Vec<Facts>) -> Self {

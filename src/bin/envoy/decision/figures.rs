@@ -17,6 +17,9 @@ pub struct Figures {
     pub reset_ms: i64,
     /// Its place among the limits of the rule, where it is known.
     pub index: Option<usize>,
+    /// The server has other limits for the key, which win: a pin, or what it has
+    /// where callers may bring none. Known when the limit was looked at.
+    pub overruled: bool,
 }
 
 /// What the `index` of a reply says instead of a place.
@@ -24,8 +27,15 @@ const DENIED_BY_OTHERS: i64 = -3;
 
 impl Figures {
     /// Of what nothing is known.
-    pub const NONE: Self =
-        Self { over: false, capacity: None, remaining: None, retry_ms: 0, reset_ms: 0, index: None };
+    pub const NONE: Self = Self {
+        over: false,
+        capacity: None,
+        remaining: None,
+        retry_ms: 0,
+        reset_ms: 0,
+        index: None,
+        overruled: false,
+    };
 
     /// Longest denial, else least remaining: the smaller binds.
     pub fn binds_before(&self, other: &Self) -> bool {
@@ -38,7 +48,8 @@ impl Figures {
     }
 }
 
-fn integer(value: &Value) -> Option<i64> {
+/// The number that it is.
+pub fn integer(value: &Value) -> Option<i64> {
     match value {
         Value::Int(n) => Some(*n),
         _ => None,
@@ -64,6 +75,7 @@ pub fn of_six(value: &Value) -> Option<Figures> {
         retry_ms: if index == DENIED_BY_OTHERS { 0 } else { integer(retry)? },
         reset_ms: integer(reset)?,
         index: usize::try_from(index).ok(),
+        overruled: false,
     })
 }
 
@@ -94,6 +106,7 @@ pub fn of_quota(value: &Value) -> Option<Figures> {
             retry_ms,
             reset_ms: integer(field(row, "reset_after_ms")?)?,
             index: Some(at),
+            overruled: field(row, "source").is_some_and(|source| !is_text(source, "call")),
         };
         if binding.is_none_or(|before| figures.binds_before(&before)) {
             binding = Some(figures);
@@ -105,12 +118,20 @@ pub fn of_quota(value: &Value) -> Option<Figures> {
 }
 
 /// The value after a name in a flat map.
-fn field<'v>(row: &'v [Value], name: &str) -> Option<&'v Value> {
+pub fn field<'v>(row: &'v [Value], name: &str) -> Option<&'v Value> {
     row.chunks_exact(2).find_map(|pair| match pair {
-        [Value::BulkString(key), value] if key == name.as_bytes() => Some(value),
-        [Value::SimpleString(key), value] if key == name => Some(value),
+        [key, value] if is_text(key, name) => Some(value),
         _ => None,
     })
+}
+
+/// It is that text.
+pub fn is_text(value: &Value, text: &str) -> bool {
+    match value {
+        Value::BulkString(own) => own == text.as_bytes(),
+        Value::SimpleString(own) => own == text,
+        _ => false,
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 //! | shadow limits | an RL.BATCH EACH beside it, in the same round trip |
 //! | several limits in quota mode | an RL.BATCH EACH once the others have granted; when none of them grants, the others are given back |
 //! | 0 hits | an RL.QUOTA first; when it finds nothing left, nothing is taken |
-//! | negative hits | an RL.REFUND, and an RL.QUOTA for the figures, in the same round trip |
+//! | negative hits | an RL.REFUND, and an RL.QUOTA for the figures, in the same round trip; both once more where the key has other limits than the rule's: a pin |
 //!
 //! The limits of a request that is denied before they are asked are looked at
 //! with RL.QUOTA, for the figures of the answer.
@@ -24,7 +24,7 @@ use round::Round;
 use std::sync::Arc;
 
 /// The most that a command takes.
-const MOST_UNITS: u64 = 1_000_000_000_000;
+pub const MOST_UNITS: u64 = 1_000_000_000_000;
 
 /// What a descriptor does to its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,9 +135,10 @@ pub async fn decide(link: &Link, asks: &[Ask]) -> Result<Decision, Unanswered> {
     let gates = all(&[Part::Gate]);
     let quota_takes = all(&[Part::Quota]);
     let quota_looks = all(&[Part::QuotaLook]);
+    let returns = all(&[Part::Return]);
 
     let mut round = Round::new(asks);
-    for at in all(&[Part::Return]) {
+    for &at in &returns {
         round.give_back(at);
     }
     round.look_at(&all(&[Part::Gate, Part::QuotaLook, Part::View, Part::Return]));
@@ -158,6 +159,7 @@ pub async fn decide(link: &Link, asks: &[Ask]) -> Result<Decision, Unanswered> {
         round.take_each(&quota_takes);
     }
     round.send(link, &mut figures).await?;
+    give_back_overruled(link, asks, &returns, &mut figures).await?;
     denied |= together.iter().any(|&at| over(&figures, at));
 
     if !at_once && !quota_takes.is_empty() {
@@ -180,6 +182,7 @@ pub async fn decide(link: &Link, asks: &[Ask]) -> Result<Decision, Unanswered> {
                 round.view(at);
             }
             round.send(link, &mut figures).await?;
+            give_back_overruled(link, asks, &together, &mut figures).await?;
         }
     }
     for (at, part) in parts.iter().enumerate() {
@@ -190,6 +193,24 @@ pub async fn decide(link: &Link, asks: &[Ask]) -> Result<Decision, Unanswered> {
         }
     }
     Ok(Decision { figures, denied })
+}
+
+/// Gives back once more where the key's own limits had granted, and not those of
+/// the rule: what was named then gave nothing back.
+async fn give_back_overruled(
+    link: &Link,
+    asks: &[Ask],
+    which: &[usize],
+    figures: &mut [Figures],
+) -> Result<(), Unanswered> {
+    let mut round = Round::new(asks);
+    for &at in which {
+        if figures.get(at).is_some_and(|figures| figures.overruled) {
+            round.give_back_last(at);
+            round.view(at);
+        }
+    }
+    round.send(link, figures).await
 }
 
 #[cfg(test)]

@@ -75,8 +75,17 @@ impl<'a> Round<'a> {
         self.add(command, answer);
     }
 
-    /// Gives its hits back, on the limits of the key's last grant.
+    /// Gives its hits back, on the limits that the rule names.
     pub fn give_back(&mut self, at: usize) {
+        let Some(ask) = self.asks.get(at) else { return };
+        let (Hits::Take(n) | Hits::GiveBack(n)) = ask.hits else { return };
+        let mut command = redis::cmd("RL.REFUND");
+        command.arg(&ask.key).arg(n).arg(&ask.rule.limits);
+        self.add(command, Answer::Nothing);
+    }
+
+    /// Gives its hits back, on the limits of the key's last grant.
+    pub fn give_back_last(&mut self, at: usize) {
         let Some(ask) = self.asks.get(at) else { return };
         let (Hits::Take(n) | Hits::GiveBack(n)) = ask.hits else { return };
         let mut command = redis::cmd("RL.REFUND");

@@ -24,7 +24,7 @@ redis.on('error', () => {}) // the server below logs it
 const server = new Server(redis, { timeoutMs: Number(process.env.REDIS_PATIENCE_MS ?? 250) })
 const limiter = new Limiter(server, { fallback: new LocalBucket(20) })
 const logins = new Limiter(server, { fallback: new FailClosed() })
-const words = new Limiter(server, { fallback: new LocalBucket(500, 5_000) }) // its units are no requests
+const words = new Limiter(server, { fallback: new LocalBucket(500, 5_000) }) // its units are not requests
 const payments = new Breaker(server, 'payments', '3:open=30s')
 
 const app = express()

@@ -258,7 +258,8 @@ for (const host of ['express', 'hono']) {
       await sleep(750)
       const answers = await times(2, () => ask(port))
       assert.deepEqual(statuses(answers), [200, 429])
-      assert.equal(answers[1].headers['retry-after'], '3600')
+      const after = Number(answers[1].headers['retry-after'])
+      assert.ok(after > 3590 && after <= 3600, `${after} seconds`)
     })
 
     test('limits and a limit that is a function contradict each other', async () => {

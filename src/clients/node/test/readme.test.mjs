@@ -1,7 +1,7 @@
 // What README shows is run: its examples, and the rights of each plug-in.
 
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { Breaker, Lease, Limiter, reserve } from 'floodgate-redis'
@@ -13,7 +13,7 @@ const readme = readFileSync(new URL('README.md', root), 'utf8')
 const server = await startServer()
 const operator = ioredis(server.port)
 
-test('the examples run and print what stands there', () => {
+test('the examples run and print what stands there', async () => {
   const examples = [
     ...readme.matchAll(/```js\n(\/\/ (\w+\.mjs): .*\n[^`]*(?:`(?!``)[^`]*)*)```\n\n```text\n([^`]*)```/g),
   ]
@@ -24,7 +24,14 @@ test('the examples run and print what stands there', () => {
     writeFileSync(file, code)
     try {
       const env = { ...process.env, REDIS_URL: server.url }
-      assert.equal(execFileSync(process.execPath, [file.pathname], { env, encoding: 'utf8' }), prints, name)
+      const run = () => spawnSync(process.execPath, [file.pathname], { env, encoding: 'utf8' })
+      let ran = run()
+      // On a busy machine Redis may take longer than the 250 ms of an example.
+      for (let more = 0; more < 4 && ran.stderr.includes('Redis is away'); more++) {
+        await operator.call('FLUSHALL')
+        ran = run()
+      }
+      assert.equal(ran.stdout, prints, name + ran.stderr)
     } finally {
       rmSync(file)
     }

@@ -14,7 +14,9 @@ are of the call, so that they hold without the proxy, too.
   Retry-After. An estimate above a capacity is cut to it: it would never fit.
 - What was really used is settled when LiteLLM knows it, for a stream at its end; an answer
   from LiteLLM's cache uses nothing. A request that failed gives everything back.
-- Without the proxy each attempt of the Router reserves and settles for itself.
+- Without the proxy each attempt of the Router reserves and settles for itself. A limit of
+  `model` denies with RateLimitError, so that the Router tries another deployment and lets
+  this one rest; one of `user` with TokensDenied, which no deployment is to blame for.
 - What is never settled, because the process dies, stays charged at its estimate; its places
   are free after `ttl` seconds. A request of more than that is settled all the same.
 
@@ -30,7 +32,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import HTTPException
 from litellm.exceptions import RateLimitError  # type: ignore[import-not-found]
 from litellm.integrations.custom_logger import CustomLogger  # type: ignore[import-not-found]
 
@@ -60,6 +61,21 @@ def estimated(request: Mapping[str, Any]) -> int:
         OUTPUT,
     )
     return max(1, sent // 4 + int(most) * int(request.get("n") or 1))
+
+
+class TokensDenied(Denied):
+    """No tokens are left to who asks; `scope` says by whose limit, none while Redis is
+    away."""
+
+    status_code = 400
+    """For the Router: no deployment is to blame, so that none rests or is tried instead."""
+
+    def __init__(self, decision: Decision, scope: str | None):
+        super().__init__(decision)
+        self.scope = scope
+
+    def __str__(self) -> str:
+        return f"too many tokens ({self.scope or 'Redis is away'}): {super().__str__()}"
 
 
 @dataclass(slots=True)
@@ -111,8 +127,10 @@ class TokenLimits(CustomLogger):  # type: ignore[misc]
         }
         try:
             await self._reserve(asking, data, call_type, by_attempt=False)
-        except Denied as denied:
-            raise HTTPException(429, _said(denied), denied.retry_after) from None
+        except TokensDenied as denied:
+            from fastapi import HTTPException  # the proxy has it; without the proxy it may be missing
+
+            raise HTTPException(429, str(denied), denied.retry_after) from None
 
     async def async_post_call_failure_hook(
         self, request_data: dict[str, Any], original_exception: Exception, user_api_key_dict: Any, traceback_str: Any = None
@@ -128,8 +146,10 @@ class TokenLimits(CustomLogger):  # type: ignore[misc]
         self._current.set(None)
         try:
             await self._reserve({"user": kwargs.get("user"), "model": kwargs.get("model")}, kwargs, call_type, by_attempt=True)
-        except Denied as denied:
-            raise RateLimitError(_said(denied), "floodgate", str(kwargs.get("model"))) from denied
+        except TokensDenied as denied:
+            if denied.scope != "model":
+                raise
+            raise RateLimitError(str(denied), "floodgate", str(kwargs.get("model"))) from denied
 
     async def async_post_call_failure_deployment_hook(
         self, request_data: Mapping[str, Any], exception: Exception, call_type: Any, fallback_depth: Any = None
@@ -145,11 +165,8 @@ class TokenLimits(CustomLogger):  # type: ignore[misc]
         await self._settle(kwargs, used=used)
 
     async def _reserve(self, asking: Mapping[str, Any], request: dict[str, Any], call_type: Any, by_attempt: bool) -> None:
-        limits = {
-            f"{self.prefix}:{scope}:{asking[scope]}": self.limits[scope]
-            for scope in SCOPES
-            if scope in self.limits and asking.get(scope)
-        }
+        scopes = [scope for scope in SCOPES if scope in self.limits and asking.get(scope)]
+        limits = {f"{self.prefix}:{scope}:{asking[scope]}": self.limits[scope] for scope in scopes}
         if not limits:
             return
         id, keys, server = uuid.uuid4().hex, list(limits), self.limiter.server
@@ -162,14 +179,16 @@ class TokenLimits(CustomLogger):  # type: ignore[misc]
                 )
                 if taken is not None:
                     break
-                denied = longest([Decision(*six) for six in sixes])
+                decisions = [Decision(*six) for six in sixes]
+                # Those with -3 are denied only because of others.
+                denied = longest([decision for decision in decisions if decision.index != -3] or decisions)
                 if denied.retry_after_ms >= 0 or not 0 < denied.limit < cost:
-                    raise Denied(denied)
+                    raise TokensDenied(denied, scopes[decisions.index(denied)])
                 cost = denied.limit
         except Away:
             alone = self.limiter.fallback.acquire(keys[0], cost)
             if not alone.granted:
-                raise Denied(alone) from None
+                raise TokensDenied(alone, None) from None
             return
         self._open[id] = _Reservation(keys, by_attempt, time.monotonic())
         while len(self._open) > self.MOST:
@@ -219,8 +238,4 @@ def _used(kwargs: Mapping[str, Any], response: Any) -> int | None:
     return None if total is None else int(total)
 
 
-def _said(denied: Denied) -> str:
-    return f"too many tokens: {denied}"
-
-
-__all__ = ["TokenLimits", "estimated"]
+__all__ = ["TokenLimits", "TokensDenied", "estimated"]

@@ -70,11 +70,19 @@ fn program(example: &str) -> PathBuf {
     tests.parent().unwrap().with_file_name("examples").join(example)
 }
 
-async fn says(example: &str, url: &str) -> String {
-    let output = Command::new(program(example)).env("REDIS_URL", url).stdin(Stdio::null()).output().await;
-    let output = output.unwrap();
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap()
+/// The example says what is expected; on a busy machine Redis may take longer than its
+/// 250 ms, and its fallback decides: then it has another turn.
+async fn says(example: &str, url: &str, expected: &str) {
+    for turn in 1.. {
+        let output =
+            Command::new(program(example)).env("REDIS_URL", url).stdin(Stdio::null()).output().await.unwrap();
+        if output.status.success() && output.stdout == expected.as_bytes() {
+            return;
+        }
+        assert!(turn < 5, "{output:?}");
+        let mut redis = redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap();
+        redis::cmd("FLUSHALL").exec_async(&mut redis).await.unwrap();
+    }
 }
 
 /// What the crate's page shows is what runs here.
@@ -95,8 +103,8 @@ async fn the_page_shows_examples_that_run() {
 
     let machine = Machine::start().await;
     let url = machine.url();
-    assert_eq!(says("first", &url).await, "9 left\n");
-    assert_eq!(says("calls", &url).await, "19099 left\n");
+    says("first", &url, "9 left\n").await;
+    says("calls", &url, "19099 left\n").await;
     let hello = Web::of("hello", &url, PATIENCE).await;
     let mut answers = Vec::new();
     for _ in 0..3 {
