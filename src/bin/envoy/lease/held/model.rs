@@ -123,7 +123,7 @@ fn fate() -> impl Strategy<Value = Fate> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn all_together_never_use_more_than_the_limit(
         limits in prop_oneof![
@@ -131,28 +131,30 @@ proptest! {
         ],
         envoys in 1usize..5,
         fates in prop::collection::vec(fate(), 200),
-        eager in prop::collection::vec(0u64..40, 64),
+        starts in prop::collection::vec(0u64..120_000, 4),
+        eager in prop::collection::vec(prop_oneof![Just(0u64), Just(200)], 97),
     ) {
         let terms = Terms::of(&Rule::written(limits).unwrap()).unwrap();
         let period = terms.period_ms();
         let mut counted = Counted { count: terms.count, for_ms: period + SPAN, holds: Vec::new() };
         let mut played: Vec<Played> = (0..envoys).map(|_| Played::default()).collect();
         let begin = Instant::now();
-        let (mut fates, mut eager) = (fates.into_iter().cycle(), eager.into_iter().cycle());
+        let mut fates = fates.into_iter().cycle();
         let mut passed: Vec<(u64, u64)> = Vec::new();
         let mut seen: Vec<(String, u64)> = Vec::new();
         for now in (0..180_000).step_by(STEP as usize) {
             for (at, one) in played.iter_mut().enumerate() {
                 one.fill();
-                if now < one.frozen {
+                if now < one.frozen || now < starts[at] {
                     continue;
                 }
                 one.hear(now, &terms);
-                let n = one.ask(eager.next().unwrap());
+                // Idle for a while, so that its bucket is full, and then as eager as it can be.
+                let n = one.ask(eager[(now / 1700) as usize * (at + 1) % eager.len()]);
                 if n > 0 {
                     passed.push((now, n));
                 }
-                if now < one.reported + 5000 && now > at as u64 * 1300 + STEP {
+                if one.reported > 0 && now < one.reported + 5000 {
                     continue;
                 }
                 // A report.
