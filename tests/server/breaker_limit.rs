@@ -148,6 +148,8 @@ fn a_cluster_wants_both_keys_in_one_slot() {
     });
     assert_error_prefix(&server.line("CB.ACQUIRE a 5 LIMIT b 10/h"), "CROSSSLOT ");
     assert_error_prefix(&server.line("CB.ACQUIRE a LIMIT b 10/h"), "CROSSSLOT ");
+    assert_error_prefix(&server.line("CB.ACQUIRE a LIMIT b concurrent:1 TTL 1s ID LIMIT"), "CROSSSLOT ");
+    assert_eq!(server.line("CB.ACQUIRE {t}a LIMIT {t}c concurrent:1 TTL 1s")[0], Reply::Int(1));
     assert_eq!(server.line("CB.ACQUIRE {t}a 5 LIMIT {t}b 10/h")[0], Reply::Int(1));
     assert_eq!(
         server.line("COMMAND GETKEYS CB.ACQUIRE {t}a 5 limit {t}b 10/h COST 2").items(),
