@@ -81,7 +81,7 @@ step() {
 }
 
 clean_root() {
-    debootstrap --variant=minbase "${WALK_SUITE:-bookworm}" "$root" http://deb.debian.org/debian
+    debootstrap --variant=minbase "${WALK_SUITE:-bookworm}" "$root"
     # A worktree's repository stands elsewhere; a clone of it is enough to clone from.
     git clone --quiet --bare . "$root/source.git"
 }

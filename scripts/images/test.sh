@@ -87,7 +87,7 @@ asks() {
 
 # The official images' own rule: what begins with a dash is for the server.
 base() {
-    debootstrap --variant=minbase --include=redis-server bookworm "$work/root" "${DEBIAN_MIRROR:-http://deb.debian.org/debian}"
+    debootstrap --variant=minbase --include=redis-server bookworm "$work/root" ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"}
     rm -rf "$work"/root/var/cache/apt/* "$work"/root/usr/share/{doc,locale,man}
     cat >"$work/root/entrypoint" <<'ENTRYPOINT'
 #!/bin/sh
