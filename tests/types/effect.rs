@@ -23,7 +23,13 @@ proptest! {
         for end in 0..bytes.len() {
             if let Ok(cut) = RateLimitEffect::decode(&bytes[..end]) {
                 // Only the units at the end may be fewer.
-                prop_assert!(matches!(cut.change, RateLimitChange::Take { .. } | RateLimitChange::Reserve { .. }), "{:?}", cut);
+                let ends_in_units = matches!(
+                    cut.change,
+                    RateLimitChange::Take { .. }
+                        | RateLimitChange::Charge { .. }
+                        | RateLimitChange::Reserve { .. }
+                );
+                prop_assert!(ends_in_units, "{:?}", cut);
             }
         }
     }

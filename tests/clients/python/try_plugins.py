@@ -212,10 +212,11 @@ def main() -> None:
         assert fast.get("/items/1", caller=caller).status == 200, "it fails open"
         please(back)
         deadline = time.monotonic() + 60
-        while flask.get("/", caller="127.0.0.1").headers["X-RateLimit-Limit"] != "10":
+        # Each of the processes finds Redis again by itself.
+        while (answer := flask.get("/")).headers["X-RateLimit-Limit"] != "10":
             assert time.monotonic() < deadline, "it never asks again"
             time.sleep(0.2)
-        assert flask.get("/").status == 429, "what was granted before stands"
+        assert answer.status == 429, "what was granted before stands"
     flask.stop()
     fast.stop()
     print("done", flush=True)
