@@ -144,7 +144,7 @@ fn deleted_copied_renamed_flushed_reloaded() {
     elsewhere.line("DEL o");
     server.line("DEL r1");
     assert_eq!(reservations(&server).1, 3);
-    server.ok("FLUSHALL");
+    server.ok("FLUSHALL SYNC");
     eventually(Duration::from_secs(20), "nothing is left", || {
         (breakers(&server), reservations(&server)) == ([0; 5], (0, 3))
     });
@@ -205,7 +205,7 @@ impl Random {
 fn gauges_say_what_commands_say() {
     let server = at_t0();
     for seed in 0..12 {
-        server.ok("FLUSHALL");
+        server.ok("FLUSHALL SYNC");
         let mut random = Random(seed);
         let before = (reservations(&server).1, by_time(&server));
         let (mut open, mut ended): (BTreeMap<(usize, u64), i64>, i64) = (BTreeMap::new(), 0);
