@@ -111,7 +111,7 @@ if [ "$mode" = test ]; then
     # Looks at the page of the service for Python.
     have chromium || packages+=(chromium)
     # The clients of src/clients/OTHER-LANGUAGES.md: 10 MB, and 81 MB for Go.
-    php -m 2>/dev/null | grep -qix redis || packages+=(php-cli php-redis)
+    php -r 'exit((int) !extension_loaded("redis"));' 2>/dev/null || packages+=(php-cli php-redis)
     ruby -e 'require "redis"' 2>/dev/null || packages+=(ruby ruby-redis)
     perl -MRedis -e 1 2>/dev/null || packages+=(libredis-perl)
     [ -e /usr/include/hiredis/hiredis.h ] || packages+=(libhiredis-dev)
