@@ -100,6 +100,8 @@ mounts() {
 # Runs a command until it is stopped: `starts NAME COMMAND LINE` returns when it
 # prints that line.
 starts() {
+    # What an earlier one said is no sign of this one.
+    : >"$root/$1.log"
     # A shell gives what it puts in the background no Ctrl-C: here it gets it back.
     env --default-signal=INT setsid "$BASH" -c "$(declare -f inside); root=$root port=$port; inside '$2'" >"$root/$1.log" 2>&1 &
     echo $! >"$root/$1.pid"
