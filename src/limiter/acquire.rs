@@ -27,8 +27,7 @@ pub struct AcquireDecision {
     taken: Taken,
     labelled: Option<DecisionLabels>,
     record: Record,
-    /// What a denial closes if [`AcquireDecision::close`] says so.
-    would_close: Option<Box<BlocksBegun>>,
+    /// What a denial closes once [`AcquireDecision::close`] says so.
     closes: Option<Box<BlocksBegun>>,
 }
 
@@ -56,22 +55,21 @@ impl AcquireDecision {
             taken: Taken::default(),
             labelled: None,
             record: Record::Nothing,
-            would_close: None,
             closes: None,
         }
     }
 
     /// True where a denial closes limits, unless its request waits.
-    pub const fn would_close(&self) -> bool {
-        self.would_close.is_some()
+    pub fn would_close(&self) -> bool {
+        self.closes.as_ref().is_some_and(|blocks| !blocks.in_force)
     }
 
     /// The request does not wait: what its denial closes, closes.
     #[inline]
     pub fn close(&mut self) {
-        if let Some(blocks) = self.would_close.take() {
+        if let Some(blocks) = &mut self.closes {
+            blocks.in_force = true;
             self.reply = blocks.reply;
-            self.closes = Some(blocks);
         }
     }
 
@@ -86,6 +84,12 @@ impl AcquireDecision {
         Self { labelled: self.labelled, record, ..Self::denial(reply) }
     }
 
+    /// The blocks that it begins.
+    #[inline]
+    fn begun(&self) -> Option<&BlocksBegun> {
+        self.closes.as_deref().filter(|blocks| blocks.in_force)
+    }
+
     /// Counts what every command that takes counts alike.
     pub fn count(&self, main: MainThread) {
         self.reply.count(main, self.labelled.as_ref());
@@ -95,7 +99,7 @@ impl AcquireDecision {
     /// Counts the blocks that it begins.
     #[inline]
     pub fn count_blocks(&self, main: MainThread) {
-        if let Some(blocks) = &self.closes {
+        if let Some(blocks) = self.begun() {
             blocks.count(main);
         }
     }
@@ -109,7 +113,7 @@ impl AcquireDecision {
         main: MainThread,
         make_it_so: impl FnOnce(RateLimitChange<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        if let Some(blocks) = &self.closes {
+        if let Some(blocks) = self.begun() {
             return make_it_so(blocks.change());
         }
         match self.record {
@@ -169,15 +173,22 @@ pub fn decide_until(
     };
     let set = intern::get(main, id);
     refuse_concurrent(&set)?;
-    let judge = |states: &[State]| {
-        let decision = limits::decide(set.limits(), states, now, request);
-        let closes = BlocksBegun::of(set.limits(), states, now, request, &decision);
-        (decision, closes)
-    };
-    let (decision, mut would_close) = match (value, &other) {
+    let judge = |states: &[State]| limits::decide(set.limits(), states, now, request);
+    let decision = match (value, &other) {
         (Some(value), None) => value.with_states(judge),
         (Some(value), Some(_)) => judge(&value.seen_by(main, set.limits(), now)),
         (None, _) => judge(&fresh(set.limits())),
+    };
+    // On the same usage, seldom.
+    let mut closes = if decision.closes.is_empty() {
+        None
+    } else {
+        let states = match (value, &other) {
+            (Some(value), None) => value.with_states(<[State]>::to_vec),
+            (Some(value), Some(_)) => value.seen_by(main, set.limits(), now),
+            (None, _) => fresh(set.limits()),
+        };
+        BlocksBegun::of(set.limits(), &states, now, request, &decision)
     };
     let stepped_back = decision.record_clock
         || match (value, &other) {
@@ -212,11 +223,11 @@ pub fn decide_until(
     {
         let retry = Retry { limits: reply.status.retry, pinned: true };
         reply.status.retry = ends::across(main, value, retry, now, &later);
-        if let Some(blocks) = &mut would_close {
+        if let Some(blocks) = &mut closes {
             blocks.across_pin(main, value, now, later);
         }
     }
-    Ok(AcquireDecision { reply, other, taken: decision.taken, labelled, record, would_close, closes: None })
+    Ok(AcquireDecision { reply, other, taken: decision.taken, labelled, record, closes })
 }
 
 /// Usage of limits on a key that is not there.

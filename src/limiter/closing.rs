@@ -17,6 +17,8 @@ use crate::types::ratelimit::RateLimit;
 pub struct BlocksBegun {
     /// The answer with the blocks in force.
     pub reply: RateLimitReply,
+    /// The request does not wait: they begin.
+    pub in_force: bool,
     encoded: Vec<u8>,
     count: u64,
 }
@@ -56,7 +58,7 @@ impl BlocksBegun {
             }
         }
         let reply = RateLimitReply::of(&decide(limits, &closed, now, request));
-        Self { reply, encoded, count }
+        Self { reply, in_force: false, encoded, count }
     }
 
     /// Where the limits are a pin of the key that ends, others may grant before they do:
