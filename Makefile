@@ -8,7 +8,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 LOCKED := $(if $(CI),--locked)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo replay envoy lint test test-servers torture monitor monitor-check monitor-test bench bench-check instructions reference package libraries images-context images-test walk clean
+.PHONY: help build run demo replay envoy lint test test-servers test-litellm torture monitor monitor-check monitor-test bench bench-check instructions reference package libraries images-context images-test walk clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -75,6 +75,10 @@ test-servers: ## Run the integration tests on real servers of six versions
 	@scripts/setup.sh servers
 	@scripts/test-servers.sh
 
+test-litellm: ## Run the plug-in for LiteLLM in LiteLLM and its proxy, which `make test` does not install
+	@scripts/setup.sh
+	@LOCKED='$(LOCKED)' scripts/test-litellm.sh
+
 torture: ## Kill, cut, forge, fuzz and reshard on every server, and show what was lost (PARTS='kills fuzz' SERVERS=redis-7.0)
 	@scripts/setup.sh torture
 	@PARTS='$(PARTS)' SERVERS='$(SERVERS)' scripts/torture.sh
@@ -105,7 +109,8 @@ instructions: ## Count the instructions of a command anew: tests/instructions.tx
 bench-check: build ## Fail when a figure misses its bound by more than the noise of the run
 	@scripts/setup.sh bench
 	@python3 -m unittest -q scripts/bench/test_bench.py
-	@python3 scripts/bench --check --parts cost,hot,windows,latency,growth,replication,memory $(BENCH)
+	@python3 scripts/bench --check --most-keys 1000000 \
+		--parts visits,keys,cost,hot,windows,latency,growth,replication,memory $(BENCH)
 
 # First the replies in the pages, then the file that is made of them.
 reference: ## Run the examples of the reference, write their replies and COMMANDS.md anew

@@ -93,8 +93,9 @@ if [ "$mode" != run ]; then
     have python3 || packages+=(python3)
 fi
 if [ "$mode" = bench ]; then
-    # The libraries that it measures come from PyPI and npm, and redis-benchmark
-    # from redis-tools; callgrind counts what must not grow.
+    # The libraries that it measures come from PyPI and npm, redis-benchmark from
+    # redis-tools, and other servers as scripts/servers.sh has them; callgrind counts
+    # what must not grow.
     have taskset || packages+=(util-linux)
     have node && have npm || packages+=(nodejs npm)
     have valgrind || packages+=(valgrind)
@@ -118,7 +119,7 @@ if [ "$mode" = test ]; then
     have go || packages+=(golang-go)
     [ -d /usr/share/gocode/src/github.com/gomodule/redigo ] || packages+=(golang-github-gomodule-redigo-dev)
 fi
-if [ "$mode" = servers ] || [ "$mode" = torture ]; then
+if [ "$mode" = servers ] || [ "$mode" = torture ] || [ "$mode" = bench ]; then
     have python3 && python3 -m pip --version >/dev/null 2>&1 || packages+=(python3 python3-pip)
     have flock || packages+=(util-linux)
     [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || packages+=(debian-archive-keyring)

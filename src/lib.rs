@@ -1,19 +1,19 @@
-//! Floodgate: rate limits, quotas, waiting lines and circuit breakers as
-//! native, atomic commands of a Redis server.
+//! Floodgate: rate limits, quotas, queues and circuit breakers as native, atomic commands of a
+//! Redis server.
 //!
-//! [`guide`] is for people who change the code.
+//! The [`guide`] is for people who change the code.
 //!
 //! Data flows one way: parse → resolve → decide → apply → propagate → reply.
 //!
 //! | module | what it holds | may use |
 //! |---|---|---|
 //! | [`core`] | the algorithms: no Redis, no clock, no I/O | nothing |
-//! | [`server`] | the only place with `unsafe`: the raw module API made safe | `core` |
+//! | [`server`] | the raw module API made safe; the only place with `unsafe` | `core` |
 //! | [`types`] | what a key holds, its encoding, and how a change travels | those above |
 //! | [`settings`], [`observe`] | the settings and their values; counters and what operators see | those above |
 //! | [`limiter`] | the middle of every command: resolve → decide → apply → propagate → reply | those above |
-//! | [`queue`] | who waits, and serving them | those above |
-//! | [`commands`] | one file a family of commands: parse arguments, call the middle | those above |
+//! | [`queue`] | who waits, and how waiters are served | those above |
+//! | [`commands`] | one file a family of commands: parse the arguments, call the middle | those above |
 //! | [`table`], [`mod@reference`] | the table of commands, and COMMANDS.md made from it | those above |
 
 pub mod commands;
@@ -33,7 +33,11 @@ pub use table::COMMANDS;
 use server::ffi::alloc::ServerAlloc;
 use server::load::Loading;
 
-/// Who hears of what happens to the server.
+/// The functions that listen to events of the server.
+///
+/// An event reaches the listeners of `server` first, and then these in this order. So
+/// `effects::propagation` knows of a fork or a new role before any listener here makes a change.
+/// The listeners here do not rely on their order.
 static LISTENERS: &[&[server::events::EventListener]] = &[
     commands::policy::LISTENERS,
     types::by_time::LISTENERS,
@@ -45,12 +49,15 @@ static LISTENERS: &[&[server::events::EventListener]] = &[
     types::cbcircuit::rules::LISTENERS,
 ];
 
-/// What INFO and RL.METRICS tell of the layers above `observe`.
-static GAUGES: &[&[observe::metrics::Gauge]] = &[queue::status::GAUGES, commands::policy::spread::GAUGES];
+/// The gauges of the layers above `observe`, for INFO and RL.METRICS.
+static GAUGES: &[&[observe::metrics::Gauge]] = &[queue::status::GAUGES, commands::policy::gossip::GAUGES];
 
-/// Loads the module: settings first, since they say which commands there are.
+/// Loads the module. The settings come first, because they say which commands there are.
 fn load(ctx: &redis_module::Context, args: &[redis_module::RedisString]) -> redis_module::Status {
     let loading = Loading::new(ctx);
+    if let Err(reason) = loading.required_functions() {
+        return loading.refuse(&reason);
+    }
     loading.server();
     loading.options();
     loading.log_panics();
@@ -67,20 +74,20 @@ fn load(ctx: &redis_module::Context, args: &[redis_module::RedisString]) -> redi
     observe::alerts::watch_queues(queue::status::fullness);
     observe::alerts::watch_breakers(limiter::breaker::open::longest);
     loading.keyspace(|main, what| {
-        types::by_time::happened(main, what);
-        types::operator::happened(main, what);
-        limiter::copies::happened(main, what);
+        types::by_time::on_keyspace_change(main, what);
+        types::operator::on_keyspace_change(main, what);
+        limiter::copies::on_keyspace_change(main, what);
     });
     loading.events(LISTENERS);
     loading.info(observe::metrics::info);
-    commands::policy::spread::begin(&loading);
+    commands::policy::gossip::begin(&loading);
     commands::policy::file::begin(&loading);
     redis_module::Status::Ok
 }
 
 /// The functions that the server looks for in the library.
 mod library {
-    #![allow(missing_docs)] // written by the macro
+    #![allow(missing_docs)] // the macro writes them
     use super::{ServerAlloc, load};
 
     redis_module::redis_module! {

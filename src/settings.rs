@@ -23,7 +23,7 @@ use std::rc::Rc;
 use std::sync::OnceLock;
 
 #[derive(Debug)]
-#[allow(clippy::struct_excessive_bools)] // each is a setting of its own
+#[allow(clippy::struct_excessive_bools)] // each one is a setting
 struct Settings {
     default_limit: Option<(String, LimitsRef)>,
     default_breaker: DefaultBreaker,
@@ -47,19 +47,19 @@ struct Settings {
     policies_file: Option<Rc<PoliciesFile>>,
 }
 
-/// A file of policies as it was when the module was loaded.
+/// The content of a file of policies when the module was loaded.
 #[derive(Debug)]
 pub struct PoliciesFile {
-    /// Where it is.
+    /// The path of the file.
     pub path: String,
-    /// A digest of its bytes.
+    /// The digest of its bytes.
     pub digest: u64,
-    /// What is in it.
+    /// The policies in it.
     pub policies: Vec<Policy>,
 }
 
 impl PoliciesFile {
-    /// No file that people write is longer, in bytes.
+    /// The largest file that is read, in bytes. Files that people write are smaller.
     const LONGEST: u64 = 64 << 20;
 
     fn read(path: String) -> Result<Self, String> {
@@ -76,13 +76,13 @@ impl PoliciesFile {
     }
 }
 
-/// A length of time that is set.
+/// The value of a setting that is a length of time.
 #[derive(Debug)]
 struct DurationSetting {
     us: u64,
-    /// As it is written while it is not set.
+    /// The text that is shown while the setting has its default.
     default: &'static str,
-    /// As it was written; none for the default.
+    /// The text as it was written; `None` for the default.
     text: Option<String>,
 }
 
@@ -95,7 +95,7 @@ impl DurationSetting {
         self.text.clone().unwrap_or_else(|| self.default.to_owned())
     }
 
-    /// Reads a value of the setting called `name`, at most `max_us`.
+    /// Reads a value of the setting `name`, at most `max_us` microseconds.
     fn read(main: MainThread, name: &CStr, value: Value, max_us: u64) -> Result<Self, String> {
         let Value::Text(text) = value else { return Err("expected a duration".to_owned()) };
         let us = match duration::parse(text.as_bytes()) {
@@ -119,8 +119,8 @@ impl DurationSetting {
     }
 }
 
-/// A line for whoever has a configuration of version 0.1, where a duration needed
-/// no unit.
+/// Logs a notice for an operator whose configuration is from version 0.1, in which a duration
+/// needed no unit.
 fn tell_unitless(main: MainThread, name: &CStr, text: &str, now: &str) {
     let (name, text) = (name.to_string_lossy(), shown(text.as_bytes()));
     log::line(
@@ -133,14 +133,14 @@ fn tell_unitless(main: MainThread, name: &CStr, text: &str, now: &str) {
     );
 }
 
-/// The breaker of keys that nothing else says anything of.
+/// The breaker of keys for which neither pin, call nor policy names one.
 #[derive(Debug)]
 enum DefaultBreaker {
-    /// Not set: [`BUILT_IN_BREAKER`].
+    /// The setting is not given: the breaker is [`BUILT_IN_BREAKER`].
     BuiltIn,
-    /// Set to nothing: such keys have none.
+    /// The setting is empty: such keys have no breaker.
     Nothing,
-    /// Set, as written.
+    /// The setting is given: its text and its breaker.
     Set(String, BreakerRef),
 }
 
@@ -171,10 +171,10 @@ static SETTINGS: MainThreadCell<Settings> = MainThreadCell::new(Settings {
 
 static ON_LIMITS_CHANGED: OnceLock<fn(MainThread)> = OnceLock::new();
 
-/// Has `hook` called after each setting that changes which limits a key has. Once,
-/// when the module is loaded.
+/// Calls `hook` after each setting that changes which limits a key has. Call this once, when the
+/// module is loaded.
 pub fn on_limits_changed(hook: fn(MainThread)) {
-    // A second call would be a second load: the first hook is the same.
+    // A second call would come from a second load, with the same hook.
     let _ = ON_LIMITS_CHANGED.set(hook);
 }
 
@@ -184,7 +184,7 @@ fn limits_changed(main: MainThread) {
     }
 }
 
-/// One row a number, a switch or a length of time whose value is a field.
+/// One row of the table, for a number, a switch or a length of time that is kept in a field.
 macro_rules! field {
     ($name:literal, $field:ident, Duration { $max_us:expr }) => {
         Setting {
@@ -200,44 +200,32 @@ macro_rules! field {
         }
     };
     ($name:literal, $field:ident, Number { $min:expr, $max:expr }, load_only: $load_only:expr, affects_limits: $affects_limits:expr) => {
-        Setting {
-            name: $name,
-            domain: Domain::Number { min: $min, max: $max },
-            load_only: $load_only,
-            read: |main| Value::Number(SETTINGS.of(main).borrow().$field),
-            write: |main, value| match value {
-                Value::Number(n) => {
-                    SETTINGS.of(main).borrow_mut().$field = n;
-                    if $affects_limits {
-                        limits_changed(main);
-                    }
-                    Ok(())
-                }
-                _ => Err("expected a number".to_owned()),
-            },
-        }
+        field!($name, $field, Domain::Number { min: $min, max: $max }, Number, $load_only, $affects_limits)
     };
     ($name:literal, $field:ident, Switch, load_only: $load_only:expr, affects_limits: $affects_limits:expr) => {
+        field!($name, $field, Domain::Switch, Switch, $load_only, $affects_limits)
+    };
+    ($name:literal, $field:ident, $domain:expr, $kind:ident, $load_only:expr, $affects_limits:expr) => {
         Setting {
             name: $name,
-            domain: Domain::Switch,
+            domain: $domain,
             load_only: $load_only,
-            read: |main| Value::Switch(SETTINGS.of(main).borrow().$field),
-            write: |main, value| match value {
-                Value::Switch(on) => {
-                    SETTINGS.of(main).borrow_mut().$field = on;
-                    if $affects_limits {
-                        limits_changed(main);
-                    }
-                    Ok(())
+            read: |main| Value::$kind(SETTINGS.of(main).borrow().$field),
+            write: |main, value| {
+                let Value::$kind(value) = value else {
+                    return Err("expected another kind of value".to_owned());
+                };
+                SETTINGS.of(main).borrow_mut().$field = value;
+                if $affects_limits {
+                    limits_changed(main);
                 }
-                _ => Err("expected yes or no".to_owned()),
+                Ok(())
             },
         }
     };
 }
 
-/// Every setting, as module argument and as `floodgate.<name>`.
+/// All settings. Each is a module argument and `floodgate.<name>` in the server's configuration.
 pub static TABLE: &[Setting] = &[
     Setting {
         name: c"default-limit",
@@ -350,41 +338,41 @@ fn write_policies_file(main: MainThread, value: Value) -> Result<(), String> {
     Ok(())
 }
 
-/// The file of policies, as it was when the module was loaded.
+/// The file of policies as it was when the module was loaded; `None` without one.
 pub fn policies_file(main: MainThread) -> Option<Rc<PoliciesFile>> {
     SETTINGS.of(main).borrow().policies_file.clone()
 }
 
-/// The breaker of keys that nothing else says anything of.
+/// The breaker of keys for which neither pin, call nor policy names one; `None` if they have none.
 pub fn default_breaker(main: MainThread) -> Option<BreakerRef> {
     match &SETTINGS.of(main).borrow().default_breaker {
         DefaultBreaker::BuiltIn => {}
         DefaultBreaker::Nothing => return None,
         DefaultBreaker::Set(_, rule) => return Some(rule.clone()),
     }
-    // Needed for the first time: from now on it is known.
+    // The built-in breaker is needed for the first time. It is interned and kept from now on.
     let rule = rules::find(main, BUILT_IN_BREAKER.as_bytes()).ok()?;
     SETTINGS.of(main).borrow_mut().default_breaker =
         DefaultBreaker::Set(BUILT_IN_BREAKER.to_owned(), rule.clone());
     Some(rule)
 }
 
-/// Whether to publish events.
+/// Whether events are published.
 pub fn events(main: MainThread) -> bool {
     SETTINGS.of(main).borrow().events
 }
 
-/// The limits of keys that nothing else says anything of.
+/// The limits of keys for which neither pin, call nor policy names any; `None` if they have none.
 pub fn default_limit(main: MainThread) -> Option<LimitsRef> {
     SETTINGS.of(main).borrow().default_limit.as_ref().map(|(_, limits)| limits.clone())
 }
 
-/// Whether the limits of a call count.
+/// Whether the limits and breakers of calls hold.
 pub fn caller_limits(main: MainThread) -> bool {
     SETTINGS.of(main).borrow().caller_limits
 }
 
-/// The most items of RL.BATCH.
+/// The most items in a call of RL.BATCH.
 pub fn batch_max(main: MainThread) -> u64 {
     u64::try_from(SETTINGS.of(main).borrow().batch_max).unwrap_or(1)
 }
@@ -399,17 +387,17 @@ pub fn waiters_max(main: MainThread) -> usize {
     usize::try_from(SETTINGS.of(main).borrow().waiters_max).unwrap_or(1)
 }
 
-/// The longest that a caller may ask to wait, in microseconds.
+/// The longest time that a caller may ask to wait, in microseconds.
 pub fn wait_max_us(main: MainThread) -> u64 {
     SETTINGS.of(main).borrow().wait_max.us
 }
 
-/// Whether to hide the names of keys from those who watch.
+/// Whether the names of keys are hidden from observers.
 pub fn mask_keys(main: MainThread) -> bool {
     SETTINGS.of(main).borrow().mask_keys
 }
 
-/// From which figures on there is an alert.
+/// The figures from which on there is an alert.
 pub fn alert_thresholds(main: MainThread) -> Thresholds {
     let settings = SETTINGS.of(main).borrow();
     let positive = |n: i64| u64::try_from(n).unwrap_or(0);
@@ -424,17 +412,17 @@ pub fn alert_thresholds(main: MainThread) -> Thresholds {
     }
 }
 
-/// Whether every key that RL.ACQUIRE decides on is tracked.
+/// Whether every key is tracked on which RL.ACQUIRE decides.
 pub fn track_usage(main: MainThread) -> bool {
     SETTINGS.of(main).borrow().track_usage
 }
 
-/// Whether to register CL.THROTTLE, RL.THROTTLE and GCRA.
+/// Whether CL.THROTTLE, RL.THROTTLE and GCRA are registered.
 pub fn compat_cl_throttle(main: MainThread) -> bool {
     SETTINGS.of(main).borrow().compat_cl_throttle
 }
 
-/// Whether RL.DEBUG works.
+/// Whether RL.DEBUG is enabled.
 pub fn enable_debug_command(main: MainThread) -> bool {
     SETTINGS.of(main).borrow().enable_debug_command
 }

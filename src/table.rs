@@ -1,52 +1,22 @@
-//! The one table of commands: what the server registers, what RL.HELP and
-//! COMMAND DOCS say, and what the reference is made from.
+//! The one table of commands. From it the server registers the commands, RL.HELP and COMMAND DOCS
+//! explain them, and the reference is made.
 
+use crate::commands::arguments::{BREAKER, FOR, ID, KEY, LIMITS, NUMKEYS, SCAN, TTL};
 use crate::commands::breaker::{acquire as cb_acquire, operate as cb_operate, report, state};
 use crate::commands::{
     acquire, alerts, batch, charge, clear, commit, debug, effect, help, metrics, operate, policy, queue,
     quota, refund, reserve, throttle, top, usage,
 };
-
 use crate::server::load::Loading;
 use crate::server::load::command::{
-    Argument as A, Command, KeyAccess, Keys, Rights, Subcommand, entry, entry_with_keys,
+    Argument as A, Command, KeyAccess, Keys, Subcommand, entry, entry_with_keys,
 };
 use crate::settings;
 
-const KEY: A = A::key("key");
-const LIMITS: A = A::text("limits");
-const FOR: A = A::text("duration").after("FOR");
-const COST: A = A::integer("n").after("COST").optional();
-const SCAN: [A; 3] = [
-    A::integer("cursor"),
-    A::pattern("glob").after("MATCH").optional(),
-    A::integer("n").after("COUNT").optional(),
-];
-const ITEM: &[A] = &[KEY, LIMITS, A::integer("cost")];
-const TTL: A = A::text("duration").after("TTL");
-const WAIT: A = A::text("duration").after("WAIT");
-const ID: A = A::text("id");
-const NUMKEYS: A = A::integer("numkeys");
 const RESERVE_KEYS: Keys = Keys::Counted { count: 1, step: 2 };
 const SETTLE_KEYS: Keys = Keys::Counted { count: 2, step: 1 };
 const RENEW_KEYS: Keys = Keys::Counted { count: 4, step: 1 };
-const BREAKER: A = A::text("breaker");
-const LIMIT: &[A] = &[
-    A::key("rlkey"),
-    LIMITS,
-    COST,
-    A::group("reservation", &[TTL, ID.after("ID").optional()]).optional(),
-    A::flag("CRITICAL").optional(),
-];
 const LIMIT_KEYS: Keys = Keys::FirstAndAfter("LIMIT");
-const TEXT: A = A::text("text");
-const CELL: &[A] = &[
-    KEY,
-    A::integer("max_burst"),
-    A::integer("count_per_period"),
-    A::integer("period"),
-    A::integer("quantity").optional(),
-];
 const BATCH_KEYS: Keys = Keys::Counted { count: 2, step: 3 };
 
 const fn policy(name: &'static str, effect: KeyAccess, summary: &'static str) -> Subcommand {
@@ -66,361 +36,131 @@ const POLICY_SUBCOMMANDS: &[Subcommand] = &[
     policy("IMPORT", KeyAccess::Write, "Sets policies from JSON."),
     policy("HELP", KeyAccess::Keyless, "Lists the subcommands."),
 ];
-const POLICY_NAME: A = A::text("name");
-const POLICY: &[A] = &[
-    A::group(
-        "set",
-        &[
-            A::flag("SET"),
-            POLICY_NAME,
-            LIMITS,
-            A::one_of("prefix", &[A::text("prefix").after("PREFIX"), A::flag("NOPREFIX")]).optional(),
-            A::one_of("breaker", &[A::text("breaker").after("BREAKER"), A::flag("NOBREAKER")]).optional(),
-        ],
-    ),
-    A::group("get", &[A::flag("GET"), POLICY_NAME]),
-    A::group("del", &[A::flag("DEL"), POLICY_NAME]),
-    A::flag("LIST"),
-    A::flag("EXPORT"),
-    A::group("import", &[A::flag("IMPORT"), A::text("json"), A::flag("REPLACE").optional()]),
-    A::flag("HELP"),
-];
 
 /// Every command.
 pub static COMMANDS: &[Command] = &[
-    Command {
-        name: "RL.ACQUIRE",
-        entry: entry!(acquire::acquire),
-        effect: KeyAccess::Write,
-        fast: true,
-        rights: Rights::User,
-        keys: Keys::First,
-        summary: "Takes units from every limit of a key, or from none.",
-        complexity: "O(1) a limit",
-        arguments: &[
-            KEY,
-            LIMITS.optional(),
-            COST,
-            A::one_of("shortage", &[A::flag("PARTIAL"), WAIT]).optional(),
-            A::flag("CRITICAL").optional(),
-            A::flag("TRACK").optional(),
-        ],
-    },
-    Command {
-        name: "RL.QUOTA",
-        entry: entry!(quota::quota),
-        effect: KeyAccess::Read,
-        fast: true,
-        rights: Rights::User,
-        keys: Keys::First,
-        summary: "Shows what is left of a key's limits, without taking.",
-        complexity: "O(1) a limit",
-        arguments: &[KEY, LIMITS.optional(), COST, A::flag("HEADERS").optional()],
-    },
-    Command {
-        name: "RL.BATCH",
-        entry: entry_with_keys!(batch::batch, BATCH_KEYS),
-        effect: KeyAccess::Write,
-        fast: false,
-        rights: Rights::User,
-        keys: BATCH_KEYS,
-        summary: "Decides many requests in one atomic step, each on its own or all or nothing.",
-        complexity: "O(N) items",
-        arguments: &[
-            A::one_of("mode", &[A::flag("ALL"), A::flag("EACH")]),
-            A::integer("numitems"),
-            A::group("item", ITEM).multiple(),
-            A::flag("CRITICAL").optional(),
-        ],
-    },
-    Command {
-        name: "RL.RESERVE",
-        entry: entry_with_keys!(reserve::reserve, RESERVE_KEYS),
-        effect: KeyAccess::Write,
-        fast: false,
-        rights: Rights::User,
-        keys: RESERVE_KEYS,
-        summary: "Takes units and places on every key until they are settled, or takes nothing.",
-        complexity: "O(N log M) keys with M reservations",
-        arguments: &[
-            NUMKEYS,
-            A::group("item", &[KEY, LIMITS]).multiple(),
-            COST,
-            TTL,
-            ID.after("ID").optional(),
-            A::one_of("shortage", &[A::flag("PARTIAL"), WAIT]).optional(),
-            A::flag("CRITICAL").optional(),
-        ],
-    },
-    Command {
-        name: "RL.COMMIT",
-        entry: entry_with_keys!(commit::commit, SETTLE_KEYS),
-        effect: KeyAccess::Release,
-        fast: true,
-        rights: Rights::User,
-        keys: SETTLE_KEYS,
-        summary: "Settles a reservation at its real cost.",
-        complexity: "O(N log M) keys with M reservations",
-        arguments: &[ID, NUMKEYS, KEY.multiple(), A::integer("actual").after("COST").optional()],
-    },
-    Command {
-        name: "RL.RELEASE",
-        entry: entry_with_keys!(commit::release, SETTLE_KEYS),
-        effect: KeyAccess::Release,
-        fast: true,
-        rights: Rights::User,
-        keys: SETTLE_KEYS,
-        summary: "Gives back everything that a reservation took.",
-        complexity: "O(N log M) keys with M reservations",
-        arguments: &[ID, NUMKEYS, KEY.multiple()],
-    },
-    Command {
-        name: "RL.RENEW",
-        entry: entry_with_keys!(commit::renew, RENEW_KEYS),
-        effect: KeyAccess::Release,
-        fast: true,
-        rights: Rights::User,
-        keys: RENEW_KEYS,
-        summary: "Extends the time of a reservation.",
-        complexity: "O(N log M) keys with M reservations",
-        arguments: &[ID, TTL, NUMKEYS, KEY.multiple()],
-    },
-    Command {
-        name: "RL.RESERVATIONS",
-        entry: entry!(commit::reservations),
-        effect: KeyAccess::Read,
-        fast: false,
-        rights: Rights::User,
-        keys: Keys::First,
-        summary: "Lists the open reservations of a key: id, cost, age and time left in ms.",
-        complexity: "O(N) reservations",
-        arguments: &[KEY],
-    },
-    Command {
-        name: "RL.QUEUE",
-        entry: entry!(queue::queue),
-        effect: KeyAccess::Read,
-        fast: true,
-        rights: Rights::User,
-        keys: Keys::First,
-        summary: "Shows the waiting line of a key: length, oldest wait in ms, the head's cost.",
-        complexity: "O(1)",
-        arguments: &[KEY],
-    },
-    Command {
-        name: "RL.REFUND",
-        entry: entry!(refund::refund),
-        effect: KeyAccess::Release,
-        fast: true,
-        rights: Rights::User,
-        keys: Keys::First,
-        summary: "Gives units back, the newest first.",
-        complexity: "O(log M) a limit with M reservations",
-        arguments: &[KEY, A::integer("n"), LIMITS.optional()],
-    },
-    Command {
-        name: "RL.CHARGE",
-        entry: entry!(charge::charge),
-        effect: KeyAccess::Write,
-        fast: true,
-        rights: Rights::User,
-        keys: Keys::First,
-        summary: "Charges units that were used anyway, as debt where they do not fit.",
-        complexity: "O(1) a limit",
-        arguments: &[KEY, LIMITS.optional(), A::integer("n").after("COST"), A::flag("TRACK").optional()],
-    },
-    Command {
-        name: "RL.METRICS",
-        entry: entry!(metrics::metrics),
-        effect: KeyAccess::Keyless,
-        fast: false,
-        rights: Rights::Admin,
-        keys: Keys::None,
-        summary: "Shows every counter and gauge, and counts by policy and shadow limit.",
-        complexity: "O(N) labels",
-        arguments: &[],
-    },
-    Command {
-        name: "RL.TOP",
-        entry: entry!(top::top),
-        effect: KeyAccess::Keyless,
-        fast: false,
-        rights: Rights::Admin,
-        keys: Keys::None,
-        summary: "Shows the keys that are denied or granted most, ever or now, the breakers that are open, and the keys that operators blocked or pinned.",
-        complexity: "O(1), sorting 2048 places",
-        arguments: &[
-            A::one_of(
-                "which",
-                &[
-                    A::flag("DENIED"),
-                    A::flag("GRANTED"),
-                    A::flag("OPEN"),
-                    A::flag("BLOCKED"),
-                    A::flag("PINNED"),
-                ],
-            ),
-            A::integer("n").optional(),
-            A::flag("NOW").optional(),
-        ],
-    },
-    Command {
-        name: "RL.ALERTS",
-        entry: entry!(alerts::alerts),
-        effect: KeyAccess::Keyless,
-        fast: false,
-        rights: Rights::Admin,
-        keys: Keys::None,
-        summary: "Shows the recent alerts, the newest first.",
-        complexity: "O(N) alerts",
-        arguments: &[A::integer("n").optional(), A::text("key").after("KEY").optional()],
-    },
-    Command {
-        name: "RL.RESET",
-        entry: entry!(operate::reset),
-        effect: KeyAccess::Release,
-        fast: true,
-        rights: Rights::Admin,
-        keys: Keys::All,
-        summary: "Forgets the usage of keys; keeps their pins and blocks.",
-        complexity: "O(N) keys",
-        arguments: &[KEY.multiple()],
-    },
-    Command {
-        name: "RL.PIN",
-        entry: entry!(operate::pin),
-        effect: KeyAccess::Write,
-        fast: true,
-        rights: Rights::Admin,
-        keys: Keys::First,
-        summary: "Fixes the limits of one key: they override those of callers.",
-        complexity: "O(1)",
-        arguments: &[KEY, LIMITS, FOR.optional()],
-    },
-    Command {
-        name: "RL.UNPIN",
-        entry: entry!(operate::unpin),
-        effect: KeyAccess::Release,
-        fast: true,
-        rights: Rights::Admin,
-        keys: Keys::First,
-        summary: "Removes the pin of a key.",
-        complexity: "O(1)",
-        arguments: &[KEY],
-    },
-    Command {
-        name: "RL.BLOCK",
-        entry: entry!(operate::block),
-        effect: KeyAccess::Write,
-        fast: true,
-        rights: Rights::Admin,
-        keys: Keys::First,
-        summary: "Denies every request on a key until the block ends.",
-        complexity: "O(1)",
-        arguments: &[
-            KEY,
-            A::one_of("end", &[FOR, A::flag("FOREVER")]),
-            A::text("text").after("REASON").optional(),
-        ],
-    },
-    Command {
-        name: "RL.UNBLOCK",
-        entry: entry!(operate::unblock),
-        effect: KeyAccess::Release,
-        fast: true,
-        rights: Rights::Admin,
-        keys: Keys::First,
-        summary: "Ends the block of a key.",
-        complexity: "O(1)",
-        arguments: &[KEY],
-    },
-    Command {
-        name: "RL.CLEAR",
-        entry: entry!(clear::clear),
-        effect: KeyAccess::Release,
-        fast: false,
-        rights: Rights::Admin,
-        keys: Keys::None,
-        summary: "Deletes limiter and breaker keys step by step as SCAN does; keeps those that are pinned, blocked or forced.",
-        complexity: "O(N) keys looked at",
-        arguments: &SCAN,
-    },
-    Command {
-        name: "RL.RECORD",
-        entry: entry!(usage::record),
-        effect: KeyAccess::Release,
-        fast: true,
-        rights: Rights::User,
-        keys: Keys::First,
-        summary: "Adds outcomes of the work itself to the usage of a key.",
-        complexity: "O(1)",
-        arguments: &[
-            KEY,
-            A::one_of("outcome", &[A::flag("OK"), A::flag("FAIL")]),
-            A::flag("CACHED").optional(),
-            A::text("decimal").after("SPEND").optional(),
-            A::text("duration").after("DUR").optional(),
-            A::integer("n").after("COUNT").optional(),
-        ],
-    },
-    Command {
-        name: "RL.STATS",
-        entry: entry!(usage::stats),
-        effect: KeyAccess::Read,
-        fast: false,
-        rights: Rights::User,
-        keys: Keys::First,
-        summary: "Shows what happened on a key, by hour and by day.",
-        complexity: "O(N) hours and days shown",
-        arguments: &[
-            KEY,
-            A::integer("n").after("HOURS").optional(),
-            A::integer("n").after("DAYS").optional(),
-        ],
-    },
-    Command {
-        name: "RL.USAGE",
-        entry: entry!(usage::scan),
-        effect: KeyAccess::Keyless,
-        fast: false,
-        rights: Rights::Admin,
-        keys: Keys::None,
-        summary: "Iterates over the tracked keys as SCAN does, with today's figures.",
-        complexity: "O(N) keys looked at",
-        arguments: &SCAN,
-    },
-    Command {
-        name: "RL.POLICY",
-        entry: entry!(policy::policy),
-        effect: KeyAccess::Node(POLICY_SUBCOMMANDS),
-        fast: false,
-        rights: Rights::Admin,
-        keys: Keys::None,
-        summary: "Manages named limits and breakers, which keys choose by name or by prefix.",
-        complexity: "O(1) for SET, GET and DEL, else O(N) policies",
-        arguments: &[A::one_of("subcommand", POLICY)],
-    },
-    Command {
-        name: "RL.HELP",
-        entry: entry!(help::rl),
-        effect: KeyAccess::Keyless,
-        fast: true,
-        rights: Rights::User,
-        keys: Keys::None,
-        summary: "Lists the commands for limits, or explains one command.",
-        complexity: "O(1)",
-        arguments: &[A::text("command").optional()],
-    },
-    Command {
-        name: "RL.DEBUG",
-        entry: entry!(debug::debug),
-        effect: KeyAccess::Keyless,
-        fast: true,
-        rights: Rights::Admin,
-        keys: Keys::None,
-        summary: "Sets the module's clock, or fails on purpose, for tests (needs enable-debug-command).",
-        complexity: "O(1)",
-        arguments: &[A::one_of(
+    Command::new("RL.ACQUIRE", entry!(acquire::acquire), KeyAccess::Write)
+        .arguments(acquire::ARGUMENTS)
+        .summary("Takes units from every limit of a key, or from none.")
+        .complexity("O(1) a limit"),
+    Command::new("RL.QUOTA", entry!(quota::quota), KeyAccess::Read)
+        .arguments(quota::ARGUMENTS)
+        .summary("Shows what is left of a key's limits, without taking.")
+        .complexity("O(1) a limit"),
+    Command::new("RL.BATCH", entry_with_keys!(batch::batch, BATCH_KEYS), KeyAccess::Write)
+        .arguments(batch::ARGUMENTS)
+        .summary("Decides many requests in one atomic step, each on its own or all or nothing.")
+        .complexity("O(N) items")
+        .slow()
+        .keys(BATCH_KEYS),
+    Command::new("RL.RESERVE", entry_with_keys!(reserve::reserve, RESERVE_KEYS), KeyAccess::Write)
+        .arguments(reserve::ARGUMENTS)
+        .summary("Takes units and places on every key until they are settled, or takes nothing.")
+        .complexity("O(N log M) keys with M reservations")
+        .slow()
+        .keys(RESERVE_KEYS),
+    Command::new("RL.COMMIT", entry_with_keys!(commit::commit, SETTLE_KEYS), KeyAccess::Release)
+        .arguments(commit::ARGUMENTS)
+        .summary("Settles a reservation at its real cost.")
+        .complexity("O(N log M) keys with M reservations")
+        .keys(SETTLE_KEYS),
+    Command::new("RL.RELEASE", entry_with_keys!(commit::release, SETTLE_KEYS), KeyAccess::Release)
+        .arguments(&[ID, NUMKEYS, KEY.multiple()])
+        .summary("Gives back everything that a reservation took.")
+        .complexity("O(N log M) keys with M reservations")
+        .keys(SETTLE_KEYS),
+    Command::new("RL.RENEW", entry_with_keys!(commit::renew, RENEW_KEYS), KeyAccess::Release)
+        .arguments(&[ID, TTL, NUMKEYS, KEY.multiple()])
+        .summary("Extends the time of a reservation.")
+        .complexity("O(N log M) keys with M reservations")
+        .keys(RENEW_KEYS),
+    Command::new("RL.RESERVATIONS", entry!(commit::reservations), KeyAccess::Read)
+        .arguments(&[KEY])
+        .summary("Lists the open reservations of a key: id, cost, age and time left in ms.")
+        .complexity("O(N) reservations")
+        .slow(),
+    Command::new("RL.QUEUE", entry!(queue::queue), KeyAccess::Read)
+        .arguments(&[KEY])
+        .summary("Shows the waiting line of a key: length, oldest wait in ms, the head's cost."),
+    Command::new("RL.REFUND", entry!(refund::refund), KeyAccess::Release)
+        .arguments(&[KEY, A::integer("n"), LIMITS.optional()])
+        .summary("Gives units back, the newest first.")
+        .complexity("O(log M) a limit with M reservations"),
+    Command::new("RL.CHARGE", entry!(charge::charge), KeyAccess::Write)
+        .arguments(charge::ARGUMENTS)
+        .summary("Charges units that were used anyway, as debt where they do not fit.")
+        .complexity("O(1) a limit"),
+    Command::new("RL.METRICS", entry!(metrics::metrics), KeyAccess::Keyless)
+        .summary("Shows every counter and gauge, and counts by policy and shadow limit.")
+        .complexity("O(N) labels")
+        .slow()
+        .admin(),
+    Command::new("RL.TOP", entry!(top::top), KeyAccess::Keyless)
+        .arguments(top::ARGUMENTS)
+        .summary("Shows the keys that are denied or granted most, ever or now, the breakers that are open, and the keys that operators blocked or pinned.")
+        .complexity("O(1), sorting 2048 places")
+        .slow()
+        .admin(),
+    Command::new("RL.ALERTS", entry!(alerts::alerts), KeyAccess::Keyless)
+        .arguments(alerts::ARGUMENTS)
+        .summary("Shows the recent alerts, the newest first.")
+        .complexity("O(N) alerts")
+        .slow()
+        .admin(),
+    Command::new("RL.RESET", entry!(operate::reset), KeyAccess::Release)
+        .arguments(&[KEY.multiple()])
+        .summary("Forgets the usage of keys; keeps their pins and blocks.")
+        .complexity("O(N) keys")
+        .admin()
+        .keys(Keys::All),
+    Command::new("RL.PIN", entry!(operate::pin), KeyAccess::Write)
+        .arguments(&[KEY, LIMITS, FOR.optional()])
+        .summary("Fixes the limits of one key: they override those of callers.")
+        .admin(),
+    Command::new("RL.UNPIN", entry!(operate::unpin), KeyAccess::Release)
+        .arguments(&[KEY])
+        .summary("Removes the pin of a key.")
+        .admin(),
+    Command::new("RL.BLOCK", entry!(operate::block), KeyAccess::Write)
+        .arguments(operate::BLOCK)
+        .summary("Denies every request on a key until the block ends.")
+        .admin(),
+    Command::new("RL.UNBLOCK", entry!(operate::unblock), KeyAccess::Release)
+        .arguments(&[KEY])
+        .summary("Ends the block of a key.")
+        .admin(),
+    Command::new("RL.CLEAR", entry!(clear::clear), KeyAccess::Release)
+        .arguments(SCAN)
+        .summary("Deletes limiter and breaker keys step by step as SCAN does; keeps those that are pinned, blocked or forced.")
+        .complexity("O(N) keys looked at")
+        .slow()
+        .admin()
+        .keys(Keys::None),
+    Command::new("RL.RECORD", entry!(usage::record), KeyAccess::Release)
+        .arguments(usage::RECORD)
+        .summary("Adds outcomes of the work itself to the usage of a key."),
+    Command::new("RL.STATS", entry!(usage::stats), KeyAccess::Read)
+        .arguments(usage::STATS)
+        .summary("Shows what happened on a key, by hour and by day.")
+        .complexity("O(N) hours and days shown")
+        .slow(),
+    Command::new("RL.USAGE", entry!(usage::scan), KeyAccess::Keyless)
+        .arguments(SCAN)
+        .summary("Iterates over the tracked keys as SCAN does, with today's figures.")
+        .complexity("O(N) keys looked at")
+        .slow()
+        .admin(),
+    Command::new("RL.POLICY", entry!(policy::policy), KeyAccess::Node(POLICY_SUBCOMMANDS))
+        .arguments(&[A::one_of("subcommand", policy::ARGUMENTS)])
+        .summary("Manages named limits and breakers, which keys choose by name or by prefix.")
+        .complexity("O(1) for SET, GET and DEL, else O(N) policies")
+        .slow()
+        .admin(),
+    Command::new("RL.HELP", entry!(help::rl), KeyAccess::Keyless)
+        .arguments(&[A::text("command").optional()])
+        .summary("Lists the commands for limits, or explains one command."),
+    Command::new("RL.DEBUG", entry!(debug::debug), KeyAccess::Keyless)
+        .arguments(&[A::one_of(
             "what",
             &[
                 A::group(
@@ -439,176 +179,67 @@ pub static COMMANDS: &[Command] = &[
                 ),
                 A::flag("PANIC"),
             ],
-        )],
-    },
-    Command {
-        name: "CL.THROTTLE",
-        entry: entry!(throttle::cl_throttle),
-        effect: KeyAccess::Write,
-        fast: true,
-        rights: Rights::User,
-        keys: Keys::First,
-        summary: "Decides as redis-cell does, with its arguments and its reply.",
-        complexity: "O(1)",
-        arguments: CELL,
-    },
-    Command {
-        name: "RL.THROTTLE",
-        entry: entry!(throttle::rl_throttle),
-        effect: KeyAccess::Write,
-        fast: true,
-        rights: Rights::User,
-        keys: Keys::First,
-        summary: "Decides as CL.THROTTLE does: another name for it.",
-        complexity: "O(1)",
-        arguments: CELL,
-    },
-    Command {
-        name: "GCRA",
-        entry: entry!(throttle::gcra),
-        effect: KeyAccess::Write,
-        fast: true,
-        rights: Rights::User,
-        keys: Keys::First,
-        summary: "Decides as CL.THROTTLE does, with the arguments and the reply that client libraries know.",
-        complexity: "O(1)",
-        arguments: &[
-            KEY,
-            A::integer("max_burst"),
-            A::integer("tokens_per_period"),
-            A::double("period"),
-            A::integer("n").after("TOKENS").optional(),
-        ],
-    },
-    Command {
-        name: "CB.ACQUIRE",
-        entry: entry_with_keys!(cb_acquire::acquire, LIMIT_KEYS),
-        effect: KeyAccess::Write,
-        fast: true,
-        rights: Rights::User,
-        keys: LIMIT_KEYS,
-        summary: "Asks whether a call may go through, alone or together with a limit.",
-        complexity: "O(1)",
-        arguments: &[KEY, BREAKER.optional(), A::group("limit", LIMIT).after("LIMIT").optional()],
-    },
-    Command {
-        name: "CB.REPORT",
-        entry: entry!(report::report),
-        effect: KeyAccess::Release,
-        fast: true,
-        rights: Rights::User,
-        keys: Keys::First,
-        summary: "Tells a breaker the result of a call.",
-        complexity: "O(1)",
-        arguments: &[
-            KEY,
-            A::one_of("outcome", &[A::flag("OK"), A::flag("FAIL"), A::flag("IGNORE")]),
-            A::text("token").after("TOKEN").optional(),
-            A::text("duration").after("DUR").optional(),
-            BREAKER.after("BREAKER").optional(),
-            ID.after("FROM").optional(),
-        ],
-    },
-    Command {
-        name: "CB.STATE",
-        entry: entry!(state::state),
-        effect: KeyAccess::Read,
-        fast: true,
-        rights: Rights::User,
-        keys: Keys::First,
-        summary: "Shows the state of a breaker, without changing it.",
-        complexity: "O(1)",
-        arguments: &[KEY],
-    },
-    Command {
-        name: "CB.FORCE",
-        entry: entry!(cb_operate::force),
-        effect: KeyAccess::Write,
-        fast: true,
-        rights: Rights::Admin,
-        keys: Keys::First,
-        summary: "Forces a breaker open or closed, or ends a force.",
-        complexity: "O(1)",
-        arguments: &[
-            KEY,
-            A::one_of("state", &[A::flag("OPEN"), A::flag("CLOSED"), A::flag("AUTO")]),
-            FOR.optional(),
-            TEXT.after("REASON").optional(),
-        ],
-    },
-    Command {
-        name: "CB.RESET",
-        entry: entry!(cb_operate::reset),
-        effect: KeyAccess::Release,
-        fast: true,
-        rights: Rights::Admin,
-        keys: Keys::First,
-        summary: "Closes a breaker and empties its window; keeps its pin.",
-        complexity: "O(1)",
-        arguments: &[KEY],
-    },
-    Command {
-        name: "CB.PIN",
-        entry: entry!(cb_operate::pin),
-        effect: KeyAccess::Write,
-        fast: true,
-        rights: Rights::Admin,
-        keys: Keys::First,
-        summary: "Fixes the breaker of one key: it overrides those of callers.",
-        complexity: "O(1)",
-        arguments: &[KEY, BREAKER, FOR.optional()],
-    },
-    Command {
-        name: "CB.UNPIN",
-        entry: entry!(cb_operate::unpin),
-        effect: KeyAccess::Release,
-        fast: true,
-        rights: Rights::Admin,
-        keys: Keys::First,
-        summary: "Removes the pin of a breaker.",
-        complexity: "O(1)",
-        arguments: &[KEY],
-    },
-    Command {
-        name: "CB.HELP",
-        entry: entry!(help::cb),
-        effect: KeyAccess::Keyless,
-        fast: true,
-        rights: Rights::User,
-        keys: Keys::None,
-        summary: "Lists the commands for circuit breakers, or explains one command.",
-        complexity: "O(1)",
-        arguments: &[A::text("command").optional()],
-    },
-    Command {
-        name: "RL.EFFECT",
-        entry: entry!(effect::effect),
-        effect: KeyAccess::Release,
-        fast: true,
-        rights: Rights::Internal,
-        keys: Keys::Pairs,
-        summary: "Internal: carries changes to replicas and the AOF.",
-        complexity: "O(N) keys",
-        arguments: &[A::group("effect", &[KEY, A::text("payload")]).multiple()],
-    },
-    Command {
-        name: "RL.NODE",
-        entry: entry!(policy::effect),
-        effect: KeyAccess::Release,
-        fast: false,
-        rights: Rights::Internal,
-        keys: Keys::None,
-        summary: "Internal: carries policies to replicas and the AOF.",
-        complexity: "O(N) policies",
-        arguments: &[A::text("payload")],
-    },
+        )])
+        .summary("Sets the module's clock, or fails on purpose, for tests (needs enable-debug-command).")
+        .admin(),
+    Command::new("CL.THROTTLE", entry!(throttle::cl_throttle), KeyAccess::Write)
+        .arguments(throttle::CELL)
+        .summary("Decides as redis-cell does, with its arguments and its reply."),
+    Command::new("RL.THROTTLE", entry!(throttle::rl_throttle), KeyAccess::Write)
+        .arguments(throttle::CELL)
+        .summary("Decides as CL.THROTTLE does: another name for it."),
+    Command::new("GCRA", entry!(throttle::gcra), KeyAccess::Write)
+        .arguments(throttle::GCRA)
+        .summary("Decides as CL.THROTTLE does, with the arguments and the reply that client libraries know."),
+    Command::new("CB.ACQUIRE", entry_with_keys!(cb_acquire::acquire, LIMIT_KEYS), KeyAccess::Write)
+        .arguments(cb_acquire::ARGUMENTS)
+        .summary("Asks whether a call may go through, alone or together with a limit.")
+        .keys(LIMIT_KEYS),
+    Command::new("CB.REPORT", entry!(report::report), KeyAccess::Release)
+        .arguments(report::ARGUMENTS)
+        .summary("Tells a breaker the result of a call."),
+    Command::new("CB.STATE", entry!(state::state), KeyAccess::Read)
+        .arguments(&[KEY])
+        .summary("Shows the state of a breaker, without changing it."),
+    Command::new("CB.FORCE", entry!(cb_operate::force), KeyAccess::Write)
+        .arguments(cb_operate::FORCE)
+        .summary("Forces a breaker open or closed, or ends a force.")
+        .admin(),
+    Command::new("CB.RESET", entry!(cb_operate::reset), KeyAccess::Release)
+        .arguments(&[KEY])
+        .summary("Closes a breaker and empties its window; keeps its pin.")
+        .admin(),
+    Command::new("CB.PIN", entry!(cb_operate::pin), KeyAccess::Write)
+        .arguments(&[KEY, BREAKER, FOR.optional()])
+        .summary("Fixes the breaker of one key: it overrides those of callers.")
+        .admin(),
+    Command::new("CB.UNPIN", entry!(cb_operate::unpin), KeyAccess::Release)
+        .arguments(&[KEY])
+        .summary("Removes the pin of a breaker.")
+        .admin(),
+    Command::new("CB.HELP", entry!(help::cb), KeyAccess::Keyless)
+        .arguments(&[A::text("command").optional()])
+        .summary("Lists the commands for circuit breakers, or explains one command."),
+    Command::new("RL.EFFECT", entry!(effect::effect), KeyAccess::Release)
+        .arguments(&[A::group("effect", &[KEY, A::text("payload")]).multiple()])
+        .summary("Internal: carries changes to replicas and the AOF.")
+        .complexity("O(N) keys")
+        .internal()
+        .keys(Keys::Pairs),
+    Command::new("RL.NODE", entry!(policy::effect), KeyAccess::Release)
+        .arguments(&[A::text("payload")])
+        .summary("Internal: carries policies to replicas and the AOF.")
+        .complexity("O(N) policies")
+        .slow()
+        .internal()
+        .keys(Keys::None),
 ];
 
-/// What others have commands for, too: left out where `compat-cl-throttle` says so, and
-/// where the server or another module has a command of that name.
+/// The commands that other modules define, too. They are not registered if `compat-cl-throttle` is
+/// off, or if the server or another module already has a command of that name.
 const COMPATIBLE: [&str; 3] = ["CL.THROTTLE", "RL.THROTTLE", "GCRA"];
 
-/// The commands to register: all but those of `COMPATIBLE` that are not to be.
+/// The commands to register: all but those of `COMPATIBLE` that are off or taken.
 pub fn wanted(loading: &Loading<'_>) -> Vec<Command> {
     let compatible = settings::compat_cl_throttle(loading.context().main());
     let to_register = |name: &str| {

@@ -9,23 +9,31 @@ import argparse
 import dataclasses
 import os
 import signal
-import subprocess
 import sys
 import time
 
+import built
 import check
 import cpu
 import growth
+import keys
+import kinds
 import latency
+import leases
 import memory
+import page
 import peers
 import propagation
 import report
+import rounds
+import threads
+import versions
+import visits
 import windows
 from cases import AGAIN, CASES, HOT, HOT_BASE, LUA_GCRA, LUA_SORTED_SET, lua_cases
 from load import DEPTH
 
-from server import Server, cores
+from server import Server, cores, programs
 
 # What is measured with an AOF or a replica: what changes something.
 CHANGES = [AGAIN, "granted", "RL.BATCH", "CB.ACQUIRE", LUA_GCRA, LUA_SORTED_SET]
@@ -46,7 +54,19 @@ class Parts:
     replication: list | None = None
     memory: list | None = None
     servers: dict | None = None
+    # By server.
+    visits: dict | None = None
+    keys: list | None = None
+    threads: dict | None = None
+    leases: list | None = None
+    # The server that most parts ran on.
+    server: str = ""
+    # With their versions.
+    libraries: list = dataclasses.field(default_factory=list)
     missed: list = dataclasses.field(default_factory=list)
+    left: page.Left = dataclasses.field(default_factory=page.Left)
+    # Seconds that the part of now has.
+    seconds: float = 0.0
 
 
 def parse():
@@ -59,11 +79,15 @@ def parse():
     parser.add_argument("--parts", default=",".join(PARTS), help="which tables, by comma: " + ", ".join(PARTS))
     parser.add_argument("--servers", action="store_true",
                         help="memory and replication on the servers of scripts/servers.sh, too")
-    parser.add_argument("--markdown", action="store_true", help="end with what BENCHMARKS.md shows")
+    parser.add_argument("--minutes", type=float, default=30,
+                        help="about so many for all parts that come in rounds; three rounds are had whatever it says")
+    parser.add_argument("--most-keys", type=int, default=keys.SIZES[-1], help="for the growth with the number of keys")
+    parser.add_argument("--write", action="store_true",
+                        help="write what was measured into BENCHMARKS.md and README.md")
     parser.add_argument("--check", action="store_true", help="fail when a bound is missed by more than the noise")
     options = parser.parse_args()
-    # Whole pipelines, also of the largest command: no key is left out.
-    whole = DEPTH * max(case.per_command for case in CASES)
+    # Whole pipelines, also of the largest command and of half as many keys: none is left out.
+    whole = 2 * DEPTH * max(case.per_command for case in CASES)
     options.keys = max(whole, options.keys - options.keys % whole)
     options.parts = options.parts.split(",")
     if unknown := set(options.parts) - PARTS.keys():
@@ -89,7 +113,7 @@ def cases_for(server, only=None, names=None):
 def measure_cost(options, parts):
     with Server() as server:
         parts.costs = cpu.measure(server, cases_for(server, options.only), options.keys, options.rounds,
-                                  further=options.rounds + 1)
+                                  further=options.rounds + 1, seconds=parts.seconds)
     say(report.costs(parts.costs, report.PLAIN))
     parts.missed += check.costs(parts.costs, not options.only)
 
@@ -97,7 +121,8 @@ def measure_cost(options, parts):
 def measure_hot(options, parts):
     many = parts.costs or {}
     with Server() as server:
-        figures = cpu.measure(server, [case for case, _ in HOT], options.keys, options.rounds, HOT_BASE)
+        figures = cpu.measure(server, [case for case, _ in HOT], options.keys, options.rounds, HOT_BASE,
+                              seconds=parts.seconds)
     parts.hot = figures, many
     say(report.hot(figures, many))
     parts.missed += check.hot(figures, many)
@@ -118,8 +143,10 @@ def measure_windows(options, parts):
 
 def measure_latency(options, parts):
     with Server() as server:
-        parts.latency = latency.measure(server, options.keys, options.rounds + 2)
+        parts.latency = latency.measure(server, options.keys, options.rounds + 2, seconds=parts.seconds)
     say(report.latency(parts.latency, report.PLAIN))
+    if not latency.is_sure(parts.latency):
+        say("p99 of SET against itself is not known to a tenth: nothing is said of p99")
     parts.missed += check.latency(parts.latency)
 
 
@@ -129,7 +156,7 @@ def measure_modes(options, _):
     with Server(*EVERYSEC) as server:
         persistent(server, options, rounds, "AOF everysec")
     with Server("--client-output-buffer-limit", "replica 0 0 0") as server, \
-            Server("--replicaof", "127.0.0.1", str(server.port), core=cores()[1]) as replica:
+            Server("--replicaof", "127.0.0.1", str(server.port), on_cores=cores()[1:]) as replica:
         propagation.linked(replica)
         persistent(server, options, rounds, "one replica")
 
@@ -146,7 +173,7 @@ def measure_growth(_, parts):
 
 
 def measure_replication(options, parts):
-    for program in programs(options):
+    for program in programs(options.servers):
         with Server(**program) as server:
             rows = list(propagation.measure(server))
             say(report.replication(rows, server.version()))
@@ -162,7 +189,7 @@ def measure_memory(options, parts):
         say(report.leaks(left))
     parts.missed += check.memory(parts.memory) + check.leaks(left)
     others = {}
-    for program in programs(options)[1:]:
+    for program in programs(options.servers)[1:]:
         with Server(**program) as server:
             say(f"(memory on {server.version()})")
             others[f"{server.version()}, {server.allocator()}"] = list(
@@ -172,26 +199,128 @@ def measure_memory(options, parts):
         say(report.servers(others))
 
 
-def programs(options):
-    """This machine's server, and those of scripts/servers.sh when they are asked for."""
-    found = [{}]
-    if options.servers:
-        listed = subprocess.run([peers.ROOT / "scripts" / "servers.sh", "fetch"], check=True, capture_output=True,
-                                text=True).stdout
-        found += [{"program": line.split()[2]} for line in listed.splitlines()]
-    return found
+def had(what, build):
+    """A module that is built here, or nothing and why."""
+    try:
+        return build()
+    except peers.Missing as reason:
+        say(f"{what} is not measured: {reason}")
+        return None
+
+
+def measure_visits(options, parts):
+    least, cell = had(kinds.LEAST, built.bare), had(kinds.OF_CELL.name, built.cell)
+    if not cell:
+        say(built.CELL_BY_HAND)
+    parts.visits, programs_ = {}, versions.there(kinds.SERVERS)
+    seconds = parts.seconds / max(1, len(programs_))
+    for program in programs_:
+        with Server(program=program) as server:
+            of = server.version()
+            all_kinds = kinds.OURS + kinds.lua_kinds(lambda text, server=server: server("SCRIPT", "LOAD", text).decode())
+            seen = visits.measure(server, chosen(all_kinds, options.only), options.keys // 2,
+                                  rounds.within(4 * options.rounds, seconds * 0.75, f"visits, {of}"))
+        if least:
+            # Beside another module ours notes events of keys, for that module may listen.
+            with Server(program=program, others=[least]) as server:
+                seen |= visits.measure(server, [kinds.THE_LEAST], options.keys // 2,
+                                       rounds.within(4 * options.rounds, seconds * 0.1, f"{kinds.LEAST}, {of}"))
+        if cell and not options.only:
+            # A server has but one CL.THROTTLE.
+            with Server(module=False, program=program, others=[cell]) as server:
+                seen |= visits.measure(server, [kinds.OF_CELL], options.keys // 2,
+                                       rounds.within(4 * options.rounds, seconds * 0.15, f"redis-cell, {of}"))
+        say(report.visits(seen, of))
+        parts.visits[of] = seen
+        parts.missed += check.visits(seen, of)
+
+
+def chosen(all_kinds, only):
+    return [kind for kind in all_kinds if not only or only in kind.name or kind.name == AGAIN]
+
+
+def measure_keys(options, parts):
+    least = had(kinds.LEAST, built.bare)
+    sizes = [size for size in keys.SIZES if size <= options.most_keys]
+    parts.keys = list(keys.measure(sizes, [least] if least else [], say))
+    say(report.keys(parts.keys))
+    parts.missed += check.keys(parts.keys)
+
+
+def measure_threads(options, parts):
+    parts.threads, programs_ = {}, versions.there(kinds.SERVERS[1:])
+    seconds = parts.seconds / max(1, len(programs_)) / len(latency.WAYS)
+    for program in programs_:
+        version, rows = threads.measure(program, options.keys, lambda way, program=program: rounds.within(
+            2 * options.rounds, seconds, f"io-threads, {os.path.basename(program)}, {way}"))
+        if rows:
+            parts.threads[version] = rows
+            say(report.threads(rows, version))
+
+
+def measure_leases(options, parts):
+    try:
+        parts.leases = leases.measure(rounds.within(options.rounds, parts.seconds, "leases"))
+    except peers.Missing as reason:
+        say(f"leases are not measured: {reason}")
+        return
+    say(report.leases(parts.leases))
+
+
+def write(options, parts):
+    """What was measured, into the pages."""
+    command = f"make bench BENCH='{' '.join(sys.argv[1:])}'"
+    bodies = {}
+    if parts.visits:
+        bodies["visits"] = page.visits(parts.visits, parts.left, command)
+        if short := page.in_short(parts.visits, parts.left):
+            bodies[page.IN_SHORT] = short
+            page.write(page.README, page.IN_SHORT, short)
+    if parts.costs:
+        bodies["cost"] = page.costs(parts, parts.left, command)
+    if parts.memory:
+        bodies["memory"] = page.memory(parts, command)
+    if parts.replication:
+        bodies["replication"] = page.replication(parts, command)
+    if parts.keys:
+        bodies["keys"] = page.sizes(parts.keys, parts.left, command, parts.server)
+        page.PICTURE.write_text(page.drawing(parts.keys, page.measured_on([parts.server])))
+    if parts.latency:
+        bodies["latency"] = page.latency(parts.latency, parts.left, command, parts.server)
+    if parts.threads:
+        bodies["threads"] = page.threads(parts.threads, parts.left, command)
+    if parts.leases:
+        bodies["leases"] = page.on_one_key(parts.leases, parts.left, command, parts.server)
+    for part, body in bodies.items():
+        page.write(page.BENCHMARKS, part, body)
+    say(f"written: {', '.join(bodies) or 'nothing'}")
+    for line in parts.left.out:
+        say(f"left out: {line}")
 
 
 PARTS = {
+    "visits": measure_visits,
     "cost": measure_cost,
     "hot": measure_hot,
     "windows": measure_windows,
     "latency": measure_latency,
+    "threads": measure_threads,
+    "leases": measure_leases,
     "modes": measure_modes,
     "growth": measure_growth,
+    "keys": measure_keys,
     "replication": measure_replication,
     "memory": measure_memory,
 }
+# How much more time than the others a part has; the time of those that are not named is
+# their own, by what they do.
+SHARES = {"visits": 5, "cost": 5, "hot": 2, "latency": 3, "keys": 3}
+
+
+def share(names, seconds):
+    """Of the seconds left, those of the first of these parts."""
+    wanted = [SHARES.get(name, 1) for name in names]
+    return seconds * wanted[0] / sum(wanted)
 
 
 def main():
@@ -199,16 +328,20 @@ def main():
     # So that servers are stopped also when we are.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     parts = Parts()
+    parts.libraries = [f"{name} {version}" for name, version in sorted(peers.versions().items())]
     with Server() as server:
-        heading = report.heading(server, peers.versions())
-    say(heading)
+        parts.server = server.version()
+        say(report.heading(server, parts.libraries))
     os.sched_setaffinity(0, {cores()[1]})
-    for name in options.parts:
+    end = time.monotonic() + options.minutes * 60
+    for at, name in enumerate(options.parts):
         started = time.monotonic()
+        parts.seconds = share(options.parts[at:], max(0.0, end - started))
+        say(f"({name}: part {at + 1} of {len(options.parts)})")
         PARTS[name](options, parts)
         say(f"({name}: {time.monotonic() - started:.0f} s)\n")
-    if options.markdown:
-        say(report.in_short(parts, heading))
+    if options.write:
+        write(options, parts)
     for line in parts.missed:
         say(f"missed: {line}")
     return 1 if options.check and parts.missed else 0

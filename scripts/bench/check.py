@@ -3,6 +3,7 @@
 import statistics
 
 from cases import AGAIN, BASE, CHEAPER, CHEAPER_IN_USE, HOT, LESS_IN_USE
+from kinds import FIRST, LEAST
 from latency import PLAIN
 
 # Above what a limit's first steps take, where nothing should grow.
@@ -30,6 +31,39 @@ def costs(figures, whole=True):
         if entry.as_expected() < 0.99:
             missed.append(f"{name}: only {entry.as_expected():.1%} of the decisions were so")
     return missed + cheaper(figures, CHEAPER, whole)
+
+
+def visits(seen, server):
+    """First and second visits on one server."""
+    least = seen.get(LEAST)
+    missed = [] if least else [f"{server}: the least module was not measured, so nothing beside it was checked"]
+    for name, entry in seen.items():
+        for visit, reach, figures in (("new key", entry.kind.new, entry.new), ("existing key", entry.kind.there, entry.there)):
+            if not figures.ratios:
+                continue
+            of_least = getattr(least, "new" if figures is entry.new else "there").ratio() if least else None
+            bound = reach.bound(server.startswith(FIRST), of_least)
+            again = getattr(seen[AGAIN], "new" if figures is entry.new else "there")
+            allowed = 1 + noise(again.ratios)
+            if bound and figures.ratio() > bound * allowed:
+                missed.append(f"{server}: {name}, {visit}: {figures.ratio():.2f} × SET PX, at most {bound:.2f} "
+                              f"and {allowed - 1:.0%} of noise")
+            if figures.as_expected() < 0.99:
+                missed.append(f"{server}: {name}, {visit}: only {figures.as_expected():.1%} of the decisions were so")
+    return missed
+
+
+def keys(sizes):
+    """Beside SET's a decision costs no more on the most keys than on the fewest."""
+    first, last = sizes[0], sizes[-1]
+    missed = []
+    for name, entry in last.items():
+        for visit in ("new", "there"):
+            early, late = getattr(first[name], visit).ratio(), getattr(entry, visit).ratio()
+            if late > early * (1 + GROWTH):
+                missed.append(f"{name}, {visit}: {early:.2f} × SET on {first[name].keys:,} keys, "
+                              f"{late:.2f} on {entry.keys:,}")
+    return missed
 
 
 def hot(figures, many):

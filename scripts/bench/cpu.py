@@ -2,10 +2,12 @@
 
 import dataclasses
 import itertools
+import math
 import statistics
 
 from cases import AGAIN, BASE, Case
 from load import DEPTH, Load, decision, key, pipelines
+from rounds import within
 
 from server import Client
 
@@ -87,10 +89,11 @@ def make(case, load, keys):
     return Turn.of(case, load, keys)
 
 
-def measure(server, cases, keys, rounds, base_case=BASE, further=0):
+def measure(server, cases, keys, rounds, base_case=BASE, further=0, seconds=math.inf):
     """The cases in turn, each between two turns of SET on as many keys of its own:
     what disturbs the machine for a while disturbs both. Those that have a bound, and
-    the noise, have further rounds: what may fail should be sure."""
+    the noise, have further rounds: what may fail should be sure. No round begins that
+    would end after so many seconds."""
     meter, admin = Meter(server), Client(server.port)
     load, rival = Load(server.port, CASES_DATABASE), Load(server.port)
     admin("SELECT", CASES_DATABASE)
@@ -99,7 +102,7 @@ def measure(server, cases, keys, rounds, base_case=BASE, further=0):
     base = figures[base_case.name]
     every = [entry for entry in figures.values() if entry is not base]
     bounded = [entry for entry in every if entry.case.bound or entry.case.name == AGAIN]
-    for round_ in range(rounds + further):
+    for round_ in within(rounds + further, seconds, "cases"):
         others = every if round_ < rounds else bounded
         # The order turns, so that no case always follows the same other.
         turn = round_ % len(others)

@@ -112,7 +112,7 @@ def main():
         cores = sorted(os.sched_getaffinity(0))
 
         def start(*command):
-            started.append(subprocess.Popen(command, preexec_fn=lambda: begin(cores[0]),  # noqa: PLW1509
+            started.append(subprocess.Popen(command, preexec_fn=lambda: begin(cores[:1]),  # noqa: PLW1509
                                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
 
         try:

@@ -7,19 +7,20 @@ import subprocess
 
 import check
 from cases import AGAIN, BASE, CHEAPER, CHEAPER_IN_USE, HOT
+from kinds import FIRST, LEAST
+from leases import COUNT
 
 from server import ALLOWED, machine
 
 PLAIN = "no persistence"
 
 
-def heading(server, versions):
+def heading(server, libraries):
     today = datetime.date.today().isoformat()
     load = os.getloadavg()[0]
     busy = f", load {load:.1f} when it began" if load > len(ALLOWED) / 2 else ""
-    peers = ", ".join(f"{name} {version}" for name, version in sorted(versions.items())) or "none"
     return (f"{today} · {server.version()}, {server.allocator()} · floodgate {revision()} · {machine()}{busy}\n"
-            f"libraries: {peers}\n")
+            f"libraries: {', '.join(libraries) or 'none'}\n")
 
 
 def revision():
@@ -64,6 +65,43 @@ def hot(figures, many):
             for name, entry in figures.items()]
     return table(["server CPU a decision, one hot key", "µs", "× SET PX (min-max)", "× many keys"],
                  rows) + noise(figures)
+
+
+def visits(seen, server):
+    """Both visits on one server, and what they may cost there."""
+    least = seen.get(LEAST)
+    rows = []
+    for name, entry in seen.items():
+        cells = []
+        for visit in ("new", "there"):
+            figures, reach = getattr(entry, visit), getattr(entry.kind, visit)
+            of_least = getattr(least, visit).ratio() if least else None
+            cells += ([f"{statistics.median(figures.micros):.2f}", spread(figures.ratios),
+                       bound(reach.bound(server.startswith(FIRST), of_least))] if figures.ratios else ["", "", ""])
+        rows.append([name, *cells])
+    stray = f"{max(check.noise(figures.ratios) for figures in seen[AGAIN].both()):.1%}" if AGAIN in seen else "nothing known"
+    return table([f"server CPU a decision, 32-deep pipelines, {server}", "new key: µs", "× SET PX (min-max)", "at most",
+                  "existing key: µs", "× SET PX (min-max)", "at most"], rows) + (
+        f"noise: half of the rounds of SET against itself lie within {stray}\n")
+
+
+def keys(sizes):
+    rows = [[f"{entry.keys:,} keys: {name}", spread(entry.new.ratios), spread(entry.there.ratios),
+             f"{statistics.median(entry.a_key):.0f}"] for found in sizes for name, entry in found.items()]
+    return table(["server CPU a decision, × SET on as many keys", "new key (min-max)", "existing key (min-max)",
+                  "bytes a key"], rows)
+
+
+def threads(rows, version):
+    return table([f"{version} with io-threads 2", "load", "a second", "× SET PX (min-max)"],
+                 [[row.name, row.way.name, f"{row.rate():,.0f}", spread(row.ratios)] for row in rows])
+
+
+def leases(rows):
+    return table(["one key, Python", "leases", "decisions a second (min-max)", "most in any second"],
+                 [[f"{row.processes} process{'es' if row.processes > 1 else ''}", "yes" if row.leased else "no",
+                   f"{row.rate():,.0f} ({min(row.rates):,.0f}-{max(row.rates):,.0f})",
+                   f"{row.most:,} of {COUNT:,}"] for row in rows])
 
 
 def noise(figures):
@@ -138,41 +176,3 @@ def replication(rows, server):
     return table([f"to a replica, a command, {server}", "bytes", "effects", "sent as"],
                  [[row.name, f"{row.bytes:.0f}", f"{row.effects:g}", ", ".join(row.commands) or "nothing"]
                   for row in rows])
-
-
-# ---- for BENCHMARKS.md ----------------------------------------------------------------
-
-
-def in_short(parts, heading_):
-    """What BENCHMARKS.md shows, of the parts that were measured."""
-    first, libraries = heading_.splitlines()
-    lines = [f"{first}; {libraries}.", ""]
-    if parts.costs:
-        used = parts.in_use.figures if parts.in_use else {}
-        inside = parts.in_use.inside if parts.in_use else {}
-        counted = parts.instructions or {}
-        on_one_key = {twin: parts.hot[0][case.name] for case, twin in HOT} if parts.hot else {}
-        lines.append(table(
-            ["server CPU a decision, × `SET key v PX 60000`", "window hardly used", "in use", "in use, inside",
-             "in use, instructions", "one hot key"],
-            [[name, f"{entry.ratio():.2f}", bound(used[name].ratio() if name in used else None),
-              bound(inside[name] / inside[AGAIN] if name in inside else None),
-              bound(counted[name] / counted[AGAIN] if name in counted else None),
-              bound(on_one_key[name].ratio() if name in on_one_key else None)]
-             for name, entry in parts.costs.items() if name not in (BASE.name, AGAIN)]))
-        strays = parts.costs[AGAIN].ratios
-        lines += [f"`SET` against itself in that run: {min(strays):.2f} to {max(strays):.2f}.", ""]
-    for (way, hot), group in grouped(parts.latency or []):
-        if not hot:
-            lines.append(table([way, "a second", "p50 ms", "p99 ms", "p99.9 ms"],
-                               [[row.name, f"{row.median('rate'):,.0f}",
-                                 *(f"{row.median(field):.2f}" for field in ("p50", "p99", "p999"))] for row in group]))
-    if parts.memory:
-        lines.append(table([f"a key of 14 bytes, of {parts.memory[0].keys:,}", "bytes, TTL included"],
-                           [[row.name, f"{row.a_key:.0f}"] for row in parts.memory]))
-    if parts.servers:
-        lines.append(servers(parts.servers))
-    if parts.replication:
-        lines.append(table(["to a replica, a command", "bytes"],
-                           [[row.name, f"{row.bytes:.0f}"] for row in parts.replication]))
-    return "\n".join(lines)

@@ -12,7 +12,8 @@ from load import DEPTH, Load
 
 from server import Server, pack
 
-LIMITS = "concurrent:1000000,1000000000/h"
+UNITS = "1000000000/h"
+LIMITS = "concurrent:1000000," + UNITS
 MEASURED = 3200
 
 
@@ -21,9 +22,12 @@ def reserve(number):
 
 
 def measure(count):
-    """Instructions of RENEW, and of RESERVE with COMMIT, with so many open."""
+    """Instructions of RENEW, and of RESERVE with COMMIT, with so many open; then of the first
+    RL.ACQUIRE after all have ended."""
     wrap = ("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", "-q")
-    with Server("--hz", "1", "--dynamic-hz", "no", wrap=wrap) as server:
+    with Server("--hz", "1", "--dynamic-hz", "no", module_arguments=("enable-debug-command", "yes"),
+                wrap=wrap) as server:
+        server("RL.DEBUG", "CLOCK", "SET", 1_800_000_000_000_000)
         load = Load(server.port)
 
         def run(commands, lines_each):
@@ -51,15 +55,17 @@ def measure(count):
         reserved = instructions([reserve(count + number) for number in range(MEASURED)], lines)
         committed = instructions([("RL.COMMIT", f"id{count + number:08}", 1, "k", "COST", 5)
                                   for number in range(MEASURED)], 1)
+        server("RL.DEBUG", "CLOCK", "ADVANCE", 3 * 3_600_000_000)
+        ended = instructions([("RL.ACQUIRE", "k", UNITS)], 6)
         load.close()
-        return renewed, reserved, committed
+        return renewed, reserved, committed, ended
 
 
 def main():
     counts = [int(count) for count in sys.argv[1:]] or [1, 10, 100, 1000, 10_000]
-    print(f"{'open':>8} {'RL.RENEW':>10} {'RL.RESERVE':>11} {'RL.COMMIT':>10}   instructions")
+    print(f"{'open':>8} {'RL.RENEW':>10} {'RL.RESERVE':>11} {'RL.COMMIT':>10} {'all ended':>10}   instructions")
     for count in counts:
-        print(f"{count:8,}" + " {:10.0f} {:11.0f} {:10.0f}".format(*measure(count)), flush=True)
+        print(f"{count:8,}" + " {:10.0f} {:11.0f} {:10.0f} {:10.0f}".format(*measure(count)), flush=True)
     return 0
 
 

@@ -30,6 +30,16 @@ def cores():
     return ALLOWED[0], ALLOWED[-1]
 
 
+def programs(every):
+    """What starts a server: this machine's and, where all are wanted, those of scripts/servers.sh."""
+    found = [{}]
+    if every:
+        script = pathlib.Path(__file__).parent.parent / "servers.sh"
+        listed = subprocess.run([script, "fetch"], check=True, capture_output=True, text=True).stdout
+        found += [{"program": line.split()[2]} for line in listed.splitlines()]
+    return found
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -89,17 +99,18 @@ LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG = 1
 
 
-def begin(core):
-    """What a server does before it is one: it stays on a core, and ends with us also
+def begin(cores):
+    """What a server does before it is one: it stays on its cores, and ends with us also
     when we are killed."""
-    os.sched_setaffinity(0, {core})
+    os.sched_setaffinity(0, set(cores))
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class Server:
-    """A running server with the module, on the first core that we may use."""
+    """A running server with the module and perhaps others, on the first core that we may use."""
 
-    def __init__(self, *settings, module=True, module_arguments=(), wrap=(), program=PROGRAM, core=ALLOWED[0]):
+    def __init__(self, *settings, module=True, module_arguments=(), others=(), wrap=(), program=PROGRAM,
+                 on_cores=ALLOWED[:1]):
         self.folder = tempfile.mkdtemp(prefix="floodgate-bench-")
         self.port = free_port()
         self.program = program
@@ -110,8 +121,10 @@ class Server:
             command += ["--enable-debug-command", "local"]
         if module:
             command += ["--loadmodule", module_path(), *module_arguments]
+        for other in others:
+            command += ["--loadmodule", str(other)]
         # No thread runs yet when a server starts, so what runs before it is safe.
-        self.process = subprocess.Popen(command, preexec_fn=lambda: begin(core),  # noqa: PLW1509
+        self.process = subprocess.Popen(command, preexec_fn=lambda: begin(on_cores),  # noqa: PLW1509
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.client = self._connect()
 

@@ -1,17 +1,32 @@
 """The benchmark's own logic: no server needed."""
 
+import dataclasses
+import io
+import math
 import pathlib
 import sys
+import tempfile
 import unittest
+import xml.dom.minidom
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
+import allocations
 import cases
 import check
 import growth
+import instructions
+import keys
+import kinds
 import latency
+import leases
 import load
+import lookups
+import page
 import peers
+import picture
+import rounds
+import visits
 import windows
 from cpu import Figures
 
@@ -25,6 +40,63 @@ def figures(**ratios):
     rounds = {"set_again": [0.9, 1.1, 1.1], "bucket": [1.1] * 3, "gcra": [6.0] * 3} | ratios
     return {names[at]: Figures(by_name.get(names[at], cases.Case(names[at], b"xxx", None)), [], seen)
             for at, seen in rounds.items()}
+
+
+class LookUps(unittest.TestCase):
+    TEXT = """positions: line
+events: Ir
+
+ob=/lib/server
+fn=call
+0 30
+cob=/lib/libfloodgate.so
+cfn=acquire
+calls=2 0
+0 900
+cfn=lookupKey
+calls=4 0
+0 100
+
+ob=/lib/libfloodgate.so
+fn=acquire
+12 300
+13 50
+cob=/lib/server
+cfn=RM_OpenKey
+calls=2 0
+13 80
+"""
+
+    def test_calls_and_instructions_are_told_apart(self):
+        with tempfile.NamedTemporaryFile("w") as file:
+            file.write(self.TEXT)
+            file.flush()
+            found = lookups.Found(lookups.Profile(pathlib.Path(file.name)), 2)
+        self.assertEqual(found.callers("lookupKey|RM_.*"), {"call": 2, "acquire": 1})
+        self.assertEqual(found.times("lookupKey"), 2)
+        self.assertEqual((found.instructions(), found.inside()), (190, 175))
+
+
+class Allocations(unittest.TestCase):
+    TEXT = """Merged arenas stats:
+large:        4096  1
+bins:   size ind allocated nmalloc (#/sec) curregs curslabs
+           8   0      5600     700     700       7        1
+                     ---
+          16   1    190400   11900   11900   65547       47
+large:  size ind allocated
+       16384  36     32768
+arenas[0]:
+bins:   size ind allocated nmalloc (#/sec) curregs curslabs
+           8   0      5600     700     700       1        1
+large:  size ind allocated
+"""
+
+    def test_the_first_table_is_of_all_arenas(self):
+        self.assertEqual(allocations.blocks(self.TEXT), {8: 7, 16: 65547})
+
+    def test_what_belongs_to_each_key_is_told_largest_first(self):
+        self.assertEqual(allocations.words({16: 2.7331, 48: 1.0}), "1 × 48 + 2.7 × 16")
 
 
 class OneHotKey(unittest.TestCase):
@@ -136,6 +208,216 @@ class Others(unittest.TestCase):
         sent = b"".join(load.pipelines(case, 64, 1))
         self.assertEqual({command[1] for command in peers.commands_in(sent)},
                          {load.key(case, number) for number in range(64)})
+
+    def test_p99_is_told_where_set_knows_itself_to_a_tenth(self):
+        self.assertTrue(latency.is_sure(self.rows([2.0], again=[0.95, 1.05] * 3)))
+        self.assertFalse(latency.is_sure(self.rows([2.0], again=[0.85, 1.15] * 3)))
+        self.assertFalse(latency.is_sure(self.rows([2.0], again=[0.85, 1.0] * 3)))
+        self.assertFalse(latency.is_sure(self.rows([2.0], again=[1.15, 1.0] * 3)))
+        # One round far off is no matter where there are many, and five are too few.
+        self.assertTrue(latency.is_sure(self.rows([2.0], again=[*[0.95, 1.05] * 6, 2.0])))
+        self.assertFalse(latency.is_sure(self.rows([2.0], again=[1.0] * 5)))
+
+
+class Rounds(unittest.TestCase):
+    def numbers(self, most, seconds, a_round):
+        clock = iter(at * a_round for at in range(1000))
+        return list(rounds.within(most, seconds, "x", lambda: next(clock), io.StringIO()))
+
+    def test_no_round_begins_that_would_end_late(self):
+        # The clock is read at the start and before each round.
+        self.assertEqual(self.numbers(9, 100, 1), [*range(9)])
+        self.assertEqual(len(self.numbers(9, 6, 1)), 4)
+
+    def test_the_fewest_are_had_whatever_the_time_is(self):
+        self.assertEqual(self.numbers(9, 0, 50), [*range(rounds.FEWEST)])
+        self.assertEqual(self.numbers(1, 0, 50), [0])
+
+    def test_quartiles_tell_what_is_steady(self):
+        self.assertAlmostEqual(rounds.interquartile([1.0, 2.0, 3.0, 4.0, 5.0]), 2 / 3)
+        self.assertTrue(rounds.steady([1.0, 1.05, 1.1, 1.0, 9.0]))
+        self.assertFalse(rounds.steady([1.0, 1.2, 1.0, 1.2]))
+        self.assertFalse(rounds.steady([1.0, 1.0]))
+        self.assertEqual(rounds.unsteady([1.0]), "1 rounds, at least 3")
+
+    def test_between_which_values_a_median_lies(self):
+        self.assertEqual(rounds.sure_median([1.0] * 5), (-math.inf, math.inf))
+        self.assertEqual(rounds.sure_median([3.0, 1.0, 2.0, 6.0, 5.0, 4.0]), (1.0, 6.0))
+        # By the table of the sign test: ranks 6 and 15 of 20, 40 and 61 of 100.
+        self.assertEqual(rounds.sure_median(range(1, 21)), (6, 15))
+        self.assertEqual(rounds.sure_median(range(1, 101)), (40, 61))
+
+
+def seen(**ratios):
+    """Rounds by kind: (new, there). SET against itself strays by nothing."""
+    by_name = {kind.name: kind for kind in [*kinds.OURS, kinds.THE_LEAST]}
+    found = {cases.AGAIN: ([1.0] * 3, [1.0] * 3), kinds.LEAST: ([1.0] * 3, [0.8] * 3)}
+    found |= {getattr(kinds, name): both for name, both in ratios.items()}
+    entries = {}
+    for name, (new, there) in found.items():
+        kind = by_name[name]
+        entries[name] = visits.Seen(kind, Figures(kind.first, [], new), Figures(kind.second, [], there))
+    return entries
+
+
+class Visits(unittest.TestCase):
+    def test_bounds_of_the_first_server(self):
+        self.assertEqual(check.visits(seen(OF_BUCKET=([1.1] * 3, [0.95] * 3)), "Redis 7.0.15"), [])
+        missed = check.visits(seen(OF_BUCKET=([1.12] * 3, [0.97] * 3)), "Redis 7.0.15")
+        self.assertEqual(["new key" in line for line in missed], [True, False])
+
+    def test_others_are_held_beside_the_least_module(self):
+        # 1.0 and 0.20, 0.8 and 0.15.
+        self.assertEqual(check.visits(seen(OF_BUCKET=([1.19] * 3, [0.94] * 3)), "Valkey 9.1.2"), [])
+        missed = check.visits(seen(OF_BUCKET=([1.21] * 3, [0.96] * 3)), "Valkey 9.1.2")
+        self.assertIn("1.21 × SET PX, at most 1.20", missed[0])
+        self.assertIn("0.96 × SET PX, at most 0.95", missed[1])
+
+    def test_a_batch_has_bounds_of_its_own_elsewhere(self):
+        self.assertEqual(check.visits(seen(BATCH=([0.9] * 3, [0.7] * 3)), "Redis 8.6.3"), [])
+        self.assertEqual(len(check.visits(seen(BATCH=([0.9] * 3, [0.7] * 3)), "Redis 7.0.15")), 1)
+
+    def test_without_the_least_module_it_says_what_was_not_checked(self):
+        found = seen()
+        del found[kinds.LEAST]
+        self.assertIn("was not measured", check.visits(found, "Redis 8.6.3")[0])
+
+    def test_one_key_is_asked_by_two_in_turn(self):
+        kind = next(kind for kind in kinds.OURS if kind.name == kinds.CHANGED)
+        sent = list(peers.commands_in(b"".join(visits.in_turn(kind, 64))))
+        self.assertEqual(len(sent), 64)
+        self.assertEqual(len({command[1] for command in sent}), 1)
+        self.assertEqual([command[2] for command in sent[:4]], [kinds.FEW.encode(), kinds.MANY.encode()] * 2)
+
+    def test_all_that_has_a_bound_for_new_keys_is_counted_too(self):
+        counted = {case.name for case in instructions.CHECKED}
+        for kind in kinds.OURS:
+            if kind.new.most:
+                self.assertIn(f"{kind.name}, new key", counted)
+        self.assertIn(kinds.TURNED, counted)
+
+
+class Keys(unittest.TestCase):
+    def size(self, count, bucket):
+        case = keys.KINDS[1]
+        return {case.name: keys.Size(count, Figures(case, [], bucket), Figures(case, [], [1.0] * 3), [145.2])}
+
+    def test_sizes_that_have_no_room(self):
+        self.assertEqual(keys.fitting([10, 100, 1000], 4, 4 * 100 * keys.BYTES_A_KEY / keys.PART), [10, 100])
+
+    def test_free_memory_is_read(self):
+        self.assertEqual(keys.free_memory("MemTotal:  9 kB\nMemAvailable:    7 kB\n"), 7168)
+
+    def test_batches_lead_up_to_the_size(self):
+        for size in keys.SIZES:
+            self.assertLessEqual(keys.BATCHES * keys.batch_of(size), size)
+            self.assertEqual(keys.batch_of(size) % load.DEPTH, 0)
+
+    def test_growth_with_the_number_of_keys(self):
+        self.assertEqual(check.keys([self.size(10, [1.4] * 3), self.size(100, [1.5] * 3)]), [])
+        self.assertEqual(len(check.keys([self.size(10, [1.4] * 3), self.size(100, [1.6] * 3)])), 1)
+
+
+class Leases(unittest.TestCase):
+    def test_the_most_of_any_period(self):
+        self.assertEqual(leases.most_in([], 10), 0)
+        # A period is half open: what is ten apart lies in two of them.
+        self.assertEqual(leases.most_in([20, 0, 10], 10), 1)
+        self.assertEqual(leases.most_in([0, 9, 10, 18, 19, 30], 10), 3)
+
+    def test_beyond_the_count(self):
+        row = leases.Row(2, True, [1.0], leases.COUNT * 11 // 10)
+        self.assertAlmostEqual(row.beyond(), 0.1)
+
+
+class Page(unittest.TestCase):
+    def setUp(self):
+        self.left = page.Left()
+
+    def test_a_place_is_filled_anew_and_the_rest_stays(self):
+        text = "a\n<!-- make bench: x -->\nold\n<!-- end of x -->\nb\n"
+        once = page.placed(text, "x", "new\n")
+        self.assertEqual(once, "a\n<!-- make bench: x -->\n\nnew\n\n<!-- end of x -->\nb\n")
+        self.assertEqual(page.placed(once, "x", "new"), once)
+
+    def test_a_page_without_the_place(self):
+        for text in ("", "<!-- make bench: x -->\n", "<!-- end of x -->"):
+            with self.assertRaises(page.Lost):
+                page.placed(text, "x", "new")
+
+    def test_pages_have_all_places(self):
+        for part in (page.IN_SHORT, "visits", "cost", "memory", "replication", "keys", "latency", "threads", "leases"):
+            page.placed(page.BENCHMARKS.read_text(), part, "")
+        page.placed(page.README.read_text(), page.IN_SHORT, "")
+
+    def test_what_strays_is_left_out_and_told(self):
+        self.assertEqual(self.left.cell([1.0, 1.01, 1.02], "fine"), "1.01")
+        self.assertEqual(self.left.cell([1.0, 1.5, 2.0], "wild"), "")
+        self.assertEqual(self.left.cell([], "nothing"), "")
+        self.assertEqual(len(self.left.out), 1)
+        self.assertIn("wild: half of its rounds lie 33% apart", self.left.out[0])
+
+    def test_a_row_without_figures_is_left_out(self):
+        text = page.visits({"Redis 7.0.15": seen(OF_BUCKET=([1.0, 2.0, 3.0], [1.0, 2.0, 3.0]))}, self.left, "c")
+        self.assertNotIn(kinds.OF_BUCKET, text)
+        self.assertIn(kinds.LEAST, text)
+        self.assertEqual(len(self.left.out), 2)
+
+    def test_in_short_are_all_rows_or_nothing(self):
+        both = [1.2] * 3, [1.1] * 3
+        steady = seen(OF_BUCKET=both, OF_SLIDING=both, OF_THREE=both, OUR_BREAKER=both)
+        steady[cases.LUA_GCRA] = dataclasses.replace(steady[kinds.OF_BUCKET])
+        text = page.in_short({"A": steady}, self.left)
+        self.assertEqual(text.count("| 1.10 / 1.20"), len(page.ROWS))
+        self.assertEqual(self.left.out, [])
+        stray = steady | seen(OF_SLIDING=([1.0, 2.0, 3.0], [1.0] * 3))
+        self.assertIsNone(page.in_short({"A": steady, "B": stray}, self.left))
+        self.assertIn("only 4 of its 5 rows", self.left.out[0])
+        del stray[kinds.OF_SLIDING]
+        self.assertIsNone(page.in_short({"A": stray}, self.left))
+
+    def test_cost_has_a_cell_for_each_way(self):
+        def of(name, ratios):
+            return Figures(cases.Case(name, b"xxx", None), [1.0] * 3, ratios)
+
+        class Measured:
+            server, libraries = "Redis 7.0.15", ["limits 5.8.0"]
+            costs = {cases.AGAIN: of(cases.AGAIN, [1.0] * 3), cases.OUR_BUCKET: of(cases.OUR_BUCKET, [1.11] * 3)}
+            hot = {case.name: of(case.name, [1.22] * 3) for case, _ in cases.HOT}, {}
+            in_use = instructions = None
+
+        text = page.costs(Measured, self.left, "c")
+        self.assertRegex(text, r"granted +\| 1.11 +\| +\| +\| +\| 1.22 +\|")
+
+    def test_no_word_of_p99_where_it_is_not_known(self):
+        def waits(again):
+            one = latency.Round(100.0, 1.0, 2.0, 3.0)
+            return [latency.Waits(latency.PLAIN, False, name, [one] * 6, ratios)
+                    for name, ratios in ((cases.BASE.name, [1.0] * 6), (cases.AGAIN, again))]
+
+        self.assertIn("p99", page.latency(waits([1.0] * 6), self.left, "c", "s"))
+        self.assertEqual(self.left.out, [])
+        self.assertNotIn("p99", page.latency(waits([0.5, 1.5] * 3), self.left, "c", "s"))
+        self.assertIn("p99", self.left.out[0])
+
+
+class Picture(unittest.TestCase):
+    def test_a_round_end_of_an_axis(self):
+        for most in (0.3, 1.0, 1.62, 7.0, 145.0, 999.0):
+            end, step = picture.nice(most)
+            self.assertGreater(end, most)
+            self.assertLessEqual(end, most * 1.5)
+            self.assertLessEqual(end / step, 8)
+
+    def test_it_is_well_formed_and_leaves_out_what_was(self):
+        lines = [picture.Line("a < b", [1.0, None, 1.5]), picture.Line("a < b", [2.0, 2.0, 2.0], dashed=True)]
+        text = picture.svg([picture.Panel("ratio & bytes", lines)], [10_000, 100_000, 1_000_000], "note")
+        drawn = xml.dom.minidom.parseString(text)
+        self.assertEqual(len(drawn.getElementsByTagName("circle")), 5)
+        self.assertIn("1,000,000", text)
+        self.assertEqual(text.count("stroke-dasharray"), 1)
+        # Both visits of a kind are of one colour.
+        self.assertEqual(len({mark.getAttribute("fill") for mark in drawn.getElementsByTagName("circle")}), 1)
 
 
 if __name__ == "__main__":

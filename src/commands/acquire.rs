@@ -1,26 +1,33 @@
 //! RL.ACQUIRE: takes units from every limit of a key, or from none.
 
-use super::arguments::cost;
-use crate::commands::arguments::ArgCursor;
+use crate::commands::arguments::{ArgCursor, COST, CRITICAL, KEY, LIMITS, SHORTAGE, TRACK, cost};
+use crate::commands::options::Options;
 use crate::core::limits::{Expression, Request};
 use crate::core::retry_after::RetryAfter;
 use crate::core::text::duration::whole_number;
 use crate::core::text::token::{TokenError, shown};
+use crate::core::time::Micros;
 use crate::limiter::Error;
-use crate::limiter::acquire::decide;
-use crate::limiter::apply;
-use crate::limiter::apply::{EffectBatch, commit};
-use crate::limiter::track;
+use crate::limiter::acquire::{AcquireDecision, decide};
+use crate::limiter::resolve::KeyView;
+use crate::limiter::track::{self, Recording};
 use crate::observe::{metrics, top};
 use crate::queue;
-use crate::queue::{QueueAdmission, QueuedRequest};
+use crate::queue::{QueueAdmission, QueuedDecision, QueuedRequest};
 use crate::server::context::Context;
 use crate::server::fast::prefetch::prefetch;
 use crate::server::ffi::args::{Arg, Args};
+use crate::server::ffi::reply::Reply;
+use crate::server::keys::key::Key;
+use crate::server::load::command::Argument;
 use crate::server::main_thread::MainThread;
 use crate::types::ratelimit::RateLimit;
+use std::ffi::CStr;
 
-/// What the caller asks for.
+/// The keyspace event of a change.
+const EVENT: &CStr = c"rl.acquire";
+
+/// The arguments of a call.
 #[derive(Clone, Copy, Debug)]
 struct AcquireCall<'a> {
     key: Arg<'a>,
@@ -30,34 +37,29 @@ struct AcquireCall<'a> {
     track: bool,
 }
 
-const KEYWORDS: [&str; 5] = ["COST", "PARTIAL", "WAIT", "CRITICAL", "TRACK"];
+/// `key [limits] [COST n] [PARTIAL | WAIT d] [CRITICAL] [TRACK]`
+pub const ARGUMENTS: &[Argument] = &[KEY, LIMITS.optional(), COST, SHORTAGE, CRITICAL, TRACK];
+const OPTIONS: Options = Options::of(ARGUMENTS);
 
-/// Parses what follows the key.
-fn parse<'a>(main: MainThread, key: Arg<'a>, mut walk: ArgCursor<'a>) -> Result<AcquireCall<'a>, Error> {
+/// Parses the arguments after the key.
+fn parse<'a>(main: MainThread, key: Arg<'a>, mut cursor: ArgCursor<'a>) -> Result<AcquireCall<'a>, Error> {
+    let limits = cursor.before(&OPTIONS).map(Arg::bytes);
     let request = Request { cost: 1, calls: 1, partial: false, critical: false };
-    let mut call = AcquireCall { key, limits: None, request, wait_us: 0, track: false };
-    call.limits = walk.take_unless(|next| KEYWORDS.iter().any(|keyword| next.is(keyword))).map(Arg::bytes);
-    let mut waits = false;
-    while let Some(option) = walk.option(&KEYWORDS).map_err(|error| limits_first(call.limits, error))? {
+    let mut call = AcquireCall { key, limits, request, wait_us: 0, track: false };
+    while let Some((option, value)) = cursor.option(&OPTIONS).map_err(|error| limits_first(limits, error))? {
         match option {
-            "COST" => call.request.cost = cost(walk.value_of(option)?)?,
-            "WAIT" => {
-                call.wait_us = queue::wait_option(main, walk.value_of(option)?)?;
-                waits = true;
-            }
+            "COST" => call.request.cost = cost(value)?,
+            "WAIT" => call.wait_us = queue::wait_option(main, value)?,
             "PARTIAL" => call.request.partial = true,
             "CRITICAL" => call.request.critical = true,
             _ => call.track = true,
         }
     }
-    if waits && call.request.partial {
-        return Err(Error::Usage("syntax error: PARTIAL and WAIT exclude each other".to_owned()));
-    }
     Ok(call)
 }
 
-/// Of a malformed limit and an argument that has no place behind it, the limit is
-/// the cause: `RL.ACQUIRE key 10 60`.
+/// Of a malformed limit and an unexpected argument behind it, reports the limit, because it is the
+/// cause, as in `RL.ACQUIRE key 10 60`.
 #[cold]
 pub fn limits_first(limits: Option<&[u8]>, error: Error) -> Error {
     let Some(text) = limits else { return error };
@@ -73,56 +75,36 @@ pub fn limits_first(limits: Option<&[u8]>, error: Error) -> Error {
     }
 }
 
-impl AcquireCall<'_> {
-    fn ask(&self) -> QueuedRequest {
-        QueuedRequest::Acquire {
-            limits: self.limits.map(Into::into),
-            request: self.request,
-            track: self.track,
-        }
-    }
-}
-
-/// `RL.ACQUIRE key [limits] [COST n] [PARTIAL | WAIT d] [CRITICAL] [TRACK]`
+/// `RL.ACQUIRE key [limits] [COST n] [PARTIAL | WAIT d] [CRITICAL] [TRACK]` takes units from every
+/// limit of the key, or from none. It replies the six integers of a [`RateLimitReply`].
+///
+/// [`RateLimitReply`]: crate::limiter::reply::RateLimitReply
 ///
 /// # Errors
 /// Malformed arguments, no limits, or a key of another type.
 pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut walk = ArgCursor::new(args);
-    let name = walk.required()?;
-    // First, so that its value arrives meanwhile.
+    let mut cursor = ArgCursor::new(args);
+    let name = cursor.required()?;
+    // The key is opened before the arguments are parsed, so that the prefetch of its value overlaps
+    // with the parsing.
     let mut key = ctx.write(name);
-    let call = parse(ctx.main(), name, walk)?;
+    let call = parse(ctx.main(), name, cursor)?;
     let now = ctx.now();
     if queue::has_queue(ctx, call.key) {
         match queue::admit(ctx, &key, &call.ask(), call.wait_us, now)? {
             QueueAdmission::NoQueue => {}
             QueueAdmission::Enqueued => return Ok(()),
-            QueueAdmission::Denied(decision) => {
-                decision.count(ctx.main());
-                top::decided(ctx.main(), call.key.bytes(), false, now);
-                let counts = track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), call.track);
-                let mut together = EffectBatch::new(ctx);
-                call.ask().change(ctx.main(), &decision, now, |change| {
-                    together.apply(ctx, &mut key, &apply::effect(ctx, now, change), c"rl.acquire")
-                })?;
-                if counts {
-                    let counted = track::decided(call.request.cost, 0);
-                    together.apply(ctx, &mut key, &apply::effect(ctx, now, counted), c"rl.acquire")?;
-                }
-                together.propagate(ctx);
-                decision.reply().send(ctx);
-                return Ok(());
-            }
+            QueueAdmission::Denied(decision) => return call.deny_behind(ctx, &mut key, &decision, now),
         }
     }
     let held = key.value::<RateLimit>()?;
-    // What a grant writes arrives while it is decided.
+    // The memory that a grant writes is fetched while the request is decided.
     if let Some(far) = held.as_deref().and_then(RateLimit::prefetch_hint) {
         prefetch(far);
     }
-    let mut decision = decide(ctx, call.key.bytes(), held.as_deref(), call.limits, &call.request, now);
-    // Borrowed: moving it out would copy 200 bytes.
+    let found = KeyView::of(ctx, call.key, held.as_deref(), now);
+    let mut decision = decide(found, call.limits, &call.request);
+    // The decision is borrowed, because moving it would copy 200 bytes.
     let Ok(decision) = &mut decision else { return decision.map(drop) };
     let retry = decision.reply.status.retry;
     let waits = call.wait_us > 0
@@ -132,34 +114,61 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     if !waits {
         decision.close();
     }
-    // What is taken and what is counted travel as one.
-    let mut together = track::counts(ctx.main(), held.as_deref(), call.track).then(|| EffectBatch::new(ctx));
-    decision.change(ctx.main(), |change| {
-        let effect = apply::effect(ctx, now, change);
-        match &mut together {
-            Some(together) => together.apply(ctx, &mut key, &effect, c"rl.acquire"),
-            None => commit(ctx, &mut key, &effect, c"rl.acquire").map(drop),
-        }
-    })?;
+    let (cost, granted) = (call.request.cost, decision.reply.granted);
+    let counted = track::counted(ctx.main(), held.as_deref(), call.track, cost, granted);
+    // A request that waits is counted when its wait ends.
+    let counted = counted.filter(|_| !waits);
+    let recording = Recording { ctx, now, event: EVENT };
+    match counted {
+        None if decision.changes_nothing() => {}
+        None => decision.change(ctx.main(), |change| recording.change(&mut key, change))?,
+        counted => recording.alone(&mut key, counted, |make| decision.change(ctx.main(), make))?,
+    }
     if waits {
-        if let Some(together) = together {
-            together.propagate(ctx);
-        }
         return Ok(());
     }
-    if let Some(mut together) = together {
-        let counted = track::decided(call.request.cost, decision.reply.granted);
-        together.apply(ctx, &mut key, &apply::effect(ctx, now, counted), c"rl.acquire")?;
-        together.propagate(ctx);
-    }
-    if decision.reply.granted > 0 {
-        metrics::count(ctx.main(), |m| &mut m.acquire_granted);
-        metrics::add(ctx.main(), |m| &mut m.acquire_granted_units, decision.reply.granted);
-    } else {
-        metrics::count(ctx.main(), |m| &mut m.acquire_denied);
-    }
-    decision.count(ctx.main());
-    top::decided(ctx.main(), call.key.bytes(), decision.reply.granted > 0, now);
+    call.count(ctx, decision, now);
     decision.reply.send(ctx);
     Ok(())
+}
+
+impl AcquireCall<'_> {
+    fn ask(&self) -> QueuedRequest {
+        QueuedRequest::Acquire {
+            limits: self.limits.map(Into::into),
+            request: self.request,
+            track: self.track,
+        }
+    }
+
+    #[inline]
+    fn count(&self, ctx: &Context<'_>, decision: &AcquireDecision, now: Micros) {
+        let granted = decision.reply.granted;
+        if granted > 0 {
+            metrics::count(ctx.main(), |m| &mut m.acquire_granted);
+            metrics::add(ctx.main(), |m| &mut m.acquire_granted_units, granted);
+        } else {
+            metrics::count(ctx.main(), |m| &mut m.acquire_denied);
+        }
+        decision.count(ctx.main());
+        top::decided(ctx.main(), self.key.bytes(), granted > 0, now);
+    }
+
+    /// Denies the request, because others wait for the key.
+    fn deny_behind(
+        &self,
+        ctx: &Context<'_>,
+        key: &mut Key<'_>,
+        decision: &QueuedDecision,
+        now: Micros,
+    ) -> Result<(), Error> {
+        decision.count(ctx.main());
+        top::decided(ctx.main(), self.key.bytes(), false, now);
+        let held = key.value::<RateLimit>()?;
+        let counted = track::counted(ctx.main(), held.as_deref(), self.track, self.request.cost, 0);
+        let recording = Recording { ctx, now, event: EVENT };
+        recording.alone(key, counted, |make| self.ask().change(ctx.main(), decision, now, make))?;
+        decision.reply().send(ctx);
+        Ok(())
+    }
 }

@@ -1,35 +1,35 @@
-//! RL.ALERTS: what was wrong lately, and what still is.
+//! RL.ALERTS: the alerts that last, and recent ones.
 
-use super::arguments::number;
-use crate::commands::arguments::ArgCursor;
+use crate::commands::arguments::{ArgCursor, number};
+use crate::commands::options::Options;
 use crate::core::stats::alerts::{Alert, REMEMBERED};
+use crate::core::time::Micros;
 use crate::limiter::Error;
-use crate::limiter::reply::signed;
 use crate::observe::{alerts as observed, key_mask};
 use crate::server::context::Context;
 use crate::server::ffi::args::Args;
 use crate::server::ffi::call::user_may_see;
-use crate::server::ffi::reply;
+use crate::server::ffi::reply::{self, Each, Reply};
+use crate::server::load::command::Argument;
 
 const DEFAULT: u64 = 10;
 
-/// `RL.ALERTS [n] [KEY key]`: a map for each, the newest first. Alerts of keys
-/// that the user may not read are left out.
+/// `[n] [KEY key]`
+pub const ARGUMENTS: &[Argument] =
+    &[Argument::integer("n").optional(), Argument::text("key").after("KEY").optional()];
+const OPTIONS: Options = Options::of(ARGUMENTS);
+
+/// `RL.ALERTS [n] [KEY key]`: a map for each alert, the newest first. Alerts of keys that the user
+/// may not read are left out.
 ///
 /// # Errors
 /// Malformed arguments.
 pub fn alerts(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut walk = ArgCursor::new(args);
-    let n = match walk.peek() {
-        Some(arg) if !arg.is("KEY") => {
-            walk.take();
-            number("n", arg, 1, REMEMBERED as u64)?
-        }
-        _ => DEFAULT,
-    };
+    let mut cursor = ArgCursor::new(args);
+    let n = cursor.before(&OPTIONS).map_or(Ok(DEFAULT), |n| number("n", n, 1, REMEMBERED as u64))?;
     let mut of = None;
-    while let Some(option) = walk.option(&["KEY"])? {
-        of = Some(walk.value_of(option)?.bytes());
+    while let Some((_, key)) = cursor.option(&OPTIONS)? {
+        of = Some(key.bytes());
     }
     let seen: Vec<_> = observed::recent(ctx.main())
         .into_iter()
@@ -37,10 +37,7 @@ pub fn alerts(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         .filter(|alert| may_see(ctx, alert))
         .take(usize::try_from(n).unwrap_or(usize::MAX))
         .collect();
-    reply::array(ctx, seen.len());
-    for alert in &seen {
-        send(ctx, alert);
-    }
+    Each(&seen, send).send(ctx);
     Ok(())
 }
 
@@ -49,30 +46,18 @@ fn may_see(ctx: &Context<'_>, alert: &Alert) -> bool {
 }
 
 fn send(ctx: &Context<'_>, alert: &Alert) {
-    let millis = |at: crate::core::time::Micros| signed(at.0 / 1000);
-    reply::map(ctx, 9);
-    reply::text(ctx, "alert");
-    reply::text(ctx, alert.kind.name());
-    reply::text(ctx, "active");
-    reply::boolean(ctx, alert.ended.is_none());
-    reply::text(ctx, "key");
-    match alert.key.as_deref() {
-        Some(key) => reply::bytes(ctx, &key_mask::shown(ctx.main(), key)),
-        None => reply::null(ctx),
-    }
-    reply::text(ctx, "value");
-    reply::integer(ctx, signed(alert.value));
-    reply::text(ctx, "peak");
-    reply::integer(ctx, signed(alert.peak));
-    reply::text(ctx, "threshold");
-    reply::integer(ctx, signed(alert.threshold));
-    reply::text(ctx, "unit");
-    reply::text(ctx, alert.kind.unit());
-    reply::text(ctx, "started_at_ms");
-    reply::integer(ctx, millis(alert.started));
-    reply::text(ctx, "ended_at_ms");
-    match alert.ended {
-        Some(at) => reply::integer(ctx, millis(at)),
-        None => reply::null(ctx),
-    }
+    reply::map(
+        ctx,
+        &[
+            ("alert", &alert.kind.name()),
+            ("active", &alert.ended.is_none()),
+            ("key", &alert.key.as_deref().map(|key| key_mask::shown(ctx.main(), key))),
+            ("value", &alert.value),
+            ("peak", &alert.peak),
+            ("threshold", &alert.threshold),
+            ("unit", &alert.kind.unit()),
+            ("started_at_ms", &alert.started.millis()),
+            ("ended_at_ms", &alert.ended.map(Micros::millis)),
+        ],
+    );
 }

@@ -1,26 +1,26 @@
 //! RL.BATCH: many requests in one atomic step.
 
-use super::arguments::cost;
-use crate::commands::arguments::ArgCursor;
-use crate::core::limits::{self, Limit, LimitStatus, MAX_LIMITS, MAX_ORPHANS, Request, State, look};
+use crate::commands::arguments::{ArgCursor, CRITICAL, KEY, LIMITS, chosen, cost, flags};
+use crate::commands::options::Options;
+use crate::core::limits::{self, Limit, LimitStatus, MAX_LIMITS, MAX_UNLISTED, Request, State, limit_quota};
 use crate::core::retry_after::RetryAfter;
 use crate::core::text::token::shown;
 use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::acquire::AcquireDecision;
-use crate::limiter::apply;
 use crate::limiter::apply::EffectBatch;
 use crate::limiter::ends::PinEnd;
 use crate::limiter::reply::{Index, RateLimitReply};
-use crate::limiter::resolve::{Source, resolve, usage_of};
-use crate::limiter::track;
+use crate::limiter::resolve::{KeyView, Source};
+use crate::limiter::track::{self, Recording};
 use crate::observe::{alerts, metrics, top};
 use crate::queue::decide;
 use crate::server::context::Context;
 use crate::server::fast::prefetch::prefetch;
 use crate::server::ffi::args::{Arg, Args};
-use crate::server::ffi::reply;
+use crate::server::ffi::reply::{Each, Reply};
 use crate::server::keys::key::Key;
+use crate::server::load::command::Argument;
 use crate::server::main_thread::MainThread;
 use crate::settings;
 use crate::types::effect::ratelimit::{AppliedRateLimit, RateLimitEffect};
@@ -31,9 +31,9 @@ use std::slice;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
-    /// Grants all or takes nothing.
+    /// All items are granted, or nothing is taken.
     All,
-    /// Decides each on its own.
+    /// Each item is decided on its own.
     Each,
 }
 
@@ -51,41 +51,44 @@ struct Batch<'a> {
     critical: bool,
 }
 
+const MODES: [(&str, Mode); 2] = [("ALL", Mode::All), ("EACH", Mode::Each)];
+/// `ALL|EACH numitems key limits cost [key limits cost …] [CRITICAL]`
+pub const ARGUMENTS: &[Argument] = &[
+    Argument::one_of("mode", const { &flags(&MODES) }),
+    Argument::integer("numitems"),
+    Argument::group("item", &[KEY, LIMITS, Argument::integer("cost")]).multiple(),
+    CRITICAL,
+];
+
 fn parse<'a>(ctx: &Context<'_>, args: Args<'a>) -> Result<Batch<'a>, Error> {
-    let mut walk = ArgCursor::new(args);
-    let mode = walk.required()?;
-    let mode = if mode.is("ALL") {
-        Mode::All
-    } else if mode.is("EACH") {
-        Mode::Each
-    } else {
-        return Err(Error::Usage(format!(
-            "syntax error near '{}', write ALL or EACH first",
-            shown(mode.bytes())
-        )));
-    };
-    let count = walk.count("numitems", settings::batch_max(ctx.main()), 3)?;
+    let mut cursor = ArgCursor::new(args);
+    let mode = cursor.required()?;
+    let first = || format!("syntax error near '{}', write ALL or EACH first", shown(mode.bytes()));
+    let mode = chosen(mode, &MODES).ok_or_else(|| Error::Usage(first()))?;
+    let count = cursor.count("numitems", settings::batch_max(ctx.main()), 3)?;
     let mut items = Vec::with_capacity(count);
     for at in 0..count {
-        let (key, limits, units) = (walk.required()?, walk.required()?, walk.required()?);
+        let (key, limits, units) = (cursor.required()?, cursor.required()?, cursor.required()?);
         let cost = cost(units).map_err(|error| error.of_item("item", at))?;
         items.push(BatchItem { key, limits: limits.bytes(), cost });
     }
     let mut critical = false;
-    while walk.option(&["CRITICAL"])?.is_some() {
+    while cursor.option(const { &Options::of(ARGUMENTS) })?.is_some() {
         critical = true;
     }
     Ok(Batch { mode, items, critical })
 }
 
-/// So many keys are opened before they are decided: what the processor has to fetch
-/// from memory for them arrives meanwhile, and is still near when it is needed.
+/// The number of keys that are opened before they are decided. The memory that the processor
+/// fetches for them arrives in the meantime, and is still in its caches when it is needed.
 const AHEAD: usize = 8;
 
-/// `RL.BATCH ALL|EACH numitems key limits cost [key limits cost …] [CRITICAL]`
+/// `RL.BATCH ALL|EACH numitems key limits cost [key limits cost …] [CRITICAL]` takes the units of
+/// all items (ALL), or of each item that is granted by itself (EACH). It replies six integers for
+/// each item.
 ///
 /// # Errors
-/// Any malformed item or key of another type; then nothing is taken.
+/// An item is malformed, or its key holds another type. Nothing is taken then.
 pub fn batch(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let batch = parse(ctx, args)?;
     let now = ctx.now();
@@ -102,7 +105,7 @@ pub fn batch(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         if let Some(denials) = denials {
             denials
         } else {
-            batch.refuse_crowds(ctx, now)?;
+            batch.refuse_too_many_limits(ctx, now)?;
             batch.in_turn(ctx, now)?
         }
     };
@@ -110,12 +113,12 @@ pub fn batch(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// All keys of a batch, and each item decided as if it came alone.
+/// All keys of a batch, and a decision on each item as if it came alone.
 #[derive(Debug)]
-struct Opened<'a> {
+struct BatchKeys<'a> {
     keys: Vec<Key<'a>>,
     decision: Vec<AcquireDecision>,
-    /// Some key comes more than once.
+    /// True if some key comes more than once.
     shared: bool,
 }
 
@@ -135,14 +138,13 @@ impl<'a> Batch<'a> {
         decide(ctx, item.key, value, Some(item.limits), &self.request(item), now)
     }
 
-    /// Decides all items, so that whatever can be wrong is found before anything
-    /// is taken.
-    fn open(&self, ctx: &'a Context<'a>, now: Micros) -> Result<Opened<'a>, Error> {
+    /// Decides all items, so that every error is found before anything is taken.
+    fn open(&self, ctx: &'a Context<'a>, now: Micros) -> Result<BatchKeys<'a>, Error> {
         let count = self.items.len();
         let mut opened =
-            Opened { keys: Vec::with_capacity(count), decision: Vec::with_capacity(count), shared: false };
-        // A value has one address however often its key is open; only keys that
-        // are not there yet have to be told apart by their names.
+            BatchKeys { keys: Vec::with_capacity(count), decision: Vec::with_capacity(count), shared: false };
+        // A value has one address, however often its key is open. Only keys that do not exist must
+        // be compared by their names.
         let mut values = FxHashSet::with_capacity_and_hasher(count, FxBuildHasher);
         let mut missing = HashSet::new();
         for items in self.items.chunks(AHEAD) {
@@ -155,8 +157,11 @@ impl<'a> Batch<'a> {
                 if let Some(far) = held.as_deref().and_then(RateLimit::prefetch_hint) {
                     prefetch(far);
                 }
-                let one = self.decide(ctx, item, held.as_deref(), now);
-                opened.decision.push(one.map_err(|error| error.of_item("item", at))?);
+                // Matched, because `map_err` would copy 200 bytes.
+                match self.decide(ctx, item, held.as_deref(), now) {
+                    Ok(one) => opened.decision.push(one),
+                    Err(error) => return Err(error.of_item("item", at)),
+                }
                 opened.shared |= match held {
                     Some(held) => !values.insert(held.address()),
                     None => !missing.insert(item.key.bytes()),
@@ -166,42 +171,40 @@ impl<'a> Batch<'a> {
         Ok(opened)
     }
 
-    /// Takes what was decided of items that cannot disturb each other, and closes
-    /// their keys.
+    /// Takes the units of items that cannot affect each other, and closes their keys.
     fn take_apart(
         &self,
         ctx: &'a Context<'a>,
-        opened: Opened<'a>,
+        opened: BatchKeys<'a>,
         now: Micros,
     ) -> Result<Vec<AcquireDecision>, Error> {
-        let Opened { keys, decision, .. } = opened;
-        let mut together = EffectBatch::new(ctx);
+        let BatchKeys { keys, decision, .. } = opened;
+        let mut effects = EffectBatch::new(ctx);
         for ((mut key, one), item) in keys.into_iter().zip(&decision).zip(&self.items) {
-            take(ctx, &mut key, item, one, now, &mut together)?;
+            apply_decision(ctx, &mut key, item, one, now, &mut effects)?;
         }
-        together.propagate(ctx);
+        effects.propagate(ctx);
         Ok(decision)
     }
 
-    /// Replies item by item, counts, and tells those who watch. Only when all is
-    /// taken: before redis/redis#9422 (2021) a client that tracks the keys was told
-    /// of each change at once, also amid a reply.
+    /// Replies to each item, counts, and reports to observers. This happens after all units are
+    /// taken: servers before redis/redis#9422 (2021) notify a client that tracks the keys of each
+    /// change at once, even in the middle of a reply.
     fn answer(&self, ctx: &Context<'_>, now: Micros, decision: &[AcquireDecision]) {
         let main = ctx.main();
         let mut denied: Vec<&[u8]> = Vec::new();
-        reply::array(ctx, decision.len());
         for (item, one) in self.items.iter().zip(decision) {
             let granted = one.reply.granted > 0;
             one.count(main);
-            // Items that only shared the fate of others are nobody's fault.
+            // An item that only other items deny is not to blame.
             if one.reply.index != Index::Batch {
                 top::decided(main, item.key.bytes(), granted, now);
             }
             if !granted {
                 denied.push(item.key.bytes());
             }
-            one.reply.send(ctx);
         }
+        Each(decision, |ctx: &Context<'_>, one: &AcquireDecision| one.reply.send(ctx)).send(ctx);
         let all = decision.len() as u64;
         metrics::count(main, |m| &mut m.batch_calls);
         metrics::add(main, |m| &mut m.batch_granted, all - denied.len() as u64);
@@ -209,25 +212,25 @@ impl<'a> Batch<'a> {
         alerts::batch(main, now, all, denied.into_iter());
     }
 
-    /// Decides the items one after the other, each on what those before it left,
-    /// and propagates them as one.
+    /// Decides the items one after the other, each on what the items before it left. Propagates
+    /// them as one effect.
     fn in_turn(&self, ctx: &Context<'_>, now: Micros) -> Result<Vec<AcquireDecision>, Error> {
-        let mut together = EffectBatch::new(ctx);
+        let mut effects = EffectBatch::new(ctx);
         let mut decision = Vec::with_capacity(self.items.len());
         for item in &self.items {
             let mut key = ctx.write(item.key);
             let mut one = self.decide(ctx, item, key.value::<RateLimit>()?.as_deref(), now)?;
             one.close();
-            take(ctx, &mut key, item, &one, now, &mut together)?;
+            apply_decision(ctx, &mut key, item, &one, now, &mut effects)?;
             decision.push(one);
         }
-        together.propagate(ctx);
+        effects.propagate(ctx);
         Ok(decision)
     }
 
-    /// Refuses a batch whose items would leave aside more limits on one key than it
-    /// remembers, before anything is taken.
-    fn refuse_crowds(&self, ctx: &Context<'_>, now: Micros) -> Result<(), Error> {
+    /// Refuses a batch, before anything is taken, if its items would leave aside more limits on one
+    /// key than a key remembers.
+    fn refuse_too_many_limits(&self, ctx: &Context<'_>, now: Micros) -> Result<(), Error> {
         let mut texts: HashMap<&[u8], HashSet<&[u8]>> = HashMap::new();
         for item in &self.items {
             texts.entry(item.key.bytes()).or_default().insert(item.limits);
@@ -238,8 +241,8 @@ impl<'a> Batch<'a> {
             let Some(item) = item.filter(|_| texts.len() > 1) else { continue };
             let key = ctx.write(item.key);
             let held = key.value::<RateLimit>()?;
-            let aside = held.as_deref().map_or(0, |value| value.orphans().len());
-            if aside + (texts.len() + 1) * MAX_LIMITS > MAX_ORPHANS {
+            let unlisted = held.as_deref().map_or(0, |value| value.unlisted().len());
+            if unlisted + (texts.len() + 1) * MAX_LIMITS > MAX_UNLISTED {
                 played.insert(name, held.as_deref().map(RateLimit::simulation));
             }
         }
@@ -260,41 +263,39 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// Records what there is to record of a batch of which nothing was granted: a clock
-    /// that stepped back, and denials on tracked keys.
+    /// Records what must be recorded of a batch of which nothing was granted: a clock that stepped
+    /// back, and denials on tracked keys.
     fn record_denied(
         &self,
         ctx: &'a Context<'a>,
         verdicts: &[AcquireDecision],
         now: Micros,
-        mut together: EffectBatch<'a>,
+        mut effects: EffectBatch<'a>,
     ) -> Result<(), Error> {
         for (item, one) in self.items.iter().zip(verdicts) {
             let mut key = ctx.write(item.key);
-            take(ctx, &mut key, item, one, now, &mut together)?;
+            apply_decision(ctx, &mut key, item, one, now, &mut effects)?;
         }
-        together.propagate(ctx);
+        effects.propagate(ctx);
         Ok(())
     }
 
-    /// Closes the limits that deny an item for its own sake, whatever the other items
-    /// want.
-    fn close(&self, ctx: &'a Context<'a>, now: Micros, together: &mut EffectBatch<'a>) -> Result<(), Error> {
+    /// Closes the limits that deny an item by itself, whatever the other items ask for.
+    fn close(&self, ctx: &'a Context<'a>, now: Micros, effects: &mut EffectBatch<'a>) -> Result<(), Error> {
         for item in &self.items {
             let mut key = ctx.write(item.key);
             let mut one = self.decide(ctx, item, key.value::<RateLimit>()?.as_deref(), now)?;
             if one.would_close() {
                 one.close();
                 one.count_blocks(ctx.main());
-                one.change(ctx.main(), |change| {
-                    together.apply(ctx, &mut key, &apply::effect(ctx, now, change), c"rl.batch")
-                })?;
+                let recording = Recording { ctx, now, event: c"rl.batch" };
+                recording.beside(effects, &mut key, None, |make| one.change(ctx.main(), make))?;
             }
         }
         Ok(())
     }
 
-    /// The replies when not all can be granted; `None` when they can. `closes` where an
+    /// The replies if not all items can be granted; `None` if they can. `closes` is true if some
     /// item alone closes limits.
     fn blame(
         &self,
@@ -302,9 +303,9 @@ impl<'a> Batch<'a> {
         closes: bool,
         now: Micros,
     ) -> Result<Option<Vec<AcquireDecision>>, Error> {
-        let mut together = EffectBatch::new(ctx);
+        let mut effects = EffectBatch::new(ctx);
         if closes {
-            self.close(ctx, now, &mut together)?;
+            self.close(ctx, now, &mut effects)?;
         }
         let mut verdicts = Vec::with_capacity(self.items.len());
         let (mut wanted, mut after_pins) = (Demand::default(), Demand::default());
@@ -312,7 +313,7 @@ impl<'a> Batch<'a> {
             let key = ctx.write(item.key);
             let held = key.value::<RateLimit>()?;
             let mut decision = self.decide(ctx, item, held.as_deref(), now)?;
-            if !matches!(decision.reply.index, Index::Blocked | Index::Line) {
+            if !matches!(decision.reply.index, Index::Blocked | Index::Queue) {
                 let (alone, value) = (decision.reply, held.as_deref());
                 decision.reply =
                     self.part(ctx.main(), item, alone, value, now, &mut wanted, &mut after_pins)?;
@@ -334,13 +335,13 @@ impl<'a> Batch<'a> {
             one.denied(reply)
         };
         let verdicts: Vec<AcquireDecision> = verdicts.into_iter().map(denied).collect();
-        self.record_denied(ctx, &verdicts, now, together)?;
+        self.record_denied(ctx, &verdicts, now, effects)?;
         Ok(Some(verdicts))
     }
 
-    /// The answer to an item as a part of its batch; `alone` is that as if it came alone.
-    /// What it wants is added to `wanted`, and to `after_pins` what it wants once the
-    /// key's pin has ended.
+    /// The reply to an item as a part of its batch. `alone` is its reply as if it came alone. The
+    /// item's demand is added to `wanted`, and its demand after the key's pin has ended to
+    /// `after_pins`.
     #[allow(clippy::too_many_arguments)]
     fn part(
         &self,
@@ -353,23 +354,25 @@ impl<'a> Batch<'a> {
         after_pins: &mut Demand<'a>,
     ) -> Result<RateLimitReply, Error> {
         let (name, request) = (item.key.bytes(), self.request(item));
-        let (resolved, source) = resolve(main, name, value, Some(item.limits), now)?;
-        let Some((limits, states)) = usage_of(main, value, &resolved, now) else { return Ok(alone) };
+        let found = KeyView { main, name, value, now };
+        let (resolved, source) = found.resolve(Some(item.limits))?;
+        let Some((limits, states)) = found.usage_of(&resolved) else { return Ok(alone) };
         let set = limits.get(main);
         let demands = wanted.add(name, set.limits(), request);
         let mut reply = as_part(alone, &request, set.limits(), &states, &demands, now);
-        // What holds later is looked up anew.
+        // The limits that hold later are looked up again.
         drop(set);
-        if let Some(value) = value.filter(|_| source == Source::Pin) {
-            let pin_end = PinEnd::of(main, value, now, |value, then| {
+        if source == Source::Pin {
+            let pin_end = PinEnd::of(found, |then| {
                 let granted = RateLimitReply {
                     granted: item.cost,
                     status: LimitStatus::UNLIMITED,
                     index: Index::Limit(0),
                 };
                 let mut none_after = Demand::default();
-                let then = self.part(main, item, granted, value, then, after_pins, &mut none_after)?;
-                Ok(then.status.retry)
+                let part =
+                    self.part(main, item, granted, then.value, then.now, after_pins, &mut none_after)?;
+                Ok(part.status.retry)
             });
             if let Some(pin_end) = pin_end.filter(|_| reply.granted == 0) {
                 reply.status.retry = pin_end.wait(reply.status.retry, now);
@@ -379,30 +382,25 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Makes so what was decided of an item.
-fn take<'a>(
+/// Applies the decision on an item.
+fn apply_decision<'a>(
     ctx: &Context<'_>,
     key: &mut Key<'a>,
     item: &BatchItem<'a>,
     decision: &AcquireDecision,
     now: Micros,
-    together: &mut EffectBatch<'a>,
+    effects: &mut EffectBatch<'a>,
 ) -> Result<(), Error> {
-    // Asked now, not when it was decided: each key that is tracked takes of the room.
+    // This is asked now and not when the item was decided, because each tracked key takes up room.
     let counts =
         track::any(ctx.main()) && track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), false);
-    decision.change(ctx.main(), |change| {
-        together.apply(ctx, key, &apply::effect(ctx, now, change), c"rl.batch")
-    })?;
-    if counts {
-        let counted = track::decided(item.cost, decision.reply.granted);
-        together.apply(ctx, key, &apply::effect(ctx, now, counted), c"rl.batch")?;
-    }
-    Ok(())
+    let counted = counts.then(|| track::decided(item.cost, decision.reply.granted));
+    let recording = Recording { ctx, now, event: c"rl.batch" };
+    recording.beside(effects, key, counted, |make| decision.change(ctx.main(), make))
 }
 
-/// The answer to an item as a part of its batch: denied where the items before
-/// it leave too little, else as things stand before anything is taken.
+/// The reply to an item as a part of its batch. It is denied if the items before it leave too
+/// little. Otherwise its status is that before anything is taken.
 fn as_part(
     alone: RateLimitReply,
     request: &Request,
@@ -411,7 +409,7 @@ fn as_part(
     demands: &[Request],
     now: Micros,
 ) -> RateLimitReply {
-    // Demands only add up, so a limit that denies the item alone denies here too.
+    // Demands only add up, so a limit that denies the item alone denies it here, too.
     let mut denial: Option<RateLimitReply> = None;
     for (index, ((limit, state), demand)) in limits.iter().zip(states).zip(demands).enumerate() {
         let decision = limits::decide(slice::from_ref(limit), slice::from_ref(state), now, demand);
@@ -424,23 +422,23 @@ fn as_part(
     if reply.granted > 0
         && let Index::Limit(index) = reply.index
         && let Some((limit, state)) = limits.get(index).zip(states.get(index))
-        // Of shadow limits alone the item is as unlimited, and none binds.
+        // Under shadow limits alone the item is unlimited, and no limit binds.
         && reply.status.limit.is_some()
     {
         let taken = if limit.per_call() { request.calls } else { request.cost };
         reply.status.remaining = reply.status.remaining.map(|left| left.saturating_add(taken));
-        reply.status.reset = look(limit, state, now, 1).reset;
+        reply.status.reset = limit_quota(limit, state, now, 1).reset;
     }
     reply
 }
 
-/// What a batch wants of each limit of each key so far.
+/// The demand of a batch on each limit of each key so far.
 #[derive(Debug, Default)]
 struct Demand<'a>(HashMap<&'a [u8], Vec<(Limit, Request)>>);
 
 impl<'a> Demand<'a> {
-    /// Adds what an item wants; gives what the items up to it want of each of
-    /// its limits. Limits are the same where they count the same usage.
+    /// Adds the demand of an item. Returns the demands of the items so far on each of its limits.
+    /// Limits are the same if they count the same usage.
     fn add(&mut self, key: &'a [u8], limits: &[Limit], request: Request) -> Vec<Request> {
         let all = self.0.entry(key).or_default();
         let mut demands = Vec::with_capacity(limits.len());

@@ -1,8 +1,8 @@
-//! RL.CHARGE: units that were used anyway.
+//! RL.CHARGE: counts units that were used, whether they fit or not.
 
 use super::acquire::limits_first;
-use super::arguments::cost;
-use crate::commands::arguments::ArgCursor;
+use crate::commands::arguments::{ArgCursor, KEY, LIMITS, TRACK, cost};
+use crate::commands::options::Options;
 use crate::core::limits::Request;
 use crate::core::time::Micros;
 use crate::limiter::Error;
@@ -11,28 +11,34 @@ use crate::limiter::apply;
 use crate::limiter::apply::commit;
 use crate::limiter::charge::decide;
 use crate::limiter::reply::RateLimitReply;
+use crate::limiter::resolve::KeyView;
 use crate::limiter::track;
 use crate::observe::metrics;
 use crate::queue;
 use crate::server::context::Context;
 use crate::server::ffi::args::{Arg, Args};
+use crate::server::ffi::reply::Reply;
 use crate::server::keys::key::ReadKey;
+use crate::server::load::command::Argument;
 use crate::types::ratelimit::RateLimit;
 
-const KEYWORDS: [&str; 2] = ["COST", "TRACK"];
+/// `key [limits] COST n [TRACK]`
+pub const ARGUMENTS: &[Argument] = &[KEY, LIMITS.optional(), Argument::integer("n").after("COST"), TRACK];
+const OPTIONS: Options = Options::of(ARGUMENTS);
 
-/// `RL.CHARGE key [limits] COST n [TRACK]`
+/// `RL.CHARGE key [limits] COST n [TRACK]` counts units as used, beyond the capacity as debt. It
+/// replies the six integers of RL.ACQUIRE.
 ///
 /// # Errors
 /// Malformed arguments, no limits, or a key of another type.
 pub fn charge(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut walk = ArgCursor::new(args);
-    let name = walk.required()?;
-    let given = walk.take_unless(|next| KEYWORDS.iter().any(|keyword| next.is(keyword))).map(Arg::bytes);
+    let mut cursor = ArgCursor::new(args);
+    let name = cursor.required()?;
+    let given = cursor.before(&OPTIONS).map(Arg::bytes);
     let (mut units, mut track) = (None, false);
-    while let Some(option) = walk.option(&KEYWORDS).map_err(|error| limits_first(given, error))? {
+    while let Some((option, value)) = cursor.option(&OPTIONS).map_err(|error| limits_first(given, error))? {
         match option {
-            "COST" => units = Some(cost(walk.value_of(option)?)?),
+            "COST" => units = Some(cost(value)?),
             _ => track = true,
         }
     }
@@ -42,7 +48,8 @@ pub fn charge(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let (main, now) = (ctx.main(), ctx.now());
     let mut key = ctx.write(name);
     let held = key.value::<RateLimit>()?;
-    let decision = decide(main, name.bytes(), held.as_deref(), given, units, now)?;
+    let found = KeyView::of(ctx, name, held.as_deref(), now);
+    let decision = decide(found, given, units)?;
     let used = track::counts(main, held.as_deref(), track).then_some(units);
     decision.change(main, used, |change| {
         commit(ctx, &mut key, &apply::effect(ctx, now, change), c"rl.charge").map(drop)
@@ -53,8 +60,8 @@ pub fn charge(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// How the key stands after the charge: as RL.ACQUIRE of one unit would find it, which
-/// takes and closes nothing.
+/// The status of the key after the charge, as an RL.ACQUIRE of one unit would find it. Takes and
+/// closes nothing.
 fn reply(
     ctx: &Context<'_>,
     key: &ReadKey<'_>,
@@ -68,7 +75,8 @@ fn reply(
     let RateLimitReply { granted, mut status, index } =
         queue::decide(ctx, key.name(), value, given, &one, now)?.reply;
     if granted > 0 {
-        status = status_only(ctx, key.name().bytes(), value, given, &one, now)?;
+        let found = KeyView::of(ctx, key.name(), value, now);
+        status = status_only(found, given, &one)?;
     }
     Ok(RateLimitReply { granted: units, status, index })
 }

@@ -1,4 +1,4 @@
-//! RL.CLEAR: deletes limiter and breaker keys like SCAN walks them.
+//! RL.CLEAR: deletes the keys of limiters and breakers, walking the keyspace as SCAN does.
 
 use super::arguments::scan_options;
 use crate::commands::arguments::ArgCursor;
@@ -15,11 +15,11 @@ use crate::server::keys::key::Key;
 use crate::types::cbcircuit::CbCircuit;
 use crate::types::ratelimit::RateLimit;
 
-/// `RL.CLEAR cursor [MATCH glob] [COUNT n]`: `[next cursor, deleted]`. Pinned,
-/// blocked and forced keys stay, and so do keys that the user may not touch.
+/// `RL.CLEAR cursor [MATCH glob] [COUNT n]` replies `[next cursor, deleted]`. Pinned, blocked and
+/// forced keys stay, and so do keys that the user may not change.
 ///
 /// # Errors
-/// Malformed arguments, or what SCAN answers.
+/// Malformed arguments, or an error of SCAN.
 pub fn clear(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let options = scan_options(&mut ArgCursor::new(args))?;
     let now = ctx.now();
@@ -43,13 +43,11 @@ pub fn clear(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     }
     let count = deleted.len() as u64;
     metrics::add(ctx.main(), |m| &mut m.cleared, count);
-    reply::array(ctx, 2);
-    reply::bytes(ctx, &found.cursor);
-    reply::integer(ctx, crate::limiter::reply::signed(count));
+    reply::array(ctx, &[&found.cursor, &count]);
     Ok(())
 }
 
-/// Whether the key is ours and no operator has said anything about it.
+/// Whether the key is ours and no operator set anything on it.
 fn clears(key: &mut Key<'_>, now: Micros) -> bool {
     if let Ok(Some(value)) = key.value::<RateLimit>() {
         return value.pin(now).is_none() && value.block(now).is_none();

@@ -1,34 +1,34 @@
-//! RL.COMMIT, RL.RELEASE, RL.RENEW and RL.RESERVATIONS: what becomes of
-//! reservations.
+//! RL.COMMIT, RL.RELEASE, RL.RENEW and RL.RESERVATIONS: settle, renew and list reservations.
 
-use crate::commands::arguments::{ArgCursor, length, number};
+use crate::commands::arguments::{ArgCursor, ID, KEY, NUMKEYS, TTL, length, number};
+use crate::commands::hints;
+use crate::commands::options::Options;
 use crate::commands::reserve::id_of;
-use crate::commands::way_out;
 use crate::core::limits::MAX_COUNT;
 use crate::core::reservations::{Reservation, Stage};
 use crate::core::time::Micros;
 use crate::limiter::Error;
-use crate::limiter::apply::{EffectBatch, effect};
-use crate::limiter::reply::signed;
+use crate::limiter::apply::{EffectBatch, commit_with, effect};
 use crate::observe::metrics::{self, Counters};
 use crate::server::context::Context;
 use crate::server::ffi::args::{Arg, Args};
-use crate::server::ffi::reply;
+use crate::server::ffi::reply::{self, Each, Reply};
+use crate::server::load::command::Argument;
 use crate::settings;
-use crate::types::effect::ratelimit::RateLimitChange;
+use crate::types::effect::ratelimit::{RateLimitChange, Renew, Settle};
 use crate::types::intern::LimitsRef;
 use crate::types::ratelimit::RateLimit;
 use crate::types::ratelimit::reservations::Settlement;
 use std::ffi::CStr;
 
-/// What was found on the keys, as the commands reply it: the greatest counts.
+/// What a command found on a key. It replies the greatest value of all keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum SettleOutcome {
-    /// Unknown or already settled.
+    /// The reservation is unknown or already settled.
     Nothing,
-    /// Open, and settled or renewed now.
+    /// The reservation was open. It is settled or renewed now.
     Open,
-    /// Its time had ended: it stood committed at its reserved cost.
+    /// The time of the reservation had ended, so it stood committed at its cost.
     Late,
 }
 
@@ -42,78 +42,84 @@ impl SettleOutcome {
     }
 }
 
-/// What a command does with the reservations it finds.
+/// What a command does with the reservations that it finds.
 struct SettleAction {
     event: &'static CStr,
     counter: fn(&mut Counters) -> &mut u64,
 }
 
-/// `RL.COMMIT id numkeys key [key …] [COST actual]`
+/// `id numkeys key [key …] [COST actual]` of RL.COMMIT.
+pub const ARGUMENTS: &[Argument] =
+    &[ID, NUMKEYS, KEY.multiple(), Argument::integer("actual").after("COST").optional()];
+
+/// `RL.COMMIT id numkeys key [key …] [COST actual]`: settles a reservation at the units that were
+/// really used, or at its cost.
 ///
 /// # Errors
-/// Malformed arguments or a key of another type; then nothing is settled.
+/// Malformed arguments, or a key of another type. Nothing is settled then.
 pub fn commit(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut walk = ArgCursor::new(args);
-    let id = id_of(walk.required()?)?;
-    let keys = keys(ctx, &mut walk)?;
+    let mut cursor = ArgCursor::new(args);
+    let id = id_of(cursor.required()?)?;
+    let keys = keys(ctx, &mut cursor)?;
     let mut actual = None;
-    while let Some(option) = walk.option(&["COST"])? {
-        actual = Some(number("COST", walk.value_of(option)?, 0, MAX_COUNT)?);
+    while let Some((option, value)) = cursor.option(const { &Options::of(ARGUMENTS) })? {
+        actual = Some(number(option, value, 0, MAX_COUNT)?);
     }
-    let deed = SettleAction { event: c"rl.commit", counter: |m| &mut m.reservations_committed };
-    each(ctx, id, &keys, &deed, |one, _| {
-        Some(RateLimitChange::Settle { id, how: Settlement::At(actual.unwrap_or(one.cost)) })
+    let action = SettleAction { event: c"rl.commit", counter: |m| &mut m.reservations_committed };
+    each(ctx, id, &keys, &action, |one, _| {
+        Some(RateLimitChange::Settle(Settle { id, how: Settlement::At(actual.unwrap_or(one.cost)) }))
     })
 }
 
-/// `RL.RELEASE id numkeys key [key …]`
+/// `RL.RELEASE id numkeys key [key …]`: settles a reservation, and gives all its units back.
 ///
 /// # Errors
-/// As [`commit`].
+/// The same as [`commit`].
 pub fn release(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut walk = ArgCursor::new(args);
-    let id = id_of(walk.required()?)?;
-    let keys = keys(ctx, &mut walk)?;
-    walk.end()?;
-    let deed = SettleAction { event: c"rl.release", counter: |m| &mut m.reservations_released };
-    each(ctx, id, &keys, &deed, |_, _| Some(RateLimitChange::Settle { id, how: Settlement::Release }))
-}
-
-/// `RL.RENEW id TTL d numkeys key [key …]`: its time ends `d` from now. One
-/// whose time has ended stays so.
-///
-/// # Errors
-/// As [`commit`].
-pub fn renew(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut walk = ArgCursor::new(args);
-    let id = id_of(walk.required()?)?;
-    let keyword = walk.required()?;
-    if !keyword.is("TTL") {
-        return Err(way_out::unexpected(keyword, &["TTL"]));
-    }
-    let ttl_us = length(walk.value_of("TTL")?)?;
-    let keys = keys(ctx, &mut walk)?;
-    walk.end()?;
-    let end = ctx.now().plus(ttl_us).min(Micros::MAX);
-    let deed = SettleAction { event: c"rl.renew", counter: |m| &mut m.reservations_renewed };
-    each(ctx, id, &keys, &deed, |_, found| {
-        (found == SettleOutcome::Open).then_some(RateLimitChange::Renew { id, end })
+    let mut cursor = ArgCursor::new(args);
+    let id = id_of(cursor.required()?)?;
+    let keys = keys(ctx, &mut cursor)?;
+    cursor.end()?;
+    let action = SettleAction { event: c"rl.release", counter: |m| &mut m.reservations_released };
+    each(ctx, id, &keys, &action, |_, _| {
+        Some(RateLimitChange::Settle(Settle { id, how: Settlement::Release }))
     })
 }
 
-/// `numkeys key [key …]`.
-fn keys<'a>(ctx: &Context<'_>, walk: &mut ArgCursor<'a>) -> Result<Vec<Arg<'a>>, Error> {
-    let count = walk.count("numkeys", settings::batch_max(ctx.main()), 1)?;
-    (0..count).map(|_| walk.required()).collect()
+/// `RL.RENEW id TTL d numkeys key [key …]`: makes a reservation end `d` from now. One whose time
+/// has ended stays ended.
+///
+/// # Errors
+/// The same as [`commit`].
+pub fn renew(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
+    let mut cursor = ArgCursor::new(args);
+    let id = id_of(cursor.required()?)?;
+    let keyword = cursor.required()?;
+    if !keyword.is("TTL") {
+        return Err(hints::unexpected(keyword, &Options::of(&[TTL])));
+    }
+    let ttl_us = length(cursor.value_of("TTL")?)?;
+    let keys = keys(ctx, &mut cursor)?;
+    cursor.end()?;
+    let end = ctx.now().plus(ttl_us).min(Micros::MAX);
+    let action = SettleAction { event: c"rl.renew", counter: |m| &mut m.reservations_renewed };
+    each(ctx, id, &keys, &action, |_, found| {
+        (found == SettleOutcome::Open).then_some(RateLimitChange::Renew(Renew { id, end }))
+    })
 }
 
-/// Does what `change` says to the reservation on each key, as one, and replies
-/// what was found.
+/// Parses `numkeys key [key …]`.
+fn keys<'a>(ctx: &Context<'_>, cursor: &mut ArgCursor<'a>) -> Result<Vec<Arg<'a>>, Error> {
+    let count = cursor.count("numkeys", settings::batch_max(ctx.main()), 1)?;
+    (0..count).map(|_| cursor.required()).collect()
+}
+
+/// Applies `change` to the reservation on each key, as one effect, and replies what was found.
 fn each<'a>(
     ctx: &Context<'_>,
     id: &[u8],
     keys: &[Arg<'a>],
-    deed: &SettleAction,
+    action: &SettleAction,
     change: impl Fn(&Reservation<LimitsRef>, SettleOutcome) -> Option<RateLimitChange<'a>>,
 ) -> Result<(), Error> {
     let now = ctx.now();
@@ -122,7 +128,7 @@ fn each<'a>(
         let checked = ctx.write(*name).value::<RateLimit>().map(drop);
         checked.map_err(|wrong| Error::from(wrong).of_item("key", at))?;
     }
-    let mut together = EffectBatch::new(ctx);
+    let mut effects = EffectBatch::new(ctx);
     let mut all = SettleOutcome::Nothing;
     for name in keys {
         let mut key = ctx.write(*name);
@@ -138,17 +144,17 @@ fn each<'a>(
         let Some((found, change)) = todo else { continue };
         all = all.max(found);
         if let Some(change) = change {
-            together.apply(ctx, &mut key, &effect(ctx, now, change), deed.event)?;
-            metrics::count(ctx.main(), deed.counter);
+            commit_with(ctx, Some(&mut effects), &mut key, &effect(ctx, now, change), action.event)?;
+            metrics::count(ctx.main(), action.counter);
         }
     }
-    together.propagate(ctx);
+    effects.propagate(ctx);
     reply::integer(ctx, all.number());
     Ok(())
 }
 
-/// `RL.RESERVATIONS key`: of each open one, soonest to end first, its id, cost,
-/// age and time left in milliseconds.
+/// `RL.RESERVATIONS key`: lists the open reservations, the one that ends first at the front. Each
+/// has its ID, its cost, and its age and time left in milliseconds.
 ///
 /// # Errors
 /// A key of another type.
@@ -158,14 +164,12 @@ pub fn reservations(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let key = ctx.read(name);
     let held = key.value::<RateLimit>()?;
     let all = held.as_deref().and_then(RateLimit::reservations).map(|all| all.at(ctx.main(), now));
-    let open: Vec<_> = all.iter().flat_map(|all| all.book().open_at(now)).collect();
-    reply::array(ctx, open.len());
-    for (id, one) in open {
-        reply::array(ctx, 4);
-        reply::bytes(ctx, id);
-        reply::integer(ctx, signed(one.cost));
-        reply::integer(ctx, signed(now.since(one.granted) / 1000));
-        reply::integer(ctx, signed(one.end.millis_after(now)));
-    }
+    let open = all.iter().flat_map(|all| all.book().open_at(now)).map(|(id, one)| (&**id, one));
+    let open: Vec<(&[u8], &Reservation<LimitsRef>)> = open.collect();
+    let row = |ctx: &Context<'_>, (id, one): &(&[u8], &Reservation<LimitsRef>)| {
+        let age_ms = now.since(one.granted) / 1000;
+        reply::array(ctx, &[id, &one.cost, &age_ms, &one.end.millis_after(now)]);
+    };
+    Each(&open, row).send(ctx);
     Ok(())
 }

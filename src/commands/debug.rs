@@ -1,8 +1,9 @@
 //! RL.DEBUG: a clock for tests.
 
 use super::arguments::number;
-use super::way_out;
+use super::hints;
 use crate::commands::arguments::ArgCursor;
+use crate::commands::options::Options;
 use crate::core::text::duration::whole_number;
 use crate::core::time::Micros;
 use crate::limiter::Error;
@@ -12,55 +13,55 @@ use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply;
 use crate::settings;
 
-/// `RL.DEBUG CLOCK SET us | ADVANCE us | REAL`; a negative ADVANCE steps back.
-/// `RL.DEBUG PANIC`: an internal error, to see that the server survives it.
+/// `RL.DEBUG CLOCK SET us | ADVANCE us | REAL` sets the clock; a negative ADVANCE steps back.
+/// `RL.DEBUG PANIC` causes an internal error, to show that the server survives it.
 ///
 /// # Errors
-/// The setting `enable-debug-command` is off, or malformed arguments.
+/// The setting `enable-debug-command` is off, or the arguments are malformed.
 pub fn debug(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     if !settings::enable_debug_command(ctx.main()) {
         return Err(Error::Other(
             "RL.DEBUG is off; load the module with enable-debug-command yes".to_owned(),
         ));
     }
-    let mut walk = ArgCursor::new(args);
-    let what = walk.required()?;
+    let mut cursor = ArgCursor::new(args);
+    let what = cursor.required()?;
     if what.is("PANIC") {
-        walk.end()?;
+        cursor.end()?;
         panic_for_a_test();
     }
     if !what.is("CLOCK") {
-        return Err(way_out::unexpected(what, &[]));
+        return Err(hints::unexpected(what, &Options::of(&[])));
     }
-    let how = walk.required()?;
+    let how = cursor.required()?;
     let clock = if how.is("REAL") {
         None
     } else if how.is("SET") {
-        Some(Micros(number("us", walk.required()?, 0, Micros::MAX.0)?))
+        Some(Micros(number("us", cursor.required()?, 0, Micros::MAX.0)?))
     } else if how.is("ADVANCE") {
-        let step = walk.required()?;
+        let step = cursor.required()?;
         Some(match step.bytes().strip_prefix(b"-") {
             Some(_) => Micros(ctx.now().0.saturating_sub(back(step)?)),
             None => ctx.now().plus(number("us", step, 0, Micros::MAX.0)?),
         })
     } else {
-        return Err(way_out::unexpected(how, &[]));
+        return Err(hints::unexpected(how, &Options::of(&[])));
     };
-    walk.end()?;
+    cursor.end()?;
     ctx.set_debug_clock(clock);
     queue::clock_changed(ctx);
     reply::ok(ctx);
     Ok(())
 }
 
-/// Shows what becomes of an error in the module itself: the client is answered, the log
-/// has a line, and the server goes on.
-#[allow(clippy::panic)] // on purpose, and caught at the boundary
+/// Panics, to show what an error in the module itself does: the client gets an error, the log gets
+/// a line, and the server goes on.
+#[allow(clippy::panic)] // on purpose, and the boundary catches it
 fn panic_for_a_test() {
     panic!("RL.DEBUG PANIC was called");
 }
 
-/// How far a negative step goes back.
+/// The microseconds by which a negative step goes back.
 fn back(step: Arg<'_>) -> Result<u64, Error> {
     step.bytes()
         .strip_prefix(b"-")

@@ -1,21 +1,20 @@
-//! RL.EFFECT: how changes reach replicas and come back from the AOF.
+//! RL.EFFECT: applies effects on replicas and from the AOF.
 
-use crate::core::wire::Corrupt;
 use crate::limiter::Error;
-use crate::limiter::apply::{KeyFate, apply, apply_created};
+use crate::limiter::apply::{KeyEffect as _, KeyFate, refused};
 use crate::observe::metrics;
 use crate::server::context::Context;
 use crate::server::effects::replicate;
 use crate::server::ffi::args::{Arg, Args};
-use crate::types::effect::breaker as circuit;
-use crate::types::effect::ratelimit::{RateLimitEffect, split_created};
+use crate::types::effect::breaker::BreakerEffect;
+use crate::types::effect::header;
+use crate::types::effect::ratelimit::RateLimitEffect;
 
-/// `RL.EFFECT key payload [key payload …]`, from the master's link or the
-/// server's own AOF only.
+/// `RL.EFFECT key payload [key payload …]` is accepted only from the master and from the server's
+/// own AOF.
 ///
 /// # Errors
-/// An ordinary client, or a payload that does not fit; the others are applied
-/// all the same.
+/// The sender is an ordinary client, or a payload does not fit. All other payloads are applied.
 pub fn effect(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     if !ctx.flags().replicated_or_loading() {
         return Err(Error::Other(
@@ -27,10 +26,8 @@ pub fn effect(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     }
     let mut changed = false;
     let mut refused = None;
-    for index in (0..args.len()).step_by(2) {
-        let (Some(name), Some(payload)) = (args.get(index), args.get(index + 1)) else {
-            return Err(Error::Arity);
-        };
+    let payloads = args.iter().skip(1).step_by(2);
+    for (name, payload) in args.iter().step_by(2).zip(payloads) {
         match apply_one(ctx, name, payload) {
             Ok(this) => {
                 changed |= this;
@@ -39,7 +36,7 @@ pub fn effect(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             Err(error) => refused = Some(error),
         }
     }
-    // This server's own AOF must follow whatever changed here.
+    // This server's own AOF must follow every change here.
     if changed {
         replicate::verbatim(ctx);
     }
@@ -51,18 +48,16 @@ pub fn effect(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 }
 
 fn apply_one(ctx: &Context<'_>, name: Arg<'_>, payload: Arg<'_>) -> Result<bool, Error> {
-    let refused = |corrupt: Corrupt| Error::Other(corrupt.to_string());
-    let mut key = ctx.write(name);
-    if circuit::is_circuit(payload.bytes()) {
-        let effect = circuit::BreakerEffect::decode(ctx.main(), payload.bytes()).map_err(refused)?;
-        return Ok(crate::limiter::breaker::apply::apply(ctx, &mut key, &effect, c"rl.effect")?.changed);
+    let (mut key, payload) = (ctx.write(name), payload.bytes());
+    if header::is_circuit(payload) {
+        let effect = BreakerEffect::decode(ctx.main(), payload).map_err(refused)?;
+        return Ok(effect.apply_to(ctx, &mut key, c"rl.effect")?.changed);
     }
-    let (created, payload) = split_created(payload.bytes());
+    let (created, payload) = header::split_created(payload);
     let effect = RateLimitEffect::decode(payload).map_err(refused)?;
-    let fate = if created {
-        apply_created(ctx, &mut key, &effect, c"rl.effect")?
-    } else {
-        apply(ctx, &mut key, &effect, c"rl.effect")?
-    };
-    Ok(fate != KeyFate::Unchanged)
+    // The key that the effect created here, too, no longer existed on the master.
+    if created && !key.is_missing() {
+        key.delete();
+    }
+    Ok(effect.apply_to(ctx, &mut key, c"rl.effect")? != KeyFate::Unchanged)
 }

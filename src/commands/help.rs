@@ -1,39 +1,39 @@
-//! RL.HELP and CB.HELP: the table of commands for people.
+//! RL.HELP and CB.HELP: show the table of commands to people.
 
 use crate::commands::arguments::ArgCursor;
 use crate::core::text::token::shown;
 use crate::limiter::Error;
 use crate::server::context::Context;
 use crate::server::ffi::args::Args;
-use crate::server::ffi::reply;
-use crate::server::load::command::{self, Command, Rights};
+use crate::server::ffi::reply::{List, Reply};
+use crate::server::load::command::{self, Access, Command};
 
-/// `RL.HELP [command]`: a line of syntax and a line of summary for each command
-/// for limits, or for the one that is named.
+/// `RL.HELP [command]`: a line of syntax and a line of summary for each command on limits, or for
+/// the named command.
 ///
 /// # Errors
-/// More than one name, or the name of no command.
+/// There is more than one name, or no command of this name.
 pub fn rl(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     help(ctx, args, |name| !name.starts_with("CB."))
 }
 
-/// `CB.HELP [command]`: the same for circuit breakers.
+/// `CB.HELP [command]`: the same for commands on circuit breakers.
 ///
 /// # Errors
-/// As [`rl`].
+/// The same as [`rl`].
 pub fn cb(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     help(ctx, args, |name| name.starts_with("CB."))
 }
 
 fn help(ctx: &Context<'_>, args: Args<'_>, family: impl Fn(&str) -> bool) -> Result<(), Error> {
-    let mut walk = ArgCursor::new(args);
-    let asked = walk.take();
-    walk.end()?;
-    let all = command::registered().iter().filter(|row| row.rights != Rights::Internal);
+    let mut cursor = ArgCursor::new(args);
+    let asked = cursor.take();
+    cursor.end()?;
+    let all = command::registered().iter().filter(|row| row.rights != Access::Internal);
     let rows: Vec<&Command> = match asked {
         None => all.filter(|row| family(row.name)).collect(),
         Some(asked) => {
-            // `RL.ACQUIRE`, or `ACQUIRE` where one family has it.
+            // The name is `RL.ACQUIRE`, or `ACQUIRE` for a command of either family.
             let short = |row: &&Command| row.name.split_once('.').is_some_and(|(_, name)| asked.is(name));
             let named: Vec<&Command> = all.filter(|row| asked.is(row.name) || short(row)).collect();
             let own: Vec<&Command> = named.iter().copied().filter(|row| family(row.name)).collect();
@@ -44,10 +44,8 @@ fn help(ctx: &Context<'_>, args: Args<'_>, family: impl Fn(&str) -> bool) -> Res
         let name = shown(asked.bytes());
         return Err(Error::Other(format!("unknown command '{name}', RL.HELP and CB.HELP list all")));
     }
-    reply::array(ctx, rows.len() * 2);
-    for row in rows {
-        reply::text(ctx, &row.syntax());
-        reply::text(ctx, &format!("    {}", row.summary));
-    }
+    let lines: Vec<String> =
+        rows.iter().flat_map(|row| [row.syntax(), format!("    {}", row.summary)]).collect();
+    List(&lines).send(ctx);
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! One file a family of commands: parse arguments → resolve → decide → apply →
-//! propagate → reply.
+//! The commands, one file a family: parse the arguments → resolve → decide → apply → propagate →
+//! reply.
 
 pub mod acquire;
 pub mod alerts;
@@ -9,11 +9,14 @@ pub mod breaker;
 pub mod charge;
 pub mod clear;
 pub mod commit;
+pub mod cursor;
 pub mod debug;
 pub mod effect;
 pub mod help;
+mod hints;
 pub mod metrics;
 pub mod operate;
+pub mod options;
 pub mod policy;
 pub mod queue;
 pub mod quota;
@@ -22,4 +25,3 @@ pub mod reserve;
 pub mod throttle;
 pub mod top;
 pub mod usage;
-mod way_out;

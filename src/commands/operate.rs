@@ -1,32 +1,34 @@
-//! What operators do to one key: RESET, PIN, UNPIN, BLOCK, UNBLOCK.
+//! Commands by which operators change one key: RESET, PIN, UNPIN, BLOCK, UNBLOCK.
 
-use super::arguments::{length, optional_for};
-use super::way_out;
-use crate::commands::arguments::ArgCursor;
-use crate::core::limits::look;
+use crate::commands::arguments::{ArgCursor, FOR, KEY, REASON, length, optional_for};
+use crate::commands::hints;
+use crate::commands::options::Options;
+use crate::core::limits::limit_quota;
 use crate::core::text::duration;
 use crate::core::text::token::{TokenError, shown};
 use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::apply;
-use crate::limiter::apply::{EffectBatch, commit};
+use crate::limiter::apply::{EffectBatch, commit, commit_with};
 use crate::observe::metrics;
 use crate::server::context::Context;
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply;
+use crate::server::load::command::Argument;
 use crate::server::main_thread::MainThread;
-use crate::types::effect::ratelimit::RateLimitChange;
+use crate::types::effect::ratelimit::{RateLimitChange, SetBlock, SetPin};
 use crate::types::intern;
 use crate::types::intern::ParsedLimits;
 use crate::types::ratelimit::RateLimit;
 use crate::types::ratelimit::encoding::LONGEST_REASON;
-use crate::types::until::{Lasting, Until};
+use crate::types::until::{Until, Validity};
+use std::ffi::CStr;
 
-/// `RL.RESET key [key …]`: forgets usage, keeps pin and block; replies how many
-/// keys had some.
+/// `RL.RESET key [key …]`: forgets usage, and keeps pin and block. Replies the number of keys that
+/// had usage.
 ///
 /// # Errors
-/// A key of another type; then nothing is reset.
+/// A key of another type. Nothing is reset then.
 pub fn reset(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     if args.is_empty() {
         return Err(Error::Arity);
@@ -40,19 +42,20 @@ pub fn reset(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             if args.len() > 1 { error.of_item("key", at) } else { error }
         })?;
     }
-    let mut together = EffectBatch::new(ctx);
+    let mut effects = EffectBatch::new(ctx);
     let mut count = 0;
     for name in args.iter() {
         let mut key = ctx.write(name);
         if !key.value::<RateLimit>()?.is_some_and(|value| has_usage(main, &value, now)) {
             continue;
         }
-        together.apply(ctx, &mut key, &apply::effect(ctx, now, RateLimitChange::Reset), c"rl.reset")?;
+        let effect = apply::effect(ctx, now, RateLimitChange::Reset);
+        commit_with(ctx, Some(&mut effects), &mut key, &effect, c"rl.reset")?;
         count += 1;
     }
-    together.propagate(ctx);
+    effects.propagate(ctx);
     metrics::add(main, |m| &mut m.resets, count);
-    reply::integer(ctx, crate::limiter::reply::signed(count));
+    reply::unsigned(ctx, count);
     Ok(())
 }
 
@@ -60,25 +63,25 @@ fn has_usage(main: MainThread, value: &RateLimit, now: Micros) -> bool {
     let own = value.limits_id().is_some_and(|id| {
         let set = intern::get(main, id);
         value.with_states(|states| {
-            set.limits().iter().zip(states).any(|(limit, state)| look(limit, state, now, 1).used > 0)
+            set.limits().iter().zip(states).any(|(limit, state)| limit_quota(limit, state, now, 1).used > 0)
         })
     });
     own || value.book().is_some()
-        || value.orphans().iter().any(|orphan| look(&orphan.limit, &orphan.state, now, 1).used > 0)
+        || value.unlisted().iter().any(|one| limit_quota(&one.limit, &one.state, now, 1).used > 0)
         || value.limit_blocks().iter().any(|block| !block.is_forgotten(now))
 }
 
-/// `RL.PIN key limits [FOR d]`
+/// `RL.PIN key limits [FOR d]`: fixes the limits of a key, for the duration or until RL.UNPIN.
 ///
 /// # Errors
 /// Malformed limits or a key of another type.
 pub fn pin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut walk = ArgCursor::new(args);
-    let name = walk.required()?;
-    let given = walk.required()?.bytes();
+    let mut cursor = ArgCursor::new(args);
+    let name = cursor.required()?;
+    let given = cursor.required()?.bytes();
     let now = ctx.now();
-    let until = optional_for(&mut walk, now)?;
-    walk.end()?;
+    let until = optional_for(&mut cursor, now)?;
+    cursor.end()?;
     let text = match intern::want(ctx.main(), given)? {
         ParsedLimits::Limits(limits) => limits.get(ctx.main()).canonical().to_owned(),
         ParsedLimits::ServerChosen => {
@@ -89,26 +92,21 @@ pub fn pin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             )
             .into());
         }
-        // The text is kept as it is: a pin follows its policies.
+        // The text is kept as it was written, so that the pin follows its policies.
         ParsedLimits::Terms(_) => {
             crate::limiter::resolve::limits_of(ctx.main(), None, given)?;
             String::from_utf8_lossy(given).into_owned()
         }
     };
-    let change = RateLimitChange::Pin { text: &text, until };
-    let mut key = ctx.write(name);
-    let same = key.value::<RateLimit>()?.is_some_and(|value| {
-        value.pin(now).is_some_and(|pin| *pin.text == *text && stays(pin.lasting, until, now))
-    });
-    if !same {
-        commit(ctx, &mut key, &apply::effect(ctx, now, change), c"rl.pin")?;
-    }
+    let change = RateLimitChange::Pin(SetPin { text: &text, until });
+    set(ctx, name, now, c"rl.pin", change, |value| {
+        value.pin(now).is_some_and(|pin| *pin.text == *text && stays(pin.validity, until, now))
+    })?;
     metrics::count(ctx.main(), |m| &mut m.pins);
-    reply::ok(ctx);
     Ok(())
 }
 
-/// `RL.UNPIN key`: 1 when there was a pin.
+/// `RL.UNPIN key`: replies 1 if there was a pin, else 0.
 ///
 /// # Errors
 /// A key of another type.
@@ -118,19 +116,23 @@ pub fn unpin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// `RL.BLOCK key FOR d|FOREVER [REASON text]`
+/// `key FOR d|FOREVER [REASON text]` of RL.BLOCK.
+pub const BLOCK: &[Argument] = &[KEY, Argument::one_of("end", &[FOR, Argument::flag("FOREVER")]), REASON];
+
+/// `RL.BLOCK key FOR d|FOREVER [REASON text]`: denies every request on a key until the end of the
+/// block.
 ///
 /// # Errors
 /// Malformed arguments or a key of another type.
 pub fn block(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut walk = ArgCursor::new(args);
-    let name = walk.required()?;
-    let how = walk.required()?;
+    let mut cursor = ArgCursor::new(args);
+    let name = cursor.required()?;
+    let how = cursor.required()?;
     let now = ctx.now();
     let until = if how.is("FOREVER") {
         Until::Forever
     } else if how.is("FOR") {
-        let given = walk.value_of("FOR")?;
+        let given = cursor.value_of("FOR")?;
         if given.is("FOREVER") {
             Until::Forever
         } else {
@@ -138,30 +140,42 @@ pub fn block(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         }
     } else {
         return Err(match duration::parse(how.bytes()) {
-            Ok(_) => way_out::none_of(how, &format!("FOR {}, or FOREVER", shown(how.bytes()))),
-            Err(_) => way_out::none_of(how, "FOR with a duration such as FOR 30s, or FOREVER"),
+            Ok(_) => hints::none_of(how, &format!("FOR {}, or FOREVER", shown(how.bytes()))),
+            Err(_) => hints::none_of(how, "FOR with a duration such as FOR 30s, or FOREVER"),
         });
     };
     let mut reason: &[u8] = &[];
-    while let Some(option) = walk.option(&["REASON"])? {
-        reason = reason_of(walk.value_of(option)?)?;
+    while let Some((_, text)) = cursor.option(const { &Options::of(BLOCK) })? {
+        reason = reason_of(text)?;
     }
-    let change = RateLimitChange::Block { until, reason };
-    let mut key = ctx.write(name);
-    let same = key.value::<RateLimit>()?.is_some_and(|value| {
-        value.block(now).is_some_and(|block| *block.reason == *reason && stays(block.lasting, until, now))
-    });
-    if !same {
-        commit(ctx, &mut key, &apply::effect(ctx, now, change), c"rl.block")?;
-    }
+    let change = RateLimitChange::Block(SetBlock { until, reason });
+    set(ctx, name, now, c"rl.block", change, |value| {
+        value.block(now).is_some_and(|block| *block.reason == *reason && stays(block.validity, until, now))
+    })?;
     metrics::count(ctx.main(), |m| &mut m.blocks);
+    Ok(())
+}
+
+/// Makes the change, unless the key `has` it already.
+fn set(
+    ctx: &Context<'_>,
+    name: Arg<'_>,
+    now: Micros,
+    event: &'static CStr,
+    change: RateLimitChange<'_>,
+    has: impl FnOnce(&RateLimit) -> bool,
+) -> Result<(), Error> {
+    let mut key = ctx.write(name);
+    if !key.value::<RateLimit>()?.is_some_and(|value| has(&value)) {
+        commit(ctx, &mut key, &apply::effect(ctx, now, change), event)?;
+    }
     reply::ok(ctx);
     Ok(())
 }
 
-/// True where what lasts is as good as begun now until then.
-fn stays(lasting: Lasting, until: Until, now: Micros) -> bool {
-    !lasting.stepped_back(now) && lasting.recorded() == until
+/// True if something that lasts equals one that begins now with this end.
+fn stays(validity: Validity, until: Until, now: Micros) -> bool {
+    !validity.stepped_back(now) && validity.recorded() == until
 }
 
 fn reason_of(arg: Arg<'_>) -> Result<&[u8], Error> {
@@ -172,15 +186,15 @@ fn reason_of(arg: Arg<'_>) -> Result<&[u8], Error> {
     Ok(text)
 }
 
-/// `RL.UNBLOCK key`: 1 when it was blocked, or a limit of it was closed. How long the
-/// next block of a limit would be is forgotten, too.
+/// `RL.UNBLOCK key`: replies 1 if the key was blocked or one of its limits was closed, else 0.
+/// Limits also forget how long their next block would be.
 ///
 /// # Errors
 /// A key of another type.
 pub fn unblock(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut walk = ArgCursor::new(args);
-    let name = walk.required()?;
-    walk.no_more()?;
+    let mut cursor = ArgCursor::new(args);
+    let name = cursor.required()?;
+    cursor.no_more()?;
     let now = ctx.now();
     let mut key = ctx.write(name);
     let (mut stood, mut remembers) = (false, false);
@@ -197,17 +211,17 @@ pub fn unblock(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Takes an operator's word back, if it stands, and replies whether it did.
+/// Removes what an operator set, if it still holds, and replies whether it did.
 fn lift(
     ctx: &Context<'_>,
     args: Args<'_>,
     change: RateLimitChange<'_>,
-    event: &'static std::ffi::CStr,
+    event: &'static CStr,
     stands: impl FnOnce(&RateLimit, Micros) -> bool,
 ) -> Result<bool, Error> {
-    let mut walk = ArgCursor::new(args);
-    let name = walk.required()?;
-    walk.no_more()?;
+    let mut cursor = ArgCursor::new(args);
+    let name = cursor.required()?;
+    cursor.no_more()?;
     let now = ctx.now();
     let mut key = ctx.write(name);
     let stood = key.value::<RateLimit>()?.is_some_and(|value| stands(&value, now));

@@ -1,28 +1,22 @@
-//! RL.QUEUE: who waits on a key.
+//! RL.QUEUE: shows who waits on a key.
 
 use crate::commands::arguments::ArgCursor;
 use crate::limiter::Error;
-use crate::limiter::reply::signed;
 use crate::queue::status;
 use crate::server::context::Context;
 use crate::server::ffi::args::Args;
 use crate::server::ffi::reply;
 use crate::types::ratelimit::RateLimit;
 
-/// `RL.QUEUE key`: how many wait, since when the first in milliseconds, and
-/// what it wants.
+/// `RL.QUEUE key` replies the number of waiters, the time in milliseconds that the head has waited,
+/// and the units that it asks for.
 ///
 /// # Errors
 /// A key of another type.
 pub fn queue(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut walk = ArgCursor::new(args);
-    let name = walk.required()?;
-    walk.end()?;
+    let name = ArgCursor::only_key(args)?;
     ctx.read(name).value::<RateLimit>()?;
-    let line = status::of(ctx, name);
-    reply::array(ctx, 3);
-    for number in [line.length, line.oldest_ms, line.head_cost] {
-        reply::integer(ctx, signed(number));
-    }
+    let queue = status::queue_status(ctx, name);
+    reply::array(ctx, &[&queue.length, &queue.oldest_ms, &queue.head_cost]);
     Ok(())
 }

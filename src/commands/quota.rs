@@ -1,22 +1,22 @@
-//! RL.QUOTA: looks without taking.
+//! RL.QUOTA: looks at limits without taking units.
 
-use super::arguments::cost;
-use crate::commands::arguments::ArgCursor;
-use crate::core::limits::{Limit, LimitStatus, Look, Request, Rule, State, decide, look};
+use crate::commands::arguments::{ArgCursor, COST, KEY, LIMITS, cost};
+use crate::commands::options::Options;
+use crate::core::limits::{Limit, LimitQuota, LimitStatus, Request, Rule, State, decide, limit_quota};
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::ends::{self, PinEnd, Retry};
-use crate::limiter::reply::{RateLimitReply, signed};
-use crate::limiter::resolve::{ResolvedLimits, Source, limits_of, resolve, usage_of};
+use crate::limiter::reply::RateLimitReply;
+use crate::limiter::resolve::{KeyView, ResolvedLimits, Source, limits_of};
 use crate::limiter::words::Word;
 use crate::observe::metrics;
 use crate::queue;
 use crate::server::context::Context;
 use crate::server::ffi::args::{Arg, Args};
-use crate::server::ffi::reply;
+use crate::server::ffi::reply::{self, Each, Fields, Pairs, Reply, signed};
 use crate::server::keys::key::ReadKey;
-use crate::server::main_thread::MainThread;
+use crate::server::load::command::Argument;
 use crate::types::intern;
 use crate::types::intern::{InternedLimits, Origin};
 use crate::types::operator::Block;
@@ -24,78 +24,63 @@ use crate::types::ratelimit::RateLimit;
 use crate::types::ratelimit::hold;
 use crate::types::until::Until;
 
-/// `RL.QUOTA key [limits] [COST n] [HEADERS]`
+/// `key [limits] [COST n] [HEADERS]`
+pub const ARGUMENTS: &[Argument] = &[KEY, LIMITS.optional(), COST, Argument::flag("HEADERS").optional()];
+const OPTIONS: Options = Options::of(ARGUMENTS);
+
+/// `RL.QUOTA key [limits] [COST n] [HEADERS]` replies a map for each limit of the key, or, with
+/// HEADERS, one map of HTTP headers. It replies nil for a key without limits.
 ///
 /// # Errors
 /// Malformed arguments or a key of another type.
 pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut walk = ArgCursor::new(args);
-    let name = walk.required()?;
-    let given = walk.take_unless(|next| next.is("COST") || next.is("HEADERS")).map(Arg::bytes);
+    let mut cursor = ArgCursor::new(args);
+    let name = cursor.required()?;
+    let given = cursor.before(&OPTIONS).map(Arg::bytes);
     let (mut units, mut headers) = (1, false);
-    while let Some(option) = walk.option(&["COST", "HEADERS"])? {
+    while let Some((option, value)) = cursor.option(&OPTIONS)? {
         match option {
-            "COST" => units = cost(walk.value_of(option)?)?,
+            "COST" => units = cost(value)?,
             _ => headers = true,
         }
     }
-    // In this order, so that the value arrives meanwhile.
+    // The key is opened before the clock is read, so that the prefetch of its value overlaps with
+    // that.
     let key = ctx.read(name);
     let now = ctx.now();
-    let main = ctx.main();
-    let ask = QuotaAsk { key: name.bytes(), given, units };
-    let line = if headers { queue_for(ctx, &key, &ask, now)? } else { None };
+    let ask = QuotaAsk { given, units };
+    let queue = if headers { queue_for(ctx, &key, &ask, now)? } else { None };
     let held = key.value::<RateLimit>()?;
-    let value = held.as_deref();
-    let block = value.and_then(|value| value.block(now));
-    let chosen = match ask.choose(main, value, now) {
-        // A block needs no limits to hold.
+    let found = KeyView::of(ctx, name, held.as_deref(), now);
+    let block = found.value.and_then(|value| value.block(now));
+    let chosen = match ask.choose(found) {
+        // A block is shown even if the key has no limits.
         Err(Error::NoLimits) if block.is_some() => None,
         chosen => chosen?,
     };
-    metrics::count(main, |m| &mut m.quota_calls);
-    let block_ends = block.map(|block| block.lasting.until(now));
+    metrics::count(ctx.main(), |m| &mut m.quota_calls);
+    let send = |view: &QuotaView<'_>| {
+        if headers { view.send_headers(ctx, queue.as_ref()) } else { view.send(ctx) }
+    };
     let Some((resolved, source)) = chosen else {
-        let view = QuotaView {
-            now,
-            units,
-            limits: &[],
-            labels: &[],
-            states: &[],
-            source: Source::Last,
-            block,
-            pin_end: None,
-            retry: block_ends.map_or(RetryAfter::Now, |until| until.wait(now)),
-        };
         match block {
             None => reply::null(ctx),
-            Some(_) if headers => view.send_headers(ctx, line.as_ref()),
-            Some(_) => view.send(ctx),
+            Some(block) => send(&QuotaView::of_block(now, units, block)),
         }
         return Ok(());
     };
-    // Whatever has to be looked up comes before the limits are borrowed.
+    // Every look-up comes before the limits are borrowed.
     let pinned = source == Source::Pin;
-    let limits_say = ask.wait(main, value, &resolved, now)?;
-    let later = |value: Option<&RateLimit>, then| ask.retry(main, value, then);
-    let retry = match value {
-        Some(value) if limits_say > RetryAfter::Now || block.is_some() => {
-            ends::across(main, value, Retry { limits: limits_say, pinned }, now, later)
-        }
-        _ => limits_say,
-    };
-    let pin_end = match value {
-        Some(value) if pinned => PinEnd::of(main, value, now, later),
-        _ => None,
-    };
-    with_usage(main, value, &resolved, &ask.request(), now, |set, states| {
+    // Only the headers show this time.
+    let retry = if headers { ask.retry_across(found, &resolved, pinned)? } else { RetryAfter::Now };
+    let pin_end = if pinned { PinEnd::of(found, |then| ask.retry(then)) } else { None };
+    with_usage(found, &resolved, &ask.request(), |set, states| {
         let (limits, labels) = (set.limits(), set.labels());
-        let view = QuotaView { now, units, limits, labels, states, source, block, pin_end, retry };
-        if headers { view.send_headers(ctx, line.as_ref()) } else { view.send(ctx) }
+        send(&QuotaView { now, units, limits, labels, states, source, block, pin_end, retry });
     })
 }
 
-/// How long the line on the key keeps the request from being granted, if one stands.
+/// The time for which the queue on the key keeps the request from being granted.
 #[derive(Debug)]
 struct QueueAhead(RetryAfter);
 
@@ -105,9 +90,9 @@ fn queue_for(
     ask: &QuotaAsk<'_>,
     now: Micros,
 ) -> Result<Option<QueueAhead>, Error> {
-    let told = match queue::look(ctx, key, ask.given, &ask.request(), now) {
-        // Nobody waits for what cannot be taken so, but all wait behind the others.
-        Err(Error::Concurrent(_) | Error::NoLimits | Error::TooManyAside) => {
+    let told = match queue::peek(ctx, key, ask.given, &ask.request(), now) {
+        // Such a request cannot wait in the queue, but it still comes after those that wait.
+        Err(Error::Concurrent(_) | Error::NoLimits | Error::TooManyUnlisted) => {
             let served = queue::served_by(ctx, key, now)?;
             return Ok(served.map(|served| QueueAhead(RetryAfter::until(served, now))));
         }
@@ -116,10 +101,9 @@ fn queue_for(
     Ok(told.map(|RateLimitReply { status, .. }| QueueAhead(status.retry)))
 }
 
-/// What RL.QUOTA is asked to look for.
+/// The arguments of a call.
 #[derive(Clone, Copy, Debug)]
 struct QuotaAsk<'a> {
-    key: &'a [u8],
     given: Option<&'a [u8]>,
     units: u64,
 }
@@ -129,164 +113,171 @@ impl QuotaAsk<'_> {
         Request { cost: self.units, calls: 1, partial: false, critical: false }
     }
 
-    /// Which limits to show: with limits, `*` too, those that would decide the same
-    /// RL.ACQUIRE; else the pin, the key's own last, a policy's, the default.
-    fn choose(
-        &self,
-        main: MainThread,
-        value: Option<&RateLimit>,
-        now: Micros,
-    ) -> Result<Option<(ResolvedLimits, Source)>, Error> {
-        if self.given.is_some() {
-            return resolve(main, self.key, value, self.given, now).map(Some);
-        }
-        choose(main, self.key, value, now)
+    /// Chooses the limits to show. If limits are given (also `*`), these are the limits that would
+    /// decide the same RL.ACQUIRE. Otherwise they are the pin, the key's own last limits, a
+    /// policy's or the default.
+    fn choose(&self, found: KeyView<'_>) -> Result<Option<(ResolvedLimits, Source)>, Error> {
+        if self.given.is_some() { found.resolve(self.given).map(Some) } else { choose(found) }
     }
 
-    /// How long until these limits grant.
-    fn wait(
-        &self,
-        main: MainThread,
-        value: Option<&RateLimit>,
-        resolved: &ResolvedLimits,
-        now: Micros,
-    ) -> Result<RetryAfter, Error> {
+    /// The time until these limits grant the request.
+    fn wait(&self, found: KeyView<'_>, resolved: &ResolvedLimits) -> Result<RetryAfter, Error> {
         let request = self.request();
-        with_usage(main, value, resolved, &request, now, |set, states| {
-            decide(set.limits(), states, now, &request).status.retry
+        with_usage(found, resolved, &request, |set, states| {
+            decide(set.limits(), states, found.now, &request).status.retry
         })
     }
 
-    /// How long until it is granted from `then` on.
-    fn retry(&self, main: MainThread, value: Option<&RateLimit>, then: Micros) -> Result<RetryAfter, Error> {
-        let (resolved, _) = self.choose(main, value, then)?.ok_or(Error::NoLimits)?;
-        self.wait(main, value, &resolved, then)
+    /// The time from `found.now` until the request would be granted, by these limits and by those
+    /// that hold once a pin or a block has ended.
+    fn retry_across(
+        &self,
+        found: KeyView<'_>,
+        resolved: &ResolvedLimits,
+        pinned: bool,
+    ) -> Result<RetryAfter, Error> {
+        let limits = self.wait(found, resolved)?;
+        let blocked = found.value.is_some_and(|value| value.block(found.now).is_some());
+        let ends_first = limits > RetryAfter::Now || blocked;
+        let later = |then: KeyView<'_>| self.retry(then);
+        Ok(if ends_first { ends::across(found, Retry { limits, pinned }, later) } else { limits })
+    }
+
+    /// The time from `then.now` until the request would be granted.
+    fn retry(&self, then: KeyView<'_>) -> Result<RetryAfter, Error> {
+        let (resolved, _) = self.choose(then)?.ok_or(Error::NoLimits)?;
+        self.wait(then, &resolved)
     }
 }
 
-/// Looks at limits and what is in use of them; copies that only where it must.
+/// Looks at limits and their usage. The usage is copied only if that is necessary.
 fn with_usage<R>(
-    main: MainThread,
-    value: Option<&RateLimit>,
+    found: KeyView<'_>,
     resolved: &ResolvedLimits,
     request: &Request,
-    now: Micros,
-    look: impl FnOnce(&InternedLimits, &[State]) -> R,
+    read: impl FnOnce(&InternedLimits, &[State]) -> R,
 ) -> Result<R, Error> {
+    let KeyView { main, value, now, .. } = found;
     if let (Some(value), ResolvedLimits::Own) = (value, resolved)
         && let Some(id) = value.limits_id()
     {
         let set = intern::get(main, id);
         if !set.has_concurrent() {
-            return Ok(value.with_states(|states| look(&set, states)));
+            return Ok(value.with_states(|states| read(&set, states)));
         }
     }
-    let (limits, mut states) = usage_of(main, value, resolved, now).ok_or(Error::NoLimits)?;
+    let (limits, mut states) = found.usage_of(resolved).ok_or(Error::NoLimits)?;
     let set = limits.get(main);
     hold(main, value, set.limits(), &mut states, now, now, request);
-    Ok(look(&set, &states))
+    Ok(read(&set, &states))
 }
 
-/// The names of the limits that would deny a request for one unit now.
+/// The labels of the limits that would deny a request for one unit now.
 ///
 /// # Errors
 /// Those of the key's limits.
-pub fn denying(
-    ctx: &Context<'_>,
-    key: &[u8],
-    value: Option<&RateLimit>,
-    now: Micros,
-) -> Result<Vec<String>, Error> {
-    let Some((resolved, _)) = choose(ctx.main(), key, value, now)? else { return Ok(Vec::new()) };
-    with_usage(ctx.main(), value, &resolved, &Request::of(1), now, |set, states| {
+pub fn denying(found: KeyView<'_>) -> Result<Vec<String>, Error> {
+    let Some((resolved, _)) = choose(found)? else { return Ok(Vec::new()) };
+    with_usage(found, &resolved, &Request::of(1), |set, states| {
         let limits = set.limits().iter().zip(set.labels()).zip(states);
         let denying = limits.filter(|((limit, _), state)| {
-            !limit.shadow() && look(limit, state, now, 1).retry > RetryAfter::Now
+            !limit.shadow() && limit_quota(limit, state, found.now, 1).retry > RetryAfter::Now
         });
         denying.map(|((_, label), _)| label.to_string()).collect()
     })
 }
 
-/// One limit as it stands.
+/// One limit and its status.
 #[derive(Debug)]
 struct QuotaRow<'v> {
     limit: &'v Limit,
     label: &'v str,
-    look: Look,
+    quota: LimitQuota,
 }
 
-/// Everything that RL.QUOTA tells.
+/// Everything that RL.QUOTA shows.
 #[derive(Debug)]
 struct QuotaView<'v> {
     now: Micros,
-    /// The request to look for.
+    /// The cost of the request, in units.
     units: u64,
     limits: &'v [Limit],
     labels: &'v [Box<str>],
     states: &'v [State],
     source: Source,
     block: Option<&'v Block>,
-    /// Where the limits are a pin that ends.
+    /// The end of the pin, if the limits are a pin that ends.
     pin_end: Option<PinEnd>,
-    /// Until the request would be granted, were there no line.
+    /// The time until the request would be granted if there were no queue. Only the headers tell it.
     retry: RetryAfter,
 }
 
 impl<'v> QuotaView<'v> {
+    /// The view of a blocked key without limits.
+    fn of_block(now: Micros, units: u64, block: &'v Block) -> Self {
+        Self {
+            now,
+            units,
+            limits: &[],
+            labels: &[],
+            states: &[],
+            source: Source::Last,
+            block: Some(block),
+            pin_end: None,
+            retry: block.validity.until(now).wait(now),
+        }
+    }
+
+    fn row(&self, at: usize) -> Option<QuotaRow<'v>> {
+        let (limit, label, state) = (self.limits.get(at)?, self.labels.get(at)?, self.states.get(at)?);
+        let mut quota = limit_quota(limit, state, self.now, self.units);
+        if let Some(pin_end) = self.pin_end {
+            quota.retry = pin_end.wait(quota.retry, self.now);
+        }
+        Some(QuotaRow { limit, label, quota })
+    }
+
     fn rows(&self) -> impl Iterator<Item = QuotaRow<'v>> {
-        let (now, units, pin_end) = (self.now, self.units, self.pin_end);
-        self.limits.iter().zip(self.labels).zip(self.states).map(move |((limit, label), state)| {
-            let mut look = look(limit, state, now, units);
-            if let Some(pin_end) = pin_end {
-                look.retry = pin_end.wait(look.retry, now);
-            }
-            QuotaRow { limit, label, look }
-        })
+        (0..self.limits.len()).filter_map(|at| self.row(at))
     }
 
+    /// Writes a map for each limit, then one for the key's block if it has one.
     fn send(&self, ctx: &Context<'_>) {
-        reply::array(ctx, self.limits.len() + usize::from(self.block.is_some()));
-        for QuotaRow { limit, label, look } in self.rows() {
-            reply::map(ctx, 11);
-            Word::Name.send(ctx);
-            reply::text(ctx, label);
-            Word::Algorithm.send(ctx);
-            send_algorithm(ctx, limit);
-            for (name, value) in [
-                (Word::Limit, limit.capacity().map_or(-1, signed)),
-                (Word::Used, signed(look.used)),
-                (Word::Remaining, look.remaining.map_or(-1, signed)),
-                (Word::PeriodMs, limit.period_us().map_or(-1, |us| signed(us.div_ceil(1000)))),
-                (Word::RetryAfterMs, look.retry.millis()),
-                (Word::ResetAfterMs, look.reset.millis()),
-                (Word::ResetAtMs, look.reset.moment(self.now).map_or(-1, |at| signed(at.ceil_millis()))),
-            ] {
-                name.send(ctx);
-                reply::integer(ctx, value);
-            }
-            Word::Shadow.send(ctx);
-            reply::boolean(ctx, limit.shadow());
-            Word::Source.send(ctx);
-            self.source.word().send(ctx);
-        }
-        if let Some(block) = self.block {
-            reply::map(ctx, 1);
-            reply::text(ctx, "blocked");
-            reply::map(ctx, 2);
-            reply::text(ctx, "until");
-            reply::integer(
-                ctx,
-                match block.lasting.until(self.now) {
-                    Until::At(at) => signed(at.ceil_millis()),
-                    Until::Forever => -1,
-                },
-            );
-            reply::text(ctx, "reason");
-            reply::bytes(ctx, &block.reason);
-        }
+        let count = self.limits.len() + usize::from(self.block.is_some());
+        let item = |ctx: &Context<'_>, at| match (self.row(at), self.block) {
+            (Some(row), _) => self.send_row(ctx, &row),
+            (None, Some(block)) => self.send_block(ctx, block),
+            (None, None) => {}
+        };
+        Each(0..count, item).send(ctx);
     }
 
-    /// Where the whole stands: the binding limit, `None` without limits.
+    fn send_row(&self, ctx: &Context<'_>, QuotaRow { limit, label, quota }: &QuotaRow<'_>) {
+        let or_never = |n: Option<u64>| n.map_or(-1, signed);
+        reply::map(
+            ctx,
+            &[
+                (Word::Name, label),
+                (Word::Algorithm, &AlgorithmName(limit)),
+                (Word::Limit, &or_never(limit.capacity())),
+                (Word::Used, &quota.used),
+                (Word::Remaining, &or_never(quota.remaining)),
+                (Word::PeriodMs, &or_never(limit.period_us().map(|us| us.div_ceil(1000)))),
+                (Word::RetryAfterMs, &quota.retry),
+                (Word::ResetAfterMs, &quota.reset.millis()),
+                (Word::ResetAtMs, &or_never(quota.reset.moment(self.now).map(Micros::ceil_millis))),
+                (Word::Shadow, &limit.shadow()),
+                (Word::Source, &self.source.word()),
+            ],
+        );
+    }
+
+    fn send_block(&self, ctx: &Context<'_>, block: &Block) {
+        let (until, reason) = (block.validity.until(self.now), &*block.reason);
+        reply::map(ctx, &[("blocked", &Fields(&[("until", &until), ("reason", &reason)]))]);
+    }
+
+    /// The status of all limits together, as that of the binding one; `None` without limits.
     fn status(&self) -> Option<LimitStatus> {
         let request = Request { cost: self.units, calls: 1, partial: false, critical: false };
         let (limits, states, now) = (self.limits, self.states, self.now);
@@ -294,20 +285,20 @@ impl<'v> QuotaView<'v> {
         (!limits.is_empty()).then(|| LimitStatus { retry: self.retry, ..status() })
     }
 
-    /// One flat map of strings, ready to be sent as HTTP headers. Where a line
-    /// stands on the key nobody else is served before it has been.
-    fn send_headers(&self, ctx: &Context<'_>, line: Option<&QueueAhead>) {
+    /// Sends one flat map of strings, ready to be sent as HTTP headers. If the key has a queue, no
+    /// units remain for the request, and it is not granted before the queue is served.
+    fn send_headers(&self, ctx: &Context<'_>, queue: Option<&QueueAhead>) {
         let mut status = self.status();
-        let line = line.map(|line| line.0);
-        if let (Some(status), Some(line)) = (&mut status, line) {
-            *status = LimitStatus { remaining: Some(0), retry: status.retry.max(line), ..*status };
+        let queue = queue.map(|queue| queue.0);
+        if let (Some(status), Some(queue)) = (&mut status, queue) {
+            *status = LimitStatus { remaining: Some(0), retry: status.retry.max(queue), ..*status };
         }
         if let Some(block) = self.block {
             let before = status.unwrap_or(LimitStatus::UNLIMITED);
             let mut blocked =
                 LimitStatus { remaining: Some(0), retry: before.retry.max(self.retry), ..before };
-            // Nothing is there again before the block ends.
-            if let Until::At(end) = block.lasting.until(self.now) {
+            // No unit can be granted before the block ends.
+            if let Until::At(end) = block.validity.until(self.now) {
                 blocked.reset = blocked.reset.at_least(end.since(self.now));
             }
             status = Some(blocked);
@@ -324,7 +315,7 @@ impl<'v> QuotaView<'v> {
             visible.iter().zip(&names).map(|(row, name)| policy_item(row.limit, name)).collect();
         if !policies.is_empty() {
             fields.push(("RateLimit-Policy", policies.join(", ")));
-            let denied = self.block.map(|block| block.lasting.until(self.now).wait(self.now)).max(line);
+            let denied = self.block.map(|block| block.validity.until(self.now).wait(self.now)).max(queue);
             let items: Vec<String> = visible
                 .iter()
                 .zip(&names)
@@ -342,16 +333,12 @@ impl<'v> QuotaView<'v> {
         if let Some(seconds) = retry_seconds {
             fields.push(("Retry-After", seconds.to_string()));
         }
-        reply::map(ctx, fields.len());
-        for (name, value) in &fields {
-            reply::text(ctx, name);
-            reply::text(ctx, value);
-        }
+        Pairs(fields).send(ctx);
     }
 
-    /// `"name";r=50;t=30`. Retry-After must not be earlier than `t`, so a
-    /// denying limit tells when it grants again, and one that would tell a later
-    /// time than Retry-After tells none. A credit tells none at all.
+    /// Makes `"name";r=50;t=30`. Retry-After must not be earlier than `t`. So a denying limit gives
+    /// the time until it grants again, and a limit whose time would be later than Retry-After gives
+    /// none. A credit gives none at all.
     fn limit_item(
         row: &QuotaRow<'_>,
         name: &str,
@@ -359,13 +346,13 @@ impl<'v> QuotaView<'v> {
         retry_after: Option<u64>,
     ) -> String {
         let (remaining, retry) = match denied {
-            None => (row.look.remaining.unwrap_or(0), row.look.retry),
-            Some(denied) => (0, row.look.retry.max(denied)),
+            None => (row.quota.remaining.unwrap_or(0), row.quota.retry),
+            Some(denied) => (0, row.quota.retry.max(denied)),
         };
         let at = match retry {
             _ if !row.limit.comes_back() => None,
             RetryAfter::After(us) => Some(seconds(us)),
-            RetryAfter::Now => row.look.reset.micros().map(seconds),
+            RetryAfter::Now => row.quota.reset.micros().map(seconds),
             RetryAfter::Never => None,
         };
         let mut item = format!("\"{name}\";r={remaining}");
@@ -376,8 +363,8 @@ impl<'v> QuotaView<'v> {
     }
 }
 
-/// What the limits are called in the headers: a name that comes again gets `-2`,
-/// `-3`, so that each item of one field has a name of its own.
+/// The names of the limits in the headers. A repeated name gets `-2`, `-3` and so on, so that each
+/// item of one field has a name of its own.
 fn header_names(rows: &[QuotaRow<'_>]) -> Vec<String> {
     let times = |at: usize, label: &str| rows.iter().take(at).filter(|row| row.label == label).count();
     let name = |(at, row): (usize, &QuotaRow<'_>)| match times(at, row.label) {
@@ -387,8 +374,8 @@ fn header_names(rows: &[QuotaRow<'_>]) -> Vec<String> {
     rows.iter().enumerate().map(name).collect()
 }
 
-/// `"name";q=100;w=60`: `w` is the time in which `q` comes back. With the unit
-/// where it is not the request's cost.
+/// Makes `"name";q=100;w=60`, where `w` is the time in which `q` comes back, in seconds. `qu` names
+/// what the limit counts, if it is not the cost of requests.
 fn policy_item(limit: &Limit, label: &str) -> String {
     let mut item = format!("\"{label}\";q={}", limit.capacity().unwrap_or(0));
     if limit.per_call() {
@@ -403,31 +390,32 @@ fn policy_item(limit: &Limit, label: &str) -> String {
     item
 }
 
-/// Whole seconds, rounded up.
+/// Microseconds as whole seconds, rounded up.
 const fn seconds(us: u64) -> u64 {
     us.div_ceil(1_000_000)
 }
 
-/// CL.THROTTLE keeps what users know as a bucket.
-fn send_algorithm(ctx: &Context<'_>, limit: &Limit) {
-    match limit.rule() {
-        Rule::Sliding(_) => Word::Sliding.send(ctx),
-        Rule::Bucket(_) | Rule::Throttle(_) => Word::Bucket.send(ctx),
-        Rule::Fixed(_) => Word::Fixed.send(ctx),
-        _ => reply::text(ctx, limit.algorithm_name()),
+/// The name of a limit's algorithm. A limit of CL.THROTTLE is shown as a bucket, the name that
+/// users know.
+struct AlgorithmName<'l>(&'l Limit);
+
+impl Reply for AlgorithmName<'_> {
+    fn send(&self, ctx: &Context<'_>) {
+        match self.0.rule() {
+            Rule::Sliding(_) => Word::Sliding.send(ctx),
+            Rule::Bucket(_) | Rule::Throttle(_) => Word::Bucket.send(ctx),
+            Rule::Fixed(_) => Word::Fixed.send(ctx),
+            _ => self.0.algorithm_name().send(ctx),
+        }
     }
 }
 
-/// Which limits to show of a key that nobody names any for: the pin, the key's own last,
-/// a policy's, the default.
-fn choose(
-    main: MainThread,
-    key: &[u8],
-    value: Option<&RateLimit>,
-    now: Micros,
-) -> Result<Option<(ResolvedLimits, Source)>, Error> {
-    let own = value.and_then(RateLimit::limits_id);
-    let server = match resolve(main, key, value, None, now) {
+/// Chooses the limits to show for a key if no limits are given: the pin, the key's own last limits,
+/// a policy's or the default.
+fn choose(found: KeyView<'_>) -> Result<Option<(ResolvedLimits, Source)>, Error> {
+    let main = found.main;
+    let own = found.value.and_then(RateLimit::limits_id);
+    let server = match found.resolve(None) {
         Ok(found) => Some(found),
         Err(Error::NoLimits) => None,
         Err(error) => return Err(error),
@@ -436,7 +424,7 @@ fn choose(
         return Ok(server);
     }
     let Some(own) = own else { return Ok(server) };
-    // What came from a policy is asked for anew.
+    // Limits from a policy are looked up again, because the policy may have changed.
     let origin = intern::get(main, own).origin().cloned();
     Ok(match (origin, server) {
         (Some(Origin::Followed(_)), Some((resolved, Source::Policy))) => Some((resolved, Source::Policy)),

@@ -6,33 +6,34 @@ use crate::core::limits::MAX_COUNT;
 use crate::limiter::Error;
 use crate::limiter::apply;
 use crate::limiter::apply::commit;
-use crate::limiter::resolve::{ResolvedLimits, limits_of, resolve};
+use crate::limiter::resolve::{KeyView, ResolvedLimits, limits_of};
 use crate::observe::metrics;
 use crate::server::context::Context;
-use crate::server::ffi::args::Args;
+use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply;
-use crate::types::effect::ratelimit::RateLimitChange;
+use crate::types::effect::ratelimit::{GiveBack, RateLimitChange};
 use crate::types::ratelimit::RateLimit;
 
-/// `RL.REFUND key n [limits]`
+/// `RL.REFUND key n [limits]`: gives up to `n` units back on each limit, the newest first. Replies
+/// the largest number of units given back on any limit.
 ///
 /// # Errors
 /// Malformed arguments or a key of another type.
 pub fn refund(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut walk = ArgCursor::new(args);
-    let name = walk.required()?;
-    let units = number("n", walk.required()?, 1, MAX_COUNT)?;
-    let given = walk.take();
-    walk.no_more()?;
+    let mut cursor = ArgCursor::new(args);
+    let name = cursor.required()?;
+    let units = number("n", cursor.required()?, 1, MAX_COUNT)?;
+    let given = cursor.take();
+    cursor.no_more()?;
     let (main, now) = (ctx.main(), ctx.now());
     let mut key = ctx.write(name);
     let held = key.value::<RateLimit>()?;
     let own = held.as_deref().and_then(RateLimit::limits_id);
-    let named = match given {
-        Some(text) => match limits_of(main, own, text.bytes())? {
-            Some(named) => Some(named),
-            // `*`: those that the server has for it.
-            None => Some(resolve(main, name.bytes(), held.as_deref(), Some(text.bytes()), now)?.0),
+    let named = match given.map(Arg::bytes) {
+        Some(text) => match limits_of(main, own, text)? {
+            // `*`: the limits that the server has for the key.
+            None => Some(KeyView::of(ctx, name, held.as_deref(), now).resolve(Some(text))?.0),
+            named => named,
         },
         None => None,
     };
@@ -40,18 +41,18 @@ pub fn refund(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         ResolvedLimits::Own => None,
         ResolvedLimits::Other(limits) => Some(limits),
     });
-    // What is given back is counted on a copy; the effect does it for good.
+    // A copy tells how much would be given back; the effect then gives it back.
     let back = held.as_deref().map_or(0, |value| {
         let limits = named.clone().or_else(|| value.limits());
         limits.map_or(0, |limits| value.refundable(main, limits.get(main).limits(), now, units))
     });
     if back > 0 {
         let text = named.as_ref().map(|limits| limits.text(main));
-        let change = RateLimitChange::GiveBack { limits: text.as_deref(), units, calls: 1 };
+        let change = RateLimitChange::GiveBack(GiveBack { limits: text.as_deref(), units, calls: 1 });
         commit(ctx, &mut key, &apply::effect(ctx, now, change), c"rl.refund")?;
         metrics::count(main, |m| &mut m.refunds);
         metrics::add(main, |m| &mut m.refunded_units, back);
     }
-    reply::integer(ctx, crate::limiter::reply::signed(back));
+    reply::unsigned(ctx, back);
     Ok(())
 }

@@ -1,18 +1,21 @@
-//! RL.RESERVE: takes units and places until they are settled, on one key or on
-//! a whole hierarchy at once.
+//! RL.RESERVE: takes units and places until they are settled, on one key or on several keys at
+//! once.
 
-use super::arguments::{cost, length};
-use crate::commands::arguments::ArgCursor;
+use crate::commands::arguments::{
+    ArgCursor, COST, CRITICAL, ID, KEY, LIMITS, NUMKEYS, SHORTAGE, TTL, cost, length,
+};
+use crate::commands::options::Options;
 use crate::core::reservations::MAX_ID;
 use crate::core::retry_after::RetryAfter;
 use crate::core::text::token::shown;
 use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::apply;
-use crate::limiter::apply::{EffectBatch, commit};
+use crate::limiter::apply::{EffectBatch, commit_with};
 use crate::limiter::reply::{Index, RateLimitReply};
 use crate::limiter::reserve::{ReserveDecision, Terms, decide, is_open, released, send};
-use crate::limiter::track;
+use crate::limiter::resolve::KeyView;
+use crate::limiter::track::{self, Recording};
 use crate::observe::{metrics, top};
 use crate::queue;
 use crate::queue::{QueueAdmission, QueuedRequest};
@@ -20,8 +23,9 @@ use crate::server::context::Context;
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::random;
 use crate::server::keys::key::{Key, ReadKey};
+use crate::server::load::command::Argument;
 use crate::settings;
-use crate::types::effect::ratelimit::RateLimitChange;
+use crate::types::effect::ratelimit::{RateLimitChange, Settle};
 use crate::types::ratelimit::RateLimit;
 use crate::types::ratelimit::reservations::Settlement;
 
@@ -42,12 +46,22 @@ struct ReserveCall<'a> {
     wait_us: u64,
 }
 
-const KEYWORDS: [&str; 6] = ["COST", "TTL", "ID", "PARTIAL", "WAIT", "CRITICAL"];
+/// `numkeys key limits [key limits …] [COST n] TTL d [ID id] [PARTIAL | WAIT d] [CRITICAL]`
+pub const ARGUMENTS: &[Argument] = &[
+    NUMKEYS,
+    Argument::group("item", &[KEY, LIMITS]).multiple(),
+    COST,
+    TTL,
+    ID.after("ID").optional(),
+    SHORTAGE,
+    CRITICAL,
+];
+const OPTIONS: Options = Options::of(ARGUMENTS);
 
-/// An id that a caller chose.
+/// Checks an ID that a caller chose.
 ///
 /// # Errors
-/// It is empty or too long.
+/// The ID is empty or too long.
 pub fn id_of(arg: Arg<'_>) -> Result<&[u8], Error> {
     match arg.bytes() {
         id if (1..=MAX_ID).contains(&id.len()) => Ok(id),
@@ -56,17 +70,17 @@ pub fn id_of(arg: Arg<'_>) -> Result<&[u8], Error> {
 }
 
 fn parse<'a>(ctx: &Context<'_>, args: Args<'a>) -> Result<ReserveCall<'a>, Error> {
-    let mut walk = ArgCursor::new(args);
-    let count = walk.count("numkeys", settings::batch_max(ctx.main()), 2)?;
+    let mut cursor = ArgCursor::new(args);
+    let count = cursor.count("numkeys", settings::batch_max(ctx.main()), 2)?;
     let mut items = Vec::with_capacity(count);
     for at in 0..count {
-        let (key, limits) = (walk.required()?, walk.required()?);
-        if KEYWORDS.iter().any(|keyword| limits.is(keyword)) {
-            let way = format!(
+        let (key, limits) = (cursor.required()?, cursor.required()?);
+        if OPTIONS.is_keyword(limits) {
+            let hint = format!(
                 "limits are missing: write * after '{}' to use the limits that the server has for it",
                 shown(key.bytes())
             );
-            return Err(Error::near(limits.bytes(), way).of_item("key", at));
+            return Err(Error::near(limits.bytes(), hint).of_item("key", at));
         }
         items.push(ReserveItem { key, limits: limits.bytes() });
     }
@@ -78,25 +92,20 @@ fn parse<'a>(ctx: &Context<'_>, args: Args<'a>) -> Result<ReserveCall<'a>, Error
     }
     let mut call =
         ReserveCall { items, cost: 1, ttl_us: 0, id: None, partial: false, critical: false, wait_us: 0 };
-    let mut waits = false;
-    while let Some(option) = walk.option(&KEYWORDS)? {
+    while let Some((option, value)) = cursor.option(&OPTIONS)? {
         match option {
-            "COST" => call.cost = cost(walk.value_of(option)?)?,
-            "TTL" => call.ttl_us = length(walk.value_of(option)?)?,
-            "ID" => call.id = Some(id_of(walk.value_of(option)?)?),
+            "COST" => call.cost = cost(value)?,
+            "TTL" => call.ttl_us = length(value)?,
+            "ID" => call.id = Some(id_of(value)?),
             "WAIT" => {
-                call.wait_us = queue::wait_option(ctx.main(), walk.value_of(option)?)?;
+                call.wait_us = queue::wait_option(ctx.main(), value)?;
                 if call.items.len() > 1 {
                     return Err(Error::Other("WAIT works with one key only".to_owned()));
                 }
-                waits = true;
             }
             "PARTIAL" => call.partial = true,
             _ => call.critical = true,
         }
-    }
-    if waits && call.partial {
-        return Err(Error::Usage("syntax error: PARTIAL and WAIT exclude each other".to_owned()));
     }
     if call.ttl_us == 0 {
         return Err(Error::Usage("syntax error: a reservation needs TTL, such as TTL 30s".to_owned()));
@@ -104,11 +113,12 @@ fn parse<'a>(ctx: &Context<'_>, args: Args<'a>) -> Result<ReserveCall<'a>, Error
     Ok(call)
 }
 
-/// `RL.RESERVE numkeys key limits [key limits …] [COST n] TTL d [ID id]
-/// [PARTIAL | WAIT d] [CRITICAL]`
+/// `RL.RESERVE numkeys key limits [key limits …] [COST n] TTL d [ID id] [PARTIAL | WAIT d]
+/// [CRITICAL]` reserves units on all of the keys, or on none. It replies `[id|nil, [six integers
+/// per key]]`.
 ///
 /// # Errors
-/// Malformed arguments or a key of another type; then nothing is taken.
+/// Malformed arguments, or a key of another type. Nothing is taken then.
 pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let call = parse(ctx, args)?;
     let now = ctx.now();
@@ -125,41 +135,72 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         ctx.settle_keys(call.items.iter().map(|item| item.key));
     }
     let torn = call.is_torn(ctx, id, now)?;
-    let mut all = Vec::with_capacity(call.items.len());
-    for (at, item) in call.items.iter().enumerate() {
-        let mut key = ctx.write(item.key);
-        let mut one = call.decide(ctx, &key, at, &terms, torn, now)?;
-        let ask = || QueuedRequest::reserve(&terms, item.limits);
-        let wants = one.takes() || one.reply.granted == 0;
-        if wants && queue::has_queue(ctx, item.key) {
-            match queue::admit(ctx, &key, &ask(), call.wait_us, now)? {
-                QueueAdmission::NoQueue => {}
-                QueueAdmission::Enqueued => return Ok(()),
-                QueueAdmission::Denied(decision) => one = one.denied(decision.reply()),
-            }
-        }
-        let retry = one.reply.status.retry;
-        if call.wait_us > 0
-            && one.reply.granted == 0
-            && one.reply.index != Index::Line
-            && retry != RetryAfter::Never
-        {
-            // A clock that stepped back is recorded before it waits by it.
-            one.change(ctx.main(), &terms, now, |change| {
-                commit(ctx, &mut key, &apply::effect(ctx, now, change), c"rl.reserve").map(drop)
-            })?;
-            if queue::join(ctx, &key, &ask(), call.wait_us, retry, now) {
-                return Ok(());
-            }
-        }
-        one.close();
-        all.push(one);
-    }
+    let Some(mut all) = call.decide_all(ctx, &terms, torn, now)? else { return Ok(()) };
     call.even_out(ctx, &mut all, &terms, torn, now)?;
     let longest = all.iter().filter(|one| one.reply.granted == 0).map(|one| one.reply.status.retry).max();
     if let Some(longest) = longest {
+        call.deny_all(ctx, &mut all, longest, now);
+    }
+    let mut effects = EffectBatch::new(ctx);
+    for (item, one) in call.items.iter().zip(&all) {
+        if torn {
+            release(ctx, item.key, id, now, &mut effects)?;
+        }
+        apply_decision(ctx, &mut ctx.write(item.key), one, &terms, now, &mut effects)?;
+    }
+    effects.propagate(ctx);
+    let replies: Vec<RateLimitReply> = all.iter().map(|one| one.reply).collect();
+    send(ctx, longest.is_none().then_some(id), &replies);
+    Ok(())
+}
+
+impl ReserveCall<'_> {
+    /// Adds the key that an error is about, if the call has several.
+    fn of_key(&self, error: Error, at: usize) -> Error {
+        if self.items.len() > 1 { error.of_item("key", at) } else { error }
+    }
+
+    /// Decides the reservation on each of the keys; `None` if the call waits.
+    fn decide_all(
+        &self,
+        ctx: &Context<'_>,
+        terms: &Terms<'_>,
+        torn: bool,
+        now: Micros,
+    ) -> Result<Option<Vec<ReserveDecision>>, Error> {
+        let mut all = Vec::with_capacity(self.items.len());
+        for (at, item) in self.items.iter().enumerate() {
+            let mut key = ctx.write(item.key);
+            let mut one = self.decide(ctx, &key, at, terms, torn, now)?;
+            let ask = || QueuedRequest::reserve(terms, item.limits);
+            let wants = one.takes() || one.reply.granted == 0;
+            if wants && queue::has_queue(ctx, item.key) {
+                match queue::admit(ctx, &key, &ask(), self.wait_us, now)? {
+                    QueueAdmission::NoQueue => {}
+                    QueueAdmission::Enqueued => return Ok(None),
+                    QueueAdmission::Denied(decision) => one = one.denied(decision.reply()),
+                }
+            }
+            let RateLimitReply { granted, status, index } = one.reply;
+            if self.wait_us > 0 && granted == 0 && index != Index::Queue && status.retry != RetryAfter::Never
+            {
+                // A clock that stepped back is recorded first, because the wait goes by it.
+                let recording = Recording { ctx, now, event: c"rl.reserve" };
+                recording.alone(&mut key, None, |make| one.change(ctx.main(), terms, now, make))?;
+                if queue::join(ctx, &key, &ask(), self.wait_us, status.retry, now) {
+                    return Ok(None);
+                }
+            }
+            one.close();
+            all.push(one);
+        }
+        Ok(Some(all))
+    }
+
+    /// Denies the reservation on all keys, because one of them denies it.
+    fn deny_all(&self, ctx: &Context<'_>, all: &mut [ReserveDecision], longest: RetryAfter, now: Micros) {
         metrics::count(ctx.main(), |m| &mut m.reservations_denied);
-        for (item, one) in call.items.iter().zip(&mut all) {
+        for (item, one) in self.items.iter().zip(all) {
             if one.reply.granted == 0 {
                 top::decided(ctx.main(), item.key.bytes(), false, now);
             } else {
@@ -167,27 +208,9 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             }
         }
     }
-    let mut together = EffectBatch::new(ctx);
-    for (item, one) in call.items.iter().zip(&all) {
-        if torn {
-            release(ctx, item.key, id, now, &mut together)?;
-        }
-        settle(ctx, &mut ctx.write(item.key), one, &terms, now, &mut together)?;
-    }
-    together.propagate(ctx);
-    let replies: Vec<RateLimitReply> = all.iter().map(|one| one.reply).collect();
-    send(ctx, longest.is_none().then_some(id), &replies);
-    Ok(())
-}
 
-impl ReserveCall<'_> {
-    /// Says which key an error is about, where there are several.
-    fn of_key(&self, error: Error, at: usize) -> Error {
-        if self.items.len() > 1 { error.of_item("key", at) } else { error }
-    }
-
-    /// Decides it on one of the keys, as if what it still holds of a torn one were given
-    /// back.
+    /// Decides the reservation on one of the keys. Units that the key still holds of a torn
+    /// reservation count as given back.
     fn decide(
         &self,
         ctx: &Context<'_>,
@@ -200,17 +223,16 @@ impl ReserveCall<'_> {
         let of_key = |error: Error| self.of_key(error, at);
         let limits = self.items.get(at).map_or(&[][..], |item| item.limits);
         let held = key.value::<RateLimit>().map_err(|wrong| of_key(wrong.into()))?;
-        let name = key.name().bytes();
-        let decide_on =
-            |value: Option<&RateLimit>| decide(ctx, name, value, limits, terms, now).map_err(of_key);
+        let found = KeyView::of(ctx, key.name(), held.as_deref(), now);
+        let decide_on = |value| decide(found.at(value, now), limits, terms).map_err(of_key);
         match held.as_deref().filter(|value| torn && is_open(Some(value), terms.id, now)) {
             Some(value) => decide_on(released(ctx.main(), value, terms.id, now).as_ref()),
             None => decide_on(held.as_deref()),
         }
     }
 
-    /// With PARTIAL every key gives as much as the one that can give least. A key that
-    /// could give more is decided anew for so much.
+    /// Evens out a call with PARTIAL: every key gives as much as the one that can give least. A key
+    /// that could give more is decided again for that many units.
     fn even_out(
         &self,
         ctx: &Context<'_>,
@@ -225,7 +247,7 @@ impl ReserveCall<'_> {
         }
         let terms = Terms { cost: least, ..*terms };
         for (at, (item, one)) in self.items.iter().zip(all).enumerate() {
-            // What stands already is told as it was granted.
+            // A reservation that already exists is reported as it was granted.
             if one.takes() && one.reply.granted > least {
                 *one = self.decide(ctx, &ctx.write(item.key), at, &terms, torn, now)?;
             }
@@ -233,8 +255,8 @@ impl ReserveCall<'_> {
         Ok(())
     }
 
-    /// True when the reservation is open on some of the keys and lost on others: it is
-    /// none any more. What is open of it goes back, and the request is decided anew.
+    /// True if the reservation is open on some of the keys and lost on others, so that it no longer
+    /// counts. Its open parts are given back, and the request is decided again.
     fn is_torn(&self, ctx: &Context<'_>, id: &[u8], now: Micros) -> Result<bool, Error> {
         if self.id.is_none() || self.items.len() < 2 {
             return Ok(false);
@@ -249,50 +271,45 @@ impl ReserveCall<'_> {
     }
 }
 
-/// Gives back what one key still holds of a reservation that another has lost.
+/// Gives back what one key still holds of a reservation that another key has lost.
 fn release<'a>(
     ctx: &'a Context<'_>,
     name: Arg<'a>,
     id: &[u8],
     now: Micros,
-    together: &mut EffectBatch<'a>,
+    effects: &mut EffectBatch<'a>,
 ) -> Result<(), Error> {
     let mut key = ctx.write(name);
     if is_open(key.value::<RateLimit>()?.as_deref(), id, now) {
-        let change = RateLimitChange::Settle { id, how: Settlement::Release };
-        together.apply(ctx, &mut key, &apply::effect(ctx, now, change), c"rl.release")?;
+        let change = RateLimitChange::Settle(Settle { id, how: Settlement::Release });
+        commit_with(ctx, Some(effects), &mut key, &apply::effect(ctx, now, change), c"rl.release")?;
         metrics::count(ctx.main(), |m| &mut m.reservations_released);
     }
     Ok(())
 }
 
-/// Takes what was decided on one key, and counts it.
+/// Applies the decision on one key, and counts it.
 ///
 /// # Errors
 /// The effect does not fit.
-pub fn settle<'a>(
+pub fn apply_decision<'a>(
     ctx: &Context<'_>,
     key: &mut Key<'a>,
     one: &ReserveDecision,
     terms: &Terms<'_>,
     now: Micros,
-    together: &mut EffectBatch<'a>,
+    effects: &mut EffectBatch<'a>,
 ) -> Result<(), Error> {
     one.count(ctx.main());
     let granted = if one.takes() { one.reply.granted } else { 0 };
     if granted > 0 {
         top::decided(ctx.main(), key.name().bytes(), true, now);
     } else if one.reply.granted > 0 {
-        // The same reservation stands already: a retry is no new request.
+        // The same reservation already exists, and a retry is no new request.
         return Ok(());
     }
-    let counts = track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), false);
-    one.change(ctx.main(), terms, now, |change| {
-        together.apply(ctx, key, &apply::effect(ctx, now, change), c"rl.reserve")
-    })?;
-    if counts {
-        let counted = track::decided(terms.cost, granted);
-        together.apply(ctx, key, &apply::effect(ctx, now, counted), c"rl.reserve")?;
-    }
-    Ok(())
+    let value = key.value::<RateLimit>()?;
+    let counted = track::counted(ctx.main(), value.as_deref(), false, terms.cost, granted);
+    let recording = Recording { ctx, now, event: c"rl.reserve" };
+    recording.beside(effects, key, counted, |make| one.change(ctx.main(), terms, now, make))
 }

@@ -1,7 +1,8 @@
-//! CL.THROTTLE: redis-cell's command, reply for reply, on our own type; RL.THROTTLE,
-//! which is the same; and GCRA, which client libraries have calls for.
+//! CL.THROTTLE: the command of redis-cell, with the same replies, on our own type. RL.THROTTLE is
+//! the same command. GCRA is one for which client libraries have calls.
 
-use crate::commands::arguments::{ArgCursor, number};
+use crate::commands::arguments::{ArgCursor, KEY, number};
+use crate::commands::options::Options;
 use crate::core::limits::throttle::{Arrival, ThrottleReply};
 use crate::core::limits::{
     self, Limit, Limits, Request, SecondsRounding, State, Taken, Throttle, ThrottleError, ThrottlePeriod,
@@ -11,25 +12,27 @@ use crate::core::time::Micros;
 use crate::core::wire::Corrupt;
 use crate::limiter::acquire::{decide, decide_until};
 use crate::limiter::apply;
-use crate::limiter::apply::{EffectBatch, commit};
-use crate::limiter::reply::{RateLimitReply, signed};
-use crate::limiter::resolve::{Source, refuse_crowd, resolve};
+use crate::limiter::apply::{EffectBatch, commit, commit_with};
+use crate::limiter::reply::RateLimitReply;
+use crate::limiter::resolve::{KeyView, Source};
 use crate::limiter::{Error, track};
 use crate::observe::{metrics, top};
 use crate::queue;
 use crate::server::context::Context;
 use crate::server::ffi::args::{Arg, Args};
-use crate::server::ffi::reply;
+use crate::server::ffi::reply::{self, signed};
 use crate::server::keys::key::Key;
+use crate::server::load::command::Argument;
 use crate::server::main_thread::MainThread;
 use crate::settings;
-use crate::types::effect::ratelimit::{RateLimitChange, RateLimitEffect};
+use crate::types::effect::ratelimit::{RateLimitChange, TakeUnits};
 use crate::types::intern::{self, LimitsRef};
 use crate::types::ratelimit::{RateLimit, encoding};
 use crate::types::until::Until;
 use std::ffi::CStr;
 
-/// Which of the commands it is: they differ in their arguments and in this.
+/// The command by which the call came. The commands differ in their arguments and in what this
+/// decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ThrottleName {
     Cell,
@@ -38,7 +41,7 @@ enum ThrottleName {
 }
 
 impl ThrottleName {
-    /// The event that a change is told as.
+    /// The keyspace event of a change.
     const fn event(self) -> &'static CStr {
         match self {
             Self::Cell => c"cl.throttle",
@@ -55,7 +58,7 @@ impl ThrottleName {
     }
 }
 
-/// What the caller asks for.
+/// The arguments of a call.
 #[derive(Clone, Copy, Debug)]
 struct ThrottleCall<'a> {
     name: ThrottleName,
@@ -64,34 +67,51 @@ struct ThrottleCall<'a> {
     quantity: u64,
 }
 
-/// `key max_burst count_per_period period [quantity]`
+/// Parses `key max_burst count_per_period period [quantity]`.
 fn parse(name: ThrottleName, args: Args<'_>) -> Result<ThrottleCall<'_>, Error> {
-    let mut walk = ArgCursor::new(args);
-    let key = walk.required()?;
-    let max_burst = integer("max_burst", walk.required()?)?;
-    let count = integer("count_per_period", walk.required()?)?;
-    let period = integer("period", walk.required()?)?;
-    let quantity = walk.take().map_or(Ok(1), |arg| integer("quantity", arg))?;
-    walk.no_more()?;
+    let mut cursor = ArgCursor::new(args);
+    let key = cursor.required()?;
+    let max_burst = integer("max_burst", cursor.required()?)?;
+    let count = integer("count_per_period", cursor.required()?)?;
+    let period = integer("period", cursor.required()?)?;
+    let quantity = cursor.take().map_or(Ok(1), |arg| integer("quantity", arg))?;
+    cursor.no_more()?;
     let quantity = u64::try_from(quantity)
         .map_err(|_| Error::Range { name: "quantity", expected: "0 or more".to_owned() })?;
     let rule = Throttle::new(max_burst, count, period).map_err(no_rate)?;
     Ok(ThrottleCall { name, key, rule, quantity })
 }
 
-/// `key max_burst tokens_per_period period [TOKENS n]`
+/// `key max_burst count_per_period period [quantity]` of CL.THROTTLE and RL.THROTTLE.
+pub const CELL: &[Argument] = &[
+    KEY,
+    Argument::integer("max_burst"),
+    Argument::integer("count_per_period"),
+    Argument::integer("period"),
+    Argument::integer("quantity").optional(),
+];
+/// `key max_burst tokens_per_period period [TOKENS n]` of GCRA.
+pub const GCRA: &[Argument] = &[
+    KEY,
+    Argument::integer("max_burst"),
+    Argument::integer("tokens_per_period"),
+    Argument::double("period"),
+    Argument::integer("n").after("TOKENS").optional(),
+];
+
+/// Parses `key max_burst tokens_per_period period [TOKENS n]`.
 fn parse_gcra(args: Args<'_>) -> Result<ThrottleCall<'_>, Error> {
-    let mut walk = ArgCursor::new(args);
-    let key = walk.required()?;
-    let max_burst = within("max_burst", walk.required()?, 0)?;
-    let count = within("tokens_per_period", walk.required()?, 1)?;
-    let period = ThrottlePeriod::parse(walk.required()?.bytes()).ok_or_else(|| Error::Range {
+    let mut cursor = ArgCursor::new(args);
+    let key = cursor.required()?;
+    let max_burst = within("max_burst", cursor.required()?, 0)?;
+    let count = within("tokens_per_period", cursor.required()?, 1)?;
+    let period = ThrottlePeriod::parse(cursor.required()?.bytes()).ok_or_else(|| Error::Range {
         name: "period",
         expected: "a number of seconds from 0.000000001 on, such as 60 or 0.5".to_owned(),
     })?;
     let mut quantity = 1;
-    while let Some(option) = walk.option(&["TOKENS"])? {
-        quantity = within("TOKENS", walk.value_of(option)?, 1)?;
+    while let Some((option, value)) = cursor.option(const { &Options::of(GCRA) })? {
+        quantity = within(option, value, 1)?;
     }
     let rule = Throttle::over(max_burst, count, period).map_err(no_rate)?;
     Ok(ThrottleCall { name: ThrottleName::Gcra, key, rule, quantity: quantity.unsigned_abs() })
@@ -101,7 +121,8 @@ fn no_rate(error: ThrottleError) -> Error {
     Error::Other(error.to_string())
 }
 
-/// `CL.THROTTLE key max_burst count_per_period period [quantity]`
+/// `CL.THROTTLE key max_burst count_per_period period [quantity]` replies the five integers of
+/// redis-cell. The period is in seconds.
 ///
 /// # Errors
 /// Malformed arguments, or a key of another type that redis-cell did not leave.
@@ -109,24 +130,27 @@ pub fn cl_throttle(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     throttle(ctx, parse(ThrottleName::Cell, args)?)
 }
 
-/// `RL.THROTTLE key max_burst count_per_period period [quantity]`
+/// `RL.THROTTLE key max_burst count_per_period period [quantity]`: the same as [`cl_throttle`],
+/// under a name that redis-cell does not use.
 ///
 /// # Errors
-/// As [`cl_throttle`].
+/// The same as [`cl_throttle`].
 pub fn rl_throttle(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     throttle(ctx, parse(ThrottleName::RateLimit, args)?)
 }
 
-/// `GCRA key max_burst tokens_per_period period [TOKENS n]`
+/// `GCRA key max_burst tokens_per_period period [TOKENS n]`: the same as [`cl_throttle`], with a
+/// period in seconds that may have decimals.
 ///
 /// # Errors
-/// As [`cl_throttle`].
+/// The same as [`cl_throttle`].
 pub fn gcra(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     throttle(ctx, parse_gcra(args)?)
 }
 
 fn throttle(ctx: &Context<'_>, call: ThrottleCall<'_>) -> Result<(), Error> {
-    // In this order, so that the value arrives meanwhile.
+    // The key is opened before the clock is read, so that the prefetch of its value overlaps with
+    // that.
     let mut key = ctx.write(call.key);
     let now = ctx.now();
     let answer = match (left_by_cell(&key, now), queue::served_by(ctx, &key, now)) {
@@ -134,138 +158,104 @@ fn throttle(ctx: &Context<'_>, call: ThrottleCall<'_>) -> Result<(), Error> {
         (None, served_by) => {
             let asked = call.quantity > 0;
             let counts = asked && track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), false);
-            let mut together = counts.then(|| EffectBatch::new(ctx));
+            let mut effects = counts.then(|| EffectBatch::new(ctx));
             let answer = match served_by? {
-                None => call.ask(ctx, &mut key, together.as_mut(), now)?,
+                None => call.ask(ctx, &mut key, effects.as_mut(), now)?,
                 Some(at) => call.behind(ctx, &mut key, at, now)?,
             };
-            if let Some(mut together) = together {
-                // What is taken and what is counted travel as one.
+            if let Some(mut effects) = effects {
+                // The units taken and the usage of the key are propagated effects.
                 let granted = if answer.limited { 0 } else { call.quantity };
                 let counted = track::decided(call.quantity, granted);
-                together.apply(ctx, &mut key, &apply::effect(ctx, now, counted), call.name.event())?;
-                together.propagate(ctx);
+                let counted = apply::effect(ctx, now, counted);
+                commit_with(ctx, Some(&mut effects), &mut key, &counted, call.name.event())?;
+                effects.propagate(ctx);
             }
             answer
         }
     };
-    // Who asks for nothing only looks.
+    // A call with a quantity of 0 only looks.
     if call.quantity > 0 {
         metrics::count(ctx.main(), |m| {
             if answer.limited { &mut m.throttle_denied } else { &mut m.throttle_granted }
         });
         top::decided(ctx.main(), call.key.bytes(), !answer.limited, now);
     }
-    reply::array(ctx, 5);
-    for number in [
-        i64::from(answer.limited),
-        answer.limit,
-        answer.remaining,
-        answer.retry_after_s,
-        answer.reset_after_s,
-    ] {
-        reply::integer(ctx, number);
-    }
+    let ThrottleReply { limited, limit, remaining, retry_after_s, reset_after_s } = answer;
+    reply::integers(ctx, &[limited.into(), limit, remaining, retry_after_s, reset_after_s]);
     Ok(())
 }
 
-/// What is to be done on a limiter.
-enum ThrottleStep {
-    Nothing,
-    Take,
-    /// The clock stepped back: what is left to wait is counted from now.
-    RecordClock,
-}
-
 impl<'a> ThrottleCall<'a> {
-    /// The same request of limits that the server has for the key.
+    /// The same request, for limits that the server has for the key.
     fn request(&self) -> Request {
         let calls = u64::from(self.quantity > 0);
         Request { cost: self.quantity, calls, partial: false, critical: false }
     }
 
-    /// What the limit of the arguments says.
+    /// The decision of the limit that the arguments make.
     fn decide(&self, state: &State, now: Micros) -> ThrottleReply {
         self.rule.ask(&state.arrival(), now, self.quantity, self.name.rounding())
     }
 
-    /// Makes a change so; it travels with what is counted of a tracked key.
-    fn make(
-        &self,
-        ctx: &Context<'_>,
-        key: &mut Key<'a>,
-        together: Option<&mut EffectBatch<'a>>,
-        effect: &RateLimitEffect<'_>,
-    ) -> Result<(), Error> {
-        match together {
-            Some(together) => together.apply(ctx, key, effect, self.name.event()),
-            None => commit(ctx, key, effect, self.name.event()).map(drop),
-        }
+    fn found<'v>(&'v self, main: MainThread, value: Option<&'v RateLimit>, now: Micros) -> KeyView<'v> {
+        KeyView { main, name: self.key.bytes(), value, now }
     }
 
-    /// Asks on a key that is a limiter, or missing.
+    /// The limit of the arguments; `None` if it is the key's own last limit.
+    fn other(&self, found: KeyView<'_>) -> Result<Option<LimitsRef>, Error> {
+        let limit = Limit::throttle(self.rule);
+        // The limits are compared first, so that none must be written out and looked up.
+        let is_own = |id| matches!(intern::get(found.main, id).limits(), [only] if *only == limit);
+        if found.value.and_then(RateLimit::limits_id).is_some_and(is_own) {
+            return Ok(None);
+        }
+        interned(found.main, limit).map(Some)
+    }
+
+    /// Decides on a key that is a limiter, or does not exist.
     fn ask(
         &self,
         ctx: &Context<'_>,
         key: &mut Key<'a>,
-        together: Option<&mut EffectBatch<'a>>,
+        effects: Option<&mut EffectBatch<'a>>,
         now: Micros,
     ) -> Result<ThrottleReply, Error> {
         let main = ctx.main();
         let held = key.value::<RateLimit>()?;
-        let value = held.as_deref();
-        if server_decides(main, self.key.bytes(), value, now)? {
-            return self.ask_server(ctx, key, together, now);
+        let found = self.found(main, held.as_deref(), now);
+        if server_decides(found)? {
+            return self.ask_server(ctx, key, effects, now);
         }
-        let limit = Limit::throttle(self.rule);
-        let own = value.and_then(RateLimit::limits_id).filter(|&id| {
-            // Compared before anything is written out and looked up.
-            matches!(intern::get(main, id).limits(), [only] if *only == limit)
-        });
-        let wanted = if own.is_some() { None } else { Some(interned(main, limit)?) };
-        let state = match (value, &wanted) {
-            (None, _) => State::default(),
-            (Some(value), None) => value.with_states(|states| states.first().cloned().unwrap_or_default()),
-            (Some(value), Some(wanted)) => {
-                let set = wanted.get(main);
-                value.seen_by(main, set.limits(), now).pop().unwrap_or_default()
-            }
-        };
+        let other = self.other(found)?;
+        let state = state_under(found, other.as_ref());
         let answer = self.decide(&state, now);
-        let block = value.and_then(|value| value.block(now)).map(|block| block.lasting.until(now));
-        let step = if !answer.limited && self.quantity > 0 && block.is_none() {
-            if let Some(wanted) = &wanted {
-                refuse_crowd(main, value, wanted.get(main).limits(), now)?;
-            }
-            ThrottleStep::Take
-        } else if self.quantity > 0 && value.is_some_and(|value| value.stepped_back(main, now)) {
-            ThrottleStep::RecordClock
-        } else {
-            ThrottleStep::Nothing
-        };
-        let text = wanted.as_ref().map(|wanted| wanted.text(main));
+        let block = found.value.and_then(|value| value.block(now)).map(|block| block.validity.until(now));
+        let text = other.as_ref().map(|other| other.text(main));
         let limits = text.as_deref();
-        let change = match step {
-            ThrottleStep::Nothing => None,
-            ThrottleStep::Take => Some(RateLimitChange::Take { limits, taken: Taken::new([self.quantity]) }),
-            ThrottleStep::RecordClock => Some(RateLimitChange::Touch { limits: None }),
+        let change = if self.quantity == 0 {
+            None
+        } else if !answer.limited && block.is_none() {
+            if let Some(other) = &other {
+                found.refuse_too_many(other.get(main).limits())?;
+            }
+            Some(RateLimitChange::Take(TakeUnits { limits, taken: Taken::new([self.quantity]) }))
+        } else {
+            // After the clock stepped back, the rest of a wait is counted from now.
+            found.stepped_back().then_some(RateLimitChange::Touch(None))
         };
         if let Some(change) = change {
-            self.make(ctx, key, together, &apply::effect(ctx, now, change))?;
+            commit_with(ctx, effects, key, &apply::effect(ctx, now, change), self.name.event())?;
         }
-        Ok(match block {
-            None => answer,
-            Some(until) => {
-                if self.quantity > 0 {
-                    metrics::count(main, |m| &mut m.blocked_denied);
-                }
-                self.blocked(&state, answer, until, now)
-            }
-        })
+        let Some(until) = block else { return Ok(answer) };
+        if self.quantity > 0 {
+            metrics::count(main, |m| &mut m.blocked_denied);
+        }
+        Ok(self.blocked(&state, answer, until, now))
     }
 
-    /// Asks on a string that redis-cell left: granted, it becomes a limiter with
-    /// the usage that redis-cell counted.
+    /// Decides on a string that redis-cell left. If the request is granted, the key becomes a
+    /// limiter with the usage that redis-cell counted.
     fn adopt(
         &self,
         ctx: &Context<'_>,
@@ -274,7 +264,7 @@ impl<'a> ThrottleCall<'a> {
         now: Micros,
     ) -> Result<ThrottleReply, Error> {
         let main = ctx.main();
-        if server_decides(main, self.key.bytes(), None, now)? {
+        if server_decides(self.found(main, None, now))? {
             return self.adopt_by_server(ctx, key, state, now);
         }
         let answer = self.decide(&state, now);
@@ -284,15 +274,26 @@ impl<'a> ThrottleCall<'a> {
         let wanted = interned(main, Limit::throttle(self.rule))?;
         let mut states = vec![state];
         limits::take(wanted.get(main).limits(), &mut states, now, &Taken::new([self.quantity]));
-        let mut payload = Vec::new();
-        encoding::save(&RateLimit::new(wanted, states), main, &mut payload);
-        let change = RateLimitChange::Become { payload: &payload };
-        commit(ctx, key, &apply::effect(ctx, now, change), self.name.event())?;
+        self.store(ctx, key, &RateLimit::new(wanted, states), now)?;
         Ok(answer)
     }
 
-    /// As [`ThrottleCall::adopt`] where the limits that the server has for the key go
-    /// before the caller's: what redis-cell counted stays beside them.
+    /// Replaces what the key holds.
+    fn store(
+        &self,
+        ctx: &Context<'_>,
+        key: &mut Key<'_>,
+        value: &RateLimit,
+        now: Micros,
+    ) -> Result<(), Error> {
+        let mut payload = Vec::new();
+        encoding::save(value, ctx.main(), &mut payload);
+        let change = RateLimitChange::Become(&payload);
+        commit(ctx, key, &apply::effect(ctx, now, change), self.name.event()).map(drop)
+    }
+
+    /// The same as [`ThrottleCall::adopt`], if the limits that the server has for the key go before
+    /// the caller's. The usage that redis-cell counted is set aside.
     fn adopt_by_server(
         &self,
         ctx: &Context<'_>,
@@ -302,7 +303,7 @@ impl<'a> ThrottleCall<'a> {
     ) -> Result<ThrottleReply, Error> {
         let main = ctx.main();
         let mut value = RateLimit::new(interned(main, Limit::throttle(self.rule))?, vec![state]);
-        let decision = decide(ctx, self.key.bytes(), Some(&value), None, &self.request(), now)?;
+        let decision = decide(self.found(main, Some(&value), now), None, &self.request())?;
         if self.quantity > 0 {
             decision.count(main);
         }
@@ -313,48 +314,42 @@ impl<'a> ThrottleCall<'a> {
             let refused = |corrupt: Corrupt| Error::Other(corrupt.to_string());
             apply::effect(ctx, now, change).apply(main, Some(&mut value)).map(drop).map_err(refused)
         })?;
-        let mut payload = Vec::new();
-        encoding::save(&value, main, &mut payload);
-        let change = RateLimitChange::Become { payload: &payload };
-        commit(ctx, key, &apply::effect(ctx, now, change), self.name.event())?;
+        self.store(ctx, key, &value, now)?;
         Ok(answer_of(&decision.reply))
     }
 
-    /// Asks the limits that the server has for the key, which go before the
-    /// caller's.
+    /// Decides by the limits that the server has for the key, which go before the caller's.
     fn ask_server(
         &self,
         ctx: &Context<'_>,
         key: &mut Key<'a>,
-        together: Option<&mut EffectBatch<'a>>,
+        effects: Option<&mut EffectBatch<'a>>,
         now: Micros,
     ) -> Result<ThrottleReply, Error> {
         let request = self.request();
         let mut decision = {
             let held = key.value::<RateLimit>()?;
-            decide_until(ctx, self.key.bytes(), held.as_deref(), None, &request, now, |value, then| {
-                self.wait(ctx, value, then)
-            })?
+            let found = self.found(ctx.main(), held.as_deref(), now);
+            decide_until(found, None, &request, |then| self.wait(then))?
         };
         if self.quantity > 0 {
             decision.close();
             decision.change(ctx.main(), |change| {
-                self.make(ctx, key, together, &apply::effect(ctx, now, change))
+                commit_with(ctx, effects, key, &apply::effect(ctx, now, change), self.name.event()).map(drop)
             })?;
             decision.count(ctx.main());
         }
         Ok(answer_of(&decision.reply))
     }
 
-    /// How long the request waits from `then` on, when a pin has ended.
-    fn wait(&self, ctx: &Context<'_>, value: Option<&RateLimit>, then: Micros) -> Result<RetryAfter, Error> {
-        let main = ctx.main();
-        if server_decides(main, self.key.bytes(), value, then)? {
-            let later = decide(ctx, self.key.bytes(), value, None, &self.request(), then)?;
-            return Ok(later.reply.status.retry);
+    /// The time that the request still waits at `then`, after a pin has ended.
+    fn wait(&self, then: KeyView<'_>) -> Result<RetryAfter, Error> {
+        if server_decides(then)? {
+            return Ok(decide(then, None, &self.request())?.reply.status.retry);
         }
-        let state = value.and_then(|value| value.seen_by(main, &[Limit::throttle(self.rule)], then).pop());
-        let answer = self.decide(&state.unwrap_or_default(), then);
+        let limits = [Limit::throttle(self.rule)];
+        let state = then.value.and_then(|value| value.seen_by(then.main, &limits, then.now).pop());
+        let answer = self.decide(&state.unwrap_or_default(), then.now);
         Ok(match (answer.limited, u64::try_from(answer.retry_after_s)) {
             (false, _) => RetryAfter::Now,
             (true, Ok(seconds)) => RetryAfter::After(seconds.saturating_mul(1_000_000)),
@@ -362,7 +357,7 @@ impl<'a> ThrottleCall<'a> {
         })
     }
 
-    /// The answer where a line stands that is served by `at`: nothing is taken.
+    /// The reply if the key has a queue, which will have been served by `at`. Nothing is taken.
     fn behind(
         &self,
         ctx: &Context<'_>,
@@ -375,8 +370,7 @@ impl<'a> ThrottleCall<'a> {
         Ok(ThrottleReply { limited: true, remaining: 0, retry_after_s, ..answer })
     }
 
-    /// The answer on a blocked key: the wait is the later of the block's and the
-    /// limit's.
+    /// The reply on a blocked key. The wait is the longer of those for the block and for the limit.
     fn blocked(&self, state: &State, answer: ThrottleReply, until: Until, now: Micros) -> ThrottleReply {
         let reset_after_s = Self { quantity: 0, ..*self }.decide(state, now).reset_after_s;
         let never = answer.limited && answer.retry_after_s < 0;
@@ -388,28 +382,33 @@ impl<'a> ThrottleCall<'a> {
     }
 }
 
-/// True where a pin holds, or callers choose no limits.
-fn server_decides(
-    main: MainThread,
-    key: &[u8],
-    value: Option<&RateLimit>,
-    now: Micros,
-) -> Result<bool, Error> {
-    if !settings::caller_limits(main) {
+/// The state of the call's limit.
+fn state_under(found: KeyView<'_>, other: Option<&LimitsRef>) -> State {
+    let Some(value) = found.value else { return State::default() };
+    let state = match other {
+        None => value.with_states(|states| states.first().cloned()),
+        Some(other) => value.seen_by(found.main, other.get(found.main).limits(), found.now).pop(),
+    };
+    state.unwrap_or_default()
+}
+
+/// Whether the server's limits decide: a pin holds, or callers may not choose limits.
+fn server_decides(found: KeyView<'_>) -> Result<bool, Error> {
+    if !settings::caller_limits(found.main) {
         return Ok(true);
     }
-    if value.and_then(|value| value.pin(now)).is_none() {
+    if found.value.and_then(|value| value.pin(found.now)).is_none() {
         return Ok(false);
     }
-    match resolve(main, key, value, None, now) {
+    match found.resolve(None) {
         Ok((_, source)) => Ok(source == Source::Pin),
-        // A pin that is passed over leaves the caller's word.
+        // If a pin is passed over, the caller's limits hold.
         Err(Error::NoLimits) => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-/// Six integers as redis-cell's five.
+/// Turns the six integers of our reply into the five of redis-cell's.
 fn answer_of(reply: &RateLimitReply) -> ThrottleReply {
     let status = &reply.status;
     let limited = status.retry > RetryAfter::Now;
@@ -425,7 +424,7 @@ fn answer_of(reply: &RateLimitReply) -> ThrottleReply {
     }
 }
 
-/// Whole seconds, rounded up.
+/// Microseconds as whole seconds, rounded up.
 const fn seconds(us: u64) -> u64 {
     us.div_ceil(1_000_000)
 }
@@ -435,7 +434,7 @@ fn interned(main: MainThread, limit: Limit) -> Result<LimitsRef, Error> {
     Ok(intern::intern(main, limits))
 }
 
-/// A whole number from `least` on.
+/// Parses a whole number of at least `least`.
 fn within(name: &'static str, arg: Arg<'_>, least: u64) -> Result<i64, Error> {
     let most = i64::MAX.unsigned_abs();
     number(name, arg, least, most).map(signed)
@@ -448,7 +447,7 @@ fn integer(name: &'static str, arg: Arg<'_>) -> Result<i64, Error> {
         .ok_or_else(|| Error::Range { name, expected: "an integer".to_owned() })
 }
 
-/// The usage that redis-cell left in a plain string of decimal nanoseconds.
+/// The usage that redis-cell left in a plain string, as a decimal number of nanoseconds.
 fn left_by_cell(key: &Key<'_>, now: Micros) -> Option<State> {
     let nanoseconds = crate::core::text::duration::whole_number(key.string()?)?;
     Some(State::of_arrival(Arrival::adopt(nanoseconds, now)))

@@ -1,8 +1,7 @@
-//! RL.RECORD, RL.STATS, RL.USAGE: what happened on a key, by hour and by day.
+//! RL.RECORD, RL.STATS and RL.USAGE: record and show the usage of keys, by hour and by day.
 
-use super::arguments::{ScanOptions, number, scan_options};
-use super::way_out;
-use crate::commands::arguments::ArgCursor;
+use crate::commands::arguments::{ArgCursor, KEY, ScanOptions, flags, number, scan_options};
+use crate::commands::options::Options;
 use crate::core::limits::MAX_COUNT;
 use crate::core::text::duration;
 use crate::core::time::Micros;
@@ -10,40 +9,49 @@ use crate::core::usage::{DAYS, Durations, HOURS, SeriesPeriod, Spend, UsageSerie
 use crate::limiter::Error;
 use crate::limiter::apply;
 use crate::limiter::apply::commit;
-use crate::limiter::reply::signed;
-use crate::limiter::resolve::usage;
+use crate::limiter::resolve::KeyView;
 use crate::limiter::track;
 use crate::observe::{alerts, metrics};
 use crate::server::context::Context;
 use crate::server::ffi::args::Args;
 use crate::server::ffi::call;
 use crate::server::ffi::call::OwnedString;
-use crate::server::ffi::reply;
+use crate::server::ffi::reply::{self, Pairs, Reply};
+use crate::server::load::command::Argument;
 use crate::types::effect::ratelimit::RateLimitChange;
 use crate::types::ratelimit::RateLimit;
 
-/// `RL.RECORD key OK|FAIL [CACHED] [SPEND decimal] [DUR d] [COUNT n]`
+/// The words for the result of the work, and whether it stands for a success.
+const OUTCOMES: [(&str, bool); 2] = [("OK", true), ("FAIL", false)];
+/// `key OK|FAIL [CACHED] [SPEND decimal] [DUR d] [COUNT n]` of RL.RECORD.
+pub const RECORD: &[Argument] = &[
+    KEY,
+    Argument::one_of("outcome", const { &flags(&OUTCOMES) }),
+    Argument::flag("CACHED").optional(),
+    Argument::text("decimal").after("SPEND").optional(),
+    Argument::text("duration").after("DUR").optional(),
+    Argument::integer("n").after("COUNT").optional(),
+];
+/// `key [HOURS n] [DAYS n]` of RL.STATS.
+pub const STATS: &[Argument] =
+    &[KEY, Argument::integer("n").after("HOURS").optional(), Argument::integer("n").after("DAYS").optional()];
+
+/// `RL.RECORD key OK|FAIL [CACHED] [SPEND decimal] [DUR d] [COUNT n]` counts outcomes of work
+/// towards the key's usage, and tracks the key from then on.
 ///
 /// # Errors
 /// Malformed arguments, a key of another type, or too many tracked keys.
 pub fn record(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut walk = ArgCursor::new(args);
-    let name = walk.required()?;
-    let how = walk.required()?;
-    if !how.is("OK") && !how.is("FAIL") {
-        return Err(way_out::none_of(how, "OK or FAIL"));
-    }
-    let mut outcome =
-        WorkOutcome { ok: how.is("OK"), cached: false, count: 1, spend: Spend::default(), duration_ms: None };
-    while let Some(option) = walk.option(&["CACHED", "SPEND", "DUR", "COUNT"])? {
+    let mut cursor = ArgCursor::new(args);
+    let name = cursor.required()?;
+    let ok = cursor.choice(&OUTCOMES)?;
+    let mut outcome = WorkOutcome { ok, cached: false, count: 1, spend: Spend::default(), duration_ms: None };
+    while let Some((option, value)) = cursor.option(const { &Options::of(RECORD) })? {
         match option {
             "CACHED" => outcome.cached = true,
-            "SPEND" => outcome.spend = Spend::parse(walk.value_of(option)?.bytes())?,
-            "DUR" => {
-                let us = duration::parse(walk.value_of(option)?.bytes())?;
-                outcome.duration_ms = Some(us / duration::MILLISECOND);
-            }
-            _ => outcome.count = number(option, walk.value_of(option)?, 1, MAX_COUNT)?,
+            "SPEND" => outcome.spend = Spend::parse(value.bytes())?,
+            "DUR" => outcome.duration_ms = Some(duration::parse(value.bytes())? / duration::MILLISECOND),
+            _ => outcome.count = number(option, value, 1, MAX_COUNT)?,
         }
     }
     let (failed, count, duration_ms) = (!outcome.ok, outcome.count, outcome.duration_ms);
@@ -71,16 +79,15 @@ pub fn record(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// `RL.STATS key [HOURS n] [DAYS n]`: nil for a key that is not tracked.
+/// `RL.STATS key [HOURS n] [DAYS n]` replies a map, or nil if the key is not tracked.
 ///
 /// # Errors
 /// Malformed arguments or a key of another type.
 pub fn stats(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut walk = ArgCursor::new(args);
-    let name = walk.required()?;
+    let mut cursor = ArgCursor::new(args);
+    let name = cursor.required()?;
     let (mut hours, mut days) = (HOURS, DAYS);
-    while let Some(option) = walk.option(&["HOURS", "DAYS"])? {
-        let value = walk.value_of(option)?;
+    while let Some((option, value)) = cursor.option(const { &Options::of(STATS) })? {
         match option {
             "HOURS" => hours = number(option, value, 0, HOURS)?,
             _ => days = number(option, value, 0, DAYS)?,
@@ -93,92 +100,90 @@ pub fn stats(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         reply::null(ctx);
         return Ok(());
     };
-    let limits = match usage(ctx.main(), name.bytes(), held.as_deref(), None, now) {
-        Ok(found) => found.map(|(limits, _)| limits),
-        Err(_) => None,
-    };
+    let found = KeyView::of(ctx, name, held.as_deref(), now);
+    let limits = found.usage(None).ok().flatten().map(|(limits, _)| limits);
     let limits = limits.or_else(|| held.as_deref().and_then(RateLimit::limits)).map(|limits| {
         let set = limits.get(ctx.main());
         set.limits().iter().map(crate::core::limits::Limit::canonical).collect::<Vec<_>>().join(",")
     });
     let view = kept.at(now);
-    reply::map(ctx, 7);
-    reply::text(ctx, "limits");
-    match limits {
-        Some(text) => reply::text(ctx, &text),
-        None => reply::null(ctx),
-    }
-    reply::text(ctx, "since_ms");
-    reply::integer(ctx, signed(view.since().0 / 1000));
-    reply::text(ctx, "last_ms");
-    reply::integer(ctx, signed(view.last().0 / 1000));
-    reply::text(ctx, "total");
-    figures(ctx, view.total(), Some(view.durations()));
-    reply::text(ctx, "today");
-    figures(ctx, &view.get(SeriesPeriod::Day, SeriesPeriod::Day.of(now)), Some(view.durations_today()));
-    series(ctx, "hours", &view, SeriesPeriod::Hour, hours, now);
-    series(ctx, "days", &view, SeriesPeriod::Day, days, now);
+    let total = TallyReply { tally: *view.total(), durations: Some(view.durations()) };
+    reply::map(
+        ctx,
+        &[
+            ("limits", &limits),
+            ("since_ms", &view.since().millis()),
+            ("last_ms", &view.last().millis()),
+            ("total", &total),
+            ("today", &TallyReply::today(&view, now)),
+            ("hours", &series(&view, SeriesPeriod::Hour, hours, now)),
+            ("days", &series(&view, SeriesPeriod::Day, days, now)),
+        ],
+    );
     Ok(())
 }
 
-/// The newest `n` of a series in which something happened, the oldest of them first.
-fn series(ctx: &Context<'_>, title: &str, usage: &UsageSeries, period: SeriesPeriod, n: u64, now: Micros) {
-    let found = usage.newest(period, n, now);
-    reply::text(ctx, title);
-    reply::map(ctx, found.len());
-    for (number, tally) in found {
-        reply::text(ctx, &period.name(number));
-        figures(ctx, tally, None);
+/// Sends the newest `n` periods of a series that have events, the oldest first.
+fn series(
+    usage: &UsageSeries,
+    period: SeriesPeriod,
+    n: u64,
+    now: Micros,
+) -> Pairs<String, TallyReply<'static>> {
+    let named = |(number, tally): (u64, &UsageTally)| {
+        (period.name(number), TallyReply { tally: *tally, durations: None })
+    };
+    usage.newest(period, n, now).map(named).collect()
+}
+
+/// A tally as replies show it. It has percentiles if durations are kept.
+struct TallyReply<'t> {
+    tally: UsageTally,
+    durations: Option<&'t Durations>,
+}
+
+impl<'t> TallyReply<'t> {
+    fn today(usage: &'t UsageSeries, now: Micros) -> Self {
+        let tally = usage.get(SeriesPeriod::Day, SeriesPeriod::Day.of(now));
+        Self { tally, durations: Some(usage.durations_today()) }
     }
 }
 
-fn figures(ctx: &Context<'_>, tally: &UsageTally, durations: Option<&Durations>) {
-    let numbers = [
-        ("requests", signed(tally.requests)),
-        ("granted", signed(tally.granted)),
-        ("denied", signed(tally.denied)),
-        ("denied_requests", signed(tally.denied_requests)),
-        ("used", tally.used),
-        ("ok", signed(tally.ok)),
-        ("fail", signed(tally.fail)),
-        ("cached", signed(tally.cached)),
-    ];
-    let texts = [
-        ("error_rate", shortest(tally.error_rate())),
-        ("cache_hit_rate", shortest(tally.hit_rate())),
-        ("spend", tally.spend.to_string()),
-    ];
-    let percentiles = [("p50_ms", 50), ("p95_ms", 95), ("p99_ms", 99)];
-    reply::map(ctx, numbers.len() + texts.len() + durations.map_or(0, |_| percentiles.len()));
-    for (name, n) in numbers {
-        reply::text(ctx, name);
-        reply::integer(ctx, n);
-    }
-    for (name, text) in &texts {
-        reply::text(ctx, name);
-        reply::text(ctx, text);
-    }
-    for (name, percent) in percentiles.iter().filter(|_| durations.is_some()) {
-        reply::text(ctx, name);
-        match durations.and_then(|durations| durations.percentile(*percent)) {
-            Some(ms) => reply::integer(ctx, signed(ms)),
-            None => reply::null(ctx),
-        }
+impl Reply for TallyReply<'_> {
+    fn send(&self, ctx: &Context<'_>) {
+        let TallyReply { tally, durations } = self;
+        let figures: [(&str, &dyn Reply); 11] = [
+            ("requests", &tally.requests),
+            ("granted", &tally.granted),
+            ("denied", &tally.denied),
+            ("denied_requests", &tally.denied_requests),
+            ("used", &tally.used),
+            ("ok", &tally.ok),
+            ("fail", &tally.fail),
+            ("cached", &tally.cached),
+            ("error_rate", &shortest(tally.error_rate())),
+            ("cache_hit_rate", &shortest(tally.hit_rate())),
+            ("spend", &tally.spend.to_string()),
+        ];
+        let percentile = |percent| durations.and_then(|durations| durations.percentile(percent));
+        let percentiles: [(&str, &dyn Reply); 3] =
+            [("p50_ms", &percentile(50)), ("p95_ms", &percentile(95)), ("p99_ms", &percentile(99))];
+        let percentiles = if durations.is_some() { &percentiles[..] } else { &[] };
+        reply::map(ctx, &[&figures, percentiles].concat());
     }
 }
 
-/// A rate as people write it: at most reply decimals, and no more than needed.
+/// Writes a rate with at most six decimals, and no more than needed.
 fn shortest(rate: f64) -> String {
     let text = format!("{rate:.6}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// `RL.USAGE cursor [MATCH glob] [COUNT n]`: the next cursor, and a map of the
-/// tracked keys found with today's figures. Keys that the user may not read are
-/// passed over.
+/// `RL.USAGE cursor [MATCH glob] [COUNT n]` replies the next cursor, and a map of the tracked keys
+/// that were found, with today's figures. Keys that the user may not read are passed over.
 ///
 /// # Errors
-/// Malformed arguments, or what SCAN answers.
+/// Malformed arguments, or an error of SCAN.
 pub fn scan(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let ScanOptions { cursor, pattern, count } = scan_options(&mut ArgCursor::new(args))?;
     let now = ctx.now();
@@ -196,18 +201,12 @@ pub fn scan(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             rows.push((name, usage.at(now)));
         }
     }
-    reply::array(ctx, 2);
-    reply::bytes(ctx, &found.cursor);
-    reply::map(ctx, rows.len());
-    for (name, usage) in rows {
-        reply::bytes(ctx, name);
-        let today = usage.get(SeriesPeriod::Day, SeriesPeriod::Day.of(now));
-        figures(ctx, &today, Some(usage.durations_today()));
-    }
+    let rows: Pairs<_, _> = rows.iter().map(|(name, usage)| (*name, TallyReply::today(usage, now))).collect();
+    reply::array(ctx, &[&found.cursor, &rows]);
     Ok(())
 }
 
-/// The usage of a key, unless it is too old to be kept.
+/// The usage of a key, unless it has ended.
 fn live(value: &RateLimit, now: Micros) -> Option<&UsageSeries> {
     value.usage().filter(|usage| usage.ends() > now)
 }

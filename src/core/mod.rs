@@ -1,6 +1,7 @@
-//! The algorithms and nothing else: pure functions of (state, limit, now,
-//! units). Nothing here knows Redis, reads a clock or does I/O, so every
-//! promise can be tested against a slow model that is obviously right.
+//! The algorithms alone, as pure functions of (state, limit, now, units).
+//!
+//! Nothing here knows Redis, reads a clock or does I/O. So every promise can be tested against a
+//! slow model that is obviously right.
 //!
 //! ```
 //! use floodgate::core::limits::{Limits, Request, State, decide, take};
@@ -10,7 +11,7 @@
 //! let limits = Limits::parse(b"10/s,1000/h").unwrap();
 //! assert!(Limits::parse(b"10 per second").is_err());
 //!
-//! // A limit remembers a state; a fresh one has nothing in use.
+//! // Each limit remembers a state. A fresh state has nothing in use.
 //! let mut states = vec![State::default(); limits.as_slice().len()];
 //! let now = Micros(1_800_000_000_000_000);
 //! let decision = decide(limits.as_slice(), &states, now, &Request::of(3));

@@ -1,16 +1,16 @@
-//! Where something lies in memory, for whoever can fetch it before it is needed.
+//! Hints that tell where in memory something lies, so that it can be fetched before it is needed.
 
-/// An address and a length. Nothing can be read through it.
+/// An address and a length. Nothing is read through it.
 #[derive(Clone, Copy, Debug)]
 pub struct PrefetchHint {
-    /// Where it begins.
+    /// The address of the first byte.
     pub start: *const u8,
-    /// How many bytes it has.
+    /// The number of bytes.
     pub bytes: usize,
 }
 
 impl PrefetchHint {
-    /// Where `value` lies; it is not read.
+    /// The place of `value` in memory. The value is not read.
     #[inline]
     pub const fn of<T: ?Sized>(value: &T) -> Self {
         Self { start: std::ptr::from_ref(value).cast(), bytes: size_of_val(value) }

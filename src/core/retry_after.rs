@@ -1,16 +1,16 @@
-//! When to ask again.
+//! The time after which to ask again.
 
 use super::time::Micros;
 
-/// How long until a request would be granted, or a call admitted, if nobody else
-/// asks. Orders by length; never is the longest.
+/// The time until a request would be granted, or a call admitted, if nobody else asks. Values are
+/// ordered by length; never is the longest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RetryAfter {
-    /// It was or would be granted now.
+    /// The request was granted, or would be granted now.
     Now,
-    /// Microseconds, at least 1.
+    /// The request would be granted after this many microseconds, at least 1.
     After(u64),
-    /// Nothing that is known will ever let it through.
+    /// The request will never be granted, as far as is known.
     Never,
 }
 
@@ -24,7 +24,7 @@ impl RetryAfter {
         }
     }
 
-    /// As replies say it: milliseconds rounded up, 0 now, -1 never.
+    /// The time as replies show it: milliseconds, rounded up; 0 for now, -1 for never.
     ///
     /// ```
     /// use floodgate::core::retry_after::RetryAfter;

@@ -1,43 +1,43 @@
-//! Waiting lines: who is next on a key, and when to look.
+//! Queues of waiters: who is next on a key, and when to look at its queue.
 //!
-//! One line a key, first come first served. A line is looked at when its head's
-//! units should be free, or at once after anything that may have moved it.
-//! Nothing here knows what a waiter wants or how it is answered.
+//! There is one queue for each key, first come first served. A queue is looked at when the units
+//! for its head should be free, and at once after anything that may have moved it. Nothing here
+//! knows what a waiter asks for or how it is answered.
 
 use crate::core::time::Micros;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 
-/// The number of a waiter: a later one is larger.
+/// The number of a waiter. A later waiter has a larger one.
 pub type WaiterId = u64;
 
 #[derive(Debug)]
-struct Line<W, F> {
+struct WaitQueue<W, F> {
     waiters: BTreeMap<WaiterId, W>,
-    /// When to look; `None` while there is nothing to wait for but a change.
+    /// The time to look at it; `None` while only a change can move it.
     due: Option<Micros>,
     forecast: Option<F>,
 }
 
-/// Every line. `P` is the place of a line (a key of a database), `W` a waiter,
-/// `F` what was worked out about a line and holds until it changes.
+/// All queues. `K` names the key of a queue (database and name), `W` is a waiter, and `F` is a
+/// forecast for a queue, which holds until the queue changes.
 #[derive(Debug)]
-pub struct WaitQueues<P, W, F> {
-    by_place: HashMap<P, Line<W, F>>,
-    places: HashMap<WaiterId, P>,
-    due: BTreeSet<(Micros, P)>,
-    /// Every line by its length.
-    lengths: BTreeSet<(usize, P)>,
+pub struct WaitQueues<K, W, F> {
+    queues: HashMap<K, WaitQueue<W, F>>,
+    keys: HashMap<WaiterId, K>,
+    due: BTreeSet<(Micros, K)>,
+    /// The length of every queue.
+    lengths: BTreeSet<(usize, K)>,
     last: WaiterId,
-    /// The latest time that [`WaitQueues::time_is`] was told.
+    /// The latest time that [`WaitQueues::time_is`] was given.
     seen: Micros,
 }
 
-impl<P, W, F> Default for WaitQueues<P, W, F> {
+impl<K, W, F> Default for WaitQueues<K, W, F> {
     fn default() -> Self {
         Self {
-            by_place: HashMap::new(),
-            places: HashMap::new(),
+            queues: HashMap::new(),
+            keys: HashMap::new(),
             due: BTreeSet::new(),
             lengths: BTreeSet::new(),
             last: 0,
@@ -46,32 +46,32 @@ impl<P, W, F> Default for WaitQueues<P, W, F> {
     }
 }
 
-/// A moment that has come already: look at once.
+/// A moment that has already come, for a look at once.
 pub const AT_ONCE: Micros = Micros(0);
 
-impl<P: Clone + Eq + Ord + Hash, W, F> WaitQueues<P, W, F> {
-    /// How many wait, in all lines.
+impl<K: Clone + Eq + Ord + Hash, W, F> WaitQueues<K, W, F> {
+    /// The number of waiters in all queues.
     pub fn waiting(&self) -> usize {
-        self.places.len()
+        self.keys.len()
     }
 
-    /// How many wait in this line.
-    pub fn length(&self, place: &P) -> usize {
-        self.by_place.get(place).map_or(0, |line| line.waiters.len())
+    /// The number of waiters in this queue.
+    pub fn length(&self, key: &K) -> usize {
+        self.queues.get(key).map_or(0, |queue| queue.waiters.len())
     }
 
-    /// The longest line, and how many wait in it. O(log n).
-    pub fn longest(&self) -> Option<(&P, usize)> {
-        self.lengths.last().map(|(length, place)| (place, *length))
+    /// The longest queue, and the number of its waiters. Takes O(log n).
+    pub fn longest(&self) -> Option<(&K, usize)> {
+        self.lengths.last().map(|(length, key)| (key, *length))
     }
 
-    /// The number that the next waiter will get.
-    pub const fn next_ticket(&self) -> WaiterId {
+    /// The number that the next waiter gets.
+    pub const fn next_id(&self) -> WaiterId {
         self.last + 1
     }
 
-    /// Stands at the end of a line. When it is the first of a new line, that is
-    /// looked at when `due`.
+    /// Adds a waiter at the end of a queue. If it is the first of a new queue, that is looked at
+    /// when `due`.
     ///
     /// ```
     /// use floodgate::core::time::Micros;
@@ -84,95 +84,95 @@ impl<P: Clone + Eq + Ord + Hash, W, F> WaitQueues<P, W, F> {
     /// queues.leave(ann);
     /// assert_eq!(queues.head(&"key").map(|(_, waiter)| *waiter), Some("Ben"));
     /// ```
-    pub fn join(&mut self, place: &P, waiter: W, due: Option<Micros>) -> WaiterId {
+    pub fn join(&mut self, key: &K, waiter: W, due: Option<Micros>) -> WaiterId {
         self.last += 1;
-        let ticket = self.last;
-        let line = self.by_place.entry(place.clone()).or_insert_with(|| Line {
+        let id = self.last;
+        let queue = self.queues.entry(key.clone()).or_insert_with(|| WaitQueue {
             waiters: BTreeMap::new(),
             due: None,
             forecast: None,
         });
-        let first = line.waiters.is_empty();
-        line.waiters.insert(ticket, waiter);
-        let length = line.waiters.len();
-        self.places.insert(ticket, place.clone());
-        self.length_changed(place, length - 1, length);
+        let first = queue.waiters.is_empty();
+        queue.waiters.insert(id, waiter);
+        let length = queue.waiters.len();
+        self.keys.insert(id, key.clone());
+        self.length_changed(key, length - 1, length);
         if first {
-            self.look_at(place, due);
+            self.look_at(key, due);
         }
-        ticket
+        id
     }
 
-    /// Goes out of its line, which may be the head's turn of the next.
-    pub fn leave(&mut self, ticket: WaiterId) -> Option<(P, W)> {
-        let place = self.places.remove(&ticket)?;
-        let line = self.by_place.get_mut(&place)?;
-        let head = line.waiters.first_key_value().is_some_and(|(first, _)| *first == ticket);
-        let waiter = line.waiters.remove(&ticket)?;
-        line.forecast = None;
-        let length = line.waiters.len();
-        self.length_changed(&place, length + 1, length);
+    /// Removes a waiter from its queue. If it was the head, the queue is looked at for the next
+    /// one.
+    pub fn leave(&mut self, id: WaiterId) -> Option<(K, W)> {
+        let key = self.keys.remove(&id)?;
+        let queue = self.queues.get_mut(&key)?;
+        let head = queue.waiters.first_key_value().is_some_and(|(first, _)| *first == id);
+        let waiter = queue.waiters.remove(&id)?;
+        queue.forecast = None;
+        let length = queue.waiters.len();
+        self.length_changed(&key, length + 1, length);
         if length == 0 {
-            self.look_at(&place, None);
-            self.by_place.remove(&place);
+            self.look_at(&key, None);
+            self.queues.remove(&key);
         } else if head {
-            self.look_at(&place, Some(AT_ONCE));
+            self.look_at(&key, Some(AT_ONCE));
         }
-        Some((place, waiter))
+        Some((key, waiter))
     }
 
-    fn length_changed(&mut self, place: &P, before: usize, now: usize) {
-        self.lengths.remove(&(before, place.clone()));
+    fn length_changed(&mut self, key: &K, before: usize, now: usize) {
+        self.lengths.remove(&(before, key.clone()));
         if now > 0 {
-            self.lengths.insert((now, place.clone()));
+            self.lengths.insert((now, key.clone()));
         }
     }
 
-    /// The first in line.
-    pub fn head(&self, place: &P) -> Option<(WaiterId, &W)> {
-        let (ticket, waiter) = self.by_place.get(place)?.waiters.first_key_value()?;
-        Some((*ticket, waiter))
+    /// The head of the queue.
+    pub fn head(&self, key: &K) -> Option<(WaiterId, &W)> {
+        let (id, waiter) = self.queues.get(key)?.waiters.first_key_value()?;
+        Some((*id, waiter))
     }
 
-    /// Those in line after this ticket (0 for all), in order.
-    pub fn after(&self, place: &P, ticket: WaiterId) -> impl Iterator<Item = (WaiterId, &W)> {
-        let line = self.by_place.get(place);
-        line.into_iter().flat_map(move |line| {
-            line.waiters.range(ticket.saturating_add(1)..).map(|(ticket, waiter)| (*ticket, waiter))
+    /// The waiters of a queue after this number, in order. 0 gives all.
+    pub fn after(&self, key: &K, id: WaiterId) -> impl Iterator<Item = (WaiterId, &W)> {
+        let queue = self.queues.get(key);
+        queue.into_iter().flat_map(move |queue| {
+            queue.waiters.range(id.saturating_add(1)..).map(|(id, waiter)| (*id, waiter))
         })
     }
 
-    /// Looks at a line at another time than was planned.
-    pub fn look_at(&mut self, place: &P, due: Option<Micros>) {
-        let Some(line) = self.by_place.get_mut(place) else { return };
-        if let Some(old) = line.due.take() {
-            self.due.remove(&(old, place.clone()));
+    /// Plans to look at a queue at `due` in place of the time that was planned.
+    pub fn look_at(&mut self, key: &K, due: Option<Micros>) {
+        let Some(queue) = self.queues.get_mut(key) else { return };
+        if let Some(old) = queue.due.take() {
+            self.due.remove(&(old, key.clone()));
         }
-        line.due = due;
+        queue.due = due;
         if let Some(due) = due {
-            self.due.insert((due, place.clone()));
+            self.due.insert((due, key.clone()));
         }
     }
 
-    /// Something happened to the place: look at once. False when nobody waits
-    /// there.
-    pub fn touch(&mut self, place: &P) -> bool {
-        let Some(line) = self.by_place.get_mut(place) else { return false };
-        line.forecast = None;
-        self.look_at(place, Some(AT_ONCE));
+    /// Looks at a queue at once, because its key changed. Returns false if nobody waits there.
+    pub fn touch(&mut self, key: &K) -> bool {
+        let Some(queue) = self.queues.get_mut(key) else { return false };
+        queue.forecast = None;
+        self.look_at(key, Some(AT_ONCE));
         true
     }
 
-    /// As [`WaitQueues::touch`] for every place that `affects`.
-    pub fn touch_all(&mut self, affects: impl Fn(&P) -> bool) {
-        let places: Vec<P> = self.by_place.keys().filter(|place| affects(place)).cloned().collect();
-        for place in places {
-            self.touch(&place);
+    /// [`WaitQueues::touch`] for every key for which `affects` returns true.
+    pub fn touch_all(&mut self, affects: impl Fn(&K) -> bool) {
+        let keys: Vec<K> = self.queues.keys().filter(|key| affects(key)).cloned().collect();
+        for key in keys {
+            self.touch(&key);
         }
     }
 
-    /// Tells the time. Where the clock has stepped back, what was planned by it
-    /// says nothing any more: every line is looked at once.
+    /// Sets the time. If the clock has stepped back, the planned times mean nothing any more, so
+    /// every queue is looked at once.
     pub fn time_is(&mut self, now: Micros) {
         if now < self.seen {
             self.touch_all(|_| true);
@@ -180,28 +180,28 @@ impl<P: Clone + Eq + Ord + Hash, W, F> WaitQueues<P, W, F> {
         self.seen = now;
     }
 
-    /// When the next line is to be looked at.
+    /// The time at which the next queue is to be looked at.
     pub fn next_due(&self) -> Option<Micros> {
         self.due.first().map(|(due, _)| *due)
     }
 
-    /// A line that is to be looked at by `now`; it is then no longer planned.
-    pub fn take_due(&mut self, now: Micros) -> Option<P> {
-        let (due, place) = self.due.first().cloned()?;
+    /// A queue that is to be looked at by `now`. Its plan is removed.
+    pub fn take_due(&mut self, now: Micros) -> Option<K> {
+        let (due, key) = self.due.first().cloned()?;
         if due > now {
             return None;
         }
-        self.look_at(&place, None);
-        Some(place)
+        self.look_at(&key, None);
+        Some(key)
     }
 
-    /// What was worked out about a line since it changed last.
-    pub fn forecast(&mut self, place: &P) -> Option<&mut Option<F>> {
-        self.by_place.get_mut(place).map(|line| &mut line.forecast)
+    /// The forecast for a queue, if nothing changed since it was made.
+    pub fn forecast(&mut self, key: &K) -> Option<&mut Option<F>> {
+        self.queues.get_mut(key).map(|queue| &mut queue.forecast)
     }
 
-    /// The heads of all lines.
+    /// The heads of all queues.
     pub fn heads(&self) -> impl Iterator<Item = &W> {
-        self.by_place.values().filter_map(|line| line.waiters.first_key_value().map(|(_, waiter)| waiter))
+        self.queues.values().filter_map(|queue| queue.waiters.first_key_value().map(|(_, waiter)| waiter))
     }
 }

@@ -1,12 +1,12 @@
-//! Bytes in and out: the primitives of every stored or replicated encoding.
+//! Encoding and decoding: the primitives of every stored or replicated encoding.
 //!
-//! Numbers are LEB128 varints, texts carry their length. A [`Reader`] never
-//! panics and never allocates more than the input holds, whatever the bytes.
+//! Numbers are LEB128 varints, and texts are preceded by their length. A [`Reader`] never panics
+//! and never allocates more than the input holds, whatever the bytes are.
 
 #![allow(clippy::cast_possible_truncation)] // low bits are what the encodings take
 
-/// A payload that is cut, malformed or impossible. It says where it broke, for
-/// logs; nothing of the payload is believed.
+/// The error for a payload that is cut, malformed or impossible. It says for the log where decoding
+/// stopped. Nothing of the payload is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("corrupt payload: {0}")]
 pub struct Corrupt(pub &'static str);
@@ -44,14 +44,14 @@ pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// Reads what the `put_*` functions wrote.
+/// Reads the values that the `put_*` functions wrote.
 #[derive(Debug)]
 pub struct Reader<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    /// Starts at the first byte.
+    /// A reader that starts at the first byte.
     pub const fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
@@ -61,12 +61,12 @@ impl<'a> Reader<'a> {
         self.rest
     }
 
-    /// True when every byte has been read.
+    /// True if every byte has been read.
     pub const fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
-    /// The next byte.
+    /// Reads the next byte.
     ///
     /// # Errors
     /// [`Corrupt`] at the end of the input.
@@ -76,11 +76,11 @@ impl<'a> Reader<'a> {
         Ok(first)
     }
 
-    /// The next varint. Only the shortest form is accepted, so that equal
-    /// states have equal bytes.
+    /// Reads the next varint. Only the shortest form is accepted, so that equal states have equal
+    /// bytes.
     ///
     /// # Errors
-    /// [`Corrupt`] when cut, above 64 bits or padded.
+    /// [`Corrupt`] if the number is cut, above 64 bits or padded.
     pub fn u64(&mut self) -> Result<u64, Corrupt> {
         let mut n = 0u64;
         for shift in (0..64).step_by(7) {
@@ -97,29 +97,29 @@ impl<'a> Reader<'a> {
         Err(Corrupt("number above 64 bits"))
     }
 
-    /// A varint of at most `max`.
+    /// Reads a varint of at most `max`.
     ///
     /// # Errors
-    /// [`Corrupt`] when it is larger, or as [`Reader::u64`].
+    /// [`Corrupt`] if it is larger, and for the reasons of [`Reader::u64`].
     pub fn u64_to(&mut self, max: u64) -> Result<u64, Corrupt> {
         let n = self.u64()?;
         if n <= max { Ok(n) } else { Err(Corrupt("number out of range")) }
     }
 
-    /// What [`put_u128`] wrote.
+    /// Reads the number that [`put_u128`] wrote.
     ///
     /// # Errors
-    /// As [`Reader::u64`].
+    /// The same as for [`Reader::u64`].
     pub fn u128(&mut self) -> Result<u128, Corrupt> {
         let low = self.u64()?;
         let high = self.u64()?;
         Ok(u128::from(high) << 64 | u128::from(low))
     }
 
-    /// What [`put_bytes`] wrote; at most `max` bytes.
+    /// Reads the bytes that [`put_bytes`] wrote, at most `max`.
     ///
     /// # Errors
-    /// [`Corrupt`] when longer than `max` or than the input.
+    /// [`Corrupt`] if there are more than `max`, or more than the input holds.
     pub fn bytes(&mut self, max: usize) -> Result<&'a [u8], Corrupt> {
         let len = usize::try_from(self.u64()?).map_err(|_| Corrupt("length out of range"))?;
         if len > max || len > self.rest.len() {
@@ -130,10 +130,10 @@ impl<'a> Reader<'a> {
         Ok(head)
     }
 
-    /// Succeeds only when nothing is left.
+    /// Checks that nothing is left.
     ///
     /// # Errors
-    /// [`Corrupt`] when bytes follow.
+    /// [`Corrupt`] if bytes follow.
     pub fn end(&self) -> Result<(), Corrupt> {
         if self.is_empty() { Ok(()) } else { Err(Corrupt("bytes after the end")) }
     }

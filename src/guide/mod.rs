@@ -6,14 +6,14 @@
 //! | [`layers`] | Which folder may use which, and why? |
 //! | [`durability`] | How does a change reach replicas, the AOF and RDB files? |
 //! | [`threads`] | Which thread runs what, who may call back into us, and what state is there? |
-//! | [`glossary`] | Which word stands for what? |
+//! | [`glossary`] | What does each word mean? |
 //! | [`add_an_algorithm`] | How do I add a kind of limit? |
 //! | [`add_a_command`] | How do I add a command? |
 //! | [`add_a_setting`] | How do I add a setting? |
 //! | [`add_a_metric`] | How do I add a counter or a gauge? |
 //!
-//! Tests check the pages: each file that a page names exists, each link leads
-//! somewhere, and the table of state lists every `static` of the library.
+//! Tests check the pages: each file that a page names exists, each link leads somewhere, and the
+//! table of state lists every `static` of the library.
 
 #[doc = include_str!("request.md")]
 pub mod request {}

@@ -1,4 +1,4 @@
-//! The pages speak of what is there.
+//! Tests that the pages name only files that exist, and every `static` that there is.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 

@@ -1,48 +1,46 @@
-//! One request decided on the value of a key.
+//! Decides one request on the value of a key.
 
 use super::Error;
 use super::closing::BlocksBegun;
 use super::ends::{self, Retry};
 use super::reply::Index;
-use super::resolve::{Source, refuse_concurrent, refuse_crowd, resolve, usage_of};
-use crate::core::limits::{self, Limit, LimitStatus, Request, State, Taken};
+use super::resolve::{KeyView, Source, refuse_concurrent};
+use crate::core::limits::{self, Decision, Limit, LimitStatus, MAX_LIMITS, Request, State, Taken};
 use crate::core::retry_after::RetryAfter;
-use crate::core::time::Micros;
 use crate::limiter::reply::RateLimitReply;
 use crate::limiter::resolve::ResolvedLimits;
 use crate::observe::labels::DecisionLabels;
-use crate::server::context::Context;
 use crate::server::main_thread::MainThread;
-use crate::types::effect::ratelimit::RateLimitChange;
-use crate::types::intern::{self, LimitsRef};
+use crate::types::effect::ratelimit::{RateLimitChange, TakeUnits};
+use crate::types::intern::{self, InternedLimits, LimitsRef};
 use crate::types::ratelimit::RateLimit;
 
-/// A request decided on a key, and what there is to record of it.
+/// The decision on a request, and what must be recorded of it.
 #[derive(Debug)]
 pub struct AcquireDecision {
     /// The reply.
     pub reply: RateLimitReply,
-    /// The limits, where the key used others last or is new.
+    /// The limits, if the key used others last or is new.
     other: Option<LimitsRef>,
     taken: Taken,
     labelled: Option<DecisionLabels>,
     record: Record,
-    /// What a denial closes once [`AcquireDecision::close`] says so.
+    /// The blocks that a denial begins, once [`AcquireDecision::close`] is called.
     closes: Option<Box<BlocksBegun>>,
 }
 
-/// What there is to record of a decision.
+/// What must be recorded of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Record {
-    /// Nothing: it is denied, or counts nothing.
+    /// Nothing is recorded: the request is denied, or counts nothing.
     Nothing,
-    /// What it takes, and under which limits.
+    /// The units that the request takes are recorded, and their limits.
     Grant {
-        /// The clock stepped back, which is to be recorded also where it is denied
-        /// after all.
+        /// True if the clock stepped back. This is recorded even if the request is denied after
+        /// all.
         stepped_back: bool,
     },
-    /// It is denied; a clock that stepped back.
+    /// The request is denied, and the clock stepped back.
     Clock,
 }
 
@@ -59,12 +57,12 @@ impl AcquireDecision {
         }
     }
 
-    /// True where a denial closes limits, unless its request waits.
+    /// True if the denial closes limits, unless its request waits.
     pub fn would_close(&self) -> bool {
         self.closes.as_ref().is_some_and(|blocks| !blocks.in_force)
     }
 
-    /// The request does not wait: what its denial closes, closes.
+    /// Puts the blocks of the denial in force, because the request does not wait.
     #[inline]
     pub fn close(&mut self) {
         if let Some(blocks) = &mut self.closes {
@@ -73,8 +71,7 @@ impl AcquireDecision {
         }
     }
 
-    /// The same request denied after all: a clock that stepped back is all there is to
-    /// record of it.
+    /// The denial of the same request after all. Only a clock that stepped back is recorded of it.
     #[must_use]
     pub fn denied(self, reply: RateLimitReply) -> Self {
         let record = match self.record {
@@ -84,19 +81,19 @@ impl AcquireDecision {
         Self { labelled: self.labelled, record, ..Self::denial(reply) }
     }
 
-    /// The blocks that it begins.
+    /// The blocks that the decision begins.
     #[inline]
     fn begun(&self) -> Option<&BlocksBegun> {
         self.closes.as_deref().filter(|blocks| blocks.in_force)
     }
 
-    /// Counts what every command that takes counts alike.
+    /// Counts what every command that takes units counts.
     pub fn count(&self, main: MainThread) {
         self.reply.count(main, self.labelled.as_ref());
         self.count_blocks(main);
     }
 
-    /// Counts the blocks that it begins.
+    /// Counts the blocks that the decision begins.
     #[inline]
     pub fn count_blocks(&self, main: MainThread) {
         if let Some(blocks) = self.begun() {
@@ -104,24 +101,32 @@ impl AcquireDecision {
         }
     }
 
-    /// Runs `make_it_so` with the change that the decision asks for, if any.
+    /// True if nothing must be recorded of the decision: a plain denial, or a grant that counts
+    /// nothing.
+    #[inline]
+    pub fn changes_nothing(&self) -> bool {
+        self.record == Record::Nothing && self.begun().is_none()
+    }
+
+    /// Calls `make` with the change that the decision asks for, if there is one.
     ///
     /// # Errors
-    /// Those of `make_it_so`.
+    /// Those of `make`.
+    #[inline]
     pub fn change<E>(
         &self,
         main: MainThread,
-        make_it_so: impl FnOnce(RateLimitChange<'_>) -> Result<(), E>,
+        make: impl FnOnce(RateLimitChange<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         if let Some(blocks) = self.begun() {
-            return make_it_so(blocks.change());
+            return make(blocks.change());
         }
         match self.record {
             Record::Nothing => Ok(()),
-            Record::Clock => make_it_so(RateLimitChange::Touch { limits: None }),
+            Record::Clock => make(RateLimitChange::Touch(None)),
             Record::Grant { .. } => {
                 let text = self.other.as_ref().map(|other| other.text(main));
-                make_it_so(RateLimitChange::Take { limits: text.as_deref(), taken: self.taken })
+                make(RateLimitChange::Take(TakeUnits { limits: text.as_deref(), taken: self.taken }))
             }
         }
     }
@@ -130,40 +135,30 @@ impl AcquireDecision {
 /// Decides one request on the value of a key, without changing it.
 ///
 /// # Errors
-/// Malformed limits, none at all, such as can only be reserved, or more than the key
-/// remembers the usage of.
-pub fn decide(
-    ctx: &Context<'_>,
-    key: &[u8],
-    value: Option<&RateLimit>,
-    given: Option<&[u8]>,
-    request: &Request,
-    now: Micros,
-) -> Result<AcquireDecision, Error> {
-    decide_until(ctx, key, value, given, request, now, |value, then| {
-        decide(ctx, key, value, given, request, then).map(|later| later.reply.status.retry)
+/// Malformed limits, no limits, limits that only reservations can take, or more limits with usage
+/// than a key remembers.
+pub fn decide(found: KeyView<'_>, given: Option<&[u8]>, request: &Request) -> Result<AcquireDecision, Error> {
+    decide_until(found, given, request, |then| {
+        decide(then, given, request).map(|later| later.reply.status.retry)
     })
 }
 
-/// As [`decide`], for whom something else decides once a pin has ended: `later` says how
-/// long the request waits from then on.
+/// The same as [`decide`], for a caller for whom something else decides once a pin has ended.
+/// `later` returns how long the request waits from then on.
 ///
 /// # Errors
-/// As [`decide`].
+/// The same as [`decide`].
 pub fn decide_until(
-    ctx: &Context<'_>,
-    key: &[u8],
-    value: Option<&RateLimit>,
+    found: KeyView<'_>,
     given: Option<&[u8]>,
     request: &Request,
-    now: Micros,
-    later: impl Fn(Option<&RateLimit>, Micros) -> Result<RetryAfter, Error>,
+    later: impl Fn(KeyView<'_>) -> Result<RetryAfter, Error>,
 ) -> Result<AcquireDecision, Error> {
-    let main = ctx.main();
-    if let Some(value) = value.filter(|value| value.block(now).is_some()) {
-        return blocked(ctx, key, value, given, request, now, later);
+    let KeyView { main, value, now, .. } = found;
+    if value.is_some_and(|value| value.block(now).is_some()) {
+        return blocked(found, given, request, later);
     }
-    let (resolved, source) = resolve(main, key, value, given, now)?;
+    let (resolved, source) = found.resolve(given)?;
     let (id, other) = match resolved {
         ResolvedLimits::Own => match value.and_then(RateLimit::limits_id) {
             Some(id) => (id, None),
@@ -171,125 +166,139 @@ pub fn decide_until(
         },
         ResolvedLimits::Other(other) => (other.id(), Some(other)),
     };
+    let asked = AskedLimits { found, other };
     let set = intern::get(main, id);
     refuse_concurrent(&set)?;
-    let judge = |states: &[State]| limits::decide(set.limits(), states, now, request);
-    let decision = match (value, &other) {
-        (Some(value), None) => value.with_states(judge),
-        (Some(value), Some(_)) => judge(&value.seen_by(main, set.limits(), now)),
-        (None, _) => judge(&fresh(set.limits())),
-    };
-    // On the same usage, seldom.
+    let limits = set.limits();
+    let decision = asked.with_states(limits, |states| limits::decide(limits, states, now, request));
+    // The same usage is looked up again, which is seldom necessary.
     let mut closes = if decision.closes.is_empty() {
         None
     } else {
-        let states = match (value, &other) {
-            (Some(value), None) => value.with_states(<[State]>::to_vec),
-            (Some(value), Some(_)) => value.seen_by(main, set.limits(), now),
-            (None, _) => fresh(set.limits()),
-        };
-        BlocksBegun::of(set.limits(), &states, now, request, &decision)
+        asked.with_states(limits, |states| BlocksBegun::of(limits, states, now, request, &decision))
     };
-    let stepped_back = decision.record_clock
-        || match (value, &other) {
-            (Some(value), None) => value.stepped_back_beside(now),
-            (Some(value), Some(_)) => value.stepped_back(main, now),
-            (None, _) => false,
-        };
-    let record = if !decision.is_granted() {
-        if stepped_back { Record::Clock } else { Record::Nothing }
-    } else if !decision.taken.is_nothing() || value.is_some() && (other.is_some() || stepped_back) {
-        if other.is_some() {
-            refuse_crowd(main, value, set.limits(), now)?;
-        }
-        Record::Grant { stepped_back }
-    } else {
-        // What grants without counting (unlimited, or a shadow limit that denies)
-        // leaves no trace, but on a key that had other limits.
-        Record::Nothing
-    };
-    let labelled = if set.origin().is_some() || !decision.shadow_denied.is_empty() {
-        let limits = other.clone().or_else(|| value?.limits());
-        limits.map(|limits| DecisionLabels { limits, shadow_denied: decision.shadow_denied })
-    } else {
-        None
-    };
-    // What holds later is looked up anew.
+    let record = asked.record(&decision);
+    if matches!(record, Record::Grant { .. }) && asked.other.is_some() {
+        found.refuse_too_many(limits)?;
+    }
+    let labelled = asked.labels(&set, &decision);
+    // The limits that hold later are looked up again.
     drop(set);
     let mut reply = RateLimitReply::of(&decision);
-    if source == Source::Pin
-        && reply.granted == 0
-        && let Some(value) = value
-    {
+    if source == Source::Pin && reply.granted == 0 && value.is_some() {
         let retry = Retry { limits: reply.status.retry, pinned: true };
-        reply.status.retry = ends::across(main, value, retry, now, &later);
+        reply.status.retry = ends::across(found, retry, &later);
         if let Some(blocks) = &mut closes {
-            blocks.across_pin(main, value, now, later);
+            blocks.across_pin(found, later);
         }
     }
-    Ok(AcquireDecision { reply, other, taken: decision.taken, labelled, record, closes })
+    Ok(AcquireDecision { reply, other: asked.other, taken: decision.taken, labelled, record, closes })
 }
 
-/// Usage of limits on a key that is not there.
-fn fresh(limits: &[Limit]) -> Vec<State> {
-    limits.iter().map(|_| State::default()).collect()
+/// The states of the limits of a key that is new.
+static FRESH: [State; MAX_LIMITS] = [const { State::Fresh }; MAX_LIMITS];
+
+/// The key of a request and the limits that hold for it.
+struct AskedLimits<'v> {
+    found: KeyView<'v>,
+    /// The limits, if the key used others last or is new.
+    other: Option<LimitsRef>,
 }
 
-/// The answer on a blocked key: nothing is taken, and the wait is the later of
-/// the block's and the limits'.
+impl AskedLimits<'_> {
+    /// Calls `read` with the states of the limits.
+    #[inline]
+    fn with_states<R>(&self, limits: &[Limit], read: impl FnOnce(&[State]) -> R) -> R {
+        match (self.found.value, &self.other) {
+            (Some(value), None) => value.with_states(read),
+            (Some(value), Some(_)) => value.with_seen(self.found.main, limits, self.found.now, read),
+            (None, _) => read(FRESH.get(..limits.len()).unwrap_or(&FRESH)),
+        }
+    }
+
+    /// True if the clock stepped back since the key was written. `seen` says whether the decision
+    /// saw it on the limits.
+    #[inline]
+    fn stepped_back(&self, seen: bool) -> bool {
+        seen || match (self.found.value, &self.other) {
+            (Some(value), None) => value.stepped_back_beside(self.found.now),
+            (Some(_), Some(_)) => self.found.stepped_back(),
+            (None, _) => false,
+        }
+    }
+
+    /// What must be recorded of a decision.
+    #[inline]
+    fn record(&self, decision: &Decision) -> Record {
+        let stepped_back = self.stepped_back(decision.record_clock);
+        if !decision.is_granted() {
+            return if stepped_back { Record::Clock } else { Record::Nothing };
+        }
+        let replaces = self.found.value.is_some() && (self.other.is_some() || stepped_back);
+        if decision.taken.is_nothing() && !replaces {
+            // A request that is granted without counting (unlimited, or a shadow limit that denies)
+            // leaves no trace, except on a key that had other limits.
+            return Record::Nothing;
+        }
+        Record::Grant { stepped_back }
+    }
+
+    /// What the metrics count under the labels of these limits; `None` if there is nothing to
+    /// count.
+    #[inline]
+    fn labels(&self, set: &InternedLimits, decision: &Decision) -> Option<DecisionLabels> {
+        if set.origin().is_none() && decision.shadow_denied.is_empty() {
+            return None;
+        }
+        let limits = self.other.clone().or_else(|| self.found.value?.limits())?;
+        Some(DecisionLabels { limits, shadow_denied: decision.shadow_denied })
+    }
+}
+
+/// The answer on a blocked key. Nothing is taken, and the wait is the longer of those for the block
+/// and for the limits.
 #[cold]
 fn blocked(
-    ctx: &Context<'_>,
-    key: &[u8],
-    value: &RateLimit,
+    found: KeyView<'_>,
     given: Option<&[u8]>,
     request: &Request,
-    now: Micros,
-    later: impl FnOnce(Option<&RateLimit>, Micros) -> Result<RetryAfter, Error>,
+    later: impl FnOnce(KeyView<'_>) -> Result<RetryAfter, Error>,
 ) -> Result<AcquireDecision, Error> {
-    let main = ctx.main();
-    let (status, pinned) = match status_of(ctx, key, Some(value), given, request, now) {
-        // A block needs no limits to hold.
+    let (status, pinned) = match status_of(found, given, request) {
+        // A block holds even without limits.
         Err(Error::NoLimits) => (LimitStatus::UNLIMITED, false),
         Err(error) => return Err(error),
         Ok((status, source)) => (status, source == Source::Pin),
     };
-    let retry = ends::across(main, value, Retry { limits: status.retry, pinned }, now, later);
+    let retry = ends::across(found, Retry { limits: status.retry, pinned }, later);
     let status = LimitStatus { remaining: Some(0), retry, ..status };
     let denial = AcquireDecision::denial(RateLimitReply { granted: 0, status, index: Index::Blocked });
-    let record = if value.stepped_back(main, now) { Record::Clock } else { Record::Nothing };
+    let record = if found.stepped_back() { Record::Clock } else { Record::Nothing };
     Ok(AcquireDecision { record, ..denial })
 }
 
-/// How the limit that binds a request stands while nothing is taken.
+/// The status of the limit that binds a request, while nothing is taken.
 ///
 /// # Errors
-/// Malformed limits, none at all, or such as can only be reserved.
+/// Malformed limits, no limits, or limits that only reservations can take.
 pub fn status_only(
-    ctx: &Context<'_>,
-    key: &[u8],
-    value: Option<&RateLimit>,
+    found: KeyView<'_>,
     given: Option<&[u8]>,
     request: &Request,
-    now: Micros,
 ) -> Result<LimitStatus, Error> {
-    status_of(ctx, key, value, given, request, now).map(|(status, _)| status)
+    status_of(found, given, request).map(|(status, _)| status)
 }
 
-/// As [`status_only`], and where the limits come from.
+/// The same as [`status_only`], with the source of the limits.
 fn status_of(
-    ctx: &Context<'_>,
-    key: &[u8],
-    value: Option<&RateLimit>,
+    found: KeyView<'_>,
     given: Option<&[u8]>,
     request: &Request,
-    now: Micros,
 ) -> Result<(LimitStatus, Source), Error> {
-    let main = ctx.main();
-    let (resolved, source) = resolve(main, key, value, given, now)?;
-    let (limits, states) = usage_of(main, value, &resolved, now).ok_or(Error::NoLimits)?;
-    let set = limits.get(main);
+    let (resolved, source) = found.resolve(given)?;
+    let (limits, states) = found.usage_of(&resolved).ok_or(Error::NoLimits)?;
+    let set = limits.get(found.main);
     refuse_concurrent(&set)?;
-    let decision = limits::decide(set.limits(), &states, now, request);
-    Ok((decision.before(set.limits(), &states, now), source))
+    let decision = limits::decide(set.limits(), &states, found.now, request);
+    Ok((decision.before(set.limits(), &states, found.now), source))
 }

@@ -1,30 +1,30 @@
-//! What a denial closes (`block=`), and how it is answered then.
+//! The blocks that a denial begins (`block=`), and its reply then.
 
 use super::Error;
 use super::ends::{self, Retry};
 use super::reply::RateLimitReply;
+use super::resolve::KeyView;
 use crate::core::limits::{Decision, Limit, Request, State, blocks, decide};
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 use crate::observe::metrics;
 use crate::server::main_thread::MainThread;
-use crate::types::effect::limit_blocks::{LimitBlocks, put_block};
-use crate::types::effect::ratelimit::{RateLimitChange, RateLimitEffect};
+use crate::types::effect::ratelimit::{LimitBlocks, RateLimitChange, RateLimitEffect, put_block};
 use crate::types::ratelimit::RateLimit;
 
 /// The blocks that a denial begins, unless its request waits.
 #[derive(Debug)]
 pub struct BlocksBegun {
-    /// The answer with the blocks in force.
+    /// The reply with the blocks in force.
     pub reply: RateLimitReply,
-    /// The request does not wait: they begin.
+    /// True if the request does not wait, so that the blocks begin.
     pub in_force: bool,
     encoded: Vec<u8>,
     count: u64,
 }
 
 impl BlocksBegun {
-    /// Those of a decision on `limits`; `None` where nothing closes.
+    /// The blocks of a decision on `limits`; `None` if no limit closes.
     #[inline]
     pub fn of(
         limits: &[Limit],
@@ -61,30 +61,28 @@ impl BlocksBegun {
         Self { reply, in_force: false, encoded, count }
     }
 
-    /// Where the limits are a pin of the key that ends, others may grant before they do:
-    /// `later` decides it then.
+    /// Corrects the reply if the limits are a pin that ends. Other limits may then grant earlier,
+    /// and `later` decides that.
     #[cold]
     pub fn across_pin(
         &mut self,
-        main: MainThread,
-        value: &RateLimit,
-        now: Micros,
-        later: impl FnOnce(Option<&RateLimit>, Micros) -> Result<RetryAfter, Error>,
+        found: KeyView<'_>,
+        later: impl FnOnce(KeyView<'_>) -> Result<RetryAfter, Error>,
     ) {
-        let mut closed = value.simulation();
-        let begins = RateLimitEffect { now, expires: false, change: self.change() };
-        if begins.apply(main, Some(&mut closed)).is_ok() {
+        let Some(mut closed) = found.value.map(RateLimit::simulation) else { return };
+        let begins = RateLimitEffect { now: found.now, expires: false, change: self.change() };
+        if begins.apply(found.main, Some(&mut closed)).is_ok() {
             let retry = Retry { limits: self.reply.status.retry, pinned: true };
-            self.reply.status.retry = ends::across(main, &closed, retry, now, later);
+            self.reply.status.retry = ends::across(found.at(Some(&closed), found.now), retry, later);
         }
     }
 
-    /// The change that begins them.
+    /// The change that begins the blocks.
     pub fn change(&self) -> RateLimitChange<'_> {
-        RateLimitChange::Close { blocks: LimitBlocks::new(&self.encoded) }
+        RateLimitChange::Close(LimitBlocks(&self.encoded))
     }
 
-    /// Counts them.
+    /// Counts the blocks.
     pub fn count(&self, main: MainThread) {
         metrics::add(main, |m| &mut m.limits_closed, self.count);
     }

@@ -1,50 +1,47 @@
-//! What the server knows the end of, a pin or a block with FOR, and what a request waits
-//! for across it.
+//! Retries across the known end of a pin or a block that was set with FOR.
 
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 use crate::limiter::Error;
-use crate::server::main_thread::MainThread;
+use crate::limiter::resolve::KeyView;
 use crate::types::effect::ratelimit::{RateLimitChange, RateLimitEffect};
 use crate::types::ratelimit::RateLimit;
 use crate::types::until::Until;
 
-/// What the limits say that hold now, without a block.
+/// The retry by the limits that hold now, without a block.
 #[derive(Clone, Copy, Debug)]
 pub struct Retry {
-    /// Until they would grant.
+    /// The time until these limits would grant.
     pub limits: RetryAfter,
-    /// They are the key's pin: once that has ended, others hold.
+    /// True if the limits are the key's pin. Once that has ended, other limits hold.
     pub pinned: bool,
 }
 
-/// The earliest moment at which a denied request would be granted if nobody else asks: by
-/// the limits that hold now, or, where a pin ends first, by those that hold then. `later`
-/// decides it at the moment that it is given, when pin and block have ended.
+/// The earliest moment at which a denied request would be granted, if nobody else asks. The limits
+/// that hold now decide it, or, if their pin ends first, those that hold then.
+///
+/// `later` decides the request at the moment that it is given, when pin and block have ended.
 pub fn across(
-    main: MainThread,
-    value: &RateLimit,
+    found: KeyView<'_>,
     retry: Retry,
-    now: Micros,
-    later: impl FnOnce(Option<&RateLimit>, Micros) -> Result<RetryAfter, Error>,
+    later: impl FnOnce(KeyView<'_>) -> Result<RetryAfter, Error>,
 ) -> RetryAfter {
-    let opens = match value.block(now).map(|block| block.lasting.until(now)) {
+    let (now, Some(value)) = (found.now, found.value) else { return retry.limits };
+    let opens = match value.block(now).map(|block| block.validity.until(now)) {
         None => now,
         Some(Until::At(end)) => end,
         Some(Until::Forever) => return RetryAfter::Never,
     };
     let under_limits = retry.limits.max(RetryAfter::until(opens, now));
     match if retry.pinned { pin_end(value, now) } else { None } {
-        Some(end) if !is_before(under_limits, end, now) => {
-            wait_beyond(main, value, end.max(opens), now, later)
-        }
+        Some(end) if !is_before(under_limits, end, now) => wait_beyond(found, end.max(opens), later),
         _ => under_limits,
     }
 }
 
 /// The end of the pin that holds now.
 fn pin_end(value: &RateLimit, now: Micros) -> Option<Micros> {
-    value.pin(now)?.lasting.until(now).end()
+    value.pin(now)?.validity.until(now).end()
 }
 
 /// Whether a wait is over before `end`.
@@ -56,55 +53,55 @@ fn is_before(wait: RetryAfter, end: Micros, now: Micros) -> bool {
     }
 }
 
-/// How long until a request is granted that is decided anew `then`.
+/// The time until a request is granted that is decided again at `then`.
 fn wait_beyond(
-    main: MainThread,
-    value: &RateLimit,
+    found: KeyView<'_>,
     then: Micros,
-    now: Micros,
-    later: impl FnOnce(Option<&RateLimit>, Micros) -> Result<RetryAfter, Error>,
+    later: impl FnOnce(KeyView<'_>) -> Result<RetryAfter, Error>,
 ) -> RetryAfter {
-    let wait = if value.stepped_back(main, now) {
-        // The first command that grants, denies or changes has recorded it by then.
-        let mut recorded = value.simulation();
-        let touch = RateLimitEffect { now, expires: false, change: RateLimitChange::Touch { limits: None } };
-        match touch.apply(main, Some(&mut recorded)) {
-            Ok(_) => later(Some(&recorded), then),
-            Err(_) => return RetryAfter::Never,
+    let now = found.now;
+    let wait = match found.value {
+        Some(value) if found.stepped_back() => {
+            // By then, the first command that grants, denies or changes something has recorded the
+            // step.
+            let mut recorded = value.simulation();
+            let change = RateLimitChange::Touch(None);
+            let touch = RateLimitEffect { now, expires: false, change };
+            match touch.apply(found.main, Some(&mut recorded)) {
+                Ok(_) => later(found.at(Some(&recorded), then)),
+                Err(_) => return RetryAfter::Never,
+            }
         }
-    } else {
-        later(Some(value), then)
+        value => later(found.at(value, then)),
     };
     match wait {
         Ok(RetryAfter::Now) => RetryAfter::until(then, now),
         Ok(RetryAfter::After(us)) => RetryAfter::After(then.since(now).saturating_add(us)),
-        // What is refused then is not granted by waiting.
+        // A request that is refused then is not granted by waiting.
         Ok(RetryAfter::Never) | Err(_) => RetryAfter::Never,
     }
 }
 
-/// The end of a pin, for whoever looks at each of its limits.
+/// The end of a pin, for looking at each of its limits.
 #[derive(Clone, Copy, Debug)]
 pub struct PinEnd {
     end: Micros,
-    /// How long the request waits that is granted after it.
+    /// The time until the request is granted, if it waits for the end of the pin.
     beyond: RetryAfter,
 }
 
 impl PinEnd {
-    /// The end of the pin that holds now, if it has one. `later` as for [`across`].
+    /// The end of the pin that holds now, if it has one. `later` is as for [`across`].
     pub fn of(
-        main: MainThread,
-        value: &RateLimit,
-        now: Micros,
-        later: impl FnOnce(Option<&RateLimit>, Micros) -> Result<RetryAfter, Error>,
+        found: KeyView<'_>,
+        later: impl FnOnce(KeyView<'_>) -> Result<RetryAfter, Error>,
     ) -> Option<Self> {
-        let end = pin_end(value, now)?;
-        Some(Self { end, beyond: wait_beyond(main, value, end, now, later) })
+        let end = pin_end(found.value?, found.now)?;
+        Some(Self { end, beyond: wait_beyond(found, end, later) })
     }
 
-    /// How long until a limit of the pin lets the request through, or holds no more and
-    /// the others do.
+    /// The time until a limit of the pin lets the request through. If the pin ends before that, it
+    /// is the time until the other limits do.
     pub fn wait(self, limit: RetryAfter, now: Micros) -> RetryAfter {
         if is_before(limit, self.end, now) { limit } else { self.beyond }
     }

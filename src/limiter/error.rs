@@ -1,106 +1,107 @@
-//! Every error that a command answers with.
+//! The errors that commands answer with.
 
-use crate::core::limits::MAX_ORPHANS;
+use crate::core::limits::MAX_UNLISTED;
 use crate::core::text::token::{TokenError, shown};
 use crate::server::context::Context;
 use crate::server::ffi::reply;
 use crate::server::keys::data_type::NativeType as _;
 use crate::server::keys::key::WrongType;
-use crate::server::load::command::{Command, Refusal};
+use crate::server::load::command::{Command, CommandError};
 use crate::types::cbcircuit::CbCircuit;
 use crate::types::policies::node::Unresolved;
 use crate::types::ratelimit::RateLimit;
 
-/// Why a command was refused. The text is what the client sees, code first.
+/// The reason for which a command is refused. The text is what the client sees, with the code
+/// first.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Too few or too many arguments; the command's usage is told behind it.
+    /// Too few or too many arguments. The command's usage follows the text.
     #[error("ERR wrong number of arguments")]
     Arity,
     /// The key holds another type.
     #[error(transparent)]
     WrongType(#[from] WrongKind),
-    /// A malformed token: it names itself and the reason.
+    /// A malformed token. Its error names it and the reason.
     #[error("ERR {0}")]
     Token(#[from] TokenError),
-    /// An argument that is not understood where it stands.
-    #[error("ERR syntax error near '{near}'{}", way.as_deref().unwrap_or_default())]
+    /// An argument that is not allowed where it stands.
+    #[error("ERR syntax error near '{near}'{}", hint.as_deref().unwrap_or_default())]
     Syntax {
-        /// The argument.
+        /// The unexpected argument.
         near: String,
-        /// The way out, after a comma; without one the command's usage is told.
-        way: Option<String>,
+        /// The way out, after a comma. Without one, the command's usage follows the text.
+        hint: Option<String>,
     },
-    /// Arguments that do not make a call; the command's usage is told behind it.
+    /// Arguments that make no valid call. The command's usage follows the text.
     #[error("ERR {0}")]
     Usage(String),
-    /// What is wrong with one of several items.
+    /// An error in one of several items.
     #[error("{}", in_item(*number, what, error))]
     Item {
-        /// `item` or `key`.
+        /// The kind of item: `item` or `key`.
         what: &'static str,
-        /// Which, from 1.
+        /// The position of the item, counted from 1.
         number: usize,
-        /// What is wrong with it.
+        /// The error in the item.
         error: Box<Error>,
     },
-    /// A number that is no number, or beyond its bounds.
+    /// A number that is malformed or out of bounds.
     #[error("ERR {name} must be {expected}")]
     Range {
-        /// What the number is.
+        /// The name of the number.
         name: &'static str,
-        /// What it should have been.
+        /// The expected number.
         expected: String,
     },
-    /// Nothing says what the key's limits are.
+    /// Nothing determines the key's limits.
     #[error(
         "ERR no limits for this key: give limits such as 100/m, pin some (RL.PIN), set a policy with a PREFIX, or set default-limit"
     )]
     NoLimits,
-    /// Nothing says what the key's breaker is.
+    /// Nothing determines the key's breaker.
     #[error(
         "ERR no breaker for this key: give one such as 50%/60s, pin one (CB.PIN), set a policy with a PREFIX, or set default-breaker"
     )]
     NoBreaker,
-    /// A policy that is not there.
+    /// There is no policy of this name.
     #[error("ERR no policy '{0}', RL.POLICY SET makes one and RL.POLICY LIST shows all")]
     NoPolicy(String),
     /// Limits that only reservations can take.
     #[error("ERR invalid limit '{0}': concurrent limits are taken with RL.RESERVE")]
     Concurrent(String),
-    /// The same where TTL makes a reservation of the call.
+    /// Limits that only reservations can take, in a command that makes a reservation with TTL.
     #[error("ERR invalid limit '{0}': concurrent limits need TTL here, such as TTL 30s")]
     ConcurrentWithoutTtl(String),
     /// A grant would leave aside more limits with usage than a key remembers.
     #[error(
-        "ERR too many limits with usage on this key: {MAX_ORPHANS} are kept beside those that a call names; name fewer different ones, wait until one is full again, or forget all (RL.RESET)"
+        "ERR too many limits with usage on this key: {MAX_UNLISTED} are kept beside those that a call names; name fewer different ones, wait until one is full again, or forget all (RL.RESET)"
     )]
-    TooManyAside,
+    TooManyUnlisted,
     /// Policies cannot be changed on this replica.
     #[error("READONLY You can't write against a read only replica.")]
     ReadOnly,
     /// Memory is short.
     #[error("OOM command not allowed when used memory > 'maxmemory'.")]
     OutOfMemory,
-    /// Anything else, said in full.
+    /// Any other error, with its full text.
     #[error("ERR {0}")]
     Other(String),
-    /// An error of the server's own, passed on with its code.
+    /// An error of the server's own, with its code.
     #[error("{0}")]
     Verbatim(String),
 }
 
-/// What a key holds in place of what was asked for.
+/// The error of a key that holds another type than the one that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("WRONGTYPE Operation against a key holding the wrong kind of value{}", self.what_it_holds())]
 pub struct WrongKind {
-    /// The name of our type that it holds; none for a type of others.
+    /// The name of our type that it holds; `None` for a type of somebody else.
     holds: Option<&'static str>,
 }
 
 impl WrongKind {
-    /// One key for a limiter and a breaker is a mistake of whoever is new here; the
-    /// server's own text does not tell it.
+    /// An explanation for a key that holds our other type. A newcomer may use one key for a limiter
+    /// and a breaker, and the server's own text does not tell the mistake.
     fn what_it_holds(self) -> &'static str {
         match self.holds {
             Some(CbCircuit::NAME) => ": it holds a breaker (cbcircuit), a limit needs a key of its own",
@@ -116,7 +117,7 @@ impl From<WrongType> for Error {
     }
 }
 
-/// Names the item behind the code, which clients look at.
+/// Puts the item after the code, because clients look at the code.
 fn in_item(number: usize, what: &str, error: &Error) -> String {
     let text = error.to_string();
     match text.strip_prefix("ERR ") {
@@ -126,22 +127,22 @@ fn in_item(number: usize, what: &str, error: &Error) -> String {
 }
 
 impl Error {
-    /// An argument that has no place where it stands; `way` is the way out.
-    pub fn near(argument: &[u8], way: impl Into<String>) -> Self {
-        Self::Syntax { near: shown(argument), way: Some(format!(", {}", way.into())) }
+    /// The error of an argument that is not allowed where it stands. `hint` is the way out.
+    pub fn near(argument: &[u8], hint: impl Into<String>) -> Self {
+        Self::Syntax { near: shown(argument), hint: Some(format!(", {}", hint.into())) }
     }
 
-    /// Says which of several items it is about.
+    /// Adds the item that the error is about. `index` counts from 0.
     #[must_use]
     #[cold]
     pub fn of_item(self, what: &'static str, index: usize) -> Self {
         Self::Item { what, number: index.saturating_add(1), error: Box::new(self) }
     }
 
-    /// Whether the usage of the command helps on.
+    /// Whether the usage of the command helps.
     fn wants_usage(&self) -> bool {
         match self {
-            Self::Arity | Self::Usage(_) | Self::Syntax { way: None, .. } => true,
+            Self::Arity | Self::Usage(_) | Self::Syntax { hint: None, .. } => true,
             Self::Item { error, .. } => error.wants_usage(),
             _ => false,
         }
@@ -157,12 +158,12 @@ impl From<Unresolved> for Error {
     }
 }
 
-impl Refusal for Error {
+impl CommandError for Error {
     #[cold]
     fn send(&self, ctx: &Context<'_>, command: Option<&Command>) {
         let mut text = match (self, command) {
             (Self::Arity, None) => return reply::wrong_arity(ctx),
-            // As the server says it.
+            // The same text as the server's.
             (Self::Arity, Some(command)) => {
                 format!("{self} for '{}' command", command.name.to_lowercase())
             }

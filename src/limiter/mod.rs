@@ -1,5 +1,4 @@
-//! The middle of every command: resolve → decide on a key → apply → propagate →
-//! reply.
+//! The middle of every command: resolve → decide → apply → propagate → reply.
 
 pub mod acquire;
 pub mod apply;

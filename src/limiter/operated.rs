@@ -1,4 +1,4 @@
-//! Which keys operators blocked or pinned, by name: with what was said, and until when.
+//! The keys that operators blocked or pinned, by name, with what was set and until when.
 
 use crate::core::time::Micros;
 use crate::server::context::Context;
@@ -11,17 +11,17 @@ use crate::types::operator::{BLOCKED, PINNED};
 use crate::types::ratelimit::RateLimit;
 use crate::types::until::Until;
 
-/// What this part listens to.
+/// The events that this file listens to.
 pub const LISTENERS: &[EventListener] = &[(Event::Cron, sweep)];
 
-/// A key of which an operator said something that holds.
+/// A key on which an operator set something that holds.
 #[derive(Clone, Debug)]
 pub struct OperatedKey<W> {
-    /// Its name.
+    /// The name of the key.
     pub name: Box<[u8]>,
-    /// What was said.
+    /// What was set: the reason of a block, or the pin.
     pub word: W,
-    /// Until when it holds.
+    /// The end of the block or pin.
     pub until: Until,
     database: i32,
 }
@@ -29,33 +29,35 @@ pub struct OperatedKey<W> {
 /// What a key is pinned to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PinnedTo {
-    /// These limits, as written.
+    /// These limits, as the operator wrote them.
     Limits(Box<str>),
-    /// This breaker.
+    /// This breaker, in its canonical text.
     Breaker(Box<str>),
 }
 
-/// All that are blocked, with the operator's reason, those first that stay so for longest. A name that several
-/// databases have stands once: for the key in the caller's database, else for the one that
-/// stays so for longest. At most [`name_index::MOST`](crate::types::name_index::MOST).
+/// All blocked keys with the operator's reason. Those that stay blocked for longest come first.
+///
+/// A name that several databases have is listed once: for the key in the caller's database, or else
+/// for the one that stays blocked for longest. At most
+/// [`name_index::MOST`](crate::types::name_index::MOST) are listed.
 pub fn blocked(ctx: &Context<'_>) -> Vec<OperatedKey<Box<[u8]>>> {
     list(ctx, &BLOCKED, |key, now| {
         let held = key.value::<RateLimit>().ok()??;
         let block = held.block(now)?;
-        Some((block.reason.clone(), block.lasting.until(now)))
+        Some((block.reason.clone(), block.validity.until(now)))
     })
 }
 
-/// All that are pinned, as [`blocked`].
+/// All pinned keys, in the same order as [`blocked`] lists.
 pub fn pinned(ctx: &Context<'_>) -> Vec<OperatedKey<PinnedTo>> {
     list(ctx, &PINNED, |key, now| {
         if let Ok(Some(circuit)) = key.value::<CbCircuit>() {
             let pin = circuit.pin(now)?;
-            return Some((PinnedTo::Breaker(pin.rule.canonical().into()), pin.end(now)));
+            return Some((PinnedTo::Breaker(pin.rule.canonical().into()), pin.validity.until(now)));
         }
         let held = key.value::<RateLimit>().ok()??;
         let pin = held.pin(now)?;
-        Some((PinnedTo::Limits(pin.text.clone()), pin.lasting.until(now)))
+        Some((PinnedTo::Limits(pin.text.clone()), pin.validity.until(now)))
     })
 }
 
@@ -84,7 +86,7 @@ fn list<W>(
     found
 }
 
-/// When there is no room for another name, makes some.
+/// Makes room in the indexes, if they have none for another name.
 fn sweep(ctx: &Context<'_>) {
     if BLOCKED.is_full(ctx.main()) {
         blocked(ctx);

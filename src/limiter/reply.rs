@@ -1,23 +1,23 @@
-//! The reply of every command that takes: reply integers.
+//! The reply of every command that takes units: six integers.
 
 use crate::core::limits::{Decision, LimitStatus};
 use crate::observe::labels::DecisionLabels;
 use crate::observe::metrics;
 use crate::observe::top::RequestOutcome;
 use crate::server::context::Context;
-use crate::server::ffi::reply;
+use crate::server::ffi::reply::{self, Reply, signed};
 use crate::server::main_thread::MainThread;
 
-/// What the sixth integer says when it is no position.
+/// The sixth integer: the position of a limit, or the reason for which none binds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Index {
-    /// The binding limit.
+    /// The position of the binding limit, from 0.
     Limit(usize),
     /// The key is blocked.
     Blocked,
-    /// A waiting line stands.
-    Line,
-    /// Denied only because of other items of a batch.
+    /// Others wait for the key.
+    Queue,
+    /// Only other items of the batch deny the request.
     Batch,
 }
 
@@ -26,20 +26,20 @@ impl Index {
         match self {
             Self::Limit(position) => i64::try_from(position).unwrap_or(0),
             Self::Blocked => -1,
-            Self::Line => -2,
+            Self::Queue => -2,
             Self::Batch => -3,
         }
     }
 }
 
-/// granted, limit, remaining, `retry_after_ms`, `reset_after_ms`, index.
+/// The reply `granted`, `limit`, `remaining`, `retry_after_ms`, `reset_after_ms`, `index`.
 #[derive(Clone, Copy, Debug)]
 pub struct RateLimitReply {
-    /// Units granted.
+    /// The units granted.
     pub granted: u64,
-    /// Where the binding limit stands after the call.
+    /// The status of the binding limit after the call.
     pub status: LimitStatus,
-    /// Which limit binds, or why none does.
+    /// The limit that binds, or the reason for which none does.
     pub index: Index,
 }
 
@@ -53,8 +53,8 @@ impl RateLimitReply {
         }
     }
 
-    /// Counts what every command that takes counts alike: blocks, and under
-    /// labels the policy and the denials that shadow limits would have made.
+    /// Counts what every command that takes units counts: denials on blocked keys, and, by label,
+    /// the decisions under policies and the denials that shadow limits would have made.
     pub fn count(&self, main: MainThread, labelled: Option<&DecisionLabels>) {
         if self.index == Index::Blocked {
             metrics::count(main, |m| &mut m.blocked_denied);
@@ -67,7 +67,7 @@ impl RateLimitReply {
         }
     }
 
-    /// What its own limits said; `None` where it only shares the fate of others.
+    /// The outcome by the request's own limits; `None` if only other items of its batch denied it.
     fn outcome(&self) -> Option<RequestOutcome> {
         match self.index {
             Index::Batch => None,
@@ -75,20 +75,19 @@ impl RateLimitReply {
             _ => Some(RequestOutcome::Denied),
         }
     }
-
-    /// Writes it.
-    pub fn send(&self, ctx: &Context<'_>) {
-        reply::array(ctx, 6);
-        reply::integer(ctx, signed(self.granted));
-        reply::integer(ctx, self.status.limit.map_or(-1, signed));
-        reply::integer(ctx, self.status.remaining.map_or(-1, signed));
-        reply::integer(ctx, self.status.retry.millis());
-        reply::integer(ctx, self.status.reset.millis());
-        reply::integer(ctx, self.index.number());
-    }
 }
 
-/// As a reply's integer.
-pub fn signed(n: u64) -> i64 {
-    i64::try_from(n).unwrap_or(i64::MAX)
+impl Reply for RateLimitReply {
+    fn send(&self, ctx: &Context<'_>) {
+        let LimitStatus { limit, remaining, retry, reset } = self.status;
+        let numbers = [
+            signed(self.granted),
+            limit.map_or(-1, signed),
+            remaining.map_or(-1, signed),
+            retry.millis(),
+            reset.millis(),
+            self.index.number(),
+        ];
+        reply::integers(ctx, &numbers);
+    }
 }

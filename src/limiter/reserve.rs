@@ -1,11 +1,11 @@
-//! One reservation decided on the value of a key.
+//! Decides one reservation on the value of a key.
 
 use super::Error;
 use super::closing::BlocksBegun;
 use super::ends::{self, Retry};
 use super::reply::Index;
-use super::resolve::{Source, refuse_crowd, resolve, usage_of};
-use crate::core::limits::{self, Limit, LimitStatus, Request, State, Taken, look};
+use super::resolve::{KeyView, Source};
+use crate::core::limits::{self, Limit, LimitStatus, Request, State, Taken, limit_quota};
 use crate::core::reservations::Stage;
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
@@ -13,91 +13,83 @@ use crate::limiter::reply::RateLimitReply;
 use crate::observe::labels::DecisionLabels;
 use crate::observe::metrics;
 use crate::server::context::Context;
-use crate::server::ffi::reply;
+use crate::server::ffi::reply::{self, List};
 use crate::server::main_thread::MainThread;
-use crate::types::effect::ratelimit::{AppliedRateLimit, RateLimitChange, RateLimitEffect};
+use crate::types::effect::ratelimit::{AppliedRateLimit, RateLimitChange, RateLimitEffect, Reserve, Settle};
 use crate::types::intern::LimitsRef;
 use crate::types::ratelimit::reservations::Settlement;
 use crate::types::ratelimit::{Lifetime, RateLimit, hold};
 
-/// What is asked of every key.
+/// The terms of a reservation. They are the same for every key of a call.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms<'a> {
-    /// Units.
+    /// The cost in units.
     pub cost: u64,
-    /// Reserve fewer units rather than none.
+    /// True if fewer units than the cost may be reserved, rather than none.
     pub partial: bool,
-    /// For how long, in microseconds.
+    /// The time for which units are reserved, in microseconds.
     pub ttl_us: u64,
-    /// What it is known by.
+    /// The ID of the reservation.
     pub id: &'a [u8],
-    /// May use the part that `keep=` keeps.
+    /// True if the request may use the part that `keep=` keeps.
     pub critical: bool,
 }
 
 impl Terms<'_> {
-    /// When a reservation granted at `now` ends.
+    /// When a reservation that is granted at `now` ends.
     pub fn end(&self, now: Micros) -> Micros {
         now.plus(self.ttl_us).min(Micros::MAX)
     }
 
-    /// What is asked of the limits.
+    /// The request to the limits.
     pub const fn request(&self) -> Request {
         Request { cost: self.cost, calls: 1, partial: self.partial, critical: self.critical }
     }
 }
 
-/// `[id|nil, [reply per key]]`.
+/// Sends `[id|nil, [reply per key]]`.
 pub fn send(ctx: &Context<'_>, id: Option<&[u8]>, replies: &[RateLimitReply]) {
-    reply::array(ctx, 2);
-    match id {
-        Some(id) => reply::bytes(ctx, id),
-        None => reply::null(ctx),
-    }
-    reply::array(ctx, replies.len());
-    for reply in replies {
-        reply.send(ctx);
-    }
+    reply::array(ctx, &[&id, &List(replies)]);
 }
 
-/// What there is to do to the key.
+/// What must be done to the key.
 #[derive(Debug)]
 enum ReserveAction {
-    /// It is denied, or the same reservation stands already.
+    /// Nothing: the request is denied, or the same reservation already exists.
     Leave,
-    /// It is denied, and closes limits unless it waits.
+    /// The request is denied, and closes limits unless it waits.
     MayClose(Box<BlocksBegun>),
-    /// It is denied, and closes limits.
+    /// The request is denied, and closes limits.
     Close(Box<BlocksBegun>),
-    /// Units are taken; the limits, where the key used others last or is new.
+    /// Units are taken. The limits are set if the key used others last or is new.
     Take(Option<LimitsRef>, Taken),
 }
 
-/// A reservation decided on one key.
+/// The decision on a reservation on one key.
 #[derive(Debug)]
 pub struct ReserveDecision {
     /// The reply.
     pub reply: RateLimitReply,
-    /// The binding limit before anything is taken.
+    /// The status of the binding limit before anything is taken.
     pub before: LimitStatus,
     verdict: ReserveAction,
     labelled: Option<DecisionLabels>,
-    /// The clock stepped back: that is to be recorded also where it is denied.
+    /// True if the clock stepped back. This is recorded even if the request is denied.
     stepped_back: bool,
 }
 
 impl ReserveDecision {
-    /// Nothing is to be done to the key.
+    /// A decision that leaves the key as it is.
     const fn leave(reply: RateLimitReply, before: LimitStatus, labelled: Option<DecisionLabels>) -> Self {
         Self { reply, before, verdict: ReserveAction::Leave, labelled, stepped_back: false }
     }
 
-    /// Whether there is something to take: it is granted, and new.
+    /// Whether units are taken: the reservation is granted, and new.
     pub const fn takes(&self) -> bool {
         matches!(self.verdict, ReserveAction::Take(..))
     }
 
-    /// The request does not wait: what its denial closes, closes.
+    /// Puts the blocks of the denial in force, because the request does not wait.
     pub fn close(&mut self) {
         self.verdict = match std::mem::replace(&mut self.verdict, ReserveAction::Leave) {
             ReserveAction::MayClose(blocks) => {
@@ -109,14 +101,14 @@ impl ReserveDecision {
         };
     }
 
-    /// The same request denied after all.
+    /// The denial of the same request after all.
     #[must_use]
     pub fn denied(self, reply: RateLimitReply) -> Self {
         let stepped_back = self.stepped_back;
         Self { stepped_back, ..Self::leave(reply, reply.status, self.labelled) }
     }
 
-    /// Counts what every command that takes counts alike.
+    /// Counts what every command that takes units counts.
     pub fn count(&self, main: MainThread) {
         if self.takes() {
             metrics::count(main, |m| &mut m.reservations_granted);
@@ -127,37 +119,54 @@ impl ReserveDecision {
         self.reply.count(main, self.labelled.as_ref());
     }
 
-    /// Runs `make_it_so` with the change that the decision asks for, if any.
+    /// Calls `make` with the change that the decision asks for, if there is one.
     ///
     /// # Errors
-    /// Those of `make_it_so`.
+    /// Those of `make`.
     pub fn change(
         &self,
         main: MainThread,
         terms: &Terms<'_>,
         now: Micros,
-        make_it_so: impl FnOnce(RateLimitChange<'_>) -> Result<(), Error>,
+        make: impl FnOnce(RateLimitChange<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let (other, taken) = match &self.verdict {
             ReserveAction::Take(other, taken) => (other, taken),
-            ReserveAction::Close(blocks) => return make_it_so(blocks.change()),
+            ReserveAction::Close(blocks) => return make(blocks.change()),
             ReserveAction::Leave | ReserveAction::MayClose(_) if self.stepped_back => {
-                return make_it_so(RateLimitChange::Touch { limits: None });
+                return make(RateLimitChange::Touch(None));
             }
             ReserveAction::Leave | ReserveAction::MayClose(_) => return Ok(()),
         };
         let text = other.as_ref().map(|other| other.text(main));
         let limits = text.as_deref();
-        make_it_so(RateLimitChange::Reserve {
+        make(RateLimitChange::Reserve(Reserve {
             limits,
             taken: *taken,
             id: terms.id,
             cost: self.reply.granted,
             end: terms.end(now),
-        })
+        }))
     }
 
-    /// Denies it because another key of the hierarchy does.
+    /// Corrects the retry-after of a denial for a block and for a pin that ends, see
+    /// [`ends::across`].
+    fn across(mut self, found: KeyView<'_>, source: Source, given: &[u8], terms: &Terms<'_>) -> Self {
+        if found.value.is_none() {
+            return self;
+        }
+        let later = |then: KeyView<'_>| decide(then, given, terms).map(|later| later.reply.status.retry);
+        let pinned = source == Source::Pin;
+        self.reply.status.retry =
+            ends::across(found, Retry { limits: self.reply.status.retry, pinned }, later);
+        self.before = self.reply.status;
+        if let (true, ReserveAction::MayClose(blocks)) = (pinned, &mut self.verdict) {
+            blocks.across_pin(found, later);
+        }
+        self
+    }
+
+    /// Denies the reservation because another key of the call denies it.
     pub fn deny_with_others(&mut self, longest: RetryAfter) {
         let status = LimitStatus { retry: longest, ..self.before };
         self.reply = RateLimitReply { granted: 0, status, index: Index::Batch };
@@ -170,20 +179,13 @@ impl ReserveDecision {
 /// Decides a reservation on the value of a key, without changing it.
 ///
 /// # Errors
-/// Malformed limits, none at all, or more than the key remembers the usage of.
-pub fn decide(
-    ctx: &Context<'_>,
-    key: &[u8],
-    value: Option<&RateLimit>,
-    given: &[u8],
-    terms: &Terms<'_>,
-    now: Micros,
-) -> Result<ReserveDecision, Error> {
-    let main = ctx.main();
+/// Malformed limits, no limits, or more limits with usage than a key remembers.
+pub fn decide(found: KeyView<'_>, given: &[u8], terms: &Terms<'_>) -> Result<ReserveDecision, Error> {
+    let KeyView { main, value, now, .. } = found;
     let known = value.filter(|value| is_open(Some(value), terms.id, now));
     let known = known.and_then(|value| value.book()?.get(terms.id));
-    let (resolved, source) = resolve(main, key, value, Some(given), now)?;
-    let (limits, mut states) = usage_of(main, value, &resolved, now).ok_or(Error::NoLimits)?;
+    let (resolved, source) = found.resolve(Some(given))?;
+    let (limits, mut states) = found.usage_of(&resolved).ok_or(Error::NoLimits)?;
     let set = limits.get(main);
     hold(main, value, set.limits(), &mut states, now, terms.end(now), &terms.request());
     if let Some(one) = known {
@@ -193,57 +195,43 @@ pub fn decide(
     }
     let decision = limits::decide(set.limits(), &states, now, &terms.request());
     let before = decision.before(set.limits(), &states, now);
-    let stepped_back = value.is_some_and(|value| value.stepped_back(main, now));
+    let stepped_back = found.stepped_back();
+    if value.is_some_and(|value| value.block(now).is_some()) {
+        // The limits of a blocked key are not asked.
+        let status = LimitStatus { remaining: Some(0), ..before };
+        let reply = RateLimitReply { granted: 0, status, index: Index::Blocked };
+        drop(set);
+        let denial = ReserveDecision::leave(reply, status, None);
+        return Ok(ReserveDecision { stepped_back, ..denial.across(found, source, given, terms) });
+    }
     let is_other = value.and_then(RateLimit::limits_id) != Some(limits.id());
-    let block = value.is_some_and(|value| value.block(now).is_some());
-    if decision.is_granted() && !block && is_other {
-        refuse_crowd(main, value, set.limits(), now)?;
+    if decision.is_granted() && is_other {
+        found.refuse_too_many(set.limits())?;
     }
-    let mut closes =
-        if block { None } else { BlocksBegun::of(set.limits(), &states, now, &terms.request(), &decision) };
-    // What holds later is looked up anew.
+    let closes = BlocksBegun::of(set.limits(), &states, now, &terms.request(), &decision);
+    // The limits that hold later are looked up again.
     drop(set);
-    let mut reply = RateLimitReply::of(&decision);
-    let mut labelled = DecisionLabels::of(main, &limits, decision.shadow_denied);
-    if block {
-        // Its limits are not asked.
-        reply = RateLimitReply {
-            granted: 0,
-            status: LimitStatus { remaining: Some(0), ..before },
-            index: Index::Blocked,
-        };
-        labelled = None;
-    }
+    let reply = RateLimitReply::of(&decision);
+    let labelled = DecisionLabels::of(main, &limits, decision.shadow_denied);
     if reply.granted == 0 {
-        if let Some(value) = value {
-            let later = |value: Option<&RateLimit>, then| {
-                decide(ctx, key, value, given, terms, then).map(|later| later.reply.status.retry)
-            };
-            let pinned = source == Source::Pin;
-            let retry = Retry { limits: reply.status.retry, pinned };
-            reply.status.retry = ends::across(main, value, retry, now, later);
-            if pinned && let Some(blocks) = &mut closes {
-                blocks.across_pin(main, value, now, later);
-            }
-        }
         let verdict = closes.map_or(ReserveAction::Leave, ReserveAction::MayClose);
-        let denial = ReserveDecision::leave(reply, reply.status, labelled);
-        return Ok(ReserveDecision { verdict, stepped_back, ..denial });
+        let denial = ReserveDecision { verdict, ..ReserveDecision::leave(reply, reply.status, labelled) };
+        return Ok(ReserveDecision { stepped_back, ..denial.across(found, source, given, terms) });
     }
     let verdict = ReserveAction::Take(is_other.then_some(limits), decision.taken);
     Ok(ReserveDecision { reply, before, verdict, labelled, stepped_back })
 }
 
-/// Whether the reservation is open on a key.
+/// Whether the reservation with this ID is open on a key.
 pub fn is_open(value: Option<&RateLimit>, id: &[u8], now: Micros) -> bool {
     let known = value.and_then(|value| value.book()?.get(id));
     known.is_some_and(|one| one.stage_at(now) == Some(Stage::Open))
 }
 
-/// A key as it is once the reservation is released; `None` where nothing is left of it.
+/// A copy of the value as it is once the reservation is released; `None` if nothing is left of it.
 pub fn released(main: MainThread, value: &RateLimit, id: &[u8], now: Micros) -> Option<RateLimit> {
     let mut without = value.simulation();
-    let change = RateLimitChange::Settle { id, how: Settlement::Release };
+    let change = RateLimitChange::Settle(Settle { id, how: Settlement::Release });
     let release = RateLimitEffect { now, expires: false, change };
     match release.apply(main, Some(&mut without)) {
         Ok(AppliedRateLimit::InPlace(Lifetime::Over)) => None,
@@ -251,14 +239,14 @@ pub fn released(main: MainThread, value: &RateLimit, id: &[u8], now: Micros) -> 
     }
 }
 
-/// Where the enforcing limit with the least remaining stands.
+/// The status of the enforcing limit with the least remaining units, and its position.
 fn status(limits: &[Limit], states: &[State], now: Micros) -> (LimitStatus, usize) {
     let looks = limits.iter().zip(states).enumerate().filter(|(_, (limit, _))| !limit.shadow());
     looks
-        .map(|(at, (limit, state))| (at, look(limit, state, now, 1)))
-        .min_by_key(|(_, look)| look.remaining.unwrap_or(u64::MAX))
-        .map_or((LimitStatus::UNLIMITED, 0), |(at, look)| {
-            let (limit, remaining, reset) = (look.limit, look.remaining, look.reset);
+        .map(|(at, (limit, state))| (at, limit_quota(limit, state, now, 1)))
+        .min_by_key(|(_, quota)| quota.remaining.unwrap_or(u64::MAX))
+        .map_or((LimitStatus::UNLIMITED, 0), |(at, quota)| {
+            let (limit, remaining, reset) = (quota.limit, quota.remaining, quota.reset);
             (LimitStatus { limit, remaining, retry: RetryAfter::Now, reset }, at)
         })
 }

@@ -1,4 +1,4 @@
-//! Which limits hold for a call: the key's pin, else the call's own, else a
+//! Finds the limits that hold for a call: the key's pin, else the call's own limits, else a
 //! policy's, else the default.
 
 use super::words::Word;
@@ -6,6 +6,8 @@ use crate::core::limits::{Limit, Limits, State};
 use crate::core::text::token::{TokenError, shown};
 use crate::core::time::Micros;
 use crate::limiter::Error;
+use crate::server::context::Context;
+use crate::server::ffi::args::Arg;
 use crate::server::main_thread::MainThread;
 use crate::settings;
 use crate::types::intern;
@@ -13,12 +15,12 @@ use crate::types::intern::{InternedLimits, LimitsRef, ParsedLimits};
 use crate::types::policies::node;
 use crate::types::ratelimit::RateLimit;
 
-/// Where limits came from.
+/// The source of limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// An operator's word for this key.
+    /// A pin: an operator fixed the limits of this key.
     Pin,
-    /// The call.
+    /// The call named them.
     Call,
     /// A policy with a prefix of the key.
     Policy,
@@ -29,7 +31,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// As RL.QUOTA shows it.
+    /// The word for the source, as RL.QUOTA shows it.
     pub const fn word(self) -> Word {
         match self {
             Self::Pin => Word::Pin,
@@ -44,50 +46,120 @@ impl Source {
 /// The limits that hold.
 #[derive(Debug)]
 pub enum ResolvedLimits {
-    /// Those that the key used last: its states are in their order.
+    /// The limits that the key used last. Its states are in their order.
     Own,
-    /// Others, or the key is new.
+    /// Other limits, or the key is new.
     Other(LimitsRef),
 }
 
-/// Finds the limits for a call on a key that takes.
-///
-/// `given` is the call's own argument. It is checked even where it does not
-/// hold, so that a typing error does not hide behind a pin.
-///
-/// # Errors
-/// A malformed limit, an unknown policy, or no limits at all.
-#[inline]
-pub fn resolve(
-    main: MainThread,
-    key: &[u8],
-    value: Option<&RateLimit>,
-    given: Option<&[u8]>,
-    now: Micros,
-) -> Result<(ResolvedLimits, Source), Error> {
-    let own = value.and_then(RateLimit::limits_id);
-    if let Some(pin) = value.and_then(|value| value.pin(now)) {
-        if let Some(text) = given {
-            check(main, text)?;
-        }
-        // A pin to a policy that is gone is passed over.
-        if let Ok(Some(resolved)) = limits_of(main, own, pin.text.as_bytes()) {
-            return Ok((resolved, Source::Pin));
-        }
-    }
-    if let Some(text) = given {
-        if !settings::caller_limits(main) {
-            check(main, text)?;
-        } else if let Some(resolved) =
-            limits_of(main, own, text).map_err(|error| if_swapped(key, text, error))?
-        {
-            return Ok((resolved, Source::Call));
-        }
-    }
-    default_limits(main, key, own)
+/// A key as a command finds it, at one time.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyView<'v> {
+    /// The proof that this is the main thread.
+    pub main: MainThread,
+    /// The key's name.
+    pub name: &'v [u8],
+    /// The key's value; `None` if the key does not exist.
+    pub value: Option<&'v RateLimit>,
+    /// The time of the command.
+    pub now: Micros,
 }
 
-/// `RL.ACQUIRE 10/s user:42`: the key was given for the limits.
+impl<'v> KeyView<'v> {
+    /// The key of this name, with its value.
+    pub fn of(ctx: &Context<'_>, name: Arg<'v>, value: Option<&'v RateLimit>, now: Micros) -> Self {
+        Self { main: ctx.main(), name: name.bytes(), value, now }
+    }
+
+    /// The same key with another value, or at another time.
+    #[must_use]
+    pub const fn at<'w>(self, value: Option<&'w RateLimit>, now: Micros) -> KeyView<'w>
+    where
+        'v: 'w,
+    {
+        KeyView { main: self.main, name: self.name, value, now }
+    }
+
+    /// Finds the limits for a call that takes units.
+    ///
+    /// `given` is the call's own argument. It is checked even if it does not hold, so that a pin does
+    /// not hide a typing error.
+    ///
+    /// # Errors
+    /// A malformed limit, an unknown policy, or no limits.
+    #[inline]
+    pub fn resolve(self, given: Option<&[u8]>) -> Result<(ResolvedLimits, Source), Error> {
+        let Self { main, name, value, now } = self;
+        let own = value.and_then(RateLimit::limits_id);
+        if let Some(pin) = value.and_then(|value| value.pin(now)) {
+            if let Some(text) = given {
+                check(main, text)?;
+            }
+            // A pin to a policy that was deleted is passed over.
+            if let Ok(Some(resolved)) = limits_of(main, own, pin.text.as_bytes()) {
+                return Ok((resolved, Source::Pin));
+            }
+        }
+        if let Some(text) = given {
+            if !settings::caller_limits(main) {
+                check(main, text)?;
+            } else if is_own(main, own, text) {
+                return Ok((ResolvedLimits::Own, Source::Call));
+            } else if let Some(resolved) =
+                look_up(main, own, text).map_err(|error| if_swapped(name, text, error))?
+            {
+                return Ok((resolved, Source::Call));
+            }
+        }
+        default_limits(main, name, own)
+    }
+
+    /// Finds the limits for a call, and their states on this key; `None` if there are none.
+    ///
+    /// # Errors
+    /// The same as [`KeyView::resolve`].
+    pub fn usage(self, given: Option<&[u8]>) -> Result<Option<(LimitsRef, Vec<State>)>, Error> {
+        let (resolved, _) = self.resolve(given)?;
+        Ok(self.usage_of(&resolved))
+    }
+
+    /// The same as [`KeyView::usage`], for limits that are already resolved.
+    pub fn usage_of(self, resolved: &ResolvedLimits) -> Option<(LimitsRef, Vec<State>)> {
+        match (resolved, self.value) {
+            (ResolvedLimits::Own, value) => {
+                let value = value?;
+                value.limits().map(|limits| (limits, value.with_states(<[_]>::to_vec)))
+            }
+            (ResolvedLimits::Other(other), Some(value)) => {
+                let states = value.seen_by(self.main, other.get(self.main).limits(), self.now);
+                Some((other.clone(), states))
+            }
+            (ResolvedLimits::Other(other), None) => {
+                let states = vec![State::default(); other.get(self.main).limits().len()];
+                Some((other.clone(), states))
+            }
+        }
+    }
+
+    /// Refuses a grant under `limits` that would leave aside more limits with usage than a key
+    /// remembers. So no usage is ever forgotten.
+    ///
+    /// # Errors
+    /// [`Error::TooManyUnlisted`].
+    pub fn refuse_too_many(self, limits: &[Limit]) -> Result<(), Error> {
+        match self.value {
+            Some(value) if !value.has_room_for(self.main, limits, self.now) => Err(Error::TooManyUnlisted),
+            _ => Ok(()),
+        }
+    }
+
+    /// True if the clock stepped back since the key was written.
+    pub fn stepped_back(self) -> bool {
+        self.value.is_some_and(|value| value.stepped_back(self.main, self.now))
+    }
+}
+
+/// Explains a call such as `RL.ACQUIRE 10/s user:42`, in which key and limits are swapped.
 #[cold]
 fn if_swapped(key: &[u8], given: &[u8], error: Error) -> Error {
     if Limits::parse(key).is_err() {
@@ -97,7 +169,7 @@ fn if_swapped(key: &[u8], given: &[u8], error: Error) -> Error {
     TokenError::new("limit", given, reason).into()
 }
 
-/// The limits of a key that neither pin nor call gives any.
+/// The limits of a key without a pin whose call names none: a policy's, else the default.
 fn default_limits(main: MainThread, key: &[u8], own: Option<u32>) -> Result<(ResolvedLimits, Source), Error> {
     if let Some(policy) = node::limits_for(main, key) {
         return Ok((same_or_other(own, policy), Source::Policy));
@@ -108,7 +180,7 @@ fn default_limits(main: MainThread, key: &[u8], own: Option<u32>) -> Result<(Res
     Err(Error::NoLimits)
 }
 
-/// Refuses a malformed text.
+/// Checks that a text is well formed.
 fn check(main: MainThread, text: &[u8]) -> Result<(), Error> {
     if names_policy(text) {
         crate::core::limits::Expression::parse(text)?;
@@ -118,93 +190,43 @@ fn check(main: MainThread, text: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Nothing in a limits text but the name of a policy starts with `@`.
+/// Whether a text of limits names a policy. In such a text only the name of a policy has an `@`.
 fn names_policy(text: &[u8]) -> bool {
     text.contains(&b'@')
 }
 
-/// The limits of a text; `None` for `*`. A text that the key's limits came from
-/// is not even hashed.
+/// The limits of a text; `None` for `*`. A text that the key's limits came from is not even hashed.
 ///
 /// # Errors
 /// A malformed limit or an unknown policy.
 #[inline]
 pub fn limits_of(main: MainThread, own: Option<u32>, text: &[u8]) -> Result<Option<ResolvedLimits>, Error> {
-    if own.is_some_and(|own| intern::get(main, own).is(text)) {
-        return Ok(Some(ResolvedLimits::Own));
-    }
-    look_up(main, own, text)
+    if is_own(main, own, text) { Ok(Some(ResolvedLimits::Own)) } else { look_up(main, own, text) }
+}
+
+/// Whether a text is the one that the key's limits came from.
+#[inline]
+fn is_own(main: MainThread, own: Option<u32>, text: &[u8]) -> bool {
+    own.is_some_and(|own| intern::get(main, own).is(text))
 }
 
 fn look_up(main: MainThread, own: Option<u32>, text: &[u8]) -> Result<Option<ResolvedLimits>, Error> {
+    // A known text names no policy, so it is not searched for one.
+    if let Some(limits) = intern::wanted_before(main, text) {
+        return Ok(Some(same_or_other(own, limits)));
+    }
     if names_policy(text) {
         return Ok(Some(same_or_other(own, node::limits_of(main, text)?)));
     }
     match intern::want(main, text)? {
         ParsedLimits::Limits(limits) => Ok(Some(same_or_other(own, limits))),
-        // Terms with policies among them went the other way above.
+        // A text that names policies is handled above.
         ParsedLimits::ServerChosen | ParsedLimits::Terms(_) => Ok(None),
-    }
-}
-
-/// The limits that hold for a call, and what is in use of them as a decision sees it;
-/// `None` when the key has neither.
-///
-/// # Errors
-/// As [`resolve`].
-pub fn usage(
-    main: MainThread,
-    key: &[u8],
-    value: Option<&RateLimit>,
-    given: Option<&[u8]>,
-    now: Micros,
-) -> Result<Option<(LimitsRef, Vec<State>)>, Error> {
-    let (resolved, _) = resolve(main, key, value, given, now)?;
-    Ok(usage_of(main, value, &resolved, now))
-}
-
-/// As [`usage`], for limits that are chosen already.
-pub fn usage_of(
-    main: MainThread,
-    value: Option<&RateLimit>,
-    resolved: &ResolvedLimits,
-    now: Micros,
-) -> Option<(LimitsRef, Vec<State>)> {
-    match (resolved, value) {
-        (ResolvedLimits::Own, value) => {
-            let value = value?;
-            value.limits().map(|limits| (limits, value.with_states(<[_]>::to_vec)))
-        }
-        (ResolvedLimits::Other(other), Some(value)) => {
-            let states = value.seen_by(main, other.get(main).limits(), now);
-            Some((other.clone(), states))
-        }
-        (ResolvedLimits::Other(other), None) => {
-            let states = vec![State::default(); other.get(main).limits().len()];
-            Some((other.clone(), states))
-        }
     }
 }
 
 fn same_or_other(own: Option<u32>, limits: LimitsRef) -> ResolvedLimits {
     if own == Some(limits.id()) { ResolvedLimits::Own } else { ResolvedLimits::Other(limits) }
-}
-
-/// Refuses a grant under `limits` that would leave aside more limits with usage than
-/// the key remembers: none of it is ever forgotten.
-///
-/// # Errors
-/// [`Error::TooManyAside`].
-pub fn refuse_crowd(
-    main: MainThread,
-    value: Option<&RateLimit>,
-    limits: &[Limit],
-    now: Micros,
-) -> Result<(), Error> {
-    match value {
-        Some(value) if !value.has_room_aside(main, limits, now) => Err(Error::TooManyAside),
-        _ => Ok(()),
-    }
 }
 
 /// Refuses limits that only reservations can take.

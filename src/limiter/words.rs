@@ -1,7 +1,8 @@
-//! Words that the replies about limits repeat.
+//! Words that the replies about limits repeat, as stored replies.
 
 use crate::server::context::Context;
 use crate::server::fast::shared_replies::SharedReplies;
+use crate::server::ffi::reply::Reply;
 
 macro_rules! words {
     ($($name:ident = $text:literal,)+) => {
@@ -14,7 +15,7 @@ macro_rules! words {
         impl Word {
             const TEXTS: &[&'static str] = &[$($text,)+];
 
-            /// As text.
+            /// The word as text.
             pub const fn text(self) -> &'static str {
                 match self {
                     $(Self::$name => $text,)+
@@ -48,9 +49,8 @@ words! {
 
 static WORDS: SharedReplies = SharedReplies::new(Word::TEXTS);
 
-impl Word {
-    /// Sends it as a bulk string.
-    pub fn send(self, ctx: &Context<'_>) {
-        WORDS.send(ctx, self as usize);
+impl Reply for Word {
+    fn send(&self, ctx: &Context<'_>) {
+        WORDS.send(ctx, *self as usize);
     }
 }

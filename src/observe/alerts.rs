@@ -1,5 +1,5 @@
-//! Alerts: the figures of the last minute, looked at whenever the server's
-//! timer comes round, on masters only.
+//! Alerts on the figures of the last minute. Masters look at them whenever the server's timer
+//! fires.
 
 use crate::core::stats::alerts::{
     Alert, AlertKind, AlertTally, AlertTransition, Blamed, Figure, History, RollingMinute, Thresholds,
@@ -16,11 +16,11 @@ use std::ffi::CStr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-/// The channel of alerts.
+/// The channel on which alerts are published.
 pub const CHANNEL: &CStr = c"floodgate:alerts";
 
-/// What this part listens to.
-pub const LISTENERS: &[EventListener] = &[(Event::Cron, look), (Event::RoleChanged, look)];
+/// The events that this file listens to.
+pub const LISTENERS: &[EventListener] = &[(Event::Cron, check), (Event::RoleChanged, check)];
 
 #[derive(Debug, Default)]
 struct AlertWatch {
@@ -28,12 +28,13 @@ struct AlertWatch {
     history: History,
     /// When the figures were last looked at.
     looked: Micros,
-    /// What layers above said then: how full the queues are, and which breaker is open.
+    /// The figures of layers above at that time: how full the queues are, and which breaker is
+    /// open.
     queues: QueueFullness,
     open: LongestOpen,
-    /// When the breakers were last looked at, by the clock and in fact.
+    /// When the breakers were last looked at, by the clock of commands and by the real clock.
     looked_at_breakers: Option<(Micros, Instant)>,
-    /// What nobody was told of yet.
+    /// The alert transitions that are not published yet.
     untold: Vec<AlertTransition>,
 }
 
@@ -49,25 +50,26 @@ pub fn longest_stall(main: MainThread) -> u64 {
     with(main, |watch| watch.minute.sum(now).stall)
 }
 
-/// For how long the breaker that is open for longest has not been closed, in seconds,
-/// as of the last look.
+/// The time for which the breaker that opened first has not been closed, in seconds, as of the last
+/// look.
 pub fn longest_open(main: MainThread) -> u64 {
     with(main, |watch| watch.open.seconds)
 }
 
-/// The result of `count` calls, and how long each took if that was said.
+/// Counts `count` calls with this result. `duration_us` is how long each took, if that was
+/// reported.
 #[inline]
 pub fn result(main: MainThread, key: &[u8], now: Micros, failed: bool, count: u64, duration_us: Option<u64>) {
     with(main, |watch| watch.minute_at(main, now).results(now, key, failed, count, duration_us));
 }
 
-/// A breaker opened, at a time that may be past.
+/// Counts the opening of a breaker, at a time that may be in the past.
 pub fn opened(ctx: &Context<'_>, key: &[u8], at: Micros) {
     let (main, now) = (ctx.main(), ctx.now());
     with(main, |watch| watch.minute_at(main, now).opened(now, at, key));
 }
 
-/// A batch was decided: so many items, and these of them denied.
+/// Counts a batch of `items` items that was decided. `denied` gives the keys of the denied items.
 pub fn batch<'a>(main: MainThread, now: Micros, items: u64, denied: impl Iterator<Item = &'a [u8]>) {
     with(main, |watch| {
         let minute = watch.minute_at(main, now);
@@ -76,54 +78,55 @@ pub fn batch<'a>(main: MainThread, now: Micros, items: u64, denied: impl Iterato
     });
 }
 
-/// How full the longest queue is, or all of them together.
+/// How full the longest queue is, or all queues together.
 #[derive(Clone, Debug, Default)]
 pub struct QueueFullness {
-    /// In percent.
+    /// The fullness in percent.
     pub percent: u64,
-    /// The key that is to blame, where one is.
+    /// The key that is to blame, if there is one.
     pub key: Option<Arc<[u8]>>,
 }
 
-/// The breaker that is open for longest.
+/// The breaker that has been open for longest.
 #[derive(Clone, Debug, Default)]
 pub struct LongestOpen {
-    /// For how long it has not been closed.
+    /// The time for which it has not been closed, in seconds.
     pub seconds: u64,
-    /// Its key, where it surely has most of the time that breakers were open.
+    /// Its key, if it certainly has most of the time that breakers were open.
     pub key: Option<Vec<u8>>,
 }
 
 static QUEUES: OnceLock<fn(MainThread) -> QueueFullness> = OnceLock::new();
 static BREAKERS: OnceLock<fn(&Context<'_>) -> LongestOpen> = OnceLock::new();
 
-/// Has the alert on a full queue ask `fullness`. Once, when the module is loaded.
+/// Registers `fullness` for the alert on a full queue. Call it once, when the module is loaded.
 pub fn watch_queues(fullness: fn(MainThread) -> QueueFullness) {
-    // A second call would be a second load: the first function is the same.
+    // A second call would come from a second load, with the same function.
     let _ = QUEUES.set(fullness);
 }
 
-/// Has the alert on an open breaker ask `longest`. Once, when the module is loaded.
+/// Registers `longest` for the alert on an open breaker. Call it once, when the module is loaded.
 pub fn watch_breakers(longest: fn(&Context<'_>) -> LongestOpen) {
-    // As above.
+    // A second call would come from a second load, with the same function.
     let _ = BREAKERS.set(longest);
 }
 
-/// Breakers are looked at so often, by the clock or in fact: each is a key to open.
+/// The breakers are looked at again after this many microseconds by the clock of commands, or after
+/// [`BREAKERS_IN_FACT`] by the real clock. A look opens the key of each breaker.
 const BREAKERS_US: u64 = 1_000_000;
 const BREAKERS_IN_FACT: Duration = Duration::from_millis(500);
 
-/// Moments that nobody looked at are looked at later, in steps of this.
+/// The step in microseconds in which moments are looked at later, if nobody looked at the time.
 const STEP_US: u64 = 1_000_000;
 
-/// After so many of them everything has left the minute.
+/// The number of such steps after which all events have left the minute.
 const STEPS: u64 = 61;
 
-/// The server's timer came round, or the server has another role.
-fn look(ctx: &Context<'_>) {
+/// Looks at the figures, because the server's timer fired or its role changed.
+fn check(ctx: &Context<'_>) {
     let (main, now) = (ctx.main(), ctx.now());
     if !ctx.flags().master() {
-        // What is wrong from now on is the new master's to tell.
+        // From now on the new master reports what is wrong.
         let ended = with(main, |watch| {
             if watch.looked > Micros::default() {
                 let history = std::mem::take(&mut watch.history);
@@ -151,7 +154,7 @@ fn look(ctx: &Context<'_>) {
             watch.looked_at_breakers = Some((now, Instant::now()));
         }
         watch.looked = now;
-        watch.look(now, &thresholds);
+        watch.check(now, &thresholds);
         std::mem::take(&mut watch.untold)
     });
     for transition in &transitions {
@@ -160,7 +163,7 @@ fn look(ctx: &Context<'_>) {
 }
 
 impl AlertWatch {
-    /// The figure of a kind at a moment.
+    /// The figure of a kind, with this minute's events.
     fn figure(&self, kind: AlertKind, tally: &AlertTally) -> Figure {
         Figure::of(kind, tally).unwrap_or(match kind {
             AlertKind::BreakerOpen => Figure::Is(self.open.seconds),
@@ -168,8 +171,8 @@ impl AlertWatch {
         })
     }
 
-    /// The minute, to count something that happens now. What was in it is looked at
-    /// before, where nobody has for long.
+    /// The minute, for counting an event of now. If nobody looked for long, the past is looked at
+    /// before.
     #[inline]
     fn minute_at(&mut self, main: MainThread, now: Micros) -> &mut RollingMinute {
         if self.looked.plus(STEP_US) < now {
@@ -178,12 +181,12 @@ impl AlertWatch {
         &mut self.minute
     }
 
-    /// Looks at what was between the last look and `now`: a figure may have been below
-    /// its threshold for long.
+    /// Looks at the time between the last look and `now`, in which a figure may have been below its
+    /// threshold for long.
     #[cold]
     fn look_back(&mut self, now: Micros, thresholds: &Thresholds) {
         let looked = std::mem::replace(&mut self.looked, now);
-        if looked == Micros::default() || self.history.lasting().next().is_none() {
+        if looked == Micros::default() || self.history.active().next().is_none() {
             return;
         }
         for step in 1..=STEPS {
@@ -199,16 +202,16 @@ impl AlertWatch {
         }
     }
 
-    fn look(&mut self, now: Micros, thresholds: &Thresholds) {
+    fn check(&mut self, now: Micros, thresholds: &Thresholds) {
         let tally = self.minute.sum(now);
         let mut history = std::mem::take(&mut self.history);
         let transitions =
-            history.look(now, |kind| self.figure(kind, &tally), thresholds, |kind| self.blamed(now, kind));
+            history.check(now, |kind| self.figure(kind, &tally), thresholds, |kind| self.blamed(now, kind));
         self.history = history;
         self.untold.extend(transitions);
     }
 
-    /// The key that surely has most of what an alert is about.
+    /// The key that certainly has most of what an alert is about.
     fn blamed(&self, now: Micros, kind: AlertKind) -> Option<Vec<u8>> {
         let of = match kind {
             AlertKind::ErrorRate => Blamed::Failures,
@@ -227,7 +230,7 @@ impl AlertWatch {
 struct Message<'a> {
     event: &'static str,
     alert: &'static str,
-    /// `start` or `end`.
+    /// The transition: `start` or `end`.
     state: &'static str,
     key: Option<&'a str>,
     value: u64,
@@ -261,12 +264,12 @@ fn publish(ctx: &Context<'_>, change: &AlertTransition) {
     }
 }
 
-/// The alerts remembered, the newest first.
+/// The remembered alerts, the newest first.
 pub fn recent(main: MainThread) -> Vec<Alert> {
     with(main, |watch| watch.history.recent().cloned().collect())
 }
 
-/// How many alerts last.
-pub fn lasting(main: MainThread) -> u64 {
-    with(main, |watch| watch.history.lasting().count() as u64)
+/// The number of alerts that last.
+pub fn active(main: MainThread) -> u64 {
+    with(main, |watch| watch.history.active().count() as u64)
 }

@@ -1,4 +1,4 @@
-//! What happens to breakers, published as JSON for whoever subscribes.
+//! Transitions of breakers, published as JSON for subscribers.
 
 use crate::core::breaker::Transition;
 use crate::observe::key_mask;
@@ -8,14 +8,14 @@ use crate::settings;
 use serde::Serialize;
 use std::ffi::CStr;
 
-/// The channel of events.
+/// The channel on which events are published.
 pub const CHANNEL: &CStr = c"floodgate:events";
 
-/// A breaker went from one state to another.
+/// The event of a breaker's transition.
 #[derive(Debug, Serialize)]
 struct BreakerTransition {
     event: &'static str,
-    /// Masked where the setting says so; bytes that are no UTF-8 are replaced.
+    /// The name of the key, masked if the setting says so. Bytes that are not UTF-8 are replaced.
     key: String,
     from: &'static str,
     to: &'static str,

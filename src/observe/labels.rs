@@ -1,5 +1,5 @@
-//! Counters that carry a label: a policy, or a shadow limit. However many there
-//! are, only so many are told apart.
+//! Counters by policy and by shadow limit. Their number is bounded: beyond [`MOST`], the rest share
+//! one counter.
 
 use crate::core::limits::{Label, Limit, LimitMask};
 use crate::observe::top::RequestOutcome;
@@ -7,10 +7,10 @@ use crate::server::main_thread::{MainThread, MainThreadCell};
 use crate::types::intern::{LimitsRef, Origin};
 use crate::types::policies::node;
 
-/// So many labels of a kind are counted each on its own; the rest together as
-/// [`OTHER`].
+/// The number of labels of a kind that have a counter of their own. The others are counted together
+/// as [`OTHER`].
 pub const MOST: usize = 100;
-/// The label of all beyond the most.
+/// The label of the shared counter.
 pub const OTHER: &str = "(other)";
 
 #[derive(Debug)]
@@ -27,14 +27,14 @@ struct Shadows {
 
 static SHADOWS: MainThreadCell<Shadows> = MainThreadCell::new(Shadows { each: Vec::new(), other: 0 });
 
-/// Decisions under the limits of a policy.
+/// The numbers of decisions under the limits of a policy.
 #[derive(Clone, Debug)]
 pub struct PolicyCounts {
-    /// Its name, or the text that names several.
+    /// The name of the policy, or a text that names several.
     pub name: Box<str>,
-    /// Requests granted.
+    /// The number of requests granted.
     pub granted: u64,
-    /// Requests denied.
+    /// The number of requests denied.
     pub denied: u64,
 }
 
@@ -57,11 +57,11 @@ fn count_policy(main: MainThread, origin: &Origin, outcome: RequestOutcome) {
     }
 }
 
-/// The counts of a name, which begin at zero; beyond the most those of everybody else.
+/// The counts of a name, which begin at zero. Beyond the most names, the shared counts.
 fn place_of<'p>(policies: &'p mut Vec<PolicyCounts>, name: &str) -> Option<&'p mut PolicyCounts> {
     let find = |policies: &[PolicyCounts], name: &str| policies.iter().position(|one| &*one.name == name);
     let index = find(policies, name).unwrap_or_else(|| {
-        // The last place is everybody else's.
+        // The last place belongs to all other names.
         let name = if policies.len() >= MOST { OTHER } else { name };
         find(policies, name).unwrap_or_else(|| {
             policies.push(PolicyCounts { name: name.into(), granted: 0, denied: 0 });
@@ -71,17 +71,19 @@ fn place_of<'p>(policies: &'p mut Vec<PolicyCounts>, name: &str) -> Option<&'p m
     policies.get_mut(index)
 }
 
-/// Decisions by policy. Each that stands is there from the beginning, at zero: whoever
-/// looks at how much a count has grown misses its first steps otherwise. One that is gone
-/// and was never counted is not.
+/// The numbers of decisions by policy.
+///
+/// Every existing policy is listed from the beginning, with zeros. Otherwise somebody who looks at
+/// the growth of a count would miss its first steps. A policy that was deleted and was never
+/// counted is not listed.
 pub fn policies(main: MainThread) -> Vec<PolicyCounts> {
-    node::look(main, |standing| {
+    node::with_policies(main, |existing| {
         let mut policies = POLICIES.of(main).borrow_mut();
         let stands =
-            |name: &str| Label::parse(name.as_bytes()).is_ok_and(|name| standing.get(&name).is_some());
+            |name: &str| Label::parse(name.as_bytes()).is_ok_and(|name| existing.get(&name).is_some());
         policies.retain(|one| one.granted + one.denied > 0 || stands(&one.name));
-        // Once everybody else has a place, all others share it.
-        for policy in standing.iter() {
+        // Once the shared counter exists, all further policies use it.
+        for policy in existing.iter() {
             if policies.len() > MOST {
                 break;
             }
@@ -91,28 +93,28 @@ pub fn policies(main: MainThread) -> Vec<PolicyCounts> {
     })
 }
 
-/// What is to be counted under labels of a decision.
+/// The labels under which a decision is counted.
 #[derive(Clone, Debug)]
 pub struct DecisionLabels {
     /// The limits of the call.
     pub limits: LimitsRef,
-    /// Which of them are shadow limits that would have denied.
+    /// The shadow limits among them that would have denied.
     pub shadow_denied: LimitMask,
 }
 
 impl DecisionLabels {
-    /// `None` where nothing is to be counted.
+    /// The labels of a decision; `None` if there is nothing to count.
     pub fn of(main: MainThread, limits: &LimitsRef, shadow_denied: LimitMask) -> Option<Self> {
         let counts = !shadow_denied.is_empty() || limits.get(main).origin().is_some();
         counts.then(|| Self { limits: limits.clone(), shadow_denied })
     }
 
-    /// How many shadow limits would have denied.
+    /// The number of shadow limits that would have denied.
     pub const fn shadows(&self) -> u32 {
         self.shadow_denied.len()
     }
 
-    /// Counts the policy, unless others decided in its place, and each shadow
+    /// Counts the policy, unless `outcome` is `None` because other limits decided, and each shadow
     /// limit that would have denied.
     pub fn count(&self, main: MainThread, outcome: Option<RequestOutcome>) {
         let set = self.limits.get(main);
@@ -138,7 +140,7 @@ impl DecisionLabels {
     }
 }
 
-/// Denials that each shadow limit would have made.
+/// The number of denials that each shadow limit would have made.
 pub fn shadows(main: MainThread) -> Vec<(String, u64)> {
     let shadows = SHADOWS.of(main).borrow();
     let mut all: Vec<_> =

@@ -1,4 +1,4 @@
-//! Counters by command and outcome.
+//! Counters of commands by outcome, and all numbers of INFO and RL.METRICS.
 
 use super::alerts;
 use crate::server::effects::replicate;
@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
-        /// How often each outcome happened since the module was loaded.
+        /// The number of times that each outcome happened since the module was loaded.
         #[derive(Clone, Copy, Debug, Default)]
         pub struct Counters {
             $($(#[$doc])* pub $name: u64,)*
@@ -22,7 +22,7 @@ macro_rules! counters {
         impl Counters {
             const NONE: Self = Self { $($name: 0,)* };
 
-            /// Every counter with its name.
+            /// Each counter with its name.
             pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$((stringify!($name), self.$name)),*].into_iter()
             }
@@ -31,25 +31,25 @@ macro_rules! counters {
 }
 
 counters! {
-    /// RL.ACQUIRE that took something.
+    /// Calls of RL.ACQUIRE that took something.
     acquire_granted,
     /// Units that RL.ACQUIRE granted.
     acquire_granted_units,
-    /// RL.ACQUIRE that took nothing, for whatever reason.
+    /// Calls of RL.ACQUIRE that took nothing, for whatever reason.
     acquire_denied,
-    /// Of all denials, those because the key was blocked.
+    /// Denials of any command because the key was blocked.
     blocked_denied,
     /// Calls of RL.QUOTA.
     quota_calls,
-    /// Items of RL.BATCH granted.
+    /// Items of RL.BATCH that were granted.
     batch_granted,
-    /// Items of RL.BATCH denied.
+    /// Items of RL.BATCH that were denied.
     batch_denied,
     /// Calls of RL.BATCH.
     batch_calls,
-    /// CL.THROTTLE, RL.THROTTLE or GCRA that let pass.
+    /// Calls of CL.THROTTLE, RL.THROTTLE or GCRA that were not limited.
     throttle_granted,
-    /// CL.THROTTLE, RL.THROTTLE or GCRA that limited.
+    /// Calls of CL.THROTTLE, RL.THROTTLE or GCRA that were limited.
     throttle_denied,
     /// Calls of RL.REFUND that gave something back.
     refunds,
@@ -57,7 +57,7 @@ counters! {
     refunded_units,
     /// Calls of RL.CHARGE.
     charges,
-    /// Units that RL.CHARGE was told of, those dropped too.
+    /// Units that calls of RL.CHARGE named, including those that were dropped.
     charged_units,
     /// Keys whose usage RL.RESET forgot.
     resets,
@@ -65,65 +65,65 @@ counters! {
     cleared,
     /// Keys that RL.PIN pinned.
     pins,
-    /// Keys that RL.UNPIN freed.
+    /// Keys that RL.UNPIN unpinned.
     unpins,
     /// Keys that RL.BLOCK blocked.
     blocks,
-    /// Keys that RL.UNBLOCK freed.
+    /// Keys that RL.UNBLOCK unblocked.
     unblocks,
     /// Blocks that limits with `block=` began.
     limits_closed,
     /// Denials that shadow limits would have made.
     shadow_denied,
-    /// Reservations granted, one a key.
+    /// Reservations granted, one for each key.
     reservations_granted,
     /// Calls of RL.RESERVE, and of CB.ACQUIRE with TTL, that their limits denied.
     reservations_denied,
-    /// Reservations settled by RL.COMMIT, one a key.
+    /// Reservations that RL.COMMIT settled, one for each key.
     reservations_committed,
-    /// Reservations given back by RL.RELEASE, one a key.
+    /// Reservations that RL.RELEASE gave back, one for each key.
     reservations_released,
-    /// Reservations given more time, one a key.
+    /// Reservations that got more time, one for each key.
     reservations_renewed,
     /// Waiters that got their units.
     waiting_served,
-    /// Waiters whose time was up.
+    /// Waiters whose timeout passed.
     waiting_timed_out,
     /// Waiters that disconnected, were killed or unblocked with an error.
     waiting_left,
-    /// Requests that found the line, or the server's lines together, full.
+    /// Requests that found their queue full, or all queues of the server together.
     waiting_refused,
-    /// CB.ACQUIRE that let the call through.
+    /// Calls of CB.ACQUIRE that were admitted.
     breaker_admitted,
-    /// CB.ACQUIRE denied by an open breaker.
+    /// Calls of CB.ACQUIRE that an open breaker denied.
     breaker_denied_open,
-    /// CB.ACQUIRE denied since all trials of a half-open breaker were taken.
+    /// Calls of CB.ACQUIRE that were denied because all trials of a half-open breaker were taken.
     breaker_denied_half_open,
-    /// CB.ACQUIRE denied by a breaker that an operator forced open.
+    /// Calls of CB.ACQUIRE that a breaker denied which an operator forced open.
     breaker_denied_forced,
-    /// CB.ACQUIRE denied by a ramp.
+    /// Calls of CB.ACQUIRE that a ramp denied.
     breaker_denied_ramp,
-    /// CB.ACQUIRE that the breaker would have admitted and the LIMIT did not.
+    /// Calls of CB.ACQUIRE that the breaker would have admitted and the LIMIT denied.
     breaker_denied_limit,
-    /// CB.REPORT OK that counted.
+    /// Calls of CB.REPORT OK that counted.
     breaker_reports_ok,
-    /// CB.REPORT FAIL that counted.
+    /// Calls of CB.REPORT FAIL that counted.
     breaker_reports_fail,
-    /// CB.REPORT IGNORE that was taken.
+    /// Calls of CB.REPORT IGNORE that were accepted.
     breaker_reports_ignore,
-    /// CB.REPORT that came too late, twice, or with a token of nobody.
+    /// Calls of CB.REPORT that came too late, twice, or with a token that no call got.
     breaker_stale_reports,
-    /// Reports that counted and said how long the call took.
+    /// Reports that counted and gave the duration of the call.
     response_count,
-    /// How long these took together, in microseconds.
+    /// The sum of these durations in microseconds.
     response_us_sum,
-    /// Trials that were never reported. Counted by time: see `by_time`.
+    /// Trials that were never reported. Time ends them: see `by_time`.
     breaker_lost_trials,
     /// Breakers that CB.RESET reset.
     breaker_resets,
-    /// Transitions of breakers to closed; those by time are added when told.
+    /// Transitions of breakers to closed. Those that time alone caused are added by [`numbers`].
     breaker_to_closed,
-    /// Transitions of breakers to open; those by time are added when told.
+    /// Transitions of breakers to open. Those that time alone caused are added by [`numbers`].
     breaker_to_open,
     /// Transitions of breakers to half-open.
     breaker_to_half_open,
@@ -133,17 +133,18 @@ counters! {
     breaker_to_forced_closed,
     /// Calls of RL.RECORD.
     records,
-    /// Good outcomes that RL.RECORD told of.
+    /// Successes that RL.RECORD reported.
     records_ok,
-    /// Failures that RL.RECORD told of.
+    /// Failures that RL.RECORD reported.
     records_fail,
-    /// Keys that were not tracked since `track-max` were already.
+    /// Keys that were not tracked because `track-max` keys already were.
     track_refused,
-    /// Policies set and deleted here as another master of the cluster told.
+    /// Policies that were set or deleted here because another master of the cluster sent the
+    /// change.
     policies_taken_over,
-    /// Policies that another master told of and this version cannot read.
+    /// Policies that another master sent and that this version cannot read.
     policies_unreadable,
-    /// Policies of another master whose version lies more than a day ahead.
+    /// Policies that another master sent with a version more than a day ahead.
     policies_ahead,
     /// Messages of other nodes about policies that were dropped as malformed.
     policy_messages_malformed,
@@ -153,33 +154,33 @@ counters! {
 
 static COUNTERS: MainThreadCell<Counters> = MainThreadCell::new(Counters::NONE);
 
-/// A figure of now that a layer above tells: its name, and where to ask.
+/// A gauge of a layer above: its name, and the function that returns its value.
 pub type Gauge = (&'static str, fn(MainThread) -> u64);
 
 static GAUGES: OnceLock<&'static [&'static [Gauge]]> = OnceLock::new();
 
-/// Has INFO and RL.METRICS tell `gauges`, too. Once, when the module is loaded.
+/// Registers `gauges` for INFO and RL.METRICS. Call it once, when the module is loaded.
 pub fn tell_gauges(gauges: &'static [&'static [Gauge]]) {
-    // A second call would be a second load: the first gauges are the same.
+    // A second call would come from a second load, with the same gauges.
     let _ = GAUGES.set(gauges);
 }
 
-/// Adds one.
+/// Adds 1 to a counter.
 pub fn count(main: MainThread, counter: impl FnOnce(&mut Counters) -> &mut u64) {
     add(main, counter, 1);
 }
 
-/// Adds `n`.
+/// Adds `n` to a counter.
 pub fn add(main: MainThread, counter: impl FnOnce(&mut Counters) -> &mut u64, n: u64) {
     let mut counters = COUNTERS.of(main).borrow_mut();
     let counter = counter(&mut counters);
     *counter = counter.saturating_add(n);
 }
 
-/// Every number: counters since the module was loaded, and gauges of now.
+/// Calls `tell` for every number: the counters since the module was loaded, and the gauges of now.
 pub fn numbers(main: MainThread, mut tell: impl FnMut(&str, u64)) {
     by_time::advance(main);
-    // A copy: what is asked below may count, too.
+    // This is a copy, because the functions called below may count, too.
     let mut counters = *COUNTERS.of(main).borrow();
     let ended = state_counts::ended();
     for (counter, n) in [
@@ -205,7 +206,7 @@ pub fn numbers(main: MainThread, mut tell: impl FnMut(&str, u64)) {
     tell("limit_sets", intern::size(main) as u64);
     tell("tracked_keys", tracked::count() as u64);
     policies::node::numbers(main, &mut tell);
-    tell("alerts_active", alerts::lasting(main));
+    tell("alerts_active", alerts::active(main));
     tell("breaker_open_seconds_max", alerts::longest_open(main));
     tell("stall_ms_max", alerts::longest_stall(main));
     let timed = command_timing::histogram(main);
@@ -216,7 +217,7 @@ pub fn numbers(main: MainThread, mut tell: impl FnMut(&str, u64)) {
     }
 }
 
-/// The module's part of INFO.
+/// Writes the module's part of INFO.
 pub fn info(writer: &InfoWriter) {
     if !writer.section("") {
         return;

@@ -1,4 +1,4 @@
-//! What operators can see.
+//! Everything that operators can see: metrics, busy keys, events and alerts.
 
 pub mod alerts;
 pub mod events;

@@ -1,4 +1,4 @@
-//! The keys that are granted and denied most, ever and lately.
+//! The keys that are granted and denied most, in all and lately.
 
 use crate::core::stats::heavy_hitters::{BusyPeriod, TopK};
 use crate::core::time::Micros;
@@ -6,19 +6,19 @@ use crate::observe::key_mask;
 use crate::server::fast::prefetch::prefetch;
 use crate::server::main_thread::{MainThread, MainThreadCell};
 
-/// Which decisions.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestOutcome {
     /// Something was granted.
     Granted,
-    /// Nothing was.
+    /// Nothing was granted.
     Denied,
 }
 
 static GRANTED: MainThreadCell<TopK> = MainThreadCell::new(TopK::new(UNSEEDED));
 static DENIED: MainThreadCell<TopK> = MainThreadCell::new(TopK::new(UNSEEDED));
 
-/// Until the first decision; then it is random.
+/// The seed until the first decision. Then it is random.
 const UNSEEDED: usize = 0;
 
 const fn cell(outcome: RequestOutcome) -> &'static MainThreadCell<TopK> {
@@ -35,7 +35,7 @@ pub fn count(main: MainThread, key: &[u8], outcome: RequestOutcome, now: Micros)
     if busiest.seed() == UNSEEDED {
         begin(&mut busiest);
     }
-    if let Some(set) = busiest.count(key, now) {
+    if let Some(set) = busiest.record(key, now) {
         prefetch(set);
     }
 }
@@ -45,7 +45,7 @@ fn begin(busiest: &mut TopK) {
     busiest.set_seed(key_mask::seed() | 1);
 }
 
-/// Counts a decision on a key by what it granted.
+/// Counts a decision on a key as granted or denied.
 #[inline]
 pub fn decided(main: MainThread, key: &[u8], granted: bool, now: Micros) {
     count(main, key, if granted { RequestOutcome::Granted } else { RequestOutcome::Denied }, now);
@@ -54,17 +54,17 @@ pub fn decided(main: MainThread, key: &[u8], granted: bool, now: Micros) {
 /// A busy key.
 #[derive(Clone, Debug)]
 pub struct BusyKey {
-    /// Its name, unmasked.
+    /// The name of the key, unmasked.
     pub name: Vec<u8>,
-    /// At most so many decisions since the module was loaded.
+    /// The upper bound of its number of decisions since the module was loaded.
     pub count: u64,
-    /// By so many the count may be too high.
+    /// The largest error of that: the true number is at least `count - error`.
     pub error: u64,
-    /// What of it happened lately.
+    /// Its latest run of decisions, if that still lasts.
     pub spell: Option<BusyPeriod>,
 }
 
-/// All that are remembered, the busiest first.
+/// The busiest keys that are remembered, the busiest first.
 pub fn list(main: MainThread, outcome: RequestOutcome, now: Micros) -> Vec<BusyKey> {
     let mut busiest = cell(outcome).of(main).borrow_mut();
     busiest

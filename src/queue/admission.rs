@@ -1,9 +1,9 @@
-//! What becomes of a request where a line stands, or that may wait.
+//! The admission of a request to a queue: it passes, waits or is denied.
 
 use super::behind::{behind, behind_at, forecast};
 use super::forecast::Forecast;
-use super::moves::plan;
-use super::state::{Waiter, has_queue, place, with};
+use super::moves::set_timer;
+use super::state::{Waiter, db_key, has_queue, with};
 use super::{answer, moves, request, serve};
 use crate::core::limits::Request;
 use crate::core::retry_after::RetryAfter;
@@ -12,13 +12,15 @@ use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::acquire;
 use crate::limiter::acquire::AcquireDecision;
-use crate::limiter::reply::{RateLimitReply, signed};
+use crate::limiter::reply::RateLimitReply;
+use crate::limiter::resolve::KeyView;
 use crate::observe::metrics;
 use crate::queue::request::QueuedRequest;
 use crate::server::blocking;
 use crate::server::blocking::BlockedClientHandler;
 use crate::server::context::Context;
 use crate::server::ffi::args::Arg;
+use crate::server::ffi::reply::signed;
 use crate::server::keys::key::ReadKey;
 use crate::server::keys::keyspace;
 use crate::server::main_thread::MainThread;
@@ -26,13 +28,14 @@ use crate::server::timing::wake_timer;
 use crate::settings;
 use crate::types::ratelimit::RateLimit;
 
-const WARD: BlockedClientHandler =
+const HANDLER: BlockedClientHandler =
     BlockedClientHandler { answer: answer::answer_client, gone: answer::client_gone };
 
-/// How long a caller is ready to wait: `WAIT d`, at most `wait-max`; 0 for not.
+/// Parses `WAIT d`, the time in microseconds for which a caller is ready to wait, at most
+/// `wait-max`. 0 means not to wait.
 ///
 /// # Errors
-/// A malformed duration, or too long.
+/// The duration is malformed or too long.
 pub fn wait_option(main: MainThread, arg: Arg<'_>) -> Result<u64, Error> {
     let us = duration::parse(arg.bytes())?;
     let most = settings::wait_max_us(main);
@@ -43,47 +46,47 @@ pub fn wait_option(main: MainThread, arg: Arg<'_>) -> Result<u64, Error> {
     Ok(us)
 }
 
-/// What became of a request that met a line, or that wants to wait.
+/// The outcome for a request that may meet a queue, or that may wait.
 #[derive(Debug)]
 pub enum QueueAdmission {
-    /// No line is in its way.
+    /// No queue is in its way.
     NoQueue,
-    /// It waits now, and is answered later.
+    /// It waits now, and gets its reply later.
     Enqueued,
     /// It is denied.
     Denied(Box<request::QueuedDecision>),
 }
 
-/// Decides a request where a line may stand: it waits at its end, or is denied.
+/// Decides a request on a key that may have a queue: it waits at the end, or is denied.
 ///
 /// # Errors
-/// As the decision itself.
+/// Those of the decision itself.
 pub fn admit(
     ctx: &Context<'_>,
     key: &ReadKey<'_>,
-    ask: &QueuedRequest,
+    queued: &QueuedRequest,
     wait_us: u64,
     now: Micros,
 ) -> Result<QueueAdmission, Error> {
-    if ask.critical() || !has_queue(ctx, key.name()) {
+    if queued.critical() || !has_queue(ctx, key.name()) {
         return Ok(QueueAdmission::NoQueue);
     }
-    let decision = behind(ctx, key, ask, now)?;
+    let decision = behind(ctx, key, queued, now)?;
     if decision.reply().status.retry == RetryAfter::Never {
         return Ok(QueueAdmission::Denied(decision.into()));
     }
-    Ok(if join(ctx, key, ask, wait_us, RetryAfter::Never, now) {
+    Ok(if join(ctx, key, queued, wait_us, RetryAfter::Never, now) {
         QueueAdmission::Enqueued
     } else {
         QueueAdmission::Denied(decision.into())
     })
 }
 
-/// As [`acquire::decide`], but denied where a line stands and the request is not
-/// critical: for every command that takes and does not wait.
+/// The same as [`acquire::decide`], but a request that is not critical is denied if the key has a
+/// queue. Every command uses it that takes units and does not wait.
 ///
 /// # Errors
-/// As [`acquire::decide`].
+/// The same as [`acquire::decide`].
 #[inline]
 pub fn decide(
     ctx: &Context<'_>,
@@ -93,59 +96,61 @@ pub fn decide(
     request: &Request,
     now: Micros,
 ) -> Result<AcquireDecision, Error> {
+    let found = KeyView::of(ctx, name, value, now);
     if request.critical || !has_queue(ctx, name) {
-        return acquire::decide(ctx, name.bytes(), value, given, request, now);
+        return acquire::decide(found, given, request);
     }
-    let ask = QueuedRequest::Acquire { limits: given.map(Into::into), request: *request, track: false };
-    Ok(match behind_at(ctx, &place(ctx, name), value, &ask, now)? {
+    let queued = QueuedRequest::acquire(given, request);
+    Ok(match behind_at(found, &db_key(ctx, name), &queued)? {
         request::QueuedDecision::Acquire(decision) => decision,
-        // Not what was asked.
+        // This cannot happen: the request is an acquire.
         request::QueuedDecision::Reserve(decision) => AcquireDecision::denial(decision.reply),
     })
 }
 
-/// Puts the client at the end of the key's line, if it may wait. `retry` says
-/// when its units are free when it is the first.
+/// Puts the client at the end of the key's queue, if it may wait. `retry` says when its units are
+/// free, if it is the first. Returns whether the client waits.
 pub fn join(
     ctx: &Context<'_>,
     key: &ReadKey<'_>,
-    ask: &QueuedRequest,
+    queued: &QueuedRequest,
     wait_us: u64,
     retry: RetryAfter,
     now: Micros,
 ) -> bool {
     let flags = ctx.flags();
-    // On a replica that takes writes nobody would serve the line.
+    // On a replica that takes writes, nobody would serve the queue.
     if wait_us == 0 || flags.deny_blocking() || !flags.master() {
         return false;
     }
     let main = ctx.main();
-    let place = place(ctx, key.name());
+    let db_key = db_key(ctx, key.name());
     let (queue_max, waiters_max) = (settings::queue_max(main), settings::waiters_max(main));
-    let ticket = with(main, |queues| {
-        let full = queues.by_key.length(&place) >= queue_max || queues.by_key.waiting() >= waiters_max;
-        (!full).then(|| queues.by_key.next_ticket())
+    let id = with(main, |queues| {
+        let full = queues.waiters.length(&db_key) >= queue_max || queues.waiters.waiting() >= waiters_max;
+        (!full).then(|| queues.waiters.next_id())
     });
-    let Some(ticket) = ticket else {
+    let Some(id) = id else {
         metrics::count(main, |m| &mut m.waiting_refused);
         return false;
     };
     wake_timer::prepare(ctx, serve::wake);
-    keyspace::listen(moves::happened);
+    keyspace::listen(moves::on_keyspace_change);
     let timeout_ms = signed(wait_us.div_ceil(1000));
-    let client = blocking::block(ctx, key.name(), ticket, timeout_ms, WARD);
+    let client = blocking::block(ctx, key.name(), id, timeout_ms, HANDLER);
     let due = match retry {
         RetryAfter::Now => Some(now),
         RetryAfter::After(us) => Some(now.plus(us)),
         RetryAfter::Never => None,
     };
-    let waiter = Waiter { ask: ask.clone(), since: now, client };
-    with(main, |queues| queues.join(&place, waiter, due));
-    plan(main);
+    let waiter = Waiter { queued: queued.clone(), since: now, client };
+    with(main, |queues| queues.join(&db_key, waiter, due));
+    set_timer(main);
     true
 }
 
-/// When the line of a key will have been served, if nobody else comes.
+/// The time at which the queue of a key will have been served, if no other client joins it. `None`
+/// without a queue.
 ///
 /// # Errors
 /// The key holds another type.
@@ -154,16 +159,17 @@ pub fn served_by(ctx: &Context<'_>, key: &ReadKey<'_>, now: Micros) -> Result<Op
         return Ok(None);
     }
     let held = key.value::<RateLimit>()?;
-    let place = place(ctx, key.name());
-    Ok(Some(forecast(ctx, &place, held.as_deref(), now, Forecast::served_at).max(now.plus(1))))
+    let db_key = db_key(ctx, key.name());
+    let found = KeyView::of(ctx, key.name(), held.as_deref(), now);
+    Ok(Some(forecast(found, &db_key, Forecast::served_at).max(now.plus(1))))
 }
 
-/// The denial that a request would be answered with while a line stands on its key:
-/// nothing is taken or counted.
+/// The denial that a request would get from a queue on its key. Nothing is taken or counted. `None`
+/// without a queue.
 ///
 /// # Errors
-/// As [`acquire::decide`].
-pub fn look(
+/// The same as [`acquire::decide`].
+pub fn peek(
     ctx: &Context<'_>,
     key: &ReadKey<'_>,
     given: Option<&[u8]>,
@@ -173,6 +179,6 @@ pub fn look(
     if !has_queue(ctx, key.name()) {
         return Ok(None);
     }
-    let ask = QueuedRequest::Acquire { limits: given.map(Into::into), request: *request, track: false };
-    behind(ctx, key, &ask, now).map(|decision| Some(decision.reply()))
+    let queued = QueuedRequest::acquire(given, request);
+    behind(ctx, key, &queued, now).map(|decision| Some(decision.reply()))
 }

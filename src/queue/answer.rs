@@ -1,4 +1,4 @@
-//! What becomes of a client whose wait has ended.
+//! Answers clients whose wait has ended.
 
 use super::behind::behind_at;
 use super::state::with;
@@ -7,8 +7,9 @@ use crate::core::retry_after::RetryAfter;
 use crate::core::wait_queue::WaiterId;
 use crate::limiter::Error;
 use crate::limiter::reply::RateLimitReply;
+use crate::limiter::resolve::KeyView;
 use crate::observe::{metrics, top};
-use crate::queue::moves::plan;
+use crate::queue::moves::set_timer;
 use crate::queue::request;
 use crate::queue::request::QueuedRequest;
 use crate::queue::state::DbKey;
@@ -18,66 +19,67 @@ use crate::server::ffi::call::OwnedString;
 use crate::server::ffi::reply;
 use crate::types::ratelimit::RateLimit;
 
-/// The server lets us answer this client: with what was decided, or, when its
-/// time is up, with where it stands.
-pub(super) fn answer_client(ctx: &Context<'_>, ticket: WaiterId) {
+/// Answers this client, as the server asks for it: with the decision, or, if its timeout passed,
+/// with the denial that it would get now.
+pub(super) fn answer_client(ctx: &Context<'_>, id: WaiterId) {
     let main = ctx.main();
-    let decided = with(main, |queues| queues.outcomes.remove(&ticket));
-    if let Some((ask, reply, _)) = decided {
-        return ask.send(ctx, &reply);
+    let decided = with(main, |queues| queues.outcomes.remove(&id));
+    if let Some((queued, reply, _)) = decided {
+        return queued.send(ctx, &reply);
     }
-    let Some((place, waiter)) = with(main, |queues| queues.leave(ticket)) else {
+    let Some((db_key, waiter)) = with(main, |queues| queues.leave(id)) else {
         reply::null(ctx);
         return;
     };
-    let ask = waiter.ask;
+    let queued = waiter.queued;
     metrics::count(main, |m| &mut m.waiting_timed_out);
-    top::decided(main, &place.1, false, ctx.now());
-    let name = OwnedString::new(ctx, &place.1);
-    let denial = ctx.in_database(place.0, || denial(ctx, &place, name.arg(), &ask));
+    top::decided(main, &db_key.1, false, ctx.now());
+    let name = OwnedString::new(ctx, &db_key.1);
+    let denial = ctx.in_database(db_key.0, || denial(ctx, &db_key, name.arg(), &queued));
     let reply = denial.map(|decision| {
         decision.count(main);
         decision.reply()
     });
     if reply.is_ok() {
-        with(main, |queues| queues.uncounted.push((place, ask.clone())));
+        with(main, |queues| queues.uncounted.push((db_key, queued.clone())));
     }
-    plan(main);
-    ask.send(ctx, &reply);
+    set_timer(main);
+    queued.send(ctx, &reply);
 }
 
-/// The reply of a request whose wait has ended without a grant.
+/// The denial of a request whose wait has ended without a grant.
 fn denial(
     ctx: &Context<'_>,
-    place: &DbKey,
+    db_key: &DbKey,
     name: Arg<'_>,
-    ask: &QueuedRequest,
+    queued: &QueuedRequest,
 ) -> Result<request::QueuedDecision, Error> {
     let now = ctx.now();
     let key = ctx.read(name);
     let held = key.value::<RateLimit>()?;
-    if !ask.critical() && with(ctx.main(), |queues| queues.by_key.length(place) > 0) {
-        return behind_at(ctx, place, held.as_deref(), ask, now);
+    let found = KeyView { main: ctx.main(), name: &db_key.1, value: held.as_deref(), now };
+    if !queued.critical() && with(ctx.main(), |queues| queues.waiters.length(db_key) > 0) {
+        return behind_at(found, db_key, queued);
     }
-    let decision = ask.decide(ctx, &place.1, held.as_deref(), now)?;
+    let decision = queued.decide(found)?;
     let reply = decision.reply();
     if reply.granted == 0 {
         return Ok(decision);
     }
-    // Its units have become free this very moment; asking again gets them.
+    // Its units have become free at this very moment. If the client asks again, it gets them.
     let status = LimitStatus { retry: RetryAfter::After(1), ..reply.status };
     Ok(decision.denied(RateLimitReply { granted: 0, status, ..reply }))
 }
 
-/// The server says that this client will not be answered by us.
-pub(super) fn client_gone(ctx: &Context<'_>, ticket: WaiterId) {
+/// Forgets this client, because the server says that we cannot answer it any more.
+pub(super) fn client_gone(ctx: &Context<'_>, id: WaiterId) {
     let main = ctx.main();
     let waited = with(main, |queues| {
-        queues.outcomes.remove(&ticket);
-        queues.leave(ticket).is_some()
+        queues.outcomes.remove(&id);
+        queues.leave(id).is_some()
     });
     if waited {
         metrics::count(main, |m| &mut m.waiting_left);
-        plan(main);
+        set_timer(main);
     }
 }

@@ -1,16 +1,17 @@
-//! When a line will have been served: it is played through on a copy of the key,
-//! with the very code that will serve it.
+//! Forecasts of when a queue will have been served. They serve a copy of the key, with the same
+//! code that will serve the queue.
 
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 use crate::core::wait_queue::WaiterId;
 use crate::limiter::Error;
+use crate::limiter::resolve::KeyView;
 use crate::queue::request::{QueuedDecision, QueuedRequest};
-use crate::server::context::Context;
+use crate::server::main_thread::MainThread;
 use crate::types::effect::ratelimit::{AppliedRateLimit, RateLimitEffect};
 use crate::types::ratelimit::RateLimit;
 
-/// A key as it will be when the waiters up to one have been served.
+/// The forecast of a key after the waiters up to one have been served.
 #[derive(Debug)]
 pub struct Forecast {
     value: Option<RateLimit>,
@@ -19,40 +20,44 @@ pub struct Forecast {
 }
 
 impl Forecast {
-    /// Before anybody is served.
-    pub fn new(value: Option<&RateLimit>, now: Micros) -> Self {
-        Self { value: value.map(RateLimit::simulation), at: now, last: 0 }
+    /// A forecast before any waiter is served.
+    pub fn new(found: KeyView<'_>) -> Self {
+        Self { value: found.value.map(RateLimit::simulation), at: found.now, last: 0 }
     }
 
-    /// The last waiter that it counts; 0 for none.
+    /// The key as it will be at `at`, as far as the forecast goes.
+    fn key<'v>(&'v self, found: KeyView<'v>, at: Micros) -> KeyView<'v> {
+        found.at(self.value.as_ref(), at)
+    }
+
+    /// The last waiter that it has served; 0 for none.
     pub const fn last(&self) -> WaiterId {
         self.last
     }
 
-    /// Serves one more.
-    pub fn add(&mut self, ctx: &Context<'_>, key: &[u8], ticket: WaiterId, ask: &QueuedRequest) {
-        self.last = ticket;
-        // Who cannot be served is sent away and takes nothing.
-        let Ok(first) = ask.decide(ctx, key, self.value.as_ref(), self.at) else { return };
+    /// Serves one more waiter.
+    pub fn add(&mut self, found: KeyView<'_>, id: WaiterId, queued: &QueuedRequest) {
+        self.last = id;
+        // A request that can never be granted leaves the queue without taking units.
+        let Ok(first) = queued.decide(self.key(found, self.at)) else { return };
         match first.reply().status.retry {
             RetryAfter::Never => {}
-            RetryAfter::Now => self.grant(ctx, ask, &first),
+            RetryAfter::Now => self.grant(found.main, queued, &first),
             RetryAfter::After(us) => {
                 self.at = self.at.plus(us);
-                if let Ok(decision) = ask.decide(ctx, key, self.value.as_ref(), self.at) {
-                    self.grant(ctx, ask, &decision);
+                if let Ok(decision) = queued.decide(self.key(found, self.at)) {
+                    self.grant(found.main, queued, &decision);
                 }
             }
         }
     }
 
-    fn grant(&mut self, ctx: &Context<'_>, ask: &QueuedRequest, decision: &QueuedDecision) {
+    fn grant(&mut self, main: MainThread, queued: &QueuedRequest, decision: &QueuedDecision) {
         if decision.reply().granted == 0 {
             return;
         }
-        let main = ctx.main();
-        // What does not fit is left out, as when it is served.
-        let _ = ask.change(main, decision, self.at, |change| {
+        // A change that does not fit is left out, as it is when the queue is served.
+        let _ = queued.change(main, decision, self.at, |change| {
             let effect = RateLimitEffect { now: self.at, expires: false, change };
             let applied =
                 effect.apply(main, self.value.as_mut()).map_err(|bad| Error::Other(bad.to_string()))?;
@@ -63,17 +68,17 @@ impl Forecast {
         });
     }
 
-    /// When the last of them has been served.
+    /// The time at which the last of these waiters has been served.
     pub const fn served_at(&self) -> Micros {
         self.at
     }
 
-    /// How long until a request would be granted behind the line.
-    pub fn retry(&self, ctx: &Context<'_>, key: &[u8], ask: &QueuedRequest, now: Micros) -> RetryAfter {
+    /// The time until a request behind the queue would be granted.
+    pub fn retry(&self, found: KeyView<'_>, queued: &QueuedRequest) -> RetryAfter {
+        let now = found.now;
         let at = self.at.max(now);
-        let retry = ask
-            .decide(ctx, key, self.value.as_ref(), at)
-            .map_or(RetryAfter::Now, |decision| decision.reply().status.retry);
+        let decision = queued.decide(self.key(found, at));
+        let retry = decision.map_or(RetryAfter::Now, |decision| decision.reply().status.retry);
         match retry {
             RetryAfter::Now => RetryAfter::After(at.since(now).max(1)),
             RetryAfter::After(us) => RetryAfter::After(at.since(now).saturating_add(us)),

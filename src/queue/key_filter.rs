@@ -1,29 +1,28 @@
-//! Which key names have a queue: an answer that costs a few instructions.
+//! A filter that tells for a few instructions which key names may have a queue.
 //!
-//! **Optimisation.** While anybody waits anywhere, every command asks whether a queue
-//! stands for its key. The plain version looks the key up among the queues, which
-//! allocates its name. The filter may answer "perhaps" for a key without a queue; it
-//! never answers "no" for a key with one. `tests/server/waiting_model.rs` holds it to
-//! the plain answer.
+//! **Optimisation.** While anybody waits anywhere, every command asks whether its key has a queue.
+//! The plain version looks the key up among the queues, which allocates its name. The filter may
+//! answer "perhaps" for a key without a queue. It never answers "no" for a key with one.
+//! `tests/server/queue/histories.rs` compares it with the plain answer.
 
 use rustc_hash::FxHasher;
 use std::hash::Hasher;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// With the most lines that a server has by default, one name in 300 is a
-/// "perhaps" without a line.
+/// The number of slots. With the most queues that a server has by default, one name in 300 gets
+/// "perhaps" without having a queue.
 const SLOTS: usize = 1 << 17;
 
-/// The lines whose names fall into each slot: how many, and the marks of their
-/// names together (`^`). Pages that nobody touches take no memory.
-static LINES: [AtomicU16; SLOTS] = [const { AtomicU16::new(0) }; SLOTS];
+/// Each slot holds the number of queues whose names fall into it, and the XOR of the marks of these
+/// names. Memory pages that nobody touches take no room.
+static QUEUES_BY_NAME: [AtomicU16; SLOTS] = [const { AtomicU16::new(0) }; SLOTS];
 
-/// What a slot says.
+/// The content of a slot.
 #[derive(Clone, Copy)]
 struct SlotCount {
-    /// Once at its greatest it stays: nobody counts that far.
+    /// The number of queues. Once it is at its maximum it stays there.
     count: u8,
-    /// Of a single line it is the mark of its name.
+    /// The XOR of the marks of their names. With a single queue it is the mark of its name.
     marks: u8,
 }
 
@@ -39,40 +38,40 @@ impl SlotCount {
     }
 }
 
-/// Where a name falls, and its mark.
+/// The slot of a name, and its mark.
 #[inline]
 fn find(name: &[u8]) -> Option<(&'static AtomicU16, u8)> {
     let mut hasher = FxHasher::default();
     hasher.write(name);
-    // Its lowest 26 bits are its best.
+    // The lowest 26 bits of the hash are its best ones.
     let hash = usize::try_from(hasher.finish()).unwrap_or(0);
     let [mark, ..] = (hash / SLOTS).to_le_bytes();
-    Some((LINES.get(hash % SLOTS)?, mark))
+    Some((QUEUES_BY_NAME.get(hash % SLOTS)?, mark))
 }
 
-/// False when no key of this name has a line, in any database.
+/// False if no key of this name has a queue, in any database.
 #[inline]
-pub fn perhaps(name: &[u8]) -> bool {
+pub fn may_contain(name: &[u8]) -> bool {
     find(name).is_some_and(|(slot, mark)| {
-        let lines = SlotCount::of(slot.load(Ordering::Relaxed));
-        lines.count > 1 || lines.count == 1 && lines.marks == mark
+        let queues = SlotCount::of(slot.load(Ordering::Relaxed));
+        queues.count > 1 || queues.count == 1 && queues.marks == mark
     })
 }
 
-/// One more key of this name has a line.
+/// Notes that one more key of this name has a queue.
 pub fn add(name: &[u8]) {
     change(name, |count| count.checked_add(1));
 }
 
-/// One of those that [`add`] counted has a line no more.
+/// Notes that a key which [`add`] counted no longer has a queue.
 pub fn remove(name: &[u8]) {
     change(name, |count| if count == u8::MAX { None } else { count.checked_sub(1) });
 }
 
 fn change(name: &[u8], to: impl Fn(u8) -> Option<u8>) {
     let Some((slot, mark)) = find(name) else { return };
-    let lines = SlotCount::of(slot.load(Ordering::Relaxed));
-    if let Some(count) = to(lines.count) {
-        slot.store(SlotCount { count, marks: lines.marks ^ mark }.slot(), Ordering::Relaxed);
+    let queues = SlotCount::of(slot.load(Ordering::Relaxed));
+    if let Some(count) = to(queues.count) {
+        slot.store(SlotCount { count, marks: queues.marks ^ mark }.slot(), Ordering::Relaxed);
     }
 }

@@ -1,22 +1,22 @@
-//! WAIT and RL.QUEUE: waiting lines inside the server.
+//! Queues of waiting clients inside the server, for WAIT and RL.QUEUE.
 //!
-//! Clients are the server's own blocked clients; who is next is decided by
-//! [`crate::core::wait_queue::WaitQueues`]; a line is looked at by one alarm clock for all of them, at the
-//! moment when its head's units should be free, and at once after whatever may
-//! have moved it. So a line at rest costs nothing, and a server where nobody
-//! waits has neither a timer nor a listener: commands ask [`any`] and go on.
+//! Waiters are the server's own blocked clients. [`crate::core::wait_queue::WaitQueues`] decides
+//! who is next. One timer serves all queues: it looks at a queue at the moment when the units for
+//! its head should be free. Whatever may have moved a queue makes the module look at it at once. So
+//! a queue at rest costs nothing. While nobody waits there is neither a timer nor a listener:
+//! commands ask [`has_queue`] and go on.
 //!
 //! | file | idea |
 //! |---|---|
 //! | `state` | who waits |
-//! | `admission` | what becomes of a request where a line stands, or that may wait |
-//! | `request` | what a waiter wants, and how it is decided and answered |
+//! | `admission` | the outcome for a request that meets a queue, or that may wait |
+//! | `request` | the request of a waiter, and how it is decided and answered |
 //! | `behind` | the denial of a request while others wait |
-//! | `forecast` | when a line will have been served |
-//! | `moves` | what moves a line, and when to look at it |
-//! | `serve` | serving the lines whose time has come |
-//! | `answer` | what becomes of a client whose wait has ended |
-//! | `key_filter` | which keys may have a line, for next to nothing |
+//! | `forecast` | when a queue will have been served |
+//! | `moves` | the events that move a queue, and when to look at it next |
+//! | `serve` | serving the queues whose time has come |
+//! | `answer` | answering a client whose wait has ended |
+//! | `key_filter` | which keys may have a queue, for a few instructions |
 //! | [`status`] | how long the queues are, for RL.QUEUE, INFO and alerts |
 
 mod admission;
@@ -30,8 +30,8 @@ mod serve;
 mod state;
 pub mod status;
 
-pub use admission::{QueueAdmission, admit, decide, join, look, served_by, wait_option};
+pub use admission::{QueueAdmission, admit, decide, join, peek, served_by, wait_option};
 pub use moves::limits_changed;
-pub use request::QueuedRequest;
+pub use request::{QueuedDecision, QueuedRequest};
 pub use serve::clock_changed;
-pub use state::{any, has_queue};
+pub use state::{any_waiting, has_queue};

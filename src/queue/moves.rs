@@ -1,22 +1,22 @@
-//! What moves a line, and when to look at it.
+//! The events that can move a queue, and the timer for the next look.
 
 use super::key_filter;
-use super::state::{any, with};
-use crate::limiter::reply::signed;
+use super::state::{any_waiting, with};
 use crate::server::context::{self};
 use crate::server::ffi::args::Arg;
+use crate::server::ffi::reply::signed;
 use crate::server::keys::keyspace::KeyspaceChange;
 use crate::server::main_thread::MainThread;
 use crate::server::timing::wake_timer;
 
-/// Sets the alarm for the line that is to be looked at next.
-pub(super) fn plan(main: MainThread) {
+/// Sets the timer for the queue that is to be looked at next.
+pub(super) fn set_timer(main: MainThread) {
     let now = context::now(main);
     let next = with(main, |queues| queues.next(now));
     wake_timer::set(
         main,
         match next {
-            // Under the debug clock time passes only by command.
+            // Under the debug clock, time passes only by command.
             Some(due) if due > now && context::debug_clock_is_set(main) => None,
             Some(due) => Some(signed(due.millis_after(now))),
             None => None,
@@ -24,9 +24,9 @@ pub(super) fn plan(main: MainThread) {
     );
 }
 
-/// Something was done to a key, of which database the server may not tell.
+/// Looks at the queue of a key that was changed. The server may not tell the database.
 fn touched(main: MainThread, name: Arg<'_>, database: Option<i32>) {
-    if key_filter::perhaps(name.bytes()) {
+    if key_filter::may_contain(name.bytes()) {
         touched_in(main, name.bytes(), database);
     }
 }
@@ -34,37 +34,39 @@ fn touched(main: MainThread, name: Arg<'_>, database: Option<i32>) {
 fn touched_in(main: MainThread, name: &[u8], database: Option<i32>) {
     let touched = with(main, |queues| {
         if let Some(database) = database {
-            return queues.by_key.touch(&(database, name.into()));
+            return queues.waiters.touch(&(database, name.into()));
         }
-        queues.by_key.touch_all(|(_, key)| **key == *name);
+        queues.waiters.touch_all(|(_, key)| **key == *name);
         true
     });
     if touched {
-        plan(main);
+        set_timer(main);
     }
 }
 
-/// What keys may take has changed on the whole server: policies, defaults.
+/// Looks at all queues, because policies or defaults changed.
 pub fn limits_changed(main: MainThread) {
-    if any() {
-        with(main, |queues| queues.by_key.touch_all(|_| true));
-        plan(main);
+    if any_waiting() {
+        with(main, |queues| queues.waiters.touch_all(|_| true));
+        set_timer(main);
     }
 }
 
-pub(super) fn happened(main: MainThread, what: KeyspaceChange<'_>) {
-    if !any() {
+pub(super) fn on_keyspace_change(main: MainThread, what: KeyspaceChange<'_>) {
+    if !any_waiting() {
         return;
     }
     match what {
         KeyspaceChange::ValueLeft { name, database } => return touched(main, name, database),
         KeyspaceChange::ValueChanged { name, database } => return touched(main, name, Some(database)),
-        KeyspaceChange::ToDatabase(db) => with(main, |queues| queues.by_key.touch_all(|place| place.0 == db)),
-        KeyspaceChange::Swapped(one, other) => {
-            with(main, |queues| queues.by_key.touch_all(|place| place.0 == one || place.0 == other));
+        KeyspaceChange::ToDatabase(db) => {
+            with(main, |queues| queues.waiters.touch_all(|db_key| db_key.0 == db));
         }
-        KeyspaceChange::ToAll => with(main, |queues| queues.by_key.touch_all(|_| true)),
+        KeyspaceChange::Swapped(one, other) => {
+            with(main, |queues| queues.waiters.touch_all(|db_key| db_key.0 == one || db_key.0 == other));
+        }
+        KeyspaceChange::ToAll => with(main, |queues| queues.waiters.touch_all(|_| true)),
         KeyspaceChange::Arrived { .. } | KeyspaceChange::FlushBegins => return,
     }
-    plan(main);
+    set_timer(main);
 }

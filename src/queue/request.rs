@@ -1,4 +1,4 @@
-//! What a waiter wants, and how it is answered.
+//! The request of a waiter, and how it is answered.
 
 use crate::core::limits::{LimitStatus, Request};
 use crate::core::time::Micros;
@@ -6,56 +6,58 @@ use crate::limiter::Error;
 use crate::limiter::acquire;
 use crate::limiter::reply::RateLimitReply;
 use crate::limiter::reserve::{self, Terms};
+use crate::limiter::resolve::KeyView;
 use crate::limiter::track;
 use crate::observe::metrics;
 use crate::server::context::Context;
-use crate::server::load::command::Refusal;
+use crate::server::ffi::reply::Reply;
+use crate::server::load::command::CommandError;
 use crate::server::main_thread::MainThread;
 use crate::types::effect::ratelimit::RateLimitChange;
 use crate::types::ratelimit::RateLimit;
 use std::ffi::CStr;
 
-/// A request that may wait, with everything that it takes to decide it later.
-/// Limits are as written: what they mean is looked up at each try.
+/// A request that may wait, with all that is needed to decide it later. Limits are kept as written,
+/// and looked up again at each try.
 #[derive(Clone, Debug)]
 pub enum QueuedRequest {
-    /// RL.ACQUIRE.
+    /// A request of RL.ACQUIRE.
     Acquire {
-        /// The call's own limits.
+        /// The limits of the call.
         limits: Option<Box<[u8]>>,
-        /// Units.
+        /// The request to the limits.
         request: Request,
-        /// The call asks for its key to be tracked.
+        /// True if the call asks for its key to be tracked.
         track: bool,
     },
-    /// RL.RESERVE of one key.
+    /// A request of RL.RESERVE on one key.
     Reserve {
-        /// The call's own limits.
+        /// The limits of the call.
         limits: Box<[u8]>,
-        /// What it is known by.
+        /// The ID of the reservation.
         id: Box<[u8]>,
-        /// Units.
+        /// The cost in units.
         cost: u64,
-        /// Reserve fewer units rather than none.
+        /// True if fewer units than the cost may be reserved, rather than none.
         partial: bool,
-        /// For how long, in microseconds, from the grant.
+        /// The time for which units are reserved, in microseconds from the grant.
         ttl_us: u64,
-        /// May use the part that `keep=` keeps.
+        /// True if the request may use the part that `keep=` keeps.
         critical: bool,
     },
 }
 
-/// A decision on an [`QueuedRequest`].
+/// A decision on a [`QueuedRequest`].
 #[derive(Debug)]
 pub enum QueuedDecision {
-    /// Of RL.ACQUIRE.
+    /// A decision on a request of RL.ACQUIRE.
     Acquire(acquire::AcquireDecision),
-    /// Of RL.RESERVE.
+    /// A decision on a request of RL.RESERVE.
     Reserve(reserve::ReserveDecision),
 }
 
 impl QueuedDecision {
-    /// The reply.
+    /// The reply of the decision.
     pub const fn reply(&self) -> RateLimitReply {
         match self {
             Self::Acquire(decision) => decision.reply,
@@ -63,7 +65,7 @@ impl QueuedDecision {
         }
     }
 
-    /// Counts the outcome as the command itself would.
+    /// Counts the outcome as the command itself does.
     pub fn count(&self, main: MainThread) {
         match self {
             Self::Acquire(decision) if decision.reply.granted > 0 => {
@@ -84,7 +86,7 @@ impl QueuedDecision {
         }
     }
 
-    /// The same request denied after all, with this reply.
+    /// The denial of the same request after all, with this reply.
     #[must_use]
     pub fn denied(self, reply: RateLimitReply) -> Self {
         match self {
@@ -95,13 +97,19 @@ impl QueuedDecision {
 }
 
 impl QueuedRequest {
-    /// RL.RESERVE of one key.
+    /// A request of RL.ACQUIRE, or of another command that takes units as it does. It is not
+    /// counted towards usage.
+    pub fn acquire(given: Option<&[u8]>, request: &Request) -> Self {
+        Self::Acquire { limits: given.map(Into::into), request: *request, track: false }
+    }
+
+    /// A request of RL.RESERVE on one key.
     pub fn reserve(terms: &Terms<'_>, limits: &[u8]) -> Self {
         let Terms { cost, partial, ttl_us, id, critical } = *terms;
         Self::Reserve { limits: limits.into(), id: id.into(), cost, partial, ttl_us, critical }
     }
 
-    /// Units asked for.
+    /// The number of units asked for.
     pub const fn cost(&self) -> u64 {
         match self {
             Self::Acquire { request, .. } => request.cost,
@@ -109,7 +117,7 @@ impl QueuedRequest {
         }
     }
 
-    /// Whether it may pass a line.
+    /// Whether the request may pass a queue.
     pub const fn critical(&self) -> bool {
         match self {
             Self::Acquire { request, .. } => request.critical,
@@ -137,62 +145,49 @@ impl QueuedRequest {
         }
     }
 
-    /// Decides it on the value of a key, as if no line stood.
+    /// Decides the request on the value of a key, as if there were no queue.
     ///
     /// # Errors
-    /// Malformed limits, none at all, or such as can only be reserved.
-    pub fn decide(
-        &self,
-        ctx: &Context<'_>,
-        key: &[u8],
-        value: Option<&RateLimit>,
-        now: Micros,
-    ) -> Result<QueuedDecision, Error> {
+    /// Malformed limits, no limits, or limits that only reservations can take.
+    pub fn decide(&self, found: KeyView<'_>) -> Result<QueuedDecision, Error> {
         match self {
             Self::Acquire { limits, request, .. } => {
-                acquire::decide(ctx, key, value, limits.as_deref(), request, now).map(QueuedDecision::Acquire)
+                acquire::decide(found, limits.as_deref(), request).map(QueuedDecision::Acquire)
             }
             Self::Reserve { limits, .. } => {
-                reserve::decide(ctx, key, value, limits, &self.terms(), now).map(QueuedDecision::Reserve)
+                reserve::decide(found, limits, &self.terms()).map(QueuedDecision::Reserve)
             }
         }
     }
 
-    /// How the limit that binds it stands while nothing is taken.
+    /// The status of the limit that binds the request, while nothing is taken.
     ///
     /// # Errors
-    /// As [`QueuedRequest::decide`].
-    pub fn status_only(
-        &self,
-        ctx: &Context<'_>,
-        key: &[u8],
-        value: Option<&RateLimit>,
-        decision: &QueuedDecision,
-        now: Micros,
-    ) -> Result<LimitStatus, Error> {
+    /// The same as [`QueuedRequest::decide`].
+    pub fn status_only(&self, found: KeyView<'_>, decision: &QueuedDecision) -> Result<LimitStatus, Error> {
         match (self, decision) {
             (_, QueuedDecision::Reserve(decision)) => Ok(decision.before),
             (Self::Acquire { limits, request, .. }, decision) if decision.reply().granted > 0 => {
-                acquire::status_only(ctx, key, value, limits.as_deref(), request, now)
+                acquire::status_only(found, limits.as_deref(), request)
             }
             (_, decision) => Ok(decision.reply().status),
         }
     }
 
-    /// Runs `make_it_so` with the change that a granting decision asks for.
+    /// Calls `make` with the change that a granting decision asks for.
     ///
     /// # Errors
-    /// Those of `make_it_so`.
+    /// Those of `make`.
     pub fn change(
         &self,
         main: MainThread,
         decision: &QueuedDecision,
         now: Micros,
-        make_it_so: impl FnOnce(RateLimitChange<'_>) -> Result<(), Error>,
+        make: impl FnOnce(RateLimitChange<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         match decision {
-            QueuedDecision::Acquire(decision) => decision.change(main, make_it_so),
-            QueuedDecision::Reserve(decision) => decision.change(main, &self.terms(), now, make_it_so),
+            QueuedDecision::Acquire(decision) => decision.change(main, make),
+            QueuedDecision::Reserve(decision) => decision.change(main, &self.terms(), now, make),
         }
     }
 
@@ -203,11 +198,11 @@ impl QueuedRequest {
         value: Option<&RateLimit>,
         granted: u64,
     ) -> Option<RateLimitChange<'static>> {
-        let track = matches!(self, Self::Acquire { track: true, .. });
-        track::counts(main, value, track).then(|| track::decided(self.cost(), granted))
+        let asked = matches!(self, Self::Acquire { track: true, .. });
+        track::counted(main, value, asked, self.cost(), granted)
     }
 
-    /// Sends the reply in the command's own form.
+    /// Sends the reply in the form of the request's command.
     pub fn send(&self, ctx: &Context<'_>, answer: &Result<RateLimitReply, Error>) {
         match (self, answer) {
             (_, Err(error)) => error.send(ctx, None),

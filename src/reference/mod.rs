@@ -1,5 +1,5 @@
-//! COMMANDS.md, made from the table of commands and from a page for each of
-//! them: its reply, what to know about it, and examples that the tests run.
+//! COMMANDS.md, which is made from the table of commands and a page for each command. A page says
+//! what the command replies and what to know about it, and shows examples that the tests run.
 //!
 //! | file | idea |
 //! |---|---|
@@ -10,10 +10,9 @@ pub mod pages;
 pub mod transcript;
 
 use crate::COMMANDS;
-use crate::server::load::command::{Command, Rights};
+use crate::server::load::command::{Access, Command};
 
-/// The reference as Markdown: every command that people use, in the order of
-/// the table.
+/// The reference as Markdown: every command that people use, in the order of the table.
 pub fn markdown() -> String {
     let mut text = String::from(
         "# Reference\n\n\
@@ -41,21 +40,21 @@ pub fn markdown() -> String {
     text
 }
 
-/// What a heading is called in a link.
+/// The name of a heading in links.
 fn anchor(name: &str) -> String {
     name.to_lowercase().replace('.', "")
 }
 
 /// The commands that people use.
 pub fn people() -> impl Iterator<Item = &'static Command> {
-    COMMANDS.iter().filter(|command| command.rights != Rights::Internal)
+    COMMANDS.iter().filter(|command| command.rights != Access::Internal)
 }
 
 fn section(command: &Command) -> String {
     let rights = match command.rights {
-        Rights::User => "@floodgate",
-        Rights::Admin => "@floodgate-admin, flag admin",
-        Rights::Internal => "none",
+        Access::User => "@floodgate",
+        Access::Admin => "@floodgate-admin, flag admin",
+        Access::Internal => "none",
     };
     let flags = command.flags();
     let flags = if flags.is_empty() { "none" } else { &flags };
@@ -75,7 +74,7 @@ mod tests {
     use crate::core::breaker::Breaker;
     use crate::core::limits::Limits;
 
-    /// With `UPDATE_REFERENCE=1` it writes the file instead (`make reference`).
+    /// With `UPDATE_REFERENCE=1` the test writes the file first (`make reference`).
     #[test]
     fn commands_md_is_up_to_date() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/COMMANDS.md");
@@ -130,8 +129,8 @@ mod tests {
         assert_eq!(shown, there);
     }
 
-    /// A second cell that starts with a token holds limits or a breaker; others
-    /// name a command.
+    /// A second cell that starts with a token holds limits or a breaker. Other cells name a
+    /// command.
     #[test]
     fn those_who_move_in_find_tokens_that_hold() {
         let cells = MOVING.1.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").nth(1));

@@ -2,7 +2,7 @@
 
 macro_rules! pages {
     ($($name:literal = $file:literal),* $(,)?) => {
-        /// Name of a command and its page, in the order of the table.
+        /// The name of each command and its page, in the order of the table.
         pub const PAGES: &[(&str, &str)] = &[$(($name, include_str!(concat!("pages/", $file)))),*];
     };
 }
@@ -47,19 +47,19 @@ pages! {
     "CB.HELP" = "cb.help.md",
 }
 
-/// What limits look like.
+/// The page on how limits are written.
 pub const LIMITS: (&str, &str) = ("limits", include_str!("pages/limits.md"));
-/// What breakers look like.
+/// The page on how breakers are written.
 pub const BREAKERS: (&str, &str) = ("breakers", include_str!("pages/breakers.md"));
 /// The settings of the module.
 pub const SETTINGS: (&str, &str) = ("settings", include_str!("pages/settings.md"));
-/// The page for those who come from elsewhere.
+/// The page for users of other libraries.
 pub const MOVING: (&str, &str) = ("moving", include_str!("pages/moving.md"));
 
-/// Commands that may still lack their page. To end empty.
+/// The commands that may still be without a page. The list is to stay empty.
 pub const TO_COME: &[&str] = &[];
 
-/// Every page with its name: the commands', then the others.
+/// Every page with its name: first those of the commands, then the others.
 pub fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
     PAGES.iter().copied().chain([LIMITS, BREAKERS, SETTINGS, MOVING])
 }

@@ -1,8 +1,7 @@
 //! The examples of a page: blocks of Markdown that start with `` ```redis ``.
 //!
-//! Each starts on an empty server; `` ```redis continued `` goes on where the
-//! block before ended. What readers need not see of it stands between
-//! `<!-- redis` and `-->`.
+//! Each block starts on an empty server, but `` ```redis continued `` continues where the block
+//! before it ended. Steps that readers need not see stand between `<!-- redis` and `-->`.
 //!
 //! ```text
 //! > RL.ACQUIRE user:42 1/s        a command; words with blanks in quotes
@@ -13,23 +12,24 @@
 
 use crate::core::text::duration;
 
-/// Stands for the rest of a reply.
+/// The line that stands for the rest of a reply.
 pub const REST: &str = "...";
 
-/// Ends a block that readers do not see; its commands have no replies.
+/// Ends a block that readers do not see. The commands in such a block have no replies.
 pub const HIDDEN: &str = "-->";
 
-/// How a block of steps begins.
+/// Where a block of steps starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// On an empty server.
+    /// The block starts on an empty server.
     Anew,
-    /// Where the block before ended.
+    /// The block starts where the block before it ended.
     Continued,
 }
 
 impl Start {
-    /// What a line opens, and the line that ends it.
+    /// How the block starts that a line opens, and the line that ends it. `None` if the line opens
+    /// no block.
     pub fn of(line: &str) -> Option<(Self, &'static str)> {
         match line {
             "```redis" => Some((Self::Anew, "```")),
@@ -40,10 +40,10 @@ impl Start {
     }
 }
 
-/// One block and those that go on with it: steps on a server that starts empty.
+/// A block and the blocks that continue it: steps on a server that starts empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Example {
-    /// In the order written.
+    /// The steps in the order written.
     pub steps: Vec<TranscriptStep>,
 }
 
@@ -54,15 +54,15 @@ pub enum TranscriptStep {
     Call {
         /// The line without its `> `.
         line: String,
-        /// The reply, a line each.
+        /// The lines of the reply.
         reply: Vec<String>,
     },
-    /// So many microseconds pass.
+    /// This many microseconds pass.
     Pause(u64),
 }
 
 impl TranscriptStep {
-    /// The words of a command; none of a pause.
+    /// The words of a command. `None` for a pause.
     pub fn command(&self) -> Option<Vec<String>> {
         match self {
             Self::Call { line, .. } => Some(words(line)),
@@ -71,8 +71,7 @@ impl TranscriptStep {
     }
 }
 
-/// The examples of a page. Lines before the first command of a block count for
-/// nothing.
+/// The examples of a page. Lines before the first command of a block are ignored.
 pub fn examples(page: &str) -> Vec<Example> {
     let mut found: Vec<Example> = Vec::new();
     let mut closing = None;
@@ -106,13 +105,14 @@ fn read(steps: &mut Vec<TranscriptStep>, line: &str) {
     }
 }
 
-/// The microseconds of a line such as `(500ms later)`.
+/// The microseconds of a line such as `(500ms later)`. `None` for every other line.
 pub fn pause(line: &str) -> Option<u64> {
     let text = line.strip_prefix('(')?.strip_suffix(" later)")?;
     duration::parse(text.as_bytes()).ok()
 }
 
-/// The words of a line: between blanks, or between quotes, single or double.
+/// The words of a line. They are separated by blanks; a word with blanks stands in single or double
+/// quotes.
 pub fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut rest = line.trim_start();

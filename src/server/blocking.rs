@@ -1,10 +1,13 @@
-//! Clients that wait: the server's own blocked clients, so that CLIENT LIST,
-//! CLIENT UNBLOCK, disconnects, role changes and slot moves work as for BLPOP.
+//! Clients that wait for a reply, as the server's own blocked clients.
 //!
-//! A client is blocked on its key and known by a ticket. It goes in one of two
-//! ways, each told to [`BlockedClientHandler`] once: it is to be answered (we chose to, its time
-//! is up, or CLIENT UNBLOCK), or it is gone (disconnected, killed, redirected,
-//! unblocked with an error, the server became a replica).
+//! CLIENT LIST, CLIENT UNBLOCK, disconnects, role changes and slot moves therefore work on them as
+//! on a client that BLPOP blocks.
+//!
+//! A client is blocked on its key, and an ID names it. Its wait ends in one of two ways, and
+//! [`BlockedClientHandler`] is called exactly once for each client. Either the client is to be
+//! answered: the module asked for it, the timeout passed, or somebody sent CLIENT UNBLOCK. Or the
+//! client is gone: it disconnected, was killed, redirected or unblocked with an error, or the server
+//! became a replica.
 
 use super::context::Context;
 use crate::server::boundary;
@@ -15,36 +18,39 @@ use redis_module::raw;
 use std::ffi::{c_int, c_longlong, c_void};
 use std::sync::OnceLock;
 
-/// Who looks after blocked clients.
+/// The functions that the server calls when a client's wait ends.
 #[derive(Clone, Copy, Debug)]
 pub struct BlockedClientHandler {
-    /// Answers the client of this ticket; the context's replies go to it.
+    /// Answers the client with this ID. Replies on the context go to that client.
     pub answer: fn(&Context<'_>, u64),
-    /// The client of this ticket cannot be answered any more.
+    /// Forgets the client with this ID, which can no longer be answered.
     pub gone: fn(&Context<'_>, u64),
 }
 
-static WARD: OnceLock<BlockedClientHandler> = OnceLock::new();
+static HANDLER: OnceLock<BlockedClientHandler> = OnceLock::new();
 
-/// A client that waits. The handle holds until [`BlockedClientHandler`] is told of its ticket.
+/// A client that waits. The handle is valid until [`BlockedClientHandler`] is called for it.
 #[derive(Clone, Copy, Debug)]
 pub struct Blocked(*mut raw::RedisModuleBlockedClient);
 
-/// Blocks the client of this call on `key` under `ticket`, for at most
-/// `timeout_ms` (0: until it is answered). Only where blocking is allowed.
+/// Blocks the client of this call on `key` under `id`, for at most `timeout_ms` milliseconds,
+/// or without a limit if that is 0.
+///
+/// The caller has checked that the client may block
+/// ([`Flags::deny_blocking`](crate::server::context::Flags::deny_blocking)).
 pub fn block(
     ctx: &Context<'_>,
     key: Arg<'_>,
-    ticket: u64,
+    id: u64,
     timeout_ms: i64,
-    ward: BlockedClientHandler,
+    handler: BlockedClientHandler,
 ) -> Blocked {
-    let _ = WARD.set(ward);
+    let _ = HANDLER.set(handler);
     let mut keys = [key.raw()];
-    // A process has fewer waiters in its life than addresses.
-    let private = std::ptr::without_provenance_mut::<c_void>(usize::try_from(ticket).unwrap_or(usize::MAX));
-    // SAFETY: the context and the key are live; the callbacks are functions of
-    // this library; the private data is a number, never followed.
+    // The ID fits a pointer: a process has fewer waiters in its life than addresses.
+    let private = std::ptr::without_provenance_mut::<c_void>(usize::try_from(id).unwrap_or(usize::MAX));
+    // SAFETY: the context and the key are live; the callbacks are functions of this library; the
+    // private data is a number that nobody dereferences.
     unsafe {
         let client = call!(RedisModule_BlockClientOnKeys(
             ctx.raw(),
@@ -62,18 +68,20 @@ pub fn block(
 }
 
 impl Blocked {
-    /// Has [`BlockedClientHandler::answer`] called for this client, now or a little later.
+    /// Makes the server call [`BlockedClientHandler::answer`] for this client, now or a little
+    /// later.
     pub fn answer(self) {
         assert_idle();
-        // SAFETY: the handle is live (see the type). For a client blocked on
-        // keys the server calls the timeout callback, which answers.
+        // SAFETY: the handle is live (see the type). For a client that is blocked on keys the
+        // server calls the timeout callback, which answers.
         unsafe {
             call!(RedisModule_UnblockClient(self.0, std::ptr::null_mut()));
         }
     }
 }
 
-/// A key of this name was signalled by somebody: the line decides, not this.
+/// The server calls this when a command signals the key. The queue decides who is served, so the
+/// client stays blocked.
 unsafe extern "C" fn ready(
     _: *mut raw::RedisModuleCtx,
     _: *mut *mut raw::RedisModuleString,
@@ -88,22 +96,25 @@ unsafe extern "C" fn answer(
     _: c_int,
 ) -> c_int {
     // SAFETY: the server passes the context of a blocked client.
-    unsafe { tell(ctx, |ward| ward.answer) }
+    unsafe { call_handler(ctx, |handler| handler.answer) }
     constant(raw::REDISMODULE_OK)
 }
 
 unsafe extern "C" fn gone(ctx: *mut raw::RedisModuleCtx, _: *mut raw::RedisModuleBlockedClient) {
     // SAFETY: the server passes the context of a blocked client.
-    unsafe { tell(ctx, |ward| ward.gone) }
+    unsafe { call_handler(ctx, |handler| handler.gone) }
 }
 
 /// # Safety
 /// `ctx` is the live context of a blocked client, on the main thread.
-unsafe fn tell(ctx: *mut raw::RedisModuleCtx, which: fn(&BlockedClientHandler) -> fn(&Context<'_>, u64)) {
-    let Some(ward) = WARD.get() else { return };
-    // SAFETY: the caller's promise; the private data is our ticket.
-    let (context, ticket) =
+unsafe fn call_handler(
+    ctx: *mut raw::RedisModuleCtx,
+    which: fn(&BlockedClientHandler) -> fn(&Context<'_>, u64),
+) {
+    let Some(handler) = HANDLER.get() else { return };
+    // SAFETY: the caller's promise; the private data is our ID.
+    let (context, id) =
         unsafe { (Context::from_raw(ctx), call!(RedisModule_GetBlockedClientPrivateData(ctx)).addr()) };
-    let ticket = ticket as u64;
-    boundary::enter(&context, || which(ward)(&context, ticket));
+    let id = id as u64;
+    boundary::enter(&context, || which(handler)(&context, id));
 }

@@ -1,7 +1,7 @@
-//! The cluster bus: who the nodes are, and messages between the modules on them.
+//! The cluster bus: which nodes there are, and messages between their copies of this module.
 //!
-//! A server that is not in cluster mode, or lacks this part of the API, has no bus:
-//! everything here then does nothing.
+//! A server that is not in cluster mode, or that lacks this part of the API, has no bus. Every
+//! function here then does nothing.
 
 use crate::core::policies::NodeId;
 use crate::server::boundary;
@@ -11,48 +11,51 @@ use redis_module::raw;
 use std::ffi::{CString, c_char, c_uchar};
 use std::sync::OnceLock;
 
-/// The number of our kind of messages among those of this module.
+/// The type of our messages, among the types that this module could send.
 const KIND: u8 = 1;
 
 /// A node that this one knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClusterNode {
-    /// Its name.
+    /// The name of the node.
     pub id: NodeId,
-    /// It is this node.
+    /// True for the node on which this code runs.
     pub is_here: bool,
 }
 
-/// What is run for a message: who sent it, and its bytes.
+/// A function that receives a message: the sender and the bytes.
 pub type Receiver = fn(&Context<'_>, NodeId, &[u8]);
 
 static RECEIVER: OnceLock<Receiver> = OnceLock::new();
 
-/// Has `receiver` told of every message from another node's module. It may be in the
-/// middle of another command (where a script lets the server breathe) or of a load.
-/// Returns whether there is a bus.
+/// Calls `receiver` for every message from this module on another node. Returns whether there is a
+/// bus.
+///
+/// A message may arrive in the middle of another command (when a script yields to the server) or
+/// while data is being loaded.
 pub(in crate::server) fn listen(ctx: &Context<'_>, receiver: Receiver) -> bool {
     let _ = RECEIVER.set(receiver);
-    // SAFETY: the context is live, and `received` a function of this library.
+    // SAFETY: the context is live, and `received` is a function of this library.
     let listening = || unsafe {
         call_if_there!(RedisModule_RegisterClusterMessageReceiver(ctx.raw(), KIND, Some(received)))
     };
     ctx.flags().cluster() && listening().is_some()
 }
 
-/// Sends a message to one node, or to all others. Whether it arrives nobody knows.
+/// Sends a message to one node, or to all others if `to` is `None`. Nothing reports whether it
+/// arrives.
 pub fn send(ctx: &Context<'_>, to: Option<NodeId>, message: &[u8]) {
     let Ok(len) = u32::try_from(message.len()) else { return };
     let Ok(to) = to.map(|id| CString::new(id.to_string())).transpose() else { return };
     let target = to.as_ref().map_or(std::ptr::null(), |id| id.as_ptr());
-    // SAFETY: the context is live; the name is a C string, or null for all; the server
-    // copies the bytes.
+    // SAFETY: the context is live; the name is a C string, or null for all nodes; the server copies
+    // the bytes.
     unsafe {
         call_if_there!(RedisModule_SendClusterMessage(ctx.raw(), target, KIND, message.as_ptr().cast(), len));
     }
 }
 
-/// The name of this node in its cluster; none where it is in none.
+/// The name of this node in its cluster; `None` outside a cluster.
 pub fn own_id(ctx: &Context<'_>) -> Option<NodeId> {
     if !ctx.flags().cluster() {
         return None;
@@ -63,7 +66,7 @@ pub fn own_id(ctx: &Context<'_>) -> Option<NodeId> {
     unsafe { read_id(id) }
 }
 
-/// All nodes that this one knows, itself too.
+/// All nodes that this one knows, itself included.
 pub fn nodes(ctx: &Context<'_>) -> Vec<ClusterNode> {
     let Some(own) = own_id(ctx) else { return Vec::new() };
     let mut count = 0;
@@ -79,8 +82,8 @@ pub fn nodes(ctx: &Context<'_>) -> Vec<ClusterNode> {
 }
 
 /// # Safety
-/// `id` is null or the name of a node: as many bytes as a name has, and perhaps no end
-/// after them.
+/// `id` is null, or points to the name of a node: [`NodeId::DIGITS`] bytes, which need not end with
+/// a zero byte.
 unsafe fn read_id(id: *const c_char) -> Option<NodeId> {
     if id.is_null() {
         return None;
@@ -101,7 +104,8 @@ unsafe extern "C" fn received(
     // of a node that it knows.
     let (context, sender) = unsafe { (Context::from_raw(ctx), read_id(sender)) };
     let (Some(sender), Some(receiver)) = (sender, RECEIVER.get()) else { return };
-    // SAFETY: the server passes that many bytes; none need not have a place.
+    // SAFETY: the server passes `len` bytes. If `len` is 0, the pointer may be invalid and is not
+    // used.
     let message = if len == 0 { &[][..] } else { unsafe { std::slice::from_raw_parts(payload, len) } };
     boundary::enter(&context, || receiver(&context, sender, message));
 }

@@ -1,4 +1,4 @@
-//! The context of one call: what a command, an event or a timer works with.
+//! The context of one call: the handle that a command, an event or a timer works with.
 
 use super::main_thread::{MainThread, MainThreadCell};
 use crate::core::time::Micros;
@@ -9,28 +9,28 @@ use std::ffi::{CStr, c_int};
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-/// A live context of the server, on its main thread.
+/// A live context of the server on its main thread.
 #[derive(Debug)]
 pub struct Context<'c> {
     raw: *mut raw::RedisModuleCtx,
     live: PhantomData<&'c ()>,
 }
 
-/// The clock that RL.DEBUG CLOCK set, for tests.
+/// The time that RL.DEBUG CLOCK set, for tests.
 static DEBUG_CLOCK: MainThreadCell<Option<Micros>> = MainThreadCell::new(None);
 
-/// The flag of a client that brings a slot from another node, where the server
-/// has one: learnt when the module is loaded.
+/// The flag of a client that imports a slot from another node; 0 if the server has no such flag. It
+/// is learnt when the module is loaded.
 static SLOT_IMPORT: AtomicI32 = AtomicI32::new(0);
 
-/// Takes note that this is Valkey, whose context flags go their own way from
-/// the 26th on: the same bit means something else in Redis 8.
+/// Records that this server is Valkey. The context flags of Valkey and of Redis 8 differ from the
+/// 26th bit on: the same bit has two meanings.
 pub(super) fn runs_on_valkey() {
     const VALKEY_SLOT_IMPORT_CLIENT: c_int = 1 << 25;
     SLOT_IMPORT.store(VALKEY_SLOT_IMPORT_CLIENT, Ordering::Relaxed);
 }
 
-/// Whether this is Valkey, as far as [`runs_on_valkey`] was told.
+/// Whether the server is Valkey. False until [`runs_on_valkey`] was called.
 pub(super) fn is_valkey() -> bool {
     SLOT_IMPORT.load(Ordering::Relaxed) != 0
 }
@@ -44,8 +44,8 @@ impl Flags {
         self.0 & flag.cast_signed() != 0
     }
 
-    /// The command was decided before: it comes from this server's master, from
-    /// its own AOF, or from the node whose slot it takes over.
+    /// The command was decided elsewhere: it comes from this server's master, from its own AOF, or
+    /// from the node whose slot this one takes over.
     pub fn replicated_or_loading(self) -> bool {
         self.has(raw::REDISMODULE_CTX_FLAGS_REPLICATED)
             || self.is_loading()
@@ -72,7 +72,7 @@ impl Flags {
         self.has(raw::REDISMODULE_CTX_FLAGS_OOM)
     }
 
-    /// Keys are evicted where memory is short.
+    /// The server evicts keys when memory is short.
     pub const fn evicts(self) -> bool {
         self.has(raw::REDISMODULE_CTX_FLAGS_EVICT)
     }
@@ -87,17 +87,18 @@ impl Flags {
         self.has(raw::REDISMODULE_CTX_FLAGS_LUA)
     }
 
-    /// The server loads its data.
+    /// The server is loading its data.
     pub const fn is_loading(self) -> bool {
         self.has(raw::REDISMODULE_CTX_FLAGS_LOADING)
     }
 
-    /// In MULTI.
+    /// The call is part of a MULTI transaction.
     pub const fn in_transaction(self) -> bool {
         self.has(raw::REDISMODULE_CTX_FLAGS_MULTI)
     }
 
-    /// In MULTI, Lua or another place where a client must not block.
+    /// The client must not block: the call is in MULTI, in a script, or in another place that
+    /// forbids it.
     pub const fn deny_blocking(self) -> bool {
         self.has(raw::REDISMODULE_CTX_FLAGS_DENY_BLOCKING)
             || self.in_transaction()
@@ -116,31 +117,33 @@ impl Context<'_> {
         self.raw
     }
 
-    /// The proof that this is the main thread.
+    /// The proof that the code runs on the main thread.
     pub const fn main(&self) -> MainThread {
         // SAFETY: a context is only made on the main thread (`from_raw`).
         unsafe { MainThread::new() }
     }
 
-    /// The time of this command: the start of the command where the server
-    /// offers it (so that it stands still in MULTI and Lua, and costs no system
-    /// call), else the wall clock; or the debug clock while it is set.
+    /// The time of this command, in microseconds since 1970.
+    ///
+    /// It is the debug clock while that is set. Otherwise it is the start of the command, if the
+    /// server offers that: such a time stands still in MULTI and in scripts, and costs no system
+    /// call. On other servers it is the wall clock.
     pub fn now(&self) -> Micros {
         now(self.main())
     }
 
-    /// The wall clock in milliseconds, whatever the debug clock says: the
-    /// server's own expiry runs on it.
+    /// The wall clock in milliseconds since 1970. It ignores the debug clock, because the server's
+    /// own expiry does.
     pub fn wall_millis(&self) -> i64 {
         i64::try_from(wall_micros() / 1000).unwrap_or(i64::MAX)
     }
 
-    /// True while the debug clock is set: then no expiry is put on keys.
+    /// True while the debug clock is set. Keys get no expiry then.
     pub fn debug_clock_is_set(&self) -> bool {
         debug_clock_is_set(self.main())
     }
 
-    /// Sets the clock that [`Context::now`] tells, or gives it back to the server.
+    /// Sets the clock that [`Context::now`] reads. `None` returns to the server's clock.
     pub fn set_debug_clock(&self, now: Option<Micros>) {
         *DEBUG_CLOCK.of(self.main()).borrow_mut() = now.map(|now| now.min(Micros::MAX));
     }
@@ -157,13 +160,13 @@ impl Context<'_> {
         unsafe { call!(RedisModule_GetSelectedDb(self.raw)) }
     }
 
-    /// Goes on with another database.
+    /// Selects another database for what follows.
     pub(super) fn select(&self, database: i32) {
         // SAFETY: the context is live.
         unsafe { call!(RedisModule_SelectDb(self.raw, database)) };
     }
 
-    /// Runs `run` with another database.
+    /// Runs `run` in another database, then returns to the current one.
     pub fn in_database<R>(&self, database: i32, run: impl FnOnce() -> R) -> R {
         let before = self.database();
         self.select(database);
@@ -178,13 +181,14 @@ impl Context<'_> {
         unsafe { call_if_there!(RedisModule_AvoidReplicaTraffic()) }.is_some_and(|avoid| avoid != 0)
     }
 
-    /// A line in the server's log.
+    /// Writes a line into the server's log.
     pub fn log(&self, level: log::LogLevel, text: &str) {
         // SAFETY: the context is live.
         unsafe { log::write(self.raw, level, text) }
     }
 
-    /// Publishes `message` on `channel`, as PUBLISH does.
+    /// Publishes `message` on `channel`, as PUBLISH does. Servers without this part of the API
+    /// publish nothing.
     pub fn publish(&self, channel: &CStr, message: &[u8]) {
         // SAFETY: the context is live, and the strings made here are freed here.
         unsafe {
@@ -199,7 +203,7 @@ impl Context<'_> {
     }
 }
 
-/// As [`Context::now`], where there is no context.
+/// The same as [`Context::now`], for code that has no context.
 pub fn now(main: MainThread) -> Micros {
     if let Some(set) = *DEBUG_CLOCK.of(main).borrow() {
         return set;
@@ -210,19 +214,20 @@ pub fn now(main: MainThread) -> Micros {
     Micros(now).min(Micros::MAX)
 }
 
-/// The very moment, which a command's time is not after: the server's expiry goes by
-/// it. The debug clock while that is set.
+/// The present moment in microseconds since 1970, which is never before the time of the running
+/// command. The server decides by it whether a key has expired. While the debug clock is set, it is
+/// that clock.
 pub fn moment(main: MainThread) -> Micros {
     DEBUG_CLOCK.of(main).borrow().unwrap_or_else(|| Micros(wall_micros()).min(Micros::MAX))
 }
 
-/// As [`Context::debug_clock_is_set`], where there is no context.
+/// The same as [`Context::debug_clock_is_set`], for code that has no context.
 pub fn debug_clock_is_set(main: MainThread) -> bool {
     DEBUG_CLOCK.of(main).borrow().is_some()
 }
 
-/// The wall clock. The standard library's takes 140 instructions more for the
-/// same: a fiftieth of a denial.
+/// The wall clock in microseconds since 1970. `SystemTime` takes 140 instructions more, a fiftieth of
+/// a denial.
 fn wall_micros() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is ours, and this clock is always there.

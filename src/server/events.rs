@@ -1,45 +1,46 @@
-//! What the server tells its modules: one list of listeners an event.
+//! The server's events, and the lists of functions that listen to them.
 
 use super::context::Context;
 use crate::server::ffi::api::call_if_there;
 use crate::server::timing::cron_lag;
-use crate::server::{boundary, neighbours};
+use crate::server::{boundary, other_modules};
 use redis_module::raw;
 use std::ffi::c_void;
 use std::sync::OnceLock;
 
-/// Something that a part of the module wants to hear of.
+/// An event of the server that a part of the module listens to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The server became a master, or a replica.
+    /// The server became a master or a replica.
     RoleChanged,
-    /// The server has just forked a child; this is the parent.
+    /// The server has just forked a child. Only the parent is notified.
     Forked,
-    /// The server's own timer, a few times a second.
+    /// The server's own timer fired, as it does `hz` times a second.
     Cron,
-    /// A dataset is about to be loaded: at the start, from a master, by DEBUG
-    /// RELOAD. Nothing has been read yet.
+    /// A dataset is about to be loaded: at the start, from a master, or by DEBUG RELOAD. Nothing
+    /// has been read yet.
     LoadBegins,
-    /// The load is complete.
+    /// The load succeeded.
     LoadEnded,
-    /// The load broke off. The server may go on with the data from before.
+    /// The load failed. The server may go on with the data from before.
     LoadFailed,
 }
 
-/// Who hears of what.
+/// An event, and the function that is called for it.
 pub type EventListener = (Event, fn(&Context<'_>));
 
-/// Listeners of this layer. The server keeps but one callback an event, so all
-/// are told from here.
+/// The listeners of this layer. The server keeps only one callback an event, so this file calls all
+/// of them.
 static LISTENERS: &[EventListener] = &[
     (Event::RoleChanged, crate::server::effects::propagation::changed),
     (Event::Forked, crate::server::effects::propagation::changed),
 ];
 
-/// The module's listeners.
+/// The lists of listeners that the module handed over when it was loaded.
 static MODULE: OnceLock<&'static [&'static [EventListener]]> = OnceLock::new();
 
-/// Asks the server to tell, `listeners` too. Returns true when it will tell all.
+/// Subscribes to the server's events, for the listeners of this layer and for `listeners`. Returns
+/// true if the server announces all of them.
 ///
 /// # Safety
 /// `ctx` is the live context of the module's load function.
@@ -69,7 +70,7 @@ pub(super) unsafe fn subscribe(
 
 /// # Safety
 /// Called by the server, on its main thread, with a live context.
-unsafe fn tell(ctx: *mut raw::RedisModuleCtx, event: Event) {
+unsafe fn dispatch(ctx: *mut raw::RedisModuleCtx, event: Event) {
     // SAFETY: the caller's promise.
     let ctx = unsafe { Context::from_raw(ctx) };
     boundary::enter(&ctx, || {
@@ -89,7 +90,7 @@ unsafe extern "C" fn module_changed(
     _: *mut c_void,
 ) {
     // SAFETY: the server calls it on its main thread, with a live context.
-    neighbours::changed(unsafe { Context::from_raw(ctx) }.main());
+    other_modules::changed(unsafe { Context::from_raw(ctx) }.main());
 }
 
 unsafe extern "C" fn role_changed(
@@ -99,7 +100,7 @@ unsafe extern "C" fn role_changed(
     _: *mut c_void,
 ) {
     // SAFETY: the server calls it on its main thread.
-    unsafe { tell(ctx, Event::RoleChanged) }
+    unsafe { dispatch(ctx, Event::RoleChanged) }
 }
 
 unsafe extern "C" fn forked(
@@ -110,7 +111,7 @@ unsafe extern "C" fn forked(
 ) {
     if subevent == raw::REDISMODULE_SUBEVENT_FORK_CHILD_BORN {
         // SAFETY: the server calls it on its main thread.
-        unsafe { tell(ctx, Event::Forked) }
+        unsafe { dispatch(ctx, Event::Forked) }
     }
 }
 
@@ -120,12 +121,12 @@ unsafe extern "C" fn cron(
     _: u64,
     data: *mut c_void,
 ) {
-    // SAFETY: the server passes its frequency, or nothing.
+    // SAFETY: the server passes a structure with its frequency, or null.
     let hz = unsafe { data.cast::<raw::RedisModuleCronLoopV1>().as_ref() }.map(|info| info.hz);
     // SAFETY: the server calls it on its main thread.
     unsafe {
         cron_lag::turn(Context::from_raw(ctx).main(), hz);
-        tell(ctx, Event::Cron);
+        dispatch(ctx, Event::Cron);
     }
 }
 
@@ -144,5 +145,5 @@ unsafe extern "C" fn loading(
         _ => return,
     };
     // SAFETY: the server calls it on its main thread.
-    unsafe { tell(ctx, event) }
+    unsafe { dispatch(ctx, event) }
 }

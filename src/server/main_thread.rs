@@ -4,15 +4,16 @@ use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Proof that the code runs where the server runs commands: one thread at a
-/// time. Only callbacks of the server create it; it cannot leave the thread.
+/// Proof that the code runs on the server's main thread, where one thread at a time runs commands.
+///
+/// Only callbacks of the server create it, and it cannot leave the thread.
 #[derive(Clone, Copy, Debug)]
 pub struct MainThread(PhantomData<*const ()>);
 
 impl MainThread {
     /// # Safety
-    /// The caller is a callback that the server runs on its main thread, or in
-    /// a forked child of it.
+    /// The caller is a callback that the server runs on its main thread, or in a forked child of
+    /// it.
     pub const unsafe fn new() -> Self {
         Self(PhantomData)
     }
@@ -20,18 +21,18 @@ impl MainThread {
 
 /// A value that only the main thread may touch.
 ///
-/// It must not be borrowed while a function of the server is called that may call
-/// back (see `src/server/boundary.rs`).
+/// It must not be borrowed while a function of the server is called that may call back into the
+/// module (see `src/server/boundary.rs`).
 #[derive(Debug)]
 pub struct MainThreadCell<T> {
     value: RefCell<T>,
-    /// Its borrows are watched.
+    /// True if its borrows are checked.
     #[cfg(debug_assertions)]
     watched: std::sync::atomic::AtomicBool,
 }
 
-// SAFETY: every access needs a `MainThread`, of which one thread at a time has
-// any: the server's, or the holder of the lock in `StandIn`.
+// SAFETY: every access needs a `MainThread`, which only one thread at a time has: the server's main
+// thread, or the holder of the lock in `StandIn`.
 unsafe impl<T> Sync for MainThreadCell<T> {}
 
 impl<T: 'static> MainThreadCell<T> {
@@ -44,7 +45,7 @@ impl<T: 'static> MainThreadCell<T> {
         }
     }
 
-    /// The cell itself, for the bearer of the proof.
+    /// The cell itself. The argument proves that the caller runs on the main thread.
     #[inline]
     pub fn of(&'static self, _: MainThread) -> &'static RefCell<T> {
         #[cfg(debug_assertions)]
@@ -64,9 +65,11 @@ pub(in crate::server) use watch::{
     assert_idle, assert_may_open, begin_watching, closed, enter, keys_are_settled, leave, opened,
 };
 
-/// In debug builds, where the environment has `FLOODGATE_WATCH`: what is borrowed and
-/// how many keys are open whenever the server may call back. The servers of tests have
-/// it. Those whose instructions are counted have not, for every call would count it.
+/// Checks that nothing is borrowed, and counts open keys, whenever the server may call back.
+///
+/// This happens in debug builds if the environment has `FLOODGATE_WATCH`, as the servers of tests
+/// have. The servers whose instructions are counted do not set it, because the checks would be
+/// counted, too.
 #[cfg(debug_assertions)]
 mod watch {
     use super::MainThreadCell;
@@ -75,7 +78,7 @@ mod watch {
 
     static WATCHING: AtomicBool = AtomicBool::new(false);
 
-    /// Watches from now on where the environment asks for it.
+    /// Starts the checks if the environment asks for them.
     pub(in crate::server) fn begin_watching() {
         WATCHING.store(std::env::var_os("FLOODGATE_WATCH").is_some(), Ordering::Relaxed);
     }
@@ -118,7 +121,7 @@ mod watch {
         assert_eq!(borrowed, None, "borrowed while the server may call back");
     }
 
-    /// The server may call back now: nothing is borrowed, and no key is open.
+    /// Panics if a cell is borrowed or a key is open. Called where the server may call back.
     #[inline]
     pub(in crate::server) fn assert_idle() {
         if !is_on() {
@@ -128,8 +131,9 @@ mod watch {
         assert_eq!(OPEN_KEYS.load(Ordering::Relaxed), 0, "a key is open while the server may call back");
     }
 
-    /// A key is opened or deleted, of which the server may tell: nothing is borrowed,
-    /// and `others` more keys are open, unless all keys of the command were settled.
+    /// Panics if a cell is borrowed, or if more than `others` keys are open that were not settled.
+    /// Called where a key is opened or deleted, because the server may notify other modules of
+    /// that.
     #[inline]
     pub(in crate::server) fn assert_may_open(others: usize) {
         if !is_on() {
@@ -140,7 +144,7 @@ mod watch {
         assert!(open <= others || SETTLED.load(Ordering::Relaxed), "another key is open and was not settled");
     }
 
-    /// All keys of the command have been opened once.
+    /// Records that all keys of the command have been opened once.
     pub(in crate::server) fn keys_are_settled() {
         SETTLED.store(true, Ordering::Relaxed);
     }
@@ -155,7 +159,7 @@ mod watch {
         OPEN_KEYS.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// A call begins, perhaps inside another: gives what that one has open.
+    /// Begins a call, perhaps inside another. Returns what the enclosing call has open.
     pub(in crate::server) fn enter() -> (usize, bool) {
         (OPEN_KEYS.swap(0, Ordering::Relaxed), SETTLED.swap(false, Ordering::Relaxed))
     }
@@ -166,7 +170,7 @@ mod watch {
     }
 }
 
-/// Release builds look at nothing.
+/// Release builds check nothing.
 #[cfg(not(debug_assertions))]
 mod unwatched {
     pub(in crate::server) const fn begin_watching() {}
@@ -188,8 +192,8 @@ mod unwatched {
 
 static STAND_IN: Mutex<()> = Mutex::new(());
 
-/// Stands in for the main thread in programs without a server (tests, fuzz
-/// targets, tools): whoever holds it is alone.
+/// Stands in for the main thread in programs without a server (tests, fuzz targets, tools). Its
+/// holder is alone.
 #[derive(Debug)]
 pub struct StandIn {
     _alone: MutexGuard<'static, ()>,
@@ -197,14 +201,14 @@ pub struct StandIn {
 }
 
 impl StandIn {
-    /// Waits until nobody else holds it. Not for use inside a server.
+    /// Waits until nobody else holds it. Never use it inside a server.
     pub fn enter() -> Self {
         let alone = STAND_IN.lock().unwrap_or_else(PoisonError::into_inner);
-        // SAFETY: in a program without a server the lock makes the holder alone.
+        // SAFETY: in a program without a server, the lock makes its holder the only thread.
         Self { _alone: alone, main: unsafe { MainThread::new() } }
     }
 
-    /// The proof, for as long as this lives.
+    /// The proof of being the main thread. Do not keep it longer than this value.
     pub const fn main(&self) -> MainThread {
         self.main
     }

@@ -1,5 +1,5 @@
-//! What time does to values that nobody touches, as far as it is counted: forced
-//! and open breakers, lost trials, reservations.
+//! What time alone does to values, as far as it is counted: forces and openings of breakers that
+//! end, lost trials, and reservations that end.
 
 use crate::core::time::Micros;
 use crate::server::context::{self, Context};
@@ -11,18 +11,21 @@ use crate::types::cbcircuit::state_counts;
 use crate::types::counting;
 use crate::types::ratelimit::reservations;
 
-/// Lets what has ended by now have ended.
+/// Applies to the gauges and counts what has ended by now.
 pub fn advance(main: MainThread) {
     advance_to(context::now(main));
 }
 
-/// The same, where a value leaves its key. It may do so since its time is over, which
-/// the server finds by its own clock in the middle of a command.
+/// The same, for a value that leaves its key. It may leave because its time is over, which the
+/// server finds by its own clock in the middle of a command. If nothing is planned, the clock is not
+/// read: most values that leave are limits that are full again.
 fn advance_to_the_moment(main: MainThread) {
-    advance_to(context::now(main).max(context::moment(main)));
+    if reservations::is_planned() || state_counts::is_planned() {
+        advance_to(context::now(main).max(context::moment(main)));
+    }
 }
 
-/// What this part listens to.
+/// The events that this file listens to.
 pub const LISTENERS: &[EventListener] = &[
     (Event::Cron, turn),
     (Event::RoleChanged, turn),
@@ -31,25 +34,25 @@ pub const LISTENERS: &[EventListener] = &[
     (Event::LoadFailed, |ctx| load(ctx, false)),
 ];
 
-/// Some time has passed, or the server has another role from now on.
+/// Advances the gauges, and notes which role the server has from now on.
 fn turn(ctx: &Context<'_>) {
     advance(ctx.main());
     counting::set_following(!ctx.flags().master());
 }
 
-/// A load begins, or is over. What has ended until then counts as before.
+/// Notes that a load begins or is over. What has ended before still counts as before.
 fn load(ctx: &Context<'_>, begins: bool) {
     advance(ctx.main());
     counting::set_loading(begins);
 }
 
-/// Takes note of what others did to keys.
-pub fn happened(main: MainThread, what: KeyspaceChange<'_>) {
+/// Notes a change that others made to keys.
+pub fn on_keyspace_change(main: MainThread, what: KeyspaceChange<'_>) {
     if matches!(what, KeyspaceChange::ValueLeft { .. } | KeyspaceChange::FlushBegins) {
-        // It may leave since its time is over: then that counts.
+        // The value may leave because its time is over. Then its end counts.
         advance_to_the_moment(main);
     }
-    NOT_CLOSED.happened(main, what);
+    NOT_CLOSED.on_keyspace_change(main, what);
 }
 
 fn advance_to(now: Micros) {

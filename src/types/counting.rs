@@ -1,18 +1,18 @@
-//! Whether what time does to values is this server's to count.
+//! Whether this server counts what time alone does to values.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A dataset is being loaded: what ended in it ended before.
+/// True while a dataset is being loaded. What ended in it ended before.
 static LOADING: AtomicBool = AtomicBool::new(false);
-/// This server is a replica: transitions of breakers are its master's to count.
+/// True on a replica. Its master counts the transitions of breakers.
 static FOLLOWING: AtomicBool = AtomicBool::new(false);
 
-/// A load has begun, or is over.
+/// Notes that a load has begun or is over.
 pub fn set_loading(loading: bool) {
     LOADING.store(loading, Ordering::Relaxed);
 }
 
-/// The server is a replica, or a master.
+/// Notes whether the server is a replica.
 pub fn set_following(following: bool) {
     FOLLOWING.store(following, Ordering::Relaxed);
 }

@@ -1,9 +1,8 @@
 //! What a key holds, how it is stored, and how a change travels.
 //!
-//! A value changes in one way only: an [`effect::ratelimit::RateLimitEffect`] is applied to it. The
-//! master decides, makes the effect, applies it and propagates it; a replica or
-//! an AOF replay applies the same effect with the same code and so arrives at
-//! the same bytes.
+//! A value changes in one way only: an [`effect`] is applied to it. The master decides, makes
+//! the effect, applies it and propagates it. A replica, and a server that replays an AOF, apply the
+//! same effect with the same code, and so arrive at the same bytes.
 
 pub mod by_time;
 pub mod cbcircuit;

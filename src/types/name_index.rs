@@ -1,47 +1,45 @@
-//! Where to find the keys that are in some state: by name, in bounded memory, whatever
-//! they are renamed to.
+//! Indexes of the keys in some state, by name, in bounded memory. They follow renames.
 //!
-//! A key is noted where it comes into the state, on masters and replicas, and when it
-//! is loaded. The server tells when its value leaves it, and the name that comes next
-//! is the one that the value went to, or was copied to. Where a server does not tell
-//! enough a key may be noted that is not in the state: whoever asks looks at the key
-//! itself.
+//! A key is noted when it comes into the state, on masters and replicas, and when it is loaded. The
+//! server reports when the key's value leaves it. The name that it reports next is the one that the
+//! value went to, or was copied to. A server may not report enough, so a key may be noted that is
+//! not in the state: whoever uses the index looks at the key itself.
 
 use crate::core::time::Micros;
 use crate::server::keys::keyspace::{self, KeyspaceChange};
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use std::collections::{BTreeMap, HashMap};
 
-/// So many names are remembered; of more such keys some are missing.
+/// The most names that are remembered. If there are more such keys, some are missing.
 pub const MOST: usize = 1000;
 
-/// A key of a database.
+/// A key by its database and its name.
 pub type NamedKey = (i32, Box<[u8]>);
 
-/// The keys in one state, each with the time since when it is.
+/// The keys in one state, each with the time since when.
 #[derive(Debug)]
 pub struct NameIndex(MainThreadCell<Names>);
 
 #[derive(Debug)]
 struct Names {
     known: BTreeMap<NamedKey, Micros>,
-    /// A value in the state has left its key, was copied or loaded: the key that the
-    /// server tells next has it.
+    /// The time since when the next key that the server reports is in the state. It is set after a
+    /// value in the state left its key, was copied or was loaded.
     on_its_way: Option<Micros>,
 }
 
 impl NameIndex {
-    /// None yet.
+    /// An index without keys.
     pub const fn new() -> Self {
         Self(MainThreadCell::new(Names { known: BTreeMap::new(), on_its_way: None }))
     }
 
-    /// This key has come into the state, or is in it still.
+    /// Notes that this key has come into the state, or still is in it.
     pub fn note(&'static self, main: MainThread, database: i32, name: &[u8], since: Micros) {
         self.0.of(main).borrow_mut().note((database, name.into()), since);
     }
 
-    /// This key is no longer in the state.
+    /// Notes that this key is no longer in the state.
     pub fn forget(&'static self, main: MainThread, database: i32, name: &[u8]) {
         let mut names = self.0.of(main).borrow_mut();
         if !names.known.is_empty() {
@@ -49,7 +47,7 @@ impl NameIndex {
         }
     }
 
-    /// Whether this key is in the state is known now.
+    /// Notes whether this key is in the state.
     pub fn set(&'static self, main: MainThread, (database, name): (i32, &[u8]), is: bool, since: Micros) {
         if is {
             self.note(main, database, name, since);
@@ -58,7 +56,7 @@ impl NameIndex {
         }
     }
 
-    /// A value in the state was loaded, for this key where the server tells it.
+    /// Notes that a value in the state was loaded, for this key if the server tells its database.
     pub fn loaded(&'static self, main: MainThread, database: Option<i32>, name: &[u8], since: Micros) {
         match database {
             Some(database) => self.note(main, database, name, since),
@@ -66,14 +64,14 @@ impl NameIndex {
         }
     }
 
-    /// A value in the state is about to be some key's, of which the server tells.
+    /// Notes that a value in the state is about to get a key, which the server will report.
     pub fn comes(&'static self, main: MainThread, since: Micros) {
         self.0.of(main).borrow_mut().on_its_way = Some(since);
         keyspace::want_arrivals(main);
     }
 
-    /// Takes note of what others did to keys.
-    pub fn happened(&'static self, main: MainThread, what: KeyspaceChange<'_>) {
+    /// Notes a change that others made to keys.
+    pub fn on_keyspace_change(&'static self, main: MainThread, what: KeyspaceChange<'_>) {
         let mut names = self.0.of(main).borrow_mut();
         match what {
             KeyspaceChange::ValueLeft { name, database } => {
@@ -104,27 +102,28 @@ impl NameIndex {
         }
     }
 
-    /// Asks `is_one` of each, and forgets those of which it is not true.
+    /// Calls `is_one` for each key, and forgets those for which it returns false.
     pub fn retain(&'static self, main: MainThread, mut is_one: impl FnMut(&NamedKey, Micros) -> bool) {
-        // Taken out: looking at a key may make it expire, and that is heard of.
+        // The names are taken out, because looking at a key may make it expire, which is reported
+        // here.
         let mut known = std::mem::take(&mut self.0.of(main).borrow_mut().known);
         known.retain(|key, since| is_one(key, *since));
         self.0.of(main).borrow_mut().known.append(&mut known);
     }
 
-    /// Whether there is none.
+    /// True if no key is noted.
     pub fn is_empty(&'static self, main: MainThread) -> bool {
         self.0.of(main).borrow().known.is_empty()
     }
 
-    /// Whether there is no room for another.
+    /// True if there is no room for another key.
     pub fn is_full(&'static self, main: MainThread) -> bool {
         self.0.of(main).borrow().known.len() >= MOST
     }
 }
 
-/// Leaves each name once: for the key in the database `here` where there is one, else for
-/// the first.
+/// Keeps each name once: for the key in the database `here` if there is one, else for the first
+/// key.
 pub fn once_a_name<T>(found: &mut Vec<T>, here: i32, of: impl Fn(&T) -> (i32, &[u8])) {
     let mut shown: HashMap<Box<[u8]>, i32> = HashMap::new();
     for (database, name) in found.iter().map(&of) {
@@ -159,7 +158,7 @@ impl Names {
         }
         self.on_its_way = match database {
             Some(database) => self.known.remove(&(database, name.into())),
-            // The same name may be in the state in another database: it stays.
+            // The same name may be in the state in another database, so it stays.
             None => self.known.iter().find(|((_, known), _)| **known == *name).map(|(_, since)| *since),
         };
     }

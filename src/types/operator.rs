@@ -1,8 +1,7 @@
-//! What an operator said about one key of a limiter, and of which keys operators said
-//! something.
+//! What an operator set on one key of a limiter, and the keys on which operators set something.
 
 use super::name_index::NameIndex;
-use super::until::Lasting;
+use super::until::Validity;
 use crate::server::keys::keyspace::KeyspaceChange;
 use crate::server::main_thread::MainThread;
 
@@ -12,26 +11,27 @@ pub static BLOCKED: NameIndex = NameIndex::new();
 /// The keys whose limits, or whose breaker, an operator fixed.
 pub static PINNED: NameIndex = NameIndex::new();
 
-/// Takes note of what others did to keys.
-pub fn happened(main: MainThread, what: KeyspaceChange<'_>) {
-    BLOCKED.happened(main, what);
-    PINNED.happened(main, what);
+/// Notes a change that others made to keys.
+pub fn on_keyspace_change(main: MainThread, what: KeyspaceChange<'_>) {
+    BLOCKED.on_keyspace_change(main, what);
+    PINNED.on_keyspace_change(main, what);
 }
 
 /// Limits that an operator fixed for the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pin {
-    /// As written: it may name policies, which are looked up at each use.
+    /// The limits as the operator wrote them. They may name policies, which are looked up at each
+    /// use.
     pub text: Box<str>,
-    /// From when until when.
-    pub lasting: Lasting,
+    /// The time in which the pin holds.
+    pub validity: Validity,
 }
 
-/// A key whose every request is denied.
+/// An operator's denial of every request on a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
-    /// From when until when.
-    pub lasting: Lasting,
-    /// What the operator said.
+    /// The time in which the block holds.
+    pub validity: Validity,
+    /// The operator's reason.
     pub reason: Box<[u8]>,
 }

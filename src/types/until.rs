@@ -1,9 +1,11 @@
-//! When something ends, if it does.
+//! The end of something, if it has one.
 
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
+use crate::server::context::Context;
+use crate::server::ffi::reply::{self, Reply};
 
-/// Until when something lasts.
+/// The end of something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Until {
     /// It ends at this moment.
@@ -21,6 +23,19 @@ impl From<Micros> for Until {
     }
 }
 
+/// Unix milliseconds; -1 for ever.
+impl Reply for Until {
+    fn send(&self, ctx: &Context<'_>) {
+        reply::integer(ctx, self.end().map_or(-1, |end| reply::signed(end.ceil_millis())));
+    }
+}
+
+impl From<Option<Micros>> for Until {
+    fn from(end: Option<Micros>) -> Self {
+        end.map_or(Self::Forever, Self::At)
+    }
+}
+
 impl Until {
     /// How long it still lasts.
     pub const fn wait(self, now: Micros) -> RetryAfter {
@@ -30,7 +45,7 @@ impl Until {
         }
     }
 
-    /// When it ends, if it does.
+    /// The moment of the end, if there is one.
     pub const fn end(self) -> Option<Micros> {
         match self {
             Self::At(end) => Some(end),
@@ -38,7 +53,17 @@ impl Until {
         }
     }
 
-    /// True while it lasts.
+    /// The end as it is seen at `now` by something that began at `since`. If the clock stepped back
+    /// to before `since`, the end comes as much earlier.
+    #[must_use]
+    pub const fn seen_at(self, since: Micros, now: Micros) -> Self {
+        match self {
+            Self::At(end) => Self::At(end.minus(since.since(now))),
+            Self::Forever => Self::Forever,
+        }
+    }
+
+    /// True while it lasts at `now`.
     pub fn lasts(self, now: Micros) -> bool {
         match self {
             Self::At(end) => now < end,
@@ -47,16 +72,16 @@ impl Until {
     }
 }
 
-/// From when until when something lasts, by a clock that may step back: what began
-/// after now counts as begun now, and lasts no longer than its own length from then.
+/// The beginning and the end of something, for a clock that may step back. What began after now
+/// counts as begun now, and lasts no longer than its own length from then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lasting {
+pub struct Validity {
     since: Micros,
     until: Until,
 }
 
-impl Lasting {
-    /// From `since` on. What does not end keeps no beginning.
+impl Validity {
+    /// What lasts from `since` until `until`. Without an end, the beginning is not kept.
     pub fn new(since: Micros, until: Until) -> Self {
         match until {
             // A stored end of 0 means that there is none.
@@ -68,35 +93,32 @@ impl Lasting {
         }
     }
 
-    /// When it began, as was recorded last; 0 where that is not known.
+    /// The beginning, as was recorded last; 0 if it is not known.
     pub const fn since(self) -> Micros {
         self.since
     }
 
-    /// When it ends, as was recorded last.
+    /// The end, as was recorded last.
     pub const fn recorded(self) -> Until {
         self.until
     }
 
-    /// When it ends by the clock of now.
+    /// The end by the present clock.
     pub const fn until(self, now: Micros) -> Until {
-        match self.until {
-            Until::At(end) => Until::At(end.minus(self.since.since(now))),
-            Until::Forever => Until::Forever,
-        }
+        self.until.seen_at(self.since, now)
     }
 
-    /// True while it lasts.
+    /// True while it lasts at `now`.
     pub fn lasts(self, now: Micros) -> bool {
         self.until.lasts(now)
     }
 
-    /// True when the clock stepped back to before it began.
+    /// True if the clock stepped back to before the beginning.
     pub fn stepped_back(self, now: Micros) -> bool {
         now < self.since
     }
 
-    /// The same as begun no later than now.
+    /// The same, counted as begun no later than `now`.
     #[must_use]
     pub fn seen_at(self, now: Micros) -> Self {
         Self::new(self.since.min(now), self.until(now))

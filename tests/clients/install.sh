@@ -5,6 +5,7 @@
 #
 #   tests/clients/install.sh python|node                  for the recipes here
 #   tests/clients/install.sh moving-python|moving-node    for tests/moving
+#   tests/clients/install.sh litellm                      for tests/clients/litellm
 #   tests/clients/install.sh python-package               to build src/clients/python
 #   tests/clients/install.sh node-package                 for src/clients/node
 #   tests/clients/install.sh rust                         for src/clients/rust
@@ -17,9 +18,12 @@ missing() { echo "$*" >&2; exit 3; }
 # For each language: what decides whether the packages are the right ones, how
 # to install them into $folder, and whether the registry answers at all.
 case ${1:-} in
-    python | moving-python)
-        list=$here/python/requirements.txt
-        [ "$1" = python ] || list=$here/../moving/requirements.txt
+    python | moving-python | litellm)
+        case $1 in
+            python) list=$here/python/requirements.txt ;;
+            moving-python) list=$here/../moving/requirements.txt ;;
+            litellm) list=$here/litellm/requirements.txt ;;
+        esac
         command -v python3 >/dev/null || missing "python3 is not installed"
         stamp() { python3 --version && cat "$list"; }
         get() {
@@ -83,7 +87,7 @@ case ${1:-} in
         get() { cargo fetch --quiet --locked --manifest-path "$list/Cargo.toml"; }
         answers() { cargo info --quiet redis; }
         ;;
-    *) echo "usage: tests/clients/install.sh python|node|rust|moving-python|moving-node|python-package|node-package" >&2; exit 2 ;;
+    *) echo "usage: tests/clients/install.sh python|node|rust|litellm|moving-python|moving-node|python-package|node-package" >&2; exit 2 ;;
 esac
 
 mkdir -p "$cache"

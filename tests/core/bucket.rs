@@ -1,30 +1,10 @@
 //! Buckets against tokens counted in fractions, and against the closed formula.
 
+use crate::models::bucket::FractionBucket;
 use crate::world::{World, cases, cost_of, count, gap, period_ms, refund, start, steps};
 use floodgate::core::limits::Request;
 use floodgate::core::time::Micros;
 use proptest::prelude::*;
-
-/// Tokens as whole multiples of 1/period, filled step by step.
-struct Tokens {
-    level: i128,
-    most: i128,
-    count: i128,
-    unit: i128,
-    at: u64,
-}
-
-impl Tokens {
-    fn new(count: u64, period: u64, burst: u64, at: u64) -> Self {
-        let most = i128::from(burst) * i128::from(period);
-        Self { level: most, most, count: count.into(), unit: period.into(), at }
-    }
-
-    fn advance(&mut self, now: u64) {
-        self.level = (self.level + i128::from(now - self.at) * self.count).min(self.most);
-        self.at = now;
-    }
-}
 
 proptest! {
     #![proptest_config(cases())]
@@ -40,7 +20,7 @@ proptest! {
     ) {
         let mut world = World::new(&format!("bucket:{count}/{ms}ms:burst={burst}"));
         let period = ms * 1000;
-        let mut tokens = Tokens::new(count, period, burst, start);
+        let mut tokens = FractionBucket::new(count, period, burst, start);
         let mut now = start;
         // Gaps around the time that one unit and a whole bucket take.
         let unit_us = (period / count).max(1);
@@ -52,21 +32,16 @@ proptest! {
             tokens.advance(now);
             let cost = cost_of(part, burst);
             let reply = world.acquire(now, cost);
-            let fits = tokens.level >= i128::from(cost) * tokens.unit;
-            prop_assert_eq!(reply.is_granted(), fits);
-            if fits {
-                tokens.level -= i128::from(cost) * tokens.unit;
-            }
-            let left = tokens.level / tokens.unit;
-            prop_assert_eq!(i128::from(reply.status.remaining.unwrap()), left);
+            prop_assert_eq!(reply.is_granted(), tokens.take(cost));
+            prop_assert_eq!(reply.status.remaining, Some(tokens.left()));
             world.check_reply(now, &Request::of(cost), &reply);
             world.check_full(now);
-            let used = burst - left as u64;
+            let used = burst - tokens.left();
             let limits = world.limits.clone();
             let given = refund(limits.as_slice(), &mut world.states, Micros(now), back);
             refund(limits.as_slice(), &mut world.replica, Micros(now), back);
             prop_assert_eq!(given, back.min(used));
-            tokens.level = (tokens.level + i128::from(back) * tokens.unit).min(tokens.most);
+            tokens.give_back(back);
         }
     }
 

@@ -1,6 +1,6 @@
-//! Windows from another start (`from=`), months and years: against a slow calendar
-//! that counts days one by one and looks for local times among all offsets.
+//! Windows from another start (`from=`), months and years, against a slow calendar.
 
+use crate::models::calendar::Begins;
 use crate::world::{DAY, HOUR, World, cases};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -30,116 +30,6 @@ const ZONES: &[&str] = &[
     "Pacific/Chatham",
     "Antarctica/Troll",
 ];
-
-/// A date of the slow calendar: year, month 1 ..= 12, day 1 ..= 31.
-type Day = (i64, i64, i64);
-
-fn days_in(year: i64, month: i64) -> i64 {
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    match month {
-        2 => 28 + i64::from(leap),
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
-}
-
-/// The date so many days after 1970-01-01, found by walking there.
-fn date_of(mut number: i64) -> Day {
-    let mut year = 1970;
-    loop {
-        let days: i64 = (1..=12).map(|month| days_in(year, month)).sum();
-        if (0..days).contains(&number) {
-            break;
-        }
-        if number < 0 {
-            year -= 1;
-            number += (1..=12).map(|month| days_in(year, month)).sum::<i64>();
-        } else {
-            number -= days;
-            year += 1;
-        }
-    }
-    let mut month = 1;
-    while number >= days_in(year, month) {
-        number -= days_in(year, month);
-        month += 1;
-    }
-    (year, month, number + 1)
-}
-
-/// The offset from universal time in seconds at an instant in seconds.
-fn offset(zone: &TimeZone, at: i64) -> i64 {
-    zone.to_offset(Timestamp::from_second(at).unwrap()).seconds().into()
-}
-
-/// The instant of a local time in seconds since the epoch as a clock on the wall
-/// shows them: of two the first; of none, as much later as the clocks skip.
-fn instant(zone: &TimeZone, local: i64) -> i64 {
-    let around = (-30 * 4..=30 * 4).map(|quarter| local + quarter * 900);
-    let mut offsets: Vec<i64> = around.map(|at| offset(zone, at)).collect();
-    offsets.sort_unstable();
-    offsets.dedup();
-    let shown = offsets.iter().map(|off| local - off).filter(|&at| at + offset(zone, at) == local);
-    // Nothing shows a skipped time: count on by the offset from before the change.
-    shown.min().unwrap_or_else(|| {
-        let before = offset(zone, local - 30 * 3600);
-        local - before
-    })
-}
-
-/// What `from=` and the period say, as the slow calendar reads it.
-#[derive(Clone, Copy, Debug)]
-enum Begins {
-    Daily { hour: i64, minute: i64 },
-    Weekly { weekday: i64 },
-    Monthly { day: i64 },
-    Yearly { month: i64, day: i64 },
-}
-
-impl Begins {
-    fn text(self) -> String {
-        const NAMES: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
-        match self {
-            Self::Daily { hour, minute } => format!("d:from={hour:02}:{minute:02}"),
-            Self::Weekly { weekday } => format!("week:from={}", NAMES[weekday as usize]),
-            Self::Monthly { day } => format!("month:from={day}"),
-            Self::Yearly { month, day } => format!("year:from={month:02}-{day:02}"),
-        }
-    }
-
-    /// Does a window begin on this day?
-    fn on(self, number: i64) -> bool {
-        let (year, month, day) = date_of(number);
-        let lacks = |wanted: i64| wanted > days_in(year, month) && day == days_in(year, month);
-        match self {
-            Self::Daily { .. } => true,
-            // 1970-01-01 was a Thursday.
-            Self::Weekly { weekday } => (number + 3).rem_euclid(7) == weekday,
-            Self::Monthly { day: wanted } => day == wanted || lacks(wanted),
-            Self::Yearly { month: of, day: wanted } => month == of && (day == wanted || lacks(wanted)),
-        }
-    }
-
-    /// The window around an instant, in microseconds.
-    fn window(self, zone: &TimeZone, now: u64) -> (u64, u64) {
-        let seconds = (now / 1_000_000) as i64;
-        let today = (seconds + offset(zone, seconds)).div_euclid(86_400);
-        let reach = match self {
-            Self::Daily { .. } => 4,
-            Self::Weekly { .. } => 12,
-            Self::Monthly { .. } => 40,
-            Self::Yearly { .. } => 400,
-        };
-        let time = if let Self::Daily { hour, minute } = self { hour * 3600 + minute * 60 } else { 0 };
-        let starts: Vec<u64> = (today - reach..=today + reach)
-            .filter(|&number| self.on(number))
-            .map(|number| instant(zone, number * 86_400 + time).max(0) as u64 * 1_000_000)
-            .collect();
-        let start = starts.iter().copied().filter(|&start| start <= now).max().unwrap();
-        let end = starts.iter().copied().filter(|&start| start > now).min().unwrap();
-        (start, end)
-    }
-}
 
 fn begins() -> impl Strategy<Value = Begins> {
     prop_oneof![
@@ -185,6 +75,9 @@ proptest! {
         world.acquire(now, 1);
         prop_assert!(!world.acquire(end - 1, 1).is_granted());
         prop_assert!(world.acquire(end, 1).is_granted());
+        let limits = floodgate::core::limits::Limits::parse(limit.as_bytes()).unwrap();
+        let covering = limits.as_slice()[0].covering_us().unwrap();
+        prop_assert!(end - start <= covering, "{} hours in {}", (end - start) / HOUR, limit);
     }
 }
 

@@ -3,8 +3,8 @@
 
 use crate::world::{World, cases, gap, parse};
 use floodgate::core::limits::{
-    Limits, MAX_ORPHANS, Orphan, Realigned, Request, State, count_aside, decide, full_at, look_at, realign,
-    take, touch,
+    Limits, MAX_UNLISTED, Realigned, Request, State, UnlistedLimit, count_unlisted, decide, full_at, look_at,
+    realign, take, touch,
 };
 use floodgate::core::retry_after::RetryAfter;
 use floodgate::core::time::Micros;
@@ -15,22 +15,22 @@ use std::collections::HashMap;
 struct Key {
     limits: Limits,
     states: Vec<State>,
-    orphans: Vec<Orphan>,
+    unlisted: Vec<UnlistedLimit>,
 }
 
 impl Key {
     fn new(text: &str) -> Self {
         let limits = parse(text);
-        Self { states: vec![State::Fresh; limits.as_slice().len()], limits, orphans: Vec::new() }
+        Self { states: vec![State::Fresh; limits.as_slice().len()], limits, unlisted: Vec::new() }
     }
 
     fn set(&mut self, text: &str, now: u64) {
         let new = parse(text);
         let states = std::mem::take(&mut self.states);
-        let orphans = std::mem::take(&mut self.orphans);
-        let Realigned { states, orphans } =
-            realign(self.limits.as_slice(), states, orphans, new.as_slice(), Micros(now));
-        *self = Self { limits: new, states, orphans };
+        let unlisted = std::mem::take(&mut self.unlisted);
+        let Realigned { states, unlisted } =
+            realign(self.limits.as_slice(), states, unlisted, new.as_slice(), Micros(now));
+        *self = Self { limits: new, states, unlisted };
     }
 
     fn acquire(&mut self, now: u64, cost: u64) -> bool {
@@ -96,8 +96,55 @@ const PACES: &[&str] = &[
     "6/20ms:name=x,bucket:5/20ms,fixed:6/50ms",
 ];
 
+/// The plain form of [`realign`]: all usage in one list, in which each new limit searches from the back.
+fn realigned_plainly(
+    old: &Limits,
+    states: Vec<State>,
+    unlisted: Vec<UnlistedLimit>,
+    new: &Limits,
+    now: Micros,
+) -> Realigned {
+    let listed =
+        old.as_slice().iter().cloned().zip(states).map(|(limit, state)| UnlistedLimit { limit, state });
+    let mut kept: Vec<UnlistedLimit> = unlisted.into_iter().chain(listed).collect();
+    let mut states = Vec::new();
+    for limit in new.as_slice() {
+        let found = kept.iter().rposition(|one| one.limit.same_identity(limit));
+        let found = found.map(|at| kept.remove(at));
+        let alone = found.map(|UnlistedLimit { limit, state }| (Limits::from(limit), vec![state]));
+        states.push(alone.map_or(State::Fresh, |(before, states)| {
+            realign(before.as_slice(), states, Vec::new(), std::slice::from_ref(limit), now).states.remove(0)
+        }));
+    }
+    let lasts = |one: &UnlistedLimit| count_unlisted(&[], &[], std::slice::from_ref(one), &[], now) == 1;
+    kept.retain(lasts);
+    Realigned { states, unlisted: kept }
+}
+
 proptest! {
     #![proptest_config(cases())]
+
+    /// Usage is handed on in place as it is in one list: in the same order, too.
+    #[test]
+    fn usage_is_handed_on_as_in_one_list(
+        versions in prop::collection::vec(listed(), 2..5),
+        calls in prop::collection::vec((gap(), 0usize..5, 1u64..6), 1..16),
+    ) {
+        let mut key = Key::new("unlimited");
+        let mut now = 1_800_000_000_000_777u64;
+        for (gap, version, cost) in calls {
+            now += gap.of(10_000);
+            let version = &versions[version % versions.len()];
+            let texts: Vec<String> = version.iter().map(|&(id, size)| text_of(id, size)).collect();
+            let new = parse(&texts.join(","));
+            let plain =
+                realigned_plainly(&key.limits, key.states.clone(), key.unlisted.clone(), &new, Micros(now));
+            key.set(&texts.join(","), now);
+            prop_assert_eq!(&key.states, &plain.states);
+            prop_assert_eq!(&key.unlisted, &plain.unlisted);
+            key.acquire(now, cost);
+        }
+    }
 
     #[test]
     fn each_limit_owns_its_usage(
@@ -130,7 +177,7 @@ proptest! {
                     take(limit.as_slice(), std::slice::from_mut(state), Micros(now), &decision.taken);
                 }
             }
-            prop_assert!(key.orphans.iter().all(|o| full_at(std::slice::from_ref(&o.limit), std::slice::from_ref(&o.state), Micros(now)).0 > now));
+            prop_assert!(key.unlisted.iter().all(|o| full_at(std::slice::from_ref(&o.limit), std::slice::from_ref(&o.state), Micros(now)).0 > now));
         }
     }
 
@@ -269,12 +316,12 @@ fn named_limits_change_shape() {
     assert!(key.acquire(now, 6));
     key.set("bucket:10/s:name=x", now);
     assert_eq!(key.used(0, now), 0, "another algorithm starts fresh");
-    assert!(key.orphans.is_empty());
+    assert!(key.unlisted.is_empty());
     assert!(key.acquire(now, 5));
     key.set("bucket:10/m:name=x", now);
     assert_eq!(key.used(0, now), 5);
     key.set("fixed:10/m:name=y", now);
-    assert_eq!(key.orphans.len(), 1);
+    assert_eq!(key.unlisted.len(), 1);
     assert!(key.acquire(now, 5));
     key.set("fixed:20/h:name=y", now);
     assert_eq!(key.used(0, now), 5);
@@ -283,7 +330,7 @@ fn named_limits_change_shape() {
 }
 
 #[test]
-fn orphans_are_bounded() {
+fn unlisted_limits_are_bounded() {
     let mut key = Key::new("unlimited");
     let now = 1_800_000_000_000_777;
     for name in 0..100 {
@@ -291,15 +338,15 @@ fn orphans_are_bounded() {
         assert!(key.acquire(now, 1));
         let next = parse(&format!("5/{}s:name=n{}", 1001 + name, name + 1));
         let aside =
-            count_aside(key.limits.as_slice(), &key.states, &key.orphans, next.as_slice(), Micros(now));
-        assert_eq!(aside, MAX_ORPHANS.min(name) + 1);
+            count_unlisted(key.limits.as_slice(), &key.states, &key.unlisted, next.as_slice(), Micros(now));
+        assert_eq!(aside, MAX_UNLISTED.min(name) + 1);
     }
     key.set("unlimited", now);
-    assert_eq!(key.orphans.len(), MAX_ORPHANS);
+    assert_eq!(key.unlisted.len(), MAX_UNLISTED);
     // Those that are empty soonest went.
-    assert!(key.orphans.iter().all(|orphan| orphan.limit.period_us().unwrap() >= 1044 * 1_000_000));
+    assert!(key.unlisted.iter().all(|one| one.limit.period_us().unwrap() >= 1044 * 1_000_000));
     key.set("unlimited", now + 3_000_000_000);
-    assert!(key.orphans.is_empty());
+    assert!(key.unlisted.is_empty());
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! `block=` against a slow model: the same limit without it, and a list of all blocks
 //! that is read again from its start at every step.
 
+use crate::models::closing::{BlockOptions, ClosingModel};
 use crate::world::{cases, gap, parse, refund};
 use floodgate::core::limits::{
-    Decision, Limits, Orphan, Request, State, blocks, charge, decide, full_at, look, realign, take, touch,
+    Decision, Limits, Request, State, UnlistedLimit, blocks, charge, decide, full_at, limit_quota, realign,
+    take, touch,
 };
 use floodgate::core::retry_after::RetryAfter;
 use floodgate::core::time::Micros;
@@ -25,25 +27,10 @@ const LIMITS: &[(&str, u64)] = &[
     ("5/10ms:name=login", 5),
 ];
 
-/// `block=`, `grow=` in hundredths and `maxblock=`, in microseconds.
-#[derive(Clone, Copy, Debug)]
-struct Options {
-    length: u64,
-    grow: u64,
-    longest: u64,
-}
-
-impl Options {
-    fn text(self) -> String {
-        let (whole, part) = (self.grow / 100, self.grow % 100);
-        format!(":block={}ms:grow={whole}.{part:02}:maxblock={}ms", self.length / MS, self.longest / MS)
-    }
-}
-
-fn options() -> impl Strategy<Value = Options> {
+fn options() -> impl Strategy<Value = BlockOptions> {
     let length = prop::sample::select(vec![1, 3, 10, 40]);
     let grow = prop::sample::select(vec![100, 150, 200, 333]);
-    (length, grow, prop::sample::select(vec![1, 2, 9])).prop_map(|(ms, grow, times)| Options {
+    (length, grow, prop::sample::select(vec![1, 2, 9])).prop_map(|(ms, grow, times)| BlockOptions {
         length: ms * MS,
         grow,
         longest: ms * MS * times,
@@ -68,85 +55,6 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// One block as it was begun.
-#[derive(Clone, Copy, Debug)]
-struct Begun {
-    at: u64,
-    length: u64,
-    /// When the units are back for want of which it began.
-    units: u64,
-    grows: bool,
-}
-
-impl Begun {
-    fn end(self) -> u64 {
-        self.at + self.length
-    }
-}
-
-struct Model {
-    /// The limit without `block=`, and what is in use of it.
-    plain: Limits,
-    states: Vec<State>,
-    options: Options,
-    blocks: Vec<Begun>,
-    /// Units were granted after its end, or given back.
-    was_open: bool,
-}
-
-impl Model {
-    fn closed_until(&self, now: u64) -> Option<u64> {
-        self.blocks.last().map(|last| last.end()).filter(|&end| now < end)
-    }
-
-    /// Whether a denial begins no block, since it wants what the last one wanted.
-    fn covers(&self, now: u64) -> bool {
-        let Some(last) = self.blocks.last() else { return false };
-        now < last.end() || now < last.units && !self.was_open
-    }
-
-    /// The answer, and whether it begins a block.
-    fn expect(&self, now: u64, request: &Request, blocks: bool) -> (u64, RetryAfter, bool) {
-        let asked = |request: &Request| decide(self.plain.as_slice(), &self.states, Micros(now), request);
-        let plain = asked(request);
-        let closed = self.closed_until(now).map_or(RetryAfter::Now, |end| RetryAfter::After(end - now));
-        let before = plain.status.retry.max(closed);
-        let wants = matches!(plain.status.retry, RetryAfter::After(_));
-        let kept = asked(&Request { critical: true, ..*request }).is_granted();
-        let begins = blocks && wants && !kept && !self.covers(now);
-        let retry = if begins { before.max(RetryAfter::After(self.next_length(now))) } else { before };
-        (if retry == RetryAfter::Now { plain.granted } else { 0 }, retry, begins)
-    }
-
-    fn next_length(&self, now: u64) -> u64 {
-        let Options { length, grow, longest } = self.options;
-        match self.blocks.last() {
-            Some(last) if last.grows && now <= last.end() + 2 * last.length => {
-                (last.length * grow / 100).max(length).min(longest)
-            }
-            _ => length,
-        }
-    }
-
-    fn begin(&mut self, now: u64, request: &Request) {
-        let plain = decide(self.plain.as_slice(), &self.states, Micros(now), request);
-        self.was_open = false;
-        let RetryAfter::After(units) = plain.status.retry else { panic!("nothing is wanted") };
-        let grows = self.options.grow > 100 && self.options.longest > self.options.length;
-        self.blocks.push(Begun { at: now, length: self.next_length(now), units: now + units, grows });
-    }
-
-    /// When nothing is used and no block is remembered.
-    fn over_at(&self, now: u64) -> u64 {
-        let full = full_at(self.plain.as_slice(), &self.states, Micros(now)).0;
-        let remembered = self.blocks.last().map_or(0, |last| match last.grows {
-            true => last.end() + 2 * last.length + 1,
-            false => last.end(),
-        });
-        full.max(remembered)
-    }
-}
-
 /// The limiter itself: the limit with `block=` and without, on one usage.
 struct Key {
     with: Limits,
@@ -156,7 +64,7 @@ struct Key {
 }
 
 impl Key {
-    fn new(limit: &str, options: Options) -> Self {
+    fn new(limit: &str, options: BlockOptions) -> Self {
         let (without, with) = (parse(limit), parse(&format!("{limit}{}", options.text())));
         assert!(with.as_slice()[0].same_identity(&without.as_slice()[0]));
         Self { listed: without.clone(), with, without, states: vec![State::Fresh] }
@@ -165,8 +73,13 @@ impl Key {
     fn list(&mut self, blocks: bool, now: u64) {
         let wanted = if blocks { self.with.clone() } else { self.without.clone() };
         let states = std::mem::take(&mut self.states);
-        let moved =
-            realign(self.listed.as_slice(), states, Vec::<Orphan>::new(), wanted.as_slice(), Micros(now));
+        let moved = realign(
+            self.listed.as_slice(),
+            states,
+            Vec::<UnlistedLimit>::new(),
+            wanted.as_slice(),
+            Micros(now),
+        );
         self.states = moved.states;
         self.listed = wanted;
     }
@@ -201,7 +114,7 @@ proptest! {
         steps in prop::collection::vec((gap(), prop::bool::ANY, step()), 1..40),
     ) {
         let mut key = Key::new(limit, options);
-        let mut model = Model {
+        let mut model = ClosingModel {
             plain: key.without.clone(),
             states: vec![State::Fresh],
             options,
@@ -217,7 +130,7 @@ proptest! {
                     let request = Request { cost, calls: 1, partial, critical };
                     let (granted, retry, begins) = model.expect(now, &request, blocks);
                     key.list(blocks, now);
-                    let seen = look(&key.listed.as_slice()[0], &key.states[0], Micros(now), cost);
+                    let seen = limit_quota(&key.listed.as_slice()[0], &key.states[0], Micros(now), cost);
                     let closed = model.closed_until(now);
                     if closed.is_some() {
                         prop_assert_eq!(seen.remaining, Some(0));
@@ -348,12 +261,12 @@ fn a_named_limit_keeps_its_block_when_it_changes() {
     for text in ["9/h:name=login", "bucket:9/m:name=login", "fixed:9/day:name=login"] {
         let new = parse(text);
         let moved = realign(old.as_slice(), states.clone(), Vec::new(), new.as_slice(), now);
-        let seen = look(&new.as_slice()[0], &moved.states[0], now, 1);
+        let seen = limit_quota(&new.as_slice()[0], &moved.states[0], now, 1);
         assert_eq!((seen.remaining, seen.retry), (Some(0), RetryAfter::After(3_600_000_000)), "{text}");
     }
     // Set aside it is kept, too.
     let moved = realign(old.as_slice(), states.clone(), Vec::new(), parse("5/s").as_slice(), now);
-    assert_eq!(moved.orphans.len(), 1);
+    assert_eq!(moved.unlisted.len(), 1);
 }
 
 #[test]

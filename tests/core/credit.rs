@@ -1,18 +1,18 @@
 //! A credit (`fixed:N/ever`) against a row of units that each know their owner, and a
 //! list of reservations. Nothing in the model comes back by time.
 
+use crate::models::credit::{CreditModel, Listed, Reserved, credit};
+use crate::support::EffectKey;
 use crate::world::{World, cases, parse, start};
 use floodgate::core::limits::{
-    Limits, Request, ResetAfter, State, Taken, decide, look, look_at, realign, take, touch,
+    Limits, Request, ResetAfter, State, decide, limit_quota, look_at, realign, take, touch,
 };
 use floodgate::core::reservations::Stage;
 use floodgate::core::retry_after::RetryAfter;
 use floodgate::core::time::Micros;
-use floodgate::server::keys::data_type::NativeType as _;
-use floodgate::server::main_thread::{MainThread, StandIn};
-use floodgate::types::effect::ratelimit::{AppliedRateLimit, RateLimitChange, RateLimitEffect};
+use floodgate::server::main_thread::StandIn;
+use floodgate::types::effect::ratelimit::{GiveBack, RateLimitChange, Renew, Reserve, Settle, TakeUnits};
 use floodgate::types::ratelimit::reservations::Settlement;
-use floodgate::types::ratelimit::{Lifetime, RateLimit};
 use floodgate::types::until::Until;
 use proptest::prelude::*;
 
@@ -21,33 +21,6 @@ const SECOND: u64 = 1_000_000;
 const DAY: u64 = 86_400 * SECOND;
 /// Of the limit beside the credit, which never denies here.
 const BESIDE_LASTS: u64 = SECOND;
-
-/// What a call lists.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Listed {
-    Credit,
-    Both,
-    Beside,
-}
-
-impl Listed {
-    fn text(self, count: u64) -> String {
-        match self {
-            Self::Credit => credit(count),
-            Self::Both => format!("bucket:1000000/s,{}", credit(count)),
-            Self::Beside => "bucket:1000000/s".to_owned(),
-        }
-    }
-
-    /// The units that a call of so many takes, by position.
-    fn units(self, cost: u64) -> Taken {
-        if self == Self::Both { Taken::new([cost, cost]) } else { Taken::new([cost]) }
-    }
-}
-
-fn credit(count: u64) -> String {
-    format!("fixed:{count}/ever")
-}
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -86,156 +59,11 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     prop::collection::vec(op, 1..60)
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Reserved {
-    id: u8,
-    cost: u64,
-    /// Of the credit when it was granted.
-    count: u64,
-    end: u64,
-    /// It took from the credit.
-    charged: bool,
-    /// When its units have left the limit beside.
-    beside_until: u64,
-}
-
-impl Reserved {
-    fn forgotten_at(self) -> u64 {
-        let after_end = if self.charged { DAY } else { 0 };
-        (self.end + after_end).max(self.beside_until)
-    }
-}
-
-#[derive(Default)]
-struct Model {
-    now: u64,
-    /// The count of the credit when it was listed last.
-    count: u64,
-    /// The key knows the limit: it is listed, or something of it was used when another call
-    /// was granted that does not list it.
-    is_known: bool,
-    /// Every unit in use, in the order of the grants.
-    units: Vec<Option<u8>>,
-    reserved: Vec<Reserved>,
-}
-
-impl Model {
-    fn used(&self) -> u64 {
-        self.units.len() as u64
-    }
-
-    fn grant(&mut self, owner: Option<u8>, units: u64) {
-        self.units.extend((0..units).map(|_| owner));
-    }
-
-    fn list(&mut self, listed: Listed, count: u64) {
-        if listed == Listed::Beside {
-            self.is_known &= self.used() > 0;
-        } else {
-            (self.count, self.is_known) = (count, true);
-        }
-    }
-
-    fn forget(&mut self) {
-        let now = self.now;
-        for one in self.reserved.extract_if(.., |one| one.forgotten_at() <= now) {
-            disown(&mut self.units, one.id);
-        }
-    }
-
-    fn settle(&mut self, id: u8, actual: u64) {
-        let Some(at) = self.reserved.iter().position(|one| one.id == id) else { return };
-        let one = self.reserved.swap_remove(at);
-        if one.charged && actual > one.cost {
-            let count = if self.is_known { self.count } else { one.count };
-            (self.count, self.is_known) = (count, true);
-            let most = (2 * count).saturating_sub(self.used());
-            self.grant(None, (actual - one.cost).min(most));
-        } else if one.charged {
-            for _ in actual..one.cost {
-                match self.units.iter().rposition(|owner| *owner == Some(id)) {
-                    Some(newest) => drop(self.units.remove(newest)),
-                    None => break,
-                }
-            }
-        }
-        disown(&mut self.units, id);
-    }
-
-    fn stage(&self, id: u8) -> Option<Stage> {
-        let one = self.reserved.iter().find(|one| one.id == id)?;
-        Some(if self.now < one.end { Stage::Open } else { Stage::Ended })
-    }
-}
-
-/// What is not given back is nobody's from now on.
-fn disown(units: &mut [Option<u8>], id: u8) {
-    units.iter_mut().filter(|owner| **owner == Some(id)).for_each(|owner| *owner = None);
-}
-
-/// A key that only effects change, and that ends when it was told to.
-struct Key {
-    main: MainThread,
-    value: Option<RateLimit>,
-    until: Option<Until>,
-}
-
-impl Key {
-    fn apply(&mut self, now: u64, change: RateLimitChange<'_>) {
-        let effect = RateLimitEffect { now: Micros(now), expires: true, change };
-        let lifetime = match effect.apply(self.main, self.value.as_mut()).expect("it fits") {
-            AppliedRateLimit::InPlace(lifetime) => lifetime,
-            AppliedRateLimit::Created(value, lifetime) => {
-                self.value = Some(value);
-                lifetime
-            }
-            AppliedRateLimit::Nothing => return,
-        };
-        self.until = match lifetime {
-            Lifetime::Over => None,
-            Lifetime::Until(until) | Lifetime::StillUntil(until) | Lifetime::AsBefore(until) => Some(until),
-        };
-        if self.until.is_none() {
-            self.value = None;
-        }
-    }
-
-    /// The server ends it when its time is over.
-    fn expire(&mut self, now: u64) {
-        if self.until.is_some_and(|until| !until.lasts(Micros(now))) {
-            (self.value, self.until) = (None, None);
-        }
-    }
-
-    fn states(&self, limits: &Limits, now: u64) -> Vec<State> {
-        match &self.value {
-            Some(value) => value.seen_by(self.main, limits.as_slice(), Micros(now)),
-            None => vec![State::default(); limits.as_slice().len()],
-        }
-    }
-
-    fn stage(&self, id: u8, now: u64) -> Option<Stage> {
-        self.value.as_ref()?.book()?.get(&[id])?.stage_at(Micros(now))
-    }
-
-    fn reload(&mut self) {
-        if let Some(value) = &self.value {
-            let mut saved = Vec::new();
-            value.save(self.main, &mut saved);
-            let loaded = RateLimit::load(self.main, RateLimit::ENCODING, &saved).expect("what was saved");
-            let mut again = Vec::new();
-            loaded.save(self.main, &mut again);
-            assert_eq!(again, saved);
-            self.value = Some(loaded);
-        }
-    }
-}
-
 /// Whether a call of so many units fits, asked of both.
-fn fits(key: &Key, model: &Model, listed: Listed, count: u64, cost: u64) -> bool {
+fn fits(key: &EffectKey, model: &CreditModel, listed: Listed, count: u64, cost: u64) -> bool {
     let limits = parse(&listed.text(count));
     let decision =
-        decide(limits.as_slice(), &key.states(&limits, model.now), Micros(model.now), &Request::of(cost));
+        decide(limits.as_slice(), &key.seen_by(&limits, model.now), Micros(model.now), &Request::of(cost));
     let expected = listed == Listed::Beside || model.used() + cost <= count;
     assert_eq!(decision.is_granted(), expected, "{listed:?}");
     if !expected {
@@ -249,12 +77,12 @@ fn fits(key: &Key, model: &Model, listed: Listed, count: u64, cost: u64) -> bool
     expected
 }
 
-fn check(key: &Key, model: &Model) {
+fn check(key: &EffectKey, model: &CreditModel) {
     let limits = parse(&credit(model.count));
     for later in [0, SECOND, DAY, 3_000 * DAY] {
         let then = Micros(model.now + later);
-        let states = key.states(&limits, then.0);
-        let seen = look(&limits.as_slice()[0], &states[0], then, 1);
+        let states = key.seen_by(&limits, then.0);
+        let seen = limit_quota(&limits.as_slice()[0], &states[0], then, 1);
         assert_eq!(seen.used, model.used());
         let left = model.used() < model.count;
         assert_eq!(seen.retry, if left { RetryAfter::Now } else { RetryAfter::Never });
@@ -278,8 +106,8 @@ proptest! {
     #[test]
     fn it_counts_what_the_row_counts(ops in ops()) {
         let stand_in = StandIn::enter();
-        let mut key = Key { main: stand_in.main(), value: None, until: None };
-        let mut model = Model { now: START, count: 30, ..Model::default() };
+        let mut key = EffectKey::new(stand_in.main());
+        let mut model = CreditModel { now: START, count: 30, ..CreditModel::default() };
         let mut last_listed = None;
         for op in ops {
             let now = model.now;
@@ -287,7 +115,7 @@ proptest! {
                 Op::Acquire { cost, count, listed } => {
                     if fits(&key, &model, listed, count, cost) {
                         let text = listed.text(count);
-                        key.apply(now, RateLimitChange::Take { limits: Some(&text), taken: listed.units(cost) });
+                        key.apply(now, RateLimitChange::Take(TakeUnits { limits: Some(&text), taken: listed.units(cost) }));
                         last_listed = Some(listed);
                         model.list(listed, count);
                         if listed != Listed::Beside {
@@ -299,7 +127,7 @@ proptest! {
                     if model.stage(id).is_none() && fits(&key, &model, listed, count, cost) {
                         let (text, end) = (listed.text(count), now + ttl);
                         let (limits, taken) = (Some(text.as_str()), listed.units(cost));
-                        key.apply(now, RateLimitChange::Reserve { limits, taken, id: &[id], cost, end: Micros(end) });
+                        key.apply(now, RateLimitChange::Reserve(Reserve { limits, taken, id: &[id], cost, end: Micros(end) }));
                         last_listed = Some(listed);
                         let charged = listed != Listed::Beside;
                         let beside_until = if listed == Listed::Credit { 0 } else { now + BESIDE_LASTS };
@@ -313,13 +141,13 @@ proptest! {
                 Op::Settle { id, actual } => {
                     let how = if actual == 0 { Settlement::Release } else { Settlement::At(actual) };
                     if model.stage(id).is_some() {
-                        key.apply(now, RateLimitChange::Settle { id: &[id], how });
+                        key.apply(now, RateLimitChange::Settle(Settle { id: &[id], how }));
                         model.settle(id, actual);
                     }
                 }
                 Op::Renew { id, ttl } => {
                     if model.stage(id) == Some(Stage::Open) {
-                        key.apply(now, RateLimitChange::Renew { id: &[id], end: Micros(now + ttl) });
+                        key.apply(now, RateLimitChange::Renew(Renew { id: &[id], end: Micros(now + ttl) }));
                         model.reserved.iter_mut().filter(|one| one.id == id).for_each(|one| one.end = now + ttl);
                     }
                 }
@@ -328,7 +156,7 @@ proptest! {
                     // them on it alone.
                     let text = credit(model.count);
                     let limits = (last_listed == Some(Listed::Beside)).then_some(text.as_str());
-                    key.apply(now, RateLimitChange::GiveBack { limits, units, calls: 1 });
+                    key.apply(now, RateLimitChange::GiveBack(GiveBack { limits, units, calls: 1 }));
                     model.units.truncate(model.units.len().saturating_sub(units as usize));
                 }
                 Op::Reset => {

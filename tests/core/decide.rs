@@ -3,9 +3,10 @@
 
 use crate::world::{World, cases, gap, refund};
 use floodgate::core::limits::{
-    Decision, HeldPlaces, Keep, Request, State, charge, charge_all, charges, decide, full_at, look,
+    Decision, HeldPlaces, Keep, Request, State, charge, charge_all, charges, decide, full_at, limit_quota,
 };
 use floodgate::core::retry_after::RetryAfter;
+use floodgate::core::text::percent::Percent;
 use floodgate::core::time::Micros;
 use proptest::prelude::*;
 
@@ -33,6 +34,15 @@ fn menu() -> impl Strategy<Value = Vec<(&'static str, bool)>> {
         prop::collection::vec(prop::bool::weighted(0.25), picked.len())
             .prop_map(move |shadows| picked.iter().copied().zip(shadows).collect())
     })
+}
+
+/// The limits as a call has them; those that are marked are shadows.
+fn text(picked: &[(&str, bool)]) -> String {
+    let limits = picked.iter().map(|&(limit, shadow)| match shadow && limit != "unlimited" {
+        true => format!("{limit}:shadow"),
+        false => limit.to_owned(),
+    });
+    limits.collect::<Vec<_>>().join(",")
 }
 
 fn request() -> impl Strategy<Value = Request> {
@@ -73,11 +83,7 @@ proptest! {
         picked in menu(),
         steps in prop::collection::vec((gap(), request()), 1..12),
     ) {
-        let text: Vec<String> = picked
-            .iter()
-            .map(|&(limit, shadow)| format!("{limit}{}", if shadow && limit != "unlimited" { ":shadow" } else { "" }))
-            .collect();
-        let mut world = World::new(&text.join(","));
+        let mut world = World::new(&text(&picked));
         let limits = world.limits.clone();
         let limits = limits.as_slice();
         let enforced: Vec<usize> = (0..limits.len()).filter(|&i| !limits[i].shadow()).collect();
@@ -153,7 +159,7 @@ proptest! {
         for (gap, request) in steps {
             now += gap.of(20_000);
             world.ask(now, &request);
-            let seen = look(&world.limits.as_slice()[0], &world.states[0], Micros(now), request.cost);
+            let seen = limit_quota(&world.limits.as_slice()[0], &world.states[0], Micros(now), request.cost);
             let asked = world.would(now, &Request::of(request.cost));
             prop_assert_eq!(seen.limit, asked.status.limit);
             prop_assert_eq!(seen.retry, asked.status.retry);
@@ -179,11 +185,7 @@ proptest! {
         picked in menu(),
         steps in prop::collection::vec((gap(), 1u64..40, prop::bool::ANY), 1..16),
     ) {
-        let text: Vec<String> = picked
-            .iter()
-            .map(|&(limit, shadow)| format!("{limit}{}", if shadow && limit != "unlimited" { ":shadow" } else { "" }))
-            .collect();
-        let mut world = World::new(&text.join(","));
+        let mut world = World::new(&text(&picked));
         let limits = world.limits.clone();
         let limits = limits.as_slice();
         let mut now = 1_800_000_000_000_777;
@@ -269,8 +271,8 @@ fn keep_is_for_critical_requests() {
 #[test]
 fn keep_is_rounded_down_to_whole_units() {
     for capacity in (0..300).chain([1_000, 9_999, 10_001, 1_000_000_000_000]) {
-        for hundredths in [1, 99, 100, 101, 999, 1_000, 3_333, 5_000, 9_900, 9_999_u16] {
-            let keep = Keep::new(hundredths).unwrap();
+        for hundredths in [1, 99, 100, 101, 999, 1_000, 3_333, 5_000, 9_900, 9_999_u32] {
+            let keep = Percent::new(hundredths).and_then(Keep::new).unwrap();
             let kept = u128::from(capacity - keep.usable(capacity));
             let share = u128::from(capacity) * u128::from(hundredths);
             assert!(kept * 10_000 <= share && share < (kept + 1) * 10_000, "{capacity} {hundredths}");

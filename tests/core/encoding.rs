@@ -1,7 +1,7 @@
 //! States as bytes: lossless, and nothing forged gets in or panics.
 
 use crate::world::{World, cases, cost_of, count, gap, parse, period_ms, refund};
-use floodgate::core::limits::{Limit, Limits, Request, State, charge, decide, full_at, look, take};
+use floodgate::core::limits::{Limit, Limits, Request, State, charge, decide, full_at, limit_quota, take};
 use floodgate::core::time::Micros;
 use floodgate::core::wire::{Reader, put_u64};
 use proptest::prelude::*;
@@ -45,7 +45,7 @@ fn exercise(limit: &Limit, state: &State) {
         let mut state = [state.clone()];
         let decision = decide(limits, &state, now, &Request::of(3));
         full_at(limits, &state, now);
-        look(limit, &state[0], now, 3);
+        limit_quota(limit, &state[0], now, 3);
         take(limits, &mut state, now, &decision.taken);
         charge(limit, &mut state[0], now, 1_000_000_000_000);
         refund(limits, &mut state, now, 2);
@@ -54,33 +54,64 @@ fn exercise(limit: &Limit, state: &State) {
     }
 }
 
+/// What changes a state.
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    Charge,
+    Refund,
+    /// Where the limit can close; else as [`Change::Take`].
+    Close,
+    Take,
+}
+
+/// What somebody does to one byte of an encoding.
+#[derive(Clone, Copy, Debug)]
+enum Damage {
+    Overwrite,
+    Remove,
+    Insert,
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    (0u8..8).prop_map(|kind| match kind {
+        0 => Change::Charge,
+        1 => Change::Refund,
+        2 => Change::Close,
+        _ => Change::Take,
+    })
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    (0usize..3).prop_map(|kind| [Damage::Overwrite, Damage::Remove, Damage::Insert][kind])
+}
+
 proptest! {
     #![proptest_config(cases())]
 
     #[test]
     fn lossless_and_validated(
         limit in any_limit(),
-        steps in prop::collection::vec((gap(), 0u16..300, 0u8..8), 1..24),
-        mutations in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0u8..3), 1..4),
+        steps in prop::collection::vec((gap(), 0u16..300, change()), 1..24),
+        mutations in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), damage()), 1..4),
     ) {
         let limits = std::slice::from_ref(&limit);
         let closes = !matches!(limit.algorithm_name(), "concurrent" | "throttle");
         let mut state = State::Fresh;
         let mut now = Micros(1_800_000_000_000_777);
-        for (gap, part, kind) in steps {
+        for (gap, part, change) in steps {
             now = now.plus(gap.of(limit.period_us().unwrap_or(1000)) % (1 << 46));
             if now > Micros(1 << 51) {
                 break;
             }
             let cost = cost_of(part, limit.capacity().unwrap());
-            match kind {
-                0 => { charge(&limit, &mut state, now, cost); }
-                1 => { refund(limits, std::slice::from_mut(&mut state), now, cost); }
-                2 if closes => {
+            match change {
+                Change::Charge => { charge(&limit, &mut state, now, cost); }
+                Change::Refund => { refund(limits, std::slice::from_mut(&mut state), now, cost); }
+                Change::Close if closes => {
                     let block = parse("1/s:block=2s:grow=3").as_slice()[0].closing().unwrap().block(state.block(), now, cost);
                     state.close(block);
                 }
-                _ => {
+                Change::Close | Change::Take => {
                     let decision = decide(limits, std::slice::from_ref(&state), now, &Request::of(cost));
                     take(limits, std::slice::from_mut(&mut state), now, &decision.taken);
                 }
@@ -89,10 +120,10 @@ proptest! {
             prop_assert_eq!(read(&bytes, &limit), Some(state.clone()));
         }
         let mut bytes = written(&state);
-        for (index, value, kind) in mutations {
-            match kind {
-                0 if !bytes.is_empty() => { let at = index.index(bytes.len()); bytes[at] = value; }
-                1 if !bytes.is_empty() => { let at = index.index(bytes.len()); bytes.remove(at); }
+        for (index, value, damage) in mutations {
+            match damage {
+                Damage::Overwrite if !bytes.is_empty() => { let at = index.index(bytes.len()); bytes[at] = value; }
+                Damage::Remove if !bytes.is_empty() => { let at = index.index(bytes.len()); bytes.remove(at); }
                 _ => { let at = index.index(bytes.len() + 1); bytes.insert(at, value); }
             }
         }

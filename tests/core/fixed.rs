@@ -1,47 +1,11 @@
 //! Fixed windows against a map from the name of a window to what is used in it.
 
+use crate::models::calendar::WindowName;
 use crate::world::{DAY, HOUR, World, cases, cost_of, gap, start, steps};
 use floodgate::core::limits::Request;
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use proptest::prelude::*;
 use std::collections::HashMap;
-
-/// How a window is named, by other arithmetic than the limiter's.
-#[derive(Clone, Copy, Debug)]
-enum Naming {
-    Every(u64),
-    Days(i64),
-    Weeks(i64),
-    Month,
-}
-
-/// Days since 1970-01-01, counted year by year and month by month.
-fn day_number(year: i16, month: i8, day: i8) -> i64 {
-    let leap = |y: i64| (y % 4 == 0 && y % 100 != 0) || y % 400 == 0;
-    let year = i64::from(year);
-    let years: i64 = if year >= 1970 {
-        (1970..year).map(|y| if leap(y) { 366 } else { 365 }).sum()
-    } else {
-        -(year..1970).map(|y| if leap(y) { 366 } else { 365 }).sum::<i64>()
-    };
-    let lengths = [31, if leap(year) { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    years + lengths.iter().take(month as usize - 1).sum::<i64>() + i64::from(day) - 1
-}
-
-fn name(naming: Naming, zone: &str, now: u64) -> i64 {
-    if let Naming::Every(us) = naming {
-        return (now / us) as i64;
-    }
-    let local = Timestamp::from_microsecond(now as i64).unwrap().to_zoned(TimeZone::get(zone).unwrap());
-    let day = day_number(local.year(), local.month(), local.day());
-    match naming {
-        Naming::Days(n) => day.div_euclid(n),
-        // Day -3 was a Monday.
-        Naming::Weeks(n) => (day + 3).div_euclid(7 * n),
-        _ => i64::from(local.year()) * 100 + i64::from(local.month()),
-    }
-}
 
 const ZONES: &[&str] = &[
     "UTC",
@@ -55,13 +19,13 @@ const ZONES: &[&str] = &[
     "Pacific/Kiritimati",
 ];
 
-fn windows() -> impl Strategy<Value = (String, Naming)> {
+fn windows() -> impl Strategy<Value = (String, WindowName)> {
     prop_oneof![
         prop::sample::select(vec![1u64, 7, 1009, 60_000, 3_600_000, 5 * 3_600_000, 86_400_000])
-            .prop_map(|ms| (format!("{ms}ms"), Naming::Every(ms * 1000))),
-        prop::sample::select(vec![1i64, 2, 7, 30, 366]).prop_map(|n| (format!("{n}d"), Naming::Days(n))),
-        prop::sample::select(vec![1i64, 2, 52]).prop_map(|n| (format!("{n}week"), Naming::Weeks(n))),
-        Just(("month".to_owned(), Naming::Month)),
+            .prop_map(|ms| (format!("{ms}ms"), WindowName::Every(ms * 1000))),
+        prop::sample::select(vec![1i64, 2, 7, 30, 366]).prop_map(|n| (format!("{n}d"), WindowName::Days(n))),
+        prop::sample::select(vec![1i64, 2, 52]).prop_map(|n| (format!("{n}week"), WindowName::Weeks(n))),
+        Just(("month".to_owned(), WindowName::Month)),
     ]
 }
 
@@ -97,7 +61,7 @@ proptest! {
             3 => Just(0u64), 2 => 0u64..1_000_000, 2 => 0u64..3 * HOUR, 2 => 0u64..3 * DAY, 1 => 0u64..40 * DAY
         ], 0u16..=1000), 1..16),
     ) {
-        let zoned = !matches!(naming, Naming::Every(_));
+        let zoned = !matches!(naming, WindowName::Every(_));
         let zone = if zoned { zone } else { "UTC" };
         let tz = if zoned { format!(":tz={zone}") } else { String::new() };
         let mut world = World::new(&format!("fixed:{count}/{period}{tz}"));
@@ -106,7 +70,7 @@ proptest! {
         for (gap, part) in steps {
             now += gap;
             let cost = cost_of(part, count);
-            let window = name(naming, zone, now);
+            let window = naming.at(zone, now);
             let spent = used.entry(window).or_default();
             let reply = world.acquire(now, cost);
             prop_assert_eq!(reply.is_granted(), *spent + cost <= count);
@@ -117,8 +81,8 @@ proptest! {
             if *spent > 0 {
                 // It is full again exactly when the next window begins.
                 let end = now + reply.status.reset.micros().unwrap();
-                prop_assert_ne!(name(naming, zone, end), window);
-                prop_assert_eq!(name(naming, zone, end - 1), window);
+                prop_assert_ne!(naming.at(zone, end), window);
+                prop_assert_eq!(naming.at(zone, end - 1), window);
             }
             world.check_reply(now, &Request::of(cost), &reply);
             world.check_full(now);

@@ -12,6 +12,36 @@ struct Thing {
     counted: bool,
 }
 
+/// What happens to the things.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// One comes; it ends so long after ten microseconds ago, perhaps before it comes.
+    Comes {
+        ends_in: u64,
+    },
+    /// One of them goes; where there is none, time passes.
+    Goes {
+        which: usize,
+        else_passes: u64,
+    },
+    /// The clock steps back; where it may not, time passes.
+    StepsBack {
+        by: u64,
+    },
+    Passes {
+        us: u64,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    (0u8..10, 0u64..40, 0usize..1000).prop_map(|(what, how, which)| match what {
+        0..=3 => Step::Comes { ends_in: how },
+        4..=5 => Step::Goes { which, else_passes: how / 4 },
+        6 => Step::StepsBack { by: how },
+        _ => Step::Passes { us: how / 4 },
+    })
+}
+
 const ENDS: GaugeStep<2, 1> = GaugeStep { gauges: [-1, 1], counts: [1] };
 
 proptest! {
@@ -19,29 +49,30 @@ proptest! {
 
     #[test]
     fn gauges_and_counts_equal_looking_at_each(
-        steps in prop::collection::vec((0u8..10, 0u64..40, 0usize..1000), 1..80),
+        steps in prop::collection::vec(step(), 1..80),
         steps_back: bool,
     ) {
         let mut schedule = GaugeSchedule::<2, 1>::new();
         let (mut things, mut counts): (Vec<Thing>, u64) = (Vec::new(), 0);
         let mut now = 1000;
         schedule.advance(Micros(now), true);
-        for (what, how, which) in steps {
-            match what {
+        for step in steps {
+            match step {
                 // It may have ended before it comes, in a dump for example.
-                0..=3 => {
-                    let end = now + how - 10;
+                Step::Comes { ends_in } => {
+                    let end = now + ends_in - 10;
                     schedule.change([1, 0], 1);
                     schedule.plan(Micros(end), &ENDS, false);
                     things.push(Thing { end, counted: end <= now });
                 }
-                4..=5 if !things.is_empty() => {
+                Step::Goes { which, .. } if !things.is_empty() => {
                     let thing = things.swap_remove(which % things.len());
                     schedule.take_back(Micros(thing.end), &ENDS);
                     schedule.change([1, 0], -1);
                 }
-                6 if steps_back => now -= how,
-                _ => now += how / 4,
+                Step::StepsBack { by } if steps_back => now -= by,
+                Step::StepsBack { by } => now += by / 4,
+                Step::Goes { else_passes: us, .. } | Step::Passes { us } => now += us,
             }
             schedule.advance(Micros(now), true);
             for thing in things.iter_mut().filter(|thing| thing.end <= now && !thing.counted) {

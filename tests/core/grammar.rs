@@ -136,7 +136,7 @@ fn error(text: &str) -> String {
 fn every_refusal_has_its_reason() {
     for &(text, reason) in MALFORMED {
         let shown = floodgate::core::text::token::shown(text.as_bytes());
-        // The way out stands behind the reason: see tests/server/newcomer_errors.rs.
+        // The way out stands behind the reason: see tests/server/module/newcomer_errors.rs.
         let begins = format!("invalid limit '{shown}': {reason}");
         assert!(error(text).starts_with(&begins), "{}\n{begins}", error(text));
         assert!(Limits::parse(text.as_bytes()).is_err());

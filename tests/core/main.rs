@@ -6,6 +6,11 @@
 #![cfg(test)]
 #![allow(clippy::pedantic, reason = "tests are read as stories, and their numbers are small")]
 
+#[path = "../models/mod.rs"]
+mod models;
+#[path = "../support/mod.rs"]
+mod support;
+
 mod alerts;
 mod breaker;
 mod bucket;
@@ -21,7 +26,6 @@ mod fixed;
 mod gauges;
 mod grammar;
 mod histogram;
-mod line;
 mod ownership;
 mod policies;
 mod policies_spread;
@@ -31,5 +35,6 @@ mod sliding;
 mod throttle;
 mod units;
 mod usage;
+mod wait_queue;
 mod world;
 mod zero;

@@ -2,8 +2,9 @@
 //! reorders: once they have met, all have one table, and it is the one that a list of
 //! all changes ever made gives.
 
+use crate::models::policies::{last_of_each, owner};
 use floodgate::core::limits::Label;
-use floodgate::core::policies::message::{self, PolicyMessage, ToldEntries};
+use floodgate::core::policies::message::{self, PolicyMessage, ReceivedEntries};
 use floodgate::core::policies::table::MOST_DELETED;
 use floodgate::core::policies::{
     ChangedBy, NodeId, Policies, Policy, PolicyEntry, PolicyState, PolicyVersion,
@@ -72,11 +73,11 @@ impl Master {
         assert!(bytes.len() <= message::LONGEST_MESSAGE);
         match message::read(bytes).unwrap() {
             PolicyMessage::Summary(_) => vec![],
-            PolicyMessage::Ask(known) => {
+            PolicyMessage::Query(known) => {
                 let lacking = self.table.lacking(known.after.as_ref(), known.until.as_ref(), &known.outlines);
-                message::tell(&lacking)
+                message::entry_messages(&lacking)
             }
-            PolicyMessage::Tell(ToldEntries { entries, unreadable }) => {
+            PolicyMessage::Entries(ReceivedEntries { entries, unreadable }) => {
                 assert_eq!(unreadable, 0);
                 let news = message::news(&self.table, entries, self.now_ms);
                 assert_eq!(news.ahead, 0);
@@ -98,27 +99,6 @@ fn assert_same(a: &Policies, b: &Policies) {
     assert!(a.iter().map(|policy| a.prefix_of(policy)).eq(b.iter().map(|policy| b.prefix_of(policy))));
     assert_eq!((a.version(), a.file()), (b.version(), b.file()));
     assert_eq!((a.digest(), a.history_digest()), (b.digest(), b.history_digest()));
-}
-
-/// Every change that was ever made, in no order.
-fn model(log: &[PolicyEntry]) -> BTreeMap<Label, PolicyEntry> {
-    let mut last: BTreeMap<Label, PolicyEntry> = BTreeMap::new();
-    for entry in log {
-        let known = last.entry(entry.name.clone()).or_insert_with(|| entry.clone());
-        if entry.version > known.version {
-            *known = entry.clone();
-        }
-    }
-    last
-}
-
-/// Of all policies that stand and ask for the prefix, the latest has it.
-fn owner(last: &BTreeMap<Label, PolicyEntry>, prefix: &str) -> Option<Label> {
-    let asks = |entry: &&PolicyEntry| match &entry.state {
-        PolicyState::Live(policy) => policy.prefix.as_deref() == Some(prefix.as_bytes()),
-        _ => false,
-    };
-    last.values().filter(asks).max_by_key(|entry| (entry.version, &entry.name)).map(|e| e.name.clone())
 }
 
 #[derive(Clone, Debug)]
@@ -178,7 +158,7 @@ impl World {
     fn changed(&mut self, node: usize, entries: Vec<PolicyEntry>) {
         self.log.extend(entries.iter().cloned());
         self.masters[node].apply(entries.clone());
-        for told in message::tell(&entries) {
+        for told in message::entry_messages(&entries) {
             for to in (0..self.masters.len()).filter(|to| *to != node) {
                 self.network.push((node, to, told.clone()));
             }
@@ -187,7 +167,7 @@ impl World {
 
     fn ask(&mut self, from: usize, to: usize) {
         if from != to {
-            let questions = message::ask(&self.masters[from].table);
+            let questions = message::queries(&self.masters[from].table);
             self.network.extend(questions.into_iter().map(|question| (from, to, question)));
         }
     }
@@ -272,7 +252,7 @@ proptest! {
         while !world.network.is_empty() {
             world.deliver(0);
         }
-        let last = model(&world.log);
+        let last = last_of_each(&world.log);
         for master in &world.masters {
             assert_same(&master.table, &world.masters[0].table);
             prop_assert!(all_entries(&master.table).iter().eq(last.values()));
@@ -282,8 +262,8 @@ proptest! {
         }
         // They know all: nobody has anything to tell.
         for master in &world.masters {
-            for question in message::ask(&master.table) {
-                let PolicyMessage::Ask(known) = message::read(&question).unwrap() else { panic!() };
+            for question in message::queries(&master.table) {
+                let PolicyMessage::Query(known) = message::read(&question).unwrap() else { panic!() };
                 let table = &world.masters[0].table;
                 prop_assert!(table.lacking(known.after.as_ref(), known.until.as_ref(), &known.outlines).is_empty());
             }
@@ -348,7 +328,7 @@ fn ten_thousand_policies_go_over_in_messages_of_64_kib() {
     let policies = (0..10_000).map(|n| policy(&name(n), 7, Some(&name(n)))).collect();
     let entries = world.masters[0].table.to_set(policies, world.by(0));
     world.masters[0].apply(entries);
-    let messages = message::tell(&all_entries(&world.masters[0].table));
+    let messages = message::entry_messages(&all_entries(&world.masters[0].table));
     assert!(messages.len() > 10);
     assert!(messages.iter().all(|message| message.len() <= message::LONGEST_MESSAGE));
     world.meet();
@@ -356,7 +336,7 @@ fn ten_thousand_policies_go_over_in_messages_of_64_kib() {
     // Now they ask in many parts, and only what one lacks is told.
     let gone = world.masters[1].table.to_delete(label(&name(4321)), world.by(1));
     world.masters[1].apply(vec![gone]);
-    let questions = message::ask(&world.masters[0].table);
+    let questions = message::queries(&world.masters[0].table);
     assert!(questions.len() > 10);
     let answers: Vec<Vec<u8>> = questions.iter().flat_map(|bytes| world.masters[1].hear(bytes)).collect();
     let [answer] = &answers[..] else { panic!("{} answers", answers.len()) };
@@ -392,7 +372,7 @@ fn damaged_messages_are_refused_or_harmless() {
     }
     table.put(PolicyEntry { state: PolicyState::Deleted, ..entry("gone") });
     let summary = message::TableSummary { version: 7, digest: u64::MAX, history: 0, master: true };
-    let mut messages = [message::tell(&all_entries(&table)), message::ask(&table)].concat();
+    let mut messages = [message::entry_messages(&all_entries(&table)), message::queries(&table)].concat();
     messages.push(summary.message());
     for whole in &messages {
         message::read(whole).unwrap();
@@ -403,7 +383,7 @@ fn damaged_messages_are_refused_or_harmless() {
             for bit in 0..8 {
                 let mut bytes = whole.clone();
                 bytes[at] ^= 1 << bit;
-                if let Ok(PolicyMessage::Tell(told)) = message::read(&bytes) {
+                if let Ok(PolicyMessage::Entries(told)) = message::read(&bytes) {
                     let mut table = table.clone();
                     message::news(&table, told.entries, START_MS)
                         .entries
@@ -421,7 +401,7 @@ fn damaged_messages_are_refused_or_harmless() {
     let mut bytes = messages[0].clone();
     let at = bytes.windows(3).rposition(|part| part == b"5/s").unwrap();
     bytes[at + 2] = b'x';
-    let PolicyMessage::Tell(told) = message::read(&bytes).unwrap() else { panic!() };
+    let PolicyMessage::Entries(told) = message::read(&bytes).unwrap() else { panic!() };
     assert_eq!((told.unreadable, told.entries.len()), (1, 2));
 }
 

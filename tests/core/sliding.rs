@@ -1,15 +1,11 @@
 //! Sliding limits against the plain list of all grants.
 
+use crate::models::grants::GrantLog;
 use crate::world::{World, cases, cost_of, count, period_ms, refund, start, steps};
 use floodgate::core::limits::{Request, State, charge, touch};
 use floodgate::core::time::Micros;
 use floodgate::core::wire::Reader;
 use proptest::prelude::*;
-
-/// Units of grants that are younger than `age`.
-fn younger(grants: &[(u64, u64)], now: u64, age: u64) -> u64 {
-    grants.iter().filter(|&&(at, _)| at + age > now).map(|&(_, units)| units).sum()
-}
 
 proptest! {
     #![proptest_config(cases())]
@@ -19,31 +15,30 @@ proptest! {
     fn keeps_its_promises(count in count(), ms in period_ms(), start in start(), steps in steps(48)) {
         let mut world = World::new(&format!("{count}/{ms}ms"));
         let period = ms * 1000;
-        let mut grants: Vec<(u64, u64)> = Vec::new();
+        let mut grants = GrantLog::default();
         let mut now = start;
         for (gap, part) in steps {
             now += gap.of(period);
             let cost = cost_of(part, count);
             let request = Request::of(cost);
             let reply = world.acquire(now, cost);
-            let in_period = younger(&grants, now, period);
+            let in_period = grants.younger(now, period);
             if reply.is_granted() {
                 prop_assert!(in_period + cost <= count, "S1");
-                grants.push((now, cost));
+                grants.take(now, cost);
             } else {
-                prop_assert!(younger(&grants, now, period / 50 * 51) + cost > count, "S2");
+                prop_assert!(grants.younger(now, period / 50 * 51) + cost > count, "S2");
                 prop_assert!(count > 64 || in_period + cost > count, "S3");
             }
             if count <= 64 {
-                prop_assert_eq!(world.used(0, now), younger(&grants, now, period), "S3");
+                prop_assert_eq!(world.used(0, now), grants.younger(now, period), "S3");
             }
             world.check_reply(now, &request, &reply);
             world.check_full(now);
         }
         // Every half-open interval that starts at a grant, after the fact.
-        for &(from, _) in &grants {
-            let sum: u64 = grants.iter().filter(|g| g.0 >= from && g.0 < from + period).map(|g| g.1).sum();
-            prop_assert!(sum <= count, "S1 afterwards");
+        for grant in grants.iter() {
+            prop_assert!(grants.within(grant.at, period) <= count, "S1 afterwards");
         }
     }
 
@@ -58,27 +53,19 @@ proptest! {
     ) {
         let mut world = World::new(&format!("{count}/{ms}ms"));
         let period = ms * 1000;
-        let mut grants: Vec<(u64, u64)> = Vec::new();
+        let mut grants = GrantLog::default();
         let mut now = start;
         for ((gap, part), back) in steps.into_iter().zip(backs) {
             now += gap.of(period);
             let cost = cost_of(part, count);
             if world.acquire(now, cost).is_granted() {
-                grants.push((now, cost));
+                grants.take(now, cost);
             }
-            grants.retain(|&(at, _)| at + period > now);
-            let expected = back.min(younger(&grants, now, period));
+            let expected = grants.give_back(now, period, back);
             let limits = world.limits.clone();
             prop_assert_eq!(refund(limits.as_slice(), &mut world.states, Micros(now), back), expected);
             refund(limits.as_slice(), &mut world.replica, Micros(now), back);
-            for _ in 0..expected {
-                let newest = grants.last_mut().unwrap();
-                newest.1 -= 1;
-                if newest.1 == 0 {
-                    grants.pop();
-                }
-            }
-            prop_assert_eq!(world.used(0, now), younger(&grants, now, period));
+            prop_assert_eq!(world.used(0, now), grants.younger(now, period));
             world.check_full(now);
         }
     }

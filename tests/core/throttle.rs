@@ -1,51 +1,18 @@
 //! `CL.THROTTLE` against redis-cell's formulas and its measured replies.
 
+use crate::models::throttle::{CellKey, CellRate};
 use crate::world::{World, cases, refund};
 use floodgate::core::limits::{
     Limit, Limits, ResetAfter, SecondsRounding, State, Taken, Throttle, ThrottleError, ThrottlePeriod,
-    ThrottleReply, full_at, look, take,
+    ThrottleReply, full_at, limit_quota, take,
 };
 use floodgate::core::time::Micros;
 use proptest::prelude::*;
 
 const NOW: u64 = 1_800_000_000_123_456;
 
-/// The formulas, in signed 128-bit integers on an optional arrival time.
-fn formulas(
-    tat: &mut Option<i128>,
-    now_us: u64,
-    burst: i128,
-    count: i128,
-    period: i128,
-    q: i128,
-) -> [i128; 5] {
-    let now = i128::from(now_us) * 1000;
-    let t = period * 1_000_000_000 / count;
-    let d = t * (burst + 1);
-    let old = tat.filter(|&tat| tat > now).unwrap_or(now);
-    let new = old + t * q;
-    let limited = now < new - d;
-    let ttl = if limited { old } else { new } - now;
-    let left = d - ttl;
-    // Whole units of what is left; redis-cell divides microseconds, which tells of
-    // units that are not there.
-    let remaining = left.max(0) / t;
-    let retry = if limited && t * q <= d { Some(new - d - now) } else { None };
-    let seconds = |ns: i128| ns / 1_000_000_000 + i128::from(ns % 1_000_000_000 / 1_000_000 > 0);
-    if !limited {
-        *tat = Some(new);
-    }
-    [i128::from(limited), burst + 1, remaining, retry.map_or(-1, |ns| seconds(ns).max(1)), seconds(ttl)]
-}
-
-fn numbers(answer: ThrottleReply) -> [i128; 5] {
-    [
-        i128::from(answer.limited),
-        answer.limit.into(),
-        answer.remaining.into(),
-        answer.retry_after_s.into(),
-        answer.reset_after_s.into(),
-    ]
+fn numbers(answer: ThrottleReply) -> [i64; 5] {
+    [i64::from(answer.limited), answer.limit, answer.remaining, answer.retry_after_s, answer.reset_after_s]
 }
 
 fn ask(rule: Throttle, state: &mut State, now: u64, quantity: u64) -> ThrottleReply {
@@ -70,12 +37,13 @@ proptest! {
         ), 1..24),
     ) {
         let mut state = State::Fresh;
-        let mut tat = None;
+        let mut cell = CellKey::default();
         let mut now = NOW;
         for (gap, (burst, count, period), quantity) in calls {
             now += gap;
             let rule = Throttle::new(burst, count, period).unwrap();
-            let expected = formulas(&mut tat, now, burst.into(), count.into(), period.into(), quantity.into());
+            let [burst, count, period] = [burst, count, period].map(i64::cast_unsigned);
+            let expected = cell.ask(now, CellRate { burst, count, period }, quantity);
             prop_assert_eq!(numbers(ask(rule, &mut state, now, quantity)), expected);
         }
     }
@@ -112,7 +80,7 @@ proptest! {
             prop_assert_eq!(answer.limit, burst.saturating_add(1));
         }
         let limit = Limit::throttle(rule);
-        look(&limit, &state, Micros(NOW), 1);
+        limit_quota(&limit, &state, Micros(NOW), 1);
         let parsed = Limits::parse_stored(limit.canonical().as_bytes()).unwrap();
         prop_assert_eq!(&parsed.as_slice()[0], &limit);
     }
@@ -236,7 +204,7 @@ fn measured_replies() {
         (limit.algorithm_name(), limit.capacity(), limit.label().as_ref()),
         ("throttle", Some(5), "throttle:4/1/60")
     );
-    let seen = look(&limit, &state, Micros(NOW), 1);
+    let seen = limit_quota(&limit, &state, Micros(NOW), 1);
     assert_eq!((seen.used, seen.remaining, seen.reset), (5, Some(0), ResetAfter::Us(300_000_000)));
     assert_eq!(refund(std::slice::from_ref(&limit), std::slice::from_mut(&mut state), Micros(NOW), 2), 2);
     assert_eq!(

@@ -1,52 +1,11 @@
 //! Usage against a model that keeps every event and counts anew each time.
 
+use crate::models::usage::{Event, UsageModel};
 use floodgate::core::text::duration::{DAY, HOUR};
 use floodgate::core::time::Micros;
 use floodgate::core::usage::{Decided, Durations, SeriesPeriod, Spend, UsageSeries, UsageTally, WorkOutcome};
 use floodgate::core::wire::Reader;
 use proptest::prelude::*;
-
-#[derive(Clone, Copy, Debug)]
-enum Event {
-    Decided(Decided),
-    Outcome(WorkOutcome),
-    Corrected(i64),
-}
-
-impl Event {
-    fn tally(&self) -> UsageTally {
-        match self {
-            Self::Decided(decided) => UsageTally::of_decision(*decided),
-            Self::Outcome(outcome) => UsageTally::of_outcome(outcome),
-            Self::Corrected(units) => UsageTally::of_correction(*units),
-        }
-    }
-}
-
-/// Every event with the time under which it is counted.
-#[derive(Default)]
-struct Model(Vec<(u64, Event)>);
-
-impl Model {
-    fn add(&mut self, now: u64, event: Event) {
-        self.step_back(now);
-        // What is older than 30 days is of interest to the total alone.
-        self.0.push((now, event));
-    }
-
-    /// What was counted in a future that did not come is counted now.
-    fn step_back(&mut self, now: u64) {
-        for (at, _) in &mut self.0 {
-            *at = (*at).min(now);
-        }
-    }
-
-    fn sum(&self, within: impl Fn(u64) -> bool) -> UsageTally {
-        let mut sum = UsageTally::default();
-        self.0.iter().filter(|(at, _)| within(*at)).for_each(|(_, event)| sum.add(&event.tally()));
-        sum
-    }
-}
 
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
@@ -82,7 +41,7 @@ proptest! {
     fn equals_counting_anew(events in prop::collection::vec((step(), event()), 1..120)) {
         let mut now = 1_795_186_800_000_000_u64;
         let mut usage = UsageSeries::new(Micros(now));
-        let mut model = Model::default();
+        let mut model = UsageModel::default();
         let mut latest = now;
         for (step, event) in events {
             now = now.saturating_add_signed(step);

@@ -47,30 +47,53 @@ pub fn start() -> impl Strategy<Value = u64> {
     prop_oneof![1 => 0u64..100, 9 => 1_700_000_000_000_000u64..1_900_000_000_000_000]
 }
 
-/// A gap relative to a period: its size and where within it.
+/// The time between two requests, relative to a period.
 #[derive(Clone, Copy, Debug)]
-pub struct Gap(pub u8, pub u16);
+pub enum Gap {
+    None,
+    Micros(u64),
+    /// So many thousandths of the period.
+    Thousandths(u64),
+    /// So many fiftieths, as long as a slot of a coarse window each.
+    Fiftieths(u64),
+    AlmostFiftieths(u64),
+    AlmostPeriod,
+    Period,
+    /// Two periods and so many microseconds.
+    TwoPeriodsAnd(u64),
+}
 
 impl Gap {
     pub fn of(self, period: u64) -> u64 {
-        let part = u64::from(self.1);
-        match self.0 {
-            0..=3 => 0,
-            4 => part % 3,
-            5..=7 => period / 1000 * (part % 200),
-            8 => period / 50 * (part % 53),
-            9 => period / 1000 * part,
-            10 => period - 1,
-            11 => period,
-            12 => period / 50 * 51,
-            13 => period / 50 * 51 - 1,
-            _ => period * 2 + part,
+        match self {
+            Self::None => 0,
+            Self::Micros(us) => us,
+            Self::Thousandths(n) => period / 1000 * n,
+            Self::Fiftieths(n) => period / 50 * n,
+            Self::AlmostFiftieths(n) => period / 50 * n - 1,
+            Self::AlmostPeriod => period - 1,
+            Self::Period => period,
+            Self::TwoPeriodsAnd(us) => period * 2 + us,
         }
     }
 }
 
 pub fn gap() -> impl Strategy<Value = Gap> {
-    (0u8..=14, 0u16..1000).prop_map(|(kind, part)| Gap(kind, part))
+    (0u8..=14, 0u16..1000).prop_map(|(kind, part)| {
+        let part = u64::from(part);
+        match kind {
+            0..=3 => Gap::None,
+            4 => Gap::Micros(part % 3),
+            5..=7 => Gap::Thousandths(part % 200),
+            8 => Gap::Fiftieths(part % 53),
+            9 => Gap::Thousandths(part),
+            10 => Gap::AlmostPeriod,
+            11 => Gap::Period,
+            12 => Gap::Fiftieths(51),
+            13 => Gap::AlmostFiftieths(51),
+            _ => Gap::TwoPeriodsAnd(part),
+        }
+    })
 }
 
 /// One request: after which gap, for which part of a capacity (of 1000).

@@ -38,7 +38,7 @@ proptest! {
             let wanted: &Limits = if closes { &closed } else { &open };
             let used = limits.as_slice()[0].rule().used(&states[0], Micros(now));
             let moved = realign(limits.as_slice(), states, Vec::new(), wanted.as_slice(), Micros(now));
-            prop_assert!(moved.orphans.is_empty());
+            prop_assert!(moved.unlisted.is_empty());
             (states, limits) = (moved.states, wanted.clone());
             prop_assert_eq!(limits.as_slice()[0].rule().used(&states[0], Micros(now)), used);
             let request = Request { critical, ..Request::of(cost) };

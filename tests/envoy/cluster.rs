@@ -83,7 +83,7 @@ fn reservations_and_what_is_lent_reach_their_node() {
         assert!(gateway.commit(&both, &id, 60));
         // 40 are left, of which it begins with a tenth.
         let mut envoy = Borrower::connect(service.grpc(), domain);
-        assert_eq!(envoy.report("a=1", 0, 1), Lent::Tokens { burst: 1, fill: 5, seconds: 20 }, "{domain}");
+        assert_eq!(envoy.report("a=1", 0, 1), Lent::Tokens { burst: 2, fill: 4, seconds: 20 }, "{domain}");
         assert_eq!(envoy.report("a=1", 2, 1).most(), 18);
     }
 }

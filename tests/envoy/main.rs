@@ -7,6 +7,8 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 mod kit;
+#[path = "../models/mod.rs"]
+mod models;
 #[path = "../support/mod.rs"]
 mod support;
 

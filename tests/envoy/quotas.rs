@@ -1,13 +1,13 @@
 //! The quota service, report by report: what is lent, what is reserved for it, and
 //! what becomes of it.
 
-use std::{thread, time::Duration};
+use std::{process::Command, thread, time::Duration};
 
 use tonic::Code;
 
 use crate::{
     harness::{Server, eventually},
-    kit::{Borrower, Lent, Service},
+    kit::{Borrower, Lent, PATIENCE, Service},
 };
 
 const CONFIG: &str = "
@@ -36,6 +36,11 @@ fn started() -> (Server, Service) {
 fn used(redis: &Server, descriptor: &str, limit: &str) -> u64 {
     let view = redis.line(&format!("RL.QUOTA envoy:{{d}}:{descriptor} {limit}"));
     view.items()[0].field("used").int() as u64
+}
+
+fn signal(redis: &Server, signal: &str) {
+    let told = Command::new("kill").args([signal, &redis.pid().to_string()]).status();
+    assert!(told.unwrap().success());
 }
 
 const MINUTE: &str = "100/80000ms:name=lease";
@@ -80,8 +85,8 @@ fn units_of_long_periods_are_committed_at_the_reported_use() {
     redis.line("RL.ACQUIRE envoy:{d}:hour=1 fixed:1000/h COST 500");
     assert_eq!(envoy.report("hour=1", 300, 50), Lent::DenyAll);
     assert_eq!(used(&redis, "hour=1", HOUR), 1000);
-    thread::sleep(Duration::from_millis(5100));
-    assert_eq!(envoy.report("hour=1", 0, 5), Lent::Tokens { burst: 7, fill: 23, seconds: 20 });
+    thread::sleep(Duration::from_millis(10_100));
+    assert_eq!(envoy.report("hour=1", 0, 5), Lent::Tokens { burst: 8, fill: 22, seconds: 20 });
     assert_eq!(used(&redis, "hour=1", HOUR), 60 + 300 + 500 + 30);
 }
 
@@ -133,6 +138,63 @@ fn a_share_of_nothing_is_deny_all() {
     }
     redis.line("RL.UNPIN envoy:{d}:minute=vip");
     assert_eq!(first.report("minute=vip", 0, 1).most(), 100);
+}
+
+#[test]
+fn an_operator_does_not_lend_anew_what_is_still_used() {
+    let (redis, service) = started();
+    let mut first = Borrower::connect(service.grpc(), "d");
+    let mut second = Borrower::connect(service.grpc(), "d");
+    let key = "envoy:{d}:minute=1";
+    for (begin, end) in [("RL.BLOCK KEY FOREVER", "RL.UNBLOCK KEY"), ("RL.PIN KEY 1000/s", "RL.UNPIN KEY")] {
+        redis.line("RL.RESET envoy:{d}:minute=1");
+        eventually(PATIENCE, "the first has all", || {
+            first = Borrower::connect(service.grpc(), "d");
+            first.report("minute=1", 1, 0).most() == 100
+        });
+        redis.line(&begin.replace("KEY", key));
+        assert_eq!(first.report("minute=1", 100, 0), Lent::DenyAll);
+        redis.line(&end.replace("KEY", key));
+        // What it was lent counts for a minute more.
+        assert_eq!(used(&redis, "minute=1", MINUTE), 100, "{begin}");
+        assert_eq!(second.report("minute=1", 0, 1), Lent::DenyAll, "{begin}");
+        assert_eq!(first.report("minute=1", 0, 1), Lent::DenyAll, "{begin}");
+    }
+}
+
+#[test]
+fn what_could_not_be_had_again_is_not_given_back() {
+    let (redis, service) = started();
+    let mut envoy = Borrower::connect(service.grpc(), "d");
+    assert_eq!(envoy.report("hour=1", 0, 1).most(), 100);
+    // A limit in debt: what was lent may be used until the denial arrives.
+    redis.line("RL.CHARGE envoy:{d}:hour=1 fixed:1000/h COST 1500");
+    assert_eq!(envoy.report("hour=1", 20, 0), Lent::DenyAll);
+    assert_eq!(used(&redis, "hour=1", HOUR_AND_LATE), 100);
+    redis.line("RL.REFUND envoy:{d}:hour=1 1500 fixed:1000/h");
+    let lent = envoy.report("hour=1", 30, 0);
+    assert!(lent.most() > 0);
+    assert!(used(&redis, "hour=1", HOUR_AND_LATE) >= 50 + lent.most());
+}
+
+#[test]
+fn what_is_reported_while_redis_is_away_counts() {
+    let (redis, service) = started();
+    let mut envoy = Borrower::connect(service.grpc(), "d");
+    assert_eq!(envoy.report("hour=1", 0, 1).most(), 100);
+    signal(&redis, "-STOP");
+    // An Envoy says each use once.
+    envoy.hears_nothing("hour=1", 60, 0);
+    let failed = "ratelimit_service_should_rate_limit_error{err_type=\"redis_error\"}";
+    eventually(2 * PATIENCE, "the service has given up", || service.metric(failed) > 0);
+    signal(&redis, "-CONT");
+    eventually(PATIENCE, "Redis answers", || service.page("/healthcheck").status == 200);
+    let lent = envoy.report("hour=1", 10, 0);
+    assert!(lent.most() > 0);
+    for limit in [HOUR, HOUR_AND_LATE] {
+        let used = used(&redis, "hour=1", limit);
+        assert!(used >= 70 + lent.most(), "{limit}: {used} with {lent:?}");
+    }
 }
 
 #[test]
@@ -210,10 +272,10 @@ fn without_redis_nothing_is_lent_anew() {
     eventually(Duration::from_secs(30), "the service has noticed", || {
         service.page("/healthcheck").status == 503
     });
-    assert_eq!(envoy.says("minute=1", 1, 0).unwrap(), None, "what it has ends by itself");
+    envoy.hears_nothing("minute=1", 1, 0); // what it has ends by itself
     redis.restart();
     service.wait_connected();
-    assert!(envoy.says("minute=1", 1, 0).unwrap().is_some());
+    envoy.report("minute=1", 1, 0);
 }
 
 #[test]
@@ -226,7 +288,7 @@ fn a_stop_ends_streams() {
     assert!(envoy.has_ended());
     drop(envoy);
     assert!(service.wait_exit().success());
-    assert!(start.elapsed() < Duration::from_secs(8), "nobody waits for a stream to end by itself");
+    assert!(start.elapsed() < PATIENCE, "nobody waits for a stream to end by itself");
     // What was lent is held until it has ended.
     assert_eq!(used(&redis, "minute=1", MINUTE), 100);
     assert_eq!(used(&redis, "minute=1", "concurrent:1000000:name=envoys"), 0);

@@ -12,6 +12,8 @@ use std::{
     thread,
 };
 
+use crate::support::Dice;
+
 use super::{
     cluster::Cluster,
     eventually,
@@ -41,27 +43,17 @@ pub struct Mischief {
     pub forged: u8,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Rules {
     /// Nodes by their names.
     nodes: BTreeMap<String, usize>,
     /// The side of each node while the cluster is cut.
     sides: Option<Vec<usize>>,
     mischief: Mischief,
-    dice: u64,
+    dice: Dice,
 }
 
 impl Rules {
-    /// True in `percent` of a hundred cases.
-    fn roll(&mut self, percent: u8) -> bool {
-        self.next() % 100 < u64::from(percent)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        self.dice >> 33
-    }
-
     fn are_cut(&self, from: Option<usize>, to: Option<usize>) -> bool {
         match (&self.sides, from, to) {
             (Some(sides), Some(from), Some(to)) => sides[from] != sides[to],
@@ -83,7 +75,9 @@ fn lock(rules: &Mutex<Rules>) -> MutexGuard<'_, Rules> {
 /// Starts a cluster of so many masters whose bus goes through a proxy.
 #[track_caller]
 pub fn cluster_behind_proxy(node: &Builder, masters: usize) -> (Cluster, BusProxy) {
-    let rules = Arc::new(Mutex::new(Rules { dice: 7, ..Rules::default() }));
+    let rules =
+        Rules { nodes: BTreeMap::new(), sides: None, mischief: Mischief::default(), dice: Dice::new(7) };
+    let rules = Arc::new(Mutex::new(rules));
     let mut nodes: Vec<Server> = Vec::new();
     let mut announced = Vec::new();
     for index in 0..masters {
@@ -184,19 +178,19 @@ fn pump(
             if is_of_module(&message) {
                 let mischief = rules.mischief;
                 let mut message = message;
-                if rules.roll(mischief.forged) {
-                    let back = usize::try_from(rules.next() % 24).expect("small") + 1;
+                if rules.dice.chance(mischief.forged.into()) {
+                    let back = rules.dice.below(24_usize) + 1;
                     let at = message.len() - back;
-                    message[at] ^= 1 << (rules.next() % 8);
+                    message[at] ^= 1 << rules.dice.below(8);
                 }
-                if rules.roll(mischief.lost) {
+                if rules.dice.chance(mischief.lost.into()) {
                     continue;
                 }
-                if rules.roll(mischief.late) && held.is_none() {
+                if rules.dice.chance(mischief.late.into()) && held.is_none() {
                     held = Some(message);
                     continue;
                 }
-                if rules.roll(mischief.doubled) {
+                if rules.dice.chance(mischief.doubled.into()) {
                     passed.push(message.clone());
                 }
                 passed.push(message);

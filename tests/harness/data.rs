@@ -143,6 +143,19 @@ pub fn wait_synced(master: &Server, replica: &Server) {
     });
 }
 
+/// Kills the server and starts it again, by its AOF. It holds what it held, looked at when its
+/// clock shows `clock`.
+#[track_caller]
+pub fn assert_survives_kill(server: &mut Server, clock: Option<i64>) {
+    let before = snapshot(server);
+    server.kill9();
+    server.restart();
+    if let Some(clock) = clock {
+        server.clock_set(clock);
+    }
+    assert_eq!(snapshot(server), before);
+}
+
 /// Asserts that two servers hold the same keys, with the same values and expiry
 /// times, in every database.
 #[track_caller]

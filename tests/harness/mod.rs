@@ -42,7 +42,10 @@ use std::time::{Duration, Instant};
 pub use self::{
     bus_proxy::{BusProxy, Mischief, cluster_behind_proxy},
     cluster::{Cluster, cluster, cluster_of},
-    data::{Entry, Snapshot, assert_same_data, assert_same_data_however_told, snapshot, wait_synced},
+    data::{
+        Entry, Snapshot, assert_same_data, assert_same_data_however_told, assert_survives_kill, snapshot,
+        wait_synced,
+    },
     program::{Program, module_path},
     sentinel::{NAME as SENTINEL_NAME, Sentinels},
     server::{Builder, Server, free_port, spawn},

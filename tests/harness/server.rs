@@ -203,6 +203,18 @@ impl Server {
         Self::builder().args(args).start()
     }
 
+    /// What it has answered is in its append-only file, whatever happens then.
+    #[track_caller]
+    pub fn durable() -> Self {
+        Self::durable_with(&[])
+    }
+
+    /// The same with more settings.
+    #[track_caller]
+    pub fn durable_with(args: &[&str]) -> Self {
+        Self::builder().args(["--appendonly", "yes", "--appendfsync", "always"]).args(args).start()
+    }
+
     /// For everything else.
     pub fn builder() -> Builder {
         Builder::new()

@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::support::RateLimitReply;
+
 /// How long [`Wire::read`] waits before it calls the server stuck.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -126,6 +128,13 @@ impl Reply {
     #[track_caller]
     pub fn to_ints(&self) -> Vec<i64> {
         self.items().iter().map(Self::int).collect()
+    }
+
+    /// The six numbers of a decision, by their names.
+    #[track_caller]
+    pub fn rate_limit(&self) -> RateLimitReply {
+        let numbers = self.to_ints();
+        RateLimitReply::of(numbers.try_into().unwrap_or_else(|_| panic!("not six numbers: {self:?}")))
     }
 
     /// The pairs of a map: of a RESP3 map, or of a flat RESP2 array.

@@ -1,10 +1,18 @@
 //! What the test programs share that needs no server: random numbers that a seed
-//! repeats, and the checksum of RDB files.
+//! repeats, the checksum of RDB files, a key that effects alone change, and the
+//! six numbers of a decision by their names.
 
 #![allow(dead_code, reason = "no single test program needs every part of it")]
 
 mod checksum;
 mod dice;
+mod effect_key;
+mod rate_limit_reply;
 
 #[allow(unused_imports, reason = "as above")]
-pub use self::{checksum::crc64, dice::Dice};
+pub use self::{
+    checksum::crc64,
+    dice::Dice,
+    effect_key::EffectKey,
+    rate_limit_reply::{BY_ANOTHER_ITEM, ExpectedReply, RateLimitReply, charged, denied, granted},
+};

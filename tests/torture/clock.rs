@@ -41,7 +41,7 @@ fn serves_within(server: &Server, key: &str, limits: &str, at: i64, longest: i64
         let retry = six[3].int();
         assert!((1..=longest).contains(&retry), "{limits} at {at}: {six:?}");
         server.clock_set(at + retry * 1000);
-        assert_eq!(call!(server, "RL.ACQUIRE", key, limits)[0], Reply::Int(1), "{limits} at {at}");
+        assert_eq!(call!(server, "RL.ACQUIRE", key, limits).rate_limit().granted, 1, "{limits} at {at}");
     }
 }
 

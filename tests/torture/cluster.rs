@@ -193,7 +193,7 @@ fn a_cluster_redirects_and_keeps_batches_in_one_slot() {
         (&cluster.nodes[at], other.expect("another master"))
     };
     assert_error_prefix(&other.line("RL.ACQUIRE {tag1}:user 10/h"), "MOVED ");
-    assert_eq!(owner.line("RL.ACQUIRE {tag1}:user 10/h")[0], Reply::Int(1));
+    assert_eq!(owner.line("RL.ACQUIRE {tag1}:user 10/h").rate_limit().granted, 1);
     let apart = owner.line("RL.BATCH ALL 2 {tag1}:user 10/h 1 {tag2}:user 10/h 1");
     assert_error_prefix(&apart, "CROSSSLOT ");
     let together = owner.line("RL.BATCH ALL 2 {tag1}:user 10/h 1 {tag1}:org 100/h 1");

@@ -72,7 +72,7 @@ fn a_full_disk_loses_nothing_acknowledged() {
         eventually(Duration::from_secs(20), "the server writes again", || {
             server.info_field("persistence", "aof_last_write_status") == "ok"
         });
-        assert_eq!(server.line(&format!("RL.ACQUIRE user {LIMITS}"))[0], Reply::Int(1));
+        assert_eq!(server.line(&format!("RL.ACQUIRE user {LIMITS}")).rate_limit().granted, 1);
         expected += 1;
         eventually(Duration::from_secs(20), "the server has written all", || {
             server.info_field("persistence", "aof_buffer_length") == "0"

@@ -52,7 +52,7 @@ fn a_module_with_a_cl_throttle_of_its_own_keeps_it() {
     let library = library.to_string_lossy();
     let server = Server::with(&["--loadmodule", &library]);
     assert_eq!(server.line("CL.THROTTLE k 1 1 1"), Reply::Simple("another's".into()));
-    assert_eq!(server.line("RL.ACQUIRE k 5/h")[2], Reply::Int(4));
+    assert_eq!(server.line("RL.ACQUIRE k 5/h").rate_limit().remaining, 4);
     let names: Vec<String> =
         server.line("MODULE LIST").items().iter().map(|module| module.field("name").text()).collect();
     assert!(
@@ -85,7 +85,7 @@ fn names_that_another_module_has_are_left_to_it() {
         for name in ours {
             assert_eq!(server.line(&format!("{name} k 1 1 1")).items().len(), 5, "{name} beside {taken}");
         }
-        assert_eq!(server.line("RL.ACQUIRE l 5/h")[2], Reply::Int(4));
+        assert_eq!(server.line("RL.ACQUIRE l 5/h").rate_limit().remaining, 4);
     }
     record("another module with GCRA or RL.THROTTLE", 3, "nothing");
 }
@@ -102,7 +102,7 @@ fn a_second_copy_is_refused() {
         let refused = call!(server, "MODULE", "LOAD", path.to_string_lossy().into_owned());
         assert_error_prefix(&refused, "ERR Error loading the extension");
     }
-    assert_eq!(server.line("RL.ACQUIRE k 5/h")[2], Reply::Int(3));
+    assert_eq!(server.line("RL.ACQUIRE k 5/h").rate_limit().remaining, 3);
     let modules = server.line("MODULE LIST");
     let ours = modules.items().iter().filter(|module| module.field("name").text() == "floodgate");
     assert_eq!(ours.count(), 1);

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use floodgate::COMMANDS;
-use floodgate::server::load::command::{Argument, ArgumentKind, Command, Rights};
+use floodgate::server::load::command::{Access, Argument, ArgumentKind, Command};
 
 use crate::{
     harness::{Arg, Reply},
@@ -217,7 +217,7 @@ impl Requests {
     fn ours(&mut self) -> Request {
         let command = &COMMANDS[self.chance.below(COMMANDS.len())];
         let mut request = vec![command.name.to_arg()];
-        if command.rights == Rights::Internal {
+        if command.rights == Access::Internal {
             request.extend([self.key(), self.chance.bytes(40)]);
             return request;
         }

@@ -6,8 +6,11 @@ use floodgate::core::time::Micros;
 use floodgate::server::keys::data_type::NativeType as _;
 use floodgate::server::main_thread::{MainThread, StandIn};
 use floodgate::types::cbcircuit::encoding::VERSION;
-use floodgate::types::cbcircuit::{BreakerPin, CbCircuit, encoding, epochs, rules};
-use floodgate::types::effect::breaker::{BreakerChange, BreakerEffect, Holds, is_circuit};
+use floodgate::types::cbcircuit::{CbCircuit, encoding, epochs, rules};
+use floodgate::types::effect::breaker::{
+    BreakerChange, BreakerEffect, BreakerTerms, Holds, PinBreaker, SetForce,
+};
+use floodgate::types::effect::header::is_circuit;
 use floodgate::types::until::Until;
 use proptest::prelude::*;
 
@@ -23,10 +26,38 @@ const BREAKERS: &[&str] = &[
 ];
 const START: Micros = Micros(1_800_000_000_000_000);
 
-/// What to ask, and of what.
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Acquire,
+    Report,
+    Settle,
+    Force,
+    Reset,
+    Pin,
+    Unpin,
+    StepBack,
+}
+
+impl What {
+    /// Calls and reports are most of it.
+    fn of(number: u8) -> Self {
+        match number % 20 {
+            6..=13 => Self::Report,
+            14 => Self::Settle,
+            15 => Self::Force,
+            16 => Self::Reset,
+            17 => Self::Pin,
+            18 => Self::Unpin,
+            19 => Self::StepBack,
+            _ => Self::Acquire,
+        }
+    }
+}
+
+/// What to ask, and of what; the number says how.
 #[derive(Clone, Debug)]
 struct Asked {
-    what: u8,
+    what: What,
     breaker: usize,
     given: bool,
     number: u16,
@@ -35,8 +66,15 @@ struct Asked {
 
 fn asked() -> impl Strategy<Value = Asked> {
     let after = prop_oneof![Just(0), 0..3_000_000_u64, Just(5_000_000_000)];
-    (0..20u8, 0..BREAKERS.len(), any::<bool>(), any::<u16>(), after)
-        .prop_map(|(what, breaker, given, number, after_us)| Asked { what, breaker, given, number, after_us })
+    (0..20u8, 0..BREAKERS.len(), any::<bool>(), any::<u16>(), after).prop_map(
+        |(what, breaker, given, number, after_us)| Asked {
+            what: What::of(what),
+            breaker,
+            given,
+            number,
+            after_us,
+        },
+    )
 }
 
 /// The effect, under the breaker that is the value's own or another one.
@@ -45,7 +83,7 @@ fn effect(main: MainThread, asked: &Asked, value: Option<&CbCircuit>, now: Micro
     let number = u64::from(asked.number);
     let until = |us: u64| if asked.given { Some(now.plus(us * 1000)) } else { None };
     let epoch = value.map_or(0, |value| value.circuit().epoch());
-    let ticket = match number % 4 {
+    let permit = match number % 4 {
         0 => None,
         1 => Some(Permit::Closed { epoch }),
         other => Some(Permit::Trial { epoch, trial: other - 1 }),
@@ -53,38 +91,38 @@ fn effect(main: MainThread, asked: &Asked, value: Option<&CbCircuit>, now: Micro
     let outcome = [ReportOutcome::Ok, ReportOutcome::Fail, ReportOutcome::Fail, ReportOutcome::Ignore]
         [usize::from(asked.number / 4 % 4)];
     let change = match asked.what {
-        0..=5 => BreakerChange::Acquire,
-        6..=13 => BreakerChange::Report(Report {
+        What::Acquire => BreakerChange::Acquire,
+        What::Report => BreakerChange::Report(Report {
             outcome,
-            ticket,
+            permit,
             duration_us: asked.given.then_some(number * 100),
             reporter: Reporter::named(&number.to_le_bytes()).filter(|_| number % 3 > 0).unwrap_or_default(),
         }),
-        14 => BreakerChange::Settle,
-        15 => BreakerChange::Force {
+        What::Settle => BreakerChange::Settle,
+        What::Force => BreakerChange::Force(SetForce {
             force: [Force::Open, Force::Closed, Force::Auto][usize::from(asked.number % 3)],
-            until: until(number),
+            lasts_us: asked.given.then_some(number * 1000),
             reason: b"re\0ason",
-        },
-        16 => BreakerChange::Reset,
-        17 => BreakerChange::Pin(BreakerPin {
+        }),
+        What::Reset => BreakerChange::Reset,
+        What::Pin => BreakerChange::Pin(PinBreaker {
             rule: rule.clone(),
-            began: now,
             until: until(number).map_or(Until::Forever, Until::At),
         }),
-        18 => BreakerChange::Unpin,
-        19 => BreakerChange::StepBack,
-        _ => BreakerChange::Acquire,
+        What::Unpin => BreakerChange::Unpin,
+        What::StepBack => BreakerChange::StepBack,
     };
     let begins = value.is_none_or(|value| value.is_over(now));
     BreakerEffect {
         now,
         expires: asked.given,
-        begin: begins.then(|| epochs::next(main)),
-        rule: (begins || asked.number.is_multiple_of(5)).then(|| rule.clone()),
-        given: asked.number.is_multiple_of(3).then_some(rule),
-        holds: if asked.after_us.is_multiple_of(2) { Holds::ForCall } else { Holds::FromNowOn },
-        from_caller: asked.number.is_multiple_of(7),
+        terms: BreakerTerms {
+            begin: begins.then(|| epochs::next(main)),
+            rule: (begins || asked.number.is_multiple_of(5)).then(|| rule.clone()),
+            given: asked.number.is_multiple_of(3).then_some(rule),
+            holds: if asked.after_us.is_multiple_of(2) { Holds::ForCall } else { Holds::FromNowOn },
+            from_caller: asked.number.is_multiple_of(7),
+        },
         change,
     }
 }
@@ -115,7 +153,7 @@ fn exercise(main: MainThread, value: CbCircuit, now: Micros) {
     let mut value = Some(value);
     for (step, what) in (0..40).enumerate() {
         let asked = Asked {
-            what: what % 20,
+            what: What::of(what),
             breaker: step % BREAKERS.len(),
             given: step % 2 == 0,
             number: u16::try_from(step * 7).unwrap(),
@@ -237,7 +275,8 @@ proptest! {
 fn each_broken_payload_has_its_reason() {
     let alone = StandIn::enter();
     let main = alone.main();
-    let (value, _) = lived(main, &[Asked { what: 0, breaker: 0, given: false, number: 1, after_us: 0 }]);
+    let (value, _) =
+        lived(main, &[Asked { what: What::Acquire, breaker: 0, given: false, number: 1, after_us: 0 }]);
     let bytes = saved(main, &value.unwrap());
     let reason = |version, bytes: &[u8]| encoding::load(main, version, bytes).err().map(|corrupt| corrupt.0);
     assert_eq!(reason(VERSION, &bytes), None);

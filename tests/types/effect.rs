@@ -2,9 +2,10 @@
 //! and break nothing where they do not fit.
 
 use floodgate::core::limits::Taken;
+use floodgate::core::time::Micros;
 use floodgate::server::keys::data_type::NativeType as _;
-use floodgate::server::main_thread::StandIn;
-use floodgate::types::effect::ratelimit::{RateLimitChange, RateLimitEffect};
+use floodgate::server::main_thread::{MainThread, StandIn};
+use floodgate::types::effect::ratelimit::{RateLimitChange, RateLimitEffect, SetPin, TakeUnits};
 use floodgate::types::ratelimit::encoding::VERSION;
 use floodgate::types::ratelimit::{RateLimit, encoding};
 use proptest::prelude::*;
@@ -25,9 +26,9 @@ proptest! {
                 // Only the units at the end may be fewer.
                 let ends_in_units = matches!(
                     cut.change,
-                    RateLimitChange::Take { .. }
-                        | RateLimitChange::Charge { .. }
-                        | RateLimitChange::Reserve { .. }
+                    RateLimitChange::Take(_)
+                        | RateLimitChange::Charge(_)
+                        | RateLimitChange::Reserve(_)
                 );
                 prop_assert!(ends_in_units, "{:?}", cut);
             }
@@ -60,6 +61,31 @@ proptest! {
                     prop_assert_eq!(bytes(&rebuilt), bytes(&kept));
                 }
             }
+        }
+    }
+
+    /// What is applied the short way to a key that remembers nothing but usage says and
+    /// leaves the same as the way for all.
+    #[test]
+    fn a_grant_takes_the_short_way_to_the_same_bytes(history in history(), taken: [u8; 3], now in time()) {
+        let alone = StandIn::enter();
+        let main = alone.main();
+        let mut value = None;
+        let grant = RateLimitChange::Take(TakeUnits { limits: None, taken: Taken::new(taken.map(u64::from)) });
+        for (change, now) in history.iter().map(|(made, now)| (made.at(*now), *now)).chain([
+            (RateLimitEffect { now, expires: true, change: grant }, now),
+            (RateLimitEffect { now, expires: false, change: grant }, now),
+            (RateLimitEffect { now: now.plus(1).min(Micros::MAX), expires: true, change: grant }, now),
+        ]) {
+            apply(main, &mut value, &change);
+            let Some(value) = &value else { continue };
+            let (mut short, mut any) = (copied(main, value), copied(main, value));
+            let effect = RateLimitEffect { now, expires: true, change: grant };
+            let said = effect.apply(main, Some(&mut short)).unwrap();
+            let plainly = effect.apply_any(main, Some(&mut any)).unwrap();
+            prop_assert_eq!(format!("{said:?}"), format!("{plainly:?}"));
+            prop_assert_eq!(saved(main, &short), saved(main, &any));
+            prop_assert_eq!(short.is_without_expiry(), any.is_without_expiry());
         }
     }
 
@@ -112,6 +138,11 @@ proptest! {
     }
 }
 
+/// The same contents, with what was said of the expiry.
+fn copied(main: MainThread, value: &RateLimit) -> RateLimit {
+    encoding::load(main, VERSION, &saved(main, value)).expect("its own bytes")
+}
+
 #[test]
 fn what_does_not_fit_changes_nothing() {
     let alone = StandIn::enter();
@@ -119,13 +150,13 @@ fn what_does_not_fit_changes_nothing() {
     let mut value = encoding::load(main, VERSION, b"\x01\x05\x035/s\x00").ok();
     let before = saved(main, value.as_ref().unwrap());
     for change in [
-        RateLimitChange::Take { limits: Some("5/"), taken: Taken::new([1]) },
-        RateLimitChange::Touch { limits: Some("*") },
-        RateLimitChange::Pin { text: "5/", until: floodgate::types::until::Until::Forever },
-        RateLimitChange::Become { payload: b"" },
-        RateLimitChange::Become { payload: b"\x01\x05\x035/x\x00" },
+        RateLimitChange::Take(TakeUnits { limits: Some("5/"), taken: Taken::new([1]) }),
+        RateLimitChange::Touch(Some("*")),
+        RateLimitChange::Pin(SetPin { text: "5/", until: floodgate::types::until::Until::Forever }),
+        RateLimitChange::Become(b""),
+        RateLimitChange::Become(b"\x01\x05\x035/x\x00"),
     ] {
-        let effect = RateLimitEffect { now: floodgate::core::time::Micros(7), expires: true, change };
+        let effect = RateLimitEffect { now: Micros(7), expires: true, change };
         assert!(!apply(main, &mut value, &effect), "{change:?}");
         assert_eq!(saved(main, value.as_ref().unwrap()), before, "{change:?}");
     }

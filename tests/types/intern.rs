@@ -1,12 +1,13 @@
 //! Limits kept once: a flood of different ones leaves nothing behind, and none
 //! is taken from a key that uses it.
 
-use floodgate::core::limits::Taken;
+use floodgate::core::limits::{Limits, Taken};
 use floodgate::core::time::Micros;
-use floodgate::server::main_thread::StandIn;
-use floodgate::types::effect::ratelimit::{RateLimitChange, RateLimitEffect};
+use floodgate::server::main_thread::{MainThread, StandIn};
+use floodgate::types::effect::ratelimit::{RateLimitChange, RateLimitEffect, TakeUnits};
 use floodgate::types::intern;
 use floodgate::types::intern::ParsedLimits;
+use proptest::prelude::*;
 
 use crate::made::{apply, saved};
 
@@ -15,7 +16,7 @@ fn a_flood_of_different_limits_is_swept() {
     let alone = StandIn::enter();
     let main = alone.main();
     let take = |text: &str, value: &mut _| {
-        let change = RateLimitChange::Take { limits: Some(text), taken: Taken::new([1]) };
+        let change = RateLimitChange::Take(TakeUnits { limits: Some(text), taken: Taken::new([1]) });
         assert!(
             apply(main, value, &RateLimitEffect { now: Micros(1_000_000), expires: true, change }),
             "{text}"
@@ -47,7 +48,7 @@ fn a_flood_of_different_limits_is_swept() {
                     &RateLimitEffect {
                         now: Micros(1_000_000),
                         expires: true,
-                        change: RateLimitChange::Become { payload: &payload }
+                        change: RateLimitChange::Become(&payload)
                     }
                 ));
             }
@@ -62,6 +63,48 @@ fn a_flood_of_different_limits_is_swept() {
     assert_eq!(kept[0].as_ref().unwrap().limits_id(), Some(again.id()));
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    /// Texts come again or in turn, some in other words for the same limits, while sets that
+    /// nobody uses are swept and their numbers given to others.
+    #[test]
+    fn a_text_means_what_parsing_it_says(turns in prop::collection::vec((0..12_u32, 0..3_u8, any::<bool>()), 1..60)) {
+        let alone = StandIn::enter();
+        let main = alone.main();
+        let mut kept = Vec::new();
+        for (n, words, keep) in turns {
+            let text = match words {
+                0 => format!("{n}1/366d:name=turn"),
+                1 => format!("{n}1/31622400s:name=turn"),
+                _ => format!("sliding:{n}1/366d:name=turn"),
+            };
+            let Ok(ParsedLimits::Limits(set)) = intern::want(main, text.as_bytes()) else { panic!("{text}") };
+            let plain = Limits::parse(text.as_bytes()).unwrap().canonical();
+            prop_assert_eq!(set.text(main).to_string(), plain.clone());
+            let stored = intern::stored(main, &plain).unwrap();
+            prop_assert_eq!(stored.id(), set.id());
+            if keep {
+                kept.push(set);
+            } else {
+                kept.clear();
+                flood(main);
+            }
+        }
+    }
+}
+
+/// Has the sets swept that nobody uses, and gives their numbers to others.
+fn flood(main: MainThread) {
+    for n in 0..1_100 {
+        assert!(matches!(
+            intern::want(main, format!("{n}7/365d:name=flood").as_bytes()),
+            Ok(ParsedLimits::Limits(_))
+        ));
+    }
+    intern::sweep_unused(main);
+}
+
 #[test]
 fn what_only_the_server_writes_is_refused_from_clients_known_or_not() {
     let alone = StandIn::enter();
@@ -69,7 +112,7 @@ fn what_only_the_server_writes_is_refused_from_clients_known_or_not() {
     let text = "throttle:3/2/77";
     let unknown = intern::want(main, text.as_bytes()).unwrap_err().to_string();
     let mut value = None;
-    let change = RateLimitChange::Take { limits: Some(text), taken: Taken::new([1]) };
+    let change = RateLimitChange::Take(TakeUnits { limits: Some(text), taken: Taken::new([1]) });
     assert!(apply(main, &mut value, &RateLimitEffect { now: Micros(1_000_000), expires: true, change }));
     assert_eq!(intern::want(main, text.as_bytes()).unwrap_err().to_string(), unknown);
     let own = value.unwrap().limits().unwrap();
@@ -92,15 +135,15 @@ fn the_table_shrinks_when_its_keys_have_gone() {
     }
     let room = intern::room(main);
     let last = kept.pop();
-    intern::tidy(main);
+    intern::sweep_unused(main);
     assert!(intern::size(main) >= 49_998, "what is in use stays");
     drop(kept);
-    intern::tidy(main);
+    intern::sweep_unused(main);
     assert!(intern::size(main) < 2_100, "{} sets", intern::size(main));
     drop(last);
     for n in 1..3_000 {
         assert!(intern::want(main, format!("{n}/7d:name=shrinks").as_bytes()).is_ok());
     }
-    intern::tidy(main);
+    intern::sweep_unused(main);
     assert!(intern::room(main) < room / 8, "{} of {room}", intern::room(main));
 }

@@ -5,8 +5,10 @@ use floodgate::core::time::Micros;
 use floodgate::core::usage::{Decided, Spend, WorkOutcome};
 use floodgate::server::keys::data_type::NativeType as _;
 use floodgate::server::main_thread::MainThread;
-use floodgate::types::effect::limit_blocks::{LimitBlocks, put_block};
-use floodgate::types::effect::ratelimit::{AppliedRateLimit, RateLimitChange, RateLimitEffect};
+use floodgate::types::effect::ratelimit::{
+    AppliedRateLimit, ChargeUnits, GiveBack, LimitBlocks, RateLimitChange, RateLimitEffect, Renew, Reserve,
+    SetBlock, SetPin, Settle, TakeUnits, put_block,
+};
 use floodgate::types::ratelimit::reservations::Settlement;
 use floodgate::types::ratelimit::{Lifetime, RateLimit, encoding};
 use floodgate::types::until::Until;
@@ -68,31 +70,31 @@ impl Made {
     pub fn at(&self, now: Micros) -> RateLimitEffect<'_> {
         let change = match self {
             Self::Take(limits, units) => {
-                RateLimitChange::Take { limits: *limits, taken: Taken::new(units.iter().copied()) }
+                RateLimitChange::Take(TakeUnits { limits: *limits, taken: Taken::new(units.iter().copied()) })
             }
             Self::Charge(limits, units, used) => {
                 let taken = Taken::new(units.iter().copied());
-                RateLimitChange::Charge { limits: *limits, taken, used: *used }
+                RateLimitChange::Charge(ChargeUnits { limits: *limits, taken, used: *used })
             }
-            Self::Touch(limits) => RateLimitChange::Touch { limits: *limits },
+            Self::Touch(limits) => RateLimitChange::Touch(*limits),
             Self::GiveBack(limits, units, calls) => {
-                RateLimitChange::GiveBack { limits: *limits, units: *units, calls: *calls }
+                RateLimitChange::GiveBack(GiveBack { limits: *limits, units: *units, calls: *calls })
             }
             Self::Reset => RateLimitChange::Reset,
-            Self::Pin(text, until) => RateLimitChange::Pin { text, until: *until },
+            Self::Pin(text, until) => RateLimitChange::Pin(SetPin { text, until: *until }),
             Self::Unpin => RateLimitChange::Unpin,
-            Self::Block(until, reason) => RateLimitChange::Block { until: *until, reason },
+            Self::Block(until, reason) => RateLimitChange::Block(SetBlock { until: *until, reason }),
             Self::Unblock => RateLimitChange::Unblock,
-            Self::Close(blocks) => RateLimitChange::Close { blocks: LimitBlocks::new(blocks) },
-            Self::Reserve { limits, units, id, cost, end } => RateLimitChange::Reserve {
+            Self::Close(blocks) => RateLimitChange::Close(LimitBlocks(blocks)),
+            Self::Reserve { limits, units, id, cost, end } => RateLimitChange::Reserve(Reserve {
                 limits: *limits,
                 taken: Taken::new(units.iter().copied()),
                 id,
                 cost: *cost,
                 end: *end,
-            },
-            Self::Settle(id, how) => RateLimitChange::Settle { id, how: *how },
-            Self::Renew(id, end) => RateLimitChange::Renew { id, end: *end },
+            }),
+            Self::Settle(id, how) => RateLimitChange::Settle(Settle { id, how: *how }),
+            Self::Renew(id, end) => RateLimitChange::Renew(Renew { id, end: *end }),
             Self::Count(decided) => RateLimitChange::Count(*decided),
             Self::Record(outcome) => RateLimitChange::Record(*outcome),
         };
@@ -236,7 +238,7 @@ pub fn exercise(main: MainThread, value: &mut Option<RateLimit>, now: Micros) {
             assert_eq!(states.len(), set.limits().len());
             for cost in [1, 1000, 1_000_000_000_000] {
                 for (limit, state) in set.limits().iter().zip(states) {
-                    floodgate::core::limits::look(limit, state, now, cost);
+                    floodgate::core::limits::limit_quota(limit, state, now, cost);
                 }
                 let request = floodgate::core::limits::Request::of(cost);
                 floodgate::core::limits::decide(set.limits(), states, now, &request);
@@ -248,7 +250,7 @@ pub fn exercise(main: MainThread, value: &mut Option<RateLimit>, now: Micros) {
         let effect = RateLimitEffect {
             now,
             expires: true,
-            change: RateLimitChange::Take { limits: Some(text), taken },
+            change: RateLimitChange::Take(TakeUnits { limits: Some(text), taken }),
         };
         assert!(apply(main, value, &effect), "{text}");
         assert!(apply(main, value, &Made::GiveBack(None, 2, 1).at(now)));

@@ -8,6 +8,7 @@ mod circuit;
 mod effect;
 mod encoding;
 mod forge;
+mod header;
 mod intern;
 mod lifetime;
 mod made;

@@ -3,11 +3,13 @@
 
 use crate::made::{apply, saved};
 use floodgate::core::limits::Taken;
-use floodgate::core::reservations::Stage;
+use floodgate::core::reservations::{Book, Reservation, Stage};
 use floodgate::core::time::Micros;
 use floodgate::core::wire::{put_bytes, put_u64};
+use floodgate::server::keys::data_type::NativeType as _;
 use floodgate::server::main_thread::{MainThread, StandIn};
-use floodgate::types::effect::ratelimit::{RateLimitChange, RateLimitEffect};
+use floodgate::types::effect::ratelimit::{RateLimitChange, RateLimitEffect, Reserve, Settle, TakeUnits};
+use floodgate::types::intern::LimitsRef;
 use floodgate::types::ratelimit::reservations::Settlement;
 use floodgate::types::ratelimit::{RateLimit, encoding};
 
@@ -22,7 +24,7 @@ fn at(main: MainThread, value: &mut Option<RateLimit>, now: u64, change: RateLim
 fn used(main: MainThread, value: Option<&RateLimit>, limits: &str, now: u64) -> Vec<u64> {
     let limits = floodgate::core::limits::Limits::parse(limits.as_bytes()).unwrap();
     let Some(value) = value else { return vec![0; limits.as_slice().len()] };
-    let states = value.realigned(main, limits.as_slice(), Micros(now)).0;
+    let states = value.seen_by(main, limits.as_slice(), Micros(now));
     let pairs = limits.as_slice().iter().zip(&states);
     pairs.map(|(limit, state)| limit.rule().used(state, Micros(now))).collect()
 }
@@ -37,7 +39,7 @@ fn an_effect_notes_few_ends() {
         let id = n.to_be_bytes();
         let (taken, end) = (Taken::new([1, 1]), Micros(T0 + SECOND));
         let limits = Some("1000000/h,concurrent:2000");
-        at(main, &mut value, T0, RateLimitChange::Reserve { limits, taken, id: &id, cost: 1, end });
+        at(main, &mut value, T0, RateLimitChange::Reserve(Reserve { limits, taken, id: &id, cost: 1, end }));
     }
     let stages = |value: &Option<RateLimit>| {
         let book = value.as_ref().unwrap().book().unwrap();
@@ -46,20 +48,53 @@ fn an_effect_notes_few_ends() {
     };
     assert_eq!(stages(&value), (1000, 1000));
     for step in 1..=3 {
-        at(main, &mut value, T0 + SECOND, RateLimitChange::Touch { limits: None });
+        at(main, &mut value, T0 + SECOND, RateLimitChange::Touch(None));
         assert_eq!(stages(&value), (1000 - 64 * step, 1000));
     }
     // Their units leave: those that are noted are forgotten, as many are noted anew.
     let late = T0 + 2 * 3600 * SECOND;
     let (taken, end) = (Taken::new([1, 1]), Micros(late + SECOND));
     let limits = Some("1000000/h,concurrent:2000");
-    at(main, &mut value, late, RateLimitChange::Reserve { limits, taken, id: b"new", cost: 1, end });
+    at(main, &mut value, late, RateLimitChange::Reserve(Reserve { limits, taken, id: b"new", cost: 1, end }));
     let (open, all) = stages(&value);
     assert!(open > 600 && all > 800, "{open} of {all}");
     for _ in 0..20 {
-        at(main, &mut value, late, RateLimitChange::Touch { limits: None });
+        at(main, &mut value, late, RateLimitChange::Touch(None));
     }
     assert_eq!(stages(&value), (1, 1));
+}
+
+/// A key that held many and holds one again is what a key is that held but one, and takes
+/// as much.
+#[test]
+fn a_key_that_holds_one_again_is_as_small_as_before() {
+    let alone = StandIn::enter();
+    let main = alone.main();
+    for limits in ["concurrent:20", "100/h", "100/h,concurrent:20"] {
+        let reserve = |value: &mut Option<RateLimit>, id: u8| {
+            let (taken, end) = (Taken::new([1, 1]), Micros(T0 + SECOND));
+            let limits = Some(limits);
+            at(main, value, T0, RateLimitChange::Reserve(Reserve { limits, taken, id: &[id], cost: 1, end }));
+        };
+        let (mut one, mut value) = (None, None);
+        reserve(&mut one, 0);
+        (0..12).for_each(|id| reserve(&mut value, id));
+        let copy = value.as_ref().unwrap().duplicate(main);
+        (1..12).rev().for_each(|id| {
+            at(main, &mut value, T0, RateLimitChange::Settle(Settle { id: &[id], how: Settlement::Release }));
+        });
+        let (one, value) = (one.unwrap(), value.unwrap());
+        assert_eq!(saved(main, &value), saved(main, &one), "{limits}");
+        assert_eq!(value.memory(), one.memory(), "{limits}");
+        // A copy of then still holds them all.
+        assert_eq!(copy.book().map(Book::len), Some(12));
+        assert!(copy.memory() > 8 * size_of::<Reservation<LimitsRef>>());
+        let mut copy = Some(copy);
+        (1..12).for_each(|id| {
+            at(main, &mut copy, T0, RateLimitChange::Settle(Settle { id: &[id], how: Settlement::Release }));
+        });
+        assert_eq!(saved(main, copy.as_ref().unwrap()), saved(main, &one), "{limits}");
+    }
 }
 
 /// One reservation as 0.1 stored it.
@@ -76,7 +111,7 @@ fn of_0_1(main: MainThread, limits: &str, takes: &[(u64, u64)], all: &[Old]) -> 
     grants.extend(all.iter().map(|one| (one.granted, one.cost)));
     grants.sort_unstable();
     for (now, units) in grants {
-        let change = RateLimitChange::Take { limits: Some(limits), taken: Taken::new([units]) };
+        let change = RateLimitChange::Take(TakeUnits { limits: Some(limits), taken: Taken::new([units]) });
         at(main, &mut value, now, change);
     }
     let mut payload = saved(main, &value.unwrap());
@@ -107,7 +142,12 @@ fn reservations_of_0_1_give_back_what_is_surely_theirs() {
         let bytes = saved(main, value.as_ref().unwrap());
         let again = encoding::load(main, encoding::VERSION, &bytes).unwrap();
         assert_eq!(saved(main, &again), bytes);
-        at(main, &mut value, now, RateLimitChange::Settle { id: id.as_bytes(), how: Settlement::Release });
+        at(
+            main,
+            &mut value,
+            now,
+            RateLimitChange::Settle(Settle { id: id.as_bytes(), how: Settlement::Release }),
+        );
         used(main, value.as_ref(), limits, now)[0]
     };
     for limits in ["10/m", "100/m", "bucket:10/m", "fixed:10/m", "fixed:10/h:start=first"] {
@@ -137,7 +177,7 @@ fn each_broken_section_has_its_reason() {
     let main = alone.main();
     let mut value = None;
     let (taken, end) = (Taken::new([3]), Micros(T0 + SECOND));
-    let change = RateLimitChange::Reserve { limits: Some("9/s"), taken, id: b"a", cost: 3, end };
+    let change = RateLimitChange::Reserve(Reserve { limits: Some("9/s"), taken, id: b"a", cost: 3, end });
     at(main, &mut value, T0, change);
     let whole = saved(main, value.as_ref().unwrap());
     // The section is the last, and its body starts with one set of limits.
@@ -176,7 +216,7 @@ fn each_broken_section_has_its_reason() {
         let mut value = Some(encoding::load(main, encoding::VERSION, &one(&[1], 0, &rest)).unwrap());
         let bytes = saved(main, value.as_ref().unwrap());
         assert_eq!(bytes, one(&[1], 0, &rest));
-        at(main, &mut value, T0, RateLimitChange::Settle { id: b"a", how: Settlement::At(1) });
+        at(main, &mut value, T0, RateLimitChange::Settle(Settle { id: b"a", how: Settlement::At(1) }));
     }
     // Without any of its own it only stands committed.
     assert!(load(&one(&[1], 0, &[0])).is_ok());

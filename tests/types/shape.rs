@@ -5,7 +5,7 @@ use floodgate::core::time::Micros;
 use floodgate::core::wire::{Reader, put_u64, put_u128};
 use floodgate::server::keys::data_type::NativeType as _;
 use floodgate::server::main_thread::StandIn;
-use floodgate::types::effect::ratelimit::{RateLimitChange, RateLimitEffect};
+use floodgate::types::effect::ratelimit::{RateLimitChange, RateLimitEffect, TakeUnits};
 use floodgate::types::intern;
 use floodgate::types::ratelimit::{RateLimit, encoding};
 use proptest::prelude::*;
@@ -75,6 +75,23 @@ fn stored() -> impl Strategy<Value = (&'static str, Vec<u8>)> {
     })
 }
 
+/// What happens to a key.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    GiveBack,
+    /// As [`Step::Take`], after the clock stepped back.
+    TakeEarlier,
+    Take,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    (0..8u32).prop_map(|kind| match kind {
+        0 => Step::GiveBack,
+        1 => Step::TakeEarlier,
+        _ => Step::Take,
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 20_000, ..ProptestConfig::default() })]
 
@@ -101,18 +118,20 @@ proptest! {
     fn a_key_is_what_its_rules_make_it(
         text in prop::sample::select(SINGLE),
         first in time(),
-        steps in prop::collection::vec((units(), prop::sample::select(&[0, 1, 999, 40_000, 3_000_000, 90_000_000_000][..]), 0..8u32), 1..20),
+        steps in prop::collection::vec((units(), prop::sample::select(&[0, 1, 999, 40_000, 3_000_000, 90_000_000_000][..]), step()), 1..20),
     ) {
         let alone = StandIn::enter();
         let main = alone.main();
         let limits = Limits::parse_stored(text.as_bytes()).expect("limits");
         let (mut kept, mut loaded, mut states) = (None, None, vec![State::Fresh]);
         let mut now = first;
-        for (units, step, kind) in steps {
-            // Now and then the clock steps back.
-            now = if kind == 1 { now.minus(step) } else { Micros((now.0 + step).min(Micros::MAX.0)) };
+        for (units, us, step) in steps {
+            now = match step {
+                Step::TakeEarlier => now.minus(us),
+                Step::GiveBack | Step::Take => Micros((now.0 + us).min(Micros::MAX.0)),
+            };
             let (made, taken) = (Made::GiveBack(None, units, units), Taken::new([units]));
-            let effect = if kind == 0 && kept.is_some() {
+            let effect = if matches!(step, Step::GiveBack) && kept.is_some() {
                 for (limit, state) in limits.as_slice().iter().zip(&mut states) {
                     let _ = give_back(limit, state, now, 0, units);
                 }
@@ -123,7 +142,7 @@ proptest! {
                 }
                 let _ = take(limits.as_slice(), &mut states, now, &taken);
                 let named = if kept.is_none() { Some(text) } else { None };
-                RateLimitEffect { now, expires: true, change: RateLimitChange::Take { limits: named, taken } }
+                RateLimitEffect { now, expires: true, change: RateLimitChange::Take(TakeUnits { limits: named, taken }) }
             };
             prop_assert!(apply(main, &mut kept, &effect));
             prop_assert!(apply(main, &mut loaded, &effect));
@@ -163,7 +182,7 @@ fn what_is_common_is_small() {
         ("5/s,6/m", 1, false),
     ] {
         let mut value = None;
-        let change = RateLimitChange::Take { limits: Some(text), taken: Taken::new([cost, cost]) };
+        let change = RateLimitChange::Take(TakeUnits { limits: Some(text), taken: Taken::new([cost, cost]) });
         assert!(apply(main, &mut value, &RateLimitEffect { now, expires: true, change }), "{text}");
         assert_eq!(value.expect(text).memory() == SMALL, small, "{text} {cost}");
     }
@@ -175,7 +194,7 @@ fn a_second_slot_needs_room() {
     let main = alone.main();
     let mut value = None;
     let mut take = |text, now| {
-        let change = RateLimitChange::Take { limits: text, taken: Taken::new([1]) };
+        let change = RateLimitChange::Take(TakeUnits { limits: text, taken: Taken::new([1]) });
         assert!(apply(main, &mut value, &RateLimitEffect { now: Micros(now), expires: true, change }));
         value.as_ref().map(|value| (value.memory(), saved(main, value)))
     };
@@ -187,4 +206,23 @@ fn a_second_slot_needs_room() {
     assert!(memory > SMALL);
     let loaded = encoding::load(main, encoding::VERSION, &bytes).unwrap();
     assert_eq!((loaded.memory(), saved(main, &loaded)), (SMALL, bytes));
+}
+
+/// Limits that take turns do not move a key's value each time; once they stay it is small again.
+#[test]
+fn a_key_is_small_again_once_its_limits_stay() {
+    let alone = StandIn::enter();
+    let main = alone.main();
+    let mut value = None;
+    let mut take = |now, limits| {
+        let change = RateLimitChange::Take(TakeUnits { limits, taken: Taken::new([1]) });
+        assert!(apply(main, &mut value, &RateLimitEffect { now: Micros(now), expires: true, change }));
+        value.as_ref().map_or(0, RateLimit::memory)
+    };
+    let now = 1_800_000_000_000_000;
+    assert_eq!(take(now, Some("bucket:5/h")), SMALL);
+    let changed = take(now + 1, Some("bucket:9/h"));
+    assert!(changed > SMALL, "{changed}");
+    assert_eq!(take(now + 2, Some("bucket:5/h")), changed);
+    assert_eq!(take(now + 3, None), SMALL);
 }

@@ -1,8 +1,8 @@
-//! What was asked on the command line.
+//! The options of the command line.
 
 use crate::config::Algorithm;
 use crate::headers::Wanted;
-use crate::link::Way;
+use crate::link::Endpoint;
 use crate::service::Style;
 use floodgate::core::text::duration;
 use lexopt::{Arg, Parser, ValueExt as _};
@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What `--help` says.
+/// The text of `--help`.
 pub const HELP: &str = "\
 Answers the rate limit requests of Envoy with Floodgate's limits.
 
@@ -36,30 +36,30 @@ Answers the rate limit requests of Envoy with Floodgate's limits.
   --metadata              answer with dynamic metadata
 ";
 
-/// A command line that cannot be followed.
+/// The reasons why a command line is refused.
 #[derive(Debug, thiserror::Error)]
-pub enum Wrong {
-    /// The syntax of the options.
+pub enum ArgsError {
+    /// The options are malformed.
     #[error("{0} (--help shows the options)")]
     Syntax(#[from] lexopt::Error),
-    /// A value that an option does not take.
+    /// An option does not take this value.
     #[error("--{0} {1}: {2}")]
     Value(&'static str, String, String),
-    /// What is missing.
+    /// An option is missing.
     #[error("{0}")]
     Missing(&'static str),
 }
 
-/// What is to be done.
+/// The task that the command line asks for.
 #[derive(Debug)]
-pub enum Asked {
-    /// Show how it is used.
+pub enum EnvoyCommand {
+    /// Show the help.
     Help,
-    /// Say the version.
+    /// Show the version.
     Version,
-    /// Read a configuration and say what is wrong with it.
+    /// Check a configuration and say what is wrong with it.
     Check(PathBuf),
-    /// Serve.
+    /// Serve Envoys.
     Serve(Box<Options>),
 }
 
@@ -67,91 +67,127 @@ pub enum Asked {
 #[derive(Debug)]
 pub struct Options {
     pub config: PathBuf,
-    pub way: Way,
+    pub endpoint: Endpoint,
     pub listen: SocketAddr,
     pub http: SocketAddr,
     pub style: Style,
 }
 
-impl Asked {
-    /// Reads a command line, without the program's name.
+impl EnvoyCommand {
+    /// Reads the arguments that follow the program's name.
     ///
     /// # Errors
-    /// What is wrong with it.
-    pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, Wrong> {
+    /// [`ArgsError`] if an option is unknown or missing, or if its value is refused.
+    pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, ArgsError> {
         let mut parser = Parser::from_args(args);
-        let mut config = None;
-        let mut way = Way::default();
-        let (mut certificate, mut own_key) = (None, None);
-        let mut listen = SocketAddr::from(([0, 0, 0, 0], 8081));
-        let mut http = SocketAddr::from(([0, 0, 0, 0], 8080));
-        let mut style = Style {
-            algorithm: Algorithm::Fixed,
-            prefix: "envoy".to_owned(),
-            deadline: Duration::from_secs(1),
-            headers: Wanted::ALL,
-            metadata: false,
-        };
+        let mut draft = OptionsDraft::default();
         while let Some(arg) = parser.next()? {
             match arg {
                 Arg::Long("help") | Arg::Short('h') => return Ok(Self::Help),
                 Arg::Long("version") => return Ok(Self::Version),
-                Arg::Value(word) if word == "check" && config.is_none() => {
+                Arg::Value(word) if word == "check" && draft.config.is_none() => {
                     return Ok(Self::Check(parser.value()?.into()));
                 }
-                Arg::Long("config") => config = Some(PathBuf::from(parser.value()?)),
-                Arg::Long("redis") => way.urls.push(parser.value()?.string()?),
-                Arg::Long("cluster") => way.cluster = true,
-                Arg::Long("redis-password") => way.password_file = Some(parser.value()?.into()),
-                Arg::Long("redis-ca") => way.ca_file = Some(parser.value()?.into()),
-                Arg::Long("redis-cert") => certificate = Some(PathBuf::from(parser.value()?)),
-                Arg::Long("redis-key") => own_key = Some(PathBuf::from(parser.value()?)),
-                Arg::Long("listen") => listen = address("listen", &parser.value()?.string()?)?,
-                Arg::Long("http") => http = address("http", &parser.value()?.string()?)?,
-                Arg::Long("algorithm") => {
-                    style.algorithm =
-                        known("algorithm", parser.value()?, Algorithm::parse, "fixed, sliding or bucket")?;
+                Arg::Long(name) => {
+                    let name = name.to_owned();
+                    draft.option(&name, &mut parser)?;
                 }
-                Arg::Long("headers") => {
-                    style.headers = known(
-                        "headers",
-                        parser.value()?,
-                        Wanted::parse,
-                        "ratelimit,x-ratelimit,retry-after or off",
-                    )?;
-                }
-                Arg::Long("timeout") => style.deadline = time("timeout", &parser.value()?.string()?)?,
-                Arg::Long("prefix") => style.prefix = prefix(parser.value()?.string()?)?,
-                Arg::Long("metadata") => style.metadata = true,
-                _ => return Err(arg.unexpected().into()),
+                other => return Err(other.unexpected().into()),
             }
         }
-        way.certificate = match (certificate, own_key) {
-            (Some(certificate), Some(key)) => Some((certificate, key)),
-            (None, None) => None,
-            _ => return Err(Wrong::Missing("--redis-cert and --redis-key go together")),
-        };
-        if way.urls.is_empty() {
-            way.urls.push("redis://127.0.0.1:6379".to_owned());
-        }
-        if way.urls.len() > 1 && !way.cluster {
-            return Err(Wrong::Missing("several --redis are nodes of one cluster: add --cluster"));
-        }
-        for url in &way.urls {
-            if let Err(why) = redis::IntoConnectionInfo::into_connection_info(url.as_str()) {
-                return Err(Wrong::Value("redis", url.clone(), why.to_string()));
-            }
-        }
-        let config = config.ok_or(Wrong::Missing(
-            "--config is missing: it names the file or folder of the limits (--help shows more)",
-        ))?;
-        Ok(Self::Serve(Box::new(Options { config, way, listen, http, style })))
+        draft.complete().map(|options| Self::Serve(Box::new(options)))
     }
 }
 
-fn address(option: &'static str, text: &str) -> Result<SocketAddr, Wrong> {
+/// The options that have been read so far.
+struct OptionsDraft {
+    config: Option<PathBuf>,
+    endpoint: Endpoint,
+    certificate: Option<PathBuf>,
+    own_key: Option<PathBuf>,
+    listen: SocketAddr,
+    http: SocketAddr,
+    style: Style,
+}
+
+impl Default for OptionsDraft {
+    fn default() -> Self {
+        Self {
+            config: None,
+            endpoint: Endpoint::default(),
+            certificate: None,
+            own_key: None,
+            listen: SocketAddr::from(([0, 0, 0, 0], 8081)),
+            http: SocketAddr::from(([0, 0, 0, 0], 8080)),
+            style: Style {
+                algorithm: Algorithm::Fixed,
+                prefix: "envoy".to_owned(),
+                deadline: Duration::from_secs(1),
+                headers: Wanted::ALL,
+                metadata: false,
+            },
+        }
+    }
+}
+
+impl OptionsDraft {
+    /// Takes one option and its value.
+    fn option(&mut self, name: &str, parser: &mut Parser) -> Result<(), ArgsError> {
+        match name {
+            "config" => self.config = Some(parser.value()?.into()),
+            "redis" => self.endpoint.urls.push(parser.value()?.string()?),
+            "cluster" => self.endpoint.cluster = true,
+            "redis-password" => self.endpoint.password_file = Some(parser.value()?.into()),
+            "redis-ca" => self.endpoint.ca_file = Some(parser.value()?.into()),
+            "redis-cert" => self.certificate = Some(parser.value()?.into()),
+            "redis-key" => self.own_key = Some(parser.value()?.into()),
+            "listen" => self.listen = address("listen", &parser.value()?.string()?)?,
+            "http" => self.http = address("http", &parser.value()?.string()?)?,
+            "algorithm" => {
+                let which = "fixed, sliding or bucket";
+                self.style.algorithm = known("algorithm", parser.value()?, Algorithm::parse, which)?;
+            }
+            "headers" => {
+                let which = "ratelimit,x-ratelimit,retry-after or off";
+                self.style.headers = known("headers", parser.value()?, Wanted::parse, which)?;
+            }
+            "timeout" => self.style.deadline = time("timeout", &parser.value()?.string()?)?,
+            "prefix" => self.style.prefix = prefix(parser.value()?.string()?)?,
+            "metadata" => self.style.metadata = true,
+            _ => return Err(Arg::Long(name).unexpected().into()),
+        }
+        Ok(())
+    }
+
+    /// All options, if they go together.
+    fn complete(self) -> Result<Options, ArgsError> {
+        let Self { config, mut endpoint, certificate, own_key, listen, http, style } = self;
+        endpoint.certificate = match (certificate, own_key) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            _ => return Err(ArgsError::Missing("--redis-cert and --redis-key go together")),
+        };
+        if endpoint.urls.is_empty() {
+            endpoint.urls.push("redis://127.0.0.1:6379".to_owned());
+        }
+        if endpoint.urls.len() > 1 && !endpoint.cluster {
+            return Err(ArgsError::Missing("several --redis are nodes of one cluster: add --cluster"));
+        }
+        for url in &endpoint.urls {
+            if let Err(why) = redis::IntoConnectionInfo::into_connection_info(url.as_str()) {
+                return Err(ArgsError::Value("redis", url.clone(), why.to_string()));
+            }
+        }
+        let config = config.ok_or(ArgsError::Missing(
+            "--config is missing: it names the file or folder of the limits (--help shows more)",
+        ))?;
+        Ok(Options { config, endpoint, listen, http, style })
+    }
+}
+
+fn address(option: &'static str, text: &str) -> Result<SocketAddr, ArgsError> {
     text.parse().map_err(|_| {
-        Wrong::Value(
+        ArgsError::Value(
             option,
             text.to_owned(),
             "is not an address with a port, such as 127.0.0.1:8081".to_owned(),
@@ -164,24 +200,28 @@ fn known<T>(
     value: OsString,
     parse: fn(&str) -> Option<T>,
     which: &str,
-) -> Result<T, Wrong> {
+) -> Result<T, ArgsError> {
     let text = value.string()?;
-    parse(&text).ok_or_else(|| Wrong::Value(option, text, format!("takes {which}")))
+    parse(&text).ok_or_else(|| ArgsError::Value(option, text, format!("takes {which}")))
 }
 
-/// A time above 0, as in limits: `200ms`, `1s`.
-fn time(option: &'static str, text: &str) -> Result<Duration, Wrong> {
+/// Reads a time above 0, written as in limits: `200ms`, `1s`.
+fn time(option: &'static str, text: &str) -> Result<Duration, ArgsError> {
     match duration::parse(text.as_bytes()) {
-        Ok(0) => Err(Wrong::Value(option, text.to_owned(), "must be longer than 0".to_owned())),
+        Ok(0) => Err(ArgsError::Value(option, text.to_owned(), "must be longer than 0".to_owned())),
         Ok(us) => Ok(Duration::from_micros(us)),
-        Err(why) => Err(Wrong::Value(option, text.to_owned(), why.to_string())),
+        Err(why) => Err(ArgsError::Value(option, text.to_owned(), why.to_string())),
     }
 }
 
-/// A brace in front of the domain's would be taken for the hash tag.
-fn prefix(text: String) -> Result<String, Wrong> {
+/// Checks the text that goes in front of all keys. Redis would take a brace in it for the hash tag.
+fn prefix(text: String) -> Result<String, ArgsError> {
     if text.contains(['{', '}']) {
-        return Err(Wrong::Value("prefix", text, "has a brace: braces are kept for the hash tag".to_owned()));
+        return Err(ArgsError::Value(
+            "prefix",
+            text,
+            "has a brace: braces are kept for the hash tag".to_owned(),
+        ));
     }
     Ok(text)
 }
@@ -190,13 +230,13 @@ fn prefix(text: String) -> Result<String, Wrong> {
 mod tests {
     use super::*;
 
-    fn parse(line: &str) -> Result<Asked, String> {
-        Asked::parse(line.split_whitespace().map(OsString::from)).map_err(|why| why.to_string())
+    fn parse(line: &str) -> Result<EnvoyCommand, String> {
+        EnvoyCommand::parse(line.split_whitespace().map(OsString::from)).map_err(|why| why.to_string())
     }
 
     #[test]
     fn a_full_line() {
-        let Ok(Asked::Serve(options)) = parse(
+        let Ok(EnvoyCommand::Serve(options)) = parse(
             "--config c --redis rediss://a:1 --redis redis://b:2 --cluster --redis-password p --redis-ca ca --redis-cert x \
              --redis-key y --listen 127.0.0.1:0 --http [::1]:9 --algorithm sliding --timeout 20ms --prefix rl \
              --headers off --metadata",
@@ -205,9 +245,9 @@ mod tests {
         };
         assert_eq!(options.style.deadline, Duration::from_millis(20));
         assert_eq!(options.style.algorithm, Algorithm::Sliding);
-        assert_eq!(options.way.urls, ["rediss://a:1", "redis://b:2"]);
-        assert_eq!(options.way.certificate, Some(("x".into(), "y".into())));
-        assert!(options.style.metadata && options.way.cluster);
+        assert_eq!(options.endpoint.urls, ["rediss://a:1", "redis://b:2"]);
+        assert_eq!(options.endpoint.certificate, Some(("x".into(), "y".into())));
+        assert!(options.style.metadata && options.endpoint.cluster);
     }
 
     #[test]
@@ -229,7 +269,7 @@ mod tests {
             let why = parse(line).unwrap_err();
             assert!(why.contains(reason), "{line}: {why}");
         }
-        assert!(matches!(parse("check f"), Ok(Asked::Check(_))));
-        assert!(matches!(parse("--help"), Ok(Asked::Help)));
+        assert!(matches!(parse("check f"), Ok(EnvoyCommand::Check(_))));
+        assert!(matches!(parse("--help"), Ok(EnvoyCommand::Help)));
     }
 }

@@ -1,9 +1,9 @@
-//! The headers of a response: those of draft-ietf-httpapi-ratelimit-headers-10,
-//! the older X-RateLimit-*, and Retry-After.
+//! The headers of a response: those of draft-ietf-httpapi-ratelimit-headers-10, the older
+//! X-RateLimit-*, and Retry-After.
 
 use crate::config::rule::Facts;
 use crate::config::{Mode, Rule};
-use crate::decision::{Ask, Decision, Figures, Hits};
+use crate::decision::{Decision, Figures, Hits, LimitCheck};
 use envoy_types::pb::envoy::config::core::v3::HeaderValue;
 
 /// Which headers are sent.
@@ -13,15 +13,15 @@ pub struct Wanted {
     pub draft: bool,
     /// `X-RateLimit-Limit`, `-Remaining`, `-Reset`.
     pub x: bool,
-    /// `Retry-After`, with a denial.
+    /// `Retry-After`, if the request is denied.
     pub retry_after: bool,
 }
 
 impl Wanted {
-    /// All of them.
+    /// All headers.
     pub const ALL: Self = Self { draft: true, x: true, retry_after: true };
 
-    /// `off`, or a list of `ratelimit`, `x-ratelimit` and `retry-after`.
+    /// Reads `off`, or a list of `ratelimit`, `x-ratelimit` and `retry-after`.
     pub fn parse(text: &str) -> Option<Self> {
         let mut wanted = Self { draft: false, x: false, retry_after: false };
         if text == "off" {
@@ -39,23 +39,23 @@ impl Wanted {
     }
 }
 
-/// A limit that headers tell of, and where it stands.
+/// A limit that the headers show, and its figures.
 struct Row<'a> {
     rule: &'a Rule,
     figures: &'a Figures,
 }
 
-/// The headers for a decision: of all limits that were asked and can deny.
-pub fn headers(wanted: Wanted, asks: &[Ask], decision: &Decision) -> Vec<HeaderValue> {
-    let rows: Vec<Row<'_>> = asks
+/// The headers of a decision. They show all limits that were asked and can deny.
+pub fn headers(wanted: Wanted, checks: &[LimitCheck], decision: &Decision) -> Vec<HeaderValue> {
+    let rows: Vec<Row<'_>> = checks
         .iter()
         .zip(&decision.figures)
-        .filter(|(ask, figures)| {
-            ask.rule.mode != Mode::Shadow
-                && !matches!(ask.hits, Hits::GiveBack(_))
+        .filter(|(check, figures)| {
+            check.rule.mode != Mode::Shadow
+                && !matches!(check.hits, Hits::GiveBack(_))
                 && figures.capacity.is_some()
         })
-        .map(|(ask, figures)| Row { rule: &ask.rule, figures })
+        .map(|(check, figures)| Row { rule: &check.rule, figures })
         .collect();
     let mut headers = Vec::new();
     let mut add = |name: &str, value: String| {
@@ -88,8 +88,8 @@ pub fn headers(wanted: Wanted, asks: &[Ask], decision: &Decision) -> Vec<HeaderV
     headers
 }
 
-/// The items of `RateLimit-Policy`, one a limit, and of `RateLimit`, the binding
-/// limit of each rule. A name that comes again gets `-2`, `-3`.
+/// The items of `RateLimit-Policy`, one for each limit, and of `RateLimit`, one for the binding
+/// limit of each rule. A repeated name gets `-2`, `-3` and so on.
 fn draft(rows: &[Row<'_>]) -> (Vec<String>, Vec<String>) {
     let (mut policies, mut limits) = (Vec::new(), Vec::new());
     let mut names: Vec<String> = Vec::new();
@@ -114,8 +114,8 @@ fn draft(rows: &[Row<'_>]) -> (Vec<String>, Vec<String>) {
             }
         }
         let left = figures.remaining.unwrap_or(0);
-        // When what was asked for is there, of a limit that denied it; else when all
-        // is back.
+        // `t` is the time until the request is granted if this limit denies it, else the time until
+        // the limit is full again.
         let time = if figures.over { figures.retry_ms } else { figures.reset_ms };
         let after = u64::try_from(time).map_or(String::new(), |ms| format!(";t={}", ms.div_ceil(1000)));
         limits.push(format!("\"{}\";r={left}{after}", binding.unwrap_or_default()));
@@ -123,13 +123,13 @@ fn draft(rows: &[Row<'_>]) -> (Vec<String>, Vec<String>) {
     (policies, limits)
 }
 
-/// The name that the configuration gave to the only limit of a rule, else the
-/// limit's own text.
+/// The name of a limit: the one in the configuration if the rule has a single limit, else the text
+/// of the limit.
 fn name<'a>(rule: &'a Rule, facts: &'a Facts) -> &'a str {
     if rule.facts.len() == 1 && !rule.name.is_empty() { &rule.name } else { &facts.label }
 }
 
-/// Only what may stand between quotes.
+/// Replaces the characters that may not stand between quotes.
 fn quoted(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_graphic() && c != '"' && c != '\\' { c } else { '_' }).collect()
 }
@@ -153,13 +153,13 @@ mod tests {
     }
 
     fn told(rules: Vec<(Rule, Figures)>, denied: bool) -> Vec<String> {
-        let (mut asks, mut all) = (Vec::new(), Vec::new());
+        let (mut checks, mut all) = (Vec::new(), Vec::new());
         for (rule, figures) in rules {
-            asks.push(Ask { key: String::new(), rule: Arc::new(rule), hits: Hits::Take(1) });
+            checks.push(LimitCheck { key: String::new(), rule: Arc::new(rule), hits: Hits::Take(1) });
             all.push(figures);
         }
         let decision = Decision { figures: all, denied };
-        headers(Wanted::ALL, &asks, &decision)
+        headers(Wanted::ALL, &checks, &decision)
             .into_iter()
             .map(|h| format!("{}: {}", h.key, h.value))
             .collect()

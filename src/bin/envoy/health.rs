@@ -1,4 +1,4 @@
-//! Whether Envoys should ask here: Redis answers, and no stop was asked for.
+//! Whether Envoys should send requests here: Redis is connected, and no stop was asked for.
 
 use crate::link::Link;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-/// The names under which the services report themselves.
+/// The names under which the services report their health.
 const SERVICES: [&str; 4] = [
     "",
     "envoy.service.ratelimit.v3.RateLimitService",
@@ -14,7 +14,7 @@ const SERVICES: [&str; 4] = [
     "kuadrant.service.ratelimit.v1.RateLimitService",
 ];
 
-/// What health depends on.
+/// The facts that health depends on.
 #[derive(Clone)]
 pub struct Health {
     redis: watch::Receiver<bool>,
@@ -26,17 +26,17 @@ impl Health {
         Self { redis: link.up(), stopping }
     }
 
-    /// All is well.
+    /// True if Redis is connected and no stop was asked for.
     pub fn good(&self) -> bool {
         *self.redis.borrow() && !*self.stopping.borrow()
     }
 
-    /// A connection to Redis stands.
+    /// True if Redis is connected.
     pub fn redis(&self) -> bool {
         *self.redis.borrow()
     }
 
-    /// Tells each change to who watches over gRPC.
+    /// Reports each change to the clients that watch health over gRPC.
     pub async fn tell(mut self, reporter: HealthReporter) {
         loop {
             let status = if self.good() { ServingStatus::Serving } else { ServingStatus::NotServing };

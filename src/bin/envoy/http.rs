@@ -1,5 +1,4 @@
-//! The pages for people and machines that speak HTTP: `/healthcheck` and
-//! `/metrics`.
+//! The pages over HTTP: `/healthcheck` and `/metrics`.
 
 use crate::health::Health;
 use crate::link::Link;
@@ -14,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 
-/// What the pages show.
+/// The sources of what the pages show.
 #[derive(Clone)]
 pub struct Pages {
     pub health: Health,
@@ -37,11 +36,11 @@ impl Pages {
         response
     }
 
-    /// Serves them for ever.
+    /// Serves the pages for ever.
     pub async fn serve(self, listener: TcpListener) {
         loop {
             let Ok((stream, _)) = listener.accept().await else {
-                // Out of descriptors: others will be closed.
+                // The process has no descriptor left. Wait until another connection is closed.
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };

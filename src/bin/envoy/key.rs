@@ -1,14 +1,13 @@
 //! The Redis key of a descriptor: `envoy:{domain}:key=value,key=value`.
 //!
-//! The braces are the hash tag of a cluster: all keys of a domain are in one
-//! slot, so that one command can decide about several. Characters that mean
-//! something in a key are written as `%` and two digits, so no two descriptors
-//! have the same key.
+//! The braces are the hash tag of a cluster. All keys of a domain are in one slot, so that one
+//! command can decide about several of them. Characters that mean something in a key are written as
+//! `%` and two hexadecimal digits, so no two descriptors have the same key.
 
 use envoy_types::pb::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry;
 
-/// The key; `shared` holds the pattern for each value that shares its limit with
-/// others, written after `~` in place of `=`.
+/// Makes the key. `shared` has a pattern for each value that shares its limit with others. The
+/// pattern is written in place of the value, after `~` in place of `=`.
 pub fn key(prefix: &str, domain: &str, entries: &[Entry], shared: &[Option<String>]) -> String {
     let mut key = String::with_capacity(64);
     key.push_str(prefix);

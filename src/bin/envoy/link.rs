@@ -1,5 +1,5 @@
-//! The connection to Redis: one, shared by all requests, made anew by a task of
-//! its own when it is lost. A request that finds none is told so at once.
+//! The connection to Redis. All requests share one. A task of its own connects again after a loss,
+//! and meanwhile a request gets an error at once.
 
 use redis::aio::MultiplexedConnection;
 use redis::cluster_async::ClusterConnection;
@@ -15,31 +15,33 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
-/// How long a connection may take to be made, and an idle one to answer.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// How often an idle connection is asked whether it still lives.
-const PULSE: Duration = Duration::from_secs(1);
-/// How long the next attempt waits after the first that failed.
+/// The longest time for connecting, and for the answer of an idle connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// The time between two checks of an idle connection.
+const PING_INTERVAL: Duration = Duration::from_secs(1);
+/// The pause after the first attempt that failed.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
-/// Where Redis is and how to get in.
+/// The address of Redis, and how to log in.
 #[derive(Debug, Clone, Default)]
-pub struct Way {
-    /// One address, or some of a cluster's.
+pub struct Endpoint {
+    /// One address, or those of some nodes of a cluster.
     pub urls: Vec<String>,
     pub cluster: bool,
-    /// Read at each connection, so that a new password needs no restart.
+    /// The file with the password. It is read for each connection, so that a new password needs no
+    /// restart.
     pub password_file: Option<PathBuf>,
-    /// Who signed the server's certificate; else whom the system trusts.
+    /// The file with the authority that signed the server's certificate. Without it, the
+    /// authorities that the system trusts.
     pub ca_file: Option<PathBuf>,
-    /// Our own certificate and its key.
+    /// The certificate of this service and its key.
     pub certificate: Option<(PathBuf, PathBuf)>,
 }
 
-/// Why Redis gave no decision.
+/// The reasons why Redis gave no decision.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unanswered {
-    /// No connection stands.
+pub enum LinkError {
+    /// There is no connection.
     #[error("Redis is away")]
     Away,
     /// The connection broke before the answer came.
@@ -50,33 +52,33 @@ pub enum Unanswered {
     Refused(String),
 }
 
-impl Unanswered {
-    /// An error of the server.
+impl LinkError {
+    /// An error that the server replied.
     pub fn refused(why: &RedisError) -> Self {
         Self::Refused(why.to_string())
     }
 
-    /// An answer that is none.
+    /// A reply that does not have the form of the command's replies.
     pub fn unreadable() -> Self {
         Self::Refused("its reply is not one of this command".to_owned())
     }
 }
 
-/// A way that leads nowhere.
+/// The reasons why no connection can be made.
 #[derive(Debug, thiserror::Error)]
-pub enum NoWay {
-    /// A file that cannot be read.
+pub enum ConnectError {
+    /// A file cannot be read.
     #[error("cannot read {}: {why}", path.display())]
     File { path: PathBuf, why: std::io::Error },
-    /// What the client says.
+    /// The Redis client reports an error.
     #[error("cannot connect to Redis: {0}")]
     Redis(#[from] RedisError),
-    /// It took too long.
-    #[error("Redis did not answer within {} ms", PATIENCE.as_millis())]
+    /// Connecting took too long.
+    #[error("Redis did not answer within {} ms", CONNECT_TIMEOUT.as_millis())]
     Slow,
 }
 
-/// A connection; copies share it.
+/// A connection. Its copies share it.
 #[derive(Clone)]
 enum Connection {
     Single(MultiplexedConnection),
@@ -84,7 +86,7 @@ enum Connection {
 }
 
 impl Connection {
-    /// The answers from the one at `from` on.
+    /// Sends commands. Returns `count` answers, from the one at `from` on.
     async fn ask(
         &mut self,
         commands: Pipeline,
@@ -116,9 +118,9 @@ impl Connection {
     }
 }
 
-/// What requests share.
+/// The connection, as all requests share it.
 pub struct Link {
-    way: Way,
+    endpoint: Endpoint,
     connection: RwLock<Option<Connection>>,
     lost: Notify,
     up: watch::Sender<bool>,
@@ -126,10 +128,10 @@ pub struct Link {
 }
 
 impl Link {
-    /// Not connected yet: [`Link::keep`] does that.
-    pub fn new(way: Way) -> Self {
+    /// A link without a connection. [`Link::keep`] connects it.
+    pub fn new(endpoint: Endpoint) -> Self {
         Self {
-            way,
+            endpoint,
             connection: RwLock::new(None),
             lost: Notify::new(),
             up: watch::Sender::new(false),
@@ -137,12 +139,12 @@ impl Link {
         }
     }
 
-    /// Whether a connection stands, and each change of it.
+    /// Tells whether there is a connection, and each change of that.
     pub fn up(&self) -> watch::Receiver<bool> {
         self.up.subscribe()
     }
 
-    /// How many commands were sent for requests.
+    /// The number of commands that were sent for requests.
     pub fn commands(&self) -> u64 {
         self.commands.load(Ordering::Relaxed)
     }
@@ -157,64 +159,64 @@ impl Link {
         self.up.send_if_modified(|before| std::mem::replace(before, up) != up);
     }
 
-    /// Sends commands whose keys are in the slot of `key`, once: what got no
-    /// answer may have been done, so it is never sent again.
+    /// Sends commands whose keys are in the slot of `key`, and sends them once. A command without
+    /// an answer may have been carried out, so it is never sent again.
     ///
     /// # Errors
-    /// When no connection stands or it breaks. An error in answer to one of the
-    /// commands stands among the values.
-    pub async fn ask(&self, commands: Pipeline, count: usize, key: &str) -> Result<Vec<Value>, Unanswered> {
-        let Some(mut connection) = self.connection() else { return Err(Unanswered::Away) };
+    /// [`LinkError`] if there is no connection, or if it breaks. If a command is answered with an
+    /// error, the error stands among the values.
+    pub async fn ask(&self, commands: Pipeline, count: usize, key: &str) -> Result<Vec<Value>, LinkError> {
+        let Some(mut connection) = self.connection() else { return Err(LinkError::Away) };
         self.commands.fetch_add(count as u64, Ordering::Relaxed);
         connection.ask(commands, 0, count, key).await.map_err(|why| self.failed(&why))
     }
 
-    /// One command.
+    /// Sends one command.
     ///
     /// # Errors
-    /// As [`Link::ask`], and when the answer is an error.
-    pub async fn ask_one(&self, command: Cmd, key: &str) -> Result<Value, Unanswered> {
+    /// The same as those of [`Link::ask`], and [`LinkError::Refused`] if the answer is an error.
+    pub async fn ask_one(&self, command: Cmd, key: &str) -> Result<Value, LinkError> {
         let mut commands = Pipeline::with_capacity(1);
         commands.add_command(command);
-        let value = self.ask(commands, 1, key).await?.pop().ok_or_else(Unanswered::unreadable)?;
-        value.extract_error().map_err(|why| Unanswered::refused(&why))
+        let value = self.ask(commands, 1, key).await?.pop().ok_or_else(LinkError::unreadable)?;
+        value.extract_error().map_err(|why| LinkError::refused(&why))
     }
 
-    /// Commands between which no others come.
+    /// Sends commands as one transaction, so that no other commands run between them.
     ///
     /// # Errors
-    /// As [`Link::ask`].
+    /// The same as those of [`Link::ask`].
     pub async fn ask_together(
         &self,
         mut commands: Pipeline,
         count: usize,
         key: &str,
-    ) -> Result<Vec<Value>, Unanswered> {
-        let Some(mut connection) = self.connection() else { return Err(Unanswered::Away) };
+    ) -> Result<Vec<Value>, LinkError> {
+        let Some(mut connection) = self.connection() else { return Err(LinkError::Away) };
         self.commands.fetch_add(count as u64, Ordering::Relaxed);
         commands.atomic();
-        // Behind the answers to MULTI and each command is the one to EXEC.
+        // The answers to MULTI and to each command come first, and then the one to EXEC.
         let values = connection.ask(commands, count + 1, 1, key).await.map_err(|why| self.failed(&why))?;
         match values.into_iter().next() {
             Some(Value::Array(values)) if values.len() == count => Ok(values),
             Some(value) => {
-                value.extract_error().map_err(|why| Unanswered::refused(&why))?;
-                Err(Unanswered::unreadable())
+                value.extract_error().map_err(|why| LinkError::refused(&why))?;
+                Err(LinkError::unreadable())
             }
-            None => Err(Unanswered::unreadable()),
+            None => Err(LinkError::unreadable()),
         }
     }
 
-    fn failed(&self, why: &RedisError) -> Unanswered {
+    fn failed(&self, why: &RedisError) -> LinkError {
         if why.is_unrecoverable_error() || why.is_io_error() {
             self.lost.notify_one();
-            Unanswered::Broken(why.to_string())
+            LinkError::Broken(why.to_string())
         } else {
-            Unanswered::refused(why)
+            LinkError::refused(why)
         }
     }
 
-    /// Connects, watches, and connects again, for ever.
+    /// Connects, watches the connection, and connects again, for ever.
     pub async fn keep(&self) {
         let mut pause = FIRST_PAUSE;
         let mut told = String::new();
@@ -231,82 +233,84 @@ impl Link {
                 }
                 Err(why) => {
                     let why = why.to_string();
-                    // Once, not with each attempt.
+                    // The same reason is printed once, not after each attempt.
                     if why != told {
                         eprintln!("floodgate-envoy: {why}; trying again until it answers");
                         told = why;
                     }
                     tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(PULSE);
+                    pause = (pause * 2).min(PING_INTERVAL);
                 }
             }
         }
     }
 
-    /// Returns when the connection is of no use any more.
+    /// Returns the reason once the connection is of no use any more.
     async fn watch(&self, mut connection: Connection) -> String {
         loop {
-            if timeout(PULSE, self.lost.notified()).await.is_ok() {
-                // A request says so; one of long ago may, too.
-                if let Ok(Ok(Value::SimpleString(_))) = timeout(PATIENCE, connection.ping()).await {
+            if timeout(PING_INTERVAL, self.lost.notified()).await.is_ok() {
+                // A request reported that the connection broke. It may have been an earlier
+                // connection, so this one is checked.
+                if let Ok(Ok(Value::SimpleString(_))) = timeout(CONNECT_TIMEOUT, connection.ping()).await {
                     continue;
                 }
                 return "it broke".to_owned();
             }
-            match timeout(PATIENCE, connection.ping()).await {
+            match timeout(CONNECT_TIMEOUT, connection.ping()).await {
                 Ok(Err(why)) if why.is_unrecoverable_error() || why.is_io_error() => return why.to_string(),
-                // It lives, whatever it says: loading, or out of memory.
+                // Every answer shows that the server lives, also an error such as loading or out of
+                // memory.
                 Ok(_) => {}
-                Err(_) => return NoWay::Slow.to_string(),
+                Err(_) => return ConnectError::Slow.to_string(),
             }
         }
     }
 
-    async fn connect(&self) -> Result<Connection, NoWay> {
+    async fn connect(&self) -> Result<Connection, ConnectError> {
         let certificates = self.certificates()?;
-        let infos = self.way.urls.iter().map(|url| self.info(url)).collect::<Result<Vec<_>, _>>()?;
+        let infos = self.endpoint.urls.iter().map(|url| self.info(url)).collect::<Result<Vec<_>, _>>()?;
         let connecting = async {
-            if self.way.cluster {
+            if self.endpoint.cluster {
                 let mut builder = redis::cluster::ClusterClient::builder(infos)
                     .tcp_settings(redis::io::tcp::TcpSettings::default().set_nodelay(true))
-                    .connection_timeout(PATIENCE)
-                    .response_timeout(PATIENCE * 5);
+                    .connection_timeout(CONNECT_TIMEOUT)
+                    .response_timeout(CONNECT_TIMEOUT * 5);
                 if let Some(certificates) = certificates {
                     builder = builder.certs(certificates);
                 }
                 return Ok(Connection::Cluster(builder.build()?.get_async_connection().await?));
             }
-            let Some(info) = infos.into_iter().next() else { return Err(NoWay::Slow) };
+            let Some(info) = infos.into_iter().next() else { return Err(ConnectError::Slow) };
             let client = match certificates {
                 Some(certificates) => Client::build_with_tls(info, certificates)?,
                 None => Client::open(info)?,
             };
-            // Requests have deadlines of their own.
+            // Each request has a deadline of its own.
             let config = AsyncConnectionConfig::new()
-                .set_connection_timeout(Some(PATIENCE))
+                .set_connection_timeout(Some(CONNECT_TIMEOUT))
                 .set_response_timeout(None);
             Ok(Connection::Single(client.get_multiplexed_async_connection_with_config(&config).await?))
         };
-        timeout(PATIENCE * 2, connecting).await.map_err(|_| NoWay::Slow)?
+        timeout(CONNECT_TIMEOUT * 2, connecting).await.map_err(|_| ConnectError::Slow)?
     }
 
-    fn info(&self, url: &str) -> Result<ConnectionInfo, NoWay> {
+    fn info(&self, url: &str) -> Result<ConnectionInfo, ConnectError> {
         let info = url.into_connection_info()?;
-        // A command does not wait for the answer to the one before.
+        // Without a delay, a command does not wait for the answer to the command before it.
         let settings = info.tcp_settings().clone().set_nodelay(true);
         let info = info.set_tcp_settings(settings);
-        let Some(path) = &self.way.password_file else { return Ok(info) };
+        let Some(path) = &self.endpoint.password_file else { return Ok(info) };
         let password = String::from_utf8_lossy(&read(path)?).trim_end_matches(['\r', '\n']).to_owned();
         let settings = info.redis_settings().clone().set_password(password);
         Ok(info.set_redis_settings(settings))
     }
 
-    fn certificates(&self) -> Result<Option<TlsCertificates>, NoWay> {
-        if self.way.ca_file.is_none() && self.way.certificate.is_none() {
+    fn certificates(&self) -> Result<Option<TlsCertificates>, ConnectError> {
+        if self.endpoint.ca_file.is_none() && self.endpoint.certificate.is_none() {
             return Ok(None);
         }
-        let root_cert = self.way.ca_file.as_deref().map(read).transpose()?;
-        let client_tls = match &self.way.certificate {
+        let root_cert = self.endpoint.ca_file.as_deref().map(read).transpose()?;
+        let client_tls = match &self.endpoint.certificate {
             Some((certificate, key)) => {
                 Some(ClientTlsConfig { client_cert: read(certificate)?, client_key: read(key)? })
             }
@@ -316,6 +320,6 @@ impl Link {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, NoWay> {
-    std::fs::read(path).map_err(|why| NoWay::File { path: path.to_owned(), why })
+fn read(path: &Path) -> Result<Vec<u8>, ConnectError> {
+    std::fs::read(path).map_err(|why| ConnectError::File { path: path.to_owned(), why })
 }

@@ -1,22 +1,22 @@
-//! The service that Envoy, and what is built on it, asks whether a request is
-//! within its limits: envoyproxy/ratelimit's protocol and configuration, with
-//! Floodgate's decisions. `README.md` beside this file is for who runs it.
+//! The service that Envoy, and programs built on it, ask whether a request is within its limits. It
+//! has the protocol and the configuration of envoyproxy/ratelimit, and decides with Floodgate.
+//! `README.md` beside this file is for those who run it.
 //!
 //! | file | idea |
 //! |---|---|
-//! | [`args`] | what was asked |
-//! | [`config`] | files → what is limited how much |
-//! | [`plan`] | a request's descriptors → the limits that they meet |
-//! | [`matching`] | a descriptor of a request → the limit it meets |
+//! | [`args`] | the options of the command line |
+//! | [`config`] | files → the limits of each descriptor |
+//! | [`plan`] | the descriptors of a request → the limits that they meet |
+//! | [`matching`] | one descriptor of a request → the limit that it meets |
 //! | [`key`] | a descriptor → its Redis key |
-//! | [`decision`] | limits → commands → where each stands, and the verdict |
+//! | [`decision`] | limits → commands → the figures of each limit, and the decision |
 //! | [`link`] | the connection to Redis |
-//! | [`service`] | Envoy's gRPC method, and its answer |
-//! | [`kuadrant`] | Kuadrant's: look, report, reserve, commit |
+//! | [`service`] | the gRPC method of Envoy, and its answer |
+//! | [`kuadrant`] | the methods of Kuadrant: check, report, reserve, commit |
 //! | [`lease`] | parts of limits, lent to Envoys that decide by themselves |
 //! | [`headers`], [`metadata`] | what the answer tells clients and filters |
 //! | [`metrics`], [`health`], [`http`] | what operators see |
-//! | [`reload`] | the configuration in force, and the next |
+//! | [`reload`] | the configuration in force, and the next one |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing))]
 
@@ -37,8 +37,8 @@ mod plan;
 mod reload;
 mod service;
 
-use args::{Asked, Options};
-use config::{Algorithm, Refused};
+use args::{EnvoyCommand, Options};
+use config::{Algorithm, ConfigError};
 use envoy_types::pb::envoy::service::rate_limit_quota::v3::rate_limit_quota_service_server::RateLimitQuotaServiceServer;
 use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitServiceServer;
 use health::Health;
@@ -58,17 +58,18 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tonic::transport::server::TcpIncoming;
+use tonic_health::pb::health_server::HealthServer;
 
-/// How long requests under way may take once a stop was asked for.
-const FAREWELL: Duration = Duration::from_secs(10);
+/// The time that requests under way have after a stop was asked for.
+const DRAIN_TIME: Duration = Duration::from_secs(10);
 
-/// Why it ends.
+/// The reasons why the program ends with a failure.
 #[derive(Debug, thiserror::Error)]
-enum Ended {
+enum ExitError {
     #[error(transparent)]
-    Args(#[from] args::Wrong),
+    Args(#[from] args::ArgsError),
     #[error(transparent)]
-    Config(#[from] Refused),
+    Config(#[from] ConfigError),
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, std::io::Error),
     #[error("cannot start: {0}")]
@@ -87,36 +88,36 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<(), Ended> {
-    match Asked::parse(std::env::args_os().skip(1))? {
-        Asked::Help => println!("{}", args::HELP.trim_end()),
-        Asked::Version => println!("floodgate-envoy {}", env!("CARGO_PKG_VERSION")),
-        Asked::Check(path) => check(path)?,
-        Asked::Serve(options) => {
-            // One of several that the TLS crates know; they want to be told.
+fn run() -> Result<(), ExitError> {
+    match EnvoyCommand::parse(std::env::args_os().skip(1))? {
+        EnvoyCommand::Help => println!("{}", args::HELP.trim_end()),
+        EnvoyCommand::Version => println!("floodgate-envoy {}", env!("CARGO_PKG_VERSION")),
+        EnvoyCommand::Check(path) => check(path)?,
+        EnvoyCommand::Serve(options) => {
+            // The TLS crates support several providers, so one of them must be chosen.
             let _ = rustls::crypto::ring::default_provider().install_default();
             let runtime =
-                tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Ended::Start)?;
+                tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(ExitError::Start)?;
             runtime.block_on(serve(*options))?;
         }
     }
     Ok(())
 }
 
-fn check(path: PathBuf) -> Result<(), Ended> {
+fn check(path: PathBuf) -> Result<(), ExitError> {
     let (_, config) = Watch::start(path, Algorithm::default())?;
     println!("good: {} domains, {} limits", config.domains(), config.limits());
     Ok(())
 }
 
-async fn serve(options: Options) -> Result<(), Ended> {
-    let Options { config, way, listen, http, style } = options;
+async fn serve(options: Options) -> Result<(), ExitError> {
+    let Options { config, endpoint, listen, http, style } = options;
     let (files, config) = Watch::start(config, style.algorithm)?;
     let (domains, limits) = (config.domains(), config.limits());
     let current = Arc::new(Current::new(config));
     let metrics = Arc::new(Metrics::default());
     metrics.loaded(true);
-    let link = Arc::new(Link::new(way));
+    let link = Arc::new(Link::new(endpoint));
     let (grpc_listener, grpc_address) = bind(listen).await?;
     let (http_listener, http_address) = bind(http).await?;
     let (stop, stopping) = watch::channel(false);
@@ -133,20 +134,30 @@ async fn serve(options: Options) -> Result<(), Ended> {
         let (current, metrics, asked) = (Arc::clone(&current), Arc::clone(&metrics), Arc::clone(&asked));
         async move { files.keep(&current, &metrics, &asked).await }
     });
-    let signals = Signals::listen().map_err(Ended::Start)?;
+    let signals = Signals::listen().map_err(ExitError::Start)?;
     tokio::spawn(signals.follow(stop, asked));
 
     eprintln!(
         "floodgate-envoy: {domains} domains, {limits} limits; gRPC on {grpc_address}, HTTP on {http_address}"
     );
     let service = Arc::new(Service { current, link, metrics, style });
+    answer(service, health_service, grpc_listener, stopping).await
+}
+
+/// Answers over gRPC until a stop is asked for.
+async fn answer(
+    service: Arc<Service>,
+    health: HealthServer<impl tonic_health::pb::health_server::Health>,
+    listener: TcpListener,
+    stopping: watch::Receiver<bool>,
+) -> Result<(), ExitError> {
     let leases = Leases { service: Arc::clone(&service), stopping: stopping.clone() };
-    // An answer is written in several pieces, and none waits for the one before to
-    // have arrived: that would take 40 ms.
-    let incoming = TcpIncoming::from(grpc_listener).with_nodelay(Some(true));
+    // An answer is written in several pieces. Without `nodelay` a piece would wait up to 40 ms for
+    // the acknowledgement of the piece before it.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let mut stopped = stopping.clone();
     let server = tonic::transport::Server::builder()
-        .add_service(health_service)
+        .add_service(health)
         .add_service(RateLimitServiceServer::from_arc(Arc::clone(&service)))
         .add_service(KuadrantServer::new(Kuadrant(service)))
         .add_service(RateLimitQuotaServiceServer::new(leases))
@@ -158,20 +169,20 @@ async fn serve(options: Options) -> Result<(), Ended> {
         ended = server => ended?,
         () = async {
             let _ = late.wait_for(|stop| *stop).await;
-            tokio::time::sleep(FAREWELL).await;
-        } => eprintln!("floodgate-envoy: some connections did not end within {} s", FAREWELL.as_secs()),
+            tokio::time::sleep(DRAIN_TIME).await;
+        } => eprintln!("floodgate-envoy: some connections did not end within {} s", DRAIN_TIME.as_secs()),
     }
     eprintln!("floodgate-envoy: stopped");
     Ok(())
 }
 
-async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Ended> {
-    let listener = TcpListener::bind(address).await.map_err(|why| Ended::Listen(address, why))?;
-    let bound = listener.local_addr().map_err(|why| Ended::Listen(address, why))?;
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ExitError> {
+    let listener = TcpListener::bind(address).await.map_err(|why| ExitError::Listen(address, why))?;
+    let bound = listener.local_addr().map_err(|why| ExitError::Listen(address, why))?;
     Ok((listener, bound))
 }
 
-/// What the operator may ask of the process.
+/// The signals by which an operator asks the process for something.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -187,7 +198,7 @@ impl Signals {
         })
     }
 
-    /// Reads the configuration at once on SIGHUP; stops on the others.
+    /// Reads the configuration at once on SIGHUP. Stops on the other signals.
     async fn follow(mut self, stop: watch::Sender<bool>, read: Arc<Notify>) {
         loop {
             tokio::select! {
@@ -198,7 +209,7 @@ impl Signals {
         }
         eprintln!("floodgate-envoy: stopping");
         stop.send_replace(true);
-        // Who waits for it must not find it closed.
+        // The channel stays open, because other tasks still wait for it.
         std::future::pending::<()>().await;
     }
 }

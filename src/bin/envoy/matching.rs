@@ -1,32 +1,32 @@
-//! Which limit a descriptor of a request meets.
+//! Finds the limit that a descriptor of a request meets.
 //!
-//! Entry by entry the configuration is followed down: a descriptor with the same
-//! key and value first, then the first in the file whose `*` holds them, then one
-//! with the key alone. There is no way back up, and the limit must stand exactly
-//! as deep as the request's last entry.
+//! The configuration is followed down entry by entry. At each level, a descriptor with the same key
+//! and value comes first. Then comes the first one in the file whose `*` matches, and then one with
+//! the key alone. The search never goes back up. The limit must stand exactly as deep as the last
+//! entry of the request.
 
 use crate::config::{Allowance, Config, Level, Node};
 use envoy_types::pb::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry;
 use std::sync::Arc;
 
-/// A limit that was met.
+/// A limit that a descriptor meets.
 #[derive(Debug)]
 pub struct Match {
     pub allowance: Arc<Allowance>,
-    /// For each entry of the request the pattern that stands for its value, where
-    /// all values that it holds share the limit.
+    /// For each entry of the request: the pattern that stands for its value, if all values that the
+    /// pattern matches share the limit.
     pub shared: Vec<Option<String>>,
-    /// How metrics name it: a part for each entry.
+    /// The name of the limit in metrics, with one part for each entry.
     pub path: Vec<String>,
 }
 
-/// How an entry was found.
+/// A descriptor of the configuration, by how it was found.
 enum Found<'c> {
-    /// By key and value.
+    /// Found by key and value.
     Value(&'c Node),
-    /// By a pattern, and the value part of it.
+    /// Found by a pattern. The text is the part of the pattern for the value.
     Pattern(&'c Node, &'c str),
-    /// By the key alone.
+    /// Found by the key alone.
     Key(&'c Node),
 }
 
@@ -49,7 +49,7 @@ impl<'c> Found<'c> {
         }
     }
 
-    /// The pattern that all its values share the limit of.
+    /// The pattern, if all values that it matches share the limit.
     fn shared(&self) -> Option<&'c str> {
         match self {
             Self::Pattern(node, pattern) if node.share_threshold => Some(pattern),
@@ -57,7 +57,7 @@ impl<'c> Found<'c> {
         }
     }
 
-    /// Its part of the metric's name.
+    /// The part of the metric's name for this entry.
     fn part(&self, entry: &Entry) -> String {
         match self {
             Self::Pattern(node, pattern) if node.share_threshold || !node.value_to_metric => {
@@ -74,12 +74,12 @@ fn composite(entry: &Entry) -> String {
     format!("{}_{}", entry.key, entry.value)
 }
 
-/// `key_value`, or `key` where the value is empty.
+/// `key_value`, or `key` if the value is empty.
 pub fn with_value(entry: &Entry) -> String {
     if entry.value.is_empty() { entry.key.clone() } else { composite(entry) }
 }
 
-/// What the entries of a descriptor meet in a domain.
+/// The limit that the entries of a descriptor meet in a domain.
 pub fn find(config: &Config, domain: &str, entries: &[Entry]) -> Option<Match> {
     let mut level = config.domain(domain)?;
     let mut shared = Vec::with_capacity(entries.len());

@@ -1,24 +1,24 @@
-//! The dynamic metadata of an answer, under the names of envoyproxy/ratelimit:
-//! what was asked, which limits in quota mode were over, and the metadata that
-//! the configuration gives to the limits that granted.
+//! The dynamic metadata of an answer, under the names of envoyproxy/ratelimit. It has the request,
+//! the limits in quota mode that were over, and the metadata that the configuration gives to the
+//! limits that granted.
 
 use envoy_types::pb::envoy::service::ratelimit::v3::RateLimitRequest;
 use envoy_types::pb::google::protobuf::value::Kind;
 use envoy_types::pb::google::protobuf::{ListValue, Struct, Value};
 use serde_json::Value as Json;
 
-/// What the answer says beside the request itself.
-pub struct Said<'a> {
-    /// Some limit is in quota mode.
+/// What the metadata says beside the request itself.
+pub struct MetadataParts<'a> {
+    /// True if a limit of the request is in quota mode.
     pub quota_mode: bool,
-    /// The places of the descriptors whose limit in quota mode was over.
+    /// The positions of the descriptors whose limit in quota mode was over.
     pub violations: Vec<usize>,
-    /// Of the limits that granted, in their order.
+    /// The configured metadata of the limits that granted, in their order.
     pub granted: Vec<&'a serde_json::Map<String, Json>>,
 }
 
-/// The structure that Envoy puts into `envoy.filters.http.ratelimit`.
-pub fn metadata(request: &RateLimitRequest, said: &Said<'_>) -> Struct {
+/// Makes the structure that Envoy puts into `envoy.filters.http.ratelimit`.
+pub fn metadata(request: &RateLimitRequest, parts: &MetadataParts<'_>) -> Struct {
     let mut fields = vec![("domain", string(&request.domain))];
     let descriptors = request.descriptors.iter().map(|descriptor| {
         let entries =
@@ -29,14 +29,14 @@ pub fn metadata(request: &RateLimitRequest, said: &Said<'_>) -> Struct {
     if request.hits_addend != 0 {
         fields.push(("hitsAddend", number(f64::from(request.hits_addend))));
     }
-    fields.push(("quotaModeEnabled", kind(Kind::BoolValue(said.quota_mode))));
-    if !said.violations.is_empty() {
-        // Places are few, so the conversion is exact.
-        let places = said.violations.iter().map(|&at| number(u32::try_from(at).unwrap_or(u32::MAX).into()));
+    fields.push(("quotaModeEnabled", kind(Kind::BoolValue(parts.quota_mode))));
+    if !parts.violations.is_empty() {
+        // Positions are small numbers, so the conversion is exact.
+        let places = parts.violations.iter().map(|&at| number(u32::try_from(at).unwrap_or(u32::MAX).into()));
         fields.push(("quotaModeViolations", list(places)));
     }
     let mut merged = serde_json::Map::new();
-    for own in &said.granted {
+    for own in &parts.granted {
         merge(&mut merged, own);
     }
     if !merged.is_empty() {
@@ -48,7 +48,8 @@ pub fn metadata(request: &RateLimitRequest, said: &Said<'_>) -> Struct {
     }
 }
 
-/// Of two with one name the first stays; structures are merged within.
+/// Merges `from` into `into`. Structures of one name are merged. Of other values of one name the
+/// first stays.
 fn merge(into: &mut serde_json::Map<String, Json>, from: &serde_json::Map<String, Json>) {
     for (name, value) in from {
         match (into.get_mut(name), value) {
@@ -110,8 +111,9 @@ mod tests {
     fn names_are_those_of_the_reference() {
         let request = RateLimitRequest { domain: "d".into(), hits_addend: 5, ..RateLimitRequest::default() };
         let own = json!({"name": "s"});
-        let said = Said { quota_mode: true, violations: vec![1], granted: vec![own.as_object().unwrap()] };
-        let made = metadata(&request, &said);
+        let parts =
+            MetadataParts { quota_mode: true, violations: vec![1], granted: vec![own.as_object().unwrap()] };
+        let made = metadata(&request, &parts);
         let mut names: Vec<&str> = made.fields.keys().map(String::as_str).collect();
         names.sort_unstable();
         assert_eq!(

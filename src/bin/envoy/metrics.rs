@@ -1,36 +1,36 @@
-//! Counters, in Prometheus' text format, under the names that envoyproxy/ratelimit
-//! gives them where they mean the same.
+//! Counters in the text format of Prometheus. A counter that means the same in envoyproxy/ratelimit
+//! has the same name.
 
 use crate::config::Mode;
-use crate::decision::{Ask, Decision, Figures, Hits};
+use crate::decision::{Decision, Figures, Hits, LimitCheck};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-/// The most limits with counters of their own. Beyond, as when `detailed_metric`
-/// meets a value that differs with each request, they are counted as one.
+/// The most limits with counters of their own. The limits beyond are counted as one. They can
+/// become many if `detailed_metric` meets a value that differs with each request.
 const MOST_LIMITS: usize = 10_000;
-/// How that one is named.
+/// The name of the counters for all further limits.
 const THE_REST: &str = "_other";
-/// From which part of its capacity on a limit is near: 80 %.
+/// The part of a limit's capacity from which on a grant is near the limit: 80 %.
 const NEAR: (u64, u64) = (8, 10);
-/// Upper ends of the histogram, in seconds.
+/// The upper bounds of the histogram, in seconds.
 const ENDS: [f64; 12] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0];
 
-/// Why there was no decision.
+/// The reasons why there was no decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
     Redis,
-    /// The request cannot be understood.
+    /// The request is malformed.
     Service,
 }
 
-/// Domain, first entry, and the others joined by points.
+/// The domain, the first entry, and the other entries joined by dots.
 type Name = (String, String, String);
 
-/// Counters of one limit, in hits.
+/// The counters of one limit, in hits.
 #[derive(Debug, Default)]
 struct Counts {
     total: AtomicU64,
@@ -41,7 +41,7 @@ struct Counts {
 }
 
 /// One of the counters.
-type Pick = fn(&Counts) -> &AtomicU64;
+type CounterField = fn(&Counts) -> &AtomicU64;
 
 /// All counters.
 #[derive(Debug, Default)]
@@ -54,7 +54,7 @@ pub struct Metrics {
     buckets: [AtomicU64; ENDS.len()],
     requests: AtomicU64,
     nanos: AtomicU64,
-    /// Envoys that decide by themselves.
+    /// The number of Envoys that decide by themselves.
     streams: AtomicU64,
     lent_allowed: AtomicU64,
     lent_denied: AtomicU64,
@@ -69,7 +69,7 @@ fn read(counter: &AtomicU64) -> u64 {
 }
 
 impl Metrics {
-    /// A request was answered, with or without a decision.
+    /// Counts a request that was answered, with or without a decision.
     pub fn answered(&self, took: Duration) {
         add(&self.requests, 1);
         add(&self.nanos, u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
@@ -79,17 +79,17 @@ impl Metrics {
         }
     }
 
-    /// There was no decision.
+    /// Counts a request without a decision.
     pub fn failed(&self, why: Failure) {
         add(if why == Failure::Redis { &self.redis_errors } else { &self.service_errors }, 1);
     }
 
-    /// A configuration was taken, or not.
+    /// Counts a configuration that was taken or refused.
     pub fn loaded(&self, taken: bool) {
         add(if taken { &self.loads } else { &self.refused_loads }, 1);
     }
 
-    /// An Envoy that decides by itself came, or went.
+    /// Counts an Envoy that decides by itself, when it comes and when it goes.
     pub fn stream(&self, came: bool) {
         if came {
             add(&self.streams, 1);
@@ -98,23 +98,30 @@ impl Metrics {
         }
     }
 
-    /// What such an Envoy says that it allowed and denied.
+    /// Counts the requests that such an Envoy reports as allowed and denied.
     pub fn reported(&self, allowed: u64, denied: u64) {
         add(&self.lent_allowed, allowed);
         add(&self.lent_denied, denied);
     }
 
-    /// A limit was asked.
-    pub fn hit(&self, domain: &str, path: &[String], ask: &Ask, figures: &Figures, decision: &Decision) {
-        let Hits::Take(hits) = ask.hits else { return };
+    /// Counts the hits of one ask.
+    pub fn hit(
+        &self,
+        domain: &str,
+        path: &[String],
+        check: &LimitCheck,
+        figures: &Figures,
+        decision: &Decision,
+    ) {
+        let Hits::Take(hits) = check.hits else { return };
         let counts = self.counts(domain, path);
         add(&counts.total, hits);
         if figures.over {
             add(&counts.over, hits);
-            if ask.rule.mode == Mode::Shadow {
+            if check.rule.mode == Mode::Shadow {
                 add(&counts.shadow, hits);
             }
-        } else if !decision.denied || ask.rule.mode == Mode::Shadow {
+        } else if !decision.denied || check.rule.mode == Mode::Shadow {
             add(&counts.within, hits);
             add(&counts.near, near(figures, hits));
         }
@@ -186,7 +193,7 @@ impl Metrics {
             .iter()
             .map(|(name, counts)| (name.clone(), Arc::clone(counts)))
             .collect();
-        let kinds: [(&str, &str, Pick); 5] = [
+        let kinds: [(&str, &str, CounterField); 5] = [
             ("total_hits", "Hits that requests brought to a limit.", |c| &c.total),
             ("within_limit", "Hits that were granted.", |c| &c.within),
             ("near_limit", "Hits that were granted from 80 % of the limit on.", |c| &c.near),
@@ -226,16 +233,16 @@ fn counter(page: &mut String, name: &str, help: &str) {
     let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} counter");
 }
 
-/// How many of the granted hits are in the last fifth of the capacity.
+/// The number of granted hits that lie in the last fifth of the capacity.
 fn near(figures: &Figures, hits: u64) -> u64 {
     let (Some(capacity), Some(remaining)) = (figures.capacity, figures.remaining) else { return 0 };
     let used = capacity.saturating_sub(remaining);
-    // A capacity is at most 10^12.
+    // The product does not overflow, because a capacity is at most 10^12.
     let threshold = capacity.saturating_mul(NEAR.0) / NEAR.1;
     used.saturating_sub(threshold).min(hits)
 }
 
-/// A label's value.
+/// Escapes the value of a label.
 fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
@@ -261,16 +268,16 @@ mod tests {
     #[test]
     fn the_number_of_limits_is_bounded() {
         let metrics = Metrics::default();
-        let ask = Ask {
+        let check = LimitCheck {
             key: String::new(),
             rule: Arc::new(Rule::new(Algorithm::Fixed, 5, Unit::Second)),
             hits: Hits::Take(1),
         };
         let decision = Decision { figures: Vec::new(), denied: false };
         for i in 0..MOST_LIMITS + 5 {
-            metrics.hit("d", &[format!("k_{i}")], &ask, &at(5, 4), &decision);
+            metrics.hit("d", &[format!("k_{i}")], &check, &at(5, 4), &decision);
         }
-        metrics.hit("d", &["k_0".into()], &ask, &at(5, 4), &decision);
+        metrics.hit("d", &["k_0".into()], &check, &at(5, 4), &decision);
         let page = metrics.page(true, 0);
         assert!(page.contains("ratelimit_service_rate_limit_total_hits{domain=\"_other\",key1=\"\"} 5\n"));
         assert!(page.contains("ratelimit_service_rate_limit_total_hits{domain=\"d\",key1=\"k_0\"} 2\n"));

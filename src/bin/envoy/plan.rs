@@ -1,7 +1,7 @@
-//! What a request asks for: its descriptors → the limits that they meet.
+//! Plans a request: its descriptors → the limits that they meet.
 
 use crate::config::{Allowance, Config, Rule, Unit};
-use crate::decision::{Ask, Hits};
+use crate::decision::{Hits, LimitCheck};
 use crate::key::key;
 use crate::matching::{Match, find, with_value};
 use crate::metrics::Failure;
@@ -11,36 +11,37 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use tonic::Status;
 
-/// A descriptor, and what it meets.
-pub enum Met {
+/// What a descriptor meets.
+pub enum DescriptorMatch {
     /// No limit.
     Nothing,
-    /// All is allowed.
+    /// An allowance without a limit.
     Unlimited,
-    /// The limit of that place among the asks.
+    /// The limit at this position among the checks.
     Limit(usize),
 }
 
 /// A request whose limits are known.
-pub struct Planned {
-    pub met: Vec<Met>,
-    pub asks: Vec<Ask>,
-    /// For each ask how metrics name it.
+pub struct RequestPlan {
+    pub matched: Vec<DescriptorMatch>,
+    pub checks: Vec<LimitCheck>,
+    /// The name of each check in metrics.
     pub paths: Vec<Vec<String>>,
 }
 
 impl Service {
-    /// Finds the limit of each descriptor; `hits_addend` is the request's own word
-    /// about hits.
+    /// Finds the limit of each descriptor. `hits_addend` is the number of hits that the request
+    /// names for descriptors without one of their own.
     ///
     /// # Errors
-    /// A request that says nothing, or brings a limit without a unit.
+    /// `InvalidArgument` if the request has no domain or no descriptors, or if it brings a limit
+    /// without a unit.
     pub fn plan(
         &self,
         domain: &str,
         descriptors: &[RateLimitDescriptor],
         hits_addend: u32,
-    ) -> Result<Planned, Status> {
+    ) -> Result<RequestPlan, Status> {
         self.planned(domain, descriptors, hits_addend).inspect_err(|_| self.metrics.failed(Failure::Service))
     }
 
@@ -49,7 +50,7 @@ impl Service {
         domain: &str,
         descriptors: &[RateLimitDescriptor],
         hits_addend: u32,
-    ) -> Result<Planned, Status> {
+    ) -> Result<RequestPlan, Status> {
         let config = self.current.config();
         if domain.is_empty() {
             return Err(Status::invalid_argument("the domain of the request is empty"));
@@ -62,30 +63,32 @@ impl Service {
             .iter()
             .map(|descriptor| if known { self.found(&config, domain, descriptor) } else { Ok(None) })
             .collect::<Result<Vec<_>, Status>>()?;
-        // A limit that another one of the request replaces is not asked.
+        // A limit that another limit of the request replaces is not asked.
         let replaced: HashSet<&str> = found
             .iter()
             .flatten()
             .flat_map(|found| found.allowance.replaces().iter().map(String::as_str))
             .collect();
         let mut planned =
-            Planned { met: Vec::with_capacity(found.len()), asks: Vec::new(), paths: Vec::new() };
+            RequestPlan { matched: Vec::with_capacity(found.len()), checks: Vec::new(), paths: Vec::new() };
         for (descriptor, found) in descriptors.iter().zip(&found) {
-            let met = match found.as_ref().map(|found| (found, &*found.allowance)) {
-                None => Met::Nothing,
-                Some((_, Allowance::Unlimited { .. })) => Met::Unlimited,
-                Some((_, Allowance::Limited(rule))) if replaced.contains(rule.name.as_str()) => Met::Nothing,
+            let matched = match found.as_ref().map(|found| (found, &*found.allowance)) {
+                None => DescriptorMatch::Nothing,
+                Some((_, Allowance::Unlimited { .. })) => DescriptorMatch::Unlimited,
+                Some((_, Allowance::Limited(rule))) if replaced.contains(rule.name.as_str()) => {
+                    DescriptorMatch::Nothing
+                }
                 Some((found, Allowance::Limited(rule))) => {
-                    planned.asks.push(Ask {
+                    planned.checks.push(LimitCheck {
                         key: key(&self.style.prefix, domain, &descriptor.entries, &found.shared),
                         rule: Arc::clone(rule),
                         hits: hits(hits_addend, descriptor),
                     });
                     planned.paths.push(found.path.clone());
-                    Met::Limit(planned.asks.len() - 1)
+                    DescriptorMatch::Limit(planned.checks.len() - 1)
                 }
             };
-            planned.met.push(met);
+            planned.matched.push(matched);
         }
         Ok(planned)
     }
@@ -109,8 +112,8 @@ impl Service {
     }
 }
 
-/// How much a descriptor takes: its own word before the request's, where 0 is 1
-/// since the request cannot leave it out.
+/// The hits of a descriptor. Its own number comes before that of the request. A 0 from the request
+/// means 1, because the request cannot leave its number out.
 fn hits(hits_addend: u32, descriptor: &RateLimitDescriptor) -> Hits {
     let addend = match &descriptor.hits_addend {
         Some(own) => own.value,

@@ -1,18 +1,18 @@
 //! The configuration in force, and the task that looks for a new one.
 //!
-//! The files are read once a second and compared, byte by byte, with those read
-//! last. So it does not matter how they change: written in place, renamed over,
-//! or by a link that points elsewhere, as Kubernetes does.
+//! The files are read once a second and compared, byte by byte, with the files read before. So it
+//! does not matter how they change: written in place, replaced by a rename, or by a link that
+//! points elsewhere, as in Kubernetes.
 
 use crate::config::source::{self, SourceFile};
-use crate::config::{Algorithm, Config, Refused, build::build};
+use crate::config::{Algorithm, Config, ConfigError, build::build};
 use crate::metrics::Metrics;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// How often the files are read.
+/// The time between two reads of the files.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The configuration in force.
@@ -20,12 +20,12 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct Current(RwLock<Arc<Config>>);
 
 impl Current {
-    /// Starts with this one.
+    /// Starts with this configuration.
     pub fn new(config: Config) -> Self {
         Self(RwLock::new(Arc::new(config)))
     }
 
-    /// As it is now.
+    /// The configuration in force now.
     pub fn config(&self) -> Arc<Config> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -35,26 +35,26 @@ impl Current {
     }
 }
 
-/// Where the files are, and what stood in them.
+/// The path of the files, and what they contained when they were read last.
 pub struct Watch {
     path: PathBuf,
     algorithm: Algorithm,
-    seen: Result<Vec<SourceFile>, Refused>,
+    seen: Result<Vec<SourceFile>, ConfigError>,
 }
 
 impl Watch {
     /// Reads the files for the first time.
     ///
     /// # Errors
-    /// What is wrong with them.
-    pub fn start(path: PathBuf, algorithm: Algorithm) -> Result<(Self, Config), Refused> {
+    /// [`ConfigError`] if the files cannot be read or are malformed.
+    pub fn start(path: PathBuf, algorithm: Algorithm) -> Result<(Self, Config), ConfigError> {
         let files = source::read(&path)?;
         let config = build(&files, algorithm)?;
         Ok((Self { path, algorithm, seen: Ok(files) }, config))
     }
 
-    /// Reads them again; `None` when they are the same.
-    fn look(&mut self) -> Option<Result<Config, Refused>> {
+    /// Reads the files again. `None` if they have not changed.
+    fn poll(&mut self) -> Option<Result<Config, ConfigError>> {
         let found = source::read(&self.path);
         if found == self.seen {
             return None;
@@ -64,11 +64,11 @@ impl Watch {
         Some(built)
     }
 
-    /// Looks again and again; at once when `asked`.
+    /// Looks for changes once a second, and at once when `asked` is notified. Never returns.
     pub async fn keep(mut self, current: &Current, metrics: &Metrics, asked: &Notify) {
         loop {
             let _ = tokio::time::timeout(PAUSE, asked.notified()).await;
-            match self.look() {
+            match self.poll() {
                 None => {}
                 Some(Ok(config)) => {
                     let (domains, limits) = (config.domains(), config.limits());
@@ -97,18 +97,18 @@ mod tests {
         fs::write(&file, "domain: a\n").unwrap();
         let (mut watch, config) = Watch::start(dir.path().to_owned(), Algorithm::Fixed).unwrap();
         assert_eq!(config.domains(), 1);
-        assert!(watch.look().is_none());
+        assert!(watch.poll().is_none());
         fs::write(&file, "domain: [\n").unwrap();
-        let why = watch.look().unwrap().unwrap_err().to_string();
+        let why = watch.poll().unwrap().unwrap_err().to_string();
         assert!(why.contains("a.yaml:"), "{why}");
-        assert!(watch.look().is_none(), "the same fault is told once");
+        assert!(watch.poll().is_none(), "the same fault is told once");
         fs::write(dir.path().join(".hidden.yaml"), "nonsense").unwrap();
         fs::write(dir.path().join("b.yml"), "domain: b\n").unwrap();
         fs::write(&file, "domain: a\n").unwrap();
-        assert_eq!(watch.look().unwrap().unwrap().domains(), 2);
+        assert_eq!(watch.poll().unwrap().unwrap().domains(), 2);
         fs::remove_file(&file).unwrap();
         fs::remove_file(dir.path().join("b.yml")).unwrap();
-        let why = watch.look().unwrap().unwrap_err().to_string();
+        let why = watch.poll().unwrap().unwrap_err().to_string();
         assert!(why.contains("no file that ends in .yaml"), "{why}");
     }
 }

@@ -3,10 +3,10 @@
 use crate::config::{Algorithm, Mode, Rule, Unit};
 use crate::decision::{Decision, Figures, decide};
 use crate::headers::{Wanted, headers};
-use crate::link::{Link, Unanswered};
-use crate::metadata::{Said, metadata};
+use crate::link::{Link, LinkError};
+use crate::metadata::{MetadataParts, metadata};
 use crate::metrics::{Failure, Metrics};
-use crate::plan::{Met, Planned};
+use crate::plan::{DescriptorMatch, RequestPlan};
 use crate::reload::Current;
 use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_response::rate_limit::Unit as ShownUnit;
 use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_response::{
@@ -27,17 +27,17 @@ pub struct Service {
     pub style: Style,
 }
 
-/// How it answers.
+/// How the service answers.
 #[derive(Clone, Debug)]
 pub struct Style {
-    /// How the limits that a request brings itself count.
+    /// How limits count that a request brings itself.
     pub algorithm: Algorithm,
-    /// In front of all keys.
+    /// The text in front of all keys.
     pub prefix: String,
-    /// The longest that a request may take; Envoy may ask for less.
+    /// The longest time that a request may take. Envoy may ask for less.
     pub deadline: Duration,
     pub headers: Wanted,
-    /// Answers carry dynamic metadata.
+    /// True if answers have dynamic metadata.
     pub metadata: bool,
 }
 
@@ -60,41 +60,41 @@ impl RateLimitService for Service {
 }
 
 impl Service {
-    /// Decides and answers, within `deadline`.
+    /// Decides and answers within `deadline`.
     ///
     /// # Errors
-    /// When there is no decision.
+    /// `Unavailable` if there is no decision.
     pub async fn answer(
         &self,
         request: &RateLimitRequest,
-        planned: Planned,
+        planned: RequestPlan,
         deadline: Duration,
     ) -> Result<RateLimitResponse, Status> {
-        let decision = if planned.asks.is_empty() {
+        let decision = if planned.checks.is_empty() {
             Decision { figures: Vec::new(), denied: false }
         } else {
-            self.within(deadline, decide(&self.link, &planned.asks)).await?
+            self.within(deadline, decide(&self.link, &planned.checks)).await?
         };
-        for ((ask, path), figures) in planned.asks.iter().zip(&planned.paths).zip(&decision.figures) {
-            self.metrics.hit(&request.domain, path, ask, figures, &decision);
+        for ((check, path), figures) in planned.checks.iter().zip(&planned.paths).zip(&decision.figures) {
+            self.metrics.hit(&request.domain, path, check, figures, &decision);
         }
         Ok(self.response(request, &planned, &decision))
     }
 
-    /// The time that a request has: what it asks for, but not more than the
-    /// operator allows.
+    /// The time that a request has: the time that it asks for, but at most what the operator
+    /// allows.
     pub fn deadline(&self, asked: Option<Duration>) -> Duration {
         asked.map_or(self.style.deadline, |asked| asked.min(self.style.deadline))
     }
 
-    /// What Redis answers within `deadline`.
+    /// The answer of Redis, if it comes within `deadline`.
     ///
     /// # Errors
-    /// When it does not.
+    /// `Unavailable` if Redis does not answer in time, or answers with an error.
     pub async fn within<T>(
         &self,
         deadline: Duration,
-        asking: impl Future<Output = Result<T, Unanswered>>,
+        asking: impl Future<Output = Result<T, LinkError>>,
     ) -> Result<T, Status> {
         let reason = match tokio::time::timeout(deadline, asking).await {
             Ok(Ok(answer)) => return Ok(answer),
@@ -108,27 +108,29 @@ impl Service {
     fn response(
         &self,
         request: &RateLimitRequest,
-        planned: &Planned,
+        planned: &RequestPlan,
         decision: &Decision,
     ) -> RateLimitResponse {
-        let status = |met: &Met| match met {
-            Met::Nothing => DescriptorStatus { code: Code::Ok.into(), ..DescriptorStatus::default() },
-            Met::Unlimited => DescriptorStatus {
+        let status = |matched: &DescriptorMatch| match matched {
+            DescriptorMatch::Nothing => {
+                DescriptorStatus { code: Code::Ok.into(), ..DescriptorStatus::default() }
+            }
+            DescriptorMatch::Unlimited => DescriptorStatus {
                 code: Code::Ok.into(),
                 limit_remaining: u32::MAX,
                 ..DescriptorStatus::default()
             },
-            Met::Limit(at) => match (planned.asks.get(*at), decision.figures.get(*at)) {
-                (Some(ask), Some(figures)) => limit_status(&ask.rule, figures),
+            DescriptorMatch::Limit(at) => match (planned.checks.get(*at), decision.figures.get(*at)) {
+                (Some(check), Some(figures)) => limit_status(&check.rule, figures),
                 _ => DescriptorStatus::default(),
             },
         };
         let code = if decision.denied { Code::OverLimit } else { Code::Ok };
         RateLimitResponse {
             overall_code: code.into(),
-            statuses: planned.met.iter().map(status).collect(),
-            response_headers_to_add: headers(self.style.headers, &planned.asks, decision),
-            dynamic_metadata: self.style.metadata.then(|| metadata(request, &said(planned, decision))),
+            statuses: planned.matched.iter().map(status).collect(),
+            response_headers_to_add: headers(self.style.headers, &planned.checks, decision),
+            dynamic_metadata: self.style.metadata.then(|| metadata(request, &parts(planned, decision))),
             ..RateLimitResponse::default()
         }
     }
@@ -155,29 +157,31 @@ fn limit_status(rule: &Rule, figures: &Figures) -> DescriptorStatus {
     }
 }
 
-/// Nothing for never.
+/// A time as the protocol has it. `None` for never.
 fn length(ms: i64) -> Option<Length> {
     let nanos = i32::try_from(ms.rem_euclid(1000) * 1_000_000).unwrap_or(0);
     (ms >= 0).then_some(Length { seconds: ms / 1000, nanos })
 }
 
-fn said<'p>(planned: &'p Planned, decision: &Decision) -> Said<'p> {
-    let mut said = Said { quota_mode: false, violations: Vec::new(), granted: Vec::new() };
-    for (place, met) in planned.met.iter().enumerate() {
-        let Met::Limit(at) = met else { continue };
-        let (Some(ask), Some(figures)) = (planned.asks.get(*at), decision.figures.get(*at)) else { continue };
-        said.quota_mode |= ask.rule.mode == Mode::Quota;
-        if figures.over && ask.rule.mode == Mode::Quota {
-            said.violations.push(place);
+fn parts<'p>(planned: &'p RequestPlan, decision: &Decision) -> MetadataParts<'p> {
+    let mut parts = MetadataParts { quota_mode: false, violations: Vec::new(), granted: Vec::new() };
+    for (place, matched) in planned.matched.iter().enumerate() {
+        let DescriptorMatch::Limit(at) = matched else { continue };
+        let (Some(check), Some(figures)) = (planned.checks.get(*at), decision.figures.get(*at)) else {
+            continue;
+        };
+        parts.quota_mode |= check.rule.mode == Mode::Quota;
+        if figures.over && check.rule.mode == Mode::Quota {
+            parts.violations.push(place);
         }
         if !figures.over {
-            said.granted.extend(&ask.rule.metadata);
+            parts.granted.extend(&check.rule.metadata);
         }
     }
-    said
+    parts
 }
 
-/// What `grpc-timeout` asks for: up to eight digits and a unit.
+/// The time that the header `grpc-timeout` asks for. It has up to eight digits and a unit.
 pub fn asked_deadline<T>(request: &Request<T>) -> Option<Duration> {
     parse_timeout(request.metadata().get("grpc-timeout")?.to_str().ok()?)
 }

@@ -1,11 +1,11 @@
-//! Where the time and the key stand in a line that is no access log.
+//! Finds the time and the key in a line of a log that is not an access log.
 //!
 //! | fields | lines |
 //! |---|---|
-//! | `time=ts,key=request.client_ip` | JSON lines; a name leads into objects and lists, part by part |
-//! | `time=2,key=4` | words, counted from 1; what stands in quotes or brackets is one word |
+//! | `time=ts,key=request.client_ip` | JSON lines; the parts of a name, separated by dots, lead into objects and lists |
+//! | `time=2,key=4` | words, counted from 1; text in quotes or brackets is one word |
 
-use crate::line::stamp_seconds;
+use crate::log_line::stamp_seconds;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -13,14 +13,14 @@ use serde_json::Value;
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
-/// How many names of a sample are listed, so that an error stays short.
+/// The number of names of a sample that are listed, so that an error stays short.
 const LISTED: usize = 12;
-/// How deep names are listed.
+/// The depth to which names are listed.
 const DEPTH: usize = 3;
 
-/// Why a mapping cannot be followed.
+/// The reasons why fields are refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WrongFields {
+pub enum FieldsError {
     /// An entry that is not `time=…` or `key=…`.
     #[error("'{0}' is neither time=FIELD nor key=FIELD")]
     Entry(String),
@@ -30,55 +30,55 @@ pub enum WrongFields {
     /// One of the two is not given.
     #[error("{0}= is missing: both are needed, as in 'time=ts,key=request.client_ip'")]
     Missing(&'static str),
-    /// A name and a number.
+    /// One is a name, and the other a number.
     #[error("time and key must both be names (JSON lines) or both be numbers of words, from 1")]
     Mixed,
 }
 
-/// Where the time and the key stand.
+/// Where the time and the key stand in a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fields {
     /// Fields of JSON lines, by name.
     Json {
-        /// Of the time.
+        /// The name of the field with the time.
         time: String,
-        /// Of whom limits limit.
+        /// The name of the field with the key.
         key: String,
     },
     /// Words of a line, by position from 0.
     Words {
-        /// Of the time.
+        /// The position of the word with the time.
         time: usize,
-        /// Of whom limits limit.
+        /// The position of the word with the key.
         key: usize,
     },
 }
 
 impl Fields {
     /// Reads `time=…,key=…`, in any order.
-    pub fn parse(text: &str) -> Result<Self, WrongFields> {
+    pub fn parse(text: &str) -> Result<Self, FieldsError> {
         let (mut time, mut key) = (None, None);
         for entry in text.split(',').map(str::trim) {
             let (name, slot, field) = match entry.split_once('=') {
                 Some(("time", field)) if !field.is_empty() => ("time", &mut time, field),
                 Some(("key", field)) if !field.is_empty() => ("key", &mut key, field),
-                _ => return Err(WrongFields::Entry(entry.to_owned())),
+                _ => return Err(FieldsError::Entry(entry.to_owned())),
             };
             if slot.replace(field.to_owned()).is_some() {
-                return Err(WrongFields::Twice(name));
+                return Err(FieldsError::Twice(name));
             }
         }
-        let time = time.ok_or(WrongFields::Missing("time"))?;
-        let key = key.ok_or(WrongFields::Missing("key"))?;
+        let time = time.ok_or(FieldsError::Missing("time"))?;
+        let key = key.ok_or(FieldsError::Missing("key"))?;
         let word = |text: &str| text.parse::<usize>().ok().map(|number| number.checked_sub(1));
         match (word(&time), word(&key)) {
             (None, None) => Ok(Self::Json { time, key }),
             (Some(Some(time)), Some(Some(key))) => Ok(Self::Words { time, key }),
-            _ => Err(WrongFields::Mixed),
+            _ => Err(FieldsError::Mixed),
         }
     }
 
-    /// The second since 1970 and the key of a line; `None` where it lacks one.
+    /// The time of a line in seconds since 1970, and its key. `None` if the line lacks one of them.
     pub fn read<'l>(&self, line: &'l [u8]) -> Option<(u32, Cow<'l, [u8]>)> {
         match self {
             Self::Json { time, key } => {
@@ -110,8 +110,7 @@ impl Fields {
     }
 }
 
-/// The value at `path`: names may have dots of their own, and a number leads into
-/// a list.
+/// The value at `path`. A name may contain dots itself, and a number leads into a list.
 fn find<'v>(value: &'v Value, path: &str) -> Option<&'v Value> {
     let child = |part: &str| match value {
         Value::Object(fields) => fields.get(part),
@@ -133,7 +132,7 @@ fn word(line: &[u8], position: usize) -> Option<&[u8]> {
         rest = rest.trim_ascii_start();
         let (open, text) = rest.split_first()?;
         let (found, after) = match open {
-            b'"' => text.split_at_checked(crate::line::closing_quote(text)?)?,
+            b'"' => text.split_at_checked(crate::log_line::closing_quote(text)?)?,
             b'[' => text.split_at_checked(text.iter().position(|&b| b == b']')?)?,
             _ => {
                 let end = rest.iter().position(u8::is_ascii_whitespace).unwrap_or(rest.len());
@@ -153,13 +152,14 @@ fn word(line: &[u8], position: usize) -> Option<&[u8]> {
     None
 }
 
-/// A caller has a port for each connection; limits are for the address.
+/// The text without the port if it is an address. A caller has a port for each connection, but
+/// limits apply to the address.
 fn without_port(text: &str) -> Cow<'_, str> {
     text.parse::<SocketAddr>().map_or(Cow::Borrowed(text), |address| Cow::Owned(address.ip().to_string()))
 }
 
-/// A time as logs write it: a number, RFC 3339 (in UTC where it names no zone), or
-/// that of the common log format.
+/// The seconds since 1970 of a time as logs write it: a number, RFC 3339 (in UTC if it names no
+/// zone), or the time of the common log format.
 fn seconds(text: &str) -> Option<u32> {
     if let Some(seconds) = scaled(text) {
         return Some(seconds);
@@ -174,8 +174,8 @@ fn seconds(text: &str) -> Option<u32> {
     u32::try_from(at.as_second()).ok()
 }
 
-/// Seconds, milliseconds, microseconds or nanoseconds since 1970: told apart by
-/// their size, for no log is older than 1973 or younger than 2106.
+/// The seconds of a number of seconds, milliseconds, microseconds or nanoseconds since 1970. The
+/// size of the number tells its unit, because no log is older than 1973 or younger than 2106.
 fn scaled(text: &str) -> Option<u32> {
     const SCALES: [(u64, u64); 4] = [
         (100_000_000_000, 1),
@@ -183,7 +183,7 @@ fn scaled(text: &str) -> Option<u32> {
         (100_000_000_000_000_000, 1_000_000),
         (u64::MAX, 1_000_000_000),
     ];
-    // What stands behind the point is less than a second, or than its unit.
+    // The digits after the point are less than one unit, so they cannot change the second.
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     if !fraction.bytes().all(|b| b.is_ascii_digit()) {
         return None;
@@ -193,8 +193,8 @@ fn scaled(text: &str) -> Option<u32> {
     u32::try_from(number / scale).ok()
 }
 
-/// The names of the fields of a JSON line, as [`Fields::parse`] takes them; none
-/// where it is no JSON object.
+/// The names of the fields of a JSON line, as [`Fields::parse`] takes them. There are none if the
+/// line is no JSON object.
 pub fn names(line: &[u8]) -> Vec<String> {
     fn walk(value: &Value, prefix: &str, depth: usize, names: &mut Vec<String>) {
         let Value::Object(fields) = value else { return };
@@ -218,7 +218,7 @@ pub fn names(line: &[u8]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Fields, WrongFields, names};
+    use super::{Fields, FieldsError, names};
 
     const AT: u32 = 1_431_857_103;
 
@@ -284,15 +284,15 @@ mod tests {
     #[test]
     fn mappings_that_cannot_be_followed() {
         for (text, wrong) in [
-            ("", WrongFields::Entry(String::new())),
-            ("ts,key=a", WrongFields::Entry("ts".into())),
-            ("time=,key=a", WrongFields::Entry("time=".into())),
-            ("time=a,user=b", WrongFields::Entry("user=b".into())),
-            ("time=a", WrongFields::Missing("key")),
-            ("key=a", WrongFields::Missing("time")),
-            ("time=a,time=b", WrongFields::Twice("time")),
-            ("time=2,key=a", WrongFields::Mixed),
-            ("time=0,key=1", WrongFields::Mixed),
+            ("", FieldsError::Entry(String::new())),
+            ("ts,key=a", FieldsError::Entry("ts".into())),
+            ("time=,key=a", FieldsError::Entry("time=".into())),
+            ("time=a,user=b", FieldsError::Entry("user=b".into())),
+            ("time=a", FieldsError::Missing("key")),
+            ("key=a", FieldsError::Missing("time")),
+            ("time=a,time=b", FieldsError::Twice("time")),
+            ("time=2,key=a", FieldsError::Mixed),
+            ("time=0,key=1", FieldsError::Mixed),
         ] {
             assert_eq!(Fields::parse(text), Err(wrong), "{text}");
         }

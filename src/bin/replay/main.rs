@@ -1,38 +1,37 @@
-//! What if? Replays the access log of a web server at its own times through the
-//! limiter's own core, without a server, and shows who would have been limited,
-//! how often and when.
+//! Replays the access log of a web server through the limiter's core, at the times of the log and
+//! without a server. Shows who would have been limited, how often and when.
 //!
 //! | file | idea |
 //! |---|---|
-//! | [`options`] | what was asked |
-//! | [`mod@line`] | one line of an access log: who, what, when |
-//! | [`fields`] | who and when in JSON lines, and in words by their number |
+//! | [`options`] | the options of the command line |
+//! | [`log_line`] | one line of an access log: the client, the request, the time |
+//! | [`fields`] | the time and the key in JSON lines, or in words by their number |
 //! | [`read`] | files, plain or gzip → [`read::Traffic`] in order of time |
-//! | [`judge`] | traffic and limits → [`judge::Outcome`] |
-//! | [`table`], [`sheet`], [`picture`] | outcomes as text, CSV and SVG |
+//! | [`mod@simulate`] | traffic and limits → [`simulate::Outcome`] |
+//! | [`table`], [`csv_file`], [`chart`] | outcomes as text, CSV and SVG |
 
+mod chart;
+mod csv_file;
 mod fields;
-mod judge;
-mod line;
+mod log_line;
 mod options;
-mod picture;
 mod read;
-mod sheet;
+mod simulate;
 mod table;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use judge::{Contender, Outcome};
-use options::{Asked, Options};
+use options::{Options, ReplayCommand};
+use simulate::{Candidate, Outcome};
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// Why there is nothing to show.
+/// The reasons why there is nothing to show.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
-    Options(#[from] options::Wrong),
+    Options(#[from] options::OptionsError),
     #[error("cannot read {0}: {1}")]
     Read(String, std::io::Error),
     #[error("{0}")]
@@ -53,11 +52,11 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), Failure> {
     let options = match Options::parse(std::env::args_os().skip(1))? {
-        Asked::Help => {
+        ReplayCommand::Help => {
             print(options::HELP);
             return Ok(());
         }
-        Asked::Replay(options) => options,
+        ReplayCommand::Replay(options) => options,
     };
     let start = Instant::now();
     let traffic = read::read(&options.logs, options.by, options.fields.as_ref())?;
@@ -67,18 +66,18 @@ fn run() -> Result<(), Failure> {
     if traffic.requests.is_empty() {
         return Err(Failure::Nothing(nothing(&traffic.malformed, options.fields.is_some())));
     }
-    let outcomes = judge_all(&traffic, &options.contenders);
+    let outcomes = simulate_all(&traffic, &options.candidates);
     let took = start.elapsed();
     print(&table::table(&traffic, &options, &outcomes));
     let lines = traffic.requests.len() as u64 + traffic.malformed.count;
-    save(options.csv.as_deref(), |path| sheet::by_key(path, &traffic, &outcomes))?;
-    save(options.timeline.as_deref(), |path| sheet::over_time(path, &traffic, &outcomes))?;
-    save(options.picture.as_deref(), |path| picture::write(path, &traffic, &outcomes))?;
+    save(options.csv.as_deref(), |path| csv_file::by_key(path, &traffic, &outcomes))?;
+    save(options.timeline.as_deref(), |path| csv_file::over_time(path, &traffic, &outcomes))?;
+    save(options.picture.as_deref(), |path| chart::write(path, &traffic, &outcomes))?;
     eprintln!("replay: {lines} lines in {:.1} s, {} a second", took.as_secs_f64(), per_second(lines, took));
     Ok(())
 }
 
-/// Why no line was taken, and the way out.
+/// Says why no line was taken, and what to do about it.
 fn nothing(malformed: &read::Malformed, mapped: bool) -> String {
     let mut text = String::from(if mapped {
         "no line has a time and a key in the fields that you named"
@@ -104,35 +103,34 @@ fn per_second(lines: u64, took: Duration) -> u128 {
     (u128::from(lines) * 1_000_000).checked_div(took.as_micros()).unwrap_or_default()
 }
 
-/// Writes a file, where one was asked for.
+/// Writes a file, if one was asked for.
 fn save<E: ToString>(path: Option<&Path>, write: impl FnOnce(&Path) -> Result<(), E>) -> Result<(), Failure> {
     let Some(path) = path else { return Ok(()) };
     write(path).map_err(|e| Failure::Write(path.display().to_string(), e.to_string()))
 }
 
-/// Writes to standard output; a reader that has seen enough (`| head`) is no
-/// failure.
+/// Writes to standard output. A reader that stops early (`| head`) is no failure.
 fn print(text: &str) {
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }
 
-/// Every set of limits on the same traffic, each on a thread of its own.
-fn judge_all<'o>(traffic: &read::Traffic, contenders: &'o [Contender]) -> Vec<Outcome<'o>> {
+/// Judges the same traffic by every set of limits, each on a thread of its own.
+fn simulate_all<'o>(traffic: &read::Traffic, candidates: &'o [Candidate]) -> Vec<Outcome<'o>> {
     let bars = MultiProgress::new();
     std::thread::scope(|scope| {
-        let running: Vec<_> = contenders
+        let running: Vec<_> = candidates
             .iter()
-            .map(|contender| {
-                let bar = bars.add(progress(traffic.requests.len() as u64, contender.text()));
-                scope.spawn(move || judge::judge(traffic, contender, &bar))
+            .map(|candidate| {
+                let bar = bars.add(progress(traffic.requests.len() as u64, candidate.text()));
+                scope.spawn(move || simulate::simulate(traffic, candidate, &bar))
             })
             .collect();
-        // A thread that panicked has said so itself.
+        // A thread that panicked has printed its message already.
         running.into_iter().filter_map(|thread| thread.join().ok()).collect()
     })
 }
 
-/// A bar on the terminal; nothing where standard error is none.
+/// A progress bar on the terminal. It shows nothing if standard error is not a terminal.
 fn progress(length: u64, name: &str) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg:24} [{wide_bar}] {percent:>3}% {per_sec}")
         .unwrap_or_else(|_| ProgressStyle::default_bar());

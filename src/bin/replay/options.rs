@@ -1,14 +1,14 @@
-//! What was asked on the command line.
+//! The options of the command line.
 
-use crate::fields::{Fields, WrongFields};
-use crate::judge::Contender;
-use crate::line::By;
+use crate::fields::{Fields, FieldsError};
+use crate::log_line::GroupBy;
+use crate::simulate::Candidate;
 use floodgate::core::limits::Limits;
 use lexopt::{Arg, Parser, ValueExt as _};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// What `--help` says.
+/// The text of `--help`.
 pub const HELP: &str = "\
 What would these limits have done to this traffic?
 
@@ -32,58 +32,58 @@ order. - is standard input. For other formats, name the fields with --fields.
   --picture FILE     draw granted and denied over time, as SVG
 ";
 
-/// A command line that cannot be followed.
+/// The reasons why a command line is refused.
 #[derive(Debug, thiserror::Error)]
-pub enum Wrong {
-    /// The syntax of the options.
+pub enum OptionsError {
+    /// The options are malformed.
     #[error("{0} (--help shows the options)")]
     Syntax(#[from] lexopt::Error),
-    /// Fields that cannot be followed.
+    /// The fields are malformed.
     #[error("invalid fields: {0}")]
-    Fields(#[from] WrongFields),
-    /// Limits that cannot be parsed, or not replayed.
+    Fields(#[from] FieldsError),
+    /// The limits are malformed, or cannot be replayed.
     #[error("{0}")]
     Limits(String),
-    /// What is missing.
+    /// An option is missing, or contradicts another.
     #[error("{0}")]
     Missing(&'static str),
 }
 
-/// What is to be done.
-pub enum Asked {
-    /// Show how it is used.
+/// The task that the command line asks for.
+pub enum ReplayCommand {
+    /// Show the help.
     Help,
-    /// Replay.
+    /// Replay logs.
     Replay(Options),
 }
 
 /// Everything that a replay needs to know.
 pub struct Options {
-    /// Files; `-` is standard input. At least one.
+    /// The files to read, at least one; `-` is standard input.
     pub logs: Vec<PathBuf>,
-    /// At least one.
-    pub contenders: Vec<Contender>,
-    /// Whom the limits limit.
-    pub by: By,
-    /// Where time and key stand; an access log where nothing says so.
+    /// The sets of limits to compare, at least one.
+    pub candidates: Vec<Candidate>,
+    /// Whom the limits apply to.
+    pub by: GroupBy,
+    /// Where the time and the key stand in a line. Without fields the files are access logs.
     pub fields: Option<Fields>,
-    /// How many rows to show.
+    /// The number of keys to show.
     pub top: usize,
-    /// Where the figures of each key go.
+    /// The file for the figures of each key.
     pub csv: Option<PathBuf>,
-    /// Where those over time go.
+    /// The file for the figures over time.
     pub timeline: Option<PathBuf>,
-    /// Where the picture goes.
+    /// The file for the picture.
     pub picture: Option<PathBuf>,
 }
 
 impl Options {
-    /// Reads the command line, without the program's name.
-    pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Asked, Wrong> {
+    /// Reads the arguments that follow the program's name.
+    pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<ReplayCommand, OptionsError> {
         let mut options = Self {
             logs: Vec::new(),
-            contenders: Vec::new(),
-            by: By::Address,
+            candidates: Vec::new(),
+            by: GroupBy::Address,
             fields: None,
             top: 10,
             csv: None,
@@ -94,9 +94,9 @@ impl Options {
         let mut parser = Parser::from_args(args);
         while let Some(arg) = parser.next()? {
             match arg {
-                Arg::Long("help") | Arg::Short('h') => return Ok(Asked::Help),
-                Arg::Long("limits") => contenders(&mut options.contenders, &parser.value()?.string()?)?,
-                Arg::Long("by") => by = Some(parser.value()?.parse_with(By::parse)?),
+                Arg::Long("help") | Arg::Short('h') => return Ok(ReplayCommand::Help),
+                Arg::Long("limits") => candidates(&mut options.candidates, &parser.value()?.string()?)?,
+                Arg::Long("by") => by = Some(parser.value()?.parse_with(GroupBy::parse)?),
                 Arg::Long("fields") => options.fields = Some(Fields::parse(&parser.value()?.string()?)?),
                 Arg::Long("top") => options.top = parser.value()?.parse()?,
                 Arg::Long("csv") => options.csv = Some(parser.value()?.into()),
@@ -107,33 +107,33 @@ impl Options {
             }
         }
         options.by = match (by, &options.fields) {
-            (Some(By::All), _) => By::All,
+            (Some(GroupBy::All), _) => GroupBy::All,
             (Some(_), Some(_)) => {
-                return Err(Wrong::Missing(
+                return Err(OptionsError::Missing(
                     "FIELDS names whom to limit by key=: leave BY out, or use BY=all",
                 ));
             }
-            (None, Some(_)) => By::Field,
-            (by, None) => by.unwrap_or(By::Address),
+            (None, Some(_)) => GroupBy::Field,
+            (by, None) => by.unwrap_or(GroupBy::Address),
         };
         if options.logs.is_empty() {
-            return Err(Wrong::Missing("no log was given: name a file, for example LOG=access.log"));
+            return Err(OptionsError::Missing("no log was given: name a file, for example LOG=access.log"));
         }
-        if options.contenders.is_empty() {
-            return Err(Wrong::Missing("no limits were given, for example LIMITS='30/m,1000/h'"));
+        if options.candidates.is_empty() {
+            return Err(OptionsError::Missing("no limits were given, for example LIMITS='30/m,1000/h'"));
         }
-        Ok(Asked::Replay(options))
+        Ok(ReplayCommand::Replay(options))
     }
 }
 
-fn contenders(into: &mut Vec<Contender>, text: &str) -> Result<(), Wrong> {
+fn candidates(into: &mut Vec<Candidate>, text: &str) -> Result<(), OptionsError> {
     for set in text.split(';').map(str::trim).filter(|set| !set.is_empty()) {
-        let limits = Limits::parse(set.as_bytes()).map_err(|e| Wrong::Limits(e.to_string()))?;
+        let limits = Limits::parse(set.as_bytes()).map_err(|e| OptionsError::Limits(e.to_string()))?;
         if limits.has_concurrent() {
             let reason = "a log does not say how long a request lasted";
-            return Err(Wrong::Limits(format!("cannot replay '{set}': {reason}")));
+            return Err(OptionsError::Limits(format!("cannot replay '{set}': {reason}")));
         }
-        into.push(Contender::new(set, limits));
+        into.push(Candidate::new(set, limits));
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! Files, plain or gzip, become traffic in order of time.
+//! Reads log files, plain or gzip, into traffic in the order of time.
 
 use crate::Failure;
 use crate::fields::{Fields, names};
-use crate::line::{ALL, By, Line, stamp_seconds};
+use crate::log_line::{ALL, GroupBy, LogLine, stamp_seconds};
 use flate2::bufread::MultiGzDecoder;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::HashMap;
@@ -10,74 +10,80 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-/// The longest line that is looked at, in bytes; servers cut far earlier.
+/// The most bytes of a line that are read. Servers cut their lines far earlier.
 const LONGEST_LINE: u64 = 1 << 20;
-/// How many malformed lines are kept to be shown.
+/// The number of malformed lines that are kept to be shown.
 const SAMPLES: usize = 3;
-/// How many bytes of each.
+/// The number of bytes that are kept of each of them.
 const SAMPLE_BYTES: usize = 80;
 const BUFFER: usize = 1 << 18;
 
 /// One request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// Seconds since 1970.
+    /// The time in seconds since 1970.
     pub time: u32,
-    /// Position in [`Traffic::keys`].
+    /// The position of the key in [`Traffic::keys`].
     pub key: u32,
 }
 
-/// Lines that are no request.
+/// The lines that are no request.
 #[derive(Debug, Default)]
 pub struct Malformed {
-    /// How many there were.
+    /// The number of such lines.
     pub count: u64,
-    /// The first few, printable and cut.
+    /// The first few of them, printable and cut.
     pub samples: Vec<String>,
-    /// The names of the fields of the first, where it is JSON.
+    /// The names of the fields of the first one, if it is JSON.
     pub names: Vec<String>,
 }
 
 /// Everything that the logs say.
 #[derive(Debug, Default)]
 pub struct Traffic {
-    /// In order of time; those of one second in the order logged.
+    /// The requests in the order of time. Those of one second are in the order logged.
     pub requests: Vec<Request>,
-    /// Who asked, by the number in [`Request::key`].
+    /// The keys that asked, by the number in [`Request::key`].
     pub keys: Vec<Box<[u8]>>,
-    /// What was passed over.
+    /// The lines that were skipped.
     pub malformed: Malformed,
-    /// Lines that stood behind one of a later second. Servers write a line when
-    /// the answer is out, so that there are many.
+    /// The number of lines right after a line of a later second. Servers write a line when the
+    /// answer is out, so there are many.
     pub out_of_order: u64,
-    /// Files that ended in the middle, and why.
+    /// The files that ended in the middle, and why.
     pub broken: Vec<(PathBuf, io::Error)>,
 }
 
 impl Traffic {
-    /// Seconds since 1970 of the first and the last request; the same when
-    /// there are none.
+    /// The first and the last request's time, in seconds since 1970. Both are 0 if there are no
+    /// requests.
     pub fn span(&self) -> (u32, u32) {
         let time = |request: Option<&Request>| request.map_or(0, |request| request.time);
         (time(self.requests.first()), time(self.requests.last()))
     }
 
-    /// What people should know before they believe the result.
+    /// What users should know before they believe the result.
     pub fn notes(&self) -> Vec<String> {
         self.broken.iter().map(|(path, e)| format!("{} ends too early: {e}", path.display())).collect()
     }
 
-    /// The name of a key, printable.
+    /// The name of a key in printable characters.
     pub fn name(&self, key: usize) -> String {
         self.keys.get(key).map(|key| key.escape_ascii().to_string()).unwrap_or_default()
     }
 }
 
-/// Reads all files. A file that cannot be opened is a failure; one that ends in
-/// the middle, as a gzip file that is still written, gives what it has.
-pub fn read(paths: &[PathBuf], by: By, fields: Option<&Fields>) -> Result<Traffic, Failure> {
-    let mut intake =
-        Intake { by, fields, traffic: Traffic::default(), numbers: HashMap::new(), stamp: None, last: None };
+/// Reads all files. It fails if a file cannot be opened. From a file that ends in the middle, such
+/// as a gzip file that is still being written, it takes what is there.
+pub fn read(paths: &[PathBuf], by: GroupBy, fields: Option<&Fields>) -> Result<Traffic, Failure> {
+    let mut reader = TrafficReader {
+        by,
+        fields,
+        traffic: Traffic::default(),
+        numbers: HashMap::new(),
+        stamp: None,
+        last: None,
+    };
     for path in paths {
         let failed = |e| Failure::Read(path.display().to_string(), e);
         let (size, file) = open(path).map_err(failed)?;
@@ -85,16 +91,16 @@ pub fn read(paths: &[PathBuf], by: By, fields: Option<&Fields>) -> Result<Traffi
         let mut plain = BufReader::with_capacity(BUFFER, bar.wrap_read(file));
         let gzip = plain.fill_buf().map_err(failed)?.starts_with(&[0x1f, 0x8b]);
         let done = if gzip {
-            intake.lines(&mut BufReader::with_capacity(BUFFER, MultiGzDecoder::new(plain)))
+            reader.lines(&mut BufReader::with_capacity(BUFFER, MultiGzDecoder::new(plain)))
         } else {
-            intake.lines(&mut plain)
+            reader.lines(&mut plain)
         };
         bar.finish_and_clear();
         if let Err(e) = done {
-            intake.traffic.broken.push((path.clone(), e));
+            reader.traffic.broken.push((path.clone(), e));
         }
     }
-    let mut traffic = intake.traffic;
+    let mut traffic = reader.traffic;
     traffic.requests.sort_by_key(|request| request.time);
     Ok(traffic)
 }
@@ -116,19 +122,19 @@ fn bar(size: u64, path: &Path) -> ProgressBar {
 }
 
 /// Traffic while it is being read.
-struct Intake<'o> {
-    by: By,
-    /// Where time and key stand; an access log where nothing says so.
+struct TrafficReader<'o> {
+    by: GroupBy,
+    /// Where the time and the key stand in a line. Without fields the files are access logs.
     fields: Option<&'o Fields>,
     traffic: Traffic,
     numbers: HashMap<Box<[u8]>, u32>,
-    /// The last stamp and its second: most lines repeat it.
+    /// The last time as text, and its second. Most lines repeat it, so it is parsed once.
     stamp: Option<([u8; 26], u32)>,
     /// The second of the last request.
     last: Option<u32>,
 }
 
-impl Intake<'_> {
+impl TrafficReader<'_> {
     fn lines(&mut self, from: &mut impl BufRead) -> io::Result<()> {
         let mut line = Vec::new();
         loop {
@@ -150,9 +156,9 @@ impl Intake<'_> {
     fn line(&mut self, text: &[u8]) -> Option<()> {
         if let Some(fields) = self.fields {
             let (time, key) = fields.read(text)?;
-            return self.request(time, if self.by == By::All { ALL } else { &key });
+            return self.request(time, if self.by == GroupBy::All { ALL } else { &key });
         }
-        let line = Line::parse(text)?;
+        let line = LogLine::parse(text)?;
         let time = match self.stamp {
             Some((stamp, time)) if stamp == *line.stamp => time,
             _ => stamp_seconds(line.stamp)?,

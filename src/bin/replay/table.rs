@@ -1,12 +1,13 @@
-//! Outcomes as text for people.
+//! Writes outcomes as text for people.
 
-use crate::judge::{Count, Outcome};
 use crate::options::Options;
 use crate::read::Traffic;
+use crate::simulate::{Count, Outcome};
+use floodgate::core::text::percent::Percent;
 use jiff::Timestamp;
 use std::fmt::Write as _;
 
-/// Everything that is to be said, several sets of limits beside each other.
+/// Writes the whole text. Several sets of limits stand beside each other.
 pub fn table(traffic: &Traffic, options: &Options, outcomes: &[Outcome<'_>]) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
@@ -52,19 +53,19 @@ fn head(text: &mut String, traffic: &Traffic, options: &Options) -> std::fmt::Re
     Ok(())
 }
 
-/// A number of things, by the name of one and of several.
+/// A number with its noun, in the singular or the plural.
 fn counted(count: u64, (one, several): (&str, &str)) -> String {
     format!("{count} {}", if count == 1 { one } else { several })
 }
 
 fn share(count: Count) -> String {
-    // Two decimals, in integers; no requests, no share.
-    let hundredths = (count.denied * 10_000).checked_div(count.requests()).unwrap_or(0);
+    // The share is 0% if there were no requests.
+    let hundredths = Percent::of(count.denied, count.requests()).hundredths();
     format!("{}.{:02}%", hundredths / 100, hundredths % 100)
 }
 
 fn summary(text: &mut String, options: &Options, outcomes: &[Outcome<'_>]) -> std::fmt::Result {
-    let width = outcomes.iter().map(|outcome| outcome.contender.text().len()).max().unwrap_or(0).max(6);
+    let width = outcomes.iter().map(|outcome| outcome.candidate.text().len()).max().unwrap_or(0).max(6);
     writeln!(
         text,
         "\n    {:width$} {:>10} {:>10} {:>8} {:>8}  {:19}  last denial",
@@ -78,13 +79,13 @@ fn summary(text: &mut String, options: &Options, outcomes: &[Outcome<'_>]) -> st
             text,
             "#{:<2} {:width$} {:>10} {:>10} {:>8} {:>8}  {first:19}  {last}",
             at + 1,
-            outcome.contender.text(),
+            outcome.candidate.text(),
             outcome.total.granted,
             outcome.total.denied,
             share(outcome.total),
             outcome.limited(),
         )?;
-        let limits = outcome.contender.limits().as_slice();
+        let limits = outcome.candidate.limits().as_slice();
         if limits.len() > 1 {
             let by = limits.iter().zip(&outcome.denied_by).filter(|(limit, _)| !limit.shadow());
             let by: Vec<_> = by.map(|(limit, denied)| format!("{} {denied}", limit.label())).collect();
@@ -104,10 +105,14 @@ fn most_denied(
     outcomes: &[Outcome<'_>],
 ) -> std::fmt::Result {
     let denied = |key: usize| -> u64 {
-        outcomes.iter().filter_map(|outcome| outcome.fates.get(key)).map(|fate| fate.count.denied).sum()
+        outcomes
+            .iter()
+            .filter_map(|outcome| outcome.by_key.get(key))
+            .map(|outcome| outcome.count.denied)
+            .sum()
     };
     let mut keys: Vec<usize> = (0..traffic.keys.len()).filter(|&key| denied(key) > 0).collect();
-    // The most denied first; of equals the first that came.
+    // The most denied keys come first. Equal ones stay in the order in which they first asked.
     keys.sort_by_key(|&key| std::cmp::Reverse(denied(key)));
     keys.truncate(options.top);
     if keys.is_empty() {
@@ -121,13 +126,13 @@ fn most_denied(
     }
     writeln!(text, "  {:19}  last denial", "first denial")?;
     for (name, &key) in names.iter().zip(&keys) {
-        let fates: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.fates.get(key)).collect();
-        let requests = fates.first().map_or(0, |fate| fate.count.requests());
+        let by_key: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.by_key.get(key)).collect();
+        let requests = by_key.first().map_or(0, |outcome| outcome.count.requests());
         write!(text, "{name:width$} {requests:>9}")?;
-        for fate in &fates {
-            write!(text, " {:>9} {:>8}", fate.count.denied, share(fate.count))?;
+        for outcome in &by_key {
+            write!(text, " {:>9} {:>8}", outcome.count.denied, share(outcome.count))?;
         }
-        let times = fates.iter().filter_map(|fate| fate.denied);
+        let times = by_key.iter().filter_map(|outcome| outcome.denied);
         if let Some((first, last)) = times.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))) {
             write!(text, "  {}  {}", time(first), time(last))?;
         }

@@ -1,52 +1,50 @@
-//! CB.ACQUIRE: asks whether a call may go through, alone or together with a
-//! limit.
+//! CB.ACQUIRE: asks whether a call may go through, by the breaker alone or together with a limit.
 
-use crate::commands::arguments::ArgCursor;
-use crate::commands::breaker::limit::{LimitClause, LimitDecision, in_words_of_ttl};
+use crate::commands::arguments::{ArgCursor, BREAKER, KEY};
+use crate::commands::breaker::limit::{self, ClauseDecision, LimitClause};
 use crate::core::breaker::{Admission, CircuitState, Permit};
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 use crate::limiter::Error;
-use crate::limiter::breaker::apply::{apply, commit, propagate, tell};
-use crate::limiter::breaker::resolve::{ResolvedBreaker, resolve};
-use crate::limiter::breaker::words::send_state;
+use crate::limiter::apply::{KeyEffect, commit, propagate};
+use crate::limiter::breaker::resolve::{CircuitKey, ResolvedBreaker};
 use crate::observe::{metrics, top};
 use crate::server::context::Context;
 use crate::server::ffi::args::{Arg, Args};
-use crate::server::ffi::reply;
-use crate::server::keys::key::ReadKey;
+use crate::server::ffi::reply::{self, Reply};
+use crate::server::keys::key::Key;
+use crate::server::load::command::Argument;
 use crate::types::cbcircuit::CbCircuit;
 use crate::types::cbcircuit::rules::BreakerRef;
-use crate::types::effect::breaker::{AppliedBreaker, BreakerChange};
+use crate::types::effect::breaker::{AppliedBreaker, BreakerChange, BreakerEffect};
 use crate::types::ratelimit::RateLimit;
 
-/// What the caller asks of the breaker.
+/// `key [breaker] [LIMIT rlkey limits [COST n] [TTL d [ID id]] [CRITICAL]]`
+pub const ARGUMENTS: &[Argument] =
+    &[KEY, BREAKER.optional(), Argument::group("limit", limit::ARGUMENTS).after("LIMIT").optional()];
+
+/// The breaker's arguments of a call.
 #[derive(Clone, Copy, Debug)]
 struct CbAcquireCall<'a> {
     key: Arg<'a>,
     breaker: Option<&'a [u8]>,
 }
 
-/// `CB.ACQUIRE key [breaker] [LIMIT rlkey limits [COST n] [TTL d [ID id]] [CRITICAL]]`:
-/// `[allowed, state, token|nil, retry_after_ms]`, with LIMIT a fifth element.
+/// `CB.ACQUIRE key [breaker] [LIMIT rlkey limits [COST n] [TTL d [ID id]] [CRITICAL]]` replies
+/// `[allowed, state, token|nil, retry_after_ms]`, and with LIMIT a fifth element.
 ///
 /// # Errors
-/// Malformed arguments, no breaker at all, or a key of another type.
+/// Malformed arguments, no breaker, or a key of another type.
 pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut walk = ArgCursor::new(args);
-    let key = walk.required()?;
-    let breaker = walk.take_unless(|next| next.is("LIMIT")).map(Arg::bytes);
+    let mut cursor = ArgCursor::new(args);
+    let key = cursor.required()?;
+    let breaker = cursor.take_unless(|next| next.is("LIMIT")).map(Arg::bytes);
     let call = CbAcquireCall { key, breaker };
-    if !walk.keyword("LIMIT") {
-        walk.end()?;
+    if !cursor.keyword("LIMIT") {
+        cursor.end()?;
         return alone(ctx, &call);
     }
-    let limit = LimitClause::parse(&mut walk)?;
-    if limit.reserves() {
-        with_limit(ctx, &call, &limit, |key, now| limit.reserve(ctx, key, now))
-    } else {
-        with_limit(ctx, &call, &limit, |key, now| limit.acquire(ctx, key, now))
-    }
+    with_limit(ctx, &call, &LimitClause::parse(&mut cursor)?)
 }
 
 fn resolved(
@@ -55,11 +53,13 @@ fn resolved(
     value: Option<&CbCircuit>,
     now: Micros,
 ) -> Result<ResolvedBreaker, Error> {
-    resolve(ctx.main(), call.key.bytes(), value, call.breaker, now)?.ok_or(Error::NoBreaker)
+    let found = CircuitKey::of(ctx.main(), call.key.bytes(), value, now);
+    found.resolve(call.breaker)?.ok_or(Error::NoBreaker)
 }
 
 fn alone(ctx: &Context<'_>, call: &CbAcquireCall<'_>) -> Result<(), Error> {
-    // In this order, so that the value arrives meanwhile.
+    // The key is opened before the clock is read, so that the prefetch of its value overlaps with
+    // that.
     let mut key = ctx.write(call.key);
     let now = ctx.now();
     let held = key.value::<CbCircuit>()?;
@@ -68,135 +68,136 @@ fn alone(ctx: &Context<'_>, call: &CbAcquireCall<'_>) -> Result<(), Error> {
         .as_deref()
         .filter(|value| resolved.is_own() && !value.pin_is_late(now))
         .and_then(|value| value.circuit().at_rest(now));
-    let answer = if let Some(Admission { state, ticket, retry, .. }) = at_rest {
-        CbAcquireReply { state, ticket, retry }
+    let answer = if let Some(Admission { state, permit, retry, .. }) = at_rest {
+        CbAcquireReply { state, permit, retry }
     } else {
         let effect = resolved.effect(ctx, now, BreakerChange::Acquire);
         CbAcquireReply::of(&commit(ctx, &mut key, &effect, c"cb.acquire")?)
     };
     answer.count(ctx, call.key, now);
-    reply::array(ctx, 4);
     answer.send(ctx);
     Ok(())
 }
 
-/// Breaker and limit decided together: both take, or neither does. `decide` says what the
-/// limit does.
-fn with_limit<D: LimitDecision>(
-    ctx: &Context<'_>,
-    call: &CbAcquireCall<'_>,
-    limit: &LimitClause<'_>,
-    decide: impl FnOnce(&ReadKey<'_>, Micros) -> Result<D, Error>,
-) -> Result<(), Error> {
+/// Decides a call on its breaker and on its limit together: it takes from both, or from neither.
+fn with_limit(ctx: &Context<'_>, call: &CbAcquireCall<'_>, limit: &LimitClause<'_>) -> Result<(), Error> {
     let now = ctx.now();
-    if call.key.bytes() == limit.key.bytes() {
-        let key = ctx.read(call.key);
-        key.value::<RateLimit>()?;
-        key.value::<CbCircuit>()?;
-        return Err(Error::Other("the breaker and the limit need different keys".to_owned()));
-    }
+    refuse_same_key(ctx, call.key, limit.key)?;
     ctx.settle_keys([call.key, limit.key]);
-    // Whatever can be wrong is found before anything is taken.
+    // Every error is found before anything is taken.
     let mut limit_key = ctx.write(limit.key);
-    let mut decision = match decide(&limit_key, now) {
-        Ok(decision) => decision,
-        Err(error) => return Err(in_words_of_ttl(error)),
-    };
+    let mut decision = limit.decide(ctx, &limit_key, now)?;
     let mut key = ctx.write(call.key);
     let held = key.value::<CbCircuit>()?;
     let resolved = resolved(ctx, call, held.as_deref(), now)?;
     let live = held.as_deref().filter(|_| !resolved.missing);
-    let other = resolved.other.as_ref().map(BreakerRef::breaker);
+    let other = resolved.terms.rule.as_ref().map(BreakerRef::breaker);
     let admits = live.is_none_or(|value| value.peek_acquire(other, now).allowed);
-    let standing = live.map(|value| value.circuit().state_at(value.rule().breaker(), now));
+    let state = live.map(|value| value.circuit().state_at(value.rule().breaker(), now));
 
-    let rate_limited = admits && decision.reply().granted == 0;
     if admits {
         decision.close();
         decision.count(ctx, limit.key, now);
-    }
-    if rate_limited {
-        // Nothing of the breaker changes, but a clock that stepped back is recorded.
-        let effect = ResolvedBreaker::own().effect(ctx, now, BreakerChange::StepBack);
-        let stepped = match standing {
-            Some(_) => Some(apply(ctx, &mut key, &effect, c"cb.acquire")?).filter(|applied| applied.changed),
-            None => None,
-        };
-        let circuit = stepped.map(|_| (call.key, &effect));
-        decision.take(ctx, limit, circuit, &mut limit_key, now)?;
-        refuse(ctx, standing.unwrap_or(CircuitState::Closed), &decision);
-        return Ok(());
+        if decision.reply().granted == 0 {
+            let stepped_back = step_back(ctx, &mut key, state, now)?;
+            let circuit = stepped_back.as_ref().map(|effect| (call.key, effect));
+            decision.apply(ctx, limit, circuit, &mut limit_key, now)?;
+            refuse(ctx, state.unwrap_or(CircuitState::Closed), &decision);
+            return Ok(());
+        }
     }
     let effect = resolved.effect(ctx, now, BreakerChange::Acquire);
-    let applied = apply(ctx, &mut key, &effect, c"cb.acquire")?;
+    let applied = effect.apply_to(ctx, &mut key, c"cb.acquire")?;
     if admits {
         let circuit = applied.changed.then_some((call.key, &effect));
-        decision.take(ctx, limit, circuit, &mut limit_key, now)?;
+        decision.apply(ctx, limit, circuit, &mut limit_key, now)?;
+        BreakerEffect::tell(ctx, call.key, &applied);
     } else {
         propagate(ctx, call.key, &effect, &applied);
     }
-    tell(ctx, call.key, &applied);
     let mut answer = CbAcquireReply::of(&applied);
     if !admits && decision.reply().granted == 0 {
-        // Both have to let it through.
+        // The call must wait for both.
         answer.retry = answer.retry.max(decision.reply().status.retry);
     }
     answer.count(ctx, call.key, now);
-    reply::array(ctx, 5);
-    answer.send(ctx);
-    if admits {
-        decision.send(ctx);
-    } else {
-        reply::null(ctx);
-    }
+    answer.send_with(ctx, &admits.then_some(decision));
     Ok(())
 }
 
-/// The reply to a call that the breaker would admit and the limit does not.
-fn refuse(ctx: &Context<'_>, state: CircuitState, denial: &impl LimitDecision) {
-    metrics::count(ctx.main(), |m| &mut m.breaker_denied_limit);
-    reply::array(ctx, 5);
-    reply::integer(ctx, 0);
-    send_state(ctx, state);
-    reply::null(ctx);
-    reply::integer(ctx, denial.reply().status.retry.millis());
-    denial.send(ctx);
+/// Refuses a call whose breaker and limit are on one key, because a key holds either a circuit or a
+/// limiter.
+fn refuse_same_key(ctx: &Context<'_>, breaker: Arg<'_>, limit: Arg<'_>) -> Result<(), Error> {
+    if breaker.bytes() != limit.bytes() {
+        return Ok(());
+    }
+    let key = ctx.read(breaker);
+    key.value::<RateLimit>()?;
+    key.value::<CbCircuit>()?;
+    Err(Error::Other("the breaker and the limit need different keys".to_owned()))
 }
 
-/// What the breaker says.
+/// Records on the breaker's key that the clock stepped back, if it did. The limit denies the call,
+/// so nothing else of the circuit changes. Returns the effect, if it changed anything.
+fn step_back(
+    ctx: &Context<'_>,
+    key: &mut Key<'_>,
+    state: Option<CircuitState>,
+    now: Micros,
+) -> Result<Option<BreakerEffect<'static>>, Error> {
+    if state.is_none() {
+        return Ok(None);
+    }
+    let effect = ResolvedBreaker::own().effect(ctx, now, BreakerChange::StepBack);
+    let applied = effect.apply_to(ctx, key, c"cb.acquire")?;
+    Ok(applied.changed.then_some(effect))
+}
+
+/// Replies to a call that the breaker would admit and the limit denies.
+fn refuse(ctx: &Context<'_>, state: CircuitState, denial: &ClauseDecision<'_>) {
+    metrics::count(ctx.main(), |m| &mut m.breaker_denied_limit);
+    let answer = CbAcquireReply { state, permit: None, retry: denial.reply().status.retry };
+    answer.send_with(ctx, denial);
+}
+
+impl Reply for CbAcquireReply {
+    fn send(&self, ctx: &Context<'_>) {
+        reply::array(ctx, &[&self.admitted(), &self.state, &self.permit, &self.retry]);
+    }
+}
+
+/// The reply of the breaker.
 #[derive(Clone, Copy, Debug)]
 struct CbAcquireReply {
     state: CircuitState,
-    ticket: Option<Permit>,
+    permit: Option<Permit>,
     retry: RetryAfter,
 }
 
 impl CbAcquireReply {
     const fn of(applied: &AppliedBreaker) -> Self {
-        Self { state: applied.state, ticket: applied.ticket, retry: applied.retry }
+        Self { state: applied.state, permit: applied.permit, retry: applied.retry }
     }
 
-    /// Writes the first four elements of the reply.
-    fn send(&self, ctx: &Context<'_>) {
-        reply::integer(ctx, self.ticket.is_some().into());
-        send_state(ctx, self.state);
-        match self.ticket {
-            Some(ticket) => reply::bytes(ctx, ticket.text().as_bytes()),
-            None => reply::null(ctx),
-        }
-        reply::integer(ctx, self.retry.millis());
+    fn admitted(&self) -> i64 {
+        self.permit.is_some().into()
+    }
+
+    /// Writes the breaker's reply with `limit`, the limit's reply, as its fifth element.
+    fn send_with(&self, ctx: &Context<'_>, limit: &dyn Reply) {
+        reply::array(ctx, &[&self.admitted(), &self.state, &self.permit, &self.retry, limit]);
     }
 
     fn count(&self, ctx: &Context<'_>, key: Arg<'_>, now: Micros) {
-        if self.ticket.is_none() {
+        if self.permit.is_none() {
             top::decided(ctx.main(), key.bytes(), false, now);
         }
-        metrics::count(ctx.main(), |m| match (self.ticket.is_some(), self.state) {
+        metrics::count(ctx.main(), |m| match (self.permit.is_some(), self.state) {
             (true, _) => &mut m.breaker_admitted,
             (false, CircuitState::Open) => &mut m.breaker_denied_open,
             (false, CircuitState::HalfOpen) => &mut m.breaker_denied_half_open,
             (false, CircuitState::ForcedOpen) => &mut m.breaker_denied_forced,
-            // Only a ramp denies while closed.
+            // In the closed state, only a ramp denies.
             (false, CircuitState::Closed | CircuitState::ForcedClosed) => &mut m.breaker_denied_ramp,
         });
     }

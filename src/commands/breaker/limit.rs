@@ -1,54 +1,65 @@
-//! `LIMIT …` of CB.ACQUIRE: what a call takes of a limit together with its breaker. That is
-//! units, or, with TTL, a reservation, which may hold places as well: a bulkhead.
+//! `LIMIT …` of CB.ACQUIRE: what a call takes of a limit together with its breaker. Without TTL it
+//! takes units. With TTL it takes a reservation, which may hold places as well: a bulkhead.
 
-use crate::commands::arguments::{ArgCursor, cost, length};
+use crate::commands::arguments::{ArgCursor, COST, CRITICAL, ID, LIMITS, TTL, cost, length};
+use crate::commands::options::Options;
 use crate::commands::reserve::{self, id_of};
 use crate::core::limits::Request;
 use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::acquire::AcquireDecision;
-use crate::limiter::apply::{self, EffectBatch};
+use crate::limiter::apply::EffectBatch;
 use crate::limiter::reply::RateLimitReply;
 use crate::limiter::reserve::{ReserveDecision, Terms, decide};
-use crate::limiter::track;
+use crate::limiter::resolve::KeyView;
+use crate::limiter::track::{self, Recording};
 use crate::observe::{metrics, top};
 use crate::queue::{self, QueueAdmission, QueuedRequest};
 use crate::server::context::Context;
 use crate::server::ffi::args::Arg;
-use crate::server::ffi::{random, reply};
+use crate::server::ffi::random;
+use crate::server::ffi::reply::{self, Reply};
 use crate::server::keys::key::{Key, ReadKey};
+use crate::server::load::command::Argument;
 use crate::types::effect::breaker::BreakerEffect;
 use crate::types::ratelimit::RateLimit;
 
-const KEYWORDS: [&str; 4] = ["COST", "TTL", "ID", "CRITICAL"];
+/// `rlkey limits [COST n] [TTL d [ID id]] [CRITICAL]`
+pub const ARGUMENTS: &[Argument] = &[
+    Argument::key("rlkey"),
+    LIMITS,
+    COST,
+    Argument::group("reservation", &[TTL, ID.after("ID").optional()]).optional(),
+    CRITICAL,
+];
 
-/// What the call also takes of a limit.
+/// The limit of a call, and what the call takes of it.
 #[derive(Clone, Copy, Debug)]
 pub struct LimitClause<'a> {
-    /// The limit's key.
+    /// The key of the limit.
     pub key: Arg<'a>,
     limits: &'a [u8],
     cost: u64,
     critical: bool,
-    /// For how long it reserves, in microseconds; `None` where it reserves nothing.
+    /// The time for which units are reserved, in microseconds; `None` if nothing is reserved.
     ttl_us: Option<u64>,
     id: Option<&'a [u8]>,
 }
 
 impl<'a> LimitClause<'a> {
-    /// Parses what follows the word LIMIT, to the end.
+    /// Parses the arguments after LIMIT, to the end.
     ///
     /// # Errors
-    /// Malformed arguments.
-    pub fn parse(walk: &mut ArgCursor<'a>) -> Result<Self, Error> {
+    /// The arguments are malformed.
+    pub fn parse(cursor: &mut ArgCursor<'a>) -> Result<Self, Error> {
         let needs = || Error::Usage("syntax error: LIMIT needs a key and limits".to_owned());
-        let (key, limits) = (walk.take().ok_or_else(needs)?, walk.take().ok_or_else(needs)?.bytes());
+        let (key, limits) = (cursor.take().ok_or_else(needs)?, cursor.take().ok_or_else(needs)?.bytes());
         let mut clause = Self { key, limits, cost: 1, critical: false, ttl_us: None, id: None };
-        while let Some(option) = walk.option(&KEYWORDS)? {
+        while let Some((option, value)) = cursor.option(const { &Options::of(ARGUMENTS) })? {
             match option {
-                "COST" => clause.cost = cost(walk.value_of(option)?)?,
-                "TTL" => clause.ttl_us = Some(length(walk.value_of(option)?)?),
-                "ID" => clause.id = Some(id_of(walk.value_of(option)?)?),
+                "COST" => clause.cost = cost(value)?,
+                "TTL" => clause.ttl_us = Some(length(value)?),
+                "ID" => clause.id = Some(id_of(value)?),
                 _ => clause.critical = true,
             }
         }
@@ -58,33 +69,28 @@ impl<'a> LimitClause<'a> {
         Ok(clause)
     }
 
-    /// Whether it reserves: then [`LimitClause::reserve`] decides it, else
-    /// [`LimitClause::acquire`].
-    pub const fn reserves(&self) -> bool {
-        self.ttl_us.is_some()
-    }
-
-    /// Decides on the value of its key whether it gets its units, without changing it.
+    /// Decides whether the call gets its units or its reservation. The key does not change.
     ///
     /// # Errors
-    /// Malformed limits, none at all, a key of another type, or `concurrent`.
-    #[inline]
-    pub fn acquire(
+    /// The limits are malformed or there are none, the key has another type, or the limit is
+    /// `concurrent` and there is no TTL.
+    pub fn decide(
         &self,
         ctx: &Context<'_>,
         key: &ReadKey<'_>,
         now: Micros,
-    ) -> Result<AcquireDecision, Error> {
+    ) -> Result<ClauseDecision<'a>, Error> {
+        if self.ttl_us.is_some() {
+            return self.reserve(ctx, key, now).map(ClauseDecision::Reservation);
+        }
         let held = key.value::<RateLimit>()?;
         let request = Request { cost: self.cost, calls: 1, partial: false, critical: self.critical };
         queue::decide(ctx, self.key, held.as_deref(), Some(self.limits), &request, now)
+            .map(ClauseDecision::Units)
+            .map_err(in_words_of_ttl)
     }
 
-    /// Decides on the value of its key whether it gets its reservation, without changing it.
-    ///
-    /// # Errors
-    /// Malformed limits, none at all, or a key of another type.
-    pub fn reserve(
+    fn reserve(
         &self,
         ctx: &Context<'_>,
         key: &ReadKey<'_>,
@@ -93,12 +99,13 @@ impl<'a> LimitClause<'a> {
         let held = key.value::<RateLimit>()?;
         let id = self.id.map_or_else(|| ReservationId::Made(random::hex()), ReservationId::Given);
         let terms = self.terms(&id);
-        let mut one = decide(ctx, self.key.bytes(), held.as_deref(), self.limits, &terms, now)?;
-        // The same reservation, where it stands already, asks nothing of a line.
+        let found = KeyView::of(ctx, self.key, held.as_deref(), now);
+        let mut one = decide(found, self.limits, &terms)?;
+        // A reservation that already exists asks nothing of a queue.
         let wants = one.takes() || one.reply.granted == 0;
         if wants && queue::has_queue(ctx, self.key) {
             let ask = QueuedRequest::reserve(&terms, self.limits);
-            // It does not wait, so it is never enqueued.
+            // The call does not wait, so it is never enqueued.
             if let QueueAdmission::Denied(denial) = queue::admit(ctx, key, &ask, 0, now)? {
                 one = one.denied(denial.reply());
             }
@@ -117,7 +124,7 @@ impl<'a> LimitClause<'a> {
     }
 }
 
-/// What a reservation is known by.
+/// The ID of a reservation.
 #[derive(Clone, Copy, Debug)]
 enum ReservationId<'a> {
     /// The caller chose it.
@@ -135,59 +142,58 @@ impl ReservationId<'_> {
     }
 }
 
-/// A reservation of the clause, decided.
+/// The decision on a reservation of the clause.
 #[derive(Debug)]
 pub struct ClauseReservation<'a> {
     one: ReserveDecision,
     id: ReservationId<'a>,
 }
 
-/// What the limit says of a call: that is told to the breaker's side alike, whether units
-/// are taken or reserved.
-pub trait LimitDecision {
+/// What the limit decides for a call.
+#[derive(Debug)]
+pub enum ClauseDecision<'a> {
+    /// The decision on units, for a call without TTL.
+    Units(AcquireDecision),
+    /// The decision on a reservation, for a call with TTL.
+    Reservation(ClauseReservation<'a>),
+}
+
+impl ClauseDecision<'_> {
     /// The reply.
-    fn reply(&self) -> &RateLimitReply;
+    pub const fn reply(&self) -> &RateLimitReply {
+        match self {
+            Self::Units(decision) => &decision.reply,
+            Self::Reservation(decision) => &decision.one.reply,
+        }
+    }
 
-    /// The breaker lets the call through, so that this decides: what a denial closes,
-    /// closes.
-    fn close(&mut self);
+    /// Puts the blocks of a denial in force. Called if the breaker admits the call, so that this
+    /// decision counts.
+    pub fn close(&mut self) {
+        match self {
+            Self::Units(decision) => decision.close(),
+            Self::Reservation(decision) => decision.one.close(),
+        }
+    }
 
-    /// Counts a decision that stands.
-    fn count(&self, ctx: &Context<'_>, key: Arg<'_>, now: Micros);
+    /// Counts a decision that stands. A reservation that is granted is counted where it is
+    /// recorded.
+    pub fn count(&self, ctx: &Context<'_>, key: Arg<'_>, now: Micros) {
+        let granted = self.reply().granted > 0;
+        match self {
+            Self::Units(decision) => decision.count(ctx.main()),
+            Self::Reservation(_) if granted => return,
+            Self::Reservation(_) => metrics::count(ctx.main(), |m| &mut m.reservations_denied),
+        }
+        top::decided(ctx.main(), key.bytes(), granted, now);
+    }
 
-    /// Records what was decided; an effect of the circuit travels with it as one command,
-    /// and so does what is counted of a tracked key.
+    /// Applies the decision. An effect of the circuit, and the usage of a tracked key, are
+    /// propagated with it as one command.
     ///
     /// # Errors
     /// The effect does not fit.
-    fn take<'k>(
-        &self,
-        ctx: &Context<'_>,
-        clause: &LimitClause<'_>,
-        circuit: Option<(Arg<'k>, &BreakerEffect<'_>)>,
-        key: &mut Key<'k>,
-        now: Micros,
-    ) -> Result<(), Error>;
-
-    /// Writes the fifth element of the reply.
-    fn send(&self, ctx: &Context<'_>);
-}
-
-impl LimitDecision for AcquireDecision {
-    fn reply(&self) -> &RateLimitReply {
-        &self.reply
-    }
-
-    fn close(&mut self) {
-        self.close();
-    }
-
-    fn count(&self, ctx: &Context<'_>, key: Arg<'_>, now: Micros) {
-        top::decided(ctx.main(), key.bytes(), self.reply.granted > 0, now);
-        self.count(ctx.main());
-    }
-
-    fn take<'k>(
+    pub fn apply<'k>(
         &self,
         ctx: &Context<'_>,
         clause: &LimitClause<'_>,
@@ -195,84 +201,54 @@ impl LimitDecision for AcquireDecision {
         key: &mut Key<'k>,
         now: Micros,
     ) -> Result<(), Error> {
-        let counts = track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), false);
-        if circuit.is_none() && !counts {
-            return self.change(ctx.main(), |change| {
-                apply::commit(ctx, key, &apply::effect(ctx, now, change), c"rl.acquire").map(drop)
-            });
+        match self {
+            Self::Units(decision) => {
+                let (value, granted) = (key.value::<RateLimit>()?, decision.reply.granted);
+                let counted = track::counted(ctx.main(), value.as_deref(), false, clause.cost, granted);
+                let recording = Recording { ctx, now, event: c"rl.acquire" };
+                if circuit.is_none() {
+                    return recording.alone(key, counted, |make| decision.change(ctx.main(), make));
+                }
+                let mut effects = beside(ctx, circuit);
+                recording.beside(&mut effects, key, counted, |make| decision.change(ctx.main(), make))?;
+                effects.propagate(ctx);
+            }
+            Self::Reservation(ClauseReservation { one, id }) => {
+                let mut effects = beside(ctx, circuit);
+                reserve::apply_decision(ctx, key, one, &clause.terms(id), now, &mut effects)?;
+                effects.propagate(ctx);
+            }
         }
-        let mut together = beside(ctx, circuit);
-        self.change(ctx.main(), |change| {
-            together.apply(ctx, key, &apply::effect(ctx, now, change), c"rl.acquire")
-        })?;
-        if counts {
-            let counted = track::decided(clause.cost, self.reply.granted);
-            together.apply(ctx, key, &apply::effect(ctx, now, counted), c"rl.acquire")?;
-        }
-        together.propagate(ctx);
         Ok(())
-    }
-
-    fn send(&self, ctx: &Context<'_>) {
-        self.reply.send(ctx);
     }
 }
 
-impl LimitDecision for ClauseReservation<'_> {
-    fn reply(&self) -> &RateLimitReply {
-        &self.one.reply
-    }
-
-    fn close(&mut self) {
-        self.one.close();
-    }
-
-    /// What is reserved counts where it is recorded.
-    fn count(&self, ctx: &Context<'_>, key: Arg<'_>, now: Micros) {
-        if self.one.reply.granted == 0 {
-            metrics::count(ctx.main(), |m| &mut m.reservations_denied);
-            top::decided(ctx.main(), key.bytes(), false, now);
-        }
-    }
-
-    fn take<'k>(
-        &self,
-        ctx: &Context<'_>,
-        clause: &LimitClause<'_>,
-        circuit: Option<(Arg<'k>, &BreakerEffect<'_>)>,
-        key: &mut Key<'k>,
-        now: Micros,
-    ) -> Result<(), Error> {
-        let mut together = beside(ctx, circuit);
-        reserve::settle(ctx, key, &self.one, &clause.terms(&self.id), now, &mut together)?;
-        together.propagate(ctx);
-        Ok(())
-    }
-
-    /// `[id|nil, reply]`.
+/// Writes the fifth element of the reply of CB.ACQUIRE: the limit's reply, or `[id|nil, reply]`
+/// with TTL.
+impl Reply for ClauseDecision<'_> {
     fn send(&self, ctx: &Context<'_>) {
-        reply::array(ctx, 2);
-        if self.one.reply.granted > 0 {
-            reply::bytes(ctx, self.id.bytes());
-        } else {
-            reply::null(ctx);
+        match self {
+            Self::Units(decision) => decision.reply.send(ctx),
+            Self::Reservation(ClauseReservation { one, id }) => {
+                let id = (one.reply.granted > 0).then(|| id.bytes());
+                reply::array(ctx, &[&id, &one.reply]);
+            }
         }
-        self.one.reply.send(ctx);
     }
 }
 
-/// Effects that travel with that of the circuit, where it changed.
+/// A batch of effects that begins with that of the circuit, if it changed.
 fn beside<'k>(ctx: &Context<'_>, circuit: Option<(Arg<'k>, &BreakerEffect<'_>)>) -> EffectBatch<'k> {
-    let mut together = EffectBatch::new(ctx);
+    let mut effects = EffectBatch::new(ctx);
     if let Some((name, effect)) = circuit {
-        together.add(name, |out| effect.encode(out));
+        effects.add(name, |out| effect.encode(out));
     }
-    together
+    effects
 }
 
-/// A key that gives places gives them for a time: the way out is TTL.
+/// Names the way out for a limit of places: its reservation needs TTL here.
 #[cold]
-pub fn in_words_of_ttl(error: Error) -> Error {
+fn in_words_of_ttl(error: Error) -> Error {
     match error {
         Error::Concurrent(limit) => Error::ConcurrentWithoutTtl(limit),
         other => other,

@@ -1,4 +1,4 @@
-//! The commands of circuit breakers, one file a command or a small family.
+//! The commands of circuit breakers: a file for each command, or for a small family.
 
 pub mod acquire;
 pub mod limit;

@@ -1,46 +1,45 @@
-//! What operators do to one breaker: FORCE, RESET, PIN, UNPIN.
+//! Commands by which operators change one breaker: FORCE, RESET, PIN, UNPIN.
 
-use crate::commands::arguments::{ArgCursor, length, optional_for};
-use crate::commands::way_out;
+use crate::commands::arguments::{ArgCursor, FOR, KEY, REASON, flags, length, optional_for};
+use crate::commands::options::Options;
 use crate::core::breaker::{Force, REASON_BYTES};
 use crate::limiter::Error;
-use crate::limiter::breaker::apply::{after, commit};
-use crate::limiter::breaker::resolve::{ResolvedBreaker, resolve_standing, resolve_unpinned};
+use crate::limiter::apply::commit;
+use crate::limiter::breaker::resolve::{CircuitKey, ResolvedBreaker, resolve_unpinned};
 use crate::observe::metrics;
 use crate::server::context::Context;
 use crate::server::ffi::args::Args;
 use crate::server::ffi::reply;
+use crate::server::load::command::Argument;
+use crate::types::cbcircuit::CbCircuit;
 use crate::types::cbcircuit::rules;
-use crate::types::cbcircuit::{BreakerPin, CbCircuit};
-use crate::types::effect::breaker::BreakerChange;
+use crate::types::effect::breaker::{BreakerChange, PinBreaker, SetForce};
 
-/// `CB.FORCE key OPEN|CLOSED|AUTO [FOR d] [REASON text]`. AUTO ends a force, so
-/// it takes neither.
+const FORCES: [(&str, Force); 3] = [("OPEN", Force::Open), ("CLOSED", Force::Closed), ("AUTO", Force::Auto)];
+/// `key OPEN|CLOSED|AUTO [FOR d] [REASON text]` of CB.FORCE.
+pub const FORCE: &[Argument] =
+    &[KEY, Argument::one_of("state", const { &flags(&FORCES) }), FOR.optional(), REASON];
+const OPTIONS: Options = Options::of(FORCE);
+
+/// `CB.FORCE key OPEN|CLOSED|AUTO [FOR d] [REASON text]`. AUTO ends a force, so it takes no
+/// options.
 ///
 /// # Errors
-/// Malformed arguments, no breaker at all, or a key of another type.
+/// Malformed arguments, no breaker, or a key of another type.
 pub fn force(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut walk = ArgCursor::new(args);
-    let name = walk.required()?;
-    let how = walk.required()?;
-    let force = if how.is("OPEN") {
-        Force::Open
-    } else if how.is("CLOSED") {
-        Force::Closed
-    } else if how.is("AUTO") {
-        Force::Auto
-    } else {
-        return Err(way_out::none_of(how, "OPEN, CLOSED or AUTO"));
-    };
+    let mut cursor = ArgCursor::new(args);
+    let name = cursor.required()?;
+    let force = cursor.choice(&FORCES)?;
     let now = ctx.now();
-    let (mut until, mut reason): (_, &[u8]) = (None, &[]);
-    while let Some(option) = walk.option(&["FOR", "REASON"])? {
-        if force == Force::Auto {
-            return Err(Error::near(option.as_bytes(), "AUTO ends a force and takes no options"));
-        }
-        let value = walk.value_of(option)?;
+    let (mut lasts_us, mut reason): (_, &[u8]) = (None, &[]);
+    if force == Force::Auto
+        && let Some(option) = OPTIONS.keywords().find(|option| cursor.keyword(option))
+    {
+        return Err(Error::near(option.as_bytes(), "AUTO ends a force and takes no options"));
+    }
+    while let Some((option, value)) = cursor.option(&OPTIONS)? {
         match option {
-            "FOR" => until = Some(after(now, length(value)?)),
+            "FOR" => lasts_us = Some(length(value)?),
             _ => reason = value.bytes(),
         }
     }
@@ -49,11 +48,12 @@ pub fn force(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     }
     let mut key = ctx.write(name);
     let held = key.value::<CbCircuit>()?;
-    let resolved = resolve_standing(ctx.main(), name.bytes(), held.as_deref(), now);
+    let resolved = CircuitKey::of(ctx.main(), name.bytes(), held.as_deref(), now).resolve_without_call();
     let resolved = resolved.filter(|resolved| !(resolved.missing && force == Force::Auto));
     match resolved {
         Some(resolved) => {
-            let effect = resolved.effect(ctx, now, BreakerChange::Force { force, until, reason });
+            let effect =
+                resolved.effect(ctx, now, BreakerChange::Force(SetForce { force, lasts_us, reason }));
             commit(ctx, &mut key, &effect, c"cb.force")?;
         }
         None if force == Force::Auto => {}
@@ -63,8 +63,8 @@ pub fn force(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// `CB.RESET key`: closed, with an empty window, the force ended, the pin kept.
-/// 1 when there was a breaker.
+/// `CB.RESET key`: closes the circuit, empties its window and ends its force. The pin stays.
+/// Replies 1 if there was a circuit, else 0.
 ///
 /// # Errors
 /// A key of another type.
@@ -74,7 +74,7 @@ pub fn reset(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let mut key = ctx.write(name);
     let held = key.value::<CbCircuit>()?;
     let there = held.as_deref().is_some_and(|value| !value.is_over(now));
-    let resolved = resolve_standing(ctx.main(), name.bytes(), held.as_deref(), now);
+    let resolved = CircuitKey::of(ctx.main(), name.bytes(), held.as_deref(), now).resolve_without_call();
     if there {
         let effect = resolved.unwrap_or_else(ResolvedBreaker::own).effect(ctx, now, BreakerChange::Reset);
         commit(ctx, &mut key, &effect, c"cb.reset")?;
@@ -84,28 +84,28 @@ pub fn reset(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// `CB.PIN key breaker [FOR d]`
+/// `CB.PIN key breaker [FOR d]`: fixes the breaker of a key, for the duration or until CB.UNPIN.
 ///
 /// # Errors
 /// A malformed breaker or a key of another type.
 pub fn pin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut walk = ArgCursor::new(args);
-    let name = walk.required()?;
-    let rule = rules::find(ctx.main(), walk.required()?.bytes())?;
+    let mut cursor = ArgCursor::new(args);
+    let name = cursor.required()?;
+    let rule = rules::find(ctx.main(), cursor.required()?.bytes())?;
     let now = ctx.now();
-    let until = optional_for(&mut walk, now)?;
-    walk.end()?;
+    let until = optional_for(&mut cursor, now)?;
+    cursor.end()?;
     let mut key = ctx.write(name);
     let held = key.value::<CbCircuit>()?;
     let live = held.as_deref().filter(|value| !value.is_over(now));
     let resolved = ResolvedBreaker::pinned(live, &rule);
-    let effect = resolved.effect(ctx, now, BreakerChange::Pin(BreakerPin { rule, began: now, until }));
+    let effect = resolved.effect(ctx, now, BreakerChange::Pin(PinBreaker { rule, until }));
     commit(ctx, &mut key, &effect, c"cb.pin")?;
     reply::ok(ctx);
     Ok(())
 }
 
-/// `CB.UNPIN key`: 1 when there was a pin.
+/// `CB.UNPIN key`: replies 1 if there was a pin, else 0.
 ///
 /// # Errors
 /// A key of another type.

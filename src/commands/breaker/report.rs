@@ -1,23 +1,24 @@
 //! CB.REPORT: the result of a call.
 
-use crate::commands::arguments::ArgCursor;
-use crate::commands::way_out;
+use crate::commands::arguments::{ArgCursor, BREAKER, ID, KEY, flags};
+use crate::commands::options::Options;
 use crate::core::breaker::{CircuitState, Permit, REPORTER_BYTES, Report, ReportOutcome, Reporter};
 use crate::core::text::duration;
+use crate::core::time::Micros;
 use crate::limiter::Error;
-use crate::limiter::apply::grows;
-use crate::limiter::breaker::apply::{propagate, refused, settle, tell};
-use crate::limiter::breaker::resolve::resolve_report;
-use crate::limiter::breaker::words::send_state;
+use crate::limiter::apply::{grows, propagate, refused};
+use crate::limiter::breaker::apply::settle;
+use crate::limiter::breaker::resolve::CircuitKey;
 use crate::observe::{alerts, metrics};
 use crate::server::context::Context;
 use crate::server::fast::prefetch::prefetch;
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply;
+use crate::server::load::command::Argument;
 use crate::types::cbcircuit::CbCircuit;
 use crate::types::effect::breaker::BreakerChange;
 
-/// What the caller says.
+/// The arguments of a call.
 #[derive(Clone, Copy, Debug)]
 struct ReportCall<'a> {
     key: Arg<'a>,
@@ -25,25 +26,27 @@ struct ReportCall<'a> {
     breaker: Option<&'a [u8]>,
 }
 
+const OUTCOMES: [(&str, ReportOutcome); 3] =
+    [("OK", ReportOutcome::Ok), ("FAIL", ReportOutcome::Fail), ("IGNORE", ReportOutcome::Ignore)];
+/// `key OK|FAIL|IGNORE [TOKEN t] [DUR d] [BREAKER breaker] [FROM id]`
+pub const ARGUMENTS: &[Argument] = &[
+    KEY,
+    Argument::one_of("outcome", const { &flags(&OUTCOMES) }),
+    Argument::text("token").after("TOKEN").optional(),
+    Argument::text("duration").after("DUR").optional(),
+    BREAKER.after("BREAKER").optional(),
+    ID.after("FROM").optional(),
+];
+
 fn parse<'a>(args: Args<'a>) -> Result<ReportCall<'a>, Error> {
-    let mut walk = ArgCursor::new(args);
-    let key = walk.required()?;
-    let how = walk.required()?;
-    let outcome = if how.is("OK") {
-        ReportOutcome::Ok
-    } else if how.is("FAIL") {
-        ReportOutcome::Fail
-    } else if how.is("IGNORE") {
-        ReportOutcome::Ignore
-    } else {
-        return Err(way_out::none_of(how, "OK, FAIL or IGNORE"));
-    };
-    let report = Report::new(outcome, None, None);
+    let mut cursor = ArgCursor::new(args);
+    let key = cursor.required()?;
+    let report = Report::new(cursor.choice(&OUTCOMES)?, None, None);
     let mut call = ReportCall { key, report, breaker: None };
-    while let Some(option) = walk.option(&["TOKEN", "DUR", "BREAKER", "FROM"])? {
-        let value = walk.value_of(option)?.bytes();
+    while let Some((option, value)) = cursor.option(const { &Options::of(ARGUMENTS) })? {
+        let value = value.bytes();
         match option {
-            "TOKEN" => call.report.ticket = Some(Permit::parse(value)?),
+            "TOKEN" => call.report.permit = Some(Permit::parse(value)?),
             "DUR" => call.report.duration_us = Some(duration::parse(value)?),
             "FROM" => call.report.reporter = named(value)?,
             _ => call.breaker = Some(value),
@@ -57,8 +60,8 @@ fn named(name: &[u8]) -> Result<Reporter, Error> {
     Reporter::named(name).ok_or_else(expected)
 }
 
-/// `CB.REPORT key OK|FAIL|IGNORE [TOKEN t] [DUR d] [BREAKER breaker] [FROM id]`:
-/// `[applied, state]`.
+/// `CB.REPORT key OK|FAIL|IGNORE [TOKEN t] [DUR d] [BREAKER breaker] [FROM id]` replies `[applied,
+/// state]`.
 ///
 /// # Errors
 /// Malformed arguments or a key of another type.
@@ -66,21 +69,22 @@ pub fn report(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let ReportCall { key: name, mut report, breaker } = parse(args)?;
     let mut key = ctx.write(name);
     let mut held = key.value_mut::<CbCircuit>()?;
-    // In this order, so that the window arrives while the clock is read.
+    // The window is fetched from memory while the clock is read.
     if let Some(far) = held.as_deref().and_then(|circuit| circuit.circuit().prefetch_hint()) {
         prefetch(far);
     }
     let now = ctx.now();
-    let resolved = resolve_report(ctx.main(), name.bytes(), held.as_deref(), breaker, now)?;
-    // A token is of a circuit that was there; a new one does not know it.
-    let asks = resolved.filter(|resolved| !resolved.missing || report.ticket.is_none());
+    let found = CircuitKey::of(ctx.main(), name.bytes(), held.as_deref(), now);
+    let resolved = found.resolve_report(breaker)?;
+    // A token belongs to a circuit that existed. A new circuit does not know it.
+    let asks = resolved.filter(|resolved| !resolved.missing || report.permit.is_none());
     if held.is_none() && asks.is_some() {
         grows(ctx)?;
     }
     let (counted, state) = match asks {
         Some(resolved) => {
             if report.reporter.is_named() && !resolved.may_tell_reporters(held.as_deref(), &report) {
-                // Nobody asks who it is: replicas need not hear it.
+                // No breaker asks who reports, so replicas need not get the name.
                 report.reporter = Reporter::UNNAMED;
             }
             let effect = resolved.effect(ctx, now, BreakerChange::Report(report));
@@ -88,11 +92,17 @@ pub fn report(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             drop(held);
             settle(ctx, &mut key, &effect, &mut applied, c"cb.report");
             propagate(ctx, name, &effect, &applied);
-            tell(ctx, name, &applied);
             (applied.counted, applied.state)
         }
         None => (false, CircuitState::Closed),
     };
+    count(ctx, name, &report, counted, now);
+    reply::array(ctx, &[&i64::from(counted), &state]);
+    Ok(())
+}
+
+/// Counts a report in the metrics. A report that counts for the breaker also goes to the alerts.
+fn count(ctx: &Context<'_>, name: Arg<'_>, report: &Report, counted: bool, now: Micros) {
     metrics::count(ctx.main(), |m| match (counted, report.outcome) {
         (false, _) => &mut m.breaker_stale_reports,
         (true, ReportOutcome::Ok) => &mut m.breaker_reports_ok,
@@ -100,21 +110,11 @@ pub fn report(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         (true, ReportOutcome::Ignore) => &mut m.breaker_reports_ignore,
     });
     if counted && report.outcome != ReportOutcome::Ignore {
-        alerts::result(
-            ctx.main(),
-            name.bytes(),
-            now,
-            report.outcome == ReportOutcome::Fail,
-            1,
-            report.duration_us,
-        );
-        if let Some(us) = report.duration_us {
+        let (failed, duration_us) = (report.outcome == ReportOutcome::Fail, report.duration_us);
+        alerts::result(ctx.main(), name.bytes(), now, failed, 1, duration_us);
+        if let Some(us) = duration_us {
             metrics::count(ctx.main(), |m| &mut m.response_count);
             metrics::add(ctx.main(), |m| &mut m.response_us_sum, us);
         }
     }
-    reply::array(ctx, 2);
-    reply::integer(ctx, counted.into());
-    send_state(ctx, state);
-    Ok(())
 }

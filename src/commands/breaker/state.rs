@@ -1,18 +1,18 @@
-//! CB.STATE: a breaker for people. Looking changes nothing.
+//! CB.STATE: shows a breaker to people, and changes nothing.
 
 use crate::commands::arguments::ArgCursor;
 use crate::core::breaker::{CircuitView, ReporterTally};
 use crate::limiter::Error;
-use crate::limiter::breaker::resolve::resolve_standing;
-use crate::limiter::reply::signed;
+use crate::limiter::breaker::resolve::CircuitKey;
 use crate::limiter::resolve::Source;
 use crate::server::context::Context;
 use crate::server::ffi::args::Args;
-use crate::server::ffi::reply;
+use crate::server::ffi::reply::{self, Fields, Reply};
 use crate::types::cbcircuit::CbCircuit;
 use crate::types::cbcircuit::rules::BreakerRef;
+use crate::types::until::Until;
 
-/// `CB.STATE key`: a map, or nil when there is no breaker.
+/// `CB.STATE key` replies a map, or nil if there is no circuit.
 ///
 /// # Errors
 /// A key of another type.
@@ -25,9 +25,9 @@ pub fn state(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         reply::null(ctx);
         return Ok(());
     };
-    let resolved = resolve_standing(ctx.main(), name.bytes(), Some(value), now);
+    let resolved = CircuitKey::of(ctx.main(), name.bytes(), Some(value), now).resolve_without_call();
     let (other, source) = match &resolved {
-        Some(resolved) => (resolved.other.as_ref(), resolved.source),
+        Some(resolved) => (resolved.terms.rule.as_ref(), resolved.source),
         None => (None, Source::Last),
     };
     let rule = other.unwrap_or_else(|| value.rule());
@@ -44,51 +44,28 @@ fn send(
     source: Source,
     reporters: Option<ReporterTally>,
 ) {
-    let text = |name: &str, value: &str| {
-        reply::text(ctx, name);
-        reply::text(ctx, value);
-    };
-    let number = |name: &str, value: i64| {
-        reply::text(ctx, name);
-        reply::integer(ctx, value);
-    };
-    reply::map(ctx, if reporters.is_some() { 17 } else { 15 });
-    text("state", view.state.name());
-    number("since", signed(view.since.0 / 1000));
-    number("retry_after_ms", view.retry.millis());
-    number("calls", signed(view.window.calls));
-    number("failures", signed(view.window.failures));
-    number("slow", signed(view.window.slow));
-    text("failure_rate", &percent(view.failure_hundredths));
-    text("slow_rate", &percent(view.slow_hundredths));
-    number("openings", view.openings.into());
-    number("epoch", signed(view.epoch));
-    number("trials_in_flight", signed(view.trials_in_flight as u64));
-    reply::text(ctx, "forced");
-    match &view.forced {
-        None => reply::null(ctx),
-        Some(forced) => {
-            reply::map(ctx, 2);
-            number("until", forced.until.map_or(-1, |until| signed(until.ceil_millis())));
-            reply::text(ctx, "reason");
-            reply::bytes(ctx, &forced.reason);
-        }
-    }
-    text("breaker", breaker);
-    text("source", source.word().text());
-    number("next_open_ms", signed(view.next_open_us.div_ceil(1000)));
-    if let Some(ReporterTally { failing, slow }) = reporters {
-        number("failing_reporters", failing.into());
-        number("slow_reporters", slow.into());
-    }
-}
-
-/// Hundredths of a percent as people write them: `50%`, `33.33%`.
-fn percent(hundredths: u16) -> String {
-    let (whole, part) = (hundredths / 100, hundredths % 100);
-    match (part, part % 10) {
-        (0, _) => format!("{whole}%"),
-        (part, 0) => format!("{whole}.{}%", part / 10),
-        (part, _) => format!("{whole}.{part:02}%"),
-    }
+    let forced = view.forced.as_ref().map(|forced| (Until::from(forced.until), &*forced.reason));
+    let forced = forced.as_ref().map(|(until, reason)| [("until", until as &dyn Reply), ("reason", reason)]);
+    let state: [(&str, &dyn Reply); 15] = [
+        ("state", &view.state.name()),
+        ("since", &view.since.millis()),
+        ("retry_after_ms", &view.retry),
+        ("calls", &view.window.calls),
+        ("failures", &view.window.failures),
+        ("slow", &view.window.slow),
+        ("failure_rate", &view.failure_rate.to_string()),
+        ("slow_rate", &view.slow_rate.to_string()),
+        ("openings", &u64::from(view.openings)),
+        ("epoch", &view.epoch),
+        ("trials_in_flight", &(view.trials_in_flight as u64)),
+        ("forced", &forced.as_ref().map(|forced| Fields(forced))),
+        ("breaker", &breaker),
+        ("source", &source.word().text()),
+        ("next_open_ms", &view.next_open_us.div_ceil(1000)),
+    ];
+    let ReporterTally { failing, slow } = reporters.unwrap_or_default();
+    let tallies: [(&str, &dyn Reply); 2] =
+        [("failing_reporters", &u64::from(failing)), ("slow_reporters", &u64::from(slow))];
+    let tallies = if reporters.is_some() { &tallies[..] } else { &[] };
+    reply::map(ctx, &[&state, tallies].concat());
 }

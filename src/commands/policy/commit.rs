@@ -1,4 +1,4 @@
-//! Making a change of the policies here, whoever asked for it.
+//! Makes changes of the policies on this server, whoever asked for them.
 
 use crate::core::policies::{ChangedBy, Policy, PolicyEntry};
 use crate::limiter::Error;
@@ -8,7 +8,7 @@ use crate::server::effects::replicate;
 use crate::types::effect::policy::{COMMAND, PolicyChange};
 use crate::types::policies::node;
 
-/// Who makes the changes of clients here.
+/// The author of changes that clients make here.
 pub fn changed_by(ctx: &Context<'_>) -> ChangedBy {
     let now_ms = u64::try_from(ctx.wall_millis()).unwrap_or(0);
     cluster_bus::own_id(ctx).map_or(ChangedBy::Alone, |id| ChangedBy::Node { id, now_ms })
@@ -17,10 +17,10 @@ pub fn changed_by(ctx: &Context<'_>) -> ChangedBy {
 /// The changes that set these policies now.
 pub fn setting(ctx: &Context<'_>, policies: Vec<Policy>) -> Vec<PolicyEntry> {
     let by = changed_by(ctx);
-    node::look(ctx.main(), |table| table.to_set(policies, by))
+    node::with_policies(ctx.main(), |table| table.to_set(policies, by))
 }
 
-/// Applies a change that was checked and propagates it as one effect.
+/// Applies a change that was checked, and propagates it as one effect.
 ///
 /// # Errors
 /// The change does not fit after all.

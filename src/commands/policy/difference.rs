@@ -1,9 +1,9 @@
-//! Which policies would be others than they are.
+//! Finds the policies that a change would alter.
 
 use crate::core::policies::{Policies, Policy};
 
-/// Those of `wanted` that setting would change. A policy whose prefix a later one has
-/// is not as it was wanted.
+/// The policies of `wanted` that setting would change. A policy counts as different if a later
+/// policy has its prefix.
 pub fn others(table: &Policies, mut wanted: Vec<Policy>) -> Vec<Policy> {
     wanted.retain(|policy| {
         let there = table.get(&policy.name);

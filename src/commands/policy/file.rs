@@ -1,23 +1,24 @@
 //! The setting `policies-file`: policies that come with the server's configuration.
 //!
-//! The file was read when the module was loaded. It is imported once the data is there,
-//! and only where it is another than the one imported last: what operators changed since
-//! stays through restarts.
+//! The file is read when the module is loaded, and imported once the data is loaded. It is imported
+//! only if it differs from the file that was imported last. So changes by operators survive
+//! restarts.
 
-use super::{commit, difference, spread};
+use super::{commit, difference, gossip};
 use crate::server::context::Context;
-use crate::server::door;
 use crate::server::ffi::log::LogLevel;
 use crate::server::load::Loading;
 use crate::server::timing::timer;
+use crate::server::write_check;
 use crate::settings::{self, PoliciesFile};
 use crate::types::effect::policy::PolicyChange;
 use crate::types::policies::node;
 
-/// How long to wait where the server would take no client's write, in milliseconds.
+/// The wait in milliseconds after which the import is tried again, if the server accepts no writes
+/// now.
 const AGAIN_MS: i64 = 500;
 
-/// Has the file imported, where there is one. Timers run only when data is loaded.
+/// Plans the import of the file, if there is one. Timers run only when the data is loaded.
 pub fn begin(loading: &Loading<'_>) {
     if settings::policies_file(loading.context().main()).is_some() {
         node::keep(loading.context().main(), |worth| worth.file = true);
@@ -30,12 +31,12 @@ fn import(ctx: &Context<'_>) {
     if ctx.flags().replicated_or_loading() {
         return timer::after(ctx, AGAIN_MS, import);
     }
-    // A replica has what its master has.
-    let is_new = node::look(ctx.main(), |policies| policies.file() != Some(file.digest));
+    // A replica has the policies of its master.
+    let is_new = node::with_policies(ctx.main(), |policies| policies.file() != Some(file.digest));
     if !ctx.flags().master() || !is_new {
         return;
     }
-    if !door::is_open(ctx) {
+    if !write_check::may_write(ctx) {
         return timer::after(ctx, AGAIN_MS, import);
     }
     let line = match set(ctx, &file) {
@@ -50,9 +51,9 @@ fn import(ctx: &Context<'_>) {
     ctx.log(LogLevel::Notice, &line);
 }
 
-/// Sets what the file has; gives how many policies that changed.
+/// Sets the policies of the file. Returns the number of policies that changed.
 fn set(ctx: &Context<'_>, file: &PoliciesFile) -> Result<usize, String> {
-    let wanted = node::look(ctx.main(), |policies| {
+    let wanted = node::with_policies(ctx.main(), |policies| {
         policies.check(&file.policies).map_err(|(at, refused)| {
             let name = file.policies.get(at).map(|policy| policy.name.to_string());
             format!("policy '{}': {refused}", name.unwrap_or_default())
@@ -61,6 +62,6 @@ fn set(ctx: &Context<'_>, file: &PoliciesFile) -> Result<usize, String> {
     })?;
     let change = PolicyChange { entries: commit::setting(ctx, wanted), file: Some(file.digest) };
     commit::commit(ctx, &change).map_err(|error| error.to_string())?;
-    spread::tell(ctx, &change.entries);
+    gossip::broadcast(ctx, &change.entries);
     Ok(change.entries.len())
 }

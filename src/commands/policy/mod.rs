@@ -1,72 +1,84 @@
-//! RL.POLICY: limits by name and prefix, kept by the node.
+//! RL.POLICY: limits by name and prefix, in the table of this server.
 //!
 //! | file | idea |
 //! |---|---|
 //! | this one | the command, and the effect that replicas apply |
 //! | [`commit`] | making a change, whoever asked for it |
-//! | [`difference`] | which policies would be others than they are |
-//! | [`spread`] | masters of a cluster tell each other |
+//! | [`difference`] | the policies that a change would alter |
+//! | [`gossip`] | the exchange between the masters of a cluster |
 //! | [`mod@file`] | policies that come with the server's configuration |
 
 pub mod commit;
 pub mod difference;
 pub mod file;
-pub mod spread;
+pub mod gossip;
 
-use self::spread::NodeView;
-use super::way_out;
-use crate::commands::arguments::ArgCursor;
+use self::gossip::NodeView;
+use crate::commands::arguments::{ArgCursor, BREAKER, LIMITS};
+use crate::commands::options::Options;
 use crate::core::limits::Label;
 use crate::core::policies::{Policies, Policy, PolicyEntry};
 use crate::core::text::token::TokenError;
 use crate::limiter::Error;
-use crate::limiter::reply::signed;
 use crate::server::context::Context;
-use crate::server::door;
 use crate::server::effects::replicate;
 use crate::server::events::{Event, EventListener};
 use crate::server::ffi::args::{Arg, Args};
-use crate::server::ffi::reply;
-use crate::server::load::command;
+use crate::server::ffi::reply::{self, Each, List, Reply};
+use crate::server::load::command::{self, Argument};
 use crate::server::timing::timer;
+use crate::server::write_check;
 use crate::types::effect::policy::{COMMAND, PolicyChange};
 use crate::types::policies::{json, node};
 
 /// `RL.POLICY SET | GET | DEL | LIST | EXPORT | IMPORT | HELP`
 ///
 /// # Errors
-/// Malformed arguments, a policy that does not fit, or a replica that clients
-/// may not write to.
+/// Malformed arguments, a policy that does not fit, or a replica to which clients may not write.
 pub fn policy(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut walk = ArgCursor::new(args);
-    let what = walk.required()?;
-    if what.is("SET") {
-        set(ctx, &mut walk)
-    } else if what.is("GET") {
-        get(ctx, &mut walk)
-    } else if what.is("DEL") {
-        delete(ctx, &mut walk)
-    } else if what.is("LIST") {
-        list(ctx, walk)
-    } else if what.is("EXPORT") {
-        export(ctx, walk)
-    } else if what.is("IMPORT") {
-        import(ctx, &mut walk)
-    } else if what.is("HELP") {
-        help(ctx, walk)
+    let mut cursor = ArgCursor::new(args);
+    if cursor.keyword("HELP") {
+        help(ctx, &mut cursor)
     } else {
-        Err(way_out::none_of(what, "SET, GET, DEL, LIST, EXPORT or IMPORT"))
+        cursor.choice(SUBCOMMANDS)?(ctx, &mut cursor)
     }
 }
 
-/// What RL.POLICY SET says of the prefix or the breaker.
+type PolicySubcommand = fn(&Context<'_>, &mut ArgCursor<'_>) -> Result<(), Error>;
+
+const SUBCOMMANDS: &[(&str, PolicySubcommand)] =
+    &[("SET", set), ("GET", get), ("DEL", delete), ("LIST", list), ("EXPORT", export), ("IMPORT", import)];
+
+const NAME: Argument = Argument::text("name");
+/// `[PREFIX prefix | NOPREFIX] [BREAKER breaker | NOBREAKER]` of SET.
+const SET_OPTIONS: &[Argument] = &[PREFIX, OR_BREAKER];
+const PREFIX: Argument =
+    Argument::one_of("prefix", &[Argument::text("prefix").after("PREFIX"), Argument::flag("NOPREFIX")])
+        .optional();
+const OR_BREAKER: Argument =
+    Argument::one_of("breaker", &[BREAKER.after("BREAKER"), Argument::flag("NOBREAKER")]).optional();
+/// The subcommands with their arguments.
+pub const ARGUMENTS: &[Argument] = &[
+    Argument::group("set", &[Argument::flag("SET"), NAME, LIMITS, PREFIX, OR_BREAKER]),
+    Argument::group("get", &[Argument::flag("GET"), NAME]),
+    Argument::group("del", &[Argument::flag("DEL"), NAME]),
+    Argument::flag("LIST"),
+    Argument::flag("EXPORT"),
+    Argument::group(
+        "import",
+        &[Argument::flag("IMPORT"), Argument::text("json"), Argument::flag("REPLACE").optional()],
+    ),
+    Argument::flag("HELP"),
+];
+
+/// What RL.POLICY SET says about the prefix or the breaker.
 #[derive(Clone, Copy, Debug)]
 enum Part<'a> {
-    /// Nothing: what the policy has stays.
+    /// It says nothing, so the policy keeps what it has.
     Kept,
-    /// This one.
+    /// It gives this one.
     Given(&'a [u8]),
-    /// None.
+    /// It removes it.
     Taken,
 }
 
@@ -79,31 +91,27 @@ impl<'a> Part<'a> {
     }
 }
 
-fn set(ctx: &Context<'_>, walk: &mut ArgCursor<'_>) -> Result<(), Error> {
-    let (name, limits) = (walk.required()?, walk.required()?);
+fn set(ctx: &Context<'_>, cursor: &mut ArgCursor<'_>) -> Result<(), Error> {
+    let (name, limits) = (cursor.required()?, cursor.required()?);
     let (mut prefix, mut breaker) = (Part::Kept, Part::Kept);
-    while let Some(option) = walk.option(&["PREFIX", "BREAKER", "NOPREFIX", "NOBREAKER"])? {
-        let (part, other, new) = match option {
-            "PREFIX" => (&mut prefix, "NOPREFIX", Part::Given(walk.value_of(option)?.bytes())),
-            "BREAKER" => (&mut breaker, "NOBREAKER", Part::Given(walk.value_of(option)?.bytes())),
-            "NOPREFIX" => (&mut prefix, "PREFIX", Part::Taken),
-            _ => (&mut breaker, "BREAKER", Part::Taken),
-        };
-        if !matches!(part, Part::Kept) {
-            return Err(Error::Usage(format!("syntax error: {option} and {other} exclude each other")));
+    while let Some((option, value)) = cursor.option(const { &Options::of(SET_OPTIONS) })? {
+        match option {
+            "PREFIX" => prefix = Part::Given(value.bytes()),
+            "BREAKER" => breaker = Part::Given(value.bytes()),
+            "NOPREFIX" => prefix = Part::Taken,
+            _ => breaker = Part::Taken,
         }
-        *part = new;
     }
     let mut policy = Policy::parse(name.bytes(), limits.bytes(), prefix.given(), breaker.given())
         .map_err(|refused| Error::Other(refused.to_string()))?;
-    let unchanged = node::look(ctx.main(), |policies| {
+    let unchanged = node::with_policies(ctx.main(), |policies| {
         let Some(there) = policies.get(&policy.name) else { return false };
         if matches!(breaker, Part::Kept) {
             policy.breaker.clone_from(&there.breaker);
         }
         if matches!(prefix, Part::Kept) {
-            // One that a later policy has is kept only where nothing changes: it comes
-            // back when that goes.
+            // A prefix that a later policy has is kept only if nothing changes. The policy gets it
+            // back when the later one is deleted.
             policy.prefix.clone_from(&there.prefix);
             if policy == *there {
                 return true;
@@ -113,12 +121,14 @@ fn set(ctx: &Context<'_>, walk: &mut ArgCursor<'_>) -> Result<(), Error> {
         false
     });
     may_grow(ctx)?;
-    let refused = node::look(ctx.main(), |policies| policies.check(std::slice::from_ref(&policy)).err());
+    let refused =
+        node::with_policies(ctx.main(), |policies| policies.check(std::slice::from_ref(&policy)).err());
     match refused {
         _ if unchanged => {}
         Some((_, refused)) => return Err(Error::Other(refused.to_string())),
         None => {
-            let others = node::look(ctx.main(), |policies| difference::others(policies, vec![policy]));
+            let others =
+                node::with_policies(ctx.main(), |policies| difference::others(policies, vec![policy]));
             if !others.is_empty() {
                 change(ctx, commit::setting(ctx, others))?;
             }
@@ -128,101 +138,84 @@ fn set(ctx: &Context<'_>, walk: &mut ArgCursor<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-fn get(ctx: &Context<'_>, walk: &mut ArgCursor<'_>) -> Result<(), Error> {
-    let name = label(walk.required()?)?;
-    walk.end()?;
-    node::look(ctx.main(), |policies| match policies.get(&name) {
+fn get(ctx: &Context<'_>, cursor: &mut ArgCursor<'_>) -> Result<(), Error> {
+    let name = label(cursor.required()?)?;
+    cursor.end()?;
+    node::with_policies(ctx.main(), |policies| match policies.get(&name) {
         Some(policy) => send(ctx, policies, policy),
         None => reply::null(ctx),
     });
     Ok(())
 }
 
-fn delete(ctx: &Context<'_>, walk: &mut ArgCursor<'_>) -> Result<(), Error> {
-    let name = label(walk.required()?)?;
-    walk.end()?;
+fn delete(ctx: &Context<'_>, cursor: &mut ArgCursor<'_>) -> Result<(), Error> {
+    let name = label(cursor.required()?)?;
+    cursor.end()?;
     may_write(ctx)?;
-    let there = node::look(ctx.main(), |policies| policies.get(&name).is_some());
+    let there = node::with_policies(ctx.main(), |policies| policies.get(&name).is_some());
     if there {
         let by = commit::changed_by(ctx);
-        let entry = node::look(ctx.main(), |policies| policies.to_delete(name, by));
+        let entry = node::with_policies(ctx.main(), |policies| policies.to_delete(name, by));
         change(ctx, vec![entry])?;
     }
     reply::integer(ctx, there.into());
     Ok(())
 }
 
-fn list(ctx: &Context<'_>, walk: ArgCursor<'_>) -> Result<(), Error> {
-    walk.end()?;
+fn list(ctx: &Context<'_>, cursor: &mut ArgCursor<'_>) -> Result<(), Error> {
+    cursor.end()?;
     let digest = node::digest(ctx.main());
-    let nodes = spread::nodes(ctx);
-    node::look(ctx.main(), |policies| {
-        // Outside of clusters there are no nodes to tell of.
-        reply::map(ctx, if nodes.is_empty() { 3 } else { 4 });
-        reply::text(ctx, "version");
-        reply::integer(ctx, signed(policies.version()));
-        reply::text(ctx, "digest");
-        reply::text(ctx, &digest);
-        reply::text(ctx, "policies");
-        reply::array(ctx, policies.len());
-        policies.iter().for_each(|policy| send(ctx, policies, policy));
+    let nodes = gossip::nodes(ctx);
+    node::with_policies(ctx.main(), |policies| {
+        let all: Vec<&Policy> = policies.iter().collect();
+        let all = Each(&all, |ctx: &Context<'_>, policy: &&Policy| send(ctx, policies, policy));
+        let own: [(&str, &dyn Reply); 3] =
+            [("version", &policies.version()), ("digest", &digest), ("policies", &all)];
+        let cluster: [(&str, &dyn Reply); 1] = [("nodes", &Each(&nodes, send_node))];
+        // Outside a cluster there are no nodes to show.
+        let cluster = if nodes.is_empty() { &[][..] } else { &cluster };
+        reply::map(ctx, &[&own, cluster].concat());
     });
-    if !nodes.is_empty() {
-        reply::text(ctx, "nodes");
-        reply::array(ctx, nodes.len());
-        for node in &nodes {
-            send_node(ctx, node);
-        }
-    }
     Ok(())
 }
 
-/// A node of the cluster as LIST shows it.
+/// Sends a node of the cluster as LIST shows it.
 fn send_node(ctx: &Context<'_>, view: &NodeView) {
-    reply::map(ctx, 4);
-    reply::text(ctx, "id");
-    reply::text(ctx, &view.id.to_string());
-    reply::text(ctx, "version");
-    match view.said {
-        Some((version, _)) => reply::integer(ctx, signed(version)),
-        None => reply::null(ctx),
-    }
-    reply::text(ctx, "digest");
-    match view.said {
-        Some((_, digest)) => reply::text(ctx, &node::shown_digest(digest)),
-        None => reply::null(ctx),
-    }
-    reply::text(ctx, "agrees");
-    reply::integer(ctx, view.agrees.into());
+    reply::map(
+        ctx,
+        &[
+            ("id", &view.id.to_string()),
+            ("version", &view.said.map(|(version, _)| version)),
+            ("digest", &view.said.map(|(_, digest)| node::shown_digest(digest))),
+            ("agrees", &i64::from(view.agrees)),
+        ],
+    );
 }
 
-/// `RL.POLICY HELP`: the syntax and the summary of each subcommand.
-fn help(ctx: &Context<'_>, walk: ArgCursor<'_>) -> Result<(), Error> {
-    walk.end()?;
+/// `RL.POLICY HELP`: sends the syntax and the summary of each subcommand.
+fn help(ctx: &Context<'_>, cursor: &mut ArgCursor<'_>) -> Result<(), Error> {
+    cursor.end()?;
     let row = command::registered().iter().find(|row| row.name == "RL.POLICY").ok_or(Error::Arity)?;
-    let lines = row.subcommand_lines();
-    reply::array(ctx, lines.len());
-    for line in &lines {
-        reply::text(ctx, line);
-    }
+    List(&row.subcommand_lines()).send(ctx);
     Ok(())
 }
 
-fn export(ctx: &Context<'_>, walk: ArgCursor<'_>) -> Result<(), Error> {
-    walk.end()?;
-    let text = node::look(ctx.main(), json::export).map_err(|error| Error::Other(error.to_string()))?;
-    reply::text(ctx, &text);
+fn export(ctx: &Context<'_>, cursor: &mut ArgCursor<'_>) -> Result<(), Error> {
+    cursor.end()?;
+    let text =
+        node::with_policies(ctx.main(), json::export).map_err(|error| Error::Other(error.to_string()))?;
+    text.send(ctx);
     Ok(())
 }
 
-fn import(ctx: &Context<'_>, walk: &mut ArgCursor<'_>) -> Result<(), Error> {
-    let document = walk.required()?.bytes();
-    let replace = walk.keyword("REPLACE");
-    walk.end()?;
+fn import(ctx: &Context<'_>, cursor: &mut ArgCursor<'_>) -> Result<(), Error> {
+    let document = cursor.required()?.bytes();
+    let replace = cursor.keyword("REPLACE");
+    cursor.end()?;
     may_grow(ctx)?;
-    let read = node::look(ctx.main(), |policies| json::import(policies, document, replace))
+    let read = node::with_policies(ctx.main(), |policies| json::import(policies, document, replace))
         .map_err(|unreadable| Error::Other(unreadable.to_string()))?;
-    let others = node::look(ctx.main(), |policies| difference::others(policies, read));
+    let others = node::with_policies(ctx.main(), |policies| difference::others(policies, read));
     if !others.is_empty() {
         change(ctx, commit::setting(ctx, others))?;
     }
@@ -230,73 +223,66 @@ fn import(ctx: &Context<'_>, walk: &mut ArgCursor<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// One policy as GET and LIST show it.
+/// Sends a policy as GET and LIST show it.
 fn send(ctx: &Context<'_>, policies: &Policies, policy: &Policy) {
-    reply::map(ctx, 4);
-    reply::text(ctx, "name");
-    reply::text(ctx, policy.name.as_str());
-    reply::text(ctx, "limits");
-    reply::text(ctx, &policy.text);
-    reply::text(ctx, "prefix");
-    match policies.prefix_of(policy) {
-        Some(prefix) => reply::bytes(ctx, prefix),
-        None => reply::null(ctx),
-    }
-    reply::text(ctx, "breaker");
-    match &policy.breaker {
-        Some((text, _)) => reply::text(ctx, text),
-        None => reply::null(ctx),
-    }
+    reply::map(
+        ctx,
+        &[
+            ("name", &policy.name.as_str()),
+            ("limits", &policy.text),
+            ("prefix", &policies.prefix_of(policy)),
+            ("breaker", &policy.breaker.as_ref().map(|(text, _)| text)),
+        ],
+    );
 }
 
 fn label(arg: Arg<'_>) -> Result<Label, Error> {
     Label::parse(arg.bytes()).map_err(|reason| TokenError::new("policy name", arg.bytes(), reason).into())
 }
 
-/// Makes a change that was checked, and tells the other masters of a cluster.
+/// Makes a change that was checked, and sends it to the other masters of the cluster.
 fn change(ctx: &Context<'_>, entries: Vec<PolicyEntry>) -> Result<(), Error> {
     let change = PolicyChange::of(entries);
     commit::commit(ctx, &change)?;
-    spread::tell(ctx, &change.entries);
+    gossip::broadcast(ctx, &change.entries);
     Ok(())
 }
 
-/// Before 7.0 the server does not count RL.POLICY among writes, since looking is for
-/// replicas too; so what it would have refused is refused here.
+/// Refuses what the server itself would have refused to a write. Before 7.0 it does not count
+/// RL.POLICY among writes, because replicas allow looks.
 fn may_write(ctx: &Context<'_>) -> Result<(), Error> {
     let flags = ctx.flags();
     if flags.read_only() && !flags.replicated_or_loading() {
         return Err(Error::ReadOnly);
     }
-    door::refusal(ctx).map_or(Ok(()), |refused| Err(Error::Verbatim(refused)))
+    write_check::refusal(ctx).map_or(Ok(()), |refused| Err(Error::Verbatim(refused)))
 }
 
 fn may_grow(ctx: &Context<'_>) -> Result<(), Error> {
     may_write(ctx)?;
-    if door::is_out_of_memory(ctx) { Err(Error::OutOfMemory) } else { Ok(()) }
+    if write_check::is_out_of_memory(ctx) { Err(Error::OutOfMemory) } else { Ok(()) }
 }
 
-/// `RL.NODE payload`: how changes of policies reach replicas and come back from
-/// the AOF.
+/// `RL.NODE payload`: applies changes of policies on replicas and from the AOF.
 ///
 /// # Errors
-/// An ordinary client, or a payload that does not fit.
+/// The sender is an ordinary client, or the payload does not fit.
 pub fn effect(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     if !ctx.flags().replicated_or_loading() {
         return Err(Error::Other(
             "RL.NODE carries policies to replicas and the AOF; clients cannot use it".to_owned(),
         ));
     }
-    let mut walk = ArgCursor::new(args);
-    let payload = walk.required()?;
-    walk.end()?;
+    let mut cursor = ArgCursor::new(args);
+    let payload = cursor.required()?;
+    cursor.end()?;
     node::apply(ctx.main(), payload.bytes()).map_err(|corrupt| Error::Other(corrupt.to_string()))?;
     replicate::verbatim(ctx);
     reply::ok(ctx);
     Ok(())
 }
 
-/// What policies must hear of: a dataset that is loaded brings its own, or none.
+/// The events that policies listen to. A dataset that is loaded brings its own policies, or none.
 pub const LISTENERS: &[EventListener] = &[
     (Event::LoadBegins, |ctx| node::load_begins(ctx.main())),
     (Event::LoadEnded, |ctx| node::load_ended(ctx.main(), true)),
@@ -304,14 +290,16 @@ pub const LISTENERS: &[EventListener] = &[
     (Event::Forked, forked),
 ];
 
-/// A child was forked. One that rewrites the AOF without an RDB preamble writes the
-/// policies beside the first key of ours (see `server::keys::data_type`); where there is
-/// none it writes nothing of them, so they go into what follows its part as well. There
-/// they do no harm when they stand twice; and other children need nothing, so that an
-/// idle server which saves has nothing to save again.
+/// Writes the policies into the AOF after a child was forked that rewrites it without an RDB
+/// preamble.
 ///
-/// Not at once: the server would take what is propagated now for an effect of
-/// the command that forked, and propagate BGREWRITEAOF itself.
+/// The child writes the policies beside its first key of ours (see `server::keys::data_type`). If
+/// it has no such key, it writes none. So they also go into the part of the AOF that follows the
+/// child's part, where a repetition does no harm. Other children need nothing. So an idle server
+/// that saves does not get something new to save.
+///
+/// This is not done at once: the server would take what is propagated now for an effect of the
+/// command that forked, and would propagate BGREWRITEAOF itself.
 fn forked(ctx: &Context<'_>) {
     let rewrites = || ctx.server_number(c"persistence", c"aof_rewrite_in_progress") == Some(1);
     let preamble = || ctx.server_setting(c"aof-use-rdb-preamble").as_deref() == Some("yes");

@@ -1,4 +1,4 @@
-//! What the state machine answers.
+//! The answers of a circuit's state machine.
 
 use crate::core::breaker::permit::Permit;
 use crate::core::retry_after::RetryAfter;
@@ -7,20 +7,20 @@ use crate::core::time::Micros;
 /// The state of a circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CircuitState {
-    /// Calls are admitted and their results judged.
+    /// Calls are admitted, and their results are judged.
     Closed,
     /// Calls are denied until a deadline.
     Open,
-    /// A few trial calls are admitted to find out whether it works again.
+    /// A few trial calls are admitted to find out whether the other side works again.
     HalfOpen,
-    /// Denied by an operator.
+    /// An operator denies every call.
     ForcedOpen,
-    /// Admitted by an operator, whatever the results.
+    /// An operator admits every call, whatever the results are.
     ForcedClosed,
 }
 
 impl CircuitState {
-    /// Their names, in their order.
+    /// The names of all states, in the order of the variants.
     pub const NAMES: [&'static str; 5] = [
         Self::Closed.name(),
         Self::Open.name(),
@@ -44,22 +44,23 @@ impl CircuitState {
 /// The result of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ReportOutcome {
-    /// It worked.
+    /// The call succeeded.
     Ok,
-    /// It failed.
+    /// The call failed.
     Fail,
-    /// It says nothing about the other side (cancelled, caller's mistake).
+    /// The result says nothing about the other side: the call was cancelled, or the caller made a
+    /// mistake.
     Ignore,
 }
 
-/// Why a circuit went from one state to another.
+/// The reason for which a circuit went from one state to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cause {
-    /// The trip's failures or failure rate was reached.
+    /// The trip's number or rate of failures was reached.
     Failures,
     /// The rate of slow calls was reached.
     SlowCalls,
-    /// An opening's deadline passed and a call came.
+    /// A call came after the deadline of an opening.
     DeadlinePassed,
     /// Enough trial calls succeeded.
     TrialsSucceeded,
@@ -67,11 +68,11 @@ pub enum Cause {
     TrialsFailed,
     /// Too many trial calls were slow.
     TrialsSlow,
-    /// A trial call was never reported.
+    /// A trial call was not reported within its lease.
     TrialLost,
     /// An operator forced a state, or ended a force.
     Forced,
-    /// The time of a force was over.
+    /// A force reached its end.
     ForceEnded,
     /// An operator reset the circuit.
     Reset,
@@ -98,23 +99,22 @@ impl Cause {
 /// One step from a state to another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Transition {
-    /// The state before.
+    /// The state before the transition.
     pub from: CircuitState,
-    /// The state after.
+    /// The state after the transition.
     pub to: CircuitState,
-    /// The epoch that began.
+    /// The number of the epoch that began.
     pub epoch: u64,
-    /// When it happened: earlier than the call that found it for a lost trial
-    /// or a force that ended.
+    /// The moment of the transition. A lost trial, or a force that ended, is found by a later call.
     pub at: Micros,
-    /// Why.
+    /// The reason.
     pub cause: Cause,
-    /// Time alone did it: it would have happened without the call that found it.
+    /// True if time alone caused it, so that it would have happened without the call that found it.
     pub by_time: bool,
 }
 
-/// The transitions of one call, in order: none, one, or two (one found late,
-/// such as a lost trial, and one that the call itself caused). No heap.
+/// The transitions of one call, in order. There are at most two: one that time caused and that was
+/// found late, such as a lost trial, and one that the call itself caused. Takes no heap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Transitions {
     first: Option<Transition>,
@@ -123,11 +123,11 @@ pub struct Transitions {
 }
 
 impl Transitions {
-    /// Nothing happened.
+    /// No transition.
     pub const NONE: Self = Self { first: None, second: None, lost_trials: 0 };
 
-    /// No call makes more than two; a third would replace the second, so the
-    /// last one always says where the circuit is now.
+    /// Appends a transition. No call makes more than two. A third would replace the second, so that
+    /// the last one always says where the circuit is now.
     pub(super) fn push(&mut self, transition: Transition) {
         if self.first.is_none() {
             self.first = Some(transition);
@@ -136,7 +136,7 @@ impl Transitions {
         }
     }
 
-    /// The last one would have happened without the call that found it.
+    /// Marks the last transition as caused by time.
     pub(super) const fn last_was_by_time(&mut self) {
         let last = if self.second.is_some() { &mut self.second } else { &mut self.first };
         if let Some(transition) = last {
@@ -144,23 +144,22 @@ impl Transitions {
         }
     }
 
-    /// A trial whose lease has ended was found.
+    /// Counts a trial that was found lost.
     pub(super) fn lose_trial(&mut self) {
         self.lost_trials = self.lost_trials.saturating_add(1);
     }
 
-    /// How many trials were found lost on the way, whether or not that led to
-    /// a transition.
+    /// The number of trials that were found lost, whether or not that led to a transition.
     pub const fn lost_trials(&self) -> u8 {
         self.lost_trials
     }
 
-    /// In the order in which they happened.
+    /// The transitions in the order in which they happened.
     pub fn iter(&self) -> impl Iterator<Item = Transition> + use<> {
         self.first.into_iter().chain(self.second)
     }
 
-    /// True when the state is what it was.
+    /// True if no transition happened.
     pub const fn is_empty(&self) -> bool {
         self.first.is_none()
     }
@@ -169,46 +168,45 @@ impl Transitions {
 /// The answer to a call that wants to go through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Admission {
-    /// Whether it may.
+    /// True if the call may go through.
     pub allowed: bool,
     /// The state after this call.
     pub state: CircuitState,
-    /// To be handed back with the result; only when allowed.
-    pub ticket: Option<Permit>,
-    /// When to ask again, if not.
+    /// The permit, which the caller sends back with the result. `None` for a denied call.
+    pub permit: Option<Permit>,
+    /// When to ask again, if the call is denied.
     pub retry: RetryAfter,
-    /// Whether the breaker that the call brought is in force from now on.
+    /// True if the breaker that the call brought is in force from now on.
     pub adopted: bool,
-    /// Whether the circuit changed: only then is there anything to replicate.
+    /// True if the circuit changed. Otherwise there is nothing to replicate.
     pub changed: bool,
-    /// What happened on the way.
+    /// The transitions that the call found or caused.
     pub transitions: Transitions,
 }
 
-/// The answer to a result.
+/// The answer to a report of a call's result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reported {
-    /// False for a stale, late or repeated result: it changed nothing.
+    /// False for a stale, late or repeated result, which counts nowhere.
     pub applied: bool,
     /// The state after this result.
     pub state: CircuitState,
-    /// Whether the breaker that holds for it opened, and so is in force from now
-    /// on where another one was.
+    /// True if the breaker that holds for the result opened and replaced the one that was in force.
     pub adopted: bool,
-    /// Whether the circuit changed. Can be true for a result that was not
-    /// applied: it may find a trial that was lost, or a force that ended.
+    /// True if the circuit changed. A result that was not applied can change it, too, when it finds
+    /// a lost trial or a force that ended.
     pub changed: bool,
-    /// What happened on the way.
+    /// The transitions that the report found or caused.
     pub transitions: Transitions,
 }
 
-/// The answer to an operator, or to a changed breaker.
+/// The answer to an operator's command, or to a change of the breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StateTransition {
-    /// The state after it.
+    /// The state afterwards.
     pub state: CircuitState,
-    /// Whether the circuit changed.
+    /// True if the circuit changed.
     pub changed: bool,
-    /// What happened on the way; a state replaced by the same state is none.
+    /// The transitions. There is none if a state was replaced by the same state.
     pub transitions: Transitions,
 }

@@ -1,11 +1,10 @@
 //! The state machine of one circuit.
 //!
-//! Time does nothing on its own. Every entry point first settles what time has
-//! done since the last one (a force that ended, a trial that was lost, a ramp
-//! that is over, a clock that stepped back), then does its own part. So no
-//! timer is needed, and all of it is a function of (circuit, breaker, now,
-//! arguments): a replica repeats the call. An entry point that answers
-//! `changed: false` has touched nothing.
+//! Time does nothing on its own. Every function that changes a circuit first settles what time has
+//! done since the last one: a force that ended, a trial that was lost, a ramp that is over, a clock
+//! that stepped back. Then it does its own part. So no timer is needed, and the result is a
+//! function of (circuit, breaker, now, arguments): a replica repeats the call. A function that
+//! answers `changed: false` has changed nothing.
 //!
 //! ```text
 //!            trip                    deadline, next acquire
@@ -16,7 +15,7 @@
 //!                           good verdict
 //! ```
 //!
-//! A force leaves from anywhere and ends in closed, with an empty window.
+//! A force can begin in any state. It ends in the closed state with an empty window.
 
 use super::answer::{Admission, Cause, Reported, Transition, Transitions};
 use super::ramp::Ramp;
@@ -31,13 +30,13 @@ use crate::core::retry_after::RetryAfter;
 use crate::core::text::duration::{LONGEST, MILLISECOND};
 use crate::core::time::Micros;
 
-/// The longest reason of a force that is kept, in bytes; the rest is cut.
+/// The most bytes that are kept of the reason of a force. The rest is cut off.
 pub const REASON_BYTES: usize = 256;
 
-/// No epoch is above this: the latest time, and room to count up from it.
+/// The largest epoch. It is far above the latest time, so there is room to count up from there.
 pub(super) const MAX_EPOCH: u64 = 1 << 53;
 
-/// What an operator may force.
+/// What an operator can do with a force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Force {
     /// Deny every call.
@@ -51,21 +50,21 @@ pub enum Force {
 /// A force in effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ForcedState {
-    /// When it ends; `None` for an operator's word only.
+    /// When it ends; `None` if only an operator ends it.
     pub until: Option<Micros>,
     /// The operator's reason.
     pub reason: Box<[u8]>,
 }
 
-/// A state with what belongs to it alone.
+/// A state together with the data that only this state has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Closed {
-        /// While a ramp lasts.
+        /// The ramp, while it lasts.
         ramp: Option<Box<Ramp>>,
     },
     Open {
-        /// From here on a call is a trial.
+        /// A call at this moment or later is a trial.
         deadline: Micros,
     },
     HalfOpen(Box<Round>),
@@ -85,41 +84,42 @@ impl Phase {
     }
 }
 
-/// The state of one key.
+/// The state of one key under a breaker.
 ///
-/// It is always used with the breaker in force: the one that it was made for, or
-/// that a call was admitted under last. A call may bring another one. Each is
-/// judged on the window of its kind, and all windows record every result, so
-/// callers that bring different ones each get theirs.
+/// It is always used with the breaker in force: the one that it was made for, or that admitted a
+/// call last. A call may bring another breaker. Each breaker is judged on the window of its own
+/// kind, and every window records all results, so callers with different breakers each get the
+/// right verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Circuit {
-    /// Rises with every transition, force and reset; results name it.
+    /// The number of the current epoch. It rises with every transition, force and reset, and
+    /// permits name it.
     pub(super) epoch: u64,
     /// When the state began.
     pub(super) since: Micros,
-    /// The last sign of life: a result that was applied, or a new epoch.
+    /// The last sign of life: a result that was applied, or the start of an epoch.
     pub(super) touched: Micros,
-    /// Openings since the circuit was last closed.
+    /// The number of openings since the circuit was last closed.
     pub(super) openings: u32,
-    /// Whether results came in under a breaker that judges otherwise since the
-    /// one in force was judged: the next call under it judges it then.
+    /// True if results came in under a breaker that judges differently, since the one in force was
+    /// judged last. The next call under the breaker in force judges it then.
     pub(super) unjudged: bool,
-    /// What the holder of the circuit marks on it. It means nothing here, and
-    /// stands where there is room: beside the circuit it would make each key
-    /// larger by sixteen bytes.
+    /// Marks of the circuit's holder. They mean nothing here. They are kept inside the circuit
+    /// because beside it they would make each key 16 bytes larger.
     pub(super) marks: u8,
     pub(super) phase: Phase,
-    /// What a closed circuit goes by. Left as it was while open, so that
-    /// people see why it opened; emptied when it closes.
+    /// The results by which a closed circuit is judged. An opening leaves them as they were, so
+    /// that people see why it opened. Closing empties them.
     pub(super) windows: CallWindows,
 }
 
 impl Circuit {
-    /// A closed circuit without results. Its epoch is the time in microseconds
-    /// or `first_epoch`, whichever is later, and each following one is the time
-    /// or one more. So epochs do not repeat after a key was deleted, as long as
-    /// the clock goes on; a caller that also wants that within one microsecond
-    /// passes one more than the last epoch that it saw anywhere.
+    /// Makes a closed circuit without results.
+    ///
+    /// Its epoch is the time in microseconds or `first_epoch`, whichever is later. Each following
+    /// epoch is the time, or one more than the last. So an epoch is not repeated after a key was
+    /// deleted, as long as the clock goes on. To be sure of that within one microsecond as well,
+    /// the caller passes one more than the last epoch that it saw anywhere.
     pub fn new(breaker: &Breaker, now: Micros, first_epoch: u64) -> Self {
         let now = now.min(Micros::MAX);
         Self {
@@ -139,28 +139,27 @@ impl Circuit {
         self.since
     }
 
-    /// What the holder of the circuit has marked on it.
+    /// The marks of the circuit's holder.
     pub const fn marks(&self) -> u8 {
         self.marks
     }
 
-    /// Marks something on it. It is not written with the circuit.
+    /// Sets the marks. [`Circuit::write`] does not write them.
     pub const fn mark(&mut self, marks: u8) {
         self.marks = marks;
     }
 
-    /// The epoch.
+    /// The number of the current epoch.
     pub const fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// The state as of the last change; [`Circuit::view`] knows what time has
-    /// done since.
+    /// The state as of the last change. [`Circuit::view`] also shows what time has done since.
     pub const fn state(&self) -> CircuitState {
         self.phase.state()
     }
 
-    /// A call wants to go through, under the breaker in force.
+    /// Decides whether a call may go through, under the breaker in force.
     ///
     /// ```
     /// use floodgate::core::breaker::{Breaker, Circuit, CircuitState, Report, ReportOutcome};
@@ -168,7 +167,7 @@ impl Circuit {
     ///
     /// let breaker = Breaker::parse(b"1:open=10s").unwrap();
     /// let mut circuit = Circuit::new(&breaker, Micros(0), 1);
-    /// let permit = circuit.acquire(&breaker, Micros(0)).ticket;
+    /// let permit = circuit.acquire(&breaker, Micros(0)).permit;
     /// circuit.report(&breaker, Micros(0), &Report::new(ReportOutcome::Fail, permit, None));
     /// assert!(!circuit.acquire(&breaker, Micros(9_999_999)).allowed);
     ///
@@ -181,25 +180,25 @@ impl Circuit {
         self.at_rest(now).unwrap_or_else(|| self.acquire_under(breaker, breaker, now))
     }
 
-    /// A call wants to go through that brings `breaker` where `in_force` holds.
+    /// Decides whether a call that brings `breaker` may go through, while `in_force` is in force.
     ///
-    /// If it judges otherwise it is judged first, on what its window holds, and
-    /// may open. It is in force from now on where it admits the call, or opened;
-    /// any other denied call leaves the one that was.
+    /// If `breaker` judges differently, it is judged first, on what its window holds, and may open.
+    /// It is in force from now on if it admits the call or opened. Any other denied call leaves the
+    /// breaker that was in force.
     pub fn acquire_under(&mut self, in_force: &Breaker, breaker: &Breaker, now: Micros) -> Admission {
         let now = now.min(Micros::MAX);
         let mut transitions = Transitions::default();
-        let mut changed = self.settle(in_force, now, &mut transitions);
+        let mut changed = self.advance(in_force, now, &mut transitions);
         let epoch = self.epoch;
-        changed |= self.judge_brought(in_force, breaker, now, &mut transitions);
+        changed |= self.trip_if_due(in_force, breaker, now, &mut transitions);
         let opened = self.epoch != epoch && self.state() == CircuitState::Open;
         if matches!(self.phase, Phase::Open { deadline } if now >= deadline) {
             self.enter(Phase::HalfOpen(Box::default()), now, Cause::DeadlinePassed, &mut transitions);
             changed = true;
         }
-        let (ticket, retry, took) = self.admit(breaker, now);
+        let (permit, retry, took) = self.admit(breaker, now);
         changed |= took;
-        let allowed = ticket.is_some();
+        let allowed = permit.is_some();
         let mut adopted = false;
         if !same(in_force, breaker) {
             adopted = allowed || opened;
@@ -210,11 +209,11 @@ impl Circuit {
                 changed |= self.windows.name_if_room(breaker);
             }
         }
-        Admission { allowed, state: self.state(), ticket, retry, adopted, changed, transitions }
+        Admission { allowed, state: self.state(), permit, retry, adopted, changed, transitions }
     }
 
-    /// The permit of a call in this state, else when to ask again; and whether
-    /// that changed anything.
+    /// Returns the permit of a call in this state, else when to ask again, and whether the circuit
+    /// changed.
     fn admit(&mut self, breaker: &Breaker, now: Micros) -> (Option<Permit>, RetryAfter, bool) {
         let epoch = self.epoch;
         match &mut self.phase {
@@ -236,8 +235,8 @@ impl Circuit {
                 if let Some(trial) = round.admit(breaker, now) {
                     return (Some(Permit::Trial { epoch, trial }), RetryAfter::Now, true);
                 }
-                // Without room and without a verdict there is a trial in
-                // flight, so there is a lease to wait for.
+                // Without room and without a verdict some trial is in flight, so there is a lease
+                // that ends.
                 let end = round.earliest_lease();
                 (None, end.map_or(RetryAfter::Now, |end| RetryAfter::until(end, now)), false)
             }
@@ -248,26 +247,26 @@ impl Circuit {
         }
     }
 
-    /// What [`Circuit::acquire`] would answer, without doing it: for calls on
-    /// which something else has a say as well.
+    /// What [`Circuit::acquire`] would answer, without changing the circuit. Needed if something
+    /// else can deny the call, too.
     pub fn peek_acquire(&self, breaker: &Breaker, now: Micros) -> Admission {
         self.at_rest(now.min(Micros::MAX)).unwrap_or_else(|| self.clone().acquire(breaker, now))
     }
 
-    /// What [`Circuit::acquire_under`] would answer, without doing it.
+    /// What [`Circuit::acquire_under`] would answer, without changing the circuit.
     pub fn peek_acquire_under(&self, in_force: &Breaker, breaker: &Breaker, now: Micros) -> Admission {
         self.clone().acquire_under(in_force, breaker, now)
     }
 
-    /// A call has a result, under the breaker in force.
+    /// Applies the result of a call, under the breaker in force.
     pub fn report(&mut self, breaker: &Breaker, now: Micros, report: &Report) -> Reported {
         self.report_under(breaker, breaker, now, report)
     }
 
-    /// A call has a result, and `breaker` holds for it where `in_force` is in
-    /// force: it says what is slow, and is judged. It is in force from now on
-    /// only if it opens. Without a ticket the result counts only while the circuit
-    /// is closed.
+    /// Applies the result of a call for which `breaker` holds, while `in_force` is in force.
+    ///
+    /// `breaker` says what is slow, and is judged. It is in force from now on only if it opens. A
+    /// result without a permit counts only while the circuit is closed.
     pub fn report_under(
         &mut self,
         in_force: &Breaker,
@@ -275,10 +274,10 @@ impl Circuit {
         now: Micros,
         report: &Report,
     ) -> Reported {
-        let &Report { outcome, ticket, duration_us, reporter } = report;
+        let &Report { outcome, permit, duration_us, reporter } = report;
         let now = now.min(Micros::MAX);
         let mut transitions = Transitions::default();
-        let mut changed = self.settle(in_force, now, &mut transitions);
+        let mut changed = self.advance(in_force, now, &mut transitions);
         let call = match outcome {
             ReportOutcome::Ignore => None,
             ReportOutcome::Ok | ReportOutcome::Fail => Some(CallOutcome {
@@ -289,12 +288,12 @@ impl Circuit {
         };
         let epoch = self.epoch;
         let closed = Permit::Closed { epoch };
-        let applied = match (&mut self.phase, ticket) {
-            (Phase::Closed { .. } | Phase::ForcedClosed(_), ticket) => {
-                ticket.is_none_or(|ticket| ticket == closed)
+        let applied = match (&mut self.phase, permit) {
+            (Phase::Closed { .. } | Phase::ForcedClosed(_), permit) => {
+                permit.is_none_or(|permit| permit == closed)
             }
             (Phase::HalfOpen(round), Some(Permit::Trial { epoch, trial })) => {
-                epoch == self.epoch && round.take(trial)
+                epoch == self.epoch && round.remove_trial(trial)
             }
             _ => false,
         };
@@ -309,8 +308,8 @@ impl Circuit {
         Reported { applied, state: self.state(), adopted, changed, transitions }
     }
 
-    /// An operator forces a state, until `until` or for good. [`Force::Auto`]
-    /// ends a force; without one it does nothing.
+    /// Forces a state by an operator's word, until `until`, or for good if that is `None`.
+    /// [`Force::Auto`] ends a force; without a force it does nothing.
     pub fn force(
         &mut self,
         breaker: &Breaker,
@@ -321,7 +320,7 @@ impl Circuit {
     ) -> StateTransition {
         let now = now.min(Micros::MAX);
         let mut transitions = Transitions::default();
-        let settled = self.settle(breaker, now, &mut transitions);
+        let settled = self.advance(breaker, now, &mut transitions);
         let hold = || {
             let until = until.map(|until| until.clamp(now, now.plus(LONGEST)));
             Box::new(ForcedState { until, reason: reason.get(..REASON_BYTES).unwrap_or(reason).into() })
@@ -339,43 +338,41 @@ impl Circuit {
         StateTransition { state: self.state(), changed, transitions }
     }
 
-    /// An operator resets the circuit: closed, with an empty window, no force.
+    /// Resets the circuit by an operator's word: closed, with an empty window and without a force.
     pub fn reset(&mut self, breaker: &Breaker, now: Micros) -> StateTransition {
         let now = now.min(Micros::MAX);
         let mut transitions = Transitions::default();
-        self.settle(breaker, now, &mut transitions);
+        self.advance(breaker, now, &mut transitions);
         self.start_afresh();
         self.enter(Phase::Closed { ramp: None }, now, Cause::Reset, &mut transitions);
         StateTransition { state: self.state(), changed: true, transitions }
     }
 
-    /// From now on `new` is in force, whatever the state: by an operator's word,
-    /// or since a policy says so. The circuit keeps its epoch, state, deadline
-    /// and results.
+    /// Puts `new` in force, whatever the state: by an operator's word, or because a policy says so.
+    /// The circuit keeps its epoch, state, deadline and results.
     ///
-    /// A half-open round goes on with its trials. Where `new` makes their
-    /// verdict certain it is given now. A closed circuit is judged by the next
-    /// call, if `new` judges otherwise.
+    /// A half-open round goes on with its trials. If `new` makes their verdict certain, it is given
+    /// now. A closed circuit is judged by the next call, if `new` judges differently.
     pub fn change_breaker(&mut self, old: &Breaker, new: &Breaker, now: Micros) -> StateTransition {
         let now = now.min(Micros::MAX);
         let mut transitions = Transitions::default();
-        let mut changed = self.settle(old, now, &mut transitions);
+        let mut changed = self.advance(old, now, &mut transitions);
         if !same(old, new) {
             changed = true;
             let unjudged = self.unjudged || !old.judges_like(new);
             self.adopt(old, new);
             self.unjudged = unjudged;
-            self.settle(new, now, &mut transitions);
+            self.advance(new, now, &mut transitions);
         }
         StateTransition { state: self.state(), changed, transitions }
     }
 
-    /// [`Circuit::change_breaker`] as version 0.1 did it: another trip forgets
-    /// the results, and another ramp begins with half a call.
+    /// [`Circuit::change_breaker`] as version 0.1 did it, for effects that 0.1 wrote. Another trip
+    /// forgets the results, and another ramp begins with half a call.
     pub fn change_breaker_0_1(&mut self, old: &Breaker, new: &Breaker, now: Micros) -> StateTransition {
         let now = now.min(Micros::MAX);
         let mut transitions = Transitions::default();
-        let mut changed = self.settle(old, now, &mut transitions);
+        let mut changed = self.advance(old, now, &mut transitions);
         if !same(old, new) {
             changed = true;
             if old.trip() == new.trip() {
@@ -388,28 +385,28 @@ impl Circuit {
             {
                 **ramp = Ramp::new(new.ramp_us());
             }
-            self.settle(new, now, &mut transitions);
+            self.advance(new, now, &mut transitions);
         }
         StateTransition { state: self.state(), changed, transitions }
     }
 
-    /// Whether reporters are told apart: since a breaker in force asked for several.
+    /// Whether reporters are counted separately. They are since a breaker in force asked for
+    /// several.
     pub const fn tells_reporters(&self) -> bool {
         self.windows.tells_reporters()
     }
 
-    /// A call names a breaker that does not hold for it: its kind of window
-    /// records from now on.
+    /// Notes that a call names a breaker that does not hold for it. Its kind of window records from
+    /// now on.
     pub fn name(&mut self, breaker: &Breaker) {
         self.windows.name(breaker);
     }
 
     /// When the circuit may be forgotten; `None` for never.
     ///
-    /// That is `idle` after its last result, but not while forgetting it would
-    /// let calls through that it denies: an opening is remembered until a trial
-    /// had the time to begin, and a trial until the opening that its loss would
-    /// cause.
+    /// This is `idle` after its last result. But a circuit is not forgotten while that would admit
+    /// calls that it denies. So an opening is remembered until a trial had the time to begin, and a
+    /// trial is remembered until the end of the opening that its loss would cause.
     pub fn expires_at(&self, breaker: &Breaker, now: Micros) -> Option<Micros> {
         let idle = self.touched.min(now).plus(breaker.idle_us());
         let kept = self.windows.kept_until().minus(self.touched.since(now));
@@ -426,7 +423,7 @@ impl Circuit {
         Some(idle.max(kept).max(needed))
     }
 
-    /// What a report most likely needs outside of it.
+    /// The memory outside the circuit that a report most likely needs.
     #[inline]
     pub fn prefetch_hint(&self) -> Option<PrefetchHint> {
         self.windows.prefetch_hint()
@@ -453,12 +450,12 @@ impl Circuit {
         }
     }
 
-    /// What [`Circuit::acquire`] answers where neither time nor the call changes
-    /// anything: the common case, without a write. `None` where they may.
+    /// What [`Circuit::acquire`] answers if neither time nor the call changes the circuit. This
+    /// common case needs no write. `None` if something may change.
     #[inline]
     pub fn at_rest(&self, now: Micros) -> Option<Admission> {
-        let (ticket, retry) = match &self.phase {
-            // A clock that stepped back is recorded.
+        let (permit, retry) = match &self.phase {
+            // The step of the clock must be recorded.
             _ if self.touched > now => return None,
             Phase::Closed { ramp: None } if !self.unjudged => {
                 (Some(Permit::Closed { epoch: self.epoch }), RetryAfter::Now)
@@ -469,9 +466,9 @@ impl Circuit {
             _ => return None,
         };
         Some(Admission {
-            allowed: ticket.is_some(),
+            allowed: permit.is_some(),
             state: self.state(),
-            ticket,
+            permit,
             retry,
             adopted: false,
             changed: false,
@@ -479,8 +476,8 @@ impl Circuit {
         })
     }
 
-    /// Counts a result that this state accepts: `None` for an ignored one. True
-    /// when that changed anything.
+    /// Counts a result that this state accepts; `None` is an ignored one. True if the circuit
+    /// changed.
     fn apply(
         &mut self,
         in_force: &Breaker,
@@ -491,16 +488,16 @@ impl Circuit {
     ) -> bool {
         match (&mut self.phase, call) {
             (Phase::HalfOpen(round), call) => {
-                // An ignored trial has given its place back, and shows that
-                // somebody still cares.
+                // An ignored trial has given its place back, and shows that a caller is still
+                // there.
                 if let Some(call) = call {
-                    round.count(call);
+                    round.record(call);
                 }
                 self.touched = now;
-                // By the breaker that holds, else by the one in force: whoever
-                // looks meets no round whose verdict is certain.
-                if !self.settle_round(breaker, now, transitions) {
-                    self.settle_round(in_force, now, transitions);
+                // Judge by the breaker that holds, else by the one in force, so that no certain
+                // verdict is left waiting.
+                if !self.advance_round(breaker, now, transitions) {
+                    self.advance_round(in_force, now, transitions);
                 }
                 true
             }
@@ -530,16 +527,15 @@ impl Circuit {
         self.enter(Phase::Closed { ramp }, at, Cause::TrialsSucceeded, transitions);
     }
 
-    /// Forgets calls and openings.
+    /// Forgets results and openings.
     pub(super) fn start_afresh(&mut self) {
         self.openings = 0;
         self.unjudged = false;
         self.windows.clear();
     }
 
-    /// The one place where a state, and with it an epoch, begins. The cap is out
-    /// of any clock's reach: it keeps a circuit from a forged payload within
-    /// what the encoding accepts.
+    /// Enters a state and begins an epoch; nothing else does. No clock reaches the cap of the
+    /// epoch. It keeps a circuit from a forged payload within what the encoding accepts.
     pub(super) fn enter(&mut self, phase: Phase, at: Micros, cause: Cause, transitions: &mut Transitions) {
         let (from, to) = (self.state(), phase.state());
         self.epoch = self.epoch.saturating_add(1).max(at.0).min(MAX_EPOCH);
@@ -552,7 +548,7 @@ impl Circuit {
     }
 }
 
-/// Whether two breakers are the same; mostly they are one.
+/// Whether two breakers are the same. Mostly both are one reference, which is compared first.
 pub(super) fn same(one: &Breaker, other: &Breaker) -> bool {
     std::ptr::eq(one, other) || one == other
 }

@@ -1,5 +1,5 @@
-//! A circuit as bytes, for storage and replication. The breaker is stored
-//! beside it and says what the window looks like.
+//! A circuit as bytes, for storage and replication. The breaker is stored beside it and determines
+//! the shape of the window.
 //!
 //! ```text
 //! epoch since touched openings unjudged phase windows
@@ -11,19 +11,19 @@
 //! hold  = (0 | 1 length) reason
 //! ```
 //!
-//! What windows are is told in `window::set`.
+//! `window::set` describes the windows.
 //!
-//! Version 0.1 knew one window, and took the length of a ramp and of a lease
-//! from the breaker beside it:
+//! Version 0.1 had one window. It took the length of a ramp and of a lease from the breaker beside
+//! it:
 //!
 //! ```text
 //! epoch since touched openings phase window
 //! phase = 1 credit | 3 done failures slow admitted n (id end)*n | as above
 //! ```
 //!
-//! All numbers are varints. The ends of openings and forces are written as
-//! lengths from `since`, so a payload cannot deny calls for longer than a
-//! breaker could; whatever else it says, the circuit works on from there.
+//! All numbers are varints. The ends of openings and forces are written as lengths from `since`, so
+//! a payload cannot deny calls for longer than a breaker could. Every payload that is accepted
+//! makes a circuit that works on from there.
 
 use super::circuit::{Circuit, ForcedState, MAX_EPOCH, Phase, REASON_BYTES};
 use super::ramp::Ramp;
@@ -120,7 +120,7 @@ impl Circuit {
     }
 }
 
-/// Who wrote the bytes.
+/// The version that wrote the bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum WrittenBy {
     Version0_1,
@@ -146,7 +146,7 @@ fn read_round(by: WrittenBy, reader: &mut Reader, breaker: &Breaker) -> Result<R
         admitted: reader.u64_to(MAX_TRIAL)?,
         in_flight: Vec::new(),
     };
-    // A verdict that is certain under this breaker is given by the next call.
+    // If a verdict is certain under this breaker, the next call gives it.
     if round.failures > round.done || round.slow > round.done {
         return Err(Corrupt("impossible round of trials"));
     }

@@ -1,4 +1,4 @@
-//! A breaker as text, both ways.
+//! A breaker as text: its parser, and the text that it is written as.
 //!
 //! ```text
 //! breaker = trip *( ":" name "=" value )
@@ -8,11 +8,13 @@
 //!
 //! Letter case does not matter. P and the back-off have up to two decimals.
 
-use super::spec::{Breaker, MAX_CALLS, MAX_COUNT, MAX_PROBES, MAX_REPORTERS, Rate, Trip};
+use super::spec::{BACKOFF, Breaker, MAX_CALLS, MAX_COUNT, MAX_PROBES, MAX_REPORTERS, Trip};
 use crate::core::text::duration;
 use crate::core::text::duration::{HOUR, LONGEST, MILLISECOND, split_number, whole_number};
-use crate::core::text::hundredths::{decimal, hundredths};
-use crate::core::text::token::{TokenError, shown};
+use crate::core::text::hundredths::Hundredths;
+use crate::core::text::percent::Percent;
+use crate::core::text::token::{TokenError, listed, shown};
+use std::fmt::Display;
 
 /// The longest text of a breaker, in bytes.
 pub const TEXT_BYTES: usize = 1024;
@@ -38,17 +40,17 @@ impl Breaker {
         breaker(text, duration::parse).map_err(|reason| TokenError::new("breaker", text, reason))
     }
 
-    /// As [`Breaker::parse`], of what version 0.1 kept: there the duration of an
-    /// option without a unit was milliseconds.
+    /// The same as [`Breaker::parse`], for a text that version 0.1 stored. There the duration of an
+    /// option without a unit was in milliseconds.
     ///
     /// # Errors
-    /// As [`Breaker::parse`].
+    /// The same as [`Breaker::parse`].
     pub fn parse_stored(text: &[u8]) -> Result<Self, TokenError> {
         breaker(text, duration::parse_stored).map_err(|reason| TokenError::new("breaker", text, reason))
     }
 
-    /// What [`Breaker::parse_stored`] reads, with a unit behind each duration of an
-    /// option that has none; the rest stays as it was written.
+    /// Adds the unit `ms` to each duration of an option that has none, in a text that
+    /// [`Breaker::parse_stored`] reads. The rest stays as it was written.
     pub fn with_units(text: &str) -> String {
         let part = |part: &str| match part.split_once('=') {
             Some((name, value)) if is_duration(name) && is_unitless(value) => format!("{part}ms"),
@@ -57,8 +59,8 @@ impl Breaker {
         text.split(':').map(part).collect::<Vec<_>>().join(":")
     }
 
-    /// The shortest text that parses to this breaker: options at their defaults
-    /// are left out, the others come in the order of the documentation.
+    /// The shortest text that parses to this breaker. Options at their defaults are left out; the
+    /// others come in the order of the documentation.
     pub fn canonical(&self) -> String {
         let trip = self.trip();
         let mut text = match trip {
@@ -66,77 +68,40 @@ impl Breaker {
             Trip::Count { failures, period_us } => {
                 format!("{failures}/{}", duration::canonical(period_us))
             }
-            Trip::RatePeriod { rate, period_us } => {
-                format!("{}/{}", percent(rate), duration::canonical(period_us))
-            }
-            Trip::RateCalls { rate, calls } => format!("{}/{calls}calls", percent(rate)),
-        };
-        let mut option = |name: &str, value: String| {
-            text.push(':');
-            text.push_str(name);
-            text.push('=');
-            text.push_str(&value);
+            Trip::RatePeriod { rate, period_us } => format!("{rate}/{}", duration::canonical(period_us)),
+            Trip::RateCalls { rate, calls } => format!("{rate}/{calls}calls"),
         };
         let defaults = Self::with_defaults(trip);
-        if self.min != defaults.min {
-            option("min", self.min.to_string());
-        }
-        if let Some(slow) = self.slow_us {
-            option("slow", duration::canonical(slow));
-        }
-        if self.slowrate != defaults.slowrate {
-            option("slowrate", percent(self.slowrate));
-        }
-        if self.open_us != defaults.open_us {
-            option("open", duration::canonical(self.open_us));
-        }
-        if self.backoff != defaults.backoff {
-            option("backoff", decimal(self.backoff));
-        }
-        if self.maxopen_us != default_maxopen(self.open_us) {
-            option("maxopen", duration::canonical(self.maxopen_us));
-        }
-        if self.probes != defaults.probes {
-            option("probes", self.probes.to_string());
-        }
-        if self.lease_us != defaults.lease_us {
-            option("lease", duration::canonical(self.lease_us));
-        }
-        if self.ramp_us != defaults.ramp_us {
-            option("ramp", duration::canonical(self.ramp_us));
-        }
-        if self.idle_us != defaults.idle_us {
-            option("idle", duration::canonical(self.idle_us));
-        }
-        if self.reporters != defaults.reporters {
-            option("reporters", self.reporters.to_string());
+        let differs = |value: u64, default: u64| (value != default).then(|| value.to_string());
+        let length = |us: u64, default: u64| (us != default).then(|| duration::canonical(us));
+        let options = [
+            ("min", differs(self.min.into(), defaults.min.into())),
+            ("slow", self.slow_us.map(duration::canonical)),
+            ("slowrate", (self.slowrate != defaults.slowrate).then(|| self.slowrate.to_string())),
+            ("open", length(self.open_us, defaults.open_us)),
+            ("backoff", (self.backoff != defaults.backoff).then(|| self.backoff.to_string())),
+            ("maxopen", length(self.maxopen_us, default_maxopen(self.open_us))),
+            ("probes", differs(self.probes.into(), defaults.probes.into())),
+            ("lease", length(self.lease_us, defaults.lease_us)),
+            ("ramp", length(self.ramp_us, defaults.ramp_us)),
+            ("idle", length(self.idle_us, defaults.idle_us)),
+            ("reporters", differs(self.reporters.into(), defaults.reporters.into())),
+        ];
+        for (name, value) in options {
+            if let Some(value) = value {
+                text.push_str(&format!(":{name}={value}"));
+            }
         }
         text
     }
 }
 
-/// `maxopen` where the token names none: an hour, or `open` if that is longer.
+/// `maxopen` if the token names none: an hour, or `open` if that is longer.
 fn default_maxopen(open_us: u64) -> u64 {
     open_us.max(HOUR)
 }
 
-/// The value of each option that the text gives.
-#[derive(Default)]
-struct BreakerOptions {
-    min: Option<u32>,
-    slow: Option<u64>,
-    slowrate: Option<Rate>,
-    open: Option<u64>,
-    backoff: Option<u32>,
-    maxopen: Option<u64>,
-    probes: Option<u8>,
-    lease: Option<u64>,
-    ramp: Option<u64>,
-    idle: Option<u64>,
-    reporters: Option<u8>,
-}
-
-/// Whether an option's value is a duration.
+/// Whether the value of this option is a duration.
 fn is_duration(option: &str) -> bool {
     ["slow", "open", "maxopen", "lease", "ramp", "idle"].iter().any(|name| name.eq_ignore_ascii_case(option))
 }
@@ -145,7 +110,7 @@ fn is_unitless(value: &str) -> bool {
     !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) && value.bytes().any(|b| b != b'0')
 }
 
-/// How the durations of options are read.
+/// The function that reads the durations of options.
 type ReadDuration = fn(&[u8]) -> Result<u64, TokenError>;
 
 fn breaker(text: &[u8], read: ReadDuration) -> Result<Breaker, BreakerReason> {
@@ -154,11 +119,11 @@ fn breaker(text: &[u8], read: ReadDuration) -> Result<Breaker, BreakerReason> {
     }
     let mut parts = text.split(|&b| b == b':');
     let trip = trip(parts.next().unwrap_or_default())?;
-    let mut options = BreakerOptions::default();
+    let mut draft = BreakerDraft { breaker: Breaker::with_defaults(trip), given: Vec::new() };
     for part in parts {
-        options.set(part, read)?;
+        draft.take(part, read)?;
     }
-    options.complete(trip)
+    draft.complete()
 }
 
 fn trip(text: &[u8]) -> Result<Trip, BreakerReason> {
@@ -183,8 +148,8 @@ fn trip(text: &[u8]) -> Result<Trip, BreakerReason> {
     }
 }
 
-/// What follows `P%/`.
-fn rate_trip(rate: Rate, over: &[u8]) -> Result<Trip, BreakerReason> {
+/// Parses what follows `P%/`.
+fn rate_trip(rate: Percent, over: &[u8]) -> Result<Trip, BreakerReason> {
     let (digits, unit) = split_number(over);
     if !unit.eq_ignore_ascii_case(b"calls") {
         return Ok(Trip::RatePeriod { rate, period_us: parse_period(over)? });
@@ -192,20 +157,18 @@ fn rate_trip(rate: Rate, over: &[u8]) -> Result<Trip, BreakerReason> {
     if digits.is_empty() {
         return Err("missing number of calls".into());
     }
-    let calls = within(digits, MAX_CALLS.into()).and_then(|calls| u16::try_from(calls).ok());
-    let calls = calls.ok_or_else(|| format!("calls must be 1 to {MAX_CALLS}"))?;
-    Ok(Trip::RateCalls { rate, calls })
+    Ok(Trip::RateCalls { rate, calls: number("calls", digits, MAX_CALLS)? })
 }
 
-/// A number of failures.
-fn failures(number: &[u8]) -> Result<u32, BreakerReason> {
-    if number.contains(&b'.') {
+/// Parses a number of failures.
+fn failures(text: &[u8]) -> Result<u32, BreakerReason> {
+    if text.contains(&b'.') {
         return Err("a number of failures has no decimals, a rate is written as 50%/60s".into());
     }
-    count(number).ok_or_else(|| format!("failures must be 1 to {MAX_COUNT}"))
+    number("failures", text, MAX_COUNT)
 }
 
-/// `[ n ] unit`.
+/// Parses `[ n ] unit` into microseconds.
 fn parse_period(text: &[u8]) -> Result<u64, BreakerReason> {
     if text.is_empty() {
         return Err("missing period, as in 5/10s or 50%/60s".into());
@@ -224,9 +187,16 @@ fn parse_period(text: &[u8]) -> Result<u64, BreakerReason> {
     us.ok_or_else(|| "period must be 1ms to 366d".into())
 }
 
-impl BreakerOptions {
-    /// Takes one `name=value`.
-    fn set(&mut self, part: &[u8], read: ReadDuration) -> Result<(), BreakerReason> {
+/// A breaker whose text is read in part.
+struct BreakerDraft {
+    breaker: Breaker,
+    /// The names of the options that the text has given.
+    given: Vec<&'static str>,
+}
+
+impl BreakerDraft {
+    /// Parses one `name=value`.
+    fn take(&mut self, part: &[u8], read: ReadDuration) -> Result<(), BreakerReason> {
         if part.is_empty() {
             return Err("empty option".into());
         }
@@ -234,101 +204,90 @@ impl BreakerOptions {
         let (name, value) = equals.map_or((part, None), |at| {
             (part.get(..at).unwrap_or_default(), part.get(at + 1..).filter(|value| !value.is_empty()))
         });
-        let name = name.to_ascii_lowercase();
-        let option = match name.as_slice() {
-            b"min" | b"slow" | b"slowrate" | b"open" | b"backoff" | b"maxopen" | b"probes" | b"lease"
-            | b"ramp" | b"idle" | b"reporters" => shown(&name),
-            _ => return Err(unknown_option(&name)),
-        };
-        let value =
-            value.ok_or_else(|| format!("missing value of {option}, as in {option}={}", example(&option)))?;
-        let given_twice = match name.as_slice() {
-            b"min" => {
-                let min = count(value).ok_or_else(|| format!("min must be 1 to {MAX_COUNT}"))?;
-                self.min.replace(min).is_some()
-            }
-            b"slow" => self.slow.replace(length(&option, value, MILLISECOND, read)?).is_some(),
-            b"slowrate" => {
-                let Some((b'%', number)) = value.split_last() else {
-                    return Err("slowrate must be a percentage such as 50%".into());
-                };
-                self.slowrate.replace(rate(number)?).is_some()
-            }
-            b"open" => self.open.replace(length(&option, value, MILLISECOND, read)?).is_some(),
-            b"backoff" => {
-                let factor = hundredths(value)?
-                    .filter(|factor| (100..=10_000).contains(factor))
-                    .and_then(|factor| u32::try_from(factor).ok());
-                self.backoff.replace(factor.ok_or("backoff must be 1 to 100")?).is_some()
-            }
-            b"maxopen" => self.maxopen.replace(length(&option, value, MILLISECOND, read)?).is_some(),
-            b"probes" => {
-                let probes = within(value, MAX_PROBES.into()).and_then(|n| u8::try_from(n).ok());
-                let probes = probes.ok_or_else(|| format!("probes must be 1 to {MAX_PROBES}"))?;
-                self.probes.replace(probes).is_some()
-            }
-            b"reporters" => {
-                let reporters = within(value, MAX_REPORTERS.into()).and_then(|n| u8::try_from(n).ok());
-                let reporters = reporters.ok_or_else(|| format!("reporters must be 1 to {MAX_REPORTERS}"))?;
-                self.reporters.replace(reporters).is_some()
-            }
-            b"lease" => self.lease.replace(length(&option, value, MILLISECOND, read)?).is_some(),
-            b"ramp" => self.ramp.replace(length(&option, value, 0, read)?).is_some(),
-            _ => self.idle.replace(length(&option, value, MILLISECOND, read)?).is_some(),
-        };
-        if given_twice { Err(format!("{option} is given twice")) } else { Ok(()) }
+        let option = OPTIONS.iter().find(|(option, _)| option.as_bytes().eq_ignore_ascii_case(name));
+        let &(option, example) = option.ok_or_else(|| unknown_option(&name.to_ascii_lowercase()))?;
+        let value = value.ok_or_else(|| format!("missing value of {option}, as in {option}={example}"))?;
+        self.set(option, value, read)?;
+        if self.given(option) {
+            return Err(format!("{option} is given twice"));
+        }
+        self.given.push(option);
+        Ok(())
     }
 
-    /// The breaker, if these options go together.
-    fn complete(self, trip: Trip) -> Result<Breaker, BreakerReason> {
-        let defaults = Breaker::with_defaults(trip);
-        if trip.rate().is_none() {
-            // They would have no effect: better to say so than to let somebody
-            // believe that slow calls open this breaker.
-            let useless = [
-                ("min", self.min.is_some()),
-                ("slow", self.slow.is_some()),
-                ("slowrate", self.slowrate.is_some()),
-            ];
-            if let Some((option, _)) = useless.into_iter().find(|&(_, given)| given) {
-                return Err(format!("{option} is only for rates (P%/...)"));
+    fn set(&mut self, option: &str, value: &[u8], read: ReadDuration) -> Result<(), BreakerReason> {
+        let breaker = &mut self.breaker;
+        let length = |least| length(option, value, least, read);
+        match option {
+            "min" => breaker.min = number(option, value, MAX_COUNT)?,
+            "slow" => breaker.slow_us = Some(length(MILLISECOND)?),
+            "slowrate" => {
+                let percent = value.strip_suffix(b"%").ok_or("slowrate must be a percentage such as 50%")?;
+                breaker.slowrate = rate(percent)?;
             }
+            "open" => breaker.open_us = length(MILLISECOND)?,
+            "backoff" => {
+                let factor = Hundredths::parse(value).map_err(|reason| reason.to_string())?;
+                let factor = Some(factor).filter(|factor| BACKOFF.contains(factor));
+                breaker.backoff = factor.ok_or("backoff must be 1 to 100")?;
+            }
+            "maxopen" => breaker.maxopen_us = length(MILLISECOND)?,
+            "probes" => breaker.probes = number(option, value, MAX_PROBES)?,
+            "lease" => breaker.lease_us = length(MILLISECOND)?,
+            "ramp" => breaker.ramp_us = length(0)?,
+            "idle" => breaker.idle_us = length(MILLISECOND)?,
+            _ => breaker.reporters = number(option, value, MAX_REPORTERS)?,
         }
-        if self.slowrate.is_some() && self.slow.is_none() {
+        Ok(())
+    }
+
+    fn given(&self, option: &str) -> bool {
+        self.given.contains(&option)
+    }
+
+    /// Makes the breaker, or says why these options do not go together.
+    fn complete(mut self) -> Result<Breaker, BreakerReason> {
+        let trip = self.breaker.trip;
+        // Other trips do not use these options. Refusing them is better than letting an operator
+        // believe that slow calls open this breaker.
+        let useless = ["min", "slow", "slowrate"].into_iter().find(|option| self.given(option));
+        if let Some(option) = useless.filter(|_| trip.rate().is_none()) {
+            return Err(format!("{option} is only for rates (P%/...)"));
+        }
+        if self.given("slowrate") && !self.given("slow") {
             return Err("slowrate needs slow".into());
         }
-        let min = self.min.unwrap_or(defaults.min);
         if let Trip::RateCalls { calls, .. } = trip
-            && min > calls.into()
+            && self.breaker.min > calls.into()
         {
             return Err("min is more than the calls in the window".into());
         }
-        let open_us = self.open.unwrap_or(defaults.open_us);
-        let maxopen_us = self.maxopen.unwrap_or_else(|| default_maxopen(open_us));
-        if maxopen_us < open_us {
+        if !self.given("maxopen") {
+            self.breaker.maxopen_us = default_maxopen(self.breaker.open_us);
+        }
+        if self.breaker.maxopen_us < self.breaker.open_us {
             return Err("maxopen is shorter than open".into());
         }
-        Ok(Breaker {
-            trip,
-            min,
-            slow_us: self.slow,
-            slowrate: self.slowrate.unwrap_or(defaults.slowrate),
-            open_us,
-            backoff: self.backoff.unwrap_or(defaults.backoff),
-            maxopen_us,
-            probes: self.probes.unwrap_or(defaults.probes),
-            lease_us: self.lease.unwrap_or(defaults.lease_us),
-            ramp_us: self.ramp.unwrap_or(defaults.ramp_us),
-            idle_us: self.idle.unwrap_or(defaults.idle_us),
-            reporters: self.reporters.unwrap_or(defaults.reporters),
-        })
+        Ok(self.breaker)
     }
 }
 
-/// Every option, in the order of the documentation.
-const OPTIONS: &str = "min, slow, slowrate, open, backoff, maxopen, probes, lease, ramp, idle and reporters";
+/// Every option with a value to show as an example, in the order of the documentation.
+const OPTIONS: [(&str, &str); 11] = [
+    ("min", "20"),
+    ("slow", "500ms"),
+    ("slowrate", "50%"),
+    ("open", "30s"),
+    ("backoff", "2"),
+    ("maxopen", "1h"),
+    ("probes", "3"),
+    ("lease", "30s"),
+    ("ramp", "30s"),
+    ("idle", "1h"),
+    ("reporters", "2"),
+];
 
-/// What other breakers call an option, and ours.
+/// Names that other circuit breakers use for an option, each with ours.
 const OTHER_NAMES: &[(&str, &str)] = &[
     ("timeout", "open"),
     ("reset", "open"),
@@ -349,44 +308,33 @@ const OTHER_NAMES: &[(&str, &str)] = &[
 
 fn unknown_option(name: &[u8]) -> BreakerReason {
     let unknown = format!("unknown option '{}'", shown(name));
-    match OTHER_NAMES.iter().find(|(other, _)| other.as_bytes() == name) {
-        Some((_, ours)) => format!("{unknown}, write {ours}={}", example(ours)),
-        None => format!("{unknown}: the options are {OPTIONS}"),
+    let ours = OTHER_NAMES.iter().find(|(other, _)| other.as_bytes() == name);
+    let ours = ours.and_then(|(_, ours)| OPTIONS.iter().find(|(option, _)| option == ours));
+    match ours {
+        Some((option, example)) => format!("{unknown}, write {option}={example}"),
+        None => format!("{unknown}: the options are {}", listed(&OPTIONS.map(|(option, _)| option), "and")),
     }
 }
 
-/// A value of an option, to be shown.
-fn example(option: &str) -> &'static str {
-    match option {
-        "min" => "20",
-        "slowrate" => "50%",
-        "backoff" | "reporters" => "2",
-        "probes" => "3",
-        "slow" => "500ms",
-        "maxopen" | "idle" => "1h",
-        _ => "30s",
-    }
-}
-
-/// The length of time of `option`.
+/// Parses the duration of `option` into microseconds.
 fn length(option: &str, value: &[u8], least: u64, read: ReadDuration) -> Result<u64, BreakerReason> {
     let us = read(value).map_err(|error| format!("{option}={}: {}", error.token, error.reason))?;
     if us < least { Err(format!("{option} must be at least 1ms")) } else { Ok(us) }
 }
 
-/// A whole number from 1 to `max`.
-fn within(digits: &[u8], max: u64) -> Option<u64> {
-    whole_number(digits).filter(|n| (1..=max).contains(n))
+/// Parses a whole number from 1 to `most`.
+fn number<N>(what: &str, digits: &[u8], most: N) -> Result<N, BreakerReason>
+where
+    N: Copy + Display + Into<u64> + TryFrom<u64>,
+{
+    let number = whole_number(digits).filter(|n| (1..=most.into()).contains(n));
+    number.and_then(|n| N::try_from(n).ok()).ok_or_else(|| format!("{what} must be 1 to {most}"))
 }
 
-/// A whole number from 1 to [`MAX_COUNT`].
-fn count(digits: &[u8]) -> Option<u32> {
-    within(digits, MAX_COUNT.into()).and_then(|n| u32::try_from(n).ok())
-}
-
-/// The number before a `%`.
-fn rate(number: &[u8]) -> Result<Rate, BreakerReason> {
-    let rate = hundredths(number)?.and_then(Rate::new);
+/// Parses the number before a `%`.
+fn rate(text: &[u8]) -> Result<Percent, BreakerReason> {
+    let Hundredths(hundredths) = Hundredths::parse(text).map_err(|reason| reason.to_string())?;
+    let rate = Percent::new(hundredths).filter(|&rate| rate > Percent::NONE);
     rate.ok_or_else(|| "a percentage must be 0.01% to 100%".into())
 }
 
@@ -394,9 +342,4 @@ fn rate(number: &[u8]) -> Result<Rate, BreakerReason> {
 fn split_decimal(text: &[u8]) -> (&[u8], &[u8]) {
     let end = text.iter().position(|&b| !b.is_ascii_digit() && b != b'.');
     text.split_at(end.unwrap_or(text.len()))
-}
-
-/// A rate as people write it: `50%`, `12.5%`.
-fn percent(rate: Rate) -> String {
-    format!("{}%", decimal(rate.hundredths().into()))
 }

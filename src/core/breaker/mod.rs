@@ -1,44 +1,43 @@
-//! Circuit breakers: when to stop calling something that is failing, and how
-//! to find out that it works again.
+//! Circuit breakers: when to stop calling something that fails, and how to find out that it works
+//! again.
 //!
-//! A [`Breaker`] is the rule (`50%/60s:open=30s`, one token that people write);
-//! a [`Circuit`] is the state of one key under that rule. Everything a circuit
-//! does is a function of (circuit, breaker, now, arguments): a replica that
-//! repeats the call with the same `now` reaches the same state, so a caller
-//! replicates exactly the calls whose answer says `changed`.
+//! A [`Breaker`] is the rule, such as `50%/60s:open=30s`: one token that people write. A
+//! [`Circuit`] is the state of one key under that rule. Everything a circuit does is a function of
+//! (circuit, breaker, now, arguments). A replica that repeats a call with the same `now` reaches
+//! the same state, so a caller replicates exactly the calls whose answer says `changed`.
 //!
 //! Where to look:
 //!
 //! | file | idea |
 //! |---|---|
 //! | `spec` | the rule: trips, options, their defaults and ranges |
-//! | `grammar` | the rule as text, both ways |
+//! | `grammar` | the rule as text |
 //! | `circuit` | the state machine: acquire, report, force, reset, change |
-//! | `settle` | what time does to it by itself |
-//! | `judge` | several breakers on one circuit: which is judged, which is in force |
-//! | `window` | what a closed circuit remembers: one file for each kind, and the set of them |
+//! | `advance` | what time alone does to a circuit |
+//! | `trip` | several breakers on one circuit: which is judged, which is in force |
+//! | `window` | what a closed circuit remembers: a file for each kind, and the set of them |
 //! | `ramp` | how a circuit that closed admits a growing share |
 //! | `round` | the trial calls of a half-open circuit and their verdict |
-//! | `ticket` | the text that ties a result to the call that was admitted |
-//! | `report`, `reporter` | what is said of a call that is over, and by whom |
-//! | `answer` | what the state machine answers, transitions included |
-//! | `timeline` | what time alone will do to a circuit |
+//! | `permit` | the text that ties a result to the call that was admitted |
+//! | `report`, `reporter` | the result of a call, and who reports it |
+//! | `answer` | the answers of the state machine, transitions included |
+//! | `timeline` | what time alone will do to a circuit later |
 //! | `view` | a circuit as people see it |
-//! | `encoding` | a circuit as bytes, fully validated on the way in |
+//! | `encoding` | a circuit as bytes, fully validated when read |
 
+mod advance;
 mod answer;
 mod circuit;
 mod encoding;
 mod grammar;
-mod judge;
 mod permit;
 mod ramp;
 mod report;
 mod reporter;
 mod round;
-mod settle;
 mod spec;
 mod timeline;
+mod trip;
 mod view;
 mod window;
 
@@ -47,10 +46,10 @@ pub use answer::{
 };
 pub use circuit::{Circuit, Force, REASON_BYTES};
 pub use grammar::TEXT_BYTES;
-pub use permit::{Permit, TicketText};
+pub use permit::{Permit, PermitText};
 pub use report::Report;
 pub use reporter::{REPORTER_BYTES, Reporter};
-pub use spec::{Breaker, MAX_CALLS, MAX_COUNT, MAX_PROBES, MAX_REPORTERS, Rate, Trip};
+pub use spec::{Breaker, MAX_CALLS, MAX_COUNT, MAX_PROBES, MAX_REPORTERS, Trip};
 pub use timeline::TimedStep;
 pub use view::{CircuitView, Forced};
 pub use window::{CallTally, ReporterTally};

@@ -1,31 +1,30 @@
-//! How a circuit that closed admits a growing share of calls.
+//! The ramp by which a circuit that closed admits a growing share of calls.
 
 use super::spec::Breaker;
 
-/// A ramp, which began with the closed state.
+/// A ramp. It began with the closed state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ramp {
-    /// When it is over, in microseconds from its beginning: the longest `ramp`
-    /// of the breakers that asked.
+    /// The length of the ramp in microseconds: the longest `ramp` of the breakers that asked.
     pub length_us: u64,
-    /// What of a call has been offered and not admitted, in microseconds of
-    /// that length.
+    /// The part of a call that was offered and not admitted yet, in microseconds: `length_us`
+    /// stands for a whole call.
     pub credit: u64,
 }
 
 impl Ramp {
-    /// Half a call to begin with rounds the admitted calls to the nearest whole
-    /// number instead of down.
+    /// A ramp of this length. The credit of half a call at the start rounds the number of admitted
+    /// calls to the nearest whole number instead of down.
     pub const fn new(length_us: u64) -> Self {
         Self { length_us, credit: length_us / 2 }
     }
 
-    /// Whether it admits a call under this breaker, `elapsed_us` after it began.
+    /// Whether the ramp admits a call under this breaker, `elapsed_us` after it began.
     ///
-    /// Each call offered earns its share, elapsed / ramp, of a call admitted; so
-    /// the calls admitted are the sum of all shares, to the nearest whole
-    /// number. Each breaker asks with its own `ramp`: one without, or whose own
-    /// is over, is admitted and leaves the credit to the others.
+    /// Each call that is offered earns the share `elapsed / ramp` of an admitted call. So the
+    /// number of admitted calls is the sum of all shares, rounded to the nearest whole number. Each
+    /// breaker asks with its own `ramp`. A call whose breaker has no ramp, or whose ramp is over,
+    /// is admitted and leaves the credit to the others.
     pub fn admits(&mut self, breaker: &Breaker, elapsed_us: u64) -> bool {
         let ramp_us = breaker.ramp_us();
         if ramp_us > self.length_us {

@@ -1,4 +1,4 @@
-//! What is said of a call that is over.
+//! The report of a call that is over.
 
 use super::answer::ReportOutcome;
 use super::permit::Permit;
@@ -7,23 +7,23 @@ use super::reporter::Reporter;
 /// The result of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// How it went.
+    /// Whether the call succeeded.
     pub outcome: ReportOutcome,
-    /// What admitted it, where the caller says so.
-    pub ticket: Option<Permit>,
-    /// How long it took, where the caller says so.
+    /// The permit of the call, if the caller sends it.
+    pub permit: Option<Permit>,
+    /// The duration of the call in microseconds, if the caller sends it.
     pub duration_us: Option<u64>,
-    /// Who says so.
+    /// The reporter of the result.
     pub reporter: Reporter,
 }
 
 impl Report {
-    /// One of nobody in particular.
-    pub const fn new(outcome: ReportOutcome, ticket: Option<Permit>, duration_us: Option<u64>) -> Self {
-        Self { outcome, ticket, duration_us, reporter: Reporter::UNNAMED }
+    /// A report without the name of a reporter.
+    pub const fn new(outcome: ReportOutcome, permit: Option<Permit>, duration_us: Option<u64>) -> Self {
+        Self { outcome, permit, duration_us, reporter: Reporter::UNNAMED }
     }
 
-    /// Whether it may matter who says so: failures and slow calls have reporters.
+    /// Whether it may matter who reports: failures and slow calls count by reporter.
     pub fn may_count_reporter(&self) -> bool {
         self.outcome == ReportOutcome::Fail || self.duration_us.is_some()
     }

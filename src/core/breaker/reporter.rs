@@ -1,27 +1,27 @@
-//! Who reports the result of a call.
+//! The reporter of a call's result.
 
 /// The longest name of a reporter, in bytes.
 pub const REPORTER_BYTES: usize = 128;
 
-/// Who reports: all that is kept of a name is its hash of 128 bits (FNV-1a), so that a
-/// name takes the same room whatever its length.
+/// A reporter, as the hash of its name: 128 bits of FNV-1a, so that a name takes the same room
+/// whatever its length.
 ///
-/// Two names that somebody chose would have to meet in all 128 bits to count as one. For
-/// names that nobody chose to meet, that does not happen. Who makes names to meet gains
-/// nothing: a caller that may report may report under any name, that of another too. The
-/// hash has no key, so a replica and a restarted server know the same reporters.
+/// Two names count as one only if their hashes agree in all 128 bits. By chance that does not
+/// happen. Somebody who constructs two such names gains nothing: whoever may report may report
+/// under any name, also that of another. The hash has no key, so a replica and a restarted server
+/// know the same reporters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Reporter {
-    // Halves, for a whole one would want sixteen bytes' alignment.
+    // Two halves, because a `u128` would need an alignment of 16 bytes.
     high: u64,
     low: u64,
 }
 
 impl Reporter {
-    /// All who do not say who they are: they are one.
+    /// All reports without a name. They count as one reporter.
     pub const UNNAMED: Self = Self { high: 0, low: 0 };
 
-    /// The one of this name; `None` where it is empty or too long.
+    /// The reporter of this name; `None` if the name is empty or too long.
     pub fn named(name: &[u8]) -> Option<Self> {
         const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
         const PRIME: u128 = (1 << 88) + 0x13b;
@@ -29,17 +29,17 @@ impl Reporter {
             return None;
         }
         let hash = name.iter().fold(BASIS, |hash, &byte| (hash ^ u128::from(byte)).wrapping_mul(PRIME));
-        // 0 is nobody's.
+        // 0 stands for no name.
         Some(Self::from_bits(hash.max(1)))
     }
 
-    /// From what [`Reporter::bits`] gave.
+    /// The reporter for which [`Reporter::bits`] gave `bits`.
     #[allow(clippy::cast_possible_truncation)] // the two halves
     pub const fn from_bits(bits: u128) -> Self {
         Self { high: (bits >> 64) as u64, low: bits as u64 }
     }
 
-    /// All that is known of it.
+    /// The hash of the name; 0 without a name.
     pub const fn bits(self) -> u128 {
         (self.high as u128) << 64 | self.low as u128
     }
@@ -54,7 +54,7 @@ impl Reporter {
 mod tests {
     use super::*;
 
-    /// The hash is what others call FNV-1a: these are its published values.
+    /// The hash is FNV-1a: these are its published values.
     #[test]
     fn names_are_hashed_as_published() {
         let bits = |name: &[u8]| Reporter::named(name).map(Reporter::bits);

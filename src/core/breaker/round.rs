@@ -1,5 +1,4 @@
-//! One half-open round: the trial calls in flight, the results so far, and the
-//! verdict.
+//! One half-open round: the trial calls in flight, the results so far, and the verdict.
 
 use super::answer::Cause;
 use super::reporter::Reporter;
@@ -7,23 +6,24 @@ use super::spec::Breaker;
 use crate::core::breaker::window::CallOutcome;
 use crate::core::time::Micros;
 
-/// The highest number of a trial: out of reach but for a forged payload, which
-/// must make neither a round that the encoding refuses nor one that is stuck.
+/// The highest number of a trial. No real circuit reaches it. A forged payload may; then the round
+/// must still be encodable and still come to an end.
 pub(super) const MAX_TRIAL: u64 = 1 << 53;
 
 /// A trial call that has not been reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Trial {
-    /// Its number in the round, from 1; given out once, unless all are (`MAX_TRIAL`).
+    /// The number in the round, counted from 1. It is given out once, until all numbers are used up
+    /// (`MAX_TRIAL`).
     pub id: u64,
-    /// When it began.
+    /// When the trial began.
     pub began: Micros,
-    /// So long after it counts as lost.
+    /// The time in microseconds after which the trial counts as lost.
     pub lease_us: u64,
 }
 
 impl Trial {
-    /// When it counts as lost.
+    /// The moment from which the trial counts as lost.
     pub const fn lease_ends(&self) -> Micros {
         self.began.plus(self.lease_us)
     }
@@ -32,32 +32,32 @@ impl Trial {
 /// What the trials of a round have shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It works again.
+    /// The other side works again.
     Close,
-    /// It does not.
+    /// The other side does not work.
     Open(Cause),
 }
 
 /// The trials of one half-open round.
 ///
-/// At most `probes` trials are admitted in all; one that is ignored gives its
-/// place back, one that is lost does not.
+/// At most `probes` trials are admitted in all. One that is ignored gives its place back; one that
+/// is lost does not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Round {
-    /// Trials with a result, lost ones included.
+    /// The number of trials with a result, lost ones included.
     pub done: u8,
-    /// How many of those failed or were lost.
+    /// The number of trials that failed or were lost.
     pub failures: u8,
-    /// How many of those were slow.
+    /// The number of trials that were slow.
     pub slow: u8,
-    /// Trials admitted so far, whatever became of them.
+    /// The number of trials admitted so far, also those that were ignored.
     pub admitted: u64,
-    /// In the order in which they were admitted.
+    /// The trials without a result, in the order in which they were admitted.
     pub in_flight: Vec<Trial>,
 }
 
 impl Round {
-    /// Admits one more trial, unless all of the round have been.
+    /// Admits one more trial and returns its number. `None` if the round has no room.
     pub fn admit(&mut self, breaker: &Breaker, now: Micros) -> Option<u64> {
         if !self.has_room(breaker) {
             return None;
@@ -74,27 +74,27 @@ impl Round {
     /// Whether another trial would be admitted.
     pub fn has_room(&self, breaker: &Breaker) -> bool {
         usize::from(self.done).saturating_add(self.in_flight.len()) < usize::from(breaker.probes())
-            // Numbers begin anew only where none of them is in flight.
+            // The numbers start again at 1 only when no trial is in flight.
             && (self.admitted < MAX_TRIAL || self.in_flight.is_empty())
     }
 
-    /// Takes trial `id` out of those in flight; false when it is not there:
-    /// unknown, lost or reported before.
-    pub fn take(&mut self, id: u64) -> bool {
+    /// Removes trial `id` from those in flight. False if it is not there: it is unknown, lost, or
+    /// was reported before.
+    pub fn remove_trial(&mut self, id: u64) -> bool {
         let before = self.in_flight.len();
         self.in_flight.retain(|trial| trial.id != id);
         self.in_flight.len() < before
     }
 
-    /// Counts the result of a trial that was taken out.
-    pub fn count(&mut self, call: CallOutcome) {
+    /// Counts the result of a trial that was removed.
+    pub fn record(&mut self, call: CallOutcome) {
         self.done = self.done.saturating_add(1);
         self.failures = self.failures.saturating_add(call.failed.into());
         self.slow = self.slow.saturating_add(call.slow.into());
     }
 
-    /// After the clock stepped back: a trial that began after `now` began now.
-    /// True when that changed something.
+    /// Corrects the trials after the clock stepped back: one that began after `now` counts as begun
+    /// now. True if that changed something.
     pub fn rewind(&mut self, now: Micros) -> bool {
         let mut changed = false;
         for trial in &mut self.in_flight {
@@ -114,30 +114,30 @@ impl Round {
         self.in_flight.iter().map(Trial::lease_ends).max()
     }
 
-    /// Bytes on the heap besides itself.
+    /// Bytes on the heap, without the round itself.
     pub fn heap_bytes(&self) -> usize {
         self.in_flight.capacity() * size_of::<Trial>()
     }
 
-    /// Counts the first trial whose lease has ended at `now` as failed, and
-    /// says when it ended.
+    /// Counts the first trial whose lease has ended at `now` as failed. Returns the end of that
+    /// lease.
     pub fn lose_one(&mut self, now: Micros) -> Option<Micros> {
         let lost = self.in_flight.iter().min_by_key(|trial| (trial.lease_ends(), trial.id)).copied()?;
-        if lost.lease_ends() > now || !self.take(lost.id) {
+        if lost.lease_ends() > now || !self.remove_trial(lost.id) {
             return None;
         }
-        self.count(CallOutcome { failed: true, slow: false, reporter: Reporter::UNNAMED });
+        self.record(CallOutcome { failed: true, slow: false, reporter: Reporter::UNNAMED });
         Some(lost.lease_ends())
     }
 
     /// The verdict, as soon as no result to come could change it.
     ///
-    /// Rate trips judge the rate of failures, and of slow calls, over the whole
-    /// round; for the others any failure opens. When every trial has a result
-    /// there is always a verdict, so a round without one has a trial in flight
-    /// or room for one: it cannot get stuck.
+    /// A trip with a rate judges the rate of failures, and of slow calls, over the whole round.
+    /// With any other trip one failure opens. When every trial has a result there is always a
+    /// verdict. So a round without a verdict has a trial in flight or room for one, and cannot get
+    /// stuck.
     pub fn verdict(&self, breaker: &Breaker) -> Option<Verdict> {
-        // `probes` may have been lowered below the results that are in.
+        // `probes` may have been set below the number of results that are in.
         let trials = u64::from(breaker.probes().max(self.done));
         let to_come = trials - u64::from(self.done);
         let (failures, slow) = (u64::from(self.failures), u64::from(self.slow));

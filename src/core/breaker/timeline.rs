@@ -5,25 +5,25 @@ use super::circuit::{Circuit, Phase};
 use super::spec::Breaker;
 use crate::core::time::Micros;
 
-/// No round has more trials than this to lose.
+/// The largest number of steps. No round has more trials than this to lose.
 const MOST_STEPS: usize = 512;
 
-/// Something that happens to a circuit at a moment, though nobody asks it anything.
+/// Something that happens to a circuit at a moment, without any call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimedStep {
-    /// When.
+    /// The moment.
     pub at: Micros,
-    /// The state from then on, as [`Circuit::view`] tells it.
+    /// The state from then on, as [`Circuit::view`] shows it.
     pub state: CircuitState,
-    /// Trials that are lost.
+    /// The number of trials that are lost.
     pub lost_trials: u8,
-    /// The states that it comes into: an opening that has lasted is half-open to
-    /// those who look, but only a call makes it so.
+    /// The state that the circuit enters, if it does. An opening past its deadline is shown as
+    /// half-open, but only a call makes it so.
     pub enters: Option<CircuitState>,
 }
 
 impl Circuit {
-    /// What happens by time alone, in that order.
+    /// What time alone will do, in that order.
     pub fn timeline(&self, breaker: &Breaker) -> Vec<TimedStep> {
         let mut steps = Vec::new();
         if self.state() == CircuitState::Closed {
@@ -43,7 +43,7 @@ impl Circuit {
             };
             let Some(at) = end else { break };
             let mut transitions = Transitions::default();
-            circuit.settle(breaker, at, &mut transitions);
+            circuit.advance(breaker, at, &mut transitions);
             steps.push(TimedStep {
                 at,
                 state: circuit.state(),

@@ -1,4 +1,4 @@
-//! A circuit as people see it. Looking changes nothing.
+//! A circuit as people see it. Nothing here changes it.
 
 use super::answer::Transitions;
 use super::circuit::{Circuit, Phase};
@@ -6,61 +6,61 @@ use super::spec::Breaker;
 use crate::core::breaker::answer::CircuitState;
 use crate::core::breaker::window::{CallTally, ReporterTally};
 use crate::core::retry_after::RetryAfter;
+use crate::core::text::percent::Percent;
 use crate::core::time::Micros;
 
 /// A force in effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forced {
-    /// The operator's reason; empty when none was given.
+    /// The operator's reason; empty if none was given.
     pub reason: Box<[u8]>,
-    /// When it ends; `None` for not by itself.
+    /// When it ends; `None` if it does not end by itself.
     pub until: Option<Micros>,
 }
 
-/// What CB.STATE tells.
+/// What CB.STATE shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CircuitView {
-    /// The state. Half-open as soon as an opening's deadline has passed, though
-    /// only the next call makes it so.
+    /// The state. It is half-open as soon as an opening's deadline has passed, although only the
+    /// next call makes it so.
     pub state: CircuitState,
     /// When the state began.
     pub since: Micros,
     /// When a call would be admitted.
     pub retry: RetryAfter,
-    /// The window. While open, what is left in it of the calls that opened it.
+    /// The calls in the window. While open, what is left there of the calls that opened it.
     pub window: CallTally,
-    /// Failures among the calls of the window, in hundredths of a percent.
-    pub failure_hundredths: u16,
-    /// Slow calls among those of the window, in hundredths of a percent.
-    pub slow_hundredths: u16,
-    /// How many different reporters the window knows.
+    /// The share of the window's calls that failed.
+    pub failure_rate: Percent,
+    /// The share of the window's calls that were slow.
+    pub slow_rate: Percent,
+    /// The number of different reporters in the window.
     pub reporters: ReporterTally,
-    /// Openings since the circuit was last closed.
+    /// The number of openings since the circuit was last closed.
     pub openings: u32,
-    /// The epoch.
+    /// The number of the current epoch.
     pub epoch: u64,
-    /// Trial calls that have no result yet.
+    /// The number of trial calls that have no result yet.
     pub trials_in_flight: usize,
     /// The force in effect.
     pub forced: Option<Forced>,
-    /// How long the next opening will last, in microseconds.
+    /// The length of the next opening in microseconds.
     pub next_open_us: u64,
 }
 
 impl Circuit {
-    /// The circuit at `now`, with all that time has done by itself.
+    /// The circuit at `now`, with all that time alone has done.
     pub fn view(&self, breaker: &Breaker, now: Micros) -> CircuitView {
         self.view_under(breaker, breaker, now)
     }
 
-    /// The circuit at `now`, where `in_force` is in force, as somebody sees it who
-    /// goes by `breaker`: its window, its verdict of a round, and when a call
-    /// would be admitted under it.
+    /// The circuit at `now`, as a caller with `breaker` sees it while `in_force` is in force: the
+    /// window of its kind, its verdict of a round, and when it would admit a call.
     pub fn view_under(&self, in_force: &Breaker, breaker: &Breaker, now: Micros) -> CircuitView {
         let now = now.min(Micros::MAX);
         let mut circuit = self.clone();
-        circuit.settle(in_force, now, &mut Transitions::default());
-        circuit.settle_round(breaker, now, &mut Transitions::default());
+        circuit.advance(in_force, now, &mut Transitions::default());
+        circuit.advance_round(breaker, now, &mut Transitions::default());
         let (state, since) = match circuit.phase {
             Phase::Open { deadline } if now >= deadline => (CircuitState::HalfOpen, deadline),
             _ => (circuit.state(), circuit.since.min(now)),
@@ -71,8 +71,8 @@ impl Circuit {
             since,
             retry: circuit.peek_acquire_under(in_force, breaker, now).retry,
             window,
-            failure_hundredths: window.hundredths(window.failures),
-            slow_hundredths: window.hundredths(window.slow),
+            failure_rate: Percent::of(window.failures, window.calls),
+            slow_rate: Percent::of(window.slow, window.calls),
             reporters: circuit.windows.reporters(breaker, now),
             openings: circuit.openings,
             epoch: circuit.epoch,

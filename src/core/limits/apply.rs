@@ -1,8 +1,10 @@
-//! What changes states. Every function is the same code on a master and on its
-//! replicas: equal calls on equal states leave equal states.
+//! The functions that change states.
 //!
-//! `limits` and `states` belong together by position; a missing state counts
-//! as [`State::Fresh`] and is passed over.
+//! They are the same code on a master and on its replicas: equal calls on equal states leave equal
+//! states.
+//!
+//! `limits` and `states` belong together by position. A missing state counts as [`State::Fresh`]
+//! and is passed over.
 
 use super::algorithm::Filled;
 use super::decide::Taken;
@@ -11,8 +13,8 @@ use super::rule::{Rule, State};
 use super::spec::Limit;
 use crate::core::time::Micros;
 
-/// Counts the units as used and records the time, on every limit. Tells when
-/// all are full again, as [`full_at`].
+/// Counts the units as used and records the time, on every limit. Returns when all are full again,
+/// as [`full_at`] does.
 #[inline]
 pub fn take(limits: &[Limit], states: &mut [State], now: Micros, taken: &Taken) -> Filled {
     let mut filled = Filled { at: now, as_before: false };
@@ -27,9 +29,9 @@ pub fn touch(limits: &[Limit], states: &mut [State], now: Micros) -> Filled {
     take(limits, states, now, &Taken::default())
 }
 
-/// Gives back up to `units` of those in use on a limit, newest first, but for the
-/// newest `above`. Returns how many: never more than are in use there. A bucket's
-/// unit that was partly refilled counts as one.
+/// Gives back up to `units` of those in use on a limit, newest first. The newest `above` units are
+/// passed over. Returns how many were given back, which is never more than were in use. A unit of a
+/// bucket that was partly refilled counts as one.
 ///
 /// ```
 /// use floodgate::core::limits::{Limits, State, Taken, give_back, take};
@@ -47,14 +49,14 @@ pub fn give_back(limit: &Limit, state: &mut State, now: Micros, above: u64, unit
     limit.rule().give_back(state, now, above, units)
 }
 
-/// What the state of a limit tells of units that it granted at `granted`.
+/// What the state of a limit still shows of units that it granted at `granted`.
 pub fn layer_at(limit: &Limit, state: &State, granted: Micros) -> Option<Layer> {
     limit.rule().layer(state, granted)
 }
 
-/// When units granted at `granted` have left the limit for certain; `granted`
-/// where nothing is charged by the unit (unlimited, concurrent). `None` where they
-/// stay until they are given back.
+/// The moment at which units granted at `granted` have certainly left the limit. It is `granted` if
+/// the limit does not charge by the unit (unlimited, concurrent). `None` if they stay until they
+/// are given back.
 pub fn left_by(limit: &Limit, granted: Micros) -> Option<Micros> {
     match (limit.rule(), limit.capacity()) {
         (Rule::Concurrent(_), _) | (_, None) => Some(granted),
@@ -63,16 +65,16 @@ pub fn left_by(limit: &Limit, granted: Micros) -> Option<Micros> {
     }
 }
 
-/// Charges units on one limit even beyond its capacity, as debt of at most one
-/// capacity. Returns the units charged, 0 on unlimited.
+/// Charges units on one limit, even beyond its capacity. The debt is at most one capacity. Returns
+/// the units charged; 0 on an unlimited limit.
 pub fn charge(limit: &Limit, state: &mut State, now: Micros, units: u64) -> u64 {
     let charged = chargeable(limit, state, now, units);
     limit.rule().charge(state, now, charged);
     charged
 }
 
-/// How many of so many units [`charge`] would charge: what exceeds a debt of one
-/// capacity is dropped.
+/// The part of `units` that [`charge`] would charge. Units beyond a debt of one capacity are
+/// dropped.
 ///
 /// ```
 /// use floodgate::core::limits::{Limits, State, chargeable};
@@ -87,16 +89,16 @@ pub fn chargeable(limit: &Limit, state: &State, now: Micros, units: u64) -> u64 
     units.min(capacity.saturating_mul(2).saturating_sub(used))
 }
 
-/// What [`charge_all`] is to charge for so many units: on each limit what is
-/// [`chargeable`], one call where it counts calls.
+/// The units that [`charge_all`] is to charge on each limit: those that are [`chargeable`], or one
+/// call if the limit counts calls.
 pub fn charges(limits: &[Limit], states: &[State], now: Micros, units: u64) -> Taken {
     Taken::new(limits.iter().zip(states).map(|(limit, state)| {
         chargeable(limit, state, now, if limit.per_call() { units.min(1) } else { units })
     }))
 }
 
-/// Counts units as used on every limit, as [`take`], though nobody asked whether they
-/// fit: what a block waits for does not count as back.
+/// Counts units as used on every limit, as [`take`] does, although nobody asked whether they fit.
+/// So they do not count as a sign that the units for which a block waits are back.
 pub fn charge_all(limits: &[Limit], states: &mut [State], now: Micros, charged: &Taken) -> Filled {
     let mut filled = Filled { at: now, as_before: false };
     for (index, (limit, state)) in limits.iter().zip(states).enumerate() {
@@ -105,9 +107,9 @@ pub fn charge_all(limits: &[Limit], states: &mut [State], now: Micros, charged: 
     filled
 }
 
-/// When every limit is full again if nobody asks (D4): the states are then as
-/// good as fresh. `now` when they are so already, [`Micros::NEVER`] when they never are. Where the clock stepped back and
-/// nobody recorded it, it comes forward again.
+/// The moment at which every limit is full again if nobody asks (D4). The states then decide as
+/// fresh ones do. It is `now` if they do already, and [`Micros::NEVER`] if they never will. If the
+/// clock stepped back and no change recorded that, the result assumes that it will catch up.
 ///
 /// ```
 /// use floodgate::core::limits::{Limits, State, Taken, full_at, take};

@@ -1,17 +1,15 @@
-//! Token bucket: starts with `burst` units, refills `count` in `period`,
-//! continuously. All in integers, so nothing drifts.
+//! Token bucket: it starts with `burst` units and refills `count` in `period`, continuously. All
+//! numbers are integers, so nothing drifts.
 //!
-//! The state is the moment at which the bucket is full again (the "theoretical
-//! arrival time" of the generic cell rate algorithm), on a time line that runs
-//! `count` times as fast as the clock: at `now` it stands at `now * count`, and
-//! one unit is `period` long on it. What is missing from a full bucket is
-//! `full - now * count`, whose unit (1/period of a unit of the limit) does not
-//! depend on the count.
+//! The state is the moment at which the bucket is full again (the "theoretical arrival time" of the
+//! generic cell rate algorithm). It lies on a fast time line, which runs `count` times as fast as
+//! the clock: at `now` it stands at `now * count`, and one unit is `period` long on it. The units
+//! missing from a full bucket are `full - now * count` in this measure, which does not depend on
+//! the count.
 //!
-//! **A clock that stepped back** shows as a bucket that misses more than it
-//! holds; it counts as just empty. A bucket may also rightly miss more than it
-//! holds (debt, or a burst that became smaller); how much is remembered as its
-//! ceiling.
+//! **A clock that stepped back** shows as a bucket from which more is missing than it holds. It
+//! counts as just empty. More can also be missing rightly, after debt or after the burst became
+//! smaller. The ceiling records how much.
 
 use super::algorithm::{Algorithm, MAX_UNITS};
 use super::layer::Layer;
@@ -25,36 +23,37 @@ use crate::core::wire::{Corrupt, Reader, put_u64, put_u128};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bucket {
     count: u64,
-    /// Microseconds.
+    /// The length of the period in microseconds.
     period: u64,
     burst: u64,
 }
 
-/// When a bucket is full again.
+/// The moment at which a bucket is full again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Level {
-    /// The moment on the fast time line, as two words to keep the alignment of
-    /// eight bytes.
+    /// The moment on the fast time line, in two words because a `u128` would need an alignment of
+    /// 16 bytes.
     high: u64,
     low: u64,
-    /// Units that may rightly be missing, when more than the bucket holds; else 0.
+    /// The number of units that may rightly be missing, if it is more than the bucket holds; else
+    /// 0.
     ceiling: u64,
 }
 
 impl Level {
-    /// [`Level::bits`] is below 2 to this power: 2^52 microseconds, and room
-    /// for two buckets' worth of debt, times the largest count.
+    /// [`Level::bits`] is below 2 to this power: 2^52 microseconds, with room for two buckets of
+    /// debt, times the largest count.
     pub const BITS: u32 = 92;
 
     const MAX: u128 = (1 << Self::BITS) - 1;
 
-    /// The whole state as one number below 2^92, never 0; `None` for a bucket that
-    /// misses more than it holds, whose state is larger.
+    /// The whole state as one number below 2^92, never 0. `None` for a bucket with a ceiling, whose
+    /// state is larger.
     pub fn bits(&self) -> Option<u128> {
         (self.ceiling == 0).then_some(self.full())
     }
 
-    /// The inverse of [`Level::bits`]; larger numbers are clamped.
+    /// The inverse of [`Level::bits`]. Larger numbers are clamped.
     pub fn from_bits(bits: u128) -> Self {
         Self::new(bits, 0)
     }
@@ -71,11 +70,11 @@ impl Level {
     }
 }
 
-/// Longer times are not told apart: 292 000 years in microseconds. Adding a time
-/// of the clock to it cannot overflow.
+/// The longest time that is distinguished: 292 000 years in microseconds. Adding a time of the
+/// clock to it cannot overflow.
 const FAR: u64 = u64::MAX / 2;
 
-/// `n / by` rounded up, by the fast instruction where the numbers allow.
+/// `n / by` rounded up. Uses the fast 64-bit instruction if the numbers allow.
 #[inline]
 fn div_ceil(n: u128, by: u64) -> u64 {
     match u64::try_from(n) {
@@ -85,7 +84,7 @@ fn div_ceil(n: u128, by: u64) -> u64 {
 }
 
 impl Bucket {
-    /// Where `now` is on the fast time line.
+    /// The place of `now` on the fast time line.
     #[inline]
     fn line(&self, now: Micros) -> u128 {
         u128::from(now.0) * u128::from(self.count)
@@ -97,19 +96,19 @@ impl Bucket {
         u128::from(units) * u128::from(self.period)
     }
 
-    /// The most that can rightly be missing.
+    /// The greatest length that can rightly be missing.
     #[inline]
     fn most_missing(&self, level: &Level) -> u128 {
         self.length(self.burst.max(level.ceiling))
     }
 
-    /// What is missing from full at `now`, in length of the fast time line.
+    /// The length that is missing from a full bucket at `now`, on the fast time line.
     #[inline]
     fn missing(&self, level: &Level, now: Micros) -> u128 {
         level.full().saturating_sub(self.line(now)).min(self.most_missing(level))
     }
 
-    /// The state in which so much is missing at `now`.
+    /// The state in which `missing` is missing at `now`.
     #[inline]
     fn level(&self, missing: u128, now: Micros) -> Level {
         if missing == 0 {
@@ -119,7 +118,7 @@ impl Bucket {
         Level::new(self.line(now).saturating_add(missing), ceiling.min(MAX_UNITS))
     }
 
-    /// How long it takes until so much has come back.
+    /// The moment at which `missing` has come back.
     #[inline]
     fn after(&self, missing: u128, now: Micros) -> Micros {
         now.plus(div_ceil(missing, self.count).min(FAR))
@@ -159,7 +158,7 @@ impl Algorithm for Bucket {
     }
 
     fn refill_us(&self) -> Option<u64> {
-        // What never comes back is told with its period.
+        // A bucket that never refills is shown with its period.
         Some(if self.count == 0 { self.period } else { div_ceil(self.length(self.burst), self.count) })
     }
 
@@ -173,7 +172,7 @@ impl Algorithm for Bucket {
         level.full() == 0
     }
 
-    /// Whole units, those that are partly there included.
+    /// Whole units. One that has come back only in part counts as used.
     #[inline]
     fn used(&self, level: &Level, now: Micros) -> u64 {
         div_ceil(self.missing(level, now), self.period)
@@ -210,8 +209,8 @@ impl Algorithm for Bucket {
         units.min(div_ceil(beneath, self.period))
     }
 
-    /// A bucket tells how much was missing right after a grant if nothing came back
-    /// since. Where that is more than it holds, something did, and all is unknown.
+    /// A bucket tells how much was missing right after a grant, if nothing came back since. If that
+    /// is more than it holds, something came back, and all is unknown.
     fn layer(&self, level: &Level, granted: Micros) -> Option<Layer> {
         let missing = self.missing(level, granted);
         let known = missing > 0 && !self.stepped_back(level, granted);
@@ -220,7 +219,7 @@ impl Algorithm for Bucket {
 
     fn carry(&self, old: &Self, level: &mut Level, now: Micros) {
         let missing = old.missing(level, now);
-        // Units missing stay; their length changes with the period. Split, so
+        // The missing units stay, but their length changes with the period. The product is split so
         // that nothing overflows: missing < 2^94, a period < 2^45.
         let (from, to) = (u128::from(old.period.max(1)), u128::from(self.period));
         let missing = if from == to {
@@ -236,7 +235,7 @@ impl Algorithm for Bucket {
     }
 
     fn kept_falls_to(&self, old: &Self, level: &Level, now: Micros, target: u64) -> Micros {
-        // What never came back under it does not until then either.
+        // What never comes back under `old` stays until the change.
         if old.count == 0 { Micros(u64::MAX) } else { old.falls_to(level, now, target) }
     }
 

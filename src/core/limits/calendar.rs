@@ -1,13 +1,13 @@
 //! Windows that follow a calendar: days, weeks, months and years of a time zone.
 //!
-//! A window goes from one local time to the next, midnight unless `from=` says
-//! otherwise. A start that the clocks skip is as much later as they skip; of one
-//! that comes twice the first counts. So every instant lies in exactly one window,
-//! and windows of a day last 23 or 25 hours when daylight saving starts or ends.
+//! A window goes from one local time to the next: midnight, unless `from=` says otherwise. If the
+//! clocks skip a start, the window starts later by as much as they skip. If a start comes twice,
+//! the first counts. So every instant lies in exactly one window, and a window of a day lasts 23 or
+//! 25 hours when daylight saving starts or ends.
 
 use super::quantity::Reason;
 use super::window::Window;
-use crate::core::text::duration::{DAY, whole_number};
+use crate::core::text::duration::{DAY, HOUR, whole_number};
 use crate::core::time::Micros;
 use jiff::civil::{Date, DateTime, Time, date};
 use jiff::tz::TimeZone;
@@ -21,16 +21,16 @@ impl Zone {
     /// Universal time.
     pub const UTC: Self = Self(TimeZone::UTC);
 
-    /// Finds a zone by its IANA name; letter case does not matter.
+    /// Finds a zone by its IANA name. Letter case does not matter.
     ///
     /// # Errors
-    /// The reason in a few words when there is none.
+    /// The reason in a few words, if there is no such zone.
     pub fn parse(name: &[u8]) -> Result<Self, Reason> {
         let unknown = || Reason::from("unknown time zone");
         let name = std::str::from_utf8(name).map_err(|_| unknown())?;
         let zone = TimeZone::get(name).map_err(|_| unknown())?;
-        // Zones without a name, such as the placeholder for "unknown", cannot
-        // be written down again.
+        // A zone without a name, such as the placeholder for "unknown", could not be written down
+        // again.
         if zone.is_unknown() || zone.iana_name().is_none() { Err(unknown()) } else { Ok(Self(zone)) }
     }
 
@@ -43,26 +43,24 @@ impl Zone {
 /// What a window consists of, and where it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// So many local days, counted from 1970-01-01.
+    /// This many local days, counted from 1970-01-01.
     Days(u64),
-    /// One local day from this minute of it, 1 ..= 1439.
+    /// One local day that begins at this minute of the day, 1 to 1439.
     DayFrom(u16),
-    /// So many weeks from Monday, counted from 1969-12-29.
+    /// This many weeks from Monday, counted from 1969-12-29.
     Weeks(u64),
-    /// One week from this day of it: 1 for Tuesday ..= 6 for Sunday.
+    /// One week that begins on this day: from 1 for Tuesday to 6 for Sunday.
     WeekFrom(u8),
-    /// One month from this day of it, 1 ..= 31; a month that lacks the day begins
-    /// on its last.
+    /// One month that begins on this day. A month that lacks the day begins on its last day.
     Month {
-        /// The day.
+        /// The day, 1 to 31.
         from: u8,
     },
-    /// One year from this day of it; a year that lacks February 29 begins on
-    /// February 28.
+    /// One year that begins on this day. A year that lacks February 29 begins on February 28.
     Year {
-        /// 1 ..= 12.
+        /// The month, 1 to 12.
         month: u8,
-        /// 1 ..= 31, at most the most days that the month has in any year.
+        /// The day, from 1 to the most days that the month has in any year.
         day: u8,
     },
 }
@@ -71,13 +69,13 @@ pub enum Unit {
 const WEEKDAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
 impl Unit {
-    /// A month from its first day.
+    /// A month that begins on its first day.
     pub const MONTH: Self = Self::Month { from: 1 };
-    /// A year from January 1.
+    /// A year that begins on January 1.
     pub const YEAR: Self = Self::Year { month: 1, day: 1 };
 
-    /// This unit from where `from=` says: `09:00` of a day, `sun` of a week, `17` of
-    /// a month, `03-01` of a year.
+    /// This unit with the start that `from=` names: `09:00` of a day, `sun` of a week, `17` of a
+    /// month, `03-01` of a year.
     ///
     /// # Errors
     /// The reason and the way out in a few words.
@@ -108,7 +106,7 @@ impl Unit {
         }
     }
 
-    /// The text of `from=`; `None` where the unit begins as it does without.
+    /// The text of `from=`; `None` for the start that the unit has without it.
     pub fn from_text(self) -> Option<String> {
         match self {
             Self::DayFrom(minute) => Some(format!("{:02}:{:02}", minute / 60, minute % 60)),
@@ -120,18 +118,18 @@ impl Unit {
     }
 }
 
-/// `HH:MM` as a minute of the day, 0 ..= 1439.
+/// Parses `HH:MM` into a minute of the day, 0 to 1439.
 fn minute_of_day(text: &[u8]) -> Option<u16> {
     let [h1, h2, b':', m1, m2] = text else { return None };
     let (hour, minute) = (small_number(&[*h1, *h2])?, small_number(&[*m1, *m2])?);
     (hour < 24 && minute < 60).then_some(u16::from(hour) * 60 + u16::from(minute))
 }
 
-/// `MM-DD` as a month and a day that some year has.
+/// Parses `MM-DD` into a month and a day that exist in some year.
 fn day_of_year(text: &[u8]) -> Option<(u8, u8)> {
     let [m1, m2, b'-', d1, d2] = text else { return None };
     let (month, day) = (small_number(&[*m1, *m2])?, small_number(&[*d1, *d2])?);
-    // 2000 is a leap year: it has every day that any year has.
+    // 2000 is a leap year, so it has every day that any year has.
     Date::new(2000, i8::try_from(month).ok()?, i8::try_from(day).ok()?).ok()?;
     Some((month, day))
 }
@@ -145,16 +143,19 @@ fn small_number(digits: &[u8]) -> Option<u8> {
 pub struct Calendar {
     /// What a window consists of.
     pub unit: Unit,
-    /// Whose clocks count.
+    /// The zone whose clocks count.
     pub zone: Zone,
 }
 
+/// The longest time by which a zone sets its clocks back, in microseconds. It is two hours, in
+/// Antarctica/Troll.
+const MOST_PUT_BACK: u64 = 2 * HOUR;
 const EPOCH: Date = date(1970, 1, 1);
-/// 1969-12-29, a Monday, as a number of days since the epoch.
+/// The number of days from the epoch to 1969-12-29, a Monday.
 const FIRST_MONDAY: i64 = -3;
 
 impl Calendar {
-    /// The length of the longest month or year, or of the days without daylight
+    /// The length in microseconds of the longest month or year, or of the days without daylight
     /// saving.
     pub fn nominal_us(&self) -> u64 {
         match self.unit {
@@ -167,11 +168,18 @@ impl Calendar {
         }
     }
 
+    /// The length that no window exceeds, in microseconds. In a time zone it includes the time by
+    /// which clocks are set back.
+    pub fn covering_us(&self) -> u64 {
+        let put_back = if self.zone == Zone::UTC { 0 } else { MOST_PUT_BACK };
+        self.nominal_us().saturating_add(put_back)
+    }
+
     /// The window that `now` lies in.
     pub fn window_of(&self, now: Micros) -> Window {
         self.find(now).unwrap_or_else(|| {
-            // Beyond the years that the calendar knows (9999): no date to align
-            // to, but still windows.
+            // Beyond the calendar's last year (9999) there is no date to align to, but still
+            // windows.
             Window::multiple(self.nominal_us(), 0, now)
         })
     }
@@ -179,8 +187,8 @@ impl Calendar {
     fn find(&self, now: Micros) -> Option<Window> {
         let instant = Timestamp::from_microsecond(i64::try_from(now.0).ok()?).ok()?;
         let mut index = self.index_of(self.zone.0.to_datetime(instant));
-        // A local time can come back when the clocks go back over a start, and a
-        // start can be later where they skip it; the neighbour is then the right one.
+        // A local time can come twice when the clocks go back over a start, and a start can be
+        // later when they skip it. The neighbouring window is then the right one.
         for _ in 0..3 {
             let window = Window { start: self.start_of(index)?, end: self.start_of(index + 1)? };
             if now >= window.end {
@@ -194,7 +202,7 @@ impl Calendar {
         None
     }
 
-    /// The number of the window that a local time lies in, or of a neighbour.
+    /// The number of the window of a local time, or of a neighbouring window.
     fn index_of(&self, local: DateTime) -> i64 {
         let date = local.date();
         let days = date.duration_since(EPOCH).as_hours() / 24;
@@ -218,7 +226,7 @@ impl Calendar {
         }
     }
 
-    /// When the window of that number starts; not before the epoch.
+    /// When the window of this number starts. It is never before the epoch.
     fn start_of(&self, index: i64) -> Option<Micros> {
         let mut time = Time::midnight();
         let first = match self.unit {
@@ -241,24 +249,25 @@ impl Calendar {
                 day_or_last(i16::try_from(index).ok()?, month.cast_signed(), day.cast_signed())?
             }
         };
-        // "Compatible" reading: in a gap as much later as it is long, of two the first.
+        // The "compatible" reading of jiff: a time in a gap is later by the length of the gap, and
+        // of two equal times the first counts.
         let start = self.zone.0.to_timestamp(first.to_datetime(time)).ok()?;
         Some(Micros(u64::try_from(start.as_microsecond()).unwrap_or(0)))
     }
 }
 
-/// That day of a month, or the last day of a month that lacks it.
+/// This day of a month, or the last day of a month that lacks it.
 fn day_or_last(year: i16, month: i8, day: i8) -> Option<Date> {
     let first = Date::new(year, month, 1).ok()?;
     Date::new(year, month, day.min(first.days_in_month())).ok()
 }
 
-/// The date so many days after the epoch.
+/// The date this many days after the epoch.
 fn day(number: i64) -> Option<Date> {
     EPOCH.checked_add(SignedDuration::from_hours(number.checked_mul(24)?)).ok()
 }
 
-/// At least 1, so that it can divide.
+/// The number as an `i64` of at least 1, so that it can divide.
 fn to_i64(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX / 8).clamp(1, i64::MAX / 8)
 }

@@ -1,79 +1,106 @@
-//! Usage finds its limit again after the limits of a key changed.
+//! How usage finds its limit again after the limits of a key changed.
 //!
-//! Each limit owns its usage by its identity ([`Limit::same_identity`]). A call
-//! that grants under other limits than the last takes over the usage of those that
-//! it names too, in any order; the usage of the others is kept aside until it has
-//! run out or they are named again. So two versions of a client that take turns do
-//! not disturb each other. A call that is denied changes nothing of this: it looks.
+//! Each limit owns its usage by its identity ([`Limit::same_identity`]). A call that is granted
+//! under other limits than the last takes over the usage of those that it names, too, in any order.
+//! The usage of the others is kept aside until it has run out or they are named again. So two
+//! versions of a client that take turns do not disturb each other. A call that is denied changes
+//! none of this.
 
+use super::decide::LimitMask;
 use super::rule::State;
-use super::spec::Limit;
+use super::spec::{Limit, MAX_LIMITS};
 use crate::core::time::Micros;
+use std::array;
 
-/// The most limits whose usage is kept aside. Whoever decides grants nothing that
-/// would need more ([`count_aside`]).
-pub const MAX_ORPHANS: usize = 56;
+/// The most limits whose usage is kept aside. A request that would need more is denied
+/// ([`count_unlisted`]).
+pub const MAX_UNLISTED: usize = 56;
 
-/// A limit that is not listed now, and what is in use of it.
+/// A limit that is not listed now, and its usage.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Orphan {
-    /// As it was last listed.
+pub struct UnlistedLimit {
+    /// The limit as it was last listed.
     pub limit: Limit,
-    /// What it remembers.
+    /// Its usage.
     pub state: State,
 }
 
-/// The usage of the new limits, and what is kept aside.
+/// The usage of the new limits, and the usage that is kept aside.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Realigned {
-    /// One for each new limit, by position.
+    /// One state for each new limit, by position.
     pub states: Vec<State>,
-    /// At most [`MAX_ORPHANS`], none of them empty.
-    pub orphans: Vec<Orphan>,
+    /// At most [`MAX_UNLISTED`] limits, none of them without usage.
+    pub unlisted: Vec<UnlistedLimit>,
 }
 
-/// Hands the usage of `old` limits and `orphans` on to `new` limits.
+/// Hands the usage of `old` limits and `unlisted` on to `new` limits.
 ///
-/// A changed count or burst keeps the units in use, even where they are more
-/// than the new capacity. A named limit whose period changed keeps them as if
-/// granted no earlier than they were; of another algorithm it starts fresh.
+/// If the count or burst changed, the units in use stay, even if they are more than the new
+/// capacity. If the period of a named limit changed, they stay as if granted no earlier than they
+/// were. If its algorithm changed, it starts fresh.
 ///
-/// Where more than [`MAX_ORPHANS`] are left aside, as 0.1 allowed, those that would be
-/// empty soonest are forgotten.
+/// Version 0.1 could leave more than [`MAX_UNLISTED`] limits aside. Those that would be empty
+/// soonest are then forgotten.
 pub fn realign(
     old: &[Limit],
-    old_states: Vec<State>,
-    orphans: Vec<Orphan>,
+    mut old_states: Vec<State>,
+    mut unlisted: Vec<UnlistedLimit>,
     new: &[Limit],
     now: Micros,
 ) -> Realigned {
-    let listed = old.iter().cloned().zip(old_states).map(|(limit, state)| Orphan { limit, state });
-    let mut kept: Vec<Orphan> = orphans.into_iter().chain(listed).collect();
-    let mut states = Vec::with_capacity(new.len());
-    for limit in new {
-        // From the back: what was listed last is the truth, should a payload
-        // name a limit twice.
-        let found = kept.iter().rposition(|orphan| orphan.limit.same_identity(limit));
-        states.push(found.map_or(State::Fresh, |at| {
-            let Orphan { limit: before, state } = kept.remove(at);
-            limit.rule().carry(before.rule(), state, now)
-        }));
-    }
-    kept.retain(|orphan| empty_at(orphan, now) > now);
-    while kept.len() > MAX_ORPHANS {
-        let soonest = kept.iter().enumerate().min_by_key(|(_, orphan)| empty_at(orphan, now));
-        let Some((at, _)) = soonest else { break };
-        kept.remove(at);
-    }
-    Realigned { states, orphans: kept }
+    let states = hand_on(old, &mut old_states, &mut unlisted, new, now);
+    Realigned { states: states.into_iter().take(new.len()).collect(), unlisted }
 }
 
-fn empty_at(orphan: &Orphan, now: Micros) -> Micros {
-    orphan.limit.rule().over_at(&orphan.state, now)
+/// The same as [`realign`], in place. What is left in `old_states` counts no more. Returns the
+/// states by position; those beyond the limits are fresh.
+pub fn hand_on(
+    old: &[Limit],
+    old_states: &mut [State],
+    unlisted: &mut Vec<UnlistedLimit>,
+    new: &[Limit],
+    now: Micros,
+) -> [State; MAX_LIMITS] {
+    let mut handed_on = LimitMask::default();
+    let states = array::from_fn(|index| {
+        let Some(limit) = new.get(index) else { return State::Fresh };
+        // Search from the back: if a payload names a limit twice, the one that was listed last
+        // counts.
+        let mut listed = old.iter().zip(&mut *old_states).enumerate();
+        let found = listed.rfind(|(at, (before, _))| !handed_on.contains(*at) && before.same_identity(limit));
+        if let Some((at, (before, state))) = found {
+            handed_on.insert(at);
+            return limit.rule().carry(before.rule(), std::mem::take(state), now);
+        }
+        match unlisted.iter().rposition(|one| one.limit.same_identity(limit)) {
+            Some(at) => {
+                let UnlistedLimit { limit: before, state } = unlisted.remove(at);
+                limit.rule().carry(before.rule(), state, now)
+            }
+            None => State::Fresh,
+        }
+    });
+    unlisted.retain(|one| empty_at(&one.limit, &one.state, now) > now);
+    for (at, (limit, state)) in old.iter().zip(old_states).enumerate() {
+        if !handed_on.contains(at) && empty_at(limit, state, now) > now {
+            unlisted.push(UnlistedLimit { limit: limit.clone(), state: std::mem::take(state) });
+        }
+    }
+    while unlisted.len() > MAX_UNLISTED {
+        let soonest = |(_, one): &(usize, &UnlistedLimit)| empty_at(&one.limit, &one.state, now);
+        let Some((at, _)) = unlisted.iter().enumerate().min_by_key(soonest) else { break };
+        unlisted.remove(at);
+    }
+    states
 }
 
-/// The usage that `new` limits would take over, as a decision sees it: until one
-/// grants, the units come back as the limits say under which they are kept.
+fn empty_at(limit: &Limit, state: &State, now: Micros) -> Micros {
+    limit.rule().over_at(state, now)
+}
+
+/// The usage that `new` limits would take over, as a decision sees it. Until a call is granted
+/// under them, units come back by the limits under which they are kept.
 ///
 /// ```
 /// use floodgate::core::limits::{Limits, Request, State, decide, look_at, take, Taken};
@@ -91,34 +118,42 @@ fn empty_at(orphan: &Orphan, now: Micros) -> Micros {
 pub fn look_at(
     old: &[Limit],
     old_states: &[State],
-    orphans: &[Orphan],
+    unlisted: &[UnlistedLimit],
     new: &[Limit],
     now: Micros,
 ) -> Vec<State> {
-    let listed = old.iter().zip(old_states);
-    let aside = orphans.iter().map(|orphan| (&orphan.limit, &orphan.state));
-    let kept: Vec<_> = aside.chain(listed).collect();
-    let found = |limit: &Limit| kept.iter().rfind(|(before, _)| before.same_identity(limit));
-    new.iter()
-        .map(|limit| {
-            found(limit)
-                .map_or(State::Fresh, |(before, state)| limit.rule().look_at(before.rule(), state, now))
-        })
-        .collect()
+    look_by_position(old, old_states, unlisted, new, now).into_iter().take(new.len()).collect()
 }
 
-/// How many limits [`realign`] would leave aside with usage, were there no bound.
-pub fn count_aside(
+/// The same as [`look_at`], by position. The states beyond the limits are fresh.
+pub fn look_by_position(
     old: &[Limit],
     old_states: &[State],
-    orphans: &[Orphan],
+    unlisted: &[UnlistedLimit],
+    new: &[Limit],
+    now: Micros,
+) -> [State; MAX_LIMITS] {
+    let unlisted = || unlisted.iter().map(|one| (&one.limit, &one.state));
+    array::from_fn(|index| {
+        let Some(limit) = new.get(index) else { return State::Fresh };
+        let is_it = |(before, _): &(&Limit, &State)| before.same_identity(limit);
+        let found = old.iter().zip(old_states).rfind(is_it).or_else(|| unlisted().rfind(is_it));
+        found.map_or(State::Fresh, |(before, state)| limit.rule().look_at(before.rule(), state, now))
+    })
+}
+
+/// The number of limits that [`realign`] would leave aside with usage, if there were no bound.
+pub fn count_unlisted(
+    old: &[Limit],
+    old_states: &[State],
+    unlisted: &[UnlistedLimit],
     new: &[Limit],
     now: Micros,
 ) -> usize {
     let listed = old.iter().zip(old_states);
-    let aside = orphans.iter().map(|orphan| (&orphan.limit, &orphan.state));
-    let left = aside.chain(listed).filter(|(limit, state)| {
-        limit.rule().over_at(state, now) > now && !new.iter().any(|named| named.same_identity(limit))
+    let unlisted = unlisted.iter().map(|one| (&one.limit, &one.state));
+    let left = unlisted.chain(listed).filter(|(limit, state)| {
+        empty_at(limit, state, now) > now && !new.iter().any(|named| named.same_identity(limit))
     });
     left.count()
 }

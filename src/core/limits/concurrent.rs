@@ -1,8 +1,8 @@
-//! At most `count` reservations held at a time, or with `per=cost` reservations of so
-//! many units together.
+//! At most `count` reservations held at a time. With `per=cost`, reservations whose costs add up to
+//! at most `count` units.
 //!
-//! Who holds them and until when is known to the reservations of the key, so
-//! nothing is stored here: for each decision they hand over a [`HeldPlaces`].
+//! The reservations of the key know who holds places and until when, so nothing is stored here. For
+//! each decision they hand over a [`HeldPlaces`].
 
 use super::algorithm::Algorithm;
 use super::quantity::{self, Reason};
@@ -23,24 +23,28 @@ pub struct HeldPlaces(Box<HeldMoments>);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct HeldMoments {
     used: u64,
-    /// When the last of them ends.
+    /// The end of the last of them.
     latest: Micros,
-    /// When a reservation that is taken now will end.
+    /// The end of a reservation that would be taken now.
     next: Micros,
-    /// When no more than so many are held, for what a decision may ask.
+    /// For each number of places that a decision may ask about: the moment at which no more are
+    /// held.
     falls: [Option<(u64, Micros)>; 2],
     stepped_back: bool,
 }
 
 impl HeldPlaces {
-    /// `used` places, of which the last is free at `latest`; one taken now would be at
-    /// `next`. `falls` says when no more than so many are held: what the request leaves
-    /// of all, where it is critical, and of what it may use, where it is not.
+    /// `used` places are held. The last of them is free at `latest`, and one taken now would be at
+    /// `next`.
+    ///
+    /// `falls` holds pairs (n, moment at which at most n places are held). One is for what the
+    /// request leaves of all places, if it is critical. The other is for what it leaves of the
+    /// places that it may use, if it is not.
     pub fn new(used: u64, latest: Micros, next: Micros, falls: [Option<(u64, Micros)>; 2]) -> Self {
         Self(Box::new(HeldMoments { used, latest, next, falls, stepped_back: false }))
     }
 
-    /// The same, seen at a clock that stepped back.
+    /// The same places, seen after the clock stepped back.
     #[must_use]
     pub fn after_step(mut self) -> Self {
         self.0.stepped_back = true;
@@ -57,7 +61,7 @@ impl Algorithm for Concurrent {
         if quantity.contains(&b'/') {
             return Err("concurrent takes no period, as in concurrent:20".into());
         }
-        Ok(Self { count: quantity::count(quantity)? })
+        Ok(Self { count: quantity::parse_count(quantity)? })
     }
 
     fn head(&self) -> String {
@@ -105,7 +109,7 @@ impl Algorithm for Concurrent {
         Micros::default()
     }
 
-    /// Nothing: the reservation itself is what counts.
+    /// Changes nothing, because the reservation itself is what counts.
     fn take(&self, _held: &mut HeldPlaces, _now: Micros, _units: u64) {}
 
     fn give_back(&self, _held: &mut HeldPlaces, _now: Micros, _above: u64, _units: u64) -> u64 {

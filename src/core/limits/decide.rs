@@ -1,8 +1,8 @@
 //! Several limits as one decision. Nothing here changes a state.
 //!
-//! A request of n units fits a limit when `used + n` is at most what the
-//! requester may use of it: all for a critical request, else all but the part
-//! that `keep=` keeps. It is granted when it fits every enforcing limit.
+//! A request of n units fits a limit if `used + n` is at most what the requester may use of it: all
+//! for a critical request, and otherwise all but the part that `keep=` keeps. It is granted if it
+//! fits every enforcing limit.
 //!
 //! `limits` and `states` belong together by position.
 
@@ -13,32 +13,32 @@ use super::spec::{Charge, Limit, MAX_LIMITS};
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 
-/// What is asked.
+/// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// Units, 1 ..= 10^12 (a sum over a batch may be larger).
+    /// The cost in units, 1 to 10^12. The sum over a batch may be larger.
     pub cost: u64,
     /// What a `per=call` limit is charged: normally 1.
     pub calls: u64,
-    /// Grant less rather than nothing.
+    /// True if fewer units than the cost may be granted, rather than none.
     pub partial: bool,
-    /// May use the part that `keep=` keeps.
+    /// True if the request may use the part that `keep=` keeps.
     pub critical: bool,
 }
 
 impl Request {
-    /// A plain request of one call.
+    /// A request of one call, neither partial nor critical.
     pub const fn of(cost: u64) -> Self {
         Self { cost, calls: 1, partial: false, critical: false }
     }
 }
 
-/// Units per limit, by position.
+/// Units for each limit, by position.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Taken([u64; MAX_LIMITS]);
 
 impl Taken {
-    /// From units by position; those beyond the eighth are left out.
+    /// Units by position. Those beyond the eighth are dropped.
     ///
     /// ```
     /// use floodgate::core::limits::Taken;
@@ -52,18 +52,18 @@ impl Taken {
         taken
     }
 
-    /// Units of the limit at `index`; 0 beyond the eighth.
+    /// The units of the limit at `index`; 0 beyond the eighth.
     #[inline]
     pub fn units(&self, index: usize) -> u64 {
         self.0.get(index).copied().unwrap_or(0)
     }
 
-    /// Units by position, all eight.
+    /// The units of all eight positions.
     pub const fn as_array(&self) -> &[u64; MAX_LIMITS] {
         &self.0
     }
 
-    /// True when nothing is taken anywhere.
+    /// True if nothing is taken from any limit.
     pub fn is_nothing(&self) -> bool {
         self.0.iter().all(|&units| units == 0)
     }
@@ -76,7 +76,7 @@ impl Taken {
     }
 }
 
-/// A set of limits by position.
+/// A set of limits, by position.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitMask(u8);
 
@@ -89,7 +89,7 @@ impl FromIterator<usize> for LimitMask {
 }
 
 impl LimitMask {
-    /// One bit a position.
+    /// One bit for each position.
     pub const fn bits(self) -> u8 {
         self.0
     }
@@ -99,82 +99,83 @@ impl LimitMask {
         Self(bits)
     }
 
-    /// Is the limit at `index` among them?
+    /// Whether the limit at `index` is in the set.
     pub const fn contains(self, index: usize) -> bool {
         index < MAX_LIMITS && self.0 >> index & 1 == 1
     }
 
-    /// True when there are none.
+    /// True if the set is empty.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// How many there are.
+    /// The number of limits in the set.
     pub const fn len(self) -> u32 {
         self.0.count_ones()
     }
 
-    /// Their positions in order.
+    /// The positions in the set, in order.
     pub fn iter(self) -> impl Iterator<Item = usize> {
         (0..MAX_LIMITS).filter(move |&index| self.contains(index))
     }
 
     #[inline]
-    const fn insert(&mut self, index: usize) {
+    pub(super) const fn insert(&mut self, index: usize) {
         if index < MAX_LIMITS {
             self.0 |= 1 << index;
         }
     }
 }
 
-/// How things stand on the binding limit after the call.
+/// The status of the binding limit after the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitStatus {
     /// Its capacity; `None` for unlimited.
     pub limit: Option<u64>,
-    /// Whole units that the same kind of requester could still take from it;
-    /// `None` for unlimited.
+    /// The whole units that a requester of the same kind could still take from it; `None` for
+    /// unlimited.
     pub remaining: Option<u64>,
-    /// Until the same request would be granted ([`Request::partial`]: one unit).
+    /// The time until the same request would be granted; for a [`Request::partial`], until one unit
+    /// would.
     pub retry: RetryAfter,
-    /// Until the limit is full again if nobody asks.
+    /// The time until the limit is full again if nobody asks.
     pub reset: ResetAfter,
 }
 
 impl LimitStatus {
-    /// That of `unlimited`.
+    /// The status of an unlimited limit.
     pub const UNLIMITED: Self =
         Self { limit: None, remaining: None, retry: RetryAfter::Now, reset: ResetAfter::NOW };
 }
 
-/// What was decided. To make it so, [`take`](super::take) `taken`, or, when
-/// that is nothing and `record_clock` is set, [`touch`](super::touch).
+/// What was decided. To carry it out, call [`take`](super::take) with `taken`. If that is nothing
+/// and `record_clock` is set, call [`touch`](super::touch).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// Units granted; 0 when denied.
+    /// The units granted; 0 if the request is denied.
     pub granted: u64,
-    /// Of the binding limit, after the call.
+    /// The status of the binding limit after the call.
     pub status: LimitStatus,
-    /// Position of the binding limit; `None` when all are shadow limits.
+    /// The position of the binding limit; `None` if all are shadow limits.
     pub binding: Option<usize>,
-    /// What each limit is charged.
+    /// The units that each limit is charged.
     pub taken: Taken,
-    /// Shadow limits that would have denied.
+    /// The shadow limits that would have denied the request.
     pub shadow_denied: LimitMask,
-    /// Limits that this denial closes ([`blocks`]), unless the request waits.
+    /// The limits that this denial closes ([`blocks`]), unless the request waits.
     pub closes: LimitMask,
-    /// A clock that stepped back is to be recorded, also when denied.
+    /// True if the clock stepped back and that must be recorded, even if the request is denied.
     pub record_clock: bool,
 }
 
 impl Decision {
-    /// False when the request was denied.
+    /// False if the request was denied.
     pub const fn is_granted(&self) -> bool {
         self.granted > 0
     }
 
-    /// How the binding limit stands when nothing is taken after all. `limits`
-    /// and `states` are those that were decided on.
+    /// The status of the binding limit if nothing is taken after all. `limits` and `states` are
+    /// those of the decision.
     pub fn before(&self, limits: &[Limit], states: &[State], now: Micros) -> LimitStatus {
         let mut status = self.status;
         if self.is_granted()
@@ -193,9 +194,9 @@ impl Decision {
 #[derive(Clone, Copy)]
 struct LimitView {
     used: u64,
-    /// What the requester may use.
+    /// The units that the requester may use.
     usable: u64,
-    /// The end of its block, where one lasts.
+    /// The end of its block, if one lasts.
     closed_until: Option<Micros>,
 }
 
@@ -208,12 +209,12 @@ impl LimitView {
         Self { used, usable, closed_until: None }
     }
 
-    /// As seen with the block of its state.
+    /// The same view, with the block of the limit's state.
     fn with_block(self, state: &State, now: Micros) -> Self {
         Self { closed_until: state.block().and_then(|block| block.lasts_until(now)), ..self }
     }
 
-    /// Units that are left for the requester.
+    /// The units that are left for the requester.
     const fn room(self) -> u64 {
         match self.closed_until {
             None => self.free(),
@@ -221,19 +222,19 @@ impl LimitView {
         }
     }
 
-    /// How long until the request fits, and no block lasts.
+    /// The time until the request fits and no block lasts.
     fn wait(self, limit: &Limit, state: &State, now: Micros, demand: u64) -> RetryAfter {
         let units = self.units_wait(limit, state, now, demand);
         self.closed_until.map_or(units, |end| units.max(RetryAfter::until(end, now)))
     }
 
-    /// Units that would be left if no block lasted.
+    /// The units that would be left if no block lasted.
     #[inline]
     const fn free(self) -> u64 {
         self.usable.saturating_sub(self.used)
     }
 
-    /// How long until `demand` fits.
+    /// The time until `demand` fits.
     #[inline]
     fn units_wait(self, limit: &Limit, state: &State, now: Micros, demand: u64) -> RetryAfter {
         if demand <= self.free() {
@@ -248,20 +249,20 @@ impl LimitView {
 }
 
 impl LimitView {
-    /// True when the limit denies the request for want of units that will come back,
-    /// and its options say that it closes then. `wait` is the time until they are back.
+    /// True if the limit denies the request because it lacks units that will come back, and its
+    /// options say that it closes then. `wait` is the time until the units are back.
     #[inline]
     fn closes(self, limit: &Limit, state: &State, now: Micros, request: &Request, wait: RetryAfter) -> bool {
         limit.closing().is_some()
             && matches!(wait, RetryAfter::After(_))
-            // What only `keep=` denies is there.
+            // A denial by `keep` alone lacks no units.
             && limit.capacity().is_some_and(|all| self.used.saturating_add(request.least(limit)) > all)
             && !state.block().is_some_and(|block| block.covers(now))
     }
 }
 
 impl Request {
-    /// What must fit for the request not to be denied.
+    /// The units that must fit for the request not to be denied.
     #[inline]
     pub fn least(&self, limit: &Limit) -> u64 {
         match limit.charge() {
@@ -271,7 +272,7 @@ impl Request {
         }
     }
 
-    /// The most units of cost for which a limit with so much room can do.
+    /// The most units of cost that a limit with this much room can grant.
     #[inline]
     fn most(&self, limit: &Limit, room: u64) -> u64 {
         match limit.charge() {
@@ -315,11 +316,10 @@ pub fn decide(limits: &[Limit], states: &[State], now: Micros, request: &Request
     decide_several(limits, states, now, request)
 }
 
-/// What [`decide_several`] decides on one limit that enforces and remembers no block.
+/// Decides as [`decide_several`] does, on one limit that enforces and remembers no block.
 ///
-/// **Optimisation.** It takes half the instructions of the decision on the commonest
-/// kind of key (commit 1f9f679). The plain version is [`decide_several`];
-/// `tests/core/decide.rs` compares both.
+/// **Optimisation.** On the commonest kind of key it halves the instructions of a decision (commit
+/// 1f9f679). The plain version is [`decide_several`]; `tests/core/decide.rs` compares both.
 #[inline]
 fn decide_one(limit: &Limit, capacity: u64, state: &State, now: Micros, request: &Request) -> Decision {
     let seen = limit.rule().see(state, now);
@@ -353,14 +353,14 @@ fn decide_one(limit: &Limit, capacity: u64, state: &State, now: Micros, request:
 }
 
 fn decide_several(limits: &[Limit], states: &[State], now: Micros, request: &Request) -> Decision {
-    // What is in use is counted once: it costs a division or the sum of slots.
+    // The units in use are counted once, because that costs a division or the sum of slots.
     let mut views = [LimitView::NONE; MAX_LIMITS];
     let mut granted = request.cost;
     let mut record_clock = false;
     let mut closes = LimitMask::default();
     let mut any_shadow = false;
     let mut first_unlimited = None;
-    // Of those that deny, the one that denies longest; with equals the first.
+    // The longest wait among the limits that deny. Among equals the first limit binds.
     let mut longest = RetryAfter::Now;
     let mut binding = None;
     for (index, ((limit, state), view)) in limits.iter().zip(states).zip(&mut views).enumerate() {
@@ -391,38 +391,50 @@ fn decide_several(limits: &[Limit], states: &[State], now: Micros, request: &Req
     if binding.is_some() {
         granted = 0;
     } else {
-        let mut least = u64::MAX;
-        for (index, ((limit, _), view)) in limits.iter().zip(states).zip(&mut views).enumerate() {
-            if limit.shadow() || limit.capacity().is_none() {
-                continue;
-            }
-            let units = charged(limit, request, granted);
-            taken.set(index, units);
-            view.used = view.used.saturating_add(units);
-            if view.room() < least || binding.is_none() {
-                least = view.room();
-                binding = Some(index);
-            }
-        }
+        binding = charge_enforcing(limits, &mut views, request, granted, &mut taken);
     }
     let shadow_denied = if any_shadow {
-        judge_shadows(limits, &views, request, granted, &mut taken)
+        decide_shadows(limits, &views, request, granted, &mut taken)
     } else {
         LimitMask::default()
     };
-    let bound =
-        binding.and_then(|index| Some((index, limits.get(index)?, states.get(index)?, views.get(index)?)));
-    let status = bound.map_or(LimitStatus::UNLIMITED, |(index, limit, state, view)| LimitStatus {
-        limit: limit.capacity(),
-        remaining: Some(view.room()),
-        retry: longest,
-        reset: reset_after(limit, state, now, taken.units(index)),
+    let status = binding.and_then(|index| {
+        let (limit, state, view) = (limits.get(index)?, states.get(index)?, views.get(index)?);
+        let reset = reset_after(limit, state, now, taken.units(index));
+        Some(LimitStatus { limit: limit.capacity(), remaining: Some(view.room()), retry: longest, reset })
     });
+    let status = status.unwrap_or(LimitStatus::UNLIMITED);
     let binding = binding.or(first_unlimited);
     Decision { granted, status, binding, taken, shadow_denied, closes, record_clock }
 }
 
-/// The blocks that a denial begins, by the position of the limit.
+/// Charges the granted units to the limits that enforce. Returns the limit that has the least room
+/// left, the first of equals.
+#[inline]
+fn charge_enforcing(
+    limits: &[Limit],
+    views: &mut [LimitView],
+    request: &Request,
+    granted: u64,
+    taken: &mut Taken,
+) -> Option<usize> {
+    let (mut least, mut binding) = (u64::MAX, None);
+    for (index, (limit, view)) in limits.iter().zip(views).enumerate() {
+        if limit.shadow() || limit.capacity().is_none() {
+            continue;
+        }
+        let units = charged(limit, request, granted);
+        taken.set(index, units);
+        view.used = view.used.saturating_add(units);
+        if view.room() < least || binding.is_none() {
+            least = view.room();
+            binding = Some(index);
+        }
+    }
+    binding
+}
+
+/// The blocks that a denial begins, each with the position of its limit.
 pub fn blocks<'a>(
     limits: &'a [Limit],
     states: &'a [State],
@@ -441,8 +453,8 @@ pub fn blocks<'a>(
     })
 }
 
-/// How long until the limit is full again, if so many units are taken now and nobody
-/// asks afterwards.
+/// The time until the limit is full again, if `taken` units are taken now and nobody asks
+/// afterwards.
 #[inline]
 fn reset_after(limit: &Limit, state: &State, now: Micros, taken: u64) -> ResetAfter {
     if limit.rule().comes_back() {
@@ -452,7 +464,7 @@ fn reset_after(limit: &Limit, state: &State, now: Micros, taken: u64) -> ResetAf
     }
 }
 
-/// What a limit is charged when so many units are granted.
+/// The units that a limit is charged if `granted` units are granted.
 #[inline]
 const fn charged(limit: &Limit, request: &Request, granted: u64) -> u64 {
     match limit.charge() {
@@ -461,9 +473,9 @@ const fn charged(limit: &Limit, request: &Request, granted: u64) -> u64 {
     }
 }
 
-/// What the shadow limits would have said. Those that would not deny are
-/// charged what the enforcing limits granted.
-fn judge_shadows(
+/// The shadow limits that would deny. Those that would not are charged the units that the enforcing
+/// limits granted.
+fn decide_shadows(
     limits: &[Limit],
     views: &[LimitView],
     request: &Request,
@@ -487,33 +499,33 @@ fn judge_shadows(
 
 /// One limit as `RL.QUOTA` shows it to a requester that is not critical.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Look {
-    /// Its capacity; `None` for unlimited.
+pub struct LimitQuota {
+    /// The capacity; `None` for unlimited.
     pub limit: Option<u64>,
-    /// Whole units in use; of a bucket its capacity less what is there. After
-    /// debt or a smaller count this may exceed the capacity of others.
+    /// The whole units in use. For a bucket they never exceed its capacity; for other limits they
+    /// may, after debt or a smaller count.
     pub used: u64,
-    /// Whole units that would be granted now; `None` for unlimited.
+    /// The whole units that would be granted now; `None` for unlimited.
     pub remaining: Option<u64>,
-    /// Until a request of the cost would be granted by this limit.
+    /// The time until this limit would grant a request of the cost.
     pub retry: RetryAfter,
-    /// Until it is full if nobody asks.
+    /// The time until it is full if nobody asks.
     pub reset: ResetAfter,
 }
 
-/// Looks at one limit without asking; `cost` is charged as 1 where the limit counts calls.
+/// Looks at one limit, for a request of `cost` units. The cost is 1 if the limit counts calls.
 ///
 /// ```
-/// use floodgate::core::limits::{Limits, State, look};
+/// use floodgate::core::limits::{Limits, State, limit_quota};
 /// use floodgate::core::time::Micros;
 ///
 /// let limits = Limits::parse(b"bucket:10/s:burst=50").unwrap();
-/// let seen = look(&limits.as_slice()[0], &State::default(), Micros(0), 1);
+/// let seen = limit_quota(&limits.as_slice()[0], &State::default(), Micros(0), 1);
 /// assert_eq!((seen.limit, seen.remaining, seen.reset.millis()), (Some(50), Some(50), 0));
 /// ```
-pub fn look(limit: &Limit, state: &State, now: Micros, cost: u64) -> Look {
+pub fn limit_quota(limit: &Limit, state: &State, now: Micros, cost: u64) -> LimitQuota {
     let Some(capacity) = limit.capacity() else {
-        return Look {
+        return LimitQuota {
             limit: None,
             used: 0,
             remaining: None,
@@ -522,7 +534,7 @@ pub fn look(limit: &Limit, state: &State, now: Micros, cost: u64) -> Look {
         };
     };
     let view = LimitView::of(limit, capacity, limit.rule().used(state, now), false).with_block(state, now);
-    Look {
+    LimitQuota {
         limit: Some(capacity),
         used: if limit.rule().refills() { view.used.min(capacity) } else { view.used },
         remaining: Some(view.room()),

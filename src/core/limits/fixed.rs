@@ -1,16 +1,14 @@
 //! At most `count` units in each window of time.
 //!
-//! Windows are multiples of the period since the epoch, weeks from Monday,
-//! months, years, any of these in a time zone or from another start (`from=`), or
-//! (`start=first`) whatever starts with the first grant after the last window
-//! ended.
+//! Windows are multiples of the period since the epoch, weeks from Monday, months or years. They
+//! can follow a time zone, or begin elsewhere (`from=`). With `start=first`, a window starts with
+//! the first grant after the last window ended.
 //!
-//! **A credit** (`fixed:5000/ever`) is a window that never ends. Its start is the
-//! millisecond of its last grant: should a limit of this name get another period, the
-//! units count as granted then.
+//! **A credit** (`fixed:5000/ever`) is a window that never ends. Its start is the millisecond of
+//! its last grant. If a limit of this name gets another period, the units count as granted then.
 //!
-//! **A clock that stepped back** before the start of the window takes the usage
-//! along into the window of now, so that it counts until that ends.
+//! **A clock that stepped back** before the start of the window takes the usage along into the
+//! current window, so that it counts until that ends.
 
 use super::algorithm::{Algorithm, MAX_UNITS};
 use super::calendar::{Calendar, Unit, Zone};
@@ -22,22 +20,21 @@ use crate::core::text::duration::{DAY, MILLISECOND, WEEK};
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_u64};
 
-/// How long before the epoch the Monday is, 1969-12-29, to which weeks are
-/// aligned.
+/// The time in microseconds from 1969-12-29, the Monday to which weeks are aligned, to the epoch.
 const SINCE_MONDAY: u64 = 3 * DAY;
 
-/// Where windows lie.
+/// The places of windows in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Windows {
-    /// Multiples of a length in microseconds since the epoch.
+    /// Multiples of this length in microseconds since the epoch.
     Every(u64),
-    /// So many weeks from Monday, universal time.
+    /// This many weeks from Monday, in universal time.
     Weeks(u64),
-    /// Months, years, and whatever has a time zone or another start.
+    /// Months, years, and all windows with a time zone or another start.
     Calendar(Calendar),
-    /// This long from the first grant.
+    /// This many microseconds from the first grant.
     FromFirst(u64),
-    /// One, without end: a credit.
+    /// One window without end: a credit.
     Ever,
 }
 
@@ -48,14 +45,14 @@ pub struct Fixed {
     windows: Windows,
 }
 
-/// What is used of the window in which the last grant fell.
+/// The usage of the window in which the last grant fell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WindowCount {
     window: Window,
     used: u64,
 }
 
-/// One way to pack a window and its usage: start and length in whole steps.
+/// One way to pack a window and its usage: start and length in whole steps of so many microseconds.
 struct Packing {
     start_us: u64,
     start_bits: u32,
@@ -64,7 +61,7 @@ struct Packing {
 }
 
 impl Packing {
-    /// All three numbers together.
+    /// The bits of all three numbers together.
     const BITS: u32 = 92;
 
     /// Windows of whole seconds: up to two years and 2^33 units.
@@ -79,7 +76,7 @@ impl Packing {
         Self::BITS - self.start_bits - self.length_bits
     }
 
-    /// Below 2^92, or `None` when it does not fit.
+    /// A number below 2^92, or `None` if the usage does not fit.
     #[inline]
     fn pack(&self, usage: &WindowCount) -> Option<u128> {
         let Window { start: Micros(start), end: Micros(end) } = usage.window;
@@ -112,7 +109,7 @@ impl CreditPacking {
     const USED_BITS: u32 = 48;
     const START_BITS: u32 = Packing::BITS - Self::USED_BITS;
 
-    /// Below 2^92, or `None` when it does not fit.
+    /// A number below 2^92, or `None` if the usage does not fit.
     fn pack(usage: &WindowCount) -> Option<u128> {
         let Window { start: Micros(start), end } = usage.window;
         let whole = end == Micros::NEVER && start.is_multiple_of(MILLISECOND);
@@ -130,10 +127,11 @@ impl CreditPacking {
 }
 
 impl WindowCount {
-    /// [`WindowCount::bits`] is below 2 to this power: one of the packings and which.
+    /// [`WindowCount::bits`] is below 2 to this power: one of four packings, and two bits that tell
+    /// which.
     pub const BITS: u32 = Packing::BITS + 2;
 
-    /// The whole state as one number below 2^94, or `None` when it does not fit.
+    /// The whole state as one number below 2^94, or `None` if it does not fit.
     #[inline]
     pub fn bits(&self) -> Option<u128> {
         let tag = |tag: u128| move |bits: u128| tag << Packing::BITS | bits;
@@ -167,35 +165,35 @@ impl Fixed {
         }
     }
 
-    /// The interval in which units were granted that are used of a window, as far as
-    /// that is known.
+    /// The interval in which the units that are used of a window were granted, as far as that is
+    /// known.
     const fn granted_in(&self, window: Window) -> Window {
         match &self.windows {
-            // All of them may have been taken by the last grant.
+            // The last grant may have taken all of them.
             Windows::Ever => Window { start: window.start, end: window.start.plus(1) },
             _ => window,
         }
     }
 
-    /// The window that a grant now falls into.
+    /// The window that a grant at `now` falls into.
     #[inline]
     fn window(&self, usage: &WindowCount, now: Micros) -> Window {
         if usage.window.contains(now) { usage.window } else { self.window_of(now) }
     }
 
-    /// The length that no window exceeds; 0 where they have none.
+    /// The length in microseconds that no window exceeds; 0 for a window without end.
     fn longest_us(&self) -> u64 {
         match &self.windows {
             Windows::Every(period) | Windows::FromFirst(period) => *period,
             Windows::Weeks(n) => n.saturating_mul(WEEK),
-            // A zone may move across the date line.
+            // Two days more, because a zone may move across the date line.
             Windows::Calendar(calendar) => calendar.nominal_us().saturating_add(2 * DAY),
             Windows::Ever => 0,
         }
     }
 }
 
-/// Chooses the windows that a period and its options mean.
+/// The windows that a period and its options mean.
 fn windows(period: Period, options: &LimitOptions<'_>) -> Result<Windows, Reason> {
     let (tz, from) = (options.get("tz"), options.get("from"));
     if period == Period::Ever {
@@ -236,7 +234,7 @@ fn windows(period: Period, options: &LimitOptions<'_>) -> Result<Windows, Reason
         (unit, None) => unit,
     };
     Ok(match (period, unit) {
-        // Universal time needs no calendar for what begins at midnight.
+        // In universal time, windows that begin at midnight need no calendar.
         (Period::Exact(us), None | Some(Unit::Days(_))) if zone == Zone::UTC => Windows::Every(us),
         (_, Some(Unit::Weeks(n))) if zone == Zone::UTC => Windows::Weeks(n),
         (_, Some(unit)) => Windows::Calendar(Calendar { unit, zone }),
@@ -297,6 +295,13 @@ impl Algorithm for Fixed {
             Windows::Calendar(calendar) => Some(calendar.nominal_us()),
             Windows::Ever => None,
             _ => Some(self.longest_us()),
+        }
+    }
+
+    fn covering_us(&self) -> Option<u64> {
+        match &self.windows {
+            Windows::Calendar(calendar) => Some(calendar.covering_us()),
+            _ => self.refill_us(),
         }
     }
 
@@ -377,8 +382,8 @@ impl Algorithm for Fixed {
         if self.windows == old.windows {
             return;
         }
-        // Where within its window the usage fell is not known: it counts when
-        // any of that window lies in the new one.
+        // It is unknown where within its window the usage fell. So it counts if any part of that
+        // window lies in the new one.
         let granted = old.granted_in(usage.window);
         let window = match &self.windows {
             Windows::FromFirst(period) => {
@@ -388,7 +393,7 @@ impl Algorithm for Fixed {
             _ => self.window_of(now),
         };
         let counts = match &self.windows {
-            // A credit takes over what is in use. What has come back stays back.
+            // A credit takes over the units in use. Units that have come back stay back.
             Windows::Ever => old.used(usage, now) > 0,
             _ => window.contains(now) && window.start < granted.end,
         };
@@ -403,14 +408,14 @@ impl Algorithm for Fixed {
             Windows::Ever => return kept.end,
             _ => {}
         }
-        // The first window that begins when the other has ended.
+        // The first window that begins after the other has ended.
         let next = self.window_of(granted.end);
         if next.start == granted.end { next.start } else { next.end }
     }
 
     fn write(usage: &WindowCount, out: &mut Vec<u8>) {
         put_u64(out, usage.window.start.0);
-        // The length; 0 of what never ends.
+        // The length; 0 for a window without end.
         let ends = usage.window.end != Micros::NEVER;
         put_u64(out, if ends { usage.window.end.since(usage.window.start) } else { 0 });
         put_u64(out, usage.used);
@@ -424,7 +429,7 @@ impl Algorithm for Fixed {
             return Err(Corrupt("empty window"));
         }
         let window = match (&self.windows, length) {
-            // As window_of() makes it.
+            // The same window as `window_of` makes.
             (Windows::Ever, _) if start.0.is_multiple_of(MILLISECOND) => self.window_of(start),
             (Windows::Ever, _) => return Err(Corrupt("a credit between two milliseconds")),
             (_, 0) => return Err(Corrupt("empty window")),

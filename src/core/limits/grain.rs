@@ -1,18 +1,19 @@
-//! What the positions of a sliding limit's slots are, and how many there may be.
+//! The grains of a sliding limit: what the positions of its slots mean, and how many slots there
+//! can be.
 
 use super::algorithm::MAX_UNITS;
 
-/// The most positions.
+/// The most slots.
 pub const MAX_SLOTS: usize = 64;
 
-/// What a position is.
+/// What a position means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grain {
-    /// A time in microseconds; 46 bits of distance (more than two years), 18
-    /// bits of units.
+    /// A time in microseconds. A slot has 46 bits for its distance (more than two years) and 18
+    /// bits for its units.
     Exact,
-    /// The number of an interval since the epoch; 16 bits of distance, 48 bits
-    /// of units.
+    /// The number of an interval since the epoch. A slot has 16 bits for its distance and 48 bits
+    /// for its units.
     Coarse,
 }
 
@@ -29,7 +30,7 @@ impl Grain {
         (1 << self.unit_bits()) - 1
     }
 
-    /// The largest distance of two positions.
+    /// The largest distance between two positions.
     pub const fn max_distance(self) -> u64 {
         u64::MAX >> self.unit_bits()
     }

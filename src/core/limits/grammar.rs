@@ -1,30 +1,31 @@
-//! From text to limits, with a reason for every refusal.
+//! The parser of limits, with a reason for every refusal.
 //!
-//! A token is split at `:` into algorithm, quantity and options; the algorithm
-//! reads its own quantity and options, this file those that every limit has.
+//! It splits a token at `:` into algorithm, quantity and options. The algorithm reads its own
+//! quantity and options. This file reads the options that every limit has.
 
 use super::closing::Closing;
+use super::hints;
 use super::options;
 use super::quantity::Reason;
 use super::rule::{Rule, TABLE};
 use super::spec::{
     Charge, Enforcement, Expression, Keep, Label, Limit, Limits, LimitsError, MAX_LIMITS, Term,
 };
-use super::way_out;
 use crate::core::limits::options::LimitOptions;
-use crate::core::text::duration::{split_number, whole_number};
+use crate::core::text::duration::whole_number;
+use crate::core::text::hundredths::{Hundredths, HundredthsError};
+use crate::core::text::percent::Percent;
 use crate::core::text::token::TokenError;
 
-/// The longest text that is looked at, in bytes. Eight limits with every option
-/// are far shorter.
+/// The longest text that is parsed, in bytes. Eight limits with every option are far shorter.
 pub const MAX_TEXT: usize = 4096;
 
-/// Whose text it is.
+/// The author of a text.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Author {
-    /// A user's.
+    /// A user.
     User,
-    /// The server's own, from [`Limits::canonical`].
+    /// The server itself, by [`Limits::canonical`].
     Server,
 }
 
@@ -32,7 +33,7 @@ impl Expression {
     /// Parses a `limits` argument.
     ///
     /// # Errors
-    /// Names the first bad limit of the list and says why.
+    /// Names the first bad limit of the list and says why it is refused.
     pub fn parse(text: &[u8]) -> Result<Self, TokenError> {
         if text == b"*" {
             return Ok(Self::ServerChosen);
@@ -43,10 +44,10 @@ impl Expression {
 }
 
 impl Limit {
-    /// Parses what [`Limit::stored`] wrote.
+    /// Parses the text that [`Limit::stored`] wrote.
     ///
     /// # Errors
-    /// As [`Limits::parse`].
+    /// The same as [`Limits::parse`].
     pub fn parse_stored(text: &[u8]) -> Result<Self, TokenError> {
         match term(text, Author::Server).map_err(|reason| refused(text, reason))? {
             Term::Limit(limit) => Ok(limit),
@@ -56,19 +57,19 @@ impl Limit {
 }
 
 impl Limits {
-    /// Parses limits that are written out: no policy, no `*`.
+    /// Parses limits that are written out, without policies and `*`.
     ///
     /// # Errors
-    /// Names the first bad limit of the list and says why.
+    /// Names the first bad limit of the list and says why it is refused.
     pub fn parse(text: &[u8]) -> Result<Self, TokenError> {
         Self::from_text(text, Author::User)
     }
 
-    /// Parses what [`Limits::canonical`] wrote, which may hold the limit of
-    /// `CL.THROTTLE` that users cannot write.
+    /// Parses the text that [`Limits::canonical`] wrote. It may hold the limit of `CL.THROTTLE`,
+    /// which users cannot write.
     ///
     /// # Errors
-    /// As [`Limits::parse`].
+    /// The same as [`Limits::parse`].
     pub fn parse_stored(text: &[u8]) -> Result<Self, TokenError> {
         Self::from_text(text, Author::Server)
     }
@@ -98,7 +99,7 @@ fn refused(token: &[u8], reason: impl std::fmt::Display) -> TokenError {
     TokenError::new("limit", token, reason)
 }
 
-/// The entries of a list; limits among them differ in name.
+/// The entries of a list. No two limits among them have the same name.
 fn terms(text: &[u8], author: Author) -> Result<Vec<Term>, TokenError> {
     if text.is_empty() {
         return Err(refused(text, "empty"));
@@ -136,10 +137,10 @@ fn same_name(a: &Term, b: &Term) -> bool {
     }
 }
 
-/// One entry of a list.
+/// Parses one entry of a list.
 fn term(token: &[u8], author: Author) -> Result<Term, Reason> {
-    // Everything else that is valid is printable ASCII without blanks, and a
-    // blank or control character is hard to see: worth its own reason.
+    // All other valid bytes are printable ASCII. Blanks and control characters get a reason of
+    // their own, because they are hard to see.
     if token.iter().any(u8::is_ascii_whitespace) {
         return Err("has white space, write limits without any, as in 10/s,1000/h".into());
     }
@@ -149,7 +150,7 @@ fn term(token: &[u8], author: Author) -> Result<Term, Reason> {
     if token == b"*" {
         return Err("'*' stands alone, without other limits".into());
     }
-    if let Some(reason) = way_out::wrong_separator(token) {
+    if let Some(reason) = hints::wrong_separator(token) {
         return Err(reason);
     }
     match token.strip_prefix(b"@") {
@@ -165,7 +166,7 @@ fn term(token: &[u8], author: Author) -> Result<Term, Reason> {
     }
 }
 
-/// One limit that is written out.
+/// Parses one limit that is written out.
 fn limit(token: &[u8], author: Author) -> Result<Limit, Reason> {
     let mut segments = segments(token);
     let head = segments.next().unwrap_or_default();
@@ -183,24 +184,22 @@ fn limit(token: &[u8], author: Author) -> Result<Limit, Reason> {
             Some(quantity) => (row, quantity),
             None => return Err(format!("missing ':' and count after {}", row.name).into()),
         },
-        // Without an algorithm it is the first of the table.
+        // Without an algorithm, the first of the table is meant.
         None => match TABLE.first() {
             Some(row) if quantity_like(head) => (row, head),
             _ if head.is_empty() => return Err("missing algorithm before ':'".into()),
-            _ => return Err(way_out::unknown_algorithm(head, token)),
+            _ => return Err(hints::unknown_algorithm(head, token)),
         },
     };
     if quantity.is_empty() {
         return Err("missing count".into());
     }
     let options = match author {
-        Author::User => LimitOptions::parse(segments, row.name, row.options, way_out::unknown_option),
-        Author::Server => {
-            LimitOptions::parse_stored(segments, row.name, row.options, way_out::unknown_option)
-        }
+        Author::User => LimitOptions::parse(segments, row.name, row.options, hints::unknown_option),
+        Author::Server => LimitOptions::parse_stored(segments, row.name, row.options, hints::unknown_option),
     };
-    // What is wrong with the quantity comes first in the text, so it is said
-    // first, even when an option is wrong too.
+    // The quantity comes first in the text, so its fault is reported first, even if an option is
+    // wrong as well.
     let rule = match &options {
         Ok(options) => (row.parse)(quantity, options)?,
         Err(reason) => {
@@ -211,8 +210,8 @@ fn limit(token: &[u8], author: Author) -> Result<Limit, Reason> {
     with_common_options(rule, &options?)
 }
 
-/// The parts of a token between its colons. One value holds a colon itself: the
-/// time of day in `from=09:00`.
+/// The parts of a token between its colons. Only one value holds a colon itself: the time of day in
+/// `from=09:00`.
 fn segments(token: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(token);
     std::iter::from_fn(move || {
@@ -233,7 +232,7 @@ fn segments(token: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// True when the colon at `at` is that of `from=HH:MM`, or of what was meant as such.
+/// True if the colon at `at` is that of `from=HH:MM`, or was meant to be.
 fn holds_time_of_day(text: &[u8], at: usize) -> bool {
     let few_digits = |text: &[u8]| matches!(text.len(), 1 | 2) && text.iter().all(u8::is_ascii_digit);
     let (before, after) = text.split_at(at);
@@ -242,7 +241,7 @@ fn holds_time_of_day(text: &[u8], at: usize) -> bool {
     hour.is_some_and(|(_, hour)| few_digits(hour)) && few_digits(after)
 }
 
-/// Could `text` be meant as `count/period` without an algorithm?
+/// Whether `text` could be meant as `count/period` without an algorithm.
 fn quantity_like(text: &[u8]) -> bool {
     text.contains(&b'/') || text.first().is_some_and(|b| b.is_ascii_digit() || b"+-.".contains(b))
 }
@@ -278,7 +277,7 @@ fn with_common_options(rule: Rule, options: &LimitOptions<'_>) -> Result<Limit, 
     Ok(limit)
 }
 
-/// Reads what `per=` says of a limit of this rule.
+/// Parses the value of `per=` for a limit of this rule.
 fn charge(per: &[u8], rule: &Rule) -> Result<Charge, Reason> {
     let is = |word: &str| per.eq_ignore_ascii_case(word.as_bytes());
     match rule {
@@ -290,30 +289,23 @@ fn charge(per: &[u8], rule: &Rule) -> Result<Charge, Reason> {
     }
 }
 
-/// Reads `P%`, 0 < P < 100, up to two decimals.
+/// Parses `P%` with 0 < P < 100 and up to two decimals.
 fn keep(text: &[u8]) -> Result<Keep, Reason> {
     let Some(number) = text.strip_suffix(b"%") else {
         return Err("keep= needs a percent sign, as in keep=10%".into());
     };
-    let not_a_number = || Reason::from("keep= is not a percentage such as 10% or 12.5%");
-    let (whole, rest) = split_number(number);
-    let decimals = match rest.split_first() {
-        None => &[],
-        Some((b'.', decimals)) if !decimals.is_empty() => decimals,
-        Some(_) => return Err(not_a_number()),
-    };
-    if decimals.iter().any(|b| !b.is_ascii_digit()) || whole.is_empty() {
-        return Err(not_a_number());
-    }
-    let hundredths = match decimals {
-        [] => 0,
-        [tenths] => u64::from(tenths - b'0') * 10,
-        [tenths, hundredths] => u64::from(tenths - b'0') * 10 + u64::from(hundredths - b'0'),
-        _ => return Err("keep= has more than two decimals".into()),
-    };
-    let all = whole_number(whole).unwrap_or(u64::MAX).saturating_mul(100).saturating_add(hundredths);
-    if all == 0 {
+    let Hundredths(share) = Hundredths::parse(number).map_err(|error| match error {
+        // A text of other characters than digits and one point is no number, however many decimals
+        // it has.
+        HundredthsError::TooManyDecimals
+            if number.iter().filter(|digit| !digit.is_ascii_digit()).count() == 1 =>
+        {
+            "keep= has more than two decimals"
+        }
+        _ => "keep= is not a percentage such as 10% or 12.5%",
+    })?;
+    if share == 0 {
         return Err("keep= must be above 0%".into());
     }
-    u16::try_from(all).ok().and_then(Keep::new).ok_or_else(|| "keep= must be below 100%".into())
+    Percent::new(share).and_then(Keep::new).ok_or_else(|| "keep= must be below 100%".into())
 }

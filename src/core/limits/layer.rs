@@ -1,11 +1,12 @@
-//! What a state still tells of a grant.
+//! What the state of a limit still shows of a grant.
 
-/// What the state of a limit tells of units that were granted at a time.
+/// What the state of a limit shows of units that were granted at one time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layer {
-    /// Equal for those that the state does not tell apart, greater for later ones.
+    /// The order of grants. It is greater for a later grant, and equal for grants that the state
+    /// does not distinguish.
     pub position: u64,
-    /// The most units there.
+    /// The most units that were granted at this position.
     pub units: u64,
     /// The most units that were granted later.
     pub above: u64,

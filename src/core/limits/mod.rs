@@ -3,20 +3,20 @@
 //! | file | idea |
 //! |---|---|
 //! | [`grammar`] | text → [`Expression`] / [`Limits`], with a reason for every refusal |
-//! | `way_out` | what people write in place of a limit, and what they mean |
+//! | `hints` | what people write in place of a limit, and what they mean |
 //! | [`options`], [`quantity`] | the parts of one token: `name=value` options, counts and periods |
 //! | [`spec`] | what was parsed: [`Label`], [`Limit`], [`Limits`]; identity, canonical text |
 //! | [`algorithm`] | the trait that every algorithm implements |
 //! | [`rule`] | the one table that lists the algorithms; [`Rule`], [`State`] |
 //! | [`sliding`] + [`slots`] + [`grain`] + `store`, [`bucket`], [`fixed`] + [`calendar`] + [`window`], [`concurrent`], [`throttle`] | one algorithm each |
 //! | [`closing`] | `block=`: a limit that is exceeded closes itself |
-//! | [`mod@decide`], [`reset_after`] | several limits as one decision; looking |
+//! | [`mod@decide`], [`reset_after`] | several limits as one decision; a look at one limit |
 //! | [`apply`] | the changes: take, touch, give back, charge |
 //! | [`change`] | usage finds its limit again after the limits changed |
 //!
-//! Reading never changes a state. The changing functions are deterministic:
-//! the same calls at the same times on equal states give equal states, so a
-//! replica that applies what the master applied has the master's bits.
+//! Reading never changes a state. The functions that change one are deterministic: the same calls
+//! at the same times on equal states give equal states. So a replica that applies what the master
+//! applied is equal to it in every bit.
 
 pub mod algorithm;
 pub mod apply;
@@ -29,6 +29,7 @@ pub mod decide;
 pub mod fixed;
 pub mod grain;
 pub mod grammar;
+mod hints;
 pub mod layer;
 pub mod options;
 pub mod quantity;
@@ -39,17 +40,18 @@ pub mod slots;
 pub mod spec;
 mod store;
 pub mod throttle;
-mod way_out;
 pub mod window;
 
 pub use algorithm::{Filled, MAX_UNITS};
 pub use apply::{
     charge, charge_all, chargeable, charges, full_at, give_back, layer_at, left_by, take, touch,
 };
-pub use change::{MAX_ORPHANS, Orphan, Realigned, count_aside, look_at, realign};
+pub use change::{
+    MAX_UNLISTED, Realigned, UnlistedLimit, count_unlisted, hand_on, look_at, look_by_position, realign,
+};
 pub use closing::{Closed, Closing};
 pub use concurrent::HeldPlaces;
-pub use decide::{Decision, LimitMask, LimitStatus, Look, Request, Taken, blocks, decide, look};
+pub use decide::{Decision, LimitMask, LimitQuota, LimitStatus, Request, Taken, blocks, decide, limit_quota};
 pub use layer::Layer;
 pub use reset_after::ResetAfter;
 pub use rule::{ClosedState, KeptState, Rule, State};

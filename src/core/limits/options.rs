@@ -1,30 +1,29 @@
-//! The options of one limit token, split but not yet understood.
+//! The options of one limit token, split but not yet interpreted.
 
 use super::quantity::{self, Reason};
 
 /// The options that every limit has.
 pub(super) const COMMON: &[&str] = &["name", "per", "keep", "shadow"];
-/// Those of every limit that can close itself.
+/// The options of every limit that can close itself.
 pub(super) const CLOSING: &[&str] = &["block", "grow", "maxblock"];
-/// Those that only the server itself writes.
+/// The options that only the server itself writes.
 const STORED: &[&str] = &["twin"];
-/// The options that are words of their own and take no value.
+/// The options that are single words without a value.
 const FLAGS: &[&str] = &["shadow"];
 
-/// The `name=value` options and flags of one token, each known and at most
-/// once.
+/// The `name=value` options and the flags of one token. Each is known and is given at most once.
 #[derive(Debug)]
 pub struct LimitOptions<'a> {
     given: Vec<(&'static str, &'a [u8])>,
 }
 
 impl<'a> LimitOptions<'a> {
-    /// Splits the segments that follow the quantity. `own` are the options that
-    /// the algorithm itself has; `foreign` says why another name is none of its.
+    /// Splits the segments that follow the quantity. `own` are the options that the algorithm
+    /// itself has. `foreign` makes the reason for a name that is none of them.
     ///
     /// # Errors
-    /// Empty, unknown, repeated, another algorithm's, without its value, with a
-    /// value that it does not take.
+    /// The reason, for an option that is empty, unknown, repeated, of another algorithm, without
+    /// its value, or with a value that it does not take.
     pub fn parse(
         segments: impl Iterator<Item = &'a [u8]>,
         algorithm: &str,
@@ -34,10 +33,10 @@ impl<'a> LimitOptions<'a> {
         Self::split(segments, own, &[], |key| foreign(key, algorithm))
     }
 
-    /// As [`LimitOptions::parse`], of a text that the server wrote.
+    /// The same as [`LimitOptions::parse`], for a text that the server wrote.
     ///
     /// # Errors
-    /// As [`LimitOptions::parse`].
+    /// The same as [`LimitOptions::parse`].
     pub fn parse_stored(
         segments: impl Iterator<Item = &'a [u8]>,
         algorithm: &str,
@@ -86,18 +85,18 @@ impl<'a> LimitOptions<'a> {
         Self { given: Vec::new() }
     }
 
-    /// The value of an option; an empty one for a flag; `None` when not given.
+    /// The value of an option; empty for a flag; `None` if the option is not given.
     pub fn get(&self, key: &str) -> Option<&'a [u8]> {
         self.given.iter().find(|&&(other, _)| other == key).map(|&(_, value)| value)
     }
 }
 
-/// The entry of `keys` that `key` spells in any letter case.
+/// The entry of `keys` that equals `key`, whatever its letter case.
 pub(super) fn find(keys: &'static [&'static str], key: &[u8]) -> Option<&'static str> {
     keys.iter().copied().find(|k| k.as_bytes().eq_ignore_ascii_case(key))
 }
 
-/// Reads a number as [`quantity::number`] does, for an option.
+/// Parses the number of an option as [`quantity::number`] does.
 ///
 /// # Errors
 /// The reason in a few words.

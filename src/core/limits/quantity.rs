@@ -1,29 +1,30 @@
-//! Counts and periods: the `100/5m` of a limit.
+//! Counts and periods, such as the `100/5m` of a limit.
 
 use crate::core::text::duration;
 use crate::core::text::duration::{LONGEST, WEEK};
 use crate::core::text::token::shown;
 use std::borrow::Cow;
 
-/// Why a part of a token was refused: a few words, lower case, no full stop.
+/// The reason for which a part of a token was refused: a few words in lower case, without a full
+/// stop.
 pub type Reason = Cow<'static, str>;
 
 /// The largest count and burst: 10^12.
 pub const MAX_COUNT: u64 = 1_000_000_000_000;
 
-/// A period as written. Weeks and months keep their unit since fixed windows
-/// of a week start on Monday, and months differ in length.
+/// A period as written. Weeks and months keep their unit, because fixed windows of a week start on
+/// Monday, and months differ in length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Period {
-    /// A length in microseconds: whole milliseconds, 1 ms ..= 366 days.
+    /// A length in microseconds: whole milliseconds, from 1 ms to 366 days.
     Exact(u64),
-    /// So many weeks, 1 ..= 52.
+    /// This many weeks, 1 to 52.
     Weeks(u64),
     /// A calendar month.
     Month,
     /// A calendar year.
     Year,
-    /// Without end: a credit.
+    /// A period without end: a credit.
     Ever,
 }
 
@@ -31,7 +32,7 @@ impl Period {
     /// The length in microseconds, for algorithms that have no calendar.
     ///
     /// # Errors
-    /// For a month, a year and ever, which have no length of their own.
+    /// The reason, for a month, a year and ever, which have no length of their own.
     pub fn length(self) -> Result<u64, Reason> {
         match self {
             Self::Exact(us) => Ok(us),
@@ -43,18 +44,18 @@ impl Period {
     }
 }
 
-/// Splits `count/period` and reads both.
+/// Splits `count/period` and parses both.
 ///
 /// # Errors
 /// The reason in a few words.
 pub fn parse(text: &[u8]) -> Result<(u64, Period), Reason> {
     let Some(slash) = text.iter().position(|&b| b == b'/') else {
-        // A bad count is the better reason than the period missing after it.
-        let n = count(text)?;
+        // If the count is bad, that is a better reason than the missing period.
+        let n = parse_count(text)?;
         return Err(format!("missing '/' and period, as in {n}/s").into());
     };
     let (head, tail) = text.split_at(slash);
-    let count = count(head)?;
+    let count = parse_count(head)?;
     let tail = tail.get(1..).unwrap_or_default();
     if !tail.is_empty() && tail.iter().all(u8::is_ascii_digit) {
         return Err(format!("period has no unit, write {count}/{}s", shown(tail)).into());
@@ -62,8 +63,8 @@ pub fn parse(text: &[u8]) -> Result<(u64, Period), Reason> {
     Ok((count, period(tail)?))
 }
 
-/// As [`parse`], for algorithms that have no calendar: the period is its length
-/// in microseconds.
+/// The same as [`parse`], for algorithms without a calendar. The second number is the length of the
+/// period in microseconds.
 ///
 /// # Errors
 /// The reason and the way out in a few words.
@@ -73,16 +74,16 @@ pub fn parse_length(text: &[u8]) -> Result<(u64, u64), Reason> {
     Ok((count, length))
 }
 
-/// Reads a count of 0 ..= [`MAX_COUNT`]. A count of 0 denies everything.
+/// Parses a count from 0 to [`MAX_COUNT`]. A count of 0 denies everything.
 ///
 /// # Errors
 /// The reason in a few words.
-pub fn count(text: &[u8]) -> Result<u64, Reason> {
+pub fn parse_count(text: &[u8]) -> Result<u64, Reason> {
     let zero = !text.is_empty() && text.iter().all(|&b| b == b'0');
     if zero { Ok(0) } else { number(text, "count") }
 }
 
-/// Reads a number of 1 ..= [`MAX_COUNT`] that reasons call `what`.
+/// Parses a number from 1 to [`MAX_COUNT`], which the reasons call `what`.
 ///
 /// # Errors
 /// The reason in a few words.
@@ -110,7 +111,7 @@ pub fn number(text: &[u8], what: &str) -> Result<u64, Reason> {
     }
 }
 
-/// Reads a period: an optional number and a unit.
+/// Parses a period: an optional number and a unit.
 fn period(text: &[u8]) -> Result<Period, Reason> {
     if text.is_empty() {
         return Err("missing period".into());
@@ -147,7 +148,7 @@ fn period(text: &[u8]) -> Result<Period, Reason> {
     }
 }
 
-/// Why a text spells no unit of a period, and the way out.
+/// The reason for which a text is no unit of a period, with the way out.
 fn unknown_unit(text: &[u8]) -> Reason {
     if text.contains(&b'/') {
         return "more than one '/', write ',' between limits".into();
@@ -170,17 +171,17 @@ fn unknown_unit(text: &[u8]) -> Reason {
     }
 }
 
-/// The shortest exact text of a length: `m`, `5m`, `90s`.
+/// The shortest exact text of a length in microseconds, such as `m`, `5m` or `90s`.
 pub fn period_text(us: u64) -> String {
     without_one(duration::canonical(us))
 }
 
-/// The shortest text of `n` weeks: `w`, `2w`.
+/// The shortest text of `n` weeks, such as `w` or `2w`.
 pub fn weeks_text(n: u64) -> String {
     without_one(format!("{n}w"))
 }
 
-/// `1m` can be written `m`; `10m` is something else.
+/// Removes a number of 1, so that `1m` becomes `m` and `10m` stays.
 fn without_one(text: String) -> String {
     match text.strip_prefix('1') {
         Some(unit) if !unit.starts_with(|c: char| c.is_ascii_digit()) => unit.to_owned(),

@@ -1,21 +1,22 @@
-//! When a limit is full again.
+//! The time until a limit is full again.
 
 use crate::core::time::Micros;
 
-/// How long until a limit is full again if nobody asks.
+/// The time until a limit is full again if nobody asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResetAfter {
-    /// Microseconds; 0 when it is full.
+    /// This many microseconds; 0 if it is full.
     Us(u64),
-    /// Its units never come back by themselves, whether any are in use or not.
+    /// The units of the limit never come back by themselves. It does not matter whether any are in
+    /// use.
     Never,
 }
 
 impl ResetAfter {
-    /// It is full.
+    /// The limit is full.
     pub const NOW: Self = Self::Us(0);
 
-    /// Microseconds; `None` for never.
+    /// The time in microseconds; `None` for never.
     pub const fn micros(self) -> Option<u64> {
         match self {
             Self::Us(us) => Some(us),
@@ -23,12 +24,12 @@ impl ResetAfter {
         }
     }
 
-    /// The moment at which it is full, seen at `now`; `None` for never.
+    /// The moment at which the limit is full, seen at `now`; `None` for never.
     pub fn moment(self, now: Micros) -> Option<Micros> {
         self.micros().map(|us| now.plus(us))
     }
 
-    /// The same, but no sooner than after `us` microseconds.
+    /// The same time, but at least `us` microseconds.
     #[must_use]
     pub fn at_least(self, us: u64) -> Self {
         match self {
@@ -37,7 +38,7 @@ impl ResetAfter {
         }
     }
 
-    /// As replies say it: milliseconds rounded up, -1 never.
+    /// The time as replies show it: milliseconds, rounded up; -1 for never.
     ///
     /// ```
     /// use floodgate::core::limits::ResetAfter;

@@ -1,6 +1,7 @@
-//! The one table that lists the algorithms, and what follows from it: a limit's
-//! [`Rule`] and what it remembers, its [`State`]. To add an algorithm, write its
-//! file and add its row to `algorithms!`.
+//! The one table that lists the algorithms, and what follows from it: the [`Rule`] of a limit, and
+//! its [`State`].
+//!
+//! To add an algorithm, write its file and add its row to `algorithms!`.
 
 use super::algorithm::{Algorithm, Filled};
 use super::closing::Closed;
@@ -12,7 +13,7 @@ use crate::core::prefetch_hint::PrefetchHint;
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader};
 
-/// An algorithm's row: its name, and what belongs to it alone.
+/// The row of an algorithm: its name and what only it has.
 pub(super) struct AlgorithmRow {
     pub name: &'static str,
     pub options: &'static [&'static str],
@@ -25,28 +26,28 @@ pub(super) struct AlgorithmRow {
 pub(super) struct Seen {
     /// Units in use.
     pub used: u64,
-    /// The state knows of a later time.
+    /// True if the state holds a later time.
     pub stepped_back: bool,
 }
 
-/// Usage that another rule keeps, as a limit that would take it over sees it.
+/// Usage that another rule keeps, as a limit sees it that would take it over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptState {
-    /// The rule of the last grant: the units come back as it says.
+    /// The rule of the last grant. The units come back by this rule.
     rule: Rule,
     state: State,
-    /// The same as the limit would have it after a grant now.
+    /// The state that the limit would have after a grant now.
     carried: State,
 }
 
-/// The tag of a state with a block; above those of the algorithms.
+/// The tag of a state with a block. It is above the tags of the algorithms.
 const CLOSED: u8 = 64;
 
-/// A limit's block, and the units in use beside it.
+/// The block of a limit, and its units in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClosedState {
     block: Closed,
-    /// Never another of these.
+    /// The units in use. This is never another `ClosedState`.
     units: State,
 }
 
@@ -64,7 +65,7 @@ macro_rules! algorithms {
         /// What a limit enforces: one of the algorithms, or nothing.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub enum Rule {
-            /// Always grants.
+            /// The limit grants every request.
             Unlimited,
             $($(#[$doc])* $name($rule),)+
         }
@@ -72,14 +73,14 @@ macro_rules! algorithms {
         /// What one limit remembers between calls.
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub enum State {
-            /// Nothing used.
+            /// Nothing is used.
             #[default]
             Fresh,
             $($(#[$doc])* $name(<$rule as Algorithm>::State),)+
-            /// Kept under another rule until units are taken under the limit's own. Only
-            /// looks and decisions see it; no key holds it.
+            /// The usage is kept under another rule, until units are taken under the limit's own.
+            /// Only looks and decisions see this state; no key holds it.
             Kept(Box<KeptState>),
-            /// A block lasts, or is remembered.
+            /// The limit has a block that lasts or is remembered.
             Closed(Box<ClosedState>),
         }
 
@@ -92,7 +93,7 @@ macro_rules! algorithms {
         },)+];
 
         impl Rule {
-            /// `sliding`, `bucket`, `fixed`, …
+            /// The name of the algorithm, such as `sliding`, `bucket` or `fixed`.
             pub const fn name(&self) -> &'static str {
                 match self {
                     Self::Unlimited => "unlimited",
@@ -100,7 +101,7 @@ macro_rules! algorithms {
                 }
             }
 
-            /// The most units that may be in use; `None` for unlimited.
+            /// The most units that can be in use; `None` for unlimited.
             #[inline]
             pub fn capacity(&self) -> Option<u64> {
                 match self {
@@ -109,8 +110,8 @@ macro_rules! algorithms {
                 }
             }
 
-            /// True when units come back gradually, so that what is in use and
-            /// what is there always make up the capacity.
+            /// True if units come back gradually. The units in use and those that are left then
+            /// always add up to the capacity.
             pub(super) const fn refills(&self) -> bool {
                 match self {
                     Self::Unlimited => false,
@@ -118,7 +119,7 @@ macro_rules! algorithms {
                 }
             }
 
-            /// True where `block=` can close a limit of this rule.
+            /// True if `block=` can close a limit of this rule.
             pub const fn can_close(&self) -> bool {
                 match self {
                     Self::Unlimited => false,
@@ -126,7 +127,7 @@ macro_rules! algorithms {
                 }
             }
 
-            /// False where units never come back by themselves.
+            /// False if units never come back by themselves.
             #[inline]
             pub(super) fn comes_back(&self) -> bool {
                 match self {
@@ -139,6 +140,13 @@ macro_rules! algorithms {
                 match self {
                     Self::Unlimited => None,
                     $(Self::$name(rule) => rule.period_us(),)+
+                }
+            }
+
+            pub(super) fn covering_us(&self) -> Option<u64> {
+                match self {
+                    Self::Unlimited => None,
+                    $(Self::$name(rule) => rule.covering_us(),)+
                 }
             }
 
@@ -171,7 +179,7 @@ macro_rules! algorithms {
                 }
             }
 
-            /// Units in use at `now`.
+            /// The number of units in use at `now`.
             #[inline]
             pub fn used(&self, state: &State, now: Micros) -> u64 {
                 match (self, state) {
@@ -182,7 +190,8 @@ macro_rules! algorithms {
                 }
             }
 
-            /// What a decision asks first, together: they share their divisions.
+            /// What a decision asks first. One function answers both because they share their
+            /// divisions.
             #[inline]
             pub(super) fn see(&self, state: &State, now: Micros) -> Seen {
                 match (self, state) {
@@ -202,7 +211,7 @@ macro_rules! algorithms {
                 }
             }
 
-            /// When at most `target` units are in use if nobody asks.
+            /// The moment at which at most `target` units are in use, if nobody asks.
             pub fn falls_to(&self, state: &State, now: Micros, target: u64) -> Micros {
                 match (self, state) {
                     $((Self::$name(rule), State::$name(state)) => rule.falls_to(state, now, target),)+
@@ -212,7 +221,8 @@ macro_rules! algorithms {
                 }
             }
 
-            /// When nothing is in use, and no block lasts, if `taken` units are taken now.
+            /// The moment at which nothing is in use and no block lasts, if `taken` units are taken
+            /// now.
             #[inline]
             pub fn full_after(&self, state: &State, now: Micros, taken: u64) -> Micros {
                 match (self, state) {
@@ -230,8 +240,9 @@ macro_rules! algorithms {
                 }
             }
 
-            /// When nothing is in use and no block is remembered if nobody asks: a clock
-            /// that stepped back and that no change records comes forward again.
+            /// The moment at which nothing is in use and no block is remembered, if nobody asks. If
+            /// the clock stepped back and no change recorded that, the result assumes that it will
+            /// catch up.
             #[inline]
             pub fn full_untouched(&self, state: &State, now: Micros) -> Micros {
                 match (self, state) {
@@ -246,14 +257,14 @@ macro_rules! algorithms {
                 }
             }
 
-            /// When nothing is in use and no block is remembered if nobody asks, by the
-            /// clock of now.
+            /// The moment at which nothing is in use and no block is remembered, if nobody asks, by
+            /// the clock as it is now.
             pub(super) fn over_at(&self, state: &State, now: Micros) -> Micros {
                 let full = self.full_after(state, now, 0);
                 state.block().map_or(full, |block| block.seen_at(now).forgotten_at().max(full))
             }
 
-            /// True when the clock stepped back since the state was written.
+            /// True if the clock stepped back since the state was written.
             #[inline]
             pub fn stepped_back(&self, state: &State, now: Micros) -> bool {
                 match (self, state) {
@@ -266,8 +277,8 @@ macro_rules! algorithms {
                 }
             }
 
-            /// Counts `units` as used, whether they fit or not; tells when
-            /// nothing of it is in use any more.
+            /// Counts `units` as used, whether they fit or not. Returns when nothing is in use any
+            /// more.
             #[inline]
             pub(super) fn take(&self, state: &mut State, now: Micros, units: u64) -> Filled {
                 match self {
@@ -298,7 +309,7 @@ macro_rules! algorithms {
                 Filled { at: now, as_before: false }
             }
 
-            /// As `take`, on a closed limit.
+            /// The same as `take`, for a closed limit.
             #[cold]
             fn take_closed(&self, state: &mut State, now: Micros, units: u64) -> Filled {
                 if let State::Closed(closed) = state
@@ -310,23 +321,23 @@ macro_rules! algorithms {
                 self.charge(state, now, units)
             }
 
-            /// As `take`, of units that were not granted: that says nothing of those for
-            /// want of which a block began. The block goes once it is over and forgotten.
+            /// The same as `take`, for units that were not granted. They are no sign that the units
+            /// are back for lack of which a block began. The block is dropped once it is forgotten.
             pub(super) fn charge(&self, state: &mut State, now: Micros, units: u64) -> Filled {
                 let State::Closed(closed) = state else { return self.take(state, now, units) };
                 closed.block = closed.block.seen_at(now);
                 let Filled { at, .. } = self.take(&mut closed.units, now, units);
                 let forgotten = closed.block.forgotten_at();
                 if forgotten <= now {
-                    // It may have been remembered for longer before.
+                    // The block may have been remembered for longer before.
                     *state = std::mem::take(&mut closed.units);
                     return Filled { at, as_before: false };
                 }
                 Filled { at: at.max(forgotten), as_before: false }
             }
 
-            /// Counts up to `units` as not used, of those beneath the newest `above`;
-            /// returns how many.
+            /// Counts up to `units` as not used, passing over the newest `above`. Returns how many
+            /// were given back.
             pub(super) fn give_back(&self, state: &mut State, now: Micros, above: u64, units: u64) -> u64 {
                 match (self, &mut *state) {
                     $((Self::$name(rule), State::$name(own)) => {
@@ -344,7 +355,7 @@ macro_rules! algorithms {
                 }
             }
 
-            /// What the state tells of units that were granted at `granted`.
+            /// What the state still shows of units that were granted at `granted`.
             pub(super) fn layer(&self, state: &State, granted: Micros) -> Option<Layer> {
                 match (self, state) {
                     $((Self::$name(rule), State::$name(own)) => rule.layer(own, granted),)+
@@ -353,8 +364,8 @@ macro_rules! algorithms {
                 }
             }
 
-            /// `state`, kept under `old`, as a state of `self`: the units in
-            /// use and the block stay; of another algorithm no units stay.
+            /// Turns `state`, which was kept under `old`, into a state of `self`. The units in use
+            /// and the block stay. If the algorithm changed, no units stay.
             pub(super) fn carry(&self, old: &Self, mut state: State, now: Micros) -> State {
                 if let State::Closed(closed) = state {
                     let units = self.carry(old, closed.units, now);
@@ -371,7 +382,7 @@ macro_rules! algorithms {
                 }
             }
 
-            /// `units` with the block, unless that is forgotten.
+            /// Combines `units` with the block, unless that is forgotten.
             fn keep_block(&self, block: Closed, units: State, now: Micros) -> State {
                 if !self.can_close() || block.is_forgotten(now) {
                     return units;
@@ -379,8 +390,8 @@ macro_rules! algorithms {
                 State::Closed(Box::new(ClosedState { block, units }))
             }
 
-            /// `state`, kept under `old`, as a decision under `self` sees it: until
-            /// units are taken under `self`, they come back as `old` says.
+            /// Shows `state`, which is kept under `old`, as a decision under `self` sees it. Until
+            /// units are taken under `self`, they come back by `old`.
             pub(super) fn look_at(&self, old: &Self, state: &State, now: Micros) -> State {
                 if let State::Closed(closed) = state {
                     let units = self.look_at(old, &closed.units, now);
@@ -412,8 +423,7 @@ macro_rules! algorithms {
         }
 
         impl State {
-            /// Appends the lossless encoding: a tag, then what the algorithm
-            /// writes.
+            /// Appends the lossless encoding: a tag, then what the algorithm writes.
             pub fn write(&self, out: &mut Vec<u8>) {
                 match self {
                     Self::Fresh => out.push(0),
@@ -430,12 +440,12 @@ macro_rules! algorithms {
                 }
             }
 
-            /// Reads the state that [`State::write`] wrote under `rule`. The
-            /// result equals what was written.
+            /// Reads the state that [`State::write`] wrote under `rule`. The result equals what was
+            /// written.
             ///
             /// # Errors
-            /// [`Corrupt`] for another algorithm's state and for anything that
-            /// the rule's algorithm cannot have left behind.
+            /// [`Corrupt`] for the state of another algorithm, and for one that the rule's
+            /// algorithm cannot have left behind.
             pub fn read(reader: &mut Reader<'_>, rule: &Rule) -> Result<Self, Corrupt> {
                 match reader.byte()? {
                     CLOSED if rule.can_close() => {
@@ -461,7 +471,7 @@ macro_rules! algorithms {
                 if let Self::Closed(closed) = self { Some(&closed.block) } else { None }
             }
 
-            /// Begins a block; one before it is over.
+            /// Begins a block in place of an earlier one.
             pub fn close(&mut self, block: Closed) {
                 if let Self::Closed(closed) = self {
                     closed.block = block;
@@ -471,24 +481,25 @@ macro_rules! algorithms {
                 }
             }
 
-            /// Ends the block, and forgets it.
+            /// Ends the block and forgets it.
             pub fn reopen(&mut self) {
                 if let Self::Closed(closed) = self {
                     *self = std::mem::take(&mut closed.units);
                 }
             }
 
-            /// The arrival time of a `CL.THROTTLE` limit; of others that of a fresh one.
+            /// The arrival time of a `CL.THROTTLE` limit. For any other limit it is that of a fresh
+            /// one.
             pub fn arrival(&self) -> Arrival {
                 if let Self::Throttle(arrival) = self { *arrival } else { Arrival::default() }
             }
 
-            /// The state of a `CL.THROTTLE` limit.
+            /// The state of a `CL.THROTTLE` limit with this arrival time.
             pub fn of_arrival(arrival: Arrival) -> Self {
                 if arrival == Arrival::default() { Self::Fresh } else { Self::Throttle(arrival) }
             }
 
-            /// Bytes held outside the value itself.
+            /// The bytes held outside the value itself.
             pub fn heap_bytes(&self) -> usize {
                 match self {
                     Self::Fresh => 0,
@@ -498,7 +509,7 @@ macro_rules! algorithms {
                 }
             }
 
-            /// What a grant most likely writes outside the state itself.
+            /// The memory outside the state that a grant most likely writes.
             #[inline]
             pub fn prefetch_hint(&self) -> Option<PrefetchHint> {
                 match self {
@@ -513,17 +524,17 @@ macro_rules! algorithms {
 }
 
 algorithms! {
-    /// At most `count` in any interval of `period`.
+    /// At most `count` units in any interval of `period`.
     Sliding(super::sliding::Sliding) = 1,
-    /// Refills continuously.
+    /// A bucket that refills continuously.
     Bucket(super::bucket::Bucket) = 2,
-    /// At most `count` in each window.
+    /// At most `count` units in each window.
     Fixed(super::fixed::Fixed) = 3,
-    /// At most `count` held at a time.
+    /// At most `count` reservations held at a time.
     Concurrent(super::concurrent::Concurrent) = 4,
-    /// `CL.THROTTLE`, as redis-cell counts.
+    /// `CL.THROTTLE`, counted as redis-cell does.
     Throttle(super::throttle::Throttle) = 5,
 }
 
-// A key of one limit should stay small, and arrays of states tightly packed.
+// The key of one limit must stay small, and arrays of states tightly packed.
 const _: () = assert!(size_of::<State>() <= 40 && align_of::<State>() == 8);

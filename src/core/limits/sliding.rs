@@ -1,19 +1,18 @@
 //! At most `count` units in any interval of length `period`.
 //!
-//! Up to a count of 64 every grant keeps its own time and is free again exactly
-//! one period later. Above, grants fall into slots of a fiftieth of the period,
-//! aligned to the epoch; slot k is free again at the start of slot k + 51. A
-//! grant at t in slot k has `k*w <= t < (k+1)*w`, so it is free again after
-//! `t + 50*w`, one period, and at `t + 51*w` at the latest. No more than 52
-//! slots are ever in use, whatever the count.
+//! Up to a count of 64, every grant keeps its own time and is free again exactly one period later.
+//! Above, grants fall into slots of a fiftieth of the period, aligned to the epoch. Slot k is free
+//! again at the start of slot k + 51. Let w be the length of a slot. A grant at t in slot k has
+//! `k*w <= t < (k+1)*w`. So it is free again after `t + 50*w`, which is one period, and at `t +
+//! 51*w` at the latest. At most 52 slots are in use at a time, whatever the count.
 //!
-//! When the count changes across 64, what is there keeps its form until the
-//! next grant, which converts it: a slot counts as used at its last
-//! microsecond, a time as used in its slot, so nothing is freed early.
+//! When the count changes across 64, the slots keep their form until the next grant, which converts
+//! them. A slot then counts as used at its last microsecond, and a time counts as used in its slot.
+//! So nothing is freed early.
 //!
-//! **A clock that stepped back.** Whatever was granted was granted by now, so a
-//! grant with a later time counts as granted now: it never comes back early by
-//! the present clock, and at most one period after the step.
+//! **A clock that stepped back.** Every grant lies in the past, so one with a later time counts as
+//! granted now. It never comes back early by the present clock, and at most one period after the
+//! step.
 
 use super::algorithm::Algorithm;
 use super::grain::{Grain, MAX_SLOTS};
@@ -25,27 +24,27 @@ use crate::core::prefetch_hint::PrefetchHint;
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_u64};
 
-/// Up to this count every grant has a slot of its own.
+/// The largest count for which every grant has a slot of its own.
 const EXACT_COUNT: u64 = MAX_SLOTS as u64;
-/// Coarse slots in a period.
+/// The number of coarse slots in a period.
 const SLOTS_IN_PERIOD: u64 = 50;
 
-/// `count/period`, sliding.
+/// The rule `count/period` of a sliding limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sliding {
     count: u64,
-    /// Microseconds; whole milliseconds, so a fiftieth is whole too.
+    /// The period in microseconds. It is whole milliseconds, so a fiftieth of it is whole, too.
     period: u64,
 }
 
-/// How a rule sees the positions of one grain.
+/// The positions of one grain, as a rule sees them at one time.
 #[derive(Clone, Copy)]
 struct Scale {
     /// The position of now.
     current: u64,
-    /// A slot is free when its position is this far behind.
+    /// The distance behind `current` from which on a slot is free.
     span: u64,
-    /// Microseconds from one position to the next.
+    /// The microseconds from one position to the next.
     width: u64,
 }
 
@@ -56,7 +55,7 @@ impl Scale {
         self.current.checked_sub(self.span)
     }
 
-    /// When a slot is free again; one after now counts as of now.
+    /// The moment at which a slot is free again. A slot after now counts as of now.
     #[inline]
     fn freed_at(self, position: u64) -> Micros {
         Micros((position.min(self.current) + self.span).saturating_mul(self.width))
@@ -77,7 +76,7 @@ impl Sliding {
 
     #[inline]
     fn scale(&self, grain: Grain, now: Micros) -> Scale {
-        // The mask changes nothing for times that the crate accepts.
+        // The mask changes nothing for times that the library accepts.
         let now = now.0 & (u64::MAX >> 2);
         match grain {
             Grain::Exact => Scale { current: now, span: self.period, width: 1 },
@@ -88,17 +87,18 @@ impl Sliding {
         }
     }
 
-    /// Forgets what is free and brings what lies after now back to now.
+    /// Forgets slots that are free, and moves slots that lie after now back to now.
     #[inline]
-    fn settle(&self, slots: &mut Slots, now: Micros) -> Scale {
+    fn advance(&self, slots: &mut Slots, now: Micros) -> Scale {
         let scale = self.scale(slots.grain(), now);
         slots.forget_to(scale.dead());
         slots.pull_back_to(scale.current);
         scale
     }
 
-    /// Turns slots, kept with slots of `old_width`, into slots of `grain`, unless
-    /// some slot has more units than that can hold. Leaves out what is free.
+    /// Converts slots, kept with slots of `old_width` microseconds, into slots of `grain`. Slots
+    /// that are free are dropped. Nothing is converted if some slot has more units than `grain` can
+    /// hold.
     fn convert(&self, slots: &mut Slots, old_width: u64, grain: Grain, now: Micros) {
         let scale = self.scale(grain, now);
         let mut converted = Slots::new(grain);
@@ -201,7 +201,7 @@ impl Algorithm for Sliding {
 
     #[inline]
     fn take(&self, slots: &mut Slots, now: Micros, units: u64) {
-        let mut scale = self.settle(slots, now);
+        let mut scale = self.advance(slots, now);
         if units == 0 {
             return;
         }
@@ -213,7 +213,7 @@ impl Algorithm for Sliding {
     }
 
     fn give_back(&self, slots: &mut Slots, now: Micros, above: u64, units: u64) -> u64 {
-        self.settle(slots, now);
+        self.advance(slots, now);
         if above == 0 { slots.remove_newest(units) } else { slots.remove_beneath(above, units) }
     }
 
@@ -225,20 +225,21 @@ impl Algorithm for Sliding {
 
     fn carry(&self, old: &Self, slots: &mut Slots, now: Micros) {
         if self.period != old.period {
-            // What was free again under a shorter period may be in use under a
-            // longer one, so nothing is forgotten before the conversion.
+            // Slots that are free under a shorter period may be in use under a longer one, so
+            // nothing is forgotten before the conversion.
             slots.pull_back_to(old.scale(slots.grain(), now).current);
             if slots.grain() == Grain::Coarse {
                 self.convert(slots, old.slot_width(), Grain::Coarse, now);
             }
-            self.settle(slots, now);
+            self.advance(slots, now);
         }
     }
 
     fn kept_falls_to(&self, old: &Self, slots: &Slots, now: Micros, target: u64) -> Micros {
         let kept = old.scale(slots.grain(), now);
         let own = self.scale(slots.grain(), now);
-        // Where a slot will lie once it is converted: by its end, which may be to come.
+        // The moment at which a slot is free once it is converted. It counts by its end, which may
+        // be in the future.
         let freed = |slot: u64| {
             let end = slot.min(kept.current).saturating_mul(kept.width).saturating_add(kept.width - 1);
             Micros((end / own.width + own.span).saturating_mul(own.width))

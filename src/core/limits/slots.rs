@@ -1,9 +1,9 @@
-//! Where the grants of a sliding limit lie in time: up to 64 positions with
-//! units each, oldest first, packed into eight bytes apiece.
+//! The grants of a sliding limit in time: up to 64 positions with units each, oldest first, each
+//! packed into eight bytes.
 //!
-//! A position is a time in microseconds ([`Grain::Exact`]) or the number of an
-//! interval of a fiftieth of the period ([`Grain::Coarse`]). The oldest is kept
-//! whole, the others as their distance from it.
+//! A position is a time in microseconds ([`Grain::Exact`]), or the number of an interval of a
+//! fiftieth of the period ([`Grain::Coarse`]). The position of the oldest slot is kept whole; the
+//! others are kept as distances from it.
 
 use super::grain::{Grain, MAX_SLOTS};
 use super::store::Store;
@@ -11,20 +11,20 @@ use crate::core::prefetch_hint::PrefetchHint;
 use crate::core::time::Micros;
 use std::fmt;
 
-/// Units at a position.
+/// The units at a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
-    /// Time in microseconds or number of an interval, by the grain.
+    /// A time in microseconds or the number of an interval, by the grain.
     pub position: u64,
-    /// At least 1.
+    /// The number of units, at least 1.
     pub units: u64,
 }
 
-/// Slots in order of position; no two at the same.
+/// Slots in order of position. No two have the same position.
 #[derive(Clone)]
 pub struct Slots {
-    /// Position of the oldest slot, shifted by one, and the grain in the lowest
-    /// bit. Zero when empty and exact.
+    /// The position of the oldest slot, shifted by one bit, and the grain in the lowest bit. It is
+    /// 0 if there is no slot and the grain is exact.
     head: u64,
     store: Store,
 }
@@ -56,18 +56,18 @@ impl Slots {
         Self { head: matches!(grain, Grain::Coarse) as u64, store: Store::one(0) }
     }
 
-    /// [`Slots::bits`] is below 2 to this power: a position, units as many as
-    /// the largest count has, and the grain.
+    /// [`Slots::bits`] is below 2 to this power: a position, as many units as the largest count,
+    /// and the grain.
     pub const BITS: u32 = Micros::BITS + Self::UNIT_BITS + 1;
 
     const UNIT_BITS: u32 = 40;
 
-    /// The whole state as one number below 2^93; `None` unless it is one slot of
-    /// fewer than 2^40 units within the time that the crate accepts.
+    /// The whole state as one number below 2^93. `None` unless it is one slot of fewer than 2^40
+    /// units within the time that the library accepts.
     #[inline]
     pub fn bits(&self) -> Option<u128> {
         let &[units] = self.store.slots() else { return None };
-        // As the oldest its distance is 0: what is packed are its units.
+        // The only slot is the oldest. Its distance is 0, so the packed number is its units.
         let fits = units <= self.grain().max_units()
             && units >> Self::UNIT_BITS == 0
             && self.base() <= Micros::MAX.0;
@@ -82,13 +82,13 @@ impl Slots {
         Self { head: (bits >> Self::UNIT_BITS) as u64, store: Store::one(units) }
     }
 
-    /// What positions are.
+    /// The grain, which says what positions mean.
     #[inline]
     pub const fn grain(&self) -> Grain {
         if self.head & 1 == 0 { Grain::Exact } else { Grain::Coarse }
     }
 
-    /// Position of the oldest; meaningless when empty.
+    /// The position of the oldest slot. It means nothing without slots.
     #[inline]
     const fn base(&self) -> u64 {
         self.head >> 1
@@ -104,13 +104,13 @@ impl Slots {
         Slot { position: self.base() + (packed >> grain.unit_bits()), units: packed & grain.max_units() }
     }
 
-    /// How many slots there are.
+    /// The number of slots.
     #[inline]
     pub fn len(&self) -> usize {
         self.store.slots().len()
     }
 
-    /// True when there are none.
+    /// True if there is no slot.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.store.slots().is_empty()
@@ -147,12 +147,12 @@ impl Slots {
         self.store.units_after(self.count_to(dead), self.grain())
     }
 
-    /// How many slots lie at or before the position `dead`.
+    /// The number of slots at or before the position `dead`.
     #[inline]
     fn count_to(&self, dead: Option<u64>) -> usize {
         let Some(distance) = dead.and_then(|dead| dead.checked_sub(self.base())) else { return 0 };
         let bits = self.grain().unit_bits();
-        // Seldom more than a few.
+        // There are seldom more than a few, so a plain search is fast.
         self.store.slots().iter().take_while(|&packed| packed >> bits <= distance).count()
     }
 
@@ -163,7 +163,7 @@ impl Slots {
             return;
         }
         let Some(&oldest) = self.store.slots().get(gone) else {
-            // Empty limits give their memory back.
+            // A limit without usage frees its memory.
             *self = Self::new(self.grain());
             return;
         };
@@ -172,7 +172,7 @@ impl Slots {
         self.set_base(self.base() + (oldest >> grain.unit_bits()));
     }
 
-    /// Moves the slots after `position` to it.
+    /// Moves the slots after `position` to `position`.
     pub fn pull_back_to(&mut self, position: u64) {
         let mut units = 0u64;
         while self.newest_position().is_some_and(|newest| newest > position) {
@@ -185,9 +185,9 @@ impl Slots {
         }
     }
 
-    /// Adds units at a position that is the newest's or after it (an earlier
-    /// one is taken for the newest's). Units that do not fit into a slot are
-    /// lost; see [`Grain::max_units`].
+    /// Adds units at a position. It should be that of the newest slot or a later one; units at an
+    /// earlier position are counted at the newest. Units that do not fit into a slot are lost, see
+    /// [`Grain::max_units`].
     pub fn push(&mut self, position: u64, units: u64) {
         if units == 0 {
             return;
@@ -203,7 +203,7 @@ impl Slots {
         }
         let mut units = units.min(grain.max_units());
         if self.len() == MAX_SLOTS {
-            // Only debt gets here: the newest units wait as long as the new.
+            // Only debt can fill all slots. The newest units then wait as long as the new ones.
             units = units.saturating_add(self.newest().map_or(0, |slot| slot.units)).min(grain.max_units());
             self.pop();
         }
@@ -220,7 +220,7 @@ impl Slots {
         }
     }
 
-    /// Removes up to `units`, newest first; returns how many.
+    /// Removes up to `units`, newest first. Returns how many were removed.
     pub fn remove_newest(&mut self, units: u64) -> u64 {
         let mut left = units;
         while left > 0 {
@@ -236,8 +236,8 @@ impl Slots {
         units - left
     }
 
-    /// Removes up to `units`, newest first, of those that lie beneath the newest
-    /// `above`; returns how many.
+    /// Removes up to `units`, newest first, passing over the newest `above`. Returns how many were
+    /// removed.
     pub fn remove_beneath(&mut self, above: u64, units: u64) -> u64 {
         let beneath = self.units_after(None).saturating_sub(above);
         let removed = units.min(beneath);
@@ -257,7 +257,7 @@ impl Slots {
         removed
     }
 
-    /// The newest slot, where it lies on the heap.
+    /// The memory of the newest slot, if it is on the heap.
     #[inline]
     pub fn prefetch_hint(&self) -> Option<PrefetchHint> {
         self.store.prefetch_hint()

@@ -1,22 +1,24 @@
-//! What a limit is once its text is understood. Values of these types are
-//! valid by construction: fields are private and only `parse` and checked
-//! constructors make them.
+//! Limits whose text has been parsed.
+//!
+//! Values of these types are valid by construction: their fields are private, and only `parse` and
+//! checked constructors make them.
 
 pub use super::quantity::MAX_COUNT;
 
 use super::closing::Closing;
 use super::rule::Rule;
 use super::throttle::Throttle;
+use crate::core::text::percent::Percent;
 use std::borrow::Cow;
 use std::fmt;
 
-/// The most limits that one set holds.
+/// The most limits in one set.
 pub const MAX_LIMITS: usize = 8;
-/// The longest label in bytes.
+/// The length of the longest label in bytes.
 pub const MAX_LABEL: usize = 64;
 
-/// A name that a user chose for a limit or a policy: 1 ..= 64 of
-/// `A-Z a-z 0-9 _ . -`. Letter case matters.
+/// A name that a user chose for a limit or a policy: 1 to 64 characters of `A-Z a-z 0-9 _ . -`.
+/// Letter case matters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Label(Box<str>);
 
@@ -60,69 +62,55 @@ impl fmt::Display for Label {
 /// What a limit is charged for a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Charge {
-    /// The cost of the request.
+    /// The limit is charged the cost of the request.
     #[default]
     Cost,
-    /// 1 whatever the cost (`per=call`; `concurrent` without `per=cost`).
+    /// The limit is charged 1, whatever the cost. This is so with `per=call`, and for `concurrent`
+    /// without `per=cost`.
     Call,
 }
 
 impl Charge {
-    /// What `per=` changes: a reservation counts 1 on `concurrent`, elsewhere the cost
-    /// is charged.
+    /// The charge without `per=`: a reservation counts 1 on `concurrent`; other limits are charged
+    /// the cost.
     const fn without_per(rule: &Rule) -> Self {
         if matches!(rule, Rule::Concurrent(_)) { Self::Call } else { Self::Cost }
     }
 }
 
-/// Whether a limit's denial counts.
+/// Whether the limit's denial counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Enforcement {
-    /// It denies.
+    /// The limit denies.
     #[default]
     Enforced,
-    /// It is counted as if enforced, and never denies (`shadow`).
+    /// The limit counts as if enforced, but never denies (`shadow`).
     Shadow,
 }
 
-/// The part of a capacity that only requests marked critical may use
-/// (`keep=P%`), in hundredths of a percent: 0 ..= 9999, 0 for none.
+/// The part of a capacity that only CRITICAL requests may use (`keep=P%`): 0% or more, and less
+/// than 100%.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Keep(u16);
+pub struct Keep(Percent);
 
 impl Keep {
-    /// Checks a part; `None` when it is the whole or more.
-    pub fn new(hundredths_of_percent: u16) -> Option<Self> {
-        (hundredths_of_percent < 10_000).then_some(Self(hundredths_of_percent))
+    /// No part is kept.
+    const NONE: Self = Self(Percent::NONE);
+
+    /// Checks a share; `None` at 100%.
+    pub fn new(share: Percent) -> Option<Self> {
+        (share < Percent::ALL).then_some(Self(share))
     }
 
-    /// Hundredths of a percent, 0 ..= 9999.
-    pub const fn hundredths_of_percent(self) -> u16 {
-        self.0
-    }
-
-    /// What is left of `capacity` for requests that are not critical. What is kept
-    /// is rounded down to whole units: `capacity - floor(capacity * P / 100)`.
+    /// The part of `capacity` that requests may use that are not critical. The kept part is rounded
+    /// down to whole units: `capacity - floor(capacity * P / 100)`.
     #[inline]
     pub fn usable(self, capacity: u64) -> u64 {
-        if self.0 == 0 {
+        if self == Self::NONE {
             return capacity;
         }
-        let kept = u128::from(capacity) * u128::from(self.0) / 10_000;
-        // Less than the capacity, since P is below 100.
-        capacity.saturating_sub(u64::try_from(kept).unwrap_or(capacity))
-    }
-}
-
-impl fmt::Display for Keep {
-    /// `12.5%`: no more decimals than needed.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (whole, part) = (self.0 / 100, self.0 % 100);
-        match (part, part % 10) {
-            (0, _) => write!(f, "{whole}%"),
-            (_, 0) => write!(f, "{whole}.{}%", part / 10),
-            _ => write!(f, "{whole}.{part:02}%"),
-        }
+        // The kept part is less than the capacity, because P is below 100.
+        capacity.saturating_sub(self.0.units(capacity))
     }
 }
 
@@ -135,17 +123,17 @@ pub struct Limit {
     pub(super) keep: Keep,
     pub(super) enforcement: Enforcement,
     pub(super) closing: Option<Box<Closing>>,
-    /// Tells limits apart that stand in one set without a name and count alike:
-    /// how many such come before it (see [`Limits::new`]).
+    /// Distinguishes limits of one set that have no name and count alike: the number of such limits
+    /// before it (see [`Limits::new`]).
     pub(super) twin: u8,
 }
 
 impl Limit {
-    /// A rule without options.
+    /// A limit of this rule without options.
     pub(super) const fn plain(rule: Rule) -> Self {
         let enforcement = Enforcement::Enforced;
         let charge = Charge::without_per(&rule);
-        Self { rule, name: None, charge, keep: Keep(0), enforcement, closing: None, twin: 0 }
+        Self { rule, name: None, charge, keep: Keep::NONE, enforcement, closing: None, twin: 0 }
     }
 
     /// The limit that always grants.
@@ -153,7 +141,7 @@ impl Limit {
         Self::plain(Rule::Unlimited)
     }
 
-    /// The limit that `CL.THROTTLE` keeps; no token that a user writes makes it.
+    /// The limit that `CL.THROTTLE` keeps. No token of a user makes it.
     pub const fn throttle(rule: Throttle) -> Self {
         Self::plain(Rule::Throttle(rule))
     }
@@ -169,8 +157,8 @@ impl Limit {
         self.name.as_ref()
     }
 
-    /// How replies and headers call it: its name, else algorithm and numbers in
-    /// their shortest form such as `100/m` or `bucket:10/s`.
+    /// The text by which replies and headers call the limit: its name, or else algorithm and
+    /// numbers in their shortest form, such as `100/m` or `bucket:10/s`.
     pub fn label(&self) -> Cow<'_, str> {
         match &self.name {
             Some(name) => Cow::Borrowed(name.as_str()),
@@ -178,27 +166,27 @@ impl Limit {
         }
     }
 
-    /// `sliding`, `bucket`, `fixed`, `concurrent`, `throttle`, `unlimited`.
+    /// The name of the algorithm: `sliding`, `bucket`, `fixed`, `concurrent`, `throttle` or
+    /// `unlimited`.
     pub const fn algorithm_name(&self) -> &'static str {
         self.rule.name()
     }
 
-    /// The most units in use at a time: `count`, or `burst` of a bucket; `None`
-    /// for unlimited.
+    /// The most units in use at a time: `count`, or `burst` of a bucket. `None` for unlimited.
     #[inline]
     pub fn capacity(&self) -> Option<u64> {
         self.rule.capacity()
     }
 
-    /// The period in microseconds; `None` for unlimited, concurrent and a credit. A
-    /// month counts as 31 days, its longest.
+    /// The period in microseconds. `None` for unlimited, concurrent and a credit. A month counts as
+    /// 31 days, its longest length.
     pub fn period_us(&self) -> Option<u64> {
         self.rule.period_us()
     }
 
-    /// The time in microseconds in which a limit that is used up has all of its
-    /// capacity back if nobody asks; `None` for unlimited, concurrent and a credit.
-    /// It is the period, but for a bucket whose burst is not its count.
+    /// The time in microseconds in which a limit that is used up gets its whole capacity back if
+    /// nobody asks. `None` for unlimited, concurrent and a credit. It is the period, except for a
+    /// bucket whose burst differs from its count.
     ///
     /// ```
     /// # use floodgate::core::limits::Limits;
@@ -209,51 +197,63 @@ impl Limit {
         self.rule.refill_us()
     }
 
-    /// False of a credit (`fixed:5000/ever`), whose units never come back by themselves.
+    /// The longest possible window in microseconds. `None` for unlimited, concurrent and a credit.
+    /// It equals [`Self::refill_us`], except for windows of a time zone: a day has up to 26 hours
+    /// there, because clocks are set back.
+    ///
+    /// ```
+    /// # use floodgate::core::limits::Limits;
+    /// let limits = Limits::parse(b"fixed:10/d:tz=Europe/Paris").unwrap();
+    /// assert_eq!(limits.as_slice()[0].covering_us(), Some(26 * 3_600_000_000));
+    /// ```
+    pub fn covering_us(&self) -> Option<u64> {
+        self.rule.covering_us()
+    }
+
+    /// False for a credit (`fixed:5000/ever`), whose units never come back by themselves.
     #[inline]
     pub fn comes_back(&self) -> bool {
         self.rule.comes_back()
     }
 
-    /// What it is charged for a request.
+    /// What the limit is charged for a request.
     #[inline]
     pub const fn charge(&self) -> Charge {
         self.charge
     }
 
-    /// True where it is charged 1 whatever the cost.
+    /// True if the limit is charged 1 whatever the cost.
     pub const fn per_call(&self) -> bool {
         matches!(self.charge, Charge::Call)
     }
 
-    /// The part kept for critical requests.
+    /// The part that is kept for critical requests.
     #[inline]
     pub const fn keep(&self) -> Keep {
         self.keep
     }
 
-    /// Whether it denies or only counts.
+    /// Whether the limit denies, or only counts.
     #[inline]
     pub const fn enforcement(&self) -> Enforcement {
         self.enforcement
     }
 
-    /// True with `shadow`.
+    /// True for a shadow limit.
     #[inline]
     pub const fn shadow(&self) -> bool {
         matches!(self.enforcement, Enforcement::Shadow)
     }
 
-    /// What it does when it is exceeded (`block=`), if anything.
+    /// What the limit does when it is exceeded (`block=`), if anything.
     #[inline]
     pub fn closing(&self) -> Option<&Closing> {
         self.closing.as_deref()
     }
 
-    /// True when both own the same usage: the same `name=`, or no name and the
-    /// same algorithm, period, `per`, `start` and `tz`, and the same place
-    /// among those of a set that count alike. Count, burst, keep, block and
-    /// shadow do not matter.
+    /// True if both own the same usage. They have the same `name=`; or they have no name, but the
+    /// same algorithm, period, `per`, `start` and `tz`, and the same place among the limits of
+    /// their set that count alike. Count, burst, keep, block and shadow do not matter.
     ///
     /// ```
     /// use floodgate::core::limits::Limits;
@@ -275,15 +275,15 @@ impl Limit {
         }
     }
 
-    /// Equal for limits of the same identity; for others most likely another.
+    /// A hash that is equal for limits of the same identity, and most likely different for others.
     pub fn identity_hash(&self) -> u32 {
-        // FNV-1a: short, the same everywhere, and nobody gains by a collision.
+        // FNV-1a is short and the same on every machine, and nobody gains by a collision.
         let add = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
         let seed = 0x811c_9dc5;
         if let Some(name) = &self.name {
             return name.as_str().bytes().fold(add(seed, b'='), add);
         }
-        // What same_usage compares, or less.
+        // The period is what `same_usage` compares, or less.
         let period = match &self.rule {
             Rule::Throttle(_) => 0,
             rule => rule.period_us().unwrap_or(0),
@@ -292,7 +292,7 @@ impl Limit {
         head.chain(period.to_le_bytes()).fold(seed, add)
     }
 
-    /// True for two without a name that count the same thing.
+    /// True for two limits without a name that count the same thing.
     fn counts_alike(&self, other: &Self) -> bool {
         self.name.is_none()
             && other.name.is_none()
@@ -300,8 +300,8 @@ impl Limit {
             && self.rule.same_usage(&other.rule)
     }
 
-    /// The shortest text that parses back to an equal limit (a throttle only
-    /// with [`Limits::parse_stored`]).
+    /// The shortest text that parses back to an equal limit. That of a throttle parses only with
+    /// [`Limits::parse_stored`].
     ///
     /// ```
     /// use floodgate::core::limits::Limits;
@@ -319,9 +319,8 @@ impl Limit {
                 Charge::Cost => ":per=cost",
             });
         }
-        if self.keep != Keep::default() {
-            text.push_str(":keep=");
-            text.push_str(&self.keep.to_string());
+        if self.keep != Keep::NONE {
+            text.push_str(&format!(":keep={}", self.keep.0));
         }
         if let Some(closing) = &self.closing {
             text.push_str(&closing.text());
@@ -336,8 +335,8 @@ impl Limit {
         text
     }
 
-    /// The text of a limit on its own that [`Limit::parse_stored`] reads back
-    /// to an equal one, its place among those that count alike included.
+    /// The text of a single limit, from which [`Limit::parse_stored`] makes an equal one. Its place
+    /// among those that count alike is included.
     pub fn stored(&self) -> String {
         let mut text = self.canonical();
         if self.twin > 0 {
@@ -348,33 +347,33 @@ impl Limit {
     }
 }
 
-/// Why limits cannot stand together.
+/// The reason for which limits cannot form a set.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LimitsError {
-    /// None at all.
+    /// There is no limit.
     #[error("no limits")]
     Empty,
-    /// More than [`MAX_LIMITS`].
+    /// There are more than [`MAX_LIMITS`] limits.
     #[error("more than 8 limits")]
     TooMany,
-    /// Two of the same name; the canonical text of the second.
+    /// Two limits have the same name. This is the canonical text of the second.
     #[error("another limit has the same name ({0})")]
     Twice(String),
 }
 
-/// A set of 1 ..= 8 limits that hold together, in order, no two of the same
-/// identity.
+/// A set of 1 to 8 limits that hold together, in order. No two have the same identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits(Box<[Limit]>);
 
 impl Limits {
-    /// Puts limits together. Those without a name that count alike, as in
-    /// `100/m,50/m:shadow`, own a usage each, the enforced ones first: so the
-    /// first of them goes on with the usage of one that stood alone, and a limit
-    /// that is tried in its shadow starts its own.
+    /// Makes a set of limits.
+    ///
+    /// Limits without a name that count alike, as in `100/m,50/m:shadow`, own a usage each; the
+    /// enforced ones come first. So the first of them goes on with the usage of one that stood
+    /// alone, and a shadow limit that is tried out beside it starts its own.
     ///
     /// # Errors
-    /// None, more than 8, or two of the same name.
+    /// [`LimitsError`] for no limits, more than 8, or two of the same name.
     pub fn new(mut limits: Vec<Limit>) -> Result<Self, LimitsError> {
         if limits.is_empty() {
             return Err(LimitsError::Empty);
@@ -396,7 +395,7 @@ impl Limits {
         Ok(Self(limits.into_boxed_slice()))
     }
 
-    /// The limits in the order written.
+    /// The limits in the order in which they were written.
     #[inline]
     pub const fn as_slice(&self) -> &[Limit] {
         &self.0
@@ -408,19 +407,19 @@ impl Limits {
         texts.join(",")
     }
 
-    /// True when some limit is `concurrent`, which only reservations can take.
+    /// True if some limit is `concurrent`, which only reservations can take.
     pub fn has_concurrent(&self) -> bool {
         self.0.iter().any(|limit| matches!(limit.rule, Rule::Concurrent(_)))
     }
 
-    /// True when some limit is what `CL.THROTTLE` keeps.
+    /// True if some limit is one that `CL.THROTTLE` keeps.
     pub fn has_throttle(&self) -> bool {
         self.0.iter().any(|limit| matches!(limit.rule, Rule::Throttle(_)))
     }
 }
 
-/// How many limits of the set that count as the one at `at` does come before
-/// it: the enforced ones first, each in the order written.
+/// The number of limits that come before the one at `at` among those of the set that count alike:
+/// the enforced ones first, each in the order in which they were written.
 fn place_among_alike(limits: &[Limit], at: usize) -> u8 {
     let Some(limit) = limits.get(at) else { return 0 };
     let before = limits.iter().enumerate().filter(|&(other_at, other)| {
@@ -432,23 +431,23 @@ fn place_among_alike(limits: &[Limit], at: usize) -> u8 {
 /// One entry of a `limits` argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Term {
-    /// `@name`: the limits of that policy.
+    /// `@name`: the limits of the policy of this name.
     Policy(Label),
-    /// A limit written out.
+    /// A limit that is written out.
     Limit(Limit),
 }
 
 /// A `limits` argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expression {
-    /// `*`: those that the server has for the key.
+    /// `*`: the limits that the server has for the key.
     ServerChosen,
-    /// 1 ..= 8 policies and limits, all of which must grant.
+    /// 1 to 8 policies and limits, all of which must grant.
     Terms(Vec<Term>),
 }
 
 impl From<Limit> for Limits {
-    /// A set of one.
+    /// A set of one limit.
     fn from(limit: Limit) -> Self {
         Self(Box::new([limit]))
     }

@@ -1,41 +1,40 @@
 //! The packed slots of a sliding limit: up to three in the value itself, more on
 //! the heap.
 //!
-//! **Optimisation.** Beside the pointer lie the sum of the units and the position of
-//! the newest slot: a decision that finds nothing to forget reads no slot. On 4 000
-//! keys in use a decision took 1.24 × SET before and 1.16 × SET after (commit
-//! 4bd2e91). The plain version is a `Vec` of slots that is summed up; it is the model
-//! in `tests/core/sliding.rs`.
+//! **Optimisation.** The sum of the units and the position of the newest slot are kept beside the
+//! pointer, so a decision that finds nothing to forget reads no slot. On 4 000 keys with usage a
+//! decision took 1.24 × SET before and takes 1.16 × SET (commit 4bd2e91). The plain version is a
+//! `Vec` of slots that is summed up; it is the model in `tests/core/sliding.rs`.
 
 use super::grain::{Grain, MAX_SLOTS};
 use crate::core::prefetch_hint::PrefetchHint;
 
-/// How many fit without the heap.
+/// The number of slots that fit without the heap.
 const INLINE: u8 = 3;
 
-/// Slots as [`Slots`](super::slots::Slots) packs them; the units lie in the lowest
-/// bits, as many as the grain says. Every call names the same grain.
+/// Slots as [`Slots`](super::slots::Slots) packs them. The units are in the lowest bits, as many as
+/// the grain says. Every call must name the same grain.
 #[derive(Clone)]
 pub(super) enum Store {
-    /// A zero marks the end, since no slot has zero units.
+    /// Zero marks the end, because every slot has units.
     Inline([u64; INLINE as usize]),
     Heap {
-        /// How many there are; at least 1.
+        /// The number of slots, at least 1.
         len: u8,
-        /// Of the newest from the oldest.
+        /// The distance of the newest slot from the oldest.
         distance: Distance,
-        /// Their units: at most 64 * 2^48.
+        /// The sum of the units, at most 64 * 2^48.
         total: u64,
-        /// The slots and room for more.
+        /// The slots, and room for more.
         room: Box<[u64]>,
     },
 }
 
-// As much as a vector takes: every limit of more than one slot has it.
+// As large as a `Vec`, because every limit with more than one slot holds it.
 const _: () = assert!(size_of::<Store>() == 32);
 const _: () = assert!(MAX_SLOTS <= u8::MAX as usize);
 
-/// A distance of two positions, 46 bits, in the bytes that are left.
+/// The distance between two positions: 46 bits in the 6 bytes that are free.
 #[derive(Clone, Copy)]
 pub(super) struct Distance([u8; 6]);
 
@@ -58,12 +57,12 @@ impl Distance {
 }
 
 impl Store {
-    /// At most one slot: zero is none.
+    /// A store of one slot, or of none if `slot` is 0.
     pub(super) const fn one(slot: u64) -> Self {
         Self::Inline([slot, 0, 0])
     }
 
-    /// All of them, oldest first.
+    /// All slots, oldest first.
     #[inline]
     pub(super) fn slots(&self) -> &[u64] {
         match self {
@@ -86,7 +85,7 @@ impl Store {
         }
     }
 
-    /// The units of all but the `gone` oldest.
+    /// The sum of the units of all slots except the `gone` oldest.
     #[inline]
     pub(super) fn units_after(&self, gone: usize, grain: Grain) -> u64 {
         match self {
@@ -95,7 +94,7 @@ impl Store {
         }
     }
 
-    /// How far the newest is from the oldest.
+    /// The distance of the newest slot from the oldest.
     #[inline]
     pub(super) fn distance(&self, grain: Grain) -> Option<u64> {
         match self {
@@ -104,7 +103,7 @@ impl Store {
         }
     }
 
-    /// Adds a slot after the others, of which there are fewer than [`MAX_SLOTS`].
+    /// Adds a slot after the others, which must be fewer than [`MAX_SLOTS`].
     pub(super) fn append(&mut self, slot: u64, grain: Grain) {
         match self {
             Self::Inline(slots) => {
@@ -132,7 +131,7 @@ impl Store {
         }
     }
 
-    /// Gives the newest slot the units that `change` makes of those it has, at least 1.
+    /// Replaces the units of the newest slot by `change(units)`, which must be at least 1.
     #[inline]
     pub(super) fn change_newest(&mut self, grain: Grain, change: impl FnOnce(u64) -> u64) {
         let Some(newest) = self.slots_mut().last_mut() else { return };
@@ -144,7 +143,7 @@ impl Store {
         }
     }
 
-    /// Removes the newest slot, of several.
+    /// Removes the newest of several slots.
     pub(super) fn pop(&mut self, grain: Grain) {
         let [.., second, newest] = self.slots_mut() else { return };
         let (units, left) = (*newest & grain.max_units(), *second);
@@ -156,8 +155,8 @@ impl Store {
         }
     }
 
-    /// Removes the `gone` oldest, fewer than all, and brings the others as much
-    /// closer as the oldest that is left was away.
+    /// Removes the `gone` oldest slots, which must be fewer than all. Re-bases the rest, so that
+    /// the oldest that remains has the distance 0.
     pub(super) fn forget(&mut self, gone: usize, grain: Grain) {
         let slots = self.slots_mut();
         let Some(oldest) = slots.get(gone) else { return };
@@ -177,7 +176,7 @@ impl Store {
         }
     }
 
-    /// The newest slot, where it lies on the heap.
+    /// The memory of the newest slot, if it is on the heap.
     #[inline]
     pub(super) fn prefetch_hint(&self) -> Option<PrefetchHint> {
         match self {
@@ -195,13 +194,13 @@ impl Store {
     }
 }
 
-/// The units of some slots: at most 64 * 2^48.
+/// The sum of the units of some slots, at most 64 * 2^48.
 #[inline]
 fn units_of(slots: &[u64], grain: Grain) -> u64 {
     slots.iter().map(|slot| slot & grain.max_units()).sum()
 }
 
-/// Twice the room, as long as so many slots can be.
+/// The room doubled, to between 8 and [`MAX_SLOTS`] slots.
 fn grown(room: Box<[u64]>) -> Box<[u64]> {
     let roomy = room.len().saturating_mul(2).clamp(8, MAX_SLOTS);
     let mut room = room.into_vec();

@@ -1,11 +1,13 @@
-//! `CL.THROTTLE` as redis-cell 0.5 counts: the generic cell rate algorithm in
-//! nanoseconds, with its roundings, for every input on which redis-cell itself
-//! does not wrap or abort; and `GCRA`, which is the same with a period of less than
-//! seconds. As a limit it is a bucket of `max_burst + 1`.
+//! `CL.THROTTLE` as redis-cell 0.5 counts, and `GCRA`, which is the same with a period in fractions
+//! of a second.
 //!
-//! The state is the theoretical arrival time (TAT) and, so that a clock that
-//! steps back can be told from a long debt, the time of the last change: what
-//! was left to wait then is left to wait when the clock has gone back.
+//! It is the generic cell rate algorithm in nanoseconds, with the roundings of redis-cell, for
+//! every input on which redis-cell itself does not wrap or abort. As a limit it is a bucket of
+//! `max_burst + 1`.
+//!
+//! The state is the theoretical arrival time (TAT) and the time of the last change. The latter
+//! distinguishes a clock that stepped back from a long debt: after such a step, the wait that was
+//! left at the last change is left now.
 
 use super::algorithm::Algorithm;
 use super::quantity::Reason;
@@ -20,34 +22,33 @@ use std::fmt;
 const SECOND_NS: u128 = 1_000_000_000;
 /// Nanoseconds in a microsecond.
 const MICRO_NS: u128 = 1_000;
-/// The largest number of the arguments, that of a signed 64-bit integer.
+/// The largest value of the arguments: that of a signed 64-bit integer.
 const MOST: u64 = i64::MAX as u64;
-/// Decimals of a period that are kept: nanoseconds.
+/// The number of decimals of a period that are kept, down to nanoseconds.
 const DECIMALS: usize = 9;
-/// The longest period, in nanoseconds.
+/// The longest period in nanoseconds.
 const MOST_NS: i128 = i64::MAX as i128 * 1_000_000_000;
-/// No arrival time reaches this; sums stay within 128 bits.
+/// No arrival time reaches this, so sums stay within 128 bits.
 const MAX_TAT: u128 = (1 << 127) - 1;
 
-/// Why arguments make no rate.
+/// The reason for which arguments make no rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ThrottleError {
-    /// `max_burst` below 0.
+    /// `max_burst` is below 0.
     #[error("max_burst must not be negative")]
     Burst,
-    /// `count_per_period` below 1.
+    /// `count_per_period` is below 1.
     #[error("count_per_period must be at least 1")]
     Count,
-    /// `period` below 1.
+    /// `period` is below 1.
     #[error("period must be at least 1 second")]
     Period,
-    /// More than one unit in a nanosecond.
+    /// The rate is more than one unit a nanosecond.
     #[error("rate is above one unit a nanosecond")]
     TooFast,
 }
 
-/// The period of a [`Throttle`], above 0: whole seconds, or a decimal with up to nine
-/// decimals.
+/// The period of a [`Throttle`]: a number of seconds above 0, with up to nine decimals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ThrottlePeriod {
     seconds: u64,
@@ -55,13 +56,13 @@ pub struct ThrottlePeriod {
 }
 
 impl ThrottlePeriod {
-    /// So many seconds; none where that is no period.
+    /// A period of this many seconds; `None` if that is not above 0.
     pub fn of_seconds(seconds: i64) -> Option<Self> {
         Some(Self { seconds: u64::try_from(seconds).ok().filter(|&seconds| seconds > 0)?, nanos: 0 })
     }
 
-    /// The decimal number of seconds that a text writes, rounded to nanoseconds; none
-    /// where that is not above 0, or more seconds than a signed 64-bit integer counts.
+    /// Parses a decimal number of seconds, rounded to nanoseconds. `None` if that is not above 0,
+    /// or is more seconds than a signed 64-bit integer counts.
     pub fn parse(text: &[u8]) -> Option<Self> {
         let ns = decimal::parse(text, DECIMALS, MOST_NS).ok().and_then(|ns| u128::try_from(ns).ok())?;
         let part = |n: u128| u64::try_from(n).ok();
@@ -75,7 +76,7 @@ impl ThrottlePeriod {
 }
 
 impl fmt::Display for ThrottlePeriod {
-    /// Seconds, with no more decimals than needed.
+    /// Writes the seconds with no more decimals than needed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.seconds)?;
         match self.nanos {
@@ -85,12 +86,12 @@ impl fmt::Display for ThrottlePeriod {
     }
 }
 
-/// How lengths of time become the whole seconds of a reply.
+/// How lengths of time are rounded to the whole seconds of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SecondsRounding {
-    /// As redis-cell: up, but what is less than a millisecond is dropped.
+    /// Up, after dropping what is less than a millisecond, as redis-cell does.
     Cell,
-    /// Up.
+    /// Always up.
     Up,
 }
 
@@ -104,29 +105,29 @@ impl SecondsRounding {
     }
 }
 
-/// The arguments of `CL.THROTTLE` but the quantity.
+/// The arguments of `CL.THROTTLE` without the quantity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Throttle {
     max_burst: u64,
     count: u64,
     period: ThrottlePeriod,
-    /// Nanoseconds for one unit, 1 ..= `i64::MAX`.
+    /// The nanoseconds for one unit, 1 to `i64::MAX`.
     interval: u64,
 }
 
-/// The arrival time of the next unit beyond the burst, in nanoseconds since the
-/// epoch, and when it was set.
+/// The arrival time of the next unit beyond the burst, in nanoseconds since the epoch, and the time
+/// at which it was set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Arrival {
     high: u64,
     low: u64,
-    /// Time of the last change.
+    /// The time of the last change.
     changed: Micros,
 }
 
 impl Arrival {
-    /// Takes over an arrival time in nanoseconds, such as the value of a key
-    /// that redis-cell left. One that has passed is as good as none.
+    /// Takes over an arrival time in nanoseconds, such as the value of a key that redis-cell left.
+    /// One that has passed counts as none.
     pub fn adopt(tat_ns: u64, now: Micros) -> Self {
         if u128::from(tat_ns) <= nanos(now) { Self::default() } else { Self::new(u128::from(tat_ns), now) }
     }
@@ -141,7 +142,7 @@ impl Arrival {
         u128::from(self.high) << 64 | u128::from(self.low)
     }
 
-    /// Nanoseconds until the arrival time.
+    /// The nanoseconds until the arrival time.
     fn wait(&self, now: Micros) -> u128 {
         self.tat().saturating_sub(nanos(now.max(self.changed)))
     }
@@ -154,15 +155,15 @@ impl Arrival {
 /// The five numbers of the reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ThrottleReply {
-    /// True when denied: nothing is to be taken.
+    /// True if the request is denied. Nothing is to be taken then.
     pub limited: bool,
-    /// `max_burst + 1`.
+    /// The capacity: `max_burst + 1`.
     pub limit: i64,
-    /// Units that are left.
+    /// The units that are left.
     pub remaining: i64,
-    /// Seconds; -1 when not limited or when it never fits.
+    /// Seconds until the request fits; -1 if it is granted, or if it never fits.
     pub retry_after_s: i64,
-    /// Seconds until full.
+    /// Seconds until the limit is full.
     pub reset_after_s: i64,
 }
 
@@ -170,28 +171,28 @@ impl Throttle {
     /// Checks the arguments of `CL.THROTTLE`.
     ///
     /// # Errors
-    /// When they make no rate.
+    /// [`ThrottleError`] if they make no rate.
     pub fn new(max_burst: i64, count: i64, period_s: i64) -> Result<Self, ThrottleError> {
         Self::over(max_burst, count, ThrottlePeriod::of_seconds(period_s).ok_or(ThrottleError::Period)?)
     }
 
-    /// So many units in a period of any length.
+    /// A rate of `count` units in a period of any length.
     ///
     /// # Errors
-    /// When they make no rate.
+    /// [`ThrottleError`] if the arguments make no rate.
     pub fn over(max_burst: i64, count: i64, period: ThrottlePeriod) -> Result<Self, ThrottleError> {
         let max_burst = u64::try_from(max_burst).map_err(|_| ThrottleError::Burst)?;
         let count = u64::try_from(count).ok().filter(|&n| n > 0).ok_or(ThrottleError::Count)?;
         let interval = period.ns() / u128::from(count);
-        // Beyond 292 years redis-cell wraps; here it is 292 years.
+        // Beyond 292 years redis-cell wraps. Here the interval stays at 292 years.
         match u64::try_from(interval).unwrap_or(MOST).min(MOST) {
             0 => Err(ThrottleError::TooFast),
             interval => Ok(Self { max_burst, count, period, interval }),
         }
     }
 
-    /// Decides as redis-cell does and says what it would reply. Reads only: when
-    /// not limited and the quantity is not 0, [`take`](super::take) the quantity.
+    /// Decides as redis-cell does, and returns what it would reply. Changes nothing: if the request
+    /// is granted and the quantity is not 0, [`take`](super::take) the quantity.
     pub fn ask(
         &self,
         arrival: &Arrival,
@@ -209,7 +210,7 @@ impl Throttle {
             limited,
             limit: clamp(u128::from(self.max_burst) + 1),
             remaining: self.remaining(variation, reset),
-            // Who is denied and told 0 would ask again at once, for nothing.
+            // A client that is denied and told 0 seconds would ask again at once, in vain.
             retry_after_s: if limited && increment <= variation {
                 rounding.seconds(new_wait - variation).max(1)
             } else {
@@ -219,9 +220,9 @@ impl Throttle {
         }
     }
 
-    /// Whole units of what is left. redis-cell divides whole microseconds by whole
-    /// microseconds, which tells of more than there is (24 of 6001 too many at
-    /// 6000 a second); here nanoseconds count.
+    /// The whole units that are left. redis-cell divides whole microseconds by whole microseconds,
+    /// and so reports more than there is (24 of 6001 too many at 6000 a second). Here nanoseconds
+    /// are divided.
     fn remaining(&self, variation: u128, wait: u128) -> i64 {
         clamp(variation.saturating_sub(wait) / u128::from(self.interval.max(1)))
     }
@@ -235,7 +236,7 @@ fn nanos(now: Micros) -> u128 {
     u128::from(now.0) * MICRO_NS
 }
 
-/// The time when so many nanoseconds have passed, at most 292 000 years.
+/// The moment at which `wait` nanoseconds have passed, at most 292 000 years ahead.
 fn after(wait: u128, now: Micros) -> Micros {
     now.plus(u64::try_from(wait.div_ceil(MICRO_NS)).unwrap_or(u64::MAX).min(u64::MAX / 2))
 }
@@ -251,7 +252,7 @@ impl Algorithm for Throttle {
     const CLOSES: bool = false;
     const REFILLS: bool = true;
 
-    /// `max_burst/count/seconds`.
+    /// Parses `max_burst/count/seconds`.
     fn parse(quantity: &[u8], _options: &LimitOptions<'_>) -> Result<Self, Reason> {
         let number = |text: &[u8]| whole_number(text).and_then(|n| i64::try_from(n).ok());
         let mut parts = quantity.split(|&b| b == b'/');
@@ -322,7 +323,7 @@ impl Algorithm for Throttle {
         units.min(u64::try_from(beneath.div_ceil(u128::from(self.interval))).unwrap_or(u64::MAX))
     }
 
-    /// redis-cell keeps the arrival time whatever the next arguments are.
+    /// redis-cell keeps the arrival time, whatever the next arguments are.
     fn carry(&self, _old: &Self, _arrival: &mut Arrival, _now: Micros) {}
 
     fn write(arrival: &Arrival, out: &mut Vec<u8>) {

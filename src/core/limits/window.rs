@@ -5,15 +5,15 @@ use crate::core::time::Micros;
 /// A half-open interval of time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Window {
-    /// The first microsecond in it.
+    /// The first microsecond in the window.
     pub start: Micros,
-    /// The first microsecond after it; [`Micros::NEVER`] where it does not end.
+    /// The first microsecond after it. [`Micros::NEVER`] if it does not end.
     pub end: Micros,
 }
 
 impl Window {
-    /// The window of length `period` around `now`, when one window starts
-    /// `before` the epoch; cut at the epoch.
+    /// The window of `period` microseconds that holds `now`. Some window starts `before`
+    /// microseconds before the epoch. A window that holds the epoch is cut there.
     #[inline]
     pub fn multiple(period: u64, before: u64, now: Micros) -> Self {
         let period = period.max(1);

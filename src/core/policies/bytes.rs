@@ -1,4 +1,4 @@
-//! Parts that may be missing, and a digest of bytes.
+//! Encoding of parts that may be missing, and a digest of bytes.
 
 use crate::core::wire::{Corrupt, Reader, put_bytes};
 
@@ -17,8 +17,8 @@ pub(super) fn read_optional<'a>(rest: &mut Reader<'a>, longest: usize) -> Result
     }
 }
 
-/// FNV-1a of 64 bits: the same on two nodes exactly when (but for chance) the bytes
-/// are the same.
+/// The 64-bit FNV-1a hash of some bytes. Except by chance, it is equal on two nodes only for equal
+/// bytes.
 pub fn fnv(bytes: &[u8]) -> u64 {
     bytes
         .iter()

@@ -1,4 +1,4 @@
-//! What a name stands for since its last change, and which of two changes is the later.
+//! What a name stands for since its last change, and which of two changes is later.
 
 use super::bytes::fnv;
 use super::policy::PolicyParts;
@@ -7,65 +7,65 @@ use crate::core::limits::Label;
 use crate::core::limits::spec::MAX_LABEL;
 use crate::core::wire::{Corrupt, Reader, put_bytes};
 
-/// What a change left under a name.
+/// The state of a name after a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PolicyState {
-    /// A policy.
+    /// The name has a policy.
     Live(Policy),
-    /// Nothing, and older changes must not bring it back.
+    /// The name has no policy, and older changes must not bring one back.
     Deleted,
-    /// Nothing, and nobody else will ever bring it back: a server outside of clusters
-    /// deleted it. It is applied and leaves no trace.
+    /// The name has no policy, and nobody else can bring one back, because a server outside a
+    /// cluster deleted it. Such a change leaves no trace in the table.
     Forgotten,
 }
 
 /// The last change of one name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyEntry {
-    /// The name.
+    /// The name that was changed.
     pub name: Label,
-    /// When it was changed.
+    /// When it was changed, and by whom.
     pub version: PolicyVersion,
-    /// What it stands for since.
+    /// The state of the name since then.
     pub state: PolicyState,
 }
 
-/// A change as it was read.
+/// A change that was read from bytes.
 #[derive(Clone, Debug)]
 pub struct ReadEntry {
-    /// The change.
+    /// The change itself.
     pub entry: PolicyEntry,
-    /// Its breaker was kept by version 0.1 with a duration without a unit.
+    /// True if version 0.1 stored its breaker, with a duration without a unit.
     pub unitless: bool,
 }
 
-/// An entry where it stands in a table.
+/// A reference to an entry of a table.
 #[derive(Clone, Copy, Debug)]
 pub struct EntryRef<'t> {
-    /// The name.
+    /// The name of the entry.
     pub name: &'t Label,
-    /// When it was changed.
+    /// When it was changed, and by whom.
     pub version: PolicyVersion,
-    /// The policy; none where it was deleted.
+    /// The policy; `None` if it was deleted.
     pub policy: Option<&'t Policy>,
 }
 
 impl EntryRef<'_> {
-    /// As [`PolicyEntry::put`].
+    /// Appends the entry as [`PolicyEntry::put`] does.
     pub fn put(&self, out: &mut Vec<u8>) {
         put_head(self.name, self.version, out);
         put_state(self.policy, out);
     }
 
-    /// The name and version, and a digest of what it stands for, which tells apart
-    /// changes of one version (forged ones, and those that version 0.1 kept).
+    /// The name, the version, and a digest of the state. The digest distinguishes changes that have
+    /// the same version: forged ones, and those that version 0.1 stored.
     pub fn outline(&self) -> EntryOutline {
         let mut bytes = Vec::new();
         put_state(self.policy, &mut bytes);
         EntryOutline { name: self.name.clone(), version: self.version, state: fnv(&bytes) }
     }
 
-    /// The entry by itself.
+    /// A copy of the entry.
     pub fn to_entry(&self) -> PolicyEntry {
         let state = self.policy.map_or(PolicyState::Deleted, |policy| PolicyState::Live(policy.clone()));
         PolicyEntry { name: self.name.clone(), version: self.version, state }
@@ -77,7 +77,7 @@ fn put_head(name: &Label, version: PolicyVersion, out: &mut Vec<u8>) {
     version.put(out);
 }
 
-/// A policy, or a deleted one.
+/// Appends the state of a policy, or of a deleted one.
 fn put_state(policy: Option<&Policy>, out: &mut Vec<u8>) {
     let Some(policy) = policy else { return out.push(2) };
     let mut parts = Vec::new();
@@ -87,7 +87,7 @@ fn put_state(policy: Option<&Policy>, out: &mut Vec<u8>) {
 }
 
 impl PolicyEntry {
-    /// Appends it: equal entries, equal bytes.
+    /// Appends the entry to `out`. Equal entries give equal bytes.
     pub fn put(&self, out: &mut Vec<u8>) {
         put_head(&self.name, self.version, out);
         self.put_state(out);
@@ -107,13 +107,14 @@ impl PolicyEntry {
         bytes
     }
 
-    /// Reads what [`PolicyEntry::put`] wrote. `None` where its frame is whole, but this
-    /// version cannot read the policy in it: another may know more.
+    /// Reads the bytes that [`PolicyEntry::put`] wrote. `None` if the frame is whole but this
+    /// version cannot read the policy in it; a later version may be able to.
     ///
     /// # Errors
-    /// The frame is cut or malformed.
+    /// [`Corrupt`] if the frame is cut or malformed.
     pub fn read(rest: &mut Reader<'_>) -> Result<Option<ReadEntry>, Corrupt> {
-        /// More than its parts can have; a later version may have longer ones.
+        /// The longest encoding of a policy that is accepted, in bytes. It is more than the parts
+        /// can need now, because a later version may have longer ones.
         const LONGEST: usize = 1 << 20;
         let name = read_name(rest)?;
         let version = PolicyVersion::read(rest)?;
@@ -136,21 +137,21 @@ impl PolicyEntry {
         Ok(Some(ReadEntry { entry: Self { name, version, state }, unitless: false }))
     }
 
-    /// Whether this is the later change of a name that both are of. Of two with one
-    /// version, which honest nodes never make, the same one wins everywhere.
+    /// Whether this change is later than `other`, a change of the same name. Honest nodes never
+    /// make two changes with one version. If it happens, the same one wins on every node.
     pub fn is_later_than(&self, other: &Self) -> bool {
         self.version.cmp(&other.version).then_with(|| self.state_bytes().cmp(&other.state_bytes())).is_gt()
     }
 }
 
-/// An entry in short.
+/// An entry in short: a digest in place of the state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryOutline {
-    /// Its name.
+    /// The name of the entry.
     pub name: Label,
-    /// Its version.
+    /// The version of the entry.
     pub version: PolicyVersion,
-    /// A digest of what it stands for.
+    /// A digest of its state.
     pub state: u64,
 }
 

@@ -1,9 +1,9 @@
-//! What the nodes of a cluster tell each other of their policies.
+//! The messages about policies between the nodes of a cluster.
 //!
-//! Each tells all others its [`TableSummary`] again and again. Who finds that a master
-//! has another history asks it: "these are what I know of the names from here to
-//! there", an outline of each. The answer is what the asker lacks. A change is told to
-//! all at once. Whatever is lost, doubled or late, the next summary mends it.
+//! Each node sends all others its [`TableSummary`] at regular intervals. A node that finds that a
+//! master has another history asks it. It sends outlines of the entries that it knows, range of
+//! names by range of names, and the answer is what it lacks. Besides, a change is sent to all nodes
+//! at once. If a message is lost, doubled or late, the next summary repairs that.
 
 use super::change::{EntryOutline, read_name};
 use super::{Policies, PolicyEntry, PolicyState, PolicyVersion};
@@ -16,63 +16,64 @@ const PROTOCOL: u8 = 1;
 /// The longest message in bytes.
 pub const LONGEST_MESSAGE: usize = 64 * 1024;
 
-/// Messages are filled up to here: the server puts a head of its own before each, of
-/// about 2 KiB.
+/// The length in bytes up to which messages are filled. The server puts a head of about 2 KiB
+/// before each.
 const FULL: usize = 60 * 1024;
 
-/// Versions that lie further ahead than this are not accepted: one day.
+/// The greatest lead over this node's clock with which a version is accepted, in milliseconds: one
+/// day.
 pub const FURTHEST_AHEAD_MS: u64 = 86_400_000;
 
-/// What a node tells of its table, again and again.
+/// A node's table in short, which it sends at regular intervals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TableSummary {
-    /// [`Policies::version`].
+    /// The table's [`Policies::version`].
     pub version: u64,
-    /// [`Policies::digest`].
+    /// The table's [`Policies::digest`].
     pub digest: u64,
-    /// [`Policies::history_digest`].
+    /// The table's [`Policies::history_digest`].
     pub history: u64,
-    /// It is a master, and so has a table of its own.
+    /// True if the node is a master, and so has a table of its own.
     pub master: bool,
 }
 
-/// What a node knows of the names after `after`, up to and with `until`.
+/// What a node knows of the names after `after`, up to and including `until`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownNames {
-    /// From the first name on where there is none.
+    /// The lower bound; `None` starts at the first name.
     pub after: Option<Label>,
-    /// To the last name where there is none.
+    /// The upper bound; `None` ends at the last name.
     pub until: Option<Label>,
-    /// Each name that it knows there.
+    /// An outline of each name that it knows in this range.
     pub outlines: Vec<EntryOutline>,
 }
 
-/// The changes in a message.
+/// The changes that a message carries.
 #[derive(Clone, Debug, Default)]
-pub struct ToldEntries {
-    /// Those that were understood.
+pub struct ReceivedEntries {
+    /// The changes that this version could read.
     pub entries: Vec<PolicyEntry>,
-    /// How many policies this version cannot read.
+    /// The number of policies that this version cannot read.
     pub unreadable: usize,
 }
 
-/// One message.
+/// A message between two nodes.
 #[derive(Clone, Debug)]
 pub enum PolicyMessage {
-    /// This is my table in short.
+    /// The sender's table in short.
     Summary(TableSummary),
-    /// Tell me what I lack.
-    Ask(KnownNames),
-    /// These are changes.
-    Tell(ToldEntries),
+    /// A question for the changes that the sender lacks.
+    Query(KnownNames),
+    /// Changes that the receiver may lack.
+    Entries(ReceivedEntries),
 }
 
 const SUMMARY: u8 = 1;
-const ASK: u8 = 2;
-const TELL: u8 = 3;
+const QUERY: u8 = 2;
+const ENTRIES: u8 = 3;
 
 impl TableSummary {
-    /// The message.
+    /// The message that carries this summary.
     pub fn message(&self) -> Vec<u8> {
         let mut out = vec![PROTOCOL, SUMMARY, self.master.into()];
         put_u64(&mut out, self.version);
@@ -82,8 +83,8 @@ impl TableSummary {
     }
 }
 
-/// The messages that ask for what this table lacks: together they cover all names.
-pub fn ask(table: &Policies) -> Vec<Vec<u8>> {
+/// The messages that ask for the changes that this table lacks. Together they cover all names.
+pub fn queries(table: &Policies) -> Vec<Vec<u8>> {
     let mut messages = Vec::new();
     let mut after: Option<Label> = None;
     let mut body = Vec::new();
@@ -95,30 +96,30 @@ pub fn ask(table: &Policies) -> Vec<Vec<u8>> {
         outline.version.put(&mut one);
         put_u64(&mut one, outline.state);
         if body.len() + one.len() > FULL {
-            messages.push(ask_message(after.as_ref(), last.as_ref(), &body));
+            messages.push(query_message(after.as_ref(), last.as_ref(), &body));
             body.clear();
             after = last.take();
         }
         body.extend_from_slice(&one);
         last = Some(outline.name);
     }
-    messages.push(ask_message(after.as_ref(), None, &body));
+    messages.push(query_message(after.as_ref(), None, &body));
     messages
 }
 
-fn ask_message(after: Option<&Label>, until: Option<&Label>, outlines: &[u8]) -> Vec<u8> {
-    let mut out = vec![PROTOCOL, ASK];
+fn query_message(after: Option<&Label>, until: Option<&Label>, outlines: &[u8]) -> Vec<u8> {
+    let mut out = vec![PROTOCOL, QUERY];
     for bound in [after, until] {
-        // No name is empty: an empty one stands for none.
+        // No name is empty, so an empty one stands for no bound.
         put_bytes(&mut out, bound.map_or("", Label::as_str).as_bytes());
     }
     out.extend_from_slice(outlines);
     out
 }
 
-/// The messages that tell of changes.
-pub fn tell(entries: &[PolicyEntry]) -> Vec<Vec<u8>> {
-    let begin = || vec![PROTOCOL, TELL];
+/// The messages that carry these changes.
+pub fn entry_messages(entries: &[PolicyEntry]) -> Vec<Vec<u8>> {
+    let begin = || vec![PROTOCOL, ENTRIES];
     let mut messages = Vec::new();
     let mut message = begin();
     for entry in entries.iter().filter(|entry| entry.state != PolicyState::Forgotten) {
@@ -138,7 +139,7 @@ pub fn tell(entries: &[PolicyEntry]) -> Vec<Vec<u8>> {
 /// Reads a message.
 ///
 /// # Errors
-/// It is too long, cut, malformed, or of a protocol that is not known here.
+/// [`Corrupt`] if it is too long, cut, malformed, or of an unknown protocol.
 pub fn read(message: &[u8]) -> Result<PolicyMessage, Corrupt> {
     if message.len() > LONGEST_MESSAGE {
         return Err(Corrupt("message longer than 64 KiB"));
@@ -149,8 +150,8 @@ pub fn read(message: &[u8]) -> Result<PolicyMessage, Corrupt> {
     }
     let read = match rest.byte()? {
         SUMMARY => PolicyMessage::Summary(read_summary(&mut rest)?),
-        ASK => PolicyMessage::Ask(read_known(&mut rest)?),
-        TELL => PolicyMessage::Tell(read_told(&mut rest)?),
+        QUERY => PolicyMessage::Query(read_known(&mut rest)?),
+        ENTRIES => PolicyMessage::Entries(read_entries(&mut rest)?),
         _ => return Err(Corrupt("unknown message")),
     };
     rest.end()?;
@@ -185,37 +186,37 @@ fn read_bound(rest: &mut Reader<'_>) -> Result<Option<Label>, Corrupt> {
     Label::parse(bytes).map(Some).map_err(|_| Corrupt("malformed policy name"))
 }
 
-fn read_told(rest: &mut Reader<'_>) -> Result<ToldEntries, Corrupt> {
-    let mut told = ToldEntries::default();
+fn read_entries(rest: &mut Reader<'_>) -> Result<ReceivedEntries, Corrupt> {
+    let mut received = ReceivedEntries::default();
     while !rest.is_empty() {
         match PolicyEntry::read(rest)? {
             Some(read) if read.entry.state == PolicyState::Forgotten => {
                 return Err(Corrupt("a change without the node that made it"));
             }
-            Some(read) => told.entries.push(read.entry),
-            None => told.unreadable += 1,
+            Some(read) => received.entries.push(read.entry),
+            None => received.unreadable += 1,
         }
     }
-    Ok(told)
+    Ok(received)
 }
 
-/// What of a message is taken over by a node with this table.
+/// The changes of a message that a node takes over into its table.
 #[derive(Clone, Debug, Default)]
 pub struct PolicyNews {
-    /// Changes that are news, each name once.
+    /// The changes that are news, at most one for each name.
     pub entries: Vec<PolicyEntry>,
-    /// How many lie more than a day ahead, and are not accepted.
+    /// The number of changes that lie more than a day ahead and are not accepted.
     pub ahead: usize,
 }
 
-/// Sorts out what is news to this table at the real time `now_ms`.
-pub fn news(table: &Policies, told: Vec<PolicyEntry>, now_ms: u64) -> PolicyNews {
+/// Selects the changes that are news to this table. `now_ms` is the real time in milliseconds.
+pub fn news(table: &Policies, received: Vec<PolicyEntry>, now_ms: u64) -> PolicyNews {
     let mut news = PolicyNews::default();
-    for entry in told {
+    for entry in received {
         if entry.version.number > now_ms.saturating_add(FURTHEST_AHEAD_MS) {
             news.ahead += 1;
         } else if table.is_news(&entry) {
-            // One message may tell of a name twice.
+            // One message may hold two changes of a name.
             match news.entries.iter_mut().find(|other| other.name == entry.name) {
                 Some(other) if entry.is_later_than(other) => *other = entry,
                 Some(_) => {}

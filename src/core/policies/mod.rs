@@ -1,22 +1,22 @@
-//! Policies: limits by name and by prefix, kept by the node, and in a cluster the same
-//! on every master.
+//! Policies: limits by name and by prefix. Each server keeps a table of them. In a cluster it is
+//! the same on every master.
 //!
 //! | file | idea |
 //! |---|---|
 //! | [`policy`] | what a policy is |
-//! | [`version`] | which of two changes is the later |
-//! | [`change`] | what a name stands for, and which of two such is the later |
-//! | [`table`] | the table: every change of it, and who has which prefix |
-//! | [`message`] | what masters of a cluster tell each other |
+//! | [`version`] | which of two changes is later |
+//! | [`change`] | what a name stands for since its last change |
+//! | [`table`] | the table: every change of it, and which policy has which prefix |
+//! | [`message`] | the messages between the masters of a cluster |
 //! | [`mod@bytes`] | small parts of the encodings |
 //!
-//! Outside of `core`: [`crate::types::effect::policy`] is how a change travels to
-//! replicas, RDB and AOF; [`crate::types::policies::json`] export and import;
-//! [`crate::types::policies::node`] the one table of this node.
+//! Outside `core`, [`crate::types::effect::policy`] holds how a change travels to replicas, RDB and
+//! AOF, [`crate::types::policies::json`] holds export and import, and
+//! [`crate::types::policies::node`] holds the one table of this server.
 //!
-//! The table is plain data: a change is checked first and applied as a whole. Two
-//! tables that have seen the same changes, in whatever order and however often, are
-//! equal: name by name the later change wins.
+//! The table is plain data. A change is checked first and then applied as a whole. Two tables that
+//! have seen the same changes are equal, in whatever order and however often they saw them: for
+//! each name, the later change wins.
 
 pub mod bytes;
 pub mod change;

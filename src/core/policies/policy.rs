@@ -1,4 +1,4 @@
-//! What a policy is, and why one is refused.
+//! A policy, and the reasons for which one is refused.
 
 use super::bytes::{put_optional, read_optional};
 use crate::core::breaker::Breaker;
@@ -7,27 +7,27 @@ use crate::core::text::prefix::MAX_PREFIX;
 use crate::core::text::token::{TokenError, shown};
 use crate::core::wire::{Corrupt, Reader, put_bytes};
 
-/// The longest text of limits or a breaker.
+/// The longest text of limits or a breaker, in bytes.
 const LONGEST_TEXT: usize = 4096;
 
-/// Limits, and perhaps a breaker, that an operator gave a name.
+/// Limits, and perhaps a breaker, under a name that an operator chose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// Its name.
+    /// The name.
     pub name: Label,
-    /// Its limits as they were written; they name no other policy.
+    /// The limits as they were written. They name no other policy.
     pub text: Box<str>,
-    /// Its limits.
+    /// The parsed limits.
     pub limits: Limits,
-    /// The keys that follow it without naming it, while no later policy has the same
-    /// prefix (see [`super::Policies::prefix_of`]). The empty prefix is every key's.
+    /// The prefix of the keys that follow the policy without naming it, unless a later policy has
+    /// the same prefix (see [`super::Policies::prefix_of`]). The empty prefix matches every key.
     pub prefix: Option<Box<[u8]>>,
-    /// Its breaker as it was written, and read.
+    /// The breaker as it was written, and the parsed breaker.
     pub breaker: Option<(Box<str>, Breaker)>,
 }
 
-/// Why a policy or a change of the table is refused. The text is for the
-/// client, without the code.
+/// The reason for which a policy, or a change of the table, is refused. The text is for the client,
+/// without the error's code.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyRefused {
     /// The limits, the breaker or the name are malformed.
@@ -36,18 +36,18 @@ pub enum PolicyRefused {
     /// The prefix is too long.
     #[error("invalid prefix '{0}': longer than {MAX_PREFIX} bytes")]
     PrefixTooLong(String),
-    /// A prefix is no glob.
+    /// The prefix ends with `*`, as a glob pattern would.
     #[error("invalid prefix '{0}': a prefix is literal, leave out the '*' at its end")]
     PrefixGlob(String),
-    /// Two policies cannot have the same prefix.
+    /// Another policy has this prefix.
     #[error("invalid prefix '{prefix}': it is the prefix of policy '{owner}' already")]
     PrefixTaken {
-        /// The prefix.
+        /// The prefix that is taken.
         prefix: String,
-        /// Whose it is.
+        /// The policy that has it.
         owner: Label,
     },
-    /// An import without REPLACE names a policy that is there.
+    /// An import without REPLACE names a policy that exists.
     #[error("a policy has this name already, REPLACE replaces it")]
     Exists,
     /// An import names a policy twice.
@@ -56,10 +56,10 @@ pub enum PolicyRefused {
 }
 
 impl Policy {
-    /// Reads the parts of a policy.
+    /// Parses the parts of a policy.
     ///
     /// # Errors
-    /// The part that is malformed, and why.
+    /// [`PolicyRefused`] for the part that is malformed.
     pub fn parse(
         name: &[u8],
         limits: &[u8],
@@ -74,12 +74,11 @@ impl Policy {
         Self::from_parts(name, limits, prefix, breaker)
     }
 
-    /// Reads the parts of a policy that was kept, perhaps by version 0.1: there the
-    /// durations of a breaker needed no unit and were milliseconds. Also says
-    /// whether one had none.
+    /// Parses the parts of a policy that was stored, perhaps by version 0.1. There the durations of
+    /// a breaker needed no unit and were milliseconds. The second value is true if one had no unit.
     ///
     /// # Errors
-    /// As [`Policy::parse`].
+    /// The same as [`Policy::parse`].
     pub fn parse_stored(
         name: &[u8],
         limits: &[u8],
@@ -89,7 +88,7 @@ impl Policy {
         let mut unitless = false;
         let mut read = |text: &[u8]| {
             let parsed = Breaker::parse_stored(text)?;
-            // With a unit the text stays as it was written.
+            // If every duration has a unit, the text stays as it was written.
             unitless = Breaker::parse(text).is_err();
             Ok::<_, TokenError>((Breaker::with_units(&printable(text)).into_boxed_str(), parsed))
         };
@@ -118,7 +117,7 @@ impl Policy {
     }
 }
 
-/// The parts of a policy in bytes, where perhaps not every version can read them.
+/// The parts of a policy as bytes. Not every version may be able to parse them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PolicyParts<'a> {
     limits: &'a [u8],
@@ -135,14 +134,14 @@ impl<'a> PolicyParts<'a> {
         })
     }
 
-    /// As [`Policy::parse_stored`].
+    /// The same as [`Policy::parse_stored`], with these parts.
     pub(crate) fn parse(&self, name: &[u8]) -> Result<(Policy, bool), PolicyRefused> {
         Policy::parse_stored(name, self.limits, self.prefix, self.breaker)
     }
 }
 
 impl Policy {
-    /// Appends everything but the name: equal policies, equal bytes.
+    /// Appends everything except the name. Equal policies give equal bytes.
     pub(in crate::core) fn put_parts(&self, prefix: Option<&[u8]>, out: &mut Vec<u8>) {
         put_bytes(out, self.text.as_bytes());
         put_optional(out, prefix);
@@ -150,7 +149,7 @@ impl Policy {
     }
 }
 
-/// A token that was parsed, hence is printable ASCII.
+/// A token as text. It was parsed, so it is printable ASCII.
 fn printable(text: &[u8]) -> Box<str> {
     text.iter().map(|&byte| char::from(byte)).collect::<String>().into_boxed_str()
 }

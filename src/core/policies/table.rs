@@ -1,4 +1,4 @@
-//! All policies of a node: every change of the table, and who has which prefix.
+//! The table of policies of one server: every change of it, and which policy has which prefix.
 
 use super::bytes::fnv;
 use super::change::{EntryOutline, EntryRef};
@@ -10,7 +10,7 @@ use crate::core::wire::put_bytes;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 
-/// So many deleted names are remembered: the last ones.
+/// The number of deleted names that are remembered: those deleted last.
 pub const MOST_DELETED: usize = 1000;
 
 #[derive(Clone, Debug)]
@@ -19,38 +19,38 @@ struct LivePolicy {
     policy: Policy,
 }
 
-/// The policies that ask for one prefix, the latest last: it has it.
+/// The policies that claim one prefix, the latest last. The last one has the prefix.
 type Claimants = Vec<Label>;
 
-/// All policies of a node, and the names that were deleted.
+/// All policies of a server, and the names that were deleted.
 #[derive(Clone, Debug, Default)]
 pub struct Policies {
     number: u64,
     live: BTreeMap<Label, LivePolicy>,
     deleted: BTreeMap<Label, PolicyVersion>,
     by_prefix: PrefixMap<Claimants>,
-    /// The digest of the file that was imported last.
+    /// The digest of the file of policies that was imported last.
     file: Option<u64>,
 }
 
 impl Policies {
-    /// In a cluster the number of the latest change; elsewhere how many changes led
-    /// here since the table was empty.
+    /// In a cluster, the number of the latest change. Outside, the number of changes since the
+    /// table was empty.
     pub const fn version(&self) -> u64 {
         self.number
     }
 
-    /// How many policies there are.
+    /// The number of policies.
     pub fn len(&self) -> usize {
         self.live.len()
     }
 
-    /// True when there are no policies.
+    /// True if there is no policy.
     pub fn is_empty(&self) -> bool {
         self.live.is_empty()
     }
 
-    /// True when there is nothing worth keeping: no policies, and no memory of any.
+    /// True if there is nothing worth storing: no policy, and no trace of one.
     pub fn is_blank(&self) -> bool {
         self.live.is_empty() && self.deleted.is_empty() && self.file.is_none()
     }
@@ -60,18 +60,17 @@ impl Policies {
         self.live.get(name).map(|live| &live.policy)
     }
 
-    /// Each policy, by name.
+    /// All policies, in the order of their names.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Policy> {
         self.live.values().map(|live| &live.policy)
     }
 
-    /// How many deleted names are remembered.
+    /// The number of deleted names that are remembered.
     pub fn deleted(&self) -> usize {
         self.deleted.len()
     }
 
-    /// The prefix that a policy of this table has: its own, unless a later policy
-    /// has the same.
+    /// The prefix that a policy of this table has: its own, unless a later policy has the same.
     pub fn prefix_of<'p>(&self, policy: &'p Policy) -> Option<&'p [u8]> {
         policy.prefix.as_deref().filter(|prefix| self.owner_of(prefix) == Some(&policy.name))
     }
@@ -81,18 +80,18 @@ impl Policies {
         self.by_prefix.get(prefix).and_then(|claimants| claimants.last())
     }
 
-    /// The policy with the longest prefix of `key` among those that `fits`.
+    /// The policy with the longest prefix of `key`, among those for which `fits` returns true.
     pub fn longest(&self, key: &[u8], fits: impl Fn(&Policy) -> bool) -> Option<&Policy> {
         let owner = |claimants: &Claimants| claimants.last().and_then(|name| self.get(name));
         let found = self.by_prefix.longest(key, |claimants| owner(claimants).is_some_and(&fits));
         found.and_then(owner)
     }
 
-    /// Whether somebody may set these together, in place of those of their names.
+    /// Checks whether these policies may be set together, in place of those with their names.
     ///
     /// # Errors
-    /// The position of the first that may not be set, and why: the document names it twice, or
-    /// its prefix is another's.
+    /// The position of the first that may not be set, and the reason: it is named twice, or its
+    /// prefix belongs to another policy.
     pub fn check(&self, policies: &[Policy]) -> Result<(), (usize, PolicyRefused)> {
         let mut names = HashSet::new();
         if let Some(twice) = policies.iter().position(|policy| !names.insert(&policy.name)) {
@@ -109,7 +108,7 @@ impl Policies {
         Ok(())
     }
 
-    /// The version that a change made here and now gets.
+    /// The version of a change that is made here and now.
     pub fn next_version(&self, by: ChangedBy) -> PolicyVersion {
         by.version(self.number)
     }
@@ -134,14 +133,14 @@ impl Policies {
         PolicyEntry { name, version: self.next_version(by), state }
     }
 
-    /// Whether a change that another node tells of is news here: it is later than the
-    /// last that is known of its name, or its name is not known.
+    /// Whether a change that another node sent is news: it is later than the last known change of
+    /// its name, or its name is unknown.
     pub fn is_news(&self, entry: &PolicyEntry) -> bool {
         match self.entry(&entry.name) {
             Some(known) => entry.is_later_than(&known),
             None => match entry.state {
                 PolicyState::Live(_) => true,
-                // One older than all that are remembered would be forgotten at once.
+                // A deletion that is older than all remembered ones would be forgotten at once.
                 PolicyState::Deleted => {
                     self.deleted.len() < MOST_DELETED
                         || self
@@ -181,7 +180,7 @@ impl Policies {
         }
     }
 
-    /// Counts on to `number` after a change; a blank table starts anew.
+    /// Counts on to `number` after a change. A blank table starts again at 0.
     pub fn count_to(&mut self, number: u64) {
         self.number = if self.is_blank() { 0 } else { self.number.max(number) };
     }
@@ -191,7 +190,7 @@ impl Policies {
         self.file
     }
 
-    /// Remembers which file was imported last.
+    /// Remembers the digest of the file that was imported last.
     pub const fn note_file(&mut self, digest: u64) {
         self.file = Some(digest);
     }
@@ -218,7 +217,7 @@ impl Policies {
         }
     }
 
-    /// The last change of a name, where it is known.
+    /// The last change of a name, if it is known.
     pub fn entry(&self, name: &Label) -> Option<PolicyEntry> {
         let live = self.live.get_key_value(name);
         let live = live.map(|(name, live)| (name, live.version, Some(&live.policy)));
@@ -232,8 +231,8 @@ impl Policies {
         self.entries_between(None, None)
     }
 
-    /// The last change of every name after `after`, up to and with `until`, in the
-    /// order of names.
+    /// The last change of every name after `after`, up to and including `until`, in the order of
+    /// names.
     pub fn entries_between<'t>(
         &'t self,
         after: Option<&Label>,
@@ -254,8 +253,7 @@ impl Policies {
         entries.into_iter()
     }
 
-    /// A number that is the same on two nodes exactly when (but for chance) they
-    /// have the same policies.
+    /// A number that, except by chance, is equal on two nodes only if they have the same policies.
     pub fn digest(&self) -> u64 {
         let mut bytes = Vec::new();
         for policy in self.iter() {
@@ -265,16 +263,16 @@ impl Policies {
         fnv(&bytes)
     }
 
-    /// A number that is the same on two nodes exactly when (but for chance) neither
-    /// has a change to tell the other.
+    /// A number that, except by chance, is equal on two nodes only if neither has a change that the
+    /// other lacks.
     pub fn history_digest(&self) -> u64 {
         let mut bytes = Vec::new();
         self.entries().for_each(|entry| entry.put(&mut bytes));
         fnv(&bytes)
     }
 
-    /// What a node that knows just these of the names after `after`, up to and with
-    /// `until`, lacks.
+    /// The changes that a node lacks which knows only `known` of the names after `after`, up to and
+    /// including `until`.
     pub fn lacking(
         &self,
         after: Option<&Label>,

@@ -1,22 +1,22 @@
-//! Which of two changes of one policy is the later.
+//! Versions of a policy, which tell the later of two changes.
 
 use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64};
 use std::fmt;
 
-/// The name of a node of a cluster: 160 bits, which people see as 40 hex digits.
+/// The name of a node of a cluster: 160 bits, shown as 40 hexadecimal digits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId([u8; Self::BYTES]);
 
 impl NodeId {
-    /// No node: what a server outside of clusters puts in the place.
+    /// No node. A server outside a cluster uses it as its name.
     pub const NONE: Self = Self([0; Self::BYTES]);
 
-    /// How many hex digits people see.
+    /// The number of hexadecimal digits in a name.
     pub const DIGITS: usize = 2 * Self::BYTES;
 
     const BYTES: usize = 20;
 
-    /// Reads the 40 hex digits.
+    /// Parses the 40 hexadecimal digits.
     ///
     /// ```
     /// use floodgate::core::policies::NodeId;
@@ -46,21 +46,21 @@ impl fmt::Display for NodeId {
     }
 }
 
-/// When a policy was set or deleted, and by whom: the greater is the later.
+/// When a policy was set or deleted, and by which node. The greater version is the later.
 ///
-/// The number is the real time in milliseconds, or one more than any that the node
-/// had seen. A server outside of clusters counts 1, 2, 3 instead; what version 0.1
-/// kept has 0.
+/// The number is the real time in milliseconds, or one more than the largest number that the node
+/// had seen. A server outside a cluster counts 1, 2, 3 instead. Policies that version 0.1 stored
+/// have 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PolicyVersion {
-    /// Milliseconds, or a count.
+    /// A time in milliseconds since 1970, or a count.
     pub number: u64,
-    /// Who made the change.
+    /// The node that made the change.
     pub node: NodeId,
 }
 
 impl PolicyVersion {
-    /// Before every other.
+    /// The version before all others.
     pub const FIRST: Self = Self { number: 0, node: NodeId::NONE };
 
     pub(in crate::core) fn put(self, out: &mut Vec<u8>) {
@@ -78,22 +78,22 @@ impl PolicyVersion {
     }
 }
 
-/// Who makes a change, and so which version it gets.
+/// Who makes a change. It determines the version of the change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangedBy {
-    /// A server outside of clusters, which counts and keeps no trace of what is deleted.
+    /// A server outside a cluster. It counts, and keeps no trace of deleted policies.
     Alone,
     /// A node of a cluster.
     Node {
-        /// Its name.
+        /// The name of the node.
         id: NodeId,
-        /// Its real time.
+        /// The real time in milliseconds since 1970.
         now_ms: u64,
     },
 }
 
 impl ChangedBy {
-    /// The version of a change where `seen` is the highest number so far.
+    /// The version of a change, if `seen` is the highest number so far.
     pub fn version(self, seen: u64) -> PolicyVersion {
         let next = seen.saturating_add(1);
         match self {

@@ -1,22 +1,21 @@
-//! Whose units are whose, on one limit.
+//! The ledger of one limit: which of its units belong to which reservation.
 //!
-//! Units in use leave a limit oldest first by time, and newest first by
-//! RL.REFUND. So it is enough to know how many units were granted after those of a
-//! reservation: of what is in use now, that many lie above its own, and what of it
-//! lies beneath them is as old as itself or older. That stays right by itself when
-//! units leave, when a count or a period changes, when the limit starts fresh and
-//! when the clock steps.
+//! Time removes units in use from the oldest on, and RL.REFUND from the newest on. So it is enough
+//! to know how many units were granted after those of a reservation. Of the units in use now, that
+//! many lie above its own; the units beneath them are as old as its own, or older. This stays right
+//! without any update when units leave, when a count or a period changes, when the limit starts
+//! fresh, and when the clock steps.
 
 use super::summed::{Summed, Weighted};
 use crate::core::limits::Layer;
 
-/// The units of one reservation, and the units of nobody in particular between it
-/// and the reservation before.
+/// The units of one reservation, and the units without a reservation between it and the reservation
+/// before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stake {
-    /// Units of nobody's beneath its own.
+    /// The units without a reservation beneath its own.
     pub gap: u64,
-    /// Its own.
+    /// The units of the reservation.
     pub own: u64,
 }
 
@@ -26,43 +25,42 @@ impl Weighted for Stake {
     }
 }
 
-/// Where a reservation's units lie among those granted.
+/// The place of a reservation's units among those granted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
-    /// Units that were granted after its own and not taken back.
+pub struct LedgerPosition {
+    /// The number of units that were granted after its own and not taken back.
     pub above: u64,
-    /// Its own that were not taken back.
+    /// The number of its own units that were not taken back.
     pub own: u64,
 }
 
-/// Units granted on one limit since its oldest reservation, in the order of their
-/// grants. A reservation is known by its serial number, greater the later it was
-/// granted.
+/// The units granted on one limit since its oldest reservation, in the order of their grants. A
+/// serial number names a reservation; it is greater the later the reservation was granted.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     stakes: Summed<u64, Stake>,
-    /// Units of nobody's above all reservations.
+    /// The units without a reservation above all reservations.
     tail: u64,
 }
 
 impl Ledger {
-    /// True when no reservation has units.
+    /// True if no reservation has units.
     pub fn is_empty(&self) -> bool {
         self.stakes.is_empty()
     }
 
-    /// Units of nobody's above all reservations.
+    /// The number of units without a reservation above all reservations.
     pub const fn tail(&self) -> u64 {
         self.tail
     }
 
-    /// Units are granted to nobody in particular. What is deeper than 2^64 units has
-    /// left every limit long ago.
+    /// Records units that are granted without a reservation. The sum saturates at 2^64 units,
+    /// because what lies deeper has left every limit long ago.
     pub const fn grant(&mut self, units: u64) {
         self.tail = self.tail.saturating_add(units);
     }
 
-    /// Units are granted to a reservation, the newest so far.
+    /// Records units that are granted to a reservation, which must be the newest so far.
     pub fn stake(&mut self, serial: u64, units: u64) {
         if units > 0 {
             let gap = std::mem::take(&mut self.tail);
@@ -70,20 +68,20 @@ impl Ledger {
         }
     }
 
-    /// Where the units of a reservation lie, if any are its own.
-    pub fn standing(&self, serial: u64) -> Standing {
-        let Some((_, stake)) = self.stakes.get(&serial) else { return Standing::default() };
+    /// The place of a reservation's units; zeros if it has none.
+    pub fn position(&self, serial: u64) -> LedgerPosition {
+        let Some((_, stake)) = self.stakes.get(&serial) else { return LedgerPosition::default() };
         let above = self.stakes.after(&serial) + u128::from(self.tail);
-        Standing { above: u64::try_from(above).unwrap_or(u64::MAX), own: stake.own }
+        LedgerPosition { above: u64::try_from(above).unwrap_or(u64::MAX), own: stake.own }
     }
 
-    /// The units of a reservation, with those of nobody's beneath them.
+    /// The units of a reservation, with the units without a reservation beneath them.
     pub fn get(&self, serial: u64) -> Option<Stake> {
         self.stakes.get(&serial).map(|(_, stake)| *stake)
     }
 
-    /// A reservation is settled or forgotten: so many of its units were given back,
-    /// the others become nobody's.
+    /// Records that a reservation is settled or forgotten. `given_back` of its units were given
+    /// back; the others no longer belong to a reservation.
     pub fn settle(&mut self, serial: u64, given_back: u64) {
         let Some((_, stake)) = self.stakes.remove(&serial) else { return };
         let left = stake.gap.saturating_add(stake.own.saturating_sub(given_back));
@@ -95,7 +93,7 @@ impl Ledger {
         }
     }
 
-    /// The newest units are taken back, whoever has them.
+    /// Takes back the newest units, whichever reservation they belong to.
     pub fn trim(&mut self, units: u64) {
         if units <= self.tail {
             self.tail -= units;
@@ -115,37 +113,37 @@ impl Ledger {
         }
     }
 
-    /// Puts a stake where it was when it was stored.
+    /// Restores a stake from storage.
     pub fn load(&mut self, serial: u64, stake: Stake) {
         self.stakes.insert(serial, stake);
     }
 
-    /// Puts back the units above all reservations.
+    /// Restores the units above all reservations from storage.
     pub const fn load_tail(&mut self, units: u64) {
         self.tail = units;
     }
 
-    /// Bytes that it holds beside itself.
+    /// The bytes that the ledger holds outside itself.
     pub fn memory(&self) -> usize {
         self.stakes.memory()
     }
 }
 
-/// A reservation that version 0.1 remembered.
+/// A reservation that version 0.1 stored.
 #[derive(Clone, Copy, Debug)]
 pub struct Remembered {
-    /// Its serial number.
+    /// The serial number of the reservation.
     pub serial: u64,
-    /// What it took.
+    /// The units that it took.
     pub units: u64,
-    /// What the limit tells of them; nothing where they have left it.
+    /// What the limit still shows of these units; `None` if they have left it.
     pub layer: Option<Layer>,
 }
 
 impl Ledger {
-    /// What can be said for certain of reservations that were stored without a
-    /// ledger, in the order of their grants: none has more than it may have, and
-    /// units of nobody's lie above theirs.
+    /// The ledger for reservations that were stored without one, in the order of their grants. It
+    /// holds what is certain: no reservation has more than it may have, and units without a
+    /// reservation lie above theirs.
     pub fn of_remembered(all: &[Remembered]) -> Self {
         let mut ledger = Self::default();
         let (mut above, mut newer): (u64, Option<u64>) = (0, None);
@@ -211,7 +209,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
 
-        /// A row of units, each with its owner, says the same.
+        /// Compares the ledger with a row of units, each with its owner.
         #[test]
         fn it_tells_what_a_row_of_units_tells(ops in prop::collection::vec(op(), 0..120)) {
             let (mut ledger, mut row) = (Ledger::default(), Vec::<Option<u64>>::new());
@@ -229,7 +227,7 @@ mod tests {
                     }
                     Op::Settle(which, back) if !open.is_empty() => {
                         let serial = open.remove(which.index(open.len()));
-                        let mut back = back.min(ledger.standing(serial).own);
+                        let mut back = back.min(ledger.position(serial).own);
                         ledger.settle(serial, back);
                         row.retain(|owner| {
                             let gone = back > 0 && *owner == Some(serial);
@@ -248,7 +246,7 @@ mod tests {
                     let own = row.iter().filter(|owner| **owner == Some(serial)).count() as u64;
                     let last = row.iter().rposition(|owner| *owner == Some(serial));
                     let above = last.map_or(0, |last| row.len() - last - 1) as u64;
-                    prop_assert_eq!(ledger.standing(serial), Standing { above, own });
+                    prop_assert_eq!(ledger.position(serial), LedgerPosition { above, own });
                 }
                 let any = row.iter().any(Option::is_some);
                 prop_assert_eq!(ledger.is_empty(), !any);

@@ -1,288 +1,203 @@
-//! Reservations: units taken now and settled later, places held until then.
+//! Reservations: units that are taken now and settled later, and places that are held until then.
 //!
-//! A reservation is open until it is settled or its time ends. An ended one
-//! stands committed at its cost and frees its places; it is remembered until
-//! its units have left the limits, or on a credit for a day, so that a late report
-//! can still correct them. Nothing needs a timer: who looks at `now` sees what has ended by then.
+//! A reservation is open until it is settled or its time ends. One that has ended stands committed
+//! at its cost, and its places are free. It is remembered until its units have left the limits, or
+//! for a day if it took from a credit, so that a late report can still correct it. No timer is
+//! needed: every function that gets `now` takes into account what has ended by then.
 //!
 //! | file | what it knows |
 //! |---|---|
-//! | here | which reservations there are and when they end |
-//! | `ledger.rs` | whose units are whose, on one limit |
+//! | this one | which reservations there are and when they end |
+//! | `reservation.rs` | one reservation: its times, its stage and what it took |
+//! | `times.rs` | which of many reservations ends next, and which is forgotten next |
+//! | `ledger.rs` | which units of one limit belong to which reservation |
 //! | `places.rs` | how many places are held on one limit, and until when |
 //! | `summed.rs`, `ordered.rs` | the maps that these are made of |
 
 mod ledger;
 mod ordered;
 mod places;
+mod reservation;
 mod summed;
+mod times;
 
-pub use ledger::{Ledger, Remembered, Stake, Standing};
+pub use ledger::{Ledger, LedgerPosition, Remembered, Stake};
 pub(crate) use ordered::Ordered;
-pub use places::Places;
+pub use places::{Places, PlacesAsked};
+pub use reservation::{Id, Leaving, ON_CREDIT_US, Reservation, Stage};
 
-use crate::core::limits::{Charge, LimitMask, Taken};
-use crate::core::text::duration::DAY;
 use crate::core::time::Micros;
-use std::sync::Arc;
+use times::Times;
 
-/// The longest id in bytes.
+/// The longest ID in bytes.
 pub const MAX_ID: usize = 128;
-/// The most ended reservations that one key remembers; beyond, the one that
-/// would be forgotten soonest goes.
+/// The most ended reservations that one key remembers. Beyond it, the one that would be forgotten
+/// soonest is dropped.
 pub const MAX_ENDED: usize = 10_000;
-/// How long an ended one is remembered that took from a credit, in microseconds.
-pub const ON_CREDIT_US: u64 = DAY;
-
-/// What a reservation is known by.
-pub type Id = Arc<[u8]>;
-
-/// How far a reservation is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// Not settled, and its time lasts.
-    Open,
-    /// Its time has ended: it stands committed at its cost.
-    Ended,
-}
-
-/// One reservation of one key. `L` is how the key refers to limits.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reservation<L> {
-    /// Units reserved.
-    pub cost: u64,
-    /// When.
-    pub granted: Micros,
-    /// Since when its time runs: its grant or its last renewal.
-    pub since: Micros,
-    /// When its time ends.
-    pub end: Micros,
-    /// When its units have left every limit that they leave by themselves.
-    pub left_by: Micros,
-    /// How long it is remembered after its end at the least, in microseconds.
-    pub remembered_us: u64,
-    /// Greater than that of every reservation of the key that was granted before.
-    pub serial: u64,
-    /// The limits that it was granted by.
-    pub limits: L,
-    /// Those of them that were charged (a denying shadow limit is not).
-    pub charged: LimitMask,
-    /// What each of them took, where some shadow limit could not give the whole cost.
-    pub less: Option<Box<Taken>>,
-    /// Open, or ended and noted as such.
-    pub stage: Stage,
-}
-
-impl<L> Reservation<L> {
-    /// What it took from the limit at `at`, one of those charged.
-    pub fn taken(&self, at: usize, charge: Charge) -> u64 {
-        match (&self.less, charge) {
-            (Some(taken), _) => taken.units(at),
-            (None, Charge::Call) => 1,
-            (None, Charge::Cost) => self.cost,
-        }
-    }
-
-    /// How far it is at `now`, noted or not; `None` when it is forgotten.
-    pub fn stage_at(&self, now: Micros) -> Option<Stage> {
-        match self.stage {
-            Stage::Open if now < self.end => Some(Stage::Open),
-            Stage::Open | Stage::Ended if now < self.forgotten_at() => Some(Stage::Ended),
-            Stage::Open | Stage::Ended => None,
-        }
-    }
-
-    fn heap_bytes(&self) -> usize {
-        if self.less.is_some() { size_of::<Taken>() } else { 0 }
-    }
-
-    fn forgotten_at(&self) -> Micros {
-        self.end.plus(self.remembered_us).max(self.left_by)
-    }
-
-    /// The clock stepped back to `now`; the key had seen `seen`. What began after now
-    /// begins now and lasts as long; what had ended stays so.
-    fn step_back(&mut self, seen: Micros, now: Micros) {
-        if self.end <= seen {
-            self.stage = Stage::Ended;
-        }
-        match self.stage {
-            Stage::Ended => self.end = self.end.min(now),
-            Stage::Open if self.since > now => {
-                self.end = now.plus(self.end.since(self.since)).min(Micros::MAX);
-            }
-            Stage::Open => {}
-        }
-        if self.granted > now {
-            self.left_by = now.plus(self.left_by.since(self.granted)).min(Micros::MAX);
-        }
-        self.granted = self.granted.min(now);
-        self.since = self.since.min(now);
-    }
-}
-
-/// Ids in the order of a time.
-type Times = Ordered<(Micros, Id), ()>;
 
 /// The reservations of a key.
 #[derive(Clone, Debug)]
 pub struct Book<L> {
     all: Ordered<Id, Reservation<L>>,
-    /// Open ones by their end.
-    ends: Times,
-    /// Ended ones by when they are forgotten.
-    ended: Times,
-    /// Open ones that are remembered for longer than their time, by when they are
-    /// forgotten.
-    late: Times,
-    /// The latest time that it has seen.
+    /// The times of many reservations. `None` while there are few: a look at each is as quick.
+    times: Option<Box<Times>>,
+    /// The latest time that the book has seen.
     seen: Micros,
-    /// The number that the next reservation gets.
+    /// The serial number of the next reservation.
     serial: u64,
 }
 
 impl<L> Default for Book<L> {
     fn default() -> Self {
-        Self {
-            all: Ordered::default(),
-            ends: Ordered::default(),
-            ended: Ordered::default(),
-            late: Ordered::default(),
-            seen: Micros::default(),
-            serial: 0,
-        }
+        Self { all: Ordered::default(), times: None, seen: Micros::default(), serial: 0 }
     }
 }
 
 impl<L: Clone + PartialEq> Book<L> {
-    /// True when nothing is remembered.
+    /// True if no reservation is remembered.
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
 
-    /// How many are remembered.
+    /// The number of reservations that are remembered.
     pub fn len(&self) -> usize {
         self.all.len()
     }
 
-    /// The ends of the open ones, those included whose end nobody has noted, in order.
-    pub fn ends(&self) -> impl Iterator<Item = Micros> {
-        self.ends.iter().map(|((end, _), ())| *end)
+    /// True while the book holds so few reservations that a look at each is as quick as a tree.
+    pub const fn is_few(&self) -> bool {
+        self.all.is_few()
     }
 
-    /// Each with its id, in the order of ids.
+    /// The ends of the open reservations in the order of their IDs. Those that have ended but are
+    /// not recorded as such are included.
+    pub fn ends(&self) -> impl Iterator<Item = Micros> {
+        self.all.iter().filter(|(_, one)| one.stage == Stage::Open).map(|(_, one)| one.end)
+    }
+
+    /// All reservations with their IDs, in the order of the IDs.
     pub fn iter(&self) -> impl Iterator<Item = (&Id, &Reservation<L>)> {
         self.all.iter()
     }
 
-    /// The open ones at `now` in the order of their ends.
-    pub fn open_at(&self, now: Micros) -> impl Iterator<Item = (&Id, &Reservation<L>)> {
-        let lasting = self.ends.iter().skip_while(move |((end, _), ())| *end <= now);
-        lasting.filter_map(|((_, id), ())| self.all.get(&**id))
+    /// The reservations that are open at `now`, in the order of their ends.
+    pub fn open_at(&self, now: Micros) -> Vec<(&Id, &Reservation<L>)> {
+        if let Some(times) = &self.times {
+            return times.ending_after(now).filter_map(|id| self.all.get(&**id)).collect();
+        }
+        let lasts = |(_, one): &(&Id, &Reservation<L>)| one.stage_at(now) == Some(Stage::Open);
+        let mut open: Vec<_> = self.all.iter().filter(lasts).collect();
+        open.sort_by_key(|(id, one)| (one.end, *id));
+        open
     }
 
-    /// The one with this id.
+    /// The reservation with this ID.
     pub fn get(&self, id: &[u8]) -> Option<&Reservation<L>> {
         self.all.get(id).map(|(_, reservation)| reservation)
     }
 
-    /// When the last of them is forgotten; the epoch when there are none.
+    /// The time at which the last reservation is forgotten. The epoch if there is none.
     pub fn lasts_until(&self) -> Micros {
-        let lasts = [&self.ends, &self.ended, &self.late];
-        let last = |times: &Times| times.last().map(|((at, _), ())| *at);
-        lasts.into_iter().filter_map(last).max().unwrap_or_default()
+        let last = match &self.times {
+            Some(times) => times.last(),
+            None => self.all.iter().map(|(_, one)| one.forgotten_at()).max(),
+        };
+        last.unwrap_or_default()
     }
 
-    /// The latest time that it has seen: at an earlier one the clock has stepped back.
+    /// The latest time that the book has seen. If `now` is earlier, the clock has stepped back.
     pub const fn seen(&self) -> Micros {
         self.seen
     }
 
-    /// It sees a time.
+    /// Records that the book sees this time.
     pub fn see(&mut self, now: Micros) {
         self.seen = self.seen.max(now);
     }
 
-    /// The number of the next reservation.
+    /// The serial number of the next reservation.
     pub const fn next_serial(&self) -> u64 {
         self.serial
     }
 
-    /// Adds one, of which there is none with this id.
+    /// Adds a reservation. No other may have this ID.
     pub fn insert(&mut self, id: Id, reservation: Reservation<L>) {
         self.serial = self.serial.max(reservation.serial.saturating_add(1));
-        self.place(&id, &reservation);
+        if let Some(times) = &mut self.times {
+            times.place(&id, &reservation);
+        }
         self.all.insert(id, reservation);
+        if self.times.is_none() && !self.all.is_few() {
+            let mut times = Times::default();
+            self.all.iter().for_each(|(id, one)| times.place(id, one));
+            self.times = Some(Box::new(times));
+        }
     }
 
-    /// Takes one out.
+    /// Removes a reservation.
     pub fn remove(&mut self, id: &[u8]) -> Option<Reservation<L>> {
         let (id, reservation) = self.all.remove(id)?;
-        self.displace(id, &reservation);
+        if self.all.is_few() {
+            self.times = None;
+        } else if let Some(times) = &mut self.times {
+            times.displace(id, &reservation);
+        }
         Some(reservation)
     }
 
-    fn place(&mut self, id: &Id, one: &Reservation<L>) {
-        match one.stage {
-            Stage::Open => {
-                self.ends.insert((one.end, id.clone()), ());
-                if one.forgotten_at() > one.end {
-                    self.late.insert((one.forgotten_at(), id.clone()), ());
-                }
-            }
-            Stage::Ended => self.ended.insert((one.forgotten_at(), id.clone()), ()),
+    /// Changes one, and returns it as it was.
+    fn change(&mut self, id: &Id, change: impl FnOnce(&mut Reservation<L>)) -> Option<Reservation<L>> {
+        let one = self.all.get_mut(&**id)?;
+        let before = one.clone();
+        change(one);
+        if let Some(times) = &mut self.times {
+            times.displace(id.clone(), &before);
+            times.place(id, one);
         }
-    }
-
-    fn displace(&mut self, id: Id, one: &Reservation<L>) {
-        match one.stage {
-            Stage::Open => {
-                if one.forgotten_at() > one.end {
-                    self.late.remove(&(one.forgotten_at(), id.clone()));
-                }
-                self.ends.remove(&(one.end, id));
-            }
-            Stage::Ended => {
-                self.ended.remove(&(one.forgotten_at(), id));
-            }
-        }
-    }
-
-    /// Gives an open one another end, as of `now`. O(log n).
-    pub fn renew(&mut self, id: &[u8], now: Micros, end: Micros) {
-        let Some((id, before)) = self.all.get(id).map(|(id, one)| (id.clone(), one.clone())) else { return };
-        if before.stage == Stage::Ended {
-            return;
-        }
-        self.displace(id.clone(), &before);
-        let renewed = Reservation { since: now, end, ..before };
-        self.place(&id, &renewed);
-        self.all.insert(id, renewed);
-    }
-
-    /// Notes the next one that has ended by `now`, and returns it as it was.
-    pub fn note_ended(&mut self, now: Micros) -> Option<Reservation<L>> {
-        let (end, id) = self.ends.first().map(|(first, ())| first.clone())?;
-        if end > now {
-            return None;
-        }
-        let before = self.remove(&id)?;
-        self.insert(id, Reservation { stage: Stage::Ended, ..before.clone() });
         Some(before)
     }
 
-    /// Forgets the next one whose units are gone by `now`, or that is one too many,
-    /// and returns it.
-    pub fn forget(&mut self, now: Micros) -> Option<Reservation<L>> {
-        let (at, id) = self.ended.first().map(|(first, ())| first.clone())?;
-        if at > now && self.ended.len() <= MAX_ENDED {
-            return None;
+    /// Gives an open reservation another end, as of `now`. Takes O(log n).
+    pub fn renew(&mut self, id: &[u8], now: Micros, end: Micros) {
+        let open = self.all.get(id).filter(|(_, one)| one.stage == Stage::Open);
+        if let Some(id) = open.map(|(id, _)| id.clone()) {
+            self.change(&id, |one| (one.since, one.end) = (now, end));
         }
-        self.remove(&id)
     }
 
-    /// The clock stepped back to `now`: what lasts ends at most its own length after
-    /// it. Goes through all.
+    /// Records the end of the next reservation that has ended by `now`. Returns it as it was
+    /// before.
+    pub fn note_ended(&mut self, now: Micros) -> Option<Reservation<L>> {
+        let (end, id) = match &self.times {
+            Some(times) => times.next_end(),
+            None => self.first(Stage::Open, |one| one.end),
+        }?;
+        if end > now {
+            return None;
+        }
+        self.change(&id.clone(), |one| one.stage = Stage::Ended)
+    }
+
+    /// Forgets the next reservation whose units are gone by `now`, or that is one too many, and
+    /// returns it.
+    pub fn forget(&mut self, now: Micros) -> Option<Reservation<L>> {
+        let (at, id) = match &self.times {
+            Some(times) => times.next_forgotten(),
+            None => self.first(Stage::Ended, Reservation::forgotten_at),
+        }?;
+        if at > now && self.times.as_ref().is_none_or(|times| times.ended() <= MAX_ENDED) {
+            return None;
+        }
+        self.remove(&id.clone())
+    }
+
+    /// Of a few at this stage, the first by a time and then by its id.
+    fn first(&self, stage: Stage, time: impl Fn(&Reservation<L>) -> Micros) -> Option<(Micros, &Id)> {
+        self.all.iter().filter(|(_, one)| one.stage == stage).map(|(id, one)| (time(one), id)).min()
+    }
+
+    /// Corrects all reservations after the clock stepped back to `now`. Those that are open end at
+    /// most their own length after it. Takes O(n).
     pub fn step_back(&mut self, now: Micros) {
         let before = std::mem::take(self);
         for (id, one) in before.all.iter() {
@@ -294,14 +209,12 @@ impl<L: Clone + PartialEq> Book<L> {
         self.seen = now;
     }
 
-    /// About how many bytes it holds.
+    /// The approximate number of bytes that the book holds.
     pub fn memory(&self) -> usize {
         let id = |id: &Id| id.len() + 2 * size_of::<usize>();
         size_of::<Self>()
             + self.all.memory()
-            + self.ends.memory()
-            + self.ended.memory()
-            + self.late.memory()
+            + self.times.as_ref().map_or(0, |times| times.memory())
             + self.all.iter().map(|(name, one)| id(name) + one.heap_bytes()).sum::<usize>()
     }
 }

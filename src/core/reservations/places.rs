@@ -1,11 +1,10 @@
-//! The places that reservations hold on one `concurrent` limit: one each, or as many as
-//! their cost.
+//! The places that reservations hold on one `concurrent` limit: one each, or as many as their cost.
 
 use super::summed::{Summed, Weighted};
 use crate::core::limits::{HeldPlaces, Limit};
 use crate::core::time::Micros;
 
-/// How many places end at a time.
+/// The number of places whose holders end at the same time.
 #[derive(Clone, Copy, Debug)]
 struct Ending(u64);
 
@@ -15,25 +14,36 @@ impl Weighted for Ending {
     }
 }
 
-/// Places by the end of who holds them. Those whose end has passed are free, and may
-/// still stand here.
+/// A request for places of a `concurrent` limit.
+#[derive(Clone, Copy, Debug)]
+pub struct PlacesAsked {
+    /// The time of the decision.
+    pub now: Micros,
+    /// The time until which a place that is taken now would be held.
+    pub next: Micros,
+    /// The number of places that the request asks for.
+    pub demand: u64,
+}
+
+/// The places, by the end of the reservations that hold them. Those whose end has passed are free,
+/// and may still be counted here.
 #[derive(Clone, Debug, Default)]
 pub struct Places(Summed<Micros, Ending>);
 
 impl Places {
-    /// True when none stands here.
+    /// True if no place is counted.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Places are held until `end`.
+    /// Records that places are held until `end`.
     pub fn hold(&mut self, end: Micros, places: u64) {
         if places > 0 && self.0.change(&end, |there| there.0 = there.0.saturating_add(places)).is_none() {
             self.0.insert(end, Ending(places));
         }
     }
 
-    /// Places that were held until `end` are held no more.
+    /// Records that places that were held until `end` are free.
     pub fn free(&mut self, end: Micros, places: u64) {
         let left = self.0.change(&end, |there| {
             there.0 = there.0.saturating_sub(places);
@@ -44,14 +54,13 @@ impl Places {
         }
     }
 
-    /// What a decision at `now` needs to know on a request of so many places; one taken
-    /// now would be held until `next`.
-    pub fn held(&self, limit: &Limit, now: Micros, next: Micros, demand: u64) -> HeldPlaces {
+    /// The state of the limit for a decision on this request.
+    pub fn held(&self, limit: &Limit, PlacesAsked { now, next, demand }: PlacesAsked) -> HeldPlaces {
         let used = self.0.after(&now);
         let ended = self.0.total() - used;
         let used = u64::try_from(used).unwrap_or(u64::MAX);
         let latest = self.0.last().map_or(now, |(end, _)| *end).max(now);
-        // When the request fits: one that may use all, and one that may not.
+        // The moment at which a request fits that may use `usable` places.
         let falls = |usable: u64| {
             let target = usable.checked_sub(demand)?;
             let more = used.checked_sub(target).filter(|more| *more > 0)?;
@@ -61,7 +70,7 @@ impl Places {
         HeldPlaces::new(used, latest, next, [falls(limit.keep().usable(capacity)), falls(capacity)])
     }
 
-    /// Bytes that it holds beside itself.
+    /// The bytes held outside this value itself.
     pub fn memory(&self) -> usize {
         self.0.memory()
     }

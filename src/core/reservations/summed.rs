@@ -1,24 +1,24 @@
 //! An ordered map that knows the sum of the weights of its entries.
 //!
-//! The sum behind a key and the key at which the sum reaches a figure take
-//! O(log n), as do adding, changing and removing. A tree whose inner nodes keep
-//! the sum of each child; a few entries are one row of exactly their size.
+//! It is a tree whose inner nodes keep the sum of each child. These operations take O(log n): the
+//! sum behind a key, the key at which the sum reaches a figure, adding, changing and removing. A
+//! few entries are one row of exactly their size.
 //!
-//! A copy takes O(1): it shares the nodes, and a change copies those on its way. What may
-//! come is played through on copies, however much is held.
+//! A copy takes O(1). It shares the nodes, and a change copies only the nodes on its way. So
+//! forecasts run on copies, however much is held.
 
 use std::borrow::Borrow;
 use std::slice;
 use std::sync::Arc;
 
-/// The most entries of a leaf, and children of an inner node.
+/// The most entries of a leaf, and the most children of an inner node.
 const WIDE: usize = 32;
-/// Up to here a row has exactly the room that it needs.
+/// The number of entries up to which a row allocates exactly what it needs.
 const EXACT: usize = 8;
 
 /// What an entry adds to the sums.
 pub trait Weighted {
-    /// At most 2^65, so that no sum of entries that fit into memory overflows.
+    /// The weight. It is at most 2^65, so that no sum of entries that fit into memory overflows.
     fn weight(&self) -> u128;
 }
 
@@ -29,8 +29,8 @@ pub struct Summed<K, V>(Node<K, V>);
 #[derive(Clone, Debug)]
 enum Node<K, V> {
     Leaf(Vec<(K, V)>),
-    /// At least one, all of the same height, none of them empty.
-    #[allow(clippy::box_collection)] // A leaf is what most maps are; it sets the size.
+    /// Children of the same height. There is at least one, and none is empty.
+    #[allow(clippy::box_collection)] // Most maps are a leaf, which determines the size.
     Inner(Box<Vec<Child<K, V>>>),
 }
 
@@ -39,7 +39,7 @@ struct Child<K, V> {
     /// The least key of the child.
     first: K,
     sum: u128,
-    /// Shared with copies of the map until one of them changes it.
+    /// The node, shared with copies of the map until one of them changes it.
     node: Arc<Node<K, V>>,
 }
 
@@ -55,12 +55,12 @@ impl<K: Clone + Ord, V: Clone + Weighted> Child<K, V> {
     }
 }
 
-/// The place of the child in which a key is or belongs.
+/// The place of the child that holds a key, or to which the key belongs.
 fn place<K: Borrow<Q>, V, Q: Ord + ?Sized>(children: &[Child<K, V>], key: &Q) -> usize {
     children.partition_point(|child| child.first.borrow() <= key).saturating_sub(1)
 }
 
-/// Where the entry of a key is, or where it belongs.
+/// The place of a key's entry, or else the place where it belongs.
 fn find<K: Borrow<Q>, V, Q: Ord + ?Sized>(row: &[(K, V)], key: &Q) -> Result<usize, usize> {
     row.binary_search_by(|(other, _)| other.borrow().cmp(key))
 }
@@ -87,7 +87,7 @@ impl<K: Clone + Ord, V: Clone + Weighted> Node<K, V> {
         }
     }
 
-    /// Runs `change` on the value of a key, where it is there.
+    /// Runs `change` on the value of a key, if there is one.
     fn change<R>(&mut self, key: &K, change: impl FnOnce(&mut V) -> R) -> Option<R> {
         match self {
             Self::Leaf(row) => {
@@ -104,7 +104,7 @@ impl<K: Clone + Ord, V: Clone + Weighted> Node<K, V> {
         }
     }
 
-    /// The value of a key, to change what of it is no weight.
+    /// The value of a key, for changes that leave its weight.
     fn get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
     where
         K: Borrow<Q>,
@@ -121,8 +121,8 @@ impl<K: Clone + Ord, V: Clone + Weighted> Node<K, V> {
         }
     }
 
-    /// Adds an entry, in place of another with this key; returns the second half
-    /// where the node became too wide.
+    /// Adds an entry. It replaces an entry with the same key. Returns the second half if the node
+    /// became too wide.
     fn insert(&mut self, key: K, value: V) -> Option<Child<K, V>> {
         match self {
             Self::Leaf(row) => {
@@ -138,7 +138,7 @@ impl<K: Clone + Ord, V: Clone + Weighted> Node<K, V> {
                         }
                         row.insert(at, (key, value));
                         if row.len() > WIDE {
-                            // What comes in order fills its leaves.
+                            // Entries that come in order fill their leaves.
                             let half = if at == WIDE { WIDE } else { WIDE / 2 };
                             let second = row.split_off(half);
                             row.shrink_to_fit();
@@ -191,13 +191,13 @@ impl<K: Clone + Ord, V: Clone + Weighted> Node<K, V> {
                 {
                     child.first = first.clone();
                 }
-                tidy(children, at);
+                rebalance(children, at);
                 Some(entry)
             }
         }
     }
 
-    /// The weight behind a key.
+    /// The weight of all entries after a key.
     fn after(&self, key: &K) -> u128 {
         match self {
             Self::Leaf(row) => {
@@ -213,7 +213,7 @@ impl<K: Clone + Ord, V: Clone + Weighted> Node<K, V> {
         }
     }
 
-    /// The first key up to which the weight is at least `wanted`.
+    /// The first key up to which the weights add up to at least `wanted`.
     fn reached(&self, mut wanted: u128) -> Option<K> {
         match self {
             Self::Leaf(row) => {
@@ -237,7 +237,7 @@ impl<K: Clone + Ord, V: Clone + Weighted> Node<K, V> {
         }
     }
 
-    /// The first key behind this one.
+    /// The first key after this one.
     fn next(&self, key: &K) -> Option<K> {
         match self {
             Self::Leaf(row) => {
@@ -258,8 +258,8 @@ impl<K: Clone + Ord, V: Clone + Weighted> Node<K, V> {
         }
     }
 
-    /// Removes from the end what weighs no more than `left` together; returns what
-    /// of that is left.
+    /// Removes entries from the end that together weigh at most `left`. Returns the part of `left`
+    /// that remains.
     fn cut(&mut self, mut left: u128) -> u128 {
         match self {
             Self::Leaf(row) => {
@@ -283,7 +283,7 @@ impl<K: Clone + Ord, V: Clone + Weighted> Node<K, V> {
                     child.sum = child.node.sum();
                 }
                 let last = children.len().saturating_sub(1);
-                tidy(children, last);
+                rebalance(children, last);
             }
         }
         left
@@ -293,7 +293,7 @@ impl<K: Clone + Ord, V: Clone + Weighted> Node<K, V> {
         match self {
             Self::Leaf(row) => row.capacity() * size_of::<(K, V)>(),
             Self::Inner(children) => {
-                // Beside each node lie the two counts of those who share it.
+                // Each node carries two counts of the maps that share it.
                 let shared = size_of::<Node<K, V>>() + 2 * size_of::<usize>();
                 let own = children.capacity() * size_of::<Child<K, V>>() + size_of::<Vec<()>>();
                 own + children.len() * shared
@@ -303,9 +303,9 @@ impl<K: Clone + Ord, V: Clone + Weighted> Node<K, V> {
     }
 }
 
-/// A child lost something: it goes where nothing is left of it, and joins a
-/// neighbour where both are narrow.
-fn tidy<K: Clone + Ord, V: Clone + Weighted>(children: &mut Vec<Child<K, V>>, at: usize) {
+/// Tidies up after a child lost entries. A child without entries is removed, and one that is narrow
+/// joins a narrow neighbour.
+fn rebalance<K: Clone + Ord, V: Clone + Weighted>(children: &mut Vec<Child<K, V>>, at: usize) {
     let width = |at: usize| children.get(at).map_or(usize::MAX, |child| child.node.width());
     if width(at) == 0 {
         children.remove(at);
@@ -327,12 +327,12 @@ fn tidy<K: Clone + Ord, V: Clone + Weighted>(children: &mut Vec<Child<K, V>>, at
 }
 
 impl<K: Clone + Ord, V: Clone + Weighted> Summed<K, V> {
-    /// True when there are none.
+    /// True if there is no entry.
     pub fn is_empty(&self) -> bool {
         self.0.width() == 0
     }
 
-    /// Adds an entry, in place of another with this key.
+    /// Adds an entry. It replaces an entry with the same key.
     pub fn insert(&mut self, key: K, value: V) {
         if let Some(second) = self.0.insert(key, value) {
             let first = std::mem::replace(&mut self.0, Node::Leaf(Vec::new()));
@@ -340,7 +340,7 @@ impl<K: Clone + Ord, V: Clone + Weighted> Summed<K, V> {
         }
     }
 
-    /// Takes the entry of a key out.
+    /// Removes the entry of a key.
     pub fn remove<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<(K, V)>
     where
         K: Borrow<Q>,
@@ -350,7 +350,7 @@ impl<K: Clone + Ord, V: Clone + Weighted> Summed<K, V> {
         Some(entry)
     }
 
-    /// Changes the value of a key, where it is there.
+    /// Changes the value of a key, if there is one.
     pub fn change<R>(&mut self, key: &K, change: impl FnOnce(&mut V) -> R) -> Option<R> {
         self.0.change(key, change)
     }
@@ -369,7 +369,7 @@ impl<K: Clone + Ord, V: Clone + Weighted> Summed<K, V> {
         }
     }
 
-    /// The value of a key, to change what of it is no weight.
+    /// The value of a key, for changes that leave its weight.
     pub fn get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
     where
         K: Borrow<Q>,
@@ -377,22 +377,22 @@ impl<K: Clone + Ord, V: Clone + Weighted> Summed<K, V> {
         self.0.get_mut(key)
     }
 
-    /// The weight of all.
+    /// The weight of all entries.
     pub fn total(&self) -> u128 {
         self.0.sum()
     }
 
-    /// The weight behind a key.
+    /// The weight of all entries after a key.
     pub fn after(&self, key: &K) -> u128 {
         self.0.after(key)
     }
 
-    /// The first key up to which the weight is at least `wanted`.
+    /// The first key up to which the weights add up to at least `wanted`.
     pub fn reached(&self, wanted: u128) -> Option<K> {
         self.0.reached(wanted)
     }
 
-    /// The first key behind this one.
+    /// The first key after this one.
     pub fn next(&self, key: &K) -> Option<K> {
         self.0.next(key)
     }
@@ -414,20 +414,20 @@ impl<K: Clone + Ord, V: Clone + Weighted> Summed<K, V> {
         entries
     }
 
-    /// Removes from the end what weighs no more than `weight` together; returns what
-    /// of that weight is left: less than the last entry that stays has.
+    /// Removes entries from the end that together weigh at most `weight`. Returns the part of
+    /// `weight` that remains, which is less than the weight of the last entry that stays.
     pub fn cut(&mut self, weight: u128) -> u128 {
         let left = self.0.cut(weight);
         self.lower();
         left
     }
 
-    /// Bytes that it holds beside itself.
+    /// The bytes that the map holds outside itself.
     pub fn memory(&self) -> usize {
         self.0.memory()
     }
 
-    /// A root of one child is that child.
+    /// Replaces a root that has one child by that child.
     fn lower(&mut self) {
         while let Node::Inner(children) = &mut self.0 {
             if children.len() > 1 {
@@ -441,7 +441,7 @@ impl<K: Clone + Ord, V: Clone + Weighted> Summed<K, V> {
 /// The entries of a [`Summed`].
 #[derive(Debug)]
 pub struct Entries<'a, K, V> {
-    /// What is left of the children of each node above the row.
+    /// The children that are left at each level above the row.
     above: Vec<slice::Iter<'a, Child<K, V>>>,
     row: slice::Iter<'a, (K, V)>,
 }
@@ -486,7 +486,8 @@ mod tests {
         }
     }
 
-    /// Every node is where its sums and keys say, and none is empty or too wide.
+    /// Checks that sums and first keys are right, and that no node is empty or too wide. Returns
+    /// the height.
     fn check(node: &Node<u32, Heavy>, root: bool) -> usize {
         match node {
             Node::Leaf(row) => {
@@ -507,7 +508,7 @@ mod tests {
         }
     }
 
-    /// The entries in order.
+    /// Calls `see` for all entries in order.
     fn each(node: &Node<u32, Heavy>, see: &mut impl FnMut(u32, u64)) {
         match node {
             Node::Leaf(row) => row.iter().for_each(|(key, value)| see(*key, value.0)),
@@ -528,7 +529,7 @@ mod tests {
         RemoveRun(u32, u32),
         Change(u32, u64),
         Cut(u64),
-        /// A copy goes on, and what it was copied from stays as it is.
+        /// Goes on with a copy, while the original stays as it is.
         GoOnAsCopy,
     }
 
@@ -547,7 +548,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
-        /// Whatever happens to it, it holds and sums what a plain map does.
+        /// After any operations, the map holds and sums what a plain map does.
         #[test]
         fn it_sums_what_a_plain_map_sums(
             before in prop_oneof![Just(0u32), Just(400)],
@@ -615,14 +616,14 @@ mod tests {
         }
     }
 
-    /// How many nodes only one map has.
+    /// The number of nodes that only one map has.
     fn unshared(node: &Node<u32, Heavy>) -> usize {
         let Node::Inner(children) = node else { return 0 };
         let own = children.iter().filter(|child| Arc::strong_count(&child.node) == 1);
         own.map(|child| 1 + unshared(&child.node)).sum()
     }
 
-    /// A change of a copy, or of what was copied, copies no more than the nodes on its way.
+    /// A change copies only the nodes on its way, whether of the copy or of the original.
     #[test]
     fn a_copy_shares_what_nobody_changes() {
         let mut ours = grow(0..100_000);
@@ -640,7 +641,7 @@ mod tests {
         assert_eq!((ours.total(), copy.total()), (100_001, 100_000));
     }
 
-    /// No way is longer than the height, whatever the order of coming and going.
+    /// The tree stays low, whatever the order of insertions and removals.
     #[test]
     fn it_stays_low() {
         let scattered = |n: u32| n.wrapping_mul(2_654_435_761) >> 8;

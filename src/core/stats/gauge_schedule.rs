@@ -1,40 +1,40 @@
-//! Gauges of what changes by time alone, and counts of what ended by it, though
-//! nobody touches the things that they are of.
+//! Gauges that change as time passes, and counts of what time ended, even while nobody touches the
+//! things that they describe.
 //!
-//! Whoever owns a thing says what the gauges change by when its time comes, and
-//! takes that back when the thing changes or goes. So nothing is known of the
-//! things themselves: neither names nor where they are. Planning, taking back and
-//! each moment that passes cost O(log n) of what is planned.
+//! The owner of a thing plans how the gauges change at a later moment, and takes the plan back when
+//! the thing changes or is removed. So the schedule knows nothing of the things: neither their
+//! names nor where they are. Planning, taking back, and each planned moment that passes take O(log
+//! n) for n planned moments.
 //!
-//! A clock that steps back takes the gauges back with it. What was counted stays
-//! counted, and is not counted again when its time comes once more.
+//! A clock that steps back takes the gauges back with it. What was counted stays counted, and is
+//! not counted again when its time comes once more.
 
 use crate::core::time::Micros;
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Included};
 
-/// What `G` gauges change by, and what `C` counts go up by.
+/// A change of `G` gauges and `C` counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GaugeStep<const G: usize, const C: usize> {
-    /// What each gauge changes by.
+    /// The change of each gauge.
     pub gauges: [i32; G],
-    /// What each count goes up by.
+    /// The increase of each count.
     pub counts: [u32; C],
 }
 
 #[derive(Debug)]
 struct GaugeMoment<const G: usize, const C: usize> {
     step: GaugeStep<G, C>,
-    /// What of the counts has been counted.
+    /// The part of the counts that has been counted.
     counted: [u32; C],
-    /// How many steps make it up.
+    /// The number of plans for this moment.
     steps: u32,
 }
 
-/// `G` gauges and `C` counts.
+/// `G` gauges and `C` counts, and their planned changes.
 #[derive(Debug)]
 pub struct GaugeSchedule<const G: usize, const C: usize> {
-    /// What was planned up to here has come.
+    /// The time up to which planned changes have been applied.
     now: Micros,
     moments: BTreeMap<Micros, GaugeMoment<G, C>>,
     gauges: [i64; G],
@@ -48,12 +48,13 @@ fn shift<const G: usize>(gauges: &mut [i64; G], by: &[i32; G], sign: i64) {
 }
 
 impl<const G: usize, const C: usize> GaugeSchedule<G, C> {
-    /// Nothing yet.
+    /// A schedule without plans, with gauges and counts of 0.
     pub const fn new() -> Self {
         Self { now: Micros(0), moments: BTreeMap::new(), gauges: [0; G], counts: [0; C] }
     }
 
-    /// It is `now`. What comes is counted, unless it is somebody else's to count.
+    /// Applies what is planned up to `now`. The counts go up only if `counts` is true; otherwise
+    /// somebody else counts them.
     pub fn advance(&mut self, now: Micros, counts: bool) {
         let before = std::mem::replace(&mut self.now, now);
         if now < before {
@@ -68,13 +69,14 @@ impl<const G: usize, const C: usize> GaugeSchedule<G, C> {
         }
     }
 
-    /// The gauges change now, for a thing that comes (or, with the sign turned, goes).
+    /// Changes the gauges now. `sign` is 1 for a thing that is added and -1 for one that is
+    /// removed.
     pub fn change(&mut self, by: [i32; G], sign: i64) {
         shift(&mut self.gauges, &by, sign);
     }
 
-    /// A thing will change the gauges at `at`. Where that is past, it does at once;
-    /// it is then counted only where `counts`.
+    /// Plans a change of the gauges at `at`. If that has passed, they change at once, and the
+    /// counts go up only if `counts` is true.
     pub fn plan(&mut self, at: Micros, step: &GaugeStep<G, C>, counts: bool) {
         let moment = self.moments.entry(at).or_insert(GaugeMoment {
             step: GaugeStep { gauges: [0; G], counts: [0; C] },
@@ -89,7 +91,7 @@ impl<const G: usize, const C: usize> GaugeSchedule<G, C> {
         }
     }
 
-    /// Takes back what was planned.
+    /// Takes back a plan.
     pub fn take_back(&mut self, at: Micros, step: &GaugeStep<G, C>) {
         let Some(moment) = self.moments.get_mut(&at) else { return };
         if at <= self.now {
@@ -100,28 +102,28 @@ impl<const G: usize, const C: usize> GaugeSchedule<G, C> {
             self.moments.remove(&at);
             return;
         }
-        moment.step.take(step);
+        moment.step.subtract(step);
         for (counted, count) in moment.counted.iter_mut().zip(moment.step.counts) {
             *counted = (*counted).min(count);
         }
     }
 
-    /// The gauges.
+    /// The gauges as they are now.
     pub fn gauges(&self) -> [u64; G] {
         self.gauges.map(|gauge| u64::try_from(gauge).unwrap_or(0))
     }
 
-    /// The counts.
+    /// The counts as they are now.
     pub const fn counts(&self) -> [u64; C] {
         self.counts
     }
 
-    /// How many moments are planned, those included that have passed.
+    /// The number of moments with plans, including those that have passed.
     pub fn len(&self) -> usize {
         self.moments.len()
     }
 
-    /// Whether nothing is planned.
+    /// True if nothing is planned.
     pub fn is_empty(&self) -> bool {
         self.moments.is_empty()
     }
@@ -143,7 +145,7 @@ impl<const G: usize, const C: usize> GaugeStep<G, C> {
         }
     }
 
-    fn take(&mut self, other: &Self) {
+    fn subtract(&mut self, other: &Self) {
         for (gauge, by) in self.gauges.iter_mut().zip(other.gauges) {
             *gauge = gauge.saturating_sub(by);
         }
@@ -154,7 +156,7 @@ impl<const G: usize, const C: usize> GaugeStep<G, C> {
 }
 
 impl<const G: usize, const C: usize> GaugeMoment<G, C> {
-    /// Its time has come.
+    /// Counts what is planned for this moment, because it has come.
     fn count(&mut self, counts: &mut [u64; C], counted_here: bool) {
         for ((sum, counted), count) in counts.iter_mut().zip(&mut self.counted).zip(self.step.counts) {
             if counted_here {

@@ -1,122 +1,119 @@
 //! The busiest keys of a stream, in bounded memory: Space-Saving in sets.
 //!
-//! A key belongs to one set of [`WAYS`] places, by its hash. A key that has a
-//! place is counted exactly from then on. One that has none takes the place of
-//! the least in its set and inherits its count, which is the most that it may
-//! have missed: the error that is kept beside.
+//! The hash of a key chooses one set of [`WAYS`] places. A key with a place is counted exactly from
+//! then on. A key without one takes the place of the least busy key in its set and inherits its
+//! count. That is the most that the new key may have missed, and it is kept as the key's error.
 //!
-//! **Error.** With `t` the true count of a key and `s` the events of its set
-//! (about 1/[`SETS`] of all): a listed key has `count - error ≤ t ≤ count` and
-//! `error ≤ s / WAYS`; a key with `t > s / WAYS` is listed. As long as no set is
-//! full, every count is exact. Keys longer than [`LONGEST`] bytes are left out.
+//! **Error.** Let `t` be the true count of a key, and `s` the number of events of its set, which is
+//! about 1/[`SETS`] of all. A listed key has `count - error ≤ t ≤ count` and `error ≤ s / WAYS`. A
+//! key with `t > s / WAYS` is listed. As long as no set is full, every count is exact. Keys longer
+//! than [`LONGEST`] bytes are left out.
 //!
-//! **Lately.** A spell of a key is a run of events with no gap longer than
-//! [`GAP_US`]: since when it lasts, and how often it happened in it, is kept for
-//! every place. Both begin anew when a key gets its place.
+//! **Spells.** A spell of a key is a run of events with no gap longer than [`GAP_US`]. Each place
+//! keeps since when the spell lasts and how many events it has. Both start again when a key gets
+//! its place.
 //!
-//! Counting allocates nothing, but for the first names that are too long for
-//! their place.
+//! Counting allocates only for the first names that are too long for their place.
 //!
-//! **Optimisation.** When nearly every event names a new key, each one misses the CPU
-//! caches: 110 ns of a decision of 2 200 ns. Events are therefore noted in a row and
-//! counted 32 at a time, which leaves 52 ns (commit 1abfd7e). Whoever notes an event
-//! may fetch its set, which saves 2.6 % of a denial's time (commit 12c5954). Each set
-//! fills two adjacent cache lines, and a victim's slot is overwritten without being
-//! read. The plain version counts each event at once: the model in
-//! `tests/core/busiest.rs`.
+//! **Optimisation.** When nearly every event names a new key, each one misses the CPU caches: 110
+//! ns of a decision of 2 200 ns. So events are noted in a row and counted 32 at a time, which
+//! leaves 52 ns (commit 1abfd7e). The caller may prefetch the set of an event that it noted, which
+//! saves 2.6 % of a denial's time (commit 12c5954). Each set fills two adjacent cache lines, and a
+//! victim's slot is overwritten without being read. The plain version counts each event at once; it
+//! is the model in `tests/core/busiest.rs`.
 
 use crate::core::prefetch_hint::PrefetchHint;
 use crate::core::time::Micros;
 use rustc_hash::FxHasher;
 use std::hash::Hasher;
 
-/// Places in a set.
+/// The number of places in a set.
 pub const WAYS: usize = 8;
-/// Sets.
+/// The number of sets.
 pub const SETS: usize = 256;
 /// The longest key that is counted, in bytes.
 pub const LONGEST: usize = 512;
 
-/// A key without an event for longer than this, to about a second, ends its
-/// spell.
+/// A gap of more than this many microseconds between two events ends a spell. It is exact to about
+/// a second.
 pub const GAP_US: u64 = 60_000_000;
 
-/// Time in steps of 2^20 microseconds, so that a key is looked at about once a
-/// second and not at each event.
+/// Time in steps of 2^20 microseconds, so that the place of a key is updated about once a second
+/// and not at each event.
 #[allow(clippy::cast_possible_truncation)] // times have 52 bits
 const fn tick(now: Micros) -> u32 {
     (now.0 >> 20) as u32
 }
 
-/// Whether there is no gap between two steps.
+/// Whether the gap between two steps is too short to end a spell.
 const fn is_one_spell(one: u32, other: u32) -> bool {
     one.abs_diff(other) <= tick(Micros(GAP_US)) + 1
 }
 
-/// What every event looks at: two lines of the processor's cache.
+/// The part of a set that every event reads: two cache lines.
 #[derive(Clone, Debug)]
 #[repr(C, align(128))]
 struct Set {
     /// A part of the hash of each key; 0 for an empty place.
     tags: [u32; WAYS],
-    /// When each happened last.
+    /// The step of each key's last event.
     ticks: [u32; WAYS],
     counts: [u64; WAYS],
 }
 
-/// The longest name that lies in its place.
+/// The longest name, in bytes, that is stored in its place.
 const SHORT: usize = 38;
 
-/// Who is in a place, and since which count.
+/// The key in a place, and the count that it started with.
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
 struct Counter {
     error: u64,
-    /// When its spell began, and what its count was before.
+    /// The start of its spell, and its count before that.
     since: Micros,
     before: u64,
-    /// Above [`SHORT`] the name lies apart.
+    /// The length of the name. A name longer than [`SHORT`] is stored elsewhere.
     length: u16,
     name: [u8; SHORT],
 }
 
 const _: () = assert!(size_of::<Set>() == 128 && size_of::<Counter>() == 64);
 
-/// One of the busiest.
+/// One of the busiest keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeavyHitter<'a> {
-    /// The key.
+    /// The name of the key.
     pub name: &'a [u8],
-    /// At most so often.
+    /// The upper bound of its number of events.
     pub count: u64,
-    /// And so much less often at the least.
+    /// The largest error of that: the true number is at least `count - error`.
     pub error: u64,
-    /// Its spell, while that lasts.
+    /// Its spell, if that still lasts.
     pub spell: Option<BusyPeriod>,
 }
 
-/// Events of one key with no long gap between them.
+/// Events of one key without a long gap between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BusyPeriod {
-    /// Since when.
+    /// The time of the first event.
     pub since: Micros,
-    /// How many.
+    /// The number of events.
     pub count: u64,
 }
 
-/// So many events are counted at once.
+/// The number of events that are counted together.
 const TOGETHER: usize = 32;
 
-/// An event that is not counted yet.
+/// An event that is noted and not yet counted.
 #[derive(Clone, Copy, Debug)]
-struct Noted {
+struct PendingEvent {
     now: Micros,
     home: Home,
     length: u8,
     name: [u8; SHORT],
 }
 
-/// Where a key belongs.
+/// The set and the tag of a key.
 #[derive(Clone, Copy, Debug)]
 struct Home {
     set: u32,
@@ -131,30 +128,30 @@ fn home(seed: usize, name: &[u8]) -> Home {
     Home { set: hash as u32 % SETS as u32, tag: (hash >> 32) as u32 | 1 }
 }
 
-/// Counts keys and remembers the busiest. Large: 160 KB.
+/// Counts keys and remembers the busiest. It takes 160 KB.
 #[derive(Clone, Debug)]
 pub struct TopK {
     seed: usize,
     sets: [Set; SETS],
     tenants: [[Counter; WAYS]; SETS],
-    /// Names above [`SHORT`], by set and place; made for the first of them.
+    /// The names longer than [`SHORT`], by set and place. They are allocated with the first such
+    /// name.
     long_names: Option<Box<[[Vec<u8>; WAYS]]>>,
-    noted: [Noted; TOGETHER],
-    /// How many of them are there.
+    noted: [PendingEvent; TOGETHER],
+    /// The number of events that are noted.
     waiting: usize,
 }
 
 impl TopK {
-    /// Nothing counted. The seed keeps strangers from choosing keys that fall
-    /// into one set.
-    #[allow(clippy::large_stack_arrays)] // made at compile time where it counts
+    /// A counter without events. The seed keeps clients from choosing keys that fall into one set.
+    #[allow(clippy::large_stack_arrays)] // made at compile time in the module
     pub const fn new(seed: usize) -> Self {
         const SET: Set = Set { tags: [0; WAYS], ticks: [0; WAYS], counts: [0; WAYS] };
         const TENANT: Counter =
             Counter { error: 0, since: Micros(0), before: 0, length: 0, name: [0; SHORT] };
         const TENANTS: [Counter; WAYS] = [TENANT; WAYS];
         const HOME: Home = Home { set: 0, tag: 0 };
-        const NOTED: Noted = Noted { now: Micros(0), home: HOME, length: 0, name: [0; SHORT] };
+        const NOTED: PendingEvent = PendingEvent { now: Micros(0), home: HOME, length: 0, name: [0; SHORT] };
         Self {
             seed,
             sets: [SET; SETS],
@@ -165,20 +162,20 @@ impl TopK {
         }
     }
 
-    /// The seed.
+    /// The seed of the hashes.
     pub const fn seed(&self) -> usize {
         self.seed
     }
 
-    /// Gives what was made as a constant a seed before anything is counted.
+    /// Sets the seed of a counter that was made as a constant. Call it before the first event.
     pub const fn set_seed(&mut self, seed: usize) {
         self.seed = seed;
     }
 
-    /// Counts one event of a key. Returns what counting it will look at, if that is
-    /// later.
+    /// Counts one event of a key. If it will be counted later, returns the memory that counting
+    /// will read.
     #[inline]
-    pub fn count(&mut self, name: &[u8], now: Micros) -> Option<PrefetchHint> {
+    pub fn record(&mut self, name: &[u8], now: Micros) -> Option<PrefetchHint> {
         if let Some(noted) = self.noted.get_mut(self.waiting)
             && let Some(short) = noted.name.get_mut(..name.len())
             && let Ok(length) = u8::try_from(name.len())
@@ -197,7 +194,7 @@ impl TopK {
         }
     }
 
-    /// Counts what is only noted.
+    /// Counts the events that are noted.
     #[inline(never)]
     fn catch_up(&mut self) {
         let noted = self.noted;
@@ -232,7 +229,7 @@ impl TopK {
         }
     }
 
-    /// Gives the least place of the set to another key.
+    /// Gives the place of the set's least busy key to another key.
     #[inline]
     fn displace(&mut self, home: Home, name: &[u8], now: Micros) {
         let index = home.set as usize;
@@ -281,7 +278,7 @@ impl TopK {
         }
     }
 
-    /// All that have a place, the busiest first; equals by name.
+    /// All keys that have a place, the busiest first, and keys with equal counts by name.
     pub fn list(&mut self, now: Micros) -> Vec<HeavyHitter<'_>> {
         self.catch_up();
         let mut all = Vec::new();
@@ -303,7 +300,7 @@ impl TopK {
     }
 }
 
-/// The first event of a key in this step of time: after a gap a spell begins.
+/// Updates the step of a key at its first event in it. After a gap a spell begins.
 #[cold]
 fn time_passed(last: &mut u32, tenant: Option<&mut Counter>, count: u64, now: Micros) {
     if let Some(tenant) = tenant

@@ -1,11 +1,11 @@
-//! Durations counted in buckets of powers of two: fixed memory, one step to
-//! count, quantiles within a factor of two.
+//! A histogram of durations with buckets of powers of two. It has a fixed size, counts in one step,
+//! and gives quantiles within a factor of two.
 
-/// How many buckets there are; the last holds all that is longer.
+/// The number of buckets. The last one holds all longer durations.
 pub const BUCKETS: usize = 32;
 
-/// How many durations fell into each bucket: bucket `i` holds those of at most
-/// 2^i and more than 2^(i-1), in whatever unit the owner counts.
+/// The number of durations in each bucket. Bucket `i` holds those of at most 2^i and more than
+/// 2^(i-1), in the owner's unit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Histogram {
     buckets: [u64; BUCKETS],
@@ -13,7 +13,7 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// Nothing counted.
+    /// A histogram without durations.
     pub const NONE: Self = Self { buckets: [0; BUCKETS], sum: 0 };
 
     /// Counts one duration.
@@ -26,7 +26,7 @@ impl Histogram {
         self.sum = self.sum.saturating_add(duration);
     }
 
-    /// Counts what another counted, too.
+    /// Adds what another histogram counted.
     pub fn merge(&mut self, other: &Self) {
         for (mine, more) in self.buckets.iter_mut().zip(&other.buckets) {
             *mine = mine.saturating_add(*more);
@@ -34,18 +34,18 @@ impl Histogram {
         self.sum = self.sum.saturating_add(other.sum);
     }
 
-    /// How many were counted.
+    /// The number of durations.
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
 
-    /// All durations together.
+    /// The sum of all durations.
     pub const fn sum(&self) -> u64 {
         self.sum
     }
 
-    /// Each bucket's upper bound with how many are at most that long, as
-    /// Prometheus counts; the last bound is `None`, for no bound.
+    /// The upper bound of each bucket, with the number of durations up to it, as Prometheus counts.
+    /// The last bound is `None`, for no bound.
     pub fn cumulative(&self) -> impl Iterator<Item = (Option<u64>, u64)> {
         self.buckets.iter().enumerate().scan(0u64, |sum, (index, n)| {
             *sum = sum.saturating_add(*n);
@@ -53,8 +53,8 @@ impl Histogram {
         })
     }
 
-    /// The upper bound of the bucket that the fraction `hundredths` of 100 falls
-    /// into; `None` when nothing was counted.
+    /// The upper bound of the bucket that holds the quantile of `hundredths` / 100. `None` without
+    /// durations.
     ///
     /// ```
     /// use floodgate::core::stats::histogram::Histogram;
@@ -64,7 +64,7 @@ impl Histogram {
     ///     times.add(us);
     /// }
     /// assert_eq!(times.count(), 3);
-    /// // An upper bound within a factor of two.
+    /// // The result is an upper bound within a factor of two.
     /// assert!(times.quantile(50).unwrap() >= 12);
     /// ```
     pub fn quantile(&self, hundredths: u64) -> Option<u64> {

@@ -1,4 +1,4 @@
-//! Figures about many events in little memory.
+//! Statistics of many events in little memory.
 
 pub mod alerts;
 pub mod gauge_schedule;

@@ -1,21 +1,21 @@
-//! Decimals as programs print them, read without a float: `12`, `-0.5`, `.5`, `1e-07`,
-//! `0.30000000000000004`.
+//! Decimal numbers as programs print them, parsed without floating point: `12`, `-0.5`, `.5`,
+//! `1e-07`, `0.30000000000000004`.
 
-/// Why a text is no decimal.
+/// The reason for which a text is no decimal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DecimalError {
-    /// No number.
+    /// The text is not a number.
     NotANumber,
-    /// Above the most.
+    /// The number is beyond the allowed bounds.
     TooMuch,
 }
 
-/// The number that a text stands for, in units of its last kept decimal: `0.5` with 3
-/// decimals is 500. Digits beyond are rounded half to even. At most `most` either way,
-/// which is far below what 128 bits hold.
+/// Parses a decimal into units of its last kept decimal: `0.5` with 3 decimals is 500. Further
+/// digits are rounded half to even. The result is between `-most` and `most`; `most` must be far
+/// below what 128 bits hold.
 ///
 /// # Errors
-/// Another text, or too much.
+/// [`DecimalError`] for a text that is no number, or a number beyond the bounds.
 pub fn parse(text: &[u8], decimals: usize, most: i128) -> Result<i128, DecimalError> {
     let (negative, rest) = sign(text);
     let at = rest.iter().position(|byte| matches!(byte, b'e' | b'E'));
@@ -29,7 +29,7 @@ pub fn parse(text: &[u8], decimals: usize, most: i128) -> Result<i128, DecimalEr
     if whole.len() + fraction.len() == 0 || !whole.iter().chain(fraction).all(u8::is_ascii_digit) {
         return Err(DecimalError::NotANumber);
     }
-    // How many digits stand before the point, once it is moved behind the last kept one.
+    // The number of digits before the point, after it was moved behind the last kept decimal.
     let length = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
     let kept = length(whole.len()).saturating_add(exponent).saturating_add(length(decimals));
     let number = rounded(whole.iter().chain(fraction).map(|digit| digit - b'0'), kept, most)?;
@@ -47,7 +47,7 @@ fn sign(text: &[u8]) -> (bool, &[u8]) {
     }
 }
 
-/// A whole number with a sign. One that is out of any reach stays so.
+/// Parses a whole number with a sign. One that is out of any range is clamped.
 fn exponent(text: &[u8]) -> Result<i64, DecimalError> {
     let (negative, digits) = sign(text);
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
@@ -59,8 +59,8 @@ fn exponent(text: &[u8]) -> Result<i64, DecimalError> {
     Ok(if negative { -size } else { size })
 }
 
-/// The number that the first `kept` of these digits write, rounded half to even
-/// by the others. Digits that are missing are zeros.
+/// The number that the first `kept` digits make, rounded half to even by the other digits. Missing
+/// digits are zeros.
 fn rounded(digits: impl Iterator<Item = u8>, kept: i64, most: i128) -> Result<i128, DecimalError> {
     let mut number = 0i128;
     let mut left = kept;
@@ -71,7 +71,7 @@ fn rounded(digits: impl Iterator<Item = u8>, kept: i64, most: i128) -> Result<i1
             0 => next = digit,
             _ => beyond |= digit > 0,
         }
-        // Above the most, whatever comes.
+        // Whatever follows, the number stays above `most`.
         if number > most {
             return Err(DecimalError::TooMuch);
         }

@@ -14,10 +14,10 @@ pub const HOUR: u64 = 60 * MINUTE;
 pub const DAY: u64 = 24 * HOUR;
 /// Microseconds in a week of seven such days.
 pub const WEEK: u64 = 7 * DAY;
-/// The longest length of time that any token may name: 366 days.
+/// The longest time in microseconds that a token may name: 366 days.
 pub const LONGEST: u64 = 366 * DAY;
 
-/// Every unit with a fixed length, by each of its spellings.
+/// The units of fixed length in microseconds, with their spellings.
 const UNITS: &[(&[&str], u64)] = &[
     (&["ms"], MILLISECOND),
     (&["s", "sec", "second", "seconds"], SECOND),
@@ -27,8 +27,7 @@ const UNITS: &[(&[&str], u64)] = &[
     (&["w", "week", "weeks"], WEEK),
 ];
 
-/// The length in microseconds of the unit that `text` spells (letter case does
-/// not matter), or `None`.
+/// The length in microseconds of the unit that `text` spells. Letter case does not matter.
 pub fn unit(text: &[u8]) -> Option<u64> {
     UNITS
         .iter()
@@ -41,7 +40,8 @@ pub fn split_number(text: &[u8]) -> (&[u8], &[u8]) {
     text.split_at(text.iter().position(|b| !b.is_ascii_digit()).unwrap_or(text.len()))
 }
 
-/// Decimal digits only, no sign; `None` when empty, not digits or above `u64`.
+/// Parses decimal digits without a sign. `None` for an empty text, other characters, or a number
+/// above 64 bits.
 pub fn whole_number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
@@ -52,7 +52,7 @@ pub fn whole_number(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// What people write for a unit, and the unit.
+/// Common spellings that are no unit, each with the unit that is meant.
 const NEAR_UNITS: &[(&str, &str)] = &[
     ("msec", "ms"),
     ("msecs", "ms"),
@@ -67,14 +67,14 @@ const NEAR_UNITS: &[(&str, &str)] = &[
     ("wks", "w"),
 ];
 
-/// The unit that a text which spells none was meant for, where that is clear.
+/// The unit that is clearly meant by a text that spells none.
 pub fn near_unit(text: &[u8]) -> Option<&'static str> {
     NEAR_UNITS.iter().find(|(near, _)| near.as_bytes().eq_ignore_ascii_case(text)).map(|&(_, unit)| unit)
 }
 
-/// Parses a duration argument (`WAIT`, `TTL`, `FOR`, `DUR`, …): a whole number
-/// with a unit; only 0 needs none. Returns microseconds, 0 ..= [`LONGEST`];
-/// callers that need at least one millisecond say so.
+/// Parses the duration of an argument (`WAIT`, `TTL`, `FOR`, `DUR`, …): a whole number with a unit,
+/// which only 0 may lack. Returns microseconds, 0 to [`LONGEST`]. Callers that need at least a
+/// millisecond check that themselves.
 ///
 /// # Errors
 /// A [`TokenError`] that names the text, the reason and the way out.
@@ -90,21 +90,21 @@ pub fn parse(text: &[u8]) -> Result<u64, TokenError> {
     read(text, Unitless::Refused)
 }
 
-/// As [`parse`], of what version 0.1 kept: there a number without a unit was
+/// The same as [`parse`], for a text that version 0.1 stored. There a number without a unit was in
 /// milliseconds.
 ///
 /// # Errors
-/// As [`parse`].
+/// The same as [`parse`].
 pub fn parse_stored(text: &[u8]) -> Result<u64, TokenError> {
     read(text, Unitless::Milliseconds)
 }
 
-/// What a number without a unit is.
+/// The meaning of a number without a unit.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Unitless {
-    /// An error, unless it is 0.
+    /// It is an error, unless the number is 0.
     Refused,
-    /// Milliseconds.
+    /// The number is in milliseconds.
     Milliseconds,
 }
 
@@ -140,9 +140,9 @@ fn needs_a_unit(digits: &[u8]) -> String {
     format!("needs a unit, such as {n}s or {n}ms")
 }
 
-/// The shortest exact text of a length that is a whole number of milliseconds:
-/// `1500ms`, `30s`, `5m`, `1d`. The unit `w` is never used, since for fixed
-/// windows a week starts on Monday and seven days do not.
+/// The shortest exact text of a length in microseconds that is whole milliseconds, such as
+/// `1500ms`, `30s`, `5m` or `1d`. The unit `w` is never used, because for fixed windows a week
+/// starts on Monday, which seven days do not.
 ///
 /// ```
 /// use floodgate::core::text::duration::{HOUR, MINUTE, canonical};

@@ -1,13 +1,13 @@
-//! The longest of many prefixes that a name starts with.
+//! A map that finds the longest of many prefixes of a name.
 //!
-//! A radix tree: looking up walks down the name and never looks at more bytes
-//! than the longest prefix has, however many prefixes there are.
+//! It is a radix tree. A look-up walks down the name and never reads more bytes than the longest
+//! prefix has, however many prefixes there are.
 
-/// The longest prefix in bytes. It bounds the depth of the tree, so that no
-/// recursion here can grow deep.
+/// The length of the longest prefix in bytes. It bounds the depth of the tree, and so the depth of
+/// recursion.
 pub const MAX_PREFIX: usize = 256;
 
-/// Values by prefix.
+/// A map from prefixes to values.
 #[derive(Clone, Debug)]
 pub struct PrefixMap<T> {
     root: PrefixNode<T>,
@@ -16,13 +16,13 @@ pub struct PrefixMap<T> {
 #[derive(Clone, Debug)]
 struct PrefixNode<T> {
     value: Option<T>,
-    /// By the first byte of the edge; no two edges share it.
+    /// The edges in the order of their first bytes. No two edges share one.
     children: Vec<Edge<T>>,
 }
 
 #[derive(Clone, Debug)]
 struct Edge<T> {
-    /// Never empty.
+    /// The bytes of the edge, at least one.
     bytes: Box<[u8]>,
     node: PrefixNode<T>,
 }
@@ -34,13 +34,13 @@ impl<T> Default for PrefixMap<T> {
 }
 
 impl<T> PrefixMap<T> {
-    /// Puts a value under `prefix` (any bytes, the empty prefix matches every
-    /// name); gives back what was there.
+    /// Sets the value of `prefix`, which may be any bytes. The empty prefix matches every name.
+    /// Returns the value that was there.
     pub fn insert(&mut self, prefix: &[u8], value: T) -> Option<T> {
         self.root.insert(prefix, value)
     }
 
-    /// Takes the value of `prefix` out.
+    /// Removes the value of `prefix`.
     pub fn remove(&mut self, prefix: &[u8]) -> Option<T> {
         self.root.remove(prefix)
     }
@@ -56,7 +56,7 @@ impl<T> PrefixMap<T> {
         node.value.as_ref()
     }
 
-    /// The value of the longest prefix of `name` among those that `fits`.
+    /// The value of the longest prefix of `name`, among those for which `fits` returns true.
     ///
     /// ```
     /// use floodgate::core::text::prefix::PrefixMap;
@@ -86,7 +86,7 @@ impl<T> PrefixNode<T> {
         Self { value, children: Vec::new() }
     }
 
-    /// Where the edge that starts like `name` is, or belongs.
+    /// The place of the edge that starts as `name` does, or else the place where it belongs.
     fn place(&self, name: &[u8]) -> Result<usize, usize> {
         self.children.binary_search_by_key(&name.first(), |edge| edge.bytes.first())
     }
@@ -112,7 +112,8 @@ impl<T> PrefixNode<T> {
         if let Some((head, tail)) = edge.bytes.split_at_checked(shared)
             && !tail.is_empty()
         {
-            // The new prefix leaves the edge in its middle: a node goes there.
+            // The new prefix ends or branches in the middle of the edge, so a node is inserted
+            // there.
             let (head, tail) = (head.into(), tail.into());
             let lower = std::mem::replace(&mut edge.node, Self::leaf(None));
             edge.node.children.push(Edge { bytes: tail, node: lower });
@@ -129,7 +130,8 @@ impl<T> PrefixNode<T> {
         let edge = self.children.get_mut(place)?;
         let removed = edge.node.remove(prefix.strip_prefix(&*edge.bytes)?)?;
         if edge.node.value.is_none() {
-            // A node that marks nothing and branches nowhere goes.
+            // Remove a node that has neither a value nor children, and merge one that has a single
+            // child.
             match edge.node.children.len() {
                 0 => drop(self.children.remove(place)),
                 1 => {

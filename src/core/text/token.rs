@@ -1,35 +1,34 @@
-//! Why a token of one of the grammars was refused.
+//! Errors for tokens of the grammars.
 
 use std::fmt;
 
-/// The longest part of a malformed token that an error repeats, in bytes.
+/// The most bytes of a malformed token that an error repeats.
 pub const SHOWN_BYTES: usize = 64;
 
-/// A malformed token: what kind of thing it should have been, the token, why.
+/// The error for a malformed token: what it should have been, the token, and the reason.
 ///
-/// Its text is the tail of the error that a client sees, for example
-/// `invalid limit '100/': missing period`; unprintable bytes are escaped and
-/// the token is cut at [`SHOWN_BYTES`], so the text is always one line of
-/// printable ASCII.
+/// Its text is the tail of the error that a client sees, for example `invalid limit '100/': missing
+/// period`. Unprintable bytes are escaped and the token is cut at [`SHOWN_BYTES`], so the text is
+/// always one line of printable ASCII.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid {what} '{token}': {reason}")]
 pub struct TokenError {
-    /// `limit`, `breaker`, `duration`, …
+    /// What the token should have been, such as `limit`, `breaker` or `duration`.
     pub what: &'static str,
-    /// The offending part, already escaped and cut.
+    /// The malformed part, escaped and cut.
     pub token: String,
-    /// The reason in a few words, lower case, no full stop.
+    /// The reason in a few words, in lower case, without a full stop.
     pub reason: String,
 }
 
 impl TokenError {
-    /// Names `token` and says why it is no valid `what`.
+    /// An error that names `token` and says why it is no valid `what`.
     pub fn new(what: &'static str, token: &[u8], reason: impl fmt::Display) -> Self {
         Self { what, token: shown(token), reason: reason.to_string() }
     }
 }
 
-/// `bytes` as printable ASCII, cut at [`SHOWN_BYTES`] input bytes.
+/// The bytes as printable ASCII, cut after [`SHOWN_BYTES`] bytes.
 ///
 /// ```
 /// use floodgate::core::text::token::shown;
@@ -44,4 +43,13 @@ pub fn shown(bytes: &[u8]) -> String {
         text.push_str("...");
     }
     text
+}
+
+/// `a, b and c`, where `conjunction` is `and`.
+pub fn listed(words: &[&str], conjunction: &str) -> String {
+    match words {
+        [] => String::new(),
+        [only] => (*only).to_owned(),
+        [all @ .., last] => format!("{} {conjunction} {last}", all.join(", ")),
+    }
 }

@@ -1,16 +1,15 @@
-//! How long things took: counts in logarithmic buckets.
+//! Counts of durations in logarithmic buckets, sixteen for each doubling.
 //!
-//! Sixteen buckets to each doubling. A duration of up to 31 ms is exact; above,
-//! a quantile is off by at most 1/32 of the true value (3.2 %), whatever the
-//! durations are.
+//! Durations of up to 31 ms are exact. Above, a quantile is off by at most 1/32 of the true value
+//! (3.2 %), whatever the durations are.
 
-/// Sixteen buckets to each doubling.
+/// The number of buckets for each doubling.
 const STEPS: u64 = 16;
-/// Below this every value has its own bucket.
+/// The number of milliseconds below which every value has its own bucket.
 const EXACT: u64 = 2 * STEPS;
-/// The longest duration that is told apart, in milliseconds: 366 days.
+/// The longest duration that is distinguished, in milliseconds: 366 days.
 const LONGEST_MS: u64 = 366 * 86_400_000;
-/// Buckets that there can be.
+/// The number of buckets.
 pub const BUCKETS: u16 = bucket(LONGEST_MS) + 1;
 
 #[allow(clippy::cast_possible_truncation)] // at most BUCKETS
@@ -18,12 +17,12 @@ const fn bucket(ms: u64) -> u16 {
     if ms < EXACT {
         return ms as u16;
     }
-    // The highest bit and the four below it.
+    // The bucket is given by the highest bit and the four bits below it.
     let doublings = ms.ilog2() - STEPS.ilog2();
     (doublings as u64 * STEPS + (ms >> doublings)) as u16
 }
 
-/// The middle of a bucket.
+/// The middle of a bucket in milliseconds.
 const fn middle(bucket: u16) -> u64 {
     let bucket = bucket as u64;
     if bucket < EXACT {
@@ -33,10 +32,10 @@ const fn middle(bucket: u16) -> u64 {
     ((bucket - doublings * STEPS) << doublings) + ((1 << doublings) - 1) / 2
 }
 
-/// Durations in milliseconds, counted.
+/// The counts of durations in milliseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Durations {
-    /// Buckets in use, ascending, with their counts (never 0).
+    /// The buckets in use in ascending order, with their counts (never 0).
     counts: Vec<(u16, u64)>,
 }
 
@@ -60,8 +59,7 @@ impl Durations {
         }
     }
 
-    /// The `percent`-th percentile in milliseconds by nearest rank; `None`
-    /// without durations.
+    /// The `percent`-th percentile in milliseconds, by nearest rank. `None` without durations.
     pub fn percentile(&self, percent: u64) -> Option<u64> {
         let all: u128 = self.counts.iter().map(|&(_, n)| u128::from(n)).sum();
         let rank = (all * u128::from(percent)).div_ceil(100).max(1);
@@ -73,23 +71,24 @@ impl Durations {
         found.map(|&(bucket, _)| middle(bucket))
     }
 
-    /// Buckets in use and their counts, ascending.
+    /// The buckets in use and their counts, in ascending order.
     pub fn counts(&self) -> &[(u16, u64)] {
         &self.counts
     }
 
-    /// From what [`Durations::counts`] gave; `None` when it cannot have.
+    /// Makes durations of what [`Durations::counts`] returned. `None` for counts that it cannot
+    /// return.
     pub fn from_counts(counts: Vec<(u16, u64)>) -> Option<Self> {
         let ascending = counts.windows(2).all(|pair| matches!(pair, [(a, _), (b, _)] if a < b));
         let valid = counts.iter().all(|&(bucket, n)| bucket < BUCKETS && n > 0);
         (ascending && valid).then_some(Self { counts })
     }
 
-    /// Bytes held outside the value itself.
+    /// The bytes held outside the value itself.
     pub fn heap_bytes(&self) -> usize {
         self.counts.capacity() * size_of::<(u16, u64)>()
     }
 }
 
-// What the cost stated in the module's documentation rests on.
+// The cost in the module documentation of `usage` rests on this.
 const _: () = assert!(BUCKETS <= 528);

@@ -1,5 +1,4 @@
-//! Usage as bytes: equal usage, equal bytes; whatever cannot have been written
-//! is refused.
+//! Usage as bytes. Equal usage gives equal bytes, and bytes that no usage gives are refused.
 
 use super::durations::Durations;
 use super::series::{DAYS, HOURS, Series};
@@ -10,7 +9,7 @@ use crate::core::usage::tally::UsageTally;
 use crate::core::wire::{Corrupt, Reader, put_u64, put_u128};
 
 impl UsageSeries {
-    /// Appends everything it is.
+    /// Appends the whole usage.
     pub fn write(&self, out: &mut Vec<u8>) {
         put_u64(out, self.since.0);
         put_u64(out, self.last.0);
@@ -31,19 +30,19 @@ impl UsageSeries {
         }
     }
 
-    /// Reads what [`UsageSeries::write`] wrote.
+    /// Reads the bytes that [`UsageSeries::write`] wrote.
     ///
     /// # Errors
-    /// [`Corrupt`] when cut, malformed or impossible.
+    /// [`Corrupt`] if the bytes are cut, malformed or impossible.
     pub fn read(reader: &mut Reader<'_>) -> Result<Self, Corrupt> {
         Self::read_with(reader, read_tally)
     }
 
-    /// Reads what version 0.1 wrote: spend in nano-units, and no units used. What
-    /// was granted stands for those.
+    /// Reads the bytes that version 0.1 wrote. They hold spend in nano-units and no used units. The
+    /// granted units stand for those.
     ///
     /// # Errors
-    /// As [`UsageSeries::read`].
+    /// The same as [`UsageSeries::read`].
     pub fn read_of_0_1(reader: &mut Reader<'_>) -> Result<Self, Corrupt> {
         Self::read_with(reader, read_tally_of_0_1)
     }
@@ -74,7 +73,7 @@ fn write_tally(out: &mut Vec<u8>, tally: &UsageTally) {
         put_u64(out, n);
     }
     put_u128(out, spend.zigzag());
-    // As `Spend::zigzag` does.
+    // The same mapping as that of `Spend::zigzag`.
     put_u64(out, ((used << 1) ^ (used >> 63)).cast_unsigned());
 }
 

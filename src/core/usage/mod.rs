@@ -1,18 +1,18 @@
-//! Usage: what happened on one key, by hour and by day, in bounded memory.
+//! Usage: the events of one key, by hour and by day, in bounded memory.
 //!
 //! | file | idea |
 //! |---|---|
-//! | [`spend`] | money as a whole number of pico-units: exact decimals |
-//! | [`durations`] | how long things took, in logarithmic buckets |
+//! | [`spend`] | money as a whole number of pico-units, so decimals are exact |
+//! | [`durations`] | durations in logarithmic buckets |
 //! | [`tally`] | what is counted |
-//! | [`series`] | counts by hour and day, and how they turn over |
-//! | [`encoding`] | all of it as bytes, validated on the way in |
+//! | [`series`] | counts by hour and day |
+//! | [`encoding`] | usage as bytes, validated when read |
 //!
 //! # What it costs
-//! 192 bytes, 96 for each hour (of 24) and each day (of 30) in which something
-//! happened, and 16 for each bucket of durations in use, of at most 528, in all
-//! and again today. So a key that is busy around the clock costs some 6 KB, and
-//! none can cost more than 23 KB.
+//! A key costs 192 bytes, and 96 more for each hour (of 24) and each day (of 30) with an event.
+//! Each bucket of durations in use costs 16 bytes, once for all time and once for today; there are
+//! at most 528 buckets. So a key that is busy around the clock costs about 6 KB, and none can cost
+//! more than 23 KB.
 
 pub mod durations;
 pub mod encoding;

@@ -1,10 +1,9 @@
 //! Counts by hour and by day, in UTC.
 //!
-//! Each entry belongs to a number: hours or days since the epoch. An entry is
-//! written at the time at hand, and what is then too old goes. Time that
-//! stepped back takes what it counted in the future with it into the hour and
-//! day at hand, so that nothing is lost, counted twice or found later under a
-//! time that had not come yet.
+//! Each entry has a number: that of the hour or day since the epoch. An entry is written at the
+//! current time, and entries that are then too old are dropped. If the clock went back, counts of
+//! later hours and days are added to the current hour and day. So nothing is lost, counted twice,
+//! or shown for a time that has not come yet.
 
 use super::durations::Durations;
 use super::tally::Decided;
@@ -12,24 +11,24 @@ use crate::core::text::duration::{DAY, HOUR};
 use crate::core::time::Micros;
 use crate::core::usage::tally::{UsageTally, WorkOutcome};
 
-/// Hours kept, the one at hand included.
+/// The number of hours that are kept, the current one included.
 pub const HOURS: u64 = 24;
-/// Days kept, today included.
+/// The number of days that are kept, today included.
 pub const DAYS: u64 = 30;
-/// How long usage is kept after the last use.
+/// The time in microseconds for which usage is kept after the last event.
 pub const KEPT_US: u64 = 30 * DAY;
 
-/// A unit of a series.
+/// The period of an entry of a series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SeriesPeriod {
-    /// An hour of the day.
+    /// One hour.
     Hour,
-    /// A day.
+    /// One day.
     Day,
 }
 
 impl SeriesPeriod {
-    /// How many are kept.
+    /// The number of such periods that are kept.
     pub const fn kept(self) -> u64 {
         match self {
             Self::Hour => HOURS,
@@ -44,12 +43,12 @@ impl SeriesPeriod {
         }
     }
 
-    /// The number of the one that holds `at`.
+    /// The number of the period that holds `at`.
     pub const fn of(self, at: Micros) -> u64 {
         at.0 / self.us()
     }
 
-    /// The name of one in UTC: `2026-11-20T15`, `2026-11-20`.
+    /// The name of a period in UTC, such as `2026-11-20T15` or `2026-11-20`.
     pub fn name(self, number: u64) -> String {
         let seconds = number.saturating_mul(self.us()) / 1_000_000;
         let time = i64::try_from(seconds).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
@@ -62,13 +61,13 @@ impl SeriesPeriod {
     }
 }
 
-/// Tallies by number, ascending; those in which nothing happened are left out.
+/// The tallies of the periods by number, in ascending order. Periods without events are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Series(pub(super) Vec<(u64, UsageTally)>);
 
 impl Series {
-    /// Makes `now` the newest number: drops what is too old, folds what is
-    /// later into it.
+    /// Makes `now` the newest number. Entries that are too old are dropped, and later ones are
+    /// added to it.
     fn turn_to(&mut self, now: u64, kept: u64) {
         self.0.retain(|&(number, _)| number.saturating_add(kept) > now);
         let later = self.0.partition_point(|&(number, _)| number <= now);
@@ -77,7 +76,7 @@ impl Series {
         }
     }
 
-    /// Adds to the newest number.
+    /// Adds a tally to the newest number.
     fn add(&mut self, now: u64, tally: &UsageTally) {
         match self.0.last_mut() {
             Some((number, last)) if *number == now => last.add(tally),
@@ -94,7 +93,7 @@ impl Series {
     }
 }
 
-/// What happened on one key.
+/// The usage of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsageSeries {
     pub(super) since: Micros,
@@ -107,7 +106,7 @@ pub struct UsageSeries {
 }
 
 impl UsageSeries {
-    /// Nothing yet.
+    /// Usage without events, from `now` on.
     pub fn new(now: Micros) -> Self {
         Self {
             since: now,
@@ -120,32 +119,32 @@ impl UsageSeries {
         }
     }
 
-    /// When it began.
+    /// The time since which events are counted.
     pub const fn since(&self) -> Micros {
         self.since
     }
 
-    /// When it was last added to.
+    /// The time of the last event.
     pub const fn last(&self) -> Micros {
         self.last
     }
 
-    /// When it is forgotten unless something happens.
+    /// The time at which the usage is forgotten, unless another event comes.
     pub const fn ends(&self) -> Micros {
         self.last.plus(KEPT_US)
     }
 
-    /// Counts what a limiter decided.
+    /// Counts a decision on a request.
     pub fn decided(&mut self, now: Micros, decided: Decided) {
         self.count(now, &UsageTally::of_decision(decided));
     }
 
-    /// Counts that a grant turned out to be so many units more, or less.
+    /// Corrects the used units of a grant by `units`, which may be negative.
     pub fn corrected(&mut self, now: Micros, units: i64) {
         self.count(now, &UsageTally::of_correction(units));
     }
 
-    /// Counts how the work went.
+    /// Counts an outcome of the work.
     pub fn record(&mut self, now: Micros, outcome: &WorkOutcome) {
         self.count(now, &UsageTally::of_outcome(outcome));
         if let Some(ms) = outcome.duration_ms {
@@ -171,7 +170,7 @@ impl UsageSeries {
         self.since = self.since.min(now);
     }
 
-    /// As it stands at `now`, when nothing more happens.
+    /// The usage as it is at `now`, if no more events come.
     #[must_use]
     pub fn at(&self, now: Micros) -> Self {
         let mut view = self.clone();
@@ -180,17 +179,18 @@ impl UsageSeries {
         view
     }
 
-    /// Everything since it began.
+    /// The tally of all events.
     pub const fn total(&self) -> &UsageTally {
         &self.total
     }
 
-    /// All durations since it began.
+    /// The durations of all events.
     pub const fn durations(&self) -> &Durations {
         &self.durations
     }
 
-    /// The durations of the day of the last change, or of [`UsageSeries::at`].
+    /// The durations of the day of the last event, or of the day that [`UsageSeries::at`] was
+    /// given.
     pub const fn durations_today(&self) -> &Durations {
         &self.today
     }
@@ -203,8 +203,8 @@ impl UsageSeries {
         }
     }
 
-    /// The newest `n` hours or days, as of [`UsageSeries::at`] `now`, in which something
-    /// happened: the oldest of them first.
+    /// The hours or days with events among the newest `n`, the oldest first. Call it on the result
+    /// of [`UsageSeries::at`] for the same `now`.
     pub fn newest(
         &self,
         period: SeriesPeriod,
@@ -222,7 +222,7 @@ impl UsageSeries {
         found.into_iter()
     }
 
-    /// Bytes held, itself included.
+    /// The bytes held, the value itself included.
     pub fn memory(&self) -> usize {
         size_of::<Self>()
             + (self.hours.0.capacity() + self.days.0.capacity()) * size_of::<(u64, UsageTally)>()
@@ -231,5 +231,5 @@ impl UsageSeries {
     }
 }
 
-// What the cost stated in the module's documentation rests on.
+// The cost in the module documentation of `usage` rests on this.
 const _: () = assert!(size_of::<(u64, UsageTally)>() <= 96 && size_of::<UsageSeries>() <= 256);

@@ -1,52 +1,52 @@
-//! What is counted.
+//! The tally of one key's events.
 
 use super::spend::Spend;
 
-/// What a limiter decided of one request.
+/// A decision on one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decided {
-    /// Units granted.
+    /// The number of units granted.
     pub granted: u64,
-    /// Units asked for and not granted.
+    /// The number of units asked for and not granted.
     pub denied: u64,
 }
 
-/// How the work itself went: `count` times the same.
+/// The outcome of the work itself, `count` times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorkOutcome {
-    /// It succeeded.
+    /// True if the work succeeded.
     pub ok: bool,
-    /// It was served from a cache.
+    /// True if the result came from a cache.
     pub cached: bool,
-    /// How many there were.
+    /// The number of equal outcomes.
     pub count: u64,
-    /// What they cost together.
+    /// The spend of all of them together.
     pub spend: Spend,
-    /// How long each took, in milliseconds.
+    /// The duration of each in milliseconds.
     pub duration_ms: Option<u64>,
 }
 
-/// Counts. Sums saturate.
+/// Counts of events. Sums saturate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UsageTally {
-    /// Requests decided.
+    /// The number of requests that were decided.
     pub requests: u64,
-    /// Those of which nothing was granted.
+    /// The number of requests of which nothing was granted.
     pub denied_requests: u64,
-    /// Units granted.
+    /// The number of units granted.
     pub granted: u64,
-    /// Units denied.
+    /// The number of units denied.
     pub denied: u64,
-    /// Units used: those granted, corrected by what was settled, given back or
-    /// charged since. Below 0 where more was given back than granted meanwhile.
+    /// The number of units used: those granted, corrected by what was settled, given back or
+    /// charged later. It is negative if more was given back than was granted in the same time.
     pub used: i64,
-    /// Outcomes that succeeded.
+    /// The number of outcomes that succeeded.
     pub ok: u64,
-    /// Outcomes that failed.
+    /// The number of outcomes that failed.
     pub fail: u64,
-    /// Outcomes served from a cache.
+    /// The number of outcomes that came from a cache.
     pub cached: u64,
-    /// What was spent.
+    /// The spend.
     pub spend: Spend,
 }
 
@@ -63,7 +63,7 @@ impl UsageTally {
         }
     }
 
-    /// The tally of a grant that turned out to be so many units more, or less.
+    /// The tally of a correction of a grant by `units`, which may be negative.
     pub fn of_correction(units: i64) -> Self {
         Self { used: units, ..Self::default() }
     }
@@ -97,17 +97,17 @@ impl UsageTally {
         self.spend = self.spend.plus(other.spend);
     }
 
-    /// Whether nothing happened.
+    /// True if nothing was counted.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Outcomes in all.
+    /// The number of all outcomes.
     pub const fn outcomes(&self) -> u64 {
         self.ok.saturating_add(self.fail)
     }
 
-    /// Failures among the outcomes, 0 ..= 1; 0 without outcomes.
+    /// The share of failures among the outcomes, 0 to 1; 0 without outcomes.
     ///
     /// ```
     /// use floodgate::core::usage::UsageTally;
@@ -119,7 +119,7 @@ impl UsageTally {
         rate(self.fail, self.outcomes())
     }
 
-    /// Outcomes from a cache, 0 ..= 1; 0 without outcomes.
+    /// The share of outcomes from a cache, 0 to 1; 0 without outcomes.
     pub fn hit_rate(&self) -> f64 {
         rate(self.cached, self.outcomes())
     }

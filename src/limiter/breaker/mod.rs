@@ -1,4 +1,4 @@
-//! The same for circuit breakers: resolve → decide → apply → propagate → reply.
+//! The middle of the commands on circuit breakers: resolve → decide → apply → propagate → reply.
 
 pub mod apply;
 pub mod open;

@@ -1,6 +1,6 @@
-//! Which breakers are open, by name, as CB.STATE tells each of them.
+//! The breakers that are not closed, by name, as CB.STATE shows each of them.
 
-use super::resolve::resolve_standing;
+use super::resolve::CircuitKey;
 use crate::core::breaker::{CircuitState, CircuitView};
 use crate::core::time::Micros;
 use crate::observe::alerts::LongestOpen;
@@ -12,30 +12,32 @@ use crate::types::cbcircuit::not_closed::NOT_CLOSED;
 use crate::types::cbcircuit::rules::BreakerRef;
 use crate::types::name_index::once_a_name;
 
-/// What this part listens to.
+/// The events that this file listens to.
 pub const LISTENERS: &[EventListener] = &[(Event::Cron, sweep)];
 
 /// A breaker that is not closed.
 #[derive(Clone, Debug)]
 pub struct Open {
-    /// Its key.
+    /// The name of the key.
     pub name: Box<[u8]>,
     /// Its state.
     pub state: CircuitState,
-    /// Since when.
+    /// When the state began.
     pub since: Micros,
-    /// When a call would be admitted, in milliseconds, as CB.STATE tells it.
+    /// The time until a call would be admitted, in milliseconds, as CB.STATE shows it.
     pub retry_after_ms: i64,
     database: i32,
-    /// Since when it was last closed.
+    /// When it was last closed.
     not_closed_since: Micros,
     trials_in_flight: usize,
 }
 
-/// All that are open, half-open or forced open, the longest so first. A name that
-/// several databases have stands once: for the one in the caller's database, else for
-/// the one that is so longest. At most [`name_index::MOST`](crate::types::name_index::MOST);
-/// the gauges by state count every one.
+/// All breakers that are open, half-open or forced open. Those that have been so for longest come
+/// first.
+///
+/// A name that several databases have is listed once: for the breaker in the caller's database, or
+/// else for the one that has been so for longest. At most
+/// [`name_index::MOST`](crate::types::name_index::MOST) are listed; the gauges by state count all.
 pub fn list(ctx: &Context<'_>) -> Vec<Open> {
     let mut found = every_one(ctx);
     found.retain(|open| open.state != CircuitState::ForcedClosed);
@@ -44,7 +46,7 @@ pub fn list(ctx: &Context<'_>) -> Vec<Open> {
     found
 }
 
-/// All that are not closed, in any database.
+/// All breakers that are not closed, in any database.
 fn every_one(ctx: &Context<'_>) -> Vec<Open> {
     let mut found = Vec::new();
     NOT_CLOSED.retain(ctx.main(), |(database, name), since| {
@@ -53,8 +55,8 @@ fn every_one(ctx: &Context<'_>) -> Vec<Open> {
             let key = ctx.read(string.arg());
             let Ok(Some(value)) = key.value::<CbCircuit>() else { return false };
             let now = ctx.now();
-            // Time has closed it for good, or it is over. Another breaker closes it only
-            // as long as that holds.
+            // If time has closed the breaker for good, or its key is over, it is forgotten. If only
+            // another breaker closes it, that holds only as long as that breaker does.
             if value.is_over(now) || value.view(None, now).state == CircuitState::Closed {
                 return false;
             }
@@ -77,19 +79,19 @@ fn every_one(ctx: &Context<'_>) -> Vec<Open> {
     found
 }
 
-/// The circuit as CB.STATE tells of it: by the breaker that stands for its key now.
+/// The circuit as CB.STATE shows it, under the breaker that holds for its key now.
 pub fn view(ctx: &Context<'_>, name: &[u8], value: &CbCircuit, now: Micros) -> CircuitView {
-    let resolved = resolve_standing(ctx.main(), name, Some(value), now);
-    let other = resolved.and_then(|resolved| resolved.other);
+    let resolved = CircuitKey::of(ctx.main(), name, Some(value), now).resolve_without_call();
+    let other = resolved.and_then(|resolved| resolved.terms.rule);
     value.view(other.as_ref().map(BreakerRef::breaker), now)
 }
 
-/// The most of its openness that is held against a key, in microseconds.
+/// The longest time in microseconds that counts when keys are blamed for being open.
 const MINUTE_US: u64 = 60_000_000;
 
-/// The breaker that is open for longest, reopenings included: for how long it has not
-/// been closed. One that only waits for a call to try it is not held to be open; nor
-/// is one that an operator forced.
+/// The breaker that has been open for longest, reopenings included, with the time since it was last
+/// closed. A breaker does not count as open if it only waits for a trial call, or if an operator
+/// forced it.
 pub fn longest(ctx: &Context<'_>) -> LongestOpen {
     if NOT_CLOSED.is_empty(ctx.main()) {
         return LongestOpen::default();
@@ -101,7 +103,7 @@ pub fn longest(ctx: &Context<'_>) -> LongestOpen {
         CircuitState::HalfOpen => one.trials_in_flight > 0,
         CircuitState::Closed | CircuitState::ForcedOpen | CircuitState::ForcedClosed => false,
     });
-    // A clock that stepped back makes what began later begin now.
+    // After the clock stepped back, what began later begins now.
     let open_us = |one: &Open| now.since(one.not_closed_since.min(one.since));
     let Some(longest) = all.iter().max_by_key(|one| open_us(one)) else { return LongestOpen::default() };
     let weight = |one: &Open| open_us(one).min(MINUTE_US);
@@ -110,7 +112,7 @@ pub fn longest(ctx: &Context<'_>) -> LongestOpen {
     LongestOpen { seconds: open_us(longest) / 1_000_000, key: surely.then(|| longest.name.to_vec()) }
 }
 
-/// When there is no room for another name, makes some.
+/// Makes room in the index, if it has none for another name.
 fn sweep(ctx: &Context<'_>) {
     if NOT_CLOSED.is_full(ctx.main()) {
         every_one(ctx);

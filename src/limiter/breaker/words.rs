@@ -1,12 +1,21 @@
-//! The states of breakers as replies say them.
+//! How replies show the states and the permits of breakers.
 
-use crate::core::breaker::CircuitState;
+use crate::core::breaker::{CircuitState, Permit};
 use crate::server::context::Context;
 use crate::server::fast::shared_replies::SharedReplies;
+use crate::server::ffi::reply::{self, Reply};
 
 static STATES: SharedReplies = SharedReplies::new(&CircuitState::NAMES);
 
-/// Sends the name of a state as a bulk string.
-pub fn send_state(ctx: &Context<'_>, state: CircuitState) {
-    STATES.send(ctx, state as usize);
+/// Writes the token of an admitted call.
+impl Reply for Permit {
+    fn send(&self, ctx: &Context<'_>) {
+        reply::bytes(ctx, self.text().as_bytes());
+    }
+}
+
+impl Reply for CircuitState {
+    fn send(&self, ctx: &Context<'_>) {
+        STATES.send(ctx, *self as usize);
+    }
 }

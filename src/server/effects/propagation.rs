@@ -1,52 +1,54 @@
-//! Whether anybody hears what is propagated: a replica, its backlog, the AOF.
+//! Whether anybody receives what is propagated: a replica, the replication backlog, or the AOF.
 //!
-//! **Optimisation.** The server builds a command's arguments and looks the command up
-//! by name before it finds that nobody wants them. A bucket's grant took 11 200
-//! instructions with that and takes 8 500 without; a key of a batch 14 460 and 7 010
-//! (commit 983eefb). Where it is certain that nobody listens, changes are therefore
-//! only counted. The plain version propagates always; `tests/server/audience.rs` compares
-//! what replicas and the AOF get.
+//! **Optimisation.** The server builds a command's arguments and looks the command up by name
+//! before it finds that nobody wants them. A bucket's grant took 11 200 instructions with that and
+//! takes 8 500 without. A key of a batch took 14 460 and takes 7 010 (commit 983eefb). So while it
+//! is certain that nobody listens, changes are only counted. The plain version always propagates.
+//! `tests/server/durability/audience.rs` compares what replicas and the AOF get from both.
 //!
-//! Certain is what the server said of itself (INFO) as long as nothing can have
-//! changed it. Nobody starts to listen unseen: a new replica begins with a full
-//! synchronisation and the AOF with a rewrite, both from the snapshot of a
-//! forked child, which holds every change made before the fork; a replica goes
-//! on without one only where there is a backlog, which INFO shows, or which came
-//! with a change of role. Forks and changes of role are told to modules, and
-//! from then on everything is propagated until the server was asked again. In a
-//! cluster, where slots move by yet other ways, everything is.
+//! The certainty comes from INFO, and lasts until something could have changed the answer. A new
+//! listener cannot start unnoticed:
+//!
+//! * A new replica begins with a full synchronisation, and the AOF begins with a rewrite. Both are
+//!   written by a forked child, whose snapshot holds every change before the fork.
+//! * A replica that resumes without a full synchronisation needs a backlog. INFO shows the backlog,
+//!   unless it came with a change of role.
+//!
+//! The server notifies modules of forks and of changes of role. After one of them everything is
+//! propagated until INFO has been read again. In a cluster everything is always propagated, because
+//! slots move in further ways.
 
 use crate::server::context::Context;
-use crate::server::ffi::api::call;
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use redis_module::raw;
 
 #[derive(Clone, Copy, Debug)]
 enum Audience {
-    /// The server does not tell all it would take: everything is propagated.
+    /// The server does not announce every event that matters, so everything is propagated.
     Unknown,
-    /// Somebody may be there; so many changes since the server was asked.
+    /// Somebody may listen. `since` changes have been made since INFO was read.
     Perhaps { since: u32 },
-    /// Nobody is.
+    /// Nobody listens.
     Nobody,
 }
 
 static AUDIENCE: MainThreadCell<Audience> = MainThreadCell::new(Audience::Unknown);
 
-/// Asking costs the server some 20 µs; spread over so many changes that is nothing.
+/// The number of changes between two readings of INFO. One reading costs the server about 20 µs.
 const ASK_AFTER: u32 = 1024;
 
-/// Whether everything that could change the audience is told to the module.
+/// Starts the optimisation if `all` is true: the server announces every event that can add a
+/// listener.
 pub(in crate::server) fn watched(ctx: &Context<'_>, all: bool) {
-    // SAFETY: only reads the pointer, which stands for the generation of the server:
-    // before 7.0 propagation was queued whether or not anybody listened.
+    // SAFETY: only reads the pointer. A server of 7.0 or later has this function; older ones queue
+    // what is propagated even if nobody listens.
     let modern = unsafe { raw::RedisModule_SetCommandInfo }.is_some();
     if all && modern {
         *AUDIENCE.of(ctx.main()).borrow_mut() = Audience::Perhaps { since: 0 };
     }
 }
 
-/// The audience may have changed.
+/// Records that a listener may have been added.
 pub(in crate::server) fn changed(ctx: &Context<'_>) {
     let mut audience = AUDIENCE.of(ctx.main()).borrow_mut();
     if matches!(*audience, Audience::Nobody) {
@@ -54,12 +56,12 @@ pub(in crate::server) fn changed(ctx: &Context<'_>) {
     }
 }
 
-/// What [`is_absent`] would say, without asking the server anew.
+/// True if nobody listened when INFO was last read and nothing happened since. Never reads INFO.
 pub(in crate::server) fn is_known_absent(main: MainThread) -> bool {
     matches!(*AUDIENCE.of(main).borrow(), Audience::Nobody)
 }
 
-/// True when it is certain that nobody hears of a change made now.
+/// True if it is certain that nobody receives a change made now. Reads INFO when it is due.
 pub(in crate::server) fn is_absent(ctx: &Context<'_>) -> bool {
     let mut audience = AUDIENCE.of(ctx.main()).borrow_mut();
     match &mut *audience {
@@ -77,7 +79,7 @@ pub(in crate::server) fn is_absent(ctx: &Context<'_>) -> bool {
     }
 }
 
-/// Asks the server whether it is a master without replicas, backlog, AOF and cluster.
+/// Reads INFO. True for a master without replicas, backlog, AOF and cluster mode.
 fn ask(ctx: &Context<'_>) -> bool {
     [
         (c"replication", c"connected_slaves"),
@@ -86,15 +88,6 @@ fn ask(ctx: &Context<'_>) -> bool {
         (c"cluster", c"cluster_enabled"),
     ]
     .into_iter()
-    .all(|(section, field)| {
-        let mut error = 0;
-        // SAFETY: the context is live, the names are C strings, the data is freed.
-        let number = unsafe {
-            let data = call!(RedisModule_GetServerInfo(ctx.raw(), section.as_ptr()));
-            let number = call!(RedisModule_ServerInfoGetFieldUnsigned(data, field.as_ptr(), &raw mut error));
-            call!(RedisModule_FreeServerInfo(ctx.raw(), data));
-            number
-        };
-        error == 0 && number == 0
-    }) && ctx.flags().master()
+    .all(|(section, field)| ctx.server_number(section, field) == Some(0))
+        && ctx.flags().master()
 }

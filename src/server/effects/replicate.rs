@@ -1,37 +1,39 @@
-//! The one way by which a change reaches replicas and the AOF.
+//! The door by which changes leave for replicas and the AOF.
 
 use crate::server::context::Context;
 use crate::server::effects::propagation;
 use crate::server::ffi::api::call;
 use crate::server::ffi::args::Arg;
-use crate::server::main_thread::MainThread;
-use redis_module::raw;
+use crate::server::ffi::call::OwnedString;
+use crate::server::main_thread::{MainThread, MainThreadCell};
 use std::ffi::CStr;
 
-/// False when it is certain that nobody hears of changes: no replica, no AOF.
-/// Then a change is only to be counted, by [`count_only`].
-pub fn is_propagated(ctx: &Context<'_>) -> bool {
-    !propagation::is_absent(ctx)
-}
+/// The internal command that carries effects on keys: `RL.EFFECT key payload [key payload …]`.
+pub const EFFECT: &CStr = c"RL.EFFECT";
 
-/// Whether changes are propagated at present, for INFO.
+/// The buffer in which payloads are built, so that none is allocated.
+static PAYLOAD: MainThreadCell<Vec<u8>> = MainThreadCell::new(Vec::new());
+
+/// Whether changes are propagated at present. INFO shows it.
 pub fn is_on(main: MainThread) -> bool {
     !propagation::is_known_absent(main)
 }
 
-/// Counts a change that nobody hears of, for the server's save points. Only
-/// after [`is_propagated`] said so: then the server drops what it would propagate.
-pub fn count_only(ctx: &Context<'_>) {
-    verbatim(ctx);
-}
-
-/// Propagates `command key payload`.
-pub fn effect(ctx: &Context<'_>, command: &CStr, key: Arg<'_>, payload: &[u8]) {
-    // SAFETY: all are live, and the format matches: a string, a buffer with its length.
+/// Propagates an effect on `key`, whose payload `encode` appends. If it is certain that nobody
+/// receives it, it is not even encoded, and the server only counts a change for its save points.
+pub fn effect(ctx: &Context<'_>, key: Arg<'_>, encode: impl FnOnce(&mut Vec<u8>)) {
+    if propagation::is_absent(ctx) {
+        // The server drops the command itself, because nobody receives it.
+        return verbatim(ctx);
+    }
+    let mut payload = PAYLOAD.of(ctx.main()).borrow_mut();
+    payload.clear();
+    encode(&mut payload);
+    // SAFETY: all pointers are live, and the format matches: a string, a buffer with its length.
     unsafe {
         call!(RedisModule_Replicate(
             ctx.raw(),
-            command.as_ptr(),
+            EFFECT.as_ptr(),
             c"sb".as_ptr(),
             key.raw(),
             payload.as_ptr(),
@@ -40,40 +42,53 @@ pub fn effect(ctx: &Context<'_>, command: &CStr, key: Arg<'_>, payload: &[u8]) {
     }
 }
 
-/// Propagates `command key payload [key payload …]` as one command.
-pub fn effects<'a>(
-    ctx: &Context<'_>,
-    command: &CStr,
-    effects: impl IntoIterator<Item = (Arg<'a>, &'a [u8])>,
-) {
-    let mut vector: Vec<*mut raw::RedisModuleString> = Vec::new();
-    for (key, payload) in effects {
-        vector.push(key.raw());
-        // SAFETY: the context is live; freed below.
-        vector.push(unsafe {
-            call!(RedisModule_CreateString(ctx.raw(), payload.as_ptr().cast(), payload.len()))
-        });
+/// Several effects that are propagated as one command.
+#[derive(Debug)]
+pub struct EffectBatch<'a> {
+    /// False if it is certain that nobody receives the effects.
+    is_heard: bool,
+    is_empty: bool,
+    /// The key of each effect, and where its payload ends. Empty if nobody receives them.
+    parts: Vec<(Arg<'a>, usize)>,
+    payloads: Vec<u8>,
+}
+
+impl<'a> EffectBatch<'a> {
+    /// A batch without effects.
+    pub fn new(ctx: &Context<'_>) -> Self {
+        let is_heard = !propagation::is_absent(ctx);
+        Self { is_heard, is_empty: true, parts: Vec::new(), payloads: Vec::new() }
     }
-    if vector.is_empty() {
-        return;
-    }
-    // SAFETY: the format matches: a vector of live strings and its length. The
-    // payload strings are ours to free, the keys are not.
-    unsafe {
-        call!(RedisModule_Replicate(
-            ctx.raw(),
-            command.as_ptr(),
-            c"v".as_ptr(),
-            vector.as_mut_ptr(),
-            vector.len()
-        ));
-        for payload in vector.iter().skip(1).step_by(2) {
-            call!(RedisModule_FreeString(ctx.raw(), *payload));
+
+    /// Adds an effect on `key`, whose payload `encode` appends.
+    pub fn add(&mut self, key: Arg<'a>, encode: impl FnOnce(&mut Vec<u8>)) {
+        self.is_empty = false;
+        if self.is_heard {
+            encode(&mut self.payloads);
+            self.parts.push((key, self.payloads.len()));
         }
+    }
+
+    /// Propagates all effects of the batch.
+    pub fn propagate(&self, ctx: &Context<'_>) {
+        match (self.is_empty, self.is_heard) {
+            (true, _) => return,
+            (false, false) => return verbatim(ctx),
+            (false, true) => {}
+        }
+        let mut start = 0;
+        let payload = |&(_, end): &(Arg<'_>, usize)| {
+            let bytes = self.payloads.get(start..end).unwrap_or_default();
+            start = end;
+            OwnedString::new(ctx, bytes)
+        };
+        let payloads: Vec<_> = self.parts.iter().map(payload).collect();
+        let pairs = self.parts.iter().zip(&payloads).flat_map(|(&(key, _), payload)| [key, payload.arg()]);
+        vector(ctx, EFFECT, c"v", pairs);
     }
 }
 
-/// Propagates `command argument …` of plain bytes.
+/// Propagates `command argument …`, whose arguments are plain bytes.
 pub fn command(ctx: &Context<'_>, command: &CStr, arguments: &[&[u8]]) {
     plain(ctx, command, c"v", arguments);
 }
@@ -83,14 +98,17 @@ pub fn to_aof_only(ctx: &Context<'_>, command: &CStr, arguments: &[&[u8]]) {
     plain(ctx, command, c"vR", arguments);
 }
 
-/// `format` is a vector, perhaps with modifiers.
+/// Propagates to where `format` says: a vector, perhaps with modifiers.
 fn plain(ctx: &Context<'_>, command: &CStr, format: &CStr, arguments: &[&[u8]]) {
-    // SAFETY: the strings live until they are freed below; the format matches.
+    let strings: Vec<_> = arguments.iter().map(|bytes| OwnedString::new(ctx, bytes)).collect();
+    vector(ctx, command, format, strings.iter().map(OwnedString::arg));
+}
+
+/// The same as [`plain`], for arguments that are strings of the server.
+fn vector<'s>(ctx: &Context<'_>, command: &CStr, format: &CStr, arguments: impl Iterator<Item = Arg<'s>>) {
+    let mut vector: Vec<_> = arguments.map(Arg::raw).collect();
+    // SAFETY: the format matches: a vector of live strings and its length.
     unsafe {
-        let mut vector: Vec<_> = arguments
-            .iter()
-            .map(|bytes| call!(RedisModule_CreateString(ctx.raw(), bytes.as_ptr().cast(), bytes.len())))
-            .collect();
         call!(RedisModule_Replicate(
             ctx.raw(),
             command.as_ptr(),
@@ -98,13 +116,10 @@ fn plain(ctx: &Context<'_>, command: &CStr, format: &CStr, arguments: &[&[u8]]) 
             vector.as_mut_ptr(),
             vector.len()
         ));
-        for string in vector {
-            call!(RedisModule_FreeString(ctx.raw(), string));
-        }
     }
 }
 
-/// Propagates the command being run as it is.
+/// Propagates the running command as the client sent it.
 pub fn verbatim(ctx: &Context<'_>) {
     // SAFETY: the context is live.
     unsafe {

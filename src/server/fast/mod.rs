@@ -1,5 +1,4 @@
-//! Optimisations of the server's side. Each file opens with its figure and names
-//! the plain alternative.
+//! Optimisations of this layer. Each file opens with its figure and names the plain alternative.
 
 pub mod prefetch;
 pub mod shared_replies;

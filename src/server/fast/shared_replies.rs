@@ -1,23 +1,23 @@
-//! Words that the replies of RL.QUOTA repeat, ready as the protocol has them.
+//! Words that replies of RL.QUOTA repeat, kept in the form in which the protocol sends them.
 //!
-//! **Optimisation.** Forwarding a stored reply costs 130 instructions; building the
-//! string costs 380. RL.QUOTA says thirteen known words a limit: 16 503 instructions
-//! before, 10 127 after (commit 30c5ed0). All words are asked for once, by a command
-//! that answers with some of its arguments, and these replies are forwarded. The plain
-//! version is [`reply::text`], which Redis 6.2 uses.
+//! **Optimisation.** Forwarding a stored reply costs 130 instructions; building the string costs
+//! 380. RL.QUOTA sends thirteen known words for each limit: 16 503 instructions before, 10 127
+//! after (commit 30c5ed0). The module fetches all words at once, by a command that answers with
+//! some of its own arguments, and forwards the parts of that answer. The plain version sends the
+//! text as a [`Reply`]; Redis 6.2 gets that.
 
 use crate::server::context::Context;
 use crate::server::ffi::api::{call, constant};
 use crate::server::ffi::call::OwnedString;
-use crate::server::ffi::reply;
+use crate::server::ffi::reply::Reply;
 use crate::server::main_thread::MainThreadCell;
 use redis_module::raw;
 
 enum Stored {
     NotYet,
-    /// The server does not answer: it is too old, or the command is renamed.
+    /// The server does not answer, because it is too old or the command is renamed.
     Never,
-    /// Replies of the server in the order of the texts. Kept for good.
+    /// The server's replies in the order of the texts. They are never freed.
     Replies(Vec<*mut raw::RedisModuleCallReply>),
 }
 
@@ -34,12 +34,12 @@ impl std::fmt::Debug for SharedReplies {
 }
 
 impl SharedReplies {
-    /// These words; the server is asked for them when the first is sent.
+    /// Makes a list of these words. They are fetched from the server when the first is sent.
     pub const fn new(texts: &'static [&'static str]) -> Self {
         Self { texts, stored: MainThreadCell::new(Stored::NotYet) }
     }
 
-    /// Sends the word at `index` as a bulk string; an empty one beyond the list.
+    /// Sends the word at `index` as a bulk string; beyond the list, an empty one.
     pub fn send(&'static self, ctx: &Context<'_>, index: usize) {
         let stored = {
             let mut stored = self.stored.of(ctx.main()).borrow_mut();
@@ -56,18 +56,18 @@ impl SharedReplies {
             Some(stored) => unsafe {
                 call!(RedisModule_ReplyWithCallReply(ctx.raw(), stored));
             },
-            None => reply::text(ctx, self.texts.get(index).copied().unwrap_or_default()),
+            None => self.texts.get(index).copied().unwrap_or_default().send(ctx),
         }
     }
 }
 
-/// `COMMAND GETKEYS DEL word …` answers with the words.
+/// Fetches the words as the answer of `COMMAND GETKEYS DEL word …`.
 ///
-/// Not on Redis 6.2: to pass on a part of an answer it reads a field of the part
-/// that it never wrote, and crashes.
+/// Redis 6.2 is not asked. When it forwards a part of an answer, it reads a field of that part that
+/// it never wrote, and crashes.
 #[cold]
 fn ask(ctx: &Context<'_>, texts: &[&str]) -> Option<Vec<*mut raw::RedisModuleCallReply>> {
-    // SAFETY: a static of the API, set before any command runs.
+    // SAFETY: only reads a static of the API, which is set before any command runs.
     let since_7_0 = unsafe { raw::RedisModule_SetCommandInfo }.is_some();
     if !since_7_0 {
         return None;

@@ -1,27 +1,27 @@
-//! The allocator: the server's own, so that its memory figures, `maxmemory`
-//! and defragmentation see what the module holds.
+//! The allocator: the server's own, so that its memory figures, `maxmemory` and defragmentation
+//! include what the module holds.
 
 use redis_module::raw;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ffi::c_void;
 
-/// Allocates with the server's allocator once the module is loaded into one,
-/// with the system's in programs that only link the core (tests, tools).
+/// Allocates with the server's allocator in a loaded module, and with the system's in programs that
+/// only link the library (tests, tools).
 ///
-/// The two never mix: the pointers are set before the first allocation of a
-/// loaded module, and never in the other programs.
+/// The two never mix. The pointers are set before a loaded module allocates for the first time, and
+/// are never set in the other programs.
 #[derive(Debug)]
 pub struct ServerAlloc;
 
-/// What jemalloc and malloc of every C library guarantee for sizes from this on.
+/// The alignment in bytes that jemalloc and every C library's malloc guarantee for blocks of this
+/// size and larger.
 const NATURAL_ALIGN: usize = 16;
 
-/// How far into a block of the server ours begins, in bytes.
+/// The distance in bytes from the start of a server's block to the start of our part of it.
 ///
-/// A server that is built with musl's malloc cannot ask it for the size of a block.
-/// It keeps that size in front of each block, so that its blocks begin 8 bytes after
-/// a multiple of 16. What wants to be aligned to 16 (a `u128`, an exception that is
-/// unwound) would crash there.
+/// A server that is built with musl's malloc cannot ask it for the size of a block. It keeps that
+/// size in front of each block, so that its blocks begin 8 bytes after a multiple of 16. Values
+/// that need an alignment of 16 (a `u128`, an exception that is unwound) would crash there.
 #[cfg(target_env = "musl")]
 fn offset() -> usize {
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -48,25 +48,25 @@ fn offset() -> usize {
     found
 }
 
-/// How far into a block of the server ours begins: at its beginning, for the server
-/// asks this C library, or jemalloc, for the size of a block.
+/// The distance in bytes from the start of a server's block to the start of our part: 0, because
+/// the server asks this C library, or jemalloc, for the size of a block.
 #[cfg(not(target_env = "musl"))]
 #[inline]
 const fn offset() -> usize {
     0
 }
 
-/// Our part of a block of the server; null stays null.
+/// Our part of a server's block. Null stays null.
 ///
 /// # Safety
-/// A block that is not null has more than [`offset`] bytes.
+/// A block that is not null is longer than [`offset`] bytes.
 #[inline]
 unsafe fn ours(block: *mut c_void) -> *mut u8 {
     // SAFETY: the caller's contract.
     if block.is_null() { std::ptr::null_mut() } else { unsafe { block.cast::<u8>().add(offset()) } }
 }
 
-/// The server's block of what [`ours`] gave.
+/// The server's block that [`ours`] returned a part of.
 ///
 /// # Safety
 /// `ptr` came from [`ours`].
@@ -76,14 +76,15 @@ unsafe fn block(ptr: *mut u8) -> *mut c_void {
     unsafe { ptr.sub(offset()).cast() }
 }
 
-// SAFETY: memory comes from the server's malloc or from `System`, both valid
-// allocators; sizes are rounded so that stricter alignments hold too.
+// SAFETY: memory comes from the server's malloc or from `System`, both valid allocators. An
+// alignment that the server's malloc does not guarantee is answered with null.
 unsafe impl GlobalAlloc for ServerAlloc {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the pointer, when set, is the server's malloc.
         match unsafe { raw::RedisModule_Alloc } {
             Some(_) if layout.align() > NATURAL_ALIGN => std::ptr::null_mut(),
-            // SAFETY: as above; a layout is shorter than `isize::MAX`, so that the sum fits.
+            // SAFETY: as above; a layout is shorter than `isize::MAX`, so the sum does not
+            // overflow.
             Some(alloc) => unsafe { ours(alloc(layout.size() + offset())) },
             // SAFETY: the caller's contract is `System`'s.
             None => unsafe { System.alloc(layout) },

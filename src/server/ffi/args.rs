@@ -4,7 +4,7 @@ use crate::server::ffi::api::call;
 use redis_module::raw;
 use std::ffi::c_int;
 
-/// One argument: the server's own string, neither copied nor retained.
+/// One argument: the server's own string. It is neither copied nor retained.
 #[derive(Clone, Copy)]
 pub struct Arg<'a> {
     raw: *mut raw::RedisModuleString,
@@ -16,8 +16,8 @@ impl<'a> Arg<'a> {
     /// `raw` is a live string of the server for at least `'a`.
     pub(in crate::server) unsafe fn from_raw(raw: *mut raw::RedisModuleString) -> Self {
         let mut len = 0;
-        // SAFETY: `raw` is a live string; the returned buffer lives as long and
-        // holds `len` bytes. An empty string has a non-null pointer too.
+        // SAFETY: `raw` is a live string; the returned buffer lives as long and holds `len` bytes.
+        // An empty string has a non-null pointer, too.
         let bytes = unsafe {
             let start = call!(RedisModule_StringPtrLen(raw, &raw mut len));
             if start.is_null() { &[] } else { std::slice::from_raw_parts(start.cast::<u8>(), len) }
@@ -25,14 +25,16 @@ impl<'a> Arg<'a> {
         Self { raw, bytes }
     }
 
-    /// The bytes; any value may occur among them.
+    /// The bytes of the argument, which may have any value.
     pub const fn bytes(self) -> &'a [u8] {
         self.bytes
     }
 
-    /// True when the argument is this keyword, in any letter case.
-    pub const fn is(self, keyword: &str) -> bool {
-        self.bytes.eq_ignore_ascii_case(keyword.as_bytes())
+    /// True if the argument is this keyword, in any letter case.
+    #[inline]
+    pub fn is(self, keyword: &str) -> bool {
+        // Most clients send capitals, as the keywords are written.
+        self.bytes == keyword.as_bytes() || self.bytes.eq_ignore_ascii_case(keyword.as_bytes())
     }
 
     pub(in crate::server) const fn raw(self) -> *mut raw::RedisModuleString {
@@ -46,7 +48,7 @@ impl std::fmt::Debug for Arg<'_> {
     }
 }
 
-/// All arguments of a call; the command's own name is not among them.
+/// All arguments of a call, without the command's own name.
 #[derive(Clone, Copy)]
 pub struct Args<'a> {
     raw: &'a [*mut raw::RedisModuleString],
@@ -63,29 +65,29 @@ impl<'a> Args<'a> {
         Self { raw: all.get(1..).unwrap_or_default() }
     }
 
-    /// How many there are.
+    /// The number of arguments.
     pub const fn len(self) -> usize {
         self.raw.len()
     }
 
-    /// True when there are none.
+    /// True if there is no argument.
     pub const fn is_empty(self) -> bool {
         self.raw.is_empty()
     }
 
-    /// The argument at `index`, from 0.
+    /// The argument at `index`, counted from 0.
     pub fn get(self, index: usize) -> Option<Arg<'a>> {
         // SAFETY: every element of the slice is a live string.
         self.raw.get(index).map(|&raw| unsafe { Arg::from_raw(raw) })
     }
 
-    /// The arguments from `index` on.
+    /// The arguments from `index` on, counted from 0.
     #[must_use]
     pub fn from(self, index: usize) -> Self {
         Self { raw: self.raw.get(index..).unwrap_or_default() }
     }
 
-    /// Each in turn.
+    /// An iterator over the arguments.
     pub fn iter(self) -> impl ExactSizeIterator<Item = Arg<'a>> {
         // SAFETY: every element of the slice is a live string.
         self.raw.iter().map(|&raw| unsafe { Arg::from_raw(raw) })

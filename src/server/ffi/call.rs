@@ -1,4 +1,4 @@
-//! Asking the server itself: SCAN, and whether a user may touch a key.
+//! Questions to the server itself: SCAN, INFO, CONFIG, and the rights of a user.
 
 use crate::server::context::Context;
 use crate::server::ffi::api::{call, call_if_there, constant};
@@ -6,7 +6,7 @@ use crate::server::ffi::args::Arg;
 use redis_module::raw;
 use std::ffi::CStr;
 
-/// A string of the server's that belongs to us; freed when dropped.
+/// A string of the server that belongs to us. Dropping it frees it.
 #[derive(Debug)]
 pub struct OwnedString<'c> {
     raw: *mut raw::RedisModuleString,
@@ -14,14 +14,14 @@ pub struct OwnedString<'c> {
 }
 
 impl<'c> OwnedString<'c> {
-    /// Copies `bytes` into a string of the server.
+    /// Copies `bytes` into a new string of the server.
     pub fn new(ctx: &'c Context<'c>, bytes: &[u8]) -> Self {
         // SAFETY: the context is live and the buffer is copied.
         let raw = unsafe { call!(RedisModule_CreateString(ctx.raw(), bytes.as_ptr().cast(), bytes.len())) };
         Self { raw, ctx }
     }
 
-    /// As an argument, to open keys with.
+    /// The string as an argument, for example to open a key.
     pub fn arg(&self) -> Arg<'_> {
         // SAFETY: the string lives as long as `self`.
         unsafe { Arg::from_raw(self.raw) }
@@ -30,21 +30,21 @@ impl<'c> OwnedString<'c> {
 
 impl Drop for OwnedString<'_> {
     fn drop(&mut self) {
-        // SAFETY: ours, and not used afterwards.
+        // SAFETY: the string is ours, and not used afterwards.
         unsafe { call!(RedisModule_FreeString(self.ctx.raw(), self.raw)) }
     }
 }
 
 impl Context<'_> {
-    /// A number that INFO shows.
+    /// The value of a field of INFO, if it is a number.
     pub fn server_number(&self, section: &CStr, field: &CStr) -> Option<u64> {
         self.server_text(section, field)?.parse().ok()
     }
 
-    /// A field of INFO.
+    /// The value of a field of INFO.
     pub fn server_text(&self, section: &CStr, field: &CStr) -> Option<String> {
-        // SAFETY: the context is live, the names are C strings, the data is freed, and
-        // the text is copied before.
+        // SAFETY: the context is live, the names are C strings, the text is copied before the data
+        // is freed.
         unsafe {
             let data = call!(RedisModule_GetServerInfo(self.raw(), section.as_ptr()));
             let text = call!(RedisModule_ServerInfoGetFieldC(data, field.as_ptr()));
@@ -54,7 +54,7 @@ impl Context<'_> {
         }
     }
 
-    /// A setting of the server's own; `None` also where CONFIG is renamed.
+    /// The value of one of the server's own settings. `None` also if CONFIG is renamed.
     pub fn server_setting(&self, name: &CStr) -> Option<String> {
         // SAFETY: the context is live and the format matches; the reply is freed, and
         // its parts are null past the end.
@@ -81,20 +81,19 @@ impl Context<'_> {
     }
 }
 
-/// One step of SCAN.
+/// The result of one step of SCAN.
 #[derive(Debug)]
 pub struct Scanned {
-    /// Where to go on; `0` when the round is complete.
+    /// The cursor for the next step; `0` when the scan is complete.
     pub cursor: Vec<u8>,
-    /// The names found.
+    /// The names that this step found.
     pub keys: Vec<Vec<u8>>,
 }
 
-/// One step of `SCAN cursor MATCH pattern COUNT count`, or the server's own
-/// error text.
+/// Runs one step of `SCAN cursor MATCH pattern COUNT count`.
 ///
 /// # Errors
-/// What SCAN answers to a bad cursor.
+/// The server's error text, for example for a bad cursor.
 pub fn scan(ctx: &Context<'_>, cursor: &[u8], pattern: Option<&[u8]>, count: u64) -> Result<Scanned, String> {
     let count = count.to_string();
     let mut strings = vec![
@@ -107,8 +106,8 @@ pub fn scan(ctx: &Context<'_>, cursor: &[u8], pattern: Option<&[u8]>, count: u64
         strings.push(OwnedString::new(ctx, pattern));
     }
     let mut vector: Vec<_> = strings.iter().map(|string| string.raw).collect();
-    // SAFETY: the context is live; the format matches a vector and its length;
-    // the reply is freed below and its parts are not used afterwards.
+    // SAFETY: the context is live; the format matches a vector and its length; the reply is freed
+    // below and its parts are not used afterwards.
     unsafe {
         let reply = call!(RedisModule_Call(
             ctx.raw(),
@@ -126,7 +125,7 @@ pub fn scan(ctx: &Context<'_>, cursor: &[u8], pattern: Option<&[u8]>, count: u64
     }
 }
 
-/// The text of a reply or a part of one; empty where it has none.
+/// The text of a reply or of a part of one; empty if it has no text.
 ///
 /// # Safety
 /// `part` is null or live.
@@ -135,7 +134,7 @@ pub(in crate::server) unsafe fn text_of(part: *mut raw::RedisModuleCallReply) ->
     if part.is_null() {
         return Vec::new();
     }
-    // SAFETY: a live part of the reply.
+    // SAFETY: `part` is not null, so the caller promises that it is live.
     let start = unsafe { call!(RedisModule_CallReplyStringPtr(part, &raw mut len)) };
     if start.is_null() {
         return Vec::new();
@@ -161,19 +160,18 @@ unsafe fn read_scan(reply: *mut raw::RedisModuleCallReply) -> Result<Scanned, St
     }
 }
 
-/// Whether the user of this call may read and change `key`. True where the
-/// server cannot tell (before 7.0).
+/// Whether the user of this call may read and change `key`. True before 7.0, where the server
+/// cannot tell.
 pub fn user_may_change(ctx: &Context<'_>, key: Arg<'_>) -> bool {
     user_may(ctx, key, raw::REDISMODULE_CMD_KEY_ACCESS | raw::REDISMODULE_CMD_KEY_UPDATE)
 }
 
-/// Whether the user of this call may read `key`. True where the server cannot
-/// tell (before 7.0).
+/// Whether the user of this call may read `key`. True before 7.0, where the server cannot tell.
 pub fn user_may_read(ctx: &Context<'_>, key: Arg<'_>) -> bool {
     user_may(ctx, key, raw::REDISMODULE_CMD_KEY_ACCESS)
 }
 
-/// As [`user_may_read`], of a key that is known by name only.
+/// The same as [`user_may_read`], for a key of which only the name is known.
 pub fn user_may_see(ctx: &Context<'_>, name: &[u8]) -> bool {
     user_may_read(ctx, OwnedString::new(ctx, name).arg())
 }
@@ -195,9 +193,10 @@ fn user_may(ctx: &Context<'_>, key: Arg<'_>, wanted: u32) -> bool {
     }
 }
 
-/// The name of the user of this call, to be freed. `None` where another module calls
-/// in its own name: the server has no user for that, and its plain question after the
-/// name then follows a null pointer. In a script it has the user of the script.
+/// The name of the user of this call, for the caller to free. In a script it is the script's user.
+///
+/// `None` if another module calls in its own name. The server has no user for such a call, and
+/// `GetCurrentUserName` would follow a null pointer.
 ///
 /// # Safety
 /// The context is live.
@@ -215,8 +214,8 @@ unsafe fn user_of(ctx: &Context<'_>) -> Option<*mut raw::RedisModuleString> {
     }
 }
 
-/// Whether this node of a cluster would run a command on `key`: its slot is here
-/// and the key is not on its way to another node.
+/// Whether this node of a cluster would run a command on `key`: it owns the slot, and the key is
+/// not migrating to another node.
 pub fn key_is_served_here(ctx: &Context<'_>, key: Arg<'_>) -> bool {
     // SAFETY: the context and the key are live; the reply is freed.
     unsafe {

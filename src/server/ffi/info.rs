@@ -1,4 +1,4 @@
-//! Sections of INFO.
+//! Our sections of INFO.
 
 use crate::server::ffi::api::call;
 use crate::server::main_thread::MainThread;
@@ -15,20 +15,20 @@ pub struct InfoWriter {
 }
 
 impl InfoWriter {
-    /// The proof that this is the main thread.
+    /// The proof that the code runs on the main thread.
     pub const fn main(&self) -> MainThread {
         self.main
     }
 
-    /// Starts a section (`# floodgate_name`, or `# floodgate` when empty).
-    /// False when the client did not ask for it.
+    /// Starts a section: `# floodgate_name`, or `# floodgate` if `name` is empty. Returns false if
+    /// the client did not ask for it.
     pub fn section(&self, name: &str) -> bool {
         let name = CString::new(name).unwrap_or_default();
         // SAFETY: the context is live and the name a C string.
         unsafe { call!(RedisModule_InfoAddSection(self.raw, name.as_ptr())) == 0 }
     }
 
-    /// One number.
+    /// Writes a field with a number.
     pub fn number(&self, field: &str, value: u64) {
         let field = CString::new(field).unwrap_or_default();
         // SAFETY: the context is live and the name a C string.
@@ -37,7 +37,7 @@ impl InfoWriter {
         }
     }
 
-    /// One text.
+    /// Writes a field with a text.
     pub fn text(&self, field: &str, value: &str) {
         let field = CString::new(field).unwrap_or_default();
         let value = CString::new(value).unwrap_or_default();
@@ -51,7 +51,7 @@ impl InfoWriter {
 static WRITE: OnceLock<fn(&InfoWriter)> = OnceLock::new();
 
 unsafe extern "C" fn callback(ctx: *mut raw::RedisModuleInfoCtx, crash_report: c_int) {
-    // In a crash report the least is the best: nothing of ours runs there.
+    // The server has crashed, so its state may be broken: none of our code runs.
     if crash_report != 0 {
         return;
     }
@@ -62,7 +62,8 @@ unsafe extern "C" fn callback(ctx: *mut raw::RedisModuleInfoCtx, crash_report: c
     }
 }
 
-/// Has `write` called for INFO. Takes the place of the crate's own handler.
+/// Registers `write` as the function that writes our part of INFO, instead of the crate's own
+/// handler.
 ///
 /// # Safety
 /// `ctx` is the live context of the module's load function.

@@ -4,24 +4,23 @@ use crate::server::main_thread::MainThread;
 use redis_module::raw;
 use std::ffi::CString;
 
-/// How much an operator should care.
+/// How serious a line is.
 #[derive(Clone, Copy, Debug)]
 pub enum LogLevel {
-    /// Worth a line in normal operation.
+    /// A line that belongs to normal operation.
     Notice,
     /// Something is wrong.
     Warning,
 }
 
-/// Writes `text` as one line in the name of the server, where no call is under way
-/// whose context could be told.
+/// Writes `text` as one line in the name of the server, for code that has no context.
 pub fn line(_: MainThread, level: LogLevel, text: &str) {
     // SAFETY: a null context is allowed, and this is the main thread.
     unsafe { write(std::ptr::null_mut(), level, text) }
 }
 
-/// Writes `text` as one line. Works without a context too (then in the name of
-/// the server). The text is never used as a format.
+/// Writes `text` as one line; with a null context, in the name of the server. The text is never
+/// used as a format.
 ///
 /// # Safety
 /// `ctx` is null or a live context.
@@ -31,7 +30,7 @@ pub(in crate::server) unsafe fn write(ctx: *mut raw::RedisModuleCtx, level: LogL
         LogLevel::Warning => c"warning",
     };
     let Ok(text) = CString::new(text.replace('\0', "\\0")) else { return };
-    // SAFETY: all pointers are live C strings and the format takes exactly one.
+    // SAFETY: all pointers are live C strings, and the format takes exactly one.
     unsafe {
         if let Some(log) = raw::RedisModule_Log {
             log(ctx, level.as_ptr(), c"%s".as_ptr(), text.as_ptr());

@@ -1,4 +1,4 @@
-//! Native types: what a key can hold, and the callbacks the server needs for it.
+//! Native types: the trait for values that a key can hold, and the callbacks that the server needs.
 
 use crate::server::ffi::api::{call, call_if_there, constant};
 use crate::server::ffi::args::Arg;
@@ -14,73 +14,72 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-/// A value that fits the one pointer a key has for it.
+/// A value that fits into the one pointer that a key has for it.
 ///
 /// # Safety
-/// The type is `repr(transparent)` over one non-null pointer to an allocation
-/// of this module, tagged in its lowest three bits, and nothing points into that
-/// allocation from inside (defragmentation moves it).
+/// The type is `repr(transparent)` over one non-null pointer to an allocation of this module. The
+/// lowest three bits of the pointer may hold a tag. Nothing inside that allocation points into the
+/// allocation itself, because defragmentation moves it.
 pub unsafe trait PointerSized: Sized {}
 
 // SAFETY: `repr(transparent)` over a tagged `NonNull`; boxes may be moved.
 unsafe impl<A, B, C> PointerSized for TaggedBox<A, B, C> {}
 
-// SAFETY: a box of a sized type has the layout of its pointer, and every block
-// of the server's allocator starts at a multiple of 8: no tag. Boxes may be moved.
+// SAFETY: a box of a sized type has the layout of its pointer. Every block of the server's
+// allocator starts at a multiple of 8, so the tag is 0. Boxes may be moved.
 unsafe impl<T> PointerSized for Box<T> {}
 
-/// What a native type is to the server.
+/// A native type of the server.
 pub trait NativeType: Send + Sized + 'static {
-    /// The pointer that stands for it in a key.
+    /// The pointer that a key stores for a value.
     type Pointer: PointerSized;
-    /// Nine characters, as the server wants.
+    /// The name of the type: nine characters, as the server requires.
     const NAME: &'static str;
-    /// The encoding this version writes; a larger one is refused.
+    /// The version of the encoding that `save` writes. Payloads of a larger version are refused.
     const ENCODING: u16;
-    /// The command that rebuilds a key: `COMMAND key payload`, for AOF rewrites
-    /// without RDB preamble.
+    /// The command that rebuilds a key from `COMMAND key payload`, when an AOF is rewritten without
+    /// an RDB preamble.
     const REBUILD: &'static std::ffi::CStr;
     /// Where this process keeps the handle that the server gave the type.
     const HANDLE: &'static Handle;
-    /// State of the node that RDB files keep beside the keys of this type.
+    /// State of the server that RDB files keep beside the keys of this type.
     const BESIDE: Option<AuxData> = None;
 
-    /// Itself as the pointer, and back.
+    /// Turns the value into its pointer.
     fn into_pointer(self) -> Self::Pointer;
-    /// Back from the pointer.
+    /// Turns a pointer that [`NativeType::into_pointer`] made back into the value.
     fn from_pointer(pointer: Self::Pointer) -> Self;
-    /// Appends everything it is: equal values, equal bytes.
+    /// Appends the whole value to `out`. Equal values give equal bytes.
     fn save(&self, main: MainThread, out: &mut Vec<u8>);
     /// Appends the payload with which [`NativeType::REBUILD`] makes an equal value.
     fn rebuild(&self, main: MainThread, out: &mut Vec<u8>);
-    /// Reads what `save` wrote; believes nothing.
+    /// Reads what `save` wrote. The payload may be forged, so nothing in it is trusted.
     ///
     /// # Errors
-    /// The reason for the log.
+    /// The reason, for the log.
     fn load(main: MainThread, encoding: u16, payload: &[u8]) -> Result<Self, String>;
-    /// A key of this database is about to hold it: it was loaded from a dump, or
-    /// restored. Where the server does not tell the name, nobody is told.
+    /// A hook that is called just before a key of this database holds the value, after a load from
+    /// a dump or a restore. It is not called if the server does not tell the name of the key.
     fn loaded(&self, _: MainThread, _database: Option<i32>, _name: &[u8]) {}
-    /// Bytes it holds beyond the pointer.
+    /// The number of bytes that the value holds beyond its pointer.
     fn memory(&self) -> usize;
-    /// How many allocations freeing it costs.
+    /// The number of allocations that are freed with the value.
     fn free_effort(&self) -> usize;
-    /// An equal value for another key (COPY).
+    /// Makes an equal value for another key (COPY).
     #[must_use]
     fn duplicate(&self, main: MainThread) -> Self;
 }
 
-/// State of the node, outside keys, that RDB files keep.
+/// State of the server, outside keys, that RDB files keep.
 #[derive(Clone, Copy, Debug)]
 pub struct AuxData {
-    /// Its payload; `None` when there is nothing to keep. Where the server can,
-    /// nothing is written then, so that a dump without keys of ours loads where
-    /// the module is missing.
+    /// Returns the payload, or `None` if there is nothing to keep. Servers of 7.2 and later then
+    /// write nothing, so that a dump without keys of ours loads on a server without the module.
     pub save: fn(MainThread) -> Option<Vec<u8>>,
-    /// The command that takes the payload over from an AOF without RDB preamble.
+    /// The command that takes over the payload from an AOF without an RDB preamble.
     pub rebuild: &'static std::ffi::CStr,
-    /// Takes a payload over. What was there before a load began was cleared
-    /// when it began (see [`events`](crate::server::events)).
+    /// Takes over a payload. The state from before the load was cleared when the load began (see
+    /// [`events`](crate::server::events)).
     pub load: fn(MainThread, &[u8]) -> Result<(), String>,
 }
 
@@ -89,7 +88,7 @@ pub struct AuxData {
 pub struct Handle(AtomicPtr<raw::RedisModuleType>);
 
 impl Handle {
-    /// Not registered yet.
+    /// A handle of a type that is not registered yet.
     pub const fn new() -> Self {
         Self(AtomicPtr::new(std::ptr::null_mut()))
     }
@@ -105,17 +104,17 @@ impl Default for Handle {
     }
 }
 
-/// The value as the bare pointer that the server stores.
+/// Turns a value into the bare pointer that the server stores.
 pub(in crate::server) fn into_raw<T: NativeType>(value: T) -> *mut c_void {
     let pointer = ManuallyDrop::new(value.into_pointer());
     // SAFETY: `PointerSized` promises the layout of one pointer.
     unsafe { std::mem::transmute_copy::<ManuallyDrop<T::Pointer>, *mut c_void>(&pointer) }
 }
 
-/// The value behind a stored pointer; whoever asks decides whether to drop it.
+/// Turns a stored pointer back into the value. The caller decides whether to drop it.
 ///
 /// # Safety
-/// `raw` came from [`into_raw`] of the same type and is not owned twice.
+/// `raw` came from [`into_raw`] of the same type, and the value is not owned twice.
 pub(in crate::server) unsafe fn from_raw<T: NativeType>(raw: NonNull<c_void>) -> ManuallyDrop<T> {
     // SAFETY: the caller's promise, and the layout that `PointerSized` promises.
     let pointer = unsafe { std::mem::transmute_copy::<NonNull<c_void>, T::Pointer>(&raw) };
@@ -130,7 +129,7 @@ type AuxSave = unsafe extern "C" fn(*mut raw::RedisModuleIO, c_int);
 /// `ctx` is the live context of the module's load function.
 pub(in crate::server) unsafe fn register<T: NativeType>(ctx: *mut raw::RedisModuleCtx) -> bool {
     let Ok(name) = CString::new(T::NAME) else { return false };
-    // Nothing, rather than an empty payload, can be written from 7.2 on.
+    // Servers of 7.2 and later can write nothing instead of an empty payload.
     // SAFETY: takes no arguments.
     let may_write_nothing =
         unsafe { call_if_there!(RedisModule_GetTypeMethodVersion()) }.is_some_and(|version| version >= 5);
@@ -169,10 +168,10 @@ pub(in crate::server) unsafe fn register<T: NativeType>(ctx: *mut raw::RedisModu
     !handle.is_null()
 }
 
-/// The types that were registered: the address of the handle and the name.
+/// The registered types: the address of the handle, and the name.
 static NAMES: Mutex<Vec<(usize, &str)>> = Mutex::new(Vec::new());
 
-/// The name of a type of this module; none for others' types.
+/// The name of a type of this module; `None` for a type of somebody else.
 pub(in crate::server) fn name_of(kind: *mut raw::RedisModuleType) -> Option<&'static str> {
     let names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
     names.iter().find(|&&(handle, _)| handle == kind.addr()).map(|&(_, name)| name)
@@ -228,8 +227,8 @@ unsafe extern "C" fn rdb_load<T: NativeType>(io: *mut raw::RedisModuleIO, encodi
     }
 }
 
-/// Which key is being loaded. A server that does not tell the database (before
-/// 7.0) most often means the first.
+/// The database and the name of the key that is being loaded. Servers before 7.0 do not tell the
+/// database.
 ///
 /// # Safety
 /// `io` is live for `'a`.
@@ -247,10 +246,10 @@ unsafe extern "C" fn rdb_save<T: NativeType>(io: *mut raw::RedisModuleIO, value:
     unsafe { save_bytes(io, payload_of::<T>(value)) }
 }
 
-/// Writes a payload into an RDB file, which may be an empty one.
+/// Writes a payload into an RDB file. It may be empty.
 ///
-/// Redis 6.2 looks whether a short string is a number, and reads on until a byte
-/// that is no digit, whatever its length: it gets one.
+/// Redis 6.2 looks whether a short string is a number. It reads on until it finds a byte that is no
+/// digit, even beyond the string's length. So a zero byte follows the payload.
 ///
 /// # Safety
 /// `io` is live.
@@ -261,7 +260,7 @@ unsafe fn save_bytes(io: *mut raw::RedisModuleIO, mut payload: Vec<u8>) {
     unsafe { call!(RedisModule_SaveStringBuffer(io, payload.as_ptr().cast(), len)) }
 }
 
-/// With `ALWAYS` an empty payload stands for nothing.
+/// Writes the state beside the keys. With `ALWAYS`, an empty payload is written if there is none.
 unsafe extern "C" fn aux_save<T: NativeType, const ALWAYS: bool>(io: *mut raw::RedisModuleIO, _: c_int) {
     let Some(beside) = T::BESIDE else { return };
     // SAFETY: the server runs this on its main thread or in a forked child of it.
@@ -309,11 +308,11 @@ unsafe extern "C" fn aux_load<T: NativeType>(
     }
 }
 
-/// The state beside the keys, whichever type has it, for the AOF.
+/// The state beside the keys, whichever type has it. AOF rewrites need it.
 static AUX: OnceLock<AuxData> = OnceLock::new();
 
-/// The process that has written that state into an AOF: each rewrite is a child, which
-/// writes it once, before the first key of ours.
+/// The process that last wrote that state into an AOF. Each rewrite is a forked child, which writes
+/// it once, before its first key of ours.
 static AUX_WRITTEN_BY: AtomicU32 = AtomicU32::new(0);
 
 /// # Safety
@@ -344,7 +343,7 @@ unsafe extern "C" fn aof_rewrite<T: NativeType>(
     key: *mut raw::RedisModuleString,
     value: *mut c_void,
 ) {
-    // SAFETY: the server calls it in a forked child, with what it promises.
+    // SAFETY: the server calls this in a forked child of its main thread, and `io` is live.
     unsafe { rewrite_aux(io) };
     let mut payload = Vec::new();
     // SAFETY: the server passes the pointer of a key of this type, in a forked
@@ -385,8 +384,8 @@ unsafe extern "C" fn digest<T: NativeType>(md: *mut raw::RedisModuleDigest, valu
     }
 }
 
-/// May run on a background thread (UNLINK, FLUSHALL ASYNC): touches nothing but
-/// the value.
+/// May run on a background thread (UNLINK, FLUSHALL ASYNC), so it touches nothing but the value and
+/// what its `Drop` may touch (see the guide's page on threads).
 unsafe extern "C" fn free<T: NativeType>(value: *mut c_void) {
     if let Some(raw) = NonNull::new(value) {
         // SAFETY: the server gives the value up, and `NativeType` is `Send`.
@@ -413,30 +412,32 @@ unsafe extern "C" fn copy<T: NativeType>(
     copy.map_or(std::ptr::null_mut(), into_raw)
 }
 
-/// A key loses its value, whatever the command: deleted, expired, evicted,
-/// renamed, overwritten. Before 7.0 the server does not tell the database.
+/// The server calls this when a key loses its value, by whatever command: it was deleted, expired,
+/// evicted, renamed or overwritten. Servers before 7.0 do not tell the database.
 unsafe extern "C" fn unlink(name: *mut raw::RedisModuleString, _: *const c_void) {
     // SAFETY: the server passes a live name, on its main thread.
     unsafe { keyspace::value_left(MainThread::new(), name, || None) }
 }
 
+/// The same from servers that tell the database, which have both functions.
 unsafe extern "C" fn unlink2(ctx: *mut raw::RedisModuleKeyOptCtx, _: *const c_void) {
     // SAFETY: the server passes a live context, on its main thread.
     unsafe {
-        let name = call!(RedisModule_GetKeyNameFromOptCtx(ctx)).cast_mut();
-        keyspace::value_left(MainThread::new(), name, || Some(call!(RedisModule_GetDbIdFromOptCtx(ctx))));
+        let Some(name) = call_if_there!(RedisModule_GetKeyNameFromOptCtx(ctx)) else { return };
+        let database = || call_if_there!(RedisModule_GetDbIdFromOptCtx(ctx));
+        keyspace::value_left(MainThread::new(), name.cast_mut(), database);
     }
 }
 
-/// Moves the value's own allocation; what that points to stays.
+/// Moves the value's own allocation. What that allocation points to stays where it is.
 unsafe extern "C" fn defrag(
     ctx: *mut raw::RedisModuleDefragCtx,
     _: *mut raw::RedisModuleString,
     value: *mut *mut c_void,
 ) -> c_int {
     const TAG: usize = 0b111;
-    // SAFETY: `value` points to a stored pointer whose low bits are its tag
-    // (`PointerSized`); DefragAlloc copies the bytes and frees the old block.
+    // SAFETY: `value` points to a stored pointer whose low bits are its tag (`PointerSized`);
+    // `DefragAlloc` copies the bytes and frees the old block.
     unsafe {
         let tagged = *value;
         let tag = tagged.addr() & TAG;

@@ -1,4 +1,4 @@
-//! A key of the database, open for one command.
+//! A key of the database that is open for one command.
 
 use crate::core::prefetch_hint::PrefetchHint;
 use crate::core::time::Micros;
@@ -9,36 +9,53 @@ use crate::server::ffi::args::Arg;
 use crate::server::ffi::log;
 use crate::server::keys::data_type;
 use crate::server::keys::data_type::NativeType;
+use crate::server::keys::modified;
 use crate::server::keys::{keyspace, notifications};
-use crate::server::{main_thread, neighbours};
+use crate::server::{main_thread, other_modules};
 use redis_module::raw;
+use std::cell::Cell;
 use std::ffi::{CStr, c_void};
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
-/// The key holds something else than was asked for.
+/// The error of a key that holds another type than the one that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WrongType {
-    /// The name of the type that it holds, where that is another of this module's.
+    /// The name of the type that it holds, if that is another type of this module.
     pub holds: Option<&'static str>,
 }
 
-/// A key that is open to be looked at; closes itself.
+/// A key that is open for reading. It is closed when dropped.
 ///
-/// The server's own handle knows where the value lies, so nobody may change the key
-/// meanwhile but through its [`Key`]. Nobody does: while a key is open nothing is
-/// called that lets other modules run, but for the opening of further keys that
-/// [`Context::settle_keys`] has seen before.
+/// The server's handle caches the place of the value. So while a key is open, nobody may change it
+/// except through its own [`Key`]. This holds because no function of the server is called meanwhile
+/// that lets other modules run. Opening further keys is the exception, and these have been settled
+/// by [`Context::settle_keys`] before.
 #[derive(Debug)]
 pub struct ReadKey<'c> {
     raw: *mut raw::RedisModuleKey,
+    /// The value, so that the server is asked for it once.
+    held: Held,
+    /// True once WATCH and client tracking must be told that the key changed.
+    is_changed: Cell<bool>,
     name: Arg<'c>,
     context: &'c Context<'c>,
 }
 
-/// A key that is open to be changed.
+/// A value of a module's type; both are null if the key has none.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    kind: *mut raw::RedisModuleType,
+    value: *mut c_void,
+}
+
+impl Held {
+    const NOTHING: Self = Self { kind: std::ptr::null_mut(), value: std::ptr::null_mut() };
+}
+
+/// A key that is open for writing.
 #[derive(Debug)]
 pub struct Key<'c>(ReadKey<'c>);
 
@@ -58,54 +75,51 @@ fn wrong_type(kind: *mut raw::RedisModuleType) -> WrongType {
 impl<'c> ReadKey<'c> {
     fn open(context: &'c Context<'c>, name: Arg<'c>, mode: u32) -> Self {
         main_thread::assert_may_open(0);
-        // SAFETY: the context and the name are live; a null key (read mode only)
-        // is what the API functions below take as empty.
+        // SAFETY: the context and the name are live. A key that is missing gives null (in read mode
+        // only), which the API functions below take as empty.
         let raw = unsafe { call!(RedisModule_OpenKey(context.raw(), name.raw(), mode.cast_signed())) };
         main_thread::opened();
-        let key = Self { raw: raw.cast(), name, context };
-        key.prefetch();
-        key
+        let raw = raw.cast();
+        // SAFETY: the key is open, or null, which both functions take as empty.
+        let kind = unsafe { call!(RedisModule_ModuleTypeGetType(raw)) };
+        let held = if kind.is_null() {
+            Held::NOTHING
+        } else {
+            // SAFETY: as above.
+            let value = unsafe { call!(RedisModule_ModuleTypeGetValue(raw)) };
+            // With many keys the first use of a value waits 110 ns for memory, unless the fetch
+            // overlaps with other work. So open a key early, and read the clock and the other
+            // arguments afterwards. A value of 48 bytes often lies across two cache lines.
+            prefetch(PrefetchHint { start: value.cast(), bytes: 48 });
+            Held { kind, value }
+        };
+        Self { raw, held, is_changed: Cell::new(false), name, context }
     }
 
-    /// Has the processor fetch the value while the command does something else:
-    /// among many keys its first use otherwise waits 110 ns for memory. So open a
-    /// key early, and read the clock and the other arguments afterwards.
-    #[inline]
-    fn prefetch(&self) {
-        // SAFETY: the key is open, or null, which counts as empty.
-        let start = unsafe { call!(RedisModule_ModuleTypeGetValue(self.raw)) };
-        // A value of 48 bytes often lies across two lines.
-        prefetch(PrefetchHint { start: start.cast(), bytes: 48 });
-    }
-
-    /// Where the value lies, or `None` when there is no key.
+    /// Where the value lies, or `None` if there is no key.
     #[inline]
     fn pointer<T: NativeType>(&self) -> Result<Option<NonNull<c_void>>, WrongType> {
-        // SAFETY: the key is open, or null, which both functions take as empty.
-        let (kind, pointer) = unsafe {
-            (call!(RedisModule_ModuleTypeGetType(self.raw)), call!(RedisModule_ModuleTypeGetValue(self.raw)))
-        };
+        let Held { kind, value } = self.held;
         if kind.is_null() || kind != T::HANDLE.raw() {
             return if self.is_missing() { Ok(None) } else { Err(wrong_type(kind)) };
         }
-        NonNull::new(pointer).ok_or(WrongType { holds: None }).map(Some)
+        NonNull::new(value).ok_or(WrongType { holds: None }).map(Some)
     }
 
-    /// The value, or `None` when there is no key.
+    /// The value, or `None` if there is no key.
     ///
     /// # Errors
-    /// [`WrongType`] when the key holds another type.
+    /// [`WrongType`] if the key holds another type.
     #[inline]
     pub fn value<T: NativeType>(&self) -> Result<Option<ValueGuard<'_, T>>, WrongType> {
         let Some(pointer) = self.pointer::<T>()? else { return Ok(None) };
-        // SAFETY: a value of our type is a pointer from `into_raw`; it stays the
-        // key's own, and nobody changes it while `self` is borrowed.
+        // SAFETY: a value of our type is a pointer from `into_raw`. It stays the key's own, and
+        // nobody changes it while `self` is borrowed.
         let value = unsafe { data_type::from_raw(pointer) };
         Ok(Some(ValueGuard { value, pointer, key: PhantomData }))
     }
 
-    /// The bytes of a plain string, or `None` when the key is missing or holds
-    /// another type.
+    /// The bytes of a plain string, or `None` if the key is missing or holds another type.
     pub fn string(&self) -> Option<&[u8]> {
         if self.raw.is_null() {
             return None;
@@ -122,18 +136,18 @@ impl<'c> ReadKey<'c> {
         }
     }
 
-    /// True when there is no key of this name.
+    /// True if there is no key of this name.
     pub fn is_missing(&self) -> bool {
         // SAFETY: a null key counts as empty.
         unsafe { call!(RedisModule_KeyType(self.raw)) == constant(raw::REDISMODULE_KEYTYPE_EMPTY) }
     }
 
-    /// When the key expires, if it does.
+    /// The time at which the key expires, in microseconds since 1970, if it does.
     pub fn expiry(&self) -> Option<Micros> {
         // SAFETY: the key is open.
         let at = unsafe {
             call_if_there!(RedisModule_GetAbsExpire(self.raw)).or_else(|| {
-                // The first 6.2 and 7.0 lack the absolute form.
+                // Early versions of 6.2 and 7.0 lack the absolute form.
                 let left = call!(RedisModule_GetExpire(self.raw));
                 (left >= 0).then(|| left.saturating_add(self.context.wall_millis()))
             })
@@ -141,33 +155,33 @@ impl<'c> ReadKey<'c> {
         at.and_then(|ms| u64::try_from(ms).ok()).map(|ms| Micros(ms.saturating_mul(1000)))
     }
 
-    /// Whether the key expires at `at`, rounded up to a millisecond as
-    /// [`Key::expire_at`] does, or never.
+    /// Whether the key expires at `at`, rounded up to a millisecond as [`Key::expire_at`] does.
+    /// `None` asks whether it never expires.
     pub fn expires_at(&self, at: Option<Micros>) -> bool {
         self.expiry().map(Micros::ceil_millis) == at.map(Micros::ceil_millis)
     }
 
-    /// Its name.
+    /// The name of the key.
     pub const fn name(&self) -> Arg<'c> {
         self.name
     }
 }
 
 impl<'c> Key<'c> {
-    /// The value to be changed, or `None` when there is no key.
+    /// The value for changing it, or `None` if there is no key.
     ///
     /// # Errors
-    /// [`WrongType`] when the key holds another type.
+    /// [`WrongType`] if the key holds another type.
     #[inline]
     pub fn value_mut<T: NativeType>(&mut self) -> Result<Option<ValueGuardMut<'_, T>>, WrongType> {
         let Some(pointer) = self.pointer::<T>()? else { return Ok(None) };
-        // SAFETY: a value of our type is a pointer from `into_raw`, and the key's
-        // own while it is open.
+        // SAFETY: a value of our type is a pointer from `into_raw`, and the key's own while it is
+        // open.
         let value = unsafe { data_type::from_raw(pointer) };
-        Ok(Some(ValueGuardMut { value, pointer, key: self.raw, borrow: PhantomData }))
+        Ok(Some(ValueGuardMut { value, pointer, key: self.0.raw, held: &mut self.0.held }))
     }
 
-    /// Puts `value` in the key, in place of whatever it held; its expiry goes.
+    /// Puts `value` into the key, in place of what it held. The key's expiry is removed.
     pub fn create<T: NativeType>(&mut self, value: T) {
         let (kind, pointer) = (T::HANDLE.raw(), data_type::into_raw(value));
         main_thread::assert_may_open(1);
@@ -175,18 +189,20 @@ impl<'c> Key<'c> {
         unsafe {
             call!(RedisModule_ModuleTypeSetValue(self.raw, kind, pointer));
         }
+        self.0.held = Held { kind, value: pointer };
     }
 
-    /// Removes the key.
+    /// Deletes the key.
     pub fn delete(&mut self) {
         main_thread::assert_may_open(1);
         // SAFETY: the key is open for writing.
         unsafe {
             call!(RedisModule_DeleteKey(self.raw));
         }
+        self.0.held = Held::NOTHING;
     }
 
-    /// Lets the key expire at `at`, rounded up to a millisecond, or never.
+    /// Makes the key expire at `at`, rounded up to a millisecond; never if `at` is `None`.
     pub fn expire_at(&mut self, at: Option<Micros>) {
         let no_expiry = i64::from(raw::REDISMODULE_NO_EXPIRE);
         let at = at.map_or(no_expiry, |at| i64::try_from(at.ceil_millis()).unwrap_or(i64::MAX));
@@ -199,26 +215,23 @@ impl<'c> Key<'c> {
         }
     }
 
-    /// Tells WATCH and client tracking that the key changed, and notes for the
-    /// keyspace listeners what happened. Call once for a command that changed it.
+    /// Notes `event` for keyspace listeners. WATCH and client tracking learn that the key changed
+    /// when it is closed. Call it once in a command that changed the key.
     pub fn changed(&self, event: &'static CStr) {
-        // SAFETY: the context and the name are live.
-        unsafe {
-            call!(RedisModule_SignalModifiedKey(self.context.raw(), self.name.raw()));
-        }
+        self.is_changed.set(true);
         self.notify(event);
         keyspace::value_changed(self.context, self.name);
     }
 
-    /// As [`Key::changed`], where the command left nothing of the key: listeners
-    /// then hear `del` as well, as after the server's own commands.
+    /// The same as [`Key::changed`], for a command that deleted the key. Listeners then get `del`
+    /// as well, as after the server's own commands.
     pub fn emptied(&self, event: &'static CStr) {
         self.changed(event);
         notifications::note(self.context, raw::REDISMODULE_NOTIFY_GENERIC, c"del", self.name);
     }
 
-    /// Notes for the keyspace listeners of the module class what happened. They are
-    /// told when the command is done.
+    /// Notes `event` for keyspace listeners of the module class. They are notified when the command
+    /// ends.
     pub fn notify(&self, event: &'static CStr) {
         notifications::note(self.context, raw::REDISMODULE_NOTIFY_MODULE, event, self.name);
     }
@@ -227,37 +240,48 @@ impl<'c> Key<'c> {
 impl Drop for ReadKey<'_> {
     fn drop(&mut self) {
         main_thread::closed();
-        if !self.raw.is_null() {
-            // SAFETY: open, ours, and not used afterwards.
-            unsafe { call!(RedisModule_CloseKey(self.raw)) }
+        if self.raw.is_null() {
+            return;
+        }
+        // SAFETY: the key is open, ours, and not used afterwards.
+        unsafe {
+            if self.is_changed.get() {
+                modified::close(self.context, self.raw);
+            } else {
+                call!(RedisModule_CloseKey(self.raw));
+            }
         }
     }
 }
 
 impl Context<'_> {
-    /// Opens a key to look at it.
+    /// Opens a key for reading.
     pub fn read<'k>(&'k self, name: Arg<'k>) -> ReadKey<'k> {
         ReadKey::open(self, name, raw::REDISMODULE_READ)
     }
 
-    /// Opens a key to change it.
+    /// Opens a key for writing. A key that has expired is deleted by this, and listeners are
+    /// notified.
     pub fn write<'k>(&'k self, name: Arg<'k>) -> Key<'k> {
         Key(ReadKey::open(self, name, raw::REDISMODULE_READ | raw::REDISMODULE_WRITE))
     }
 
-    /// Begins a command on several keys: a key that has expired is deleted when it is
-    /// opened, and other modules are told at once. Where there are any, each key is
-    /// opened and closed first, so that whatever they do then comes before the command.
-    /// Later openings tell nothing ([`Context::write`]): the server's time stands still.
+    /// Settles the keys of a command that opens several at a time. Call it before the first is
+    /// opened.
+    ///
+    /// Opening a key that has expired deletes it, and the server notifies other modules at once. If
+    /// there are other modules, each key is opened and closed here, so that whatever they do
+    /// happens before the command. Later openings ([`Context::write`]) delete nothing, because the
+    /// server's time stands still during a command.
     pub fn settle_keys<'k>(&'k self, names: impl IntoIterator<Item = Arg<'k>>) {
-        if neighbours::are_there(self) {
+        if other_modules::are_loaded(self) {
             names.into_iter().for_each(|name| drop(self.write(name)));
         }
         main_thread::keys_are_settled();
     }
 }
 
-/// The value of an open key.
+/// The value of an open key, for reading.
 pub struct ValueGuard<'k, T: NativeType> {
     value: ManuallyDrop<T>,
     pointer: NonNull<c_void>,
@@ -265,8 +289,8 @@ pub struct ValueGuard<'k, T: NativeType> {
 }
 
 impl<T: NativeType> ValueGuard<'_, T> {
-    /// Where the value lies: the same for one key however often it is open, and
-    /// another for every other key.
+    /// The address of the value. It is the same however often the key is open, and differs from
+    /// that of every other key.
     pub const fn address(&self) -> NonNull<c_void> {
         self.pointer
     }
@@ -279,16 +303,15 @@ impl<T: NativeType> Deref for ValueGuard<'_, T> {
     }
 }
 
-/// The value of an open key, changed in place.
+/// The value of an open key, for changing it in place.
 ///
-/// A value may swap its own allocation while it changes (it grows into another
-/// shape); the server learns its new pointer when this is dropped.
+/// A value may replace its own allocation while it changes, when it grows into another shape. The
+/// server gets the new pointer when this guard is dropped.
 pub struct ValueGuardMut<'k, T: NativeType> {
     value: ManuallyDrop<T>,
     pointer: NonNull<c_void>,
-    /// Borrowed for `'k`.
     key: *mut raw::RedisModuleKey,
-    borrow: PhantomData<&'k mut T>,
+    held: &'k mut Held,
 }
 
 impl<T: NativeType> Deref for ValueGuardMut<'_, T> {
@@ -306,9 +329,8 @@ impl<T: NativeType> DerefMut for ValueGuardMut<'_, T> {
 
 impl<T: NativeType> Drop for ValueGuardMut<'_, T> {
     fn drop(&mut self) {
-        // SAFETY: the value stays owned by the key: under its old pointer, or
-        // under the new one, in which case the old allocation is gone already
-        // and the server must not free it.
+        // SAFETY: the key still owns the value, under its old or its new pointer. If the pointer is
+        // new, the old allocation is already freed, and the server must not free it again.
         unsafe {
             let now = data_type::into_raw(ManuallyDrop::take(&mut self.value));
             if now != self.pointer.as_ptr() {
@@ -316,8 +338,8 @@ impl<T: NativeType> Drop for ValueGuardMut<'_, T> {
                 let status =
                     call!(RedisModule_ModuleTypeReplaceValue(self.key, T::HANDLE.raw(), now, &raw mut old));
                 if status != constant(raw::REDISMODULE_OK) {
-                    // The key is open for writing and holds our type: it cannot be. The
-                    // server would go on with a value that is gone.
+                    // This cannot happen, because the key is open for writing and holds our type.
+                    // If it did, the server would go on with a value that is freed.
                     log::write(
                         std::ptr::null_mut(),
                         log::LogLevel::Warning,
@@ -325,6 +347,7 @@ impl<T: NativeType> Drop for ValueGuardMut<'_, T> {
                     );
                     std::process::abort();
                 }
+                self.held.value = now;
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Hearing of what others do to keys and databases.
+//! Changes that others make to keys and databases, and the functions that listen to them.
 
 use crate::server::context::Context;
 use crate::server::ffi::api::{call, call_if_there};
@@ -10,51 +10,51 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
-/// What happened.
+/// A change to a key or a database.
 #[derive(Clone, Copy, Debug)]
 pub enum KeyspaceChange<'a> {
-    /// A key lost a value of ours: deleted, expired, evicted, renamed, moved,
-    /// overwritten by whatever command.
+    /// A key lost a value of ours: it was deleted, expired, evicted, renamed, moved or overwritten,
+    /// by whatever command.
     ValueLeft {
-        /// The key.
+        /// The name of the key.
         name: Arg<'a>,
-        /// Its database, where the server tells (7.0 and later).
+        /// The key's database, if the server tells it (7.0 and later).
         database: Option<i32>,
     },
-    /// A value of ours changed, in the database that the context is in.
+    /// A command of ours changed a value.
     ValueChanged {
-        /// The key.
+        /// The name of the key.
         name: Arg<'a>,
-        /// Its database.
+        /// The key's database, which is that of the command.
         database: i32,
     },
-    /// A key of this database has a value that another key had before, that was
-    /// copied, or that was in a dump. It may be of any type.
+    /// A key got a value that another key had before, that was copied, or that was in a dump. The
+    /// value may be of any type.
     Arrived {
-        /// The key.
+        /// The name of the key.
         name: Arg<'a>,
-        /// Its database.
+        /// The key's database.
         database: i32,
     },
-    /// Keys are about to be flushed; they are still there.
+    /// Keys are about to be flushed. They are still there.
     FlushBegins,
-    /// A database was flushed.
+    /// The database of this number was flushed.
     ToDatabase(i32),
     /// All databases were flushed.
     ToAll,
-    /// Two databases were swapped.
+    /// The databases of these numbers were swapped.
     Swapped(i32, i32),
 }
 
 type KeyspaceListener = fn(MainThread, KeyspaceChange<'_>);
 
-/// Who hears of what others do from the start.
+/// The function that is called for changes by others, from the load of the module on.
 static WATCHER: OnceLock<KeyspaceListener> = OnceLock::new();
-/// Who hears of it from some time on, and of what commands of ours do as well.
+/// The function that is called for them from some later time on, and for changes by our commands.
 static LISTENER: OnceLock<KeyspaceListener> = OnceLock::new();
 
-/// Has `watcher` called from now on: of all changes but those of values by our own
-/// commands. Once, when the module is loaded. In the watcher nothing may be written.
+/// Calls `watcher` from now on for all changes, except those that our own commands make to values.
+/// Call it once, when the module is loaded. The watcher must not write to keys.
 pub(in crate::server) fn watch(ctx: &Context<'_>, watcher: KeyspaceListener) {
     if WATCHER.set(watcher).is_err() {
         return;
@@ -69,15 +69,18 @@ pub(in crate::server) fn watch(ctx: &Context<'_>, watcher: KeyspaceListener) {
             call!(RedisModule_SubscribeToServerEvent(ctx.raw(), event, Some(callback)));
         }
     }
-    // SAFETY: the context is live. The new one is never freed.
+    // SAFETY: the context is live. The new context is never freed.
     let detached = unsafe { call_if_there!(RedisModule_GetDetachedThreadSafeContext(ctx.raw())) };
     ARRIVALS.of(ctx.main()).borrow_mut().ctx = detached.unwrap_or_else(std::ptr::null_mut);
+    // From the start on: the first arrival is that of a COPY which has passed the filter by then.
+    // SAFETY: the context is live.
+    unsafe { left_database::watch(ctx.raw()) };
 }
 
-/// Whether the server tells of arrivals.
+/// Whether the server notifies us of arrivals.
 #[derive(Debug)]
 struct Arrivals {
-    /// A context of our own: they are asked for where there is none.
+    /// A context of our own: the subscription is made where no other context exists.
     ctx: *mut raw::RedisModuleCtx,
     are_told: bool,
 }
@@ -85,9 +88,11 @@ struct Arrivals {
 static ARRIVALS: MainThreadCell<Arrivals> =
     MainThreadCell::new(Arrivals { ctx: std::ptr::null_mut(), are_told: false });
 
-/// From now on the server tells of [`KeyspaceChange::Arrived`]. It calls us for every
-/// generic event of any key then, which is 7% of a SET with an expiry: so ask when the
-/// first value is on its way, which the server still tells of.
+/// Makes the server report [`KeyspaceChange::Arrived`] from now on.
+///
+/// The server then calls us for every generic event of any key, which costs 7 % of a SET with an
+/// expiry. So call this only when the first value is about to arrive: the server still reports that
+/// one.
 pub fn want_arrivals(main: MainThread) {
     let mut arrivals = ARRIVALS.of(main).borrow_mut();
     if arrivals.are_told || arrivals.ctx.is_null() {
@@ -98,8 +103,8 @@ pub fn want_arrivals(main: MainThread) {
         return;
     }
     arrivals.are_told = true;
-    // SAFETY: the context is ours; the callback is a function of this library. A server
-    // that says which database a loaded key is of need not say it key by key.
+    // SAFETY: the context is ours; the callback is a function of this library. Servers that tell
+    // the database of a loaded key need not report each key of a load.
     unsafe {
         let tells = (&raw const raw::RedisModule_GetDbIdFromIO).read().is_some();
         let loaded = if tells { 0 } else { raw::REDISMODULE_NOTIFY_LOADED };
@@ -108,15 +113,15 @@ pub fn want_arrivals(main: MainThread) {
             raw::REDISMODULE_NOTIFY_GENERIC | loaded,
             Some(noticed)
         ));
-        left_database::watch(arrivals.ctx);
     }
 }
 
-/// Has `listener` called from now on. Keys of other types cost nothing: the
-/// server itself tells a type when one of its values leaves a key. Once is
-/// enough. In the listener nothing may be written.
+/// Calls `listener` from now on. Calling this once is enough. The listener must not write to keys.
+///
+/// Keys of other types cost nothing, because the server itself tells a type when a key loses one of
+/// its values.
 pub fn listen(listener: KeyspaceListener) {
-    // A second call is of the same queue: the first function is the same.
+    // A second call comes from the same queue and passes the same function.
     let _ = LISTENER.set(listener);
 }
 
@@ -139,11 +144,11 @@ unsafe extern "C" fn noticed(
     if matches!(event.to_bytes(), b"rename_to" | b"move_to" | b"copy_to" | b"restore" | b"loaded") {
         tell(ctx.main(), KeyspaceChange::Arrived { name, database: ctx.database() });
     }
-    left_database::put_back(&ctx, event.to_bytes());
+    left_database::put_back(&ctx, event.to_bytes(), name);
     0
 }
 
-/// A key loses a value of ours.
+/// Reports that a key loses a value of ours.
 ///
 /// # Safety
 /// `name` is a live string of the server.
@@ -157,7 +162,7 @@ pub(in crate::server) unsafe fn value_left(
     tell(main, KeyspaceChange::ValueLeft { name, database: database() });
 }
 
-/// A command of ours changed a value.
+/// Reports that a command of ours changed a value.
 #[inline]
 pub(in crate::server) fn value_changed(ctx: &Context<'_>, name: Arg<'_>) {
     if let Some(listener) = LISTENER.get() {
@@ -177,7 +182,7 @@ unsafe extern "C" fn flushed(
     if subevent != raw::REDISMODULE_SUBEVENT_FLUSHDB_END {
         return tell(main, KeyspaceChange::FlushBegins);
     }
-    // SAFETY: the server passes what belongs to the event, or nothing.
+    // SAFETY: the server passes the structure of the event, or null.
     let info = unsafe { data.cast::<raw::RedisModuleFlushInfo>().as_ref() };
     let happened = match info.map(|info| info.dbnum) {
         Some(db) if db >= 0 => KeyspaceChange::ToDatabase(db),
@@ -192,8 +197,8 @@ unsafe extern "C" fn swapped(
     _: u64,
     data: *mut c_void,
 ) {
-    // SAFETY: the server passes what belongs to the event, and a live context,
-    // on its main thread.
+    // SAFETY: the server passes the structure of the event or null, and a live context, on its main
+    // thread.
     let (main, info) =
         unsafe { (Context::from_raw(ctx).main(), data.cast::<raw::RedisModuleSwapDbInfo>().as_ref()) };
     if let Some(info) = info {

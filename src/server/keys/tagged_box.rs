@@ -1,14 +1,14 @@
-//! One pointer that owns one of three boxed types, told apart by its low bits.
+//! One pointer that owns one of three boxed types. Its low bits tell which.
 //!
-//! **Optimisation.** A key's value in the server is a single pointer. With the tag
-//! inside it, the commonest state needs no header of its own and fits the allocator's
-//! size class of 16 bytes (commit e9555b1). The plain version is a `Box` of an enum.
+//! **Optimisation.** A key's value is a single pointer for the server. With the tag inside it, the
+//! commonest state needs no header of its own and fits the allocator's size class of 16 bytes
+//! (commit e9555b1). The plain version is a `Box` of an enum.
 
 use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
-/// Which of the three, by reference.
+/// One of three types.
 #[derive(Debug)]
 pub enum OneOf<A, B, C> {
     /// The first type.
@@ -27,12 +27,12 @@ pub struct TaggedBox<A, B, C> {
 }
 
 const TAG_MASK: usize = 0b111;
-/// Which of the three it is.
+/// The bits that tell which of the three types it is.
 const KIND: usize = 0b011;
-/// What its owner has marked.
+/// The bit that its owner may set.
 const MARK: usize = 0b100;
 
-// SAFETY: it is a box of a type that may itself move between threads.
+// SAFETY: it owns a box of a type that may itself move between threads.
 unsafe impl<A: Send, B: Send, C: Send> Send for TaggedBox<A, B, C> {}
 
 impl<A, B, C> TaggedBox<A, B, C> {
@@ -65,13 +65,13 @@ impl<A, B, C> TaggedBox<A, B, C> {
         self.tagged.addr().get() & KIND
     }
 
-    /// Whether its owner has marked it. A new one is not.
+    /// Whether its owner has marked it. A new one has no mark.
     #[inline]
     pub fn is_marked(&self) -> bool {
         self.tagged.addr().get() & MARK != 0
     }
 
-    /// Marks it, or takes the mark away.
+    /// Sets or removes the mark.
     #[inline]
     pub fn mark(&mut self, marked: bool) {
         let pointer =
@@ -83,7 +83,7 @@ impl<A, B, C> TaggedBox<A, B, C> {
         self.tagged.as_ptr().map_addr(|address| address & !TAG_MASK).cast()
     }
 
-    /// What it holds.
+    /// A reference to the value.
     pub fn get(&self) -> OneOf<&A, &B, &C> {
         // SAFETY: the tag says which type `pack` leaked; `self` owns it and is borrowed.
         unsafe {
@@ -95,7 +95,15 @@ impl<A, B, C> TaggedBox<A, B, C> {
         }
     }
 
-    /// What it holds, to change in place.
+    /// A reference to the value, if it is of the third type. One test tells, where
+    /// [`TaggedBox::get`] takes two.
+    #[inline]
+    pub fn as_third(&self) -> Option<&C> {
+        // SAFETY: `pack` leaked a `C` under a tag of 2 or more; `self` owns it and is borrowed.
+        (self.tag() >= 2).then(|| unsafe { &*self.pointer() })
+    }
+
+    /// A mutable reference to the value.
     pub fn get_mut(&mut self) -> OneOf<&mut A, &mut B, &mut C> {
         // SAFETY: as in `get`, and `self` is borrowed exclusively.
         unsafe {
@@ -107,7 +115,7 @@ impl<A, B, C> TaggedBox<A, B, C> {
         }
     }
 
-    /// What it holds, given away.
+    /// The box with the value.
     pub fn into_inner(self) -> OneOf<Box<A>, Box<B>, Box<C>> {
         let this = std::mem::ManuallyDrop::new(self);
         // SAFETY: the tag says which box `pack` leaked; `this` is never dropped.
@@ -150,6 +158,7 @@ mod tests {
     fn each_type_comes_back_as_it_went_in() {
         let mut all =
             [Three::first(Box::new(7)), Three::second(Box::new([9; 8])), Three::third(Box::new(vec![1, 2]))];
+        assert_eq!([0, 1, 2].map(|index| all[index].as_third().is_some()), [false, false, true]);
         for one in &mut all {
             match one.get_mut() {
                 OneOf::First(n) => *n += 1,

@@ -1,5 +1,4 @@
-//! The table of commands as the server learns it, and the boundary at which
-//! every call enters: panics stop here and become error replies.
+//! The table of commands as the server learns it, and the function through which every call enters.
 
 use crate::server::boundary;
 use crate::server::context::Context;
@@ -12,89 +11,90 @@ use std::ffi::{CString, c_char, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
-/// The function that the server calls. Made by `entry!`.
+/// The C function of a command. The macro `entry!` makes it.
 pub type CommandEntry =
     unsafe extern "C" fn(*mut raw::RedisModuleCtx, *mut *mut raw::RedisModuleString, c_int) -> c_int;
 
-/// Who may run a command: its ACL category and flag.
+/// The users who may run a command, as its ACL category and flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rights {
-    /// Category `@floodgate`.
+pub enum Access {
+    /// Clients; the category is `@floodgate`.
     User,
-    /// Category `@floodgate-admin`, flag `admin`.
+    /// Operators; the category is `@floodgate-admin`, and the command has the flag `admin`.
     Admin,
-    /// Only the master's link and AOF replay.
+    /// The link to the master and the replay of the AOF only.
     Internal,
 }
 
 /// What a command does to data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyAccess {
-    /// Looks.
+    /// The command only reads.
     Read,
-    /// Takes or creates: refused when memory is short.
+    /// The command takes units or creates keys. It is refused when memory is short.
     Write,
-    /// Gives back, settles, reports: never refused for memory.
+    /// The command gives back, settles or reports. It is never refused for lack of memory.
     Release,
-    /// Touches no key of its own.
+    /// The command touches no key of its own.
     Keyless,
-    /// Looks at, or changes and replicates, what belongs to the node: some of
-    /// its subcommands run on replicas too, so the server does not count it
-    /// among writes.
+    /// The command reads, or changes and replicates, state of the server outside keys. Some of its
+    /// subcommands run on replicas too, so the server does not count it among writes.
     Node(&'static [Subcommand]),
 }
 
-/// A subcommand as the server knows it, from 7.0 on: a command of its own, so that
-/// looking is a read and changing is a write. Its arguments are those of the alternative
-/// that begins with its name.
+/// A subcommand, which servers of 7.0 and later treat as a command of its own.
+///
+/// So a subcommand that looks is a read, and one that changes is a write. Its arguments are those
+/// of the alternative that begins with its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subcommand {
-    /// Its name in capitals.
+    /// The name in capitals.
     pub name: &'static str,
-    /// What it does to data.
+    /// What the subcommand does to data.
     pub effect: KeyAccess,
     /// One line for COMMAND DOCS.
     pub summary: &'static str,
 }
 
-/// Where a command's keys are among its arguments (the name is argument 0).
+/// Where a command's keys are among its arguments. The command's name is argument 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keys {
-    /// None.
+    /// The command has no key.
     None,
-    /// Argument 1.
+    /// The key is argument 1.
     First,
-    /// Argument 1 and all that follow.
+    /// Argument 1 and all that follow are keys.
     All,
-    /// From argument 1, each followed by another argument.
+    /// Argument 1 is a key, and so is every second one after it.
     Pairs,
-    /// A count at argument `count`, then groups of `step` arguments that start with a key.
+    /// Argument `count` holds a number of groups. They follow it, each of `step` arguments, the
+    /// first of which is a key.
     Counted {
         /// The position of the count.
         count: i32,
-        /// Arguments a key, itself included.
+        /// The number of arguments in a group, the key included.
         step: i32,
     },
-    /// Argument 1, and the one after this keyword.
+    /// Argument 1 is a key, and so is the argument after this keyword.
     FirstAndAfter(&'static str),
 }
 
 /// One argument of a command, as COMMAND DOCS and RL.HELP show it.
 #[derive(Clone, Copy, Debug)]
 pub struct Argument {
-    /// Its name.
+    /// The name of the argument.
     pub name: &'static str,
-    /// What it is.
+    /// The kind of its value.
     pub kind: ArgumentKind,
-    /// The keyword before it.
+    /// The keyword before it, if it has one.
     pub token: Option<&'static str>,
-    /// May be left out.
+    /// True if it may be left out.
     pub optional: bool,
-    /// May be repeated.
+    /// True if it may be repeated.
     pub multiple: bool,
 }
 
-/// What an argument is.
+/// The kind of value that an argument takes.
 #[derive(Clone, Copy, Debug)]
 pub enum ArgumentKind {
     /// A key.
@@ -105,13 +105,13 @@ pub enum ArgumentKind {
     Integer,
     /// A number with decimals.
     Double,
-    /// A glob.
+    /// A glob pattern.
     Pattern,
-    /// Nothing but its keyword.
+    /// The argument is its keyword alone.
     Flag,
-    /// One of these.
+    /// One of these arguments.
     OneOf(&'static [Argument]),
-    /// All of these, in order.
+    /// All of these arguments, in this order.
     Group(&'static [Argument]),
 }
 
@@ -140,45 +140,45 @@ impl Argument {
         Self::of(name, ArgumentKind::Double)
     }
 
-    /// A glob.
+    /// A glob pattern.
     pub const fn pattern(name: &'static str) -> Self {
         Self::of(name, ArgumentKind::Pattern)
     }
 
-    /// A keyword that stands alone.
+    /// A keyword without a value.
     pub const fn flag(token: &'static str) -> Self {
         Self { token: Some(token), ..Self::of(token, ArgumentKind::Flag) }
     }
 
-    /// One of several.
+    /// One of several arguments.
     pub const fn one_of(name: &'static str, choices: &'static [Self]) -> Self {
         Self::of(name, ArgumentKind::OneOf(choices))
     }
 
-    /// Several in order.
+    /// Several arguments, in this order.
     pub const fn group(name: &'static str, parts: &'static [Self]) -> Self {
         Self::of(name, ArgumentKind::Group(parts))
     }
 
-    /// After a keyword.
+    /// The same argument, after a keyword.
     #[must_use]
     pub const fn after(self, token: &'static str) -> Self {
         Self { token: Some(token), ..self }
     }
 
-    /// May be left out.
+    /// The same argument, which may be left out.
     #[must_use]
     pub const fn optional(self) -> Self {
         Self { optional: true, ..self }
     }
 
-    /// May be repeated.
+    /// The same argument, which may be repeated.
     #[must_use]
     pub const fn multiple(self) -> Self {
         Self { multiple: true, ..self }
     }
 
-    /// As people write it: `[COST n]`.
+    /// The argument as people write it, such as `[COST n]`.
     pub fn syntax(&self) -> String {
         let inner = match self.kind {
             ArgumentKind::Flag => String::new(),
@@ -206,33 +206,86 @@ impl Argument {
     }
 }
 
-/// One row of the table of commands: all that the server, RL.HELP and the
-/// reference say about a command.
+/// One row of the table of commands: what the server, RL.HELP and the reference say about a
+/// command.
 #[derive(Clone, Copy, Debug)]
 pub struct Command {
-    /// Its name in capitals.
+    /// The name in capitals.
     pub name: &'static str,
-    /// Where calls enter.
+    /// The function that the server calls.
     pub entry: CommandEntry,
-    /// What it does to data.
+    /// What the command does to data.
     pub effect: KeyAccess,
-    /// Runs in constant time.
+    /// True if it runs in constant time.
     pub fast: bool,
-    /// Who may run it.
-    pub rights: Rights,
-    /// Where its keys are.
+    /// The users who may run it.
+    pub rights: Access,
+    /// Where its keys are among its arguments.
     pub keys: Keys,
     /// One line for COMMAND DOCS.
     pub summary: &'static str,
-    /// In O notation.
+    /// Its cost in O notation.
     pub complexity: &'static str,
-    /// Its arguments.
+    /// The arguments of the command.
     pub arguments: &'static [Argument],
 }
 
 impl Command {
-    /// The fewest arguments, the name among them, negative when more may
-    /// follow: as COMMAND INFO shows it.
+    /// A row with the usual values: users may run the command, it runs in constant time, and its
+    /// first argument is its key if it has one. The functions below set other values.
+    pub const fn new(name: &'static str, entry: CommandEntry, effect: KeyAccess) -> Self {
+        let (rights, summary) = (Access::User, "");
+        let keys = match effect {
+            KeyAccess::Read | KeyAccess::Write | KeyAccess::Release => Keys::First,
+            KeyAccess::Keyless | KeyAccess::Node(_) => Keys::None,
+        };
+        Self { name, entry, effect, fast: true, rights, keys, summary, complexity: "O(1)", arguments: &[] }
+    }
+
+    /// The arguments of the command.
+    #[must_use]
+    pub const fn arguments(self, arguments: &'static [Argument]) -> Self {
+        Self { arguments, ..self }
+    }
+
+    /// One line for COMMAND DOCS.
+    #[must_use]
+    pub const fn summary(self, summary: &'static str) -> Self {
+        Self { summary, ..self }
+    }
+
+    /// Its cost in O notation.
+    #[must_use]
+    pub const fn complexity(self, complexity: &'static str) -> Self {
+        Self { complexity, ..self }
+    }
+
+    /// Marks the command as one that does not run in constant time.
+    #[must_use]
+    pub const fn slow(self) -> Self {
+        Self { fast: false, ..self }
+    }
+
+    /// Only operators may run the command.
+    #[must_use]
+    pub const fn admin(self) -> Self {
+        Self { rights: Access::Admin, ..self }
+    }
+
+    /// Only the link to the master and the replay of the AOF may run the command.
+    #[must_use]
+    pub const fn internal(self) -> Self {
+        Self { rights: Access::Internal, ..self }
+    }
+
+    /// Where its keys are among its arguments.
+    #[must_use]
+    pub const fn keys(self, keys: Keys) -> Self {
+        Self { keys, ..self }
+    }
+
+    /// The least number of arguments, the command's name included, as COMMAND INFO shows it. It is
+    /// negative if more arguments may follow.
     pub fn arity(&self) -> i32 {
         fn least(argument: &Argument) -> (i32, bool) {
             let own = i32::from(argument.token.is_some());
@@ -272,7 +325,7 @@ impl Command {
         lines.collect()
     }
 
-    /// The arguments of a subcommand: those of the alternative that its name begins.
+    /// The arguments of a subcommand: those of the alternative that begins with its name.
     fn arguments_of(&self, subcommand: &str) -> &'static [Argument] {
         let alternatives = self.arguments.iter().filter_map(|argument| match argument.kind {
             ArgumentKind::OneOf(choices) => Some(choices),
@@ -288,7 +341,7 @@ impl Command {
         &[]
     }
 
-    /// As people write it: `RL.ACQUIRE key [limits] …`.
+    /// The command as people write it, such as `RL.ACQUIRE key [limits] …`.
     pub fn syntax(&self) -> String {
         let mut text = self.name.to_owned();
         for argument in self.arguments {
@@ -298,7 +351,7 @@ impl Command {
         text
     }
 
-    /// The flags as the server reads them.
+    /// The command's flags, in the server's words.
     pub fn flags(&self) -> String {
         let mut flags = match self.effect {
             KeyAccess::Read => vec!["readonly"],
@@ -310,13 +363,14 @@ impl Command {
         if self.fast {
             flags.push("fast");
         }
-        if self.rights == Rights::Admin {
+        if self.rights == Access::Admin {
             flags.push("admin");
         }
         flags.join(" ")
     }
 
-    /// The ACL categories as the server reads them, ours last.
+    /// The command's ACL categories, in the server's words. With `own`, our own category is the
+    /// last.
     fn categories(&self, own: bool) -> String {
         let mut all = vec![match self.effect {
             KeyAccess::Read => "read",
@@ -325,15 +379,15 @@ impl Command {
         }];
         all.push(if self.fast { "fast" } else { "slow" });
         match self.rights {
-            Rights::User if own => all.push(USER_CATEGORY),
-            Rights::Admin => {
+            Access::User if own => all.push(USER_CATEGORY),
+            Access::Admin => {
                 all.extend(["admin", "dangerous"]);
                 if own {
                     all.push(ADMIN_CATEGORY);
                 }
             }
-            Rights::Internal => all.push("dangerous"),
-            Rights::User => {}
+            Access::Internal => all.push("dangerous"),
+            Access::User => {}
         }
         all.retain(|category| !category.is_empty());
         all.join(" ")
@@ -342,13 +396,13 @@ impl Command {
 
 static REGISTERED: OnceLock<Vec<Command>> = OnceLock::new();
 
-/// The commands that the server has of us: none before they are registered.
+/// The registered commands. Empty before they are registered.
 pub fn registered() -> &'static [Command] {
     REGISTERED.get().map_or(&[], Vec::as_slice)
 }
 
 pub(in crate::server) fn note_registered(commands: &[Command]) {
-    // A second call would be a second load: the first list is the same.
+    // A second call would come from a second load, with the same list.
     let _ = REGISTERED.set(commands.to_vec());
 }
 
@@ -357,9 +411,9 @@ pub const USER_CATEGORY: &str = "floodgate";
 /// The ACL category of the commands that operators use.
 pub const ADMIN_CATEGORY: &str = "floodgate-admin";
 
-/// How an error of a command is told to the client.
-pub trait Refusal {
-    /// Sends it; `command` is the row of the table, unless the command was renamed.
+/// An error of a command, and how the client gets to see it.
+pub trait CommandError {
+    /// Sends the error. `command` is the row of the table; `None` if the command was renamed.
     fn send(&self, ctx: &Context<'_>, command: Option<&Command>);
 }
 
@@ -378,22 +432,22 @@ macro_rules! entry {
 }
 pub(crate) use entry;
 
-/// Runs one call. Only entries made by `entry!` use it, with what the server gave them.
+/// Runs one call. Only functions that `entry!` made use it, with what the server gave them.
 #[doc(hidden)]
-#[allow(clippy::not_unsafe_ptr_arg_deref)] // private to `entry!`, see above
-pub fn enter<E: Refusal>(
+#[allow(clippy::not_unsafe_ptr_arg_deref)] // only `entry!` uses it, see above
+pub fn enter<E: CommandError>(
     ctx: *mut raw::RedisModuleCtx,
     argv: *mut *mut raw::RedisModuleString,
     argc: c_int,
     run: impl FnOnce(&Context<'_>, Args<'_>) -> Result<(), E>,
 ) -> c_int {
-    // SAFETY: the server passes a live context and live arguments, on its main
-    // thread, for the time of this call.
+    // SAFETY: the server passes a live context and live arguments, on its main thread, for the
+    // duration of this call.
     let (context, args) = unsafe { (Context::from_raw(ctx), Args::from_raw(argv, argc)) };
     let started = command_timing::start(context.main());
     let done = boundary::enter(&context, || {
         let outcome = run(&context, args);
-        // SAFETY: the first argument is the command's name, live as the others.
+        // SAFETY: the first argument is the command's name, as live as the others.
         command_timing::stop(context.main(), started, || unsafe { Arg::from_raw(*argv) }.bytes());
         if let Err(refusal) = outcome {
             // SAFETY: as above.
@@ -407,8 +461,8 @@ pub fn enter<E: Refusal>(
     constant(raw::REDISMODULE_OK)
 }
 
-/// Makes the [`CommandEntry`] of a command whose keys a server without key
-/// specifications (6.2) must ask for.
+/// Makes the [`CommandEntry`] of a command whose keys a server without key specifications (6.2)
+/// asks for.
 macro_rules! entry_with_keys {
     ($run:path, $keys:expr) => {{
         extern "C" fn entry(
@@ -426,9 +480,10 @@ macro_rules! entry_with_keys {
 }
 pub(crate) use entry_with_keys;
 
-/// Answers when the server asks where the keys are (6.2 only), else returns false.
+/// Answers a question of the server for the positions of the keys (6.2 only). Returns false if it
+/// did not ask.
 #[doc(hidden)]
-#[allow(clippy::not_unsafe_ptr_arg_deref)] // private to `entry_with_keys!`
+#[allow(clippy::not_unsafe_ptr_arg_deref)] // only `entry_with_keys!` uses it
 pub fn tell_keys(
     ctx: *mut raw::RedisModuleCtx,
     argv: *mut *mut raw::RedisModuleString,
@@ -450,7 +505,7 @@ pub fn tell_keys(
     true
 }
 
-/// The positions of a call's keys, the command's name being 0.
+/// The positions of a call's keys. The command's name is at position 0.
 fn positions(args: Args<'_>, keys: Keys) -> Vec<usize> {
     let last = args.len();
     match keys {
@@ -470,7 +525,7 @@ fn positions(args: Args<'_>, keys: Keys) -> Vec<usize> {
         }
         Keys::FirstAndAfter(keyword) => {
             let mut found: Vec<usize> = (1..=last.min(1)).collect();
-            // Positions are one more than indices, and the key follows the keyword.
+            // A position is one more than its index, and the key follows the keyword.
             let after =
                 args.iter().enumerate().skip(1).find(|(_, arg)| arg.is(keyword)).map(|(index, _)| index + 2);
             found.extend(after.filter(|&position| position <= last));
@@ -479,7 +534,10 @@ fn positions(args: Args<'_>, keys: Keys) -> Vec<usize> {
     }
 }
 
-/// Registers every command of the table. Returns the name that failed.
+/// Registers every command of the table.
+///
+/// # Errors
+/// The name of the command that the server refused.
 ///
 /// # Safety
 /// `ctx` is the live context of the module's load function.
@@ -503,7 +561,7 @@ pub(in crate::server) unsafe fn register(
 
 unsafe fn register_one(ctx: *mut raw::RedisModuleCtx, command: &Command, own_categories: bool) -> Option<()> {
     let name = CString::new(command.name.to_ascii_lowercase()).ok()?;
-    // SAFETY: reading the pointer only.
+    // SAFETY: only reads the pointer.
     let has_subcommands = unsafe { raw::RedisModule_CreateSubcommand }.is_some();
     let subcommands = match command.effect {
         KeyAccess::Node(subcommands) if has_subcommands => subcommands,
@@ -520,7 +578,7 @@ unsafe fn register_one(ctx: *mut raw::RedisModuleCtx, command: &Command, own_cat
         Keys::Pairs => (1, -1, 2),
         Keys::None | Keys::Counted { .. } => (0, 0, 0),
     };
-    // A container of subcommands has no function of its own.
+    // A command with subcommands has no function of its own.
     let entry = subcommands.is_empty().then_some(command.entry);
     // SAFETY: the context is live, the strings outlive the calls, which copy them.
     unsafe {
@@ -541,7 +599,8 @@ unsafe fn register_one(ctx: *mut raw::RedisModuleCtx, command: &Command, own_cat
 }
 
 /// # Safety
-/// The context is the live one of the load function, and the handle is the container's.
+/// The context is the live one of the load function. The handle is that of the command that
+/// contains the subcommand.
 unsafe fn register_subcommand(
     ctx: *mut raw::RedisModuleCtx,
     container: *mut raw::RedisModuleCommand,
@@ -560,7 +619,7 @@ unsafe fn register_subcommand(
         arguments: command.arguments_of(subcommand.name),
         ..*command
     };
-    // The container's name is an argument more.
+    // The name of the containing command is one argument more.
     let arity = row.arity();
     let arity = if arity < 0 { arity - 1 } else { arity + 1 };
     let flags = CString::new(row.flags()).ok()?;
@@ -584,19 +643,19 @@ unsafe fn register_subcommand(
     }
 }
 
-/// Tells the server what COMMAND DOCS and ACL know of a command.
+/// Tells the server what COMMAND DOCS and ACL show of a command.
 ///
 /// # Safety
-/// The handle is the command's.
+/// The handle belongs to the command.
 unsafe fn describe(
     handle: *mut raw::RedisModuleCommand,
     command: &Command,
     arity: i32,
     own_categories: bool,
 ) -> Option<()> {
-    // SAFETY: reading the pointer only.
+    // SAFETY: only reads the pointer.
     let has_info = unsafe { raw::RedisModule_SetCommandInfo }.is_some();
-    // SAFETY: the caller's promise; what is given is copied.
+    // SAFETY: the caller's promise; the server copies what it is given.
     unsafe {
         if has_info {
             set_info(handle, command, arity)?;
@@ -607,19 +666,20 @@ unsafe fn describe(
     }
 }
 
-/// Cluster redirection reads no key specifications: it knows keys in a plain
-/// range and otherwise asks. Where it does not ask, a CROSSSLOT goes unnoticed.
+/// Whether the server must ask for the positions of the keys. Cluster redirection reads no key
+/// specifications: it knows a plain range of keys, and asks otherwise. If it did not ask, a command
+/// on several slots would go unnoticed.
 const fn needs_asking(keys: Keys) -> bool {
     matches!(keys, Keys::Counted { .. } | Keys::FirstAndAfter(_))
 }
 
-/// Redis 7.0 reads a count of keys with a step above 1 wrongly (it names too few
-/// keys), so such a specification says that it is incomplete.
+/// Whether the specification must say that it is incomplete. Redis 7.0 misreads a count of keys
+/// with a step above 1: it finds too few keys.
 const fn specified_incompletely(keys: Keys) -> bool {
     matches!(keys, Keys::Counted { step: 2.., .. })
 }
 
-/// Strings and argument arrays that live until the server has copied them.
+/// Strings and arrays of arguments that live until the server has copied them.
 #[derive(Default)]
 struct CStringArena {
     strings: Vec<CString>,
@@ -636,7 +696,7 @@ impl CStringArena {
 
     fn list(&mut self, arguments: &[Argument], keys: &mut c_int) -> *mut raw::RedisModuleCommandArg {
         let mut all: Vec<_> = arguments.iter().map(|argument| self.one(argument, keys)).collect();
-        // SAFETY: all zeroes is how the server marks the end of such an array.
+        // SAFETY: the server marks the end of such an array by an element of zeroes.
         all.push(unsafe { std::mem::zeroed() });
         self.arguments.push(all.into_boxed_slice());
         self.arguments.last_mut().map_or(std::ptr::null_mut(), |list| list.as_mut_ptr())
@@ -691,7 +751,7 @@ unsafe fn set_info(handle: *mut raw::RedisModuleCommand, command: &Command, arit
         sizeof_arg: size_of::<raw::RedisModuleCommandArg>(),
     };
     let mut specs = key_specs(command, &mut loan);
-    // SAFETY: all zeroes ends the array.
+    // SAFETY: an element of zeroes ends the array.
     specs.push(unsafe { std::mem::zeroed() });
     let mut keys = 0;
     let arguments = match command.arguments {

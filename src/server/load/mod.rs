@@ -1,4 +1,4 @@
-//! What happens when the server loads the module.
+//! The steps of loading the module into a server.
 
 pub mod command;
 pub mod settings;
@@ -8,7 +8,7 @@ use super::context::{self, Context};
 use super::events;
 use crate::server::effects::propagation;
 use crate::server::events::EventListener;
-use crate::server::ffi::api::{call, call_if_there, constant};
+use crate::server::ffi::api::{self, call, call_if_there, constant};
 use crate::server::ffi::args::Args;
 use crate::server::ffi::info::{self, InfoWriter};
 use crate::server::ffi::log::{self, LogLevel};
@@ -16,6 +16,7 @@ use crate::server::keys::data_type;
 use crate::server::keys::data_type::NativeType;
 use crate::server::keys::keyspace::{self, KeyspaceChange};
 use crate::server::keys::left_database;
+use crate::server::keys::modified;
 use crate::server::main_thread::{self, MainThread};
 use command::Command;
 use redis_module::raw;
@@ -28,54 +29,60 @@ pub struct Loading<'c> {
     ctx: Context<'c>,
 }
 
-/// The options to declare. A bit of Valkey's may mean something else elsewhere.
+/// The module options to declare. A bit that Valkey defines may mean something else on other
+/// servers.
 fn options(valkey: bool) -> i32 {
-    /// Valkey 9: keys of ours may move with their slot.
+    /// Valkey 9: our keys may migrate with their slot.
     const HANDLE_ATOMIC_SLOT_MIGRATION: i32 = 1 << 5;
-    let everywhere = (raw::REDISMODULE_OPTIONS_HANDLE_IO_ERRORS
-        | raw::REDISMODULE_OPTION_NO_IMPLICIT_SIGNAL_MODIFIED)
-        .cast_signed();
+    let everywhere = raw::REDISMODULE_OPTIONS_HANDLE_IO_ERRORS.cast_signed();
     if valkey { everywhere | HANDLE_ATOMIC_SLOT_MIGRATION } else { everywhere }
 }
 
 impl<'c> Loading<'c> {
-    /// From the crate's context of the load function.
+    /// Makes it from the context that the `redis-module` crate passes to the load function.
     pub fn new(ctx: &'c redis_module::Context) -> Self {
         main_thread::begin_watching();
         // SAFETY: the crate hands out the live context of the load function.
         Self { ctx: unsafe { Context::from_raw(ctx.ctx) } }
     }
 
-    /// The context.
+    /// The context of the load function.
     pub const fn context(&self) -> &Context<'c> {
         &self.ctx
     }
 
-    /// Tells the server what the module can cope with. Not with asynchronous
-    /// loading from a master (`HANDLE_REPL_ASYNC_LOAD`): policies live outside
-    /// keys, and would be the new master's while the old keys still answer. So
-    /// the server answers -LOADING meanwhile.
+    /// Checks that the server has every function that a supported server has. Call it before
+    /// anything else.
     ///
-    /// Nor, ever, with a save that forks no child, as a coming Valkey offers: whether
-    /// anybody is told of changes (`effects::propagation`) is learnt from forks,
-    /// `rdb_save` reads values without a lock, and an open key (`keys::key`) counts on
-    /// nobody else reading or moving its value.
-    ///
-    /// Call after [`Loading::server`].
-    pub fn options(&self) {
-        // SAFETY: the context is live.
-        unsafe {
-            let known = call_if_there!(RedisModule_GetModuleOptionsAll()).unwrap_or(i32::MAX);
-            call_if_there!(RedisModule_SetModuleOptions(
-                self.ctx.raw(),
-                options(context::is_valkey()) & known
-            ));
+    /// # Errors
+    /// A line for the log that names the first function that the server lacks.
+    pub fn required_functions(&self) -> Result<(), String> {
+        match api::missing() {
+            None => Ok(()),
+            Some(name) => Err(format!("the server lacks {name}, which Redis 6.2 and later have")),
         }
     }
 
-    /// Learns what kind of server this is.
+    /// Declares to the server which features the module can cope with. Call it after
+    /// [`Loading::server`].
+    ///
+    /// Asynchronous loading from a master (`HANDLE_REPL_ASYNC_LOAD`) is not declared. Policies live
+    /// outside keys, so they would already be the new master's while the old keys still answer. The
+    /// server answers `-LOADING` meanwhile.
+    ///
+    /// A save that forks no child, which a coming Valkey offers, must never be declared. Three
+    /// things rely on the fork. `effects::propagation` learns from forks whether anybody receives
+    /// changes. `rdb_save` reads values without a lock. And an open key (`keys::key`) needs that
+    /// nobody else reads or moves its value.
+    pub fn options(&self) {
+        // SAFETY: takes no arguments.
+        let known = unsafe { call_if_there!(RedisModule_GetModuleOptionsAll()) }.unwrap_or(i32::MAX);
+        modified::declare_options(&self.ctx, options(context::is_valkey()) & known);
+    }
+
+    /// Learns which server this is.
     pub fn server(&self) {
-        // SAFETY: the context is live; what was asked for is freed.
+        // SAFETY: the context is live; the data is freed.
         unsafe {
             let Some(info) = call_if_there!(RedisModule_GetServerInfo(self.ctx.raw(), c"server".as_ptr()))
             else {
@@ -90,11 +97,11 @@ impl<'c> Loading<'c> {
         }
     }
 
-    /// Has every panic leave a line in the server's log. It is caught where the server
-    /// entered the module, on whatever thread.
+    /// Makes every panic leave a line in the server's log. The panic itself is caught where the
+    /// server entered the module, on whichever thread.
     pub fn log_panics(&self) {
         std::panic::set_hook(Box::new(|panic| {
-            // SAFETY: a null context is allowed, on every thread.
+            // SAFETY: a null context is allowed on every thread.
             unsafe {
                 log::write(
                     std::ptr::null_mut(),
@@ -105,20 +112,20 @@ impl<'c> Loading<'c> {
         }));
     }
 
-    /// Asks the server to tell of its events, `listeners` too.
+    /// Subscribes to the server's events, also for `listeners`.
     pub fn events(&self, listeners: &'static [&'static [EventListener]]) {
         // SAFETY: the context is the load function's.
         let all = unsafe { events::subscribe(self.ctx.raw(), listeners) };
         propagation::watched(&self.ctx, all);
     }
 
-    /// Has `watcher` hear of what others do to keys.
+    /// Calls `watcher` for what others do to keys.
     pub fn keyspace(&self, watcher: fn(MainThread, KeyspaceChange<'_>)) {
         keyspace::watch(&self.ctx, watcher);
     }
 
-    /// Has `receiver` told of messages from other nodes of the cluster. False where
-    /// there is no cluster bus.
+    /// Calls `receiver` for messages from other nodes of the cluster. Returns false if there is no
+    /// cluster bus.
     pub fn cluster_bus(&self, receiver: Receiver) -> bool {
         cluster_bus::listen(&self.ctx, receiver)
     }
@@ -126,7 +133,7 @@ impl<'c> Loading<'c> {
     /// Registers a native type.
     ///
     /// # Errors
-    /// A line for the log.
+    /// A line for the log, if the server refuses the type.
     pub fn data_type<T: NativeType>(&self) -> Result<(), String> {
         // SAFETY: the context is the load function's.
         let done = unsafe { data_type::register::<T>(self.ctx.raw()) };
@@ -136,7 +143,7 @@ impl<'c> Loading<'c> {
     /// Registers the commands.
     ///
     /// # Errors
-    /// A line for the log.
+    /// A line for the log that names the command that the server refused.
     pub fn commands(&self, commands: &[Command]) -> Result<(), String> {
         // SAFETY: the context is the load function's.
         unsafe { command::register(self.ctx.raw(), commands) }
@@ -145,10 +152,10 @@ impl<'c> Loading<'c> {
         Ok(())
     }
 
-    /// Takes the module arguments over and registers the settings.
+    /// Reads the module arguments and registers the settings.
     ///
     /// # Errors
-    /// A line for the log.
+    /// A line for the log that names the bad argument and says why.
     pub fn settings(
         &self,
         settings: &'static [Setting],
@@ -157,21 +164,21 @@ impl<'c> Loading<'c> {
         let mut raw: Vec<_> =
             std::iter::once(std::ptr::null_mut()).chain(args.iter().map(|arg| arg.inner)).collect();
         let count = std::ffi::c_int::try_from(raw.len()).unwrap_or(0);
-        // SAFETY: the strings live as long as `args`; the first stands for the
-        // name, which `Args` skips. The context is the load function's.
+        // SAFETY: the strings live as long as `args`; the first stands for the name, which `Args`
+        // skips. The context is the load function's.
         unsafe {
             let args = Args::from_raw(raw.as_mut_ptr(), count);
             settings::register(self.ctx.raw(), self.ctx.main(), settings, args)
         }
     }
 
-    /// Has `write` called for INFO.
+    /// Registers `write` as the function that writes our part of INFO.
     pub fn info(&self, write: fn(&InfoWriter)) {
         // SAFETY: the context is the load function's.
         unsafe { info::register(self.ctx.raw(), write) }
     }
 
-    /// Whether another module (or the server) has a command of this name.
+    /// Whether the server or another module has a command of this name.
     pub fn command_is_taken(&self, name: &str) -> bool {
         let Ok(name) = std::ffi::CString::new(name) else { return false };
         // SAFETY: the context is live; the reply is freed.
@@ -194,7 +201,7 @@ impl<'c> Loading<'c> {
         }
     }
 
-    /// Says in the log why the module does not load.
+    /// Logs why the module does not load, and returns the status for the load function.
     pub fn refuse(&self, reason: &str) -> redis_module::Status {
         self.ctx.log(LogLevel::Warning, &format!("floodgate does not load: {reason}"));
         redis_module::Status::Err

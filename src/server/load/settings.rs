@@ -1,4 +1,4 @@
-//! Settings: module arguments, and CONFIG GET/SET/REWRITE from Redis 7.0 on.
+//! Settings: module arguments, and CONFIG GET, SET and REWRITE (7.0 and later).
 
 use crate::core::text::token::shown;
 use crate::server::ffi::api::{call, call_if_there};
@@ -8,45 +8,45 @@ use redis_module::raw;
 use std::ffi::{CStr, CString, c_char, c_int, c_longlong, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// A setting's value.
+/// The value of a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
     /// A whole number.
     Number(i64),
     /// `yes` or `no`.
     Switch(bool),
-    /// A text (limits, a breaker, a duration).
+    /// A text, such as limits, a breaker or a duration.
     Text(String),
 }
 
-/// What values a setting takes.
+/// The values that a setting can take.
 #[derive(Clone, Copy, Debug)]
 pub enum Domain {
     /// Whole numbers within these bounds.
     Number {
-        /// The least.
+        /// The least value.
         min: i64,
-        /// The greatest.
+        /// The greatest value.
         max: i64,
     },
     /// `yes` or `no`.
     Switch,
-    /// Whatever `write` accepts.
+    /// Every text that `write` accepts.
     Text,
 }
 
-/// One setting. Where its value lives is its owner's affair.
+/// One setting. Its owner keeps the value.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
-    /// Without the prefix `floodgate.`.
+    /// The name without the prefix `floodgate.`.
     pub name: &'static CStr,
-    /// What it takes.
+    /// The values that it can take.
     pub domain: Domain,
-    /// Can only be given when the module is loaded.
+    /// True if it can only be given when the module is loaded.
     pub load_only: bool,
-    /// The value now.
+    /// Returns the present value.
     pub read: fn(MainThread) -> Value,
-    /// Takes a value over, or says why not.
+    /// Sets the value, or returns the reason of a refusal.
     pub write: fn(MainThread, Value) -> Result<(), String>,
 }
 
@@ -73,14 +73,14 @@ impl Setting {
     }
 }
 
-/// Takes the module arguments over (`name value` pairs, with or without the
-/// prefix), then registers every setting with the server.
+/// Sets the settings that the module arguments name, then registers every setting with the server.
+/// The arguments are pairs `name value`, with or without the prefix.
 ///
 /// # Errors
 /// A line for the log that names the bad argument and says why.
 ///
 /// # Safety
-/// `ctx` is the live context of the module's load function, `settings` static.
+/// `ctx` is the live context of the module's load function.
 pub(in crate::server) unsafe fn register(
     ctx: *mut raw::RedisModuleCtx,
     main: MainThread,
@@ -97,14 +97,14 @@ pub(in crate::server) unsafe fn register(
 /// True while the module is being loaded.
 static LOADING: MainThreadCell<bool> = MainThreadCell::new(false);
 
-/// Whether a setting comes from what was kept: the line that loads the module or
-/// the configuration file, and not from CONFIG SET.
+/// Whether a setting comes from the line that loads the module or from the configuration file, and
+/// not from CONFIG SET.
 pub fn is_loading(main: MainThread) -> bool {
     *LOADING.of(main).borrow()
 }
 
 /// # Safety
-/// As [`register`].
+/// The same as for [`register`].
 unsafe fn take_over(
     ctx: *mut raw::RedisModuleCtx,
     main: MainThread,
@@ -140,15 +140,17 @@ unsafe fn take_over(
     }
 }
 
-/// Why there is no such setting, and which there are.
+/// The error for a name that is no setting. It lists the settings that exist.
 fn unknown(settings: &[Setting], name: &[u8]) -> String {
     let names: Vec<&str> = settings.iter().map(Setting::title).collect();
     format!("unknown setting '{}': the settings are {}", shown(name), names.join(", "))
 }
 
-/// `None` where the server has no module settings. The value that the module
-/// arguments set counts as the default, so that CONFIG REWRITE leaves it to the
-/// loadmodule line.
+/// Registers one setting. Returns the server's status, or `None` if the server has no module
+/// settings.
+///
+/// The value that the module arguments set is registered as the default. CONFIG REWRITE then leaves
+/// it to the `loadmodule` line.
 unsafe fn register_one(
     ctx: *mut raw::RedisModuleCtx,
     main: MainThread,
@@ -158,7 +160,7 @@ unsafe fn register_one(
         if setting.load_only { raw::REDISMODULE_CONFIG_IMMUTABLE } else { raw::REDISMODULE_CONFIG_DEFAULT };
     let data = std::ptr::from_ref(setting).cast_mut().cast::<c_void>();
     let name = setting.name.as_ptr();
-    // SAFETY: the setting is static, so is its name; the default text is copied.
+    // SAFETY: the setting and its name are static; the default text is copied.
     unsafe {
         match (setting.domain, (setting.read)(main)) {
             (Domain::Number { min, max }, Value::Number(n)) => {
@@ -187,19 +189,34 @@ unsafe fn register_one(
             )),
             (Domain::Text, Value::Text(text)) => {
                 let text = CString::new(text).unwrap_or_default();
-                call_if_there!(RedisModule_RegisterStringConfig(
-                    ctx,
-                    name,
-                    text.as_ptr(),
-                    flags,
-                    Some(get_text),
-                    Some(set_text),
-                    None,
-                    data
-                ))
+                register_text(ctx, name, &text, flags, data)
             }
             _ => Some(1),
         }
+    }
+}
+
+/// # Safety
+/// As [`register`]; `data` is the setting.
+unsafe fn register_text(
+    ctx: *mut raw::RedisModuleCtx,
+    name: *const c_char,
+    text: &CStr,
+    flags: u32,
+    data: *mut c_void,
+) -> Option<c_int> {
+    // SAFETY: the caller's promise; the default text is copied.
+    unsafe {
+        call_if_there!(RedisModule_RegisterStringConfig(
+            ctx,
+            name,
+            text.as_ptr(),
+            flags,
+            Some(get_text),
+            Some(set_text),
+            None,
+            data
+        ))
     }
 }
 
@@ -210,13 +227,13 @@ unsafe fn setting<'a>(data: *mut c_void) -> (&'a Setting, MainThread) {
     unsafe { (&*data.cast::<Setting>(), MainThread::new()) }
 }
 
-/// The value now; `None` after a panic, which is in the log.
+/// The present value; `None` after a panic, which the log holds.
 fn read(setting: &Setting, main: MainThread) -> Option<Value> {
     catch_unwind(AssertUnwindSafe(|| (setting.read)(main))).ok()
 }
 
 unsafe extern "C" fn get_number(_: *const c_char, data: *mut c_void) -> c_longlong {
-    // SAFETY: registered with this data.
+    // SAFETY: the callback was registered with this data.
     let (setting, main) = unsafe { setting(data) };
     match read(setting, main) {
         Some(Value::Number(n)) => n,
@@ -225,20 +242,20 @@ unsafe extern "C" fn get_number(_: *const c_char, data: *mut c_void) -> c_longlo
 }
 
 unsafe extern "C" fn get_switch(_: *const c_char, data: *mut c_void) -> c_int {
-    // SAFETY: registered with this data.
+    // SAFETY: the callback was registered with this data.
     let (setting, main) = unsafe { setting(data) };
     (read(setting, main) == Some(Value::Switch(true))).into()
 }
 
-/// The string handed out last for each setting: the server does not take them
-/// over, so the next read of the same setting frees the one before.
+/// The string handed out last for each setting. The server does not take ownership of it, so the
+/// next read of the same setting frees it.
 static HANDED_OUT: MainThreadCell<Vec<(&CStr, *mut raw::RedisModuleString)>> =
     MainThreadCell::new(Vec::new());
 
 unsafe extern "C" fn get_text(_: *const c_char, data: *mut c_void) -> *mut raw::RedisModuleString {
-    // SAFETY: registered with this data.
+    // SAFETY: the callback was registered with this data.
     let (setting, main) = unsafe { setting(data) };
-    // After a panic an empty text: the server does not expect null.
+    // After a panic the text is empty, because the server does not expect null.
     let text = match read(setting, main) {
         Some(Value::Text(text)) => text,
         _ => String::new(),
@@ -248,7 +265,7 @@ unsafe extern "C" fn get_text(_: *const c_char, data: *mut c_void) -> *mut raw::
         unsafe { call!(RedisModule_CreateString(std::ptr::null_mut(), text.as_ptr().cast(), text.len())) };
     let mut all = HANDED_OUT.of(main).borrow_mut();
     if let Some((_, old)) = all.iter_mut().find(|(name, _)| *name == setting.name) {
-        // SAFETY: ours, handed out before and no longer in use.
+        // SAFETY: the string is ours, was handed out before, and is no longer in use.
         unsafe { call!(RedisModule_FreeString(std::ptr::null_mut(), *old)) };
         *old = fresh;
     } else {
@@ -257,16 +274,16 @@ unsafe extern "C" fn get_text(_: *const c_char, data: *mut c_void) -> *mut raw::
     fresh
 }
 
-/// Hands `value` to the setting's owner; the reason of a refusal goes to the client.
+/// Hands `value` to the setting's owner. The reason of a refusal goes to the client.
 unsafe fn write(data: *mut c_void, value: Value, err: *mut *mut raw::RedisModuleString) -> c_int {
-    // SAFETY: registered with this data.
+    // SAFETY: the callback was registered with this data.
     let (setting, main) = unsafe { setting(data) };
     let written = catch_unwind(AssertUnwindSafe(|| (setting.write)(main, value)));
     match written.unwrap_or_else(|_| Err("internal error in floodgate; please report it".to_owned())) {
         Ok(()) => 0,
         Err(reason) => {
             if !err.is_null() {
-                // SAFETY: the server takes the string over.
+                // SAFETY: the server takes ownership of the string.
                 unsafe {
                     *err = call!(RedisModule_CreateString(
                         std::ptr::null_mut(),
@@ -286,7 +303,7 @@ unsafe extern "C" fn set_number(
     data: *mut c_void,
     err: *mut *mut raw::RedisModuleString,
 ) -> c_int {
-    // SAFETY: the server passes what it promises.
+    // SAFETY: `data` and `err` are what the server passed.
     unsafe { write(data, Value::Number(value), err) }
 }
 
@@ -296,7 +313,7 @@ unsafe extern "C" fn set_switch(
     data: *mut c_void,
     err: *mut *mut raw::RedisModuleString,
 ) -> c_int {
-    // SAFETY: the server passes what it promises.
+    // SAFETY: `data` and `err` are what the server passed.
     unsafe { write(data, Value::Switch(value != 0), err) }
 }
 

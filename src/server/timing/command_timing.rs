@@ -1,33 +1,36 @@
-//! How long our commands take: one in sixteen is timed, chosen at random, so
-//! that timing costs next to nothing and no rhythm of the clients hides any.
+//! How long our commands take.
+//!
+//! One command in sixteen is timed. It is chosen at random, so that timing costs next to nothing
+//! and clients with a regular rhythm are not missed.
 
 use crate::core::stats::histogram::Histogram;
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use std::time::Instant;
 
-/// One in so many commands is timed.
+/// One in this many commands is timed.
 pub const ONE_IN: u64 = 16;
 
-/// The calls of one command that were timed.
+/// The timed calls of one command.
 #[derive(Clone, Debug)]
 pub struct Timed {
-    /// Its name, in capitals; another where the server's settings rename it.
+    /// The name of the command in capitals. It differs from ours if the server's settings rename
+    /// it.
     pub command: Box<str>,
-    /// How long they took, in microseconds.
+    /// How long the calls took, in microseconds.
     pub microseconds: Histogram,
 }
 
 #[derive(Debug)]
 struct SampledTimings {
     dice: u64,
-    /// As many as the module has commands, at most.
+    /// At most as many entries as the module has commands.
     commands: Vec<Timed>,
 }
 
 static WATCH: MainThreadCell<SampledTimings> =
     MainThreadCell::new(SampledTimings { dice: 0x9e37_79b9_7f4a_7c15, commands: Vec::new() });
 
-/// Starts timing, if this one is to be timed.
+/// Starts timing. Returns `None` for a call that is not chosen.
 #[inline]
 pub(in crate::server) fn start(main: MainThread) -> Option<Instant> {
     let mut watch = WATCH.of(main).borrow_mut();
@@ -35,7 +38,7 @@ pub(in crate::server) fn start(main: MainThread) -> Option<Instant> {
     (watch.dice >> 60 == 0).then(Instant::now)
 }
 
-/// Notes how long it took. `name` is asked for only where it was timed.
+/// Records how long the call took. `name` is called only for a call that was timed.
 #[inline]
 pub(in crate::server) fn stop<'a>(
     main: MainThread,
@@ -61,12 +64,12 @@ fn note(main: MainThread, started: Instant, name: &[u8]) {
     commands.push(timed);
 }
 
-/// The commands of which any call was timed.
+/// The commands of which at least one call was timed.
 pub fn commands(main: MainThread) -> Vec<Timed> {
     WATCH.of(main).borrow().commands.clone()
 }
 
-/// All of them together, in microseconds.
+/// The timed calls of all commands together, in microseconds.
 pub fn histogram(main: MainThread) -> Histogram {
     let mut all = Histogram::NONE;
     WATCH.of(main).borrow().commands.iter().for_each(|timed| all.merge(&timed.microseconds));

@@ -1,5 +1,4 @@
-//! How long the server kept everybody waiting: its own timer comes late by as
-//! much.
+//! How long the server kept its clients waiting. Its own timer comes late by that time.
 
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use std::time::{Duration, Instant};
@@ -12,7 +11,7 @@ struct Turns {
 
 static TURNS: MainThreadCell<Turns> = MainThreadCell::new(Turns { last: None, late: Duration::ZERO });
 
-/// The timer came round; it should `hz` times a second.
+/// Records that the timer fired. It should fire `hz` times a second.
 pub(in crate::server) fn turn(main: MainThread, hz: Option<i32>) {
     let now = Instant::now();
     let hz = hz.and_then(|hz| u32::try_from(hz).ok()).filter(|&hz| hz > 0).unwrap_or(1);
@@ -23,7 +22,7 @@ pub(in crate::server) fn turn(main: MainThread, hz: Option<i32>) {
     turns.last = Some(now);
 }
 
-/// By how many milliseconds the timer came late this time.
+/// The number of milliseconds by which the timer came late the last time.
 pub fn late_ms(main: MainThread) -> u64 {
     u64::try_from(TURNS.of(main).borrow().late.as_millis()).unwrap_or(u64::MAX)
 }

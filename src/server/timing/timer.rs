@@ -1,4 +1,4 @@
-//! Doing something a little later, outside the command or event at hand.
+//! Timers that run a function once, outside the current command or event.
 
 use crate::server::boundary;
 use crate::server::context::Context;
@@ -6,10 +6,10 @@ use crate::server::ffi::api::call;
 use redis_module::raw;
 use std::ffi::c_void;
 
-/// What is run.
+/// The function that a timer runs.
 type Task = fn(&Context<'_>);
 
-/// Has `task` run once, `ms` milliseconds from now.
+/// Runs `task` once, `ms` milliseconds from now.
 pub fn after(ctx: &Context<'_>, ms: i64, task: Task) {
     // SAFETY: the context is live; a function pointer fits the data pointer.
     unsafe {

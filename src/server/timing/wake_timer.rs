@@ -1,4 +1,4 @@
-//! One alarm clock: wakes the module once, at a time that may be changed.
+//! One timer that wakes the module, at a time that may be changed.
 
 use crate::server::boundary;
 use crate::server::context::Context;
@@ -9,9 +9,9 @@ use std::ffi::c_void;
 
 #[derive(Debug)]
 struct Alarm {
-    /// A context of our own: alarms are set from places that have none.
+    /// A context of our own, because the timer is set from places that have none.
     ctx: *mut raw::RedisModuleCtx,
-    /// The timer that is set.
+    /// The timer that is set, if one is.
     timer: Option<u64>,
     wake: Option<fn(&Context<'_>)>,
 }
@@ -19,11 +19,11 @@ struct Alarm {
 static ALARM: MainThreadCell<Alarm> =
     MainThreadCell::new(Alarm { ctx: std::ptr::null_mut(), timer: None, wake: None });
 
-/// Makes the alarm work, from any context of the module. Once is enough.
+/// Makes the timer ready to be set, from any context of the module. Calling it once is enough.
 pub fn prepare(ctx: &Context<'_>, wake: fn(&Context<'_>)) {
     let mut alarm = ALARM.of(ctx.main()).borrow_mut();
     if alarm.ctx.is_null() {
-        // SAFETY: the context is live. The new one is never freed.
+        // SAFETY: the context is live. The new context is never freed.
         unsafe {
             alarm.ctx = call_if_there!(RedisModule_GetDetachedThreadSafeContext(ctx.raw()))
                 .unwrap_or_else(std::ptr::null_mut);
@@ -32,13 +32,13 @@ pub fn prepare(ctx: &Context<'_>, wake: fn(&Context<'_>)) {
     }
 }
 
-/// Wakes the module `ms` from now, and at no other time; never with `None`.
+/// Wakes the module `ms` milliseconds from now and not at the time set before; with `None`, never.
 pub fn set(main: MainThread, ms: Option<i64>) {
     let mut alarm = ALARM.of(main).borrow_mut();
     if alarm.ctx.is_null() {
         return;
     }
-    // SAFETY: the context is ours; a timer that is set has not run yet.
+    // SAFETY: the context is ours, and a timer that is still set has not run yet.
     unsafe {
         if let Some(timer) = alarm.timer.take() {
             call!(RedisModule_StopTimer(alarm.ctx, timer, std::ptr::null_mut()));
@@ -55,7 +55,7 @@ unsafe extern "C" fn fire(ctx: *mut raw::RedisModuleCtx, _: *mut c_void) {
     let context = unsafe { Context::from_raw(ctx) };
     let wake = {
         let mut alarm = ALARM.of(context.main()).borrow_mut();
-        // It is running: no longer to be stopped.
+        // The timer is running, so it can no longer be stopped.
         alarm.timer = None;
         alarm.wake
     };

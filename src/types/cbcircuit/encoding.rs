@@ -1,7 +1,6 @@
 //! How a `cbcircuit` is stored: in RDB, DUMP, AOF and digests.
 //!
-//! A payload is a row of [sections](crate::types::tlv), as that of a
-//! `ratelimit`.
+//! A payload is a row of [sections](crate::types::tlv), as that of a `ratelimit` is.
 
 use super::rules;
 use super::{CbCircuit, FROM_CALLER, GIVEN_BY_REPORT, epochs, state_counts};
@@ -14,6 +13,7 @@ use crate::types::cbcircuit::BreakerPin;
 use crate::types::cbcircuit::rules::BreakerRef;
 use crate::types::ratelimit::encoding::{put_until, read_until};
 use crate::types::tlv::{OPTIONAL, Sections, Writer};
+use crate::types::until::Validity;
 
 /// The encoding that this version writes.
 pub const VERSION: u16 = 1;
@@ -24,7 +24,7 @@ const GIVEN: u64 = 2;
 const PIN: u64 = 3;
 const CIRCUIT: u64 = 4;
 
-/// Appends everything that `value` is.
+/// Appends the whole `value`.
 pub fn save(value: &CbCircuit, out: &mut Vec<u8>) {
     let mut sections = Writer::new(out);
     if let Some(given) = value.given() {
@@ -33,8 +33,8 @@ pub fn save(value: &CbCircuit, out: &mut Vec<u8>) {
     if let Some(pin) = &value.0.pin {
         sections.put(PIN, |body| {
             put_rule(body, &pin.rule);
-            put_until(body, pin.until);
-            put_u64(body, pin.began.0);
+            put_until(body, pin.validity.recorded());
+            put_u64(body, pin.validity.since().0);
         });
     }
     sections.put(CIRCUIT, |body| {
@@ -44,10 +44,10 @@ pub fn save(value: &CbCircuit, out: &mut Vec<u8>) {
     });
 }
 
-/// Reads what [`save`] wrote.
+/// Reads the payload that [`save`] wrote.
 ///
 /// # Errors
-/// Where the payload is cut, malformed or impossible.
+/// [`Corrupt`] if the payload is cut, malformed or impossible.
 pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<CbCircuit, Corrupt> {
     if version != VERSION {
         return Err(Corrupt("unknown encoding version"));
@@ -74,9 +74,9 @@ pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<CbCircuit,
             GIVEN => given = Some(read_rule(main, &mut body)?),
             PIN => {
                 let (rule, until) = (read_rule(main, &mut body)?, read_until(&mut body)?);
-                // Version 0.1 did not say when it began.
+                // Version 0.1 did not store when the pin began.
                 let began = if body.is_empty() { 0 } else { body.u64_to(Micros::MAX.0)? };
-                pin = Some(BreakerPin { rule, began: Micros(began), until });
+                pin = Some(BreakerPin { rule, validity: Validity::new(Micros(began), until) });
             }
             OPTIONAL.. => continue,
             _ => return Err(Corrupt("unknown section")),
@@ -92,12 +92,12 @@ pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<CbCircuit,
     Ok(value)
 }
 
-/// A breaker as text.
+/// Appends a breaker as text.
 pub(in crate::types) fn put_rule(out: &mut Vec<u8>, rule: &BreakerRef) {
     put_bytes(out, rule.canonical().as_bytes());
 }
 
-/// What [`put_rule`] wrote.
+/// Reads the text that [`put_rule`] wrote.
 pub(in crate::types) fn read_rule(main: MainThread, body: &mut Reader<'_>) -> Result<BreakerRef, Corrupt> {
     rules::find(main, body.bytes(TEXT_BYTES)?).map_err(|_| Corrupt("malformed breaker"))
 }

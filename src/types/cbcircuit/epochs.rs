@@ -1,16 +1,16 @@
-//! Epochs never repeat, also after a key was deleted: a new circuit starts
-//! after every epoch that this server has seen on any key.
+//! Epochs that never repeat, even after a key was deleted: a new circuit starts after every epoch
+//! that this server has seen on any key.
 
 use crate::core::time::Micros;
 use crate::server::main_thread::{MainThread, MainThreadCell};
 
 static LAST: MainThreadCell<u64> = MainThreadCell::new(0);
 
-/// Epochs follow the clock, or one another by one. What leaps ahead of both
-/// farther than this comes from a forged payload and is not learnt from.
+/// The largest step from one epoch to the next that is plausible. Epochs follow the clock, or one
+/// another by one. An epoch that leaps farther comes from a forged payload and is ignored.
 const LEAP: u64 = 1 << 32;
 
-/// Where the epochs of a new circuit start at least; the time counts too.
+/// The least first epoch of a new circuit. The circuit also takes the time into account.
 pub fn next(main: MainThread) -> u64 {
     LAST.of(main).borrow().saturating_add(1)
 }

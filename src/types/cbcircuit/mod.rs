@@ -1,7 +1,7 @@
 //! The native type `cbcircuit`: what one key of a circuit breaker remembers.
 //!
-//! Its size is fixed for a given breaker, whatever happens to it; the breaker
-//! itself is shared between keys.
+//! For a given breaker the size is fixed, whatever happens to the circuit. Keys share the breaker
+//! itself.
 
 pub mod encoding;
 pub mod epochs;
@@ -12,7 +12,7 @@ pub mod state_counts;
 
 use crate::core::breaker::{Admission, Breaker, Circuit, CircuitState, CircuitView};
 use crate::core::time::Micros;
-use crate::types::until::Until;
+use crate::types::until::{Until, Validity};
 use rules::BreakerRef;
 use state_counts::Counted;
 
@@ -21,52 +21,38 @@ use state_counts::Counted;
 pub struct BreakerPin {
     /// The breaker.
     pub rule: BreakerRef,
-    /// When it was set.
-    pub began: Micros,
-    /// When the pin ends.
-    pub until: Until,
+    /// The time in which the pin holds.
+    pub validity: Validity,
 }
 
 impl BreakerPin {
-    /// When it ends: after the clock stepped back to before it began, as if it
-    /// began now.
-    pub fn end(&self, now: Micros) -> Until {
-        match self.until {
-            Until::At(end) => Until::At(end.minus(self.began.since(now))),
-            Until::Forever => Until::Forever,
-        }
-    }
-
-    /// Records that the clock stepped back. True when it did.
+    /// Records that the clock stepped back. Returns whether it did.
     pub(in crate::types) fn step_back(&mut self, now: Micros) -> bool {
-        let stepped = self.began > now;
-        self.until = self.end(now);
-        self.began = self.began.min(now);
+        let stepped = self.validity.stepped_back(now);
+        self.validity = self.validity.seen_at(now);
         stepped
     }
 }
 
-/// What a key remembers.
+/// The value of a key.
 #[derive(Debug)]
 pub struct CbCircuit(pub(in crate::types) Box<Contents>);
 
-/// What the key's pointer points to.
+/// The contents of a value, to which the key's pointer points.
 #[derive(Clone, Debug)]
 pub struct Contents {
     pub(in crate::types) circuit: Circuit,
-    /// The breaker in force: the last that a call was admitted under, or that
-    /// opened.
+    /// The breaker in force: the last that admitted a call, or that opened.
     pub(in crate::types) rule: BreakerRef,
-    /// The key's own: the one that an admitted call gave last, or where none did
-    /// a report.
+    /// The key's own breaker: the one that an admitted call gave last, or, if none did, a report.
     pub(in crate::types) given: Option<BreakerRef>,
     pub(in crate::types) pin: Option<Box<BreakerPin>>,
     pub(in crate::types) counted: Counted,
 }
 
-/// A caller chose the breaker in force, and not a policy, the default or a pin.
+/// The mark of a breaker in force that a caller chose, and not a policy, the default or a pin.
 pub(in crate::types) const FROM_CALLER: u8 = 1;
-/// The key's own is from a report.
+/// The mark of an own breaker that a report gave.
 pub(in crate::types) const GIVEN_BY_REPORT: u8 = 2;
 
 impl Contents {
@@ -81,7 +67,7 @@ impl Contents {
 }
 
 impl CbCircuit {
-    /// A closed circuit whose epochs start at `now` or `first_epoch`.
+    /// A closed circuit. Its first epoch is `now` or `first_epoch`, whichever is later.
     pub fn new(rule: BreakerRef, now: Micros, first_epoch: u64) -> Self {
         let circuit = Circuit::new(rule.breaker(), now, first_epoch);
         Self::of(circuit, rule, None, None)
@@ -105,13 +91,12 @@ impl CbCircuit {
         &self.0.rule
     }
 
-    /// The key's own breaker: what an admitted call gave last, or where none did
-    /// a report.
+    /// The key's own breaker: the one that an admitted call gave last, or, if none did, a report.
     pub fn given(&self) -> Option<&BreakerRef> {
         self.0.given.as_ref()
     }
 
-    /// Whether a report may say what the key's own breaker is.
+    /// Whether a report may set the key's own breaker.
     pub fn takes_given_of_report(&self) -> bool {
         self.0.given.is_none() || self.0.is_marked(GIVEN_BY_REPORT)
     }
@@ -121,37 +106,37 @@ impl CbCircuit {
         self.0.is_marked(FROM_CALLER)
     }
 
-    /// The breaker that `text` means, where that is the one in force or the
-    /// key's own: then it is known without a look into the table.
+    /// The breaker that `text` means, if it is the one in force or the key's own. It is then known
+    /// without a look-up in the table.
     pub fn named(&self, text: &[u8]) -> Option<&BreakerRef> {
         std::iter::once(&self.0.rule).chain(&self.0.given).find(|rule| rule.is(text))
     }
 
-    /// The pin, when there is one and it still holds.
+    /// The pin, if there is one that still holds.
     pub fn pin(&self, now: Micros) -> Option<&BreakerPin> {
-        self.0.pin.as_deref().filter(|pin| pin.end(now).lasts(now))
+        self.0.pin.as_deref().filter(|pin| pin.validity.lasts(now))
     }
 
-    /// Whether time has done something to the pin that nothing has recorded yet:
-    /// it is over, or the clock stepped back to before it began.
+    /// Whether time has done something to the pin that is not recorded yet: it is over, or the
+    /// clock stepped back to before it began.
     pub fn pin_is_late(&self, now: Micros) -> bool {
-        self.0.pin.as_ref().is_some_and(|pin| pin.began > now || !pin.end(now).lasts(now))
+        self.0.pin.as_ref().is_some_and(|pin| pin.validity.stepped_back(now) || !pin.validity.lasts(now))
     }
 
-    /// Whether an operator forced a state at `now`.
+    /// Whether a state that an operator forced holds at `now`.
     pub fn is_forced(&self, now: Micros) -> bool {
         matches!(self.view(None, now).state, CircuitState::ForcedOpen | CircuitState::ForcedClosed)
     }
 
-    /// The circuit at `now` as a call under `other` meets it, or one under the
-    /// breaker in force.
+    /// The circuit at `now`, as a call under `other` sees it; under the breaker in force if that is
+    /// `None`.
     pub fn view(&self, other: Option<&Breaker>, now: Micros) -> CircuitView {
         let in_force = self.rule().breaker();
         self.circuit().view_under(in_force, other.unwrap_or(in_force), now)
     }
 
-    /// What a call under `other`, or under the breaker in force, would be
-    /// answered.
+    /// The answer that a call under `other` would get; under the breaker in force if that is
+    /// `None`.
     pub fn peek_acquire(&self, other: Option<&Breaker>, now: Micros) -> Admission {
         let in_force = self.rule().breaker();
         match other {
@@ -160,18 +145,18 @@ impl CbCircuit {
         }
     }
 
-    /// How long the key is worth keeping: the breaker's `idle` after the last
-    /// result, but never less than an opening, a lease, a force or the pin.
+    /// How long the key is worth keeping: the breaker's `idle` after the last result, but never
+    /// less than an opening, a lease, a force or the pin.
     pub fn lifetime(&self, now: Micros) -> Until {
         let needed = self.circuit().expires_at(self.rule().breaker(), now).map_or(Until::Forever, Until::At);
-        self.0.pin.as_ref().map_or(needed, |pin| needed.max(pin.end(now)))
+        self.0.pin.as_ref().map_or(needed, |pin| needed.max(pin.validity.until(now)))
     }
 
-    /// True when its time is over, whether or not the server has deleted it yet.
+    /// True if its time is over, whether or not the server has deleted the key yet.
     pub fn is_over(&self, now: Micros) -> bool {
         !self.lifetime(now).lasts(now)
     }
 }
 
-// A key `50%/60s` and all that the server needs for it stays near 400 bytes.
+// A key with `50%/60s`, and all that the server needs for it, stays near 400 bytes.
 const _: () = assert!(size_of::<Contents>() <= 104);

@@ -15,7 +15,7 @@ impl NativeType for CbCircuit {
     type Pointer = Box<Contents>;
     const NAME: &'static str = "cbcircuit";
     const ENCODING: u16 = encoding::VERSION;
-    const REBUILD: &'static std::ffi::CStr = crate::types::effect::ratelimit::COMMAND;
+    const REBUILD: &'static std::ffi::CStr = crate::server::effects::replicate::EFFECT;
     const HANDLE: &'static Handle = &HANDLE;
 
     fn into_pointer(self) -> Self::Pointer {
@@ -45,7 +45,7 @@ impl NativeType for CbCircuit {
             NOT_CLOSED.loaded(main, database, name, self.circuit().since());
         }
         if let Some(pin) = &self.0.pin {
-            PINNED.loaded(main, database, name, pin.began);
+            PINNED.loaded(main, database, name, pin.validity.since());
         }
     }
 
@@ -64,7 +64,7 @@ impl NativeType for CbCircuit {
             NOT_CLOSED.comes(main, self.circuit().since());
         }
         if let Some(pin) = &self.0.pin {
-            PINNED.comes(main, pin.began);
+            PINNED.comes(main, pin.validity.since());
         }
         Self(self.0.clone())
     }

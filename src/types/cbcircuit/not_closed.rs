@@ -1,14 +1,14 @@
-//! The keys of circuits that are not closed, each with the time since when.
+//! The keys of circuits that are not closed, each with the time since which it is not.
 
 use crate::core::breaker::CircuitState;
 use crate::core::time::Micros;
 use crate::server::main_thread::MainThread;
 use crate::types::name_index::NameIndex;
 
-/// Open, half-open and forced circuits.
+/// The keys of open, half-open and forced circuits.
 pub static NOT_CLOSED: NameIndex = NameIndex::new();
 
-/// The circuit of this key of this database has come into a state.
+/// Notes that the circuit of this key has come into a state.
 pub fn became(main: MainThread, database: i32, name: &[u8], state: CircuitState, at: Micros) {
     if state == CircuitState::Closed {
         NOT_CLOSED.forget(main, database, name);

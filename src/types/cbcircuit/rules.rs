@@ -1,9 +1,8 @@
-//! Breakers, kept once however many keys use them.
+//! Interned breakers: each is kept once, however many keys use it.
 //!
-//! A text that comes again costs a comparison with the text that the key's
-//! breaker came from, else one hash lookup; it is parsed only the first time.
-//! Breakers that no key refers to any more are swept, so a flood of different
-//! ones leaves nothing behind.
+//! A text is parsed only the first time. If it comes again, it costs a comparison with the text of
+//! the key's breaker, or else one hash look-up. Breakers that no key refers to any more are swept,
+//! so a flood of different ones leaves nothing behind.
 
 use crate::core::breaker::Breaker;
 use crate::core::text::token::TokenError;
@@ -13,8 +12,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
-/// A counted reference to a breaker. There is one for each breaker, so equal
-/// breakers are the same reference. May be dropped on any thread.
+/// A counted reference to a breaker. Each breaker has only one, so equal breakers are the same
+/// reference. It may be dropped on any thread.
 #[derive(Clone, Debug)]
 pub struct BreakerRef(Arc<KnownBreaker>);
 
@@ -22,7 +21,7 @@ pub struct BreakerRef(Arc<KnownBreaker>);
 struct KnownBreaker {
     breaker: Breaker,
     canonical: Box<str>,
-    /// What a client wrote for it first, where that was something else.
+    /// The text by which a client named it first, if that is not the canonical one.
     alias: OnceLock<Box<[u8]>>,
 }
 
@@ -37,27 +36,27 @@ impl BreakerRef {
         &self.0.canonical
     }
 
-    /// True when `text` is known to mean this breaker, without parsing it.
+    /// True if `text` is known to mean this breaker. Nothing is parsed.
     pub fn is(&self, text: &[u8]) -> bool {
         self.0.alias.get().is_some_and(|alias| **alias == *text) || self.0.canonical.as_bytes() == text
     }
 }
 
-/// How many breakers nobody refers to any more, roughly: they wait to be swept.
+/// The approximate number of breakers that nobody refers to any more and that wait to be swept.
 static UNUSED: AtomicUsize = AtomicUsize::new(0);
 
 impl Drop for BreakerRef {
     fn drop(&mut self) {
-        // The table has the other one.
+        // The table has the other reference.
         if Arc::strong_count(&self.0) == 2 {
             UNUSED.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
-/// Sweeps where most breakers may be unused: after keys have gone nobody may ask for
-/// new ones.
-pub fn tidy(main: MainThread) {
+/// Sweeps if most breakers may be unused. A sweep is otherwise part of interning, and after many
+/// keys have gone nobody may intern a breaker.
+pub fn sweep_unused(main: MainThread) {
     let unused = UNUSED.load(Ordering::Relaxed);
     if unused < LEAST_SWEEP {
         return;
@@ -69,8 +68,8 @@ pub fn tidy(main: MainThread) {
     });
 }
 
-/// The server's timer tidies.
-pub const LISTENERS: &[EventListener] = &[(Event::Cron, |ctx| tidy(ctx.main()))];
+/// The events that this file listens to: the server's timer tidies the table.
+pub const LISTENERS: &[EventListener] = &[(Event::Cron, |ctx| sweep_unused(ctx.main()))];
 
 impl PartialEq for BreakerRef {
     fn eq(&self, other: &Self) -> bool {
@@ -80,13 +79,13 @@ impl PartialEq for BreakerRef {
 
 impl Eq for BreakerRef {}
 
-/// Sweeping starts at so many breakers or spellings.
+/// The number of breakers, or of spellings, from which on the table is swept.
 const LEAST_SWEEP: usize = 1024;
 
 #[derive(Debug)]
 struct BreakerTable {
     by_canonical: HashMap<Box<str>, BreakerRef>,
-    /// Other spellings. Only a cache: forgetting one costs a parse.
+    /// Other spellings. This is only a cache: a spelling that is forgotten costs a parse.
     by_alias: HashMap<Box<[u8]>, Weak<KnownBreaker>>,
     sweep_at: usize,
 }
@@ -101,10 +100,10 @@ fn with<R>(main: MainThread, use_it: impl FnOnce(&mut BreakerTable) -> R) -> R {
     }))
 }
 
-/// Reads a breaker; a known text is not parsed.
+/// Finds or parses a breaker. A known text is not parsed.
 ///
 /// # Errors
-/// The malformed breaker and why.
+/// Names the malformed breaker and says why it is refused.
 pub fn find(main: MainThread, text: &[u8]) -> Result<BreakerRef, TokenError> {
     with(main, |table| {
         if let Some(known) = table.known(text) {
@@ -116,7 +115,7 @@ pub fn find(main: MainThread, text: &[u8]) -> Result<BreakerRef, TokenError> {
     })
 }
 
-/// The number of breakers in use or waiting to be swept.
+/// The number of breakers that are in use or wait to be swept.
 pub fn size(main: MainThread) -> usize {
     with(main, |table| table.by_canonical.len())
 }
@@ -127,7 +126,7 @@ impl BreakerTable {
         canonical.cloned().or_else(|| self.by_alias.get(text)?.upgrade().map(BreakerRef))
     }
 
-    /// The one reference for this breaker.
+    /// The one reference of this breaker.
     fn keep(&mut self, breaker: Breaker) -> BreakerRef {
         let canonical: Box<str> = breaker.canonical().into();
         if let Some(known) = self.by_canonical.get(&canonical) {
@@ -147,14 +146,14 @@ impl BreakerTable {
         if rule.canonical().as_bytes() == text {
             return;
         }
-        // Only the first spelling is kept with the breaker; that fails for a second.
+        // Only the first spelling is kept with the breaker; for a second this fails.
         let _ = rule.0.alias.set(text.into());
         self.sweep_if_large();
         self.by_alias.insert(text.into(), Arc::downgrade(&rule.0));
     }
 
-    /// Forgets what nobody refers to. Other threads only ever drop references,
-    /// so a breaker that looks unused is.
+    /// Forgets breakers that nobody refers to. Other threads only ever drop references, so a
+    /// breaker that looks unused is unused.
     fn sweep_if_large(&mut self) {
         if self.by_canonical.len().max(self.by_alias.len()) < self.sweep_at {
             return;
@@ -205,7 +204,7 @@ mod tests {
         let held: Vec<_> = texts.filter_map(|text| find(main, text.as_bytes()).ok()).collect();
         assert!(held.len() == 19_999 && size(main) >= 19_999 && room() >= 19_999);
         drop(held);
-        tidy(main);
+        sweep_unused(main);
         assert!(size(main) <= LEAST_SWEEP && room() <= 4 * LEAST_SWEEP, "{} {}", size(main), room());
     }
 }

@@ -1,4 +1,4 @@
-//! How many circuits are in which state, for INFO: by time, too.
+//! The number of circuits in each state, for INFO. It follows time, too.
 
 use crate::core::breaker::{Breaker, Circuit, CircuitState, TimedStep};
 use crate::core::stats::gauge_schedule::{GaugeSchedule, GaugeStep};
@@ -8,7 +8,7 @@ use crate::server::main_thread::MainThread;
 use crate::types::counting;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Every state, in the order of INFO.
+/// All states, in the order of INFO.
 pub const STATES: [CircuitState; 5] = [
     CircuitState::Closed,
     CircuitState::Open,
@@ -17,20 +17,20 @@ pub const STATES: [CircuitState; 5] = [
     CircuitState::ForcedClosed,
 ];
 
-/// What time alone did to circuits, since the module was loaded.
+/// What time alone did to circuits since the module was loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EndedByTime {
-    /// Trials that were lost.
+    /// The number of trials that were lost.
     pub lost_trials: u64,
-    /// Forces that ended.
+    /// The number of forces that ended.
     pub to_closed: u64,
-    /// Rounds that a lost trial ended.
+    /// The number of rounds that a lost trial ended.
     pub to_open: u64,
 }
 
 const COUNTS: usize = 3;
 
-/// Behind a lock, since a background thread may free keys.
+/// The schedule is behind a lock, because a background thread may free keys.
 static SCHEDULE: Mutex<GaugeSchedule<{ STATES.len() }, COUNTS>> = Mutex::new(GaugeSchedule::new());
 
 fn schedule() -> MutexGuard<'static, GaugeSchedule<{ STATES.len() }, COUNTS>> {
@@ -41,12 +41,17 @@ fn one(state: CircuitState) -> [i32; STATES.len()] {
     STATES.map(|other| i32::from(other == state))
 }
 
-/// It is `now`: what has ended by then is counted.
+/// Advances to `now`, and counts what has ended by then.
 pub(in crate::types) fn advance(now: Micros) {
     schedule().advance(now, counting::transitions());
 }
 
-/// How many circuits are in each of [`STATES`], as of the last advance.
+/// True if time will change the state of some circuit on this server, or has changed one.
+pub(in crate::types) fn is_planned() -> bool {
+    !schedule().is_empty()
+}
+
+/// The number of circuits in each of [`STATES`], as of the last advance.
 pub fn counts() -> [u64; STATES.len()] {
     schedule().gauges()
 }
@@ -57,8 +62,8 @@ pub fn ended() -> EndedByTime {
     EndedByTime { lost_trials, to_closed, to_open }
 }
 
-/// Counts one circuit for as long as it lives. Most circuits are closed, and time does
-/// nothing to them: those take no room of their own.
+/// Counts one circuit for as long as it lives. Most circuits are closed and do not change with
+/// time: these take no room of their own.
 #[derive(Debug)]
 pub struct Counted(Option<Box<Timeline>>);
 
@@ -77,14 +82,15 @@ impl Timeline {
 }
 
 impl Counted {
-    /// Counts one more. What time has done to it by now happened elsewhere, or before.
+    /// Counts a circuit. What time has done to it by now happened on another server or before, and
+    /// does not count.
     pub fn new(circuit: &Circuit, breaker: &Breaker) -> Self {
         let counted = Self(Timeline::of(circuit, breaker));
         counted.enter(false);
         counted
     }
 
-    /// It has changed, perhaps.
+    /// Updates the counts for a circuit that may have changed.
     #[inline]
     pub(in crate::types) fn update(&mut self, main: MainThread, circuit: &Circuit, breaker: &Breaker) {
         if self.0.is_some() || circuit.state() != CircuitState::Closed {
@@ -97,7 +103,7 @@ impl Counted {
         if self.0 == timeline {
             return;
         }
-        // What has ended is counted before it is taken back.
+        // What has ended is counted before its plan is taken back.
         advance(context::now(main));
         self.leave();
         self.0 = timeline;
@@ -112,7 +118,7 @@ impl Counted {
         self.0.as_ref().map_or(&[], |timeline| &timeline.steps)
     }
 
-    /// Each moment at which it changes, and how.
+    /// The moments at which the circuit changes, and how the counts change then.
     fn moments(&self) -> impl Iterator<Item = (Micros, GaugeStep<{ STATES.len() }, COUNTS>)> {
         let mut before = self.state();
         self.steps().iter().map(move |step| {

@@ -1,5 +1,5 @@
-//! A change of the table of policies, as it is applied here and on every
-//! replica, and as RDB and AOF keep it.
+//! A change of the table of policies, as the master and every replica apply it, and as RDB and AOF
+//! keep it.
 
 use crate::core::limits::Label;
 use crate::core::limits::spec::MAX_LABEL;
@@ -12,10 +12,10 @@ use std::ffi::CStr;
 /// The internal command that carries changes: `RL.NODE payload`.
 pub const COMMAND: &CStr = c"RL.NODE";
 
-/// The encoding that this version writes, inside every payload.
+/// The version of the encoding that is written. Every payload holds it.
 const VERSION: u64 = 2;
 
-/// What version 0.1 wrote: policies without versions, and none of those deleted.
+/// The version that version 0.1 wrote: policies without versions, and no deleted ones.
 const VERSION_0_1: u64 = 1;
 
 /// The section with the changed policies.
@@ -23,13 +23,13 @@ const ENTRIES: u64 = 1;
 /// The section with the digest of the file that was imported last.
 const FILE: u64 = 2;
 
-/// What changes. The number that the table has afterwards travels along, so that a
-/// replica counts as its master does.
+/// A change of the table. The number that the table has afterwards travels along, so that a replica
+/// counts as its master does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PolicyChange {
-    /// These names were changed.
+    /// The names that were changed.
     pub entries: Vec<PolicyEntry>,
-    /// The digest of the file that they were imported from.
+    /// The digest of the file from which they were imported.
     pub file: Option<u64>,
 }
 
@@ -40,12 +40,12 @@ impl PolicyChange {
     }
 }
 
-/// How much a payload tells.
+/// Whether a payload holds a whole table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Extent {
-    /// All that there is: the rest goes.
+    /// It holds the whole table, which replaces the old one.
     Whole = 1,
-    /// What changes: the rest stays.
+    /// It holds changes. All other policies stay.
     Part = 2,
 }
 
@@ -66,13 +66,14 @@ impl Policies {
         })
     }
 
-    /// Applies what [`Policies::encode_next`] or [`Policies::encode_all`] wrote.
-    /// Names the policies whose breaker version 0.1 kept with a duration without a
-    /// unit: it is milliseconds, and written so from now on.
+    /// Applies a payload of [`Policies::encode_next`] or [`Policies::encode_all`].
+    ///
+    /// Returns the policies whose breaker version 0.1 stored with a duration without a unit. Such a
+    /// duration is in milliseconds, and is written with its unit from now on.
     ///
     /// # Errors
-    /// The payload is cut, malformed or does not fit the table; nothing has
-    /// changed then.
+    /// [`Corrupt`] if the payload is cut, malformed or does not fit the table. Nothing has changed
+    /// then.
     pub fn apply(&mut self, payload: &[u8]) -> Result<Vec<Label>, Corrupt> {
         let decoded = decode(payload, self)?;
         if decoded.extent == Extent::Whole {

@@ -4,8 +4,8 @@
 //! {"policies":[{"name":"free","limits":"100/m","prefix":"user:","breaker":"50%/60s"}]}
 //! ```
 //!
-//! `prefix` and `breaker` may be left out or null. A prefix that is no UTF-8
-//! stands as `prefix_hex`.
+//! `prefix` and `breaker` may be left out or null. A prefix that is not UTF-8 is written as
+//! `prefix_hex`.
 
 use crate::core::policies::{Policies, Policy, PolicyRefused};
 use crate::core::text::token::shown;
@@ -30,29 +30,29 @@ struct Document {
     policies: Vec<JsonPolicy>,
 }
 
-/// Why an import is refused. The text is for the client, without the code.
+/// The reason for which an import is refused. The text is for the client, without the error's code.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
-    /// It is no JSON.
+    /// The document is not JSON.
     #[error("invalid JSON: {0}")]
     Json(serde_json::Error),
-    /// It is JSON of another form.
+    /// The document is JSON of another form.
     #[error("invalid JSON: expected {{\"policies\": [ ... ]}} or an array of policies")]
     Form,
-    /// An entry is bad: which one, and why.
+    /// An entry is bad.
     #[error("policy {entry}: {reason}")]
     Entry {
-        /// Its name in quotes, or its position.
+        /// The name of the entry in quotes, or its position.
         entry: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
 
-/// All policies, one line, in the order of their names.
+/// Writes all policies in one line, in the order of their names.
 ///
 /// # Errors
-/// None that could happen; serde's type says so.
+/// None can happen; the type comes from serde.
 pub fn export(policies: &Policies) -> Result<String, serde_json::Error> {
     let entry = |policy: &Policy| {
         let prefix = policies.prefix_of(policy);
@@ -71,11 +71,11 @@ pub fn export(policies: &Policies) -> Result<String, serde_json::Error> {
     serde_json::to_string(&Document { policies: policies.iter().map(entry).collect() })
 }
 
-/// Reads what an import would set, all of it or nothing.
+/// Reads the policies that an import would set. Either all are accepted or none.
 ///
 /// # Errors
-/// The first bad entry and the reason; also an entry that names a policy which
-/// is there already, unless `replace`.
+/// Names the first bad entry and the reason. Without `replace`, an entry whose policy exists is
+/// bad, too.
 pub fn import(policies: &Policies, json: &[u8], replace: bool) -> Result<Vec<Policy>, Unreadable> {
     let mut document: Value = serde_json::from_slice(json).map_err(Unreadable::Json)?;
     let entries = match &mut document {

@@ -1,4 +1,4 @@
-//! The policies of this node, and what commands ask them.
+//! The table of policies of this server, and the questions that commands ask it.
 
 use crate::core::limits::{Expression, Label, Limits, Term};
 use crate::core::policies::Policies;
@@ -13,44 +13,46 @@ use crate::types::effect::policy::PolicyChange;
 use crate::types::intern::{self, LimitsRef, Origin};
 use std::collections::HashMap;
 
-/// At most so many texts with policies in them are kept resolved.
+/// The most texts with policies in them that are kept resolved.
 const MOST_TEXTS: usize = 1024;
 
 #[derive(Debug, Default)]
 struct PolicyNode {
     policies: Policies,
-    /// What texts such as `@free,10/s` mean as long as the policies stand.
+    /// The limits of texts such as `@free,10/s`, until the table changes.
     resolved: HashMap<Box<[u8]>, LimitsRef>,
-    /// The same for policies found by prefix, by their names.
+    /// The limits of policies that were found by prefix, by the policy's name, until the table
+    /// changes.
     followed: HashMap<Label, LimitsRef>,
-    /// The digests of the policies, as long as they stand.
+    /// The digests of the policies, until the table changes.
     digests: Option<Digests>,
-    /// The policies before a load that is under way.
+    /// The policies from before a load that is under way.
     before_load: Option<Policies>,
     worth_keeping: WorthKeeping,
 }
 
-/// What a dump is written for where there is no policy: only what this server needs,
-/// so that one who takes the module out is rid of the rest.
+/// What a dump holds when there is no policy. It holds only what this server needs: with nothing in
+/// it, the dump loads on a server without the module.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WorthKeeping {
-    /// The names that were deleted: this is a node of a cluster.
+    /// True on a node of a cluster, which needs the names that were deleted.
     pub deleted: bool,
-    /// Which file was imported last: there is one.
+    /// True on a server with a file of policies, which needs to know the file that was imported
+    /// last.
     pub file: bool,
 }
 
-/// By what nodes see whether they agree.
+/// The digests by which nodes see whether they agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digests {
-    /// Of the policies.
+    /// The digest of the policies.
     pub policies: u64,
-    /// Of everything that is known of each name.
+    /// The digest of everything that is known of each name.
     pub history: u64,
 }
 
 impl PolicyNode {
-    /// The table is another from now on.
+    /// Forgets what was derived from the table, because it changes.
     fn forget_resolved(&mut self) {
         self.resolved.clear();
         self.followed.clear();
@@ -64,17 +66,17 @@ fn with<R>(main: MainThread, f: impl FnOnce(&mut PolicyNode) -> R) -> R {
     f(NODE.of(main).borrow_mut().get_or_insert_default())
 }
 
-/// Looks at the policies.
-pub fn look<R>(main: MainThread, read: impl FnOnce(&Policies) -> R) -> R {
+/// Runs `read` on the table.
+pub fn with_policies<R>(main: MainThread, read: impl FnOnce(&Policies) -> R) -> R {
     with(main, |node| read(&node.policies))
 }
 
-/// Applies a change that was checked; gives the payload that replicas apply.
+/// Applies a change that was checked. Returns the payload that replicas apply.
 ///
 /// # Errors
-/// The change does not fit after all.
+/// [`Corrupt`] if the change does not fit after all.
 pub fn change(main: MainThread, change: &PolicyChange) -> Result<Vec<u8>, Corrupt> {
-    let payload = look(main, |policies| policies.encode_next(change));
+    let payload = with_policies(main, |policies| policies.encode_next(change));
     apply(main, &payload)?;
     Ok(payload)
 }
@@ -82,14 +84,15 @@ pub fn change(main: MainThread, change: &PolicyChange) -> Result<Vec<u8>, Corrup
 /// Applies a payload from the master, the AOF or an RDB file.
 ///
 /// # Errors
-/// As [`Policies::apply`].
+/// The same as [`Policies::apply`].
 pub fn apply(main: MainThread, payload: &[u8]) -> Result<(), Corrupt> {
     let unitless = with(main, |node| {
         node.forget_resolved();
         node.policies.apply(payload)
     })?;
     for name in unitless {
-        let breaker = look(main, |policies| policies.get(&name).and_then(|policy| policy.breaker.clone()));
+        let breaker =
+            with_policies(main, |policies| policies.get(&name).and_then(|policy| policy.breaker.clone()));
         let Some((text, _)) = breaker else { continue };
         log::line(
             main,
@@ -103,20 +106,20 @@ pub fn apply(main: MainThread, payload: &[u8]) -> Result<(), Corrupt> {
     Ok(())
 }
 
-/// Why a text with policies in it gives no limits.
+/// The reason for which a text with policies in it gives no limits.
 #[derive(Debug)]
 pub enum Unresolved {
-    /// There is no such policy.
+    /// There is no policy of this name.
     NoPolicy(Label),
-    /// The text is malformed, or its limits do not go together.
+    /// The text is malformed, or its limits cannot form a set.
     Token(TokenError),
 }
 
 /// The limits that a text with policies in it means now.
 ///
 /// # Errors
-/// A policy is not there, the text is malformed, or the limits together are
-/// too many or the same twice.
+/// [`Unresolved`] if a policy does not exist, the text is malformed, or the limits together are too
+/// many or have a name twice.
 pub fn limits_of(main: MainThread, text: &[u8]) -> Result<LimitsRef, Unresolved> {
     if let Some(known) = with(main, |node| node.resolved.get(text).cloned()) {
         return Ok(known);
@@ -134,8 +137,9 @@ pub fn limits_of(main: MainThread, text: &[u8]) -> Result<LimitsRef, Unresolved>
             }
             Term::Policy(name) => {
                 origin.push(format!("@{name}"));
-                let found =
-                    look(main, |policies| policies.get(&name).map(|found| found.limits.as_slice().to_vec()));
+                let found = with_policies(main, |policies| {
+                    policies.get(&name).map(|found| found.limits.as_slice().to_vec())
+                });
                 limits.extend(found.ok_or(Unresolved::NoPolicy(name))?);
             }
         }
@@ -167,8 +171,7 @@ pub fn limits_for(main: MainThread, key: &[u8]) -> Option<LimitsRef> {
     Some(found)
 }
 
-/// The breaker of the policy with the longest prefix of `key` among those that
-/// have a breaker.
+/// The breaker of the policy with the longest prefix of `key`, among those that have a breaker.
 pub fn breaker_for(main: MainThread, key: &[u8]) -> Option<BreakerRef> {
     let node = NODE.of(main).borrow();
     let found = node.as_ref()?.policies.longest(key, |policy| policy.breaker.is_some())?;
@@ -176,15 +179,14 @@ pub fn breaker_for(main: MainThread, key: &[u8]) -> Option<BreakerRef> {
     rules::find(main, text.as_bytes()).ok()
 }
 
-/// Says what is to be kept where there is no policy.
+/// Changes what a dump holds when there is no policy.
 pub fn keep(main: MainThread, change: impl FnOnce(&mut WorthKeeping)) {
     with(main, |node| change(&mut node.worth_keeping));
 }
 
-/// The payload for an RDB file; `None` when there is nothing to keep.
+/// The payload for an RDB file; `None` if there is nothing to keep.
 pub fn save(main: MainThread) -> Option<Vec<u8>> {
-    // A table that is as good as new is not worth a dump which loads only where the
-    // module is.
+    // If there is nothing to keep, the dump must load on a server without the module.
     with(main, |node| {
         let (policies, worth) = (&node.policies, node.worth_keeping);
         let is_kept = !policies.is_empty()
@@ -194,8 +196,8 @@ pub fn save(main: MainThread) -> Option<Vec<u8>> {
     })
 }
 
-/// A load is about to begin: what was here before must not mix with it, even
-/// when it brings no policies.
+/// Prepares for a load. The present policies must not mix with loaded ones, and are dropped even if
+/// the load brings none.
 pub fn load_begins(main: MainThread) {
     with(main, |node| {
         node.forget_resolved();
@@ -203,8 +205,8 @@ pub fn load_begins(main: MainThread) {
     });
 }
 
-/// A load has ended. After one that failed the server may go on with what it
-/// had, and so do the policies.
+/// Ends a load. After a failed load the server may go on with its former data, and so do the
+/// policies.
 pub fn load_ended(main: MainThread, success: bool) {
     with(main, |node| {
         let before = node.before_load.take();
@@ -215,9 +217,9 @@ pub fn load_ended(main: MainThread, success: bool) {
     });
 }
 
-/// What INFO and RL.METRICS count of policies.
+/// The numbers that INFO and RL.METRICS show of policies.
 pub fn numbers(main: MainThread, mut tell: impl FnMut(&str, u64)) {
-    look(main, |policies| {
+    with_policies(main, |policies| {
         tell("policies", policies.len() as u64);
         tell("policies_version", policies.version());
     });
@@ -234,12 +236,12 @@ pub fn digests(main: MainThread) -> Digests {
     })
 }
 
-/// The digest of all policies: nodes that have the same ones agree.
+/// The digest of all policies as text. It is equal on nodes that have the same policies.
 pub fn digest(main: MainThread) -> String {
     shown_digest(digests(main).policies)
 }
 
-/// A digest as people compare it: 16 hex digits.
+/// A digest as people compare it: 16 hexadecimal digits.
 pub fn shown_digest(digest: u64) -> String {
     format!("{digest:016x}")
 }

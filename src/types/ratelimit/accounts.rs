@@ -1,15 +1,18 @@
-//! What the reservations of a key have on each limit: units or places.
+//! The accounts of a key: the units or places that its reservations have on each limit.
 //!
-//! A limit is known by its identity, as its usage is. It has an account only while
-//! some reservation has something on it, so a key without reservations pays nothing.
+//! Accounts are found by the identity of a limit, as usage is. A limit has an account only while
+//! some reservation has units or places on it, so a key without reservations pays nothing. Places
+//! have an account only if the key has many reservations. Those of a few are counted when somebody
+//! asks ([`places_of_few`]).
 
 use crate::core::limits::{HeldPlaces, Limit, LimitMask, Rule};
-use crate::core::reservations::{Ledger, ON_CREDIT_US, Ordered, Places, Reservation, Stage, Stake, Standing};
-use crate::core::time::Micros;
+use crate::core::reservations::{
+    Leaving, Ledger, LedgerPosition, Ordered, Places, PlacesAsked, Reservation, Stage, Stake,
+};
 use crate::server::main_thread::MainThread;
 use crate::types::intern::LimitsRef;
 
-/// What reservations have on one limit.
+/// The units or places that reservations have on one limit.
 #[derive(Clone, Debug)]
 enum Holding {
     Units(Ledger),
@@ -18,22 +21,23 @@ enum Holding {
 
 #[derive(Clone, Debug)]
 struct Account {
-    /// A set that the limit stands in, and where: which limit it is.
+    /// A set that contains the limit. Together with `at` it tells which limit this is.
     limits: LimitsRef,
     at: u8,
     holding: Holding,
 }
 
-/// The hash of a limit's identity, and a number among the limits of that hash, which
-/// run from 0 without a gap.
-type Place = (u32, u32);
+/// The hash of a limit's identity, and a number among the limits with that hash. The numbers run
+/// from 0 without a gap.
+pub type AccountId = (u32, u32);
 
 /// The accounts of a key.
 #[derive(Clone, Debug, Default)]
-pub struct Accounts(Ordered<Place, Account>);
+pub struct Accounts(Ordered<AccountId, Account>);
 
 impl Account {
-    /// A name may stand for places in one set and for units in another.
+    /// True if this is the account of `limit`. A name may belong to a limit of places in one set
+    /// and to a limit of units in another.
     fn is(&self, main: MainThread, limit: &Limit) -> bool {
         if has_ledger(limit) != matches!(self.holding, Holding::Units(_)) {
             return false;
@@ -65,7 +69,7 @@ impl Account {
 }
 
 impl Accounts {
-    fn find(&self, main: MainThread, limit: &Limit) -> Option<(Place, &Account)> {
+    fn find(&self, main: MainThread, limit: &Limit) -> Option<(AccountId, &Account)> {
         let hash = limit.identity_hash();
         for number in 0.. {
             let (place, account) = self.0.get(&(hash, number))?;
@@ -76,8 +80,8 @@ impl Accounts {
         None
     }
 
-    /// Runs `change` on the account of a limit, where it has one. An account of nothing
-    /// goes.
+    /// Runs `change` on the account of a limit, if it has one. An account that the change emptied
+    /// is closed.
     fn change<R>(
         &mut self,
         main: MainThread,
@@ -93,8 +97,8 @@ impl Accounts {
         Some(result)
     }
 
-    /// Takes an account out; the last of the same hash takes its number.
-    fn close(&mut self, (hash, number): Place) {
+    /// Removes an account. The last account with the same hash takes its number.
+    fn close(&mut self, (hash, number): AccountId) {
         let mut last = number;
         while self.0.get(&(hash, last + 1)).is_some() {
             last += 1;
@@ -107,7 +111,7 @@ impl Accounts {
         }
     }
 
-    /// The account of the limit at `at` of a set, which is opened if need be.
+    /// The account of the limit at `at` of a set. It is opened if it does not exist.
     fn open(
         &mut self,
         main: MainThread,
@@ -131,19 +135,20 @@ impl Accounts {
         self.0.get_mut(&place)
     }
 
-    /// Units are granted to nobody in particular.
+    /// Records that units are granted without a reservation.
     pub fn grant(&mut self, main: MainThread, limit: &Limit, units: u64) {
         if units > 0 {
             self.change(main, limit, |account| account.ledger().map(|ledger| ledger.grant(units)));
         }
     }
 
-    /// The newest units are taken back.
+    /// Records that the newest units are given back.
     pub fn trim(&mut self, main: MainThread, limit: &Limit, units: u64) {
         self.change(main, limit, |account| account.ledger().map(|ledger| ledger.trim(units)));
     }
 
-    /// Units are granted to the reservation of a number, by the limit at `at` of a set.
+    /// Records that the limit at `at` of a set grants units to the reservation with this serial
+    /// number.
     pub fn stake(
         &mut self,
         main: MainThread,
@@ -160,15 +165,17 @@ impl Accounts {
         }
     }
 
-    /// Where the units of a reservation lie on a limit.
-    pub fn standing(&self, main: MainThread, limit: &Limit, serial: u64) -> Standing {
+    /// The units of a reservation that are still in use on a limit, and the units that lie above
+    /// them.
+    pub fn position(&self, main: MainThread, limit: &Limit, serial: u64) -> LedgerPosition {
         match self.find(main, limit).map(|(_, account)| &account.holding) {
-            Some(Holding::Units(ledger)) => ledger.standing(serial),
-            _ => Standing::default(),
+            Some(Holding::Units(ledger)) => ledger.position(serial),
+            _ => LedgerPosition::default(),
         }
     }
 
-    /// A reservation is settled on a limit: so many units were given back.
+    /// Records that a reservation is settled on a limit, and that `given_back` units were given
+    /// back.
     pub fn settle(&mut self, main: MainThread, limit: &Limit, serial: u64, given_back: u64) {
         self.change(main, limit, |account| {
             if let Some(ledger) = account.ledger() {
@@ -177,7 +184,7 @@ impl Accounts {
         });
     }
 
-    /// A reservation is forgotten: its units are nobody's.
+    /// Records that a reservation is forgotten. From then on its units belong to no reservation.
     pub fn forget(&mut self, main: MainThread, one: &Reservation<LimitsRef>) {
         each_limit(main, one, |_, limit| {
             if has_ledger(limit) {
@@ -186,7 +193,7 @@ impl Accounts {
         });
     }
 
-    /// An open reservation holds its places until its end.
+    /// Records that an open reservation holds its places until its end.
     pub fn hold(&mut self, main: MainThread, one: &Reservation<LimitsRef>) {
         if one.stage == Stage::Open {
             each_limit(main, one, |at, limit| {
@@ -200,7 +207,7 @@ impl Accounts {
         }
     }
 
-    /// An open reservation frees its places.
+    /// Records that an open reservation frees its places.
     pub fn free(&mut self, main: MainThread, one: &Reservation<LimitsRef>) {
         if one.stage == Stage::Open {
             each_limit(main, one, |at, limit| {
@@ -216,30 +223,33 @@ impl Accounts {
         }
     }
 
-    /// The places held on a `concurrent` limit, for a request of so many; one taken now
-    /// would be held until `next`.
-    pub fn held(
-        &self,
-        main: MainThread,
-        limit: &Limit,
-        now: Micros,
-        next: Micros,
-        demand: u64,
-    ) -> HeldPlaces {
+    /// Closes all accounts of places, so that the places can be counted anew.
+    pub fn forget_places(&mut self) {
+        let places = |(place, account): (&AccountId, &Account)| {
+            matches!(account.holding, Holding::Places(_)).then_some(*place)
+        };
+        // From the last to the first, because closing an account can only give a later one another
+        // number.
+        let all: Vec<AccountId> = self.0.iter().filter_map(places).collect();
+        all.into_iter().rev().for_each(|place| self.close(place));
+    }
+
+    /// The places held on a `concurrent` limit, for a request.
+    pub fn held(&self, main: MainThread, limit: &Limit, asked: PlacesAsked) -> HeldPlaces {
         match self.find(main, limit).map(|(_, account)| &account.holding) {
-            Some(Holding::Places(places)) => places.held(limit, now, next, demand),
-            _ => Places::default().held(limit, now, next, demand),
+            Some(Holding::Places(places)) => places.held(limit, asked),
+            _ => Places::default().held(limit, asked),
         }
     }
 
-    /// What a reservation has on a limit, for what is stored, and where the limit's
-    /// account is.
+    /// What is stored of a reservation on a limit: its stake, the place of the limit's account, and
+    /// the units without a reservation above all reservations.
     pub fn stored(
         &self,
         main: MainThread,
         limit: &Limit,
         serial: u64,
-    ) -> Option<(Option<Stake>, Place, u64)> {
+    ) -> Option<(Option<Stake>, AccountId, u64)> {
         match self.find(main, limit)? {
             (place, Account { holding: Holding::Units(ledger), .. }) => {
                 Some((ledger.get(serial), place, ledger.tail()))
@@ -248,12 +258,12 @@ impl Accounts {
         }
     }
 
-    /// Puts back the units of nobody's above all reservations of a limit.
+    /// Restores the units without a reservation above all reservations of a limit.
     pub fn load_tail(&mut self, main: MainThread, limit: &Limit, units: u64) {
         self.change(main, limit, |account| account.ledger().map(|ledger| ledger.load_tail(units)));
     }
 
-    /// Puts back what [`Accounts::stored`] told of a reservation.
+    /// Restores the stake of a reservation that [`Accounts::stored`] returned.
     pub fn load(
         &mut self,
         main: MainThread,
@@ -282,7 +292,7 @@ impl Accounts {
         }
     }
 
-    /// Bytes that it holds beside itself.
+    /// The bytes held outside this value itself.
     pub fn memory(&self) -> usize {
         let of = |account: &Account| match &account.holding {
             Holding::Units(ledger) => ledger.memory(),
@@ -292,7 +302,7 @@ impl Accounts {
     }
 }
 
-/// Runs `see` on each limit that a reservation charged, with its place in the set.
+/// Calls `see` for each limit that a reservation charged, with its position in the set.
 pub fn each_limit(main: MainThread, one: &Reservation<LimitsRef>, mut see: impl FnMut(usize, &Limit)) {
     let set = one.limits.get(main);
     let charged = LimitMask::iter(one.charged);
@@ -306,18 +316,37 @@ pub fn charged_of(limits: &[Limit], charged: LimitMask) -> impl Iterator<Item = 
     limits.iter().enumerate().filter(move |(at, _)| charged.contains(*at))
 }
 
-/// How long a reservation that charged these limits is remembered after its end at the
-/// least, in microseconds: on a credit its units stay, so nothing else says how long.
-pub fn remembered_us<'l>(mut charged: impl Iterator<Item = &'l Limit>) -> u64 {
-    if charged.all(Limit::comes_back) { 0 } else { ON_CREDIT_US }
+/// Whether the units of a reservation leave by themselves. `charged` are the limits that it
+/// charged.
+pub fn leaving_of<'l>(mut charged: impl Iterator<Item = &'l Limit>) -> Leaving {
+    if charged.all(Limit::comes_back) { Leaving::ByThemselves } else { Leaving::NotFromCredit }
 }
 
-/// Whether a limit counts units, so that it matters whose they are.
+/// Counts the places that these reservations hold on a `concurrent` limit. Reservations that are so
+/// few have no account of places.
+pub fn places_of_few<'r>(
+    main: MainThread,
+    few: impl Iterator<Item = &'r Reservation<LimitsRef>>,
+    limit: &Limit,
+) -> Places {
+    let mut held = Places::default();
+    for one in few.filter(|one| one.stage == Stage::Open) {
+        each_limit(main, one, |at, own| {
+            if own.same_identity(limit) {
+                held.hold(one.end, places_of(one, at, own));
+            }
+        });
+    }
+    held
+}
+
+/// True if the limit counts units. Its account is then a ledger, because it matters to which
+/// reservation each unit belongs.
 pub const fn has_ledger(limit: &Limit) -> bool {
     !matches!(limit.rule(), Rule::Concurrent(_) | Rule::Unlimited)
 }
 
-/// How many places a reservation holds on the limit at `at` of its set.
+/// The number of places that a reservation holds on the limit at `at` of its set.
 fn places_of(one: &Reservation<LimitsRef>, at: usize, limit: &Limit) -> u64 {
     match limit.rule() {
         Rule::Concurrent(_) => one.taken(at, limit.charge()),

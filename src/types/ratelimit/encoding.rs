@@ -4,7 +4,7 @@
 
 use super::RateLimit;
 use super::tracked::Tracked;
-use crate::core::limits::{Limit, MAX_LIMITS, MAX_ORPHANS, Orphan, State};
+use crate::core::limits::{Limit, MAX_LIMITS, MAX_UNLISTED, State, UnlistedLimit};
 use crate::core::time::Micros;
 use crate::core::usage::UsageSeries;
 use crate::core::wire::{Corrupt, Reader, put_bytes, put_u64};
@@ -16,31 +16,32 @@ use crate::types::operator::{Block, Pin};
 use crate::types::ratelimit::layout::Full;
 use crate::types::ratelimit::{reservations, reserved};
 use crate::types::tlv::{OPTIONAL, Sections, Writer, read_text};
-use crate::types::until::{Lasting, Until};
+use crate::types::until::{Until, Validity};
 
 /// The encoding that this version writes.
 pub const VERSION: u16 = 1;
 
 const USAGE: u64 = 1;
-const ASIDE: u64 = 2;
+const UNLISTED: u64 = 2;
 const PIN: u64 = 3;
 const BLOCK: u64 = 4;
-/// What was reserved, as 0.1 wrote it: not whose units are whose.
+/// Reservations as version 0.1 wrote them, without the units of each on each limit.
 const RESERVATIONS_OF_0_1: u64 = 5;
 const RESERVATIONS: u64 = 8;
-/// What happened on the key, as 0.1 wrote it.
+/// The usage of a tracked key as version 0.1 wrote it.
 const HISTORY_OF_0_1: u64 = 64;
 const HISTORY: u64 = 65;
-/// When pin and block began, 0 for one that is not there or does not end. 0.1 wrote no
-/// such thing: what it left ends when it says, also where the clock steps back.
+/// When pin and block began; 0 for one that does not exist or does not end. Version 0.1 did not
+/// write this section. A pin or block of 0.1 ends at its recorded moment, even if the clock steps
+/// back.
 const BEGINNINGS: u64 = 66;
-/// Empty: the key's last change was made under the debug clock.
+/// An empty section: the key's last change was made under the debug clock.
 const WITHOUT_EXPIRY: u64 = 80;
 
-/// The longest reason of a block.
+/// The longest reason of a block in bytes.
 pub const LONGEST_REASON: usize = 1024;
 
-/// Appends everything that `value` is.
+/// Appends the whole `value`.
 pub fn save(value: &RateLimit, main: MainThread, out: &mut Vec<u8>) {
     let mut sections = Writer::new(out);
     save_contents(value, main, &mut sections);
@@ -57,24 +58,24 @@ fn save_contents(value: &RateLimit, main: MainThread, sections: &mut Writer<'_>)
         });
     }
     let OneOf::Third(full) = value.0.get() else { return };
-    if !full.orphans.is_empty() {
-        sections.put(ASIDE, |body| {
-            for orphan in &full.orphans {
-                put_bytes(body, orphan.limit.stored().as_bytes());
-                orphan.state.write(body);
+    if !full.unlisted.is_empty() {
+        sections.put(UNLISTED, |body| {
+            for one in &*full.unlisted {
+                put_bytes(body, one.limit.stored().as_bytes());
+                one.state.write(body);
             }
         });
     }
     if let Some(pin) = &full.pin {
         sections.put(PIN, |body| {
             put_bytes(body, pin.text.as_bytes());
-            put_until(body, pin.lasting.recorded());
+            put_until(body, pin.validity.recorded());
         });
     }
     if let Some(block) = &full.block {
         sections.put(BLOCK, |body| {
             put_bytes(body, &block.reason);
-            put_until(body, block.lasting.recorded());
+            put_until(body, block.validity.recorded());
         });
     }
     if let Some(reservations) = value.reservations().filter(|all| !all.book().is_empty()) {
@@ -84,18 +85,18 @@ fn save_contents(value: &RateLimit, main: MainThread, sections: &mut Writer<'_>)
         sections.put(HISTORY, |body| usage.write(body));
     }
     let beginnings = [
-        full.pin.as_ref().map_or(Micros::default(), |pin| pin.lasting.since()),
-        full.block.as_ref().map_or(Micros::default(), |block| block.lasting.since()),
+        full.pin.as_ref().map_or(Micros::default(), |pin| pin.validity.since()),
+        full.block.as_ref().map_or(Micros::default(), |block| block.validity.since()),
     ];
     if beginnings != [Micros::default(); 2] {
         sections.put(BEGINNINGS, |body| beginnings.iter().for_each(|since| put_u64(body, since.0)));
     }
 }
 
-/// Reads what [`save`] wrote.
+/// Reads the payload that [`save`] wrote.
 ///
 /// # Errors
-/// Where the payload is cut, malformed or impossible.
+/// [`Corrupt`] if the payload is cut, malformed or impossible.
 pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<RateLimit, Corrupt> {
     if version != VERSION {
         return Err(Corrupt("unknown encoding version"));
@@ -107,16 +108,16 @@ pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<RateLimit,
     while let Some((tag, mut body)) = sections.read()? {
         match tag {
             USAGE => read_usage(main, &mut full, &mut body)?,
-            ASIDE => full.orphans = read_aside(&mut body)?,
+            UNLISTED => full.unlisted = read_unlisted(&mut body)?.into(),
             PIN => {
                 let text = read_text(&mut body)?;
                 crate::core::limits::Expression::parse(text.as_bytes())
                     .map_err(|_| Corrupt("malformed pin"))?;
-                full.pin = Some(Box::new(Pin { text: text.into(), lasting: read_end(&mut body)? }));
+                full.pin = Some(Box::new(Pin { text: text.into(), validity: read_end(&mut body)? }));
             }
             BLOCK => {
                 let reason = body.bytes(LONGEST_REASON)?.into();
-                full.block = Some(Box::new(Block { lasting: read_end(&mut body)?, reason }));
+                full.block = Some(Box::new(Block { validity: read_end(&mut body)?, reason }));
             }
             RESERVATIONS_OF_0_1 => {
                 let reservations = reserved::read_of_0_1(main, &full, &mut body)?;
@@ -134,19 +135,22 @@ pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<RateLimit,
         }
         body.end()?;
     }
-    let Full { limits, states: _, orphans, pin, block, reservations, usage } = &full;
-    if limits.is_none()
-        && orphans.is_empty()
-        && pin.is_none()
-        && block.is_none()
-        && reservations.is_none()
-        && usage.is_none()
-    {
+    if is_empty(&full) {
         return Err(Corrupt("empty"));
     }
     let mut value = RateLimit::pack(full);
     value.set_without_expiry(without_expiry);
     Ok(value)
+}
+
+fn is_empty(full: &Full) -> bool {
+    let Full { limits, states: _, unlisted, pin, block, reservations, usage } = full;
+    limits.is_none()
+        && unlisted.is_empty()
+        && pin.is_none()
+        && block.is_none()
+        && reservations.is_none()
+        && usage.is_none()
 }
 
 fn read_usage(main: MainThread, full: &mut Full, body: &mut Reader<'_>) -> Result<(), Corrupt> {
@@ -162,37 +166,37 @@ fn read_usage(main: MainThread, full: &mut Full, body: &mut Reader<'_>) -> Resul
     Ok(())
 }
 
-fn read_aside(body: &mut Reader<'_>) -> Result<Vec<Orphan>, Corrupt> {
-    let mut orphans = Vec::new();
+fn read_unlisted(body: &mut Reader<'_>) -> Result<Vec<UnlistedLimit>, Corrupt> {
+    let mut unlisted = Vec::new();
     while !body.is_empty() {
-        if orphans.len() == MAX_ORPHANS {
+        if unlisted.len() == MAX_UNLISTED {
             return Err(Corrupt("too many limits set aside"));
         }
         let limit =
             Limit::parse_stored(read_text(body)?.as_bytes()).map_err(|_| Corrupt("malformed limit"))?;
-        orphans.push(Orphan { state: State::read(body, limit.rule())?, limit });
+        unlisted.push(UnlistedLimit { state: State::read(body, limit.rule())?, limit });
     }
-    if orphans.is_empty() { Err(Corrupt("empty section")) } else { Ok(orphans) }
+    if unlisted.is_empty() { Err(Corrupt("empty section")) } else { Ok(unlisted) }
 }
 
-/// What lasts until then, from a time that is not known yet.
-fn read_end(body: &mut Reader<'_>) -> Result<Lasting, Corrupt> {
-    Ok(Lasting::new(Micros::default(), read_until(body)?))
+/// Reads the end of something that began at a time that is not known yet.
+fn read_end(body: &mut Reader<'_>) -> Result<Validity, Corrupt> {
+    Ok(Validity::new(Micros::default(), read_until(body)?))
 }
 
-/// When pin and block began.
+/// Reads when pin and block began.
 fn read_beginnings(full: &mut Full, body: &mut Reader<'_>) -> Result<(), Corrupt> {
-    let pin = full.pin.as_mut().map(|pin| &mut pin.lasting);
-    let block = full.block.as_mut().map(|block| &mut block.lasting);
+    let pin = full.pin.as_mut().map(|pin| &mut pin.validity);
+    let block = full.block.as_mut().map(|block| &mut block.validity);
     let mut any = false;
-    for lasting in [pin, block] {
+    for validity in [pin, block] {
         let since = Micros(body.u64_to(Micros::MAX.0)?);
         if since == Micros::default() {
             continue;
         }
-        let lasting = lasting.ok_or(Corrupt("the beginning of nothing"))?;
-        *lasting = Lasting::new(since, lasting.recorded());
-        if lasting.since() != since {
+        let validity = validity.ok_or(Corrupt("the beginning of nothing"))?;
+        *validity = Validity::new(since, validity.recorded());
+        if validity.since() != since {
             return Err(Corrupt("it begins after its end"));
         }
         any = true;
@@ -200,7 +204,7 @@ fn read_beginnings(full: &mut Full, body: &mut Reader<'_>) -> Result<(), Corrupt
     if any { Ok(()) } else { Err(Corrupt("empty section")) }
 }
 
-/// A moment, or 0 for "forever".
+/// Appends a moment, or 0 for "forever".
 pub fn put_until(out: &mut Vec<u8>, until: Until) {
     put_u64(
         out,
@@ -211,10 +215,10 @@ pub fn put_until(out: &mut Vec<u8>, until: Until) {
     );
 }
 
-/// What [`put_until`] wrote.
+/// Reads the moment that [`put_until`] wrote.
 ///
 /// # Errors
-/// When cut or beyond the end of time.
+/// [`Corrupt`] if it is cut, or later than [`Micros::MAX`].
 pub fn read_until(body: &mut Reader<'_>) -> Result<Until, Corrupt> {
     Ok(match body.u64_to(Micros::MAX.0)? {
         0 => Until::Forever,

@@ -1,30 +1,31 @@
 //! The three shapes of a key's memory.
 //!
-//! **Optimisation.** A key of one limit takes 145 bytes of the server's memory in
-//! [`Small`], as much as the string of a Lua script (commit e9555b1). The plain
-//! version is [`Full`], which holds every key: `tests/types/shape.rs` compares the
-//! shapes.
+//! **Optimisation.** A key with one limit takes 145 bytes of the server's memory in [`Small`], as
+//! much as the string of a Lua script (commit e9555b1). The plain version is [`Full`], which can
+//! hold every key. `tests/types/shape.rs` compares the shapes.
 
 use crate::core::limits::bucket::Level;
 use crate::core::limits::fixed::WindowCount;
 use crate::core::limits::slots::Slots;
 use crate::core::limits::{
-    Charge, Limit, LimitMask, MAX_ORPHANS, Orphan, State, Taken, charge, full_at, give_back, left_by, touch,
+    Charge, Filled, Limit, LimitMask, MAX_UNLISTED, State, Taken, UnlistedLimit, charge, full_at, give_back,
+    hand_on, left_by, touch,
 };
-use crate::core::reservations::{Id, Reservation, Stage, Standing};
+use crate::core::reservations::{Id, LedgerPosition, Reservation, Stage};
 use crate::core::time::Micros;
 use crate::server::main_thread::MainThread;
 use crate::types::intern::LimitsRef;
 use crate::types::operator::{Block, Pin};
-use crate::types::ratelimit::accounts::{Accounts, charged_of, each_limit, has_ledger, remembered_us};
+use crate::types::ratelimit::accounts::{Accounts, charged_of, each_limit, has_ledger, leaving_of};
 use crate::types::ratelimit::reservations::{Reservations, Settlement};
 use crate::types::ratelimit::tracked::Tracked;
+use crate::types::ratelimit::unlisted::UnlistedLimits;
 use crate::types::until::Until;
 use std::slice;
 
-/// The bits of a state within its kind.
+/// The number of bits for a state within its kind.
 const STATE_BITS: u32 = 94;
-/// The bits of a state with its kind; the limits' number takes the 32 above.
+/// The number of bits for a state with its kind. The number of the limits takes the 32 bits above.
 const PACKED_BITS: u32 = STATE_BITS + 2;
 
 const FRESH: u128 = 0;
@@ -32,7 +33,7 @@ const BUCKET: u128 = 1;
 const FIXED: u128 = 2;
 const SLIDING: u128 = 3;
 
-/// One limit in 16 bytes: its exact state beside the number of its limits.
+/// One limit in 16 bytes: its exact state, and the number of its set of limits.
 #[derive(Debug)]
 pub struct Small {
     low: u64,
@@ -40,7 +41,7 @@ pub struct Small {
 }
 
 impl Small {
-    /// Puts what [`small_bits`] gave beside the reference.
+    /// Packs the reference and the bits that [`small_bits`] returned.
     pub(in crate::types) fn new(limits: LimitsRef, bits: u128) -> Self {
         let mut small = Self { low: 0, high: 0 };
         small.pack(limits.into_id(), bits);
@@ -58,19 +59,19 @@ impl Small {
         (self.high as u128) << 64 | self.low as u128
     }
 
-    /// The number of its limits.
+    /// The number of its set of limits.
     #[allow(clippy::cast_possible_truncation)] // 32 bits were put there
     pub const fn limits_id(&self) -> u32 {
         (self.all() >> PACKED_BITS) as u32
     }
 
-    /// Its limits, counted once more.
+    /// The limits, as one more counted reference.
     pub fn limits(&self) -> LimitsRef {
         let own = std::mem::ManuallyDrop::new(LimitsRef::from_id(self.limits_id()));
         LimitsRef::clone(&own)
     }
 
-    /// Its state.
+    /// The state of the limit.
     #[inline]
     pub fn state(&self) -> State {
         let bits = self.all() & ((1 << STATE_BITS) - 1);
@@ -82,7 +83,7 @@ impl Small {
         }
     }
 
-    /// Puts another state in its place; false when it does not fit into 16 bytes.
+    /// Replaces the state. False if it does not fit into 16 bytes.
     #[inline]
     pub(in crate::types) fn set_state(&mut self, state: &State) -> bool {
         let bits = small_bits(state);
@@ -93,7 +94,7 @@ impl Small {
     }
 }
 
-/// The bits of a state that [`Small`] holds, or `None` when they do not fit.
+/// The bits by which [`Small`] holds a state, or `None` if they do not fit.
 #[inline]
 pub fn small_bits(state: &State) -> Option<u128> {
     let (kind, bits) = match state {
@@ -124,76 +125,122 @@ impl Drop for Small {
 pub struct Single {
     /// A set of one limit.
     pub limits: LimitsRef,
-    /// Its usage.
+    /// The usage of the limit.
     pub state: State,
 }
 
-/// Everything a key can remember. What few keys have lies apart, so that several
-/// limits and nothing else take two lines of the processor's caches.
+/// Everything that a key can remember. Parts that few keys have are boxed, so that several limits
+/// without anything else take one cache line, and one for each state.
 #[derive(Clone, Debug, Default)]
 pub struct Full {
-    /// The limits last used.
+    /// The limits that were used last.
     pub limits: Option<LimitsRef>,
-    /// Their usage, in their order.
-    pub states: Vec<State>,
-    /// Usage of limits that are not listed now, until it is empty.
-    pub orphans: Vec<Orphan>,
-    /// An operator's limits.
+    /// Their usage, in the order of the limits.
+    pub states: Box<[State]>,
+    /// The usage of unlisted limits, until it has run out.
+    pub unlisted: UnlistedLimits,
+    /// The limits that an operator fixed.
     pub pin: Option<Box<Pin>>,
-    /// An operator's block.
+    /// The block that an operator set.
     pub block: Option<Box<Block>>,
-    /// What is reserved, and what was and can still be corrected.
+    /// The reservations: open ones, and ended ones that can still be corrected.
     pub reservations: Option<Box<Reservations>>,
-    /// What happened on the key, where it is tracked.
+    /// The usage series of a tracked key.
     pub usage: Option<Tracked>,
 }
 
 impl Full {
-    /// How long what it has beside the listed limits is worth keeping.
+    /// True if the value holds nothing but the usage of the limits last used.
+    #[inline]
+    pub(super) fn is_bare(&self) -> bool {
+        self.pin.is_none()
+            && self.block.is_none()
+            && self.unlisted.is_empty()
+            && self.reservations.is_none()
+            && self.usage.is_none()
+    }
+
+    /// True if a smaller shape holds the same.
+    #[inline]
+    pub(super) fn fits_smaller(&self) -> bool {
+        self.states.len() == 1 && self.is_bare()
+    }
+
+    /// Lists these limits from now on. Each finds its usage by its identity, and the usage of the
+    /// others is set aside. Then `change` changes the usage of the limits.
+    pub(super) fn list(
+        &mut self,
+        main: MainThread,
+        wanted: LimitsRef,
+        now: Micros,
+        change: impl FnOnce(&[Limit], &mut [State], Micros) -> Filled,
+    ) -> Filled {
+        let set = wanted.get(main);
+        let limits = set.limits();
+        let old = self.limits.as_ref().map(|old| old.get(main));
+        let old = old.as_ref().map_or(&[][..], |old| old.limits());
+        let states = self.unlisted.change(|unlisted| hand_on(old, &mut self.states, unlisted, limits, now));
+        let states = states.into_iter().take(limits.len());
+        if self.states.len() == limits.len() {
+            self.states.iter_mut().zip(states).for_each(|(own, state)| *own = state);
+        } else {
+            self.states = states.collect();
+        }
+        let filled = change(limits, &mut self.states, now);
+        drop(set);
+        self.limits = Some(wanted);
+        self.sweep(main, now);
+        self.reservations.take_if(|reservations| reservations.book().is_empty());
+        filled
+    }
+
+    /// When the pin, the block, the unlisted limits, the reservations and the usage series no longer
+    /// matter.
     pub(in crate::types) fn lasts_until(&self, now: Micros) -> Until {
         let mut until = Until::At(Micros::default());
-        for orphan in &self.orphans {
-            let (limit, state) = (slice::from_ref(&orphan.limit), slice::from_ref(&orphan.state));
+        for one in &*self.unlisted {
+            let (limit, state) = (slice::from_ref(&one.limit), slice::from_ref(&one.state));
             until = until.max(full_at(limit, state, now).into());
         }
         if let Some(reservations) = &self.reservations {
             until = until.max(Until::At(reservations.book().lasts_until()));
         }
         let extras = [
-            self.pin.as_ref().map(|pin| pin.lasting.recorded()),
-            self.block.as_ref().map(|block| block.lasting.recorded()),
+            self.pin.as_ref().map(|pin| pin.validity.recorded()),
+            self.block.as_ref().map(|block| block.validity.recorded()),
             self.usage.as_ref().map(|usage| Until::At(usage.ends())),
         ];
         extras.into_iter().flatten().fold(until, Until::max)
     }
 
-    /// True when the clock stepped back to before a pin, a block, a reservation or usage
-    /// that is set aside.
+    /// True if the clock stepped back to before a pin, a block, a reservation, or usage that is set
+    /// aside.
     pub(super) fn stepped_back_beside(&self, now: Micros) -> bool {
         let reserved = self.reservations.as_ref().map(|reservations| reservations.book());
-        // A book in which nothing is left is not stored.
+        // A book without reservations is not stored.
         reserved.is_some_and(|book| !book.is_empty() && now < book.seen())
-            || self.pin.as_ref().is_some_and(|pin| pin.lasting.stepped_back(now))
-            || self.block.as_ref().is_some_and(|block| block.lasting.stepped_back(now))
-            || self.orphans.iter().any(|orphan| orphan.limit.rule().stepped_back(&orphan.state, now))
+            || self.pin.as_ref().is_some_and(|pin| pin.validity.stepped_back(now))
+            || self.block.as_ref().is_some_and(|block| block.validity.stepped_back(now))
+            || self.unlisted.iter().any(|one| one.limit.rule().stepped_back(&one.state, now))
     }
 
-    /// Records that, but for reservations, which every change brings up to the time.
+    /// Records such a step, except in reservations. Each change sweeps them, and the sweep records
+    /// it there.
     pub(super) fn step_back_beside(&mut self, now: Micros) {
         if let Some(pin) = &mut self.pin {
-            pin.lasting = pin.lasting.seen_at(now);
+            pin.validity = pin.validity.seen_at(now);
         }
         if let Some(block) = &mut self.block {
-            block.lasting = block.lasting.seen_at(now);
+            block.validity = block.validity.seen_at(now);
         }
-        for Orphan { limit, state } in &mut self.orphans {
+        for UnlistedLimit { limit, state } in &mut *self.unlisted {
             touch(slice::from_ref(limit), slice::from_mut(state), now);
         }
     }
 
-    /// A value that decides alike, to play through what may come: none of it is counted.
-    /// What happened on the key decides nothing, and a copy of it would be one more
-    /// tracked key.
+    /// A copy for forecasts, which decides as the original does. No gauge or counter includes it.
+    /// It has no usage series, because that decides nothing and would count as one more tracked
+    /// key.
     pub(super) fn simulation(&self) -> Self {
         Self {
             reservations: self.reservations.as_ref().map(|reservations| Box::new(reservations.simulation())),
@@ -201,17 +248,17 @@ impl Full {
         }
     }
 
-    /// The same without what happened on the key.
+    /// A copy without the usage series.
     pub(super) fn clone_untracked(&self) -> Self {
         Self { reservations: self.reservations.clone(), ..self.limits_and_operators() }
     }
 
-    /// The limits, their usage, and what operators said.
+    /// A copy of the limits, their usage, and what operators set.
     fn limits_and_operators(&self) -> Self {
         Self {
             limits: self.limits.clone(),
             states: self.states.clone(),
-            orphans: self.orphans.clone(),
+            unlisted: self.unlisted.clone(),
             pin: self.pin.clone(),
             block: self.block.clone(),
             reservations: None,
@@ -219,15 +266,15 @@ impl Full {
         }
     }
 
-    /// Records the time, and notes what has ended by then.
+    /// Records the time in the reservations, and notes which have ended by then.
     pub(in crate::types) fn sweep(&mut self, main: MainThread, now: Micros) {
         if let Some(reservations) = &mut self.reservations {
             reservations.sweep(main, now);
         }
     }
 
-    /// Units were granted on the listed limits to nobody in particular: they lie above
-    /// those of every reservation.
+    /// Records that the listed limits granted units without a reservation. These lie above the
+    /// units of every reservation.
     pub(super) fn grant(&mut self, main: MainThread, taken: &Taken) {
         if let (Some(reservations), Some(limits)) = (&mut self.reservations, &self.limits) {
             for (limit, units) in limits.get(main).limits().iter().zip(taken.as_array()) {
@@ -236,8 +283,8 @@ impl Full {
         }
     }
 
-    /// Takes up to `units` back from each limit (`calls` where it counts calls), the
-    /// newest first, whoever took them. Returns the most given back on any limit.
+    /// Gives up to `units` back on each limit (`calls` if it counts calls), the newest first,
+    /// whichever request took them. Returns the largest number of units given back on any limit.
     pub(in crate::types) fn refund(
         &mut self,
         main: MainThread,
@@ -274,18 +321,18 @@ impl Full {
     ) {
         let Some(limits) = self.limits.clone() else { return };
         let set = limits.get(main);
-        // A forged effect may name more limits than there are; units for those
-        // are not taken, so nothing is charged there either.
+        // A forged effect may name more limits than there are. Nothing is taken from the missing
+        // ones, so nothing counts as charged there.
         let units = taken.as_array().iter().take(set.limits().len()).enumerate();
         let charged: LimitMask = units.filter(|(_, units)| **units > 0).map(|(at, _)| at).collect();
         let charged_limits = || charged_of(set.limits(), charged);
         let leaves = charged_limits().filter_map(|(_, limit)| left_by(limit, now)).max();
-        let remembered_us = remembered_us(charged_limits().map(|(_, limit)| limit));
+        let leaving = leaving_of(charged_limits().map(|(_, limit)| limit));
         let takes_less =
             charged_limits().any(|(at, limit)| limit.charge() == Charge::Cost && taken.units(at) != cost);
         drop(set);
         let reservations = self.reservations.get_or_insert_default();
-        // The time comes first: a clock that stepped back is before what is granted now.
+        // The time is recorded first, because a step back of the clock comes before this grant.
         reservations.sweep(main, now);
         let serial = reservations.book().next_serial();
         let one = Reservation {
@@ -294,11 +341,11 @@ impl Full {
             since: now,
             end,
             left_by: leaves.unwrap_or(now).min(Micros::MAX),
-            remembered_us,
             serial,
             limits: limits.clone(),
             charged,
             less: takes_less.then(|| Box::new(*taken)),
+            leaving,
             stage: Stage::Open,
         };
         reservations.insert(main, Id::from(id), one);
@@ -308,8 +355,8 @@ impl Full {
         self.sweep(main, now);
     }
 
-    /// Settles a reservation: what was reserved too much goes back, what was
-    /// used beyond is charged.
+    /// Settles a reservation. Units that were reserved and not used go back; units that were used
+    /// beyond the reservation are charged.
     pub(in crate::types) fn settle(&mut self, main: MainThread, now: Micros, id: &[u8], how: Settlement) {
         let Some(mut reservations) = self.reservations.take() else { return };
         let taken_out = reservations.remove(main, id);
@@ -330,8 +377,8 @@ impl Full {
         self.reservations = Some(reservations);
     }
 
-    /// Settles a reservation on one limit. It gives back its own units only, as far as
-    /// they are in use.
+    /// Settles a reservation on one limit. Only the reservation's own units are given back, as far
+    /// as they are still in use.
     fn settle_on(
         &mut self,
         main: MainThread,
@@ -347,7 +394,7 @@ impl Full {
             Settlement::At(_) if limit.per_call() => 1,
             Settlement::At(units) => units,
         };
-        let Standing { above, own } = accounts.standing(main, limit, one.serial);
+        let LedgerPosition { above, own } = accounts.position(main, limit, one.serial);
         let (mut given, mut charged) = (0, 0);
         if used > reserved {
             charged = self.charge(main, now, limit, used - reserved);
@@ -360,40 +407,39 @@ impl Full {
         accounts.grant(main, limit, charged);
     }
 
-    /// Charges units on a limit, also where no call lists it now and nothing is used of it
-    /// any more. Returns the units charged.
+    /// Charges units on a limit, even if no call lists it now and none of it is in use. Returns the
+    /// units charged.
     fn charge(&mut self, main: MainThread, now: Micros, limit: &Limit, units: u64) -> u64 {
         let mut charged = None;
         self.with_usage(main, limit, |rule, state| charged = Some(charge(rule, state, now, units)));
         if let Some(charged) = charged {
             return charged;
         }
-        if self.orphans.len() >= MAX_ORPHANS {
-            // As many as a key remembers: those whose usage has run out make room.
-            self.orphans.retain(|Orphan { limit, state }| {
+        if self.unlisted.len() >= MAX_UNLISTED {
+            // The key has as many unlisted limits as it may. Those whose usage has run out make room.
+            self.unlisted.retain(|UnlistedLimit { limit, state }| {
                 full_at(slice::from_ref(limit), slice::from_ref(state), now) > now
             });
         }
         let mut state = State::default();
         let charged = charge(limit, &mut state, now, units);
-        if self.orphans.len() >= MAX_ORPHANS || state == State::default() {
+        if self.unlisted.len() >= MAX_UNLISTED || state == State::default() {
             return 0;
         }
-        self.orphans.push(Orphan { limit: limit.clone(), state });
+        self.unlisted.push(UnlistedLimit { limit: limit.clone(), state });
         charged
     }
 
-    /// Ends the blocks that its limits began, listed or not, and forgets them.
+    /// Ends and forgets the blocks that the limits began, listed or not.
     pub(in crate::types) fn reopen(&mut self) {
         self.states.iter_mut().for_each(State::reopen);
-        for orphan in &mut self.orphans {
-            orphan.state.reopen();
+        for one in &mut *self.unlisted {
+            one.state.reopen();
         }
-        self.orphans.retain(|orphan| orphan.state != State::Fresh);
+        self.unlisted.retain(|one| one.state != State::Fresh);
     }
 
-    /// Counts, where the key is tracked, that a grant turned out to be so many units
-    /// more, or less.
+    /// Corrects the usage series of a tracked key by `units`, which may be negative.
     pub(in crate::types) fn correct_usage(&mut self, now: Micros, units: i64) {
         if units != 0
             && let Some(usage) = &mut self.usage
@@ -402,7 +448,7 @@ impl Full {
         }
     }
 
-    /// Changes the usage of the limit with this identity, listed now or set aside.
+    /// Changes the usage of the limit with this identity, listed or set aside.
     fn with_usage(&mut self, main: MainThread, limit: &Limit, change: impl FnOnce(&Limit, &mut State)) {
         if let Some(listed) = &self.limits {
             let set = listed.get(main);
@@ -412,12 +458,12 @@ impl Full {
                 return;
             }
         }
-        if let Some(orphan) = self.orphans.iter_mut().find(|orphan| orphan.limit.same_identity(limit)) {
-            change(&orphan.limit, &mut orphan.state);
+        if let Some(one) = self.unlisted.iter_mut().find(|one| one.limit.same_identity(limit)) {
+            change(&one.limit, &mut one.state);
         }
     }
 
-    /// Reads the usage of the limit with this identity, listed now or set aside.
+    /// Reads the usage of the limit with this identity, listed or set aside.
     pub(super) fn usage_of<R>(
         &self,
         main: MainThread,
@@ -431,17 +477,16 @@ impl Full {
                 return Some(read(rule, state));
             }
         }
-        let orphan = self.orphans.iter().find(|orphan| orphan.limit.same_identity(limit))?;
-        Some(read(&orphan.limit, &orphan.state))
+        let one = self.unlisted.iter().find(|one| one.limit.same_identity(limit))?;
+        Some(read(&one.limit, &one.state))
     }
 
-    /// Bytes it holds.
+    /// The bytes that the value holds.
     pub fn memory(&self) -> usize {
         size_of::<Self>()
-            + self.states.capacity() * size_of::<State>()
+            + size_of_val(&*self.states)
             + self.states.iter().map(State::heap_bytes).sum::<usize>()
-            + self.orphans.capacity() * size_of::<Orphan>()
-            + self.orphans.iter().map(|orphan| orphan.state.heap_bytes()).sum::<usize>()
+            + self.unlisted.memory()
             + self.pin.as_ref().map_or(0, |pin| size_of::<Pin>() + pin.text.len())
             + self.block.as_ref().map_or(0, |block| size_of::<Block>() + block.reason.len())
             + self.reservations.as_ref().map_or(0, |reservations| reservations.memory())
@@ -452,4 +497,4 @@ impl Full {
 const _: () =
     assert!(Level::BITS <= STATE_BITS && WindowCount::BITS <= STATE_BITS && Slots::BITS <= STATE_BITS);
 const _: () = assert!(PACKED_BITS + u32::BITS <= u128::BITS);
-const _: () = assert!(size_of::<Small>() == 16 && size_of::<Single>() <= 48 && size_of::<Full>() <= 96);
+const _: () = assert!(size_of::<Small>() == 16 && size_of::<Single>() <= 48 && size_of::<Full>() <= 64);

@@ -1,13 +1,13 @@
-//! The native type `ratelimit`: what one key remembers.
+//! The native type `ratelimit`: what one key of a limiter remembers.
 //!
 //! | shape | when | size |
 //! |---|---|---|
 //! | [`Small`] | one limit whose state fits: most token buckets and windows, a sliding one with one slot | 16 bytes |
 //! | [`Single`] | any other one limit | 48 bytes, and more slots as needed |
-//! | [`Full`] | several limits, a pin, a block, reservations, usage of limits no longer listed, a tracked key's history | what it holds |
+//! | [`Full`] | several limits, a pin, a block, reservations, usage of limits no longer listed, a tracked key's usage series | what it holds |
 //!
-//! A key starts in the smallest shape that fits and grows when it must. Which
-//! shape it has is not part of its value: equal contents, equal digests.
+//! A key starts in the smallest shape that fits and grows when it must. The shape is not part of
+//! the value: equal contents give equal digests.
 
 pub mod accounts;
 pub mod encoding;
@@ -16,13 +16,14 @@ mod native;
 pub mod reservations;
 mod reserved;
 pub mod tracked;
+pub mod unlisted;
 
 use crate::core::limits::{
-    Closed, Filled, Limit, MAX_ORPHANS, Orphan, Request, Rule, State, Taken, count_aside, full_at, give_back,
-    look_at, realign,
+    Closed, Filled, Limit, MAX_UNLISTED, Request, Rule, State, Taken, UnlistedLimit, count_unlisted, full_at,
+    give_back, look_by_position,
 };
 use crate::core::prefetch_hint::PrefetchHint;
-use crate::core::reservations::{Book, Places};
+use crate::core::reservations::{Book, Places, PlacesAsked};
 use crate::core::time::Micros;
 use crate::core::usage::UsageSeries;
 use crate::server::keys::tagged_box::{OneOf, TaggedBox};
@@ -32,66 +33,104 @@ use crate::types::operator::{Block, Pin};
 use crate::types::until::Until;
 use layout::{Full, Single, Small};
 use reservations::Reservations;
+use std::mem::ManuallyDrop;
 use tracked::Tracked;
 
-/// What a key remembers.
+/// The value of a key.
 #[derive(Debug)]
 pub struct RateLimit(TaggedBox<Small, Single, Full>);
 
-/// How long a key is worth keeping.
+/// How long a key is worth keeping after a change.
+///
+/// The last three variants hold the same end. They differ in how certain it is that the key has the
+/// right expiry already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lifetime {
-    /// It equals a fresh key: delete it.
+    /// The value equals that of a fresh key, so the key is deleted.
     Over,
-    /// Until it is full again, and pin and block have ended; forever while a credit is used.
+    /// The key is kept until it is full again and pin and block have ended; forever while a credit
+    /// is in use. The change may have moved this moment, so the expiry must be set.
     Until(Until),
-    /// The same, and that is most likely no other time than before the change.
+    /// The same as `Until`, and the change probably did not move the moment. The exception is a
+    /// clock that stepped back. So the expiry is read, and set only if it differs.
     StillUntil(Until),
-    /// The same, and that is no other time than before the change.
+    /// The same as `Until`, and the change certainly did not move the moment. So the expiry is not
+    /// even read.
     AsBefore(Until),
+}
+
+impl Lifetime {
+    /// Makes `AsBefore` a `StillUntil` if the key may have no expiry yet (`unset`), so that the
+    /// expiry is read.
+    #[inline]
+    pub(in crate::types) const fn unless_unset(self, unset: bool) -> Self {
+        match self {
+            Self::AsBefore(until) if unset => Self::StillUntil(until),
+            other => other,
+        }
+    }
 }
 
 impl RateLimit {
     /// A key with this usage of these limits, in the smallest shape.
     pub fn new(limits: LimitsRef, states: Vec<State>) -> Self {
-        Self::pack(Full { limits: Some(limits), states, ..Full::default() })
+        Self::pack(Full { limits: Some(limits), states: states.into(), ..Full::default() })
     }
 
-    /// A key in the smallest shape that holds `full`.
+    /// A key that is new under these limits, once `change` has changed their usage.
+    pub(in crate::types) fn fresh(
+        main: MainThread,
+        limits: LimitsRef,
+        change: impl FnOnce(&[Limit], &mut [State]) -> Filled,
+    ) -> (Self, Filled) {
+        let set = limits.get(main);
+        if let [_] = set.limits() {
+            let mut state = [State::Fresh];
+            let filled = change(set.limits(), &mut state);
+            let [state] = state;
+            drop(set);
+            return (Self::of_one(limits, state), filled);
+        }
+        let mut states = vec![State::Fresh; set.limits().len()];
+        let filled = change(set.limits(), &mut states);
+        drop(set);
+        (Self::new(limits, states), filled)
+    }
+
+    /// A key that holds nothing but the usage of one limit.
+    fn of_one(limits: LimitsRef, state: State) -> Self {
+        match layout::small_bits(&state) {
+            Some(bits) => Self(TaggedBox::first(Box::new(Small::new(limits, bits)))),
+            None => Self(TaggedBox::second(Box::new(Single { limits, state }))),
+        }
+    }
+
+    /// A key with these contents, in the smallest shape that holds them.
     pub(crate) fn pack(mut full: Full) -> Self {
         full.reservations.take_if(|reservations| reservations.book().is_empty());
-        let bare = full.pin.is_none()
-            && full.block.is_none()
-            && full.orphans.is_empty()
-            && full.reservations.is_none()
-            && full.usage.is_none();
-        if bare
+        if full.is_bare()
             && full.states.len() == 1
             && let Some(limits) = full.limits.take()
         {
-            let state = full.states.pop().unwrap_or_default();
-            if let Some(bits) = layout::small_bits(&state) {
-                return Self(TaggedBox::first(Box::new(Small::new(limits, bits))));
-            }
-            return Self(TaggedBox::second(Box::new(Single { limits, state })));
+            return Self::of_one(limits, full.states.into_iter().next().unwrap_or_default());
         }
         Self(TaggedBox::third(Box::new(full)))
     }
 
-    /// True when its last change was made under the debug clock, which puts no expiry on
-    /// keys: the next one under the server's clock has to.
+    /// True if the last change was made under the debug clock. Such a key has no expiry, and the
+    /// next change under the server's clock must set it.
     #[inline]
     pub fn is_without_expiry(&self) -> bool {
         self.0.is_marked()
     }
 
-    /// Sets what [`RateLimit::is_without_expiry`] says.
+    /// Sets the mark that [`RateLimit::is_without_expiry`] reads.
     #[inline]
     pub(super) fn set_without_expiry(&mut self, without: bool) {
         self.0.mark(without);
     }
 
-    /// The number of the limits last used, if any were.
+    /// The number of the set of limits that was used last, if there is one.
     #[inline]
     pub fn limits_id(&self) -> Option<u32> {
         match self.0.get() {
@@ -101,7 +140,7 @@ impl RateLimit {
         }
     }
 
-    /// The limits last used, if any were.
+    /// The limits that were used last, if there are any.
     pub fn limits(&self) -> Option<LimitsRef> {
         match self.0.get() {
             OneOf::First(small) => Some(small.limits()),
@@ -110,21 +149,22 @@ impl RateLimit {
         }
     }
 
-    /// Reads the usage of the limits last used, in their order.
+    /// Reads the usage of the limits that were used last, in their order.
     #[inline]
     pub fn with_states<R>(&self, read: impl FnOnce(&[State]) -> R) -> R {
         let unpacked;
         read(match self.0.get() {
             OneOf::First(small) => {
-                unpacked = [small.state()];
-                &unpacked
+                // The state of a `Small` owns no memory, so it needs no drop.
+                unpacked = ManuallyDrop::new([small.state()]);
+                &*unpacked
             }
             OneOf::Second(single) => std::slice::from_ref(&single.state),
             OneOf::Third(full) => &full.states,
         })
     }
 
-    /// Changes the usage of the limits last used, in their order.
+    /// Changes the usage of the limits that were used last, in their order.
     pub(in crate::types) fn with_states_mut<R>(&mut self, change: impl FnOnce(&mut [State]) -> R) -> R {
         match self.0.get_mut() {
             OneOf::First(small) => {
@@ -132,7 +172,7 @@ impl RateLimit {
                 let result = change(&mut state);
                 let [state] = state;
                 if !small.set_state(&state) {
-                    // It no longer fits into its 16 bytes. It may again, but a key
+                    // The state no longer fits into 16 bytes. It may fit again later, but a key
                     // whose second slot comes and goes should not move each time.
                     let limits = small.limits();
                     self.0 = TaggedBox::second(Box::new(Single { limits, state }));
@@ -140,46 +180,52 @@ impl RateLimit {
                 result
             }
             OneOf::Second(single) => change(std::slice::from_mut(&mut single.state)),
-            OneOf::Third(full) => change(&mut full.states),
+            OneOf::Third(full) => {
+                let result = change(&mut full.states);
+                if full.fits_smaller() {
+                    self.rebuild(|_| ());
+                }
+                result
+            }
         }
     }
 
-    /// What a grant will need outside the value: among many keys it otherwise waits
-    /// 100 ns for memory. Reads the value itself.
+    /// The memory outside the value that a grant will need. With many keys the grant otherwise
+    /// waits 100 ns for it. This reads the value itself.
     #[inline]
     pub fn prefetch_hint(&self) -> Option<PrefetchHint> {
         match self.0.get() {
             OneOf::First(_) => None,
             OneOf::Second(single) => single.state.prefetch_hint(),
-            OneOf::Third(full) => Some(PrefetchHint::of(full.states.as_slice())),
+            OneOf::Third(full) => Some(PrefetchHint::of(&*full.states)),
         }
     }
 
-    /// Usage of limits that the last call did not list.
-    pub fn orphans(&self) -> &[Orphan] {
-        self.as_full().map_or(&[], |full| &full.orphans)
+    /// The usage of limits that the last grant did not list.
+    pub fn unlisted(&self) -> &[UnlistedLimit] {
+        self.as_full().map_or(&[], |full| &full.unlisted)
     }
 
-    /// The operator's limits, when there are any and they still hold.
+    /// The pin, if there is one that still holds.
     #[inline]
     pub fn pin(&self, now: Micros) -> Option<&Pin> {
-        self.as_full()?.pin.as_deref().filter(|pin| pin.lasting.lasts(now))
+        self.as_full()?.pin.as_deref().filter(|pin| pin.validity.lasts(now))
     }
 
-    /// The block, when there is one and it still holds.
+    /// The block, if there is one that still holds.
     #[inline]
     pub fn block(&self, now: Micros) -> Option<&Block> {
-        self.as_full()?.block.as_deref().filter(|block| block.lasting.lasts(now))
+        self.as_full()?.block.as_deref().filter(|block| block.validity.lasts(now))
     }
 
-    /// True when the clock stepped back to before something of the key that is no usage
-    /// of the limits last used.
+    /// True if the clock stepped back to before a part of the key, other than the usage of the
+    /// limits that were used last.
     #[inline]
     pub fn stepped_back_beside(&self, now: Micros) -> bool {
         self.as_full().is_some_and(|full| full.stepped_back_beside(now))
     }
 
-    /// True when the clock stepped back to before anything of the key.
+    /// True if the clock stepped back to before any part of the key.
     pub fn stepped_back(&self, main: MainThread, now: Micros) -> bool {
         let listed = |limits: &[Limit], states: &[State]| {
             limits.iter().zip(states).any(|(limit, state)| limit.rule().stepped_back(state, now))
@@ -187,26 +233,25 @@ impl RateLimit {
         self.stepped_back_beside(now) || self.with_listed(main, listed)
     }
 
-    /// Records that the clock stepped back of all but the limits last used.
+    /// Records that the clock stepped back, except in the usage of the limits that were used last.
     pub(in crate::types) fn step_back_beside(&mut self, now: Micros) {
         if let OneOf::Third(full) = self.0.get_mut() {
             full.step_back_beside(now);
         }
     }
 
-    /// What happened on the key, where it is tracked.
+    /// The usage series of a tracked key.
     #[inline]
     pub fn usage(&self) -> Option<&UsageSeries> {
         self.as_full()?.usage.as_deref()
     }
 
-    /// Adds to what happened on the key; begins to track it if need be.
+    /// Adds to the usage series. Begins to track the key if it is not tracked.
     pub(in crate::types) fn count(&mut self, now: Micros, add: impl FnOnce(&mut UsageSeries)) {
         if let OneOf::Third(full) = self.0.get_mut()
             && let Some(usage) = &mut full.usage
         {
-            // Usage that nobody wanted for so long is over, even where the key
-            // has not expired yet.
+            // A usage series that ended is over, even if the key has not expired yet.
             if usage.ends() <= now {
                 **usage = UsageSeries::new(now);
             }
@@ -216,45 +261,48 @@ impl RateLimit {
         }
     }
 
+    /// True if the key remembers nothing but the usage of the limits that were used last.
     #[inline]
-    fn as_full(&self) -> Option<&Full> {
-        match self.0.get() {
-            OneOf::Third(full) => Some(full),
-            _ => None,
-        }
+    pub(in crate::types) fn is_bare(&self) -> bool {
+        self.as_full().is_none_or(Full::is_bare)
     }
 
-    /// Its contents, moved out into the shape that holds everything.
+    #[inline]
+    fn as_full(&self) -> Option<&Full> {
+        self.0.as_third()
+    }
+
+    /// Moves the contents into the shape that holds everything.
     fn take_full(&mut self) -> Full {
         let empty = Self(TaggedBox::third(Box::default()));
         match std::mem::replace(self, empty).0.into_inner() {
             OneOf::First(small) => {
-                Full { limits: Some(small.limits()), states: vec![small.state()], ..Full::default() }
+                Full { limits: Some(small.limits()), states: Box::new([small.state()]), ..Full::default() }
             }
             OneOf::Second(single) => {
                 let Single { limits, state } = *single;
-                Full { limits: Some(limits), states: vec![state], ..Full::default() }
+                Full { limits: Some(limits), states: Box::new([state]), ..Full::default() }
             }
             OneOf::Third(full) => *full,
         }
     }
 
-    /// Its contents, copied into the shape that holds everything.
+    /// Copies the contents into the shape that holds everything.
     fn to_full(&self) -> Full {
         match self.0.get() {
             OneOf::First(small) => {
-                Full { limits: Some(small.limits()), states: vec![small.state()], ..Full::default() }
+                Full { limits: Some(small.limits()), states: Box::new([small.state()]), ..Full::default() }
             }
             OneOf::Second(single) => Full {
                 limits: Some(single.limits.clone()),
-                states: vec![single.state.clone()],
+                states: Box::new([single.state.clone()]),
                 ..Full::default()
             },
             OneOf::Third(full) => full.clone(),
         }
     }
 
-    /// Changes anything, then goes back to the smallest shape.
+    /// Changes the contents, then returns to the smallest shape.
     pub(in crate::types) fn rebuild<R>(&mut self, change: impl FnOnce(&mut Full) -> R) -> R {
         let mut full = self.take_full();
         let result = change(&mut full);
@@ -262,17 +310,28 @@ impl RateLimit {
         result
     }
 
-    /// The usage that `wanted` would start from, without changing anything: each
-    /// limit's own, found by identity; the rest is what stays aside.
-    pub fn realigned(&self, main: MainThread, wanted: &[Limit], now: Micros) -> (Vec<State>, Vec<Orphan>) {
-        let old = self.limits().map(|limits| limits.get(main));
-        let old = old.as_ref().map_or(&[][..], |set| set.limits());
-        let orphans = self.orphans().to_vec();
-        let realigned = self.with_states(|states| realign(old, states.to_vec(), orphans, wanted, now));
-        (realigned.states, realigned.orphans)
+    /// Lists these limits from now on. Each finds its usage by its identity, and the usage of the
+    /// others is set aside. Then `change` changes the usage of the limits.
+    ///
+    /// The value stays in the shape that holds everything until a grant under the same limits, so
+    /// that limits that take turns do not move it each time.
+    pub(in crate::types) fn list(
+        &mut self,
+        main: MainThread,
+        wanted: LimitsRef,
+        now: Micros,
+        change: impl FnOnce(&[Limit], &mut [State], Micros) -> Filled,
+    ) -> Filled {
+        if let OneOf::Third(full) = self.0.get_mut() {
+            return full.list(main, wanted, now, change);
+        }
+        let mut full = self.take_full();
+        let filled = full.list(main, wanted, now, change);
+        self.0 = TaggedBox::third(Box::new(full));
+        filled
     }
 
-    /// What a refund would give back, without changing anything.
+    /// The units that a refund would give back. Changes nothing.
     pub fn refundable(&self, main: MainThread, limits: &[Limit], now: Micros, units: u64) -> u64 {
         let own = self.limits().map(|own| own.get(main));
         let own = own.as_ref().map_or(&[][..], |set| set.limits());
@@ -281,35 +340,48 @@ impl RateLimit {
             give_back(rule, &mut state.clone(), now, 0, units)
         };
         let given = limits.iter().map(|limit| {
-            let aside = || self.orphans().iter().find(|orphan| orphan.limit.same_identity(limit));
+            let unlisted = || self.unlisted().iter().find(|one| one.limit.same_identity(limit));
             let listed = own.iter().position(|rule| rule.same_identity(limit));
             match listed.and_then(|at| Some((at, own.get(at)?))) {
                 Some((at, rule)) => {
                     self.with_states(|states| states.get(at).map_or(0, |state| back(rule, state)))
                 }
-                None => aside().map_or(0, |orphan| back(&orphan.limit, &orphan.state)),
+                None => unlisted().map_or(0, |one| back(&one.limit, &one.state)),
             }
         });
         given.max().unwrap_or(0)
     }
 
-    /// The usage that `wanted` would take over, as a decision sees it.
+    /// The usage that the limits in `wanted` would take over, as a decision sees it.
     pub fn seen_by(&self, main: MainThread, wanted: &[Limit], now: Micros) -> Vec<State> {
-        self.with_listed(main, |old, states| look_at(old, states, self.orphans(), wanted, now))
+        self.with_seen(main, wanted, now, <[_]>::to_vec)
     }
 
-    /// Whether a grant under `wanted` leaves aside no more limits with usage than a key
-    /// remembers.
-    pub fn has_room_aside(&self, main: MainThread, wanted: &[Limit], now: Micros) -> bool {
-        let orphans = self.orphans();
-        // Without looking at each, in nearly all cases.
+    /// Reads the usage that the limits in `wanted` would take over, as a decision sees it.
+    pub fn with_seen<R>(
+        &self,
+        main: MainThread,
+        wanted: &[Limit],
+        now: Micros,
+        read: impl FnOnce(&[State]) -> R,
+    ) -> R {
+        let unlisted = self.unlisted();
+        let seen = self.with_listed(main, |old, states| look_by_position(old, states, unlisted, wanted, now));
+        read(seen.get(..wanted.len()).unwrap_or(&seen))
+    }
+
+    /// True if the key has room for the usage of all limits that a grant under `wanted` would set
+    /// aside.
+    pub fn has_room_for(&self, main: MainThread, wanted: &[Limit], now: Micros) -> bool {
+        let unlisted = self.unlisted();
+        // In nearly all cases the sum of both fits, and no limit must be looked at.
         self.with_listed(main, |old, states| {
-            orphans.len() + old.len() <= MAX_ORPHANS
-                || count_aside(old, states, orphans, wanted, now) <= MAX_ORPHANS
+            unlisted.len() + old.len() <= MAX_UNLISTED
+                || count_unlisted(old, states, unlisted, wanted, now) <= MAX_UNLISTED
         })
     }
 
-    /// Reads the limits last used and their usage.
+    /// Reads the limits that were used last, and their usage.
     fn with_listed<R>(&self, main: MainThread, read: impl FnOnce(&[Limit], &[State]) -> R) -> R {
         match self.limits_id() {
             Some(id) => {
@@ -320,9 +392,9 @@ impl RateLimit {
         }
     }
 
-    /// Begins a block of the limit with this identity, listed now or set aside.
+    /// Begins a block of the limit with this identity, listed or set aside.
     pub(in crate::types) fn close(&mut self, main: MainThread, limit: &Limit, block: Closed) {
-        // A forged effect may name one that never closes.
+        // A forged effect may name a limit that never closes.
         let is_it = |other: &Limit| other.same_identity(limit) && other.rule().can_close();
         let listed = self.limits_id().and_then(|id| intern::get(main, id).limits().iter().position(is_it));
         if let Some(at) = listed {
@@ -334,21 +406,21 @@ impl RateLimit {
             return;
         }
         self.rebuild(|full| {
-            if let Some(orphan) = full.orphans.iter_mut().find(|orphan| is_it(&orphan.limit)) {
-                orphan.state.close(block);
+            if let Some(one) = full.unlisted.iter_mut().find(|one| is_it(&one.limit)) {
+                one.state.close(block);
             }
         });
     }
 
-    /// The blocks that its limits began, listed or not, lasting or remembered.
+    /// The blocks that the limits began, listed or not. Some last, and others are only remembered.
     pub fn limit_blocks(&self) -> Vec<Closed> {
         let listed: Vec<Closed> =
             self.with_states(|states| states.iter().filter_map(State::block).copied().collect());
-        let aside = self.orphans().iter().filter_map(|orphan| orphan.state.block().copied());
-        listed.into_iter().chain(aside).collect()
+        let unlisted = self.unlisted().iter().filter_map(|one| one.state.block().copied());
+        listed.into_iter().chain(unlisted).collect()
     }
 
-    /// A value that decides alike, to play through what may come.
+    /// A copy for forecasts, which decides as the original does. No gauge or counter includes it.
     #[must_use]
     pub fn simulation(&self) -> Self {
         let full = match self.as_full() {
@@ -358,32 +430,33 @@ impl RateLimit {
         Self(TaggedBox::third(Box::new(full)))
     }
 
-    /// Whether anything is reserved, or was and is remembered.
+    /// True if there are reservations, open or remembered.
     #[inline]
     pub(in crate::types) fn has_reservations(&self) -> bool {
         self.as_full().is_some_and(|full| full.reservations.is_some())
     }
 
-    /// The reservations of the key, if it has any, as of the last change.
+    /// The reservations of the key as of the last change. `None` if there are none.
     pub fn book(&self) -> Option<&Book<LimitsRef>> {
         Some(self.reservations()?.book()).filter(|book| !book.is_empty())
     }
 
-    /// The reservations of the key, if it has any, as of the last change.
+    /// The reservations of the key with their accounts, as of the last change. `None` if there are
+    /// none.
     #[inline]
     pub fn reservations(&self) -> Option<&Reservations> {
         self.as_full()?.reservations.as_deref()
     }
 
-    /// Units were granted on the listed limits to nobody in particular.
+    /// Records that the listed limits granted units without a reservation.
     pub(in crate::types) fn grant(&mut self, main: MainThread, taken: &Taken) {
         if let OneOf::Third(full) = self.0.get_mut() {
             full.grant(main, taken);
         }
     }
 
-    /// Records the time for its reservations, and notes which have ended by then. True
-    /// where there are any.
+    /// Records the time for the reservations, and notes which have ended by then. True if there are
+    /// any.
     #[inline]
     pub(in crate::types) fn sweep(&mut self, main: MainThread, now: Micros) -> bool {
         match self.0.get_mut() {
@@ -395,7 +468,7 @@ impl RateLimit {
         }
     }
 
-    /// How long it is worth keeping, as of `now`.
+    /// How long the key is worth keeping, as of `now`.
     pub fn lifetime(&self, main: MainThread, now: Micros) -> Lifetime {
         let listed = self.limits_id().map_or(now, |id| {
             let set = intern::get(main, id);
@@ -404,21 +477,27 @@ impl RateLimit {
         self.lifetime_after(Filled { at: listed, as_before: false }, now)
     }
 
-    /// As [`RateLimit::lifetime`] after a change of the listed limits that told
-    /// when they are full again.
+    /// The same as [`RateLimit::lifetime`], after a change of the listed limits that returned when
+    /// they are full again.
     #[inline]
     pub(in crate::types) fn lifetime_after(&self, listed: Filled, now: Micros) -> Lifetime {
+        let beside = self.as_full().map_or(Until::At(now), |full| full.lasts_until(now));
+        self.lifetime_beside(listed, beside, now)
+    }
+
+    /// The same as [`RateLimit::lifetime_after`] for a caller that knows `beside`: until when
+    /// everything but the usage of the listed limits is worth keeping.
+    #[inline]
+    pub(in crate::types) fn lifetime_beside(&self, listed: Filled, beside: Until, now: Micros) -> Lifetime {
         let end = Until::from(listed.at);
-        let (until, alone) = match self.as_full() {
-            None => (end, true),
-            Some(full) => (full.lasts_until(now).max(end), false),
-        };
+        let until = end.max(beside);
+        let alone = self.as_full().is_none();
         if !until.lasts(now) {
             Lifetime::Over
         } else if listed.as_before && alone {
             Lifetime::AsBefore(until)
         } else if listed.as_before || until > end {
-            // With a clock that stepped back another limit's end came back, perhaps.
+            // If the clock stepped back, the end of another limit may have come back.
             Lifetime::StillUntil(until)
         } else {
             Lifetime::Until(until)
@@ -426,8 +505,8 @@ impl RateLimit {
     }
 }
 
-/// Says in `states` how many places are held on each `concurrent` limit, for a decision on
-/// a request. A reservation taken now would end at `next`.
+/// Sets `states` for each `concurrent` limit to the places that are held on it, for a decision on a
+/// request. A reservation that is taken now would end at `next`.
 pub fn hold(
     main: MainThread,
     value: Option<&RateLimit>,
@@ -440,10 +519,10 @@ pub fn hold(
     let reservations = value.and_then(RateLimit::reservations);
     for (limit, state) in limits.iter().zip(states) {
         if matches!(limit.rule(), Rule::Concurrent(_)) {
-            let demand = request.least(limit);
+            let asked = PlacesAsked { now, next, demand: request.least(limit) };
             *state = State::Concurrent(match reservations {
-                Some(reservations) => reservations.held(main, limit, now, next, demand),
-                None => Places::default().held(limit, now, next, demand),
+                Some(reservations) => reservations.held(main, limit, asked),
+                None => Places::default().held(limit, asked),
             });
         }
     }

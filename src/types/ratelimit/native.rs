@@ -16,7 +16,7 @@ impl NativeType for RateLimit {
     type Pointer = TaggedBox<Small, Single, Full>;
     const NAME: &'static str = "ratelimit";
     const ENCODING: u16 = encoding::VERSION;
-    const REBUILD: &'static std::ffi::CStr = crate::types::effect::ratelimit::COMMAND;
+    const REBUILD: &'static std::ffi::CStr = crate::server::effects::replicate::EFFECT;
     const HANDLE: &'static Handle = &HANDLE;
     const BESIDE: Option<AuxData> = Some(AuxData {
         save: node::save,
@@ -39,8 +39,8 @@ impl NativeType for RateLimit {
     fn rebuild(&self, main: MainThread, out: &mut Vec<u8>) {
         let mut payload = Vec::new();
         encoding::save(self, main, &mut payload);
-        // The server itself writes the expiry of a key next to it.
-        let change = RateLimitChange::Become { payload: &payload };
+        // The server itself writes the expiry of a key beside it.
+        let change = RateLimitChange::Become(&payload);
         RateLimitEffect { now: Micros::default(), expires: false, change }.encode(out);
     }
 
@@ -51,10 +51,10 @@ impl NativeType for RateLimit {
     fn loaded(&self, main: MainThread, database: Option<i32>, name: &[u8]) {
         let OneOf::Third(full) = self.0.get() else { return };
         if let Some(pin) = &full.pin {
-            PINNED.loaded(main, database, name, pin.lasting.since());
+            PINNED.loaded(main, database, name, pin.validity.since());
         }
         if let Some(block) = &full.block {
-            BLOCKED.loaded(main, database, name, block.lasting.since());
+            BLOCKED.loaded(main, database, name, block.validity.since());
         }
     }
 
@@ -71,20 +71,20 @@ impl NativeType for RateLimit {
             OneOf::First(_) | OneOf::Second(_) => 1,
             OneOf::Third(full) => {
                 let reserved = full.reservations.as_ref().map_or(0, |all| all.book().len());
-                1 + full.states.len() + full.orphans.len() + 4 * reserved
+                1 + full.states.len() + full.unlisted.len() + 4 * reserved
             }
         }
     }
 
-    /// The copy of a tracked key is a key of its own: it is tracked, with what happened
-    /// so far, where there is room.
+    /// The copy of a tracked key is a key of its own. If there is room for one more tracked key, it
+    /// is tracked, too, with the usage so far.
     fn duplicate(&self, main: MainThread) -> Self {
         if let OneOf::Third(full) = self.0.get() {
             if let Some(pin) = &full.pin {
-                PINNED.comes(main, pin.lasting.since());
+                PINNED.comes(main, pin.validity.since());
             }
             if let Some(block) = &full.block {
-                BLOCKED.comes(main, block.lasting.since());
+                BLOCKED.comes(main, block.validity.since());
             }
         }
         let mut copy = match self.0.get() {

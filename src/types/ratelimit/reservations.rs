@@ -1,50 +1,53 @@
-//! The reservations of a key: how they change its usage, and how many there are
-//! on this server.
+//! The reservations of a key with their accounts, and the number of reservations on this server.
 
 use crate::core::limits::{HeldPlaces, Limit};
-use crate::core::reservations::{Book, Id, Reservation, Stage};
+use crate::core::reservations::{Book, Id, PlacesAsked, Reservation, Stage};
 use crate::core::stats::gauge_schedule::{GaugeSchedule, GaugeStep};
 use crate::core::time::Micros;
 use crate::server::main_thread::MainThread;
 use crate::types::counting;
 use crate::types::intern::LimitsRef;
-use crate::types::ratelimit::accounts::Accounts;
+use crate::types::ratelimit::accounts::{Accounts, places_of_few};
 use std::borrow::Cow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// One gauge, the open ones, and one count, those whose time has ended. Behind a
-/// lock, since a background thread may free keys.
+/// One gauge for open reservations, and one count for those whose time has ended. The schedule is
+/// behind a lock, because a background thread may free keys.
 static SCHEDULE: Mutex<GaugeSchedule<1, 1>> = Mutex::new(GaugeSchedule::new());
 
-/// What the end of one does.
+/// The change at the end of one reservation.
 const ENDS: GaugeStep<1, 1> = GaugeStep { gauges: [-1], counts: [1] };
 
-/// The most reservations that one command notes as ended, and the most that it
-/// forgets: however many end together, no command takes long. Nothing depends on what
-/// is noted already.
+/// The most reservations that one command notes as ended, and the most that it forgets. So no
+/// command takes long, however many end together. No decision depends on what is noted already.
 const A_COMMAND: usize = 64;
 
-/// So many are freed before others may have the lock.
+/// The number of reservations that are freed before other threads may have the lock.
 const AT_ONCE: usize = 64;
 
 fn schedule() -> MutexGuard<'static, GaugeSchedule<1, 1>> {
     SCHEDULE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// It is `now`: what has ended by then is counted. Before any change of reservations,
-/// so that each end is counted once, here.
+/// Advances the gauges to `now`, and counts the reservations that have ended by then. Call it
+/// before any change of reservations, so that each end is counted once, here.
 pub(in crate::types) fn advance(now: Micros) {
     schedule().advance(now, counting::ends());
 }
 
-/// How many reservations are open on this server, as of the last advance.
+/// True if time will end some reservation on this server, or has ended one that is remembered.
+pub(in crate::types) fn is_planned() -> bool {
+    !schedule().is_empty()
+}
+
+/// The number of open reservations on this server, as of the last advance.
 pub fn open() -> u64 {
     let [open] = schedule().gauges();
     open
 }
 
-/// How many reservations have ended by time on this server since the module was
-/// loaded, as of the last advance.
+/// The number of reservations on this server that time has ended since the module was loaded, as of
+/// the last advance.
 pub fn expired() -> u64 {
     let [expired] = schedule().counts();
     expired
@@ -53,39 +56,43 @@ pub fn expired() -> u64 {
 /// How a reservation is settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settlement {
-    /// At what was really used, 0 and more.
+    /// At the units that were really used, 0 or more.
     At(u64),
-    /// Everything goes back.
+    /// All units go back.
     Release,
 }
 
-/// A book whose open reservations are counted on the server, with what they have on each
-/// limit. May be dropped on any thread.
+/// A book of reservations, and their units and places on each limit. The server's gauges count the
+/// open ones. It may be dropped on any thread.
 #[derive(Debug, Default)]
 pub struct Reservations {
     book: Book<LimitsRef>,
+    /// The accounts of units. Places have accounts, too, if the book has many reservations.
     accounts: Accounts,
-    /// It only plays through what may come: nothing of it is counted.
+    /// True for a copy for forecasts, which no gauge or counter includes.
     simulation: bool,
 }
 
+const _: () = assert!(size_of::<Reservations>() <= 64);
+
 impl Reservations {
-    /// The book.
+    /// The book of the reservations.
     pub const fn book(&self) -> &Book<LimitsRef> {
         &self.book
     }
 
-    /// What they have on each limit.
+    /// The units and places of the reservations on each limit.
     pub const fn accounts(&self) -> &Accounts {
         &self.accounts
     }
 
-    /// What they have on each limit, to change it.
+    /// The units and places of the reservations on each limit, for changing them.
     pub(super) const fn accounts_mut(&mut self) -> &mut Accounts {
         &mut self.accounts
     }
 
-    /// As it is seen at `now`, where the clock may have stepped back since the last change.
+    /// The reservations as they are seen at `now`, if the clock may have stepped back since the
+    /// last change.
     pub fn at(&self, main: MainThread, now: Micros) -> Cow<'_, Self> {
         if now >= self.book.seen() {
             return Cow::Borrowed(self);
@@ -95,29 +102,48 @@ impl Reservations {
         Cow::Owned(stepped)
     }
 
-    /// The places held on a `concurrent` limit, for a request of so many; one taken now
-    /// would be held until `next`.
-    pub fn held(
-        &self,
-        main: MainThread,
-        limit: &Limit,
-        now: Micros,
-        next: Micros,
-        demand: u64,
-    ) -> HeldPlaces {
-        if now >= self.book.seen() {
-            return self.accounts.held(main, limit, now, next, demand);
+    /// The same as [`Accounts::held`], also after the clock stepped back.
+    pub fn held(&self, main: MainThread, limit: &Limit, asked: PlacesAsked) -> HeldPlaces {
+        if asked.now < self.book.seen() {
+            return self.at(main, asked.now).held(main, limit, asked).after_step();
         }
-        self.at(main, now).accounts.held(main, limit, now, next, demand).after_step()
+        if self.book.is_few() {
+            let few = self.book.iter().map(|(_, one)| one);
+            return places_of_few(main, few, limit).held(limit, asked);
+        }
+        self.accounts.held(main, limit, asked)
     }
 
-    /// Adds one, in place of another with this id; `advance` comes first. Its units are
-    /// staked apart.
+    /// Counts the places of one reservation, if the book has many.
+    fn hold(&mut self, main: MainThread, one: &Reservation<LimitsRef>) {
+        if !self.book.is_few() {
+            self.accounts.hold(main, one);
+        }
+    }
+
+    /// Frees the places of one reservation, if the book has many.
+    fn free(&mut self, main: MainThread, one: &Reservation<LimitsRef>) {
+        if !self.book.is_few() {
+            self.accounts.free(main, one);
+        }
+    }
+
+    /// Counts the places of all reservations anew.
+    fn hold_all(&mut self, main: MainThread) {
+        self.accounts.forget_places();
+        if !self.book.is_few() {
+            self.book.iter().for_each(|(_, one)| self.accounts.hold(main, one));
+        }
+    }
+
+    /// Adds a reservation. It replaces one with the same ID. Call [`advance`] before, and stake its
+    /// units afterwards.
     pub(super) fn insert(&mut self, main: MainThread, id: Id, one: Reservation<LimitsRef>) {
         self.insert_counting(main, id, one, counting::ends());
     }
 
-    /// Adds one of a dump. Where it has ended, it ended before.
+    /// Adds a reservation from a dump. If it has ended, it ended before the dump and is not
+    /// counted.
     pub(super) fn load(&mut self, main: MainThread, id: Id, one: Reservation<LimitsRef>) {
         self.insert_counting(main, id, one, false);
     }
@@ -126,39 +152,50 @@ impl Reservations {
         if let Some(before) = self.remove(main, &id) {
             self.accounts.forget(main, &before);
         }
-        self.accounts.hold(main, &one);
+        self.hold(main, &one);
         if one.stage == Stage::Open {
             self.gauge(|schedule| enter(schedule, one.end, counts));
         }
-        self.book.insert(id, one);
+        self.with_book(main, |book| book.insert(id, one));
     }
 
-    /// Takes one out. What it has of units is still to be settled.
+    /// Removes a reservation. Its units must still be settled.
     pub(super) fn remove(&mut self, main: MainThread, id: &[u8]) -> Option<Reservation<LimitsRef>> {
-        let one = self.book.remove(id)?;
+        let one = self.with_book(main, |book| book.remove(id))?;
         self.closes(main, &one);
         Some(one)
     }
 
-    /// One is open no more, if it was.
+    /// Changes the book by an insertion or a removal. If the book had few reservations and has many
+    /// now, or the other way round, the places are counted in the other way, too.
+    fn with_book<R>(&mut self, main: MainThread, change: impl FnOnce(&mut Book<LimitsRef>) -> R) -> R {
+        let before = self.book.is_few();
+        let result = change(&mut self.book);
+        if self.book.is_few() != before {
+            self.hold_all(main);
+        }
+        result
+    }
+
+    /// Frees the places of an open reservation, and takes its end out of the gauges' schedule.
     fn closes(&mut self, main: MainThread, one: &Reservation<LimitsRef>) {
         if one.stage == Stage::Open {
-            self.accounts.free(main, one);
+            self.free(main, one);
             self.gauge(|schedule| leave(schedule, one.end));
         }
     }
 
-    /// Gives an open one another end.
+    /// Gives an open reservation another end.
     pub(in crate::types) fn renew(&mut self, main: MainThread, id: &[u8], now: Micros, end: Micros) {
         let Some(before) = self.book.get(id).filter(|one| one.stage == Stage::Open).cloned() else { return };
         self.closes(main, &before);
         self.book.renew(id, now, end);
-        self.accounts.hold(main, &Reservation { end, ..before });
+        self.hold(main, &Reservation { end, ..before });
         self.gauge(|schedule| enter(schedule, end, counting::ends()));
     }
 
-    /// Records the time, a clock that stepped back too. Notes which have ended by `now`
-    /// and forgets those whose units are gone, some of them where there are many.
+    /// Records the time, also when the clock stepped back. Notes which reservations have ended by
+    /// `now`, and forgets those whose units are gone. If there are many, it handles some at a time.
     pub(in crate::types) fn sweep(&mut self, main: MainThread, now: Micros) {
         if now < self.book.seen() {
             self.step_back(main, now);
@@ -169,20 +206,19 @@ impl Reservations {
             self.closes(main, &ended);
         }
         for _ in 0..A_COMMAND {
-            let Some(forgotten) = self.book.forget(now) else { break };
+            let Some(forgotten) = self.with_book(main, |book| book.forget(now)) else { break };
             self.accounts.forget(main, &forgotten);
         }
     }
 
     fn step_back(&mut self, main: MainThread, now: Micros) {
-        self.book.iter().for_each(|(_, one)| self.accounts.free(main, one));
         self.gauge_all(leave);
         self.book.step_back(now);
         self.gauge_all(|schedule, end| enter(schedule, end, counting::ends()));
-        self.book.iter().for_each(|(_, one)| self.accounts.hold(main, one));
+        self.hold_all(main);
     }
 
-    /// Changes the gauges by the end of each open one, where this one is counted.
+    /// Changes the gauges for the end of each open reservation, unless this is a simulation.
     fn gauge_all(&self, change: impl Fn(&mut GaugeSchedule<1, 1>, Micros)) {
         self.gauge(|schedule| self.book.ends().for_each(|end| change(schedule, end)));
     }
@@ -193,17 +229,17 @@ impl Reservations {
         }
     }
 
-    /// An equal one to play through what may come, which is not counted.
+    /// A copy for forecasts, which decides as the original does. No gauge or counter includes it.
     pub(super) fn simulation(&self) -> Self {
         Self { book: self.book.clone(), accounts: self.accounts.clone(), simulation: true }
     }
 
-    /// It has seen a time, as it was stored.
+    /// Restores the latest time that the book had seen.
     pub(super) fn resume(&mut self, seen: Micros) {
         self.book.see(seen);
     }
 
-    /// Bytes it holds.
+    /// The bytes that the value holds.
     pub fn memory(&self) -> usize {
         size_of::<Self>() - size_of::<Book<LimitsRef>>() + self.book.memory() + self.accounts.memory()
     }

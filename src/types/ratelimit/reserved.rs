@@ -1,7 +1,6 @@
-//! How the reservations of a key are stored: which there are, and what each has on
-//! each limit.
+//! How the reservations of a key are stored: the reservations, and the units of each on each limit.
 
-use super::accounts::{charged_of, each_limit, has_ledger, remembered_us};
+use super::accounts::{AccountId, charged_of, each_limit, has_ledger, leaving_of};
 use super::layout::Full;
 use super::reservations::Reservations;
 use crate::core::limits::{LimitMask, MAX_COUNT, MAX_LIMITS, Taken, layer_at};
@@ -17,13 +16,17 @@ const UNKNOWN_STAGE: Corrupt = Corrupt("unknown stage");
 
 const OPEN: u8 = 0;
 const ENDED: u8 = 1;
-/// Beside the stage: what each limit took follows behind the rest.
+/// A flag beside the stage: the units that each limit took follow at the end of the reservation.
 const WITH_LESS: u8 = 2;
 
-/// The sets of limits in the order of their first use; the latest time seen; each
-/// reservation in the order of ids, with its place in the order of grants, its
-/// units on each limit, and what each took where a shadow limit took less than the cost; then of each limit, in the order of their first use, the units
-/// of nobody's above all reservations.
+/// Appends the reservations in this order:
+///
+/// * the sets of limits, in the order of their first use;
+/// * the latest time that the book has seen;
+/// * each reservation in the order of IDs, with its place in the order of grants, its units on each
+///   limit, and, if a shadow limit took less than the cost, what each limit took;
+/// * for each limit, in the order of their first use, the units without a reservation above all
+///   reservations.
 pub fn save(main: MainThread, reservations: &Reservations, body: &mut Vec<u8>) {
     let book = reservations.book();
     let mut sets: Vec<&LimitsRef> = Vec::new();
@@ -46,17 +49,7 @@ pub fn save(main: MainThread, reservations: &Reservations, body: &mut Vec<u8>) {
     let (mut seen, mut tails) = (HashSet::new(), Vec::new());
     for (id, one) in book.iter() {
         put_bytes(body, id);
-        put_u64(body, numbers.get(&one.limits.id()).copied().unwrap_or(0));
-        body.push(one.charged.bits());
-        let stage = match one.stage {
-            Stage::Open => OPEN,
-            Stage::Ended => ENDED,
-        };
-        body.push(if one.less.is_some() { stage | WITH_LESS } else { stage });
-        put_u64(body, one.cost);
-        for time in [one.granted, one.since, one.end, one.left_by] {
-            put_u64(body, time.0);
-        }
+        save_one(one, numbers.get(&one.limits.id()).copied().unwrap_or(0), body);
         put_u64(body, serials.partition_point(|serial| *serial < one.serial) as u64);
         each_limit(main, one, |_, limit| {
             if !has_ledger(limit) {
@@ -82,9 +75,23 @@ pub fn save(main: MainThread, reservations: &Reservations, body: &mut Vec<u8>) {
     }
 }
 
-/// The texts of sets of limits. A set is looked up when a reservation has it, in the
-/// order of their first use: a payload adds no more limits to the node's than it keeps
-/// for its key.
+/// Writes a reservation up to its place in the order of grants. `limits` is the number of its set.
+fn save_one(one: &Reservation<LimitsRef>, limits: u64, body: &mut Vec<u8>) {
+    put_u64(body, limits);
+    body.push(one.charged.bits());
+    let stage = match one.stage {
+        Stage::Open => OPEN,
+        Stage::Ended => ENDED,
+    };
+    body.push(if one.less.is_some() { stage | WITH_LESS } else { stage });
+    put_u64(body, one.cost);
+    for time in [one.granted, one.since, one.end, one.left_by] {
+        put_u64(body, time.0);
+    }
+}
+
+/// The texts of sets of limits. A set is looked up when a reservation has it, in the order of their
+/// first use. So a payload adds no more limits to the table of interned limits than its key keeps.
 struct Sets<'a> {
     texts: Vec<&'a str>,
     found: Vec<(usize, LimitsRef)>,
@@ -99,7 +106,7 @@ impl<'a> Sets<'a> {
         Ok(Self { texts, found: Vec::new() })
     }
 
-    /// The set of a number, and how many limits it has.
+    /// The set of this number, and how many limits it has.
     fn get(&mut self, main: MainThread, number: u64) -> Result<(usize, LimitsRef), Corrupt> {
         let unknown = Corrupt("unknown limits");
         let number = usize::try_from(number).map_err(|_| unknown)?;
@@ -119,7 +126,7 @@ impl<'a> Sets<'a> {
     }
 }
 
-/// The id of the next reservation, behind the last one.
+/// Reads the ID of the next reservation, which must be greater than the last one.
 fn read_id<'a>(body: &mut Reader<'a>, last: &mut &'a [u8]) -> Result<&'a [u8], Corrupt> {
     let id = body.bytes(MAX_ID)?;
     if id <= *last {
@@ -129,8 +136,8 @@ fn read_id<'a>(body: &mut Reader<'a>, last: &mut &'a [u8]) -> Result<&'a [u8], C
     Ok(id)
 }
 
-/// What both versions store of one, up to its cost; and whether what each limit took
-/// follows, which 0.1 never stored.
+/// Reads what both versions store of a reservation, up to its cost. Also returns whether the units
+/// that each limit took follow, which version 0.1 never stored.
 fn read_one(
     main: MainThread,
     sets: &mut Sets<'_>,
@@ -151,20 +158,9 @@ fn read_one(
     let cost = body.u64_to(MAX_COUNT)?;
     let (granted, end, left_by) = Default::default();
     let (since, serial, less) = (granted, 0, None);
-    let remembered_us = remembered_us(charged_of(limits.get(main).limits(), charged).map(|(_, limit)| limit));
-    let one = Reservation {
-        cost,
-        granted,
-        since,
-        end,
-        left_by,
-        remembered_us,
-        serial,
-        limits,
-        charged,
-        less,
-        stage,
-    };
+    let leaving = leaving_of(charged_of(limits.get(main).limits(), charged).map(|(_, limit)| limit));
+    let one =
+        Reservation { cost, granted, since, end, left_by, serial, limits, charged, less, leaving, stage };
     Ok((one, with_less))
 }
 
@@ -172,7 +168,7 @@ fn read_time(body: &mut Reader<'_>) -> Result<Micros, Corrupt> {
     body.u64_to(Micros::MAX.0).map(Micros)
 }
 
-/// What [`save`] wrote.
+/// Reads the reservations that [`save`] wrote.
 pub fn read(main: MainThread, body: &mut Reader<'_>) -> Result<Reservations, Corrupt> {
     let mut sets = Sets::read(body)?;
     let mut reservations = Reservations::default();
@@ -180,7 +176,7 @@ pub fn read(main: MainThread, body: &mut Reader<'_>) -> Result<Reservations, Cor
     let count = body.u64()?;
     let mut last: &[u8] = &[];
     let mut numbers = HashSet::new();
-    // A limit of each account, in the order of their first use.
+    // One limit of each account, in the order of their first use.
     let mut accounts = Vec::new();
     let mut known = HashSet::new();
     for _ in 0..count {
@@ -192,27 +188,13 @@ pub fn read(main: MainThread, body: &mut Reader<'_>) -> Result<Reservations, Cor
         if !numbers.insert(one.serial) {
             return Err(Corrupt("two reservations at one place"));
         }
-        let set = one.limits.get(main);
-        for at in one.charged.iter() {
-            let Some(limit) = set.limits().get(at).filter(|limit| has_ledger(limit)) else { continue };
-            let own = body.u64()?;
-            if own == 0 {
-                continue;
-            }
-            let stake = Stake { gap: body.u64()?, own };
-            reservations.accounts_mut().load(main, &one.limits, (at, limit), one.serial, stake);
-            let place = reservations.accounts().stored(main, limit, one.serial).map(|(_, place, _)| place);
+        for (at, place) in read_stakes(main, &one, &mut reservations, body)? {
             if known.insert(place) {
                 accounts.push((one.limits.clone(), at));
             }
         }
-        drop(set);
         if with_less {
-            let mut taken = [0; MAX_LIMITS];
-            for at in one.charged.iter() {
-                *taken.get_mut(at).ok_or(UNKNOWN_STAGE)? = body.u64()?;
-            }
-            one.less = Some(Box::new(Taken::new(taken)));
+            one.less = Some(Box::new(read_taken(one.charged, body)?));
         }
         reservations.load(main, Id::from(id), one);
     }
@@ -226,7 +208,40 @@ pub fn read(main: MainThread, body: &mut Reader<'_>) -> Result<Reservations, Cor
     if reservations.book().is_empty() { Err(Corrupt("empty section")) } else { Ok(reservations) }
 }
 
-/// What 0.1 wrote of the reservations of a key with this usage.
+/// Reads the stakes of a reservation and puts them back on their accounts. Returns the position of
+/// each limit with a stake, and the place of its account.
+fn read_stakes(
+    main: MainThread,
+    one: &Reservation<LimitsRef>,
+    reservations: &mut Reservations,
+    body: &mut Reader<'_>,
+) -> Result<Vec<(usize, Option<AccountId>)>, Corrupt> {
+    let mut places = Vec::new();
+    let set = one.limits.get(main);
+    for at in one.charged.iter() {
+        let Some(limit) = set.limits().get(at).filter(|limit| has_ledger(limit)) else { continue };
+        let own = body.u64()?;
+        if own == 0 {
+            continue;
+        }
+        let stake = Stake { gap: body.u64()?, own };
+        reservations.accounts_mut().load(main, &one.limits, (at, limit), one.serial, stake);
+        let stored = reservations.accounts().stored(main, limit, one.serial);
+        places.push((at, stored.map(|(_, place, _)| place)));
+    }
+    Ok(places)
+}
+
+/// Reads what each limit took.
+fn read_taken(charged: LimitMask, body: &mut Reader<'_>) -> Result<Taken, Corrupt> {
+    let mut taken = [0; MAX_LIMITS];
+    for at in charged.iter() {
+        *taken.get_mut(at).ok_or(UNKNOWN_STAGE)? = body.u64()?;
+    }
+    Ok(Taken::new(taken))
+}
+
+/// Reads the reservations that version 0.1 wrote for a key with this usage.
 pub fn read_of_0_1(main: MainThread, full: &Full, body: &mut Reader<'_>) -> Result<Reservations, Corrupt> {
     let mut sets = Sets::read(body)?;
     let mut all = Vec::new();
@@ -242,7 +257,7 @@ pub fn read_of_0_1(main: MainThread, full: &Full, body: &mut Reader<'_>) -> Resu
         all.push((id, one));
     }
     sets.end()?;
-    // In the order of their grants, as far as the times tell.
+    // Sort them in the order of their grants, as far as the times tell it.
     all.sort_by_key(|(_, one)| one.granted);
     let mut reservations = Reservations::default();
     let mut seen = Micros::default();
@@ -257,14 +272,14 @@ pub fn read_of_0_1(main: MainThread, full: &Full, body: &mut Reader<'_>) -> Resu
     if reservations.book().is_empty() { Err(Corrupt("empty section")) } else { Ok(reservations) }
 }
 
-/// One limit that reservations of 0.1 took from.
+/// A limit from which reservations of version 0.1 took units.
 struct TakenBefore {
     limits: LimitsRef,
     at: usize,
     by: Vec<Remembered>,
 }
 
-/// Says whose units are whose, as far as that is certain.
+/// Restores which units belong to which reservation, as far as that is certain.
 fn remember<'a>(
     main: MainThread,
     full: &Full,

@@ -1,4 +1,4 @@
-//! The usage of one key, and how many keys have any.
+//! Tracked keys: the usage of a key, and the number of keys that have one.
 
 use crate::core::usage::UsageSeries;
 use crate::server::keys::keyspace;
@@ -6,16 +6,17 @@ use crate::server::main_thread::{MainThread, MainThreadCell};
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Keys with usage on this node. Values are freed on background threads too.
+/// The number of keys with usage on this server. It is atomic, because background threads free
+/// values, too.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
 /// The setting `track-max`.
 static MOST: AtomicUsize = AtomicUsize::new(10_000);
 
-/// A tracked key was copied: the key that the server tells next is the copy.
+/// True after a tracked key was copied: the key that the server reports next is the copy.
 static COPIED: MainThreadCell<bool> = MainThreadCell::new(false);
 
-/// How many keys have usage: what `track-max` bounds.
+/// The number of keys that have usage. The setting `track-max` bounds it.
 pub fn count() -> usize {
     COUNT.load(Ordering::Relaxed)
 }
@@ -25,33 +26,33 @@ pub fn most() -> usize {
     MOST.load(Ordering::Relaxed)
 }
 
-/// Lets so many keys have usage. Those that have it keep it.
+/// Sets the most keys that may have usage. Keys that have it keep it.
 pub fn set_most(most: usize) {
     MOST.store(most, Ordering::Relaxed);
 }
 
-/// Whether one key more may have usage.
+/// Whether one more key may have usage.
 pub fn has_room() -> bool {
     count() < most()
 }
 
-/// Takes note that a tracked key is being copied.
+/// Notes that a tracked key is being copied.
 pub(in crate::types) fn note_copied(main: MainThread) {
     *COPIED.of(main).borrow_mut() = true;
     keyspace::want_arrivals(main);
 }
 
-/// Whether the key that the server tells of is the copy of a tracked key.
+/// Whether the key that the server reports is the copy of a tracked key. Resets the note.
 pub fn take_copied(main: MainThread) -> bool {
     std::mem::take(&mut COPIED.of(main).borrow_mut())
 }
 
-/// A key's usage; counted while it lives.
+/// The usage of a key. It is counted while it lives.
 #[derive(Debug)]
 pub struct Tracked(Box<UsageSeries>);
 
 impl Tracked {
-    /// Counts one key more.
+    /// Makes the usage of a key, and counts the key.
     pub fn new(usage: UsageSeries) -> Self {
         COUNT.fetch_add(1, Ordering::Relaxed);
         Self(Box::new(usage))

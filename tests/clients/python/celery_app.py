@@ -21,7 +21,7 @@ app.conf.update(
     worker_hijack_root_logger=False,
     task_ignore_result=True,
 )
-limiter = Limiter(Server(os.environ["REDIS_URL"], patience=1), FailClosed())
+limiter = Limiter(Server(os.environ["REDIS_URL"], patience=20), FailClosed())
 
 
 def tell(what: str) -> None:

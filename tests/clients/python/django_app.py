@@ -7,7 +7,7 @@ import django
 from django.conf import settings
 from floodgate_redis import FailClosed, Limiter, LocalBucket, Server
 
-server = Server(os.environ["REDIS_URL"], patience=0.5)
+server = Server(os.environ["REDIS_URL"], patience=float(os.environ["REDIS_PATIENCE"]))
 settings.configure(
     SECRET_KEY="-",
     ALLOWED_HOSTS=["*"],

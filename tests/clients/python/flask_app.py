@@ -8,12 +8,13 @@ from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
 
 app = Flask(__name__)
+seconds = int(os.environ["REDIS_PATIENCE"])
 limiter = Limiter(
     get_remote_address,
     app=app,
     default_limits=["10/hour"],
     storage_uri=os.environ["STORAGE"],
-    storage_options={"socket_timeout": 1, "socket_connect_timeout": 1},
+    storage_options={"socket_timeout": seconds, "socket_connect_timeout": seconds},
     strategy="moving-window",
     headers_enabled=True,
     in_memory_fallback=["2/hour"],

@@ -11,7 +11,9 @@ PORT = os.environ["PORT"]
 
 
 def _on(uri):
-    storage = pytest.param(uri, {}, None, id="floodgate")
+    # A busy machine may take longer than the second that is usual.
+    patient = {"socket_timeout": 20, "socket_connect_timeout": 20}
+    storage = pytest.param(uri, patient, None, id="floodgate")
     return pytest.mark.parametrize("uri, args, fixture", [storage])
 
 

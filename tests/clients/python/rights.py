@@ -28,13 +28,13 @@ logging.getLogger("floodgate_redis").addHandler(Refused())
 
 
 def limiter() -> Limiter:
-    server = Server(URL, patience=5)
+    server = Server(URL, patience=20)
     server.check()
     return Limiter(server, FailClosed())
 
 
 async def lone() -> aio.Limiter:
-    server = aio.Server(URL, patience=5)
+    server = aio.Server(URL, patience=20)
     await server.check()
     return aio.Limiter(server, aio.FailClosed())
 
@@ -49,7 +49,7 @@ def core() -> None:
 
 def leases() -> None:
     with Lease(limiter(), "user:1", "100000/h", processes=1) as lease:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while lease._book.held is None:
             assert lease.acquire().granted and time.monotonic() < deadline
 
@@ -137,7 +137,7 @@ def wsgi() -> None:
 
 
 def of_django() -> None:
-    os.environ["REDIS_URL"] = URL
+    os.environ |= {"REDIS_URL": URL, "REDIS_PATIENCE": "20"}
     import django_app
     from django.test import RequestFactory  # type: ignore[import-untyped]
     from floodgate_redis.django.rest_framework import AnonRateThrottle

@@ -18,8 +18,9 @@ app = FastAPI()
 slow = SlowLimiter(get_remote_address, storage_uri=os.environ["STORAGE"], headers_enabled=True)
 app.state.limiter = slow
 app.add_exception_handler(RateLimitExceeded, _rate_limit_exceeded_handler)  # type: ignore[arg-type]
-limiter = Limiter(Server(os.environ["REDIS_URL"], patience=5), FailOpen())
-closed = Limiter(Server(os.environ["REDIS_URL"], patience=0.5), FailClosed())
+server = Server(os.environ["REDIS_URL"], patience=float(os.environ["REDIS_PATIENCE"]))
+limiter = Limiter(server, FailOpen())
+closed = Limiter(server, FailClosed())
 
 
 @app.get("/slow")

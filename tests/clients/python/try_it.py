@@ -31,10 +31,13 @@ from floodgate_redis.asyncio import (
     Spending,
     reserve,
 )
+from lossy import LossyWay
 from uvicorned import Uvicorn
 
-# Where tests run a server may take its time: not each delay is an outage.
-PATIENCE = 5.0
+# Tests run on busy machines, where a server that is well may take seconds to answer.
+PATIENCE = 20.0
+# Nothing that ends takes so long; what takes longer hangs.
+HANGS = 30.0
 URL = f"redis://127.0.0.1:{sys.argv[1]}"
 PLAIN = f"redis://127.0.0.1:{sys.argv[2]}"
 LLM = "1000/h,concurrent:2"
@@ -66,10 +69,18 @@ said = Said()
 
 
 async def eventually(what: str, holds: Callable[[], Awaitable[bool]]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not await holds():
         assert time.monotonic() < deadline, what
         await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def clock_stands_still(server: Server) -> AsyncIterator[Callable[[int], Awaitable[object]]]:
+    """Of the server: no slow machine ends a window. It can be advanced, by seconds."""
+    await server.ask("RL.DEBUG", "CLOCK", "SET", int(time.time() * 1_000_000))
+    yield lambda seconds: server.ask("RL.DEBUG", "CLOCK", "ADVANCE", seconds * 1_000_000)
+    await server.ask("RL.DEBUG", "CLOCK", "REAL")
 
 
 async def times(n: int, does: Callable[[], Awaitable[Decision]]) -> list[Decision]:
@@ -125,12 +136,12 @@ async def charged_whatever_is_left(limiter: Limiter) -> None:
 
 async def standing_in_line(limiter: Limiter) -> None:
     # Longer than the patience of what does not wait.
-    server = Server(URL, patience=1.0)
+    server = Server(URL, patience=5.0)
     impatient = Limiter(server, FailClosed())
     start = time.monotonic()
-    served = await asyncio.gather(*(impatient.acquire("line", "2/1500ms", wait=9) for _ in range(3)))
+    served = await asyncio.gather(*(impatient.acquire("line", "2/6s", wait=25) for _ in range(3)))
     assert granted(list(served)) == [1, 1, 1] and all(d.from_redis for d in served), served
-    assert 1.4 < time.monotonic() - start < 9
+    assert time.monotonic() - start > 5.5
     await server.close()
 
     # Who goes leaves the line.
@@ -205,7 +216,7 @@ async def a_breaker_round_a_call(server: Server) -> None:
 async def cancelled_while_it_is_asked(limiter: Limiter) -> None:
     """Or out of patience: what was taken meanwhile is given back."""
     server, rule, place = limiter.server, "1:open=100ms:lease=1h", {"place": "concurrent:1"}
-    impatient = Server(URL, patience=1.0)
+    impatient = Server(URL, patience=3.0)
     breakers = {key: Breaker(server, key, rule) for key in ("trial:cancelled", "trial:late")}
     for breaker in breakers.values():
         try:
@@ -234,6 +245,7 @@ async def cancelled_while_it_is_asked(limiter: Limiter) -> None:
         task.cancel()
     await asyncio.wait([*asking, late])
     assert [task.cancelled() for task in asking] == [True, True] and late.exception() is None
+    assert "Redis is away, the fallback decides: no answer within 3 s" in said()
     await please("thaw")
 
     async def free() -> bool:
@@ -249,19 +261,68 @@ async def cancelled_while_it_is_asked(limiter: Limiter) -> None:
     await impatient.close()
 
 
+async def who_waits_no_more_holds_nothing(server: Server) -> None:
+    """Whatever is granted meanwhile, or later."""
+
+    async def held(key: str) -> int:
+        return len(await server.ask("RL.RESERVATIONS", key))
+
+    async def released() -> int:
+        return int((await server.ask("INFO", "commandstats")).get("cmdstat_rl.release", {"calls": 0})["calls"])
+
+    async def loses(what: str, wait: int) -> None:
+        way = LossyWay(int(sys.argv[1]))
+        # It is the first who asks there: nobody has found out that it is away.
+        lossy = Server(way.url, patience=5.0, rest=0.2)
+        await server.ask("RL.RESERVE", 1, what, "concurrent:1", "TTL", "1h", "ID", "holder")
+
+        async def waits() -> None:
+            async with reserve(Limiter(lossy, FailClosed()), {what: "concurrent:1"}, ttl=3600, wait=wait):
+                raise AssertionError("nobody knows that it was granted")
+
+        async def stands() -> bool:
+            return await waiting(server, what) == 1
+
+        task = asyncio.create_task(waits())
+        await eventually("it stands in line", stands)
+        before = await released()
+        goes = task.cancel if what.startswith("cancelled") else way.cut
+        if what.endswith("before"):
+            goes()
+
+            async def wants_nothing() -> bool:
+                return await released() > before
+
+            await eventually("it wants nothing", wants_nothing)
+        await server.ask("RL.RELEASE", "holder", 1, what)
+        assert await held(what) == 1, what
+        if what in ("lost", "cancelled"):
+            goes()
+        await asyncio.wait([task])
+        assert task.cancelled() or isinstance(task.exception(), Denied), what
+
+        async def is_released() -> bool:
+            return await held(what) == 0
+
+        await eventually(f"{what}: it is released", is_released)
+        await lossy.close()
+
+    for what, wait in [("lost", 25), ("late", 4), ("lost before", 25), ("cancelled", 25), ("cancelled before", 25)]:
+        await loses(what, wait)
+
+
 async def tokens_of_a_language_model(limiter: Limiter) -> None:
     server = limiter.server
 
     spent = asyncio.Event()
 
     async def work(spends: int | None, fails: bool = False, lasts: float = 0.0) -> None:
-        async with reserve(limiter, {"llm:1": LLM}, estimate=100, ttl=1.5) as spending:
+        async with reserve(limiter, {"llm:1": LLM}, estimate=100) as spending:
             assert len(await server.ask("RL.RESERVATIONS", "llm:1")) == 1
             if spends is not None:
                 spending.add(spends)
                 spent.set()
             await asyncio.sleep(lasts)
-            assert len(await server.ask("RL.RESERVATIONS", "llm:1")) == 1, "it was not renewed"
             if fails:
                 raise ValueError("no answer")
 
@@ -280,7 +341,6 @@ async def tokens_of_a_language_model(limiter: Limiter) -> None:
     await costs(100, work(spends=None))  # never said: the estimate stands
     await costs(0, work(spends=None, fails=True))  # released
     await costs(7, work(spends=7, fails=True))  # spent before it failed
-    await costs(3, work(spends=3, lasts=2.0))  # longer than its TTL
 
     async def is_cancelled() -> None:
         spent.clear()
@@ -291,6 +351,19 @@ async def tokens_of_a_language_model(limiter: Limiter) -> None:
 
     await costs(5, is_cancelled())
 
+    # Work that takes longer than its TTL keeps what it holds.
+    async with clock_stands_still(server) as advance:
+        async with reserve(limiter, {"llm:long": LLM}, estimate=100, ttl=3):
+
+            async def renewed() -> bool:
+                ((_id, _cost, _age, left_ms),) = await server.ask("RL.RESERVATIONS", "llm:long")
+                return bool(left_ms == 3000)
+
+            for _ in range(3):
+                await eventually("it is renewed", renewed)
+                await advance(2)
+        assert await server.ask("RL.RESERVATIONS", "llm:long") == []
+
     for key, limits, estimate, never in [("llm:2", LLM, 1001, True), ("llm:3", "concurrent:1", 1, False)]:
         try:
             async with reserve(limiter, {key: limits}, estimate), reserve(limiter, {key: limits}, estimate):
@@ -299,21 +372,22 @@ async def tokens_of_a_language_model(limiter: Limiter) -> None:
             assert (denied.decision.retry_after_ms == -1) is never, denied.decision
 
 
-def over_http(web: Uvicorn) -> None:
+def hello_over_http(web: Uvicorn) -> None:
+    """While the clock of the server stands still."""
     responses = [web.get("/hello", caller="127.0.0.2") for _ in range(12)]
     assert {r.status for r in responses[:10]} == {200}
     first, last = responses[0].headers, responses[-1].headers
     assert first["RateLimit-Policy"] == '"10/s";q=10;w=1, "1000/h";q=1000;w=3600, "10000/d";q=10000;w=86400'
     assert first["RateLimit"].startswith('"10/s";r=9;t=1, "1000/h";r=999;t='), first
     assert (first["X-RateLimit-Limit"], first["X-RateLimit-Remaining"]) == ("10", "9")
-    if responses[-1].status == 429:  # a second may have passed meanwhile
-        assert last["Retry-After"] == "1" and last["RateLimit"].startswith('"10/s";r=0;t=1'), last
-    while (denied := web.get("/hello", caller="127.0.0.2")).status != 429:
-        pass
-    assert denied.headers["Retry-After"] == "1" and denied.json() == {"error": "too many requests"}
+    assert {r.status for r in responses[10:]} == {429}
+    assert last["Retry-After"] == "1" and last["RateLimit"].startswith('"10/s";r=0;t=1'), last
+    assert responses[-1].json() == {"error": "too many requests"}
     assert web.get("/hello", caller="127.0.0.3").status == 200
     assert all("Retry-After" not in r.headers for r in responses if r.status == 200)
 
+
+def over_http(web: Uvicorn) -> None:
     logins = [web.request("POST", "/login/joe", caller="127.0.0.3") for _ in range(6)]
     assert [r.status for r in logins] == [200] * 5 + [429]
     assert 0 < int(logins[-1].headers["Retry-After"]) <= 60
@@ -324,7 +398,7 @@ def over_http(web: Uvicorn) -> None:
 
     calls = [web.request("POST", f"/pay?cents={cents}", caller="127.0.0.5") for cents in [7, 13, 13, 13, 7]]
     assert [r.status for r in calls] == [200, 502, 502, 502, 503]
-    assert 25 <= int(calls[-1].headers["Retry-After"]) <= 30
+    assert 10 <= int(calls[-1].headers["Retry-After"]) <= 30
 
 
 async def a_stream_over_http(web: Uvicorn, server: Server) -> None:
@@ -367,6 +441,7 @@ async def a_stream_over_http(web: Uvicorn, server: Server) -> None:
 async def in_flight(limiter: Limiter) -> AsyncIterator[None]:
     """All that may be under way when the server goes, and must end well."""
     decisions: list[Decision] = []
+    shared = [0]
     slowest = 0.0
     gone = asyncio.Event()
 
@@ -375,6 +450,7 @@ async def in_flight(limiter: Limiter) -> AsyncIterator[None]:
         while not gone.is_set() or decisions[-1].from_redis:
             start = time.monotonic()
             decisions.append(await limiter.acquire("flight", "1000000/h"))
+            shared[0] += decisions[-1].from_redis
             slowest = max(slowest, time.monotonic() - start)
             await asyncio.sleep(0.001)
 
@@ -383,7 +459,7 @@ async def in_flight(limiter: Limiter) -> AsyncIterator[None]:
             await gone.wait()
 
     async def stream() -> Spending:
-        async with reserve(limiter, {"flight:llm": LLM}, estimate=100, ttl=0.3) as spending:
+        async with reserve(limiter, {"flight:llm": LLM}, estimate=100) as spending:
             await gone.wait()
             spending.add(1)
             return spending
@@ -391,25 +467,32 @@ async def in_flight(limiter: Limiter) -> AsyncIterator[None]:
     await limiter.acquire("flight:line", "1/h")
     tasks = [asyncio.create_task(task()) for task in [requests, requests, requests, call, stream]]
     waiter = asyncio.create_task(limiter.acquire("flight:line", "1/h", wait=25))
-    await asyncio.sleep(0.3)
+
+    async def under_way() -> bool:
+        stands = await waiting(limiter.server, "flight:line") == 1
+        holds = len(await limiter.server.ask("RL.RESERVATIONS", "flight:llm")) == 1
+        return stands and holds and shared[0] > 100
+
+    await eventually("all is under way", under_way)
     yield
     gone.set()
-    await asyncio.gather(*tasks)
+    async with asyncio.timeout(HANGS):
+        await asyncio.gather(*tasks)
     assert {decision.from_redis for decision in decisions} == {True, False}
-    assert slowest < 2, slowest
+    assert slowest < HANGS, slowest
     alone = await waiter
     assert (alone.granted, alone.from_redis) == (1, False), alone
 
 
 async def misconfigured_at_the_start() -> None:
-    server = Server(URL)
+    server = Server(URL, patience=PATIENCE)
     await server.ask("CONFIG", "SET", "requirepass", "secret")
     for url, what in [
         (URL.replace("//", "//:wrong@"), "refuses the credentials"),
         (URL, "refuses the credentials"),
         (PLAIN, "has no Floodgate"),
     ]:
-        wrong = Server(url)
+        wrong = Server(url, patience=PATIENCE)
         limiter = Limiter(wrong, FailOpen())
         for attempt in (wrong.check, lambda: limiter.acquire("a", "1/s"), lambda: limiter.acquire_with_headers("a", "1/s")):
             try:
@@ -520,10 +603,10 @@ async def redis_is_away(limiters: list[Limiter]) -> None:
         decisions = await times(20, lambda: limiter.acquire("user:1", "3/h"))
         took = time.monotonic() - start
         # The bucket refills meanwhile.
-        most += int(took * 5) + 1 if 0 < most < 20 else 0
+        most += int(took) + 1 if 0 < most < 20 else 0
         assert least <= sum(granted(decisions)) <= most, (limiter.fallback, decisions)
         assert not any(d.from_redis for d in decisions)
-        assert took < 3, took
+        assert took < HANGS, took
     async with Breaker(limiters[0].server, "mail", "2:open=1h").guard():
         pass
     async with reserve(limiters[0], {"llm:1": LLM}, estimate=100) as spending:
@@ -537,7 +620,7 @@ async def redis_is_away(limiters: list[Limiter]) -> None:
 
 async def one_asks_for_all() -> None:
     """Of a crowd that meets a server which hangs, one pays the timeout."""
-    server = Server(URL, patience=1.0, rest=0.2)
+    server = Server(URL, patience=1.0, rest=2.0)
     limiter = Limiter(server, FailOpen())
 
     async def took() -> float:
@@ -546,7 +629,7 @@ async def one_asks_for_all() -> None:
         return time.monotonic() - start
 
     await took()
-    await asyncio.sleep(0.35)  # the longest rest
+    await asyncio.sleep(3.1)  # the longest rest
     slow = [seconds for seconds in await asyncio.gather(*(took() for _ in range(20))) if seconds > 0.9]
     assert len(slow) == 1, slow
     await server.close()
@@ -564,7 +647,7 @@ async def main() -> None:
     the_first_request()
     await misconfigured_at_the_start()
     server = Server(URL, patience=PATIENCE, rest=0.2)
-    limiters = [Limiter(server, fallback) for fallback in (FailOpen(), FailClosed(), LocalBucket(rate=5))]
+    limiters = [Limiter(server, fallback) for fallback in (FailOpen(), FailClosed(), LocalBucket(rate=1, burst=5))]
     limiter = limiters[2]
     web = Uvicorn("web:app", REDIS_URL=URL, REDIS_PATIENCE=str(PATIENCE))
     await a_limit_by_key(limiter)
@@ -573,7 +656,10 @@ async def main() -> None:
     await standing_in_line(limiter)
     await a_breaker_round_a_call(server)
     await cancelled_while_it_is_asked(limiter)
+    await who_waits_no_more_holds_nothing(server)
     await tokens_of_a_language_model(limiter)
+    async with clock_stands_still(server):
+        await asyncio.to_thread(hello_over_http, web)
     await asyncio.to_thread(over_http, web)
     await a_stream_over_http(web, server)
 

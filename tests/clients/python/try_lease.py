@@ -31,7 +31,7 @@ def please(what: str) -> None:
 
 
 def eventually(what: str, holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < deadline, what
         time.sleep(0.02)
@@ -212,6 +212,11 @@ def against_the_model() -> None:
     assert book.is_due(now + 1) and book.want(now + 1) > 0 and book.want(now + 2) == 0 and book.is_idle
 
 
+def leases(lease: Lease) -> None:
+    """Asks it often, until it has a lease."""
+    eventually("it has a lease", lambda: [lease.acquire() for _ in range(20)] != [] and lease._book.held is not None)
+
+
 def calls(*commands: str) -> int:
     stats = admin.info("commandstats")
     return sum(int(stats.get(f"cmdstat_{command}", {"calls": 0})["calls"]) for command in commands)
@@ -231,7 +236,7 @@ from floodgate_redis import FailClosed, Lease, Limiter, Server
 ended = threading.Event()
 threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
 passed = asked = 0
-with Server(sys.argv[1], patience=0.5) as server, Lease(Limiter(server, FailClosed()), "four", "20000/h", processes=4) as lease:
+with Server(sys.argv[1], patience=2) as server, Lease(Limiter(server, FailClosed()), "four", "20000/h", processes=4) as lease:
     while not ended.is_set():
         passed += lease.acquire().granted
         asked += 1
@@ -241,10 +246,11 @@ print(passed, asked)
 
 
 def on_a_server() -> None:
-    with Server(URL, patience=5) as server:
+    with Server(URL, patience=20) as server:
         limiter = Limiter(server, FailClosed())
         before = calls(*TRIPS)
-        with Lease(limiter, "l:1", "1000000/h", processes=1) as lease:
+        # Longer than a round trip takes on a busy machine: what comes later cannot be spent.
+        with Lease(limiter, "l:1", "1000000/h", processes=1, interval=0.4) as lease:
             for _ in range(3000):
                 assert lease.acquire().granted
                 time.sleep(0.0003)
@@ -263,7 +269,7 @@ def on_a_server() -> None:
             assert lease.acquire().granted
         # A child takes its own.
         with Lease(limiter, "l:3", "1000000/h", processes=1) as lease:
-            eventually("it has a lease", lambda: lease.acquire() is not None and lease._book.held is not None)
+            leases(lease)
             child = os.fork()
             if child == 0:
                 os._exit(0 if lease._book.held is None and lease._worker is None else 1)
@@ -285,27 +291,29 @@ def on_a_server() -> None:
         handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]
         logging.getLogger("floodgate_redis").addHandler(handler)
         admin.execute_command("ACL", "SETUSER", "few", "on", ">secret", "~*", "+rl.acquire", "+rl.help")
-        few = Limiter(Server(URL.replace("//", "//few:secret@"), patience=5), FailClosed())
-        with few.server, Lease(few, "l:6", "100000/h", processes=1, interval=0.02) as lease:
-            eventually("it is refused", lambda: all(lease.acquire().granted for _ in range(20)) and len(told) > 0)
-            for _ in range(200):
-                assert lease.acquire().granted
-                time.sleep(0.0005)
+        few = Limiter(Server(URL.replace("//", "//few:secret@"), patience=20), FailClosed())
+        with few.server, Lease(few, "l:6", "100000/h", processes=1, interval=0.4) as lease:
+
+            def is_refused_often() -> bool:
+                assert all(lease.acquire().granted for _ in range(20))
+                return int(admin.info("commandstats")["cmdstat_rl.reserve"]["rejected_calls"]) >= 3
+
+            eventually("it is refused", is_refused_often)
         logging.getLogger("floodgate_redis").removeHandler(handler)
         assert len(told) == 1 and told[0].startswith("no lease on l:6, each request asks: "), told
         # A policy, and an operator's block, hold.
         admin.execute_command("RL.POLICY", "SET", "leased", "100000/h", "PREFIX", "lp:")
         with Lease(limiter, "lp:1", processes=2) as lease:
-            eventually("it has a lease", lambda: lease.acquire() is not None and lease._book.held is not None)
+            leases(lease)
             admin.execute_command("RL.BLOCK", "lp:1", "FOR", "1h")
             eventually("it is denied", lambda: not lease.acquire().granted)
 
 
 async def by_asyncio() -> None:
-    async with aio.Server(URL, patience=5) as server:
+    async with aio.Server(URL, patience=20) as server:
         limiter = aio.Limiter(server, aio.FailClosed())
         before = calls(*TRIPS)
-        async with aio.Lease(limiter, "a:1", "1000000/h", processes=1) as lease:
+        async with aio.Lease(limiter, "a:1", "1000000/h", processes=1, interval=0.4) as lease:
             for _ in range(1500):
                 assert (await lease.acquire()).granted
                 await asyncio.sleep(0.0005)
@@ -316,7 +324,7 @@ async def by_asyncio() -> None:
             for _ in range(100):
                 await lease.acquire()
                 await asyncio.sleep(0.001)
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 60
             while used("a:2") != 600 or lease._worker is not None:
                 assert time.monotonic() < deadline, "it gives back what nobody asks for"
                 await asyncio.sleep(0.02)
@@ -340,15 +348,15 @@ def four_processes() -> None:
 
 
 def while_redis_is_away() -> None:
-    with Server(URL, patience=0.5, rest=0.2) as server:
+    with Server(URL, patience=20, rest=0.2) as server:
         lease = Lease(Limiter(server, LocalBucket(rate=0.001, burst=3)), "away", "100000/h", processes=1)
-        eventually("it has a lease", lambda: lease.acquire() is not None and lease._book.held is not None)
+        leases(lease)
         please("down")
         time.sleep(2 * lease._book.longest)
         asked = [lease.acquire() for _ in range(50)]
         assert sum(decision.granted for decision in asked) == 3, "nothing is spent late: the fallback decides"
         please("up")
-        eventually("it leases again", lambda: lease.acquire() is not None and lease._book.held is not None)
+        leases(lease)
         lease.close()
     assert threading.active_count() < 10
 

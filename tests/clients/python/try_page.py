@@ -86,7 +86,7 @@ class Browser:
         self._number += 1
         await self._socket.send(json.dumps({"id": self._number, "method": method, "params": parameters}))
         while True:
-            told = json.loads(await asyncio.wait_for(self._socket.recv(), 30))
+            told = json.loads(await asyncio.wait_for(self._socket.recv(), 60))
             entry = told.get("params", {}).get("entry", {})
             if told.get("method") == "Runtime.exceptionThrown" or entry.get("level") in ("warning", "error"):
                 self.said.append(json.dumps(told["params"]))
@@ -103,7 +103,7 @@ class Browser:
         return str(await self.run(f"document.getElementById('{id}').innerText"))
 
     async def eventually(self, what: str, script: str) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not await self.run(script):
             assert time.monotonic() < deadline, (what, await self.run("document.body.innerText"))
             await asyncio.sleep(0.1)
@@ -193,7 +193,7 @@ async def looked_at(service: Uvicorn) -> None:
         await browser.key("p", 80, "p")
         assert await browser.text("state") == "paused" and "Go on" in await browser.text("pause")
         assert await browser.run("document.getElementById('pause').getAttribute('aria-pressed')") == "true"
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(3)  # what it had asked for before has come
         still = await browser.run(count)
         await asyncio.sleep(1.5)
         assert await browser.run(count) == still, "it is paused"
@@ -232,7 +232,7 @@ async def looked_at(service: Uvicorn) -> None:
 
 
 def main() -> None:
-    environment: Any = {"REDIS_URL": f"redis://127.0.0.1:{sys.argv[1]}", "REDIS_PATIENCE": "5"}
+    environment: Any = {"REDIS_URL": f"redis://127.0.0.1:{sys.argv[1]}", "REDIS_PATIENCE": "20"}
     closed = Uvicorn("floodgate_redis.service:app", **environment, FLOODGATE_TOKEN="")
     assert closed.get("/page").status == closed.get("/page/data").status == 404, "there is no page without a token"
     assert closed.get("/page/data", Authorization="Bearer ").status == 404

@@ -133,12 +133,14 @@ def redis_killed(service: Deployment) -> bool:
     assert service.single.get("/health").status == 503
     seen.append(("GET", "/check/server", away))
     please("up")
-    for uvicorn in (service.pair, service.pair, service.pair, service.single):
-        deadline = time.monotonic() + 20
-        while uvicorn.get("/health").status != 200:
+    for uvicorn in (service.pair, service.single):
+        workers: set[int] = set()
+        deadline = time.monotonic() + 60
+        while len(workers) < uvicorn.workers:
+            health = uvicorn.get("/health")
+            workers |= {health.json()["worker"]} if health.status == 200 else set()
             assert time.monotonic() < deadline, "it never asks again"
             time.sleep(0.05)
-    time.sleep(2)  # the other worker of the pair too has asked again
     counted = 500 - int(service.single.get("/monitoring/rate-limits/server").json()[0]["remaining"])
     # Answered, and at most what was under way besides.
     assert 80 <= before <= counted <= before + 8, (before, counted)
@@ -168,7 +170,7 @@ def one_command_each(service: Deployment) -> None:
         "allowed": True, "limit": 5, "remaining": 2, "retry_after_ms": 0, "reset_after_ms": 3_600_000
     }  # fmt: skip
     assert answers[0].headers["X-RateLimit-Remaining"] == "2" and answers[0].headers["Retry-After"] is None
-    assert 3590 <= int(answers[1].headers["Retry-After"]) <= 3600
+    assert 3500 <= int(answers[1].headers["Retry-After"]) <= 3600
     assert answers[2].headers["Retry-After"] is None, "it never passes"
 
     post("/record/mail", {"outcome": "OK", "cached": True, "spend": "0.002", "duration_ms": 12})
@@ -211,7 +213,7 @@ def one_command_each(service: Deployment) -> None:
 
 redis_url = f"redis://127.0.0.1:{sys.argv[1]}"
 in_memory = Deployment("in_memory:app", {"count": 3, "seconds": 3600})
-service = Deployment("floodgate_redis.service:app", {"limits": "3/h"}, REDIS_URL=redis_url, REDIS_PATIENCE="5")
+service = Deployment("floodgate_redis.service:app", {"limits": "3/h"}, REDIS_URL=redis_url, REDIS_PATIENCE="20")
 every = {"policy": "any", "prefix": "any:", "limits": f"{LIMIT}/h"}
 assert service.single.request("POST", "/configure", every).status == 200
 

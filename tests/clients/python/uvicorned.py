@@ -65,7 +65,7 @@ class Uvicorn:
 
     def connect(self, caller: str = "127.0.0.1") -> http.client.HTTPConnection:
         """From one of the machine's own addresses, 127.0.0.0/8."""
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=20, source_address=(caller, 0))
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60, source_address=(caller, 0))
 
     def request(self, method: str, path: str, body: Any = None, caller: str = "127.0.0.1", **more: str) -> Response:
         connection = self.connect(caller)

@@ -107,7 +107,7 @@ fn recovers(circuit: &Circuit, text: &str) {
     }
     let mut trials = Vec::new();
     while trials.len() < 100
-        && let Some(trial) = key.acquire().ticket
+        && let Some(trial) = key.acquire().permit
     {
         trials.push(trial);
     }
@@ -191,10 +191,10 @@ fn a_round_without_numbers_is_not_stuck() {
     floodgate::core::wire::put_u64(&mut payload, 1 << 53);
     payload.extend([0, 0, 0]);
     let mut circuit = Circuit::read(&mut Reader::new(&payload), &breaker).unwrap();
-    let tickets = [0, 1].map(|_| circuit.acquire(&breaker, now).ticket.unwrap());
-    assert_ne!(tickets[0], tickets[1]);
-    for ticket in tickets {
-        circuit.report(&breaker, now, &Report::new(ReportOutcome::Ok, Some(ticket), None));
+    let permits = [0, 1].map(|_| circuit.acquire(&breaker, now).permit.unwrap());
+    assert_ne!(permits[0], permits[1]);
+    for permit in permits {
+        circuit.report(&breaker, now, &Report::new(ReportOutcome::Ok, Some(permit), None));
     }
     assert_eq!(circuit.state(), CircuitState::Closed);
 }

@@ -98,7 +98,7 @@ const MALFORMED: &[(&str, &str)] = &[
 fn malformed_text_names_itself_and_the_reason() {
     for (text, reason) in MALFORMED {
         let error = Breaker::parse(text.as_bytes()).expect_err(text).to_string();
-        // The way out stands behind the reason: see tests/server/newcomer_errors.rs.
+        // The way out stands behind the reason: see tests/server/module/newcomer_errors.rs.
         let begins = format!("invalid breaker '{text}': {reason}");
         assert!(error.starts_with(&begins), "{error}\n{begins}");
     }
@@ -168,7 +168,7 @@ fn defaults_are_those_of_the_contract() {
     assert_eq!(breaker.min(), 20);
     assert_eq!((breaker.slow_us(), breaker.slowrate().hundredths()), (None, 10_000));
     assert_eq!((breaker.open_us(), breaker.maxopen_us()), (60_000_000, 3_600_000_000));
-    assert_eq!((breaker.backoff_hundredths(), breaker.probes()), (100, 1));
+    assert_eq!((breaker.backoff().to_string().as_str(), breaker.probes()), ("1", 1));
     assert_eq!((breaker.lease_us(), breaker.ramp_us()), (60_000_000, 0));
     assert_eq!((breaker.idle_us(), breaker.reporters()), (86_400_000_000, 1));
     assert_eq!(Breaker::parse(b"50%/64calls").unwrap().min(), 64);
@@ -263,22 +263,22 @@ proptest! {
     }
 
     #[test]
-    fn tickets_round_trip(epoch in any::<u64>(), trial in any::<u64>(), noise in "[ct0-9-]{0,12}") {
-        for ticket in [Permit::Closed { epoch }, Permit::Trial { epoch, trial }] {
-            let text = ticket.text();
+    fn permits_round_trip(epoch in any::<u64>(), trial in any::<u64>(), noise in "[ct0-9-]{0,12}") {
+        for permit in [Permit::Closed { epoch }, Permit::Trial { epoch, trial }] {
+            let text = permit.text();
             prop_assert!(text.as_bytes().is_ascii());
-            prop_assert_eq!(Permit::parse(text.as_bytes()), Ok(ticket));
+            prop_assert_eq!(Permit::parse(text.as_bytes()), Ok(permit));
         }
-        // One text for each ticket: whatever parses is what would be written.
-        if let Ok(ticket) = Permit::parse(noise.as_bytes()) {
-            let text = ticket.text();
+        // One text for each permit: whatever parses is what would be written.
+        if let Ok(permit) = Permit::parse(noise.as_bytes()) {
+            let text = permit.text();
             prop_assert_eq!(text.as_bytes(), noise.as_bytes());
         }
     }
 }
 
 #[test]
-fn tickets_are_short_and_foreign_ones_refused() {
+fn permits_are_short_and_foreign_ones_refused() {
     let longest = Permit::Trial { epoch: (1 << 53) - 1, trial: u64::MAX };
     assert!(longest.text().as_bytes().len() <= 40);
     assert_eq!(Permit::Closed { epoch: 7 }.text().as_bytes(), b"c-7");

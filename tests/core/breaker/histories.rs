@@ -5,7 +5,7 @@
 //! changed something, and through the encoding, at every step.
 
 use super::key::{START, breaker};
-use super::model::Model;
+use crate::models::breaker::BreakerModel;
 use floodgate::core::breaker::{
     Breaker, Circuit, CircuitState, Force, Permit, Report, ReportOutcome, Reporter, Transitions,
 };
@@ -33,8 +33,78 @@ const BREAKERS: &[&str] = &[
     "9/1s:open=1s:reporters=8",
 ];
 
-/// One step: what to do, and two numbers that say how.
-type Step = (u8, u8, u16);
+/// One step of a history. Numbers of what there may be too few of are taken modulo.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Pass { us: u64 },
+    ClockBack { us: u64 },
+    Force { force: Force, for_us: Option<u64> },
+    Reset,
+    Delete,
+    Change { to: usize },
+    Name { breaker: usize },
+    Acquire { by: By, without_by: bool },
+    Report { by: By, permit: Reported, outcome: ReportOutcome, took_us: Option<u64>, reporter: Option<u8> },
+}
+
+/// The breaker that holds for a call.
+#[derive(Clone, Copy, Debug)]
+enum By {
+    InForce,
+    Brought(usize),
+}
+
+/// Which permit a report gives back.
+#[derive(Clone, Copy, Debug)]
+enum Reported {
+    None,
+    Any(usize),
+    /// Of the last four, counted from the end.
+    Late(usize),
+}
+
+impl Step {
+    /// What to do, and two numbers that say how.
+    fn of((what, how, more): (u8, u8, u16)) -> Self {
+        let far = |all: [u64; 4]| all[usize::from(how % 4)];
+        let breaker = usize::from(how) % BREAKERS.len();
+        let by = if more % 16 < 7 { By::InForce } else { By::Brought(usize::from(how / 8)) };
+        match what % 32 {
+            0..=3 => Self::Pass { us: far([1, 999, 1000, 1_001]) * u64::from(more % 100) },
+            4..=6 => Self::Pass { us: far([62_500, 500_000, 1_000_000, 2_000_000]) },
+            7 => Self::Pass { us: u64::from(more) * 400 },
+            8 => Self::ClockBack { us: far([1, 50_000, 1_500_000, 60_000_000]) },
+            9 if more % 4 == 0 => Self::Force {
+                force: [Force::Open, Force::Closed, Force::Auto][usize::from(how % 3)],
+                for_us: (!(more / 4).is_multiple_of(4)).then(|| u64::from(more / 4) * 100),
+            },
+            10 if more % 4 == 0 => Self::Reset,
+            11 if more % 4 == 0 => Self::Delete,
+            12 if more % 4 == 0 => Self::Change { to: breaker },
+            13 if more % 8 == 0 => Self::Name { breaker },
+            9..=19 => Self::Acquire { by, without_by: more.is_multiple_of(2) },
+            _ => {
+                let back = usize::from(more >> 8);
+                Self::Report {
+                    by,
+                    permit: match how % 8 {
+                        0 => Reported::None,
+                        1..=2 => Reported::Any(back),
+                        _ => Reported::Late(back),
+                    },
+                    outcome: match (more / 16) % 8 {
+                        0..=3 => ReportOutcome::Ok,
+                        4 => ReportOutcome::Ignore,
+                        _ => ReportOutcome::Fail,
+                    },
+                    took_us: [None, Some(50_000), Some(100_001), Some(2_000_000)][usize::from(how >> 6)],
+                    // Some say nothing of who they are.
+                    reporter: u8::try_from(more / 128 % 13).ok().filter(|&reporter| reporter < 12),
+                }
+            }
+        }
+    }
+}
 
 struct History {
     /// The breaker in force.
@@ -43,10 +113,10 @@ struct History {
     brought: Vec<Breaker>,
     circuit: Circuit,
     replica: Circuit,
-    model: Model,
+    model: BreakerModel,
     now: u64,
-    /// Every ticket ever given out, and from which epoch on they are ours.
-    tickets: Vec<Permit>,
+    /// Every permit ever given out, and from which epoch on they are ours.
+    permits: Vec<Permit>,
     /// The most probes of any breaker since the round began.
     probes: usize,
     /// The highest epoch of all, deleted circuits included.
@@ -62,28 +132,32 @@ impl History {
             breaker,
             brought,
             replica: circuit.clone(),
-            model: Model::new(&breaker, START.0, circuit.epoch()),
+            model: BreakerModel::new(&breaker, START.0, circuit.epoch()),
             last_epoch: circuit.epoch(),
             circuit,
             now: START.0,
-            tickets: vec![Permit::Closed { epoch: 1 }, Permit::Trial { epoch: START.0, trial: 1 }],
+            permits: vec![Permit::Closed { epoch: 1 }, Permit::Trial { epoch: START.0, trial: 1 }],
             probes: 1,
         }
     }
 
-    fn step(&mut self, (what, how, more): Step) {
-        match what % 32 {
-            0..=3 => self.now += [1, 999, 1000, 1_001][usize::from(how % 4)] * u64::from(more % 100),
-            4..=6 => self.now += [62_500, 500_000, 1_000_000, 2_000_000][usize::from(how % 4)],
-            7 => self.now += u64::from(more) * 400,
-            8 => self.now -= [1, 50_000, 1_500_000, 60_000_000][usize::from(how % 4)],
-            9 if more % 4 == 0 => self.force(how, more / 4),
-            10 if more % 4 == 0 => self.reset(),
-            11 if more % 4 == 0 => self.delete(),
-            12 if more % 4 == 0 => self.change(BREAKERS[usize::from(how) % BREAKERS.len()]),
-            13 if more % 8 == 0 => self.name(BREAKERS[usize::from(how) % BREAKERS.len()]),
-            9..=19 => self.acquire(how, more),
-            _ => self.report(how, more),
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Pass { us } => self.now += us,
+            Step::ClockBack { us } => self.now -= us,
+            Step::Force { force, for_us } => self.force(force, for_us),
+            Step::Reset => self.reset(),
+            Step::Delete => self.delete(),
+            Step::Change { to } => self.change(BREAKERS[to]),
+            Step::Name { breaker } => self.name(BREAKERS[breaker]),
+            Step::Acquire { by, without_by } => self.acquire(by, without_by),
+            Step::Report { by, permit, outcome, took_us, reporter } => {
+                let permit = self.permit(permit);
+                // Some say nothing of who they are.
+                let reporter = reporter.and_then(|reporter| Reporter::named(&[b'a' + reporter]));
+                let reporter = reporter.unwrap_or_default();
+                self.report(by, &Report { reporter, ..Report::new(outcome, permit, took_us) });
+            }
         }
         self.check();
     }
@@ -92,65 +166,60 @@ impl History {
         Micros(self.now)
     }
 
-    /// The breaker that holds for a call: the one in force, or one that it brings.
-    fn holds(&self, how: u8, more: u16) -> Breaker {
-        if more % 16 < 7 { self.breaker } else { self.brought[usize::from(how / 8) % self.brought.len()] }
+    fn holds(&self, by: By) -> Breaker {
+        match by {
+            By::InForce => self.breaker,
+            By::Brought(at) => self.brought[at % self.brought.len()],
+        }
     }
 
-    fn acquire(&mut self, how: u8, more: u16) {
-        let (own, by) = (self.breaker, self.holds(how, more));
+    fn permit(&self, reported: Reported) -> Option<Permit> {
+        let newest = self.permits.len();
+        match reported {
+            Reported::None => None,
+            Reported::Any(at) => Some(self.permits[at % newest]),
+            Reported::Late(back) => Some(self.permits[newest - 1 - back % newest.min(4)]),
+        }
+    }
+
+    fn acquire(&mut self, by: By, without_by: bool) {
+        let (own, by) = (self.breaker, self.holds(by));
         let (before, now) = (self.circuit.clone(), self.at());
         let peeked = self.circuit.peek_acquire_under(&own, &by, now);
         assert_eq!(self.circuit, before, "a peek changes nothing");
-        let admission = if own == by && more.is_multiple_of(2) {
+        let admission = if own == by && without_by {
             assert_eq!(self.circuit.peek_acquire(&own, now), peeked);
             self.circuit.acquire(&own, now)
         } else {
             self.circuit.acquire_under(&own, &by, now)
         };
         assert_eq!(peeked, admission);
-        assert_eq!(admission.allowed, admission.ticket.is_some());
+        assert_eq!(admission.allowed, admission.permit.is_some());
         assert_eq!(admission.changed, self.circuit != before || admission.adopted);
         if admission.changed {
             self.replica.acquire_under(&own, &by, now);
         }
-        let (ticket, wait, adopted) = self.model.acquire(&own, &by, self.now);
-        assert_eq!((admission.ticket, admission.state), (ticket, self.model.state()));
+        let (permit, wait, adopted) = self.model.acquire(&own, &by, self.now);
+        assert_eq!((admission.permit, admission.state), (permit, self.model.state()));
         let wait = wait.map_or(-1, |us| i64::try_from(us.div_ceil(1000)).unwrap());
         assert_eq!((admission.retry.millis(), admission.adopted), (wait, adopted));
         self.transitions(admission.transitions);
-        self.tickets.extend(ticket);
+        self.permits.extend(permit);
         if adopted {
             self.breaker = by;
         }
     }
 
-    fn report(&mut self, how: u8, more: u16) {
-        let (own, by) = (self.breaker, self.holds(how, more));
-        let newest = self.tickets.len();
-        let back = usize::from(more >> 8);
-        let ticket = match how % 8 {
-            0 => None,
-            1..=2 => Some(self.tickets[back % newest]),
-            _ => Some(self.tickets[newest - 1 - back % newest.min(4)]),
-        };
-        let outcome = match (more / 16) % 8 {
-            0..=3 => ReportOutcome::Ok,
-            4 => ReportOutcome::Ignore,
-            _ => ReportOutcome::Fail,
-        };
-        let took = [None, Some(50_000), Some(100_001), Some(2_000_000)][usize::from(how >> 6)];
-        // Some say nothing of who they are.
-        let reporter = u8::try_from(more / 128 % 13).unwrap();
-        let from = Reporter::named(&[b'a' + reporter]).filter(|_| reporter < 12).unwrap_or_default();
-        let report = Report { reporter: from, ..Report::new(outcome, ticket, took) };
+    fn report(&mut self, by: By, report: &Report) {
+        let (own, by) = (self.breaker, self.holds(by));
         let (before, now) = (self.circuit.clone(), self.at());
-        let reported = self.circuit.report_under(&own, &by, now, &report);
+        let reported = self.circuit.report_under(&own, &by, now, report);
         if reported.changed {
             // What nobody asks for does not travel.
             let asked = before.tells_reporters() || by.reporters() > 1;
-            let known = if asked && report.may_count_reporter() { from } else { Reporter::UNNAMED };
-            self.replica.report_under(&own, &by, now, &Report { reporter: known, ..report });
+            let known =
+                if asked && report.may_count_reporter() { report.reporter } else { Reporter::UNNAMED };
+            self.replica.report_under(&own, &by, now, &Report { reporter: known, ..*report });
         } else {
             assert_eq!(self.circuit, before);
         }
@@ -160,7 +229,7 @@ impl History {
             let view = before.view(&own, now);
             assert_eq!(view, self.circuit.view(&own, now));
         }
-        let (applied, adopted) = self.model.report(&own, &by, self.now, &report);
+        let (applied, adopted) = self.model.report(&own, &by, self.now, report);
         let seen = (reported.applied, reported.state, reported.adopted);
         assert_eq!(seen, (applied, self.model.state(), adopted));
         self.transitions(reported.transitions);
@@ -176,9 +245,8 @@ impl History {
         self.model.name(&named);
     }
 
-    fn force(&mut self, how: u8, more: u16) {
-        let force = [Force::Open, Force::Closed, Force::Auto][usize::from(how % 3)];
-        let until = (!more.is_multiple_of(4)).then(|| self.now + u64::from(more) * 100);
+    fn force(&mut self, force: Force, for_us: Option<u64>) {
+        let until = for_us.map(|us| self.now + us);
         let (now, end) = (self.at(), until.map(Micros));
         let change = self.circuit.force(&self.breaker, now, force, end, b"reason");
         if change.changed {
@@ -200,7 +268,7 @@ impl History {
     fn delete(&mut self) {
         self.circuit = Circuit::new(&self.breaker, self.at(), self.last_epoch + 1);
         self.replica = self.circuit.clone();
-        self.model = Model::new(&self.breaker, self.now, self.circuit.epoch());
+        self.model = BreakerModel::new(&self.breaker, self.now, self.circuit.epoch());
     }
 
     fn change(&mut self, text: &str) {
@@ -226,7 +294,6 @@ impl History {
         }
     }
 
-    /// What holds after every step.
     /// What time alone will do is what looks find at each moment to come.
     fn check_timeline(&self) {
         let steps = self.circuit.timeline(&self.breaker);
@@ -249,6 +316,7 @@ impl History {
         assert_eq!(self.circuit.view(&self.breaker, end).state, state);
     }
 
+    /// What holds after every step.
     fn check(&mut self) {
         self.last_epoch = self.last_epoch.max(self.circuit.epoch());
         assert_eq!(self.circuit, self.replica, "a replica has the same state");
@@ -291,7 +359,7 @@ impl History {
     /// closes whatever happened before.
     fn recovers(&mut self) {
         if self.circuit.state() == CircuitState::ForcedOpen {
-            self.force(2, 0);
+            self.force(Force::Auto, None);
         }
         // A first call may find that results under another breaker open it.
         for _ in 0..2 {
@@ -301,15 +369,15 @@ impl History {
         let mut series = Vec::new();
         while series.len() < usize::from(self.breaker.probes()) {
             let admission = self.circuit.acquire(&self.breaker, self.at());
-            let Some(ticket) = admission.ticket else { break };
-            series.push(ticket);
+            let Some(permit) = admission.permit else { break };
+            series.push(permit);
         }
         assert!(!series.is_empty());
-        for ticket in series {
+        for permit in series {
             let reported = self.circuit.report(
                 &self.breaker,
                 self.at(),
-                &Report::new(ReportOutcome::Ok, Some(ticket), Some(1)),
+                &Report::new(ReportOutcome::Ok, Some(permit), Some(1)),
             );
             assert!(reported.applied || self.circuit.state() == CircuitState::Closed);
         }
@@ -327,7 +395,7 @@ proptest! {
     #[test]
     fn every_history_agrees_with_the_model(
         texts in proptest::collection::vec(0..BREAKERS.len(), 1..4),
-        steps in proptest::collection::vec(any::<Step>(), 1..120),
+        steps in proptest::collection::vec(any::<(u8, u8, u16)>().prop_map(Step::of), 1..120),
     ) {
         let mut history = History::new(&texts);
         for step in steps {

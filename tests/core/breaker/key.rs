@@ -41,38 +41,38 @@ impl Key {
     pub fn admit(&mut self) -> Permit {
         let admission = self.acquire();
         assert!(admission.allowed, "{admission:?}");
-        admission.ticket.unwrap()
+        admission.permit.unwrap()
     }
 
     /// Acquires, which must be denied; the milliseconds to wait.
     pub fn deny(&mut self) -> i64 {
         let admission = self.acquire();
-        assert!(!admission.allowed && admission.ticket.is_none(), "{admission:?}");
+        assert!(!admission.allowed && admission.permit.is_none(), "{admission:?}");
         admission.retry.millis()
     }
 
     pub fn report(
         &mut self,
         outcome: ReportOutcome,
-        ticket: Option<Permit>,
+        permit: Option<Permit>,
         took_ms: Option<u64>,
     ) -> Reported {
         self.circuit.report(
             &self.breaker,
             self.now,
-            &Report::new(outcome, ticket, took_ms.map(|ms| ms * 1000)),
+            &Report::new(outcome, permit, took_ms.map(|ms| ms * 1000)),
         )
     }
 
-    pub fn ok(&mut self, ticket: Permit) -> bool {
-        self.report(ReportOutcome::Ok, Some(ticket), None).applied
+    pub fn ok(&mut self, permit: Permit) -> bool {
+        self.report(ReportOutcome::Ok, Some(permit), None).applied
     }
 
-    pub fn fail(&mut self, ticket: Permit) -> bool {
-        self.report(ReportOutcome::Fail, Some(ticket), None).applied
+    pub fn fail(&mut self, permit: Permit) -> bool {
+        self.report(ReportOutcome::Fail, Some(permit), None).applied
     }
 
-    /// Results without a ticket: `s` success, `f` failure, `l` slow success,
+    /// Results without a permit: `s` success, `f` failure, `l` slow success,
     /// `L` slow failure, `i` ignored. The state after each, as its initial.
     pub fn run(&mut self, results: &str) -> String {
         let state = |result| {

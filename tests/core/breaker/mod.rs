@@ -5,7 +5,6 @@ mod encoding;
 mod grammar;
 mod histories;
 mod key;
-mod model;
 mod reporters;
 mod rules;
 mod vectors;

@@ -59,7 +59,7 @@ fn slow_calls_have_their_own_rate() {
     key.run("Lls");
     let view = key.view();
     assert_eq!((view.window.calls, view.window.failures, view.window.slow), (3, 1, 2));
-    assert_eq!((view.failure_hundredths, view.slow_hundredths), (3333, 6666));
+    assert_eq!((view.failure_rate.hundredths(), view.slow_rate.hundredths()), (3333, 6666));
 }
 
 #[test]
@@ -96,8 +96,8 @@ fn half_open(text: &str, trials: usize) -> (Key, Vec<Permit>) {
     let mut key = Key::new(text);
     key.run("ffff");
     key.wait_ms(1000);
-    let tickets = (0..trials).map(|_| key.admit()).collect();
-    (key, tickets)
+    let permits = (0..trials).map(|_| key.admit()).collect();
+    (key, permits)
 }
 
 #[test]

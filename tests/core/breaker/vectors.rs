@@ -74,8 +74,8 @@ fn r6_stray_releases_admit_no_more() {
     key.wait_ms(1000);
     let first = key.admit();
     key.admit();
-    for ticket in [Some(early), None, Some(early), None, Some(early)] {
-        assert!(!key.report(ReportOutcome::Ignore, ticket, None).applied);
+    for permit in [Some(early), None, Some(early), None, Some(early)] {
+        assert!(!key.report(ReportOutcome::Ignore, permit, None).applied);
     }
     key.deny();
     // A trial that is given back makes room once, not twice.

@@ -18,7 +18,7 @@ use envoy_types::pb::{
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming, codegen::tokio_stream::wrappers::ReceiverStream, transport::Channel};
 
-use super::RUNTIME;
+use super::{PATIENCE, RUNTIME};
 
 /// What a bucket may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,9 +69,25 @@ impl Borrower {
         Self { reports, answers, domain: domain.to_owned() }
     }
 
-    /// Says what it did with a bucket in 5 s, and hears what that may do from now on;
-    /// nothing where there is no answer in a second.
-    pub fn says(&mut self, bucket: &str, allowed: u64, denied: u64) -> Result<Option<Lent>, Status> {
+    /// Says what it did with a bucket in 5 s, and hears what that may do from now on.
+    pub fn says(&mut self, bucket: &str, allowed: u64, denied: u64) -> Result<Lent, Status> {
+        let answer = self.hears(bucket, allowed, denied, PATIENCE)?;
+        Ok(answer.expect("an answer"))
+    }
+
+    /// Says it, and hears nothing for a second.
+    #[track_caller]
+    pub fn hears_nothing(&mut self, bucket: &str, allowed: u64, denied: u64) {
+        assert_eq!(self.hears(bucket, allowed, denied, Duration::from_secs(1)).unwrap(), None);
+    }
+
+    fn hears(
+        &mut self,
+        bucket: &str,
+        allowed: u64,
+        denied: u64,
+        patience: Duration,
+    ) -> Result<Option<Lent>, Status> {
         let usage = BucketQuotaUsage {
             bucket_id: Some(bucket_id(bucket)),
             time_elapsed: Some(Length { seconds: 5, nanos: 0 }),
@@ -82,7 +98,7 @@ impl Borrower {
             RateLimitQuotaUsageReports { domain: self.domain.clone(), bucket_quota_usages: vec![usage] };
         RUNTIME.block_on(async {
             self.reports.send(report).await.map_err(|_| Status::cancelled("the stream has ended"))?;
-            let answer = tokio::time::timeout(Duration::from_secs(1), self.answers.message()).await;
+            let answer = tokio::time::timeout(patience, self.answers.message()).await;
             let Ok(answer) = answer else { return Ok(None) };
             let answer = answer?.ok_or_else(|| Status::cancelled("the stream has ended"))?;
             let [action] = answer.bucket_action.as_slice() else { panic!("one action: {answer:?}") };
@@ -91,10 +107,10 @@ impl Borrower {
         })
     }
 
-    /// The same, answered.
+    /// The same, and it is not refused.
     #[track_caller]
     pub fn report(&mut self, bucket: &str, allowed: u64, denied: u64) -> Lent {
-        self.says(bucket, allowed, denied).unwrap().expect("an answer")
+        self.says(bucket, allowed, denied).unwrap()
     }
 
     /// From the next report on it names another domain.
@@ -105,7 +121,7 @@ impl Borrower {
     /// Whether the other side has ended the stream.
     pub fn has_ended(&mut self) -> bool {
         RUNTIME.block_on(async {
-            let next = tokio::time::timeout(Duration::from_secs(5), self.answers.message()).await;
+            let next = tokio::time::timeout(PATIENCE, self.answers.message()).await;
             matches!(next, Ok(Ok(None) | Err(_)))
         })
     }

@@ -5,7 +5,6 @@ mod borrower;
 mod envoy;
 mod gateway;
 mod http;
-mod models;
 mod service;
 
 #[allow(unused_imports, reason = "a kit")]
@@ -15,8 +14,7 @@ pub use self::{
     envoy::Envoy,
     gateway::Gateway,
     http::{Page, get},
-    models::{Fixed, Model, Sliding, Stand},
-    service::Service,
+    service::{PATIENCE, Service},
 };
 
 /// A Monday noon, in microseconds since 1970: 2027-01-18 12:00 UTC.

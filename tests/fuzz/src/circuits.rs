@@ -23,18 +23,18 @@ pub const BREAKERS: &[&str] = &[
     "34%/40calls:min=3:open=1s:slow=100ms:slowrate=20%:reporters=3",
 ];
 
-/// A circuit, what a replica of it holds, and the tickets given out.
+/// A circuit, what a replica of it holds, and the permits given out.
 pub struct History {
     breaker: Breaker,
     circuit: Circuit,
     now: Micros,
-    tickets: Vec<Permit>,
+    permits: Vec<Permit>,
 }
 
 impl History {
     /// Begins with this circuit.
     pub fn new(breaker: Breaker, circuit: Circuit, now: Micros) -> Self {
-        Self { breaker, circuit, now, tickets: Vec::new() }
+        Self { breaker, circuit, now, permits: Vec::new() }
     }
 
     /// Plays the rest of the input.
@@ -60,18 +60,18 @@ impl History {
                     self.breaker = brought;
                 }
                 assert_eq!(peeked.allowed, admission.allowed);
-                assert_eq!(peeked.ticket, admission.ticket);
-                assert_eq!(admission.allowed, admission.ticket.is_some());
+                assert_eq!(peeked.permit, admission.permit);
+                assert_eq!(admission.allowed, admission.permit.is_some());
                 assert_eq!(admission.allowed, admission.retry.millis() == 0);
-                self.tickets.extend(admission.ticket);
+                self.permits.extend(admission.permit);
                 admission.changed
             }
             6..=11 => {
-                let ticket = match draw.byte() % 4 {
+                let permit = match draw.byte() % 4 {
                     0 => None,
                     1 => Permit::parse(draw.bytes()).ok(),
-                    _ if self.tickets.is_empty() => None,
-                    _ => Some(self.tickets[draw.below(self.tickets.len())]),
+                    _ if self.permits.is_empty() => None,
+                    _ => Some(self.permits[draw.below(self.permits.len())]),
                 };
                 let outcome = draw.one_of(&[ReportOutcome::Ok, ReportOutcome::Fail, ReportOutcome::Fail, ReportOutcome::Ignore]);
                 let duration = draw.one_of(&[None, Some(0), Some(99_999), Some(100_000), Some(u64::MAX)]);
@@ -81,7 +81,7 @@ impl History {
                     1 => Reporter::named(draw.bytes()).unwrap_or_default(),
                     _ => Reporter::named(&[draw.byte() % 12]).unwrap_or_default(),
                 };
-                let report = Report { reporter, ..Report::new(outcome, ticket, duration) };
+                let report = Report { reporter, ..Report::new(outcome, permit, duration) };
                 let reported = self.circuit.report_under(&breaker, &brought, now, &report);
                 if reported.adopted {
                     self.breaker = brought;
@@ -120,8 +120,8 @@ impl History {
         self.circuit.view(&self.breaker, self.now);
         self.circuit.expires_at(&self.breaker, self.now);
         self.circuit.heap_bytes();
-        if let Some(ticket) = self.tickets.last() {
-            assert_eq!(Permit::parse(ticket.text().as_bytes()).as_ref(), Ok(ticket));
+        if let Some(permit) = self.permits.last() {
+            assert_eq!(Permit::parse(permit.text().as_bytes()).as_ref(), Ok(permit));
         }
         assert_eq!(reload(&self.circuit, &self.breaker), self.circuit);
     }

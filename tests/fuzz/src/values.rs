@@ -2,7 +2,7 @@
 
 use floodgate::core::retry_after::RetryAfter;
 use floodgate::core::time::Micros;
-use floodgate::core::limits::{Request, decide, look};
+use floodgate::core::limits::{Request, decide, limit_quota};
 use floodgate::server::keys::data_type::NativeType;
 use floodgate::server::main_thread::MainThread;
 use floodgate::types::intern;
@@ -36,7 +36,7 @@ pub fn check(main: MainThread, value: &RateLimit, now: Micros, cost: u64) {
     let set = intern::get(main, id);
     value.with_states(|states| {
         for (limit, state) in set.limits().iter().zip(states) {
-            look(limit, state, now, cost);
+            limit_quota(limit, state, now, cost);
         }
         for partial in [false, true] {
             for critical in [false, true] {

@@ -1,4 +1,4 @@
-//! Breakers and tickets: any text is refused in one printable line, or is
+//! Breakers and permits: any text is refused in one printable line, or is
 //! understood and survives its own canonical form.
 
 #![no_main]
@@ -19,7 +19,7 @@ fuzz_target!(|text: &[u8]| {
             assert!(line.len() < 700 && line.starts_with("invalid breaker '"), "{line:?}");
         }
     }
-    if let Ok(ticket) = Permit::parse(text) {
-        assert_eq!(Permit::parse(ticket.text().as_bytes()), Ok(ticket));
+    if let Ok(permit) = Permit::parse(text) {
+        assert_eq!(Permit::parse(permit.text().as_bytes()), Ok(permit));
     }
 });

@@ -7,8 +7,7 @@ use floodgate::core::time::Micros;
 use floodgate::core::limits::{Limits, MAX_COUNT, Taken};
 use floodgate::core::usage::{Decided, WorkOutcome, Spend};
 use floodgate::server::main_thread::{MainThread, StandIn};
-use floodgate::types::effect::limit_blocks::{LimitBlocks, put_block};
-use floodgate::types::effect::ratelimit::{AppliedRateLimit, RateLimitChange, RateLimitEffect};
+use floodgate::types::effect::ratelimit::{AppliedRateLimit, ChargeUnits, GiveBack, LimitBlocks, RateLimitChange, RateLimitEffect, Renew, Reserve, SetBlock, SetPin, Settle, TakeUnits, put_block};
 use floodgate::types::ratelimit::reservations::Settlement;
 use floodgate::types::ratelimit::{Lifetime, RateLimit, encoding};
 use floodgate::types::until::Until;
@@ -75,29 +74,29 @@ fn honest<'a>(draw: &mut Draw<'a>, blocks: &'a [Vec<u8>], now: Micros) -> RateLi
     let limits = (draw.byte() % 2 == 0).then(|| draw.one_of(LIMITS));
     let until = if draw.byte() % 4 == 0 { Until::Forever } else { Until::At(end(draw, now)) };
     let change = match draw.byte() % 24 {
-        0..=5 => RateLimitChange::Take { limits, taken: taken(draw) },
+        0..=5 => RateLimitChange::Take(TakeUnits { limits, taken: taken(draw) }),
         6 => {
             let used = (draw.byte() % 2 == 0).then(|| draw.number() % MAX_COUNT);
-            RateLimitChange::Charge { limits, taken: taken(draw), used }
+            RateLimitChange::Charge(ChargeUnits { limits, taken: taken(draw), used })
         }
-        7 => RateLimitChange::Touch { limits },
-        8 | 9 => RateLimitChange::GiveBack {
+        7 => RateLimitChange::Touch(limits),
+        8 | 9 => RateLimitChange::GiveBack(GiveBack {
             limits,
             units: draw.number(),
             calls: draw.number(),
-        },
+        }),
         10 => RateLimitChange::Reset,
-        11 => RateLimitChange::Pin { text: draw.one_of(LIMITS), until },
+        11 => RateLimitChange::Pin(SetPin { text: draw.one_of(LIMITS), until }),
         12 => RateLimitChange::Unpin,
-        13 => RateLimitChange::Block { until, reason: draw.bytes() },
+        13 => RateLimitChange::Block(SetBlock { until, reason: draw.bytes() }),
         14 => RateLimitChange::Unblock,
         16 | 17 => {
             let (taken, cost) = (taken(draw), draw.number() % MAX_COUNT);
-            RateLimitChange::Reserve { limits, taken, id: draw.one_of(IDS), cost, end: end(draw, now) }
+            RateLimitChange::Reserve(Reserve { limits, taken, id: draw.one_of(IDS), cost, end: end(draw, now) })
         }
-        18 => RateLimitChange::Settle { id: draw.one_of(IDS), how: Settlement::At(draw.number() % MAX_COUNT) },
-        19 => RateLimitChange::Settle { id: draw.one_of(IDS), how: Settlement::Release },
-        20 => RateLimitChange::Renew { id: draw.one_of(IDS), end: end(draw, now) },
+        18 => RateLimitChange::Settle(Settle { id: draw.one_of(IDS), how: Settlement::At(draw.number() % MAX_COUNT) }),
+        19 => RateLimitChange::Settle(Settle { id: draw.one_of(IDS), how: Settlement::Release }),
+        20 => RateLimitChange::Renew(Renew { id: draw.one_of(IDS), end: end(draw, now) }),
         21 => RateLimitChange::Count(Decided { granted: draw.number(), denied: draw.number() }),
         22 => RateLimitChange::Record(WorkOutcome {
             ok: draw.byte() % 2 == 0,
@@ -106,8 +105,8 @@ fn honest<'a>(draw: &mut Draw<'a>, blocks: &'a [Vec<u8>], now: Micros) -> RateLi
             spend: Spend(draw.number().into()),
             duration_ms: (draw.byte() % 2 == 0).then(|| draw.number()),
         }),
-        15 => RateLimitChange::Close { blocks: LimitBlocks::new(&blocks[draw.below(blocks.len())]) },
-        _ => RateLimitChange::Become { payload: draw.bytes() },
+        15 => RateLimitChange::Close(LimitBlocks(&blocks[draw.below(blocks.len())])),
+        _ => RateLimitChange::Become(draw.bytes()),
     };
     RateLimitEffect { now, expires: draw.byte() % 2 == 0, change }
 }

@@ -1,31 +1,31 @@
-//! From files to a [`Config`], with a reason for every refusal.
+//! Builds a [`Config`] of files, with a reason for every refusal.
 
 use super::file::{DescriptorText, DomainText, RateLimitText};
 use super::source::SourceFile;
-use super::{Algorithm, Allowance, Config, Level, Mode, Node, Refused, Rule, Unit};
+use super::{Algorithm, Allowance, Config, ConfigError, Level, Mode, Node, Rule, Unit};
 use serde_saphyr::{Location, Spanned};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Reads all files; one refusal refuses all of them.
+/// Reads all files. If one of them is refused, all are.
 ///
 /// # Errors
-/// The first thing wrong, with its file and line.
-pub fn build(files: &[SourceFile], algorithm: Algorithm) -> Result<Config, Refused> {
+/// [`ConfigError`] with the file, the line and the reason of the first fault.
+pub fn build(files: &[SourceFile], algorithm: Algorithm) -> Result<Config, ConfigError> {
     let mut config = Config::default();
     for SourceFile { path, text } in files {
-        let text = std::str::from_utf8(text).map_err(|_| Refused::whole(path, "is not UTF-8"))?;
+        let text = std::str::from_utf8(text).map_err(|_| ConfigError::whole(path, "is not UTF-8"))?;
         if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
-            return Err(Refused::whole(path, "is empty: a file begins with 'domain: NAME'"));
+            return Err(ConfigError::whole(path, "is empty: a file begins with 'domain: NAME'"));
         }
         let read = serde_saphyr::from_str::<DomainText>(text).map_err(|why| malformed(path, &why))?;
         let domain = &read.domain;
         if domain.value.is_empty() {
-            return Err(Refused::at(path, domain.referenced, "the domain is empty"));
+            return Err(ConfigError::at(path, domain.referenced, "the domain is empty"));
         }
         if config.domains.contains_key(&domain.value) {
             let reason = format!("another file has the domain '{}', too", domain.value);
-            return Err(Refused::at(path, domain.referenced, reason));
+            return Err(ConfigError::at(path, domain.referenced, reason));
         }
         let reader = Reader { path, algorithm };
         let level = reader.level(read.descriptors.unwrap_or_default(), &domain.value)?;
@@ -34,34 +34,34 @@ pub fn build(files: &[SourceFile], algorithm: Algorithm) -> Result<Config, Refus
     Ok(config)
 }
 
-/// What the YAML reader says, in one line.
-fn malformed(path: &Path, why: &serde_saphyr::Error) -> Refused {
+/// The error of the YAML reader in one line.
+fn malformed(path: &Path, why: &serde_saphyr::Error) -> ConfigError {
     let plain = why.without_snippet();
     let text = plain.to_string();
     let line = text.lines().next().unwrap_or("is not YAML");
     match plain.location() {
         Some(location) => {
-            // The place stands in front.
+            // The place already stands in front of the text, so it is cut out of the text.
             let place = format!(" at line {}, column {}", location.line(), location.column());
-            Refused::at(path, location, line.replace(&place, ""))
+            ConfigError::at(path, location, line.replace(&place, ""))
         }
-        None => Refused::whole(path, line),
+        None => ConfigError::whole(path, line),
     }
 }
 
-/// Where it is read, and how its units count.
+/// The file that is being read, and how its units count.
 struct Reader<'f> {
     path: &'f Path,
     algorithm: Algorithm,
 }
 
 impl Reader<'_> {
-    fn refuse(&self, at: Location, reason: impl Into<String>) -> Refused {
-        Refused::at(self.path, at, reason)
+    fn refuse(&self, at: Location, reason: impl Into<String>) -> ConfigError {
+        ConfigError::at(self.path, at, reason)
     }
 
-    /// Descriptors beside each other.
-    fn level(&self, texts: Vec<DescriptorText>, above: &str) -> Result<Level, Refused> {
+    /// Reads the descriptors of one level.
+    fn level(&self, texts: Vec<DescriptorText>, above: &str) -> Result<Level, ConfigError> {
         let mut level = Level::default();
         for text in texts {
             let at = text.key.referenced;
@@ -97,7 +97,7 @@ impl Reader<'_> {
         Ok(level)
     }
 
-    fn allowance(&self, text: &DescriptorText, full: &str) -> Result<Option<Allowance>, Refused> {
+    fn allowance(&self, text: &DescriptorText, full: &str) -> Result<Option<Allowance>, ConfigError> {
         let at = text.key.referenced;
         let mut rule = match (&text.rate_limit, &text.limits) {
             (None, None) => return Ok(None),
@@ -120,11 +120,11 @@ impl Reader<'_> {
         Ok(Some(Allowance::Limited(Arc::new(rule))))
     }
 
-    fn written(&self, limits: &Spanned<String>) -> Result<Rule, Refused> {
+    fn written(&self, limits: &Spanned<String>) -> Result<Rule, ConfigError> {
         Rule::written(&limits.value).map_err(|why| self.refuse(limits.referenced, why))
     }
 
-    fn unlimited(&self, text: &RateLimitText, at: Location, full: &str) -> Result<Allowance, Refused> {
+    fn unlimited(&self, text: &RateLimitText, at: Location, full: &str) -> Result<Allowance, ConfigError> {
         if let Some(unit) = &text.unit {
             return Err(self.refuse(unit.referenced, format!("'{full}' is unlimited and has a unit")));
         }
@@ -134,7 +134,7 @@ impl Reader<'_> {
         Ok(Allowance::Unlimited { replaces: self.replaces(text, at, full)? })
     }
 
-    fn rate_limit(&self, text: &RateLimitText, at: Location, full: &str) -> Result<Rule, Refused> {
+    fn rate_limit(&self, text: &RateLimitText, at: Location, full: &str) -> Result<Rule, ConfigError> {
         let replaces = self.replaces(text, at, full)?;
         let name = text.name.clone().unwrap_or_default();
         let rule = match (&text.unit, &text.limits) {
@@ -163,7 +163,7 @@ impl Reader<'_> {
                     );
                     return Err(self.refuse(unit.referenced, reason));
                 };
-                // As in envoyproxy/ratelimit, none named are none allowed.
+                // As in envoyproxy/ratelimit, a missing number allows no requests.
                 let requests = text.requests_per_unit.as_ref().map_or(0, |requests| requests.value);
                 Rule::new(self.algorithm, requests, known)
             }
@@ -171,7 +171,7 @@ impl Reader<'_> {
         Ok(Rule { name, replaces, ..rule })
     }
 
-    fn replaces(&self, text: &RateLimitText, at: Location, full: &str) -> Result<Vec<String>, Refused> {
+    fn replaces(&self, text: &RateLimitText, at: Location, full: &str) -> Result<Vec<String>, ConfigError> {
         let mut names = Vec::new();
         for replaced in text.replaces.iter().flatten() {
             let Some(name) = replaced.name.as_ref().filter(|name| !name.value.is_empty()) else {

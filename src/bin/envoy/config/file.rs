@@ -1,9 +1,9 @@
-//! The shape of one file. A key that is not named here is an error.
+//! The structure of one file. A key that is not named here is an error.
 
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
-/// A file: one domain.
+/// A file, which describes one domain.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DomainText {
@@ -11,7 +11,7 @@ pub struct DomainText {
     pub descriptors: Option<Vec<DescriptorText>>,
 }
 
-/// A descriptor with all below it.
+/// A descriptor with all descriptors below it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DescriptorText {
@@ -29,7 +29,7 @@ pub struct DescriptorText {
     pub metadata: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
-/// How much.
+/// The limit of a descriptor.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RateLimitText {
@@ -42,7 +42,7 @@ pub struct RateLimitText {
     pub replaces: Option<Vec<ReplacesText>>,
 }
 
-/// The name of a limit that gives way.
+/// The name of a limit that another limit replaces.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReplacesText {

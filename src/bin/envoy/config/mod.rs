@@ -1,17 +1,17 @@
-//! What is limited how much: the files of envoyproxy/ratelimit, read and checked.
+//! The configuration: the files of envoyproxy/ratelimit, read and checked.
 //!
 //! | file | idea |
 //! |---|---|
-//! | [`source`] | which files there are, and what stands in them |
-//! | [`mod@file`] | the shape of one file |
-//! | [`mod@unit`] | seconds, minutes … years |
+//! | [`source`] | which files there are, and what they contain |
+//! | [`mod@file`] | the structure of one file |
+//! | [`mod@unit`] | the units of time, from second to year |
 //! | [`rule`] | one limit, ready to be asked for |
 //! | [`build`] | files → [`Config`], with a reason for every refusal |
-//! | [`mod@refused`] | why a file is not taken, and where |
+//! | [`error`] | why a file is refused, and where |
 
 pub mod build;
+pub mod error;
 pub mod file;
-pub mod refused;
 pub mod rule;
 pub mod source;
 pub mod unit;
@@ -19,14 +19,14 @@ pub mod unit;
 #[cfg(test)]
 mod tests;
 
-pub use refused::Refused;
+pub use error::ConfigError;
 pub use rule::{Algorithm, Allowance, Mode, Rule};
 pub use unit::Unit;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// All domains.
+/// The limits of all domains.
 #[derive(Debug, Default)]
 pub struct Config {
     domains: HashMap<String, Level>,
@@ -38,23 +38,23 @@ impl Config {
         self.domains.get(name)
     }
 
-    /// How many domains there are.
+    /// The number of domains.
     pub fn domains(&self) -> usize {
         self.domains.len()
     }
 
-    /// How many limits there are.
+    /// The number of limits.
     pub fn limits(&self) -> usize {
         self.domains.values().map(Level::limits).sum()
     }
 }
 
-/// The descriptors that may follow each other's entry at one depth.
+/// The descriptors that may follow the same entries above them.
 #[derive(Debug, Default)]
 pub struct Level {
-    /// By `key` or `key_value`.
+    /// The descriptors by `key` or `key_value`.
     entries: HashMap<String, Node>,
-    /// Those with a `*`, in the order of the file.
+    /// The names of those with a `*`, in the order of the file.
     wildcards: Vec<String>,
 }
 
@@ -63,12 +63,12 @@ impl Level {
         self.entries.values().map(|node| usize::from(node.allowance.is_some()) + node.below.limits()).sum()
     }
 
-    /// What stands under exactly this text.
+    /// The descriptor with exactly this name.
     pub fn exact(&self, text: &str) -> Option<&Node> {
         self.entries.get(text)
     }
 
-    /// The first entry with a `*` that holds this text, and its own text.
+    /// The first descriptor in the file whose `*` matches this text, with its name.
     pub fn wildcard(&self, text: &str) -> Option<(&str, &Node)> {
         let pattern = self.wildcards.iter().find(|pattern| holds(pattern, text))?;
         Some((pattern, self.entries.get(pattern)?))
@@ -78,19 +78,19 @@ impl Level {
 /// One descriptor of the configuration.
 #[derive(Debug)]
 pub struct Node {
-    /// What it allows, if it limits anything itself.
+    /// The limit of the descriptor, if it has one.
     pub allowance: Option<Arc<Allowance>>,
-    /// What may follow.
+    /// The descriptors that may follow.
     pub below: Level,
-    /// Each value has a metric of its own.
+    /// True if each value has a metric of its own.
     pub detailed_metric: bool,
-    /// The metric tells the value of this entry.
+    /// True if the name of the metric has the value of this entry.
     pub value_to_metric: bool,
-    /// All values that the `*` holds share one limit.
+    /// True if all values that the `*` matches share one limit.
     pub share_threshold: bool,
 }
 
-/// True when `text` is `pattern` with something, or nothing, for each `*`.
+/// True if `text` is `pattern` with any text, also none, for each `*`.
 fn holds(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(mut rest) = parts.next().and_then(|head| text.strip_prefix(head)) else { return false };

@@ -7,17 +7,18 @@ use std::sync::Arc;
 /// How `unit` and `requests_per_unit` count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Algorithm {
-    /// In windows from the epoch on, as envoyproxy/ratelimit does.
+    /// In windows that start at multiples of the unit since the epoch, as envoyproxy/ratelimit
+    /// does.
     #[default]
     Fixed,
     /// In any interval of the unit's length.
     Sliding,
-    /// As a bucket that refills all the time.
+    /// As a bucket that refills continuously.
     Bucket,
 }
 
 impl Algorithm {
-    /// As the command line names it.
+    /// Reads the name that the command line takes.
     pub fn parse(text: &str) -> Option<Self> {
         match text {
             "fixed" => Some(Self::Fixed),
@@ -27,8 +28,8 @@ impl Algorithm {
         }
     }
 
-    /// The limit as a command takes it. A bucket of nothing is written as a
-    /// window of nothing, which denies as well.
+    /// The limit as commands take it. A bucket of 0 requests is written as a fixed window of 0
+    /// requests, which denies everything as well.
     fn text(self, requests: u32, unit: Unit) -> String {
         let name = match self {
             Self::Bucket if requests > 0 => "bucket:",
@@ -42,17 +43,17 @@ impl Algorithm {
 /// What a descriptor allows.
 #[derive(Debug)]
 pub enum Allowance {
-    /// Everything, without asking.
+    /// All requests, without asking Redis.
     Unlimited {
-        /// The names of the limits that give way to it.
+        /// The names of the limits that this one replaces.
         replaces: Vec<String>,
     },
-    /// As much as a rule.
+    /// The requests that the rule grants.
     Limited(Arc<Rule>),
 }
 
 impl Allowance {
-    /// The names of the limits that give way to it.
+    /// The names of the limits that this one replaces.
     pub fn replaces(&self) -> &[String] {
         match self {
             Self::Unlimited { replaces } => replaces,
@@ -61,46 +62,46 @@ impl Allowance {
     }
 }
 
-/// What the denial of a limit does.
+/// The effect if a limit denies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// It denies the request.
+    /// The request is denied.
     #[default]
     Enforced,
-    /// It is counted only.
+    /// It is only counted.
     Shadow,
-    /// It denies the request when all limits of this mode do.
+    /// The request is denied if all limits of this mode deny.
     Quota,
 }
 
-/// One limit, or several that hold together.
+/// One limit, or several limits that are asked together.
 #[derive(Debug)]
 pub struct Rule {
-    /// The limits as a command takes them.
+    /// The limits as commands take them.
     pub limits: String,
-    /// What is known of each of them, in their order.
+    /// The facts of each limit, in their order.
     pub facts: Vec<Facts>,
     pub mode: Mode,
-    /// Empty without a name.
+    /// The name in the configuration. Empty if there is none.
     pub name: String,
-    /// The names of the limits that give way to it.
+    /// The names of the limits that this rule replaces.
     pub replaces: Vec<String>,
     pub metadata: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
-/// What headers and answers show of a limit.
+/// The facts of a limit that headers and answers show.
 #[derive(Debug)]
 pub struct Facts {
     pub label: String,
-    /// `None` when the server alone knows.
+    /// The capacity. `None` if only the server knows it.
     pub capacity: Option<u64>,
-    /// In how many seconds, rounded up, all of it comes back.
+    /// The seconds, rounded up, in which the whole capacity comes back.
     pub window: Option<u64>,
-    /// In how many microseconds; no interval of that length has more than the
-    /// capacity.
-    pub period_us: Option<u64>,
+    /// The length in microseconds that no window of the limit exceeds. `None` if there is no such
+    /// length.
+    pub longest_us: Option<u64>,
     pub unit: Option<Unit>,
-    /// It never denies.
+    /// True if the limit never denies.
     pub shadow: bool,
 }
 
@@ -112,7 +113,7 @@ impl Facts {
                 label: name.to_string(),
                 capacity: None,
                 window: None,
-                period_us: None,
+                longest_us: None,
                 unit: None,
                 shadow: false,
             },
@@ -124,7 +125,7 @@ impl Facts {
             label: limit.label().into_owned(),
             capacity: limit.capacity(),
             window: limit.refill_us().map(|us| us.div_ceil(1_000_000)),
-            period_us: limit.refill_us(),
+            longest_us: limit.covering_us(),
             unit: limit.period_us().and_then(Unit::of_micros),
             shadow: limit.shadow(),
         }
@@ -132,7 +133,7 @@ impl Facts {
 }
 
 impl Rule {
-    /// `requests` in each `unit`.
+    /// The rule of `requests` in each `unit`.
     pub fn new(algorithm: Algorithm, requests: u32, unit: Unit) -> Self {
         let limits = algorithm.text(requests, unit);
         let label = limits.clone();
@@ -140,17 +141,17 @@ impl Rule {
             label,
             capacity: Some(requests.into()),
             window: Some(unit.seconds()),
-            period_us: unit.seconds().checked_mul(1_000_000),
+            longest_us: unit.seconds().checked_mul(1_000_000),
             unit: Some(unit),
             shadow: false,
         };
         Self::of(limits, vec![facts])
     }
 
-    /// Limits in Floodgate's own text.
+    /// The rule of limits in Floodgate's own text.
     ///
     /// # Errors
-    /// The reason, naming the bad limit.
+    /// The reason, which names the bad limit.
     pub fn written(text: &str) -> Result<Self, String> {
         let terms = match Expression::parse(text.as_bytes()).map_err(|why| why.to_string())? {
             Expression::Terms(terms) => terms,
@@ -166,13 +167,14 @@ impl Rule {
         Ok(Self::of(text.to_owned(), terms.iter().map(Facts::of).collect()))
     }
 
-    /// Its limits as they are counted and deny nothing: those that can be.
+    /// The limits as shadow limits, which are counted and deny nothing. Limits that cannot be
+    /// shadow limits are left out. `None` if none is left.
     pub fn in_the_shadow(&self) -> Option<String> {
         let can = |text: &&str| {
             let Ok(Expression::Terms(terms)) = Expression::parse(text.as_bytes()) else { return false };
             matches!(terms.as_slice(), [Term::Limit(_)])
         };
-        // A policy has its own options, and `block=` is for limits that deny.
+        // A policy has options of its own. A shadow limit cannot have `block=`.
         let shadows: Vec<String> = self
             .limits
             .split(',')

@@ -1,23 +1,23 @@
-//! The files of a configuration: one, or all `.yaml` and `.yml` of a folder.
+//! The files of a configuration: one file, or all `.yaml` and `.yml` files of a folder.
 
-use super::Refused;
+use super::ConfigError;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-/// What stands in a file.
+/// A file and its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceFile {
     pub path: PathBuf,
     pub text: Vec<u8>,
 }
 
-/// Reads them all, in the order of their names. Files whose name begins with a
-/// dot are passed over, as those that Kubernetes keeps beside mounted ones.
+/// Reads all files in the order of their names. Files whose name starts with a dot are skipped,
+/// because Kubernetes keeps such files beside the mounted ones.
 ///
 /// # Errors
-/// When a file cannot be read, and when there is none.
-pub fn read(path: &Path) -> Result<Vec<SourceFile>, Refused> {
-    let unreadable = |path: &Path, why: io::Error| Refused::whole(path, format!("cannot be read: {why}"));
+/// [`ConfigError`] if a file cannot be read, or if there is none.
+pub fn read(path: &Path) -> Result<Vec<SourceFile>, ConfigError> {
+    let unreadable = |path: &Path, why: io::Error| ConfigError::whole(path, format!("cannot be read: {why}"));
     let mut paths = Vec::new();
     if fs::metadata(path).map_err(|why| unreadable(path, why))?.is_dir() {
         for entry in fs::read_dir(path).map_err(|why| unreadable(path, why))? {
@@ -30,7 +30,7 @@ pub fn read(path: &Path) -> Result<Vec<SourceFile>, Refused> {
         }
         paths.sort();
         if paths.is_empty() {
-            return Err(Refused::whole(path, "the folder holds no file that ends in .yaml or .yml"));
+            return Err(ConfigError::whole(path, "the folder holds no file that ends in .yaml or .yml"));
         }
     } else {
         paths.push(path.to_owned());

@@ -1,4 +1,4 @@
-//! Files that are taken, and files that are refused with line and reason.
+//! Tests of files that are taken, and of files that are refused with a line and a reason.
 
 use super::build::build;
 use super::source::SourceFile;
@@ -18,7 +18,7 @@ fn entries(text: &str) -> Vec<Entry> {
         .collect()
 }
 
-/// The limits that a descriptor meets: their text, `unlimited` or `-`.
+/// The limits that a descriptor meets: their text, `unlimited`, or `-` for none.
 fn met(config: &Config, domain: &str, descriptor: &str) -> String {
     match find(config, domain, &entries(descriptor)).map(|found| found.allowance) {
         None => "-".into(),
@@ -86,16 +86,16 @@ descriptors:
     assert_eq!((config.domains(), config.limits()), (1, 9));
     for (descriptor, limit) in [
         ("path=/abc", "fixed:4/h"),
-        // The first in the file, not the longest.
+        // The first in the file wins, not the longest.
         ("path=/abz", "fixed:2/m"),
         ("path=/x.png", "fixed:5/d"),
         ("path=/other", "fixed:1/s"),
         ("path", "fixed:1/s"),
         ("user=bob path=/x", "fixed:6/7d"),
-        // Bob has his own list, and /y is not in it.
+        // Bob has a list of his own, which does not contain /y.
         ("user=bob path=/y", "-"),
         ("user=eve path=/y", "fixed:7/30d"),
-        // As deep as the limit, no less and no more.
+        // The request must have exactly as many entries as lead to the limit.
         ("user=eve", "-"),
         ("user=eve path=/y more=1", "-"),
         ("free=1", "-"),
@@ -191,7 +191,7 @@ fn yaml_as_people_write_it() {
     let config = read("---\n# a comment\ndomain: d\ndescriptors:\n- key: a\n  value: 5\n  shadow_mode: yes\n  rate_limit:\n    unit: Minute\n    requests_per_unit: 4294967295\n- key: b\n  value:\n  rate_limit:\n  descriptors:\n").unwrap();
     assert_eq!(met(&config, "d", "a=5"), "fixed:4294967295/m");
     assert_eq!(read("domain: d\n").unwrap().limits(), 0);
-    // Values are text, whatever they look like; anchors and merges are YAML's.
+    // A value is text, whatever it looks like. Anchors and merges are features of YAML.
     let config = read(
         "
 domain: d

@@ -14,7 +14,7 @@ pub enum Unit {
     Hour,
     /// 24 h.
     Day,
-    /// 7 days, from a Thursday as the epoch was one.
+    /// 7 days. A week starts on a Thursday, because the epoch was one.
     Week,
     /// 30 days.
     Month,
@@ -23,16 +23,16 @@ pub enum Unit {
 }
 
 impl Unit {
-    /// All of them, the shortest first.
+    /// All units, the shortest first.
     pub const ALL: [Self; 7] =
         [Self::Second, Self::Minute, Self::Hour, Self::Day, Self::Week, Self::Month, Self::Year];
 
-    /// As configurations name it, in letters of any case.
+    /// The unit with this name in a configuration, in letters of any case.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|unit| unit.word().eq_ignore_ascii_case(text))
     }
 
-    /// As configurations name it.
+    /// The name of the unit in configurations.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Second => "second",
@@ -45,8 +45,8 @@ impl Unit {
         }
     }
 
-    /// As limits name its length. Weeks, months and years are written in days,
-    /// so that a window is a multiple of its length since the epoch.
+    /// The length of the unit, as limits write it. Weeks, months and years are written in days,
+    /// because a window must start at a multiple of its length since the epoch.
     pub const fn period(self) -> &'static str {
         match self {
             Self::Second => "s",
@@ -59,7 +59,7 @@ impl Unit {
         }
     }
 
-    /// Its length in seconds.
+    /// The length of the unit in seconds.
     pub const fn seconds(self) -> u64 {
         const DAY: u64 = 24 * 3600;
         match self {
@@ -73,12 +73,12 @@ impl Unit {
         }
     }
 
-    /// The unit of that length.
+    /// The unit of this length in microseconds, if there is one.
     pub fn of_micros(us: u64) -> Option<Self> {
         Self::ALL.into_iter().find(|unit| unit.seconds().checked_mul(1_000_000) == Some(us))
     }
 
-    /// As an answer shows it.
+    /// The unit as answers show it.
     pub const fn shown(self) -> Shown {
         match self {
             Self::Second => Shown::Second,
@@ -91,7 +91,7 @@ impl Unit {
         }
     }
 
-    /// What a request asked for; `None` for a unit that is not known.
+    /// The unit that a request asked for. `None` if it is unknown.
     pub fn requested(unit: RateLimitUnit) -> Option<Self> {
         match unit {
             RateLimitUnit::Unknown => None,

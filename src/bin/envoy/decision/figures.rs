@@ -1,32 +1,32 @@
-//! Where a limit stands, read from the replies of RL.BATCH and RL.QUOTA.
+//! The figures of a limit, read from the replies of RL.BATCH and RL.QUOTA.
 
 use redis::Value;
 
-/// Where the binding limit of a descriptor stands.
+/// The figures of the binding limit of a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Figures {
-    /// It has not what the request asks for.
+    /// True if the limit denies what the request asks for.
     pub over: bool,
-    /// Its capacity; `None` for unlimited.
+    /// The capacity. `None` if unlimited.
     pub capacity: Option<u64>,
-    /// Whole units left; `None` for unlimited.
+    /// The whole units that are left. `None` if unlimited.
     pub remaining: Option<u64>,
-    /// When the same would be granted: 0 for now, -1 for never.
+    /// The time until the same request would be granted, in milliseconds: 0 for now, -1 for never.
     pub retry_ms: i64,
-    /// When all of it is back; -1 for never.
+    /// The time until the limit is full again, in milliseconds; -1 for never.
     pub reset_ms: i64,
-    /// Its place among the limits of the rule, where it is known.
+    /// The position of the limit in its rule, if it is known.
     pub index: Option<usize>,
-    /// The server has other limits for the key, which win: a pin, or what it has
-    /// where callers may bring none. Known when the limit was looked at.
+    /// True if the server has other limits for the key, which win: a pin, or its own limits where
+    /// callers may not name any. It is known only after a look at the limit.
     pub overruled: bool,
 }
 
-/// What the `index` of a reply says instead of a place.
+/// The `index` of a reply if the request was denied because of other items.
 const DENIED_BY_OTHERS: i64 = -3;
 
 impl Figures {
-    /// Of what nothing is known.
+    /// The figures if nothing is known.
     pub const NONE: Self = Self {
         over: false,
         capacity: None,
@@ -37,7 +37,7 @@ impl Figures {
         overruled: false,
     };
 
-    /// Longest denial, else least remaining: the smaller binds.
+    /// True if this limit binds before the other: it denies for longer, or has less left.
     pub fn binds_before(&self, other: &Self) -> bool {
         let wait = |figures: &Self| if figures.retry_ms < 0 { i64::MAX } else { figures.retry_ms };
         let left = |figures: &Self| figures.remaining.unwrap_or(u64::MAX);
@@ -48,7 +48,7 @@ impl Figures {
     }
 }
 
-/// The number that it is.
+/// The value as an integer.
 pub fn integer(value: &Value) -> Option<i64> {
     match value {
         Value::Int(n) => Some(*n),
@@ -56,12 +56,12 @@ pub fn integer(value: &Value) -> Option<i64> {
     }
 }
 
-/// -1 is unlimited.
-fn count(n: i64) -> Option<u64> {
+/// A count, which is `None` for -1: unlimited.
+fn non_negative(n: i64) -> Option<u64> {
     u64::try_from(n).ok()
 }
 
-/// The six integers of RL.ACQUIRE, as one item of a batch.
+/// Reads the six integers of RL.ACQUIRE, which are one item of a batch.
 pub fn of_six(value: &Value) -> Option<Figures> {
     let Value::Array(items) = value else { return None };
     let [granted, limit, remaining, retry, reset, index] = items.as_slice() else { return None };
@@ -69,9 +69,9 @@ pub fn of_six(value: &Value) -> Option<Figures> {
     let granted = integer(granted)? > 0;
     Some(Figures {
         over: !granted && index != DENIED_BY_OTHERS,
-        capacity: count(integer(limit)?),
-        remaining: count(integer(remaining)?),
-        // The wait of the others says nothing about this one.
+        capacity: non_negative(integer(limit)?),
+        remaining: non_negative(integer(remaining)?),
+        // The time until the other items are granted says nothing about this one.
         retry_ms: if index == DENIED_BY_OTHERS { 0 } else { integer(retry)? },
         reset_ms: integer(reset)?,
         index: usize::try_from(index).ok(),
@@ -79,8 +79,8 @@ pub fn of_six(value: &Value) -> Option<Figures> {
     })
 }
 
-/// The maps of RL.QUOTA, one a limit, in the flat form of RESP2. Nil, for a key
-/// that nothing limits, is unlimited.
+/// Reads the maps of RL.QUOTA, one for each limit, in the flat form of RESP2. Nil, for a key
+/// without limits, is unlimited.
 pub fn of_quota(value: &Value) -> Option<Figures> {
     let rows = match value {
         Value::Array(rows) => rows.as_slice(),
@@ -101,8 +101,8 @@ pub fn of_quota(value: &Value) -> Option<Figures> {
         let retry_ms = integer(field(row, "retry_after_ms")?)?;
         let figures = Figures {
             over: retry_ms != 0,
-            capacity: count(integer(field(row, "limit")?)?),
-            remaining: count(integer(field(row, "remaining")?)?),
+            capacity: non_negative(integer(field(row, "limit")?)?),
+            remaining: non_negative(integer(field(row, "remaining")?)?),
             retry_ms,
             reset_ms: integer(field(row, "reset_after_ms")?)?,
             index: Some(at),
@@ -113,11 +113,11 @@ pub fn of_quota(value: &Value) -> Option<Figures> {
         }
     }
     let binding = binding.unwrap_or(Figures::NONE);
-    // How long, the block itself would have to say: nothing is promised.
+    // The end of the block is not read, so no time is promised.
     Some(if blocked { Figures { over: true, remaining: Some(0), retry_ms: -1, ..binding } } else { binding })
 }
 
-/// The value after a name in a flat map.
+/// The value of a name in a flat map.
 pub fn field<'v>(row: &'v [Value], name: &str) -> Option<&'v Value> {
     row.chunks_exact(2).find_map(|pair| match pair {
         [key, value] if is_text(key, name) => Some(value),
@@ -125,7 +125,7 @@ pub fn field<'v>(row: &'v [Value], name: &str) -> Option<&'v Value> {
     })
 }
 
-/// It is that text.
+/// True if the value is this text.
 pub fn is_text(value: &Value, text: &str) -> bool {
     match value {
         Value::BulkString(own) => own == text.as_bytes(),

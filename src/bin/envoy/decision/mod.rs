@@ -1,17 +1,17 @@
-//! What is asked of Redis for one request, and what the answers come to.
+//! Asks Redis about one request, and decides by the answers.
 //!
-//! The limits that deny are taken by one RL.BATCH ALL: all of them or none. That
-//! is the only command of a request without anything of the following.
+//! One RL.BATCH ALL takes the units of the limits that deny: of all of them, or of none. Most
+//! requests need no other command. The exceptions are:
 //!
 //! | what | how |
 //! |---|---|
-//! | shadow limits | an RL.BATCH EACH beside it, in the same round trip |
-//! | several limits in quota mode | an RL.BATCH EACH once the others have granted; when none of them grants, the others are given back |
-//! | 0 hits | an RL.QUOTA first; when it finds nothing left, nothing is taken |
-//! | negative hits | an RL.REFUND, and an RL.QUOTA for the figures, in the same round trip; both once more where the key has other limits than the rule's: a pin |
+//! | shadow limits | an RL.BATCH EACH in the same round trip |
+//! | several limits in quota mode | an RL.BATCH EACH after the other limits have granted; if all in quota mode deny, the units of the others are given back |
+//! | 0 hits | an RL.QUOTA first; if nothing is left, nothing is taken |
+//! | negative hits | an RL.REFUND, and an RL.QUOTA for the figures, in the same round trip; both again if the key has other limits than those of the rule, such as a pin |
 //!
-//! The limits of a request that is denied before they are asked are looked at
-//! with RL.QUOTA, for the figures of the answer.
+//! If a request is denied before all of its limits were asked, an RL.QUOTA looks at the others, for
+//! the figures of the answer.
 
 pub mod figures;
 mod round;
@@ -19,27 +19,27 @@ mod round;
 pub use figures::Figures;
 
 use crate::config::{Mode, Rule};
-use crate::link::{Link, Unanswered};
+use crate::link::{Link, LinkError};
 use round::Round;
 use std::sync::Arc;
 
-/// The most that a command takes.
+/// The most units that one command takes.
 pub const MOST_UNITS: u64 = 1_000_000_000_000;
 
 /// What a descriptor does to its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hits {
-    /// So many are taken, from 1 on.
+    /// Takes this many units, 1 or more.
     Take(u64),
-    /// Is there anything left?
+    /// Looks whether one unit is left.
     Look,
-    /// So many are given back, from 1 on.
+    /// Gives this many units back, 1 or more.
     GiveBack(u64),
 }
 
 impl Hits {
-    /// What Envoy's two fields mean. More than a command takes is more than any
-    /// limit has.
+    /// The meaning of the two fields of Envoy. A number above [`MOST_UNITS`] is lowered to it,
+    /// which is more than any limit has.
     pub fn of(addend: u64, negative: bool) -> Self {
         match (addend.min(MOST_UNITS), negative) {
             (0, _) => Self::Look,
@@ -48,7 +48,7 @@ impl Hits {
         }
     }
 
-    /// How many are taken.
+    /// The number of units to take.
     pub const fn taken(self) -> u64 {
         match self {
             Self::Take(n) => n,
@@ -56,7 +56,7 @@ impl Hits {
         }
     }
 
-    /// For how many it is looked whether they are there.
+    /// The number of units that a look asks for.
     const fn looked_for(self) -> u64 {
         match self {
             Self::Take(n) => n,
@@ -67,46 +67,48 @@ impl Hits {
 
 /// A limit that a request meets.
 #[derive(Debug)]
-pub struct Ask {
+pub struct LimitCheck {
     pub key: String,
     pub rule: Arc<Rule>,
     pub hits: Hits,
 }
 
-/// What came of a request.
+/// The decision on a request.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// For each ask.
+    /// The figures of each check.
     pub figures: Vec<Figures>,
-    /// The whole request.
+    /// True if the whole request is denied.
     pub denied: bool,
 }
 
-/// How a limit takes part.
+/// The part that a limit has in the decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
-    /// All or nothing with the others of this part.
+    /// Takes its units together with the others of this part, or none.
     Together,
-    /// For itself, and never denying.
+    /// Takes its units alone, and never denies.
     Apart,
-    /// For itself, denying when all of this part do.
+    /// Takes its units alone. It denies if all limits in quota mode deny.
     Quota,
-    /// Looked at; a denial denies the request.
+    /// Looks whether units are left. A denial denies the request.
     Gate,
-    /// Looked at; denying as those of quota mode do.
+    /// Looks whether units are left. It denies as [`Part::Quota`] does.
     QuotaLook,
-    /// Looked at, and never denying.
+    /// Looks at the figures, and never denies.
     View,
-    /// Given back.
+    /// Gives units back.
     Return,
 }
 
-/// The part of each. One limit alone in quota mode denies as any other.
-fn parts(asks: &[Ask]) -> Vec<Part> {
-    let in_quota = |ask: &&Ask| ask.rule.mode == Mode::Quota && !matches!(ask.hits, Hits::GiveBack(_));
-    let quota_alone = asks.iter().filter(in_quota).count() == 1;
-    asks.iter()
-        .map(|ask| match (ask.hits, ask.rule.mode) {
+/// The part of each check. A single limit in quota mode denies as any other limit does.
+fn parts(checks: &[LimitCheck]) -> Vec<Part> {
+    let in_quota =
+        |check: &&LimitCheck| check.rule.mode == Mode::Quota && !matches!(check.hits, Hits::GiveBack(_));
+    let quota_alone = checks.iter().filter(in_quota).count() == 1;
+    checks
+        .iter()
+        .map(|check| match (check.hits, check.rule.mode) {
             (Hits::GiveBack(_), _) => Part::Return,
             (Hits::Take(_), Mode::Shadow) => Part::Apart,
             (Hits::Look, Mode::Shadow) => Part::View,
@@ -118,99 +120,122 @@ fn parts(asks: &[Ask]) -> Vec<Part> {
         .collect()
 }
 
-/// Decides about all limits that a request meets; they are of one domain.
+/// Decides about all limits that a request meets. All of them belong to one domain.
 ///
 /// # Errors
-/// When Redis does not answer, or answers with an error. What was taken until
-/// then stays taken.
-pub async fn decide(link: &Link, asks: &[Ask]) -> Result<Decision, Unanswered> {
-    let parts = parts(asks);
-    let all = |wanted: &[Part]| -> Vec<usize> {
-        parts.iter().enumerate().filter(|(_, part)| wanted.contains(part)).map(|(at, _)| at).collect()
-    };
-    let mut figures = vec![Figures::NONE; asks.len()];
-    let over = |figures: &[Figures], at: usize| figures.get(at).is_some_and(|figures| figures.over);
-
-    let together = all(&[Part::Together]);
-    let gates = all(&[Part::Gate]);
-    let quota_takes = all(&[Part::Quota]);
-    let quota_looks = all(&[Part::QuotaLook]);
-    let returns = all(&[Part::Return]);
-
-    let mut round = Round::new(asks);
-    for &at in &returns {
-        round.give_back(at);
-    }
-    round.look_at(&all(&[Part::Gate, Part::QuotaLook, Part::View, Part::Return]));
-    if !gates.is_empty() {
-        round.send(link, &mut figures).await?;
-        round = Round::new(asks);
-    }
-    let mut denied = gates.iter().any(|&at| over(&figures, at));
+/// [`LinkError`] if Redis does not answer, or answers with an error. Units that were taken before
+/// stay taken.
+pub async fn decide(link: &Link, checks: &[LimitCheck]) -> Result<Decision, LinkError> {
+    let mut all =
+        PendingDecision { link, checks, parts: parts(checks), figures: vec![Figures::NONE; checks.len()] };
+    let (together, quota) = (all.of(&[Part::Together]), all.of(&[Part::Quota]));
+    let mut round = all.begin().await?;
+    let mut denied = all.any_over(&all.of(&[Part::Gate]));
     if denied {
         round.look_at(&together);
     } else {
         round.take_all(&together);
     }
-    round.take_each(&all(&[Part::Apart]));
-    // Without others before them, those of quota mode need not wait.
+    round.take_each(&all.of(&[Part::Apart]));
+    // If no other limits must grant first, those in quota mode are asked in the same round trip.
     let at_once = together.is_empty() && !denied;
     if at_once {
-        round.take_each(&quota_takes);
+        round.take_each(&quota);
     }
-    round.send(link, &mut figures).await?;
-    give_back_overruled(link, asks, &returns, &mut figures).await?;
-    denied |= together.iter().any(|&at| over(&figures, at));
-
-    if !at_once && !quota_takes.is_empty() {
-        let mut round = Round::new(asks);
+    round.send(link, &mut all.figures).await?;
+    all.give_back_overruled(&all.of(&[Part::Return])).await?;
+    denied |= all.any_over(&together);
+    if !at_once && !quota.is_empty() {
+        let mut round = Round::new(checks);
         if denied {
-            round.look_at(&quota_takes);
+            round.look_at(&quota);
         } else {
-            round.take_each(&quota_takes);
+            round.take_each(&quota);
         }
-        round.send(link, &mut figures).await?;
+        round.send(link, &mut all.figures).await?;
     }
-    let in_quota = quota_takes.len() + quota_looks.len();
-    let over_quota = quota_takes.iter().chain(&quota_looks).filter(|&&at| over(&figures, at)).count();
-    if !denied && in_quota > 0 && over_quota == in_quota {
+    if !denied && all.quota_is_over() {
         denied = true;
-        if !together.is_empty() {
-            let mut round = Round::new(asks);
-            for &at in &together {
-                round.give_back(at);
-                round.view(at);
-            }
-            round.send(link, &mut figures).await?;
-            give_back_overruled(link, asks, &together, &mut figures).await?;
-        }
+        all.give_back(&together).await?;
     }
-    for (at, part) in parts.iter().enumerate() {
-        if *part == Part::Return
-            && let Some(figures) = figures.get_mut(at)
-        {
+    for at in all.of(&[Part::Return]) {
+        if let Some(figures) = all.figures.get_mut(at) {
             figures.over = false;
         }
     }
-    Ok(Decision { figures, denied })
+    Ok(Decision { figures: all.figures, denied })
 }
 
-/// Gives back once more where the key's own limits had granted, and not those of
-/// the rule: what was named then gave nothing back.
-async fn give_back_overruled(
-    link: &Link,
-    asks: &[Ask],
-    which: &[usize],
-    figures: &mut [Figures],
-) -> Result<(), Unanswered> {
-    let mut round = Round::new(asks);
-    for &at in which {
-        if figures.get(at).is_some_and(|figures| figures.overruled) {
-            round.give_back_last(at);
+/// A request that is being decided.
+struct PendingDecision<'d> {
+    link: &'d Link,
+    checks: &'d [LimitCheck],
+    parts: Vec<Part>,
+    figures: Vec<Figures>,
+}
+
+impl<'d> PendingDecision<'d> {
+    /// The positions of the asks that have one of these parts.
+    fn of(&self, wanted: &[Part]) -> Vec<usize> {
+        let parts = self.parts.iter().enumerate();
+        parts.filter(|(_, part)| wanted.contains(part)).map(|(at, _)| at).collect()
+    }
+
+    fn over(&self, at: usize) -> bool {
+        self.figures.get(at).is_some_and(|figures| figures.over)
+    }
+
+    fn any_over(&self, which: &[usize]) -> bool {
+        which.iter().any(|&at| self.over(at))
+    }
+
+    /// True if all limits in quota mode deny.
+    fn quota_is_over(&self) -> bool {
+        let quota = self.of(&[Part::Quota, Part::QuotaLook]);
+        !quota.is_empty() && quota.iter().all(|&at| self.over(at))
+    }
+
+    /// Starts the decision: gives units back, and looks at the limits to be looked at. Returns the
+    /// round for the other commands. It is a second one if they depend on the answers to the first.
+    async fn begin(&mut self) -> Result<Round<'d>, LinkError> {
+        let mut round = Round::new(self.checks);
+        for at in self.of(&[Part::Return]) {
+            round.give_back(at);
+        }
+        round.look_at(&self.of(&[Part::Gate, Part::QuotaLook, Part::View, Part::Return]));
+        if !self.parts.contains(&Part::Gate) {
+            return Ok(round);
+        }
+        round.send(self.link, &mut self.figures).await?;
+        Ok(Round::new(self.checks))
+    }
+
+    /// Gives back the units that these asks took.
+    async fn give_back(&mut self, which: &[usize]) -> Result<(), LinkError> {
+        if which.is_empty() {
+            return Ok(());
+        }
+        let mut round = Round::new(self.checks);
+        for &at in which {
+            round.give_back(at);
             round.view(at);
         }
+        round.send(self.link, &mut self.figures).await?;
+        self.give_back_overruled(which).await
     }
-    round.send(link, figures).await
+
+    /// Gives the units back once more if limits of the key's own had granted them. The first
+    /// attempt named the limits of the rule, and so gave nothing back.
+    async fn give_back_overruled(&mut self, which: &[usize]) -> Result<(), LinkError> {
+        let mut round = Round::new(self.checks);
+        for &at in which {
+            if self.figures.get(at).is_some_and(|figures| figures.overruled) {
+                round.give_back_last(at);
+                round.view(at);
+            }
+        }
+        round.send(self.link, &mut self.figures).await
+    }
 }
 
 #[cfg(test)]
@@ -218,9 +243,9 @@ mod tests {
     use super::*;
     use crate::config::{Algorithm, Unit};
 
-    fn ask(mode: Mode, hits: Hits) -> Ask {
+    fn check(mode: Mode, hits: Hits) -> LimitCheck {
         let rule = Rule { mode, ..Rule::new(Algorithm::Fixed, 5, Unit::Second) };
-        Ask { key: "k".into(), rule: Arc::new(rule), hits }
+        LimitCheck { key: "k".into(), rule: Arc::new(rule), hits }
     }
 
     #[test]
@@ -236,8 +261,8 @@ mod tests {
     fn one_quota_alone_is_taken_with_the_others() {
         use Hits::{GiveBack, Look, Take};
         use Mode::{Enforced, Quota, Shadow};
-        let of = |asks: &[(Mode, Hits)]| {
-            parts(&asks.iter().map(|&(mode, hits)| ask(mode, hits)).collect::<Vec<_>>())
+        let of = |checks: &[(Mode, Hits)]| {
+            parts(&checks.iter().map(|&(mode, hits)| check(mode, hits)).collect::<Vec<_>>())
         };
         assert_eq!(of(&[(Enforced, Take(1)), (Quota, Take(1))]), [Part::Together, Part::Together]);
         assert_eq!(of(&[(Quota, Take(1)), (Quota, Take(1))]), [Part::Quota, Part::Quota]);

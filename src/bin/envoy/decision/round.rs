@@ -1,32 +1,32 @@
-//! Commands that travel together, and where their answers belong.
+//! Commands that are sent in one round trip, and where their answers belong.
 
 use super::figures::{self, Figures};
-use super::{Ask, Hits};
-use crate::link::{Link, Unanswered};
+use super::{Hits, LimitCheck};
+use crate::link::{Link, LinkError};
 use redis::{Cmd, Pipeline, Value};
 
-/// Whose figures an answer holds.
+/// The asks to which an answer belongs.
 enum Answer {
-    /// Nobody's: a refund.
+    /// The answer to a refund, which belongs to none.
     Nothing,
-    /// Of these asks, in order, each its six integers.
+    /// Six integers for each of these asks, in order.
     Batch(Vec<usize>),
-    /// Of one ask, as RL.QUOTA tells them.
+    /// The maps of RL.QUOTA for one ask.
     Look(usize),
-    /// As `Look`, but whether it is over the limit was known before.
+    /// The same as `Look`, for the figures alone: they do not say that the limit is over.
     View(usize),
 }
 
 /// The commands of one round trip.
 pub struct Round<'a> {
-    asks: &'a [Ask],
+    checks: &'a [LimitCheck],
     pipeline: Pipeline,
     answers: Vec<Answer>,
 }
 
 impl<'a> Round<'a> {
-    pub fn new(asks: &'a [Ask]) -> Self {
-        Self { asks, pipeline: Pipeline::new(), answers: Vec::new() }
+    pub fn new(checks: &'a [LimitCheck]) -> Self {
+        Self { checks, pipeline: Pipeline::new(), answers: Vec::new() }
     }
 
     fn add(&mut self, command: Cmd, answer: Answer) {
@@ -34,12 +34,12 @@ impl<'a> Round<'a> {
         self.answers.push(answer);
     }
 
-    /// Takes all of these or none.
+    /// Adds the command that takes the units of all of these asks, or of none.
     pub fn take_all(&mut self, which: &[usize]) {
         self.batch("ALL", which);
     }
 
-    /// Takes of these what each grants.
+    /// Adds the command that takes the units of each of these asks that is granted.
     pub fn take_each(&mut self, which: &[usize]) {
         self.batch("EACH", which);
     }
@@ -50,77 +50,78 @@ impl<'a> Round<'a> {
         }
         let mut command = redis::cmd("RL.BATCH");
         command.arg(how).arg(which.len());
-        for ask in which.iter().filter_map(|&at| self.asks.get(at)) {
-            command.arg(&ask.key).arg(&ask.rule.limits).arg(ask.hits.taken());
+        for check in which.iter().filter_map(|&at| self.checks.get(at)) {
+            command.arg(&check.key).arg(&check.rule.limits).arg(check.hits.taken());
         }
         self.add(command, Answer::Batch(which.to_vec()));
     }
 
-    /// Looks whether the hits of each of these, or one, are there.
+    /// Adds a look at each of these asks. It asks for the units that the ask would take, or for
+    /// one.
     pub fn look_at(&mut self, which: &[usize]) {
         for &at in which {
             self.quota(at, Answer::Look(at));
         }
     }
 
-    /// Looks for the figures alone.
+    /// Adds a look at one ask for its figures alone.
     pub fn view(&mut self, at: usize) {
         self.quota(at, Answer::View(at));
     }
 
     fn quota(&mut self, at: usize, answer: Answer) {
-        let Some(ask) = self.asks.get(at) else { return };
+        let Some(check) = self.checks.get(at) else { return };
         let mut command = redis::cmd("RL.QUOTA");
-        command.arg(&ask.key).arg(&ask.rule.limits).arg("COST").arg(ask.hits.looked_for());
+        command.arg(&check.key).arg(&check.rule.limits).arg("COST").arg(check.hits.looked_for());
         self.add(command, answer);
     }
 
-    /// Gives its hits back, on the limits that the rule names.
+    /// Adds the command that gives the units of an ask back on the limits that the rule names.
     pub fn give_back(&mut self, at: usize) {
-        let Some(ask) = self.asks.get(at) else { return };
-        let (Hits::Take(n) | Hits::GiveBack(n)) = ask.hits else { return };
+        let Some(check) = self.checks.get(at) else { return };
+        let (Hits::Take(n) | Hits::GiveBack(n)) = check.hits else { return };
         let mut command = redis::cmd("RL.REFUND");
-        command.arg(&ask.key).arg(n).arg(&ask.rule.limits);
+        command.arg(&check.key).arg(n).arg(&check.rule.limits);
         self.add(command, Answer::Nothing);
     }
 
-    /// Gives its hits back, on the limits of the key's last grant.
+    /// Adds the command that gives the units of an ask back on the limits of the key's last grant.
     pub fn give_back_last(&mut self, at: usize) {
-        let Some(ask) = self.asks.get(at) else { return };
-        let (Hits::Take(n) | Hits::GiveBack(n)) = ask.hits else { return };
+        let Some(check) = self.checks.get(at) else { return };
+        let (Hits::Take(n) | Hits::GiveBack(n)) = check.hits else { return };
         let mut command = redis::cmd("RL.REFUND");
-        command.arg(&ask.key).arg(n);
+        command.arg(&check.key).arg(n);
         self.add(command, Answer::Nothing);
     }
 
-    /// Sends all of it and sorts the answers in.
+    /// Sends the commands, and writes the answers to the figures of their asks.
     ///
     /// # Errors
-    /// When one is missing, an error, or not what the command answers.
-    pub async fn send(self, link: &Link, figures: &mut [Figures]) -> Result<(), Unanswered> {
-        let Some(ask) = self.asks.first().filter(|_| !self.answers.is_empty()) else { return Ok(()) };
-        let values = link.ask(self.pipeline, self.answers.len(), &ask.key).await?;
+    /// [`LinkError`] if an answer is missing, is an error, or has another form than the command's.
+    pub async fn send(self, link: &Link, figures: &mut [Figures]) -> Result<(), LinkError> {
+        let Some(check) = self.checks.first().filter(|_| !self.answers.is_empty()) else { return Ok(()) };
+        let values = link.ask(self.pipeline, self.answers.len(), &check.key).await?;
         if values.len() != self.answers.len() {
-            return Err(Unanswered::unreadable());
+            return Err(LinkError::unreadable());
         }
         for (value, answer) in values.into_iter().zip(self.answers) {
-            let value = value.extract_error().map_err(|why| Unanswered::refused(&why))?;
+            let value = value.extract_error().map_err(|why| LinkError::refused(&why))?;
             match answer {
                 Answer::Nothing => {}
                 Answer::Batch(which) => {
-                    let Value::Array(replies) = value else { return Err(Unanswered::unreadable()) };
+                    let Value::Array(replies) = value else { return Err(LinkError::unreadable()) };
                     if replies.len() != which.len() {
-                        return Err(Unanswered::unreadable());
+                        return Err(LinkError::unreadable());
                     }
                     for (reply, at) in replies.iter().zip(which) {
-                        put(figures, at, figures::of_six(reply).ok_or_else(Unanswered::unreadable)?);
+                        put(figures, at, figures::of_six(reply).ok_or_else(LinkError::unreadable)?);
                     }
                 }
                 Answer::Look(at) => {
-                    put(figures, at, figures::of_quota(&value).ok_or_else(Unanswered::unreadable)?);
+                    put(figures, at, figures::of_quota(&value).ok_or_else(LinkError::unreadable)?);
                 }
                 Answer::View(at) => {
-                    let seen = figures::of_quota(&value).ok_or_else(Unanswered::unreadable)?;
+                    let seen = figures::of_quota(&value).ok_or_else(LinkError::unreadable)?;
                     put(figures, at, Figures { over: false, retry_ms: 0, ..seen });
                 }
             }

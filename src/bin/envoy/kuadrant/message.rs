@@ -1,12 +1,12 @@
-//! The messages of `kuadrant.service.ratelimit.v1` that Envoy has not. Names and
-//! numbers of all fields are those of limitador's `kuadrantrls.proto` as it was
-//! merged with its pull request 515 in September 2026.
+//! The messages of `kuadrant.service.ratelimit.v1` that Envoy does not have. The names and numbers
+//! of all fields are those of limitador's `kuadrantrls.proto`, as its pull request 515 merged it in
+//! September 2026.
 
 use envoy_types::pb::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
 use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_response::Code;
 use envoy_types::pb::google::protobuf::Duration;
 
-/// Holds capacity until it is committed.
+/// A request to hold capacity until it is committed.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ReserveRequest {
     #[prost(string, tag = "1")]
@@ -19,17 +19,17 @@ pub struct ReserveRequest {
     pub ttl: Option<Duration>,
 }
 
-/// Whether it is held.
+/// The answer to a [`ReserveRequest`].
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct ReserveResponse {
     #[prost(enumeration = "Code", tag = "1")]
     pub code: i32,
-    /// Empty unless it is held.
+    /// The ID of the reservation. Empty if no capacity is held.
     #[prost(string, tag = "2")]
     pub reservation_id: String,
 }
 
-/// Says what was really used.
+/// A report of what was really used of a reservation.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct CommitRequest {
     #[prost(string, tag = "1")]
@@ -42,10 +42,10 @@ pub struct CommitRequest {
     pub actual_amount: u64,
 }
 
-/// What became of the reservation.
+/// The answer to a [`CommitRequest`].
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct CommitResponse {
-    /// It was still held, and is not any more.
+    /// True if the capacity was still held, and is released now.
     #[prost(bool, tag = "1")]
     pub reservation_released: bool,
 }

@@ -1,12 +1,12 @@
-//! The service that Kuadrant's gateways ask: look first and report afterwards, or
-//! hold what a request may cost and say later what it did.
+//! The service for Kuadrant's gateways. They look first and report later, or they hold what a
+//! request may cost and later say what it did cost.
 //!
 //! | method | commands |
 //! |---|---|
 //! | `CheckRateLimit` | RL.QUOTA for each descriptor: nothing is taken |
 //! | `Report` | RL.CHARGE for each descriptor, whatever is left |
 //! | `Reserve` | one RL.RESERVE over all descriptors: all or nothing |
-//! | `Commit` | one RL.COMMIT; RL.RELEASE for an amount of 0; without an id as `Report` |
+//! | `Commit` | one RL.COMMIT; RL.RELEASE for an amount of 0; without an ID the same as `Report` |
 
 pub mod message;
 mod wire;
@@ -15,10 +15,10 @@ pub use wire::KuadrantServer;
 
 use crate::config::{Mode, Rule};
 use crate::decision::figures::of_six;
-use crate::decision::{Ask, Decision, Figures, Hits, MOST_UNITS};
+use crate::decision::{Decision, Figures, Hits, LimitCheck, MOST_UNITS};
 use crate::key::key;
-use crate::link::{Link, Unanswered};
-use crate::plan::{Met, Planned};
+use crate::link::{Link, LinkError};
+use crate::plan::{DescriptorMatch, RequestPlan};
 use crate::service::{Service, asked_deadline};
 use envoy_types::pb::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
 use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_response::Code;
@@ -30,27 +30,27 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
-/// How long capacity is held where the request does not say.
+/// The time for which capacity is held if the request names none, in milliseconds.
 const HOLD_MS: u64 = 60_000;
-/// The longest that it is held.
+/// The longest time for which capacity is held, in milliseconds.
 const LONGEST_HOLD_MS: u64 = 24 * 3_600_000;
 
-/// The four methods.
+/// The four methods of the service.
 pub struct Kuadrant(pub Arc<Service>);
 
-/// What became of a reservation, as RL.COMMIT and RL.RELEASE reply it.
+/// The result of settling a reservation, as RL.COMMIT and RL.RELEASE reply it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Settled {
-    /// Unknown, or settled before.
+    /// The reservation is unknown, or was settled before.
     Nothing,
     Now,
-    /// Its time had ended, so that it stood at what was reserved; the difference is
-    /// made good.
+    /// The time of the reservation had ended, so it stood at its cost. The difference to the real
+    /// cost has been corrected.
     Late,
 }
 
 impl Kuadrant {
-    /// Would one unit be granted on all limits?
+    /// Answers whether all limits would grant one unit.
     async fn check_rate_limit(
         &self,
         request: Request<RateLimitRequest>,
@@ -58,13 +58,13 @@ impl Kuadrant {
         let deadline = self.0.deadline(asked_deadline(&request));
         let request = request.get_ref();
         let mut planned = self.0.plan(&request.domain, &request.descriptors, request.hits_addend)?;
-        for ask in &mut planned.asks {
-            ask.hits = Hits::Look;
+        for check in &mut planned.checks {
+            check.hits = Hits::Look;
         }
         self.0.answer(request, planned, deadline).await.map(Response::new)
     }
 
-    /// Charges what was used.
+    /// Charges the units that were used.
     async fn report(
         &self,
         request: Request<RateLimitRequest>,
@@ -91,13 +91,13 @@ impl Kuadrant {
         }
         .min(LONGEST_HOLD_MS);
         let mut planned = self.0.plan(domain, descriptors, 0)?;
-        for ask in &mut planned.asks {
-            ask.hits = Hits::of(*amount, false);
+        for check in &mut planned.checks {
+            check.hits = Hits::of(*amount, false);
         }
         let held = |id: &str| ReserveResponse { code: Code::Ok.into(), reservation_id: id.to_owned() };
         let denied = ReserveResponse { code: Code::OverLimit.into(), reservation_id: String::new() };
         if *amount == 0 {
-            // Nothing is held, so that its commit is a report.
+            // An amount of 0 holds nothing. Without an ID its commit is a report.
             let request = RateLimitRequest { domain: domain.clone(), ..RateLimitRequest::default() };
             let answer = self.0.answer(&request, planned, deadline).await?;
             let code = answer.overall_code;
@@ -118,8 +118,8 @@ impl Kuadrant {
         let mut planned = self.0.plan(domain, descriptors, 0)?;
         if reservation_id.is_empty() {
             if *actual_amount > 0 {
-                for ask in &mut planned.asks {
-                    ask.hits = Hits::of(*actual_amount, false);
+                for check in &mut planned.checks {
+                    check.hits = Hits::of(*actual_amount, false);
                 }
                 self.0.within(deadline, charge(&self.0.link, &planned)).await?;
             }
@@ -131,14 +131,14 @@ impl Kuadrant {
         Ok(Response::new(CommitResponse { reservation_released: settled == Settled::Now }))
     }
 
-    /// The keys that the reservation may be on: the configuration may have changed
-    /// since, and a descriptor have lost its limit.
-    fn keys(&self, domain: &str, descriptors: &[RateLimitDescriptor], planned: &Planned) -> Vec<String> {
+    /// The keys that the reservation may be on. A descriptor may have lost its limit since, because
+    /// the configuration has changed. Its key is included, too.
+    fn keys(&self, domain: &str, descriptors: &[RateLimitDescriptor], planned: &RequestPlan) -> Vec<String> {
         let mut keys: Vec<String> = Vec::new();
-        for (descriptor, met) in descriptors.iter().zip(&planned.met) {
-            let key = match met {
-                Met::Limit(at) => planned.asks.get(*at).map(|ask| ask.key.clone()),
-                Met::Nothing | Met::Unlimited => None,
+        for (descriptor, matched) in descriptors.iter().zip(&planned.matched) {
+            let key = match matched {
+                DescriptorMatch::Limit(at) => planned.checks.get(*at).map(|check| check.key.clone()),
+                DescriptorMatch::Nothing | DescriptorMatch::Unlimited => None,
             };
             let key = key.unwrap_or_else(|| key_alone(&self.0.style.prefix, domain, descriptor));
             if !keys.contains(&key) {
@@ -150,8 +150,8 @@ impl Kuadrant {
 
     fn count(&self, domain: &str, items: &[Item<'_>], figures: &[Figures], denied: bool) {
         let decision = Decision { figures: Vec::new(), denied };
-        for (Item { ask, path, .. }, figures) in items.iter().zip(figures) {
-            self.0.metrics.hit(domain, path, ask, figures, &decision);
+        for (Item { check, path, .. }, figures) in items.iter().zip(figures) {
+            self.0.metrics.hit(domain, path, check, figures, &decision);
         }
     }
 }
@@ -160,65 +160,65 @@ fn key_alone(prefix: &str, domain: &str, descriptor: &RateLimitDescriptor) -> St
     key(prefix, domain, &descriptor.entries, &[])
 }
 
-/// A limit as a command of this service takes it.
+/// A limit as the commands of this service take it.
 struct Item<'p> {
-    ask: &'p Ask,
+    check: &'p LimitCheck,
     path: &'p [String],
     limits: Cow<'p, str>,
 }
 
-/// What is asked, each key once where `once` says so. Limits in the shadow are
-/// counted and deny nothing.
-fn items(planned: &Planned, once: bool) -> Vec<Item<'_>> {
+/// The limits to ask, each key only once if `once` is true. Limits in shadow mode are counted and
+/// deny nothing.
+fn items(planned: &RequestPlan, once: bool) -> Vec<Item<'_>> {
     let mut seen = HashSet::new();
     let limits = |rule: &'_ Rule| match rule.mode {
         Mode::Enforced | Mode::Quota => None,
         Mode::Shadow => Some(rule.in_the_shadow()),
     };
     planned
-        .asks
+        .checks
         .iter()
         .zip(&planned.paths)
-        .filter(|(ask, _)| !once || seen.insert(ask.key.as_str()))
-        .filter_map(|(ask, path)| {
-            let limits = match limits(&ask.rule) {
-                None => Cow::Borrowed(ask.rule.limits.as_str()),
+        .filter(|(check, _)| !once || seen.insert(check.key.as_str()))
+        .filter_map(|(check, path)| {
+            let limits = match limits(&check.rule) {
+                None => Cow::Borrowed(check.rule.limits.as_str()),
                 Some(shadow) => Cow::Owned(shadow?),
             };
-            Some(Item { ask, path, limits })
+            Some(Item { check, path, limits })
         })
         .collect()
 }
 
-/// Holds `amount` on all of these limits, or on none: the id, and where each
-/// stands.
+/// Holds `amount` units on all of these limits, or on none. Returns the ID, which is `None` after a
+/// denial, and the figures of each limit.
 async fn hold(
     link: &Link,
     items: &[Item<'_>],
     amount: u64,
     hold_ms: u64,
-) -> Result<(Option<String>, Vec<Figures>), Unanswered> {
+) -> Result<(Option<String>, Vec<Figures>), LinkError> {
     let mut command = redis::cmd("RL.RESERVE");
     command.arg(items.len());
     for item in items {
-        command.arg(&item.ask.key).arg(&*item.limits);
+        command.arg(&item.check.key).arg(&*item.limits);
     }
     command.arg("COST").arg(amount.min(MOST_UNITS)).arg("TTL").arg(format!("{hold_ms}ms"));
-    let first = items.first().map_or("", |item| &item.ask.key);
+    let first = items.first().map_or("", |item| &item.check.key);
     let value = link.ask_one(command, first).await?;
-    let Value::Array(parts) = value else { return Err(Unanswered::unreadable()) };
-    let [id, Value::Array(replies)] = parts.as_slice() else { return Err(Unanswered::unreadable()) };
+    let Value::Array(parts) = value else { return Err(LinkError::unreadable()) };
+    let [id, Value::Array(replies)] = parts.as_slice() else { return Err(LinkError::unreadable()) };
     let id = match id {
         Value::Nil => None,
         Value::BulkString(id) => Some(String::from_utf8_lossy(id).into_owned()),
-        _ => return Err(Unanswered::unreadable()),
+        _ => return Err(LinkError::unreadable()),
     };
     let figures = replies.iter().map(of_six).collect::<Option<Vec<_>>>();
-    Ok((id, figures.ok_or_else(Unanswered::unreadable)?))
+    Ok((id, figures.ok_or_else(LinkError::unreadable)?))
 }
 
-/// Settles at what was used; gives all back when that is nothing.
-async fn settle(link: &Link, keys: &[String], id: &str, actual: u64) -> Result<Settled, Unanswered> {
+/// Settles a reservation at the units that were used. With 0 units, all are given back.
+async fn settle(link: &Link, keys: &[String], id: &str, actual: u64) -> Result<Settled, LinkError> {
     let mut command = redis::cmd(if actual == 0 { "RL.RELEASE" } else { "RL.COMMIT" });
     command.arg(id).arg(keys.len()).arg(keys);
     if actual > 0 {
@@ -229,23 +229,23 @@ async fn settle(link: &Link, keys: &[String], id: &str, actual: u64) -> Result<S
         Value::Int(0) => Ok(Settled::Nothing),
         Value::Int(1) => Ok(Settled::Now),
         Value::Int(2) => Ok(Settled::Late),
-        _ => Err(Unanswered::unreadable()),
+        _ => Err(LinkError::unreadable()),
     }
 }
 
-/// Charges the hits of each ask, whatever is left.
-async fn charge(link: &Link, planned: &Planned) -> Result<(), Unanswered> {
+/// Charges the units of each check, even beyond the capacity.
+async fn charge(link: &Link, planned: &RequestPlan) -> Result<(), LinkError> {
     let items = items(planned, false);
     let mut pipeline = Pipeline::new();
     let mut count = 0;
-    for Item { ask, limits, .. } in &items {
-        let Hits::Take(n) = ask.hits else { continue };
-        pipeline.cmd("RL.CHARGE").arg(&ask.key).arg(&**limits).arg("COST").arg(n);
+    for Item { check, limits, .. } in &items {
+        let Hits::Take(n) = check.hits else { continue };
+        pipeline.cmd("RL.CHARGE").arg(&check.key).arg(&**limits).arg("COST").arg(n);
         count += 1;
     }
     let Some(item) = items.first().filter(|_| count > 0) else { return Ok(()) };
-    for value in link.ask(pipeline, count, &item.ask.key).await? {
-        value.extract_error().map_err(|why| Unanswered::refused(&why))?;
+    for value in link.ask(pipeline, count, &item.check.key).await? {
+        value.extract_error().map_err(|why| LinkError::refused(&why))?;
     }
     Ok(())
 }

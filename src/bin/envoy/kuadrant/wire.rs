@@ -1,4 +1,4 @@
-//! The paths of the gRPC service, and the method of each.
+//! The gRPC service: the path of each method.
 
 use super::Kuadrant;
 use std::convert::Infallible;
@@ -11,7 +11,7 @@ use tonic::server::{Grpc, NamedService, UnaryService};
 use tonic::{Code, Request, Response, Status};
 use tonic_prost::ProstCodec;
 
-/// The service, as gRPC clients reach it.
+/// The service as gRPC clients reach it.
 #[derive(Clone)]
 pub struct KuadrantServer(Arc<Kuadrant>);
 
@@ -25,7 +25,7 @@ impl NamedService for KuadrantServer {
     const NAME: &'static str = "kuadrant.service.ratelimit.v1.RateLimitService";
 }
 
-/// A method that takes one message and answers with one.
+/// A method that takes one message and answers with one message.
 struct Method<F>(F);
 
 impl<F, Answered, Asked, Answer> UnaryService<Asked> for Method<F>
@@ -59,7 +59,7 @@ where
         Box::pin(async move {
             let path = request.uri().path();
             let method = path.strip_prefix('/').and_then(|path| path.strip_prefix(Self::NAME));
-            // A method a line; the codec differs with the messages.
+            // One line for each method. The codec depends on the messages.
             macro_rules! answer {
                 ($method:ident) => {{
                     let method = Method(|request| {

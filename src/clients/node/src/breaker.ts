@@ -11,7 +11,8 @@ export class CircuitOpen extends Error {
     readonly key: string,
     readonly retryAfterMs: number,
   ) {
-    super(`the circuit '${key}' is open, retry after ${retryAfterMs} ms`)
+    const until = retryAfterMs < 0 ? 'with no retry time' : `retry after ${retryAfterMs} ms`
+    super(`the circuit '${key}' is open, ${until}`)
   }
 }
 
@@ -27,9 +28,8 @@ export interface BreakerOptions {
 }
 
 /**
- * A circuit breaker that all processes share. While Redis is away calls go
- * through: a breaker protects the callee, and without it things are as they
- * were before there was one.
+ * A circuit breaker that all processes share. While Redis is away every call goes through, as it
+ * would without a breaker.
  */
 export class Breaker {
   readonly server: Server
@@ -73,7 +73,7 @@ export class Breaker {
   /** The token to report with; none while Redis is away. */
   async #admit(signal: AbortSignal | undefined): Promise<string | undefined> {
     const command: Command = ['CB.ACQUIRE', this.key, ...(this.rule === undefined ? [] : [this.rule])]
-    // Admitted too late, or for a caller that has gone: the call is not made, its trial is given back.
+    // Admitted too late, or for a caller that has gone: the call is not made, and its trial is given back.
     const late = (answer: unknown) => {
       const { token } = admissionOf(answer)
       if (token !== undefined) void this.#report(token, 'IGNORE', 0)

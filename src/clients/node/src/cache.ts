@@ -10,7 +10,7 @@ import { Away, Server } from './server.js'
 export interface CacheOptions {
   /** How long a process waits for what another one makes (30 s); then it makes it too. */
   patienceMs?: number | undefined
-  /** Of a process that dies while it makes a value, the others take over after this time (10 s). */
+  /** When a process dies while it makes a value, the next one takes over after this time (10 s). */
   holdMs?: number | undefined
   /** How many values a process keeps itself while Redis is away (1,000). */
   most?: number | undefined
@@ -21,7 +21,10 @@ export interface KeepOptions {
   ttlMs?: number | undefined
 }
 
-/** Between two looks at what another process makes. */
+/** The longest that a server lets wait, unless told (setting `wait-max`). */
+const LONGEST_MS = 30_000
+
+/** Between two looks at the value that another process makes, where the caller cannot stand in line. */
 const BEAT_MS = 50
 
 /**
@@ -109,7 +112,10 @@ export class Cache {
    * all keys of a server, a thousand at a time; not on a cluster.
    */
   clear(pattern = '*'): Promise<number> {
-    if (!this.server.walks) throw new TypeError('clear walks over one server: pass a client of one')
+    if (!this.server.walks)
+      throw new TypeError(
+        'clear() walks over the keys of one server: pass a client that is none of a cluster',
+      )
     const alone = this.#memory.clear(pattern)
     // Of a namespace no character stands for others. Places are of another type.
     const match = `${this.namespace.replace(/[\\*?[\]^]/g, '\\$&')}:${pattern}`
@@ -129,7 +135,11 @@ export class Cache {
     )
   }
 
-  /** The value; where there is none, that which `make` gives, in one process while the others wait for it. */
+  /**
+   * The value; where there is none, that which `make` gives, in one process while the others
+   * wait for it. Who may not stand in line (`maxWaiters`, or `wait-max` of the server) looks
+   * every 50 ms.
+   */
   once<T>(key: string, make: () => T | Promise<T>, options: KeepOptions = {}): Promise<T> {
     return this.either(
       key,
@@ -142,7 +152,7 @@ export class Cache {
     )
   }
 
-  /** The one function where there is a value; else the other, in one process at a time. */
+  /** Calls `found` where there is a value, else `missing`, in one process at a time. */
   async either<T>(
     key: string,
     found: (value: unknown) => T | Promise<T>,
@@ -150,12 +160,13 @@ export class Cache {
   ): Promise<T> {
     const deadline = performance.now() + this.patienceMs
     const place = { [`${this.namespace}!${key}`]: 'concurrent:1' }
+    let mayStandInLine = this.server.canWait
     for (;;) {
       const known = await this.get(key)
       if (known !== undefined) return found(known)
       const left = deadline - performance.now()
       if (left < BEAT_MS) return missing() // rather twice than never
-      const waitMs = this.server.canWait ? left : undefined
+      const waitMs = mayStandInLine ? Math.min(left, LONGEST_MS) : undefined
       let begun = false
       try {
         return await reserve(this.#places, place, { ttlMs: this.holdMs, waitMs }, async () => {
@@ -164,8 +175,12 @@ export class Cache {
           return made === undefined ? missing() : found(made)
         })
       } catch (error) {
-        if (begun || !(error instanceof Denied)) throw error
-        await sleep(BEAT_MS) // it cannot stand in line, or not for longer
+        if (begun) throw error
+        // So many wait already that it cannot stand in line, or not for longer.
+        if (error instanceof Denied) await sleep(BEAT_MS)
+        // This server lets nobody wait for so long; what else it refuses it refuses again.
+        else if (mayStandInLine) mayStandInLine = false
+        else throw error
       }
     }
   }

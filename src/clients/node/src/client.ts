@@ -109,7 +109,7 @@ function ioredis(client: IoredisClient): Adapter {
     ordered: !isCluster,
     walks: !isCluster,
     async send([name, ...args], _key, over) {
-      // Not into its queue of commands for later: later it is too late.
+      // ioredis would keep the command until it is connected. By then nobody waits for the answer.
       if (CONNECTING.has(client.status)) {
         connecting ??= isReady(client).finally(() => (connecting = undefined))
         await connecting

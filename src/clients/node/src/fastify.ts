@@ -124,8 +124,8 @@ function refusalOf(
 ): Error | undefined {
   const refuse = (option: string, instead: string) =>
     new Error(
-      `${option} is not available with Floodgate, where a denied request moves no window: leave it out; ` +
-        `what it is for is block= of a limit, as in floodgateStore({ client, block: '${instead}' })`,
+      `${option} does not work with Floodgate, where a denied request moves no window: leave it out, ` +
+        `and pass block instead, as in floodgateStore({ client, block: '${instead}' })`,
     )
   if (continueExceeding) return refuse('continueExceeding', '1m')
   if (exponentialBackoff) return refuse('exponentialBackoff', '1m:grow=2')

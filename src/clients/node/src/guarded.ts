@@ -121,13 +121,14 @@ async function admitted(
     ...(rule === undefined ? [] : [rule]),
     ...['LIMIT', name, limits, 'COST', units],
   ]
-  // Admitted too late: the call is not made, its token and its units are given back.
+  // Admitted too late: the call is not made, its token and its units are given back, on the
+  // limits that it named: others may have taken from the key by other limits since.
   const late = (answer: unknown) => {
     const { token } = admissionOf(answer)
     if (token === undefined) return
     void Promise.all([
       server.finish(['CB.REPORT', key, 'IGNORE', 'TOKEN', token], key),
-      server.finish(['RL.REFUND', name, units], name),
+      server.finish(['RL.REFUND', name, units, limits], name),
     ])
   }
   let answer

@@ -37,6 +37,8 @@ export interface Hits {
 /** What a request took, for the host to give back. */
 interface Ticket {
   granted: number
+  /** Of which: others may have taken from the key by other limits since. */
+  limits: Limits
 }
 
 /**
@@ -80,7 +82,7 @@ export class HitStore {
 
   /** Counts a hit. */
   increment(key: string): Promise<Hits> {
-    const ticket: Ticket = { granted: 0 }
+    const ticket: Ticket = { granted: 0, limits: '*' }
     // Before anything is awaited, so that it holds for what the host does next.
     if (this.#givesBack) this.#tickets.enterWith(ticket)
     return this.#increment(key, ticket)
@@ -92,6 +94,7 @@ export class HitStore {
     const name = this.prefix + key
     const decision = decisionOf(await this.#server.ask(['RL.ACQUIRE', name, limits], { key: name }))
     ticket.granted = decision.granted
+    ticket.limits = limits
     return this.#hitsOf(decision)
   }
 
@@ -102,10 +105,10 @@ export class HitStore {
   async decrement(key: string): Promise<void> {
     const ticket = this.#tickets.getStore()
     if (!ticket?.granted) return
-    const { granted } = ticket
+    const { granted, limits } = ticket
     ticket.granted = 0
     const name = this.prefix + key
-    await this.#server.ask(['RL.REFUND', name, granted], { key: name })
+    await this.#server.ask(['RL.REFUND', name, granted, limits], { key: name })
   }
 
   /** How a caller stands; nothing is counted. */

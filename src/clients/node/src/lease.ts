@@ -86,8 +86,8 @@ export class Lease {
     { processes = 1, intervalMs = 100 }: LeaseOptions = {},
     now: () => number = () => performance.now(),
   ) {
-    if (!(processes >= 1)) throw new RangeError(`processes is ${processes}: at least this one leases`)
-    if (!(intervalMs >= 1)) throw new RangeError(`intervalMs is ${intervalMs}: at least 1`)
+    if (!(processes >= 1)) throw new RangeError(`processes is ${processes}: it must be at least 1`)
+    if (!(intervalMs >= 1)) throw new RangeError(`intervalMs is ${intervalMs}: it must be at least 1 ms`)
     if (/:\s*per=call/i.test(limits)) {
       throw new TypeError(
         `a limit with per=call counts requests, and cannot be leased: use limiter.acquire for '${limits}'`,

@@ -101,7 +101,10 @@ export class Limiter {
     })
   }
 
-  /** As acquire, but stands in line for up to `waitMs`, first come first served. */
+  /**
+   * As acquire, but stands in line for up to `waitMs`, first come first served. Throws the
+   * server's error where that is more than its setting `wait-max` (30 s).
+   */
   wait(
     key: string,
     limits: Limits = '*',

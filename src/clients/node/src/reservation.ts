@@ -27,9 +27,9 @@ export class Spending {
 export interface ReserveOptions {
   /** Units to reserve on every key (1). */
   estimate?: number | undefined
-  /** Of a process that dies, places are free after this time (30 s). It is renewed while the work goes on. */
+  /** When a process dies, its places are free after this time (30 s). Work that goes on renews it. */
   ttlMs?: number | undefined
-  /** Stands in line for so long; with one key only. */
+  /** Stands in line for so long, at most the server's setting `wait-max` (30 s); with one key only. */
   waitMs?: number | undefined
   /** May use the part that `keep=` keeps. */
   critical?: boolean | undefined
@@ -54,17 +54,13 @@ export async function reserve<T>(
   const { server } = limiter
   const { estimate = 1, ttlMs = 30_000 } = options
   const keys = Object.keys(limits)
-  const id = randomUUID() // ours, so that asking twice reserves once, and what came late can be released
+  const id = randomUUID() // chosen here, so that asking twice reserves once, and a late reservation can be released
   const spending = new Spending()
   const ttl = `${Math.ceil(ttlMs)}ms`
   const settle = (command: string, ...words: (string | number)[]) =>
     server.finish([command, id, keys.length, ...keys, ...words], keys[0]!)
 
-  if (
-    !(await isReserved(limiter, limits, { ...options, estimate }, id, ttl, () => void settle('RL.RELEASE')))
-  ) {
-    return work(spending)
-  }
+  if (!(await isReserved(limiter, limits, { ...options, estimate }, id, ttl))) return work(spending)
   const renewing = setInterval(
     () => void server.finish(['RL.RENEW', id, 'TTL', ttl, keys.length, ...keys], keys[0]!),
     ttlMs / 3,
@@ -81,14 +77,13 @@ export async function reserve<T>(
   }
 }
 
-/** Whether the server holds it; where it is away, and the fallback lets the work go on, it does not. */
+/** Whether the server holds the reservation. It does not where Redis is away and the fallback grants it. */
 async function isReserved(
   { server, fallback }: Limiter,
   limits: Record<string, Limits>,
   { waitMs, critical, signal, estimate }: ReserveOptions & { estimate: number },
   id: string,
   ttl: string,
-  release: () => void,
 ): Promise<boolean> {
   const keys = Object.keys(limits)
   const command: Command = [
@@ -98,7 +93,9 @@ async function isReserved(
     ...['COST', estimate, 'TTL', ttl, 'ID', id],
     ...(critical ? ['CRITICAL'] : []),
   ]
-  const question = { key: keys[0]!, late: release, signal }
+  const undo: Command = ['RL.RELEASE', id, keys.length, ...keys]
+  const late = () => void server.finish(undo, keys[0]!)
+  const question = { key: keys[0]!, late, undo, signal }
   let reply
   try {
     reply = waitMs ? await server.wait(command, waitMs, question) : await server.ask(command, question)

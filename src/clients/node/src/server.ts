@@ -1,16 +1,18 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { adapterOf, type Adapter, type Command, type LentConnection, type RedisClient } from './client.js'
+import { integer } from './reply.js'
 
-/** Redis cannot decide: it does not answer, or only that it cannot write. */
+/** Redis cannot decide: it does not answer, or answers that it cannot write. */
 export class Away extends Error {
   override readonly name = 'Away'
 }
 
-/** Redis would decide, but not for this process: credentials, rights, or no module. */
+/** Redis refuses this process: its credentials or rights are wrong, or the server has no module. */
 export class Misconfigured extends Error {
   override readonly name = 'Misconfigured'
 }
 
-/** Where lost and found servers are told of: `console`, or a logger of yours. */
+/** Where it is logged that Redis is away, and that it is back: `console`, or a logger of yours. */
 export interface Logger {
   info(message: string): void
   warn(message: string): void
@@ -22,7 +24,10 @@ export interface ServerOptions {
   timeoutMs?: number | undefined
   /** How long a server that failed is left alone (1 s), give or take a half. */
   restMs?: number | undefined
-  /** How many requests may wait at a time (64): each has a connection of its own. */
+  /**
+   * How many requests may wait in line at a time (64), those of caches among them: each has
+   * a connection of its own. One more does not wait.
+   */
   maxWaiters?: number | undefined
   /** `console` unless told; `null` tells nobody. */
   logger?: Logger | null | undefined
@@ -32,8 +37,13 @@ export interface ServerOptions {
 export interface Question {
   /** The first key of the command, by which a cluster is asked. */
   key?: string | undefined
-  /** What is done with an answer that came when nobody waited for it any more. */
+  /** Called with an answer that came when nobody waited for it any more. */
   late?: ((answer: unknown) => void) | undefined
+  /**
+   * Gives back what a command that waits has taken, if its answer is lost. The reply is 0
+   * where it took nothing.
+   */
+  undo?: Command | undefined
   signal?: AbortSignal | undefined
 }
 
@@ -82,7 +92,7 @@ export class Server {
     this.#logger = options.logger === undefined ? console : options.logger
   }
 
-  /** The one of a client, for all who use it: they find out together that it is away. */
+  /** The server of a client, the same for all who use that client: they find out together that it is away. */
   static of(client: RedisClient | Server): Server {
     if (client instanceof Server) return client
     let server = Server.#known.get(client)
@@ -91,21 +101,21 @@ export class Server {
   }
 
   /**
-   * Throws Misconfigured where requests would, and Away: for the start of a
-   * service, so that a wrong password does not look like an outage.
+   * For the start of a service, so that a wrong password does not look like an outage. Throws
+   * Misconfigured where requests would, and Away while Redis is away.
    */
   async check(): Promise<void> {
     try {
       await this.ask(['RL.HELP'])
     } catch (error) {
-      // The rights of an application need not have it; that it was known is enough.
+      // The user need not have the right to this command. Redis knows it, and that is enough.
       if (!(error instanceof Misconfigured && error.message.startsWith('NOPERM'))) throw error
     }
   }
 
   /** The answer. Throws Away, Misconfigured, or the server's own error. */
   ask(command: Command, question: Question = {}): Promise<unknown> {
-    return this.#gate(command[0], question.signal, () => this.#send(command, question))
+    return this.#gate(command[0], question, () => this.#send(command, question))
   }
 
   /** The answers of commands on one key, in their order and in one round trip where the client can. */
@@ -151,15 +161,15 @@ export class Server {
     signal?.throwIfAborted()
     this.#freeWaiters -= 1
     try {
-      return await this.#gate(command[0], signal, () => this.#waitOnOwn(command, waitMs, question))
+      return await this.#gate(command[0], question, () => this.#waitOnOwn(command, waitMs, question))
     } finally {
       this.#freeWaiters += 1
     }
   }
 
   /**
-   * Tells what came of the work. Rejects never: the work counts more. What
-   * cannot be told, leases and TTLs settle.
+   * Reports the result of the work. It never rejects, because the work counts more than the
+   * report. What could not be reported ends with its lease or its TTL.
    */
   async finish(command: Command, key: string): Promise<unknown> {
     try {
@@ -220,9 +230,10 @@ export class Server {
     })
   }
 
-  async #waitOnOwn(command: Command, waitMs: number, { late, signal }: Question): Promise<unknown> {
+  async #waitOnOwn(command: Command, waitMs: number, { key, undo, signal }: Question): Promise<unknown> {
     let own: LentConnection | undefined
     let isOver = false
+    let isSent = false
     const leave = () => {
       isOver = true
       own?.close()
@@ -232,19 +243,34 @@ export class Server {
     try {
       own = this.#popped() ?? (await this.#opened(this.#adapter.lend!()))
       if (isOver) throw new Error(`no connection within ${waitMs + this.timeoutMs} ms`)
-      const sent = own.send([...command, 'WAIT', `${Math.ceil(waitMs)}ms`])
-      const answer = await sent
-      // It came while its asker went.
-      if (signal?.aborted) late?.(answer)
+      isSent = true
+      const answer = await own.send([...command, 'WAIT', `${Math.ceil(waitMs)}ms`])
       if (isOver || this.#isClosed) own.close()
       else this.#idle.push(own)
       return answer
     } catch (error) {
       own?.close()
+      if (isSent && undo && !isReply(error)) void this.#giveBack(undo, key)
       throw error
     } finally {
       clearTimeout(slow)
       signal?.removeEventListener('abort', leave)
+    }
+  }
+
+  /**
+   * Gives back what a command took whose answer is lost. Twice where it took nothing: the server
+   * may find later that the connection is closed, and have granted the request in between.
+   * Redis is asked even while it rests: one that hangs does it when it goes on.
+   */
+  async #giveBack(undo: Command, key: string | undefined): Promise<void> {
+    const never = new AbortController().signal
+    try {
+      if (integer(await this.#adapter.send(undo, key, never)) > 0) return
+      await sleep(this.timeoutMs)
+      await this.#adapter.send(undo, key, never)
+    } catch {
+      // Its TTL settles it.
     }
   }
 
@@ -279,11 +305,7 @@ export class Server {
     })
   }
 
-  async #gate(
-    name: string,
-    signal: AbortSignal | undefined,
-    question: () => Promise<unknown>,
-  ): Promise<unknown> {
+  async #gate(name: string, { signal, late }: Question, question: () => Promise<unknown>): Promise<unknown> {
     signal?.throwIfAborted()
     if (this.#asleepUntil !== undefined) {
       const left = this.#asleepUntil - performance.now()
@@ -292,6 +314,8 @@ export class Server {
     }
     try {
       const answer = await question()
+      // It came while its asker went.
+      if (signal?.aborted) late?.(answer)
       signal?.throwIfAborted()
       this.#found(name)
       return answer

@@ -19,7 +19,7 @@ export function periodOf(windowMs: number, name: string): string {
 export function slidingLimit(count: number, windowMs: number, name: string): string {
   if (count === Infinity) return 'unlimited'
   if (!(count <= MAX_COUNT))
-    throw new RangeError(`a limit of ${count} cannot be counted: at most ${MAX_COUNT}`)
+    throw new RangeError(`a limit of ${count} is too large: Floodgate counts at most ${MAX_COUNT}`)
   return `${Math.floor(count)}/${periodOf(windowMs, name)}`
 }
 

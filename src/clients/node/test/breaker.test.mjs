@@ -2,8 +2,19 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Breaker, CircuitOpen, Denied, FailOpen, Limiter, Server, reserve } from 'floodgate-redis'
-import { PATIENT, eventually, ioredis, nodeRedis, patient, sleep, startServer } from './kit.mjs'
+import { Breaker, CircuitOpen, Denied, FailClosed, FailOpen, Limiter, Server, reserve } from 'floodgate-redis'
+import {
+  IMPATIENT,
+  PATIENT,
+  eventually,
+  ioredis,
+  nodeRedis,
+  patient,
+  sleep,
+  startLossyWay,
+  startServer,
+  startStillServer,
+} from './kit.mjs'
 
 const server = await startServer()
 const client = ioredis(server.port)
@@ -28,6 +39,11 @@ test('it opens for all processes', async () => {
     assert.ok(open instanceof CircuitOpen && open.key === 'mail')
     assert.ok(3_500_000 < open.retryAfterMs && open.retryAfterMs <= 3_600_000)
   }
+  await client.call('CB.FORCE', 'mail', 'OPEN')
+  await assert.rejects(
+    breakers[0].call(() => 42),
+    /'mail' is open, with no retry time/,
+  )
   const wrapped = new Breaker(shared, 'sum', '2').wrap((a, b) => a + b)
   assert.equal(await wrapped(1, 2), 3)
 })
@@ -49,6 +65,22 @@ test('a timeout is a failure, an abort says nothing, and errors can be told apar
   assert.deepEqual([calls, failures], [2, 1])
 })
 
+/** A server that does a command at once; its answer comes when `answer` is called. */
+function answersLate(command, timeoutMs) {
+  let [answer, admit] = []
+  const isAnswered = new Promise((resolve) => (answer = resolve))
+  const isAdmitted = new Promise((resolve) => (admit = resolve))
+  const send = async (args) => {
+    const reply = await client.call(args[0], args.slice(1))
+    if (args[0] === command) {
+      admit()
+      await isAnswered
+    }
+    return reply
+  }
+  return { slow: new Server(send, { timeoutMs, restMs: 60_000, logger: null }), answer, isAdmitted }
+}
+
 /** Half-open: the next call is the only trial. */
 async function halfOpen(key) {
   await client.call('CB.REPORT', key, 'FAIL', 'BREAKER', '1:open=100ms:lease=1h')
@@ -58,16 +90,15 @@ async function halfOpen(key) {
 
 test('a trial that its caller aborts while it asks is given back', async () => {
   // The answer comes late: the caller has gone meanwhile.
-  const slow = new Server(async (args) => {
-    const answer = await client.call(args[0], args.slice(1))
-    if (args[0] === 'CB.ACQUIRE') await sleep(100)
-    return answer
-  }, PATIENT)
+  const { slow, answer, isAdmitted } = answersLate('CB.ACQUIRE', PATIENT.timeoutMs)
   const rule = await halfOpen('cancelled')
   const gone = new AbortController()
   const call = new Breaker(slow, 'cancelled', rule).call(() => assert.fail('made'), { signal: gone.signal })
-  setTimeout(() => gone.abort(), 30)
-  await assert.rejects(call, { name: 'AbortError' })
+  const aborted = assert.rejects(call, { name: 'AbortError' })
+  await isAdmitted
+  gone.abort()
+  await aborted
+  answer()
   await eventually('the trial is free', async () => {
     const admitted = await new Breaker(shared, 'cancelled', rule).call(() => true).catch(() => false)
     return admitted
@@ -75,19 +106,13 @@ test('a trial that its caller aborts while it asks is given back', async () => {
 })
 
 test('a trial that was admitted after the timeout is given back', async () => {
-  const slow = new Server(
-    async (args) => {
-      const answer = await client.call(args[0], args.slice(1))
-      if (args[0] === 'CB.ACQUIRE') await sleep(300)
-      return answer
-    },
-    { timeoutMs: 100, restMs: 60_000, logger: null },
-  )
+  const { slow, answer } = answersLate('CB.ACQUIRE', 2000)
   const rule = await halfOpen('late')
   assert.equal(
     await new Breaker(slow, 'late', rule).call(() => 'as if there were no breaker'),
     'as if there were no breaker',
   )
+  answer()
   await eventually('the trial is free', () =>
     new Breaker(shared, 'late', rule).call(() => true).catch(() => false),
   )
@@ -99,20 +124,17 @@ const used = async (key) => (await limiter.quota(key)).rows[0].used
 
 test('what was reserved is settled at what was spent', async () => {
   await client.call('RL.ACQUIRE', 'llm:1', '1000/h')
-  for (const [what, charged, { spends, breaks, lastsMs = 0 }] of [
+  for (const [what, charged, { spends, breaks }] of [
     ['less than the estimate', 30, { spends: 30 }],
     ['more', 150, { spends: 150 }],
     ['never said: the estimate stands', 100, {}],
     ['released', 0, { breaks: true }],
     ['spent before it failed', 7, { spends: 7, breaks: true }],
-    ['longer than its TTL', 3, { spends: 3, lastsMs: 2000 }],
   ]) {
     const before = await used('llm:1')
-    const work = reserve(limiter, { 'llm:1': LLM }, { estimate: 100, ttlMs: 1500 }, async (spending) => {
+    const work = reserve(limiter, { 'llm:1': LLM }, { estimate: 100 }, async (spending) => {
       assert.equal(await held('llm:1'), 1)
       if (spends) spending.add(spends)
-      if (lastsMs) await sleep(lastsMs)
-      assert.equal(await held('llm:1'), 1, 'it was not renewed')
       if (breaks) await fails()
       return 42
     })
@@ -121,6 +143,20 @@ test('what was reserved is settled at what was spent', async () => {
     assert.equal((await used('llm:1')) - before, charged, what)
     assert.equal(await held('llm:1'), 0, what)
   }
+})
+
+test('work that takes longer than the TTL keeps what it holds', async () => {
+  const still = await startStillServer()
+  const leftMs = async () => (await still.client.call('RL.RESERVATIONS', 'llm'))[0]?.[3]
+  const limits = { llm: '9/h,concurrent:2' }
+  await reserve(new Limiter(patient(still.client)), limits, { ttlMs: 3000 }, async () => {
+    for (let i = 0; i < 3; i++) {
+      await eventually('it is renewed', async () => (await leftMs()) === 3000)
+      await still.advance(2000)
+      assert.ok((await leftMs()) >= 1000)
+    }
+  })
+  assert.equal(await leftMs(), undefined)
 })
 
 test('denied: too much, too many, and several keys at once', async () => {
@@ -160,16 +196,71 @@ test('it waits for a place in turn, and who goes holds none', async () => {
   shared.close()
 })
 
+for (const [name, connect] of [
+  ['ioredis', ioredis],
+  ['node-redis', nodeRedis],
+]) {
+  test(`${name}: what is granted to who waits no more is released`, async () => {
+    const way = await startLossyWay(server.port)
+    const lossy = new Server(await connect(way.port), { ...IMPATIENT, timeoutMs: 5000 })
+    const deaf = new Limiter(lossy, { fallback: new FailClosed() })
+    const one = (key) => ({ [key]: 'concurrent:1' })
+    const waits = async (key, options) => {
+      await client.call('RL.RESERVE', 1, key, 'concurrent:1', 'TTL', '1h', 'ID', 'holder')
+      const waiting = reserve(deaf, one(key), { ttlMs: 3_600_000, ...options }, () => assert.fail('done'))
+      const ended = waiting.catch((error) => error)
+      await eventually('it stands in line', async () => (await client.call('RL.QUEUE', key))[0] === 1)
+      return { ended }
+    }
+    const leaves = (key) => client.call('RL.RELEASE', 'holder', 1, key)
+    const isReleased = (key) => eventually('it is released', async () => (await held(key)) === 0)
+    const released = async () =>
+      Number(/cmdstat_rl\.release:calls=(\d+)/i.exec(await client.info('commandstats'))?.[1] ?? 0)
+
+    // Granted, and then aborted.
+    let key = `granted:${name}`
+    let gone = new AbortController()
+    let { ended } = await waits(key, { waitMs: 25_000, signal: gone.signal })
+    await leaves(key)
+    assert.equal(await held(key), 1)
+    gone.abort()
+    assert.equal((await ended).name, 'AbortError')
+    await isReleased(key)
+
+    // Aborted, and then granted.
+    key = `aborted:${name}`
+    gone = new AbortController()
+    ;({ ended } = await waits(key, { waitMs: 25_000, signal: gone.signal }))
+    const before = await released()
+    gone.abort()
+    assert.equal((await ended).name, 'AbortError')
+    await eventually('it wants nothing', async () => (await released()) > before)
+    await leaves(key)
+    assert.equal(await held(key), 1)
+    await isReleased(key)
+
+    // The connection is lost, or the answer does not come.
+    for (const [what, waitMs, loses] of [
+      ['lost', 25_000, way.cut],
+      ['late', 4000, () => {}],
+    ]) {
+      key = `${what}:${name}`
+      await eventually('it asks', () => lossy.ask(['PING']).catch(() => false))
+      ;({ ended } = await waits(key, { waitMs }))
+      await leaves(key)
+      loses()
+      assert.ok((await ended) instanceof Denied, what)
+      await isReleased(key)
+    }
+    lossy.close()
+  })
+}
+
 test('a reservation that came after the timeout is released', async () => {
-  const slow = new Server(
-    async (args) => {
-      const answer = await client.call(args[0], args.slice(1))
-      if (args[0] === 'RL.RESERVE') await sleep(300)
-      return answer
-    },
-    { timeoutMs: 100, restMs: 60_000, logger: null },
-  )
+  const { slow, answer } = answersLate('RL.RESERVE', 2000)
   const impatient = new Limiter(slow, { fallback: new FailOpen() })
   assert.equal(await reserve(impatient, { 'late:place': 'concurrent:1' }, {}, async () => 42), 42)
+  assert.equal(await held('late:place'), 1)
+  answer()
   await eventually('it is released', async () => (await held('late:place')) === 0)
 })

@@ -3,10 +3,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { DenialMemory, Limiter } from 'floodgate-redis'
-import { dice, ioredis, patient, sleep, startServer, times } from './kit.mjs'
+import { dice, ioredis, patient, sleep, startStillServer, times } from './kit.mjs'
 
-const { port } = await startServer()
-const client = ioredis(port)
+const { client, advance } = await startStillServer()
 
 const denied = (retryAfterMs) => ({
   granted: 0,
@@ -90,25 +89,28 @@ const commands = async () => {
 test('round trips are saved, and counted', async () => {
   const limiter = new Limiter(patient(client))
   const before = await commands()
+  const start = performance.now()
   const decisions = await times(1000, () => limiter.acquire('attacked', '10/h'))
+  const seconds = (performance.now() - start) / 1000
   const asked = (await commands()) - before
   // Ten grants, then one denial a second.
-  assert.ok(asked >= 11 && asked <= 11 + 5, `${asked} round trips`)
+  assert.ok(asked >= 11 && asked <= 11 + seconds, `${asked} round trips in ${seconds} s`)
   assert.deepEqual(limiter.counters, { redis: asked, memory: 1000 - asked, fallback: 0 })
   assert.equal(decisions.filter(({ granted }) => granted).length, 10)
-  const remembered = decisions.at(-1)
+  const remembered = decisions.findLast(({ source }) => source === 'memory')
   assert.deepEqual([remembered.source, remembered.limit, remembered.index], ['memory', 10, 0])
   assert.ok(remembered.retryAfterMs > 3_590_000)
 })
 
 test('with headers too', async () => {
   const limiter = new Limiter(patient(client))
+  const start = performance.now()
   const answers = await times(20, () => limiter.acquireWithHeaders('web', '2/m'))
-  const last = answers.at(-1)
-  assert.equal(last.decision.source, 'memory')
-  assert.match(last.headers.RateLimit, /^"2\/m";r=0;t=/)
-  assert.equal(last.headers['Retry-After'], '60')
-  assert.equal(answers.filter(({ decision }) => decision.source === 'redis').length, 3)
+  const asked = answers.filter(({ decision }) => decision.source === 'redis')
+  assert.ok(asked.length >= 3 && asked.length <= 3 + (performance.now() - start) / 1000, String(asked.length))
+  const remembered = answers.find(({ decision }) => decision.source === 'memory')
+  assert.match(remembered.headers.RateLimit, /^"2\/m";r=0;t=/)
+  assert.equal(remembered.headers['Retry-After'], '60')
 })
 
 test('a request for less, for other limits or that is critical is asked', async () => {
@@ -124,10 +126,11 @@ test('a request for less, for other limits or that is critical is asked', async 
 
 test('it is over at the retry time, and after a refund', async () => {
   const limiter = new Limiter(patient(client))
-  const take = () => limiter.acquire('short', '1/300ms')
+  const take = () => limiter.acquire('short', '1/900ms')
   assert.equal((await take()).granted, 1)
   const { retryAfterMs } = await take()
   assert.equal((await take()).source, 'memory')
+  await advance(920) // units come back at most 2 % late
   await sleep(retryAfterMs + 2)
   const again = await take()
   assert.deepEqual([again.source, again.granted], ['redis', 1])

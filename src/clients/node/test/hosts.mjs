@@ -2,6 +2,7 @@
 
 import { once } from 'node:events'
 import { createRequire } from 'node:module'
+import { HANGS_MS } from './kit.mjs'
 
 const require = createRequire(import.meta.url)
 /** A plug-in of ours, as a module or by CommonJS. */
@@ -114,9 +115,9 @@ export const hosts = {
   },
 }
 
-/** A request, and what matters of its answer. */
+/** A request, and what matters of its answer. Fails where there is none in `HANGS_MS`. */
 export async function ask(port, path = '/') {
-  const response = await fetch(`http://127.0.0.1:${port}${path}`)
+  const response = await fetch(`http://127.0.0.1:${port}${path}`, { signal: AbortSignal.timeout(HANGS_MS) })
   return {
     status: response.status,
     headers: Object.fromEntries(response.headers),

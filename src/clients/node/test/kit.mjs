@@ -1,5 +1,5 @@
 // Servers for tests, from the program that runs them: it says on which port by
-// FLOODGATE_CONTROL (tests/server/client_node.rs). And what tests ask often.
+// FLOODGATE_CONTROL (tests/server/clients/node.rs). And what tests ask often.
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
@@ -20,7 +20,7 @@ after(() => open.forEach((close) => close()))
 /** A server of one's own, until the tests of the file are over; or a `cluster`, or a `sentinel`. */
 export async function startServer(kind = 'server') {
   const control = process.env.FLOODGATE_CONTROL
-  assert.ok(control, 'these tests are run by: cargo test --all-features --test server client_node')
+  assert.ok(control, 'these tests are run by: cargo test --all-features --test server clients::node')
   const socket = net.connect(Number(control), '127.0.0.1')
   const lines = createInterface({ input: socket })[Symbol.asyncIterator]()
   socket.write(`${kind}\n`)
@@ -38,6 +38,37 @@ export async function startServer(kind = 'server') {
     freeze: () => please('freeze'),
     thaw: () => please('thaw'),
   }
+}
+
+/** A server whose clock stands still until it is advanced: no slow machine ends a window. */
+export async function startStillServer() {
+  const server = await startServer()
+  const client = ioredis(server.port)
+  await client.call('RL.DEBUG', 'CLOCK', 'SET', 1_700_000_000_000_000)
+  const advance = (ms) => client.call('RL.DEBUG', 'CLOCK', 'ADVANCE', ms * 1000)
+  return { ...server, client, advance }
+}
+
+/**
+ * A way to a server on which answers to commands that WAIT get lost, and on which the server does
+ * not hear that a client has gone. `cut` closes the connections of those that wait.
+ */
+export async function startLossyWay(port) {
+  const waiting = new Set()
+  const proxy = net.createServer((client) => {
+    const server = net.connect(port, '127.0.0.1')
+    open.push(() => server.destroy())
+    let waits = false
+    client.on('data', (asked) => {
+      if (asked.includes('WAIT')) waits = waiting.add(client)
+      server.write(asked)
+    })
+    server.on('data', (told) => waits || client.destroyed || client.write(told))
+    for (const socket of [client, server]) socket.on('error', () => {})
+  })
+  proxy.listen(0, '127.0.0.1')
+  const cut = () => waiting.forEach((client) => client.destroy())
+  return { port: await listening(proxy), cut }
 }
 
 export function ioredis(port, options = {}) {
@@ -63,14 +94,17 @@ export function listener() {
   return { lines, info: tell('info'), warn: tell('warn'), error: tell('error') }
 }
 
-// Where tests run a server may take its time: not each delay is an outage.
-export const PATIENT = { timeoutMs: 5000, restMs: 200, logger: null }
-// Of a server that is away it is enough to wait a little.
-export const IMPATIENT = { timeoutMs: 500, restMs: 200, logger: null }
+// Tests run on busy machines, where a server that is well may take seconds to answer.
+export const PATIENT = { timeoutMs: 20_000, restMs: 200, logger: null }
+// For tests of an outage, which would wait 20 s for a server that hangs. A busy server may take
+// longer than this: a test that wants its answer asks again (`eventually`).
+export const IMPATIENT = { timeoutMs: 1000, restMs: 200, logger: null }
+// Nothing that ends takes so long; what takes longer hangs.
+export const HANGS_MS = 30_000
 
 export const patient = (client) => new Server(client, PATIENT)
 
-export async function eventually(what, holds, limitMs = 20_000) {
+export async function eventually(what, holds, limitMs = 60_000) {
   const deadline = performance.now() + limitMs
   while (!(await holds())) {
     assert.ok(performance.now() < deadline, what)
@@ -93,10 +127,18 @@ export function dice(seed) {
   }
 }
 
-export async function took(f) {
-  const start = performance.now()
-  await f()
-  return performance.now() - start
+/** The answer. Fails where there is none in `HANGS_MS`. */
+export async function ends(what, answer) {
+  const over = new AbortController()
+  const hangs = async () => {
+    await sleep(HANGS_MS, undefined, { signal: over.signal }).catch(() => {})
+    assert.ok(over.signal.aborted, `${what}: no answer in ${HANGS_MS} ms`)
+  }
+  try {
+    return await Promise.race([answer, hangs()])
+  } finally {
+    over.abort()
+  }
 }
 
 export async function listening(server) {

@@ -7,7 +7,9 @@ import { once } from 'node:events'
 import { test } from 'node:test'
 import { FailClosed, Lease, Limiter, LocalBucket, Server } from 'floodgate-redis'
 import {
+  IMPATIENT,
   PATIENT,
+  ends,
   dice,
   eventually,
   ioredis,
@@ -248,11 +250,11 @@ for (const [name, connect] of [
   test(`${name}: round trips are saved and counted, and the rest is given back`, async () => {
     const key = `hot:${name}`
     const limiter = new Limiter(patient(await connect()))
-    const lease = new Lease(limiter, key, '1000000/h')
+    // Longer than a round trip takes on a busy machine: what comes later cannot be spent.
+    const lease = new Lease(limiter, key, '1000000/h', { intervalMs: 2000 })
     await operator.config('RESETSTAT')
     let granted = 0
-    const end = performance.now() + 1000
-    while (performance.now() < end) {
+    while (granted < 5000) {
       granted += (await lease.acquire()).granted
       if (granted % 20 === 0) await sleep(1)
     }
@@ -266,14 +268,14 @@ for (const [name, connect] of [
   })
 }
 
-test('four processes at once, one of them killed: never more than the limit', async () => {
+test('four processes at once, one of them killed: never more than the limit', async (t) => {
   const processes = [...Array(4)].map(() =>
     fork(new URL('leaser.mjs', import.meta.url), [String(server.port), 'four', '4000/h']),
   )
+  t.after(() => processes.forEach((process) => process.kill('SIGKILL')))
   const told = processes.map((process) => once(process, 'message'))
   await eventually('they lease', async () => (await calls('rl.reserve')) > 20 && (await used('four')) > 500)
-  const [killed, ...others] = processes
-  killed.kill('SIGKILL')
+  processes[0].kill('SIGKILL')
   let granted = 0
   for (const answer of told.slice(1)) granted += (await answer)[0].granted
   // What the one that was killed had used or held stays charged.
@@ -283,11 +285,10 @@ test('four processes at once, one of them killed: never more than the limit', as
   )
   const charged = await used('four')
   assert.ok(granted > 0 && granted <= charged && charged <= 4000, `${granted} of ${charged}`)
-  others.forEach((other) => other.kill())
 })
 
 test('killed and frozen: the fallback decides, and afterwards it leases again', async () => {
-  const asked = new Server(ioredis(server.port), { ...PATIENT, timeoutMs: 700 })
+  const asked = new Server(ioredis(server.port), IMPATIENT)
   const lease = new Lease(new Limiter(asked, { fallback: new LocalBucket(1, 5) }), 'away', '1000000/h')
   const leases = () =>
     eventually('it leases', async () => {
@@ -304,11 +305,12 @@ test('killed and frozen: the fallback decides, and afterwards it leases again', 
     const start = performance.now()
     let passed = 0
     for (let i = 0; i < 50; i++) {
-      const { granted, source } = await lease.acquire()
+      const { granted, source } = await ends('a request', lease.acquire())
       assert.notEqual(source, 'redis')
       passed += granted
     }
-    assert.ok(passed <= 10 && performance.now() - start < 3000, `${passed} passed`)
+    // Five, and one a second.
+    assert.ok(passed <= 5 + (performance.now() - start) / 1000, `${passed} passed`)
     await mends()
     await leases()
   }

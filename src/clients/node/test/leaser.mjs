@@ -2,12 +2,14 @@
 //
 //   leaser.mjs PORT KEY LIMITS
 
-import { Lease, Limiter } from 'floodgate-redis'
-import { ioredis, patient, sleep } from './kit.mjs'
+import { Lease, Limiter, Server } from 'floodgate-redis'
+import { PATIENT, ioredis, sleep } from './kit.mjs'
 
 const [, , port, key, limits] = process.argv
 const client = ioredis(Number(port))
-const lease = new Lease(new Limiter(patient(client)), key, limits, { processes: 4 })
+// What a process has on lease when it dies is free again after 4 times this.
+const server = new Server(client, { ...PATIENT, timeoutMs: 5000 })
+const lease = new Lease(new Limiter(server), key, limits, { processes: 4 })
 let granted = 0
 for (let i = 0; ; i++) {
   const decision = await lease.acquire()

@@ -9,6 +9,7 @@ import {
   LocalBucket,
   Server,
   networkOf,
+  reserve,
   retryAfterSeconds,
 } from 'floodgate-redis'
 import { PATIENT, eventually, ioredis, nodeRedis, patient, sleep, startServer, times } from './kit.mjs'
@@ -72,12 +73,12 @@ for (const [name, connect] of Object.entries(clients)) {
       const ask = () => limiter.acquireWithHeaders(key('headers'), '2/m,100/h')
       const [first, , third] = await times(3, ask)
       assert.equal(first.headers['RateLimit-Policy'], '"2/m";q=2;w=60, "100/h";q=100;w=3600')
-      assert.match(first.headers.RateLimit, /^"2\/m";r=1;t=60, "100\/h";r=99;t=\d+$/)
+      assert.match(first.headers.RateLimit, /^"2\/m";r=1;t=[56]\d, "100\/h";r=99;t=\d+$/)
       assert.equal(first.headers['Retry-After'], undefined)
       assert.equal(third.decision.granted, 0)
       assert.match(third.headers.RateLimit, /^"2\/m";r=0;/)
       const seconds = Number(third.headers['Retry-After'])
-      assert.ok(55 <= seconds && seconds <= 60, String(seconds))
+      assert.ok(30 <= seconds && seconds <= 60, String(seconds))
       const never = await limiter.acquireWithHeaders(key('headers'), '2/m,100/h', { cost: 3 })
       assert.deepEqual([never.decision.granted, never.headers['Retry-After']], [0, undefined])
       assert.equal((await limiter.headers(key('headers'), '2/m'))['X-RateLimit-Remaining'], '0')
@@ -136,7 +137,7 @@ for (const [name, connect] of Object.entries(clients)) {
         return
       }
       const start = performance.now()
-      const waits = [1, 2, 3].map(() => limiter.wait(key('line'), '2/700ms', 9000))
+      const waits = [1, 2, 3].map(() => limiter.wait(key('line'), '2/700ms', 25_000))
       const served = await Promise.all(waits)
       assert.deepEqual(granted(served), [1, 1, 1])
       assert.ok(performance.now() - start > 600)
@@ -149,6 +150,13 @@ for (const [name, connect] of Object.entries(clients)) {
       gone.abort()
       await assert.rejects(waiter, { name: 'AbortError' })
       await eventually('it left the line', async () => (await inLine()) === 0)
+      const tooLong = /WAIT must be at most 30000ms \(setting wait-max\)/
+      await assert.rejects(limiter.wait(key('slow'), '1/h', 31_000), tooLong)
+      const limits = { [key('slow')]: '1/h' }
+      await assert.rejects(
+        reserve(limiter, limits, { waitMs: 31_000 }, () => assert.fail('made')),
+        tooLong,
+      )
       assert.equal((await limiter.acquire(key('user:2'), '3/h')).source, 'redis', 'an abort is no outage')
       limiter.server.close()
     })
@@ -172,6 +180,7 @@ test('past the most that may wait, one is denied at once', async () => {
 })
 
 test('a connection on which somebody waited is used again', async () => {
+  const operator = ioredis((await startServer()).port)
   const limiter = new Limiter(patient(operator))
   const clients = async () =>
     String(await operator.call('CLIENT', 'LIST'))
@@ -219,10 +228,10 @@ test('fallbacks', async () => {
     [new FailClosed().acquire('k', 1).granted, new FailClosed().acquire().retryAfterMs],
     [0, 1000],
   )
-  const bucket = new LocalBucket(20, 2)
+  const bucket = new LocalBucket(2, 2)
   assert.deepEqual(granted([1, 2, 3].map(() => bucket.acquire('k', 1))), [1, 1, 0])
   const { retryAfterMs } = bucket.acquire('k', 1)
-  assert.ok(1 <= retryAfterMs && retryAfterMs <= 50, String(retryAfterMs))
+  assert.ok(1 <= retryAfterMs && retryAfterMs <= 500, String(retryAfterMs))
   await sleep(retryAfterMs + 2)
   assert.equal(bucket.acquire('k', 1).granted, 1)
   bucket.refund('k', 1)

@@ -20,6 +20,7 @@ import {
 import {
   IMPATIENT,
   PATIENT,
+  ends,
   eventually,
   ioredis,
   listener,
@@ -28,7 +29,6 @@ import {
   sleep,
   startServer,
   times,
-  took,
 } from './kit.mjs'
 
 const server = await startServer()
@@ -44,14 +44,14 @@ for (const [name, connect] of [
 ]) {
   test(`${name}: killed, all that is under way ends well, and what was granted stands`, async () => {
     const logger = listener()
-    const asked = new Server(await connect(), { ...PATIENT, timeoutMs: 1000, logger })
+    // It does not hang, so that patience costs nothing. But node-redis keeps what it is told while it
+    // has no connection.
+    const asked = new Server(await connect(), { ...PATIENT, timeoutMs: 5000, logger })
     const limiter = new Limiter(asked, { fallback: new LocalBucket(1, 5), rememberDenials: false })
     assert.deepEqual(granted(await times(3, () => limiter.acquire(`kept:${name}`, '3/h'))), [1, 1, 1])
     const requests = async () => {
       for (let shared = 0; ; shared++) {
-        const start = performance.now()
-        const { source } = await limiter.acquire('flight', '1000000/h')
-        assert.ok(performance.now() - start < 3000)
+        const { source } = await ends('a request', limiter.acquire('flight', '1000000/h'))
         if (source !== 'redis') return shared
         await sleep(1)
       }
@@ -64,7 +64,7 @@ for (const [name, connect] of [
     const stream = reserve(
       limiter,
       { [`flight:llm:${name}`]: '9/h,concurrent:2' },
-      { ttlMs: 300 },
+      { ttlMs: 30_000 },
       async (spending) => {
         await gone
         spending.add(1)
@@ -72,26 +72,35 @@ for (const [name, connect] of [
       },
     )
     const loops = [requests(), requests(), requests()]
-    await sleep(300)
+    await eventually('all is under way', async () => {
+      const [[waiting], held] = await Promise.all([
+        operator.call('RL.QUEUE', `flight:line:${name}`),
+        operator.call('RL.RESERVATIONS', `flight:llm:${name}`),
+      ])
+      return waiting === 1 && held.length === 1 && limiter.counters.redis > 100
+    })
     await server.kill()
     end()
     for (const shared of await Promise.all(loops)) assert.ok(shared > 0)
-    await call
-    assert.equal(await stream, 42)
-    assert.equal((await waiter).source, 'fallback')
+    await ends('the call', call)
+    assert.equal(await ends('the work', stream), 42)
+    assert.equal((await ends('the wait', waiter)).source, 'fallback')
 
     for (const [fallback, least, most] of [
       [new FailOpen(), 20, 20],
       [new FailClosed(), 0, 0],
-      [new LocalBucket(5), 5, 10],
+      [new LocalBucket(1, 5), 5, 5],
     ]) {
       const alone = new Limiter(asked, { fallback })
-      let decisions
-      assert.ok(
-        (await took(async () => (decisions = await times(20, () => alone.acquire('k', '3/h'))))) < 2500,
+      const start = performance.now()
+      const decisions = await ends(
+        'twenty requests',
+        times(20, () => alone.acquire('k', '3/h')),
       )
+      // A bucket gains meanwhile.
+      const gained = fallback instanceof LocalBucket ? (performance.now() - start) / 1000 : 0
       const sum = granted(decisions).reduce((a, b) => a + b)
-      assert.ok(least <= sum && sum <= most, `${fallback.constructor.name}: ${sum}`)
+      assert.ok(least <= sum && sum <= most + gained, `${fallback.constructor.name}: ${sum}`)
       assert.ok(decisions.every(({ source }) => source === 'fallback'))
     }
     const closed = new Limiter(asked, { fallback: new FailClosed() })
@@ -114,12 +123,10 @@ for (const [name, connect] of [
     await assert.rejects(closed.quota('k'), Away)
 
     // What was not sent is not done later.
-    await eventually('it is asked some times', async () => {
-      const { source } = await limiter.acquire(`queued:${name}`, '9/h')
-      return source === 'fallback' && limiter.counters.fallback > 30
-    })
-    await sleep(350) // the longest rest
-    assert.equal((await limiter.acquire(`queued:${name}`, '9/h')).source, 'fallback')
+    for (let i = 0; i < 2; i++) {
+      await sleep(350) // the longest rest: it is asked anew
+      assert.equal((await limiter.acquire(`queued:${name}`, '9/h')).source, 'fallback')
+    }
 
     await server.start()
     await asksAgain(limiter)
@@ -131,16 +138,22 @@ for (const [name, connect] of [
   })
 
   test(`${name}: frozen, one of a crowd pays the timeout`, async () => {
-    const limiter = new Limiter(new Server(await connect(), { ...PATIENT, timeoutMs: 1000 }))
+    const limiter = new Limiter(new Server(await connect(), { ...PATIENT, timeoutMs: 1000, restMs: 2000 }))
     await asksAgain(limiter)
     await server.freeze()
-    const took1 = () => took(async () => assert.equal((await limiter.acquire('k', '3/h')).source, 'fallback'))
-    assert.ok((await took1()) > 900)
-    await sleep(350) // the longest rest
-    const slow = (await Promise.all([...Array(20)].map(took1))).filter((ms) => ms > 500)
-    assert.equal(slow.length, 1, String(slow))
+    const alone = async () => {
+      const decision = await ends('a request', limiter.acquire(`frozen:${name}`, '1000/h'))
+      assert.equal(decision.source, 'fallback')
+    }
+    const start = performance.now()
+    await alone()
+    assert.ok(performance.now() - start > 900)
+    await sleep(3100) // the longest rest
+    await Promise.all([...Array(20)].map(alone))
     await server.thaw()
     await asksAgain(limiter)
+    // The first, and one of the crowd: nobody else was sent, nor waited for.
+    assert.equal((await limiter.quota(`frozen:${name}`, '1000/h')).rows[0].used, 2)
   })
 }
 
@@ -253,9 +266,12 @@ test('all who use one client find out together', async () => {
 test('a process that was slow itself reads the answer that lies there', async () => {
   const limiter = new Limiter(new Server(ioredis(port), { ...IMPATIENT, timeoutMs: 50 }))
   await asksAgain(limiter)
-  const asked = limiter.acquire('slow process', '3/h')
-  await new Promise(setImmediate) // it is sent
-  const until = performance.now() + 200
-  while (performance.now() < until);
-  assert.equal((await asked).source, 'redis')
+  // On a busy machine the answer may come later still: then once more.
+  await eventually('it reads the answer', async () => {
+    const asked = limiter.acquire('slow process', '1000/h')
+    await new Promise(setImmediate) // it is sent
+    const until = performance.now() + 200
+    while (performance.now() < until);
+    return (await asked).source === 'redis'
+  })
 })

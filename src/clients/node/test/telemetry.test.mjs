@@ -27,7 +27,7 @@ for (const [build, load] of [
 ]) {
   test(`what was decided, and what came of calls: ${build}`, async () => {
     const { Breaker, Cache, FailOpen, Limiter, Server, guarded } = await load()
-    const asked = new Server(client, { timeoutMs: 5000, logger: null })
+    const asked = new Server(client, { timeoutMs: 20_000, logger: null })
     const limiter = new Limiter(asked, { fallback: new FailOpen() })
     await limiter.acquire(`early:${build}`, '9/h') // before anybody counts
     const { counts, getMeter } = provider()

@@ -11,7 +11,7 @@ const server = await startServer()
 const operator = ioredis(server.port)
 const web = spawn(process.execPath, ['examples/web.mjs'], {
   cwd: new URL('..', import.meta.url),
-  env: { ...process.env, REDIS_URL: server.url, REDIS_PATIENCE_MS: '5000', PORT: '0' },
+  env: { ...process.env, REDIS_URL: server.url, REDIS_PATIENCE_MS: '20000', PORT: '0' },
   stdio: ['ignore', 'pipe', 'inherit'],
 })
 after(() => web.kill())
@@ -40,6 +40,11 @@ const used = async (key) => {
 }
 const isSettled = (key) =>
   eventually('it is settled', async () => (await operator.call('RL.RESERVATIONS', key)).length === 0)
+/** How requests that stood in line ended. */
+const ended = async (how) => {
+  const [, times] = new RegExp(`waiting_${how}:(\\d+)`).exec(await operator.info('floodgate'))
+  return Number(times)
+}
 const inLine = async (key) => Number((await operator.call('RL.QUEUE', key))[0])
 
 test('every request is limited, and says how its caller stands', async () => {
@@ -72,18 +77,17 @@ test('a limit by key, a waiting line and a breaker', async () => {
   for (const cents of [7, 13, 13, 13, 7]) paid.push(await ask(`POST /pay/${cents}`, '127.0.0.7'))
   assert.deepEqual(statuses(paid), [200, 502, 502, 502, 503])
   const seconds = Number(paid[4].headers['retry-after'])
-  assert.ok(25 <= seconds && seconds <= 30, String(seconds))
+  assert.ok(10 <= seconds && seconds <= 30, String(seconds))
 
-  // Who hangs up in line leaves it, long before the wait is over.
+  // Who hangs up in line leaves it, before the wait is over.
   await operator.call('RL.PIN', 'report', '1/h')
   await operator.call('RL.ACQUIRE', 'report')
   const slow = http.request({ host: '127.0.0.1', port, path: '/report', agent: false }).end()
   slow.on('error', () => {})
   await eventually('it stands in line', async () => (await inLine('report')) === 1)
-  const left = performance.now()
   slow.destroy()
   await eventually('it left the line', async () => (await inLine('report')) === 0)
-  assert.ok(performance.now() - left < 3000)
+  assert.deepEqual([await ended('left'), await ended('timed_out')], [1, 0])
 })
 
 test('a stream is charged for what was sent', async () => {

@@ -8,7 +8,10 @@ import { Server } from 'floodgate-redis'
 import { hosts } from './hosts.mjs'
 import { PATIENT, ioredis } from './kit.mjs'
 
+// An outage is tried with it, and what is granted on a busy machine.
+const TIMEOUT_MS = 5000
+
 const [, , host, port, prefix, theirs] = process.argv
-const client = new Server(ioredis(Number(port)), { ...PATIENT, timeoutMs: 1500 })
+const client = new Server(ioredis(Number(port)), { ...PATIENT, timeoutMs: TIMEOUT_MS })
 const running = await hosts[host]({ client, prefix }, JSON.parse(theirs))
 console.log(running.port)

@@ -9,9 +9,10 @@ Caller = Callable[[Mapping[str, Any]], str]
 
 
 def network_of(prefix: int) -> Callable[[str], str]:
-    """For an address: of IPv6 its network of so many bits."""
+    """A function that makes the name of a caller: its address, or of an IPv6 address the
+    network of so many bits."""
     if not 0 <= prefix <= 128:
-        raise ValueError(f"an IPv6 network of {prefix} bits: 0 to 128")
+        raise ValueError(f"prefix is {prefix}: an IPv6 network has 0 to 128 bits")
 
     def network(host: str) -> str:
         try:
@@ -28,8 +29,8 @@ def network_of(prefix: int) -> Callable[[str], str]:
 
 
 def by_network(prefix: int) -> Caller:
-    """The caller's address: of IPv6 the network of so many bits, for whoever has
-    one address there has all of them."""
+    """The caller's address, or of an IPv6 address the network of so many bits: who has one
+    address of such a network has all of them."""
     network = network_of(prefix)
 
     def caller(scope: Mapping[str, Any]) -> str:
@@ -40,8 +41,7 @@ def by_network(prefix: int) -> Caller:
 
 
 by_address = by_network(64)
-"""The caller's address, of IPv6 its /64. Behind a proxy start uvicorn with
---proxy-headers --forwarded-allow-ips=ADDRESSES, those of the proxy: without the
-second it believes proxies on its own machine only, and all callers are one.
-Where callers sign in, take who they are: a header that anybody can invent is no
-identity."""
+"""The caller's address, or the /64 of an IPv6 address. Behind a proxy start uvicorn with
+--proxy-headers --forwarded-allow-ips=ADDRESSES, where ADDRESSES are those of the proxy. Without
+the second option uvicorn believes only proxies on its own machine, and all callers are one.
+Where callers sign in, use their account: a header that anybody can invent is no identity."""

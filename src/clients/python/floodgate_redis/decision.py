@@ -20,18 +20,18 @@ class Decision:
 
     @property
     def retry_after(self) -> dict[str, str]:
-        """The header Retry-After, in whole seconds; none where the request was
-        granted, or never will be."""
+        """The header Retry-After, in whole seconds. Empty where the request was granted, or
+        never will be."""
         return {} if self.granted else retry_after(self.retry_after_ms)
 
 
 def retry_after(ms: int) -> dict[str, str]:
-    """The header Retry-After, in whole seconds; none where ms is -1: never."""
+    """The header Retry-After, in whole seconds. Empty where `ms` is -1, which is never."""
     return {} if ms < 0 else {"Retry-After": str(max(1, math.ceil(ms / 1000)))}
 
 
 def longest(decisions: Sequence[Decision]) -> Decision:
-    """The one that denies for longest."""
+    """The decision that denies for longest."""
     return max(decisions, key=lambda decision: math.inf if decision.retry_after_ms < 0 else decision.retry_after_ms)
 
 

@@ -7,7 +7,8 @@ class Denied(Exception):
     """Nothing was reserved."""
 
     def __init__(self, decision: Decision):
-        super().__init__(f"denied, retry after {decision.retry_after_ms} ms")
+        retry_after_ms = decision.retry_after_ms
+        super().__init__("denied: it never fits" if retry_after_ms < 0 else f"denied, retry after {retry_after_ms} ms")
         self.decision = decision
 
     @property
@@ -20,7 +21,8 @@ class CircuitOpen(Exception):
     """The call was not made."""
 
     def __init__(self, retry_after_ms: int):
-        super().__init__(f"circuit open, retry after {retry_after_ms} ms")
+        until = "with no retry time" if retry_after_ms < 0 else f"retry after {retry_after_ms} ms"
+        super().__init__(f"the circuit is open, {until}")
         self.retry_after_ms = retry_after_ms
 
     @property

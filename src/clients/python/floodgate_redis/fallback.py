@@ -37,7 +37,7 @@ class LocalBucket:
 
     def __init__(self, rate: float, burst: float | None = None):
         if not rate > 0:
-            raise ValueError(f"rate is {rate}, not above 0")
+            raise ValueError(f"rate is {rate}: it must be above 0 units a second")
         self.rate = rate
         self.burst = max(1.0, rate) if burst is None else burst
         self._levels: dict[str, tuple[float, float]] = {}

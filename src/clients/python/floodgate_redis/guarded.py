@@ -116,11 +116,11 @@ def _admitted(limiter: Limiter, breaker: Breaker, name: str, limits: str | None,
     """The token to report with; none while Redis is away."""
 
     # Admitted and gone before it knew, a call hands its token and its units back: on the
-    # limits that it named, for others may have taken from the key by other limits since.
+    # limits that it asked for: others may have taken from the key by other limits since.
     def undo(answer: Any) -> list[words.Words]:
         if not answer[0]:
             return []
-        return [words.report(breaker.key, "IGNORE", answer[2]), words.refund(name, units, limits)]
+        return [words.report(breaker.key, "IGNORE", answer[2]), words.refund(name, units, limits or "*")]
 
     try:
         allowed, _state, token, retry_after_ms, six = limiter.server.take(

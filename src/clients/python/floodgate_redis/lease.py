@@ -41,8 +41,10 @@ class Book:
     server, and no threads."""
 
     def __init__(self, processes: int, interval: float):
-        if processes < 1 or not interval > 0:
-            raise ValueError(f"{processes} processes and {interval} s: at least 1, and above 0")
+        if processes < 1:
+            raise ValueError(f"processes is {processes}: it must be at least 1")
+        if not interval > 0:
+            raise ValueError(f"interval is {interval}: it must be above 0 s")
         self.processes = processes
         self.interval = interval
         self.held: Held | None = None
@@ -117,7 +119,7 @@ class Asked:
         text = (limits or "").lower()
         for wrong, why in (("concurrent", "holds places"), ("per=call", "counts calls, which a lease does not make")):
             if wrong in text:
-                raise ValueError(f"{wrong} in {limits!r} {why}: no units to take ahead")
+                raise ValueError(f"{wrong} in {limits!r} {why}: it cannot be leased, use Limiter.acquire")
         self.key = key
         self.limits = limits
         self._was_refused = False

@@ -386,7 +386,7 @@ def _master(module: Any, uri: str, options: dict[str, Any]) -> Any:
     hosts, path, auth = _locations(uri)
     service = options.pop("service_name", None) or path
     if not service:
-        raise ConfigurationError("no service: floodgate+sentinel://host:port/service")
+        raise ConfigurationError("the URI names no service: write floodgate+sentinel://host:port/service")
     sentinel_options = {**auth, **options.pop("sentinel_kwargs", {})}
     sentinels = module.Sentinel(hosts, sentinel_kwargs=sentinel_options, **auth, **_resp2(options))
     return sentinels.master_for(service)
@@ -403,7 +403,7 @@ def _locations(uri: str) -> tuple[list[tuple[str, int]], str, dict[str, str]]:
     for location in parts.netloc.rpartition("@")[2].split(","):
         host, _, port = location.strip().rpartition(":")
         if not host or not port.isdigit():
-            raise ConfigurationError(f"no host:port: '{location}' in {parts.scheme}://")
+            raise ConfigurationError(f"'{location}' is no host:port: write {parts.scheme}://host:port,host:port")
         hosts.append((host.strip("[]"), int(port)))
     auth = {"username": parts.username, "password": parts.password}
     return hosts, parts.path.strip("/"), {name: unquote(value) for name, value in auth.items() if value}

@@ -13,23 +13,25 @@ are of the call, so that they hold without the proxy, too.
 - Before a request its estimate is reserved on all of these, or it gets 429 with
   Retry-After. An estimate above a capacity is cut to it: it would never fit.
 - What was really used is settled when LiteLLM knows it, for a stream at its end; an answer
-  from LiteLLM's cache uses nothing. A request that failed gives everything back.
+  from LiteLLM's cache uses nothing. A request that failed gives back what it did not use,
+  and who hangs up is charged what came. Where LiteLLM knows no use, as of a batch when it is
+  created, the estimate stands. What no model answers (the state of a batch, files) is free.
+- A call that another callback makes meanwhile, such as a guardrail's, is an attempt of its own.
 - Without the proxy each attempt of the Router reserves and settles for itself. A limit of
   `model` denies with RateLimitError, so that the Router tries another deployment and lets
   this one rest; one of `user` with TokensDenied, which no deployment is to blame for.
-- What is never settled, because the process dies, stays charged at its estimate; its places
-  are free after `ttl` seconds. A request of more than that is settled all the same.
+- What ends while Redis is away is settled before the next request. What is never settled,
+  because the process dies or a caller hangs up on a stream of /v1/completions, of which LiteLLM
+  says nothing, stays charged at its estimate; its places are free after `ttl` seconds. A
+  request of more than that is settled all the same.
 
 RL.RESERVE, RL.COMMIT and RL.RELEASE are used. On a cluster say `prefix="{llm}"`, so that
 the keys lie in one slot. LiteLLM 1.107.0 is known to be compromised: never install it.
 """
 
-import time
 import uuid
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any
 
 from litellm.exceptions import RateLimitError  # type: ignore[import-not-found]
@@ -40,27 +42,18 @@ from .asyncio.limiter import Limiter
 from .decision import Decision, longest
 from .errors import Denied
 from .outage import Away
+from .tokens import estimated, used
 
 SCOPES = ("key", "team", "organization", "user", "model")
 
-OUTPUT = 1000
-"""Tokens that an answer is taken for, where the request says no most."""
+REQUEST, ATTEMPT = "floodgate_request", "floodgate_attempt"
+"""In the metadata of a call: the request of the proxy that it answers, or the attempt that it is."""
 
-NOTE = "floodgate_reservation"
-"""In the request's metadata: which reservation is its own."""
-
-
+HOLDERS = ("metadata", "litellm_metadata")
 OWN_METADATA = ("responses", "aresponses", "anthropic_messages", "acreate_batch", "acreate_file")
 
-
-def estimated(request: Mapping[str, Any]) -> int:
-    """A token for four characters of what is sent, and the most that is to come back."""
-    sent = sum(len(str(request[name])) for name in ("messages", "prompt", "input") if request.get(name))
-    most = next(
-        (request[name] for name in ("max_tokens", "max_completion_tokens", "max_output_tokens") if request.get(name)),
-        OUTPUT,
-    )
-    return max(1, sent // 4 + int(most) * int(request.get("n") or 1))
+SUB_CALL = "internal_call_origin"
+"""In the metadata of a call that LiteLLM makes of its own for a request, a copy of those of the request."""
 
 
 class TokensDenied(Denied):
@@ -78,25 +71,22 @@ class TokensDenied(Denied):
         return f"too many tokens ({self.scope or 'Redis is away'}): {super().__str__()}"
 
 
-@dataclass(slots=True)
-class _Reservation:
-    keys: list[str]
-    by_attempt: bool
-    since: float
-
-
 class TokenLimits(CustomLogger):  # type: ignore[misc]
-    """The callback. `limits` are by scope; `estimate` says what a request may cost."""
+    """The callback. `limits` are by scope; `estimate` says what a request may cost, by its
+    body and LiteLLM's name for the kind of call; nothing is reserved for less than 1."""
 
     MOST = 100_000
     """Requests under way of which it remembers what they reserved."""
+
+    MOST_COST = 10**12
+    """What RL.RESERVE takes."""
 
     def __init__(
         self,
         limiter: Limiter,
         limits: Mapping[str, str],
         *,
-        estimate: Callable[[Mapping[str, Any]], int] = estimated,
+        estimate: Callable[[Mapping[str, Any], str], int] = estimated,
         ttl: float = 600.0,
         prefix: str = "llm",
     ):
@@ -109,15 +99,18 @@ class TokenLimits(CustomLogger):  # type: ignore[misc]
         self.estimate = estimate
         self.ttl = ttl
         self.prefix = prefix
-        self._open: OrderedDict[str, _Reservation] = OrderedDict()
-        # LiteLLM calls back in the context of the request, or in a copy of it.
-        self._current: ContextVar[str | None] = ContextVar("floodgate_reservation", default=None)
+        self._open: OrderedDict[str, list[str]] = OrderedDict()
+        self._untold: deque[words.Words] = deque(maxlen=self.MOST)
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        # The proxy asks only who has this hook in his own class.
+        cls.async_pre_call_hook = cls.async_pre_call_hook  # type: ignore[method-assign]
 
     # The proxy: one reservation a request, whatever the attempts.
 
     async def async_pre_call_hook(self, user_api_key_dict: Any, cache: Any, data: dict[str, Any], call_type: str) -> None:
-        self._current.set(None)
-        _note(data, call_type, None)  # nobody names the reservation of another
+        _forget(data)  # nobody names the reservation of another, or none
         asking = {
             "key": getattr(user_api_key_dict, "token", None) or getattr(user_api_key_dict, "api_key", None),
             "team": getattr(user_api_key_dict, "team_id", None),
@@ -126,7 +119,7 @@ class TokenLimits(CustomLogger):  # type: ignore[misc]
             "model": data.get("model"),
         }
         try:
-            await self._reserve(asking, data, call_type, by_attempt=False)
+            await self._reserve(REQUEST, asking, data, call_type)
         except TokensDenied as denied:
             from fastapi import HTTPException  # the proxy has it; without the proxy it may be missing
 
@@ -135,17 +128,19 @@ class TokenLimits(CustomLogger):  # type: ignore[misc]
     async def async_post_call_failure_hook(
         self, request_data: dict[str, Any], original_exception: Exception, user_api_key_dict: Any, traceback_str: Any = None
     ) -> None:
-        await self._settle(request_data, released=True)
+        # LiteLLM knows what was used where, for one, a guardrail refused the answer.
+        await self._settle(_noted(request_data, REQUEST), used(request_data) or 0)
 
     # Without the proxy: one an attempt.
 
     async def async_pre_call_deployment_hook(self, kwargs: dict[str, Any], call_type: Any) -> None:
-        current = self._open.get(self._named(kwargs) or "")
-        if current is not None and not current.by_attempt:
-            return  # the proxy has reserved for all attempts
-        self._current.set(None)
+        # The proxy has asked for all attempts; or another call makes this one, as messages are
+        # answered by responses. A call of LiteLLM's own stands for itself.
+        if (_noted(kwargs, REQUEST) or _noted(kwargs, ATTEMPT) in self._open) and not _noted(kwargs, SUB_CALL):
+            return
+        _forget(kwargs)
         try:
-            await self._reserve({"user": kwargs.get("user"), "model": kwargs.get("model")}, kwargs, call_type, by_attempt=True)
+            await self._reserve(ATTEMPT, {"user": kwargs.get("user"), "model": kwargs.get("model")}, kwargs, call_type)
         except TokensDenied as denied:
             if denied.scope != "model":
                 raise
@@ -154,24 +149,24 @@ class TokenLimits(CustomLogger):  # type: ignore[misc]
     async def async_post_call_failure_deployment_hook(
         self, request_data: Mapping[str, Any], exception: Exception, call_type: Any, fallback_depth: Any = None
     ) -> None:
-        current = self._open.get(self._named(request_data) or "")
-        if current is not None and current.by_attempt:
-            await self._settle(request_data, released=True)
+        if not _noted(request_data, REQUEST):
+            await self._settle(_noted(request_data, ATTEMPT), 0)
 
     # Both: what it cost.
 
     async def async_log_success_event(self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any) -> None:
-        used = 0 if kwargs.get("cache_hit") else _used(kwargs, response_obj)
-        await self._settle(kwargs, used=used)
+        cost = 0 if kwargs.get("cache_hit") else used(kwargs, response_obj)
+        await self._settle(_noted(kwargs, REQUEST) or _noted(kwargs, ATTEMPT), cost)
 
-    async def _reserve(self, asking: Mapping[str, Any], request: dict[str, Any], call_type: Any, by_attempt: bool) -> None:
+    async def _reserve(self, whose: str, asking: Mapping[str, Any], request: dict[str, Any], call_type: Any) -> None:
         scopes = [scope for scope in SCOPES if scope in self.limits and asking.get(scope)]
         limits = {f"{self.prefix}:{scope}:{asking[scope]}": self.limits[scope] for scope in scopes}
-        if not limits:
+        cost = min(self.estimate(request, _named(call_type)), self.MOST_COST) if limits else 0
+        if cost < 1:
             return
+        await self._tell()
         id, keys, server = uuid.uuid4().hex, list(limits), self.limiter.server
         release = words.settled("RL.RELEASE", id, keys)
-        cost = self.estimate(request)
         try:
             while True:
                 taken, sixes = await server.take(
@@ -185,57 +180,64 @@ class TokenLimits(CustomLogger):  # type: ignore[misc]
                 if denied.retry_after_ms >= 0 or not 0 < denied.limit < cost:
                     raise TokensDenied(denied, scopes[decisions.index(denied)])
                 cost = denied.limit
-        except Away:
+        except Away as away:
+            if away.__cause__:  # it was asked, and may have taken what nobody heard of
+                self._untold.append(release)
             alone = self.limiter.fallback.acquire(keys[0], cost)
             if not alone.granted:
                 raise TokensDenied(alone, None) from None
+            _note(request, call_type, whose, id)  # decided, and nothing to settle
             return
-        self._open[id] = _Reservation(keys, by_attempt, time.monotonic())
+        self._open[id] = keys
+        _note(request, call_type, whose, id)
         while len(self._open) > self.MOST:
             self._open.popitem(last=False)
-        self._current.set(id)
-        _note(request, call_type, id)
 
-    async def _settle(self, request: Mapping[str, Any], *, used: int | None = None, released: bool = False) -> None:
+    async def _settle(self, id: str | None, cost: int | None) -> None:
         """Once: LiteLLM may tell of one request by several callbacks."""
-        id = self._named(request)
-        reservation = self._open.pop(id, None) if id else None
-        if id is None or reservation is None:
+        keys = self._open.pop(id, None) if id else None
+        if id is None or keys is None:
             return
-        command = words.settled("RL.RELEASE" if released else "RL.COMMIT", id, reservation.keys, used)
-        await self.limiter.server.finish(*command)
+        command = words.settled("RL.RELEASE", id, keys) if cost == 0 else words.settled("RL.COMMIT", id, keys, cost)
+        if not await self.limiter.server.finish(*command):
+            self._untold.append(command)
 
-    def _named(self, request: Mapping[str, Any]) -> str | None:
-        parameters = request.get("litellm_params")
-        for holder in (request, parameters if isinstance(parameters, Mapping) else {}):
-            for name in ("metadata", "litellm_metadata"):
-                noted = holder.get(name)
-                if isinstance(noted, Mapping) and isinstance(noted.get(NOTE), str):
-                    return str(noted[NOTE])
-        return self._current.get()
+    async def _tell(self) -> None:
+        """What ended while Redis was away, or began unheard: its places are held until `ttl`."""
+        while self._untold:
+            command = self._untold.popleft()
+            if not await self.limiter.server.finish(*command):
+                self._untold.appendleft(command)
+                return
 
 
-def _note(request: dict[str, Any], call_type: Any, id: str | None) -> None:
+def _named(call_type: Any) -> str:
+    return str(getattr(call_type, "value", call_type))
+
+
+def _forget(call: dict[str, Any]) -> None:
+    """In a copy, for callers may use one for many calls."""
+    for holder in HOLDERS:
+        noted = call.get(holder)
+        if isinstance(noted, Mapping) and not noted.keys().isdisjoint((REQUEST, ATTEMPT)):
+            call[holder] = {key: value for key, value in noted.items() if key not in (REQUEST, ATTEMPT)}
+
+
+def _note(call: dict[str, Any], call_type: Any, whose: str, id: str) -> None:
     """Where LiteLLM carries what belongs to a request. Of the routes of OWN_METADATA the
-    other name goes to the provider. In a copy, for callers may use one for many calls."""
-    route = str(getattr(call_type, "value", call_type))
-    name = "litellm_metadata" if "litellm_metadata" in request or route in OWN_METADATA else "metadata"
-    noted = request.get(name)
-    kept = {key: value for key, value in noted.items() if key != NOTE} if isinstance(noted, Mapping) else {}
-    if id is not None:
-        request[name] = {**kept, NOTE: id}
-    elif isinstance(noted, Mapping):
-        request[name] = kept
+    other name goes to the provider. In a copy, too."""
+    holder = HOLDERS[1] if HOLDERS[1] in call or _named(call_type) in OWN_METADATA else HOLDERS[0]
+    kept = call.get(holder)
+    call[holder] = {**(kept if isinstance(kept, Mapping) else {}), whose: id}
 
 
-def _used(kwargs: Mapping[str, Any], response: Any) -> int | None:
-    """Tokens, where LiteLLM knows them."""
-    logged = kwargs.get("standard_logging_object")
-    if isinstance(logged, Mapping) and logged.get("total_tokens"):
-        return int(logged["total_tokens"])
-    usage = response.get("usage") if isinstance(response, Mapping) else getattr(response, "usage", None)
-    total = usage.get("total_tokens") if isinstance(usage, Mapping) else getattr(usage, "total_tokens", None)
-    return None if total is None else int(total)
+def _noted(call: Mapping[str, Any], name: str) -> str | None:
+    parameters = call.get("litellm_params")
+    for place in (call, parameters if isinstance(parameters, Mapping) else {}):
+        for noted in (place.get(holder) for holder in HOLDERS):
+            if isinstance(noted, Mapping) and isinstance(noted.get(name), str):
+                return str(noted[name])
+    return None
 
 
 __all__ = ["TokenLimits", "TokensDenied", "estimated"]

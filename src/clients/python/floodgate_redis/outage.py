@@ -13,7 +13,7 @@ log = logging.getLogger("floodgate_redis")
 
 
 class Away(Exception):
-    """Redis cannot decide: it does not answer, or only that it cannot write."""
+    """Redis cannot decide: it does not answer, or answers that it cannot write."""
 
 
 class Misconfigured(Exception):
@@ -69,7 +69,7 @@ class Health:
         with self._lock:
             if self._asleep_until is not None:
                 if time.monotonic() < self._asleep_until:
-                    raise Away("Redis was away a moment ago")
+                    raise Away("Redis was away a moment ago, and is not asked yet")
                 self._sleep()  # the others: this one asks for them
 
     def answered(self) -> None:
@@ -93,7 +93,7 @@ class Health:
             was_lost, self._lost = self._lost, True
             self._sleep()
         if not was_lost:
-            log.warning("Redis is away, the fallback decides: %s", wrong or error or type(error).__name__)
+            log.warning("Redis is away, the fallback decides: %s", wrong or str(error) or type(error).__name__)
         return Away(str(error))
 
     def awake(self) -> None:

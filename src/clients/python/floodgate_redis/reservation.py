@@ -4,33 +4,31 @@ import threading
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 from . import words
 from .decision import Decision, longest
 from .errors import Denied, Spending
 from .limiter import Limiter
 from .outage import Away
-from .server import Server
 
 
 @contextmanager
 def reserve(
     limiter: Limiter, limits: Mapping[str, str], estimate: int = 1, ttl: float = 30.0, *, wait: float = 0.0
 ) -> Iterator[Spending]:
-    """Reserves the estimate on every key, or raises Denied. Keeps it for as long
-    as the work takes, however long that is, then commits what was spent: also of
-    work that failed half way. What fails before it spent anything is released.
-    Of a process that dies, places are free after `ttl` seconds. With `wait`, and one
-    key, it stands in line for so many seconds."""
+    """Reserves the estimate on every key, or raises Denied. Keeps it for as long as the
+    work takes, then commits what was spent, also by work that failed half way. Work that
+    fails before it spent anything releases the reservation. When a process dies, its
+    places are free after `ttl` seconds. With `wait`, and one key, it stands in line for so
+    many seconds; Redis refuses a wait that is longer than its `wait-max` (30 s)."""
     server, keys = limiter.server, list(limits)
     spending = Spending()
-    id = uuid.uuid4().hex  # ours, so that asking twice reserves once
+    id = uuid.uuid4().hex  # chosen here, so that asking twice reserves once
     release = words.settled("RL.RELEASE", id, keys)
     command = words.reserve(limits, estimate, ttl, id)
     try:
         taken, answers = (
-            _in_line(server, wait, command, release)
+            server.take_in_line(wait, command, release)
             if wait
             else server.take(command, undo=lambda answer: [release] if answer[0] else [])
         )
@@ -60,12 +58,3 @@ def reserve(
             server.finish(*release)
         else:
             server.finish(*words.settled("RL.COMMIT", id, keys, spending.units))
-
-
-def _in_line(server: Server, wait: float, command: words.Words, release: words.Words) -> Any:
-    try:
-        return server.wait(wait, *command)
-    except (KeyboardInterrupt, SystemExit, GeneratorExit):
-        # It may have been reserved meanwhile.
-        server.finish(*release)
-        raise

@@ -1,6 +1,7 @@
 """Redis, asked with little patience: a limiter must not be what is slow."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as OutOfPatience
@@ -10,7 +11,7 @@ from redis import BlockingConnectionPool, Redis, exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from .outage import Away, Health, Misconfigured, log
+from .outage import OUTAGE, Away, Health, Misconfigured, log
 from .words import Words
 
 
@@ -19,11 +20,12 @@ class Server:
 
     A command has `patience` seconds. After a failure Redis is not asked for `rest`
     seconds, and then by one request for all. At most `waiters` commands wait in line
-    at a time, each on a connection of its own. Threads may share it.
+    at a time, each on a connection of its own: those of limits, of reservations and of
+    caches together. Threads may share it.
     """
 
     LATEST = 60.0
-    """Seconds after which the answer to what took something comes no more."""
+    """Seconds for which the answer to a command that takes something may still come."""
 
     def __init__(self, url: str, *, patience: float = 0.25, rest: float = 1.0, waiters: int = 64):
         self._url = url
@@ -74,9 +76,9 @@ class Server:
         return list(self._answer(transaction))
 
     def take(self, command: Words, undo: Callable[[Any], Sequence[Words]]) -> Any:
-        """The answer of a command that takes what has to be given back. It may be
-        obeyed although nobody waits for the answer any more, who was interrupted or
-        out of patience: `undo` then says how what was taken is given back."""
+        """The answer of a command that takes what has to be given back. Redis may obey it
+        although its caller waits no more, being interrupted or out of patience. `undo` then
+        makes, of the late answer, the commands that give back what was taken."""
         asked: Future[Any] = Future()
 
         def run() -> None:
@@ -90,7 +92,7 @@ class Server:
             try:
                 return asked.result(self._patience)
             except OutOfPatience as error:
-                raise TimeoutError("no answer in time") from error
+                raise TimeoutError(f"no answer within {self._patience:g} s") from error
 
         def give_back(answered: "Future[Any]") -> None:
             if answered.exception() is not None:
@@ -110,23 +112,25 @@ class Server:
         wait."""
         if not self._waiters.acquire(blocking=False):
             return self.ask(*command)
-        try:
-            # A connection of its own: it is blocked meanwhile, and for longer than
-            # the others' timeout.
-            own: Any = Redis.from_url(self._url, socket_timeout=seconds + self._patience, **self._options)
-            with own:
-                return self._answer(lambda: own.execute_command(*command, "WAIT", f"{int(seconds * 1000)}ms"))
-        finally:
-            self._waiters.release()
+        return self._in_line(seconds, command, None)
+
+    def take_in_line(self, seconds: float, command: Words, undo: Words) -> Any:
+        """The same for a command that takes what has to be given back. Where its answer
+        is lost, `undo` gives back what it took; the reply to `undo` is 0 where it took
+        nothing."""
+        if not self._waiters.acquire(blocking=False):
+            return self.take(command, lambda answer: [undo] if answer[0] else [])
+        return self._in_line(seconds, command, undo)
 
     def finish(self, *command: str | int) -> None:
-        """Tells what came of the work. Raises nothing: the work counts more."""
+        """Reports the result of the work. It raises nothing, because the work counts more
+        than the report."""
         try:
             self.ask(*command)
         except (Away, Misconfigured):
             pass  # leases and TTLs settle it
         except exceptions.RedisError as error:
-            log.warning("%s: %s", command[0], error)
+            log.warning("%s failed: %s", command[0], error)
 
     def finish_at_once(self, *commands: Words) -> None:
         """The same for several commands, in one round trip."""
@@ -155,6 +159,45 @@ class Server:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _in_line(self, seconds: float, command: Words, undo: Words | None) -> Any:
+        # A connection of its own: it is blocked meanwhile, and for longer than the
+        # others' timeout.
+        own: Any = Redis.from_url(self._url, socket_timeout=seconds + self._patience, **self._options)
+        asked = False
+
+        def ask() -> Any:
+            nonlocal asked
+            asked = True
+            with own:
+                return own.execute_command(*command, "WAIT", f"{int(seconds * 1000)}ms")
+
+        try:
+            return self._answer(ask)
+        except Away:
+            if asked and undo is not None:
+                threading.Thread(
+                    target=self._give_back, args=(undo,), name=f"floodgate {undo[0]}", daemon=True
+                ).start()
+            raise
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            if asked and undo is not None:
+                self.finish(*undo)  # at once: the process may be about to end
+            raise
+        finally:
+            self._waiters.release()
+
+    def _give_back(self, undo: Words) -> None:
+        """Gives back what a command took whose answer is lost. Redis is asked even while
+        it rests: one that hangs does it when it goes on."""
+        try:
+            if not self._taking.execute_command(*undo):
+                # It may find later that the connection is closed, and have granted the
+                # request in between.
+                time.sleep(self._patience)
+                self._taking.execute_command(*undo)
+        except (*OUTAGE, exceptions.RedisError):
+            pass  # its TTL settles it
 
     def _answer(self, question: Callable[[], Any]) -> Any:
         self._health.turn()

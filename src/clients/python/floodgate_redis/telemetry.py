@@ -16,5 +16,7 @@ def counter(name: str, description: str) -> Count:
     return lambda outcome: instrument.add(1, {"outcome": outcome})
 
 
-decisions = counter("floodgate.decisions", "What limits answered: granted, denied, remembered, leased, fallback")
-calls = counter("floodgate.calls", "What came of calls behind a breaker: ok, fail, ignore, open")
+decisions = counter(
+    "floodgate.decisions", "What limits answered: granted, denied, remembered, leased, charged, fallback"
+)
+calls = counter("floodgate.calls", "What came of calls behind a breaker: ok, fail, ignore, open, cached")

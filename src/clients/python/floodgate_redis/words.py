@@ -83,6 +83,9 @@ def record(
     return words if seconds is None else (*words, "DUR", f"{round(seconds * 1000)}ms")
 
 
+LONGEST_WAIT = 30.0
+"""The most seconds that a server lets wait in line, unless told (setting `wait-max`)."""
+
 BEAT = 0.05
 """Seconds between two looks at what another process makes."""
 

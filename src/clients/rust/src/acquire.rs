@@ -8,6 +8,7 @@ use redis::Cmd;
 use crate::decision::Decision;
 use crate::error::Error;
 use crate::limiter::{Headers, Limiter, quota};
+use crate::telemetry::{self, DecisionOutcome};
 
 /// A request for units, made by [`Limiter::acquire`] and asked when it is awaited.
 #[must_use = "it asks nothing until it is awaited"]
@@ -89,6 +90,7 @@ impl<'a> Acquire<'a> {
         let asked = Instant::now();
         if let Some(known) = memory.and_then(|memory| memory.recall(key, limits, cost, asked)) {
             limiter.counts.by_memory();
+            telemetry::decided(DecisionOutcome::Remembered);
             return Ok(known);
         }
         let answer = match self.wait {
@@ -97,7 +99,7 @@ impl<'a> Acquire<'a> {
         };
         match answer {
             Ok(decision) => {
-                limiter.counts.by_redis();
+                limiter.redis_decided(DecisionOutcome::of(&decision));
                 if let Some(memory) = memory {
                     memory.learn(key, limits, cost, decision, asked);
                 }
@@ -119,7 +121,7 @@ impl<'a> Acquire<'a> {
         both.cmd("EXEC");
         match limiter.server.put::<[(Decision, Option<Headers>); 1]>(&both).await {
             Ok([(decision, headers)]) => {
-                limiter.counts.by_redis();
+                limiter.redis_decided(DecisionOutcome::of(&decision));
                 Ok((decision, headers.unwrap_or_default()))
             }
             Err(Error::Away) => Ok((limiter.alone(key, self.cost), Headers::new())),

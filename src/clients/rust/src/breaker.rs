@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use crate::decision::seconds;
 use crate::error::Error;
 use crate::server::Server;
+use crate::telemetry::{self, CallOutcome};
 
 /// Why a call gave nothing.
 #[derive(Debug)]
@@ -39,7 +40,9 @@ impl<E> CallError<E> {
 impl<E: fmt::Display> fmt::Display for CallError<E> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Open { retry_after_ms: ..0 } => write!(out, "the circuit is open"),
+            Self::Open { retry_after_ms: ..0 } => {
+                write!(out, "the circuit is open, with no retry time")
+            }
             Self::Open { retry_after_ms } => {
                 write!(out, "the circuit is open, retry after {retry_after_ms} ms")
             }
@@ -55,6 +58,30 @@ impl<E: std::error::Error + 'static> std::error::Error for CallError<E> {
             Self::Open { .. } => None,
             Self::Failed(error) => Some(error),
             Self::Undecided(error) => Some(error),
+        }
+    }
+}
+
+/// What a call says of the callee.
+#[derive(Clone, Copy)]
+pub(crate) enum Outcome {
+    Ok,
+    Fail,
+    Ignore,
+}
+
+impl Outcome {
+    /// Of a call that is dropped without a word.
+    pub(crate) fn of_dropped() -> Self {
+        if std::thread::panicking() { Self::Fail } else { Self::Ignore }
+    }
+
+    /// As CB.REPORT and RL.RECORD have it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "OK",
+            Self::Fail => "FAIL",
+            Self::Ignore => "IGNORE",
         }
     }
 }
@@ -129,11 +156,15 @@ impl Breaker {
         };
         let token = match self.server.take::<Answer>(asked, undo).await {
             Ok((true, _, token, _)) => token,
-            Ok((false, _, _, retry_after_ms)) => return Err(CallError::Open { retry_after_ms }),
+            Ok((false, _, _, retry_after_ms)) => {
+                telemetry::called(CallOutcome::Open);
+                return Err(CallError::Open { retry_after_ms });
+            }
             Err(Error::Away) => None,
             Err(error) => return Err(CallError::Undecided(error)),
         };
-        Ok(Admitted { breaker: self.clone(), token, since: Instant::now(), runtime: Handle::current() })
+        let (since, runtime) = (Instant::now(), Handle::current());
+        Ok(Admitted { breaker: self.clone(), token, since, runtime, is_over: false })
     }
 }
 
@@ -142,33 +173,38 @@ impl Breaker {
 #[must_use = "dropped, it says that nothing came of the call"]
 pub struct Admitted {
     breaker: Breaker,
-    /// None while Redis is away, and once it is reported.
+    /// None while Redis is away.
     token: Option<String>,
     since: Instant,
     runtime: Handle,
+    is_over: bool,
 }
 
 impl Admitted {
     /// The callee did its work.
     pub async fn succeeded(self) {
-        self.reported("OK").await;
+        self.reported(Outcome::Ok).await;
     }
 
     /// The callee failed.
     pub async fn failed(self) {
-        self.reported("FAIL").await;
+        self.reported(Outcome::Fail).await;
     }
 
-    async fn reported(mut self, outcome: &str) {
+    async fn reported(mut self, outcome: Outcome) {
         if let Some(told) = self.report(outcome) {
             let _ = told.await; // it does not fail
         }
     }
 
-    fn report(&mut self, outcome: &str) -> Option<JoinHandle<()>> {
+    fn report(&mut self, outcome: Outcome) -> Option<JoinHandle<()>> {
+        if std::mem::replace(&mut self.is_over, true) {
+            return None;
+        }
+        telemetry::called(outcome.into());
         let token = self.token.take()?;
         let mut report = redis::cmd("CB.REPORT");
-        report.arg(&*self.breaker.key).arg(outcome).arg("TOKEN").arg(token);
+        report.arg(&*self.breaker.key).arg(outcome.word()).arg("TOKEN").arg(token);
         report.arg("DUR").arg(format!("{}ms", self.since.elapsed().as_millis()));
         Some(self.breaker.server.finish(&self.runtime, report))
     }
@@ -176,6 +212,6 @@ impl Admitted {
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        self.report(if std::thread::panicking() { "FAIL" } else { "IGNORE" });
+        self.report(Outcome::of_dropped());
     }
 }

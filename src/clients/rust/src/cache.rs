@@ -14,7 +14,10 @@ use crate::memory::Memory;
 use crate::reservation::ReserveError;
 use crate::server::Server;
 
-/// Between two looks at what another process makes.
+/// The longest that a server lets wait, unless told (setting `wait-max`).
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// Between two tries of who cannot stand in line.
 const BEAT: Duration = Duration::from_millis(50);
 
 /// Values that all processes share, as JSON, in keys `namespace:key`: those of the packages
@@ -179,14 +182,19 @@ impl Cache {
         let place = format!("{}!{key}", self.inner.namespace);
         let limits = [(place.as_str(), "concurrent:1")];
         let began = Instant::now();
+        let mut may_stand_in_line = true;
         loop {
             if let Some(value) = self.get(key).await? {
                 return Ok(Missing::Found(value));
             }
-            if began.elapsed() + BEAT > self.patience {
+            let left = self.patience.saturating_sub(began.elapsed());
+            if left < BEAT {
                 return Ok(Missing::Mine(None)); // rather twice than never
             }
-            match self.inner.places.reserve(&limits).ttl(self.hold).await {
+            let reserve = self.inner.places.reserve(&limits).ttl(self.hold);
+            let reserved =
+                if may_stand_in_line { reserve.wait(left.min(LONGEST)).await } else { reserve.await };
+            match reserved {
                 // Made meanwhile, perhaps.
                 Ok(place) => {
                     return Ok(match self.get(key).await? {
@@ -194,7 +202,12 @@ impl Cache {
                         None => Missing::Mine(Some(place)),
                     });
                 }
+                // So many wait already that it cannot stand in line, or not for longer.
                 Err(ReserveError::Denied(_)) => tokio::time::sleep(BEAT).await,
+                // This server lets nobody wait for so long.
+                Err(ReserveError::Undecided(Error::Refused(_))) if may_stand_in_line => {
+                    may_stand_in_line = false;
+                }
                 Err(ReserveError::Undecided(error)) => return Err(error),
             }
         }

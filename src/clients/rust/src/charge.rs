@@ -5,6 +5,7 @@ use std::pin::Pin;
 use crate::decision::Decision;
 use crate::error::Error;
 use crate::limiter::Limiter;
+use crate::telemetry::{self, DecisionOutcome};
 
 /// A charge, made by [`Limiter::charge`] and told when it is awaited.
 #[must_use = "it charges nothing until it is awaited"]
@@ -41,8 +42,12 @@ impl<'a> Charge<'a> {
             command.arg("TRACK");
         }
         match limiter.server.ask(&command).await {
-            Err(Error::Away) => Ok(limiter.fallback.acquire(key, units)),
-            answer => answer,
+            Ok(decision) => {
+                telemetry::decided(DecisionOutcome::Charged);
+                Ok(decision)
+            }
+            Err(Error::Away) => Ok(limiter.alone(key, units)),
+            Err(error) => Err(error),
         }
     }
 }

@@ -8,16 +8,16 @@ use redis::RedisError;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// Redis does not answer, or only that it cannot write. Where a fallback can
-    /// decide instead, it does, and this is not seen.
+    /// Redis does not answer, or answers that it cannot write. Where a fallback can decide
+    /// instead, it does, and the caller does not see this error.
     Away,
-    /// Redis refuses the credentials, or has no Floodgate: a person has to put that
-    /// right. Given until Redis has answered for the first time; afterwards that is
-    /// an outage like others.
+    /// Redis refuses the credentials, or has no Floodgate: a person has to put that right.
+    /// Once Redis has answered for the first time, this is an outage like others.
     Misconfigured(RedisError),
-    /// A limit counts requests (`per=call`): a block of a [`Lease`](crate::Lease) is one.
+    /// A limit counts requests (`per=call`), and a block of a [`Lease`](crate::Lease) would be
+    /// one request.
     CannotLease,
-    /// JSON has no such value, or what is kept is none: of a cache.
+    /// JSON cannot hold the value that a cache is to keep, or the kept text is no JSON.
     NotJson(String),
     /// Redis refuses the command: malformed limits, a key of another type, missing
     /// rights.
@@ -36,7 +36,7 @@ impl fmt::Display for Error {
                 out,
                 "a limit with per=call counts requests, and cannot be leased: use Limiter::acquire"
             ),
-            Self::NotJson(reason) => write!(out, "no JSON: {reason}"),
+            Self::NotJson(reason) => write!(out, "the value is no JSON: {reason}"),
             Self::Refused(error) => write!(out, "{error}"),
         }
     }

@@ -9,11 +9,12 @@ use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use crate::breaker::{Breaker, CallError};
+use crate::breaker::{Breaker, CallError, Outcome};
 use crate::cache::{Cache, Missing};
 use crate::decision::Decision;
 use crate::error::Error;
 use crate::limiter::Limiter;
+use crate::telemetry::{self, CallOutcome, DecisionOutcome};
 
 /// Guards calls that cost money:
 ///
@@ -187,6 +188,7 @@ impl<'a> PaidCall<'a> {
         let (Some(cache), Some(name)) = (cache, self.cached_as) else { return self.paid(call, spent).await };
         let place = match cache.wait_for::<T>(name).await? {
             Missing::Found(answer) => {
+                telemetry::called(CallOutcome::Cached);
                 let mut record = redis::cmd("RL.RECORD");
                 record.arg(self.key).arg("OK").arg("CACHED");
                 let _ = limiter.server.finish(&Handle::current(), record).await; // it does not fail
@@ -214,11 +216,11 @@ impl<'a> PaidCall<'a> {
         match call.await {
             Ok(answer) => {
                 told.spent = spent(&answer);
-                told.outcome("OK").await;
+                told.outcome(Outcome::Ok).await;
                 Ok(answer)
             }
             Err(error) => {
-                told.outcome("FAIL").await;
+                told.outcome(Outcome::Fail).await;
                 Err(GuardError::Call(CallError::Failed(error)))
             }
         }
@@ -239,29 +241,34 @@ impl<'a> PaidCall<'a> {
             runtime: Handle::current(),
             is_over: true,
         };
-        // Admitted and gone before it knew, a call hands its token and its units back.
+        // A call that was admitted and is gone before it knew hands its token and its units back.
+        // It names the limits, `*` too, because others may have taken from the key by other limits.
         let (breaker_key, key_of_units) = (told.breaker.clone(), told.key.clone());
+        let named = limits.clone();
         let undo = move |(is_allowed, _, token, _, _): &Answer| {
             let mut refund = redis::cmd("RL.REFUND");
-            refund.arg(&key_of_units).arg(cost);
+            refund.arg(&key_of_units).arg(cost).arg(&named);
             let mut all = vec![refund];
             if let Some(token) = token {
-                all.push(report(&breaker_key, "IGNORE", token));
+                all.push(report(&breaker_key, Outcome::Ignore, token));
             }
             if *is_allowed { all } else { Vec::new() }
         };
         match limiter.server.take::<Answer>(asked, undo).await {
             Ok((true, _, token, _, _)) => {
-                limiter.counts.by_redis();
+                limiter.redis_decided(DecisionOutcome::Granted);
                 (told.token, told.since, told.is_over) = (token, Instant::now(), false);
                 Ok(told)
             }
             // Denied by the limit; where it grants, the breaker lets nobody pass.
             Ok((false, _, _, _, Some(decision))) if !decision.is_granted() => {
-                limiter.counts.by_redis();
+                limiter.redis_decided(DecisionOutcome::Denied);
                 Err(GuardError::Denied(decision))
             }
-            Ok((false, _, _, retry_after_ms, _)) => Err(GuardError::Call(CallError::Open { retry_after_ms })),
+            Ok((false, _, _, retry_after_ms, _)) => {
+                telemetry::called(CallOutcome::Open);
+                Err(GuardError::Call(CallError::Open { retry_after_ms }))
+            }
             Err(Error::Away) => {
                 let alone = limiter.alone(key, cost);
                 if alone.is_granted() {
@@ -291,16 +298,17 @@ struct Told {
 }
 
 impl Told {
-    async fn outcome(mut self, outcome: &str) {
+    async fn outcome(mut self, outcome: Outcome) {
         for told in self.tell(outcome) {
             let _ = told.await; // it does not fail
         }
     }
 
-    fn tell(&mut self, outcome: &str) -> Vec<JoinHandle<()>> {
+    fn tell(&mut self, outcome: Outcome) -> Vec<JoinHandle<()>> {
         if std::mem::replace(&mut self.is_over, true) {
             return Vec::new();
         }
+        telemetry::called(outcome.into());
         let took = format!("{}ms", self.since.elapsed().as_millis());
         let mut all = Vec::new();
         if let Some(token) = self.token.take() {
@@ -308,9 +316,9 @@ impl Told {
             report.arg("DUR").arg(&took);
             all.push(report);
         }
-        if outcome != "IGNORE" {
+        if !matches!(outcome, Outcome::Ignore) {
             let mut record = redis::cmd("RL.RECORD");
-            record.arg(&self.key).arg(outcome);
+            record.arg(&self.key).arg(outcome.word());
             if let Some(spent) = self.spent.filter(|spent| spent.is_finite()) {
                 record.arg("SPEND").arg(spent.to_string());
             }
@@ -323,12 +331,12 @@ impl Told {
 
 impl Drop for Told {
     fn drop(&mut self) {
-        self.tell(if std::thread::panicking() { "FAIL" } else { "IGNORE" });
+        self.tell(Outcome::of_dropped());
     }
 }
 
-fn report(breaker: &str, outcome: &str, token: &str) -> Cmd {
+fn report(breaker: &str, outcome: Outcome, token: &str) -> Cmd {
     let mut report = redis::cmd("CB.REPORT");
-    report.arg(breaker).arg(outcome).arg("TOKEN").arg(token);
+    report.arg(breaker).arg(outcome.word()).arg("TOKEN").arg(token);
     report
 }

@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::lease::ledger::{Block, Ledger};
 use crate::limiter::Limiter;
 use crate::server::ms;
+use crate::telemetry::{self, DecisionOutcome};
 
 mod ledger;
 
@@ -128,6 +129,7 @@ impl Lease {
         };
         self.inner.settle(&Handle::current(), over);
         if let Some(decision) = leased {
+            telemetry::decided(DecisionOutcome::Leased);
             self.take_soon(now);
             return Ok(decision);
         }

@@ -22,6 +22,7 @@ mod memory;
 mod quota;
 mod reservation;
 mod server;
+mod telemetry;
 #[cfg(feature = "tower")]
 pub mod tower;
 

@@ -13,6 +13,7 @@ use crate::fallback::Fallback;
 use crate::quota::Quota;
 use crate::reservation::Reserve;
 use crate::server::Server;
+use crate::telemetry::{self, DecisionOutcome};
 
 /// The headers of a response, by name.
 pub type Headers = BTreeMap<String, String>;
@@ -177,7 +178,15 @@ impl Limiter {
     /// # Errors
     /// Away too: nothing knows it then.
     pub async fn quota(&self, key: &str, limits: &str) -> Result<Option<Quota>, Error> {
-        self.server.ask(&quota(key, limits)).await
+        self.quota_for(key, limits, 1).await
+    }
+
+    /// The same for so many units: until when they would fit.
+    ///
+    /// # Errors
+    /// Away too: nothing knows it then.
+    pub async fn quota_for(&self, key: &str, limits: &str, cost: u64) -> Result<Option<Quota>, Error> {
+        self.server.ask(quota(key, limits).arg("COST").arg(cost)).await
     }
 
     /// The same as headers of a response; none while Redis is away.
@@ -214,7 +223,9 @@ impl Limiter {
         }
         match self.server.ask::<Vec<Decision>>(&command).await {
             Ok(decisions) => {
-                self.counts.redis.fetch_add(items.len() as u64, Ordering::Relaxed);
+                for decision in &decisions {
+                    self.redis_decided(DecisionOutcome::of(decision));
+                }
                 Ok(decisions)
             }
             Err(Error::Away) => Ok(alone()),
@@ -222,8 +233,14 @@ impl Limiter {
         }
     }
 
+    pub(crate) fn redis_decided(&self, outcome: DecisionOutcome) {
+        self.counts.by_redis();
+        telemetry::decided(outcome);
+    }
+
     pub(crate) fn alone(&self, key: &str, cost: u64) -> Decision {
-        self.counts.fallback.fetch_add(1, Ordering::Relaxed);
+        self.counts.by_fallback();
+        telemetry::decided(DecisionOutcome::Fallback);
         self.fallback.acquire(key, cost)
     }
 
@@ -255,6 +272,10 @@ impl Counts {
 
     pub(crate) fn by_memory(&self) {
         self.memory.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn by_fallback(&self) {
+        self.fallback.fetch_add(1, Ordering::Relaxed);
     }
 }
 

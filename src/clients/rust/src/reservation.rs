@@ -41,6 +41,9 @@ impl std::error::Error for ReserveError {
     }
 }
 
+/// Of RL.RESERVE: the id where it is reserved, and what each key decided.
+type Answer = (Option<String>, Vec<Decision>);
+
 /// A reservation to be, made by [`Limiter::reserve`] and asked for when it is awaited.
 #[must_use = "it reserves nothing until it is awaited"]
 #[derive(Clone, Copy)]
@@ -49,12 +52,14 @@ pub struct Reserve<'a> {
     limits: &'a [(&'a str, &'a str)],
     estimate: u64,
     ttl: Duration,
+    wait: Option<Duration>,
     is_critical: bool,
 }
 
 impl<'a> Reserve<'a> {
     pub(crate) fn new(limiter: &'a Limiter, limits: &'a [(&'a str, &'a str)]) -> Self {
-        Self { limiter, limits, estimate: 1, ttl: Duration::from_secs(30), is_critical: false }
+        let ttl = Duration::from_secs(30);
+        Self { limiter, limits, estimate: 1, ttl, wait: None, is_critical: false }
     }
 
     /// So many units of every key.
@@ -63,10 +68,18 @@ impl<'a> Reserve<'a> {
         self
     }
 
-    /// Of a process that dies, places are free after this time (30 s). It is renewed
-    /// while the reservation lives.
+    /// When a process dies, its places are free after this time (30 s). The crate renews the
+    /// reservation for as long as it lives.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
+        self
+    }
+
+    /// Stands in line for so long, first come first served over all processes; with one
+    /// key only. Who drops the future leaves the line, and gives back what was reserved
+    /// meanwhile.
+    pub fn wait(mut self, wait: Duration) -> Self {
+        self.wait = Some(wait);
         self
     }
 
@@ -77,10 +90,10 @@ impl<'a> Reserve<'a> {
     }
 
     async fn reserved(self) -> Result<Reservation, ReserveError> {
-        let Self { limiter, limits, estimate, ttl, is_critical } = self;
+        let Self { limiter, limits, estimate, ttl, wait, is_critical } = self;
         let mut reservation = Reservation {
             server: limiter.server.clone(),
-            // Ours, so that asking twice reserves once.
+            // Chosen here, so that asking twice reserves once.
             id: format!("{:032x}", fastrand::u128(..)),
             keys: limits.iter().map(|(key, _)| (*key).to_owned()).collect(),
             spent: None,
@@ -99,9 +112,13 @@ impl<'a> Reserve<'a> {
         }
         // Dropped before the answer came, or out of patience: it is released.
         let release = reservation.settled("RL.RELEASE");
-        let undo =
-            move |(id, _): &(Option<String>, Vec<Decision>)| id.iter().map(|_| release.clone()).collect();
-        match limiter.server.take(command, undo).await {
+        let answer = if let Some(wait) = wait {
+            limiter.server.take_in_line(wait, command, release).await
+        } else {
+            let undo = move |(id, _): &Answer| id.iter().map(|_| release.clone()).collect();
+            limiter.server.take(command, undo).await
+        };
+        match answer {
             Ok((Some(_), _)) => {
                 limiter.counts.by_redis();
                 reservation.is_open = true;
@@ -114,7 +131,8 @@ impl<'a> Reserve<'a> {
                 Err(ReserveError::Denied(Decision::longest(decisions).unwrap_or(never)))
             }
             Err(Error::Away) => {
-                let alone = limiter.alone(limits.last().map_or("", |(key, _)| key), estimate);
+                limiter.counts.by_fallback();
+                let alone = limiter.fallback.acquire(limits.last().map_or("", |(key, _)| key), estimate);
                 if alone.is_granted() { Ok(reservation) } else { Err(ReserveError::Denied(alone)) }
             }
             Err(error) => Err(ReserveError::Undecided(error)),
@@ -133,8 +151,8 @@ impl<'a> IntoFuture for Reserve<'a> {
 
 /// Units that are held. Dropped without [`Reservation::commit`], as by `?` or when its
 /// future is dropped, it charges what was spent until then, or gives all back when
-/// nothing was. It is renewed for as long as it lives; of a process that dies, places are
-/// free when its time is over.
+/// nothing was. The crate renews it for as long as it lives. When a process dies, its places
+/// are free when the time is over.
 #[must_use = "dropped, it gives back what it holds"]
 pub struct Reservation {
     server: Server,

@@ -9,11 +9,13 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::connection::{Question, Shared, connect};
+use crate::connection::{Question, Shared};
 use crate::error::Error;
 use crate::health::Health;
 
-/// How long the answer to what took something may still come.
+mod line;
+
+/// For how long the answer to a command that takes something may still come.
 const LATEST: Duration = Duration::from_secs(60);
 
 /// How patient a [`Server`] is.
@@ -23,8 +25,8 @@ pub struct Options {
     pub patience: Duration,
     /// How long Redis is left alone after a failure (1 s), give or take a half.
     pub rest: Duration,
-    /// How many requests may wait in line at a time (64): each has a connection of
-    /// its own. One more does not wait.
+    /// How many requests may wait in line at a time (64), those of caches among them: each
+    /// has a connection of its own. One more does not wait.
     pub waiters: usize,
 }
 
@@ -123,9 +125,9 @@ impl Server {
         .await
     }
 
-    /// The answer to a command that takes what has to be given back. It may be
-    /// obeyed although nobody waits for the answer any more, who was dropped or out
-    /// of patience: `undo` then says how what was taken is given back.
+    /// The answer to a command that takes what has to be given back. Redis may obey it
+    /// although its caller waits no more, being dropped or out of patience. `undo` then makes,
+    /// of the late answer, the commands that give back what was taken.
     pub(crate) async fn take<T: FromRedisValue + Send + 'static>(
         &self,
         command: Cmd,
@@ -152,24 +154,8 @@ impl Server {
         .await
     }
 
-    /// The answer to a command that waits. Whoever drops it leaves the line. When too
-    /// many wait already it does not wait.
-    pub(crate) async fn wait<T: FromRedisValue>(&self, wait: Duration, mut command: Cmd) -> Result<T, Error> {
-        let Ok(_permit) = self.inner.waiters.try_acquire() else { return self.put(&command).await };
-        let patience = self.inner.patience;
-        command.arg("WAIT").arg(ms(wait));
-        let longest = wait.saturating_add(patience);
-        self.answer(longest.saturating_add(patience), async {
-            // Its own: it is blocked meanwhile, and for longer than the others are
-            // waited for.
-            let mut own = connect(&self.inner.client, patience, longest).await?;
-            command.query_async(&mut own).await
-        })
-        .await
-    }
-
-    /// Tells what came of the work, even when nobody waits for it any more. The work
-    /// counts more than that it could be told: leases and TTLs settle it.
+    /// Reports the result of the work, even when nobody waits for that any more. It does not
+    /// fail: what could not be reported ends with its lease or its TTL.
     pub(crate) fn finish(&self, runtime: &Handle, command: Cmd) -> JoinHandle<()> {
         let server = self.clone();
         runtime.spawn(async move {

@@ -1,4 +1,4 @@
-//! The kinds of memory, and the table that says which trip uses which.
+//! The kinds of windows, and which trip uses which.
 
 use super::call::{CallOutcome, CallTally, Keeps, read_u32};
 use super::reporters::{ReporterTally, WindowReporters};
@@ -9,8 +9,8 @@ use crate::core::prefetch_hint::PrefetchHint;
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_u64};
 
-/// What the results of a breaker belong to. Breakers of one kind share them,
-/// whatever their thresholds and options are.
+/// The kind of window that a breaker is judged on. Breakers of one kind share a window, whatever
+/// their thresholds and options are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::core::breaker) enum WindowKind {
     /// `N`: the failures since the last success.
@@ -22,7 +22,7 @@ pub(in crate::core::breaker) enum WindowKind {
 }
 
 impl WindowKind {
-    /// What a trip looks at.
+    /// The kind of window that a trip looks at.
     pub const fn of(trip: Trip) -> Self {
         match trip {
             Trip::Consecutive { .. } => Self::Run,
@@ -32,16 +32,16 @@ impl WindowKind {
     }
 }
 
-/// The memory of a closed circuit. Its size depends on its kind alone: what it
-/// needs on the heap is taken when it is made, never while it records.
+/// The window of a circuit. Its size depends on its kind alone: it allocates when it is made, never
+/// while it records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::core::breaker) enum CallWindow {
-    /// `N`: failures since the last success, and whose they are, where that is told
-    /// apart.
+    /// `N`: the failures since the last success, and who reported them, if reporters are counted
+    /// separately.
     Run { failures: u32, reporters: Option<Box<WindowReporters>> },
-    /// `N/period` and `P%/period`.
+    /// `N/period` and `P%/period`: the results of the period, in slices of time.
     Slices(Box<Slices>),
-    /// `P%/Ncalls`.
+    /// `P%/Ncalls`: the results of the last N calls.
     Ring(Box<Ring>),
 }
 
@@ -49,7 +49,7 @@ impl CallWindow {
     /// A run of no failures.
     pub const NO_RUN: Self = Self::Run { failures: 0, reporters: None };
 
-    /// Empty; `slow` says whether slow calls are counted.
+    /// An empty window. `slow` says whether slow calls are counted.
     pub fn new(kind: WindowKind, slow: bool) -> Self {
         match kind {
             WindowKind::Run => Self::NO_RUN,
@@ -58,7 +58,7 @@ impl CallWindow {
         }
     }
 
-    /// What it remembers.
+    /// The kind of this window.
     pub fn kind(&self) -> WindowKind {
         match self {
             Self::Run { .. } => WindowKind::Run,
@@ -67,7 +67,7 @@ impl CallWindow {
         }
     }
 
-    /// Forgets every call, keeping the room.
+    /// Forgets every call, without freeing memory.
     pub fn clear(&mut self) {
         match self {
             Self::Run { failures, reporters } => end_run(failures, reporters),
@@ -80,8 +80,8 @@ impl CallWindow {
     #[inline]
     pub fn record(&mut self, now: Micros, call: CallOutcome) {
         match self {
-            // A forced-closed circuit goes on counting: the cap keeps the
-            // number within what the encoding accepts.
+            // A circuit that is forced closed goes on counting. The cap keeps the number within
+            // what the encoding accepts.
             Self::Run { failures, reporters } if call.failed => {
                 *failures = failures.saturating_add(1).min(MAX_COUNT);
                 if let Some(reporters) = reporters {
@@ -94,7 +94,7 @@ impl CallWindow {
         }
     }
 
-    /// What it remembers at `now`.
+    /// The calls that it remembers at `now`.
     #[inline]
     pub fn tally(&self, now: Micros) -> CallTally {
         match self {
@@ -106,7 +106,7 @@ impl CallWindow {
         }
     }
 
-    /// How many different reporters it knows at `now`.
+    /// The number of different reporters that it knows at `now`.
     pub fn reporters(&self, now: Micros) -> ReporterTally {
         let told = match self {
             Self::Run { reporters, .. } => reporters.as_ref().map(|reporters| reporters.tally(|_| true)),
@@ -119,7 +119,7 @@ impl CallWindow {
         })
     }
 
-    /// Whether reporters are told apart.
+    /// Whether reporters are counted separately.
     pub const fn tells_reporters(&self) -> bool {
         match self {
             Self::Run { reporters, .. } => reporters.is_some(),
@@ -128,7 +128,7 @@ impl CallWindow {
         }
     }
 
-    /// Tells reporters apart from now on; who was before is one.
+    /// Counts reporters separately from now on. All earlier reports count as one reporter.
     pub fn tell_reporters(&mut self) {
         match self {
             Self::Run { failures, reporters } => {
@@ -140,7 +140,7 @@ impl CallWindow {
         }
     }
 
-    /// Forgets what lies more than a period ahead of `now`.
+    /// Forgets calls that lie more than a period ahead of `now`.
     pub fn rewind(&mut self, now: Micros) {
         if let Self::Slices(slices) = self {
             slices.rewind(now);
@@ -156,7 +156,7 @@ impl CallWindow {
         }
     }
 
-    /// Counts slow calls from now on; so far there were none.
+    /// Counts slow calls from now on. Earlier calls count as not slow.
     pub fn count_slow(&mut self) {
         match self {
             Self::Run { .. } => {}
@@ -165,7 +165,7 @@ impl CallWindow {
         }
     }
 
-    /// What a result is recorded in, outside of itself.
+    /// The memory outside the window into which a result is recorded.
     #[inline]
     pub fn prefetch_hint(&self) -> Option<PrefetchHint> {
         match self {
@@ -175,7 +175,7 @@ impl CallWindow {
         }
     }
 
-    /// Bytes on the heap.
+    /// Bytes on the heap, without the window itself.
     pub fn heap_bytes(&self) -> usize {
         match self {
             Self::Run { reporters, .. } => reporters.as_ref().map_or(0, |_| size_of::<WindowReporters>()),
@@ -184,8 +184,8 @@ impl CallWindow {
         }
     }
 
-    /// Appends it to `out`, without its kind and whether it counts slow calls and tells
-    /// reporters apart.
+    /// Appends the window to `out`, without its kind and without whether it counts slow calls and
+    /// reporters.
     pub fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Run { failures, reporters } => {
@@ -199,7 +199,7 @@ impl CallWindow {
         }
     }
 
-    /// Reads what [`CallWindow::write`] wrote of such a window.
+    /// Reads what [`CallWindow::write`] wrote for a window of this kind.
     pub fn read(reader: &mut Reader, kind: WindowKind, keeps: Keeps) -> Result<Self, Corrupt> {
         Ok(match kind {
             WindowKind::Run => {

@@ -1,5 +1,5 @@
-//! What a closed circuit remembers of its calls: one file for each kind of
-//! memory, `kind` with the table of them, and `set` with all of one circuit.
+//! What a closed circuit remembers of its calls. There is a file for each kind of window; `kind`
+//! lists the kinds, and `set` holds all windows of one circuit.
 
 mod call;
 mod kind;

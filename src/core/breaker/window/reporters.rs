@@ -1,13 +1,13 @@
-//! Who reported the failures, and the slow calls, of one window.
+//! Who reported the failures and the slow calls of one window.
 //!
-//! A breaker asks for up to eight different reporters. So of each reporter only the
-//! last call that counts is kept, and only of the eight whose calls are the latest: a
-//! ninth whose call is still in the window has eight before it whose calls are later,
-//! and so in the window as well. That is exact, and of one size whoever reports.
+//! A breaker asks for at most eight different reporters. So only the last call of a reporter is
+//! kept, and only for the eight reporters whose calls are the latest. This loses nothing: if the
+//! call of a ninth is still in the window, so are the later calls of the eight. It takes the same
+//! room whoever reports.
 //!
-//! One thing alone is not known any more: after the clock stepped back by more than a
-//! period, results that lie ahead are forgotten, and with them who reported them, though
-//! an earlier result of the same reporter may stay.
+//! One thing is lost. After the clock stepped back by more than a period, results that lie ahead
+//! are forgotten together with their reporters, even if an earlier result of the same reporter
+//! stays.
 
 use super::call::{CallOutcome, read_u32};
 use crate::core::breaker::reporter::Reporter;
@@ -16,39 +16,40 @@ use crate::core::wire::{Corrupt, Reader, put_u64, put_u128};
 
 const MOST: usize = MAX_REPORTERS as usize;
 
-/// How many different reporters a window knows; at most [`MAX_REPORTERS`] are counted.
+/// The number of different reporters in a window. At most [`MAX_REPORTERS`] are counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ReporterTally {
-    /// Whose calls failed.
+    /// The number of reporters whose calls failed.
     pub failing: u8,
-    /// Whose calls were slow.
+    /// The number of reporters whose calls were slow.
     pub slow: u8,
 }
 
 impl ReporterTally {
-    /// Where nobody is told apart: one, if there is anything.
+    /// The tally of a window that does not count reporters separately: one, if there is any such
+    /// call.
     pub(super) fn of_one(failures: u64, slow: u64) -> Self {
         Self { failing: u8::from(failures > 0), slow: u8::from(slow > 0) }
     }
 }
 
-/// Those of one window.
+/// The reporters of one window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::core::breaker) struct WindowReporters {
     failing: LatestReporters,
-    /// Where slow calls are counted.
+    /// The reporters of slow calls, if these are counted.
     slow: Option<Box<LatestReporters>>,
 }
 
-/// A reporter, and the place of its last call in the window: what a place is depends on
-/// the kind of window.
+/// A reporter, and the place of its last call in the window. Each kind of window defines its
+/// places.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct LastCall {
     reporter: Reporter,
     place: u64,
 }
 
-/// The reporters whose calls are the latest, the last one first.
+/// The reporters whose calls are the latest, the latest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct LatestReporters {
     known: [LastCall; MOST],
@@ -115,13 +116,14 @@ impl LatestReporters {
 }
 
 impl WindowReporters {
-    /// Of an empty window; `slow` says whether slow calls are counted.
+    /// The reporters of an empty window. `slow` says whether slow calls are counted.
     pub fn new(slow: bool) -> Self {
         Self { failing: LatestReporters::default(), slow: slow.then(Box::default) }
     }
 
-    /// Of a window whose reporters were not told apart: all are one. It says where the
-    /// last failure and the last slow call are; `slow` as for [`WindowReporters::new`].
+    /// The reporters of a window that did not count them separately: all count as one. The
+    /// arguments say where the last failure and the last slow call are; `slow` is as for
+    /// [`WindowReporters::new`].
     pub fn of_one(slow: bool, last_failure: Option<u64>, last_slow: Option<u64>) -> Self {
         let mut all = Self::new(slow);
         if let Some(place) = last_failure {
@@ -133,7 +135,7 @@ impl WindowReporters {
         all
     }
 
-    /// Forgets everybody.
+    /// Forgets all reporters.
     pub fn clear(&mut self) {
         self.failing = LatestReporters::default();
         if let Some(slow) = &mut self.slow {
@@ -141,12 +143,12 @@ impl WindowReporters {
         }
     }
 
-    /// Counts slow calls from now on; so far there were none.
+    /// Counts slow calls from now on. Earlier calls count as not slow.
     pub fn count_slow(&mut self) {
         self.slow.get_or_insert_with(Box::default);
     }
 
-    /// A call has its place in the window.
+    /// Notes the reporter of a call at this place in the window.
     pub fn note(&mut self, call: CallOutcome, place: u64) {
         if call.failed {
             self.failing.note(call.reporter, place);
@@ -156,7 +158,7 @@ impl WindowReporters {
         }
     }
 
-    /// Only what has these places is still in the window.
+    /// Forgets the calls at all other places, which have left the window.
     pub fn keep(&mut self, stays: impl Fn(u64) -> bool) {
         self.failing.keep(&stays);
         if let Some(slow) = &mut self.slow {
@@ -164,7 +166,7 @@ impl WindowReporters {
         }
     }
 
-    /// How many different ones have calls in these places.
+    /// The number of different reporters with calls at these places.
     pub fn tally(&self, counts: impl Fn(u64) -> bool) -> ReporterTally {
         ReporterTally {
             failing: self.failing.count(&counts),
@@ -172,13 +174,13 @@ impl WindowReporters {
         }
     }
 
-    /// Bytes on the heap besides itself.
+    /// Bytes on the heap, without this value itself.
     pub fn heap_bytes(&self) -> usize {
         self.slow.as_ref().map_or(0, |_| size_of::<LatestReporters>())
     }
 
-    /// Appends them to `out`: for failures, and where they are counted for slow calls,
-    /// how many there are, then each with its place.
+    /// Appends the reporters to `out`, of failures first, then of slow calls if these are counted:
+    /// their number, then each with its place.
     pub fn write(&self, out: &mut Vec<u8>) {
         self.failing.write(out);
         if let Some(slow) = &self.slow {
@@ -186,7 +188,7 @@ impl WindowReporters {
         }
     }
 
-    /// Reads what [`WindowReporters::write`] wrote; `fits` says which places there are.
+    /// Reads what [`WindowReporters::write`] wrote. `fits` says which places the window has.
     pub fn read(reader: &mut Reader, slow: bool, fits: impl Fn(u64) -> bool) -> Result<Self, Corrupt> {
         let failing = LatestReporters::read(reader, &fits)?;
         let slow = if slow { Some(Box::new(LatestReporters::read(reader, &fits)?)) } else { None };

@@ -1,32 +1,33 @@
-//! The last N calls: a ring of one bit for each call that failed and one for
-//! each that was slow, with running totals; and who reported them, where that is told
-//! apart.
+//! The window of the last N calls.
+//!
+//! It is a ring of one bit for each call that failed and one for each that was slow, with running
+//! totals. It also keeps the reporters, if they are counted separately.
 
 use super::reporters::{ReporterTally, WindowReporters};
 use crate::core::breaker::window::call::{CallOutcome, CallTally, Keeps};
 use crate::core::wire::{Corrupt, Reader, put_u64};
 
-/// Calls in one word of a ring.
+/// The number of calls in one word of a ring.
 const WORD: u16 = 64;
 
 /// The last `size` calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::core::breaker) struct Ring {
-    /// How many calls it holds when full.
+    /// The number of calls that it holds when full.
     size: u16,
-    /// How many it holds.
+    /// The number of calls that it holds now.
     len: u16,
-    /// Where the next call goes; `len` until the ring is full for the first
-    /// time, then the place of the oldest call.
+    /// The place of the next call. It equals `len` until the ring is full for the first time; then
+    /// it is the place of the oldest call.
     next: u16,
     failed: Bits,
     slow: Option<Bits>,
-    /// Where they are told apart. The place of a call is its place in the ring.
+    /// The reporters, if they are counted separately. The place of a call is its place in the ring.
     reporters: Option<Box<WindowReporters>>,
 }
 
 impl Ring {
-    /// Empty; `slow` says whether slow calls are kept.
+    /// An empty ring. `slow` says whether slow calls are kept.
     pub fn new(size: u16, slow: bool) -> Self {
         let slow = slow.then(|| Bits::new(size));
         Self { size, len: 0, next: 0, failed: Bits::new(size), slow, reporters: None }
@@ -60,7 +61,7 @@ impl Ring {
         self.next = if self.next + 1 >= self.size { 0 } else { self.next + 1 };
     }
 
-    /// What it remembers.
+    /// The calls that it remembers.
     pub fn tally(&self) -> CallTally {
         CallTally {
             calls: self.len.into(),
@@ -69,17 +70,17 @@ impl Ring {
         }
     }
 
-    /// How many different reporters it knows, where they are told apart.
+    /// The number of different reporters, if they are counted separately.
     pub fn reporters(&self) -> Option<ReporterTally> {
         self.reporters.as_ref().map(|reporters| reporters.tally(|_| true))
     }
 
-    /// Whether reporters are told apart.
+    /// Whether reporters are counted separately.
     pub const fn tells_reporters(&self) -> bool {
         self.reporters.is_some()
     }
 
-    /// Tells reporters apart from now on; who was before is one.
+    /// Counts reporters separately from now on. All earlier reports count as one reporter.
     pub fn tell_reporters(&mut self) {
         if self.reporters.is_none() {
             let last = |bits: &Bits| {
@@ -92,7 +93,7 @@ impl Ring {
         }
     }
 
-    /// How many calls it looks back on.
+    /// The number of calls that it looks back on.
     pub const fn size(&self) -> u16 {
         self.size
     }
@@ -102,7 +103,7 @@ impl Ring {
         self.slow.is_some()
     }
 
-    /// Keeps slow calls from now on; so far there were none.
+    /// Keeps slow calls from now on. Earlier calls count as not slow.
     pub fn count_slow(&mut self) {
         self.slow.get_or_insert_with(|| Bits::new(self.size));
         if let Some(reporters) = &mut self.reporters {
@@ -110,7 +111,7 @@ impl Ring {
         }
     }
 
-    /// Bytes on the heap besides itself.
+    /// Bytes on the heap, without the ring itself.
     pub fn heap_bytes(&self) -> usize {
         let reporters = |all: &WindowReporters| size_of::<WindowReporters>() + all.heap_bytes();
         self.failed.heap_bytes()
@@ -118,8 +119,8 @@ impl Ring {
             + self.reporters.as_deref().map_or(0, reporters)
     }
 
-    /// How many calls, where the next one goes when full, then the words that
-    /// hold a call.
+    /// Appends the ring to `out`: the number of calls, the place of the next one if the ring is
+    /// full, then the words that hold a call.
     pub fn write(&self, out: &mut Vec<u8>) {
         put_u64(out, self.len.into());
         if self.len == self.size {
@@ -150,7 +151,7 @@ impl Ring {
     }
 }
 
-/// A row of bits and how many of them are set.
+/// A row of bits, and how many of them are set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Bits {
     words: Box<[u64]>,
@@ -184,14 +185,14 @@ impl Bits {
         size_of_val::<[u64]>(&self.words)
     }
 
-    /// The words that the first `len` bits are in.
+    /// Appends the words that contain the first `len` bits.
     fn write(&self, out: &mut Vec<u8>, len: u16) {
         for &word in self.words.iter().take(len.div_ceil(WORD).into()) {
             put_u64(out, word);
         }
     }
 
-    /// Reads what [`Bits::write`] wrote; bits after `len` must be 0.
+    /// Reads what [`Bits::write`] wrote. Bits after `len` must be 0.
     fn read(reader: &mut Reader, size: u16, len: u16) -> Result<Self, Corrupt> {
         let mut bits = Self::new(size);
         let mut rest = len;
@@ -205,7 +206,7 @@ impl Bits {
     }
 }
 
-/// A number of at most `max`.
+/// Reads a number of at most `max`.
 fn read_u16(reader: &mut Reader, max: u16) -> Result<u16, Corrupt> {
     u16::try_from(reader.u64_to(max.into())?).map_err(|_| Corrupt("number out of range"))
 }

@@ -1,5 +1,5 @@
-//! The windows of one circuit: that of the breaker in force, and those of up to
-//! two other kinds that clients named, which record every result as well.
+//! The windows of one circuit: that of the breaker in force, and those of up to two other kinds
+//! that callers named. All of them record every result.
 
 use super::call::{CallOutcome, CallTally, Keeps};
 use super::kind::{CallWindow, WindowKind, looks_at_slow};
@@ -10,38 +10,38 @@ use crate::core::text::duration::{LONGEST, MILLISECOND};
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_u64};
 
-/// So many kinds are kept beside that of the breaker in force.
+/// The number of windows that are kept beside that of the breaker in force.
 const BESIDE: usize = 2;
 
-/// Every kind of result that a circuit keeps. Most circuits know one breaker,
-/// and their window lies here.
+/// All windows of a circuit. Most circuits know one breaker, and their only window is stored
+/// inline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::core::breaker) enum CallWindows {
     /// The window of the only kind.
     One(CallWindow),
-    /// What several breakers left.
+    /// The windows of several breakers.
     Several(Box<SharedWindows>),
 }
 
-/// What is kept where clients name several breakers on one key.
+/// What is kept when callers name several breakers on one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::core::breaker) struct SharedWindows {
     in_force: CallWindow,
-    /// The one that was named last comes first.
+    /// The windows of other kinds. The kind that was named last comes first.
     beside: [Option<CallWindow>; BESIDE],
-    /// Until then a breaker that is not in force wants the circuit kept.
+    /// The moment until which a breaker that is not in force wants the circuit kept.
     kept_until: Micros,
 }
 
 impl CallWindows {
-    /// Empty, as `breaker` needs it.
+    /// An empty window of the kind that `breaker` needs.
     pub fn new(breaker: &Breaker) -> Self {
         let mut windows = Self::One(CallWindow::new(WindowKind::of(breaker.trip()), looks_at_slow(breaker)));
         windows.see_reporters(breaker);
         windows
     }
 
-    /// Forgets every call, keeping the kinds.
+    /// Forgets every call, and keeps the kinds.
     pub fn clear(&mut self) {
         self.each(CallWindow::clear);
     }
@@ -55,19 +55,18 @@ impl CallWindows {
         }
     }
 
-    /// What the window of this breaker remembers at `now`: nothing, where its
-    /// kind is not kept.
+    /// The calls in this breaker's window at `now`. None if its kind is not kept.
     #[inline]
     pub fn tally(&self, breaker: &Breaker, now: Micros) -> CallTally {
         self.of(breaker).map_or_else(CallTally::default, |window| window.tally(now))
     }
 
-    /// How many different reporters the window of this breaker knows at `now`.
+    /// The number of different reporters in this breaker's window at `now`.
     pub fn reporters(&self, breaker: &Breaker, now: Micros) -> ReporterTally {
         self.of(breaker).map_or_else(ReporterTally::default, |window| window.reporters(now))
     }
 
-    /// The window of this breaker, where its kind is kept.
+    /// The window of this breaker, if its kind is kept.
     #[inline]
     fn of(&self, breaker: &Breaker) -> Option<&CallWindow> {
         let kind = WindowKind::of(breaker.trip());
@@ -77,8 +76,8 @@ impl CallWindows {
         }
     }
 
-    /// A call names this breaker: its kind records from now on, if it did not
-    /// yet, and the kind that was named longest ago makes room.
+    /// Notes that a call names this breaker. Its kind records from now on. If its kind is new, it
+    /// replaces the one that was named longest ago.
     pub fn name(&mut self, breaker: &Breaker) {
         self.see_slow(breaker);
         let kind = WindowKind::of(breaker.trip());
@@ -89,8 +88,8 @@ impl CallWindows {
         let tells = self.tells_reporters();
         self.share(|SharedWindows { beside, .. }| {
             let known = beside.iter().position(|window| window.as_ref().is_some_and(|w| w.kind() == kind));
-            // The last one comes to the front: the one that is named, or the one
-            // whose place a new one takes.
+            // The last one moves to the front: either it is the one that is named, or a new one
+            // takes its place.
             if known != Some(0) {
                 beside.rotate_right(1);
             }
@@ -104,8 +103,8 @@ impl CallWindows {
         });
     }
 
-    /// Names this breaker, unless its kind would take the place of another one.
-    /// True when that changed anything.
+    /// Names this breaker, unless its kind would replace another one. True if that changed
+    /// anything.
     pub fn name_if_room(&mut self, breaker: &Breaker) -> bool {
         let kind = WindowKind::of(breaker.trip());
         let has_room = match self {
@@ -120,8 +119,7 @@ impl CallWindows {
         has_room
     }
 
-    /// This breaker is in force from now on; the kind of the one before stays
-    /// beside it.
+    /// Puts this breaker in force. The kind of the one before stays beside it.
     pub fn bring(&mut self, breaker: &Breaker) {
         self.name(breaker);
         if self.in_force().kind() != WindowKind::of(breaker.trip()) {
@@ -134,7 +132,7 @@ impl CallWindows {
         self.see_reporters(breaker);
     }
 
-    /// Whether reporters are told apart, in every window.
+    /// Whether reporters are counted separately, in every window.
     pub const fn tells_reporters(&self) -> bool {
         match self {
             Self::One(window) => window.tells_reporters(),
@@ -142,15 +140,15 @@ impl CallWindows {
         }
     }
 
-    /// Tells reporters apart from now on, if this breaker asks for several.
+    /// Counts reporters separately from now on, if this breaker asks for several.
     fn see_reporters(&mut self, breaker: &Breaker) {
         if breaker.reporters() > 1 {
             self.each(CallWindow::tell_reporters);
         }
     }
 
-    /// Whether slow calls are counted. Then every window does, since every one
-    /// may be asked for them; a run knows only failures.
+    /// Whether slow calls are counted. If so, every window counts them, because every one may
+    /// become that of the breaker in force. A run knows only failures.
     fn count_slow(&self) -> bool {
         match self {
             Self::One(window) => window.counts_slow(),
@@ -165,8 +163,8 @@ impl CallWindows {
         }
     }
 
-    /// The clock stepped back by `step_us` to `now`: forgets what lies more than
-    /// a period ahead.
+    /// Corrects the windows after the clock stepped back by `step_us` microseconds to `now`: calls
+    /// that lie more than a period ahead are forgotten.
     pub fn rewind(&mut self, now: Micros, step_us: u64) {
         self.each(|window| window.rewind(now));
         if let Self::Several(shared) = self {
@@ -174,7 +172,7 @@ impl CallWindows {
         }
     }
 
-    /// Until when a breaker that is not in force wants the circuit kept.
+    /// The moment until which a breaker that is not in force wants the circuit kept.
     pub fn kept_until(&self) -> Micros {
         match self {
             Self::One(_) => Micros(0),
@@ -182,14 +180,14 @@ impl CallWindows {
         }
     }
 
-    /// A breaker that is not in force wants the circuit kept until then.
+    /// Keeps the circuit until `end` for a breaker that is not in force.
     pub fn keep_until(&mut self, end: Micros) {
         if end > self.kept_until() {
             self.share(|shared| shared.kept_until = end);
         }
     }
 
-    /// What a result is recorded in, outside of itself.
+    /// The memory outside the circuit into which a result is recorded.
     #[inline]
     pub fn prefetch_hint(&self) -> Option<PrefetchHint> {
         match self {
@@ -198,7 +196,7 @@ impl CallWindows {
         }
     }
 
-    /// Bytes on the heap.
+    /// Bytes on the heap, without this value itself.
     pub fn heap_bytes(&self) -> usize {
         match self {
             Self::One(window) => window.heap_bytes(),
@@ -225,7 +223,7 @@ impl CallWindows {
         }
     }
 
-    /// Changes what other breakers leave, for which there is room then.
+    /// Changes the shared windows, after making room for them if there was only one window.
     fn share(&mut self, change: impl FnOnce(&mut SharedWindows)) {
         if let Self::One(window) = self {
             let in_force = std::mem::replace(window, CallWindow::NO_RUN);
@@ -244,7 +242,7 @@ impl SharedWindows {
     }
 }
 
-/// Bits of the first byte.
+/// Bits of the first byte of the encoding.
 const SLOW: u8 = 1;
 const SEVERAL: u8 = 2;
 const REPORTERS: u8 = 4;
@@ -254,9 +252,9 @@ const PERIOD: u8 = 1;
 const CALLS: u8 = 2;
 
 impl CallWindows {
-    /// Appends them to `out`: whether they count slow calls and tell reporters apart, the
-    /// window of the breaker in force, and for several how many are beside it, each with its
-    /// kind, and until when they are kept.
+    /// Appends the windows to `out`: one byte that says whether slow calls and reporters are
+    /// counted, then the window of the breaker in force. Several windows are followed by the number
+    /// of those beside it, each of these with its kind, and the moment until which they are kept.
     pub fn write(&self, out: &mut Vec<u8>) {
         let slow = if self.count_slow() { SLOW } else { 0 };
         let kept = slow | if self.tells_reporters() { REPORTERS } else { 0 };
@@ -330,7 +328,7 @@ impl CallWindows {
     }
 }
 
-/// The kind of a window beside the one in force.
+/// Reads the kind of a window beside the one in force.
 fn read_kind(reader: &mut Reader) -> Result<WindowKind, Corrupt> {
     Ok(match reader.byte()? {
         RUN => WindowKind::Run,

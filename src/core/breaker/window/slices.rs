@@ -1,8 +1,8 @@
-//! A sliding period in sixteen slices: the current sixteenth of the period and
-//! the fifteen before, aligned to the epoch.
+//! The window of a sliding period, in sixteen slices: the current sixteenth of the period and the
+//! fifteen before it. Slices are aligned to the Unix epoch.
 //!
-//! Slices are kept newest first, so that time passing is a shift of at most
-//! sixteen counters, once a slice; recording a call is then two additions.
+//! Slices are kept newest first. When time passes, at most sixteen counters are shifted, once a
+//! slice. Recording a call is two additions.
 
 use super::call::read_u32;
 use super::reporters::{ReporterTally, WindowReporters};
@@ -11,34 +11,35 @@ use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_u64};
 use std::ops::Range;
 
-/// Slices in a period.
+/// The number of slices in a period.
 const SLICES: usize = 16;
-/// The same, for arithmetic on times.
+/// The number of slices in a period, for arithmetic on times.
 const SLICES_U64: u64 = 16;
-/// No slice of any period is later: the clock's last time, in sixteenths of the
-/// shortest period.
+/// The number of the latest slice of any period: that of the clock's last time, in sixteenths of
+/// the shortest period.
 const LAST_SLICE: u64 = Micros::MAX.0 * SLICES_U64 / 1000;
 
 /// One count for each slice, newest first.
 type Counts = [u32; SLICES];
 
-/// Calls and failures of a sliding period; slow calls, and who reports, where somebody
-/// asks.
+/// Calls and failures of a sliding period. Slow calls and reporters are kept if a breaker asks for
+/// them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::core::breaker) struct Slices {
-    /// The length of the period.
+    /// The length of the period in microseconds.
     period_us: u64,
-    /// Number of the newest slice since the Unix epoch.
+    /// The number of the newest slice, counted from the Unix epoch.
     newest: u64,
     calls: Counts,
     failures: Counts,
     slow: Option<Box<Counts>>,
-    /// Where they are told apart. The place of a call is its slice.
+    /// The reporters, if they are counted separately. The place of a call is the number of its
+    /// slice.
     reporters: Option<Box<WindowReporters>>,
 }
 
 impl Slices {
-    /// Empty; `slow` says whether slow calls are counted.
+    /// An empty window. `slow` says whether slow calls are counted.
     pub fn new(period_us: u64, slow: bool) -> Self {
         Self {
             period_us,
@@ -63,7 +64,7 @@ impl Slices {
         }
     }
 
-    /// The length of the period.
+    /// The length of the period in microseconds.
     pub const fn period_us(&self) -> u64 {
         self.period_us
     }
@@ -89,12 +90,12 @@ impl Slices {
 
     /// Makes `slice` the newest one.
     ///
-    /// A clock that stepped back by up to a period records into the newest
-    /// slice until time has caught up.
+    /// After the clock stepped back by up to a period, calls are recorded in the newest slice until
+    /// time has caught up.
     fn advance(&mut self, slice: u64) {
         let passed = slice.saturating_sub(self.newest);
         if passed > 0 {
-            // What falls off the end comes back at the front, to be zeroed.
+            // The oldest counts rotate to the front and are zeroed there.
             let shift = usize::try_from(passed).map_or(SLICES, |passed| passed.min(SLICES));
             for counts in self.all_counts() {
                 counts.rotate_right(shift);
@@ -140,7 +141,7 @@ impl Slices {
         [&mut self.calls, &mut self.failures].into_iter().chain(self.slow.as_deref_mut())
     }
 
-    /// Everything within the period that ends at `now`.
+    /// The calls within the period that ends at `now`.
     pub fn tally(&self, now: Micros) -> CallTally {
         let Range { start: far, end: live } = self.within(now);
         let sum = |counts: &Counts| counts.iter().take(live).skip(far).map(|&count| u64::from(count)).sum();
@@ -151,7 +152,7 @@ impl Slices {
         }
     }
 
-    /// The slices within the period that ends at `now`, 0 being the newest.
+    /// The indices of the slices within the period that ends at `now`. The newest slice is 0.
     fn within(&self, now: Micros) -> Range<usize> {
         let slice = slice_of(self.period_us, now);
         let passed = slice.saturating_sub(self.newest);
@@ -159,8 +160,8 @@ impl Slices {
         far_ahead(self.newest, slice)..live
     }
 
-    /// How many different reporters it knows within the period that ends at `now`, where
-    /// they are told apart.
+    /// The number of different reporters within the period that ends at `now`, if they are counted
+    /// separately.
     pub fn reporters(&self, now: Micros) -> Option<ReporterTally> {
         let reporters = self.reporters.as_ref()?;
         let within = self.within(now);
@@ -168,12 +169,12 @@ impl Slices {
         Some(reporters.tally(|place| within.contains(&age(place))))
     }
 
-    /// Whether reporters are told apart.
+    /// Whether reporters are counted separately.
     pub const fn tells_reporters(&self) -> bool {
         self.reporters.is_some()
     }
 
-    /// Tells reporters apart from now on; who was before is one.
+    /// Counts reporters separately from now on. All earlier reports count as one reporter.
     pub fn tell_reporters(&mut self) {
         if self.reporters.is_none() {
             let last = |counts: &Counts| {
@@ -191,7 +192,7 @@ impl Slices {
         self.slow.is_some()
     }
 
-    /// Counts slow calls from now on; so far there were none.
+    /// Counts slow calls from now on. Earlier calls count as not slow.
     pub fn count_slow(&mut self) {
         self.slow.get_or_insert_with(|| Box::new([0; SLICES]));
         if let Some(reporters) = &mut self.reporters {
@@ -199,14 +200,14 @@ impl Slices {
         }
     }
 
-    /// Bytes on the heap besides itself.
+    /// Bytes on the heap, without this value itself.
     pub fn heap_bytes(&self) -> usize {
         let reporters = |all: &WindowReporters| size_of::<WindowReporters>() + all.heap_bytes();
         self.slow.as_ref().map_or(0, |_| size_of::<Counts>()) + self.reporters.as_deref().map_or(0, reporters)
     }
 
-    /// The newest slice, how many follow up to the last that holds a call,
-    /// then calls, failures and (where counted) slow calls of each.
+    /// Appends the slices to `out`: the number of the newest, how many follow up to the last that
+    /// holds a call, then the calls, failures and, if counted, slow calls of each.
     pub fn write(&self, out: &mut Vec<u8>) {
         put_u64(out, self.newest);
         let used = self.calls.iter().rposition(|&calls| calls > 0).map_or(0, |last| last + 1);
@@ -250,24 +251,24 @@ impl Slices {
     }
 }
 
-/// The sixteenth of a period that holds `now`, counted from the epoch.
+/// The number of the slice that holds `now`, counted from the Unix epoch.
 fn slice_of(period_us: u64, now: Micros) -> u64 {
     now.0.saturating_mul(SLICES_U64) / period_us.max(1)
 }
 
-/// How many of the slices lie more than a period ahead of `slice`.
+/// The number of slices that lie more than a period ahead of `slice`.
 fn far_ahead(newest: u64, slice: u64) -> usize {
     let far = newest.saturating_sub(slice).saturating_sub(SLICES_U64);
     usize::try_from(far).map_or(SLICES, |far| far.min(SLICES))
 }
 
-/// Counts one more in the newest slice.
+/// Counts one more call in the newest slice.
 fn bump(counts: &mut Counts) {
     let [newest, ..] = counts;
     *newest = newest.saturating_add(1);
 }
 
-/// Sets one slice.
+/// Sets the count of one slice.
 fn put(counts: &mut Counts, slice: usize, count: u32) {
     if let Some(slot) = counts.get_mut(slice) {
         *slot = count;

@@ -1,15 +1,15 @@
-//! Which key weighs most, in little memory: Misra-Gries with weights.
+//! The keys that weigh most, in little memory: Misra-Gries with weights.
 //!
-//! With up to [`KEYS`] different keys every weight is exact. With more, the weight
-//! that is told of a key is never too large, and too small by at most a
-//! [`KEYS`]-and-first of all that was added: so whoever has more than half by
-//! what is told here surely has.
+//! With up to [`KEYS`] different keys every weight is exact. With more, the weight that is reported
+//! for a key is never too large. It is too small by at most 1 / ([`KEYS`] + 1) of all that was
+//! added. So a key that has more than half by its reported weight certainly has more than half.
 //!
-//! Adding allocates nothing, but for the first names that are longer than any before.
+//! Adding allocates only for names that are longer than any before.
 
-/// So many keys are told apart at once.
+/// The number of keys that are counted at once.
 pub const KEYS: usize = 16;
-/// A longer name is not kept, in bytes: such a key is never the heaviest.
+/// The longest name that is kept, in bytes. A key with a longer name is never reported as the
+/// heaviest.
 pub const LONGEST: usize = 1024;
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,11 +18,11 @@ struct Weight {
     weight: u64,
 }
 
-/// The weights of the heaviest keys, by hash, and the name of the heaviest.
+/// The weights of the heaviest keys by hash, and the name of the heaviest.
 #[derive(Clone, Debug, Default)]
 pub struct HeaviestKeys {
     weights: [Weight; KEYS],
-    /// How many of them are in use; they are the first.
+    /// The number of weights in use. They are the first ones.
     used: usize,
     /// The hash of the key whose name is kept.
     named: u64,
@@ -30,7 +30,7 @@ pub struct HeaviestKeys {
 }
 
 impl HeaviestKeys {
-    /// Forgets all; the room for the name stays.
+    /// Forgets all keys, without freeing memory.
     pub fn clear(&mut self) {
         self.used = 0;
         self.name.clear();
@@ -44,17 +44,17 @@ impl HeaviestKeys {
         self.weights.get_mut(..self.used).unwrap_or_default()
     }
 
-    /// What the key with this hash weighs at least.
+    /// The weight that the key with this hash has at least.
     pub fn weight(&self, key: u64) -> u64 {
         self.used().iter().find(|one| one.key == key).map_or(0, |one| one.weight)
     }
 
-    /// The hash and the name of the heaviest; `None` where its name is not kept.
+    /// The hash and the name of the heaviest key. `None` if its name is not kept.
     pub fn heaviest(&self) -> Option<(u64, &[u8])> {
         (!self.name.is_empty()).then_some((self.named, &*self.name))
     }
 
-    /// The key `name`, whose hash is `key`, weighs so much more.
+    /// Adds `more` to the weight of the key `name`, whose hash is `key`.
     pub fn add(&mut self, key: u64, name: &[u8], more: u64) {
         let weight = match self.used_mut().iter_mut().find(|one| one.key == key) {
             Some(one) => {
@@ -75,8 +75,8 @@ impl HeaviestKeys {
         }
     }
 
-    /// Puts a key that has no place, and says what it weighs then. Without a free
-    /// place every key, this one included, gives up as much as the lightest has.
+    /// Adds a key that has no place, and returns its weight then. If no place is free, every key
+    /// loses the weight of the lightest, this one included.
     fn add_another(&mut self, key: u64, more: u64) -> u64 {
         let mut weight = more;
         if self.used == KEYS {
@@ -104,7 +104,7 @@ impl HeaviestKeys {
         weight
     }
 
-    /// Adds all that others weigh.
+    /// Adds all weights of `others`.
     pub fn merge(&mut self, others: &Self) {
         for one in others.used() {
             let name = others.heaviest().filter(|(key, _)| *key == one.key).map_or(&[][..], |(_, name)| name);

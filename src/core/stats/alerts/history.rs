@@ -1,33 +1,30 @@
-//! Which alerts start, last and end.
+//! The history of alerts: which start, last and end.
 
 use super::minute::AlertTally;
 use super::{AlertKind, ENOUGH, KINDS, Thresholds};
+use crate::core::text::percent::whole_percent;
 use crate::core::time::Micros;
 use std::collections::VecDeque;
 
-/// A figure must be below its threshold for so long before its alert ends.
+/// The time in microseconds for which a figure must be below its threshold before its alert ends.
 pub const CALM_US: u64 = 60_000_000;
-/// Where too few events happened to judge a figure, its alert ends after so long.
+/// The time in microseconds after which an alert ends whose figure rests on too few events.
 pub const UNJUDGED_US: u64 = 600_000_000;
 
-/// What there is to hold against a threshold.
+/// A figure to compare with a threshold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Figure {
-    /// The figure.
+    /// The value of the figure.
     Is(u64),
-    /// Too few events happened to tell.
+    /// There were too few events for a figure.
     TooFew,
 }
 
 impl Figure {
-    /// The figure of what happened in a minute, rounded down; `None` for a kind
-    /// that is not counted there.
+    /// The figure of a minute's events, rounded down. `None` for a kind that they do not determine.
     pub fn of(kind: AlertKind, tally: &AlertTally) -> Option<Self> {
         let of_enough = |all: u64, figure: u64| if all < ENOUGH { Self::TooFew } else { Self::Is(figure) };
-        let percent = |part: u64, of: u64| {
-            let figure = u128::from(part) * 100 / u128::from(of.max(1));
-            of_enough(of, u64::try_from(figure).unwrap_or(u64::MAX))
-        };
+        let percent = |part: u64, of: u64| of_enough(of, whole_percent(part, of));
         Some(match kind {
             AlertKind::ErrorRate => percent(tally.failures, tally.results),
             AlertKind::BatchFailures => percent(tally.items_denied, tally.items),
@@ -42,38 +39,38 @@ impl Figure {
 /// One alert.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alert {
-    /// What is wrong.
+    /// The figure that reached its threshold.
     pub kind: AlertKind,
-    /// The key that had more than half of it when it started, where one surely had.
+    /// The key that certainly had more than half of it when the alert started, if there was one.
     pub key: Option<Vec<u8>>,
-    /// The figure when it started.
+    /// The figure when the alert started.
     pub value: u64,
     /// The highest figure so far.
     pub peak: u64,
-    /// The threshold when it started.
+    /// The threshold when the alert started.
     pub threshold: u64,
-    /// Since when.
+    /// When the alert started.
     pub started: Micros,
-    /// Until when; `None` while it lasts.
+    /// When it ended; `None` while it lasts.
     pub ended: Option<Micros>,
 }
 
-/// How many alerts are remembered.
+/// The number of alerts that are remembered.
 pub const REMEMBERED: usize = 128;
 
-/// Since when a lasting alert would be over, if nothing else comes.
+/// The times that decide when an active alert ends.
 #[derive(Clone, Copy, Debug, Default)]
 struct Calm {
-    /// When its figure was last found to reach the threshold.
+    /// When its figure last reached the threshold.
     bad: Micros,
-    /// Since when the figure is below.
+    /// Since when the figure is below the threshold.
     below: Option<Micros>,
-    /// Since when there are too few events to judge it.
+    /// Since when there are too few events for a figure.
     unjudged: Option<Micros>,
 }
 
 impl Calm {
-    /// Takes note of a figure. True when the alert is over.
+    /// Records a figure. True if the alert is over.
     fn is_over(&mut self, now: Micros, figure: Figure, threshold: u64) -> bool {
         match figure {
             Figure::Is(value) if value >= threshold => {
@@ -88,37 +85,37 @@ impl Calm {
                 self.unjudged.get_or_insert(now);
             }
         }
-        // A clock that stepped back makes what began later begin now.
+        // After the clock stepped back, what began later begins now.
         let lasted = |since: &mut Micros, us: u64| {
             *since = (*since).min(now);
             now.since(*since) >= us
         };
         self.below.as_mut().is_some_and(|since| lasted(since, CALM_US))
             || self.unjudged.as_mut().is_some_and(|since| lasted(since, UNJUDGED_US))
-            // The two in turn, neither long enough.
+            // Both alternate, and neither lasts long enough.
             || lasted(&mut self.bad, CALM_US + UNJUDGED_US)
     }
 }
 
-/// Alerts that last, and those of before; the newest last.
+/// The alerts that last, and earlier ones, the newest last.
 #[derive(Debug, Default)]
 pub struct History {
     alerts: VecDeque<Alert>,
     calm: [Calm; KINDS.len()],
 }
 
-/// What a look at the figures changed.
+/// A change that a look at the figures made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AlertTransition {
-    /// It starts.
+    /// The alert starts.
     Starts(Alert),
-    /// It ends.
+    /// The alert ends.
     Ends(Alert),
 }
 
 impl History {
-    /// Looks at the figures of now: which alerts start, which end.
-    pub fn look(
+    /// Looks at the figures of now. Returns the alerts that start and those that end.
+    pub fn check(
         &mut self,
         now: Micros,
         figure: impl Fn(AlertKind) -> Figure,
@@ -142,8 +139,8 @@ impl History {
         transitions
     }
 
-    /// Looks at the figures of a moment that nobody looked at while it was there:
-    /// which alerts end. None starts by it.
+    /// Looks at the figures of a past moment at which nobody looked. Returns the alerts that end.
+    /// None starts.
     pub fn look_back(
         &mut self,
         at: Micros,
@@ -152,8 +149,8 @@ impl History {
     ) -> Vec<AlertTransition> {
         let mut transitions = Vec::new();
         for (kind, calm) in KINDS.into_iter().zip(&mut self.calm) {
-            let lasting = self.alerts.iter_mut().find(|alert| alert.kind == kind && alert.ended.is_none());
-            let Some(alert) = lasting else { continue };
+            let active = self.alerts.iter_mut().find(|alert| alert.kind == kind && alert.ended.is_none());
+            let Some(alert) = active else { continue };
             let threshold = thresholds.of(kind);
             let figure = figure(kind);
             if threshold > 0
@@ -169,10 +166,10 @@ impl History {
         transitions
     }
 
-    /// Ends whatever lasts.
+    /// Ends all alerts that last.
     pub fn end_all(&mut self, now: Micros) -> Vec<AlertTransition> {
-        let lasting = self.alerts.iter_mut().filter(|alert| alert.ended.is_none());
-        lasting
+        let active = self.alerts.iter_mut().filter(|alert| alert.ended.is_none());
+        active
             .map(|alert| {
                 alert.ended = Some(now.max(alert.started));
                 AlertTransition::Ends(alert.clone())
@@ -180,20 +177,20 @@ impl History {
             .collect()
     }
 
-    /// Those remembered, the newest first.
+    /// The remembered alerts, the newest first.
     pub fn recent(&self) -> impl Iterator<Item = &Alert> {
         self.alerts.iter().rev()
     }
 
-    /// Those that last.
-    pub fn lasting(&self) -> impl Iterator<Item = &Alert> {
+    /// The alerts that last.
+    pub fn active(&self) -> impl Iterator<Item = &Alert> {
         self.alerts.iter().filter(|alert| alert.ended.is_none())
     }
 }
 
 fn remember(alerts: &mut VecDeque<Alert>, alert: Alert) {
     if alerts.len() >= REMEMBERED {
-        // Those that last are never among the oldest of so many for long.
+        // An alert that lasts is one of at most seven, so among this many an older one has ended.
         let oldest = alerts.iter().position(|alert| alert.ended.is_some()).unwrap_or(0);
         alerts.remove(oldest);
     }

@@ -1,38 +1,38 @@
-//! The last minute, in slices of a second: what is older than a minute is gone,
-//! what is younger than 59 seconds is there.
+//! The events of the last minute, in slices of a second. They cover at least the last 59 and at
+//! most the last 60 seconds.
 //!
-//! What happened may be told later than it happened, in any order: a trial is
-//! lost when its lease ends, and found when somebody asks. It counts at its own
-//! time, and not at all where that is more than a minute ago. A clock that
-//! stepped back makes what was counted later count as of now.
+//! An event may be reported later than it happened, and in any order. For example, a trial is lost
+//! when its lease ends, but that is found when somebody asks. The event counts at its own time, and
+//! not at all if that is more than a minute ago. After the clock stepped back, what was counted
+//! later counts as of now.
 
 use super::heaviest::HeaviestKeys;
 use crate::core::time::Micros;
 use std::hash::{BuildHasher, RandomState};
 
-/// What happened in some time.
+/// The events of some stretch of time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AlertTally {
-    /// Results of calls.
+    /// The number of results of calls.
     pub results: u64,
-    /// Those that failed.
+    /// The number of results that failed.
     pub failures: u64,
-    /// Items of batches.
+    /// The number of items of batches.
     pub items: u64,
-    /// Those that were denied.
+    /// The number of items that were denied.
     pub items_denied: u64,
-    /// Openings of breakers.
+    /// The number of openings of breakers.
     pub openings: u64,
-    /// Results that said how long the call took.
+    /// The number of results that gave the duration of the call.
     pub timed: u64,
-    /// How long these took together, in microseconds.
+    /// The sum of these durations in microseconds.
     pub time_us: u64,
-    /// The longest stall of the server, in milliseconds.
+    /// The longest stall of the server in milliseconds.
     pub stall: u64,
 }
 
 impl AlertTally {
-    /// Adds what happened in some other time.
+    /// Adds the events of another stretch of time.
     pub fn add(&mut self, other: &Self) {
         for (sum, n) in [
             (&mut self.results, other.results),
@@ -49,7 +49,7 @@ impl AlertTally {
     }
 }
 
-/// For what a key is to blame.
+/// What a key can be blamed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blamed {
     /// Results that failed.
@@ -63,7 +63,7 @@ pub enum Blamed {
 }
 
 impl Blamed {
-    /// What all keys together weigh.
+    /// The weight of all keys together.
     const fn total(self, tally: &AlertTally) -> u64 {
         match self {
             Self::Failures => tally.failures,
@@ -76,7 +76,7 @@ impl Blamed {
 
 #[derive(Clone, Debug, Default)]
 struct Slice {
-    /// Seconds since the epoch.
+    /// The number of the second since the epoch.
     number: u64,
     tally: AlertTally,
     failures: HeaviestKeys,
@@ -115,10 +115,10 @@ impl Slice {
 const SLICES: u64 = 60;
 const SLICE_US: u64 = 1_000_000;
 
-/// What happened in the last minute, and which keys are to blame.
+/// The events of the last minute, and which keys are to blame for them.
 #[derive(Debug)]
 pub struct RollingMinute {
-    /// Each at its number modulo [`SLICES`]; one that is not of the last minute
+    /// Each slice is at its number modulo [`SLICES`]. One that does not belong to the last minute
     /// counts as empty.
     slices: Vec<Slice>,
     newest: u64,
@@ -133,7 +133,7 @@ impl Default for RollingMinute {
 }
 
 impl RollingMinute {
-    /// The slice of `at`, as of `now`; `None` where that is over.
+    /// The slice of `at`, as of `now`. `None` if it is no longer part of the minute.
     #[inline]
     fn slice(&mut self, now: Micros, at: Micros) -> Option<&mut Slice> {
         let (newest, number) = (now.0 / SLICE_US, at.min(now).0 / SLICE_US);
@@ -151,7 +151,7 @@ impl RollingMinute {
         Some(slice)
     }
 
-    /// The clock has stepped back: what is later counts as of now.
+    /// Corrects the slices after the clock stepped back: what is later counts as of now.
     #[cold]
     fn step_back(&mut self, newest: u64) {
         let mut later = Slice::default();
@@ -171,7 +171,8 @@ impl RollingMinute {
         }
     }
 
-    /// `count` calls had this result, and each took so long if that was said.
+    /// Counts `count` calls with this result. `duration_us` is how long each took, if that was
+    /// reported.
     #[inline]
     pub fn results(&mut self, now: Micros, key: &[u8], failed: bool, count: u64, duration_us: Option<u64>) {
         let hash = if failed || duration_us.is_some() { self.hasher.hash_one(key) } else { 0 };
@@ -189,7 +190,7 @@ impl RollingMinute {
         }
     }
 
-    /// A breaker opened, at a time that may be past.
+    /// Counts the opening of a breaker, at a time that may be in the past.
     pub fn opened(&mut self, now: Micros, at: Micros, key: &[u8]) {
         let hash = self.hasher.hash_one(key);
         let Some(slice) = self.slice(now, at) else { return };
@@ -197,14 +198,14 @@ impl RollingMinute {
         slice.openings.add(hash, key, 1);
     }
 
-    /// Items of batches were decided.
+    /// Counts items of batches that were decided.
     pub fn items(&mut self, now: Micros, count: u64) {
         if let Some(slice) = self.slice(now, now) {
             slice.tally.items = slice.tally.items.saturating_add(count);
         }
     }
 
-    /// One of them was denied.
+    /// Counts an item of a batch that was denied.
     pub fn item_denied(&mut self, now: Micros, key: &[u8]) {
         let hash = self.hasher.hash_one(key);
         let Some(slice) = self.slice(now, now) else { return };
@@ -212,7 +213,7 @@ impl RollingMinute {
         slice.denials.add(hash, key, 1);
     }
 
-    /// The server kept everybody waiting for so many milliseconds.
+    /// Records that the server kept its clients waiting for this many milliseconds.
     pub fn stalled(&mut self, now: Micros, ms: u64) {
         if let Some(slice) = self.slice(now, now) {
             slice.tally.stall = slice.tally.stall.max(ms);
@@ -226,17 +227,17 @@ impl RollingMinute {
         self.slices.iter().filter(is_of_it)
     }
 
-    /// All of the minute up to `now`.
+    /// The sum over the minute up to `now`.
     pub fn sum(&self, now: Micros) -> AlertTally {
         let mut sum = AlertTally::default();
         self.at(now).for_each(|slice| sum.add(&slice.tally));
         sum
     }
 
-    /// The key that surely has more than half of the weight of the minute up to `now`.
+    /// The key that certainly has more than half of the weight of the minute up to `now`.
     pub fn blamed(&self, now: Micros, of: Blamed) -> Option<&[u8]> {
         let total = of.total(&self.sum(now));
-        // More than can be counted: who has which share of it is not known.
+        // The sum has saturated, so shares are unknown.
         if total == u64::MAX {
             return None;
         }
@@ -244,7 +245,7 @@ impl RollingMinute {
             let weight: u128 = self.at(now).map(|slice| u128::from(slice.keys(of).weight(key))).sum();
             weight * 2 > u128::from(total)
         };
-        // It has more than half of some second, too, and was the heaviest there.
+        // Such a key also has more than half of some second, and is the heaviest there.
         let heaviest = self.at(now).filter_map(|slice| slice.keys(of).heaviest());
         heaviest.clone().find(|(key, _)| has_most(*key)).map(|(_, name)| name)
     }

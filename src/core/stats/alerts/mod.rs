@@ -1,15 +1,14 @@
-//! What is watched, what makes it an alert, and since when.
+//! The figures that alerts watch, and when an alert starts and ends.
 //!
 //! | file | idea |
 //! |---|---|
-//! | [`minute`] | what happened in the last minute, whenever it is told |
-//! | [`heaviest`] | which key weighs most, with what it surely weighs |
+//! | [`minute`] | the events of the last minute, whenever they are reported |
+//! | [`heaviest`] | the keys that weigh most, with their certain weight |
 //! | [`history`] | which alerts start, last and end |
 //!
-//! Seven figures, each against a threshold. An alert starts when its figure
-//! reaches the threshold, and ends when the figure has been below it for a whole
-//! minute. Where too few events happened to judge a figure, its alert neither
-//! starts nor ends; after ten minutes of that it ends.
+//! There are seven figures, each with a threshold. An alert starts when its figure reaches the
+//! threshold, and ends when the figure has been below it for a whole minute. If too few events
+//! happened for a figure, its alert neither starts nor ends. After ten minutes of that it ends.
 
 pub mod heaviest;
 pub mod history;
@@ -18,26 +17,26 @@ pub mod minute;
 pub use history::{Alert, AlertTransition, Figure, History, REMEMBERED};
 pub use minute::{AlertTally, Blamed, RollingMinute};
 
-/// What is watched.
+/// A figure that is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AlertKind {
-    /// Failures of all results reported, in percent.
+    /// The share of failures among all reported results, in percent.
     ErrorRate,
-    /// How full the fullest waiting line is, or all together, in percent.
+    /// How full the fullest queue is, or all queues together, in percent.
     Queue,
-    /// Openings of breakers.
+    /// The number of openings of breakers.
     BreakerOpenings,
-    /// How long the breaker that is open for longest has not been closed, in seconds.
+    /// The time for which the breaker that opened first has not been closed, in seconds.
     BreakerOpen,
-    /// How long the reported calls took on average, in milliseconds.
+    /// The average duration of the reported calls, in milliseconds.
     ResponseTime,
-    /// Denied items of batches, in percent.
+    /// The share of denied items of batches, in percent.
     BatchFailures,
-    /// The longest that the server kept everybody waiting, in milliseconds.
+    /// The longest time for which the server kept its clients waiting, in milliseconds.
     Latency,
 }
 
-/// Everything that is watched.
+/// All figures that are watched.
 pub const KINDS: [AlertKind; 7] = [
     AlertKind::ErrorRate,
     AlertKind::Queue,
@@ -48,11 +47,11 @@ pub const KINDS: [AlertKind; 7] = [
     AlertKind::Latency,
 ];
 
-/// Fewer events than this in the last minute say nothing about a rate or an average.
+/// The number of events in the last minute below which a rate or an average says nothing.
 pub const ENOUGH: u64 = 10;
 
 impl AlertKind {
-    /// As alerts and settings call it.
+    /// The name that alerts and settings use.
     pub const fn name(self) -> &'static str {
         match self {
             Self::ErrorRate => "error-rate",
@@ -65,7 +64,7 @@ impl AlertKind {
         }
     }
 
-    /// What its figure counts.
+    /// The unit of the figure.
     pub const fn unit(self) -> &'static str {
         match self {
             Self::ErrorRate | Self::Queue | Self::BatchFailures => "percent",
@@ -76,27 +75,27 @@ impl AlertKind {
     }
 }
 
-/// From which figure on each is an alert; 0 for never.
+/// The value from which on each figure is an alert; 0 for never.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Thresholds {
-    /// Percent of results.
+    /// The share of failures in percent of all results.
     pub error_rate: u64,
-    /// Percent of what a line holds.
+    /// The fullness in percent of what a queue holds.
     pub queue: u64,
-    /// Openings a minute.
+    /// The number of openings in a minute.
     pub breaker_openings: u64,
-    /// Seconds.
+    /// The time for which a breaker is open, in seconds.
     pub breaker_open: u64,
-    /// Milliseconds.
+    /// The average duration of calls, in milliseconds.
     pub response_time: u64,
-    /// Percent of items.
+    /// The share of denied items in percent of all items.
     pub batch_failures: u64,
-    /// Milliseconds.
+    /// The longest stall of the server, in milliseconds.
     pub latency: u64,
 }
 
 impl Thresholds {
-    /// That of one kind.
+    /// The threshold of one figure.
     pub const fn of(&self, kind: AlertKind) -> u64 {
         match kind {
             AlertKind::ErrorRate => self.error_rate,

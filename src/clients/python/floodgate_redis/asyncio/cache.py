@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+from redis.exceptions import ResponseError
+
 from .. import words
 from ..errors import Denied
 from ..fallback import FailOpen
@@ -25,7 +27,8 @@ class Cache:
 
     `making` and `once` let one process make a value while the others wait for it, for
     at most `patience` seconds. Of one that dies, the others take over after `hold`
-    seconds.
+    seconds. Who waits stands in line, as one of the server's `waiters`; where Redis or
+    these have no place for it, it looks again every 50 ms.
     """
 
     def __init__(
@@ -116,18 +119,24 @@ class Cache:
             yield known
             return
         deadline = time.monotonic() + self.patience
+        may_stand_in_line = True
         async with AsyncExitStack() as held:
             while True:
                 left = max(0.0, deadline - time.monotonic())
+                wait = min(left, words.LONGEST_WAIT) if may_stand_in_line else 0.0
                 try:
                     place = {words.place(self.namespace, key): "concurrent:1"}
-                    await held.enter_async_context(reserve(self._places, place, ttl=self.hold, wait=left))
+                    await held.enter_async_context(reserve(self._places, place, ttl=self.hold, wait=wait))
                     break
+                except ResponseError:
+                    if not may_stand_in_line:
+                        raise
+                    may_stand_in_line = False  # this server lets nobody wait for so long
                 except Denied:
                     known = await self.get(key, MISSING)
                     if known is not MISSING or left < words.BEAT:
                         break  # rather twice than never
-                    await asyncio.sleep(words.BEAT)  # so many wait already that it cannot stand in line
+                    await asyncio.sleep(words.BEAT)  # it cannot stand in line, or not for longer
             yield await self.get(key, MISSING) if known is MISSING else known
 
     def _name(self, key: str) -> str:

@@ -15,9 +15,10 @@ from .server import Server
 class Limiter:
     """Takes units from limits that all processes share.
 
-    It never asks what it knows: a denial is remembered until its retry time, at most
-    1 s (`remember_denials`). So it may deny for up to 1 s what an operator or a refund
-    has freed meanwhile, and such denials are missing from RL.TOP, RL.STATS and alerts.
+    It remembers a denial until its retry time, for at most 1 s (`remember_denials`), and
+    denies the same again without asking Redis. So for up to 1 s it may deny what an
+    operator or a refund has freed, and RL.TOP, RL.STATS and alerts do not count these
+    denials.
     """
 
     def __init__(self, server: Server, fallback: Fallback, *, remember_denials: bool = True):
@@ -39,10 +40,10 @@ class Limiter:
         critical: bool = False,
         track: bool = False,
     ) -> Decision:
-        """Takes `cost` units from every limit, or from none. Without `limits` those
-        hold that the server has for the key (a policy). With `wait` it stands in line
-        for so many seconds. `critical` requests may use what `keep=` holds back;
-        `track` counts the key for RL.STATS."""
+        """Takes `cost` units from every limit, or from none. Without `limits` it uses those
+        that the server has for the key (a policy). With `wait` it stands in line for so many
+        seconds; Redis refuses a wait that is longer than its `wait-max` (30 s). A `critical`
+        request may use what `keep=` holds back. `track` counts the key for RL.STATS."""
         if self._denials and not (critical or wait or track):
             known = self._denials.recall(key, limits, cost)
             if known is not None:
@@ -77,6 +78,8 @@ class Limiter:
     async def batch(self, requests: Sequence[Request], *, together: bool = False) -> list[Decision]:
         """Many requests in one atomic step, at most 1,000: each on its own, or
         `together`: all or none. On a cluster with keys of one slot."""
+        if not requests:
+            return []
         try:
             answers = await self.server.ask(*words.batch(requests, together))
         except Away:
@@ -84,12 +87,16 @@ class Limiter:
             if together and not all(decision.granted for decision in alone):
                 return [decision if not decision.granted else _taken_back(decision) for decision in alone]
             return alone
-        return [Decision(*six) for six in answers]
+        told = [Decision(*six) for six in answers]
+        for decision in told:
+            decisions("granted" if decision.granted else "denied")
+        return told
 
     async def charge(self, key: str, cost: int, limits: str | None = None, *, track: bool = False) -> Decision:
         """Charges `cost` units whatever is left: what was really used, or a penalty. Usage
-        goes beyond the limit, by one capacity at most. Says how one unit more would be
-        answered now. While Redis is away the fallback takes them, if it has so many."""
+        goes beyond the limit by at most one capacity. The decision tells how a request for
+        one unit more would be answered now. While Redis is away the fallback takes the
+        units, if it has so many."""
         try:
             answer = await self.server.ask(*words.charge(key, limits, cost, track))
         except Away:
@@ -109,8 +116,8 @@ class Limiter:
             return 0
 
     async def quota(self, key: str, limits: str | None = None, cost: int = 1) -> list[LimitStatus]:
-        """How the key stands, limit by limit, without taking; none where it has no
-        limits. Raises Away."""
+        """How the key stands, limit by limit. Nothing is taken. The list is empty where the
+        key has no limits. Raises Away."""
         rows = await self.server.ask(*words.quota(key, limits, cost))
         return [LimitStatus.read(row) for row in rows or [] if "name" in pairs(row)]
 

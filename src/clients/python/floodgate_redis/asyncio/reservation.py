@@ -4,7 +4,6 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
 
 from .. import words
 from ..decision import Decision, longest
@@ -18,19 +17,19 @@ from .server import Server
 async def reserve(
     limiter: Limiter, limits: Mapping[str, str], estimate: int = 1, ttl: float = 30.0, *, wait: float = 0.0
 ) -> AsyncIterator[Spending]:
-    """Reserves the estimate on every key, or raises Denied. Keeps it for as long
-    as the work takes, however long that is, then commits what was spent: also of
-    work that failed half way. What fails before it spent anything is released.
-    Of a process that dies, places are free after `ttl` seconds. With `wait`, and one
-    key, it stands in line for so many seconds."""
+    """Reserves the estimate on every key, or raises Denied. Keeps it for as long as the
+    work takes, then commits what was spent, also by work that failed half way. Work that
+    fails before it spent anything releases the reservation. When a process dies, its
+    places are free after `ttl` seconds. With `wait`, and one key, it stands in line for so
+    many seconds; Redis refuses a wait that is longer than its `wait-max` (30 s)."""
     server, keys = limiter.server, list(limits)
     spending = Spending()
-    id = uuid.uuid4().hex  # ours, so that asking twice reserves once
+    id = uuid.uuid4().hex  # chosen here, so that asking twice reserves once
     release = words.settled("RL.RELEASE", id, keys)
     command = words.reserve(limits, estimate, ttl, id)
     try:
         taken, answers = (
-            await _in_line(server, wait, command, release)
+            await server.take_in_line(wait, command, release)
             if wait
             else await server.take(command, undo=lambda answer: [release] if answer[0] else [])
         )
@@ -59,12 +58,3 @@ async def _renew(server: Server, ttl: float, command: words.Words) -> None:
     while True:
         await asyncio.sleep(ttl / 3)
         await server.finish(*command)
-
-
-async def _in_line(server: Server, wait: float, command: words.Words, release: words.Words) -> Any:
-    try:
-        return await server.wait(wait, *command)
-    except asyncio.CancelledError:
-        # It may have been reserved meanwhile.
-        await server.finish(*release)
-        raise

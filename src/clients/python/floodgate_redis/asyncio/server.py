@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from redis import exceptions
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -12,17 +12,20 @@ from redis.backoff import NoBackoff
 from ..outage import OUTAGE, Away, Health, Misconfigured, log
 from ..words import Words
 
+Told = TypeVar("Told")
+
 
 class Server:
     """A Redis server with Floodgate, by its URL (`redis://`, `rediss://`, `unix://`).
 
     A command has `patience` seconds. After a failure Redis is not asked for `rest`
     seconds, and then by one request for all. At most `waiters` commands wait in line
-    at a time, each on a connection of its own.
+    at a time, each on a connection of its own: those of limits, of reservations and of
+    caches together.
     """
 
     LATEST = 60.0
-    """Seconds after which the answer to what took something comes no more."""
+    """Seconds for which the answer to a command that takes something may still come."""
 
     def __init__(self, url: str, *, patience: float = 0.25, rest: float = 1.0, waiters: int = 64):
         # A second attempt where a connection was lost, at once; none after a
@@ -50,7 +53,7 @@ class Server:
         self._free_waiters = waiters
         self._patience = patience
         self._health = Health(rest)
-        self._finishing: set[asyncio.Task[None]] = set()
+        self._finishing: set[asyncio.Task[Any]] = set()
 
     async def check(self) -> None:
         """For the start of a program: raises Misconfigured where Redis refuses the
@@ -76,15 +79,15 @@ class Server:
         return list(await self._answer(transaction))
 
     async def take(self, command: Words, undo: Callable[[Any], Sequence[Words]]) -> Any:
-        """The answer of a command that takes what has to be given back. It may be
-        obeyed although nobody waits for the answer any more, who was cancelled or
-        out of patience: `undo` then says how what was taken is given back."""
+        """The answer of a command that takes what has to be given back. Redis may obey it
+        although its caller waits no more, being cancelled or out of patience. `undo` then
+        makes, of the late answer, the commands that give back what was taken."""
         asked: asyncio.Task[Any] | None = None
 
         def ask() -> Awaitable[Any]:
             nonlocal asked
             asked = asyncio.create_task(self._taking.execute_command(*command))
-            return asyncio.wait_for(asyncio.shield(asked), self._patience)
+            return _within(self._patience, asyncio.shield(asked))
 
         try:
             return await self._answer(ask)
@@ -98,19 +101,21 @@ class Server:
         leaves the line. Past `waiters` at a time it does not wait."""
         if self._free_waiters == 0:
             return await self.ask(*command)
-        self._free_waiters -= 1
-        try:
-            command = (*command, "WAIT", f"{int(seconds * 1000)}ms")
-            return await self._answer(
-                lambda: asyncio.wait_for(self._waiting.execute_command(*command), seconds + self._patience)
-            )
-        finally:
-            self._free_waiters += 1
+        return await self._in_line(seconds, command, None)
 
-    async def finish(self, *command: str | int) -> None:
-        """Tells what came of the work, even when the caller is being cancelled.
-        Raises nothing: the work counts more."""
-        await asyncio.shield(self._keep(self._tell(*command)))
+    async def take_in_line(self, seconds: float, command: Words, undo: Words) -> Any:
+        """The same for a command that takes what has to be given back. Where its answer
+        is lost, `undo` gives back what it took; the reply to `undo` is 0 where it took
+        nothing."""
+        if self._free_waiters == 0:
+            return await self.take(command, lambda answer: [undo] if answer[0] else [])
+        return await self._in_line(seconds, command, undo)
+
+    async def finish(self, *command: str | int) -> bool:
+        """Reports the result of the work, even when the caller is being cancelled. It
+        raises nothing, because the work counts more than the report. Says whether Redis
+        was there to hear it."""
+        return await asyncio.shield(self._keep(self._tell(*command)))
 
     async def finish_at_once(self, *commands: Words) -> None:
         """The same for several commands, in one round trip."""
@@ -132,6 +137,25 @@ class Server:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    async def _in_line(self, seconds: float, command: Words, undo: Words | None) -> Any:
+        command = (*command, "WAIT", f"{int(seconds * 1000)}ms")
+        asked = False
+
+        def ask() -> Awaitable[Any]:
+            nonlocal asked
+            asked = True
+            return _within(seconds + self._patience, self._waiting.execute_command(*command))
+
+        self._free_waiters -= 1
+        try:
+            return await self._answer(ask)
+        except (asyncio.CancelledError, Away):
+            if asked and undo is not None:
+                self._keep(self._give_back_lost(undo))
+            raise
+        finally:
+            self._free_waiters += 1
+
     async def _answer(self, question: Callable[[], Awaitable[Any]]) -> Any:
         self._health.turn()
         try:
@@ -144,13 +168,14 @@ class Server:
         self._health.answered()
         return answer
 
-    async def _tell(self, *command: str | int) -> None:
+    async def _tell(self, *command: str | int) -> bool:
         try:
             await self.ask(*command)
         except (Away, Misconfigured):
-            pass  # leases and TTLs settle it
+            return False  # leases and TTLs settle it
         except exceptions.RedisError as error:
-            log.warning("%s: %s", command[0], error)
+            log.warning("%s failed: %s", command[0], error)
+        return True
 
     async def _tell_at_once(self, commands: Sequence[Words]) -> None:
         async def pipeline() -> None:
@@ -175,8 +200,27 @@ class Server:
             self._health.awake()
             await self._tell(*command)
 
-    def _keep(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    async def _give_back_lost(self, undo: Words) -> None:
+        """Gives back what a command took whose answer is lost. Redis is asked even while
+        it rests: one that hangs does it when it goes on."""
+        try:
+            if not await self._taking.execute_command(*undo):
+                # It may find later that the connection is closed, and have granted the
+                # request in between.
+                await asyncio.sleep(self._patience)
+                await self._taking.execute_command(*undo)
+        except (*OUTAGE, exceptions.RedisError):
+            pass  # its TTL settles it
+
+    def _keep(self, work: Coroutine[Any, Any, Told]) -> asyncio.Task[Told]:
         task = asyncio.create_task(work)
         self._finishing.add(task)
         task.add_done_callback(self._finishing.discard)
         return task
+
+
+async def _within(seconds: float, answer: Awaitable[Any]) -> Any:
+    try:
+        return await asyncio.wait_for(answer, seconds)
+    except asyncio.TimeoutError as error:
+        raise TimeoutError(f"no answer within {seconds:g} s") from error

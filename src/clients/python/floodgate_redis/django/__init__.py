@@ -28,7 +28,7 @@ def project_limiter() -> Limiter:
     found = import_string(named) if isinstance(named, str) else named
     if not isinstance(found, Limiter):
         raise ImproperlyConfigured(
-            "FLOODGATE_LIMITER is no floodgate_redis.Limiter, nor the dotted path of one: "
+            "the setting FLOODGATE_LIMITER must be a floodgate_redis.Limiter, or the dotted path of one: "
             'Limiter(Server("redis://localhost:6379"), LocalBucket(rate=5))'
         )
     return found.without_memory()

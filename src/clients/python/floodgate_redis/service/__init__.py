@@ -207,7 +207,7 @@ class Clear(BaseModel):
     @model_validator(mode="after")
     def says_which(self) -> "Clear":
         if self.key is None and self.match is None:
-            raise ValueError("say which: key or match")
+            raise ValueError("name what to clear: a key, or a match")
         return self
 
 

@@ -81,7 +81,7 @@ async fn dropped_while_it_is_asked() {
     let mut machine = Machine::start().await;
     let server = machine.server();
     let limiter = Limiter::new(&server, FailOpen);
-    let impatient = machine.impatient(Duration::from_millis(500));
+    let impatient = machine.impatient(Duration::from_secs(2));
     let rule = "1:open=100ms:lease=1h";
     // It has connected.
     Breaker::new(&impatient, "trial:first", rule).call(async { Ok::<_, ()>(()) }).await.unwrap();

@@ -6,12 +6,13 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use floodgate_redis::{
-    Breaker, Cache, CallError, Error, FailClosed, Guard, GuardError, Limiter, LocalBucket, Server, redis,
+    Breaker, Cache, CallError, Error, FailClosed, Guard, GuardError, Limiter, LocalBucket, Options, Server,
+    redis,
 };
 use futures_util::future::join_all;
 use tokio::time::sleep;
 
-use crate::kit::{Machine, eventually, line, used};
+use crate::kit::{HANGS, Machine, PATIENCE, calls, eventually, held, in_line, line, used};
 
 /// The totals of a key.
 async fn total(server: &Server, key: &str, name: &str) -> String {
@@ -76,6 +77,10 @@ async fn one_makes_what_the_others_wait_for() {
     let all = (0..20).map(|i| asker(&caches[i % 2]));
     assert!(join_all(all).await.iter().all(|value| *value == 42));
     assert_eq!(made.get(), 1);
+    // They stood in line: each asked for the place once, and looked at most twice.
+    let server = machine.server();
+    assert_eq!(calls(&server, "rl.reserve").await, 20);
+    assert!(calls(&server, "get").await <= 40);
 
     // Who fails, or is dropped, leaves it to the next.
     let fails = caches[0].once("y", None, async { Err::<u8, _>(Error::CannotLease) });
@@ -83,15 +88,65 @@ async fn one_makes_what_the_others_wait_for() {
     let hangs = caches[0].once("y", None, std::future::pending::<Result<u8, Error>>());
     assert!(tokio::time::timeout(Duration::from_millis(100), hangs).await.is_err());
     assert_eq!(caches[1].once("y", None, async { Ok::<_, Error>(1) }).await.unwrap(), 1);
+    // One who waits and is dropped leaves the line.
+    let has_left = tokio::sync::Notify::new();
+    let slow = caches[0].once("v", None, async {
+        has_left.notified().await;
+        Ok::<_, Error>(4)
+    });
+    let abandoned = caches[1].once("v", None, async { Ok::<_, Error>(5) });
+    let leaves = async {
+        eventually("it is being made", async || held(&server, "once!v").await == 1).await;
+        tokio::select! {
+            made = abandoned => panic!("{made:?}"),
+            () = eventually("one waits", async || in_line(&server, "once!v").await == 1) => {}
+        }
+        eventually("they left", async || in_line(&server, "once!v").await == 0).await;
+        has_left.notify_one();
+    };
+    assert_eq!(Box::pin(futures_util::future::join(slow, leaves)).await.0.unwrap(), 4);
     // Rather twice than never.
     let impatient = caches[0].clone().patience(Duration::from_millis(200));
     let inner = Box::pin(async { impatient.once("z", None, async { Ok::<_, Error>(2) }).await });
     assert_eq!(impatient.once("z", None, inner).await.unwrap(), 2);
     // The next takes over from one that dies.
-    line::<redis::Value>(&machine.server(), "RL.RESERVE 1 once!w concurrent:1 TTL 500ms ID dead").await;
     let start = Instant::now();
+    line::<redis::Value>(&machine.server(), "RL.RESERVE 1 once!w concurrent:1 TTL 500ms ID dead").await;
     assert_eq!(caches[0].once("w", None, async { Ok::<_, Error>(3) }).await.unwrap(), 3);
     assert!(start.elapsed() > Duration::from_millis(300));
+}
+
+/// Where waits are shorter than a cache is patient, and where so many wait already.
+#[tokio::test]
+async fn without_a_place_in_line() {
+    let machine = Machine::start().await;
+    // Redis 6.2 has no such setting; there it can stand in line.
+    let _ = machine
+        .server()
+        .ask::<redis::Value>(redis::cmd("CONFIG").arg("SET").arg("floodgate.wait-max").arg("50ms"))
+        .await;
+    let one = Options { patience: PATIENCE, waiters: 1, ..Options::default() };
+    let crowded = Server::with(machine.url(), one).unwrap();
+    let made = Cell::new(0);
+    for server in [machine.server(), crowded] {
+        let cache = Cache::new(&server, "brief");
+        made.set(0);
+        let all = (0..5).map(|_| {
+            cache.once("x", None, async {
+                made.set(made.get() + 1);
+                sleep(Duration::from_millis(200)).await;
+                Ok::<_, Error>(42)
+            })
+        });
+        assert!(join_all(all).await.into_iter().all(|value| value.unwrap() == 42));
+        assert_eq!((made.get(), cache.delete("x").await.unwrap()), (1, true));
+    }
+    // What is refused for another reason is told.
+    let server = machine.server();
+    line::<redis::Value>(&server, "SET brief!y 1").await;
+    let cache = Cache::new(&server, "brief");
+    let refused = cache.once("y", None, async { Ok::<_, Error>(1) }).await;
+    assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");
 }
 
 #[tokio::test]
@@ -157,11 +212,18 @@ async fn a_paid_call() {
     assert!(matches!(refused, Err(GuardError::Call(CallError::Undecided(Error::Refused(_))))));
 }
 
-/// What was granted too late is given back, the trial and the units.
+/// What was granted too late is given back, the trial and the units: on the limits that the
+/// call named, and on those of the policy if it named none.
 #[tokio::test]
 async fn granted_too_late() {
+    too_late(true).await;
+    too_late(false).await;
+}
+
+async fn too_late(named: bool) {
     let mut machine = Machine::start().await;
-    let (server, hasty) = (machine.server(), machine.impatient(Duration::from_millis(300)));
+    let (server, hasty) = (machine.server(), machine.impatient(Duration::from_secs(2)));
+    line::<redis::Value>(&server, "RL.POLICY SET late 5/h PREFIX {late}").await;
     let rule = "1:open=100ms:lease=1h";
     Breaker::new(&server, "{late}api", rule).call(async { Err::<(), _>(()) }).await.unwrap_err();
     sleep(Duration::from_millis(150)).await;
@@ -169,12 +231,18 @@ async fn granted_too_late() {
     // It is connected by now.
     line::<redis::Value>(&hasty, "RL.QUOTA k 1/s").await;
     let _ = Breaker::new(&hasty, "{late}warm", "9").call(async { Ok::<_, ()>(()) }).await;
-    let guard = Guard::new(&limiter, &Breaker::new(&hasty, "{late}api", rule)).limits("5/h");
+    let guard = Guard::new(&limiter, &Breaker::new(&hasty, "{late}api", rule));
+    let guard = if named { guard.limits("5/h") } else { guard };
     machine.is_to("freeze").await;
     let denied = guard.of("{late}ann").call(async { Ok::<_, ()>(()) }).await;
     assert!(matches!(denied, Err(GuardError::Denied(_))), "{denied:?}");
-    machine.is_to("thaw").await;
+    // Others take by other limits, before it is given back.
     let asks = Limiter::new(&server, FailClosed);
+    let other = asks.clone();
+    let other = tokio::spawn(async move { other.acquire("{late}ann", "9/d").await });
+    sleep(Duration::from_millis(50)).await; // it is asked
+    machine.is_to("thaw").await;
+    assert!(other.await.unwrap().unwrap().is_granted());
     eventually("the trial is free", async || {
         Breaker::new(&server, "{late}api", rule).call(async { Ok::<_, ()>(()) }).await.is_ok()
     })
@@ -183,12 +251,13 @@ async fn granted_too_late() {
         asks.quota("{late}ann", "5/h").await.unwrap().unwrap().limits[0].used == 0
     })
     .await;
+    assert_eq!(asks.quota("{late}ann", "9/d").await.unwrap().unwrap().limits[0].used, 1);
 }
 
 #[tokio::test]
 async fn while_redis_is_away() {
     let mut machine = Machine::start().await;
-    let server = machine.impatient(Duration::from_millis(700));
+    let server = machine.impatient(Duration::from_secs(3));
     let limiter = Limiter::new(&server, LocalBucket::new(0.001).burst(2.0));
     let cache = Cache::new(&server, "answers").patience(Duration::from_secs(2));
     let breaker = Breaker::new(&server, "api", "2");
@@ -231,6 +300,6 @@ async fn while_redis_is_away() {
     let start = Instant::now();
     let all = (0..8).map(|_| cache.once("x", None, async { Ok::<_, Error>(5) }));
     assert!(join_all(all).await.into_iter().all(|made| made.unwrap() == 5));
-    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+    assert!(start.elapsed() < HANGS, "{:?}", start.elapsed());
     machine.is_to("thaw").await;
 }

@@ -2,18 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use floodgate_redis::{Error, FailClosed, FailOpen, Lease, Limiter, LocalBucket, Source, redis};
+use floodgate_redis::{
+    Error, FailClosed, FailOpen, Lease, Limiter, LocalBucket, Options, Server, Source, redis,
+};
 use tokio::time::sleep;
 
-use crate::kit::{Machine, eventually, heard, held, line, used};
-
-/// How often the server was asked for a command.
-async fn calls(limiter: &Limiter, command: &str) -> u64 {
-    let stats: String = line(limiter.server(), "INFO commandstats").await;
-    let start = format!("cmdstat_{command}:calls=");
-    let told = stats.lines().find_map(|line| line.to_lowercase().strip_prefix(&start).map(str::to_owned));
-    told.map_or(0, |told| told.split(',').next().unwrap().parse().unwrap())
-}
+use crate::kit::{HANGS, Machine, PATIENCE, calls, eventually, heard, held, line, used};
 
 async fn leases_again(lease: &Lease) {
     eventually("it leases", async || {
@@ -32,16 +26,14 @@ async fn leases_again(lease: &Lease) {
 async fn round_trips_are_saved_and_counted() {
     let machine = Machine::start().await;
     for url in [machine.url(), format!("{}?protocol=resp3", machine.url())] {
-        let server = floodgate_redis::Server::with(
-            url,
-            floodgate_redis::Options { patience: crate::kit::PATIENCE, ..Default::default() },
-        );
-        let limiter = Limiter::new(&server.unwrap(), FailClosed);
+        let options = Options { patience: PATIENCE, ..Options::default() };
+        let limiter = Limiter::new(&Server::with(url, options).unwrap(), FailClosed);
         line::<redis::Value>(limiter.server(), "CONFIG RESETSTAT").await;
         line::<redis::Value>(limiter.server(), "DEL hot").await;
-        let lease = Lease::new(&limiter, "hot", "1000000/h").unwrap();
-        let (start, mut granted) = (Instant::now(), 0);
-        while start.elapsed() < Duration::from_secs(1) {
+        // Longer than a round trip takes on a busy machine: what comes later cannot be spent.
+        let lease = Lease::new(&limiter, "hot", "1000000/h").unwrap().interval(Duration::from_secs(2));
+        let mut granted = 0;
+        while granted < 5000 {
             granted += lease.acquire(1).await.unwrap().granted;
             if granted.is_multiple_of(20) {
                 sleep(Duration::from_millis(1)).await;
@@ -51,9 +43,9 @@ async fn round_trips_are_saved_and_counted() {
         assert_eq!(lease.counters().leased + asked, granted);
         let taken = lease.counters().taken;
         lease.close().await;
-        assert_eq!(calls(&limiter, "rl.acquire").await, asked);
-        let settled = calls(&limiter, "rl.commit").await;
-        assert_eq!((calls(&limiter, "rl.reserve").await, settled), (taken, taken));
+        assert_eq!(calls(limiter.server(), "rl.acquire").await, asked);
+        let settled = calls(limiter.server(), "rl.commit").await;
+        assert_eq!((calls(limiter.server(), "rl.reserve").await, settled), (taken, taken));
         assert!(asked + taken + settled < granted / 5, "{asked} + {taken} + {settled} of {granted}");
         assert_eq!(used(&limiter, "hot").await, i64::try_from(granted).unwrap());
         assert_eq!(held(limiter.server(), "hot").await, 0);
@@ -80,7 +72,7 @@ async fn dropped_it_gives_back() {
 #[tokio::test]
 async fn killed_and_frozen() {
     let mut machine = Machine::start().await;
-    let server = machine.impatient(Duration::from_millis(700));
+    let server = machine.impatient(Duration::from_secs(1));
     let limiter = Limiter::new(&server, LocalBucket::new(1.0).burst(5.0));
     let lease = Lease::new(&limiter, "away", "1000000/h").unwrap();
     leases_again(&lease).await;
@@ -93,7 +85,8 @@ async fn killed_and_frozen() {
             assert_ne!(decision.source, Source::Redis);
             passed += decision.granted;
         }
-        assert!(passed <= 10 && start.elapsed() < Duration::from_secs(4), "{passed} passed");
+        // Five, and one a second.
+        assert!(passed <= 5 + start.elapsed().as_secs() && start.elapsed() < HANGS, "{passed} passed");
         machine.is_to(mends).await;
         leases_again(&lease).await;
     }
@@ -113,7 +106,8 @@ async fn what_cannot_be_leased() {
     assert_eq!(few.counters().taken, 0);
     line::<redis::Value>(limiter.server(), "ACL SETUSER web on >secret ~* +rl.acquire").await;
     let url = machine.url().replace("//", "//web:secret@");
-    let limiter = Limiter::new(&floodgate_redis::Server::open(url).unwrap(), FailOpen);
+    let options = Options { patience: PATIENCE, rest: Duration::from_secs(60), ..Options::default() };
+    let limiter = Limiter::new(&Server::with(url, options).unwrap(), FailOpen);
     heard();
     let refused = Lease::new(&limiter, "refused", "1000000/h").unwrap();
     for _ in 0..100 {

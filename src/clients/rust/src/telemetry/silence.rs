@@ -1,0 +1,7 @@
+//! Nothing is counted.
+
+use super::{CallOutcome, DecisionOutcome};
+
+pub(crate) fn decided(_: DecisionOutcome) {}
+
+pub(crate) fn called(_: CallOutcome) {}

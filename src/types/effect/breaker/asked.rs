@@ -1,0 +1,231 @@
+//! A circuit while an effect asks it, what each kind of request defines, and the answer.
+
+use super::terms::{BreakerTerms, Holds};
+use crate::core::breaker::{
+    Breaker, Circuit, CircuitState, Permit, StateTransition, Transition, Transitions,
+};
+use crate::core::retry_after::RetryAfter;
+use crate::core::time::Micros;
+use crate::core::wire::{Corrupt, Reader, put_bytes};
+use crate::server::main_thread::MainThread;
+use crate::types::cbcircuit::rules::BreakerRef;
+use crate::types::cbcircuit::{BreakerPin, CbCircuit, Contents, FROM_CALLER, GIVEN_BY_REPORT};
+use crate::types::until::Until;
+
+/// A kind of request to a circuit.
+pub trait BreakerKind<'a>: Sized {
+    /// Appends what follows the header and the terms.
+    fn put(&self, out: &mut Vec<u8>);
+
+    /// Reads what [`BreakerKind::put`] wrote.
+    ///
+    /// # Errors
+    /// [`Corrupt`] if it is cut or malformed.
+    fn read(main: MainThread, rest: &mut Reader<'a>) -> Result<Self, Corrupt>;
+
+    /// Asks the circuit, and notes its answer.
+    ///
+    /// # Errors
+    /// [`Corrupt`] if the request does not fit. Nothing has changed then.
+    fn apply(&self, asked: &mut AskedCircuit<'_>) -> Result<(), Corrupt>;
+}
+
+/// A stored payload, of which nothing is asked: [`BreakerEffect`](super::BreakerEffect) loads it.
+impl<'a> BreakerKind<'a> for &'a [u8] {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_bytes(out, self);
+    }
+
+    fn read(_: MainThread, rest: &mut Reader<'a>) -> Result<Self, Corrupt> {
+        rest.bytes(usize::MAX)
+    }
+
+    fn apply(&self, _: &mut AskedCircuit<'_>) -> Result<(), Corrupt> {
+        Ok(())
+    }
+}
+
+/// The answer of a circuit.
+#[derive(Debug)]
+pub struct AppliedBreaker {
+    /// The state afterwards.
+    pub state: CircuitState,
+    /// The permit of an admitted call; else `None`.
+    pub permit: Option<Permit>,
+    /// When to ask again, if a call is denied.
+    pub retry: RetryAfter,
+    /// False for a result that was stale.
+    pub counted: bool,
+    /// True if anything changed. Otherwise there is nothing to replicate.
+    pub changed: bool,
+    /// The new value, if the key had none.
+    pub created: Option<CbCircuit>,
+    /// How long the key is worth keeping, if anything changed.
+    pub lifetime: Until,
+    pub(super) by_breaker: Transitions,
+    pub(super) by_change: Transitions,
+}
+
+impl AppliedBreaker {
+    pub(super) const fn unchanged(state: CircuitState) -> Self {
+        Self {
+            state,
+            permit: None,
+            retry: RetryAfter::Now,
+            counted: false,
+            changed: false,
+            created: None,
+            lifetime: Until::Forever,
+            by_breaker: Transitions::NONE,
+            by_change: Transitions::NONE,
+        }
+    }
+
+    /// The transitions, in the order in which they happened.
+    pub fn transitions(&self) -> impl Iterator<Item = Transition> + use<> {
+        self.by_breaker.iter().chain(self.by_change.iter())
+    }
+}
+
+/// A circuit while it is asked, and its answer so far.
+#[derive(Debug)]
+pub struct AskedCircuit<'v> {
+    /// The time of the request.
+    pub now: Micros,
+    /// The answer so far.
+    pub applied: AppliedBreaker,
+    terms: &'v BreakerTerms,
+    contents: &'v mut Contents,
+    /// The breaker that holds, if another one is in force and stays so for now.
+    other: Option<&'v BreakerRef>,
+}
+
+impl<'v> AskedCircuit<'v> {
+    /// The circuit under these terms. A pin that is over is removed, unless the request
+    /// `keeps_pin`.
+    pub fn new(now: Micros, terms: &'v BreakerTerms, contents: &'v mut Contents, keeps_pin: bool) -> Self {
+        let mut applied = AppliedBreaker::unchanged(contents.circuit.state());
+        if let Some(pin) = &mut contents.pin {
+            applied.changed |= pin.step_back(now);
+            if !keeps_pin && !pin.validity.recorded().lasts(now) {
+                contents.pin = None;
+                applied.changed = true;
+            }
+        }
+        let other = terms.rule.as_ref().filter(|rule| contents.rule != **rule);
+        let mut asked = Self { now, applied, terms, contents, other };
+        if terms.begin.is_some() || !asked.is_for_call() {
+            asked.put_in_force();
+        }
+        asked.other = asked.other.filter(|_| asked.is_for_call());
+        asked
+    }
+
+    fn is_for_call(&self) -> bool {
+        self.terms.holds == Holds::ForCall
+    }
+
+    /// The circuit, the breaker in force, and the breaker that holds for the request if that is
+    /// another one.
+    pub fn circuit(&mut self) -> (&mut Circuit, &Breaker, Option<&Breaker>) {
+        let Contents { circuit, rule, .. } = &mut *self.contents;
+        (circuit, rule.breaker(), self.other.map(BreakerRef::breaker))
+    }
+
+    /// Notes whether the circuit changed, and its transitions.
+    pub fn changed(&mut self, changed: bool, transitions: Transitions) {
+        self.applied.changed |= changed;
+        self.applied.by_change = transitions;
+    }
+
+    /// Asks the circuit for something that may move its state, under the breaker that holds.
+    pub fn transition(&mut self, ask: impl FnOnce(&mut Circuit, &Breaker) -> StateTransition) {
+        let (circuit, in_force, other) = self.circuit();
+        let answer = ask(circuit, other.unwrap_or(in_force));
+        self.changed(answer.changed, answer.transitions);
+    }
+
+    /// Asks whether a call may go through.
+    pub fn acquire(&mut self) {
+        let now = self.now;
+        let (circuit, in_force, other) = self.circuit();
+        let admission = match other {
+            None => circuit.acquire(in_force, now),
+            Some(breaker) => circuit.acquire_under(in_force, breaker, now),
+        };
+        self.applied.permit = admission.permit;
+        self.applied.retry = admission.retry;
+        self.changed(admission.changed, admission.transitions);
+        self.became(admission.adopted, admission.allowed, false);
+    }
+
+    /// Records what time has done.
+    pub fn record_time(&mut self) {
+        let now = self.now;
+        self.transition(|circuit, breaker| circuit.change_breaker(breaker, breaker, now));
+    }
+
+    /// Records a clock that stepped back.
+    pub fn step_back(&mut self) {
+        self.applied.changed |= self.contents.circuit.step_back(self.now);
+    }
+
+    /// Sets the pin or removes it.
+    pub fn set_pin(&mut self, pin: Option<BreakerPin>) {
+        let pin = pin.map(Box::new);
+        self.applied.changed |= pin.is_some() || self.contents.pin.is_some();
+        self.contents.pin = pin;
+    }
+
+    /// Puts the breakers of the terms in force, whatever the answer will be.
+    fn put_in_force(&mut self) {
+        let Self { now, terms, contents, other, applied } = self;
+        let from_caller = terms.from_caller || terms.given_is_rule();
+        if let Some(rule) = other {
+            let (old, new) = (contents.rule.breaker(), rule.breaker());
+            let circuit = &mut contents.circuit;
+            let changed = if terms.holds == Holds::Forgetting {
+                circuit.change_breaker_0_1(old, new, *now)
+            } else {
+                circuit.change_breaker(old, new, *now)
+            };
+            applied.by_breaker = changed.transitions;
+            contents.rule = rule.clone();
+        }
+        if other.is_some() || terms.begin.is_some() || from_caller && !contents.is_marked(FROM_CALLER) {
+            contents.mark(FROM_CALLER, from_caller);
+            applied.changed = true;
+        }
+        if let Some(given) = terms.given.as_ref().filter(|_| terms.holds != Holds::ForCall) {
+            contents.given = Some(given.clone());
+            contents.mark(GIVEN_BY_REPORT, false);
+            applied.changed = true;
+        }
+    }
+
+    /// Makes the breakers of a call the key's own, after a call that was admitted, a report that
+    /// counted, or either of them that opened the circuit and so `adopted` its breaker.
+    pub fn became(&mut self, adopted: bool, passed: bool, by_report: bool) {
+        if !self.is_for_call() {
+            return;
+        }
+        let Self { terms, contents, applied, .. } = self;
+        if adopted && let Some(rule) = &terms.rule {
+            contents.rule = rule.clone();
+            contents.mark(FROM_CALLER, terms.from_caller);
+            applied.changed = true;
+        } else if passed && !by_report && terms.rule.is_none() && terms.from_caller {
+            // A caller chose the breaker that a policy had chosen before.
+            applied.changed |= !contents.is_marked(FROM_CALLER);
+            contents.mark(FROM_CALLER, true);
+        }
+        // A breaker of a report does not replace one of an acquire.
+        let replaces = !by_report || contents.given.is_none() || contents.is_marked(GIVEN_BY_REPORT);
+        if let Some(given) = terms.given.as_ref().filter(|_| passed && replaces) {
+            contents.circuit.name(given.breaker());
+            contents.given = Some(given.clone());
+            contents.mark(GIVEN_BY_REPORT, by_report);
+            applied.changed = true;
+        }
+    }
+}

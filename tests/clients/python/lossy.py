@@ -1,0 +1,60 @@
+"""A way to a server on which answers to commands that WAIT get lost, and on which the server
+does not hear that a client has gone."""
+
+import socket
+import threading
+
+
+class LossyWay:
+    def __init__(self, port: int):
+        self._port = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._waiting: list[socket.socket] = []
+        self._is_cut = False
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        """From now on who waits loses the connection."""
+        self._is_cut = True
+        for client in self._waiting:
+            _close(client)
+
+    def _accept(self) -> None:
+        while True:
+            client, _ = self._listener.accept()
+            server = socket.create_connection(("127.0.0.1", self._port))
+            for passes in (self._asks, self._tells):
+                threading.Thread(target=passes, args=(client, server), daemon=True).start()
+
+    def _asks(self, client: socket.socket, server: socket.socket) -> None:
+        while asked := _read(client):
+            if b"WAIT" in asked:
+                self._waiting.append(client)
+                if self._is_cut:
+                    _close(client)
+                    return
+            server.sendall(asked)
+        # The server's end stays open.
+
+    def _tells(self, client: socket.socket, server: socket.socket) -> None:
+        while told := _read(server):
+            if client not in self._waiting:
+                try:
+                    client.sendall(told)
+                except OSError:
+                    pass  # it has gone
+
+
+def _read(end: socket.socket) -> bytes:
+    try:
+        return end.recv(65536)
+    except OSError:
+        return b""
+
+
+def _close(end: socket.socket) -> None:
+    try:
+        end.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass  # it is closed already

@@ -1,0 +1,49 @@
+"""What programs that try a plug-in share: they ask whoever started them to end the server
+and to start it again, and count what four processes let through meanwhile."""
+
+import subprocess
+import sys
+import time
+from typing import Any
+
+import redis
+
+URL = f"redis://127.0.0.1:{sys.argv[1]}"
+admin: Any = redis.Redis(port=int(sys.argv[1]), decode_responses=True, protocol=2)
+
+
+def please(what: str) -> None:
+    print(what, flush=True)
+    sys.stdin.readline()
+
+
+def eventually(what: str, holds: Any, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+# A program of `take` is run as long as its standard input is open; it says how many passed.
+AS_LONG = """
+ended = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+passed = 0
+while not ended.is_set():
+    passed += bool(take())
+print(passed)
+"""
+
+
+def four_processes(what: str, program: str) -> int:
+    """What passes in all, with the server gone in between."""
+    command = [sys.executable, "-B", "-c", program + AS_LONG, URL]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, **pipes) for _ in range(4)]
+    before = int(admin.info("commandstats").get(f"cmdstat_{what}", {"calls": 0})["calls"])
+    eventually("they begin", lambda: int(admin.info("commandstats").get(f"cmdstat_{what}", {"calls": 0})["calls"]) > before + 20)
+    please("down")
+    time.sleep(0.3)
+    please("up")
+    eventually("they go on", lambda: int(admin.info("commandstats").get(f"cmdstat_{what}", {"calls": 0})["calls"]) > 150)
+    return sum(int(process.communicate(timeout=60)[0]) for process in processes)

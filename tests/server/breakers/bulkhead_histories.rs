@@ -1,0 +1,418 @@
+//! Random histories of breakers with bulkheads behind them. Each reply is compared with models that
+//! are slow and obviously right: that of a breaker, and a list of reservations. IDs come again, and
+//! the clock steps both ways. Reservations are settled, renewed, or left until they end. At the end
+//! the replica and the AOF must have followed exactly.
+
+use crate::breakers::kit::START;
+use crate::harness::{Reply, Server, assert_same_data, assert_survives_kill, wait_synced};
+use crate::histories::{Transcript, run_histories};
+use crate::models::breaker::BreakerModel;
+use crate::models::bulkhead::{Bulkhead, BulkheadReservation, LIMITS, RATE};
+use crate::support::denied;
+use floodgate::core::breaker::{Breaker, CircuitState, Permit, Report, ReportOutcome};
+use proptest::option::weighted;
+use proptest::prelude::*;
+use proptest::sample::select;
+use std::cell::Cell;
+
+const BREAKERS: [&str; 3] = [
+    "2:open=1s:lease=2s:probes=2",
+    "50%/8s:min=3:open=1s:backoff=2:maxopen=4s:lease=1s",
+    "34%/5calls:min=3:open=2s:lease=2s:ramp=2s",
+];
+const BREAKER_KEYS: [&str; 3] = ["{t}a", "{t}b", "{t}c"];
+const LIMIT_KEYS: [&str; 2] = ["{t}l", "{t}m"];
+const IDS: [&str; 5] = ["v", "w", "x", "y", "z"];
+
+/// One step of a history.
+#[derive(Clone, Debug)]
+enum Step {
+    Pass {
+        us: u64,
+    },
+    ClockBack {
+        us: u64,
+    },
+    Acquire {
+        breaker: usize,
+        limit: usize,
+        clause: Clause,
+    },
+    Report {
+        back: usize,
+        outcome: ReportOutcome,
+    },
+    Settle {
+        limit: usize,
+        id: WhichId,
+        how: Settle,
+    },
+    /// The same reservations by RL.RESERVE.
+    Reserve {
+        limit: usize,
+        id: &'static str,
+    },
+    ResetLimit {
+        limit: usize,
+    },
+}
+
+/// The LIMIT clause of a call.
+#[derive(Clone, Debug)]
+struct Clause {
+    cost: i64,
+    /// `None` takes units, and reserves none.
+    ttl_ms: Option<u64>,
+    id: Option<&'static str>,
+    critical: bool,
+}
+
+/// The reservation that is settled.
+#[derive(Clone, Debug)]
+enum WhichId {
+    /// One of the key's own, modulo their number.
+    Known(usize),
+    Any(&'static str),
+}
+
+#[derive(Clone, Debug)]
+enum Settle {
+    Commit { cost: i64 },
+    Release,
+    Renew,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let limit = || 0..LIMIT_KEYS.len();
+    let id = || select(&IDS[..]);
+    let clause = (
+        select(vec![1, 2, 5, 9, 50]),
+        weighted(0.8, select(vec![400, 2_000, 10_000])),
+        weighted(0.8, id()),
+        prop::bool::weighted(0.25),
+    )
+        .prop_map(|(cost, ttl_ms, id, critical)| Clause { cost, ttl_ms, id, critical });
+    let outcome = prop_oneof![1 => Just(ReportOutcome::Ok), 2 => Just(ReportOutcome::Fail), 1 => Just(ReportOutcome::Ignore)];
+    let which = prop_oneof![3 => any::<usize>().prop_map(WhichId::Known), 1 => id().prop_map(WhichId::Any)];
+    let how = prop_oneof![
+        2 => select(vec![0, 1, 4, 12]).prop_map(|cost| Settle::Commit { cost }),
+        1 => Just(Settle::Release),
+        1 => Just(Settle::Renew),
+    ];
+    prop_oneof![
+        28 => select(vec![1, 1000, 62_500, 500_000, 1_000_000, 2_000_000]).prop_map(|us| Step::Pass { us }),
+        4 => select(vec![1, 400_000, 1_500_000, 9_000_000]).prop_map(|us| Step::ClockBack { us }),
+        56 => (0..BREAKERS.len(), limit(), clause)
+            .prop_map(|(breaker, limit, clause)| Step::Acquire { breaker, limit, clause }),
+        36 => (0..5usize, outcome).prop_map(|(back, outcome)| Step::Report { back, outcome }),
+        28 => (limit(), which, how).prop_map(|(limit, id, how)| Step::Settle { limit, id, how }),
+        4 => (limit(), id()).prop_map(|(limit, id)| Step::Reserve { limit, id }),
+        1 => limit().prop_map(|limit| Step::ResetLimit { limit }),
+    ]
+}
+
+fn ms(wait: Option<u64>) -> i64 {
+    wait.map_or(-1, |us| us.div_ceil(1000).cast_signed())
+}
+
+struct History<'s> {
+    server: &'s Server,
+    breakers: [Breaker; 3],
+    now: u64,
+    circuits: [Option<BreakerModel>; 3],
+    limits: [Bulkhead; 2],
+    permits: Vec<(usize, Permit)>,
+    /// The calls that were granted units, and those that were granted a reservation.
+    granted: [i64; 2],
+    transcript: Transcript,
+}
+
+impl<'s> History<'s> {
+    fn new(server: &'s Server) -> Self {
+        Self {
+            server,
+            breakers: BREAKERS.map(|text| Breaker::parse(text.as_bytes()).unwrap()),
+            now: START.cast_unsigned(),
+            circuits: [const { None }; 3],
+            limits: Default::default(),
+            permits: Vec::new(),
+            granted: [0; 2],
+            transcript: Transcript::default(),
+        }
+    }
+
+    #[track_caller]
+    fn line(&self, command: &str) -> Reply {
+        let reply = self.server.line(command);
+        self.transcript.note(format!("{} {command} → {reply:?}", self.now));
+        reply
+    }
+
+    fn step(&mut self, step: &Step) {
+        // Debt may not grow to a capacity, which would cut it.
+        for limit in 0..LIMIT_KEYS.len() {
+            if self.limits[limit].used > 70 {
+                self.reset_limit(limit);
+            }
+        }
+        match *step {
+            Step::Pass { us } => self.set_clock(self.now + us),
+            Step::ClockBack { us } => self.set_clock(self.now - us),
+            Step::Acquire { breaker, limit, ref clause } => self.acquire(breaker, limit, clause),
+            Step::Report { back, outcome } => self.report(back, outcome),
+            Step::Settle { limit, ref id, ref how } => self.settle(limit, id, how),
+            Step::Reserve { limit, id } => self.reserve(limit, id),
+            Step::ResetLimit { limit } => self.reset_limit(limit),
+        }
+    }
+
+    fn set_clock(&mut self, now: u64) {
+        self.now = now;
+        self.server.clock_set(now.cast_signed());
+    }
+
+    fn acquire(&mut self, key: usize, at: usize, clause: &Clause) {
+        let &Clause { cost, ttl_ms, id, critical } = clause;
+        let now = self.now;
+        let reserves = ttl_ms.is_some();
+        let mut command =
+            format!("CB.ACQUIRE {} {} LIMIT {}", BREAKER_KEYS[key], BREAKERS[key], LIMIT_KEYS[at]);
+        command += &format!(" {} COST {cost}", if reserves { LIMITS } else { RATE });
+        if let Some(ttl) = ttl_ms {
+            command += &format!(" TTL {ttl}ms");
+        }
+        let id = id.filter(|_| reserves);
+        if let Some(id) = id {
+            command += &format!(" ID {id}");
+        }
+        if critical {
+            command += " CRITICAL";
+        }
+
+        // What the limit says.
+        let seen = self.limits[at].at(now);
+        let stepped_back = now < self.limits[at].seen;
+        let known = id.and_then(|id| seen.find(id)).filter(|one| !one.ended).cloned();
+        let denial = if known.is_some() { None } else { seen.denial(cost, critical, reserves, now) };
+        // What the breaker says.
+        let breaker = &self.breakers[key];
+        let mut asked = self.circuits[key].clone();
+        let said = asked.as_mut().map(|model| model.acquire(breaker, breaker, now));
+        let admits = said.is_none_or(|(permit, ..)| permit.is_some());
+
+        let reply = self.line(&command);
+        if !admits {
+            let (_, wait, _) = said.unwrap();
+            let model = asked.unwrap();
+            let wait = match denial {
+                Some(denial) if denial.wait.is_none() || wait.is_none() => None,
+                Some(denial) => wait.max(denial.wait),
+                None => wait,
+            };
+            let state = Reply::bulk(model.state().name());
+            assert_eq!(
+                reply.items(),
+                [Reply::Int(0), state, Reply::NilBulk, Reply::Int(ms(wait)), Reply::NilBulk]
+            );
+            self.circuits[key] = Some(model);
+            return;
+        }
+        let limit_says = if reserves { reply[4][1].rate_limit() } else { reply[4].rate_limit() };
+        if let Some(denial) = denial {
+            // Of the breaker nothing changes but a clock that stepped back.
+            let state = match &mut self.circuits[key] {
+                None => CircuitState::Closed,
+                Some(model) => {
+                    let mut met = model.clone();
+                    met.pass(breaker, now);
+                    model.step_back(now);
+                    met.state()
+                }
+            };
+            let wait = ms(denial.wait);
+            assert_eq!(
+                (reply[0].int(), reply[1].text(), &reply[2]),
+                (0, state.name().into(), &Reply::NilBulk)
+            );
+            assert_eq!(reply[3].int(), wait);
+            assert_eq!(limit_says, denied().retry_ms(wait).index(denial.index));
+            if reserves {
+                assert_eq!(reply[4][0], Reply::NilBulk);
+            }
+            if stepped_back {
+                self.limits[at] = seen;
+            }
+            return;
+        }
+        let permit = Permit::parse(reply[2].bytes()).unwrap();
+        match (&mut self.circuits[key], said) {
+            (circuit @ None, _) => {
+                let Permit::Closed { epoch } = permit else { panic!("{reply:?}") };
+                *circuit = Some(BreakerModel::new(breaker, now, epoch));
+            }
+            (circuit, Some((expected, ..))) => {
+                assert_eq!(Some(permit), expected);
+                *circuit = asked;
+            }
+            (Some(_), None) => unreachable!("a circuit was asked"),
+        }
+        let state = self.circuits[key].as_ref().unwrap().state();
+        assert_eq!((reply[0].int(), reply[1].text(), reply[3].int()), (1, state.name().into(), 0));
+        self.permits.push((key, permit));
+        self.granted[usize::from(reserves)] += 1;
+        if let Some(known) = known {
+            assert_eq!((reply[4][0].text(), limit_says.granted), (known.id, known.cost));
+            return;
+        }
+        assert_eq!((limit_says.granted, limit_says.retry_after_ms), (cost, 0));
+        let limit = &mut self.limits[at];
+        *limit = seen;
+        limit.used += cost;
+        if let Some(ttl_ms) = ttl_ms {
+            let id = id.map_or_else(|| reply[4][0].text(), str::to_owned);
+            assert_eq!(reply[4][0].text(), id);
+            limit.remove(&id);
+            let end = now + ttl_ms * 1000;
+            limit.all.push(BulkheadReservation { id, cost, since: now, end, ended: false });
+        }
+    }
+
+    fn reserve(&mut self, at: usize, id: &str) {
+        let now = self.now;
+        let reply = self.line(&format!("RL.RESERVE 1 {} {LIMITS} COST 2 TTL 2s ID {id}", LIMIT_KEYS[at]));
+        let seen = self.limits[at].at(now);
+        let stepped_back = now < self.limits[at].seen;
+        if let Some(known) = seen.find(id).filter(|one| !one.ended) {
+            assert_eq!((reply[0].text(), reply[1][0].rate_limit().granted), (id.to_owned(), known.cost));
+        } else if let Some(denial) = seen.denial(2, false, true, now) {
+            assert_eq!(reply[0], Reply::NilBulk);
+            let expected = denied().retry_ms(ms(denial.wait)).index(denial.index);
+            assert_eq!(reply[1][0].rate_limit(), expected);
+            if stepped_back {
+                self.limits[at] = seen;
+            }
+        } else {
+            assert_eq!(reply[0].text(), id);
+            let limit = &mut self.limits[at];
+            *limit = seen;
+            limit.used += 2;
+            limit.remove(id);
+            let id = id.to_owned();
+            limit.all.push(BulkheadReservation {
+                id,
+                cost: 2,
+                since: now,
+                end: now + 2_000_000,
+                ended: false,
+            });
+        }
+    }
+
+    /// Reports on one of the last calls, counted from the end.
+    fn report(&mut self, back: usize, outcome: ReportOutcome) {
+        let Some(&(key, permit)) = self.permits.iter().rev().nth(back) else { return };
+        let word = match outcome {
+            ReportOutcome::Ok => "OK",
+            ReportOutcome::Fail => "FAIL",
+            ReportOutcome::Ignore => "IGNORE",
+        };
+        let token = String::from_utf8(permit.text().as_bytes().into()).unwrap();
+        let reply = self.line(&format!("CB.REPORT {} {word} TOKEN {token}", BREAKER_KEYS[key]));
+        let (breaker, model) = (&self.breakers[key], self.circuits[key].as_mut().unwrap());
+        let report = Report::new(outcome, Some(permit), None);
+        let (applied, _) = model.report(breaker, breaker, self.now, &report);
+        assert_eq!(reply.items(), [Reply::Int(applied.into()), Reply::bulk(model.state().name())]);
+    }
+
+    fn settle(&mut self, at: usize, id: &WhichId, how: &Settle) {
+        let now = self.now;
+        let all = &self.limits[at].all;
+        let id = match *id {
+            WhichId::Known(nth) if !all.is_empty() => all[nth % all.len()].id.clone(),
+            WhichId::Known(nth) => IDS[nth % IDS.len()].to_owned(),
+            WhichId::Any(id) => id.to_owned(),
+        };
+        let name = LIMIT_KEYS[at];
+        let reply = self.line(&match how {
+            Settle::Commit { cost } => format!("RL.COMMIT {id} 1 {name} COST {cost}"),
+            Settle::Release => format!("RL.RELEASE {id} 1 {name}"),
+            Settle::Renew => format!("RL.RENEW {id} TTL 2s 1 {name}"),
+        });
+        let seen = self.limits[at].at(now);
+        let Some(one) = seen.find(&id).cloned() else { return assert_eq!(reply, Reply::Int(0)) };
+        assert_eq!(reply, Reply::Int(if one.ended { 2 } else { 1 }));
+        let more = match how {
+            Settle::Commit { cost } => cost - one.cost,
+            Settle::Release => -one.cost,
+            Settle::Renew if one.ended => return,
+            Settle::Renew => {
+                self.limits[at] = seen;
+                let renewed = self.limits[at].all.iter_mut().find(|one| one.id == id).unwrap();
+                (renewed.since, renewed.end) = (now, now + 2_000_000);
+                return;
+            }
+        };
+        let limit = &mut self.limits[at];
+        *limit = seen;
+        limit.used += more;
+        limit.remove(&id);
+    }
+
+    fn reset_limit(&mut self, at: usize) {
+        self.line(&format!("RL.RESET {}", LIMIT_KEYS[at]));
+        self.limits[at] = Bulkhead::default();
+    }
+
+    fn compare(&mut self) {
+        for (at, name) in LIMIT_KEYS.iter().enumerate() {
+            let seen = self.limits[at].at(self.now);
+            let shown = self.server.line(&format!("RL.QUOTA {name} {LIMITS}"));
+            let used: Vec<i64> = shown.items().iter().map(|limit| limit.field("used").int()).collect();
+            assert_eq!(used, [seen.open().count() as i64, seen.used], "{} {name} {:?}", self.now, seen);
+            let listed = self.server.line(&format!("RL.RESERVATIONS {name}"));
+            let mut listed: Vec<String> = listed.items().iter().map(|one| one[0].text()).collect();
+            let mut open: Vec<String> = seen.open().map(|one| one.id.clone()).collect();
+            listed.sort();
+            open.sort();
+            assert_eq!(listed, open);
+        }
+        for (key, name) in BREAKER_KEYS.iter().enumerate() {
+            let Some(model) = &self.circuits[key] else { continue };
+            let mut model = model.clone();
+            model.look(&self.breakers[key], &self.breakers[key], self.now);
+            let state = match model.state() {
+                CircuitState::Open if model.is_due(self.now) => CircuitState::HalfOpen,
+                state => state,
+            };
+            let shown = self.server.line(&format!("CB.STATE {name}"));
+            assert_eq!(shown.field("state"), Reply::bulk(state.name()), "{shown:?}");
+            assert_eq!(shown.field("epoch"), Reply::Int(model.epoch().cast_signed()), "{shown:?}");
+            assert_eq!(shown.field("trials_in_flight"), Reply::Int(model.in_flight() as i64), "{shown:?}");
+        }
+    }
+}
+
+#[test]
+fn random_histories_are_those_of_two_models() {
+    let mut server = Server::durable();
+    let replica = server.replica_with(&["--appendonly", "no"]);
+    let granted = [const { Cell::new(0) }; 2];
+    let histories = prop::collection::vec(step(), 1..1200);
+    run_histories(file!(), 15, &histories, |steps| {
+        server.clock_set(START);
+        server.line("FLUSHALL");
+        let mut history = History::new(&server);
+        for step in steps {
+            history.step(step);
+            history.compare();
+        }
+        for (all, own) in granted.iter().zip(history.granted) {
+            all.set(all.get() + own);
+        }
+        wait_synced(&server, &replica);
+        assert_same_data(&server, &replica);
+    });
+    let granted = granted.map(|granted| granted.get());
+    assert!(granted[0] > 100 && granted[1] > 300, "{granted:?}");
+    assert_survives_kill(&mut server, None);
+}

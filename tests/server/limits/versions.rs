@@ -1,0 +1,111 @@
+//! Two versions of a client during a deploy: their limits differ, and neither
+//! disturbs what the other has used.
+
+use crate::harness::Server;
+use crate::models::grants::GrantLog;
+use crate::support::{Dice, granted};
+
+const T0: u64 = 1_800_000_000_000_000;
+const SECOND: u64 = 1_000_000;
+const HOUR: u64 = 3600 * SECOND;
+
+#[test]
+fn they_never_disturb_each_other() {
+    let server = Server::start();
+    let mut wire = server.wire();
+    let mut dice = Dice::new(7);
+    // Two limits of 64 and less are exact to the microsecond, so the model is
+    // the whole truth; the contract's own numbers follow below.
+    let mut grants = GrantLog::default();
+    let versions = [("10/s,60/h", 10, 60, false), ("64/h,20/s", 20, 64, true)];
+    let mut now = T0;
+    let (mut granted, mut denied) = (0, 0);
+    while now < T0 + 6 * HOUR {
+        now += dice.below(9 * SECOND) + if dice.once_in(9) { 60 * SECOND } else { 0 };
+        for _ in 0..=dice.below(3) {
+            let (limits, per_second, per_hour, swapped) = versions[dice.below(2_usize)];
+            let cost = 1 + dice.below(3_u64);
+            let (in_second, in_hour) = (grants.younger(now, SECOND), grants.younger(now, HOUR));
+            let fits = in_second + cost <= per_second && in_hour + cost <= per_hour;
+            let replies = wire.pipeline(&[
+                words(&format!("RL.DEBUG CLOCK SET {now}")),
+                words(&format!("RL.ACQUIRE k {limits} COST {cost}")),
+            ]);
+            let reply = replies[1].rate_limit();
+            assert_eq!(reply.is_granted(), fits, "{limits} COST {cost} at {}: {reply:?}", now - T0);
+            if fits {
+                grants.take(now, cost);
+                granted += 1;
+            } else {
+                denied += 1;
+            }
+            if dice.below(10) == 0 {
+                let rows = wire.line(&format!("RL.QUOTA k {limits}"));
+                let used = |at: usize| rows[at].field("used").int().cast_unsigned();
+                let (s, h) = if swapped { (1, 0) } else { (0, 1) };
+                assert_eq!((used(s), used(h)), (grants.younger(now, SECOND), grants.younger(now, HOUR)));
+            }
+        }
+    }
+    assert!(granted > 100 && denied > 100, "{granted} granted, {denied} denied");
+}
+
+fn words(line: &str) -> Vec<String> {
+    line.split(' ').map(String::from).collect()
+}
+
+#[test]
+fn for_an_hour_of_traffic() {
+    let server = Server::start();
+    let mut wire = server.wire();
+    let mut dice = Dice::new(11);
+    let mut grants = GrantLog::default();
+    let versions = [("10/s,1000/h", 10, 1000), ("1000/h,20/s", 20, 1000)];
+    let mut now = T0;
+    let mut turn = 0;
+    let (mut granted_calls, mut denied_calls) = (0, 0);
+    while now < T0 + HOUR {
+        // Bursts far above the limits, and pauses.
+        let pause = if dice.below(20) == 0 { 3 * SECOND } else { 400_000 };
+        now += dice.below(pause);
+        let (limits, per_second, per_hour) = versions[turn % 2];
+        turn += 1;
+        let cost = 1 + dice.below(3_u64);
+        let replies = wire.pipeline(&[
+            words(&format!("RL.DEBUG CLOCK SET {now}")),
+            words(&format!("RL.ACQUIRE k {limits} COST {cost}")),
+        ]);
+        let (in_second, in_hour) = (grants.younger(now, SECOND), grants.younger(now, HOUR));
+        let fits = in_second + cost <= per_second && in_hour + cost <= per_hour;
+        // Within the first hour nothing of the hour's usage runs out, so its
+        // slots count exactly what a log does.
+        let units = if fits { cost.cast_signed() } else { 0 };
+        assert_eq!(replies[1].rate_limit().granted, units, "{limits}");
+        if fits {
+            grants.take(now, cost);
+            granted_calls += 1;
+        } else {
+            denied_calls += 1;
+        }
+    }
+    assert!(granted_calls > 300 && denied_calls > 300, "{granted_calls} and {denied_calls}");
+    // The usage of a version that is gone stays until it has run out.
+    now += 2 * HOUR;
+    wire.line(&format!("RL.DEBUG CLOCK SET {now}"));
+    assert_eq!(wire.line("RL.ACQUIRE k 10/s,1000/h").rate_limit(), granted(1).limit(10).remaining(9));
+}
+
+#[test]
+fn a_limit_not_listed_keeps_its_usage() {
+    let server = Server::start();
+    server.clock_set(T0.cast_signed());
+    let left = |limits: &str| server.line(&format!("RL.ACQUIRE k {limits}")).rate_limit().remaining;
+    for (step, limits) in ["60/h", "fixed:60/h", "bucket:60/h", "60/d", "60/h:per=call", "60/h:name=x"]
+        .into_iter()
+        .cycle()
+        .take(60)
+        .enumerate()
+    {
+        assert_eq!(left(limits), 59 - i64::try_from(step / 6).unwrap(), "{step}: {limits}");
+    }
+}

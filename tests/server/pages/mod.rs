@@ -1,0 +1,6 @@
+//! The pages for users say what is true.
+
+mod moving;
+mod promises;
+mod readme;
+mod reference;

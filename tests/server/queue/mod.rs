@@ -1,0 +1,6 @@
+//! Waiting lines, with clients that really block.
+
+mod histories;
+pub mod kit;
+mod odd;
+mod waiting;
