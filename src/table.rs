@@ -8,9 +8,9 @@ use crate::commands::{
     quota, refund, reserve, throttle, top, usage,
 };
 use crate::server::load::Loading;
-use crate::server::load::command::{
-    Argument as A, Command, KeyAccess, Keys, Subcommand, entry, entry_with_keys,
-};
+use crate::server::load::argument::Argument as A;
+use crate::server::load::command::{Command, KeyAccess, Keys, Subcommand};
+use crate::server::load::entry::{entry, entry_with_keys};
 use crate::settings;
 
 const RESERVE_KEYS: Keys = Keys::Counted { count: 1, step: 2 };

@@ -19,7 +19,7 @@ use crate::server::fast::prefetch::prefetch;
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply::Reply;
 use crate::server::keys::key::Key;
-use crate::server::load::command::Argument;
+use crate::server::load::argument::Argument;
 use crate::server::main_thread::MainThread;
 use crate::types::ratelimit::RateLimit;
 use std::ffi::CStr;

@@ -10,7 +10,7 @@ use crate::server::context::Context;
 use crate::server::ffi::args::Args;
 use crate::server::ffi::call::user_may_see;
 use crate::server::ffi::reply::{self, Each, Reply};
-use crate::server::load::command::Argument;
+use crate::server::load::argument::Argument;
 
 const DEFAULT: u64 = 10;
 

@@ -11,7 +11,7 @@ use crate::core::text::token::TokenError;
 use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::server::ffi::args::Arg;
-use crate::server::load::command::Argument;
+use crate::server::load::argument::Argument;
 use crate::types::until::Until;
 
 /// Parses a whole number within bounds.

@@ -20,7 +20,7 @@ use crate::server::fast::prefetch::prefetch;
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply::{Each, Reply};
 use crate::server::keys::key::Key;
-use crate::server::load::command::Argument;
+use crate::server::load::argument::Argument;
 use crate::server::main_thread::MainThread;
 use crate::settings;
 use crate::types::effect::ratelimit::{AppliedRateLimit, RateLimitEffect};

@@ -19,7 +19,7 @@ use crate::server::context::Context;
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply::Reply;
 use crate::server::keys::key::ReadKey;
-use crate::server::load::command::Argument;
+use crate::server::load::argument::Argument;
 use crate::types::ratelimit::RateLimit;
 
 /// `key [limits] COST n [TRACK]`

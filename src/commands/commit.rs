@@ -13,7 +13,7 @@ use crate::observe::metrics::{self, Counters};
 use crate::server::context::Context;
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply::{self, Each, Reply};
-use crate::server::load::command::Argument;
+use crate::server::load::argument::Argument;
 use crate::settings;
 use crate::types::effect::ratelimit::{RateLimitChange, Renew, Settle};
 use crate::types::intern::LimitsRef;

@@ -14,7 +14,7 @@ use crate::observe::metrics;
 use crate::server::context::Context;
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply;
-use crate::server::load::command::Argument;
+use crate::server::load::argument::Argument;
 use crate::server::main_thread::MainThread;
 use crate::types::effect::ratelimit::{RateLimitChange, SetBlock, SetPin};
 use crate::types::intern;

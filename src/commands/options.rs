@@ -2,7 +2,7 @@
 //! made. So neither can tell of an option that the parser does not take.
 
 use crate::server::ffi::args::Arg;
-use crate::server::load::command::{Argument, ArgumentKind};
+use crate::server::load::argument::{Argument, ArgumentKind};
 
 /// One option.
 #[derive(Clone, Copy, Debug)]

@@ -16,7 +16,7 @@ use crate::server::context::Context;
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply::{self, Each, Fields, Pairs, Reply, signed};
 use crate::server::keys::key::ReadKey;
-use crate::server::load::command::Argument;
+use crate::server::load::argument::Argument;
 use crate::types::intern;
 use crate::types::intern::{InternedLimits, Origin};
 use crate::types::operator::Block;

@@ -23,7 +23,7 @@ use crate::server::context::Context;
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::random;
 use crate::server::keys::key::{Key, ReadKey};
-use crate::server::load::command::Argument;
+use crate::server::load::argument::Argument;
 use crate::settings;
 use crate::types::effect::ratelimit::{RateLimitChange, Settle};
 use crate::types::ratelimit::RateLimit;

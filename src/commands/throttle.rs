@@ -22,7 +22,7 @@ use crate::server::context::Context;
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply::{self, signed};
 use crate::server::keys::key::Key;
-use crate::server::load::command::Argument;
+use crate::server::load::argument::Argument;
 use crate::server::main_thread::MainThread;
 use crate::settings;
 use crate::types::effect::ratelimit::{RateLimitChange, TakeUnits};

@@ -17,7 +17,7 @@ use crate::server::context::Context;
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::call::{OwnedString, user_may_see};
 use crate::server::ffi::reply::{self, Each, Reply};
-use crate::server::load::command::Argument;
+use crate::server::load::argument::Argument;
 use crate::types::cbcircuit::CbCircuit;
 use crate::types::ratelimit::RateLimit;
 

@@ -17,7 +17,7 @@ use crate::server::ffi::args::Args;
 use crate::server::ffi::call;
 use crate::server::ffi::call::OwnedString;
 use crate::server::ffi::reply::{self, Pairs, Reply};
-use crate::server::load::command::Argument;
+use crate::server::load::argument::Argument;
 use crate::types::effect::ratelimit::RateLimitChange;
 use crate::types::ratelimit::RateLimit;
 

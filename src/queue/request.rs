@@ -11,7 +11,7 @@ use crate::limiter::track;
 use crate::observe::metrics;
 use crate::server::context::Context;
 use crate::server::ffi::reply::Reply;
-use crate::server::load::command::CommandError;
+use crate::server::load::entry::CommandError;
 use crate::server::main_thread::MainThread;
 use crate::types::effect::ratelimit::RateLimitChange;
 use crate::types::ratelimit::RateLimit;

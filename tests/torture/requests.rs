@@ -4,7 +4,8 @@
 use std::collections::VecDeque;
 
 use floodgate::COMMANDS;
-use floodgate::server::load::command::{Access, Argument, ArgumentKind, Command};
+use floodgate::server::load::argument::{Argument, ArgumentKind};
+use floodgate::server::load::command::{Access, Command};
 
 use crate::{
     harness::{Arg, Reply},

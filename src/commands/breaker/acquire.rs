@@ -13,7 +13,7 @@ use crate::server::context::Context;
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply::{self, Reply};
 use crate::server::keys::key::Key;
-use crate::server::load::command::Argument;
+use crate::server::load::argument::Argument;
 use crate::types::cbcircuit::CbCircuit;
 use crate::types::cbcircuit::rules::BreakerRef;
 use crate::types::effect::breaker::{AppliedBreaker, BreakerChange, BreakerEffect};

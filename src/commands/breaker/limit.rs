@@ -20,7 +20,7 @@ use crate::server::ffi::args::Arg;
 use crate::server::ffi::random;
 use crate::server::ffi::reply::{self, Reply};
 use crate::server::keys::key::{Key, ReadKey};
-use crate::server::load::command::Argument;
+use crate::server::load::argument::Argument;
 use crate::types::effect::breaker::BreakerEffect;
 use crate::types::ratelimit::RateLimit;
 

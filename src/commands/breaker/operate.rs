@@ -10,7 +10,7 @@ use crate::observe::metrics;
 use crate::server::context::Context;
 use crate::server::ffi::args::Args;
 use crate::server::ffi::reply;
-use crate::server::load::command::Argument;
+use crate::server::load::argument::Argument;
 use crate::types::cbcircuit::CbCircuit;
 use crate::types::cbcircuit::rules;
 use crate::types::effect::breaker::{BreakerChange, PinBreaker, SetForce};

@@ -14,7 +14,7 @@ use crate::server::context::Context;
 use crate::server::fast::prefetch::prefetch;
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply;
-use crate::server::load::command::Argument;
+use crate::server::load::argument::Argument;
 use crate::types::cbcircuit::CbCircuit;
 use crate::types::effect::breaker::BreakerChange;
 

@@ -1,6 +1,10 @@
 //! The steps of loading the module into a server.
 
+pub mod argument;
 pub mod command;
+mod command_info;
+pub mod entry;
+mod register;
 pub mod settings;
 
 use super::cluster_bus::{self, Receiver};
@@ -146,7 +150,7 @@ impl<'c> Loading<'c> {
     /// A line for the log that names the command that the server refused.
     pub fn commands(&self, commands: &[Command]) -> Result<(), String> {
         // SAFETY: the context is the load function's.
-        unsafe { command::register(self.ctx.raw(), commands) }
+        unsafe { register::commands(self.ctx.raw(), commands) }
             .map_err(|name| format!("the server refused the command {name}"))?;
         command::note_registered(commands);
         Ok(())

@@ -4,7 +4,8 @@
 use std::{fs, path::Path};
 
 use floodgate::COMMANDS;
-use floodgate::server::load::command::{Access, Argument, ArgumentKind};
+use floodgate::server::load::argument::{Argument, ArgumentKind};
+use floodgate::server::load::command::Access;
 
 use crate::harness::{Reply, Server, assert_error, assert_error_prefix, call};
 

@@ -3,7 +3,8 @@
 //! changes: it has one voice.
 
 use floodgate::COMMANDS;
-use floodgate::server::load::command::{Access, Argument, ArgumentKind};
+use floodgate::server::load::argument::{Argument, ArgumentKind};
+use floodgate::server::load::command::Access;
 
 use crate::harness::{Reply, Server, assert_error, assert_error_prefix};
 

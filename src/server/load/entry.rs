@@ -1,0 +1,135 @@
+//! The function through which every call of a command enters.
+
+use crate::server::boundary;
+use crate::server::context::Context;
+use crate::server::ffi::api::{call, constant};
+use crate::server::ffi::args::{Arg, Args};
+use crate::server::ffi::reply;
+use crate::server::load::command::{self, Command, Keys};
+use crate::server::timing::command_timing;
+use redis_module::raw;
+use std::ffi::c_int;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// An error of a command, and how the client gets to see it.
+pub trait CommandError {
+    /// Sends the error. `command` is the row of the table; `None` if the command was renamed.
+    fn send(&self, ctx: &Context<'_>, command: Option<&Command>);
+}
+
+/// Makes the [`CommandEntry`] of a command from its safe function.
+macro_rules! entry {
+    ($run:path) => {{
+        extern "C" fn entry(
+            ctx: *mut ::redis_module::raw::RedisModuleCtx,
+            argv: *mut *mut ::redis_module::raw::RedisModuleString,
+            argc: ::std::ffi::c_int,
+        ) -> ::std::ffi::c_int {
+            $crate::server::load::entry::enter(ctx, argv, argc, $run)
+        }
+        entry as $crate::server::load::command::CommandEntry
+    }};
+}
+pub(crate) use entry;
+
+/// Runs one call. Only functions that `entry!` made use it, with what the server gave them.
+#[doc(hidden)]
+#[allow(clippy::not_unsafe_ptr_arg_deref)] // only `entry!` uses it, see above
+pub fn enter<E: CommandError>(
+    ctx: *mut raw::RedisModuleCtx,
+    argv: *mut *mut raw::RedisModuleString,
+    argc: c_int,
+    run: impl FnOnce(&Context<'_>, Args<'_>) -> Result<(), E>,
+) -> c_int {
+    // SAFETY: the server passes a live context and live arguments, on its main thread, for the
+    // duration of this call.
+    let (context, args) = unsafe { (Context::from_raw(ctx), Args::from_raw(argv, argc)) };
+    let started = command_timing::start(context.main());
+    let done = boundary::enter(&context, || {
+        let outcome = run(&context, args);
+        // SAFETY: the first argument is the command's name, as live as the others.
+        command_timing::stop(context.main(), started, || unsafe { Arg::from_raw(*argv) }.bytes());
+        if let Err(refusal) = outcome {
+            // SAFETY: as above.
+            let name = unsafe { Arg::from_raw(*argv) };
+            refusal.send(&context, command::registered().iter().find(|command| name.is(command.name)));
+        }
+    });
+    if done.is_none() {
+        reply::error(&context, "ERR internal error in floodgate; please report it");
+    }
+    constant(raw::REDISMODULE_OK)
+}
+
+/// Makes the [`CommandEntry`] of a command whose keys a server without key specifications (6.2)
+/// asks for.
+macro_rules! entry_with_keys {
+    ($run:path, $keys:expr) => {{
+        extern "C" fn entry(
+            ctx: *mut ::redis_module::raw::RedisModuleCtx,
+            argv: *mut *mut ::redis_module::raw::RedisModuleString,
+            argc: ::std::ffi::c_int,
+        ) -> ::std::ffi::c_int {
+            if $crate::server::load::entry::tell_keys(ctx, argv, argc, $keys) {
+                return 0;
+            }
+            $crate::server::load::entry::enter(ctx, argv, argc, $run)
+        }
+        entry as $crate::server::load::command::CommandEntry
+    }};
+}
+pub(crate) use entry_with_keys;
+
+/// Answers a question of the server for the positions of the keys (6.2 only). Returns false if it
+/// did not ask.
+#[doc(hidden)]
+#[allow(clippy::not_unsafe_ptr_arg_deref)] // only `entry_with_keys!` uses it
+pub fn tell_keys(
+    ctx: *mut raw::RedisModuleCtx,
+    argv: *mut *mut raw::RedisModuleString,
+    argc: c_int,
+    keys: Keys,
+) -> bool {
+    // SAFETY: the context is live.
+    if unsafe { call!(RedisModule_IsKeysPositionRequest(ctx)) } == 0 {
+        return false;
+    }
+    // SAFETY: the server passes live arguments.
+    let args = unsafe { Args::from_raw(argv, argc) };
+    // After a panic there are no positions, and the server refuses the command.
+    let positions = catch_unwind(AssertUnwindSafe(|| positions(args, keys))).unwrap_or_default();
+    for position in positions {
+        // SAFETY: the context is live and is a request for positions.
+        unsafe { call!(RedisModule_KeyAtPos(ctx, c_int::try_from(position).unwrap_or(c_int::MAX))) }
+    }
+    true
+}
+
+/// The positions of a call's keys. The command's name is at position 0.
+fn positions(args: Args<'_>, keys: Keys) -> Vec<usize> {
+    let last = args.len();
+    match keys {
+        Keys::None => Vec::new(),
+        Keys::First => (1..=last.min(1)).collect(),
+        Keys::All => (1..=last).collect(),
+        Keys::Pairs => (1..=last).step_by(2).collect(),
+        Keys::Counted { count, step } => {
+            let at = usize::try_from(count).unwrap_or(0);
+            let step = usize::try_from(step).unwrap_or(1).max(1);
+            let number = args
+                .get(at.saturating_sub(1))
+                .and_then(|arg| crate::core::text::duration::whole_number(arg.bytes()))
+                .and_then(|n| usize::try_from(n).ok())
+                .unwrap_or(0);
+            (at + 1..=last).step_by(step).take(number).collect()
+        }
+        Keys::FirstAndAfter(keyword) => {
+            let mut found: Vec<usize> = (1..=last.min(1)).collect();
+            // A position is one more than its index, and the key follows the keyword.
+            let after =
+                args.iter().enumerate().skip(1).find(|(_, arg)| arg.is(keyword)).map(|(index, _)| index + 2);
+            found.extend(after.filter(|&position| position <= last));
+            found
+        }
+    }
+}

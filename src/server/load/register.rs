@@ -1,0 +1,146 @@
+//! Registers the commands with the server.
+
+use crate::server::ffi::api::{call, call_if_there};
+use crate::server::load::command::{ADMIN_CATEGORY, Command, KeyAccess, Keys, Subcommand, USER_CATEGORY};
+use crate::server::load::command_info;
+use redis_module::raw;
+use std::ffi::CString;
+
+/// Registers every command of the table.
+///
+/// # Errors
+/// The name of the command that the server refused.
+///
+/// # Safety
+/// `ctx` is the live context of the module's load function.
+pub(super) unsafe fn commands(
+    ctx: *mut raw::RedisModuleCtx,
+    commands: &[Command],
+) -> Result<(), &'static str> {
+    // SAFETY: the context is live and the names are C strings.
+    let own_categories = unsafe {
+        [USER_CATEGORY, ADMIN_CATEGORY].iter().all(|category| {
+            let name = CString::new(*category).unwrap_or_default();
+            call_if_there!(RedisModule_AddACLCategory(ctx, name.as_ptr())) == Some(0)
+        })
+    };
+    for command in commands {
+        // SAFETY: as promised by the caller.
+        unsafe { register_one(ctx, command, own_categories) }.ok_or(command.name)?;
+    }
+    Ok(())
+}
+
+unsafe fn register_one(ctx: *mut raw::RedisModuleCtx, command: &Command, own_categories: bool) -> Option<()> {
+    let name = CString::new(command.name.to_ascii_lowercase()).ok()?;
+    // SAFETY: only reads the pointer.
+    let has_subcommands = unsafe { raw::RedisModule_CreateSubcommand }.is_some();
+    let subcommands = match command.effect {
+        KeyAccess::Node(subcommands) if has_subcommands => subcommands,
+        _ => &[],
+    };
+    let mut flags = if subcommands.is_empty() { command.flags() } else { String::new() };
+    if needs_asking(command.keys) {
+        flags.push_str(" getkeys-api");
+    }
+    let flags = CString::new(flags).ok()?;
+    let (first, last, step) = match command.keys {
+        Keys::First | Keys::FirstAndAfter(_) => (1, 1, 1),
+        Keys::All => (1, -1, 1),
+        Keys::Pairs => (1, -1, 2),
+        Keys::None | Keys::Counted { .. } => (0, 0, 0),
+    };
+    // A command with subcommands has no function of its own.
+    let entry = subcommands.is_empty().then_some(command.entry);
+    // SAFETY: the context is live, the strings outlive the calls, which copy them.
+    unsafe {
+        let status =
+            call!(RedisModule_CreateCommand(ctx, name.as_ptr(), entry, flags.as_ptr(), first, last, step));
+        if status != 0 {
+            return None;
+        }
+        let handle =
+            call_if_there!(RedisModule_GetCommand(ctx, name.as_ptr())).filter(|handle| !handle.is_null());
+        let Some(handle) = handle else { return Some(()) };
+        describe(handle, command, if subcommands.is_empty() { command.arity() } else { -2 }, own_categories)?;
+        for subcommand in subcommands {
+            register_subcommand(ctx, handle, command, subcommand, own_categories)?;
+        }
+    }
+    Some(())
+}
+
+/// # Safety
+/// The context is the live one of the load function. The handle is that of the command that
+/// contains the subcommand.
+unsafe fn register_subcommand(
+    ctx: *mut raw::RedisModuleCtx,
+    container: *mut raw::RedisModuleCommand,
+    command: &Command,
+    subcommand: &Subcommand,
+    own_categories: bool,
+) -> Option<()> {
+    let lower = subcommand.name.to_ascii_lowercase();
+    let (name, full) = (
+        CString::new(lower.as_str()).ok()?,
+        CString::new(format!("{}|{lower}", command.name.to_ascii_lowercase())).ok()?,
+    );
+    let row = Command {
+        effect: subcommand.effect,
+        summary: subcommand.summary,
+        arguments: command.arguments_of(subcommand.name),
+        ..*command
+    };
+    // The name of the containing command is one argument more.
+    let arity = row.arity();
+    let arity = if arity < 0 { arity - 1 } else { arity + 1 };
+    let flags = CString::new(row.flags()).ok()?;
+    // SAFETY: the caller's promise; the strings outlive the calls, which copy them.
+    unsafe {
+        let status = call_if_there!(RedisModule_CreateSubcommand(
+            container,
+            name.as_ptr(),
+            Some(command.entry),
+            flags.as_ptr(),
+            0,
+            0,
+            0
+        ));
+        if status != Some(0) {
+            return None;
+        }
+        let handle =
+            call_if_there!(RedisModule_GetCommand(ctx, full.as_ptr())).filter(|handle| !handle.is_null())?;
+        describe(handle, &row, arity, own_categories)
+    }
+}
+
+/// Tells the server what COMMAND DOCS and ACL show of a command.
+///
+/// # Safety
+/// The handle belongs to the command.
+unsafe fn describe(
+    handle: *mut raw::RedisModuleCommand,
+    command: &Command,
+    arity: i32,
+    own_categories: bool,
+) -> Option<()> {
+    // SAFETY: only reads the pointer.
+    let has_info = unsafe { raw::RedisModule_SetCommandInfo }.is_some();
+    // SAFETY: the caller's promise; the server copies what it is given.
+    unsafe {
+        if has_info {
+            command_info::set(handle, command, arity)?;
+        }
+        let categories = CString::new(command.categories(own_categories)).ok()?;
+        let status = call_if_there!(RedisModule_SetCommandACLCategories(handle, categories.as_ptr()));
+        status.is_none_or(|status| status == 0).then_some(())
+    }
+}
+
+/// Whether the server must ask for the positions of the keys. Cluster redirection reads no key
+/// specifications: it knows a plain range of keys, and asks otherwise. If it did not ask, a command
+/// on several slots would go unnoticed.
+const fn needs_asking(keys: Keys) -> bool {
+    matches!(keys, Keys::Counted { .. } | Keys::FirstAndAfter(_))
+}
