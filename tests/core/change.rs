@@ -355,3 +355,35 @@ fn unlimited_keeps_nothing() {
     assert!(world.acquire(5, 1_000_000_000_000).is_granted());
     assert_eq!(world.states, [State::Fresh]);
 }
+
+/// A window that opens with the first grant may have opened with the last of the units that another
+/// window counted. So these never make more than its count possible.
+#[test]
+fn a_window_from_first_takes_over_what_may_lie_in_it() {
+    let day = 1_800_000_000_000_000 / 86_400_000_000 * 86_400_000_000;
+    let noon = day + 43_200_000_000;
+    for (before, after, period) in [
+        ("fixed:5/d:name=a", "fixed:5/h:start=first:name=a", 3_600_000_000),
+        ("fixed:5/h:name=a", "fixed:5/2h:start=first:name=a", 7_200_000_000),
+        ("fixed:5/m:start=first:name=a", "fixed:5/9s:start=first:name=a", 9_000_000),
+    ] {
+        let mut key = Key::new(before);
+        assert!(key.acquire(noon, 1));
+        assert!(key.acquire(noon + 10_000_000, 4));
+        let now = noon + 10_000_001;
+        let new = parse(after);
+        let seen = look_at(key.limits.as_slice(), &key.states, &key.unlisted, new.as_slice(), Micros(now));
+        let denied = decide(new.as_slice(), &seen, Micros(now), &Request::of(1));
+        let RetryAfter::After(wait) = denied.status.retry else { panic!("{after}: granted") };
+        assert!(wait >= period - 1, "{after}");
+        // The time that it tells is right, to the microsecond.
+        for (then, granted) in [(now + wait - 1, false), (now + wait, true)] {
+            let seen =
+                look_at(key.limits.as_slice(), &key.states, &key.unlisted, new.as_slice(), Micros(then));
+            let decision = decide(new.as_slice(), &seen, Micros(then), &Request::of(1));
+            assert_eq!(decision.is_granted(), granted, "{after}");
+        }
+        key.set(after, now);
+        assert!(!key.acquire(now, 1), "{after}");
+    }
+}

@@ -42,6 +42,30 @@ proptest! {
         }
     }
 
+    /// S1 and S2 of each unit, for units beyond the count, too (RL.CHARGE).
+    #[test]
+    fn debt_comes_back_in_time(
+        count in 40u64..=64,
+        ms in period_ms(),
+        start in start(),
+        parts in prop::collection::vec(1u64..40, 1..260),
+    ) {
+        let world = World::new(&format!("{count}/{ms}ms"));
+        let limit = &world.limits.as_slice()[0];
+        let period = ms * 1000;
+        let mut state = State::Fresh;
+        let mut grants = GrantLog::default();
+        let mut now = start;
+        for part in parts {
+            // From many charges in one period to few.
+            now += (period / 2000 * part).max(1);
+            grants.take(now, charge(limit, &mut state, Micros(now), 1));
+            let used = limit.rule().used(&state, Micros(now));
+            prop_assert!(used >= grants.younger(now, period), "S1");
+            prop_assert!(used <= grants.younger(now, period / 50 * 51), "S2");
+        }
+    }
+
     /// A refund takes the newest grants back, and nothing else.
     #[test]
     fn refunds_newest_first(

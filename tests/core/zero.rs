@@ -1,7 +1,7 @@
 //! A count of 0 denies everything, whatever the algorithm and the history.
 
 use crate::world::{World, cases, gap, parse};
-use floodgate::core::limits::{Limits, Request, State, decide, realign, take};
+use floodgate::core::limits::{Limits, Request, State, charge, decide, look_at, realign, take};
 use floodgate::core::retry_after::RetryAfter;
 use floodgate::core::time::Micros;
 use proptest::prelude::*;
@@ -23,24 +23,38 @@ const PATTERNS: &[&str] = &[
 proptest! {
     #![proptest_config(cases())]
 
+    /// What is used comes back as if the limit had never been closed.
     #[test]
-    fn zero_denies_and_what_was_used_stays_used(
+    fn zero_denies_and_what_was_used_comes_back_as_ever(
         pattern in prop::sample::select(PATTERNS),
         steps in prop::collection::vec((gap(), any::<bool>(), 1u64..12, any::<bool>()), 1..24),
     ) {
         let with = |count: u64| parse(&pattern.replace("{}", &count.to_string()));
         let (closed, open) = (with(0), with(10));
         let mut limits = open.clone();
-        let mut states = vec![State::Fresh];
+        let (mut states, mut unlisted) = (vec![State::Fresh], Vec::new());
+        // The same limit where nobody ever closes it.
+        let mut ever_open = [State::Fresh];
         let mut now = 1_800_000_000_000_000u64;
         for (gap, closes, cost, critical) in steps {
             now += gap.of(1_000_000);
             let wanted: &Limits = if closes { &closed } else { &open };
-            let used = limits.as_slice()[0].rule().used(&states[0], Micros(now));
-            let moved = realign(limits.as_slice(), states, Vec::new(), wanted.as_slice(), Micros(now));
-            prop_assert!(moved.unlisted.is_empty());
-            (states, limits) = (moved.states, wanted.clone());
-            prop_assert_eq!(limits.as_slice()[0].rule().used(&states[0], Micros(now)), used);
+            let seen = look_at(limits.as_slice(), &states, &unlisted, wanted.as_slice(), Micros(now));
+            let used = open.as_slice()[0].rule().used(&ever_open[0], Micros(now));
+            if !closes {
+                let request = Request::of(cost);
+                let reply = decide(open.as_slice(), &ever_open, Micros(now), &request).status;
+                prop_assert_eq!(decide(open.as_slice(), &seen, Micros(now), &request).status, reply);
+            }
+            let moved = realign(limits.as_slice(), states, unlisted, wanted.as_slice(), Micros(now));
+            (states, unlisted, limits) = (moved.states, moved.unlisted, wanted.clone());
+            if !closes {
+                prop_assert_eq!(limits.as_slice()[0].rule().used(&states[0], Micros(now)), used);
+            }
+            // A charge on a closed limit counts nothing: its capacity is 0.
+            if closes {
+                prop_assert_eq!(charge(&limits.as_slice()[0], &mut states[0], Micros(now), cost), 0);
+            }
             let request = Request { critical, ..Request::of(cost) };
             let decision = decide(limits.as_slice(), &states, Micros(now), &request);
             if closes {
@@ -51,6 +65,7 @@ proptest! {
                 prop_assert!(!decide(limits.as_slice(), &states, Micros(now), &part).is_granted());
             } else if decision.is_granted() {
                 take(limits.as_slice(), &mut states, Micros(now), &decision.taken);
+                take(limits.as_slice(), &mut ever_open, Micros(now), &decision.taken);
             }
         }
     }

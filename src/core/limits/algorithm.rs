@@ -48,6 +48,11 @@ pub trait Algorithm: Sized {
     /// Whether both count the same thing (same period and windows), so that one can go on with the
     /// usage of the other.
     fn same_usage(&self, other: &Self) -> bool;
+    /// False if the rule keeps no usage. What another rule of the same name or period keeps then stays
+    /// with that rule.
+    fn keeps_usage(&self) -> bool {
+        true
+    }
     /// The length of the period in microseconds, if there is one.
     fn period_us(&self) -> Option<u64>;
     /// The time in microseconds in which all units come back, if there is one.

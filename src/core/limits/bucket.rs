@@ -10,6 +10,9 @@
 //! **A clock that stepped back** shows as a bucket from which more is missing than it holds. It
 //! counts as just empty. More can also be missing rightly, after debt or after the burst became
 //! smaller. The ceiling records how much.
+//!
+//! **A count of 0.** Such a bucket holds nothing, so nothing is ever missing from it. It takes over no
+//! usage: what is missing from a bucket of another count comes back at the rate of that count.
 
 use super::algorithm::{Algorithm, MAX_UNITS};
 use super::layer::Layer;
@@ -105,13 +108,17 @@ impl Bucket {
     /// The length that is missing from a full bucket at `now`, on the fast time line.
     #[inline]
     fn missing(&self, level: &Level, now: Micros) -> u128 {
+        // Version 0.1 kept usage under a count of 0.
+        if self.count == 0 {
+            return 0;
+        }
         level.full().saturating_sub(self.line(now)).min(self.most_missing(level))
     }
 
     /// The state in which `missing` is missing at `now`.
     #[inline]
     fn level(&self, missing: u128, now: Micros) -> Level {
-        if missing == 0 {
+        if missing == 0 || self.count == 0 {
             return Level::default();
         }
         let ceiling = if missing > self.length(self.burst) { div_ceil(missing, self.period) } else { 0 };
@@ -153,6 +160,10 @@ impl Algorithm for Bucket {
         self.period == other.period
     }
 
+    fn keeps_usage(&self) -> bool {
+        self.count > 0
+    }
+
     fn period_us(&self) -> Option<u64> {
         Some(self.period)
     }
@@ -189,7 +200,7 @@ impl Algorithm for Bucket {
 
     #[inline]
     fn stepped_back(&self, level: &Level, now: Micros) -> bool {
-        level.full() > self.line(now).saturating_add(self.most_missing(level))
+        self.count > 0 && level.full() > self.line(now).saturating_add(self.most_missing(level))
     }
 
     fn not_before(&self, level: &Level) -> Micros {
@@ -232,11 +243,6 @@ impl Algorithm for Bucket {
 
     fn same_pace(&self, old: &Self) -> bool {
         self.period == old.period && self.count == old.count
-    }
-
-    fn kept_falls_to(&self, old: &Self, level: &Level, now: Micros, target: u64) -> Micros {
-        // What never comes back under `old` stays until the change.
-        if old.count == 0 { Micros(u64::MAX) } else { old.falls_to(level, now, target) }
     }
 
     fn write(level: &Level, out: &mut Vec<u8>) {

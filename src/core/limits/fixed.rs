@@ -387,7 +387,10 @@ impl Algorithm for Fixed {
         let granted = old.granted_in(usage.window);
         let window = match &self.windows {
             Windows::FromFirst(period) => {
-                let start = granted.start.min(now);
+                let first = granted.start.min(now);
+                let known = matches!(old.windows, Windows::FromFirst(_)) && first.plus(*period) > now;
+                // The window may have begun as late as with the last of the units.
+                let start = if known { first } else { Micros(granted.end.0.saturating_sub(1)).min(now) };
                 Window { start, end: start.plus(*period) }
             }
             _ => self.window_of(now),
@@ -404,7 +407,7 @@ impl Algorithm for Fixed {
         let kept = if old.stepped_back(usage, now) { old.window(usage, now) } else { usage.window };
         let granted = old.granted_in(kept);
         match &self.windows {
-            Windows::FromFirst(period) => return granted.start.plus(*period),
+            Windows::FromFirst(period) => return Micros(granted.end.0.saturating_sub(1)).plus(*period),
             Windows::Ever => return kept.end,
             _ => {}
         }

@@ -179,6 +179,15 @@ macro_rules! algorithms {
                 }
             }
 
+            /// False if the rule keeps no usage.
+            #[inline]
+            pub(super) fn keeps_usage(&self) -> bool {
+                match self {
+                    Self::Unlimited => true,
+                    $(Self::$name(rule) => rule.keeps_usage(),)+
+                }
+            }
+
             /// The number of units in use at `now`.
             #[inline]
             pub fn used(&self, state: &State, now: Micros) -> u64 {

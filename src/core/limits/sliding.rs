@@ -1,6 +1,8 @@
 //! At most `count` units in any interval of length `period`.
 //!
 //! Up to a count of 64, every grant keeps its own time and is free again exactly one period later.
+//! Debt (RL.CHARGE, RL.COMMIT) may need more than 64 times. Then two times in the same fiftieth of the
+//! period become the later one, so that a unit is free at most a fiftieth of the period late.
 //! Above, grants fall into slots of a fiftieth of the period, aligned to the epoch. Slot k is free
 //! again at the start of slot k + 51. Let w be the length of a slot. A grant at t in slot k has
 //! `k*w <= t < (k+1)*w`. So it is free again after `t + 50*w`, which is one period, and at `t +
@@ -209,6 +211,9 @@ impl Algorithm for Sliding {
             self.convert(slots, self.slot_width(), self.grain(), now);
             scale = self.scale(slots.grain(), now);
         }
+        // Only debt fills all slots. They lie within one period, so at least two of them are in the
+        // same fiftieth of it.
+        slots.make_room(self.slot_width());
         slots.push(scale.current, units);
     }
 

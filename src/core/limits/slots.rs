@@ -194,21 +194,44 @@ impl Slots {
         }
         let grain = self.grain();
         match self.newest_position() {
-            Some(newest) if newest >= position => {
+            Some(newest) if newest >= position || self.len() == MAX_SLOTS => {
                 self.store.change_newest(grain, |there| there.saturating_add(units).min(grain.max_units()));
                 return;
             }
             None => self.set_base(position),
             Some(_) => {}
         }
-        let mut units = units.min(grain.max_units());
-        if self.len() == MAX_SLOTS {
-            // Only debt can fill all slots. The newest units then wait as long as the new ones.
-            units = units.saturating_add(self.newest().map_or(0, |slot| slot.units)).min(grain.max_units());
-            self.pop();
-        }
         let distance = (position - self.base()).min(grain.max_distance());
-        self.store.append(distance << grain.unit_bits() | units, grain);
+        self.store.append(distance << grain.unit_bits() | units.min(grain.max_units()), grain);
+    }
+
+    /// Makes room for one more slot if there is none: the units of a slot move to the next slot. Of
+    /// the neighbours within one interval of `width` positions, aligned to the epoch, these are the
+    /// two that lie closest together. So no unit ever moves by `width` or more, however often room
+    /// is made.
+    pub fn make_room(&mut self, width: u64) {
+        if self.len() < MAX_SLOTS {
+            return;
+        }
+        let width = width.max(1);
+        let slots: Vec<Slot> = self.iter().collect();
+        let closest = slots
+            .iter()
+            .zip(slots.iter().skip(1))
+            .enumerate()
+            .filter(|(_, (older, newer))| older.position / width == newer.position / width)
+            .min_by_key(|(_, (older, newer))| newer.position - older.position);
+        let Some((moved, _)) = closest else { return };
+        let mut left = Self::new(self.grain());
+        let mut units = 0;
+        for (at, slot) in slots.iter().enumerate() {
+            units += slot.units;
+            if at != moved {
+                left.push(slot.position, units);
+                units = 0;
+            }
+        }
+        *self = left;
     }
 
     /// Removes the newest slot.

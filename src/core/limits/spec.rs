@@ -253,7 +253,8 @@ impl Limit {
 
     /// True if both own the same usage. They have the same `name=`; or they have no name, but the
     /// same algorithm, period, `per`, `start` and `tz`, and the same place among the limits of
-    /// their set that count alike. Count, burst, keep, block and shadow do not matter.
+    /// their set that count alike. Count, burst, keep, block and shadow do not matter, but for a
+    /// bucket of count 0: it keeps no usage, so it is no other limit's.
     ///
     /// ```
     /// use floodgate::core::limits::Limits;
@@ -268,11 +269,12 @@ impl Limit {
     /// assert!(!fixed.same_identity(raised));
     /// ```
     pub fn same_identity(&self, other: &Self) -> bool {
-        match (&self.name, &other.name) {
+        let alike = match (&self.name, &other.name) {
             (Some(a), Some(b)) => a == b,
             (None, None) => self.twin == other.twin && self.counts_alike(other),
             _ => false,
-        }
+        };
+        alike && self.rule.keeps_usage() == other.rule.keeps_usage()
     }
 
     /// A hash that is equal for limits of the same identity, and most likely different for others.
