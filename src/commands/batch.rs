@@ -2,14 +2,14 @@
 
 use crate::commands::arguments::{ArgCursor, CRITICAL, KEY, LIMITS, chosen, cost, flags};
 use crate::commands::options::Options;
-use crate::core::limits::{self, Limit, LimitStatus, MAX_LIMITS, MAX_UNLISTED, Request, State, limit_quota};
+use crate::core::limits::{self, Limit, LimitStatus, Request, State};
 use crate::core::retry_after::RetryAfter;
 use crate::core::text::token::shown;
 use crate::core::time::Micros;
 use crate::limiter::Error;
-use crate::limiter::acquire::AcquireDecision;
+use crate::limiter::acquire::{AcquireDecision, status_only};
 use crate::limiter::apply::EffectBatch;
-use crate::limiter::ends::PinEnd;
+use crate::limiter::ends::{PinEnd, all_at_once, tried_out};
 use crate::limiter::reply::{Index, RateLimitReply};
 use crate::limiter::resolve::{KeyView, Source};
 use crate::limiter::track::{self, Recording};
@@ -21,11 +21,11 @@ use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply::{Each, Reply};
 use crate::server::keys::key::Key;
 use crate::server::load::argument::Argument;
-use crate::server::main_thread::MainThread;
 use crate::settings;
 use crate::types::effect::ratelimit::{AppliedRateLimit, RateLimitEffect};
 use crate::types::ratelimit::RateLimit;
 use rustc_hash::{FxBuildHasher, FxHashSet};
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::slice;
 
@@ -94,23 +94,27 @@ pub fn batch(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let now = ctx.now();
     ctx.settle_keys(batch.items.iter().map(|item| item.key));
     let mut opened = batch.open(ctx, now)?;
-    let denied = || opened.decision.iter().any(|one| one.reply.granted == 0);
-    let decision = if !opened.shared && (batch.mode == Mode::Each || !denied()) {
+    let alone: Vec<RateLimitReply> = opened.decision.iter().map(|one| one.reply).collect();
+    let decision = if !opened.shared && (batch.mode == Mode::Each || all_granted(&alone)) {
         opened.decision.iter_mut().for_each(AcquireDecision::close);
         batch.take_apart(ctx, opened, now)?
     } else {
         let closes = opened.decision.iter().any(AcquireDecision::would_close);
+        let shared = opened.shared;
         drop(opened);
-        let denials = if batch.mode == Mode::All { batch.blame(ctx, closes, now)? } else { None };
-        if let Some(denials) = denials {
-            denials
-        } else {
-            batch.refuse_too_many_limits(ctx, now)?;
+        let played = if shared { batch.play(ctx, now, now)? } else { alone };
+        if batch.mode == Mode::Each || all_granted(&played) {
             batch.in_turn(ctx, now)?
+        } else {
+            batch.blame(ctx, closes, &played, now)?
         }
     };
     batch.answer(ctx, now, &decision);
     Ok(())
+}
+
+fn all_granted(replies: &[RateLimitReply]) -> bool {
+    replies.iter().all(|reply| reply.granted > 0)
 }
 
 /// All keys of a batch, and a decision on each item as if it came alone.
@@ -228,39 +232,38 @@ impl<'a> Batch<'a> {
         Ok(decision)
     }
 
-    /// Refuses a batch, before anything is taken, if its items would leave aside more limits on one
-    /// key than a key remembers.
-    fn refuse_too_many_limits(&self, ctx: &Context<'_>, now: Micros) -> Result<(), Error> {
-        let mut texts: HashMap<&[u8], HashSet<&[u8]>> = HashMap::new();
-        for item in &self.items {
-            texts.entry(item.key.bytes()).or_default().insert(item.limits);
-        }
-        let mut played: HashMap<&[u8], Option<RateLimit>> = HashMap::new();
-        for (name, texts) in texts {
-            let item = self.items.iter().find(|item| item.key.bytes() == name);
-            let Some(item) = item.filter(|_| texts.len() > 1) else { continue };
-            let key = ctx.write(item.key);
-            let held = key.value::<RateLimit>()?;
-            let unlisted = held.as_deref().map_or(0, |value| value.unlisted().len());
-            if unlisted + (texts.len() + 1) * MAX_LIMITS > MAX_UNLISTED {
-                played.insert(name, held.as_deref().map(RateLimit::simulation));
+    /// Decides the items at `at`, one after the other, each on what the items before it left. The
+    /// keys stay as they are.
+    ///
+    /// # Errors
+    /// An item would leave aside more limits on its key than a key remembers.
+    fn play(&self, ctx: &Context<'_>, at: Micros, now: Micros) -> Result<Vec<RateLimitReply>, Error> {
+        let mut copies: HashMap<&[u8], Option<RateLimit>> = HashMap::new();
+        let mut replies = Vec::with_capacity(self.items.len());
+        for (position, item) in self.items.iter().enumerate() {
+            let of_item = |error: Error| error.of_item("item", position);
+            let copy = match copies.entry(item.key.bytes()) {
+                Entry::Occupied(there) => there.into_mut(),
+                Entry::Vacant(free) => {
+                    let key = ctx.write(item.key);
+                    let held = key.value::<RateLimit>()?;
+                    free.insert(tried_out(KeyView::of(ctx, item.key, held.as_deref(), now))?)
+                }
+            };
+            let mut one = self.decide(ctx, item, copy.as_ref(), at).map_err(of_item)?;
+            if self.mode == Mode::Each {
+                one.close();
             }
-        }
-        for (at, item) in self.items.iter().enumerate() {
-            let Some(value) = played.get_mut(item.key.bytes()) else { continue };
-            let mut one =
-                self.decide(ctx, item, value.as_ref(), now).map_err(|error| error.of_item("item", at))?;
-            one.close();
             one.change(ctx.main(), |change| {
-                let effect = RateLimitEffect { now, expires: false, change };
-                let applied = effect.apply(ctx.main(), value.as_mut());
-                if let Ok(AppliedRateLimit::Created(created, _)) = applied {
-                    *value = Some(created.simulation());
+                let effect = RateLimitEffect { now: at, expires: false, change };
+                if let Ok(AppliedRateLimit::Created(created, _)) = effect.apply(ctx.main(), copy.as_mut()) {
+                    *copy = Some(created.simulation());
                 }
                 Ok::<(), Error>(())
             })?;
+            replies.push(one.reply);
         }
-        Ok(())
+        Ok(replies)
     }
 
     /// Records what must be recorded of a batch of which nothing was granted: a clock that stepped
@@ -295,36 +298,21 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// The replies if not all items can be granted; `None` if they can. `closes` is true if some
-    /// item alone closes limits.
+    /// The replies to a batch of which not all items can be granted. `played` are the replies to the
+    /// items one after the other. `closes` is true if some item alone closes limits.
     fn blame(
         &self,
         ctx: &'a Context<'a>,
         closes: bool,
+        played: &[RateLimitReply],
         now: Micros,
-    ) -> Result<Option<Vec<AcquireDecision>>, Error> {
+    ) -> Result<Vec<AcquireDecision>, Error> {
         let mut effects = EffectBatch::new(ctx);
         if closes {
             self.close(ctx, now, &mut effects)?;
         }
-        let mut verdicts = Vec::with_capacity(self.items.len());
-        let (mut wanted, mut after_pins) = (Demand::default(), Demand::default());
-        for item in &self.items {
-            let key = ctx.write(item.key);
-            let held = key.value::<RateLimit>()?;
-            let mut decision = self.decide(ctx, item, held.as_deref(), now)?;
-            if !matches!(decision.reply.index, Index::Blocked | Index::Queue) {
-                let (alone, value) = (decision.reply, held.as_deref());
-                decision.reply =
-                    self.part(ctx.main(), item, alone, value, now, &mut wanted, &mut after_pins)?;
-            }
-            verdicts.push(decision);
-        }
-        if verdicts.iter().all(|decision| decision.reply.granted > 0) {
-            return Ok(None);
-        }
-        let longest =
-            verdicts.iter().map(|decision| decision.reply.status.retry).max().unwrap_or(RetryAfter::Now);
+        let verdicts = self.judge(ctx, played, now, now)?;
+        let longest = self.longest_wait(ctx, &verdicts, now);
         let denied = |one: AcquireDecision| {
             let mut reply = one.reply;
             if reply.granted > 0 {
@@ -336,49 +324,91 @@ impl<'a> Batch<'a> {
         };
         let verdicts: Vec<AcquireDecision> = verdicts.into_iter().map(denied).collect();
         self.record_denied(ctx, &verdicts, now, effects)?;
-        Ok(Some(verdicts))
+        Ok(verdicts)
     }
 
-    /// The reply to an item as a part of its batch. `alone` is its reply as if it came alone. The
+    /// What each item would be answered at `at` as a part of its batch. `played` are the replies to
+    /// the items one after the other at that time.
+    fn judge(
+        &self,
+        ctx: &Context<'_>,
+        played: &[RateLimitReply],
+        at: Micros,
+        now: Micros,
+    ) -> Result<Vec<AcquireDecision>, Error> {
+        let (mut wanted, mut after_pins) = (Demand::default(), Demand::default());
+        let judged = self.items.iter().zip(played).map(|(item, played)| {
+            let key = ctx.write(item.key);
+            let held = key.value::<RateLimit>()?;
+            let found = KeyView::of(ctx, item.key, held.as_deref(), now);
+            let copy = if at > now { tried_out(found)? } else { None };
+            let found = found.at(copy.as_ref().or(found.value), at);
+            let mut decision = self.decide(ctx, item, found.value, at)?;
+            let denial = self.denial(found, item, &mut wanted, &mut after_pins)?;
+            let reply = &mut decision.reply;
+            match (reply.index, denial) {
+                // A block or a queue stands until then, and the batch may have to wait for longer.
+                (Index::Blocked | Index::Queue, Some(denial)) => {
+                    reply.status.retry = reply.status.retry.max(denial.status.retry);
+                }
+                (Index::Blocked | Index::Queue, None) => {}
+                _ if played.granted > 0 => {
+                    let before = status_only(found, Some(item.limits), &self.request(item))?;
+                    reply.granted = played.granted;
+                    reply.status = LimitStatus { retry: RetryAfter::Now, ..before };
+                }
+                (_, denial) => *reply = denial.unwrap_or(*played),
+            }
+            Ok(decision)
+        });
+        judged.collect()
+    }
+
+    /// The time until all items would be granted at once.
+    fn longest_wait(&self, ctx: &Context<'_>, verdicts: &[AcquireDecision], now: Micros) -> RetryAfter {
+        let longest = |all: &[AcquireDecision]| {
+            all.iter().map(|one| one.reply.status.retry).max().unwrap_or(RetryAfter::Now)
+        };
+        if verdicts.iter().any(|one| one.reply.index == Index::Queue) {
+            // Nobody knows who joins a queue until then.
+            return longest(verdicts);
+        }
+        all_at_once(longest(verdicts), now, |then| {
+            let played = self.play(ctx, then, now)?;
+            if all_granted(&played) {
+                return Ok(RetryAfter::Now);
+            }
+            Ok(longest(&self.judge(ctx, &played, then, now)?))
+        })
+    }
+
+    /// The denial of an item whose limits cannot give what the batch so far and the item want. The
     /// item's demand is added to `wanted`, and its demand after the key's pin has ended to
     /// `after_pins`.
-    #[allow(clippy::too_many_arguments)]
-    fn part(
+    fn denial(
         &self,
-        main: MainThread,
+        found: KeyView<'_>,
         item: &BatchItem<'a>,
-        alone: RateLimitReply,
-        value: Option<&RateLimit>,
-        now: Micros,
         wanted: &mut Demand<'a>,
         after_pins: &mut Demand<'a>,
-    ) -> Result<RateLimitReply, Error> {
-        let (name, request) = (item.key.bytes(), self.request(item));
-        let found = KeyView { main, name, value, now };
+    ) -> Result<Option<RateLimitReply>, Error> {
         let (resolved, source) = found.resolve(Some(item.limits))?;
-        let Some((limits, states)) = found.usage_of(&resolved) else { return Ok(alone) };
-        let set = limits.get(main);
-        let demands = wanted.add(name, set.limits(), request);
-        let mut reply = as_part(alone, &request, set.limits(), &states, &demands, now);
+        let Some((limits, states)) = found.usage_of(&resolved) else { return Ok(None) };
+        let set = limits.get(found.main);
+        let (key, request) = (item.key.bytes(), self.request(item));
+        let mut denial = wanted.add(key, set.limits(), &states, found.now, &request);
         // The limits that hold later are looked up again.
         drop(set);
         if source == Source::Pin {
             let pin_end = PinEnd::of(found, |then| {
-                let granted = RateLimitReply {
-                    granted: item.cost,
-                    status: LimitStatus::UNLIMITED,
-                    index: Index::Limit(0),
-                };
-                let mut none_after = Demand::default();
-                let part =
-                    self.part(main, item, granted, then.value, then.now, after_pins, &mut none_after)?;
-                Ok(part.status.retry)
+                let denial = self.denial(then, item, after_pins, &mut Demand::default())?;
+                Ok(denial.map_or(RetryAfter::Now, |denial| denial.status.retry))
             });
-            if let Some(pin_end) = pin_end.filter(|_| reply.granted == 0) {
-                reply.status.retry = pin_end.wait(reply.status.retry, now);
+            if let Some((pin_end, denial)) = pin_end.zip(denial.as_mut()) {
+                denial.status.retry = pin_end.wait(denial.status.retry, found.now);
             }
         }
-        Ok(reply)
+        Ok(denial)
     }
 }
 
@@ -399,59 +429,52 @@ fn apply_decision<'a>(
     recording.beside(effects, key, counted, |make| decision.change(ctx.main(), make))
 }
 
-/// The reply to an item as a part of its batch. It is denied if the items before it leave too
-/// little. Otherwise its status is that before anything is taken.
-fn as_part(
-    alone: RateLimitReply,
-    request: &Request,
-    limits: &[Limit],
-    states: &[State],
-    demands: &[Request],
-    now: Micros,
-) -> RateLimitReply {
-    // Demands only add up, so a limit that denies the item alone denies it here, too.
-    let mut denial: Option<RateLimitReply> = None;
-    for (index, ((limit, state), demand)) in limits.iter().zip(states).zip(demands).enumerate() {
-        let decision = limits::decide(slice::from_ref(limit), slice::from_ref(state), now, demand);
-        if !decision.is_granted() && denial.is_none_or(|longest| decision.status.retry > longest.status.retry)
-        {
-            denial = Some(RateLimitReply { granted: 0, status: decision.status, index: Index::Limit(index) });
-        }
-    }
-    let mut reply = denial.unwrap_or(alone);
-    if reply.granted > 0
-        && let Index::Limit(index) = reply.index
-        && let Some((limit, state)) = limits.get(index).zip(states.get(index))
-        // Under shadow limits alone the item is unlimited, and no limit binds.
-        && reply.status.limit.is_some()
-    {
-        let taken = if limit.per_call() { request.calls } else { request.cost };
-        reply.status.remaining = reply.status.remaining.map(|left| left.saturating_add(taken));
-        reply.status.reset = limit_quota(limit, state, now, 1).reset;
-    }
-    reply
-}
-
-/// The demand of a batch on each limit of each key so far.
+/// The units that the items of a batch so far take from each limit of each key.
 #[derive(Debug, Default)]
-struct Demand<'a>(HashMap<&'a [u8], Vec<(Limit, Request)>>);
+struct Demand<'a>(HashMap<&'a [u8], Vec<(Limit, u64)>>);
 
 impl<'a> Demand<'a> {
-    /// Adds the demand of an item. Returns the demands of the items so far on each of its limits.
-    /// Limits are the same if they count the same usage.
-    fn add(&mut self, key: &'a [u8], limits: &[Limit], request: Request) -> Vec<Request> {
-        let all = self.0.entry(key).or_default();
-        let mut demands = Vec::with_capacity(limits.len());
-        for limit in limits {
-            if let Some((_, sum)) = all.iter_mut().find(|(other, _)| other.same_identity(limit)) {
-                sum.cost = sum.cost.saturating_add(request.cost);
-                sum.calls = sum.calls.saturating_add(request.calls);
-                demands.push(*sum);
-            } else {
-                all.push((limit.clone(), request));
-                demands.push(request);
+    /// Adds the units of an item. Returns its denial if the limits cannot give that much.
+    fn add(
+        &mut self,
+        key: &'a [u8],
+        limits: &[Limit],
+        states: &[State],
+        now: Micros,
+        request: &Request,
+    ) -> Option<RateLimitReply> {
+        let mut denial: Option<RateLimitReply> = None;
+        for (index, (limit, state)) in limits.iter().zip(states).enumerate() {
+            let charged = if limit.per_call() { request.calls } else { request.cost };
+            let units = self.of(key, limit).saturating_add(charged);
+            let asked = Request { cost: units, calls: units, ..*request };
+            let decision = limits::decide(slice::from_ref(limit), slice::from_ref(state), now, &asked);
+            // What a shadow limit denies, it does not count.
+            if decision.shadow_denied.is_empty() {
+                self.set(key, limit, units);
+            }
+            let status = decision.status;
+            if !decision.is_granted() && denial.is_none_or(|longest| status.retry > longest.status.retry) {
+                denial = Some(RateLimitReply { granted: 0, status, index: Index::Limit(index) });
             }
         }
-        demands
+        denial
+    }
+
+    /// The units that the items so far take from a limit. Under another algorithm it starts fresh.
+    fn of(&self, key: &[u8], limit: &Limit) -> u64 {
+        let all = self.0.get(key).map_or(&[][..], Vec::as_slice);
+        let found = all.iter().find(|(other, _)| other.same_identity(limit));
+        found
+            .filter(|(other, _)| other.algorithm_name() == limit.algorithm_name())
+            .map_or(0, |&(_, units)| units)
+    }
+
+    fn set(&mut self, key: &'a [u8], limit: &Limit, units: u64) {
+        let all = self.0.entry(key).or_default();
+        match all.iter_mut().find(|(other, _)| other.same_identity(limit)) {
+            Some(there) => *there = (limit.clone(), units),
+            None => all.push((limit.clone(), units)),
+        }
     }
 }

@@ -12,6 +12,7 @@ use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::apply;
 use crate::limiter::apply::{EffectBatch, commit_with};
+use crate::limiter::ends::all_at_once;
 use crate::limiter::reply::{Index, RateLimitReply};
 use crate::limiter::reserve::{ReserveDecision, Terms, decide, is_open, released, send};
 use crate::limiter::resolve::KeyView;
@@ -139,6 +140,7 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     call.even_out(ctx, &mut all, &terms, torn, now)?;
     let longest = all.iter().filter(|one| one.reply.granted == 0).map(|one| one.reply.status.retry).max();
     if let Some(longest) = longest {
+        let longest = call.longest_wait(ctx, &all, &terms, torn, longest, now);
         call.deny_all(ctx, &mut all, longest, now);
     }
     let mut effects = EffectBatch::new(ctx);
@@ -195,6 +197,30 @@ impl ReserveCall<'_> {
             all.push(one);
         }
         Ok(Some(all))
+    }
+
+    /// The time until all keys would grant the reservation at once. `longest` is the longest wait on
+    /// one of them.
+    fn longest_wait(
+        &self,
+        ctx: &Context<'_>,
+        all: &[ReserveDecision],
+        terms: &Terms<'_>,
+        torn: bool,
+        longest: RetryAfter,
+        now: Micros,
+    ) -> RetryAfter {
+        if self.items.len() == 1 || all.iter().any(|one| one.reply.index == Index::Queue) {
+            return longest;
+        }
+        all_at_once(longest, now, |then| {
+            let mut longest = RetryAfter::Now;
+            for (at, item) in self.items.iter().enumerate() {
+                let one = self.decide(ctx, &ctx.write(item.key), at, terms, torn, then)?;
+                longest = longest.max(one.reply.status.retry);
+            }
+            Ok(longest)
+        })
     }
 
     /// Denies the reservation on all keys, because one of them denies it.

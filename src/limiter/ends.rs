@@ -1,8 +1,10 @@
 //! Retries across the known end of a pin or a block that was set with FOR.
 
 use crate::core::retry_after::RetryAfter;
+use crate::core::text::duration::MILLISECOND;
 use crate::core::time::Micros;
 use crate::limiter::Error;
+use crate::limiter::apply::refused;
 use crate::limiter::resolve::KeyView;
 use crate::types::effect::ratelimit::{RateLimitChange, RateLimitEffect};
 use crate::types::ratelimit::RateLimit;
@@ -44,13 +46,53 @@ fn pin_end(value: &RateLimit, now: Micros) -> Option<Micros> {
     value.pin(now)?.validity.until(now).end()
 }
 
-/// Whether a wait is over before `end`.
+/// Whether a wait, as replies show it, is over before `end`: they round up to milliseconds.
 fn is_before(wait: RetryAfter, end: Micros, now: Micros) -> bool {
     match wait {
         RetryAfter::Now => true,
-        RetryAfter::After(us) => now.plus(us) < end,
+        RetryAfter::After(us) => now.plus(us.div_ceil(MILLISECOND).saturating_mul(MILLISECOND)) < end,
         RetryAfter::Never => false,
     }
+}
+
+/// How often [`all_at_once`] asks again. Two or three times are enough unless many ends follow one
+/// another.
+const ROUNDS: u32 = 8;
+
+/// The time until a request of several parts is granted as a whole. `longest` is the longest wait
+/// of a part by itself; at its end a pin or a block of another part may have ended.
+///
+/// `longest_at` decides all parts at a moment, and returns the longest wait of one from then on.
+pub fn all_at_once(
+    longest: RetryAfter,
+    now: Micros,
+    mut longest_at: impl FnMut(Micros) -> Result<RetryAfter, Error>,
+) -> RetryAfter {
+    let mut wait = longest;
+    for _ in 0..ROUNDS {
+        let RetryAfter::After(us) = wait else { return wait };
+        match longest_at(now.plus(us)) {
+            Ok(RetryAfter::Now) => return wait,
+            Ok(RetryAfter::After(more)) => wait = RetryAfter::After(us.saturating_add(more)),
+            // A request that is refused then is not granted by waiting.
+            Ok(RetryAfter::Never) | Err(_) => return RetryAfter::Never,
+        }
+    }
+    wait
+}
+
+/// A copy of a key's value on which changes can be tried out. A clock that stepped back is recorded
+/// on it, as by the first command that grants, denies or changes something.
+///
+/// # Errors
+/// The change does not fit.
+pub fn tried_out(found: KeyView<'_>) -> Result<Option<RateLimit>, Error> {
+    let Some(mut copy) = found.value.map(RateLimit::simulation) else { return Ok(None) };
+    if found.stepped_back() {
+        let touch = RateLimitEffect { now: found.now, expires: false, change: RateLimitChange::Touch(None) };
+        touch.apply(found.main, Some(&mut copy)).map_err(refused)?;
+    }
+    Ok(Some(copy))
 }
 
 /// The time until a request is granted that is decided again at `then`.
@@ -60,19 +102,10 @@ fn wait_beyond(
     later: impl FnOnce(KeyView<'_>) -> Result<RetryAfter, Error>,
 ) -> RetryAfter {
     let now = found.now;
-    let wait = match found.value {
-        Some(value) if found.stepped_back() => {
-            // By then, the first command that grants, denies or changes something has recorded the
-            // step.
-            let mut recorded = value.simulation();
-            let change = RateLimitChange::Touch(None);
-            let touch = RateLimitEffect { now, expires: false, change };
-            match touch.apply(found.main, Some(&mut recorded)) {
-                Ok(_) => later(found.at(Some(&recorded), then)),
-                Err(_) => return RetryAfter::Never,
-            }
-        }
-        value => later(found.at(value, then)),
+    let wait = if found.stepped_back() {
+        tried_out(found).and_then(|recorded| later(found.at(recorded.as_ref(), then)))
+    } else {
+        later(found.at(found.value, then))
     };
     match wait {
         Ok(RetryAfter::Now) => RetryAfter::until(then, now),

@@ -258,80 +258,137 @@ fn a_thousand_items_in_one_command() {
     }
 }
 
-#[test]
-fn all_or_nothing_whatever_the_batch() {
+/// Random batches. EACH of the same items, on copies of the keys, is the model of ALL.
+fn all_or_nothing(texts: &[&str], most_apart_us: i64, operators: bool) {
     let server = at_t0();
     let mut dice = Dice::new(1);
-    let texts = [
-        "9/s",
-        "12/s,40/m",
-        "40/m,bucket:10/s:burst=15",
-        "bucket:10/s:burst=20,5/s:per=call",
-        "3/s:shadow:name=t,30/m:keep=20%",
-        "unlimited,fixed:20/3s",
-    ];
-    let (mut granted, mut denied) = (0, 0);
-    let mut now = T0;
-    for _ in 0..300 {
-        now += dice.below(2_000_000);
-        server.clock_set(now);
-        let items: Vec<_> = (0..=dice.below(5))
-            .map(|_| {
-                let limits = dice.one_of(&texts);
-                (format!("k{}", dice.below(3)), limits, 1 + dice.below(7_u64))
-            })
-            .collect();
-        let text = items
-            .iter()
-            .map(|(key, limits, cost)| format!(" {key} {limits} {cost}"))
-            .collect::<Vec<_>>()
-            .concat();
-        let command = format!("ALL {}{text}", items.len());
-        let digest = |server: &Server| server.line("DEBUG DIGEST").text();
-        let before = digest(&server);
-        // The same items one by one on copies of the keys are the model.
+    let copy = |server: &Server| {
         for key in ["k0", "k1", "k2"] {
             server.line(&format!("DEL copy-{key}"));
             server.line(&format!("COPY {key} copy-{key}"));
         }
-        let copies = items
-            .iter()
-            .map(|(key, limits, cost)| format!(" copy-{key} {limits} {cost}"))
-            .collect::<Vec<_>>()
-            .concat();
-        let each = batch(&server, &format!("EACH {}{copies}", items.len()));
-        let fits = each.iter().all(|item| item.is_granted());
+    };
+    let digest = |server: &Server| server.line("DEBUG DIGEST").text();
+    let (mut all_granted, mut all_denied) = (0, 0);
+    let mut now = T0;
+    for _ in 0..300 {
+        now += dice.below(most_apart_us);
+        server.clock_set(now);
+        if operators && dice.once_in(3) {
+            let key = format!("k{}", dice.below(3));
+            let seconds = 1 + dice.below(5);
+            let limits = dice.one_of(texts);
+            server.line(&match dice.below(3) {
+                0 => format!("RL.BLOCK {key} FOR {seconds}s"),
+                1 => format!("RL.PIN {key} {limits} FOR {seconds}s"),
+                _ => format!("RL.PIN {key} unlimited FOR {seconds}s"),
+            });
+        }
+        let items: Vec<_> = (0..=dice.below(5))
+            .map(|_| (format!("k{}", dice.below(3)), dice.one_of(texts), 1 + dice.below(7_u64)))
+            .collect();
+        let on = |prefix: &str| {
+            let items = items.iter().map(|(key, limits, cost)| format!(" {prefix}{key} {limits} {cost}"));
+            format!("{}{}", items.len(), items.collect::<String>())
+        };
+        let command = format!("ALL {}", on(""));
+        let before = digest(&server);
+        copy(&server);
+        let each = batch(&server, &format!("EACH {}", on("copy-")));
         server.line("DEL copy-k0 copy-k1 copy-k2");
         assert_eq!(digest(&server), before);
         let all = batch(&server, &command);
-        if fits {
-            granted += 1;
+        if each.iter().all(RateLimitReply::is_granted) {
+            all_granted += 1;
             assert_eq!(all, each, "{command}");
             continue;
         }
-        denied += 1;
+        all_denied += 1;
         assert_eq!(digest(&server), before, "{command}: {all:?}");
-        assert!(all.iter().all(|item| !item.is_granted()), "{command}: {all:?}");
-        assert!(all.iter().any(|item| item.index >= 0), "somebody is to blame: {command}: {all:?}");
+        assert!(!all.iter().any(RateLimitReply::is_granted), "{command}: {all:?}");
+        assert!(all.iter().any(|item| item.index != BY_ANOTHER_ITEM), "{command}: {all:?}");
+        let others = || all.iter().filter(|item| item.index == BY_ANOTHER_ITEM);
         let waits = all.iter().map(|item| item.retry_after_ms);
-        let never = waits.clone().any(|wait| wait < 0);
-        let longest = if never { -1 } else { waits.max().unwrap() };
-        assert!(
-            all.iter().all(|item| item.index != BY_ANOTHER_ITEM || item.retry_after_ms == longest),
-            "{command}: {all:?}"
-        );
-        // After the longest wait the whole is granted, and not 2 ms earlier.
-        if longest >= 2 {
-            for (wait, granted) in [(longest - 2, false), (longest, true)] {
-                for key in ["k0", "k1", "k2"] {
-                    server.line(&format!("COPY {key} copy-{key} REPLACE"));
-                }
-                server.clock_set(now + wait * 1000);
-                let then = batch(&server, &format!("ALL {}{copies}", items.len()));
-                assert_eq!(then[0].is_granted(), granted, "{command} {wait} ms after {all:?}: {then:?}");
-                server.line("DEL copy-k0 copy-k1 copy-k2");
-            }
+        let longest = if waits.clone().any(|wait| wait < 0) { -1 } else { waits.max().unwrap() };
+        if !operators {
+            assert!(others().all(|item| item.retry_after_ms == longest), "{command}: {all:?}");
+        }
+        // Where a pin ends meanwhile, only the items that the others deny tell how long the whole
+        // has to wait.
+        let Some(wait) = others().next().map(|item| item.retry_after_ms).or((!operators).then_some(longest))
+        else {
+            continue;
+        };
+        // After it the whole is granted, and not 2 ms earlier.
+        let moments = match wait {
+            -1 => vec![(1000, false), (10_000, false), (3_600_000, false)],
+            0 | 1 => vec![(wait, true)],
+            _ => vec![(wait - 2, false), (wait, true)],
+        };
+        for (wait, granted) in moments {
+            copy(&server);
+            server.clock_set(now + wait * 1000);
+            let then = batch(&server, &format!("ALL {}", on("copy-")));
+            assert_eq!(then[0].is_granted(), granted, "{command} {wait} ms after {all:?}: {then:?}");
+            server.line("DEL copy-k0 copy-k1 copy-k2");
+            server.clock_set(now);
         }
     }
-    assert!(granted > 50 && denied > 50, "{granted} granted, {denied} denied");
+    assert!(all_granted > 20 && all_denied > 20, "{all_granted} granted, {all_denied} denied");
+}
+
+const PLAIN: [&str; 6] = [
+    "9/s",
+    "12/s,40/m",
+    "40/m,bucket:10/s:burst=15",
+    "bucket:10/s:burst=20,5/s:per=call",
+    "3/s:shadow:name=t,30/m:keep=20%",
+    "unlimited,fixed:20/3s",
+];
+
+#[test]
+fn all_or_nothing_whatever_the_batch() {
+    all_or_nothing(&PLAIN, 2_000_000, false);
+}
+
+#[test]
+fn all_or_nothing_with_pins_and_blocks() {
+    all_or_nothing(&PLAIN, 2_000_000, true);
+}
+
+/// One usage that items charge by call and by cost, under other periods and algorithms, and in
+/// shadow.
+#[test]
+fn all_or_nothing_under_one_name() {
+    let texts = [
+        "12/s:name=t",
+        "6/s:name=t:per=call",
+        "40/2s:name=t",
+        "bucket:12/s:name=t",
+        "3/s:name=t:shadow",
+        "fixed:20/3s:name=t",
+    ];
+    all_or_nothing(&texts, 200_000, false);
+}
+
+#[test]
+fn a_batch_on_a_blocked_key_waits_for_the_whole_batch() {
+    let server = at_t0();
+    server.line("RL.BLOCK a FOR 10s");
+    let never = denied().limit(1).remaining(0).blocked();
+    let [first, second] = batch(&server, "ALL 2 a 1/h 1 a 1/h 1")[..] else { panic!("two items") };
+    assert_eq!(first, never.retry_ms(10_000));
+    assert_eq!(second, never.retry_never());
+    assert!(server.line("RL.ACQUIRE b 3/10s COST 2").rate_limit().is_granted());
+    server.line("RL.BLOCK b FOR 5s");
+    assert_eq!(batch(&server, "ALL 2 b 3/10s 1 b 3/10s 1")[1].retry_after_ms, 10_000);
+    // A pin that ends before the block.
+    server.line("RL.PIN p unlimited FOR 1s");
+    let [pinned, blocked] = batch(&server, "ALL 2 p 1/h 5 a 1/h 1")[..] else { panic!("two items") };
+    assert_eq!(pinned, denied().unlimited().retry_never().by_another_item());
+    assert_eq!(blocked, denied().limit(1).remaining(0).retry_ms(10_000).blocked());
+    assert_eq!(
+        server.line("RL.RESERVE 2 p 1/h a 10/h COST 5 TTL 1m ID x").items()[1].items()[0].rate_limit(),
+        denied().unlimited().retry_never().by_another_item()
+    );
 }

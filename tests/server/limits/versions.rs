@@ -109,3 +109,27 @@ fn a_limit_not_listed_keeps_its_usage() {
         assert_eq!(left(limits), 59 - i64::try_from(step / 6).unwrap(), "{step}: {limits}");
     }
 }
+
+/// A bucket that an operator closes with a count of 0 refills meanwhile, as if it had stayed open,
+/// and whatever is charged or taken under the 0.
+#[test]
+fn a_closed_bucket_refills_meanwhile() {
+    let server = Server::start();
+    for (key, between) in [
+        ("c", "RL.POLICY SET p bucket:0/s,1000/d PREFIX c; RL.CHARGE c COST 1"),
+        ("k", "RL.ACQUIRE k 10/s,bucket:0/s:shadow"),
+        ("named", "RL.ACQUIRE named 10/s,bucket:0/s:name=a:shadow"),
+    ] {
+        server.clock_set(T0.cast_signed());
+        let limit = if key == "named" { "bucket:5/s:name=a" } else { "bucket:5/s" };
+        assert!(server.line(&format!("RL.ACQUIRE {key} {limit} COST 5")).rate_limit().is_granted());
+        for command in between.split("; ") {
+            server.line(command);
+        }
+        server.clock_advance(400_000);
+        let then = || server.line(&format!("RL.ACQUIRE {key} {limit} COST 3")).rate_limit();
+        assert_eq!(then().retry_after_ms, 200, "{key}");
+        server.clock_advance(200_000);
+        assert!(then().is_granted(), "{key}");
+    }
+}

@@ -69,6 +69,20 @@ fn pins_without_an_end_and_blocks() {
 }
 
 /// Every command that takes says the same.
+/// Replies tell milliseconds. A pin that would let the call through for less than the rest of one,
+/// because its block ends first, lets it through at no moment that a reply can name.
+#[test]
+fn a_pin_that_outlives_its_block_by_microseconds() {
+    let server = at_t0();
+    server.ok("RL.BLOCK k FOR 5s");
+    server.clock_advance(5);
+    server.ok("RL.PIN k unlimited FOR 5s");
+    assert_eq!(acquire(&server, "k 1/h COST 2").retry_after_ms, -1);
+    assert_eq!(acquire(&server, "k 3/h COST 2").retry_after_ms, 5000);
+    server.clock_advance(5_000_000);
+    assert_acquire(&server, "k 3/h COST 2", granted(2).limit(3).remaining(1));
+}
+
 #[test]
 fn every_command_knows_them() {
     let server = at_t0();
