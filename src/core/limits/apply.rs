@@ -7,7 +7,7 @@
 //! and is passed over.
 
 use super::algorithm::Filled;
-use super::decide::Taken;
+use super::decision::Taken;
 use super::layer::Layer;
 use super::rule::{Rule, State};
 use super::spec::Limit;

@@ -6,7 +6,7 @@
 //! versions of a client that take turns do not disturb each other. A call that is denied changes
 //! none of this.
 
-use super::decide::LimitMask;
+use super::decision::LimitMask;
 use super::rule::State;
 use super::spec::{Limit, MAX_LIMITS};
 use crate::core::time::Micros;

@@ -10,7 +10,8 @@
 //! | [`rule`] | the one table that lists the algorithms; [`Rule`], [`State`] |
 //! | [`sliding`] + [`slots`] + [`grain`] + `store`, [`bucket`], [`fixed`] + [`calendar`] + [`window`], [`concurrent`], [`throttle`] | one algorithm each |
 //! | [`closing`] | `block=`: a limit that is exceeded closes itself |
-//! | [`mod@decide`], [`reset_after`] | several limits as one decision; a look at one limit |
+//! | [`mod@decide`] + [`request`] + [`decision`] + `limit_view` | several limits as one decision |
+//! | [`mod@limit_quota`], [`reset_after`] | a look at one limit |
 //! | [`apply`] | the changes: take, touch, give back, charge |
 //! | [`change`] | usage finds its limit again after the limits changed |
 //!
@@ -26,13 +27,17 @@ pub mod change;
 pub mod closing;
 pub mod concurrent;
 pub mod decide;
+pub mod decision;
 pub mod fixed;
 pub mod grain;
 pub mod grammar;
 mod hints;
 pub mod layer;
+pub mod limit_quota;
+mod limit_view;
 pub mod options;
 pub mod quantity;
+pub mod request;
 pub mod reset_after;
 pub mod rule;
 pub mod sliding;
@@ -51,8 +56,11 @@ pub use change::{
 };
 pub use closing::{Closed, Closing};
 pub use concurrent::HeldPlaces;
-pub use decide::{Decision, LimitMask, LimitQuota, LimitStatus, Request, Taken, blocks, decide, limit_quota};
+pub use decide::{blocks, decide};
+pub use decision::{Decision, LimitMask, LimitStatus, Taken};
 pub use layer::Layer;
+pub use limit_quota::{LimitQuota, limit_quota};
+pub use request::Request;
 pub use reset_after::ResetAfter;
 pub use rule::{ClosedState, KeptState, Rule, State};
 pub use spec::{

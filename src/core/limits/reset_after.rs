@@ -1,5 +1,7 @@
 //! The time until a limit is full again.
 
+use super::rule::State;
+use super::spec::Limit;
 use crate::core::time::Micros;
 
 /// The time until a limit is full again if nobody asks.
@@ -15,6 +17,17 @@ pub enum ResetAfter {
 impl ResetAfter {
     /// The limit is full.
     pub const NOW: Self = Self::Us(0);
+
+    /// The time until a limit is full again, if `taken` units are taken now and nobody asks
+    /// afterwards.
+    #[inline]
+    pub(super) fn of(limit: &Limit, state: &State, now: Micros, taken: u64) -> Self {
+        if limit.rule().comes_back() {
+            Self::Us(limit.rule().full_after(state, now, taken).since(now))
+        } else {
+            Self::Never
+        }
+    }
 
     /// The time in microseconds; `None` for never.
     pub const fn micros(self) -> Option<u64> {

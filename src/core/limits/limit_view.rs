@@ -1,0 +1,84 @@
+//! One limit as one requester sees it.
+
+use super::request::Request;
+use super::rule::State;
+use super::spec::Limit;
+use crate::core::retry_after::RetryAfter;
+use crate::core::time::Micros;
+
+/// One limit as one requester sees it.
+#[derive(Clone, Copy)]
+pub(super) struct LimitView {
+    /// The units in use.
+    pub used: u64,
+    /// The units that the requester may use.
+    usable: u64,
+    /// The end of its block, if one lasts.
+    closed_until: Option<Micros>,
+}
+
+impl LimitView {
+    pub const NONE: Self = Self { used: 0, usable: 0, closed_until: None };
+
+    #[inline]
+    pub fn of(limit: &Limit, capacity: u64, used: u64, critical: bool) -> Self {
+        let usable = if critical { capacity } else { limit.keep().usable(capacity) };
+        Self { used, usable, closed_until: None }
+    }
+
+    /// The same view, with the block of the limit's state.
+    pub fn with_block(self, state: &State, now: Micros) -> Self {
+        Self { closed_until: state.block().and_then(|block| block.lasts_until(now)), ..self }
+    }
+
+    /// The units that are left for the requester.
+    pub const fn room(self) -> u64 {
+        match self.closed_until {
+            None => self.free(),
+            Some(_) => 0,
+        }
+    }
+
+    /// The time until the request fits and no block lasts.
+    pub fn wait(self, limit: &Limit, state: &State, now: Micros, demand: u64) -> RetryAfter {
+        let units = self.units_wait(limit, state, now, demand);
+        self.closed_until.map_or(units, |end| units.max(RetryAfter::until(end, now)))
+    }
+
+    /// The units that would be left if no block lasted.
+    #[inline]
+    pub const fn free(self) -> u64 {
+        self.usable.saturating_sub(self.used)
+    }
+
+    /// The time until `demand` fits.
+    #[inline]
+    pub fn units_wait(self, limit: &Limit, state: &State, now: Micros, demand: u64) -> RetryAfter {
+        if demand <= self.free() {
+            return RetryAfter::Now;
+        }
+        let Some(target) = self.usable.checked_sub(demand) else { return RetryAfter::Never };
+        match limit.rule().falls_to(state, now, target) {
+            Micros::NEVER => RetryAfter::Never,
+            at => RetryAfter::After(at.since(now)),
+        }
+    }
+
+    /// True if the limit denies the request because it lacks units that will come back, and its
+    /// options say that it closes then. `wait` is the time until the units are back.
+    #[inline]
+    pub fn closes(
+        self,
+        limit: &Limit,
+        state: &State,
+        now: Micros,
+        request: &Request,
+        wait: RetryAfter,
+    ) -> bool {
+        limit.closing().is_some()
+            && matches!(wait, RetryAfter::After(_))
+            // A denial by `keep` alone lacks no units.
+            && limit.capacity().is_some_and(|all| self.used.saturating_add(request.least(limit)) > all)
+            && !state.block().is_some_and(|block| block.covers(now))
+    }
+}
