@@ -10,7 +10,6 @@ use super::closing::Closed;
 use super::decision::{Decision, LimitMask, LimitStatus, Taken};
 use super::limit_view::LimitView;
 use super::request::Request;
-use super::reset_after::ResetAfter;
 use super::rule::State;
 use super::spec::{Charge, Limit, MAX_LIMITS};
 use crate::core::retry_after::RetryAfter;
@@ -72,12 +71,7 @@ fn decide_one(limit: &Limit, capacity: u64, state: &State, now: Micros, request:
     view.used = view.used.saturating_add(units);
     Decision {
         granted,
-        status: LimitStatus {
-            limit: Some(capacity),
-            remaining: Some(view.free()),
-            retry,
-            reset: ResetAfter::of(limit, state, now, units),
-        },
+        status: view.status(limit, state, now, retry, units),
         binding: Some(0),
         taken: Taken::new([units]),
         shadow_denied: LimitMask::default(),
@@ -93,17 +87,11 @@ fn decide_several(limits: &[Limit], states: &[State], now: Micros, request: &Req
     let mut record_clock = false;
     let mut closes = LimitMask::default();
     let mut any_shadow = false;
-    let mut first_unlimited = None;
     // The longest wait among the limits that deny. Among equals the first limit binds.
     let mut longest = RetryAfter::Now;
     let mut binding = None;
     for (index, ((limit, state), view)) in limits.iter().zip(states).zip(&mut views).enumerate() {
-        let Some(capacity) = limit.capacity() else {
-            if !limit.shadow() {
-                first_unlimited = first_unlimited.or(Some(index));
-            }
-            continue;
-        };
+        let Some(capacity) = limit.capacity() else { continue };
         let seen = limit.rule().see(state, now);
         record_clock |= seen.stepped_back;
         *view = LimitView::of(limit, capacity, seen.used, request.critical).with_block(state, now);
@@ -134,11 +122,11 @@ fn decide_several(limits: &[Limit], states: &[State], now: Micros, request: &Req
     };
     let status = binding.and_then(|index| {
         let (limit, state, view) = (limits.get(index)?, states.get(index)?, views.get(index)?);
-        let reset = ResetAfter::of(limit, state, now, taken.units(index));
-        Some(LimitStatus { limit: limit.capacity(), remaining: Some(view.room()), retry: longest, reset })
+        Some(view.status(limit, state, now, longest, taken.units(index)))
     });
     let status = status.unwrap_or(LimitStatus::UNLIMITED);
-    let binding = binding.or(first_unlimited);
+    let unlimited = |limit: &Limit| limit.capacity().is_none() && !limit.shadow();
+    let binding = binding.or_else(|| limits.iter().position(unlimited));
     Decision { granted, status, binding, taken, shadow_denied, closes, record_clock }
 }
 

@@ -1,6 +1,8 @@
 //! One limit as one requester sees it.
 
+use super::decision::LimitStatus;
 use super::request::Request;
+use super::reset_after::ResetAfter;
 use super::rule::State;
 use super::spec::Limit;
 use crate::core::retry_after::RetryAfter;
@@ -62,6 +64,20 @@ impl LimitView {
             Micros::NEVER => RetryAfter::Never,
             at => RetryAfter::After(at.since(now)),
         }
+    }
+
+    /// The status of the limit after the call. `taken` units are taken; those in use contain them.
+    #[inline]
+    pub fn status(
+        self,
+        limit: &Limit,
+        state: &State,
+        now: Micros,
+        retry: RetryAfter,
+        taken: u64,
+    ) -> LimitStatus {
+        let reset = ResetAfter::of(limit, state, now, taken);
+        LimitStatus { limit: limit.capacity(), remaining: Some(self.room()), retry, reset }
     }
 
     /// True if the limit denies the request because it lacks units that will come back, and its
