@@ -12,7 +12,7 @@
 //! | `times.rs` | which of many reservations ends next, and which is forgotten next |
 //! | `ledger.rs` | which units of one limit belong to which reservation |
 //! | `places.rs` | how many places are held on one limit, and until when |
-//! | `summed.rs`, `ordered.rs` | the maps that these are made of |
+//! | `summed`, `ordered.rs` | the maps that these are made of |
 
 mod ledger;
 mod ordered;
