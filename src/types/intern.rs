@@ -6,7 +6,7 @@
 //! behind.
 //!
 //! **Optimisation.** A number in place of parsed limits makes the 16 bytes of
-//! [`Small`](crate::types::ratelimit::layout::Small) possible, and a call parses nothing. The plain
+//! [`Small`](crate::types::ratelimit::small::Small) possible, and a call parses nothing. The plain
 //! version parses the text at every call; `tests/types/intern.rs` compares both.
 
 use crate::core::limits::{Expression, Label, Limit, Limits, Term};

@@ -13,7 +13,7 @@ use crate::server::keys::tagged_box::OneOf;
 use crate::server::main_thread::MainThread;
 use crate::types::intern;
 use crate::types::operator::{Block, Pin};
-use crate::types::ratelimit::layout::Full;
+use crate::types::ratelimit::full::Full;
 use crate::types::ratelimit::{reservations, reserved};
 use crate::types::tlv::{OPTIONAL, Sections, Writer, read_text};
 use crate::types::until::{Until, Validity};

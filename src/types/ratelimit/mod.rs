@@ -11,10 +11,11 @@
 
 pub mod accounts;
 pub mod encoding;
-pub mod layout;
+pub mod full;
 mod native;
 pub mod reservations;
 mod reserved;
+pub mod small;
 pub mod tracked;
 pub mod unlisted;
 
@@ -31,8 +32,9 @@ use crate::server::main_thread::MainThread;
 use crate::types::intern::{self, LimitsRef};
 use crate::types::operator::{Block, Pin};
 use crate::types::until::Until;
-use layout::{Full, Single, Small};
+use full::Full;
 use reservations::Reservations;
+use small::{Single, Small};
 use std::mem::ManuallyDrop;
 use tracked::Tracked;
 
@@ -99,7 +101,7 @@ impl RateLimit {
 
     /// A key that holds nothing but the usage of one limit.
     fn of_one(limits: LimitsRef, state: State) -> Self {
-        match layout::small_bits(&state) {
+        match small::small_bits(&state) {
             Some(bits) => Self(TaggedBox::first(Box::new(Small::new(limits, bits)))),
             None => Self(TaggedBox::second(Box::new(Single { limits, state }))),
         }

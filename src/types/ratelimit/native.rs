@@ -1,6 +1,7 @@
 //! How the server handles a `ratelimit`: saving, loading, copying, freeing.
 
-use super::layout::{Full, Single, Small};
+use super::full::Full;
+use super::small::{Single, Small};
 use super::{RateLimit, encoding, tracked};
 use crate::core::time::Micros;
 use crate::server::keys::data_type::{AuxData, Handle, NativeType};

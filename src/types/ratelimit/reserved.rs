@@ -1,7 +1,7 @@
 //! How the reservations of a key are stored: the reservations, and the units of each on each limit.
 
 use super::accounts::{AccountId, charged_of, each_limit, has_ledger, leaving_of};
-use super::layout::Full;
+use super::full::Full;
 use super::reservations::Reservations;
 use crate::core::limits::{LimitMask, MAX_COUNT, MAX_LIMITS, Taken, layer_at};
 use crate::core::reservations::{Id, Ledger, MAX_ID, Remembered, Reservation, Stage, Stake};

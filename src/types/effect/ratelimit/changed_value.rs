@@ -8,7 +8,7 @@ use crate::core::wire::{Corrupt, Reader, put_bytes};
 use crate::server::context;
 use crate::server::main_thread::MainThread;
 use crate::types::intern;
-use crate::types::ratelimit::layout::Full;
+use crate::types::ratelimit::full::Full;
 use crate::types::ratelimit::{Lifetime, RateLimit, encoding, reservations};
 use crate::types::until::Until;
 
