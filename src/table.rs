@@ -34,6 +34,11 @@ const POLICY_SUBCOMMANDS: &[Subcommand] = &[
     ),
     policy("EXPORT", KeyAccess::Read, "Gives all policies as JSON."),
     policy("IMPORT", KeyAccess::Write, "Sets policies from JSON."),
+    policy(
+        "FORGET",
+        KeyAccess::Keyless,
+        "Leaves the deleted names and the imported policies-file out of what this server stores.",
+    ),
     policy("HELP", KeyAccess::Keyless, "Lists the subcommands."),
 ];
 

@@ -32,7 +32,7 @@ use crate::server::write_check;
 use crate::types::effect::policy::{COMMAND, PolicyChange};
 use crate::types::policies::{json, node};
 
-/// `RL.POLICY SET | GET | DEL | LIST | EXPORT | IMPORT | HELP`
+/// `RL.POLICY SET | GET | DEL | LIST | EXPORT | IMPORT | FORGET | HELP`
 ///
 /// # Errors
 /// Malformed arguments, a policy that does not fit, or a replica to which clients may not write.
@@ -47,8 +47,15 @@ pub fn policy(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 
 type PolicySubcommand = fn(&Context<'_>, &mut ArgCursor<'_>) -> Result<(), Error>;
 
-const SUBCOMMANDS: &[(&str, PolicySubcommand)] =
-    &[("SET", set), ("GET", get), ("DEL", delete), ("LIST", list), ("EXPORT", export), ("IMPORT", import)];
+const SUBCOMMANDS: &[(&str, PolicySubcommand)] = &[
+    ("SET", set),
+    ("GET", get),
+    ("DEL", delete),
+    ("LIST", list),
+    ("EXPORT", export),
+    ("IMPORT", import),
+    ("FORGET", forget),
+];
 
 const NAME: Argument = Argument::text("name");
 /// `[PREFIX prefix | NOPREFIX] [BREAKER breaker | NOBREAKER]` of SET.
@@ -69,6 +76,7 @@ pub const ARGUMENTS: &[Argument] = &[
         "import",
         &[Argument::flag("IMPORT"), Argument::text("json"), Argument::flag("REPLACE").optional()],
     ),
+    Argument::flag("FORGET"),
     Argument::flag("HELP"),
 ];
 
@@ -219,6 +227,17 @@ fn import(ctx: &Context<'_>, cursor: &mut ArgCursor<'_>) -> Result<(), Error> {
     let others = node::with_policies(ctx.main(), |policies| difference::others(policies, read));
     if !others.is_empty() {
         change(ctx, commit::setting(ctx, others))?;
+    }
+    reply::ok(ctx);
+    Ok(())
+}
+
+/// `RL.POLICY FORGET`: leaves the traces of policies out of what this server stores. Replicas have
+/// stores of their own, so they allow it, and nothing is replicated.
+fn forget(ctx: &Context<'_>, cursor: &mut ArgCursor<'_>) -> Result<(), Error> {
+    cursor.end()?;
+    if !node::forget_traces(ctx.main()) {
+        return Err(Error::Other("there are policies, RL.POLICY DEL deletes each".to_owned()));
     }
     reply::ok(ctx);
     Ok(())
