@@ -65,6 +65,7 @@ const PREFIX: Argument =
         .optional();
 const OR_BREAKER: Argument =
     Argument::one_of("breaker", &[BREAKER.after("BREAKER"), Argument::flag("NOBREAKER")]).optional();
+const REPLACE: Argument = Argument::flag("REPLACE").optional();
 /// The subcommands with their arguments.
 pub const ARGUMENTS: &[Argument] = &[
     Argument::group("set", &[Argument::flag("SET"), NAME, LIMITS, PREFIX, OR_BREAKER]),
@@ -72,10 +73,7 @@ pub const ARGUMENTS: &[Argument] = &[
     Argument::group("del", &[Argument::flag("DEL"), NAME]),
     Argument::flag("LIST"),
     Argument::flag("EXPORT"),
-    Argument::group(
-        "import",
-        &[Argument::flag("IMPORT"), Argument::text("json"), Argument::flag("REPLACE").optional()],
-    ),
+    Argument::group("import", &[Argument::flag("IMPORT"), Argument::text("json"), REPLACE]),
     Argument::flag("FORGET"),
     Argument::flag("HELP"),
 ];
@@ -101,7 +99,8 @@ impl<'a> Part<'a> {
 }
 
 fn set(ctx: &Context<'_>, cursor: &mut ArgCursor<'_>) -> Result<(), Error> {
-    let (name, limits) = (cursor.required()?, cursor.required()?);
+    let name = cursor.required()?;
+    let limits = cursor.required_before(const { &Options::of(SET_OPTIONS) }, "limits")?;
     let (mut prefix, mut breaker) = (Part::Kept, Part::Kept);
     while let Some((option, value)) = cursor.option(const { &Options::of(SET_OPTIONS) })? {
         match option {
@@ -219,8 +218,10 @@ fn export(ctx: &Context<'_>, cursor: &mut ArgCursor<'_>) -> Result<(), Error> {
 
 fn import(ctx: &Context<'_>, cursor: &mut ArgCursor<'_>) -> Result<(), Error> {
     let document = cursor.required()?.bytes();
-    let replace = cursor.keyword("REPLACE");
-    cursor.end()?;
+    let mut replace = false;
+    while cursor.option(const { &Options::of(&[REPLACE]) })?.is_some() {
+        replace = true;
+    }
     may_grow(ctx)?;
     let read = node::with_policies(ctx.main(), |policies| json::import(policies, document, replace))
         .map_err(|unreadable| Error::Other(unreadable.to_string()))?;
