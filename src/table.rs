@@ -34,6 +34,11 @@ const POLICY_SUBCOMMANDS: &[Subcommand] = &[
     ),
     policy("EXPORT", KeyAccess::Read, "Gives all policies as JSON."),
     policy("IMPORT", KeyAccess::Write, "Sets policies from JSON."),
+    policy(
+        "FORGET",
+        KeyAccess::Keyless,
+        "Leaves the deleted names and the imported policies-file out of what this server stores.",
+    ),
     policy("HELP", KeyAccess::Keyless, "Lists the subcommands."),
 ];
 
@@ -49,28 +54,33 @@ pub static COMMANDS: &[Command] = &[
         .complexity("O(1) a limit"),
     Command::new("RL.BATCH", entry_with_keys!(batch::batch, BATCH_KEYS), KeyAccess::Write)
         .arguments(batch::ARGUMENTS)
+        .says_what_is_missing()
         .summary("Decides many requests in one atomic step, each on its own or all or nothing.")
         .complexity("O(N) items")
         .slow()
         .keys(BATCH_KEYS),
     Command::new("RL.RESERVE", entry_with_keys!(reserve::reserve, RESERVE_KEYS), KeyAccess::Write)
         .arguments(reserve::ARGUMENTS)
+        .says_what_is_missing()
         .summary("Takes units and places on every key until they are settled, or takes nothing.")
         .complexity("O(N log M) keys with M reservations")
         .slow()
         .keys(RESERVE_KEYS),
     Command::new("RL.COMMIT", entry_with_keys!(commit::commit, SETTLE_KEYS), KeyAccess::Release)
         .arguments(commit::ARGUMENTS)
+        .says_what_is_missing()
         .summary("Settles a reservation at its real cost.")
         .complexity("O(N log M) keys with M reservations")
         .keys(SETTLE_KEYS),
     Command::new("RL.RELEASE", entry_with_keys!(commit::release, SETTLE_KEYS), KeyAccess::Release)
         .arguments(&[ID, NUMKEYS, KEY.multiple()])
+        .says_what_is_missing()
         .summary("Gives back everything that a reservation took.")
         .complexity("O(N log M) keys with M reservations")
         .keys(SETTLE_KEYS),
     Command::new("RL.RENEW", entry_with_keys!(commit::renew, RENEW_KEYS), KeyAccess::Release)
         .arguments(&[ID, TTL, NUMKEYS, KEY.multiple()])
+        .says_what_is_missing()
         .summary("Extends the time of a reservation.")
         .complexity("O(N log M) keys with M reservations")
         .keys(RENEW_KEYS),
@@ -84,10 +94,12 @@ pub static COMMANDS: &[Command] = &[
         .summary("Shows the waiting line of a key: length, oldest wait in ms, the head's cost."),
     Command::new("RL.REFUND", entry!(refund::refund), KeyAccess::Release)
         .arguments(&[KEY, A::integer("n"), LIMITS.optional()])
+        .says_what_is_missing()
         .summary("Gives units back, the newest first.")
         .complexity("O(log M) a limit with M reservations"),
     Command::new("RL.CHARGE", entry!(charge::charge), KeyAccess::Write)
         .arguments(charge::ARGUMENTS)
+        .says_what_is_missing()
         .summary("Charges units that were used anyway, as debt where they do not fit.")
         .complexity("O(1) a limit"),
     Command::new("RL.METRICS", entry!(metrics::metrics), KeyAccess::Keyless)
@@ -115,6 +127,7 @@ pub static COMMANDS: &[Command] = &[
         .keys(Keys::All),
     Command::new("RL.PIN", entry!(operate::pin), KeyAccess::Write)
         .arguments(&[KEY, LIMITS, FOR.optional()])
+        .says_what_is_missing()
         .summary("Fixes the limits of one key: they override those of callers.")
         .admin(),
     Command::new("RL.UNPIN", entry!(operate::unpin), KeyAccess::Release)
@@ -123,6 +136,7 @@ pub static COMMANDS: &[Command] = &[
         .admin(),
     Command::new("RL.BLOCK", entry!(operate::block), KeyAccess::Write)
         .arguments(operate::BLOCK)
+        .says_what_is_missing()
         .summary("Denies every request on a key until the block ends.")
         .admin(),
     Command::new("RL.UNBLOCK", entry!(operate::unblock), KeyAccess::Release)
@@ -138,6 +152,7 @@ pub static COMMANDS: &[Command] = &[
         .keys(Keys::None),
     Command::new("RL.RECORD", entry!(usage::record), KeyAccess::Release)
         .arguments(usage::RECORD)
+        .says_what_is_missing()
         .summary("Adds outcomes of the work itself to the usage of a key."),
     Command::new("RL.STATS", entry!(usage::stats), KeyAccess::Read)
         .arguments(usage::STATS)
@@ -197,12 +212,14 @@ pub static COMMANDS: &[Command] = &[
         .keys(LIMIT_KEYS),
     Command::new("CB.REPORT", entry!(report::report), KeyAccess::Release)
         .arguments(report::ARGUMENTS)
+        .says_what_is_missing()
         .summary("Tells a breaker the result of a call."),
     Command::new("CB.STATE", entry!(state::state), KeyAccess::Read)
         .arguments(&[KEY])
         .summary("Shows the state of a breaker, without changing it."),
     Command::new("CB.FORCE", entry!(cb_operate::force), KeyAccess::Write)
         .arguments(cb_operate::FORCE)
+        .says_what_is_missing()
         .summary("Forces a breaker open or closed, or ends a force.")
         .admin(),
     Command::new("CB.RESET", entry!(cb_operate::reset), KeyAccess::Release)
@@ -211,6 +228,7 @@ pub static COMMANDS: &[Command] = &[
         .admin(),
     Command::new("CB.PIN", entry!(cb_operate::pin), KeyAccess::Write)
         .arguments(&[KEY, BREAKER, FOR.optional()])
+        .says_what_is_missing()
         .summary("Fixes the breaker of one key: it overrides those of callers.")
         .admin(),
     Command::new("CB.UNPIN", entry!(cb_operate::unpin), KeyAccess::Release)

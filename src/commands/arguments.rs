@@ -3,7 +3,6 @@
 pub use super::cursor::{ArgCursor, chosen};
 pub use super::options::flags;
 
-use crate::commands::hints;
 use crate::commands::options::Options;
 use crate::core::limits::MAX_COUNT;
 use crate::core::text::duration;
@@ -50,19 +49,20 @@ pub fn length(arg: Arg<'_>) -> Result<u64, Error> {
     }
 }
 
+/// The options of commands that take `FOR d` and no other.
+pub const ONLY_FOR: Options = Options::of(&[FOR]);
+
 /// Parses `FOR d` at the end of a command, if it is there. Returns the moment that is `d` after
 /// `now`, or [`Until::Forever`].
 ///
 /// # Errors
 /// The same as [`length`].
 pub fn optional_for(cursor: &mut ArgCursor<'_>, now: Micros) -> Result<Until, Error> {
-    if cursor.keyword("FOR") {
-        return Ok(Until::At(now.plus(length(cursor.value_of("FOR")?)?).min(Micros::MAX)));
+    let mut until = Until::Forever;
+    while let Some((_, lasts)) = cursor.option(&ONLY_FOR)? {
+        until = Until::At(now.plus(length(lasts)?).min(Micros::MAX));
     }
-    match cursor.peek() {
-        Some(arg) => Err(hints::unexpected(arg, &Options::of(&[FOR]))),
-        None => Ok(Until::Forever),
-    }
+    Ok(until)
 }
 
 /// The options of commands that walk the keyspace as SCAN does.

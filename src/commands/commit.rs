@@ -52,6 +52,8 @@ struct SettleAction {
 pub const ARGUMENTS: &[Argument] =
     &[ID, NUMKEYS, KEY.multiple(), Argument::integer("actual").after("COST").optional()];
 
+const OPTIONS: Options = Options::of(ARGUMENTS);
+
 /// `RL.COMMIT id numkeys key [key …] [COST actual]`: settles a reservation at the units that were
 /// really used, or at its cost.
 ///
@@ -62,7 +64,8 @@ pub fn commit(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let id = id_of(cursor.required()?)?;
     let keys = keys(ctx, &mut cursor)?;
     let mut actual = None;
-    while let Some((option, value)) = cursor.option(const { &Options::of(ARGUMENTS) })? {
+    let missed = |error| OPTIONS.counted_as_key(keys.iter().copied()).unwrap_or(error);
+    while let Some((option, value)) = cursor.option(&OPTIONS).map_err(missed)? {
         actual = Some(number(option, value, 0, MAX_COUNT)?);
     }
     let action = SettleAction { event: c"rl.commit", counter: |m| &mut m.reservations_committed };

@@ -33,6 +33,19 @@ impl<'a> ArgCursor<'a> {
         }
     }
 
+    /// The next argument, which is required. `what` is its name, for the error if the keyword of an
+    /// option stands in its place.
+    ///
+    /// # Errors
+    /// [`Error::Arity`] at the end; a syntax error at a keyword.
+    pub fn required_before(&mut self, options: &Options, what: &'static str) -> Result<Arg<'a>, Error> {
+        let arg = self.required()?;
+        if options.is_keyword(arg) {
+            return Err(Error::near(arg.bytes(), format!("write the {what} before it")));
+        }
+        Ok(arg)
+    }
+
     /// The next argument, if there is one.
     pub fn take(&mut self) -> Option<Arg<'a>> {
         let arg = self.args.get(self.at)?;

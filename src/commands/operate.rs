@@ -1,6 +1,6 @@
 //! Commands by which operators change one key: RESET, PIN, UNPIN, BLOCK, UNBLOCK.
 
-use crate::commands::arguments::{ArgCursor, FOR, KEY, REASON, length, optional_for};
+use crate::commands::arguments::{ArgCursor, FOR, KEY, ONLY_FOR, REASON, length, optional_for};
 use crate::commands::hints;
 use crate::commands::options::Options;
 use crate::core::limits::limit_quota;
@@ -78,10 +78,9 @@ fn has_usage(main: MainThread, value: &RateLimit, now: Micros) -> bool {
 pub fn pin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let mut cursor = ArgCursor::new(args);
     let name = cursor.required()?;
-    let given = cursor.required()?.bytes();
+    let given = cursor.required_before(&ONLY_FOR, "limits")?.bytes();
     let now = ctx.now();
     let until = optional_for(&mut cursor, now)?;
-    cursor.end()?;
     let text = match intern::want(ctx.main(), given)? {
         ParsedLimits::Limits(limits) => limits.get(ctx.main()).canonical().to_owned(),
         ParsedLimits::ServerChosen => {
@@ -117,7 +116,9 @@ pub fn unpin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 }
 
 /// `key FOR d|FOREVER [REASON text]` of RL.BLOCK.
-pub const BLOCK: &[Argument] = &[KEY, Argument::one_of("end", &[FOR, Argument::flag("FOREVER")]), REASON];
+pub const BLOCK: &[Argument] = &[KEY, BLOCK_END, REASON];
+const BLOCK_END: Argument = Argument::one_of("end", &[FOR, Argument::flag("FOREVER")]);
+const BLOCK_OPTIONS: Options = Options::of(&[BLOCK_END.optional(), REASON]);
 
 /// `RL.BLOCK key FOR d|FOREVER [REASON text]`: denies every request on a key until the end of the
 /// block.
@@ -127,26 +128,22 @@ pub const BLOCK: &[Argument] = &[KEY, Argument::one_of("end", &[FOR, Argument::f
 pub fn block(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let mut cursor = ArgCursor::new(args);
     let name = cursor.required()?;
-    let how = cursor.required()?;
+    let how = cursor.peek().ok_or(Error::Arity)?;
     let now = ctx.now();
-    let until = if how.is("FOREVER") {
-        Until::Forever
-    } else if how.is("FOR") {
-        let given = cursor.value_of("FOR")?;
-        if given.is("FOREVER") {
-            Until::Forever
-        } else {
-            Until::At(now.plus(length(given)?).min(Micros::MAX))
-        }
-    } else {
+    if !how.is("FOREVER") && !how.is("FOR") {
         return Err(match duration::parse(how.bytes()) {
             Ok(_) => hints::none_of(how, &format!("FOR {}, or FOREVER", shown(how.bytes()))),
             Err(_) => hints::none_of(how, "FOR with a duration such as FOR 30s, or FOREVER"),
         });
-    };
-    let mut reason: &[u8] = &[];
-    while let Some((_, text)) = cursor.option(const { &Options::of(BLOCK) })? {
-        reason = reason_of(text)?;
+    }
+    let (mut until, mut reason): (_, &[u8]) = (Until::Forever, &[]);
+    while let Some((option, value)) = cursor.option(&BLOCK_OPTIONS)? {
+        match option {
+            "FOR" if value.is("FOREVER") => {}
+            "FOR" => until = Until::At(now.plus(length(value)?).min(Micros::MAX)),
+            "REASON" => reason = reason_of(value)?,
+            _ => {}
+        }
     }
     let change = RateLimitChange::Block(SetBlock { until, reason });
     set(ctx, name, now, c"rl.block", change, |value| {

@@ -1,6 +1,7 @@
 //! The options of a command, parsed by the same rows from which its syntax and its COMMAND DOCS are
 //! made. So neither can tell of an option that the parser does not take.
 
+use crate::limiter::Error;
 use crate::server::ffi::args::Arg;
 use crate::server::load::argument::{Argument, ArgumentKind};
 
@@ -88,6 +89,13 @@ impl Options {
     #[inline]
     pub fn is_keyword(&self, arg: Arg<'_>) -> bool {
         self.letters & letter(arg.bytes().first()) != 0 && self.keywords().any(|keyword| arg.is(keyword))
+    }
+
+    /// The error of a `numkeys` that counts the keyword of an option as a key, if it does.
+    #[cold]
+    pub fn counted_as_key<'a>(&self, mut keys: impl Iterator<Item = Arg<'a>>) -> Option<Error> {
+        let keyword = keys.find(|key| self.is_keyword(*key))?;
+        Some(Error::near(keyword.bytes(), "numkeys counts it as a key"))
     }
 
     /// Whether the command has this option. `keyword` is in capitals.

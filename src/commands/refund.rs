@@ -22,7 +22,9 @@ use crate::types::ratelimit::RateLimit;
 pub fn refund(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let mut cursor = ArgCursor::new(args);
     let name = cursor.required()?;
-    let units = number("n", cursor.required()?, 1, MAX_COUNT)?;
+    // Whoever gives no number may not know the order.
+    let units = number("n", cursor.required()?, 1, MAX_COUNT)
+        .map_err(|_| Error::Usage(format!("n must be a whole number from 1 to {MAX_COUNT}")))?;
     let given = cursor.take();
     cursor.no_more()?;
     let (main, now) = (ctx.main(), ctx.now());

@@ -109,7 +109,10 @@ fn parse<'a>(ctx: &Context<'_>, args: Args<'a>) -> Result<ReserveCall<'a>, Error
         }
     }
     if call.ttl_us == 0 {
-        return Err(Error::Usage("syntax error: a reservation needs TTL, such as TTL 30s".to_owned()));
+        let counted = OPTIONS.counted_as_key(call.items.iter().map(|item| item.key));
+        return Err(counted.unwrap_or_else(|| {
+            Error::Usage("syntax error: a reservation needs TTL, such as TTL 30s".to_owned())
+        }));
     }
     Ok(call)
 }

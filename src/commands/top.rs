@@ -3,6 +3,7 @@
 
 use super::quota;
 use crate::commands::arguments::{ArgCursor, flags, number};
+use crate::commands::options::Options;
 use crate::core::retry_after::RetryAfter;
 use crate::core::stats::heavy_hitters::BusyPeriod;
 use crate::limiter::Error;
@@ -67,7 +68,11 @@ pub fn top(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let n = cursor.take_unless(|next| next.is("NOW"));
     let n = n.map_or(Ok(DEFAULT), |n| number("n", n, 1, MOST))?;
     let n = usize::try_from(n).unwrap_or(usize::MAX);
-    let lately = matches!(which, TopList::Decided(_)) && cursor.keyword("NOW");
+    let mut lately = false;
+    while matches!(which, TopList::Decided(_)) && cursor.option(const { &Options::of(ARGUMENTS) })?.is_some()
+    {
+        lately = true;
+    }
     cursor.end()?;
     match which {
         TopList::OpenBreakers => open_breakers(ctx, n),

@@ -2,8 +2,9 @@
 //!
 //! A key is noted when it comes into the state, on masters and replicas, and when it is loaded. The
 //! server reports when the key's value leaves it. The name that it reports next is the one that the
-//! value went to, or was copied to. A server may not report enough, so a key may be noted that is
-//! not in the state: whoever uses the index looks at the key itself.
+//! value went to, or was copied to. Between a copy and that name it may report that the value which
+//! the copy replaces leaves. A server may not report enough, so a key may be noted that is not in
+//! the state: whoever uses the index looks at the key itself.
 
 use crate::core::time::Micros;
 use crate::server::keys::keyspace::{self, KeyspaceChange};
@@ -23,15 +24,17 @@ pub struct NameIndex(MainThreadCell<Names>);
 #[derive(Debug)]
 struct Names {
     known: BTreeMap<NamedKey, Micros>,
-    /// The time since when the next key that the server reports is in the state. It is set after a
-    /// value in the state left its key, was copied or was loaded.
-    on_its_way: Option<Micros>,
+    /// The time since when the value that left its key last was in the state.
+    left: Option<Micros>,
+    /// The time since when a value is in the state that was copied or loaded, until the server
+    /// reports its key.
+    comes: Option<Micros>,
 }
 
 impl NameIndex {
     /// An index without keys.
     pub const fn new() -> Self {
-        Self(MainThreadCell::new(Names { known: BTreeMap::new(), on_its_way: None }))
+        Self(MainThreadCell::new(Names { known: BTreeMap::new(), left: None, comes: None }))
     }
 
     /// Notes that this key has come into the state, or still is in it.
@@ -66,7 +69,7 @@ impl NameIndex {
 
     /// Notes that a value in the state is about to get a key, which the server will report.
     pub fn comes(&'static self, main: MainThread, since: Micros) {
-        self.0.of(main).borrow_mut().on_its_way = Some(since);
+        self.0.of(main).borrow_mut().comes = Some(since);
         keyspace::want_arrivals(main);
     }
 
@@ -76,12 +79,13 @@ impl NameIndex {
         match what {
             KeyspaceChange::ValueLeft { name, database } => {
                 names.left(name.bytes(), database);
-                if names.on_its_way.is_some() {
+                if names.left.is_some() {
                     keyspace::want_arrivals(main);
                 }
             }
             KeyspaceChange::Arrived { name, database } => {
-                if let Some(since) = names.on_its_way.take() {
+                let left = names.left.take();
+                if let Some(since) = names.comes.take().or(left) {
                     names.note((database, name.bytes().into()), since);
                 }
             }
@@ -153,10 +157,10 @@ impl Names {
 
     fn left(&mut self, name: &[u8], database: Option<i32>) {
         if self.known.is_empty() {
-            self.on_its_way = None;
+            self.left = None;
             return;
         }
-        self.on_its_way = match database {
+        self.left = match database {
             Some(database) => self.known.remove(&(database, name.into())),
             // The same name may be in the state in another database, so it stays.
             None => self.known.iter().find(|((_, known), _)| **known == *name).map(|(_, since)| *since),

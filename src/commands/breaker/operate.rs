@@ -1,6 +1,6 @@
 //! Commands by which operators change one breaker: FORCE, RESET, PIN, UNPIN.
 
-use crate::commands::arguments::{ArgCursor, FOR, KEY, REASON, flags, length, optional_for};
+use crate::commands::arguments::{ArgCursor, FOR, KEY, ONLY_FOR, REASON, flags, length, optional_for};
 use crate::commands::options::Options;
 use crate::core::breaker::{Force, REASON_BYTES};
 use crate::limiter::Error;
@@ -91,10 +91,10 @@ pub fn reset(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 pub fn pin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let mut cursor = ArgCursor::new(args);
     let name = cursor.required()?;
-    let rule = rules::find(ctx.main(), cursor.required()?.bytes())?;
+    let given = cursor.required_before(&ONLY_FOR, "breaker")?;
+    let rule = rules::find(ctx.main(), given.bytes())?;
     let now = ctx.now();
     let until = optional_for(&mut cursor, now)?;
-    cursor.end()?;
     let mut key = ctx.write(name);
     let held = key.value::<CbCircuit>()?;
     let live = held.as_deref().filter(|value| !value.is_over(now));

@@ -51,15 +51,12 @@ fn import(ctx: &Context<'_>) {
     ctx.log(LogLevel::Notice, &line);
 }
 
-/// Sets the policies of the file. Returns the number of policies that changed.
+/// Sets the policies of the file, which fit together since they were read. A prefix that another
+/// policy has goes to the file's, as to the later of two. Returns the number of policies that
+/// changed.
 fn set(ctx: &Context<'_>, file: &PoliciesFile) -> Result<usize, String> {
-    let wanted = node::with_policies(ctx.main(), |policies| {
-        policies.check(&file.policies).map_err(|(at, refused)| {
-            let name = file.policies.get(at).map(|policy| policy.name.to_string());
-            format!("policy '{}': {refused}", name.unwrap_or_default())
-        })?;
-        Ok::<_, String>(difference::others(policies, file.policies.clone()))
-    })?;
+    let wanted =
+        node::with_policies(ctx.main(), |policies| difference::others(policies, file.policies.clone()));
     let change = PolicyChange { entries: commit::setting(ctx, wanted), file: Some(file.digest) };
     commit::commit(ctx, &change).map_err(|error| error.to_string())?;
     gossip::broadcast(ctx, &change.entries);

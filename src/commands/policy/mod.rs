@@ -32,7 +32,7 @@ use crate::server::write_check;
 use crate::types::effect::policy::{COMMAND, PolicyChange};
 use crate::types::policies::{json, node};
 
-/// `RL.POLICY SET | GET | DEL | LIST | EXPORT | IMPORT | HELP`
+/// `RL.POLICY SET | GET | DEL | LIST | EXPORT | IMPORT | FORGET | HELP`
 ///
 /// # Errors
 /// Malformed arguments, a policy that does not fit, or a replica to which clients may not write.
@@ -47,8 +47,15 @@ pub fn policy(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 
 type PolicySubcommand = fn(&Context<'_>, &mut ArgCursor<'_>) -> Result<(), Error>;
 
-const SUBCOMMANDS: &[(&str, PolicySubcommand)] =
-    &[("SET", set), ("GET", get), ("DEL", delete), ("LIST", list), ("EXPORT", export), ("IMPORT", import)];
+const SUBCOMMANDS: &[(&str, PolicySubcommand)] = &[
+    ("SET", set),
+    ("GET", get),
+    ("DEL", delete),
+    ("LIST", list),
+    ("EXPORT", export),
+    ("IMPORT", import),
+    ("FORGET", forget),
+];
 
 const NAME: Argument = Argument::text("name");
 /// `[PREFIX prefix | NOPREFIX] [BREAKER breaker | NOBREAKER]` of SET.
@@ -58,6 +65,7 @@ const PREFIX: Argument =
         .optional();
 const OR_BREAKER: Argument =
     Argument::one_of("breaker", &[BREAKER.after("BREAKER"), Argument::flag("NOBREAKER")]).optional();
+const REPLACE: Argument = Argument::flag("REPLACE").optional();
 /// The subcommands with their arguments.
 pub const ARGUMENTS: &[Argument] = &[
     Argument::group("set", &[Argument::flag("SET"), NAME, LIMITS, PREFIX, OR_BREAKER]),
@@ -65,10 +73,8 @@ pub const ARGUMENTS: &[Argument] = &[
     Argument::group("del", &[Argument::flag("DEL"), NAME]),
     Argument::flag("LIST"),
     Argument::flag("EXPORT"),
-    Argument::group(
-        "import",
-        &[Argument::flag("IMPORT"), Argument::text("json"), Argument::flag("REPLACE").optional()],
-    ),
+    Argument::group("import", &[Argument::flag("IMPORT"), Argument::text("json"), REPLACE]),
+    Argument::flag("FORGET"),
     Argument::flag("HELP"),
 ];
 
@@ -93,7 +99,8 @@ impl<'a> Part<'a> {
 }
 
 fn set(ctx: &Context<'_>, cursor: &mut ArgCursor<'_>) -> Result<(), Error> {
-    let (name, limits) = (cursor.required()?, cursor.required()?);
+    let name = cursor.required()?;
+    let limits = cursor.required_before(const { &Options::of(SET_OPTIONS) }, "limits")?;
     let (mut prefix, mut breaker) = (Part::Kept, Part::Kept);
     while let Some((option, value)) = cursor.option(const { &Options::of(SET_OPTIONS) })? {
         match option {
@@ -211,14 +218,27 @@ fn export(ctx: &Context<'_>, cursor: &mut ArgCursor<'_>) -> Result<(), Error> {
 
 fn import(ctx: &Context<'_>, cursor: &mut ArgCursor<'_>) -> Result<(), Error> {
     let document = cursor.required()?.bytes();
-    let replace = cursor.keyword("REPLACE");
-    cursor.end()?;
+    let mut replace = false;
+    while cursor.option(const { &Options::of(&[REPLACE]) })?.is_some() {
+        replace = true;
+    }
     may_grow(ctx)?;
     let read = node::with_policies(ctx.main(), |policies| json::import(policies, document, replace))
         .map_err(|unreadable| Error::Other(unreadable.to_string()))?;
     let others = node::with_policies(ctx.main(), |policies| difference::others(policies, read));
     if !others.is_empty() {
         change(ctx, commit::setting(ctx, others))?;
+    }
+    reply::ok(ctx);
+    Ok(())
+}
+
+/// `RL.POLICY FORGET`: leaves the traces of policies out of what this server stores. Replicas have
+/// stores of their own, so they allow it, and nothing is replicated.
+fn forget(ctx: &Context<'_>, cursor: &mut ArgCursor<'_>) -> Result<(), Error> {
+    cursor.end()?;
+    if !node::forget_traces(ctx.main()) {
+        return Err(Error::Other("there are policies, RL.POLICY DEL deletes each".to_owned()));
     }
     reply::ok(ctx);
     Ok(())

@@ -95,6 +95,8 @@ pub struct Command {
     pub complexity: &'static str,
     /// The arguments of the command.
     pub arguments: &'static [Argument],
+    /// True if the server passes calls on that lack arguments.
+    pub says_what_is_missing: bool,
 }
 
 impl Command {
@@ -106,7 +108,9 @@ impl Command {
             KeyAccess::Read | KeyAccess::Write | KeyAccess::Release => Keys::First,
             KeyAccess::Keyless | KeyAccess::Node(_) => Keys::None,
         };
-        Self { name, entry, effect, fast: true, rights, keys, summary, complexity: "O(1)", arguments: &[] }
+        let (fast, complexity, says_what_is_missing) = (true, "O(1)", false);
+        let arguments = &[];
+        Self { name, entry, effect, fast, rights, keys, summary, complexity, arguments, says_what_is_missing }
     }
 
     /// The arguments of the command.
@@ -125,6 +129,13 @@ impl Command {
     #[must_use]
     pub const fn complexity(self, complexity: &'static str) -> Self {
         Self { complexity, ..self }
+    }
+
+    /// The server asks for one argument only, and the command says itself what is missing. The server
+    /// would say that the number of arguments is wrong, and no more.
+    #[must_use]
+    pub const fn says_what_is_missing(self) -> Self {
+        Self { says_what_is_missing: true, ..self }
     }
 
     /// Marks the command as one that does not run in constant time.
@@ -154,6 +165,9 @@ impl Command {
     /// The least number of arguments, the command's name included, as COMMAND INFO shows it. It is
     /// negative if more arguments may follow.
     pub fn arity(&self) -> i32 {
+        if self.says_what_is_missing {
+            return -2;
+        }
         fn least(argument: &Argument) -> (i32, bool) {
             let own = i32::from(argument.token.is_some());
             let (inner, exact) = match argument.kind {

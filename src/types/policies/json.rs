@@ -9,8 +9,12 @@
 
 use crate::core::policies::{Policies, Policy, PolicyRefused};
 use crate::core::text::token::shown;
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use std::fmt;
+use std::marker::PhantomData;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,6 +32,50 @@ struct JsonPolicy {
 #[derive(Debug, Serialize)]
 struct Document {
     policies: Vec<JsonPolicy>,
+}
+
+/// A document to import.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Input {
+    Entries(Vec<Entry>),
+    Document(Fields<Vec<Entry>>),
+}
+
+/// An entry of a document, before it is known to be right.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Entry {
+    Fields(Fields<Value>),
+    Other(Value),
+}
+
+/// The fields of an object in their order, those that come again too.
+#[derive(Debug)]
+struct Fields<V>(Vec<(String, V)>);
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Fields<V> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(FieldsVisitor(PhantomData))
+    }
+}
+
+struct FieldsVisitor<V>(PhantomData<V>);
+
+impl<'de, V: Deserialize<'de>> Visitor<'de> for FieldsVisitor<V> {
+    type Value = Fields<V>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+        let mut fields = Vec::new();
+        while let Some(field) = map.next_entry()? {
+            fields.push(field);
+        }
+        Ok(Fields(fields))
+    }
 }
 
 /// The reason for which an import is refused. The text is for the client, without the error's code.
@@ -77,24 +125,15 @@ pub fn export(policies: &Policies) -> Result<String, serde_json::Error> {
 /// Names the first bad entry and the reason. Without `replace`, an entry whose policy exists is
 /// bad, too.
 pub fn import(policies: &Policies, json: &[u8], replace: bool) -> Result<Vec<Policy>, Unreadable> {
-    let mut document: Value = serde_json::from_slice(json).map_err(Unreadable::Json)?;
-    let entries = match &mut document {
-        Value::Array(entries) => std::mem::take(entries),
-        Value::Object(fields) if fields.len() == 1 => match fields.get_mut("policies") {
-            Some(Value::Array(entries)) => std::mem::take(entries),
-            _ => return Err(Unreadable::Form),
-        },
-        _ => return Err(Unreadable::Form),
-    };
+    let entries = entries(json)?;
     let mut read = Vec::with_capacity(entries.len());
     for (at, entry) in entries.into_iter().enumerate() {
         let title = entry
-            .get("name")
-            .and_then(Value::as_str)
+            .name()
             .map_or_else(|| format!("at position {at}"), |name| format!("'{}'", shown(name.as_bytes())));
         let refused = |reason: String| Unreadable::Entry { entry: title.clone(), reason };
-        let entry: JsonPolicy = serde_json::from_value(entry).map_err(|error| refused(error.to_string()))?;
-        let policy = entry.read().map_err(refused)?;
+        let policy = entry.policy().map_err(|error| refused(error.to_string()))?;
+        let policy = policy.read().map_err(refused)?;
         if !replace && policies.get(&policy.name).is_some() {
             return Err(refused(PolicyRefused::Exists.to_string()));
         }
@@ -105,6 +144,33 @@ pub fn import(policies: &Policies, json: &[u8], replace: bool) -> Result<Vec<Pol
         reason: refused.to_string(),
     })?;
     Ok(read)
+}
+
+fn entries(json: &[u8]) -> Result<Vec<Entry>, Unreadable> {
+    match serde_json::from_slice(json) {
+        Ok(Input::Entries(entries)) => Ok(entries),
+        Ok(Input::Document(Fields(mut fields))) => match (fields.pop(), fields.is_empty()) {
+            (Some((name, entries)), true) if name == "policies" => Ok(entries),
+            _ => Err(Unreadable::Form),
+        },
+        Err(error) if error.is_data() => Err(Unreadable::Form),
+        Err(error) => Err(Unreadable::Json(error)),
+    }
+}
+
+impl Entry {
+    /// The name that the entry gives first.
+    fn name(&self) -> Option<&str> {
+        let Self::Fields(Fields(fields)) = self else { return None };
+        fields.iter().find(|(field, _)| field == "name").and_then(|(_, name)| name.as_str())
+    }
+
+    fn policy(self) -> Result<JsonPolicy, serde_json::Error> {
+        match self {
+            Self::Fields(Fields(fields)) => JsonPolicy::deserialize(MapDeserializer::new(fields.into_iter())),
+            Self::Other(value) => serde_json::from_value(value),
+        }
+    }
 }
 
 impl JsonPolicy {

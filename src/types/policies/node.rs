@@ -29,6 +29,8 @@ struct PolicyNode {
     /// The policies from before a load that is under way.
     before_load: Option<Policies>,
     worth_keeping: WorthKeeping,
+    /// True from [`forget_traces`] on, until a policy is set.
+    traces_forgotten: bool,
 }
 
 /// What a dump holds when there is no policy. It holds only what this server needs: with nothing in
@@ -88,7 +90,9 @@ pub fn change(main: MainThread, change: &PolicyChange) -> Result<Vec<u8>, Corrup
 pub fn apply(main: MainThread, payload: &[u8]) -> Result<(), Corrupt> {
     let unitless = with(main, |node| {
         node.forget_resolved();
-        node.policies.apply(payload)
+        let unitless = node.policies.apply(payload);
+        node.traces_forgotten &= node.policies.is_empty();
+        unitless
     })?;
     for name in unitless {
         let breaker =
@@ -184,14 +188,23 @@ pub fn keep(main: MainThread, change: impl FnOnce(&mut WorthKeeping)) {
     with(main, |node| change(&mut node.worth_keeping));
 }
 
+/// Leaves the traces of policies out of dumps until a policy is set: the deleted names, and the
+/// file that was imported last. So the dumps load on a server without the module. Other nodes of
+/// the cluster are still told of deleted names. Returns false if there are policies.
+pub fn forget_traces(main: MainThread) -> bool {
+    with(main, |node| {
+        node.traces_forgotten = node.policies.is_empty();
+        node.traces_forgotten
+    })
+}
+
 /// The payload for an RDB file; `None` if there is nothing to keep.
 pub fn save(main: MainThread) -> Option<Vec<u8>> {
     // If there is nothing to keep, the dump must load on a server without the module.
     with(main, |node| {
         let (policies, worth) = (&node.policies, node.worth_keeping);
-        let is_kept = !policies.is_empty()
-            || worth.deleted && policies.deleted() > 0
-            || worth.file && policies.file().is_some();
+        let has_traces = worth.deleted && policies.deleted() > 0 || worth.file && policies.file().is_some();
+        let is_kept = !policies.is_empty() || has_traces && !node.traces_forgotten;
         is_kept.then(|| policies.encode_all())
     })
 }

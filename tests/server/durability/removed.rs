@@ -3,7 +3,7 @@
 
 use std::{fs, time::Duration};
 
-use crate::harness::{Reply, Server};
+use crate::harness::{Cluster, Reply, Server, assert_error, cluster_of, eventually};
 
 /// Starts without the module; the line that loads stays in a copy of the file.
 fn without_the_module(server: &mut Server) -> Result<(), String> {
@@ -34,39 +34,150 @@ fn what_only_the_module_reads_is_refused_and_comes_back() {
     }
 }
 
-/// Once nothing of ours is left, a server from 7.2 on starts without the module.
-/// One before that writes the module into every RDB file.
-#[test]
-fn what_holds_nothing_of_ours_loads_without_the_module_from_7_2_on() {
-    let mut server = Server::start();
-    server.ok("SET a b");
-    server.line("RL.ACQUIRE k 10/h");
-    server.ok("RL.POLICY SET free 10/h");
-    assert_eq!(server.line("RL.CLEAR 0 COUNT 1000")[1], Reply::Int(1));
-    assert_eq!(server.line("RL.POLICY DEL free"), Reply::Int(1));
-    server.stop_save();
-    let from_7_2 = server.at_least(7, 2);
-    assert_eq!(without_the_module(&mut server).is_ok(), from_7_2);
-    if !from_7_2 {
-        server.restart();
+/// What the page says to do before the line is taken out, but for the policies of a cluster, which
+/// any master deletes for all.
+fn prepare(server: &Server) {
+    for command in ["RL.UNPIN pinned", "RL.UNBLOCK blocked", "CB.FORCE forced AUTO", "CB.UNPIN cb"] {
+        assert!(server.line(command).error().is_none(), "{command}");
     }
-    assert_eq!(server.line("GET a"), Reply::bulk("b"));
+    let mut cursor = "0".to_owned();
+    loop {
+        cursor = server.line(&format!("RL.CLEAR {cursor} COUNT 1000"))[0].text();
+        if cursor == "0" {
+            break;
+        }
+    }
+    for name in policies(server) {
+        assert_eq!(server.line(&format!("RL.POLICY DEL {name}")), Reply::Int(1));
+    }
+    server.ok("RL.POLICY FORGET");
 }
 
-/// The way out before 7.2: an AOF without preamble holds commands only.
-#[test]
-fn an_aof_without_preamble_is_the_way_out_before_7_2() {
-    let mut server =
-        Server::with(&["--appendonly", "yes", "--aof-use-rdb-preamble", "no", "--appendfsync", "always"]);
+fn policies(server: &Server) -> Vec<String> {
+    let list = server.line("RL.POLICY LIST");
+    list.field("policies").items().iter().map(|policy| policy.field("name").text()).collect()
+}
+
+fn fill(server: &Server) {
+    for command in [
+        "RL.ACQUIRE k 10/h",
+        "RL.PIN pinned 1/s",
+        "RL.BLOCK blocked FOREVER",
+        "CB.FORCE forced OPEN",
+        "CB.PIN cb 5",
+        "RL.POLICY SET free 10/h PREFIX user:",
+    ] {
+        assert!(server.line(command).error().is_none(), "{command}");
+    }
     server.ok("SET a b");
-    server.line("RL.ACQUIRE k 10/h");
-    server.line("RL.CLEAR 0 COUNT 1000");
-    server.line("BGREWRITEAOF");
-    crate::harness::eventually(Duration::from_secs(60), "the rewrite ends", || {
+}
+
+fn rewrite_aof(server: &Server) {
+    assert!(server.line("BGREWRITEAOF").error().is_none());
+    eventually(Duration::from_secs(60), "the rewrite ends", || {
         server.info_field("persistence", "aof_rewrite_in_progress") == "0"
             && server.info_field("persistence", "aof_rewrite_scheduled") == "0"
             && server.info_field("persistence", "aof_last_bgrewrite_status") == "ok"
     });
-    without_the_module(&mut server).expect("it starts without the module");
-    assert_eq!(server.line("GET a"), Reply::bulk("b"));
+}
+
+const PLAIN_AOF: [&str; 6] =
+    ["--appendonly", "yes", "--aof-use-rdb-preamble", "no", "--auto-aof-rewrite-percentage", "0"];
+
+/// From 7.2 on any file does; before, an AOF without preamble, which holds commands only. So it is
+/// on a server that imported a file of policies, too.
+#[test]
+fn after_the_steps_of_the_page_it_starts_without_the_module() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("policies.json");
+    fs::write(&file, r#"[{"name":"file","limits":"9/s"}]"#).unwrap();
+    for (settings, file) in
+        [(&[][..], None), (&PLAIN_AOF, None), (&[], Some(&file)), (&PLAIN_AOF, Some(&file))]
+    {
+        let mut node = Server::builder().args(settings);
+        if let Some(file) = file {
+            node = node.module_args(["policies-file", file.to_str().unwrap()]);
+        }
+        let mut server = node.start();
+        eventually(Duration::from_secs(30), "the file is imported", || {
+            file.is_none() || policies(&server) == ["file"]
+        });
+        fill(&server);
+        prepare(&server);
+        if settings.is_empty() {
+            server.stop_save();
+        } else {
+            rewrite_aof(&server);
+        }
+        let starts = !settings.is_empty() || server.at_least(7, 2);
+        assert_eq!(without_the_module(&mut server).is_ok(), starts, "{settings:?} {file:?}");
+        if !starts {
+            server.restart();
+        }
+        assert_eq!(server.line("GET a"), Reply::bulk("b"));
+    }
+}
+
+#[test]
+fn after_the_steps_of_the_page_a_cluster_starts_without_the_module() {
+    for settings in [&[][..], &PLAIN_AOF] {
+        let mut cluster = cluster_of(&Server::builder().args(settings), 3, 3);
+        if settings.is_empty() && !cluster.nodes[0].at_least(7, 2) {
+            continue;
+        }
+        let data = cluster.owner_index("a");
+        cluster.nodes[data].ok("SET a b");
+        cluster.nodes[data].line("RL.ACQUIRE {a}k 10/h");
+        cluster.nodes[data].ok("RL.POLICY SET free 10/h");
+        everywhere(&cluster, &["free"]);
+        assert_eq!(cluster.nodes[data].line("RL.CLEAR 0 COUNT 1000")[1], Reply::Int(1));
+        assert_eq!(cluster.nodes[data].line("RL.POLICY DEL free"), Reply::Int(1));
+        everywhere(&cluster, &[]);
+        for node in &cluster.nodes {
+            node.ok("RL.POLICY FORGET");
+            if !settings.is_empty() {
+                rewrite_aof(node);
+            }
+        }
+        cluster.nodes.iter_mut().for_each(Server::stop_save);
+        for node in &mut cluster.nodes {
+            without_the_module(node).expect("it starts without the module");
+        }
+        cluster.wait_ok();
+        assert_eq!(cluster.nodes[data].line("GET a"), Reply::bulk("b"));
+    }
+}
+
+/// Waits until every node has just these policies.
+fn everywhere(cluster: &Cluster, names: &[&str]) {
+    eventually(Duration::from_secs(30), "all nodes have these policies", || {
+        cluster.nodes.iter().filter(|node| node.is_running()).all(|node| policies(node) == names)
+    });
+}
+
+/// What was forgotten for the files is still told to who was away, and stored again from the next
+/// policy on.
+#[test]
+fn a_deleted_policy_does_not_come_back_to_nodes_that_forgot_it() {
+    let mut cluster = cluster_of(&Server::builder(), 3, 0);
+    cluster.nodes[0].ok("RL.POLICY SET free 10/h");
+    everywhere(&cluster, &["free"]);
+    let refused = cluster.nodes[0].line("RL.POLICY FORGET");
+    assert_error(&refused, "ERR there are policies, RL.POLICY DEL deletes each");
+    cluster.nodes[2].stop_save();
+    assert_eq!(cluster.nodes[0].line("RL.POLICY DEL free"), Reply::Int(1));
+    everywhere(&cluster, &[]);
+    cluster.nodes[0].ok("RL.POLICY FORGET");
+    cluster.nodes[1].ok("RL.POLICY FORGET");
+    cluster.nodes[2].restart();
+    everywhere(&cluster, &[]);
+    // Another policy, and it is as if nobody had asked to forget.
+    cluster.nodes[0].ok("RL.POLICY SET other 10/h");
+    everywhere(&cluster, &["other"]);
+    assert_eq!(cluster.nodes[1].line("RL.POLICY DEL other"), Reply::Int(1));
+    everywhere(&cluster, &[]);
+    for node in &mut cluster.nodes {
+        node.stop_save();
+        assert!(without_the_module(node).is_err(), "the deleted names are stored");
+    }
 }

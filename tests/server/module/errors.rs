@@ -14,9 +14,6 @@ fn arity() {
         "RL.QUOTA",
         "RL.BATCH",
         "RL.BATCH ALL",
-        "RL.BATCH ALL 1",
-        "RL.BATCH ALL 1 k",
-        "RL.BATCH ALL 1 k 10/s",
         "RL.REFUND",
         "RL.REFUND k",
         "RL.CHARGE",
@@ -103,7 +100,7 @@ fn numbers_out_of_range() {
         assert_error_prefix(&call!(server, "RL.QUOTA", "k", "10/s", "COST", n), COUNT_RANGE);
         let item = COUNT_RANGE.replace("ERR ", "ERR item 1: ");
         assert_error_prefix(&call!(server, "RL.BATCH", "ALL", "1", "k", "10/s", n), &item);
-        assert_error(
+        assert_error_prefix(
             &call!(server, "RL.REFUND", "k", n),
             "ERR n must be a whole number from 1 to 1000000000000",
         );

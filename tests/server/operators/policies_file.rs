@@ -114,23 +114,32 @@ fn a_bad_file_refuses_to_load_and_says_why() {
     }
 }
 
-/// A file whose prefix another policy has by now is not imported, with a line in the log.
+/// A prefix of the file is the file's, whoever had it: an operator's policy, or one that the file
+/// has under another name now. That policy stays, without the prefix.
 #[test]
-fn a_file_that_does_not_fit_what_is_there() {
+fn a_prefix_of_the_file_goes_to_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = file(&dir, SECOND);
     let mut server = with_file(&path, &["--appendonly", "yes", "--appendfsync", "always"]).start();
     wait_limits(&server, "a", "2/s");
-    server.ok("RL.POLICY SET other 1/s PREFIX a:");
-    file(&dir, FIRST);
-    server.kill9();
-    server.restart();
-    eventually(SOON, "the log says so", || {
-        server.log().contains(
-            "was not imported: policy 'a': invalid prefix 'a:': it is the prefix of policy 'other' already",
-        )
-    });
-    assert_eq!((limits(&server, "a").as_deref(), limits(&server, "b")), (Some("2/s"), None));
+    server.ok("RL.POLICY SET other 7/s PREFIX a:");
+    let renamed = r#"[{"name":"renamed","limits":"3/s","prefix":"a:"}]"#;
+    for (text, owner, limit) in [(FIRST, "a", 1), (renamed, "renamed", 3), (FIRST, "a", 1)] {
+        file(&dir, text);
+        for _ in 0..2 {
+            server.kill9();
+            server.restart();
+            eventually(SOON, "the file is imported", || {
+                server.line("RL.QUOTA a:1 *")[0].field("limit") == Reply::Int(limit)
+            });
+        }
+        for name in ["a", "renamed", "other"] {
+            let policy = server.line(&format!("RL.POLICY GET {name}"));
+            let has = !policy.is_nil() && !policy.field("prefix").is_nil();
+            assert_eq!(has, name == owner, "{name} after {text}");
+        }
+    }
+    assert_eq!(limits(&server, "other").as_deref(), Some("7/s"));
 }
 
 #[test]

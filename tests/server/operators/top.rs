@@ -334,6 +334,34 @@ fn blocked_and_pinned_keys_whatever_they_are_renamed_to() {
     assert_eq!(names(&server), [""; 0]);
 }
 
+/// COPY and RESTORE take away the value that they replace after they made the new one.
+#[test]
+fn a_copy_over_another_key_is_listed_since_the_same_time() {
+    const START: i64 = 1_800_000_000_000;
+    let server = Server::start();
+    for (set, list) in
+        [("CB.FORCE from OPEN", "OPEN"), ("RL.BLOCK from FOREVER", "BLOCKED"), ("RL.PIN from 5/s", "PINNED")]
+    {
+        for replaced in ["RL.ACQUIRE to 1/h", "CB.REPORT to OK", "SET to 1", "CB.REPORT to FAIL BREAKER 1"] {
+            server.line("FLUSHALL");
+            server.clock_set(START * 1000);
+            server.ok(set);
+            let Reply::Bulk(payload) = server.line("DUMP from") else { panic!("no dump") };
+            server.clock_advance(1_000_000);
+            let rows = || said(&server, &format!("RL.TOP {list}"));
+            let from = rows().remove(0);
+            let expected = [from.clone(), from.replace("from", "to")];
+            server.line(replaced);
+            assert_eq!(server.line("COPY from to REPLACE"), Reply::Int(1));
+            assert_eq!(rows(), expected, "COPY over {replaced}");
+            server.line("DEL to");
+            server.line(replaced);
+            server.call(&[&b"RESTORE"[..], b"to", b"0", &payload, b"REPLACE"]);
+            assert_eq!(rows(), expected, "RESTORE over {replaced}");
+        }
+    }
+}
+
 #[test]
 fn more_blocked_keys_than_names_are_remembered() {
     let server = Server::with(&["--hz", "100"]);
