@@ -1,7 +1,6 @@
 //! The admission of a request to a queue: it passes, waits or is denied.
 
-use super::behind::{behind, behind_at, forecast};
-use super::forecast::Forecast;
+use super::behind::{behind, behind_at, retry_at};
 use super::moves::set_timer;
 use super::state::{Waiter, db_key, has_queue, with};
 use super::{answer, moves, request, serve};
@@ -12,7 +11,6 @@ use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::acquire;
 use crate::limiter::acquire::AcquireDecision;
-use crate::limiter::reply::RateLimitReply;
 use crate::limiter::resolve::KeyView;
 use crate::observe::metrics;
 use crate::queue::request::QueuedRequest;
@@ -149,36 +147,26 @@ pub fn join(
     true
 }
 
-/// The time at which the queue of a key will have been served, if no other client joins it. `None`
-/// without a queue.
+/// The time until a request that does not wait is granted after the queue of its key. `None` without a
+/// queue. `retry` decides the request: it returns the time until the request is granted from the
+/// moment of its key on, if nobody waits. What can never be granted then is not granted after the
+/// queue either. A request that `retry` refuses comes after the queue all the same.
 ///
 /// # Errors
 /// The key holds another type.
-pub fn served_by(ctx: &Context<'_>, key: &ReadKey<'_>, now: Micros) -> Result<Option<Micros>, Error> {
+pub fn retry_behind(
+    ctx: &Context<'_>,
+    key: &ReadKey<'_>,
+    now: Micros,
+    retry: impl Fn(KeyView<'_>) -> Result<RetryAfter, Error>,
+) -> Result<Option<RetryAfter>, Error> {
     if !has_queue(ctx, key.name()) {
         return Ok(None);
     }
     let held = key.value::<RateLimit>()?;
-    let db_key = db_key(ctx, key.name());
     let found = KeyView::of(ctx, key.name(), held.as_deref(), now);
-    Ok(Some(forecast(found, &db_key, Forecast::served_at).max(now.plus(1))))
-}
-
-/// The denial that a request would get from a queue on its key. Nothing is taken or counted. `None`
-/// without a queue.
-///
-/// # Errors
-/// The same as [`acquire::decide`].
-pub fn peek(
-    ctx: &Context<'_>,
-    key: &ReadKey<'_>,
-    given: Option<&[u8]>,
-    request: &Request,
-    now: Micros,
-) -> Result<Option<RateLimitReply>, Error> {
-    if !has_queue(ctx, key.name()) {
-        return Ok(None);
-    }
-    let queued = QueuedRequest::acquire(given, request);
-    behind(ctx, key, &queued, now).map(|decision| Some(decision.reply()))
+    Ok(Some(match retry(found) {
+        Ok(RetryAfter::Never) => RetryAfter::Never,
+        Ok(_) | Err(_) => retry_at(found, &db_key(ctx, key.name()), retry),
+    }))
 }

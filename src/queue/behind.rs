@@ -38,20 +38,25 @@ pub(super) fn behind_at(
         return Ok(decision);
     }
     let status = queued.status_only(found, &decision)?;
-    let retry = forecast(found, db_key, |forecast| forecast.retry(found, queued));
+    let retry = retry_at(found, db_key, |then| Ok(queued.decide(then)?.reply().status.retry));
     let status = LimitStatus { remaining: Some(0), retry, ..status };
     Ok(decision.denied(RateLimitReply { granted: 0, status, index: Index::Queue }))
 }
 
-/// Calls `read` with the forecast of the key after its queue has been served.
-pub(super) fn forecast<R>(found: KeyView<'_>, db_key: &DbKey, read: impl FnOnce(&Forecast) -> R) -> R {
+/// The time until a request is granted after the queue of its key. `retry` decides the request, as
+/// for [`Forecast::retry`].
+pub(super) fn retry_at(
+    found: KeyView<'_>,
+    db_key: &DbKey,
+    retry: impl FnOnce(KeyView<'_>) -> Result<RetryAfter, Error>,
+) -> RetryAfter {
     with(found.main, |queues| {
         let known = queues.waiters.forecast(db_key).and_then(Option::take);
         let mut forecast = known.unwrap_or_else(|| Forecast::new(found));
         for (id, waiter) in queues.waiters.after(db_key, forecast.last()) {
             forecast.add(found, id, &waiter.queued);
         }
-        let answer = read(&forecast);
+        let answer = forecast.retry(found, retry);
         if let Some(slot) = queues.waiters.forecast(db_key) {
             *slot = Some(forecast);
         }

@@ -68,18 +68,16 @@ impl Forecast {
         });
     }
 
-    /// The time at which the last of these waiters has been served.
-    pub const fn served_at(&self) -> Micros {
-        self.at
-    }
-
-    /// The time until a request behind the queue would be granted.
-    pub fn retry(&self, found: KeyView<'_>, queued: &QueuedRequest) -> RetryAfter {
+    /// The time until a request behind the queue would be granted. `retry` decides the request on the
+    /// key as the queue leaves it: it returns the time until the request is granted from then on.
+    pub fn retry(
+        &self,
+        found: KeyView<'_>,
+        retry: impl FnOnce(KeyView<'_>) -> Result<RetryAfter, Error>,
+    ) -> RetryAfter {
         let now = found.now;
         let at = self.at.max(now);
-        let decision = queued.decide(self.key(found, at));
-        let retry = decision.map_or(RetryAfter::Now, |decision| decision.reply().status.retry);
-        match retry {
+        match retry(self.key(found, at)).unwrap_or(RetryAfter::Now) {
             RetryAfter::Now => RetryAfter::After(at.since(now).max(1)),
             RetryAfter::After(us) => RetryAfter::After(at.since(now).saturating_add(us)),
             RetryAfter::Never => RetryAfter::Never,

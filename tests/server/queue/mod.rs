@@ -3,4 +3,5 @@
 mod histories;
 pub mod kit;
 mod odd;
+mod told;
 mod waiting;
