@@ -3,7 +3,7 @@
 
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
-use crate::core::wait_queue::WaiterId;
+use crate::core::wait_queue::QueuePlace;
 use crate::limiter::Error;
 use crate::limiter::resolve::KeyView;
 use crate::queue::request::{QueuedDecision, QueuedRequest};
@@ -16,13 +16,13 @@ use crate::types::ratelimit::RateLimit;
 pub struct Forecast {
     value: Option<RateLimit>,
     at: Micros,
-    last: WaiterId,
+    last: Option<QueuePlace>,
 }
 
 impl Forecast {
     /// A forecast before any waiter is served.
     pub fn new(found: KeyView<'_>) -> Self {
-        Self { value: found.value.map(RateLimit::simulation), at: found.now, last: 0 }
+        Self { value: found.value.map(RateLimit::simulation), at: found.now, last: None }
     }
 
     /// The key as it will be at `at`, as far as the forecast goes.
@@ -30,25 +30,37 @@ impl Forecast {
         found.at(self.value.as_ref(), at)
     }
 
-    /// The last waiter that it has served; 0 for none.
-    pub const fn last(&self) -> WaiterId {
+    /// The place of the last waiter that it has served.
+    pub const fn last(&self) -> Option<QueuePlace> {
         self.last
     }
 
-    /// Serves one more waiter.
-    pub fn add(&mut self, found: KeyView<'_>, id: WaiterId, queued: &QueuedRequest) {
-        self.last = id;
+    /// Serves one more waiter, unless its wait has ended by `ends` without a grant.
+    pub fn add(
+        &mut self,
+        found: KeyView<'_>,
+        place: QueuePlace,
+        queued: &QueuedRequest,
+        ends: Option<Micros>,
+    ) {
+        self.last = Some(place);
+        self.at = self.at.max(found.now);
+        let in_time = |at: Micros| ends.is_none_or(|ends| at < ends);
+        if !in_time(self.at) {
+            return;
+        }
         // A request that can never be granted leaves the queue without taking units.
         let Ok(first) = queued.decide(self.key(found, self.at)) else { return };
         match first.reply().status.retry {
             RetryAfter::Never => {}
             RetryAfter::Now => self.grant(found.main, queued, &first),
-            RetryAfter::After(us) => {
+            RetryAfter::After(us) if in_time(self.at.plus(us)) => {
                 self.at = self.at.plus(us);
                 if let Ok(decision) = queued.decide(self.key(found, self.at)) {
                     self.grant(found.main, queued, &decision);
                 }
             }
+            RetryAfter::After(_) => self.at = ends.unwrap_or(self.at),
         }
     }
 

@@ -1,11 +1,12 @@
 //! Random histories of queues against a model that knows nothing but the promises: who is granted
 //! what, when and in which order, what is in use afterwards, and who still waits. Every reply is
-//! compared.
+//! compared, with the time after which a request that is denied would be granted.
 
 use crate::harness::{Reply, Server, Wire, assert_same_data, eventually, wait_synced};
 use crate::histories::{Transcript, run_histories};
-use crate::models::queue::{Outcome, PERIOD, QueueKey, QueueModel, QueuedCall, Waiter};
+use crate::models::queue::{Outcome, PERIOD, QueueKey, QueueModel, QueuedCall, THROTTLE, Waiter};
 use crate::queue::kit::{MOMENT, NOON, SOON, client_id, counter, queue, used, waiting_now};
+use crate::support::RateLimitReply;
 use proptest::option::weighted;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -23,6 +24,12 @@ enum Step {
         key: QueueKey,
         waits: bool,
         call: QueuedCall,
+    },
+    /// A call by CL.THROTTLE or RL.THROTTLE.
+    Throttle {
+        key: QueueKey,
+        units: u64,
+        by: &'static str,
     },
     /// A client leaves the queue: the one at this position, modulo the length.
     Leave {
@@ -97,7 +104,7 @@ fn key() -> impl Strategy<Value = QueueKey> {
     ]
 }
 
-fn call() -> impl Strategy<Value = QueuedCall> {
+pub fn call() -> impl Strategy<Value = QueuedCall> {
     let flag = prop::bool::weighted;
     (1..8u64, weighted(0.67, select(&LIMITS[..])), flag(0.17), flag(0.25))
         .prop_map(|(cost, limit, critical, reserves)| QueuedCall { cost, limit, critical, reserves })
@@ -131,6 +138,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         120 => (key(), prop::bool::weighted(0.8), call())
             .prop_map(|(key, waits, call)| Step::Arrive { key, waits, call }),
+        24 => (key(), 1..8u64, select(vec!["CL.THROTTLE", "RL.THROTTLE"]))
+            .prop_map(|(key, units, by)| Step::Throttle { key, units, by }),
         24 => (key(), any::<usize>(), how).prop_map(|(key, nth, how)| Step::Leave { key, nth, how }),
         12 => key_step(),
         5 => limit().prop_map(|limit| Step::SetPolicy { limit }),
@@ -170,7 +179,7 @@ impl History {
         let server = Server::start();
         server.clock_set(NOON);
         let replica = server.replica();
-        server.ok("RL.POLICY SET p 10/s PREFIX q:");
+        server.ok(&format!("RL.POLICY SET p {} PREFIX q:", text(10)));
         let control = [0, 1].map(|db| {
             let mut wire = server.wire();
             wire.line(&format!("SELECT {db}"));
@@ -223,13 +232,22 @@ impl History {
     fn step(&mut self, step: &Step) {
         match *step {
             Step::Arrive { key, waits: false, ref call } => {
+                let wait = self.model.wait(key, call);
+                let behind = self.model.is_behind(key, call.critical);
+                let wait_alone = self.model.outcome(key, call) != Outcome::Denied;
                 let expected = match self.model.arrives(key, call) {
                     Outcome::MustWait => Outcome::Denied,
                     outcome => outcome,
                 };
                 let reply = self.run(key.db, &command(key, call));
                 compare(call, expected, &reply);
+                if expected == Outcome::Denied {
+                    let six = six(call, &reply);
+                    assert_eq!(six.retry_after_ms, ms(wait), "{call:?}: {six:?}");
+                    assert_eq!(six.index, if behind && wait_alone { -2 } else { 0 }, "{call:?}: {six:?}");
+                }
             }
+            Step::Throttle { key, units, by } => self.throttle(key, units, by),
             Step::Arrive { key, waits: true, call } => self.arrive(key, call),
             Step::Leave { key, nth, how } => self.leave(key, nth, how),
             Step::Delete { key } => {
@@ -293,7 +311,7 @@ impl History {
                 self.model.reset(key);
             }
             Step::SetPolicy { limit } => {
-                assert_eq!(self.run(0, &format!("RL.POLICY SET p {limit}/s PREFIX q:")), Reply::ok());
+                assert_eq!(self.run(0, &format!("RL.POLICY SET p {} PREFIX q:", text(limit))), Reply::ok());
                 self.model.policy = Some(limit);
             }
             Step::DeletePolicy => {
@@ -301,7 +319,10 @@ impl History {
                 self.model.policy = None;
             }
             Step::Pin { key, limit } => {
-                assert_eq!(self.run(key.db, &format!("RL.PIN {} {limit}/s", KEYS[key.key])), Reply::ok());
+                assert_eq!(
+                    self.run(key.db, &format!("RL.PIN {} {}", KEYS[key.key], text(limit))),
+                    Reply::ok()
+                );
                 self.model.pin(key, limit);
             }
             Step::Unpin { key } => {
@@ -309,9 +330,10 @@ impl History {
                 self.model.unpin(key);
             }
             Step::Refund { key, units } => {
-                // Units given back are the newest ones.
+                // Units given back are the newest ones of the limit, which a call by CL.THROTTLE does
+                // not name.
                 let expected = self.model.refund(key, units);
-                let reply = self.run(key.db, &format!("RL.REFUND {} {units}", KEYS[key.key]));
+                let reply = self.run(key.db, &format!("RL.REFUND {} {units} 10/s", KEYS[key.key]));
                 assert_eq!(reply, Reply::Int(expected.cast_signed()));
             }
             Step::Pass { ms } => self.pass_to(self.model.now + 1000 * ms),
@@ -341,8 +363,29 @@ impl History {
             return compare(&call, outcome, &reply);
         }
         self.wait_for_length(key, self.model.length(key) + 1);
-        let waiter = Waiter { call, who: Client { wire, id } };
-        self.model.queues.entry(key).or_default().push_back(waiter);
+        // Under the debug clock nobody knows when the server's own ends the wait.
+        self.model.join(key, Waiter { call, until: None, who: Client { wire, id } });
+    }
+
+    /// A client asks by a command that never waits.
+    fn throttle(&mut self, key: QueueKey, units: u64, by: &str) {
+        let (capacity, count) = THROTTLE;
+        let behind = self.model.is_behind(key, false);
+        let rounds_up = behind || self.model.pinned(key).is_some();
+        let wait = self.model.throttle_wait(key, units);
+        let granted = !behind && wait == Some(0);
+        let reply = self.run(key.db, &format!("{by} {} {} {count} 2 {units}", KEYS[key.key], capacity - 1));
+        let seconds = match wait {
+            Some(us) if rounds_up => us.div_ceil(1_000_000).max(1).cast_signed(),
+            // redis-cell drops what is less than a millisecond.
+            Some(us) => (us / 1000).div_ceil(1000).max(1).cast_signed(),
+            None => -1,
+        };
+        let expected = if granted { (0, -1) } else { (1, seconds) };
+        assert_eq!((reply[0].int(), reply[3].int()), expected, "limited and retry of {units} on {key:?}");
+        if granted {
+            self.model.throttle(key, units);
+        }
     }
 
     #[track_caller]
@@ -421,9 +464,24 @@ impl History {
     }
 }
 
-fn command(key: QueueKey, call: &QueuedCall) -> String {
+/// The limit of so many units. The model knows what of them only critical requests may use.
+fn text(limit: u64) -> String {
+    format!("{limit}/s:keep=30%")
+}
+
+pub fn ms(wait: Option<u64>) -> i64 {
+    // Who is denied is not told to come back at once.
+    wait.map_or(-1, |us| us.div_ceil(1000).max(1).cast_signed())
+}
+
+/// The six integers of a reply.
+pub fn six(call: &QueuedCall, reply: &Reply) -> RateLimitReply {
+    if call.reserves { reply[1][0].rate_limit() } else { reply.rate_limit() }
+}
+
+pub fn command(key: QueueKey, call: &QueuedCall) -> String {
     let (name, cost) = (KEYS[key.key], call.cost);
-    let limits = call.limit.map_or("*".to_owned(), |limit| format!("{limit}/s"));
+    let limits = call.limit.map_or("*".to_owned(), text);
     let critical = if call.critical { " CRITICAL" } else { "" };
     if call.reserves {
         format!("RL.RESERVE 1 {name} {limits} TTL 10s COST {cost}{critical}")
@@ -438,7 +496,7 @@ fn compare(call: &QueuedCall, outcome: Outcome, reply: &Reply) {
         (Outcome::Refused(why), Some(error)) => error.starts_with(why),
         (_, Some(_)) | (Outcome::Refused(_), None) => false,
         (outcome, None) => {
-            let limit = if call.reserves { reply[1][0].rate_limit() } else { reply.rate_limit() };
+            let limit = six(call, reply);
             let granted = outcome == Outcome::Granted;
             let named = !call.reserves || reply[0].is_nil() != granted;
             named && limit.granted == if granted { call.cost.cast_signed() } else { 0 }

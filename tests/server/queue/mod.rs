@@ -1,6 +1,6 @@
 //! Waiting lines, with clients that really block.
 
-mod histories;
+pub mod histories;
 pub mod kit;
 mod odd;
 mod told;
