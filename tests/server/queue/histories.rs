@@ -22,7 +22,7 @@ const LIMITS: [u64; 3] = [6, 10, 14];
 enum Step {
     Arrive {
         key: QueueKey,
-        waits: bool,
+        how: Arrival,
         call: QueuedCall,
     },
     /// A call by CL.THROTTLE or RL.THROTTLE.
@@ -89,6 +89,14 @@ enum Step {
 }
 
 #[derive(Clone, Copy, Debug)]
+enum Arrival {
+    Waits,
+    DoesNotWait,
+    /// By CB.ACQUIRE, whose breaker is closed.
+    BehindBreaker,
+}
+
+#[derive(Clone, Copy, Debug)]
 enum Leave {
     HangUp,
     Kill,
@@ -134,10 +142,14 @@ fn key_step() -> impl Strategy<Value = Step> {
 
 fn step() -> impl Strategy<Value = Step> {
     let limit = || select(&LIMITS[..]);
+    let arrival = prop_oneof![
+        8 => Just(Arrival::Waits),
+        2 => Just(Arrival::DoesNotWait),
+        1 => Just(Arrival::BehindBreaker),
+    ];
     let how = select(vec![Leave::HangUp, Leave::Kill, Leave::Unblock, Leave::UnblockWithError]);
     prop_oneof![
-        120 => (key(), prop::bool::weighted(0.8), call())
-            .prop_map(|(key, waits, call)| Step::Arrive { key, waits, call }),
+        120 => (key(), arrival, call()).prop_map(|(key, how, call)| Step::Arrive { key, how, call }),
         24 => (key(), 1..8u64, select(vec!["CL.THROTTLE", "RL.THROTTLE"]))
             .prop_map(|(key, units, by)| Step::Throttle { key, units, by }),
         24 => (key(), any::<usize>(), how).prop_map(|(key, nth, how)| Step::Leave { key, nth, how }),
@@ -231,24 +243,9 @@ impl History {
 
     fn step(&mut self, step: &Step) {
         match *step {
-            Step::Arrive { key, waits: false, ref call } => {
-                let wait = self.model.wait(key, call);
-                let behind = self.model.is_behind(key, call.critical);
-                let wait_alone = self.model.outcome(key, call) != Outcome::Denied;
-                let expected = match self.model.arrives(key, call) {
-                    Outcome::MustWait => Outcome::Denied,
-                    outcome => outcome,
-                };
-                let reply = self.run(key.db, &command(key, call));
-                compare(call, expected, &reply);
-                if expected == Outcome::Denied {
-                    let six = six(call, &reply);
-                    assert_eq!(six.retry_after_ms, ms(wait), "{call:?}: {six:?}");
-                    assert_eq!(six.index, if behind && wait_alone { -2 } else { 0 }, "{call:?}: {six:?}");
-                }
-            }
+            Step::Arrive { key, how: Arrival::Waits, call } => self.arrive(key, call),
+            Step::Arrive { key, how, ref call } => self.ask(key, how, call),
             Step::Throttle { key, units, by } => self.throttle(key, units, by),
-            Step::Arrive { key, waits: true, call } => self.arrive(key, call),
             Step::Leave { key, nth, how } => self.leave(key, nth, how),
             Step::Delete { key } => {
                 self.run(key.db, &format!("DEL {}", KEYS[key.key]));
@@ -346,6 +343,37 @@ impl History {
             }
         }
         self.check();
+    }
+
+    /// A client asks, and does not wait.
+    fn ask(&mut self, key: QueueKey, how: Arrival, call: &QueuedCall) {
+        let wait = self.model.wait(key, call);
+        let behind = self.model.is_behind(key, call.critical);
+        let never = self.model.outcome(key, call) == Outcome::Denied;
+        let expected = match self.model.arrives(key, call) {
+            Outcome::MustWait => Outcome::Denied,
+            outcome => outcome,
+        };
+        let reply = if let Arrival::BehindBreaker = how {
+            let reply = self.run(key.db, &command_behind_breaker(key, call));
+            match reply.error() {
+                Some(_) => reply,
+                // Of a reservation there is one limit key, not a list of them.
+                None if call.reserves => {
+                    let [id, six] = [0, 1].map(|at| reply[4][at].clone());
+                    Reply::Array(vec![id, Reply::Array(vec![six])])
+                }
+                None => reply[4].clone(),
+            }
+        } else {
+            self.run(key.db, &command(key, call))
+        };
+        compare(call, expected, &reply);
+        if expected == Outcome::Denied {
+            let six = six(call, &reply);
+            assert_eq!(six.retry_after_ms, ms(wait), "{call:?}: {six:?}");
+            assert_eq!(six.index, if behind && !never { -2 } else { 0 }, "{call:?}: {six:?}");
+        }
     }
 
     /// A client asks, and waits if it must.
@@ -480,14 +508,24 @@ pub fn six(call: &QueuedCall, reply: &Reply) -> RateLimitReply {
 }
 
 pub fn command(key: QueueKey, call: &QueuedCall) -> String {
-    let (name, cost) = (KEYS[key.key], call.cost);
-    let limits = call.limit.map_or("*".to_owned(), text);
-    let critical = if call.critical { " CRITICAL" } else { "" };
+    let name = KEYS[key.key];
+    let (limits, cost) = limits_and_cost(call);
     if call.reserves {
-        format!("RL.RESERVE 1 {name} {limits} TTL 10s COST {cost}{critical}")
+        format!("RL.RESERVE 1 {name} {limits} TTL 10s {cost}")
     } else {
-        format!("RL.ACQUIRE {name} {limits} COST {cost}{critical}")
+        format!("RL.ACQUIRE {name} {limits} {cost}")
     }
+}
+
+fn command_behind_breaker(key: QueueKey, call: &QueuedCall) -> String {
+    let (limits, cost) = limits_and_cost(call);
+    let ttl = if call.reserves { " TTL 10s" } else { "" };
+    format!("CB.ACQUIRE breaker 50%/60s LIMIT {} {limits}{ttl} {cost}", KEYS[key.key])
+}
+
+fn limits_and_cost(call: &QueuedCall) -> (String, String) {
+    let critical = if call.critical { " CRITICAL" } else { "" };
+    (call.limit.map_or("*".to_owned(), text), format!("COST {}{critical}", call.cost))
 }
 
 #[track_caller]
