@@ -21,7 +21,7 @@ use crate::types::ratelimit::RateLimit;
 use crate::types::ratelimit::reservations::Settlement;
 use std::ffi::CStr;
 
-/// What a command found on a key. It replies the greatest value of all keys.
+/// What a command found on a key. RL.COMMIT and RL.RELEASE reply the greatest value of all keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum SettleOutcome {
     /// The reservation is unknown or already settled.
@@ -33,6 +33,14 @@ enum SettleOutcome {
 }
 
 impl SettleOutcome {
+    const fn of(stage: Option<Stage>) -> Self {
+        match stage {
+            None => Self::Nothing,
+            Some(Stage::Open) => Self::Open,
+            Some(Stage::Ended) => Self::Late,
+        }
+    }
+
     const fn number(self) -> i64 {
         match self {
             Self::Nothing => 0,
@@ -89,8 +97,8 @@ pub fn release(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     })
 }
 
-/// `RL.RENEW id TTL d numkeys key [key …]`: makes a reservation end `d` from now. One whose time
-/// has ended stays ended.
+/// `RL.RENEW id TTL d numkeys key [key …]`: makes a reservation end `d` from now. One whose time has
+/// ended stays ended. One that is not open on all keys is not renewed on any.
 ///
 /// # Errors
 /// The same as [`commit`].
@@ -104,17 +112,40 @@ pub fn renew(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let ttl_us = length(cursor.value_of("TTL")?)?;
     let keys = keys(ctx, &mut cursor)?;
     cursor.end()?;
-    let end = ctx.now().plus(ttl_us).min(Micros::MAX);
+    ctx.settle_keys(keys.iter().copied());
+    check_types(ctx, &keys)?;
+    let now = ctx.now();
+    let found = keys.iter().map(|name| outcome(ctx, *name, id, now));
+    if let Some(least) = found.filter(|found| *found != SettleOutcome::Open).min() {
+        reply::integer(ctx, least.number());
+        return Ok(());
+    }
+    let end = now.plus(ttl_us).min(Micros::MAX);
     let action = SettleAction { event: c"rl.renew", counter: |m| &mut m.reservations_renewed };
-    each(ctx, id, &keys, &action, |_, found| {
-        (found == SettleOutcome::Open).then_some(RateLimitChange::Renew(Renew { id, end }))
-    })
+    each(ctx, id, &keys, &action, |_, _| Some(RateLimitChange::Renew(Renew { id, end })))
 }
 
 /// Parses `numkeys key [key …]`.
 fn keys<'a>(ctx: &Context<'_>, cursor: &mut ArgCursor<'a>) -> Result<Vec<Arg<'a>>, Error> {
     let count = cursor.count("numkeys", settings::batch_max(ctx.main()), 1)?;
     (0..count).map(|_| cursor.required()).collect()
+}
+
+/// Refuses keys of another type.
+fn check_types(ctx: &Context<'_>, keys: &[Arg<'_>]) -> Result<(), Error> {
+    for (at, name) in keys.iter().enumerate() {
+        let checked = ctx.write(*name).value::<RateLimit>().map(drop);
+        checked.map_err(|wrong| Error::from(wrong).of_item("key", at))?;
+    }
+    Ok(())
+}
+
+/// What there is of a reservation on a key.
+fn outcome(ctx: &Context<'_>, name: Arg<'_>, id: &[u8], now: Micros) -> SettleOutcome {
+    let key = ctx.read(name);
+    let held = key.value::<RateLimit>().ok().flatten();
+    let all = held.as_deref().and_then(RateLimit::reservations).map(|all| all.at(ctx.main(), now));
+    SettleOutcome::of(all.and_then(|all| all.book().get(id)?.stage_at(now)))
 }
 
 /// Applies `change` to the reservation on each key, as one effect, and replies what was found.
@@ -127,10 +158,7 @@ fn each<'a>(
 ) -> Result<(), Error> {
     let now = ctx.now();
     ctx.settle_keys(keys.iter().copied());
-    for (at, name) in keys.iter().enumerate() {
-        let checked = ctx.write(*name).value::<RateLimit>().map(drop);
-        checked.map_err(|wrong| Error::from(wrong).of_item("key", at))?;
-    }
+    check_types(ctx, keys)?;
     let mut effects = EffectBatch::new(ctx);
     let mut all = SettleOutcome::Nothing;
     for name in keys {
@@ -138,11 +166,8 @@ fn each<'a>(
         let todo = key.value::<RateLimit>()?.and_then(|value| {
             let all = value.reservations()?.at(ctx.main(), now);
             let one = all.book().get(id)?;
-            let found = match one.stage_at(now)? {
-                Stage::Open => SettleOutcome::Open,
-                Stage::Ended => SettleOutcome::Late,
-            };
-            Some((found, change(one, found)))
+            let found = SettleOutcome::of(one.stage_at(now));
+            (found > SettleOutcome::Nothing).then(|| (found, change(one, found)))
         });
         let Some((found, change)) = todo else { continue };
         all = all.max(found);

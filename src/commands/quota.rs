@@ -7,7 +7,6 @@ use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::ends::{self, PinEnd, Retry};
-use crate::limiter::reply::RateLimitReply;
 use crate::limiter::resolve::{KeyView, ResolvedLimits, Source, limits_of};
 use crate::limiter::words::Word;
 use crate::observe::metrics;
@@ -15,7 +14,6 @@ use crate::queue;
 use crate::server::context::Context;
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply::{self, Each, Fields, Pairs, Reply, signed};
-use crate::server::keys::key::ReadKey;
 use crate::server::load::argument::Argument;
 use crate::types::intern;
 use crate::types::intern::{InternedLimits, Origin};
@@ -49,7 +47,8 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let key = ctx.read(name);
     let now = ctx.now();
     let ask = QuotaAsk { given, units };
-    let queue = if headers { queue_for(ctx, &key, &ask, now)? } else { None };
+    let queue =
+        if headers { queue::retry_behind(ctx, &key, now, |then| ask.whole_retry(then))? } else { None };
     let held = key.value::<RateLimit>()?;
     let found = KeyView::of(ctx, name, held.as_deref(), now);
     let block = found.value.and_then(|value| value.block(now));
@@ -60,7 +59,7 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     };
     metrics::count(ctx.main(), |m| &mut m.quota_calls);
     let send = |view: &QuotaView<'_>| {
-        if headers { view.send_headers(ctx, queue.as_ref()) } else { view.send(ctx) }
+        if headers { view.send_headers(ctx, queue) } else { view.send(ctx) }
     };
     let Some((resolved, source)) = chosen else {
         match block {
@@ -78,27 +77,6 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         let (limits, labels) = (set.limits(), set.labels());
         send(&QuotaView { now, units, limits, labels, states, source, block, pin_end, retry });
     })
-}
-
-/// The time for which the queue on the key keeps the request from being granted.
-#[derive(Debug)]
-struct QueueAhead(RetryAfter);
-
-fn queue_for(
-    ctx: &Context<'_>,
-    key: &ReadKey<'_>,
-    ask: &QuotaAsk<'_>,
-    now: Micros,
-) -> Result<Option<QueueAhead>, Error> {
-    let told = match queue::peek(ctx, key, ask.given, &ask.request(), now) {
-        // Such a request cannot wait in the queue, but it still comes after those that wait.
-        Err(Error::Concurrent(_) | Error::NoLimits | Error::TooManyUnlisted) => {
-            let served = queue::served_by(ctx, key, now)?;
-            return Ok(served.map(|served| QueueAhead(RetryAfter::until(served, now))));
-        }
-        told => told?,
-    };
-    Ok(told.map(|RateLimitReply { status, .. }| QueueAhead(status.retry)))
 }
 
 /// The arguments of a call.
@@ -143,7 +121,14 @@ impl QuotaAsk<'_> {
         Ok(if ends_first { ends::across(found, Retry { limits, pinned }, later) } else { limits })
     }
 
-    /// The time from `then.now` until the request would be granted.
+    /// The time from `then.now` until the request would be granted, across the ends of a pin and of a
+    /// block.
+    fn whole_retry(&self, then: KeyView<'_>) -> Result<RetryAfter, Error> {
+        let (resolved, source) = self.choose(then)?.ok_or(Error::NoLimits)?;
+        self.retry_across(then, &resolved, source == Source::Pin)
+    }
+
+    /// The time from `then.now`, when pin and block have ended, until the request would be granted.
     fn retry(&self, then: KeyView<'_>) -> Result<RetryAfter, Error> {
         let (resolved, _) = self.choose(then)?.ok_or(Error::NoLimits)?;
         self.wait(then, &resolved)
@@ -286,10 +271,9 @@ impl<'v> QuotaView<'v> {
     }
 
     /// Sends one flat map of strings, ready to be sent as HTTP headers. If the key has a queue, no
-    /// units remain for the request, and it is not granted before the queue is served.
-    fn send_headers(&self, ctx: &Context<'_>, queue: Option<&QueueAhead>) {
+    /// units remain for the request, and it is granted after that: in the time `queue`.
+    fn send_headers(&self, ctx: &Context<'_>, queue: Option<RetryAfter>) {
         let mut status = self.status();
-        let queue = queue.map(|queue| queue.0);
         if let (Some(status), Some(queue)) = (&mut status, queue) {
             *status = LimitStatus { remaining: Some(0), retry: status.retry.max(queue), ..*status };
         }

@@ -13,6 +13,7 @@ use crate::core::wire::Corrupt;
 use crate::limiter::acquire::{decide, decide_until};
 use crate::limiter::apply;
 use crate::limiter::apply::{EffectBatch, commit, commit_with};
+use crate::limiter::ends::{self, Retry};
 use crate::limiter::reply::RateLimitReply;
 use crate::limiter::resolve::{KeyView, Source};
 use crate::limiter::{Error, track};
@@ -21,7 +22,7 @@ use crate::queue;
 use crate::server::context::Context;
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply::{self, signed};
-use crate::server::keys::key::Key;
+use crate::server::keys::key::{Key, ReadKey};
 use crate::server::load::argument::Argument;
 use crate::server::main_thread::MainThread;
 use crate::settings;
@@ -153,15 +154,15 @@ fn throttle(ctx: &Context<'_>, call: ThrottleCall<'_>) -> Result<(), Error> {
     // that.
     let mut key = ctx.write(call.key);
     let now = ctx.now();
-    let answer = match (left_by_cell(&key, now), queue::served_by(ctx, &key, now)) {
+    let answer = match (left_by_cell(&key, now), call.retry_behind(ctx, &key, now)) {
         (Some(state), _) => call.adopt(ctx, &mut key, state, now)?,
-        (None, served_by) => {
+        (None, retry) => {
             let asked = call.quantity > 0;
             let counts = asked && track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), false);
             let mut effects = counts.then(|| EffectBatch::new(ctx));
-            let answer = match served_by? {
+            let answer = match retry? {
                 None => call.ask(ctx, &mut key, effects.as_mut(), now)?,
-                Some(at) => call.behind(ctx, &mut key, at, now)?,
+                Some(retry) => call.behind(ctx, &mut key, retry, now)?,
             };
             if let Some(mut effects) = effects {
                 // The units taken and the usage of the key are propagated effects.
@@ -342,31 +343,42 @@ impl<'a> ThrottleCall<'a> {
         Ok(answer_of(&decision.reply))
     }
 
-    /// The time that the request still waits at `then`, after a pin has ended.
+    /// The time that the request waits from `then.now` on if there is no queue.
     fn wait(&self, then: KeyView<'_>) -> Result<RetryAfter, Error> {
         if server_decides(then)? {
-            return Ok(decide(then, None, &self.request())?.reply.status.retry);
+            let decision = decide_until(then, None, &self.request(), |later| self.wait(later))?;
+            return Ok(decision.reply.status.retry);
         }
         let limits = [Limit::throttle(self.rule)];
-        let state = then.value.and_then(|value| value.seen_by(then.main, &limits, then.now).pop());
-        let answer = self.decide(&state.unwrap_or_default(), then.now);
-        Ok(match (answer.limited, u64::try_from(answer.retry_after_s)) {
-            (false, _) => RetryAfter::Now,
-            (true, Ok(seconds)) => RetryAfter::After(seconds.saturating_mul(1_000_000)),
-            (true, Err(_)) => RetryAfter::Never,
-        })
+        let states = match then.value {
+            Some(value) => value.seen_by(then.main, &limits, then.now),
+            None => vec![State::default()],
+        };
+        let retry = limits::decide(&limits, &states, then.now, &self.request()).status.retry;
+        Ok(ends::across(then, Retry { limits: retry, pinned: false }, |later| self.wait(later)))
     }
 
-    /// The reply if the key has a queue, which will have been served by `at`. Nothing is taken.
+    /// The time that the request waits for the queue of its key, and then for its own units; `None`
+    /// without a queue.
+    fn retry_behind(
+        &self,
+        ctx: &Context<'_>,
+        key: &ReadKey<'_>,
+        now: Micros,
+    ) -> Result<Option<RetryAfter>, Error> {
+        queue::retry_behind(ctx, key, now, |then| self.wait(then))
+    }
+
+    /// The reply if the key has a queue. Nothing is taken.
     fn behind(
         &self,
         ctx: &Context<'_>,
         key: &mut Key<'a>,
-        at: Micros,
+        retry: RetryAfter,
         now: Micros,
     ) -> Result<ThrottleReply, Error> {
         let answer = Self { quantity: 0, ..*self }.ask(ctx, key, None, now)?;
-        let retry_after_s = signed(seconds(at.since(now))).max(1);
+        let retry_after_s = seconds_until(retry);
         Ok(ThrottleReply { limited: true, remaining: 0, retry_after_s, ..answer })
     }
 
@@ -416,11 +428,16 @@ fn answer_of(reply: &RateLimitReply) -> ThrottleReply {
         limited,
         limit: status.limit.map_or(i64::MAX, signed),
         remaining: status.remaining.map_or(i64::MAX, signed),
-        retry_after_s: match status.retry {
-            RetryAfter::After(us) => signed(seconds(us)).max(1),
-            RetryAfter::Now | RetryAfter::Never => -1,
-        },
+        retry_after_s: seconds_until(status.retry),
         reset_after_s: status.reset.micros().map_or(-1, |us| signed(seconds(us))),
+    }
+}
+
+/// The whole seconds until a request is granted; -1 for one that is granted, or never is.
+fn seconds_until(retry: RetryAfter) -> i64 {
+    match retry {
+        RetryAfter::After(us) => signed(seconds(us)).max(1),
+        RetryAfter::Now | RetryAfter::Never => -1,
     }
 }
 

@@ -1,22 +1,51 @@
 //! Queues of waiters: who is next on a key, and when to look at its queue.
 //!
-//! There is one queue for each key, first come first served. A queue is looked at when the units
-//! for its head should be free, and at once after anything that may have moved it. Nothing here
-//! knows what a waiter asks for or how it is answered.
+//! There is one queue for each key. Critical waiters are served before the others; within each class
+//! it is first come first served. A queue is looked at when the units for its head should be free,
+//! and at once after anything that may have moved it. Nothing here knows what a waiter asks for or
+//! how it is answered.
 
 use crate::core::time::Micros;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
+use std::ops::Bound;
 
 /// The number of a waiter. A later waiter has a larger one.
 pub type WaiterId = u64;
 
+/// The class of a waiter. Those of an earlier class are served first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WaiterClass {
+    /// Its request is marked CRITICAL.
+    Critical,
+    /// Any other.
+    Ordinary,
+}
+
+/// The place of a waiter in its queue. A smaller one is served earlier.
+pub type QueuePlace = (WaiterClass, WaiterId);
+
 #[derive(Debug)]
 struct WaitQueue<W, F> {
-    waiters: BTreeMap<WaiterId, W>,
+    waiters: BTreeMap<QueuePlace, W>,
     /// The time to look at it; `None` while only a change can move it.
     due: Option<Micros>,
-    forecast: Option<F>,
+    /// The forecast for the critical waiters.
+    critical: Option<F>,
+    /// The forecast for all waiters.
+    all: Option<F>,
+}
+
+impl<W, F> WaitQueue<W, F> {
+    fn forget_forecasts(&mut self) {
+        (self.critical, self.all) = (None, None);
+    }
+
+    /// The first waiter of each class.
+    fn fronts(&self) -> impl Iterator<Item = &W> {
+        let front = |class| self.waiters.range((class, 0)..=(class, WaiterId::MAX)).next();
+        [WaiterClass::Critical, WaiterClass::Ordinary].into_iter().filter_map(front).map(|(_, waiter)| waiter)
+    }
 }
 
 /// All queues. `K` names the key of a queue (database and name), `W` is a waiter, and `F` is a
@@ -24,7 +53,7 @@ struct WaitQueue<W, F> {
 #[derive(Debug)]
 pub struct WaitQueues<K, W, F> {
     queues: HashMap<K, WaitQueue<W, F>>,
-    keys: HashMap<WaiterId, K>,
+    keys: HashMap<WaiterId, (K, WaiterClass)>,
     due: BTreeSet<(Micros, K)>,
     /// The length of every queue.
     lengths: BTreeSet<(usize, K)>,
@@ -70,34 +99,41 @@ impl<K: Clone + Eq + Ord + Hash, W, F> WaitQueues<K, W, F> {
         self.last + 1
     }
 
-    /// Adds a waiter at the end of a queue. If it is the first of a new queue, that is looked at
+    /// Adds a waiter at the end of its class in a queue. If it is the head now, the queue is looked at
     /// when `due`.
     ///
     /// ```
     /// use floodgate::core::time::Micros;
-    /// use floodgate::core::wait_queue::WaitQueues;
+    /// use floodgate::core::wait_queue::{WaitQueues, WaiterClass};
     ///
     /// let mut queues: WaitQueues<&str, &str, ()> = WaitQueues::default();
-    /// let ann = queues.join(&"key", "Ann", Some(Micros(5)));
-    /// queues.join(&"key", "Ben", None);
+    /// let ann = queues.join(&"key", "Ann", WaiterClass::Ordinary, Some(Micros(5)));
+    /// queues.join(&"key", "Ben", WaiterClass::Ordinary, None);
     /// assert_eq!(queues.head(&"key"), Some((ann, &"Ann")));
+    /// let eve = queues.join(&"key", "Eve", WaiterClass::Critical, Some(Micros(9)));
+    /// assert_eq!(queues.head(&"key"), Some((eve, &"Eve")));
     /// queues.leave(ann);
+    /// queues.leave(eve);
     /// assert_eq!(queues.head(&"key").map(|(_, waiter)| *waiter), Some("Ben"));
     /// ```
-    pub fn join(&mut self, key: &K, waiter: W, due: Option<Micros>) -> WaiterId {
+    pub fn join(&mut self, key: &K, waiter: W, class: WaiterClass, due: Option<Micros>) -> WaiterId {
         self.last += 1;
         let id = self.last;
         let queue = self.queues.entry(key.clone()).or_insert_with(|| WaitQueue {
             waiters: BTreeMap::new(),
             due: None,
-            forecast: None,
+            critical: None,
+            all: None,
         });
-        let first = queue.waiters.is_empty();
-        queue.waiters.insert(id, waiter);
+        queue.waiters.insert((class, id), waiter);
+        if class == WaiterClass::Critical {
+            queue.all = None;
+        }
         let length = queue.waiters.len();
-        self.keys.insert(id, key.clone());
+        let is_head = queue.waiters.first_key_value().is_some_and(|(place, _)| *place == (class, id));
+        self.keys.insert(id, (key.clone(), class));
         self.length_changed(key, length - 1, length);
-        if first {
+        if is_head {
             self.look_at(key, due);
         }
         id
@@ -106,11 +142,11 @@ impl<K: Clone + Eq + Ord + Hash, W, F> WaitQueues<K, W, F> {
     /// Removes a waiter from its queue. If it was the head, the queue is looked at for the next
     /// one.
     pub fn leave(&mut self, id: WaiterId) -> Option<(K, W)> {
-        let key = self.keys.remove(&id)?;
+        let (key, class) = self.keys.remove(&id)?;
         let queue = self.queues.get_mut(&key)?;
-        let head = queue.waiters.first_key_value().is_some_and(|(first, _)| *first == id);
-        let waiter = queue.waiters.remove(&id)?;
-        queue.forecast = None;
+        let head = queue.waiters.first_key_value().is_some_and(|(first, _)| *first == (class, id));
+        let waiter = queue.waiters.remove(&(class, id))?;
+        queue.forget_forecasts();
         let length = queue.waiters.len();
         self.length_changed(&key, length + 1, length);
         if length == 0 {
@@ -131,16 +167,24 @@ impl<K: Clone + Eq + Ord + Hash, W, F> WaitQueues<K, W, F> {
 
     /// The head of the queue.
     pub fn head(&self, key: &K) -> Option<(WaiterId, &W)> {
-        let (id, waiter) = self.queues.get(key)?.waiters.first_key_value()?;
+        let ((_, id), waiter) = self.queues.get(key)?.waiters.first_key_value()?;
         Some((*id, waiter))
     }
 
-    /// The waiters of a queue after this number, in order. 0 gives all.
-    pub fn after(&self, key: &K, id: WaiterId) -> impl Iterator<Item = (WaiterId, &W)> {
+    /// The waiters that are served before a newcomer of this class, in order: those behind the place
+    /// `after`, or all.
+    pub fn ahead_of(
+        &self,
+        key: &K,
+        class: WaiterClass,
+        after: Option<QueuePlace>,
+    ) -> impl Iterator<Item = (QueuePlace, &W)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let places = (from, Bound::Included((class, WaiterId::MAX)));
         let queue = self.queues.get(key);
-        queue.into_iter().flat_map(move |queue| {
-            queue.waiters.range(id.saturating_add(1)..).map(|(id, waiter)| (*id, waiter))
-        })
+        queue
+            .into_iter()
+            .flat_map(move |queue| queue.waiters.range(places).map(|(place, waiter)| (*place, waiter)))
     }
 
     /// Plans to look at a queue at `due` in place of the time that was planned.
@@ -158,7 +202,7 @@ impl<K: Clone + Eq + Ord + Hash, W, F> WaitQueues<K, W, F> {
     /// Looks at a queue at once, because its key changed. Returns false if nobody waits there.
     pub fn touch(&mut self, key: &K) -> bool {
         let Some(queue) = self.queues.get_mut(key) else { return false };
-        queue.forecast = None;
+        queue.forget_forecasts();
         self.look_at(key, Some(AT_ONCE));
         true
     }
@@ -195,13 +239,22 @@ impl<K: Clone + Eq + Ord + Hash, W, F> WaitQueues<K, W, F> {
         Some(key)
     }
 
-    /// The forecast for a queue, if nothing changed since it was made.
-    pub fn forecast(&mut self, key: &K) -> Option<&mut Option<F>> {
-        self.queues.get_mut(key).map(|queue| &mut queue.forecast)
+    /// The forecast for the waiters ahead of a newcomer of this class, if nothing changed since it was
+    /// made.
+    pub fn forecast(&mut self, key: &K, class: WaiterClass) -> Option<&mut Option<F>> {
+        self.queues.get_mut(key).map(|queue| match class {
+            WaiterClass::Critical => &mut queue.critical,
+            WaiterClass::Ordinary => &mut queue.all,
+        })
     }
 
-    /// The heads of all queues.
-    pub fn heads(&self) -> impl Iterator<Item = &W> {
-        self.queues.values().filter_map(|queue| queue.waiters.first_key_value().map(|(_, waiter)| waiter))
+    /// The first waiter of each class of a queue. One of them has waited longest.
+    pub fn fronts(&self, key: &K) -> impl Iterator<Item = &W> {
+        self.queues.get(key).into_iter().flat_map(WaitQueue::fronts)
+    }
+
+    /// The same as [`WaitQueues::fronts`], of all queues.
+    pub fn all_fronts(&self) -> impl Iterator<Item = &W> {
+        self.queues.values().flat_map(WaitQueue::fronts)
     }
 }

@@ -1,9 +1,8 @@
 //! The admission of a request to a queue: it passes, waits or is denied.
 
-use super::behind::{behind, behind_at, forecast};
-use super::forecast::Forecast;
+use super::behind::{behind, behind_at, retry_at};
 use super::moves::set_timer;
-use super::state::{Waiter, db_key, has_queue, with};
+use super::state::{Waiter, db_key, is_behind, with};
 use super::{answer, moves, request, serve};
 use crate::core::limits::Request;
 use crate::core::retry_after::RetryAfter;
@@ -12,7 +11,6 @@ use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::acquire;
 use crate::limiter::acquire::AcquireDecision;
-use crate::limiter::reply::RateLimitReply;
 use crate::limiter::resolve::KeyView;
 use crate::observe::metrics;
 use crate::queue::request::QueuedRequest;
@@ -49,7 +47,7 @@ pub fn wait_option(main: MainThread, arg: Arg<'_>) -> Result<u64, Error> {
 /// The outcome for a request that may meet a queue, or that may wait.
 #[derive(Debug)]
 pub enum QueueAdmission {
-    /// No queue is in its way.
+    /// Nobody in a queue is in its way.
     NoQueue,
     /// It waits now, and gets its reply later.
     Enqueued,
@@ -57,7 +55,8 @@ pub enum QueueAdmission {
     Denied(Box<request::QueuedDecision>),
 }
 
-/// Decides a request on a key that may have a queue: it waits at the end, or is denied.
+/// Decides a request on a key that may have a queue: it waits behind those whom it may not overtake, or
+/// is denied.
 ///
 /// # Errors
 /// Those of the decision itself.
@@ -68,7 +67,7 @@ pub fn admit(
     wait_us: u64,
     now: Micros,
 ) -> Result<QueueAdmission, Error> {
-    if queued.critical() || !has_queue(ctx, key.name()) {
+    if !is_behind(ctx, key.name(), queued.critical(), now) {
         return Ok(QueueAdmission::NoQueue);
     }
     let decision = behind(ctx, key, queued, now)?;
@@ -82,8 +81,8 @@ pub fn admit(
     })
 }
 
-/// The same as [`acquire::decide`], but a request that is not critical is denied if the key has a
-/// queue. Every command uses it that takes units and does not wait.
+/// The same as [`acquire::decide`], but a request is denied if somebody waits whom it may not overtake.
+/// Every command uses it that takes units and does not wait.
 ///
 /// # Errors
 /// The same as [`acquire::decide`].
@@ -97,7 +96,7 @@ pub fn decide(
     now: Micros,
 ) -> Result<AcquireDecision, Error> {
     let found = KeyView::of(ctx, name, value, now);
-    if request.critical || !has_queue(ctx, name) {
+    if !is_behind(ctx, name, request.critical, now) {
         return acquire::decide(found, given, request);
     }
     let queued = QueuedRequest::acquire(given, request);
@@ -108,7 +107,7 @@ pub fn decide(
     })
 }
 
-/// Puts the client at the end of the key's queue, if it may wait. `retry` says when its units are
+/// Puts the client into the key's queue, behind those whom it may not overtake, if it may wait. `retry` says when its units are
 /// free, if it is the first. Returns whether the client waits.
 pub fn join(
     ctx: &Context<'_>,
@@ -143,42 +142,35 @@ pub fn join(
         RetryAfter::After(us) => Some(now.plus(us)),
         RetryAfter::Never => None,
     };
-    let waiter = Waiter { queued: queued.clone(), since: now, client };
+    // The server ends a wait in the millisecond after its timeout.
+    let ends_ms = ctx.wall_millis().saturating_add(timeout_ms).saturating_add(1);
+    let until = Micros::of_millis(ends_ms);
+    let waiter = Waiter { queued: queued.clone(), since: now, until, client };
     with(main, |queues| queues.join(&db_key, waiter, due));
     set_timer(main);
     true
 }
 
-/// The time at which the queue of a key will have been served, if no other client joins it. `None`
-/// without a queue.
+/// The time until a request that does not wait is granted after the queue of its key. `None` if nobody
+/// waits. `retry` decides the request: it returns the time until the request is granted from the
+/// moment of its key on, if nobody waits. What can never be granted then is not granted after the
+/// queue either. A request that `retry` refuses comes after the queue all the same.
 ///
 /// # Errors
 /// The key holds another type.
-pub fn served_by(ctx: &Context<'_>, key: &ReadKey<'_>, now: Micros) -> Result<Option<Micros>, Error> {
-    if !has_queue(ctx, key.name()) {
+pub fn retry_behind(
+    ctx: &Context<'_>,
+    key: &ReadKey<'_>,
+    now: Micros,
+    retry: impl Fn(KeyView<'_>) -> Result<RetryAfter, Error>,
+) -> Result<Option<RetryAfter>, Error> {
+    if !is_behind(ctx, key.name(), false, now) {
         return Ok(None);
     }
     let held = key.value::<RateLimit>()?;
-    let db_key = db_key(ctx, key.name());
     let found = KeyView::of(ctx, key.name(), held.as_deref(), now);
-    Ok(Some(forecast(found, &db_key, Forecast::served_at).max(now.plus(1))))
-}
-
-/// The denial that a request would get from a queue on its key. Nothing is taken or counted. `None`
-/// without a queue.
-///
-/// # Errors
-/// The same as [`acquire::decide`].
-pub fn peek(
-    ctx: &Context<'_>,
-    key: &ReadKey<'_>,
-    given: Option<&[u8]>,
-    request: &Request,
-    now: Micros,
-) -> Result<Option<RateLimitReply>, Error> {
-    if !has_queue(ctx, key.name()) {
-        return Ok(None);
-    }
-    let queued = QueuedRequest::acquire(given, request);
-    behind(ctx, key, &queued, now).map(|decision| Some(decision.reply()))
+    Ok(Some(match retry(found) {
+        Ok(RetryAfter::Never) => RetryAfter::Never,
+        Ok(_) | Err(_) => retry_at(found, &db_key(ctx, key.name()), false, retry),
+    }))
 }

@@ -1,7 +1,7 @@
 //! Answers clients whose wait has ended.
 
 use super::behind::behind_at;
-use super::state::with;
+use super::state::{is_behind_at, with};
 use crate::core::limits::LimitStatus;
 use crate::core::retry_after::RetryAfter;
 use crate::core::wait_queue::WaiterId;
@@ -58,7 +58,7 @@ fn denial(
     let key = ctx.read(name);
     let held = key.value::<RateLimit>()?;
     let found = KeyView { main: ctx.main(), name: &db_key.1, value: held.as_deref(), now };
-    if !queued.critical() && with(ctx.main(), |queues| queues.waiters.length(db_key) > 0) {
+    if is_behind_at(ctx.main(), db_key, queued.critical(), now) {
         return behind_at(found, db_key, queued);
     }
     let decision = queued.decide(found)?;

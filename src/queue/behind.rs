@@ -3,7 +3,7 @@
 
 use super::forecast::Forecast;
 use super::request;
-use super::state::{db_key, with};
+use super::state::{class, db_key, with};
 use crate::core::limits::LimitStatus;
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
@@ -38,21 +38,29 @@ pub(super) fn behind_at(
         return Ok(decision);
     }
     let status = queued.status_only(found, &decision)?;
-    let retry = forecast(found, db_key, |forecast| forecast.retry(found, queued));
+    let retry =
+        retry_at(found, db_key, queued.critical(), |then| Ok(queued.decide(then)?.reply().status.retry));
     let status = LimitStatus { remaining: Some(0), retry, ..status };
     Ok(decision.denied(RateLimitReply { granted: 0, status, index: Index::Queue }))
 }
 
-/// Calls `read` with the forecast of the key after its queue has been served.
-pub(super) fn forecast<R>(found: KeyView<'_>, db_key: &DbKey, read: impl FnOnce(&Forecast) -> R) -> R {
+/// The time until a request is granted after those in the queue of its key whom it may not overtake.
+/// `retry` decides the request, as for [`Forecast::retry`].
+pub(super) fn retry_at(
+    found: KeyView<'_>,
+    db_key: &DbKey,
+    critical: bool,
+    retry: impl FnOnce(KeyView<'_>) -> Result<RetryAfter, Error>,
+) -> RetryAfter {
+    let class = class(critical);
     with(found.main, |queues| {
-        let known = queues.waiters.forecast(db_key).and_then(Option::take);
+        let known = queues.waiters.forecast(db_key, class).and_then(Option::take);
         let mut forecast = known.unwrap_or_else(|| Forecast::new(found));
-        for (id, waiter) in queues.waiters.after(db_key, forecast.last()) {
-            forecast.add(found, id, &waiter.queued);
+        for (place, waiter) in queues.waiters.ahead_of(db_key, class, forecast.last()) {
+            forecast.add(found, place, &waiter.queued, waiter.ends(found.main));
         }
-        let answer = read(&forecast);
-        if let Some(slot) = queues.waiters.forecast(db_key) {
+        let answer = forecast.retry(found, retry);
+        if let Some(slot) = queues.waiters.forecast(db_key, class) {
             *slot = Some(forecast);
         }
         answer

@@ -3,7 +3,7 @@
 
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
-use crate::core::wait_queue::WaiterId;
+use crate::core::wait_queue::QueuePlace;
 use crate::limiter::Error;
 use crate::limiter::resolve::KeyView;
 use crate::queue::request::{QueuedDecision, QueuedRequest};
@@ -16,13 +16,13 @@ use crate::types::ratelimit::RateLimit;
 pub struct Forecast {
     value: Option<RateLimit>,
     at: Micros,
-    last: WaiterId,
+    last: Option<QueuePlace>,
 }
 
 impl Forecast {
     /// A forecast before any waiter is served.
     pub fn new(found: KeyView<'_>) -> Self {
-        Self { value: found.value.map(RateLimit::simulation), at: found.now, last: 0 }
+        Self { value: found.value.map(RateLimit::simulation), at: found.now, last: None }
     }
 
     /// The key as it will be at `at`, as far as the forecast goes.
@@ -30,25 +30,37 @@ impl Forecast {
         found.at(self.value.as_ref(), at)
     }
 
-    /// The last waiter that it has served; 0 for none.
-    pub const fn last(&self) -> WaiterId {
+    /// The place of the last waiter that it has served.
+    pub const fn last(&self) -> Option<QueuePlace> {
         self.last
     }
 
-    /// Serves one more waiter.
-    pub fn add(&mut self, found: KeyView<'_>, id: WaiterId, queued: &QueuedRequest) {
-        self.last = id;
+    /// Serves one more waiter, unless its wait has ended by `ends` without a grant.
+    pub fn add(
+        &mut self,
+        found: KeyView<'_>,
+        place: QueuePlace,
+        queued: &QueuedRequest,
+        ends: Option<Micros>,
+    ) {
+        self.last = Some(place);
+        self.at = self.at.max(found.now);
+        let in_time = |at: Micros| ends.is_none_or(|ends| at < ends);
+        if !in_time(self.at) {
+            return;
+        }
         // A request that can never be granted leaves the queue without taking units.
         let Ok(first) = queued.decide(self.key(found, self.at)) else { return };
         match first.reply().status.retry {
             RetryAfter::Never => {}
             RetryAfter::Now => self.grant(found.main, queued, &first),
-            RetryAfter::After(us) => {
+            RetryAfter::After(us) if in_time(self.at.plus(us)) => {
                 self.at = self.at.plus(us);
                 if let Ok(decision) = queued.decide(self.key(found, self.at)) {
                     self.grant(found.main, queued, &decision);
                 }
             }
+            RetryAfter::After(_) => self.at = ends.unwrap_or(self.at),
         }
     }
 
@@ -68,18 +80,16 @@ impl Forecast {
         });
     }
 
-    /// The time at which the last of these waiters has been served.
-    pub const fn served_at(&self) -> Micros {
-        self.at
-    }
-
-    /// The time until a request behind the queue would be granted.
-    pub fn retry(&self, found: KeyView<'_>, queued: &QueuedRequest) -> RetryAfter {
+    /// The time until a request behind the queue would be granted. `retry` decides the request on the
+    /// key as the queue leaves it: it returns the time until the request is granted from then on.
+    pub fn retry(
+        &self,
+        found: KeyView<'_>,
+        retry: impl FnOnce(KeyView<'_>) -> Result<RetryAfter, Error>,
+    ) -> RetryAfter {
         let now = found.now;
         let at = self.at.max(now);
-        let decision = queued.decide(self.key(found, at));
-        let retry = decision.map_or(RetryAfter::Now, |decision| decision.reply().status.retry);
-        match retry {
+        match retry(self.key(found, at)).unwrap_or(RetryAfter::Now) {
             RetryAfter::Now => RetryAfter::After(at.since(now).max(1)),
             RetryAfter::After(us) => RetryAfter::After(at.since(now).saturating_add(us)),
             RetryAfter::Never => RetryAfter::Never,

@@ -30,7 +30,7 @@ mod serve;
 mod state;
 pub mod status;
 
-pub use admission::{QueueAdmission, admit, decide, join, peek, served_by, wait_option};
+pub use admission::{QueueAdmission, admit, decide, join, retry_behind, wait_option};
 pub use moves::limits_changed;
 pub use request::{QueuedDecision, QueuedRequest};
 pub use serve::clock_changed;

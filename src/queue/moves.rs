@@ -12,16 +12,14 @@ use crate::server::timing::wake_timer;
 /// Sets the timer for the queue that is to be looked at next.
 pub(super) fn set_timer(main: MainThread) {
     let now = context::now(main);
-    let next = with(main, |queues| queues.next(now));
-    wake_timer::set(
-        main,
-        match next {
-            // Under the debug clock, time passes only by command.
-            Some(due) if due > now && context::debug_clock_is_set(main) => None,
-            Some(due) => Some(signed(due.millis_after(now))),
-            None => None,
-        },
-    );
+    let (look, end) = with(main, |queues| (queues.next(now), queues.next_end()));
+    let next = if context::debug_clock_is_set(main) {
+        // Under the debug clock, time passes only by command.
+        look.filter(|due| *due <= now)
+    } else {
+        look.into_iter().chain(end).min()
+    };
+    wake_timer::set(main, next.map(|due| signed(due.millis_after(now))));
 }
 
 /// Looks at the queue of a key that was changed. The server may not tell the database.

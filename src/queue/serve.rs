@@ -40,7 +40,12 @@ pub(super) fn wake(ctx: &Context<'_>) {
         return wake_timer::set(main, Some(signed(HELD_UP_US / 1000)));
     }
     let now = ctx.now();
-    with(main, |queues| queues.waiters.time_is(now));
+    with(main, |queues| {
+        queues.waiters.time_is(now);
+        if !ctx.debug_clock_is_set() {
+            queues.awake(now);
+        }
+    });
     while let Some(db_key) = with(main, |queues| queues.waiters.take_due(now)) {
         let mut ended = Vec::new();
         let due = ctx.in_database(db_key.0, || serve(ctx, &db_key, now, &mut ended));

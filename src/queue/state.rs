@@ -3,15 +3,15 @@
 use super::forecast::Forecast;
 use super::key_filter;
 use crate::core::time::Micros;
-use crate::core::wait_queue::{WaitQueues, WaiterId};
+use crate::core::wait_queue::{WaitQueues, WaiterClass, WaiterId};
 use crate::limiter::Error;
 use crate::limiter::reply::RateLimitReply;
 use crate::queue::request::QueuedRequest;
 use crate::server::blocking::Blocked;
-use crate::server::context::Context;
+use crate::server::context::{self, Context};
 use crate::server::ffi::args::Arg;
 use crate::server::main_thread::{MainThread, MainThreadCell};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -23,12 +23,24 @@ pub(super) type DbKey = (i32, Arc<[u8]>);
 pub(super) struct Waiter {
     pub(super) queued: QueuedRequest,
     pub(super) since: Micros,
+    /// The time by which the server has ended the wait, by its own clock.
+    pub(super) until: Micros,
     pub(super) client: Blocked,
+}
+
+impl Waiter {
+    /// The time by which the wait has ended. `None` while the debug clock is set: nobody knows how far
+    /// that will have moved by then.
+    pub(super) fn ends(&self, main: MainThread) -> Option<Micros> {
+        (!context::debug_clock_is_set(main)).then_some(self.until)
+    }
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Queues {
     pub(super) waiters: WaitQueues<DbKey, Waiter, Forecast>,
+    /// The ends of waits for which the server is not yet woken.
+    ends: BTreeSet<(Micros, WaiterId)>,
     /// The decisions for clients that have left their queue and are being unblocked. Some servers
     /// ask for the reply at once, others a little later.
     pub(super) outcomes: HashMap<WaiterId, (QueuedRequest, Result<RateLimitReply, Error>, Blocked)>,
@@ -71,9 +83,33 @@ pub(super) fn length(ctx: &Context<'_>, name: Arg<'_>) -> usize {
     with(ctx.main(), |queues| queues.waiters.length(&db_key(ctx, name)))
 }
 
+/// Whether somebody waits whom a request that comes now may not overtake.
+#[inline]
+pub(super) fn is_behind(ctx: &Context<'_>, name: Arg<'_>, critical: bool, now: Micros) -> bool {
+    let may = any_waiting() && key_filter::may_contain(name.bytes());
+    may && is_behind_at(ctx.main(), &db_key(ctx, name), critical, now)
+}
+
+/// The same as [`is_behind`]. A waiter whose wait has ended is in nobody's way, also before the server
+/// has answered it.
+#[cold]
+pub(super) fn is_behind_at(main: MainThread, db_key: &DbKey, critical: bool, now: Micros) -> bool {
+    with(main, |queues| {
+        let mut ahead = queues.waiters.ahead_of(db_key, class(critical), None);
+        ahead.any(|(_, waiter)| waiter.ends(main).is_none_or(|ends| now < ends))
+    })
+}
+
+/// The class of those who wait with such a request.
+pub(super) const fn class(critical: bool) -> WaiterClass {
+    if critical { WaiterClass::Critical } else { WaiterClass::Ordinary }
+}
+
 impl Queues {
     pub(super) fn join(&mut self, db_key: &DbKey, waiter: Waiter, due: Option<Micros>) {
-        self.waiters.join(db_key, waiter, due);
+        let (until, class) = (waiter.until, class(waiter.queued.critical()));
+        let id = self.waiters.join(db_key, waiter, class, due);
+        self.ends.insert((until, id));
         if self.waiters.length(db_key) == 1 {
             key_filter::add(&db_key.1);
         }
@@ -81,6 +117,7 @@ impl Queues {
 
     pub(super) fn leave(&mut self, id: WaiterId) -> Option<(DbKey, Waiter)> {
         let (db_key, waiter) = self.waiters.leave(id)?;
+        self.ends.remove(&(waiter.until, id));
         if self.waiters.length(&db_key) == 0 {
             key_filter::remove(&db_key.1);
         }
@@ -91,5 +128,18 @@ impl Queues {
     pub(super) fn next(&mut self, now: Micros) -> Option<Micros> {
         self.waiters.time_is(now);
         if self.uncounted.is_empty() { self.waiters.next_due() } else { Some(now) }
+    }
+
+    /// The end of a wait for which the server is to be woken next. Left alone, it looks only ten times
+    /// a second whose wait has ended.
+    pub(super) fn next_end(&self) -> Option<Micros> {
+        self.ends.first().map(|(end, _)| *end)
+    }
+
+    /// Notes that the server is awake.
+    pub(super) fn awake(&mut self, now: Micros) {
+        while self.next_end().is_some_and(|end| end <= now) {
+            self.ends.pop_first();
+        }
     }
 }

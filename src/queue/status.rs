@@ -15,7 +15,7 @@ use std::sync::Arc;
 pub struct QueueStatus {
     /// The number of waiters.
     pub length: u64,
-    /// The time that the head has waited, in milliseconds; 0 for an empty queue.
+    /// The longest time that a waiter has waited, in milliseconds; 0 for an empty queue.
     pub oldest_ms: u64,
     /// The units that the head asks for; 0 for an empty queue.
     pub head_cost: u64,
@@ -26,9 +26,9 @@ pub fn queue_status(ctx: &Context<'_>, name: Arg<'_>) -> QueueStatus {
     let now = ctx.now();
     let db_key = db_key(ctx, name);
     with(ctx.main(), |queues| {
-        let head = queues.waiters.head(&db_key);
-        let (oldest_ms, head_cost) =
-            head.map_or((0, 0), |(_, waiter)| (now.since(waiter.since) / 1000, waiter.queued.cost()));
+        let oldest = queues.waiters.fronts(&db_key).map(|waiter| now.since(waiter.since) / 1000).max();
+        let oldest_ms = oldest.unwrap_or(0);
+        let head_cost = queues.waiters.head(&db_key).map_or(0, |(_, waiter)| waiter.queued.cost());
         QueueStatus { length: queues.waiters.length(&db_key) as u64, oldest_ms, head_cost }
     })
 }
@@ -49,7 +49,7 @@ fn waiting(main: MainThread) -> u64 {
 fn oldest_ms(main: MainThread) -> u64 {
     let now = context::now(main);
     let oldest =
-        with(main, |queues| queues.waiters.heads().map(|waiter| now.since(waiter.since) / 1000).max());
+        with(main, |queues| queues.waiters.all_fronts().map(|waiter| now.since(waiter.since) / 1000).max());
     oldest.unwrap_or(0)
 }
 

@@ -2,12 +2,12 @@
 
 use crate::models::wait_queue::WaitQueueModel;
 use floodgate::core::time::Micros;
-use floodgate::core::wait_queue::{AT_ONCE, WaitQueues, WaiterId};
+use floodgate::core::wait_queue::{AT_ONCE, QueuePlace, WaitQueues, WaiterClass, WaiterId};
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
 enum Op {
-    Join { key: u8, due: Option<u64> },
+    Join { key: u8, class: WaiterClass, due: Option<u64> },
     Leave { nth: usize },
     LookAt { key: u8, due: Option<u64> },
     Touch { key: u8 },
@@ -20,8 +20,9 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     let key = 0..4u8;
     let time = 1..20u64;
     let due = proptest::option::of(time.clone());
+    let class = prop_oneof![1 => Just(WaiterClass::Critical), 2 => Just(WaiterClass::Ordinary)];
     let op = prop_oneof![
-        5 => (key.clone(), due.clone()).prop_map(|(key, due)| Op::Join { key, due }),
+        5 => (key.clone(), class, due.clone()).prop_map(|(key, class, due)| Op::Join { key, class, due }),
         4 => (0..12usize).prop_map(|nth| Op::Leave { nth }),
         2 => (key.clone(), due).prop_map(|(key, due)| Op::LookAt { key, due }),
         1 => key.prop_map(|key| Op::Touch { key }),
@@ -37,28 +38,25 @@ fn history(ops: &[Op]) {
     let mut model = WaitQueueModel::default();
     for (step, op) in ops.iter().enumerate() {
         match *op {
-            Op::Join { key, due } => {
+            Op::Join { key, class, due } => {
                 let due = due.map(Micros);
-                model.last += 1;
+                model.join(key, class, due);
                 assert_eq!(queues.next_id(), model.last);
-                assert_eq!(queues.join(&key, model.last, due), model.last);
-                let queue = model.queues.entry(key).or_default();
-                if queue.0.is_empty() {
-                    queue.1 = due;
-                }
-                queue.0.push(model.last);
+                assert_eq!(queues.join(&key, model.last, class, due), model.last);
             }
             Op::Leave { nth } => {
-                let all: Vec<WaiterId> = model.queues.values().flat_map(|(queue, _)| queue.clone()).collect();
-                let id = all.get(nth).copied().unwrap_or(999);
-                let key = model.queues.iter().find(|(_, (queue, _))| queue.contains(&id)).map(|(at, _)| *at);
-                assert_eq!(queues.leave(id), key.map(|key| (key, id)), "step {step}");
+                let all: Vec<QueuePlace> =
+                    model.queues.values().flat_map(|(queue, _)| queue.clone()).collect();
+                let place = all.get(nth).copied().unwrap_or((WaiterClass::Ordinary, 999));
+                let key =
+                    model.queues.iter().find(|(_, (queue, _))| queue.contains(&place)).map(|(at, _)| *at);
+                assert_eq!(queues.leave(place.1), key.map(|key| (key, place.1)), "step {step}");
                 let Some(key) = key else { continue };
                 let queue = model.queues.get_mut(&key).unwrap();
-                if queue.0[0] == id {
+                if queue.0[0] == place {
                     queue.1 = Some(AT_ONCE);
                 }
-                queue.0.retain(|one| *one != id);
+                queue.0.retain(|one| *one != place);
                 model.queues.retain(|_, (queue, _)| !queue.is_empty());
             }
             Op::LookAt { key, due } => {
@@ -100,10 +98,24 @@ fn history(ops: &[Op]) {
         for key in 0..4 {
             let queue = model.queues.get(&key).map(|(queue, _)| queue.clone()).unwrap_or_default();
             assert_eq!(queues.length(&key), queue.len());
-            assert_eq!(queues.head(&key).map(|(id, _)| id), queue.first().copied());
-            assert!(queues.after(&key, 0).map(|(id, _)| id).eq(queue));
+            assert_eq!(queues.head(&key).map(|(id, _)| id), queue.first().map(|(_, id)| *id));
+            compare_order(&queues, key, &queue);
         }
     }
+}
+
+/// Each newcomer stands behind those of its class and of the earlier one.
+fn compare_order(queues: &WaitQueues<u8, WaiterId, ()>, key: u8, queue: &[QueuePlace]) {
+    let firsts = [WaiterClass::Critical, WaiterClass::Ordinary].map(|class| {
+        let ahead = || queue.iter().filter(move |(other, _)| *other <= class).copied();
+        assert!(queues.ahead_of(&key, class, None).map(|(place, _)| place).eq(ahead()));
+        for after in ahead() {
+            let behind = ahead().filter(|place| *place > after);
+            assert!(queues.ahead_of(&key, class, Some(after)).map(|(place, _)| place).eq(behind));
+        }
+        queue.iter().find(|(other, _)| *other == class).map(|(_, id)| *id)
+    });
+    assert!(queues.fronts(&key).copied().eq(firsts.into_iter().flatten()));
 }
 
 proptest! {

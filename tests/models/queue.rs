@@ -1,13 +1,19 @@
 //! Queues on sliding limits of one second, by the promises alone.
 //!
-//! The model says who is granted what and in which order, who is denied, who must wait, and what is
-//! in use afterwards. First come, first served: only a critical request overtakes.
+//! The model says who is granted what and in which order, who is denied and for how long, who must
+//! wait, and what is in use afterwards. First come, first served: only a critical request overtakes,
+//! and none that is critical, too. A throttled request (CL.THROTTLE) has a limit of its own, and
+//! does not wait.
 
 use super::grants::GrantLog;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Microseconds.
 pub const PERIOD: u64 = 1_000_000;
+
+/// The capacity, and the units that come back in two seconds, of a throttled request's limit.
+pub const THROTTLE: (u64, u64) = (5, 1);
+const THROTTLE_INTERVAL: u64 = 2_000_000;
 
 /// A key by the numbers of its database and its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,13 +25,18 @@ pub struct QueueKey {
 /// What a key holds, as far as anybody can see.
 #[derive(Clone, Debug, PartialEq)]
 enum Value {
-    Limiter { grants: GrantLog, pin: Option<u64> },
+    Limiter {
+        grants: GrantLog,
+        pin: Option<u64>,
+        /// The time at which the limit of throttled requests is full.
+        full: u64,
+    },
     Text,
 }
 
 impl Value {
     fn fresh() -> Self {
-        Self::Limiter { grants: GrantLog::default(), pin: None }
+        Self::Limiter { grants: GrantLog::default(), pin: None, full: 0 }
     }
 }
 
@@ -49,9 +60,16 @@ pub enum Outcome {
     MustWait,
 }
 
+/// The units of a limit that a request may use. The last 30 % of a capacity are for critical ones.
+pub const fn usable(limit: u64, critical: bool) -> u64 {
+    if critical { limit } else { limit - limit * 30 / 100 }
+}
+
 /// A client in a queue.
 pub struct Waiter<W> {
     pub call: QueuedCall,
+    /// The time at which it leaves the queue if it is not served before, if that is known.
+    pub until: Option<u64>,
     /// The client, as the test knows it.
     pub who: W,
 }
@@ -78,23 +96,100 @@ impl<W> QueueModel<W> {
 
     /// What happens to a request if no queue is in its way.
     pub fn outcome(&self, key: QueueKey, call: &QueuedCall) -> Outcome {
-        let pin = match self.values.get(&key) {
-            Some(Value::Text) => return Outcome::Refused("WRONGTYPE"),
-            Some(Value::Limiter { pin, .. }) => *pin,
-            None => None,
-        };
-        match pin.or(call.limit).or(self.policy) {
+        if self.is_text(key) {
+            return Outcome::Refused("WRONGTYPE");
+        }
+        match self.pinned(key).or(call.limit).or(self.policy).map(|limit| usable(limit, call.critical)) {
             None => Outcome::Refused("ERR no limits"),
-            Some(limit) if call.cost > limit => Outcome::Denied,
-            Some(limit) if self.used(key) + call.cost <= limit => Outcome::Granted,
+            Some(most) if call.cost > most => Outcome::Denied,
+            Some(most) if self.used(key) + call.cost <= most => Outcome::Granted,
             Some(_) => Outcome::MustWait,
+        }
+    }
+
+    pub fn pinned(&self, key: QueueKey) -> Option<u64> {
+        if let Some(Value::Limiter { pin, .. }) = self.values.get(&key) { *pin } else { None }
+    }
+
+    /// Whether a waiter stands in the way of a request that comes now.
+    pub fn is_behind(&self, key: QueueKey, critical: bool) -> bool {
+        self.head(key).is_some_and(|head| head.critical || !critical)
+    }
+
+    /// Puts a waiter behind those that are as critical.
+    pub fn join(&mut self, key: QueueKey, waiter: Waiter<W>) {
+        let queue = self.queues.entry(key).or_default();
+        let others = queue.iter().position(|other| waiter.call.critical && !other.call.critical);
+        queue.insert(others.unwrap_or(queue.len()), waiter);
+    }
+
+    /// The key at the moment at which all waiters that stand in the way of a request have been served
+    /// or have left.
+    fn after_queue(&self, key: QueueKey, critical: bool) -> QueueModel<()> {
+        let ahead = self.queues.get(&key).into_iter().flatten();
+        let ahead = ahead.filter(|waiter| waiter.call.critical || !critical);
+        let ahead = ahead.map(|waiter| Waiter { call: waiter.call, until: waiter.until, who: () });
+        let mut alone = QueueModel {
+            now: self.now,
+            policy: self.policy,
+            values: self.values.get(&key).map(|value| (key, value.clone())).into_iter().collect(),
+            queues: BTreeMap::from([(key, ahead.collect())]),
+        };
+        loop {
+            let now = alone.now;
+            alone.queues.get_mut(&key).unwrap().retain(|waiter| waiter.until.is_none_or(|until| until > now));
+            alone.settle();
+            let leave = alone.queues[&key].iter().filter_map(|waiter| waiter.until).min();
+            match leave.into_iter().chain(alone.next_units()).min() {
+                Some(next) if alone.length(key) > 0 => alone.now = next,
+                _ => return alone,
+            }
+        }
+    }
+
+    /// The time until a request is granted if nobody else asks: past those that wait, and then by its
+    /// own limits. `None` if that is never.
+    pub fn wait(&self, key: QueueKey, call: &QueuedCall) -> Option<u64> {
+        if self.outcome(key, call) == Outcome::Denied {
+            return None;
+        }
+        let mut later = self.after_queue(key, call.critical);
+        loop {
+            match later.outcome(key, call) {
+                Outcome::Denied => return None,
+                Outcome::MustWait => later.now = later.next_return(key)?,
+                Outcome::Granted | Outcome::Refused(_) => return Some(later.now - self.now),
+            }
+        }
+    }
+
+    /// [`QueueModel::wait`] for a throttled request. The limit of its arguments holds, or the pin.
+    pub fn throttle_wait(&self, key: QueueKey, units: u64) -> Option<u64> {
+        if self.pinned(key).is_some() {
+            return self
+                .wait(key, &QueuedCall { cost: units, limit: None, critical: false, reserves: false });
+        }
+        let room = (THROTTLE.0.checked_sub(units)?) * THROTTLE_INTERVAL;
+        let later = self.after_queue(key, false);
+        let full = if let Some(Value::Limiter { full, .. }) = self.values.get(&key) { *full } else { 0 };
+        Some(full.saturating_sub(room).max(later.now) - self.now)
+    }
+
+    /// Takes the units of a throttled request that is granted.
+    pub fn throttle(&mut self, key: QueueKey, units: u64) {
+        if self.pinned(key).is_some() {
+            return self.grant(key, units);
+        }
+        let now = self.now;
+        if let Value::Limiter { full, .. } = self.values.entry(key).or_insert_with(Value::fresh) {
+            *full = now.max(*full) + units * THROTTLE_INTERVAL;
         }
     }
 
     /// What happens to a request that comes now. Its units are taken if it is granted.
     pub fn arrives(&mut self, key: QueueKey, call: &QueuedCall) -> Outcome {
         let outcome = match self.outcome(key, call) {
-            Outcome::Granted if self.length(key) > 0 && !call.critical => Outcome::MustWait,
+            Outcome::Granted if self.is_behind(key, call.critical) => Outcome::MustWait,
             outcome => outcome,
         };
         if outcome == Outcome::Granted {
@@ -151,12 +246,14 @@ impl<W> QueueModel<W> {
 
     /// The next moment at which units come back to a key with a queue.
     pub fn next_units(&self) -> Option<u64> {
-        let next = self.queues.iter().filter_map(|(key, queue)| {
-            let Some(Value::Limiter { grants, .. }) = self.values.get(key) else { return None };
-            queue.front()?;
-            grants.ends(self.now, PERIOD).next()
-        });
-        next.min()
+        let waited_for = self.queues.iter().filter(|(_, queue)| !queue.is_empty());
+        waited_for.filter_map(|(key, _)| self.next_return(*key)).min()
+    }
+
+    /// The next moment at which units come back to a key.
+    fn next_return(&self, key: QueueKey) -> Option<u64> {
+        let Some(Value::Limiter { grants, .. }) = self.values.get(&key) else { return None };
+        grants.ends(self.now, PERIOD).next()
     }
 
     /// Gives the newest units back. Returns how many there were.
@@ -169,8 +266,9 @@ impl<W> QueueModel<W> {
     }
 
     pub fn reset(&mut self, key: QueueKey) {
-        if let Some(Value::Limiter { grants, .. }) = self.values.get_mut(&key) {
+        if let Some(Value::Limiter { grants, full, .. }) = self.values.get_mut(&key) {
             grants.clear();
+            *full = 0;
         }
     }
 
@@ -197,8 +295,9 @@ impl<W> QueueModel<W> {
 
     /// True if there must be a value, because something is pinned or in use.
     pub fn must_be_there(&self, key: QueueKey) -> bool {
-        let pinned = matches!(self.values.get(&key), Some(Value::Limiter { pin: Some(_), .. }));
-        pinned || self.used(key) > 0
+        let throttled =
+            matches!(self.values.get(&key), Some(Value::Limiter { full, .. }) if *full > self.now);
+        throttled || self.pinned(key).is_some() || self.used(key) > 0
     }
 
     pub fn delete(&mut self, key: QueueKey) {

@@ -1,11 +1,12 @@
 //! Random histories of queues against a model that knows nothing but the promises: who is granted
 //! what, when and in which order, what is in use afterwards, and who still waits. Every reply is
-//! compared.
+//! compared, with the time after which a request that is denied would be granted.
 
 use crate::harness::{Reply, Server, Wire, assert_same_data, eventually, wait_synced};
 use crate::histories::{Transcript, run_histories};
-use crate::models::queue::{Outcome, PERIOD, QueueKey, QueueModel, QueuedCall, Waiter};
+use crate::models::queue::{Outcome, PERIOD, QueueKey, QueueModel, QueuedCall, THROTTLE, Waiter};
 use crate::queue::kit::{MOMENT, NOON, SOON, client_id, counter, queue, used, waiting_now};
+use crate::support::RateLimitReply;
 use proptest::option::weighted;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -21,8 +22,14 @@ const LIMITS: [u64; 3] = [6, 10, 14];
 enum Step {
     Arrive {
         key: QueueKey,
-        waits: bool,
+        how: Arrival,
         call: QueuedCall,
+    },
+    /// A call by CL.THROTTLE or RL.THROTTLE.
+    Throttle {
+        key: QueueKey,
+        units: u64,
+        by: &'static str,
     },
     /// A client leaves the queue: the one at this position, modulo the length.
     Leave {
@@ -82,6 +89,14 @@ enum Step {
 }
 
 #[derive(Clone, Copy, Debug)]
+enum Arrival {
+    Waits,
+    DoesNotWait,
+    /// By CB.ACQUIRE, whose breaker is closed.
+    BehindBreaker,
+}
+
+#[derive(Clone, Copy, Debug)]
 enum Leave {
     HangUp,
     Kill,
@@ -97,7 +112,7 @@ fn key() -> impl Strategy<Value = QueueKey> {
     ]
 }
 
-fn call() -> impl Strategy<Value = QueuedCall> {
+pub fn call() -> impl Strategy<Value = QueuedCall> {
     let flag = prop::bool::weighted;
     (1..8u64, weighted(0.67, select(&LIMITS[..])), flag(0.17), flag(0.25))
         .prop_map(|(cost, limit, critical, reserves)| QueuedCall { cost, limit, critical, reserves })
@@ -127,10 +142,16 @@ fn key_step() -> impl Strategy<Value = Step> {
 
 fn step() -> impl Strategy<Value = Step> {
     let limit = || select(&LIMITS[..]);
+    let arrival = prop_oneof![
+        8 => Just(Arrival::Waits),
+        2 => Just(Arrival::DoesNotWait),
+        1 => Just(Arrival::BehindBreaker),
+    ];
     let how = select(vec![Leave::HangUp, Leave::Kill, Leave::Unblock, Leave::UnblockWithError]);
     prop_oneof![
-        120 => (key(), prop::bool::weighted(0.8), call())
-            .prop_map(|(key, waits, call)| Step::Arrive { key, waits, call }),
+        120 => (key(), arrival, call()).prop_map(|(key, how, call)| Step::Arrive { key, how, call }),
+        24 => (key(), 1..8u64, select(vec!["CL.THROTTLE", "RL.THROTTLE"]))
+            .prop_map(|(key, units, by)| Step::Throttle { key, units, by }),
         24 => (key(), any::<usize>(), how).prop_map(|(key, nth, how)| Step::Leave { key, nth, how }),
         12 => key_step(),
         5 => limit().prop_map(|limit| Step::SetPolicy { limit }),
@@ -170,7 +191,7 @@ impl History {
         let server = Server::start();
         server.clock_set(NOON);
         let replica = server.replica();
-        server.ok("RL.POLICY SET p 10/s PREFIX q:");
+        server.ok(&format!("RL.POLICY SET p {} PREFIX q:", text(10)));
         let control = [0, 1].map(|db| {
             let mut wire = server.wire();
             wire.line(&format!("SELECT {db}"));
@@ -222,15 +243,9 @@ impl History {
 
     fn step(&mut self, step: &Step) {
         match *step {
-            Step::Arrive { key, waits: false, ref call } => {
-                let expected = match self.model.arrives(key, call) {
-                    Outcome::MustWait => Outcome::Denied,
-                    outcome => outcome,
-                };
-                let reply = self.run(key.db, &command(key, call));
-                compare(call, expected, &reply);
-            }
-            Step::Arrive { key, waits: true, call } => self.arrive(key, call),
+            Step::Arrive { key, how: Arrival::Waits, call } => self.arrive(key, call),
+            Step::Arrive { key, how, ref call } => self.ask(key, how, call),
+            Step::Throttle { key, units, by } => self.throttle(key, units, by),
             Step::Leave { key, nth, how } => self.leave(key, nth, how),
             Step::Delete { key } => {
                 self.run(key.db, &format!("DEL {}", KEYS[key.key]));
@@ -293,7 +308,7 @@ impl History {
                 self.model.reset(key);
             }
             Step::SetPolicy { limit } => {
-                assert_eq!(self.run(0, &format!("RL.POLICY SET p {limit}/s PREFIX q:")), Reply::ok());
+                assert_eq!(self.run(0, &format!("RL.POLICY SET p {} PREFIX q:", text(limit))), Reply::ok());
                 self.model.policy = Some(limit);
             }
             Step::DeletePolicy => {
@@ -301,7 +316,10 @@ impl History {
                 self.model.policy = None;
             }
             Step::Pin { key, limit } => {
-                assert_eq!(self.run(key.db, &format!("RL.PIN {} {limit}/s", KEYS[key.key])), Reply::ok());
+                assert_eq!(
+                    self.run(key.db, &format!("RL.PIN {} {}", KEYS[key.key], text(limit))),
+                    Reply::ok()
+                );
                 self.model.pin(key, limit);
             }
             Step::Unpin { key } => {
@@ -309,9 +327,10 @@ impl History {
                 self.model.unpin(key);
             }
             Step::Refund { key, units } => {
-                // Units given back are the newest ones.
+                // Units given back are the newest ones of the limit, which a call by CL.THROTTLE does
+                // not name.
                 let expected = self.model.refund(key, units);
-                let reply = self.run(key.db, &format!("RL.REFUND {} {units}", KEYS[key.key]));
+                let reply = self.run(key.db, &format!("RL.REFUND {} {units} 10/s", KEYS[key.key]));
                 assert_eq!(reply, Reply::Int(expected.cast_signed()));
             }
             Step::Pass { ms } => self.pass_to(self.model.now + 1000 * ms),
@@ -324,6 +343,37 @@ impl History {
             }
         }
         self.check();
+    }
+
+    /// A client asks, and does not wait.
+    fn ask(&mut self, key: QueueKey, how: Arrival, call: &QueuedCall) {
+        let wait = self.model.wait(key, call);
+        let behind = self.model.is_behind(key, call.critical);
+        let never = self.model.outcome(key, call) == Outcome::Denied;
+        let expected = match self.model.arrives(key, call) {
+            Outcome::MustWait => Outcome::Denied,
+            outcome => outcome,
+        };
+        let reply = if let Arrival::BehindBreaker = how {
+            let reply = self.run(key.db, &command_behind_breaker(key, call));
+            match reply.error() {
+                Some(_) => reply,
+                // Of a reservation there is one limit key, not a list of them.
+                None if call.reserves => {
+                    let [id, six] = [0, 1].map(|at| reply[4][at].clone());
+                    Reply::Array(vec![id, Reply::Array(vec![six])])
+                }
+                None => reply[4].clone(),
+            }
+        } else {
+            self.run(key.db, &command(key, call))
+        };
+        compare(call, expected, &reply);
+        if expected == Outcome::Denied {
+            let six = six(call, &reply);
+            assert_eq!(six.retry_after_ms, ms(wait), "{call:?}: {six:?}");
+            assert_eq!(six.index, if behind && !never { -2 } else { 0 }, "{call:?}: {six:?}");
+        }
     }
 
     /// A client asks, and waits if it must.
@@ -341,8 +391,29 @@ impl History {
             return compare(&call, outcome, &reply);
         }
         self.wait_for_length(key, self.model.length(key) + 1);
-        let waiter = Waiter { call, who: Client { wire, id } };
-        self.model.queues.entry(key).or_default().push_back(waiter);
+        // Under the debug clock nobody knows when the server's own ends the wait.
+        self.model.join(key, Waiter { call, until: None, who: Client { wire, id } });
+    }
+
+    /// A client asks by a command that never waits.
+    fn throttle(&mut self, key: QueueKey, units: u64, by: &str) {
+        let (capacity, count) = THROTTLE;
+        let behind = self.model.is_behind(key, false);
+        let rounds_up = behind || self.model.pinned(key).is_some();
+        let wait = self.model.throttle_wait(key, units);
+        let granted = !behind && wait == Some(0);
+        let reply = self.run(key.db, &format!("{by} {} {} {count} 2 {units}", KEYS[key.key], capacity - 1));
+        let seconds = match wait {
+            Some(us) if rounds_up => us.div_ceil(1_000_000).max(1).cast_signed(),
+            // redis-cell drops what is less than a millisecond.
+            Some(us) => (us / 1000).div_ceil(1000).max(1).cast_signed(),
+            None => -1,
+        };
+        let expected = if granted { (0, -1) } else { (1, seconds) };
+        assert_eq!((reply[0].int(), reply[3].int()), expected, "limited and retry of {units} on {key:?}");
+        if granted {
+            self.model.throttle(key, units);
+        }
     }
 
     #[track_caller]
@@ -421,15 +492,40 @@ impl History {
     }
 }
 
-fn command(key: QueueKey, call: &QueuedCall) -> String {
-    let (name, cost) = (KEYS[key.key], call.cost);
-    let limits = call.limit.map_or("*".to_owned(), |limit| format!("{limit}/s"));
-    let critical = if call.critical { " CRITICAL" } else { "" };
+/// The limit of so many units. The model knows what of them only critical requests may use.
+fn text(limit: u64) -> String {
+    format!("{limit}/s:keep=30%")
+}
+
+pub fn ms(wait: Option<u64>) -> i64 {
+    // Who is denied is not told to come back at once.
+    wait.map_or(-1, |us| us.div_ceil(1000).max(1).cast_signed())
+}
+
+/// The six integers of a reply.
+pub fn six(call: &QueuedCall, reply: &Reply) -> RateLimitReply {
+    if call.reserves { reply[1][0].rate_limit() } else { reply.rate_limit() }
+}
+
+pub fn command(key: QueueKey, call: &QueuedCall) -> String {
+    let name = KEYS[key.key];
+    let (limits, cost) = limits_and_cost(call);
     if call.reserves {
-        format!("RL.RESERVE 1 {name} {limits} TTL 10s COST {cost}{critical}")
+        format!("RL.RESERVE 1 {name} {limits} TTL 10s {cost}")
     } else {
-        format!("RL.ACQUIRE {name} {limits} COST {cost}{critical}")
+        format!("RL.ACQUIRE {name} {limits} {cost}")
     }
+}
+
+fn command_behind_breaker(key: QueueKey, call: &QueuedCall) -> String {
+    let (limits, cost) = limits_and_cost(call);
+    let ttl = if call.reserves { " TTL 10s" } else { "" };
+    format!("CB.ACQUIRE breaker 50%/60s LIMIT {} {limits}{ttl} {cost}", KEYS[key.key])
+}
+
+fn limits_and_cost(call: &QueuedCall) -> (String, String) {
+    let critical = if call.critical { " CRITICAL" } else { "" };
+    (call.limit.map_or("*".to_owned(), text), format!("COST {}{critical}", call.cost))
 }
 
 #[track_caller]
@@ -438,7 +534,7 @@ fn compare(call: &QueuedCall, outcome: Outcome, reply: &Reply) {
         (Outcome::Refused(why), Some(error)) => error.starts_with(why),
         (_, Some(_)) | (Outcome::Refused(_), None) => false,
         (outcome, None) => {
-            let limit = if call.reserves { reply[1][0].rate_limit() } else { reply.rate_limit() };
+            let limit = six(call, reply);
             let granted = outcome == Outcome::Granted;
             let named = !call.reserves || reply[0].is_nil() != granted;
             named && limit.granted == if granted { call.cost.cast_signed() } else { 0 }

@@ -1,6 +1,7 @@
 //! Waiting lines, with clients that really block.
 
-mod histories;
+pub mod histories;
 pub mod kit;
 mod odd;
+mod told;
 mod waiting;

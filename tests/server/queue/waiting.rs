@@ -142,6 +142,42 @@ fn w2_nobody_overtakes_but_the_critical() {
 }
 
 #[test]
+fn w1_the_critical_are_served_first_and_in_order() {
+    let server = server();
+    let mut wire = server.wire();
+    let limit = "bucket:10/10s:keep=50%";
+    let mut ask = |rest: &str| wire.line(&format!("RL.ACQUIRE k {limit} {rest}")).rate_limit();
+    let wait = |rest: &str| waits(&server, &format!("RL.ACQUIRE k {limit} {rest} WAIT 30s"));
+    assert!(ask("COST 10 CRITICAL").is_granted());
+    let mut ordinary = wait("COST 2");
+    server.clock_advance(400_000);
+    let mut first = wait("CRITICAL");
+    assert_eq!(queue(&server, "k"), [2, 400, 1], "length, longest wait, cost of who is served next");
+    let second = wait("COST 3 CRITICAL");
+    assert_eq!(queue(&server, "k"), [3, 400, 1]);
+    // At 1 s, at 4 s; another critical one comes behind them, at 5 s.
+    assert_eq!(ask("CRITICAL"), denied().limit(10).retry_ms(4600).behind_a_line());
+    // The others may use half of the capacity: 2 units at 11 s, and one more at 12 s.
+    assert_eq!(ask(""), denied().retry_ms(11_600).behind_a_line());
+    assert_eq!(server.line("CL.THROTTLE k 4 1 60")[3], Reply::Int(11));
+    server.clock_advance(599_999);
+    first.assert_blocked_for(MOMENT);
+    server.clock_advance(1);
+    assert_eq!(answered(&mut first), granted(1).remaining(0));
+    assert_eq!(queue(&server, "k"), [2, 1000, 3]);
+    drop(second);
+    eventually(SOON, "who hung up is gone", || queue(&server, "k") == [1, 1000, 2]);
+    // Only the other waits now, whom a critical request passes.
+    server.clock_advance(1_000_000);
+    assert!(ask("CRITICAL").is_granted());
+    assert_eq!(ask("CRITICAL"), denied().retry_ms(1000));
+    server.clock_advance(6_999_999);
+    ordinary.assert_blocked_for(MOMENT);
+    server.clock_advance(1);
+    assert_eq!(answered(&mut ordinary).granted, 2);
+}
+
+#[test]
 fn w3_more_than_there_ever_is_is_denied_at_once() {
     let server = server();
     let mut wire = server.wire();
@@ -189,6 +225,32 @@ fn w4_the_head_is_served_within_five_milliseconds() {
         assert!(tries < 20, "{late:?}");
     }
     assert_eq!(counter(&server, "served"), 40 * tries);
+}
+
+/// The server itself looks only ten times a second whose wait has ended.
+#[test]
+fn w5_a_wait_that_ends_moves_the_line_within_milliseconds() {
+    let server = Server::start();
+    let mut wire = server.wire();
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let mut late: Vec<Duration> = (0..16)
+            .map(|n| {
+                let key = format!("k{tries}:{n}");
+                wire.line(&format!("RL.ACQUIRE {key} 10/h COST 9"));
+                let start = Instant::now();
+                let _head = waits(&server, &format!("RL.ACQUIRE {key} 10/h COST 2 WAIT 43ms"));
+                assert_eq!(wire.line(&format!("RL.ACQUIRE {key} 10/h WAIT 9s")).rate_limit().granted, 1);
+                start.elapsed().saturating_sub(Duration::from_millis(43))
+            })
+            .collect();
+        late.sort();
+        if late[4] <= Duration::from_millis(6) {
+            break;
+        }
+        assert!(tries < 20, "{late:?}");
+    }
 }
 
 #[test]

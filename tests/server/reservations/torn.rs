@@ -122,3 +122,18 @@ fn a_line_moves_when_it_goes_back() {
     assert_eq!(waiter.read()[0], Reply::bulk("b"));
     server.clock_set(T0);
 }
+
+#[test]
+fn what_one_key_has_lost_is_renewed_on_none() {
+    let (server, replica) = pair();
+    server.line("RL.RESERVE 2 k1 concurrent:1 k2 concurrent:1 TTL 1m ID a");
+    assert_eq!(server.line("RL.RENEW a TTL 2m 2 k1 k2"), Reply::Int(1));
+    server.line("RL.RESET k2");
+    assert_eq!(server.line("RL.RESERVE 1 k2 concurrent:1,10/h TTL 1m ID b")[0], Reply::bulk("b"));
+    assert_eq!(server.line("RL.RENEW a TTL 3m 2 k1 k2"), Reply::Int(0), "its holder has k1 alone");
+    assert_eq!(server.line("RL.RESERVATIONS k1")[0][3], Reply::Int(120_000));
+    assert_eq!(server.line("RL.RENEW a TTL 3m 1 k1"), Reply::Int(1));
+    server.clock_advance(60_000_000);
+    assert_eq!(server.line("RL.RENEW b TTL 1m 1 k2"), Reply::Int(2), "its time had ended");
+    same(&server, &replica);
+}
