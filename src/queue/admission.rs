@@ -107,8 +107,8 @@ pub fn decide(
     })
 }
 
-/// Puts the client into the key's queue, behind those whom it may not overtake, if it may wait. `retry` says when its units are
-/// free, if it is the first. Returns whether the client waits.
+/// Puts the client into the key's queue, behind those whom it may not overtake, if it may wait. `retry`
+/// says when its units are free, if it is the first. Returns whether the client waits.
 pub fn join(
     ctx: &Context<'_>,
     key: &ReadKey<'_>,
