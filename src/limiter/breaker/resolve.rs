@@ -71,8 +71,7 @@ impl<'v> CircuitKey<'v> {
             None => None,
         };
         let given = given.filter(|_| settings::caller_limits(self.main));
-        let own = live.and_then(CbCircuit::given);
-        let newly_given = given.filter(|rule| own != Some(rule));
+        let newly_given = given.filter(|rule| live.is_none_or(|value| !value.was_given(rule)));
         let pin = live.and_then(|value| value.pin(self.now));
         let resolved = if let Some(pin) = pin {
             Some(ResolvedBreaker::of(live, &pin.rule, Source::Pin))
@@ -154,9 +153,8 @@ impl ResolvedBreaker {
 
     /// Adapts the result for a report, which never replaces a breaker that an admitted call gave.
     fn for_report(mut self, value: Option<&CbCircuit>) -> Self {
-        if !self.missing && value.is_some_and(|value| !value.takes_given_of_report()) {
-            self.terms.given = None;
-        }
+        let value = value.filter(|_| !self.missing);
+        self.terms.given = self.terms.given.filter(|rule| value.is_none_or(|value| value.takes_of_report(rule)));
         self
     }
 

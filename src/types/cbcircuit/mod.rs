@@ -96,9 +96,14 @@ impl CbCircuit {
         self.0.given.as_ref()
     }
 
-    /// Whether a report may set the key's own breaker.
-    pub fn takes_given_of_report(&self) -> bool {
-        self.0.given.is_none() || self.0.is_marked(GIVEN_BY_REPORT)
+    /// Whether this is the key's own breaker because an admitted call gave it.
+    pub fn was_given(&self, rule: &BreakerRef) -> bool {
+        self.given() == Some(rule) && !self.0.is_marked(GIVEN_BY_REPORT)
+    }
+
+    /// Whether a report of this breaker makes it the key's own, which it is not yet.
+    pub fn takes_of_report(&self, rule: &BreakerRef) -> bool {
+        self.given().is_none_or(|own| own != rule && self.0.is_marked(GIVEN_BY_REPORT))
     }
 
     /// Whether a caller chose the breaker in force.

@@ -355,7 +355,7 @@ impl<'s> History<'s> {
         }
         if permit.is_some() {
             twin.from_caller |= from_caller && twin.in_force == by;
-            if let Some(given) = given.filter(|&given| twin.given.is_none_or(|own| own.0 != given)) {
+            if let Some(given) = given.filter(|&given| twin.given != Some((given, false))) {
                 twin.model.name(&self.breakers[given]);
                 twin.given = Some((given, false));
             }

@@ -239,6 +239,23 @@ fn neither_a_denied_call_nor_a_report_changes_what_protects() {
 }
 
 #[test]
+fn a_report_does_not_replace_what_a_call_gave_after_another_report() {
+    let server = stopped();
+    report(&server, "k OK BREAKER 5");
+    assert!(acquire(&server, "k 5").0);
+    report(&server, "k OK BREAKER 2");
+    assert!(acquire(&server, "k").0);
+    assert_eq!(shown(&server, "k"), is("5", "last", 0));
+    // Also while a pin holds.
+    report(&server, "pinned OK BREAKER 5");
+    server.ok("CB.PIN pinned 9");
+    assert!(acquire(&server, "pinned 5").0);
+    report(&server, "pinned OK BREAKER 2");
+    assert_eq!(server.line("CB.UNPIN pinned").int(), 1);
+    assert_eq!(shown(&server, "pinned"), is("5", "last", 0));
+}
+
+#[test]
 fn callers_may_be_told_not_to_choose() {
     let server = stopped();
     if !server.at_least(7, 0) {
