@@ -407,6 +407,7 @@ impl BreakerModel {
         let failed = outcome == ReportOutcome::Fail;
         let slow = by.slow_us().is_some_and(|limit| took_us.is_some_and(|took| took > limit));
         let openings = self.openings;
+        let mut opened = false;
         let applied = match (&mut self.now, permit) {
             (Now::HalfOpen(results, trials, _), Some(Permit::Trial { epoch, trial })) => {
                 let at = trials.iter().position(|t| t.0 == trial);
@@ -417,6 +418,7 @@ impl BreakerModel {
                 }
                 self.touched = now;
                 self.judge(by, now);
+                opened = self.openings > openings;
                 self.judge(own, now);
                 true
             }
@@ -427,15 +429,16 @@ impl BreakerModel {
                 if outcome != ReportOutcome::Ignore {
                     self.record(own, by, now, (failed, slow), reporter);
                 }
+                opened = self.openings > openings;
                 true
             }
             _ => false,
         };
-        let opened = applied && self.openings > openings;
-        if opened && own != by {
+        let adopts = opened && own != by;
+        if adopts {
             self.bring(by);
         }
-        (applied, opened && own != by)
+        (applied, adopts)
     }
 
     fn record(

@@ -286,8 +286,7 @@ impl Circuit {
                 reporter,
             }),
         };
-        let epoch = self.epoch;
-        let closed = Permit::Closed { epoch };
+        let closed = Permit::Closed { epoch: self.epoch };
         let applied = match (&mut self.phase, permit) {
             (Phase::Closed { .. } | Phase::ForcedClosed(_), permit) => {
                 permit.is_none_or(|permit| permit == closed)
@@ -297,11 +296,9 @@ impl Circuit {
             }
             _ => false,
         };
-        if applied {
-            changed |= self.apply(in_force, breaker, now, call, &mut transitions);
-        }
-        let opened = self.epoch != epoch && self.state() == CircuitState::Open;
-        let adopted = opened && !same(in_force, breaker);
+        let opened = if applied { self.apply(in_force, breaker, now, call, &mut transitions) } else { None };
+        changed |= opened.is_some();
+        let adopted = opened == Some(true) && !same(in_force, breaker);
         if adopted {
             self.adopt(in_force, breaker);
         }
@@ -476,8 +473,8 @@ impl Circuit {
         })
     }
 
-    /// Counts a result that this state accepts; `None` is an ignored one. True if the circuit
-    /// changed.
+    /// Counts a result that this state accepts; `None` is an ignored one. Returns whether `breaker`
+    /// opened the circuit, or `None` if the circuit has not changed.
     fn apply(
         &mut self,
         in_force: &Breaker,
@@ -485,7 +482,7 @@ impl Circuit {
         now: Micros,
         call: Option<CallOutcome>,
         transitions: &mut Transitions,
-    ) -> bool {
+    ) -> Option<bool> {
         match (&mut self.phase, call) {
             (Phase::HalfOpen(round), call) => {
                 // An ignored trial has given its place back, and shows that a caller is still
@@ -496,16 +493,17 @@ impl Circuit {
                 self.touched = now;
                 // Judge by the breaker that holds, else by the one in force, so that no certain
                 // verdict is left waiting.
-                if !self.advance_round(breaker, now, transitions) {
+                let judged = self.advance_round(breaker, now, transitions);
+                if !judged {
                     self.advance_round(in_force, now, transitions);
                 }
-                true
+                Some(judged && self.state() == CircuitState::Open)
             }
             (_, Some(call)) => {
                 self.record(in_force, breaker, now, call, transitions);
-                true
+                Some(self.state() == CircuitState::Open)
             }
-            (_, None) => false,
+            (_, None) => None,
         }
     }
 

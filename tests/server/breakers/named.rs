@@ -256,6 +256,26 @@ fn a_report_does_not_replace_what_a_call_gave_after_another_report() {
 }
 
 #[test]
+fn a_report_puts_its_breaker_in_force_only_if_that_one_opened() {
+    let server = stopped();
+    assert!(acquire(&server, "k 1:open=10s").0);
+    assert_eq!(report(&server, "k FAIL"), "open");
+    server.clock_advance(10_000_000);
+    let trial = server.line("CB.ACQUIRE k 1:open=10s")[2].text();
+    // One of two trials failed, which is no verdict by the report's breaker yet.
+    let other = "BREAKER 100%/10s:probes=2:open=7ms";
+    assert_eq!(report(&server, &format!("k FAIL TOKEN {trial} {other}")), "open");
+    let state = server.line("CB.STATE k");
+    assert_eq!(state.field("breaker").text(), "1:open=10s");
+    assert_eq!((state.field("next_open_ms").int(), state.field("retry_after_ms").int()), (10_000, 10_000));
+    // What two of the other's trials show is its own verdict.
+    server.clock_advance(10_000_000);
+    let trial = server.line("CB.ACQUIRE k 50%/10s:probes=2:open=3s")[2].text();
+    assert_eq!(report(&server, &format!("k FAIL TOKEN {trial} BREAKER 40%/10s:probes=2:open=7s")), "open");
+    assert_eq!(shown(&server, "k").0, "40%/10s:open=7s:probes=2");
+}
+
+#[test]
 fn callers_may_be_told_not_to_choose() {
     let server = stopped();
     if !server.at_least(7, 0) {
