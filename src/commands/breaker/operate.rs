@@ -73,11 +73,12 @@ pub fn reset(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let now = ctx.now();
     let mut key = ctx.write(name);
     let held = key.value::<CbCircuit>()?;
-    let there = held.as_deref().is_some_and(|value| !value.is_over(now));
-    let resolved = CircuitKey::of(ctx.main(), name.bytes(), held.as_deref(), now).resolve_without_call();
-    if there {
-        let effect = resolved.unwrap_or_else(ResolvedBreaker::own).effect(ctx, now, BreakerChange::Reset);
-        commit(ctx, &mut key, &effect, c"cb.reset")?;
+    let live = held.as_deref().filter(|value| !value.is_over(now));
+    let resolved = live
+        .and_then(|value| CircuitKey::of(ctx.main(), name.bytes(), Some(value), now).resolve_without_call());
+    let there = resolved.is_some();
+    if let Some(resolved) = resolved {
+        commit(ctx, &mut key, &resolved.effect(ctx, now, BreakerChange::Reset), c"cb.reset")?;
         metrics::count(ctx.main(), |m| &mut m.breaker_resets);
     }
     reply::integer(ctx, there.into());

@@ -102,8 +102,8 @@ impl<'v> CircuitKey<'v> {
         Ok(self.resolve_without_call())
     }
 
-    /// Finds the breaker that holds when no call gives one: for looks, operators and reports. `None` if
-    /// nothing names one.
+    /// Finds the breaker that holds when no call gives one: for looks, operators and reports. If nothing
+    /// else names one, it is the one in force; `None` if there is no circuit either.
     pub fn resolve_without_call(self) -> Option<ResolvedBreaker> {
         let live = self.live();
         if let Some(pin) = live.and_then(|value| value.pin(self.now)) {
@@ -111,7 +111,7 @@ impl<'v> CircuitKey<'v> {
         } else if live.is_some_and(CbCircuit::is_from_caller) {
             Some(ResolvedBreaker::own())
         } else {
-            ask_anew(self.main, self.name, live)
+            ask_anew(self.main, self.name, live).or_else(|| live.map(|_| ResolvedBreaker::own()))
         }
     }
 }

@@ -276,6 +276,39 @@ fn a_report_puts_its_breaker_in_force_only_if_that_one_opened() {
 }
 
 #[test]
+fn the_breaker_in_force_holds_for_reports_and_operators_where_nothing_else_names_one() {
+    let server = stopped();
+    // Before 7.0 a module has no settings that change.
+    if !server.at_least(7, 0) {
+        return;
+    }
+    server.config_set("floodgate.default-breaker", "1:open=10s");
+    assert!(acquire(&server, "default").0);
+    assert_eq!(report(&server, "default FAIL"), "open");
+    server.ok("RL.POLICY SET p 1/s PREFIX svc: BREAKER 1:open=10s");
+    assert!(acquire(&server, "svc:k").0);
+    assert_eq!(report(&server, "svc:k FAIL"), "open");
+    server.clock_advance(10_000_000);
+    let trial = server.line("CB.ACQUIRE svc:k")[2].text();
+    server.config_set("floodgate.default-breaker", "");
+    server.ok("RL.POLICY DEL p");
+
+    let stale = server.line("CB.REPORT default OK");
+    assert_eq!(stale.items(), [Reply::Int(0), Reply::bulk("open")]);
+    assert_eq!(report(&server, &format!("svc:k OK TOKEN {trial}")), "closed");
+    assert_eq!(report(&server, "svc:k FAIL"), "open");
+    for (force, state) in [("CLOSED", "forced-closed"), ("AUTO", "closed")] {
+        server.ok(&format!("CB.FORCE default {force}"));
+        assert_eq!(server.line("CB.STATE default").field("state").text(), state);
+    }
+    assert_eq!(shown(&server, "default"), is("1:open=10s", "last", 0));
+    // A call must bring one, and a key that is not there has none.
+    for command in ["CB.ACQUIRE default", "CB.FORCE nobody OPEN"] {
+        assert!(server.line(command).error().unwrap().starts_with("ERR no breaker"), "{command}");
+    }
+}
+
+#[test]
 fn callers_may_be_told_not_to_choose() {
     let server = stopped();
     if !server.at_least(7, 0) {
