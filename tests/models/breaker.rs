@@ -77,7 +77,7 @@ pub struct BreakerModel {
     touched: u64,
     /// That of the breaker in force, then the others, the last named first.
     windows: Vec<Window>,
-    /// Whether results came in since the breaker in force was judged last.
+    /// Whether failures or slow calls came in since the breaker in force was judged last.
     unjudged: bool,
     /// Whether a breaker in force asked for several reporters.
     tells: bool,
@@ -464,17 +464,13 @@ impl BreakerModel {
         if self.state() != CircuitState::Closed {
             return;
         }
-        let alike = judges_as(own, by);
         if failed || slow {
-            if self.trips(by, now) {
-                self.unjudged = false;
-                return self.open(by, now);
-            }
-            if alike {
-                self.unjudged = false;
+            let trips = self.trips(by, now);
+            self.unjudged = !trips && !judges_as(own, by);
+            if trips {
+                self.open(by, now);
             }
         }
-        self.unjudged |= !alike;
     }
 
     pub fn force(&mut self, b: &Breaker, now: u64, force: Force, until: Option<u64>) {

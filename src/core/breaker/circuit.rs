@@ -101,8 +101,8 @@ pub struct Circuit {
     pub(super) touched: Micros,
     /// The number of openings since the circuit was last closed.
     pub(super) openings: u32,
-    /// True if results came in under a breaker that judges differently, since the one in force was
-    /// judged last. The next call under the breaker in force judges it then.
+    /// True if failures or slow calls came in under a breaker that judges differently, since the one
+    /// in force was judged last. The next call under the breaker in force judges it then.
     pub(super) unjudged: bool,
     /// Marks of the circuit's holder. They mean nothing here. They are kept inside the circuit
     /// because beside it they would make each key 16 bytes larger.

@@ -176,6 +176,19 @@ fn another_trip_is_judged_when_it_is_brought() {
 }
 
 #[test]
+fn a_success_under_another_breaker_does_not_open_the_one_in_force() {
+    let server = stopped();
+    assert!(acquire(&server, "k 50%/10calls:min=4").0);
+    for result in ["FAIL", "FAIL", "OK", "OK BREAKER 9"] {
+        assert_eq!(report(&server, &format!("k {result}")), "closed");
+    }
+    assert_eq!(acquire(&server, "k 50%/10calls:min=4"), (true, "closed".into()));
+    // A failure does.
+    assert_eq!(report(&server, "k FAIL BREAKER 9"), "closed");
+    assert_eq!(acquire(&server, "k 50%/10calls:min=4"), (false, "open".into()));
+}
+
+#[test]
 fn what_is_slow_is_decided_by_the_breaker_of_the_report() {
     let server = stopped();
     let (fast, slow) = ("50%/1m:min=4", "50%/1m:min=4:slow=1s:slowrate=50%");
