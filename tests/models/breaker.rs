@@ -387,8 +387,8 @@ impl BreakerModel {
             }
             Now::Forced(_, until) => (None, until.map(|until| until - now)),
         };
-        let adopts = own != by && (permit.is_some() || opened);
-        if adopts {
+        let adopts = permit.is_some() || opened;
+        if own != by && adopts {
             self.bring(by);
         } else if own != by {
             // A denied call takes no other kind's place.
@@ -434,11 +434,10 @@ impl BreakerModel {
             }
             _ => false,
         };
-        let adopts = opened && own != by;
-        if adopts {
+        if opened && own != by {
             self.bring(by);
         }
-        (applied, adopts)
+        (applied, opened)
     }
 
     fn record(

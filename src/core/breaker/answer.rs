@@ -176,7 +176,7 @@ pub struct Admission {
     pub permit: Option<Permit>,
     /// When to ask again, if the call is denied.
     pub retry: RetryAfter,
-    /// True if the breaker that the call brought is in force from now on.
+    /// True if the call puts its breaker in force: it was admitted, or its breaker opened.
     pub adopted: bool,
     /// True if the circuit changed. Otherwise there is nothing to replicate.
     pub changed: bool,
@@ -191,7 +191,7 @@ pub struct Reported {
     pub applied: bool,
     /// The state after this result.
     pub state: CircuitState,
-    /// True if the breaker that holds for the result opened and replaced the one that was in force.
+    /// True if the breaker that holds for the result opened. That puts it in force.
     pub adopted: bool,
     /// True if the circuit changed. A result that was not applied can change it, too, when it finds
     /// a lost trial or a force that ended.

@@ -199,9 +199,8 @@ impl Circuit {
         let (permit, retry, took) = self.admit(breaker, now);
         changed |= took;
         let allowed = permit.is_some();
-        let mut adopted = false;
+        let adopted = allowed || opened;
         if !same(in_force, breaker) {
-            adopted = allowed || opened;
             changed |= adopted;
             if adopted {
                 self.adopt(in_force, breaker);
@@ -298,8 +297,8 @@ impl Circuit {
         };
         let opened = if applied { self.apply(in_force, breaker, now, call, &mut transitions) } else { None };
         changed |= opened.is_some();
-        let adopted = opened == Some(true) && !same(in_force, breaker);
-        if adopted {
+        let adopted = opened == Some(true);
+        if adopted && !same(in_force, breaker) {
             self.adopt(in_force, breaker);
         }
         Reported { applied, state: self.state(), adopted, changed, transitions }
@@ -467,7 +466,7 @@ impl Circuit {
             state: self.state(),
             permit,
             retry,
-            adopted: false,
+            adopted: permit.is_some(),
             changed: false,
             transitions: Transitions::default(),
         })

@@ -134,9 +134,12 @@ fn ask_anew(main: MainThread, key: &[u8], live: Option<&CbCircuit>) -> Option<Re
 
 impl ResolvedBreaker {
     fn of(live: Option<&CbCircuit>, rule: &BreakerRef, source: Source) -> Self {
-        let rule = live.is_none_or(|value| value.rule() != rule).then(|| rule.clone());
         let by_caller = matches!(source, Source::Call | Source::Last);
-        let from_caller = by_caller && (rule.is_some() || live.is_none_or(|value| !value.is_from_caller()));
+        let is_other = live.is_none_or(|value| value.rule() != rule);
+        // Who chose the breaker may change although its text does not.
+        let turns = live.is_none_or(|value| value.is_from_caller() != by_caller);
+        let rule = (is_other || turns && !by_caller).then(|| rule.clone());
+        let from_caller = by_caller && (is_other || turns);
         let terms = BreakerTerms { rule, from_caller, ..BreakerTerms::STANDING };
         Self { terms, missing: live.is_none(), source }
     }

@@ -195,7 +195,7 @@ impl History {
         };
         assert_eq!(peeked, admission);
         assert_eq!(admission.allowed, admission.permit.is_some());
-        assert_eq!(admission.changed, self.circuit != before || admission.adopted);
+        assert_eq!(admission.changed, self.circuit != before || admission.adopted && own != by);
         if admission.changed {
             self.replica.acquire_under(&own, &by, now);
         }

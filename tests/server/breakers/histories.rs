@@ -94,7 +94,7 @@ struct ReportStep {
 
 fn step() -> impl Strategy<Value = Step> {
     let key = || 0..KEYS.len();
-    let breaker = || 0..BREAKERS.len();
+    let breaker = || 0..2 * BREAKERS.len();
     let given = |share: f64| weighted(share, 0..GIVEN);
     let force = select(vec![Force::Open, Force::Closed, Force::Auto]);
     prop_oneof![
@@ -214,15 +214,16 @@ impl<'s> History<'s> {
             Step::Reset { key } => self.reset(key),
             Step::Force { key, force, lasts } => self.force(key, force, lasts),
             Step::SetPolicy { key, breaker } => {
-                let (name, text) = (format!("p{key}"), BREAKERS[breaker]);
+                let at = self.chosen(breaker);
+                let (name, text) = (format!("p{key}"), BREAKERS[at]);
                 self.call(&["RL.POLICY", "SET", &name, "1/s", "PREFIX", KEYS[key], "BREAKER", text]);
-                self.policies[key] = Some(breaker);
+                self.policies[key] = Some(at);
             }
             Step::DeletePolicy { key } => {
                 self.call(&["RL.POLICY", "DEL", &format!("p{key}")]);
                 self.policies[key] = None;
             }
-            Step::Pin { key, breaker, lasts } => self.pin(key, breaker, lasts),
+            Step::Pin { key, breaker, lasts } => self.pin(key, self.chosen(breaker), lasts),
             Step::Unpin { key } => self.unpin(key),
             Step::AcquireLimited { key, given } => self.acquire_limited(key, given.map(|at| self.given[at])),
             Step::Acquire { key, given } => self.acquire(key, given.map(|at| self.given[at])),
@@ -230,6 +231,11 @@ impl<'s> History<'s> {
                 self.report(key, given.map(|at| self.given[at]), report);
             }
         }
+    }
+
+    /// The breaker that an operator chooses: one of all, or one that callers give.
+    fn chosen(&self, breaker: usize) -> usize {
+        breaker.checked_sub(BREAKERS.len()).map_or(breaker, |at| self.given[at % GIVEN])
     }
 
     fn set_clock(&mut self, now: u64) {
@@ -311,9 +317,8 @@ impl<'s> History<'s> {
             let (old, new) = (&self.breakers[twin.in_force], &self.breakers[next]);
             twin.model.change(old, new, self.now);
             twin.in_force = next;
-            twin.from_caller = from_caller;
         }
-        twin.from_caller |= from_caller;
+        twin.from_caller = from_caller;
     }
 
     fn begin(&mut self, key: usize, at: usize, from_caller: bool, epoch: u64) {
@@ -354,7 +359,6 @@ impl<'s> History<'s> {
             (twin.in_force, twin.from_caller) = (by, from_caller);
         }
         if permit.is_some() {
-            twin.from_caller |= from_caller && twin.in_force == by;
             if let Some(given) = given.filter(|&given| twin.given != Some((given, false))) {
                 twin.model.name(&self.breakers[given]);
                 twin.given = Some((given, false));
@@ -437,7 +441,7 @@ impl<'s> History<'s> {
         let (applied, adopted) = twin.model.report(own, breaker, now, &report);
         let expected = [Reply::Int(applied.into()), Reply::bulk(twin.model.state().name())];
         assert_eq!(reply.items(), expected);
-        if adopted {
+        if by_call && adopted {
             (twin.in_force, twin.from_caller) = (by, pin.is_none());
         }
         if by_call
@@ -507,10 +511,14 @@ impl<'s> History<'s> {
                 assert!(shown.is_nil());
                 continue;
             };
-            let standing = match twin.pin(now) {
-                Some(pin) => pin,
-                None if twin.from_caller => twin.in_force,
-                None => self.ask_anew(key).0,
+            let (standing, source) = match twin.pin(now) {
+                Some(pin) => (pin, "pin"),
+                None if twin.from_caller => (twin.in_force, "last"),
+                None => match self.ask_anew(key) {
+                    (policy, _) if self.policies[key].is_some() => (policy, "policy"),
+                    (given, true) => (given, "last"),
+                    (default, false) => (default, "default"),
+                },
             };
             let twin = self.twins[key].as_ref().unwrap();
             let (own, by) = (&self.breakers[twin.in_force], &self.breakers[standing]);
@@ -532,6 +540,7 @@ impl<'s> History<'s> {
                 ("epoch", number(model.epoch())),
                 ("trials_in_flight", number(model.in_flight() as u64)),
                 ("breaker", Reply::bulk(by.canonical())),
+                ("source", Reply::bulk(source)),
             ] {
                 assert_eq!(shown.field(name), value, "{name} of {shown:?}");
             }

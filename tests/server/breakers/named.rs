@@ -304,7 +304,7 @@ fn the_breaker_in_force_holds_for_reports_and_operators_where_nothing_else_names
     server.clock_advance(10_000_000);
     let trial = server.line("CB.ACQUIRE svc:k")[2].text();
     server.config_set("floodgate.default-breaker", "");
-    server.ok("RL.POLICY DEL p");
+    assert_eq!(server.line("RL.POLICY DEL p").int(), 1);
 
     let stale = server.line("CB.REPORT default OK");
     assert_eq!(stale.items(), [Reply::Int(0), Reply::bulk("open")]);
@@ -319,6 +319,44 @@ fn the_breaker_in_force_holds_for_reports_and_operators_where_nothing_else_names
     for command in ["CB.ACQUIRE default", "CB.FORCE nobody OPEN"] {
         assert!(server.line(command).error().unwrap().starts_with("ERR no breaker"), "{command}");
     }
+}
+
+#[test]
+fn who_chose_the_breaker_in_force_counts_also_where_the_text_is_the_same() {
+    let server = stopped();
+    server.ok("RL.POLICY SET p 1/s PREFIX svc: BREAKER 3");
+    for key in ["svc:a", "svc:b", "svc:c", "svc:d"] {
+        assert!(acquire(&server, &format!("{key} 3")).0);
+        assert_eq!(shown(&server, key), is("3", "last", 0));
+    }
+    // A call that names none goes by the policy's from then on.
+    assert!(acquire(&server, "svc:a").0);
+    assert_eq!(shown(&server, "svc:a"), is("3", "policy", 0));
+    let before = written(&server);
+    assert!(acquire(&server, "svc:a").0);
+    assert_eq!(written(&server), before, "nothing changed");
+    // A pin ends what the caller chose as well, and so does its own end.
+    server.ok("CB.PIN svc:b 3 FOR 1s");
+    server.ok("CB.PIN svc:c 3");
+    assert_eq!(server.line("CB.UNPIN svc:c").int(), 1);
+    server.clock_advance(1_000_000);
+    server.ok("RL.POLICY SET p 1/s PREFIX svc: BREAKER 9");
+    for key in ["svc:a", "svc:b", "svc:c"] {
+        assert_eq!(shown(&server, key), is("9", "policy", 0));
+        for _ in 0..3 {
+            assert_eq!(report(&server, &format!("{key} FAIL")), "closed");
+        }
+    }
+    // The caller's stays where nobody else chose, and comes back with an opening.
+    for _ in 0..2 {
+        assert_eq!(report(&server, "svc:d FAIL"), "closed");
+    }
+    assert_eq!(shown(&server, "svc:d"), is("3", "last", 2));
+    server.ok("RL.POLICY SET p 1/s PREFIX svc: BREAKER 3");
+    assert!(acquire(&server, "svc:d").0);
+    assert_eq!(shown(&server, "svc:d"), is("3", "policy", 2));
+    assert_eq!(report(&server, "svc:d FAIL BREAKER 3"), "open");
+    assert_eq!(shown(&server, "svc:d"), is("3", "last", 3));
 }
 
 #[test]

@@ -181,6 +181,7 @@ impl<'v> AskedCircuit<'v> {
     fn put_in_force(&mut self) {
         let Self { now, terms, contents, other, applied } = self;
         let from_caller = terms.from_caller || terms.given_is_rule();
+        let turns = terms.says_who_chose() && contents.is_marked(FROM_CALLER) != from_caller;
         if let Some(rule) = other {
             let (old, new) = (contents.rule.breaker(), rule.breaker());
             let circuit = &mut contents.circuit;
@@ -192,7 +193,7 @@ impl<'v> AskedCircuit<'v> {
             applied.by_breaker = changed.transitions;
             contents.rule = rule.clone();
         }
-        if other.is_some() || terms.begin.is_some() || from_caller && !contents.is_marked(FROM_CALLER) {
+        if other.is_some() || terms.begin.is_some() || turns {
             contents.mark(FROM_CALLER, from_caller);
             applied.changed = true;
         }
@@ -203,21 +204,20 @@ impl<'v> AskedCircuit<'v> {
         }
     }
 
-    /// Makes the breakers of a call the key's own, after a call that was admitted, a report that
-    /// counted, or either of them that opened the circuit and so `adopted` its breaker.
+    /// Makes the breakers of a call the key's own, if the call `passed` or `adopted` them. A call
+    /// passes if it is admitted, and a report if it counts. The circuit adopts the breaker of a call
+    /// that is admitted, and of any that opens.
     pub fn became(&mut self, adopted: bool, passed: bool, by_report: bool) {
         if !self.is_for_call() {
             return;
         }
         let Self { terms, contents, applied, .. } = self;
+        if adopted && terms.says_who_chose() {
+            applied.changed |= contents.is_marked(FROM_CALLER) != terms.from_caller;
+            contents.mark(FROM_CALLER, terms.from_caller);
+        }
         if adopted && let Some(rule) = &terms.rule {
             contents.rule = rule.clone();
-            contents.mark(FROM_CALLER, terms.from_caller);
-            applied.changed = true;
-        } else if passed && !by_report && terms.rule.is_none() && terms.from_caller {
-            // A caller chose the breaker that a policy had chosen before.
-            applied.changed |= !contents.is_marked(FROM_CALLER);
-            contents.mark(FROM_CALLER, true);
         }
         // A breaker of a report does not replace one of an acquire.
         let replaces = !by_report || contents.given.is_none() || contents.is_marked(GIVEN_BY_REPORT);

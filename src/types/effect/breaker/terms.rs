@@ -11,7 +11,8 @@ use crate::types::effect::header::flag;
 pub struct BreakerTerms {
     /// The first epoch of a new circuit, if one begins in place of whatever the key held.
     pub begin: Option<u64>,
-    /// The breaker that holds, unless it is the one in force already.
+    /// The breaker that holds, unless it is the one in force already. Also that one, if a caller
+    /// had chosen it and now something else does.
     pub rule: Option<BreakerRef>,
     /// The breaker that the call gave, unless it is the key's own already.
     pub given: Option<BreakerRef>,
@@ -51,6 +52,11 @@ impl BreakerTerms {
     /// True if no breaker is named, and nobody is said to have chosen one.
     pub const fn names_nothing(&self) -> bool {
         self.rule.is_none() && self.given.is_none() && !self.from_caller
+    }
+
+    /// True if they say whether a caller chose the breaker that holds. Otherwise that stays.
+    pub(super) const fn says_who_chose(&self) -> bool {
+        self.rule.is_some() || self.from_caller
     }
 
     /// True if the call gave the breaker that holds.
