@@ -81,6 +81,8 @@ pub struct BreakerModel {
     unjudged: bool,
     /// Whether a breaker in force asked for several reporters.
     tells: bool,
+    /// Until when a breaker that is not in force wants it kept.
+    kept: u64,
     openings: u32,
     epoch: u64,
     /// States entered, in order, with the time of each.
@@ -93,6 +95,15 @@ fn judges_as(a: &Breaker, b: &Breaker) -> bool {
     (a.trip(), a.min(), slowrate(a), a.reporters()) == (b.trip(), b.min(), slowrate(b), b.reporters())
 }
 
+/// The length of this opening in a row.
+fn open_us(b: &Breaker, openings: u32) -> u64 {
+    let mut length = u128::from(b.open_us());
+    for _ in 1..openings {
+        length = (length * u128::from(b.backoff().0) / 100).min(u128::from(b.maxopen_us()));
+    }
+    u64::try_from(length).unwrap()
+}
+
 impl BreakerModel {
     pub fn new(b: &Breaker, now: u64, epoch: u64) -> Self {
         let windows = vec![Window { kind: kind_of(b), results: Vec::new(), newest: 0 }];
@@ -103,6 +114,7 @@ impl BreakerModel {
             windows,
             unjudged: false,
             tells: b.reporters() > 1,
+            kept: 0,
             openings: 0,
             epoch,
             entered: Vec::new(),
@@ -193,8 +205,27 @@ impl BreakerModel {
         self.windows.truncate(3);
     }
 
+    /// When it is forgotten, as seen at `now`.
+    pub fn forgotten_at(&self, own: &Breaker, now: u64) -> Option<u64> {
+        let needed = match &self.now {
+            Now::Closed => 0,
+            Now::Ramp(since, length, _) => since + length,
+            Now::Open(deadline) => deadline + own.lease_us(),
+            Now::HalfOpen(_, trials, _) => {
+                let last = trials.iter().map(|t| t.1 + t.2).max();
+                last.map_or(0, |end| end + open_us(own, self.openings + 1) + own.lease_us())
+            }
+            &Now::Forced(_, until) => until?,
+        };
+        let kept = self.kept.saturating_sub(self.touched.saturating_sub(now));
+        Some(needed.max(kept).max(self.touched.min(now) + own.idle_us()))
+    }
+
     /// It is in force from now on.
-    fn bring(&mut self, b: &Breaker) {
+    fn bring(&mut self, own: &Breaker, b: &Breaker) {
+        if own.idle_us() > b.idle_us() {
+            self.kept = self.kept.max(self.touched + own.idle_us());
+        }
         let kind = kind_of(b);
         if self.windows[0].kind != kind {
             self.name(b);
@@ -225,11 +256,7 @@ impl BreakerModel {
 
     fn open(&mut self, b: &Breaker, at: u64) {
         self.openings += 1;
-        let mut length = u128::from(b.open_us());
-        for _ in 1..self.openings {
-            length = (length * u128::from(b.backoff().0) / 100).min(u128::from(b.maxopen_us()));
-        }
-        self.enter(Now::Open(at + u64::try_from(length).unwrap()), at);
+        self.enter(Now::Open(at + open_us(b, self.openings)), at);
     }
 
     /// What began after now begins now; results too far ahead are forgotten.
@@ -246,6 +273,7 @@ impl BreakerModel {
         if self.touched <= now {
             return;
         }
+        self.kept = self.kept.saturating_sub(self.touched - now);
         self.touched = now;
         for window in &mut self.windows {
             if let Kind::Period(period_us) = window.kind {
@@ -389,7 +417,7 @@ impl BreakerModel {
         };
         let adopts = permit.is_some() || opened;
         if own != by && adopts {
-            self.bring(by);
+            self.bring(own, by);
         } else if own != by {
             // A denied call takes no other kind's place.
             let known = self.windows.iter().any(|window| window.kind == kind_of(by));
@@ -435,7 +463,7 @@ impl BreakerModel {
             _ => false,
         };
         if opened && own != by {
-            self.bring(by);
+            self.bring(own, by);
         }
         (applied, opened)
     }
@@ -450,6 +478,9 @@ impl BreakerModel {
     ) {
         let reporter = if self.tells { reporter } else { Reporter::UNNAMED };
         self.touched = now;
+        if by.idle_us() > own.idle_us() {
+            self.kept = self.kept.max(now + by.idle_us());
+        }
         self.name(by);
         for window in &mut self.windows {
             if let Kind::Period(period_us) = window.kind {
@@ -496,7 +527,7 @@ impl BreakerModel {
         self.pass(old, now);
         if old != new {
             let unjudged = self.unjudged || !judges_as(old, new);
-            self.bring(new);
+            self.bring(old, new);
             self.unjudged = unjudged;
             self.pass(new, now);
         }

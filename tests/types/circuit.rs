@@ -112,7 +112,7 @@ fn effect(main: MainThread, asked: &Asked, value: Option<&CbCircuit>, now: Micro
         What::Unpin => BreakerChange::Unpin,
         What::StepBack => BreakerChange::StepBack,
     };
-    let begins = value.is_none_or(|value| value.is_over(now));
+    let begins = value.is_none_or(|value| value.is_forgotten(now));
     BreakerEffect {
         now,
         expires: asked.given,

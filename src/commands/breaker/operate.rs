@@ -5,7 +5,7 @@ use crate::commands::options::Options;
 use crate::core::breaker::{Force, REASON_BYTES};
 use crate::limiter::Error;
 use crate::limiter::apply::commit;
-use crate::limiter::breaker::resolve::{CircuitKey, ResolvedBreaker, resolve_unpinned};
+use crate::limiter::breaker::resolve::{CircuitKey, ResolvedBreaker};
 use crate::observe::metrics;
 use crate::server::context::Context;
 use crate::server::ffi::args::Args;
@@ -98,7 +98,7 @@ pub fn pin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     cursor.end()?;
     let mut key = ctx.write(name);
     let held = key.value::<CbCircuit>()?;
-    let live = held.as_deref().filter(|value| !value.is_over(now));
+    let live = held.as_deref().filter(|value| !value.is_forgotten(now));
     let resolved = ResolvedBreaker::pinned(live, &rule);
     let effect = resolved.effect(ctx, now, BreakerChange::Pin(PinBreaker { rule, until }));
     commit(ctx, &mut key, &effect, c"cb.pin")?;
@@ -116,8 +116,8 @@ pub fn unpin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let mut key = ctx.write(name);
     let held = key.value::<CbCircuit>()?;
     let pinned = held.as_deref().filter(|value| value.pin(now).is_some());
-    let resolved = pinned
-        .map(|value| resolve_unpinned(ctx.main(), name.bytes(), value).unwrap_or_else(ResolvedBreaker::own));
+    let resolved =
+        pinned.map(|value| CircuitKey::of(ctx.main(), name.bytes(), Some(value), now).resolve_unpinned());
     let stood = resolved.is_some();
     if let Some(resolved) = resolved {
         commit(ctx, &mut key, &resolved.effect(ctx, now, BreakerChange::Unpin), c"cb.unpin")?;

@@ -14,7 +14,7 @@ use crate::server::main_thread::MainThread;
 use crate::settings;
 use crate::types::cbcircuit::rules;
 use crate::types::cbcircuit::rules::BreakerRef;
-use crate::types::cbcircuit::{CbCircuit, epochs};
+use crate::types::cbcircuit::{BreakerPin, CbCircuit, epochs};
 use crate::types::effect::breaker::{BreakerChange, BreakerEffect, BreakerTerms, Holds};
 use crate::types::policies::node;
 
@@ -23,7 +23,7 @@ use crate::types::policies::node;
 pub struct ResolvedBreaker {
     /// The breaker, as a difference from what the key has.
     pub terms: BreakerTerms,
-    /// True if there is no circuit that still matters.
+    /// True if there is no circuit that still matters. A pin may be there.
     pub missing: bool,
     /// The source of the breaker.
     pub source: Source,
@@ -46,7 +46,11 @@ impl<'v> CircuitKey<'v> {
 
     /// The circuit, if it still matters.
     fn live(self) -> Option<&'v CbCircuit> {
-        self.value.filter(|value| !value.is_over(self.now))
+        self.value.filter(|value| !value.is_forgotten(self.now))
+    }
+
+    fn pin(self) -> Option<&'v BreakerPin> {
+        self.value.and_then(|value| value.pin(self.now))
     }
 
     /// Finds the breaker for a CB.ACQUIRE; `None` if nothing names one.
@@ -72,8 +76,7 @@ impl<'v> CircuitKey<'v> {
         };
         let given = given.filter(|_| settings::caller_limits(self.main));
         let newly_given = given.filter(|rule| live.is_none_or(|value| !value.was_given(rule)));
-        let pin = live.and_then(|value| value.pin(self.now));
-        let resolved = if let Some(pin) = pin {
+        let resolved = if let Some(pin) = self.pin() {
             Some(ResolvedBreaker::of(live, &pin.rule, Source::Pin))
         } else if let Some(rule) = given {
             Some(ResolvedBreaker::of(live, rule, Source::Call))
@@ -106,7 +109,7 @@ impl<'v> CircuitKey<'v> {
     /// else names one, it is the one in force; `None` if there is no circuit either.
     pub fn resolve_without_call(self) -> Option<ResolvedBreaker> {
         let live = self.live();
-        if let Some(pin) = live.and_then(|value| value.pin(self.now)) {
+        if let Some(pin) = self.pin() {
             Some(ResolvedBreaker::of(live, &pin.rule, Source::Pin))
         } else if live.is_some_and(CbCircuit::is_from_caller) {
             Some(ResolvedBreaker::own())
@@ -114,11 +117,11 @@ impl<'v> CircuitKey<'v> {
             ask_anew(self.main, self.name, live).or_else(|| live.map(|_| ResolvedBreaker::own()))
         }
     }
-}
 
-/// Finds the breaker that will hold without the pin.
-pub fn resolve_unpinned(main: MainThread, key: &[u8], value: &CbCircuit) -> Option<ResolvedBreaker> {
-    ask_anew(main, key, Some(value))
+    /// Finds the breaker that will hold without the pin.
+    pub fn resolve_unpinned(self) -> ResolvedBreaker {
+        ask_anew(self.main, self.name, self.live()).unwrap_or_else(ResolvedBreaker::own)
+    }
 }
 
 /// Finds the breaker by the policies, the key itself and the default.
@@ -157,7 +160,8 @@ impl ResolvedBreaker {
     /// Adapts the result for a report, which never replaces a breaker that an admitted call gave.
     fn for_report(mut self, value: Option<&CbCircuit>) -> Self {
         let value = value.filter(|_| !self.missing);
-        self.terms.given = self.terms.given.filter(|rule| value.is_none_or(|value| value.takes_of_report(rule)));
+        self.terms.given =
+            self.terms.given.filter(|rule| value.is_none_or(|value| value.takes_of_report(rule)));
         self
     }
 

@@ -337,6 +337,8 @@ impl History {
         let state = if model.is_due(self.now) { CircuitState::HalfOpen } else { model.state() };
         assert_eq!((view.state, view.trials_in_flight), (state, model.in_flight()));
         assert_eq!(self.circuit, before);
+        let forgotten = self.circuit.expires_at(&self.breaker, self.at()).map(|end| end.0);
+        assert_eq!(forgotten, self.model.forgotten_at(&self.breaker, self.now));
         let all = std::iter::once(&self.breaker).chain(&self.brought);
         let probes = all.map(|b| usize::from(b.probes())).max().unwrap();
         let half_open = self.circuit.state() == CircuitState::HalfOpen;

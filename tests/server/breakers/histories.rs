@@ -26,6 +26,8 @@ const BREAKERS: &[&str] = &[
     "2/8s:open=1s:reporters=2",
     "34%/5calls:min=3:open=1s:slow=100ms:reporters=2",
     "2:open=1s:reporters=3",
+    "3:open=1s:idle=2s",
+    "50%/8s:min=2:open=1s:backoff=2:idle=3s",
 ];
 const KEYS: [&str; 3] = ["{t}a", "{t}b", "{t}c"];
 /// The number of breakers that the callers of a history give.
@@ -144,7 +146,14 @@ struct Twin {
     from_caller: bool,
     /// The key's own, and whether a report gave it.
     given: Option<(usize, bool)>,
-    pin: Option<(usize, Option<u64>, u64)>,
+}
+
+/// A breaker that an operator fixed, until when, and since when.
+#[derive(Clone, Copy)]
+struct Pin {
+    breaker: usize,
+    until: Option<u64>,
+    began: u64,
 }
 
 struct History<'s> {
@@ -154,31 +163,12 @@ struct History<'s> {
     given: [usize; GIVEN],
     now: u64,
     twins: [Option<Twin>; KEYS.len()],
+    /// A pin stays when its circuit is forgotten.
+    pins: [Option<Pin>; KEYS.len()],
     policies: [Option<usize>; KEYS.len()],
     permits: Vec<Permit>,
     last_epoch: u64,
     transcript: Transcript,
-}
-
-impl Twin {
-    /// The pin at this time.
-    fn pin(&self, now: u64) -> Option<usize> {
-        let (breaker, until, began) = self.pin?;
-        let end = until.map(|end| end - began.saturating_sub(now));
-        end.is_none_or(|end| now < end).then_some(breaker)
-    }
-
-    /// A command records what time has done to the pin; one that a limit denies
-    /// only a step of the clock.
-    fn settle_pin(&mut self, now: u64, ends: bool) {
-        if ends && self.pin(now).is_none() {
-            self.pin = None;
-        }
-        if let Some((_, until, began)) = &mut self.pin {
-            *until = until.map(|end| end - began.saturating_sub(now));
-            *began = now.min(*began);
-        }
-    }
 }
 
 impl<'s> History<'s> {
@@ -189,6 +179,7 @@ impl<'s> History<'s> {
             given,
             now: START.cast_unsigned(),
             twins: [const { None }; KEYS.len()],
+            pins: [None; KEYS.len()],
             policies: [None; KEYS.len()],
             permits: Vec::new(),
             last_epoch: 0,
@@ -209,7 +200,7 @@ impl<'s> History<'s> {
             Step::ClockBack { us } => self.set_clock(self.now - us),
             Step::Delete { key } => {
                 self.call(&["DEL", KEYS[key]]);
-                self.twins[key] = None;
+                (self.twins[key], self.pins[key]) = (None, None);
             }
             Step::Reset { key } => self.reset(key),
             Step::Force { key, force, lasts } => self.force(key, force, lasts),
@@ -233,6 +224,37 @@ impl<'s> History<'s> {
         }
     }
 
+    /// The breaker of the pin that holds now.
+    fn pinned(&self, key: usize) -> Option<usize> {
+        let Pin { breaker, until, began } = self.pins[key]?;
+        let end = until.map(|end| end - began.saturating_sub(self.now));
+        end.is_none_or(|end| self.now < end).then_some(breaker)
+    }
+
+    /// A command records what time has done to the pin; one that a limit denies
+    /// only a step of the clock.
+    fn settle_pin(&mut self, key: usize, ends: bool) {
+        if ends && self.pinned(key).is_none() {
+            self.pins[key] = None;
+        }
+        if let Some(Pin { until, began, .. }) = &mut self.pins[key] {
+            *until = until.map(|end| end - began.saturating_sub(self.now));
+            *began = self.now.min(*began);
+        }
+    }
+
+    /// The circuit, unless it is forgotten.
+    fn live(&self, key: usize) -> Option<&Twin> {
+        let twin = self.twins[key].as_ref()?;
+        let end = twin.model.forgotten_at(&self.breakers[twin.in_force], self.now);
+        end.is_none_or(|end| self.now < end).then_some(twin)
+    }
+
+    /// The epoch that CB.STATE shows of a key that is there.
+    fn epoch(&self, key: usize) -> u64 {
+        self.call(&["CB.STATE", KEYS[key]]).field("epoch").int().cast_unsigned()
+    }
+
     /// The breaker that an operator chooses: one of all, or one that callers give.
     fn chosen(&self, breaker: usize) -> usize {
         breaker.checked_sub(BREAKERS.len()).map_or(breaker, |at| self.given[at % GIVEN])
@@ -244,8 +266,13 @@ impl<'s> History<'s> {
     }
 
     fn reset(&mut self, key: usize) {
-        let there = self.twins[key].is_some();
+        let (pin, lives) = (self.pinned(key), self.live(key).is_some());
+        let there = lives || pin.is_some();
         assert_eq!(self.call(&["CB.RESET", KEYS[key]]), Reply::Int(there.into()));
+        if let (Some(pin), false) = (pin, lives) {
+            // The reset has begun the epoch after the first one.
+            self.begin(key, pin, false, self.epoch(key) - 1);
+        }
         if there {
             let in_force = self.stand(key);
             let twin = self.twins[key].as_mut().unwrap();
@@ -255,15 +282,16 @@ impl<'s> History<'s> {
     }
 
     fn unpin(&mut self, key: usize) {
-        let now = self.now;
-        let unpinned = self.call(&["CB.UNPIN", KEYS[key]]);
-        let Some(twin) = &mut self.twins[key] else { return assert_eq!(unpinned, Reply::Int(0)) };
-        let stood = twin.pin(now).is_some();
-        assert_eq!(unpinned, Reply::Int(stood.into()));
+        let stood = self.pinned(key).is_some();
+        assert_eq!(self.call(&["CB.UNPIN", KEYS[key]]), Reply::Int(stood.into()));
         if stood {
-            self.twins[key].as_mut().unwrap().pin = None;
+            self.pins[key] = None;
             let (next, from_caller) = self.ask_anew(key);
-            self.put_in_force(key, next, from_caller);
+            if self.live(key).is_some() {
+                self.put_in_force(key, next, from_caller);
+            } else {
+                self.begin(key, next, from_caller, self.epoch(key));
+            }
             self.learn(key);
         }
     }
@@ -276,20 +304,19 @@ impl<'s> History<'s> {
             command.extend(["FOR", "3s"]);
         }
         assert_eq!(self.call(&command), Reply::ok());
-        if self.twins[key].is_none() {
-            let epoch = self.call(&["CB.STATE", KEYS[key]]).field("epoch").int().cast_unsigned();
-            self.begin(key, at, false, epoch);
+        if self.live(key).is_none() {
+            self.begin(key, at, false, self.epoch(key));
         } else {
             self.put_in_force(key, at, false);
         }
-        self.twins[key].as_mut().unwrap().pin = Some((at, lasts, now));
+        self.pins[key] = Some(Pin { breaker: at, until: lasts, began: now });
         self.learn(key);
     }
 
     /// What policies, the key itself and the default say, and whether a caller
     /// chose it.
     fn ask_anew(&self, key: usize) -> (usize, bool) {
-        let given = self.twins[key].as_ref().and_then(|twin| twin.given);
+        let given = self.live(key).and_then(|twin| twin.given);
         match (self.policies[key], given) {
             (Some(policy), _) => (policy, false),
             (None, Some((given, _))) => (given, true),
@@ -299,10 +326,8 @@ impl<'s> History<'s> {
 
     /// The breaker that stands where a call gives none, put in force.
     fn stand(&mut self, key: usize) -> usize {
-        let now = self.now;
-        let twin = self.twins[key].as_mut().unwrap();
-        twin.settle_pin(now, true);
-        if let Some(pin) = twin.pin(now) {
+        self.settle_pin(key, true);
+        if let Some(pin) = self.pinned(key) {
             self.put_in_force(key, pin, false);
         } else if !self.twins[key].as_ref().unwrap().from_caller {
             let (next, from_caller) = self.ask_anew(key);
@@ -324,14 +349,12 @@ impl<'s> History<'s> {
     fn begin(&mut self, key: usize, at: usize, from_caller: bool, epoch: u64) {
         assert!(epoch > self.last_epoch, "epochs never repeat");
         let model = BreakerModel::new(&self.breakers[at], self.now, epoch);
-        self.twins[key] = Some(Twin { model, in_force: at, from_caller, given: None, pin: None });
+        self.twins[key] = Some(Twin { model, in_force: at, from_caller, given: None });
     }
 
     /// The breaker that holds for a CB.ACQUIRE, and whether a caller chose it.
     fn holds(&mut self, key: usize, given: Option<usize>) -> (usize, bool) {
-        let now = self.now;
-        let pin = self.twins[key].as_ref().and_then(|twin| twin.pin(now));
-        match (pin, given) {
+        match (self.pinned(key), given) {
             (Some(pin), _) => (pin, false),
             (None, Some(given)) => (given, true),
             (None, None) => self.ask_anew(key),
@@ -343,14 +366,13 @@ impl<'s> History<'s> {
         command.extend(given.map(|given| BREAKERS[given]));
         let reply = self.call(&command);
         let (by, from_caller) = self.holds(key, given);
-        if self.twins[key].is_none() {
+        if self.live(key).is_none() {
             let Ok(Permit::Closed { epoch }) = Permit::parse(reply[2].bytes()) else { panic!("{reply:?}") };
             self.begin(key, by, from_caller, epoch);
         }
         let twin = self.twins[key].as_mut().unwrap();
         let (own, breaker) = (&self.breakers[twin.in_force], &self.breakers[by]);
         let (permit, wait, adopted) = twin.model.acquire(own, breaker, self.now);
-        twin.settle_pin(self.now, true);
         let token = permit.map_or(Reply::NilBulk, |permit| Reply::bulk(permit.text().as_bytes()));
         let wait = wait.map_or(-1, |us| i64::try_from(us.div_ceil(1000)).unwrap());
         let state = Reply::bulk(twin.model.state().name());
@@ -364,6 +386,7 @@ impl<'s> History<'s> {
                 twin.given = Some((given, false));
             }
         }
+        self.settle_pin(key, true);
         self.permits.extend(permit);
         self.learn(key);
     }
@@ -374,7 +397,7 @@ impl<'s> History<'s> {
         command.extend(given.map(|given| BREAKERS[given]));
         command.extend(["LIMIT", "{t}limit", "1/366d", "COST", "2"]);
         let (by, _) = self.holds(key, given);
-        let Some(twin) = &self.twins[key] else { return };
+        let Some(twin) = self.live(key) else { return };
         let (own, breaker) = (&self.breakers[twin.in_force], &self.breakers[by]);
         let mut peeked = twin.model.clone();
         let (permit, ..) = peeked.acquire(own, breaker, self.now);
@@ -391,7 +414,7 @@ impl<'s> History<'s> {
         assert_eq!((reply[1].text(), &reply[2]), (met.state().name().into(), &Reply::NilBulk));
         assert_eq!(reply[3], Reply::Int(-1));
         twin.model.step_back(self.now);
-        twin.settle_pin(self.now, false);
+        self.settle_pin(key, false);
     }
 
     fn report(&mut self, key: usize, given: Option<usize>, report: &ReportStep) {
@@ -417,19 +440,19 @@ impl<'s> History<'s> {
         }
         let reporter = from.and_then(|from| Reporter::named(from.as_bytes())).unwrap_or_default();
         let reply = self.call(&command);
-        if self.twins[key].is_none() {
+        if self.live(key).is_none() {
             if permit.is_some() {
                 return assert_eq!(reply.items(), [Reply::Int(0), Reply::bulk("closed")]);
             }
             let (by, from_caller) = self.holds(key, given);
             // A report that opens has begun the epoch after the first one.
-            let epoch = self.call(&["CB.STATE", KEYS[key]]).field("epoch").int().cast_unsigned();
+            let epoch = self.epoch(key);
             assert_eq!(reply[1], Reply::bulk("closed"), "no breaker of these opens at once");
             self.begin(key, by, from_caller, epoch);
         }
         let now = self.now;
-        self.twins[key].as_mut().unwrap().settle_pin(now, true);
-        let pin = self.twins[key].as_ref().unwrap().pin(now);
+        self.settle_pin(key, true);
+        let pin = self.pinned(key);
         let (by, by_call) = match (pin, given) {
             (Some(pin), Some(_)) => (pin, true),
             (None, Some(given)) => (given, true),
@@ -456,7 +479,7 @@ impl<'s> History<'s> {
     }
 
     fn force(&mut self, key: usize, force: Force, lasts: bool) {
-        if self.twins[key].is_none() {
+        if self.live(key).is_none() {
             return;
         }
         let word = match force {
@@ -507,11 +530,13 @@ impl<'s> History<'s> {
         for (key, name) in KEYS.iter().enumerate() {
             let shown = self.server.call(&["CB.STATE", name]);
             let now = self.now;
-            let Some(twin) = &self.twins[key] else {
+            let (pin, live) = (self.pinned(key), self.live(key));
+            if pin.is_none() && live.is_none() {
                 assert!(shown.is_nil());
                 continue;
-            };
-            let (standing, source) = match twin.pin(now) {
+            }
+            let twin = self.twins[key].as_ref().unwrap();
+            let (standing, source) = match pin {
                 Some(pin) => (pin, "pin"),
                 None if twin.from_caller => (twin.in_force, "last"),
                 None => match self.ask_anew(key) {
@@ -520,9 +545,12 @@ impl<'s> History<'s> {
                     (default, false) => (default, "default"),
                 },
             };
-            let twin = self.twins[key].as_ref().unwrap();
             let (own, by) = (&self.breakers[twin.in_force], &self.breakers[standing]);
             let mut model = twin.model.clone();
+            if live.is_none() {
+                let end = model.forgotten_at(own, now).unwrap();
+                model = BreakerModel::new(by, end, end.max(model.epoch() + 1));
+            }
             model.look(own, by, now);
             let (calls, failures, slow) = model.tally(by, now);
             let (failing, slowing) = model.reporters(by, now);
