@@ -85,6 +85,8 @@ pub struct BreakerModel {
     kept: u64,
     openings: u32,
     epoch: u64,
+    /// The least number of an epoch that begins, besides the time and the last number.
+    pub least_epoch: u64,
     /// States entered, in order, with the time of each.
     pub entered: Vec<(CircuitState, u64)>,
 }
@@ -117,6 +119,7 @@ impl BreakerModel {
             kept: 0,
             openings: 0,
             epoch,
+            least_epoch: 0,
             entered: Vec::new(),
         }
     }
@@ -239,7 +242,7 @@ impl BreakerModel {
         let from = self.state();
         self.now = now;
         (self.since, self.touched) = (at, at);
-        self.epoch = (self.epoch + 1).max(at);
+        self.epoch = (self.epoch + 1).max(at).max(self.least_epoch);
         if self.state() != from {
             self.entered.push((self.state(), at));
         }

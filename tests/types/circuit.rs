@@ -118,6 +118,7 @@ fn effect(main: MainThread, asked: &Asked, value: Option<&CbCircuit>, now: Micro
         expires: asked.given,
         terms: BreakerTerms {
             begin: begins.then(|| epochs::next(main)),
+            least_epoch: asked.number.is_multiple_of(11).then(|| epochs::next(main)),
             rule: (begins || asked.number.is_multiple_of(5)).then(|| rule.clone()),
             given: asked.number.is_multiple_of(3).then_some(rule),
             holds: if asked.after_us.is_multiple_of(2) { Holds::ForCall } else { Holds::FromNowOn },

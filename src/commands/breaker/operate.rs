@@ -52,8 +52,12 @@ pub fn force(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let resolved = resolved.filter(|resolved| !(resolved.missing && force == Force::Auto));
     match resolved {
         Some(resolved) => {
-            let effect =
-                resolved.effect(ctx, now, BreakerChange::Force(SetForce { force, lasts_us, reason }));
+            let effect = resolved.effect(
+                ctx,
+                held.as_deref(),
+                now,
+                BreakerChange::Force(SetForce { force, lasts_us, reason }),
+            );
             commit(ctx, &mut key, &effect, c"cb.force")?;
         }
         None if force == Force::Auto => {}
@@ -78,7 +82,8 @@ pub fn reset(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         .and_then(|value| CircuitKey::of(ctx.main(), name.bytes(), Some(value), now).resolve_without_call());
     let there = resolved.is_some();
     if let Some(resolved) = resolved {
-        commit(ctx, &mut key, &resolved.effect(ctx, now, BreakerChange::Reset), c"cb.reset")?;
+        let effect = resolved.effect(ctx, live, now, BreakerChange::Reset);
+        commit(ctx, &mut key, &effect, c"cb.reset")?;
         metrics::count(ctx.main(), |m| &mut m.breaker_resets);
     }
     reply::integer(ctx, there.into());
@@ -100,7 +105,7 @@ pub fn pin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let held = key.value::<CbCircuit>()?;
     let live = held.as_deref().filter(|value| !value.is_forgotten(now));
     let resolved = ResolvedBreaker::pinned(live, &rule);
-    let effect = resolved.effect(ctx, now, BreakerChange::Pin(PinBreaker { rule, until }));
+    let effect = resolved.effect(ctx, live, now, BreakerChange::Pin(PinBreaker { rule, until }));
     commit(ctx, &mut key, &effect, c"cb.pin")?;
     reply::ok(ctx);
     Ok(())
@@ -120,7 +125,8 @@ pub fn unpin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         pinned.map(|value| CircuitKey::of(ctx.main(), name.bytes(), Some(value), now).resolve_unpinned());
     let stood = resolved.is_some();
     if let Some(resolved) = resolved {
-        commit(ctx, &mut key, &resolved.effect(ctx, now, BreakerChange::Unpin), c"cb.unpin")?;
+        let effect = resolved.effect(ctx, held.as_deref(), now, BreakerChange::Unpin);
+        commit(ctx, &mut key, &effect, c"cb.unpin")?;
     }
     reply::integer(ctx, stood.into());
     Ok(())

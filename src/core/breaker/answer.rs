@@ -120,11 +120,18 @@ pub struct Transitions {
     first: Option<Transition>,
     second: Option<Transition>,
     lost_trials: u8,
+    /// The least number of an epoch that begins.
+    pub(super) least_epoch: u64,
 }
 
 impl Transitions {
     /// No transition.
-    pub const NONE: Self = Self { first: None, second: None, lost_trials: 0 };
+    pub const NONE: Self = Self::from_epoch(0);
+
+    /// No transition yet. An epoch that begins has at least this number.
+    pub(super) const fn from_epoch(least_epoch: u64) -> Self {
+        Self { first: None, second: None, lost_trials: 0, least_epoch }
+    }
 
     /// Appends a transition. No call makes more than two. A third would replace the second, so that
     /// the last one always says where the circuit is now.

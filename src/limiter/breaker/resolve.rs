@@ -178,13 +178,25 @@ impl ResolvedBreaker {
         !self.missing && self.terms.names_nothing()
     }
 
-    /// The effect that asks `change` of the circuit under this breaker, now.
-    pub fn effect<'a>(self, ctx: &Context<'_>, now: Micros, change: BreakerChange<'a>) -> BreakerEffect<'a> {
+    /// The effect that asks `change` of the circuit under this breaker, now. The epochs that it may
+    /// begin are later than all that this server has seen, and not before now.
+    pub fn effect<'a>(
+        self,
+        ctx: &Context<'_>,
+        value: Option<&CbCircuit>,
+        now: Micros,
+        change: BreakerChange<'a>,
+    ) -> BreakerEffect<'a> {
         let Self { mut terms, missing, .. } = self;
+        let next = epochs::next(ctx.main());
         if terms.names_nothing() {
             terms.holds = Holds::FromNowOn;
         }
-        terms.begin = missing.then(|| epochs::next(ctx.main()));
+        if missing {
+            terms.begin = Some(next);
+        } else if next > now.0 || value.is_some_and(|value| value.circuit().is_late(now)) {
+            terms.least_epoch = Some(next.max(now.0));
+        }
         BreakerEffect { now, expires: !ctx.debug_clock_is_set(), terms, change }
     }
 }

@@ -195,6 +195,10 @@ impl<'s> History<'s> {
     }
 
     fn step(&mut self, step: &Step) {
+        // An epoch comes after all that the server has seen, and does not begin in the past.
+        for twin in self.twins.iter_mut().flatten() {
+            twin.model.least_epoch = self.now.max(self.last_epoch + 1);
+        }
         match *step {
             Step::Pass { us } => self.set_clock(self.now + us),
             Step::ClockBack { us } => self.set_clock(self.now - us),
@@ -551,6 +555,7 @@ impl<'s> History<'s> {
                 let end = model.forgotten_at(own, now).unwrap();
                 model = BreakerModel::new(by, end, end.max(model.epoch() + 1));
             }
+            model.least_epoch = 0;
             model.look(own, by, now);
             let (calls, failures, slow) = model.tally(by, now);
             let (failing, slowing) = model.reporters(by, now);
