@@ -53,6 +53,8 @@ struct Window {
     kind: Kind,
     results: Vec<Recorded>,
     newest: i128,
+    /// When it was named last, as a count of all that were named.
+    named: u64,
 }
 
 /// A trial that has no result: its number, when it began, its lease.
@@ -75,8 +77,10 @@ pub struct BreakerModel {
     now: Now,
     since: u64,
     touched: u64,
-    /// That of the breaker in force, then the others, the last named first.
+    /// That of the breaker in force, then the others.
     windows: Vec<Window>,
+    /// How often a breaker was named.
+    named: u64,
     /// Whether failures or slow calls came in since the breaker in force was judged last.
     unjudged: bool,
     /// Whether a breaker in force asked for several reporters.
@@ -108,12 +112,13 @@ fn open_us(b: &Breaker, openings: u32) -> u64 {
 
 impl BreakerModel {
     pub fn new(b: &Breaker, now: u64, epoch: u64) -> Self {
-        let windows = vec![Window { kind: kind_of(b), results: Vec::new(), newest: 0 }];
+        let windows = vec![Window { kind: kind_of(b), results: Vec::new(), newest: 0, named: 0 }];
         Self {
             now: Now::Closed,
             since: now,
             touched: now,
             windows,
+            named: 0,
             unjudged: false,
             tells: b.reporters() > 1,
             kept: 0,
@@ -198,14 +203,28 @@ impl BreakerModel {
 
     /// A call names a breaker that may not hold for it.
     pub fn name(&mut self, b: &Breaker) {
+        self.note(b);
+        self.drop_oldest();
+    }
+
+    fn note(&mut self, b: &Breaker) -> usize {
         let kind = kind_of(b);
-        let window = match self.windows.iter().position(|window| window.kind == kind) {
-            Some(0) => return,
-            Some(at) => self.windows.remove(at),
-            None => Window { kind, results: Vec::new(), newest: 0 },
-        };
-        self.windows.insert(1, window);
-        self.windows.truncate(3);
+        self.named += 1;
+        let named = self.named;
+        if let Some(at) = self.windows.iter().position(|window| window.kind == kind) {
+            self.windows[at].named = named;
+            return at;
+        }
+        self.windows.push(Window { kind, results: Vec::new(), newest: 0, named });
+        self.windows.len() - 1
+    }
+
+    /// Of more than two kinds beside that in force, the one named longest ago goes.
+    fn drop_oldest(&mut self) {
+        if self.windows.len() > 3 {
+            let oldest = (1..self.windows.len()).min_by_key(|&at| self.windows[at].named).unwrap();
+            self.windows.remove(oldest);
+        }
     }
 
     /// When it is forgotten, as seen at `now`.
@@ -229,11 +248,9 @@ impl BreakerModel {
         if own.idle_us() > b.idle_us() {
             self.kept = self.kept.max(self.touched + own.idle_us());
         }
-        let kind = kind_of(b);
-        if self.windows[0].kind != kind {
-            self.name(b);
-            self.windows.swap(0, 1);
-        }
+        let at = self.note(b);
+        self.windows.swap(0, at);
+        self.drop_oldest();
         self.unjudged = false;
         self.tells |= b.reporters() > 1;
     }
@@ -484,7 +501,9 @@ impl BreakerModel {
         if by.idle_us() > own.idle_us() {
             self.kept = self.kept.max(now + by.idle_us());
         }
-        self.name(by);
+        if own != by {
+            self.name(by);
+        }
         for window in &mut self.windows {
             if let Kind::Period(period_us) = window.kind {
                 let current = slice(now, period_us);

@@ -1,4 +1,4 @@
-//! Random histories of many clients against the model. They bring up to three
+//! Random histories of many clients against the model. They bring up to five
 //! breakers of their own, and operators and policies others.
 //!
 //! Each history also runs on a replica, which hears only of the calls that
@@ -396,7 +396,7 @@ proptest! {
 
     #[test]
     fn every_history_agrees_with_the_model(
-        texts in proptest::collection::vec(0..BREAKERS.len(), 1..4),
+        texts in proptest::collection::vec(0..BREAKERS.len(), 1..6),
         steps in proptest::collection::vec(any::<(u8, u8, u16)>().prop_map(Step::of), 1..120),
     ) {
         let mut history = History::new(&texts);

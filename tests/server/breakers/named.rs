@@ -138,6 +138,32 @@ fn a_fourth_kind_takes_the_place_of_the_one_named_longest_ago() {
 }
 
 #[test]
+fn of_four_kinds_the_one_named_longest_ago_goes_also_after_it_was_in_force() {
+    let server = stopped();
+    assert!(acquire(&server, "k 9/10s").0);
+    assert!(acquire(&server, "k 9/20s").0);
+    report(&server, "k FAIL");
+    assert!(acquire(&server, "k 9/10s").0);
+    report(&server, "k FAIL BREAKER 9/30s");
+    assert!(acquire(&server, "k 9/20s").0);
+    assert!(acquire(&server, "k 9/40s").0);
+    // That of 10 s was named before that of 30 s.
+    assert!(acquire(&server, "k 9/30s").0);
+    assert_eq!(shown(&server, "k"), is("9/30s", "last", 1));
+    assert!(acquire(&server, "k 9/20s").0);
+    assert_eq!(shown(&server, "k"), is("9/20s", "last", 2));
+    assert!(acquire(&server, "k 9/10s").0);
+    assert_eq!(shown(&server, "k"), is("9/10s", "last", 0));
+    // A breaker that comes in force may take the place of the one before.
+    assert!(acquire(&server, "other 9/10s").0);
+    report(&server, "other FAIL BREAKER 9/20s");
+    report(&server, "other FAIL BREAKER 9/30s");
+    assert!(acquire(&server, "other 9/40s").0);
+    assert!(acquire(&server, "other 9/20s").0);
+    assert_eq!(shown(&server, "other"), is("9/20s", "last", 2));
+}
+
+#[test]
 fn another_trip_is_judged_when_it_is_brought() {
     let server = stopped();
     let judged = |first: &str, results: &str, then: &str| {
