@@ -53,6 +53,8 @@ struct Window {
     kind: Kind,
     results: Vec<Recorded>,
     newest: i128,
+    /// When it was named last, as a count of all that were named.
+    named: u64,
 }
 
 /// A trial that has no result: its number, when it began, its lease.
@@ -75,14 +77,20 @@ pub struct BreakerModel {
     now: Now,
     since: u64,
     touched: u64,
-    /// That of the breaker in force, then the others, the last named first.
+    /// That of the breaker in force, then the others.
     windows: Vec<Window>,
-    /// Whether results came in since the breaker in force was judged last.
+    /// How often a breaker was named.
+    named: u64,
+    /// Whether failures or slow calls came in since the breaker in force was judged last.
     unjudged: bool,
     /// Whether a breaker in force asked for several reporters.
     tells: bool,
+    /// Until when a breaker that is not in force wants it kept.
+    kept: u64,
     openings: u32,
     epoch: u64,
+    /// The least number of an epoch that begins, besides the time and the last number.
+    pub least_epoch: u64,
     /// States entered, in order, with the time of each.
     pub entered: Vec<(CircuitState, u64)>,
 }
@@ -93,18 +101,30 @@ fn judges_as(a: &Breaker, b: &Breaker) -> bool {
     (a.trip(), a.min(), slowrate(a), a.reporters()) == (b.trip(), b.min(), slowrate(b), b.reporters())
 }
 
+/// The length of this opening in a row.
+fn open_us(b: &Breaker, openings: u32) -> u64 {
+    let mut length = u128::from(b.open_us());
+    for _ in 1..openings {
+        length = (length * u128::from(b.backoff().0) / 100).min(u128::from(b.maxopen_us()));
+    }
+    u64::try_from(length).unwrap()
+}
+
 impl BreakerModel {
     pub fn new(b: &Breaker, now: u64, epoch: u64) -> Self {
-        let windows = vec![Window { kind: kind_of(b), results: Vec::new(), newest: 0 }];
+        let windows = vec![Window { kind: kind_of(b), results: Vec::new(), newest: 0, named: 0 }];
         Self {
             now: Now::Closed,
             since: now,
             touched: now,
             windows,
+            named: 0,
             unjudged: false,
             tells: b.reporters() > 1,
+            kept: 0,
             openings: 0,
             epoch,
+            least_epoch: 0,
             entered: Vec::new(),
         }
     }
@@ -183,23 +203,54 @@ impl BreakerModel {
 
     /// A call names a breaker that may not hold for it.
     pub fn name(&mut self, b: &Breaker) {
+        self.note(b);
+        self.drop_oldest();
+    }
+
+    fn note(&mut self, b: &Breaker) -> usize {
         let kind = kind_of(b);
-        let window = match self.windows.iter().position(|window| window.kind == kind) {
-            Some(0) => return,
-            Some(at) => self.windows.remove(at),
-            None => Window { kind, results: Vec::new(), newest: 0 },
+        self.named += 1;
+        let named = self.named;
+        if let Some(at) = self.windows.iter().position(|window| window.kind == kind) {
+            self.windows[at].named = named;
+            return at;
+        }
+        self.windows.push(Window { kind, results: Vec::new(), newest: 0, named });
+        self.windows.len() - 1
+    }
+
+    /// Of more than two kinds beside that in force, the one named longest ago goes.
+    fn drop_oldest(&mut self) {
+        if self.windows.len() > 3 {
+            let oldest = (1..self.windows.len()).min_by_key(|&at| self.windows[at].named).unwrap();
+            self.windows.remove(oldest);
+        }
+    }
+
+    /// When it is forgotten, as seen at `now`.
+    pub fn forgotten_at(&self, own: &Breaker, now: u64) -> Option<u64> {
+        let needed = match &self.now {
+            Now::Closed => 0,
+            Now::Ramp(since, length, _) => since + length,
+            Now::Open(deadline) => deadline + own.lease_us(),
+            Now::HalfOpen(_, trials, _) => {
+                let last = trials.iter().map(|t| t.1 + t.2).max();
+                last.map_or(0, |end| end + open_us(own, self.openings + 1) + own.lease_us())
+            }
+            &Now::Forced(_, until) => until?,
         };
-        self.windows.insert(1, window);
-        self.windows.truncate(3);
+        let kept = self.kept.saturating_sub(self.touched.saturating_sub(now));
+        Some(needed.max(kept).max(self.touched.min(now) + own.idle_us()))
     }
 
     /// It is in force from now on.
-    fn bring(&mut self, b: &Breaker) {
-        let kind = kind_of(b);
-        if self.windows[0].kind != kind {
-            self.name(b);
-            self.windows.swap(0, 1);
+    fn bring(&mut self, own: &Breaker, b: &Breaker) {
+        if own.idle_us() > b.idle_us() {
+            self.kept = self.kept.max(self.touched + own.idle_us());
         }
+        let at = self.note(b);
+        self.windows.swap(0, at);
+        self.drop_oldest();
         self.unjudged = false;
         self.tells |= b.reporters() > 1;
     }
@@ -208,7 +259,7 @@ impl BreakerModel {
         let from = self.state();
         self.now = now;
         (self.since, self.touched) = (at, at);
-        self.epoch = (self.epoch + 1).max(at);
+        self.epoch = (self.epoch + 1).max(at).max(self.least_epoch);
         if self.state() != from {
             self.entered.push((self.state(), at));
         }
@@ -225,11 +276,7 @@ impl BreakerModel {
 
     fn open(&mut self, b: &Breaker, at: u64) {
         self.openings += 1;
-        let mut length = u128::from(b.open_us());
-        for _ in 1..self.openings {
-            length = (length * u128::from(b.backoff().0) / 100).min(u128::from(b.maxopen_us()));
-        }
-        self.enter(Now::Open(at + u64::try_from(length).unwrap()), at);
+        self.enter(Now::Open(at + open_us(b, self.openings)), at);
     }
 
     /// What began after now begins now; results too far ahead are forgotten.
@@ -246,6 +293,7 @@ impl BreakerModel {
         if self.touched <= now {
             return;
         }
+        self.kept = self.kept.saturating_sub(self.touched - now);
         self.touched = now;
         for window in &mut self.windows {
             if let Kind::Period(period_us) = window.kind {
@@ -387,9 +435,9 @@ impl BreakerModel {
             }
             Now::Forced(_, until) => (None, until.map(|until| until - now)),
         };
-        let adopts = own != by && (permit.is_some() || opened);
-        if adopts {
-            self.bring(by);
+        let adopts = permit.is_some() || opened;
+        if own != by && adopts {
+            self.bring(own, by);
         } else if own != by {
             // A denied call takes no other kind's place.
             let known = self.windows.iter().any(|window| window.kind == kind_of(by));
@@ -407,6 +455,7 @@ impl BreakerModel {
         let failed = outcome == ReportOutcome::Fail;
         let slow = by.slow_us().is_some_and(|limit| took_us.is_some_and(|took| took > limit));
         let openings = self.openings;
+        let mut opened = false;
         let applied = match (&mut self.now, permit) {
             (Now::HalfOpen(results, trials, _), Some(Permit::Trial { epoch, trial })) => {
                 let at = trials.iter().position(|t| t.0 == trial);
@@ -417,6 +466,7 @@ impl BreakerModel {
                 }
                 self.touched = now;
                 self.judge(by, now);
+                opened = self.openings > openings;
                 self.judge(own, now);
                 true
             }
@@ -427,15 +477,15 @@ impl BreakerModel {
                 if outcome != ReportOutcome::Ignore {
                     self.record(own, by, now, (failed, slow), reporter);
                 }
+                opened = self.openings > openings;
                 true
             }
             _ => false,
         };
-        let opened = applied && self.openings > openings;
         if opened && own != by {
-            self.bring(by);
+            self.bring(own, by);
         }
-        (applied, opened && own != by)
+        (applied, opened)
     }
 
     fn record(
@@ -448,7 +498,12 @@ impl BreakerModel {
     ) {
         let reporter = if self.tells { reporter } else { Reporter::UNNAMED };
         self.touched = now;
-        self.name(by);
+        if by.idle_us() > own.idle_us() {
+            self.kept = self.kept.max(now + by.idle_us());
+        }
+        if own != by {
+            self.name(by);
+        }
         for window in &mut self.windows {
             if let Kind::Period(period_us) = window.kind {
                 let current = slice(now, period_us);
@@ -461,17 +516,13 @@ impl BreakerModel {
         if self.state() != CircuitState::Closed {
             return;
         }
-        let alike = judges_as(own, by);
         if failed || slow {
-            if self.trips(by, now) {
-                self.unjudged = false;
-                return self.open(by, now);
-            }
-            if alike {
-                self.unjudged = false;
+            let trips = self.trips(by, now);
+            self.unjudged = !trips && !judges_as(own, by);
+            if trips {
+                self.open(by, now);
             }
         }
-        self.unjudged |= !alike;
     }
 
     pub fn force(&mut self, b: &Breaker, now: u64, force: Force, until: Option<u64>) {
@@ -498,7 +549,7 @@ impl BreakerModel {
         self.pass(old, now);
         if old != new {
             let unjudged = self.unjudged || !judges_as(old, new);
-            self.bring(new);
+            self.bring(old, new);
             self.unjudged = unjudged;
             self.pass(new, now);
         }

@@ -112,12 +112,13 @@ fn effect(main: MainThread, asked: &Asked, value: Option<&CbCircuit>, now: Micro
         What::Unpin => BreakerChange::Unpin,
         What::StepBack => BreakerChange::StepBack,
     };
-    let begins = value.is_none_or(|value| value.is_over(now));
+    let begins = value.is_none_or(|value| value.is_forgotten(now));
     BreakerEffect {
         now,
         expires: asked.given,
         terms: BreakerTerms {
             begin: begins.then(|| epochs::next(main)),
+            least_epoch: asked.number.is_multiple_of(11).then(|| epochs::next(main)),
             rule: (begins || asked.number.is_multiple_of(5)).then(|| rule.clone()),
             given: asked.number.is_multiple_of(3).then_some(rule),
             holds: if asked.after_us.is_multiple_of(2) { Holds::ForCall } else { Holds::FromNowOn },

@@ -71,7 +71,7 @@ fn alone(ctx: &Context<'_>, call: &CbAcquireCall<'_>) -> Result<(), Error> {
     let answer = if let Some(Admission { state, permit, retry, .. }) = at_rest {
         CbAcquireReply { state, permit, retry }
     } else {
-        let effect = resolved.effect(ctx, now, BreakerChange::Acquire);
+        let effect = resolved.effect(ctx, held.as_deref(), now, BreakerChange::Acquire);
         CbAcquireReply::of(&commit(ctx, &mut key, &effect, c"cb.acquire")?)
     };
     answer.count(ctx, call.key, now);
@@ -106,7 +106,7 @@ fn with_limit(ctx: &Context<'_>, call: &CbAcquireCall<'_>, limit: &LimitClause<'
             return Ok(());
         }
     }
-    let effect = resolved.effect(ctx, now, BreakerChange::Acquire);
+    let effect = resolved.effect(ctx, held.as_deref(), now, BreakerChange::Acquire);
     let applied = effect.apply_to(ctx, &mut key, c"cb.acquire")?;
     if admits {
         let circuit = applied.changed.then_some((call.key, &effect));
@@ -148,7 +148,7 @@ fn step_back(
     if state.is_none() {
         return Ok(None);
     }
-    let effect = ResolvedBreaker::own().effect(ctx, now, BreakerChange::StepBack);
+    let effect = ResolvedBreaker::own().effect(ctx, None, now, BreakerChange::StepBack);
     let applied = effect.apply_to(ctx, key, c"cb.acquire")?;
     Ok(applied.changed.then_some(effect))
 }

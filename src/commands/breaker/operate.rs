@@ -5,7 +5,7 @@ use crate::commands::options::Options;
 use crate::core::breaker::{Force, REASON_BYTES};
 use crate::limiter::Error;
 use crate::limiter::apply::commit;
-use crate::limiter::breaker::resolve::{CircuitKey, ResolvedBreaker, resolve_unpinned};
+use crate::limiter::breaker::resolve::{CircuitKey, ResolvedBreaker};
 use crate::observe::metrics;
 use crate::server::context::Context;
 use crate::server::ffi::args::Args;
@@ -52,8 +52,12 @@ pub fn force(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let resolved = resolved.filter(|resolved| !(resolved.missing && force == Force::Auto));
     match resolved {
         Some(resolved) => {
-            let effect =
-                resolved.effect(ctx, now, BreakerChange::Force(SetForce { force, lasts_us, reason }));
+            let effect = resolved.effect(
+                ctx,
+                held.as_deref(),
+                now,
+                BreakerChange::Force(SetForce { force, lasts_us, reason }),
+            );
             commit(ctx, &mut key, &effect, c"cb.force")?;
         }
         None if force == Force::Auto => {}
@@ -73,10 +77,12 @@ pub fn reset(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let now = ctx.now();
     let mut key = ctx.write(name);
     let held = key.value::<CbCircuit>()?;
-    let there = held.as_deref().is_some_and(|value| !value.is_over(now));
-    let resolved = CircuitKey::of(ctx.main(), name.bytes(), held.as_deref(), now).resolve_without_call();
-    if there {
-        let effect = resolved.unwrap_or_else(ResolvedBreaker::own).effect(ctx, now, BreakerChange::Reset);
+    let live = held.as_deref().filter(|value| !value.is_over(now));
+    let resolved = live
+        .and_then(|value| CircuitKey::of(ctx.main(), name.bytes(), Some(value), now).resolve_without_call());
+    let there = resolved.is_some();
+    if let Some(resolved) = resolved {
+        let effect = resolved.effect(ctx, live, now, BreakerChange::Reset);
         commit(ctx, &mut key, &effect, c"cb.reset")?;
         metrics::count(ctx.main(), |m| &mut m.breaker_resets);
     }
@@ -97,9 +103,9 @@ pub fn pin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let until = optional_for(&mut cursor, now)?;
     let mut key = ctx.write(name);
     let held = key.value::<CbCircuit>()?;
-    let live = held.as_deref().filter(|value| !value.is_over(now));
+    let live = held.as_deref().filter(|value| !value.is_forgotten(now));
     let resolved = ResolvedBreaker::pinned(live, &rule);
-    let effect = resolved.effect(ctx, now, BreakerChange::Pin(PinBreaker { rule, until }));
+    let effect = resolved.effect(ctx, live, now, BreakerChange::Pin(PinBreaker { rule, until }));
     commit(ctx, &mut key, &effect, c"cb.pin")?;
     reply::ok(ctx);
     Ok(())
@@ -115,11 +121,12 @@ pub fn unpin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let mut key = ctx.write(name);
     let held = key.value::<CbCircuit>()?;
     let pinned = held.as_deref().filter(|value| value.pin(now).is_some());
-    let resolved = pinned
-        .map(|value| resolve_unpinned(ctx.main(), name.bytes(), value).unwrap_or_else(ResolvedBreaker::own));
+    let resolved =
+        pinned.map(|value| CircuitKey::of(ctx.main(), name.bytes(), Some(value), now).resolve_unpinned());
     let stood = resolved.is_some();
     if let Some(resolved) = resolved {
-        commit(ctx, &mut key, &resolved.effect(ctx, now, BreakerChange::Unpin), c"cb.unpin")?;
+        let effect = resolved.effect(ctx, held.as_deref(), now, BreakerChange::Unpin);
+        commit(ctx, &mut key, &effect, c"cb.unpin")?;
     }
     reply::integer(ctx, stood.into());
     Ok(())

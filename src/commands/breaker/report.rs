@@ -87,7 +87,7 @@ pub fn report(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
                 // No breaker asks who reports, so replicas need not get the name.
                 report.reporter = Reporter::UNNAMED;
             }
-            let effect = resolved.effect(ctx, now, BreakerChange::Report(report));
+            let effect = resolved.effect(ctx, held.as_deref(), now, BreakerChange::Report(report));
             let mut applied = effect.apply(ctx.main(), held.as_deref_mut()).map_err(refused)?;
             drop(held);
             settle(ctx, &mut key, &effect, &mut applied, c"cb.report");

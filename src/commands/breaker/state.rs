@@ -3,7 +3,7 @@
 use crate::commands::arguments::ArgCursor;
 use crate::core::breaker::{CircuitView, ReporterTally};
 use crate::limiter::Error;
-use crate::limiter::breaker::resolve::CircuitKey;
+use crate::limiter::breaker::resolve::{CircuitKey, ResolvedBreaker};
 use crate::limiter::resolve::Source;
 use crate::server::context::Context;
 use crate::server::ffi::args::Args;
@@ -25,11 +25,10 @@ pub fn state(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         reply::null(ctx);
         return Ok(());
     };
-    let resolved = CircuitKey::of(ctx.main(), name.bytes(), Some(value), now).resolve_without_call();
-    let (other, source) = match &resolved {
-        Some(resolved) => (resolved.terms.rule.as_ref(), resolved.source),
-        None => (None, Source::Last),
-    };
+    let found = CircuitKey::of(ctx.main(), name.bytes(), Some(value), now);
+    let ResolvedBreaker { terms, source, .. } =
+        found.resolve_without_call().unwrap_or_else(ResolvedBreaker::own);
+    let other = terms.rule.as_ref();
     let rule = other.unwrap_or_else(|| value.rule());
     let view = value.view(other.map(BreakerRef::breaker), now);
     let tells = value.circuit().tells_reporters() || rule.breaker().reporters() > 1;

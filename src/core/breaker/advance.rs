@@ -36,6 +36,17 @@ impl Circuit {
         changed
     }
 
+    /// Whether time has ended a force or a lease, and nothing has found that yet. The epoch that
+    /// begins with it begins in the past.
+    pub fn is_late(&self, now: Micros) -> bool {
+        let end = match &self.phase {
+            Phase::Closed { .. } | Phase::Open { .. } => None,
+            Phase::HalfOpen(round) => round.earliest_lease(),
+            Phase::ForcedOpen(hold) | Phase::ForcedClosed(hold) => hold.until,
+        };
+        end.is_some_and(|end| end <= now)
+    }
+
     /// Corrects the circuit after the clock stepped back. True if that changed anything.
     ///
     /// What began after `now` counts as begun now, so that nothing lasts longer than it should.

@@ -120,11 +120,18 @@ pub struct Transitions {
     first: Option<Transition>,
     second: Option<Transition>,
     lost_trials: u8,
+    /// The least number of an epoch that begins.
+    pub(super) least_epoch: u64,
 }
 
 impl Transitions {
     /// No transition.
-    pub const NONE: Self = Self { first: None, second: None, lost_trials: 0 };
+    pub const NONE: Self = Self::from_epoch(0);
+
+    /// No transition yet. An epoch that begins has at least this number.
+    pub(super) const fn from_epoch(least_epoch: u64) -> Self {
+        Self { first: None, second: None, lost_trials: 0, least_epoch }
+    }
 
     /// Appends a transition. No call makes more than two. A third would replace the second, so that
     /// the last one always says where the circuit is now.
@@ -176,7 +183,7 @@ pub struct Admission {
     pub permit: Option<Permit>,
     /// When to ask again, if the call is denied.
     pub retry: RetryAfter,
-    /// True if the breaker that the call brought is in force from now on.
+    /// True if the call puts its breaker in force: it was admitted, or its breaker opened.
     pub adopted: bool,
     /// True if the circuit changed. Otherwise there is nothing to replicate.
     pub changed: bool,
@@ -191,7 +198,7 @@ pub struct Reported {
     pub applied: bool,
     /// The state after this result.
     pub state: CircuitState,
-    /// True if the breaker that holds for the result opened and replaced the one that was in force.
+    /// True if the breaker that holds for the result opened. That puts it in force.
     pub adopted: bool,
     /// True if the circuit changed. A result that was not applied can change it, too, when it finds
     /// a lost trial or a force that ended.

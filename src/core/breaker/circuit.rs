@@ -18,6 +18,7 @@
 //! A force can begin in any state. It ends in the closed state with an empty window.
 
 use super::answer::{Admission, Cause, Reported, Transition, Transitions};
+use super::moment::Moment;
 use super::ramp::Ramp;
 use super::round::Round;
 use super::spec::Breaker;
@@ -101,8 +102,8 @@ pub struct Circuit {
     pub(super) touched: Micros,
     /// The number of openings since the circuit was last closed.
     pub(super) openings: u32,
-    /// True if results came in under a breaker that judges differently, since the one in force was
-    /// judged last. The next call under the breaker in force judges it then.
+    /// True if failures or slow calls came in under a breaker that judges differently, since the one
+    /// in force was judged last. The next call under the breaker in force judges it then.
     pub(super) unjudged: bool,
     /// Marks of the circuit's holder. They mean nothing here. They are kept inside the circuit
     /// because beside it they would make each key 16 bytes larger.
@@ -118,8 +119,9 @@ impl Circuit {
     ///
     /// Its epoch is the time in microseconds or `first_epoch`, whichever is later. Each following
     /// epoch is the time, or one more than the last. So an epoch is not repeated after a key was
-    /// deleted, as long as the clock goes on. To be sure of that within one microsecond as well,
-    /// the caller passes one more than the last epoch that it saw anywhere.
+    /// deleted, as long as the clock goes on. To be sure of that whatever the clock does, the caller
+    /// passes one more than the last epoch that it saw anywhere. [`Moment`] carries the same number
+    /// for the epochs that follow, because an older copy of a circuit may come back.
     pub fn new(breaker: &Breaker, now: Micros, first_epoch: u64) -> Self {
         let now = now.min(Micros::MAX);
         Self {
@@ -175,9 +177,10 @@ impl Circuit {
     /// let trial = circuit.acquire(&breaker, Micros(10_000_000));
     /// assert_eq!((trial.allowed, trial.state), (true, CircuitState::HalfOpen));
     /// ```
-    pub fn acquire(&mut self, breaker: &Breaker, now: Micros) -> Admission {
-        let now = now.min(Micros::MAX);
-        self.at_rest(now).unwrap_or_else(|| self.acquire_under(breaker, breaker, now))
+    pub fn acquire(&mut self, breaker: &Breaker, at: impl Into<Moment>) -> Admission {
+        let at = at.into();
+        let now = at.now.min(Micros::MAX);
+        self.at_rest(now).unwrap_or_else(|| self.acquire_under(breaker, breaker, at))
     }
 
     /// Decides whether a call that brings `breaker` may go through, while `in_force` is in force.
@@ -185,9 +188,13 @@ impl Circuit {
     /// If `breaker` judges differently, it is judged first, on what its window holds, and may open.
     /// It is in force from now on if it admits the call or opened. Any other denied call leaves the
     /// breaker that was in force.
-    pub fn acquire_under(&mut self, in_force: &Breaker, breaker: &Breaker, now: Micros) -> Admission {
-        let now = now.min(Micros::MAX);
-        let mut transitions = Transitions::default();
+    pub fn acquire_under(
+        &mut self,
+        in_force: &Breaker,
+        breaker: &Breaker,
+        at: impl Into<Moment>,
+    ) -> Admission {
+        let (now, mut transitions) = at.into().start();
         let mut changed = self.advance(in_force, now, &mut transitions);
         let epoch = self.epoch;
         changed |= self.trip_if_due(in_force, breaker, now, &mut transitions);
@@ -199,9 +206,8 @@ impl Circuit {
         let (permit, retry, took) = self.admit(breaker, now);
         changed |= took;
         let allowed = permit.is_some();
-        let mut adopted = false;
+        let adopted = allowed || opened;
         if !same(in_force, breaker) {
-            adopted = allowed || opened;
             changed |= adopted;
             if adopted {
                 self.adopt(in_force, breaker);
@@ -259,8 +265,8 @@ impl Circuit {
     }
 
     /// Applies the result of a call, under the breaker in force.
-    pub fn report(&mut self, breaker: &Breaker, now: Micros, report: &Report) -> Reported {
-        self.report_under(breaker, breaker, now, report)
+    pub fn report(&mut self, breaker: &Breaker, at: impl Into<Moment>, report: &Report) -> Reported {
+        self.report_under(breaker, breaker, at, report)
     }
 
     /// Applies the result of a call for which `breaker` holds, while `in_force` is in force.
@@ -271,12 +277,11 @@ impl Circuit {
         &mut self,
         in_force: &Breaker,
         breaker: &Breaker,
-        now: Micros,
+        at: impl Into<Moment>,
         report: &Report,
     ) -> Reported {
         let &Report { outcome, permit, duration_us, reporter } = report;
-        let now = now.min(Micros::MAX);
-        let mut transitions = Transitions::default();
+        let (now, mut transitions) = at.into().start();
         let mut changed = self.advance(in_force, now, &mut transitions);
         let call = match outcome {
             ReportOutcome::Ignore => None,
@@ -286,8 +291,7 @@ impl Circuit {
                 reporter,
             }),
         };
-        let epoch = self.epoch;
-        let closed = Permit::Closed { epoch };
+        let closed = Permit::Closed { epoch: self.epoch };
         let applied = match (&mut self.phase, permit) {
             (Phase::Closed { .. } | Phase::ForcedClosed(_), permit) => {
                 permit.is_none_or(|permit| permit == closed)
@@ -297,12 +301,10 @@ impl Circuit {
             }
             _ => false,
         };
-        if applied {
-            changed |= self.apply(in_force, breaker, now, call, &mut transitions);
-        }
-        let opened = self.epoch != epoch && self.state() == CircuitState::Open;
-        let adopted = opened && !same(in_force, breaker);
-        if adopted {
+        let opened = if applied { self.apply(in_force, breaker, now, call, &mut transitions) } else { None };
+        changed |= opened.is_some();
+        let adopted = opened == Some(true);
+        if adopted && !same(in_force, breaker) {
             self.adopt(in_force, breaker);
         }
         Reported { applied, state: self.state(), adopted, changed, transitions }
@@ -313,13 +315,12 @@ impl Circuit {
     pub fn force(
         &mut self,
         breaker: &Breaker,
-        now: Micros,
+        at: impl Into<Moment>,
         force: Force,
         until: Option<Micros>,
         reason: &[u8],
     ) -> StateTransition {
-        let now = now.min(Micros::MAX);
-        let mut transitions = Transitions::default();
+        let (now, mut transitions) = at.into().start();
         let settled = self.advance(breaker, now, &mut transitions);
         let hold = || {
             let until = until.map(|until| until.clamp(now, now.plus(LONGEST)));
@@ -339,9 +340,8 @@ impl Circuit {
     }
 
     /// Resets the circuit by an operator's word: closed, with an empty window and without a force.
-    pub fn reset(&mut self, breaker: &Breaker, now: Micros) -> StateTransition {
-        let now = now.min(Micros::MAX);
-        let mut transitions = Transitions::default();
+    pub fn reset(&mut self, breaker: &Breaker, at: impl Into<Moment>) -> StateTransition {
+        let (now, mut transitions) = at.into().start();
         self.advance(breaker, now, &mut transitions);
         self.start_afresh();
         self.enter(Phase::Closed { ramp: None }, now, Cause::Reset, &mut transitions);
@@ -353,9 +353,8 @@ impl Circuit {
     ///
     /// A half-open round goes on with its trials. If `new` makes their verdict certain, it is given
     /// now. A closed circuit is judged by the next call, if `new` judges differently.
-    pub fn change_breaker(&mut self, old: &Breaker, new: &Breaker, now: Micros) -> StateTransition {
-        let now = now.min(Micros::MAX);
-        let mut transitions = Transitions::default();
+    pub fn change_breaker(&mut self, old: &Breaker, new: &Breaker, at: impl Into<Moment>) -> StateTransition {
+        let (now, mut transitions) = at.into().start();
         let mut changed = self.advance(old, now, &mut transitions);
         if !same(old, new) {
             changed = true;
@@ -470,14 +469,14 @@ impl Circuit {
             state: self.state(),
             permit,
             retry,
-            adopted: false,
+            adopted: permit.is_some(),
             changed: false,
             transitions: Transitions::default(),
         })
     }
 
-    /// Counts a result that this state accepts; `None` is an ignored one. True if the circuit
-    /// changed.
+    /// Counts a result that this state accepts; `None` is an ignored one. Returns whether `breaker`
+    /// opened the circuit, or `None` if the circuit has not changed.
     fn apply(
         &mut self,
         in_force: &Breaker,
@@ -485,7 +484,7 @@ impl Circuit {
         now: Micros,
         call: Option<CallOutcome>,
         transitions: &mut Transitions,
-    ) -> bool {
+    ) -> Option<bool> {
         match (&mut self.phase, call) {
             (Phase::HalfOpen(round), call) => {
                 // An ignored trial has given its place back, and shows that a caller is still
@@ -496,16 +495,17 @@ impl Circuit {
                 self.touched = now;
                 // Judge by the breaker that holds, else by the one in force, so that no certain
                 // verdict is left waiting.
-                if !self.advance_round(breaker, now, transitions) {
+                let judged = self.advance_round(breaker, now, transitions);
+                if !judged {
                     self.advance_round(in_force, now, transitions);
                 }
-                true
+                Some(judged && self.state() == CircuitState::Open)
             }
             (_, Some(call)) => {
                 self.record(in_force, breaker, now, call, transitions);
-                true
+                Some(self.state() == CircuitState::Open)
             }
-            (_, None) => false,
+            (_, None) => None,
         }
     }
 
@@ -538,7 +538,8 @@ impl Circuit {
     /// epoch. It keeps a circuit from a forged payload within what the encoding accepts.
     pub(super) fn enter(&mut self, phase: Phase, at: Micros, cause: Cause, transitions: &mut Transitions) {
         let (from, to) = (self.state(), phase.state());
-        self.epoch = self.epoch.saturating_add(1).max(at.0).min(MAX_EPOCH);
+        let least = transitions.least_epoch.max(at.0);
+        self.epoch = self.epoch.saturating_add(1).max(least).min(MAX_EPOCH);
         self.since = at;
         self.touched = at;
         self.phase = phase;

@@ -18,6 +18,7 @@
 //! | `window` | what a closed circuit remembers: a file for each kind, and the set of them |
 //! | `ramp` | how a circuit that closed admits a growing share |
 //! | `round` | the trial calls of a half-open circuit and their verdict |
+//! | `moment` | the time of a request, and the epochs that are used up by then |
 //! | `permit` | the text that ties a result to the call that was admitted |
 //! | `report`, `reporter` | the result of a call, and who reports it |
 //! | `answer` | the answers of the state machine, transitions included |
@@ -30,6 +31,7 @@ mod answer;
 mod circuit;
 mod encoding;
 mod grammar;
+mod moment;
 mod permit;
 mod ramp;
 mod report;
@@ -46,6 +48,7 @@ pub use answer::{
 };
 pub use circuit::{Circuit, Force, REASON_BYTES};
 pub use grammar::TEXT_BYTES;
+pub use moment::Moment;
 pub use permit::{Permit, PermitText};
 pub use report::Report;
 pub use reporter::{REPORTER_BYTES, Reporter};

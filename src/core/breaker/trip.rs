@@ -53,18 +53,14 @@ impl Circuit {
             }
         }
         self.windows.record(now, call);
-        if self.state() != CircuitState::Closed {
+        if self.state() != CircuitState::Closed || !(call.failed || call.slow) {
             return;
         }
-        let judges_otherwise = is_other && !in_force.judges_like(breaker);
-        if call.failed || call.slow {
-            if let Some(cause) = self.tripped(breaker, now) {
-                self.open(breaker, now, cause, transitions);
-                return;
-            }
-            self.unjudged &= judges_otherwise;
+        if let Some(cause) = self.tripped(breaker, now) {
+            self.open(breaker, now, cause, transitions);
+        } else {
+            self.unjudged = is_other && !in_force.judges_like(breaker);
         }
-        self.unjudged |= judges_otherwise;
     }
 
     /// Puts `breaker` in force. The circuit is still kept for the `idle` of the one before, if that

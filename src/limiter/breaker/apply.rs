@@ -75,7 +75,9 @@ pub fn settle(
         return;
     }
     let mut arrives = applied.created.is_some();
+    let mut keeps_pin = false;
     if let Some(created) = applied.created.take() {
+        keeps_pin = created.pin(effect.now).is_some();
         key.create(created);
     }
     expire(key, Lifetime::Until(applied.lifetime), effect.expires);
@@ -87,7 +89,9 @@ pub fn settle(
     if arrives {
         not_closed::became(ctx.main(), ctx.database(), key.name().bytes(), applied.state, effect.now);
     }
-    if matches!(effect.change, BreakerChange::Pin(_) | BreakerChange::Unpin | BreakerChange::Become(_)) {
+    if keeps_pin
+        || matches!(effect.change, BreakerChange::Pin(_) | BreakerChange::Unpin | BreakerChange::Become(_))
+    {
         let held = key.value::<CbCircuit>().ok().flatten();
         let pinned = held.as_deref().is_some_and(|value| value.pin(effect.now).is_some());
         PINNED.set(ctx.main(), (ctx.database(), key.name().bytes()), pinned, effect.now);

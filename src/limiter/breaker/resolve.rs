@@ -14,7 +14,7 @@ use crate::server::main_thread::MainThread;
 use crate::settings;
 use crate::types::cbcircuit::rules;
 use crate::types::cbcircuit::rules::BreakerRef;
-use crate::types::cbcircuit::{CbCircuit, epochs};
+use crate::types::cbcircuit::{BreakerPin, CbCircuit, epochs};
 use crate::types::effect::breaker::{BreakerChange, BreakerEffect, BreakerTerms, Holds};
 use crate::types::policies::node;
 
@@ -23,7 +23,7 @@ use crate::types::policies::node;
 pub struct ResolvedBreaker {
     /// The breaker, as a difference from what the key has.
     pub terms: BreakerTerms,
-    /// True if there is no circuit that still matters.
+    /// True if there is no circuit that still matters. A pin may be there.
     pub missing: bool,
     /// The source of the breaker.
     pub source: Source,
@@ -46,7 +46,11 @@ impl<'v> CircuitKey<'v> {
 
     /// The circuit, if it still matters.
     fn live(self) -> Option<&'v CbCircuit> {
-        self.value.filter(|value| !value.is_over(self.now))
+        self.value.filter(|value| !value.is_forgotten(self.now))
+    }
+
+    fn pin(self) -> Option<&'v BreakerPin> {
+        self.value.and_then(|value| value.pin(self.now))
     }
 
     /// Finds the breaker for a CB.ACQUIRE; `None` if nothing names one.
@@ -71,10 +75,8 @@ impl<'v> CircuitKey<'v> {
             None => None,
         };
         let given = given.filter(|_| settings::caller_limits(self.main));
-        let own = live.and_then(CbCircuit::given);
-        let newly_given = given.filter(|rule| own != Some(rule));
-        let pin = live.and_then(|value| value.pin(self.now));
-        let resolved = if let Some(pin) = pin {
+        let newly_given = given.filter(|rule| live.is_none_or(|value| !value.was_given(rule)));
+        let resolved = if let Some(pin) = self.pin() {
             Some(ResolvedBreaker::of(live, &pin.rule, Source::Pin))
         } else if let Some(rule) = given {
             Some(ResolvedBreaker::of(live, rule, Source::Call))
@@ -103,23 +105,23 @@ impl<'v> CircuitKey<'v> {
         Ok(self.resolve_without_call())
     }
 
-    /// Finds the breaker that holds when no call gives one: for looks, operators and reports. `None` if
-    /// nothing names one.
+    /// Finds the breaker that holds when no call gives one: for looks, operators and reports. If nothing
+    /// else names one, it is the one in force; `None` if there is no circuit either.
     pub fn resolve_without_call(self) -> Option<ResolvedBreaker> {
         let live = self.live();
-        if let Some(pin) = live.and_then(|value| value.pin(self.now)) {
+        if let Some(pin) = self.pin() {
             Some(ResolvedBreaker::of(live, &pin.rule, Source::Pin))
         } else if live.is_some_and(CbCircuit::is_from_caller) {
             Some(ResolvedBreaker::own())
         } else {
-            ask_anew(self.main, self.name, live)
+            ask_anew(self.main, self.name, live).or_else(|| live.map(|_| ResolvedBreaker::own()))
         }
     }
-}
 
-/// Finds the breaker that will hold without the pin.
-pub fn resolve_unpinned(main: MainThread, key: &[u8], value: &CbCircuit) -> Option<ResolvedBreaker> {
-    ask_anew(main, key, Some(value))
+    /// Finds the breaker that will hold without the pin.
+    pub fn resolve_unpinned(self) -> ResolvedBreaker {
+        ask_anew(self.main, self.name, self.live()).unwrap_or_else(ResolvedBreaker::own)
+    }
 }
 
 /// Finds the breaker by the policies, the key itself and the default.
@@ -135,9 +137,12 @@ fn ask_anew(main: MainThread, key: &[u8], live: Option<&CbCircuit>) -> Option<Re
 
 impl ResolvedBreaker {
     fn of(live: Option<&CbCircuit>, rule: &BreakerRef, source: Source) -> Self {
-        let rule = live.is_none_or(|value| value.rule() != rule).then(|| rule.clone());
         let by_caller = matches!(source, Source::Call | Source::Last);
-        let from_caller = by_caller && (rule.is_some() || live.is_none_or(|value| !value.is_from_caller()));
+        let is_other = live.is_none_or(|value| value.rule() != rule);
+        // Who chose the breaker may change although its text does not.
+        let turns = live.is_none_or(|value| value.is_from_caller() != by_caller);
+        let rule = (is_other || turns && !by_caller).then(|| rule.clone());
+        let from_caller = by_caller && (is_other || turns);
         let terms = BreakerTerms { rule, from_caller, ..BreakerTerms::STANDING };
         Self { terms, missing: live.is_none(), source }
     }
@@ -154,9 +159,9 @@ impl ResolvedBreaker {
 
     /// Adapts the result for a report, which never replaces a breaker that an admitted call gave.
     fn for_report(mut self, value: Option<&CbCircuit>) -> Self {
-        if !self.missing && value.is_some_and(|value| !value.takes_given_of_report()) {
-            self.terms.given = None;
-        }
+        let value = value.filter(|_| !self.missing);
+        self.terms.given =
+            self.terms.given.filter(|rule| value.is_none_or(|value| value.takes_of_report(rule)));
         self
     }
 
@@ -173,13 +178,25 @@ impl ResolvedBreaker {
         !self.missing && self.terms.names_nothing()
     }
 
-    /// The effect that asks `change` of the circuit under this breaker, now.
-    pub fn effect<'a>(self, ctx: &Context<'_>, now: Micros, change: BreakerChange<'a>) -> BreakerEffect<'a> {
+    /// The effect that asks `change` of the circuit under this breaker, now. The epochs that it may
+    /// begin are later than all that this server has seen, and not before now.
+    pub fn effect<'a>(
+        self,
+        ctx: &Context<'_>,
+        value: Option<&CbCircuit>,
+        now: Micros,
+        change: BreakerChange<'a>,
+    ) -> BreakerEffect<'a> {
         let Self { mut terms, missing, .. } = self;
+        let next = epochs::next(ctx.main());
         if terms.names_nothing() {
             terms.holds = Holds::FromNowOn;
         }
-        terms.begin = missing.then(|| epochs::next(ctx.main()));
+        if missing {
+            terms.begin = Some(next);
+        } else if next > now.0 || value.is_some_and(|value| value.circuit().is_late(now)) {
+            terms.least_epoch = Some(next.max(now.0));
+        }
         BreakerEffect { now, expires: !ctx.debug_clock_is_set(), terms, change }
     }
 }

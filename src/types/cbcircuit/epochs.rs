@@ -1,5 +1,5 @@
-//! Epochs that never repeat, even after a key was deleted: a new circuit starts after every epoch
-//! that this server has seen on any key.
+//! Epochs that never repeat, even after a key was deleted or an older copy of it came back: an epoch
+//! begins after every epoch that this server has seen on any key.
 
 use crate::core::time::Micros;
 use crate::server::main_thread::{MainThread, MainThreadCell};
@@ -10,7 +10,7 @@ static LAST: MainThreadCell<u64> = MainThreadCell::new(0);
 /// another by one. An epoch that leaps farther comes from a forged payload and is ignored.
 const LEAP: u64 = 1 << 32;
 
-/// The least first epoch of a new circuit. The circuit also takes the time into account.
+/// The least number of the next epoch. The circuit also takes the time into account.
 pub fn next(main: MainThread) -> u64 {
     LAST.of(main).borrow().saturating_add(1)
 }

@@ -74,7 +74,7 @@ impl CbCircuit {
     }
 
     fn of(circuit: Circuit, rule: BreakerRef, given: Option<BreakerRef>, pin: Option<BreakerPin>) -> Self {
-        let counted = Counted::new(&circuit, rule.breaker());
+        let counted = Counted::new(&circuit, rule.breaker(), pin.is_some());
         let from_caller = given.as_ref() == Some(&rule);
         let mut contents = Contents { circuit, rule, given, pin: pin.map(Box::new), counted };
         contents.mark(FROM_CALLER, from_caller);
@@ -96,9 +96,14 @@ impl CbCircuit {
         self.0.given.as_ref()
     }
 
-    /// Whether a report may set the key's own breaker.
-    pub fn takes_given_of_report(&self) -> bool {
-        self.0.given.is_none() || self.0.is_marked(GIVEN_BY_REPORT)
+    /// Whether this is the key's own breaker because an admitted call gave it.
+    pub fn was_given(&self, rule: &BreakerRef) -> bool {
+        self.given() == Some(rule) && !self.0.is_marked(GIVEN_BY_REPORT)
+    }
+
+    /// Whether a report of this breaker makes it the key's own, which it is not yet.
+    pub fn takes_of_report(&self, rule: &BreakerRef) -> bool {
+        self.given().is_none_or(|own| own != rule && self.0.is_marked(GIVEN_BY_REPORT))
     }
 
     /// Whether a caller chose the breaker in force.
@@ -132,7 +137,11 @@ impl CbCircuit {
     /// `None`.
     pub fn view(&self, other: Option<&Breaker>, now: Micros) -> CircuitView {
         let in_force = self.rule().breaker();
-        self.circuit().view_under(in_force, other.unwrap_or(in_force), now)
+        let other = other.unwrap_or(in_force);
+        match self.forgotten_at(now) {
+            Some(end) => Circuit::new(other, end, self.circuit().epoch().saturating_add(1)).view(other, now),
+            None => self.circuit().view_under(in_force, other, now),
+        }
     }
 
     /// The answer that a call under `other` would get; under the breaker in force if that is
@@ -143,6 +152,17 @@ impl CbCircuit {
             None => self.circuit().peek_acquire(in_force, now),
             Some(other) => self.circuit().peek_acquire_under(in_force, other, now),
         }
+    }
+
+    /// When the circuit was forgotten, if its time is over. A pin may still keep the key. The next
+    /// request begins a new circuit under it.
+    fn forgotten_at(&self, now: Micros) -> Option<Micros> {
+        self.circuit().expires_at(self.rule().breaker(), now).filter(|end| *end <= now)
+    }
+
+    /// True if the circuit is forgotten, whether or not a pin keeps the key.
+    pub fn is_forgotten(&self, now: Micros) -> bool {
+        self.forgotten_at(now).is_some()
     }
 
     /// How long the key is worth keeping: the breaker's `idle` after the last result, but never

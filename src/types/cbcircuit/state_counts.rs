@@ -75,26 +75,44 @@ struct Timeline {
 }
 
 impl Timeline {
-    fn of(circuit: &Circuit, breaker: &Breaker) -> Option<Box<Self>> {
+    fn of(circuit: &Circuit, breaker: &Breaker, is_pinned: bool) -> Option<Box<Self>> {
         let state = circuit.state();
-        (state != CircuitState::Closed).then(|| Box::new(Self { state, steps: circuit.timeline(breaker) }))
+        if state == CircuitState::Closed {
+            return None;
+        }
+        let mut steps = circuit.timeline(breaker);
+        // A key without a pin goes when its circuit is forgotten.
+        let forgotten = circuit.expires_at(breaker, Micros::MAX).filter(|_| is_pinned);
+        steps.extend(forgotten.map(|at| TimedStep {
+            at,
+            state: CircuitState::Closed,
+            lost_trials: 0,
+            enters: None,
+        }));
+        Some(Box::new(Self { state, steps }))
     }
 }
 
 impl Counted {
     /// Counts a circuit. What time has done to it by now happened on another server or before, and
     /// does not count.
-    pub fn new(circuit: &Circuit, breaker: &Breaker) -> Self {
-        let counted = Self(Timeline::of(circuit, breaker));
+    pub fn new(circuit: &Circuit, breaker: &Breaker, is_pinned: bool) -> Self {
+        let counted = Self(Timeline::of(circuit, breaker, is_pinned));
         counted.enter(false);
         counted
     }
 
     /// Updates the counts for a circuit that may have changed.
     #[inline]
-    pub(in crate::types) fn update(&mut self, main: MainThread, circuit: &Circuit, breaker: &Breaker) {
+    pub(in crate::types) fn update(
+        &mut self,
+        main: MainThread,
+        circuit: &Circuit,
+        breaker: &Breaker,
+        is_pinned: bool,
+    ) {
         if self.0.is_some() || circuit.state() != CircuitState::Closed {
-            self.change(main, Timeline::of(circuit, breaker));
+            self.change(main, Timeline::of(circuit, breaker, is_pinned));
         }
     }
 

@@ -1,4 +1,4 @@
-//! Random histories of many clients against the model. They bring up to three
+//! Random histories of many clients against the model. They bring up to five
 //! breakers of their own, and operators and policies others.
 //!
 //! Each history also runs on a replica, which hears only of the calls that
@@ -195,7 +195,7 @@ impl History {
         };
         assert_eq!(peeked, admission);
         assert_eq!(admission.allowed, admission.permit.is_some());
-        assert_eq!(admission.changed, self.circuit != before || admission.adopted);
+        assert_eq!(admission.changed, self.circuit != before || admission.adopted && own != by);
         if admission.changed {
             self.replica.acquire_under(&own, &by, now);
         }
@@ -337,6 +337,8 @@ impl History {
         let state = if model.is_due(self.now) { CircuitState::HalfOpen } else { model.state() };
         assert_eq!((view.state, view.trials_in_flight), (state, model.in_flight()));
         assert_eq!(self.circuit, before);
+        let forgotten = self.circuit.expires_at(&self.breaker, self.at()).map(|end| end.0);
+        assert_eq!(forgotten, self.model.forgotten_at(&self.breaker, self.now));
         let all = std::iter::once(&self.breaker).chain(&self.brought);
         let probes = all.map(|b| usize::from(b.probes())).max().unwrap();
         let half_open = self.circuit.state() == CircuitState::HalfOpen;
@@ -394,7 +396,7 @@ proptest! {
 
     #[test]
     fn every_history_agrees_with_the_model(
-        texts in proptest::collection::vec(0..BREAKERS.len(), 1..4),
+        texts in proptest::collection::vec(0..BREAKERS.len(), 1..6),
         steps in proptest::collection::vec(any::<(u8, u8, u16)>().prop_map(Step::of), 1..120),
     ) {
         let mut history = History::new(&texts);

@@ -122,6 +122,7 @@ struct History<'s> {
     circuits: [Option<BreakerModel>; 3],
     limits: [Bulkhead; 2],
     permits: Vec<(usize, Permit)>,
+    last_epoch: u64,
     /// The calls that were granted units, and those that were granted a reservation.
     granted: [i64; 2],
     transcript: Transcript,
@@ -136,6 +137,7 @@ impl<'s> History<'s> {
             circuits: [const { None }; 3],
             limits: Default::default(),
             permits: Vec::new(),
+            last_epoch: 0,
             granted: [0; 2],
             transcript: Transcript::default(),
         }
@@ -149,6 +151,12 @@ impl<'s> History<'s> {
     }
 
     fn step(&mut self, step: &Step) {
+        // An epoch comes after all that the server has seen, and does not begin in the past.
+        let epochs = self.circuits.iter().flatten().map(BreakerModel::epoch);
+        self.last_epoch = epochs.fold(self.last_epoch, u64::max);
+        for model in self.circuits.iter_mut().flatten() {
+            model.least_epoch = self.now.max(self.last_epoch + 1);
+        }
         // Debt may not grow to a capacity, which would cut it.
         for limit in 0..LIMIT_KEYS.len() {
             if self.limits[limit].used > 70 {
@@ -379,6 +387,7 @@ impl<'s> History<'s> {
         for (key, name) in BREAKER_KEYS.iter().enumerate() {
             let Some(model) = &self.circuits[key] else { continue };
             let mut model = model.clone();
+            model.least_epoch = 0;
             model.look(&self.breakers[key], &self.breakers[key], self.now);
             let state = match model.state() {
                 CircuitState::Open if model.is_due(self.now) => CircuitState::HalfOpen,

@@ -185,6 +185,68 @@ fn copies_dumps_and_names_carry_the_state() {
     goes_on(&server, &tokens);
 }
 
+/// A token of an epoch that was before means nothing in one that began since an older copy of the key
+/// came back.
+#[test]
+fn epochs_do_not_repeat_when_an_older_copy_comes_back() {
+    let server = stopped();
+    let replica = server.replica();
+    let token = |command: &str| server.line(command)[2].text();
+    let report = |command: &str| server.line(command)[0].int();
+    let dump = |key: &str| server.call(&["DUMP", key]).bytes().to_vec();
+    let restore = |key: &str, payload: &[u8]| {
+        let command: [&[u8]; 5] = [b"RESTORE", key.as_bytes(), b"0", payload, b"REPLACE"];
+        assert_eq!(server.call(&command), Reply::ok());
+    };
+    // A force that ends is found later.
+    server.ok("CB.FORCE k OPEN FOR 300ms");
+    let payload = dump("k");
+    server.clock_advance(500_000);
+    let stale = token("CB.ACQUIRE k 1:open=100ms");
+    assert_eq!(report("CB.REPORT k FAIL"), 1);
+    restore("k", &payload);
+    assert_ne!(token("CB.ACQUIRE k 1:open=100ms"), stale);
+    assert_eq!(report(&format!("CB.REPORT k FAIL TOKEN {stale}")), 0);
+    // So is a trial that was lost.
+    assert_eq!(report("CB.REPORT lost FAIL BREAKER 1:open=1s:lease=1s"), 1);
+    server.clock_advance(1_000_000);
+    token("CB.ACQUIRE lost 1:open=1s:lease=1s");
+    let payload = dump("lost");
+    server.clock_advance(2_500_000);
+    let epoch = |key: &str| server.line(&format!("CB.STATE {key}")).field("epoch").int();
+    assert_eq!(report("CB.REPORT lost FAIL"), 0);
+    let before = epoch("lost");
+    restore("lost", &payload);
+    assert_eq!(report("CB.REPORT lost FAIL"), 0);
+    assert!(epoch("lost") > before);
+    // The clock stepped back.
+    server.clock_set(START + 3_600_000_000);
+    token("CB.ACQUIRE b 1:open=1s");
+    server.clock_set(START);
+    let trial = || {
+        assert_eq!(report("CB.REPORT b FAIL"), 1);
+        server.clock_advance(1_000_000);
+        token("CB.ACQUIRE b 1:open=1s")
+    };
+    let payload = dump("b");
+    let stale = trial();
+    restore("b", &payload);
+    assert_ne!(trial(), stale);
+    assert_eq!(report(&format!("CB.REPORT b FAIL TOKEN {stale}")), 0);
+    // A copy takes the place of the key.
+    token("CB.ACQUIRE {c} 1");
+    if server.at_least(6, 2) {
+        server.line("COPY {c} {c}old");
+        assert_eq!(server.line("CB.RESET {c}").int(), 1);
+        let stale = token("CB.ACQUIRE {c} 1");
+        server.ok("RENAME {c}old {c}");
+        assert_eq!(server.line("CB.RESET {c}").int(), 1);
+        assert_ne!(token("CB.ACQUIRE {c} 1"), stale);
+    }
+    wait_synced(&server, &replica);
+    assert_same_data(&server, &replica);
+}
+
 #[test]
 fn a_breaker_key_takes_at_most_400_bytes() {
     let server = Server::start();

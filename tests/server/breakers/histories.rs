@@ -1,5 +1,5 @@
 //! Random histories of many callers on a real server. Each reply is compared with that of a slow
-//! model. Callers give up to three breakers of their own. Policies and pins come and go, with
+//! model. Callers give up to four breakers of their own. Policies and pins come and go, with
 //! forces, resets and steps of the clock between them. At the end the replica and the AOF must
 //! have followed exactly.
 
@@ -12,24 +12,27 @@ use proptest::option::weighted;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-/// Neighbours share a kind of window. The first is the default.
+/// Neighbours share a kind of window. The first is the default. Most are forgotten soon, also under a
+/// pin.
 const BREAKERS: &[&str] = &[
     "50%/60s",
-    "3:open=1s:lease=2s",
-    "3:open=2s:lease=1s:probes=3:backoff=2:maxopen=5s:ramp=3s",
-    "3/8s:open=1s:probes=2:lease=3s",
-    "3/8s:open=1s:backoff=1.5:ramp=1s",
-    "50%/8s:min=3:open=1s:slow=100ms:slowrate=40%:probes=4:lease=2s",
-    "34%/5calls:min=3:open=1s:probes=3:lease=2s:backoff=3",
-    "34%/5calls:open=3s:slow=100ms:probes=5:lease=1s:ramp=2s",
-    "2/60s:open=1s:lease=1s",
-    "2/8s:open=1s:reporters=2",
-    "34%/5calls:min=3:open=1s:slow=100ms:reporters=2",
-    "2:open=1s:reporters=3",
+    "3:open=1s:lease=2s:idle=5s",
+    "3:open=2s:lease=1s:probes=3:backoff=2:maxopen=5s:ramp=3s:idle=2s",
+    "3/8s:open=1s:probes=2:lease=3s:idle=20s",
+    "3/8s:open=1s:backoff=1.5:ramp=1s:idle=5s",
+    "50%/8s:min=3:open=1s:slow=100ms:slowrate=40%:probes=4:lease=2s:idle=2s",
+    "34%/5calls:min=3:open=1s:probes=3:lease=2s:backoff=3:idle=20s",
+    "34%/5calls:open=3s:slow=100ms:probes=5:lease=1s:ramp=2s:idle=5s",
+    "2/60s:open=1s:lease=1s:idle=2s",
+    "2/8s:open=1s:reporters=2:idle=20s",
+    "34%/5calls:min=3:open=1s:slow=100ms:reporters=2:idle=5s",
+    "2:open=1s:reporters=3:idle=2s",
+    "3:open=1s:idle=1s",
+    "50%/8s:min=2:open=1s:backoff=2:idle=2s",
 ];
 const KEYS: [&str; 3] = ["{t}a", "{t}b", "{t}c"];
-/// The number of breakers that the callers of a history give.
-const GIVEN: usize = 3;
+/// The number of breakers that the callers of a history give: one more than there are kinds kept.
+const GIVEN: usize = 4;
 
 /// One step of a history. A step does nothing if what it needs is not there.
 #[derive(Clone, Debug)]
@@ -94,20 +97,20 @@ struct ReportStep {
 
 fn step() -> impl Strategy<Value = Step> {
     let key = || 0..KEYS.len();
-    let breaker = || 0..BREAKERS.len();
+    let breaker = || 0..2 * BREAKERS.len();
     let given = |share: f64| weighted(share, 0..GIVEN);
     let force = select(vec![Force::Open, Force::Closed, Force::Auto]);
     prop_oneof![
-        14 => select(vec![1, 1000, 62_500, 500_000, 1_000_000, 2_000_000]).prop_map(|us| Step::Pass { us }),
+        14 => select(vec![1, 1000, 62_500, 500_000, 1_000_000, 2_000_000, 4_000_000]).prop_map(|us| Step::Pass { us }),
         2 => select(vec![1, 1_500_000, 9_000_000, 100_000_000]).prop_map(|us| Step::ClockBack { us }),
-        1 => prop_oneof![
-            1 => key().prop_map(|key| Step::Delete { key }),
+        2 => prop_oneof![
+            8 => key().prop_map(|key| Step::Delete { key }),
             1 => key().prop_map(|key| Step::Reset { key }),
             6 => (key(), force, any::<bool>()).prop_map(|(key, force, lasts)| Step::Force { key, force, lasts }),
         ],
         2 => prop_oneof![
             2 => (key(), breaker()).prop_map(|(key, breaker)| Step::SetPolicy { key, breaker }),
-            1 => key().prop_map(|key| Step::DeletePolicy { key }),
+            2 => key().prop_map(|key| Step::DeletePolicy { key }),
         ],
         2 => prop_oneof![
             2 => (key(), breaker(), any::<bool>())
@@ -144,7 +147,14 @@ struct Twin {
     from_caller: bool,
     /// The key's own, and whether a report gave it.
     given: Option<(usize, bool)>,
-    pin: Option<(usize, Option<u64>, u64)>,
+}
+
+/// A breaker that an operator fixed, until when, and since when.
+#[derive(Clone, Copy)]
+struct Pin {
+    breaker: usize,
+    until: Option<u64>,
+    began: u64,
 }
 
 struct History<'s> {
@@ -154,31 +164,12 @@ struct History<'s> {
     given: [usize; GIVEN],
     now: u64,
     twins: [Option<Twin>; KEYS.len()],
+    /// A pin stays when its circuit is forgotten.
+    pins: [Option<Pin>; KEYS.len()],
     policies: [Option<usize>; KEYS.len()],
     permits: Vec<Permit>,
     last_epoch: u64,
     transcript: Transcript,
-}
-
-impl Twin {
-    /// The pin at this time.
-    fn pin(&self, now: u64) -> Option<usize> {
-        let (breaker, until, began) = self.pin?;
-        let end = until.map(|end| end - began.saturating_sub(now));
-        end.is_none_or(|end| now < end).then_some(breaker)
-    }
-
-    /// A command records what time has done to the pin; one that a limit denies
-    /// only a step of the clock.
-    fn settle_pin(&mut self, now: u64, ends: bool) {
-        if ends && self.pin(now).is_none() {
-            self.pin = None;
-        }
-        if let Some((_, until, began)) = &mut self.pin {
-            *until = until.map(|end| end - began.saturating_sub(now));
-            *began = now.min(*began);
-        }
-    }
 }
 
 impl<'s> History<'s> {
@@ -189,6 +180,7 @@ impl<'s> History<'s> {
             given,
             now: START.cast_unsigned(),
             twins: [const { None }; KEYS.len()],
+            pins: [None; KEYS.len()],
             policies: [None; KEYS.len()],
             permits: Vec::new(),
             last_epoch: 0,
@@ -204,25 +196,30 @@ impl<'s> History<'s> {
     }
 
     fn step(&mut self, step: &Step) {
+        // An epoch comes after all that the server has seen, and does not begin in the past.
+        for twin in self.twins.iter_mut().flatten() {
+            twin.model.least_epoch = self.now.max(self.last_epoch + 1);
+        }
         match *step {
             Step::Pass { us } => self.set_clock(self.now + us),
             Step::ClockBack { us } => self.set_clock(self.now - us),
             Step::Delete { key } => {
                 self.call(&["DEL", KEYS[key]]);
-                self.twins[key] = None;
+                (self.twins[key], self.pins[key]) = (None, None);
             }
             Step::Reset { key } => self.reset(key),
             Step::Force { key, force, lasts } => self.force(key, force, lasts),
             Step::SetPolicy { key, breaker } => {
-                let (name, text) = (format!("p{key}"), BREAKERS[breaker]);
+                let at = self.chosen(breaker);
+                let (name, text) = (format!("p{key}"), BREAKERS[at]);
                 self.call(&["RL.POLICY", "SET", &name, "1/s", "PREFIX", KEYS[key], "BREAKER", text]);
-                self.policies[key] = Some(breaker);
+                self.policies[key] = Some(at);
             }
             Step::DeletePolicy { key } => {
                 self.call(&["RL.POLICY", "DEL", &format!("p{key}")]);
                 self.policies[key] = None;
             }
-            Step::Pin { key, breaker, lasts } => self.pin(key, breaker, lasts),
+            Step::Pin { key, breaker, lasts } => self.pin(key, self.chosen(breaker), lasts),
             Step::Unpin { key } => self.unpin(key),
             Step::AcquireLimited { key, given } => self.acquire_limited(key, given.map(|at| self.given[at])),
             Step::Acquire { key, given } => self.acquire(key, given.map(|at| self.given[at])),
@@ -232,14 +229,55 @@ impl<'s> History<'s> {
         }
     }
 
+    /// The breaker of the pin that holds now.
+    fn pinned(&self, key: usize) -> Option<usize> {
+        let Pin { breaker, until, began } = self.pins[key]?;
+        let end = until.map(|end| end - began.saturating_sub(self.now));
+        end.is_none_or(|end| self.now < end).then_some(breaker)
+    }
+
+    /// A command records what time has done to the pin; one that a limit denies
+    /// only a step of the clock.
+    fn settle_pin(&mut self, key: usize, ends: bool) {
+        if ends && self.pinned(key).is_none() {
+            self.pins[key] = None;
+        }
+        if let Some(Pin { until, began, .. }) = &mut self.pins[key] {
+            *until = until.map(|end| end - began.saturating_sub(self.now));
+            *began = self.now.min(*began);
+        }
+    }
+
+    /// The circuit, unless it is forgotten.
+    fn live(&self, key: usize) -> Option<&Twin> {
+        let twin = self.twins[key].as_ref()?;
+        let end = twin.model.forgotten_at(&self.breakers[twin.in_force], self.now);
+        end.is_none_or(|end| self.now < end).then_some(twin)
+    }
+
+    /// The epoch that CB.STATE shows of a key that is there.
+    fn epoch(&self, key: usize) -> u64 {
+        self.call(&["CB.STATE", KEYS[key]]).field("epoch").int().cast_unsigned()
+    }
+
+    /// The breaker that an operator chooses: one of all, or one that callers give.
+    fn chosen(&self, breaker: usize) -> usize {
+        breaker.checked_sub(BREAKERS.len()).map_or(breaker, |at| self.given[at % GIVEN])
+    }
+
     fn set_clock(&mut self, now: u64) {
         self.now = now;
         self.server.clock_set(now.cast_signed());
     }
 
     fn reset(&mut self, key: usize) {
-        let there = self.twins[key].is_some();
+        let (pin, lives) = (self.pinned(key), self.live(key).is_some());
+        let there = lives || pin.is_some();
         assert_eq!(self.call(&["CB.RESET", KEYS[key]]), Reply::Int(there.into()));
+        if let (Some(pin), false) = (pin, lives) {
+            // The reset has begun the epoch after the first one.
+            self.begin(key, pin, false, self.epoch(key) - 1);
+        }
         if there {
             let in_force = self.stand(key);
             let twin = self.twins[key].as_mut().unwrap();
@@ -249,15 +287,16 @@ impl<'s> History<'s> {
     }
 
     fn unpin(&mut self, key: usize) {
-        let now = self.now;
-        let unpinned = self.call(&["CB.UNPIN", KEYS[key]]);
-        let Some(twin) = &mut self.twins[key] else { return assert_eq!(unpinned, Reply::Int(0)) };
-        let stood = twin.pin(now).is_some();
-        assert_eq!(unpinned, Reply::Int(stood.into()));
+        let stood = self.pinned(key).is_some();
+        assert_eq!(self.call(&["CB.UNPIN", KEYS[key]]), Reply::Int(stood.into()));
         if stood {
-            self.twins[key].as_mut().unwrap().pin = None;
+            self.pins[key] = None;
             let (next, from_caller) = self.ask_anew(key);
-            self.put_in_force(key, next, from_caller);
+            if self.live(key).is_some() {
+                self.put_in_force(key, next, from_caller);
+            } else {
+                self.begin(key, next, from_caller, self.epoch(key));
+            }
             self.learn(key);
         }
     }
@@ -270,20 +309,19 @@ impl<'s> History<'s> {
             command.extend(["FOR", "3s"]);
         }
         assert_eq!(self.call(&command), Reply::ok());
-        if self.twins[key].is_none() {
-            let epoch = self.call(&["CB.STATE", KEYS[key]]).field("epoch").int().cast_unsigned();
-            self.begin(key, at, false, epoch);
+        if self.live(key).is_none() {
+            self.begin(key, at, false, self.epoch(key));
         } else {
             self.put_in_force(key, at, false);
         }
-        self.twins[key].as_mut().unwrap().pin = Some((at, lasts, now));
+        self.pins[key] = Some(Pin { breaker: at, until: lasts, began: now });
         self.learn(key);
     }
 
     /// What policies, the key itself and the default say, and whether a caller
     /// chose it.
     fn ask_anew(&self, key: usize) -> (usize, bool) {
-        let given = self.twins[key].as_ref().and_then(|twin| twin.given);
+        let given = self.live(key).and_then(|twin| twin.given);
         match (self.policies[key], given) {
             (Some(policy), _) => (policy, false),
             (None, Some((given, _))) => (given, true),
@@ -293,10 +331,8 @@ impl<'s> History<'s> {
 
     /// The breaker that stands where a call gives none, put in force.
     fn stand(&mut self, key: usize) -> usize {
-        let now = self.now;
-        let twin = self.twins[key].as_mut().unwrap();
-        twin.settle_pin(now, true);
-        if let Some(pin) = twin.pin(now) {
+        self.settle_pin(key, true);
+        if let Some(pin) = self.pinned(key) {
             self.put_in_force(key, pin, false);
         } else if !self.twins[key].as_ref().unwrap().from_caller {
             let (next, from_caller) = self.ask_anew(key);
@@ -311,22 +347,19 @@ impl<'s> History<'s> {
             let (old, new) = (&self.breakers[twin.in_force], &self.breakers[next]);
             twin.model.change(old, new, self.now);
             twin.in_force = next;
-            twin.from_caller = from_caller;
         }
-        twin.from_caller |= from_caller;
+        twin.from_caller = from_caller;
     }
 
     fn begin(&mut self, key: usize, at: usize, from_caller: bool, epoch: u64) {
         assert!(epoch > self.last_epoch, "epochs never repeat");
         let model = BreakerModel::new(&self.breakers[at], self.now, epoch);
-        self.twins[key] = Some(Twin { model, in_force: at, from_caller, given: None, pin: None });
+        self.twins[key] = Some(Twin { model, in_force: at, from_caller, given: None });
     }
 
     /// The breaker that holds for a CB.ACQUIRE, and whether a caller chose it.
     fn holds(&mut self, key: usize, given: Option<usize>) -> (usize, bool) {
-        let now = self.now;
-        let pin = self.twins[key].as_ref().and_then(|twin| twin.pin(now));
-        match (pin, given) {
+        match (self.pinned(key), given) {
             (Some(pin), _) => (pin, false),
             (None, Some(given)) => (given, true),
             (None, None) => self.ask_anew(key),
@@ -338,14 +371,13 @@ impl<'s> History<'s> {
         command.extend(given.map(|given| BREAKERS[given]));
         let reply = self.call(&command);
         let (by, from_caller) = self.holds(key, given);
-        if self.twins[key].is_none() {
+        if self.live(key).is_none() {
             let Ok(Permit::Closed { epoch }) = Permit::parse(reply[2].bytes()) else { panic!("{reply:?}") };
             self.begin(key, by, from_caller, epoch);
         }
         let twin = self.twins[key].as_mut().unwrap();
         let (own, breaker) = (&self.breakers[twin.in_force], &self.breakers[by]);
         let (permit, wait, adopted) = twin.model.acquire(own, breaker, self.now);
-        twin.settle_pin(self.now, true);
         let token = permit.map_or(Reply::NilBulk, |permit| Reply::bulk(permit.text().as_bytes()));
         let wait = wait.map_or(-1, |us| i64::try_from(us.div_ceil(1000)).unwrap());
         let state = Reply::bulk(twin.model.state().name());
@@ -354,12 +386,12 @@ impl<'s> History<'s> {
             (twin.in_force, twin.from_caller) = (by, from_caller);
         }
         if permit.is_some() {
-            twin.from_caller |= from_caller && twin.in_force == by;
-            if let Some(given) = given.filter(|&given| twin.given.is_none_or(|own| own.0 != given)) {
+            if let Some(given) = given.filter(|&given| twin.given != Some((given, false))) {
                 twin.model.name(&self.breakers[given]);
                 twin.given = Some((given, false));
             }
         }
+        self.settle_pin(key, true);
         self.permits.extend(permit);
         self.learn(key);
     }
@@ -370,7 +402,7 @@ impl<'s> History<'s> {
         command.extend(given.map(|given| BREAKERS[given]));
         command.extend(["LIMIT", "{t}limit", "1/366d", "COST", "2"]);
         let (by, _) = self.holds(key, given);
-        let Some(twin) = &self.twins[key] else { return };
+        let Some(twin) = self.live(key) else { return };
         let (own, breaker) = (&self.breakers[twin.in_force], &self.breakers[by]);
         let mut peeked = twin.model.clone();
         let (permit, ..) = peeked.acquire(own, breaker, self.now);
@@ -387,7 +419,7 @@ impl<'s> History<'s> {
         assert_eq!((reply[1].text(), &reply[2]), (met.state().name().into(), &Reply::NilBulk));
         assert_eq!(reply[3], Reply::Int(-1));
         twin.model.step_back(self.now);
-        twin.settle_pin(self.now, false);
+        self.settle_pin(key, false);
     }
 
     fn report(&mut self, key: usize, given: Option<usize>, report: &ReportStep) {
@@ -413,19 +445,19 @@ impl<'s> History<'s> {
         }
         let reporter = from.and_then(|from| Reporter::named(from.as_bytes())).unwrap_or_default();
         let reply = self.call(&command);
-        if self.twins[key].is_none() {
+        if self.live(key).is_none() {
             if permit.is_some() {
                 return assert_eq!(reply.items(), [Reply::Int(0), Reply::bulk("closed")]);
             }
             let (by, from_caller) = self.holds(key, given);
             // A report that opens has begun the epoch after the first one.
-            let epoch = self.call(&["CB.STATE", KEYS[key]]).field("epoch").int().cast_unsigned();
+            let epoch = self.epoch(key);
             assert_eq!(reply[1], Reply::bulk("closed"), "no breaker of these opens at once");
             self.begin(key, by, from_caller, epoch);
         }
         let now = self.now;
-        self.twins[key].as_mut().unwrap().settle_pin(now, true);
-        let pin = self.twins[key].as_ref().unwrap().pin(now);
+        self.settle_pin(key, true);
+        let pin = self.pinned(key);
         let (by, by_call) = match (pin, given) {
             (Some(pin), Some(_)) => (pin, true),
             (None, Some(given)) => (given, true),
@@ -437,7 +469,7 @@ impl<'s> History<'s> {
         let (applied, adopted) = twin.model.report(own, breaker, now, &report);
         let expected = [Reply::Int(applied.into()), Reply::bulk(twin.model.state().name())];
         assert_eq!(reply.items(), expected);
-        if adopted {
+        if by_call && adopted {
             (twin.in_force, twin.from_caller) = (by, pin.is_none());
         }
         if by_call
@@ -452,7 +484,7 @@ impl<'s> History<'s> {
     }
 
     fn force(&mut self, key: usize, force: Force, lasts: bool) {
-        if self.twins[key].is_none() {
+        if self.live(key).is_none() {
             return;
         }
         let word = match force {
@@ -503,18 +535,28 @@ impl<'s> History<'s> {
         for (key, name) in KEYS.iter().enumerate() {
             let shown = self.server.call(&["CB.STATE", name]);
             let now = self.now;
-            let Some(twin) = &self.twins[key] else {
+            let (pin, live) = (self.pinned(key), self.live(key));
+            if pin.is_none() && live.is_none() {
                 assert!(shown.is_nil());
                 continue;
-            };
-            let standing = match twin.pin(now) {
-                Some(pin) => pin,
-                None if twin.from_caller => twin.in_force,
-                None => self.ask_anew(key).0,
-            };
+            }
             let twin = self.twins[key].as_ref().unwrap();
+            let (standing, source) = match pin {
+                Some(pin) => (pin, "pin"),
+                None if twin.from_caller => (twin.in_force, "last"),
+                None => match self.ask_anew(key) {
+                    (policy, _) if self.policies[key].is_some() => (policy, "policy"),
+                    (given, true) => (given, "last"),
+                    (default, false) => (default, "default"),
+                },
+            };
             let (own, by) = (&self.breakers[twin.in_force], &self.breakers[standing]);
             let mut model = twin.model.clone();
+            if live.is_none() {
+                let end = model.forgotten_at(own, now).unwrap();
+                model = BreakerModel::new(by, end, end.max(model.epoch() + 1));
+            }
+            model.least_epoch = 0;
             model.look(own, by, now);
             let (calls, failures, slow) = model.tally(by, now);
             let (failing, slowing) = model.reporters(by, now);
@@ -532,6 +574,7 @@ impl<'s> History<'s> {
                 ("epoch", number(model.epoch())),
                 ("trials_in_flight", number(model.in_flight() as u64)),
                 ("breaker", Reply::bulk(by.canonical())),
+                ("source", Reply::bulk(source)),
             ] {
                 assert_eq!(shown.field(name), value, "{name} of {shown:?}");
             }
@@ -547,7 +590,7 @@ impl<'s> History<'s> {
 fn random_histories_are_those_of_a_model() {
     let mut server = Server::durable();
     let replica = server.replica_with(&["--appendonly", "no"]);
-    let given = [0..BREAKERS.len(), 0..BREAKERS.len(), 0..BREAKERS.len()];
+    let given = [0..BREAKERS.len(), 0..BREAKERS.len(), 0..BREAKERS.len(), 0..BREAKERS.len()];
     let histories = (given, prop::collection::vec(step(), 1..2000));
     run_histories(file!(), 16, &histories, |(given, steps)| {
         server.clock_set(START);

@@ -138,6 +138,32 @@ fn a_fourth_kind_takes_the_place_of_the_one_named_longest_ago() {
 }
 
 #[test]
+fn of_four_kinds_the_one_named_longest_ago_goes_also_after_it_was_in_force() {
+    let server = stopped();
+    assert!(acquire(&server, "k 9/10s").0);
+    assert!(acquire(&server, "k 9/20s").0);
+    report(&server, "k FAIL");
+    assert!(acquire(&server, "k 9/10s").0);
+    report(&server, "k FAIL BREAKER 9/30s");
+    assert!(acquire(&server, "k 9/20s").0);
+    assert!(acquire(&server, "k 9/40s").0);
+    // That of 10 s was named before that of 30 s.
+    assert!(acquire(&server, "k 9/30s").0);
+    assert_eq!(shown(&server, "k"), is("9/30s", "last", 1));
+    assert!(acquire(&server, "k 9/20s").0);
+    assert_eq!(shown(&server, "k"), is("9/20s", "last", 2));
+    assert!(acquire(&server, "k 9/10s").0);
+    assert_eq!(shown(&server, "k"), is("9/10s", "last", 0));
+    // A breaker that comes in force may take the place of the one before.
+    assert!(acquire(&server, "other 9/10s").0);
+    report(&server, "other FAIL BREAKER 9/20s");
+    report(&server, "other FAIL BREAKER 9/30s");
+    assert!(acquire(&server, "other 9/40s").0);
+    assert!(acquire(&server, "other 9/20s").0);
+    assert_eq!(shown(&server, "other"), is("9/20s", "last", 2));
+}
+
+#[test]
 fn another_trip_is_judged_when_it_is_brought() {
     let server = stopped();
     let judged = |first: &str, results: &str, then: &str| {
@@ -173,6 +199,19 @@ fn another_trip_is_judged_when_it_is_brought() {
     report(&server, "k FAIL BREAKER 1");
     assert_eq!(server.line("CB.UNPIN k"), Reply::Int(1));
     assert_eq!(acquire(&server, "k 3"), (false, "open".into()));
+}
+
+#[test]
+fn a_success_under_another_breaker_does_not_open_the_one_in_force() {
+    let server = stopped();
+    assert!(acquire(&server, "k 50%/10calls:min=4").0);
+    for result in ["FAIL", "FAIL", "OK", "OK BREAKER 9"] {
+        assert_eq!(report(&server, &format!("k {result}")), "closed");
+    }
+    assert_eq!(acquire(&server, "k 50%/10calls:min=4"), (true, "closed".into()));
+    // A failure does.
+    assert_eq!(report(&server, "k FAIL BREAKER 9"), "closed");
+    assert_eq!(acquire(&server, "k 50%/10calls:min=4"), (false, "open".into()));
 }
 
 #[test]
@@ -236,6 +275,114 @@ fn neither_a_denied_call_nor_a_report_changes_what_protects() {
     assert!(acquire(&server, "r 1:lease=1s:probes=2").0);
     assert_eq!(key.deny(), 1000);
     assert!(key.ok(&trial));
+}
+
+#[test]
+fn a_report_does_not_replace_what_a_call_gave_after_another_report() {
+    let server = stopped();
+    report(&server, "k OK BREAKER 5");
+    assert!(acquire(&server, "k 5").0);
+    report(&server, "k OK BREAKER 2");
+    assert!(acquire(&server, "k").0);
+    assert_eq!(shown(&server, "k"), is("5", "last", 0));
+    // Also while a pin holds.
+    report(&server, "pinned OK BREAKER 5");
+    server.ok("CB.PIN pinned 9");
+    assert!(acquire(&server, "pinned 5").0);
+    report(&server, "pinned OK BREAKER 2");
+    assert_eq!(server.line("CB.UNPIN pinned").int(), 1);
+    assert_eq!(shown(&server, "pinned"), is("5", "last", 0));
+}
+
+#[test]
+fn a_report_puts_its_breaker_in_force_only_if_that_one_opened() {
+    let server = stopped();
+    assert!(acquire(&server, "k 1:open=10s").0);
+    assert_eq!(report(&server, "k FAIL"), "open");
+    server.clock_advance(10_000_000);
+    let trial = server.line("CB.ACQUIRE k 1:open=10s")[2].text();
+    // One of two trials failed, which is no verdict by the report's breaker yet.
+    let other = "BREAKER 100%/10s:probes=2:open=7ms";
+    assert_eq!(report(&server, &format!("k FAIL TOKEN {trial} {other}")), "open");
+    let state = server.line("CB.STATE k");
+    assert_eq!(state.field("breaker").text(), "1:open=10s");
+    assert_eq!((state.field("next_open_ms").int(), state.field("retry_after_ms").int()), (10_000, 10_000));
+    // What two of the other's trials show is its own verdict.
+    server.clock_advance(10_000_000);
+    let trial = server.line("CB.ACQUIRE k 50%/10s:probes=2:open=3s")[2].text();
+    assert_eq!(report(&server, &format!("k FAIL TOKEN {trial} BREAKER 40%/10s:probes=2:open=7s")), "open");
+    assert_eq!(shown(&server, "k").0, "40%/10s:open=7s:probes=2");
+}
+
+#[test]
+fn the_breaker_in_force_holds_for_reports_and_operators_where_nothing_else_names_one() {
+    let server = stopped();
+    // Before 7.0 a module has no settings that change.
+    if !server.at_least(7, 0) {
+        return;
+    }
+    server.config_set("floodgate.default-breaker", "1:open=10s");
+    assert!(acquire(&server, "default").0);
+    assert_eq!(report(&server, "default FAIL"), "open");
+    server.ok("RL.POLICY SET p 1/s PREFIX svc: BREAKER 1:open=10s");
+    assert!(acquire(&server, "svc:k").0);
+    assert_eq!(report(&server, "svc:k FAIL"), "open");
+    server.clock_advance(10_000_000);
+    let trial = server.line("CB.ACQUIRE svc:k")[2].text();
+    server.config_set("floodgate.default-breaker", "");
+    assert_eq!(server.line("RL.POLICY DEL p").int(), 1);
+
+    let stale = server.line("CB.REPORT default OK");
+    assert_eq!(stale.items(), [Reply::Int(0), Reply::bulk("open")]);
+    assert_eq!(report(&server, &format!("svc:k OK TOKEN {trial}")), "closed");
+    assert_eq!(report(&server, "svc:k FAIL"), "open");
+    for (force, state) in [("CLOSED", "forced-closed"), ("AUTO", "closed")] {
+        server.ok(&format!("CB.FORCE default {force}"));
+        assert_eq!(server.line("CB.STATE default").field("state").text(), state);
+    }
+    assert_eq!(shown(&server, "default"), is("1:open=10s", "last", 0));
+    // A call must bring one, and a key that is not there has none.
+    for command in ["CB.ACQUIRE default", "CB.FORCE nobody OPEN"] {
+        assert!(server.line(command).error().unwrap().starts_with("ERR no breaker"), "{command}");
+    }
+}
+
+#[test]
+fn who_chose_the_breaker_in_force_counts_also_where_the_text_is_the_same() {
+    let server = stopped();
+    server.ok("RL.POLICY SET p 1/s PREFIX svc: BREAKER 3");
+    for key in ["svc:a", "svc:b", "svc:c", "svc:d"] {
+        assert!(acquire(&server, &format!("{key} 3")).0);
+        assert_eq!(shown(&server, key), is("3", "last", 0));
+    }
+    // A call that names none goes by the policy's from then on.
+    assert!(acquire(&server, "svc:a").0);
+    assert_eq!(shown(&server, "svc:a"), is("3", "policy", 0));
+    let before = written(&server);
+    assert!(acquire(&server, "svc:a").0);
+    assert_eq!(written(&server), before, "nothing changed");
+    // A pin ends what the caller chose as well, and so does its own end.
+    server.ok("CB.PIN svc:b 3 FOR 1s");
+    server.ok("CB.PIN svc:c 3");
+    assert_eq!(server.line("CB.UNPIN svc:c").int(), 1);
+    server.clock_advance(1_000_000);
+    server.ok("RL.POLICY SET p 1/s PREFIX svc: BREAKER 9");
+    for key in ["svc:a", "svc:b", "svc:c"] {
+        assert_eq!(shown(&server, key), is("9", "policy", 0));
+        for _ in 0..3 {
+            assert_eq!(report(&server, &format!("{key} FAIL")), "closed");
+        }
+    }
+    // The caller's stays where nobody else chose, and comes back with an opening.
+    for _ in 0..2 {
+        assert_eq!(report(&server, "svc:d FAIL"), "closed");
+    }
+    assert_eq!(shown(&server, "svc:d"), is("3", "last", 2));
+    server.ok("RL.POLICY SET p 1/s PREFIX svc: BREAKER 3");
+    assert!(acquire(&server, "svc:d").0);
+    assert_eq!(shown(&server, "svc:d"), is("3", "policy", 2));
+    assert_eq!(report(&server, "svc:d FAIL BREAKER 3"), "open");
+    assert_eq!(shown(&server, "svc:d"), is("3", "last", 3));
 }
 
 #[test]

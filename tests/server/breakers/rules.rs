@@ -373,6 +373,47 @@ fn epochs_do_not_repeat_after_del() {
 }
 
 #[test]
+fn a_pin_stays_and_results_under_it_are_forgotten() {
+    let server = stopped();
+    server.ok("CB.PIN k 3:idle=1s");
+    let reported = |command: &str| {
+        let reply = server.line(command);
+        (reply[0].int() == 1, reply[1].text())
+    };
+    let (counted, stale) = ((true, "closed".to_owned()), (false, "closed".to_owned()));
+    assert_eq!(reported("CB.REPORT k FAIL"), counted);
+    assert_eq!(reported("CB.REPORT k FAIL"), counted);
+    let token = server.line("CB.ACQUIRE k")[2].text();
+    server.clock_advance(1_000_000);
+    let state = server.line("CB.STATE k");
+    assert_eq!((state.field("failures").int(), state.field("source").text()), (0, "pin".into()));
+    assert_eq!(reported(&format!("CB.REPORT k FAIL TOKEN {token}")), stale);
+    assert_eq!(reported("CB.REPORT k FAIL"), counted);
+    let state = server.line("CB.STATE k");
+    assert_eq!((state.field("failures").int(), state.field("source").text()), (1, "pin".into()));
+    assert_eq!(server.line("CB.UNPIN k").int(), 1);
+
+    // Openings too, and the state.
+    server.ok("CB.PIN b 1:open=1s:backoff=2:lease=1s:idle=2s");
+    for _ in 0..2 {
+        let before = server.line("CB.STATE b").field("epoch").int();
+        assert_eq!(reported("CB.REPORT b FAIL"), (true, "open".into()));
+        let state = server.line("CB.STATE b");
+        assert_eq!((state.field("openings").int(), state.field("retry_after_ms").int()), (1, 1000));
+        assert!(state.field("epoch").int() > before);
+        assert_eq!((counter(&server, "breakers_open"), server.line("RL.TOP OPEN").items().len()), (1, 1));
+        server.clock_advance(2_000_000);
+        let state = server.line("CB.STATE b");
+        assert_eq!((state.field("state").text(), state.field("openings").int()), ("closed".into(), 0));
+        assert_eq!(counter(&server, "breakers_half_open"), 0);
+        assert_eq!(server.line("RL.TOP OPEN").items().len(), 0);
+    }
+    assert_eq!(server.line("CB.RESET b").int(), 1);
+    assert_eq!(server.line("CB.STATE b").field("source").text(), "pin");
+    assert_eq!(server.line("CB.UNPIN b").int(), 1);
+}
+
+#[test]
 fn an_idle_breaker_is_forgotten_and_nothing_is_undercut() {
     let server = Server::start();
     let ttl = |key: &str| server.call(&["PTTL", key]).int();

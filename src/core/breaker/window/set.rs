@@ -13,6 +13,9 @@ use crate::core::wire::{Corrupt, Reader, put_u64};
 /// The number of windows that are kept beside that of the breaker in force.
 const BESIDE: usize = 2;
 
+/// As a number of those that were named.
+const MOST_SINCE: u8 = 2;
+
 /// All windows of a circuit. Most circuits know one breaker, and their only window is stored
 /// inline.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +32,8 @@ pub(in crate::core::breaker) struct SharedWindows {
     in_force: CallWindow,
     /// The windows of other kinds. The kind that was named last comes first.
     beside: [Option<CallWindow>; BESIDE],
+    /// The number of those that were named after the breaker in force was brought.
+    named_since: u8,
     /// The moment until which a breaker that is not in force wants the circuit kept.
     kept_until: Micros,
 }
@@ -77,30 +82,41 @@ impl CallWindows {
     }
 
     /// Notes that a call names this breaker. Its kind records from now on. If its kind is new, it
-    /// replaces the one that was named longest ago.
+    /// replaces the one beside the breaker in force that was named longest ago.
     pub fn name(&mut self, breaker: &Breaker) {
         self.see_slow(breaker);
         let kind = WindowKind::of(breaker.trip());
         if self.in_force().kind() == kind {
+            if let Self::Several(shared) = self {
+                shared.named_since = 0;
+            }
             return;
         }
-        let slow = looks_at_slow(breaker) || self.count_slow();
-        let tells = self.tells_reporters();
-        self.share(|SharedWindows { beside, .. }| {
-            let known = beside.iter().position(|window| window.as_ref().is_some_and(|w| w.kind() == kind));
-            // The last one moves to the front: either it is the one that is named, or a new one
-            // takes its place.
-            if known != Some(0) {
-                beside.rotate_right(1);
+        let new = self.new_window(breaker);
+        self.share(|shared| {
+            let known = shared.take(kind);
+            let Some((window, at)) = known.or_else(|| new.map(|new| (new, BESIDE))) else { return };
+            if at >= usize::from(shared.named_since) {
+                shared.named_since = shared.named_since.saturating_add(1).min(MOST_SINCE);
             }
-            if known.is_none() {
-                let [first, _] = beside;
-                let window = first.insert(CallWindow::new(kind, slow));
-                if tells {
-                    window.tell_reporters();
-                }
-            }
+            shared.beside.rotate_right(1);
+            let [first, _] = &mut shared.beside;
+            *first = Some(window);
         });
+    }
+
+    /// An empty window of this breaker's kind, which counts what the others count. `None` if the kind
+    /// is kept.
+    fn new_window(&self, breaker: &Breaker) -> Option<CallWindow> {
+        let kind = WindowKind::of(breaker.trip());
+        if self.of(breaker).is_some() {
+            return None;
+        }
+        let mut window = CallWindow::new(kind, looks_at_slow(breaker) || self.count_slow());
+        if self.tells_reporters() {
+            window.tell_reporters();
+        }
+        Some(window)
     }
 
     /// Names this breaker, unless its kind would replace another one. True if that changed
@@ -119,15 +135,16 @@ impl CallWindows {
         has_room
     }
 
-    /// Puts this breaker in force. The kind of the one before stays beside it.
+    /// Puts this breaker in force, which also names it. The kind of the one before stays beside it,
+    /// unless two others were named later.
     pub fn bring(&mut self, breaker: &Breaker) {
-        self.name(breaker);
-        if self.in_force().kind() != WindowKind::of(breaker.trip()) {
-            self.share(|SharedWindows { in_force, beside: [named, _], .. }| {
-                if let Some(named) = named {
-                    std::mem::swap(in_force, named);
-                }
-            });
+        self.see_slow(breaker);
+        let kind = WindowKind::of(breaker.trip());
+        if self.in_force().kind() == kind {
+            self.name(breaker);
+        } else {
+            let new = self.new_window(breaker);
+            self.share(|shared| shared.bring(kind, new));
         }
         self.see_reporters(breaker);
     }
@@ -227,7 +244,7 @@ impl CallWindows {
     fn share(&mut self, change: impl FnOnce(&mut SharedWindows)) {
         if let Self::One(window) = self {
             let in_force = std::mem::replace(window, CallWindow::NO_RUN);
-            let shared = SharedWindows { in_force, beside: [None, None], kept_until: Micros(0) };
+            let shared = SharedWindows::of(in_force);
             *self = Self::Several(Box::new(shared));
         }
         if let Self::Several(shared) = self {
@@ -237,6 +254,37 @@ impl CallWindows {
 }
 
 impl SharedWindows {
+    const fn of(in_force: CallWindow) -> Self {
+        Self { in_force, beside: [None, None], named_since: 0, kept_until: Micros(0) }
+    }
+
+    /// Takes the window of this kind from beside the one in force, and its place.
+    fn take(&mut self, kind: WindowKind) -> Option<(CallWindow, usize)> {
+        let at = self.beside.iter().position(|one| one.as_ref().is_some_and(|one| one.kind() == kind))?;
+        let rest = self.beside.get_mut(at..)?;
+        let window = rest.first_mut()?.take()?;
+        rest.rotate_left(1);
+        Some((window, at))
+    }
+
+    /// Puts another kind in force: `new`, or the window that is kept of it.
+    fn bring(&mut self, kind: WindowKind, new: Option<CallWindow>) {
+        let taken = self.take(kind);
+        let since = usize::from(self.named_since);
+        let since = if taken.as_ref().is_some_and(|(_, at)| *at < since) { since - 1 } else { since };
+        let Some(window) = taken.map(|(window, _)| window).or(new) else { return };
+        let before = std::mem::replace(&mut self.in_force, window);
+        self.named_since = 0;
+        // The one before goes behind those that were named since it was brought. There is no place
+        // behind two.
+        if let Some(rest) = self.beside.get_mut(since..).filter(|rest| !rest.is_empty()) {
+            rest.rotate_right(1);
+            if let Some(place) = rest.first_mut() {
+                *place = Some(before);
+            }
+        }
+    }
+
     fn all(&self) -> impl Iterator<Item = &CallWindow> {
         std::iter::once(&self.in_force).chain(self.beside.iter().flatten())
     }
@@ -246,6 +294,8 @@ impl SharedWindows {
 const SLOW: u8 = 1;
 const SEVERAL: u8 = 2;
 const REPORTERS: u8 = 4;
+/// The number of kinds that were named since the breaker in force was brought.
+const SINCE: u8 = 8;
 
 const RUN: u8 = 0;
 const PERIOD: u8 = 1;
@@ -253,7 +303,7 @@ const CALLS: u8 = 2;
 
 impl CallWindows {
     /// Appends the windows to `out`: one byte that says whether slow calls and reporters are
-    /// counted, then the window of the breaker in force. Several windows are followed by the number
+    /// counted, and how many kinds were named since the breaker in force was brought; then the window of the breaker in force. Several windows are followed by the number
     /// of those beside it, each of these with its kind, and the moment until which they are kept.
     pub fn write(&self, out: &mut Vec<u8>) {
         let slow = if self.count_slow() { SLOW } else { 0 };
@@ -264,7 +314,7 @@ impl CallWindows {
                 window.write(out);
             }
             Self::Several(shared) => {
-                out.push(kept | SEVERAL);
+                out.push(kept | SEVERAL | shared.named_since * SINCE);
                 shared.in_force.write(out);
                 put_u64(out, shared.beside.iter().flatten().count() as u64);
                 for window in shared.beside.iter().flatten() {
@@ -289,7 +339,8 @@ impl CallWindows {
     /// Reads what [`CallWindows::write`] wrote with this breaker in force.
     pub fn read(reader: &mut Reader, breaker: &Breaker) -> Result<Self, Corrupt> {
         let head = reader.byte()?;
-        if head & !(SLOW | SEVERAL | REPORTERS) != 0 {
+        let (head, since) = (head % SINCE, head / SINCE);
+        if since > if head & SEVERAL == 0 { 0 } else { MOST_SINCE } {
             return Err(Corrupt("unknown windows"));
         }
         let keeps = Keeps { slow: head & SLOW != 0, reporters: head & REPORTERS != 0 };
@@ -303,7 +354,7 @@ impl CallWindows {
         if head & SEVERAL == 0 {
             return Ok(Self::One(in_force));
         }
-        let mut shared = SharedWindows { in_force, beside: [None, None], kept_until: Micros(0) };
+        let mut shared = SharedWindows::of(in_force);
         let count = usize::try_from(reader.u64_to(BESIDE as u64)?).unwrap_or(0);
         for at in 0..count {
             let kind = read_kind(reader)?;
@@ -315,6 +366,10 @@ impl CallWindows {
                 *place = Some(window);
             }
         }
+        if usize::from(since) > count {
+            return Err(Corrupt("more kinds named than there are"));
+        }
+        shared.named_since = since;
         shared.kept_until = Micros(reader.u64_to(Micros::MAX.0 + LONGEST)?);
         Ok(Self::Several(Box::new(shared)))
     }

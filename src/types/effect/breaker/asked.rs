@@ -2,7 +2,7 @@
 
 use super::terms::{BreakerTerms, Holds};
 use crate::core::breaker::{
-    Breaker, Circuit, CircuitState, Permit, StateTransition, Transition, Transitions,
+    Breaker, Circuit, CircuitState, Moment, Permit, StateTransition, Transition, Transitions,
 };
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
@@ -125,6 +125,11 @@ impl<'v> AskedCircuit<'v> {
         self.terms.holds == Holds::ForCall
     }
 
+    /// The time of the request, and the epochs that are used up by then.
+    pub fn moment(&self) -> Moment {
+        Moment { now: self.now, least_epoch: self.terms.least_epoch.unwrap_or(0) }
+    }
+
     /// The circuit, the breaker in force, and the breaker that holds for the request if that is
     /// another one.
     pub fn circuit(&mut self) -> (&mut Circuit, &Breaker, Option<&Breaker>) {
@@ -147,11 +152,11 @@ impl<'v> AskedCircuit<'v> {
 
     /// Asks whether a call may go through.
     pub fn acquire(&mut self) {
-        let now = self.now;
+        let at = self.moment();
         let (circuit, in_force, other) = self.circuit();
         let admission = match other {
-            None => circuit.acquire(in_force, now),
-            Some(breaker) => circuit.acquire_under(in_force, breaker, now),
+            None => circuit.acquire(in_force, at),
+            Some(breaker) => circuit.acquire_under(in_force, breaker, at),
         };
         self.applied.permit = admission.permit;
         self.applied.retry = admission.retry;
@@ -179,20 +184,22 @@ impl<'v> AskedCircuit<'v> {
 
     /// Puts the breakers of the terms in force, whatever the answer will be.
     fn put_in_force(&mut self) {
-        let Self { now, terms, contents, other, applied } = self;
+        let at = self.moment();
+        let Self { terms, contents, other, applied, .. } = self;
         let from_caller = terms.from_caller || terms.given_is_rule();
+        let turns = terms.says_who_chose() && contents.is_marked(FROM_CALLER) != from_caller;
         if let Some(rule) = other {
             let (old, new) = (contents.rule.breaker(), rule.breaker());
             let circuit = &mut contents.circuit;
             let changed = if terms.holds == Holds::Forgetting {
-                circuit.change_breaker_0_1(old, new, *now)
+                circuit.change_breaker_0_1(old, new, at.now)
             } else {
-                circuit.change_breaker(old, new, *now)
+                circuit.change_breaker(old, new, at)
             };
             applied.by_breaker = changed.transitions;
             contents.rule = rule.clone();
         }
-        if other.is_some() || terms.begin.is_some() || from_caller && !contents.is_marked(FROM_CALLER) {
+        if other.is_some() || terms.begin.is_some() || turns {
             contents.mark(FROM_CALLER, from_caller);
             applied.changed = true;
         }
@@ -203,21 +210,20 @@ impl<'v> AskedCircuit<'v> {
         }
     }
 
-    /// Makes the breakers of a call the key's own, after a call that was admitted, a report that
-    /// counted, or either of them that opened the circuit and so `adopted` its breaker.
+    /// Makes the breakers of a call the key's own, if the call `passed` or `adopted` them. A call
+    /// passes if it is admitted, and a report if it counts. The circuit adopts the breaker of a call
+    /// that is admitted, and of any that opens.
     pub fn became(&mut self, adopted: bool, passed: bool, by_report: bool) {
         if !self.is_for_call() {
             return;
         }
         let Self { terms, contents, applied, .. } = self;
+        if adopted && terms.says_who_chose() {
+            applied.changed |= contents.is_marked(FROM_CALLER) != terms.from_caller;
+            contents.mark(FROM_CALLER, terms.from_caller);
+        }
         if adopted && let Some(rule) = &terms.rule {
             contents.rule = rule.clone();
-            contents.mark(FROM_CALLER, terms.from_caller);
-            applied.changed = true;
-        } else if passed && !by_report && terms.rule.is_none() && terms.from_caller {
-            // A caller chose the breaker that a policy had chosen before.
-            applied.changed |= !contents.is_marked(FROM_CALLER);
-            contents.mark(FROM_CALLER, true);
         }
         // A breaker of a report does not replace one of an acquire.
         let replaces = !by_report || contents.given.is_none() || contents.is_marked(GIVEN_BY_REPORT);

@@ -116,6 +116,8 @@ impl<'a> BreakerEffect<'a> {
         if let Some(epoch) = self.terms.begin {
             let rule = self.terms.rule.clone().ok_or(Corrupt("a circuit without a breaker"))?;
             let mut made = CbCircuit::new(rule, self.now, epoch);
+            // What is forgotten is the circuit, and not the operator's word.
+            made.0.pin = value.and_then(|value| value.0.pin.clone());
             let applied = self.ask(main, &mut made)?;
             return Ok(AppliedBreaker { created: Some(made), ..applied });
         }
@@ -130,7 +132,8 @@ impl<'a> BreakerEffect<'a> {
         let contents = &mut *value.0;
         applied.state = contents.circuit.state();
         if applied.changed {
-            contents.counted.update(main, &contents.circuit, contents.rule.breaker());
+            let is_pinned = contents.pin.is_some();
+            contents.counted.update(main, &contents.circuit, contents.rule.breaker(), is_pinned);
             epochs::learn(main, contents.circuit.epoch());
             applied.lifetime = value.lifetime(self.now);
         }

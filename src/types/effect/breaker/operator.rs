@@ -46,9 +46,9 @@ impl<'a> BreakerKind<'a> for SetForce<'a> {
     }
 
     fn apply(&self, asked: &mut AskedCircuit<'_>) -> Result<(), Corrupt> {
-        let now = asked.now;
-        let until = self.lasts_us.map(|us| now.plus(us).min(Micros::MAX));
-        asked.transition(|circuit, breaker| circuit.force(breaker, now, self.force, until, self.reason));
+        let at = asked.moment();
+        let until = self.lasts_us.map(|us| at.now.plus(us).min(Micros::MAX));
+        asked.transition(|circuit, breaker| circuit.force(breaker, at, self.force, until, self.reason));
         Ok(())
     }
 }
@@ -82,8 +82,8 @@ impl<'a> BreakerKind<'a> for PinBreaker {
 impl AskedCircuit<'_> {
     /// Resets the circuit.
     pub(super) fn reset(&mut self) {
-        let now = self.now;
-        self.transition(|circuit, breaker| circuit.reset(breaker, now));
+        let at = self.moment();
+        self.transition(|circuit, breaker| circuit.reset(breaker, at));
     }
 
     /// Removes the pin.

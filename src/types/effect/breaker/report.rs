@@ -55,9 +55,9 @@ impl<'a> BreakerKind<'a> for Report {
     }
 
     fn apply(&self, asked: &mut AskedCircuit<'_>) -> Result<(), Corrupt> {
-        let now = asked.now;
+        let at = asked.moment();
         let (circuit, in_force, other) = asked.circuit();
-        let reported = circuit.report_under(in_force, other.unwrap_or(in_force), now, self);
+        let reported = circuit.report_under(in_force, other.unwrap_or(in_force), at, self);
         asked.applied.counted = reported.applied;
         asked.changed(reported.changed, reported.transitions);
         asked.became(reported.adopted, reported.applied, true);

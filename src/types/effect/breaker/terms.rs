@@ -11,7 +11,11 @@ use crate::types::effect::header::flag;
 pub struct BreakerTerms {
     /// The first epoch of a new circuit, if one begins in place of whatever the key held.
     pub begin: Option<u64>,
-    /// The breaker that holds, unless it is the one in force already.
+    /// The least number of an epoch that begins, if it is not only the time and the circuit's own
+    /// epoch that decide.
+    pub least_epoch: Option<u64>,
+    /// The breaker that holds, unless it is the one in force already. Also that one, if a caller
+    /// had chosen it and now something else does.
     pub rule: Option<BreakerRef>,
     /// The breaker that the call gave, unless it is the key's own already.
     pub given: Option<BreakerRef>,
@@ -41,16 +45,27 @@ const BY_CALL: u8 = 16;
 const FROM_CALLER: u8 = 32;
 /// Another breaker that comes in force keeps the results.
 const KEEPS: u8 = 64;
-const ALL: u8 = RULE | GIVEN | GIVEN_IS_RULE | BEGIN | BY_CALL | FROM_CALLER | KEEPS;
+const LEAST_EPOCH: u8 = 128;
 
 impl BreakerTerms {
     /// The breakers that hold already, from now on.
-    pub const STANDING: Self =
-        Self { begin: None, rule: None, given: None, holds: Holds::FromNowOn, from_caller: false };
+    pub const STANDING: Self = Self {
+        begin: None,
+        least_epoch: None,
+        rule: None,
+        given: None,
+        holds: Holds::FromNowOn,
+        from_caller: false,
+    };
 
     /// True if no breaker is named, and nobody is said to have chosen one.
     pub const fn names_nothing(&self) -> bool {
         self.rule.is_none() && self.given.is_none() && !self.from_caller
+    }
+
+    /// True if they say whether a caller chose the breaker that holds. Otherwise that stays.
+    pub(super) const fn says_who_chose(&self) -> bool {
+        self.rule.is_some() || self.from_caller
     }
 
     /// True if the call gave the breaker that holds.
@@ -68,6 +83,7 @@ impl BreakerTerms {
             | flag(self.holds == Holds::ForCall, BY_CALL)
             | flag(self.from_caller, FROM_CALLER)
             | flag(self.rule.is_some() && self.holds == Holds::FromNowOn, KEEPS)
+            | flag(self.least_epoch.is_some(), LEAST_EPOCH)
     }
 
     /// Appends these parts, which are not none.
@@ -79,7 +95,7 @@ impl BreakerTerms {
         if let Some(given) = self.given.as_ref().filter(|_| parts & GIVEN != 0) {
             put_rule(out, given);
         }
-        if let Some(epoch) = self.begin {
+        for epoch in self.begin.into_iter().chain(self.least_epoch) {
             put_u64(out, epoch);
         }
     }
@@ -87,9 +103,6 @@ impl BreakerTerms {
     /// Reads the parts that [`BreakerTerms::put`] wrote.
     pub(super) fn read(main: MainThread, rest: &mut Reader<'_>) -> Result<Self, Corrupt> {
         let parts = rest.byte()?;
-        if parts & !ALL != 0 {
-            return Err(Corrupt("unknown part of an effect"));
-        }
         let has = |part: u8| parts & part != 0;
         let rule = if has(RULE) { Some(read_rule(main, rest)?) } else { None };
         let given = match parts & (GIVEN | GIVEN_IS_RULE) {
@@ -98,11 +111,12 @@ impl BreakerTerms {
             _ => rule.clone(),
         };
         let begin = if has(BEGIN) { Some(rest.u64()?) } else { None };
+        let least_epoch = if has(LEAST_EPOCH) { Some(rest.u64()?) } else { None };
         let holds = match (has(BY_CALL), has(RULE) && !has(KEEPS)) {
             (true, _) => Holds::ForCall,
             (false, true) => Holds::Forgetting,
             (false, false) => Holds::FromNowOn,
         };
-        Ok(Self { begin, rule, given, holds, from_caller: has(FROM_CALLER) })
+        Ok(Self { begin, least_epoch, rule, given, holds, from_caller: has(FROM_CALLER) })
     }
 }
