@@ -125,4 +125,26 @@ impl Argument {
             _ => text,
         }
     }
+
+    /// The least number of words of the argument, and whether it has no more.
+    pub(super) fn least(&self) -> (i32, bool) {
+        let own = i32::from(self.token.is_some());
+        let (inner, exact) = match self.kind {
+            ArgumentKind::Flag => (0, true),
+            ArgumentKind::OneOf(choices) => {
+                let all: Vec<_> = choices.iter().map(Self::least).collect();
+                let min = all.iter().map(|&(n, _)| n).min().unwrap_or(0);
+                (min, all.iter().all(|&(n, exact)| exact && n == min))
+            }
+            ArgumentKind::Group(parts) => {
+                parts.iter().map(Self::least).fold((0, true), |(n, e), (m, f)| (n + m, e && f))
+            }
+            ArgumentKind::Key
+            | ArgumentKind::Text
+            | ArgumentKind::Integer
+            | ArgumentKind::Double
+            | ArgumentKind::Pattern => (1, true),
+        };
+        if self.optional { (0, false) } else { (own + inner, exact && !self.multiple) }
+    }
 }

@@ -168,27 +168,8 @@ impl Command {
         if self.says_what_is_missing {
             return -2;
         }
-        fn least(argument: &Argument) -> (i32, bool) {
-            let own = i32::from(argument.token.is_some());
-            let (inner, exact) = match argument.kind {
-                ArgumentKind::Flag => (0, true),
-                ArgumentKind::OneOf(choices) => {
-                    let all: Vec<_> = choices.iter().map(least).collect();
-                    let min = all.iter().map(|&(n, _)| n).min().unwrap_or(0);
-                    (min, all.iter().all(|&(n, exact)| exact && n == min))
-                }
-                ArgumentKind::Group(parts) => {
-                    parts.iter().map(least).fold((0, true), |(n, e), (m, f)| (n + m, e && f))
-                }
-                ArgumentKind::Key
-                | ArgumentKind::Text
-                | ArgumentKind::Integer
-                | ArgumentKind::Double
-                | ArgumentKind::Pattern => (1, true),
-            };
-            if argument.optional { (0, false) } else { (own + inner, exact && !argument.multiple) }
-        }
-        let (n, exact) = self.arguments.iter().map(least).fold((1, true), |(n, e), (m, f)| (n + m, e && f));
+        let least = self.arguments.iter().map(Argument::least);
+        let (n, exact) = least.fold((1, true), |(n, e), (m, f)| (n + m, e && f));
         if exact { n } else { -n }
     }
 

@@ -385,11 +385,9 @@ impl<'s> History<'s> {
         if adopted {
             (twin.in_force, twin.from_caller) = (by, from_caller);
         }
-        if permit.is_some() {
-            if let Some(given) = given.filter(|&given| twin.given != Some((given, false))) {
-                twin.model.name(&self.breakers[given]);
-                twin.given = Some((given, false));
-            }
+        if let Some(given) = given.filter(|&given| permit.is_some() && twin.given != Some((given, false))) {
+            twin.model.name(&self.breakers[given]);
+            twin.given = Some((given, false));
         }
         self.settle_pin(key, true);
         self.permits.extend(permit);

@@ -303,8 +303,9 @@ const CALLS: u8 = 2;
 
 impl CallWindows {
     /// Appends the windows to `out`: one byte that says whether slow calls and reporters are
-    /// counted, and how many kinds were named since the breaker in force was brought; then the window of the breaker in force. Several windows are followed by the number
-    /// of those beside it, each of these with its kind, and the moment until which they are kept.
+    /// counted, and how many kinds were named since the breaker in force was brought; then the window
+    /// of the breaker in force. Several windows are followed by the number of those beside it, each of
+    /// these with its kind, and the moment until which they are kept.
     pub fn write(&self, out: &mut Vec<u8>) {
         let slow = if self.count_slow() { SLOW } else { 0 };
         let kept = slow | if self.tells_reporters() { REPORTERS } else { 0 };
@@ -314,7 +315,7 @@ impl CallWindows {
                 window.write(out);
             }
             Self::Several(shared) => {
-                out.push(kept | SEVERAL | shared.named_since * SINCE);
+                out.push(kept | SEVERAL | (shared.named_since * SINCE));
                 shared.in_force.write(out);
                 put_u64(out, shared.beside.iter().flatten().count() as u64);
                 for window in shared.beside.iter().flatten() {
