@@ -11,16 +11,12 @@ mod node;
 #[cfg(test)]
 mod tests;
 
+pub use node::Weighted;
+
 use node::{Child, Node, find, place};
 use std::borrow::Borrow;
 use std::slice;
 use std::sync::Arc;
-
-/// What an entry adds to the sums.
-pub trait Weighted {
-    /// The weight. It is at most 2^65, so that no sum of entries that fit into memory overflows.
-    fn weight(&self) -> u128;
-}
 
 /// A map in the order of its keys, with sums of weights.
 #[derive(Clone, Debug)]

@@ -1,6 +1,5 @@
 //! The nodes of the tree.
 
-use super::Weighted;
 use std::borrow::Borrow;
 use std::sync::Arc;
 
@@ -8,6 +7,12 @@ use std::sync::Arc;
 pub const WIDE: usize = 32;
 /// The number of entries up to which a row allocates exactly what it needs.
 const EXACT: usize = 8;
+
+/// What an entry adds to the sums.
+pub trait Weighted {
+    /// The weight. It is at most 2^65, so that no sum of entries that fit into memory overflows.
+    fn weight(&self) -> u128;
+}
 
 /// A node of the tree.
 #[derive(Clone, Debug)]
