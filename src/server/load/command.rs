@@ -162,12 +162,9 @@ impl Command {
         Self { keys, ..self }
     }
 
-    /// The least number of arguments, the command's name included, as COMMAND INFO shows it. It is
-    /// negative if more arguments may follow.
+    /// The number of arguments without which the server refuses a call, the command's name included,
+    /// as COMMAND INFO shows it. It is negative if more arguments may follow.
     pub fn arity(&self) -> i32 {
-        if self.says_what_is_missing {
-            return -2;
-        }
         fn least(argument: &Argument) -> (i32, bool) {
             let own = i32::from(argument.token.is_some());
             let (inner, exact) = match argument.kind {
@@ -187,6 +184,9 @@ impl Command {
                 | ArgumentKind::Pattern => (1, true),
             };
             if argument.optional { (0, false) } else { (own + inner, exact && !argument.multiple) }
+        }
+        if self.says_what_is_missing {
+            return -2;
         }
         let (n, exact) = self.arguments.iter().map(least).fold((1, true), |(n, e), (m, f)| (n + m, e && f));
         if exact { n } else { -n }
