@@ -162,8 +162,8 @@ impl Command {
         Self { keys, ..self }
     }
 
-    /// The least number of arguments, the command's name included, as COMMAND INFO shows it. It is
-    /// negative if more arguments may follow.
+    /// The number of arguments without which the server refuses a call, the command's name included,
+    /// as COMMAND INFO shows it. It is negative if more arguments may follow.
     pub fn arity(&self) -> i32 {
         if self.says_what_is_missing {
             return -2;

@@ -39,31 +39,31 @@ struct Document {
 #[serde(untagged)]
 enum Input {
     Entries(Vec<Entry>),
-    Document(Fields<Vec<Entry>>),
+    Document(JsonObject<Vec<Entry>>),
 }
 
 /// An entry of a document, before it is known to be right.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Entry {
-    Fields(Fields<Value>),
+    Object(JsonObject<Value>),
     Other(Value),
 }
 
 /// The fields of an object in their order, those that come again too.
 #[derive(Debug)]
-struct Fields<V>(Vec<(String, V)>);
+struct JsonObject<V>(Vec<(String, V)>);
 
-impl<'de, V: Deserialize<'de>> Deserialize<'de> for Fields<V> {
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for JsonObject<V> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_map(FieldsVisitor(PhantomData))
+        from.deserialize_map(JsonObjectVisitor(PhantomData))
     }
 }
 
-struct FieldsVisitor<V>(PhantomData<V>);
+struct JsonObjectVisitor<V>(PhantomData<V>);
 
-impl<'de, V: Deserialize<'de>> Visitor<'de> for FieldsVisitor<V> {
-    type Value = Fields<V>;
+impl<'de, V: Deserialize<'de>> Visitor<'de> for JsonObjectVisitor<V> {
+    type Value = JsonObject<V>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
@@ -74,7 +74,7 @@ impl<'de, V: Deserialize<'de>> Visitor<'de> for FieldsVisitor<V> {
         while let Some(field) = map.next_entry()? {
             fields.push(field);
         }
-        Ok(Fields(fields))
+        Ok(JsonObject(fields))
     }
 }
 
@@ -149,7 +149,7 @@ pub fn import(policies: &Policies, json: &[u8], replace: bool) -> Result<Vec<Pol
 fn entries(json: &[u8]) -> Result<Vec<Entry>, Unreadable> {
     match serde_json::from_slice(json) {
         Ok(Input::Entries(entries)) => Ok(entries),
-        Ok(Input::Document(Fields(mut fields))) => match (fields.pop(), fields.is_empty()) {
+        Ok(Input::Document(JsonObject(mut fields))) => match (fields.pop(), fields.is_empty()) {
             (Some((name, entries)), true) if name == "policies" => Ok(entries),
             _ => Err(Unreadable::Form),
         },
@@ -161,13 +161,15 @@ fn entries(json: &[u8]) -> Result<Vec<Entry>, Unreadable> {
 impl Entry {
     /// The name that the entry gives first.
     fn name(&self) -> Option<&str> {
-        let Self::Fields(Fields(fields)) = self else { return None };
+        let Self::Object(JsonObject(fields)) = self else { return None };
         fields.iter().find(|(field, _)| field == "name").and_then(|(_, name)| name.as_str())
     }
 
     fn policy(self) -> Result<JsonPolicy, serde_json::Error> {
         match self {
-            Self::Fields(Fields(fields)) => JsonPolicy::deserialize(MapDeserializer::new(fields.into_iter())),
+            Self::Object(JsonObject(fields)) => {
+                JsonPolicy::deserialize(MapDeserializer::new(fields.into_iter()))
+            }
             Self::Other(value) => serde_json::from_value(value),
         }
     }

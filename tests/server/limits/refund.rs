@@ -73,7 +73,7 @@ fn refuses_what_is_no_number() {
     for n in ["0", "-1", "x", "1.5", "1000000000001", "99999999999999999999999"] {
         assert_error(
             &server.line(&format!("RL.REFUND k {n}")),
-            "ERR n must be a whole number from 1 to 1000000000000",
+            "ERR n must be a whole number from 1 to 1000000000000; usage: RL.REFUND key n [limits]",
         );
     }
     assert_error_prefix(&server.line("RL.REFUND k 1 10/m 2"), "ERR wrong number of arguments for ");

@@ -372,8 +372,8 @@ fn a_node_without_the_module_does_not_agree() {
     assert_eq!(agreement(nodes[1]).values().filter(|agrees| **agrees).count(), 3);
 }
 
-/// Deleted names are remembered in the dump of a node, and only there: who takes the
-/// module out starts the node alone for once.
+/// Deleted names are remembered in the dump of a node, and only there: a node that is started alone
+/// stores none.
 #[test]
 fn a_node_without_policies_is_rid_of_the_module_by_a_start_outside_of_the_cluster() {
     let mut cluster = cluster_of(&Server::builder().args(["--save", "900", "1"]), 3, 0);
