@@ -314,7 +314,7 @@ impl CallWindows {
                 window.write(out);
             }
             Self::Several(shared) => {
-                out.push(kept | SEVERAL | shared.named_since * SINCE);
+                out.push(kept | SEVERAL | (shared.named_since * SINCE));
                 shared.in_force.write(out);
                 put_u64(out, shared.beside.iter().flatten().count() as u64);
                 for window in shared.beside.iter().flatten() {
