@@ -85,12 +85,31 @@ def limits_as_it_says() -> None:
             assert hits and strategy is FixedWindowRateLimiter and impossible.amount > 10**12
     # A moving window's reset is when its oldest entry leaves.
     storage.reset()
+    when_the_next_unit_is_free(storage)
+    storage.reset()
     moving, two = MovingWindowRateLimiter(storage), limits.parse("2/60 second")
     assert moving.hit(two, "m")
     time.sleep(1)
     assert moving.hit(two, "m")
     assert 30 < moving.get_window_stats(two, "m").reset_time - time.time() < 59.1
     assert storage.reset() == 1 and storage.reset() == 0
+
+
+def when_the_next_unit_is_free(storage: Any) -> None:
+    """The reset that a host tells, which is later than the period where the server counts by
+    slots."""
+    many, now = limits.parse("100/hour"), int(time.time()) // 72 * 72 + 36
+    admin.execute_command("RL.DEBUG", "CLOCK", "SET", now * 1_000_000)
+    waits = {}
+    for strategy in (MovingWindowRateLimiter, SlidingWindowCounterRateLimiter):
+        limiter, key = strategy(storage), strategy.__name__
+        assert limiter.hit(many, key, cost=100) and not limiter.hit(many, key)
+        waits[strategy] = limiter.get_window_stats(many, key).reset_time - time.time()
+    # A slot is 72 s, and it is half over: 3636 s.
+    assert 3600 < waits[MovingWindowRateLimiter] <= 3636 and 3590 < waits[SlidingWindowCounterRateLimiter] < 3600, waits
+    admin.execute_command("RL.DEBUG", "CLOCK", "ADVANCE", 3_636_000_000)
+    assert MovingWindowRateLimiter(storage).hit(many, "MovingWindowRateLimiter")
+    admin.execute_command("RL.DEBUG", "CLOCK", "REAL")
 
 
 async def limits_aio() -> None:
