@@ -7,6 +7,7 @@
 """
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from fastapi import HTTPException, Request, Response
 
@@ -22,6 +23,9 @@ class RateLimited(HTTPException):
     def __init__(self, decision: Decision, headers: dict[str, str]):
         super().__init__(429, "too many requests", headers)
         self.decision = decision
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.decision, self.headers), self.__dict__
 
 
 def rate_limit(
