@@ -6,6 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import floodgate_redis.limits  # noqa: F401
@@ -14,6 +15,9 @@ import redis
 from floodgate_redis import Breaker, Cache, Denied, FailClosed, Limiter, Misconfigured, Request, Server, guarded, reserve
 from floodgate_redis import asyncio as aio
 from floodgate_redis import places
+from floodgate_redis.cluster import Cluster
+from floodgate_redis.node import Node
+from floodgate_redis.outage import Health
 from floodgate_redis.slots import slot_of
 from limits.aio.strategies import MovingWindowRateLimiter as AsyncMovingWindow
 from limits.errors import ConfigurationError
@@ -111,6 +115,27 @@ def a_plain_server_says_the_way_out() -> None:
         raise AssertionError("a Sentinel is no node")
     except (Misconfigured, redis.ResponseError):
         pass
+
+
+def a_cluster_without_floodgate() -> None:
+    """Is found out, though its nodes answer what concerns the cluster."""
+
+    class Client:
+        connection_pool = SimpleNamespace(max_connections=1)
+
+        def execute_command(self, *command: str) -> object:
+            if command == ("CLUSTER", "SLOTS"):
+                return [[0, 16383, ["127.0.0.1", 1, "id"]]]
+            raise redis.ResponseError(f"unknown command '{command[0]}', with args beginning with:")
+
+    health = Health(60)
+    nodes = Cluster([("127.0.0.1", 1)], lambda address: Node(lambda **_: Client(), 1, health, address))
+    for node in nodes.all():
+        try:
+            node.ask(("RL.HELP",))
+            raise AssertionError("it has no Floodgate")
+        except Misconfigured as error:
+            assert "has no Floodgate" in str(error), error
 
 
 async def its_rights_suffice(url: str) -> None:
@@ -212,6 +237,7 @@ for place in PLACES:
     everything(place)
     asyncio.run(everything_in_asyncio(place))
 a_plain_server_says_the_way_out()
+a_cluster_without_floodgate()
 asyncio.run(its_rights_suffice(PLACES[0]))
 asyncio.run(keys_on_their_way(PLACES[0]))
 a_node_that_is_away(PLACES[0])

@@ -65,6 +65,10 @@ class Node:
         key is on its way to this node."""
         return self._answer(lambda: _told(self._redis, command, asking), self._lanes.one())
 
+    def slots(self) -> Any:
+        """CLUSTER SLOTS, which a node answers also where it can decide nothing."""
+        return self._answer(lambda: self._redis.execute_command("CLUSTER", "SLOTS"), self._lanes.one(), decides=False)
+
     def ask_at_once(self, commands: Sequence[Words], transaction: bool) -> list[Any]:
         """The answers of several, in one round trip."""
 
@@ -143,10 +147,12 @@ class Node:
         except (*OUTAGE, exceptions.RedisError):
             pass  # its TTL settles it
 
-    def _answer(self, question: Callable[[], Any], lane: AbstractContextManager[None] | None = None) -> Any:
+    def _answer(
+        self, question: Callable[[], Any], lane: AbstractContextManager[None] | None = None, decides: bool = True
+    ) -> Any:
         self.health.look()
         with lane or nullcontext():
-            since = self.health.turn()
+            since = self.health.turn() if decides else time.monotonic()
             try:
                 answer = question()
             except Exception as error:
@@ -154,7 +160,8 @@ class Node:
                 if told is error:
                     raise
                 raise told from error
-            self.health.answered()
+            if decides:
+                self.health.answered()
             return answer
 
 

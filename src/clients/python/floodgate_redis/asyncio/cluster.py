@@ -110,7 +110,7 @@ class Cluster:
         async with self._looking:
             for address in self._slots.known() if self._slots.are_stale else ():
                 try:
-                    self._slots.learn(await self._node(address).ask(("CLUSTER", "SLOTS")), address)
+                    self._slots.learn(await self._node(address).slots(), address)
                     return
                 except Away:
                     pass  # another may know

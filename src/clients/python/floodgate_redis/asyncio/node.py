@@ -1,6 +1,7 @@
 """One Redis server, asked with little patience."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
@@ -47,6 +48,10 @@ class Node:
         """The answer. Raises Away, Misconfigured, or the server's own error. With `asking` the
         key is on its way to this node."""
         return await self._answer(lambda: self._told(command, asking))
+
+    async def slots(self) -> Any:
+        """CLUSTER SLOTS, which a node answers also where it can decide nothing."""
+        return await self._answer(lambda: self._told(("CLUSTER", "SLOTS"), False), decides=False)
 
     async def ask_at_once(self, commands: Sequence[Words], transaction: bool) -> list[Any]:
         """The answers of several, in one round trip."""
@@ -131,10 +136,11 @@ class Node:
         question: Callable[[], Awaitable[Any]],
         seconds: float | None = None,
         lane: AbstractAsyncContextManager[None] | None = None,
+        decides: bool = True,
     ) -> Any:
         self.health.look()
         async with self._lanes if lane is None else lane:
-            since = self.health.turn()
+            since = self.health.turn() if decides else time.monotonic()
             try:
                 answer = await Patience(self._patience if seconds is None else seconds).wait(question)
             except Exception as error:
@@ -142,5 +148,6 @@ class Node:
                 if told is error:
                     raise
                 raise told from error
-            self.health.answered()
+            if decides:
+                self.health.answered()
             return answer
