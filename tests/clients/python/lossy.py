@@ -1,11 +1,14 @@
-"""A way to a server on which answers to commands that WAIT get lost, and on which the server
-does not hear that a client has gone."""
+"""Ways to a server that are worse than others."""
 
 import socket
 import threading
+import time
 
 
 class LossyWay:
+    """Answers to commands that WAIT get lost, and the server does not hear that a client has
+    gone."""
+
     def __init__(self, port: int):
         self._port = port
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -44,6 +47,32 @@ class LossyWay:
                     client.sendall(told)
                 except OSError:
                     pass  # it has gone
+
+
+class SlowWay:
+    """Each answer takes so many seconds longer, and those to what says `lost` never come."""
+
+    def __init__(self, port: int, seconds: float):
+        self._port = port
+        self._seconds = seconds
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=1000)
+        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            client, _ = self._listener.accept()
+            threading.Thread(target=self._passes, args=(client,), daemon=True).start()
+
+    def _passes(self, client: socket.socket) -> None:
+        server = socket.create_connection(("127.0.0.1", self._port))
+        while asked := _read(client):
+            server.sendall(asked)
+            told = _read(server)
+            time.sleep(self._seconds)
+            if b"lost" not in asked:
+                client.sendall(told)
+        server.close()
 
 
 def _read(end: socket.socket) -> bytes:

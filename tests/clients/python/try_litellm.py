@@ -3,6 +3,7 @@ test` runs it with what stands for LiteLLM, `make test-litellm` with LiteLLM its
 both are held to the same. Talks as try_it.py does."""
 
 import asyncio
+import pickle
 from types import SimpleNamespace
 from typing import Any
 
@@ -160,6 +161,8 @@ async def proxy() -> None:
         raise AssertionError("ann has 20 left")
     except TokensDenied as error:  # which no deployment is to blame for
         assert (error.scope, error.status_code) == ("user", 400) and error.retry_after, error
+        copied = pickle.loads(pickle.dumps(error))
+        assert (copied.scope, copied.decision, str(copied)) == (error.scope, error.decision, str(error)), copied
     await alone.async_pre_call_deployment_hook(more := {"model": "gpt", "user": "bob"}, "acompletion")
     try:
         await alone.async_pre_call_deployment_hook({"model": "gpt", "user": "cid"}, "acompletion")

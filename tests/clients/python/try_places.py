@@ -1,12 +1,24 @@
-"""Tries the storages for `limits` where the server is several: python try_places.py
-NODES SENTINELS, each as host:port,host:port."""
+"""Tries a `Server` and the storages for `limits` where the server is several: python
+try_places.py NODES SENTINELS, each as host:port,host:port."""
 
 import asyncio
+import logging
 import sys
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import floodgate_redis.limits  # noqa: F401
 import limits
+import redis
+from floodgate_redis import Breaker, Cache, Denied, FailClosed, Limiter, Misconfigured, Request, Server, guarded, reserve
+from floodgate_redis import asyncio as aio
+from floodgate_redis import places
+from floodgate_redis.cluster import Cluster
+from floodgate_redis.node import Node
+from floodgate_redis.outage import Health
+from floodgate_redis.slots import slot_of
 from limits.aio.strategies import MovingWindowRateLimiter as AsyncMovingWindow
 from limits.errors import ConfigurationError
 from limits.storage import storage_from_string
@@ -15,6 +27,197 @@ from limits.strategies import FixedWindowRateLimiter, MovingWindowRateLimiter, S
 PLACES = [f"floodgate+cluster://{sys.argv[1]}", f"floodgate+sentinel://{sys.argv[2]}/floodgate"]
 KEYS = [f"key-{i}" for i in range(20)]
 MINUTE = limits.parse("3/minute")
+# Tests run on busy machines, where a server that is well may take seconds to answer.
+PATIENCE = 20.0
+NODES: list[Any] = [
+    redis.Redis(port=int(node.rpartition(":")[2]), decode_responses=True, protocol=2) for node in sys.argv[1].split(",")
+]
+
+
+def urls_as_they_are_read() -> None:
+    read = places.several("floodgates+sentinel://ann:p%40ss@a:1,[::1]:2/main?ssl_cert_reqs=none&health_check_interval=5&sentinel_password=")
+    assert read.hosts == [("a", 1), ("::1", 2)] and read.service() == "main", read
+    tls = {"ssl": True, "ssl_cert_reqs": "none"}
+    assert read.options == {"username": "ann", "password": "p@ss", "health_check_interval": 5, **tls}, read
+    assert read.sentinel == {"username": "ann", "password": None, **tls}, read
+    assert places.several("floodgate+cluster://a:1").options == {}
+    assert places.redis_url("floodgates://:b@a:1/2?x=y") == "rediss://:b@a:1/2?x=y"
+    for wrong in ("floodgate+cluster://a", "floodgate+sentinel://a:1"):
+        for server in (Server, aio.Server):
+            try:
+                server(wrong)
+                raise AssertionError(wrong)
+            except ValueError:
+                pass
+
+
+def eventually(what: str, holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+def everything(url: str) -> None:
+    """Whatever node has the key."""
+    with Server(url, patience=PATIENCE) as server:
+        limiter, cache = Limiter(server, FailClosed(), remember_denials=False), Cache(server, "sync")
+        for key in KEYS:
+            assert [limiter.acquire(key, "2/h").granted for _ in range(3)] == [1, 1, 0], key
+            decision, headers = limiter.acquire_with_headers(key, "5/h:name=x")
+            assert decision.granted and headers["RateLimit"].startswith('"x";r=4'), headers
+            assert [it.granted for it in limiter.batch([Request(key, "9/h:name=b", 2), Request(key, "1/h:name=c", 2)])] == [2, 0]
+            assert limiter.charge(key, 3, "7/h:name=d").remaining == 4 and limiter.refund(key, 3, "7/h:name=d") == 3
+            for wait in (0, 1):
+                with reserve(limiter, {key: "10/h:name=y,concurrent:1"}, 2, wait=wait) as spending:
+                    spending.add(3)
+            assert limiter.quota(key, "10/h:name=y")[0].used == 6
+            assert limiter.acquire(key, "3/h:name=z", wait=1).granted
+            paid = guarded(limiter, Breaker(server, f"{{{key}}}api", "1"), key=f"{{{key}}}", limits="1/h")(lambda: key)
+            assert paid() == key and cache.once(key, lambda key=key: key) == key  # type: ignore[misc]
+            try:
+                paid()
+                raise AssertionError("it is denied")
+            except Denied:
+                pass
+        assert cache.delete(*KEYS[:3]) == 3 and cache.clear() == len(KEYS) - 3, "keys of all nodes"
+
+
+async def everything_in_asyncio(url: str) -> None:
+    async with aio.Server(url, patience=PATIENCE) as server:
+        limiter, cache = aio.Limiter(server, FailClosed(), remember_denials=False), aio.Cache(server, "aio")
+        for key in [f"aio:{key}" for key in KEYS]:
+            assert [(await limiter.acquire(key, "2/h")).granted for _ in range(3)] == [1, 1, 0], key
+            decision, headers = await limiter.acquire_with_headers(key, "5/h:name=x")
+            assert decision.granted and headers["RateLimit"].startswith('"x";r=4'), headers
+            for wait in (0, 1):
+                async with aio.reserve(limiter, {key: "10/h:name=y,concurrent:1"}, 2, wait=wait) as spending:
+                    spending.add(3)
+            assert (await limiter.quota(key, "10/h:name=y"))[0].used == 6
+            async with aio.Breaker(server, key + "!api", "1").guard():
+                await cache.set(key, key)
+        assert await cache.delete("aio:key-1", "aio:key-2") == 2 and await cache.clear() == len(KEYS) - 2
+
+
+def a_plain_server_says_the_way_out() -> None:
+    url = f"redis://{sys.argv[1].split(',')[0]}"
+    with Server(url, patience=PATIENCE) as server:
+        limiter, said = Limiter(server, FailClosed()), set[str]()
+        for asks in (limiter.acquire, limiter.acquire_with_headers):
+            for key in KEYS:
+                try:
+                    assert asks(key, "1000/h")
+                except Misconfigured as error:
+                    said.add(str(error))
+        assert len(said) == 1 and "floodgate+cluster://" in said.pop()
+    try:
+        Server("floodgate+cluster://" + sys.argv[2].split(",")[0], patience=PATIENCE).check()
+        raise AssertionError("a Sentinel is no node")
+    except (Misconfigured, redis.ResponseError):
+        pass
+
+
+def a_cluster_without_floodgate() -> None:
+    """Is found out, though its nodes answer what concerns the cluster."""
+
+    class Client:
+        connection_pool = SimpleNamespace(max_connections=1)
+
+        def execute_command(self, *command: str) -> object:
+            if command == ("CLUSTER", "SLOTS"):
+                return [[0, 16383, ["127.0.0.1", 1, "id"]]]
+            raise redis.ResponseError(f"unknown command '{command[0]}', with args beginning with:")
+
+    health = Health(60)
+    nodes = Cluster([("127.0.0.1", 1)], lambda address: Node(lambda **_: Client(), 1, health, address))
+    for node in nodes.all():
+        try:
+            node.ask(("RL.HELP",))
+            raise AssertionError("it has no Floodgate")
+        except Misconfigured as error:
+            assert "has no Floodgate" in str(error), error
+
+
+async def its_rights_suffice(url: str) -> None:
+    """Those that README says."""
+    rights = ["+multi", "+exec", "+cluster|slots", "+asking"]
+    rights += [f"+rl.{name}" for name in ("acquire", "quota", "reserve", "commit", "help")]
+    for node in NODES:
+        node.execute_command("ACL", "SETUSER", "web", "reset", "on", ">secret", "~*", *rights)
+    web = url.replace("//", "//web:secret@")
+    with Server(web, patience=PATIENCE) as server:
+        limiter = Limiter(server, FailClosed())
+        assert all(limiter.acquire_with_headers(key, "9/h:name=w")[0].from_redis for key in KEYS)
+    async with (
+        aio.Server(web, patience=PATIENCE) as others,
+        aio.reserve(aio.Limiter(others, FailClosed()), {"key-1": "9/h:name=v"}),
+    ):
+        pass
+
+
+async def keys_on_their_way(url: str) -> None:
+    """While a slot moves (ASK) and after it has (MOVED)."""
+    key = "on its way"
+    slot = slot_of(key)
+    ids = [node.execute_command("CLUSTER", "MYID") for node in NODES]
+    owner = next(i for i, node in enumerate(NODES) if node.cluster("COUNTKEYSINSLOT", slot) == 0 and owns(node, key))
+    other = (owner + 1) % len(NODES)
+    with Server(url, patience=PATIENCE) as server:
+        limiter = Limiter(server, FailClosed())
+        async with aio.Server(url, patience=PATIENCE) as others:
+            asking = aio.Limiter(others, FailClosed())
+
+            async def takes() -> None:
+                assert limiter.acquire(key, "1000/h").from_redis and (await asking.acquire(key, "1000/h")).from_redis
+                assert limiter.acquire(key, "1000/h", wait=1).from_redis
+                assert (await asking.acquire(key, "1000/h", wait=1)).from_redis
+                assert limiter.acquire_with_headers(key, "1000/h")[1]
+                assert (await asking.acquire_with_headers(key, "1000/h"))[1]
+                with reserve(limiter, {key: "1000/h"}):
+                    pass
+                async with aio.reserve(asking, {key: "1000/h"}):
+                    pass
+
+            await takes()
+            NODES[owner].execute_command("DEL", key)
+            NODES[other].execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[owner])
+            NODES[owner].execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[other])
+            await takes()
+            for node in (other, owner):
+                NODES[node].execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[other])
+            await takes()
+            assert limiter.quota(key, "1000/h")[0].used == 16, "it is one key"
+
+
+def owns(node: Any, key: str) -> bool:
+    try:
+        node.execute_command("EXISTS", key)
+        return True
+    except redis.ResponseError:  # it is moved
+        return False
+
+
+def a_node_that_is_away(url: str) -> None:
+    """Only its keys fall back."""
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger("floodgate_redis").addHandler(handler)
+    of_first = [owns(NODES[0], key) for key in KEYS]
+    assert {True, False} == set(of_first)
+    with Server(url, patience=3, rest=0.2) as server:
+        limiter = Limiter(server, FailClosed())
+        assert all(limiter.acquire(key, "1000/h:name=away").from_redis for key in KEYS)
+        NODES[0].execute_command("CLIENT", "PAUSE", 60_000, "WRITE")
+        for _ in range(3):
+            got = [limiter.acquire(key, "1000/h:name=away").from_redis for key in KEYS]
+            assert got == [not first for first in of_first], got
+        NODES[0].execute_command("CLIENT", "UNPAUSE")
+        first = KEYS[of_first.index(True)]
+        eventually("it is back", lambda: limiter.acquire(first, "1000/h:name=away").from_redis)
+    port = NODES[0].connection_pool.connection_kwargs["port"]
+    assert lines[0].startswith(f"Redis at 127.0.0.1:{port} is away, the fallback decides: "), lines
+    assert lines[1:] == [f"Redis at 127.0.0.1:{port} is back"], lines
 
 
 async def by_asyncio(uri: str) -> None:
@@ -28,6 +231,16 @@ async def by_asyncio(uri: str) -> None:
     assert await storage.reset() == len(KEYS) - 1, "keys of all nodes"
     await storage.client.aclose()
 
+
+urls_as_they_are_read()
+for place in PLACES:
+    everything(place)
+    asyncio.run(everything_in_asyncio(place))
+a_plain_server_says_the_way_out()
+a_cluster_without_floodgate()
+asyncio.run(its_rights_suffice(PLACES[0]))
+asyncio.run(keys_on_their_way(PLACES[0]))
+a_node_that_is_away(PLACES[0])
 
 for uri in PLACES:
     storage: Any = storage_from_string(uri)

@@ -14,6 +14,11 @@ from typing import Any
 import floodgate_redis.limits  # noqa: F401
 import limits
 import redis
+from fastapi import Depends, FastAPI, HTTPException
+from fastapi.responses import PlainTextResponse, StreamingResponse
+from floodgate_redis.asgi import RateLimit
+from floodgate_redis.asyncio import FailClosed, Limiter, Server
+from floodgate_redis.fastapi import RouteHeaders, rate_limit
 from limits.aio.strategies import MovingWindowRateLimiter as AsyncMovingWindow
 from limits.errors import ConfigurationError
 from limits.storage import storage_from_string
@@ -85,12 +90,31 @@ def limits_as_it_says() -> None:
             assert hits and strategy is FixedWindowRateLimiter and impossible.amount > 10**12
     # A moving window's reset is when its oldest entry leaves.
     storage.reset()
+    when_the_next_unit_is_free(storage)
+    storage.reset()
     moving, two = MovingWindowRateLimiter(storage), limits.parse("2/60 second")
     assert moving.hit(two, "m")
     time.sleep(1)
     assert moving.hit(two, "m")
     assert 30 < moving.get_window_stats(two, "m").reset_time - time.time() < 59.1
     assert storage.reset() == 1 and storage.reset() == 0
+
+
+def when_the_next_unit_is_free(storage: Any) -> None:
+    """The reset that a host tells, which is later than the period where the server counts by
+    slots."""
+    many, now = limits.parse("100/hour"), int(time.time()) // 72 * 72 + 36
+    admin.execute_command("RL.DEBUG", "CLOCK", "SET", now * 1_000_000)
+    waits = {}
+    for strategy in (MovingWindowRateLimiter, SlidingWindowCounterRateLimiter):
+        limiter, key = strategy(storage), strategy.__name__
+        assert limiter.hit(many, key, cost=100) and not limiter.hit(many, key)
+        waits[strategy] = limiter.get_window_stats(many, key).reset_time - time.time()
+    # A slot is 72 s, and it is half over: 3636 s.
+    assert 3600 < waits[MovingWindowRateLimiter] <= 3636 and 3590 < waits[SlidingWindowCounterRateLimiter] < 3600, waits
+    admin.execute_command("RL.DEBUG", "CLOCK", "ADVANCE", 3_636_000_000)
+    assert MovingWindowRateLimiter(storage).hit(many, "MovingWindowRateLimiter")
+    admin.execute_command("RL.DEBUG", "CLOCK", "REAL")
 
 
 async def limits_aio() -> None:
@@ -142,6 +166,63 @@ def slowapi_and_fastapi(web: Uvicorn) -> None:
     admin.execute_command("RL.BLOCK", "all:127.0.0.1", "FOREVER")
     assert (web.get("/slow").status, web.get("/slow").headers["Retry-After"]) == (418, None)
     admin.execute_command("RL.UNBLOCK", "all:127.0.0.1")
+
+
+async def asked(app: Any, path: str, header: str = "x-ratelimit-remaining") -> tuple[int, str | None]:
+    """The status of GET, and one of the headers."""
+    sent: list[Any] = []
+
+    received = iter([{"type": "http.request", "body": b""}])
+
+    async def receive() -> Any:
+        for message in received:
+            return message
+        await asyncio.sleep(3600)  # it does not hang up
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b"", "client": ("::1", 1)}
+    await app(scope, receive, send)
+    told = [value.decode() for name, value in sent[0]["headers"] if name == header.encode()]
+    assert len(told) <= 1, told
+    return int(sent[0]["status"]), told[0] if told else None
+
+
+async def routes_of_fastapi() -> None:
+    """Whatever the route answers, and wherever it is mounted."""
+    async with Server(f"redis://127.0.0.1:{PORT}", patience=20) as server:
+        limiter = Limiter(server, FailClosed())
+        wide, narrow = Depends(rate_limit("100/h", name="wide", limiter=limiter)), Depends(rate_limit("5/h", limiter=limiter))
+
+        def routes(app: FastAPI) -> FastAPI:
+            @app.get("/made/{item}", dependencies=[wide, narrow])
+            async def made(item: int) -> Any:
+                if item == 404:
+                    raise HTTPException(404)
+                return [PlainTextResponse("it"), StreamingResponse(iter([b"it"])), "it"][item]
+
+            @app.get("/twice", dependencies=[Depends(rate_limit("5/h", limiter=limiter)), narrow])
+            async def twice() -> str:
+                return "it"
+
+            return app
+
+        bare, sub, app, middle = routes(FastAPI()), routes(FastAPI()), routes(FastAPI()), routes(FastAPI())
+        app.add_middleware(RouteHeaders)
+        app.mount("/v2", sub)
+        middle.add_middleware(RateLimit, limiter=limiter, limits="1000/h", name="middle")
+        for of, path, left in ((app, "", 5), (app, "/v2", 5), (middle, "", 0)):
+            paths = [f"{path}/made/{item}" for item in (0, 1, 2, 404, "wrong")]
+            got = [await asked(of, path) for path in paths]
+            statuses = [200, 200, 200, 404, 422] if left else [429] * 5
+            assert got == [(status, str(max(0, left - i - 1))) for i, status in enumerate(statuses)], got
+            assert (await asked(of, paths[0]))[0] == 429
+        assert [await asked(bare, "/twice") for _ in range(2)] == [(200, "4"), (200, "3")], "each takes one unit"
+        assert await asked(app, "/none") == (404, None) and await asked(middle, "/none") == (404, "993")
+        assert [(await server.ask("EXISTS", f"GET {path}:::/64")) for path in ("/made/{item}", "/v2/made/{item}")] == [1, 1]
+        status, seconds = await asked(bare, "/made/2", "retry-after")
+        assert status == 429 and 3500 < int(seconds or 0) <= 3600
 
 
 def four_processes_of_each_host(flask: Uvicorn, fast: Uvicorn) -> None:
@@ -199,6 +280,7 @@ def four_processes_of_each_host(flask: Uvicorn, fast: Uvicorn) -> None:
 def main() -> None:
     limits_as_it_says()
     asyncio.run(limits_aio())
+    asyncio.run(routes_of_fastapi())
     four_processes_are_one()
 
     def hosts(patience: str) -> tuple[Uvicorn, Uvicorn]:

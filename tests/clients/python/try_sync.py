@@ -2,14 +2,18 @@
 PORT PLAIN. Talks as try_it.py does."""
 
 import asyncio
+import copy
 import logging
+import pickle
 import random
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import asdict, is_dataclass
+from typing import Any
 
 from opentelemetry import metrics
 from opentelemetry.sdk.metrics import MeterProvider
@@ -19,6 +23,7 @@ counted = InMemoryMetricReader()
 metrics.set_meter_provider(MeterProvider([counted]))
 
 from floodgate_redis import (  # noqa: E402
+    Away,
     Breaker,
     CircuitOpen,
     Decision,
@@ -26,14 +31,17 @@ from floodgate_redis import (  # noqa: E402
     FailClosed,
     FailOpen,
     Limiter,
+    LimitStatus,
     LocalBucket,
     Misconfigured,
     Request,
     Server,
+    Spending,
     denials,
     reserve,
 )
 from floodgate_redis import asyncio as aio  # noqa: E402
+from floodgate_redis.fastapi import RateLimited  # noqa: E402
 from lossy import LossyWay  # noqa: E402
 
 URL = f"redis://127.0.0.1:{sys.argv[1]}"
@@ -292,6 +300,7 @@ def reservations(server: Server) -> None:
         except ValueError:
             pass
         assert used() - before == charged, (spends, fails)
+    what_cannot_be_spent(server, limiter)
     # Work that takes longer than its TTL keeps what it holds. No slow machine ends it: the
     # server's clock stands still until it is advanced.
     server.ask("RL.DEBUG", "CLOCK", "SET", int(time.time() * 1_000_000))
@@ -306,6 +315,31 @@ def reservations(server: Server) -> None:
             raise AssertionError("too much")
     except Denied as denied:
         assert denied.retry_after == {}
+
+
+def what_cannot_be_spent(server: Server, limiter: Limiter) -> None:
+    """Is refused where it is said; and a commit that is refused frees the place."""
+    place, units = {"spent": "1000/h,concurrent:1"}, [1.5, float("nan"), "7", None, -1, 10**12]
+    for wrong in units:
+        with reserve(limiter, place, estimate=10, ttl=3600) as spending:
+            spending.add(3)
+            try:
+                spending.add(wrong)  # type: ignore[arg-type]
+                raise AssertionError(wrong)
+            except (TypeError, ValueError) as error:
+                assert str(error).startswith(f"units is {wrong!r}: it must be "), error
+    assert limiter.quota("spent")[0].used == 3 * len(units)
+    with reserve(limiter, place, estimate=10, ttl=3600) as spending:
+        spending.units = -1
+    assert server.ask("RL.RESERVATIONS", "spent") == [] and limiter.quota("spent")[0].used == 3 * len(units)
+
+    async def in_asyncio() -> None:
+        async with aio.Server(URL, patience=PATIENCE) as other:
+            async with aio.reserve(aio.Limiter(other, FailClosed()), place, estimate=10, ttl=3600) as spending:
+                spending.units = -1
+            assert await other.ask("RL.RESERVATIONS", "spent") == []
+
+    asyncio.run(in_asyncio())
 
 
 def who_waits_no_more_holds_nothing(server: Server) -> None:
@@ -367,7 +401,39 @@ def redis_is_away(server: Server) -> None:
         pass
 
 
+DENIED = Decision(0, 1, 0, 500, 1000, 0)
+
+
+def raises(error: Exception) -> None:
+    raise error
+
+
+def made_of(value: Any) -> tuple[object, ...]:
+    told = str(value) if isinstance(value, Exception) else ""
+    return type(value), told, asdict(value) if is_dataclass(value) else vars(value)  # type: ignore[arg-type]
+
+
+def copies() -> None:
+    """What is raised or returned comes through a queue, and out of another process."""
+    spent = Spending()
+    spent.add(7)
+    limited = RateLimited(DENIED, {"Retry-After": "1"})
+    errors = [Denied(DENIED), CircuitOpen(500), CircuitOpen(-1), Away("it rests"), Misconfigured("no module"), limited]
+    for error in errors:
+        error.add_note("seen")
+    status = LimitStatus("a", "sliding", 3, 1, 2, 1000, 0, 5, 6, False, "call")
+    with ProcessPoolExecutor(1) as pool:
+        for value in (*errors, DENIED, status, Request("a", "1/s"), spent, FailOpen(), FailClosed()):
+            copied = [pickle.loads(pickle.dumps(value)), copy.copy(value), copy.deepcopy(value)]
+            if isinstance(value, Exception):
+                copied.append(pool.submit(raises, value).exception())
+            for one in copied:
+                assert made_of(one) == made_of(value), (one, value)
+        assert pool.submit(len, "it goes on").result() == 10
+
+
 def main() -> None:
+    copies()
     denials_against_a_model()
     said = Said()
     for url, what in [(PLAIN, "has no Floodgate")]:
@@ -387,7 +453,8 @@ def main() -> None:
         said.lines, before = [], said.lines
         who_waits_no_more_holds_nothing(server)
         said.lines = before
-        assert said.lines == ["Redis is away, the fallback decides: no answer within 5 s", "Redis is back"], said.lines
+        late = ["Redis is away, the fallback decides: no answer within 5 s", "Redis is back"]
+        assert said.lines == late + 2 * ["RL.COMMIT failed: COST must be a whole number from 0 to 1000000000000"], said.lines
         said.lines.clear()
 
         limiter = Limiter(server, FailOpen())
@@ -420,4 +487,5 @@ def main() -> None:
     print("done", flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

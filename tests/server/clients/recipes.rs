@@ -130,6 +130,12 @@ fn python_without_asyncio() {
 }
 
 #[test]
+fn python_crowds_late_answers_and_blocked_loops() {
+    let Some(folder) = installed("python") else { return };
+    assert_eq!(tried(python(&folder, "try_crowds.py"), durable()), ["done"]);
+}
+
+#[test]
 fn python_guarded_calls_and_their_cache() {
     let Some(folder) = installed("python") else { return };
     assert_eq!(tried(python(&folder, "try_guarded.py"), durable()), ["done"]);
@@ -142,7 +148,7 @@ fn python_flask_limiter_slowapi_and_fastapi() {
 }
 
 #[test]
-fn python_limits_on_a_cluster_and_by_sentinel() {
+fn python_on_a_cluster_and_by_sentinel() {
     let Some(folder) = installed("python") else { return };
     let cluster = cluster(3, 0);
     let master = Server::start();
@@ -170,7 +176,7 @@ fn python_readme_runs() {
         succeeds(example);
         run += 1;
     }
-    assert_eq!(run, 5);
+    assert_eq!(run, 6);
 
     let line = readme.split('`').find(|span| span.starts_with("ACL SETUSER web ")).unwrap();
     server.ok(line);
@@ -216,6 +222,7 @@ fn python_is_typed() {
     mypy.args(["--strict", "--cache-dir"]).arg(folder.join("mypy"));
     mypy.args(["web.py", "try_it.py", "try_sync.py", "try_plugins.py", "try_places.py", "try_service.py"]);
     mypy.args([
+        "try_crowds.py",
         "try_guarded.py",
         "try_hosts.py",
         "try_lease.py",

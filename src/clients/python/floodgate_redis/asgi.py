@@ -35,6 +35,23 @@ def too_many(scope: Scope, decision: Decision, headers: Mapping[str, str]) -> Ap
     return answer
 
 
+ROUTE = "floodgate_redis.route"
+"""In the scope: what the limits of the route say of the caller, as headers."""
+
+
+class RouteHeaders:
+    """A middleware for applications that limit single routes and have no `RateLimit`: what
+    those limits say stands in every response, whoever makes it."""
+
+    def __init__(self, app: App):
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        await self.app(scope, receive, _with_headers(send, {}, scope.setdefault(ROUTE, {})))
+
+
 class RateLimit:
     """The middleware. `caller` says whose limits a request takes from, `name` keeps
     several of these apart, `denied` makes another answer than 429 and JSON."""
@@ -63,19 +80,26 @@ class RateLimit:
         if not decision.granted:
             return await self.denied(scope, decision, headers)(scope, receive, send)
 
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                said = list(message.get("headers", []))
-                # What the route says of limits of its own stands.
-                names = {bytes(name).lower() for name, _ in said}
-                message["headers"] = [*said, *(pair for pair in _encoded(headers) if pair[0] not in names)]
-            await send(message)
+        await self.app(scope, receive, _with_headers(send, headers, scope.setdefault(ROUTE, {})))
 
-        await self.app(scope, receive, send_with_headers)
+
+def _with_headers(send: Send, own: Mapping[str, str], of_route: Mapping[str, str]) -> Send:
+    """Adds headers to a response. What it says of limits itself stands, and then what its route
+    says."""
+
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            said = list(message.get("headers", []))
+            names = {bytes(name).lower() for name, _ in said}
+            added = _encoded({**own, **of_route})
+            message["headers"] = [*said, *(pair for pair in added if pair[0] not in names)]
+        await send(message)
+
+    return send_with_headers
 
 
 def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
 
 
-__all__ = ["Caller", "Denial", "RateLimit", "by_address", "by_network", "too_many"]
+__all__ = ["Caller", "Denial", "RateLimit", "RouteHeaders", "by_address", "by_network", "too_many"]

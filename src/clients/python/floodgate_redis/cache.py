@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -79,22 +79,22 @@ class Cache:
             return 0
         deleted = self._memory.delete(*keys)
         try:
-            return int(self._ask("UNLINK", *(self._name(key) for key in keys)))
+            return self._unlink([self._name(key) for key in keys])
         except Away:
             return deleted
 
     def clear(self, pattern: str = "*") -> int:
         """Forgets the values whose keys match, as KEYS of Redis does; says how many. It
-        walks over all keys of the server, a thousand at a time."""
-        deleted, cursor, first = self._memory.clear(pattern), 0, True
-        counted = 0
+        walks over all keys of the server, or of each master of a cluster, a thousand at a time."""
+        deleted, counted = self._memory.clear(pattern), 0
         try:
-            while first or cursor:
-                first = False
-                told = self._ask(*words.walk(cursor, self.namespace, pattern))
-                cursor = int(told[0])
-                if told[1]:
-                    counted += int(self._ask("UNLINK", *told[1]))
+            for ask in self.server.each():
+                cursor, first = 0, True
+                while first or cursor:
+                    first = False
+                    told = ask(*words.walk(cursor, self.namespace, pattern))
+                    cursor = int(told[0])
+                    counted += self._unlink(told[1])
         except Away:
             return counted or deleted
         return counted
@@ -145,3 +145,6 @@ class Cache:
         answer = self.server.ask(*command)
         self._memory.empty()
         return answer
+
+    def _unlink(self, names: Sequence[str]) -> int:
+        return sum([int(self._ask("UNLINK", *some)) for some in self.server.by_slot(names) if some])

@@ -1,5 +1,8 @@
 """Why work was not done."""
 
+import operator
+from typing import Any
+
 from .decision import Decision, retry_after
 
 
@@ -10,6 +13,9 @@ class Denied(Exception):
         retry_after_ms = decision.retry_after_ms
         super().__init__("denied: it never fits" if retry_after_ms < 0 else f"denied, retry after {retry_after_ms} ms")
         self.decision = decision
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.decision,), self.__dict__  # copied by what it is made of
 
     @property
     def retry_after(self) -> dict[str, str]:
@@ -25,6 +31,9 @@ class CircuitOpen(Exception):
         super().__init__(f"the circuit is open, {until}")
         self.retry_after_ms = retry_after_ms
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.retry_after_ms,), self.__dict__
+
     @property
     def retry_after(self) -> dict[str, str]:
         """The header Retry-After; none where it was forced open with no end."""
@@ -34,8 +43,18 @@ class CircuitOpen(Exception):
 class Spending:
     """What the work has cost so far; none when it was never said."""
 
+    MOST = 10**12
+    """What RL.COMMIT takes."""
+
     units: int | None = None
 
     def add(self, units: int) -> None:
-        """Adds to what the work has cost."""
-        self.units = (self.units or 0) + units
+        """Adds whole units, 0 or more, to what the work has cost."""
+        try:
+            added = operator.index(units)
+        except TypeError:
+            raise TypeError(f"units is {units!r}: it must be a whole number") from None
+        total = (self.units or 0) + added
+        if added < 0 or total > self.MOST:
+            raise ValueError(f"units is {units}: it must be 0 to {self.MOST}, and so must the sum be, {total}")
+        self.units = total

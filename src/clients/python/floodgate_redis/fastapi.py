@@ -2,17 +2,27 @@
 
     app.state.limiter = Limiter(Server("redis://localhost:6379"), LocalBucket(rate=20))
 
+    app.add_middleware(RouteHeaders)  # or RateLimit, which does the same
+
     @app.get("/search", dependencies=[Depends(rate_limit("10/minute"))])
     async def search() -> ...
+
+With the middleware every response of a limited route says how the caller stands, but for a 500
+that no handler answers. Without it those do that FastAPI makes of what a route returns, and 429.
 """
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from fastapi import HTTPException, Request, Response
 
+from .asgi import ROUTE, RouteHeaders
 from .asyncio.limiter import Limiter
 from .callers import Caller, by_address, by_network
 from .decision import Decision
+
+TAKEN = "floodgate_redis.taken"
+"""In the scope: what this request has taken."""
 
 
 class RateLimited(HTTPException):
@@ -23,6 +33,9 @@ class RateLimited(HTTPException):
         super().__init__(429, "too many requests", headers)
         self.decision = decision
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.decision, self.headers), self.__dict__
+
 
 def rate_limit(
     limits: str | None = None, *, limiter: Limiter | None = None, caller: Caller = by_address, name: str | None = None
@@ -30,26 +43,37 @@ def rate_limit(
     """For Depends: takes one unit, or raises RateLimited; the response says how the
     caller stands.
 
-    Each route has its own usage; routes with one `name` share it. The limiter is
-    `app.state.limiter` unless it is given here. `caller` says whose usage it is.
+    Each route has its own usage; routes with one `name` share it. A request that meets the
+    same limits of one usage twice, such as those of the application and of the route, takes
+    one unit. The limiter is `app.state.limiter` unless it is given here. `caller` says whose
+    usage it is.
     """
 
     async def limited(request: Request, response: Response) -> Decision:
         takes_from: Limiter = limiter or request.app.state.limiter
         key = f"{name or _route(request)}:{caller(request)}"
+        taken: dict[object, Decision] = request.scope.setdefault(TAKEN, {})
+        if (takes_from, key, limits) in taken:
+            return taken[takes_from, key, limits]
         decision, headers = await takes_from.acquire_with_headers(key, limits)
+        request.scope.setdefault(ROUTE, {}).update(headers)
         if not decision.granted:
             raise RateLimited(decision, headers)
         response.headers.update(headers)
+        taken[takes_from, key, limits] = decision
         return decision
 
     return limited
 
 
 def _route(request: Request) -> str:
-    """The path as it is declared, so that `/users/1` and `/users/2` are one."""
-    path = getattr(request.scope.get("route"), "path", request.url.path)
-    return f"{request.method} {path}"
+    """The path as it is declared, so that `/users/1` and `/users/2` are one, behind the paths
+    at which its application is mounted."""
+    scope = request.scope
+    root = scope.get("root_path", "")
+    mounted = root.removeprefix(scope.get("app_root_path", root))
+    path = getattr(scope.get("route"), "path", request.url.path)
+    return f"{request.method} {mounted}{path}"
 
 
-__all__ = ["RateLimited", "by_address", "by_network", "rate_limit"]
+__all__ = ["RateLimited", "RouteHeaders", "by_address", "by_network", "rate_limit"]

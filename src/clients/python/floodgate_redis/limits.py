@@ -5,19 +5,20 @@ one URI.
     limiter = Limiter(get_remote_address, app=app, storage_uri="floodgate://localhost:6379")
 
 `floodgate://`, `floodgates://` (TLS), `floodgate+cluster://host:port,host:port`,
-`floodgate+sentinel://host:port,host:port/service`, each with `async+` before it for
-`limits.aio`. Options go to redis-py (`socket_timeout` is 1 s where it is not said),
+`floodgate+sentinel://host:port,host:port/service` (with TLS `floodgates+`), each with
+`async+` before it for `limits.aio`. Options go to redis-py (`socket_timeout` is 1 s where it is not said),
 `key_prefix` stands before each key (LIMITS:).
 
 Every decision is one atomic command. `moving-window` and `sliding-window-counter`
-are both exact here, `fixed-window` counts as INCR does. A key that an operator has
+are both exact here, `fixed-window` counts as INCR does. The reset of a `moving-window` is when
+the next unit is free. That of a `sliding-window-counter`, of which the host lets no reset be
+longer than the period, may be a fiftieth of the period early, above 64 units. A key that an operator has
 blocked (RL.BLOCK) is denied by all. RL.QUOTA, RL.ACQUIRE and RL.HELP are used;
 RL.RESET by `clear`, RL.CLEAR by `reset`.
 """
 
 import time
 from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
 
 import redis
 import redis.asyncio
@@ -34,6 +35,7 @@ from limits.errors import ConfigurationError
 from limits.storage import base
 
 from .decision import Decision, LimitStatus, pairs
+from .places import Several, redis_url, several
 from .words import Words
 
 # redis-py types few of these.
@@ -90,14 +92,19 @@ class _Rows:
         """In seconds since the epoch, by this machine's clock."""
         return time.time() + max((row.reset_after_ms for row in self.limits), default=0) / 1000
 
-    def next_unit_in(self, expiry: int) -> float:
-        """Seconds, within the period: the rows are for one unit more than there is."""
-        seconds = max((row.retry_after_ms for row in self.limits), default=0) / 1000
-        return min(seconds, expiry - 0.001)
+    def next_unit_in(self) -> float:
+        """Seconds: the rows are for one unit more than there is."""
+        return max((row.retry_after_ms for row in self.limits), default=0) / 1000
 
 
 def _more_than_remains(rows: _Rows) -> int:
     return min((row.remaining for row in rows.limits), default=0) + 1
+
+
+def _counted_exactly(rows: _Rows, later: _Rows, expiry: int) -> tuple[int, float, int, float]:
+    """There is no window before this one. The host takes the time modulo the period, so that of
+    what is longer, by at most a fiftieth, it would tell the excess."""
+    return 0, 0.0, rows.used(), min(later.next_unit_in(), expiry - 0.001)
 
 
 class _Commands:
@@ -141,7 +148,7 @@ class FloodgateStorage(_Commands, base.Storage, base.MovingWindowSupport, base.S
 
     @staticmethod
     def connect(uri: str, **options: Any) -> Any:
-        return redis.Redis.from_url(_redis_url(uri), **_resp2(_soon(redis.retry.Retry, options)))
+        return redis.Redis.from_url(redis_url(uri), **_resp2(_soon(redis.retry.Retry, options)))
 
     @property
     def base_exceptions(self) -> type[Exception] | tuple[type[Exception], ...]:
@@ -186,7 +193,7 @@ class FloodgateStorage(_Commands, base.Storage, base.MovingWindowSupport, base.S
         if not rows.used():
             return time.time(), 0
         later = self._rows(*looks, "COST", _more_than_remains(rows))
-        return time.time() + later.next_unit_in(expiry) - expiry, rows.used()
+        return time.time() + later.next_unit_in() - expiry, rows.used()
 
     def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         return self.acquire_entry(key, limit, expiry, amount)
@@ -196,8 +203,7 @@ class FloodgateStorage(_Commands, base.Storage, base.MovingWindowSupport, base.S
         if not rows.used():
             return 0, 0.0, 0, 0.0
         later = self._rows("RL.QUOTA", self.key(key), "COST", _more_than_remains(rows))
-        # There is no window before this one: what is counted is exact.
-        return 0, 0.0, rows.used(), later.next_unit_in(expiry)
+        return _counted_exactly(rows, later, expiry)
 
     def clear_sliding_window(self, key: str, expiry: int) -> None:
         self.clear(key)
@@ -223,13 +229,13 @@ class FloodgateStorage(_Commands, base.Storage, base.MovingWindowSupport, base.S
 class FloodgateClusterStorage(FloodgateStorage):
     """`floodgate+cluster://host:port,host:port`."""
 
-    STORAGE_SCHEME = ["floodgate+cluster"]
+    STORAGE_SCHEME = ["floodgate+cluster", "floodgates+cluster"]
 
     @staticmethod
     def connect(uri: str, **options: Any) -> Any:
-        hosts, _, auth = _locations(uri)
-        nodes = [_cluster.ClusterNode(host, port) for host, port in hosts]
-        return _cluster.RedisCluster(startup_nodes=nodes, **auth, **_resp2(options))
+        place = _several(uri)
+        nodes = [_cluster.ClusterNode(host, port) for host, port in place.hosts]
+        return _cluster.RedisCluster(startup_nodes=nodes, **_resp2({**options, **place.options}))
 
     def _nodes(self) -> list[Any]:
         return [self.client.get_redis_connection(node) for node in self.client.get_primaries()]
@@ -238,7 +244,7 @@ class FloodgateClusterStorage(FloodgateStorage):
 class FloodgateSentinelStorage(FloodgateStorage):
     """`floodgate+sentinel://host:port,host:port/service`."""
 
-    STORAGE_SCHEME = ["floodgate+sentinel"]
+    STORAGE_SCHEME = ["floodgate+sentinel", "floodgates+sentinel"]
 
     @staticmethod
     def connect(uri: str, **options: Any) -> Any:
@@ -261,7 +267,7 @@ class AsyncFloodgateStorage(
 
     @staticmethod
     def connect(uri: str, **options: Any) -> Any:
-        return redis.asyncio.Redis.from_url(_redis_url(uri), **_resp2(_soon(redis.asyncio.retry.Retry, options)))
+        return redis.asyncio.Redis.from_url(redis_url(uri), **_resp2(_soon(redis.asyncio.retry.Retry, options)))
 
     @property
     def base_exceptions(self) -> type[Exception] | tuple[type[Exception], ...]:
@@ -306,7 +312,7 @@ class AsyncFloodgateStorage(
         if not rows.used():
             return time.time(), 0
         later = await self._rows(*looks, "COST", _more_than_remains(rows))
-        return time.time() + later.next_unit_in(expiry) - expiry, rows.used()
+        return time.time() + later.next_unit_in() - expiry, rows.used()
 
     async def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         return bool(await self.acquire_entry(key, limit, expiry, amount))
@@ -316,8 +322,7 @@ class AsyncFloodgateStorage(
         if not rows.used():
             return 0, 0.0, 0, 0.0
         later = await self._rows("RL.QUOTA", self.key(key), "COST", _more_than_remains(rows))
-        # There is no window before this one: what is counted is exact.
-        return 0, 0.0, rows.used(), later.next_unit_in(expiry)
+        return _counted_exactly(rows, later, expiry)
 
     async def clear_sliding_window(self, key: str, expiry: int) -> None:
         await self.clear(key)
@@ -345,13 +350,13 @@ class AsyncFloodgateStorage(
 class AsyncFloodgateClusterStorage(AsyncFloodgateStorage):
     """`async+floodgate+cluster://host:port,host:port`."""
 
-    STORAGE_SCHEME = ["async+floodgate+cluster"]
+    STORAGE_SCHEME = ["async+floodgate+cluster", "async+floodgates+cluster"]
 
     @staticmethod
     def connect(uri: str, **options: Any) -> Any:
-        hosts, _, auth = _locations(uri)
-        nodes = [_async_cluster.ClusterNode(host, port) for host, port in hosts]
-        return _async_cluster.RedisCluster(startup_nodes=nodes, **auth, **_resp2(options))
+        place = _several(uri)
+        nodes = [_async_cluster.ClusterNode(host, port) for host, port in place.hosts]
+        return _async_cluster.RedisCluster(startup_nodes=nodes, **_resp2({**options, **place.options}))
 
     async def _nodes(self) -> list[Any]:
         await self.client.initialize()
@@ -361,7 +366,7 @@ class AsyncFloodgateClusterStorage(AsyncFloodgateStorage):
 class AsyncFloodgateSentinelStorage(AsyncFloodgateStorage):
     """`async+floodgate+sentinel://host:port,host:port/service`."""
 
-    STORAGE_SCHEME = ["async+floodgate+sentinel"]
+    STORAGE_SCHEME = ["async+floodgate+sentinel", "async+floodgates+sentinel"]
 
     @staticmethod
     def connect(uri: str, **options: Any) -> Any:
@@ -375,20 +380,14 @@ def _soon(retry: Any, options: dict[str, Any]) -> dict[str, Any]:
     return {"retry": once, "socket_timeout": 1.0, "socket_connect_timeout": 1.0, **options}
 
 
-def _redis_url(uri: str) -> str:
-    parts = urlsplit(uri)
-    scheme = {"floodgate": "redis", "floodgates": "rediss", "floodgate+unix": "unix"}[parts.scheme]
-    return urlunsplit(parts._replace(scheme=scheme))
-
-
 def _master(module: Any, uri: str, options: dict[str, Any]) -> Any:
     """The master of a service, wherever it is."""
-    hosts, path, auth = _locations(uri)
-    service = options.pop("service_name", None) or path
+    place = _several(uri)
+    service = options.pop("service_name", None) or place.path
     if not service:
         raise ConfigurationError("the URI names no service: write floodgate+sentinel://host:port/service")
-    sentinel_options = {**auth, **options.pop("sentinel_kwargs", {})}
-    sentinels = module.Sentinel(hosts, sentinel_kwargs=sentinel_options, **auth, **_resp2(options))
+    sentinel_options = {**place.sentinel, **options.pop("sentinel_kwargs", {})}
+    sentinels = module.Sentinel(place.hosts, sentinel_kwargs=sentinel_options, **_resp2({**options, **place.options}))
     return sentinels.master_for(service)
 
 
@@ -396,17 +395,11 @@ def _resp2(options: dict[str, Any]) -> dict[str, Any]:
     return {"decode_responses": True, **options, "protocol": 2}
 
 
-def _locations(uri: str) -> tuple[list[tuple[str, int]], str, dict[str, str]]:
-    """Of `scheme://user:password@host:port,host:port/path`: hosts, path, who signs in."""
-    parts = urlsplit(uri)
-    hosts = []
-    for location in parts.netloc.rpartition("@")[2].split(","):
-        host, _, port = location.strip().rpartition(":")
-        if not host or not port.isdigit():
-            raise ConfigurationError(f"'{location}' is no host:port: write {parts.scheme}://host:port,host:port")
-        hosts.append((host.strip("[]"), int(port)))
-    auth = {"username": parts.username, "password": parts.password}
-    return hosts, parts.path.strip("/"), {name: unquote(value) for name, value in auth.items() if value}
+def _several(uri: str) -> Several:
+    try:
+        return several(uri)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
 
 
 __all__ = [

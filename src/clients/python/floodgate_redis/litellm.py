@@ -67,6 +67,9 @@ class TokensDenied(Denied):
         super().__init__(decision)
         self.scope = scope
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.decision, self.scope), self.__dict__
+
     def __str__(self) -> str:
         return f"too many tokens ({self.scope or 'Redis is away'}): {super().__str__()}"
 
@@ -198,8 +201,9 @@ class TokenLimits(CustomLogger):  # type: ignore[misc]
         keys = self._open.pop(id, None) if id else None
         if id is None or keys is None:
             return
-        command = words.settled("RL.RELEASE", id, keys) if cost == 0 else words.settled("RL.COMMIT", id, keys, cost)
-        if not await self.limiter.server.finish(*command):
+        release = words.settled("RL.RELEASE", id, keys)
+        command = release if cost == 0 else words.settled("RL.COMMIT", id, keys, cost)
+        if not await self.limiter.server.finish(*command, instead=release):
             self._untold.append(command)
 
     async def _tell(self) -> None:

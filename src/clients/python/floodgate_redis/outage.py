@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import random
 import re
 import threading
@@ -31,8 +32,10 @@ OUTAGE = (
     exceptions.ClusterDownError,
     exceptions.TryAgainError,
 )
+LATE = (TimeoutError, asyncio.TimeoutError, exceptions.TimeoutError)
 # What redis-py has no class for.
 CANNOT = re.compile(r"(BUSY|CLUSTERDOWN|LOADING|MASTERDOWN|MISCONF|NOREPLICAS|OOM|READONLY|TRYAGAIN|UNBLOCKED)\b")
+REDIRECTION = re.compile(r"(MOVED|ASK) (\d+ \S*:\d+)")
 NO_MODULE = re.compile(r"unknown command\W+(RL\.(ACQUIRE|HELP|RESERVE)|CB\.ACQUIRE)\b", re.IGNORECASE)
 
 
@@ -47,59 +50,102 @@ def misconfiguration(error: Exception) -> str | None:
 
 def is_outage(error: Exception) -> bool:
     """Whether fallbacks are to hold; otherwise it is the caller's own error."""
-    # In a transaction redis-py puts words of its own before those of Redis.
-    said = str(error).rpartition("caused error: ")[2].lstrip("('\"")
-    return isinstance(error, OUTAGE) or (isinstance(error, exceptions.ResponseError) and bool(CANNOT.match(said)))
+    return isinstance(error, OUTAGE) or (isinstance(error, exceptions.ResponseError) and bool(CANNOT.match(_said(error))))
+
+
+def redirection(error: exceptions.ResponseError) -> exceptions.AskError | None:
+    """Where a node of a cluster sends to. Before its version 6 redis-py has no class for it,
+    unless its own cluster client is used."""
+    if isinstance(error, exceptions.AskError):
+        return error
+    found = REDIRECTION.match(_said(error))
+    if found is None:
+        return None
+    return exceptions.MovedError(found[2]) if found[1] == "MOVED" else exceptions.AskError(found[2])
+
+
+def _said(error: Exception) -> str:
+    """By Redis: in a transaction redis-py puts words of its own before."""
+    return str(error).rpartition("caused error: ")[2].lstrip("('\"")
 
 
 class Health:
     """After a failure Redis is not asked for `rest` seconds, and then by one
     request for all: an outage costs one request its timeout, not each of them.
-    That it is lost, and that it is found again, is logged once each."""
+    That it is lost, and that it is found again, is logged once each.
 
-    def __init__(self, rest: float):
+    An answer that is late, while others came meanwhile, is no outage: only its own
+    request falls back. The nodes of a cluster share `worked`, which says that Redis
+    has answered once."""
+
+    def __init__(self, rest: float, name: str = "Redis", worked: threading.Event | None = None):
         self.rest = rest
+        self.name = name
         self._lock = threading.Lock()
         self._asleep_until: float | None = None
-        self._has_answered = False
+        self._worked = worked or threading.Event()
+        self._answered_at = -math.inf
         self._lost = False
 
-    def turn(self) -> None:
-        """Before it is asked. Raises Away while it rests."""
+    def look(self) -> None:
+        """Raises Away while it rests."""
+        until = self._asleep_until
+        if until is not None and time.monotonic() < until:
+            raise Away(f"{self.name} was away a moment ago, and is not asked yet")
+
+    def turn(self) -> float:
+        """Before it is asked: raises Away while it rests. The time."""
         with self._lock:
+            now = time.monotonic()
             if self._asleep_until is not None:
-                if time.monotonic() < self._asleep_until:
-                    raise Away("Redis was away a moment ago, and is not asked yet")
+                self.look()
                 self._sleep()  # the others: this one asks for them
+            return now
 
     def answered(self) -> None:
         """It answers, if only that it refuses this command."""
         with self._lock:
             self._asleep_until = None
-            self._has_answered = True
+            self._answered_at = time.monotonic()
             found, self._lost = self._lost, False
+        self._worked.set()
         if found:
-            log.warning("Redis is back")
+            log.warning("%s is back", self.name)
 
-    def failed(self, error: Exception) -> Exception:
-        """What to raise for an error: the error itself where it is the caller's."""
+    def failed(self, error: Exception, since: float) -> Exception:
+        """What to raise for an error of a request that was made at that time: the error
+        itself where it is the caller's."""
         wrong = misconfiguration(error)
-        if wrong and not self._has_answered:
+        if wrong and not self._worked.is_set():
             return Misconfigured(wrong)
         if not wrong and not is_outage(error):
-            self.answered()  # it refuses: malformed limits, a wrong type, missing rights
+            if isinstance(error, exceptions.ResponseError):
+                self.answered()  # it refuses: malformed limits, a wrong type, missing rights
+            else:
+                self._not_asked()  # words that cannot be sent
             return error
-        with self._lock:
-            was_lost, self._lost = self._lost, True
-            self._sleep()
-        if not was_lost:
-            log.warning("Redis is away, the fallback decides: %s", wrong or str(error) or type(error).__name__)
+        if isinstance(error, exceptions.TryAgainError) or _said(error).startswith("TRYAGAIN"):
+            self.answered()  # the slot of this request is on its way to another node
+        elif not (isinstance(error, LATE) and self._answered_at > since):
+            self._rest(wrong or str(error) or type(error).__name__)
         return Away(str(error))
 
     def awake(self) -> None:
         """It answered late, what it was asked long ago: it can be asked."""
         with self._lock:
             self._asleep_until = None
+
+    def _not_asked(self) -> None:
+        with self._lock:
+            if self._asleep_until is not None:
+                self._asleep_until = time.monotonic()  # the next request asks for all
+
+    def _rest(self, why: str) -> None:
+        with self._lock:
+            was_lost, self._lost = self._lost, True
+            self._sleep()
+        if not was_lost:
+            log.warning("%s is away, the fallback decides: %s", self.name, why)
 
     def _sleep(self) -> None:
         # Not all processes at the same moment.

@@ -18,9 +18,10 @@ def reserve(
 ) -> Iterator[Spending]:
     """Reserves the estimate on every key, or raises Denied. Keeps it for as long as the
     work takes, then commits what was spent, also by work that failed half way. Work that
-    fails before it spent anything releases the reservation. When a process dies, its
-    places are free after `ttl` seconds. With `wait`, and one key, it stands in line for so
-    many seconds; Redis refuses a wait that is longer than its `wait-max` (30 s)."""
+    fails before it spent anything releases the reservation, and so does a commit that the
+    server refuses. When a process dies, its places are free after `ttl` seconds. With
+    `wait`, and one key, it stands in line for so many seconds; Redis refuses a wait that is
+    longer than its `wait-max` (30 s)."""
     server, keys = limiter.server, list(limits)
     spending = Spending()
     id = uuid.uuid4().hex  # chosen here, so that asking twice reserves once
@@ -57,4 +58,4 @@ def reserve(
         if failed and spending.units is None:
             server.finish(*release)
         else:
-            server.finish(*words.settled("RL.COMMIT", id, keys, spending.units))
+            server.finish(*words.settled("RL.COMMIT", id, keys, spending.units), instead=release)

@@ -11,6 +11,15 @@ from typing import Any
 Words = tuple[str | int, ...]
 
 
+FIRST_KEY = {"RL.RESERVE": 2, "RL.BATCH": 3, "RL.COMMIT": 3, "RL.RELEASE": 3, "RL.RENEW": 5}
+"""Which word of a command is its first key; of the others it is the one after the name."""
+
+
+def key_of(command: Words) -> object:
+    """The first key of a command, by which a cluster is asked; none where there is none."""
+    return next(iter(command[FIRST_KEY.get(str(command[0]), 1) :]), None)
+
+
 def ms(seconds: float) -> str:
     """A duration, with its unit."""
     return f"{max(1, round(seconds * 1000))}ms"

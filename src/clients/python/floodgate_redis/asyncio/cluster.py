@@ -1,0 +1,155 @@
+"""The servers behind a URL: one, or the nodes of a cluster."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, NoReturn, Protocol
+
+from redis import exceptions
+from redis.asyncio import Redis, Sentinel
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from .. import places, slots
+from ..outage import Away, Health, Misconfigured
+from ..places import Address
+from .node import Node
+from .patience import connected
+
+
+class Nodes(Protocol):
+    """Which server has a key."""
+
+    async def of(self, key: object) -> Node:
+        """The server that has the key; any where there is none."""
+
+    async def all(self) -> list[Node]:
+        """All that have keys."""
+
+    def by_slot(self, keys: Sequence[str]) -> list[list[str]]:
+        """Keys that one command may name."""
+
+    def redirected(self, error: exceptions.AskError, node: Node) -> Node:
+        """Where the node sends to."""
+
+    def lost(self, node: Node) -> None:
+        """It did not answer."""
+
+    async def close(self) -> None:
+        """Ends the connections."""
+
+
+class Single:
+    """One server, and the Sentinels that name it."""
+
+    def __init__(self, node: Node, sentinels: Sequence[Any] = ()):
+        self._node = node
+        self._sentinels = sentinels
+
+    async def of(self, key: object) -> Node:
+        return self._node
+
+    async def all(self) -> list[Node]:
+        return [self._node]
+
+    def by_slot(self, keys: Sequence[str]) -> list[list[str]]:
+        return [list(keys)]
+
+    def redirected(self, error: exceptions.AskError, node: Node) -> NoReturn:
+        raise Misconfigured(slots.NOT_SINGLE) from error
+
+    def lost(self, node: Node) -> None:
+        pass
+
+    async def close(self) -> None:
+        await self._node.close()
+        for sentinel in self._sentinels:
+            await sentinel.aclose()
+
+
+class Cluster:
+    """The nodes of a cluster, each with a health of its own. CLUSTER SLOTS says which has which
+    keys: at the start, and after one was lost; in between MOVED does."""
+
+    def __init__(self, hosts: Sequence[Address], made: Callable[[Address], Node]):
+        self._made = made
+        self._slots = slots.Slots(hosts)
+        self._nodes: dict[Address, Node] = {}
+        self._looking = asyncio.Lock()
+
+    async def of(self, key: object) -> Node:
+        await self._look()
+        return self._node(self._slots.owner(key))
+
+    async def all(self) -> list[Node]:
+        await self._look()
+        return [self._node(address) for address in self._slots.masters()]
+
+    def by_slot(self, keys: Sequence[str]) -> list[list[str]]:
+        return slots.by_slot(keys)
+
+    def redirected(self, error: exceptions.AskError, node: Node) -> Node:
+        return self._node(self._slots.redirected(error, node.address))
+
+    def lost(self, node: Node) -> None:
+        self._slots.lost(node.address)
+
+    async def close(self) -> None:
+        for node in self._nodes.values():
+            await node.close()
+
+    def _node(self, address: Address) -> Node:
+        if address not in self._nodes:
+            self._nodes[address] = self._made(address)
+        return self._nodes[address]
+
+    async def _look(self) -> None:
+        if not self._slots.are_stale:
+            return
+        async with self._looking:
+            for address in self._slots.known() if self._slots.are_stale else ():
+                try:
+                    self._slots.learn(await self._node(address).slots(), address)
+                    return
+                except Away:
+                    pass  # another may know
+                except exceptions.ResponseError as error:
+                    raise slots.no_cluster(error) from error
+            if self._slots.are_stale:
+                raise Away("no node of the cluster answers")
+
+
+def nodes(url: str, patience: float, rest: float, keep: Callable[[Coroutine[Any, Any, Any]], object]) -> Nodes:
+    """Of the URL; nothing is connected yet."""
+    # A second attempt where a connection was lost, at once; none after a timeout. Should
+    # both arrive, the limit has counted too much, never too little.
+    retry = Retry(NoBackoff(), 1, (exceptions.ConnectionError,))
+    options: dict[str, Any] = {
+        "protocol": 2,  # the default differs between versions of redis-py
+        "decode_responses": True,
+        "socket_connect_timeout": None,  # patience is counted here
+        "socket_timeout": None,
+        "redis_connect_func": connected,
+        "retry": retry,
+    }
+    kind = places.kind(url)
+    if not kind:
+        connect: Any = partial(Redis.from_url, places.redis_url(url), **options)
+        return Single(Node(connect, patience, Health(rest), keep))
+    place = places.several(url)
+    options |= place.options
+    if kind == "sentinel":
+        # So that all are asked within the patience.
+        soon = patience / (len(place.hosts) + 1)
+        of_sentinel = {"retry": retry, "socket_timeout": soon, "socket_connect_timeout": soon, **place.sentinel}
+        sentinel: Any = Sentinel(place.hosts, sentinel_kwargs=of_sentinel)  # type: ignore[no-untyped-call]
+        connect = partial(sentinel.master_for, place.service(), **options)
+        return Single(Node(connect, patience, Health(rest), keep), sentinel.sentinels)
+    worked = threading.Event()
+
+    def made(address: Address) -> Node:
+        connect: Any = partial(Redis, host=address[0], port=address[1], **options)
+        return Node(connect, patience, Health(rest, f"Redis at {address[0]}:{address[1]}", worked), keep, address)
+
+    return Cluster(place.hosts, made)

@@ -1,0 +1,66 @@
+"""Where Redis is, by its URL."""
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+
+from redis import connection
+
+_connection: Any = connection  # redis-py does not type it
+
+Address = tuple[str, int]
+
+SINGLE = {"floodgate": "redis", "floodgates": "rediss", "floodgate+unix": "unix"}
+"""Schemes of one server, and redis-py's names of them."""
+
+SENTINEL = "sentinel_"
+"""Before the options of a URL that are for Sentinels."""
+
+
+@dataclass(frozen=True)
+class Several:
+    """What a URL of several servers says. `options` and `sentinel` are redis-py's: of the servers,
+    and of Sentinels."""
+
+    hosts: list[Address]
+    path: str
+    options: dict[str, Any]
+    sentinel: dict[str, Any]
+
+    def service(self) -> str:
+        """What Sentinels are asked for."""
+        if not self.path:
+            raise ValueError("the URL names no service: write floodgate+sentinel://host:port/service")
+        return self.path
+
+
+def kind(url: str) -> str:
+    """`cluster` or `sentinel`; empty where it is one server."""
+    _, _, after = urlsplit(url).scheme.partition("+")
+    return after if after in ("cluster", "sentinel") else ""
+
+
+def redis_url(url: str) -> str:
+    """Of one server, as redis-py writes it."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(scheme=SINGLE.get(parts.scheme, parts.scheme)))
+
+
+def several(url: str) -> Several:
+    """Reads `scheme://user:password@host:port,host:port/service?option=value`."""
+    parts = urlsplit(url)
+    hosts = []
+    for location in parts.netloc.rpartition("@")[2].split(","):
+        host, _, port = location.strip().rpartition(":")
+        if not host or not port.isdigit():
+            raise ValueError(f"'{location}' is no host:port: write {parts.scheme}://host:port,host:port")
+        hosts.append((host.strip("[]"), int(port)))
+    auth = {"username": parts.username, "password": parts.password}
+    said = parse_qsl(parts.query, keep_blank_values=True)
+    query = urlencode([pair for pair in said if not pair[0].startswith(SENTINEL)])
+    options: dict[str, Any] = {name: unquote(value) for name, value in auth.items() if value}
+    options |= _connection.parse_url(f"redis://?{query}")
+    options |= {"ssl": True} if parts.scheme.startswith("floodgates+") else {}
+    shared = {name: value for name, value in options.items() if name in auth or name.startswith("ssl")}
+    own = {name.removeprefix(SENTINEL): value or None for name, value in said if name.startswith(SENTINEL)}
+    return Several(hosts, parts.path.strip("/"), options, shared | own)
