@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { checkMs, checkWait, checkWhole } from './checks.js'
 import { adapterOf, type Adapter, type Command, type LentConnection, type RedisClient } from './client.js'
 import { integer } from './reply.js'
 
@@ -85,11 +86,15 @@ export class Server {
   #isClosed = false
 
   constructor(client: RedisClient, options: ServerOptions = {}) {
+    const { timeoutMs = 250, restMs = 1000, maxWaiters = 64, logger = console } = options
+    checkMs('timeoutMs', timeoutMs, 1)
+    checkMs('restMs', restMs)
+    checkWhole('maxWaiters', maxWaiters, 0, Infinity)
     this.#adapter = adapterOf(client)
-    this.timeoutMs = options.timeoutMs ?? 250
-    this.restMs = options.restMs ?? 1000
-    this.#freeWaiters = options.maxWaiters ?? 64
-    this.#logger = options.logger === undefined ? console : options.logger
+    this.timeoutMs = timeoutMs
+    this.restMs = restMs
+    this.#freeWaiters = maxWaiters
+    this.#logger = logger
   }
 
   /** The server of a client, the same for all who use that client: they find out together that it is away. */
@@ -152,6 +157,7 @@ export class Server {
    */
   async wait(command: Command, waitMs: number, question: Question = {}): Promise<unknown> {
     const { signal } = question
+    checkWait(waitMs)
     if (!this.#adapter.lend) {
       throw new TypeError(
         'waiting needs a connection of its own: pass a client of ioredis, or createClient of redis',
