@@ -204,12 +204,15 @@ export class Lease {
     const ttl = `${Math.ceil(this.#intervalMs + 4 * server.timeoutMs)}ms`
     const late = () => void server.finish(['RL.RELEASE', id, 1, this.key], this.key)
     this.counters.taken += 1
-    let reply
+    let taken, decision
     try {
-      reply = await server.ask(
+      const reply = await server.ask(
         ['RL.RESERVE', 1, this.key, this.limits, 'COST', wanted, 'TTL', ttl, 'ID', id, 'PARTIAL'],
         { key: this.key, late },
       )
+      const [held, sixes] = list(reply)
+      taken = held
+      decision = decisionOf(list(sixes)[0])
     } catch (error) {
       this.#restsUntil = this.#now() + Math.max(this.#intervalMs, server.restMs)
       if (error instanceof Away || this.#isWarned) return
@@ -218,8 +221,6 @@ export class Lease {
       server.warn(`floodgate: nothing is leased of '${this.key}', each request is asked for: ${reason}`)
       return
     }
-    const [taken, sixes] = list(reply)
-    const decision = decisionOf(list(sixes)[0])
     this.#remaining = decision.remaining
     if (taken === null || taken === undefined) {
       this.#restsUntil = this.#now() + this.#intervalMs

@@ -87,8 +87,12 @@ export async function reserve<T>(
     return result
   } finally {
     clearInterval(renewing)
-    if (spending.units !== undefined) await settle('RL.COMMIT', 'COST', spending.units)
-    else await settle(failed ? 'RL.RELEASE' : 'RL.COMMIT')
+    if (spending.units === undefined && failed) await settle('RL.RELEASE')
+    else {
+      const spent = spending.units === undefined ? [] : ['COST', spending.units]
+      // What is not charged shall not stay held.
+      if (await settle('RL.COMMIT', ...spent)) await settle('RL.RELEASE')
+    }
   }
 }
 

@@ -174,15 +174,18 @@ export class Server {
   }
 
   /**
-   * Reports the result of the work. It never rejects, because the work counts more than the
-   * report. What could not be reported ends with its lease or its TTL.
+   * Reports the result of the work, and says whether the server refuses the report. It never
+   * rejects, because the work counts more than the report. What could not be reported ends with
+   * its lease or its TTL.
    */
-  async finish(command: Command, key: string): Promise<unknown> {
+  async finish(command: Command, key: string): Promise<boolean> {
     try {
-      return await this.ask(command, { key })
+      await this.ask(command, { key })
+      return false
     } catch (error) {
-      if (!(error instanceof Away)) this.#logger?.warn(`floodgate: ${command[0]} failed: ${messageOf(error)}`)
-      return undefined
+      if (error instanceof Away) return false
+      this.warn(`floodgate: ${command[0]} failed: ${messageOf(error)}`)
+      return true
     }
   }
 
@@ -218,7 +221,7 @@ export class Server {
       }, this.timeoutMs)
       if (signal?.aborted) abort()
       else signal?.addEventListener('abort', abort)
-      answer.then(
+      const answered = answer.then(
         (value) => {
           if (isOver) {
             this.#asleepUntil = undefined // it answered, if late: it can be asked
@@ -233,6 +236,7 @@ export class Server {
           reject(error)
         },
       )
+      answered.catch((error: unknown) => this.warn(`floodgate: ${command[0]}: ${messageOf(error)}`))
     })
   }
 
