@@ -83,7 +83,7 @@ export function adapterOf(client: RedisClient): Adapter {
       ordered: false,
       walks: false,
       send: (command, key, abortSignal) =>
-        cluster.sendCommand(key as string, false, words(command), { abortSignal }),
+        cluster.sendCommand(key as string, false, words(command), sending(abortSignal)),
     }
   }
   if ('getSentinelNode' in client) {
@@ -91,10 +91,16 @@ export function adapterOf(client: RedisClient): Adapter {
     return {
       ordered: false,
       walks: true,
-      send: (command, _key, abortSignal) => sentinel.sendCommand(false, words(command), { abortSignal }),
+      send: (command, _key, abortSignal) => sentinel.sendCommand(false, words(command), sending(abortSignal)),
     }
   }
   return nodeRedis(client as NodeRedisClient)
+}
+
+/** Without the client's own limit on the time of an answer, 5 s unless told. */
+function sending(abortSignal: AbortSignal): Sending {
+  const options = { abortSignal, timeout: undefined }
+  return options
 }
 
 function ioredis(client: IoredisClient): Adapter {
@@ -165,7 +171,7 @@ function nodeRedis(client: NodeRedisClient): Adapter {
   return {
     ordered: true,
     walks: true,
-    send: (command, _key, abortSignal) => client.sendCommand(words(command), { abortSignal }),
+    send: (command, _key, abortSignal) => client.sendCommand(words(command), sending(abortSignal)),
     async lend() {
       const { socket } = (client as { options?: { socket?: object } }).options ?? {}
       const own = duplicate.call(client, {

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { checkMs, checkWait, checkWhole } from './checks.js'
 import { adapterOf, type Adapter, type Command, type LentConnection, type RedisClient } from './client.js'
+import { patience } from './patience.js'
 import { integer } from './reply.js'
 
 /** Redis cannot decide: it does not answer, or answers that it cannot write. */
@@ -80,6 +81,7 @@ export class Server {
   readonly #logger: Logger | null
   readonly #idle: LentConnection[] = []
   readonly #answered = new Set<string>()
+  #answers = 0
   #freeWaiters: number
   #asleepUntil: number | undefined
   #isLost = false
@@ -197,12 +199,18 @@ export class Server {
 
   #send(command: Command, { key, late, signal }: Question): Promise<unknown> {
     const over = new AbortController()
+    let heard = this.#answers
+    const hears = () => {
+      const before = heard
+      heard = this.#answers
+      return heard > before
+    }
     const answer = this.#adapter.send(command, key, over.signal)
     return new Promise((resolve, reject) => {
       let isOver = false
       const end = () => {
         isOver = true
-        clearTimeout(timer)
+        stop()
         signal?.removeEventListener('abort', abort)
       }
       const abort = () => {
@@ -210,19 +218,17 @@ export class Server {
         over.abort()
         reject(aborted(signal!))
       }
-      const timer = setTimeout(() => {
-        // Where the process itself was slow, the answer may lie here already: read first.
-        setImmediate(() => {
-          if (isOver) return
-          end()
-          over.abort()
-          reject(new Error(`no answer within ${this.timeoutMs} ms`))
-        })
-      }, this.timeoutMs)
+      const giveUp = () => {
+        end()
+        over.abort()
+        reject(new Error(`no answer within ${this.timeoutMs} ms`))
+      }
+      const stop = patience(this.timeoutMs, giveUp, hears)
       if (signal?.aborted) abort()
       else signal?.addEventListener('abort', abort)
       const answered = answer.then(
         (value) => {
+          this.#answers += 1
           if (isOver) {
             this.#asleepUntil = undefined // it answered, if late: it can be asked
             return late?.(value)
@@ -231,6 +237,7 @@ export class Server {
           resolve(value)
         },
         (error: unknown) => {
+          if (isReply(error)) this.#answers += 1
           if (isOver) return
           end()
           reject(error)
@@ -249,7 +256,8 @@ export class Server {
       own?.close()
     }
     signal?.addEventListener('abort', leave)
-    const slow = setTimeout(leave, waitMs + this.timeoutMs)
+    const longestMs = waitMs + this.timeoutMs
+    const stop = patience(longestMs, leave, undefined, this.timeoutMs)
     try {
       own = this.#popped() ?? (await this.#opened(this.#adapter.lend!()))
       if (isOver) throw new Error(`no connection within ${waitMs + this.timeoutMs} ms`)
@@ -263,7 +271,7 @@ export class Server {
       if (isSent && undo && !isReply(error)) void this.#giveBack(undo, key)
       throw error
     } finally {
-      clearTimeout(slow)
+      stop()
       signal?.removeEventListener('abort', leave)
     }
   }
@@ -297,18 +305,18 @@ export class Server {
   #opened(opening: Promise<LentConnection>): Promise<LentConnection> {
     return new Promise((resolve, reject) => {
       let isOver = false
-      const timer = setTimeout(() => {
+      const stop = patience(this.timeoutMs, () => {
         isOver = true
         reject(new Error(`no connection within ${this.timeoutMs} ms`))
-      }, this.timeoutMs)
+      })
       opening.then(
         (own) => {
-          clearTimeout(timer)
+          stop()
           if (isOver) own.close()
           else resolve(own)
         },
         (error: unknown) => {
-          clearTimeout(timer)
+          stop()
           reject(error)
         },
       )
