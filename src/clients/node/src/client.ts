@@ -1,6 +1,8 @@
 // The clients of others that can be passed in, and the one way in which this
 // package talks to them.
 
+import { Connections } from './connections.js'
+
 /** A command and its arguments. */
 export type Command = readonly [name: string, ...args: (string | number)[]]
 
@@ -22,7 +24,9 @@ export interface Sending {
 /** A client of node-redis: what `createClient` gives. */
 export interface NodeRedisClient {
   sendCommand(args: string[], options?: Sending): Promise<unknown>
+  readonly isOpen: boolean
   duplicate(...options: never[]): unknown
+  on(event: 'end', listener: () => void): unknown
   destroy(): void
 }
 
@@ -44,13 +48,6 @@ export type SendCommand = (args: string[], key: string | undefined) => Promise<u
 /** What can be passed as `client`. */
 export type RedisClient = IoredisClient | NodeRedisClient | NodeRedisCluster | NodeRedisSentinel | SendCommand
 
-/** A connection of its own for a command that waits. */
-export interface LentConnection {
-  readonly isOpen: boolean
-  send(command: Command): Promise<unknown>
-  close(): void
-}
-
 /** One of the clients above, asked in one way. */
 export interface Adapter {
   /** Whether the commands of one process arrive in the order in which they are sent. */
@@ -59,15 +56,22 @@ export interface Adapter {
   readonly walks: boolean
   /** Sends it. What is not on its way yet when `over` is aborted is not sent any more. */
   send(command: Command, key: string | undefined, over: AbortSignal): Promise<unknown>
-  /** Opens a connection of its own, with no limit on the time of an answer. */
-  lend?(): Promise<LentConnection>
+  /** Connections for commands that wait. */
+  readonly own?: Connections
 }
 
 const ignore = () => {}
 const words = (command: Command) => command.map(String)
+const known = new WeakMap<RedisClient, Adapter>()
 
 /** Finds out whose client it is. */
 export function adapterOf(client: RedisClient): Adapter {
+  let adapter = known.get(client)
+  if (!adapter) known.set(client, (adapter = newAdapterOf(client)))
+  return adapter
+}
+
+function newAdapterOf(client: RedisClient): Adapter {
   if (typeof client === 'function') {
     return { ordered: false, walks: false, send: (command, key) => client(words(command), key) }
   }
@@ -110,10 +114,28 @@ function ioredis(client: IoredisClient): Adapter {
     ? [[], { lazyConnect: true, clusterRetryStrategy: () => null, redisOptions: patient }]
     : [{ ...patient, lazyConnect: true, retryStrategy: () => null, maxRetriesPerRequest: 0 }]
   const duplicate = client.duplicate as (...overrides: unknown[]) => IoredisConnection
+  const open = async () => {
+    const own = duplicate.apply(client, overrides)
+    own.on('error', ignore)
+    await own.connect()
+    return {
+      get isOpen() {
+        return own.status === 'ready'
+      },
+      send: ([name, ...args]: Command) => own.call(name, args),
+      close: () => own.disconnect(),
+    }
+  }
+  const own = new Connections(
+    open,
+    () => client.status === 'end',
+    (close) => client.on('end', close),
+  )
   let connecting: Promise<void> | undefined
   return {
     ordered: !isCluster,
     walks: !isCluster,
+    own,
     async send([name, ...args], _key, over) {
       // ioredis would keep the command until it is connected. By then nobody waits for the answer.
       if (CONNECTING.has(client.status)) {
@@ -122,18 +144,6 @@ function ioredis(client: IoredisClient): Adapter {
         over.throwIfAborted()
       }
       return client.call(name, args)
-    },
-    async lend() {
-      const own = duplicate.apply(client, overrides)
-      own.on('error', ignore)
-      await own.connect()
-      return {
-        get isOpen() {
-          return own.status === 'ready'
-        },
-        send: ([name, ...args]) => own.call(name, args),
-        close: () => own.disconnect(),
-      }
     },
   }
 }
@@ -168,34 +178,39 @@ interface IoredisConnection extends IoredisClient {
 
 function nodeRedis(client: NodeRedisClient): Adapter {
   const duplicate = client.duplicate as (overrides: unknown) => NodeRedisConnection
+  const open = async () => {
+    const { socket } = (client as { options?: { socket?: object } }).options ?? {}
+    const own = duplicate.call(client, {
+      socket: { ...socket, reconnectStrategy: false, socketTimeout: undefined },
+      commandOptions: { timeout: undefined },
+    })
+    own.on('error', ignore)
+    await own.connect()
+    return {
+      get isOpen() {
+        return own.isReady
+      },
+      send: (command: Command) => own.sendCommand(words(command)),
+      close: () => {
+        if (own.isOpen) own.destroy()
+      },
+    }
+  }
+  const own = new Connections(
+    open,
+    () => !client.isOpen,
+    (close) => client.on('end', close),
+  )
   return {
     ordered: true,
     walks: true,
+    own,
     send: (command, _key, abortSignal) => client.sendCommand(words(command), sending(abortSignal)),
-    async lend() {
-      const { socket } = (client as { options?: { socket?: object } }).options ?? {}
-      const own = duplicate.call(client, {
-        socket: { ...socket, reconnectStrategy: false, socketTimeout: undefined },
-        commandOptions: { timeout: undefined },
-      })
-      own.on('error', ignore)
-      await own.connect()
-      return {
-        get isOpen() {
-          return own.isReady
-        },
-        send: (command) => own.sendCommand(words(command)),
-        close: () => {
-          if (own.isOpen) own.destroy()
-        },
-      }
-    },
   }
 }
 
 interface NodeRedisConnection extends NodeRedisClient {
-  readonly isOpen: boolean
   readonly isReady: boolean
-  on(event: 'error', listener: () => void): unknown
+  on(event: 'end' | 'error', listener: () => void): unknown
   connect(): Promise<unknown>
 }

@@ -79,7 +79,7 @@ export async function reserve<T>(
   const renewing = setInterval(
     () => void server.finish(['RL.RENEW', id, 'TTL', ttl, keys.length, ...keys], keys[0]!),
     Math.min(ttlMs / 3, MAX_MS),
-  )
+  ).unref()
   let failed = true
   try {
     const result = await work(spending)

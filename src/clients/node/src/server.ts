@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { checkMs, checkWait, checkWhole } from './checks.js'
-import { adapterOf, type Adapter, type Command, type LentConnection, type RedisClient } from './client.js'
+import { adapterOf, type Adapter, type Command, type RedisClient } from './client.js'
+import type { Connections, LentConnection } from './connections.js'
 import { patience } from './patience.js'
 import { integer } from './reply.js'
 
@@ -79,7 +80,6 @@ export class Server {
   readonly restMs: number
   readonly #adapter: Adapter
   readonly #logger: Logger | null
-  readonly #idle: LentConnection[] = []
   readonly #answered = new Set<string>()
   #answers = 0
   #freeWaiters: number
@@ -135,7 +135,7 @@ export class Server {
 
   /** Whether its client has a connection of its own for a command that waits. */
   get canWait(): boolean {
-    return this.#adapter.lend !== undefined
+    return this.#adapter.own !== undefined
   }
 
   /** Whether SCAN sees all keys: not on a cluster. */
@@ -159,8 +159,9 @@ export class Server {
    */
   async wait(command: Command, waitMs: number, question: Question = {}): Promise<unknown> {
     const { signal } = question
+    const { own } = this.#adapter
     checkWait(waitMs)
-    if (!this.#adapter.lend) {
+    if (!own) {
       throw new TypeError(
         'waiting needs a connection of its own: pass a client of ioredis, or createClient of redis',
       )
@@ -169,7 +170,7 @@ export class Server {
     signal?.throwIfAborted()
     this.#freeWaiters -= 1
     try {
-      return await this.#gate(command[0], question, () => this.#waitOnOwn(command, waitMs, question))
+      return await this.#gate(command[0], question, () => this.#waitOn(own, command, waitMs, question))
     } finally {
       this.#freeWaiters += 1
     }
@@ -191,10 +192,13 @@ export class Server {
     }
   }
 
-  /** Closes the connections on which requests waited; the client that was passed in stays open. */
+  /**
+   * Closes the connections on which requests waited; the client that was passed in stays open.
+   * They are closed without this when the client is closed.
+   */
   close(): void {
     this.#isClosed = true
-    for (const own of this.#idle.splice(0)) own.close()
+    this.#adapter.own?.close()
   }
 
   #send(command: Command, { key, late, signal }: Question): Promise<unknown> {
@@ -247,7 +251,12 @@ export class Server {
     })
   }
 
-  async #waitOnOwn(command: Command, waitMs: number, { key, undo, signal }: Question): Promise<unknown> {
+  async #waitOn(
+    connections: Connections,
+    command: Command,
+    waitMs: number,
+    { key, undo, signal }: Question,
+  ): Promise<unknown> {
     let own: LentConnection | undefined
     let isOver = false
     let isSent = false
@@ -259,12 +268,12 @@ export class Server {
     const longestMs = waitMs + this.timeoutMs
     const stop = patience(longestMs, leave, undefined, this.timeoutMs)
     try {
-      own = this.#popped() ?? (await this.#opened(this.#adapter.lend!()))
-      if (isOver) throw new Error(`no connection within ${waitMs + this.timeoutMs} ms`)
+      own = await this.#opened(connections.take())
+      if (isOver) throw new Error(`no connection within ${longestMs} ms`)
       isSent = true
       const answer = await own.send([...command, 'WAIT', `${Math.ceil(waitMs)}ms`])
       if (isOver || this.#isClosed) own.close()
-      else this.#idle.push(own)
+      else connections.keep(own)
       return answer
     } catch (error) {
       own?.close()
@@ -290,15 +299,6 @@ export class Server {
     } catch {
       // Its TTL settles it.
     }
-  }
-
-  /** A connection that is open and free; the server may have closed some meanwhile. */
-  #popped(): LentConnection | undefined {
-    for (let own = this.#idle.pop(); own; own = this.#idle.pop()) {
-      if (own.isOpen) return own
-      own.close()
-    }
-    return undefined
   }
 
   /** The connection, if it opens within the timeout; one that opens later is closed. */
