@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { checkMs, checkText, checkWhole } from './checks.js'
 import type { Command, RedisClient } from './client.js'
 import { FailOpen } from './fallback.js'
+import { literal } from './keys.js'
 import { Limiter } from './limiter.js'
 import { Memory } from './memory.js'
 import { integer, list, text } from './reply.js'
@@ -129,7 +130,8 @@ export class Cache {
       )
     const alone = this.#memory.clear(pattern)
     // Of a namespace no character stands for others. Places are of another type.
-    const match = `${this.namespace.replace(/[\\*?[\]^]/g, '\\$&')}:${pattern}`
+    const { prefix } = this.server
+    const match = `${literal(prefix + this.namespace)}:${pattern}`
     return this.#orAlone(
       async () => {
         let [cursor, cleared] = ['0', 0]
@@ -137,7 +139,7 @@ export class Cache {
           const step = await this.#ask('SCAN', cursor, 'MATCH', match, 'COUNT', 1000, 'TYPE', 'string')
           const [next, keys] = list(step)
           cursor = text(next)
-          const found = list(keys).map(text)
+          const found = list(keys).map((key) => text(key).slice(prefix.length))
           if (found.length) cleared += integer(await this.#ask('UNLINK', ...found))
         } while (cursor !== '0')
         return cleared

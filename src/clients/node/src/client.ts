@@ -2,6 +2,7 @@
 // package talks to them.
 
 import { Connections } from './connections.js'
+import { prefixed } from './keys.js'
 
 /** A command and its arguments. */
 export type Command = readonly [name: string, ...args: (string | number)[]]
@@ -9,6 +10,7 @@ export type Command = readonly [name: string, ...args: (string | number)[]]
 /** A client of ioredis: `Redis` or `Cluster`. */
 export interface IoredisClient {
   readonly status: string
+  readonly options?: { keyPrefix?: string | undefined }
   call(command: string, args: (string | number)[]): Promise<unknown>
   duplicate(...options: never[]): unknown
   disconnect(): void
@@ -54,6 +56,8 @@ export interface Adapter {
   readonly ordered: boolean
   /** Whether it talks to one server, which has all keys. */
   readonly walks: boolean
+  /** What stands before each key on the server. */
+  readonly prefix: string
   /** Sends it. What is not on its way yet when `over` is aborted is not sent any more. */
   send(command: Command, key: string | undefined, over: AbortSignal): Promise<unknown>
   /** Connections for commands that wait. */
@@ -73,7 +77,7 @@ export function adapterOf(client: RedisClient): Adapter {
 
 function newAdapterOf(client: RedisClient): Adapter {
   if (typeof client === 'function') {
-    return { ordered: false, walks: false, send: (command, key) => client(words(command), key) }
+    return { ordered: false, walks: false, prefix: '', send: (command, key) => client(words(command), key) }
   }
   if ('call' in client && typeof client.call === 'function') return ioredis(client)
   if (!('sendCommand' in client) || typeof client.sendCommand !== 'function') {
@@ -83,19 +87,27 @@ function newAdapterOf(client: RedisClient): Adapter {
   }
   if ('nodeClient' in client) {
     const cluster = client as NodeRedisCluster
+    const prefix = prefixOf(cluster)
     return {
       ordered: false,
       walks: false,
-      send: (command, key, abortSignal) =>
-        cluster.sendCommand(key as string, false, words(command), sending(abortSignal)),
+      prefix,
+      send: (command, key, abortSignal) => {
+        // None of a command that any master answers.
+        const first = (key === undefined ? undefined : prefix + key) as string
+        return cluster.sendCommand(first, false, words(prefixed(prefix, command, key)), sending(abortSignal))
+      },
     }
   }
   if ('getSentinelNode' in client) {
     const sentinel = client as NodeRedisSentinel
+    const prefix = prefixOf(sentinel)
     return {
       ordered: false,
       walks: true,
-      send: (command, _key, abortSignal) => sentinel.sendCommand(false, words(command), sending(abortSignal)),
+      prefix,
+      send: (command, key, abortSignal) =>
+        sentinel.sendCommand(false, words(prefixed(prefix, command, key)), sending(abortSignal)),
     }
   }
   return nodeRedis(client as NodeRedisClient)
@@ -107,6 +119,12 @@ function sending(abortSignal: AbortSignal): Sending {
   return options
 }
 
+/** Of a client of node-redis, which has one since 6. */
+const prefixOf = (client: object) => ('_keyPrefix' in client ? String(client._keyPrefix ?? '') : '')
+
+/** ioredis puts its prefix before the keys of all other commands itself. */
+const UNKNOWN_TO_IOREDIS = /^(RL|CB)\./
+
 function ioredis(client: IoredisClient): Adapter {
   const isCluster = 'isCluster' in client && client.isCluster === true
   const patient = { commandTimeout: undefined, socketTimeout: undefined }
@@ -114,6 +132,11 @@ function ioredis(client: IoredisClient): Adapter {
     ? [[], { lazyConnect: true, clusterRetryStrategy: () => null, redisOptions: patient }]
     : [{ ...patient, lazyConnect: true, retryStrategy: () => null, maxRetriesPerRequest: 0 }]
   const duplicate = client.duplicate as (...overrides: unknown[]) => IoredisConnection
+  const prefix = String(client.options?.keyPrefix ?? '')
+  const call = (by: IoredisClient, command: Command, key: string | undefined) => {
+    const [name, ...args] = UNKNOWN_TO_IOREDIS.test(command[0]) ? prefixed(prefix, command, key) : command
+    return by.call(name, args)
+  }
   const open = async () => {
     const own = duplicate.apply(client, overrides)
     own.on('error', ignore)
@@ -122,7 +145,7 @@ function ioredis(client: IoredisClient): Adapter {
       get isOpen() {
         return own.status === 'ready'
       },
-      send: ([name, ...args]: Command) => own.call(name, args),
+      send: (command: Command, key: string | undefined) => call(own, command, key),
       close: () => own.disconnect(),
     }
   }
@@ -135,15 +158,16 @@ function ioredis(client: IoredisClient): Adapter {
   return {
     ordered: !isCluster,
     walks: !isCluster,
+    prefix,
     own,
-    async send([name, ...args], _key, over) {
+    async send(command, key, over) {
       // ioredis would keep the command until it is connected. By then nobody waits for the answer.
       if (CONNECTING.has(client.status)) {
         connecting ??= isReady(client).finally(() => (connecting = undefined))
         await connecting
         over.throwIfAborted()
       }
-      return client.call(name, args)
+      return call(client, command, key)
     },
   }
 }
@@ -178,6 +202,8 @@ interface IoredisConnection extends IoredisClient {
 
 function nodeRedis(client: NodeRedisClient): Adapter {
   const duplicate = client.duplicate as (overrides: unknown) => NodeRedisConnection
+  const prefix = prefixOf(client)
+  const told = (command: Command, key: string | undefined) => words(prefixed(prefix, command, key))
   const open = async () => {
     const { socket } = (client as { options?: { socket?: object } }).options ?? {}
     const own = duplicate.call(client, {
@@ -190,7 +216,7 @@ function nodeRedis(client: NodeRedisClient): Adapter {
       get isOpen() {
         return own.isReady
       },
-      send: (command: Command) => own.sendCommand(words(command)),
+      send: (command: Command, key: string | undefined) => own.sendCommand(told(command, key)),
       close: () => {
         if (own.isOpen) own.destroy()
       },
@@ -204,8 +230,9 @@ function nodeRedis(client: NodeRedisClient): Adapter {
   return {
     ordered: true,
     walks: true,
+    prefix,
     own,
-    send: (command, _key, abortSignal) => client.sendCommand(words(command), sending(abortSignal)),
+    send: (command, key, abortSignal) => client.sendCommand(told(command, key), sending(abortSignal)),
   }
 }
 

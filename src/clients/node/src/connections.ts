@@ -3,7 +3,7 @@ import type { Command } from './client.js'
 /** A connection of its own for a command that waits. */
 export interface LentConnection {
   readonly isOpen: boolean
-  send(command: Command): Promise<unknown>
+  send(command: Command, key: string | undefined): Promise<unknown>
   close(): void
 }
 

@@ -138,6 +138,11 @@ export class Server {
     return this.#adapter.own !== undefined
   }
 
+  /** What the client puts before each key: what a pattern of keys begins with. */
+  get prefix(): string {
+    return this.#adapter.prefix
+  }
+
   /** Whether SCAN sees all keys: not on a cluster. */
   get walks(): boolean {
     return this.#adapter.walks
@@ -271,7 +276,7 @@ export class Server {
       own = await this.#opened(connections.take())
       if (isOver) throw new Error(`no connection within ${longestMs} ms`)
       isSent = true
-      const answer = await own.send([...command, 'WAIT', `${Math.ceil(waitMs)}ms`])
+      const answer = await own.send([...command, 'WAIT', `${Math.ceil(waitMs)}ms`], key)
       if (isOver || this.#isClosed) own.close()
       else connections.keep(own)
       return answer
