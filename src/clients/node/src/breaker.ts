@@ -1,3 +1,4 @@
+import { checkText } from './checks.js'
 import type { Command, RedisClient } from './client.js'
 import { integer, list, text } from './reply.js'
 import { Away, Server } from './server.js'
@@ -43,6 +44,8 @@ export class Breaker {
     readonly rule?: string,
     { outcomeOf = isAbort }: BreakerOptions = {},
   ) {
+    checkText('key', key)
+    if (rule !== undefined) checkText('rule', rule)
     this.server = Server.of(client)
     this.outcomeOf = outcomeOf
   }

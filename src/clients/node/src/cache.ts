@@ -1,11 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { checkMs, checkText, checkWhole } from './checks.js'
 import type { Command, RedisClient } from './client.js'
 import { FailOpen } from './fallback.js'
+import { literal } from './keys.js'
 import { Limiter } from './limiter.js'
 import { Memory } from './memory.js'
 import { integer, list, text } from './reply.js'
 import { Denied, reserve } from './reservation.js'
 import { Away, Server } from './server.js'
+import { MAX_WINDOW_MS } from './window.js'
 
 export interface CacheOptions {
   /** How long a process waits for what another one makes (30 s); then it makes it too. */
@@ -45,10 +48,15 @@ export class Cache {
     readonly namespace: string,
     options: CacheOptions = {},
   ) {
+    const { patienceMs = 30_000, holdMs = 10_000, most = 1000 } = options
+    checkText('namespace', namespace)
+    checkMs('patienceMs', patienceMs, 0, Infinity)
+    checkMs('holdMs', holdMs, 1, MAX_WINDOW_MS)
+    checkWhole('most', most, 0, Infinity)
     this.server = Server.of(client)
-    this.patienceMs = options.patienceMs ?? 30_000
-    this.holdMs = options.holdMs ?? 10_000
-    this.#memory = new Memory(options.most ?? 1000)
+    this.patienceMs = patienceMs
+    this.holdMs = holdMs
+    this.#memory = new Memory(most)
     this.#places = new Limiter(this.server, { fallback: new FailOpen(), rememberDenials: false })
   }
 
@@ -66,11 +74,13 @@ export class Cache {
 
   /** Keeps the value. Throws TypeError where it is none that JSON has. */
   async set(key: string, value: unknown, { ttlMs }: KeepOptions = {}): Promise<void> {
+    const name = this.#name(key)
+    if (ttlMs !== undefined) checkMs('ttlMs', ttlMs, 0, Infinity)
     const kept = JSON.stringify(value) as string | undefined
     if (kept === undefined) throw new TypeError(`JSON cannot hold a ${typeof value}`)
-    const until = ttlMs === undefined ? [] : ['PX', Math.max(1, Math.round(ttlMs))]
+    const until = ttlMs === undefined || ttlMs === Infinity ? [] : ['PX', Math.max(1, Math.round(ttlMs))]
     await this.#orAlone(
-      () => this.#ask('SET', this.#name(key), kept, ...until),
+      () => this.#ask('SET', name, kept, ...until),
       () => this.#memory.set(key, kept, ttlMs),
     )
   }
@@ -95,12 +105,13 @@ export class Cache {
   }
 
   /** Forgets values; says how many there were. */
-  delete(...keys: string[]): Promise<number> {
+  async delete(...keys: string[]): Promise<number> {
+    const names = keys.map((key) => this.#name(key))
     const alone = this.#memory.delete(keys)
     return this.#orAlone(
       async () => {
         // One by one: on a cluster they may lie apart.
-        const each = await Promise.all(keys.map((key) => this.#ask('UNLINK', this.#name(key))))
+        const each = await Promise.all(names.map((name) => this.#ask('UNLINK', name)))
         return each.reduce<number>((sum, reply) => sum + integer(reply), 0)
       },
       () => alone,
@@ -112,13 +123,15 @@ export class Cache {
    * all keys of a server, a thousand at a time; not on a cluster.
    */
   clear(pattern = '*'): Promise<number> {
+    checkText('pattern', pattern)
     if (!this.server.walks)
       throw new TypeError(
         'clear() walks over the keys of one server: pass a client that is none of a cluster',
       )
     const alone = this.#memory.clear(pattern)
     // Of a namespace no character stands for others. Places are of another type.
-    const match = `${this.namespace.replace(/[\\*?[\]^]/g, '\\$&')}:${pattern}`
+    const { prefix } = this.server
+    const match = `${literal(prefix + this.namespace)}:${pattern}`
     return this.#orAlone(
       async () => {
         let [cursor, cleared] = ['0', 0]
@@ -126,7 +139,7 @@ export class Cache {
           const step = await this.#ask('SCAN', cursor, 'MATCH', match, 'COUNT', 1000, 'TYPE', 'string')
           const [next, keys] = list(step)
           cursor = text(next)
-          const found = list(keys).map(text)
+          const found = list(keys).map((key) => text(key).slice(prefix.length))
           if (found.length) cleared += integer(await this.#ask('UNLINK', ...found))
         } while (cursor !== '0')
         return cleared
@@ -204,6 +217,7 @@ export class Cache {
   }
 
   #name(key: string): string {
+    checkText('key', key)
     return `${this.namespace}:${key}`
   }
 }

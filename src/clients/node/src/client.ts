@@ -1,12 +1,16 @@
 // The clients of others that can be passed in, and the one way in which this
 // package talks to them.
 
+import { Connections } from './connections.js'
+import { prefixed } from './keys.js'
+
 /** A command and its arguments. */
 export type Command = readonly [name: string, ...args: (string | number)[]]
 
 /** A client of ioredis: `Redis` or `Cluster`. */
 export interface IoredisClient {
   readonly status: string
+  readonly options?: { keyPrefix?: string | undefined }
   call(command: string, args: (string | number)[]): Promise<unknown>
   duplicate(...options: never[]): unknown
   disconnect(): void
@@ -22,7 +26,9 @@ export interface Sending {
 /** A client of node-redis: what `createClient` gives. */
 export interface NodeRedisClient {
   sendCommand(args: string[], options?: Sending): Promise<unknown>
+  readonly isOpen: boolean
   duplicate(...options: never[]): unknown
+  on(event: 'end', listener: () => void): unknown
   destroy(): void
 }
 
@@ -44,32 +50,34 @@ export type SendCommand = (args: string[], key: string | undefined) => Promise<u
 /** What can be passed as `client`. */
 export type RedisClient = IoredisClient | NodeRedisClient | NodeRedisCluster | NodeRedisSentinel | SendCommand
 
-/** A connection of its own for a command that waits. */
-export interface LentConnection {
-  readonly isOpen: boolean
-  send(command: Command): Promise<unknown>
-  close(): void
-}
-
 /** One of the clients above, asked in one way. */
 export interface Adapter {
   /** Whether the commands of one process arrive in the order in which they are sent. */
   readonly ordered: boolean
   /** Whether it talks to one server, which has all keys. */
   readonly walks: boolean
+  /** What stands before each key on the server. */
+  readonly prefix: string
   /** Sends it. What is not on its way yet when `over` is aborted is not sent any more. */
   send(command: Command, key: string | undefined, over: AbortSignal): Promise<unknown>
-  /** Opens a connection of its own, with no limit on the time of an answer. */
-  lend?(): Promise<LentConnection>
+  /** Connections for commands that wait. */
+  readonly own?: Connections
 }
 
 const ignore = () => {}
 const words = (command: Command) => command.map(String)
+const known = new WeakMap<RedisClient, Adapter>()
 
 /** Finds out whose client it is. */
 export function adapterOf(client: RedisClient): Adapter {
+  let adapter = known.get(client)
+  if (!adapter) known.set(client, (adapter = newAdapterOf(client)))
+  return adapter
+}
+
+function newAdapterOf(client: RedisClient): Adapter {
   if (typeof client === 'function') {
-    return { ordered: false, walks: false, send: (command, key) => client(words(command), key) }
+    return { ordered: false, walks: false, prefix: '', send: (command, key) => client(words(command), key) }
   }
   if ('call' in client && typeof client.call === 'function') return ioredis(client)
   if (!('sendCommand' in client) || typeof client.sendCommand !== 'function') {
@@ -79,23 +87,43 @@ export function adapterOf(client: RedisClient): Adapter {
   }
   if ('nodeClient' in client) {
     const cluster = client as NodeRedisCluster
+    const prefix = prefixOf(cluster)
     return {
       ordered: false,
       walks: false,
-      send: (command, key, abortSignal) =>
-        cluster.sendCommand(key as string, false, words(command), { abortSignal }),
+      prefix,
+      send: (command, key, abortSignal) => {
+        // None of a command that any master answers.
+        const first = (key === undefined ? undefined : prefix + key) as string
+        return cluster.sendCommand(first, false, words(prefixed(prefix, command, key)), sending(abortSignal))
+      },
     }
   }
   if ('getSentinelNode' in client) {
     const sentinel = client as NodeRedisSentinel
+    const prefix = prefixOf(sentinel)
     return {
       ordered: false,
       walks: true,
-      send: (command, _key, abortSignal) => sentinel.sendCommand(false, words(command), { abortSignal }),
+      prefix,
+      send: (command, key, abortSignal) =>
+        sentinel.sendCommand(false, words(prefixed(prefix, command, key)), sending(abortSignal)),
     }
   }
   return nodeRedis(client as NodeRedisClient)
 }
+
+/** Without the client's own limit on the time of an answer, 5 s unless told. */
+function sending(abortSignal: AbortSignal): Sending {
+  const options = { abortSignal, timeout: undefined }
+  return options
+}
+
+/** Of a client of node-redis, which has one since 6. */
+const prefixOf = (client: object) => ('_keyPrefix' in client ? String(client._keyPrefix ?? '') : '')
+
+/** ioredis puts its prefix before the keys of all other commands itself. */
+const UNKNOWN_TO_IOREDIS = /^(RL|CB)\./
 
 function ioredis(client: IoredisClient): Adapter {
   const isCluster = 'isCluster' in client && client.isCluster === true
@@ -104,30 +132,42 @@ function ioredis(client: IoredisClient): Adapter {
     ? [[], { lazyConnect: true, clusterRetryStrategy: () => null, redisOptions: patient }]
     : [{ ...patient, lazyConnect: true, retryStrategy: () => null, maxRetriesPerRequest: 0 }]
   const duplicate = client.duplicate as (...overrides: unknown[]) => IoredisConnection
+  const prefix = String(client.options?.keyPrefix ?? '')
+  const call = (by: IoredisClient, command: Command, key: string | undefined) => {
+    const [name, ...args] = UNKNOWN_TO_IOREDIS.test(command[0]) ? prefixed(prefix, command, key) : command
+    return by.call(name, args)
+  }
+  const open = async () => {
+    const own = duplicate.apply(client, overrides)
+    own.on('error', ignore)
+    await own.connect()
+    return {
+      get isOpen() {
+        return own.status === 'ready'
+      },
+      send: (command: Command, key: string | undefined) => call(own, command, key),
+      close: () => own.disconnect(),
+    }
+  }
+  const own = new Connections(
+    open,
+    () => client.status === 'end',
+    (close) => client.on('end', close),
+  )
   let connecting: Promise<void> | undefined
   return {
     ordered: !isCluster,
     walks: !isCluster,
-    async send([name, ...args], _key, over) {
+    prefix,
+    own,
+    async send(command, key, over) {
       // ioredis would keep the command until it is connected. By then nobody waits for the answer.
       if (CONNECTING.has(client.status)) {
         connecting ??= isReady(client).finally(() => (connecting = undefined))
         await connecting
         over.throwIfAborted()
       }
-      return client.call(name, args)
-    },
-    async lend() {
-      const own = duplicate.apply(client, overrides)
-      own.on('error', ignore)
-      await own.connect()
-      return {
-        get isOpen() {
-          return own.status === 'ready'
-        },
-        send: ([name, ...args]) => own.call(name, args),
-        close: () => own.disconnect(),
-      }
+      return call(client, command, key)
     },
   }
 }
@@ -162,34 +202,42 @@ interface IoredisConnection extends IoredisClient {
 
 function nodeRedis(client: NodeRedisClient): Adapter {
   const duplicate = client.duplicate as (overrides: unknown) => NodeRedisConnection
+  const prefix = prefixOf(client)
+  const told = (command: Command, key: string | undefined) => words(prefixed(prefix, command, key))
+  const open = async () => {
+    const { socket } = (client as { options?: { socket?: object } }).options ?? {}
+    const own = duplicate.call(client, {
+      socket: { ...socket, reconnectStrategy: false, socketTimeout: undefined },
+      commandOptions: { timeout: undefined },
+    })
+    own.on('error', ignore)
+    await own.connect()
+    return {
+      get isOpen() {
+        return own.isReady
+      },
+      send: (command: Command, key: string | undefined) => own.sendCommand(told(command, key)),
+      close: () => {
+        if (own.isOpen) own.destroy()
+      },
+    }
+  }
+  const own = new Connections(
+    open,
+    () => !client.isOpen,
+    (close) => client.on('end', close),
+  )
   return {
     ordered: true,
     walks: true,
-    send: (command, _key, abortSignal) => client.sendCommand(words(command), { abortSignal }),
-    async lend() {
-      const { socket } = (client as { options?: { socket?: object } }).options ?? {}
-      const own = duplicate.call(client, {
-        socket: { ...socket, reconnectStrategy: false, socketTimeout: undefined },
-        commandOptions: { timeout: undefined },
-      })
-      own.on('error', ignore)
-      await own.connect()
-      return {
-        get isOpen() {
-          return own.isReady
-        },
-        send: (command) => own.sendCommand(words(command)),
-        close: () => {
-          if (own.isOpen) own.destroy()
-        },
-      }
-    },
+    prefix,
+    own,
+    send: (command, key, abortSignal) => client.sendCommand(told(command, key), sending(abortSignal)),
   }
 }
 
 interface NodeRedisConnection extends NodeRedisClient {
-  readonly isOpen: boolean
   readonly isReady: boolean
-  on(event: 'error', listener: () => void): unknown
+  on(event: 'end' | 'error', listener: () => void): unknown
   connect(): Promise<unknown>
 }

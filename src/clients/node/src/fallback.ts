@@ -1,3 +1,4 @@
+import { checkPositive } from './checks.js'
 import { decisionOf, type Decision } from './decision.js'
 
 /** What holds while Redis is away. */
@@ -35,7 +36,10 @@ export class LocalBucket implements Fallback {
   constructor(
     readonly rate: number,
     readonly burst = Math.max(1, rate),
-  ) {}
+  ) {
+    checkPositive('rate', rate)
+    checkPositive('burst', burst)
+  }
 
   acquire(key: string, cost: number): Decision {
     const level = this.#level(key)

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { admissionOf, CircuitOpen, type Breaker, type CallOutcome } from './breaker.js'
 import type { Cache } from './cache.js'
+import { checkMs, checkText, checkUnits } from './checks.js'
 import type { Command } from './client.js'
 import { decisionOf } from './decision.js'
 import type { Limiter, Limits } from './limiter.js'
@@ -45,13 +46,18 @@ export function guarded<A extends unknown[], T>(
   call: (...args: A) => T | Promise<T>,
 ): (...args: A) => Promise<T> {
   const { limiter, cache, key, cost = 1, ttlMs } = options
+  if (ttlMs !== undefined) checkMs('ttlMs', ttlMs, 0, Infinity)
+  if (options.limits !== undefined) checkText('limits', options.limits)
   const cachedAs = options.cachedAs ?? (cache && answersOf(call))
   return async (...args) => {
     const name = typeof key === 'string' ? key : key(...args)
     const units = typeof cost === 'number' ? cost : cost(...args)
+    checkText('key', name)
+    checkUnits('cost', units)
     const paid = () => paidCall(options, name, units, () => call(...args))
     if (!cache || !cachedAs) return paid()
     const answer = cachedAs(...args)
+    checkText('cachedAs', answer)
     return cache.either<T>(
       answer,
       async (known) => {

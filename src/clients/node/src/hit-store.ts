@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { RedisClient } from './client.js'
 import { decisionOf, type Decision } from './decision.js'
+import { literal } from './keys.js'
 import { quotaOf, type Limits } from './limiter.js'
 import { list, text } from './reply.js'
 import { Server } from './server.js'
@@ -133,7 +134,7 @@ export class HitStore {
 
   /** Forgets the hits of everybody, on one server: the masters of a cluster are cleared each for itself. */
   async resetAll(): Promise<void> {
-    const match = `${this.prefix.replace(/[*?[\]\\]/g, '\\$&')}*`
+    const match = `${literal(this.#server.prefix + this.prefix)}*`
     let cursor = '0'
     do {
       const [next] = list(await this.#server.ask(['RL.CLEAR', cursor, 'MATCH', match, 'COUNT', 1000]))

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { checkMs, checkText, checkUnits, checkWhole } from './checks.js'
 import { decisionOf, type Decision } from './decision.js'
 import type { AcquireOptions, Limiter, Limits } from './limiter.js'
 import { list } from './reply.js'
@@ -86,8 +87,10 @@ export class Lease {
     { processes = 1, intervalMs = 100 }: LeaseOptions = {},
     now: () => number = () => performance.now(),
   ) {
-    if (!(processes >= 1)) throw new RangeError(`processes is ${processes}: it must be at least 1`)
-    if (!(intervalMs >= 1)) throw new RangeError(`intervalMs is ${intervalMs}: it must be at least 1 ms`)
+    checkText('key', key)
+    checkText('limits', limits)
+    checkWhole('processes', processes, 1, Infinity)
+    checkMs('intervalMs', intervalMs, 1)
     if (/:\s*per=call/i.test(limits)) {
       throw new TypeError(
         `a limit with per=call counts requests, and cannot be leased: use limiter.acquire for '${limits}'`,
@@ -102,12 +105,11 @@ export class Lease {
   /** Takes `cost` units: out of a block where there is one, else of the server. */
   async acquire(cost = 1, options: Pick<AcquireOptions, 'critical' | 'signal'> = {}): Promise<Decision> {
     options.signal?.throwIfAborted()
+    checkUnits('cost', cost)
     const now = this.#now()
     this.#note(cost, now)
     this.#drop(now)
-    // What is no count of units the server refuses.
-    const isLeased = !options.critical && Number.isSafeInteger(cost) && cost > 0
-    const leased = isLeased ? this.#spend(cost) : undefined
+    const leased = options.critical ? undefined : this.#spend(cost)
     if (leased) {
       this.counters.leased += 1
       counted('leased')
@@ -202,12 +204,15 @@ export class Lease {
     const ttl = `${Math.ceil(this.#intervalMs + 4 * server.timeoutMs)}ms`
     const late = () => void server.finish(['RL.RELEASE', id, 1, this.key], this.key)
     this.counters.taken += 1
-    let reply
+    let taken, decision
     try {
-      reply = await server.ask(
+      const reply = await server.ask(
         ['RL.RESERVE', 1, this.key, this.limits, 'COST', wanted, 'TTL', ttl, 'ID', id, 'PARTIAL'],
         { key: this.key, late },
       )
+      const [held, sixes] = list(reply)
+      taken = held
+      decision = decisionOf(list(sixes)[0])
     } catch (error) {
       this.#restsUntil = this.#now() + Math.max(this.#intervalMs, server.restMs)
       if (error instanceof Away || this.#isWarned) return
@@ -216,8 +221,6 @@ export class Lease {
       server.warn(`floodgate: nothing is leased of '${this.key}', each request is asked for: ${reason}`)
       return
     }
-    const [taken, sixes] = list(reply)
-    const decision = decisionOf(list(sixes)[0])
     this.#remaining = decision.remaining
     if (taken === null || taken === undefined) {
       this.#restsUntil = this.#now() + this.#intervalMs

@@ -1,3 +1,4 @@
+import { checkText, checkUnits, checkWait } from './checks.js'
 import type { Command, RedisClient } from './client.js'
 import { decisionOf, longestDenial, retryAfterSeconds, type Decision } from './decision.js'
 import { DenialMemory } from './denials.js'
@@ -89,6 +90,7 @@ export class Limiter {
 
   /** Takes `cost` units from every limit, or from none. */
   async acquire(key: string, limits: Limits = '*', options: AcquireOptions = {}): Promise<Decision> {
+    check(key, limits, options.cost)
     const remembered = this.#remembered(key, limits, options)
     if (remembered) return remembered.decision
     return this.#orFallback(key, options.cost ?? 1, async () => {
@@ -105,12 +107,14 @@ export class Limiter {
    * As acquire, but stands in line for up to `waitMs`, first come first served. Throws the
    * server's error where that is more than its setting `wait-max` (30 s).
    */
-  wait(
+  async wait(
     key: string,
     limits: Limits = '*',
     waitMs: number,
     options: Omit<AcquireOptions, 'partial'> = {},
   ): Promise<Decision> {
+    check(key, limits, options.cost)
+    checkWait(waitMs)
     return this.#orFallback(key, options.cost ?? 1, async () =>
       decisionOf(
         await this.server.wait(acquireCommand(key, limits, options), waitMs, {
@@ -127,6 +131,7 @@ export class Limiter {
     limits: Limits = '*',
     options: AcquireOptions = {},
   ): Promise<{ decision: Decision; headers: Record<string, string> }> {
+    check(key, limits, options.cost)
     const remembered = this.#remembered(key, limits, options)
     let headers = remembered?.headers
     let decision = headers && remembered?.decision
@@ -151,6 +156,7 @@ export class Limiter {
 
   /** Many requests in one atomic step: each on its own, or all or nothing. */
   async batch(how: 'ALL' | 'EACH', items: BatchItem[], { critical = false } = {}): Promise<Decision[]> {
+    items.forEach(({ key, limits, cost }, i) => check(key, limits, cost, `items[${i}].`))
     if (items.length === 0) return []
     const words = items.flatMap(({ key, limits = '*', cost = 1 }) => [key, limits, cost])
     const command: Command = ['RL.BATCH', how, items.length, ...words, ...(critical ? ['CRITICAL'] : [])]
@@ -180,6 +186,8 @@ export class Limiter {
     units: number,
     { track, signal }: ChargeOptions = {},
   ): Promise<Decision> {
+    check(key, limits)
+    checkUnits('units', units)
     const words = [key, ...(limits === '*' ? [] : [limits]), 'COST', units, ...(track ? ['TRACK'] : [])]
     try {
       return decisionOf(await this.server.ask(['RL.CHARGE', ...words], { key, signal }))
@@ -194,6 +202,8 @@ export class Limiter {
    * on those of the key's last grant. Replies how many; 0 while Redis is away.
    */
   async refund(key: string, units: number, limits?: Limits): Promise<number> {
+    check(key, limits)
+    checkUnits('units', units)
     this.#denials?.forget(key)
     const named = limits === undefined ? [] : [limits]
     try {
@@ -207,12 +217,14 @@ export class Limiter {
 
   /** How the limits of a key stand; nothing is taken. None where nothing says which limits it has. */
   async quota(key: string, limits?: Limits, { cost = 1 } = {}): Promise<Quota | undefined> {
+    check(key, limits, cost)
     const reply = await this.server.ask(quotaCommand(key, limits, cost), { key })
     return reply === null ? undefined : quotaOf(reply)
   }
 
   /** The same as headers for an HTTP response; none while Redis is away. */
   async headers(key: string, limits?: Limits, { cost = 1 } = {}): Promise<Record<string, string>> {
+    check(key, limits, cost)
     try {
       return headersOf(await this.server.ask(quotaCommand(key, limits, cost, 'HEADERS'), { key }))
     } catch (error) {
@@ -268,6 +280,12 @@ export class Limiter {
       return { ...decision, granted: 0, retryAfterMs: longest.retryAfterMs, index: -3 }
     })
   }
+}
+
+function check(key: unknown, limits: unknown = '*', cost: unknown = 1, of = ''): void {
+  checkText(`${of}key`, key)
+  checkText(`${of}limits`, limits)
+  checkUnits(`${of}cost`, cost)
 }
 
 function acquireCommand(

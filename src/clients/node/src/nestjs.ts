@@ -63,7 +63,7 @@ export class FloodgateThrottlerStorage {
 
 /** The limit, which closes for so long when it is exceeded. */
 function closingLimit(limit: string, blockDuration: number): string {
-  if (!(blockDuration > 0) || limit === 'unlimited') return limit
+  if (blockDuration <= 0 || limit === 'unlimited') return limit
   return `${limit}:block=${periodOf(blockDuration, 'blockDuration')}`
 }
 

@@ -1,10 +1,12 @@
 import { isIPv6 } from 'node:net'
+import { checkWhole } from './checks.js'
 
 /**
  * The network of an address, as a key of limits. Whoever has one IPv6 address
  * has 2^64 of them: limits by address do not hold such a caller.
  */
 export function networkOf(address: string | undefined, ipv6Prefix = 64): string {
+  checkWhole('ipv6Prefix', ipv6Prefix, 0, 128)
   if (address === undefined) return 'unknown'
   const [plain = ''] = address.split('%')
   if (!isIPv6(plain)) return address

@@ -1,9 +1,11 @@
 import { randomUUID } from 'node:crypto'
+import { MAX_MS, checkMs, checkText, checkUnits, checkWait } from './checks.js'
 import type { Command } from './client.js'
 import { decisionOf, longestDenial, type Decision } from './decision.js'
 import type { Limiter, Limits } from './limiter.js'
 import { list } from './reply.js'
 import { Away } from './server.js'
+import { MAX_WINDOW_MS } from './window.js'
 
 /** Nothing was reserved. */
 export class Denied extends Error {
@@ -15,12 +17,21 @@ export class Denied extends Error {
   }
 }
 
-/** What the work has cost so far; `units` is undefined while it was never said. */
+/** What the work has cost so far. */
 export class Spending {
-  units: number | undefined
+  #units: number | undefined
 
+  /** Undefined while it was never said. */
+  get units(): number | undefined {
+    return this.#units
+  }
+
+  /** Throws where it is no whole number of units, or all would be too many to be charged. */
   add(units: number): void {
-    this.units = (this.units ?? 0) + units
+    checkUnits('units', units, 0)
+    const all = (this.#units ?? 0) + units
+    checkUnits('the sum of units', all, 0)
+    this.#units = all
   }
 }
 
@@ -52,7 +63,11 @@ export async function reserve<T>(
   work: (spending: Spending) => Promise<T>,
 ): Promise<T> {
   const { server } = limiter
-  const { estimate = 1, ttlMs = 30_000 } = options
+  const { estimate = 1, ttlMs = 30_000, waitMs = 0 } = options
+  checkLimits(limits)
+  checkUnits('estimate', estimate)
+  checkMs('ttlMs', ttlMs, 1, MAX_WINDOW_MS)
+  checkWait(waitMs)
   const keys = Object.keys(limits)
   const id = randomUUID() // chosen here, so that asking twice reserves once, and a late reservation can be released
   const spending = new Spending()
@@ -63,8 +78,8 @@ export async function reserve<T>(
   if (!(await isReserved(limiter, limits, { ...options, estimate }, id, ttl))) return work(spending)
   const renewing = setInterval(
     () => void server.finish(['RL.RENEW', id, 'TTL', ttl, keys.length, ...keys], keys[0]!),
-    ttlMs / 3,
-  )
+    Math.min(ttlMs / 3, MAX_MS),
+  ).unref()
   let failed = true
   try {
     const result = await work(spending)
@@ -72,9 +87,19 @@ export async function reserve<T>(
     return result
   } finally {
     clearInterval(renewing)
-    if (spending.units !== undefined) await settle('RL.COMMIT', 'COST', spending.units)
-    else await settle(failed ? 'RL.RELEASE' : 'RL.COMMIT')
+    if (spending.units === undefined && failed) await settle('RL.RELEASE')
+    else {
+      const spent = spending.units === undefined ? [] : ['COST', spending.units]
+      // What is not charged shall not stay held.
+      if (await settle('RL.COMMIT', ...spent)) await settle('RL.RELEASE')
+    }
   }
+}
+
+function checkLimits(limits: Record<string, Limits>): void {
+  const entries = Object.entries(limits)
+  if (entries.length === 0) throw new TypeError('limits is empty: name at least one key with its limits')
+  for (const [key, text] of entries) checkText(`limits['${key}']`, text)
 }
 
 /** Whether the server holds the reservation. It does not where Redis is away and the fallback grants it. */

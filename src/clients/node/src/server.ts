@@ -1,5 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { adapterOf, type Adapter, type Command, type LentConnection, type RedisClient } from './client.js'
+import { checkMs, checkWait, checkWhole } from './checks.js'
+import { adapterOf, type Adapter, type Command, type RedisClient } from './client.js'
+import type { Connections, LentConnection } from './connections.js'
+import { patience } from './patience.js'
 import { integer } from './reply.js'
 
 /** Redis cannot decide: it does not answer, or answers that it cannot write. */
@@ -77,19 +80,23 @@ export class Server {
   readonly restMs: number
   readonly #adapter: Adapter
   readonly #logger: Logger | null
-  readonly #idle: LentConnection[] = []
   readonly #answered = new Set<string>()
+  #answers = 0
   #freeWaiters: number
   #asleepUntil: number | undefined
   #isLost = false
   #isClosed = false
 
   constructor(client: RedisClient, options: ServerOptions = {}) {
+    const { timeoutMs = 250, restMs = 1000, maxWaiters = 64, logger = console } = options
+    checkMs('timeoutMs', timeoutMs, 1)
+    checkMs('restMs', restMs)
+    checkWhole('maxWaiters', maxWaiters, 0, Infinity)
     this.#adapter = adapterOf(client)
-    this.timeoutMs = options.timeoutMs ?? 250
-    this.restMs = options.restMs ?? 1000
-    this.#freeWaiters = options.maxWaiters ?? 64
-    this.#logger = options.logger === undefined ? console : options.logger
+    this.timeoutMs = timeoutMs
+    this.restMs = restMs
+    this.#freeWaiters = maxWaiters
+    this.#logger = logger
   }
 
   /** The server of a client, the same for all who use that client: they find out together that it is away. */
@@ -128,7 +135,12 @@ export class Server {
 
   /** Whether its client has a connection of its own for a command that waits. */
   get canWait(): boolean {
-    return this.#adapter.lend !== undefined
+    return this.#adapter.own !== undefined
+  }
+
+  /** What the client puts before each key: what a pattern of keys begins with. */
+  get prefix(): string {
+    return this.#adapter.prefix
   }
 
   /** Whether SCAN sees all keys: not on a cluster. */
@@ -152,7 +164,9 @@ export class Server {
    */
   async wait(command: Command, waitMs: number, question: Question = {}): Promise<unknown> {
     const { signal } = question
-    if (!this.#adapter.lend) {
+    const { own } = this.#adapter
+    checkWait(waitMs)
+    if (!own) {
       throw new TypeError(
         'waiting needs a connection of its own: pass a client of ioredis, or createClient of redis',
       )
@@ -161,39 +175,51 @@ export class Server {
     signal?.throwIfAborted()
     this.#freeWaiters -= 1
     try {
-      return await this.#gate(command[0], question, () => this.#waitOnOwn(command, waitMs, question))
+      return await this.#gate(command[0], question, () => this.#waitOn(own, command, waitMs, question))
     } finally {
       this.#freeWaiters += 1
     }
   }
 
   /**
-   * Reports the result of the work. It never rejects, because the work counts more than the
-   * report. What could not be reported ends with its lease or its TTL.
+   * Reports the result of the work, and says whether the server refuses the report. It never
+   * rejects, because the work counts more than the report. What could not be reported ends with
+   * its lease or its TTL.
    */
-  async finish(command: Command, key: string): Promise<unknown> {
+  async finish(command: Command, key: string): Promise<boolean> {
     try {
-      return await this.ask(command, { key })
+      await this.ask(command, { key })
+      return false
     } catch (error) {
-      if (!(error instanceof Away)) this.#logger?.warn(`floodgate: ${command[0]} failed: ${messageOf(error)}`)
-      return undefined
+      if (error instanceof Away) return false
+      this.warn(`floodgate: ${command[0]} failed: ${messageOf(error)}`)
+      return true
     }
   }
 
-  /** Closes the connections on which requests waited; the client that was passed in stays open. */
+  /**
+   * Closes the connections on which requests waited; the client that was passed in stays open.
+   * They are closed without this when the client is closed.
+   */
   close(): void {
     this.#isClosed = true
-    for (const own of this.#idle.splice(0)) own.close()
+    this.#adapter.own?.close()
   }
 
   #send(command: Command, { key, late, signal }: Question): Promise<unknown> {
     const over = new AbortController()
+    let heard = this.#answers
+    const hears = () => {
+      const before = heard
+      heard = this.#answers
+      return heard > before
+    }
     const answer = this.#adapter.send(command, key, over.signal)
     return new Promise((resolve, reject) => {
       let isOver = false
       const end = () => {
         isOver = true
-        clearTimeout(timer)
+        stop()
         signal?.removeEventListener('abort', abort)
       }
       const abort = () => {
@@ -201,19 +227,17 @@ export class Server {
         over.abort()
         reject(aborted(signal!))
       }
-      const timer = setTimeout(() => {
-        // Where the process itself was slow, the answer may lie here already: read first.
-        setImmediate(() => {
-          if (isOver) return
-          end()
-          over.abort()
-          reject(new Error(`no answer within ${this.timeoutMs} ms`))
-        })
-      }, this.timeoutMs)
+      const giveUp = () => {
+        end()
+        over.abort()
+        reject(new Error(`no answer within ${this.timeoutMs} ms`))
+      }
+      const stop = patience(this.timeoutMs, giveUp, hears)
       if (signal?.aborted) abort()
       else signal?.addEventListener('abort', abort)
-      answer.then(
+      const answered = answer.then(
         (value) => {
+          this.#answers += 1
           if (isOver) {
             this.#asleepUntil = undefined // it answered, if late: it can be asked
             return late?.(value)
@@ -222,15 +246,22 @@ export class Server {
           resolve(value)
         },
         (error: unknown) => {
+          if (isReply(error)) this.#answers += 1
           if (isOver) return
           end()
           reject(error)
         },
       )
+      answered.catch((error: unknown) => this.warn(`floodgate: ${command[0]}: ${messageOf(error)}`))
     })
   }
 
-  async #waitOnOwn(command: Command, waitMs: number, { key, undo, signal }: Question): Promise<unknown> {
+  async #waitOn(
+    connections: Connections,
+    command: Command,
+    waitMs: number,
+    { key, undo, signal }: Question,
+  ): Promise<unknown> {
     let own: LentConnection | undefined
     let isOver = false
     let isSent = false
@@ -239,21 +270,22 @@ export class Server {
       own?.close()
     }
     signal?.addEventListener('abort', leave)
-    const slow = setTimeout(leave, waitMs + this.timeoutMs)
+    const longestMs = waitMs + this.timeoutMs
+    const stop = patience(longestMs, leave, undefined, this.timeoutMs)
     try {
-      own = this.#popped() ?? (await this.#opened(this.#adapter.lend!()))
-      if (isOver) throw new Error(`no connection within ${waitMs + this.timeoutMs} ms`)
+      own = await this.#opened(connections.take())
+      if (isOver) throw new Error(`no connection within ${longestMs} ms`)
       isSent = true
-      const answer = await own.send([...command, 'WAIT', `${Math.ceil(waitMs)}ms`])
+      const answer = await own.send([...command, 'WAIT', `${Math.ceil(waitMs)}ms`], key)
       if (isOver || this.#isClosed) own.close()
-      else this.#idle.push(own)
+      else connections.keep(own)
       return answer
     } catch (error) {
       own?.close()
       if (isSent && undo && !isReply(error)) void this.#giveBack(undo, key)
       throw error
     } finally {
-      clearTimeout(slow)
+      stop()
       signal?.removeEventListener('abort', leave)
     }
   }
@@ -274,31 +306,22 @@ export class Server {
     }
   }
 
-  /** A connection that is open and free; the server may have closed some meanwhile. */
-  #popped(): LentConnection | undefined {
-    for (let own = this.#idle.pop(); own; own = this.#idle.pop()) {
-      if (own.isOpen) return own
-      own.close()
-    }
-    return undefined
-  }
-
   /** The connection, if it opens within the timeout; one that opens later is closed. */
   #opened(opening: Promise<LentConnection>): Promise<LentConnection> {
     return new Promise((resolve, reject) => {
       let isOver = false
-      const timer = setTimeout(() => {
+      const stop = patience(this.timeoutMs, () => {
         isOver = true
         reject(new Error(`no connection within ${this.timeoutMs} ms`))
-      }, this.timeoutMs)
+      })
       opening.then(
         (own) => {
-          clearTimeout(timer)
+          stop()
           if (isOver) own.close()
           else resolve(own)
         },
         (error: unknown) => {
-          clearTimeout(timer)
+          stop()
           reject(error)
         },
       )

@@ -2,7 +2,8 @@
 
 /** The most units that a limit counts. */
 export const MAX_COUNT = 1_000_000_000_000
-const MAX_WINDOW_MS = 366 * 24 * 60 * 60 * 1000
+/** The longest time that the server knows: 366 days. */
+export const MAX_WINDOW_MS = 366 * 24 * 60 * 60 * 1000
 
 /** The window as a period, or an error that names it. */
 export function periodOf(windowMs: number, name: string): string {
@@ -19,7 +20,7 @@ export function periodOf(windowMs: number, name: string): string {
 export function slidingLimit(count: number, windowMs: number, name: string): string {
   if (count === Infinity) return 'unlimited'
   if (!(count <= MAX_COUNT))
-    throw new RangeError(`a limit of ${count} is too large: Floodgate counts at most ${MAX_COUNT}`)
+    throw new RangeError(`a limit of ${count} is none: Floodgate counts at most ${MAX_COUNT}`)
   return `${Math.floor(count)}/${periodOf(windowMs, name)}`
 }
 

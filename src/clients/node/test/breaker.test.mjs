@@ -8,6 +8,7 @@ import {
   PATIENT,
   eventually,
   ioredis,
+  listener,
   nodeRedis,
   patient,
   sleep,
@@ -145,6 +146,26 @@ test('what was reserved is settled at what was spent', async () => {
   }
 })
 
+test('where the server refuses the commit, what was reserved is released', async () => {
+  await client.call('ACL', 'SETUSER', 'works', 'on', '>secret', '~llm:*', '+@all', '-rl.commit')
+  const logger = listener()
+  const works = ioredis(server.port, { username: 'works', password: 'secret' })
+  const refused = new Limiter(new Server(works, { ...PATIENT, logger }))
+  for (const spends of [7, undefined]) {
+    const work = (spending) => spends && spending.add(spends)
+    await reserve(refused, { 'llm:refused': LLM }, { ttlMs: 3_600_000 }, work)
+    assert.equal(await held('llm:refused'), 0)
+    assert.match(logger.lines.pop(), /^warn: floodgate: RL\.COMMIT failed: NOPERM/)
+  }
+  // What cannot be charged is told to who says it.
+  const wrong = reserve(limiter, { 'llm:refused': LLM }, { estimate: 9 }, async (spending) => {
+    spending.add(3)
+    spending.add(1.5)
+  })
+  await assert.rejects(wrong, /^RangeError: units is 1.5: /)
+  assert.deepEqual([await held('llm:refused'), await used('llm:refused')], [0, 3])
+})
+
 test('work that takes longer than the TTL keeps what it holds', async () => {
   const still = await startStillServer()
   const leftMs = async () => (await still.client.call('RL.RESERVATIONS', 'llm'))[0]?.[3]
@@ -255,6 +276,17 @@ for (const [name, connect] of [
     lossy.close()
   })
 }
+
+test('a late answer that nobody understands is told', async () => {
+  let answer
+  const logger = listener()
+  const late = new Promise((resolve) => (answer = resolve))
+  const slow = new Server(() => late, { timeoutMs: 50, restMs: 60_000, logger })
+  assert.equal(await new Breaker(slow, 'odd', '2').call(() => 42), 42)
+  answer('nonsense')
+  await eventually('it is told', () => logger.lines.length === 2)
+  assert.match(logger.lines[1], /^warn: floodgate: CB\.ACQUIRE: the server replied string/)
+})
 
 test('a reservation that came after the timeout is released', async () => {
   const { slow, answer } = answersLate('RL.RESERVE', 2000)

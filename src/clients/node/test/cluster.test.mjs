@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { after, describe, test } from 'node:test'
 import { Cluster, Redis } from 'ioredis'
 import { createCluster, createSentinel } from 'redis'
-import { Breaker, Limiter, reserve } from 'floodgate-redis'
+import { Breaker, Cache, Limiter, reserve } from 'floodgate-redis'
 import { FloodgateStore } from 'floodgate-redis/express'
 import { patient, startServer, times } from './kit.mjs'
 
@@ -16,29 +16,26 @@ const closing = []
 after(() => closing.forEach((close) => close()))
 
 const clients = {
-  'ioredis Cluster': () => new Cluster([node]),
-  'ioredis by Sentinel': () => new Redis({ sentinels: [watched], name: 'floodgate' }),
-  'node-redis createCluster': () => createCluster({ rootNodes: [{ socket: node }] }),
-  'node-redis createSentinel': () => createSentinel({ name: 'floodgate', sentinelRootNodes: [watched] }),
+  'ioredis Cluster': (options) => new Cluster([node], options),
+  'ioredis Cluster, of its nodes': ({ keyPrefix }) => new Cluster([node], { redisOptions: { keyPrefix } }),
+  'ioredis by Sentinel': (options) => new Redis({ sentinels: [watched], name: 'floodgate', ...options }),
+  'node-redis createCluster': (options) => createCluster({ rootNodes: [{ socket: node }], ...options }),
+  'node-redis createSentinel': (options) =>
+    createSentinel({ name: 'floodgate', sentinelRootNodes: [watched], ...options }),
 }
 
 for (const [name, make] of Object.entries(clients)) {
   describe(name, () => {
     const isOfIoredis = name.startsWith('ioredis')
     let limiter
-    const connected = async () => {
-      if (limiter) return limiter
-      const client = make()
+    const limiterOf = async (options) => {
+      const client = make(options)
       client.on('error', () => {})
       if (!isOfIoredis) await client.connect()
-      limiter = new Limiter(patient(client))
-      closing.push(() => {
-        limiter.server.close()
-        if (isOfIoredis) client.disconnect()
-        else client.destroy()
-      })
-      return limiter
+      closing.push(() => (isOfIoredis ? client.disconnect() : client.destroy()))
+      return new Limiter(patient(client))
     }
+    const connected = async () => (limiter ??= await limiterOf({}))
 
     test('keys of all masters', async () => {
       const limiter = await connected()
@@ -84,6 +81,26 @@ for (const [name, make] of Object.entries(clients)) {
         if (isOfIoredis) assert.equal((await waiting).source, 'redis')
         else await assert.rejects(waiting, /waiting needs a connection of its own/)
       }
+    })
+
+    test('what the client puts before its keys', async () => {
+      const limiter = await connected()
+      const under = await limiterOf({ keyPrefix: 'under:' })
+      const used = async (key) => (await limiter.quota(`under:${key}`))?.rows[0].used
+      for (let i = 0; i < 6; i++) {
+        const key = `p:${name}:${i}`
+        assert.equal((await under.acquire(key, '9/h', { cost: 3 })).source, 'redis')
+        if (isOfIoredis) await under.wait(key, '9/h', 1000)
+        assert.deepEqual([await under.refund(key, 1), await used(key)], [1, isOfIoredis ? 3 : 2])
+        const limits = { [`{${key}}org`]: 'concurrent:1,9/h', [`{${key}}user`]: '9/h' }
+        await reserve(under, limits, {}, async (spending) => spending.add(4))
+        assert.equal(await used(`{${key}}user`), 4)
+        const cache = new Cache(under.server, 'values')
+        assert.equal(await cache.once(key, () => 42), 42)
+        assert.equal(await new Cache(limiter.server, 'under:values').get(key), 42)
+        assert.equal(await cache.delete(key), 1)
+      }
+      assert.equal(await used('of nobody'), undefined)
     })
   })
 }

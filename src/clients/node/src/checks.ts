@@ -1,0 +1,54 @@
+// What callers pass is looked at before anything is asked: their mistake is no outage.
+
+import { inspect } from 'node:util'
+import { MAX_COUNT } from './window.js'
+
+/** Eleven days: timers of Node, which fire at once after 24 days and more, can wait for two of them. */
+export const MAX_MS = 1_000_000_000
+
+function shown(value: unknown): string {
+  return inspect(value, { depth: 0, maxStringLength: 40, breakLength: Infinity })
+}
+
+/** Throws TypeError unless it is a string. */
+export function checkText(name: string, value: unknown): void {
+  if (typeof value !== 'string') throw new TypeError(`${name} is ${shown(value)}: it must be a string`)
+}
+
+/** Throws TypeError unless it is a number, and RangeError where it is none of these. */
+function checkNumber(name: string, value: unknown, must: string, isRight: (value: number) => boolean): void {
+  const message = `${name} is ${shown(value)}: it must be ${must}`
+  if (typeof value !== 'number') throw new TypeError(message)
+  if (!isRight(value)) throw new RangeError(message)
+}
+
+/** Units that a limit counts. */
+export function checkUnits(name: string, value: unknown, least = 1): void {
+  checkWhole(name, value, least, MAX_COUNT)
+}
+
+/** A whole number; where `most` is Infinity, that too. */
+export function checkWhole(name: string, value: unknown, least: number, most: number): void {
+  const must =
+    most === Infinity ? `a whole number of at least ${least}` : `a whole number from ${least} to ${most}`
+  checkNumber(name, value, must, (number) => {
+    return least <= number && number <= most && (Number.isInteger(number) || number === most)
+  })
+}
+
+/** A time in milliseconds, of at most `most`. */
+export function checkMs(name: string, value: unknown, least = 0, most = MAX_MS): void {
+  const must = most === Infinity ? `at least ${least} ms` : `${least} to ${most} ms`
+  checkNumber(name, value, must, (ms) => least <= ms && ms <= most)
+}
+
+/** How long who waits is patient. */
+export function checkWait(value: unknown): void {
+  const must = `0 to ${MAX_MS} ms, and at most the server's setting wait-max (30 s unless told)`
+  checkNumber('waitMs', value, must, (ms) => 0 <= ms && ms <= MAX_MS)
+}
+
+/** A number above 0, which need not be whole. */
+export function checkPositive(name: string, value: unknown): void {
+  checkNumber(name, value, 'a number above 0', (number) => number > 0 && number < Infinity)
+}

@@ -1,0 +1,31 @@
+// A program that has waited in line, closes its client, and then must end by itself:
+//
+//   node ends.mjs CLIENT HOW PORT
+
+import { Breaker, Cache, Lease, Limiter, Server, reserve } from 'floodgate-redis'
+import { Cluster, Redis } from 'ioredis'
+import { createClient } from 'redis'
+
+const [, , kind, how, port] = process.argv
+const node = { host: '127.0.0.1', port: Number(port) }
+const client = {
+  ioredis: () => new Redis(node),
+  cluster: () => new Cluster([node]),
+  'node-redis': () => createClient({ socket: node }),
+}[kind]()
+if (kind === 'node-redis') await client.connect()
+const server = new Server(client, { timeoutMs: 20_000, logger: null })
+const limiter = new Limiter(server)
+await Promise.all([1, 2, 3].map(() => limiter.wait(`ends:${kind}`, '1000/h', 1000)))
+await reserve(limiter, { 'ends:place': 'concurrent:9' }, { waitMs: 1000 }, async () => {})
+await new Cache(server, 'ends').once(`${kind}:${how}`, () => 42)
+await new Breaker(server, 'ends:breaker', '3').call(() => 42)
+const lease = new Lease(limiter, 'ends:lease', '1000000/h')
+for (let i = 0; i < 20; i++) await lease.acquire()
+await lease.close()
+// Under way while the client is closed.
+const late = limiter.wait(`ends:late:${kind}:${how}`, '1000/h', 1000)
+if (how === 'at once') (client.destroy ?? client.disconnect).call(client)
+await late
+if (how !== 'at once') await client[how]()
+console.log('closed')

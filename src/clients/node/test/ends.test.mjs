@@ -1,0 +1,95 @@
+// A program ends by itself when its client is closed, and nothing of the package stays open.
+
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mock, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { Limiter } from 'floodgate-redis'
+import { Connections } from '../dist/esm/connections.js'
+import { ends, eventually, ioredis, nodeRedis, patient, startServer } from './kit.mjs'
+
+const server = await startServer()
+const cluster = await startServer('cluster')
+const program = fileURLToPath(new URL('ends.mjs', import.meta.url))
+
+for (const [kind, ways] of [
+  ['ioredis', ['quit', 'disconnect', 'at once']],
+  ['node-redis', ['close', 'destroy', 'at once']],
+  ['cluster', ['quit', 'disconnect']],
+]) {
+  test(`${kind}: a program that has waited ends`, async (t) => {
+    for (const how of ways) {
+      const { port } = kind === 'cluster' ? cluster : server
+      const child = spawn(process.execPath, [program, kind, how, port], { stdio: ['ignore', 'pipe', 2] })
+      t.after(() => child.kill('SIGKILL'))
+      const exit = once(child, 'exit')
+      // It dies before that, or it comes to it.
+      await Promise.race([exit, once(child.stdout, 'data')])
+      assert.deepEqual(await ends(`a program whose client is closed (${how})`, exit), [0, null])
+    }
+  })
+}
+
+test('in a process that goes on, too, they are closed with the client, and new ones are opened after it', async () => {
+  const operator = ioredis(server.port)
+  const own = async () => {
+    const list = String(await operator.call('CLIENT', 'LIST'))
+    return list.split('\n').filter((line) => line.includes('cmd=rl.acquire')).length
+  }
+  for (const [client, close, again] of [
+    [ioredis(server.port), (client) => client.quit(), (client) => client.connect()],
+    [await nodeRedis(server.port), (client) => client.close(), (client) => client.connect()],
+  ]) {
+    await eventually('none is there', async () => (await own()) === 0)
+    // Many who ask by one client, of whom each has waited.
+    const limiters = Array.from({ length: 12 }, () => new Limiter(patient(client)))
+    const waitAll = () => Promise.all(limiters.map((limiter) => limiter.wait('all', '100000/h', 1000)))
+    const warnings = []
+    const warned = (warning) => warnings.push(warning)
+    process.on('warning', warned)
+    for (let i = 0; i < 3; i++) await waitAll()
+    assert.equal(await own(), 12)
+    await close(client)
+    await eventually('they are closed', async () => (await own()) === 0)
+    await again(client)
+    assert.ok((await waitAll()).every(({ source }) => source === 'redis'))
+    assert.equal(await own(), 12)
+    await close(client)
+    await eventually('they are closed again', async () => (await own()) === 0)
+    process.off('warning', warned)
+    assert.deepEqual(warnings, [])
+  }
+})
+
+test('a free one is used again, and closed when nobody has waited on it for a minute', async (t) => {
+  mock.timers.enable({ apis: ['setTimeout'] })
+  t.after(() => mock.timers.reset())
+  let opened = 0
+  const open = async () => ({
+    name: ++opened,
+    isOpen: true,
+    close() {
+      this.isOpen = false
+    },
+  })
+  const connections = new Connections(
+    open,
+    () => false,
+    () => {},
+  )
+  const [first, second] = [await connections.take(), await connections.take()]
+  connections.keep(first)
+  mock.timers.tick(59_000)
+  assert.equal(await connections.take(), first)
+  mock.timers.tick(59_000)
+  assert.ok(first.isOpen, 'it is in use')
+  connections.keep(second)
+  mock.timers.tick(30_000)
+  connections.keep(first)
+  mock.timers.tick(30_000)
+  assert.deepEqual([first.isOpen, second.isOpen], [true, false])
+  // One that the server has closed meanwhile.
+  first.isOpen = false
+  assert.equal((await connections.take()).name, 3)
+})
