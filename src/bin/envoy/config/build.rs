@@ -73,7 +73,7 @@ impl Reader<'_> {
                 Some(value) => format!("{}_{value}", text.key.value),
             };
             let full = format!("{above}.{own}");
-            if level.entries.contains_key(&own) {
+            if level.names(&own) {
                 return Err(self.refuse(at, format!("the descriptor '{full}' is there twice")));
             }
             let wildcard = own.contains('*');
@@ -90,9 +90,10 @@ impl Reader<'_> {
                 below: self.level(text.descriptors.unwrap_or_default(), &full)?,
             };
             if wildcard {
-                level.wildcards.push(own.clone());
+                level.wildcards.push((own, node));
+            } else {
+                level.entries.insert(own, node);
             }
-            level.entries.insert(own, node);
         }
         Ok(level)
     }

@@ -137,7 +137,12 @@ descriptors:
     ] {
         assert_eq!(path(&config, descriptor), name, "{descriptor}");
     }
-    assert_eq!(find(&config, "d", &entries("shared=ab")).unwrap().shared, [Some("a*".to_owned())]);
+    // The pattern, sent as a value, is one of the values that share the limit.
+    for value in ["shared=ab", "shared=a*"] {
+        let found = find(&config, "d", &entries(value)).unwrap();
+        assert_eq!((found.shared, found.path), (vec![Some("a*".to_owned())], vec!["shared_a*".to_owned()]));
+    }
+    assert_eq!(path(&config, "startold=a*"), "startold_a*");
     assert_eq!(find(&config, "d", &entries("star=ab")).unwrap().shared, [None]);
 }
 
