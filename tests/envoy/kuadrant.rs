@@ -3,12 +3,16 @@
 
 use std::collections::BTreeMap;
 
+use envoy_types::pb::envoy::extensions::common::ratelimit::v3::{
+    RateLimitDescriptor, rate_limit_descriptor::RateLimitOverride,
+};
+use envoy_types::pb::envoy::r#type::v3::RateLimitUnit;
 use envoy_types::pb::google::protobuf::Duration;
 use tonic::Code;
 
 use crate::{
     harness::Server,
-    kit::{Gateway, NOON, RUNTIME, Service},
+    kit::{Gateway, NOON, RUNTIME, Service, descriptor},
     support::Dice,
 };
 
@@ -19,6 +23,7 @@ descriptors:
   - {key: b, rate_limit: {unit: day, requests_per_unit: 250}}
   - {key: dark, rate_limit: {unit: day, requests_per_unit: 10}, shadow_mode: true}
   - {key: all, rate_limit: {unlimited: true}}
+  - {key: gold, limits: '@gold'}
 ";
 
 fn started() -> (Server, Service, Gateway) {
@@ -62,6 +67,56 @@ fn what_is_reserved_is_held_and_what_is_committed_was_used() {
         ["total_hits", "within_limit", "over_limit"].map(|kind| service.metric(&name(kind))),
         [80 + 21 + 21 + 10 + 1, 80 + 10, 21 + 21 + 1]
     );
+}
+
+/// Two descriptors with the same entries, and a limit of its own each: both hold.
+#[test]
+fn own_limits_of_one_key_are_held_together() {
+    let (_redis, _service, gateway) = started();
+    let own = |requests_per_unit: u32, unit: RateLimitUnit| RateLimitDescriptor {
+        limit: Some(RateLimitOverride { requests_per_unit, unit: unit.into() }),
+        ..descriptor("own=1")
+    };
+    let reserve = |descriptors: Vec<RateLimitDescriptor>, amount| {
+        RUNTIME.block_on(gateway.reserving_on(descriptors, amount, None))
+    };
+    let both = || vec![own(100, RateLimitUnit::Hour), own(10, RateLimitUnit::Minute)];
+    assert_eq!(reserve(both(), 11).unwrap(), None, "the second limit has 10");
+    let id = reserve(both(), 10).unwrap().unwrap();
+    assert_eq!(reserve(both(), 1).unwrap(), None);
+    assert!(gateway.commit(&["own=1"], &id, 4));
+    assert!(reserve(both(), 6).unwrap().is_some());
+    // One key has at most eight limits.
+    let nine = (1..10).map(|n| own(n, RateLimitUnit::Minute)).collect();
+    assert_eq!(reserve(nine, 1).unwrap_err().code(), Code::InvalidArgument);
+}
+
+/// They are not failures of Redis, at which an Envoy lets requests pass.
+#[test]
+fn a_callers_mistakes_are_the_callers() {
+    let (_redis, service, gateway) = started();
+    let commit = |id: &str| RUNTIME.block_on(gateway.committing(&["a=1"], id, 1));
+    assert_eq!(commit(&"x".repeat(129)).unwrap_err().code(), Code::InvalidArgument);
+    assert!(!commit(&"x".repeat(128)).unwrap());
+    let many: Vec<_> = (0..1001).map(|n| descriptor(&format!("a={n}"))).collect();
+    let why = service.asking("d").send(1, many.clone()).unwrap_err();
+    assert_eq!(why.code(), Code::InvalidArgument, "{why:?}");
+    assert!(why.message().contains("too many descriptors"), "{why:?}");
+    let why = RUNTIME.block_on(gateway.reserving_on(many, 1, None)).unwrap_err();
+    assert_eq!(why.code(), Code::InvalidArgument, "{why:?}");
+}
+
+#[test]
+fn a_report_on_an_unknown_policy_charges_nothing() {
+    let (redis, _service, gateway) = started();
+    let report = || gateway.report(3, &["a=1", "gold=1"]);
+    for _ in 0..3 {
+        assert_eq!(report().unwrap_err().code(), Code::Unavailable);
+    }
+    assert_eq!(used(&redis, "a=1", 100), 0);
+    redis.ok("RL.POLICY SET gold 50/h");
+    report().unwrap();
+    assert_eq!(used(&redis, "a=1", 100), 3);
 }
 
 #[test]

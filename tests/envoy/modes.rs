@@ -169,6 +169,7 @@ descriptors:
         [ok("file=shared/a"), ok("file=shared/b"), ok("file=shared/c"), ok("file=shared/d")],
         [true, true, true, false]
     );
+    assert!(!ok("file=shared/*"), "the pattern, sent as a value, has no count of its own");
     assert!((0..3).all(|_| ok("file=own/a")) && ok("file=own/b"));
     // Not the value that looks like the pattern.
     assert_eq!([ok("dir=s1 user=ann"), ok("dir=s2 user=ann"), ok("dir=s2 user=bob")], [true, false, true]);

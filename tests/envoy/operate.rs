@@ -3,7 +3,7 @@
 use std::{
     io::Write as _,
     process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tonic::Code;
@@ -68,10 +68,28 @@ fn it_starts_without_redis_and_answers_once_it_is_there() {
 #[test]
 fn a_server_without_the_module_is_named() {
     let redis = Server::builder().without_module().start();
-    let service = Service::start(&redis, CONFIG);
+    let url = format!("redis://127.0.0.1:{}", redis.port());
+    let service = Service::alone(CONFIG, &["--redis", &url]);
+    service.wait_log("Redis does not decide: ERR unknown command");
+    assert_eq!((health(&service, ""), service.page("/healthcheck").status), (NOT_SERVING, 503));
     let why = service.asking("d").send(1, vec![descriptor("a=1")]).unwrap_err();
     assert_eq!(why.code(), Code::Unavailable);
     assert!(why.message().contains("RL.BATCH"), "{why:?}");
+    let _ = service.asking("d").send(1, vec![descriptor("a=1")]).unwrap_err();
+    assert_eq!(service.log().matches("RL.BATCH").count(), 1, "once in a while: {}", service.log());
+}
+
+#[test]
+fn a_replica_is_not_ready_until_it_is_a_master() {
+    let redis = Server::start();
+    let service = Service::start(&redis, CONFIG);
+    redis.ok("REPLICAOF 127.0.0.1 1");
+    service.wait_log("Redis does not decide: READONLY");
+    eventually(Duration::from_secs(30), "not serving", || health(&service, "") == NOT_SERVING);
+    redis.ok("REPLICAOF NO ONE");
+    service.wait_connected();
+    assert!(service.asking("d").ask(&["a=1"]).ok());
+    assert!(service.log().contains("Redis decides"));
 }
 
 #[test]
@@ -146,6 +164,26 @@ fn a_stop_lets_requests_under_way_end() {
     assert!(service.wait_exit().success());
     assert!(service.log().contains("floodgate-envoy: stopped"), "{}", service.log());
     assert!(asking.send(1, vec![descriptor("a=1")]).is_err());
+}
+
+#[test]
+fn a_watch_of_health_does_not_hold_up_the_stop() {
+    let redis = Server::start();
+    let mut service = Service::start(&redis, CONFIG);
+    let address = format!("http://127.0.0.1:{}", service.grpc());
+    let mut watch = RUNTIME.block_on(async {
+        let channel = tonic::transport::Channel::from_shared(address).unwrap().connect().await.unwrap();
+        let request = HealthCheckRequest { service: String::new() };
+        HealthClient::new(channel).watch(request).await.unwrap().into_inner()
+    });
+    let mut next = || RUNTIME.block_on(watch.message()).unwrap().map(|answer| answer.status);
+    assert_eq!(next(), Some(SERVING));
+    let start = Instant::now();
+    service.signal("TERM");
+    assert_eq!([next(), next()], [Some(NOT_SERVING), None]);
+    assert!(service.wait_exit().success());
+    assert!(start.elapsed() < Duration::from_secs(8), "{}", service.log());
+    assert!(!service.log().contains("did not end"), "{}", service.log());
 }
 
 #[test]

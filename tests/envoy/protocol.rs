@@ -216,6 +216,28 @@ fn an_operators_word_holds_here_too() {
     assert!(asking.ask(&["a=bad"]).ok());
 }
 
+/// A pin's unit is not in the reply, so no unit is told. No header tells the rule that the pin
+/// replaces.
+#[test]
+fn figures_of_pins_and_blocks_are_theirs() {
+    let (redis, service) = started();
+    let asking = service.asking("d");
+    redis.ok("RL.PIN envoy:{d}:a=vip 3/m");
+    let answer = asking.ask(&["a=vip"]);
+    assert_eq!(answer.limit(0), "3/UNKNOWN");
+    assert_eq!(
+        answer.headers(),
+        ["X-RateLimit-Limit: 3", "X-RateLimit-Remaining: 2", "X-RateLimit-Reset: 60"]
+    );
+    asking.ask(&["a=bad"]);
+    redis.ok("RL.BLOCK envoy:{d}:a=bad FOR 1h");
+    for n in [0, 1] {
+        let answer = asking.send(0, vec![hits("a=bad", n, false)]).unwrap();
+        assert_eq!((answer.ok(), answer.reset_ms(0)), (false, Some(3_600_000)), "{n} hits");
+        assert!(answer.headers().contains(&"Retry-After: 3600".to_owned()), "{answer:?}");
+    }
+}
+
 #[test]
 fn hostile_names_are_names() {
     let (_redis, service) = started();

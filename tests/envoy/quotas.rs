@@ -232,6 +232,27 @@ fn a_bucket_that_nobody_asks_for_is_given_back() {
     assert!(envoy.report("hour=1", 0, 1).most() > 0);
 }
 
+/// Also one that is not lent: it is allowed all, denied all, or blocked.
+#[test]
+fn a_bucket_with_one_answer_for_all_is_abandoned_too() {
+    let (redis, service) = started();
+    let mut envoy = Borrower::connect(service.grpc(), "d");
+    redis.ok("RL.BLOCK envoy:{d}:minute=bad FOREVER");
+    for (bucket, rule) in
+        [("all=1", Lent::AllowAll), ("policy=1", Lent::DenyAll), ("minute=bad", Lent::DenyAll)]
+    {
+        // A request in between starts the count anew.
+        for reports in [3, 5] {
+            assert_eq!(envoy.report(bucket, 1, 0), rule, "{bucket}");
+            assert!((0..reports).all(|_| envoy.report(bucket, 0, 0) == rule), "{bucket}");
+        }
+        assert_eq!(envoy.report(bucket, 0, 0), Lent::Abandon, "{bucket}");
+        assert_eq!(envoy.report(bucket, 0, 1), rule, "{bucket}");
+    }
+    let open = redis.line("RL.RESERVATIONS envoy:{d}:minute=bad");
+    assert!(open.items().len() <= 1, "{open:?}");
+}
+
 #[test]
 fn a_configuration_that_changes_lends_anew() {
     let (_redis, service) = started();

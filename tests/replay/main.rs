@@ -391,6 +391,42 @@ fn json_lines_and_words_by_a_mapping() {
     }
 }
 
+/// Nothing is cut to whole seconds: what a server grants at these times, the
+/// tool grants.
+#[test]
+fn times_between_two_seconds_count() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("made.json");
+    let granted = |times_ms: &[u64], limits: &str| {
+        let line = |ms: &u64| {
+            let ms = 1_431_856_800_000 + ms;
+            format!("{{\"ts\":{}.{:03},\"ms\":{ms},\"who\":\"a\"}}\n", ms / 1000, ms % 1000)
+        };
+        fs::write(&path, times_ms.iter().map(line).collect::<String>()).unwrap();
+        let of = |fields: &str| {
+            let shown = text(&replay(&["--limits", limits, "--fields", fields, path.to_str().unwrap()]));
+            let row = shown.lines().find(|line| line.starts_with("#1")).unwrap().to_owned();
+            row.split_whitespace().nth(2).unwrap().parse::<u64>().unwrap()
+        };
+        let both = [of("time=ts,key=who"), of("time=ms,key=who")];
+        assert_eq!(both[0], both[1], "{limits}");
+        both[0]
+    };
+    // Every 100 ms.
+    let steady: Vec<u64> = (0..20).map(|at| at * 100).collect();
+    assert_eq!(granted(&steady, "1/100ms"), 20);
+    assert_eq!(granted(&steady, "1/101ms"), 10);
+    assert_eq!(granted(&[900, 1800, 2700], "1/s"), 2);
+    assert_eq!(granted(&[900, 1800, 2700], "fixed:1/s"), 3);
+
+    // A date in a word of its own is no time, and the refusal says what to do.
+    fs::write(&path, "2015-05-17 10:05:00 a\n2015-05-17 10:05:02.5 a\n").unwrap();
+    let refused = replay(&["--limits", "1/s", "--fields", "time=1,key=3", path.to_str().unwrap()]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("FIELDS='time=1+2,key=4'"), "{refused:?}");
+    let shown = text(&replay(&["--limits", "1/s", "--fields", "time=1+2,key=3", path.to_str().unwrap()]));
+    assert!(shown.starts_with("2 requests of 1 key, 2015-05-17 10:05:00 to 2015-05-17 10:05:02"), "{shown}");
+}
+
 #[test]
 fn what_is_wrong_is_said() {
     let dir = tempfile::tempdir().unwrap();

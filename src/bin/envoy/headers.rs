@@ -61,12 +61,14 @@ pub fn headers(wanted: Wanted, checks: &[LimitCheck], decision: &Decision) -> Ve
     let mut add = |name: &str, value: String| {
         headers.push(HeaderValue { key: name.to_owned(), value, raw_value: Vec::new() });
     };
-    if wanted.draft && !rows.is_empty() {
+    if wanted.draft {
         let (policies, limits) = draft(&rows);
         if !policies.is_empty() {
             add("RateLimit-Policy", policies.join(", "));
         }
-        add("RateLimit", limits.join(", "));
+        if !limits.is_empty() {
+            add("RateLimit", limits.join(", "));
+        }
     }
     let binding =
         rows.iter().reduce(|best, row| if row.figures.binds_before(best.figures) { row } else { best });
@@ -89,11 +91,15 @@ pub fn headers(wanted: Wanted, checks: &[LimitCheck], decision: &Decision) -> Ve
 }
 
 /// The items of `RateLimit-Policy`, one for each limit, and of `RateLimit`, one for the binding
-/// limit of each rule. A repeated name gets `-2`, `-3` and so on.
+/// limit of each rule. Rules in whose place a pin holds are left out. A repeated name gets `-2`, `-3` and so on.
 fn draft(rows: &[Row<'_>]) -> (Vec<String>, Vec<String>) {
     let (mut policies, mut limits) = (Vec::new(), Vec::new());
     let mut names: Vec<String> = Vec::new();
     for Row { rule, figures } in rows {
+        // What holds in place of the rule, such as a pin, is not known here.
+        if figures.overruled || rule.facts_of(figures.index, figures.capacity).is_none() {
+            continue;
+        }
         let mut binding = None;
         for (at, facts) in rule.facts.iter().enumerate() {
             let base = quoted(name(rule, facts));

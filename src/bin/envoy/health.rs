@@ -1,4 +1,4 @@
-//! Whether Envoys should send requests here: Redis is connected, and no stop was asked for.
+//! Whether Envoys should send requests here: Redis is connected and decides, and no stop was asked for.
 
 use crate::link::Link;
 use std::sync::Arc;
@@ -26,22 +26,31 @@ impl Health {
         Self { redis: link.up(), stopping }
     }
 
-    /// True if Redis is connected and no stop was asked for.
+    /// True if Redis is connected and decides, and no stop was asked for.
     pub fn good(&self) -> bool {
         *self.redis.borrow() && !*self.stopping.borrow()
     }
 
-    /// True if Redis is connected.
+    /// True if Redis is connected and decides.
     pub fn redis(&self) -> bool {
         *self.redis.borrow()
     }
 
-    /// Reports each change to the clients that watch health over gRPC.
-    pub async fn tell(mut self, reporter: HealthReporter) {
+    /// Reports each change to the clients that watch health over gRPC. Their streams end at the stop,
+    /// so that they do not hold it up.
+    pub async fn tell(mut self, mut reporter: HealthReporter) {
         loop {
             let status = if self.good() { ServingStatus::Serving } else { ServingStatus::NotServing };
             for service in SERVICES {
                 reporter.set_service_status(service, status).await;
+                if *self.stopping.borrow() {
+                    // A watch ends with its entry. A new entry answers those who ask once more.
+                    reporter.clear_service_status(service).await;
+                    reporter.set_service_status(service, ServingStatus::NotServing).await;
+                }
+            }
+            if *self.stopping.borrow() {
+                return;
             }
             let changed = tokio::select! {
                 changed = self.redis.changed() => changed,

@@ -10,8 +10,8 @@ use redis::{
 };
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
@@ -19,6 +19,11 @@ use tokio::time::timeout;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The time between two checks of an idle connection.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
+/// The time between two lines of the log about commands that Redis refused.
+const REFUSAL_INTERVAL: Duration = Duration::from_secs(5);
+/// The starts of the errors of a server that decides nothing: the module is absent, the user may not
+/// run its commands, or the server takes no writes.
+const UNABLE: [&str; 6] = ["ERR unknown command", "NOPERM", "READONLY", "LOADING", "MASTERDOWN", "MISCONF"];
 /// The pause after the first attempt that failed.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
@@ -50,12 +55,17 @@ pub enum LinkError {
     /// Redis answered with an error.
     #[error("Redis refused: {0}")]
     Refused(String),
+    /// The request asks for more in one command than Redis takes.
+    #[error("the request has too many descriptors: {0}")]
+    TooMany(String),
 }
 
 impl LinkError {
     /// An error that the server replied.
     pub fn refused(why: &RedisError) -> Self {
-        Self::Refused(why.to_string())
+        let text = why.to_string();
+        let too_many = ["numitems must be", "numkeys must be"].iter().any(|part| text.contains(part));
+        if too_many { Self::TooMany(text) } else { Self::Refused(text) }
     }
 
     /// A reply that does not have the form of the command's replies.
@@ -116,6 +126,21 @@ impl Connection {
             }
         }
     }
+
+    /// The reason why the server decides nothing, if it decides nothing. The probe is a write that
+    /// changes nothing: it gives a unit back on a key that never exists.
+    async fn unable(&mut self, probe: &str) -> Option<String> {
+        let mut commands = Pipeline::with_capacity(1);
+        commands.cmd("RL.REFUND").arg(probe).arg(1);
+        let answer = timeout(CONNECT_TIMEOUT, self.ask(commands, 0, 1, probe)).await.ok()?;
+        let answer =
+            answer.and_then(|values| values.into_iter().try_for_each(|one| one.extract_error().map(drop)));
+        let why = answer.err()?;
+        let text = format!("{} {}", why.code().unwrap_or_default(), why.detail().unwrap_or_default());
+        // The user may not be allowed this key, but all others.
+        let key = text.starts_with("NOPERM") && text.contains("key");
+        (!key && UNABLE.iter().any(|start| text.starts_with(start))).then_some(text)
+    }
 }
 
 /// The connection, as all requests share it.
@@ -125,21 +150,28 @@ pub struct Link {
     lost: Notify,
     up: watch::Sender<bool>,
     commands: AtomicU64,
+    /// The key of the probe.
+    probe: String,
+    /// The time of the last line of the log about a command that Redis refused.
+    told: Mutex<Option<Instant>>,
 }
 
 impl Link {
-    /// A link without a connection. [`Link::keep`] connects it.
-    pub fn new(endpoint: Endpoint) -> Self {
+    /// A link without a connection. [`Link::keep`] connects it. All keys start with `prefix`.
+    pub fn new(endpoint: Endpoint, prefix: &str) -> Self {
         Self {
             endpoint,
             connection: RwLock::new(None),
             lost: Notify::new(),
             up: watch::Sender::new(false),
             commands: AtomicU64::new(0),
+            // No domain is empty, so this is no descriptor's key.
+            probe: format!("{prefix}:{{}}:health"),
+            told: Mutex::new(None),
         }
     }
 
-    /// Tells whether there is a connection, and each change of that.
+    /// Tells whether Redis is connected and decides, and each change of that.
     pub fn up(&self) -> watch::Receiver<bool> {
         self.up.subscribe()
     }
@@ -154,9 +186,20 @@ impl Link {
     }
 
     fn set(&self, connection: Option<Connection>) {
-        let up = connection.is_some();
         *self.connection.write().unwrap_or_else(PoisonError::into_inner) = connection;
+    }
+
+    fn set_up(&self, up: bool) {
         self.up.send_if_modified(|before| std::mem::replace(before, up) != up);
+    }
+
+    /// Writes to the log that Redis refused a command, at most once in some seconds.
+    pub fn tell(&self, refused: &str) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|at| at.elapsed() >= REFUSAL_INTERVAL) {
+            *told = Some(Instant::now());
+            eprintln!("floodgate-envoy: {refused}");
+        }
     }
 
     /// Sends commands whose keys are in the slot of `key`, and sends them once. A command without
@@ -229,6 +272,7 @@ impl Link {
                     self.set(Some(connection.clone()));
                     let why = self.watch(connection).await;
                     self.set(None);
+                    self.set_up(false);
                     eprintln!("floodgate-envoy: lost the connection to Redis: {why}");
                 }
                 Err(why) => {
@@ -247,7 +291,19 @@ impl Link {
 
     /// Returns the reason once the connection is of no use any more.
     async fn watch(&self, mut connection: Connection) -> String {
+        let mut told = String::new();
         loop {
+            let unable = connection.unable(&self.probe).await;
+            self.set_up(unable.is_none());
+            // The same reason is printed once.
+            let why = unable.unwrap_or_default();
+            if why != told {
+                match why.as_str() {
+                    "" => eprintln!("floodgate-envoy: Redis decides"),
+                    why => eprintln!("floodgate-envoy: Redis does not decide: {why}"),
+                }
+                told = why;
+            }
             if timeout(PING_INTERVAL, self.lost.notified()).await.is_ok() {
                 // A request reported that the connection broke. It may have been an earlier
                 // connection, so this one is checked.

@@ -117,7 +117,7 @@ async fn serve(options: Options) -> Result<(), ExitError> {
     let current = Arc::new(Current::new(config));
     let metrics = Arc::new(Metrics::default());
     metrics.loaded(true);
-    let link = Arc::new(Link::new(endpoint));
+    let link = Arc::new(Link::new(endpoint, &style.prefix));
     let (grpc_listener, grpc_address) = bind(listen).await?;
     let (http_listener, http_address) = bind(http).await?;
     let (stop, stopping) = watch::channel(false);

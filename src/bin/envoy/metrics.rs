@@ -180,7 +180,7 @@ impl Metrics {
         let _ = writeln!(page, "# HELP {name} Envoys that decide by themselves.\n# TYPE {name} gauge");
         let _ = writeln!(page, "{name} {}", read(&self.streams));
         let name = "floodgate_envoy_redis_up";
-        let _ = writeln!(page, "# HELP {name} 1 while Redis is connected.\n# TYPE {name} gauge");
+        let _ = writeln!(page, "# HELP {name} 1 while Redis is connected and decides.\n# TYPE {name} gauge");
         let _ = writeln!(page, "{name} {}", u8::from(redis_up));
         page
     }

@@ -90,7 +90,8 @@ impl Service {
     /// The answer of Redis, if it comes within `deadline`.
     ///
     /// # Errors
-    /// `Unavailable` if Redis does not answer in time, or answers with an error.
+    /// `Unavailable` if Redis does not answer in time, or answers with an error. `InvalidArgument` if
+    /// the request asks for more than Redis takes.
     pub async fn within<T>(
         &self,
         deadline: Duration,
@@ -98,7 +99,17 @@ impl Service {
     ) -> Result<T, Status> {
         let reason = match tokio::time::timeout(deadline, asking).await {
             Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(why)) => why.to_string(),
+            Ok(Err(why @ LinkError::TooMany(_))) => {
+                self.metrics.failed(Failure::Service);
+                return Err(Status::invalid_argument(why.to_string()));
+            }
+            Ok(Err(why)) => {
+                let reason = why.to_string();
+                if matches!(why, LinkError::Refused(_)) {
+                    self.link.tell(&reason);
+                }
+                reason
+            }
             Err(_) => format!("Redis did not answer within {} ms", deadline.as_millis()),
         };
         self.metrics.failed(Failure::Redis);
@@ -137,7 +148,7 @@ impl Service {
 }
 
 fn limit_status(rule: &Rule, figures: &Figures) -> DescriptorStatus {
-    let facts = rule.facts.get(figures.index.unwrap_or(0));
+    let facts = if figures.overruled { None } else { rule.facts_of(figures.index, figures.capacity) };
     let code = if figures.over && rule.mode != Mode::Shadow { Code::OverLimit } else { Code::Ok };
     let limit = figures.capacity.map(|capacity| RateLimit {
         name: if rule.name.is_empty() && rule.facts.len() > 1 {

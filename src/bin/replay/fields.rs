@@ -4,15 +4,20 @@
 //! |---|---|
 //! | `time=ts,key=request.client_ip` | JSON lines; the parts of a name, separated by dots, lead into objects and lists |
 //! | `time=2,key=4` | words, counted from 1; text in quotes or brackets is one word |
+//! | `time=1+2,key=4` | a time that is two words: its date and its time of day |
 
 use crate::log_line::stamp_seconds;
-use jiff::Timestamp;
-use jiff::civil::DateTime;
+use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
+/// A second in microseconds.
+const SECOND_US: u64 = 1_000_000;
+/// The first time in 2106, in microseconds, whose second 32 bits cannot hold.
+const END_US: u64 = SECOND_US << 32;
 /// The number of names of a sample that are listed, so that an error stays short.
 const LISTED: usize = 12;
 /// The depth to which names are listed.
@@ -47,8 +52,8 @@ pub enum Fields {
     },
     /// Words of a line, by position from 0.
     Words {
-        /// The position of the word with the time.
-        time: usize,
+        /// The positions of the words that are the time.
+        time: Vec<usize>,
         /// The position of the word with the key.
         key: usize,
     },
@@ -71,21 +76,23 @@ impl Fields {
         let time = time.ok_or(FieldsError::Missing("time"))?;
         let key = key.ok_or(FieldsError::Missing("key"))?;
         let word = |text: &str| text.parse::<usize>().ok().map(|number| number.checked_sub(1));
-        match (word(&time), word(&key)) {
+        let words = time.split('+').map(word).collect::<Option<Vec<_>>>();
+        match (words.map(|words| words.into_iter().collect::<Option<Vec<_>>>()), word(&key)) {
             (None, None) => Ok(Self::Json { time, key }),
             (Some(Some(time)), Some(Some(key))) => Ok(Self::Words { time, key }),
             _ => Err(FieldsError::Mixed),
         }
     }
 
-    /// The time of a line in seconds since 1970, and its key. `None` if the line lacks one of them.
-    pub fn read<'l>(&self, line: &'l [u8]) -> Option<(u32, Cow<'l, [u8]>)> {
+    /// The time of a line in microseconds since 1970, and its key. `None` if the line lacks one of
+    /// them.
+    pub fn read<'l>(&self, line: &'l [u8]) -> Option<(u64, Cow<'l, [u8]>)> {
         match self {
             Self::Json { time, key } => {
                 let value: Value = serde_json::from_slice(line).ok()?;
                 let time = match find(&value, time)? {
                     Value::Number(number) => scaled(&number.to_string())?,
-                    Value::String(text) => seconds(text)?,
+                    Value::String(text) => micros(text)?,
                     _ => return None,
                 };
                 let key = match find(&value, key)? {
@@ -96,7 +103,8 @@ impl Fields {
                 Some((time, Cow::Owned(key.into_bytes())))
             }
             Self::Words { time, key } => {
-                let time = seconds(std::str::from_utf8(word(line, *time)?).ok()?)?;
+                let words = time.iter().map(|&at| word(line, at)).collect::<Option<Vec<_>>>()?;
+                let time = micros(std::str::from_utf8(&words.join(&b' ')).ok()?)?;
                 let key = word(line, *key)?;
                 Some((
                     time,
@@ -158,39 +166,47 @@ fn without_port(text: &str) -> Cow<'_, str> {
     text.parse::<SocketAddr>().map_or(Cow::Borrowed(text), |address| Cow::Owned(address.ip().to_string()))
 }
 
-/// The seconds since 1970 of a time as logs write it: a number, RFC 3339 (in UTC if it names no
-/// zone), or the time of the common log format.
-fn seconds(text: &str) -> Option<u32> {
-    if let Some(seconds) = scaled(text) {
-        return Some(seconds);
-    }
+/// The microseconds since 1970 of a time as logs write it: a number, RFC 3339 (in UTC if it names
+/// no zone), or the time of the common log format. A date without a time of day is no time.
+fn micros(text: &str) -> Option<u64> {
     if let Some(seconds) = text.as_bytes().try_into().ok().and_then(stamp_seconds) {
-        return Some(seconds);
+        return Some(u64::from(seconds) * SECOND_US);
+    }
+    let civil = text.split('[').next().unwrap_or(text);
+    if !civil.contains(['T', 't', ' ']) {
+        // Eight digits may be a date, which is no number of seconds in any log.
+        let date = text.len() == 8 && text.parse::<Date>().is_ok();
+        return if date { None } else { scaled(text) };
     }
     let at = match text.parse::<Timestamp>() {
         Ok(at) => at,
+        // A time may name its zone in brackets and have no offset.
+        Err(_) if civil.len() < text.len() => text.parse::<Zoned>().ok()?.timestamp(),
         Err(_) => text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp(),
     };
-    u32::try_from(at.as_second()).ok()
+    u64::try_from(at.as_microsecond()).ok().filter(|us| *us < END_US)
 }
 
-/// The seconds of a number of seconds, milliseconds, microseconds or nanoseconds since 1970. The
-/// size of the number tells its unit, because no log is older than 1973 or younger than 2106.
-fn scaled(text: &str) -> Option<u32> {
+/// The microseconds of a number of seconds, milliseconds, microseconds or nanoseconds since 1970.
+/// The size of the number tells its unit, because no log is older than 1973 or younger than 2106.
+fn scaled(text: &str) -> Option<u64> {
+    /// The sizes, and the nanoseconds of one unit.
     const SCALES: [(u64, u64); 4] = [
-        (100_000_000_000, 1),
-        (100_000_000_000_000, 1_000),
-        (100_000_000_000_000_000, 1_000_000),
-        (u64::MAX, 1_000_000_000),
+        (100_000_000_000, 1_000_000_000),
+        (100_000_000_000_000, 1_000_000),
+        (100_000_000_000_000_000, 1_000),
+        (u64::MAX, 1),
     ];
-    // The digits after the point are less than one unit, so they cannot change the second.
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     if !fraction.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
     let number: u64 = whole.parse().ok()?;
     let (_, scale) = SCALES.into_iter().find(|&(below, _)| number < below)?;
-    u32::try_from(number / scale).ok()
+    // Nine digits after the point are enough for a microsecond of each unit.
+    let billionths: u64 = format!("{fraction:0<9}").get(..9)?.parse().ok()?;
+    let ns = u128::from(number) * u128::from(scale) + u128::from(billionths * scale / 1_000_000_000);
+    u64::try_from(ns / 1_000).ok().filter(|us| *us < END_US)
 }
 
 /// The names of the fields of a JSON line, as [`Fields::parse`] takes them. There are none if the
@@ -218,13 +234,46 @@ pub fn names(line: &[u8]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Fields, FieldsError, names};
+    use super::{Fields, FieldsError, micros, names};
 
     const AT: u32 = 1_431_857_103;
 
     fn read(fields: &str, line: &str) -> Option<(String, u32)> {
         let (time, key) = Fields::parse(fields).unwrap().read(line.as_bytes())?;
-        Some((String::from_utf8_lossy(&key).into_owned(), time))
+        Some((String::from_utf8_lossy(&key).into_owned(), u32::try_from(time / 1_000_000).unwrap()))
+    }
+
+    #[test]
+    fn times_keep_their_microseconds() {
+        let us = |text: &str| micros(text).map(|us| us - u64::from(AT) * 1_000_000);
+        for (text, left) in [
+            ("1431857103", 0),
+            ("1431857103.000001999", 1),
+            ("1431857103.9", 900_000),
+            ("1431857103100", 100_000),
+            ("1431857103100.5", 100_500),
+            ("1431857103123456", 123_456),
+            ("1431857103123456789", 123_456),
+            ("2015-05-17T10:05:03.1864419Z", 186_441),
+            ("2015-05-17 10:05:03,25", 250_000),
+            ("2015-05-17T12:05:03+02:00[Europe/Paris]", 0),
+            ("2015-05-17T12:05:03[Europe/Paris]", 0),
+        ] {
+            assert_eq!(us(text), Some(left), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_date_alone_is_no_time() {
+        for text in
+            ["2015-05-17", "20150517", "2015-05-17[Europe/Paris]", "2015-05-17T12:05:03[Nowhere/Town]", "x"]
+        {
+            assert_eq!(micros(text), None, "{text}");
+        }
+        let line = "2015-05-17 10:05:03.5 1.2.3.4 x";
+        assert_eq!(read("time=1,key=3", line), None);
+        assert_eq!(read("time=1+2,key=3", line), Some(("1.2.3.4".into(), AT)));
+        assert_eq!(Fields::parse("time=1+0,key=3"), Err(FieldsError::Mixed));
     }
 
     #[test]
@@ -293,6 +342,7 @@ mod tests {
             ("time=a,time=b", FieldsError::Twice("time")),
             ("time=2,key=a", FieldsError::Mixed),
             ("time=0,key=1", FieldsError::Mixed),
+            ("time=1+b,key=1", FieldsError::Mixed),
         ] {
             assert_eq!(Fields::parse(text), Err(wrong), "{text}");
         }

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Apache on Debian also writes `vhost_combined`. It has the name and the port of the virtual host
-//! in front of the line.
+//! in front of the line. Behind a proxy, the address may be a list: `client, proxy, proxy`.
 
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::Offset;
@@ -79,14 +79,11 @@ pub struct LogLine<'l> {
 impl<'l> LogLine<'l> {
     /// Takes a line apart. `None` if it has another format.
     pub fn parse(line: &'l [u8]) -> Option<Self> {
-        let (address, rest) = line.split_at_checked(memchr(b' ', line)?)?;
         // A user name may contain blanks and brackets.
-        let open = rest.windows(2).position(|two| two == b" [")?;
-        let (names, rest) = rest.split_at_checked(open)?;
-        let (second, user) = names.get(1..).and_then(|names| {
-            let (second, user) = names.split_at_checked(memchr(b' ', names)?)?;
-            Some((second, user.get(1..)?))
-        })?;
+        let open = line.windows(2).position(|two| two == b" [")?;
+        let (names, rest) = line.split_at_checked(open)?;
+        let (address, names) = client(names)?;
+        let (second, user) = client(names)?;
         // The second word is no address if it is an identity of RFC 1413. If it is one, the first
         // word was a virtual host.
         let (address, user) = if second != b"-" && is_address(second) {
@@ -107,6 +104,18 @@ impl<'l> LogLine<'l> {
         let path = self.request.split(|&b| b == b' ').nth(1).unwrap_or(self.request);
         path.split(|&b| b == b'?').next().unwrap_or(path)
     }
+}
+
+/// The first word, and what follows it. Of a list of addresses, as `X-Forwarded-For` has it, the
+/// word is the first, which is the client; the proxies after it are passed over.
+fn client(names: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (mut word, mut rest) = names.split_at_checked(memchr(b' ', names)?)?;
+    let client = word.split(|&b| b == b',').next()?;
+    while word.ends_with(b",") {
+        let names = rest.get(1..)?;
+        (word, rest) = names.split_at_checked(memchr(b' ', names)?)?;
+    }
+    Some((client, rest.get(1..)?))
 }
 
 fn is_address(word: &[u8]) -> bool {
@@ -185,6 +194,12 @@ mod tests {
             );
             assert_eq!(read(&vhost), Some((format!("{address}|joe doe|/a|all"), 1_431_857_103)));
         }
+        for list in
+            ["1.2.3.4, 10.0.0.1", "1.2.3.4, 10.0.0.2, 10.0.0.1", "1.2.3.4,10.0.0.1", "a:443 1.2.3.4, ::1"]
+        {
+            let proxied = format!(r#"{list} - joe [17/May/2015:10:05:03 +0000] "GET /a HTTP/1.1" 200 5"#);
+            assert_eq!(read(&proxied), Some(("1.2.3.4|joe|/a|all".into(), 1_431_857_103)), "{list}");
+        }
         let empty = r#"::1 - - [01/Jan/1970:00:00:00 +0000] "" 408 -"#;
         assert_eq!(read(empty), Some(("::1|-||all".into(), 0)));
     }
@@ -201,6 +216,7 @@ mod tests {
             r#"1.2.3.4 - - [17/Mai/2015:10:05:03 +0000] "GET / HTTP/1.1" 200 5"#,
             r#"1.2.3.4 - - [17/May/2015:10:05:03 ~0000] "GET / HTTP/1.1" 200 5"#,
             r#"1.2.3.4 - - [17/May/1915:10:05:03 +0000] "GET / HTTP/1.1" 200 5"#,
+            r#", 10.0.0.1 - - [17/May/2015:10:05:03 +0000] "GET / HTTP/1.1" 200 5"#,
             r#" - - [17/May/2015:10:05:03 +0000] "GET / HTTP/1.1" 200 5"#,
             r#"1.2.3.4 [17/May/2015:10:05:03 +0000] "GET / HTTP/1.1" 200 5"#,
         ] {

@@ -95,6 +95,10 @@ fn nothing(malformed: &read::Malformed, mapped: bool) -> String {
     }
     if !malformed.names.is_empty() {
         text.push_str(&format!("\nreplay: the fields of that line are {}", malformed.names.join(", ")));
+    } else if mapped {
+        text.push_str(
+            "\nreplay: a time is a date with a time of day; if they are two words, name both: FIELDS='time=1+2,key=4'",
+        );
     }
     text
 }

@@ -25,7 +25,7 @@ order. - is standard input. For other formats, name the fields with --fields.
   --fields FIELDS    the fields of the time and of whom to limit (the key). JSON
                      lines have names, as in time=ts,key=request.client_ip. In
                      other lines a field is the number of a word, counted from 1,
-                     as in time=2,key=4
+                     as in time=2,key=4, or time=1+2 for a time of two words
   --top N            show the N that are denied most (10)
   --csv FILE         write every key's figures
   --timeline FILE    write granted and denied over time, as CSV

@@ -21,10 +21,17 @@ const BUFFER: usize = 1 << 18;
 /// One request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// The time in seconds since 1970.
-    pub time: u32,
+    /// The time in microseconds since 1970. Its second fits into 32 bits.
+    pub time: u64,
     /// The position of the key in [`Traffic::keys`].
     pub key: u32,
+}
+
+impl Request {
+    /// The second of the time.
+    pub fn second(self) -> u32 {
+        u32::try_from(self.time / 1_000_000).unwrap_or(u32::MAX)
+    }
 }
 
 /// The lines that are no request.
@@ -41,13 +48,13 @@ pub struct Malformed {
 /// Everything that the logs say.
 #[derive(Debug, Default)]
 pub struct Traffic {
-    /// The requests in the order of time. Those of one second are in the order logged.
+    /// The requests in the order of time. Those of one time are in the order logged.
     pub requests: Vec<Request>,
     /// The keys that asked, by the number in [`Request::key`].
     pub keys: Vec<Box<[u8]>>,
     /// The lines that were skipped.
     pub malformed: Malformed,
-    /// The number of lines right after a line of a later second. Servers write a line when the
+    /// The number of lines right after a line of a later time. Servers write a line when the
     /// answer is out, so there are many.
     pub out_of_order: u64,
     /// The files that ended in the middle, and why.
@@ -55,10 +62,10 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// The first and the last request's time, in seconds since 1970. Both are 0 if there are no
+    /// The first and the last request's second since 1970. Both are 0 if there are no
     /// requests.
     pub fn span(&self) -> (u32, u32) {
-        let time = |request: Option<&Request>| request.map_or(0, |request| request.time);
+        let time = |request: Option<&Request>| request.map_or(0, |request| request.second());
         (time(self.requests.first()), time(self.requests.last()))
     }
 
@@ -130,8 +137,8 @@ struct TrafficReader<'o> {
     numbers: HashMap<Box<[u8]>, u32>,
     /// The last time as text, and its second. Most lines repeat it, so it is parsed once.
     stamp: Option<([u8; 26], u32)>,
-    /// The second of the last request.
-    last: Option<u32>,
+    /// The time of the last request.
+    last: Option<u64>,
 }
 
 impl TrafficReader<'_> {
@@ -164,10 +171,10 @@ impl TrafficReader<'_> {
             _ => stamp_seconds(line.stamp)?,
         };
         self.stamp = Some((*line.stamp, time));
-        self.request(time, self.by.key(&line))
+        self.request(u64::from(time) * 1_000_000, self.by.key(&line))
     }
 
-    fn request(&mut self, time: u32, name: &[u8]) -> Option<()> {
+    fn request(&mut self, time: u64, name: &[u8]) -> Option<()> {
         self.traffic.out_of_order += u64::from(self.last.is_some_and(|last| time < last));
         self.last = Some(time);
         let key = if let Some(&key) = self.numbers.get(name) {

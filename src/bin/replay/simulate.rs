@@ -123,8 +123,8 @@ pub fn simulate<'o>(traffic: &Traffic, candidate: &'o Candidate, bar: &ProgressB
         for request in chunk {
             let from = request.key as usize * limits.len();
             if let Some(states) = states.get_mut(from..from + limits.len()) {
-                let decision = replay(limits, states, Micros(u64::from(request.time) * 1_000_000));
-                outcome.add(*request, ((request.time - first) / column_seconds) as usize, &decision);
+                let decision = replay(limits, states, Micros(request.time));
+                outcome.add(*request, ((request.second() - first) / column_seconds) as usize, &decision);
             }
         }
         bar.inc(chunk.len() as u64);
@@ -168,8 +168,8 @@ impl Outcome<'_> {
         if let Some(outcome) = self.by_key.get_mut(request.key as usize) {
             outcome.count.add(granted);
             if !granted {
-                let since = outcome.denied.map_or(request.time, |(since, _)| since);
-                outcome.denied = Some((since, request.time));
+                let second = request.second();
+                outcome.denied = Some((outcome.denied.map_or(second, |(since, _)| since), second));
             }
         }
     }

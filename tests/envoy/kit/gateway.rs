@@ -4,6 +4,7 @@
 pub mod message;
 
 use envoy_types::pb::{
+    envoy::extensions::common::ratelimit::v3::RateLimitDescriptor,
     envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse, rate_limit_response::Code},
     google::protobuf::Duration,
 };
@@ -46,12 +47,18 @@ impl Gateway {
         amount: u64,
         ttl: Option<Duration>,
     ) -> Result<Option<String>, Status> {
-        let request = ReserveRequest {
-            domain: self.domain.clone(),
-            descriptors: descriptors.iter().map(|text| descriptor(text)).collect(),
-            amount,
-            ttl,
-        };
+        let descriptors = descriptors.iter().map(|text| descriptor(text)).collect();
+        self.reserving_on(descriptors, amount, ttl).await
+    }
+
+    /// The same, whatever the descriptors hold.
+    pub async fn reserving_on(
+        &self,
+        descriptors: Vec<RateLimitDescriptor>,
+        amount: u64,
+        ttl: Option<Duration>,
+    ) -> Result<Option<String>, Status> {
+        let request = ReserveRequest { domain: self.domain.clone(), descriptors, amount, ttl };
         let answer: ReserveResponse = self.call("Reserve", request).await?;
         let over = answer.code() == Code::OverLimit;
         assert!(over || answer.code() == Code::Ok, "{answer:?}");

@@ -43,9 +43,32 @@ fn malformed(path: &Path, why: &serde_saphyr::Error) -> ConfigError {
         Some(location) => {
             // The place already stands in front of the text, so it is cut out of the text.
             let place = format!(" at line {}, column {}", location.line(), location.column());
-            ConfigError::at(path, location, line.replace(&place, ""))
+            ConfigError::at(path, location, in_words(&line.replace(&place, "")))
         }
-        None => ConfigError::whole(path, line),
+        None => ConfigError::whole(path, in_words(line)),
+    }
+}
+
+/// The error of the YAML reader in the words of those who write the file, with the way out.
+fn in_words(line: &str) -> String {
+    let known = [
+        ("invalid u32", "requests_per_unit must be a whole number from 0 to 4294967295"),
+        ("invalid boolean", "expected true or false"),
+        ("multiple YAML documents", "a file has one domain: put what follows '---' into a file of its own"),
+        ("budget breached: Depth", "descriptors are nested too deeply"),
+        ("expected sequence start", "expected a list, whose items begin with '- '"),
+        ("expected mapping start", "expected names with values, such as 'domain: NAME'"),
+    ];
+    if let Some((_, words)) = known.iter().find(|(start, _)| line.starts_with(start)) {
+        return (*words).to_owned();
+    }
+    let twice = line.strip_prefix("duplicate mapping key: ").and_then(|rest| rest.split(", set ").next());
+    if let Some(name) = twice {
+        return format!("'{name}' is there twice: leave one of them out");
+    }
+    match line.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+        Some(name) => format!("'{name}' is missing"),
+        None => line.to_owned(),
     }
 }
 
@@ -73,7 +96,7 @@ impl Reader<'_> {
                 Some(value) => format!("{}_{value}", text.key.value),
             };
             let full = format!("{above}.{own}");
-            if level.entries.contains_key(&own) {
+            if level.names(&own) {
                 return Err(self.refuse(at, format!("the descriptor '{full}' is there twice")));
             }
             let wildcard = own.contains('*');
@@ -90,9 +113,10 @@ impl Reader<'_> {
                 below: self.level(text.descriptors.unwrap_or_default(), &full)?,
             };
             if wildcard {
-                level.wildcards.push(own.clone());
+                level.wildcards.push((own, node));
+            } else {
+                level.entries.insert(own, node);
             }
-            level.entries.insert(own, node);
         }
         Ok(level)
     }

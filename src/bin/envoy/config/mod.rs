@@ -52,26 +52,33 @@ impl Config {
 /// The descriptors that may follow the same entries above them.
 #[derive(Debug, Default)]
 pub struct Level {
-    /// The descriptors by `key` or `key_value`.
+    /// The descriptors by `key` or `key_value`, without those with a `*`.
     entries: HashMap<String, Node>,
-    /// The names of those with a `*`, in the order of the file.
-    wildcards: Vec<String>,
+    /// Those with a `*` and their names, in the order of the file. No request finds them by exact
+    /// text: the pattern, sent as a value, is a value like any other.
+    wildcards: Vec<(String, Node)>,
 }
 
 impl Level {
     fn limits(&self) -> usize {
-        self.entries.values().map(|node| usize::from(node.allowance.is_some()) + node.below.limits()).sum()
+        let nodes = self.entries.values().chain(self.wildcards.iter().map(|(_, node)| node));
+        nodes.map(|node| usize::from(node.allowance.is_some()) + node.below.limits()).sum()
     }
 
-    /// The descriptor with exactly this name.
+    /// True if there is a descriptor with this name, with or without a `*`.
+    fn names(&self, name: &str) -> bool {
+        self.entries.contains_key(name) || self.wildcards.iter().any(|(pattern, _)| pattern == name)
+    }
+
+    /// The descriptor with exactly this name, which has no `*`.
     pub fn exact(&self, text: &str) -> Option<&Node> {
         self.entries.get(text)
     }
 
     /// The first descriptor in the file whose `*` matches this text, with its name.
     pub fn wildcard(&self, text: &str) -> Option<(&str, &Node)> {
-        let pattern = self.wildcards.iter().find(|pattern| holds(pattern, text))?;
-        Some((pattern, self.entries.get(pattern)?))
+        let (pattern, node) = self.wildcards.iter().find(|(pattern, _)| holds(pattern, text))?;
+        Some((pattern, node))
     }
 }
 

@@ -148,6 +148,13 @@ impl Rule {
         Self::of(limits, vec![facts])
     }
 
+    /// The facts of the limit at this position, or of the first one. `None` if the limit that was
+    /// asked has another capacity, because a pin or the server's own limits hold in its place.
+    pub fn facts_of(&self, index: Option<usize>, capacity: Option<u64>) -> Option<&Facts> {
+        let facts = self.facts.get(index.unwrap_or(0))?;
+        (facts.capacity.is_none() || facts.capacity == capacity).then_some(facts)
+    }
+
     /// The rule of limits in Floodgate's own text.
     ///
     /// # Errors

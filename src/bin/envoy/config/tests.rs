@@ -137,7 +137,12 @@ descriptors:
     ] {
         assert_eq!(path(&config, descriptor), name, "{descriptor}");
     }
-    assert_eq!(find(&config, "d", &entries("shared=ab")).unwrap().shared, [Some("a*".to_owned())]);
+    // The pattern, sent as a value, is one of the values that share the limit.
+    for value in ["shared=ab", "shared=a*"] {
+        let found = find(&config, "d", &entries(value)).unwrap();
+        assert_eq!((found.shared, found.path), (vec![Some("a*".to_owned())], vec!["shared_a*".to_owned()]));
+    }
+    assert_eq!(path(&config, "startold=a*"), "startold_a*");
     assert_eq!(find(&config, "d", &entries("star=ab")).unwrap().shared, [None]);
 }
 
@@ -235,8 +240,25 @@ fn what_is_refused_and_where() {
             "f.yaml:6:24: ",
             "'fortnight' is not second",
         ),
-        (with("  - key: b\n    rate_limit: {unit: day, requests_per_unit: -1}\n"), "f.yaml:6", ""),
-        (with("  - key: b\n    rate_limit: {unit: day, requests_per_unit: 4294967296}\n"), "f.yaml:6", ""),
+        (with("  - key: b\n    rate_limit: {unit: day, requests_per_unit: -1}\n"), "f.yaml:6", NUMBER),
+        (
+            with("  - key: b\n    rate_limit: {unit: day, requests_per_unit: 4294967296}\n"),
+            "f.yaml:6",
+            NUMBER,
+        ),
+        (with("  - key: b\n    rate_limit: {unit: day, requests_per_unit: 5.0}\n"), "f.yaml:6", NUMBER),
+        (with("  - key: b\n    rate_limit: {unit: day, requests_per_unit: 1e3}\n"), "f.yaml:6", NUMBER),
+        (with("  - key: b\n    shadow_mode: maybe\n"), "f.yaml:6:18: ", "expected true or false"),
+        (
+            with("  - key: b\n    rate_limit: {unit: day, unit: hour}\n"),
+            "f.yaml:6:29: ",
+            "'unit' is there twice: leave one of them out",
+        ),
+        (with("---\ndomain: e\n"), "f.yaml:6:1: ", "put what follows '---' into a file of its own"),
+        (with("  - value: x\n"), "f.yaml:5:5: ", "'key' is missing"),
+        ("domain: d\ndescriptors:\n  key: a\n".into(), "f.yaml:3:3: ", "a list, whose items begin with '- '"),
+        ("- a\n".into(), "f.yaml:1:1: ", "such as 'domain: NAME'"),
+        (deep(), "f.yaml:", "descriptors are nested too deeply"),
         (
             with("  - key: b\n    rate_limit: {unlimited: true, unit: day}\n"),
             "f.yaml:6:41: ",
@@ -277,6 +299,19 @@ fn what_is_refused_and_where() {
         assert!(why.starts_with(place) && why.contains(reason), "{text}\n{why}");
         assert_eq!(why.lines().count(), 1, "{why}");
     }
+}
+
+/// What is said of a number that is none.
+const NUMBER: &str = "requests_per_unit must be a whole number from 0 to 4294967295";
+
+/// A file whose descriptors stand in each other, 500 deep.
+fn deep() -> String {
+    let mut text = "domain: d\n".to_owned();
+    for depth in 0..500 {
+        let blanks = " ".repeat(2 * depth);
+        text.push_str(&format!("{blanks}descriptors:\n{blanks}- key: a\n"));
+    }
+    text
 }
 
 #[test]

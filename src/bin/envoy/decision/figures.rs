@@ -1,6 +1,7 @@
 //! The figures of a limit, read from the replies of RL.BATCH and RL.QUOTA.
 
 use redis::Value;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The figures of the binding limit of a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,18 @@ impl Figures {
         overruled: false,
     };
 
+    /// A limit that denies is not full before it grants, also if only a block denies.
+    const fn with_reset(mut self) -> Self {
+        if self.over && self.reset_ms >= 0 {
+            match self.retry_ms {
+                ..0 if self.reset_ms == 0 => self.reset_ms = -1,
+                wait if wait > self.reset_ms => self.reset_ms = wait,
+                _ => {}
+            }
+        }
+        self
+    }
+
     /// True if this limit binds before the other: it denies for longer, or has less left.
     pub fn binds_before(&self, other: &Self) -> bool {
         let wait = |figures: &Self| if figures.retry_ms < 0 { i64::MAX } else { figures.retry_ms };
@@ -67,7 +80,7 @@ pub fn of_six(value: &Value) -> Option<Figures> {
     let [granted, limit, remaining, retry, reset, index] = items.as_slice() else { return None };
     let index = integer(index)?;
     let granted = integer(granted)? > 0;
-    Some(Figures {
+    let figures = Figures {
         over: !granted && index != DENIED_BY_OTHERS,
         capacity: non_negative(integer(limit)?),
         remaining: non_negative(integer(remaining)?),
@@ -76,7 +89,8 @@ pub fn of_six(value: &Value) -> Option<Figures> {
         reset_ms: integer(reset)?,
         index: usize::try_from(index).ok(),
         overruled: false,
-    })
+    };
+    Some(figures.with_reset())
 }
 
 /// Reads the maps of RL.QUOTA, one for each limit, in the flat form of RESP2. Nil, for a key
@@ -88,11 +102,11 @@ pub fn of_quota(value: &Value) -> Option<Figures> {
         _ => return None,
     };
     let mut binding: Option<Figures> = None;
-    let mut blocked = false;
+    let mut block = None;
     for (at, row) in rows.iter().enumerate() {
         let Value::Array(row) = row else { return None };
-        if field(row, "blocked").is_some() {
-            blocked = true;
+        if let Some(blocked) = field(row, "blocked") {
+            block = Some(block_ms(blocked, rows));
             continue;
         }
         if integer(field(row, "shadow")?)? != 0 {
@@ -113,8 +127,25 @@ pub fn of_quota(value: &Value) -> Option<Figures> {
         }
     }
     let binding = binding.unwrap_or(Figures::NONE);
-    // The end of the block is not read, so no time is promised.
-    Some(if blocked { Figures { over: true, remaining: Some(0), retry_ms: -1, ..binding } } else { binding })
+    let figures = match block {
+        Some(retry_ms) => Figures { over: true, remaining: Some(0), retry_ms, ..binding },
+        None => binding,
+    };
+    Some(figures.with_reset())
+}
+
+/// The milliseconds until a block ends; -1 for never. `rows` are those of the key's limits. They tell
+/// the server's time.
+fn block_ms(block: &Value, rows: &[Value]) -> i64 {
+    let of = |value: &Value, name: &str| match value {
+        Value::Array(fields) => field(fields, name).and_then(integer).filter(|ms| *ms > 0),
+        _ => None,
+    };
+    let Some(until) = of(block, "until") else { return -1 };
+    let now = rows.iter().find_map(|row| Some(of(row, "reset_at_ms")? - of(row, "reset_after_ms")?));
+    let here = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis());
+    let now = now.or_else(|| i64::try_from(here()).ok()).unwrap_or(0);
+    until.saturating_sub(now).max(1)
 }
 
 /// The value of a name in a flat map.
@@ -151,6 +182,12 @@ mod tests {
         let others = of_six(&six([0, 10, 9, 700, 0, -3])).unwrap();
         assert_eq!((others.over, others.retry_ms, others.index), (false, 0, None));
         assert!(of_six(&six([0, -1, -1, -1, 0, -1])).unwrap().over, "a blocked key");
+        let reset = |numbers| of_six(&six(numbers)).unwrap().reset_ms;
+        assert_eq!(reset([0, 5, 0, 3_600_000, 0, -1]), 3_600_000, "a blocked key that is full");
+        assert_eq!(
+            [reset([0, 5, 0, -1, 0, -1]), reset([0, 5, 3, -1, 70, 0]), reset([1, 5, 5, 0, 0, 0])],
+            [-1, 70, 0]
+        );
         assert_eq!(of_six(&Value::Array(vec![Value::Int(1)])), None);
         assert_eq!(of_six(&Value::Nil), None);
     }
@@ -179,7 +216,21 @@ mod tests {
         assert_eq!(of(&[limit(10, 4, 30, 0), limit(9, 2, -1, 0)]).index, Some(1));
         assert_eq!(of(&[limit(10, 0, 30, 1), limit(9, 2, 0, 0)]).index, Some(1));
         assert!(!of(&[limit(10, 0, 30, 1)]).over, "a shadow denies nobody");
-        assert!(of(&[limit(10, 4, 0, 0), row(&[("blocked", 1)])]).over);
+        let block = |until| {
+            let own = Value::Array(vec![Value::BulkString(b"until".to_vec()), Value::Int(until)]);
+            Value::Array(vec![Value::BulkString(b"blocked".to_vec()), own])
+        };
+        let dated = row(&[
+            ("limit", 10),
+            ("remaining", 4),
+            ("retry_after_ms", 0),
+            ("reset_after_ms", 5),
+            ("reset_at_ms", 1005),
+            ("shadow", 0),
+        ]);
+        let blocked = of(&[dated.clone(), block(4000)]);
+        assert_eq!((blocked.over, blocked.retry_ms, blocked.reset_ms), (true, 3000, 3000));
+        assert_eq!(of(&[dated, block(-1)]).retry_ms, -1);
         assert_eq!(of_quota(&Value::Nil), Some(Figures::NONE));
         assert_eq!(of_quota(&Value::Int(1)), None);
     }

@@ -13,7 +13,7 @@ mod wire;
 
 pub use wire::KuadrantServer;
 
-use crate::config::{Mode, Rule};
+use crate::config::Mode;
 use crate::decision::figures::of_six;
 use crate::decision::{Decision, Figures, Hits, LimitCheck, MOST_UNITS};
 use crate::key::key;
@@ -23,10 +23,12 @@ use crate::service::{Service, asked_deadline};
 use envoy_types::pb::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
 use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_response::Code;
 use envoy_types::pb::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
+use floodgate::core::limits::Expression;
+use floodgate::core::reservations::MAX_ID;
 use message::{CommitRequest, CommitResponse, ReserveRequest, ReserveResponse};
 use redis::{Pipeline, Value};
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
@@ -107,6 +109,11 @@ impl Kuadrant {
         if items.is_empty() {
             return Ok(Response::new(held("")));
         }
+        for item in &items {
+            // Limits of one key that were joined may be more than a key can have.
+            Expression::parse(item.limits.as_bytes())
+                .map_err(|why| Status::invalid_argument(why.to_string()))?;
+        }
         let (id, figures) = self.0.within(deadline, hold(&self.0.link, &items, *amount, hold_ms)).await?;
         self.count(domain, &items, &figures, id.is_none());
         Ok(Response::new(id.as_deref().map_or(denied, held)))
@@ -124,6 +131,10 @@ impl Kuadrant {
                 self.0.within(deadline, charge(&self.0.link, &planned)).await?;
             }
             return Ok(Response::new(CommitResponse { reservation_released: false }));
+        }
+        if reservation_id.len() > MAX_ID {
+            let reason = format!("the id of a reservation has at most {MAX_ID} bytes");
+            return Err(Status::invalid_argument(reason));
         }
         let keys = self.keys(domain, descriptors, &planned);
         let settle = settle(&self.0.link, &keys, reservation_id, *actual_amount);
@@ -167,27 +178,46 @@ struct Item<'p> {
     limits: Cow<'p, str>,
 }
 
-/// The limits to ask, each key only once if `once` is true. Limits in shadow mode are counted and
-/// deny nothing.
+/// The limits to ask. If `once` is true, each key is there once, with the limits of all its
+/// descriptors. Limits in shadow mode are counted and deny nothing.
 fn items(planned: &RequestPlan, once: bool) -> Vec<Item<'_>> {
-    let mut seen = HashSet::new();
-    let limits = |rule: &'_ Rule| match rule.mode {
-        Mode::Enforced | Mode::Quota => None,
-        Mode::Shadow => Some(rule.in_the_shadow()),
-    };
-    planned
-        .checks
-        .iter()
-        .zip(&planned.paths)
-        .filter(|(check, _)| !once || seen.insert(check.key.as_str()))
-        .filter_map(|(check, path)| {
-            let limits = match limits(&check.rule) {
-                None => Cow::Borrowed(check.rule.limits.as_str()),
-                Some(shadow) => Cow::Owned(shadow?),
-            };
-            Some(Item { check, path, limits })
-        })
-        .collect()
+    let mut seen: HashMap<&str, usize> = HashMap::new();
+    let mut items: Vec<Item<'_>> = Vec::with_capacity(planned.checks.len());
+    for (check, path) in planned.checks.iter().zip(&planned.paths) {
+        let limits = match check.rule.mode {
+            Mode::Enforced | Mode::Quota => Cow::Borrowed(check.rule.limits.as_str()),
+            Mode::Shadow => match check.rule.in_the_shadow() {
+                Some(shadow) => Cow::Owned(shadow),
+                None => continue,
+            },
+        };
+        let first = if once { seen.get(check.key.as_str()).copied() } else { None };
+        if let Some(first) = first.and_then(|at| items.get_mut(at)) {
+            if let Some(joined) = joined(&first.limits, &limits) {
+                first.limits = Cow::Owned(joined);
+            }
+        } else {
+            seen.insert(&check.key, items.len());
+            items.push(Item { check, path, limits });
+        }
+    }
+    items
+}
+
+/// All limits of both texts, each once. A limit that denies comes before the same one in the shadow.
+/// `None` if the second text adds nothing.
+fn joined(limits: &str, more: &str) -> Option<String> {
+    let bare = |limit: &'_ str| limit.strip_suffix(":shadow").map_or(limit.to_owned(), str::to_owned);
+    let mut all: Vec<&str> = limits.split(',').collect();
+    for limit in more.split(',') {
+        match all.iter_mut().find(|own| bare(own) == bare(limit)) {
+            None => all.push(limit),
+            Some(own) if !limit.ends_with(":shadow") => *own = limit,
+            Some(_) => {}
+        }
+    }
+    let all = all.join(",");
+    (all != limits).then_some(all)
 }
 
 /// Holds `amount` units on all of these limits, or on none. Returns the ID, which is `None` after a
@@ -244,6 +274,24 @@ async fn charge(link: &Link, planned: &RequestPlan) -> Result<(), LinkError> {
         count += 1;
     }
     let Some(item) = items.first().filter(|_| count > 0) else { return Ok(()) };
+    know_policies(link, &items).await?;
+    for value in link.ask(pipeline, count, &item.check.key).await? {
+        value.extract_error().map_err(|why| LinkError::refused(&why))?;
+    }
+    Ok(())
+}
+
+/// Fails if one of several items names an unknown policy. Otherwise the charges of the other items
+/// would be made again with each attempt.
+async fn know_policies(link: &Link, items: &[Item<'_>]) -> Result<(), LinkError> {
+    let mut pipeline = Pipeline::new();
+    let mut count = 0;
+    let mut named = items.iter().filter(|item| items.len() > 1 && item.limits.contains('@'));
+    for Item { check, limits, .. } in named.clone() {
+        pipeline.cmd("RL.QUOTA").arg(&check.key).arg(&**limits);
+        count += 1;
+    }
+    let Some(item) = named.next() else { return Ok(()) };
     for value in link.ask(pipeline, count, &item.check.key).await? {
         value.extract_error().map_err(|why| LinkError::refused(&why))?;
     }

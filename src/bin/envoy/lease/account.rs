@@ -5,7 +5,7 @@ use super::terms::{EarlierUse, FORGOTTEN_SECONDS, LeaseTerms, ResizedBucket, Tok
 use std::time::{Duration, Instant};
 
 /// A bucket is abandoned after this many reports without a request.
-const IDLE_REPORTS: u32 = 6;
+pub const IDLE_REPORTS: u32 = 6;
 
 /// The use of a bucket that an Envoy reports, since its last report.
 #[derive(Clone, Copy, Debug)]
@@ -141,10 +141,12 @@ impl Account {
     /// Plans the answer to the report. `held` is the number of units that are reserved now.
     pub fn plan(&mut self, held: u64, snapshot: &KeySnapshot, now: Instant) -> Plan {
         let before = self.before(now);
-        if snapshot.overruled || snapshot.debt {
-            return Plan::Deny;
-        }
         let leaving = self.idle >= IDLE_REPORTS;
+        if snapshot.overruled || snapshot.debt {
+            // Without requests and without an assignment that counts, nothing is left to wait for.
+            let over = leaving && before.and(Tokens::default()) == 0;
+            return if over { Plan::Abandon } else { Plan::Deny };
+        }
         let wanted = if leaving {
             0
         } else {

@@ -24,7 +24,7 @@ use crate::config::{Allowance, Mode};
 use crate::key::key;
 use crate::matching::find;
 use crate::service::Service;
-use account::{Assignment, Usage};
+use account::{Assignment, IDLE_REPORTS, Usage};
 use envoy_types::pb::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry;
 use envoy_types::pb::envoy::service::rate_limit_quota::v3::rate_limit_quota_response::BucketAction;
 use envoy_types::pb::envoy::service::rate_limit_quota::v3::rate_limit_quota_response::bucket_action::{
@@ -80,6 +80,8 @@ struct Stream {
     domain: String,
     /// The buckets by the sorted pairs of their IDs.
     buckets: HashMap<Vec<(String, String)>, LeasedBucket>,
+    /// The number of reports without a request, one after the other, of each bucket that is not lent.
+    idle: HashMap<Vec<(String, String)>, u32>,
 }
 
 type Answer = Result<RateLimitQuotaResponse, Status>;
@@ -113,8 +115,12 @@ impl RateLimitQuotaService for Leases {
         request: Request<Streaming<RateLimitQuotaUsageReports>>,
     ) -> Result<Response<Self::StreamRateLimitQuotasStream>, Status> {
         let (answers, taken) = mpsc::channel(ANSWERS);
-        let stream =
-            Stream { service: Arc::clone(&self.service), domain: String::new(), buckets: HashMap::new() };
+        let stream = Stream {
+            service: Arc::clone(&self.service),
+            domain: String::new(),
+            buckets: HashMap::new(),
+            idle: HashMap::new(),
+        };
         let stopping = self.stopping.clone();
         tokio::spawn(stream.follow(request.into_inner(), answers, stopping));
         Ok(Response::new(ReceiverStream::new(taken)))
@@ -200,10 +206,11 @@ impl Stream {
         let (key, terms) = match self.bucket_rule(&pairs) {
             BucketRule::Blanket(rule) => {
                 self.forget(&pairs).await;
-                return Some(assignment(Strategy::BlanketRule(rule.into())));
+                return Some(self.blanket(pairs, usage, rule));
             }
             BucketRule::Lent { key, terms } => (key, terms),
         };
+        self.idle.remove(&pairs);
         if self.buckets.get(&pairs).is_some_and(|bucket| !bucket.is_of(&key, &terms)) {
             self.forget(&pairs).await;
         }
@@ -227,6 +234,23 @@ impl Stream {
             // The assignment that the bucket has expires by itself.
             Err(_) => None,
         }
+    }
+
+    /// The answer for a bucket that is not lent: the rule for all requests, or to abandon the bucket if
+    /// nobody has asked for long.
+    fn blanket(
+        &mut self,
+        pairs: Vec<(String, String)>,
+        usage: &BucketQuotaUsage,
+        rule: BlanketRule,
+    ) -> Action {
+        let asked = usage.num_requests_allowed.saturating_add(usage.num_requests_denied) > 0;
+        let idle = self.idle.remove(&pairs).map_or(0, |idle| idle + 1);
+        if !asked && idle >= IDLE_REPORTS {
+            return Action::AbandonAction(AbandonAction {});
+        }
+        self.idle.insert(pairs, if asked { 0 } else { idle });
+        assignment(Strategy::BlanketRule(rule.into()))
     }
 
     /// Leaves a bucket whose limit has changed or is gone.
