@@ -91,7 +91,8 @@ pub fn headers(wanted: Wanted, checks: &[LimitCheck], decision: &Decision) -> Ve
 }
 
 /// The items of `RateLimit-Policy`, one for each limit, and of `RateLimit`, one for the binding
-/// limit of each rule. Rules in whose place a pin holds are left out. A repeated name gets `-2`, `-3` and so on.
+/// limit of each rule. Rules in whose place a pin holds are left out. A repeated name gets `-2`, `-3`
+/// and so on.
 fn draft(rows: &[Row<'_>]) -> (Vec<String>, Vec<String>) {
     let (mut policies, mut limits) = (Vec::new(), Vec::new());
     let mut names: Vec<String> = Vec::new();

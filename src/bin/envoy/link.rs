@@ -128,14 +128,33 @@ impl Connection {
     }
 
     /// The reason why the server decides nothing, if it decides nothing. The probe is a write that
-    /// changes nothing: it gives a unit back on a key that never exists.
+    /// changes nothing: it gives units back on a key that never exists. A user has the rights for one
+    /// of the two commands.
     async fn unable(&mut self, probe: &str) -> Option<String> {
+        let mut refund = redis::cmd("RL.REFUND");
+        refund.arg(probe).arg(1);
+        let mut release = redis::cmd("RL.RELEASE");
+        release.arg("none").arg(1).arg(probe);
+        let mut unable = None;
+        for command in [refund, release] {
+            unable = Self::reason(&self.try_out(command, probe).await?);
+            if unable.as_ref().is_none_or(|why| !why.starts_with("NOPERM")) {
+                break;
+            }
+        }
+        unable
+    }
+
+    /// The error that the server answers, if it answers one in time.
+    async fn try_out(&mut self, command: Cmd, key: &str) -> Option<RedisError> {
         let mut commands = Pipeline::with_capacity(1);
-        commands.cmd("RL.REFUND").arg(probe).arg(1);
-        let answer = timeout(CONNECT_TIMEOUT, self.ask(commands, 0, 1, probe)).await.ok()?;
-        let answer =
-            answer.and_then(|values| values.into_iter().try_for_each(|one| one.extract_error().map(drop)));
-        let why = answer.err()?;
+        commands.add_command(command);
+        let answer = timeout(CONNECT_TIMEOUT, self.ask(commands, 0, 1, key)).await.ok()?;
+        answer.and_then(|values| values.into_iter().try_for_each(|one| one.extract_error().map(drop))).err()
+    }
+
+    /// The text of an error of a server that decides nothing.
+    fn reason(why: &RedisError) -> Option<String> {
         let text = format!("{} {}", why.code().unwrap_or_default(), why.detail().unwrap_or_default());
         // The user may not be allowed this key, but all others.
         let key = text.starts_with("NOPERM") && text.contains("key");
