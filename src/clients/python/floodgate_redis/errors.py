@@ -56,5 +56,5 @@ class Spending:
             raise TypeError(f"units is {units!r}: it must be a whole number") from None
         total = (self.units or 0) + added
         if added < 0 or total > self.MOST:
-            raise ValueError(f"units is {units}: it must be 0 to {self.MOST}, and so must the sum be, {total}")
+            raise ValueError(f"units is {units}: it must be 0 or more, and {self.MOST} at most in all")
         self.units = total

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -36,11 +37,10 @@ class Server:
     def check(self) -> None:
         """For the start of a program: raises Misconfigured where Redis refuses the
         credentials or has no Floodgate. That Redis is away it only logs."""
-        try:
-            for node in self._nodes.all():
-                node.ask(("RL.HELP",))
-        except (Away, exceptions.NoPermissionError):
-            pass
+        with suppress(Away):
+            for ask in self.each():
+                with suppress(Away, exceptions.NoPermissionError):
+                    ask("RL.HELP")
 
     def ask(self, *command: str | int) -> Any:
         """The answer. Raises Away, Misconfigured, or the server's own error."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -40,11 +41,10 @@ class Server:
     async def check(self) -> None:
         """For the start of a program: raises Misconfigured where Redis refuses the
         credentials or has no Floodgate. That Redis is away it only logs."""
-        try:
-            for node in await self._nodes.all():
-                await node.ask(("RL.HELP",))
-        except (Away, exceptions.NoPermissionError):
-            pass
+        with suppress(Away):
+            for ask in await self.each():
+                with suppress(Away, exceptions.NoPermissionError):
+                    await ask("RL.HELP")
 
     async def ask(self, *command: str | int) -> Any:
         """The answer. Raises Away, Misconfigured, or the server's own error."""
