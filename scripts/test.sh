@@ -25,6 +25,9 @@ verdict() {
     fi
 }
 trap verdict EXIT
+# Else a run that is stopped would end with the status of the command before.
+trap 'exit 130' INT
+trap 'exit 143' TERM
 
 run() {
     step="$*"
