@@ -3,7 +3,7 @@
 //! CLIENT LIST, CLIENT UNBLOCK, disconnects, role changes and slot moves therefore work on them as
 //! on a client that BLPOP blocks.
 //!
-//! A client is blocked on its key, and an ID names it. Its wait ends in one of two ways, and
+//! A client is blocked in the slot of its key, and an ID names it. Its wait ends in one of two ways, and
 //! [`BlockedClientHandler`] is called exactly once for each client. Either the client is to be
 //! answered: the module asked for it, the timeout passed, or somebody sent CLIENT UNBLOCK. Or the
 //! client is gone: it disconnected, was killed, redirected or unblocked with an error, or the server
@@ -13,6 +13,7 @@ use super::context::Context;
 use crate::server::boundary;
 use crate::server::ffi::api::{call, call_if_there, constant};
 use crate::server::ffi::args::Arg;
+use crate::server::ffi::call::OwnedString;
 use crate::server::main_thread::assert_idle;
 use redis_module::raw;
 use std::ffi::{c_int, c_longlong, c_void};
@@ -33,8 +34,31 @@ static HANDLER: OnceLock<BlockedClientHandler> = OnceLock::new();
 #[derive(Clone, Copy, Debug)]
 pub struct Blocked(*mut raw::RedisModuleBlockedClient);
 
-/// Blocks the client of this call on `key` under `id`, for at most `timeout_ms` milliseconds,
-/// or without a limit if that is 0.
+/// The end of a name that nobody writes.
+const UNWRITTEN: &[u8] = b"\0floodgate:waits";
+
+/// A name in the same slot as `key` that nobody writes.
+///
+/// A new value of the name makes the server try its waiters. If that is not within a command, as when
+/// a waiter is granted, Redis 7.0 takes one that stays blocked for the current client from then on.
+/// Once another client has killed that one, the server reads its memory, and crashes. A key with a `}` but without a hash tag has no such name, so it stands for itself.
+fn unwritten_name(key: &[u8]) -> Vec<u8> {
+    let tag = hash_tag(key).unwrap_or(key);
+    if tag.is_empty() || tag.contains(&b'}') {
+        return key.to_vec();
+    }
+    [b"{", tag, b"}", UNWRITTEN].concat()
+}
+
+/// The part of a key in braces by which its slot is computed, if it has one.
+fn hash_tag(key: &[u8]) -> Option<&[u8]> {
+    let (_, rest) = key.split_at_checked(key.iter().position(|&byte| byte == b'{')? + 1)?;
+    let (tag, _) = rest.split_at_checked(rest.iter().position(|&byte| byte == b'}')?)?;
+    (!tag.is_empty()).then_some(tag)
+}
+
+/// Blocks the client of this call in the slot of `key` under `id`, for at most `timeout_ms`
+/// milliseconds, or without a limit if that is 0.
 ///
 /// The caller has checked that the client may block
 /// ([`Flags::deny_blocking`](crate::server::context::Flags::deny_blocking)).
@@ -46,7 +70,8 @@ pub fn block(
     handler: BlockedClientHandler,
 ) -> Blocked {
     let _ = HANDLER.set(handler);
-    let mut keys = [key.raw()];
+    let name = OwnedString::new(ctx, &unwritten_name(key.bytes()));
+    let mut keys = [name.arg().raw()];
     // The ID fits a pointer: a process has fewer waiters in its life than addresses.
     let private = std::ptr::without_provenance_mut::<c_void>(usize::try_from(id).unwrap_or(usize::MAX));
     // SAFETY: the context and the key are live; the callbacks are functions of this library; the
@@ -80,8 +105,8 @@ impl Blocked {
     }
 }
 
-/// The server calls this when a command signals the key. The queue decides who is served, so the
-/// client stays blocked.
+/// The server calls this when a command writes the name. The queue decides who is served, so the client
+/// stays blocked.
 unsafe extern "C" fn ready(
     _: *mut raw::RedisModuleCtx,
     _: *mut *mut raw::RedisModuleString,
@@ -117,4 +142,19 @@ unsafe fn call_handler(
         unsafe { (Context::from_raw(ctx), call!(RedisModule_GetBlockedClientPrivateData(ctx)).addr()) };
     let id = id as u64;
     boundary::enter(&context, || which(handler)(&context, id));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unwritten_name_is_in_the_slot_of_its_key() {
+        let hashed = |key: &[u8]| hash_tag(key).unwrap_or(key).to_vec();
+        for key in ["user:42", "{a}b", "x{a}b{c}", "a{b", "a}b", "{}a", "{}", "", "}{a}", "{a}}", "{{a}b"] {
+            let name = unwritten_name(key.as_bytes());
+            assert_eq!(hashed(&name), hashed(key.as_bytes()), "{key}");
+        }
+        assert_eq!(unwritten_name(b"x{a}b"), [b"{a}", UNWRITTEN].concat());
+    }
 }
