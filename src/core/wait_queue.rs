@@ -165,6 +165,12 @@ impl<K: Clone + Eq + Ord + Hash, W, F> WaitQueues<K, W, F> {
         }
     }
 
+    /// The waiter of this number.
+    pub fn waiter(&self, id: WaiterId) -> Option<&W> {
+        let (key, class) = self.keys.get(&id)?;
+        self.queues.get(key)?.waiters.get(&(*class, id))
+    }
+
     /// The head of the queue.
     pub fn head(&self, key: &K) -> Option<(WaiterId, &W)> {
         let ((_, id), waiter) = self.queues.get(key)?.waiters.first_key_value()?;

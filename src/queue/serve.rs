@@ -14,6 +14,7 @@ use crate::queue::moves::set_timer;
 use crate::queue::request;
 use crate::queue::request::QueuedRequest;
 use crate::queue::state::DbKey;
+use crate::server::blocking::Blocked;
 use crate::server::context::Context;
 use crate::server::ffi::call::{OwnedString, key_is_served_here};
 use crate::server::ffi::reply::signed;
@@ -40,12 +41,11 @@ pub(super) fn wake(ctx: &Context<'_>) {
         return wake_timer::set(main, Some(signed(HELD_UP_US / 1000)));
     }
     let now = ctx.now();
-    with(main, |queues| {
+    let ended = with(main, |queues| {
         queues.waiters.time_is(now);
-        if !ctx.debug_clock_is_set() {
-            queues.awake(now);
-        }
+        if ctx.debug_clock_is_set() { Vec::new() } else { queues.take_ended(now) }
     });
+    ended.into_iter().for_each(Blocked::answer);
     while let Some(db_key) = with(main, |queues| queues.waiters.take_due(now)) {
         let mut ended = Vec::new();
         let due = ctx.in_database(db_key.0, || serve(ctx, &db_key, now, &mut ended));

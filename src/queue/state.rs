@@ -39,7 +39,7 @@ impl Waiter {
 #[derive(Debug, Default)]
 pub(super) struct Queues {
     pub(super) waiters: WaitQueues<DbKey, Waiter, Forecast>,
-    /// The ends of waits for which the server is not yet woken.
+    /// The ends of waits that are still to come.
     ends: BTreeSet<(Micros, WaiterId)>,
     /// The decisions for clients that have left their queue and are being unblocked. Some servers
     /// ask for the reply at once, others a little later.
@@ -130,16 +130,19 @@ impl Queues {
         if self.uncounted.is_empty() { self.waiters.next_due() } else { Some(now) }
     }
 
-    /// The end of a wait for which the server is to be woken next. Left alone, it looks only ten times
-    /// a second whose wait has ended.
+    /// The end of the wait that ends next.
     pub(super) fn next_end(&self) -> Option<Micros> {
         self.ends.first().map(|(end, _)| *end)
     }
 
-    /// Notes that the server is awake.
-    pub(super) fn awake(&mut self, now: Micros) {
+    /// The clients whose wait has ended by `now`, each once. Left alone, some servers look only ten times
+    /// a second for them.
+    pub(super) fn take_ended(&mut self, now: Micros) -> Vec<Blocked> {
+        let mut ended = Vec::new();
         while self.next_end().is_some_and(|end| end <= now) {
-            self.ends.pop_first();
+            let waiter = self.ends.pop_first().and_then(|(_, id)| self.waiters.waiter(id));
+            ended.extend(waiter.map(|waiter| waiter.client));
         }
+        ended
     }
 }

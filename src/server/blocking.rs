@@ -39,9 +39,9 @@ const UNWRITTEN: &[u8] = b"\0floodgate:waits";
 
 /// A name in the same slot as `key` that nobody writes.
 ///
-/// A write to the name makes the server try its waiters. Redis 7.0 takes each one that stays blocked
-/// for the current client from then on. Once that client is freed, the server reads its memory, and
-/// crashes. A key with a `}` but without a hash tag has no such name, so it stands for itself.
+/// A new value of the name makes the server try its waiters. If that is not within a command, as when
+/// a waiter is granted, Redis 7.0 takes one that stays blocked for the current client from then on.
+/// Once another client has killed that one, the server reads its memory, and crashes. A key with a `}` but without a hash tag has no such name, so it stands for itself.
 fn unwritten_name(key: &[u8]) -> Vec<u8> {
     let tag = hash_tag(key).unwrap_or(key);
     if tag.is_empty() || tag.contains(&b'}') {
