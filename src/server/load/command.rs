@@ -131,8 +131,8 @@ impl Command {
         Self { complexity, ..self }
     }
 
-    /// The server asks for one argument only, and the command says itself what is missing. The server
-    /// would say that the number of arguments is wrong, and no more.
+    /// The server asks for no more arguments than it needs to find the keys, and the command says itself
+    /// what is missing. The server would say that the number of arguments is wrong, and no more.
     #[must_use]
     pub const fn says_what_is_missing(self) -> Self {
         Self { says_what_is_missing: true, ..self }
@@ -166,7 +166,9 @@ impl Command {
     /// as COMMAND INFO shows it. It is negative if more arguments may follow.
     pub fn arity(&self) -> i32 {
         if self.says_what_is_missing {
-            return -2;
+            // Redis 7.0 reads the count of keys without looking whether it is there.
+            let until_keys = if let Keys::Counted { count, .. } = self.keys { count + 1 } else { 2 };
+            return -until_keys;
         }
         let least = self.arguments.iter().map(Argument::least);
         let (n, exact) = least.fold((1, true), |(n, e), (m, f)| (n + m, e && f));

@@ -263,3 +263,19 @@ fn categories_of_our_own() {
     assert!(of("floodgate-admin").contains(&"rl.pin".to_owned()));
     assert!(!of("floodgate").contains(&"rl.effect".to_owned()));
 }
+
+/// To see which keys a call names, Redis 7.0 reads the count of keys without looking whether it is
+/// there.
+#[test]
+fn a_limited_user_may_leave_arguments_out() {
+    let server = Server::start();
+    server.ok("ACL SETUSER limited on nopass ~mine:* &* +@all");
+    for command in floodgate::table::COMMANDS {
+        let mut wire = server.wire();
+        assert_eq!(wire.line("AUTH limited x"), Reply::ok());
+        for count in 0..8 {
+            wire.line(&format!("{} {}", command.name, "1 ".repeat(count)).trim_end().to_owned());
+        }
+        assert_eq!(wire.line("PING").text(), "PONG", "{}", command.name);
+    }
+}

@@ -11,7 +11,7 @@ type Row = (&'static str, i64, &'static [&'static str], [i64; 3]);
 const ROWS: &[Row] = &[
     ("rl.acquire", -2, &["write", "denyoom", "fast"], [1, 1, 1]),
     ("rl.quota", -2, &["readonly", "fast"], [1, 1, 1]),
-    ("rl.batch", -2, &["write", "denyoom", "movablekeys"], [0, 0, 0]),
+    ("rl.batch", -3, &["write", "denyoom", "movablekeys"], [0, 0, 0]),
     ("rl.refund", -2, &["write", "fast"], [1, 1, 1]),
     ("rl.charge", -2, &["write", "denyoom", "fast"], [1, 1, 1]),
     ("rl.reset", -2, &["write", "admin", "fast"], [1, -1, 1]),
