@@ -274,7 +274,7 @@ fn a_limited_user_may_leave_arguments_out() {
         let mut wire = server.wire();
         assert_eq!(wire.line("AUTH limited x"), Reply::ok());
         for count in 0..8 {
-            wire.line(&format!("{} {}", command.name, "1 ".repeat(count)).trim_end().to_owned());
+            wire.line(format!("{} {}", command.name, "1 ".repeat(count)).trim_end());
         }
         assert_eq!(wire.line("PING").text(), "PONG", "{}", command.name);
     }
