@@ -37,17 +37,21 @@ pub struct Blocked(*mut raw::RedisModuleBlockedClient);
 /// The end of a name that nobody writes.
 const UNWRITTEN: &[u8] = b"\0floodgate:waits";
 
-/// A name in the same slot as `key` that nobody writes.
+/// A name that nobody writes, in the same slot as `key` in a cluster.
 ///
 /// A new value of the name makes the server try its waiters. If that is not within a command, as when
 /// a waiter is granted, Redis 7.0 takes one that stays blocked for the current client from then on.
-/// Once another client has killed that one, the server reads its memory, and crashes. A key with a `}` but without a hash tag has no such name, so it stands for itself.
-fn unwritten_name(key: &[u8]) -> Vec<u8> {
+/// Once another client has killed that one, the server reads its memory, and crashes. In a cluster, an
+/// empty key, or one with a `}` but without a hash tag, has no such name, so it stands for itself.
+fn unwritten_name(key: &[u8], in_cluster: bool) -> Vec<u8> {
     let tag = hash_tag(key).unwrap_or(key);
-    if tag.is_empty() || tag.contains(&b'}') {
-        return key.to_vec();
+    if !in_cluster {
+        [key, UNWRITTEN].concat()
+    } else if tag.is_empty() || tag.contains(&b'}') {
+        key.to_vec()
+    } else {
+        [b"{", tag, b"}", UNWRITTEN].concat()
     }
-    [b"{", tag, b"}", UNWRITTEN].concat()
 }
 
 /// The part of a key in braces by which its slot is computed, if it has one.
@@ -70,7 +74,7 @@ pub fn block(
     handler: BlockedClientHandler,
 ) -> Blocked {
     let _ = HANDLER.set(handler);
-    let name = OwnedString::new(ctx, &unwritten_name(key.bytes()));
+    let name = OwnedString::new(ctx, &unwritten_name(key.bytes(), ctx.flags().cluster()));
     let mut keys = [name.arg().raw()];
     // The ID fits a pointer: a process has fewer waiters in its life than addresses.
     let private = std::ptr::without_provenance_mut::<c_void>(usize::try_from(id).unwrap_or(usize::MAX));
@@ -152,9 +156,10 @@ mod tests {
     fn an_unwritten_name_is_in_the_slot_of_its_key() {
         let hashed = |key: &[u8]| hash_tag(key).unwrap_or(key).to_vec();
         for key in ["user:42", "{a}b", "x{a}b{c}", "a{b", "a}b", "{}a", "{}", "", "}{a}", "{a}}", "{{a}b"] {
-            let name = unwritten_name(key.as_bytes());
+            let name = unwritten_name(key.as_bytes(), true);
             assert_eq!(hashed(&name), hashed(key.as_bytes()), "{key}");
         }
-        assert_eq!(unwritten_name(b"x{a}b"), [b"{a}", UNWRITTEN].concat());
+        assert_eq!(unwritten_name(b"x{a}b", true), [b"{a}", UNWRITTEN].concat());
+        assert_eq!(unwritten_name(b"a}b", false), [b"a}b", UNWRITTEN].concat());
     }
 }

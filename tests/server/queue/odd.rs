@@ -263,19 +263,25 @@ fn a_client_that_vanishes_once_it_is_chosen_disturbs_nobody() {
 /// Redis 7.0 takes a waiter that it has tried in vain, outside of a command, for the current client.
 #[test]
 fn a_waiter_that_is_killed_after_a_grant_to_another_leaves_nothing_behind() {
+    for key in ["k", "k}"] {
+        killed_after_a_grant(key);
+    }
+}
+
+fn killed_after_a_grant(key: &str) {
     let server = server();
     let _replica = server.replica();
     let mut wire = server.wire();
-    wire.line("RL.ACQUIRE k 1/h");
+    wire.line(&format!("RL.ACQUIRE {key} 1/h"));
     wire.line("RL.ACQUIRE m 2/h COST 2");
-    let mut first = waits(&server, "RL.ACQUIRE k 1/h WAIT 30s");
+    let mut first = waits(&server, &format!("RL.ACQUIRE {key} 1/h WAIT 30s"));
     let mut killed = server.wire();
     let id = client_id(&mut killed);
-    killed.send_line("RL.ACQUIRE k 1/h WAIT 30s");
+    killed.send_line(&format!("RL.ACQUIRE {key} 1/h WAIT 30s"));
     let mut served = [1, 1].map(|cost| waits(&server, &format!("RL.ACQUIRE m 2/h COST {cost} WAIT 30s")));
     eventually(SOON, "all stand in line", || waiting_now(&server) == 4);
     // The grant makes the key anew, on which the other still waits.
-    wire.line("DEL k");
+    wire.line(&format!("DEL {key}"));
     assert!(answered(&mut first).is_granted());
     assert_eq!(wire.line(&format!("CLIENT KILL ID {id}")), Reply::Int(1));
     // The memory of the killed client is used for something else.
