@@ -2,13 +2,31 @@
 folder, so that only Redis goes away."""
 
 import os
+import tempfile
 import time
+import uuid
 
 from celery import Celery
 from floodgate_redis import FailClosed, Limiter, Server
 from floodgate_redis.celery import limited
+from kombu.transport import filesystem
+from kombu.utils.json import dumps
 
 FOLDER = os.environ["FOLDER"]
+
+
+class Channel(filesystem.Channel):
+    """A message is in the folder when all of it is written. The host's own channel may take
+    one that it has only opened: it is empty, and the worker ends."""
+
+    def _put(self, queue, payload, **kwargs):
+        with tempfile.NamedTemporaryFile("w", dir=FOLDER, delete=False) as message:
+            message.write(dumps(payload))
+        name = f"{round(time.monotonic() * 1000)}_{uuid.uuid4()}.{queue}.msg"
+        os.rename(message.name, os.path.join(self.data_folder_out, name))
+
+
+filesystem.Transport.Channel = Channel
 app = Celery("mail", broker="filesystem://")
 app.conf.update(
     broker_transport_options={

@@ -4,6 +4,7 @@ and to start it again, and count what four processes let through meanwhile."""
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import redis
@@ -17,11 +18,11 @@ def please(what: str) -> None:
     sys.stdin.readline()
 
 
-def eventually(what: str, holds: Any, seconds: float = 60) -> None:
+def eventually(what: str, holds: Callable[[], Any], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, what
-        time.sleep(0.05)
+        time.sleep(0.02)
 
 
 # A program of `take` is run as long as its standard input is open; it says how many passed.

@@ -2,7 +2,6 @@
 try_crowds.py PORT PLAIN. Talks as try_it.py does."""
 
 import asyncio
-import logging
 import sys
 import threading
 import time
@@ -15,6 +14,8 @@ from floodgate_redis import Away, Decision, FailClosed, FailOpen, Limiter, Misco
 from floodgate_redis import asyncio as aio
 from floodgate_redis.outage import Health
 from lossy import SlowWay
+from outage import please
+from said import Said
 
 PORT = int(sys.argv[1])
 URL, PLAIN = f"redis://127.0.0.1:{PORT}", f"redis://127.0.0.1:{sys.argv[2]}"
@@ -22,24 +23,7 @@ URL, PLAIN = f"redis://127.0.0.1:{PORT}", f"redis://127.0.0.1:{sys.argv[2]}"
 PATIENCE = 20.0
 
 
-class Said(logging.Handler):
-    """What the package logs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-        logging.getLogger("floodgate_redis").addHandler(self)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(record.getMessage())
-
-
 said = Said()
-
-
-def please(what: str) -> None:
-    print(what, flush=True)
-    sys.stdin.readline()
 
 
 def crowd(size: int, does: Callable[[], Any]) -> list[Any]:

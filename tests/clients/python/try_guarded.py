@@ -2,7 +2,6 @@
 Talks as try_it.py does. With a third argument it is one of several processes."""
 
 import asyncio
-import logging
 import os
 import signal
 import subprocess
@@ -10,7 +9,6 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -33,6 +31,8 @@ from floodgate_redis import (
 )
 from floodgate_redis import asyncio as aio
 
+from outage import eventually, please
+from said import Said
 URL = f"redis://127.0.0.1:{sys.argv[1]}"
 # Tests run on busy machines, where a server that is well may take seconds to answer.
 PATIENCE = 20.0
@@ -40,31 +40,7 @@ PATIENCE = 20.0
 HANGS = 30.0
 
 
-class Said(logging.Handler):
-    """What the package logs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-        logging.getLogger("floodgate_redis").addHandler(self)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(record.getMessage())
-
-
 said = Said()
-
-
-def please(what: str) -> None:
-    print(what, flush=True)
-    sys.stdin.readline()
-
-
-def eventually(what: str, holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 def stats(server: Server, key: str) -> dict[str, Any]:

@@ -7,7 +7,6 @@ again, `freeze` and `thaw` when it is to be stopped and to go on, and goes on
 itself when a line comes in."""
 
 import asyncio
-import logging
 import os
 import signal
 import subprocess
@@ -32,6 +31,7 @@ from floodgate_redis.asyncio import (
     reserve,
 )
 from lossy import LossyWay
+from said import Said
 from uvicorned import Uvicorn
 
 # Tests run on busy machines, where a server that is well may take seconds to answer.
@@ -46,23 +46,6 @@ LLM = "1000/h,concurrent:2"
 async def please(what: str) -> None:
     print(what, flush=True)
     await asyncio.to_thread(sys.stdin.readline)
-
-
-class Said(logging.Handler):
-    """What the recipes log."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-        logging.getLogger("floodgate_redis").addHandler(self)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(record.getMessage())
-
-    def __call__(self) -> list[str]:
-        """Since it was last asked."""
-        self.lines, lines = [], self.lines
-        return lines
 
 
 said = Said()

@@ -21,20 +21,9 @@ import redis
 from floodgate_redis import Decision, FailClosed, Lease, Limiter, LocalBucket, Server
 from floodgate_redis.lease import LEAST, Book, Held
 
+from outage import eventually, please
 URL = f"redis://127.0.0.1:{sys.argv[1]}"
 admin: Any = redis.Redis(port=int(sys.argv[1]), decode_responses=True, protocol=2)
-
-
-def please(what: str) -> None:
-    print(what, flush=True)
-    sys.stdin.readline()
-
-
-def eventually(what: str, holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 class Exact:

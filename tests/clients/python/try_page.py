@@ -17,17 +17,13 @@ from typing import Any
 
 import redis
 import websockets
+from outage import please
 from uvicorned import Uvicorn
 
 CHROMIUM = os.environ["CHROMIUM"]
 PICTURE = os.environ.get("PICTURE")
 TOKEN = "t0ken-" + "x" * 20
 admin: Any = redis.Redis(port=int(sys.argv[1]), decode_responses=True, protocol=2)
-
-
-def please(what: str) -> None:
-    print(what, flush=True)
-    sys.stdin.readline()
 
 
 class Traffic:

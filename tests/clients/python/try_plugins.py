@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -23,6 +22,7 @@ from limits.aio.strategies import MovingWindowRateLimiter as AsyncMovingWindow
 from limits.errors import ConfigurationError
 from limits.storage import storage_from_string
 from limits.strategies import FixedWindowRateLimiter, MovingWindowRateLimiter, SlidingWindowCounterRateLimiter
+from outage import eventually, please
 from uvicorned import Response, Uvicorn
 
 PORT = sys.argv[1]
@@ -40,18 +40,6 @@ from limits.storage import storage_from_string
 limiter = getattr(limits.strategies, sys.argv[2])(storage_from_string(sys.argv[1]))
 print(sum(limiter.hit(parse("50/hour"), "four", sys.argv[2]) for _ in range(60)))
 """
-
-
-def please(what: str) -> None:
-    print(what, flush=True)
-    sys.stdin.readline()
-
-
-def eventually(what: str, holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 def four_processes_are_one() -> None:

@@ -15,17 +15,13 @@ from typing import Any
 
 import openapi
 import redis
+from outage import please
 from uvicorned import Response, Uvicorn
 
 LIMIT = 20
 seen: openapi.Seen = []
 """What was answered, to be compared with what /openapi.json says."""
 server: Any = redis.Redis(port=int(sys.argv[1]), decode_responses=True, protocol=2)
-
-
-def please(what: str) -> None:
-    print(what, flush=True)
-    sys.stdin.readline()
 
 
 class Deployment:

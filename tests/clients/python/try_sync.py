@@ -3,14 +3,12 @@ PORT PLAIN. Talks as try_it.py does."""
 
 import asyncio
 import copy
-import logging
 import pickle
 import random
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import asdict, is_dataclass
 from typing import Any
@@ -43,6 +41,8 @@ from floodgate_redis import (  # noqa: E402
 from floodgate_redis import asyncio as aio  # noqa: E402
 from floodgate_redis.fastapi import RateLimited  # noqa: E402
 from lossy import LossyWay  # noqa: E402
+from outage import eventually, please  # noqa: E402
+from said import Said  # noqa: E402
 
 URL = f"redis://127.0.0.1:{sys.argv[1]}"
 PLAIN = f"redis://127.0.0.1:{sys.argv[2]}"
@@ -50,30 +50,6 @@ PLAIN = f"redis://127.0.0.1:{sys.argv[2]}"
 PATIENCE = 20.0
 # Nothing that ends takes so long; what takes longer hangs.
 HANGS = 30.0
-
-
-class Said(logging.Handler):
-    """What the package logs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-        logging.getLogger("floodgate_redis").addHandler(self)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(record.getMessage())
-
-
-def please(what: str) -> None:
-    print(what, flush=True)
-    sys.stdin.readline()
-
-
-def eventually(what: str, holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 def asked(server: Server) -> int:
