@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What `make test` runs: every step, up to the first that fails; the last line
-# is the verdict.
+# is the verdict, and before it stands again what the tests that failed said.
 #
 #   scripts/test.sh
 #
@@ -15,8 +15,11 @@ cd "$(dirname "$0")/.."
 
 started=$SECONDS
 step=
+said=$(mktemp)
 verdict() {
     local status=$? took
+    sed -n '/^---- .* ----$/,/^failures:$/p' "$said" | tail -n 200
+    rm -f "$said"
     took="$(((SECONDS - started) / 60)) min $(((SECONDS - started) % 60)) s"
     if [ "$status" -eq 0 ]; then
         echo "make test: PASSED in $took"
@@ -32,7 +35,7 @@ trap 'exit 143' TERM
 run() {
     step="$*"
     echo "+ $step"
-    "$@"
+    "$@" 2>&1 | tee "$said"
 }
 
 locked=()
