@@ -9,6 +9,7 @@
 //! client is gone: it disconnected, was killed, redirected or unblocked with an error, or the server
 //! became a replica.
 
+use super::cluster_slot::tag_in_slot_of;
 use super::context::Context;
 use crate::server::boundary;
 use crate::server::ffi::api::{call, call_if_there, constant};
@@ -41,24 +42,13 @@ const UNWRITTEN: &[u8] = b"\0floodgate:waits";
 ///
 /// A new value of the name makes the server try its waiters. If that is not within a command, as when
 /// a waiter is granted, Redis 7.0 takes one that stays blocked for the current client from then on.
-/// Once another client has killed that one, the server reads its memory, and crashes. In a cluster, an
-/// empty key, or one with a `}` but without a hash tag, has no such name, so it stands for itself.
+/// Once another client has killed that one, the server reads its memory, and crashes.
 fn unwritten_name(key: &[u8], in_cluster: bool) -> Vec<u8> {
-    let tag = hash_tag(key).unwrap_or(key);
-    if !in_cluster {
-        [key, UNWRITTEN].concat()
-    } else if tag.is_empty() || tag.contains(&b'}') {
-        key.to_vec()
+    if in_cluster {
+        [b"{", &*tag_in_slot_of(key), b"}", UNWRITTEN].concat()
     } else {
-        [b"{", tag, b"}", UNWRITTEN].concat()
+        [key, UNWRITTEN].concat()
     }
-}
-
-/// The part of a key in braces by which its slot is computed, if it has one.
-fn hash_tag(key: &[u8]) -> Option<&[u8]> {
-    let (_, rest) = key.split_at_checked(key.iter().position(|&byte| byte == b'{')? + 1)?;
-    let (tag, _) = rest.split_at_checked(rest.iter().position(|&byte| byte == b'}')?)?;
-    (!tag.is_empty()).then_some(tag)
 }
 
 /// Blocks the client of this call in the slot of `key` under `id`, for at most `timeout_ms`
@@ -146,20 +136,4 @@ unsafe fn call_handler(
         unsafe { (Context::from_raw(ctx), call!(RedisModule_GetBlockedClientPrivateData(ctx)).addr()) };
     let id = id as u64;
     boundary::enter(&context, || which(handler)(&context, id));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_unwritten_name_is_in_the_slot_of_its_key() {
-        let hashed = |key: &[u8]| hash_tag(key).unwrap_or(key).to_vec();
-        for key in ["user:42", "{a}b", "x{a}b{c}", "a{b", "a}b", "{}a", "{}", "", "}{a}", "{a}}", "{{a}b"] {
-            let name = unwritten_name(key.as_bytes(), true);
-            assert_eq!(hashed(&name), hashed(key.as_bytes()), "{key}");
-        }
-        assert_eq!(unwritten_name(b"x{a}b", true), [b"{a}", UNWRITTEN].concat());
-        assert_eq!(unwritten_name(b"a}b", false), [b"a}b", UNWRITTEN].concat());
-    }
 }

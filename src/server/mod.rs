@@ -12,6 +12,7 @@
 pub mod blocking;
 pub(in crate::server) mod boundary;
 pub mod cluster_bus;
+mod cluster_slot;
 pub mod context;
 pub mod effects;
 pub mod events;

@@ -312,6 +312,13 @@ fn measured(server: &Server) -> BTreeSet<String> {
     names
 }
 
+/// What a client that is in this database alone is told.
+fn in_database(server: &Server, database: u32, command: &str) -> Reply {
+    let mut client = server.wire();
+    client.line(&format!("SELECT {database}"));
+    client.line(command)
+}
+
 /// Valkey 8.1 to 9.1.1 leave a client in the database of the key that modules are told of.
 #[test]
 fn a_client_stays_in_its_database() {
@@ -333,18 +340,14 @@ fn a_client_stays_in_its_database() {
             "copy plain copy REPLACE DB 5",
         ] {
             client.line(&command.replace("plain", key));
-            let mut other = server.wire();
             client.line("SET here 2");
-            assert_eq!(other.line("GET here"), Reply::NilBulk, "{command}");
-            other.line("SELECT 2");
-            assert_eq!(other.line("DEL here"), Reply::Int(1), "{command}");
+            assert_eq!(server.line("GET here"), Reply::NilBulk, "{command}");
+            assert_eq!(in_database(&server, 2, "DEL here"), Reply::Int(1), "{command}");
         }
         for command in ["MULTI", "COPY copy moved", "MOVE moved 6", "SET here 2", "EXEC"] {
             client.line(command);
         }
-        let mut other = server.wire();
-        other.line("SELECT 2");
-        assert_eq!(other.line("DEL here"), Reply::Int(1), "in a transaction");
+        assert_eq!(in_database(&server, 2, "DEL here"), Reply::Int(1), "in a transaction");
         client.line("FLUSHALL");
         client.line("CB.REPORT b2 FAIL BREAKER 1:open=1h");
     }
@@ -385,13 +388,10 @@ fn a_transaction_stays_in_its_databases() {
         }
         assert_eq!(between.line("GET x").text(), "2");
         client.line("EXEC");
-        let mut other = server.wire();
-        other.line(&format!("SELECT {database}"));
-        assert_eq!(other.line("DEL here"), Reply::Int(1), "{commands:?}");
+        assert_eq!(in_database(&server, *database, "DEL here"), Reply::Int(1), "{commands:?}");
         let back = if commands.contains(&"SELECT 4") { 4 } else { 2 };
         client.line("SET after 1");
-        other.line(&format!("SELECT {back}"));
-        assert_eq!(other.line("DEL after"), Reply::Int(1), "{commands:?}");
+        assert_eq!(in_database(&server, back, "DEL after"), Reply::Int(1), "{commands:?}");
         client.line("SELECT 2");
     }
 }
@@ -417,10 +417,8 @@ fn a_script_stays_in_its_database() {
             if transaction {
                 client.line("EXEC");
             }
-            let mut other = server.wire();
-            for (database, key) in [(database, "here"), (2, "after")] {
-                other.line(&format!("SELECT {database}"));
-                assert_eq!(other.line(&format!("DEL {key}")), Reply::Int(1), "{script}, {transaction}");
+            for (database, delete) in [(database, "DEL here"), (2, "DEL after")] {
+                assert_eq!(in_database(&server, database, delete), Reply::Int(1), "{script}, {transaction}");
             }
         }
     }
@@ -436,8 +434,7 @@ fn the_first_copy_leaves_its_client_in_its_database() {
             assert!(server.line(comes).error().is_none(), "{comes}");
             assert_eq!(server.line(command), Reply::Int(1));
             server.line("SET here 2");
-            let mut other = server.wire();
-            assert_eq!(other.line("GET here").text(), "2", "{comes}, {command}");
+            assert_eq!(server.line("GET here").text(), "2", "{comes}, {command}");
         }
     }
 }

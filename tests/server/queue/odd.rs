@@ -264,31 +264,44 @@ fn a_client_that_vanishes_once_it_is_chosen_disturbs_nobody() {
 #[test]
 fn a_waiter_that_is_killed_after_a_grant_to_another_leaves_nothing_behind() {
     for key in ["k", "k}"] {
-        killed_after_a_grant(key);
+        let server = server();
+        let _replica = server.replica();
+        killed_after_a_grant(&server, key, "m");
     }
 }
 
-fn killed_after_a_grant(key: &str) {
-    let server = server();
-    let _replica = server.replica();
+/// In a cluster the name that a waiter is blocked on is in the slot of the key, whatever the key.
+#[test]
+fn a_waiter_that_is_killed_after_a_grant_to_another_leaves_nothing_behind_in_a_cluster() {
+    let cluster = cluster(3, 3);
+    for key in ["k", "{k}m", "k}", "{}k"] {
+        let server = cluster.owner(key);
+        let mut letters = ('l'..='z').map(String::from);
+        let other = letters.find(|letter| cluster.owner(letter).port() == server.port());
+        killed_after_a_grant(server, key, &other.expect("each node has some letters"));
+    }
+}
+
+fn killed_after_a_grant(server: &Server, key: &str, other: &str) {
     let mut wire = server.wire();
     wire.line(&format!("RL.ACQUIRE {key} 1/h"));
-    wire.line("RL.ACQUIRE m 2/h COST 2");
-    let mut first = waits(&server, &format!("RL.ACQUIRE {key} 1/h WAIT 30s"));
+    wire.line(&format!("RL.ACQUIRE {other} 2/h COST 2"));
+    let mut first = waits(server, &format!("RL.ACQUIRE {key} 1/h WAIT 30s"));
     let mut killed = server.wire();
     let id = client_id(&mut killed);
     killed.send_line(&format!("RL.ACQUIRE {key} 1/h WAIT 30s"));
-    let mut served = [1, 1].map(|cost| waits(&server, &format!("RL.ACQUIRE m 2/h COST {cost} WAIT 30s")));
-    eventually(SOON, "all stand in line", || waiting_now(&server) == 4);
+    let mut served =
+        [1, 1].map(|cost| waits(server, &format!("RL.ACQUIRE {other} 2/h COST {cost} WAIT 30s")));
+    eventually(SOON, "all stand in line", || waiting_now(server) == 4);
     // The grant makes the key anew, on which the other still waits.
     wire.line(&format!("DEL {key}"));
     assert!(answered(&mut first).is_granted());
     assert_eq!(wire.line(&format!("CLIENT KILL ID {id}")), Reply::Int(1));
     // The memory of the killed client is used for something else.
     for size in (500..2500).step_by(50) {
-        wire.line(&format!("SET junk:{size} {}", "x".repeat(size)));
+        wire.line(&format!("SET {{{other}}}:{size} {}", "x".repeat(size)));
     }
-    wire.line("RL.RESET m");
+    wire.line(&format!("RL.RESET {other}"));
     assert!(served.iter_mut().all(|wire| answered(wire).is_granted()));
 }
 
