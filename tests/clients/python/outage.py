@@ -4,7 +4,6 @@ and to start it again, and count what four processes let through meanwhile."""
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
 import redis
@@ -18,7 +17,7 @@ def please(what: str) -> None:
     sys.stdin.readline()
 
 
-def eventually(what: str, holds: Callable[[], Any], seconds: float = 60) -> None:
+def eventually(what: str, holds: Any, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, what
