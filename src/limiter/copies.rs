@@ -17,7 +17,7 @@ use crate::types::effect::ratelimit::RateLimitChange;
 use crate::types::ratelimit::{RateLimit, encoding, tracked};
 
 /// The events that this file listens to.
-pub const LISTENERS: &[EventListener] = &[(Event::Cron, turn)];
+pub const LISTENERS: &[EventListener] = &[(Event::Cron, turn), (Event::RoleChanged, forget)];
 
 /// The copies that are not propagated yet, each with its database.
 static COPIES: MainThreadCell<Vec<(i32, Box<[u8]>)>> = MainThreadCell::new(Vec::new());
@@ -37,16 +37,22 @@ fn turn(ctx: &Context<'_>) {
     }
 }
 
+/// Forgets the copies that a replica has seen and a new master does not have to tell, for its own
+/// master told about them.
+fn forget(ctx: &Context<'_>) {
+    COPIES.of(ctx.main()).borrow_mut().clear();
+}
+
 /// Propagates the value of each copy. While the server takes no writes, the copies wait for the
-/// next turn of its timer.
+/// next turn of its timer. A replica has nothing to propagate, and forgets them.
 fn propagate_copies(ctx: &Context<'_>) {
+    if !ctx.flags().master() {
+        return forget(ctx);
+    }
     if !write_check::may_write(ctx) {
         return;
     }
     let copies = std::mem::take(&mut *COPIES.of(ctx.main()).borrow_mut());
-    if !ctx.flags().master() {
-        return;
-    }
     for (database, name) in copies {
         // A key that holds another type by now is no longer a copy, so its error is ignored.
         let _ = ctx.in_database(database, || propagate_copy(ctx, &name));

@@ -15,10 +15,11 @@ use crate::server::boundary;
 use crate::server::ffi::api::{call, call_if_there, constant};
 use crate::server::ffi::args::Arg;
 use crate::server::ffi::call::OwnedString;
+use crate::server::ffi::random;
 use crate::server::main_thread::assert_idle;
 use redis_module::raw;
 use std::ffi::{c_int, c_longlong, c_void};
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 
 /// The functions that the server calls when a client's wait ends.
 #[derive(Clone, Copy, Debug)]
@@ -35,8 +36,8 @@ static HANDLER: OnceLock<BlockedClientHandler> = OnceLock::new();
 #[derive(Clone, Copy, Debug)]
 pub struct Blocked(*mut raw::RedisModuleBlockedClient);
 
-/// The end of a name that nobody writes.
-const UNWRITTEN: &[u8] = b"\0floodgate:waits";
+/// The end of a name that nobody writes, because nobody can guess it.
+static UNWRITTEN: LazyLock<[u8; 32]> = LazyLock::new(random::hex);
 
 /// A name that nobody writes, in the same slot as `key` in a cluster.
 ///
@@ -45,9 +46,9 @@ const UNWRITTEN: &[u8] = b"\0floodgate:waits";
 /// Once another client has killed that one, the server reads its memory, and crashes.
 fn unwritten_name(key: &[u8], in_cluster: bool) -> Vec<u8> {
     if in_cluster {
-        [b"{", &*tag_in_slot_of(key), b"}", UNWRITTEN].concat()
+        [b"{", &*tag_in_slot_of(key), b"}", &*UNWRITTEN].concat()
     } else {
-        [key, UNWRITTEN].concat()
+        [key, &*UNWRITTEN].concat()
     }
 }
 

@@ -489,6 +489,30 @@ impl Server {
         }
     }
 
+    /// Makes it a cluster of one node; it was started with `--cluster-enabled yes`.
+    #[track_caller]
+    pub fn serve_all_slots(&self) {
+        let mut add = vec!["CLUSTER".to_owned(), "ADDSLOTS".to_owned()];
+        add.extend((0..16384).map(|slot| slot.to_string()));
+        assert_eq!(self.call(&add), Reply::ok());
+        eventually(START_LIMIT, "the cluster is ok", || {
+            self.line("CLUSTER INFO").text().contains("cluster_state:ok")
+        });
+    }
+
+    /// Rewrites the AOF, and waits for the end.
+    #[track_caller]
+    pub fn rewrite_aof(&self) {
+        const SOON: Duration = Duration::from_secs(60);
+        // A replica that was just synchronized rewrites it by itself, and refuses another meanwhile.
+        eventually(SOON, "a rewrite begins", || self.line("BGREWRITEAOF").error().is_none());
+        eventually(SOON, "the AOF is rewritten", || {
+            let info = self.info("persistence");
+            info["aof_rewrite_in_progress"] == "0" && info["aof_rewrite_scheduled"] == "0"
+        });
+        assert_eq!(self.info_field("persistence", "aof_last_bgrewrite_status"), "ok");
+    }
+
     /// `SHUTDOWN SAVE`, and waits for the end.
     #[track_caller]
     pub fn stop_save(&mut self) {

@@ -14,6 +14,15 @@ pub fn changed_by(ctx: &Context<'_>) -> ChangedBy {
     cluster_bus::own_id(ctx).map_or(ChangedBy::Alone, |id| ChangedBy::Node { id, now_ms })
 }
 
+/// The author of the policies that this server has from its own file only. In a cluster they are
+/// older than every change by an operator.
+pub fn given_by_file(ctx: &Context<'_>) -> ChangedBy {
+    match changed_by(ctx) {
+        ChangedBy::Node { id, .. } => ChangedBy::Node { id, now_ms: 0 },
+        ChangedBy::Alone => ChangedBy::Alone,
+    }
+}
+
 /// The changes that set these policies now.
 pub fn setting(ctx: &Context<'_>, policies: Vec<Policy>) -> Vec<PolicyEntry> {
     let by = changed_by(ctx);

@@ -54,10 +54,15 @@ fn import(ctx: &Context<'_>) {
 /// Sets the policies of the file, which fit together since they were read. A prefix that another
 /// policy has goes to the file's, as to the later of two. Returns the number of policies that
 /// changed.
+///
+/// A server that knows nothing of policies yet may be about to join a cluster, or to come back to
+/// one without its data. What operators have changed there stands.
 fn set(ctx: &Context<'_>, file: &PoliciesFile) -> Result<usize, String> {
-    let wanted =
-        node::with_policies(ctx.main(), |policies| difference::others(policies, file.policies.clone()));
-    let change = PolicyChange { entries: commit::setting(ctx, wanted), file: Some(file.digest) };
+    let entries = node::with_policies(ctx.main(), |policies| {
+        let by = if policies.is_blank() { commit::given_by_file(ctx) } else { commit::changed_by(ctx) };
+        policies.to_set(difference::others(policies, file.policies.clone()), by)
+    });
+    let change = PolicyChange { entries, file: Some(file.digest) };
     commit::commit(ctx, &change).map_err(|error| error.to_string())?;
     gossip::broadcast(ctx, &change.entries);
     Ok(change.entries.len())

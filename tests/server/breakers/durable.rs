@@ -1,9 +1,8 @@
 //! Breakers outlive their server: replicas, failover, AOF, RDB, COPY, RESTORE.
 
 use crate::breakers::kit::{Key, START, counter, digest, stopped, written};
-use crate::harness::{Reply, Server, assert_same_data, call, eventually, snapshot, wait_synced};
+use crate::harness::{Reply, Server, assert_same_data, call, snapshot, wait_synced};
 use crate::support::crc64;
-use std::time::Duration;
 
 const BREAKER: &str = "3:open=10s:probes=2:lease=20s:ramp=30s:backoff=2";
 
@@ -97,11 +96,7 @@ fn kill_9_loses_nothing() {
         let before = snapshot(&server);
         for rewritten in [false, true] {
             if rewritten {
-                server.line("BGREWRITEAOF");
-                eventually(Duration::from_secs(30), "the AOF is rewritten", || {
-                    let info = server.info("persistence");
-                    info["aof_rewrite_in_progress"] == "0" && info["aof_rewrite_scheduled"] == "0"
-                });
+                server.rewrite_aof();
             }
             server.kill9();
             server.restart();
@@ -126,10 +121,7 @@ fn expiry_times_travel_too() {
     wait_synced(&server, &replica);
     assert_same_data(&server, &replica);
     let before = snapshot(&server);
-    server.line("BGREWRITEAOF");
-    eventually(Duration::from_secs(30), "the AOF is rewritten", || {
-        server.info_field("persistence", "aof_rewrite_in_progress") == "0"
-    });
+    server.rewrite_aof();
     server.restart();
     assert_eq!(snapshot(&server), before);
     server.stop_save();

@@ -139,13 +139,7 @@ fn mistakes_take_nothing() {
 #[test]
 fn a_cluster_wants_both_keys_in_one_slot() {
     let server = Server::with(&["--cluster-enabled", "yes"]);
-    let slots: Vec<String> = (0..16384).map(|slot| slot.to_string()).collect();
-    let mut add = vec!["CLUSTER".to_owned(), "ADDSLOTS".to_owned()];
-    add.extend(slots);
-    assert_eq!(server.call(&add), Reply::ok());
-    crate::harness::eventually(std::time::Duration::from_secs(30), "the cluster is ok", || {
-        server.line("CLUSTER INFO").text().contains("cluster_state:ok")
-    });
+    server.serve_all_slots();
     assert_error_prefix(&server.line("CB.ACQUIRE a 5 LIMIT b 10/h"), "CROSSSLOT ");
     assert_error_prefix(&server.line("CB.ACQUIRE a LIMIT b 10/h"), "CROSSSLOT ");
     assert_error_prefix(&server.line("CB.ACQUIRE a LIMIT b concurrent:1 TTL 1s ID LIMIT"), "CROSSSLOT ");

@@ -10,25 +10,17 @@ use std::{
 
 use crate::{
     durability::traffic::{Clock, drive},
-    harness::{Reply, Server, Snapshot, assert_same_data, call, eventually, snapshot, wait_synced},
+    harness::{Reply, Server, Snapshot, Wire, assert_same_data, call, eventually, snapshot, wait_synced},
     support::Dice,
 };
 
 /// 1 March 2026, 12:00 UTC, in microseconds.
 const NOON: u64 = 1_772_366_400_000_000;
 
+const SOON: Duration = Duration::from_secs(30);
+
 const AOF: [&str; 6] =
     ["--appendonly", "yes", "--appendfsync", "always", "--auto-aof-rewrite-percentage", "0"];
-
-fn rewrite_aof(server: &Server) {
-    let reply = server.line("BGREWRITEAOF");
-    assert!(matches!(reply, Reply::Simple(_)), "{reply:?}");
-    eventually(Duration::from_secs(30), "the AOF is rewritten", || {
-        let info = server.info("persistence");
-        info["aof_rewrite_in_progress"] == "0" && info["aof_rewrite_scheduled"] == "0"
-    });
-    assert_eq!(server.info_field("persistence", "aof_last_bgrewrite_status"), "ok");
-}
 
 /// Asserts that nothing changed, key by key.
 #[track_caller]
@@ -55,8 +47,8 @@ fn all_ways(seed: u64, mut clock: Clock, preamble: bool) {
     let mut dice = Dice::new(seed);
 
     drive(&mut wire, &mut dice, &mut clock, 400);
-    rewrite_aof(&master);
-    rewrite_aof(&replica);
+    master.rewrite_aof();
+    replica.rewrite_aof();
     drive(&mut wire, &mut dice, &mut clock, 400);
 
     let state = snapshot(&master);
@@ -79,7 +71,7 @@ fn all_ways(seed: u64, mut clock: Clock, preamble: bool) {
     master.kill9();
     master.restart();
     assert_same("kill -9", &state, &snapshot(&master));
-    rewrite_aof(&master);
+    master.rewrite_aof();
     master.kill9();
     master.restart();
     assert_same("a rewritten AOF", &state, &snapshot(&master));
@@ -215,4 +207,33 @@ fn kill_9_loses_no_acknowledged_grant() {
             );
         }
     }
+}
+
+/// A replica has nothing to tell about copies, also of those that it has seen once it is promoted.
+#[test]
+fn a_promoted_replica_leaves_the_copies_of_its_master_alone() {
+    let master = Server::start();
+    let replica = master.replica();
+    master.line("RL.ACQUIRE k 5/m TRACK");
+    let mut told = copies_told(&master);
+    assert_eq!(master.line("COPY k copy"), Reply::Int(1));
+    assert!(told.push(SOON).is_some(), "the master tells its replica what the copy is");
+    assert_eq!(master.line("EXPIRE copy 100"), Reply::Int(1));
+    wait_synced(&master, &replica);
+    replica.ok("REPLICAOF NO ONE");
+    // It tells about copies of its own, and by then would have told about those before.
+    let mut told = copies_told(&replica);
+    assert_eq!(replica.line("COPY k another"), Reply::Int(1));
+    assert!(told.push(SOON).is_some());
+    let left = replica.line("PTTL copy").int();
+    assert!((1..=100_000).contains(&left), "{left}");
+}
+
+/// A client that is told when a server tells its replicas about copies.
+fn copies_told(server: &Server) -> Wire {
+    server.line("CONFIG SET notify-keyspace-events Ed");
+    let mut wire = server.wire3();
+    wire.send_line("SUBSCRIBE __keyevent@0__:rl.copy");
+    assert_eq!(wire.push(SOON).expect("it is subscribed")[0], Reply::bulk("subscribe"));
+    wire
 }

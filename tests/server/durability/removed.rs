@@ -72,16 +72,6 @@ fn fill(server: &Server) {
     server.ok("SET a b");
 }
 
-fn rewrite_aof(server: &Server) {
-    // A replica that was just synchronized writes one anew by itself, and refuses another meanwhile.
-    eventually(Duration::from_secs(60), "a rewrite begins", || server.line("BGREWRITEAOF").error().is_none());
-    eventually(Duration::from_secs(60), "the rewrite ends", || {
-        server.info_field("persistence", "aof_rewrite_in_progress") == "0"
-            && server.info_field("persistence", "aof_rewrite_scheduled") == "0"
-            && server.info_field("persistence", "aof_last_bgrewrite_status") == "ok"
-    });
-}
-
 const PLAIN_AOF: [&str; 6] =
     ["--appendonly", "yes", "--aof-use-rdb-preamble", "no", "--auto-aof-rewrite-percentage", "0"];
 
@@ -108,7 +98,7 @@ fn after_the_steps_of_the_page_it_starts_without_the_module() {
         if settings.is_empty() {
             server.stop_save();
         } else {
-            rewrite_aof(&server);
+            server.rewrite_aof();
         }
         let starts = !settings.is_empty() || server.at_least(7, 2);
         assert_eq!(without_the_module(&mut server).is_ok(), starts, "{settings:?} {file:?}");
@@ -137,7 +127,7 @@ fn after_the_steps_of_the_page_a_cluster_starts_without_the_module() {
         for node in &cluster.nodes {
             node.ok("RL.POLICY FORGET");
             if !settings.is_empty() {
-                rewrite_aof(node);
+                node.rewrite_aof();
             }
         }
         cluster.nodes.iter_mut().for_each(Server::stop_save);

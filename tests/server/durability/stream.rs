@@ -113,6 +113,22 @@ fn a_change_sends_one_effect_and_everything_else_none() {
     }
 }
 
+/// In a cluster each key has its slot: Valkey 9 gives up moving one when a command of ours spans
+/// it and others.
+#[test]
+fn clearing_sends_one_command_and_in_a_cluster_one_a_key() {
+    for (cluster, expected) in [("no", &["DEL"][..]), ("yes", &["DEL"; 3])] {
+        let server = Server::durable_with(&["--cluster-enabled", cluster]);
+        if cluster == "yes" {
+            server.serve_all_slots();
+        }
+        for key in ["a", "b", "c"] {
+            server.line(&format!("RL.ACQUIRE {key} 10/h"));
+        }
+        assert_eq!(sent(&server, "RL.CLEAR 0 COUNT 100"), expected, "cluster-enabled {cluster}");
+    }
+}
+
 #[test]
 fn a_string_left_by_redis_cell_is_taken_over_in_one_effect() {
     let server = server();

@@ -1,8 +1,6 @@
 //! `block=`, `grow=` and `maxblock=`: each sentence of their contract on a real server.
 
-use crate::harness::{
-    Reply, Server, assert_error, assert_same_data, call, eventually, snapshot, wait_synced,
-};
+use crate::harness::{Reply, Server, assert_error, assert_same_data, call, snapshot, wait_synced};
 use crate::limits::kit::{T0, acquire, assert_acquire, at_t0};
 use crate::queue::kit::{MOMENT, SOON, answered, waits};
 use crate::support::{denied, granted};
@@ -486,11 +484,7 @@ fn replicas_and_files_have_the_same_blocks() {
     };
     server.ok("DEBUG LOADAOF");
     same(&server, "the AOF of effects");
-    server.line("BGREWRITEAOF");
-    eventually(SOON, "the AOF is rewritten", || {
-        let info = server.info("persistence");
-        info["aof_rewrite_in_progress"] == "0" && info["aof_rewrite_scheduled"] == "0"
-    });
+    server.rewrite_aof();
     server.ok("DEBUG LOADAOF");
     same(&server, "the rewritten AOF");
     server.ok("DEBUG RELOAD");

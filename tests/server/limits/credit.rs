@@ -1,8 +1,6 @@
 //! A credit (`fixed:N/ever`): each sentence of its contract on a real server.
 
-use crate::harness::{
-    Reply, Server, assert_error, assert_same_data, call, eventually, snapshot, wait_synced,
-};
+use crate::harness::{Reply, Server, assert_error, assert_same_data, call, snapshot, wait_synced};
 use crate::limits::kit::{T0, acquire, assert_acquire, at_t0};
 use crate::queue::kit::{SOON, answered, waits};
 use crate::support::{denied, granted};
@@ -450,11 +448,7 @@ fn it_is_the_same_on_replicas_and_in_files() {
             server.ok(reload);
             same(reload, &server);
         }
-        assert!(server.line("BGREWRITEAOF").error().is_none());
-        eventually(SOON, "the AOF is rewritten", || {
-            let info = server.info("persistence");
-            info["aof_rewrite_in_progress"] == "0" && info["aof_rewrite_scheduled"] == "0"
-        });
+        server.rewrite_aof();
         server.kill9();
         server.restart();
         same("a rewritten AOF", &server);

@@ -316,11 +316,7 @@ fn usage_is_replicated_and_persisted_and_ends_with_its_key() {
         let before = (snapshot(&server), stats(&server, "k"));
         for rewritten in [false, true] {
             if rewritten {
-                server.line("BGREWRITEAOF");
-                crate::harness::eventually(std::time::Duration::from_secs(30), "it is rewritten", || {
-                    server.info_field("persistence", "aof_rewrite_in_progress") == "0"
-                        && server.info_field("persistence", "aof_rewrite_scheduled") == "0"
-                });
+                server.rewrite_aof();
             }
             server.kill9();
             server.restart();

@@ -364,15 +364,15 @@ fn they_come_back_from_rdb_and_aof() {
             server.kill9();
             server.restart();
             assert_eq!(policies(&server), before, "{args:?}, not rewritten");
-            rewrite(&server);
+            server.rewrite_aof();
             // What follows the rewrite counts too.
             server.ok("RL.POLICY SET late 9/s PREFIX late:");
             let after = policies(&server);
             server.kill9();
             server.restart();
             assert_eq!(policies(&server), after, "{args:?}, rewritten");
-            rewrite(&server);
-            rewrite(&server);
+            server.rewrite_aof();
+            server.rewrite_aof();
             server.kill9();
             server.restart();
             assert_eq!(policies(&server), after, "{args:?}, rewritten again");
@@ -392,15 +392,6 @@ fn they_come_back_from_rdb_and_aof() {
     }
 }
 
-/// BGREWRITEAOF, and waits for its end.
-fn rewrite(server: &Server) {
-    server.line("BGREWRITEAOF");
-    eventually(Duration::from_secs(30), "the AOF is rewritten", || {
-        let info = server.info("persistence");
-        info["aof_rewrite_in_progress"] == "0" && info["aof_rewrite_scheduled"] == "0"
-    });
-}
-
 #[test]
 fn rewriting_the_aof_propagates_nothing() {
     let server = Server::with(&["--appendonly", "yes", "--aof-use-rdb-preamble", "no"]);
@@ -408,9 +399,9 @@ fn rewriting_the_aof_propagates_nothing() {
     let replica = server.replica();
     wait_synced(&server, &replica);
     let calls = |server: &Server| server.info("commandstats").get("cmdstat_bgrewriteaof").cloned();
-    rewrite(&replica);
+    replica.rewrite_aof();
     let on_replica = calls(&replica);
-    rewrite(&server);
+    server.rewrite_aof();
     server.line("SET done 1");
     wait_synced(&server, &replica);
     let count = |line: Option<String>| line.map(|line| line.split(',').next().unwrap().to_owned());

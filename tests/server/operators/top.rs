@@ -321,11 +321,7 @@ fn blocked_and_pinned_keys_whatever_they_are_renamed_to() {
     server.line("DEBUG RELOAD");
     assert_eq!(names(&server), all);
     server.config_set("aof-use-rdb-preamble", "no");
-    server.line("BGREWRITEAOF");
-    crate::harness::eventually(std::time::Duration::from_secs(30), "the rewrite ends", || {
-        server.info_field("persistence", "aof_rewrite_in_progress") == "0"
-            && server.info_field("persistence", "aof_rewrite_scheduled") == "0"
-    });
+    server.rewrite_aof();
     server.line("DEBUG LOADAOF");
     assert_eq!(names(&server), all);
     server.line("SWAPDB 0 3");

@@ -65,11 +65,7 @@ fn tokens_are_right_to_the_unit_on_master_replica_and_after_restart() {
     assert_eq!(used(&mut server.wire(), "llm", TOKENS), [4707, 1]);
     // And after a rewrite of the AOF into plain commands.
     server.config_set("aof-use-rdb-preamble", "no");
-    server.line("BGREWRITEAOF");
-    eventually(Duration::from_secs(30), "the rewrite ends", || {
-        server.info_field("persistence", "aof_rewrite_in_progress") == "0"
-            && server.info_field("persistence", "aof_rewrite_scheduled") == "0"
-    });
+    server.rewrite_aof();
     assert_survives_kill(&mut server, Some(NOON));
     assert_eq!(call!(server.wire(), "RL.COMMIT", "e", 1, "llm", "COST", 1), Reply::Int(1));
     assert_eq!(used(&mut server.wire(), "llm", TOKENS), [4701, 0]);
