@@ -244,9 +244,9 @@ def four_processes_of_each_host(flask: Uvicorn, fast: Uvicorn) -> None:
         with ThreadPoolExecutor(8) as pool:
             asking = [pool.submit(keep_asking) for _ in range(8)]
             try:
-                eventually("they are granted", lambda granted=granted: sum(granted.values()) > 60)  # type: ignore[misc]
+                eventually("they are granted", lambda granted=granted: sum(granted.values()) > 60)
                 please(what)
-                eventually("it is away", lambda undecided=undecided: any(undecided.values()))  # type: ignore[misc]
+                eventually("it is away", lambda undecided=undecided: any(undecided.values()))
                 time.sleep(0.5)
                 please(back)
             finally:
