@@ -31,6 +31,9 @@ descriptors:
   - {key: call_hour, limits: '1000/h:per=call'}
   - {key: kept, limits: '100/m:keep=40%'}
   - {key: kept_hour, limits: '1000/h:keep=40%'}
+  - {key: lease, limits: '100/m:name=lease'}
+  - {key: lease_hour, limits: '1000/h:name=lease'}
+  - {key: envoys, limits: '1000/h:name=envoys'}
   - {key: closing, limits: '100/h:block=10m'}
   - {key: app, descriptors: [{key: user, rate_limit: {unit: minute, requests_per_unit: 10}}]}
 ";
@@ -232,6 +235,15 @@ fn what_never_denies_does_not_matter() {
     assert_eq!(envoy.report("tighter_hour=1", 0, 40).most(), 240);
     let rows = redis.line("RL.QUOTA envoy:{d}:tighter_hour=1 500/h:shadow,1000/h");
     assert_eq!(rows.items()[1].field("used").int(), 700 + 240);
+}
+
+#[test]
+fn a_limit_may_be_named_as_people_name_limits() {
+    let (_redis, service) = started();
+    let mut envoy = Borrower::connect(service.grpc(), "d");
+    for bucket in ["lease=1", "lease_hour=1", "envoys=1"] {
+        assert_eq!(envoy.report(bucket, 0, 1).most(), 100, "{bucket}");
+    }
 }
 
 /// A reservation of many units would be charged as one call.
