@@ -7,6 +7,7 @@ that told. Takes about four minutes.
 FLOODGATE_SERVER names another server program than redis-server."""
 
 import http.server
+import itertools
 import json
 import os
 import pathlib
@@ -18,12 +19,15 @@ import tempfile
 import threading
 import time
 import urllib.parse
+import urllib.request
 
 from picture import draw
 from stack import HERE, Stack, free_port, get, wait
 
 ALERTS = ["FloodgateErrorRate", "FloodgateQueue", "FloodgateBreakerOpenings", "FloodgateResponseTime",
           "FloodgateBatchFailures", "FloodgateLatency", "FloodgateBreakerOpen"]
+# The day of the summary, in seconds.
+DAY = 6
 CRITICAL = {"FloodgateErrorRate", "FloodgateBreakerOpenings", "FloodgateLatency"}
 
 
@@ -45,6 +49,7 @@ class Web(http.server.BaseHTTPRequestHandler):
 class Mail(socketserver.StreamRequestHandler):
     """As much of SMTP as a sender needs."""
     heard = []
+    times = []
 
     def handle(self):
         def say(line):
@@ -59,6 +64,7 @@ class Mail(socketserver.StreamRequestHandler):
                 while (text := self.rfile.readline().decode().rstrip("\r\n")) != ".":
                     lines.append(text)
                 Mail.heard.append("\n".join(lines))
+                Mail.times.append(time.monotonic())
                 say("250 taken")
             elif word == "QUIT":
                 say("221 bye")
@@ -95,8 +101,8 @@ def traffic(port):
         subprocess.run(["redis-cli", "-p", str(port)], input="RL.ACQUIRE busy 90/s\n" * 200, text=True,
                        stdout=subprocess.DEVNULL, check=True)
         time.sleep(0.4)
-    # Names that are no text, and two that would be the same if bytes were lost.
-    for name in b"svc:\xff\n", b"svc:\xfe\n", "svc:é\"\\".encode():
+    # Names that are no text, two that would be the same if bytes were lost, and an empty one.
+    for name in b"", b"svc:\xff\n", b"svc:\xfe\n", "svc:é\"\\".encode():
         subprocess.run(["redis-cli", "-p", str(port), "CB.REPORT", name, "FAIL", "BREAKER", "1"],
                        stdout=subprocess.DEVNULL, check=True)
     redis(port, "DEBUG", "SLEEP", "1.5")
@@ -140,6 +146,8 @@ def run(folder, port, web, mail):
         ("alertmanager.yml", "group_wait: 5s", "group_wait: 1s"),
         ("alertmanager.yml", "group_wait: 1m", "group_wait: 20s"),
         ("alertmanager.yml", "group_interval: 30s", "group_interval: 2s"),
+        ("alertmanager.yml", "group_interval: 24h", f"group_interval: {DAY}s"),
+        ("alertmanager.yml", "repeat_interval: 23h", f"repeat_interval: {DAY * 23000 // 24}ms"),
     ]
     stack = Stack(folder, port, ports, changes)
     (stack.folder / "secrets/slack-url").write_text(f"http://127.0.0.1:{web}/slack")
@@ -200,6 +208,8 @@ def run(folder, port, web, mail):
         assert labels("floodgate_shadow_denied_by_limit", "limit") == {"tight"}
         named = labels("floodgate_breakers_open_since_ms", "breaker")
         assert named >= {"svc:0", "svc:\\xff\\x0a", "svc:\\xfe\\x0a", 'svc:\\xc3\\xa9"\\x5c'}, named
+        series = ask("series", **{"match[]": "floodgate_breakers_open_since_ms"})
+        assert any("breaker" not in one for one in series), series
         assert labels("floodgate_command_latency_us_bucket", "command") >= {"RL.METRICS"}
         assert not ask("series", **{"match[]": '{__name__=~"floodgate_.+",key!=""}'})
         print("servers, policies, shadow limits, open breakers and commands are labels", flush=True)
@@ -223,6 +233,19 @@ def run(folder, port, web, mail):
         wait("an exporter that is gone is told", lambda: told_of("FloodgateExporter", "pagerduty", "trigger"), 60)
         assert not told_of("FloodgateDown", "slack", "firing"), "the server answered all the time"
         print("not silent: a script that fails, and an exporter that is gone", flush=True)
+
+        end = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
+        alert = [{"labels": {"alertname": "Lasting", "instance": "elsewhere"}, "endsAt": end}]
+        request = urllib.request.Request(f"http://{stack.address('alertmanager')}/api/v2/alerts", method="POST",
+                                         data=json.dumps(alert).encode(), headers={"Content-Type": "application/json"})
+        urllib.request.urlopen(request, timeout=5).close()
+
+        def mailed():
+            return [at for at, text in list(zip(Mail.times, Mail.heard, strict=False)) if "elsewhere" in text]
+        wait("what lasts is mailed on four days", lambda: len(mailed()) >= 4, 60)
+        apart = [later - at for at, later in itertools.pairwise(mailed())]
+        assert all(DAY * 0.8 < gap < DAY * 1.5 for gap in apart), apart
+        print("an alert that lasts is mailed once a day", flush=True)
         if len(sys.argv) > 2:
             pathlib.Path(sys.argv[2]).write_text(draw(HERE / "dashboard.json", ask, start, time.time()))
 

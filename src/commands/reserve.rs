@@ -228,7 +228,7 @@ impl ReserveCall<'_> {
 
     /// Denies the reservation on all keys, because one of them denies it.
     fn deny_all(&self, ctx: &Context<'_>, all: &mut [ReserveDecision], longest: RetryAfter, now: Micros) {
-        metrics::count(ctx.main(), |m| &mut m.reservations_denied);
+        metrics::add(ctx.main(), |m| &mut m.reservations_denied, self.items.len() as u64);
         for (item, one) in self.items.iter().zip(all) {
             if one.reply.granted == 0 {
                 top::decided(ctx.main(), item.key.bytes(), false, now);

@@ -77,7 +77,7 @@ counters! {
     shadow_denied,
     /// Reservations granted, one for each key.
     reservations_granted,
-    /// Calls of RL.RESERVE, and of CB.ACQUIRE with TTL, that their limits denied.
+    /// Reservations by RL.RESERVE, and by CB.ACQUIRE with TTL, that limits denied, one for each key.
     reservations_denied,
     /// Reservations that RL.COMMIT settled, one for each key.
     reservations_committed,

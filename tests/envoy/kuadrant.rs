@@ -191,7 +191,12 @@ fn in_the_shadow_it_is_counted_and_not_denied() {
     assert_eq!([used(&redis, "dark=1", 10), used(&redis, "a=1", 100)], [8, 16]);
     assert!(gateway.commit(&both, &first, 1));
     assert_eq!([used(&redis, "dark=1", 10), used(&redis, "a=1", 100)], [1, 9]);
-    assert_eq!(service.commands(), 3);
+    assert_eq!(service.commands(), 5);
+    let name = |kind: &str| format!("ratelimit_service_rate_limit_{kind}{{domain=\"d\",key1=\"dark\"}}");
+    let figures = ["total_hits", "within_limit", "near_limit", "over_limit", "shadow_mode"];
+    assert_eq!(figures.map(|kind| service.metric(&name(kind))), [16, 8, 0, 8, 8]);
+    assert!(gateway.reserve(&["dark=1"], 9, 60).is_some());
+    assert_eq!(figures.map(|kind| service.metric(&name(kind))), [25, 17, 2, 8, 8]);
 }
 
 /// A limit that is gone from the configuration is settled all the same.

@@ -23,6 +23,18 @@ descriptors:
   - {key: none, rate_limit: {unit: minute, requests_per_unit: 0}}
   - {key: all, rate_limit: {unlimited: true}}
   - {key: dark, rate_limit: {unit: minute, requests_per_unit: 10}, shadow_mode: true}
+  - {key: trial, limits: '10/m:shadow'}
+  - {key: open, limits: unlimited}
+  - {key: tighter, limits: '5/m:shadow,100/m'}
+  - {key: tighter_hour, limits: '500/h:shadow,unlimited,1000/h'}
+  - {key: call, limits: '100/m:per=call'}
+  - {key: call_hour, limits: '1000/h:per=call'}
+  - {key: kept, limits: '100/m:keep=40%'}
+  - {key: kept_hour, limits: '1000/h:keep=40%'}
+  - {key: lease, limits: '100/m:name=lease'}
+  - {key: lease_hour, limits: '1000/h:name=lease'}
+  - {key: envoys, limits: '1000/h:name=envoys'}
+  - {key: closing, limits: '100/h:block=10m'}
   - {key: app, descriptors: [{key: user, rate_limit: {unit: minute, requests_per_unit: 10}}]}
 ";
 
@@ -43,9 +55,9 @@ fn signal(redis: &Server, signal: &str) {
     assert!(told.unwrap().success());
 }
 
-const MINUTE: &str = "100/80000ms:name=lease";
+const MINUTE: &str = "100/80000ms:name=rlqs-lease";
 const HOUR: &str = "fixed:1000/h";
-const HOUR_AND_LATE: &str = "1000/3620000ms:name=lease";
+const HOUR_AND_LATE: &str = "1000/3620000ms:name=rlqs-lease";
 
 #[test]
 fn what_is_lent_is_reserved_beforehand() {
@@ -101,7 +113,7 @@ fn all_together_never_have_more_than_the_limit() {
             lent[at] = envoy.report("second=1", 5, 5).most();
             let all: u64 = lent.iter().sum();
             assert!(all <= 20, "round {round}: {lent:?}");
-            let held = used(&redis, "second=1", "20/21000ms:name=lease");
+            let held = used(&redis, "second=1", "20/21000ms:name=rlqs-lease");
             assert!((all..=20).contains(&held), "round {round}: {lent:?}, {held} held");
         }
         fair += u32::from(lent == [5; 4]);
@@ -201,7 +213,7 @@ fn what_is_reported_while_redis_is_away_counts() {
 fn what_has_no_limit_is_allowed() {
     let (_redis, service) = started();
     let mut envoy = Borrower::connect(service.grpc(), "d");
-    for bucket in ["all=1", "dark=1", "free=1", "app=x", "user=y"] {
+    for bucket in ["all=1", "dark=1", "free=1", "app=x", "user=y", "trial=1", "open=1"] {
         assert_eq!(envoy.report(bucket, 1, 0), Lent::AllowAll, "{bucket}");
     }
     assert_eq!(service.commands(), 0);
@@ -209,6 +221,60 @@ fn what_has_no_limit_is_allowed() {
     assert_eq!(envoy.report("user=y app=x", 1, 0).most(), 10);
     let mut stranger = Borrower::connect(service.grpc(), "unknown");
     assert_eq!(stranger.report("minute=1", 1, 0), Lent::AllowAll);
+}
+
+/// One beside a limit that denies: it is counted where the units are taken from the limit itself.
+#[test]
+fn what_never_denies_does_not_matter() {
+    let (redis, service) = started();
+    let mut envoy = Borrower::connect(service.grpc(), "d");
+    assert_eq!(envoy.report("tighter=1", 0, 40).most(), 100);
+    redis.ok("RL.PIN envoy:{d}:tighter=2 unlimited");
+    assert_eq!(envoy.report("tighter=2", 0, 40), Lent::DenyAll, "nobody knows what a pin allows");
+    redis.line("RL.CHARGE envoy:{d}:tighter_hour=1 500/h:shadow,1000/h COST 700");
+    assert_eq!(envoy.report("tighter_hour=1", 0, 40).most(), 240);
+    let rows = redis.line("RL.QUOTA envoy:{d}:tighter_hour=1 500/h:shadow,1000/h");
+    assert_eq!(rows.items()[1].field("used").int(), 700 + 240);
+}
+
+#[test]
+fn a_limit_may_be_named_as_people_name_limits() {
+    let (_redis, service) = started();
+    let mut envoy = Borrower::connect(service.grpc(), "d");
+    for bucket in ["lease=1", "lease_hour=1", "envoys=1"] {
+        assert_eq!(envoy.report(bucket, 0, 1).most(), 100, "{bucket}");
+    }
+}
+
+/// A reservation of many units would be charged as one call.
+#[test]
+fn calls_are_lent_where_they_are_counted_as_calls() {
+    let (_redis, service) = started();
+    let mut envoy = Borrower::connect(service.grpc(), "d");
+    assert_eq!(envoy.report("call=1", 0, 40).most(), 100);
+    assert_eq!(envoy.report("call_hour=1", 0, 40), Lent::DenyAll);
+}
+
+#[test]
+fn what_is_kept_for_critical_requests_is_not_lent() {
+    let (redis, service) = started();
+    let mut envoy = Borrower::connect(service.grpc(), "d");
+    assert_eq!(envoy.report("kept=1", 0, 1000).most(), 60);
+    // It asks for all: half more than 800 in an interval.
+    assert_eq!(envoy.report("kept_hour=1", 0, 1000).most(), 600);
+    assert_eq!(used(&redis, "kept_hour=1", "1000/h:keep=40%"), 600);
+}
+
+#[test]
+fn a_report_that_finds_nothing_left_closes() {
+    let (redis, service) = started();
+    let mut envoy = Borrower::connect(service.grpc(), "d");
+    assert!(envoy.report("closing=1", 0, 1000).most() > 0, "a part is lent, so nothing is denied");
+    redis.line("RL.CHARGE envoy:{d}:closing=2 100/h:block=10m COST 100");
+    assert_eq!(envoy.report("closing=2", 0, 1), Lent::DenyAll);
+    let row = redis.line("RL.QUOTA envoy:{d}:closing=2 100/h:block=10m");
+    redis.line("RL.REFUND envoy:{d}:closing=2 100 100/h:block=10m");
+    assert_eq!(envoy.report("closing=2", 0, 1), Lent::DenyAll, "{row:?}");
 }
 
 #[test]
@@ -312,5 +378,5 @@ fn a_stop_ends_streams() {
     assert!(start.elapsed() < PATIENCE, "nobody waits for a stream to end by itself");
     // What was lent is held until it has ended.
     assert_eq!(used(&redis, "minute=1", MINUTE), 100);
-    assert_eq!(used(&redis, "minute=1", "concurrent:1000000:name=envoys"), 0);
+    assert_eq!(used(&redis, "minute=1", "concurrent:1000000:name=rlqs-envoys"), 0);
 }

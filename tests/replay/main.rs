@@ -391,6 +391,23 @@ fn json_lines_and_words_by_a_mapping() {
     }
 }
 
+/// A spreadsheet runs what begins so.
+#[test]
+fn no_key_in_the_csv_is_a_formula() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, sheet) = (dir.path().join("app.json"), dir.path().join("out.csv"));
+    let keys = ["=cmd|'/c calc'!A0", "+1+1", "-2", "@SUM(A1)", "-", "a=b"];
+    let lines = keys.iter().map(|key| format!("{{\"t\":1431856800,\"user\":\"{key}\"}}\n"));
+    fs::write(&log, lines.collect::<String>()).unwrap();
+    let args = ["--limits", "1/m", "--fields", "time=t,key=user", "--csv"];
+    let output =
+        replay(&[&args.map(std::ffi::OsStr::new)[..], &[sheet.as_os_str(), log.as_os_str()]].concat());
+    assert!(output.status.success(), "{output:?}");
+    let sheet = fs::read_to_string(sheet).unwrap();
+    let written: Vec<&str> = sheet.lines().skip(1).filter_map(|line| line.split(',').nth(1)).collect();
+    assert_eq!(written, [r"'=cmd|\'/c calc\'!A0", "'+1+1", "'-2", "'@SUM(A1)", "-", "a=b"]);
+}
+
 /// Nothing is cut to whole seconds: what a server grants at these times, the
 /// tool grants.
 #[test]

@@ -112,7 +112,7 @@ fn draft(rows: &[Row<'_>]) -> (Vec<String>, Vec<String>) {
                 own = format!("{base}-{n}");
             }
             names.push(own.clone());
-            if let (Some(capacity), false) = (facts.capacity, facts.shadow) {
+            if let (Some(capacity), true) = (facts.capacity, facts.denies) {
                 let window = facts.window.map_or(String::new(), |window| format!(";w={window}"));
                 policies.push(format!("\"{own}\";q={capacity}{window}"));
             }

@@ -3,6 +3,7 @@
 use crate::read::Traffic;
 use crate::simulate::{Outcome, column_seconds};
 use crate::table::time;
+use std::borrow::Cow;
 use std::path::Path;
 
 /// Writes a row for each set of limits and each key that asked. Times are in UTC. They are empty
@@ -15,7 +16,7 @@ pub fn by_key(path: &Path, traffic: &Traffic, outcomes: &[Outcome<'_>]) -> Resul
             let (first, last) = key.denied.map(|(first, last)| (time(first), time(last))).unwrap_or_default();
             sheet.write_record([
                 outcome.candidate.text(),
-                &traffic.name(at),
+                &harmless(&traffic.name(at)),
                 &key.count.requests().to_string(),
                 &key.count.granted.to_string(),
                 &key.count.denied.to_string(),
@@ -26,6 +27,17 @@ pub fn by_key(path: &Path, traffic: &Traffic, outcomes: &[Outcome<'_>]) -> Resul
     }
     sheet.flush()?;
     Ok(())
+}
+
+/// The text with an apostrophe before it if a spreadsheet would take it for a formula. Callers choose
+/// such texts, as paths and names.
+fn harmless(text: &str) -> Cow<'_, str> {
+    // `-` stands for requests without a user.
+    if text != "-" && text.starts_with(['=', '+', '-', '@']) {
+        Cow::Owned(format!("'{text}"))
+    } else {
+        Cow::Borrowed(text)
+    }
 }
 
 /// Writes a row for each set of limits and each column of the picture: when the column starts, in

@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use serde_json::Value;
 use std::borrow::Cow;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// A second in microseconds.
 const SECOND_US: u64 = 1_000_000;
@@ -96,7 +96,7 @@ impl Fields {
                     _ => return None,
                 };
                 let key = match find(&value, key)? {
-                    Value::String(text) => without_port(text).into_owned(),
+                    Value::String(text) => client(text).into_owned(),
                     Value::Null | Value::Array(_) | Value::Object(_) => return None,
                     other => other.to_string(),
                 };
@@ -108,9 +108,10 @@ impl Fields {
                 let key = word(line, *key)?;
                 Some((
                     time,
-                    match std::str::from_utf8(key).map(without_port) {
+                    match std::str::from_utf8(key).map(client) {
                         Ok(Cow::Owned(address)) => Cow::Owned(address.into_bytes()),
-                        _ => Cow::Borrowed(key),
+                        Ok(Cow::Borrowed(address)) => Cow::Borrowed(address.as_bytes()),
+                        Err(_) => Cow::Borrowed(key),
                     },
                 ))
             }
@@ -160,10 +161,16 @@ fn word(line: &[u8], position: usize) -> Option<&[u8]> {
     None
 }
 
-/// The text without the port if it is an address. A caller has a port for each connection, but
-/// limits apply to the address.
-fn without_port(text: &str) -> Cow<'_, str> {
-    text.parse::<SocketAddr>().map_or(Cow::Borrowed(text), |address| Cow::Owned(address.ip().to_string()))
+/// The address if the text is one, or is a list that begins with one. `X-Forwarded-For` lists the
+/// client and then proxies. Other text remains as it is. A caller has a port for each connection,
+/// but limits apply to the address.
+fn client(text: &str) -> Cow<'_, str> {
+    let first = text.split(',').next().unwrap_or(text).trim();
+    match first.parse::<SocketAddr>() {
+        Ok(address) => Cow::Owned(address.ip().to_string()),
+        Err(_) if first.parse::<IpAddr>().is_ok() => Cow::Borrowed(first),
+        Err(_) => Cow::Borrowed(text),
+    }
 }
 
 /// The microseconds since 1970 of a time as logs write it: a number, RFC 3339 (in UTC if it names
@@ -308,6 +315,27 @@ mod tests {
         assert_eq!(read("time=2,key=11", alb), None);
         let v6 = "2015-05-17T10:05:03Z [2001:db8::1]:443 x";
         assert_eq!(read("time=1,key=2", v6).unwrap().0, "2001:db8::1");
+    }
+
+    #[test]
+    fn of_a_list_of_addresses_the_first_counts() {
+        for (list, first) in [
+            ("1.2.3.4, 10.0.0.1", "1.2.3.4"),
+            ("1.2.3.4,10.0.0.1:80", "1.2.3.4"),
+            (" 1.2.3.4:5 , x", "1.2.3.4"),
+            ("[2001:db8::1]:443, 10.0.0.1", "2001:db8::1"),
+            ("2001:db8::1, 10.0.0.1", "2001:db8::1"),
+            // What is no address has no first.
+            ("Doe, John", "Doe, John"),
+            ("unknown, 1.2.3.4", "unknown, 1.2.3.4"),
+        ] {
+            let json = format!(r#"{{"t":1431857103,"xff":"{list}"}}"#);
+            assert_eq!(read("time=t,key=xff", &json), Some((first.into(), AT)), "{list}");
+            let words = format!(r#"1431857103 "{list}" x"#);
+            assert_eq!(read("time=1,key=2", &words), Some((first.into(), AT)), "{list}");
+        }
+        // Without quotes the list is several words.
+        assert_eq!(read("time=1,key=2", "1431857103 1.2.3.4, 10.0.0.1 x"), Some(("1.2.3.4".into(), AT)));
     }
 
     #[test]

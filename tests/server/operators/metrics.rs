@@ -38,6 +38,16 @@ fn the_same_numbers_as_info() {
     assert_error_prefix(&server.line("RL.METRICS x"), "ERR wrong number of arguments");
 }
 
+/// Both counts are of keys, so that a part of their sum is a share of the decisions.
+#[test]
+fn a_reservation_counts_once_on_each_key() {
+    let server = Server::start();
+    for cost in [3, 2, 2] {
+        server.line(&format!("RL.RESERVE 3 {{t}}a 10/h {{t}}b 4/h {{t}}c 10/h COST {cost} TTL 1m"));
+    }
+    assert_eq!([number(&server, "reservations_granted"), number(&server, "reservations_denied")], [3, 6]);
+}
+
 #[test]
 fn a_map_in_resp3() {
     let server = Server::start();

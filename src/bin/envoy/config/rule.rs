@@ -1,8 +1,11 @@
 //! One limit of the configuration, ready to be asked for.
 
 use super::Unit;
-use floodgate::core::limits::{Expression, Limit, Term};
+use floodgate::core::limits::{Expression, Label, Limit, Term};
 use std::sync::Arc;
+
+/// The start of the names of the limits that this service itself has on a key.
+const OWN_NAMES: &str = "rlqs-";
 
 /// How `unit` and `requests_per_unit` count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,14 +98,19 @@ pub struct Facts {
     pub label: String,
     /// The capacity. `None` if only the server knows it.
     pub capacity: Option<u64>,
+    /// The part of the capacity that requests may use that are not critical. `None` if only the
+    /// server knows it.
+    pub usable: Option<u64>,
     /// The seconds, rounded up, in which the whole capacity comes back.
     pub window: Option<u64>,
     /// The length in microseconds that no window of the limit exceeds. `None` if there is no such
     /// length.
     pub longest_us: Option<u64>,
     pub unit: Option<Unit>,
-    /// True if the limit never denies.
-    pub shadow: bool,
+    /// True if a request is charged 1, whatever its cost.
+    pub per_call: bool,
+    /// False if the limit never denies: a shadow limit, and `unlimited`.
+    pub denies: bool,
 }
 
 impl Facts {
@@ -112,10 +120,12 @@ impl Facts {
             Term::Policy(name) => Self {
                 label: name.to_string(),
                 capacity: None,
+                usable: None,
                 window: None,
                 longest_us: None,
                 unit: None,
-                shadow: false,
+                per_call: false,
+                denies: true,
             },
         }
     }
@@ -124,10 +134,13 @@ impl Facts {
         Self {
             label: limit.label().into_owned(),
             capacity: limit.capacity(),
+            usable: limit.capacity().map(|capacity| limit.keep().usable(capacity)),
             window: limit.refill_us().map(|us| us.div_ceil(1_000_000)),
             longest_us: limit.covering_us(),
             unit: limit.period_us().and_then(Unit::of_micros),
-            shadow: limit.shadow(),
+            per_call: limit.per_call(),
+            // Only `unlimited` has no capacity.
+            denies: !limit.shadow() && limit.capacity().is_some(),
         }
     }
 }
@@ -140,10 +153,12 @@ impl Rule {
         let facts = Facts {
             label,
             capacity: Some(requests.into()),
+            usable: Some(requests.into()),
             window: Some(unit.seconds()),
             longest_us: unit.seconds().checked_mul(1_000_000),
             unit: Some(unit),
-            shadow: false,
+            per_call: false,
+            denies: true,
         };
         Self::of(limits, vec![facts])
     }
@@ -153,6 +168,11 @@ impl Rule {
     pub fn facts_of(&self, index: Option<usize>, capacity: Option<u64>) -> Option<&Facts> {
         let facts = self.facts.get(index.unwrap_or(0))?;
         (facts.capacity.is_none() || facts.capacity == capacity).then_some(facts)
+    }
+
+    /// The limits that can deny.
+    pub fn denying(&self) -> impl Iterator<Item = &Facts> {
+        self.facts.iter().filter(|facts| facts.denies)
     }
 
     /// The rule of limits in Floodgate's own text.
@@ -170,6 +190,16 @@ impl Rule {
             |term: &Term| matches!(term, Term::Limit(limit) if limit.algorithm_name() == "concurrent");
         if terms.iter().any(concurrent) {
             return Err("'concurrent' needs the end of each request, and Envoy does not report it".into());
+        }
+        let names = terms.iter().filter_map(|term| match term {
+            Term::Limit(limit) => limit.name(),
+            Term::Policy(_) => None,
+        });
+        if let Some(name) = names.map(Label::as_str).find(|name| name.starts_with(OWN_NAMES)) {
+            let name = name.to_owned();
+            return Err(format!(
+                "names such as '{name}' are this service's own: choose one without '{OWN_NAMES}'"
+            ));
         }
         Ok(Self::of(text.to_owned(), terms.iter().map(Facts::of).collect()))
     }

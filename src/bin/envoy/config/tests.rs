@@ -281,6 +281,11 @@ fn what_is_refused_and_where() {
         ),
         (with("  - key: b\n    limits: 10/\n"), "f.yaml:6:13: ", "invalid limit '10/': missing period"),
         (with("  - key: b\n    limits: concurrent:3\n"), "f.yaml:6:13: ", "'concurrent'"),
+        (
+            with("  - key: b\n    limits: 9/h,5/m:name=rlqs-lease\n"),
+            "f.yaml:6:13: ",
+            "names such as 'rlqs-lease' are this service's own: choose one without 'rlqs-'",
+        ),
         (with("  - key: b\n    limits: '*'\n"), "f.yaml:6:13: ", "names no limits"),
         (
             with("  - key: b\n    limits: 1/s\n    rate_limit: {unit: day}\n"),

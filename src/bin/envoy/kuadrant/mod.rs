@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `CheckRateLimit` | RL.QUOTA for each descriptor: nothing is taken |
 //! | `Report` | RL.CHARGE for each descriptor, whatever is left |
-//! | `Reserve` | one RL.RESERVE over all descriptors: all or nothing |
+//! | `Reserve` | one RL.RESERVE over all descriptors: all or nothing; RL.QUOTA for each limit in shadow mode |
 //! | `Commit` | one RL.COMMIT; RL.RELEASE for an amount of 0; without an ID the same as `Report` |
 
 pub mod message;
@@ -14,7 +14,7 @@ mod wire;
 pub use wire::KuadrantServer;
 
 use crate::config::Mode;
-use crate::decision::figures::of_six;
+use crate::decision::figures::{of_quota, of_six};
 use crate::decision::{Decision, Figures, Hits, LimitCheck, MOST_UNITS};
 use crate::key::key;
 use crate::link::{Link, LinkError};
@@ -228,14 +228,25 @@ async fn hold(
     amount: u64,
     hold_ms: u64,
 ) -> Result<(Option<String>, Vec<Figures>), LinkError> {
-    let mut command = redis::cmd("RL.RESERVE");
-    command.arg(items.len());
-    for item in items {
-        command.arg(&item.check.key).arg(&*item.limits);
+    let cost = amount.min(MOST_UNITS);
+    let mut pipeline = Pipeline::new();
+    // The reply of RL.RESERVE does not tell what a limit in the shadow denies.
+    let in_shadow = |item: &&Item<'_>| item.check.rule.mode == Mode::Shadow;
+    for item in items.iter().filter(in_shadow) {
+        pipeline.cmd("RL.QUOTA").arg(&item.check.key).arg(&item.check.rule.limits).arg("COST").arg(cost);
     }
-    command.arg("COST").arg(amount.min(MOST_UNITS)).arg("TTL").arg(format!("{hold_ms}ms"));
+    pipeline.cmd("RL.RESERVE").arg(items.len());
+    for item in items {
+        pipeline.arg(&item.check.key).arg(&*item.limits);
+    }
+    pipeline.arg("COST").arg(cost).arg("TTL").arg(format!("{hold_ms}ms"));
     let first = items.first().map_or("", |item| &item.check.key);
-    let value = link.ask_one(command, first).await?;
+    let count = items.iter().filter(in_shadow).count() + 1;
+    let mut values = Vec::with_capacity(count);
+    for value in link.ask(pipeline, count, first).await? {
+        values.push(value.extract_error().map_err(|why| LinkError::refused(&why))?);
+    }
+    let value = values.pop().ok_or_else(LinkError::unreadable)?;
     let Value::Array(parts) = value else { return Err(LinkError::unreadable()) };
     let [id, Value::Array(replies)] = parts.as_slice() else { return Err(LinkError::unreadable()) };
     let id = match id {
@@ -244,7 +255,14 @@ async fn hold(
         _ => return Err(LinkError::unreadable()),
     };
     let figures = replies.iter().map(of_six).collect::<Option<Vec<_>>>();
-    Ok((id, figures.ok_or_else(LinkError::unreadable)?))
+    let mut figures = figures.ok_or_else(LinkError::unreadable)?;
+    let in_shadow = items.iter().zip(&mut figures).filter(|(item, _)| in_shadow(item));
+    for ((_, figures), value) in in_shadow.zip(&values) {
+        let before = of_quota(value).ok_or_else(LinkError::unreadable)?;
+        let taken = if before.over { 0 } else { cost };
+        *figures = Figures { remaining: before.remaining.map(|units| units.saturating_sub(taken)), ..before };
+    }
+    Ok((id, figures))
 }
 
 /// Settles a reservation at the units that were used. With 0 units, all are given back.

@@ -9,7 +9,10 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Instant;
 
 /// A limit that counts the Envoys of a key. It has more places than anybody has Envoys.
-const ENVOYS: &str = "concurrent:1000000:name=envoys";
+const ENVOYS: &str = "concurrent:1000000:name=rlqs-envoys";
+
+/// The count of a limit that never denies.
+const UNLIMITED: i64 = -1;
 
 /// A reservation of units.
 #[derive(Debug)]
@@ -194,7 +197,12 @@ impl QuotaRows {
                 all.overruled = true;
                 continue;
             }
+            all.overruled |= field(row, "source").is_some_and(|source| !is_text(source, "call"));
             let number = |name: &str| field(row, name).and_then(integer);
+            // What never denies takes nothing away.
+            if number("shadow") != Some(0) || number("limit") == Some(UNLIMITED) {
+                continue;
+            }
             let (Some(used), Some(remaining), Some(limit)) =
                 (number("used"), number("remaining"), number("limit"))
             else {
@@ -203,7 +211,6 @@ impl QuotaRows {
             all.debt |= used > limit;
             all.used = all.used.max(u64::try_from(used).unwrap_or(0));
             all.remaining = all.remaining.min(u64::try_from(remaining).unwrap_or(u64::MAX));
-            all.overruled |= field(row, "source").is_some_and(|source| !is_text(source, "call"));
         }
         Ok(all)
     }

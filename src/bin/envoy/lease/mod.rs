@@ -271,7 +271,7 @@ impl Stream {
         };
         let rule = match &*found.allowance {
             Allowance::Unlimited { .. } => return BucketRule::Blanket(BlanketRule::AllowAll),
-            Allowance::Limited(rule) if rule.mode == Mode::Shadow => {
+            Allowance::Limited(rule) if rule.mode == Mode::Shadow || rule.denying().next().is_none() => {
                 return BucketRule::Blanket(BlanketRule::AllowAll);
             }
             Allowance::Limited(rule) => rule,

@@ -24,6 +24,7 @@
 
 use crate::config::Rule;
 use crate::config::rule::Facts;
+use floodgate::core::limits::Expression;
 
 /// The time for which an assignment is in force. Envoys report every 5 s, whatever they are
 /// assigned.
@@ -126,8 +127,9 @@ pub enum LeaseKind {
 /// A limit that is lent in parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseTerms {
-    /// The limit as commands take it.
+    /// The limits of the rule as commands take them. Those in the shadow are counted, too.
     own: String,
+    /// The units that may be lent in a period.
     pub count: u64,
     period_us: u64,
     /// The number of units for each token of the burst.
@@ -135,19 +137,31 @@ pub struct LeaseTerms {
 }
 
 impl LeaseTerms {
-    /// The terms of a rule. `None` unless the rule is one limit with a known count and period, and
-    /// the period is short enough to be counted for [`SPAN_SECONDS`] longer.
+    /// The terms of a rule. `None` unless one limit of the rule can deny, and that limit
+    ///
+    /// - has a known count and period,
+    /// - has a period short enough to be counted for [`SPAN_SECONDS`] longer, and
+    /// - charges the units of a reservation, where they are reserved on the limit itself.
     pub fn of(rule: &Rule) -> Option<Self> {
-        let [facts] = rule.facts.as_slice() else { return None };
-        let Facts { capacity: Some(count), longest_us: Some(period_us), .. } = *facts else { return None };
+        let mut denying = rule.denying();
+        let (Some(facts), None) = (denying.next(), denying.next()) else { return None };
+        // No request of an Envoy is critical.
+        let Facts { usable: Some(count), longest_us: Some(period_us), per_call, .. } = *facts else {
+            return None;
+        };
         if period_us > LONGEST_US - SPAN_SECONDS * SECOND_US {
+            return None;
+        }
+        if per_call && kind(period_us) == LeaseKind::Units {
             return None;
         }
         let to_burst = match kind(period_us) {
             LeaseKind::Share => SHARE_TO_BURST,
             LeaseKind::Units => UNITS_TO_BURST,
         };
-        Some(Self { own: rule.limits.clone(), count, period_us, to_burst })
+        let terms = Self { own: rule.limits.clone(), count, period_us, to_burst };
+        // A key cannot have one limit more than the most.
+        Expression::parse(terms.limits().as_bytes()).is_ok().then_some(terms)
     }
 
     /// The same terms with another burst.
@@ -178,7 +192,7 @@ impl LeaseTerms {
 
     /// The limits on which the reservation is made.
     pub fn limits(&self) -> String {
-        let longer = format!("{}/{}ms:name=lease", self.count, self.counted_ms());
+        let longer = format!("{}/{}ms:name=rlqs-lease", self.count, self.counted_ms());
         match self.kind() {
             LeaseKind::Share => longer,
             LeaseKind::Units => format!("{},{longer}", self.own),
@@ -278,16 +292,16 @@ mod tests {
     fn short_periods_are_shared_and_long_ones_counted() {
         let minute = terms(100, Unit::Minute);
         assert_eq!(minute.kind(), LeaseKind::Share);
-        assert_eq!(minute.limits(), "100/80000ms:name=lease");
+        assert_eq!(minute.limits(), "100/80000ms:name=rlqs-lease");
         assert_eq!((minute.fill_seconds(), minute.afterwards_ms()), (60, 65_000));
         assert_eq!(minute.tokens(50), Tokens { burst: 5, fill: 45 });
         let hour = terms(100, Unit::Hour);
         assert_eq!(hour.kind(), LeaseKind::Units);
-        assert_eq!(hour.limits(), "fixed:100/h,100/3620000ms:name=lease");
+        assert_eq!(hour.limits(), "fixed:100/h,100/3620000ms:name=rlqs-lease");
         assert_eq!((hour.fill_seconds(), hour.afterwards_ms()), (20, 10_000));
         assert_eq!(hour.tokens(50), Tokens { burst: 13, fill: 37 });
         for limits in [minute.limits(), hour.limits(), terms(7, Unit::Year).limits()] {
-            assert!(floodgate::core::limits::Expression::parse(limits.as_bytes()).is_ok(), "{limits}");
+            assert!(Expression::parse(limits.as_bytes()).is_ok(), "{limits}");
         }
     }
 
@@ -296,6 +310,15 @@ mod tests {
         let of = |limits: &str| LeaseTerms::of(&Rule::written(limits).unwrap()).map(|terms| terms.count);
         assert_eq!([of("@gold"), of("1/s,10/m"), of("unlimited")], [None, None, None]);
         assert_eq!([of("10/500ms"), of("bucket:10/s:burst=50")], [Some(10), Some(50)]);
+        // Limits that never deny do not matter.
+        assert_eq!(
+            [of("5/m:shadow,10/m"), of("10/h,unlimited"), of("10/m:shadow")],
+            [Some(10), Some(10), None]
+        );
+        // What is kept for critical requests is not lent.
+        assert_eq!([of("100/m:keep=30%"), of("100/h:keep=50%")], [Some(70), Some(50)]);
+        // A reservation of many units would be charged as one call.
+        assert_eq!([of("10/m:per=call"), of("10/h:per=call")], [Some(10), None]);
         // A year of 366 days is the longest period, so it cannot be counted for longer than that.
         assert_eq!([of("10/365d"), of("10/366d"), of("fixed:10/year")], [Some(10), None, None]);
         assert_eq!(terms(1, Unit::Second).tokens(1), Tokens::default());
