@@ -169,8 +169,8 @@ fn note_pin_and_block(ctx: &Context<'_>, key: &Key<'_>, now: Micros) {
     let held = key.value::<RateLimit>().ok().flatten();
     let (main, name) = (ctx.main(), (ctx.database(), key.name().bytes()));
     let value = held.as_deref();
-    PINNED.set(main, name, value.is_some_and(|value| value.pin(now).is_some()), now);
-    BLOCKED.set(main, name, value.is_some_and(|value| value.block(now).is_some()), now);
+    PINNED.set(main, name, value.is_some_and(|value| value.recorded_pin().is_some()), now);
+    BLOCKED.set(main, name, value.is_some_and(|value| value.recorded_block().is_some()), now);
 }
 
 /// Makes the key expire when its lifetime is over. Under the debug clock it never expires, because

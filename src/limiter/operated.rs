@@ -1,6 +1,5 @@
 //! The keys that operators blocked or pinned, by name, with what was set and until when.
 
-use crate::core::time::Micros;
 use crate::server::context::Context;
 use crate::server::events::{Event, EventListener};
 use crate::server::ffi::call::OwnedString;
@@ -9,7 +8,7 @@ use crate::types::cbcircuit::CbCircuit;
 use crate::types::name_index::{NameIndex, once_a_name};
 use crate::types::operator::{BLOCKED, PINNED};
 use crate::types::ratelimit::RateLimit;
-use crate::types::until::Until;
+use crate::types::until::{Until, Validity};
 
 /// The events that this file listens to.
 pub const LISTENERS: &[EventListener] = &[(Event::Cron, sweep)];
@@ -41,44 +40,45 @@ pub enum PinnedTo {
 /// for the one that stays blocked for longest. At most
 /// [`name_index::MOST`](crate::types::name_index::MOST) are listed.
 pub fn blocked(ctx: &Context<'_>) -> Vec<OperatedKey<Box<[u8]>>> {
-    list(ctx, &BLOCKED, |key, now| {
+    list(ctx, &BLOCKED, |key| {
         let held = key.value::<RateLimit>().ok()??;
-        let block = held.block(now)?;
-        Some((block.reason.clone(), block.validity.until(now)))
+        let block = held.recorded_block()?;
+        Some((block.reason.clone(), block.validity))
     })
 }
 
 /// All pinned keys, in the same order as [`blocked`] lists.
 pub fn pinned(ctx: &Context<'_>) -> Vec<OperatedKey<PinnedTo>> {
-    list(ctx, &PINNED, |key, now| {
+    list(ctx, &PINNED, |key| {
         if let Ok(Some(circuit)) = key.value::<CbCircuit>() {
-            let pin = circuit.pin(now)?;
-            return Some((PinnedTo::Breaker(pin.rule.canonical().into()), pin.validity.until(now)));
+            let pin = circuit.recorded_pin()?;
+            return Some((PinnedTo::Breaker(pin.rule.canonical().into()), pin.validity));
         }
         let held = key.value::<RateLimit>().ok()??;
-        let pin = held.pin(now)?;
-        Some((PinnedTo::Limits(pin.text.clone()), pin.validity.until(now)))
+        let pin = held.recorded_pin()?;
+        Some((PinnedTo::Limits(pin.text.clone()), pin.validity))
     })
 }
 
+/// Lists the keys for which `look` finds something that lasts. Something that is over keeps its
+/// name, because a clock that steps back makes it hold again, unless there is no room for others.
 fn list<W>(
     ctx: &Context<'_>,
     names: &'static NameIndex,
-    look: impl Fn(&ReadKey<'_>, Micros) -> Option<(W, Until)>,
+    look: impl Fn(&ReadKey<'_>) -> Option<(W, Validity)>,
 ) -> Vec<OperatedKey<W>> {
+    let (now, is_full) = (ctx.now(), names.is_full(ctx.main()));
     let mut found = Vec::new();
     names.retain(ctx.main(), |(database, name), _| {
         ctx.in_database(*database, || {
             let string = OwnedString::new(ctx, name);
-            let said = look(&ctx.read(string.arg()), ctx.now());
-            let holds = said.is_some();
-            found.extend(said.map(|(word, until)| OperatedKey {
-                name: name.clone(),
-                word,
-                until,
-                database: *database,
-            }));
-            holds
+            let Some((word, validity)) = look(&ctx.read(string.arg())) else { return false };
+            let lasts = validity.lasts(now);
+            if lasts {
+                let until = validity.until(now);
+                found.push(OperatedKey { name: name.clone(), word, until, database: *database });
+            }
+            lasts || !is_full
         })
     });
     found.sort_by(|a, b| b.until.cmp(&a.until).then_with(|| a.name.cmp(&b.name)));

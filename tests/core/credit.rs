@@ -225,12 +225,8 @@ proptest! {
                 (None, None) => known,
                 // Granted in the window of now, perhaps all by the last grant.
                 (None, Some(period)) => if of(period, last) == of(period, now) { known } else { 0 },
-                (Some((_, end)), None) => if now < end { known } else { 0 },
-                (Some((start, end)), Some(period)) => {
-                    let (from, to) = of(period, now);
-                    let same = (from, to) == (start, end);
-                    if same && now < end || !same && from < end && start < to { known } else { 0 }
-                }
+                // In use until their window ends.
+                (Some((_, end)), _) => if now < end { known } else { 0 },
             };
             prop_assert_eq!(limits.as_slice()[0].rule().used(&states[0], Micros(now)), counted);
             known = counted;

@@ -13,6 +13,7 @@ pub mod credit;
 pub mod grants;
 pub mod limit;
 pub mod ownership;
+pub mod periods;
 pub mod policies;
 pub mod queue;
 pub mod reservations;

@@ -38,7 +38,8 @@ pub struct Realigned {
 ///
 /// If the count or burst changed, the units in use stay, even if they are more than the new
 /// capacity. If the period of a named limit changed, they stay as if granted no earlier than they
-/// were. If its algorithm changed, it starts fresh.
+/// were. Units that have come back by the old period stay back. If its algorithm changed, it starts
+/// fresh.
 ///
 /// Version 0.1 could leave more than [`MAX_UNLISTED`] limits aside. Those that would be empty
 /// soonest are then forgotten.

@@ -395,25 +395,18 @@ impl Algorithm for Fixed {
             }
             _ => self.window_of(now),
         };
-        let counts = match &self.windows {
-            // A credit takes over the units in use. Units that have come back stay back.
-            Windows::Ever => old.used(usage, now) > 0,
-            _ => window.contains(now) && window.start < granted.end,
-        };
+        // Units that have come back stay back, because the key may have forgotten them.
+        let counts = old.used(usage, now) > 0 && window.contains(now) && window.start < granted.end;
         *usage = if counts { WindowCount { window, used: usage.used } } else { WindowCount::default() };
     }
 
     fn kept_falls_to(&self, old: &Self, usage: &WindowCount, now: Micros, _target: u64) -> Micros {
         let kept = if old.stepped_back(usage, now) { old.window(usage, now) } else { usage.window };
-        let granted = old.granted_in(kept);
-        match &self.windows {
-            Windows::FromFirst(period) => return Micros(granted.end.0.saturating_sub(1)).plus(*period),
-            Windows::Ever => return kept.end,
-            _ => {}
+        if old.comes_back() || !self.comes_back() {
+            return kept.end;
         }
-        // The first window that begins after the other has ended.
-        let next = self.window_of(granted.end);
-        if next.start == granted.end { next.start } else { next.end }
+        // All units of a credit may be those of its last grant, and leave with the window of that.
+        self.window_of(kept.start).end
     }
 
     fn write(usage: &WindowCount, out: &mut Vec<u8>) {

@@ -230,9 +230,9 @@ impl Algorithm for Sliding {
 
     fn carry(&self, old: &Self, slots: &mut Slots, now: Micros) {
         if self.period != old.period {
-            // Slots that are free under a shorter period may be in use under a longer one, so
-            // nothing is forgotten before the conversion.
-            slots.pull_back_to(old.scale(slots.grain(), now).current);
+            // Units that have come back stay back even if they lie within the new period, because
+            // the key may have forgotten them.
+            old.advance(slots, now);
             if slots.grain() == Grain::Coarse {
                 self.convert(slots, old.slot_width(), Grain::Coarse, now);
             }
@@ -243,11 +243,12 @@ impl Algorithm for Sliding {
     fn kept_falls_to(&self, old: &Self, slots: &Slots, now: Micros, target: u64) -> Micros {
         let kept = old.scale(slots.grain(), now);
         let own = self.scale(slots.grain(), now);
-        // The moment at which a slot is free once it is converted. It counts by its end, which may
-        // be in the future.
+        // The moment at which a slot is free as it is kept, or once it is converted. Converted, it
+        // counts by its end, which may be in the future.
         let freed = |slot: u64| {
             let end = slot.min(kept.current).saturating_mul(kept.width).saturating_add(kept.width - 1);
-            Micros((end / own.width + own.span).saturating_mul(own.width))
+            let converted = Micros((end / own.width + own.span).saturating_mul(own.width));
+            converted.min(kept.freed_at(slot))
         };
         let in_use =
             || slots.iter().map(|slot| (freed(slot.position), slot.units)).filter(|slot| slot.0 > now);

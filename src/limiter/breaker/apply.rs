@@ -77,7 +77,7 @@ pub fn settle(
     let mut arrives = applied.created.is_some();
     let mut keeps_pin = false;
     if let Some(created) = applied.created.take() {
-        keeps_pin = created.pin(effect.now).is_some();
+        keeps_pin = created.recorded_pin().is_some();
         key.create(created);
     }
     expire(key, Lifetime::Until(applied.lifetime), effect.expires);
@@ -93,7 +93,7 @@ pub fn settle(
         || matches!(effect.change, BreakerChange::Pin(_) | BreakerChange::Unpin | BreakerChange::Become(_))
     {
         let held = key.value::<CbCircuit>().ok().flatten();
-        let pinned = held.as_deref().is_some_and(|value| value.pin(effect.now).is_some());
+        let pinned = held.as_deref().is_some_and(|value| value.recorded_pin().is_some());
         PINNED.set(ctx.main(), (ctx.database(), key.name().bytes()), pinned, effect.now);
     }
 }

@@ -119,7 +119,12 @@ impl CbCircuit {
 
     /// The pin, if there is one that still holds.
     pub fn pin(&self, now: Micros) -> Option<&BreakerPin> {
-        self.0.pin.as_deref().filter(|pin| pin.validity.lasts(now))
+        self.recorded_pin().filter(|pin| pin.validity.lasts(now))
+    }
+
+    /// The pin, even if it is over: a clock that steps back makes it hold again.
+    pub fn recorded_pin(&self) -> Option<&BreakerPin> {
+        self.0.pin.as_deref()
     }
 
     /// Whether time has done something to the pin that is not recorded yet: it is over, or the

@@ -211,13 +211,25 @@ impl RateLimit {
     /// The pin, if there is one that still holds.
     #[inline]
     pub fn pin(&self, now: Micros) -> Option<&Pin> {
-        self.as_full()?.pin.as_deref().filter(|pin| pin.validity.lasts(now))
+        self.recorded_pin().filter(|pin| pin.validity.lasts(now))
+    }
+
+    /// The pin, even if it is over: a clock that steps back makes it hold again.
+    #[inline]
+    pub fn recorded_pin(&self) -> Option<&Pin> {
+        self.as_full()?.pin.as_deref()
     }
 
     /// The block, if there is one that still holds.
     #[inline]
     pub fn block(&self, now: Micros) -> Option<&Block> {
-        self.as_full()?.block.as_deref().filter(|block| block.validity.lasts(now))
+        self.recorded_block().filter(|block| block.validity.lasts(now))
+    }
+
+    /// The block, even if it is over: a clock that steps back makes it hold again.
+    #[inline]
+    pub fn recorded_block(&self) -> Option<&Block> {
+        self.as_full()?.block.as_deref()
     }
 
     /// True if the clock stepped back to before a part of the key, other than the usage of the

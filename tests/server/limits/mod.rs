@@ -8,6 +8,7 @@ mod closing;
 mod credit;
 pub mod kit;
 mod last_grant;
+mod periods;
 mod quota;
 mod refund;
 mod throttle;

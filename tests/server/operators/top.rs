@@ -270,13 +270,37 @@ fn what_operators_blocked_and_pinned() {
     server.clock_advance(5_000_000);
     assert_eq!(blocked(), ["a scraping 1800000010000"]);
     assert_eq!(pinned(), [breaker, "a limits 5/m 1800000060000"]);
-    // A clock that stepped back makes none last longer.
+    // A clock that stepped back makes none last longer. Those that it makes hold again are listed.
     server.clock_advance(-15_000_000);
-    assert_eq!(blocked(), ["a scraping 1800000000000"]);
-    for command in ["RL.UNPIN a", "CB.UNPIN breaker", "DEL a"] {
+    assert_eq!(blocked(), ["a scraping 1800000000000", "c  1799999995000"]);
+    assert_eq!(pinned(), [breaker, "a limits 5/m 1800000050000", "d limits @gold,1/h 1799999991500"]);
+    for command in ["RL.UNPIN a", "CB.UNPIN breaker", "DEL a", "RL.UNBLOCK c", "RL.UNPIN d"] {
         assert_eq!(server.line(command), Reply::Int(1));
     }
     assert_eq!((blocked(), pinned()), (vec![], vec![]));
+}
+
+/// Also after the key was granted and listed while its pin and block were over.
+#[test]
+fn what_a_clock_step_back_makes_hold_again_is_listed() {
+    let server = Server::start();
+    server.clock_set(1_800_000_000_000_000);
+    let acquired = || server.line("RL.ACQUIRE p 5/s").rate_limit().is_granted();
+    let listed = |what: &str| said(&server, &format!("RL.TOP {what}"));
+    server.ok("RL.PIN p 1/h FOR 10s");
+    assert!(acquired());
+    server.ok("RL.BLOCK p FOR 10s");
+    server.ok("CB.PIN breaker 5 FOR 10s");
+    server.clock_advance(20_000_000);
+    assert!(acquired());
+    // A change of one word leaves the other word's name.
+    server.ok("RL.BLOCK p FOR 1s");
+    server.clock_advance(2_000_000);
+    assert_eq!((listed("PINNED"), listed("BLOCKED")), (vec![], vec![]));
+    server.clock_advance(-32_000_000);
+    assert_eq!(listed("PINNED"), ["breaker breaker 5 1800000000000", "p limits 1/h 1800000000000"]);
+    assert_eq!(listed("BLOCKED"), ["p  1799999991000"]);
+    assert!(!acquired());
 }
 
 #[test]
