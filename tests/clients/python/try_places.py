@@ -42,6 +42,7 @@ def urls_as_they_are_read() -> None:
     assert read.sentinel == {"username": "ann", "password": None, **tls}, read
     assert places.several("floodgate+cluster://a:1").options == {}
     assert places.redis_url("floodgates://:b@a:1/2?x=y") == "rediss://:b@a:1/2?x=y"
+    assert places.redis_url("floodgate+unix:///a/b?db=1") == places.redis_url("unix:///a/b?db=1") == "unix:///a/b?db=1"
     for wrong in ("floodgate+cluster://a", "floodgate+sentinel://a:1"):
         for server in (Server, aio.Server):
             try:

@@ -6,6 +6,7 @@ import copy
 import pickle
 import random
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -39,8 +40,10 @@ from floodgate_redis import (  # noqa: E402
     reserve,
 )
 from floodgate_redis import asyncio as aio  # noqa: E402
+import floodgate_redis.limits  # noqa: E402, F401
 from floodgate_redis.fastapi import RateLimited  # noqa: E402
-from lossy import LossyWay  # noqa: E402
+from limits.storage import storage_from_string  # noqa: E402
+from lossy import LossyWay, SlowWay  # noqa: E402
 from outage import eventually, please  # noqa: E402
 from said import Said  # noqa: E402
 
@@ -85,6 +88,20 @@ async def a_batch_in_asyncio() -> None:
         limiter = aio.Limiter(server, FailClosed())
         assert [decision.granted for decision in await limiter.batch(requests)] == [1, 0, 1]
         assert await limiter.batch([]) == [] and await limiter.batch([], together=True) == []
+
+
+async def by_a_unix_socket() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/redis.sock"
+        SlowWay(int(sys.argv[1]), 0, path)
+        for url in (f"unix://{path}", f"unix://{path}?db=1", f"floodgate+unix://{path}"):
+            with Server(url, patience=PATIENCE) as server:
+                assert Limiter(server, FailClosed()).acquire("unix", "100/h").from_redis, url
+            async with aio.Server(url, patience=PATIENCE) as other:
+                assert (await aio.Limiter(other, FailClosed()).acquire("unix", "100/h")).from_redis, url
+        storages: list[Any] = [storage_from_string(f"{kind}floodgate+unix://{path}", socket_timeout=20) for kind in ("", "async+")]
+        assert (storages[0].incr("unix", 3600), await storages[1].incr("unix", 3600)) == (1, 2)
+        await storages[1].client.aclose()
 
 
 def limits_and_looks(server: Server) -> None:
@@ -421,6 +438,7 @@ def main() -> None:
             except Misconfigured as error:
                 assert what in str(error)
     with Server(URL, patience=PATIENCE, rest=0.2) as server:
+        asyncio.run(by_a_unix_socket())
         limits_and_looks(server)
         charges(server)
         what_it_knows_it_does_not_ask(server)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from redis import connection
 
@@ -42,8 +42,8 @@ def kind(url: str) -> str:
 
 def redis_url(url: str) -> str:
     """Of one server, as redis-py writes it."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(scheme=SINGLE.get(parts.scheme, parts.scheme)))
+    scheme, slashes, rest = url.partition("://")
+    return SINGLE.get(scheme.lower(), scheme) + slashes + rest
 
 
 def several(url: str) -> Several:
