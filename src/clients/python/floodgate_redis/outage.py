@@ -7,6 +7,7 @@ import random
 import re
 import threading
 import time
+from collections.abc import Sequence
 
 from redis import exceptions
 
@@ -18,8 +19,13 @@ class Away(Exception):
 
 
 class Misconfigured(Exception):
-    """Redis refuses the credentials, or has no Floodgate. Raised until it has
-    answered for the first time; afterwards that is an outage like others."""
+    """Redis or a Sentinel refuses the credentials, Sentinels do not know the service, or Redis
+    has no Floodgate. Raised until it has answered for the first time; afterwards that is an
+    outage like others."""
+
+
+class UnknownService(exceptions.ConnectionError):
+    """No Sentinel that answers knows the service."""
 
 
 OUTAGE = (
@@ -43,9 +49,26 @@ def misconfiguration(error: Exception) -> str | None:
     """What a person has to put right before anything can be decided."""
     if isinstance(error, (exceptions.AuthenticationError, exceptions.AuthorizationError)):
         return f"Redis refuses the credentials: {error}"
+    if isinstance(error, UnknownService):
+        return str(error)
     if isinstance(error, exceptions.ResponseError) and NO_MODULE.search(str(error)):
         return "Redis has no Floodgate: load the module (loadmodule libfloodgate.so)"
     return None
+
+
+REFUSED = (exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.NoPermissionError)
+
+
+def no_master(service: str, answers: Sequence[object]) -> Exception:
+    """What to raise where no Sentinel names a master. Of each the answer is an error, or what
+    it knows of the service."""
+    errors = [answer for answer in answers if isinstance(answer, Exception)]
+    for error in errors:
+        if isinstance(error, REFUSED):
+            return exceptions.AuthenticationError(f"{error} (a Sentinel says so: its own are sentinel_password)")
+    if len(errors) < len(answers) and not any(answer for answer in answers if answer not in errors):
+        return UnknownService(f"no Sentinel knows the service {service!r}")
+    return exceptions.ConnectionError("; ".join([f"no Sentinel names a master of {service!r}", *map(str, errors)]))
 
 
 def is_outage(error: Exception) -> bool:

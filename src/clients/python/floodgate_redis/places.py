@@ -34,6 +34,12 @@ class Several:
         return self.path
 
 
+def soon(timeout: float | None, place: Several) -> dict[str, float | None]:
+    """For Sentinels: so that all of them and the master are asked within this time."""
+    part = timeout and timeout / (len(place.hosts) + 1)
+    return {"socket_timeout": part, "socket_connect_timeout": part}
+
+
 def kind(url: str) -> str:
     """`cluster` or `sentinel`; empty where it is one server."""
     _, _, after = urlsplit(url).scheme.partition("+")
@@ -61,6 +67,8 @@ def several(url: str) -> Several:
     options: dict[str, Any] = {name: unquote(value) for name, value in auth.items() if value}
     options |= _connection.parse_url(f"redis://?{query}")
     options |= {"ssl": True} if parts.scheme.startswith("floodgates+") else {}
-    shared = {name: value for name, value in options.items() if name in auth or name.startswith("ssl")}
     own = {name.removeprefix(SENTINEL): value or None for name, value in said if name.startswith(SENTINEL)}
+    # A password of their own is not that of the user of the servers.
+    both = ("ssl",) if "password" in own else ("ssl", *auth)
+    shared = {name: value for name, value in options.items() if name.startswith(both)}
     return Several(hosts, parts.path.strip("/"), options, shared | own)

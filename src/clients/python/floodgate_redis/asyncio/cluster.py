@@ -12,7 +12,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from .. import places, slots
-from ..outage import Away, Health, Misconfigured
+from ..outage import Away, Health, Misconfigured, no_master
 from ..places import Address
 from .node import Node
 from .patience import connected
@@ -40,12 +40,30 @@ class Nodes(Protocol):
         """Ends the connections."""
 
 
+class Sentinels(Sentinel):
+    """Those of redis-py. They say why there is no master."""
+
+    async def discover_master(self, service_name: str) -> Any:
+        answers: list[Any] = []
+        for sentinel in self.sentinels:
+            try:
+                answers.append((await sentinel.sentinel_masters()).get(service_name))
+            except (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.NoPermissionError) as error:
+                answers.append(error)
+                continue
+            if answers[-1] and self.check_master_state(answers[-1], service_name):  # type: ignore[no-untyped-call]
+                # It is asked first from now on.
+                self.sentinels = [sentinel, *(other for other in self.sentinels if other is not sentinel)]
+                return answers[-1]["ip"], answers[-1]["port"]
+        raise no_master(service_name, answers)
+
+
 class Single:
     """One server, and the Sentinels that name it."""
 
-    def __init__(self, node: Node, sentinels: Sequence[Any] = ()):
+    def __init__(self, node: Node, of: Sentinels | None = None):
         self._node = node
-        self._sentinels = sentinels
+        self._of = of
 
     async def of(self, key: object) -> Node:
         return self._node
@@ -64,7 +82,7 @@ class Single:
 
     async def close(self) -> None:
         await self._node.close()
-        for sentinel in self._sentinels:
+        for sentinel in self._of.sentinels if self._of else ():
             await sentinel.aclose()
 
 
@@ -140,12 +158,10 @@ def nodes(url: str, patience: float, rest: float, keep: Callable[[Coroutine[Any,
     place = places.several(url)
     options |= place.options
     if kind == "sentinel":
-        # So that all are asked within the patience.
-        soon = patience / (len(place.hosts) + 1)
-        of_sentinel = {"retry": retry, "socket_timeout": soon, "socket_connect_timeout": soon, **place.sentinel}
-        sentinel: Any = Sentinel(place.hosts, sentinel_kwargs=of_sentinel)  # type: ignore[no-untyped-call]
-        connect = partial(sentinel.master_for, place.service(), **options)
-        return Single(Node(connect, patience, Health(rest), keep), sentinel.sentinels)
+        of_sentinel = {"retry": retry, **places.soon(patience, place), **place.sentinel}
+        sentinels = Sentinels(place.hosts, sentinel_kwargs=of_sentinel)  # type: ignore[no-untyped-call]
+        connect = partial(sentinels.master_for, place.service(), **options)
+        return Single(Node(connect, patience, Health(rest), keep), sentinels)
     worked = threading.Event()
 
     def made(address: Address) -> Node:
