@@ -329,7 +329,7 @@ def four_processes() -> None:
         please(what)
         time.sleep(1)
         please(back)
-        eventually("they go on", lambda least=least: used("four") > least)  # type: ignore[misc]
+        eventually("they go on", lambda least=least: used("four") > least)
     told = [process.communicate(timeout=60)[0].split() for process in processes]
     passed = sum(int(one) for one, _ in told)
     # What was granted and not heard of stays charged, or came back: never the other way round.

@@ -243,7 +243,7 @@ async def a_storage_waits_once_for_a_node(uri: str) -> None:
     for prefix in ("", "async+"):
         usual: Any = storage_from_string(f"{prefix}{uri}")
         storage: Any = storage_from_string(f"{prefix}{uri}", socket_timeout=3)
-        asks = {"": asyncio.to_thread, "async+": lambda does, *words: does(*words)}[prefix]
+        asks: Any = {"": asyncio.to_thread, "async+": lambda does, *words: does(*words)}[prefix]
         assert await asks(usual.incr, of_first_node(), 60) and await asks(storage.incr, of_first_node(), 60)
         nodes = usual.client.get_nodes()
         options = [(node.redis_connection.connection_pool if not prefix else node).connection_kwargs for node in nodes]
@@ -297,7 +297,8 @@ async def sentinels_with_a_password(hosts: str) -> None:
         unknown = await found_out(f"floodgate+sentinel://{hosts}/nobody?sentinel_password=theirs")
         assert unknown == "no Sentinel knows the service 'nobody'", unknown
     finally:
-        redis.Redis(port=int(hosts.rpartition(":")[2]), password="theirs").execute_command("ACL", "SETUSER", "default", "nopass")
+        sentinel = redis.Redis(port=int(hosts.rpartition(":")[2]), password="theirs")
+        sentinel.execute_command("ACL", "SETUSER", "default", "nopass")
     # One that is away is no misconfiguration.
     with Server("floodgate+sentinel://127.0.0.1:1/floodgate", patience=1) as away:
         assert not Limiter(away, FailClosed()).acquire("sentinels", "1000/h").from_redis

@@ -95,14 +95,14 @@ async def pools_of_the_host() -> None:
     for options in itertools.product((2, 3), (False, True)):
         told: Any = dict(zip(("protocol", "decode_responses"), options), socket_timeout=20)
         for uri in ("floodgate://", URI):
-            pool = redis.ConnectionPool.from_url(place, **told)
+            pool: Any = redis.ConnectionPool.from_url(place, **told)
             storage: Any = storage_from_string(uri, connection_pool=pool)
             assert storage.client.connection_pool is pool and storage.check()
             for strategy in STRATEGIES:
                 limiter = strategy(storage)
                 assert limiter.hit(minute, "pool", cost=4) and limiter.get_window_stats(minute, "pool").remaining == 6, told
                 assert storage.reset() == 1
-            other = redis.asyncio.ConnectionPool.from_url(place, **told)
+            other: Any = redis.asyncio.ConnectionPool.from_url(place, **told)
             asked: Any = storage_from_string(f"async+{uri}", connection_pool=other)
             assert await asked.check() and await AsyncMovingWindow(asked).hit(minute, "pool")
             assert (await AsyncMovingWindow(asked).get_window_stats(minute, "pool")).remaining == 9
@@ -277,9 +277,9 @@ def four_processes_of_each_host(flask: Uvicorn, fast: Uvicorn) -> None:
         with ThreadPoolExecutor(8) as pool:
             asking = [pool.submit(keep_asking) for _ in range(8)]
             try:
-                eventually("they are granted", lambda granted=granted: sum(granted.values()) > 60)  # type: ignore[misc]
+                eventually("they are granted", lambda granted=granted: sum(granted.values()) > 60)
                 please(what)
-                eventually("it is away", lambda undecided=undecided: any(undecided.values()))  # type: ignore[misc]
+                eventually("it is away", lambda undecided=undecided: any(undecided.values()))
                 time.sleep(0.5)
                 please(back)
             finally:

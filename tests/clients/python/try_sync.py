@@ -356,17 +356,17 @@ def who_waits_no_more_holds_nothing(server: Server) -> None:
                     raise AssertionError("nobody knows that it was granted")
 
             waiting = pool.submit(waits)
-            eventually("it stands in line", lambda what=what: server.ask("RL.QUEUE", what)[0] == 1)  # type: ignore[misc]
+            eventually("it stands in line", lambda what=what: server.ask("RL.QUEUE", what)[0] == 1)
             before = released()
             if what == "lost before":
                 way.cut()
-                eventually("it wants nothing", lambda before=before: released() > before)  # type: ignore[misc]
+                eventually("it wants nothing", lambda before=before: released() > before)
             server.ask("RL.RELEASE", "holder", 1, what)
             assert held(what) == 1, what
             if what == "lost":
                 way.cut()
             assert isinstance(waiting.exception(), Denied), what
-            eventually(f"{what}: it is released", lambda what=what: held(what) == 0)  # type: ignore[misc]
+            eventually(f"{what}: it is released", lambda what=what: held(what) == 0)
 
 
 def redis_is_away(server: Server) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
-from . import words
+from . import decorated, words
 from .errors import CircuitOpen
 from .outage import Away
 from .server import Server
@@ -48,7 +48,9 @@ class Breaker:
                 self.server.finish(*words.report(self.key, outcome, token, time.monotonic() - start))
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        """Guards each call of a function: `@breaker`."""
+        """Guards each call of a function: `@breaker`. Not of one whose call does no work: an
+        asynchronous one, or a generator."""
+        decorated.plain(function)
 
         @functools.wraps(function)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -42,6 +42,7 @@ class Sentinels(Sentinel):
 
     def discover_master(self, service_name: str) -> Any:
         answers: list[Any] = []
+        sentinel: Any
         for sentinel in self.sentinels:
             try:
                 answers.append((sentinel.sentinel_masters()).get(service_name))

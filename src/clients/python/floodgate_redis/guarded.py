@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ParamSpec, Protocol, TypeVar
 
-from . import words
+from . import decorated, words
 from .breaker import Breaker
 from .cache import Cache
 from .decision import Decision
@@ -55,7 +55,9 @@ def guarded(
     decides, and each process caches by itself.
     """
 
-    def decorated(function: Callable[P, R]) -> Callable[P, R]:
+    def guards(function: Callable[P, R]) -> Callable[P, R]:
+        decorated.plain(function)
+
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             name = key if isinstance(key, str) else key(*args, **kwargs)
@@ -84,7 +86,7 @@ def guarded(
 
         return call
 
-    return decorated
+    return guards
 
 
 class _Outcome:

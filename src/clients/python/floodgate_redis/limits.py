@@ -162,9 +162,9 @@ class FloodgateStorage(_Commands, base.Storage, base.MovingWindowSupport, base.S
         self.client: Any = self.connect(uri, **options)
 
     @staticmethod
-    def connect(uri: str, connection_pool: Any = None, **options: Any) -> Any:
-        if connection_pool is not None:
-            return redis.Redis(connection_pool=connection_pool)
+    def connect(uri: str, **options: Any) -> Any:
+        if (pool := options.pop("connection_pool", None)) is not None:
+            return redis.Redis(connection_pool=pool)
         return redis.Redis.from_url(redis_url(uri), **_resp2(_soon(redis.retry.Retry, options)))
 
     @property
@@ -283,9 +283,9 @@ class AsyncFloodgateStorage(
         self.client: Any = self.connect(uri.removeprefix("async+"), **options)
 
     @staticmethod
-    def connect(uri: str, connection_pool: Any = None, **options: Any) -> Any:
-        if connection_pool is not None:
-            return redis.asyncio.Redis(connection_pool=connection_pool)
+    def connect(uri: str, **options: Any) -> Any:
+        if (pool := options.pop("connection_pool", None)) is not None:
+            return redis.asyncio.Redis(connection_pool=pool)
         return redis.asyncio.Redis.from_url(redis_url(uri), **_resp2(_soon(redis.asyncio.retry.Retry, options)))
 
     @property

@@ -45,13 +45,14 @@ class Sentinels(Sentinel):
 
     async def discover_master(self, service_name: str) -> Any:
         answers: list[Any] = []
+        sentinel: Any
         for sentinel in self.sentinels:
             try:
                 answers.append((await sentinel.sentinel_masters()).get(service_name))
             except (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.NoPermissionError) as error:
                 answers.append(error)
                 continue
-            if answers[-1] and self.check_master_state(answers[-1], service_name):  # type: ignore[no-untyped-call]
+            if answers[-1] and self.check_master_state(answers[-1], service_name):
                 # It is asked first from now on.
                 self.sentinels = [sentinel, *(other for other in self.sentinels if other is not sentinel)]
                 return answers[-1]["ip"], answers[-1]["port"]
