@@ -3,13 +3,17 @@ PORT PLAIN. Talks as try_it.py does."""
 
 import asyncio
 import copy
+import os
 import pickle
 import random
+import signal
 import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import asdict, is_dataclass
 from typing import Any
@@ -24,6 +28,7 @@ metrics.set_meter_provider(MeterProvider([counted]))
 from floodgate_redis import (  # noqa: E402
     Away,
     Breaker,
+    Cache,
     CircuitOpen,
     Decision,
     Denied,
@@ -369,6 +374,41 @@ def who_waits_no_more_holds_nothing(server: Server) -> None:
             eventually(f"{what}: it is released", lambda what=what: held(what) == 0)
 
 
+def in_a_child(does: Callable[[], object]) -> int:
+    """Its process. It ends with 0 where that holds, and is killed where it hangs."""
+    child = os.fork()
+    if not child:
+        signal.alarm(int(HANGS))
+        try:
+            held = does()
+        except BaseException:
+            traceback.print_exc()
+            held = False
+        os._exit(0 if held else 1)
+    return child
+
+
+def a_forked_child_begins_anew(server: Server) -> None:
+    """Whatever the threads of its parent hold while it is made."""
+    with Server(URL, patience=PATIENCE, waiters=1) as one, ThreadPoolExecutor(1) as pool:
+        limiter, cache, bucket = Limiter(one, FailClosed()), Cache(one, "forked"), LocalBucket(1)
+        assert limiter.acquire("fork:1", "1/h").granted and limiter.acquire("fork:2", "1/h").granted
+        waits = pool.submit(limiter.acquire, "fork:1", "1/h", wait=25)
+        eventually("the parent stands in line", lambda: server.ask("RL.QUEUE", "fork:1")[0] == 1)
+        child = in_a_child(lambda: limiter.acquire("fork:2", "1/h", wait=25))
+        eventually("the child does, too", lambda: server.ask("RL.QUEUE", "fork:2")[0] == 1)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        server.ask("RL.RESET", "fork:1")
+        assert waits.result().granted
+        assert limiter._denials is not None
+        with limiter._denials._lock, one._nodes.of(None).health._lock, cache._memory._lock, bucket._lock:
+            child = in_a_child(
+                lambda: limiter.acquire("fork:3", "1/h").granted and bucket.acquire("a", 1).granted and cache._memory.get("a") is None
+            )
+        assert os.waitpid(child, 0)[1] == 0, "what another thread held is held for ever"
+
+
 def redis_is_away(server: Server) -> None:
     for fallback, least, most in [(FailOpen(), 20, 20), (FailClosed(), 0, 0), (LocalBucket(1, burst=5), 5, 5)]:
         start = time.monotonic()
@@ -442,6 +482,7 @@ def main() -> None:
         limits_and_looks(server)
         charges(server)
         what_it_knows_it_does_not_ask(server)
+        a_forked_child_begins_anew(server)
         a_breaker(server, said)
         reservations(server)
         said.lines, before = [], said.lines

@@ -9,9 +9,9 @@ from redis import Redis, Sentinel, exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from . import places, slots
+from . import forks, places, slots
 from .node import Node
-from .outage import Away, Health, Misconfigured, no_master
+from .outage import Away, Health, Misconfigured, Worked, no_master
 from .places import Address
 
 
@@ -92,6 +92,10 @@ class Cluster:
         self._made = made
         self._slots = slots.Slots(hosts)
         self._nodes: dict[Address, Node] = {}
+        forks.begin(self)
+
+    def _begin(self) -> None:
+        """See forks."""
         self._looking = threading.Lock()
 
     def of(self, key: object) -> Node:
@@ -155,7 +159,7 @@ def nodes(url: str, patience: float, rest: float) -> Nodes:
         sentinels = Sentinels(place.hosts, sentinel_kwargs=of_sentinel)  # type: ignore[no-untyped-call]
         connect = partial(sentinels.master_for, place.service(), **options)
         return Single(Node(connect, patience, Health(rest)), sentinels)
-    worked = threading.Event()
+    worked = Worked()
 
     def made(address: Address) -> Node:
         connect = partial(Redis, host=address[0], port=address[1], **options)

@@ -5,6 +5,7 @@ import threading
 import time
 from typing import Protocol
 
+from . import forks
 from .decision import Decision
 
 
@@ -41,6 +42,10 @@ class LocalBucket:
         self.rate = rate
         self.burst = max(1.0, rate) if burst is None else burst
         self._levels: dict[str, tuple[float, float]] = {}
+        forks.begin(self)
+
+    def _begin(self) -> None:
+        """See forks."""
         self._lock = threading.Lock()
 
     def acquire(self, key: str, cost: int) -> Decision:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 from redis import exceptions
 
+from . import forks
+
 log = logging.getLogger("floodgate_redis")
 
 
@@ -92,23 +94,32 @@ def _said(error: Exception) -> str:
     return str(error).rpartition("caused error: ")[2].lstrip("('\"")
 
 
+class Worked:
+    """Whether Redis has answered once."""
+
+    once = False
+
+
 class Health:
     """After a failure Redis is not asked for `rest` seconds, and then by one
     request for all: an outage costs one request its timeout, not each of them.
     That it is lost, and that it is found again, is logged once each.
 
     An answer that is late, while others came meanwhile, is no outage: only its own
-    request falls back. The nodes of a cluster share `worked`, which says that Redis
-    has answered once."""
+    request falls back. The nodes of a cluster share `worked`."""
 
-    def __init__(self, rest: float, name: str = "Redis", worked: threading.Event | None = None):
+    def __init__(self, rest: float, name: str = "Redis", worked: Worked | None = None):
         self.rest = rest
         self.name = name
-        self._lock = threading.Lock()
+        forks.begin(self)
         self._asleep_until: float | None = None
-        self._worked = worked or threading.Event()
+        self._worked = worked or Worked()
         self._answered_at = -math.inf
         self._lost = False
+
+    def _begin(self) -> None:
+        """See forks."""
+        self._lock = threading.Lock()
 
     def look(self) -> None:
         """Raises Away while it rests."""
@@ -131,7 +142,7 @@ class Health:
             self._asleep_until = None
             self._answered_at = time.monotonic()
             found, self._lost = self._lost, False
-        self._worked.set()
+        self._worked.once = True
         if found:
             log.warning("%s is back", self.name)
 
@@ -139,7 +150,7 @@ class Health:
         """What to raise for an error of a request that was made at that time: the error
         itself where it is the caller's."""
         wrong = misconfiguration(error)
-        if wrong and not self._worked.is_set():
+        if wrong and not self._worked.once:
             return Misconfigured(wrong)
         if not wrong and not is_outage(error):
             if isinstance(error, exceptions.ResponseError):

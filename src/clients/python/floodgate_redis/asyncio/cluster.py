@@ -1,7 +1,6 @@
 """The servers behind a URL: one, or the nodes of a cluster."""
 
 import asyncio
-import threading
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, NoReturn, Protocol
@@ -12,7 +11,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from .. import places, slots
-from ..outage import Away, Health, Misconfigured, no_master
+from ..outage import Away, Health, Misconfigured, Worked, no_master
 from ..places import Address
 from .node import Node
 from .patience import connected
@@ -163,7 +162,7 @@ def nodes(url: str, patience: float, rest: float, keep: Callable[[Coroutine[Any,
         sentinels = Sentinels(place.hosts, sentinel_kwargs=of_sentinel)  # type: ignore[no-untyped-call]
         connect = partial(sentinels.master_for, place.service(), **options)
         return Single(Node(connect, patience, Health(rest), keep), sentinels)
-    worked = threading.Event()
+    worked = Worked()
 
     def made(address: Address) -> Node:
         connect: Any = partial(Redis, host=address[0], port=address[1], **options)
