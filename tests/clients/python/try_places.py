@@ -16,6 +16,7 @@ import redis
 from floodgate_redis import Breaker, Cache, Denied, FailClosed, Limiter, Misconfigured, Request, Server, guarded, reserve
 from floodgate_redis import asyncio as aio
 from floodgate_redis import places
+from floodgate_redis.asyncio.cluster import Cluster as AsyncCluster
 from floodgate_redis.cluster import Cluster
 from floodgate_redis.node import Node
 from floodgate_redis.outage import Health
@@ -234,6 +235,21 @@ async def by_asyncio(uri: str) -> None:
     await storage.client.aclose()
 
 
+def several_event_loops(url: str) -> None:
+    """Each with connections of its own, to Sentinels, too; many at once look what the cluster is like."""
+    server = aio.Server(url, patience=PATIENCE)
+    limiter = aio.Limiter(server, FailClosed())
+
+    async def crowd() -> int:
+        if isinstance(server._nodes, AsyncCluster):
+            server._nodes._slots.are_stale = True
+        decisions = await asyncio.gather(*(limiter.acquire(f"loops:{key}", "1000/h") for key in KEYS))
+        return sum(decision.granted for decision in decisions)
+
+    assert [asyncio.run(crowd()) for _ in range(3)] == [len(KEYS)] * 3
+    asyncio.run(server.close())
+
+
 def of_first_node() -> str:
     return next(key for key in KEYS if owns(NODES[0], f"LIMITS:{key}"))
 
@@ -321,6 +337,7 @@ urls_as_they_are_read()
 for place in PLACES:
     everything(place)
     asyncio.run(everything_in_asyncio(place))
+    several_event_loops(place)
 a_plain_server_says_the_way_out()
 a_cluster_without_floodgate()
 asyncio.run(its_rights_suffice(PLACES[0]))

@@ -13,6 +13,7 @@ from redis.backoff import NoBackoff
 from .. import places, slots
 from ..outage import Away, Health, Misconfigured, Worked, no_master
 from ..places import Address
+from .loops import OfLoop
 from .node import Node
 from .patience import connected
 
@@ -61,7 +62,7 @@ class Sentinels(Sentinel):
 class Single:
     """One server, and the Sentinels that name it."""
 
-    def __init__(self, node: Node, of: Sentinels | None = None):
+    def __init__(self, node: Node, of: Callable[[], Sentinels] | None = None):
         self._node = node
         self._of = of
 
@@ -82,7 +83,7 @@ class Single:
 
     async def close(self) -> None:
         await self._node.close()
-        for sentinel in self._of.sentinels if self._of else ():
+        for sentinel in self._of().sentinels if self._of else ():
             await sentinel.aclose()
 
 
@@ -94,7 +95,7 @@ class Cluster:
         self._made = made
         self._slots = slots.Slots(hosts)
         self._nodes: dict[Address, Node] = {}
-        self._looking = asyncio.Lock()
+        self._looking = OfLoop(asyncio.Lock)
 
     async def of(self, key: object) -> Node:
         await self._look()
@@ -114,18 +115,16 @@ class Cluster:
         self._slots.lost(node.address)
 
     async def close(self) -> None:
-        for node in self._nodes.values():
+        for node in list(self._nodes.values()):
             await node.close()
 
     def _node(self, address: Address) -> Node:
-        if address not in self._nodes:
-            self._nodes[address] = self._made(address)
-        return self._nodes[address]
+        return self._nodes.get(address) or self._nodes.setdefault(address, self._made(address))
 
     async def _look(self) -> None:
         if not self._slots.are_stale:
             return
-        async with self._looking:
+        async with self._looking():
             for address in self._slots.known() if self._slots.are_stale else ():
                 try:
                     self._slots.learn(await self._node(address).slots(), address)
@@ -154,13 +153,18 @@ def nodes(url: str, patience: float, rest: float, keep: Callable[[Coroutine[Any,
     kind = places.kind(url)
     if not kind:
         connect: Any = partial(Redis.from_url, places.redis_url(url), **options)
+        connect()  # what is wrong with the URL is said now
         return Single(Node(connect, patience, Health(rest), keep))
     place = places.several(url)
     options |= place.options
     if kind == "sentinel":
         of_sentinel = {"retry": retry, **places.soon(patience, place), **place.sentinel}
-        sentinels = Sentinels(place.hosts, sentinel_kwargs=of_sentinel)  # type: ignore[no-untyped-call]
-        connect = partial(sentinels.master_for, place.service(), **options)
+        made: Any = partial(Sentinels, place.hosts, sentinel_kwargs=of_sentinel)
+        sentinels, service = OfLoop[Sentinels](made), place.service()
+
+        def connect(**more: Any) -> Any:
+            return sentinels().master_for(service, **options, **more)
+
         return Single(Node(connect, patience, Health(rest), keep), sentinels)
     worked = Worked()
 
