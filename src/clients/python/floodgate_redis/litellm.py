@@ -63,7 +63,7 @@ class TokensDenied(Denied):
     status_code = 400
     """For the Router: no deployment is to blame, so that none rests or is tried instead."""
 
-    def __init__(self, decision: Decision, scope: str | None):
+    def __init__(self, decision: Decision | str, scope: str | None = None):
         super().__init__(decision)
         self.scope = scope
 
