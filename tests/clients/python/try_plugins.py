@@ -10,7 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import floodgate_redis.limits  # noqa: F401
+import floodgate_redis.limits
 import limits
 import redis
 import redis.asyncio
@@ -75,8 +75,12 @@ def limits_as_it_says() -> None:
                 hits = limiter.hit(impossible, "c")
             except ConfigurationError:
                 continue
-            # Of counts as INCR does the storage is never told the limit.
+            # Of counts as INCR does the storage is never told the limit: it counts as far as it can.
             assert hits and strategy is FixedWindowRateLimiter and impossible.amount > 10**12
+            assert limiter.hit(impossible, "c", cost=10**12 - 1) and not limiter.hit(impossible, "c")
+            admin.execute_command("RL.BLOCK", f"LIMITS:{impossible.key_for('d')}", "FOREVER")
+            assert not limiter.hit(impossible, "d") and not limiter.test(impossible, "d")
+            admin.execute_command("RL.UNBLOCK", f"LIMITS:{impossible.key_for('d')}")
     # A moving window's reset is when its oldest entry leaves.
     storage.reset()
     when_the_next_unit_is_free(storage)
@@ -215,6 +219,14 @@ async def routes_of_fastapi() -> None:
     async with Server(f"redis://127.0.0.1:{PORT}", patience=20) as server:
         limiter = Limiter(server, FailClosed())
         wide, narrow = Depends(rate_limit("100/h", name="wide", limiter=limiter)), Depends(rate_limit("5/h", limiter=limiter))
+
+        plain: Any = floodgate_redis.Limiter(floodgate_redis.Server(f"redis://127.0.0.1:{PORT}"), FailClosed())
+        for takes in (lambda: RateLimit(FastAPI(), plain, "1/h"), lambda: rate_limit("1/h", limiter=plain)):
+            try:
+                takes()
+                raise AssertionError("it would block the event loop")
+            except TypeError as error:
+                assert str(error).endswith(": take the Limiter of floodgate_redis.asyncio"), error
 
         def routes(app: FastAPI) -> FastAPI:
             @app.get("/made/{item}", dependencies=[wide, narrow])

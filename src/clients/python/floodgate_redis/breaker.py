@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
-from . import decorated, words
+from . import arguments, decorated, words
 from .errors import CircuitOpen
 from .outage import Away
 from .server import Server
@@ -24,6 +24,7 @@ class Breaker:
     """
 
     def __init__(self, server: Server, key: str, rule: str):
+        arguments.without_asyncio(server=server)
         self.server = server
         self.key = key
         self.rule = rule

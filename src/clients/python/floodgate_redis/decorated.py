@@ -32,8 +32,8 @@ def _no_generator(function: Function, guard: str) -> None:
         raise TypeError(f"{_name(function)} is a generator, which works after its call: write `{guard}` in it")
 
 
-def _is(kind: Callable[[Any], bool], function: Function) -> bool:
-    return kind(function) or kind(getattr(function, "__call__", None))
+def _is(kind: Callable[[Any], bool], function: Any) -> bool:
+    return kind(function) or kind(function.__call__)
 
 
 def _name(function: Function) -> str:

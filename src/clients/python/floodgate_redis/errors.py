@@ -6,7 +6,6 @@ from typing import Any
 
 from .decision import Decision, retry_after
 
-
 RETRY_AFTER = re.compile(r"retry after (\d+) ms$")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ParamSpec, Protocol, TypeVar
 
-from . import decorated, words
+from . import arguments, decorated, words
 from .breaker import Breaker
 from .cache import Cache
 from .decision import Decision
@@ -54,6 +54,8 @@ def guarded(
     the breaker's key belong in one slot. While Redis is away the limiter's fallback
     decides, and each process caches by itself.
     """
+
+    arguments.without_asyncio(limiter=limiter, breaker=breaker, cache=cache)
 
     def guards(function: Callable[P, R]) -> Callable[P, R]:
         decorated.plain(function)

@@ -9,7 +9,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from . import forks, words
+from . import arguments, forks, words
 from .decision import Decision
 from .limiter import Limiter
 from .outage import Away, Misconfigured, log
@@ -175,6 +175,7 @@ class Lease:
     def __init__(
         self, limiter: Limiter, key: str, limits: str | None = None, *, processes: int, interval: float = 0.1
     ):
+        arguments.without_asyncio(limiter=limiter)
         self.limiter = limiter
         self._words = Asked(key, limits)
         self._processes, self._interval = processes, interval

@@ -18,6 +18,7 @@ blocked (RL.BLOCK) is denied by all. RL.QUOTA, RL.ACQUIRE and RL.HELP are used;
 RL.RESET by `clear`, RL.CLEAR by `reset`.
 """
 
+import sys
 import time
 from typing import Any
 
@@ -46,8 +47,8 @@ _async_cluster: Any = redis.asyncio.cluster
 
 MOST = 1_000_000_000_000
 LONGEST_S = 366 * 86_400
-DENIED = MOST + 1
-"""More than any limit: what is counted where an operator closed the key."""
+DENIED = sys.maxsize
+"""More than any limit: what is counted where an operator closed the key, or no more can be."""
 
 PREFIX = "LIMITS"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from redis import exceptions
 
-from . import forks
+from . import arguments, forks
 from .cluster import nodes
 from .node import Node
 from .outage import Away, Misconfigured, log, redirection
@@ -32,6 +32,9 @@ class Server:
     """How often a command goes to another node of a cluster."""
 
     def __init__(self, url: str, *, patience: float = 0.25, rest: float = 1.0, waiters: int = 64):
+        arguments.number("patience", patience, 0, "s", above=True)
+        arguments.number("rest", rest, 0, "s")
+        arguments.number("waiters", waiters, 0, "requests")
         self._nodes = nodes(url, patience, rest)
         self._waiters = waiters
         forks.begin(self)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, ParamSpec, TypeVar
 
-from .. import decorated, words
+from .. import arguments, decorated, words
 from ..errors import CircuitOpen
 from ..outage import Away
 from ..telemetry import calls
@@ -25,6 +25,7 @@ class Breaker:
     """
 
     def __init__(self, server: Server, key: str, rule: str):
+        arguments.with_asyncio(server=server)
         self.server = server
         self.key = key
         self.rule = rule

@@ -159,8 +159,8 @@ def nodes(url: str, patience: float, rest: float, keep: Callable[[Coroutine[Any,
     options |= place.options
     if kind == "sentinel":
         of_sentinel = {"retry": retry, **places.soon(patience, place), **place.sentinel}
-        made: Any = partial(Sentinels, place.hosts, sentinel_kwargs=of_sentinel)
-        sentinels, service = OfLoop[Sentinels](made), place.service()
+        own: Any = partial(Sentinels, place.hosts, sentinel_kwargs=of_sentinel)
+        sentinels, service = OfLoop[Sentinels](own), place.service()
 
         def connect(**more: Any) -> Any:
             return sentinels().master_for(service, **options, **more)

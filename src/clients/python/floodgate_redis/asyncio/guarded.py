@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, ParamSpec, Protocol, TypeVar
 
-from .. import decorated, words
+from .. import arguments, decorated, words
 from ..decision import Decision
 from ..errors import CircuitOpen, Denied
 from ..memory import MISSING
@@ -55,6 +55,8 @@ def guarded(
     the breaker's key belong in one slot. While Redis is away the limiter's fallback
     decides, and each process caches by itself.
     """
+
+    arguments.with_asyncio(limiter=limiter, breaker=breaker, cache=cache)
 
     def guards(function: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]]:
         decorated.asynchronous(function)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from redis import exceptions
 
-from .. import forks
+from .. import arguments, forks
 from ..outage import Away, Misconfigured, log, redirection
 from ..words import Words, key_of
 from .cluster import nodes
@@ -38,6 +38,9 @@ class Server:
     """How often a command goes to another node of a cluster."""
 
     def __init__(self, url: str, *, patience: float = 0.25, rest: float = 1.0, waiters: int = 64):
+        arguments.number("patience", patience, 0, "s", above=True)
+        arguments.number("rest", rest, 0, "s")
+        arguments.number("waiters", waiters, 0, "requests")
         self._nodes = nodes(url, patience, rest, self._keep)
         self._waiters = waiters
         self._patience = patience
