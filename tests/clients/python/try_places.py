@@ -331,6 +331,33 @@ async def a_sentinel_that_hangs(hosts: str) -> None:
         assert time.monotonic() - start < 30
         storages[0].clear("hangs")
         await storages[1].client.aclose()
+    # None is asked twice.
+    with socket.create_server(("127.0.0.1", 0)) as hangs:
+        url = f"floodgate+sentinel://127.0.0.1:{hangs.getsockname()[1]}/floodgate"
+        hangs.setblocking(False)
+        alone: list[Any] = [storage_from_string(f"{prefix}{url}", socket_timeout=1) for prefix in ("", "async+")]
+        async with aio.Server(url, patience=1):  # which asks
+            assert connections(hangs) == 1
+        with Server(url, patience=1):
+            assert connections(hangs) == 1
+        for asks in (lambda: asyncio.to_thread(alone[0].incr, "hangs", 60), lambda: alone[1].incr("hangs", 60)):
+            try:
+                await asks()
+                raise AssertionError("it hangs")
+            except redis.TimeoutError:
+                assert connections(hangs) == 1
+        await alone[1].client.aclose()
+
+
+def connections(listener: socket.socket) -> int:
+    """How many were made since it was last asked."""
+    made = 0
+    try:
+        while True:
+            listener.accept()[0].close()
+            made += 1
+    except BlockingIOError:
+        return made
 
 
 urls_as_they_are_read()

@@ -70,7 +70,10 @@ def no_master(service: str, answers: Sequence[object]) -> Exception:
             return exceptions.AuthenticationError(f"{error} (a Sentinel says so: its own are sentinel_password)")
     if len(errors) < len(answers) and not any(answer for answer in answers if answer not in errors):
         return UnknownService(f"no Sentinel knows the service {service!r}")
-    return exceptions.ConnectionError("; ".join([f"no Sentinel names a master of {service!r}", *map(str, errors)]))
+    # After a timeout they are not asked again.
+    was_late = any(isinstance(error, exceptions.TimeoutError) for error in errors)
+    kind = exceptions.TimeoutError if was_late else exceptions.ConnectionError
+    return kind("; ".join([f"no Sentinel names a master of {service!r}", *map(str, errors)]))
 
 
 def is_outage(error: Exception) -> bool:
