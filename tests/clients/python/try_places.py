@@ -235,6 +235,19 @@ async def by_asyncio(uri: str) -> None:
     await storage.client.aclose()
 
 
+async def as_many_as_the_url_says(url: str) -> None:
+    async def lanes(server: aio.Server) -> int:
+        return (await server._nodes.of("a"))._own()[1]._value
+
+    for query, most in (("", 50), ("?max_connections=2", 2)):
+        with Server(url + query, patience=PATIENCE) as server:
+            assert server._nodes.of("a")._lanes._most == most
+            assert Limiter(server, FailClosed()).acquire("most", "1000/h", wait=1).from_redis
+        async with aio.Server(url + query, patience=PATIENCE) as other:
+            assert await lanes(other) == most
+            assert (await aio.Limiter(other, FailClosed()).acquire("most", "1000/h", wait=1)).from_redis
+
+
 def several_event_loops(url: str) -> None:
     """Each with connections of its own, to Sentinels, too; many at once look what the cluster is like."""
     server = aio.Server(url, patience=PATIENCE)
@@ -365,6 +378,7 @@ for place in PLACES:
     everything(place)
     asyncio.run(everything_in_asyncio(place))
     several_event_loops(place)
+    asyncio.run(as_many_as_the_url_says(place))
 a_plain_server_says_the_way_out()
 a_cluster_without_floodgate()
 asyncio.run(its_rights_suffice(PLACES[0]))

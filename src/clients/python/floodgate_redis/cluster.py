@@ -157,12 +157,18 @@ def nodes(url: str, patience: float, rest: float) -> Nodes:
     if kind == "sentinel":
         of_sentinel = {"retry": retry, **places.soon(patience, place), **place.sentinel}
         sentinels = Sentinels(place.hosts, sentinel_kwargs=of_sentinel)  # type: ignore[no-untyped-call]
-        connect = partial(sentinels.master_for, place.service(), **options)
+        service = place.service()
+
+        def connect(**more: Any) -> Any:
+            return sentinels.master_for(service, **{**options, **more, **place.most()})  # type: ignore[no-untyped-call]
+
         return Single(Node(connect, patience, Health(rest)), sentinels)
     worked = Worked()
 
     def made(address: Address) -> Node:
-        connect = partial(Redis, host=address[0], port=address[1], **options)
+        def connect(**more: Any) -> Any:
+            return Redis(host=address[0], port=address[1], **{**options, **more, **place.most()})
+
         return Node(connect, patience, Health(rest, f"Redis at {address[0]}:{address[1]}", worked), address)
 
     return Cluster(place.hosts, made)

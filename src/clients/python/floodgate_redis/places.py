@@ -27,6 +27,10 @@ class Several:
     options: dict[str, Any]
     sentinel: dict[str, Any]
 
+    def most(self) -> dict[str, Any]:
+        """The connections that the URL allows, where it says so."""
+        return {name: value for name, value in self.options.items() if name == "max_connections"}
+
     def service(self) -> str:
         """What Sentinels are asked for."""
         if not self.path:

@@ -163,13 +163,15 @@ def nodes(url: str, patience: float, rest: float, keep: Callable[[Coroutine[Any,
         sentinels, service = OfLoop[Sentinels](own), place.service()
 
         def connect(**more: Any) -> Any:
-            return sentinels().master_for(service, **options, **more)
+            return sentinels().master_for(service, **{**options, **more, **place.most()})
 
         return Single(Node(connect, patience, Health(rest), keep), sentinels)
     worked = Worked()
 
     def made(address: Address) -> Node:
-        connect: Any = partial(Redis, host=address[0], port=address[1], **options)
+        def connect(**more: Any) -> Any:
+            return Redis(host=address[0], port=address[1], **{**options, **more, **place.most()})
+
         return Node(connect, patience, Health(rest, f"Redis at {address[0]}:{address[1]}", worked), keep, address)
 
     return Cluster(place.hosts, made)
