@@ -50,13 +50,20 @@ class LossyWay:
 
 
 class SlowWay:
-    """Each answer takes so many seconds longer, and those to what says `lost` never come."""
+    """Each answer takes so many seconds longer, and those to what says `lost` never come. With
+    `path` the way begins at a Unix socket."""
 
-    def __init__(self, port: int, seconds: float):
+    def __init__(self, port: int, seconds: float, path: str = ""):
         self._port = port
         self._seconds = seconds
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=1000)
-        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}"
+        if path:
+            self._listener = socket.socket(socket.AF_UNIX)
+            self._listener.bind(path)
+            self._listener.listen()
+            self.url = f"unix://{path}"
+        else:
+            self._listener = socket.create_server(("127.0.0.1", 0), backlog=1000)
+            self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:

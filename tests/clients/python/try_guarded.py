@@ -2,6 +2,7 @@
 Talks as try_it.py does. With a third argument it is one of several processes."""
 
 import asyncio
+import functools
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -303,6 +305,55 @@ def a_paid_call(server: Server) -> None:
     assert guarded(limiter, Breaker(server, "{llm}odd:api", "2"), key="{llm}odd", cache=cache)(pow)(2, 5) == 32
 
 
+class Asks:
+    async def __call__(self) -> None: ...
+
+
+async def decorators_take_work(server: Server) -> None:
+    """And nothing whose call ends before it: neither its failures nor its answers would be known."""
+    limiter, breaker = Limiter(server, FailClosed()), Breaker(server, "{kind}api", "1")
+
+    async def asked() -> str:
+        return "asked"
+
+    async def walked() -> AsyncIterator[int]:
+        yield 1
+
+    def generated() -> Iterator[int]:
+        yield 1
+
+    def told() -> str:
+        return "told"
+
+    async with aio.Server(URL, patience=PATIENCE) as other:
+        of_loop = aio.Breaker(other, "{kind}aio", "9")
+        asking = aio.guarded(aio.Limiter(other, FailClosed()), of_loop, key="{kind}", limits="9/h")
+        for decorator in (breaker, guarded(limiter, breaker, key="{kind}", limits="9/h")):
+            for wrong in (asked, functools.partial(asked), Asks(), walked, generated):
+                try:
+                    decorator(wrong)
+                    raise AssertionError(wrong)
+                except TypeError as error:
+                    named = "floodgate_redis.asyncio" if wrong not in (walked, generated) else "`with breaker.guard():`"
+                    assert named in str(error), error
+            assert decorator(told)() == "told"
+        for decorates in (of_loop, asking):
+            for generator in (walked, generated):
+                try:
+                    decorates(generator)  # type: ignore[arg-type]
+                    raise AssertionError(generator)
+                except TypeError as error:
+                    assert "`async with breaker.guard():`" in str(error), error
+            try:
+                await decorates(told)()  # type: ignore[arg-type]
+                raise AssertionError("it gives nothing to await")
+            except TypeError as error:
+                assert str(error).endswith("told is not asynchronous: take the decorator of floodgate_redis"), error
+            # What it makes is a coroutine, also to a type checker.
+            assert await asyncio.create_task(decorates(asked)()) == "asked"
+            assert await decorates(lambda: asyncio.create_task(asked()))() == "asked"
+
+
 def others_take(*keys: str) -> None:
     """By another limit, after what a frozen server was asked and before that is given
     back: these units are none of ours. The server is thawed."""
@@ -488,6 +539,7 @@ def main() -> None:
         made_once(server)
         without_a_place_in_line(server)
         who_waits_shares_the_places(server)
+        asyncio.run(decorators_take_work(server))
         a_paid_call(server)
         asyncio.run(a_paid_call_in_asyncio(server))
         threads_of_a_frozen_server(server)

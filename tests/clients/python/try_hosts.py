@@ -4,18 +4,19 @@ on a real server: python try_hosts.py PORT PLAIN. Talks as try_it.py does."""
 import asyncio
 import contextlib
 import itertools
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import floodgate_redis.asyncio as aio
-from floodgate_redis import FailClosed, Limiter, Server
+from floodgate_redis import CircuitOpen, Decision, Denied, FailClosed, Limiter, Server
 from floodgate_redis.flask import RateLimit
 from floodgate_redis.pyrate import AsyncFloodgateBucket, FloodgateBucket, FloodgateBuckets
 from outage import URL, admin, eventually, four_processes, please
@@ -190,6 +191,40 @@ def django_and_wsgi() -> None:
     assert [said[0] for said in told] == ["429 Too Many Requests"] * 2 and dict(told[0][1])["Content-Length"] == "29"
 
 
+def limiters_for_asyncio() -> None:
+    """Plug-ins without asyncio refuse them, and the other way round."""
+    from floodgate_redis.celery import limited
+
+    plain, other = Limiter(Server(URL), FailClosed()), aio.Limiter(aio.Server(URL), FailClosed())
+    rates = [Rate(1, HOUR)]
+    given: list[tuple[str, Callable[[Any], object], Any]] = [
+        ("floodgate_redis", lambda limiter: RateLimit(lambda environ, start: [], limiter, "1/h"), other),
+        ("floodgate_redis", lambda limiter: limited(limiter, "1/h"), other),
+        ("floodgate_redis", lambda limiter: FloodgateBucket(rates, limiter, "other"), other),
+        ("floodgate_redis.asyncio", lambda limiter: AsyncFloodgateBucket(rates, limiter, "other"), plain),
+    ]
+    for package, does, limiter in given:
+        try:
+            does(limiter)
+            raise AssertionError(limiter)
+        except TypeError as error:
+            assert str(error).endswith(f": take the Limiter of {package}"), error
+
+
+def what_comes_of_a_task() -> None:
+    """Who asked for its result catches what was raised, also where the host keeps it as JSON."""
+    from celery import Celery  # type: ignore[import-untyped]
+    from celery.backends.base import Backend  # type: ignore[import-untyped]
+
+    backend = Backend(app=Celery("mail"), serializer="json")
+    never, soon = (Denied(Decision(0, 5, 0, retry_ms, 1000, 0)) for retry_ms in (-1, 300))
+    for error in (never, soon, CircuitOpen(-1), CircuitOpen(500)):
+        copied = backend.exception_to_python(json.loads(json.dumps(backend.prepare_exception(error))))
+        assert (type(copied), str(copied)) == (type(error), str(error)), copied
+        assert copied.retry_after == error.retry_after
+    assert copied.retry_after_ms == 500
+
+
 @contextlib.contextmanager
 def workers(folder: str) -> Iterator[None]:
     """Four processes of Celery."""
@@ -260,6 +295,8 @@ def celery() -> None:
 
 def main() -> None:
     pyrate()
+    limiters_for_asyncio()
+    what_comes_of_a_task()
     django_and_wsgi()
     celery()
     print("done", flush=True)

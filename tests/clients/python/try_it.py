@@ -11,8 +11,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 from floodgate_redis.asgi import Caller, by_address, by_network
@@ -140,7 +142,7 @@ async def standing_in_line(limiter: Limiter) -> None:
 
     await eventually("it stands in line", stands)
     # Past the most that may wait in a process one is denied at once.
-    server._free_waiters, before = 0, server._free_waiters
+    server._free_waiters, before = threading.Semaphore(0), server._free_waiters
     overtaking = await limiter.acquire("slow", "1/h", wait=20)
     assert (overtaking.granted, overtaking.index) == (0, -2), overtaking
     server._free_waiters = before
@@ -618,6 +620,27 @@ async def one_asks_for_all() -> None:
     await server.close()
 
 
+def several_event_loops() -> None:
+    """One after another, as with `asyncio.run` twice, and at the same time, as in views under WSGI."""
+    server = Server(URL, patience=PATIENCE)
+    limiter = Limiter(server, FailClosed(), remember_denials=False)
+
+    async def crowd() -> int:
+        """More than may ask at a time."""
+        decisions = await asyncio.gather(*(limiter.acquire("loops", "1000/h") for _ in range(150)))
+        async with reserve(limiter, {"loops": "1000/h,concurrent:9"}, wait=20), Breaker(server, "loops:api", "1").guard():
+            return sum(decision.granted for decision in decisions)
+
+    assert [asyncio.run(crowd()) for _ in range(2)] == [150, 150]
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(lambda _: asyncio.run(crowd()), range(3))) == [150] * 3
+    asyncio.run(server.close())
+    assert asyncio.run(crowd()) == 150
+    away = Limiter(Server("redis://127.0.0.1:1", rest=60), FailClosed())
+    assert [asyncio.run(away.acquire("loops", "1000/h")).from_redis for _ in range(2)] == [False, False]
+    assert len(said()) == 1, "the second loop knows of the outage"
+
+
 async def asks_again(limiter: Limiter) -> None:
     async def asks() -> bool:
         return (await limiter.acquire("user:9", "1000/h")).from_redis
@@ -671,4 +694,5 @@ async def main() -> None:
     print("done", flush=True)
 
 
+several_event_loops()
 asyncio.run(main())

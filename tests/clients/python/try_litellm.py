@@ -9,6 +9,7 @@ from typing import Any
 
 import floodgate_redis.asyncio as aio
 from fastapi import HTTPException
+from floodgate_redis import FailClosed, Limiter, Server
 from floodgate_redis.litellm import TokenLimits, TokensDenied, estimated
 from litellm.exceptions import RateLimitError  # type: ignore[import-not-found]
 from outage import URL, four_processes
@@ -193,6 +194,11 @@ async def proxy() -> None:
     assert await left("llm:model:judge") == (3, 0) and await left("llm:model:gpt") == (48, 0)
     await alone.async_log_success_event({"litellm_params": inner}, {"usage": {"total_tokens": 2}}, 0, 0)
     assert await left("llm:model:gpt") == (10, 0) and not alone._open
+    try:
+        TokenLimits(Limiter(Server(URL), FailClosed()), {"key": "1/h"})  # type: ignore[arg-type]
+        raise AssertionError("it would block the event loop")
+    except TypeError as error:
+        assert str(error).endswith(": take the Limiter of floodgate_redis.asyncio"), error
     # The proxy has decided by the fallback: its attempts do not ask again.
     gone = aio.Limiter(aio.Server("redis://127.0.0.1:1"), aio.LocalBucket(rate=0.001, burst=50))
     away = TokenLimits(gone, {"model": "100/h"}, estimate=lambda *_: 40)

@@ -3,6 +3,7 @@ try_places.py NODES SENTINELS, each as host:port,host:port."""
 
 import asyncio
 import logging
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import redis
 from floodgate_redis import Breaker, Cache, Denied, FailClosed, Limiter, Misconfigured, Request, Server, guarded, reserve
 from floodgate_redis import asyncio as aio
 from floodgate_redis import places
+from floodgate_redis.asyncio.cluster import Cluster as AsyncCluster
 from floodgate_redis.cluster import Cluster
 from floodgate_redis.node import Node
 from floodgate_redis.outage import Health
@@ -39,9 +41,10 @@ def urls_as_they_are_read() -> None:
     assert read.hosts == [("a", 1), ("::1", 2)] and read.service() == "main", read
     tls = {"ssl": True, "ssl_cert_reqs": "none"}
     assert read.options == {"username": "ann", "password": "p@ss", "health_check_interval": 5, **tls}, read
-    assert read.sentinel == {"username": "ann", "password": None, **tls}, read
+    assert read.sentinel == {"password": None, **tls}, read
     assert places.several("floodgate+cluster://a:1").options == {}
     assert places.redis_url("floodgates://:b@a:1/2?x=y") == "rediss://:b@a:1/2?x=y"
+    assert places.redis_url("floodgate+unix:///a/b?db=1") == places.redis_url("unix:///a/b?db=1") == "unix:///a/b?db=1"
     for wrong in ("floodgate+cluster://a", "floodgate+sentinel://a:1"):
         for server in (Server, aio.Server):
             try:
@@ -221,7 +224,7 @@ def a_node_that_is_away(url: str) -> None:
 
 
 async def by_asyncio(uri: str) -> None:
-    storage: Any = storage_from_string(f"async+{uri}")
+    storage: Any = storage_from_string(f"async+{uri}", socket_timeout=20)
     limiter = AsyncMovingWindow(storage)
     assert await storage.check()
     for key in KEYS:
@@ -232,18 +235,161 @@ async def by_asyncio(uri: str) -> None:
     await storage.client.aclose()
 
 
+async def as_many_as_the_url_says(url: str) -> None:
+    async def lanes(server: aio.Server) -> int:
+        return (await server._nodes.of("a"))._own()[1]._value
+
+    for query, most in (("", 50), ("?max_connections=2", 2)):
+        with Server(url + query, patience=PATIENCE) as server:
+            assert server._nodes.of("a")._lanes._most == most
+            assert Limiter(server, FailClosed()).acquire("most", "1000/h", wait=1).from_redis
+        async with aio.Server(url + query, patience=PATIENCE) as other:
+            assert await lanes(other) == most
+            assert (await aio.Limiter(other, FailClosed()).acquire("most", "1000/h", wait=1)).from_redis
+
+
+def several_event_loops(url: str) -> None:
+    """Each with connections of its own, to Sentinels, too; many at once look what the cluster is like."""
+    server = aio.Server(url, patience=PATIENCE)
+    limiter = aio.Limiter(server, FailClosed())
+
+    async def crowd() -> int:
+        if isinstance(server._nodes, AsyncCluster):
+            server._nodes._slots.are_stale = True
+        decisions = await asyncio.gather(*(limiter.acquire(f"loops:{key}", "1000/h") for key in KEYS))
+        return sum(decision.granted for decision in decisions)
+
+    assert [asyncio.run(crowd()) for _ in range(3)] == [len(KEYS)] * 3
+    asyncio.run(server.close())
+
+
+def of_first_node() -> str:
+    return next(key for key in KEYS if owns(NODES[0], f"LIMITS:{key}"))
+
+
+async def a_storage_waits_once_for_a_node(uri: str) -> None:
+    """That hangs: a second, or as long as it is told, and sends nothing again, for both would count."""
+    for prefix in ("", "async+"):
+        usual: Any = storage_from_string(f"{prefix}{uri}")
+        storage: Any = storage_from_string(f"{prefix}{uri}", socket_timeout=3)
+        asks: Any = {"": asyncio.to_thread, "async+": lambda does, *words: does(*words)}[prefix]
+        assert await asks(usual.incr, of_first_node(), 60) and await asks(storage.incr, of_first_node(), 60)
+        nodes = usual.client.get_nodes()
+        options = [(node.redis_connection.connection_pool if not prefix else node).connection_kwargs for node in nodes]
+        assert {(it["socket_timeout"], it["socket_connect_timeout"]) for it in options} == {(1.0, 1.0)}, options
+        NODES[0].execute_command("CLIENT", "PAUSE", 60_000, "WRITE")
+        start = time.monotonic()
+        try:
+            await asks(storage.incr, of_first_node(), 60)
+            raise AssertionError("it hangs")
+        except redis.TimeoutError:
+            assert time.monotonic() - start < 9, "again and again"
+        NODES[0].execute_command("CLIENT", "UNPAUSE")
+        await asks(usual.clear, of_first_node())
+        for one in (usual, storage) if prefix else ():
+            await one.client.aclose()
+
+
+async def found_out(url: str, *, patience: float = PATIENCE) -> str:
+    """What is misconfigured, with and without asyncio; empty where both are granted."""
+    said = []
+    try:
+        with Server(url, patience=patience) as server:
+            assert Limiter(server, FailClosed()).acquire("sentinels", "1000/h").granted
+        said.append("")
+    except Misconfigured as error:
+        said.append(str(error))
+    try:
+        async with aio.Server(url, patience=patience) as other:
+            assert (await aio.Limiter(other, FailClosed()).acquire("sentinels", "1000/h")).granted
+        said.append("")
+    except Misconfigured as error:
+        said.append(str(error))
+    assert said[0] == said[1], said
+    return said[0]
+
+
+async def sentinels_with_a_password(hosts: str) -> None:
+    sentinel: Any = redis.Redis(port=int(hosts.rpartition(":")[2]))
+    master: Any = redis.Redis(port=sentinel.sentinel_masters()["floodgate"]["port"])
+    master.execute_command("ACL", "SETUSER", "web", "reset", "on", ">secret", "~*", "+rl.acquire", "+rl.help")
+    sentinel.execute_command("ACL", "SETUSER", "default", "resetpass", ">theirs")
+    try:
+        for user in ("", "web:secret@"):
+            url = f"floodgate+sentinel://{user}{hosts}/floodgate?sentinel_password="
+            assert await found_out(f"{url}theirs") == "", "the user is of the servers alone"
+            for wrong in (f"{url}wrong", url, f"floodgate+sentinel://{user}127.0.0.1:1,{hosts}/floodgate"):
+                assert (await found_out(wrong)).startswith("Redis refuses the credentials: "), wrong
+            storage: Any = storage_from_string(f"{url}theirs", socket_timeout=20)
+            assert storage.incr(f"sentinels:{user}", 60) == 1
+            master.delete(f"LIMITS:sentinels:{user}")
+        unknown = await found_out(f"floodgate+sentinel://{hosts}/nobody?sentinel_password=theirs")
+        assert unknown == "no Sentinel knows the service 'nobody'", unknown
+    finally:
+        sentinel = redis.Redis(port=int(hosts.rpartition(":")[2]), password="theirs")
+        sentinel.execute_command("ACL", "SETUSER", "default", "nopass")
+    # One that is away is no misconfiguration.
+    with Server("floodgate+sentinel://127.0.0.1:1/floodgate", patience=1) as away:
+        assert not Limiter(away, FailClosed()).acquire("sentinels", "1000/h").from_redis
+
+
+async def a_sentinel_that_hangs(hosts: str) -> None:
+    """Another is asked soon: a third of the time each, and of the server."""
+    with socket.create_server(("127.0.0.1", 0)) as hangs:
+        url = f"floodgate+sentinel://127.0.0.1:{hangs.getsockname()[1]},{hosts}/floodgate"
+        start = time.monotonic()
+        assert await found_out(url, patience=6) == ""
+        storages: list[Any] = [storage_from_string(f"{prefix}{url}", socket_timeout=6) for prefix in ("", "async+")]
+        assert storages[0].incr("hangs", 60) == 1 and await storages[1].incr("hangs", 60) == 2
+        assert time.monotonic() - start < 30
+        storages[0].clear("hangs")
+        await storages[1].client.aclose()
+    # None is asked twice.
+    with socket.create_server(("127.0.0.1", 0)) as hangs:
+        url = f"floodgate+sentinel://127.0.0.1:{hangs.getsockname()[1]}/floodgate"
+        hangs.setblocking(False)
+        alone: list[Any] = [storage_from_string(f"{prefix}{url}", socket_timeout=1) for prefix in ("", "async+")]
+        async with aio.Server(url, patience=1):  # which asks
+            assert connections(hangs) == 1
+        with Server(url, patience=1):
+            assert connections(hangs) == 1
+        for asks in (lambda: asyncio.to_thread(alone[0].incr, "hangs", 60), lambda: alone[1].incr("hangs", 60)):
+            try:
+                await asks()
+                raise AssertionError("it hangs")
+            except redis.TimeoutError:
+                assert connections(hangs) == 1
+        await alone[1].client.aclose()
+
+
+def connections(listener: socket.socket) -> int:
+    """How many were made since it was last asked."""
+    made = 0
+    try:
+        while True:
+            listener.accept()[0].close()
+            made += 1
+    except BlockingIOError:
+        return made
+
+
 urls_as_they_are_read()
 for place in PLACES:
     everything(place)
     asyncio.run(everything_in_asyncio(place))
+    several_event_loops(place)
+    asyncio.run(as_many_as_the_url_says(place))
 a_plain_server_says_the_way_out()
 a_cluster_without_floodgate()
 asyncio.run(its_rights_suffice(PLACES[0]))
 asyncio.run(keys_on_their_way(PLACES[0]))
 a_node_that_is_away(PLACES[0])
+asyncio.run(a_storage_waits_once_for_a_node(PLACES[0]))
+asyncio.run(sentinels_with_a_password(sys.argv[2]))
+asyncio.run(a_sentinel_that_hangs(sys.argv[2]))
 
 for uri in PLACES:
-    storage: Any = storage_from_string(uri)
+    storage: Any = storage_from_string(uri, socket_timeout=20)
     assert storage.check()
     for strategy in (FixedWindowRateLimiter, MovingWindowRateLimiter, SlidingWindowCounterRateLimiter):
         limiter = strategy(storage)
@@ -255,9 +401,14 @@ for uri in PLACES:
         assert storage.reset() == len(KEYS) - 1, "keys of all nodes"
     asyncio.run(by_asyncio(uri))
 
-for wrong in ("floodgate+cluster://nobody", f"floodgate+sentinel://{sys.argv[2]}"):
+pool: Any = redis.ConnectionPool()
+for wrong, options in (
+    ("floodgate+cluster://nobody", {}),
+    (f"floodgate+sentinel://{sys.argv[2]}", {}),
+    *((place, {"connection_pool": pool}) for place in PLACES),
+):
     try:
-        storage_from_string(wrong)
+        storage_from_string(wrong, **options)
         raise AssertionError(wrong)
     except ConfigurationError:
         pass

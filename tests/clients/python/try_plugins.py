@@ -10,9 +10,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import floodgate_redis.limits  # noqa: F401
+import floodgate_redis.limits
 import limits
 import redis
+import redis.asyncio
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from floodgate_redis.asgi import RateLimit
@@ -74,8 +75,12 @@ def limits_as_it_says() -> None:
                 hits = limiter.hit(impossible, "c")
             except ConfigurationError:
                 continue
-            # Of counts as INCR does the storage is never told the limit.
+            # Of counts as INCR does the storage is never told the limit: it counts as far as it can.
             assert hits and strategy is FixedWindowRateLimiter and impossible.amount > 10**12
+            assert limiter.hit(impossible, "c", cost=10**12 - 1) and not limiter.hit(impossible, "c")
+            admin.execute_command("RL.BLOCK", f"LIMITS:{impossible.key_for('d')}", "FOREVER")
+            assert not limiter.hit(impossible, "d") and not limiter.test(impossible, "d")
+            admin.execute_command("RL.UNBLOCK", f"LIMITS:{impossible.key_for('d')}")
     # A moving window's reset is when its oldest entry leaves.
     storage.reset()
     when_the_next_unit_is_free(storage)
@@ -86,6 +91,38 @@ def limits_as_it_says() -> None:
     assert moving.hit(two, "m")
     assert 30 < moving.get_window_stats(two, "m").reset_time - time.time() < 59.1
     assert storage.reset() == 1 and storage.reset() == 0
+
+
+async def pools_of_the_host() -> None:
+    """Whatever they make of an answer; and texts and bytes without one."""
+    place, minute = f"redis://127.0.0.1:{PORT}", limits.parse("10/minute")
+    for options in itertools.product((2, 3), (False, True)):
+        told: Any = dict(zip(("protocol", "decode_responses"), options), socket_timeout=20)
+        for uri in ("floodgate://", URI):
+            pool: Any = redis.ConnectionPool.from_url(place, **told)
+            storage: Any = storage_from_string(uri, connection_pool=pool)
+            assert storage.client.connection_pool is pool and storage.check()
+            for strategy in STRATEGIES:
+                limiter = strategy(storage)
+                assert limiter.hit(minute, "pool", cost=4) and limiter.get_window_stats(minute, "pool").remaining == 6, told
+                assert storage.reset() == 1
+            other: Any = redis.asyncio.ConnectionPool.from_url(place, **told)
+            asked: Any = storage_from_string(f"async+{uri}", connection_pool=other)
+            assert await asked.check() and await AsyncMovingWindow(asked).hit(minute, "pool")
+            assert (await AsyncMovingWindow(asked).get_window_stats(minute, "pool")).remaining == 9
+            assert await asked.reset() == 1
+            await other.disconnect()
+    for decodes in (False, True):
+        storage = storage_from_string(PATIENT, decode_responses=decodes)
+        assert storage.incr("decodes", 60) == 1 and storage.get("decodes") == 1 and storage.reset() == 1
+
+
+def prefixes_are_no_patterns() -> None:
+    for prefix, other in (("a*b", "aZZb"), ("a?", "ay"), ("a[1]", "a1"), ("a\\b", "ab"), ("a^", "ab")):
+        storages: list[Any] = [storage_from_string(PATIENT, key_prefix=it) for it in (prefix, other)]
+        assert [storage.incr("key", 60) for storage in storages] == [1, 1]
+        assert storages[0].reset() == 1 and [storage.get("key") for storage in storages] == [0, 1], prefix
+        assert storages[1].reset() == 1
 
 
 def when_the_next_unit_is_free(storage: Any) -> None:
@@ -183,6 +220,14 @@ async def routes_of_fastapi() -> None:
         limiter = Limiter(server, FailClosed())
         wide, narrow = Depends(rate_limit("100/h", name="wide", limiter=limiter)), Depends(rate_limit("5/h", limiter=limiter))
 
+        plain: Any = floodgate_redis.Limiter(floodgate_redis.Server(f"redis://127.0.0.1:{PORT}"), FailClosed())
+        for takes in (lambda: RateLimit(FastAPI(), plain, "1/h"), lambda: rate_limit("1/h", limiter=plain)):
+            try:
+                takes()
+                raise AssertionError("it would block the event loop")
+            except TypeError as error:
+                assert str(error).endswith(": take the Limiter of floodgate_redis.asyncio"), error
+
         def routes(app: FastAPI) -> FastAPI:
             @app.get("/made/{item}", dependencies=[wide, narrow])
             async def made(item: int) -> Any:
@@ -267,6 +312,8 @@ def four_processes_of_each_host(flask: Uvicorn, fast: Uvicorn) -> None:
 
 def main() -> None:
     limits_as_it_says()
+    prefixes_are_no_patterns()
+    asyncio.run(pools_of_the_host())
     asyncio.run(limits_aio())
     asyncio.run(routes_of_fastapi())
     four_processes_are_one()

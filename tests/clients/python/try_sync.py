@@ -3,12 +3,17 @@ PORT PLAIN. Talks as try_it.py does."""
 
 import asyncio
 import copy
+import os
 import pickle
 import random
+import signal
 import sys
+import tempfile
 import threading
 import time
+import traceback
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import asdict, is_dataclass
 from typing import Any
@@ -23,6 +28,7 @@ metrics.set_meter_provider(MeterProvider([counted]))
 from floodgate_redis import (  # noqa: E402
     Away,
     Breaker,
+    Cache,
     CircuitOpen,
     Decision,
     Denied,
@@ -39,8 +45,10 @@ from floodgate_redis import (  # noqa: E402
     reserve,
 )
 from floodgate_redis import asyncio as aio  # noqa: E402
+import floodgate_redis.limits  # noqa: E402
 from floodgate_redis.fastapi import RateLimited  # noqa: E402
-from lossy import LossyWay  # noqa: E402
+from limits.storage import storage_from_string  # noqa: E402
+from lossy import LossyWay, SlowWay  # noqa: E402
 from outage import eventually, please  # noqa: E402
 from said import Said  # noqa: E402
 
@@ -85,6 +93,94 @@ async def a_batch_in_asyncio() -> None:
         limiter = aio.Limiter(server, FailClosed())
         assert [decision.granted for decision in await limiter.batch(requests)] == [1, 0, 1]
         assert await limiter.batch([]) == [] and await limiter.batch([], together=True) == []
+
+
+async def by_a_unix_socket() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/redis.sock"
+        SlowWay(int(sys.argv[1]), 0, path)
+        for url in (f"unix://{path}", f"unix://{path}?db=1", f"floodgate+unix://{path}"):
+            with Server(url, patience=PATIENCE) as server:
+                assert Limiter(server, FailClosed()).acquire("unix", "100/h").from_redis, url
+            async with aio.Server(url, patience=PATIENCE) as other:
+                assert (await aio.Limiter(other, FailClosed()).acquire("unix", "100/h")).from_redis, url
+        storages: list[Any] = [storage_from_string(f"{kind}floodgate+unix://{path}", socket_timeout=20) for kind in ("", "async+")]
+        assert (storages[0].incr("unix", 3600), await storages[1].incr("unix", 3600)) == (1, 2)
+        await storages[1].client.aclose()
+
+
+def says(error: type[Exception], what: str, does: Callable[[], object]) -> None:
+    try:
+        does()
+    except error as told:
+        assert str(told) == what, told
+    else:
+        raise AssertionError(what)
+
+
+async def wrong_arguments(server: Server) -> None:
+    """Are named, with what they must be."""
+    limiter = Limiter(server, FailClosed())
+    async with aio.Server(URL, patience=PATIENCE) as other:
+        asking = aio.Limiter(other, FailClosed())
+
+        def holds(wait: Any) -> None:
+            with reserve(limiter, {"wrong": "1/h"}, wait=wait):
+                raise AssertionError(wait)
+
+        async def holds_in_asyncio(wait: Any) -> None:
+            async with aio.reserve(asking, {"wrong": "1/h"}, wait=wait):
+                raise AssertionError(wait)
+
+        waits: list[tuple[Any, type[Exception], str]] = [("5s", TypeError, "a number of s")]
+        waits += [(wrong, ValueError, "at least 0 s, and finite") for wrong in (-1, float("nan"), float("inf"))]
+        for wrong, error, what in waits:
+            for does in (lambda wait: limiter.acquire("wrong", "1/h", wait=wait), holds):
+                says(error, f"wait is {wrong!r}: it must be {what}", lambda does=does, wrong=wrong: does(wrong))  # type: ignore[misc]
+            for asks in (lambda wait: asking.acquire("wrong", "1/h", wait=wait), holds_in_asyncio):
+                try:
+                    await asks(wrong)
+                    raise AssertionError(wrong)
+                except error as told:
+                    assert str(told) == f"wait is {wrong!r}: it must be {what}", told
+        for kind in (Server, aio.Server):
+            says(ValueError, "patience is 0: it must be above 0 s, and finite", lambda kind=kind: kind(URL, patience=0))  # type: ignore[misc]
+            says(ValueError, "rest is -1: it must be at least 0 s, and finite", lambda kind=kind: kind(URL, rest=-1))  # type: ignore[misc]
+            says(ValueError, "waiters is -1: it must be at least 0 requests, and finite", lambda kind=kind: kind(URL, waiters=-1))  # type: ignore[misc]
+        for burst in (0, -1, 0.5):
+            says(ValueError, f"burst is {burst}: it must be at least 1 units, and finite", lambda burst=burst: LocalBucket(5, burst))  # type: ignore[misc]
+        for rate in (0, -1, float("inf"), float("nan")):
+            says(ValueError, f"rate is {rate}: it must be above 0 units a second, and finite", lambda rate=rate: LocalBucket(rate))  # type: ignore[misc]
+        says(TypeError, "rate is '5/s': it must be a number of units a second", lambda: LocalBucket("5/s"))  # type: ignore[arg-type]
+
+        # What is of the other kind.
+        of_other: Any
+        for package, own, of_server, of_limiter in (
+            ("floodgate_redis", aio, server, limiter),
+            ("floodgate_redis.asyncio", floodgate_redis, other, asking),
+        ):
+            wrongs = f"take the Server of {own.__name__}"
+            for of_other in (
+                lambda: own.Limiter(of_server, FailOpen()),  # noqa: B023
+                lambda: own.Breaker(of_server, "wrong", "1"),  # noqa: B023
+                lambda: own.Cache(of_server, "wrong"),  # noqa: B023
+            ):
+                says(TypeError, f"server is a {package}.Server: {wrongs}", of_other)
+            says(
+                TypeError,
+                f"limiter is a {package}.Limiter: take the Limiter of {own.__name__}",
+                lambda: own.Lease(of_limiter, "wrong", processes=1),  # noqa: B023
+            )
+            says(
+                TypeError,
+                f"limiter is a {package}.Limiter: take the Limiter of {own.__name__}",
+                lambda: own.guarded(of_limiter, None, key="wrong"),  # noqa: B023
+            )
+        says(
+            TypeError,
+            "limiter is a floodgate_redis.asyncio.Limiter: take the Limiter of floodgate_redis",
+            lambda: reserve(asking, {"wrong": "1/h"}).__enter__(),  # type: ignore[arg-type]
+        )
 
 
 def limits_and_looks(server: Server) -> None:
@@ -352,6 +448,41 @@ def who_waits_no_more_holds_nothing(server: Server) -> None:
             eventually(f"{what}: it is released", lambda what=what: held(what) == 0)
 
 
+def in_a_child(does: Callable[[], object]) -> int:
+    """Its process. It ends with 0 where that holds, and is killed where it hangs."""
+    child = os.fork()
+    if not child:
+        signal.alarm(int(HANGS))
+        try:
+            held = does()
+        except BaseException:
+            traceback.print_exc()
+            held = False
+        os._exit(0 if held else 1)
+    return child
+
+
+def a_forked_child_begins_anew(server: Server) -> None:
+    """Whatever the threads of its parent hold while it is made."""
+    with Server(URL, patience=PATIENCE, waiters=1) as one, ThreadPoolExecutor(1) as pool:
+        limiter, cache, bucket = Limiter(one, FailClosed()), Cache(one, "forked"), LocalBucket(1)
+        assert limiter.acquire("fork:1", "1/h").granted and limiter.acquire("fork:2", "1/h").granted
+        waits = pool.submit(limiter.acquire, "fork:1", "1/h", wait=25)
+        eventually("the parent stands in line", lambda: server.ask("RL.QUEUE", "fork:1")[0] == 1)
+        child = in_a_child(lambda: limiter.acquire("fork:2", "1/h", wait=25))
+        eventually("the child does, too", lambda: server.ask("RL.QUEUE", "fork:2")[0] == 1)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        server.ask("RL.RESET", "fork:1")
+        assert waits.result().granted
+        assert limiter._denials is not None
+        with limiter._denials._lock, one._nodes.of(None).health._lock, cache._memory._lock, bucket._lock:
+            child = in_a_child(
+                lambda: limiter.acquire("fork:3", "1/h").granted and bucket.acquire("a", 1).granted and cache._memory.get("a") is None
+            )
+        assert os.waitpid(child, 0)[1] == 0, "what another thread held is held for ever"
+
+
 def redis_is_away(server: Server) -> None:
     for fallback, least, most in [(FailOpen(), 20, 20), (FailClosed(), 0, 0), (LocalBucket(1, burst=5), 5, 5)]:
         start = time.monotonic()
@@ -421,9 +552,12 @@ def main() -> None:
             except Misconfigured as error:
                 assert what in str(error)
     with Server(URL, patience=PATIENCE, rest=0.2) as server:
+        asyncio.run(by_a_unix_socket())
+        asyncio.run(wrong_arguments(server))
         limits_and_looks(server)
         charges(server)
         what_it_knows_it_does_not_ask(server)
+        a_forked_child_begins_anew(server)
         a_breaker(server, said)
         reservations(server)
         said.lines, before = [], said.lines

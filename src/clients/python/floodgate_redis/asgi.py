@@ -9,6 +9,7 @@ get 429 with Retry-After.
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
+from . import arguments
 from .asyncio.limiter import Limiter
 from .callers import Caller, by_address, by_network
 from .decision import Decision
@@ -65,6 +66,7 @@ class RateLimit:
         name: str = "api",
         denied: Denial = too_many,
     ):
+        arguments.with_asyncio(limiter=limiter)
         self.app = app
         self.limiter = limiter
         self.limits = limits

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
-from . import words
+from . import arguments, decorated, words
 from .errors import CircuitOpen
 from .outage import Away
 from .server import Server
@@ -24,6 +24,7 @@ class Breaker:
     """
 
     def __init__(self, server: Server, key: str, rule: str):
+        arguments.without_asyncio(server=server)
         self.server = server
         self.key = key
         self.rule = rule
@@ -48,7 +49,9 @@ class Breaker:
                 self.server.finish(*words.report(self.key, outcome, token, time.monotonic() - start))
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        """Guards each call of a function: `@breaker`."""
+        """Guards each call of a function: `@breaker`. Not of one whose call does no work: an
+        asynchronous one, or a generator."""
+        decorated.plain(function)
 
         @functools.wraps(function)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:

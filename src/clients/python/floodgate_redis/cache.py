@@ -8,7 +8,7 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from . import words
+from . import arguments, words
 from .errors import Denied
 from .fallback import FailOpen
 from .limiter import Limiter
@@ -33,6 +33,7 @@ class Cache:
     def __init__(
         self, server: Server, namespace: str, *, patience: float = 30.0, hold: float = 10.0, most: int = 1000
     ):
+        arguments.without_asyncio(server=server)
         self.server = server
         self.namespace = namespace
         self.patience = patience

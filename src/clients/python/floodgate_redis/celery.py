@@ -29,6 +29,7 @@ from typing import Any
 from celery import Task  # type: ignore[import-untyped]
 from celery.exceptions import Reject, Retry  # type: ignore[import-untyped]
 
+from . import arguments
 from .errors import Denied
 from .limiter import Limiter
 
@@ -47,6 +48,7 @@ def limited(
     """The base of tasks that take `cost` units each before they start. Without `key`
     each task, by its name, is a key; without `limits` those hold that the server has for
     the key. `base` is the base that your tasks have already."""
+    arguments.without_asyncio(limiter=limiter)
     asking = limiter.without_memory()
 
     class LimitedTask(base):  # type: ignore[misc]

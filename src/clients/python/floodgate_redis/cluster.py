@@ -9,9 +9,9 @@ from redis import Redis, Sentinel, exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from . import places, slots
+from . import forks, places, slots
 from .node import Node
-from .outage import Away, Health, Misconfigured
+from .outage import Away, Health, Misconfigured, Worked, no_master
 from .places import Address
 
 
@@ -37,12 +37,31 @@ class Nodes(Protocol):
         """Ends the connections."""
 
 
+class Sentinels(Sentinel):
+    """Those of redis-py. They say why there is no master."""
+
+    def discover_master(self, service_name: str) -> Any:
+        answers: list[Any] = []
+        sentinel: Any
+        for sentinel in self.sentinels:
+            try:
+                answers.append((sentinel.sentinel_masters()).get(service_name))
+            except (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.NoPermissionError) as error:
+                answers.append(error)
+                continue
+            if answers[-1] and self.check_master_state(answers[-1], service_name):  # type: ignore[no-untyped-call]
+                # It is asked first from now on.
+                self.sentinels = [sentinel, *(other for other in self.sentinels if other is not sentinel)]
+                return answers[-1]["ip"], answers[-1]["port"]
+        raise no_master(service_name, answers)
+
+
 class Single:
     """One server, and the Sentinels that name it."""
 
-    def __init__(self, node: Node, sentinels: Sequence[Any] = ()):
+    def __init__(self, node: Node, of: Sentinels | None = None):
         self._node = node
-        self._sentinels = sentinels
+        self._of = of
 
     def of(self, key: object) -> Node:
         return self._node
@@ -61,7 +80,7 @@ class Single:
 
     def close(self) -> None:
         self._node.close()
-        for sentinel in self._sentinels:
+        for sentinel in self._of.sentinels if self._of else ():
             sentinel.close()
 
 
@@ -73,6 +92,10 @@ class Cluster:
         self._made = made
         self._slots = slots.Slots(hosts)
         self._nodes: dict[Address, Node] = {}
+        forks.begin(self)
+
+    def _begin(self) -> None:
+        """See forks."""
         self._looking = threading.Lock()
 
     def of(self, key: object) -> Node:
@@ -132,16 +155,20 @@ def nodes(url: str, patience: float, rest: float) -> Nodes:
     place = places.several(url)
     options |= place.options
     if kind == "sentinel":
-        # So that all are asked within the patience.
-        soon = patience / (len(place.hosts) + 1)
-        of_sentinel = {"retry": retry, "socket_timeout": soon, "socket_connect_timeout": soon, **place.sentinel}
-        sentinel: Any = Sentinel(place.hosts, sentinel_kwargs=of_sentinel)  # type: ignore[no-untyped-call]
-        connect = partial(sentinel.master_for, place.service(), **options)
-        return Single(Node(connect, patience, Health(rest)), sentinel.sentinels)
-    worked = threading.Event()
+        of_sentinel = {"retry": retry, **places.soon(patience, place), **place.sentinel}
+        sentinels = Sentinels(place.hosts, sentinel_kwargs=of_sentinel)  # type: ignore[no-untyped-call]
+        service = place.service()
+
+        def connect(**more: Any) -> Any:
+            return sentinels.master_for(service, **{**options, **more, **place.most()})  # type: ignore[no-untyped-call]
+
+        return Single(Node(connect, patience, Health(rest)), sentinels)
+    worked = Worked()
 
     def made(address: Address) -> Node:
-        connect = partial(Redis, host=address[0], port=address[1], **options)
+        def connect(**more: Any) -> Any:
+            return Redis(host=address[0], port=address[1], **{**options, **more, **place.most()})
+
         return Node(connect, patience, Health(rest, f"Redis at {address[0]}:{address[1]}", worked), address)
 
     return Cluster(place.hosts, made)

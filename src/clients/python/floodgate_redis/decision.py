@@ -70,5 +70,11 @@ class LimitStatus:
 
 
 def pairs(reply: Any) -> dict[Any, Any]:
-    """A reply that is a map: in RESP2 names and values in turn."""
-    return reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2]))
+    """A reply that is a map: in RESP2 names and values in turn, and in bytes where nobody has
+    decoded it."""
+    found = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2])
+    return {_text(name): _text(value) for name, value in found}
+
+
+def _text(word: Any) -> Any:
+    return word.decode() if isinstance(word, bytes) else word

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 
+from . import forks
 from .decision import Decision
 
 LONGEST_MS = 1000
@@ -23,6 +24,10 @@ class Denials:
         self.most = most
         self._clock = clock
         self._known: OrderedDict[tuple[str, str | None], tuple[int, float, Decision]] = OrderedDict()
+        forks.begin(self)
+
+    def _begin(self) -> None:
+        """See forks."""
         self._lock = threading.Lock()
 
     def recall(self, key: str, limits: str | None, cost: int) -> Decision | None:

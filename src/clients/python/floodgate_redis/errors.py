@@ -1,15 +1,27 @@
 """Why work was not done."""
 
 import operator
+import re
 from typing import Any
 
 from .decision import Decision, retry_after
 
+RETRY_AFTER = re.compile(r"retry after (\d+) ms$")
+
+
+def _told(message: str) -> int:
+    """The retry time that a message ends with; -1 where there is none."""
+    found = RETRY_AFTER.search(message)
+    return int(found[1]) if found else -1
+
 
 class Denied(Exception):
-    """Nothing was reserved."""
+    """Nothing was reserved. Made of its own message, as Celery does with results in JSON, its
+    decision has the retry time, and nothing else."""
 
-    def __init__(self, decision: Decision):
+    def __init__(self, decision: Decision | str):
+        if isinstance(decision, str):
+            decision = Decision(0, 0, 0, _told(decision), 0, 0)
         retry_after_ms = decision.retry_after_ms
         super().__init__("denied: it never fits" if retry_after_ms < 0 else f"denied, retry after {retry_after_ms} ms")
         self.decision = decision
@@ -24,9 +36,11 @@ class Denied(Exception):
 
 
 class CircuitOpen(Exception):
-    """The call was not made."""
+    """The call was not made. It can be made of its own message."""
 
-    def __init__(self, retry_after_ms: int):
+    def __init__(self, retry_after_ms: int | str):
+        if isinstance(retry_after_ms, str):
+            retry_after_ms = _told(retry_after_ms)
         until = "with no retry time" if retry_after_ms < 0 else f"retry after {retry_after_ms} ms"
         super().__init__(f"the circuit is open, {until}")
         self.retry_after_ms = retry_after_ms

@@ -5,6 +5,7 @@ import threading
 import time
 from typing import Protocol
 
+from . import arguments, forks
 from .decision import Decision
 
 
@@ -36,11 +37,15 @@ class LocalBucket:
     MOST_KEYS = 10_000
 
     def __init__(self, rate: float, burst: float | None = None):
-        if not rate > 0:
-            raise ValueError(f"rate is {rate}: it must be above 0 units a second")
+        arguments.number("rate", rate, 0, "units a second", above=True)
         self.rate = rate
         self.burst = max(1.0, rate) if burst is None else burst
+        arguments.number("burst", self.burst, 1, "units")
         self._levels: dict[str, tuple[float, float]] = {}
+        forks.begin(self)
+
+    def _begin(self) -> None:
+        """See forks."""
         self._lock = threading.Lock()
 
     def acquire(self, key: str, cost: int) -> Decision:

@@ -16,6 +16,7 @@ from typing import Any
 
 from fastapi import HTTPException, Request, Response
 
+from . import arguments
 from .asgi import ROUTE, RouteHeaders
 from .asyncio.limiter import Limiter
 from .callers import Caller, by_address, by_network
@@ -49,8 +50,11 @@ def rate_limit(
     usage it is.
     """
 
+    arguments.with_asyncio(limiter=limiter)
+
     async def limited(request: Request, response: Response) -> Decision:
         takes_from: Limiter = limiter or request.app.state.limiter
+        arguments.with_asyncio(limiter=takes_from)
         key = f"{name or _route(request)}:{caller(request)}"
         taken: dict[object, Decision] = request.scope.setdefault(TAKEN, {})
         if (takes_from, key, limits) in taken:

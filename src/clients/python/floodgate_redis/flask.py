@@ -9,6 +9,7 @@ For limits of single routes there is Flask-Limiter, with `floodgate_redis.limits
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from . import arguments
 from .callers import network_of
 from .decision import Decision
 from .limiter import Limiter
@@ -59,6 +60,7 @@ class RateLimit:
         name: str = "api",
         denied: Denial = too_many,
     ):
+        arguments.without_asyncio(limiter=limiter)
         self.app = app
         self.limiter = limiter
         self.limits = limits

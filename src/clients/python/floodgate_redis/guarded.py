@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ParamSpec, Protocol, TypeVar
 
-from . import words
+from . import arguments, decorated, words
 from .breaker import Breaker
 from .cache import Cache
 from .decision import Decision
@@ -55,7 +55,11 @@ def guarded(
     decides, and each process caches by itself.
     """
 
-    def decorated(function: Callable[P, R]) -> Callable[P, R]:
+    arguments.without_asyncio(limiter=limiter, breaker=breaker, cache=cache)
+
+    def guards(function: Callable[P, R]) -> Callable[P, R]:
+        decorated.plain(function)
+
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             name = key if isinstance(key, str) else key(*args, **kwargs)
@@ -84,7 +88,7 @@ def guarded(
 
         return call
 
-    return decorated
+    return guards
 
 
 class _Outcome:

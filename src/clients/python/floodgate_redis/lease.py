@@ -1,17 +1,15 @@
 """Units taken ahead and spent without asking."""
 
 import math
-import os
 import threading
 import time
 import uuid
-import weakref
 from dataclasses import dataclass
 from typing import Any
 
 from redis.exceptions import RedisError
 
-from . import words
+from . import arguments, forks, words
 from .decision import Decision
 from .limiter import Limiter
 from .outage import Away, Misconfigured, log
@@ -177,15 +175,15 @@ class Lease:
     def __init__(
         self, limiter: Limiter, key: str, limits: str | None = None, *, processes: int, interval: float = 0.1
     ):
+        arguments.without_asyncio(limiter=limiter)
         self.limiter = limiter
         self._words = Asked(key, limits)
-        self._begin(Book(processes, interval))
-        # What is on lease is the parent's.
-        anew = weakref.WeakMethod(self._begin)
-        os.register_at_fork(after_in_child=lambda: _call(anew, Book(processes, interval)))
+        self._processes, self._interval = processes, interval
+        forks.begin(self)
 
-    def _begin(self, book: Book) -> None:
-        self._book = book
+    def _begin(self) -> None:
+        """See forks: what is on lease is the parent's."""
+        self._book = Book(self._processes, self._interval)
         self._lock = threading.Lock()
         self._waking = threading.Condition(self._lock)
         self._worker: threading.Thread | None = None
@@ -265,9 +263,3 @@ class Lease:
             before = self._book.take(following)
         if before is not None:
             self.limiter.server.finish(*self._words.commit(before))
-
-
-def _call(method: "weakref.WeakMethod[Any]", book: Book) -> None:
-    found = method()
-    if found is not None:
-        found(book)

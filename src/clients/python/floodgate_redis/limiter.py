@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from . import words
+from . import arguments, words
 from .decision import Decision, LimitStatus, pairs
 from .denials import Denials
 from .fallback import Fallback
@@ -22,6 +22,7 @@ class Limiter:
     """
 
     def __init__(self, server: Server, fallback: Fallback, *, remember_denials: bool = True):
+        arguments.without_asyncio(server=server)
         self.server = server
         self.fallback = fallback
         self._denials = Denials() if remember_denials else None
@@ -44,6 +45,8 @@ class Limiter:
         that the server has for the key (a policy). With `wait` it stands in line for so many
         seconds; Redis refuses a wait that is longer than its `wait-max` (30 s). A `critical`
         request may use what `keep=` holds back. `track` counts the key for RL.STATS."""
+        if wait:
+            arguments.wait(wait)
         if self._denials and not (critical or wait or track):
             known = self._denials.recall(key, limits, cost)
             if known is not None:

@@ -7,7 +7,8 @@ one URI.
 `floodgate://`, `floodgates://` (TLS), `floodgate+cluster://host:port,host:port`,
 `floodgate+sentinel://host:port,host:port/service` (with TLS `floodgates+`), each with
 `async+` before it for `limits.aio`. Options go to redis-py (`socket_timeout` is 1 s where it is not said),
-`key_prefix` stands before each key (LIMITS:).
+`key_prefix` stands before each key (LIMITS:). One server may come as a `connection_pool` of redis-py
+in place of a host; then its options hold.
 
 Every decision is one atomic command. `moving-window` and `sliding-window-counter`
 are both exact here, `fixed-window` counts as INCR does. The reset of a `moving-window` is when
@@ -17,6 +18,7 @@ blocked (RL.BLOCK) is denied by all. RL.QUOTA, RL.ACQUIRE and RL.HELP are used;
 RL.RESET by `clear`, RL.CLEAR by `reset`.
 """
 
+import sys
 import time
 from typing import Any
 
@@ -24,35 +26,46 @@ import redis
 import redis.asyncio
 import redis.asyncio.cluster
 import redis.asyncio.retry
-import redis.asyncio.sentinel
 import redis.backoff
 import redis.cluster
 import redis.exceptions
 import redis.retry
-import redis.sentinel
 from limits.aio.storage import base as aio_base
 from limits.errors import ConfigurationError
 from limits.storage import base
 
+from . import places
+from .asyncio.cluster import Sentinels as AsyncSentinels
+from .cluster import Sentinels
 from .decision import Decision, LimitStatus, pairs
 from .places import Several, redis_url, several
-from .words import Words
+from .words import Words, literal
 
 # redis-py types few of these.
 _cluster: Any = redis.cluster
-_sentinel: Any = redis.sentinel
 _async_cluster: Any = redis.asyncio.cluster
-_async_sentinel: Any = redis.asyncio.sentinel
 
 MOST = 1_000_000_000_000
 LONGEST_S = 366 * 86_400
-DENIED = MOST + 1
-"""More than any limit: what is counted where an operator closed the key."""
+DENIED = sys.maxsize
+"""More than any limit: what is counted where an operator closed the key, or no more can be."""
 
 PREFIX = "LIMITS"
 
 FAILURES = (redis.exceptions.RedisError, redis.exceptions.RedisClusterException)
 """Of redis-py; the second, that no node of a cluster answers, is none of the first."""
+
+LOST = (redis.exceptions.ConnectionError,)
+"""After these a command is sent again, at once. Not after a timeout, for the limit would count
+both."""
+
+
+class _Cluster(_cluster.RedisCluster):  # type: ignore[misc]
+    ERRORS_ALLOW_RETRY = tuple(set(_cluster.RedisCluster.ERRORS_ALLOW_RETRY) - {redis.exceptions.TimeoutError})
+
+
+class _AsyncCluster(_async_cluster.RedisCluster):  # type: ignore[misc]
+    ERRORS_ALLOW_RETRY = tuple(set(_async_cluster.RedisCluster.ERRORS_ALLOW_RETRY) - {redis.exceptions.TimeoutError})
 
 
 def _moving(limit: int, expiry: int) -> str:
@@ -125,6 +138,9 @@ class _Commands:
             return ("RL.QUOTA", self.key(key), _moving(limit, expiry))
         return ("RL.ACQUIRE", self.key(key), _moving(limit, expiry), "COST", amount)
 
+    def clear_words(self, cursor: Any) -> Words:
+        return ("RL.CLEAR", cursor, "MATCH", literal(self.key("")) + "*", "COUNT", 1000)
+
     @staticmethod
     def count(reply: Any, amount: int) -> int:
         return _Rows(reply).used() if amount < 1 else _counted(reply)
@@ -140,7 +156,7 @@ class FloodgateStorage(_Commands, base.Storage, base.MovingWindowSupport, base.S
     STORAGE_SCHEME = ["floodgate", "floodgates", "floodgate+unix"]
 
     def __init__(
-        self, uri: str, wrap_exceptions: bool = False, key_prefix: str = PREFIX, **options: float | str | bool
+        self, uri: str, wrap_exceptions: bool = False, key_prefix: str = PREFIX, **options: Any
     ) -> None:
         super().__init__(uri, wrap_exceptions=wrap_exceptions, **options)
         self.key_prefix = key_prefix
@@ -148,6 +164,8 @@ class FloodgateStorage(_Commands, base.Storage, base.MovingWindowSupport, base.S
 
     @staticmethod
     def connect(uri: str, **options: Any) -> Any:
+        if (pool := options.pop("connection_pool", None)) is not None:
+            return redis.Redis(connection_pool=pool)
         return redis.Redis.from_url(redis_url(uri), **_resp2(_soon(redis.retry.Retry, options)))
 
     @property
@@ -220,9 +238,9 @@ class FloodgateStorage(_Commands, base.Storage, base.MovingWindowSupport, base.S
     def _clear(self, node: Any) -> int:
         cursor, cleared = "0", 0
         while True:
-            cursor, found = node.execute_command("RL.CLEAR", cursor, "MATCH", f"{self.key_prefix}:*", "COUNT", 1000)
+            cursor, found = node.execute_command(*self.clear_words(cursor))
             cleared += int(found)
-            if str(cursor) == "0":
+            if int(cursor) == 0:
                 return cleared
 
 
@@ -233,9 +251,9 @@ class FloodgateClusterStorage(FloodgateStorage):
 
     @staticmethod
     def connect(uri: str, **options: Any) -> Any:
-        place = _several(uri)
+        place, options = _several(uri, options), _soon(redis.retry.Retry, options)
         nodes = [_cluster.ClusterNode(host, port) for host, port in place.hosts]
-        return _cluster.RedisCluster(startup_nodes=nodes, **_resp2({**options, **place.options}))
+        return _Cluster(startup_nodes=nodes, **_resp2({**options, **place.options}))
 
     def _nodes(self) -> list[Any]:
         return [self.client.get_redis_connection(node) for node in self.client.get_primaries()]
@@ -248,7 +266,7 @@ class FloodgateSentinelStorage(FloodgateStorage):
 
     @staticmethod
     def connect(uri: str, **options: Any) -> Any:
-        return _master(_sentinel, uri, _soon(redis.retry.Retry, options))
+        return _master(Sentinels, uri, _soon(redis.retry.Retry, options))
 
 
 class AsyncFloodgateStorage(
@@ -259,7 +277,7 @@ class AsyncFloodgateStorage(
     STORAGE_SCHEME = ["async+floodgate", "async+floodgates", "async+floodgate+unix"]
 
     def __init__(
-        self, uri: str, wrap_exceptions: bool = False, key_prefix: str = PREFIX, **options: float | str | bool
+        self, uri: str, wrap_exceptions: bool = False, key_prefix: str = PREFIX, **options: Any
     ) -> None:
         super().__init__(uri, wrap_exceptions=wrap_exceptions, **options)
         self.key_prefix = key_prefix
@@ -267,6 +285,8 @@ class AsyncFloodgateStorage(
 
     @staticmethod
     def connect(uri: str, **options: Any) -> Any:
+        if (pool := options.pop("connection_pool", None)) is not None:
+            return redis.asyncio.Redis(connection_pool=pool)
         return redis.asyncio.Redis.from_url(redis_url(uri), **_resp2(_soon(redis.asyncio.retry.Retry, options)))
 
     @property
@@ -339,11 +359,9 @@ class AsyncFloodgateStorage(
     async def _clear(self, node: Any) -> int:
         cursor, cleared = "0", 0
         while True:
-            cursor, found = await node.execute_command(
-                "RL.CLEAR", cursor, "MATCH", f"{self.key_prefix}:*", "COUNT", 1000
-            )
+            cursor, found = await node.execute_command(*self.clear_words(cursor))
             cleared += int(found)
-            if str(cursor) == "0":
+            if int(cursor) == 0:
                 return cleared
 
 
@@ -354,9 +372,10 @@ class AsyncFloodgateClusterStorage(AsyncFloodgateStorage):
 
     @staticmethod
     def connect(uri: str, **options: Any) -> Any:
-        place = _several(uri)
+        place, options = _several(uri, options), _soon(redis.asyncio.retry.Retry, options)
+        options = {"retry_on_error": list(LOST), **options}  # redis-py 5 adds timeouts where nothing is said
         nodes = [_async_cluster.ClusterNode(host, port) for host, port in place.hosts]
-        return _async_cluster.RedisCluster(startup_nodes=nodes, **_resp2({**options, **place.options}))
+        return _AsyncCluster(startup_nodes=nodes, **_resp2({**options, **place.options}))
 
     async def _nodes(self) -> list[Any]:
         await self.client.initialize()
@@ -370,32 +389,35 @@ class AsyncFloodgateSentinelStorage(AsyncFloodgateStorage):
 
     @staticmethod
     def connect(uri: str, **options: Any) -> Any:
-        return _master(_async_sentinel, uri, _soon(redis.asyncio.retry.Retry, options))
+        return _master(AsyncSentinels, uri, _soon(redis.asyncio.retry.Retry, options))
 
 
 def _soon(retry: Any, options: dict[str, Any]) -> dict[str, Any]:
-    """A limiter must not be what is slow: an answer has a second. Again where a
-    connection was lost, at once; not after a timeout, for the limit would count both."""
-    once = retry(redis.backoff.NoBackoff(), 1, (redis.exceptions.ConnectionError,))
+    """A limiter must not be what is slow: an answer has a second."""
+    once = retry(redis.backoff.NoBackoff(), 1, LOST)
     return {"retry": once, "socket_timeout": 1.0, "socket_connect_timeout": 1.0, **options}
 
 
-def _master(module: Any, uri: str, options: dict[str, Any]) -> Any:
+def _master(sentinels: Any, uri: str, options: dict[str, Any]) -> Any:
     """The master of a service, wherever it is."""
-    place = _several(uri)
+    place = _several(uri, options)
     service = options.pop("service_name", None) or place.path
     if not service:
         raise ConfigurationError("the URI names no service: write floodgate+sentinel://host:port/service")
-    sentinel_options = {**place.sentinel, **options.pop("sentinel_kwargs", {})}
-    sentinels = module.Sentinel(place.hosts, sentinel_kwargs=sentinel_options, **_resp2({**options, **place.options}))
-    return sentinels.master_for(service)
+    of_sentinels = options.pop("sentinel_kwargs", None) or {}
+    options = {**options, **place.options}
+    soon = places.soon(options["socket_timeout"], place)
+    of_sentinels = {"retry": options["retry"], **soon, **place.sentinel, **of_sentinels}
+    return sentinels(place.hosts, sentinel_kwargs=of_sentinels, **_resp2(options)).master_for(service)
 
 
 def _resp2(options: dict[str, Any]) -> dict[str, Any]:
     return {"decode_responses": True, **options, "protocol": 2}
 
 
-def _several(uri: str) -> Several:
+def _several(uri: str, options: dict[str, Any]) -> Several:
+    if options.pop("connection_pool", None) is not None:
+        raise ConfigurationError("connection_pool is of one server: give it with floodgate://, or leave it out")
     try:
         return several(uri)
     except ValueError as error:

@@ -37,7 +37,7 @@ from typing import Any
 from litellm.exceptions import RateLimitError  # type: ignore[import-not-found]
 from litellm.integrations.custom_logger import CustomLogger  # type: ignore[import-not-found]
 
-from . import words
+from . import arguments, words
 from .asyncio.limiter import Limiter
 from .decision import Decision, longest
 from .errors import Denied
@@ -63,7 +63,7 @@ class TokensDenied(Denied):
     status_code = 400
     """For the Router: no deployment is to blame, so that none rests or is tried instead."""
 
-    def __init__(self, decision: Decision, scope: str | None):
+    def __init__(self, decision: Decision | str, scope: str | None = None):
         super().__init__(decision)
         self.scope = scope
 
@@ -93,6 +93,7 @@ class TokenLimits(CustomLogger):  # type: ignore[misc]
         ttl: float = 600.0,
         prefix: str = "llm",
     ):
+        arguments.with_asyncio(limiter=limiter)
         super().__init__()
         unknown = [scope for scope in limits if scope not in SCOPES]
         if unknown:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Final
 
+from . import forks
+
 
 class Missing(Enum):
     """There is no value; not the same as the value None."""
@@ -26,6 +28,10 @@ class Memory:
         self.most = most
         self._clock = clock
         self._kept: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        forks.begin(self)
+
+    def _begin(self) -> None:
+        """See forks."""
         self._lock = threading.Lock()
 
     def get(self, key: str) -> str | None:

@@ -1,6 +1,5 @@
 """One Redis server, asked with little patience."""
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 from redis import exceptions
 
+from . import forks
 from .outage import OUTAGE, Away, Health
 from .places import Address
 from .words import Words
@@ -25,14 +25,15 @@ class Lanes:
 
     def __init__(self, most: int):
         self._most = most
-        self._free = threading.Semaphore(most)
-        self._process = os.getpid()
+        forks.begin(self)
+
+    def _begin(self) -> None:
+        """See forks."""
+        self._free = threading.Semaphore(self._most)
 
     @contextmanager
     def one(self) -> Iterator[None]:
         """One of them; for nobody else meanwhile."""
-        if self._process != os.getpid():  # what the parent's threads hold is not held here
-            self._process, self._free = os.getpid(), threading.Semaphore(self._most)
         with self._free:
             yield
 

@@ -7,8 +7,11 @@ import random
 import re
 import threading
 import time
+from collections.abc import Sequence
 
 from redis import exceptions
+
+from . import forks
 
 log = logging.getLogger("floodgate_redis")
 
@@ -18,8 +21,13 @@ class Away(Exception):
 
 
 class Misconfigured(Exception):
-    """Redis refuses the credentials, or has no Floodgate. Raised until it has
-    answered for the first time; afterwards that is an outage like others."""
+    """Redis or a Sentinel refuses the credentials, Sentinels do not know the service, or Redis
+    has no Floodgate. Raised until it has answered for the first time; afterwards that is an
+    outage like others."""
+
+
+class UnknownService(exceptions.ConnectionError):
+    """No Sentinel that answers knows the service."""
 
 
 OUTAGE = (
@@ -43,9 +51,29 @@ def misconfiguration(error: Exception) -> str | None:
     """What a person has to put right before anything can be decided."""
     if isinstance(error, (exceptions.AuthenticationError, exceptions.AuthorizationError)):
         return f"Redis refuses the credentials: {error}"
+    if isinstance(error, UnknownService):
+        return str(error)
     if isinstance(error, exceptions.ResponseError) and NO_MODULE.search(str(error)):
         return "Redis has no Floodgate: load the module (loadmodule libfloodgate.so)"
     return None
+
+
+REFUSED = (exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.NoPermissionError)
+
+
+def no_master(service: str, answers: Sequence[object]) -> Exception:
+    """What to raise where no Sentinel names a master. Of each the answer is an error, or what
+    it knows of the service."""
+    errors = [answer for answer in answers if isinstance(answer, Exception)]
+    for error in errors:
+        if isinstance(error, REFUSED):
+            return exceptions.AuthenticationError(f"{error} (a Sentinel says so: its own are sentinel_password)")
+    if len(errors) < len(answers) and not any(answer for answer in answers if answer not in errors):
+        return UnknownService(f"no Sentinel knows the service {service!r}")
+    # After a timeout they are not asked again.
+    was_late = any(isinstance(error, exceptions.TimeoutError) for error in errors)
+    kind = exceptions.TimeoutError if was_late else exceptions.ConnectionError
+    return kind("; ".join([f"no Sentinel names a master of {service!r}", *map(str, errors)]))
 
 
 def is_outage(error: Exception) -> bool:
@@ -69,23 +97,32 @@ def _said(error: Exception) -> str:
     return str(error).rpartition("caused error: ")[2].lstrip("('\"")
 
 
+class Worked:
+    """Whether Redis has answered once."""
+
+    once = False
+
+
 class Health:
     """After a failure Redis is not asked for `rest` seconds, and then by one
     request for all: an outage costs one request its timeout, not each of them.
     That it is lost, and that it is found again, is logged once each.
 
     An answer that is late, while others came meanwhile, is no outage: only its own
-    request falls back. The nodes of a cluster share `worked`, which says that Redis
-    has answered once."""
+    request falls back. The nodes of a cluster share `worked`."""
 
-    def __init__(self, rest: float, name: str = "Redis", worked: threading.Event | None = None):
+    def __init__(self, rest: float, name: str = "Redis", worked: Worked | None = None):
         self.rest = rest
         self.name = name
-        self._lock = threading.Lock()
+        forks.begin(self)
         self._asleep_until: float | None = None
-        self._worked = worked or threading.Event()
+        self._worked = worked or Worked()
         self._answered_at = -math.inf
         self._lost = False
+
+    def _begin(self) -> None:
+        """See forks."""
+        self._lock = threading.Lock()
 
     def look(self) -> None:
         """Raises Away while it rests."""
@@ -108,7 +145,7 @@ class Health:
             self._asleep_until = None
             self._answered_at = time.monotonic()
             found, self._lost = self._lost, False
-        self._worked.set()
+        self._worked.once = True
         if found:
             log.warning("%s is back", self.name)
 
@@ -116,7 +153,7 @@ class Health:
         """What to raise for an error of a request that was made at that time: the error
         itself where it is the caller's."""
         wrong = misconfiguration(error)
-        if wrong and not self._worked.is_set():
+        if wrong and not self._worked.once:
             return Misconfigured(wrong)
         if not wrong and not is_outage(error):
             if isinstance(error, exceptions.ResponseError):

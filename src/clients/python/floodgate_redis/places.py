@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from redis import connection
 
@@ -27,11 +27,21 @@ class Several:
     options: dict[str, Any]
     sentinel: dict[str, Any]
 
+    def most(self) -> dict[str, Any]:
+        """The connections that the URL allows, where it says so."""
+        return {name: value for name, value in self.options.items() if name == "max_connections"}
+
     def service(self) -> str:
         """What Sentinels are asked for."""
         if not self.path:
             raise ValueError("the URL names no service: write floodgate+sentinel://host:port/service")
         return self.path
+
+
+def soon(timeout: float | None, place: Several) -> dict[str, float | None]:
+    """For Sentinels: so that all of them and the master are asked within this time."""
+    part = timeout and timeout / (len(place.hosts) + 1)
+    return {"socket_timeout": part, "socket_connect_timeout": part}
 
 
 def kind(url: str) -> str:
@@ -42,8 +52,8 @@ def kind(url: str) -> str:
 
 def redis_url(url: str) -> str:
     """Of one server, as redis-py writes it."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(scheme=SINGLE.get(parts.scheme, parts.scheme)))
+    scheme, slashes, rest = url.partition("://")
+    return SINGLE.get(scheme.lower(), scheme) + slashes + rest
 
 
 def several(url: str) -> Several:
@@ -61,6 +71,8 @@ def several(url: str) -> Several:
     options: dict[str, Any] = {name: unquote(value) for name, value in auth.items() if value}
     options |= _connection.parse_url(f"redis://?{query}")
     options |= {"ssl": True} if parts.scheme.startswith("floodgates+") else {}
-    shared = {name: value for name, value in options.items() if name in auth or name.startswith("ssl")}
     own = {name.removeprefix(SENTINEL): value or None for name, value in said if name.startswith(SENTINEL)}
+    # A password of their own is not that of the user of the servers.
+    both = ("ssl",) if "password" in own else ("ssl", *auth)
+    shared = {name: value for name, value in options.items() if name.startswith(both)}
     return Several(hosts, parts.path.strip("/"), options, shared | own)

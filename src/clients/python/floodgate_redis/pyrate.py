@@ -28,6 +28,7 @@ from pyrate_limiter import (
 )
 from pyrate_limiter import Decision as Verdict
 
+from . import arguments
 from .asyncio.limiter import Limiter as AsyncLimiter
 from .decision import Decision, LimitStatus
 from .limiter import Limiter
@@ -82,6 +83,7 @@ class FloodgateBucket(_Bucket):
     is_async = False
 
     def __init__(self, rates: Sequence[Rate], limiter: Limiter, name: str, algorithm: Algorithm | None = None):
+        arguments.without_asyncio(limiter=limiter)
         super().__init__(rates, name, algorithm)
         self.limiter = limiter.without_memory()
 
@@ -108,6 +110,7 @@ class AsyncFloodgateBucket(_Bucket):
     is_async = True
 
     def __init__(self, rates: Sequence[Rate], limiter: AsyncLimiter, name: str, algorithm: Algorithm | None = None):
+        arguments.with_asyncio(limiter=limiter)
         super().__init__(rates, name, algorithm)
         self.limiter = limiter.without_memory()
 

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from . import words
+from . import arguments, words
 from .decision import Decision, longest
 from .errors import Denied, Spending
 from .limiter import Limiter
@@ -22,6 +22,8 @@ def reserve(
     server refuses. When a process dies, its places are free after `ttl` seconds. With
     `wait`, and one key, it stands in line for so many seconds; Redis refuses a wait that is
     longer than its `wait-max` (30 s)."""
+    arguments.without_asyncio(limiter=limiter)
+    arguments.wait(wait)
     server, keys = limiter.server, list(limits)
     spending = Spending()
     id = uuid.uuid4().hex  # chosen here, so that asking twice reserves once

@@ -8,6 +8,7 @@ from typing import Any
 
 from redis import exceptions
 
+from . import arguments, forks
 from .cluster import nodes
 from .node import Node
 from .outage import Away, Misconfigured, log, redirection
@@ -31,8 +32,16 @@ class Server:
     """How often a command goes to another node of a cluster."""
 
     def __init__(self, url: str, *, patience: float = 0.25, rest: float = 1.0, waiters: int = 64):
+        arguments.number("patience", patience, 0, "s", above=True)
+        arguments.number("rest", rest, 0, "s")
+        arguments.number("waiters", waiters, 0, "requests")
         self._nodes = nodes(url, patience, rest)
-        self._waiters = threading.BoundedSemaphore(waiters)
+        self._waiters = waiters
+        forks.begin(self)
+
+    def _begin(self) -> None:
+        """See forks."""
+        self._free_waiters = threading.Semaphore(self._waiters)
 
     def check(self) -> None:
         """For the start of a program: raises Misconfigured where Redis refuses the
@@ -64,7 +73,7 @@ class Server:
     def wait(self, seconds: float, *command: str | int) -> Any:
         """The answer of a command that waits. Past `waiters` at a time it does not
         wait."""
-        if not self._waiters.acquire(blocking=False):
+        if not self._free_waiters.acquire(blocking=False):
             return self.ask(*command)
         return self._in_line(seconds, command, None)
 
@@ -72,7 +81,7 @@ class Server:
         """The same for a command that takes what has to be given back. Where its answer
         is lost, `undo` gives back what it took; the reply to `undo` is 0 where it took
         nothing."""
-        if not self._waiters.acquire(blocking=False):
+        if not self._free_waiters.acquire(blocking=False):
             return self.take(command, lambda answer: [undo] if answer[0] else [])
         try:
             return self._in_line(seconds, command, undo)
@@ -124,7 +133,7 @@ class Server:
         try:
             return self._at(command, lambda node, asking: node.wait(seconds, command, undo, asking))
         finally:
-            self._waiters.release()
+            self._free_waiters.release()
 
     def _at(self, command: Words, does: Callable[[Node, bool], Any]) -> Any:
         """Does it at the node that has the command's key, wherever that has gone."""

@@ -103,11 +103,14 @@ def keep(name: str, text: str, ttl: float | None) -> Words:
     return ("SET", name, text) if ttl is None else ("SET", name, text, "PX", max(1, round(ttl * 1000)))
 
 
+def literal(text: str) -> str:
+    """The pattern that only this text matches."""
+    return re.sub(r"([\\*?\[\]^])", r"\\\1", text)
+
+
 def walk(cursor: int, namespace: str, pattern: str) -> Words:
-    """A step over the values of a namespace, whose name is no pattern. Places are of
-    another type."""
-    literal = re.sub(r"([\\*?\[\]^])", r"\\\1", namespace)
-    return ("SCAN", cursor, "MATCH", f"{literal}:{pattern}", "COUNT", 1000, "TYPE", "string")
+    """A step over the values of a namespace. Places are of another type."""
+    return ("SCAN", cursor, "MATCH", f"{literal(namespace)}:{pattern}", "COUNT", 1000, "TYPE", "string")
 
 
 def place(namespace: str, key: str) -> str:

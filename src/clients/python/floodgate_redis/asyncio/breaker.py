@@ -3,11 +3,11 @@
 import asyncio
 import functools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, ParamSpec, TypeVar
 
-from .. import words
+from .. import arguments, decorated, words
 from ..errors import CircuitOpen
 from ..outage import Away
 from ..telemetry import calls
@@ -25,6 +25,7 @@ class Breaker:
     """
 
     def __init__(self, server: Server, key: str, rule: str):
+        arguments.with_asyncio(server=server)
         self.server = server
         self.key = key
         self.rule = rule
@@ -49,13 +50,14 @@ class Breaker:
                 report = words.report(self.key, outcome, token, time.monotonic() - start)
                 await self.server.finish(*report)
 
-    def __call__(self, function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
-        """Guards each call of a function: `@breaker`."""
+    def __call__(self, function: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]]:
+        """Guards each call of an asynchronous function: `@breaker`."""
+        decorated.asynchronous(function)
 
         @functools.wraps(function)
         async def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
             async with self.guard():
-                return await function(*args, **kwargs)
+                return await decorated.awaitable(function, function(*args, **kwargs))
 
         return guarded
 

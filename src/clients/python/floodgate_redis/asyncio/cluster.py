@@ -1,7 +1,6 @@
 """The servers behind a URL: one, or the nodes of a cluster."""
 
 import asyncio
-import threading
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, NoReturn, Protocol
@@ -12,8 +11,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from .. import places, slots
-from ..outage import Away, Health, Misconfigured
+from ..outage import Away, Health, Misconfigured, Worked, no_master
 from ..places import Address
+from .loops import OfLoop
 from .node import Node
 from .patience import connected
 
@@ -40,12 +40,31 @@ class Nodes(Protocol):
         """Ends the connections."""
 
 
+class Sentinels(Sentinel):
+    """Those of redis-py. They say why there is no master."""
+
+    async def discover_master(self, service_name: str) -> Any:
+        answers: list[Any] = []
+        sentinel: Any
+        for sentinel in self.sentinels:
+            try:
+                answers.append((await sentinel.sentinel_masters()).get(service_name))
+            except (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.NoPermissionError) as error:
+                answers.append(error)
+                continue
+            if answers[-1] and self.check_master_state(answers[-1], service_name):
+                # It is asked first from now on.
+                self.sentinels = [sentinel, *(other for other in self.sentinels if other is not sentinel)]
+                return answers[-1]["ip"], answers[-1]["port"]
+        raise no_master(service_name, answers)
+
+
 class Single:
     """One server, and the Sentinels that name it."""
 
-    def __init__(self, node: Node, sentinels: Sequence[Any] = ()):
+    def __init__(self, node: Node, of: Callable[[], Sentinels] | None = None):
         self._node = node
-        self._sentinels = sentinels
+        self._of = of
 
     async def of(self, key: object) -> Node:
         return self._node
@@ -64,7 +83,7 @@ class Single:
 
     async def close(self) -> None:
         await self._node.close()
-        for sentinel in self._sentinels:
+        for sentinel in self._of().sentinels if self._of else ():
             await sentinel.aclose()
 
 
@@ -76,7 +95,7 @@ class Cluster:
         self._made = made
         self._slots = slots.Slots(hosts)
         self._nodes: dict[Address, Node] = {}
-        self._looking = asyncio.Lock()
+        self._looking = OfLoop(asyncio.Lock)
 
     async def of(self, key: object) -> Node:
         await self._look()
@@ -96,18 +115,16 @@ class Cluster:
         self._slots.lost(node.address)
 
     async def close(self) -> None:
-        for node in self._nodes.values():
+        for node in list(self._nodes.values()):
             await node.close()
 
     def _node(self, address: Address) -> Node:
-        if address not in self._nodes:
-            self._nodes[address] = self._made(address)
-        return self._nodes[address]
+        return self._nodes.get(address) or self._nodes.setdefault(address, self._made(address))
 
     async def _look(self) -> None:
         if not self._slots.are_stale:
             return
-        async with self._looking:
+        async with self._looking():
             for address in self._slots.known() if self._slots.are_stale else ():
                 try:
                     self._slots.learn(await self._node(address).slots(), address)
@@ -136,20 +153,25 @@ def nodes(url: str, patience: float, rest: float, keep: Callable[[Coroutine[Any,
     kind = places.kind(url)
     if not kind:
         connect: Any = partial(Redis.from_url, places.redis_url(url), **options)
+        connect()  # what is wrong with the URL is said now
         return Single(Node(connect, patience, Health(rest), keep))
     place = places.several(url)
     options |= place.options
     if kind == "sentinel":
-        # So that all are asked within the patience.
-        soon = patience / (len(place.hosts) + 1)
-        of_sentinel = {"retry": retry, "socket_timeout": soon, "socket_connect_timeout": soon, **place.sentinel}
-        sentinel: Any = Sentinel(place.hosts, sentinel_kwargs=of_sentinel)  # type: ignore[no-untyped-call]
-        connect = partial(sentinel.master_for, place.service(), **options)
-        return Single(Node(connect, patience, Health(rest), keep), sentinel.sentinels)
-    worked = threading.Event()
+        of_sentinel = {"retry": retry, **places.soon(patience, place), **place.sentinel}
+        own: Any = partial(Sentinels, place.hosts, sentinel_kwargs=of_sentinel)
+        sentinels, service = OfLoop[Sentinels](own), place.service()
+
+        def connect(**more: Any) -> Any:
+            return sentinels().master_for(service, **{**options, **more, **place.most()})
+
+        return Single(Node(connect, patience, Health(rest), keep), sentinels)
+    worked = Worked()
 
     def made(address: Address) -> Node:
-        connect: Any = partial(Redis, host=address[0], port=address[1], **options)
+        def connect(**more: Any) -> Any:
+            return Redis(host=address[0], port=address[1], **{**options, **more, **place.most()})
+
         return Node(connect, patience, Health(rest, f"Redis at {address[0]}:{address[1]}", worked), keep, address)
 
     return Cluster(place.hosts, made)

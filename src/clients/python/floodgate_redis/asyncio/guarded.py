@@ -3,11 +3,11 @@
 import asyncio
 import functools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, ParamSpec, Protocol, TypeVar
 
-from .. import words
+from .. import arguments, decorated, words
 from ..decision import Decision
 from ..errors import CircuitOpen, Denied
 from ..memory import MISSING
@@ -24,7 +24,7 @@ R = TypeVar("R")
 class Guard(Protocol):
     """Guards a function."""
 
-    def __call__(self, function: Callable[P, Awaitable[R]], /) -> Callable[P, Awaitable[R]]: ...
+    def __call__(self, function: Callable[P, Awaitable[R]], /) -> Callable[P, Coroutine[Any, Any, R]]: ...
 
 
 def guarded(
@@ -56,7 +56,11 @@ def guarded(
     decides, and each process caches by itself.
     """
 
-    def decorated(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
+    arguments.with_asyncio(limiter=limiter, breaker=breaker, cache=cache)
+
+    def guards(function: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]]:
+        decorated.asynchronous(function)
+
         @functools.wraps(function)
         async def call(*args: P.args, **kwargs: P.kwargs) -> R:
             name = key if isinstance(key, str) else key(*args, **kwargs)
@@ -64,7 +68,7 @@ def guarded(
 
             async def paid() -> R:
                 async with _paid(limiter, breaker, name, limits, units) as outcome:
-                    value = await function(*args, **kwargs)
+                    value = await decorated.awaitable(function, function(*args, **kwargs))
                     outcome.spend = None if spend is None else spend(value)
                     return value
 
@@ -85,7 +89,7 @@ def guarded(
 
         return call
 
-    return decorated
+    return guards
 
 
 class _Outcome:

@@ -6,6 +6,7 @@ import uuid
 
 from redis.exceptions import RedisError
 
+from .. import arguments
 from ..decision import Decision
 from ..lease import Asked, Book, Held
 from ..outage import Away, Misconfigured
@@ -26,6 +27,7 @@ class Lease:
     def __init__(
         self, limiter: Limiter, key: str, limits: str | None = None, *, processes: int, interval: float = 0.1
     ):
+        arguments.with_asyncio(limiter=limiter)
         self.limiter = limiter
         self._words = Asked(key, limits)
         self._book = Book(processes, interval)

@@ -12,6 +12,7 @@ from ..node import UNLIMITED
 from ..outage import OUTAGE, Away, Health
 from ..places import Address
 from ..words import Words
+from .loops import OfLoop
 from .patience import Patience
 
 
@@ -37,12 +38,8 @@ class Node:
         self.address = address
         self._patience = patience
         self._keep = keep
-        self._redis = connect(max_connections=self.MOST)
-        pool = self._redis.connection_pool
-        # The others wait for one of these. That is no sign that Redis is away: each of those
-        # that ask has its answer soon, or finds out.
-        self._lanes = asyncio.Semaphore(pool.max_connections)
-        pool.max_connections = UNLIMITED  # for those in line, and those whose answer is late
+        self._connect = connect
+        self._own = OfLoop(self._connected)
 
     async def ask(self, command: Words, asking: bool = False) -> Any:
         """The answer. Raises Away, Misconfigured, or the server's own error. With `asking` the
@@ -57,7 +54,8 @@ class Node:
         """The answers of several, in one round trip."""
 
         async def together() -> Any:
-            async with self._redis.pipeline(transaction=transaction) as pipe:
+            client, _ = self._own()
+            async with client.pipeline(transaction=transaction) as pipe:
                 for command in commands:
                     pipe.execute_command(*command)
                 return await pipe.execute()
@@ -108,13 +106,23 @@ class Node:
             raise
 
     async def close(self) -> None:
-        """Ends the connections."""
-        await self._redis.aclose()
+        """Ends the connections of this event loop."""
+        client, _ = self._own()
+        await client.aclose()
+
+    def _connected(self) -> tuple[Any, asyncio.Semaphore]:
+        """A client, and its lanes. Who has none waits for one. That is no sign that Redis is
+        away: each of those that ask has its answer soon, or finds out."""
+        client = self._connect(max_connections=self.MOST)
+        lanes = asyncio.Semaphore(client.connection_pool.max_connections)
+        client.connection_pool.max_connections = UNLIMITED  # for those in line, and those whose answer is late
+        return client, lanes
 
     async def _told(self, command: Words, asking: bool) -> Any:
+        client, _ = self._own()
         if not asking:
-            return await self._redis.execute_command(*command)
-        async with self._redis.pipeline(transaction=False) as pipe:
+            return await client.execute_command(*command)
+        async with client.pipeline(transaction=False) as pipe:
             pipe.execute_command("ASKING")
             pipe.execute_command(*command)
             return (await pipe.execute())[1]
@@ -139,7 +147,8 @@ class Node:
         decides: bool = True,
     ) -> Any:
         self.health.look()
-        async with self._lanes if lane is None else lane:
+        _, lanes = self._own()
+        async with lanes if lane is None else lane:
             since = self.health.turn() if decides else time.monotonic()
             try:
                 answer = await Patience(self._patience if seconds is None else seconds).wait(question)

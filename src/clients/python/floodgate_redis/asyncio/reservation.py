@@ -5,7 +5,7 @@ import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from .. import words
+from .. import arguments, words
 from ..decision import Decision, longest
 from ..errors import Denied, Spending
 from ..outage import Away
@@ -23,6 +23,8 @@ async def reserve(
     server refuses. When a process dies, its places are free after `ttl` seconds. With
     `wait`, and one key, it stands in line for so many seconds; Redis refuses a wait that is
     longer than its `wait-max` (30 s)."""
+    arguments.with_asyncio(limiter=limiter)
+    arguments.wait(wait)
     server, keys = limiter.server, list(limits)
     spending = Spending()
     id = uuid.uuid4().hex  # chosen here, so that asking twice reserves once

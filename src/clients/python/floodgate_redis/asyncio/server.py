@@ -1,6 +1,7 @@
 """Redis, asked with little patience: a limiter must not be what is slow."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
@@ -8,6 +9,7 @@ from typing import Any, TypeVar
 
 from redis import exceptions
 
+from .. import arguments, forks
 from ..outage import Away, Misconfigured, log, redirection
 from ..words import Words, key_of
 from .cluster import nodes
@@ -27,16 +29,27 @@ class Server:
     for `rest` seconds, and then by one request for all. At most `waiters` commands wait in
     line at a time, each on a connection of its own: those of limits, of reservations and of
     caches together.
+
+    Each event loop has connections of its own, as with `asyncio.run` twice, or Django's views
+    under WSGI. What is known of an outage is known to all. `close` ends those of its own loop.
     """
 
     REDIRECTIONS = 5
     """How often a command goes to another node of a cluster."""
 
     def __init__(self, url: str, *, patience: float = 0.25, rest: float = 1.0, waiters: int = 64):
+        arguments.number("patience", patience, 0, "s", above=True)
+        arguments.number("rest", rest, 0, "s")
+        arguments.number("waiters", waiters, 0, "requests")
         self._nodes = nodes(url, patience, rest, self._keep)
-        self._free_waiters = waiters
+        self._waiters = waiters
         self._patience = patience
         self._finishing: set[asyncio.Task[Any]] = set()
+        forks.begin(self)
+
+    def _begin(self) -> None:
+        """See forks."""
+        self._free_waiters = threading.Semaphore(self._waiters)
 
     async def check(self) -> None:
         """For the start of a program: raises Misconfigured where Redis refuses the
@@ -68,7 +81,7 @@ class Server:
     async def wait(self, seconds: float, *command: str | int) -> Any:
         """The answer of a command that waits. Who stops waiting for it (cancels)
         leaves the line. Past `waiters` at a time it does not wait."""
-        if self._free_waiters == 0:
+        if not self._free_waiters.acquire(blocking=False):
             return await self.ask(*command)
         return await self._in_line(seconds, command, None)
 
@@ -76,7 +89,7 @@ class Server:
         """The same for a command that takes what has to be given back. Where its answer
         is lost, `undo` gives back what it took; the reply to `undo` is 0 where it took
         nothing."""
-        if self._free_waiters == 0:
+        if not self._free_waiters.acquire(blocking=False):
             return await self.take(command, lambda answer: [undo] if answer[0] else [])
         return await self._in_line(seconds, command, undo)
 
@@ -99,10 +112,12 @@ class Server:
         return [lambda *command, node=node: node.ask(command) for node in await self._nodes.all()]
 
     async def close(self) -> None:
-        """Ends the connections, once what is under way is told."""
-        if self._finishing:
-            await asyncio.wait(self._finishing, timeout=2 * self._patience)
-        for task in self._finishing:
+        """Ends the connections of this event loop, once what is under way is told."""
+        loop = asyncio.get_running_loop()
+        finishing = [task for task in list(self._finishing) if task.get_loop() is loop]
+        if finishing:
+            await asyncio.wait(finishing, timeout=2 * self._patience)
+        for task in finishing:
             task.cancel()
         await self._nodes.close()
 
@@ -114,11 +129,10 @@ class Server:
         await self.close()
 
     async def _in_line(self, seconds: float, command: Words, undo: Words | None) -> Any:
-        self._free_waiters -= 1
         try:
             return await self._at(command, lambda node, asking: node.wait(seconds, command, undo, asking))
         finally:
-            self._free_waiters += 1
+            self._free_waiters.release()
 
     async def _at(self, command: Words, does: Callable[[Node, bool], Awaitable[Any]]) -> Any:
         """Does it at the node that has the command's key, wherever that has gone."""

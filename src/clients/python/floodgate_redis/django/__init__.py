@@ -17,6 +17,7 @@ from django.conf import settings  # type: ignore[import-untyped]
 from django.core.exceptions import ImproperlyConfigured  # type: ignore[import-untyped]
 from django.utils.module_loading import import_string  # type: ignore[import-untyped]
 
+from .. import arguments
 from ..decision import Decision
 from ..limiter import Limiter
 
@@ -59,7 +60,9 @@ class Throttle:
     def _allows(self, key: str | None) -> bool:
         if key is None or self.num_requests is None:
             return True
-        decision = (self.limiter or project_limiter()).acquire(key, f"{self.num_requests}/{self.duration}s")
+        limiter = self.limiter or project_limiter()
+        arguments.without_asyncio(limiter=limiter)
+        decision = limiter.acquire(key, f"{self.num_requests}/{self.duration}s")
         if decision.granted:
             self._denials().pop(self, None)
             return self.throttle_success()
