@@ -115,12 +115,13 @@ async function paidCall<A extends unknown[], T>(
 
 /** The token to report with; none while Redis is away. */
 async function admitted(
-  { server, fallback }: Limiter,
+  limiter: Limiter,
   { key, rule }: Breaker,
   name: string,
   limits: Limits,
   units: number,
 ): Promise<string | undefined> {
+  const { server } = limiter
   const command: Command = [
     'CB.ACQUIRE',
     key,
@@ -142,8 +143,7 @@ async function admitted(
     answer = admissionOf(await server.ask(command, { key, late }))
   } catch (error) {
     if (!(error instanceof Away)) throw error
-    decisions('fallback')
-    const alone = fallback.acquire(name, units)
+    const alone = limiter.decideAlone(name, { cost: units })
     if (!alone.granted) throw new Denied(alone)
     return undefined
   }

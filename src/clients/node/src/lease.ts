@@ -259,5 +259,6 @@ export class Lease {
   async #settle({ id, used }: Block): Promise<void> {
     this.counters.settled += 1
     await this.limiter.server.finish(['RL.COMMIT', id, 1, this.key, 'COST', used], this.key)
+    this.limiter.forget(this.key)
   }
 }

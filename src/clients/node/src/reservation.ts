@@ -72,8 +72,11 @@ export async function reserve<T>(
   const id = randomUUID() // chosen here, so that asking twice reserves once, and a late reservation can be released
   const spending = new Spending()
   const ttl = `${Math.ceil(ttlMs)}ms`
-  const settle = (command: string, ...words: (string | number)[]) =>
-    server.finish([command, id, keys.length, ...keys, ...words], keys[0]!)
+  const settle = async (command: string, ...words: (string | number)[]) => {
+    const isRefused = await server.finish([command, id, keys.length, ...keys, ...words], keys[0]!)
+    for (const key of keys) limiter.forget(key)
+    return isRefused
+  }
 
   if (!(await isReserved(limiter, limits, { ...options, estimate }, id, ttl))) return work(spending)
   const renewing = setInterval(
@@ -104,12 +107,13 @@ function checkLimits(limits: Record<string, Limits>): void {
 
 /** Whether the server holds the reservation. It does not where Redis is away and the fallback grants it. */
 async function isReserved(
-  { server, fallback }: Limiter,
+  limiter: Limiter,
   limits: Record<string, Limits>,
   { waitMs, critical, signal, estimate }: ReserveOptions & { estimate: number },
   id: string,
   ttl: string,
 ): Promise<boolean> {
+  const { server } = limiter
   const keys = Object.keys(limits)
   const command: Command = [
     'RL.RESERVE',
@@ -126,7 +130,7 @@ async function isReserved(
     reply = waitMs ? await server.wait(command, waitMs, question) : await server.ask(command, question)
   } catch (error) {
     if (!(error instanceof Away)) throw error
-    const alone = fallback.acquire(keys[keys.length - 1]!, estimate)
+    const alone = limiter.decideAlone(keys[keys.length - 1]!, { cost: estimate })
     if (!alone.granted) throw new Denied(alone)
     return false
   }
