@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { checkMs, checkText, checkUnits, checkWhole } from './checks.js'
+import { checkAsker, checkMs, checkText, checkUnits, checkWhole } from './checks.js'
 import type { Command } from './client.js'
 import { decisionOf, type Decision } from './decision.js'
 import type { AcquireOptions, Limiter, Limits } from './limiter.js'
@@ -94,6 +94,7 @@ export class Lease {
     { processes = 1, intervalMs = 100 }: LeaseOptions = {},
     now: () => number = () => performance.now(),
   ) {
+    checkAsker('limiter', limiter, 'a Limiter')
     checkText('key', key)
     checkText('limits', limits)
     checkWhole('processes', processes, 1, Infinity)

@@ -1,4 +1,4 @@
-import { checkText, checkUnits, checkWait } from './checks.js'
+import { checkList, checkObject, checkText, checkUnits, checkWait } from './checks.js'
 import type { Command, RedisClient } from './client.js'
 import { decisionOf, longestDenial, retryAfterSeconds, type Decision } from './decision.js'
 import { DenialMemory } from './denials.js'
@@ -158,7 +158,12 @@ export class Limiter {
 
   /** Many requests in one atomic step: each on its own, or all or nothing. */
   async batch(how: 'ALL' | 'EACH', items: BatchItem[], { critical = false } = {}): Promise<Decision[]> {
-    items.forEach(({ key, limits, cost }, i) => check(key, limits, cost, `items[${i}].`))
+    if (how !== 'ALL' && how !== 'EACH') throw new TypeError(`how is ${String(how)}: it must be ALL or EACH`)
+    checkList('items', items)
+    items.forEach((item, i) => {
+      checkObject(`items[${i}]`, item)
+      check(item.key, item.limits, item.cost, `items[${i}].`)
+    })
     if (items.length === 0) return []
     const words = items.flatMap(({ key, limits = '*', cost = 1 }) => [key, limits, cost])
     const command: Command = ['RL.BATCH', how, items.length, ...words, ...(critical ? ['CRITICAL'] : [])]

@@ -1,5 +1,14 @@
 import { randomUUID } from 'node:crypto'
-import { MAX_MS, checkMs, checkText, checkUnits, checkWait } from './checks.js'
+import {
+  MAX_MS,
+  checkAsker,
+  checkFunction,
+  checkMs,
+  checkObject,
+  checkText,
+  checkUnits,
+  checkWait,
+} from './checks.js'
 import type { Command } from './client.js'
 import { decisionOf, longestDenial, type Decision } from './decision.js'
 import type { Limiter, Limits } from './limiter.js'
@@ -59,12 +68,14 @@ export interface ReserveOptions {
 export async function reserve<T>(
   limiter: Limiter,
   limits: Record<string, Limits>,
-  options: ReserveOptions,
+  options: ReserveOptions | undefined,
   work: (spending: Spending) => Promise<T>,
 ): Promise<T> {
-  const { server } = limiter
-  const { estimate = 1, ttlMs = 30_000, waitMs = 0 } = options
+  checkAsker('limiter', limiter, 'a Limiter')
   checkLimits(limits)
+  checkFunction('work', work)
+  const { server } = limiter
+  const { estimate = 1, ttlMs = 30_000, waitMs = 0 } = options ?? {}
   checkUnits('estimate', estimate)
   checkMs('ttlMs', ttlMs, 1, MAX_WINDOW_MS)
   checkWait(waitMs)
@@ -100,6 +111,7 @@ export async function reserve<T>(
 }
 
 function checkLimits(limits: Record<string, Limits>): void {
+  checkObject('limits', limits, "an object of each key's limits")
   const entries = Object.entries(limits)
   if (entries.length === 0) throw new TypeError('limits is empty: name at least one key with its limits')
   for (const [key, text] of entries) checkText(`limits['${key}']`, text)
