@@ -286,7 +286,7 @@ export class Server {
     const longestMs = waitMs + this.timeoutMs
     const stop = patience(longestMs, leave, undefined, this.timeoutMs)
     try {
-      own = await this.#opened(connections.take())
+      own = await this.#opened(command[0], connections.take(), signal)
       if (isOver) throw new Error(`no connection within ${longestMs} ms`)
       isSent = true
       const answer = await own.send([...command, 'WAIT', `${Math.ceil(waitMs)}ms`], key)
@@ -319,22 +319,41 @@ export class Server {
     }
   }
 
-  /** The connection, if it opens within the timeout; one that opens later is closed. */
-  #opened(opening: Promise<LentConnection>): Promise<LentConnection> {
+  /**
+   * The connection, if it opens within the timeout; one that opens later is closed. Who asked may go
+   * before, and Redis has its time all the same.
+   */
+  #opened(
+    name: string,
+    opening: Promise<LentConnection>,
+    signal: AbortSignal | undefined,
+  ): Promise<LentConnection> {
     return new Promise((resolve, reject) => {
       let isOver = false
-      const stop = patience(this.timeoutMs, () => {
+      const abort = () => {
         isOver = true
-        reject(new Error(`no connection within ${this.timeoutMs} ms`))
+        reject(aborted(signal!))
+      }
+      const end = () => {
+        stop()
+        signal?.removeEventListener('abort', abort)
+      }
+      const stop = patience(this.timeoutMs, () => {
+        const silence = new Error(`no connection within ${this.timeoutMs} ms`)
+        if (isOver) this.#judged(name, silence)
+        isOver = true
+        end()
+        reject(silence)
       })
+      signal?.addEventListener('abort', abort)
       opening.then(
         (own) => {
-          stop()
+          end()
           if (isOver) own.close()
           else resolve(own)
         },
         (error: unknown) => {
-          stop()
+          end()
           reject(error)
         },
       )
