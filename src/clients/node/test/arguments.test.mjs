@@ -26,7 +26,7 @@ const units = 'it must be a whole number from 1 to 1000000000000'
 const text = 'it must be a string'
 const ms = (least, most = 1000000000) => `it must be ${least} to ${most} ms`
 const waitMs = `${ms(0)}, and at most the server's setting wait-max (30 s unless told)`
-const client =
+const aClient =
   'it must be a client of ioredis or node-redis, such as new Redis(url), or a function that sends a command'
 const callable = 'it must be a function'
 const done = () => assert.fail('done')
@@ -41,13 +41,13 @@ const MISTAKES = (limiter, server) => {
     )
   return [
     ...[undefined, null, {}, 5, 'redis://:secret@localhost'].flatMap((wrong) => [
-      ['client', wrong, client, () => new Limiter(wrong)],
-      ['client', wrong, client, () => new Server(wrong)],
-      ['client', wrong, client, () => new Breaker(wrong, 'b')],
-      ['client', wrong, client, () => new Cache(wrong, 'c')],
-      ['client', wrong, client, () => new FloodgateStore({ client: wrong })],
-      ['client', wrong, client, () => floodgateStore({ client: wrong })],
-      ['client', wrong, client, () => new FloodgateThrottlerStorage({ client: wrong })],
+      ['client', wrong, aClient, () => new Limiter(wrong)],
+      ['client', wrong, aClient, () => new Server(wrong)],
+      ['client', wrong, aClient, () => new Breaker(wrong, 'b')],
+      ['client', wrong, aClient, () => new Cache(wrong, 'c')],
+      ['client', wrong, aClient, () => new FloodgateStore({ client: wrong })],
+      ['client', wrong, aClient, () => floodgateStore({ client: wrong })],
+      ['client', wrong, aClient, () => new FloodgateThrottlerStorage({ client: wrong })],
     ]),
     ...[undefined, null].flatMap((wrong) => [
       ['options', wrong, 'it must be an object', () => new FloodgateStore(wrong)],
@@ -171,7 +171,7 @@ for (const [name, connect] of [
     for (const [argument, wrong, must, call] of MISTAKES(limiter, server)) {
       const error = await (async () => call(wrong))().catch((error) => error)
       const what = `${argument} is ${String(wrong)}: ${call}`
-      const isNumber = typeof wrong === 'number' && ![text, client].includes(must)
+      const isNumber = typeof wrong === 'number' && ![text, aClient].includes(must)
       assert.ok(error instanceof (isNumber ? RangeError : TypeError), `${what}: ${error}`)
       assert.ok(error.message.startsWith(`${argument} is `), error.message)
       assert.ok(error.message.endsWith(`: ${must}`), `${what}: ${error.message}`)
