@@ -1,4 +1,4 @@
-import { checkText } from './checks.js'
+import { checkFunction, checkText } from './checks.js'
 import type { Command, RedisClient } from './client.js'
 import { integer, list, text } from './reply.js'
 import { Away, Server } from './server.js'
@@ -52,6 +52,7 @@ export class Breaker {
 
   /** Makes the call, or throws CircuitOpen. A caller that aborts the signal gives its trial back. */
   async call<T>(f: () => T | Promise<T>, { signal }: { signal?: AbortSignal } = {}): Promise<T> {
+    checkFunction('f', f)
     const token = await this.#admit(signal)
     const start = performance.now()
     let outcome: CallOutcome = 'FAIL'
@@ -70,6 +71,7 @@ export class Breaker {
 
   /** The function with the breaker round it. */
   wrap<A extends unknown[], T>(f: (...args: A) => T | Promise<T>): (...args: A) => Promise<T> {
+    checkFunction('f', f)
     return (...args) => this.call(() => f(...args))
   }
 

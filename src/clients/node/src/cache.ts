@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { checkMs, checkText, checkWhole } from './checks.js'
+import { checkFunction, checkMs, checkText, checkWhole } from './checks.js'
 import type { Command, RedisClient } from './client.js'
 import { FailOpen } from './fallback.js'
 import { literal } from './keys.js'
@@ -69,7 +69,13 @@ export class Cache {
       },
       () => this.#memory.get(key),
     )
-    return kept === undefined ? undefined : (JSON.parse(kept) as T)
+    if (kept === undefined) return undefined
+    try {
+      return JSON.parse(kept) as T
+    } catch {
+      this.server.warn(`floodgate: the value '${key}' is none: it is no JSON`)
+      return undefined
+    }
   }
 
   /** Keeps the value. Throws TypeError where it is none that JSON has. */
@@ -78,11 +84,26 @@ export class Cache {
     if (ttlMs !== undefined) checkMs('ttlMs', ttlMs, 0, Infinity)
     const kept = JSON.stringify(value) as string | undefined
     if (kept === undefined) throw new TypeError(`JSON cannot hold a ${typeof value}`)
-    const until = ttlMs === undefined || ttlMs === Infinity ? [] : ['PX', Math.max(1, Math.round(ttlMs))]
+    // The server refuses a time that ends beyond its own numbers.
+    const px = Math.min(Math.max(1, Math.round(ttlMs ?? Infinity)), Number.MAX_SAFE_INTEGER)
+    const until = ttlMs === undefined || ttlMs === Infinity ? [] : ['PX', px]
     await this.#orAlone(
       () => this.#ask('SET', name, kept, ...until),
       () => this.#memory.set(key, kept, ttlMs),
     )
+  }
+
+  /**
+   * Keeps what was made, if it can: where JSON cannot hold it, or the server refuses to keep it, that
+   * is logged, for the value counts more.
+   */
+  async keep(key: string, value: unknown, options: KeepOptions = {}): Promise<void> {
+    try {
+      await this.set(key, value, options)
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error)
+      this.server.warn(`floodgate: the value '${key}' is not cached: ${reason}`)
+    }
   }
 
   /** Whether there is a value. */
@@ -153,13 +174,15 @@ export class Cache {
    * wait for it. Who may not stand in line (`maxWaiters`, or `wait-max` of the server) looks
    * every 50 ms.
    */
-  once<T>(key: string, make: () => T | Promise<T>, options: KeepOptions = {}): Promise<T> {
+  async once<T>(key: string, make: () => T | Promise<T>, options: KeepOptions = {}): Promise<T> {
+    checkFunction('make', make)
+    if (options.ttlMs !== undefined) checkMs('ttlMs', options.ttlMs, 0, Infinity)
     return this.either(
       key,
       (known) => known as T,
       async () => {
         const value = await make()
-        await this.set(key, value, options)
+        await this.keep(key, value, options)
         return value
       },
     )

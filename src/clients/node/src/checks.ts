@@ -15,6 +15,28 @@ export function checkText(name: string, value: unknown): void {
   if (typeof value !== 'string') throw new TypeError(`${name} is ${shown(value)}: it must be a string`)
 }
 
+/** Throws TypeError unless it can be called. */
+export function checkFunction(name: string, value: unknown): void {
+  if (typeof value !== 'function') throw new TypeError(`${name} is ${shown(value)}: it must be a function`)
+}
+
+/** Throws TypeError unless it is an object. */
+export function checkObject(name: string, value: unknown, must = 'an object'): void {
+  if (typeof value === 'object' && value !== null) return
+  throw new TypeError(`${name} is ${shown(value)}: it must be ${must}`)
+}
+
+/** Throws TypeError unless it is an array. */
+export function checkList(name: string, value: unknown): void {
+  if (!Array.isArray(value)) throw new TypeError(`${name} is ${shown(value)}: it must be an array`)
+}
+
+/** Throws TypeError unless it asks a server, as a Limiter, a Breaker and a Cache do. */
+export function checkAsker(name: string, value: unknown, must: string): void {
+  checkObject(name, value, must)
+  if (!('server' in (value as object))) throw new TypeError(`${name} is ${shown(value)}: it must be ${must}`)
+}
+
 /** Throws TypeError unless it is a number, and RangeError where it is none of these. */
 function checkNumber(name: string, value: unknown, must: string, isRight: (value: number) => boolean): void {
   const message = `${name} is ${shown(value)}: it must be ${must}`

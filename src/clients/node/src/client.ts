@@ -75,15 +75,21 @@ export function adapterOf(client: RedisClient): Adapter {
   return adapter
 }
 
+const CLIENTS =
+  'it must be a client of ioredis or node-redis, such as new Redis(url), or a function that sends a command'
+
 function newAdapterOf(client: RedisClient): Adapter {
   if (typeof client === 'function') {
     return { ordered: false, walks: false, prefix: '', send: (command, key) => client(words(command), key) }
   }
+  if (typeof client !== 'object' || client === null) {
+    // Not the value: an address may have a password.
+    const given = client === undefined || client === null ? String(client) : `a ${typeof client}`
+    throw new TypeError(`client is ${given}: ${CLIENTS}`)
+  }
   if ('call' in client && typeof client.call === 'function') return ioredis(client)
   if (!('sendCommand' in client) || typeof client.sendCommand !== 'function') {
-    throw new TypeError(
-      'client must be a client of ioredis or node-redis, or a function that sends a command',
-    )
+    throw new TypeError(`client is another object: ${CLIENTS}`)
   }
   if ('nodeClient' in client) {
     const cluster = client as NodeRedisCluster

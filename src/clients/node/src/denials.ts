@@ -7,6 +7,12 @@ interface Denial {
   headers: Record<string, string> | undefined
 }
 
+/** Of one key: its denials by limits, and since when what was asked before says nothing of it any more. */
+interface Remembered {
+  byLimits: Map<string, Denial[]>
+  since: number
+}
+
 /** A denial as it stands now. */
 export interface RememberedDenial {
   decision: Decision
@@ -23,7 +29,7 @@ export class DenialMemory {
   static readonly MAX_KEYS = 10_000
   /** Of one key: what is more is not remembered. */
   static readonly MAX_EACH = 16
-  readonly #keys = new Map<string, Map<string, Denial[]>>()
+  readonly #keys = new Map<string, Remembered>()
 
   /** @param now milliseconds of a clock that never steps back */
   constructor(readonly now: () => number = () => performance.now()) {}
@@ -34,7 +40,7 @@ export class DenialMemory {
   }
 
   find(key: string, limits: string, cost: number): RememberedDenial | undefined {
-    const denials = this.#keys.get(key)?.get(limits)
+    const denials = this.#keys.get(key)?.byLimits.get(limits)
     const now = this.now()
     const denial = denials?.find((denial) => denial.cost <= cost && now < denial.until)
     if (!denial) return undefined
@@ -53,18 +59,24 @@ export class DenialMemory {
     }
   }
 
-  /** Remembers what was decided; a grant says nothing of what comes next. */
+  /**
+   * Remembers what was decided; a grant says nothing of what comes next. The server's times count
+   * from when it decided: not before it was `asked`, and how long the answer took is not known.
+   */
   note(
     key: string,
     limits: string,
     cost: number,
     decision: Decision,
+    asked: number,
     headers?: Record<string, string>,
   ): void {
     if (decision.granted > 0 || decision.retryAfterMs === 0) return
     const now = this.now()
-    const until = now + lasts(decision)
-    const byLimits = this.#keys.get(key) ?? new Map<string, Denial[]>()
+    const until = asked + lasts(decision)
+    const unknown: Remembered = { since: -Infinity, byLimits: new Map() }
+    const { since, byLimits } = this.#keys.get(key) ?? unknown
+    if (until <= now || asked < since) return
     const others = (byLimits.get(limits) ?? []).filter(
       // What is over, and what this one says too.
       (old) => now < old.until && !(cost <= old.cost && old.until <= until),
@@ -72,14 +84,18 @@ export class DenialMemory {
     const denials = [...others, { cost, until, decision, headers }]
     byLimits.set(limits, denials.slice(-DenialMemory.MAX_EACH))
     while (byLimits.size > DenialMemory.MAX_EACH) byLimits.delete(oldest(byLimits)!)
-    this.#keys.delete(key)
-    this.#keys.set(key, byLimits)
-    while (this.#keys.size > DenialMemory.MAX_KEYS) this.#keys.delete(oldest(this.#keys)!)
+    this.#store(key, { since, byLimits })
   }
 
-  /** After units of the key were given back. */
+  /** After units of the key were given back: also what was asked before and is answered later. */
   forget(key: string): void {
+    this.#store(key, { since: this.now(), byLimits: new Map() })
+  }
+
+  #store(key: string, remembered: Remembered): void {
     this.#keys.delete(key)
+    this.#keys.set(key, remembered)
+    while (this.#keys.size > DenialMemory.MAX_KEYS) this.#keys.delete(oldest(this.#keys)!)
   }
 }
 

@@ -3,7 +3,8 @@ import { decisionOf, type Decision } from './decision.js'
 
 /** What holds while Redis is away. */
 export interface Fallback {
-  acquire(key: string, cost: number): Decision
+  /** Grants `cost` units or none; `partial`: of them what is left, at least one. */
+  acquire(key: string, cost: number, partial?: boolean): Decision
   /** Gives units back that `acquire` granted. */
   refund?(key: string, units: number): void
 }
@@ -41,12 +42,13 @@ export class LocalBucket implements Fallback {
     checkPositive('burst', burst)
   }
 
-  acquire(key: string, cost: number): Decision {
+  acquire(key: string, cost: number, partial = false): Decision {
     const level = this.#level(key)
-    const granted = cost <= level ? cost : 0
+    const least = partial ? 1 : cost
+    const granted = least <= level ? Math.min(cost, Math.floor(level)) : 0
     this.#store(key, level - granted)
-    const missingMs = Math.max(1, Math.ceil(((cost - level) / this.rate) * 1000))
-    const retryAfterMs = granted ? 0 : cost <= this.burst ? missingMs : -1
+    const missingMs = Math.max(1, Math.ceil(((least - level) / this.rate) * 1000))
+    const retryAfterMs = granted ? 0 : least <= this.burst ? missingMs : -1
     const left = level - granted
     const resetAfterMs = Math.ceil(((this.burst - left) / this.rate) * 1000)
     return decided(granted, Math.floor(this.burst), Math.floor(left), retryAfterMs, resetAfterMs, 0)

@@ -2,6 +2,7 @@
 //
 //   await app.register(rateLimit, { max: 100, timeWindow: '1 minute', store: floodgateStore({ client }) })
 
+import { checkObject } from './checks.js'
 import type { RedisClient } from './client.js'
 import { decisionOf } from './decision.js'
 import { quotaOf, type Limits } from './limiter.js'
@@ -46,11 +47,11 @@ export interface FloodgateFastifyStore {
 }
 
 /** The class that the plugin's option `store` takes. */
-export function floodgateStore({
-  client,
-  prefix = 'fastify-rate-limit:',
-  block,
-}: FloodgateStoreOptions): new (params: object) => FloodgateFastifyStore {
+export function floodgateStore(
+  options: FloodgateStoreOptions,
+): new (params: object) => FloodgateFastifyStore {
+  checkObject('options', options)
+  const { client, prefix = 'fastify-rate-limit:', block } = options
   const server = Server.of(client)
 
   return class FloodgateStore implements FloodgateFastifyStore {

@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto'
 import { admissionOf, CircuitOpen, type Breaker, type CallOutcome } from './breaker.js'
 import type { Cache } from './cache.js'
-import { checkMs, checkText, checkUnits } from './checks.js'
+import { checkAsker, checkFunction, checkMs, checkObject, checkText, checkUnits } from './checks.js'
 import type { Command } from './client.js'
 import { decisionOf } from './decision.js'
 import type { Limiter, Limits } from './limiter.js'
 import { Denied } from './reservation.js'
-import { Away } from './server.js'
+import { Away, type Server } from './server.js'
 import { calls, decisions } from './telemetry.js'
 
 export interface GuardOptions<A extends unknown[], T> {
@@ -36,7 +36,7 @@ export interface GuardOptions<A extends unknown[], T> {
  *    Denied, which changes nothing of the breaker.
  * 3. The call is made, and its result reported: to the breaker, and as usage of `key`
  *    (RL.STATS, RL.USAGE), with how long it took and what it cost.
- * 4. The answer is cached, if JSON can hold it.
+ * 4. The answer is cached, if JSON can hold it and the server keeps it.
  *
  * On a cluster `key` and the breaker's key belong in one slot. While Redis is away the
  * limiter's fallback decides, and each process caches by itself.
@@ -45,13 +45,19 @@ export function guarded<A extends unknown[], T>(
   options: GuardOptions<A, T>,
   call: (...args: A) => T | Promise<T>,
 ): (...args: A) => Promise<T> {
-  const { limiter, cache, key, cost = 1, ttlMs } = options
+  checkObject('options', options)
+  checkFunction('call', call)
+  const { limiter, breaker, cache, key, cost = 1, ttlMs } = options
+  checkAsker('limiter', limiter, 'a Limiter')
+  checkAsker('breaker', breaker, 'a Breaker')
+  if (cache !== undefined) checkAsker('cache', cache, 'a Cache')
+  if (typeof key !== 'function') checkText('key', key)
   if (ttlMs !== undefined) checkMs('ttlMs', ttlMs, 0, Infinity)
   if (options.limits !== undefined) checkText('limits', options.limits)
   const cachedAs = options.cachedAs ?? (cache && answersOf(call))
   return async (...args) => {
-    const name = typeof key === 'string' ? key : key(...args)
-    const units = typeof cost === 'number' ? cost : cost(...args)
+    const name = typeof key === 'function' ? key(...args) : key
+    const units = typeof cost === 'function' ? cost(...args) : cost
     checkText('key', name)
     checkUnits('cost', units)
     const paid = () => paidCall(options, name, units, () => call(...args))
@@ -67,12 +73,7 @@ export function guarded<A extends unknown[], T>(
       },
       async () => {
         const value = await paid()
-        try {
-          await cache.set(answer, value, { ttlMs })
-        } catch (error) {
-          if (!(error instanceof TypeError)) throw error
-          limiter.server.warn(`floodgate: the answer '${answer}' is not cached: ${error.message}`)
-        }
+        await cache.keep(answer, value, { ttlMs })
         return value
       },
     )
@@ -93,7 +94,11 @@ async function paidCall<A extends unknown[], T>(
   try {
     const value = await call()
     outcome = 'OK'
-    spent = spend?.(value)
+    try {
+      spent = spend?.(value)
+    } catch (error) {
+      server.warn(`floodgate: what a call of '${name}' cost is not recorded: ${String(error)}`)
+    }
     return value
   } catch (error) {
     if (outcome === 'FAIL') outcome = breaker.outcomeOf(error)
@@ -106,21 +111,32 @@ async function paidCall<A extends unknown[], T>(
       told.push(server.finish(['CB.REPORT', breaker.key, outcome, 'TOKEN', token, ...took], breaker.key))
     }
     if (outcome !== 'IGNORE') {
-      const money = spent === undefined ? [] : ['SPEND', spent]
-      told.push(server.finish(['RL.RECORD', name, outcome, ...money, ...took], name))
+      told.push(recorded(server, ['RL.RECORD', name, outcome, ...took], name, spent))
     }
     await Promise.all(told)
   }
 }
 
+/** Records an outcome, without the money where the server refuses that. */
+async function recorded(
+  server: Server,
+  command: Command,
+  key: string,
+  spent: number | string | undefined,
+): Promise<void> {
+  if (spent !== undefined && !(await server.finish([...command, 'SPEND', String(spent)], key))) return
+  await server.finish(command, key)
+}
+
 /** The token to report with; none while Redis is away. */
 async function admitted(
-  { server, fallback }: Limiter,
+  limiter: Limiter,
   { key, rule }: Breaker,
   name: string,
   limits: Limits,
   units: number,
 ): Promise<string | undefined> {
+  const { server } = limiter
   const command: Command = [
     'CB.ACQUIRE',
     key,
@@ -142,8 +158,7 @@ async function admitted(
     answer = admissionOf(await server.ask(command, { key, late }))
   } catch (error) {
     if (!(error instanceof Away)) throw error
-    decisions('fallback')
-    const alone = fallback.acquire(name, units)
+    const alone = limiter.decideAlone(name, { cost: units })
     if (!alone.granted) throw new Denied(alone)
     return undefined
   }

@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
+import { checkObject } from './checks.js'
 import type { RedisClient } from './client.js'
 import { decisionOf, type Decision } from './decision.js'
 import { literal } from './keys.js'
@@ -63,7 +64,9 @@ export class HitStore {
     throw new Error('the store was not initialised: pass it to a rate limiter as its store')
   }
 
-  constructor({ client, limits, prefix }: HitStoreOptions, defaultPrefix: string) {
+  constructor(options: HitStoreOptions, defaultPrefix: string) {
+    checkObject('options', options)
+    const { client, limits, prefix } = options
     this.#server = Server.of(client)
     this.#given = limits
     this.prefix = prefix ?? defaultPrefix

@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto'
-import { checkMs, checkText, checkUnits, checkWhole } from './checks.js'
+import { checkAsker, checkMs, checkText, checkUnits, checkWhole } from './checks.js'
+import type { Command } from './client.js'
 import { decisionOf, type Decision } from './decision.js'
 import type { AcquireOptions, Limiter, Limits } from './limiter.js'
-import { list } from './reply.js'
+import { list, pairs, text } from './reply.js'
 import { Away } from './server.js'
 import { decisions as counted } from './telemetry.js'
 
@@ -36,6 +37,9 @@ interface Block {
 /** Fewer units are not worth the two round trips of a block. */
 const LEAST = 10
 
+/** So many blocks are taken before it is asked again whether the limits of the key can be leased. */
+const BLOCKS_A_LOOK = 10
+
 /**
  * Takes the units of a busy key in blocks, in the background, and spends them without
  * asking: for limits of many units that one process uses many times a second.
@@ -58,7 +62,8 @@ const LEAST = 10
  *
  * Requests that are granted out of a block count as granted when the block is taken, as one
  * request: RL.STATS and RL.TOP count blocks. So a limit with `per=call`, which counts requests,
- * cannot be leased.
+ * cannot be leased: RL.QUOTA is asked before the first block and after each ten, and where such a
+ * limit holds, by a policy or a pin too, each request is asked for.
  */
 export class Lease {
   readonly counters: LeaseCounters = { leased: 0, asked: 0, taken: 0, settled: 0 }
@@ -72,6 +77,8 @@ export class Lease {
   /** When the next block may be asked for: not at once after one that was refused. */
   #restsUntil = -Infinity
   #isWarned = false
+  /** How many blocks may be taken before it is looked again at the limits that hold. */
+  #blocksToLook = 0
   /** What the server last said is left; unknown before it was asked. */
   #remaining: number | undefined
   // Units that were asked for in the interval that runs, and in the one before.
@@ -87,6 +94,7 @@ export class Lease {
     { processes = 1, intervalMs = 100 }: LeaseOptions = {},
     now: () => number = () => performance.now(),
   ) {
+    checkAsker('limiter', limiter, 'a Limiter')
     checkText('key', key)
     checkText('limits', limits)
     checkWhole('processes', processes, 1, Infinity)
@@ -194,7 +202,28 @@ export class Lease {
     if (now < this.#restsUntil) return
     const wanted = this.#wanted(now)
     if (wanted < LEAST || this.left > wanted / 2) return
-    this.#taking = this.#take(wanted, now).finally(() => (this.#taking = undefined))
+    const taking = this.#blocksToLook === 0 ? this.#look() : this.#take(wanted, now)
+    this.#taking = taking.catch((error) => this.#rest(error)).finally(() => (this.#taking = undefined))
+  }
+
+  /** Throws where a limit that holds, whoever set it, counts requests. */
+  async #look(): Promise<void> {
+    const command: Command = ['RL.QUOTA', this.key, this.limits, 'HEADERS']
+    const headers = new Map(pairs((await this.limiter.server.ask(command, { key: this.key })) ?? []))
+    if (text(headers.get('RateLimit-Policy') ?? '').includes(';qu="requests"')) {
+      throw new Error('a limit with per=call holds, which counts requests')
+    }
+    this.#blocksToLook = BLOCKS_A_LOOK
+  }
+
+  /** Leases nothing for a while, and tells once why. */
+  #rest(error: unknown): void {
+    const { server } = this.limiter
+    this.#restsUntil = this.#now() + Math.max(this.#intervalMs, server.restMs)
+    if (error instanceof Away || this.#isWarned) return
+    this.#isWarned = true
+    const reason = error instanceof Error ? error.message : String(error)
+    server.warn(`floodgate: nothing is leased of '${this.key}', each request is asked for: ${reason}`)
   }
 
   async #take(wanted: number, asked: number): Promise<void> {
@@ -204,23 +233,13 @@ export class Lease {
     const ttl = `${Math.ceil(this.#intervalMs + 4 * server.timeoutMs)}ms`
     const late = () => void server.finish(['RL.RELEASE', id, 1, this.key], this.key)
     this.counters.taken += 1
-    let taken, decision
-    try {
-      const reply = await server.ask(
-        ['RL.RESERVE', 1, this.key, this.limits, 'COST', wanted, 'TTL', ttl, 'ID', id, 'PARTIAL'],
-        { key: this.key, late },
-      )
-      const [held, sixes] = list(reply)
-      taken = held
-      decision = decisionOf(list(sixes)[0])
-    } catch (error) {
-      this.#restsUntil = this.#now() + Math.max(this.#intervalMs, server.restMs)
-      if (error instanceof Away || this.#isWarned) return
-      this.#isWarned = true
-      const reason = error instanceof Error ? error.message : String(error)
-      server.warn(`floodgate: nothing is leased of '${this.key}', each request is asked for: ${reason}`)
-      return
-    }
+    this.#blocksToLook -= 1
+    const reply = await server.ask(
+      ['RL.RESERVE', 1, this.key, this.limits, 'COST', wanted, 'TTL', ttl, 'ID', id, 'PARTIAL'],
+      { key: this.key, late },
+    )
+    const [taken, sixes] = list(reply)
+    const decision = decisionOf(list(sixes)[0])
     this.#remaining = decision.remaining
     if (taken === null || taken === undefined) {
       this.#restsUntil = this.#now() + this.#intervalMs
@@ -241,5 +260,6 @@ export class Lease {
   async #settle({ id, used }: Block): Promise<void> {
     this.counters.settled += 1
     await this.limiter.server.finish(['RL.COMMIT', id, 1, this.key, 'COST', used], this.key)
+    this.limiter.forget(this.key)
   }
 }

@@ -1,4 +1,4 @@
-import { checkText, checkUnits, checkWait } from './checks.js'
+import { checkList, checkObject, checkText, checkUnits, checkWait } from './checks.js'
 import type { Command, RedisClient } from './client.js'
 import { decisionOf, longestDenial, retryAfterSeconds, type Decision } from './decision.js'
 import { DenialMemory } from './denials.js'
@@ -93,12 +93,13 @@ export class Limiter {
     check(key, limits, options.cost)
     const remembered = this.#remembered(key, limits, options)
     if (remembered) return remembered.decision
-    return this.#orFallback(key, options.cost ?? 1, async () => {
+    return this.#orFallback(key, options, async () => {
       const { signal } = options
+      const asked = this.#denials?.now() ?? 0
       const decision = decisionOf(
         await this.server.ask(acquireCommand(key, limits, options), { key, signal }),
       )
-      this.#note(key, limits, options, decision)
+      this.#note(key, limits, options, decision, asked)
       return decision
     })
   }
@@ -115,7 +116,7 @@ export class Limiter {
   ): Promise<Decision> {
     check(key, limits, options.cost)
     checkWait(waitMs)
-    return this.#orFallback(key, options.cost ?? 1, async () =>
+    return this.#orFallback(key, options, async () =>
       decisionOf(
         await this.server.wait(acquireCommand(key, limits, options), waitMs, {
           key,
@@ -137,12 +138,13 @@ export class Limiter {
     let decision = headers && remembered?.decision
     if (!decision) {
       headers = {}
-      decision = await this.#orFallback(key, options.cost ?? 1, async () => {
+      decision = await this.#orFallback(key, options, async () => {
+        const asked = this.#denials?.now() ?? 0
         const commands = [acquireCommand(key, limits, options), quotaCommand(key, limits, 1, 'HEADERS')]
         const [six, map] = await this.server.askInTurn(commands, key)
         headers = headersOf(map)
         const decided = decisionOf(six)
-        this.#note(key, limits, options, decided, headers)
+        this.#note(key, limits, options, decided, asked, headers)
         return decided
       })
     }
@@ -156,7 +158,12 @@ export class Limiter {
 
   /** Many requests in one atomic step: each on its own, or all or nothing. */
   async batch(how: 'ALL' | 'EACH', items: BatchItem[], { critical = false } = {}): Promise<Decision[]> {
-    items.forEach(({ key, limits, cost }, i) => check(key, limits, cost, `items[${i}].`))
+    if (how !== 'ALL' && how !== 'EACH') throw new TypeError(`how is ${String(how)}: it must be ALL or EACH`)
+    checkList('items', items)
+    items.forEach((item, i) => {
+      checkObject(`items[${i}]`, item)
+      check(item.key, item.limits, item.cost, `items[${i}].`)
+    })
     if (items.length === 0) return []
     const words = items.flatMap(({ key, limits = '*', cost = 1 }) => [key, limits, cost])
     const command: Command = ['RL.BATCH', how, items.length, ...words, ...(critical ? ['CRITICAL'] : [])]
@@ -193,7 +200,7 @@ export class Limiter {
       return decisionOf(await this.server.ask(['RL.CHARGE', ...words], { key, signal }))
     } catch (error) {
       if (!(error instanceof Away)) throw error
-      return this.fallback.acquire(key, units)
+      return this.decideAlone(key, { cost: units })
     }
   }
 
@@ -204,7 +211,7 @@ export class Limiter {
   async refund(key: string, units: number, limits?: Limits): Promise<number> {
     check(key, limits)
     checkUnits('units', units)
-    this.#denials?.forget(key)
+    this.forget(key)
     const named = limits === undefined ? [] : [limits]
     try {
       return integer(await this.server.ask(['RL.REFUND', key, units, ...named], { key }))
@@ -212,7 +219,21 @@ export class Limiter {
       if (!(error instanceof Away)) throw error
       this.fallback.refund?.(key, units)
       return 0
+    } finally {
+      this.forget(key)
     }
+  }
+
+  /** Forgets what the server has denied of a key: after you gave back units of it by other means. */
+  forget(key: string): void {
+    this.#denials?.forget(key)
+  }
+
+  /** What the fallback decides of a request, where Redis is away. */
+  decideAlone(key: string, { cost = 1, partial = false }: AcquireOptions = {}): Decision {
+    this.counters.fallback += 1
+    counted('fallback')
+    return this.fallback.acquire(key, cost, partial)
   }
 
   /** How the limits of a key stand; nothing is taken. None where nothing says which limits it has. */
@@ -233,7 +254,7 @@ export class Limiter {
     }
   }
 
-  async #orFallback(key: string, cost: number, ask: () => Promise<Decision>): Promise<Decision> {
+  async #orFallback(key: string, options: AcquireOptions, ask: () => Promise<Decision>): Promise<Decision> {
     try {
       const decision = await ask()
       this.counters.redis += 1
@@ -241,9 +262,7 @@ export class Limiter {
       return decision
     } catch (error) {
       if (!(error instanceof Away)) throw error
-      this.counters.fallback += 1
-      counted('fallback')
-      return this.fallback.acquire(key, cost)
+      return this.decideAlone(key, options)
     }
   }
 
@@ -261,9 +280,10 @@ export class Limiter {
     limits: Limits,
     { critical, partial, cost = 1 }: AcquireOptions,
     decision: Decision,
+    asked: number,
     headers?: Record<string, string>,
   ) {
-    if (!critical) this.#denials?.note(key, limits, partial ? 1 : cost, decision, headers)
+    if (!critical) this.#denials?.note(key, limits, partial ? 1 : cost, decision, asked, headers)
   }
 
   #eachByFallback(items: BatchItem[]): Decision[] {

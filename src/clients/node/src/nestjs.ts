@@ -2,6 +2,7 @@
 //
 //   ThrottlerModule.forRoot({ throttlers: [{ ttl: 60_000, limit: 100 }], storage: new FloodgateThrottlerStorage({ client }) })
 
+import { checkObject } from './checks.js'
 import type { RedisClient } from './client.js'
 import { decisionOf } from './decision.js'
 import { Server } from './server.js'
@@ -27,7 +28,9 @@ export class FloodgateThrottlerStorage {
   readonly #server: Server
   readonly #prefix: string
 
-  constructor({ client, prefix = 'throttler:' }: FloodgateThrottlerOptions) {
+  constructor(options: FloodgateThrottlerOptions) {
+    checkObject('options', options)
+    const { client, prefix = 'throttler:' } = options
     this.#server = Server.of(client)
     this.#prefix = prefix
   }

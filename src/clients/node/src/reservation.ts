@@ -1,5 +1,14 @@
 import { randomUUID } from 'node:crypto'
-import { MAX_MS, checkMs, checkText, checkUnits, checkWait } from './checks.js'
+import {
+  MAX_MS,
+  checkAsker,
+  checkFunction,
+  checkMs,
+  checkObject,
+  checkText,
+  checkUnits,
+  checkWait,
+} from './checks.js'
 import type { Command } from './client.js'
 import { decisionOf, longestDenial, type Decision } from './decision.js'
 import type { Limiter, Limits } from './limiter.js'
@@ -59,12 +68,14 @@ export interface ReserveOptions {
 export async function reserve<T>(
   limiter: Limiter,
   limits: Record<string, Limits>,
-  options: ReserveOptions,
+  options: ReserveOptions | undefined,
   work: (spending: Spending) => Promise<T>,
 ): Promise<T> {
-  const { server } = limiter
-  const { estimate = 1, ttlMs = 30_000, waitMs = 0 } = options
+  checkAsker('limiter', limiter, 'a Limiter')
   checkLimits(limits)
+  checkFunction('work', work)
+  const { server } = limiter
+  const { estimate = 1, ttlMs = 30_000, waitMs = 0 } = options ?? {}
   checkUnits('estimate', estimate)
   checkMs('ttlMs', ttlMs, 1, MAX_WINDOW_MS)
   checkWait(waitMs)
@@ -72,8 +83,11 @@ export async function reserve<T>(
   const id = randomUUID() // chosen here, so that asking twice reserves once, and a late reservation can be released
   const spending = new Spending()
   const ttl = `${Math.ceil(ttlMs)}ms`
-  const settle = (command: string, ...words: (string | number)[]) =>
-    server.finish([command, id, keys.length, ...keys, ...words], keys[0]!)
+  const settle = async (command: string, ...words: (string | number)[]) => {
+    const isRefused = await server.finish([command, id, keys.length, ...keys, ...words], keys[0]!)
+    for (const key of keys) limiter.forget(key)
+    return isRefused
+  }
 
   if (!(await isReserved(limiter, limits, { ...options, estimate }, id, ttl))) return work(spending)
   const renewing = setInterval(
@@ -97,6 +111,7 @@ export async function reserve<T>(
 }
 
 function checkLimits(limits: Record<string, Limits>): void {
+  checkObject('limits', limits, "an object of each key's limits")
   const entries = Object.entries(limits)
   if (entries.length === 0) throw new TypeError('limits is empty: name at least one key with its limits')
   for (const [key, text] of entries) checkText(`limits['${key}']`, text)
@@ -104,12 +119,13 @@ function checkLimits(limits: Record<string, Limits>): void {
 
 /** Whether the server holds the reservation. It does not where Redis is away and the fallback grants it. */
 async function isReserved(
-  { server, fallback }: Limiter,
+  limiter: Limiter,
   limits: Record<string, Limits>,
   { waitMs, critical, signal, estimate }: ReserveOptions & { estimate: number },
   id: string,
   ttl: string,
 ): Promise<boolean> {
+  const { server } = limiter
   const keys = Object.keys(limits)
   const command: Command = [
     'RL.RESERVE',
@@ -126,7 +142,7 @@ async function isReserved(
     reply = waitMs ? await server.wait(command, waitMs, question) : await server.ask(command, question)
   } catch (error) {
     if (!(error instanceof Away)) throw error
-    const alone = fallback.acquire(keys[keys.length - 1]!, estimate)
+    const alone = limiter.decideAlone(keys[keys.length - 1]!, { cost: estimate })
     if (!alone.granted) throw new Denied(alone)
     return false
   }

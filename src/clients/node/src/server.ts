@@ -10,7 +10,10 @@ export class Away extends Error {
   override readonly name = 'Away'
 }
 
-/** Redis refuses this process: its credentials or rights are wrong, or the server has no module. */
+/**
+ * Redis refuses this process: its credentials or rights are wrong, the server has no module, or it
+ * is a node of a cluster and the client none of clusters.
+ */
 export class Misconfigured extends Error {
   override readonly name = 'Misconfigured'
 }
@@ -55,6 +58,10 @@ const CANNOT_NOW =
 const WAYS_OUT: [RegExp, string][] = [
   [/NOAUTH|WRONGPASS|invalid password/i, 'check the user and the password of the client'],
   [/^NOPERM/, 'give the user the ACL line that README of floodgate-redis shows'],
+  [
+    /^(MOVED|ASK) /,
+    'this server is a node of a cluster: pass a client of clusters, Cluster of ioredis or createCluster of redis',
+  ],
   [/^ERR unknown command/i, 'load the module floodgate on this server (loadmodule in redis.conf)'],
 ]
 
@@ -222,15 +229,20 @@ export class Server {
         stop()
         signal?.removeEventListener('abort', abort)
       }
+      // Who asked has gone, and Redis has its time all the same: else nobody whose own patience is
+      // shorter would find out that it is away.
       const abort = () => {
-        end()
+        isOver = true
         over.abort()
         reject(aborted(signal!))
       }
+      const asked = this.#answers
       const giveUp = () => {
+        const silence = new Error(`no answer within ${this.timeoutMs} ms`)
+        if (isOver && this.#answers === asked) this.#judged(command[0], silence)
         end()
         over.abort()
-        reject(new Error(`no answer within ${this.timeoutMs} ms`))
+        reject(silence)
       }
       const stop = patience(this.timeoutMs, giveUp, hears)
       if (signal?.aborted) abort()
@@ -239,6 +251,7 @@ export class Server {
         (value) => {
           this.#answers += 1
           if (isOver) {
+            stop()
             this.#asleepUntil = undefined // it answered, if late: it can be asked
             return late?.(value)
           }
@@ -247,7 +260,7 @@ export class Server {
         },
         (error: unknown) => {
           if (isReply(error)) this.#answers += 1
-          if (isOver) return
+          if (isOver) return // silence is judged when its time is over
           end()
           reject(error)
         },
@@ -273,7 +286,7 @@ export class Server {
     const longestMs = waitMs + this.timeoutMs
     const stop = patience(longestMs, leave, undefined, this.timeoutMs)
     try {
-      own = await this.#opened(connections.take())
+      own = await this.#opened(command[0], connections.take(), signal)
       if (isOver) throw new Error(`no connection within ${longestMs} ms`)
       isSent = true
       const answer = await own.send([...command, 'WAIT', `${Math.ceil(waitMs)}ms`], key)
@@ -306,22 +319,41 @@ export class Server {
     }
   }
 
-  /** The connection, if it opens within the timeout; one that opens later is closed. */
-  #opened(opening: Promise<LentConnection>): Promise<LentConnection> {
+  /**
+   * The connection, if it opens within the timeout; one that opens later is closed. Who asked may go
+   * before, and Redis has its time all the same.
+   */
+  #opened(
+    name: string,
+    opening: Promise<LentConnection>,
+    signal: AbortSignal | undefined,
+  ): Promise<LentConnection> {
     return new Promise((resolve, reject) => {
       let isOver = false
-      const stop = patience(this.timeoutMs, () => {
+      const abort = () => {
         isOver = true
-        reject(new Error(`no connection within ${this.timeoutMs} ms`))
+        reject(aborted(signal!))
+      }
+      const end = () => {
+        stop()
+        signal?.removeEventListener('abort', abort)
+      }
+      const stop = patience(this.timeoutMs, () => {
+        const silence = new Error(`no connection within ${this.timeoutMs} ms`)
+        if (isOver) this.#judged(name, silence)
+        isOver = true
+        end()
+        reject(silence)
       })
+      signal?.addEventListener('abort', abort)
       opening.then(
         (own) => {
-          stop()
+          end()
           if (isOver) own.close()
           else resolve(own)
         },
         (error: unknown) => {
-          stop()
+          end()
           reject(error)
         },
       )
@@ -353,7 +385,7 @@ export class Server {
     const isOfServer = isReply(error)
     const wayOut = WAYS_OUT.find(([pattern]) => isOfServer && pattern.test(error.message))?.[1]
     // What worked before and now does not is an outage: a server that came back without its module.
-    const worked = this.#answered.has(name) && !/^NOPERM/.test(messageOf(error))
+    const worked = this.#answered.has(name) && !/^(NOPERM|MOVED|ASK) /.test(messageOf(error))
     if (wayOut && !worked) {
       this.#asleepUntil = undefined
       return new Misconfigured(`${messageOf(error).trim()}: ${wayOut}`, { cause: error })

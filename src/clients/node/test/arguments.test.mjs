@@ -16,6 +16,8 @@ import {
   Server,
   Spending,
 } from 'floodgate-redis'
+import { FloodgateStore } from 'floodgate-redis/express'
+import { floodgateStore } from 'floodgate-redis/fastify'
 import { FloodgateThrottlerStorage } from 'floodgate-redis/nestjs'
 import { PATIENT, ioredis, nodeRedis, startServer } from './kit.mjs'
 
@@ -24,14 +26,51 @@ const units = 'it must be a whole number from 1 to 1000000000000'
 const text = 'it must be a string'
 const ms = (least, most = 1000000000) => `it must be ${least} to ${most} ms`
 const waitMs = `${ms(0)}, and at most the server's setting wait-max (30 s unless told)`
+const aClient =
+  'it must be a client of ioredis or node-redis, such as new Redis(url), or a function that sends a command'
+const callable = 'it must be a function'
 const done = () => assert.fail('done')
 
 /** Calls with a mistake in the argument of that name, each with its error. */
 const MISTAKES = (limiter, server) => {
   const cache = new Cache(server, 'cache')
-  const call = (options, f = done) =>
-    guarded({ limiter, breaker: new Breaker(server, 'b', '2'), key: 'k', limits: '9/h', ...options }, f)
+  const call = (options, ...f) =>
+    guarded(
+      { limiter, breaker: new Breaker(server, 'b', '2'), key: 'k', limits: '9/h', ...options },
+      ...(f.length ? f : [done]),
+    )
   return [
+    ...[undefined, null, {}, 5, 'redis://:secret@localhost'].flatMap((wrong) => [
+      ['client', wrong, aClient, () => new Limiter(wrong)],
+      ['client', wrong, aClient, () => new Server(wrong)],
+      ['client', wrong, aClient, () => new Breaker(wrong, 'b')],
+      ['client', wrong, aClient, () => new Cache(wrong, 'c')],
+      ['client', wrong, aClient, () => new FloodgateStore({ client: wrong })],
+      ['client', wrong, aClient, () => floodgateStore({ client: wrong })],
+      ['client', wrong, aClient, () => new FloodgateThrottlerStorage({ client: wrong })],
+    ]),
+    ...[undefined, null].flatMap((wrong) => [
+      ['options', wrong, 'it must be an object', () => new FloodgateStore(wrong)],
+      ['options', wrong, 'it must be an object', () => floodgateStore(wrong)],
+      ['options', wrong, 'it must be an object', () => new FloodgateThrottlerStorage(wrong)],
+      ['options', wrong, 'it must be an object', () => guarded(wrong, done)],
+      ['limiter', wrong, 'it must be a Limiter', () => reserve(wrong, { k: '9/h' }, {}, done)],
+      ['limiter', wrong, 'it must be a Limiter', () => new Lease(wrong, 'k')],
+      ['limiter', wrong, 'it must be a Limiter', () => guarded({ limiter: wrong }, done)],
+      ['breaker', wrong, 'it must be a Breaker', () => guarded({ limiter, breaker: wrong }, done)],
+      ['limits', wrong, "it must be an object of each key's limits", () => reserve(limiter, wrong, {}, done)],
+      ['work', wrong, callable, () => reserve(limiter, { k: '9/h' }, {}, wrong)],
+      ['work', wrong, callable, () => reserve(limiter, { k: '9/h' }, undefined, wrong)],
+      ['f', wrong, callable, () => new Breaker(server, 'b', '1').call(wrong)],
+      ['f', wrong, callable, () => new Breaker(server, 'b', '1').wrap(wrong)],
+      ['call', wrong, callable, () => call({}, wrong)],
+      ['make', wrong, callable, () => cache.once('k', wrong)],
+      ['how', wrong, 'it must be ALL or EACH', () => limiter.batch(wrong, [{ key: 'k' }])],
+      ['items', wrong, 'it must be an array', () => limiter.batch('ALL', wrong)],
+      ['items[0]', wrong, 'it must be an object', () => limiter.batch('ALL', [wrong])],
+    ]),
+    ['key', undefined, text, (key) => call({ key })],
+    ['ttlMs', -1, 'it must be at least 0 ms', (ttlMs) => cache.once('k', done, { ttlMs })],
     ['key', undefined, text, (key) => limiter.acquire(key, '9/h')],
     ['key', null, text, (key) => limiter.acquireWithHeaders(key, '9/h')],
     ['key', ['a', 'b'], text, (key) => limiter.wait(key, '9/h', 10)],
@@ -132,10 +171,11 @@ for (const [name, connect] of [
     for (const [argument, wrong, must, call] of MISTAKES(limiter, server)) {
       const error = await (async () => call(wrong))().catch((error) => error)
       const what = `${argument} is ${String(wrong)}: ${call}`
-      const isNumber = typeof wrong === 'number' && must !== text
+      const isNumber = typeof wrong === 'number' && ![text, aClient].includes(must)
       assert.ok(error instanceof (isNumber ? RangeError : TypeError), `${what}: ${error}`)
       assert.ok(error.message.startsWith(`${argument} is `), error.message)
       assert.ok(error.message.endsWith(`: ${must}`), `${what}: ${error.message}`)
+      assert.doesNotMatch(error.message, /secret/)
     }
     await assert.rejects(reserve(limiter, {}, {}, done), /^TypeError: limits is empty: name at least one key/)
     const asked = /cmdstat_(rl|cb)\.|cmdstat_(get|set|exists|pttl|unlink):/
@@ -157,11 +197,16 @@ test('the ends of what may be said', async () => {
   const server = new Server(client, { ...PATIENT, maxWaiters: Infinity })
   const limiter = new Limiter(server, { fallback: new FailClosed() })
   assert.equal((await limiter.wait('ends', '9/h', 0)).source, 'redis')
+  assert.equal(await reserve(limiter, { ends: '9/h' }, undefined, () => 7), 7)
   assert.equal(await reserve(limiter, { ends: '9/h' }, { waitMs: 0, ttlMs: 31622400000 }, () => 42), 42)
   const cache = new Cache(server, 'ends', { patienceMs: Infinity, most: Infinity })
   await cache.set('k', 1, { ttlMs: Infinity })
   assert.equal(await cache.ttlMs('k'), Infinity)
   await cache.set('brief', 1, { ttlMs: 0 })
+  for (const ttlMs of [1e17, 1e19, 1e300]) {
+    await cache.set('ages', 1, { ttlMs })
+    assert.ok((await cache.ttlMs('ages')) > 9e15)
+  }
   assert.equal(await cache.once('k', done), 1)
   assert.equal(networkOf('::1', 128), '0:0:0:0:0:0:0:1/128')
   await assert.rejects(new FloodgateThrottlerStorage({ client: server }).increment('k', 1000, 3, NaN, 'd'), {

@@ -4,9 +4,9 @@ import assert from 'node:assert/strict'
 import { after, describe, test } from 'node:test'
 import { Cluster, Redis } from 'ioredis'
 import { createCluster, createSentinel } from 'redis'
-import { Breaker, Cache, Limiter, reserve } from 'floodgate-redis'
+import { Breaker, Cache, Limiter, Misconfigured, reserve } from 'floodgate-redis'
 import { FloodgateStore } from 'floodgate-redis/express'
-import { patient, startServer, times } from './kit.mjs'
+import { ioredis, nodeRedis, patient, startServer, times } from './kit.mjs'
 
 const cluster = await startServer('cluster')
 const sentinel = await startServer('sentinel')
@@ -102,5 +102,28 @@ for (const [name, make] of Object.entries(clients)) {
       }
       assert.equal(await used('of nobody'), undefined)
     })
+  })
+}
+
+for (const [name, connect] of [
+  ['ioredis', ioredis],
+  ['node-redis', nodeRedis],
+]) {
+  test(`${name}: a client of one node is told what to pass instead, each time`, async () => {
+    const limiter = new Limiter(patient(await connect(cluster.port)))
+    const told = { redis: 0, moved: 0 }
+    for (let i = 0; i < 24; i++) {
+      try {
+        told[(await limiter.acquire(`one:${name}:${i}`, '2/h')).source] += 1
+      } catch (error) {
+        assert.ok(error instanceof Misconfigured, error.stack)
+        assert.match(
+          error.message,
+          /^MOVED .*: this server is a node of a cluster: pass a client of clusters/,
+        )
+        told.moved += 1
+      }
+    }
+    assert.ok(told.redis > 0 && told.moved > 0 && told.redis + told.moved === 24, JSON.stringify(told))
   })
 }

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { DenialMemory, Limiter } from 'floodgate-redis'
+import { DenialMemory, Limiter, reserve } from 'floodgate-redis'
 import { dice, ioredis, patient, sleep, startStillServer, times } from './kit.mjs'
 
 const { client, advance } = await startStillServer()
@@ -24,6 +24,7 @@ test('it says what a list of all denials says', () => {
     let now = 1000
     const memory = new DenialMemory(() => now)
     let model = []
+    const freed = {} // when units of a key were given back
     const asked = []
     for (let step = 0; step < 300; step++) {
       now += roll(5) === 0 ? roll(1500) : roll(40)
@@ -31,14 +32,17 @@ test('it says what a list of all denials says', () => {
       const action = roll(20)
       if (action === 0) {
         memory.forget(key)
+        freed[key] = now
         model = model.filter((entry) => entry.key !== key)
       } else if (action < 8) {
         const retryAfterMs = [-1, 1, 50, 400, 999, 1000, 1001, 60_000][roll(8)]
-        memory.note(key, limits, cost, denied(retryAfterMs))
-        const until = now + (retryAfterMs < 0 ? 1000 : Math.min(1000, retryAfterMs))
-        model.push({ key, limits, cost, until, at: now, retryAfterMs })
+        const at = now - roll(2) * roll(200)
+        memory.note(key, limits, cost, denied(retryAfterMs), at)
+        if (at < freed[key]) continue
+        const until = at + (retryAfterMs < 0 ? 1000 : Math.min(1000, retryAfterMs))
+        model.push({ key, limits, cost, until, at, retryAfterMs })
       } else if (action === 8) {
-        memory.note(key, limits, cost, { ...denied(0), granted: cost })
+        memory.note(key, limits, cost, { ...denied(0), granted: cost }, now)
       } else {
         const hold = model.filter(
           (entry) => entry.key === key && entry.limits === limits && entry.cost <= cost && now < entry.until,
@@ -62,7 +66,7 @@ test('it says what a list of all denials says', () => {
 test('what never comes back has no time at which it does', () => {
   let now = 0
   const memory = new DenialMemory(() => now)
-  memory.note('credit', 'fixed:9/ever', 1, { ...denied(-1), resetAfterMs: -1 })
+  memory.note('credit', 'fixed:9/ever', 1, { ...denied(-1), resetAfterMs: -1 }, now)
   now = 500
   const { retryAfterMs, resetAfterMs } = memory.find('credit', 'fixed:9/ever', 1).decision
   assert.deepEqual([retryAfterMs, resetAfterMs], [-1, -1])
@@ -70,14 +74,14 @@ test('what never comes back has no time at which it does', () => {
 
 test('it is bounded', () => {
   const memory = new DenialMemory(() => 0)
-  for (let i = 0; i < DenialMemory.MAX_KEYS + 100; i++) memory.note(`k${i}`, '1/s', 1, denied(500))
+  for (let i = 0; i < DenialMemory.MAX_KEYS + 100; i++) memory.note(`k${i}`, '1/s', 1, denied(500), 0)
   assert.equal(memory.size, DenialMemory.MAX_KEYS)
   assert.equal(memory.find('k0', '1/s', 1), undefined)
   assert.ok(memory.find(`k${DenialMemory.MAX_KEYS + 99}`, '1/s', 1))
-  for (let i = 0; i < 100; i++) memory.note('k', `${i + 1}/s`, 1, denied(500))
+  for (let i = 0; i < 100; i++) memory.note('k', `${i + 1}/s`, 1, denied(500), 0)
   assert.equal(memory.find('k', '1/s', 1), undefined)
   assert.ok(memory.find('k', '100/s', 1))
-  for (let cost = 100; cost > 0; cost--) memory.note('costs', '1/s', cost, denied(cost))
+  for (let cost = 100; cost > 0; cost--) memory.note('costs', '1/s', cost, denied(cost), 0)
   assert.ok(memory.find('costs', '1/s', 1))
 })
 
@@ -139,6 +143,51 @@ test('it is over at the retry time, and after a refund', async () => {
   await limiter.acquire('refunded', '1/h')
   await limiter.refund('refunded', 1)
   assert.equal((await limiter.acquire('refunded', '1/h')).granted, 1)
+})
+
+test('an answer that is late is remembered from when it was asked', async () => {
+  const late = async (args) => {
+    const answer = await client.call(args[0], args.slice(1))
+    await sleep(300)
+    return answer
+  }
+  const limiter = new Limiter(patient(late))
+  await limiter.acquire('late', '1/400ms')
+  const asked = performance.now()
+  assert.equal((await limiter.acquire('late', '1/400ms')).retryAfterMs, 400)
+  const again = await limiter.acquire('late', '1/400ms')
+  // A busy machine may take longer than it is remembered.
+  if (again.source === 'memory') assert.ok(again.retryAfterMs <= 100, `${again.retryAfterMs} ms more`)
+  await advance(408)
+  await sleep(asked + 402 - performance.now())
+  const after = await limiter.acquire('late', '1/400ms')
+  assert.deepEqual([after.source, after.granted], ['redis', 1])
+})
+
+test('what is given back while a request is under way is not denied from memory', async () => {
+  const limiter = new Limiter(patient(client))
+  const take = (key) => limiter.acquire(key, '1/h')
+  await take('crossed')
+  const [crossed, given] = await Promise.all([take('crossed'), limiter.refund('crossed', 1)])
+  assert.deepEqual([crossed.granted, given], [0, 1])
+  const again = await take('crossed')
+  assert.deepEqual([again.source, again.granted], ['redis', 1])
+
+  const failed = new Error('failed')
+  const work = async () => {
+    assert.equal((await take('held')).granted, 0)
+    assert.equal((await take('held')).source, 'memory')
+    throw failed
+  }
+  await assert.rejects(reserve(limiter, { held: '1/h' }, {}, work), failed)
+  const released = await take('held')
+  assert.deepEqual([released.source, released.granted], ['redis', 1])
+
+  await take('reset')
+  await take('reset')
+  await client.call('RL.RESET', 'reset')
+  limiter.forget('reset')
+  assert.equal((await take('reset')).granted, 1)
 })
 
 test('it can be turned off', async () => {

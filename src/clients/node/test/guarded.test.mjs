@@ -243,13 +243,56 @@ test('a paid call', async () => {
   assert.equal((await stats('{llm}odd')).fail, 0)
   const logger = listener()
   const heard = new Limiter(new Server(client, { ...PATIENT, logger }))
-  const none = guarded({ ...odd, limiter: heard, cache }, function nothing() {})
+  const telling = new Cache(heard.server, 'answers')
+  const none = guarded({ ...odd, limiter: heard, cache: telling }, function nothing() {})
   assert.equal(await none(), undefined)
   assert.ok(logger.lines.length === 1 && /is not cached/.test(logger.lines[0]), logger.lines)
   assert.throws(() => guarded({ ...odd, cache }, () => {}), /cachedAs/)
   const double = (n) => 2 * n
   const doubled = guarded({ ...odd, cache }, double)
   assert.deepEqual([await doubled(4), await doubled(4), await doubled(5)], [8, 8, 10])
+})
+
+test('what was paid for or made is the answer, whatever the cache and the record say of it', async () => {
+  await client.call('ACL', 'SETUSER', 'looks', 'on', '>secret', '~*', '+@all', '-set')
+  const logger = listener()
+  const looks = new Server(ioredis(server.port, { username: 'looks', password: 'secret' }), {
+    ...PATIENT,
+    logger,
+  })
+  const limiter = new Limiter(looks, { fallback: new FailClosed() })
+  const cache = new Cache(looks, 'unkept')
+  let made = 0
+  const make = () => ++made
+  assert.equal(await cache.once('x', make), 1)
+  const paid = (key, options) =>
+    guarded({ limiter, breaker: new Breaker(looks, `${key}:api`, '2'), key, limits: '9/h', ...options }, make)
+  assert.equal(await paid('unkept', { cache, cachedAs: String, ttlMs: 1000 })(), 2)
+  assert.equal(logger.lines.length, 2, logger.lines.join('\n'))
+  for (const line of logger.lines)
+    assert.match(line, /^warn: floodgate: the value '.*' is not cached: NOPERM/)
+
+  const kept = new Cache(shared, 'ages')
+  assert.equal(await paid('ages', { cache: kept, cachedAs: String, ttlMs: 1e19 })(), 3)
+  assert.equal(await paid('ages', { cache: kept, cachedAs: String, ttlMs: 1e19 })(), 3)
+
+  // Of another program, say.
+  await client.set('ages:torn', '{"text":')
+  assert.equal(await kept.get('torn'), undefined)
+  assert.equal(await kept.once('torn', make), 4)
+  assert.equal(await kept.get('torn'), 4)
+
+  const broken = () => {
+    throw new Error('no usage in the answer')
+  }
+  for (const spend of [() => NaN, () => 'free', () => 1e13, broken]) {
+    logger.lines.length = 0
+    assert.equal(await paid('odd money', { spend })(), made)
+    assert.equal(logger.lines.length, 1, logger.lines.join('\n'))
+  }
+  assert.equal(await paid('odd money', { spend: () => 1e-7 })(), made)
+  const { ok, spend } = await stats('odd money')
+  assert.deepEqual([ok, Number(spend)], [5, 1e-7])
 })
 
 test('what was granted too late is given back', async () => {

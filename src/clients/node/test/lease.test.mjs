@@ -23,7 +23,7 @@ import {
 const INTERVAL = 100
 const PERIOD = 1000
 
-/** A sliding limit that remembers each grant, with the replies of RL.ACQUIRE, RL.RESERVE and RL.COMMIT. */
+/** A sliding limit that remembers each grant, with the replies of the commands that a lease sends. */
 class ExactServer {
   grants = []
   now = 0
@@ -52,6 +52,7 @@ class ExactServer {
       if (granted > 0) this.grants.push({ at: this.now, units: granted, id })
       return [granted > 0 ? id : null, [six(granted)]]
     }
+    if (name === 'RL.QUOTA') return ['RateLimit-Policy', `"k";q=${this.count};w=1`]
     assert.equal(name, 'RL.COMMIT')
     const [id, , , , used] = words
     const grant = this.grants.find((grant) => grant.id === id)
@@ -199,6 +200,9 @@ test('few requests are not leased, nor critical ones; what cannot be leased is r
   assert.deepEqual(new Set(words), new Set(['RL.ACQUIRE']))
   await lease.acquire()
   await flushed()
+  assert.deepEqual(words.slice(-2), ['RL.ACQUIRE', 'RL.QUOTA'], 'it looks whether it can lease')
+  await lease.acquire()
+  await flushed()
   assert.equal(words.filter((word) => word === 'RL.RESERVE').length, 1)
   const asked = lease.counters.asked
   await lease.acquire(1, { critical: true })
@@ -267,6 +271,57 @@ for (const [name, connect] of [
     assert.deepEqual(await operator.call('RL.RESERVATIONS', key), [])
   })
 }
+
+for (const [name, key, limits, give] of [
+  [
+    'the policy of its prefix',
+    'bulk:a',
+    '*',
+    ['RL.POLICY', 'SET', 'bulk', '200/h:per=call', 'PREFIX', 'bulk:'],
+  ],
+  ['a policy by its name', 'named', '@calls', ['RL.POLICY', 'SET', 'calls', '9000/h,200/h:per=call']],
+  ['a pin', 'pinned', '9000/h', ['RL.PIN', 'pinned', '200/h:per=call']],
+]) {
+  test(`what counts requests by ${name} is not leased`, async () => {
+    const logger = listener()
+    const asked = new Server(ioredis(server.port), { ...PATIENT, logger })
+    await operator.call(...give)
+    const lease = new Lease(new Limiter(asked), key, limits)
+    let granted = 0
+    for (let i = 0; i < 1000; i++) {
+      granted += (await lease.acquire()).granted
+      if (i % 20 === 0) await sleep(1)
+    }
+    await lease.close()
+    assert.deepEqual([granted, lease.counters.leased, lease.counters.taken], [200, 0, 0])
+    assert.match(logger.lines.join(), /^warn: floodgate: nothing is leased of '.*', each .*per=call/)
+  })
+}
+
+test('limits that come later: it looks again after ten blocks, and leases again when it can', async () => {
+  const asked = new Server(ioredis(server.port), { ...PATIENT, restMs: 1 })
+  const lease = new Lease(new Limiter(asked), 'later', '1000000/h')
+  const leases = () =>
+    eventually('it leases', async () => {
+      for (let i = 0; i < 50; i++) if ((await lease.acquire()).source === 'lease') return true
+      return false
+    })
+  await leases()
+  await operator.call('RL.PIN', 'later', '1000000/h:per=call')
+  const { taken } = lease.counters
+  let looks = 0
+  await eventually('it asks for each', async () => {
+    const { leased } = lease.counters
+    const before = await calls('rl.quota')
+    for (let i = 0; i < 200; i++) await lease.acquire()
+    looks = lease.counters.leased === leased && (await calls('rl.quota')) > before ? looks + 1 : 0
+    return looks === 5
+  })
+  assert.ok(lease.counters.taken <= taken + 10, `${taken} blocks, then ${lease.counters.taken}`)
+  await operator.call('RL.UNPIN', 'later')
+  await leases()
+  await lease.close()
+})
 
 test('four processes at once, one of them killed: never more than the limit', async (t) => {
   const processes = [...Array(4)].map(() =>

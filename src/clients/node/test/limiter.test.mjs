@@ -3,11 +3,13 @@
 import assert from 'node:assert/strict'
 import { before, describe, test } from 'node:test'
 import {
+  Breaker,
   FailClosed,
   FailOpen,
   Limiter,
   LocalBucket,
   Server,
+  guarded,
   networkOf,
   reserve,
   retryAfterSeconds,
@@ -237,8 +239,23 @@ test('fallbacks', async () => {
   bucket.refund('k', 1)
   assert.equal(bucket.acquire('k', 1).granted, 1)
   assert.equal(bucket.acquire('k', 3).retryAfterMs, -1)
+  const three = new LocalBucket(0.001, 3.5)
+  const part = () => three.acquire('part', 5, true)
+  assert.deepEqual([three.acquire('part', 5).granted, part().granted, part().granted], [0, 3, 0])
+  assert.ok(part().retryAfterMs > 400_000 && part().retryAfterMs <= 500_000, 'until there is one')
   for (let i = 0; i < LocalBucket.MAX_KEYS; i++) bucket.acquire(`other:${i}`, 1)
   assert.equal(bucket.acquire('k', 2).granted, 2, 'who was not asked for longest is forgotten')
+})
+
+test('each decision of the fallback is counted, and takes what is left where that is asked for', async () => {
+  const away = new Server(async () => Promise.reject(new Error('away')), { logger: null })
+  const limiter = new Limiter(away, { fallback: new LocalBucket(0.001, 10) })
+  const breaker = new Breaker(away, 'b', '2')
+  assert.equal((await limiter.charge('k', '9/h', 3)).granted, 3)
+  assert.equal(await reserve(limiter, { k: '9/h' }, { estimate: 2 }, () => 42), 42)
+  assert.equal(await guarded({ limiter, breaker, key: 'k', limits: '9/h' }, () => 7)(), 7)
+  assert.equal((await limiter.acquire('k', '9/h', { cost: 9, partial: true })).granted, 4)
+  assert.deepEqual(limiter.counters, { redis: 0, memory: 0, fallback: 4 })
 })
 
 test('Retry-After is a whole second at least, and none for what will never be', () => {

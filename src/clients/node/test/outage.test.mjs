@@ -157,6 +157,66 @@ for (const [name, connect] of [
   })
 }
 
+for (const [name, connect] of [
+  ['ioredis', () => ioredis(port)],
+  ['node-redis', () => nodeRedis(port)],
+]) {
+  test(`${name}: frozen, those whose own patience is shorter find out, too`, async () => {
+    const logger = listener()
+    const asked = new Server(await connect(), { ...PATIENT, timeoutMs: 1000, restMs: 10_000, logger })
+    const limiter = new Limiter(asked)
+    await asksAgain(limiter)
+    await server.freeze()
+    const hasty = () => limiter.acquire('hasty', '1000/h', { signal: AbortSignal.timeout(300) })
+    const sources = await times(12, () =>
+      hasty().then(
+        ({ source }) => source,
+        ({ name }) => name,
+      ),
+    )
+    await server.thaw()
+    // Those who come before the time of the first is over do not know yet.
+    assert.deepEqual([...new Set(sources)], ['TimeoutError', 'fallback'], sources.join())
+    assert.ok(sources.lastIndexOf('TimeoutError') < sources.indexOf('fallback'), sources.join())
+    assert.deepEqual(logger.lines.slice(0, 1), [
+      'error: floodgate: Redis is away, the fallback decides: no answer within 1000 ms',
+    ])
+  })
+
+  test(`${name}: frozen, who leaves the line goes at once, and it is found out, too`, async () => {
+    const asked = new Server(await connect(), { ...PATIENT, timeoutMs: 1000, restMs: 10_000 })
+    const limiter = new Limiter(asked)
+    await asksAgain(limiter)
+    await server.freeze()
+    const start = performance.now()
+    const hasty = () => limiter.wait('hasty', '1000/h', 10_000, { signal: AbortSignal.timeout(300) })
+    const sources = await times(12, () =>
+      hasty().then(
+        ({ source }) => source,
+        ({ name }) => name,
+      ),
+    )
+    const took = performance.now() - start
+    await server.thaw()
+    assert.deepEqual([...new Set(sources)], ['TimeoutError', 'fallback'], sources.join())
+    const gone = sources.filter((source) => source === 'TimeoutError').length
+    assert.ok(took < gone * 900, `${gone} in ${took} ms`)
+  })
+
+  test(`${name}: who goes before the answer, which comes in time, is no sign of an outage`, async () => {
+    const limiter = new Limiter(patient(await connect()))
+    const logger = listener()
+    const brief = new Limiter(new Server(await connect(), { ...PATIENT, timeoutMs: 2000, logger }))
+    await brief.acquire('gone', '1000/h')
+    await operator.call('CLIENT', 'PAUSE', '200')
+    await assert.rejects(brief.acquire('gone', '1000/h', { signal: AbortSignal.timeout(50) }))
+    await limiter.acquire('gone', '1000/h')
+    await sleep(2100)
+    assert.equal((await brief.acquire('gone', '1000/h')).source, 'redis')
+    assert.deepEqual(logger.lines, [])
+  })
+}
+
 test('a server that answers, but cannot write, is away', async () => {
   const limiter = new Limiter(patient(ioredis(port)))
   await asksAgain(limiter)
