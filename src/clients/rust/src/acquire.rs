@@ -119,7 +119,7 @@ impl<'a> Acquire<'a> {
         both.add_command(self.command()).ignore();
         both.add_command(quota(key, limits)).arg("HEADERS").ignore();
         both.cmd("EXEC");
-        match limiter.server.put::<[(Decision, Option<Headers>); 1]>(&both).await {
+        match limiter.server.put::<[(Decision, Option<Headers>); 1]>(both).await {
             Ok([(decision, headers)]) => {
                 limiter.redis_decided(DecisionOutcome::of(&decision));
                 Ok((decision, headers.unwrap_or_default()))

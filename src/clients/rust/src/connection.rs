@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, Pipeline, RedisError, RedisResult};
+use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, RedisResult, Value};
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 /// A connection that all share, made anew when it is broken. Not redis-rs's
 /// `ConnectionManager`: that keeps one on which nothing comes back, as when the
@@ -21,32 +22,41 @@ impl Shared {
         Self { current: Mutex::default(), patience, longest_answer }
     }
 
-    /// Asks, on a new connection where there is none.
-    pub(crate) async fn ask<T: FromRedisValue>(
-        &self,
-        client: &Client,
-        question: &impl Question,
-    ) -> RedisResult<T> {
-        let connection = {
-            let mut current = self.current.lock().await;
-            if let Some(connection) = &*current {
-                Arc::clone(connection)
-            } else {
-                let made = connect(client, self.patience, self.longest_answer).await?;
-                Arc::clone(current.insert(Arc::new(made)))
-            }
-        };
+    /// Asks. A second time where the connection was lost, at once, for it may have been
+    /// idle for so long that the server has closed it; not after a timeout. Should both
+    /// arrive, the limit has counted too much, never too little.
+    pub(crate) async fn ask(&self, client: &Client, question: &impl Question) -> RedisResult<Value> {
+        match self.ask_once(client, question).await {
+            Err(error) if error.is_connection_dropped() => self.ask_once(client, question).await,
+            answer => answer,
+        }
+    }
+
+    async fn ask_once(&self, client: &Client, question: &impl Question) -> RedisResult<Value> {
+        let connection = self.connection(client).await?;
         let answer = question.put((*connection).clone()).await;
         if answer.as_ref().is_err_and(RedisError::is_io_error) {
-            // Unless it was made anew meanwhile.
-            self.current.lock().await.take_if(|current| Arc::ptr_eq(current, &connection));
+            self.leave(&connection).await;
         }
         answer
     }
 
-    /// The next is asked on a new connection.
-    pub(crate) async fn leave(&self) {
-        self.current.lock().await.take();
+    /// The connection; a new one where there is none, within `patience`.
+    pub(crate) async fn connection(&self, client: &Client) -> RedisResult<Arc<MultiplexedConnection>> {
+        let connection = async {
+            let mut current = self.current.lock().await;
+            if let Some(connection) = &*current {
+                return Ok(Arc::clone(connection));
+            }
+            let made = connect(client, self.patience, self.longest_answer).await?;
+            Ok(Arc::clone(current.insert(Arc::new(made))))
+        };
+        timeout(self.patience, connection).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    /// The next is asked on a new connection, unless it was made anew meanwhile.
+    pub(crate) async fn leave(&self, connection: &Arc<MultiplexedConnection>) {
+        self.current.lock().await.take_if(|current| Arc::ptr_eq(current, connection));
     }
 }
 
@@ -63,21 +73,22 @@ pub(crate) async fn connect(
 }
 
 /// What can be asked over a connection.
-pub(crate) trait Question: Sync {
-    fn put<T: FromRedisValue>(
-        &self,
-        connection: MultiplexedConnection,
-    ) -> impl Future<Output = RedisResult<T>> + Send;
+pub(crate) trait Question: Send + Sync + 'static {
+    fn put(&self, connection: MultiplexedConnection) -> impl Future<Output = RedisResult<Value>> + Send;
 }
 
 impl Question for Cmd {
-    async fn put<T: FromRedisValue>(&self, mut connection: MultiplexedConnection) -> RedisResult<T> {
+    async fn put(&self, mut connection: MultiplexedConnection) -> RedisResult<Value> {
         self.query_async(&mut connection).await
     }
 }
 
 impl Question for Pipeline {
-    async fn put<T: FromRedisValue>(&self, mut connection: MultiplexedConnection) -> RedisResult<T> {
+    async fn put(&self, mut connection: MultiplexedConnection) -> RedisResult<Value> {
         self.query_async(&mut connection).await
     }
+}
+
+pub(crate) fn late() -> RedisError {
+    std::io::Error::from(std::io::ErrorKind::TimedOut).into()
 }
