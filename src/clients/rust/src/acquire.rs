@@ -105,9 +105,15 @@ impl<'a> Acquire<'a> {
                 }
                 Ok(decision)
             }
-            Err(Error::Away) => Ok(limiter.alone(key, self.cost)),
+            Err(Error::Away) => Ok(self.alone()),
             Err(error) => Err(error),
         }
+    }
+
+    /// What the fallback says.
+    fn alone(self) -> Decision {
+        let Self { limiter, key, cost, .. } = self;
+        if self.is_partial { limiter.alone_in_part(key, cost) } else { limiter.alone(key, cost) }
     }
 
     async fn decided_with_headers(self) -> Result<(Decision, Headers), Error> {
@@ -124,7 +130,7 @@ impl<'a> Acquire<'a> {
                 limiter.redis_decided(DecisionOutcome::of(&decision));
                 Ok((decision, headers.unwrap_or_default()))
             }
-            Err(Error::Away) => Ok((limiter.alone(key, self.cost), Headers::new())),
+            Err(Error::Away) => Ok((self.alone(), Headers::new())),
             Err(error) => Err(error),
         }
     }

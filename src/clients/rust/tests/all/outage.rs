@@ -124,6 +124,11 @@ async fn the_local_bucket() {
     assert!(limiter.acquire("b", "9/h").await.unwrap().is_granted());
     sleep(Duration::from_millis(600)).await;
     assert!(limiter.acquire("a", "9/h").await.unwrap().is_granted());
+    // In part: what there is, and then when one is there.
+    let part = async || limiter.acquire("c", "9/h").cost(5).partial().await.unwrap();
+    assert_eq!(part().await.granted, 3);
+    let denied = part().await;
+    assert!(denied.granted == 0 && (1..=500).contains(&denied.retry_after_ms), "{denied:?}");
     for rate in [0.0, -1.0, f64::NAN] {
         let never = Limiter::new(&away, LocalBucket::new(rate));
         let decisions = acquired(&never, 2, "a", "9/h", 1).await;
