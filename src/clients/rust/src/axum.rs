@@ -20,6 +20,9 @@ use axum::extract::{ConnectInfo, Request};
 
 use crate::tower::network;
 
+/// That addresses are unknown.
+static IS_TOLD: Once = Once::new();
+
 /// The caller's address, of IPv6 its /64, where the application is served with
 /// `into_make_service_with_connect_info::<SocketAddr>()`. Behind a proxy that is the
 /// proxy's: take what it says there, and from nobody else. Where the application is served
@@ -33,7 +36,6 @@ pub fn by_network<const BITS: u32>(request: &Request) -> String {
     if let Some(ConnectInfo(address)) = request.extensions().get::<ConnectInfo<SocketAddr>>() {
         return network(address.ip(), BITS);
     }
-    static IS_TOLD: Once = Once::new();
     IS_TOLD.call_once(|| {
         log::warn!(
             "the addresses of callers are unknown, and all share one limit: serve the application with \

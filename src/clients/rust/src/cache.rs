@@ -145,7 +145,7 @@ impl Cache {
     /// over all keys of the server, a thousand at a time.
     ///
     /// # Errors
-    /// Where Redis refuses it.
+    /// Where Redis refuses it; on a cluster always.
     pub async fn clear(&self, pattern: &str) -> Result<u64, Error> {
         let alone = self.memory().clear(pattern, Instant::now());
         match self.cleared(pattern).await {
@@ -244,6 +244,10 @@ impl Cache {
     }
 
     async fn cleared(&self, pattern: &str) -> Result<u64, Error> {
+        if self.inner.server.is_cluster() {
+            let why = "a cache on a cluster cannot be cleared, for its keys are on all nodes";
+            return Err(Error::Refused((redis::ErrorKind::Client, why).into()));
+        }
         // Of a namespace no character stands for others. Places are of another type.
         let mut wanted = String::new();
         for letter in self.inner.namespace.chars() {

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-use redis::{Client, Cmd, FromRedisValue, IntoConnectionInfo, RedisResult, Value, from_redis_value};
+use redis::{Cmd, FromRedisValue, IntoConnectionInfo, RedisResult, Value, from_redis_value};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::connection::{Question, Shared, late};
+use crate::connection::{Client, Connection, Question, Shared, late};
 use crate::error::Error;
 use crate::health::Health;
 use crate::server::asked::Asked;
@@ -79,17 +78,43 @@ impl Server {
     /// # Errors
     /// Where the URL is none.
     pub fn with(url: impl IntoConnectionInfo, options: Options) -> RedisResult<Self> {
+        Ok(Self::of(Client::One(redis::Client::open(url)?), options))
+    }
+
+    /// A cluster, by the URLs of some of its nodes. Each request goes to the node that has its
+    /// key. The nodes have one outage: where one does not answer, the fallback decides for all.
+    ///
+    /// # Errors
+    /// Where a URL is none, or they differ in user, password or TLS.
+    #[cfg(feature = "cluster")]
+    pub fn cluster<T: IntoConnectionInfo>(urls: impl IntoIterator<Item = T>) -> RedisResult<Self> {
+        Self::cluster_with(urls, Options::default())
+    }
+
+    /// The same, with other patience.
+    ///
+    /// # Errors
+    /// Where a URL is none, or they differ in user, password or TLS.
+    #[cfg(feature = "cluster")]
+    pub fn cluster_with<T: IntoConnectionInfo>(
+        urls: impl IntoIterator<Item = T>,
+        options: Options,
+    ) -> RedisResult<Self> {
+        Ok(Self::of(crate::connection::cluster::open(urls)?, options))
+    }
+
+    fn of(client: Client, options: Options) -> Self {
         let Options { patience, rest, waiters } = options;
         let [patience, rest] = [patience, rest].map(|duration| duration.min(LONGEST));
         let inner = Inner {
-            client: Client::open(url)?,
+            client,
             asking: Shared::new(patience, patience),
             taking: Shared::new(patience, LATEST),
             waiters: Semaphore::new(waiters.min(Semaphore::MAX_PERMITS)),
             patience,
             health: Health::new(rest),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Self { inner: Arc::new(inner) }
     }
 
     /// For the start of a program.
@@ -110,6 +135,11 @@ impl Server {
     /// Away, Misconfigured, or the server's own.
     pub async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
         self.put(command.clone()).await
+    }
+
+    /// Whether not all keys are on one node.
+    pub(crate) fn is_cluster(&self) -> bool {
+        self.inner.client.is_cluster()
     }
 
     pub(crate) fn patience(&self) -> Duration {
@@ -162,7 +192,7 @@ impl Server {
     /// What comes of a command on this connection, whoever still waits for it.
     fn taken<T: FromRedisValue + Send + 'static, U: Fn(&T) -> Vec<Cmd> + Send + 'static>(
         &self,
-        connection: &Arc<MultiplexedConnection>,
+        connection: &Arc<Connection>,
         command: Cmd,
         undo: U,
     ) -> oneshot::Receiver<RedisResult<Taken<T, U>>> {

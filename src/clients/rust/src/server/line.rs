@@ -3,12 +3,11 @@
 
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
 use redis::{Cmd, FromRedisValue, from_redis_value};
 use tokio::runtime::Handle;
 
 use super::{Server, ms};
-use crate::connection::connect;
+use crate::connection::{Connection, Question as _};
 use crate::error::Error;
 
 impl Server {
@@ -48,8 +47,9 @@ impl Server {
         }
         let answer = self
             .judged(longest.saturating_add(patience), async {
-                let own = connect(&self.inner.client, patience, longest).await?;
-                command.query_async(place.own.insert(own)).await
+                let own = self.inner.client.connect(patience, longest).await?;
+                let answer = command.put(place.own.insert(own).clone()).await?;
+                Ok(from_redis_value(answer)?)
             })
             .await;
         if !matches!(answer, Err(Error::Away)) {
@@ -62,7 +62,7 @@ impl Server {
 /// The place of a request in line, until its answer is known.
 struct InLine {
     /// None before it has connected, and so asked.
-    own: Option<MultiplexedConnection>,
+    own: Option<Connection>,
     undo: Option<Cmd>,
     server: Server,
     runtime: Handle,
