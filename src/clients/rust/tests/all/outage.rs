@@ -189,7 +189,7 @@ async fn what_has_to_be_given_back_waits_no_longer() {
 async fn callers_of_less_patience() {
     let mut machine = Machine::start().await;
     let options =
-        Options { patience: Duration::from_secs(1), rest: Duration::from_secs(60), ..Options::default() };
+        Options { patience: Duration::from_secs(2), rest: Duration::from_secs(2), ..Options::default() };
     let server = Server::with(machine.url(), options).unwrap();
     let limiter = Limiter::new(&server, FailOpen);
     asks_again(&limiter).await;
