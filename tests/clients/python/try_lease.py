@@ -206,6 +206,14 @@ def leases(lease: Lease) -> None:
     eventually("it has a lease", lambda: [lease.acquire() for _ in range(20)] != [] and lease._book.held is not None)
 
 
+def granted(lease: Lease, requests: int) -> int:
+    total = 0
+    for _ in range(requests):
+        total += lease.acquire().granted
+        time.sleep(0.0003)
+    return total
+
+
 def calls(*commands: str) -> int:
     stats = admin.info("commandstats")
     return sum(int(stats.get(f"cmdstat_{command}", {"calls": 0})["calls"]) for command in commands)
@@ -279,7 +287,7 @@ def on_a_server() -> None:
         handler = logging.Handler()
         handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]
         logging.getLogger("floodgate_redis").addHandler(handler)
-        admin.execute_command("ACL", "SETUSER", "few", "on", ">secret", "~*", "+rl.acquire", "+rl.help")
+        admin.execute_command("ACL", "SETUSER", "few", "on", ">secret", "~*", "+rl.acquire", "+rl.quota", "+rl.help")
         few = Limiter(Server(URL.replace("//", "//few:secret@"), patience=20), FailClosed())
         with few.server, Lease(few, "l:6", "100000/h", processes=1, interval=0.4) as lease:
 
@@ -290,6 +298,18 @@ def on_a_server() -> None:
             eventually("it is refused", is_refused_often)
         logging.getLogger("floodgate_redis").removeHandler(handler)
         assert len(told) == 1 and told[0].startswith("no lease on l:6, each request asks: "), told
+        # Limits that count calls are not leased, whoever has set them, and when.
+        admin.execute_command("RL.POLICY", "SET", "calls", "500/h:per=call", "PREFIX", "lc:")
+        before = calls("rl.reserve")
+        for key, limits in [("lc:1", None), ("l:7", "@calls")]:
+            with Lease(limiter, key, limits, processes=1) as lease:
+                assert granted(lease, 1000) == 500, key
+        assert calls("rl.reserve") == before
+        with Lease(limiter, "l:8", "1000000/h", processes=1) as lease:
+            leases(lease)
+            admin.execute_command("RL.PIN", "l:8", "500/h:per=call")
+            eventually("it leases no more", lambda: not lease.acquire().granted or not lease._words.may_lease())
+            assert granted(lease, 1000) <= 500
         # A policy, and an operator's block, hold.
         admin.execute_command("RL.POLICY", "SET", "leased", "100000/h", "PREFIX", "lp:")
         with Lease(limiter, "lp:1", processes=2) as lease:
@@ -308,6 +328,12 @@ async def by_asyncio() -> None:
                 await asyncio.sleep(0.0005)
         trips = calls(*TRIPS) - before
         assert trips < 1500 / 5 and used("a:1") == 1500, trips
+        passed, before = 0, calls("rl.reserve")
+        async with aio.Lease(limiter, "lc:2", processes=1) as lease:
+            for _ in range(1000):
+                passed += (await lease.acquire()).granted
+                await asyncio.sleep(0.0003)
+        assert passed == 500 and calls("rl.reserve") == before, passed
         async with aio.Lease(limiter, "a:2", "1000000/h", processes=1, interval=0.05) as lease:
             await asyncio.gather(*(lease.acquire() for _ in range(500)))
             for _ in range(100):

@@ -10,13 +10,16 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from . import arguments, forks, words
-from .decision import Decision
+from .decision import Decision, pairs
 from .limiter import Limiter
 from .outage import Away, Misconfigured, log
 from .telemetry import decisions
 
 LEAST = 5
 """Units below which a lease saves nothing: it costs two round trips itself."""
+
+SEEN = 1.0
+"""Seconds for which the limits of a key are taken for those that were seen last."""
 
 
 @dataclass(slots=True)
@@ -121,6 +124,21 @@ class Asked:
         self.key = key
         self.limits = limits
         self._was_refused = False
+        self._looked = -math.inf
+        self._counts_calls = False
+
+    def look(self, now: float) -> words.Words | None:
+        """Asks for the limits that hold, by a policy or a pin too; none if that was asked lately."""
+        return (*words.quota(self.key, self.limits or "*"), "HEADERS") if now - self._looked >= SEEN else None
+
+    def saw(self, answer: Any, now: float) -> None:
+        self._looked = now
+        self._counts_calls = 'qu="requests"' in pairs(answer or []).get("RateLimit-Policy", "")
+
+    def may_lease(self) -> bool:
+        if self._counts_calls:
+            self.refused(ValueError("a limit with per=call counts calls, which a lease does not make"))
+        return not self._counts_calls
 
     def refused(self, error: Exception) -> None:
         """Requests go on to ask by themselves; said once, for it happens each interval."""
@@ -168,7 +186,8 @@ class Lease:
     the background. A request that finds too little asks the server by itself, as
     Limiter.acquire does. So leases suit limits of thousands, on keys that are asked many
     times a second; below five units an interval it asks each time. `concurrent` and
-    `per=call` cannot be leased. Units on lease count as used in RL.QUOTA, RL.TOP and
+    `per=call` cannot be leased: where the server has a limit with `per=call` for the key, as it
+    is asked at most once a second, each request asks. Units on lease count as used in RL.QUOTA, RL.TOP and
     RL.STATS, until they go back. Threads may share it.
     """
 
@@ -243,8 +262,13 @@ class Lease:
 
     def _taken(self, want: int) -> Held | None:
         server, id = self.limiter.server, uuid.uuid4().hex
-        until = time.monotonic() + self._book.longest
         try:
+            look = self._words.look(time.monotonic())
+            if look is not None:
+                self._words.saw(server.ask(*look), time.monotonic())
+            if not self._words.may_lease():
+                return None
+            until = time.monotonic() + self._book.longest
             answer = server.take(
                 self._words.reserve(id, want, self._book.ttl), lambda answer: self._words.undo(id, answer)
             )

@@ -63,13 +63,14 @@ impl<'a> Acquire<'a> {
 
     /// Takes the units, and tells the headers for the HTTP response: `RateLimit`,
     /// `RateLimit-Policy`, `X-RateLimit-*` and, where it was denied, Retry-After. One round
-    /// trip, unless it waits; always asked.
+    /// trip, unless it waits or on a cluster; always asked.
     ///
     /// # Errors
     /// Where Redis refuses it; while Redis is away the fallback decides.
     pub async fn with_headers(self) -> Result<(Decision, Headers), Error> {
-        let (decision, mut headers) = if self.wait.is_some() {
-            (self.decided().await?, self.limiter.headers(self.key, self.limits).await?)
+        // In a transaction a command does not follow its key to another node.
+        let (decision, mut headers) = if self.wait.is_some() || self.limiter.server.is_cluster() {
+            (self.decided(true).await?, self.limiter.headers(self.key, self.limits).await?)
         } else {
             self.decided_with_headers().await?
         };
@@ -81,11 +82,11 @@ impl<'a> Acquire<'a> {
         Ok((decision, headers))
     }
 
-    async fn decided(self) -> Result<Decision, Error> {
+    async fn decided(self, asks_always: bool) -> Result<Decision, Error> {
         let Self { limiter, key, limits, .. } = self;
         // What may be granted in part is denied as one unit is.
         let cost = if self.is_partial { 1 } else { self.cost };
-        let asks_always = self.is_critical || self.is_tracked || self.wait.is_some();
+        let asks_always = asks_always || self.is_critical || self.is_tracked || self.wait.is_some();
         let memory = limiter.denials.as_ref().filter(|_| !asks_always);
         let asked = Instant::now();
         if let Some(known) = memory.and_then(|memory| memory.recall(key, limits, cost, asked)) {
@@ -105,9 +106,15 @@ impl<'a> Acquire<'a> {
                 }
                 Ok(decision)
             }
-            Err(Error::Away) => Ok(limiter.alone(key, self.cost)),
+            Err(Error::Away) => Ok(self.alone()),
             Err(error) => Err(error),
         }
+    }
+
+    /// What the fallback says.
+    fn alone(self) -> Decision {
+        let Self { limiter, key, cost, .. } = self;
+        if self.is_partial { limiter.alone_in_part(key, cost) } else { limiter.alone(key, cost) }
     }
 
     async fn decided_with_headers(self) -> Result<(Decision, Headers), Error> {
@@ -119,12 +126,12 @@ impl<'a> Acquire<'a> {
         both.add_command(self.command()).ignore();
         both.add_command(quota(key, limits)).arg("HEADERS").ignore();
         both.cmd("EXEC");
-        match limiter.server.put::<[(Decision, Option<Headers>); 1]>(&both).await {
+        match limiter.server.put::<[(Decision, Option<Headers>); 1]>(both).await {
             Ok([(decision, headers)]) => {
                 limiter.redis_decided(DecisionOutcome::of(&decision));
                 Ok((decision, headers.unwrap_or_default()))
             }
-            Err(Error::Away) => Ok((limiter.alone(key, self.cost), Headers::new())),
+            Err(Error::Away) => Ok((self.alone(), Headers::new())),
             Err(error) => Err(error),
         }
     }
@@ -148,6 +155,6 @@ impl<'a> IntoFuture for Acquire<'a> {
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.decided())
+        Box::pin(self.decided(false))
     }
 }

@@ -14,20 +14,33 @@
 //! ```
 
 use std::net::SocketAddr;
+use std::sync::Once;
 
 use axum::extract::{ConnectInfo, Request};
 
 use crate::tower::network;
 
+/// That addresses are unknown.
+static IS_TOLD: Once = Once::new();
+
 /// The caller's address, of IPv6 its /64, where the application is served with
 /// `into_make_service_with_connect_info::<SocketAddr>()`. Behind a proxy that is the
-/// proxy's: take what it says there, and from nobody else.
+/// proxy's: take what it says there, and from nobody else. Where the application is served
+/// in another way, all callers are one, `unknown`; that is logged once.
 pub fn by_address(request: &Request) -> String {
     by_network::<64>(request)
 }
 
 /// The same, of IPv6 the network of so many bits.
 pub fn by_network<const BITS: u32>(request: &Request) -> String {
-    let address = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    address.map_or("unknown".into(), |ConnectInfo(address)| network(address.ip(), BITS))
+    if let Some(ConnectInfo(address)) = request.extensions().get::<ConnectInfo<SocketAddr>>() {
+        return network(address.ip(), BITS);
+    }
+    IS_TOLD.call_once(|| {
+        log::warn!(
+            "the addresses of callers are unknown, and all share one limit: serve the application with \
+             into_make_service_with_connect_info::<SocketAddr>()"
+        );
+    });
+    "unknown".into()
 }

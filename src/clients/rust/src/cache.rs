@@ -11,11 +11,14 @@ use crate::error::Error;
 use crate::fallback::FailOpen;
 use crate::limiter::Limiter;
 use crate::memory::Memory;
-use crate::reservation::ReserveError;
+use crate::reservation::{Reservation, ReserveError};
 use crate::server::Server;
 
 /// The longest that a server lets wait, unless told (setting `wait-max`).
 const LONGEST: Duration = Duration::from_secs(30);
+
+/// What is kept for longer is kept for ever: no server can reckon with more.
+const FOR_EVER: Duration = Duration::from_secs(1000 * 365 * 24 * 60 * 60);
 
 /// Between two tries of who cannot stand in line.
 const BEAT: Duration = Duration::from_millis(50);
@@ -73,15 +76,16 @@ impl Cache {
     /// # Errors
     /// Where Redis refuses it, and where what is kept is no such value.
     pub async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
-        let text = match self.asked::<Option<String>>(redis::cmd("GET").arg(self.name(key))).await {
-            Err(Error::Away) => self.memory().get(key, Instant::now()).map(str::to_owned),
+        let text = match self.asked::<Option<Vec<u8>>>(redis::cmd("GET").arg(self.name(key))).await {
+            Err(Error::Away) => self.memory().get(key, Instant::now()).map(|text| text.as_bytes().to_vec()),
             answer => answer?,
         };
-        text.map(|text| serde_json::from_str(&text).map_err(|error| Error::NotJson(error.to_string())))
+        text.map(|text| serde_json::from_slice(&text).map_err(|error| Error::NotJson(error.to_string())))
             .transpose()
     }
 
-    /// Keeps the value, for so long where that is said.
+    /// Keeps the value, for so long where that is said; what is more than a thousand years is
+    /// for ever.
     ///
     /// # Errors
     /// Where Redis refuses it, and where JSON has no such value.
@@ -89,7 +93,7 @@ impl Cache {
         let text = serde_json::to_string(value).map_err(|error| Error::NotJson(error.to_string()))?;
         let mut command = redis::cmd("SET");
         command.arg(self.name(key)).arg(&text);
-        if let Some(ttl) = ttl {
+        if let Some(ttl) = ttl.filter(|ttl| *ttl < FOR_EVER) {
             command.arg("PX").arg(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1));
         }
         match self.asked::<()>(&command).await {
@@ -141,7 +145,7 @@ impl Cache {
     /// over all keys of the server, a thousand at a time.
     ///
     /// # Errors
-    /// Where Redis refuses it.
+    /// Where Redis refuses it; on a cluster always.
     pub async fn clear(&self, pattern: &str) -> Result<u64, Error> {
         let alone = self.memory().clear(pattern, Instant::now());
         match self.cleared(pattern).await {
@@ -151,10 +155,12 @@ impl Cache {
     }
 
     /// The value; where there is none, that which `make` gives, in one process while the
-    /// others wait for it. It is kept for so long where that is said.
+    /// others wait for it. It is kept for so long where that is said. A kept text that is no
+    /// such value counts as none, and is overwritten. What was made is the answer, also where
+    /// it cannot be kept: because Redis refuses it, or JSON has no such value. That is logged.
     ///
     /// # Errors
-    /// Those of `make`; and where Redis refuses it, or JSON has no such value.
+    /// Those of `make`; and, before it is made, where Redis refuses to look.
     pub async fn once<T, E>(
         &self,
         key: &str,
@@ -170,11 +176,24 @@ impl Cache {
             Missing::Mine(place) => place,
         };
         let value = make.await?;
-        self.set(key, &value, ttl).await?;
+        self.made(key, &value, ttl, place).await;
+        Ok(value)
+    }
+
+    /// Keeps, where it can, what was made in this place.
+    pub(crate) async fn made<T: Serialize>(
+        &self,
+        key: &str,
+        value: &T,
+        ttl: Option<Duration>,
+        place: Option<Reservation>,
+    ) {
+        if let Err(error) = self.set(key, value, ttl).await {
+            log::warn!("{:?} is not cached: {error}", self.name(key));
+        }
         if let Some(place) = place {
             place.commit().await;
         }
-        Ok(value)
     }
 
     /// The value, or the place of who is to make it; none where patience is at its end.
@@ -184,7 +203,7 @@ impl Cache {
         let began = Instant::now();
         let mut may_stand_in_line = true;
         loop {
-            if let Some(value) = self.get(key).await? {
+            if let Some(value) = self.found(key).await? {
                 return Ok(Missing::Found(value));
             }
             let left = self.patience.saturating_sub(began.elapsed());
@@ -197,7 +216,7 @@ impl Cache {
             match reserved {
                 // Made meanwhile, perhaps.
                 Ok(place) => {
-                    return Ok(match self.get(key).await? {
+                    return Ok(match self.found(key).await? {
                         Some(value) => Missing::Found(value),
                         None => Missing::Mine(Some(place)),
                     });
@@ -213,7 +232,22 @@ impl Cache {
         }
     }
 
+    /// The value, if there is one that can be read.
+    async fn found<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
+        match self.get(key).await {
+            Err(Error::NotJson(reason)) => {
+                log::warn!("what is kept in {:?} cannot be read, and is made anew: {reason}", self.name(key));
+                Ok(None)
+            }
+            found => found,
+        }
+    }
+
     async fn cleared(&self, pattern: &str) -> Result<u64, Error> {
+        if self.inner.server.is_cluster() {
+            let why = "a cache on a cluster cannot be cleared, for its keys are on all nodes";
+            return Err(Error::Refused((redis::ErrorKind::Client, why).into()));
+        }
         // Of a namespace no character stands for others. Places are of another type.
         let mut wanted = String::new();
         for letter in self.inner.namespace.chars() {
@@ -259,5 +293,5 @@ pub(crate) enum Missing<T> {
     /// It is there.
     Found(T),
     /// It is not, and who looked is to make it.
-    Mine(Option<crate::reservation::Reservation>),
+    Mine(Option<Reservation>),
 }

@@ -4,14 +4,59 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, Pipeline, RedisError, RedisResult};
+use redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisError, RedisResult, Value};
 use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+#[cfg(feature = "cluster")]
+pub(crate) mod cluster;
+
+/// What is connected to.
+pub(crate) enum Client {
+    One(redis::Client),
+    #[cfg(feature = "cluster")]
+    Cluster(Box<redis::cluster::ClusterClient>),
+}
+
+impl Client {
+    /// Opens a connection within `patience`, on which an answer may take as long as it is told.
+    pub(crate) async fn connect(
+        &self,
+        patience: Duration,
+        longest_answer: Duration,
+    ) -> RedisResult<Connection> {
+        match self {
+            Self::One(client) => {
+                let config = AsyncConnectionConfig::new()
+                    .set_connection_timeout(Some(patience))
+                    .set_response_timeout(Some(longest_answer));
+                client.get_multiplexed_async_connection_with_config(&config).await.map(Connection::One)
+            }
+            #[cfg(feature = "cluster")]
+            Self::Cluster(client) => {
+                cluster::connect(client, patience, longest_answer).await.map(Connection::Cluster)
+            }
+        }
+    }
+
+    pub(crate) fn is_cluster(&self) -> bool {
+        !matches!(self, Self::One(_))
+    }
+}
+
+/// A clone is the same connection.
+#[derive(Clone)]
+pub(crate) enum Connection {
+    One(MultiplexedConnection),
+    #[cfg(feature = "cluster")]
+    Cluster(cluster::ToNodes),
+}
 
 /// A connection that all share, made anew when it is broken. Not redis-rs's
 /// `ConnectionManager`: that keeps one on which nothing comes back, as when the
 /// machine behind it is gone.
 pub(crate) struct Shared {
-    current: Mutex<Option<Arc<MultiplexedConnection>>>,
+    current: Mutex<Option<Arc<Connection>>>,
     patience: Duration,
     longest_answer: Duration,
 }
@@ -21,63 +66,71 @@ impl Shared {
         Self { current: Mutex::default(), patience, longest_answer }
     }
 
-    /// Asks, on a new connection where there is none.
-    pub(crate) async fn ask<T: FromRedisValue>(
-        &self,
-        client: &Client,
-        question: &impl Question,
-    ) -> RedisResult<T> {
-        let connection = {
-            let mut current = self.current.lock().await;
-            if let Some(connection) = &*current {
-                Arc::clone(connection)
-            } else {
-                let made = connect(client, self.patience, self.longest_answer).await?;
-                Arc::clone(current.insert(Arc::new(made)))
-            }
-        };
+    /// Asks. A second time where the connection was lost, at once, for it may have been
+    /// idle for so long that the server has closed it; not after a timeout. Should both
+    /// arrive, the limit has counted too much, never too little.
+    pub(crate) async fn ask(&self, client: &Client, question: &impl Question) -> RedisResult<Value> {
+        match self.ask_once(client, question).await {
+            Err(error) if error.is_connection_dropped() => self.ask_once(client, question).await,
+            answer => answer,
+        }
+    }
+
+    async fn ask_once(&self, client: &Client, question: &impl Question) -> RedisResult<Value> {
+        let connection = self.connection(client).await?;
         let answer = question.put((*connection).clone()).await;
         if answer.as_ref().is_err_and(RedisError::is_io_error) {
-            // Unless it was made anew meanwhile.
-            self.current.lock().await.take_if(|current| Arc::ptr_eq(current, &connection));
+            self.leave(&connection).await;
         }
         answer
     }
 
-    /// The next is asked on a new connection.
-    pub(crate) async fn leave(&self) {
-        self.current.lock().await.take();
+    /// The connection; a new one where there is none, within `patience`.
+    pub(crate) async fn connection(&self, client: &Client) -> RedisResult<Arc<Connection>> {
+        let connection = async {
+            let mut current = self.current.lock().await;
+            if let Some(connection) = &*current {
+                return Ok(Arc::clone(connection));
+            }
+            let made = client.connect(self.patience, self.longest_answer).await?;
+            Ok(Arc::clone(current.insert(Arc::new(made))))
+        };
+        // To a cluster it connects twice.
+        let longest = if client.is_cluster() { self.patience * 2 } else { self.patience };
+        timeout(longest, connection).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    /// The next is asked on a new connection, unless it was made anew meanwhile.
+    pub(crate) async fn leave(&self, connection: &Arc<Connection>) {
+        self.current.lock().await.take_if(|current| Arc::ptr_eq(current, connection));
     }
 }
 
-/// Opens one within `patience`, on which an answer may take as long as it is told.
-pub(crate) async fn connect(
-    client: &Client,
-    patience: Duration,
-    longest_answer: Duration,
-) -> RedisResult<MultiplexedConnection> {
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(patience))
-        .set_response_timeout(Some(longest_answer));
-    client.get_multiplexed_async_connection_with_config(&config).await
-}
-
 /// What can be asked over a connection.
-pub(crate) trait Question: Sync {
-    fn put<T: FromRedisValue>(
-        &self,
-        connection: MultiplexedConnection,
-    ) -> impl Future<Output = RedisResult<T>> + Send;
+pub(crate) trait Question: Send + Sync + 'static {
+    fn put(&self, connection: Connection) -> impl Future<Output = RedisResult<Value>> + Send;
 }
 
 impl Question for Cmd {
-    async fn put<T: FromRedisValue>(&self, mut connection: MultiplexedConnection) -> RedisResult<T> {
-        self.query_async(&mut connection).await
+    async fn put(&self, connection: Connection) -> RedisResult<Value> {
+        match connection {
+            Connection::One(mut connection) => self.query_async(&mut connection).await,
+            #[cfg(feature = "cluster")]
+            Connection::Cluster(connection) => connection.put(self).await,
+        }
     }
 }
 
 impl Question for Pipeline {
-    async fn put<T: FromRedisValue>(&self, mut connection: MultiplexedConnection) -> RedisResult<T> {
-        self.query_async(&mut connection).await
+    async fn put(&self, connection: Connection) -> RedisResult<Value> {
+        match connection {
+            Connection::One(mut connection) => self.query_async(&mut connection).await,
+            #[cfg(feature = "cluster")]
+            Connection::Cluster(connection) => connection.put_all(self).await,
+        }
     }
+}
+
+pub(crate) fn late() -> RedisError {
+    std::io::Error::from(std::io::ErrorKind::TimedOut).into()
 }

@@ -12,7 +12,8 @@ pub enum Error {
     /// instead, it does, and the caller does not see this error.
     Away,
     /// Redis refuses the credentials, or has no Floodgate: a person has to put that right.
-    /// Once Redis has answered for the first time, this is an outage like others.
+    /// Once Redis has answered for the first time, this is an outage like others. A server that
+    /// is a node of a cluster is always misconfigured: it takes `Server::cluster`.
     Misconfigured(RedisError),
     /// A limit counts requests (`per=call`), and a block of a [`Lease`](crate::Lease) would be
     /// one request.
@@ -30,6 +31,12 @@ impl fmt::Display for Error {
             Self::Away => write!(out, "Redis is away"),
             Self::Misconfigured(error) if is_unknown_command(error) => {
                 write!(out, "{error}: load the module (loadmodule libfloodgate.so)")
+            }
+            Self::Misconfigured(error) if is_moved(error) => {
+                write!(
+                    out,
+                    "{error}: this server is a node of a cluster, take Server::cluster (feature cluster)"
+                )
             }
             Self::Misconfigured(error) => write!(out, "{error}: check the user and the password of the URL"),
             Self::CannotLease => write!(
@@ -55,4 +62,15 @@ impl std::error::Error for Error {
 pub(crate) fn is_unknown_command(error: &RedisError) -> bool {
     let text = error.to_string().to_ascii_lowercase();
     text.contains("unknown command") && (text.contains("rl.") || text.contains("cb."))
+}
+
+/// Whether the server is one of several that have the keys.
+pub(crate) fn is_moved(error: &RedisError) -> bool {
+    code(error) == "MOVED"
+}
+
+/// The first word of what the server says; of a pipeline, to the first command.
+pub(crate) fn code(error: &RedisError) -> String {
+    let first = error.clone().into_server_errors().and_then(|all| Some(all.first()?.1.code().to_owned()));
+    first.unwrap_or_else(|| error.code().unwrap_or_default().to_owned())
 }

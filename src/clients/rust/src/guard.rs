@@ -16,6 +16,9 @@ use crate::error::Error;
 use crate::limiter::Limiter;
 use crate::telemetry::{self, CallOutcome, DecisionOutcome};
 
+/// Of one call, as RL.RECORD takes it.
+const MOST_MONEY: f64 = 1e12;
+
 /// Guards calls that cost money:
 ///
 /// 1. With a cache, what it has is the answer, and takes no quota. Of those that miss the
@@ -24,7 +27,8 @@ use crate::telemetry::{self, CallOutcome, DecisionOutcome};
 ///    that the limit denies changes nothing of the breaker.
 /// 3. The call is made, and its result reported: to the breaker, and as usage of the key
 ///    (RL.STATS, RL.USAGE), with how long it took and what it cost.
-/// 4. The answer is cached, if JSON can hold it.
+/// 4. The answer is cached. One that JSON cannot hold, or that Redis refuses to keep, is given
+///    all the same, with a line in the log.
 ///
 /// On a cluster the key and the breaker's key belong in one slot. While Redis is away the
 /// limiter's fallback decides, and each process caches by itself.
@@ -197,13 +201,7 @@ impl<'a> PaidCall<'a> {
             Missing::Mine(place) => place,
         };
         let answer = self.paid(call, spent).await?;
-        match cache.set(name, &answer, *ttl).await {
-            Err(Error::NotJson(reason)) => log::warn!("the answer {name:?} is not cached: {reason}"),
-            kept => kept?,
-        }
-        if let Some(place) = place {
-            place.commit().await;
-        }
+        cache.made(name, &answer, *ttl, place).await;
         Ok(answer)
     }
 
@@ -319,8 +317,12 @@ impl Told {
         if !matches!(outcome, Outcome::Ignore) {
             let mut record = redis::cmd("RL.RECORD");
             record.arg(&self.key).arg(outcome.word());
-            if let Some(spent) = self.spent.filter(|spent| spent.is_finite()) {
-                record.arg("SPEND").arg(spent.to_string());
+            if let Some(spent) = self.spent {
+                if spent.abs() <= MOST_MONEY {
+                    record.arg("SPEND").arg(spent.to_string());
+                } else {
+                    log::warn!("what a call of {:?} cost is not recorded: {spent}", self.key);
+                }
             }
             record.arg("DUR").arg(&took);
             all.push(record);

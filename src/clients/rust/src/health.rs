@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use redis::{ErrorKind, RedisError};
 
-use crate::error::{Error, is_unknown_command};
+use crate::error::{Error, code, is_moved, is_unknown_command};
 
 /// After a failure Redis is not asked for a while, and then by one request for all:
 /// an outage costs one request its timeout, not each of them. That it is lost, and
@@ -54,6 +54,10 @@ impl Health {
     /// What an error means: an outage, a mistake of who set things up, or the
     /// server's word on the command.
     pub(crate) fn judged(&self, error: RedisError) -> Error {
+        if is_moved(&error) {
+            self.answered();
+            return Error::Misconfigured(error);
+        }
         let is_wrong = is_misconfiguration(&error);
         if !is_wrong && !is_outage(&error) {
             self.answered();
@@ -113,11 +117,6 @@ fn is_outage(error: &RedisError) -> bool {
     error.is_io_error()
         || error.is_timeout()
         || error.is_connection_dropped()
+        || error.kind() == ErrorKind::ClusterConnectionNotFound
         || CANNOT.contains(&code(error).as_str())
-}
-
-/// The first word of what the server says; of a pipeline, to the first command.
-fn code(error: &RedisError) -> String {
-    let first = error.clone().into_server_errors().and_then(|all| Some(all.first()?.1.code().to_owned()));
-    first.unwrap_or_else(|| error.code().unwrap_or_default().to_owned())
 }

@@ -11,11 +11,14 @@ use tokio::task::JoinHandle;
 use crate::decision::{Decision, Source};
 use crate::error::Error;
 use crate::lease::ledger::{Block, Ledger};
-use crate::limiter::Limiter;
+use crate::limiter::{Headers, Limiter};
 use crate::server::ms;
 use crate::telemetry::{self, DecisionOutcome};
 
 mod ledger;
+
+/// For how long the limits of a key are taken for those that were seen last.
+const SEEN: Duration = Duration::from_secs(1);
 
 /// Takes the units of a busy key in blocks, in the background, and spends them without
 /// asking: for limits of many units that one process uses many times a second.
@@ -35,11 +38,12 @@ mod ledger;
 ///   most one interval's blocks of each process.
 /// - A process that dies keeps its block charged, and nothing is granted twice.
 /// - For up to an interval a process spends what it has although an operator has blocked the
-///   key, or pinned other limits.
+///   key, or pinned other limits; for up to a second more where those count requests.
 ///
 /// Requests that are granted out of a block count as granted when the block is taken, as one
 /// request: RL.STATS and RL.TOP count blocks. So a limit with `per=call`, which counts
-/// requests, cannot be leased.
+/// requests, cannot be leased: where the server has one for the key, each request is asked
+/// for. The lease asks RL.QUOTA for that before its first block, and at most once a second.
 ///
 /// ```no_run
 /// # async fn example(limiter: floodgate_redis::Limiter) -> Result<(), floodgate_redis::Error> {
@@ -59,6 +63,8 @@ struct Inner {
     key: String,
     limits: String,
     ledger: Mutex<Ledger>,
+    /// When the server last said that no limit of the key counts requests.
+    seen: Mutex<Option<Instant>>,
     is_warned: AtomicBool,
     is_closed: AtomicBool,
     /// What goes on in the background, to be waited for at the end.
@@ -73,7 +79,8 @@ pub struct LeaseCounters {
     pub leased: u64,
     /// Requests that were asked for one by one.
     pub asked: u64,
-    /// Blocks that were asked for, a round trip each, in the background.
+    /// Blocks that were asked for, a round trip each, in the background; and at most once a
+    /// second another, for the limits.
     pub taken: u64,
     /// Blocks that were settled, a round trip each, in the background.
     pub settled: u64,
@@ -93,6 +100,7 @@ impl Lease {
             key: key.to_owned(),
             limits: limits.to_owned(),
             ledger: Mutex::new(Ledger::new(Duration::from_millis(100), Instant::now())),
+            seen: Mutex::default(),
             is_warned: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
             working: Mutex::default(),
@@ -179,7 +187,7 @@ impl Lease {
         let inner = Arc::clone(&self.inner);
         let runtime = Handle::current();
         *locked(&inner.runtime) = Some(runtime.clone());
-        let taking = runtime.spawn(async move { Inner::take(&inner, wanted, now).await });
+        let taking = runtime.spawn(async move { Inner::take(&inner, wanted).await });
         locked(&self.inner.working).push(taking);
     }
 }
@@ -196,10 +204,38 @@ impl Drop for Lease {
 }
 
 impl Inner {
-    async fn take(inner: &Arc<Self>, wanted: u64, asked: Instant) {
-        let Self { limiter, key, limits, .. } = &**inner;
+    async fn take(inner: &Arc<Self>, wanted: u64) {
         let interval = inner.ledger().interval;
-        let server = &limiter.server;
+        let rests = match inner.taken(wanted, interval).await {
+            Ok(Some(block)) => return Self::arrived(inner, block),
+            Ok(None) => interval,
+            Err(error) => {
+                if !matches!(error, Error::Away) && !inner.is_warned.swap(true, Ordering::SeqCst) {
+                    log::warn!("nothing is leased of {:?}, each request is asked for: {error}", inner.key);
+                }
+                interval.max(SEEN)
+            }
+        };
+        inner.ledger().rests_until(Instant::now() + rests);
+    }
+
+    fn arrived(inner: &Arc<Self>, block: Block) {
+        let runtime = Handle::current();
+        if inner.is_closed.load(Ordering::SeqCst) {
+            inner.ledger().is_taking = false;
+            inner.settle(&runtime, vec![block]);
+        } else {
+            runtime.spawn(Self::settle_later(Arc::clone(inner), block.until));
+            inner.ledger().arrived(block);
+        }
+    }
+
+    /// A block of at most so many units; none where the limits grant none.
+    async fn taken(&self, wanted: u64, interval: Duration) -> Result<Option<Block>, Error> {
+        self.see().await?;
+        let Self { limiter: Limiter { server, .. }, key, limits, .. } = self;
+        self.ledger().counters.taken += 1;
+        let asked = Instant::now();
         let id = format!("{:032x}", fastrand::u128(..));
         let mut command = redis::cmd("RL.RESERVE");
         command.arg(1).arg(key).arg(limits).arg("COST").arg(wanted);
@@ -213,36 +249,29 @@ impl Inner {
         let release = settled("RL.RELEASE", &id, key);
         let undo =
             move |(id, _): &(Option<String>, Vec<Decision>)| id.iter().map(|_| release.clone()).collect();
-        let rests = match server.take(command, undo).await {
-            Ok((Some(_), decisions)) => {
-                let Some(decision) = decisions.into_iter().next() else {
-                    return inner.ledger().rests_until(Instant::now() + interval);
-                };
-                let block = Block::new(id, decision, asked + interval);
-                let runtime = Handle::current();
-                if inner.is_closed.load(Ordering::SeqCst) {
-                    inner.ledger().is_taking = false;
-                    inner.settle(&runtime, vec![block]);
-                } else {
-                    inner.ledger().arrived(block);
-                    runtime.spawn(Self::settle_later(Arc::clone(inner), asked + interval));
-                }
-                return;
-            }
-            Ok((None, decisions)) => {
-                if let Some(decision) = decisions.first() {
-                    inner.ledger().remaining = decision.remaining;
-                }
-                interval
-            }
-            Err(error) => {
-                if !matches!(error, Error::Away) && !inner.is_warned.swap(true, Ordering::SeqCst) {
-                    log::warn!("nothing is leased of {key:?}, each request is asked for: {error}");
-                }
-                interval.max(Duration::from_secs(1))
-            }
-        };
-        inner.ledger().rests_until(Instant::now() + rests);
+        let (reserved, decisions) = server.take(command, undo).await?;
+        let Some(decision) = decisions.into_iter().next() else { return Ok(None) };
+        if reserved.is_none() {
+            self.ledger().remaining = decision.remaining;
+            return Ok(None);
+        }
+        Ok(Some(Block::new(id, decision, asked + interval)))
+    }
+
+    /// Asks whether a limit that holds counts requests; not again for a while after none did.
+    async fn see(&self) -> Result<(), Error> {
+        if locked(&self.seen).is_some_and(|seen| seen.elapsed() < SEEN) {
+            return Ok(());
+        }
+        let mut command = redis::cmd("RL.QUOTA");
+        command.arg(&self.key).arg(&self.limits).arg("HEADERS");
+        let headers: Option<Headers> = self.limiter.server.put(command).await?;
+        let policy = headers.and_then(|mut headers| headers.remove("RateLimit-Policy"));
+        if policy.is_some_and(|policy| policy.contains(r#"qu="requests""#)) {
+            return Err(Error::CannotLease);
+        }
+        *locked(&self.seen) = Some(Instant::now());
+        Ok(())
     }
 
     async fn settle_later(inner: Arc<Self>, until: Instant) {

@@ -1,4 +1,11 @@
 #![doc = include_str!("../README.md")]
+// What the README names is elsewhere where the feature is off.
+#![cfg_attr(
+    not(feature = "guard"),
+    doc = "",
+    doc = "[`Guard`]: https://docs.rs/floodgate-redis/latest/floodgate_redis/struct.Guard.html",
+    doc = "[`Cache`]: https://docs.rs/floodgate-redis/latest/floodgate_redis/struct.Cache.html"
+)]
 
 mod acquire;
 #[cfg(feature = "axum")]

@@ -27,7 +27,7 @@ pub type Headers = BTreeMap<String, String>;
 /// an equal or higher cost until its retry time, at most 1 s. So it may deny for up to
 /// 1 s what an operator or a refund has freed meanwhile, and such denials are missing
 /// from RL.TOP, RL.STATS and alerts. Requests that are critical, that wait, or that are
-/// tracked are always asked, those of [`tower`](crate::tower) too.
+/// tracked are always asked, those of the layer for tower too.
 #[derive(Clone)]
 pub struct Limiter {
     pub(crate) server: Server,
@@ -242,6 +242,17 @@ impl Limiter {
         self.counts.by_fallback();
         telemetry::decided(DecisionOutcome::Fallback);
         self.fallback.acquire(key, cost)
+    }
+
+    /// The same, where what there is may be granted.
+    pub(crate) fn alone_in_part(&self, key: &str, cost: u64) -> Decision {
+        let whole = self.alone(key, cost);
+        if whole.is_granted() || cost <= 1 {
+            return whole;
+        }
+        // One is denied until one is there.
+        let left = u64::try_from(whole.remaining).unwrap_or(0);
+        self.fallback.acquire(key, left.clamp(1, cost))
     }
 
     fn all_alone(&self, items: &[BatchItem<'_>]) -> Vec<Decision> {

@@ -13,6 +13,9 @@ use crate::error::Error;
 use crate::limiter::Limiter;
 use crate::server::{Server, ms};
 
+/// Of one command: more cannot be charged at once.
+const MOST_UNITS: u64 = 1_000_000_000_000;
+
 /// Why nothing was reserved.
 #[derive(Debug)]
 pub enum ReserveError {
@@ -166,7 +169,7 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// Adds to what the work has cost so far.
+    /// Adds to what the work has cost so far. At most 10^12 units are charged.
     pub fn spend(&mut self, units: u64) {
         self.spent = Some(self.spent.unwrap_or(0).saturating_add(units));
     }
@@ -202,7 +205,7 @@ impl Reservation {
         }
         let mut settled = self.settled(command);
         if let Some(units) = self.spent.filter(|_| command == "RL.COMMIT") {
-            settled.arg("COST").arg(units);
+            settled.arg("COST").arg(units.min(MOST_UNITS));
         }
         Some(self.server.finish(&self.runtime, settled))
     }

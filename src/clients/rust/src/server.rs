@@ -3,22 +3,27 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Client, Cmd, FromRedisValue, IntoConnectionInfo, RedisError, RedisResult, Value};
+use redis::{Cmd, FromRedisValue, IntoConnectionInfo, RedisResult, Value, from_redis_value};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::connection::{Question, Shared};
+use crate::connection::{Client, Connection, Question, Shared, late};
 use crate::error::Error;
 use crate::health::Health;
+use crate::server::asked::Asked;
 
+mod asked;
 mod line;
 
 /// For how long the answer to a command that takes something may still come.
 const LATEST: Duration = Duration::from_secs(60);
 
-/// How patient a [`Server`] is.
+/// What is longer is as good as for ever, and can be reckoned with.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How patient a [`Server`] is: of each duration a day at most.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// How long an answer may take, and how long connecting may (250 ms).
@@ -73,16 +78,43 @@ impl Server {
     /// # Errors
     /// Where the URL is none.
     pub fn with(url: impl IntoConnectionInfo, options: Options) -> RedisResult<Self> {
+        Ok(Self::of(Client::One(redis::Client::open(url)?), options))
+    }
+
+    /// A cluster, by the URLs of some of its nodes. Each request goes to the node that has its
+    /// key. The nodes have one outage: where one does not answer, the fallback decides for all.
+    ///
+    /// # Errors
+    /// Where a URL is none, or they differ in user, password or TLS.
+    #[cfg(feature = "cluster")]
+    pub fn cluster<T: IntoConnectionInfo>(urls: impl IntoIterator<Item = T>) -> RedisResult<Self> {
+        Self::cluster_with(urls, Options::default())
+    }
+
+    /// The same, with other patience.
+    ///
+    /// # Errors
+    /// Where a URL is none, or they differ in user, password or TLS.
+    #[cfg(feature = "cluster")]
+    pub fn cluster_with<T: IntoConnectionInfo>(
+        urls: impl IntoIterator<Item = T>,
+        options: Options,
+    ) -> RedisResult<Self> {
+        Ok(Self::of(crate::connection::cluster::open(urls)?, options))
+    }
+
+    fn of(client: Client, options: Options) -> Self {
         let Options { patience, rest, waiters } = options;
+        let [patience, rest] = [patience, rest].map(|duration| duration.min(LONGEST));
         let inner = Inner {
-            client: Client::open(url)?,
+            client,
             asking: Shared::new(patience, patience),
             taking: Shared::new(patience, LATEST),
             waiters: Semaphore::new(waiters.min(Semaphore::MAX_PERMITS)),
             patience,
             health: Health::new(rest),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Self { inner: Arc::new(inner) }
     }
 
     /// For the start of a program.
@@ -102,7 +134,12 @@ impl Server {
     /// # Errors
     /// Away, Misconfigured, or the server's own.
     pub async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
-        self.put(command).await
+        self.put(command.clone()).await
+    }
+
+    /// Whether not all keys are on one node.
+    pub(crate) fn is_cluster(&self) -> bool {
+        self.inner.client.is_cluster()
     }
 
     pub(crate) fn patience(&self) -> Duration {
@@ -110,19 +147,14 @@ impl Server {
     }
 
     /// The answer to a command, or to a pipeline.
-    pub(crate) async fn put<T: FromRedisValue>(&self, question: &impl Question) -> Result<T, Error> {
-        let Inner { asking, client, patience, .. } = &*self.inner;
-        // Connecting may take as long again.
-        self.answer(*patience * 2, async {
-            match asking.ask(client, question).await {
-                // A second attempt where a connection was lost, at once; none after
-                // a timeout. Should both arrive, the limit has counted too much,
-                // never too little.
-                Err(error) if error.is_connection_dropped() => asking.ask(client, question).await,
-                answer => answer,
-            }
-        })
-        .await
+    pub(crate) async fn put<T: FromRedisValue>(&self, question: impl Question) -> Result<T, Error> {
+        let server = self.clone();
+        let asked = async move {
+            let Inner { asking, client, .. } = &*server.inner;
+            asking.ask(client, &question).await
+        };
+        let answer = self.answer(asked).await?;
+        from_redis_value(answer).map_err(|error| Error::Refused(error.into()))
     }
 
     /// The answer to a command that takes what has to be given back. Redis may obey it
@@ -131,27 +163,51 @@ impl Server {
     pub(crate) async fn take<T: FromRedisValue + Send + 'static>(
         &self,
         command: Cmd,
-        undo: impl Fn(&T) -> Vec<Cmd> + Send + 'static,
+        undo: impl Fn(&T) -> Vec<Cmd> + Clone + Send + 'static,
     ) -> Result<T, Error> {
-        let patience = self.inner.patience;
+        let server = self.clone();
+        let asked = async move {
+            let Inner { taking, client, patience, .. } = &*server.inner;
+            let mut may_ask_again = true;
+            loop {
+                let connection = taking.connection(client).await?;
+                let answer = server.taken(&connection, command.clone(), undo.clone());
+                match timeout(*patience, answer).await {
+                    // As `Shared::ask` does.
+                    Ok(Ok(Err(error))) if error.is_connection_dropped() && may_ask_again => {
+                        may_ask_again = false;
+                    }
+                    Ok(Ok(answer)) => return answer,
+                    _ => {
+                        // The others are not to wait on a connection that is silent.
+                        taking.leave(&connection).await;
+                        return Err(late());
+                    }
+                }
+            }
+        };
+        self.answer(asked).await?.answer.take().ok_or(Error::Away)
+    }
+
+    /// What comes of a command on this connection, whoever still waits for it.
+    fn taken<T: FromRedisValue + Send + 'static, U: Fn(&T) -> Vec<Cmd> + Send + 'static>(
+        &self,
+        connection: &Arc<Connection>,
+        command: Cmd,
+        undo: U,
+    ) -> oneshot::Receiver<RedisResult<Taken<T, U>>> {
         let (told, answer) = oneshot::channel();
-        let (server, runtime) = (self.clone(), Handle::current());
-        self.answer(patience * 3, async {
-            tokio::spawn(async move {
-                let Inner { taking, client, .. } = &*server.inner;
-                let asked = taking.ask(client, &command).await;
-                let taken = |answer| Taken { answer: Some(answer), undo, server: server.clone(), runtime };
-                // Dropped where nobody hears it.
-                let _ = told.send(asked.map(taken));
-            });
-            let Ok(Ok(answer)) = timeout(patience * 2, answer).await else {
-                // The others are not to wait on a connection that is silent.
-                self.inner.taking.leave().await;
-                return Err(late());
-            };
-            answer.and_then(|mut taken| taken.answer.take().ok_or_else(late))
-        })
-        .await
+        let (server, connection, runtime) = (self.clone(), Arc::clone(connection), Handle::current());
+        tokio::spawn(async move {
+            let asked = command.put((*connection).clone()).await;
+            if asked.as_ref().is_err_and(redis::RedisError::is_io_error) {
+                server.inner.taking.leave(&connection).await;
+            }
+            let answer = asked.and_then(|answer| Ok(from_redis_value(answer)?));
+            // Dropped where nobody hears it.
+            let _ = told.send(answer.map(|answer| Taken { answer: Some(answer), undo, server, runtime }));
+        });
+        answer
     }
 
     /// Reports the result of the work, even when nobody waits for that any more. It does not
@@ -159,21 +215,33 @@ impl Server {
     pub(crate) fn finish(&self, runtime: &Handle, command: Cmd) -> JoinHandle<()> {
         let server = self.clone();
         runtime.spawn(async move {
-            if let Err(Error::Refused(error)) = server.put::<Value>(&command).await {
+            if let Err(Error::Refused(error)) = server.put::<Value>(command).await {
                 log::warn!("could not report the result of the work: {error}");
             }
         })
     }
 
-    async fn answer<T>(
+    /// Judges by the answer whether Redis is well, also where the caller does not wait for it:
+    /// callers of less patience than the server are not each to find out that it is away.
+    async fn answer<T: Send + 'static>(
+        &self,
+        question: impl Future<Output = RedisResult<T>> + Send + 'static,
+    ) -> Result<T, Error> {
+        if !self.inner.health.may_ask() {
+            return Err(Error::Away);
+        }
+        let server = self.clone();
+        // Connecting may take as long again, and so may a second attempt.
+        let longest = self.inner.patience * 3;
+        Asked::new(async move { server.judged(longest, question).await }).await
+    }
+
+    async fn judged<T>(
         &self,
         longest: Duration,
         question: impl Future<Output = RedisResult<T>>,
     ) -> Result<T, Error> {
         let health = &self.inner.health;
-        if !health.may_ask() {
-            return Err(Error::Away);
-        }
         match timeout(longest, question).await.unwrap_or_else(|_| Err(late())) {
             Ok(answer) => {
                 health.answered();
@@ -204,8 +272,4 @@ impl<T, U: Fn(&T) -> Vec<Cmd>> Drop for Taken<T, U> {
 /// A duration, with its unit; at least a millisecond.
 pub(crate) fn ms(duration: Duration) -> String {
     format!("{}ms", duration.as_millis().max(1))
-}
-
-fn late() -> RedisError {
-    std::io::Error::from(std::io::ErrorKind::TimedOut).into()
 }

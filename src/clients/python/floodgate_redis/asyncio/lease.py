@@ -82,8 +82,13 @@ class Lease:
 
     async def _taken(self, want: int) -> Held | None:
         server, id = self.limiter.server, uuid.uuid4().hex
-        until = time.monotonic() + self._book.longest
         try:
+            look = self._words.look(time.monotonic())
+            if look is not None:
+                self._words.saw(await server.ask(*look), time.monotonic())
+            if not self._words.may_lease():
+                return None
+            until = time.monotonic() + self._book.longest
             answer = await server.take(
                 self._words.reserve(id, want, self._book.ttl), lambda answer: self._words.undo(id, answer)
             )

@@ -14,7 +14,7 @@ pub(super) struct Block {
     pub(super) id: String,
     pub(super) used: u64,
     left: u64,
-    until: Instant,
+    pub(super) until: Instant,
     decision: Decision,
 }
 
@@ -129,7 +129,6 @@ impl Ledger {
             return None;
         }
         self.is_taking = true;
-        self.counters.taken += 1;
         Some(wanted)
     }
 

@@ -3,19 +3,18 @@
 
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-use redis::{Cmd, FromRedisValue};
+use redis::{Cmd, FromRedisValue, from_redis_value};
 use tokio::runtime::Handle;
 
 use super::{Server, ms};
-use crate::connection::connect;
+use crate::connection::{Connection, Question as _};
 use crate::error::Error;
 
 impl Server {
     /// The answer to a command that waits. Whoever drops it leaves the line. When too
     /// many wait already it does not wait.
     pub(crate) async fn wait<T: FromRedisValue>(&self, wait: Duration, command: Cmd) -> Result<T, Error> {
-        let Ok(_permit) = self.inner.waiters.try_acquire() else { return self.put(&command).await };
+        let Ok(_permit) = self.inner.waiters.try_acquire() else { return self.put(command).await };
         self.in_line(wait, command, None).await
     }
 
@@ -43,10 +42,14 @@ impl Server {
         command.arg("WAIT").arg(ms(wait));
         let longest = wait.saturating_add(patience);
         let mut place = InLine { own: None, undo, server: self.clone(), runtime: Handle::current() };
+        if !self.inner.health.may_ask() {
+            return Err(Error::Away);
+        }
         let answer = self
-            .answer(longest.saturating_add(patience), async {
-                let own = connect(&self.inner.client, patience, longest).await?;
-                command.query_async(place.own.insert(own)).await
+            .judged(longest.saturating_add(patience), async {
+                let own = self.inner.client.connect(patience, longest).await?;
+                let answer = command.put(place.own.insert(own).clone()).await?;
+                Ok(from_redis_value(answer)?)
             })
             .await;
         if !matches!(answer, Err(Error::Away)) {
@@ -59,7 +62,7 @@ impl Server {
 /// The place of a request in line, until its answer is known.
 struct InLine {
     /// None before it has connected, and so asked.
-    own: Option<MultiplexedConnection>,
+    own: Option<Connection>,
     undo: Option<Cmd>,
     server: Server,
     runtime: Handle,
@@ -76,7 +79,8 @@ impl Drop for InLine {
             // is closed, and have granted the request in between.
             for pause in [Duration::ZERO, inner.patience] {
                 tokio::time::sleep(pause).await;
-                let Ok(0) = inner.taking.ask::<u64>(&inner.client, &undo).await else { return };
+                let answer = inner.taking.ask(&inner.client, &undo).await;
+                let Ok(Ok(0)) = answer.map(from_redis_value::<u64>) else { return };
             }
         });
     }

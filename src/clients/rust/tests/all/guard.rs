@@ -12,7 +12,7 @@ use floodgate_redis::{
 use futures_util::future::join_all;
 use tokio::time::sleep;
 
-use crate::kit::{HANGS, Machine, PATIENCE, calls, eventually, held, in_line, line, used};
+use crate::kit::{HANGS, Machine, PATIENCE, calls, eventually, heard, held, in_line, line, used};
 
 /// The totals of a key.
 async fn total(server: &Server, key: &str, name: &str) -> String {
@@ -210,6 +210,72 @@ async fn a_paid_call() {
     let refused =
         Guard::new(&limiter, &other).limits("9/").of("{llm}joe").call(async { Ok::<_, ()>(5) }).await;
     assert!(matches!(refused, Err(GuardError::Call(CallError::Undecided(Error::Refused(_))))));
+}
+
+/// Whatever becomes of it in the cache, and whatever that has.
+#[tokio::test]
+async fn an_answer_that_was_paid_for_is_given() {
+    let machine = Machine::start().await;
+    let server = machine.server();
+    let rights = "~* +cb.acquire +cb.report +rl.record +rl.reserve +rl.commit +rl.release +rl.renew +get";
+    line::<redis::Value>(&server, &format!("ACL SETUSER reader on >secret {rights}")).await;
+    let options = Options { patience: PATIENCE, ..Options::default() };
+    let reader = Server::with(machine.url().replace("//", "//reader:secret@"), options).unwrap();
+    let paid = Cell::new(0);
+    let ask = async |server: &Server, name: &str, ttl: Duration| {
+        let (limiter, breaker) = (Limiter::new(server, FailClosed), Breaker::new(server, "paid:api", "9"));
+        let guard =
+            Guard::new(&limiter, &breaker).limits("100/h").cache(&Cache::new(server, "paid")).ttl(ttl);
+        let call = async {
+            paid.set(paid.get() + 1);
+            Ok::<_, ()>("answer".to_owned())
+        };
+        guard.of("paid:ann").cached_as(name).call(call).await.unwrap()
+    };
+    line::<redis::Value>(&server, "SET paid:old {\"a\":1}").await;
+    server.ask::<()>(redis::cmd("SET").arg("paid:bytes").arg(b"\xff")).await.unwrap();
+    for (name, ttl) in [("ever", Duration::MAX), ("old", HANGS), ("bytes", HANGS)] {
+        heard();
+        for _ in 0..2 {
+            assert_eq!(ask(&server, name, ttl).await, "answer", "{name}");
+        }
+        assert_eq!((paid.take(), heard().is_empty()), (1, name == "ever"), "{name}");
+    }
+    assert_eq!(Cache::new(&server, "paid").ttl("ever").await.unwrap(), Some(Duration::MAX));
+    heard();
+    assert_eq!(ask(&reader, "reader", HANGS).await, "answer");
+    let said = heard();
+    assert!(said.len() == 1 && said[0].starts_with("\"paid:reader\" is not cached: "), "{said:?}");
+    assert_eq!(held(&server, "paid!reader").await, 0);
+    // JSON cannot hold it.
+    let odd = Cache::new(&server, "paid").once("odd", None, async { Ok::<_, Error>(Odd) }).await;
+    assert!(odd.is_ok());
+
+    // More money than is recorded of one call.
+    let (limiter, breaker) = (Limiter::new(&server, FailClosed), Breaker::new(&server, "rich:api", "9"));
+    let guard = Guard::new(&limiter, &breaker).limits("100/h");
+    for money in [2e12, f64::NAN, 0.5] {
+        guard.of("rich").spend(money).call(async { Ok::<_, ()>(1) }).await.unwrap();
+    }
+    assert_eq!(
+        (total(&server, "rich", "ok").await, total(&server, "rich", "spend").await),
+        ("3".into(), "0.5".into())
+    );
+}
+
+/// No JSON.
+struct Odd;
+
+impl serde::Serialize for Odd {
+    fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        Err(serde::ser::Error::custom("it is odd"))
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Odd {
+    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        Ok(Self)
+    }
 }
 
 /// What was granted too late is given back, the trial and the units: on the limits that the

@@ -2,8 +2,8 @@
 //!
 //! `cargo test --all-features --test server clients::rust` of the module's own tests runs
 //! these: it starts the servers, on the port that `FLOODGATE_CONTROL` names. Who
-//! connects there says `server` or `plain` (one without the module) and hears its port;
-//! then each of `kill`, `start`, `freeze` and `thaw` is answered by `done`. It is gone
+//! connects there says `server`, `plain` (one without the module) or `cluster` (whose port is
+//! that of a node) and hears its port; then each of `kill`, `start`, `freeze` and `thaw` is answered by `done`. It is gone
 //! when the connection ends.
 
 use std::cell::RefCell;
@@ -36,6 +36,11 @@ impl Machine {
     /// Without the module.
     pub async fn plain() -> Self {
         Self::of("plain").await
+    }
+
+    /// A node of a cluster.
+    pub async fn cluster() -> Self {
+        Self::of("cluster").await
     }
 
     async fn of(kind: &str) -> Self {

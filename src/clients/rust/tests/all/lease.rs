@@ -21,6 +21,18 @@ async fn leases_again(lease: &Lease) {
     .await;
 }
 
+/// How many of so many requests are granted.
+async fn grants(lease: &Lease, requests: usize) -> u64 {
+    let mut granted = 0;
+    for request in 0..requests {
+        granted += lease.acquire(1).await.unwrap().granted;
+        if request % 10 == 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+    granted
+}
+
 /// And the rest is given back.
 #[tokio::test]
 async fn round_trips_are_saved_and_counted() {
@@ -98,18 +110,35 @@ async fn what_cannot_be_leased() {
     let limiter = Limiter::new(&machine.server(), FailOpen);
     let refused = Lease::new(&limiter, "k", "90000/m,60/m:per=call").err().unwrap();
     assert!(matches!(refused, Error::CannotLease) && refused.to_string().contains("Limiter::acquire"));
+    // Those of the server, too, from the start or from some time on.
+    line::<redis::Value>(limiter.server(), "RL.POLICY SET calls 200/h:per=call PREFIX calls:").await;
+    let always = Limiter::new(limiter.server(), FailOpen).without_memory();
+    for (key, limits) in [("calls:1", "*"), ("called", "@calls")] {
+        let calls = Lease::new(&always, key, limits).unwrap().interval(Duration::from_secs(60));
+        assert_eq!(grants(&calls, 600).await, 200);
+        assert_eq!((calls.counters().taken, calls.counters().leased), (0, 0));
+    }
+    let pinned = Lease::new(&always, "pinned", "1000000/h").unwrap().interval(Duration::from_millis(300));
+    leases_again(&pinned).await;
+    line::<redis::Value>(limiter.server(), "RL.PIN pinned 200/h:per=call").await;
+    // What it has seen of the limits, and the block that it has taken since.
+    sleep(Duration::from_millis(1500)).await;
+    let before = pinned.counters().leased;
+    assert!(grants(&pinned, 600).await <= 200);
+    assert_eq!(pinned.counters().leased, before);
     // Few requests are asked for; what Redis refuses is told once.
     let few = Lease::new(&limiter, "few", "1000000/h").unwrap().interval(Duration::from_secs(60));
     for _ in 0..9 {
         few.acquire(1).await.unwrap();
     }
     assert_eq!(few.counters().taken, 0);
-    line::<redis::Value>(limiter.server(), "ACL SETUSER web on >secret ~* +rl.acquire").await;
+    line::<redis::Value>(limiter.server(), "ACL SETUSER web on >secret ~* +rl.acquire +rl.quota").await;
     let url = machine.url().replace("//", "//web:secret@");
     let options = Options { patience: PATIENCE, rest: Duration::from_secs(60), ..Options::default() };
     let limiter = Limiter::new(&Server::with(url, options).unwrap(), FailOpen);
     heard();
-    let refused = Lease::new(&limiter, "refused", "1000000/h").unwrap();
+    // So long that on a busy machine, too, enough are asked for in it.
+    let refused = Lease::new(&limiter, "refused", "1000000/h").unwrap().interval(Duration::from_secs(10));
     for _ in 0..100 {
         assert_eq!(refused.acquire(1).await.unwrap().source, Source::Redis);
     }

@@ -11,6 +11,7 @@
 )]
 
 mod breaker;
+mod cluster;
 mod guard;
 mod kit;
 mod lease;

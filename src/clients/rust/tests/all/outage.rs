@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use floodgate_redis::{
-    Breaker, Error, FailClosed, FailOpen, Limiter, LocalBucket, Options, ReserveError, Server, Source, redis,
+    Breaker, CallError, Error, FailClosed, FailOpen, Limiter, LocalBucket, Options, ReserveError, Server,
+    Source, redis,
 };
 use futures_util::future::join_all;
 use tokio::process::Command;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::kit::{
     HANGS, Machine, PATIENCE, REST, acquired, asks_again, eventually, granted, heard, held, in_line, line,
@@ -123,6 +124,11 @@ async fn the_local_bucket() {
     assert!(limiter.acquire("b", "9/h").await.unwrap().is_granted());
     sleep(Duration::from_millis(600)).await;
     assert!(limiter.acquire("a", "9/h").await.unwrap().is_granted());
+    // In part: what there is, and then when one is there.
+    let part = async || limiter.acquire("c", "9/h").cost(5).partial().await.unwrap();
+    assert_eq!(part().await.granted, 3);
+    let denied = part().await;
+    assert!(denied.granted == 0 && (1..=500).contains(&denied.retry_after_ms), "{denied:?}");
     for rate in [0.0, -1.0, f64::NAN] {
         let never = Limiter::new(&away, LocalBucket::new(rate));
         let decisions = acquired(&never, 2, "a", "9/h", 1).await;
@@ -159,6 +165,95 @@ async fn one_asks_for_all() {
     assert_eq!(slow, 1, "{times:?}");
     machine.is_to("thaw").await;
     asks_again(&limiter).await;
+}
+
+/// Who has asked before waits for no connection, and so not for longer than one that is silent.
+#[tokio::test]
+async fn what_has_to_be_given_back_waits_no_longer() {
+    let mut machine = Machine::start().await;
+    let options = Options { patience: Duration::from_secs(3), rest: Duration::ZERO, ..Options::default() };
+    let server = Server::with(machine.url(), options).unwrap();
+    let limiter = Limiter::new(&server, FailOpen);
+    let limits = [("silent", LLM)];
+    limiter.reserve(&limits).await.unwrap().commit().await;
+    machine.is_to("freeze").await;
+    let start = Instant::now();
+    limiter.reserve(&limits).await.unwrap().commit().await;
+    let took = start.elapsed();
+    assert!((Duration::from_secs(2)..Duration::from_secs(5)).contains(&took), "{took:?}");
+    machine.is_to("thaw").await;
+}
+
+/// They find out together that it is away, though none of them waits for that.
+#[tokio::test]
+async fn callers_of_less_patience() {
+    let mut machine = Machine::start().await;
+    let options =
+        Options { patience: Duration::from_secs(2), rest: Duration::from_secs(2), ..Options::default() };
+    let server = Server::with(machine.url(), options).unwrap();
+    let limiter = Limiter::new(&server, FailOpen);
+    asks_again(&limiter).await;
+    machine.is_to("freeze").await;
+    for waits in 1.. {
+        let asked = timeout(Duration::from_millis(100), limiter.acquire("hasty", "3/h")).await;
+        if let Ok(decision) = asked {
+            assert_eq!(decision.unwrap().source, Source::Fallback);
+            break;
+        }
+        assert!(waits < 100, "each of them waits");
+    }
+    machine.is_to("thaw").await;
+}
+
+/// As a server does with one that is idle (its setting `timeout`), and in a quiet restart.
+#[tokio::test]
+async fn a_lost_connection_is_no_outage() {
+    let machine = Machine::start().await;
+    let (server, admin) = (machine.server(), machine.server());
+    let limiter = Limiter::new(&server, FailClosed);
+    let breaker = Breaker::new(&server, "idle:mail", "1:open=1h");
+    let failed = breaker.call(async { Err::<(), _>("down") }).await;
+    assert!(matches!(failed, Err(CallError::Failed("down"))));
+    heard();
+    for _ in 0..3 {
+        line::<redis::Value>(&admin, "CLIENT KILL TYPE normal SKIPME yes").await;
+        sleep(Duration::from_millis(50)).await;
+        let limits = [("idle:llm", LLM)];
+        limiter.reserve(&limits).await.unwrap().commit().await;
+        line::<redis::Value>(&admin, "CLIENT KILL TYPE normal SKIPME yes").await;
+        sleep(Duration::from_millis(50)).await;
+        let called = breaker.call(async { Ok::<_, ()>(()) }).await;
+        assert!(matches!(called, Err(CallError::Open { .. })), "{called:?}");
+        assert_eq!(limiter.acquire("idle", "1000/h").await.unwrap().source, Source::Redis);
+    }
+    assert_eq!((heard(), limiter.counters().fallback), (vec![], 0));
+}
+
+/// The connections of the first end with it.
+#[test]
+fn one_runtime_after_the_other() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let lasting = runtime();
+    let machine = lasting.block_on(Machine::start());
+    let limiter = Limiter::new(&machine.server(), FailClosed);
+    for _ in 0..3 {
+        runtime().block_on(async {
+            limiter.reserve(&[("runtime", LLM)]).await.unwrap().commit().await;
+            assert_eq!(limiter.acquire("runtime", "1000/h").await.unwrap().source, Source::Redis);
+        });
+    }
+}
+
+/// Durations that cannot be reckoned with.
+#[tokio::test]
+async fn no_duration_is_too_long() {
+    let machine = Machine::start().await;
+    let options = Options { patience: Duration::MAX, rest: Duration::MAX, ..Options::default() };
+    let limiter = Limiter::new(&Server::with(machine.url(), options).unwrap(), FailOpen);
+    assert_eq!(limiter.acquire("long", "3/h").await.unwrap().source, Source::Redis);
+    limiter.reserve(&[("long", LLM)]).await.unwrap().commit().await;
+    let away = Limiter::new(&Server::with("redis://127.0.0.1:1", options).unwrap(), FailOpen);
+    assert_eq!(away.acquire("long", "3/h").await.unwrap().source, Source::Fallback);
 }
 
 #[tokio::test]

@@ -72,6 +72,19 @@ async fn tokens_of_a_language_model() {
     eventually("it is released", async || held(server, "llm:1").await == 0).await;
 }
 
+/// More than can be charged at once: the place is free, and the limit used up.
+#[tokio::test]
+async fn spent_beyond_measure() {
+    let machine = Machine::start().await;
+    let limiter = Limiter::new(&machine.server(), FailClosed);
+    let limits = [("llm:much", LLM)];
+    let mut reservation = limiter.reserve(&limits).await.unwrap();
+    reservation.spend(u64::MAX);
+    reservation.commit().await;
+    assert_eq!(held(limiter.server(), "llm:much").await, 0);
+    assert!(matches!(limiter.reserve(&limits).await, Err(ReserveError::Denied(_))));
+}
+
 #[tokio::test]
 async fn what_is_denied() {
     let machine = Machine::start().await;

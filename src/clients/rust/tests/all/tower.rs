@@ -94,6 +94,7 @@ async fn answers_and_keys_of_its_own() {
 
 #[test]
 fn callers_by_address() {
+    heard();
     for (address, key) in [
         ("192.0.2.7", "192.0.2.7"),
         ("::ffff:192.0.2.7", "192.0.2.7"),
@@ -108,6 +109,8 @@ fn callers_by_address() {
         request.extensions_mut().insert(ConnectInfo(address));
         assert_eq!(by_address(&request), key);
     }
+    let said = heard();
+    assert!(said.len() == 1 && said[0].contains("connect_info"), "{said:?}");
     let address = "2001:db8:1:234::1".parse().unwrap();
     assert_eq!(network(address, 56), "2001:db8:1:200::/56");
     assert_eq!(network(address, 128), "2001:db8:1:234::1/128");
