@@ -146,14 +146,15 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         let longest = call.longest_wait(ctx, &all, &terms, torn, longest, now);
         call.deny_all(ctx, &mut all, longest, now);
     }
-    let mut effects = EffectBatch::new(ctx);
-    for (item, one) in call.items.iter().zip(&all) {
-        if torn {
-            release(ctx, item.key, id, now, &mut effects)?;
+    EffectBatch::run(ctx, |effects| {
+        for (item, one) in call.items.iter().zip(&all) {
+            if torn {
+                release(ctx, item.key, id, now, effects)?;
+            }
+            apply_decision(ctx, &mut ctx.write(item.key), one, &terms, now, effects)?;
         }
-        apply_decision(ctx, &mut ctx.write(item.key), one, &terms, now, &mut effects)?;
-    }
-    effects.propagate(ctx);
+        Ok::<(), Error>(())
+    })?;
     let replies: Vec<RateLimitReply> = all.iter().map(|one| one.reply).collect();
     send(ctx, longest.is_none().then_some(id), &replies);
     Ok(())

@@ -209,17 +209,14 @@ impl ClauseDecision<'_> {
                 if circuit.is_none() {
                     return recording.alone(key, counted, |make| decision.change(ctx.main(), make));
                 }
-                let mut effects = beside(ctx, circuit);
-                recording.beside(&mut effects, key, counted, |make| decision.change(ctx.main(), make))?;
-                effects.propagate(ctx);
+                beside(ctx, circuit, |effects| {
+                    recording.beside(effects, key, counted, |make| decision.change(ctx.main(), make))
+                })
             }
-            Self::Reservation(ClauseReservation { one, id }) => {
-                let mut effects = beside(ctx, circuit);
-                reserve::apply_decision(ctx, key, one, &clause.terms(id), now, &mut effects)?;
-                effects.propagate(ctx);
-            }
+            Self::Reservation(ClauseReservation { one, id }) => beside(ctx, circuit, |effects| {
+                reserve::apply_decision(ctx, key, one, &clause.terms(id), now, effects)
+            }),
         }
-        Ok(())
     }
 }
 
@@ -237,13 +234,18 @@ impl Reply for ClauseDecision<'_> {
     }
 }
 
-/// A batch of effects that begins with that of the circuit, if it changed.
-fn beside<'k>(ctx: &Context<'_>, circuit: Option<(Arg<'k>, &BreakerEffect<'_>)>) -> EffectBatch<'k> {
-    let mut effects = EffectBatch::new(ctx);
-    if let Some((name, effect)) = circuit {
-        effects.add(name, |out| effect.encode(out));
-    }
-    effects
+/// Runs `apply`, and propagates its effects after that of the circuit, if this changed.
+fn beside<'k>(
+    ctx: &Context<'_>,
+    circuit: Option<(Arg<'k>, &BreakerEffect<'_>)>,
+    apply: impl FnOnce(&mut EffectBatch<'k>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    EffectBatch::run(ctx, |effects| {
+        if let Some((name, effect)) = circuit {
+            effects.add(name, |out| effect.encode(out));
+        }
+        apply(effects)
+    })
 }
 
 /// Names the way out for a limit of places: its reservation needs TTL here.
