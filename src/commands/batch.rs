@@ -370,16 +370,17 @@ impl<'a> Batch<'a> {
         let longest = |all: &[AcquireDecision]| {
             all.iter().map(|one| one.reply.status.retry).max().unwrap_or(RetryAfter::Now)
         };
-        if verdicts.iter().any(|one| one.reply.index == Index::Queue) {
-            // Nobody knows who joins a queue until then.
-            return longest(verdicts);
-        }
+        // A key with a queue is not asked again: its wait, which the longest one covers, reaches past
+        // the queue, and nobody knows who joins that until then.
+        let has_queue = |one: &AcquireDecision| one.reply.index == Index::Queue;
+        let others = self.items.iter().zip(verdicts).filter(|(_, one)| !has_queue(one));
+        let others = Batch { items: others.map(|(item, _)| *item).collect(), ..*self };
         all_at_once(longest(verdicts), now, |then| {
-            let played = self.play(ctx, then, now)?;
+            let played = others.play(ctx, then, now)?;
             if all_granted(&played) {
                 return Ok(RetryAfter::Now);
             }
-            Ok(longest(&self.judge(ctx, &played, then, now)?))
+            Ok(longest(&others.judge(ctx, &played, then, now)?))
         })
     }
 
