@@ -217,7 +217,7 @@ pub static COMMANDS: &[Command] = &[
     Command::new("CB.STATE", entry!(state::state), KeyAccess::Read)
         .arguments(&[KEY])
         .summary("Shows the state of a breaker, without changing it."),
-    Command::new("CB.FORCE", entry!(cb_operate::force), KeyAccess::Write)
+    Command::new("CB.FORCE", entry!(cb_operate::force), KeyAccess::Release)
         .arguments(cb_operate::FORCE)
         .says_what_is_missing()
         .summary("Forces a breaker open or closed, or ends a force.")

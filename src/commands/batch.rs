@@ -183,11 +183,12 @@ impl<'a> Batch<'a> {
         now: Micros,
     ) -> Result<Vec<AcquireDecision>, Error> {
         let BatchKeys { keys, decision, .. } = opened;
-        let mut effects = EffectBatch::new(ctx);
-        for ((mut key, one), item) in keys.into_iter().zip(&decision).zip(&self.items) {
-            apply_decision(ctx, &mut key, item, one, now, &mut effects)?;
-        }
-        effects.propagate(ctx);
+        EffectBatch::run(ctx, |effects| {
+            for ((mut key, one), item) in keys.into_iter().zip(&decision).zip(&self.items) {
+                apply_decision(ctx, &mut key, item, one, now, effects)?;
+            }
+            Ok::<(), Error>(())
+        })?;
         Ok(decision)
     }
 
@@ -219,17 +220,17 @@ impl<'a> Batch<'a> {
     /// Decides the items one after the other, each on what the items before it left. Propagates
     /// them as one effect.
     fn in_turn(&self, ctx: &Context<'_>, now: Micros) -> Result<Vec<AcquireDecision>, Error> {
-        let mut effects = EffectBatch::new(ctx);
-        let mut decision = Vec::with_capacity(self.items.len());
-        for item in &self.items {
-            let mut key = ctx.write(item.key);
-            let mut one = self.decide(ctx, item, key.value::<RateLimit>()?.as_deref(), now)?;
-            one.close();
-            apply_decision(ctx, &mut key, item, &one, now, &mut effects)?;
-            decision.push(one);
-        }
-        effects.propagate(ctx);
-        Ok(decision)
+        EffectBatch::run(ctx, |effects| {
+            let mut decision = Vec::with_capacity(self.items.len());
+            for item in &self.items {
+                let mut key = ctx.write(item.key);
+                let mut one = self.decide(ctx, item, key.value::<RateLimit>()?.as_deref(), now)?;
+                one.close();
+                apply_decision(ctx, &mut key, item, &one, now, effects)?;
+                decision.push(one);
+            }
+            Ok(decision)
+        })
     }
 
     /// Decides the items at `at`, one after the other, each on what the items before it left. The
@@ -273,13 +274,12 @@ impl<'a> Batch<'a> {
         ctx: &'a Context<'a>,
         verdicts: &[AcquireDecision],
         now: Micros,
-        mut effects: EffectBatch<'a>,
+        effects: &mut EffectBatch<'a>,
     ) -> Result<(), Error> {
         for (item, one) in self.items.iter().zip(verdicts) {
             let mut key = ctx.write(item.key);
-            apply_decision(ctx, &mut key, item, one, now, &mut effects)?;
+            apply_decision(ctx, &mut key, item, one, now, effects)?;
         }
-        effects.propagate(ctx);
         Ok(())
     }
 
@@ -307,24 +307,25 @@ impl<'a> Batch<'a> {
         played: &[RateLimitReply],
         now: Micros,
     ) -> Result<Vec<AcquireDecision>, Error> {
-        let mut effects = EffectBatch::new(ctx);
-        if closes {
-            self.close(ctx, now, &mut effects)?;
-        }
-        let verdicts = self.judge(ctx, played, now, now)?;
-        let longest = self.longest_wait(ctx, &verdicts, now);
-        let denied = |one: AcquireDecision| {
-            let mut reply = one.reply;
-            if reply.granted > 0 {
-                reply.granted = 0;
-                reply.status.retry = longest;
-                reply.index = Index::Batch;
+        EffectBatch::run(ctx, |effects| {
+            if closes {
+                self.close(ctx, now, effects)?;
             }
-            one.denied(reply)
-        };
-        let verdicts: Vec<AcquireDecision> = verdicts.into_iter().map(denied).collect();
-        self.record_denied(ctx, &verdicts, now, effects)?;
-        Ok(verdicts)
+            let verdicts = self.judge(ctx, played, now, now)?;
+            let longest = self.longest_wait(ctx, &verdicts, now);
+            let denied = |one: AcquireDecision| {
+                let mut reply = one.reply;
+                if reply.granted > 0 {
+                    reply.granted = 0;
+                    reply.status.retry = longest;
+                    reply.index = Index::Batch;
+                }
+                one.denied(reply)
+            };
+            let verdicts: Vec<AcquireDecision> = verdicts.into_iter().map(denied).collect();
+            self.record_denied(ctx, &verdicts, now, effects)?;
+            Ok(verdicts)
+        })
     }
 
     /// What each item would be answered at `at` as a part of its batch. `played` are the replies to
@@ -369,16 +370,17 @@ impl<'a> Batch<'a> {
         let longest = |all: &[AcquireDecision]| {
             all.iter().map(|one| one.reply.status.retry).max().unwrap_or(RetryAfter::Now)
         };
-        if verdicts.iter().any(|one| one.reply.index == Index::Queue) {
-            // Nobody knows who joins a queue until then.
-            return longest(verdicts);
-        }
+        // A key with a queue is not asked again: its wait, which the longest one covers, reaches past
+        // the queue, and nobody knows who joins that until then.
+        let has_queue = |one: &AcquireDecision| one.reply.index == Index::Queue;
+        let others = self.items.iter().zip(verdicts).filter(|(_, one)| !has_queue(one));
+        let others = Batch { items: others.map(|(item, _)| *item).collect(), ..*self };
         all_at_once(longest(verdicts), now, |then| {
-            let played = self.play(ctx, then, now)?;
+            let played = others.play(ctx, then, now)?;
             if all_granted(&played) {
                 return Ok(RetryAfter::Now);
             }
-            Ok(longest(&self.judge(ctx, &played, then, now)?))
+            Ok(longest(&others.judge(ctx, &played, then, now)?))
         })
     }
 
@@ -392,7 +394,11 @@ impl<'a> Batch<'a> {
         wanted: &mut Demand<'a>,
         after_pins: &mut Demand<'a>,
     ) -> Result<Option<RateLimitReply>, Error> {
-        let (resolved, source) = found.resolve(Some(item.limits))?;
+        let (resolved, source) = match found.resolve(Some(item.limits)) {
+            // A block holds even without limits.
+            Err(Error::NoLimits) if found.is_blocked() => return Ok(None),
+            resolved => resolved?,
+        };
         let Some((limits, states)) = found.usage_of(&resolved) else { return Ok(None) };
         let set = limits.get(found.main);
         let (key, request) = (item.key.bytes(), self.request(item));

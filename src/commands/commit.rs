@@ -159,24 +159,25 @@ fn each<'a>(
     let now = ctx.now();
     ctx.settle_keys(keys.iter().copied());
     check_types(ctx, keys)?;
-    let mut effects = EffectBatch::new(ctx);
     let mut all = SettleOutcome::Nothing;
-    for name in keys {
-        let mut key = ctx.write(*name);
-        let todo = key.value::<RateLimit>()?.and_then(|value| {
-            let all = value.reservations()?.at(ctx.main(), now);
-            let one = all.book().get(id)?;
-            let found = SettleOutcome::of(one.stage_at(now));
-            (found > SettleOutcome::Nothing).then(|| (found, change(one, found)))
-        });
-        let Some((found, change)) = todo else { continue };
-        all = all.max(found);
-        if let Some(change) = change {
-            commit_with(ctx, Some(&mut effects), &mut key, &effect(ctx, now, change), action.event)?;
-            metrics::count(ctx.main(), action.counter);
+    EffectBatch::run(ctx, |effects| {
+        for name in keys {
+            let mut key = ctx.write(*name);
+            let todo = key.value::<RateLimit>()?.and_then(|value| {
+                let all = value.reservations()?.at(ctx.main(), now);
+                let one = all.book().get(id)?;
+                let found = SettleOutcome::of(one.stage_at(now));
+                (found > SettleOutcome::Nothing).then(|| (found, change(one, found)))
+            });
+            let Some((found, change)) = todo else { continue };
+            all = all.max(found);
+            if let Some(change) = change {
+                commit_with(ctx, Some(effects), &mut key, &effect(ctx, now, change), action.event)?;
+                metrics::count(ctx.main(), action.counter);
+            }
         }
-    }
-    effects.propagate(ctx);
+        Ok::<(), Error>(())
+    })?;
     reply::integer(ctx, all.number());
     Ok(())
 }

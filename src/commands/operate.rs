@@ -42,18 +42,19 @@ pub fn reset(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             if args.len() > 1 { error.of_item("key", at) } else { error }
         })?;
     }
-    let mut effects = EffectBatch::new(ctx);
     let mut count = 0;
-    for name in args.iter() {
-        let mut key = ctx.write(name);
-        if !key.value::<RateLimit>()?.is_some_and(|value| has_usage(main, &value, now)) {
-            continue;
+    EffectBatch::run(ctx, |effects| {
+        for name in args.iter() {
+            let mut key = ctx.write(name);
+            if !key.value::<RateLimit>()?.is_some_and(|value| has_usage(main, &value, now)) {
+                continue;
+            }
+            let effect = apply::effect(ctx, now, RateLimitChange::Reset);
+            commit_with(ctx, Some(effects), &mut key, &effect, c"rl.reset")?;
+            count += 1;
         }
-        let effect = apply::effect(ctx, now, RateLimitChange::Reset);
-        commit_with(ctx, Some(&mut effects), &mut key, &effect, c"rl.reset")?;
-        count += 1;
-    }
-    effects.propagate(ctx);
+        Ok::<(), Error>(())
+    })?;
     metrics::add(main, |m| &mut m.resets, count);
     reply::unsigned(ctx, count);
     Ok(())

@@ -12,7 +12,7 @@ use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::apply;
 use crate::limiter::apply::{EffectBatch, commit_with};
-use crate::limiter::ends::all_at_once;
+use crate::limiter::ends::{all_at_once, tried_out};
 use crate::limiter::reply::{Index, RateLimitReply};
 use crate::limiter::reserve::{ReserveDecision, Terms, decide, is_open, released, send};
 use crate::limiter::resolve::KeyView;
@@ -143,17 +143,18 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     call.even_out(ctx, &mut all, &terms, torn, now)?;
     let longest = all.iter().filter(|one| one.reply.granted == 0).map(|one| one.reply.status.retry).max();
     if let Some(longest) = longest {
-        let longest = call.longest_wait(ctx, &all, &terms, torn, longest, now);
+        let longest = call.longest_wait(ctx, &all, &terms, torn, longest, now)?;
         call.deny_all(ctx, &mut all, longest, now);
     }
-    let mut effects = EffectBatch::new(ctx);
-    for (item, one) in call.items.iter().zip(&all) {
-        if torn {
-            release(ctx, item.key, id, now, &mut effects)?;
+    EffectBatch::run(ctx, |effects| {
+        for (item, one) in call.items.iter().zip(&all) {
+            if torn {
+                release(ctx, item.key, id, now, effects)?;
+            }
+            apply_decision(ctx, &mut ctx.write(item.key), one, &terms, now, effects)?;
         }
-        apply_decision(ctx, &mut ctx.write(item.key), one, &terms, now, &mut effects)?;
-    }
-    effects.propagate(ctx);
+        Ok::<(), Error>(())
+    })?;
     let replies: Vec<RateLimitReply> = all.iter().map(|one| one.reply).collect();
     send(ctx, longest.is_none().then_some(id), &replies);
     Ok(())
@@ -212,18 +213,26 @@ impl ReserveCall<'_> {
         torn: bool,
         longest: RetryAfter,
         now: Micros,
-    ) -> RetryAfter {
-        if self.items.len() == 1 || all.iter().any(|one| one.reply.index == Index::Queue) {
-            return longest;
+    ) -> Result<RetryAfter, Error> {
+        if self.items.len() == 1 {
+            return Ok(longest);
         }
-        all_at_once(longest, now, |then| {
+        let mut asked = Vec::with_capacity(self.items.len());
+        for (item, one) in self.items.iter().zip(all) {
+            // A key with a queue is not asked again: its wait, which the longest one covers, reaches
+            // past the queue, and nobody knows who joins that until then.
+            if one.reply.index != Index::Queue {
+                asked.push((item, copy(ctx, item.key, terms, torn, now)?));
+            }
+        }
+        Ok(all_at_once(longest, now, |then| {
             let mut longest = RetryAfter::Now;
-            for (at, item) in self.items.iter().enumerate() {
-                let one = self.decide(ctx, &ctx.write(item.key), at, terms, torn, then)?;
-                longest = longest.max(one.reply.status.retry);
+            for (item, copy) in &asked {
+                let found = KeyView::of(ctx, item.key, copy.as_ref(), then);
+                longest = longest.max(decide(found, item.limits, terms)?.reply.status.retry);
             }
             Ok(longest)
-        })
+        }))
     }
 
     /// Denies the reservation on all keys, because one of them denies it.
@@ -298,6 +307,25 @@ impl ReserveCall<'_> {
         }
         Ok(open > 0 && open < self.items.len())
     }
+}
+
+/// A copy of a key as a denied call leaves it: a clock that stepped back is recorded on it, and what it
+/// still holds of a torn reservation is given back.
+fn copy(
+    ctx: &Context<'_>,
+    name: Arg<'_>,
+    terms: &Terms<'_>,
+    torn: bool,
+    now: Micros,
+) -> Result<Option<RateLimit>, Error> {
+    let key = ctx.write(name);
+    let held = key.value::<RateLimit>()?;
+    Ok(match tried_out(KeyView::of(ctx, name, held.as_deref(), now))? {
+        Some(value) if torn && is_open(Some(&value), terms.id, now) => {
+            released(ctx.main(), &value, terms.id, now)
+        }
+        copy => copy,
+    })
 }
 
 /// Gives back what one key still holds of a reservation that another key has lost.

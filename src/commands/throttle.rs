@@ -149,7 +149,7 @@ pub fn gcra(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     throttle(ctx, parse_gcra(args)?)
 }
 
-fn throttle(ctx: &Context<'_>, call: ThrottleCall<'_>) -> Result<(), Error> {
+fn throttle<'a>(ctx: &'a Context<'a>, call: ThrottleCall<'a>) -> Result<(), Error> {
     // The key is opened before the clock is read, so that the prefetch of its value overlaps with
     // that.
     let mut key = ctx.write(call.key);
@@ -159,20 +159,23 @@ fn throttle(ctx: &Context<'_>, call: ThrottleCall<'_>) -> Result<(), Error> {
         (None, retry) => {
             let asked = call.quantity > 0;
             let counts = asked && track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), false);
-            let mut effects = counts.then(|| EffectBatch::new(ctx));
-            let answer = match retry? {
-                None => call.ask(ctx, &mut key, effects.as_mut(), now)?,
-                Some(retry) => call.behind(ctx, &mut key, retry, now)?,
+            let retry = retry?;
+            let ask = |key: &mut Key<'a>, effects: Option<&mut EffectBatch<'a>>| match retry {
+                None => call.ask(ctx, key, effects, now),
+                Some(retry) => call.behind(ctx, key, retry, now),
             };
-            if let Some(mut effects) = effects {
-                // The units taken and the usage of the key are propagated effects.
-                let granted = if answer.limited { 0 } else { call.quantity };
-                let counted = track::decided(call.quantity, granted);
-                let counted = apply::effect(ctx, now, counted);
-                commit_with(ctx, Some(&mut effects), &mut key, &counted, call.name.event())?;
-                effects.propagate(ctx);
+            if counts {
+                EffectBatch::run(ctx, |effects| {
+                    let answer = ask(&mut key, Some(effects))?;
+                    // The units taken and the usage of the key are propagated effects.
+                    let granted = if answer.limited { 0 } else { call.quantity };
+                    let counted = apply::effect(ctx, now, track::decided(call.quantity, granted));
+                    commit_with(ctx, Some(effects), &mut key, &counted, call.name.event())?;
+                    Ok::<ThrottleReply, Error>(answer)
+                })?
+            } else {
+                ask(&mut key, None)?
             }
-            answer
         }
     };
     // A call with a quantity of 0 only looks.

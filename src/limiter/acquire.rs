@@ -155,7 +155,7 @@ pub fn decide_until(
     later: impl Fn(KeyView<'_>) -> Result<RetryAfter, Error>,
 ) -> Result<AcquireDecision, Error> {
     let KeyView { main, value, now, .. } = found;
-    if value.is_some_and(|value| value.block(now).is_some()) {
+    if found.is_blocked() {
         return blocked(found, given, request, later);
     }
     let (resolved, source) = found.resolve(given)?;

@@ -4,7 +4,7 @@ use super::Error;
 use super::closing::BlocksBegun;
 use super::ends::{self, Retry};
 use super::reply::Index;
-use super::resolve::{KeyView, Source};
+use super::resolve::{KeyView, ResolvedLimits, Source};
 use crate::core::limits::{self, Limit, LimitStatus, Request, State, Taken, limit_quota};
 use crate::core::reservations::Stage;
 use crate::core::retry_after::RetryAfter;
@@ -82,6 +82,20 @@ impl ReserveDecision {
     /// A decision that leaves the key as it is.
     const fn leave(reply: RateLimitReply, before: LimitStatus, labelled: Option<DecisionLabels>) -> Self {
         Self { reply, before, verdict: ReserveAction::Leave, labelled, stepped_back: false }
+    }
+
+    /// The denial on a blocked key, whose limits are not asked. `before` is their status.
+    fn blocked(
+        found: KeyView<'_>,
+        before: LimitStatus,
+        source: Source,
+        given: &[u8],
+        terms: &Terms<'_>,
+    ) -> Self {
+        let status = LimitStatus { remaining: Some(0), ..before };
+        let reply = RateLimitReply { granted: 0, status, index: Index::Blocked };
+        let denial = Self { stepped_back: found.stepped_back(), ..Self::leave(reply, status, None) };
+        denial.across(found, source, given, terms)
     }
 
     /// Whether units are taken: the reservation is granted, and new.
@@ -184,7 +198,17 @@ pub fn decide(found: KeyView<'_>, given: &[u8], terms: &Terms<'_>) -> Result<Res
     let KeyView { main, value, now, .. } = found;
     let known = value.filter(|value| is_open(Some(value), terms.id, now));
     let known = known.and_then(|value| value.book()?.get(terms.id));
-    let (resolved, source) = found.resolve(Some(given))?;
+    let (resolved, source) = match (found.resolve(Some(given)), known) {
+        // The reservation stands, although the limits that it named are gone.
+        (Err(Error::NoLimits | Error::NoPolicy(_)), Some(one)) => {
+            (ResolvedLimits::Other(one.limits.clone()), Source::Last)
+        }
+        // A block holds even without limits.
+        (Err(Error::NoLimits), None) if found.is_blocked() => {
+            return Ok(ReserveDecision::blocked(found, LimitStatus::UNLIMITED, Source::Last, given, terms));
+        }
+        (resolved, _) => resolved?,
+    };
     let (limits, mut states) = found.usage_of(&resolved).ok_or(Error::NoLimits)?;
     let set = limits.get(main);
     hold(main, value, set.limits(), &mut states, now, terms.end(now), &terms.request());
@@ -196,13 +220,10 @@ pub fn decide(found: KeyView<'_>, given: &[u8], terms: &Terms<'_>) -> Result<Res
     let decision = limits::decide(set.limits(), &states, now, &terms.request());
     let before = decision.before(set.limits(), &states, now);
     let stepped_back = found.stepped_back();
-    if value.is_some_and(|value| value.block(now).is_some()) {
-        // The limits of a blocked key are not asked.
-        let status = LimitStatus { remaining: Some(0), ..before };
-        let reply = RateLimitReply { granted: 0, status, index: Index::Blocked };
+    if found.is_blocked() {
+        // The limits that hold later are looked up again.
         drop(set);
-        let denial = ReserveDecision::leave(reply, status, None);
-        return Ok(ReserveDecision { stepped_back, ..denial.across(found, source, given, terms) });
+        return Ok(ReserveDecision::blocked(found, before, source, given, terms));
     }
     let is_other = value.and_then(RateLimit::limits_id) != Some(limits.id());
     if decision.is_granted() && is_other {

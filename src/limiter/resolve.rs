@@ -153,6 +153,12 @@ impl<'v> KeyView<'v> {
         }
     }
 
+    /// True if an operator's block holds.
+    #[inline]
+    pub fn is_blocked(self) -> bool {
+        self.value.is_some_and(|value| value.block(self.now).is_some())
+    }
+
     /// True if the clock stepped back since the key was written.
     pub fn stepped_back(self) -> bool {
         self.value.is_some_and(|value| value.stepped_back(self.main, self.now))

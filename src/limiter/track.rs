@@ -89,10 +89,7 @@ impl Recording<'_, '_> {
         if counted.is_none() {
             return decided(&mut |change| self.change(key, change));
         }
-        let mut effects = EffectBatch::new(self.ctx);
-        self.beside(&mut effects, key, counted, decided)?;
-        effects.propagate(self.ctx);
-        Ok(())
+        EffectBatch::run(self.ctx, |effects| self.beside(effects, key, counted, decided))
     }
 
     /// Makes one change to the key and propagates it.

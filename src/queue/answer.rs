@@ -10,8 +10,7 @@ use crate::limiter::reply::RateLimitReply;
 use crate::limiter::resolve::KeyView;
 use crate::observe::{metrics, top};
 use crate::queue::moves::set_timer;
-use crate::queue::request;
-use crate::queue::request::QueuedRequest;
+use crate::queue::request::{QueuedDecision, QueuedRequest};
 use crate::queue::state::DbKey;
 use crate::server::context::Context;
 use crate::server::ffi::args::Arg;
@@ -20,7 +19,7 @@ use crate::server::ffi::reply;
 use crate::types::ratelimit::RateLimit;
 
 /// Answers this client, as the server asks for it: with the decision, or, if its timeout passed,
-/// with the denial that it would get now.
+/// with the answer that it would get now.
 pub(super) fn answer_client(ctx: &Context<'_>, id: WaiterId) {
     let main = ctx.main();
     let decided = with(main, |queues| queues.outcomes.remove(&id));
@@ -32,36 +31,45 @@ pub(super) fn answer_client(ctx: &Context<'_>, id: WaiterId) {
         return;
     };
     let queued = waiter.queued;
-    metrics::count(main, |m| &mut m.waiting_timed_out);
-    top::decided(main, &db_key.1, false, ctx.now());
     let name = OwnedString::new(ctx, &db_key.1);
-    let denial = ctx.in_database(db_key.0, || denial(ctx, &db_key, name.arg(), &queued));
-    let reply = denial.map(|decision| {
+    let decision = ctx.in_database(db_key.0, || decide(ctx, &db_key, name.arg(), &queued));
+    let is_retry = decision.as_ref().is_ok_and(QueuedDecision::is_retry);
+    if is_retry {
+        metrics::count(main, |m| &mut m.waiting_served);
+    } else {
+        metrics::count(main, |m| &mut m.waiting_timed_out);
+        top::decided(main, &db_key.1, false, ctx.now());
+    }
+    let reply = decision.map(|decision| {
         decision.count(main);
         decision.reply()
     });
-    if reply.is_ok() {
+    if reply.is_ok() && !is_retry {
         with(main, |queues| queues.uncounted.push((db_key, queued.clone())));
     }
     set_timer(main);
     queued.send(ctx, &reply);
 }
 
-/// The denial of a request whose wait has ended without a grant.
-fn denial(
+/// Decides a request whose wait has ended without a grant: it is denied, unless a request with its ID
+/// has the reservation by now.
+fn decide(
     ctx: &Context<'_>,
     db_key: &DbKey,
     name: Arg<'_>,
     queued: &QueuedRequest,
-) -> Result<request::QueuedDecision, Error> {
+) -> Result<QueuedDecision, Error> {
     let now = ctx.now();
     let key = ctx.read(name);
     let held = key.value::<RateLimit>()?;
     let found = KeyView { main: ctx.main(), name: &db_key.1, value: held.as_deref(), now };
+    let decision = queued.decide(found)?;
+    if decision.is_retry() {
+        return Ok(decision);
+    }
     if is_behind_at(ctx.main(), db_key, queued.critical(), now) {
         return behind_at(found, db_key, queued);
     }
-    let decision = queued.decide(found)?;
     let reply = decision.reply();
     if reply.granted == 0 {
         return Ok(decision);

@@ -65,6 +65,12 @@ impl QueuedDecision {
         }
     }
 
+    /// True if the request is granted because its reservation is open already: another request with
+    /// its ID took it.
+    pub const fn is_retry(&self) -> bool {
+        matches!(self, Self::Reserve(decision) if decision.reply.granted > 0 && !decision.takes())
+    }
+
     /// Counts the outcome as the command itself does.
     pub fn count(&self, main: MainThread) {
         match self {
@@ -114,6 +120,14 @@ impl QueuedRequest {
         match self {
             Self::Acquire { request, .. } => request.cost,
             Self::Reserve { cost, .. } => *cost,
+        }
+    }
+
+    /// The ID of the reservation that is asked for.
+    pub fn id(&self) -> Option<&[u8]> {
+        match self {
+            Self::Acquire { .. } => None,
+            Self::Reserve { id, .. } => Some(id),
         }
     }
 

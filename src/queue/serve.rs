@@ -3,7 +3,7 @@
 use super::state::{any_waiting, with};
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
-use crate::core::wait_queue::WaiterId;
+use crate::core::wait_queue::{WaiterClass, WaiterId};
 use crate::limiter::Error;
 use crate::limiter::apply;
 use crate::limiter::reply::RateLimitReply;
@@ -11,8 +11,7 @@ use crate::limiter::resolve::KeyView;
 use crate::limiter::track::Recording;
 use crate::observe::{metrics, top};
 use crate::queue::moves::set_timer;
-use crate::queue::request;
-use crate::queue::request::QueuedRequest;
+use crate::queue::request::{QueuedDecision, QueuedRequest};
 use crate::queue::state::DbKey;
 use crate::server::blocking::Blocked;
 use crate::server::context::Context;
@@ -24,6 +23,7 @@ use crate::server::timing::wake_timer;
 use crate::server::write_check;
 use crate::types::effect::ratelimit::RateLimitChange;
 use crate::types::ratelimit::RateLimit;
+use std::collections::HashSet;
 
 /// The time in microseconds after which a queue is looked at again that must not move now: clients
 /// are paused, the server refuses writes, or the slot is migrating.
@@ -68,23 +68,64 @@ fn serve(ctx: &Context<'_>, db_key: &DbKey, now: Micros, ended: &mut Vec<WaiterI
         return Some(now.plus(HELD_UP_US));
     }
     let mut key = ctx.write(name.arg());
+    let mut reserved = HashSet::new();
     loop {
         let (id, queued) = with(main, |queues| {
             let (id, waiter) = queues.waiters.head(db_key)?;
             Some((id, waiter.queued.clone()))
         })?;
         let outcome = match try_head(ctx, &mut key, db_key, &queued, now) {
-            Ok(Head::Waits(until)) => return Some(until),
+            Ok(Head::Waits(until)) => {
+                serve_retries(main, &key, db_key, &reserved, now, ended);
+                return Some(until);
+            }
             Ok(Head::Leaves(reply)) => Ok(reply),
             Err(error) => Err(error),
         };
-        with(main, |queues| {
-            if let Some((_, waiter)) = queues.leave(id) {
-                queues.outcomes.insert(id, (waiter.queued, outcome, waiter.client));
-            }
-        });
-        ended.push(id);
+        if let (Ok(RateLimitReply { granted: 1.., .. }), Some(id)) = (&outcome, queued.id()) {
+            reserved.insert(Box::from(id));
+        }
+        leave(main, id, outcome, ended);
     }
+}
+
+/// Ends the wait of those in the queue whose ID is one of `reserved`. They are retries of a request
+/// that has just been granted, and get its reservation, wherever they stand.
+fn serve_retries(
+    main: MainThread,
+    key: &Key<'_>,
+    db_key: &DbKey,
+    reserved: &HashSet<Box<[u8]>>,
+    now: Micros,
+    ended: &mut Vec<WaiterId>,
+) {
+    if reserved.is_empty() {
+        return;
+    }
+    let retries: Vec<_> = with(main, |queues| {
+        let all = queues.waiters.ahead_of(db_key, WaiterClass::Ordinary, None);
+        let retries = all.filter(|(_, waiter)| waiter.queued.id().is_some_and(|id| reserved.contains(id)));
+        retries.map(|((_, id), waiter)| (id, waiter.queued.clone())).collect()
+    });
+    for (id, queued) in retries {
+        let Ok(held) = key.value::<RateLimit>() else { return };
+        let decided = queued.decide(KeyView { main, name: &db_key.1, value: held.as_deref(), now });
+        if let Some(decision) = decided.ok().filter(QueuedDecision::is_retry) {
+            metrics::count(main, |m| &mut m.waiting_served);
+            decision.count(main);
+            leave(main, id, Ok(decision.reply()), ended);
+        }
+    }
+}
+
+/// Ends the wait of a client with this outcome.
+fn leave(main: MainThread, id: WaiterId, outcome: Result<RateLimitReply, Error>, ended: &mut Vec<WaiterId>) {
+    with(main, |queues| {
+        if let Some((_, waiter)) = queues.leave(id) {
+            queues.outcomes.insert(id, (waiter.queued, outcome, waiter.client));
+        }
+    });
+    ended.push(id);
 }
 
 /// What happens to the head of a queue.
@@ -111,6 +152,12 @@ fn try_head(
     let reply = decision.reply();
     let granted = reply.granted > 0;
     let mut done = Ok(());
+    if decision.is_retry() {
+        // A retry is no new request.
+        metrics::count(main, |m| &mut m.waiting_served);
+        decision.count(main);
+        return Ok(Head::Leaves(reply));
+    }
     if granted {
         metrics::count(main, |m| &mut m.waiting_served);
         let counted = queued.counted(main, key.value::<RateLimit>()?.as_deref(), reply.granted);
@@ -150,7 +197,7 @@ fn record(
     ctx: &Context<'_>,
     key: &mut Key<'_>,
     queued: &QueuedRequest,
-    decision: &request::QueuedDecision,
+    decision: &QueuedDecision,
     counted: Option<RateLimitChange<'static>>,
     now: Micros,
 ) -> Result<(), Error> {

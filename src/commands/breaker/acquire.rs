@@ -6,7 +6,7 @@ use crate::core::breaker::{Admission, CircuitState, Permit};
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 use crate::limiter::Error;
-use crate::limiter::apply::{KeyEffect, commit, propagate};
+use crate::limiter::apply::{KeyEffect, commit};
 use crate::limiter::breaker::resolve::{CircuitKey, ResolvedBreaker};
 use crate::observe::{metrics, top};
 use crate::server::context::Context;
@@ -92,7 +92,8 @@ fn with_limit(ctx: &Context<'_>, call: &CbAcquireCall<'_>, limit: &LimitClause<'
     let resolved = resolved(ctx, call, held.as_deref(), now)?;
     let live = held.as_deref().filter(|_| !resolved.missing);
     let other = resolved.terms.rule.as_ref().map(BreakerRef::breaker);
-    let admits = live.is_none_or(|value| value.peek_acquire(other, now).allowed);
+    let denial = live.map(|value| value.peek_acquire(other, now)).filter(|admission| !admission.allowed);
+    let admits = denial.is_none();
     let state = live.map(|value| value.circuit().state_at(value.rule().breaker(), now));
 
     if admits {
@@ -106,20 +107,20 @@ fn with_limit(ctx: &Context<'_>, call: &CbAcquireCall<'_>, limit: &LimitClause<'
             return Ok(());
         }
     }
+    let retry = match denial {
+        Some(denial) => limit.retry_beside(ctx, &limit_key, &decision, denial.retry, now)?,
+        None => RetryAfter::Now,
+    };
     let effect = resolved.effect(ctx, held.as_deref(), now, BreakerChange::Acquire);
     let applied = effect.apply_to(ctx, &mut key, c"cb.acquire")?;
+    let circuit = applied.changed.then_some((call.key, &effect));
     if admits {
-        let circuit = applied.changed.then_some((call.key, &effect));
         decision.apply(ctx, limit, circuit, &mut limit_key, now)?;
-        BreakerEffect::tell(ctx, call.key, &applied);
     } else {
-        propagate(ctx, call.key, &effect, &applied);
+        limit.step_back(ctx, circuit, &mut limit_key, now)?;
     }
-    let mut answer = CbAcquireReply::of(&applied);
-    if !admits && decision.reply().granted == 0 {
-        // The call must wait for both.
-        answer.retry = answer.retry.max(decision.reply().status.retry);
-    }
+    BreakerEffect::tell(ctx, call.key, &applied);
+    let answer = CbAcquireReply { retry, ..CbAcquireReply::of(&applied) };
     answer.count(ctx, call.key, now);
     answer.send_with(ctx, &admits.then_some(decision));
     Ok(())

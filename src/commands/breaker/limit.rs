@@ -5,11 +5,13 @@ use crate::commands::arguments::{ArgCursor, COST, CRITICAL, ID, LIMITS, TTL, cos
 use crate::commands::options::Options;
 use crate::commands::reserve::{self, id_of};
 use crate::core::limits::Request;
+use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 use crate::limiter::Error;
-use crate::limiter::acquire::AcquireDecision;
-use crate::limiter::apply::EffectBatch;
-use crate::limiter::reply::RateLimitReply;
+use crate::limiter::acquire::{self, AcquireDecision};
+use crate::limiter::apply::{self, EffectBatch, commit_with};
+use crate::limiter::ends::{all_at_once, tried_out};
+use crate::limiter::reply::{Index, RateLimitReply};
 use crate::limiter::reserve::{ReserveDecision, Terms, decide};
 use crate::limiter::resolve::KeyView;
 use crate::limiter::track::{self, Recording};
@@ -22,6 +24,7 @@ use crate::server::ffi::reply::{self, Reply};
 use crate::server::keys::key::{Key, ReadKey};
 use crate::server::load::argument::Argument;
 use crate::types::effect::breaker::BreakerEffect;
+use crate::types::effect::ratelimit::RateLimitChange;
 use crate::types::ratelimit::RateLimit;
 
 /// `rlkey limits [COST n] [TTL d [ID id]] [CRITICAL]`
@@ -84,8 +87,7 @@ impl<'a> LimitClause<'a> {
             return self.reserve(ctx, key, now).map(ClauseDecision::Reservation);
         }
         let held = key.value::<RateLimit>()?;
-        let request = Request { cost: self.cost, calls: 1, partial: false, critical: self.critical };
-        queue::decide(ctx, self.key, held.as_deref(), Some(self.limits), &request, now)
+        queue::decide(ctx, self.key, held.as_deref(), Some(self.limits), &self.request(), now)
             .map(ClauseDecision::Units)
             .map_err(in_words_of_ttl)
     }
@@ -111,6 +113,68 @@ impl<'a> LimitClause<'a> {
             }
         }
         Ok(ClauseReservation { one, id })
+    }
+
+    /// The time until the breaker and the limit would let the call through at once, if nobody else
+    /// asks. `decision` is what the limit decides now, and the breaker admits the call after `breaker`.
+    ///
+    /// # Errors
+    /// The key holds another type.
+    pub fn retry_beside(
+        &self,
+        ctx: &Context<'_>,
+        key: &ReadKey<'_>,
+        decision: &ClauseDecision<'_>,
+        breaker: RetryAfter,
+        now: Micros,
+    ) -> Result<RetryAfter, Error> {
+        let RateLimitReply { status, index, .. } = *decision.reply();
+        let longest = breaker.max(status.retry);
+        if index == Index::Queue {
+            // Nobody knows who joins the queue until then.
+            return Ok(longest);
+        }
+        let held = key.value::<RateLimit>()?;
+        let found = KeyView::of(ctx, self.key, held.as_deref(), now);
+        let copy = tried_out(found)?;
+        Ok(all_at_once(longest, now, |then| {
+            let found = found.at(copy.as_ref(), then);
+            let reply = match decision {
+                ClauseDecision::Units(_) => acquire::decide(found, Some(self.limits), &self.request())?.reply,
+                ClauseDecision::Reservation(ClauseReservation { id, .. }) => {
+                    decide(found, self.limits, &self.terms(id))?.reply
+                }
+            };
+            Ok(reply.status.retry)
+        }))
+    }
+
+    /// Records on the limit's key that the clock stepped back, if it did. The breaker denies the call,
+    /// so nothing else of the key changes. An effect of the circuit is propagated with it as one
+    /// command.
+    ///
+    /// # Errors
+    /// The effect does not fit.
+    pub fn step_back<'k>(
+        &self,
+        ctx: &Context<'_>,
+        circuit: Option<(Arg<'k>, &BreakerEffect<'_>)>,
+        key: &mut Key<'k>,
+        now: Micros,
+    ) -> Result<(), Error> {
+        beside(ctx, circuit, |effects| {
+            let held = key.value::<RateLimit>()?;
+            let stepped_back = KeyView::of(ctx, self.key, held.as_deref(), now).stepped_back();
+            if stepped_back {
+                let touch = apply::effect(ctx, now, RateLimitChange::Touch(None));
+                commit_with(ctx, Some(effects), key, &touch, c"cb.acquire")?;
+            }
+            Ok(())
+        })
+    }
+
+    const fn request(&self) -> Request {
+        Request { cost: self.cost, calls: 1, partial: false, critical: self.critical }
     }
 
     fn terms<'t>(&self, id: &'t ReservationId<'_>) -> Terms<'t> {
@@ -209,17 +273,14 @@ impl ClauseDecision<'_> {
                 if circuit.is_none() {
                     return recording.alone(key, counted, |make| decision.change(ctx.main(), make));
                 }
-                let mut effects = beside(ctx, circuit);
-                recording.beside(&mut effects, key, counted, |make| decision.change(ctx.main(), make))?;
-                effects.propagate(ctx);
+                beside(ctx, circuit, |effects| {
+                    recording.beside(effects, key, counted, |make| decision.change(ctx.main(), make))
+                })
             }
-            Self::Reservation(ClauseReservation { one, id }) => {
-                let mut effects = beside(ctx, circuit);
-                reserve::apply_decision(ctx, key, one, &clause.terms(id), now, &mut effects)?;
-                effects.propagate(ctx);
-            }
+            Self::Reservation(ClauseReservation { one, id }) => beside(ctx, circuit, |effects| {
+                reserve::apply_decision(ctx, key, one, &clause.terms(id), now, effects)
+            }),
         }
-        Ok(())
     }
 }
 
@@ -237,13 +298,18 @@ impl Reply for ClauseDecision<'_> {
     }
 }
 
-/// A batch of effects that begins with that of the circuit, if it changed.
-fn beside<'k>(ctx: &Context<'_>, circuit: Option<(Arg<'k>, &BreakerEffect<'_>)>) -> EffectBatch<'k> {
-    let mut effects = EffectBatch::new(ctx);
-    if let Some((name, effect)) = circuit {
-        effects.add(name, |out| effect.encode(out));
-    }
-    effects
+/// Runs `apply`, and propagates its effects after that of the circuit, if this changed.
+fn beside<'k>(
+    ctx: &Context<'_>,
+    circuit: Option<(Arg<'k>, &BreakerEffect<'_>)>,
+    apply: impl FnOnce(&mut EffectBatch<'k>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    EffectBatch::run(ctx, |effects| {
+        if let Some((name, effect)) = circuit {
+            effects.add(name, |out| effect.encode(out));
+        }
+        apply(effects)
+    })
 }
 
 /// Names the way out for a limit of places: its reservation needs TTL here.

@@ -4,7 +4,7 @@ use crate::commands::arguments::{ArgCursor, FOR, KEY, ONLY_FOR, REASON, flags, l
 use crate::commands::options::Options;
 use crate::core::breaker::{Force, REASON_BYTES};
 use crate::limiter::Error;
-use crate::limiter::apply::commit;
+use crate::limiter::apply::{commit, grows};
 use crate::limiter::breaker::resolve::{CircuitKey, ResolvedBreaker};
 use crate::observe::metrics;
 use crate::server::context::Context;
@@ -45,6 +45,9 @@ pub fn force(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     }
     if reason.len() > REASON_BYTES {
         return Err(Error::Range { name: "REASON", expected: format!("at most {REASON_BYTES} bytes") });
+    }
+    if force != Force::Auto {
+        grows(ctx)?;
     }
     let mut key = ctx.write(name);
     let held = key.value::<CbCircuit>()?;

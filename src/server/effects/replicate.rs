@@ -54,10 +54,15 @@ pub struct EffectBatch<'a> {
 }
 
 impl<'a> EffectBatch<'a> {
-    /// A batch without effects.
-    pub fn new(ctx: &Context<'_>) -> Self {
+    /// Runs `apply`, and propagates all effects that it added. It does so even if `apply` fails,
+    /// because what has changed on this server must change on its replicas.
+    #[inline]
+    pub fn run<R>(ctx: &Context<'_>, apply: impl FnOnce(&mut Self) -> R) -> R {
         let is_heard = !propagation::is_absent(ctx);
-        Self { is_heard, is_empty: true, parts: Vec::new(), payloads: Vec::new() }
+        let mut batch = Self { is_heard, is_empty: true, parts: Vec::new(), payloads: Vec::new() };
+        let result = apply(&mut batch);
+        batch.propagate(ctx);
+        result
     }
 
     /// Adds an effect on `key`, whose payload `encode` appends.
@@ -70,7 +75,7 @@ impl<'a> EffectBatch<'a> {
     }
 
     /// Propagates all effects of the batch.
-    pub fn propagate(&self, ctx: &Context<'_>) {
+    fn propagate(&self, ctx: &Context<'_>) {
         match (self.is_empty, self.is_heard) {
             (true, _) => return,
             (false, false) => return verbatim(ctx),

@@ -7,7 +7,7 @@ use crate::breakers::kit::START;
 use crate::harness::{Reply, Server, assert_same_data, assert_survives_kill, wait_synced};
 use crate::histories::{Transcript, run_histories};
 use crate::models::breaker::BreakerModel;
-use crate::models::bulkhead::{Bulkhead, BulkheadReservation, LIMITS, RATE};
+use crate::models::bulkhead::{Bulkhead, BulkheadReservation, DAY, LIMITS, RATE};
 use crate::support::denied;
 use floodgate::core::breaker::{Breaker, CircuitState, Permit, Report, ReportOutcome};
 use proptest::option::weighted;
@@ -200,8 +200,12 @@ impl<'s> History<'s> {
         // What the limit says.
         let seen = self.limits[at].at(now);
         let stepped_back = now < self.limits[at].seen;
-        let known = id.and_then(|id| seen.find(id)).filter(|one| !one.ended).cloned();
-        let denial = if known.is_some() { None } else { seen.denial(cost, critical, reserves, now) };
+        let known_in = |seen: &Bulkhead| id.and_then(|id| seen.find(id)).filter(|one| !one.ended).cloned();
+        let denial_in = |seen: &Bulkhead, now| match known_in(seen) {
+            Some(_) => None,
+            None => seen.denial(cost, critical, reserves, now),
+        };
+        let (known, denial) = (known_in(&seen), denial_in(&seen, now));
         // What the breaker says.
         let breaker = &self.breakers[key];
         let mut asked = self.circuits[key].clone();
@@ -212,17 +216,26 @@ impl<'s> History<'s> {
         if !admits {
             let (_, wait, _) = said.unwrap();
             let model = asked.unwrap();
-            let wait = match denial {
-                Some(denial) if denial.wait.is_none() || wait.is_none() => None,
-                Some(denial) => wait.max(denial.wait),
-                None => wait,
-            };
+            // When the breaker would admit the call, the limit is asked again.
+            let mut wait = wait;
+            while let Some(us) = wait {
+                let then = now + us;
+                let mut later = seen.at(then);
+                if then / DAY > now / DAY {
+                    later.used = 0;
+                }
+                let Some(denial) = denial_in(&later, then) else { break };
+                wait = denial.wait.map(|more| us + more);
+            }
             let state = Reply::bulk(model.state().name());
             assert_eq!(
                 reply.items(),
                 [Reply::Int(0), state, Reply::NilBulk, Reply::Int(ms(wait)), Reply::NilBulk]
             );
             self.circuits[key] = Some(model);
+            if stepped_back {
+                self.limits[at] = seen;
+            }
             return;
         }
         let limit_says = if reserves { reply[4][1].rate_limit() } else { reply[4].rate_limit() };

@@ -1,6 +1,6 @@
 //! CB.ACQUIRE … LIMIT: breaker and limit decided together.
 
-use crate::breakers::kit::{counter, stopped};
+use crate::breakers::kit::{START, counter, digest, stopped};
 use crate::harness::{Reply, Server, assert_error_prefix, assert_same_data, wait_synced};
 
 const NIL: Reply = Reply::NilBulk;
@@ -150,4 +150,28 @@ fn a_cluster_wants_both_keys_in_one_slot() {
         [Reply::bulk("{t}a"), Reply::bulk("{t}b")]
     );
     assert_eq!(server.line("COMMAND GETKEYS CB.ACQUIRE {t}a 5").items(), [Reply::bulk("{t}a")]);
+}
+
+#[test]
+fn a_breaker_s_denial_records_a_clock_that_stepped_back_on_the_limit() {
+    for rest in ["", " TTL 1m"] {
+        let server = stopped();
+        let replica = server.replica();
+        server.clock_advance(60_000_000);
+        server.ok("RL.BLOCK {x}l FOR 30s");
+        server.clock_set(START);
+        server.line("CB.REPORT {x}b FAIL BREAKER 1:open=20s");
+        let ask = || server.line(&format!("CB.ACQUIRE {{x}}b 1:open=20s LIMIT {{x}}l 10/s{rest}"));
+        let reply = ask();
+        assert_eq!((reply[0].int(), reply[3].int()), (0, 30_000));
+        wait_synced(&server, &replica);
+        assert_same_data(&server, &replica);
+        // Nothing more is recorded.
+        let before = digest(&server, "{x}l");
+        server.clock_advance(10_000_000);
+        assert_eq!(ask()[3], Reply::Int(20_000));
+        assert_eq!(digest(&server, "{x}l"), before);
+        server.clock_advance(20_000_000);
+        assert_eq!(ask()[0], Reply::Int(1), "30 s after the first denial");
+    }
 }

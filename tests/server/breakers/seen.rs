@@ -262,7 +262,7 @@ fn operators_commands_are_for_operators() {
         ("CB.ACQUIRE", false, &["write", "denyoom", "fast"][..]),
         ("CB.REPORT", false, &["write", "fast"]),
         ("CB.STATE", false, &["readonly", "fast"]),
-        ("CB.FORCE", true, &["write", "denyoom", "fast"]),
+        ("CB.FORCE", true, &["write", "fast"]),
         ("CB.RESET", true, &["write", "fast"]),
         ("CB.PIN", true, &["write", "denyoom", "fast"]),
         ("CB.UNPIN", true, &["write", "fast"]),

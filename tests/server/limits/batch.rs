@@ -1,6 +1,6 @@
 //! RL.BATCH: EACH and ALL, the same key twice, and failures as a whole.
 
-use crate::harness::{Reply, Server, assert_error, assert_error_prefix};
+use crate::harness::{Reply, Server, assert_error, assert_error_prefix, assert_same_data, wait_synced};
 use crate::limits::kit::{T0, at_t0, used};
 use crate::support::{BY_ANOTHER_ITEM, Dice, RateLimitReply, denied, granted};
 
@@ -390,5 +390,33 @@ fn a_batch_on_a_blocked_key_waits_for_the_whole_batch() {
     assert_eq!(
         server.line("RL.RESERVE 2 p 1/h a 10/h COST 5 TTL 1m ID x").items()[1].items()[0].rate_limit(),
         denied().unlimited().retry_never().by_another_item()
+    );
+}
+
+/// A denial that closes a limit changes the master, so it reaches replicas whatever the other items
+/// name.
+#[test]
+fn all_beside_a_blocked_key_without_limits() {
+    let server = at_t0();
+    let replica = server.replica();
+    server.ok("RL.BLOCK x FOREVER");
+    server.ok("RL.BLOCK z FOR 5s");
+    server.line("RL.ACQUIRE y 1/m:block=1h");
+    let blocked = denied().limit(-1).remaining(0).blocked();
+    assert_eq!(batch(&server, "EACH 1 x * 1"), [blocked.retry_never()]);
+    assert_eq!(
+        batch(&server, "ALL 2 x * 1 w 5/m 1"),
+        [blocked.retry_never(), denied().limit(5).remaining(5).retry_never().by_another_item()]
+    );
+    assert_eq!(
+        batch(&server, "ALL 2 x * 1 y 1/m:block=1h 1"),
+        [blocked.retry_never(), denied().limit(1).remaining(0).retry_ms(3_600_000).reset_ms(3_600_000)]
+    );
+    wait_synced(&server, &replica);
+    assert_same_data(&server, &replica);
+    // Once the block is over, nothing says what the limits are.
+    assert_eq!(
+        batch(&server, "ALL 2 w 5/m 1 z * 1"),
+        [denied().limit(5).remaining(5).retry_never().by_another_item(), blocked.retry_ms(5000)]
     );
 }

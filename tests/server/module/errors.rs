@@ -293,6 +293,8 @@ fn out_of_memory() {
     server.ok("RL.BLOCK blocked FOREVER");
     server.line("RL.ACQUIRE reset 10/h");
     server.line("RL.ACQUIRE cleared 10/h");
+    server.line("CB.ACQUIRE b 3");
+    server.ok("CB.FORCE b OPEN");
     server.config_set("maxmemory", "1");
     for command in [
         "RL.ACQUIRE k 10/h",
@@ -305,6 +307,9 @@ fn out_of_memory() {
         "CL.THROTTLE t 1 1 1",
         "RL.THROTTLE t 1 1 1",
         "GCRA t 1 1 1",
+        "CB.FORCE b CLOSED",
+        "CB.FORCE new OPEN",
+        "CB.PIN b 3",
     ] {
         assert_error_prefix(&server.line(command), "OOM command not allowed when used memory > 'maxmemory'");
     }
@@ -313,7 +318,9 @@ fn out_of_memory() {
     assert_eq!(server.line("RL.UNPIN pinned"), Reply::Int(1));
     assert_eq!(server.line("RL.UNBLOCK blocked"), Reply::Int(1));
     assert_eq!(server.line("RL.RESET reset"), Reply::Int(1));
-    assert_eq!(server.line("RL.CLEAR 0 COUNT 1000")[1], Reply::Int(2));
+    server.ok("CB.FORCE b AUTO");
+    assert_eq!(server.line("CB.STATE b").field("state").text(), "closed");
+    assert_eq!(server.line("RL.CLEAR 0 COUNT 1000")[1], Reply::Int(3));
     assert_eq!(server.line("DBSIZE"), Reply::Int(0));
     let lua = "return redis.pcall('RL.ACQUIRE', KEYS[1], '10/h')";
     let reply = server.call(&["EVAL", lua, "1", "k"]);

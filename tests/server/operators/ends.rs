@@ -269,3 +269,74 @@ fn the_time_that_is_told_is_the_time() {
     }
     assert!(seen.iter().all(|&times| times > 50), "{seen:?}");
 }
+
+/// Several keys at once: the first denial after a step tells what the next ones tell.
+#[test]
+fn the_first_denial_on_several_keys_knows_of_a_clock_that_stepped_back() {
+    for (ahead, limits) in [
+        ("RL.BLOCK {k}2 FOR 1s", "10/m"),
+        ("RL.RESERVE 1 {k}2 concurrent:1 TTL 1s ID held", "concurrent:1"),
+        ("RL.ACQUIRE {k}2 1/s", "1/s"),
+    ] {
+        let server = at_t0();
+        server.clock_advance(20_000_000);
+        server.line(ahead);
+        server.clock_set(T0);
+        let call = format!("RL.RESERVE 2 {{k}}1 10/m {{k}}2 {limits} TTL 1s");
+        for _ in 0..2 {
+            let reply = server.line(&call)[1].clone();
+            let told =
+                [reply[0].rate_limit(), reply[1].rate_limit()].map(|one| (one.retry_after_ms, one.index));
+            assert_eq!((told[0], told[1].0), ((1000, -3), 1000), "{ahead}");
+        }
+        server.clock_advance(1_000_000);
+        assert!(!server.line(&call)[0].is_nil(), "{ahead}");
+    }
+}
+
+/// A queue on one key hides no end on another.
+#[test]
+fn ends_on_other_keys_count_beside_a_queue() {
+    for call in ["RL.RESERVE 2 {k}q 1/2s {k}o 1/h TTL 1s", "RL.BATCH ALL 2 {k}q 1/2s 1 {k}o 1/h 1"] {
+        let server = at_t0();
+        server.line("RL.ACQUIRE {k}q 1/2s");
+        server.line("RL.ACQUIRE {k}o 1/h");
+        server.ok("RL.PIN {k}o 100/s FOR 200ms");
+        let _waiter = waits(&server, "RL.ACQUIRE {k}q 1/2s WAIT 30s");
+        let reply = server.line(call);
+        let reply = if call.starts_with("RL.RESERVE") { reply[1].clone() } else { reply };
+        let [queued, other] = [0, 1].map(|at| reply[at].rate_limit());
+        assert_eq!((queued.retry_after_ms, queued.index), (4000, -2), "{call}");
+        assert_eq!((other.retry_after_ms, other.index), (3_600_000, -3), "{call}");
+    }
+}
+
+/// The breaker denies, and the limit grants now, but no more when the breaker admits the call.
+#[test]
+fn a_breaker_s_denial_knows_the_ends_of_its_limit() {
+    let server = at_t0();
+    server.line("RL.ACQUIRE {x}l 1/h");
+    server.line("CB.REPORT {x}b FAIL BREAKER 1:open=10s");
+    server.ok("RL.PIN {x}l 100/s FOR 2s");
+    let ask = "CB.ACQUIRE {x}b 1:open=10s LIMIT {x}l 1/h";
+    assert_eq!(server.line(ask)[3], Reply::Int(3_600_000));
+    assert_eq!(server.line(&format!("{ask} TTL 1s"))[3], Reply::Int(3_600_000));
+    server.clock_advance(10_000_000);
+    let reply = server.line(ask);
+    assert_eq!((reply[0].int(), reply[3].int()), (0, 3_590_000));
+    server.clock_advance(3_590_000_000);
+    assert_eq!(server.line(ask)[0], Reply::Int(1));
+
+    // A reservation that ends before the breaker admits the call no longer stands then.
+    server.line("RL.RESERVE 1 {x}r 1/m TTL 5s ID a");
+    server.line("CB.REPORT {x}c FAIL BREAKER 1:open=10s");
+    let again = "CB.ACQUIRE {x}c 1:open=10s LIMIT {x}r 1/m TTL 5s ID a";
+    assert_eq!(server.line(again)[3], Reply::Int(60_000));
+    server.clock_advance(60_000_000);
+    assert_eq!(server.line(again)[0], Reply::Int(1));
+
+    // A limit that denies now and lets the call through before the breaker does.
+    server.line("RL.ACQUIRE {x}s 1/s");
+    server.line("CB.REPORT {x}d FAIL BREAKER 1:open=10s");
+    assert_eq!(server.line("CB.ACQUIRE {x}d 1:open=10s LIMIT {x}s 1/s")[3], Reply::Int(10_000));
+}

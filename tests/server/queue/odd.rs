@@ -580,3 +580,48 @@ fn a_slot_handed_over_in_one_moment_takes_no_waiter_along() {
     to.line("RL.REFUND k 2");
     assert_eq!(answered(&mut again).granted, 2);
 }
+
+/// A reservation is one, however often and in however many places its request waits.
+#[test]
+fn w5_retries_of_a_granted_reservation_leave_the_line_with_it() {
+    let server = server();
+    let mut wire = server.wire();
+    wire.line("RL.RESERVE 1 k concurrent:2 TTL 1h ID h1");
+    wire.line("RL.RESERVE 1 k concurrent:2 TTL 1h ID h2");
+    let ask = |id: &str| waits(&server, &format!("RL.RESERVE 1 k concurrent:2 TTL 1h ID {id} WAIT 20s"));
+    let (mut first, mut other, mut retry) = (ask("a"), ask("b"), ask("a"));
+    let granted = |wire: &mut Wire| {
+        let reply = wire.read_within(SOON).expect("an answer");
+        (reply[0].text(), reply[1][0].rate_limit().granted)
+    };
+    wire.line("RL.RELEASE h1 1 k");
+    assert_eq!(granted(&mut first), ("a".into(), 1));
+    assert_eq!(granted(&mut retry), ("a".into(), 1));
+    assert_eq!(queue(&server, "k")[0], 1);
+    assert_eq!((counter(&server, "served"), waiting_now(&server)), (2, 1));
+    // So no place is left to nobody.
+    assert_eq!(wire.line("RL.COMMIT a 1 k"), Reply::Int(1));
+    assert_eq!(granted(&mut other), ("b".into(), 1));
+    wire.line("RL.RELEASE h2 1 k");
+    let open = wire.line("RL.RESERVATIONS k");
+    assert_eq!(open.items().iter().map(|one| one[0].text()).collect::<Vec<_>>(), ["b"]);
+}
+
+/// One of its calls may pass the line, and the other still waits.
+#[test]
+fn w5_a_wait_that_ends_finds_the_reservation_of_its_id() {
+    let server = server();
+    let mut wire = server.wire();
+    wire.line("RL.ACQUIRE k 10/m:keep=50% COST 5 TRACK");
+    let _ahead = waits(&server, "RL.ACQUIRE k 10/m:keep=50% COST 4 WAIT 20s");
+    let mut waiter = server.wire();
+    let id = client_id(&mut waiter);
+    waiter.send_line("RL.RESERVE 1 k 10/m:keep=50% TTL 1h ID a WAIT 20s");
+    eventually(SOON, "it waits", || waiting_now(&server) == 2);
+    assert_eq!(wire.line("RL.RESERVE 1 k 10/m:keep=50% TTL 1h ID a CRITICAL")[0], Reply::bulk("a"));
+    assert_eq!(call!(wire, "CLIENT", "UNBLOCK", id), Reply::Int(1));
+    let reply = waiter.read_within(SOON).expect("an answer");
+    assert_eq!((&reply[0], reply[1][0].rate_limit().granted), (&Reply::bulk("a"), 1));
+    let today = wire.line("RL.STATS k").field("today");
+    assert_eq!((today.field("granted").int(), today.field("denied").int()), (6, 0));
+}

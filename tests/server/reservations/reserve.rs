@@ -665,3 +665,48 @@ fn a_settlement_charges_what_no_call_lists_any_more() {
     wait_synced(&server, &replica);
     assert_same_data(&server, &replica);
 }
+
+/// The server's limits for a key may go while a reservation on it is open.
+#[test]
+fn a_retry_finds_its_reservation_when_the_limits_are_gone() {
+    let server = server();
+    server.ok("RL.POLICY SET p 5/m,concurrent:3 PREFIX u:");
+    let calls = [
+        "RL.RESERVE 1 u:1 * TTL 1h ID a",
+        "RL.RESERVE 1 u:2 @p TTL 1h ID a",
+        "RL.RESERVE 2 u:{k}3 * u:{k}4 @p TTL 1h ID a",
+    ];
+    let first: Vec<Reply> = calls.map(|call| server.line(call)).into();
+    server.line("RL.POLICY DEL p");
+    for (call, first) in calls.iter().zip(&first) {
+        assert_eq!(server.line(call), *first, "{call}");
+    }
+    let bulkhead = server.line("CB.ACQUIRE b 3 LIMIT u:1 * TTL 1h ID a");
+    assert_eq!((bulkhead[0].int(), &bulkhead[4][0]), (1, &Reply::bulk("a")));
+    // A mistake stays one, and so does a new request.
+    assert_error_prefix(&server.line("RL.RESERVE 1 u:1 5/x TTL 1h ID a"), "ERR invalid limit '5/x'");
+    assert_error_prefix(&server.line("RL.RESERVE 1 u:1 * TTL 1h ID b"), "ERR no limits for this key");
+    assert_error_prefix(&server.line("RL.RESERVE 1 u:1 @p TTL 1h ID b"), "ERR no policy 'p'");
+    assert_eq!(server.line("RL.RELEASE a 1 u:1"), Reply::Int(1));
+    assert_error_prefix(&server.line(calls[0]), "ERR no limits for this key");
+}
+
+#[test]
+fn a_block_denies_without_limits_too() {
+    let server = server();
+    server.ok("RL.BLOCK {x}for FOR 1s");
+    server.ok("RL.BLOCK {x}ever FOREVER");
+    for (key, ms) in [("{x}for", 1000), ("{x}ever", -1)] {
+        let blocked = denied().limit(-1).remaining(0).retry_ms(ms).blocked();
+        assert_eq!(server.line(&format!("RL.ACQUIRE {key}")).rate_limit(), blocked);
+        let reply = server.line(&format!("RL.RESERVE 1 {key} * TTL 1h"));
+        assert!(reply[0].is_nil(), "{reply:?}");
+        assert_eq!(reply[1][0].rate_limit(), blocked);
+        for rest in ["", " TTL 1s"] {
+            let reply = server.line(&format!("CB.ACQUIRE {{x}}b 3 LIMIT {key} *{rest}"));
+            assert_eq!((reply[0].int(), reply[3].int()), (0, ms), "{key}{rest}");
+        }
+    }
+    let both = server.line("RL.RESERVE 2 {x}ever * {x}other 5/m TTL 1h");
+    assert_eq!((both[1][0].rate_limit().index, both[1][1].rate_limit().index), (-1, -3));
+}
