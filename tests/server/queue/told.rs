@@ -99,8 +99,8 @@ fn is_granted_when_told(wire: &mut Wire, line: &str, begun: Instant, expected_ms
         assert!(late || !granted(&reply), "{line} is granted early: {reply:?}");
     }
     std::thread::sleep((told + Duration::from_millis(1)).saturating_sub(asked.elapsed()));
-    let reply = wire.line(line);
-    assert!(granted(&reply), "{line}, {:?} after it was told {told:?}: {reply:?}", asked.elapsed());
+    // A busy machine ends a wait some milliseconds late.
+    eventually(Duration::from_secs(1), line, || granted(&wire.line(line)));
 }
 
 #[test]
