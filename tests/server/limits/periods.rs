@@ -144,8 +144,8 @@ fn a_longer_period_tells_when_the_key_expires() {
         let cost = if key == "u:1" { 5 } else { 10 };
         assert!(acquire(&server, &format!("{key} {before} COST {cost}")).is_granted(), "{key}");
         server.line("RL.POLICY SET api 3/1h:name=api");
-        let since = Instant::now();
         let denied = acquire(&server, &format!("{key} {after}"));
+        let since = Instant::now();
         assert!(!denied.is_granted() && (1..=1000).contains(&denied.retry_after_ms), "{key}: {denied:?}");
         let told = Duration::from_millis(denied.retry_after_ms.cast_unsigned());
         sleep(told.saturating_sub(since.elapsed()) + Duration::from_millis(1));
