@@ -21,6 +21,7 @@ use std::ffi::CStr;
 use std::io::Read;
 use std::rc::Rc;
 use std::sync::OnceLock;
+use std::time::UNIX_EPOCH;
 
 #[derive(Debug)]
 #[allow(clippy::struct_excessive_bools)] // each one is a setting
@@ -54,6 +55,8 @@ pub struct PoliciesFile {
     pub path: String,
     /// The digest of its bytes.
     pub digest: u64,
+    /// When it was last changed, in seconds since 1970; 0 if the system does not tell.
+    pub changed_s: u64,
     /// The policies in it.
     pub policies: Vec<Policy>,
 }
@@ -66,13 +69,16 @@ impl PoliciesFile {
         let mut bytes = Vec::new();
         let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
         let file = std::fs::File::open(&path).map_err(unreadable)?;
+        let changed = file.metadata().and_then(|metadata| metadata.modified()).ok();
+        let changed_s =
+            changed.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).map_or(0, |age| age.as_secs());
         file.take(Self::LONGEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
         if bytes.len() as u64 > Self::LONGEST {
             return Err("is longer than 64 MiB".to_owned());
         }
         let policies =
             json::import(&Policies::default(), &bytes, true).map_err(|unreadable| unreadable.to_string())?;
-        Ok(Self { path, digest: fnv(&bytes), policies })
+        Ok(Self { path, digest: fnv(&bytes), changed_s, policies })
     }
 }
 

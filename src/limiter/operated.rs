@@ -61,13 +61,13 @@ pub fn pinned(ctx: &Context<'_>) -> Vec<OperatedKey<PinnedTo>> {
 }
 
 /// Lists the keys for which `look` finds something that lasts. Something that is over keeps its
-/// name, because a clock that steps back makes it hold again, unless there is no room for others.
+/// name, because a clock that steps back makes it hold again, unless others may need its room.
 fn list<W>(
     ctx: &Context<'_>,
     names: &'static NameIndex,
     look: impl Fn(&ReadKey<'_>) -> Option<(W, Validity)>,
 ) -> Vec<OperatedKey<W>> {
-    let (now, is_full) = (ctx.now(), names.is_full(ctx.main()));
+    let (now, has_room) = (ctx.now(), !names.is_half_full(ctx.main()));
     let mut found = Vec::new();
     names.retain(ctx.main(), |(database, name), _| {
         ctx.in_database(*database, || {
@@ -78,7 +78,7 @@ fn list<W>(
                 let until = validity.until(now);
                 found.push(OperatedKey { name: name.clone(), word, until, database: *database });
             }
-            lasts || !is_full
+            lasts || has_room
         })
     });
     found.sort_by(|a, b| b.until.cmp(&a.until).then_with(|| a.name.cmp(&b.name)));
@@ -86,12 +86,12 @@ fn list<W>(
     found
 }
 
-/// Makes room in the indexes, if they have none for another name.
+/// Makes room in the indexes before they have none for another name.
 fn sweep(ctx: &Context<'_>) {
-    if BLOCKED.is_full(ctx.main()) {
+    if BLOCKED.is_half_full(ctx.main()) {
         blocked(ctx);
     }
-    if PINNED.is_full(ctx.main()) {
+    if PINNED.is_half_full(ctx.main()) {
         pinned(ctx);
     }
 }

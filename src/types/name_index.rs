@@ -120,6 +120,11 @@ impl NameIndex {
         self.0.of(main).borrow().known.is_empty()
     }
 
+    /// True if there will be no room for another key soon.
+    pub fn is_half_full(&'static self, main: MainThread) -> bool {
+        self.0.of(main).borrow().known.len() >= MOST / 2
+    }
+
     /// True if there is no room for another key.
     pub fn is_full(&'static self, main: MainThread) -> bool {
         self.0.of(main).borrow().known.len() >= MOST

@@ -14,11 +14,12 @@ pub fn changed_by(ctx: &Context<'_>) -> ChangedBy {
     cluster_bus::own_id(ctx).map_or(ChangedBy::Alone, |id| ChangedBy::Node { id, now_ms })
 }
 
-/// The author of the policies that this server has from its own file only. In a cluster they are
-/// older than every change by an operator.
-pub fn given_by_file(ctx: &Context<'_>) -> ChangedBy {
+/// The author of the policies that this server has from its own file only, which was changed at
+/// `changed_s`, in seconds. In a cluster the file that was changed last is the latest of all files.
+/// Counted in seconds, it is older than every change by an operator, which is counted in milliseconds.
+pub fn given_by_file(ctx: &Context<'_>, changed_s: u64) -> ChangedBy {
     match changed_by(ctx) {
-        ChangedBy::Node { id, .. } => ChangedBy::Node { id, now_ms: 0 },
+        ChangedBy::Node { id, now_ms } => ChangedBy::Node { id, now_ms: changed_s.min(now_ms / 1000) },
         ChangedBy::Alone => ChangedBy::Alone,
     }
 }

@@ -59,7 +59,11 @@ fn import(ctx: &Context<'_>) {
 /// one without its data. What operators have changed there stands.
 fn set(ctx: &Context<'_>, file: &PoliciesFile) -> Result<usize, String> {
     let entries = node::with_policies(ctx.main(), |policies| {
-        let by = if policies.is_blank() { commit::given_by_file(ctx) } else { commit::changed_by(ctx) };
+        let by = if policies.is_blank() {
+            commit::given_by_file(ctx, file.changed_s)
+        } else {
+            commit::changed_by(ctx)
+        };
         policies.to_set(difference::others(policies, file.policies.clone()), by)
     });
     let change = PolicyChange { entries, file: Some(file.digest) };

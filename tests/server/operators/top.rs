@@ -303,6 +303,24 @@ fn what_a_clock_step_back_makes_hold_again_is_listed() {
     assert!(!acquired());
 }
 
+/// What is over makes room before there is none.
+#[test]
+fn blocks_that_are_over_leave_room_for_others() {
+    let server = Server::start();
+    server.clock_set(1_800_000_000_000_000);
+    let block = |name: &str, count: u32, duration: &str| {
+        let all: Vec<Vec<String>> = (0..count)
+            .map(|n| ["RL.BLOCK", &format!("{name}{n}"), "FOR", duration].map(String::from).to_vec())
+            .collect();
+        server.wire().pipeline(&all);
+    };
+    block("over", 999, "5s");
+    server.clock_advance(10_000_000);
+    assert_eq!(server.line("RL.TOP BLOCKED 2000").items().len(), 0);
+    block("new", 500, "1h");
+    assert_eq!(server.line("RL.TOP BLOCKED 2000").items().len(), 500);
+}
+
 #[test]
 fn blocked_and_pinned_keys_whatever_they_are_renamed_to() {
     let server = Server::with(&["--appendonly", "yes"]);
