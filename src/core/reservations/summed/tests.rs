@@ -1,6 +1,5 @@
 //! The map against a plain one, and the shape of its tree.
 
-use super::node::{Node, WIDE};
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -16,19 +15,19 @@ impl Weighted for Heavy {
 
 /// Checks that sums and first keys are right, and that no node is empty or too wide. Returns
 /// the height.
-fn check(node: &Node<u32, Heavy>, root: bool) -> usize {
+fn check(node: &Summed<u32, Heavy>, root: bool) -> usize {
     match node {
-        Node::Leaf(row) => {
+        Summed::Leaf(row) => {
             assert!(root || !row.is_empty());
             assert!(row.len() <= WIDE && row.is_sorted_by(|a, b| a.0 < b.0));
             0
         }
-        Node::Inner(children) => {
+        Summed::Inner(children) => {
             assert!(!children.is_empty() && children.len() <= WIDE && !(root && children.len() == 1));
             let heights: Vec<usize> = children.iter().map(|child| check(&child.node, false)).collect();
             assert!(heights.iter().all(|height| *height == heights[0]));
             for child in children.iter() {
-                assert_eq!(child.sum, child.node.sum());
+                assert_eq!(child.sum, child.node.total());
                 assert_eq!(Some(child.first), child.node.first().map(|(key, _)| *key));
             }
             heights[0] + 1
@@ -37,10 +36,10 @@ fn check(node: &Node<u32, Heavy>, root: bool) -> usize {
 }
 
 /// Calls `see` for all entries in order.
-fn each(node: &Node<u32, Heavy>, see: &mut impl FnMut(u32, u64)) {
+fn each(node: &Summed<u32, Heavy>, see: &mut impl FnMut(u32, u64)) {
     match node {
-        Node::Leaf(row) => row.iter().for_each(|(key, value)| see(*key, value.0)),
-        Node::Inner(children) => children.iter().for_each(|child| each(&child.node, see)),
+        Summed::Leaf(row) => row.iter().for_each(|(key, value)| see(*key, value.0)),
+        Summed::Inner(children) => children.iter().for_each(|child| each(&child.node, see)),
     }
 }
 
@@ -112,9 +111,9 @@ proptest! {
                     left_behind.push((std::mem::replace(&mut ours, copy), plain.clone()));
                 }
             }
-            check(&ours.0, true);
+            check(&ours, true);
             let mut seen = Vec::new();
-            each(&ours.0, &mut |key, value| seen.push((key, value)));
+            each(&ours, &mut |key, value| seen.push((key, value)));
             prop_assert!(seen.iter().copied().eq(plain.iter().map(|(key, weight)| (*key, *weight))));
             let total: u64 = plain.values().sum();
             prop_assert_eq!(ours.total(), u128::from(total));
@@ -136,17 +135,17 @@ proptest! {
             }
         }
         for (ours, plain) in left_behind {
-            check(&ours.0, true);
+            check(&ours, true);
             let mut seen = Vec::new();
-            each(&ours.0, &mut |key, value| seen.push((key, value)));
+            each(&ours, &mut |key, value| seen.push((key, value)));
             prop_assert!(seen.iter().copied().eq(plain.iter().map(|(key, weight)| (*key, *weight))));
         }
     }
 }
 
 /// The number of nodes that only one map has.
-fn unshared(node: &Node<u32, Heavy>) -> usize {
-    let Node::Inner(children) = node else { return 0 };
+fn unshared(node: &Summed<u32, Heavy>) -> usize {
+    let Summed::Inner(children) = node else { return 0 };
     let own = children.iter().filter(|child| Arc::strong_count(&child.node) == 1);
     own.map(|child| 1 + unshared(&child.node)).sum()
 }
@@ -156,16 +155,11 @@ fn unshared(node: &Node<u32, Heavy>) -> usize {
 fn a_copy_shares_what_nobody_changes() {
     let mut ours = grow(0..100_000);
     let mut copy = ours.clone();
-    assert_eq!((unshared(&ours.0), unshared(&copy.0)), (0, 0));
+    assert_eq!((unshared(&ours), unshared(&copy)), (0, 0));
     ours.change(&70_000, |value| value.0 = 2);
     copy.insert(100_000, Heavy(1));
     copy.remove(&5);
-    assert!(
-        unshared(&ours.0) <= 16 && unshared(&copy.0) <= 16,
-        "{} {}",
-        unshared(&ours.0),
-        unshared(&copy.0)
-    );
+    assert!(unshared(&ours) <= 16 && unshared(&copy) <= 16, "{} {}", unshared(&ours), unshared(&copy));
     assert_eq!((ours.total(), copy.total()), (100_001, 100_000));
 }
 
@@ -174,12 +168,12 @@ fn a_copy_shares_what_nobody_changes() {
 fn it_stays_low() {
     let scattered = |n: u32| n.wrapping_mul(2_654_435_761) >> 8;
     for mut ours in [grow(0..100_000), grow((0..100_000).rev()), grow((0..100_000).map(scattered))] {
-        assert!(check(&ours.0, true) <= 4);
+        assert!(check(&ours, true) <= 4);
         assert!(ours.memory() < 100_000 * size_of::<(u32, Heavy)>() * 3);
         let mut keys = Vec::new();
-        each(&ours.0, &mut |key, _| keys.push(key));
+        each(&ours, &mut |key, _| keys.push(key));
         keys.iter().filter(|key| **key % 64 > 0).for_each(|key| assert!(ours.remove(key).is_some()));
-        assert!(check(&ours.0, true) <= 3);
+        assert!(check(&ours, true) <= 3);
         assert!(ours.memory() < 100_000 / 64 * size_of::<(u32, Heavy)>() * 8);
     }
 }
