@@ -151,10 +151,7 @@ impl CallWindows {
 
     /// Whether reporters are counted separately, in every window.
     pub const fn tells_reporters(&self) -> bool {
-        match self {
-            Self::One(window) => window.tells_reporters(),
-            Self::Several(shared) => shared.in_force.tells_reporters(),
-        }
+        self.in_force().tells_reporters()
     }
 
     /// Counts reporters separately from now on, if this breaker asks for several.
@@ -223,7 +220,7 @@ impl CallWindows {
         }
     }
 
-    fn in_force(&self) -> &CallWindow {
+    const fn in_force(&self) -> &CallWindow {
         match self {
             Self::One(window) => window,
             Self::Several(shared) => &shared.in_force,
