@@ -85,11 +85,17 @@ impl Ledger {
     pub fn settle(&mut self, serial: u64, given_back: u64) {
         let Some((_, stake)) = self.stakes.remove(&serial) else { return };
         let left = stake.gap.saturating_add(stake.own.saturating_sub(given_back));
-        match self.stakes.next(&serial) {
-            Some(next) => {
-                self.stakes.change(&next, |next| next.gap = next.gap.saturating_add(left));
+        self.add_beneath(self.stakes.next(&serial), left);
+    }
+
+    /// Adds units without a reservation beneath the stake of this reservation; above all if it is
+    /// `None`.
+    fn add_beneath(&mut self, serial: Option<u64>, units: u64) {
+        match serial {
+            Some(serial) => {
+                self.stakes.change(&serial, |stake| stake.gap = stake.gap.saturating_add(units));
             }
-            None => self.grant(left),
+            None => self.grant(units),
         }
     }
 
@@ -162,12 +168,7 @@ impl Ledger {
                 .collect();
             let mut gap = there.above.saturating_add(room).saturating_sub(above);
             for (serial, own) in own {
-                match newer {
-                    Some(newer) => {
-                        ledger.stakes.change(&newer, |newer| newer.gap = newer.gap.saturating_add(gap));
-                    }
-                    None => ledger.grant(gap),
-                }
+                ledger.add_beneath(newer, gap);
                 above = above.saturating_add(gap).saturating_add(own);
                 gap = 0;
                 ledger.stakes.insert(serial, Stake { gap: 0, own });

@@ -7,7 +7,7 @@
 
 use crate::core::limits::{HeldPlaces, Limit, LimitMask, Rule};
 use crate::core::reservations::{
-    Leaving, Ledger, LedgerPosition, Ordered, Places, PlacesAsked, Reservation, Stage, Stake,
+    Leaving, Ledger, LedgerPosition, Places, PlacesAsked, Reservation, Stage, Stake, Summed, Weighted,
 };
 use crate::server::main_thread::MainThread;
 use crate::types::intern::LimitsRef;
@@ -33,7 +33,9 @@ pub type AccountId = (u32, u32);
 
 /// The accounts of a key.
 #[derive(Clone, Debug, Default)]
-pub struct Accounts(Ordered<AccountId, Account>);
+pub struct Accounts(Summed<AccountId, Account>);
+
+impl Weighted for Account {}
 
 impl Account {
     /// True if this is the account of `limit`. A name may belong to a limit of places in one set
@@ -225,12 +227,12 @@ impl Accounts {
 
     /// Closes all accounts of places, so that the places can be counted anew.
     pub fn forget_places(&mut self) {
-        let places = |(place, account): (&AccountId, &Account)| {
+        let places = |(place, account): &(AccountId, Account)| {
             matches!(account.holding, Holding::Places(_)).then_some(*place)
         };
         // From the last to the first, because closing an account can only give a later one another
         // number.
-        let all: Vec<AccountId> = self.0.iter().filter_map(places).collect();
+        let all: Vec<AccountId> = self.0.entries().filter_map(places).collect();
         all.into_iter().rev().for_each(|place| self.close(place));
     }
 
@@ -298,7 +300,7 @@ impl Accounts {
             Holding::Units(ledger) => ledger.memory(),
             Holding::Places(places) => places.memory(),
         };
-        self.0.memory() + self.0.iter().map(|(_, account)| of(account)).sum::<usize>()
+        self.0.memory() + self.0.entries().map(|(_, account)| of(account)).sum::<usize>()
     }
 }
 

@@ -2,13 +2,11 @@
 //!
 //! It is a tree whose inner nodes keep the sum of each child. These operations take O(log n): the
 //! sum behind a key, the key at which the sum reaches a figure, adding, changing and removing. A
-//! few entries are one row of exactly their size.
+//! few entries are one row of exactly their size, because most keys have one or two reservations at
+//! a time, and a key that holds places needs several maps.
 //!
 //! A copy takes O(1). It shares the nodes, and a change copies only the nodes on its way. So
 //! forecasts run on copies, however much is held.
-
-#[cfg(test)]
-mod tests;
 
 use std::borrow::Borrow;
 use std::slice;
@@ -20,7 +18,17 @@ const WIDE: usize = 32;
 /// What an entry adds to the sums.
 pub trait Weighted {
     /// The weight. It is at most 2^65, so that no sum of entries that fit into memory overflows.
-    fn weight(&self) -> u128;
+    fn weight(&self) -> u128 {
+        1
+    }
+}
+
+impl Weighted for () {}
+
+impl Weighted for u64 {
+    fn weight(&self) -> u128 {
+        (*self).into()
+    }
 }
 
 /// A map in the order of its keys, with sums of weights. Each node of its tree is such a map.
@@ -271,6 +279,11 @@ impl<K: Clone + Ord, V: Clone + Weighted> Summed<K, V> {
         }
     }
 
+    /// The number of entries of a map in which each weighs 1.
+    pub fn count(&self) -> usize {
+        usize::try_from(self.total()).unwrap_or(usize::MAX)
+    }
+
     /// The weight of all entries after a key.
     pub fn after(&self, key: &K) -> u128 {
         match self {
@@ -418,3 +431,6 @@ impl<'a, K, V> Iterator for Entries<'a, K, V> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
