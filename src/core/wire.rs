@@ -106,6 +106,14 @@ impl<'a> Reader<'a> {
         if n <= max { Ok(n) } else { Err(Corrupt("number out of range")) }
     }
 
+    /// Reads a varint of at most `max` as a number of that type.
+    ///
+    /// # Errors
+    /// The same as for [`Reader::u64_to`].
+    pub fn number_to<N: Into<u64> + TryFrom<u64>>(&mut self, max: N) -> Result<N, Corrupt> {
+        N::try_from(self.u64_to(max.into())?).map_err(|_| Corrupt("number out of range"))
+    }
+
     /// Reads the number that [`put_u128`] wrote.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! The kinds of windows, and which trip uses which.
 
-use super::call::{CallOutcome, CallTally, Keeps, read_u32};
+use super::call::{CallOutcome, CallTally, Keeps};
 use super::reporters::{ReporterTally, WindowReporters};
 use super::ring::Ring;
 use super::slices::Slices;
@@ -223,7 +223,7 @@ impl CallWindow {
     /// Reads what [`CallWindow::write`] wrote for a window of this kind.
     pub fn read(reader: &mut Reader, kind: WindowKind, keeps: Keeps) -> Result<Self, Corrupt> {
         let mut window = match kind {
-            WindowKind::Run => Self::Run { failures: read_u32(reader, MAX_COUNT)?, reporters: None },
+            WindowKind::Run => Self::Run { failures: reader.number_to(MAX_COUNT)?, reporters: None },
             WindowKind::Period(us) => Self::Slices(Box::new(Slices::read(reader, us, keeps.slow)?)),
             WindowKind::Calls(calls) => Self::Ring(Box::new(Ring::read(reader, calls, keeps.slow)?)),
         };

@@ -116,8 +116,8 @@ impl Ring {
 
     /// Reads what [`Ring::write`] wrote. `slow` says whether slow calls are kept.
     pub fn read(reader: &mut Reader, size: u16, slow: bool) -> Result<Self, Corrupt> {
-        let len = read_u16(reader, size)?;
-        let next = if len == size { read_u16(reader, size.saturating_sub(1))? } else { len };
+        let len = reader.number_to(size)?;
+        let next = if len == size { reader.number_to(size.saturating_sub(1))? } else { len };
         let failed = Bits::read(reader, size, len)?;
         let slow = if slow { Some(Bits::read(reader, size, len)?) } else { None };
         Ok(Self { size, len, next, failed, slow, reporters: None })
@@ -177,9 +177,4 @@ impl Bits {
         }
         Ok(bits)
     }
-}
-
-/// Reads a number of at most `max`.
-fn read_u16(reader: &mut Reader, max: u16) -> Result<u16, Corrupt> {
-    u16::try_from(reader.u64_to(max.into())?).map_err(|_| Corrupt("number out of range"))
 }

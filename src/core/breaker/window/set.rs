@@ -389,9 +389,9 @@ fn read_kind(reader: &mut Reader) -> Result<WindowKind, Corrupt> {
             us if us >= MILLISECOND => WindowKind::Period(us),
             _ => return Err(Corrupt("number out of range")),
         },
-        CALLS => match reader.u64_to(MAX_CALLS.into())? {
+        CALLS => match reader.number_to(MAX_CALLS)? {
             0 => return Err(Corrupt("number out of range")),
-            calls => WindowKind::Calls(u16::try_from(calls).map_err(|_| Corrupt("number out of range"))?),
+            calls => WindowKind::Calls(calls),
         },
         _ => return Err(Corrupt("unknown kind of window")),
     })

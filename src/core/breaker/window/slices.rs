@@ -4,7 +4,7 @@
 //! Slices are kept newest first. When time passes, at most sixteen counters are shifted, once a
 //! slice. Recording a call is two additions.
 
-use super::call::{CallOutcome, CallTally, read_u32};
+use super::call::{CallOutcome, CallTally};
 use super::reporters::WindowReporters;
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_u64};
@@ -208,11 +208,11 @@ impl Slices {
         let used = usize::try_from(reader.u64_to(SLICES_U64)?).map_err(|_| Corrupt("number out of range"))?;
         let mut last = 1;
         for slice in 0..used {
-            last = read_u32(reader, u32::MAX)?;
+            last = reader.number_to(u32::MAX)?;
             put(&mut slices.calls, slice, last);
-            put(&mut slices.failures, slice, read_u32(reader, last)?);
+            put(&mut slices.failures, slice, reader.number_to(last)?);
             if let Some(slow) = &mut slices.slow {
-                put(slow, slice, read_u32(reader, last)?);
+                put(slow, slice, reader.number_to(last)?);
             }
         }
         if last == 0 {
