@@ -1,6 +1,6 @@
 //! One call as a window records it, and the sums of many.
 
-use crate::core::breaker::reporter::Reporter;
+use crate::core::breaker::report::Reporter;
 
 /// The calls in a window, and how many of them failed or were slow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -10,7 +10,7 @@
 //! stays.
 
 use super::call::CallOutcome;
-use crate::core::breaker::reporter::Reporter;
+use crate::core::breaker::report::Reporter;
 use crate::core::breaker::spec::MAX_REPORTERS;
 use crate::core::wire::{Corrupt, Reader, put_u64, put_u128};
 
