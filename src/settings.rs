@@ -1,12 +1,12 @@
 //! The settings of the module: one table, one place for their values.
 
 use crate::core::breaker::Breaker;
-use crate::core::policies::bytes::fnv;
 use crate::core::policies::{Policies, Policy};
 use crate::core::stats::alerts::Thresholds;
 use crate::core::text::duration;
 use crate::core::text::duration::{DAY, MILLISECOND, SECOND};
 use crate::core::text::token::shown;
+use crate::core::wire::fnv;
 use crate::server::ffi::log;
 use crate::server::ffi::log::LogLevel;
 use crate::server::load::settings::{Domain, Setting, Value, is_loading};

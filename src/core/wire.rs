@@ -44,6 +44,14 @@ pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
+/// The 64-bit FNV-1a hash of some bytes. Except by chance, it is equal on two nodes only for equal
+/// bytes.
+pub fn fnv(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
 /// Reads the values that the `put_*` functions wrote.
 #[derive(Debug)]
 pub struct Reader<'a> {

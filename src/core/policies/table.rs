@@ -1,12 +1,11 @@
 //! The table of policies of one server: every change of it, and which policy has which prefix.
 
-use super::bytes::fnv;
 use super::change::{EntryOutline, EntryRef};
 use super::{ChangedBy, Policy, PolicyEntry, PolicyRefused, PolicyState, PolicyVersion};
 use crate::core::limits::Label;
 use crate::core::text::prefix::longest;
 use crate::core::text::token::shown;
-use crate::core::wire::put_bytes;
+use crate::core::wire::{fnv, put_bytes};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 
