@@ -64,6 +64,6 @@ pub use request::Request;
 pub use reset_after::ResetAfter;
 pub use rule::{ClosedState, KeptState, Rule, State};
 pub use spec::{
-    Charge, Enforcement, Expression, Keep, Label, Limit, Limits, LimitsError, MAX_COUNT, MAX_LIMITS, Term,
+    Charge, Expression, Keep, Label, Limit, Limits, LimitsError, MAX_COUNT, MAX_LIMITS, Term,
 };
 pub use throttle::{SecondsRounding, Throttle, ThrottleError, ThrottlePeriod, ThrottleReply};
