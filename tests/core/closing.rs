@@ -2,10 +2,11 @@
 //! that is read again from its start at every step.
 
 use crate::models::closing::{BlockOptions, ClosingModel};
+use crate::support::realign;
 use crate::world::{cases, gap, parse, refund};
 use floodgate::core::limits::{
-    Decision, Limits, Request, State, UnlistedLimit, blocks, charge, decide, full_at, limit_quota, realign,
-    take, touch,
+    Decision, Limits, Request, State, UnlistedLimit, blocks, charge, decide, full_at, limit_quota, take,
+    touch,
 };
 use floodgate::core::retry_after::RetryAfter;
 use floodgate::core::time::Micros;

@@ -52,7 +52,7 @@ pub use apply::{
     charge, charge_all, chargeable, charges, full_at, give_back, layer_at, left_by, take, touch,
 };
 pub use change::{
-    MAX_UNLISTED, Realigned, UnlistedLimit, count_unlisted, hand_on, look_at, look_by_position, realign,
+    MAX_UNLISTED, UnlistedLimit, count_unlisted, hand_on, look_by_position,
 };
 pub use closing::{Closed, Closing};
 pub use concurrent::HeldPlaces;
