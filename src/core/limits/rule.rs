@@ -51,15 +51,6 @@ pub struct ClosedState {
     units: State,
 }
 
-impl ClosedState {
-    const fn given_back(&mut self, units: u64) -> u64 {
-        if units > 0 {
-            self.block.units_are_back();
-        }
-        units
-    }
-}
-
 macro_rules! algorithms {
     ($($(#[$doc:meta])* $name:ident($rule:ty) = $tag:literal,)+) => {
         /// What a limit enforces: one of the algorithms, or nothing.
@@ -358,7 +349,10 @@ macro_rules! algorithms {
                     })+
                     (_, State::Closed(closed)) => {
                         let given = self.give_back(&mut closed.units, now, above, units);
-                        closed.given_back(given)
+                        if given > 0 {
+                            closed.block.units_are_back();
+                        }
+                        given
                     }
                     _ => 0,
                 }
