@@ -87,7 +87,7 @@ pub fn near_unit(text: &[u8]) -> Option<&'static str> {
 /// assert_eq!(refused.to_string(), "invalid duration '30': needs a unit, such as 30s or 30ms");
 /// ```
 pub fn parse(text: &[u8]) -> Result<u64, TokenError> {
-    read(text, Unitless::Refused)
+    read(text, None)
 }
 
 /// The same as [`parse`], for a text that version 0.1 stored. There a number without a unit was in
@@ -96,19 +96,12 @@ pub fn parse(text: &[u8]) -> Result<u64, TokenError> {
 /// # Errors
 /// The same as [`parse`].
 pub fn parse_stored(text: &[u8]) -> Result<u64, TokenError> {
-    read(text, Unitless::Milliseconds)
+    read(text, Some(MILLISECOND))
 }
 
-/// The meaning of a number without a unit.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Unitless {
-    /// It is an error, unless the number is 0.
-    Refused,
-    /// The number is in milliseconds.
-    Milliseconds,
-}
-
-fn read(text: &[u8], unitless: Unitless) -> Result<u64, TokenError> {
+/// `unitless` is the unit of a number without one. If that is `None`, such a number is refused, unless
+/// it is 0.
+fn read(text: &[u8], unitless: Option<u64>) -> Result<u64, TokenError> {
     let fail = |reason: &str| TokenError::new("duration", text, reason);
     let (digits, rest) = split_number(text);
     if digits.is_empty() {
@@ -119,8 +112,8 @@ fn read(text: &[u8], unitless: Unitless) -> Result<u64, TokenError> {
     }
     let n = whole_number(digits);
     let scale = match rest {
-        [] if n == Some(0) || unitless == Unitless::Milliseconds => MILLISECOND,
-        [] => return Err(fail(&needs_a_unit(digits))),
+        [] if n == Some(0) => MILLISECOND,
+        [] => unitless.ok_or_else(|| fail(&needs_a_unit(digits)))?,
         [b'.', ..] => return Err(fail("must be a whole number of its unit, such as 1500ms for 1.5s")),
         _ if rest.iter().any(u8::is_ascii_whitespace) => {
             return Err(fail("has white space, write it without, as in 30s"));
