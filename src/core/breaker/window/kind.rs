@@ -86,6 +86,7 @@ impl CallWindow {
     }
 
     /// Forgets every call, without freeing memory.
+    #[inline]
     pub fn clear(&mut self) {
         match self {
             Self::Run { failures, .. } => *failures = 0,
@@ -130,7 +131,10 @@ impl CallWindow {
     /// The number of different reporters that it knows at `now`.
     pub fn reporters(&self, now: Micros) -> ReporterTally {
         match (self, self.told()) {
-            (Self::Slices(slices), Some(told)) => told.tally(|slice| slices.is_within(slice, now)),
+            (Self::Slices(slices), Some(told)) => {
+                let within = slices.numbers_within(now);
+                told.tally(|slice| within.contains(&slice))
+            }
             (_, Some(told)) => told.tally(|_| true),
             (_, None) => {
                 let tally = self.tally(now);
@@ -234,7 +238,7 @@ impl CallWindow {
         Ok(window)
     }
 
-    /// Whether it has this place.
+    /// Whether a call can be at this place.
     fn has(&self, place: u64) -> bool {
         match self {
             Self::Run { failures, .. } => place == RUN_PLACE && *failures > 0,

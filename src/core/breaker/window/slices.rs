@@ -150,10 +150,11 @@ impl Slices {
         far_ahead(self.newest, slice)..live
     }
 
-    /// Whether the slice of this number lies within the period that ends at `now`.
-    pub fn is_within(&self, slice: u64, now: Micros) -> bool {
-        let age = usize::try_from(self.newest.saturating_sub(slice)).unwrap_or(usize::MAX);
-        self.within(now).contains(&age)
+    /// The numbers of the slices within the period that ends at `now`.
+    pub fn numbers_within(&self, now: Micros) -> Range<u64> {
+        let Range { start: far, end: live } = self.within(now);
+        let next = self.newest + 1;
+        next.saturating_sub(live as u64)..next.saturating_sub(far as u64)
     }
 
     /// The numbers of the slices of the last failure and of the last slow call.
