@@ -1,6 +1,6 @@
 //! Lengths of time as people write them: `1500ms`, `30s`, `5min`.
 
-use crate::core::text::token::{TokenError, shown};
+use crate::core::text::token::{TokenError, meant, shown};
 
 /// Microseconds in a millisecond.
 pub const MILLISECOND: u64 = 1_000;
@@ -52,24 +52,16 @@ pub fn whole_number(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// Common spellings that are no unit, each with the unit that is meant.
-const NEAR_UNITS: &[(&str, &str)] = &[
-    ("msec", "ms"),
-    ("msecs", "ms"),
-    ("millis", "ms"),
-    ("millisecond", "ms"),
-    ("milliseconds", "ms"),
-    ("secs", "s"),
-    ("mins", "m"),
-    ("hr", "h"),
-    ("hrs", "h"),
-    ("wk", "w"),
-    ("wks", "w"),
-];
-
 /// The unit that is clearly meant by a text that spells none.
 pub fn near_unit(text: &[u8]) -> Option<&'static str> {
-    NEAR_UNITS.iter().find(|(near, _)| near.as_bytes().eq_ignore_ascii_case(text)).map(|&(_, unit)| unit)
+    const NEAR_UNITS: &[(&str, &[&str])] = &[
+        ("ms", &["msec", "msecs", "millis", "millisecond", "milliseconds"]),
+        ("s", &["secs"]),
+        ("m", &["mins"]),
+        ("h", &["hr", "hrs"]),
+        ("w", &["wk", "wks"]),
+    ];
+    meant(NEAR_UNITS, text)
 }
 
 /// Parses the duration of an argument (`WAIT`, `TTL`, `FOR`, `DUR`, …): a whole number with a unit,
