@@ -185,7 +185,7 @@ impl Full {
             self.with_usage(main, limit, |rule, state| {
                 let given = give_back(rule, state, now, 0, if rule.per_call() { calls } else { units });
                 if let Some(reservations) = &mut reservations {
-                    reservations.accounts_mut().trim(main, rule, given);
+                    reservations.accounts_mut().on_ledger(main, rule, |ledger| ledger.trim(given));
                 }
                 most = most.max(given);
             });
@@ -214,7 +214,7 @@ impl Full {
         let charged: LimitMask = units.filter(|(_, units)| **units > 0).map(|(at, _)| at).collect();
         let charged_limits = || charged_of(set.limits(), charged);
         let leaves = charged_limits().filter_map(|(_, limit)| left_by(limit, now)).max();
-        let leaving = leaving_of(charged_limits().map(|(_, limit)| limit));
+        let leaving = leaving_of(set.limits(), charged);
         let takes_less =
             charged_limits().any(|(at, limit)| limit.charge() == Charge::Cost && taken.units(at) != cost);
         drop(set);
@@ -237,7 +237,12 @@ impl Full {
         };
         reservations.insert(main, Id::from(id), one);
         for (at, (limit, units)) in limits.get(main).limits().iter().zip(taken.as_array()).enumerate() {
-            reservations.accounts_mut().stake(main, &limits, (at, limit), serial, *units);
+            if *units > 0
+                && has_ledger(limit)
+                && let Some(ledger) = reservations.accounts_mut().open_ledger(main, &limits, (at, limit))
+            {
+                ledger.stake(serial, *units);
+            }
         }
         self.sweep(main, now);
     }
@@ -290,7 +295,7 @@ impl Full {
                 given = give_back(rule, state, now, above, own.min(reserved - used));
             });
         }
-        accounts.settle(main, limit, one.serial, given);
+        accounts.on_ledger(main, limit, |ledger| ledger.settle(one.serial, given));
         accounts.grant(main, limit, charged);
     }
 
