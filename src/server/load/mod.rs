@@ -12,8 +12,9 @@ use super::context::{self, Context};
 use super::events;
 use crate::server::effects::propagation;
 use crate::server::events::EventListener;
-use crate::server::ffi::api::{self, call, call_if_there, constant};
+use crate::server::ffi::api::{self, call_if_there};
 use crate::server::ffi::args::Args;
+use crate::server::ffi::call::ServerReply;
 use crate::server::ffi::info::{self, InfoWriter};
 use crate::server::ffi::log::{self, LogLevel};
 use crate::server::keys::data_type;
@@ -25,7 +26,6 @@ use crate::server::main_thread::{self, MainThread};
 use command::Command;
 use redis_module::raw;
 use settings::Setting;
-use std::ffi::CStr;
 
 /// The module while it is being loaded.
 #[derive(Debug)]
@@ -86,18 +86,9 @@ impl<'c> Loading<'c> {
 
     /// Learns which server this is.
     pub fn server(&self) {
-        // SAFETY: the context is live; the data is freed.
-        unsafe {
-            let Some(info) = call_if_there!(RedisModule_GetServerInfo(self.ctx.raw(), c"server".as_ptr()))
-            else {
-                return;
-            };
-            let version = call_if_there!(RedisModule_ServerInfoGetFieldC(info, c"valkey_version".as_ptr()));
-            if let Some(version) = version.filter(|version| !version.is_null()) {
-                context::runs_on_valkey();
-                left_database::runs_on(CStr::from_ptr(version).to_bytes());
-            }
-            call_if_there!(RedisModule_FreeServerInfo(self.ctx.raw(), info));
+        if let Some(version) = self.ctx.server_text(c"server", c"valkey_version") {
+            context::runs_on_valkey();
+            left_database::runs_on(version.as_bytes());
         }
     }
 
@@ -184,25 +175,8 @@ impl<'c> Loading<'c> {
 
     /// Whether the server or another module has a command of this name.
     pub fn command_is_taken(&self, name: &str) -> bool {
-        let Ok(name) = std::ffi::CString::new(name) else { return false };
-        // SAFETY: the context is live; the reply is freed.
-        unsafe {
-            let reply = call!(RedisModule_Call(
-                self.ctx.raw(),
-                c"COMMAND".as_ptr(),
-                c"cc".as_ptr(),
-                c"INFO".as_ptr(),
-                name.as_ptr()
-            ));
-            if reply.is_null() {
-                return false;
-            }
-            let row = call!(RedisModule_CallReplyArrayElement(reply, 0));
-            let taken = !row.is_null()
-                && call!(RedisModule_CallReplyType(row)) == constant(raw::REDISMODULE_REPLY_ARRAY);
-            call!(RedisModule_FreeCallReply(reply));
-            taken
-        }
+        let row = |reply: ServerReply<'_>| reply.part(0).is_some_and(ServerReply::is_array);
+        self.ctx.ask(c"COMMAND", c"v", &[b"INFO", name.as_bytes()], row).unwrap_or(false)
     }
 
     /// Logs why the module does not load, and returns the status for the load function.
