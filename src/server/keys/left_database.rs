@@ -52,14 +52,11 @@ pub(super) fn may_not_be_told(ctx: &Context<'_>) -> bool {
 
 /// Notices COPY commands from now on, if the server has the fault. MOVE needs no filter: its first
 /// event tells the client's database.
-///
-/// # Safety
-/// `ctx` is a live context of this module.
-pub(super) unsafe fn watch(ctx: *mut raw::RedisModuleCtx) {
+pub(super) fn watch(ctx: &Context<'_>) {
     if IS_LEFT.load(Ordering::Relaxed) {
         let not_ours = raw::REDISMODULE_CMDFILTER_NOSELF.cast_signed();
-        // SAFETY: the caller's promise; the callback is a function of this library.
-        unsafe { call_if_there!(RedisModule_RegisterCommandFilter(ctx, Some(asked), not_ours)) };
+        // SAFETY: the context is live; the callback is a function of this library.
+        unsafe { call_if_there!(RedisModule_RegisterCommandFilter(ctx.raw(), Some(asked), not_ours)) };
     }
 }
 

@@ -109,8 +109,7 @@ impl<'c> Loading<'c> {
 
     /// Subscribes to the server's events, also for `listeners`.
     pub fn events(&self, listeners: &'static [&'static [EventListener]]) {
-        // SAFETY: the context is the load function's.
-        let all = unsafe { events::subscribe(self.ctx.raw(), listeners) };
+        let all = events::subscribe(&self.ctx, listeners);
         propagation::watched(&self.ctx, all);
     }
 
@@ -130,8 +129,7 @@ impl<'c> Loading<'c> {
     /// # Errors
     /// A line for the log, if the server refuses the type.
     pub fn data_type<T: NativeType>(&self) -> Result<(), String> {
-        // SAFETY: the context is the load function's.
-        let done = unsafe { data_type::register::<T>(self.ctx.raw()) };
+        let done = data_type::register::<T>(&self.ctx);
         if done { Ok(()) } else { Err(format!("the server refused the type {}", T::NAME)) }
     }
 
@@ -140,8 +138,7 @@ impl<'c> Loading<'c> {
     /// # Errors
     /// A line for the log that names the command that the server refused.
     pub fn commands(&self, commands: &[Command]) -> Result<(), String> {
-        // SAFETY: the context is the load function's.
-        unsafe { register::commands(self.ctx.raw(), commands) }
+        register::commands(&self.ctx, commands)
             .map_err(|name| format!("the server refused the command {name}"))?;
         command::note_registered(commands);
         Ok(())
@@ -160,17 +157,13 @@ impl<'c> Loading<'c> {
             std::iter::once(std::ptr::null_mut()).chain(args.iter().map(|arg| arg.inner)).collect();
         let count = std::ffi::c_int::try_from(raw.len()).unwrap_or(0);
         // SAFETY: the strings live as long as `args`; the first stands for the name, which `Args`
-        // skips. The context is the load function's.
-        unsafe {
-            let args = Args::from_raw(raw.as_mut_ptr(), count);
-            settings::register(self.ctx.raw(), self.ctx.main(), settings, args)
-        }
+        // skips.
+        settings::register(&self.ctx, settings, unsafe { Args::from_raw(raw.as_mut_ptr(), count) })
     }
 
     /// Registers `write` as the function that writes our part of INFO.
     pub fn info(&self, write: fn(&InfoWriter)) {
-        // SAFETY: the context is the load function's.
-        unsafe { info::register(self.ctx.raw(), write) }
+        info::register(&self.ctx, write);
     }
 
     /// Whether the server or another module has a command of this name.

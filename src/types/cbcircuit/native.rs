@@ -3,6 +3,7 @@
 use super::not_closed::NOT_CLOSED;
 use super::{CbCircuit, Contents, encoding};
 use crate::core::breaker::CircuitState;
+use crate::core::wire::Corrupt;
 use crate::server::keys::data_type::{Handle, NativeType};
 use crate::server::main_thread::MainThread;
 use crate::types::cbcircuit::BreakerPin;
@@ -36,8 +37,8 @@ impl NativeType for CbCircuit {
         BreakerEffect::become_stored(&payload).encode(out);
     }
 
-    fn load(main: MainThread, encoding: u16, payload: &[u8]) -> Result<Self, String> {
-        encoding::load(main, encoding, payload).map_err(|corrupt| corrupt.to_string())
+    fn load(main: MainThread, encoding: u16, payload: &[u8]) -> Result<Self, Corrupt> {
+        encoding::load(main, encoding, payload)
     }
 
     fn loaded(&self, main: MainThread, database: Option<i32>, name: &[u8]) {

@@ -4,6 +4,7 @@ use super::full::Full;
 use super::small::{Single, Small};
 use super::{RateLimit, encoding, tracked};
 use crate::core::time::Micros;
+use crate::core::wire::Corrupt;
 use crate::server::keys::data_type::{AuxData, Handle, NativeType};
 use crate::server::keys::tagged_box::{OneOf, TaggedBox};
 use crate::server::main_thread::MainThread;
@@ -19,11 +20,8 @@ impl NativeType for RateLimit {
     const ENCODING: u16 = encoding::VERSION;
     const REBUILD: &'static std::ffi::CStr = crate::server::effects::replicate::EFFECT;
     const HANDLE: &'static Handle = &HANDLE;
-    const BESIDE: Option<AuxData> = Some(AuxData {
-        save: node::save,
-        rebuild: crate::types::effect::policy::COMMAND,
-        load: |main, payload| node::apply(main, payload).map_err(|corrupt| corrupt.to_string()),
-    });
+    const BESIDE: Option<AuxData> =
+        Some(AuxData { save: node::save, rebuild: crate::types::effect::policy::COMMAND, load: node::apply });
 
     fn into_pointer(self) -> Self::Pointer {
         self.0
@@ -45,8 +43,8 @@ impl NativeType for RateLimit {
         RateLimitEffect { now: Micros::default(), expires: false, change }.encode(out);
     }
 
-    fn load(main: MainThread, encoding: u16, payload: &[u8]) -> Result<Self, String> {
-        encoding::load(main, encoding, payload).map_err(|corrupt| corrupt.to_string())
+    fn load(main: MainThread, encoding: u16, payload: &[u8]) -> Result<Self, Corrupt> {
+        encoding::load(main, encoding, payload)
     }
 
     fn loaded(&self, main: MainThread, database: Option<i32>, name: &[u8]) {
