@@ -75,7 +75,6 @@ fn load(ctx: &redis_module::Context, args: &[redis_module::RedisString]) -> redi
     observe::alerts::watch_breakers(limiter::breaker::open::longest);
     loading.keyspace(|main, what| {
         types::by_time::on_keyspace_change(main, what);
-        types::operator::on_keyspace_change(main, what);
         limiter::copies::on_keyspace_change(main, what);
     });
     loading.events(LISTENERS);

@@ -8,9 +8,8 @@ use crate::server::context::Context;
 use crate::server::events::{Event, EventListener};
 use crate::server::ffi::call::OwnedString;
 use crate::types::cbcircuit::CbCircuit;
-use crate::types::cbcircuit::not_closed::NOT_CLOSED;
 use crate::types::cbcircuit::rules::BreakerRef;
-use crate::types::name_index::once_a_name;
+use crate::types::name_index::{NOT_CLOSED, once_a_name};
 
 /// The events that this file listens to.
 pub const LISTENERS: &[EventListener] = &[(Event::Cron, sweep)];

@@ -1,16 +1,26 @@
 //! How the server handles a `cbcircuit`: saving, loading, copying, freeing.
 
-use super::not_closed::NOT_CLOSED;
 use super::{CbCircuit, Contents, encoding};
 use crate::core::breaker::CircuitState;
+use crate::core::time::Micros;
 use crate::core::wire::Corrupt;
 use crate::server::keys::data_type::{Handle, NativeType};
 use crate::server::main_thread::MainThread;
 use crate::types::cbcircuit::BreakerPin;
 use crate::types::effect::breaker::BreakerEffect;
-use crate::types::operator::PINNED;
+use crate::types::name_index::{NOT_CLOSED, NameIndex, PINNED};
 
 static HANDLE: Handle = Handle::new();
+
+impl CbCircuit {
+    /// The indexes in which the key is, each with the time since when.
+    fn indexes(&self) -> impl Iterator<Item = (&'static NameIndex, Micros)> {
+        let circuit = self.circuit();
+        let open = (circuit.state() != CircuitState::Closed).then(|| (&NOT_CLOSED, circuit.since()));
+        let pin = self.recorded_pin().map(|pin| (&PINNED, pin.validity.since()));
+        open.into_iter().chain(pin)
+    }
+}
 
 impl NativeType for CbCircuit {
     type Pointer = Box<Contents>;
@@ -42,12 +52,7 @@ impl NativeType for CbCircuit {
     }
 
     fn loaded(&self, main: MainThread, database: Option<i32>, name: &[u8]) {
-        if self.circuit().state() != CircuitState::Closed {
-            NOT_CLOSED.loaded(main, database, name, self.circuit().since());
-        }
-        if let Some(pin) = &self.0.pin {
-            PINNED.loaded(main, database, name, pin.validity.since());
-        }
+        self.indexes().for_each(|(index, since)| index.loaded(main, database, name, since));
     }
 
     fn memory(&self) -> usize {
@@ -61,12 +66,7 @@ impl NativeType for CbCircuit {
     }
 
     fn duplicate(&self, main: MainThread) -> Self {
-        if self.circuit().state() != CircuitState::Closed {
-            NOT_CLOSED.comes(main, self.circuit().since());
-        }
-        if let Some(pin) = &self.0.pin {
-            PINNED.comes(main, pin.validity.since());
-        }
+        self.indexes().for_each(|(index, since)| index.comes(main, since));
         Self(self.0.clone())
     }
 }

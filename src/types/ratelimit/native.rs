@@ -9,10 +9,19 @@ use crate::server::keys::data_type::{AuxData, Handle, NativeType};
 use crate::server::keys::tagged_box::{OneOf, TaggedBox};
 use crate::server::main_thread::MainThread;
 use crate::types::effect::ratelimit::{RateLimitChange, RateLimitEffect};
-use crate::types::operator::{BLOCKED, PINNED};
+use crate::types::name_index::{BLOCKED, NameIndex, PINNED};
 use crate::types::policies::node;
 
 static HANDLE: Handle = Handle::new();
+
+impl RateLimit {
+    /// The indexes in which the key is, each with the time since when.
+    fn indexes(&self) -> impl Iterator<Item = (&'static NameIndex, Micros)> {
+        let pin = self.recorded_pin().map(|pin| (&PINNED, pin.validity.since()));
+        let block = self.recorded_block().map(|block| (&BLOCKED, block.validity.since()));
+        pin.into_iter().chain(block)
+    }
+}
 
 impl NativeType for RateLimit {
     type Pointer = TaggedBox<Small, Single, Full>;
@@ -48,13 +57,7 @@ impl NativeType for RateLimit {
     }
 
     fn loaded(&self, main: MainThread, database: Option<i32>, name: &[u8]) {
-        let OneOf::Third(full) = self.0.get() else { return };
-        if let Some(pin) = &full.pin {
-            PINNED.loaded(main, database, name, pin.validity.since());
-        }
-        if let Some(block) = &full.block {
-            BLOCKED.loaded(main, database, name, block.validity.since());
-        }
+        self.indexes().for_each(|(index, since)| index.loaded(main, database, name, since));
     }
 
     fn memory(&self) -> usize {
@@ -78,14 +81,7 @@ impl NativeType for RateLimit {
     /// The copy of a tracked key is a key of its own. If there is room for one more tracked key, it
     /// is tracked, too, with the usage so far.
     fn duplicate(&self, main: MainThread) -> Self {
-        if let OneOf::Third(full) = self.0.get() {
-            if let Some(pin) = &full.pin {
-                PINNED.comes(main, pin.validity.since());
-            }
-            if let Some(block) = &full.block {
-                BLOCKED.comes(main, block.validity.since());
-            }
-        }
+        self.indexes().for_each(|(index, since)| index.comes(main, since));
         let mut copy = match self.0.get() {
             OneOf::First(small) => Self(TaggedBox::first(Box::new(small.clone()))),
             OneOf::Second(single) => Self(TaggedBox::second(Box::new(single.clone()))),
