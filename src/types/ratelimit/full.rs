@@ -37,6 +37,11 @@ pub struct Full {
 }
 
 impl Full {
+    /// A value that holds nothing but this usage of these limits.
+    pub(super) fn of(limits: LimitsRef, states: impl Into<Box<[State]>>) -> Self {
+        Self { limits: Some(limits), states: states.into(), ..Self::default() }
+    }
+
     /// True if the value holds nothing but the usage of the limits last used.
     #[inline]
     pub(super) fn is_bare(&self) -> bool {
@@ -342,16 +347,11 @@ impl Full {
 
     /// Changes the usage of the limit with this identity, listed or set aside.
     fn with_usage(&mut self, main: MainThread, limit: &Limit, change: impl FnOnce(&Limit, &mut State)) {
-        if let Some(listed) = &self.limits {
-            let set = listed.get(main);
-            let mut all = set.limits().iter().zip(&mut self.states);
-            if let Some((rule, state)) = all.find(|(rule, _)| rule.same_identity(limit)) {
-                change(rule, state);
-                return;
-            }
-        }
-        if let Some(one) = self.unlisted.iter_mut().find(|one| one.limit.same_identity(limit)) {
-            change(&one.limit, &mut one.state);
+        let set = self.limits.as_ref().map(|listed| listed.get(main));
+        let listed = set.as_ref().map_or(&[][..], |set| set.limits()).iter().zip(&mut self.states);
+        let unlisted = self.unlisted.iter_mut().map(|one| (&one.limit, &mut one.state));
+        if let Some((rule, state)) = listed.chain(unlisted).find(|(rule, _)| rule.same_identity(limit)) {
+            change(rule, state);
         }
     }
 
@@ -362,15 +362,10 @@ impl Full {
         limit: &Limit,
         read: impl FnOnce(&Limit, &State) -> R,
     ) -> Option<R> {
-        if let Some(listed) = &self.limits {
-            let set = listed.get(main);
-            let mut all = set.limits().iter().zip(&self.states);
-            if let Some((rule, state)) = all.find(|(rule, _)| rule.same_identity(limit)) {
-                return Some(read(rule, state));
-            }
-        }
-        let one = self.unlisted.iter().find(|one| one.limit.same_identity(limit))?;
-        Some(read(&one.limit, &one.state))
+        let set = self.limits.as_ref().map(|listed| listed.get(main));
+        let listed = set.as_ref().map_or(&[][..], |set| set.limits());
+        let (rule, state) = usage_in(listed, &self.states, &self.unlisted, limit)?;
+        Some(read(rule, state))
     }
 
     /// The bytes that the value holds.
@@ -384,6 +379,17 @@ impl Full {
             + self.reservations.as_ref().map_or(0, |reservations| reservations.memory())
             + self.usage.as_ref().map_or(0, |usage| usage.memory())
     }
+}
+
+/// The usage of the limit with this identity, among listed and unlisted ones.
+pub(super) fn usage_in<'u>(
+    listed: &'u [Limit],
+    states: &'u [State],
+    unlisted: &'u [UnlistedLimit],
+    limit: &Limit,
+) -> Option<(&'u Limit, &'u State)> {
+    let unlisted = unlisted.iter().map(|one| (&one.limit, &one.state));
+    listed.iter().zip(states).chain(unlisted).find(|(rule, _)| rule.same_identity(limit))
 }
 
 const _: () = assert!(size_of::<Full>() <= 64);
