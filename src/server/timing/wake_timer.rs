@@ -1,11 +1,10 @@
 //! One timer that wakes the module, at a time that may be changed.
 
-use crate::server::boundary;
 use crate::server::context::Context;
 use crate::server::ffi::api::{call, call_if_there};
 use crate::server::main_thread::{MainThread, MainThreadCell};
+use crate::server::timing::timer;
 use redis_module::raw;
-use std::ffi::c_void;
 
 #[derive(Debug)]
 struct Alarm {
@@ -38,28 +37,23 @@ pub fn set(main: MainThread, ms: Option<i64>) {
     if alarm.ctx.is_null() {
         return;
     }
-    // SAFETY: the context is ours, and a timer that is still set has not run yet.
-    unsafe {
-        if let Some(timer) = alarm.timer.take() {
-            call!(RedisModule_StopTimer(alarm.ctx, timer, std::ptr::null_mut()));
-        }
-        if let Some(ms) = ms {
-            let timer = call!(RedisModule_CreateTimer(alarm.ctx, ms, Some(fire), std::ptr::null_mut()));
-            alarm.timer = Some(timer);
-        }
+    // SAFETY: the context is ours, and lives as long as the server.
+    let ctx = unsafe { Context::from_raw(alarm.ctx) };
+    if let Some(timer) = alarm.timer.take() {
+        // SAFETY: a timer that is still set has not run yet.
+        unsafe { call!(RedisModule_StopTimer(ctx.raw(), timer, std::ptr::null_mut())) };
     }
+    alarm.timer = ms.map(|ms| timer::start(&ctx, ms, woken));
 }
 
-unsafe extern "C" fn fire(ctx: *mut raw::RedisModuleCtx, _: *mut c_void) {
-    // SAFETY: the server passes a live context, on its main thread.
-    let context = unsafe { Context::from_raw(ctx) };
+fn woken(ctx: &Context<'_>) {
     let wake = {
-        let mut alarm = ALARM.of(context.main()).borrow_mut();
+        let mut alarm = ALARM.of(ctx.main()).borrow_mut();
         // The timer is running, so it can no longer be stopped.
         alarm.timer = None;
         alarm.wake
     };
     if let Some(wake) = wake {
-        boundary::enter(&context, || wake(&context));
+        wake(ctx);
     }
 }

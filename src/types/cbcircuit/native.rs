@@ -7,7 +7,7 @@ use crate::core::wire::Corrupt;
 use crate::server::keys::data_type::{Handle, NativeType};
 use crate::server::main_thread::MainThread;
 use crate::types::cbcircuit::BreakerPin;
-use crate::types::effect::breaker::BreakerEffect;
+use crate::types::effect::breaker::{BreakerChange, BreakerEffect, BreakerTerms};
 use crate::types::name_index::{NOT_CLOSED, NameIndex, PINNED};
 
 static HANDLE: Handle = Handle::new();
@@ -44,7 +44,9 @@ impl NativeType for CbCircuit {
     fn rebuild(&self, main: MainThread, out: &mut Vec<u8>) {
         let mut payload = Vec::new();
         self.save(main, &mut payload);
-        BreakerEffect::become_stored(&payload).encode(out);
+        // The server itself writes the expiry of a key beside it.
+        let change = BreakerChange::Become(&payload);
+        BreakerEffect { now: Micros(0), expires: false, terms: BreakerTerms::STANDING, change }.encode(out);
     }
 
     fn load(main: MainThread, encoding: u16, payload: &[u8]) -> Result<Self, Corrupt> {
