@@ -111,7 +111,7 @@ impl DurationSetting {
                 return match kept.filter(|us| *us <= max_us) {
                     Some(us) => {
                         let shown = duration::canonical(us);
-                        tell_unitless(main, name, &text, &shown);
+                        tell_unitless(name, &text, &shown);
                         Ok(Self { us, default: "", text: Some(shown) })
                     }
                     None => Err(error.to_string()),
@@ -127,10 +127,9 @@ impl DurationSetting {
 
 /// Logs a notice for an operator whose configuration is from version 0.1, in which a duration
 /// needed no unit.
-fn tell_unitless(main: MainThread, name: &CStr, text: &str, now: &str) {
+fn tell_unitless(name: &CStr, text: &str, now: &str) {
     let (name, text) = (name.to_string_lossy(), shown(text.as_bytes()));
     log::line(
-        main,
         LogLevel::Notice,
         &format!(
             "floodgate: setting '{name}' = '{text}' has a duration without a unit, taken as milliseconds \
@@ -309,7 +308,7 @@ fn write_default_breaker(main: MainThread, text: String) -> Result<(), String> {
         let text = match Breaker::parse_stored(text.as_bytes()) {
             Ok(_) if is_loading(main) && Breaker::parse(text.as_bytes()).is_err() => {
                 let shown = Breaker::with_units(&text);
-                tell_unitless(main, c"default-breaker", &text, &shown);
+                tell_unitless(c"default-breaker", &text, &shown);
                 shown
             }
             _ => text,

@@ -1,6 +1,7 @@
 //! The server's events, and the lists of functions that listen to them.
 
 use super::context::Context;
+use crate::server::effects::propagation;
 use crate::server::ffi::api::call;
 use crate::server::timing::cron_lag;
 use crate::server::{boundary, other_modules};
@@ -31,17 +32,15 @@ pub type EventListener = (Event, fn(&Context<'_>));
 
 /// The listeners of this layer. The server keeps only one callback an event, so this file calls all
 /// of them.
-static LISTENERS: &[EventListener] = &[
-    (Event::RoleChanged, crate::server::effects::propagation::changed),
-    (Event::Forked, crate::server::effects::propagation::changed),
-];
+static LISTENERS: &[EventListener] =
+    &[(Event::RoleChanged, propagation::changed), (Event::Forked, propagation::changed)];
 
 /// The lists of listeners that the module handed over when it was loaded.
 static MODULE: OnceLock<&'static [&'static [EventListener]]> = OnceLock::new();
 
-/// Subscribes to the server's events, for the listeners of this layer and for `listeners`. Returns
-/// true if the server announces every event that has listeners.
-pub(super) fn subscribe(ctx: &Context<'_>, listeners: &'static [&'static [EventListener]]) -> bool {
+/// Subscribes to the server's events, for the listeners of this layer and for `listeners`. Call it
+/// once, when the module is loaded.
+pub fn subscribe(ctx: &Context<'_>, listeners: &'static [&'static [EventListener]]) {
     let _ = MODULE.set(listeners);
     call_for(ctx, raw::REDISMODULE_EVENT_MODULE_CHANGE, happened);
     let wanted = [
@@ -50,7 +49,8 @@ pub(super) fn subscribe(ctx: &Context<'_>, listeners: &'static [&'static [EventL
         raw::REDISMODULE_EVENT_LOADING,
         raw::REDISMODULE_EVENT_CRON_LOOP,
     ];
-    wanted.into_iter().fold(true, |all, id| call_for(ctx, id, happened) && all)
+    let all = wanted.into_iter().fold(true, |all, id| call_for(ctx, id, happened) && all);
+    propagation::watched(ctx, all);
 }
 
 /// A function that the server calls for events.

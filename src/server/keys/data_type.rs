@@ -86,7 +86,7 @@ pub struct AuxData {
 }
 
 /// The server's handle of a registered type.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Handle(AtomicPtr<raw::RedisModuleType>);
 
 impl Handle {
@@ -97,12 +97,6 @@ impl Handle {
 
     pub(in crate::server) fn raw(&self) -> *mut raw::RedisModuleType {
         self.0.load(Ordering::Relaxed)
-    }
-}
-
-impl Default for Handle {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -125,9 +119,12 @@ pub(in crate::server) unsafe fn from_raw<T: NativeType>(raw: NonNull<c_void>) ->
 
 type AuxSave = unsafe extern "C" fn(*mut raw::RedisModuleIO, c_int);
 
-/// Registers `T` with the server. Returns false if the server refuses it.
-pub(in crate::server) fn register<T: NativeType>(ctx: &Context<'_>) -> bool {
-    let Ok(name) = CString::new(T::NAME) else { return false };
+/// Registers `T` with the server. Call it once, when the module is loaded.
+///
+/// # Errors
+/// A line for the log, if the server refuses the type.
+pub fn register<T: NativeType>(ctx: &Context<'_>) -> Result<(), String> {
+    let name = CString::new(T::NAME).unwrap_or_default();
     // Servers of 7.2 and later can write nothing instead of an empty payload.
     // SAFETY: takes no arguments.
     let may_write_nothing =
@@ -164,7 +161,7 @@ pub(in crate::server) fn register<T: NativeType>(ctx: &Context<'_>) -> bool {
         unsafe { call!(RedisModule_CreateDataType(ctx.raw(), name.as_ptr(), encoding, &raw mut methods)) };
     T::HANDLE.0.store(handle, Ordering::Relaxed);
     NAMES.lock().unwrap_or_else(PoisonError::into_inner).push((handle.addr(), T::NAME));
-    !handle.is_null()
+    if handle.is_null() { Err(format!("the server refused the type {}", T::NAME)) } else { Ok(()) }
 }
 
 /// The registered types: the address of the handle, and the name.
@@ -212,7 +209,7 @@ unsafe fn load_bytes<R>(
     loaded
         .ok()?
         .inspect_err(|reason| {
-            log::line(main, log::LogLevel::Warning, &format!("floodgate: refused {what}: {reason}"));
+            log::line(log::LogLevel::Warning, &format!("floodgate: refused {what}: {reason}"));
         })
         .ok()
 }

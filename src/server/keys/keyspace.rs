@@ -56,7 +56,7 @@ static LISTENER: OnceLock<KeyspaceListener> = OnceLock::new();
 
 /// Calls `watcher` from now on for all changes, except those that our own commands make to values.
 /// Call it once, when the module is loaded. The watcher must not write to keys.
-pub(in crate::server) fn watch(ctx: &Context<'_>, watcher: KeyspaceListener) {
+pub fn watch(ctx: &Context<'_>, watcher: KeyspaceListener) {
     if WATCHER.set(watcher).is_err() {
         return;
     }

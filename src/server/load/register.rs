@@ -2,16 +2,25 @@
 
 use crate::server::context::Context;
 use crate::server::ffi::api::{call, call_if_there};
-use crate::server::load::command::{ADMIN_CATEGORY, Command, KeyAccess, Keys, Subcommand, USER_CATEGORY};
+use crate::server::ffi::call::ServerReply;
+use crate::server::load::command::{
+    ADMIN_CATEGORY, Command, KeyAccess, Keys, Subcommand, USER_CATEGORY, note_registered,
+};
 use crate::server::load::command_info;
 use redis_module::raw;
 use std::ffi::CString;
 
-/// Registers every command of the table.
+/// Whether the server or another module has a command of this name.
+pub fn is_taken(ctx: &Context<'_>, name: &str) -> bool {
+    let row = |reply: ServerReply<'_>| reply.part(0).is_some_and(ServerReply::is_array);
+    ctx.ask(c"COMMAND", c"v", &[b"INFO", name.as_bytes()], row).unwrap_or(false)
+}
+
+/// Registers these commands. Call it once, when the module is loaded.
 ///
 /// # Errors
-/// The name of the command that the server refused.
-pub(super) fn commands(ctx: &Context<'_>, commands: &[Command]) -> Result<(), &'static str> {
+/// A line for the log that names the command that the server refused.
+pub fn commands(ctx: &Context<'_>, commands: &[Command]) -> Result<(), String> {
     // SAFETY: the context is live and the names are C strings.
     let own_categories = unsafe {
         [USER_CATEGORY, ADMIN_CATEGORY].iter().all(|category| {
@@ -20,8 +29,10 @@ pub(super) fn commands(ctx: &Context<'_>, commands: &[Command]) -> Result<(), &'
         })
     };
     for command in commands {
-        register_one(ctx, command, own_categories).ok_or(command.name)?;
+        register_one(ctx, command, own_categories)
+            .ok_or_else(|| format!("the server refused the command {}", command.name))?;
     }
+    note_registered(commands);
     Ok(())
 }
 

@@ -3,9 +3,9 @@
 use crate::core::text::token::shown;
 use crate::server::context::Context;
 use crate::server::ffi::api::{call, call_if_there};
-use crate::server::ffi::args::{Arg, Args};
+use crate::server::ffi::args::Arg;
 use crate::server::main_thread::{MainThread, MainThreadCell};
-use redis_module::raw;
+use redis_module::{RedisString, raw};
 use std::ffi::{CStr, CString, c_char, c_int, c_longlong, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -86,11 +86,7 @@ impl Setting {
 ///
 /// # Errors
 /// A line for the log that names the bad argument and says why.
-pub(in crate::server) fn register(
-    ctx: &Context<'_>,
-    settings: &'static [Setting],
-    args: Args<'_>,
-) -> Result<(), String> {
+pub fn register(ctx: &Context<'_>, settings: &'static [Setting], args: &[RedisString]) -> Result<(), String> {
     LOADING.of(ctx.main()).replace(true);
     let registered = take_over(ctx, settings, args);
     LOADING.of(ctx.main()).replace(false);
@@ -106,20 +102,18 @@ pub fn is_loading(main: MainThread) -> bool {
     *LOADING.of(main).borrow()
 }
 
-fn take_over(ctx: &Context<'_>, settings: &'static [Setting], args: Args<'_>) -> Result<(), String> {
-    let mut index = 0;
-    while let Some(name) = args.get(index) {
-        let bare = name.bytes().strip_prefix(b"floodgate.").unwrap_or(name.bytes());
+fn take_over(ctx: &Context<'_>, settings: &'static [Setting], args: &[RedisString]) -> Result<(), String> {
+    let mut args = args.iter().map(RedisString::as_slice);
+    while let Some(name) = args.next() {
+        let bare = name.strip_prefix(b"floodgate.").unwrap_or(name);
         let setting = settings
             .iter()
             .find(|setting| setting.name.to_bytes().eq_ignore_ascii_case(bare))
-            .ok_or_else(|| unknown(settings, name.bytes()))?;
-        let text =
-            args.get(index + 1).ok_or_else(|| format!("setting '{}' has no value", setting.title()))?;
-        setting.set(ctx.main(), text.bytes()).map_err(|reason| {
-            format!("setting '{}' = '{}': {reason}", setting.title(), shown(text.bytes()))
-        })?;
-        index += 2;
+            .ok_or_else(|| unknown(settings, name))?;
+        let text = args.next().ok_or_else(|| format!("setting '{}' has no value", setting.title()))?;
+        setting
+            .set(ctx.main(), text)
+            .map_err(|reason| format!("setting '{}' = '{}': {reason}", setting.title(), shown(text)))?;
     }
     for setting in settings {
         if register_one(ctx, setting).is_some_and(|status| status != 0) {
