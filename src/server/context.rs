@@ -175,6 +175,15 @@ impl Context<'_> {
         result
     }
 
+    /// A context of our own, for code that has none. `None` if the server makes no such contexts.
+    pub(super) fn detached(&self) -> Option<Context<'static>> {
+        // SAFETY: the context is live. The new one is never freed.
+        unsafe {
+            let raw = call_if_there!(RedisModule_GetDetachedThreadSafeContext(self.raw))?;
+            (!raw.is_null()).then(|| Context::from_raw(raw))
+        }
+    }
+
     /// True while nothing may be propagated to replicas (CLIENT PAUSE, FAILOVER).
     pub fn must_not_propagate(&self) -> bool {
         // SAFETY: takes no arguments.

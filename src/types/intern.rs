@@ -142,7 +142,8 @@ fn count(id: u32) -> Option<&'static AtomicU32> {
 static UNUSED: AtomicI64 = AtomicI64::new(0);
 
 impl LimitsRef {
-    fn new(id: u32) -> Self {
+    /// One more reference to the set with this number.
+    pub(super) fn new(id: u32) -> Self {
         if let Some(count) = count(id)
             && count.fetch_add(1, Ordering::Relaxed) == 0
         {

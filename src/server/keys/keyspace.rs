@@ -2,7 +2,7 @@
 
 use crate::server::context::Context;
 use crate::server::events;
-use crate::server::ffi::api::{call, call_if_there};
+use crate::server::ffi::api::call;
 use crate::server::ffi::args::Arg;
 use crate::server::keys::left_database;
 use crate::server::main_thread::{MainThread, MainThreadCell};
@@ -63,9 +63,7 @@ pub fn watch(ctx: &Context<'_>, watcher: KeyspaceListener) {
     for id in [raw::REDISMODULE_EVENT_FLUSHDB, raw::REDISMODULE_EVENT_SWAPDB] {
         events::call_for(ctx, id, happened);
     }
-    // SAFETY: the context is live. The new context is never freed.
-    let detached = unsafe { call_if_there!(RedisModule_GetDetachedThreadSafeContext(ctx.raw())) };
-    ARRIVALS.of(ctx.main()).borrow_mut().ctx = detached.unwrap_or_else(std::ptr::null_mut);
+    ARRIVALS.of(ctx.main()).borrow_mut().ctx = ctx.detached();
     // From the start on: the first arrival is that of a COPY which has passed the filter by then.
     left_database::watch(ctx);
 }
@@ -74,12 +72,11 @@ pub fn watch(ctx: &Context<'_>, watcher: KeyspaceListener) {
 #[derive(Debug)]
 struct Arrivals {
     /// A context of our own: the subscription is made where no other context exists.
-    ctx: *mut raw::RedisModuleCtx,
+    ctx: Option<Context<'static>>,
     are_told: bool,
 }
 
-static ARRIVALS: MainThreadCell<Arrivals> =
-    MainThreadCell::new(Arrivals { ctx: std::ptr::null_mut(), are_told: false });
+static ARRIVALS: MainThreadCell<Arrivals> = MainThreadCell::new(Arrivals { ctx: None, are_told: false });
 
 /// Makes the server report [`KeyspaceChange::Arrived`] from now on.
 ///
@@ -88,21 +85,18 @@ static ARRIVALS: MainThreadCell<Arrivals> =
 /// one.
 pub fn want_arrivals(main: MainThread) {
     let mut arrivals = ARRIVALS.of(main).borrow_mut();
-    if arrivals.are_told || arrivals.ctx.is_null() {
+    let Arrivals { ctx: Some(ctx), are_told } = &mut *arrivals else { return };
+    if *are_told || left_database::may_not_be_told(ctx) {
         return;
     }
-    // SAFETY: the context is ours, and lives as long as the server.
-    if left_database::may_not_be_told(&unsafe { Context::from_raw(arrivals.ctx) }) {
-        return;
-    }
-    arrivals.are_told = true;
+    *are_told = true;
     // SAFETY: the context is ours; the callback is a function of this library. Servers that tell
     // the database of a loaded key need not report each key of a load.
     unsafe {
         let tells = (&raw const raw::RedisModule_GetDbIdFromIO).read().is_some();
         let loaded = if tells { 0 } else { raw::REDISMODULE_NOTIFY_LOADED };
         call!(RedisModule_SubscribeToKeyspaceEvents(
-            arrivals.ctx,
+            ctx.raw(),
             raw::REDISMODULE_NOTIFY_GENERIC | loaded,
             Some(noticed)
         ));

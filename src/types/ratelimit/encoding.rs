@@ -135,22 +135,12 @@ pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<RateLimit,
         }
         body.end()?;
     }
-    if is_empty(&full) {
+    if full.limits.is_none() && full.is_bare() {
         return Err(Corrupt("empty"));
     }
     let mut value = RateLimit::pack(full);
     value.set_without_expiry(without_expiry);
     Ok(value)
-}
-
-fn is_empty(full: &Full) -> bool {
-    let Full { limits, states: _, unlisted, pin, block, reservations, usage } = full;
-    limits.is_none()
-        && unlisted.is_empty()
-        && pin.is_none()
-        && block.is_none()
-        && reservations.is_none()
-        && usage.is_none()
 }
 
 fn read_usage(main: MainThread, full: &mut Full, body: &mut Reader<'_>) -> Result<(), Corrupt> {

@@ -118,7 +118,7 @@ impl Full {
 
     /// Records such a step, except in reservations. Each change sweeps them, and the sweep records
     /// it there.
-    pub(super) fn step_back_beside(&mut self, now: Micros) {
+    pub(in crate::types) fn step_back_beside(&mut self, now: Micros) {
         if let Some(pin) = &mut self.pin {
             pin.validity = pin.validity.seen_at(now);
         }
@@ -167,7 +167,7 @@ impl Full {
 
     /// Records that the listed limits granted units without a reservation. These lie above the
     /// units of every reservation.
-    pub(super) fn grant(&mut self, main: MainThread, taken: &Taken) {
+    pub(in crate::types) fn grant(&mut self, main: MainThread, taken: &Taken) {
         if let (Some(reservations), Some(limits)) = (&mut self.reservations, &self.limits) {
             for (limit, units) in limits.get(main).limits().iter().zip(taken.as_array()) {
                 reservations.accounts_mut().grant(main, limit, *units);

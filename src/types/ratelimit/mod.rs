@@ -20,7 +20,7 @@ pub mod tracked;
 pub mod unlisted;
 
 use crate::core::limits::{
-    Closed, Filled, Limit, MAX_UNLISTED, Request, Rule, State, Taken, UnlistedLimit, count_unlisted, full_at,
+    Closed, Filled, Limit, MAX_UNLISTED, Request, Rule, State, UnlistedLimit, count_unlisted, full_at,
     give_back, look_by_position,
 };
 use crate::core::prefetch_hint::PrefetchHint;
@@ -246,13 +246,6 @@ impl RateLimit {
         self.stepped_back_beside(now) || self.with_listed(main, listed)
     }
 
-    /// Records that the clock stepped back, except in the usage of the limits that were used last.
-    pub(in crate::types) fn step_back_beside(&mut self, now: Micros) {
-        if let OneOf::Third(full) = self.0.get_mut() {
-            full.step_back_beside(now);
-        }
-    }
-
     /// The usage series of a tracked key.
     #[inline]
     pub fn usage(&self) -> Option<&UsageSeries> {
@@ -261,9 +254,7 @@ impl RateLimit {
 
     /// Adds to the usage series. Begins to track the key if it is not tracked.
     pub(in crate::types) fn count(&mut self, now: Micros, add: impl FnOnce(&mut UsageSeries)) {
-        if let OneOf::Third(full) = self.0.get_mut()
-            && let Some(usage) = &mut full.usage
-        {
+        if let Some(usage) = self.full_mut().and_then(|full| full.usage.as_mut()) {
             // A usage series that ended is over, even if the key has not expired yet.
             if usage.ends() <= now {
                 **usage = UsageSeries::new(now);
@@ -283,6 +274,11 @@ impl RateLimit {
     #[inline]
     fn as_full(&self) -> Option<&Full> {
         self.0.as_third()
+    }
+
+    /// The contents, if they are in the shape that holds everything.
+    pub(in crate::types) fn full_mut(&mut self) -> Option<&mut Full> {
+        if let OneOf::Third(full) = self.0.get_mut() { Some(full) } else { None }
     }
 
     /// Moves the contents into the shape that holds everything.
@@ -315,7 +311,7 @@ impl RateLimit {
         now: Micros,
         change: impl FnOnce(&[Limit], &mut [State], Micros) -> Filled,
     ) -> Filled {
-        if let OneOf::Third(full) = self.0.get_mut() {
+        if let Some(full) = self.full_mut() {
             return full.list(main, wanted, now, change);
         }
         let mut full = self.take_full();
@@ -436,24 +432,12 @@ impl RateLimit {
         self.as_full()?.reservations.as_deref()
     }
 
-    /// Records that the listed limits granted units without a reservation.
-    pub(in crate::types) fn grant(&mut self, main: MainThread, taken: &Taken) {
-        if let OneOf::Third(full) = self.0.get_mut() {
-            full.grant(main, taken);
-        }
-    }
-
     /// Records the time for the reservations, and notes which have ended by then. True if there are
     /// any.
     #[inline]
     pub(in crate::types) fn sweep(&mut self, main: MainThread, now: Micros) -> bool {
-        match self.0.get_mut() {
-            OneOf::Third(full) if full.reservations.is_some() => {
-                full.sweep(main, now);
-                true
-            }
-            _ => false,
-        }
+        let reservations = self.full_mut().and_then(|full| full.reservations.as_mut());
+        reservations.map(|reservations| reservations.sweep(main, now)).is_some()
     }
 
     /// How long the key is worth keeping, as of `now`.
