@@ -37,8 +37,8 @@ use server::keys::data_type;
 
 /// The functions that listen to events of the server.
 ///
-/// An event reaches the listeners of `server` first, and then these in this order. So
-/// `effects::propagation` knows of a fork or a new role before any listener here makes a change.
+/// An event reaches `effects::propagation` first, and then these in this order. So that knows of a
+/// fork or a new role before any listener here makes a change.
 /// The listeners here do not rely on their order.
 static LISTENERS: &[&[server::events::EventListener]] = &[
     commands::policy::LISTENERS,

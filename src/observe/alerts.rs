@@ -121,13 +121,11 @@ fn check(ctx: &Context<'_>) {
     if !ctx.flags().master() {
         // From now on the new master reports what is wrong.
         let ended = with(main, |watch| {
-            if watch.looked > Micros::default() {
-                let history = std::mem::take(&mut watch.history);
-                let untold = std::mem::take(&mut watch.untold);
-                *watch = AlertWatch { history, untold, ..AlertWatch::default() };
-            }
             let mut ended = std::mem::take(&mut watch.untold);
             ended.extend(watch.history.end_all(now));
+            if watch.looked > Micros::default() {
+                *watch = AlertWatch { history: std::mem::take(&mut watch.history), ..AlertWatch::default() };
+            }
             ended
         });
         return ended.iter().for_each(|transition| publish(ctx, transition));

@@ -28,9 +28,10 @@ const fn cell(outcome: RequestOutcome) -> &'static MainThreadCell<TopK> {
     }
 }
 
-/// Counts a decision on a key.
+/// Counts a decision on a key as granted or denied.
 #[inline]
-pub fn count(main: MainThread, key: &[u8], outcome: RequestOutcome, now: Micros) {
+pub fn decided(main: MainThread, key: &[u8], granted: bool, now: Micros) {
+    let outcome = if granted { RequestOutcome::Granted } else { RequestOutcome::Denied };
     let mut busiest = cell(outcome).of(main).borrow_mut();
     if busiest.seed() == UNSEEDED {
         begin(&mut busiest);
@@ -43,12 +44,6 @@ pub fn count(main: MainThread, key: &[u8], outcome: RequestOutcome, now: Micros)
 #[cold]
 fn begin(busiest: &mut TopK) {
     busiest.set_seed(key_mask::seed() | 1);
-}
-
-/// Counts a decision on a key as granted or denied.
-#[inline]
-pub fn decided(main: MainThread, key: &[u8], granted: bool, now: Micros) {
-    count(main, key, if granted { RequestOutcome::Granted } else { RequestOutcome::Denied }, now);
 }
 
 /// The busiest keys that are remembered, the busiest first. Their names are not masked.

@@ -30,16 +30,12 @@ pub enum Event {
 /// An event, and the function that is called for it.
 pub type EventListener = (Event, fn(&Context<'_>));
 
-/// The listeners of this layer. The server keeps only one callback an event, so this file calls all
-/// of them.
-static LISTENERS: &[EventListener] =
-    &[(Event::RoleChanged, propagation::changed), (Event::Forked, propagation::changed)];
-
-/// The lists of listeners that the module handed over when it was loaded.
+/// The lists of listeners that the module handed over when it was loaded. The server keeps only one
+/// callback an event, so this file calls all of them.
 static MODULE: OnceLock<&'static [&'static [EventListener]]> = OnceLock::new();
 
-/// Subscribes to the server's events, for the listeners of this layer and for `listeners`. Call it
-/// once, when the module is loaded.
+/// Subscribes to the server's events, for this layer and for `listeners`. Call it once, when the
+/// module is loaded.
 pub fn subscribe(ctx: &Context<'_>, listeners: &'static [&'static [EventListener]]) {
     let _ = MODULE.set(listeners);
     call_for(ctx, raw::REDISMODULE_EVENT_MODULE_CHANGE, happened);
@@ -94,11 +90,10 @@ unsafe extern "C" fn happened(
         _ => return,
     };
     boundary::enter(&ctx, || {
-        let of_module = MODULE.get().copied().unwrap_or_default();
-        LISTENERS
-            .iter()
-            .chain(of_module.iter().copied().flatten())
-            .filter(|(which, _)| *which == event)
-            .for_each(|(_, listener)| listener(&ctx));
+        if matches!(event, Event::RoleChanged | Event::Forked) {
+            propagation::changed(&ctx);
+        }
+        let lists = MODULE.get().copied().unwrap_or_default().iter().copied().flatten();
+        lists.filter(|(which, _)| *which == event).for_each(|(_, listener)| listener(&ctx));
     });
 }

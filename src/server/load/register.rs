@@ -45,7 +45,9 @@ fn register_one(ctx: &Context<'_>, command: &Command, own_categories: bool) -> O
         _ => &[],
     };
     let mut flags = if subcommands.is_empty() { command.flags() } else { String::new() };
-    if needs_asking(command.keys) {
+    // Cluster redirection reads no key specifications: it knows a plain range of keys, and asks
+    // otherwise. If it did not ask, a command on several slots would go unnoticed.
+    if matches!(command.keys, Keys::Counted { .. } | Keys::FirstAndAfter(_)) {
         flags.push_str(" getkeys-api");
     }
     let flags = CString::new(flags).ok()?;
@@ -138,11 +140,4 @@ unsafe fn describe(
         let status = call_if_there!(RedisModule_SetCommandACLCategories(handle, categories.as_ptr()));
         status.is_none_or(|status| status == 0).then_some(())
     }
-}
-
-/// Whether the server must ask for the positions of the keys. Cluster redirection reads no key
-/// specifications: it knows a plain range of keys, and asks otherwise. If it did not ask, a command
-/// on several slots would go unnoticed.
-const fn needs_asking(keys: Keys) -> bool {
-    matches!(keys, Keys::Counted { .. } | Keys::FirstAndAfter(_))
 }

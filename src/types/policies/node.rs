@@ -148,7 +148,7 @@ pub fn limits_of(main: MainThread, text: &[u8]) -> Result<LimitsRef, Unresolved>
         }
     }
     let limits = Limits::new(limits).map_err(|why| Unresolved::Token(TokenError::new("limit", text, why)))?;
-    let found = intern::intern_from(main, limits, &Origin::Named(origin.join(",").into()));
+    let found = intern::intern_from(main, limits, Origin::Named(origin.join(",").into()));
     with(main, |node| {
         if node.resolved.len() >= MOST_TEXTS {
             node.resolved.clear();
@@ -169,7 +169,7 @@ pub fn limits_for(main: MainThread, key: &[u8]) -> Option<LimitsRef> {
         }
         (policy.name.clone(), policy.limits.clone())
     };
-    let found = intern::intern_from(main, limits, &Origin::Followed(name.clone()));
+    let found = intern::intern_from(main, limits, Origin::Followed(name.clone()));
     with(main, |node| node.followed.insert(name, found.clone()));
     Some(found)
 }

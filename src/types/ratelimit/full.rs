@@ -323,7 +323,7 @@ impl Full {
         if self.unlisted.len() >= MAX_UNLISTED || state == State::default() {
             return 0;
         }
-        self.unlisted.push(UnlistedLimit { limit: limit.clone(), state });
+        self.unlisted.change(|unlisted| unlisted.push(UnlistedLimit { limit: limit.clone(), state }));
         charged
     }
 
