@@ -13,7 +13,7 @@ use crate::limiter::apply::{EffectBatch, commit, commit_with};
 use crate::observe::metrics;
 use crate::server::context::Context;
 use crate::server::ffi::args::{Arg, Args};
-use crate::server::ffi::reply;
+use crate::server::ffi::reply::{self, Reply as _};
 use crate::server::load::argument::Argument;
 use crate::server::main_thread::MainThread;
 use crate::types::effect::ratelimit::{RateLimitChange, SetBlock, SetPin};
@@ -56,7 +56,7 @@ pub fn reset(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         Ok::<(), Error>(())
     })?;
     metrics::add(main, |m| &mut m.resets, count);
-    reply::unsigned(ctx, count);
+    count.send(ctx);
     Ok(())
 }
 

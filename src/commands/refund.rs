@@ -10,7 +10,7 @@ use crate::limiter::resolve::{KeyView, ResolvedLimits, limits_of};
 use crate::observe::metrics;
 use crate::server::context::Context;
 use crate::server::ffi::args::{Arg, Args};
-use crate::server::ffi::reply;
+use crate::server::ffi::reply::Reply as _;
 use crate::types::effect::ratelimit::{GiveBack, RateLimitChange};
 use crate::types::ratelimit::RateLimit;
 
@@ -55,6 +55,6 @@ pub fn refund(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         metrics::count(main, |m| &mut m.refunds);
         metrics::add(main, |m| &mut m.refunded_units, back);
     }
-    reply::unsigned(ctx, back);
+    back.send(ctx);
     Ok(())
 }

@@ -10,7 +10,7 @@ use crate::server::keys::key::Key;
 use crate::server::write_check;
 use crate::types::effect::header::CREATED;
 use crate::types::effect::ratelimit::{AppliedRateLimit, RateLimitChange, RateLimitEffect};
-use crate::types::operator::{BLOCKED, PINNED};
+use crate::types::name_index::{BLOCKED, PINNED};
 use crate::types::ratelimit::{Lifetime, RateLimit};
 use std::ffi::CStr;
 

@@ -5,8 +5,7 @@ use crate::server::events::{Event, EventListener};
 use crate::server::ffi::call::OwnedString;
 use crate::server::keys::key::ReadKey;
 use crate::types::cbcircuit::CbCircuit;
-use crate::types::name_index::{NameIndex, once_a_name};
-use crate::types::operator::{BLOCKED, PINNED};
+use crate::types::name_index::{BLOCKED, NameIndex, PINNED, once_a_name};
 use crate::types::ratelimit::RateLimit;
 use crate::types::until::{Until, Validity};
 

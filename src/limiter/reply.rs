@@ -60,8 +60,8 @@ impl RateLimitReply {
             metrics::count(main, |m| &mut m.blocked_denied);
         }
         if let Some(labelled) = labelled {
-            if labelled.shadows() > 0 {
-                metrics::add(main, |m| &mut m.shadow_denied, labelled.shadows().into());
+            if !labelled.shadow_denied.is_empty() {
+                metrics::add(main, |m| &mut m.shadow_denied, labelled.shadow_denied.len().into());
             }
             labelled.count(main, self.outcome());
         }

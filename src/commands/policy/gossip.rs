@@ -11,7 +11,6 @@ use crate::observe::metrics::{self, Gauge};
 use crate::server::cluster_bus;
 use crate::server::context::Context;
 use crate::server::ffi::log::LogLevel;
-use crate::server::load::Loading;
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use crate::server::timing::timer;
 use crate::server::write_check;
@@ -80,10 +79,10 @@ pub static GAUGES: &[Gauge] =
     &[("policies_disagreeing_nodes", |main| with(main, |gossip| gossip.disagreeing))];
 
 /// Begins the exchange, if there is a cluster bus.
-pub fn begin(loading: &Loading<'_>) {
-    if loading.cluster_bus(arrived) {
-        node::keep(loading.context().main(), |worth| worth.deleted = true);
-        timer::after(loading.context(), SUMMARY_INTERVAL_MS, turn);
+pub fn begin(ctx: &Context<'_>) {
+    if cluster_bus::listen(ctx, arrived) {
+        node::keep(ctx.main(), |worth| worth.deleted = true);
+        timer::after(ctx, SUMMARY_INTERVAL_MS, turn);
     }
 }
 

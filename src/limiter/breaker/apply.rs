@@ -8,9 +8,9 @@ use crate::observe::{alerts, events, metrics};
 use crate::server::context::Context;
 use crate::server::ffi::args::Arg;
 use crate::server::keys::key::Key;
-use crate::types::cbcircuit::{CbCircuit, not_closed};
+use crate::types::cbcircuit::CbCircuit;
 use crate::types::effect::breaker::{AppliedBreaker, BreakerChange, BreakerEffect};
-use crate::types::operator::PINNED;
+use crate::types::name_index::{NOT_CLOSED, PINNED};
 use crate::types::ratelimit::Lifetime;
 use std::ffi::CStr;
 
@@ -87,7 +87,8 @@ pub fn settle(
         arrives = true;
     }
     if arrives {
-        not_closed::became(ctx.main(), ctx.database(), key.name().bytes(), applied.state, effect.now);
+        let is_open = applied.state != CircuitState::Closed;
+        NOT_CLOSED.set(ctx.main(), (ctx.database(), key.name().bytes()), is_open, effect.now);
     }
     if keeps_pin
         || matches!(effect.change, BreakerChange::Pin(_) | BreakerChange::Unpin | BreakerChange::Become(_))

@@ -3,14 +3,13 @@
 use super::resolve::CircuitKey;
 use crate::core::breaker::{CircuitState, CircuitView};
 use crate::core::time::Micros;
-use crate::observe::alerts::LongestOpen;
+use crate::observe::alerts::WorstFigure;
 use crate::server::context::Context;
 use crate::server::events::{Event, EventListener};
 use crate::server::ffi::call::OwnedString;
 use crate::types::cbcircuit::CbCircuit;
-use crate::types::cbcircuit::not_closed::NOT_CLOSED;
 use crate::types::cbcircuit::rules::BreakerRef;
-use crate::types::name_index::once_a_name;
+use crate::types::name_index::{NOT_CLOSED, once_a_name};
 
 /// The events that this file listens to.
 pub const LISTENERS: &[EventListener] = &[(Event::Cron, sweep)];
@@ -92,9 +91,9 @@ const MINUTE_US: u64 = 60_000_000;
 /// The breaker that has been open for longest, reopenings included, with the time since it was last
 /// closed. A breaker does not count as open if it only waits for a trial call, or if an operator
 /// forced it.
-pub fn longest(ctx: &Context<'_>) -> LongestOpen {
+pub fn longest(ctx: &Context<'_>) -> WorstFigure {
     if NOT_CLOSED.is_empty(ctx.main()) {
-        return LongestOpen::default();
+        return WorstFigure::default();
     }
     let now = ctx.now();
     let mut all = every_one(ctx);
@@ -105,11 +104,11 @@ pub fn longest(ctx: &Context<'_>) -> LongestOpen {
     });
     // After the clock stepped back, what began later begins now.
     let open_us = |one: &Open| now.since(one.not_closed_since.min(one.since));
-    let Some(longest) = all.iter().max_by_key(|one| open_us(one)) else { return LongestOpen::default() };
+    let Some(longest) = all.iter().max_by_key(|one| open_us(one)) else { return WorstFigure::default() };
     let weight = |one: &Open| open_us(one).min(MINUTE_US);
     let total: u64 = all.iter().map(weight).sum();
     let surely = weight(longest) * 2 > total && !NOT_CLOSED.is_full(ctx.main());
-    LongestOpen { seconds: open_us(longest) / 1_000_000, key: surely.then(|| longest.name.to_vec()) }
+    WorstFigure { value: open_us(longest) / 1_000_000, key: surely.then(|| longest.name.to_vec()) }
 }
 
 /// Makes room in the index, if it has none for another name.

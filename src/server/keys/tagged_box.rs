@@ -6,6 +6,7 @@
 
 use std::ffi::c_void;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
 /// One of three types.
@@ -117,13 +118,19 @@ impl<A, B, C> TaggedBox<A, B, C> {
 
     /// The box with the value.
     pub fn into_inner(self) -> OneOf<Box<A>, Box<B>, Box<C>> {
-        let this = std::mem::ManuallyDrop::new(self);
-        // SAFETY: the tag says which box `pack` leaked; `this` is never dropped.
+        // SAFETY: it is never dropped.
+        unsafe { ManuallyDrop::new(self).take() }
+    }
+
+    /// # Safety
+    /// Nobody uses `self` afterwards.
+    unsafe fn take(&mut self) -> OneOf<Box<A>, Box<B>, Box<C>> {
+        // SAFETY: the tag says which box `pack` leaked, and the caller that this is its only owner.
         unsafe {
-            match this.tag() {
-                0 => OneOf::First(Box::from_raw(this.pointer())),
-                1 => OneOf::Second(Box::from_raw(this.pointer())),
-                _ => OneOf::Third(Box::from_raw(this.pointer())),
+            match self.tag() {
+                0 => OneOf::First(Box::from_raw(self.pointer())),
+                1 => OneOf::Second(Box::from_raw(self.pointer())),
+                _ => OneOf::Third(Box::from_raw(self.pointer())),
             }
         }
     }
@@ -131,14 +138,8 @@ impl<A, B, C> TaggedBox<A, B, C> {
 
 impl<A, B, C> Drop for TaggedBox<A, B, C> {
     fn drop(&mut self) {
-        // SAFETY: the tag says which box `pack` leaked, and this is its only owner.
-        unsafe {
-            match self.tag() {
-                0 => drop(Box::from_raw(self.pointer::<A>())),
-                1 => drop(Box::from_raw(self.pointer::<B>())),
-                _ => drop(Box::from_raw(self.pointer::<C>())),
-            }
-        }
+        // SAFETY: it is being dropped.
+        drop(unsafe { self.take() });
     }
 }
 

@@ -11,10 +11,13 @@ type Task = fn(&Context<'_>);
 
 /// Runs `task` once, `ms` milliseconds from now.
 pub fn after(ctx: &Context<'_>, ms: i64, task: Task) {
+    start(ctx, ms, task);
+}
+
+/// The same. Returns the number of the timer.
+pub(super) fn start(ctx: &Context<'_>, ms: i64, task: Task) -> u64 {
     // SAFETY: the context is live; a function pointer fits the data pointer.
-    unsafe {
-        call!(RedisModule_CreateTimer(ctx.raw(), ms, Some(fire), task as *mut c_void));
-    }
+    unsafe { call!(RedisModule_CreateTimer(ctx.raw(), ms, Some(fire), task as *mut c_void)) }
 }
 
 unsafe extern "C" fn fire(ctx: *mut raw::RedisModuleCtx, data: *mut c_void) {

@@ -6,7 +6,6 @@
 pub mod encoding;
 pub mod epochs;
 mod native;
-pub mod not_closed;
 pub mod rules;
 pub mod state_counts;
 
