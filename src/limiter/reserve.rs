@@ -23,27 +23,18 @@ use crate::types::ratelimit::{Lifetime, RateLimit, hold};
 /// The terms of a reservation. They are the same for every key of a call.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms<'a> {
-    /// The cost in units.
-    pub cost: u64,
-    /// True if fewer units than the cost may be reserved, rather than none.
-    pub partial: bool,
+    /// The request to the limits.
+    pub request: Request,
     /// The time for which units are reserved, in microseconds.
     pub ttl_us: u64,
     /// The ID of the reservation.
     pub id: &'a [u8],
-    /// True if the request may use the part that `keep=` keeps.
-    pub critical: bool,
 }
 
 impl Terms<'_> {
     /// When a reservation that is granted at `now` ends.
     pub fn end(&self, now: Micros) -> Micros {
         now.plus(self.ttl_us).min(Micros::MAX)
-    }
-
-    /// The request to the limits.
-    pub const fn request(&self) -> Request {
-        Request { cost: self.cost, calls: 1, partial: self.partial, critical: self.critical }
     }
 }
 
@@ -211,13 +202,13 @@ pub fn decide(found: KeyView<'_>, given: &[u8], terms: &Terms<'_>) -> Result<Res
     };
     let (limits, mut states) = found.usage_of(&resolved).ok_or(Error::NoLimits)?;
     let set = limits.get(main);
-    hold(main, value, set.limits(), &mut states, now, terms.end(now), &terms.request());
+    hold(main, value, set.limits(), &mut states, now, terms.end(now), &terms.request);
     if let Some(one) = known {
         let (status, index) = status(set.limits(), &states, now);
         let reply = RateLimitReply { granted: one.cost, status, index: Index::Limit(index) };
         return Ok(ReserveDecision::leave(reply, status, None));
     }
-    let decision = limits::decide(set.limits(), &states, now, &terms.request());
+    let decision = limits::decide(set.limits(), &states, now, &terms.request);
     let before = decision.before(set.limits(), &states, now);
     let stepped_back = found.stepped_back();
     if found.is_blocked() {
@@ -229,7 +220,7 @@ pub fn decide(found: KeyView<'_>, given: &[u8], terms: &Terms<'_>) -> Result<Res
     if decision.is_granted() && is_other {
         found.refuse_too_many(set.limits())?;
     }
-    let closes = BlocksBegun::of(set.limits(), &states, now, &terms.request(), &decision);
+    let closes = BlocksBegun::of(set.limits(), &states, now, &terms.request, &decision);
     // The limits that hold later are looked up again.
     drop(set);
     let reply = RateLimitReply::of(&decision);

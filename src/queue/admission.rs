@@ -63,11 +63,11 @@ pub enum QueueAdmission {
 pub fn admit(
     ctx: &Context<'_>,
     key: &ReadKey<'_>,
-    queued: &QueuedRequest,
+    queued: &QueuedRequest<'_>,
     wait_us: u64,
     now: Micros,
 ) -> Result<QueueAdmission, Error> {
-    if !is_behind(ctx, key.name(), queued.critical(), now) {
+    if !is_behind(ctx, key.name(), queued.request().critical, now) {
         return Ok(QueueAdmission::NoQueue);
     }
     let decision = behind(ctx, key, queued, now)?;
@@ -112,7 +112,7 @@ pub fn decide(
 pub fn join(
     ctx: &Context<'_>,
     key: &ReadKey<'_>,
-    queued: &QueuedRequest,
+    queued: &QueuedRequest<'_>,
     wait_us: u64,
     retry: RetryAfter,
     now: Micros,
@@ -145,7 +145,7 @@ pub fn join(
     // The server ends a wait in the millisecond after its timeout.
     let ends_ms = ctx.wall_millis().saturating_add(timeout_ms).saturating_add(1);
     let until = Micros::of_millis(ends_ms);
-    let waiter = Waiter { queued: queued.clone(), since: now, until, client };
+    let waiter = Waiter { queued: queued.to_owned(), since: now, until, client };
     with(main, |queues| queues.join(&db_key, waiter, due));
     set_timer(main);
     true

@@ -20,7 +20,7 @@ use crate::types::ratelimit::RateLimit;
 pub(super) fn behind(
     ctx: &Context<'_>,
     key: &ReadKey<'_>,
-    queued: &QueuedRequest,
+    queued: &QueuedRequest<'_>,
     now: Micros,
 ) -> Result<request::QueuedDecision, Error> {
     let held = key.value::<RateLimit>()?;
@@ -31,15 +31,16 @@ pub(super) fn behind(
 pub(super) fn behind_at(
     found: KeyView<'_>,
     db_key: &DbKey,
-    queued: &QueuedRequest,
+    queued: &QueuedRequest<'_>,
 ) -> Result<request::QueuedDecision, Error> {
     let decision = queued.decide(found)?;
     if decision.reply().status.retry == RetryAfter::Never {
         return Ok(decision);
     }
     let status = queued.status_only(found, &decision)?;
-    let retry =
-        retry_at(found, db_key, queued.critical(), |then| Ok(queued.decide(then)?.reply().status.retry));
+    let retry = retry_at(found, db_key, queued.request().critical, |then| {
+        Ok(queued.decide(then)?.reply().status.retry)
+    });
     let status = LimitStatus { remaining: Some(0), retry, ..status };
     Ok(decision.denied(RateLimitReply { granted: 0, status, index: Index::Queue }))
 }

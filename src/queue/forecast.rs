@@ -40,7 +40,7 @@ impl Forecast {
         &mut self,
         found: KeyView<'_>,
         place: QueuePlace,
-        queued: &QueuedRequest,
+        queued: &QueuedRequest<'_>,
         ends: Option<Micros>,
     ) {
         self.last = Some(place);
@@ -64,7 +64,7 @@ impl Forecast {
         }
     }
 
-    fn grant(&mut self, main: MainThread, queued: &QueuedRequest, decision: &QueuedDecision) {
+    fn grant(&mut self, main: MainThread, queued: &QueuedRequest<'_>, decision: &QueuedDecision) {
         if decision.reply().granted == 0 {
             return;
         }
