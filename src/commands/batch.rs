@@ -9,7 +9,7 @@ use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::acquire::{AcquireDecision, status_only};
 use crate::limiter::apply::EffectBatch;
-use crate::limiter::ends::{PinEnd, all_at_once, tried_out};
+use crate::limiter::ends::{PinEnd, all_at_once, tried_out, try_out};
 use crate::limiter::reply::{Index, RateLimitReply};
 use crate::limiter::resolve::{KeyView, Source};
 use crate::limiter::track::{self, Recording};
@@ -22,7 +22,6 @@ use crate::server::ffi::reply::{Each, Reply};
 use crate::server::keys::key::Key;
 use crate::server::load::argument::Argument;
 use crate::settings;
-use crate::types::effect::ratelimit::{AppliedRateLimit, RateLimitEffect};
 use crate::types::ratelimit::RateLimit;
 use rustc_hash::{FxBuildHasher, FxHashSet};
 use std::collections::hash_map::Entry;
@@ -251,13 +250,8 @@ impl<'a> Batch<'a> {
             if self.mode == Mode::Each {
                 one.close();
             }
-            one.change(main, |change| {
-                let effect = RateLimitEffect { now: at, expires: false, change };
-                if let Ok(AppliedRateLimit::Created(created, _)) = effect.apply(main, copy.as_mut()) {
-                    *copy = Some(created.simulation());
-                }
-                Ok::<(), Error>(())
-            })?;
+            // A change that does not fit is left out.
+            let _ = one.change(main, |change| try_out(main, copy, at, change).map(drop));
             replies.push(one.reply);
         }
         Ok(replies)

@@ -2,7 +2,7 @@
 
 use super::Error;
 use super::closing::BlocksBegun;
-use super::ends::{self, Retry};
+use super::ends::{self, Retry, try_out};
 use super::reply::Index;
 use super::resolve::{KeyView, ResolvedLimits, Source};
 use crate::core::limits::{self, Limit, LimitStatus, Request, State, Taken, limit_quota};
@@ -15,7 +15,7 @@ use crate::observe::metrics;
 use crate::server::context::Context;
 use crate::server::ffi::reply::{self, List};
 use crate::server::main_thread::MainThread;
-use crate::types::effect::ratelimit::{AppliedRateLimit, RateLimitChange, RateLimitEffect, Reserve, Settle};
+use crate::types::effect::ratelimit::{RateLimitChange, Reserve, Settle};
 use crate::types::intern::LimitsRef;
 use crate::types::ratelimit::reservations::Settlement;
 use crate::types::ratelimit::{Lifetime, RateLimit, hold};
@@ -242,13 +242,10 @@ pub fn is_open(value: Option<&RateLimit>, id: &[u8], now: Micros) -> bool {
 
 /// A copy of the value as it is once the reservation is released; `None` if nothing is left of it.
 pub fn released(main: MainThread, value: &RateLimit, id: &[u8], now: Micros) -> Option<RateLimit> {
-    let mut without = value.simulation();
-    let change = RateLimitChange::Settle(Settle { id, how: Settlement::Release });
-    let release = RateLimitEffect { now, expires: false, change };
-    match release.apply(main, Some(&mut without)) {
-        Ok(AppliedRateLimit::InPlace(Lifetime::Over)) => None,
-        _ => Some(without),
-    }
+    let mut without = Some(value.simulation());
+    let release = RateLimitChange::Settle(Settle { id, how: Settlement::Release });
+    let lifetime = try_out(main, &mut without, now, release).ok().flatten();
+    without.filter(|_| lifetime != Some(Lifetime::Over))
 }
 
 /// The status of the enforcing limit with the least remaining units, and its position.
