@@ -3,6 +3,7 @@
 
 use crate::commands::arguments::{ArgCursor, KEY, number};
 use crate::commands::options::Options;
+use crate::commands::quota::seconds;
 use crate::core::limits::throttle::{Arrival, ThrottleReply};
 use crate::core::limits::{
     self, Limit, Limits, Request, SecondsRounding, State, Taken, Throttle, ThrottleError, ThrottlePeriod,
@@ -31,44 +32,19 @@ use crate::types::ratelimit::{RateLimit, encoding};
 use crate::types::until::Until;
 use std::ffi::CStr;
 
-/// The command by which the call came. The commands differ in their arguments and in what this
-/// decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ThrottleName {
-    Cell,
-    RateLimit,
-    Gcra,
-}
-
-impl ThrottleName {
-    /// The keyspace event of a change.
-    const fn event(self) -> &'static CStr {
-        match self {
-            Self::Cell => c"cl.throttle",
-            Self::RateLimit => c"rl.throttle",
-            Self::Gcra => c"gcra",
-        }
-    }
-
-    const fn rounding(self) -> SecondsRounding {
-        match self {
-            Self::Cell | Self::RateLimit => SecondsRounding::Cell,
-            Self::Gcra => SecondsRounding::Up,
-        }
-    }
-}
-
 /// The arguments of a call.
 #[derive(Clone, Copy, Debug)]
 struct ThrottleCall<'a> {
-    name: ThrottleName,
     key: Arg<'a>,
     rule: Throttle,
     quantity: u64,
+    rounding: SecondsRounding,
+    /// The keyspace event of a change, which names the command.
+    event: &'static CStr,
 }
 
 /// Parses `key max_burst count_per_period period [quantity]`.
-fn parse(name: ThrottleName, args: Args<'_>) -> Result<ThrottleCall<'_>, Error> {
+fn parse<'a>(args: Args<'a>, event: &'static CStr) -> Result<ThrottleCall<'a>, Error> {
     let mut cursor = ArgCursor::new(args);
     let key = cursor.required()?;
     let max_burst = integer("max_burst", cursor.required()?)?;
@@ -79,7 +55,7 @@ fn parse(name: ThrottleName, args: Args<'_>) -> Result<ThrottleCall<'_>, Error> 
     let quantity = u64::try_from(quantity)
         .map_err(|_| Error::Range { name: "quantity", expected: "0 or more".to_owned() })?;
     let rule = Throttle::new(max_burst, count, period).map_err(no_rate)?;
-    Ok(ThrottleCall { name, key, rule, quantity })
+    Ok(ThrottleCall { key, rule, quantity, rounding: SecondsRounding::Cell, event })
 }
 
 /// `key max_burst count_per_period period [quantity]` of CL.THROTTLE and RL.THROTTLE.
@@ -114,7 +90,8 @@ fn parse_gcra(args: Args<'_>) -> Result<ThrottleCall<'_>, Error> {
         quantity = within(option, value, 1)?;
     }
     let rule = Throttle::over(max_burst, count, period).map_err(no_rate)?;
-    Ok(ThrottleCall { name: ThrottleName::Gcra, key, rule, quantity: quantity.unsigned_abs() })
+    let quantity = quantity.unsigned_abs();
+    Ok(ThrottleCall { key, rule, quantity, rounding: SecondsRounding::Up, event: c"gcra" })
 }
 
 fn no_rate(error: ThrottleError) -> Error {
@@ -127,7 +104,7 @@ fn no_rate(error: ThrottleError) -> Error {
 /// # Errors
 /// Malformed arguments, or a key of another type that redis-cell did not leave.
 pub fn cl_throttle(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    throttle(ctx, parse(ThrottleName::Cell, args)?)
+    throttle(ctx, parse(args, c"cl.throttle")?)
 }
 
 /// `RL.THROTTLE key max_burst count_per_period period [quantity]`: the same as [`cl_throttle`],
@@ -136,7 +113,7 @@ pub fn cl_throttle(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 /// # Errors
 /// The same as [`cl_throttle`].
 pub fn rl_throttle(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    throttle(ctx, parse(ThrottleName::RateLimit, args)?)
+    throttle(ctx, parse(args, c"rl.throttle")?)
 }
 
 /// `GCRA key max_burst tokens_per_period period [TOKENS n]`: the same as [`cl_throttle`], with a
@@ -153,7 +130,7 @@ fn throttle(ctx: &Context<'_>, call: ThrottleCall<'_>) -> Result<(), Error> {
     // that.
     let mut key = ctx.write(call.key);
     let now = ctx.now();
-    let recording = Recording { ctx, now, event: call.name.event() };
+    let recording = Recording { ctx, now, event: call.event };
     let answer = match left_by_cell(&key, now) {
         Some(state) => call.adopt(recording, &mut key, state)?,
         None => call.ask(recording, &mut key)?,
@@ -209,7 +186,7 @@ impl ThrottleCall<'_> {
 
     /// What the limit that the arguments make decides.
     fn by_rule(&self, state: &State, now: Micros) -> ThrottleReply {
-        self.rule.ask(&state.arrival(), now, self.quantity, self.name.rounding())
+        self.rule.ask(&state.arrival(), now, self.quantity, self.rounding)
     }
 
     /// The limit of the arguments; `None` if it is the key's own last limit.
@@ -394,11 +371,6 @@ fn seconds_until(retry: RetryAfter) -> i64 {
         RetryAfter::After(us) => signed(seconds(us)).max(1),
         RetryAfter::Now | RetryAfter::Never => -1,
     }
-}
-
-/// Microseconds as whole seconds, rounded up.
-const fn seconds(us: u64) -> u64 {
-    us.div_ceil(1_000_000)
 }
 
 fn interned(main: MainThread, limit: Limit) -> Result<LimitsRef, Error> {

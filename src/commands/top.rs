@@ -137,14 +137,13 @@ fn by(ctx: &Context<'_>, name: Arg<'_>) -> Option<String> {
         return denies.then(|| seen.state.name().to_owned());
     }
     let held = key.value::<RateLimit>().ok()?;
-    let value = held.as_deref();
-    if value.is_some_and(|value| value.block(now).is_some()) {
+    let found = KeyView::of(ctx, name, held.as_deref(), now);
+    if found.is_blocked() {
         return Some("blocked".to_owned());
     }
     if queue::has_queue(ctx, name) {
         return Some("queue".to_owned());
     }
-    let found = KeyView::of(ctx, name, value, now);
     let denying = quota::denying(found).ok()?;
     (!denying.is_empty()).then(|| denying.join(","))
 }

@@ -48,9 +48,7 @@ pub fn send(ctx: &Context<'_>, id: Option<&[u8]>, replies: &[RateLimitReply]) {
 enum ReserveAction {
     /// Nothing: the request is denied, or the same reservation already exists.
     Leave,
-    /// The request is denied, and closes limits unless it waits.
-    MayClose(Box<BlocksBegun>),
-    /// The request is denied, and closes limits.
+    /// The request is denied, and closes limits once [`ReserveDecision::close`] is called.
     Close(Box<BlocksBegun>),
     /// Units are taken. The limits are set if the key used others last or is new.
     Take(Option<LimitsRef>, Taken),
@@ -96,14 +94,11 @@ impl ReserveDecision {
 
     /// Puts the blocks of the denial in force, because the request does not wait.
     pub fn close(&mut self) {
-        self.verdict = match std::mem::replace(&mut self.verdict, ReserveAction::Leave) {
-            ReserveAction::MayClose(blocks) => {
-                self.reply = blocks.reply;
-                self.before = blocks.reply.status;
-                ReserveAction::Close(blocks)
-            }
-            other => other,
-        };
+        if let ReserveAction::Close(blocks) = &mut self.verdict {
+            blocks.in_force = true;
+            self.reply = blocks.reply;
+            self.before = blocks.reply.status;
+        }
     }
 
     /// The denial of the same request after all.
@@ -118,7 +113,9 @@ impl ReserveDecision {
         if self.takes() {
             metrics::count(main, |m| &mut m.reservations_granted);
         }
-        if let ReserveAction::Close(blocks) = &self.verdict {
+        if let ReserveAction::Close(blocks) = &self.verdict
+            && blocks.in_force
+        {
             blocks.count(main);
         }
         self.reply.count(main, self.labelled.as_ref());
@@ -137,11 +134,9 @@ impl ReserveDecision {
     ) -> Result<(), Error> {
         let (other, taken) = match &self.verdict {
             ReserveAction::Take(other, taken) => (other, taken),
-            ReserveAction::Close(blocks) => return make(blocks.change()),
-            ReserveAction::Leave | ReserveAction::MayClose(_) if self.stepped_back => {
-                return make(RateLimitChange::Touch(None));
-            }
-            ReserveAction::Leave | ReserveAction::MayClose(_) => return Ok(()),
+            ReserveAction::Close(blocks) if blocks.in_force => return make(blocks.change()),
+            _ if self.stepped_back => return make(RateLimitChange::Touch(None)),
+            _ => return Ok(()),
         };
         let text = other.as_ref().map(|other| other.text(main));
         let limits = text.as_deref();
@@ -165,7 +160,7 @@ impl ReserveDecision {
         self.reply.status.retry =
             ends::across(found, Retry { limits: self.reply.status.retry, pinned }, later);
         self.before = self.reply.status;
-        if let (true, ReserveAction::MayClose(blocks)) = (pinned, &mut self.verdict) {
+        if let (true, ReserveAction::Close(blocks)) = (pinned, &mut self.verdict) {
             blocks.across_pin(found, later);
         }
         self
@@ -226,7 +221,7 @@ pub fn decide(found: KeyView<'_>, given: &[u8], terms: &Terms<'_>) -> Result<Res
     let reply = RateLimitReply::of(&decision);
     let labelled = DecisionLabels::of(main, &limits, decision.shadow_denied);
     if reply.granted == 0 {
-        let verdict = closes.map_or(ReserveAction::Leave, ReserveAction::MayClose);
+        let verdict = closes.map_or(ReserveAction::Leave, ReserveAction::Close);
         let denial = ReserveDecision { verdict, ..ReserveDecision::leave(reply, reply.status, labelled) };
         return Ok(ReserveDecision { stepped_back, ..denial.across(found, source, given, terms) });
     }

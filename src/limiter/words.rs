@@ -14,13 +14,6 @@ macro_rules! words {
 
         impl Word {
             const TEXTS: &[&'static str] = &[$($text,)+];
-
-            /// The word as text.
-            pub const fn text(self) -> &'static str {
-                match self {
-                    $(Self::$name => $text,)+
-                }
-            }
         }
     };
 }

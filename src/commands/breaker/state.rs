@@ -59,7 +59,7 @@ fn send(
         ("trials_in_flight", &(view.trials_in_flight as u64)),
         ("forced", &forced.as_ref().map(|forced| Fields(forced))),
         ("breaker", &breaker),
-        ("source", &source.word().text()),
+        ("source", &source.word()),
         ("next_open_ms", &view.next_open_us.div_ceil(1000)),
     ];
     let ReporterTally { failing, slow } = reporters.unwrap_or_default();
