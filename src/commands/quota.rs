@@ -15,8 +15,7 @@ use crate::server::context::Context;
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply::{self, Each, Fields, Pairs, Reply, signed};
 use crate::server::load::argument::Argument;
-use crate::types::intern;
-use crate::types::intern::{InternedLimits, Origin};
+use crate::types::intern::{self, InternedLimits, Origin};
 use crate::types::operator::Block;
 use crate::types::ratelimit::RateLimit;
 use crate::types::ratelimit::hold;
@@ -232,11 +231,19 @@ impl<'v> QuotaView<'v> {
 
     fn send_row(&self, ctx: &Context<'_>, QuotaRow { limit, label, quota }: &QuotaRow<'_>) {
         let or_never = |n: Option<u64>| n.map_or(-1, signed);
+        let name = limit.algorithm_name();
+        let algorithm: &dyn Reply = match limit.rule() {
+            Rule::Sliding(_) => &Word::Sliding,
+            // A limit of CL.THROTTLE is shown as a bucket, the name that users know.
+            Rule::Bucket(_) | Rule::Throttle(_) => &Word::Bucket,
+            Rule::Fixed(_) => &Word::Fixed,
+            _ => &name,
+        };
         reply::map(
             ctx,
             &[
                 (Word::Name, label),
-                (Word::Algorithm, &AlgorithmName(limit)),
+                (Word::Algorithm, algorithm),
                 (Word::Limit, &or_never(limit.capacity())),
                 (Word::Used, &quota.used),
                 (Word::Remaining, &or_never(quota.remaining)),
@@ -245,7 +252,7 @@ impl<'v> QuotaView<'v> {
                 (Word::ResetAfterMs, &quota.reset.millis()),
                 (Word::ResetAtMs, &or_never(quota.reset.moment(self.now).map(Micros::ceil_millis))),
                 (Word::Shadow, &limit.shadow()),
-                (Word::Source, &self.source.word()),
+                (Word::Source, &self.source),
             ],
         );
     }
@@ -369,21 +376,6 @@ fn policy_item(limit: &Limit, label: &str) -> String {
 /// Microseconds as whole seconds, rounded up.
 pub const fn seconds(us: u64) -> u64 {
     us.div_ceil(1_000_000)
-}
-
-/// The name of a limit's algorithm. A limit of CL.THROTTLE is shown as a bucket, the name that
-/// users know.
-struct AlgorithmName<'l>(&'l Limit);
-
-impl Reply for AlgorithmName<'_> {
-    fn send(&self, ctx: &Context<'_>) {
-        match self.0.rule() {
-            Rule::Sliding(_) => Word::Sliding.send(ctx),
-            Rule::Bucket(_) | Rule::Throttle(_) => Word::Bucket.send(ctx),
-            Rule::Fixed(_) => Word::Fixed.send(ctx),
-            _ => self.0.algorithm_name().send(ctx),
-        }
-    }
 }
 
 /// Chooses the limits to show for a key if no limits are given: the pin, the key's own last limits,

@@ -99,7 +99,8 @@ pub fn stats(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         return Ok(());
     };
     let found = KeyView::of(ctx, name, held.as_deref(), now);
-    let limits = found.usage(None).ok().flatten().map(|(limits, _)| limits);
+    let limits = found.resolve(None).ok().and_then(|(resolved, _)| found.usage_of(&resolved));
+    let limits = limits.map(|(limits, _)| limits);
     let limits = limits.or_else(|| held.as_deref().and_then(RateLimit::limits)).map(|limits| {
         let set = limits.get(ctx.main());
         set.limits().iter().map(crate::core::limits::Limit::canonical).collect::<Vec<_>>().join(",")

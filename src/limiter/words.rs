@@ -33,11 +33,6 @@ words! {
     Sliding = "sliding",
     Bucket = "bucket",
     Fixed = "fixed",
-    Pin = "pin",
-    Call = "call",
-    Policy = "policy",
-    Default = "default",
-    Last = "last",
 }
 
 static WORDS: SharedReplies = SharedReplies::new(Word::TEXTS);

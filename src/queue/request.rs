@@ -79,13 +79,13 @@ impl QueuedDecision {
     /// Counts the outcome as the command itself does.
     pub fn count(&self, main: MainThread) {
         match self {
-            Self::Acquire(decision) if decision.reply.granted > 0 => {
-                metrics::count(main, |m| &mut m.acquire_granted);
-                metrics::add(main, |m| &mut m.acquire_granted_units, decision.reply.granted);
-                decision.count(main);
-            }
             Self::Acquire(decision) => {
-                metrics::count(main, |m| &mut m.acquire_denied);
+                if decision.reply.granted > 0 {
+                    metrics::count(main, |m| &mut m.acquire_granted);
+                    metrics::add(main, |m| &mut m.acquire_granted_units, decision.reply.granted);
+                } else {
+                    metrics::count(main, |m| &mut m.acquire_denied);
+                }
                 decision.count(main);
             }
             Self::Reserve(decision) => {
