@@ -6,9 +6,7 @@ use crate::core::text::token::{TokenError, shown};
 use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::server::context::Context;
-use crate::server::fast::shared_replies::SharedReplies;
 use crate::server::ffi::args::Arg;
-use crate::server::ffi::reply::Reply;
 use crate::server::main_thread::MainThread;
 use crate::settings;
 use crate::types::intern::{self, InternedLimits, LimitsRef, ParsedLimits};
@@ -30,13 +28,9 @@ pub enum Source {
     Last,
 }
 
-/// The words for the sources, in their order.
-static SOURCES: SharedReplies = SharedReplies::new(&["pin", "call", "policy", "default", "last"]);
-
-impl Reply for Source {
-    fn send(&self, ctx: &Context<'_>) {
-        SOURCES.send(ctx, *self as usize);
-    }
+impl Source {
+    /// The words for the sources, in their order.
+    pub const NAMES: [&str; 5] = ["pin", "call", "policy", "default", "last"];
 }
 
 /// The limits that hold.
