@@ -7,6 +7,9 @@ use crate::server::keys::key::ReadKey;
 use crate::types::name_index::{NameIndex, NamedKey};
 use std::collections::HashMap;
 
+/// What there is to tell of keys, each with its name.
+pub type ListedKeys<T> = Vec<(Box<[u8]>, T)>;
+
 /// Looks at the key of each name in an index. `look` gets the key and the time since when it is in the
 /// index. It returns whether the index keeps the name, and what it found.
 pub fn look_at_each<T>(
@@ -28,7 +31,7 @@ pub fn look_at_each<T>(
 
 /// Lists each name once: for the key in the context's database if there is one, else for the first
 /// key.
-pub fn once_a_name<T>(ctx: &Context<'_>, found: Vec<(NamedKey, T)>) -> Vec<(Box<[u8]>, T)> {
+pub fn once_a_name<T>(ctx: &Context<'_>, found: Vec<(NamedKey, T)>) -> ListedKeys<T> {
     let here = ctx.database();
     let mut shown: HashMap<Box<[u8]>, i32> = HashMap::new();
     for ((database, name), _) in &found {

@@ -1,6 +1,6 @@
 //! The keys that operators blocked or pinned, by name, with what was set and until when.
 
-use super::listed::{look_at_each, once_a_name};
+use super::listed::{ListedKeys, look_at_each, once_a_name};
 use crate::server::context::Context;
 use crate::server::events::{Event, EventListener};
 use crate::server::keys::key::ReadKey;
@@ -36,7 +36,7 @@ pub enum PinnedTo {
 /// A name that several databases have is listed once: for the key in the caller's database, or else
 /// for the one that stays blocked for longest. At most
 /// [`name_index::MOST`](crate::types::name_index::MOST) are listed.
-pub fn blocked(ctx: &Context<'_>) -> Vec<(Box<[u8]>, OperatedKey<Box<[u8]>>)> {
+pub fn blocked(ctx: &Context<'_>) -> ListedKeys<OperatedKey<Box<[u8]>>> {
     list(ctx, &BLOCKED, |key| {
         let held = key.value::<RateLimit>().ok()??;
         let block = held.recorded_block()?;
@@ -45,7 +45,7 @@ pub fn blocked(ctx: &Context<'_>) -> Vec<(Box<[u8]>, OperatedKey<Box<[u8]>>)> {
 }
 
 /// All pinned keys, in the same order as [`blocked`] lists.
-pub fn pinned(ctx: &Context<'_>) -> Vec<(Box<[u8]>, OperatedKey<PinnedTo>)> {
+pub fn pinned(ctx: &Context<'_>) -> ListedKeys<OperatedKey<PinnedTo>> {
     list(ctx, &PINNED, |key| {
         if let Ok(Some(circuit)) = key.value::<CbCircuit>() {
             let pin = circuit.recorded_pin()?;
@@ -63,7 +63,7 @@ fn list<W>(
     ctx: &Context<'_>,
     names: &'static NameIndex,
     look: impl Fn(&ReadKey<'_>) -> Option<(W, Validity)>,
-) -> Vec<(Box<[u8]>, OperatedKey<W>)> {
+) -> ListedKeys<OperatedKey<W>> {
     let (now, has_room) = (ctx.now(), !names.is_half_full(ctx.main()));
     let mut found = look_at_each(ctx, names, |key, _| {
         let Some((word, validity)) = look(key) else { return (false, None) };

@@ -3,7 +3,7 @@
 use super::resolve::CircuitKey;
 use crate::core::breaker::{CircuitState, CircuitView};
 use crate::core::time::Micros;
-use crate::limiter::listed::{look_at_each, once_a_name};
+use crate::limiter::listed::{ListedKeys, look_at_each, once_a_name};
 use crate::observe::alerts::LongestOpen;
 use crate::server::context::Context;
 use crate::server::events::{Event, EventListener};
@@ -35,7 +35,7 @@ pub struct Open {
 /// A name that several databases have is listed once: for the breaker in the caller's database, or
 /// else for the one that has been so for longest. At most
 /// [`name_index::MOST`](crate::types::name_index::MOST) are listed; the gauges by state count all.
-pub fn list(ctx: &Context<'_>) -> Vec<(Box<[u8]>, Open)> {
+pub fn list(ctx: &Context<'_>) -> ListedKeys<Open> {
     let mut found = every_one(ctx);
     found.retain(|(_, open)| open.state != CircuitState::ForcedClosed);
     found.sort_by(|((_, a), one), ((_, b), other)| one.since.cmp(&other.since).then_with(|| a.cmp(b)));
