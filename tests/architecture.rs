@@ -22,7 +22,7 @@ const LAYERS: &[&[&str]] = &[
     &["queue"],
     &["commands"],
     &["table"],
-    &["reference", "guide"],
+    &["guide"],
 ];
 
 /// A path in the crate, without the leading `crate`.

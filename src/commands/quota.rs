@@ -15,8 +15,7 @@ use crate::server::context::Context;
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply::{self, Each, Fields, Pairs, Reply, signed};
 use crate::server::load::argument::Argument;
-use crate::types::intern;
-use crate::types::intern::{InternedLimits, Origin};
+use crate::types::intern::{self, InternedLimits, Origin};
 use crate::types::operator::Block;
 use crate::types::ratelimit::RateLimit;
 use crate::types::ratelimit::hold;
@@ -35,10 +34,10 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let mut cursor = ArgCursor::new(args);
     let name = cursor.required()?;
     let given = cursor.before(&OPTIONS).map(Arg::bytes);
-    let (mut units, mut headers) = (1, false);
+    let (mut request, mut headers) = (Request::of(1), false);
     while let Some((option, value)) = cursor.option(&OPTIONS)? {
         match option {
-            "COST" => units = cost(value)?,
+            "COST" => request.cost = cost(value)?,
             _ => headers = true,
         }
     }
@@ -46,7 +45,7 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     // that.
     let key = ctx.read(name);
     let now = ctx.now();
-    let ask = QuotaAsk { given, units };
+    let ask = QuotaAsk { given, request };
     let queue =
         if headers { queue::retry_behind(ctx, &key, now, |then| ask.whole_retry(then))? } else { None };
     let held = key.value::<RateLimit>()?;
@@ -64,7 +63,7 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let Some((resolved, source)) = chosen else {
         match block {
             None => reply::null(ctx),
-            Some(block) => send(&QuotaView::of_block(now, units, block)),
+            Some(block) => send(&QuotaView::of_block(now, request, block)),
         }
         return Ok(());
     };
@@ -73,9 +72,9 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     // Only the headers show this time.
     let retry = if headers { ask.retry_across(found, &resolved, pinned)? } else { RetryAfter::Now };
     let pin_end = if pinned { PinEnd::of(found, |then| ask.retry(then)) } else { None };
-    with_usage(found, &resolved, &ask.request(), |set, states| {
+    with_usage(found, &resolved, &request, |set, states| {
         let (limits, labels) = (set.limits(), set.labels());
-        send(&QuotaView { now, units, limits, labels, states, source, block, pin_end, retry });
+        send(&QuotaView { now, request, limits, labels, states, source, block, pin_end, retry });
     })
 }
 
@@ -83,14 +82,10 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 #[derive(Clone, Copy, Debug)]
 struct QuotaAsk<'a> {
     given: Option<&'a [u8]>,
-    units: u64,
+    request: Request,
 }
 
 impl QuotaAsk<'_> {
-    const fn request(&self) -> Request {
-        Request { cost: self.units, calls: 1, partial: false, critical: false }
-    }
-
     /// Chooses the limits to show. If limits are given (also `*`), these are the limits that would
     /// decide the same RL.ACQUIRE. Otherwise they are the pin, the key's own last limits, a
     /// policy's or the default.
@@ -100,9 +95,8 @@ impl QuotaAsk<'_> {
 
     /// The time until these limits grant the request.
     fn wait(&self, found: KeyView<'_>, resolved: &ResolvedLimits) -> Result<RetryAfter, Error> {
-        let request = self.request();
-        with_usage(found, resolved, &request, |set, states| {
-            decide(set.limits(), states, found.now, &request).status.retry
+        with_usage(found, resolved, &self.request, |set, states| {
+            decide(set.limits(), states, found.now, &self.request).status.retry
         })
     }
 
@@ -115,8 +109,7 @@ impl QuotaAsk<'_> {
         pinned: bool,
     ) -> Result<RetryAfter, Error> {
         let limits = self.wait(found, resolved)?;
-        let blocked = found.value.is_some_and(|value| value.block(found.now).is_some());
-        let ends_first = limits > RetryAfter::Now || blocked;
+        let ends_first = limits > RetryAfter::Now || found.is_blocked();
         let later = |then: KeyView<'_>| self.retry(then);
         Ok(if ends_first { ends::across(found, Retry { limits, pinned }, later) } else { limits })
     }
@@ -184,8 +177,7 @@ struct QuotaRow<'v> {
 #[derive(Debug)]
 struct QuotaView<'v> {
     now: Micros,
-    /// The cost of the request, in units.
-    units: u64,
+    request: Request,
     limits: &'v [Limit],
     labels: &'v [Box<str>],
     states: &'v [State],
@@ -199,10 +191,10 @@ struct QuotaView<'v> {
 
 impl<'v> QuotaView<'v> {
     /// The view of a blocked key without limits.
-    fn of_block(now: Micros, units: u64, block: &'v Block) -> Self {
+    fn of_block(now: Micros, request: Request, block: &'v Block) -> Self {
         Self {
             now,
-            units,
+            request,
             limits: &[],
             labels: &[],
             states: &[],
@@ -215,7 +207,7 @@ impl<'v> QuotaView<'v> {
 
     fn row(&self, at: usize) -> Option<QuotaRow<'v>> {
         let (limit, label, state) = (self.limits.get(at)?, self.labels.get(at)?, self.states.get(at)?);
-        let mut quota = limit_quota(limit, state, self.now, self.units);
+        let mut quota = limit_quota(limit, state, self.now, self.request.cost);
         if let Some(pin_end) = self.pin_end {
             quota.retry = pin_end.wait(quota.retry, self.now);
         }
@@ -239,11 +231,19 @@ impl<'v> QuotaView<'v> {
 
     fn send_row(&self, ctx: &Context<'_>, QuotaRow { limit, label, quota }: &QuotaRow<'_>) {
         let or_never = |n: Option<u64>| n.map_or(-1, signed);
+        let name = limit.algorithm_name();
+        let algorithm: &dyn Reply = match limit.rule() {
+            Rule::Sliding(_) => &Word::Sliding,
+            // A limit of CL.THROTTLE is shown as a bucket, the name that users know.
+            Rule::Bucket(_) | Rule::Throttle(_) => &Word::Bucket,
+            Rule::Fixed(_) => &Word::Fixed,
+            _ => &name,
+        };
         reply::map(
             ctx,
             &[
                 (Word::Name, label),
-                (Word::Algorithm, &AlgorithmName(limit)),
+                (Word::Algorithm, algorithm),
                 (Word::Limit, &or_never(limit.capacity())),
                 (Word::Used, &quota.used),
                 (Word::Remaining, &or_never(quota.remaining)),
@@ -252,7 +252,7 @@ impl<'v> QuotaView<'v> {
                 (Word::ResetAfterMs, &quota.reset.millis()),
                 (Word::ResetAtMs, &or_never(quota.reset.moment(self.now).map(Micros::ceil_millis))),
                 (Word::Shadow, &limit.shadow()),
-                (Word::Source, &self.source.word()),
+                (Word::Source, &self.source),
             ],
         );
     }
@@ -264,9 +264,8 @@ impl<'v> QuotaView<'v> {
 
     /// The status of all limits together, as that of the binding one; `None` without limits.
     fn status(&self) -> Option<LimitStatus> {
-        let request = Request { cost: self.units, calls: 1, partial: false, critical: false };
         let (limits, states, now) = (self.limits, self.states, self.now);
-        let status = || decide(limits, states, now, &request).before(limits, states, now);
+        let status = || decide(limits, states, now, &self.request).before(limits, states, now);
         (!limits.is_empty()).then(|| LimitStatus { retry: self.retry, ..status() })
     }
 
@@ -375,23 +374,8 @@ fn policy_item(limit: &Limit, label: &str) -> String {
 }
 
 /// Microseconds as whole seconds, rounded up.
-const fn seconds(us: u64) -> u64 {
+pub const fn seconds(us: u64) -> u64 {
     us.div_ceil(1_000_000)
-}
-
-/// The name of a limit's algorithm. A limit of CL.THROTTLE is shown as a bucket, the name that
-/// users know.
-struct AlgorithmName<'l>(&'l Limit);
-
-impl Reply for AlgorithmName<'_> {
-    fn send(&self, ctx: &Context<'_>) {
-        match self.0.rule() {
-            Rule::Sliding(_) => Word::Sliding.send(ctx),
-            Rule::Bucket(_) | Rule::Throttle(_) => Word::Bucket.send(ctx),
-            Rule::Fixed(_) => Word::Fixed.send(ctx),
-            _ => self.0.algorithm_name().send(ctx),
-        }
-    }
 }
 
 /// Chooses the limits to show for a key if no limits are given: the pin, the key's own last limits,

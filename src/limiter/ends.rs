@@ -6,8 +6,9 @@ use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::apply::refused;
 use crate::limiter::resolve::KeyView;
-use crate::types::effect::ratelimit::{RateLimitChange, RateLimitEffect};
-use crate::types::ratelimit::RateLimit;
+use crate::server::main_thread::MainThread;
+use crate::types::effect::ratelimit::{AppliedRateLimit, RateLimitChange, RateLimitEffect};
+use crate::types::ratelimit::{Lifetime, RateLimit};
 use crate::types::until::Until;
 
 /// The retry by the limits that hold now, without a block.
@@ -87,12 +88,33 @@ pub fn all_at_once(
 /// # Errors
 /// The change does not fit.
 pub fn tried_out(found: KeyView<'_>) -> Result<Option<RateLimit>, Error> {
-    let Some(mut copy) = found.value.map(RateLimit::simulation) else { return Ok(None) };
+    let mut copy = found.value.map(RateLimit::simulation);
     if found.stepped_back() {
-        let touch = RateLimitEffect { now: found.now, expires: false, change: RateLimitChange::Touch(None) };
-        touch.apply(found.main, Some(&mut copy)).map_err(refused)?;
+        try_out(found.main, &mut copy, found.now, RateLimitChange::Touch(None))?;
     }
-    Ok(Some(copy))
+    Ok(copy)
+}
+
+/// Tries a change out on a copy of a key's value; `None` for a key that does not exist. Returns how long
+/// the key lives then, if anything changed.
+///
+/// # Errors
+/// The change does not fit.
+pub fn try_out(
+    main: MainThread,
+    copy: &mut Option<RateLimit>,
+    now: Micros,
+    change: RateLimitChange<'_>,
+) -> Result<Option<Lifetime>, Error> {
+    let effect = RateLimitEffect { now, expires: false, change };
+    Ok(match effect.apply(main, copy.as_mut()).map_err(refused)? {
+        AppliedRateLimit::Nothing => None,
+        AppliedRateLimit::InPlace(lifetime) => Some(lifetime),
+        AppliedRateLimit::Created(created, lifetime) => {
+            *copy = Some(created.simulation());
+            Some(lifetime)
+        }
+    })
 }
 
 /// The time until a request is granted that is decided again at `then`.

@@ -1,7 +1,6 @@
 //! Finds the limits that hold for a call: the key's pin, else the call's own limits, else a
 //! policy's, else the default.
 
-use super::words::Word;
 use crate::core::limits::{Limit, Limits, State};
 use crate::core::text::token::{TokenError, shown};
 use crate::core::time::Micros;
@@ -10,8 +9,7 @@ use crate::server::context::Context;
 use crate::server::ffi::args::Arg;
 use crate::server::main_thread::MainThread;
 use crate::settings;
-use crate::types::intern;
-use crate::types::intern::{InternedLimits, LimitsRef, ParsedLimits};
+use crate::types::intern::{self, InternedLimits, LimitsRef, ParsedLimits};
 use crate::types::policies::node;
 use crate::types::ratelimit::RateLimit;
 
@@ -31,16 +29,8 @@ pub enum Source {
 }
 
 impl Source {
-    /// The word for the source, as RL.QUOTA shows it.
-    pub const fn word(self) -> Word {
-        match self {
-            Self::Pin => Word::Pin,
-            Self::Call => Word::Call,
-            Self::Policy => Word::Policy,
-            Self::Default => Word::Default,
-            Self::Last => Word::Last,
-        }
-    }
+    /// The words for the sources, in their order.
+    pub const NAMES: [&str; 5] = ["pin", "call", "policy", "default", "last"];
 }
 
 /// The limits that hold.
@@ -114,16 +104,7 @@ impl<'v> KeyView<'v> {
         default_limits(main, name, own)
     }
 
-    /// Finds the limits for a call, and their states on this key; `None` if there are none.
-    ///
-    /// # Errors
-    /// The same as [`KeyView::resolve`].
-    pub fn usage(self, given: Option<&[u8]>) -> Result<Option<(LimitsRef, Vec<State>)>, Error> {
-        let (resolved, _) = self.resolve(given)?;
-        Ok(self.usage_of(&resolved))
-    }
-
-    /// The same as [`KeyView::usage`], for limits that are already resolved.
+    /// These limits, and their states on this key; `None` if they are the key's own and it has none.
     pub fn usage_of(self, resolved: &ResolvedLimits) -> Option<(LimitsRef, Vec<State>)> {
         match (resolved, self.value) {
             (ResolvedLimits::Own, value) => {

@@ -1,21 +1,19 @@
 //! The admission of a request to a queue: it passes, waits or is denied.
 
-use super::behind::{behind, behind_at, retry_at};
+use super::behind::{behind_at, retry_at};
 use super::moves::set_timer;
 use super::state::{Waiter, db_key, is_behind, with};
-use super::{answer, moves, request, serve};
+use super::{answer, moves, serve};
 use crate::core::limits::Request;
 use crate::core::retry_after::RetryAfter;
 use crate::core::text::duration;
 use crate::core::time::Micros;
 use crate::limiter::Error;
-use crate::limiter::acquire;
-use crate::limiter::acquire::AcquireDecision;
+use crate::limiter::acquire::{self, AcquireDecision};
 use crate::limiter::resolve::KeyView;
 use crate::observe::metrics;
-use crate::queue::request::QueuedRequest;
-use crate::server::blocking;
-use crate::server::blocking::BlockedClientHandler;
+use crate::queue::request::{QueuedDecision, QueuedRequest};
+use crate::server::blocking::{self, BlockedClientHandler};
 use crate::server::context::Context;
 use crate::server::ffi::args::Arg;
 use crate::server::ffi::reply::signed;
@@ -52,7 +50,7 @@ pub enum QueueAdmission {
     /// It waits now, and gets its reply later.
     Enqueued,
     /// It is denied.
-    Denied(Box<request::QueuedDecision>),
+    Denied(Box<QueuedDecision>),
 }
 
 /// Decides a request on a key that may have a queue: it waits behind those whom it may not overtake, or
@@ -63,14 +61,16 @@ pub enum QueueAdmission {
 pub fn admit(
     ctx: &Context<'_>,
     key: &ReadKey<'_>,
-    queued: &QueuedRequest,
+    queued: &QueuedRequest<'_>,
     wait_us: u64,
     now: Micros,
 ) -> Result<QueueAdmission, Error> {
-    if !is_behind(ctx, key.name(), queued.critical(), now) {
+    if !is_behind(ctx, key.name(), queued.request().critical, now) {
         return Ok(QueueAdmission::NoQueue);
     }
-    let decision = behind(ctx, key, queued, now)?;
+    let held = key.value::<RateLimit>()?;
+    let found = KeyView::of(ctx, key.name(), held.as_deref(), now);
+    let decision = behind_at(found, &db_key(ctx, key.name()), queued)?;
     if decision.reply().status.retry == RetryAfter::Never {
         return Ok(QueueAdmission::Denied(decision.into()));
     }
@@ -101,9 +101,9 @@ pub fn decide(
     }
     let queued = QueuedRequest::acquire(given, request);
     Ok(match behind_at(found, &db_key(ctx, name), &queued)? {
-        request::QueuedDecision::Acquire(decision) => decision,
+        QueuedDecision::Acquire(decision) => decision,
         // This cannot happen: the request is an acquire.
-        request::QueuedDecision::Reserve(decision) => AcquireDecision::denial(decision.reply),
+        QueuedDecision::Reserve(decision) => AcquireDecision::denial(decision.reply),
     })
 }
 
@@ -112,7 +112,7 @@ pub fn decide(
 pub fn join(
     ctx: &Context<'_>,
     key: &ReadKey<'_>,
-    queued: &QueuedRequest,
+    queued: &QueuedRequest<'_>,
     wait_us: u64,
     retry: RetryAfter,
     now: Micros,
@@ -145,7 +145,7 @@ pub fn join(
     // The server ends a wait in the millisecond after its timeout.
     let ends_ms = ctx.wall_millis().saturating_add(timeout_ms).saturating_add(1);
     let until = Micros::of_millis(ends_ms);
-    let waiter = Waiter { queued: queued.clone(), since: now, until, client };
+    let waiter = Waiter { queued: queued.to_owned(), since: now, until, client };
     with(main, |queues| queues.join(&db_key, waiter, due));
     set_timer(main);
     true

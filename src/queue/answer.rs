@@ -57,7 +57,7 @@ fn decide(
     ctx: &Context<'_>,
     db_key: &DbKey,
     name: Arg<'_>,
-    queued: &QueuedRequest,
+    queued: &QueuedRequest<'_>,
 ) -> Result<QueuedDecision, Error> {
     let now = ctx.now();
     let key = ctx.read(name);
@@ -67,7 +67,7 @@ fn decide(
     if decision.is_retry() {
         return Ok(decision);
     }
-    if is_behind_at(ctx.main(), db_key, queued.critical(), now) {
+    if is_behind_at(ctx.main(), db_key, queued.request().critical, now) {
         return behind_at(found, db_key, queued);
     }
     let reply = decision.reply();

@@ -2,44 +2,29 @@
 //! served.
 
 use super::forecast::Forecast;
-use super::request;
-use super::state::{class, db_key, with};
+use super::state::{class, with};
 use crate::core::limits::LimitStatus;
 use crate::core::retry_after::RetryAfter;
-use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::reply::{Index, RateLimitReply};
 use crate::limiter::resolve::KeyView;
-use crate::queue::request::QueuedRequest;
+use crate::queue::request::{QueuedDecision, QueuedRequest};
 use crate::queue::state::DbKey;
-use crate::server::context::Context;
-use crate::server::keys::key::ReadKey;
-use crate::types::ratelimit::RateLimit;
 
 /// The denial of a request on a key with a queue.
-pub(super) fn behind(
-    ctx: &Context<'_>,
-    key: &ReadKey<'_>,
-    queued: &QueuedRequest,
-    now: Micros,
-) -> Result<request::QueuedDecision, Error> {
-    let held = key.value::<RateLimit>()?;
-    let found = KeyView::of(ctx, key.name(), held.as_deref(), now);
-    behind_at(found, &db_key(ctx, key.name()), queued)
-}
-
 pub(super) fn behind_at(
     found: KeyView<'_>,
     db_key: &DbKey,
-    queued: &QueuedRequest,
-) -> Result<request::QueuedDecision, Error> {
+    queued: &QueuedRequest<'_>,
+) -> Result<QueuedDecision, Error> {
     let decision = queued.decide(found)?;
     if decision.reply().status.retry == RetryAfter::Never {
         return Ok(decision);
     }
     let status = queued.status_only(found, &decision)?;
-    let retry =
-        retry_at(found, db_key, queued.critical(), |then| Ok(queued.decide(then)?.reply().status.retry));
+    let retry = retry_at(found, db_key, queued.request().critical, |then| {
+        Ok(queued.decide(then)?.reply().status.retry)
+    });
     let status = LimitStatus { remaining: Some(0), retry, ..status };
     Ok(decision.denied(RateLimitReply { granted: 0, status, index: Index::Queue }))
 }

@@ -141,7 +141,7 @@ fn try_head(
     ctx: &Context<'_>,
     key: &mut Key<'_>,
     db_key: &DbKey,
-    queued: &QueuedRequest,
+    queued: &QueuedRequest<'static>,
     now: Micros,
 ) -> Result<Head, Error> {
     let main = ctx.main();
@@ -196,7 +196,7 @@ fn answer(main: MainThread, ended: &[WaiterId]) {
 fn record(
     ctx: &Context<'_>,
     key: &mut Key<'_>,
-    queued: &QueuedRequest,
+    queued: &QueuedRequest<'_>,
     decision: &QueuedDecision,
     counted: Option<RateLimitChange<'static>>,
     now: Micros,
@@ -206,7 +206,7 @@ fn record(
 }
 
 /// Counts a denial towards the usage of its key, if the key is tracked.
-fn count_denial(ctx: &Context<'_>, db_key: &DbKey, queued: &QueuedRequest, now: Micros) {
+fn count_denial(ctx: &Context<'_>, db_key: &DbKey, queued: &QueuedRequest<'_>, now: Micros) {
     let name = OwnedString::new(ctx, &db_key.1);
     if ctx.flags().cluster() && !key_is_served_here(ctx, name.arg()) {
         return;

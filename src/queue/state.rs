@@ -21,7 +21,7 @@ pub(super) type DbKey = (i32, Arc<[u8]>);
 /// A client that waits.
 #[derive(Debug)]
 pub(super) struct Waiter {
-    pub(super) queued: QueuedRequest,
+    pub(super) queued: QueuedRequest<'static>,
     pub(super) since: Micros,
     /// The time by which the server has ended the wait, by its own clock.
     pub(super) until: Micros,
@@ -43,10 +43,10 @@ pub(super) struct Queues {
     ends: BTreeSet<(Micros, WaiterId)>,
     /// The decisions for clients that have left their queue and are being unblocked. Some servers
     /// ask for the reply at once, others a little later.
-    pub(super) outcomes: HashMap<WaiterId, (QueuedRequest, Result<RateLimitReply, Error>, Blocked)>,
+    pub(super) outcomes: HashMap<WaiterId, (QueuedRequest<'static>, Result<RateLimitReply, Error>, Blocked)>,
     /// Denials that are not yet counted towards the usage of their keys. A client whose timeout
     /// passes is answered at a moment at which nothing may be written.
-    pub(super) uncounted: Vec<(DbKey, QueuedRequest)>,
+    pub(super) uncounted: Vec<(DbKey, QueuedRequest<'static>)>,
 }
 
 static QUEUES: MainThreadCell<Option<Queues>> = MainThreadCell::new(None);
@@ -107,7 +107,7 @@ pub(super) const fn class(critical: bool) -> WaiterClass {
 
 impl Queues {
     pub(super) fn join(&mut self, db_key: &DbKey, waiter: Waiter, due: Option<Micros>) {
-        let (until, class) = (waiter.until, class(waiter.queued.critical()));
+        let (until, class) = (waiter.until, class(waiter.queued.request().critical));
         let id = self.waiters.join(db_key, waiter, class, due);
         self.ends.insert((until, id));
         if self.waiters.length(db_key) == 1 {

@@ -27,7 +27,7 @@ pub fn queue_status(ctx: &Context<'_>, name: Arg<'_>) -> QueueStatus {
     with(ctx.main(), |queues| {
         let oldest = queues.waiters.fronts(&db_key).map(|waiter| now.since(waiter.since) / 1000).max();
         let oldest_ms = oldest.unwrap_or(0);
-        let head_cost = queues.waiters.head(&db_key).map_or(0, |(_, waiter)| waiter.queued.cost());
+        let head_cost = queues.waiters.head(&db_key).map_or(0, |(_, waiter)| waiter.queued.request().cost);
         QueueStatus { length: queues.waiters.length(&db_key) as u64, oldest_ms, head_cost }
     })
 }

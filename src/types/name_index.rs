@@ -9,7 +9,7 @@
 use crate::core::time::Micros;
 use crate::server::keys::keyspace::{self, KeyspaceChange};
 use crate::server::main_thread::{MainThread, MainThreadCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 /// The most names that are remembered. If there are more such keys, some are missing.
 pub const MOST: usize = 1000;
@@ -132,22 +132,6 @@ impl NameIndex {
     pub fn is_full(&'static self, main: MainThread) -> bool {
         self.0.of(main).borrow().known.len() >= MOST
     }
-}
-
-/// Keeps each name once: for the key in the database `here` if there is one, else for the first
-/// key.
-pub fn once_a_name<T>(found: &mut Vec<T>, here: i32, of: impl Fn(&T) -> (i32, &[u8])) {
-    let mut shown: HashMap<Box<[u8]>, i32> = HashMap::new();
-    for (database, name) in found.iter().map(&of) {
-        let first = shown.entry(name.into()).or_insert(database);
-        if database == here {
-            *first = here;
-        }
-    }
-    found.retain(|one| {
-        let (database, name) = of(one);
-        shown.get(name) == Some(&database)
-    });
 }
 
 impl Names {

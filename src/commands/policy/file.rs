@@ -4,7 +4,7 @@
 //! only if it differs from the file that was imported last. So changes by operators survive
 //! restarts.
 
-use super::{commit, difference, gossip};
+use super::{commit, gossip};
 use crate::server::context::Context;
 use crate::server::ffi::log::LogLevel;
 use crate::server::timing::timer;
@@ -63,7 +63,7 @@ fn set(ctx: &Context<'_>, file: &PoliciesFile) -> Result<usize, String> {
         } else {
             commit::changed_by(ctx)
         };
-        policies.to_set(difference::others(policies, file.policies.clone()), by)
+        commit::setting(policies, file.policies.clone(), by)
     });
     let change = PolicyChange { entries, file: Some(file.digest) };
     commit::commit(ctx, &change).map_err(|error| error.to_string())?;

@@ -161,11 +161,9 @@ fn read_inbox(ctx: &Context<'_>) {
 fn heard(ctx: &Context<'_>, from: NodeId, theirs: TableSummary) {
     let now = Instant::now();
     let was_silent = with(ctx.main(), |gossip| {
-        let peer = Peer { summary: theirs, heard: now, asked: None };
-        let before = gossip.peers.insert(from, peer);
-        if let (Some(before), Some(peer)) = (before, gossip.peers.get_mut(&from)) {
-            peer.asked = before.asked;
-        }
+        let before = gossip.peers.get(&from).copied();
+        let asked = before.and_then(|before| before.asked);
+        gossip.peers.insert(from, Peer { summary: theirs, heard: now, asked });
         before.is_none_or(|before| now.duration_since(before.heard) > SILENT_AFTER)
     });
     let ours = summary(ctx);

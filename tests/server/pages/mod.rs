@@ -3,4 +3,4 @@
 mod moving;
 mod promises;
 mod readme;
-mod reference;
+pub mod reference;

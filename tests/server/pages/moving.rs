@@ -14,8 +14,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use floodgate::reference::pages::MOVING;
-
+use super::reference::pages::MOVING;
 use crate::{
     breakers::kit::{Key, START, stopped},
     clients::recipes::installed,
