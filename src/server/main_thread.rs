@@ -151,22 +151,31 @@ mod watch {
 
     #[inline]
     pub(in crate::server) fn opened() {
-        OPEN_KEYS.fetch_add(1, Ordering::Relaxed);
+        if is_on() {
+            OPEN_KEYS.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     #[inline]
     pub(in crate::server) fn closed() {
-        OPEN_KEYS.fetch_sub(1, Ordering::Relaxed);
+        if is_on() {
+            OPEN_KEYS.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
-    /// Begins a call, perhaps inside another. Returns what the enclosing call has open.
-    pub(in crate::server) fn enter() -> (usize, bool) {
-        (OPEN_KEYS.swap(0, Ordering::Relaxed), SETTLED.swap(false, Ordering::Relaxed))
+    /// Begins a call, perhaps inside another. Returns what the enclosing call has open; `None` if
+    /// nothing is checked.
+    #[inline]
+    pub(in crate::server) fn enter() -> Option<(usize, bool)> {
+        is_on().then(|| (OPEN_KEYS.swap(0, Ordering::Relaxed), SETTLED.swap(false, Ordering::Relaxed)))
     }
 
-    pub(in crate::server) fn leave((keys, settled): (usize, bool)) {
-        OPEN_KEYS.store(keys, Ordering::Relaxed);
-        SETTLED.store(settled, Ordering::Relaxed);
+    #[inline]
+    pub(in crate::server) fn leave(outer: Option<(usize, bool)>) {
+        if let Some((keys, settled)) = outer {
+            OPEN_KEYS.store(keys, Ordering::Relaxed);
+            SETTLED.store(settled, Ordering::Relaxed);
+        }
     }
 }
 

@@ -43,6 +43,9 @@ impl KeyEffect for BreakerEffect<'_> {
     }
 
     fn tell(ctx: &Context<'_>, key: Arg<'_>, applied: &AppliedBreaker) {
+        if applied.is_quiet() {
+            return;
+        }
         for transition in applied.transitions() {
             // A transition that time alone caused was counted when its time came.
             if !transition.by_time {
@@ -82,9 +85,9 @@ pub fn settle(
     }
     expire(key, Lifetime::Until(applied.lifetime), effect.expires);
     key.changed(event);
-    for transition in applied.transitions() {
-        key.notify(arrival(transition.to));
+    if !applied.is_quiet() {
         arrives = true;
+        applied.transitions().for_each(|transition| key.notify(arrival(transition.to)));
     }
     if arrives {
         not_closed::became(ctx.main(), ctx.database(), key.name().bytes(), applied.state, effect.now);

@@ -81,6 +81,11 @@ impl AppliedBreaker {
         }
     }
 
+    /// True if the state stayed as it was, as nearly always.
+    pub const fn is_quiet(&self) -> bool {
+        self.by_breaker.is_empty() && self.by_change.is_empty()
+    }
+
     /// The transitions, in the order in which they happened.
     pub fn transitions(&self) -> impl Iterator<Item = Transition> + use<> {
         self.by_breaker.iter().chain(self.by_change.iter())
