@@ -43,10 +43,7 @@ impl KeyEffect for BreakerEffect<'_> {
     }
 
     fn tell(ctx: &Context<'_>, key: Arg<'_>, applied: &AppliedBreaker) {
-        if applied.is_quiet() {
-            return;
-        }
-        for transition in applied.transitions() {
+        for transition in &applied.transitions {
             // A transition that time alone caused was counted when its time came.
             if !transition.by_time {
                 metrics::count(ctx.main(), |m| match transition.to {
@@ -60,7 +57,7 @@ impl KeyEffect for BreakerEffect<'_> {
             if transition.to == CircuitState::Open {
                 alerts::opened(ctx, key.bytes(), transition.at);
             }
-            events::breaker_transition(ctx, key, &transition);
+            events::breaker_transition(ctx, key, transition);
         }
     }
 }
@@ -85,9 +82,9 @@ pub fn settle(
     }
     expire(key, Lifetime::Until(applied.lifetime), effect.expires);
     key.changed(event);
-    if !applied.is_quiet() {
+    for transition in &applied.transitions {
+        key.notify(arrival(transition.to));
         arrives = true;
-        applied.transitions().for_each(|transition| key.notify(arrival(transition.to)));
     }
     if arrives {
         not_closed::became(ctx.main(), ctx.database(), key.name().bytes(), applied.state, effect.now);
