@@ -54,7 +54,7 @@ fn resolved(
     now: Micros,
 ) -> Result<ResolvedBreaker, Error> {
     let found = CircuitKey::of(ctx.main(), call.key.bytes(), value, now);
-    found.resolve(call.breaker)?.ok_or_else(|| Error::NoBreaker)
+    found.resolve(call.breaker)?.ok_or(Error::NoBreaker)
 }
 
 fn alone(ctx: &Context<'_>, call: &CbAcquireCall<'_>) -> Result<(), Error> {
