@@ -136,9 +136,7 @@ fn with_usage<R>(
     read: impl FnOnce(&InternedLimits, &[State]) -> R,
 ) -> Result<R, Error> {
     let KeyView { main, value, now, .. } = found;
-    if let (Some(value), ResolvedLimits::Own) = (value, resolved)
-        && let Some(id) = value.limits_id()
-    {
+    if let (Some(value), &ResolvedLimits::Own(id)) = (value, resolved) {
         let set = intern::get(main, id);
         if !set.has_concurrent() {
             return Ok(value.with_states(|states| read(&set, states)));
@@ -398,8 +396,8 @@ fn choose(found: KeyView<'_>) -> Result<Option<(ResolvedLimits, Source)>, Error>
         (Some(Origin::Followed(_)), Some((resolved, Source::Policy))) => Some((resolved, Source::Policy)),
         (Some(Origin::Named(text)), _) => match limits_of(main, Some(own), text.as_bytes()) {
             Ok(Some(resolved)) => Some((resolved, Source::Policy)),
-            _ => Some((ResolvedLimits::Own, Source::Last)),
+            _ => Some((ResolvedLimits::Own(own), Source::Last)),
         },
-        _ => Some((ResolvedLimits::Own, Source::Last)),
+        _ => Some((ResolvedLimits::Own(own), Source::Last)),
     })
 }

@@ -39,7 +39,7 @@ pub fn refund(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         None => None,
     };
     let named = named.and_then(|named| match named {
-        ResolvedLimits::Own => None,
+        ResolvedLimits::Own(_) => None,
         ResolvedLimits::Other(limits) => Some(limits),
     });
     // A copy tells how much would be given back; the effect then gives it back.

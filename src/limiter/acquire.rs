@@ -13,7 +13,6 @@ use crate::observe::labels::DecisionLabels;
 use crate::server::main_thread::MainThread;
 use crate::types::effect::ratelimit::{RateLimitChange, TakeUnits};
 use crate::types::intern::{self, InternedLimits, LimitsRef};
-use crate::types::ratelimit::RateLimit;
 
 /// The decision on a request, and what must be recorded of it.
 #[derive(Debug)]
@@ -160,10 +159,7 @@ pub fn decide_until(
     }
     let (resolved, source) = found.resolve(given)?;
     let (id, other) = match resolved {
-        ResolvedLimits::Own => match value.and_then(RateLimit::limits_id) {
-            Some(id) => (id, None),
-            None => return Err(Error::NoLimits),
-        },
+        ResolvedLimits::Own(id) => (id, None),
         ResolvedLimits::Other(other) => (other.id(), Some(other)),
     };
     let asked = AskedLimits { found, other };

@@ -69,7 +69,9 @@ pub fn commit<E: KeyEffect>(
     effect: &E,
     event: &'static CStr,
 ) -> Result<E::Outcome, Error> {
-    commit_with(ctx, None, key, effect, event)
+    let outcome = effect.apply_to(ctx, key, event)?;
+    propagate(ctx, key.name(), effect, &outcome);
+    Ok(outcome)
 }
 
 /// The same as [`commit`], but the effect is propagated with the others of `batch`, if that is given.

@@ -50,7 +50,7 @@ pub fn decide(found: KeyView<'_>, given: Option<&[u8]>, units: u64) -> Result<Ch
     let set = limits.get(found.main);
     refuse_concurrent(&set)?;
     let other = match resolved {
-        ResolvedLimits::Own => None,
+        ResolvedLimits::Own(_) => None,
         ResolvedLimits::Other(other) => {
             found.refuse_too_many(set.limits())?;
             Some(other)

@@ -36,8 +36,8 @@ impl Source {
 /// The limits that hold.
 #[derive(Debug)]
 pub enum ResolvedLimits {
-    /// The limits that the key used last. Its states are in their order.
-    Own,
+    /// The limits that the key used last, by the number of their set. Its states are in their order.
+    Own(u32),
     /// Other limits, or the key is new.
     Other(LimitsRef),
 }
@@ -93,8 +93,8 @@ impl<'v> KeyView<'v> {
         if let Some(text) = given {
             if !settings::caller_limits(main) {
                 check(main, text)?;
-            } else if is_own(main, own, text) {
-                return Ok((ResolvedLimits::Own, Source::Call));
+            } else if let Some(own) = own.filter(|&own| is_own(main, own, text)) {
+                return Ok((ResolvedLimits::Own(own), Source::Call));
             } else if let Some(resolved) =
                 look_up(main, own, text).map_err(|error| if_swapped(name, text, error))?
             {
@@ -107,7 +107,7 @@ impl<'v> KeyView<'v> {
     /// These limits, and their states on this key; `None` if they are the key's own and it has none.
     pub fn usage_of(self, resolved: &ResolvedLimits) -> Option<(LimitsRef, Vec<State>)> {
         match (resolved, self.value) {
-            (ResolvedLimits::Own, value) => {
+            (ResolvedLimits::Own(_), value) => {
                 let value = value?;
                 value.limits().map(|limits| (limits, value.with_states(<[_]>::to_vec)))
             }
@@ -188,13 +188,16 @@ fn names_policy(text: &[u8]) -> bool {
 /// A malformed limit or an unknown policy.
 #[inline]
 pub fn limits_of(main: MainThread, own: Option<u32>, text: &[u8]) -> Result<Option<ResolvedLimits>, Error> {
-    if is_own(main, own, text) { Ok(Some(ResolvedLimits::Own)) } else { look_up(main, own, text) }
+    match own.filter(|&own| is_own(main, own, text)) {
+        Some(own) => Ok(Some(ResolvedLimits::Own(own))),
+        None => look_up(main, own, text),
+    }
 }
 
 /// Whether a text is the one that the key's limits came from.
 #[inline]
-fn is_own(main: MainThread, own: Option<u32>, text: &[u8]) -> bool {
-    own.is_some_and(|own| intern::get(main, own).is(text))
+fn is_own(main: MainThread, own: u32, text: &[u8]) -> bool {
+    intern::get(main, own).is(text)
 }
 
 fn look_up(main: MainThread, own: Option<u32>, text: &[u8]) -> Result<Option<ResolvedLimits>, Error> {
@@ -213,7 +216,10 @@ fn look_up(main: MainThread, own: Option<u32>, text: &[u8]) -> Result<Option<Res
 }
 
 fn same_or_other(own: Option<u32>, limits: LimitsRef) -> ResolvedLimits {
-    if own == Some(limits.id()) { ResolvedLimits::Own } else { ResolvedLimits::Other(limits) }
+    match own {
+        Some(own) if own == limits.id() => ResolvedLimits::Own(own),
+        _ => ResolvedLimits::Other(limits),
+    }
 }
 
 /// Refuses limits that only reservations can take.

@@ -39,7 +39,7 @@ impl Circuit {
                 at,
                 state: circuit.state(),
                 lost_trials: transitions.lost_trials(),
-                enters: transitions.iter().last().map(|transition| transition.to),
+                enters: transitions.list().last().map(|transition| transition.to),
             });
         }
         if let Phase::Open { deadline: at } = circuit.phase {

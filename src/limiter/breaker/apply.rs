@@ -43,7 +43,7 @@ impl KeyEffect for BreakerEffect<'_> {
     }
 
     fn tell(ctx: &Context<'_>, key: Arg<'_>, applied: &AppliedBreaker) {
-        for transition in applied.transitions() {
+        for transition in &applied.transitions {
             // A transition that time alone caused was counted when its time came.
             if !transition.by_time {
                 metrics::count(ctx.main(), |m| match transition.to {
@@ -57,7 +57,7 @@ impl KeyEffect for BreakerEffect<'_> {
             if transition.to == CircuitState::Open {
                 alerts::opened(ctx, key.bytes(), transition.at);
             }
-            events::breaker_transition(ctx, key, &transition);
+            events::breaker_transition(ctx, key, transition);
         }
     }
 }
@@ -82,7 +82,7 @@ pub fn settle(
     }
     expire(key, Lifetime::Until(applied.lifetime), effect.expires);
     key.changed(event);
-    for transition in applied.transitions() {
+    for transition in &applied.transitions {
         key.notify(arrival(transition.to));
         arrives = true;
     }

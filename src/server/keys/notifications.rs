@@ -79,19 +79,19 @@ fn is_heard(ctx: &Context<'_>, class: c_int) -> bool {
     class == raw::REDISMODULE_NOTIFY_GENERIC || other_modules::are_loaded(ctx) || clients_hear()
 }
 
-/// Sends the events that the current call noted, in order, and ends the call.
+/// Ends the current call. True if it noted no events; else [`tell`] must follow.
 #[inline]
-pub(in crate::server) fn tell(ctx: &Context<'_>, outer: usize) {
-    let mut all = NOTIFICATIONS.of(ctx.main()).borrow_mut();
-    if all.noted.len() > all.start {
-        drop(all);
-        tell_noted(ctx, outer);
-    } else {
+pub(in crate::server) fn end_silently(main: MainThread, outer: usize) -> bool {
+    let mut all = NOTIFICATIONS.of(main).borrow_mut();
+    let silent = all.noted.len() == all.start;
+    if silent {
         all.start = outer;
     }
+    silent
 }
 
-fn tell_noted(ctx: &Context<'_>, outer: usize) {
+/// Sends the events that the current call noted, in order, and ends the call.
+pub(in crate::server) fn tell(ctx: &Context<'_>, outer: usize) {
     let main = ctx.main();
     let start = NOTIFICATIONS.of(main).borrow().start;
     let mut next = start;

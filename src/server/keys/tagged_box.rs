@@ -62,6 +62,7 @@ impl<A, B, C> TaggedBox<A, B, C> {
         Self::pack(value, 2)
     }
 
+    #[inline]
     fn tag(&self) -> usize {
         self.tagged.addr().get() & KIND
     }
@@ -80,11 +81,13 @@ impl<A, B, C> TaggedBox<A, B, C> {
         self.tagged = NonNull::new(pointer).unwrap_or(self.tagged);
     }
 
+    #[inline]
     fn pointer<T>(&self) -> *mut T {
         self.tagged.as_ptr().map_addr(|address| address & !TAG_MASK).cast()
     }
 
     /// A reference to the value.
+    #[inline]
     pub fn get(&self) -> OneOf<&A, &B, &C> {
         // SAFETY: the tag says which type `pack` leaked; `self` owns it and is borrowed.
         unsafe {
@@ -105,6 +108,7 @@ impl<A, B, C> TaggedBox<A, B, C> {
     }
 
     /// A mutable reference to the value.
+    #[inline]
     pub fn get_mut(&mut self) -> OneOf<&mut A, &mut B, &mut C> {
         // SAFETY: as in `get`, and `self` is borrowed exclusively.
         unsafe {
