@@ -162,7 +162,7 @@ fn each<'a>(
             });
             let Some((found, change)) = todo else { continue };
             all = all.max(found);
-            commit_with(ctx, Some(effects), &mut key, &effect(ctx, now, change), action.event)?;
+            commit_with(ctx, effects, &mut key, &effect(ctx, now, change), action.event)?;
             metrics::count(ctx.main(), action.counter);
         }
         Ok::<(), Error>(())

@@ -48,7 +48,7 @@ pub fn reset(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
                 continue;
             }
             let effect = apply::effect(ctx, now, RateLimitChange::Reset);
-            commit_with(ctx, Some(effects), &mut key, &effect, c"rl.reset")?;
+            commit_with(ctx, effects, &mut key, &effect, c"rl.reset")?;
             count += 1;
         }
         Ok::<(), Error>(())

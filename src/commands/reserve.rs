@@ -294,7 +294,7 @@ impl<'a> ReserveCall<'a> {
         let mut key = ctx.write(name);
         if is_open(key.value::<RateLimit>()?.as_deref(), id, now) {
             let change = RateLimitChange::Settle(Settle { id, how: Settlement::Release });
-            commit_with(ctx, Some(effects), &mut key, &apply::effect(ctx, now, change), c"rl.release")?;
+            commit_with(ctx, effects, &mut key, &apply::effect(ctx, now, change), c"rl.release")?;
             metrics::count(ctx.main(), |m| &mut m.reservations_released);
         }
         Ok(())

@@ -142,7 +142,7 @@ impl<'a> LimitClause<'a> {
             let stepped_back = KeyView::of(ctx, self.key, held.as_deref(), now).stepped_back();
             if stepped_back {
                 let touch = apply::effect(ctx, now, RateLimitChange::Touch(None));
-                commit_with(ctx, Some(effects), key, &touch, c"cb.acquire")?;
+                commit_with(ctx, effects, key, &touch, c"cb.acquire")?;
             }
             Ok(())
         })
