@@ -14,7 +14,7 @@
 //! | [`limiter`] | the middle of every command: resolve → decide → apply → propagate → reply | those above |
 //! | [`queue`] | who waits, and how waiters are served | those above |
 //! | [`commands`] | one file a family of commands: parse the arguments, call the middle | those above |
-//! | [`table`] | the table of commands | those above |
+//! | [`table`], [`mod@reference`] | the table of commands, and COMMANDS.md made from it | those above |
 
 pub mod commands;
 pub mod core;
@@ -22,6 +22,7 @@ pub mod guide;
 pub mod limiter;
 pub mod observe;
 pub mod queue;
+pub mod reference;
 pub mod server;
 pub mod settings;
 pub mod table;

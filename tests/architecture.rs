@@ -22,7 +22,7 @@ const LAYERS: &[&[&str]] = &[
     &["queue"],
     &["commands"],
     &["table"],
-    &["guide"],
+    &["reference", "guide"],
 ];
 
 /// A path in the crate, without the leading `crate`.

@@ -1,6 +1,6 @@
 //! Settings: module arguments, CONFIG GET, SET and REWRITE, and refusals.
 
-use crate::pages::reference::pages::SETTINGS;
+use floodgate::reference::pages::SETTINGS;
 
 use crate::harness::{Reply, Server, assert_error_prefix, call};
 

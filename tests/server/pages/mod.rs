@@ -3,4 +3,4 @@
 mod moving;
 mod promises;
 mod readme;
-pub mod reference;
+mod reference;

@@ -14,7 +14,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::reference::pages::MOVING;
+use floodgate::reference::pages::MOVING;
+
 use crate::{
     breakers::kit::{Key, START, stopped},
     clients::recipes::installed,

@@ -8,14 +8,10 @@ use std::{
     time::Duration,
 };
 
+use floodgate::reference::pages::{TO_COME, all};
+use floodgate::reference::transcript::{HIDDEN, REST, Start, TranscriptStep, examples, pause, words};
+
 use crate::harness::{Reply, Server};
-
-mod made;
-pub mod pages;
-mod transcript;
-
-use pages::{TO_COME, all};
-use transcript::{HIDDEN, REST, Start, TranscriptStep, examples, pause, words};
 
 /// 2027-01-15 08:00 UTC.
 const START: i64 = 1_800_000_000_000_000;

@@ -1,16 +1,9 @@
-//! The page of each command: `src/reference/pages/NAME.md`.
-
-/// A page of the reference.
-macro_rules! page {
-    ($file:literal) => {
-        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/reference/pages/", $file))
-    };
-}
+//! The page of each command: `pages/NAME.md`.
 
 macro_rules! pages {
     ($($name:literal = $file:literal),* $(,)?) => {
         /// The name of each command and its page, in the order of the table.
-        pub const PAGES: &[(&str, &str)] = &[$(($name, page!($file))),*];
+        pub const PAGES: &[(&str, &str)] = &[$(($name, include_str!(concat!("pages/", $file)))),*];
     };
 }
 
@@ -55,13 +48,13 @@ pages! {
 }
 
 /// The page on how limits are written.
-pub const LIMITS: (&str, &str) = ("limits", page!("limits.md"));
+pub const LIMITS: (&str, &str) = ("limits", include_str!("pages/limits.md"));
 /// The page on how breakers are written.
-pub const BREAKERS: (&str, &str) = ("breakers", page!("breakers.md"));
+pub const BREAKERS: (&str, &str) = ("breakers", include_str!("pages/breakers.md"));
 /// The settings of the module.
-pub const SETTINGS: (&str, &str) = ("settings", page!("settings.md"));
+pub const SETTINGS: (&str, &str) = ("settings", include_str!("pages/settings.md"));
 /// The page for users of other libraries.
-pub const MOVING: (&str, &str) = ("moving", page!("moving.md"));
+pub const MOVING: (&str, &str) = ("moving", include_str!("pages/moving.md"));
 
 /// The commands that may still be without a page. The list is to stay empty.
 pub const TO_COME: &[&str] = &[];

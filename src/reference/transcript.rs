@@ -10,7 +10,7 @@
 //! ...                             the last line of a reply: the rest is left out
 //! ```
 
-use floodgate::core::text::duration;
+use crate::core::text::duration;
 
 /// The line that stands for the rest of a reply.
 pub const REST: &str = "...";
