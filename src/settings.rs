@@ -230,7 +230,17 @@ pub static TABLE: &[Setting] = &[
         Text(SettingAccess { read: shown_default_breaker, write: write_default_breaker }),
     ),
     Setting::new(c"events", Switch(field!(events))),
-    Setting::new(c"caller-limits", Switch(SettingAccess { read: caller_limits, write: write_caller_limits })),
+    Setting::new(
+        c"caller-limits",
+        Switch(SettingAccess {
+            read: caller_limits,
+            write: |main, hold| {
+                SETTINGS.of(main).borrow_mut().caller_limits = hold;
+                limits_changed(main);
+                Ok(())
+            },
+        }),
+    ),
     Setting::new(c"batch-max", Number { min: 1, max: 1_000_000, value: field!(batch_max) }),
     Setting::new(c"queue-max", Number { min: 1, max: 1_000_000, value: field!(queue_max) }),
     Setting::new(c"waiters-max", Number { min: 1, max: 1_000_000, value: field!(waiters_max) }),
@@ -317,12 +327,6 @@ fn write_default_breaker(main: MainThread, text: String) -> Result<(), String> {
         DefaultBreaker::Set(text, rule)
     };
     SETTINGS.of(main).borrow_mut().default_breaker = breaker;
-    Ok(())
-}
-
-fn write_caller_limits(main: MainThread, hold: bool) -> Result<(), String> {
-    SETTINGS.of(main).borrow_mut().caller_limits = hold;
-    limits_changed(main);
     Ok(())
 }
 

@@ -38,27 +38,23 @@ static MODULE: OnceLock<&'static [&'static [EventListener]]> = OnceLock::new();
 /// module is loaded.
 pub fn subscribe(ctx: &Context<'_>, listeners: &'static [&'static [EventListener]]) {
     let _ = MODULE.set(listeners);
-    call_for(ctx, raw::REDISMODULE_EVENT_MODULE_CHANGE, happened);
+    call_for(ctx, raw::REDISMODULE_EVENT_MODULE_CHANGE, Some(happened));
     let wanted = [
         raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED,
         raw::REDISMODULE_EVENT_FORK_CHILD,
         raw::REDISMODULE_EVENT_LOADING,
         raw::REDISMODULE_EVENT_CRON_LOOP,
     ];
-    let all = wanted.into_iter().fold(true, |all, id| call_for(ctx, id, happened) && all);
-    propagation::watched(ctx, all);
+    let refused = wanted.into_iter().filter(|id| !call_for(ctx, *id, Some(happened))).count();
+    propagation::watched(ctx, refused == 0);
 }
-
-/// A function that the server calls for events.
-pub(super) type EventCallback =
-    unsafe extern "C" fn(*mut raw::RedisModuleCtx, raw::RedisModuleEvent, u64, *mut c_void);
 
 /// Makes the server call `callback`, a function of this library, for the event of this number.
 /// Returns false if the server does not announce it.
-pub(super) fn call_for(ctx: &Context<'_>, id: u64, callback: EventCallback) -> bool {
+pub(super) fn call_for(ctx: &Context<'_>, id: u64, callback: raw::RedisModuleEventCallback) -> bool {
     let event = raw::RedisModuleEvent { id, dataver: 1 };
     // SAFETY: the context is live; the server calls the function as the type says.
-    unsafe { call!(RedisModule_SubscribeToServerEvent(ctx.raw(), event, Some(callback))) == 0 }
+    unsafe { call!(RedisModule_SubscribeToServerEvent(ctx.raw(), event, callback)) == 0 }
 }
 
 unsafe extern "C" fn happened(

@@ -61,7 +61,7 @@ pub fn watch(ctx: &Context<'_>, watcher: KeyspaceListener) {
         return;
     }
     for id in [raw::REDISMODULE_EVENT_FLUSHDB, raw::REDISMODULE_EVENT_SWAPDB] {
-        events::call_for(ctx, id, happened);
+        events::call_for(ctx, id, Some(happened));
     }
     ARRIVALS.of(ctx.main()).borrow_mut().ctx = ctx.detached();
     // From the start on: the first arrival is that of a COPY which has passed the filter by then.

@@ -124,9 +124,9 @@ impl Notification {
             call!(RedisModule_NotifyKeyspaceEvent(ctx.raw(), self.class, self.event.as_ptr(), self.name));
         };
         if ctx.database() == self.database {
-            send()
+            send();
         } else {
-            ctx.in_database(self.database, send)
+            ctx.in_database(self.database, send);
         }
         // SAFETY: `note` retained the name, and it is not used afterwards.
         unsafe { call!(RedisModule_FreeString(std::ptr::null_mut(), self.name)) }

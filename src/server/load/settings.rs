@@ -192,7 +192,7 @@ fn data_of<T>(value: &'static SettingAccess<T>) -> *mut c_void {
 /// The present value; `None` after a panic, which the log holds.
 ///
 /// # Safety
-/// The server calls it on its main thread, with the [`data_of`] a setting of this type.
+/// The server calls it on its main thread, with the [`data_of`] of a setting of this type.
 unsafe fn read<T>(data: *mut c_void) -> Option<T> {
     // SAFETY: the caller's promise.
     let (value, main) = unsafe { (&*data.cast::<SettingAccess<T>>(), MainThread::new()) };
