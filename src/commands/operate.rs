@@ -140,6 +140,7 @@ pub fn block(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     while let Some((option, value)) = cursor.option(&BLOCK_OPTIONS)? {
         match option {
             "FOR" if value.is("FOREVER") => {}
+            "FOR" if value.is("EVER") => return Err(hints::none_of(value, "FOREVER in place of FOR")),
             "FOR" => until = Until::At(now.plus(length(value)?).min(Micros::MAX)),
             "REASON" => reason = reason_of(value)?,
             _ => {}

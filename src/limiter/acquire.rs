@@ -164,7 +164,7 @@ pub fn decide_until(
     };
     let asked = AskedLimits { found, other };
     let set = intern::get(main, id);
-    refuse_concurrent(&set)?;
+    refuse_concurrent(&set, source)?;
     let limits = set.limits();
     let decision = asked.with_states(limits, |states| limits::decide(limits, states, now, request));
     // The same usage is looked up again, which is seldom necessary.
@@ -294,7 +294,7 @@ fn status_of(
     let (resolved, source) = found.resolve(given)?;
     let (limits, states) = found.usage_of(&resolved).ok_or(Error::NoLimits)?;
     let set = limits.get(found.main);
-    refuse_concurrent(&set)?;
+    refuse_concurrent(&set, source)?;
     let decision = limits::decide(set.limits(), &states, found.now, request);
     Ok((decision.before(set.limits(), &states, found.now), source))
 }

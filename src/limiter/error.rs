@@ -69,11 +69,11 @@ pub enum Error {
     /// There is no policy of this name.
     #[error("ERR no policy '{0}', RL.POLICY SET makes one and RL.POLICY LIST shows all")]
     NoPolicy(String),
-    /// Limits that only reservations can take.
-    #[error("ERR invalid limit '{0}': concurrent limits are taken with RL.RESERVE")]
+    /// Limits that only reservations can take: the limit in quotes, and whose it is.
+    #[error("ERR invalid limit {0}: concurrent limits are taken with RL.RESERVE")]
     Concurrent(String),
     /// Limits that only reservations can take, in a command that makes a reservation with TTL.
-    #[error("ERR invalid limit '{0}': concurrent limits need TTL here, such as TTL 30s")]
+    #[error("ERR invalid limit {0}: concurrent limits need TTL here, such as TTL 30s")]
     ConcurrentWithoutTtl(String),
     /// A grant would leave aside more limits with usage than a key remembers.
     #[error(

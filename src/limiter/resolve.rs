@@ -9,7 +9,7 @@ use crate::server::context::Context;
 use crate::server::ffi::args::Arg;
 use crate::server::main_thread::MainThread;
 use crate::settings;
-use crate::types::intern::{self, InternedLimits, LimitsRef, ParsedLimits};
+use crate::types::intern::{self, InternedLimits, LimitsRef, Origin, ParsedLimits};
 use crate::types::policies::node;
 use crate::types::ratelimit::RateLimit;
 
@@ -225,14 +225,22 @@ fn same_or_other(own: Option<u32>, limits: LimitsRef) -> ResolvedLimits {
 /// Refuses limits that only reservations can take.
 ///
 /// # Errors
-/// [`Error::Concurrent`] with the limit.
+/// [`Error::Concurrent`] with the limit, and with whose it is if the call did not write it.
 #[inline]
-pub fn refuse_concurrent(set: &InternedLimits) -> Result<(), Error> {
-    if set.has_concurrent() { Err(concurrent(set.limits())) } else { Ok(()) }
+pub fn refuse_concurrent(set: &InternedLimits, source: Source) -> Result<(), Error> {
+    if set.has_concurrent() { Err(concurrent(set, source)) } else { Ok(()) }
 }
 
 #[cold]
-fn concurrent(limits: &[Limit]) -> Error {
-    let first = limits.iter().find(|limit| limit.algorithm_name() == "concurrent");
-    Error::Concurrent(first.map(Limit::canonical).unwrap_or_default())
+fn concurrent(set: &InternedLimits, source: Source) -> Error {
+    let first = set.limits().iter().find(|limit| limit.algorithm_name() == "concurrent");
+    let limit = first.map(Limit::canonical).unwrap_or_default();
+    let whose = match (source, set.origin()) {
+        (Source::Pin, _) => " of the key's pin".to_owned(),
+        (Source::Default, _) => " of default-limit".to_owned(),
+        (_, Some(Origin::Followed(policy))) => format!(" of the policy '{policy}'"),
+        (_, Some(Origin::Named(text))) => format!(" of '{text}'"),
+        (_, None) => String::new(),
+    };
+    Error::Concurrent(format!("'{limit}'{whose}"))
 }

@@ -71,10 +71,9 @@ impl Watch {
             match self.poll() {
                 None => {}
                 Some(Ok(config)) => {
-                    let (domains, limits) = (config.domains(), config.limits());
+                    eprintln!("floodgate-envoy: new configuration: {config}");
                     current.set(config);
                     metrics.loaded(true);
-                    eprintln!("floodgate-envoy: new configuration: {domains} domains, {limits} limits");
                 }
                 Some(Err(why)) => {
                     metrics.loaded(false);

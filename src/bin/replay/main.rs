@@ -73,7 +73,8 @@ fn run() -> Result<(), Failure> {
     save(options.csv.as_deref(), |path| csv_file::by_key(path, &traffic, &outcomes))?;
     save(options.timeline.as_deref(), |path| csv_file::over_time(path, &traffic, &outcomes))?;
     save(options.picture.as_deref(), |path| chart::write(path, &traffic, &outcomes))?;
-    eprintln!("replay: {lines} lines in {:.1} s, {} a second", took.as_secs_f64(), per_second(lines, took));
+    let read = table::counted(lines, ("line", "lines"));
+    eprintln!("replay: {read} in {:.1} s, {} a second", took.as_secs_f64(), per_second(lines, took));
     Ok(())
 }
 
@@ -86,19 +87,12 @@ fn nothing(malformed: &read::Malformed, mapped: bool) -> String {
     });
     if let Some(first) = malformed.samples.first() {
         text.push_str(&format!("; the first: {first}"));
-        if !mapped {
-            text.push_str(
-                "\nreplay: for another format, name the fields of the time and the key: FIELDS='time=ts,key=request.client_ip' \
-                 for JSON lines, FIELDS='time=2,key=4' for the second and the fourth word of a line",
-            );
-        }
+    }
+    if let Some(reason) = &malformed.reason {
+        text.push_str(&format!("\nreplay: {reason}"));
     }
     if !malformed.names.is_empty() {
         text.push_str(&format!("\nreplay: the fields of that line are {}", malformed.names.join(", ")));
-    } else if mapped {
-        text.push_str(
-            "\nreplay: a time is a date with a time of day; if they are two words, name both: FIELDS='time=1+2,key=4'",
-        );
     }
     text
 }

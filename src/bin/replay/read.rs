@@ -1,7 +1,7 @@
 //! Reads log files, plain or gzip, into traffic in the order of time.
 
 use crate::Failure;
-use crate::fields::{Fields, names};
+use crate::fields::{Fields, LineError, names};
 use crate::log_line::{ALL, GroupBy, LogLine, stamp_seconds};
 use flate2::bufread::MultiGzDecoder;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -41,6 +41,8 @@ pub struct Malformed {
     pub count: u64,
     /// The first few of them, printable and cut.
     pub samples: Vec<String>,
+    /// The reason why the first one is none.
+    pub reason: Option<LineError>,
     /// The names of the fields of the first one, if it is JSON.
     pub names: Vec<String>,
 }
@@ -71,7 +73,7 @@ impl Traffic {
 
     /// What users should know before they believe the result.
     pub fn notes(&self) -> Vec<String> {
-        self.broken.iter().map(|(path, e)| format!("{} ends too early: {e}", path.display())).collect()
+        self.broken.iter().map(|(path, e)| format!("{} was read only in part: {e}", path.display())).collect()
     }
 
     /// The name of a key in printable characters.
@@ -154,46 +156,53 @@ impl TrafficReader<'_> {
                 from.skip_until(b'\n')?;
             }
             let text = line.trim_ascii_end();
-            if !text.is_empty() && self.line(text).is_none() {
-                self.malformed(text);
+            // Editors of Windows put a mark in front of a file.
+            let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+            if !text.is_empty()
+                && let Err(why) = self.line(text)
+            {
+                self.malformed(text, why);
             }
         }
     }
 
-    fn line(&mut self, text: &[u8]) -> Option<()> {
+    fn line(&mut self, text: &[u8]) -> Result<(), LineError> {
         if let Some(fields) = self.fields {
             let (time, key) = fields.read(text)?;
-            return self.request(time, if self.by == GroupBy::All { ALL } else { &key });
+            self.request(time, if self.by == GroupBy::All { ALL } else { &key });
+            return Ok(());
         }
-        let line = LogLine::parse(text)?;
+        let line = LogLine::parse(text).ok_or(LineError::NoAccessLog)?;
         let time = match self.stamp {
             Some((stamp, time)) if stamp == *line.stamp => time,
-            _ => stamp_seconds(line.stamp)?,
+            _ => stamp_seconds(line.stamp).ok_or(LineError::NoAccessLog)?,
         };
         self.stamp = Some((*line.stamp, time));
-        self.request(u64::from(time) * 1_000_000, self.by.key(&line))
+        self.request(u64::from(time) * 1_000_000, self.by.key(&line));
+        Ok(())
     }
 
-    fn request(&mut self, time: u64, name: &[u8]) -> Option<()> {
+    fn request(&mut self, time: u64, name: &[u8]) {
         self.traffic.out_of_order += u64::from(self.last.is_some_and(|last| time < last));
         self.last = Some(time);
         let key = if let Some(&key) = self.numbers.get(name) {
             key
         } else {
-            let key = u32::try_from(self.traffic.keys.len()).ok()?;
+            let Ok(key) = u32::try_from(self.traffic.keys.len()) else { return };
             self.traffic.keys.push(name.into());
             self.numbers.insert(name.into(), key);
             key
         };
         self.traffic.requests.push(Request { time, key });
-        Some(())
     }
 
-    fn malformed(&mut self, text: &[u8]) {
+    fn malformed(&mut self, text: &[u8], why: LineError) {
         let malformed = &mut self.traffic.malformed;
         malformed.count += 1;
         if malformed.count == 1 {
-            malformed.names = names(text);
+            // The names help whoever named a field that is not there.
+            malformed.names = if matches!(why, LineError::Time(_)) { Vec::new() } else { names(text) };
+            malformed.reason = Some(why);
         }
         if malformed.samples.len() < SAMPLES {
             let start = text.get(..SAMPLE_BYTES).unwrap_or(text);

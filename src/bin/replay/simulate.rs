@@ -160,7 +160,7 @@ impl Outcome<'_> {
         if let Some(count) = binding.and_then(|at| self.denied_by.get_mut(at)) {
             *count += 1;
         }
-        self.shadow_denied += u64::from(decision.shadow_denied.len());
+        self.shadow_denied += u64::from(!decision.shadow_denied.is_empty());
         self.total.add(granted);
         if let Some(column) = self.columns.get_mut(column) {
             column.add(granted);

@@ -54,7 +54,7 @@ fn head(text: &mut String, traffic: &Traffic, options: &Options) -> std::fmt::Re
 }
 
 /// A number with its noun, in the singular or the plural.
-fn counted(count: u64, (one, several): (&str, &str)) -> String {
+pub fn counted(count: u64, (one, several): (&str, &str)) -> String {
     format!("{count} {}", if count == 1 { one } else { several })
 }
 
@@ -92,7 +92,8 @@ fn summary(text: &mut String, options: &Options, outcomes: &[Outcome<'_>]) -> st
             writeln!(text, "    denied by: {}", by.join(", "))?;
         }
         if limits.iter().any(floodgate::core::limits::Limit::shadow) {
-            writeln!(text, "    shadow limits would have denied {}", outcome.shadow_denied)?;
+            let would = counted(outcome.shadow_denied, ("request", "requests"));
+            writeln!(text, "    shadow limits would have denied {would}")?;
         }
     }
     writeln!(text, "limited: how many {} were denied at least once", options.by.names().1)
@@ -114,9 +115,12 @@ fn most_denied(
     let mut keys: Vec<usize> = (0..traffic.keys.len()).filter(|&key| denied(key) > 0).collect();
     // The most denied keys come first. Equal ones stay in the order in which they first asked.
     keys.sort_by_key(|&key| std::cmp::Reverse(denied(key)));
-    keys.truncate(options.top);
     if keys.is_empty() {
         return writeln!(text, "\nnobody would have been limited");
+    }
+    keys.truncate(options.top);
+    if keys.is_empty() {
+        return Ok(());
     }
     let names: Vec<String> = keys.iter().map(|&key| traffic.name(key)).collect();
     let width = names.iter().map(String::len).max().unwrap_or(0).clamp(11, 60);

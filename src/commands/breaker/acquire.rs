@@ -2,6 +2,7 @@
 
 use crate::commands::arguments::{ArgCursor, BREAKER, KEY};
 use crate::commands::breaker::limit::{self, ClauseReply, LimitClause};
+use crate::commands::options::Options;
 use crate::core::breaker::{Admission, CircuitState, Permit};
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
@@ -41,10 +42,21 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let breaker = cursor.take_unless(|next| next.is("LIMIT")).map(Arg::bytes);
     let call = CbAcquireCall { key, breaker };
     if !cursor.keyword("LIMIT") {
-        cursor.end()?;
+        cursor.end().map_err(|error| if_of_limit(breaker, cursor.peek(), error))?;
         return alone(ctx, &call);
     }
     with_limit(ctx, &call, &LimitClause::parse(&mut cursor)?)
+}
+
+/// Explains an option of a limit without the limit, which may stand in place of the breaker.
+#[cold]
+fn if_of_limit(breaker: Option<&[u8]>, next: Option<Arg<'_>>, error: Error) -> Error {
+    let options = Options::of(limit::ARGUMENTS);
+    let is = |text: &&[u8]| options.keywords().any(|keyword| keyword.as_bytes().eq_ignore_ascii_case(text));
+    match [breaker, next.map(Arg::bytes)].into_iter().flatten().find(is) {
+        Some(option) => Error::near(option, "it belongs to a limit, as in LIMIT user:42 10/s COST 5"),
+        None => error,
+    }
 }
 
 fn resolved(

@@ -48,6 +48,9 @@ pub fn unknown_algorithm(head: &[u8], token: &[u8]) -> Reason {
         let rest = token.get(head.len()..).unwrap_or_default();
         return format!("{unknown}, write {name}{}", shown(rest)).into();
     }
+    if head.contains(&b'=') {
+        return format!("{unknown}: options follow their limit, as in 10/s:name=api").into();
+    }
     if head == token {
         let name = shown(head);
         return format!("{unknown}: a limit is written as 10/s, a policy as @{name}").into();

@@ -97,8 +97,9 @@ pub fn number(text: &[u8], what: &str) -> Result<u64, Reason> {
     }
     if text.iter().any(|b| !b.is_ascii_digit()) {
         return refuse(match text {
-            [digits @ .., b'k' | b'K' | b'm' | b'M'] if digits.iter().all(u8::is_ascii_digit) => {
-                "is not a whole number, write it without an exponent"
+            // A number such as 10k or 1e3.
+            [b'0'..=b'9', rest @ ..] if rest.iter().all(|b| b"0123456789kKmMeE".contains(b)) => {
+                "is not a whole number, write all its digits"
             }
             _ if text.contains(&b'.') => "is not a whole number, write a longer period, as in 3/2s for 1.5/s",
             _ => "is not a whole number such as 100",

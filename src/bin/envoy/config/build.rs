@@ -56,6 +56,10 @@ fn in_words(line: &str) -> String {
         ("invalid boolean", "expected true or false"),
         ("multiple YAML documents", "a file has one domain: put what follows '---' into a file of its own"),
         ("budget breached: Depth", "descriptors are nested too deeply"),
+        ("cannot deserialize null into string", "the text is missing after ':'"),
+        ("expected string scalar", "expected a text"),
+        ("unexpected character: `@'", "a text that begins with @ needs quotes, such as '@gold'"),
+        ("tabs disallowed", "indent with blanks, not with tabs"),
         ("expected sequence start", "expected a list, whose items begin with '- '"),
         ("expected mapping start", "expected names with values, such as 'domain: NAME'"),
     ];

@@ -24,6 +24,7 @@ pub use rule::{Algorithm, Allowance, Mode, Rule};
 pub use unit::Unit;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 /// The limits of all domains.
@@ -46,6 +47,15 @@ impl Config {
     /// The number of limits.
     pub fn limits(&self) -> usize {
         self.domains.values().map(Level::limits).sum()
+    }
+}
+
+impl fmt::Display for Config {
+    /// The size of the configuration, as the log tells it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (domains, limits) = (self.domains(), self.limits());
+        let s = |count: usize| if count == 1 { "" } else { "s" };
+        write!(f, "{domains} domain{}, {limits} limit{}", s(domains), s(limits))
     }
 }
 

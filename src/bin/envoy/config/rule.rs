@@ -207,16 +207,19 @@ impl Rule {
     /// The limits as shadow limits, which are counted and deny nothing. Limits that cannot be
     /// shadow limits are left out. `None` if none is left.
     pub fn in_the_shadow(&self) -> Option<String> {
-        let can = |text: &&str| {
-            let Ok(Expression::Terms(terms)) = Expression::parse(text.as_bytes()) else { return false };
-            matches!(terms.as_slice(), [Term::Limit(_)])
-        };
         // A policy has options of its own. A shadow limit cannot have `block=`.
+        let shadow = |text: &str| {
+            let Ok(Expression::Terms(terms)) = Expression::parse(text.as_bytes()) else { return None };
+            match terms.as_slice() {
+                [Term::Limit(limit)] if limit.shadow() => Some(text.to_owned()),
+                [Term::Limit(_)] => Some(format!("{text}:shadow")),
+                _ => None,
+            }
+        };
         let shadows: Vec<String> = self
             .limits
             .split(',')
-            .filter(can)
-            .map(|text| if text.contains(":shadow") { text.to_owned() } else { format!("{text}:shadow") })
+            .filter_map(shadow)
             .filter(|text| Expression::parse(text.as_bytes()).is_ok())
             .collect();
         (!shadows.is_empty()).then(|| shadows.join(","))

@@ -222,6 +222,10 @@ fn what_is_refused_and_where() {
     };
     for (text, place, reason) in [
         ("# nothing\n".into(), "f.yaml: ", "domain"),
+        ("domain:\n".into(), "f.yaml:1:7: ", "the text is missing after ':'"),
+        ("domain: [d]\n".into(), "f.yaml:1:9: ", "expected a text"),
+        (with("  - key: b\n    limits: @gold\n"), "f.yaml:6:13: ", "needs quotes, such as '@gold'"),
+        ("domain: d\ndescriptors:\n\t- key: a\n".into(), "f.yaml:3:2: ", "with blanks, not with tabs"),
         ("domain: ''\n".into(), "f.yaml:1:9: ", "the domain is empty"),
         ("descriptors: []\n".into(), "f.yaml:1", "domain"),
         ("domain: d\nlimits: 3\n".into(), "f.yaml:2:1: ", "limits"),

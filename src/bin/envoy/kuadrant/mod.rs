@@ -59,6 +59,9 @@ impl Kuadrant {
     ) -> Result<Response<RateLimitResponse>, Status> {
         let deadline = self.0.deadline(asked_deadline(&request));
         let request = request.get_ref();
+        if asks_nothing(request) {
+            return Ok(Response::new(ok()));
+        }
         let mut planned = self.0.plan(&request.domain, &request.descriptors, request.hits_addend)?;
         for check in &mut planned.checks {
             check.hits = Hits::Look;
@@ -73,10 +76,13 @@ impl Kuadrant {
     ) -> Result<Response<RateLimitResponse>, Status> {
         let deadline = self.0.deadline(asked_deadline(&request));
         let request = request.get_ref();
+        if asks_nothing(request) {
+            return Ok(Response::new(ok()));
+        }
         let planned = self.0.plan(&request.domain, &request.descriptors, request.hits_addend)?;
         let charge = charge(&self.0.link, &planned);
         self.0.within(deadline, charge).await?;
-        Ok(Response::new(RateLimitResponse { overall_code: Code::Ok.into(), ..RateLimitResponse::default() }))
+        Ok(Response::new(ok()))
     }
 
     async fn reserve(&self, request: Request<ReserveRequest>) -> Result<Response<ReserveResponse>, Status> {
@@ -167,6 +173,15 @@ impl Kuadrant {
     }
 }
 
+/// True if a request has a domain and no descriptors. Kuadrant's own service answers it with OK.
+fn asks_nothing(request: &RateLimitRequest) -> bool {
+    request.descriptors.is_empty() && !request.domain.is_empty()
+}
+
+fn ok() -> RateLimitResponse {
+    RateLimitResponse { overall_code: Code::Ok.into(), ..RateLimitResponse::default() }
+}
+
 fn key_alone(prefix: &str, domain: &str, descriptor: &RateLimitDescriptor) -> String {
     key(prefix, domain, &descriptor.entries, &[])
 }
@@ -207,17 +222,24 @@ fn items(planned: &RequestPlan, once: bool) -> Vec<Item<'_>> {
 /// All limits of both texts, each once. A limit that denies comes before the same one in the shadow.
 /// `None` if the second text adds nothing.
 fn joined(limits: &str, more: &str) -> Option<String> {
-    let bare = |limit: &'_ str| limit.strip_suffix(":shadow").map_or(limit.to_owned(), str::to_owned);
     let mut all: Vec<&str> = limits.split(',').collect();
     for limit in more.split(',') {
         match all.iter_mut().find(|own| bare(own) == bare(limit)) {
             None => all.push(limit),
-            Some(own) if !limit.ends_with(":shadow") => *own = limit,
+            Some(own) if bare(limit) == limit => *own = limit,
             Some(_) => {}
         }
     }
     let all = all.join(",");
     (all != limits).then_some(all)
+}
+
+/// The limit without `:shadow` at its end.
+fn bare(limit: &str) -> &str {
+    match limit.rsplit_once(':') {
+        Some((bare, option)) if option.eq_ignore_ascii_case("shadow") => bare,
+        _ => limit,
+    }
 }
 
 /// Holds `amount` units on all of these limits, or on none. Returns the ID, which is `None` after a
