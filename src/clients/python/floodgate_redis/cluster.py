@@ -149,6 +149,7 @@ def nodes(url: str, patience: float, rest: float) -> Nodes:
         "socket_connect_timeout": patience,
         "retry": retry,
     }
+    url = places.without_times(url)
     kind = places.kind(url)
     if not kind:
         return Single(Node(partial(Redis.from_url, places.redis_url(url), **options), patience, Health(rest)))

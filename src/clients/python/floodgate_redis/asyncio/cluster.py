@@ -150,6 +150,7 @@ def nodes(url: str, patience: float, rest: float, keep: Callable[[Coroutine[Any,
         "redis_connect_func": connected,
         "retry": retry,
     }
+    url = places.without_times(url)
     kind = places.kind(url)
     if not kind:
         connect: Any = partial(Redis.from_url, places.redis_url(url), **options)
