@@ -11,7 +11,7 @@ from typing import Any
 from redis import exceptions
 
 from . import forks
-from .outage import OUTAGE, Away, Health
+from .outage import NOT_TAKEN, OUTAGE, Health
 from .places import Address
 from .words import Words
 
@@ -106,7 +106,7 @@ class Node:
 
         try:
             return self._answer(ask, self._lanes.one())
-        except (Away, KeyboardInterrupt, SystemExit, GeneratorExit):
+        except BaseException:  # whatever a signal raises, too
             asked.add_done_callback(answered)
             raise
 
@@ -117,15 +117,20 @@ class Node:
         # others' timeout.
         own = self._connect(socket_timeout=seconds + self._patience)
         command = (*command, "WAIT", f"{int(seconds * 1000)}ms")
+        asked = False
 
         def ask() -> Any:
+            nonlocal asked
+            asked = True
             with own:
                 return _told(own, command, asking)
 
         try:
             return self._answer(ask)
-        except Away as away:
-            if undo is not None and away.__cause__ is not None:  # it was asked
+        except NOT_TAKEN:
+            raise
+        except BaseException:  # as above
+            if undo is not None and asked:
                 threading.Thread(
                     target=self._give_back, args=(undo,), name=f"floodgate {undo[0]}", daemon=True
                 ).start()

@@ -40,6 +40,8 @@ OUTAGE = (
     exceptions.ClusterDownError,
     exceptions.TryAgainError,
 )
+NOT_TAKEN = (Misconfigured, exceptions.RedisError, UnicodeError)
+"""Raised where Redis has not done what it was asked: it refused, or the words cannot be sent."""
 LATE = (TimeoutError, asyncio.TimeoutError, exceptions.TimeoutError)
 # What redis-py has no class for.
 CANNOT = re.compile(r"(BUSY|CLUSTERDOWN|LOADING|MASTERDOWN|MISCONF|NOREPLICAS|OOM|READONLY|TRYAGAIN|UNBLOCKED)\b")

@@ -11,7 +11,7 @@ from redis import exceptions
 from . import arguments, forks
 from .cluster import nodes
 from .node import Node
-from .outage import Away, Misconfigured, log, redirection
+from .outage import NOT_TAKEN, Away, Misconfigured, log, redirection
 from .words import Words, key_of
 
 
@@ -85,7 +85,9 @@ class Server:
             return self.take(command, lambda answer: [undo] if answer[0] else [])
         try:
             return self._in_line(seconds, command, undo)
-        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        except (Away, *NOT_TAKEN):
+            raise
+        except BaseException:  # whatever a signal raises, too
             self.finish(*undo)  # at once: the process may be about to end
             raise
 
