@@ -11,7 +11,7 @@ from redis import exceptions
 from . import arguments, forks
 from .cluster import nodes
 from .node import Node
-from .outage import NOT_TAKEN, Away, Misconfigured, log, redirection
+from .outage import NOT_TAKEN, Away, Health, Misconfigured, log, redirection
 from .words import Words, key_of
 
 
@@ -111,6 +111,10 @@ class Server:
             pass  # as above
         except exceptions.RedisError as error:
             log.warning("could not report the result of the work: %s", error)
+
+    def health(self, key: str) -> Health:
+        """Of the server that has the key."""
+        return self._nodes.health(key)
 
     def by_slot(self, keys: Sequence[str]) -> list[list[str]]:
         """Keys that one command may name: all, but on a cluster those of one slot."""

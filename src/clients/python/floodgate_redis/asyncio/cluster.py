@@ -30,6 +30,9 @@ class Nodes(Protocol):
     def by_slot(self, keys: Sequence[str]) -> list[list[str]]:
         """Keys that one command may name."""
 
+    def health(self, key: object) -> Health:
+        """Of the server that has the key, as far as is known."""
+
     def redirected(self, error: exceptions.AskError, node: Node) -> Node:
         """Where the node sends to."""
 
@@ -75,6 +78,9 @@ class Single:
     def by_slot(self, keys: Sequence[str]) -> list[list[str]]:
         return [list(keys)]
 
+    def health(self, key: object) -> Health:
+        return self._node.health
+
     def redirected(self, error: exceptions.AskError, node: Node) -> NoReturn:
         raise Misconfigured(slots.NOT_SINGLE) from error
 
@@ -107,6 +113,9 @@ class Cluster:
 
     def by_slot(self, keys: Sequence[str]) -> list[list[str]]:
         return slots.by_slot(keys)
+
+    def health(self, key: object) -> Health:
+        return self._node(self._slots.owner(key)).health
 
     def redirected(self, error: exceptions.AskError, node: Node) -> Node:
         return self._node(self._slots.redirected(error, node.address))

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from redis import exceptions
 
 from .. import arguments, forks
-from ..outage import Away, Misconfigured, log, redirection
+from ..outage import Away, Health, Misconfigured, log, redirection
 from ..words import Words, key_of
 from .cluster import nodes
 from .node import Node
@@ -102,6 +102,10 @@ class Server:
     async def finish_at_once(self, *commands: Words) -> None:
         """The same for several commands of one slot, in one round trip."""
         await asyncio.shield(self._keep(self._tell_at_once(commands)))
+
+    def health(self, key: str) -> Health:
+        """Of the server that has the key."""
+        return self._nodes.health(key)
 
     def by_slot(self, keys: Sequence[str]) -> list[list[str]]:
         """Keys that one command may name: all, but on a cluster those of one slot."""
