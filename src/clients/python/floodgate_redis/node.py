@@ -70,11 +70,11 @@ class Node:
         """CLUSTER SLOTS, which a node answers also where it can decide nothing."""
         return self._answer((), lambda: self._redis.execute_command("CLUSTER", "SLOTS"), self._lanes.one())
 
-    def ask_at_once(self, commands: Sequence[Words], transaction: bool) -> list[Any]:
-        """The answers of several, in one round trip."""
+    def ask_at_once(self, commands: Sequence[Words]) -> list[Any]:
+        """The answers of one transaction, in one round trip."""
 
         def together() -> Any:
-            with self._redis.pipeline(transaction=transaction) as pipe:
+            with self._redis.pipeline(transaction=True) as pipe:
                 for command in commands:
                     pipe.execute_command(*command)
                 return pipe.execute()

@@ -50,12 +50,12 @@ class Node:
         """CLUSTER SLOTS, which a node answers also where it can decide nothing."""
         return await self._answer((), lambda: self._told(("CLUSTER", "SLOTS"), False))
 
-    async def ask_at_once(self, commands: Sequence[Words], transaction: bool) -> list[Any]:
-        """The answers of several, in one round trip."""
+    async def ask_at_once(self, commands: Sequence[Words]) -> list[Any]:
+        """The answers of one transaction, in one round trip."""
 
         async def together() -> Any:
             client, _ = self._own()
-            async with client.pipeline(transaction=transaction) as pipe:
+            async with client.pipeline(transaction=True) as pipe:
                 for command in commands:
                     pipe.execute_command(*command)
                 return await pipe.execute()
