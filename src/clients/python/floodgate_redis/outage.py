@@ -74,7 +74,7 @@ def no_master(service: str, answers: Sequence[object]) -> Exception:
     if len(errors) < len(answers) and not any(answer for answer in answers if answer not in errors):
         return UnknownService(f"no Sentinel knows the service {service!r}")
     # After a timeout they are not asked again.
-    was_late = any(isinstance(error, exceptions.TimeoutError) for error in errors)
+    was_late = any(isinstance(error, LATE) for error in errors)
     kind = exceptions.TimeoutError if was_late else exceptions.ConnectionError
     return kind("; ".join([f"no Sentinel names a master of {service!r}", *map(str, errors)]))
 
