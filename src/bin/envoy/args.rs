@@ -1,6 +1,6 @@
 //! The options of the command line.
 
-use crate::config::Algorithm;
+use crate::config::UnitAlgorithm;
 use crate::headers::Wanted;
 use crate::link::Endpoint;
 use crate::service::Style;
@@ -60,12 +60,12 @@ pub enum EnvoyCommand {
     /// Check configurations and say what is wrong with them.
     Check(Vec<PathBuf>),
     /// Serve Envoys.
-    Serve(Box<Options>),
+    Serve(Box<ServeOptions>),
 }
 
 /// Everything that serving needs to know.
 #[derive(Debug)]
-pub struct Options {
+pub struct ServeOptions {
     pub config: PathBuf,
     pub endpoint: Endpoint,
     pub listen: SocketAddr,
@@ -130,7 +130,7 @@ impl Default for OptionsDraft {
             listen: SocketAddr::from(([0, 0, 0, 0], 8081)),
             http: SocketAddr::from(([0, 0, 0, 0], 8080)),
             style: Style {
-                algorithm: Algorithm::Fixed,
+                algorithm: UnitAlgorithm::Fixed,
                 prefix: "envoy".to_owned(),
                 deadline: Duration::from_secs(1),
                 headers: Wanted::ALL,
@@ -155,7 +155,7 @@ impl OptionsDraft {
             "http" => self.http = address("http", &parser.value()?.string()?)?,
             "algorithm" => {
                 let which = "fixed, sliding or bucket";
-                self.style.algorithm = known("algorithm", parser.value()?, Algorithm::parse, which)?;
+                self.style.algorithm = known("algorithm", parser.value()?, UnitAlgorithm::parse, which)?;
             }
             "headers" => {
                 let which = "ratelimit,x-ratelimit,retry-after or off";
@@ -170,7 +170,7 @@ impl OptionsDraft {
     }
 
     /// All options, if they go together.
-    fn complete(self) -> Result<Options, ArgsError> {
+    fn complete(self) -> Result<ServeOptions, ArgsError> {
         let Self { config, mut endpoint, certificate, own_key, listen, http, style } = self;
         endpoint.certificate = match (certificate, own_key) {
             (Some(certificate), Some(key)) => Some((certificate, key)),
@@ -196,7 +196,7 @@ impl OptionsDraft {
         let config = config.ok_or(ArgsError::Missing(
             "--config is missing: it names the file or folder of the limits (--help shows more)",
         ))?;
-        Ok(Options { config, endpoint, listen, http, style })
+        Ok(ServeOptions { config, endpoint, listen, http, style })
     }
 }
 
@@ -259,7 +259,7 @@ mod tests {
             panic!("it parses");
         };
         assert_eq!(options.style.deadline, Duration::from_millis(20));
-        assert_eq!(options.style.algorithm, Algorithm::Sliding);
+        assert_eq!(options.style.algorithm, UnitAlgorithm::Sliding);
         assert_eq!(options.endpoint.urls, ["rediss://a:1", "redis://b:2"]);
         assert_eq!(options.endpoint.certificate, Some(("x".into(), "y".into())));
         assert!(options.style.metadata && options.endpoint.cluster);

@@ -37,8 +37,8 @@ mod plan;
 mod reload;
 mod service;
 
-use args::{EnvoyCommand, Options};
-use config::{Algorithm, ConfigError};
+use args::{EnvoyCommand, ServeOptions};
+use config::{ConfigError, UnitAlgorithm};
 use envoy_types::pb::envoy::service::rate_limit_quota::v3::rate_limit_quota_service_server::RateLimitQuotaServiceServer;
 use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitServiceServer;
 use health::Health;
@@ -109,7 +109,7 @@ fn run() -> Result<(), ExitError> {
 fn check(paths: Vec<PathBuf>) -> Result<(), ExitError> {
     let mut fault = None;
     for path in paths {
-        match Watch::start(path, Algorithm::default()) {
+        match Watch::start(path, UnitAlgorithm::default()) {
             Ok((_, config)) => println!("good: {config}"),
             Err(why) => {
                 if let Some(before) = fault.replace(why) {
@@ -121,8 +121,8 @@ fn check(paths: Vec<PathBuf>) -> Result<(), ExitError> {
     fault.map_or(Ok(()), |why| Err(why.into()))
 }
 
-async fn serve(options: Options) -> Result<(), ExitError> {
-    let Options { config, endpoint, listen, http, style } = options;
+async fn serve(options: ServeOptions) -> Result<(), ExitError> {
+    let ServeOptions { config, endpoint, listen, http, style } = options;
     let (files, config) = Watch::start(config, style.algorithm)?;
     let size = config.to_string();
     let current = Arc::new(Current::new(config));

@@ -65,7 +65,7 @@ pub enum LineError {
 
 /// Where the time and the key stand in a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fields {
+pub enum FieldNames {
     /// Fields of JSON lines, by name.
     Json {
         /// The name of the field with the time.
@@ -82,7 +82,7 @@ pub enum Fields {
     },
 }
 
-impl Fields {
+impl FieldNames {
     /// Reads `time=…,key=…`, in any order.
     pub fn parse(text: &str) -> Result<Self, FieldsError> {
         let (mut time, mut key) = (None, None);
@@ -260,7 +260,7 @@ fn scaled(text: &str) -> Option<u64> {
     u64::try_from(ns / 1_000).ok().filter(|us| *us < END_US)
 }
 
-/// The names of the fields of a JSON line, as [`Fields::parse`] takes them. There are none if the
+/// The names of the fields of a JSON line, as [`FieldNames::parse`] takes them. There are none if the
 /// line is no JSON object.
 pub fn names(line: &[u8]) -> Vec<String> {
     fn walk(value: &Value, prefix: &str, depth: usize, names: &mut Vec<String>) {
@@ -285,12 +285,12 @@ pub fn names(line: &[u8]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Fields, FieldsError, LineError, micros, names};
+    use super::{FieldNames, FieldsError, LineError, micros, names};
 
     const AT: u32 = 1_431_857_103;
 
     fn read(fields: &str, line: &str) -> Option<(String, u32)> {
-        let (time, key) = Fields::parse(fields).unwrap().read(line.as_bytes()).ok()?;
+        let (time, key) = FieldNames::parse(fields).unwrap().read(line.as_bytes()).ok()?;
         Some((String::from_utf8_lossy(&key).into_owned(), u32::try_from(time / 1_000_000).unwrap()))
     }
 
@@ -332,7 +332,7 @@ mod tests {
         let line = "2015-05-17 10:05:03.5 1.2.3.4 x";
         assert_eq!(read("time=1,key=3", line), None);
         assert_eq!(read("time=1+2,key=3", line), Some(("1.2.3.4".into(), AT)));
-        assert_eq!(Fields::parse("time=1+0,key=3"), Err(FieldsError::Mixed));
+        assert_eq!(FieldNames::parse("time=1+0,key=3"), Err(FieldsError::Mixed));
     }
 
     #[test]
@@ -423,7 +423,7 @@ mod tests {
             ("time=1+2,key=4", "2015-05-17 10:05:03 1.2.3.4", LineError::Missing("key")),
             ("time=9,key=4", "2015-05-17 10:05:03 1.2.3.4", LineError::Missing("time")),
         ] {
-            assert_eq!(Fields::parse(fields).unwrap().read(line.as_bytes()), Err(wrong), "{line}");
+            assert_eq!(FieldNames::parse(fields).unwrap().read(line.as_bytes()), Err(wrong), "{line}");
         }
     }
 
@@ -441,7 +441,7 @@ mod tests {
             ("time=0,key=1", FieldsError::Mixed),
             ("time=1+b,key=1", FieldsError::Mixed),
         ] {
-            assert_eq!(Fields::parse(text), Err(wrong), "{text}");
+            assert_eq!(FieldNames::parse(text), Err(wrong), "{text}");
         }
     }
 

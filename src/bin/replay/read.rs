@@ -1,7 +1,7 @@
 //! Reads log files, plain or gzip, into traffic in the order of time.
 
-use crate::Failure;
-use crate::fields::{Fields, LineError, names};
+use crate::ReplayError;
+use crate::fields::{FieldNames, LineError, names};
 use crate::log_line::{ALL, GroupBy, LogLine, stamp_seconds};
 use flate2::bufread::MultiGzDecoder;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -20,14 +20,14 @@ const BUFFER: usize = 1 << 18;
 
 /// One request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct LoggedRequest {
     /// The time in microseconds since 1970. Its second fits into 32 bits.
     pub time: u64,
     /// The position of the key in [`Traffic::keys`].
     pub key: u32,
 }
 
-impl Request {
+impl LoggedRequest {
     /// The second of the time.
     pub fn second(self) -> u32 {
         u32::try_from(self.time / 1_000_000).unwrap_or(u32::MAX)
@@ -51,8 +51,8 @@ pub struct Malformed {
 #[derive(Debug, Default)]
 pub struct Traffic {
     /// The requests in the order of time. Those of one time are in the order logged.
-    pub requests: Vec<Request>,
-    /// The keys that asked, by the number in [`Request::key`].
+    pub requests: Vec<LoggedRequest>,
+    /// The keys that asked, by the number in [`LoggedRequest::key`].
     pub keys: Vec<Box<[u8]>>,
     /// The lines that were skipped.
     pub malformed: Malformed,
@@ -67,7 +67,7 @@ impl Traffic {
     /// The first and the last request's second since 1970. Both are 0 if there are no
     /// requests.
     pub fn span(&self) -> (u32, u32) {
-        let time = |request: Option<&Request>| request.map_or(0, |request| request.second());
+        let time = |request: Option<&LoggedRequest>| request.map_or(0, |request| request.second());
         (time(self.requests.first()), time(self.requests.last()))
     }
 
@@ -84,7 +84,7 @@ impl Traffic {
 
 /// Reads all files. It fails if a file cannot be opened. From a file that ends in the middle, such
 /// as a gzip file that is still being written, it takes what is there.
-pub fn read(paths: &[PathBuf], by: GroupBy, fields: Option<&Fields>) -> Result<Traffic, Failure> {
+pub fn read(paths: &[PathBuf], by: GroupBy, fields: Option<&FieldNames>) -> Result<Traffic, ReplayError> {
     let mut reader = TrafficReader {
         by,
         fields,
@@ -94,7 +94,7 @@ pub fn read(paths: &[PathBuf], by: GroupBy, fields: Option<&Fields>) -> Result<T
         last: None,
     };
     for path in paths {
-        let failed = |e| Failure::Read(path.display().to_string(), e);
+        let failed = |e| ReplayError::Read(path.display().to_string(), e);
         let (size, file) = open(path).map_err(failed)?;
         let bar = bar(size, path);
         let mut plain = BufReader::with_capacity(BUFFER, bar.wrap_read(file));
@@ -134,7 +134,7 @@ fn bar(size: u64, path: &Path) -> ProgressBar {
 struct TrafficReader<'o> {
     by: GroupBy,
     /// Where the time and the key stand in a line. Without fields the files are access logs.
-    fields: Option<&'o Fields>,
+    fields: Option<&'o FieldNames>,
     traffic: Traffic,
     numbers: HashMap<Box<[u8]>, u32>,
     /// The last time as text, and its second. Most lines repeat it, so it is parsed once.
@@ -193,7 +193,7 @@ impl TrafficReader<'_> {
             self.numbers.insert(name.into(), key);
             key
         };
-        self.traffic.requests.push(Request { time, key });
+        self.traffic.requests.push(LoggedRequest { time, key });
     }
 
     fn malformed(&mut self, text: &[u8], why: LineError) {

@@ -1,6 +1,6 @@
 //! Writes outcomes as text for people.
 
-use crate::options::Options;
+use crate::options::ReplayOptions;
 use crate::read::Traffic;
 use crate::simulate::{Count, Outcome};
 use floodgate::core::text::percent::Percent;
@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use std::fmt::Write as _;
 
 /// Writes the whole text. Several sets of limits stand beside each other.
-pub fn table(traffic: &Traffic, options: &Options, outcomes: &[Outcome<'_>]) -> String {
+pub fn table(traffic: &Traffic, options: &ReplayOptions, outcomes: &[Outcome<'_>]) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = head(&mut text, traffic, options);
@@ -24,7 +24,7 @@ pub fn time(seconds: u32) -> String {
         .unwrap_or_default()
 }
 
-fn head(text: &mut String, traffic: &Traffic, options: &Options) -> std::fmt::Result {
+fn head(text: &mut String, traffic: &Traffic, options: &ReplayOptions) -> std::fmt::Result {
     let (first, last) = traffic.span();
     writeln!(
         text,
@@ -64,7 +64,7 @@ fn share(count: Count) -> String {
     format!("{}.{:02}%", hundredths / 100, hundredths % 100)
 }
 
-fn summary(text: &mut String, options: &Options, outcomes: &[Outcome<'_>]) -> std::fmt::Result {
+fn summary(text: &mut String, options: &ReplayOptions, outcomes: &[Outcome<'_>]) -> std::fmt::Result {
     let width = outcomes.iter().map(|outcome| outcome.candidate.text().len()).max().unwrap_or(0).max(6);
     writeln!(
         text,
@@ -102,7 +102,7 @@ fn summary(text: &mut String, options: &Options, outcomes: &[Outcome<'_>]) -> st
 fn most_denied(
     text: &mut String,
     traffic: &Traffic,
-    options: &Options,
+    options: &ReplayOptions,
     outcomes: &[Outcome<'_>],
 ) -> std::fmt::Result {
     let denied = |key: usize| -> u64 {

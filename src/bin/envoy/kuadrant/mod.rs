@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `CheckRateLimit` | RL.QUOTA for each descriptor: nothing is taken |
 //! | `Report` | RL.CHARGE for each descriptor, whatever is left |
-//! | `Reserve` | one RL.RESERVE over all descriptors: all or nothing; RL.QUOTA for each limit in shadow mode |
+//! | `ReserveOrder` | one RL.RESERVE over all descriptors: all or nothing; RL.QUOTA for each limit in shadow mode |
 //! | `Commit` | one RL.COMMIT; RL.RELEASE for an amount of 0; without an ID the same as `Report` |
 
 pub mod message;
@@ -13,9 +13,9 @@ mod wire;
 
 pub use wire::KuadrantServer;
 
-use crate::config::Mode;
+use crate::config::DenialEffect;
 use crate::decision::figures::{of_quota, of_six};
-use crate::decision::{Decision, Figures, Hits, LimitCheck, MOST_UNITS};
+use crate::decision::{Figures, Hits, LimitCheck, MOST_UNITS, RequestDecision};
 use crate::key::key;
 use crate::link::{Link, LinkError};
 use crate::plan::{DescriptorMatch, RequestPlan};
@@ -166,7 +166,7 @@ impl Kuadrant {
     }
 
     fn count(&self, domain: &str, items: &[Item<'_>], figures: &[Figures], denied: bool) {
-        let decision = Decision { figures: Vec::new(), denied };
+        let decision = RequestDecision { figures: Vec::new(), denied };
         for (Item { check, path, .. }, figures) in items.iter().zip(figures) {
             self.0.metrics.hit(domain, path, check, figures, &decision);
         }
@@ -200,8 +200,8 @@ fn items(planned: &RequestPlan, once: bool) -> Vec<Item<'_>> {
     let mut items: Vec<Item<'_>> = Vec::with_capacity(planned.checks.len());
     for (check, path) in planned.checks.iter().zip(&planned.paths) {
         let limits = match check.rule.mode {
-            Mode::Enforced | Mode::Quota => Cow::Borrowed(check.rule.limits.as_str()),
-            Mode::Shadow => match check.rule.in_the_shadow() {
+            DenialEffect::Enforced | DenialEffect::Quota => Cow::Borrowed(check.rule.limits.as_str()),
+            DenialEffect::Shadow => match check.rule.in_the_shadow() {
                 Some(shadow) => Cow::Owned(shadow),
                 None => continue,
             },
@@ -253,7 +253,7 @@ async fn hold(
     let cost = amount.min(MOST_UNITS);
     let mut pipeline = Pipeline::new();
     // The reply of RL.RESERVE does not tell what a limit in the shadow denies.
-    let in_shadow = |item: &&Item<'_>| item.check.rule.mode == Mode::Shadow;
+    let in_shadow = |item: &&Item<'_>| item.check.rule.mode == DenialEffect::Shadow;
     for item in items.iter().filter(in_shadow) {
         pipeline.cmd("RL.QUOTA").arg(&item.check.key).arg(&item.check.rule.limits).arg("COST").arg(cost);
     }
