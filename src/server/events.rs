@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use crate::server::ffi::api::call_if_there;
-use crate::server::timing::cron_lag;
+use crate::server::timing::{cron_lag, timer};
 use crate::server::{boundary, other_modules};
 use redis_module::raw;
 use std::ffi::c_void;
@@ -125,7 +125,9 @@ unsafe extern "C" fn cron(
     let hz = unsafe { data.cast::<raw::RedisModuleCronLoopV1>().as_ref() }.map(|info| info.hz);
     // SAFETY: the server calls it on its main thread.
     unsafe {
-        cron_lag::turn(Context::from_raw(ctx).main(), hz);
+        let context = Context::from_raw(ctx);
+        cron_lag::turn(context.main(), hz);
+        timer::turn(&context);
         dispatch(ctx, Event::Cron);
     }
 }

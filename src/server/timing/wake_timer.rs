@@ -1,18 +1,17 @@
 //! One timer that wakes the module, at a time that may be changed.
 
-use crate::server::boundary;
 use crate::server::context::Context;
-use crate::server::ffi::api::{call, call_if_there};
+use crate::server::ffi::api::call_if_there;
 use crate::server::main_thread::{MainThread, MainThreadCell};
+use crate::server::timing::timer;
 use redis_module::raw;
-use std::ffi::c_void;
 
 #[derive(Debug)]
 struct Alarm {
     /// A context of our own, because the timer is set from places that have none.
     ctx: *mut raw::RedisModuleCtx,
-    /// The timer that is set, if one is.
-    timer: Option<u64>,
+    /// The timer that was set last.
+    timer: Option<usize>,
     wake: Option<fn(&Context<'_>)>,
 }
 
@@ -35,31 +34,11 @@ pub fn prepare(ctx: &Context<'_>, wake: fn(&Context<'_>)) {
 /// Wakes the module `ms` milliseconds from now and not at the time set before; with `None`, never.
 pub fn set(main: MainThread, ms: Option<i64>) {
     let mut alarm = ALARM.of(main).borrow_mut();
-    if alarm.ctx.is_null() {
-        return;
+    let (false, Some(wake)) = (alarm.ctx.is_null(), alarm.wake) else { return };
+    // SAFETY: the context is ours, and is never freed.
+    let ctx = unsafe { Context::from_raw(alarm.ctx) };
+    if let Some(before) = alarm.timer.take() {
+        timer::stop(&ctx, before);
     }
-    // SAFETY: the context is ours, and a timer that is still set has not run yet.
-    unsafe {
-        if let Some(timer) = alarm.timer.take() {
-            call!(RedisModule_StopTimer(alarm.ctx, timer, std::ptr::null_mut()));
-        }
-        if let Some(ms) = ms {
-            let timer = call!(RedisModule_CreateTimer(alarm.ctx, ms, Some(fire), std::ptr::null_mut()));
-            alarm.timer = Some(timer);
-        }
-    }
-}
-
-unsafe extern "C" fn fire(ctx: *mut raw::RedisModuleCtx, _: *mut c_void) {
-    // SAFETY: the server passes a live context, on its main thread.
-    let context = unsafe { Context::from_raw(ctx) };
-    let wake = {
-        let mut alarm = ALARM.of(context.main()).borrow_mut();
-        // The timer is running, so it can no longer be stopped.
-        alarm.timer = None;
-        alarm.wake
-    };
-    if let Some(wake) = wake {
-        boundary::enter(&context, || wake(&context));
-    }
+    alarm.timer = ms.map(|ms| timer::start(&ctx, ms, wake));
 }
