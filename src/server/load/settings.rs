@@ -120,9 +120,12 @@ unsafe fn take_over(
             .ok_or_else(|| unknown(settings, name.bytes()))?;
         let text =
             args.get(index + 1).ok_or_else(|| format!("setting '{}' has no value", setting.title()))?;
-        setting.parse(text.bytes()).and_then(|value| (setting.write)(main, value)).map_err(|reason| {
-            format!("setting '{}' = '{}': {reason}", setting.title(), shown(text.bytes()))
-        })?;
+        lasts(setting, text.bytes())
+            .and_then(|()| setting.parse(text.bytes()))
+            .and_then(|value| (setting.write)(main, value))
+            .map_err(|reason| {
+                format!("setting '{}' = '{}': {reason}", setting.title(), shown(text.bytes()))
+            })?;
         index += 2;
     }
     for setting in settings {
@@ -138,6 +141,22 @@ unsafe fn take_over(
         }
         _ => Ok(()),
     }
+}
+
+/// Refuses a module argument that CONFIG REWRITE would spoil: it writes the arguments without quotes, and
+/// the next start would read other arguments. Servers before 7.0 do not write them.
+fn lasts(setting: &Setting, text: &[u8]) -> Result<(), String> {
+    // SAFETY: only reads the pointer.
+    let is_rewritten = unsafe { raw::RedisModule_RegisterStringConfig }.is_some();
+    let is_plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'') || !byte.is_ascii();
+    if !is_rewritten || !text.is_empty() && text.iter().all(is_plain) {
+        return Ok(());
+    }
+    Err(format!(
+        "CONFIG REWRITE writes module arguments without quotes, so give it on a line of its own: \
+         floodgate.{} \"...\"",
+        setting.title()
+    ))
 }
 
 /// The error for a name that is no setting. It lists the settings that exist.
