@@ -2,6 +2,7 @@
 
 use crate::commands::arguments::{ArgCursor, KEY, ScanOptions, flags, number, scan_options};
 use crate::commands::options::Options;
+use crate::commands::quota;
 use crate::core::limits::MAX_COUNT;
 use crate::core::text::duration;
 use crate::core::time::Micros;
@@ -9,7 +10,7 @@ use crate::core::usage::{DAYS, Durations, HOURS, SeriesPeriod, Spend, UsageSerie
 use crate::limiter::Error;
 use crate::limiter::apply;
 use crate::limiter::apply::commit;
-use crate::limiter::resolve::KeyView;
+use crate::limiter::resolve::{KeyView, ResolvedLimits};
 use crate::limiter::track;
 use crate::observe::{alerts, metrics};
 use crate::server::context::Context;
@@ -101,8 +102,11 @@ pub fn stats(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         return Ok(());
     };
     let found = KeyView::of(ctx, name, held.as_deref(), now);
-    let limits = found.usage(None).ok().flatten().map(|(limits, _)| limits);
-    let limits = limits.or_else(|| held.as_deref().and_then(RateLimit::limits)).map(|limits| {
+    let limits = match quota::choose(found) {
+        Ok(Some((ResolvedLimits::Other(limits), _))) => Some(limits),
+        _ => held.as_deref().and_then(RateLimit::limits),
+    };
+    let limits = limits.map(|limits| {
         let set = limits.get(ctx.main());
         set.limits().iter().map(crate::core::limits::Limit::canonical).collect::<Vec<_>>().join(",")
     });

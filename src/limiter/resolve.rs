@@ -114,16 +114,7 @@ impl<'v> KeyView<'v> {
         default_limits(main, name, own)
     }
 
-    /// Finds the limits for a call, and their states on this key; `None` if there are none.
-    ///
-    /// # Errors
-    /// The same as [`KeyView::resolve`].
-    pub fn usage(self, given: Option<&[u8]>) -> Result<Option<(LimitsRef, Vec<State>)>, Error> {
-        let (resolved, _) = self.resolve(given)?;
-        Ok(self.usage_of(&resolved))
-    }
-
-    /// The same as [`KeyView::usage`], for limits that are already resolved.
+    /// The limits that were resolved, and their states on this key; `None` if there are none.
     pub fn usage_of(self, resolved: &ResolvedLimits) -> Option<(LimitsRef, Vec<State>)> {
         match (resolved, self.value) {
             (ResolvedLimits::Own, value) => {
