@@ -378,7 +378,10 @@ pub const fn seconds(us: u64) -> u64 {
 
 /// Chooses the limits to show for a key if no limits are given: the pin, the key's own last limits,
 /// a policy's or the default.
-fn choose(found: KeyView<'_>) -> Result<Option<(ResolvedLimits, Source)>, Error> {
+///
+/// # Errors
+/// Those of the key's limits.
+pub fn choose(found: KeyView<'_>) -> Result<Option<(ResolvedLimits, Source)>, Error> {
     let main = found.main;
     let own = found.value.and_then(RateLimit::limits_id);
     let server = match found.resolve(None) {

@@ -2,13 +2,14 @@
 
 use crate::commands::arguments::{self, ArgCursor, KEY, flags, number};
 use crate::commands::options::Options;
+use crate::commands::quota;
 use crate::core::limits::MAX_COUNT;
 use crate::core::text::duration;
 use crate::core::time::Micros;
 use crate::core::usage::{DAYS, Durations, HOURS, SeriesPeriod, Spend, UsageSeries, UsageTally, WorkOutcome};
 use crate::limiter::Error;
 use crate::limiter::apply::{self, commit};
-use crate::limiter::resolve::KeyView;
+use crate::limiter::resolve::{KeyView, ResolvedLimits};
 use crate::limiter::track;
 use crate::observe::{alerts, metrics};
 use crate::server::context::Context;
@@ -99,9 +100,11 @@ pub fn stats(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         return Ok(());
     };
     let found = KeyView::of(ctx, name, held.as_deref(), now);
-    let limits = found.resolve(None).ok().and_then(|(resolved, _)| found.usage_of(&resolved));
-    let limits = limits.map(|(limits, _)| limits);
-    let limits = limits.or_else(|| held.as_deref().and_then(RateLimit::limits)).map(|limits| {
+    let limits = match quota::choose(found) {
+        Ok(Some((ResolvedLimits::Other(limits), _))) => Some(limits),
+        _ => held.as_deref().and_then(RateLimit::limits),
+    };
+    let limits = limits.map(|limits| {
         let set = limits.get(ctx.main());
         set.limits().iter().map(crate::core::limits::Limit::canonical).collect::<Vec<_>>().join(",")
     });

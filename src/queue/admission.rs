@@ -23,6 +23,7 @@ use crate::server::main_thread::MainThread;
 use crate::server::timing::wake_timer;
 use crate::settings;
 use crate::types::ratelimit::RateLimit;
+use std::time::{Duration, Instant};
 
 const HANDLER: BlockedClientHandler =
     BlockedClientHandler { answer: answer::answer_client, gone: answer::client_gone };
@@ -143,8 +144,7 @@ pub fn join(
         RetryAfter::Never => None,
     };
     // The server ends a wait in the millisecond after its timeout.
-    let ends_ms = ctx.wall_millis().saturating_add(timeout_ms).saturating_add(1);
-    let until = Micros::of_millis(ends_ms);
+    let until = Instant::now() + Duration::from_micros(wait_us) + Duration::from_millis(1);
     let waiter = Waiter { queued: queued.to_owned(), since: now, until, client };
     with(main, |queues| queues.join(&db_key, waiter, due));
     set_timer(main);

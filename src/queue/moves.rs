@@ -8,18 +8,21 @@ use crate::server::ffi::reply::signed;
 use crate::server::keys::keyspace::KeyspaceChange;
 use crate::server::main_thread::MainThread;
 use crate::server::timing::wake_timer;
+use std::time::Instant;
 
 /// Sets the timer for the queue that is to be looked at next.
 pub(super) fn set_timer(main: MainThread) {
     let now = context::now(main);
     let (look, end) = with(main, |queues| (queues.next(now), queues.next_end()));
+    let look = look.map(|due| due.millis_after(now));
     let next = if context::debug_clock_is_set(main) {
         // Under the debug clock, time passes only by command.
-        look.filter(|due| *due <= now)
+        look.filter(|ms| *ms == 0)
     } else {
-        look.into_iter().chain(end).min()
+        let end = end.map(|end| end.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000));
+        look.into_iter().chain(end.and_then(|ms| u64::try_from(ms).ok())).min()
     };
-    wake_timer::set(main, next.map(|due| signed(due.millis_after(now))));
+    wake_timer::set(main, next.map(signed));
 }
 
 /// Looks at the queue of a key that was changed. The server may not tell the database.

@@ -43,7 +43,7 @@ pub(super) fn wake(ctx: &Context<'_>) {
     let now = ctx.now();
     let ended = with(main, |queues| {
         queues.waiters.time_is(now);
-        if ctx.debug_clock_is_set() { Vec::new() } else { queues.take_ended(now) }
+        if ctx.debug_clock_is_set() { Vec::new() } else { queues.take_ended() }
     });
     ended.into_iter().for_each(Blocked::answer);
     while let Some(db_key) = with(main, |queues| queues.waiters.take_due(now)) {

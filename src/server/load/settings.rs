@@ -4,6 +4,7 @@ use crate::core::text::token::shown;
 use crate::server::context::Context;
 use crate::server::ffi::api::{call, call_if_there};
 use crate::server::ffi::args::Arg;
+use crate::server::ffi::log::LogLevel;
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use redis_module::{RedisString, raw};
 use std::ffi::{CStr, CString, c_char, c_int, c_longlong, c_void};
@@ -111,6 +112,7 @@ fn take_over(ctx: &Context<'_>, settings: &'static [Setting], args: &[RedisStrin
             .find(|setting| setting.name.to_bytes().eq_ignore_ascii_case(bare))
             .ok_or_else(|| unknown(settings, name))?;
         let text = args.next().ok_or_else(|| format!("setting '{}' has no value", setting.title()))?;
+        warn_of_rewrite(ctx, setting, text);
         setting
             .set(ctx.main(), text)
             .map_err(|reason| format!("setting '{}' = '{}': {reason}", setting.title(), shown(text)))?;
@@ -127,6 +129,23 @@ fn take_over(ctx: &Context<'_>, settings: &'static [Setting], args: &[RedisStrin
         }
         _ => Ok(()),
     }
+}
+
+/// Warns of a module argument that CONFIG REWRITE would spoil: it writes the arguments without quotes,
+/// and the next start would read other arguments. Servers before 7.0 do not write them.
+fn warn_of_rewrite(ctx: &Context<'_>, setting: &Setting, text: &[u8]) {
+    // SAFETY: only reads the pointer.
+    let is_rewritten = unsafe { raw::RedisModule_RegisterStringConfig }.is_some();
+    let is_plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'') || !byte.is_ascii();
+    if !is_rewritten || !text.is_empty() && text.iter().all(is_plain) {
+        return;
+    }
+    let (name, value) = (setting.title(), shown(text));
+    let warning = format!(
+        "floodgate: setting '{name}' = '{value}': CONFIG REWRITE writes module arguments without quotes, and the \
+         server would not start after it. Give it on a line of its own: floodgate.{name} \"...\""
+    );
+    ctx.log(LogLevel::Warning, &warning);
 }
 
 /// The error for a name that is no setting. It lists the settings that exist.

@@ -1,16 +1,15 @@
 //! One timer that wakes the module, at a time that may be changed.
 
 use crate::server::context::Context;
-use crate::server::ffi::api::call;
 use crate::server::main_thread::{MainThread, MainThreadCell};
-use crate::server::timing::timer::start;
+use crate::server::timing::timer;
 
 #[derive(Debug)]
 struct Alarm {
     /// A context of our own, because the timer is set from places that have none.
     ctx: Option<Context<'static>>,
-    /// The timer that is set, if one is.
-    timer: Option<u64>,
+    /// The timer that was set last.
+    timer: Option<usize>,
     wake: Option<fn(&Context<'_>)>,
 }
 
@@ -28,22 +27,9 @@ pub fn prepare(ctx: &Context<'_>, wake: fn(&Context<'_>)) {
 /// Wakes the module `ms` milliseconds from now and not at the time set before; with `None`, never.
 pub fn set(main: MainThread, ms: Option<i64>) {
     let mut alarm = ALARM.of(main).borrow_mut();
-    let Alarm { ctx: Some(ctx), timer, .. } = &mut *alarm else { return };
-    if let Some(timer) = timer.take() {
-        // SAFETY: the context is live, and a timer that is still set has not run yet.
-        unsafe { call!(RedisModule_StopTimer(ctx.raw(), timer, std::ptr::null_mut())) };
+    let Alarm { ctx: Some(ctx), timer, wake: Some(wake) } = &mut *alarm else { return };
+    if let Some(before) = timer.take() {
+        timer::stop(ctx, before);
     }
-    *timer = ms.map(|ms| start(ctx, ms, woken));
-}
-
-fn woken(ctx: &Context<'_>) {
-    let wake = {
-        let mut alarm = ALARM.of(ctx.main()).borrow_mut();
-        // The timer is running, so it can no longer be stopped.
-        alarm.timer = None;
-        alarm.wake
-    };
-    if let Some(wake) = wake {
-        wake(ctx);
-    }
+    *timer = ms.map(|ms| timer::start(ctx, ms, *wake));
 }

@@ -2,7 +2,8 @@
 
 use super::full::Full;
 use super::small::{Single, Small};
-use super::{RateLimit, encoding, tracked};
+use super::tracked::{self, TrackedCopy};
+use super::{RateLimit, encoding};
 use crate::core::time::Micros;
 use crate::core::wire::Corrupt;
 use crate::server::keys::data_type::{AuxData, Handle, NativeType};
@@ -85,11 +86,17 @@ impl NativeType for RateLimit {
         let mut copy = match self.0.get() {
             OneOf::First(small) => Self(TaggedBox::first(Box::new(small.clone()))),
             OneOf::Second(single) => Self(TaggedBox::second(Box::new(single.clone()))),
-            OneOf::Third(full) if full.usage.is_some() => {
-                tracked::note_copied(main);
-                Self::pack(if tracked::has_room() { full.clone() } else { full.clone_untracked() })
-            }
-            OneOf::Third(full) => Self::pack(full.clone()),
+            OneOf::Third(full) => Self::pack(match &full.usage {
+                None => full.clone(),
+                Some(_) if tracked::has_room() => {
+                    tracked::note_copied(main, TrackedCopy::Tracked);
+                    full.clone()
+                }
+                Some(usage) => {
+                    tracked::note_copied(main, TrackedCopy::Untracked(usage.ends()));
+                    full.clone_untracked()
+                }
+            }),
         };
         copy.set_without_expiry(self.is_without_expiry());
         copy
