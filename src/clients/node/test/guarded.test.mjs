@@ -378,3 +378,41 @@ test('while Redis is away, or hangs', async () => {
   assert.deepEqual(await ends('who makes it alone', all), Array(8).fill(5))
   await own.thaw()
 })
+
+for (const [name, breaks, mends] of [
+  ['is out of memory', (by) => by.config('SET', 'maxmemory', 1), (by) => by.config('SET', 'maxmemory', 0)],
+  ['has become a replica', (by) => by.replicaof('127.0.0.1', 1), (by) => by.replicaof('NO', 'ONE')],
+]) {
+  test(`while Redis ${name}, and answers who only looks`, async () => {
+    const own = await startServer()
+    const operator = ioredis(own.port)
+    const logger = listener()
+    const full = new Server(ioredis(own.port), { ...PATIENT, restMs: 100, logger })
+    const limiter = new Limiter(full)
+    const cache = new Cache(full, 'answers')
+    let calls = 0
+    const breaker = new Breaker(full, 'api', '2')
+    const options = { limiter, breaker, key: 'full', limits: '3/h', cache, ttlMs: 60_000, cachedAs: String }
+    const ask = guarded(options, (question) => `${question} ${(calls += 1)}`)
+    await cache.set('old', 1)
+    await breaks(operator)
+    const until = performance.now() + 1000 // some six rests
+    while (performance.now() < until) {
+      assert.equal(await ask('dear'), 'dear 1')
+      await sleep(5)
+    }
+    await cache.set('old', 2)
+    await sleep(200) // it looks, and Redis has the older value
+    assert.deepEqual([await cache.get('old'), await cache.exists('dear')], [2, true])
+    assert.ok((await cache.ttlMs('dear')) <= 60_000)
+    assert.equal(await cache.delete('dear'), 1)
+    assert.equal(await cache.exists('dear'), false)
+    assert.equal(logger.lines.length, 1, logger.lines.join('\n'))
+
+    await mends(operator)
+    const isBack = async () => (await limiter.acquire('back', '100000/h')).source === 'redis'
+    await eventually('it grants again', isBack)
+    assert.equal(await cache.get('old'), 1, 'what all share')
+    assert.deepEqual(logger.lines.slice(1), ['info: floodgate: Redis is back'])
+  })
+}
