@@ -23,6 +23,12 @@ export interface Sending {
   abortSignal?: AbortSignal
 }
 
+/** Clients of node-redis that send each command by one that is free: what `createClientPool` gives. */
+export interface NodeRedisPool {
+  sendCommand(args: string[], options?: Sending): Promise<unknown>
+  execute(task: never): unknown
+}
+
 /** A client of node-redis: what `createClient` gives. */
 export interface NodeRedisClient {
   sendCommand(args: string[], options?: Sending): Promise<unknown>
@@ -48,7 +54,8 @@ export interface NodeRedisSentinel {
 export type SendCommand = (args: string[], key: string | undefined) => Promise<unknown>
 
 /** What can be passed as `client`. */
-export type RedisClient = IoredisClient | NodeRedisClient | NodeRedisCluster | NodeRedisSentinel | SendCommand
+export type RedisClient =
+  IoredisClient | NodeRedisClient | NodeRedisPool | NodeRedisCluster | NodeRedisSentinel | SendCommand
 
 /** One of the clients above, asked in one way. */
 export interface Adapter {
@@ -115,6 +122,9 @@ function newAdapterOf(client: RedisClient): Adapter {
       send: (command, key, abortSignal) =>
         sentinel.sendCommand(false, words(prefixed(prefix, command, key)), sending(abortSignal)),
     }
+  }
+  if (!('duplicate' in client) || typeof client.duplicate !== 'function') {
+    return nodeRedisPool(client as NodeRedisPool)
   }
   return nodeRedis(client as NodeRedisClient)
 }
@@ -204,6 +214,17 @@ function isReady(client: IoredisClient): Promise<void> {
 
 interface IoredisConnection extends IoredisClient {
   connect(): Promise<unknown>
+}
+
+function nodeRedisPool(client: NodeRedisPool): Adapter {
+  const prefix = prefixOf(client)
+  return {
+    ordered: false,
+    walks: true,
+    prefix,
+    send: (command, key, abortSignal) =>
+      client.sendCommand(words(prefixed(prefix, command, key)), sending(abortSignal)),
+  }
 }
 
 function nodeRedis(client: NodeRedisClient): Adapter {

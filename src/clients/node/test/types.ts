@@ -6,7 +6,7 @@ import { rateLimit, type Store } from 'express-rate-limit'
 import fastify from 'fastify'
 import { rateLimiter } from 'hono-rate-limiter'
 import { Cluster, Redis } from 'ioredis'
-import { createClient, createCluster, createSentinel } from 'redis'
+import { createClient, createClientPool, createCluster, createSentinel } from 'redis'
 import {
   Breaker,
   FailClosed,
@@ -27,6 +27,7 @@ export const limiters = [
   new Limiter(createClient()),
   new Limiter(createClient({ RESP: 2 })),
   new Limiter(createClient({ RESP: 3 }), { rememberDenials: false }),
+  new Limiter(createClientPool()),
   new Limiter(createCluster({ rootNodes: [] })),
   new Limiter(createSentinel({ name: 'm', sentinelRootNodes: [] })),
   new Limiter(async (args: string[], key: string | undefined) => [args, key]),
