@@ -85,6 +85,18 @@ for (const [name, make] of Object.entries(clients)) {
       }
     })
 
+    test('more at once than it sends', async () => {
+      const commandsQueueMaxLength = 5
+      const limiter = await limiterOf({
+        defaults: { commandsQueueMaxLength },
+        nodeClientOptions: { commandsQueueMaxLength },
+      })
+      const all = Array.from({ length: 100 }, (_, i) => limiter.acquire(`q:${name}:${i % 9}`, '2/h'))
+      const decisions = await Promise.all(all)
+      assert.ok(decisions.every(({ source }) => source === 'redis'))
+      assert.equal(decisions.filter(({ granted }) => granted).length, 18)
+    })
+
     test('what the client puts before its keys', async () => {
       const limiter = await connected()
       const under = await limiterOf({ keyPrefix: 'under:' })
