@@ -66,3 +66,11 @@ export const hono = rateLimiter({
 export const throttlers: ThrottlerStorage = new FloodgateThrottlerStorage({ client: createClient() })
 export const module = ThrottlerModule.forRoot({ throttlers: [{ ttl: 1000, limit: 3 }], storage: throttlers })
 await fastify().register(fastifyRateLimit, { max: 3, store: floodgateStore({ client, prefix: 'api:' }) })
+
+class Mailer {
+  readonly name = 'mailer'
+  readonly send = new Breaker(client, 'mail').wrap(async function (this: Mailer, text: string) {
+    return `${this.name} ${text}`
+  })
+}
+export const sent: Promise<string> = new Mailer().send('text')
