@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { checkFunction, checkMs, checkText, checkWhole } from './checks.js'
 import type { Command, RedisClient } from './client.js'
 import { FailOpen } from './fallback.js'
+import { jsonOf } from './json.js'
 import { literal } from './keys.js'
 import { Limiter } from './limiter.js'
 import { Memory } from './memory.js'
@@ -78,8 +79,7 @@ export class Cache {
   async set(key: string, value: unknown, { ttlMs }: KeepOptions = {}): Promise<void> {
     const name = this.#name(key)
     if (ttlMs !== undefined) checkMs('ttlMs', ttlMs, 0, Infinity)
-    const kept = JSON.stringify(value) as string | undefined
-    if (kept === undefined) throw new TypeError(`JSON cannot hold a ${typeof value}`)
+    const kept = jsonOf(value)
     // The server refuses a time that ends beyond its own numbers.
     const px = Math.min(Math.max(1, Math.round(ttlMs ?? Infinity)), Number.MAX_SAFE_INTEGER)
     const until = ttlMs === undefined || ttlMs === Infinity ? [] : ['PX', px]
