@@ -7,19 +7,19 @@ use crate::core::retry_after::RetryAfter;
 use crate::core::text::token::shown;
 use crate::core::time::Micros;
 use crate::limiter::Error;
-use crate::limiter::acquire::{AcquireDecision, status_only};
+use crate::limiter::acquire::{self, AcquireDecision, status_only};
 use crate::limiter::apply::EffectBatch;
-use crate::limiter::ends::{PinEnd, all_at_once, tried_out, try_out};
+use crate::limiter::ends::{ENDS, PinEnd, all_at_once, tried_out, try_out};
 use crate::limiter::reply::{Index, RateLimitReply};
 use crate::limiter::resolve::{KeyView, Source};
 use crate::limiter::track::{self, Recording};
 use crate::observe::{alerts, metrics, top};
-use crate::queue::decide;
+use crate::queue::{self, decide};
 use crate::server::context::Context;
 use crate::server::fast::prefetch::prefetch;
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply::{Each, Reply};
-use crate::server::keys::key::Key;
+use crate::server::keys::key::{Key, ReadKey};
 use crate::server::load::argument::Argument;
 use crate::settings;
 use crate::types::ratelimit::RateLimit;
@@ -304,6 +304,7 @@ impl<'a> Batch<'a> {
     fn judge(&self, played: &[RateLimitReply], at: Micros) -> Result<Vec<AcquireDecision>, Error> {
         let (ctx, now) = (self.ctx, self.now);
         let (mut wanted, mut after_pins) = (Demand::default(), Demand::default());
+        let mut queued = HashMap::new();
         let judged = self.items.iter().zip(played).map(|(item, played)| {
             let key = ctx.write(item.key);
             let held = key.value::<RateLimit>()?;
@@ -314,11 +315,18 @@ impl<'a> Batch<'a> {
             let denial = self.denial(found, item, &mut wanted, &mut after_pins)?;
             let reply = &mut decision.reply;
             match (reply.index, denial) {
-                // A block or a queue stands until then, and the batch may have to wait for longer.
-                (Index::Blocked | Index::Queue, Some(denial)) => {
+                (Index::Queue, _) => {
+                    let behind = match queued.entry(item.key.bytes()) {
+                        Entry::Occupied(there) => *there.get(),
+                        Entry::Vacant(free) => *free.insert(self.retry_behind(&key)?),
+                    };
+                    reply.status.retry = behind.unwrap_or(reply.status.retry);
+                }
+                // A block stands until then, and the batch may have to wait for longer.
+                (Index::Blocked, Some(denial)) => {
                     reply.status.retry = reply.status.retry.max(denial.status.retry);
                 }
-                (Index::Blocked | Index::Queue, None) => {}
+                (Index::Blocked, None) => {}
                 _ if played.granted > 0 => {
                     let before = status_only(found, Some(item.limits), &self.request(item))?;
                     reply.granted = played.granted;
@@ -341,12 +349,27 @@ impl<'a> Batch<'a> {
         let has_queue = |one: &AcquireDecision| one.reply.index == Index::Queue;
         let others = self.items.iter().zip(verdicts).filter(|(_, one)| !has_queue(one));
         let others = Batch { items: others.map(|(item, _)| *item).collect(), ..*self };
-        all_at_once(longest(verdicts), self.now, |then| {
+        all_at_once(longest(verdicts), others.items.len() * ENDS, self.now, |then| {
             let played = others.play(then)?;
             if all_granted(&played) {
                 return Ok(RetryAfter::Now);
             }
             Ok(longest(&others.judge(&played, then)?))
+        })
+    }
+
+    /// The time until all items of a key would be granted at once after its queue.
+    fn retry_behind(&self, key: &ReadKey<'_>) -> Result<Option<RetryAfter>, Error> {
+        queue::retry_behind(self.ctx, key, self.critical, self.now, |then| {
+            let (mut wanted, mut after_pins) = (Demand::default(), Demand::default());
+            let mut longest = RetryAfter::Now;
+            for item in self.items.iter().filter(|item| item.key.bytes() == key.name().bytes()) {
+                let alone = acquire::decide(then, Some(item.limits), &self.request(item))?;
+                let together = self.denial(then, item, &mut wanted, &mut after_pins)?;
+                let together = together.map_or(RetryAfter::Now, |denial| denial.status.retry);
+                longest = longest.max(alone.reply.status.retry).max(together);
+            }
+            Ok(longest)
         })
     }
 

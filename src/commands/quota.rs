@@ -46,8 +46,11 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let key = ctx.read(name);
     let now = ctx.now();
     let ask = QuotaAsk { given, request };
-    let queue =
-        if headers { queue::retry_behind(ctx, &key, now, |then| ask.whole_retry(then))? } else { None };
+    let queue = if headers {
+        queue::retry_behind(ctx, &key, false, now, |then| ask.whole_retry(then))?
+    } else {
+        None
+    };
     let held = key.value::<RateLimit>()?;
     let found = KeyView::of(ctx, name, held.as_deref(), now);
     let block = found.value.and_then(|value| value.block(now));
@@ -297,6 +300,11 @@ impl<'v> QuotaView<'v> {
         if !policies.is_empty() {
             fields.push(("RateLimit-Policy", policies.join(", ")));
             let denied = self.block.map(|block| block.validity.until(self.now).wait(self.now)).max(queue);
+            // What holds after the block may never grant the request.
+            let denied = denied.map(|denied| match status {
+                Some(LimitStatus { retry: RetryAfter::Never, .. }) => RetryAfter::Never,
+                _ => denied,
+            });
             let items: Vec<String> = visible
                 .iter()
                 .zip(&names)
@@ -336,7 +344,7 @@ impl<'v> QuotaView<'v> {
             RetryAfter::Now => row.quota.reset.micros().map(seconds),
             RetryAfter::Never => None,
         };
-        let mut item = format!("\"{name}\";r={remaining}");
+        let mut item = format!("\"{name}\";r={}", header_integer(remaining));
         if let Some(at) = at.filter(|&at| retry_after.is_none_or(|retry| at <= retry)) {
             item.push_str(&format!(";t={at}"));
         }
@@ -358,7 +366,7 @@ fn header_names(rows: &[QuotaRow<'_>]) -> Vec<String> {
 /// Makes `"name";q=100;w=60`, where `w` is the time in which `q` comes back, in seconds. `qu` names
 /// what the limit counts, if it is not the cost of requests.
 fn policy_item(limit: &Limit, label: &str) -> String {
-    let mut item = format!("\"{label}\";q={}", limit.capacity().unwrap_or(0));
+    let mut item = format!("\"{label}\";q={}", header_integer(limit.capacity().unwrap_or(0)));
     if limit.per_call() {
         item.push_str(match limit.rule() {
             Rule::Concurrent(_) => ";qu=\"concurrent-requests\"",
@@ -369,6 +377,11 @@ fn policy_item(limit: &Limit, label: &str) -> String {
         item.push_str(&format!(";w={}", seconds(us)));
     }
     item
+}
+
+/// The number as an Integer of structured fields (RFC 9651), which has at most 15 digits.
+const fn header_integer(n: u64) -> u64 {
+    if n < 1_000_000_000_000_000 { n } else { 999_999_999_999_999 }
 }
 
 /// Microseconds as whole seconds, rounded up.

@@ -12,7 +12,7 @@ use crate::core::text::token::shown;
 use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::apply::{self, EffectBatch, commit_with};
-use crate::limiter::ends::{all_at_once, tried_out};
+use crate::limiter::ends::{ENDS, all_at_once, tried_out};
 use crate::limiter::reply::{Index, RateLimitReply};
 use crate::limiter::reserve::{ReserveDecision, Terms, decide, is_open, released, send};
 use crate::limiter::resolve::KeyView;
@@ -208,7 +208,7 @@ impl<'a> ReserveCall<'a> {
                 asked.push((item, self.copy(item.key)?));
             }
         }
-        Ok(all_at_once(longest, self.now, |then| {
+        Ok(all_at_once(longest, asked.len() * ENDS, self.now, |then| {
             let mut longest = RetryAfter::Now;
             for (item, copy) in &asked {
                 let found = KeyView::of(self.ctx, item.key, copy.as_ref(), then);

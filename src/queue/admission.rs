@@ -151,8 +151,8 @@ pub fn join(
     true
 }
 
-/// The time until a request that does not wait is granted after the queue of its key. `None` if nobody
-/// waits. `retry` decides the request: it returns the time until the request is granted from the
+/// The time until a request that does not wait is granted after those in the queue of its key whom it
+/// may not overtake. `None` if nobody of them waits. `retry` decides the request: it returns the time until the request is granted from the
 /// moment of its key on, if nobody waits. What can never be granted then is not granted after the
 /// queue either. A request that `retry` refuses comes after the queue all the same.
 ///
@@ -161,16 +161,17 @@ pub fn join(
 pub fn retry_behind(
     ctx: &Context<'_>,
     key: &ReadKey<'_>,
+    critical: bool,
     now: Micros,
     retry: impl Fn(KeyView<'_>) -> Result<RetryAfter, Error>,
 ) -> Result<Option<RetryAfter>, Error> {
-    if !is_behind(ctx, key.name(), false, now) {
+    if !is_behind(ctx, key.name(), critical, now) {
         return Ok(None);
     }
     let held = key.value::<RateLimit>()?;
     let found = KeyView::of(ctx, key.name(), held.as_deref(), now);
     Ok(Some(match retry(found) {
         Ok(RetryAfter::Never) => RetryAfter::Never,
-        Ok(_) | Err(_) => retry_at(found, &db_key(ctx, key.name()), false, retry),
+        Ok(_) | Err(_) => retry_at(found, &db_key(ctx, key.name()), critical, retry),
     }))
 }

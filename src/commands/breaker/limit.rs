@@ -9,7 +9,7 @@ use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::apply::{self, EffectBatch, commit_with};
-use crate::limiter::ends::{all_at_once, tried_out};
+use crate::limiter::ends::{ENDS, all_at_once, tried_out};
 use crate::limiter::reply::{Index, RateLimitReply};
 use crate::limiter::resolve::KeyView;
 use crate::limiter::track::Recording;
@@ -119,7 +119,7 @@ impl<'a> LimitClause<'a> {
         let held = key.value::<RateLimit>()?;
         let found = KeyView::of(ctx, self.key, held.as_deref(), now);
         let copy = tried_out(found)?;
-        Ok(all_at_once(longest, now, |then| {
+        Ok(all_at_once(longest, ENDS, now, |then| {
             Ok(self.request.decide(found.at(copy.as_ref(), then))?.reply().status.retry)
         }))
     }

@@ -40,6 +40,11 @@ impl LimitView {
         }
     }
 
+    /// The units of `capacity` that are kept from the requester.
+    pub const fn kept(self, capacity: u64) -> u64 {
+        capacity.saturating_sub(self.usable)
+    }
+
     /// The time until the request fits and no block lasts.
     pub fn wait(self, limit: &Limit, state: &State, now: Micros, demand: u64) -> RetryAfter {
         let units = self.units_wait(limit, state, now, demand);

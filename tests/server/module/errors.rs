@@ -177,6 +177,7 @@ const MALFORMED: &[(&str, &str, &str)] = &[
     ("10/s:keep=1.%", "", "keep= is not a percentage such as 10% or 12.5%"),
     ("10/s:keep=0%", "", "keep= must be above 0%"),
     ("10/s:keep=100%", "", "keep= must be below 100%"),
+    ("5/s:block=5s:grow=1.234", "", "grow= has more than two decimals"),
     ("10/s:keep=1.234%", "", "keep= has more than two decimals"),
     ("10/s:burst=20", "", "burst= is only for bucket, not for sliding"),
     ("fixed:10/s:burst=20", "", "burst= is only for bucket, not for fixed"),
