@@ -77,15 +77,7 @@ impl CbCircuit {
         let from_caller = given.as_ref() == Some(&rule);
         let mut contents = Contents { circuit, rule, given, pin: pin.map(Box::new), counted };
         contents.mark(FROM_CALLER, from_caller);
-        let mut made = Self(Box::new(contents));
-        made.count_until(made.lifetime(Micros::MAX));
-        made
-    }
-
-    /// Counts the circuit for as long as it lasts.
-    pub(in crate::types) fn count_until(&mut self, end: Until) {
-        let contents = &mut *self.0;
-        contents.counted.lasts(end, contents.rule.breaker().idle_us());
+        Self(Box::new(contents))
     }
 
     /// The circuit.
@@ -196,4 +188,4 @@ impl CbCircuit {
 }
 
 // A key with `50%/60s`, and all that the server needs for it, stays near 400 bytes.
-const _: () = assert!(size_of::<Contents>() <= 112);
+const _: () = assert!(size_of::<Contents>() <= 104);

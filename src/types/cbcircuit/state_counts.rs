@@ -6,7 +6,6 @@ use crate::core::time::Micros;
 use crate::server::context;
 use crate::server::main_thread::MainThread;
 use crate::types::counting;
-use crate::types::until::Until;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// All states, in the order of INFO.
@@ -63,14 +62,10 @@ pub fn ended() -> EndedByTime {
     EndedByTime { lost_trials, to_closed, to_open }
 }
 
-/// Counts one circuit until its time is over. The server then deletes its key, unless somebody took the
-/// key's expiry away. Most circuits are closed and have no timeline.
+/// Counts one circuit for as long as it lives. Most circuits are closed and do not change with
+/// time: these take no room of their own.
 #[derive(Debug)]
-pub struct Counted {
-    timeline: Option<Box<Timeline>>,
-    /// When the circuit is no longer counted.
-    over: Micros,
-}
+pub struct Counted(Option<Box<Timeline>>);
 
 /// The state of a circuit, and what time will do to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,7 +81,7 @@ impl Timeline {
             return None;
         }
         let mut steps = circuit.timeline(breaker);
-        // Without a pin, the time of the key is over when its circuit is forgotten.
+        // A key without a pin goes when its circuit is forgotten.
         let forgotten = circuit.expires_at(breaker, Micros::MAX).filter(|_| is_pinned);
         steps.extend(forgotten.map(|at| TimedStep {
             at,
@@ -102,7 +97,7 @@ impl Counted {
     /// Counts a circuit. What time has done to it by now happened on another server or before, and
     /// does not count.
     pub fn new(circuit: &Circuit, breaker: &Breaker, is_pinned: bool) -> Self {
-        let counted = Self { timeline: Timeline::of(circuit, breaker, is_pinned), over: Micros::NEVER };
+        let counted = Self(Timeline::of(circuit, breaker, is_pinned));
         counted.enter(false);
         counted
     }
@@ -116,66 +111,35 @@ impl Counted {
         breaker: &Breaker,
         is_pinned: bool,
     ) {
-        if self.timeline.is_some() || circuit.state() != CircuitState::Closed {
+        if self.0.is_some() || circuit.state() != CircuitState::Closed {
             self.change(main, Timeline::of(circuit, breaker, is_pinned));
         }
     }
 
     #[cold]
     fn change(&mut self, main: MainThread, timeline: Option<Box<Timeline>>) {
-        if self.timeline == timeline {
+        if self.0 == timeline {
             return;
         }
         // What has ended is counted before its plan is taken back.
         advance(context::now(main));
         self.leave();
-        self.timeline = timeline;
+        self.0 = timeline;
         self.enter(counting::transitions());
     }
 
-    /// Notes how long the circuit lasts. It is counted for up to a sixteenth of `idle_us` longer, so that
-    /// few results move its end, and many circuits share one.
-    #[inline]
-    pub(in crate::types) fn lasts(&mut self, until: Until, idle_us: u64) {
-        let end = until.end().unwrap_or(Micros::NEVER);
-        let latest = end.plus(idle_us / 16);
-        if self.over < end || self.over > latest {
-            let grid = 1 << (idle_us / 32).checked_ilog2().unwrap_or(0);
-            self.move_end(if end == Micros::NEVER { end } else { Micros(latest.0 / grid * grid) });
-        }
-    }
-
-    #[cold]
-    fn move_end(&mut self, over: Micros) {
-        let mut schedule = schedule();
-        if let Some((at, step)) = self.end() {
-            schedule.take_back(at, &step);
-        }
-        self.over = over;
-        if let Some((at, step)) = self.end() {
-            schedule.plan(at, &step, false);
-        }
-    }
-
-    /// The moment from which on the circuit is not counted, and how the counts change then.
-    fn end(&self) -> Option<(Micros, GaugeStep<{ STATES.len() }, COUNTS>)> {
-        let last = self.steps().last().map_or_else(|| self.state(), |step| step.state);
-        let step = GaugeStep { gauges: one(last).map(|gauge| -gauge), counts: [0; COUNTS] };
-        (self.over != Micros::NEVER).then_some((self.over, step))
-    }
-
     fn state(&self) -> CircuitState {
-        self.timeline.as_ref().map_or(CircuitState::Closed, |timeline| timeline.state)
+        self.0.as_ref().map_or(CircuitState::Closed, |timeline| timeline.state)
     }
 
     fn steps(&self) -> &[TimedStep] {
-        self.timeline.as_ref().map_or(&[], |timeline| &timeline.steps)
+        self.0.as_ref().map_or(&[], |timeline| &timeline.steps)
     }
 
     /// The moments at which the circuit changes, and how the counts change then.
     fn moments(&self) -> impl Iterator<Item = (Micros, GaugeStep<{ STATES.len() }, COUNTS>)> {
         let mut before = self.state();
-        let steps = self.steps().iter().map(move |step| {
+        self.steps().iter().map(move |step| {
             let (from, to) = (one(std::mem::replace(&mut before, step.state)), one(step.state));
             let mut gauges = to;
             gauges.iter_mut().zip(from).for_each(|(gauge, from)| *gauge -= from);
@@ -183,8 +147,7 @@ impl Counted {
             let counts =
                 [u32::from(step.lost_trials), enters(CircuitState::Closed), enters(CircuitState::Open)];
             (step.at, GaugeStep { gauges, counts })
-        });
-        steps.chain(self.end())
+        })
     }
 
     fn enter(&self, counts: bool) {
@@ -212,7 +175,7 @@ impl Drop for Counted {
 
 impl Clone for Counted {
     fn clone(&self) -> Self {
-        let copy = Self { timeline: self.timeline.clone(), over: self.over };
+        let copy = Self(self.0.clone());
         copy.enter(false);
         copy
     }

@@ -93,34 +93,6 @@ fn by_the_servers_own_clock_and_where_the_key_ends_with_it() {
     assert_eq!(by_time(&server), [0, 1, 1]);
 }
 
-/// A breaker whose time is over is not counted, also where PERSIST keeps its key.
-#[test]
-fn a_forgotten_breaker_is_not_counted() {
-    let server = Server::durable();
-    server.line("CB.REPORT closed OK BREAKER 9:idle=2s");
-    server.line("CB.REPORT open FAIL BREAKER 1:open=1s:idle=2s:lease=1s");
-    server.line("CB.REPORT other OK BREAKER 9:idle=1h");
-    server.line("PERSIST closed");
-    server.line("PERSIST open");
-    server.line("COPY closed copy");
-    assert_eq!(breakers(&server).iter().sum::<i64>(), 4);
-    eventually(Duration::from_secs(20), "the forgotten are no longer counted", || {
-        breakers(&server) == [1, 0, 0, 0, 0]
-    });
-    assert_eq!(server.line("EXISTS closed open copy other"), Reply::Int(4));
-    assert!(server.line("CB.STATE closed").is_nil());
-    // Loaded, copied, deleted and used again.
-    server.ok("DEBUG RELOAD");
-    server.line("COPY open copy REPLACE");
-    assert_eq!(breakers(&server), [1, 0, 0, 0, 0]);
-    server.line("DEL copy");
-    assert_eq!(breakers(&server), [1, 0, 0, 0, 0]);
-    server.line("CB.REPORT closed OK BREAKER 9:idle=1h");
-    assert_eq!(breakers(&server), [2, 0, 0, 0, 0]);
-    server.line("DEL closed open other");
-    assert_eq!(breakers(&server), [0, 0, 0, 0, 0]);
-}
-
 /// An AOF is a log of what was done: what ended since then ended before the start.
 #[test]
 fn what_ended_before_the_start_is_not_counted() {

@@ -129,7 +129,6 @@ impl<'a> BreakerEffect<'a> {
             contents.counted.update(main, &contents.circuit, contents.rule.breaker(), is_pinned);
             epochs::learn(main, contents.circuit.epoch());
             applied.lifetime = value.lifetime(self.now);
-            value.count_until(applied.lifetime);
         }
         Ok(applied)
     }
