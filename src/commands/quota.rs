@@ -299,12 +299,7 @@ impl<'v> QuotaView<'v> {
             visible.iter().zip(&names).map(|(row, name)| policy_item(row.limit, name)).collect();
         if !policies.is_empty() {
             fields.push(("RateLimit-Policy", policies.join(", ")));
-            let denied = self.block.map(|block| block.validity.until(self.now).wait(self.now)).max(queue);
-            // What holds after the block may never grant the request.
-            let denied = denied.map(|denied| match status {
-                Some(LimitStatus { retry: RetryAfter::Never, .. }) => RetryAfter::Never,
-                _ => denied,
-            });
+            let denied = self.denied(status, queue);
             let items: Vec<String> = visible
                 .iter()
                 .zip(&names)
@@ -323,6 +318,14 @@ impl<'v> QuotaView<'v> {
             fields.push(("Retry-After", seconds.to_string()));
         }
         Pairs(fields).send(ctx);
+    }
+
+    /// The time until no block and no queue denies the request; `None` if there is neither.
+    fn denied(&self, status: Option<LimitStatus>, queue: Option<RetryAfter>) -> Option<RetryAfter> {
+        let ends = self.block.map(|block| block.validity.until(self.now).wait(self.now)).max(queue)?;
+        // What holds after the block may never grant the request.
+        let never = status.is_some_and(|status| status.retry == RetryAfter::Never);
+        Some(if never { RetryAfter::Never } else { ends })
     }
 
     /// Makes `"name";r=50;t=30`. Retry-After must not be earlier than `t`. So a denying limit gives

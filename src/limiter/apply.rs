@@ -126,7 +126,10 @@ impl KeyEffect for RateLimitEffect<'_> {
             Err(_) if matches!(self.change, RateLimitChange::Become(_)) => None,
             held => held?,
         };
-        let applied = self.apply(ctx.main(), held.as_deref_mut()).map_err(refused)?;
+        let applied = match self.apply(ctx.main(), held.as_deref_mut()) {
+            Ok(applied) => applied,
+            Err(corrupt) => return Err(refused(corrupt)),
+        };
         drop(held);
         let (fate, lifetime) = match applied {
             AppliedRateLimit::Nothing | AppliedRateLimit::Created(_, Lifetime::Over) => {

@@ -88,7 +88,10 @@ pub fn report(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
                 report.reporter = Reporter::UNNAMED;
             }
             let effect = resolved.effect(ctx, held.as_deref(), now, BreakerChange::Report(report));
-            let mut applied = effect.apply(ctx.main(), held.as_deref_mut()).map_err(refused)?;
+            let mut applied = match effect.apply(ctx.main(), held.as_deref_mut()) {
+                Ok(applied) => applied,
+                Err(corrupt) => return Err(refused(corrupt)),
+            };
             drop(held);
             settle(ctx, &mut key, &effect, &mut applied, c"cb.report");
             propagate(ctx, name, &effect, &applied);
