@@ -254,10 +254,9 @@ fn what_an_error_repeats_is_cut_and_escaped() {
 /// Who reads the error may never have written the limit that it names.
 #[test]
 fn concurrent_limits_of_somebody_else() {
-    let server = Server::start();
+    let server = Server::builder().module_args(["default-limit", "concurrent:7"]).start();
     server.ok("RL.PIN pinned concurrent:5");
     server.ok("RL.POLICY SET jobs concurrent:6 PREFIX job:");
-    server.ok("CONFIG SET floodgate.default-limit concurrent:7");
     let taken = "concurrent limits are taken with RL.RESERVE";
     for (command, limit) in [
         ("RL.ACQUIRE pinned 10/s", "'concurrent:5' of the key's pin"),
