@@ -363,6 +363,7 @@ pub fn apply_decision<'a>(
         top::decided(ctx.main(), key.name().bytes(), true, now);
     } else if one.reply.granted > 0 {
         // The same reservation already exists, and a retry is no new request.
+        queue::note_reserved(ctx, key.name(), terms.id);
         return Ok(());
     }
     let value = key.value::<RateLimit>()?;

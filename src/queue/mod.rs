@@ -34,4 +34,4 @@ pub use admission::{QueueAdmission, admit, decide, join, retry_behind, wait_opti
 pub use moves::limits_changed;
 pub use request::{QueuedDecision, QueuedRequest};
 pub use serve::clock_changed;
-pub use state::{any_waiting, has_queue};
+pub use state::{any_waiting, has_queue, note_reserved};
