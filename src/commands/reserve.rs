@@ -19,7 +19,7 @@ use crate::limiter::resolve::KeyView;
 use crate::limiter::track::{self, Recording};
 use crate::observe::{metrics, top};
 use crate::queue;
-use crate::queue::{QueueAdmission, QueuedRequest};
+use crate::queue::{QueueAdmission, QueuedDecision, QueuedRequest};
 use crate::server::context::Context;
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::random;
@@ -180,16 +180,21 @@ impl ReserveCall<'_> {
             let mut one = self.decide(ctx, &key, at, terms, torn, now)?;
             let ask = || QueuedRequest::reserve(terms, item.limits);
             let wants = one.takes() || one.reply.granted == 0;
+            let mut may_wait = self.wait_us > 0;
             if wants && queue::has_queue(ctx, item.key) {
                 match queue::admit(ctx, &key, &ask(), self.wait_us, now)? {
-                    QueueAdmission::NoQueue => {}
                     QueueAdmission::Enqueued => return Ok(None),
-                    QueueAdmission::Denied(decision) => one = one.denied(decision.reply()),
+                    QueueAdmission::Denied(decision) => {
+                        if let QueuedDecision::Reserve(denial) = *decision {
+                            one = denial;
+                        }
+                        may_wait = false;
+                    }
+                    QueueAdmission::NoQueue => {}
                 }
             }
-            let RateLimitReply { granted, status, index } = one.reply;
-            if self.wait_us > 0 && granted == 0 && index != Index::Queue && status.retry != RetryAfter::Never
-            {
+            let RateLimitReply { granted, status, .. } = one.reply;
+            if may_wait && granted == 0 && status.retry != RetryAfter::Never {
                 // A clock that stepped back is recorded first, because the wait goes by it.
                 let recording = Recording { ctx, now, event: c"rl.reserve" };
                 recording.alone(&mut key, None, |make| one.change(ctx.main(), terms, now, make))?;
@@ -361,9 +366,9 @@ pub fn apply_decision<'a>(
     let granted = if one.takes() { one.reply.granted } else { 0 };
     if granted > 0 {
         top::decided(ctx.main(), key.name().bytes(), true, now);
+        queue::note_reserved(ctx, key.name(), terms.id);
     } else if one.reply.granted > 0 {
         // The same reservation already exists, and a retry is no new request.
-        queue::note_reserved(ctx, key.name(), terms.id);
         return Ok(());
     }
     let value = key.value::<RateLimit>()?;

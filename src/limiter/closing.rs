@@ -69,11 +69,17 @@ impl BlocksBegun {
         found: KeyView<'_>,
         later: impl FnOnce(KeyView<'_>) -> Result<RetryAfter, Error>,
     ) {
+        let retry = Retry { limits: self.reply.status.retry, pinned: true };
+        self.correct_retry(found, |closed| ends::across(closed, retry, later));
+    }
+
+    /// Corrects the retry of the reply. `retry` finds it on the key with the blocks in force.
+    #[cold]
+    pub fn correct_retry(&mut self, found: KeyView<'_>, retry: impl FnOnce(KeyView<'_>) -> RetryAfter) {
         let Some(mut closed) = found.value.map(RateLimit::simulation) else { return };
         let begins = RateLimitEffect { now: found.now, expires: false, change: self.change() };
         if begins.apply(found.main, Some(&mut closed)).is_ok() {
-            let retry = Retry { limits: self.reply.status.retry, pinned: true };
-            self.reply.status.retry = ends::across(found.at(Some(&closed), found.now), retry, later);
+            self.reply.status.retry = retry(found.at(Some(&closed), found.now));
         }
     }
 

@@ -1,8 +1,8 @@
 //! The admission of a request to a queue: it passes, waits or is denied.
 
-use super::behind::{behind, behind_at, retry_at};
+use super::behind::{decide_at, retry_at};
 use super::moves::set_timer;
-use super::state::{Waiter, db_key, is_behind, with};
+use super::state::{Waiter, db_key, has_queue, is_behind, is_behind_at, with};
 use super::{answer, moves, request, serve};
 use crate::core::limits::Request;
 use crate::core::retry_after::RetryAfter;
@@ -47,7 +47,7 @@ pub fn wait_option(main: MainThread, arg: Arg<'_>) -> Result<u64, Error> {
 /// The outcome for a request that may meet a queue, or that may wait.
 #[derive(Debug)]
 pub enum QueueAdmission {
-    /// Nobody in a queue is in its way.
+    /// Nobody in a queue is in its way, and no waiter makes a denial longer.
     NoQueue,
     /// It waits now, and gets its reply later.
     Enqueued,
@@ -67,14 +67,19 @@ pub fn admit(
     wait_us: u64,
     now: Micros,
 ) -> Result<QueueAdmission, Error> {
-    if !is_behind(ctx, key.name(), queued.critical(), now) {
+    let db_key = db_key(ctx, key.name());
+    if !queued.critical() && !is_behind_at(ctx.main(), &db_key, false, now) {
         return Ok(QueueAdmission::NoQueue);
     }
-    let decision = behind(ctx, key, queued, now)?;
-    if decision.reply().status.retry == RetryAfter::Never {
-        return Ok(QueueAdmission::Denied(decision.into()));
+    let held = key.value::<RateLimit>()?;
+    let decision = decide_at(KeyView::of(ctx, key.name(), held.as_deref(), now), &db_key, queued)?;
+    let reply = decision.reply();
+    if reply.granted > 0 {
+        return Ok(QueueAdmission::NoQueue);
     }
-    Ok(if join(ctx, key, queued, wait_us, RetryAfter::Never, now) {
+    // One that is the head now is looked at soon.
+    let may_wait = reply.status.retry != RetryAfter::Never;
+    Ok(if may_wait && join(ctx, key, queued, wait_us, RetryAfter::Now, now) {
         QueueAdmission::Enqueued
     } else {
         QueueAdmission::Denied(decision.into())
@@ -96,11 +101,11 @@ pub fn decide(
     now: Micros,
 ) -> Result<AcquireDecision, Error> {
     let found = KeyView::of(ctx, name, value, now);
-    if !is_behind(ctx, name, request.critical, now) {
+    if !has_queue(ctx, name) {
         return acquire::decide(found, given, request);
     }
     let queued = QueuedRequest::acquire(given, request);
-    Ok(match behind_at(found, &db_key(ctx, name), &queued)? {
+    Ok(match decide_at(found, &db_key(ctx, name), &queued)? {
         request::QueuedDecision::Acquire(decision) => decision,
         // This cannot happen: the request is an acquire.
         request::QueuedDecision::Reserve(decision) => AcquireDecision::denial(decision.reply),

@@ -25,6 +25,16 @@ impl Forecast {
         Self { value: found.value.map(RateLimit::simulation), at: found.now, last: None }
     }
 
+    /// A copy, to go on from here.
+    pub fn copy(&self) -> Self {
+        Self { value: self.value.as_ref().map(RateLimit::simulation), ..*self }
+    }
+
+    /// The time at which the last waiter is served, or its wait ends.
+    pub const fn at(&self) -> Micros {
+        self.at
+    }
+
     /// The key as it will be at `at`, as far as the forecast goes.
     fn key<'v>(&'v self, found: KeyView<'v>, at: Micros) -> KeyView<'v> {
         found.at(self.value.as_ref(), at)

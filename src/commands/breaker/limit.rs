@@ -16,7 +16,7 @@ use crate::limiter::reserve::{ReserveDecision, Terms, decide};
 use crate::limiter::resolve::KeyView;
 use crate::limiter::track::{self, Recording};
 use crate::observe::{metrics, top};
-use crate::queue::{self, QueueAdmission, QueuedRequest};
+use crate::queue::{self, QueueAdmission, QueuedDecision, QueuedRequest};
 use crate::server::context::Context;
 use crate::server::ffi::args::Arg;
 use crate::server::ffi::random;
@@ -108,8 +108,10 @@ impl<'a> LimitClause<'a> {
         if wants && queue::has_queue(ctx, self.key) {
             let ask = QueuedRequest::reserve(&terms, self.limits);
             // The call does not wait, so it is never enqueued.
-            if let QueueAdmission::Denied(denial) = queue::admit(ctx, key, &ask, 0, now)? {
-                one = one.denied(denial.reply());
+            if let QueueAdmission::Denied(decision) = queue::admit(ctx, key, &ask, 0, now)?
+                && let QueuedDecision::Reserve(denial) = *decision
+            {
+                one = denial;
             }
         }
         Ok(ClauseReservation { one, id })
