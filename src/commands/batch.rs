@@ -7,14 +7,14 @@ use crate::core::retry_after::RetryAfter;
 use crate::core::text::token::shown;
 use crate::core::time::Micros;
 use crate::limiter::Error;
-use crate::limiter::acquire::{AcquireDecision, status_only};
+use crate::limiter::acquire::{self, AcquireDecision, status_only};
 use crate::limiter::apply::EffectBatch;
 use crate::limiter::ends::{PinEnd, all_at_once, tried_out};
 use crate::limiter::reply::{Index, RateLimitReply};
 use crate::limiter::resolve::{KeyView, Source};
 use crate::limiter::track::{self, Recording};
 use crate::observe::{alerts, metrics, top};
-use crate::queue::decide;
+use crate::queue::{LaterKey, decide};
 use crate::server::context::Context;
 use crate::server::fast::prefetch::prefetch;
 use crate::server::ffi::args::{Arg, Args};
@@ -245,13 +245,10 @@ impl<'a> Batch<'a> {
             let of_item = |error: Error| error.of_item("item", position);
             let copy = match copies.entry(item.key.bytes()) {
                 Entry::Occupied(there) => there.into_mut(),
-                Entry::Vacant(free) => {
-                    let key = ctx.write(item.key);
-                    let held = key.value::<RateLimit>()?;
-                    free.insert(tried_out(KeyView::of(ctx, item.key, held.as_deref(), now))?)
-                }
+                Entry::Vacant(free) => free.insert(self.copy(ctx, item, at, now)?),
             };
-            let mut one = self.decide(ctx, item, copy.as_ref(), at).map_err(of_item)?;
+            let found = KeyView::of(ctx, item.key, copy.as_ref(), at);
+            let mut one = self.decide_at(ctx, item, found, now).map_err(of_item)?;
             if self.mode == Mode::Each {
                 one.close();
             }
@@ -265,6 +262,37 @@ impl<'a> Batch<'a> {
             replies.push(one.reply);
         }
         Ok(replies)
+    }
+
+    /// A copy of an item's key at `at`, when those have left its queue who take units before the item.
+    fn copy(
+        &self,
+        ctx: &Context<'_>,
+        item: &BatchItem<'_>,
+        at: Micros,
+        now: Micros,
+    ) -> Result<Option<RateLimit>, Error> {
+        let key = ctx.write(item.key);
+        let held = key.value::<RateLimit>()?;
+        let copy = tried_out(KeyView::of(ctx, item.key, held.as_deref(), now))?;
+        if at == now {
+            return Ok(copy);
+        }
+        Ok(LaterKey::of(ctx, item.key, copy.as_ref(), now, self.critical, true).value(at))
+    }
+
+    /// Decides an item on its key, now or later. Later, `found` is what the queue leaves.
+    fn decide_at(
+        &self,
+        ctx: &Context<'_>,
+        item: &BatchItem<'_>,
+        found: KeyView<'_>,
+        now: Micros,
+    ) -> Result<AcquireDecision, Error> {
+        if found.now == now {
+            return self.decide(ctx, item, found.value, now);
+        }
+        acquire::decide(found, Some(item.limits), &self.request(item))
     }
 
     /// Records what must be recorded of a batch of which nothing was granted: a clock that stepped
@@ -342,9 +370,9 @@ impl<'a> Batch<'a> {
             let key = ctx.write(item.key);
             let held = key.value::<RateLimit>()?;
             let found = KeyView::of(ctx, item.key, held.as_deref(), now);
-            let copy = if at > now { tried_out(found)? } else { None };
+            let copy = if at > now { self.copy(ctx, item, at, now)? } else { None };
             let found = found.at(copy.as_ref().or(found.value), at);
-            let mut decision = self.decide(ctx, item, found.value, at)?;
+            let mut decision = self.decide_at(ctx, item, found, now)?;
             let denial = self.denial(found, item, &mut wanted, &mut after_pins)?;
             let reply = &mut decision.reply;
             match (reply.index, denial) {
@@ -358,7 +386,12 @@ impl<'a> Batch<'a> {
                     reply.granted = played.granted;
                     reply.status = LimitStatus { retry: RetryAfter::Now, ..before };
                 }
-                (_, denial) => *reply = denial.unwrap_or(*played),
+                (_, denial) => {
+                    // Alone, the item may have to wait for those who take units before it.
+                    let alone = reply.status.retry;
+                    *reply = denial.unwrap_or(*played);
+                    reply.status.retry = reply.status.retry.max(alone);
+                }
             }
             Ok(decision)
         });
@@ -370,17 +403,12 @@ impl<'a> Batch<'a> {
         let longest = |all: &[AcquireDecision]| {
             all.iter().map(|one| one.reply.status.retry).max().unwrap_or(RetryAfter::Now)
         };
-        // A key with a queue is not asked again: its wait, which the longest one covers, reaches past
-        // the queue, and nobody knows who joins that until then.
-        let has_queue = |one: &AcquireDecision| one.reply.index == Index::Queue;
-        let others = self.items.iter().zip(verdicts).filter(|(_, one)| !has_queue(one));
-        let others = Batch { items: others.map(|(item, _)| *item).collect(), ..*self };
         all_at_once(longest(verdicts), now, |then| {
-            let played = others.play(ctx, then, now)?;
+            let played = self.play(ctx, then, now)?;
             if all_granted(&played) {
                 return Ok(RetryAfter::Now);
             }
-            Ok(longest(&others.judge(ctx, &played, then, now)?))
+            Ok(longest(&self.judge(ctx, &played, then, now)?))
         })
     }
 

@@ -13,13 +13,13 @@ use crate::limiter::Error;
 use crate::limiter::apply;
 use crate::limiter::apply::{EffectBatch, commit_with};
 use crate::limiter::ends::{all_at_once, tried_out};
-use crate::limiter::reply::{Index, RateLimitReply};
+use crate::limiter::reply::RateLimitReply;
 use crate::limiter::reserve::{ReserveDecision, Terms, decide, is_open, released, send};
 use crate::limiter::resolve::KeyView;
 use crate::limiter::track::{self, Recording};
 use crate::observe::{metrics, top};
 use crate::queue;
-use crate::queue::{QueueAdmission, QueuedDecision, QueuedRequest};
+use crate::queue::{LaterKey, QueueAdmission, QueuedDecision, QueuedRequest};
 use crate::server::context::Context;
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::random;
@@ -143,7 +143,7 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     call.even_out(ctx, &mut all, &terms, torn, now)?;
     let longest = all.iter().filter(|one| one.reply.granted == 0).map(|one| one.reply.status.retry).max();
     if let Some(longest) = longest {
-        let longest = call.longest_wait(ctx, &all, &terms, torn, longest, now)?;
+        let longest = call.longest_wait(ctx, &terms, torn, longest, now)?;
         call.deny_all(ctx, &mut all, longest, now);
     }
     EffectBatch::run(ctx, |effects| {
@@ -213,7 +213,6 @@ impl ReserveCall<'_> {
     fn longest_wait(
         &self,
         ctx: &Context<'_>,
-        all: &[ReserveDecision],
         terms: &Terms<'_>,
         torn: bool,
         longest: RetryAfter,
@@ -222,19 +221,17 @@ impl ReserveCall<'_> {
         if self.items.len() == 1 {
             return Ok(longest);
         }
-        let mut asked = Vec::with_capacity(self.items.len());
-        for (item, one) in self.items.iter().zip(all) {
-            // A key with a queue is not asked again: its wait, which the longest one covers, reaches
-            // past the queue, and nobody knows who joins that until then.
-            if one.reply.index != Index::Queue {
-                asked.push((item, copy(ctx, item.key, terms, torn, now)?));
-            }
-        }
+        let copies = self.items.iter().map(|item| copy(ctx, item.key, terms, torn, now));
+        let copies = copies.collect::<Result<Vec<_>, Error>>()?;
+        let asked = self.items.iter().zip(&copies).map(|(item, copy)| {
+            (item, LaterKey::of(ctx, item.key, copy.as_ref(), now, terms.critical, !torn))
+        });
+        let asked: Vec<_> = asked.collect();
         Ok(all_at_once(longest, now, |then| {
             let mut longest = RetryAfter::Now;
-            for (item, copy) in &asked {
-                let found = KeyView::of(ctx, item.key, copy.as_ref(), then);
-                longest = longest.max(decide(found, item.limits, terms)?.reply.status.retry);
+            for (item, key) in &asked {
+                let retry = |then: KeyView<'_>| Ok(decide(then, item.limits, terms)?.reply.status.retry);
+                longest = longest.max(key.retry(then, retry)?);
             }
             Ok(longest)
         }))

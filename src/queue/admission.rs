@@ -1,6 +1,6 @@
 //! The admission of a request to a queue: it passes, waits or is denied.
 
-use super::behind::{decide_at, retry_at};
+use super::behind::{Line, decide_at};
 use super::moves::set_timer;
 use super::state::{Waiter, db_key, has_queue, is_behind, is_behind_at, with};
 use super::{answer, moves, request, serve};
@@ -174,8 +174,9 @@ pub fn retry_behind(
     }
     let held = key.value::<RateLimit>()?;
     let found = KeyView::of(ctx, key.name(), held.as_deref(), now);
-    Ok(Some(match retry(found) {
-        Ok(RetryAfter::Never) => RetryAfter::Never,
-        Ok(_) | Err(_) => retry_at(found, &db_key(ctx, key.name()), false, retry),
-    }))
+    if let Ok(RetryAfter::Never) = retry(found) {
+        return Ok(Some(RetryAfter::Never));
+    }
+    let db_key = &db_key(ctx, key.name());
+    Ok(Some(Line { found, db_key, critical: false, keeps: true }.retry(now, retry)))
 }

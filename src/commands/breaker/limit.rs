@@ -11,12 +11,12 @@ use crate::limiter::Error;
 use crate::limiter::acquire::{self, AcquireDecision};
 use crate::limiter::apply::{self, EffectBatch, commit_with};
 use crate::limiter::ends::{all_at_once, tried_out};
-use crate::limiter::reply::{Index, RateLimitReply};
-use crate::limiter::reserve::{ReserveDecision, Terms, decide};
+use crate::limiter::reply::RateLimitReply;
+use crate::limiter::reserve::{ReserveDecision, Terms, decide, is_open};
 use crate::limiter::resolve::KeyView;
 use crate::limiter::track::{self, Recording};
 use crate::observe::{metrics, top};
-use crate::queue::{self, QueueAdmission, QueuedDecision, QueuedRequest};
+use crate::queue::{self, LaterKey, QueueAdmission, QueuedDecision, QueuedRequest};
 use crate::server::context::Context;
 use crate::server::ffi::args::Arg;
 use crate::server::ffi::random;
@@ -130,24 +130,27 @@ impl<'a> LimitClause<'a> {
         breaker: RetryAfter,
         now: Micros,
     ) -> Result<RetryAfter, Error> {
-        let RateLimitReply { status, index, .. } = *decision.reply();
-        let longest = breaker.max(status.retry);
-        if index == Index::Queue {
-            // Nobody knows who joins the queue until then.
-            return Ok(longest);
-        }
         let held = key.value::<RateLimit>()?;
-        let found = KeyView::of(ctx, self.key, held.as_deref(), now);
-        let copy = tried_out(found)?;
-        Ok(all_at_once(longest, now, |then| {
-            let found = found.at(copy.as_ref(), then);
+        let copy = tried_out(KeyView::of(ctx, self.key, held.as_deref(), now))?;
+        let limit = LaterKey::of(ctx, self.key, copy.as_ref(), now, self.critical, true);
+        let retry = |then: KeyView<'_>| {
             let reply = match decision {
-                ClauseDecision::Units(_) => acquire::decide(found, Some(self.limits), &self.request())?.reply,
+                ClauseDecision::Units(_) => acquire::decide(then, Some(self.limits), &self.request())?.reply,
                 ClauseDecision::Reservation(ClauseReservation { id, .. }) => {
-                    decide(found, self.limits, &self.terms(id))?.reply
+                    decide(then, self.limits, &self.terms(id))?.reply
                 }
             };
             Ok(reply.status.retry)
+        };
+        let longest = breaker.max(decision.reply().status.retry);
+        Ok(all_at_once(longest, now, |then| match decision {
+            // A reservation that already exists asks nothing of a queue.
+            ClauseDecision::Reservation(ClauseReservation { id, .. })
+                if is_open(copy.as_ref(), id.bytes(), then) =>
+            {
+                Ok(RetryAfter::Now)
+            }
+            _ => limit.retry(then, retry),
         }))
     }
 
