@@ -30,6 +30,7 @@ demo: build ## Replay a web server's log (LOG=file, LIMITS=10/s) and show who is
 # Its own profile: the module's whole-program optimisation would take minutes
 # and gain nothing, for the time goes into reading.
 replay: ## What would limits have done to a log? LOG=access.log LIMITS='30/m,1000/h' [FIELDS='time=ts,key=request.client_ip' BY=user TOP=n CSV=file TIMELINE=file PICTURE=file.svg]
+	$(if $(LOG),,@echo 'replay: no log was given: name a file, for example LOG=access.log' >&2; exit 1)
 	@scripts/setup.sh
 	@if [ -x "$${CARGO_TARGET_DIR:-target}/replay/replay" ]; then quiet=--quiet; else quiet=; \
 		echo 'replay: building the tool, once; that takes about two minutes' >&2; fi; \

@@ -4,8 +4,9 @@ times, with one limiter per address, and shows whom it would have slowed down.
 
     LOG=/var/log/nginx/access.log LIMITS=20/m TOP=20 scripts/demo.py
 
-LOG     an access log in the common or combined format (default: a sample of
-        real traffic where it lies beside the project, else generated traffic)
+LOG     one access log in the common or combined format, plain or gzip, read
+        as `make replay` reads it (default: a sample of real traffic where it
+        lies beside the project, else generated traffic)
 LIMITS  the limits of each address (default: 10/m)
 TOP     how many addresses to show (default: 15)
 
@@ -15,6 +16,8 @@ other ones than `redis-server` and the release build.
 """
 
 import calendar
+import gzip
+import ipaddress
 import os
 import random
 import re
@@ -23,11 +26,12 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SAMPLE = os.path.join(ROOT, "..", "shared", "data", "apache-access-2015.log")
 LINE = re.compile(
-    r"(\S+) [^[]*\[(\d{1,2})/([A-Z][a-z]{2})/(\d{4}):(\d\d):(\d\d):(\d\d)(?: ([+-])(\d\d)(\d\d))?\]"
+    r"(\S.*?) \[(\d{1,2})/([A-Z][a-z]{2})/(\d{4}):(\d\d):(\d\d):(\d\d)(?: ([+-])(\d\d)(\d\d))?\]"
 )
 MONTHS = {name: number for number, name in enumerate(calendar.month_abbr)}
 CHUNK = 1000
@@ -35,6 +39,24 @@ CHUNK = 1000
 
 def fail(message):
     sys.exit("demo: " + message)
+
+
+def without_port(word):
+    found = re.fullmatch(r"(\d+(?:\.\d+){3}):\d+|\[([^]]*)\]:\d+", word)
+    return (found[1] or found[2]) if found else word
+
+
+def is_address(word):
+    try:
+        return bool(ipaddress.ip_address(word))
+    except ValueError:
+        return False
+
+
+def client(names):
+    """Of the words before the time the caller's address: the first of a list, and behind a virtual host."""
+    words = [without_port(word) for word in re.sub(r",\s*[^\s,]+", "", names).split(None, 2)]
+    return words[1] if len(words) > 1 and is_address(words[1]) else words[0]
 
 
 def parse(line):
@@ -47,7 +69,7 @@ def parse(line):
     if found[8]:
         offset = int(found[9]) * 3600 + int(found[10]) * 60
         seconds -= offset if found[8] == "+" else -offset
-    return (found[1], seconds) if seconds >= 0 else None
+    return (client(found[1]), seconds) if seconds >= 0 else None
 
 
 def generated():
@@ -71,10 +93,12 @@ def read_log():
         source, requests, passed_over = "generated traffic", generated(), 0
     else:
         try:
-            with open(path, encoding="utf-8", errors="replace") as lines:
+            with open(path, "rb") as file:
+                opened = gzip.open if file.read(2) == b"\x1f\x8b" else open
+            with opened(path, "rt", encoding="utf-8", errors="replace") as lines:
                 parsed = [parse(line) for line in lines]
-        except OSError as error:
-            fail("cannot read %s: %s" % (path, error.strerror))
+        except (OSError, EOFError, zlib.error) as error:
+            fail("cannot read %s: %s" % (path, getattr(error, "strerror", None) or error))
         source = os.path.basename(path)
         requests = [request for request in parsed if request]
         passed_over = len(parsed) - len(requests)

@@ -30,13 +30,15 @@ pub mod types;
 
 pub use table::COMMANDS;
 
+use server::context::Context;
 use server::ffi::alloc::ServerAlloc;
-use server::load::Loading;
+use server::ffi::log::LogLevel;
+use server::keys::data_type;
 
 /// The functions that listen to events of the server.
 ///
-/// An event reaches the listeners of `server` first, and then these in this order. So
-/// `effects::propagation` knows of a fork or a new role before any listener here makes a change.
+/// An event reaches `effects::propagation` first, and then these in this order. So that knows of a
+/// fork or a new role before any listener here makes a change.
 /// The listeners here do not rely on their order.
 static LISTENERS: &[&[server::events::EventListener]] = &[
     commands::policy::LISTENERS,
@@ -52,37 +54,38 @@ static LISTENERS: &[&[server::events::EventListener]] = &[
 /// The gauges of the layers above `observe`, for INFO and RL.METRICS.
 static GAUGES: &[&[observe::metrics::Gauge]] = &[queue::status::GAUGES, commands::policy::gossip::GAUGES];
 
-/// Loads the module. The settings come first, because they say which commands there are.
+/// Loads the module, or logs why it does not load.
 fn load(ctx: &redis_module::Context, args: &[redis_module::RedisString]) -> redis_module::Status {
-    let loading = Loading::new(ctx);
-    if let Err(reason) = loading.required_functions() {
-        return loading.refuse(&reason);
+    let ctx = server::load::context(ctx);
+    match begin(&ctx, args) {
+        Ok(()) => redis_module::Status::Ok,
+        Err(reason) => {
+            ctx.log(LogLevel::Warning, &format!("floodgate does not load: {reason}"));
+            redis_module::Status::Err
+        }
     }
-    loading.server();
-    loading.options();
-    loading.log_panics();
-    let done = loading.settings(settings::TABLE, args).and_then(|()| {
-        loading.data_type::<types::ratelimit::RateLimit>()?;
-        loading.data_type::<types::cbcircuit::CbCircuit>()?;
-        loading.commands(&table::wanted(&loading))
-    });
-    if let Err(reason) = done {
-        return loading.refuse(&reason);
-    }
+}
+
+/// The steps of loading. The settings come first, because they say which commands there are.
+fn begin(ctx: &Context<'_>, args: &[redis_module::RedisString]) -> Result<(), String> {
+    server::load::begin(ctx)?;
+    server::load::settings::register(ctx, settings::TABLE, args)?;
+    data_type::register::<types::ratelimit::RateLimit>(ctx)?;
+    data_type::register::<types::cbcircuit::CbCircuit>(ctx)?;
+    server::load::register::commands(ctx, &table::wanted(ctx))?;
     settings::on_limits_changed(queue::limits_changed);
     observe::metrics::tell_gauges(GAUGES);
     observe::alerts::watch_queues(queue::status::fullness);
     observe::alerts::watch_breakers(limiter::breaker::open::longest);
-    loading.keyspace(|main, what| {
+    server::keys::keyspace::watch(ctx, |main, what| {
         types::by_time::on_keyspace_change(main, what);
-        types::operator::on_keyspace_change(main, what);
         limiter::copies::on_keyspace_change(main, what);
     });
-    loading.events(LISTENERS);
-    loading.info(observe::metrics::info);
-    commands::policy::gossip::begin(&loading);
-    commands::policy::file::begin(&loading);
-    redis_module::Status::Ok
+    server::events::subscribe(ctx, LISTENERS);
+    server::ffi::info::register(ctx, observe::metrics::info);
+    commands::policy::gossip::begin(ctx);
+    commands::policy::file::begin(ctx);
+    Ok(())
 }
 
 /// The functions that the server looks for in the library.

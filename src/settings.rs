@@ -1,15 +1,16 @@
 //! The settings of the module: one table, one place for their values.
 
 use crate::core::breaker::Breaker;
-use crate::core::policies::bytes::fnv;
 use crate::core::policies::{Policies, Policy};
 use crate::core::stats::alerts::Thresholds;
 use crate::core::text::duration;
 use crate::core::text::duration::{DAY, MILLISECOND, SECOND};
 use crate::core::text::token::shown;
+use crate::core::wire::fnv;
 use crate::server::ffi::log;
 use crate::server::ffi::log::LogLevel;
-use crate::server::load::settings::{Domain, Setting, Value, is_loading};
+use crate::server::load::settings::SettingKind::{Number, Switch, Text};
+use crate::server::load::settings::{Setting, SettingAccess, is_loading};
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use crate::types::cbcircuit::rules;
 use crate::types::cbcircuit::rules::BreakerRef;
@@ -102,8 +103,7 @@ impl DurationSetting {
     }
 
     /// Reads a value of the setting `name`, at most `max_us` microseconds.
-    fn read(main: MainThread, name: &CStr, value: Value, max_us: u64) -> Result<Self, String> {
-        let Value::Text(text) = value else { return Err("expected a duration".to_owned()) };
+    fn read(main: MainThread, name: &CStr, text: String, max_us: u64) -> Result<Self, String> {
         let us = match duration::parse(text.as_bytes()) {
             Ok(us) => us,
             Err(error) => {
@@ -111,7 +111,7 @@ impl DurationSetting {
                 return match kept.filter(|us| *us <= max_us) {
                     Some(us) => {
                         let shown = duration::canonical(us);
-                        tell_unitless(main, name, &text, &shown);
+                        tell_unitless(name, &text, &shown);
                         Ok(Self { us, default: "", text: Some(shown) })
                     }
                     None => Err(error.to_string()),
@@ -127,10 +127,9 @@ impl DurationSetting {
 
 /// Logs a notice for an operator whose configuration is from version 0.1, in which a duration
 /// needed no unit.
-fn tell_unitless(main: MainThread, name: &CStr, text: &str, now: &str) {
+fn tell_unitless(name: &CStr, text: &str, now: &str) {
     let (name, text) = (name.to_string_lossy(), shown(text.as_bytes()));
     log::line(
-        main,
         LogLevel::Notice,
         &format!(
             "floodgate: setting '{name}' = '{text}' has a duration without a unit, taken as milliseconds \
@@ -190,116 +189,103 @@ fn limits_changed(main: MainThread) {
     }
 }
 
-/// One row of the table, for a number, a switch or a length of time that is kept in a field.
+/// The access to a number or a switch that is kept in a field.
 macro_rules! field {
-    ($name:literal, $field:ident, Duration { $max_us:expr }) => {
-        Setting {
-            name: $name,
-            domain: Domain::Text,
-            load_only: false,
-            read: |main| Value::Text(SETTINGS.of(main).borrow().$field.shown()),
+    ($field:ident) => {
+        SettingAccess {
+            read: |main| SETTINGS.of(main).borrow().$field,
             write: |main, value| {
-                let read = DurationSetting::read(main, $name, value, $max_us)?;
-                SETTINGS.of(main).borrow_mut().$field = read;
-                Ok(())
-            },
-        }
-    };
-    ($name:literal, $field:ident, Number { $min:expr, $max:expr }, load_only: $load_only:expr, affects_limits: $affects_limits:expr) => {
-        field!($name, $field, Domain::Number { min: $min, max: $max }, Number, $load_only, $affects_limits)
-    };
-    ($name:literal, $field:ident, Switch, load_only: $load_only:expr, affects_limits: $affects_limits:expr) => {
-        field!($name, $field, Domain::Switch, Switch, $load_only, $affects_limits)
-    };
-    ($name:literal, $field:ident, $domain:expr, $kind:ident, $load_only:expr, $affects_limits:expr) => {
-        Setting {
-            name: $name,
-            domain: $domain,
-            load_only: $load_only,
-            read: |main| Value::$kind(SETTINGS.of(main).borrow().$field),
-            write: |main, value| {
-                let Value::$kind(value) = value else {
-                    return Err("expected another kind of value".to_owned());
-                };
                 SETTINGS.of(main).borrow_mut().$field = value;
-                if $affects_limits {
-                    limits_changed(main);
-                }
                 Ok(())
             },
         }
     };
 }
 
+/// The row of a setting that is a length of time, of at most this many microseconds.
+macro_rules! duration {
+    ($name:literal, $field:ident, $max_us:expr) => {
+        Setting::new(
+            $name,
+            Text(SettingAccess {
+                read: |main| SETTINGS.of(main).borrow().$field.shown(),
+                write: |main, text| {
+                    let read = DurationSetting::read(main, $name, text, $max_us)?;
+                    SETTINGS.of(main).borrow_mut().$field = read;
+                    Ok(())
+                },
+            }),
+        )
+    };
+}
+
 /// All settings. Each is a module argument and `floodgate.<name>` in the server's configuration.
 pub static TABLE: &[Setting] = &[
-    Setting {
-        name: c"default-limit",
-        domain: Domain::Text,
-        load_only: false,
-        read: |main| {
-            let settings = SETTINGS.of(main).borrow();
-            Value::Text(settings.default_limit.as_ref().map_or_else(String::new, |(text, _)| text.clone()))
-        },
-        write: write_default_limit,
-    },
-    Setting {
-        name: c"default-breaker",
-        domain: Domain::Text,
-        load_only: false,
-        read: |main| {
-            Value::Text(match &SETTINGS.of(main).borrow().default_breaker {
-                DefaultBreaker::BuiltIn => BUILT_IN_BREAKER.to_owned(),
-                DefaultBreaker::Nothing => String::new(),
-                DefaultBreaker::Set(text, _) => text.clone(),
-            })
-        },
-        write: write_default_breaker,
-    },
-    field!(c"events", events, Switch, load_only: false, affects_limits: false),
-    field!(c"caller-limits", caller_limits, Switch, load_only: false, affects_limits: true),
-    field!(c"batch-max", batch_max, Number { 1, 1_000_000 }, load_only: false, affects_limits: false),
-    field!(c"queue-max", queue_max, Number { 1, 1_000_000 }, load_only: false, affects_limits: false),
-    field!(c"waiters-max", waiters_max, Number { 1, 1_000_000 }, load_only: false, affects_limits: false),
-    field!(c"wait-max", wait_max, Duration { duration::LONGEST }),
-    field!(c"mask-keys", mask_keys, Switch, load_only: false, affects_limits: false),
-    field!(c"alert-error-rate", alert_error_rate, Number { 0, 100 }, load_only: false, affects_limits: false),
-    field!(c"alert-queue", alert_queue, Number { 0, 100 }, load_only: false, affects_limits: false),
-    field!(c"alert-breaker-openings", alert_breaker_openings, Number { 0, 1_000_000 }, load_only: false, affects_limits: false),
-    field!(c"alert-breaker-open", alert_breaker_open, Duration { duration::LONGEST }),
-    field!(c"alert-response-time", alert_response_time, Duration { DAY }),
-    field!(c"alert-batch-failures", alert_batch_failures, Number { 0, 100 }, load_only: false, affects_limits: false),
-    field!(c"alert-latency", alert_latency, Duration { DAY }),
-    field!(c"track-usage", track_usage, Switch, load_only: false, affects_limits: false),
-    Setting {
-        name: c"track-max",
-        domain: Domain::Number { min: 0, max: 100_000_000 },
-        load_only: false,
-        read: |_| Value::Number(i64::try_from(tracked::most()).unwrap_or(i64::MAX)),
-        write: |_, value| match value {
-            Value::Number(n) => {
-                tracked::set_most(usize::try_from(n).unwrap_or(0));
+    Setting::new(
+        c"default-limit",
+        Text(SettingAccess { read: shown_default_limit, write: write_default_limit }),
+    ),
+    Setting::new(
+        c"default-breaker",
+        Text(SettingAccess { read: shown_default_breaker, write: write_default_breaker }),
+    ),
+    Setting::new(c"events", Switch(field!(events))),
+    Setting::new(
+        c"caller-limits",
+        Switch(SettingAccess {
+            read: caller_limits,
+            write: |main, hold| {
+                SETTINGS.of(main).borrow_mut().caller_limits = hold;
+                limits_changed(main);
                 Ok(())
-            }
-            _ => Err("expected a number".to_owned()),
+            },
+        }),
+    ),
+    Setting::new(c"batch-max", Number { min: 1, max: 1_000_000, value: field!(batch_max) }),
+    Setting::new(c"queue-max", Number { min: 1, max: 1_000_000, value: field!(queue_max) }),
+    Setting::new(c"waiters-max", Number { min: 1, max: 1_000_000, value: field!(waiters_max) }),
+    duration!(c"wait-max", wait_max, duration::LONGEST),
+    Setting::new(c"mask-keys", Switch(field!(mask_keys))),
+    Setting::new(c"alert-error-rate", Number { min: 0, max: 100, value: field!(alert_error_rate) }),
+    Setting::new(c"alert-queue", Number { min: 0, max: 100, value: field!(alert_queue) }),
+    Setting::new(
+        c"alert-breaker-openings",
+        Number { min: 0, max: 1_000_000, value: field!(alert_breaker_openings) },
+    ),
+    duration!(c"alert-breaker-open", alert_breaker_open, duration::LONGEST),
+    duration!(c"alert-response-time", alert_response_time, DAY),
+    Setting::new(c"alert-batch-failures", Number { min: 0, max: 100, value: field!(alert_batch_failures) }),
+    duration!(c"alert-latency", alert_latency, DAY),
+    Setting::new(c"track-usage", Switch(field!(track_usage))),
+    Setting::new(
+        c"track-max",
+        Number {
+            min: 0,
+            max: 100_000_000,
+            value: SettingAccess {
+                read: |_| i64::try_from(tracked::most()).unwrap_or(i64::MAX),
+                write: |_, most| {
+                    tracked::set_most(usize::try_from(most).unwrap_or(0));
+                    Ok(())
+                },
+            },
         },
-    },
-    field!(c"compat-cl-throttle", compat_cl_throttle, Switch, load_only: true, affects_limits: false),
-    Setting {
-        name: c"policies-file",
-        domain: Domain::Text,
-        load_only: true,
-        read: |main| {
-            let settings = SETTINGS.of(main).borrow();
-            Value::Text(settings.policies_file.as_ref().map_or_else(String::new, |file| file.path.clone()))
-        },
-        write: write_policies_file,
-    },
-    field!(c"enable-debug-command", enable_debug_command, Switch, load_only: true, affects_limits: false),
+    ),
+    Setting::new(c"compat-cl-throttle", Switch(field!(compat_cl_throttle))).load_only(),
+    Setting::new(
+        c"policies-file",
+        Text(SettingAccess { read: shown_policies_file, write: write_policies_file }),
+    )
+    .load_only(),
+    Setting::new(c"enable-debug-command", Switch(field!(enable_debug_command))).load_only(),
 ];
 
-fn write_default_limit(main: MainThread, value: Value) -> Result<(), String> {
-    let Value::Text(text) = value else { return Err("expected limits".to_owned()) };
+fn shown_default_limit(main: MainThread) -> String {
+    let settings = SETTINGS.of(main).borrow();
+    settings.default_limit.as_ref().map_or_else(String::new, |(text, _)| text.clone())
+}
+
+fn write_default_limit(main: MainThread, text: String) -> Result<(), String> {
     let limits = match text.as_bytes() {
         b"" => None,
         bytes => match intern::want(main, bytes).map_err(|error| error.to_string())? {
@@ -317,15 +303,22 @@ fn write_default_limit(main: MainThread, value: Value) -> Result<(), String> {
     Ok(())
 }
 
-fn write_default_breaker(main: MainThread, value: Value) -> Result<(), String> {
-    let Value::Text(text) = value else { return Err("expected a breaker".to_owned()) };
+fn shown_default_breaker(main: MainThread) -> String {
+    match &SETTINGS.of(main).borrow().default_breaker {
+        DefaultBreaker::BuiltIn => BUILT_IN_BREAKER.to_owned(),
+        DefaultBreaker::Nothing => String::new(),
+        DefaultBreaker::Set(text, _) => text.clone(),
+    }
+}
+
+fn write_default_breaker(main: MainThread, text: String) -> Result<(), String> {
     let breaker = if text.is_empty() {
         DefaultBreaker::Nothing
     } else {
         let shown = Breaker::with_units(&text);
         let text = match Breaker::parse_stored(text.as_bytes()) {
             Ok(_) if is_loading(main) && shown != text => {
-                tell_unitless(main, c"default-breaker", &text, &shown);
+                tell_unitless(c"default-breaker", &text, &shown);
                 shown
             }
             _ => text,
@@ -337,8 +330,11 @@ fn write_default_breaker(main: MainThread, value: Value) -> Result<(), String> {
     Ok(())
 }
 
-fn write_policies_file(main: MainThread, value: Value) -> Result<(), String> {
-    let Value::Text(path) = value else { return Err("expected a path".to_owned()) };
+fn shown_policies_file(main: MainThread) -> String {
+    policies_file(main).map_or_else(String::new, |file| file.path.clone())
+}
+
+fn write_policies_file(main: MainThread, path: String) -> Result<(), String> {
     let file = if path.is_empty() { None } else { Some(Rc::new(PoliciesFile::read(path)?)) };
     SETTINGS.of(main).borrow_mut().policies_file = file;
     Ok(())

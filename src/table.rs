@@ -7,10 +7,11 @@ use crate::commands::{
     acquire, alerts, batch, charge, clear, commit, debug, effect, help, metrics, operate, policy, queue,
     quota, refund, reserve, throttle, top, usage,
 };
-use crate::server::load::Loading;
+use crate::server::context::Context;
 use crate::server::load::argument::Argument as A;
 use crate::server::load::command::{Command, KeyAccess, Keys, Subcommand};
-use crate::server::load::entry::{entry, entry_with_keys};
+use crate::server::load::entry::entry;
+use crate::server::load::register::is_taken;
 use crate::settings;
 
 const RESERVE_KEYS: Keys = Keys::Counted { count: 1, step: 2 };
@@ -52,33 +53,33 @@ pub static COMMANDS: &[Command] = &[
         .arguments(quota::ARGUMENTS)
         .summary("Shows what is left of a key's limits, without taking.")
         .complexity("O(1) a limit"),
-    Command::new("RL.BATCH", entry_with_keys!(batch::batch, BATCH_KEYS), KeyAccess::Write)
+    Command::new("RL.BATCH", entry!(batch::batch, BATCH_KEYS), KeyAccess::Write)
         .arguments(batch::ARGUMENTS)
         .says_what_is_missing()
         .summary("Decides many requests in one atomic step, each on its own or all or nothing.")
         .complexity("O(N) items")
         .slow()
         .keys(BATCH_KEYS),
-    Command::new("RL.RESERVE", entry_with_keys!(reserve::reserve, RESERVE_KEYS), KeyAccess::Write)
+    Command::new("RL.RESERVE", entry!(reserve::reserve, RESERVE_KEYS), KeyAccess::Write)
         .arguments(reserve::ARGUMENTS)
         .says_what_is_missing()
         .summary("Takes units and places on every key until they are settled, or takes nothing.")
         .complexity("O(N log M) keys with M reservations")
         .slow()
         .keys(RESERVE_KEYS),
-    Command::new("RL.COMMIT", entry_with_keys!(commit::commit, SETTLE_KEYS), KeyAccess::Release)
+    Command::new("RL.COMMIT", entry!(commit::commit, SETTLE_KEYS), KeyAccess::Release)
         .arguments(commit::ARGUMENTS)
         .says_what_is_missing()
         .summary("Settles a reservation at its real cost.")
         .complexity("O(N log M) keys with M reservations")
         .keys(SETTLE_KEYS),
-    Command::new("RL.RELEASE", entry_with_keys!(commit::release, SETTLE_KEYS), KeyAccess::Release)
+    Command::new("RL.RELEASE", entry!(commit::release, SETTLE_KEYS), KeyAccess::Release)
         .arguments(&[ID, NUMKEYS, KEY.multiple()])
         .says_what_is_missing()
         .summary("Gives back everything that a reservation took.")
         .complexity("O(N log M) keys with M reservations")
         .keys(SETTLE_KEYS),
-    Command::new("RL.RENEW", entry_with_keys!(commit::renew, RENEW_KEYS), KeyAccess::Release)
+    Command::new("RL.RENEW", entry!(commit::renew, RENEW_KEYS), KeyAccess::Release)
         .arguments(&[ID, TTL, NUMKEYS, KEY.multiple()])
         .says_what_is_missing()
         .summary("Extends the time of a reservation.")
@@ -206,7 +207,7 @@ pub static COMMANDS: &[Command] = &[
     Command::new("GCRA", entry!(throttle::gcra), KeyAccess::Write)
         .arguments(throttle::GCRA)
         .summary("Decides as CL.THROTTLE does, with the arguments and the reply that client libraries know."),
-    Command::new("CB.ACQUIRE", entry_with_keys!(cb_acquire::acquire, LIMIT_KEYS), KeyAccess::Write)
+    Command::new("CB.ACQUIRE", entry!(cb_acquire::acquire, LIMIT_KEYS), KeyAccess::Write)
         .arguments(cb_acquire::ARGUMENTS)
         .summary("Asks whether a call may go through, alone or together with a limit.")
         .keys(LIMIT_KEYS),
@@ -258,10 +259,9 @@ pub static COMMANDS: &[Command] = &[
 const COMPATIBLE: [&str; 3] = ["CL.THROTTLE", "RL.THROTTLE", "GCRA"];
 
 /// The commands to register: all but those of `COMPATIBLE` that are off or taken.
-pub fn wanted(loading: &Loading<'_>) -> Vec<Command> {
-    let compatible = settings::compat_cl_throttle(loading.context().main());
-    let to_register = |name: &str| {
-        !COMPATIBLE.contains(&name) || compatible && !loading.command_is_taken(&name.to_lowercase())
-    };
+pub fn wanted(ctx: &Context<'_>) -> Vec<Command> {
+    let compatible = settings::compat_cl_throttle(ctx.main());
+    let to_register =
+        |name: &str| !COMPATIBLE.contains(&name) || compatible && !is_taken(ctx, &name.to_lowercase());
     COMMANDS.iter().filter(|row| to_register(row.name)).copied().collect()
 }

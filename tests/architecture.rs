@@ -28,7 +28,7 @@ const LAYERS: &[&[&str]] = &[
 /// A path in the crate, without the leading `crate`.
 type ModulePath = Vec<String>;
 
-/// One file of the library.
+/// One file of `src`.
 struct SourceFile {
     module: ModulePath,
     path: PathBuf,
@@ -39,23 +39,29 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-/// Every `.rs` file below `folder`, but for the programs and the client packages.
-fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+/// Every `.rs` file below `folder`, but for those in the `others`.
+fn rust_files(folder: &Path, others: &[&str], found: &mut Vec<PathBuf>) {
     let mut entries: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     entries.sort();
     for path in entries {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if path.is_dir() && !["bin", "clients"].contains(&name.as_str()) {
-            rust_files(&path, found);
+        if path.is_dir() && !others.contains(&name.as_str()) {
+            rust_files(&path, others, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             found.push(path);
         }
     }
 }
 
+/// The files of the library.
 fn sources() -> Vec<SourceFile> {
+    parsed(&["bin", "clients"])
+}
+
+/// Every file of `src`, but for those in the `others`.
+fn parsed(others: &[&str]) -> Vec<SourceFile> {
     let mut paths = Vec::new();
-    rust_files(&root(), &mut paths);
+    rust_files(&root(), others, &mut paths);
     paths
         .into_iter()
         .map(|path| {
@@ -275,7 +281,8 @@ fn a_type_name_stands_once() {
             visit::visit_item(self, item);
         }
     }
-    let files = sources();
+    // The packages of clients are read by themselves.
+    let files = parsed(&["clients"]);
     let mut found: BTreeMap<String, Vec<&Path>> = BTreeMap::new();
     for file in &files {
         let mut types = Types { file: &file.path, found: vec![] };

@@ -35,7 +35,11 @@ strip --strip-unneeded "$root/usr/lib/redis/modules/libfloodgate.so"
 install -D -m 644 scripts/package/floodgate.conf "$root/etc/redis/floodgate.conf"
 doc=$root/usr/share/doc/floodgate
 install -D -m 644 LICENSE "$doc/copyright"
-install -D -m 644 README.md COMMANDS.md OPERATIONS.md -t "$doc"
+# Links to what is not in the package become text. Pictures go.
+pages=(README.md COMMANDS.md OPERATIONS.md SECURITY.md)
+install -D -m 644 "${pages[@]}" -t "$doc"
+away='(src|tests|scripts|BENCHMARKS|CHANGELOG|CONTRIBUTING)[^)]*'
+(cd "$doc" && sed -Ezi "s/!\[[^]]*\]\($away\)\n?//g; s/\[([^]]*)\]\($away\)/\1/g" "${pages[@]}")
 gzip -9n <CHANGELOG.md >"$doc/changelog.gz"
 gzip -9n >"$doc/changelog.Debian.gz" <<CHANGELOG
 floodgate ($version-1) unstable; urgency=medium
@@ -80,7 +84,7 @@ dpkg-deb --build --root-owner-group -Zxz "$root" "$deb" >/dev/null
 name=floodgate-$version-$arch
 mkdir "$work/$name"
 cp -p "$root/usr/lib/redis/modules/libfloodgate.so" "$work/$name"
-cp README.md COMMANDS.md OPERATIONS.md CHANGELOG.md LICENSE "$doc/sbom.cdx.json" "$work/$name"
+cp CHANGELOG.md LICENSE "${pages[@]/#/$doc/}" "$doc/sbom.cdx.json" "$work/$name"
 # Unpacked anywhere: whoever unpacks it puts the folder in.
 sed 's|/usr/lib/redis/modules/|/path/to/|' scripts/package/floodgate.conf >"$work/$name/floodgate.conf"
 tar=$out/$name.tar.gz

@@ -35,6 +35,8 @@ install -D -m 644 scripts/package/floodgate-envoy.service -t "$root/usr/lib/syst
 doc=$root/usr/share/doc/floodgate-envoy
 install -D -m 644 LICENSE "$doc/copyright"
 install -D -m 644 "$from/README.md" -t "$doc"
+# Links to what is not in the package become text.
+sed -Ezi 's/\[([^]]*)\]\(\.\.[^)]*\)/\1/g' "$doc/README.md"
 install -D -m 644 "$from/example/envoy.yaml" -t "$doc/example"
 gzip -9n <CHANGELOG.md >"$doc/changelog.gz"
 scripts/package/sbom.py floodgate-envoy envoy >"$doc/sbom.cdx.json"
@@ -70,7 +72,7 @@ dpkg-deb --build --root-owner-group -Zxz "$root" "$deb" >/dev/null
 name=floodgate-envoy-$version-$arch
 mkdir "$work/$name"
 cp -p "$root/usr/bin/floodgate-envoy" "$work/$name"
-cp "$from/README.md" LICENSE "$doc/sbom.cdx.json" scripts/package/floodgate-envoy.service "$work/$name"
+cp "$doc/README.md" LICENSE "$doc/sbom.cdx.json" scripts/package/floodgate-envoy.service "$work/$name"
 cp -r "$from/example" "$work/$name/example"
 tar=$out/$name.tar.gz
 tar -C "$work" --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" -cf - "$name" |

@@ -133,7 +133,7 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 }
 
 impl AcquireCall<'_> {
-    fn ask(&self) -> QueuedRequest {
+    fn ask(&self) -> QueuedRequest<'_> {
         QueuedRequest::Acquire {
             limits: self.limits.map(Into::into),
             request: self.request,

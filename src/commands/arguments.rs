@@ -9,7 +9,9 @@ use crate::core::text::duration;
 use crate::core::text::token::TokenError;
 use crate::core::time::Micros;
 use crate::limiter::Error;
-use crate::server::ffi::args::Arg;
+use crate::server::context::Context;
+use crate::server::ffi::args::{Arg, Args};
+use crate::server::ffi::call::{self, Scanned};
 use crate::server::load::argument::Argument;
 use crate::types::until::Until;
 
@@ -65,36 +67,26 @@ pub fn optional_for(cursor: &mut ArgCursor<'_>, now: Micros) -> Result<Until, Er
     Ok(until)
 }
 
-/// The options of commands that walk the keyspace as SCAN does.
-#[derive(Clone, Copy, Debug)]
-pub struct ScanOptions<'a> {
-    /// The cursor at which to go on.
-    pub cursor: &'a [u8],
-    /// The pattern of the names, if one is given.
-    pub pattern: Option<&'a [u8]>,
-    /// The approximate number of keys to look at.
-    pub count: u64,
-}
-
-/// Parses `cursor [MATCH glob] [COUNT n]`.
+/// Parses `cursor [MATCH glob] [COUNT n]`, and runs this step of SCAN.
 ///
 /// # Errors
-/// The cursor or the count is malformed.
-pub fn scan_options<'a>(args: &mut ArgCursor<'a>) -> Result<ScanOptions<'a>, Error> {
+/// The cursor or the count is malformed, or an error of SCAN.
+pub fn scan(ctx: &Context<'_>, args: Args<'_>) -> Result<Scanned, Error> {
+    let mut args = ArgCursor::new(args);
     let cursor = args.required()?.bytes();
     if duration::whole_number(cursor).is_none() {
         return Err(Error::Usage(
             "invalid cursor: begin with 0, and go on with the cursor of the last reply".to_owned(),
         ));
     }
-    let mut options = ScanOptions { cursor, pattern: None, count: 10 };
+    let (mut pattern, mut count) = (None, 10);
     while let Some((option, value)) = args.option(const { &Options::of(SCAN) })? {
         match option {
-            "MATCH" => options.pattern = Some(value.bytes()),
-            _ => options.count = number(option, value, 1, 1_000_000)?,
+            "MATCH" => pattern = Some(value.bytes()),
+            _ => count = number(option, value, 1, 1_000_000)?,
         }
     }
-    Ok(options)
+    call::scan(ctx, cursor, pattern, count).map_err(Error::Verbatim)
 }
 
 // Rows of the argument table that several commands share.

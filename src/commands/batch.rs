@@ -9,20 +9,19 @@ use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::acquire::{self, AcquireDecision, status_only};
 use crate::limiter::apply::EffectBatch;
-use crate::limiter::ends::{PinEnd, all_at_once, tried_out};
+use crate::limiter::ends::{PinEnd, all_at_once, tried_out, try_out};
 use crate::limiter::reply::{Index, RateLimitReply};
 use crate::limiter::resolve::{KeyView, Source};
 use crate::limiter::track::{self, Recording};
 use crate::observe::{alerts, metrics, top};
-use crate::queue::{LaterKey, decide};
+use crate::queue::{self, LaterKey, decide};
 use crate::server::context::Context;
 use crate::server::fast::prefetch::prefetch;
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply::{Each, Reply};
-use crate::server::keys::key::Key;
+use crate::server::keys::key::{Key, ReadKey};
 use crate::server::load::argument::Argument;
 use crate::settings;
-use crate::types::effect::ratelimit::{AppliedRateLimit, RateLimitEffect};
 use crate::types::ratelimit::RateLimit;
 use rustc_hash::{FxBuildHasher, FxHashSet};
 use std::collections::hash_map::Entry;
@@ -46,6 +45,8 @@ struct BatchItem<'a> {
 
 #[derive(Debug)]
 struct Batch<'a> {
+    ctx: &'a Context<'a>,
+    now: Micros,
     mode: Mode,
     items: Vec<BatchItem<'a>>,
     critical: bool,
@@ -60,7 +61,7 @@ pub const ARGUMENTS: &[Argument] = &[
     CRITICAL,
 ];
 
-fn parse<'a>(ctx: &Context<'_>, args: Args<'a>) -> Result<Batch<'a>, Error> {
+fn parse<'a>(ctx: &'a Context<'a>, args: Args<'a>) -> Result<Batch<'a>, Error> {
     let mut cursor = ArgCursor::new(args);
     let mode = cursor.required()?;
     let first = || format!("syntax error near '{}', write ALL or EACH first", shown(mode.bytes()));
@@ -76,7 +77,7 @@ fn parse<'a>(ctx: &Context<'_>, args: Args<'a>) -> Result<Batch<'a>, Error> {
     while cursor.option(const { &Options::of(ARGUMENTS) })?.is_some() {
         critical = true;
     }
-    Ok(Batch { mode, items, critical })
+    Ok(Batch { ctx, now: ctx.now(), mode, items, critical })
 }
 
 /// The number of keys that are opened before they are decided. The memory that the processor
@@ -91,25 +92,24 @@ const AHEAD: usize = 8;
 /// An item is malformed, or its key holds another type. Nothing is taken then.
 pub fn batch(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let batch = parse(ctx, args)?;
-    let now = ctx.now();
     ctx.settle_keys(batch.items.iter().map(|item| item.key));
-    let mut opened = batch.open(ctx, now)?;
+    let mut opened = batch.open()?;
     let alone: Vec<RateLimitReply> = opened.decision.iter().map(|one| one.reply).collect();
     let decision = if !opened.shared && (batch.mode == Mode::Each || all_granted(&alone)) {
         opened.decision.iter_mut().for_each(AcquireDecision::close);
-        batch.take_apart(ctx, opened, now)?
+        batch.take_apart(opened)?
     } else {
         let closes = opened.decision.iter().any(AcquireDecision::would_close);
         let shared = opened.shared;
         drop(opened);
-        let played = if shared { batch.play(ctx, now, now)? } else { alone };
+        let played = if shared { batch.play(batch.now)? } else { alone };
         if batch.mode == Mode::Each || all_granted(&played) {
-            batch.in_turn(ctx, now)?
+            batch.in_turn()?
         } else {
-            batch.blame(ctx, closes, &played, now)?
+            batch.blame(closes, &played)?
         }
     };
-    batch.answer(ctx, now, &decision);
+    batch.answer(&decision);
     Ok(())
 }
 
@@ -131,19 +131,18 @@ impl<'a> Batch<'a> {
         Request { cost: item.cost, calls: 1, partial: false, critical: self.critical }
     }
 
-    /// Decides an item as if it came alone.
+    /// Decides an item at `at`, as if it came alone.
     fn decide(
         &self,
-        ctx: &Context<'_>,
         item: &BatchItem<'_>,
         value: Option<&RateLimit>,
-        now: Micros,
+        at: Micros,
     ) -> Result<AcquireDecision, Error> {
-        decide(ctx, item.key, value, Some(item.limits), &self.request(item), now)
+        decide(self.ctx, item.key, value, Some(item.limits), &self.request(item), at)
     }
 
     /// Decides all items, so that every error is found before anything is taken.
-    fn open(&self, ctx: &'a Context<'a>, now: Micros) -> Result<BatchKeys<'a>, Error> {
+    fn open(&self) -> Result<BatchKeys<'a>, Error> {
         let count = self.items.len();
         let mut opened =
             BatchKeys { keys: Vec::with_capacity(count), decision: Vec::with_capacity(count), shared: false };
@@ -153,7 +152,7 @@ impl<'a> Batch<'a> {
         let mut missing = HashSet::new();
         for items in self.items.chunks(AHEAD) {
             let before = opened.keys.len();
-            opened.keys.extend(items.iter().map(|item| ctx.write(item.key)));
+            opened.keys.extend(items.iter().map(|item| self.ctx.write(item.key)));
             for (key, item) in opened.keys.iter_mut().skip(before).zip(items) {
                 let at = opened.decision.len();
                 let held =
@@ -162,7 +161,7 @@ impl<'a> Batch<'a> {
                     prefetch(far);
                 }
                 // Matched, because `map_err` would copy 200 bytes.
-                match self.decide(ctx, item, held.as_deref(), now) {
+                match self.decide(item, held.as_deref(), self.now) {
                     Ok(one) => opened.decision.push(one),
                     Err(error) => return Err(error.of_item("item", at)),
                 }
@@ -176,16 +175,11 @@ impl<'a> Batch<'a> {
     }
 
     /// Takes the units of items that cannot affect each other, and closes their keys.
-    fn take_apart(
-        &self,
-        ctx: &'a Context<'a>,
-        opened: BatchKeys<'a>,
-        now: Micros,
-    ) -> Result<Vec<AcquireDecision>, Error> {
+    fn take_apart(&self, opened: BatchKeys<'a>) -> Result<Vec<AcquireDecision>, Error> {
         let BatchKeys { keys, decision, .. } = opened;
-        EffectBatch::run(ctx, |effects| {
+        EffectBatch::run(self.ctx, |effects| {
             for ((mut key, one), item) in keys.into_iter().zip(&decision).zip(&self.items) {
-                apply_decision(ctx, &mut key, item, one, now, effects)?;
+                self.apply(&mut key, item, one, effects)?;
             }
             Ok::<(), Error>(())
         })?;
@@ -195,8 +189,8 @@ impl<'a> Batch<'a> {
     /// Replies to each item, counts, and reports to observers. This happens after all units are
     /// taken: servers before redis/redis#9422 (2021) notify a client that tracks the keys of each
     /// change at once, even in the middle of a reply.
-    fn answer(&self, ctx: &Context<'_>, now: Micros, decision: &[AcquireDecision]) {
-        let main = ctx.main();
+    fn answer(&self, decision: &[AcquireDecision]) {
+        let (ctx, main, now) = (self.ctx, self.ctx.main(), self.now);
         let mut denied: Vec<&[u8]> = Vec::new();
         for (item, one) in self.items.iter().zip(decision) {
             let granted = one.reply.granted > 0;
@@ -219,14 +213,14 @@ impl<'a> Batch<'a> {
 
     /// Decides the items one after the other, each on what the items before it left. Propagates
     /// them as one effect.
-    fn in_turn(&self, ctx: &Context<'_>, now: Micros) -> Result<Vec<AcquireDecision>, Error> {
-        EffectBatch::run(ctx, |effects| {
+    fn in_turn(&self) -> Result<Vec<AcquireDecision>, Error> {
+        EffectBatch::run(self.ctx, |effects| {
             let mut decision = Vec::with_capacity(self.items.len());
             for item in &self.items {
-                let mut key = ctx.write(item.key);
-                let mut one = self.decide(ctx, item, key.value::<RateLimit>()?.as_deref(), now)?;
+                let mut key = self.ctx.write(item.key);
+                let mut one = self.decide(item, key.value::<RateLimit>()?.as_deref(), self.now)?;
                 one.close();
-                apply_decision(ctx, &mut key, item, &one, now, effects)?;
+                self.apply(&mut key, item, &one, effects)?;
                 decision.push(one);
             }
             Ok(decision)
@@ -238,89 +232,57 @@ impl<'a> Batch<'a> {
     ///
     /// # Errors
     /// An item would leave aside more limits on its key than a key remembers.
-    fn play(&self, ctx: &Context<'_>, at: Micros, now: Micros) -> Result<Vec<RateLimitReply>, Error> {
+    fn play(&self, at: Micros) -> Result<Vec<RateLimitReply>, Error> {
+        let main = self.ctx.main();
         let mut copies: HashMap<&[u8], Option<RateLimit>> = HashMap::new();
         let mut replies = Vec::with_capacity(self.items.len());
         for (position, item) in self.items.iter().enumerate() {
             let of_item = |error: Error| error.of_item("item", position);
             let copy = match copies.entry(item.key.bytes()) {
                 Entry::Occupied(there) => there.into_mut(),
-                Entry::Vacant(free) => free.insert(self.copy(ctx, item, at, now)?),
+                Entry::Vacant(free) => free.insert(self.copy(item, at)?),
             };
-            let found = KeyView::of(ctx, item.key, copy.as_ref(), at);
-            let mut one = self.decide_at(ctx, item, found, now).map_err(of_item)?;
+            let found = KeyView::of(self.ctx, item.key, copy.as_ref(), at);
+            let mut one = self.decide_at(item, found).map_err(of_item)?;
             if self.mode == Mode::Each {
                 one.close();
             }
-            one.change(ctx.main(), |change| {
-                let effect = RateLimitEffect { now: at, expires: false, change };
-                if let Ok(AppliedRateLimit::Created(created, _)) = effect.apply(ctx.main(), copy.as_mut()) {
-                    *copy = Some(created.simulation());
-                }
-                Ok::<(), Error>(())
-            })?;
+            // A change that does not fit is left out.
+            let _ = one.change(main, |change| try_out(main, copy, at, change).map(drop));
             replies.push(one.reply);
         }
         Ok(replies)
     }
 
     /// A copy of an item's key at `at`, when those have left its queue who take units before the item.
-    fn copy(
-        &self,
-        ctx: &Context<'_>,
-        item: &BatchItem<'_>,
-        at: Micros,
-        now: Micros,
-    ) -> Result<Option<RateLimit>, Error> {
-        let key = ctx.write(item.key);
+    fn copy(&self, item: &BatchItem<'_>, at: Micros) -> Result<Option<RateLimit>, Error> {
+        let key = self.ctx.write(item.key);
         let held = key.value::<RateLimit>()?;
-        let copy = tried_out(KeyView::of(ctx, item.key, held.as_deref(), now))?;
-        if at == now {
+        let copy = tried_out(KeyView::of(self.ctx, item.key, held.as_deref(), self.now))?;
+        if at == self.now {
             return Ok(copy);
         }
-        Ok(LaterKey::of(ctx, item.key, copy.as_ref(), now, self.critical, true).value(at))
+        Ok(LaterKey::of(self.ctx, item.key, copy.as_ref(), self.now, self.critical, true).value(at))
     }
 
     /// Decides an item on its key, now or later. Later, `found` is what the queue leaves.
-    fn decide_at(
-        &self,
-        ctx: &Context<'_>,
-        item: &BatchItem<'_>,
-        found: KeyView<'_>,
-        now: Micros,
-    ) -> Result<AcquireDecision, Error> {
-        if found.now == now {
-            return self.decide(ctx, item, found.value, now);
+    fn decide_at(&self, item: &BatchItem<'_>, found: KeyView<'_>) -> Result<AcquireDecision, Error> {
+        if found.now == self.now {
+            return self.decide(item, found.value, self.now);
         }
         acquire::decide(found, Some(item.limits), &self.request(item))
     }
 
-    /// Records what must be recorded of a batch of which nothing was granted: a clock that stepped
-    /// back, and denials on tracked keys.
-    fn record_denied(
-        &self,
-        ctx: &'a Context<'a>,
-        verdicts: &[AcquireDecision],
-        now: Micros,
-        effects: &mut EffectBatch<'a>,
-    ) -> Result<(), Error> {
-        for (item, one) in self.items.iter().zip(verdicts) {
-            let mut key = ctx.write(item.key);
-            apply_decision(ctx, &mut key, item, one, now, effects)?;
-        }
-        Ok(())
-    }
-
     /// Closes the limits that deny an item by itself, whatever the other items ask for.
-    fn close(&self, ctx: &'a Context<'a>, now: Micros, effects: &mut EffectBatch<'a>) -> Result<(), Error> {
+    fn close(&self, effects: &mut EffectBatch<'a>) -> Result<(), Error> {
+        let main = self.ctx.main();
         for item in &self.items {
-            let mut key = ctx.write(item.key);
-            let mut one = self.decide(ctx, item, key.value::<RateLimit>()?.as_deref(), now)?;
+            let mut key = self.ctx.write(item.key);
+            let mut one = self.decide(item, key.value::<RateLimit>()?.as_deref(), self.now)?;
             if one.would_close() {
                 one.close();
-                one.count_blocks(ctx.main());
-                let recording = Recording { ctx, now, event: c"rl.batch" };
-                recording.beside(effects, &mut key, None, |make| one.change(ctx.main(), make))?;
+                one.count_blocks(main);
+                self.recording().beside(effects, &mut key, None, |make| one.change(main, make))?;
             }
         }
         Ok(())
@@ -328,19 +290,13 @@ impl<'a> Batch<'a> {
 
     /// The replies to a batch of which not all items can be granted. `played` are the replies to the
     /// items one after the other. `closes` is true if some item alone closes limits.
-    fn blame(
-        &self,
-        ctx: &'a Context<'a>,
-        closes: bool,
-        played: &[RateLimitReply],
-        now: Micros,
-    ) -> Result<Vec<AcquireDecision>, Error> {
-        EffectBatch::run(ctx, |effects| {
+    fn blame(&self, closes: bool, played: &[RateLimitReply]) -> Result<Vec<AcquireDecision>, Error> {
+        EffectBatch::run(self.ctx, |effects| {
             if closes {
-                self.close(ctx, now, effects)?;
+                self.close(effects)?;
             }
-            let verdicts = self.judge(ctx, played, now, now)?;
-            let longest = self.longest_wait(ctx, &verdicts, now);
+            let verdicts = self.judge(played, self.now)?;
+            let longest = self.longest_wait(&verdicts);
             let denied = |one: AcquireDecision| {
                 let mut reply = one.reply;
                 if reply.granted > 0 {
@@ -351,36 +307,42 @@ impl<'a> Batch<'a> {
                 one.denied(reply)
             };
             let verdicts: Vec<AcquireDecision> = verdicts.into_iter().map(denied).collect();
-            self.record_denied(ctx, &verdicts, now, effects)?;
+            // A clock that stepped back is recorded, and so are denials on tracked keys.
+            for (item, one) in self.items.iter().zip(&verdicts) {
+                self.apply(&mut self.ctx.write(item.key), item, one, effects)?;
+            }
             Ok(verdicts)
         })
     }
 
     /// What each item would be answered at `at` as a part of its batch. `played` are the replies to
     /// the items one after the other at that time.
-    fn judge(
-        &self,
-        ctx: &Context<'_>,
-        played: &[RateLimitReply],
-        at: Micros,
-        now: Micros,
-    ) -> Result<Vec<AcquireDecision>, Error> {
+    fn judge(&self, played: &[RateLimitReply], at: Micros) -> Result<Vec<AcquireDecision>, Error> {
+        let (ctx, now) = (self.ctx, self.now);
         let (mut wanted, mut after_pins) = (Demand::default(), Demand::default());
+        let mut queued = HashMap::new();
         let judged = self.items.iter().zip(played).map(|(item, played)| {
             let key = ctx.write(item.key);
             let held = key.value::<RateLimit>()?;
             let found = KeyView::of(ctx, item.key, held.as_deref(), now);
-            let copy = if at > now { self.copy(ctx, item, at, now)? } else { None };
+            let copy = if at > now { self.copy(item, at)? } else { None };
             let found = found.at(copy.as_ref().or(found.value), at);
-            let mut decision = self.decide_at(ctx, item, found, now)?;
+            let mut decision = self.decide_at(item, found)?;
             let denial = self.denial(found, item, &mut wanted, &mut after_pins)?;
             let reply = &mut decision.reply;
             match (reply.index, denial) {
-                // A block or a queue stands until then, and the batch may have to wait for longer.
-                (Index::Blocked | Index::Queue, Some(denial)) => {
+                (Index::Queue, _) => {
+                    let behind = match queued.entry(item.key.bytes()) {
+                        Entry::Occupied(there) => *there.get(),
+                        Entry::Vacant(free) => *free.insert(self.retry_behind(&key)?),
+                    };
+                    reply.status.retry = behind.unwrap_or(reply.status.retry);
+                }
+                // A block stands until then, and the batch may have to wait for longer.
+                (Index::Blocked, Some(denial)) => {
                     reply.status.retry = reply.status.retry.max(denial.status.retry);
                 }
-                (Index::Blocked | Index::Queue, None) => {}
+                (Index::Blocked, None) => {}
                 _ if played.granted > 0 => {
                     let before = status_only(found, Some(item.limits), &self.request(item))?;
                     reply.granted = played.granted;
@@ -399,16 +361,32 @@ impl<'a> Batch<'a> {
     }
 
     /// The time until all items would be granted at once.
-    fn longest_wait(&self, ctx: &Context<'_>, verdicts: &[AcquireDecision], now: Micros) -> RetryAfter {
+    fn longest_wait(&self, verdicts: &[AcquireDecision]) -> RetryAfter {
         let longest = |all: &[AcquireDecision]| {
             all.iter().map(|one| one.reply.status.retry).max().unwrap_or(RetryAfter::Now)
         };
-        all_at_once(longest(verdicts), now, |then| {
-            let played = self.play(ctx, then, now)?;
+        let ends = self.items.iter().map(|item| queue::ends(self.ctx, item.key)).sum();
+        all_at_once(longest(verdicts), ends, self.now, |then| {
+            let played = self.play(then)?;
             if all_granted(&played) {
                 return Ok(RetryAfter::Now);
             }
-            Ok(longest(&self.judge(ctx, &played, then, now)?))
+            Ok(longest(&self.judge(&played, then)?))
+        })
+    }
+
+    /// The time until all items of a key would be granted at once after its queue.
+    fn retry_behind(&self, key: &ReadKey<'_>) -> Result<Option<RetryAfter>, Error> {
+        queue::retry_behind(self.ctx, key, self.critical, self.now, |then| {
+            let (mut wanted, mut after_pins) = (Demand::default(), Demand::default());
+            let mut longest = RetryAfter::Now;
+            for item in self.items.iter().filter(|item| item.key.bytes() == key.name().bytes()) {
+                let alone = acquire::decide(then, Some(item.limits), &self.request(item))?;
+                let together = self.denial(then, item, &mut wanted, &mut after_pins)?;
+                let together = together.map_or(RetryAfter::Now, |denial| denial.status.retry);
+                longest = longest.max(alone.reply.status.retry).max(together);
+            }
+            Ok(longest)
         })
     }
 
@@ -444,23 +422,25 @@ impl<'a> Batch<'a> {
         }
         Ok(denial)
     }
-}
 
-/// Applies the decision on an item.
-fn apply_decision<'a>(
-    ctx: &Context<'_>,
-    key: &mut Key<'a>,
-    item: &BatchItem<'a>,
-    decision: &AcquireDecision,
-    now: Micros,
-    effects: &mut EffectBatch<'a>,
-) -> Result<(), Error> {
-    // This is asked now and not when the item was decided, because each tracked key takes up room.
-    let counts =
-        track::any(ctx.main()) && track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), false);
-    let counted = counts.then(|| track::decided(item.cost, decision.reply.granted));
-    let recording = Recording { ctx, now, event: c"rl.batch" };
-    recording.beside(effects, key, counted, |make| decision.change(ctx.main(), make))
+    fn recording(&self) -> Recording<'a, 'a> {
+        Recording { ctx: self.ctx, now: self.now, event: c"rl.batch" }
+    }
+
+    /// Applies the decision on an item.
+    fn apply(
+        &self,
+        key: &mut Key<'a>,
+        item: &BatchItem<'_>,
+        decision: &AcquireDecision,
+        effects: &mut EffectBatch<'a>,
+    ) -> Result<(), Error> {
+        let main = self.ctx.main();
+        // This is asked now and not when the item was decided, because each tracked key takes up room.
+        let counts = track::any(main) && track::counts(main, key.value::<RateLimit>()?.as_deref(), false);
+        let counted = counts.then(|| track::decided(item.cost, decision.reply.granted));
+        self.recording().beside(effects, key, counted, |make| decision.change(main, make))
+    }
 }
 
 /// The units that the items of a batch so far take from each limit of each key.

@@ -1,15 +1,13 @@
 //! RL.CLEAR: deletes the keys of limiters and breakers, walking the keyspace as SCAN does.
 
-use super::arguments::scan_options;
-use crate::commands::arguments::ArgCursor;
+use crate::commands::arguments::scan;
 use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::observe::metrics;
 use crate::server::context::Context;
 use crate::server::effects::replicate;
 use crate::server::ffi::args::Args;
-use crate::server::ffi::call;
-use crate::server::ffi::call::OwnedString;
+use crate::server::ffi::call::{self, OwnedString};
 use crate::server::ffi::reply;
 use crate::server::keys::key::Key;
 use crate::types::cbcircuit::CbCircuit;
@@ -21,9 +19,8 @@ use crate::types::ratelimit::RateLimit;
 /// # Errors
 /// Malformed arguments, or an error of SCAN.
 pub fn clear(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let options = scan_options(&mut ArgCursor::new(args))?;
     let now = ctx.now();
-    let found = call::scan(ctx, options.cursor, options.pattern, options.count).map_err(Error::Verbatim)?;
+    let found = scan(ctx, args)?;
     let mut deleted: Vec<&[u8]> = Vec::new();
     let strings: Vec<_> = found.keys.iter().map(|name| OwnedString::new(ctx, name)).collect();
     ctx.settle_keys(strings.iter().map(OwnedString::arg));

@@ -21,15 +21,16 @@ use crate::types::ratelimit::RateLimit;
 use crate::types::ratelimit::reservations::Settlement;
 use std::ffi::CStr;
 
-/// What a command found on a key. RL.COMMIT and RL.RELEASE reply the greatest value of all keys.
+/// What a command found on a key, as it replies it. RL.COMMIT and RL.RELEASE reply the greatest value
+/// of all keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum SettleOutcome {
     /// The reservation is unknown or already settled.
-    Nothing,
+    Nothing = 0,
     /// The reservation was open. It is settled or renewed now.
-    Open,
+    Open = 1,
     /// The time of the reservation had ended, so it stood committed at its cost.
-    Late,
+    Late = 2,
 }
 
 impl SettleOutcome {
@@ -38,14 +39,6 @@ impl SettleOutcome {
             None => Self::Nothing,
             Some(Stage::Open) => Self::Open,
             Some(Stage::Ended) => Self::Late,
-        }
-    }
-
-    const fn number(self) -> i64 {
-        match self {
-            Self::Nothing => 0,
-            Self::Open => 1,
-            Self::Late => 2,
         }
     }
 }
@@ -77,8 +70,8 @@ pub fn commit(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         actual = Some(number(option, value, 0, MAX_COUNT)?);
     }
     let action = SettleAction { event: c"rl.commit", counter: |m| &mut m.reservations_committed };
-    each(ctx, id, &keys, &action, |one, _| {
-        Some(RateLimitChange::Settle(Settle { id, how: Settlement::At(actual.unwrap_or(one.cost)) }))
+    each(ctx, id, &keys, &action, |one| {
+        RateLimitChange::Settle(Settle { id, how: Settlement::At(actual.unwrap_or(one.cost)) })
     })
 }
 
@@ -92,9 +85,7 @@ pub fn release(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let keys = keys(ctx, &mut cursor)?;
     cursor.end()?;
     let action = SettleAction { event: c"rl.release", counter: |m| &mut m.reservations_released };
-    each(ctx, id, &keys, &action, |_, _| {
-        Some(RateLimitChange::Settle(Settle { id, how: Settlement::Release }))
-    })
+    each(ctx, id, &keys, &action, |_| RateLimitChange::Settle(Settle { id, how: Settlement::Release }))
 }
 
 /// `RL.RENEW id TTL d numkeys key [key …]`: makes a reservation end `d` from now. One whose time has
@@ -117,12 +108,12 @@ pub fn renew(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let now = ctx.now();
     let found = keys.iter().map(|name| outcome(ctx, *name, id, now));
     if let Some(least) = found.filter(|found| *found != SettleOutcome::Open).min() {
-        reply::integer(ctx, least.number());
+        reply::integer(ctx, least as i64);
         return Ok(());
     }
     let end = now.plus(ttl_us).min(Micros::MAX);
     let action = SettleAction { event: c"rl.renew", counter: |m| &mut m.reservations_renewed };
-    each(ctx, id, &keys, &action, |_, _| Some(RateLimitChange::Renew(Renew { id, end })))
+    each(ctx, id, &keys, &action, |_| RateLimitChange::Renew(Renew { id, end }))
 }
 
 /// Parses `numkeys key [key …]`.
@@ -154,7 +145,7 @@ fn each<'a>(
     id: &[u8],
     keys: &[Arg<'a>],
     action: &SettleAction,
-    change: impl Fn(&Reservation<LimitsRef>, SettleOutcome) -> Option<RateLimitChange<'a>>,
+    change: impl Fn(&Reservation<LimitsRef>) -> RateLimitChange<'a>,
 ) -> Result<(), Error> {
     let now = ctx.now();
     ctx.settle_keys(keys.iter().copied());
@@ -167,18 +158,16 @@ fn each<'a>(
                 let all = value.reservations()?.at(ctx.main(), now);
                 let one = all.book().get(id)?;
                 let found = SettleOutcome::of(one.stage_at(now));
-                (found > SettleOutcome::Nothing).then(|| (found, change(one, found)))
+                (found > SettleOutcome::Nothing).then(|| (found, change(one)))
             });
             let Some((found, change)) = todo else { continue };
             all = all.max(found);
-            if let Some(change) = change {
-                commit_with(ctx, Some(effects), &mut key, &effect(ctx, now, change), action.event)?;
-                metrics::count(ctx.main(), action.counter);
-            }
+            commit_with(ctx, effects, &mut key, &effect(ctx, now, change), action.event)?;
+            metrics::count(ctx.main(), action.counter);
         }
         Ok::<(), Error>(())
     })?;
-    reply::integer(ctx, all.number());
+    reply::integer(ctx, all as i64);
     Ok(())
 }
 

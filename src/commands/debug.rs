@@ -9,7 +9,7 @@ use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::queue;
 use crate::server::context::Context;
-use crate::server::ffi::args::{Arg, Args};
+use crate::server::ffi::args::Args;
 use crate::server::ffi::reply;
 use crate::settings;
 
@@ -41,7 +41,11 @@ pub fn debug(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     } else if how.is("ADVANCE") {
         let step = cursor.required()?;
         Some(match step.bytes().strip_prefix(b"-") {
-            Some(_) => Micros(ctx.now().0.saturating_sub(back(step)?)),
+            Some(back) => {
+                let expected = "a whole number of microseconds".to_owned();
+                let us = whole_number(back).ok_or(Error::Range { name: "us", expected })?;
+                Micros(ctx.now().0.saturating_sub(us))
+            }
             None => ctx.now().plus(number("us", step, 0, Micros::MAX.0)?),
         })
     } else {
@@ -59,12 +63,4 @@ pub fn debug(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 #[allow(clippy::panic)] // on purpose, and the boundary catches it
 fn panic_for_a_test() {
     panic!("RL.DEBUG PANIC was called");
-}
-
-/// The microseconds by which a negative step goes back.
-fn back(step: Arg<'_>) -> Result<u64, Error> {
-    step.bytes()
-        .strip_prefix(b"-")
-        .and_then(whole_number)
-        .ok_or_else(|| Error::Range { name: "us", expected: "a whole number of microseconds".to_owned() })
 }

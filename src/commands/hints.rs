@@ -64,6 +64,9 @@ fn hint(text: &[u8], options: &Options) -> Option<String> {
     {
         return Some(format!("write {keyword} {}", shown(value)));
     }
+    if is("FOREVER") && options.has("FOR") {
+        return Some("leave it out: without FOR it has no end".to_owned());
+    }
     if let Some((option, example)) = OF_LIMITS.iter().find(|(option, _)| is(option)) {
         return Some(format!("{option} belongs to the limit, as in {example}"));
     }
@@ -88,5 +91,11 @@ fn hint(text: &[u8], options: &Options) -> Option<String> {
     if Breaker::parse(text).is_ok() && options.has("BREAKER") {
         return Some(format!("write BREAKER {}", shown(text)));
     }
-    None
+    // Values that people know by a character of theirs.
+    for (keyword, sign) in [("MATCH", b'*'), ("PREFIX", b':')] {
+        if options.has(keyword) && text.contains(&sign) {
+            return Some(format!("write {keyword} {}", shown(text)));
+        }
+    }
+    options.has("REASON").then(|| "a reason of several words needs quotes".to_owned())
 }

@@ -55,8 +55,8 @@ const MOST_BREAKERS: usize = 100;
 /// Sends since when breakers are open, half-open or forced open, for those that the user may read.
 fn open_breakers(ctx: &Context<'_>) -> Pairs<Vec<u8>, u64> {
     let all = open::list(ctx).into_iter();
-    let seen = all.filter(|open| user_may_see(ctx, &open.name)).take(MOST_BREAKERS);
-    seen.map(|open| (key_mask::shown(ctx.main(), &open.name).into_owned(), open.since.millis())).collect()
+    let seen = all.filter(|(name, _)| user_may_see(ctx, name)).take(MOST_BREAKERS);
+    seen.map(|(name, open)| (key_mask::shown(ctx.main(), &name).into_owned(), open.since.millis())).collect()
 }
 
 /// Sends, for each bound in microseconds, how many of the timed commands took at most that long.

@@ -8,17 +8,15 @@ use crate::core::text::duration;
 use crate::core::text::token::{TokenError, shown};
 use crate::core::time::Micros;
 use crate::limiter::Error;
-use crate::limiter::apply;
-use crate::limiter::apply::{EffectBatch, commit, commit_with};
+use crate::limiter::apply::{self, EffectBatch, commit, commit_with};
 use crate::observe::metrics;
 use crate::server::context::Context;
 use crate::server::ffi::args::{Arg, Args};
-use crate::server::ffi::reply;
+use crate::server::ffi::reply::{self, Reply as _};
 use crate::server::load::argument::Argument;
 use crate::server::main_thread::MainThread;
 use crate::types::effect::ratelimit::{RateLimitChange, SetBlock, SetPin};
-use crate::types::intern;
-use crate::types::intern::ParsedLimits;
+use crate::types::intern::{self, ParsedLimits};
 use crate::types::ratelimit::RateLimit;
 use crate::types::ratelimit::encoding::LONGEST_REASON;
 use crate::types::until::{Until, Validity};
@@ -50,13 +48,13 @@ pub fn reset(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
                 continue;
             }
             let effect = apply::effect(ctx, now, RateLimitChange::Reset);
-            commit_with(ctx, Some(effects), &mut key, &effect, c"rl.reset")?;
+            commit_with(ctx, effects, &mut key, &effect, c"rl.reset")?;
             count += 1;
         }
         Ok::<(), Error>(())
     })?;
     metrics::add(main, |m| &mut m.resets, count);
-    reply::unsigned(ctx, count);
+    count.send(ctx);
     Ok(())
 }
 
@@ -111,7 +109,8 @@ pub fn pin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 /// # Errors
 /// A key of another type.
 pub fn unpin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let stood = lift(ctx, args, RateLimitChange::Unpin, c"rl.unpin", |value, now| value.pin(now).is_some())?;
+    let stood =
+        lift(ctx, args, RateLimitChange::Unpin, c"rl.unpin", |value, now| value.pin(now).map(|_| true))?;
     metrics::add(ctx.main(), |m| &mut m.unpins, stood.into());
     Ok(())
 }
@@ -141,6 +140,7 @@ pub fn block(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     while let Some((option, value)) = cursor.option(&BLOCK_OPTIONS)? {
         match option {
             "FOR" if value.is("FOREVER") => {}
+            "FOR" if value.is("EVER") => return Err(hints::none_of(value, "FOREVER in place of FOR")),
             "FOR" => until = Until::At(now.plus(length(value)?).min(Micros::MAX)),
             "REASON" => reason = reason_of(value)?,
             _ => {}
@@ -190,42 +190,35 @@ fn reason_of(arg: Arg<'_>) -> Result<&[u8], Error> {
 /// # Errors
 /// A key of another type.
 pub fn unblock(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut cursor = ArgCursor::new(args);
-    let name = cursor.required()?;
-    cursor.no_more()?;
-    let now = ctx.now();
-    let mut key = ctx.write(name);
-    let (mut stood, mut remembers) = (false, false);
-    if let Some(value) = key.value::<RateLimit>()? {
+    let stood = lift(ctx, args, RateLimitChange::Unblock, c"rl.unblock", |value, now| {
         let of_limits = value.limit_blocks();
-        stood = value.block(now).is_some() || of_limits.iter().any(|block| block.lasts_until(now).is_some());
-        remembers = !of_limits.is_empty();
-    }
-    if stood || remembers {
-        commit(ctx, &mut key, &apply::effect(ctx, now, RateLimitChange::Unblock), c"rl.unblock")?;
-    }
-    reply::integer(ctx, stood.into());
+        let closed = of_limits.iter().any(|block| block.lasts_until(now).is_some());
+        let stands = value.block(now).is_some() || closed;
+        (stands || !of_limits.is_empty()).then_some(stands)
+    })?;
     metrics::add(ctx.main(), |m| &mut m.unblocks, stood.into());
     Ok(())
 }
 
-/// Removes what an operator set, if it still holds, and replies whether it did.
+/// Removes what an operator set, and replies whether it still held. `look` tells that; `None` if there
+/// is nothing to remove.
 fn lift(
     ctx: &Context<'_>,
     args: Args<'_>,
     change: RateLimitChange<'_>,
     event: &'static CStr,
-    stands: impl FnOnce(&RateLimit, Micros) -> bool,
+    look: impl FnOnce(&RateLimit, Micros) -> Option<bool>,
 ) -> Result<bool, Error> {
     let mut cursor = ArgCursor::new(args);
     let name = cursor.required()?;
     cursor.no_more()?;
     let now = ctx.now();
     let mut key = ctx.write(name);
-    let stood = key.value::<RateLimit>()?.is_some_and(|value| stands(&value, now));
-    if stood {
+    let found = key.value::<RateLimit>()?.and_then(|value| look(&value, now));
+    if found.is_some() {
         commit(ctx, &mut key, &apply::effect(ctx, now, change), event)?;
     }
+    let stood = found.unwrap_or(false);
     reply::integer(ctx, stood.into());
     Ok(stood)
 }

@@ -15,8 +15,7 @@ use crate::server::context::Context;
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply::{self, Each, Fields, Pairs, Reply, signed};
 use crate::server::load::argument::Argument;
-use crate::types::intern;
-use crate::types::intern::{InternedLimits, Origin};
+use crate::types::intern::{self, InternedLimits, Origin};
 use crate::types::operator::Block;
 use crate::types::ratelimit::RateLimit;
 use crate::types::ratelimit::hold;
@@ -35,10 +34,10 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let mut cursor = ArgCursor::new(args);
     let name = cursor.required()?;
     let given = cursor.before(&OPTIONS).map(Arg::bytes);
-    let (mut units, mut headers) = (1, false);
+    let (mut request, mut headers) = (Request::of(1), false);
     while let Some((option, value)) = cursor.option(&OPTIONS)? {
         match option {
-            "COST" => units = cost(value)?,
+            "COST" => request.cost = cost(value)?,
             _ => headers = true,
         }
     }
@@ -46,9 +45,12 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     // that.
     let key = ctx.read(name);
     let now = ctx.now();
-    let ask = QuotaAsk { given, units };
-    let queue =
-        if headers { queue::retry_behind(ctx, &key, now, |then| ask.whole_retry(then))? } else { None };
+    let ask = QuotaAsk { given, request };
+    let queue = if headers {
+        queue::retry_behind(ctx, &key, false, now, |then| ask.whole_retry(then))?
+    } else {
+        None
+    };
     let held = key.value::<RateLimit>()?;
     let found = KeyView::of(ctx, name, held.as_deref(), now);
     let block = found.value.and_then(|value| value.block(now));
@@ -64,7 +66,7 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let Some((resolved, source)) = chosen else {
         match block {
             None => reply::null(ctx),
-            Some(block) => send(&QuotaView::of_block(now, units, block)),
+            Some(block) => send(&QuotaView::of_block(now, request, block)),
         }
         return Ok(());
     };
@@ -73,9 +75,9 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     // Only the headers show this time.
     let retry = if headers { ask.retry_across(found, &resolved, pinned)? } else { RetryAfter::Now };
     let pin_end = if pinned { PinEnd::of(found, |then| ask.retry(then)) } else { None };
-    with_usage(found, &resolved, &ask.request(), |set, states| {
+    with_usage(found, &resolved, &request, |set, states| {
         let (limits, labels) = (set.limits(), set.labels());
-        send(&QuotaView { now, units, limits, labels, states, source, block, pin_end, retry });
+        send(&QuotaView { now, request, limits, labels, states, source, block, pin_end, retry });
     })
 }
 
@@ -83,14 +85,10 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 #[derive(Clone, Copy, Debug)]
 struct QuotaAsk<'a> {
     given: Option<&'a [u8]>,
-    units: u64,
+    request: Request,
 }
 
 impl QuotaAsk<'_> {
-    const fn request(&self) -> Request {
-        Request { cost: self.units, calls: 1, partial: false, critical: false }
-    }
-
     /// Chooses the limits to show. If limits are given (also `*`), these are the limits that would
     /// decide the same RL.ACQUIRE. Otherwise they are the pin, the key's own last limits, a
     /// policy's or the default.
@@ -100,9 +98,8 @@ impl QuotaAsk<'_> {
 
     /// The time until these limits grant the request.
     fn wait(&self, found: KeyView<'_>, resolved: &ResolvedLimits) -> Result<RetryAfter, Error> {
-        let request = self.request();
-        with_usage(found, resolved, &request, |set, states| {
-            decide(set.limits(), states, found.now, &request).status.retry
+        with_usage(found, resolved, &self.request, |set, states| {
+            decide(set.limits(), states, found.now, &self.request).status.retry
         })
     }
 
@@ -115,8 +112,7 @@ impl QuotaAsk<'_> {
         pinned: bool,
     ) -> Result<RetryAfter, Error> {
         let limits = self.wait(found, resolved)?;
-        let blocked = found.value.is_some_and(|value| value.block(found.now).is_some());
-        let ends_first = limits > RetryAfter::Now || blocked;
+        let ends_first = limits > RetryAfter::Now || found.is_blocked();
         let later = |then: KeyView<'_>| self.retry(then);
         Ok(if ends_first { ends::across(found, Retry { limits, pinned }, later) } else { limits })
     }
@@ -143,9 +139,7 @@ fn with_usage<R>(
     read: impl FnOnce(&InternedLimits, &[State]) -> R,
 ) -> Result<R, Error> {
     let KeyView { main, value, now, .. } = found;
-    if let (Some(value), ResolvedLimits::Own) = (value, resolved)
-        && let Some(id) = value.limits_id()
-    {
+    if let (Some(value), &ResolvedLimits::Own(id)) = (value, resolved) {
         let set = intern::get(main, id);
         if !set.has_concurrent() {
             return Ok(value.with_states(|states| read(&set, states)));
@@ -184,8 +178,7 @@ struct QuotaRow<'v> {
 #[derive(Debug)]
 struct QuotaView<'v> {
     now: Micros,
-    /// The cost of the request, in units.
-    units: u64,
+    request: Request,
     limits: &'v [Limit],
     labels: &'v [Box<str>],
     states: &'v [State],
@@ -199,10 +192,10 @@ struct QuotaView<'v> {
 
 impl<'v> QuotaView<'v> {
     /// The view of a blocked key without limits.
-    fn of_block(now: Micros, units: u64, block: &'v Block) -> Self {
+    fn of_block(now: Micros, request: Request, block: &'v Block) -> Self {
         Self {
             now,
-            units,
+            request,
             limits: &[],
             labels: &[],
             states: &[],
@@ -215,7 +208,7 @@ impl<'v> QuotaView<'v> {
 
     fn row(&self, at: usize) -> Option<QuotaRow<'v>> {
         let (limit, label, state) = (self.limits.get(at)?, self.labels.get(at)?, self.states.get(at)?);
-        let mut quota = limit_quota(limit, state, self.now, self.units);
+        let mut quota = limit_quota(limit, state, self.now, self.request.cost);
         if let Some(pin_end) = self.pin_end {
             quota.retry = pin_end.wait(quota.retry, self.now);
         }
@@ -239,11 +232,19 @@ impl<'v> QuotaView<'v> {
 
     fn send_row(&self, ctx: &Context<'_>, QuotaRow { limit, label, quota }: &QuotaRow<'_>) {
         let or_never = |n: Option<u64>| n.map_or(-1, signed);
+        let name = limit.algorithm_name();
+        let algorithm: &dyn Reply = match limit.rule() {
+            Rule::Sliding(_) => &Word::Sliding,
+            // A limit of CL.THROTTLE is shown as a bucket, the name that users know.
+            Rule::Bucket(_) | Rule::Throttle(_) => &Word::Bucket,
+            Rule::Fixed(_) => &Word::Fixed,
+            _ => &name,
+        };
         reply::map(
             ctx,
             &[
                 (Word::Name, label),
-                (Word::Algorithm, &AlgorithmName(limit)),
+                (Word::Algorithm, algorithm),
                 (Word::Limit, &or_never(limit.capacity())),
                 (Word::Used, &quota.used),
                 (Word::Remaining, &or_never(quota.remaining)),
@@ -252,7 +253,7 @@ impl<'v> QuotaView<'v> {
                 (Word::ResetAfterMs, &quota.reset.millis()),
                 (Word::ResetAtMs, &or_never(quota.reset.moment(self.now).map(Micros::ceil_millis))),
                 (Word::Shadow, &limit.shadow()),
-                (Word::Source, &self.source.word()),
+                (Word::Source, &self.source),
             ],
         );
     }
@@ -264,9 +265,8 @@ impl<'v> QuotaView<'v> {
 
     /// The status of all limits together, as that of the binding one; `None` without limits.
     fn status(&self) -> Option<LimitStatus> {
-        let request = Request { cost: self.units, calls: 1, partial: false, critical: false };
         let (limits, states, now) = (self.limits, self.states, self.now);
-        let status = || decide(limits, states, now, &request).before(limits, states, now);
+        let status = || decide(limits, states, now, &self.request).before(limits, states, now);
         (!limits.is_empty()).then(|| LimitStatus { retry: self.retry, ..status() })
     }
 
@@ -300,6 +300,11 @@ impl<'v> QuotaView<'v> {
         if !policies.is_empty() {
             fields.push(("RateLimit-Policy", policies.join(", ")));
             let denied = self.block.map(|block| block.validity.until(self.now).wait(self.now)).max(queue);
+            // What holds after the block may never grant the request.
+            let denied = denied.map(|denied| match status {
+                Some(LimitStatus { retry: RetryAfter::Never, .. }) => RetryAfter::Never,
+                _ => denied,
+            });
             let items: Vec<String> = visible
                 .iter()
                 .zip(&names)
@@ -339,7 +344,7 @@ impl<'v> QuotaView<'v> {
             RetryAfter::Now => row.quota.reset.micros().map(seconds),
             RetryAfter::Never => None,
         };
-        let mut item = format!("\"{name}\";r={remaining}");
+        let mut item = format!("\"{name}\";r={}", header_integer(remaining));
         if let Some(at) = at.filter(|&at| retry_after.is_none_or(|retry| at <= retry)) {
             item.push_str(&format!(";t={at}"));
         }
@@ -361,7 +366,7 @@ fn header_names(rows: &[QuotaRow<'_>]) -> Vec<String> {
 /// Makes `"name";q=100;w=60`, where `w` is the time in which `q` comes back, in seconds. `qu` names
 /// what the limit counts, if it is not the cost of requests.
 fn policy_item(limit: &Limit, label: &str) -> String {
-    let mut item = format!("\"{label}\";q={}", limit.capacity().unwrap_or(0));
+    let mut item = format!("\"{label}\";q={}", header_integer(limit.capacity().unwrap_or(0)));
     if limit.per_call() {
         item.push_str(match limit.rule() {
             Rule::Concurrent(_) => ";qu=\"concurrent-requests\"",
@@ -374,29 +379,22 @@ fn policy_item(limit: &Limit, label: &str) -> String {
     item
 }
 
-/// Microseconds as whole seconds, rounded up.
-const fn seconds(us: u64) -> u64 {
-    us.div_ceil(1_000_000)
+/// The number as an Integer of structured fields (RFC 9651), which has at most 15 digits.
+const fn header_integer(n: u64) -> u64 {
+    if n < 1_000_000_000_000_000 { n } else { 999_999_999_999_999 }
 }
 
-/// The name of a limit's algorithm. A limit of CL.THROTTLE is shown as a bucket, the name that
-/// users know.
-struct AlgorithmName<'l>(&'l Limit);
-
-impl Reply for AlgorithmName<'_> {
-    fn send(&self, ctx: &Context<'_>) {
-        match self.0.rule() {
-            Rule::Sliding(_) => Word::Sliding.send(ctx),
-            Rule::Bucket(_) | Rule::Throttle(_) => Word::Bucket.send(ctx),
-            Rule::Fixed(_) => Word::Fixed.send(ctx),
-            _ => self.0.algorithm_name().send(ctx),
-        }
-    }
+/// Microseconds as whole seconds, rounded up.
+pub const fn seconds(us: u64) -> u64 {
+    us.div_ceil(1_000_000)
 }
 
 /// Chooses the limits to show for a key if no limits are given: the pin, the key's own last limits,
 /// a policy's or the default.
-fn choose(found: KeyView<'_>) -> Result<Option<(ResolvedLimits, Source)>, Error> {
+///
+/// # Errors
+/// Those of the key's limits.
+pub fn choose(found: KeyView<'_>) -> Result<Option<(ResolvedLimits, Source)>, Error> {
     let main = found.main;
     let own = found.value.and_then(RateLimit::limits_id);
     let server = match found.resolve(None) {
@@ -414,8 +412,8 @@ fn choose(found: KeyView<'_>) -> Result<Option<(ResolvedLimits, Source)>, Error>
         (Some(Origin::Followed(_)), Some((resolved, Source::Policy))) => Some((resolved, Source::Policy)),
         (Some(Origin::Named(text)), _) => match limits_of(main, Some(own), text.as_bytes()) {
             Ok(Some(resolved)) => Some((resolved, Source::Policy)),
-            _ => Some((ResolvedLimits::Own, Source::Last)),
+            _ => Some((ResolvedLimits::Own(own), Source::Last)),
         },
-        _ => Some((ResolvedLimits::Own, Source::Last)),
+        _ => Some((ResolvedLimits::Own(own), Source::Last)),
     })
 }

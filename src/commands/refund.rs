@@ -4,13 +4,12 @@ use super::arguments::number;
 use crate::commands::arguments::ArgCursor;
 use crate::core::limits::MAX_COUNT;
 use crate::limiter::Error;
-use crate::limiter::apply;
-use crate::limiter::apply::commit;
+use crate::limiter::apply::{self, commit};
 use crate::limiter::resolve::{KeyView, ResolvedLimits, limits_of};
 use crate::observe::metrics;
 use crate::server::context::Context;
 use crate::server::ffi::args::{Arg, Args};
-use crate::server::ffi::reply;
+use crate::server::ffi::reply::Reply as _;
 use crate::types::effect::ratelimit::{GiveBack, RateLimitChange};
 use crate::types::ratelimit::RateLimit;
 
@@ -40,7 +39,7 @@ pub fn refund(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         None => None,
     };
     let named = named.and_then(|named| match named {
-        ResolvedLimits::Own => None,
+        ResolvedLimits::Own(_) => None,
         ResolvedLimits::Other(limits) => Some(limits),
     });
     // A copy tells how much would be given back; the effect then gives it back.
@@ -55,6 +54,6 @@ pub fn refund(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         metrics::count(main, |m| &mut m.refunds);
         metrics::add(main, |m| &mut m.refunded_units, back);
     }
-    reply::unsigned(ctx, back);
+    back.send(ctx);
     Ok(())
 }

@@ -3,26 +3,26 @@
 
 use crate::commands::arguments::{ArgCursor, KEY, number};
 use crate::commands::options::Options;
+use crate::commands::quota::seconds;
 use crate::core::limits::throttle::{Arrival, ThrottleReply};
 use crate::core::limits::{
     self, Limit, Limits, Request, SecondsRounding, State, Taken, Throttle, ThrottleError, ThrottlePeriod,
 };
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
-use crate::core::wire::Corrupt;
-use crate::limiter::acquire::{decide, decide_until};
-use crate::limiter::apply;
-use crate::limiter::apply::{EffectBatch, commit, commit_with};
+use crate::limiter::Error;
+use crate::limiter::acquire::{AcquireDecision, decide_until};
+use crate::limiter::apply::{self, refused};
 use crate::limiter::ends::{self, Retry};
 use crate::limiter::reply::RateLimitReply;
 use crate::limiter::resolve::{KeyView, Source};
-use crate::limiter::{Error, track};
+use crate::limiter::track::{self, Recording};
 use crate::observe::{metrics, top};
 use crate::queue;
 use crate::server::context::Context;
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply::{self, signed};
-use crate::server::keys::key::{Key, ReadKey};
+use crate::server::keys::key::Key;
 use crate::server::load::argument::Argument;
 use crate::server::main_thread::MainThread;
 use crate::settings;
@@ -32,44 +32,19 @@ use crate::types::ratelimit::{RateLimit, encoding};
 use crate::types::until::Until;
 use std::ffi::CStr;
 
-/// The command by which the call came. The commands differ in their arguments and in what this
-/// decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ThrottleName {
-    Cell,
-    RateLimit,
-    Gcra,
-}
-
-impl ThrottleName {
-    /// The keyspace event of a change.
-    const fn event(self) -> &'static CStr {
-        match self {
-            Self::Cell => c"cl.throttle",
-            Self::RateLimit => c"rl.throttle",
-            Self::Gcra => c"gcra",
-        }
-    }
-
-    const fn rounding(self) -> SecondsRounding {
-        match self {
-            Self::Cell | Self::RateLimit => SecondsRounding::Cell,
-            Self::Gcra => SecondsRounding::Up,
-        }
-    }
-}
-
 /// The arguments of a call.
 #[derive(Clone, Copy, Debug)]
 struct ThrottleCall<'a> {
-    name: ThrottleName,
     key: Arg<'a>,
     rule: Throttle,
     quantity: u64,
+    rounding: SecondsRounding,
+    /// The keyspace event of a change, which names the command.
+    event: &'static CStr,
 }
 
 /// Parses `key max_burst count_per_period period [quantity]`.
-fn parse(name: ThrottleName, args: Args<'_>) -> Result<ThrottleCall<'_>, Error> {
+fn parse<'a>(args: Args<'a>, event: &'static CStr) -> Result<ThrottleCall<'a>, Error> {
     let mut cursor = ArgCursor::new(args);
     let key = cursor.required()?;
     let max_burst = integer("max_burst", cursor.required()?)?;
@@ -80,7 +55,7 @@ fn parse(name: ThrottleName, args: Args<'_>) -> Result<ThrottleCall<'_>, Error> 
     let quantity = u64::try_from(quantity)
         .map_err(|_| Error::Range { name: "quantity", expected: "0 or more".to_owned() })?;
     let rule = Throttle::new(max_burst, count, period).map_err(no_rate)?;
-    Ok(ThrottleCall { name, key, rule, quantity })
+    Ok(ThrottleCall { key, rule, quantity, rounding: SecondsRounding::Cell, event })
 }
 
 /// `key max_burst count_per_period period [quantity]` of CL.THROTTLE and RL.THROTTLE.
@@ -115,7 +90,8 @@ fn parse_gcra(args: Args<'_>) -> Result<ThrottleCall<'_>, Error> {
         quantity = within(option, value, 1)?;
     }
     let rule = Throttle::over(max_burst, count, period).map_err(no_rate)?;
-    Ok(ThrottleCall { name: ThrottleName::Gcra, key, rule, quantity: quantity.unsigned_abs() })
+    let quantity = quantity.unsigned_abs();
+    Ok(ThrottleCall { key, rule, quantity, rounding: SecondsRounding::Up, event: c"gcra" })
 }
 
 fn no_rate(error: ThrottleError) -> Error {
@@ -128,7 +104,7 @@ fn no_rate(error: ThrottleError) -> Error {
 /// # Errors
 /// Malformed arguments, or a key of another type that redis-cell did not leave.
 pub fn cl_throttle(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    throttle(ctx, parse(ThrottleName::Cell, args)?)
+    throttle(ctx, parse(args, c"cl.throttle")?)
 }
 
 /// `RL.THROTTLE key max_burst count_per_period period [quantity]`: the same as [`cl_throttle`],
@@ -137,7 +113,7 @@ pub fn cl_throttle(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 /// # Errors
 /// The same as [`cl_throttle`].
 pub fn rl_throttle(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    throttle(ctx, parse(ThrottleName::RateLimit, args)?)
+    throttle(ctx, parse(args, c"rl.throttle")?)
 }
 
 /// `GCRA key max_burst tokens_per_period period [TOKENS n]`: the same as [`cl_throttle`], with a
@@ -149,34 +125,15 @@ pub fn gcra(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     throttle(ctx, parse_gcra(args)?)
 }
 
-fn throttle<'a>(ctx: &'a Context<'a>, call: ThrottleCall<'a>) -> Result<(), Error> {
+fn throttle(ctx: &Context<'_>, call: ThrottleCall<'_>) -> Result<(), Error> {
     // The key is opened before the clock is read, so that the prefetch of its value overlaps with
     // that.
     let mut key = ctx.write(call.key);
     let now = ctx.now();
-    let answer = match (left_by_cell(&key, now), call.retry_behind(ctx, &key, now)) {
-        (Some(state), _) => call.adopt(ctx, &mut key, state, now)?,
-        (None, retry) => {
-            let asked = call.quantity > 0;
-            let counts = asked && track::counts(ctx.main(), key.value::<RateLimit>()?.as_deref(), false);
-            let retry = retry?;
-            let ask = |key: &mut Key<'a>, effects: Option<&mut EffectBatch<'a>>| match retry {
-                None => call.ask(ctx, key, effects, now),
-                Some(retry) => call.behind(ctx, key, retry, now),
-            };
-            if counts {
-                EffectBatch::run(ctx, |effects| {
-                    let answer = ask(&mut key, Some(effects))?;
-                    // The units taken and the usage of the key are propagated effects.
-                    let granted = if answer.limited { 0 } else { call.quantity };
-                    let counted = apply::effect(ctx, now, track::decided(call.quantity, granted));
-                    commit_with(ctx, Some(effects), &mut key, &counted, call.name.event())?;
-                    Ok::<ThrottleReply, Error>(answer)
-                })?
-            } else {
-                ask(&mut key, None)?
-            }
-        }
+    let recording = Recording { ctx, now, event: call.event };
+    let answer = match left_by_cell(&key, now) {
+        Some(state) => call.adopt(recording, &mut key, state)?,
+        None => call.ask(recording, &mut key)?,
     };
     // A call with a quantity of 0 only looks.
     if call.quantity > 0 {
@@ -190,20 +147,46 @@ fn throttle<'a>(ctx: &'a Context<'a>, call: ThrottleCall<'a>) -> Result<(), Erro
     Ok(())
 }
 
-impl<'a> ThrottleCall<'a> {
+/// The decision on a call.
+#[derive(Debug)]
+enum ThrottleDecision {
+    /// The limit that the arguments make decides.
+    Caller {
+        reply: ThrottleReply,
+        /// The limit, if the key used another one last or is new.
+        other: Option<LimitsRef>,
+        is_blocked: bool,
+        /// True for a denial after the clock stepped back. It is recorded, so that the rest of a wait
+        /// is counted from now.
+        stepped_back: bool,
+    },
+    /// The limits that the server has for the key decide, which go before the caller's.
+    Server(AcquireDecision),
+}
+
+impl ThrottleDecision {
+    fn reply(&self) -> ThrottleReply {
+        match self {
+            Self::Caller { reply, .. } => *reply,
+            Self::Server(decision) => answer_of(&decision.reply),
+        }
+    }
+}
+
+impl ThrottleCall<'_> {
+    /// The same call, which only looks.
+    const fn look(&self) -> Self {
+        Self { quantity: 0, ..*self }
+    }
+
     /// The same request, for limits that the server has for the key.
     fn request(&self) -> Request {
-        let calls = u64::from(self.quantity > 0);
-        Request { cost: self.quantity, calls, partial: false, critical: false }
+        Request { calls: u64::from(self.quantity > 0), ..Request::of(self.quantity) }
     }
 
-    /// The decision of the limit that the arguments make.
-    fn decide(&self, state: &State, now: Micros) -> ThrottleReply {
-        self.rule.ask(&state.arrival(), now, self.quantity, self.name.rounding())
-    }
-
-    fn found<'v>(&'v self, main: MainThread, value: Option<&'v RateLimit>, now: Micros) -> KeyView<'v> {
-        KeyView { main, name: self.key.bytes(), value, now }
+    /// What the limit that the arguments make decides.
+    fn by_rule(&self, state: &State, now: Micros) -> ThrottleReply {
+        self.rule.ask(&state.arrival(), now, self.quantity, self.rounding)
     }
 
     /// The limit of the arguments; `None` if it is the key's own last limit.
@@ -217,133 +200,103 @@ impl<'a> ThrottleCall<'a> {
         interned(found.main, limit).map(Some)
     }
 
-    /// Decides on a key that is a limiter, or does not exist.
-    fn ask(
-        &self,
-        ctx: &Context<'_>,
-        key: &mut Key<'a>,
-        effects: Option<&mut EffectBatch<'a>>,
-        now: Micros,
-    ) -> Result<ThrottleReply, Error> {
-        let main = ctx.main();
-        let held = key.value::<RateLimit>()?;
-        let found = self.found(main, held.as_deref(), now);
+    /// Decides on the value of a key, without changing it.
+    fn decide(&self, found: KeyView<'_>) -> Result<ThrottleDecision, Error> {
         if server_decides(found)? {
-            return self.ask_server(ctx, key, effects, now);
+            let decision = decide_until(found, None, &self.request(), |then| self.wait(then))?;
+            return Ok(ThrottleDecision::Server(decision));
         }
         let other = self.other(found)?;
         let state = state_under(found, other.as_ref());
-        let answer = self.decide(&state, now);
-        let block = found.value.and_then(|value| value.block(now)).map(|block| block.validity.until(now));
-        let text = other.as_ref().map(|other| other.text(main));
-        let limits = text.as_deref();
-        let change = if self.quantity == 0 {
-            None
-        } else if !answer.limited && block.is_none() {
-            if let Some(other) = &other {
-                found.refuse_too_many(other.get(main).limits())?;
+        let mut reply = self.by_rule(&state, found.now);
+        let block = found.value.and_then(|value| value.block(found.now));
+        if let Some(block) = block {
+            reply = self.blocked(&state, reply, block.validity.until(found.now), found.now);
+        }
+        if let (false, Some(other)) = (reply.limited || self.quantity == 0, &other) {
+            found.refuse_too_many(other.get(found.main).limits())?;
+        }
+        let stepped_back = reply.limited && found.stepped_back();
+        Ok(ThrottleDecision::Caller { reply, other, is_blocked: block.is_some(), stepped_back })
+    }
+
+    /// Calls `make` with the change that the decision asks for, if there is one, and counts the
+    /// decision. A look changes and counts nothing.
+    fn record(
+        &self,
+        main: MainThread,
+        decision: &ThrottleDecision,
+        make: impl FnOnce(RateLimitChange<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        match decision {
+            _ if self.quantity == 0 => {}
+            ThrottleDecision::Server(decision) => {
+                decision.change(main, make)?;
+                decision.count(main);
             }
-            Some(RateLimitChange::Take(TakeUnits { limits, taken: Taken::new([self.quantity]) }))
-        } else {
-            // After the clock stepped back, the rest of a wait is counted from now.
-            found.stepped_back().then_some(RateLimitChange::Touch(None))
-        };
-        if let Some(change) = change {
-            commit_with(ctx, effects, key, &apply::effect(ctx, now, change), self.name.event())?;
+            ThrottleDecision::Caller { reply, other, .. } if !reply.limited => {
+                let text = other.as_ref().map(|other| other.text(main));
+                let taken = Taken::new([self.quantity]);
+                make(RateLimitChange::Take(TakeUnits { limits: text.as_deref(), taken }))?;
+            }
+            ThrottleDecision::Caller { is_blocked, stepped_back, .. } => {
+                if *stepped_back {
+                    make(RateLimitChange::Touch(None))?;
+                }
+                if *is_blocked {
+                    metrics::count(main, |m| &mut m.blocked_denied);
+                }
+            }
         }
-        let Some(until) = block else { return Ok(answer) };
-        if self.quantity > 0 {
-            metrics::count(main, |m| &mut m.blocked_denied);
+        Ok(())
+    }
+
+    /// Decides on a key that is a limiter, or does not exist. If the key has a queue, nothing is
+    /// taken: the request waits for that, and then for its own units.
+    fn ask(&self, recording: Recording<'_, '_>, key: &mut Key<'_>) -> Result<ThrottleReply, Error> {
+        let Recording { ctx, now, .. } = recording;
+        let behind = queue::retry_behind(ctx, key, false, now, |then| self.wait(then))?;
+        let asked = if behind.is_some() { self.look() } else { *self };
+        let held = key.value::<RateLimit>()?;
+        let counts = self.quantity > 0 && track::counts(ctx.main(), held.as_deref(), false);
+        let mut decision = asked.decide(KeyView::of(ctx, self.key, held.as_deref(), now))?;
+        if let (ThrottleDecision::Server(decision), 1..) = (&mut decision, asked.quantity) {
+            decision.close();
         }
-        Ok(self.blocked(&state, answer, until, now))
+        let mut reply = decision.reply();
+        if let Some(retry) = behind {
+            let retry_after_s = seconds_until(retry);
+            reply = ThrottleReply { limited: true, remaining: 0, retry_after_s, ..reply };
+        }
+        let granted = if reply.limited { 0 } else { self.quantity };
+        let counted = counts.then(|| track::decided(self.quantity, granted));
+        recording.alone(key, counted, |make| asked.record(ctx.main(), &decision, make))?;
+        Ok(reply)
     }
 
     /// Decides on a string that redis-cell left. If the request is granted, the key becomes a
     /// limiter with the usage that redis-cell counted.
     fn adopt(
         &self,
-        ctx: &Context<'_>,
+        recording: Recording<'_, '_>,
         key: &mut Key<'_>,
         state: State,
-        now: Micros,
     ) -> Result<ThrottleReply, Error> {
-        let main = ctx.main();
-        if server_decides(self.found(main, None, now))? {
-            return self.adopt_by_server(ctx, key, state, now);
-        }
-        let answer = self.decide(&state, now);
-        if answer.limited || self.quantity == 0 {
-            return Ok(answer);
-        }
-        let wanted = interned(main, Limit::throttle(self.rule))?;
-        let mut states = vec![state];
-        limits::take(wanted.get(main).limits(), &mut states, now, &Taken::new([self.quantity]));
-        self.store(ctx, key, &RateLimit::new(wanted, states), now)?;
-        Ok(answer)
-    }
-
-    /// Replaces what the key holds.
-    fn store(
-        &self,
-        ctx: &Context<'_>,
-        key: &mut Key<'_>,
-        value: &RateLimit,
-        now: Micros,
-    ) -> Result<(), Error> {
-        let mut payload = Vec::new();
-        encoding::save(value, ctx.main(), &mut payload);
-        let change = RateLimitChange::Become(&payload);
-        commit(ctx, key, &apply::effect(ctx, now, change), self.name.event()).map(drop)
-    }
-
-    /// The same as [`ThrottleCall::adopt`], if the limits that the server has for the key go before
-    /// the caller's. The usage that redis-cell counted is set aside.
-    fn adopt_by_server(
-        &self,
-        ctx: &Context<'_>,
-        key: &mut Key<'_>,
-        state: State,
-        now: Micros,
-    ) -> Result<ThrottleReply, Error> {
+        let Recording { ctx, now, .. } = recording;
         let main = ctx.main();
         let mut value = RateLimit::new(interned(main, Limit::throttle(self.rule))?, vec![state]);
-        let decision = decide(self.found(main, Some(&value), now), None, &self.request())?;
-        if self.quantity > 0 {
-            decision.count(main);
-        }
-        if self.quantity == 0 || decision.reply.granted == 0 {
-            return Ok(answer_of(&decision.reply));
-        }
-        decision.change(main, |change| {
-            let refused = |corrupt: Corrupt| Error::Other(corrupt.to_string());
-            apply::effect(ctx, now, change).apply(main, Some(&mut value)).map(drop).map_err(refused)
+        let decision = self.decide(KeyView::of(ctx, self.key, Some(&value), now))?;
+        let reply = decision.reply();
+        self.record(main, &decision, |change| {
+            if reply.limited {
+                return Ok(());
+            }
+            apply::effect(ctx, now, change).apply(main, Some(&mut value)).map_err(refused)?;
+            let mut payload = Vec::new();
+            encoding::save(&value, main, &mut payload);
+            recording.change(key, RateLimitChange::Become(&payload))
         })?;
-        self.store(ctx, key, &value, now)?;
-        Ok(answer_of(&decision.reply))
-    }
-
-    /// Decides by the limits that the server has for the key, which go before the caller's.
-    fn ask_server(
-        &self,
-        ctx: &Context<'_>,
-        key: &mut Key<'a>,
-        effects: Option<&mut EffectBatch<'a>>,
-        now: Micros,
-    ) -> Result<ThrottleReply, Error> {
-        let request = self.request();
-        let mut decision = {
-            let held = key.value::<RateLimit>()?;
-            let found = self.found(ctx.main(), held.as_deref(), now);
-            decide_until(found, None, &request, |then| self.wait(then))?
-        };
-        if self.quantity > 0 {
-            decision.close();
-            decision.change(ctx.main(), |change| {
-                commit_with(ctx, effects, key, &apply::effect(ctx, now, change), self.name.event()).map(drop)
-            })?;
-            decision.count(ctx.main());
-        }
-        Ok(answer_of(&decision.reply))
+        Ok(reply)
     }
 
     /// The time that the request waits from `then.now` on if there is no queue.
@@ -361,33 +314,9 @@ impl<'a> ThrottleCall<'a> {
         Ok(ends::across(then, Retry { limits: retry, pinned: false }, |later| self.wait(later)))
     }
 
-    /// The time that the request waits for the queue of its key, and then for its own units; `None`
-    /// without a queue.
-    fn retry_behind(
-        &self,
-        ctx: &Context<'_>,
-        key: &ReadKey<'_>,
-        now: Micros,
-    ) -> Result<Option<RetryAfter>, Error> {
-        queue::retry_behind(ctx, key, now, |then| self.wait(then))
-    }
-
-    /// The reply if the key has a queue. Nothing is taken.
-    fn behind(
-        &self,
-        ctx: &Context<'_>,
-        key: &mut Key<'a>,
-        retry: RetryAfter,
-        now: Micros,
-    ) -> Result<ThrottleReply, Error> {
-        let answer = Self { quantity: 0, ..*self }.ask(ctx, key, None, now)?;
-        let retry_after_s = seconds_until(retry);
-        Ok(ThrottleReply { limited: true, remaining: 0, retry_after_s, ..answer })
-    }
-
     /// The reply on a blocked key. The wait is the longer of those for the block and for the limit.
     fn blocked(&self, state: &State, answer: ThrottleReply, until: Until, now: Micros) -> ThrottleReply {
-        let reset_after_s = Self { quantity: 0, ..*self }.decide(state, now).reset_after_s;
+        let reset_after_s = self.look().by_rule(state, now).reset_after_s;
         let never = answer.limited && answer.retry_after_s < 0;
         let retry_after_s = match until {
             Until::At(end) if !never => signed(seconds(end.since(now))).max(answer.retry_after_s),
@@ -442,11 +371,6 @@ fn seconds_until(retry: RetryAfter) -> i64 {
         RetryAfter::After(us) => signed(seconds(us)).max(1),
         RetryAfter::Now | RetryAfter::Never => -1,
     }
-}
-
-/// Microseconds as whole seconds, rounded up.
-const fn seconds(us: u64) -> u64 {
-    us.div_ceil(1_000_000)
 }
 
 fn interned(main: MainThread, limit: Limit) -> Result<LimitsRef, Error> {

@@ -21,6 +21,7 @@ use crate::server::ffi::reply::{self, Each, Reply};
 use crate::server::load::argument::Argument;
 use crate::types::cbcircuit::CbCircuit;
 use crate::types::ratelimit::RateLimit;
+use std::ops::Deref;
 
 const DEFAULT: u64 = 10;
 const MOST: u64 = 2048;
@@ -75,26 +76,27 @@ pub fn top(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     }
     cursor.end()?;
     match which {
-        TopList::OpenBreakers => open_breakers(ctx, n),
-        TopList::Blocked => blocked(ctx, n),
-        TopList::Pinned => pinned(ctx, n),
         TopList::Decided(outcome) if lately => now(ctx, outcome, n),
-        TopList::Decided(outcome) => ever(ctx, outcome, n),
+        TopList::Decided(outcome) => {
+            let all = observed::list(ctx.main(), outcome, ctx.now()).into_iter();
+            let all = all.map(|busy| (busy.name, (busy.count, busy.error)));
+            rows(ctx, all, n, |name, _, (count, error)| reply::array(ctx, &[name, count, error]));
+        }
+        TopList::OpenBreakers => rows(ctx, open::list(ctx), n, |name, _, open| {
+            reply::array(ctx, &[name, &open.state.name(), &open.since.millis(), &open.retry_after_ms]);
+        }),
+        TopList::Blocked => rows(ctx, operated::blocked(ctx), n, |name, _, one| {
+            reply::array(ctx, &[name, &one.word, &one.until]);
+        }),
+        TopList::Pinned => rows(ctx, operated::pinned(ctx), n, |name, _, one| {
+            let (kind, text) = match &one.word {
+                PinnedTo::Limits(text) => ("limits", text),
+                PinnedTo::Breaker(text) => ("breaker", text),
+            };
+            reply::array(ctx, &[name, &kind, text, &one.until]);
+        }),
     }
     Ok(())
-}
-
-fn ever(ctx: &Context<'_>, outcome: RequestOutcome, n: usize) {
-    let all = observed::list(ctx.main(), outcome, ctx.now());
-    rows(
-        ctx,
-        all,
-        n,
-        |busy| &busy.name,
-        |name, busy| {
-            reply::array(ctx, &[name, &busy.count, &busy.error]);
-        },
-    );
 }
 
 fn now(ctx: &Context<'_>, outcome: RequestOutcome, n: usize) {
@@ -103,69 +105,25 @@ fn now(ctx: &Context<'_>, outcome: RequestOutcome, n: usize) {
         all.filter_map(|busy| Some((busy.name, busy.spell?))).collect();
     // Keys with equal counts keep their order: the busiest of all time comes first.
     lately.sort_by_key(|(_, spell)| std::cmp::Reverse(spell.count));
-    rows(
-        ctx,
-        lately,
-        n,
-        |(name, _)| name,
-        |shown, (name, spell)| {
-            let by = by(ctx, OwnedString::new(ctx, name).arg());
-            reply::array(ctx, &[shown, &spell.count, &spell.since.millis(), &by]);
-        },
-    );
-}
-
-fn open_breakers(ctx: &Context<'_>, n: usize) {
-    rows(
-        ctx,
-        open::list(ctx),
-        n,
-        |open| &open.name,
-        |name, open| {
-            reply::array(ctx, &[name, &open.state.name(), &open.since.millis(), &open.retry_after_ms]);
-        },
-    );
-}
-
-fn blocked(ctx: &Context<'_>, n: usize) {
-    rows(
-        ctx,
-        operated::blocked(ctx),
-        n,
-        |one| &one.name,
-        |name, one| {
-            reply::array(ctx, &[name, &one.word, &one.until]);
-        },
-    );
-}
-
-fn pinned(ctx: &Context<'_>, n: usize) {
-    rows(
-        ctx,
-        operated::pinned(ctx),
-        n,
-        |one| &one.name,
-        |name, one| {
-            let (kind, text) = match &one.word {
-                PinnedTo::Limits(text) => ("limits", text),
-                PinnedTo::Breaker(text) => ("breaker", text),
-            };
-            reply::array(ctx, &[name, &kind, text, &one.until]);
-        },
-    );
+    rows(ctx, lately, n, |shown, name, spell| {
+        let by = by(ctx, OwnedString::new(ctx, name).arg());
+        reply::array(ctx, &[shown, &spell.count, &spell.since.millis(), &by]);
+    });
 }
 
 /// Writes a row for each of the first `n` keys that the user may read. `row` gets the key's name as
-/// the user may see it.
-fn rows<T>(
+/// the user may see it, the name itself, and what there is to tell of the key.
+fn rows<N: Deref<Target = [u8]>, T>(
     ctx: &Context<'_>,
-    all: Vec<T>,
+    all: impl IntoIterator<Item = (N, T)>,
     n: usize,
-    name: impl Fn(&T) -> &[u8],
-    row: impl Fn(&dyn Reply, &T),
+    row: impl Fn(&dyn Reply, &[u8], &T),
 ) {
-    let seen: Vec<T> = all.into_iter().filter(|one| user_may_see(ctx, name(one))).take(n).collect();
-    Each(&seen, |_: &Context<'_>, one: &T| row(&key_mask::shown(ctx.main(), name(one)), one)).send(ctx);
+    let seen: Vec<(N, T)> = all.into_iter().filter(|(name, _)| user_may_see(ctx, name)).take(n).collect();
+    let item = |_: &Context<'_>, (name, what): &(N, T)| {
+        row(&key_mask::shown(ctx.main(), name), name, what);
+    };
+    Each(&seen, item).send(ctx);
 }
 
 /// What would deny a request for one unit of this key now: names of limits, `blocked`, `queue`, or
@@ -179,14 +137,13 @@ fn by(ctx: &Context<'_>, name: Arg<'_>) -> Option<String> {
         return denies.then(|| seen.state.name().to_owned());
     }
     let held = key.value::<RateLimit>().ok()?;
-    let value = held.as_deref();
-    if value.is_some_and(|value| value.block(now).is_some()) {
+    let found = KeyView::of(ctx, name, held.as_deref(), now);
+    if found.is_blocked() {
         return Some("blocked".to_owned());
     }
     if queue::has_queue(ctx, name) {
         return Some("queue".to_owned());
     }
-    let found = KeyView::of(ctx, name, value, now);
     let denying = quota::denying(found).ok()?;
     (!denying.is_empty()).then(|| denying.join(","))
 }

@@ -1,21 +1,20 @@
 //! RL.RECORD, RL.STATS and RL.USAGE: record and show the usage of keys, by hour and by day.
 
-use crate::commands::arguments::{ArgCursor, KEY, ScanOptions, flags, number, scan_options};
+use crate::commands::arguments::{self, ArgCursor, KEY, flags, number};
 use crate::commands::options::Options;
+use crate::commands::quota;
 use crate::core::limits::MAX_COUNT;
 use crate::core::text::duration;
 use crate::core::time::Micros;
 use crate::core::usage::{DAYS, Durations, HOURS, SeriesPeriod, Spend, UsageSeries, UsageTally, WorkOutcome};
 use crate::limiter::Error;
-use crate::limiter::apply;
-use crate::limiter::apply::commit;
-use crate::limiter::resolve::KeyView;
+use crate::limiter::apply::{self, commit};
+use crate::limiter::resolve::{KeyView, ResolvedLimits};
 use crate::limiter::track;
 use crate::observe::{alerts, metrics};
 use crate::server::context::Context;
 use crate::server::ffi::args::Args;
-use crate::server::ffi::call;
-use crate::server::ffi::call::OwnedString;
+use crate::server::ffi::call::{self, OwnedString};
 use crate::server::ffi::reply::{self, Pairs, Reply};
 use crate::server::load::argument::Argument;
 use crate::types::effect::ratelimit::RateLimitChange;
@@ -101,8 +100,11 @@ pub fn stats(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         return Ok(());
     };
     let found = KeyView::of(ctx, name, held.as_deref(), now);
-    let limits = found.usage(None).ok().flatten().map(|(limits, _)| limits);
-    let limits = limits.or_else(|| held.as_deref().and_then(RateLimit::limits)).map(|limits| {
+    let limits = match quota::choose(found) {
+        Ok(Some((ResolvedLimits::Other(limits), _))) => Some(limits),
+        _ => held.as_deref().and_then(RateLimit::limits),
+    };
+    let limits = limits.map(|limits| {
         let set = limits.get(ctx.main());
         set.limits().iter().map(crate::core::limits::Limit::canonical).collect::<Vec<_>>().join(",")
     });
@@ -185,9 +187,8 @@ fn shortest(rate: f64) -> String {
 /// # Errors
 /// Malformed arguments, or an error of SCAN.
 pub fn scan(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let ScanOptions { cursor, pattern, count } = scan_options(&mut ArgCursor::new(args))?;
     let now = ctx.now();
-    let found = call::scan(ctx, cursor, pattern, count).map_err(Error::Verbatim)?;
+    let found = arguments::scan(ctx, args)?;
     let mut rows: Vec<(&[u8], UsageSeries)> = Vec::new();
     for name in &found.keys {
         let string = OwnedString::new(ctx, name);

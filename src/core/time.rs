@@ -60,11 +60,6 @@ impl Micros {
         self.0.div_ceil(1000)
     }
 
-    /// The time this many milliseconds after the epoch; the epoch for fewer than 0.
-    pub fn of_millis(ms: i64) -> Self {
-        Self(u64::try_from(ms).unwrap_or(0).saturating_mul(1000))
-    }
-
     /// The milliseconds from `now` to this time, rounded up; 0 if it has passed.
     pub const fn millis_after(self, now: Self) -> u64 {
         self.since(now).div_ceil(1000)

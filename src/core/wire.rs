@@ -44,6 +44,14 @@ pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
+/// The 64-bit FNV-1a hash of some bytes. Except by chance, it is equal on two nodes only for equal
+/// bytes.
+pub fn fnv(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
 /// Reads the values that the `put_*` functions wrote.
 #[derive(Debug)]
 pub struct Reader<'a> {
@@ -104,6 +112,14 @@ impl<'a> Reader<'a> {
     pub fn u64_to(&mut self, max: u64) -> Result<u64, Corrupt> {
         let n = self.u64()?;
         if n <= max { Ok(n) } else { Err(Corrupt("number out of range")) }
+    }
+
+    /// Reads a varint of at most `max` as a number of that type.
+    ///
+    /// # Errors
+    /// The same as for [`Reader::u64_to`].
+    pub fn number_to<N: Into<u64> + TryFrom<u64>>(&mut self, max: N) -> Result<N, Corrupt> {
+        N::try_from(self.u64_to(max.into())?).map_err(|_| Corrupt("number out of range"))
     }
 
     /// Reads the number that [`put_u128`] wrote.

@@ -13,7 +13,6 @@ use crate::observe::labels::DecisionLabels;
 use crate::server::main_thread::MainThread;
 use crate::types::effect::ratelimit::{RateLimitChange, TakeUnits};
 use crate::types::intern::{self, InternedLimits, LimitsRef};
-use crate::types::ratelimit::RateLimit;
 
 /// The decision on a request, and what must be recorded of it.
 #[derive(Debug)]
@@ -169,15 +168,12 @@ pub fn decide_until(
     }
     let (resolved, source) = found.resolve(given)?;
     let (id, other) = match resolved {
-        ResolvedLimits::Own => match value.and_then(RateLimit::limits_id) {
-            Some(id) => (id, None),
-            None => return Err(Error::NoLimits),
-        },
+        ResolvedLimits::Own(id) => (id, None),
         ResolvedLimits::Other(other) => (other.id(), Some(other)),
     };
     let asked = AskedLimits { found, other };
     let set = intern::get(main, id);
-    refuse_concurrent(&set)?;
+    refuse_concurrent(&set, source)?;
     let limits = set.limits();
     let decision = asked.with_states(limits, |states| limits::decide(limits, states, now, request));
     // The same usage is looked up again, which is seldom necessary.
@@ -307,7 +303,7 @@ fn status_of(
     let (resolved, source) = found.resolve(given)?;
     let (limits, states) = found.usage_of(&resolved).ok_or(Error::NoLimits)?;
     let set = limits.get(found.main);
-    refuse_concurrent(&set)?;
+    refuse_concurrent(&set, source)?;
     let decision = limits::decide(set.limits(), &states, found.now, request);
     Ok((decision.before(set.limits(), &states, found.now), source))
 }

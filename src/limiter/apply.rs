@@ -10,7 +10,7 @@ use crate::server::keys::key::Key;
 use crate::server::write_check;
 use crate::types::effect::header::CREATED;
 use crate::types::effect::ratelimit::{AppliedRateLimit, RateLimitChange, RateLimitEffect};
-use crate::types::operator::{BLOCKED, PINNED};
+use crate::types::name_index::{BLOCKED, PINNED};
 use crate::types::ratelimit::{Lifetime, RateLimit};
 use std::ffi::CStr;
 
@@ -69,26 +69,26 @@ pub fn commit<E: KeyEffect>(
     effect: &E,
     event: &'static CStr,
 ) -> Result<E::Outcome, Error> {
-    commit_with(ctx, None, key, effect, event)
+    let outcome = effect.apply_to(ctx, key, event)?;
+    propagate(ctx, key.name(), effect, &outcome);
+    Ok(outcome)
 }
 
-/// The same as [`commit`], but the effect is propagated with the others of `batch`, if that is given.
+/// The same as [`commit`], but the effect is propagated with the others of `effects`.
 ///
 /// # Errors
 /// The same as [`KeyEffect::apply_to`].
 #[inline]
 pub fn commit_with<'k, E: KeyEffect>(
     ctx: &Context<'_>,
-    batch: Option<&mut EffectBatch<'k>>,
+    effects: &mut EffectBatch<'k>,
     key: &mut Key<'k>,
     effect: &E,
     event: &'static CStr,
 ) -> Result<E::Outcome, Error> {
     let outcome = effect.apply_to(ctx, key, event)?;
-    match batch {
-        None => propagate(ctx, key.name(), effect, &outcome),
-        Some(_) if !E::has_changed(&outcome) => {}
-        Some(batch) => batch.add(key.name(), |out| effect.encode_change(&outcome, out)),
+    if E::has_changed(&outcome) {
+        effects.add(key.name(), |out| effect.encode_change(&outcome, out));
     }
     Ok(outcome)
 }

@@ -45,12 +45,12 @@ impl ChargeDecision {
 /// Malformed limits, no limits, limits that only reservations can take, or more limits with usage
 /// than a key remembers.
 pub fn decide(found: KeyView<'_>, given: Option<&[u8]>, units: u64) -> Result<ChargeDecision, Error> {
-    let (resolved, _) = found.resolve(given)?;
+    let (resolved, source) = found.resolve(given)?;
     let (limits, states) = found.usage_of(&resolved).ok_or(Error::NoLimits)?;
     let set = limits.get(found.main);
-    refuse_concurrent(&set)?;
+    refuse_concurrent(&set, source)?;
     let other = match resolved {
-        ResolvedLimits::Own => None,
+        ResolvedLimits::Own(_) => None,
         ResolvedLimits::Other(other) => {
             found.refuse_too_many(set.limits())?;
             Some(other)

@@ -1,7 +1,7 @@
 //! The blocks that a denial begins (`block=`), and its reply then.
 
 use super::Error;
-use super::ends::{self, Retry};
+use super::ends::{self, Retry, try_out};
 use super::reply::RateLimitReply;
 use super::resolve::KeyView;
 use crate::core::limits::{Decision, Limit, Request, State, blocks, decide};
@@ -9,7 +9,7 @@ use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 use crate::observe::metrics;
 use crate::server::main_thread::MainThread;
-use crate::types::effect::ratelimit::{LimitBlocks, RateLimitChange, RateLimitEffect, put_block};
+use crate::types::effect::ratelimit::{LimitBlocks, RateLimitChange, put_block};
 use crate::types::ratelimit::RateLimit;
 
 /// The blocks that a denial begins, unless its request waits.
@@ -25,7 +25,7 @@ pub struct BlocksBegun {
 
 impl BlocksBegun {
     /// The blocks of a decision on `limits`; `None` if no limit closes.
-    #[inline]
+    #[cold]
     pub fn of(
         limits: &[Limit],
         states: &[State],
@@ -36,17 +36,6 @@ impl BlocksBegun {
         if decision.closes.is_empty() {
             return None;
         }
-        Some(Box::new(Self::begin(limits, states, now, request, decision)))
-    }
-
-    #[cold]
-    fn begin(
-        limits: &[Limit],
-        states: &[State],
-        now: Micros,
-        request: &Request,
-        decision: &Decision,
-    ) -> Self {
         let mut closed = states.to_vec();
         let mut encoded = Vec::new();
         let mut count = 0;
@@ -58,7 +47,7 @@ impl BlocksBegun {
             }
         }
         let reply = RateLimitReply::of(&decide(limits, &closed, now, request));
-        Self { reply, in_force: false, encoded, count }
+        Some(Box::new(Self { reply, in_force: false, encoded, count }))
     }
 
     /// Corrects the reply if the limits are a pin that ends. Other limits may then grant earlier,
@@ -76,10 +65,9 @@ impl BlocksBegun {
     /// Corrects the retry of the reply. `retry` finds it on the key with the blocks in force.
     #[cold]
     pub fn correct_retry(&mut self, found: KeyView<'_>, retry: impl FnOnce(KeyView<'_>) -> RetryAfter) {
-        let Some(mut closed) = found.value.map(RateLimit::simulation) else { return };
-        let begins = RateLimitEffect { now: found.now, expires: false, change: self.change() };
-        if begins.apply(found.main, Some(&mut closed)).is_ok() {
-            self.reply.status.retry = retry(found.at(Some(&closed), found.now));
+        let mut closed = found.value.map(RateLimit::simulation);
+        if closed.is_some() && try_out(found.main, &mut closed, found.now, self.change()).is_ok() {
+            self.reply.status.retry = retry(found.at(closed.as_ref(), found.now));
         }
     }
 

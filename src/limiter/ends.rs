@@ -6,8 +6,9 @@ use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::apply::refused;
 use crate::limiter::resolve::KeyView;
-use crate::types::effect::ratelimit::{RateLimitChange, RateLimitEffect};
-use crate::types::ratelimit::RateLimit;
+use crate::server::main_thread::MainThread;
+use crate::types::effect::ratelimit::{AppliedRateLimit, RateLimitChange, RateLimitEffect};
+use crate::types::ratelimit::{Lifetime, RateLimit};
 use crate::types::until::Until;
 
 /// The retry by the limits that hold now, without a block.
@@ -50,29 +51,38 @@ fn pin_end(value: &RateLimit, now: Micros) -> Option<Micros> {
 pub fn is_before(wait: RetryAfter, end: Micros, now: Micros) -> bool {
     match wait {
         RetryAfter::Now => true,
-        RetryAfter::After(us) => now.plus(us.div_ceil(MILLISECOND).saturating_mul(MILLISECOND)) < end,
+        RetryAfter::After(us) => now.plus(whole_millis(us)) < end,
         RetryAfter::Never => false,
     }
 }
 
-/// How often [`all_at_once`] asks again. Two or three times are enough unless many ends follow one
-/// another.
-const ROUNDS: u32 = 8;
+/// The time as replies show it, in microseconds.
+const fn whole_millis(us: u64) -> u64 {
+    us.div_ceil(MILLISECOND).saturating_mul(MILLISECOND)
+}
+
+/// The ends of one key for [`all_at_once`]: of its pin and of its block.
+pub const ENDS: usize = 2;
 
 /// The time until a request of several parts is granted as a whole. `longest` is the longest wait
-/// of a part by itself; at its end a pin or a block of another part may have ended.
+/// of a part by itself; at its end a pin or a block of another part may have ended. At most `ends`
+/// such ends follow one another.
 ///
-/// `longest_at` decides all parts at a moment, and returns the longest wait of one from then on.
+/// `longest_at` decides all parts at a moment, and returns the longest wait of one from then on. It is
+/// asked for whole milliseconds from now, which is what replies tell: another part may end in between.
 pub fn all_at_once(
     longest: RetryAfter,
+    ends: usize,
     now: Micros,
     mut longest_at: impl FnMut(Micros) -> Result<RetryAfter, Error>,
 ) -> RetryAfter {
     let mut wait = longest;
-    for _ in 0..ROUNDS {
+    // Each round passes an end, except the last for the units.
+    for _ in 0..ends.saturating_add(2) {
         let RetryAfter::After(us) = wait else { return wait };
+        let us = whole_millis(us);
         match longest_at(now.plus(us)) {
-            Ok(RetryAfter::Now) => return wait,
+            Ok(RetryAfter::Now) => return RetryAfter::After(us),
             Ok(RetryAfter::After(more)) => wait = RetryAfter::After(us.saturating_add(more)),
             // A request that is refused then is not granted by waiting.
             Ok(RetryAfter::Never) | Err(_) => return RetryAfter::Never,
@@ -87,12 +97,33 @@ pub fn all_at_once(
 /// # Errors
 /// The change does not fit.
 pub fn tried_out(found: KeyView<'_>) -> Result<Option<RateLimit>, Error> {
-    let Some(mut copy) = found.value.map(RateLimit::simulation) else { return Ok(None) };
+    let mut copy = found.value.map(RateLimit::simulation);
     if found.stepped_back() {
-        let touch = RateLimitEffect { now: found.now, expires: false, change: RateLimitChange::Touch(None) };
-        touch.apply(found.main, Some(&mut copy)).map_err(refused)?;
+        try_out(found.main, &mut copy, found.now, RateLimitChange::Touch(None))?;
     }
-    Ok(Some(copy))
+    Ok(copy)
+}
+
+/// Tries a change out on a copy of a key's value; `None` for a key that does not exist. Returns how long
+/// the key lives then, if anything changed.
+///
+/// # Errors
+/// The change does not fit.
+pub fn try_out(
+    main: MainThread,
+    copy: &mut Option<RateLimit>,
+    now: Micros,
+    change: RateLimitChange<'_>,
+) -> Result<Option<Lifetime>, Error> {
+    let effect = RateLimitEffect { now, expires: false, change };
+    Ok(match effect.apply(main, copy.as_mut()).map_err(refused)? {
+        AppliedRateLimit::Nothing => None,
+        AppliedRateLimit::InPlace(lifetime) => Some(lifetime),
+        AppliedRateLimit::Created(created, lifetime) => {
+            *copy = Some(created.simulation());
+            Some(lifetime)
+        }
+    })
 }
 
 /// The time until a request is granted that is decided again at `then`.

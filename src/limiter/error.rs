@@ -20,8 +20,10 @@ pub enum Error {
     #[error("ERR wrong number of arguments")]
     Arity,
     /// The key holds another type.
-    #[error(transparent)]
-    WrongType(#[from] WrongKind),
+    #[error(
+        "WRONGTYPE Operation against a key holding the wrong kind of value{}", what_it_holds(*.0)
+    )]
+    WrongType(WrongType),
     /// A malformed token. Its error names it and the reason.
     #[error("ERR {0}")]
     Token(#[from] TokenError),
@@ -67,11 +69,11 @@ pub enum Error {
     /// There is no policy of this name.
     #[error("ERR no policy '{0}', RL.POLICY SET makes one and RL.POLICY LIST shows all")]
     NoPolicy(String),
-    /// Limits that only reservations can take.
-    #[error("ERR invalid limit '{0}': concurrent limits are taken with RL.RESERVE")]
+    /// Limits that only reservations can take: the limit in quotes, and whose it is.
+    #[error("ERR invalid limit {0}: concurrent limits are taken with RL.RESERVE")]
     Concurrent(String),
     /// Limits that only reservations can take, in a command that makes a reservation with TTL.
-    #[error("ERR invalid limit '{0}': concurrent limits need TTL here, such as TTL 30s")]
+    #[error("ERR invalid limit {0}: concurrent limits need TTL here, such as TTL 30s")]
     ConcurrentWithoutTtl(String),
     /// A grant would leave aside more limits with usage than a key remembers.
     #[error(
@@ -92,29 +94,19 @@ pub enum Error {
     Verbatim(String),
 }
 
-/// The error of a key that holds another type than the one that was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("WRONGTYPE Operation against a key holding the wrong kind of value{}", self.what_it_holds())]
-pub struct WrongKind {
-    /// The name of our type that it holds; `None` for a type of somebody else.
-    holds: Option<&'static str>,
-}
-
-impl WrongKind {
-    /// An explanation for a key that holds our other type. A newcomer may use one key for a limiter
-    /// and a breaker, and the server's own text does not tell the mistake.
-    fn what_it_holds(self) -> &'static str {
-        match self.holds {
-            Some(CbCircuit::NAME) => ": it holds a breaker (cbcircuit), a limit needs a key of its own",
-            Some(RateLimit::NAME) => ": it holds limits (ratelimit), a breaker needs a key of its own",
-            _ => "",
-        }
+/// An explanation for a key that holds our other type. A newcomer may use one key for a limiter and a
+/// breaker, and the server's own text does not tell the mistake.
+fn what_it_holds(wrong: WrongType) -> &'static str {
+    match wrong.holds {
+        Some(CbCircuit::NAME) => ": it holds a breaker (cbcircuit), a limit needs a key of its own",
+        Some(RateLimit::NAME) => ": it holds limits (ratelimit), a breaker needs a key of its own",
+        _ => "",
     }
 }
 
 impl From<WrongType> for Error {
     fn from(wrong: WrongType) -> Self {
-        Self::WrongType(WrongKind { holds: wrong.holds })
+        Self::WrongType(wrong)
     }
 }
 

@@ -8,6 +8,7 @@ pub mod closing;
 pub mod copies;
 pub mod ends;
 pub mod error;
+pub mod listed;
 pub mod operated;
 pub mod reply;
 pub mod reserve;

@@ -1,28 +1,24 @@
 //! The keys that operators blocked or pinned, by name, with what was set and until when.
 
+use super::listed::{ListedKeys, look_at_each, once_a_name};
 use crate::server::context::Context;
 use crate::server::events::{Event, EventListener};
-use crate::server::ffi::call::OwnedString;
 use crate::server::keys::key::ReadKey;
 use crate::types::cbcircuit::CbCircuit;
-use crate::types::name_index::{NameIndex, once_a_name};
-use crate::types::operator::{BLOCKED, PINNED};
+use crate::types::name_index::{BLOCKED, NameIndex, PINNED};
 use crate::types::ratelimit::RateLimit;
 use crate::types::until::{Until, Validity};
 
 /// The events that this file listens to.
 pub const LISTENERS: &[EventListener] = &[(Event::Cron, sweep)];
 
-/// A key on which an operator set something that holds.
+/// What an operator set on a key, if it holds.
 #[derive(Clone, Debug)]
 pub struct OperatedKey<W> {
-    /// The name of the key.
-    pub name: Box<[u8]>,
     /// What was set: the reason of a block, or the pin.
     pub word: W,
     /// The end of the block or pin.
     pub until: Until,
-    database: i32,
 }
 
 /// What a key is pinned to.
@@ -39,7 +35,7 @@ pub enum PinnedTo {
 /// A name that several databases have is listed once: for the key in the caller's database, or else
 /// for the one that stays blocked for longest. At most
 /// [`name_index::MOST`](crate::types::name_index::MOST) are listed.
-pub fn blocked(ctx: &Context<'_>) -> Vec<OperatedKey<Box<[u8]>>> {
+pub fn blocked(ctx: &Context<'_>) -> ListedKeys<OperatedKey<Box<[u8]>>> {
     list(ctx, &BLOCKED, |key| {
         let held = key.value::<RateLimit>().ok()??;
         let block = held.recorded_block()?;
@@ -48,7 +44,7 @@ pub fn blocked(ctx: &Context<'_>) -> Vec<OperatedKey<Box<[u8]>>> {
 }
 
 /// All pinned keys, in the same order as [`blocked`] lists.
-pub fn pinned(ctx: &Context<'_>) -> Vec<OperatedKey<PinnedTo>> {
+pub fn pinned(ctx: &Context<'_>) -> ListedKeys<OperatedKey<PinnedTo>> {
     list(ctx, &PINNED, |key| {
         if let Ok(Some(circuit)) = key.value::<CbCircuit>() {
             let pin = circuit.recorded_pin()?;
@@ -66,24 +62,16 @@ fn list<W>(
     ctx: &Context<'_>,
     names: &'static NameIndex,
     look: impl Fn(&ReadKey<'_>) -> Option<(W, Validity)>,
-) -> Vec<OperatedKey<W>> {
+) -> ListedKeys<OperatedKey<W>> {
     let (now, has_room) = (ctx.now(), !names.is_half_full(ctx.main()));
-    let mut found = Vec::new();
-    names.retain(ctx.main(), |(database, name), _| {
-        ctx.in_database(*database, || {
-            let string = OwnedString::new(ctx, name);
-            let Some((word, validity)) = look(&ctx.read(string.arg())) else { return false };
-            let lasts = validity.lasts(now);
-            if lasts {
-                let until = validity.until(now);
-                found.push(OperatedKey { name: name.clone(), word, until, database: *database });
-            }
-            lasts || has_room
-        })
+    let mut found = look_at_each(ctx, names, |key, _| {
+        let Some((word, validity)) = look(key) else { return (false, None) };
+        let lasts = validity.lasts(now);
+        let until = validity.until(now);
+        (lasts || has_room, lasts.then_some(OperatedKey { word, until }))
     });
-    found.sort_by(|a, b| b.until.cmp(&a.until).then_with(|| a.name.cmp(&b.name)));
-    once_a_name(&mut found, ctx.database(), |one| (one.database, &one.name));
-    found
+    found.sort_by(|((_, a), one), ((_, b), other)| other.until.cmp(&one.until).then_with(|| a.cmp(b)));
+    once_a_name(ctx, found)
 }
 
 /// Makes room in the indexes before they have none for another name.

@@ -60,9 +60,7 @@ impl RateLimitReply {
             metrics::count(main, |m| &mut m.blocked_denied);
         }
         if let Some(labelled) = labelled {
-            if labelled.shadows() > 0 {
-                metrics::add(main, |m| &mut m.shadow_denied, labelled.shadows().into());
-            }
+            metrics::add(main, |m| &mut m.shadow_denied, labelled.shadow_denied.len().into());
             labelled.count(main, self.outcome());
         }
     }

@@ -2,7 +2,7 @@
 
 use super::Error;
 use super::closing::BlocksBegun;
-use super::ends::{self, Retry};
+use super::ends::{self, Retry, try_out};
 use super::reply::Index;
 use super::resolve::{KeyView, ResolvedLimits, Source};
 use crate::core::limits::{self, Limit, LimitStatus, Request, State, Taken, limit_quota};
@@ -15,7 +15,7 @@ use crate::observe::metrics;
 use crate::server::context::Context;
 use crate::server::ffi::reply::{self, List};
 use crate::server::main_thread::MainThread;
-use crate::types::effect::ratelimit::{AppliedRateLimit, RateLimitChange, RateLimitEffect, Reserve, Settle};
+use crate::types::effect::ratelimit::{RateLimitChange, Reserve, Settle};
 use crate::types::intern::LimitsRef;
 use crate::types::ratelimit::reservations::Settlement;
 use crate::types::ratelimit::{Lifetime, RateLimit, hold};
@@ -23,27 +23,18 @@ use crate::types::ratelimit::{Lifetime, RateLimit, hold};
 /// The terms of a reservation. They are the same for every key of a call.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms<'a> {
-    /// The cost in units.
-    pub cost: u64,
-    /// True if fewer units than the cost may be reserved, rather than none.
-    pub partial: bool,
+    /// The request to the limits.
+    pub request: Request,
     /// The time for which units are reserved, in microseconds.
     pub ttl_us: u64,
     /// The ID of the reservation.
     pub id: &'a [u8],
-    /// True if the request may use the part that `keep=` keeps.
-    pub critical: bool,
 }
 
 impl Terms<'_> {
     /// When a reservation that is granted at `now` ends.
     pub fn end(&self, now: Micros) -> Micros {
         now.plus(self.ttl_us).min(Micros::MAX)
-    }
-
-    /// The request to the limits.
-    pub const fn request(&self) -> Request {
-        Request { cost: self.cost, calls: 1, partial: self.partial, critical: self.critical }
     }
 }
 
@@ -57,9 +48,7 @@ pub fn send(ctx: &Context<'_>, id: Option<&[u8]>, replies: &[RateLimitReply]) {
 enum ReserveAction {
     /// Nothing: the request is denied, or the same reservation already exists.
     Leave,
-    /// The request is denied, and closes limits unless it waits.
-    MayClose(Box<BlocksBegun>),
-    /// The request is denied, and closes limits.
+    /// The request is denied, and closes limits once [`ReserveDecision::close`] is called.
     Close(Box<BlocksBegun>),
     /// Units are taken. The limits are set if the key used others last or is new.
     Take(Option<LimitsRef>, Taken),
@@ -105,14 +94,11 @@ impl ReserveDecision {
 
     /// Puts the blocks of the denial in force, because the request does not wait.
     pub fn close(&mut self) {
-        self.verdict = match std::mem::replace(&mut self.verdict, ReserveAction::Leave) {
-            ReserveAction::MayClose(blocks) => {
-                self.reply = blocks.reply;
-                self.before = blocks.reply.status;
-                ReserveAction::Close(blocks)
-            }
-            other => other,
-        };
+        if let ReserveAction::Close(blocks) = &mut self.verdict {
+            blocks.in_force = true;
+            self.reply = blocks.reply;
+            self.before = blocks.reply.status;
+        }
     }
 
     /// Corrects the retry of a denial. `retry` finds it on the key, with the blocks of the denial in
@@ -120,7 +106,7 @@ impl ReserveDecision {
     pub fn correct_retry(&mut self, found: KeyView<'_>, retry: impl Fn(KeyView<'_>) -> RetryAfter) {
         self.reply.status.retry = retry(found);
         self.before = self.reply.status;
-        if let ReserveAction::MayClose(blocks) = &mut self.verdict {
+        if let ReserveAction::Close(blocks) = &mut self.verdict {
             blocks.correct_retry(found, retry);
         }
     }
@@ -137,7 +123,9 @@ impl ReserveDecision {
         if self.takes() {
             metrics::count(main, |m| &mut m.reservations_granted);
         }
-        if let ReserveAction::Close(blocks) = &self.verdict {
+        if let ReserveAction::Close(blocks) = &self.verdict
+            && blocks.in_force
+        {
             blocks.count(main);
         }
         self.reply.count(main, self.labelled.as_ref());
@@ -156,11 +144,9 @@ impl ReserveDecision {
     ) -> Result<(), Error> {
         let (other, taken) = match &self.verdict {
             ReserveAction::Take(other, taken) => (other, taken),
-            ReserveAction::Close(blocks) => return make(blocks.change()),
-            ReserveAction::Leave | ReserveAction::MayClose(_) if self.stepped_back => {
-                return make(RateLimitChange::Touch(None));
-            }
-            ReserveAction::Leave | ReserveAction::MayClose(_) => return Ok(()),
+            ReserveAction::Close(blocks) if blocks.in_force => return make(blocks.change()),
+            _ if self.stepped_back => return make(RateLimitChange::Touch(None)),
+            _ => return Ok(()),
         };
         let text = other.as_ref().map(|other| other.text(main));
         let limits = text.as_deref();
@@ -184,7 +170,7 @@ impl ReserveDecision {
         self.reply.status.retry =
             ends::across(found, Retry { limits: self.reply.status.retry, pinned }, later);
         self.before = self.reply.status;
-        if let (true, ReserveAction::MayClose(blocks)) = (pinned, &mut self.verdict) {
+        if let (true, ReserveAction::Close(blocks)) = (pinned, &mut self.verdict) {
             blocks.across_pin(found, later);
         }
         self
@@ -221,13 +207,13 @@ pub fn decide(found: KeyView<'_>, given: &[u8], terms: &Terms<'_>) -> Result<Res
     };
     let (limits, mut states) = found.usage_of(&resolved).ok_or(Error::NoLimits)?;
     let set = limits.get(main);
-    hold(main, value, set.limits(), &mut states, now, terms.end(now), &terms.request());
+    hold(main, value, set.limits(), &mut states, now, terms.end(now), &terms.request);
     if let Some(one) = known {
         let (status, index) = status(set.limits(), &states, now);
         let reply = RateLimitReply { granted: one.cost, status, index: Index::Limit(index) };
         return Ok(ReserveDecision::leave(reply, status, None));
     }
-    let decision = limits::decide(set.limits(), &states, now, &terms.request());
+    let decision = limits::decide(set.limits(), &states, now, &terms.request);
     let before = decision.before(set.limits(), &states, now);
     let stepped_back = found.stepped_back();
     if found.is_blocked() {
@@ -239,13 +225,13 @@ pub fn decide(found: KeyView<'_>, given: &[u8], terms: &Terms<'_>) -> Result<Res
     if decision.is_granted() && is_other {
         found.refuse_too_many(set.limits())?;
     }
-    let closes = BlocksBegun::of(set.limits(), &states, now, &terms.request(), &decision);
+    let closes = BlocksBegun::of(set.limits(), &states, now, &terms.request, &decision);
     // The limits that hold later are looked up again.
     drop(set);
     let reply = RateLimitReply::of(&decision);
     let labelled = DecisionLabels::of(main, &limits, decision.shadow_denied);
     if reply.granted == 0 {
-        let verdict = closes.map_or(ReserveAction::Leave, ReserveAction::MayClose);
+        let verdict = closes.map_or(ReserveAction::Leave, ReserveAction::Close);
         let denial = ReserveDecision { verdict, ..ReserveDecision::leave(reply, reply.status, labelled) };
         return Ok(ReserveDecision { stepped_back, ..denial.across(found, source, given, terms) });
     }
@@ -261,13 +247,10 @@ pub fn is_open(value: Option<&RateLimit>, id: &[u8], now: Micros) -> bool {
 
 /// A copy of the value as it is once the reservation is released; `None` if nothing is left of it.
 pub fn released(main: MainThread, value: &RateLimit, id: &[u8], now: Micros) -> Option<RateLimit> {
-    let mut without = value.simulation();
-    let change = RateLimitChange::Settle(Settle { id, how: Settlement::Release });
-    let release = RateLimitEffect { now, expires: false, change };
-    match release.apply(main, Some(&mut without)) {
-        Ok(AppliedRateLimit::InPlace(Lifetime::Over)) => None,
-        _ => Some(without),
-    }
+    let mut without = Some(value.simulation());
+    let release = RateLimitChange::Settle(Settle { id, how: Settlement::Release });
+    let lifetime = try_out(main, &mut without, now, release).ok().flatten();
+    without.filter(|_| lifetime != Some(Lifetime::Over))
 }
 
 /// The status of the enforcing limit with the least remaining units, and its position.

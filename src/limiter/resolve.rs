@@ -1,7 +1,6 @@
 //! Finds the limits that hold for a call: the key's pin, else the call's own limits, else a
 //! policy's, else the default.
 
-use super::words::Word;
 use crate::core::limits::{Limit, Limits, State};
 use crate::core::text::token::{TokenError, shown};
 use crate::core::time::Micros;
@@ -10,8 +9,7 @@ use crate::server::context::Context;
 use crate::server::ffi::args::Arg;
 use crate::server::main_thread::MainThread;
 use crate::settings;
-use crate::types::intern;
-use crate::types::intern::{InternedLimits, LimitsRef, ParsedLimits};
+use crate::types::intern::{self, InternedLimits, LimitsRef, Origin, ParsedLimits};
 use crate::types::policies::node;
 use crate::types::ratelimit::RateLimit;
 
@@ -31,23 +29,15 @@ pub enum Source {
 }
 
 impl Source {
-    /// The word for the source, as RL.QUOTA shows it.
-    pub const fn word(self) -> Word {
-        match self {
-            Self::Pin => Word::Pin,
-            Self::Call => Word::Call,
-            Self::Policy => Word::Policy,
-            Self::Default => Word::Default,
-            Self::Last => Word::Last,
-        }
-    }
+    /// The words for the sources, in their order.
+    pub const NAMES: [&str; 5] = ["pin", "call", "policy", "default", "last"];
 }
 
 /// The limits that hold.
 #[derive(Debug)]
 pub enum ResolvedLimits {
-    /// The limits that the key used last. Its states are in their order.
-    Own,
+    /// The limits that the key used last, by the number of their set. Its states are in their order.
+    Own(u32),
     /// Other limits, or the key is new.
     Other(LimitsRef),
 }
@@ -103,8 +93,8 @@ impl<'v> KeyView<'v> {
         if let Some(text) = given {
             if !settings::caller_limits(main) {
                 check(main, text)?;
-            } else if is_own(main, own, text) {
-                return Ok((ResolvedLimits::Own, Source::Call));
+            } else if let Some(own) = own.filter(|&own| is_own(main, own, text)) {
+                return Ok((ResolvedLimits::Own(own), Source::Call));
             } else if let Some(resolved) =
                 look_up(main, own, text).map_err(|error| if_swapped(name, text, error))?
             {
@@ -114,19 +104,10 @@ impl<'v> KeyView<'v> {
         default_limits(main, name, own)
     }
 
-    /// Finds the limits for a call, and their states on this key; `None` if there are none.
-    ///
-    /// # Errors
-    /// The same as [`KeyView::resolve`].
-    pub fn usage(self, given: Option<&[u8]>) -> Result<Option<(LimitsRef, Vec<State>)>, Error> {
-        let (resolved, _) = self.resolve(given)?;
-        Ok(self.usage_of(&resolved))
-    }
-
-    /// The same as [`KeyView::usage`], for limits that are already resolved.
+    /// These limits, and their states on this key; `None` if they are the key's own and it has none.
     pub fn usage_of(self, resolved: &ResolvedLimits) -> Option<(LimitsRef, Vec<State>)> {
         match (resolved, self.value) {
-            (ResolvedLimits::Own, value) => {
+            (ResolvedLimits::Own(_), value) => {
                 let value = value?;
                 value.limits().map(|limits| (limits, value.with_states(<[_]>::to_vec)))
             }
@@ -207,13 +188,16 @@ fn names_policy(text: &[u8]) -> bool {
 /// A malformed limit or an unknown policy.
 #[inline]
 pub fn limits_of(main: MainThread, own: Option<u32>, text: &[u8]) -> Result<Option<ResolvedLimits>, Error> {
-    if is_own(main, own, text) { Ok(Some(ResolvedLimits::Own)) } else { look_up(main, own, text) }
+    match own.filter(|&own| is_own(main, own, text)) {
+        Some(own) => Ok(Some(ResolvedLimits::Own(own))),
+        None => look_up(main, own, text),
+    }
 }
 
 /// Whether a text is the one that the key's limits came from.
 #[inline]
-fn is_own(main: MainThread, own: Option<u32>, text: &[u8]) -> bool {
-    own.is_some_and(|own| intern::get(main, own).is(text))
+fn is_own(main: MainThread, own: u32, text: &[u8]) -> bool {
+    intern::get(main, own).is(text)
 }
 
 fn look_up(main: MainThread, own: Option<u32>, text: &[u8]) -> Result<Option<ResolvedLimits>, Error> {
@@ -232,20 +216,31 @@ fn look_up(main: MainThread, own: Option<u32>, text: &[u8]) -> Result<Option<Res
 }
 
 fn same_or_other(own: Option<u32>, limits: LimitsRef) -> ResolvedLimits {
-    if own == Some(limits.id()) { ResolvedLimits::Own } else { ResolvedLimits::Other(limits) }
+    match own {
+        Some(own) if own == limits.id() => ResolvedLimits::Own(own),
+        _ => ResolvedLimits::Other(limits),
+    }
 }
 
 /// Refuses limits that only reservations can take.
 ///
 /// # Errors
-/// [`Error::Concurrent`] with the limit.
+/// [`Error::Concurrent`] with the limit, and with whose it is if the call did not write it.
 #[inline]
-pub fn refuse_concurrent(set: &InternedLimits) -> Result<(), Error> {
-    if set.has_concurrent() { Err(concurrent(set.limits())) } else { Ok(()) }
+pub fn refuse_concurrent(set: &InternedLimits, source: Source) -> Result<(), Error> {
+    if set.has_concurrent() { Err(concurrent(set, source)) } else { Ok(()) }
 }
 
 #[cold]
-fn concurrent(limits: &[Limit]) -> Error {
-    let first = limits.iter().find(|limit| limit.algorithm_name() == "concurrent");
-    Error::Concurrent(first.map(Limit::canonical).unwrap_or_default())
+fn concurrent(set: &InternedLimits, source: Source) -> Error {
+    let first = set.limits().iter().find(|limit| limit.algorithm_name() == "concurrent");
+    let limit = first.map(Limit::canonical).unwrap_or_default();
+    let whose = match (source, set.origin()) {
+        (Source::Pin, _) => " of the key's pin".to_owned(),
+        (Source::Default, _) => " of default-limit".to_owned(),
+        (_, Some(Origin::Followed(policy))) => format!(" of the policy '{policy}'"),
+        (_, Some(Origin::Named(text))) => format!(" of '{text}'"),
+        (_, None) => String::new(),
+    };
+    Error::Concurrent(format!("'{limit}'{whose}"))
 }

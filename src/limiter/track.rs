@@ -117,7 +117,7 @@ impl Recording<'_, '_> {
     ) -> Result<(), Error> {
         let Self { ctx, now, event } = self;
         let mut make = |change: RateLimitChange<'_>| {
-            commit_with(ctx, Some(effects), key, &apply::effect(ctx, now, change), event).map(drop)
+            commit_with(ctx, effects, key, &apply::effect(ctx, now, change), event).map(drop)
         };
         decided(&mut make)?;
         counted.map_or(Ok(()), make)

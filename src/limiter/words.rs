@@ -1,8 +1,10 @@
-//! Words that the replies about limits repeat, as stored replies.
+//! Words that replies repeat, as stored replies, and how replies show permits.
 
+use super::resolve::Source;
+use crate::core::breaker::{CircuitState, Permit};
 use crate::server::context::Context;
 use crate::server::fast::shared_replies::SharedReplies;
-use crate::server::ffi::reply::Reply;
+use crate::server::ffi::reply::{self, Reply};
 
 macro_rules! words {
     ($($name:ident = $text:literal,)+) => {
@@ -14,13 +16,6 @@ macro_rules! words {
 
         impl Word {
             const TEXTS: &[&'static str] = &[$($text,)+];
-
-            /// The word as text.
-            pub const fn text(self) -> &'static str {
-                match self {
-                    $(Self::$name => $text,)+
-                }
-            }
         }
     };
 }
@@ -40,17 +35,33 @@ words! {
     Sliding = "sliding",
     Bucket = "bucket",
     Fixed = "fixed",
-    Pin = "pin",
-    Call = "call",
-    Policy = "policy",
-    Default = "default",
-    Last = "last",
 }
 
 static WORDS: SharedReplies = SharedReplies::new(Word::TEXTS);
+static SOURCES: SharedReplies = SharedReplies::new(&Source::NAMES);
+static STATES: SharedReplies = SharedReplies::new(&CircuitState::NAMES);
 
 impl Reply for Word {
     fn send(&self, ctx: &Context<'_>) {
         WORDS.send(ctx, *self as usize);
+    }
+}
+
+impl Reply for Source {
+    fn send(&self, ctx: &Context<'_>) {
+        SOURCES.send(ctx, *self as usize);
+    }
+}
+
+impl Reply for CircuitState {
+    fn send(&self, ctx: &Context<'_>) {
+        STATES.send(ctx, *self as usize);
+    }
+}
+
+/// Writes the token of an admitted call.
+impl Reply for Permit {
+    fn send(&self, ctx: &Context<'_>) {
+        reply::bytes(ctx, self.text().as_bytes());
     }
 }

@@ -13,7 +13,7 @@ use crate::server::timing::cron_lag;
 use crate::settings;
 use serde::Serialize;
 use std::ffi::CStr;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// The channel on which alerts are published.
@@ -30,8 +30,8 @@ struct AlertWatch {
     looked: Micros,
     /// The figures of layers above at that time: how full the queues are, and which breaker is
     /// open.
-    queues: QueueFullness,
-    open: LongestOpen,
+    queues: WorstFigure,
+    open: WorstFigure,
     /// When the breakers were last looked at, by the clock of commands and by the real clock.
     looked_at_breakers: Option<(Micros, Instant)>,
     /// The alert transitions that are not published yet.
@@ -53,7 +53,7 @@ pub fn longest_stall(main: MainThread) -> u64 {
 /// The time for which the breaker that opened first has not been closed, in seconds, as of the last
 /// look.
 pub fn longest_open(main: MainThread) -> u64 {
-    with(main, |watch| watch.open.seconds)
+    with(main, |watch| watch.open.value)
 }
 
 /// Counts `count` calls with this result. `duration_us` is how long each took, if that was
@@ -78,35 +78,28 @@ pub fn batch<'a>(main: MainThread, now: Micros, items: u64, denied: impl Iterato
     });
 }
 
-/// How full the longest queue is, or all queues together.
+/// The worst figure of its kind, and the key that is to blame for it, if one is.
 #[derive(Clone, Debug, Default)]
-pub struct QueueFullness {
-    /// The fullness in percent.
-    pub percent: u64,
-    /// The key that is to blame, if there is one.
-    pub key: Option<Arc<[u8]>>,
-}
-
-/// The breaker that has been open for longest.
-#[derive(Clone, Debug, Default)]
-pub struct LongestOpen {
-    /// The time for which it has not been closed, in seconds.
-    pub seconds: u64,
-    /// Its key, if it certainly has most of the time that breakers were open.
+pub struct WorstFigure {
+    /// The figure: a fullness in percent, or a time in seconds.
+    pub value: u64,
+    /// The key.
     pub key: Option<Vec<u8>>,
 }
 
-static QUEUES: OnceLock<fn(MainThread) -> QueueFullness> = OnceLock::new();
-static BREAKERS: OnceLock<fn(&Context<'_>) -> LongestOpen> = OnceLock::new();
+static QUEUES: OnceLock<fn(MainThread) -> WorstFigure> = OnceLock::new();
+static BREAKERS: OnceLock<fn(&Context<'_>) -> WorstFigure> = OnceLock::new();
 
-/// Registers `fullness` for the alert on a full queue. Call it once, when the module is loaded.
-pub fn watch_queues(fullness: fn(MainThread) -> QueueFullness) {
+/// Registers `fullness`, how full the longest queue is or all queues together in percent, for the
+/// alert on a full queue. Call it once, when the module is loaded.
+pub fn watch_queues(fullness: fn(MainThread) -> WorstFigure) {
     // A second call would come from a second load, with the same function.
     let _ = QUEUES.set(fullness);
 }
 
-/// Registers `longest` for the alert on an open breaker. Call it once, when the module is loaded.
-pub fn watch_breakers(longest: fn(&Context<'_>) -> LongestOpen) {
+/// Registers `longest`, the seconds for which the breaker that opened first has not been closed, for
+/// the alert on an open breaker. Call it once, when the module is loaded.
+pub fn watch_breakers(longest: fn(&Context<'_>) -> WorstFigure) {
     // A second call would come from a second load, with the same function.
     let _ = BREAKERS.set(longest);
 }
@@ -128,13 +121,11 @@ fn check(ctx: &Context<'_>) {
     if !ctx.flags().master() {
         // From now on the new master reports what is wrong.
         let ended = with(main, |watch| {
-            if watch.looked > Micros::default() {
-                let history = std::mem::take(&mut watch.history);
-                let untold = std::mem::take(&mut watch.untold);
-                *watch = AlertWatch { history, untold, ..AlertWatch::default() };
-            }
             let mut ended = std::mem::take(&mut watch.untold);
             ended.extend(watch.history.end_all(now));
+            if watch.looked > Micros::default() {
+                *watch = AlertWatch { history: std::mem::take(&mut watch.history), ..AlertWatch::default() };
+            }
             ended
         });
         return ended.iter().for_each(|transition| publish(ctx, transition));
@@ -166,8 +157,8 @@ impl AlertWatch {
     /// The figure of a kind, with this minute's events.
     fn figure(&self, kind: AlertKind, tally: &AlertTally) -> Figure {
         Figure::of(kind, tally).unwrap_or(match kind {
-            AlertKind::BreakerOpen => Figure::Is(self.open.seconds),
-            _ => Figure::Is(self.queues.percent),
+            AlertKind::BreakerOpen => Figure::Is(self.open.value),
+            _ => Figure::Is(self.queues.value),
         })
     }
 
@@ -218,7 +209,7 @@ impl AlertWatch {
             AlertKind::BreakerOpenings => Blamed::Openings,
             AlertKind::ResponseTime => Blamed::Time,
             AlertKind::BatchFailures => Blamed::Denials,
-            AlertKind::Queue => return self.queues.key.as_deref().map(<[u8]>::to_vec),
+            AlertKind::Queue => return self.queues.key.clone(),
             AlertKind::BreakerOpen => return self.open.key.clone(),
             AlertKind::Latency => return None,
         };

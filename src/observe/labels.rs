@@ -109,11 +109,6 @@ impl DecisionLabels {
         counts.then(|| Self { limits: limits.clone(), shadow_denied })
     }
 
-    /// The number of shadow limits that would have denied.
-    pub const fn shadows(&self) -> u32 {
-        self.shadow_denied.len()
-    }
-
     /// Counts the policy, unless `outcome` is `None` because other limits decided, and each shadow
     /// limit that would have denied.
     pub fn count(&self, main: MainThread, outcome: Option<RequestOutcome>) {

@@ -7,8 +7,9 @@ use crate::server::main_thread::{MainThread, MainThreadCell};
 use crate::server::timing::command_timing;
 use crate::types::by_time;
 use crate::types::cbcircuit::{rules, state_counts};
+use crate::types::intern;
+use crate::types::policies::node;
 use crate::types::ratelimit::{reservations, tracked};
-use crate::types::{intern, policies};
 use std::sync::OnceLock;
 
 macro_rules! counters {
@@ -205,7 +206,10 @@ pub fn numbers(main: MainThread, mut tell: impl FnMut(&str, u64)) {
     tell("breaker_rules", rules::size(main) as u64);
     tell("limit_sets", intern::size(main) as u64);
     tell("tracked_keys", tracked::count() as u64);
-    policies::node::numbers(main, &mut tell);
+    node::with_policies(main, |policies| {
+        tell("policies", policies.len() as u64);
+        tell("policies_version", policies.version());
+    });
     tell("alerts_active", alerts::active(main));
     tell("breaker_open_seconds_max", alerts::longest_open(main));
     tell("stall_ms_max", alerts::longest_stall(main));
@@ -225,5 +229,5 @@ pub fn info(writer: &InfoWriter) {
     writer.text("version", env!("CARGO_PKG_VERSION"));
     writer.text("revision", env!("FLOODGATE_REVISION"));
     numbers(writer.main(), |name, value| writer.number(name, value));
-    writer.text("policies_digest", &policies::node::digest(writer.main()));
+    writer.text("policies_digest", &node::digest(writer.main()));
 }

@@ -1,6 +1,6 @@
 //! The keys that are granted and denied most, in all and lately.
 
-use crate::core::stats::heavy_hitters::{BusyPeriod, TopK};
+use crate::core::stats::heavy_hitters::{HeavyHitter, TopK};
 use crate::core::time::Micros;
 use crate::observe::key_mask;
 use crate::server::fast::prefetch::prefetch;
@@ -28,9 +28,10 @@ const fn cell(outcome: RequestOutcome) -> &'static MainThreadCell<TopK> {
     }
 }
 
-/// Counts a decision on a key.
+/// Counts a decision on a key as granted or denied.
 #[inline]
-pub fn count(main: MainThread, key: &[u8], outcome: RequestOutcome, now: Micros) {
+pub fn decided(main: MainThread, key: &[u8], granted: bool, now: Micros) {
+    let outcome = if granted { RequestOutcome::Granted } else { RequestOutcome::Denied };
     let mut busiest = cell(outcome).of(main).borrow_mut();
     if busiest.seed() == UNSEEDED {
         begin(&mut busiest);
@@ -45,36 +46,7 @@ fn begin(busiest: &mut TopK) {
     busiest.set_seed(key_mask::seed() | 1);
 }
 
-/// Counts a decision on a key as granted or denied.
-#[inline]
-pub fn decided(main: MainThread, key: &[u8], granted: bool, now: Micros) {
-    count(main, key, if granted { RequestOutcome::Granted } else { RequestOutcome::Denied }, now);
-}
-
-/// A busy key.
-#[derive(Clone, Debug)]
-pub struct BusyKey {
-    /// The name of the key, unmasked.
-    pub name: Vec<u8>,
-    /// The upper bound of its number of decisions since the module was loaded.
-    pub count: u64,
-    /// The largest error of that: the true number is at least `count - error`.
-    pub error: u64,
-    /// Its latest run of decisions, if that still lasts.
-    pub spell: Option<BusyPeriod>,
-}
-
-/// The busiest keys that are remembered, the busiest first.
-pub fn list(main: MainThread, outcome: RequestOutcome, now: Micros) -> Vec<BusyKey> {
-    let mut busiest = cell(outcome).of(main).borrow_mut();
-    busiest
-        .list(now)
-        .into_iter()
-        .map(|busy| BusyKey {
-            name: busy.name.to_vec(),
-            count: busy.count,
-            error: busy.error,
-            spell: busy.spell,
-        })
-        .collect()
+/// The busiest keys that are remembered, the busiest first. Their names are not masked.
+pub fn list(main: MainThread, outcome: RequestOutcome, now: Micros) -> Vec<HeavyHitter> {
+    cell(outcome).of(main).borrow_mut().list(now)
 }

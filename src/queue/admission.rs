@@ -3,19 +3,17 @@
 use super::behind::{Line, decide_at};
 use super::moves::set_timer;
 use super::state::{Waiter, db_key, has_queue, is_behind, is_behind_at, with};
-use super::{answer, moves, request, serve};
+use super::{answer, moves, serve};
 use crate::core::limits::Request;
 use crate::core::retry_after::RetryAfter;
 use crate::core::text::duration;
 use crate::core::time::Micros;
 use crate::limiter::Error;
-use crate::limiter::acquire;
-use crate::limiter::acquire::AcquireDecision;
+use crate::limiter::acquire::{self, AcquireDecision};
 use crate::limiter::resolve::KeyView;
 use crate::observe::metrics;
-use crate::queue::request::QueuedRequest;
-use crate::server::blocking;
-use crate::server::blocking::BlockedClientHandler;
+use crate::queue::request::{QueuedDecision, QueuedRequest};
+use crate::server::blocking::{self, BlockedClientHandler};
 use crate::server::context::Context;
 use crate::server::ffi::args::Arg;
 use crate::server::ffi::reply::signed;
@@ -25,6 +23,7 @@ use crate::server::main_thread::MainThread;
 use crate::server::timing::wake_timer;
 use crate::settings;
 use crate::types::ratelimit::RateLimit;
+use std::time::{Duration, Instant};
 
 const HANDLER: BlockedClientHandler =
     BlockedClientHandler { answer: answer::answer_client, gone: answer::client_gone };
@@ -52,7 +51,7 @@ pub enum QueueAdmission {
     /// It waits now, and gets its reply later.
     Enqueued,
     /// It is denied.
-    Denied(Box<request::QueuedDecision>),
+    Denied(Box<QueuedDecision>),
 }
 
 /// Decides a request on a key that may have a queue: it waits behind those whom it may not overtake, or
@@ -63,12 +62,12 @@ pub enum QueueAdmission {
 pub fn admit(
     ctx: &Context<'_>,
     key: &ReadKey<'_>,
-    queued: &QueuedRequest,
+    queued: &QueuedRequest<'_>,
     wait_us: u64,
     now: Micros,
 ) -> Result<QueueAdmission, Error> {
     let db_key = db_key(ctx, key.name());
-    if !queued.critical() && !is_behind_at(ctx.main(), &db_key, false, now) {
+    if !queued.request().critical && !is_behind_at(ctx.main(), &db_key, false, now) {
         return Ok(QueueAdmission::NoQueue);
     }
     let held = key.value::<RateLimit>()?;
@@ -106,9 +105,9 @@ pub fn decide(
     }
     let queued = QueuedRequest::acquire(given, request);
     Ok(match decide_at(found, &db_key(ctx, name), &queued)? {
-        request::QueuedDecision::Acquire(decision) => decision,
+        QueuedDecision::Acquire(decision) => decision,
         // This cannot happen: the request is an acquire.
-        request::QueuedDecision::Reserve(decision) => AcquireDecision::denial(decision.reply),
+        QueuedDecision::Reserve(decision) => AcquireDecision::denial(decision.reply),
     })
 }
 
@@ -117,7 +116,7 @@ pub fn decide(
 pub fn join(
     ctx: &Context<'_>,
     key: &ReadKey<'_>,
-    queued: &QueuedRequest,
+    queued: &QueuedRequest<'_>,
     wait_us: u64,
     retry: RetryAfter,
     now: Micros,
@@ -148,28 +147,29 @@ pub fn join(
         RetryAfter::Never => None,
     };
     // The server ends a wait in the millisecond after its timeout.
-    let ends_ms = ctx.wall_millis().saturating_add(timeout_ms).saturating_add(1);
-    let until = Micros::of_millis(ends_ms);
-    let waiter = Waiter { queued: queued.clone(), since: now, until, client };
+    let until = Instant::now() + Duration::from_micros(wait_us) + Duration::from_millis(1);
+    let waiter = Waiter { queued: queued.to_owned(), since: now, until, client };
     with(main, |queues| queues.join(&db_key, waiter, due));
     set_timer(main);
     true
 }
 
-/// The time until a request that does not wait is granted after the queue of its key. `None` if nobody
-/// waits. `retry` decides the request: it returns the time until the request is granted from the
-/// moment of its key on, if nobody waits. What can never be granted then is not granted after the
-/// queue either. A request that `retry` refuses comes after the queue all the same.
+/// The time until a request that does not wait is granted after those in the queue of its key whom it
+/// may not overtake. `None` if nobody of them waits. `retry` decides the request: it returns the time
+/// until the request is granted from the moment of its key on, if nobody waits. What can never be
+/// granted then is not granted after the queue either. A request that `retry` refuses comes after the
+/// queue all the same.
 ///
 /// # Errors
 /// The key holds another type.
 pub fn retry_behind(
     ctx: &Context<'_>,
     key: &ReadKey<'_>,
+    critical: bool,
     now: Micros,
     retry: impl Fn(KeyView<'_>) -> Result<RetryAfter, Error>,
 ) -> Result<Option<RetryAfter>, Error> {
-    if !is_behind(ctx, key.name(), false, now) {
+    if !is_behind(ctx, key.name(), critical, now) {
         return Ok(None);
     }
     let held = key.value::<RateLimit>()?;
@@ -178,5 +178,5 @@ pub fn retry_behind(
         return Ok(Some(RetryAfter::Never));
     }
     let db_key = &db_key(ctx, key.name());
-    Ok(Some(Line { found, db_key, critical: false, keeps: true }.retry(now, retry)))
+    Ok(Some(Line { found, db_key, critical, keeps: true }.retry(now, retry)))
 }

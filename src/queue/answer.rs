@@ -57,7 +57,7 @@ fn decide(
     ctx: &Context<'_>,
     db_key: &DbKey,
     name: Arg<'_>,
-    queued: &QueuedRequest,
+    queued: &QueuedRequest<'_>,
 ) -> Result<QueuedDecision, Error> {
     let now = ctx.now();
     let key = ctx.read(name);

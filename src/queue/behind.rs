@@ -19,14 +19,14 @@ use crate::types::ratelimit::RateLimit;
 pub(super) fn decide_at(
     found: KeyView<'_>,
     db_key: &DbKey,
-    queued: &QueuedRequest,
+    queued: &QueuedRequest<'_>,
 ) -> Result<QueuedDecision, Error> {
     let mut decision = queued.decide(found)?;
     let RateLimitReply { granted, status, .. } = decision.reply();
     if status.retry == RetryAfter::Never {
         return Ok(decision);
     }
-    let (now, critical) = (found.now, queued.critical());
+    let (now, critical) = (found.now, queued.request().critical);
     let retry = |then: KeyView<'_>| Ok(queued.decide(then)?.reply().status.retry);
     if is_behind_at(found.main, db_key, critical, now) {
         let status = queued.status_only(found, &decision)?;

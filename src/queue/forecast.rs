@@ -5,10 +5,10 @@ use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 use crate::core::wait_queue::QueuePlace;
 use crate::limiter::Error;
+use crate::limiter::ends::try_out;
 use crate::limiter::resolve::KeyView;
 use crate::queue::request::{QueuedDecision, QueuedRequest};
 use crate::server::main_thread::MainThread;
-use crate::types::effect::ratelimit::{AppliedRateLimit, RateLimitEffect};
 use crate::types::ratelimit::RateLimit;
 
 /// The forecast of a key after the waiters up to one have been served.
@@ -56,7 +56,7 @@ impl Forecast {
         &mut self,
         found: KeyView<'_>,
         place: QueuePlace,
-        queued: &QueuedRequest,
+        queued: &QueuedRequest<'_>,
         ends: Option<Micros>,
         by: Micros,
     ) -> bool {
@@ -75,7 +75,7 @@ impl Forecast {
     fn leaves(
         &self,
         found: KeyView<'_>,
-        queued: &QueuedRequest,
+        queued: &QueuedRequest<'_>,
         ends: Option<Micros>,
     ) -> (Micros, Option<QueuedDecision>) {
         let from = self.at.max(found.now);
@@ -96,19 +96,13 @@ impl Forecast {
         }
     }
 
-    fn grant(&mut self, main: MainThread, queued: &QueuedRequest, decision: &QueuedDecision) {
+    fn grant(&mut self, main: MainThread, queued: &QueuedRequest<'_>, decision: &QueuedDecision) {
         if decision.reply().granted == 0 {
             return;
         }
         // A change that does not fit is left out, as it is when the queue is served.
         let _ = queued.change(main, decision, self.at, |change| {
-            let effect = RateLimitEffect { now: self.at, expires: false, change };
-            let applied =
-                effect.apply(main, self.value.as_mut()).map_err(|bad| Error::Other(bad.to_string()))?;
-            if let AppliedRateLimit::Created(value, _) = applied {
-                self.value = Some(value.simulation());
-            }
-            Ok(())
+            try_out(main, &mut self.value, self.at, change).map(drop)
         });
     }
 

@@ -1,10 +1,11 @@
 //! A key at later times, for requests that several keys decide together.
 
 use super::behind::Line;
-use super::state::{db_key, has_queue};
+use super::state::{db_key, has_queue, length};
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 use crate::limiter::Error;
+use crate::limiter::ends::ENDS;
 use crate::limiter::resolve::KeyView;
 use crate::queue::state::DbKey;
 use crate::server::context::Context;
@@ -18,6 +19,14 @@ pub struct LaterKey<'v> {
     queue: Option<DbKey>,
     critical: bool,
     is_own: bool,
+}
+
+/// How many ends of a key may follow one another, for [`all_at_once`]: also those of the waits in its
+/// queue.
+///
+/// [`all_at_once`]: crate::limiter::ends::all_at_once
+pub fn ends(ctx: &Context<'_>, name: Arg<'_>) -> usize {
+    ENDS + if has_queue(ctx, name) { length(ctx, name) } else { 0 }
 }
 
 impl<'v> LaterKey<'v> {

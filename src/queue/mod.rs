@@ -33,8 +33,8 @@ mod state;
 pub mod status;
 
 pub use admission::{QueueAdmission, admit, decide, join, retry_behind, wait_option};
-pub use later::LaterKey;
+pub use later::{LaterKey, ends};
 pub use moves::limits_changed;
 pub use request::{QueuedDecision, QueuedRequest};
 pub use serve::clock_changed;
-pub use state::{any_waiting, has_queue, note_reserved};
+pub use state::{has_queue, note_reserved};

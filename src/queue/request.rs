@@ -16,16 +16,17 @@ use crate::server::load::entry::CommandError;
 use crate::server::main_thread::MainThread;
 use crate::types::effect::ratelimit::RateLimitChange;
 use crate::types::ratelimit::RateLimit;
+use std::borrow::Cow;
 use std::ffi::CStr;
 
 /// A request that may wait, with all that is needed to decide it later. Limits are kept as written,
 /// and looked up again at each try.
 #[derive(Clone, Debug)]
-pub enum QueuedRequest {
+pub enum QueuedRequest<'a> {
     /// A request of RL.ACQUIRE.
     Acquire {
         /// The limits of the call.
-        limits: Option<Box<[u8]>>,
+        limits: Option<Cow<'a, [u8]>>,
         /// The request to the limits.
         request: Request,
         /// True if the call asks for its key to be tracked.
@@ -34,17 +35,13 @@ pub enum QueuedRequest {
     /// A request of RL.RESERVE on one key.
     Reserve {
         /// The limits of the call.
-        limits: Box<[u8]>,
-        /// The ID of the reservation.
-        id: Box<[u8]>,
-        /// The cost in units.
-        cost: u64,
-        /// True if fewer units than the cost may be reserved, rather than none.
-        partial: bool,
+        limits: Cow<'a, [u8]>,
+        /// The request to the limits.
+        request: Request,
         /// The time for which units are reserved, in microseconds from the grant.
         ttl_us: u64,
-        /// True if the request may use the part that `keep=` keeps.
-        critical: bool,
+        /// The ID of the reservation.
+        id: Cow<'a, [u8]>,
     },
 }
 
@@ -72,16 +69,24 @@ impl QueuedDecision {
         matches!(self, Self::Reserve(decision) if decision.reply.granted > 0 && !decision.takes())
     }
 
+    /// Puts the blocks of a denial in force, because the request does not wait.
+    pub fn close(&mut self) {
+        match self {
+            Self::Acquire(decision) => decision.close(),
+            Self::Reserve(decision) => decision.close(),
+        }
+    }
+
     /// Counts the outcome as the command itself does.
     pub fn count(&self, main: MainThread) {
         match self {
-            Self::Acquire(decision) if decision.reply.granted > 0 => {
-                metrics::count(main, |m| &mut m.acquire_granted);
-                metrics::add(main, |m| &mut m.acquire_granted_units, decision.reply.granted);
-                decision.count(main);
-            }
             Self::Acquire(decision) => {
-                metrics::count(main, |m| &mut m.acquire_denied);
+                if decision.reply.granted > 0 {
+                    metrics::count(main, |m| &mut m.acquire_granted);
+                    metrics::add(main, |m| &mut m.acquire_granted_units, decision.reply.granted);
+                } else {
+                    metrics::count(main, |m| &mut m.acquire_denied);
+                }
                 decision.count(main);
             }
             Self::Reserve(decision) => {
@@ -90,14 +95,6 @@ impl QueuedDecision {
                 }
                 decision.count(main);
             }
-        }
-    }
-
-    /// Puts the blocks of a denial in force, because the request does not wait.
-    pub fn close(&mut self) {
-        match self {
-            Self::Acquire(decision) => decision.close(),
-            Self::Reserve(decision) => decision.close(),
         }
     }
 
@@ -119,24 +116,41 @@ impl QueuedDecision {
     }
 }
 
-impl QueuedRequest {
+impl<'a> QueuedRequest<'a> {
     /// A request of RL.ACQUIRE, or of another command that takes units as it does. It is not
     /// counted towards usage.
-    pub fn acquire(given: Option<&[u8]>, request: &Request) -> Self {
+    pub fn acquire(given: Option<&'a [u8]>, request: &Request) -> Self {
         Self::Acquire { limits: given.map(Into::into), request: *request, track: false }
     }
 
     /// A request of RL.RESERVE on one key.
-    pub fn reserve(terms: &Terms<'_>, limits: &[u8]) -> Self {
-        let Terms { cost, partial, ttl_us, id, critical } = *terms;
-        Self::Reserve { limits: limits.into(), id: id.into(), cost, partial, ttl_us, critical }
+    pub fn reserve(terms: &Terms<'a>, limits: &'a [u8]) -> Self {
+        let Terms { request, ttl_us, id } = *terms;
+        Self::Reserve { limits: limits.into(), request, ttl_us, id: id.into() }
     }
 
-    /// The number of units asked for.
-    pub const fn cost(&self) -> u64 {
+    /// The same request with texts of its own, so that it may wait.
+    pub fn to_owned(&self) -> QueuedRequest<'static> {
+        let owned = |text: &[u8]| Cow::Owned(text.to_vec());
         match self {
-            Self::Acquire { request, .. } => request.cost,
-            Self::Reserve { cost, .. } => *cost,
+            Self::Acquire { limits, request, track } => QueuedRequest::Acquire {
+                limits: limits.as_deref().map(owned),
+                request: *request,
+                track: *track,
+            },
+            Self::Reserve { limits, request, ttl_us, id } => QueuedRequest::Reserve {
+                limits: owned(limits),
+                request: *request,
+                ttl_us: *ttl_us,
+                id: owned(id),
+            },
+        }
+    }
+
+    /// The request to the limits.
+    pub const fn request(&self) -> &Request {
+        match self {
+            Self::Acquire { request, .. } | Self::Reserve { request, .. } => request,
         }
     }
 
@@ -148,14 +162,6 @@ impl QueuedRequest {
         }
     }
 
-    /// Whether the request may pass a queue.
-    pub const fn critical(&self) -> bool {
-        match self {
-            Self::Acquire { request, .. } => request.critical,
-            Self::Reserve { critical, .. } => *critical,
-        }
-    }
-
     /// The keyspace event of a grant.
     pub const fn event(&self) -> &'static CStr {
         match self {
@@ -164,15 +170,11 @@ impl QueuedRequest {
         }
     }
 
-    fn terms(&self) -> Terms<'_> {
+    /// The terms of the reservation. A request for units has none, and its terms no ID.
+    pub fn terms(&self) -> Terms<'_> {
         match self {
-            Self::Acquire { request, .. } => {
-                let Request { cost, partial, critical, .. } = *request;
-                Terms { cost, partial, ttl_us: 0, id: &[], critical }
-            }
-            Self::Reserve { id, cost, partial, ttl_us, critical, .. } => {
-                Terms { cost: *cost, partial: *partial, ttl_us: *ttl_us, id, critical: *critical }
-            }
+            Self::Acquire { request, .. } => Terms { request: *request, ttl_us: 0, id: &[] },
+            Self::Reserve { request, ttl_us, id, .. } => Terms { request: *request, ttl_us: *ttl_us, id },
         }
     }
 
@@ -230,7 +232,7 @@ impl QueuedRequest {
         granted: u64,
     ) -> Option<RateLimitChange<'static>> {
         let asked = matches!(self, Self::Acquire { track: true, .. });
-        track::counted(main, value, asked, self.cost(), granted)
+        track::counted(main, value, asked, self.request().cost, granted)
     }
 
     /// Sends the reply in the form of the request's command.

@@ -46,7 +46,7 @@ pub(super) fn wake(ctx: &Context<'_>) {
     let now = ctx.now();
     let ended = with(main, |queues| {
         queues.waiters.time_is(now);
-        if ctx.debug_clock_is_set() { Vec::new() } else { queues.take_ended(now) }
+        if ctx.debug_clock_is_set() { Vec::new() } else { queues.take_ended() }
     });
     ended.into_iter().for_each(Blocked::answer);
     while let Some(db_key) = with(main, |queues| queues.waiters.take_due(now)) {
@@ -144,7 +144,7 @@ fn try_head(
     ctx: &Context<'_>,
     key: &mut Key<'_>,
     db_key: &DbKey,
-    queued: &QueuedRequest,
+    queued: &QueuedRequest<'static>,
     now: Micros,
 ) -> Result<Head, Error> {
     let main = ctx.main();
@@ -199,7 +199,7 @@ fn answer(main: MainThread, ended: &[WaiterId]) {
 fn record(
     ctx: &Context<'_>,
     key: &mut Key<'_>,
-    queued: &QueuedRequest,
+    queued: &QueuedRequest<'_>,
     decision: &QueuedDecision,
     counted: Option<RateLimitChange<'static>>,
     now: Micros,
@@ -209,7 +209,7 @@ fn record(
 }
 
 /// Counts a denial towards the usage of its key, if the key is tracked.
-fn count_denial(ctx: &Context<'_>, db_key: &DbKey, queued: &QueuedRequest, now: Micros) {
+fn count_denial(ctx: &Context<'_>, db_key: &DbKey, queued: &QueuedRequest<'_>, now: Micros) {
     let name = OwnedString::new(ctx, &db_key.1);
     if ctx.flags().cluster() && !key_is_served_here(ctx, name.arg()) {
         return;

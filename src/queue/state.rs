@@ -14,6 +14,7 @@ use crate::server::main_thread::{MainThread, MainThreadCell};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 /// A key by its database and its name.
 pub(super) type DbKey = (i32, Arc<[u8]>);
@@ -21,18 +22,20 @@ pub(super) type DbKey = (i32, Arc<[u8]>);
 /// A client that waits.
 #[derive(Debug)]
 pub(super) struct Waiter {
-    pub(super) queued: QueuedRequest,
+    pub(super) queued: QueuedRequest<'static>,
     pub(super) since: Micros,
-    /// The time by which the server has ended the wait, by its own clock.
-    pub(super) until: Micros,
+    /// The time by which the wait has ended, by the steady clock.
+    pub(super) until: Instant,
     pub(super) client: Blocked,
 }
 
 impl Waiter {
-    /// The time by which the wait has ended. `None` while the debug clock is set: nobody knows how far
-    /// that will have moved by then.
+    /// The time by which the wait has ended, by the present clock. `None` while the debug clock is set:
+    /// nobody knows how far that will have moved by then.
     pub(super) fn ends(&self, main: MainThread) -> Option<Micros> {
-        (!context::debug_clock_is_set(main)).then_some(self.until)
+        let left = || self.until.saturating_duration_since(Instant::now()).as_micros();
+        (!context::debug_clock_is_set(main))
+            .then(|| context::now(main).plus(u64::try_from(left()).unwrap_or(u64::MAX)))
     }
 }
 
@@ -40,13 +43,13 @@ impl Waiter {
 pub(super) struct Queues {
     pub(super) waiters: WaitQueues<DbKey, Waiter, Forecast>,
     /// The ends of waits that are still to come.
-    ends: BTreeSet<(Micros, WaiterId)>,
+    ends: BTreeSet<(Instant, WaiterId)>,
     /// The decisions for clients that have left their queue and are being unblocked. Some servers
     /// ask for the reply at once, others a little later.
-    pub(super) outcomes: HashMap<WaiterId, (QueuedRequest, Result<RateLimitReply, Error>, Blocked)>,
+    pub(super) outcomes: HashMap<WaiterId, (QueuedRequest<'static>, Result<RateLimitReply, Error>, Blocked)>,
     /// Denials that are not yet counted towards the usage of their keys. A client whose timeout
     /// passes is answered at a moment at which nothing may be written.
-    pub(super) uncounted: Vec<(DbKey, QueuedRequest)>,
+    pub(super) uncounted: Vec<(DbKey, QueuedRequest<'static>)>,
     /// The IDs that were reserved on a key since the last look. Those who wait with such an ID are
     /// retries.
     pub(super) reserved: HashMap<DbKey, HashSet<Box<[u8]>>>,
@@ -123,7 +126,7 @@ impl Queues {
     }
 
     pub(super) fn join(&mut self, db_key: &DbKey, waiter: Waiter, due: Option<Micros>) {
-        let (until, class) = (waiter.until, class(waiter.queued.critical()));
+        let (until, class) = (waiter.until, class(waiter.queued.request().critical));
         let id = self.waiters.join(db_key, waiter, class, due);
         self.ends.insert((until, id));
         if self.waiters.length(db_key) == 1 {
@@ -147,14 +150,14 @@ impl Queues {
     }
 
     /// The end of the wait that ends next.
-    pub(super) fn next_end(&self) -> Option<Micros> {
+    pub(super) fn next_end(&self) -> Option<Instant> {
         self.ends.first().map(|(end, _)| *end)
     }
 
-    /// The clients whose wait has ended by `now`, each once. Left alone, some servers look only ten times
-    /// a second for them.
-    pub(super) fn take_ended(&mut self, now: Micros) -> Vec<Blocked> {
-        let mut ended = Vec::new();
+    /// The clients whose wait has ended, each once. Left alone, some servers look only ten times a second
+    /// for them, and if the wall clock stepped back, all look later by the step.
+    pub(super) fn take_ended(&mut self) -> Vec<Blocked> {
+        let (now, mut ended) = (Instant::now(), Vec::new());
         while self.next_end().is_some_and(|end| end <= now) {
             let waiter = self.ends.pop_first().and_then(|(_, id)| self.waiters.waiter(id));
             ended.extend(waiter.map(|waiter| waiter.client));

@@ -2,13 +2,12 @@
 
 use super::state::{any_waiting, db_key, with};
 use crate::core::text::percent::whole_percent;
-use crate::observe::alerts::QueueFullness;
+use crate::observe::alerts::WorstFigure;
 use crate::observe::metrics::Gauge;
 use crate::server::context::{self, Context};
 use crate::server::ffi::args::Arg;
 use crate::server::main_thread::MainThread;
 use crate::settings;
-use std::sync::Arc;
 
 /// The queue of one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +27,7 @@ pub fn queue_status(ctx: &Context<'_>, name: Arg<'_>) -> QueueStatus {
     with(ctx.main(), |queues| {
         let oldest = queues.waiters.fronts(&db_key).map(|waiter| now.since(waiter.since) / 1000).max();
         let oldest_ms = oldest.unwrap_or(0);
-        let head_cost = queues.waiters.head(&db_key).map_or(0, |(_, waiter)| waiter.queued.cost());
+        let head_cost = queues.waiters.head(&db_key).map_or(0, |(_, waiter)| waiter.queued.request().cost);
         QueueStatus { length: queues.waiters.length(&db_key) as u64, oldest_ms, head_cost }
     })
 }
@@ -37,7 +36,7 @@ pub fn queue_status(ctx: &Context<'_>, name: Arg<'_>) -> QueueStatus {
 pub static GAUGES: &[Gauge] = &[
     ("waiting_now", waiting),
     ("waiting_oldest_ms", oldest_ms),
-    ("waiting_fullest_percent", |main| fullness(main).percent),
+    ("waiting_fullest_percent", |main| fullness(main).value),
 ];
 
 /// The number of waiters on this server.
@@ -54,20 +53,20 @@ fn oldest_ms(main: MainThread) -> u64 {
 }
 
 /// How full the longest queue is, or all queues together, whichever is more.
-pub fn fullness(main: MainThread) -> QueueFullness {
+pub fn fullness(main: MainThread) -> WorstFigure {
     if !any_waiting() {
-        return QueueFullness::default();
+        return WorstFigure::default();
     }
     let (queue_max, waiters_max) = (settings::queue_max(main), settings::waiters_max(main));
     with(main, |queues| {
         let percent = |n: usize, of: usize| whole_percent(n as u64, of as u64);
         let all = percent(queues.waiters.waiting(), waiters_max);
-        queues.waiters.longest().map_or(QueueFullness { percent: all, key: None }, |((_, key), length)| {
+        queues.waiters.longest().map_or(WorstFigure { value: all, key: None }, |((_, key), length)| {
             let longest = percent(length, queue_max);
             // If all queues together are fuller, the longest one is to blame if it has more than
             // half of the waiters.
             let to_blame = longest >= all || length.saturating_mul(2) > queues.waiters.waiting();
-            QueueFullness { percent: all.max(longest), key: to_blame.then(|| Arc::clone(key)) }
+            WorstFigure { value: all.max(longest), key: to_blame.then(|| key.to_vec()) }
         })
     })
 }

@@ -73,6 +73,7 @@ mod tests {
     use super::pages::{MOVING, PAGES, SETTINGS, TO_COME};
     use crate::core::breaker::Breaker;
     use crate::core::limits::Limits;
+    use crate::server::load::settings::SettingKind;
 
     /// With `UPDATE_REFERENCE=1` the test writes the file first (`make reference`).
     #[test]
@@ -127,6 +128,16 @@ mod tests {
         shown.sort_unstable();
         there.sort_unstable();
         assert_eq!(shown, there);
+        for setting in crate::settings::TABLE {
+            let values = match &setting.kind {
+                SettingKind::Number { min, max, .. } => format!("{min} to {max}"),
+                SettingKind::Switch(_) => "`yes`, `no`".to_owned(),
+                SettingKind::Text(_) => continue,
+            };
+            let name = setting.name.to_string_lossy();
+            let row = SETTINGS.1.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
+            assert!(row.is_some_and(|row| row.contains(&format!("| {values} |"))), "{name}: {values}");
+        }
     }
 
     /// A second cell that starts with a token holds limits or a breaker. Other cells name a

@@ -21,6 +21,9 @@ pub(in crate::server) fn enter<R>(ctx: &Context<'_>, run: impl FnOnce() -> R) ->
     let keys = main_thread::enter();
     let result = catch_unwind(AssertUnwindSafe(run)).ok();
     main_thread::leave(keys);
+    if notifications::end_silently(ctx.main(), outer) {
+        return result;
+    }
     // A panic in here can only leave the list of events incomplete, so unwinding is safe.
     let told = catch_unwind(AssertUnwindSafe(|| notifications::tell(ctx, outer)));
     result.filter(|_| told.is_ok())

@@ -5,7 +5,7 @@ use crate::core::time::Micros;
 use crate::server::ffi::api::{call, call_if_there};
 use crate::server::ffi::log;
 use redis_module::raw;
-use std::ffi::{CStr, c_int};
+use std::ffi::c_int;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -175,6 +175,15 @@ impl Context<'_> {
         result
     }
 
+    /// A context of our own, for code that has none. `None` if the server makes no such contexts.
+    pub(super) fn detached(&self) -> Option<Context<'static>> {
+        // SAFETY: the context is live. The new one is never freed.
+        unsafe {
+            let raw = call_if_there!(RedisModule_GetDetachedThreadSafeContext(self.raw))?;
+            (!raw.is_null()).then(|| Context::from_raw(raw))
+        }
+    }
+
     /// True while nothing may be propagated to replicas (CLIENT PAUSE, FAILOVER).
     pub fn must_not_propagate(&self) -> bool {
         // SAFETY: takes no arguments.
@@ -185,21 +194,6 @@ impl Context<'_> {
     pub fn log(&self, level: log::LogLevel, text: &str) {
         // SAFETY: the context is live.
         unsafe { log::write(self.raw, level, text) }
-    }
-
-    /// Publishes `message` on `channel`, as PUBLISH does. Servers without this part of the API
-    /// publish nothing.
-    pub fn publish(&self, channel: &CStr, message: &[u8]) {
-        // SAFETY: the context is live, and the strings made here are freed here.
-        unsafe {
-            let make =
-                |bytes: &[u8]| call!(RedisModule_CreateString(self.raw, bytes.as_ptr().cast(), bytes.len()));
-            let channel = make(channel.to_bytes());
-            let message = make(message);
-            call_if_there!(RedisModule_PublishMessage(self.raw, channel, message));
-            call!(RedisModule_FreeString(self.raw, channel));
-            call!(RedisModule_FreeString(self.raw, message));
-        }
     }
 }
 
@@ -232,6 +226,6 @@ fn wall_micros() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is ours, and this clock is always there.
     unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &raw mut time) };
-    let (seconds, nanos) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
-    seconds.unwrap_or(0).saturating_mul(1_000_000).saturating_add(nanos.unwrap_or(0) / 1000)
+    let (seconds, nanos) = (time.tv_sec.max(0).cast_unsigned(), time.tv_nsec.max(0).cast_unsigned());
+    seconds.saturating_mul(1_000_000).saturating_add(nanos / 1000)
 }

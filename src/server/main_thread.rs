@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Proof that the code runs on the server's main thread, where one thread at a time runs commands.
@@ -27,8 +28,7 @@ impl MainThread {
 pub struct MainThreadCell<T> {
     value: RefCell<T>,
     /// True if its borrows are checked.
-    #[cfg(debug_assertions)]
-    watched: std::sync::atomic::AtomicBool,
+    watched: AtomicBool,
 }
 
 // SAFETY: every access needs a `MainThread`, which only one thread at a time has: the server's main
@@ -38,17 +38,12 @@ unsafe impl<T> Sync for MainThreadCell<T> {}
 impl<T: 'static> MainThreadCell<T> {
     /// A cell that holds `value`.
     pub const fn new(value: T) -> Self {
-        Self {
-            value: RefCell::new(value),
-            #[cfg(debug_assertions)]
-            watched: std::sync::atomic::AtomicBool::new(false),
-        }
+        Self { value: RefCell::new(value), watched: AtomicBool::new(false) }
     }
 
     /// The cell itself. The argument proves that the caller runs on the main thread.
     #[inline]
     pub fn of(&'static self, _: MainThread) -> &'static RefCell<T> {
-        #[cfg(debug_assertions)]
         if watch::is_on() {
             watch::cell(self);
         }
@@ -56,11 +51,6 @@ impl<T: 'static> MainThreadCell<T> {
     }
 }
 
-#[cfg(not(debug_assertions))]
-pub(in crate::server) use unwatched::{
-    assert_idle, assert_may_open, begin_watching, closed, enter, keys_are_settled, leave, opened,
-};
-#[cfg(debug_assertions)]
 pub(in crate::server) use watch::{
     assert_idle, assert_may_open, begin_watching, closed, enter, keys_are_settled, leave, opened,
 };
@@ -69,8 +59,7 @@ pub(in crate::server) use watch::{
 ///
 /// This happens in debug builds if the environment has `FLOODGATE_WATCH`, as the servers of tests
 /// have. The servers whose instructions are counted do not set it, because the checks would be
-/// counted, too.
-#[cfg(debug_assertions)]
+/// counted, too. In release builds every check is compiled away.
 mod watch {
     use super::MainThreadCell;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -85,7 +74,7 @@ mod watch {
 
     #[inline]
     pub(super) fn is_on() -> bool {
-        WATCHING.load(Ordering::Relaxed)
+        cfg!(debug_assertions) && WATCHING.load(Ordering::Relaxed)
     }
 
     trait Borrowed {
@@ -145,49 +134,43 @@ mod watch {
     }
 
     /// Records that all keys of the command have been opened once.
+    #[inline]
     pub(in crate::server) fn keys_are_settled() {
-        SETTLED.store(true, Ordering::Relaxed);
+        if is_on() {
+            SETTLED.store(true, Ordering::Relaxed);
+        }
     }
 
     #[inline]
     pub(in crate::server) fn opened() {
-        OPEN_KEYS.fetch_add(1, Ordering::Relaxed);
+        if is_on() {
+            OPEN_KEYS.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     #[inline]
     pub(in crate::server) fn closed() {
-        OPEN_KEYS.fetch_sub(1, Ordering::Relaxed);
+        if is_on() {
+            OPEN_KEYS.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// Begins a call, perhaps inside another. Returns what the enclosing call has open.
+    #[inline]
     pub(in crate::server) fn enter() -> (usize, bool) {
+        if !is_on() {
+            return (0, false);
+        }
         (OPEN_KEYS.swap(0, Ordering::Relaxed), SETTLED.swap(false, Ordering::Relaxed))
     }
 
+    #[inline]
     pub(in crate::server) fn leave((keys, settled): (usize, bool)) {
-        OPEN_KEYS.store(keys, Ordering::Relaxed);
-        SETTLED.store(settled, Ordering::Relaxed);
+        if is_on() {
+            OPEN_KEYS.store(keys, Ordering::Relaxed);
+            SETTLED.store(settled, Ordering::Relaxed);
+        }
     }
-}
-
-/// Release builds check nothing.
-#[cfg(not(debug_assertions))]
-mod unwatched {
-    pub(in crate::server) const fn begin_watching() {}
-    #[inline]
-    pub(in crate::server) const fn assert_idle() {}
-    #[inline]
-    pub(in crate::server) const fn assert_may_open(_others: usize) {}
-    #[inline]
-    pub(in crate::server) const fn keys_are_settled() {}
-    #[inline]
-    pub(in crate::server) const fn opened() {}
-    #[inline]
-    pub(in crate::server) const fn closed() {}
-    #[inline]
-    pub(in crate::server) const fn enter() {}
-    #[inline]
-    pub(in crate::server) const fn leave((): ()) {}
 }
 
 static STAND_IN: Mutex<()> = Mutex::new(());

@@ -5,10 +5,8 @@
 //! the event that nobody receives (`scripts/bench/lookups.py`).
 
 use crate::server::context::Context;
-use crate::server::ffi::api::{call, constant};
-use crate::server::ffi::call::text_of;
+use crate::server::ffi::call::ServerReply;
 use crate::server::main_thread::{MainThread, MainThreadCell};
-use redis_module::raw;
 
 /// The modules that come with a server and do not listen to keys: vector sets with Redis 8, the
 /// engine for scripts with Valkey 9.1. Their path names no file.
@@ -35,41 +33,21 @@ pub(super) fn are_loaded(ctx: &Context<'_>) -> bool {
 /// Asks MODULE LIST whether it names more modules than this one.
 #[cold]
 fn ask(ctx: &Context<'_>) -> bool {
-    // SAFETY: the context is live and the format matches; the reply is freed, and its parts are not
-    // used afterwards.
-    unsafe {
-        let reply = call!(RedisModule_Call(ctx.raw(), c"MODULE".as_ptr(), c"c".as_ptr(), c"LIST".as_ptr()));
-        if reply.is_null() {
-            return true;
-        }
-        let is_list = call!(RedisModule_CallReplyType(reply)) == constant(raw::REDISMODULE_REPLY_ARRAY);
-        let others = (0..call!(RedisModule_CallReplyLength(reply)))
-            .filter(|&index| !is_built_in(call!(RedisModule_CallReplyArrayElement(reply, index))))
-            .count();
-        call!(RedisModule_FreeCallReply(reply));
-        !is_list || others > 1
-    }
+    let others = ctx.ask(c"MODULE", c"v", &[b"LIST"], |reply| {
+        let modules = (0..reply.len()).filter_map(|index| reply.part(index));
+        !reply.is_array() || modules.filter(|module| !is_built_in(*module)).count() > 1
+    });
+    others.unwrap_or(true)
 }
 
 /// Whether an entry of MODULE LIST is one of [`BUILT_IN`].
-///
-/// # Safety
-/// `entry` is null or a live part of a reply.
-unsafe fn is_built_in(entry: *mut raw::RedisModuleCallReply) -> bool {
-    // SAFETY: the caller's promise. A part past the end is null, which has no text.
-    unsafe {
-        if entry.is_null()
-            || call!(RedisModule_CallReplyType(entry)) != constant(raw::REDISMODULE_REPLY_ARRAY)
-        {
-            return false;
-        }
-        let text = |index| text_of(call!(RedisModule_CallReplyArrayElement(entry, index)));
-        let fields = call!(RedisModule_CallReplyLength(entry));
-        let value =
-            |field: &[u8]| (0..fields).step_by(2).find(|&at| text(at) == field).map(|at| text(at + 1));
-        // Servers before 7.0 tell no path, and have no such modules.
-        value(b"name").zip(value(b"path")).is_some_and(|(name, path)| comes_with_server(&name, &path))
-    }
+fn is_built_in(entry: ServerReply<'_>) -> bool {
+    let text = |at| entry.part(at).map(ServerReply::text).unwrap_or_default();
+    let value =
+        |field: &[u8]| (0..entry.len()).step_by(2).find(|&at| text(at) == field).map(|at| text(at + 1));
+    // Servers before 7.0 tell no path, and have no such modules.
+    entry.is_array()
+        && value(b"name").zip(value(b"path")).is_some_and(|(name, path)| comes_with_server(&name, &path))
 }
 
 fn comes_with_server(name: &[u8], path: &[u8]) -> bool {

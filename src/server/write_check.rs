@@ -5,8 +5,6 @@
 //! command that is not flagged as a write. Code that writes from there asks here first.
 
 use crate::server::context::Context;
-use crate::server::ffi::api::{call, constant};
-use crate::server::ffi::call::{OwnedString, text_of};
 use redis_module::raw;
 use std::ffi::CStr;
 
@@ -47,26 +45,8 @@ fn has_dry_run() -> bool {
 
 /// The error that the server would send before it ran the command.
 fn dry_run(ctx: &Context<'_>, command: &CStr, format: &CStr, words: &[&[u8]]) -> Option<String> {
-    let strings: Vec<_> = words.iter().map(|word| OwnedString::new(ctx, word)).collect();
-    let mut vector: Vec<_> = strings.iter().map(|string| string.arg().raw()).collect();
-    // SAFETY: the context is live; the format matches a vector and its length; the reply is null if
-    // the server would run the command, and is freed otherwise.
-    unsafe {
-        let reply = call!(RedisModule_Call(
-            ctx.raw(),
-            command.as_ptr(),
-            format.as_ptr(),
-            vector.as_mut_ptr(),
-            vector.len()
-        ));
-        if reply.is_null() {
-            return None;
-        }
-        let error = (call!(RedisModule_CallReplyType(reply)) == constant(raw::REDISMODULE_REPLY_ERROR))
-            .then(|| String::from_utf8_lossy(&text_of(reply)).into_owned());
-        call!(RedisModule_FreeCallReply(reply));
-        error
-    }
+    // There is no reply if the server would run the command.
+    ctx.ask(command, format, words, |reply| reply.is_error().then(|| reply.string()))?
 }
 
 /// Counts replicas as Redis 6.2 and 7.0 do.

@@ -6,9 +6,9 @@ use crate::server::context::{self, Context};
 use crate::server::events::{Event, EventListener};
 use crate::server::keys::keyspace::KeyspaceChange;
 use crate::server::main_thread::MainThread;
-use crate::types::cbcircuit::not_closed::NOT_CLOSED;
 use crate::types::cbcircuit::state_counts;
 use crate::types::counting;
+use crate::types::name_index;
 use crate::types::ratelimit::reservations;
 
 /// Applies to the gauges and counts what has ended by now.
@@ -52,7 +52,7 @@ pub fn on_keyspace_change(main: MainThread, what: KeyspaceChange<'_>) {
         // The value may leave because its time is over. Then its end counts.
         advance_to_the_moment(main);
     }
-    NOT_CLOSED.on_keyspace_change(main, what);
+    name_index::on_keyspace_change(main, what);
 }
 
 fn advance_to(now: Micros) {

@@ -17,9 +17,14 @@ pub fn set_following(following: bool) {
     FOLLOWING.store(following, Ordering::Relaxed);
 }
 
+/// True while a dataset is being loaded.
+pub fn is_loading() -> bool {
+    LOADING.load(Ordering::Relaxed)
+}
+
 /// Whether the end of a reservation counts now.
 pub(in crate::types) fn ends() -> bool {
-    !LOADING.load(Ordering::Relaxed)
+    !is_loading()
 }
 
 /// Whether a transition of a breaker counts now.

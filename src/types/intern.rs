@@ -142,7 +142,8 @@ fn count(id: u32) -> Option<&'static AtomicU32> {
 static UNUSED: AtomicI64 = AtomicI64::new(0);
 
 impl LimitsRef {
-    fn new(id: u32) -> Self {
+    /// One more reference to the set with this number.
+    pub(super) fn new(id: u32) -> Self {
         if let Some(count) = count(id)
             && count.fetch_add(1, Ordering::Relaxed) == 0
         {
@@ -276,15 +277,13 @@ pub fn want(main: MainThread, text: &[u8]) -> Result<ParsedLimits, TokenError> {
 
 /// The reference of these limits, new or known.
 pub fn intern(main: MainThread, limits: Limits) -> LimitsRef {
-    let canonical = limits.canonical();
-    put(main, limits, None, canonical)
+    put(main, limits, None)
 }
 
 /// The reference of limits that came from policies. Their set differs from that of the same limits
 /// written out.
-pub fn intern_from(main: MainThread, limits: Limits, origin: &Origin) -> LimitsRef {
-    let canonical = format!("{origin}{ORIGIN_ENDS}{}", limits.canonical());
-    put(main, limits, Some(origin.clone()), canonical)
+pub fn intern_from(main: MainThread, limits: Limits, origin: Origin) -> LimitsRef {
+    put(main, limits, Some(origin))
 }
 
 /// The reference of a text that [`InternedLimits::canonical`] returned.
@@ -302,13 +301,14 @@ pub fn stored(main: MainThread, text: &str) -> Result<LimitsRef, Corrupt> {
         None => (None, text),
     };
     let limits = Limits::parse_stored(limits.as_bytes()).map_err(|_| Corrupt("malformed limits"))?;
-    Ok(match origin {
-        Some(origin) => intern_from(main, limits, &origin),
-        None => intern(main, limits),
-    })
+    Ok(put(main, limits, origin))
 }
 
-fn put(main: MainThread, limits: Limits, origin: Option<Origin>, canonical: String) -> LimitsRef {
+fn put(main: MainThread, limits: Limits, origin: Option<Origin>) -> LimitsRef {
+    let canonical = match &origin {
+        Some(origin) => format!("{origin}{ORIGIN_ENDS}{}", limits.canonical()),
+        None => limits.canonical(),
+    };
     if let Some(known) = known_text(main, canonical.as_bytes()) {
         return known;
     }

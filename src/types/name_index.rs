@@ -9,7 +9,7 @@
 use crate::core::time::Micros;
 use crate::server::keys::keyspace::{self, KeyspaceChange};
 use crate::server::main_thread::{MainThread, MainThreadCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 /// The most names that are remembered. If there are more such keys, some are missing.
 pub const MOST: usize = 1000;
@@ -31,38 +31,42 @@ struct Names {
     comes: Option<Micros>,
 }
 
+/// The keys of open, half-open and forced circuits.
+pub static NOT_CLOSED: NameIndex = NameIndex::new();
+
+/// The keys that an operator blocked.
+pub static BLOCKED: NameIndex = NameIndex::new();
+
+/// The keys whose limits, or whose breaker, an operator fixed.
+pub static PINNED: NameIndex = NameIndex::new();
+
+/// Notes in every index a change that others made to keys.
+pub fn on_keyspace_change(main: MainThread, what: KeyspaceChange<'_>) {
+    for index in [&NOT_CLOSED, &BLOCKED, &PINNED] {
+        index.on_keyspace_change(main, what);
+    }
+}
+
 impl NameIndex {
     /// An index without keys.
-    pub const fn new() -> Self {
+    const fn new() -> Self {
         Self(MainThreadCell::new(Names { known: BTreeMap::new(), left: None, comes: None }))
     }
 
-    /// Notes that this key has come into the state, or still is in it.
-    pub fn note(&'static self, main: MainThread, database: i32, name: &[u8], since: Micros) {
-        self.0.of(main).borrow_mut().note((database, name.into()), since);
-    }
-
-    /// Notes that this key is no longer in the state.
-    pub fn forget(&'static self, main: MainThread, database: i32, name: &[u8]) {
-        let mut names = self.0.of(main).borrow_mut();
-        if !names.known.is_empty() {
-            names.known.remove(&(database, name.into()));
-        }
-    }
-
-    /// Notes whether this key is in the state.
+    /// Notes whether this key is in the state. If it is, it has come into it at `since` or before.
     pub fn set(&'static self, main: MainThread, (database, name): (i32, &[u8]), is: bool, since: Micros) {
+        let mut names = self.0.of(main).borrow_mut();
         if is {
-            self.note(main, database, name, since);
-        } else {
-            self.forget(main, database, name);
+            names.note((database, name.into()), since);
+        } else if !names.known.is_empty() {
+            names.known.remove(&(database, name.into()));
         }
     }
 
     /// Notes that a value in the state was loaded, for this key if the server tells its database.
     pub fn loaded(&'static self, main: MainThread, database: Option<i32>, name: &[u8], since: Micros) {
         match database {
-            Some(database) => self.note(main, database, name, since),
+            Some(database) => self.set(main, (database, name), true, since),
             None => self.comes(main, since),
         }
     }
@@ -73,8 +77,7 @@ impl NameIndex {
         keyspace::want_arrivals(main);
     }
 
-    /// Notes a change that others made to keys.
-    pub fn on_keyspace_change(&'static self, main: MainThread, what: KeyspaceChange<'_>) {
+    fn on_keyspace_change(&'static self, main: MainThread, what: KeyspaceChange<'_>) {
         let mut names = self.0.of(main).borrow_mut();
         match what {
             KeyspaceChange::ValueLeft { name, database } => {
@@ -128,28 +131,6 @@ impl NameIndex {
     /// True if there is no room for another key.
     pub fn is_full(&'static self, main: MainThread) -> bool {
         self.0.of(main).borrow().known.len() >= MOST
-    }
-}
-
-/// Keeps each name once: for the key in the database `here` if there is one, else for the first
-/// key.
-pub fn once_a_name<T>(found: &mut Vec<T>, here: i32, of: impl Fn(&T) -> (i32, &[u8])) {
-    let mut shown: HashMap<Box<[u8]>, i32> = HashMap::new();
-    for (database, name) in found.iter().map(&of) {
-        let first = shown.entry(name.into()).or_insert(database);
-        if database == here {
-            *first = here;
-        }
-    }
-    found.retain(|one| {
-        let (database, name) = of(one);
-        shown.get(name) == Some(&database)
-    });
-}
-
-impl Default for NameIndex {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -1,21 +1,6 @@
-//! What an operator set on one key of a limiter, and the keys on which operators set something.
+//! What an operator set on one key of a limiter.
 
-use super::name_index::NameIndex;
 use super::until::Validity;
-use crate::server::keys::keyspace::KeyspaceChange;
-use crate::server::main_thread::MainThread;
-
-/// The keys that an operator blocked.
-pub static BLOCKED: NameIndex = NameIndex::new();
-
-/// The keys whose limits, or whose breaker, an operator fixed.
-pub static PINNED: NameIndex = NameIndex::new();
-
-/// Notes a change that others made to keys.
-pub fn on_keyspace_change(main: MainThread, what: KeyspaceChange<'_>) {
-    BLOCKED.on_keyspace_change(main, what);
-    PINNED.on_keyspace_change(main, what);
-}
 
 /// Limits that an operator fixed for the key.
 #[derive(Clone, Debug, PartialEq, Eq)]

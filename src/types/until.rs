@@ -2,6 +2,7 @@
 
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
+use crate::core::wire::{Corrupt, Reader, put_u64};
 use crate::server::context::Context;
 use crate::server::ffi::reply::{self, Reply};
 
@@ -37,6 +38,22 @@ impl From<Option<Micros>> for Until {
 }
 
 impl Until {
+    /// Appends the end, or 0 for "forever".
+    pub fn put(self, out: &mut Vec<u8>) {
+        put_u64(out, self.end().map_or(0, |end| end.0.max(1)));
+    }
+
+    /// Reads the end that [`Until::put`] wrote.
+    ///
+    /// # Errors
+    /// [`Corrupt`] if it is cut, or later than [`Micros::MAX`].
+    pub fn read(body: &mut Reader<'_>) -> Result<Self, Corrupt> {
+        Ok(match body.u64_to(Micros::MAX.0)? {
+            0 => Self::Forever,
+            end => Self::At(Micros(end)),
+        })
+    }
+
     /// How long it still lasts.
     pub const fn wait(self, now: Micros) -> RetryAfter {
         match self {

@@ -19,18 +19,27 @@ missing() { echo "$*" >&2; exit 3; }
 # to install them into $folder, and whether the registry answers at all.
 case ${1:-} in
     python | moving-python | litellm)
+        oldest=
         case $1 in
-            python) list=$here/python/requirements.txt ;;
+            python)
+                list=$here/python/requirements.txt
+                # Of a host that has changed since: the oldest version that our package takes.
+                oldest=$(sed -n 's/^fastapi = \["fastapi>=\([0-9.]*\),.*/fastapi==\1/p' \
+                    "$here/../../src/clients/python/pyproject.toml")
+                ;;
             moving-python) list=$here/../moving/requirements.txt ;;
             litellm) list=$here/litellm/requirements.txt ;;
         esac
         command -v python3 >/dev/null || missing "python3 is not installed"
-        stamp() { python3 --version && cat "$list"; }
+        stamp() { python3 --version && cat "$list" && printf %s "$oldest"; }
         get() {
-            python3 -m venv "$folder/venv" &&
-                "$folder/venv/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: \
-                    -r "$list" &&
-                { [ "$1" != python ] || { sources limits && sources Flask-Limiter; }; }
+            python3 -m venv "$folder/venv" && binaries -r "$list" &&
+                { [ "$1" != python ] || {
+                    binaries --target "$folder/oldest" "$oldest" && sources limits && sources Flask-Limiter
+                }; }
+        }
+        binaries() {
+            "$folder/venv/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: "$@"
         }
         # Of a package that comes with tests of its own.
         sources() {

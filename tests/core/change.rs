@@ -1,10 +1,10 @@
 //! Limits that change between calls, against one world for each identity that
 //! nobody else ever touches.
 
+use crate::support::{Realigned, look_at, realign};
 use crate::world::{World, cases, gap, parse};
 use floodgate::core::limits::{
-    Limits, MAX_UNLISTED, Realigned, Request, State, UnlistedLimit, count_unlisted, decide, full_at, look_at,
-    realign, take, touch,
+    Limits, MAX_UNLISTED, Request, State, UnlistedLimit, count_unlisted, decide, full_at, take, touch,
 };
 use floodgate::core::retry_after::RetryAfter;
 use floodgate::core::time::Micros;

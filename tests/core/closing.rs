@@ -2,10 +2,11 @@
 //! that is read again from its start at every step.
 
 use crate::models::closing::{BlockOptions, ClosingModel};
+use crate::support::realign;
 use crate::world::{cases, gap, parse, refund};
 use floodgate::core::limits::{
-    Decision, Limits, Request, State, UnlistedLimit, blocks, charge, decide, full_at, limit_quota, realign,
-    take, touch,
+    Decision, Limits, Request, State, UnlistedLimit, blocks, charge, decide, full_at, limit_quota, take,
+    touch,
 };
 use floodgate::core::retry_after::RetryAfter;
 use floodgate::core::time::Micros;
@@ -25,6 +26,15 @@ const LIMITS: &[(&str, u64)] = &[
     ("4/10ms:per=call", 4),
     ("10/10ms:keep=50%", 10),
     ("5/10ms:name=login", 5),
+    ("bucket:7/10ms:name=api", 7),
+];
+
+/// What becomes of a named limit: another count, or another period.
+const CHANGES: &[(&str, &str)] = &[
+    ("5/10ms:name=login", "9/10ms:name=login"),
+    ("5/10ms:name=login", "3/40ms:name=login"),
+    ("bucket:7/10ms:name=api", "bucket:7/40ms:name=api"),
+    ("bucket:7/10ms:name=api", "bucket:4/10ms:name=api"),
 ];
 
 fn options() -> impl Strategy<Value = BlockOptions> {
@@ -43,6 +53,8 @@ enum Step {
     Refund(u64),
     Charge(u64),
     Unblock,
+    ClockBack(u64),
+    Change(prop::sample::Index),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -52,11 +64,14 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (1u64..9).prop_map(Step::Refund),
         1 => (1u64..9).prop_map(Step::Charge),
         1 => Just(Step::Unblock),
+        1 => (1..60 * MS).prop_map(Step::ClockBack),
+        1 => any::<prop::sample::Index>().prop_map(Step::Change),
     ]
 }
 
 /// The limiter itself: the limit with `block=` and without, on one usage.
 struct Key {
+    options: BlockOptions,
     with: Limits,
     without: Limits,
     listed: Limits,
@@ -67,7 +82,13 @@ impl Key {
     fn new(limit: &str, options: BlockOptions) -> Self {
         let (without, with) = (parse(limit), parse(&format!("{limit}{}", options.text())));
         assert!(with.as_slice()[0].same_identity(&without.as_slice()[0]));
-        Self { listed: without.clone(), with, without, states: vec![State::Fresh] }
+        Self { options, listed: without.clone(), with, without, states: vec![State::Fresh] }
+    }
+
+    fn change(&mut self, limit: &str, now: u64) {
+        let Self { with, without, .. } = Self::new(limit, self.options);
+        (self.with, self.without) = (with, without);
+        self.list(true, now);
     }
 
     fn list(&mut self, blocks: bool, now: u64) {
@@ -119,7 +140,6 @@ proptest! {
             states: vec![State::Fresh],
             options,
             blocks: Vec::new(),
-            was_open: false,
         };
         let mut now = START;
         for (gap, near, step) in steps {
@@ -130,6 +150,7 @@ proptest! {
                     let request = Request { cost, calls: 1, partial, critical };
                     let (granted, retry, begins) = model.expect(now, &request, blocks);
                     key.list(blocks, now);
+                    model.forget(now);
                     let seen = limit_quota(&key.listed.as_slice()[0], &key.states[0], Micros(now), cost);
                     let closed = model.closed_until(now);
                     if closed.is_some() {
@@ -144,8 +165,8 @@ proptest! {
                         model.begin(now, &request);
                     }
                     if granted > 0 {
-                        model.was_open = true;
                         take(plain.as_slice(), &mut model.states, Micros(now), &decision.taken);
+                        model.granted(now);
                     } else if let RetryAfter::After(us) = after {
                         // What the reply says is what comes.
                         let again = |at: u64| decide(key.listed.as_slice(), &key.states, Micros(at), &request);
@@ -156,21 +177,34 @@ proptest! {
                 Step::Refund(units) => {
                     let given = refund(key.listed.as_slice(), &mut key.states, Micros(now), units);
                     prop_assert_eq!(given, refund(plain.as_slice(), &mut model.states, Micros(now), units));
-                    if given > 0 {
-                        model.was_open = true;
-                    }
+                    model.note(now);
                 }
                 Step::Charge(units) => {
-                    // It says nothing of units that are back, also after the block's end.
                     charge(&key.listed.as_slice()[0], &mut key.states[0], Micros(now), units);
                     charge(&plain.as_slice()[0], &mut model.states[0], Micros(now), units);
+                    model.changed(now);
+                }
+                Step::ClockBack(us) => {
+                    now -= us;
+                    touch(key.listed.as_slice(), &mut key.states, Micros(now));
+                    touch(plain.as_slice(), &mut model.states, Micros(now));
+                    model.changed(now);
+                }
+                Step::Change(at) => {
+                    let of_it: Vec<_> = CHANGES.iter().filter(|(from, _)| *from == limit).collect();
+                    let Some((_, to)) = of_it.get(at.index(of_it.len().max(1))) else { continue };
+                    key.change(to, now);
+                    let states = std::mem::take(&mut model.states);
+                    model.plain = parse(to);
+                    model.states = realign(plain.as_slice(), states, Vec::new(), model.plain.as_slice(), Micros(now)).states;
+                    model.changed(now);
                 }
                 Step::Unblock => {
                     key.states[0].reopen();
                     model.blocks.clear();
                 }
             }
-            let now = Micros(now);
+            let (now, plain) = (Micros(now), model.plain.clone());
             prop_assert_eq!(
                 key.listed.as_slice()[0].rule().used(&key.states[0], now),
                 plain.as_slice()[0].rule().used(&model.states[0], now)
@@ -305,6 +339,9 @@ fn the_options_are_written_plainly() {
         ("5/m:block=1m:grow=0.99", "grow= must be 1 to 100"),
         ("5/m:block=1m:grow=100.01", "grow= must be 1 to 100"),
         ("5/m:block=1m:grow=x", "grow= 'x' is not a number"),
+        ("5/m:block=1m:grow=1.234", "grow= has more than two decimals"),
+        ("5/m:block=1m:grow=1.", "grow= has no decimals after the point"),
+        ("5/m:block=1m:grow=1.x", "grow= has malformed decimals"),
         ("5/m:block=1m:maxblock=59s", "maxblock= is shorter than block="),
         ("5/m:block=367d", "block=367d: longer than 366 days"),
         ("5/m:grow=2", "grow= needs block=, as in block=15m:grow=2:maxblock=1d"),

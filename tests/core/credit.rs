@@ -3,10 +3,9 @@
 
 use crate::models::credit::{CreditModel, Listed, Reserved, credit};
 use crate::support::EffectKey;
+use crate::support::{look_at, realign};
 use crate::world::{World, cases, parse, start};
-use floodgate::core::limits::{
-    Limits, Request, ResetAfter, State, decide, limit_quota, look_at, realign, take, touch,
-};
+use floodgate::core::limits::{Limits, Request, ResetAfter, State, decide, limit_quota, take, touch};
 use floodgate::core::reservations::Stage;
 use floodgate::core::retry_after::RetryAfter;
 use floodgate::core::time::Micros;

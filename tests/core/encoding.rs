@@ -108,7 +108,7 @@ proptest! {
                 Change::Charge => { charge(&limit, &mut state, now, cost); }
                 Change::Refund => { refund(limits, std::slice::from_mut(&mut state), now, cost); }
                 Change::Close if closes => {
-                    let block = parse("1/s:block=2s:grow=3").as_slice()[0].closing().unwrap().block(state.block(), now, cost);
+                    let block = parse("1/s:block=2s:grow=3").as_slice()[0].closing().unwrap().block(state.block(), now, cost, cost);
                     state.close(block);
                 }
                 Change::Close | Change::Take => {

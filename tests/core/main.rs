@@ -26,6 +26,7 @@ mod fixed;
 mod gauges;
 mod grammar;
 mod histogram;
+mod ledger;
 mod ownership;
 mod policies;
 mod policies_spread;

@@ -1,7 +1,8 @@
 //! A count of 0 denies everything, whatever the algorithm and the history.
 
+use crate::support::{look_at, realign};
 use crate::world::{World, cases, gap, parse};
-use floodgate::core::limits::{Limits, Request, State, charge, decide, look_at, realign, take};
+use floodgate::core::limits::{Limits, Request, State, charge, decide, take};
 use floodgate::core::retry_after::RetryAfter;
 use floodgate::core::time::Micros;
 use proptest::prelude::*;

@@ -24,6 +24,8 @@ descriptors:
   - {key: dark, rate_limit: {unit: day, requests_per_unit: 10}, shadow_mode: true}
   - {key: all, rate_limit: {unlimited: true}}
   - {key: gold, limits: '@gold'}
+  - {key: dim, limits: 'fixed:10/d:SHADOW', shadow_mode: true}
+  - {key: shut, limits: '10/d:block=1h', shadow_mode: true}
 ";
 
 fn started() -> (Server, Service, Gateway) {
@@ -178,7 +180,10 @@ fn what_has_no_limit_is_not_held() {
     let ask = |gateway: Gateway, descriptors: &[&str]| {
         RUNTIME.block_on(gateway.reserving(descriptors, 1, None)).unwrap_err().code()
     };
-    assert_eq!([ask(nobody, &["a=1"]), ask(nothing, &[])], [Code::InvalidArgument; 2]);
+    assert_eq!([ask(nobody.clone(), &["a=1"]), ask(nothing, &[])], [Code::InvalidArgument; 2]);
+    // As limitador: who names no descriptor asks for nothing.
+    assert!(gateway.check(&[]).ok() && gateway.report(1, &[]).unwrap().ok());
+    assert_eq!(nobody.report(1, &[]).unwrap_err().code(), Code::InvalidArgument);
     assert_eq!(gateway.nonsense().code(), Code::Unimplemented);
 }
 
@@ -195,6 +200,10 @@ fn in_the_shadow_it_is_counted_and_not_denied() {
     let name = |kind: &str| format!("ratelimit_service_rate_limit_{kind}{{domain=\"d\",key1=\"dark\"}}");
     let figures = ["total_hits", "within_limit", "near_limit", "over_limit", "shadow_mode"];
     assert_eq!(figures.map(|kind| service.metric(&name(kind))), [16, 8, 0, 8, 8]);
+    // Whoever wrote the word in capitals means the same. A limit that blocks cannot be in the shadow.
+    assert!(!gateway.reserve(&["dim=1"], 4, 60).unwrap().is_empty());
+    assert_eq!(used(&redis, "dim=1", 10), 4);
+    assert_eq!(gateway.reserve(&["shut=1"], 4, 60).unwrap(), "");
     assert!(gateway.reserve(&["dark=1"], 9, 60).is_some());
     assert_eq!(figures.map(|kind| service.metric(&name(kind))), [25, 17, 2, 8, 8]);
 }
@@ -209,7 +218,7 @@ fn a_configuration_that_changes_in_between() {
         "limits.yaml",
         "domain: d\ndescriptors: [{key: b, rate_limit: {unit: day, requests_per_unit: 250}}]\n",
     );
-    service.wait_log("new configuration: 1 domains, 1 limits");
+    service.wait_log("new configuration: 1 domain, 1 limit");
     assert!(gateway.commit(&both, &id, 5));
     assert_eq!([used(&redis, "a=1", 100), used(&redis, "b=1", 250)], [5, 5]);
 }

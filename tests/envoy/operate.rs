@@ -92,6 +92,51 @@ fn a_replica_is_not_ready_until_it_is_a_master() {
     assert!(service.log().contains("Redis decides"));
 }
 
+/// Whatever Redis answers to all requests, an Envoy must learn it from the health.
+#[test]
+fn a_server_that_refuses_is_not_ready_until_it_decides() {
+    let redis = Server::start();
+    let service = Service::start(&redis, CONFIG);
+    let asking = service.asking("d");
+    for (broken, mended, code) in [
+        ("CONFIG SET min-replicas-to-write 1", "CONFIG SET min-replicas-to-write 0", "NOREPLICAS"),
+        ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", "OOM"),
+    ] {
+        redis.ok(broken);
+        // Only a request meets a full memory, because the probe gives units back.
+        let refused = asking.send(1, vec![descriptor("a=1")]).unwrap_err();
+        assert!(refused.message().contains(code), "{refused:?}");
+        service.wait_log(&format!("Redis does not decide: {code}"));
+        eventually(Duration::from_secs(30), code, || health(&service, "") == NOT_SERVING);
+        assert_eq!(service.page("/healthcheck").status, 503, "{code}");
+        assert_eq!(service.metric("floodgate_envoy_redis_up"), 0, "{code}");
+        redis.ok(mended);
+        service.wait_connected();
+        assert!(asking.ask(&["a=2"]).ok(), "{code}");
+        // Each reason is told, however soon it follows another one.
+        let told = service
+            .log()
+            .lines()
+            .filter(|line| line.contains("Redis refused") && line.contains(code))
+            .count();
+        assert_eq!(told, 1, "{}", service.log());
+    }
+    redis.ok("CLIENT PAUSE 2500 WRITE");
+    service.wait_log("Redis does not decide: Redis did not answer");
+    service.wait_connected();
+}
+
+#[test]
+fn a_missing_password_is_not_healthy() {
+    let redis = Server::start();
+    redis.ok("CONFIG SET requirepass pw");
+    let service = Service::alone(CONFIG, &["--redis", &format!("redis://127.0.0.1:{}", redis.port())]);
+    service.wait_log("Redis does not decide: NOAUTH");
+    assert_eq!((health(&service, ""), service.page("/healthcheck").status), (NOT_SERVING, 503));
+    let why = service.asking("d").send(1, vec![descriptor("a=1")]).unwrap_err();
+    assert!(why.message().contains("NOAUTH"), "{why:?}");
+}
+
 #[test]
 fn a_deadline_ends_the_waiting() {
     let redis = Server::start();

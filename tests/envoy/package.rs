@@ -35,7 +35,7 @@ fn both_packages_bring_a_program_that_runs() {
     for program in [unpacked.join("usr/bin/floodgate-envoy"), dir.path().join(folder).join("floodgate-envoy")]
     {
         let said = run(Command::new(program).arg("check").arg(unpacked.join("etc/floodgate-envoy")));
-        assert_eq!(said, "good: 1 domains, 2 limits\n");
+        assert_eq!(said, "good: 1 domain, 2 limits\n");
     }
     let unit = fs::read_to_string(unpacked.join("usr/lib/systemd/system/floodgate-envoy.service")).unwrap();
     let options = fs::read_to_string(unpacked.join("etc/default/floodgate-envoy")).unwrap();
@@ -162,13 +162,13 @@ fn from_nothing_to_a_limited_envoy_in_ten_lines() {
         "{said}{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    assert!(said.contains("good: 1 domains, 2 limits"), "{said}");
+    assert!(said.contains("good: 1 domain, 2 limits"), "{said}");
 }
 
 #[test]
 fn the_example_is_one_that_both_take() {
     let example = root().join("src/bin/envoy/example");
-    assert_eq!(Service::check(&example.join("limits.yaml")), (true, "good: 1 domains, 2 limits\n".into()));
+    assert_eq!(Service::check(&example.join("limits.yaml")), (true, "good: 1 domain, 2 limits\n".into()));
     run(Command::new(Envoy::program())
         .args(["--mode", "validate", "--log-level", "error", "-c"])
         .arg(example.join("envoy.yaml")));

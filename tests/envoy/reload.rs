@@ -38,7 +38,7 @@ fn changed_and_broken_under_load() {
         }
         assert_eq!(granted("one"), 5);
         service.write("limits.yaml", &limit(8));
-        service.wait_log("new configuration: 1 domains, 1 limits");
+        service.wait_log("new configuration: 1 domain, 1 limit");
         // What was used stays used: three more.
         assert_eq!((granted("one"), granted("two")), (3, 8));
         service.write("limits.yaml", "domain: edge\ndescriptors:\n  - key: a\n    ratelimit: {unit: day}\n");
@@ -93,7 +93,7 @@ fn check_says_what_is_wrong() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("limits.yaml");
     fs::write(&file, limit(5)).unwrap();
-    assert_eq!(Service::check(&file), (true, "good: 1 domains, 1 limits\n".into()));
+    assert_eq!(Service::check(&file), (true, "good: 1 domain, 1 limit\n".into()));
     fs::write(dir.path().join("b.yaml"), "domain: edge\n").unwrap();
     let (good, said) = Service::check(dir.path());
     assert!(!good && said.ends_with("limits.yaml:1:9: another file has the domain 'edge', too\n"), "{said}");
@@ -102,4 +102,27 @@ fn check_says_what_is_wrong() {
     assert!(!good && said.contains("limits.yaml:4:24: the unit 'dya' is not second"), "{said}");
     let (good, said) = Service::check(&dir.path().join("nowhere.yaml"));
     assert!(!good && said.contains("cannot be read"), "{said}");
+    // Each of several is checked, and each fault told.
+    let good_one = dir.path().join("b.yaml");
+    let (good, said) = Service::check_all(&[&good_one, &file, &dir.path().join("nowhere.yaml"), &good_one]);
+    assert!(!good && said.matches("good: 1 domain, 0 limits").count() == 2, "{said}");
+    assert!(said.contains("the unit 'dya'") && said.contains("nowhere.yaml: cannot be read"), "{said}");
+}
+
+/// To pass over the link would drop its domain, and its limits with it.
+#[test]
+fn a_link_that_leads_nowhere_is_an_error() {
+    let redis = Server::start();
+    redis.clock_set(NOON);
+    let service = Service::start(&redis, &limit(1));
+    let config = service.config();
+    fs::write(config.join("good.yaml"), "domain: good\n").unwrap();
+    service.wait_log("new configuration: 2 domains");
+    fs::remove_file(config.join("limits.yaml")).unwrap();
+    symlink("nowhere", config.join("limits.yaml")).unwrap();
+    service.wait_log("config/limits.yaml: cannot be read");
+    let asking = service.asking("edge");
+    assert_eq!([1, 2].map(|_| asking.ask(&["a=1"]).ok()), [true, false], "the last good one holds");
+    let (good, said) = Service::check(&config);
+    assert!(!good && said.contains("limits.yaml: cannot be read"), "{said}");
 }

@@ -69,6 +69,8 @@ fn tls_with_certificates_of_both_sides() {
     service.wait_connected();
     assert_eq!(service.asking("d").ask(&["a=1"]).left(), [(true, 4)]);
     // Who shows no certificate, or trusts another authority, is not connected.
+    let junk = Service::alone(CONFIG, &["--redis", &url, "--redis-ca", &key]);
+    junk.wait_log("client.key: holds no certificate (PEM)");
     let nobody = Service::alone(CONFIG, &["--redis", &url, "--redis-ca", &ca]);
     let stranger = Service::alone(CONFIG, &["--redis", &url]);
     for service in [&nobody, &stranger] {

@@ -46,7 +46,7 @@ pub use self::{
         Entry, Snapshot, assert_same_data, assert_same_data_however_told, assert_survives_kill, snapshot,
         wait_synced,
     },
-    program::{Program, module_path},
+    program::{Program, c_library, module_path},
     sentinel::{NAME as SENTINEL_NAME, Sentinels},
     server::{Builder, Server, free_port, spawn},
     wire::{Arg, Reply, Wire, assert_error, assert_error_prefix},

@@ -9,6 +9,8 @@ use std::{
     sync::{LazyLock, Mutex, PoisonError},
 };
 
+use tempfile::TempDir;
+
 /// A server program and what it says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
@@ -74,6 +76,21 @@ impl Program {
 fn parse_version(text: &str) -> Option<(u32, u32, u32)> {
     let mut numbers = text.split('.').map(|n| n.parse().ok());
     Some((numbers.next()??, numbers.next()??, numbers.next()??))
+}
+
+/// A shared library of one C file in this folder, built by the C compiler that the linker needs
+/// anyway. It is there as long as the folder.
+pub fn c_library(source: &str) -> (TempDir, PathBuf) {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let library = dir.path().join("library.so");
+    let built = Command::new("cc")
+        .args(["-Wall", "-Wextra", "-Werror", "-O1", "-shared", "-fPIC", "-o"])
+        .arg(&library)
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(source))
+        .output()
+        .expect("a C compiler");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    (dir, library)
 }
 
 /// The library that the servers load: `FLOODGATE_MODULE`, else the one beside

@@ -2,7 +2,7 @@
 //! Redis.
 
 use super::limit::{HoldIndex, Limit};
-use crate::lease::account::{Account, Assignment, KeySnapshot, Plan, Usage};
+use crate::lease::account::{Assignment, KeySnapshot, LeaseAccount, Plan, Usage};
 use crate::lease::terms::{LeaseKind, LeaseTerms, SPAN_SECONDS};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -45,7 +45,7 @@ pub type Present = Vec<(usize, u64)>;
 pub struct Stream {
     pub id: usize,
     owner: usize,
-    account: Account,
+    account: LeaseAccount,
     held: Option<(HoldIndex, u64)>,
     reports: VecDeque<Report>,
     answers: VecDeque<(u64, Assignment)>,
@@ -56,7 +56,7 @@ impl Stream {
         Self {
             id,
             owner,
-            account: Account::new(terms),
+            account: LeaseAccount::new(terms),
             held: None,
             reports: VecDeque::new(),
             answers: VecDeque::new(),

@@ -4,7 +4,7 @@ use super::envoy::{Envoy, REPORT_MS};
 use super::history::{ClientLoad, ReportEvent, Scenario};
 use super::limit::{Limit, Own};
 use super::stream::{Delays, Present, Redis, Stream};
-use crate::config::Rule;
+use crate::config::DescriptorLimits;
 use crate::lease::terms::{LATE_SECONDS, LeaseKind, LeaseTerms, SPAN_SECONDS};
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -58,7 +58,8 @@ fn within(used: &mut VecDeque<(u64, u64)>, period: u64, now: u64) -> u64 {
 impl<'p> World<'p> {
     fn new(scenario: &'p Scenario) -> Self {
         let text = format!("{}{}", scenario.count, scenario.limit);
-        let terms = LeaseTerms::of(&Rule::written(&text).unwrap()).unwrap().with_burst(scenario.to_burst);
+        let terms =
+            LeaseTerms::of(&DescriptorLimits::written(&text).unwrap()).unwrap().with_burst(scenario.to_burst);
         let own = if terms.kind() == LeaseKind::Share { Own::Apart } else { scenario.own };
         let step = (terms.period_ms() / 100).clamp(10, 200);
         let slot = |start: &u64| Slot {

@@ -3,7 +3,7 @@
 //!
 //! It promises which denial begins a block, how long it lasts, and when it is forgotten.
 
-use floodgate::core::limits::{Limits, Request, State, decide, full_at};
+use floodgate::core::limits::{Limits, Request, State, decide, full_at, limit_quota};
 use floodgate::core::retry_after::RetryAfter;
 use floodgate::core::time::Micros;
 
@@ -29,8 +29,12 @@ impl BlockOptions {
 pub struct Begun {
     pub at: u64,
     pub length: u64,
-    /// When the units are back for want of which it began.
+    /// The units that must be free for the request that began it.
+    pub need: u64,
+    /// When they are free, as of the last change.
     pub units: u64,
+    /// Units were granted after its end.
+    pub granted: bool,
     pub grows: bool,
 }
 
@@ -46,8 +50,6 @@ pub struct ClosingModel {
     pub states: Vec<State>,
     pub options: BlockOptions,
     pub blocks: Vec<Begun>,
-    /// Units were granted after its end, or given back.
-    pub was_open: bool,
 }
 
 impl ClosingModel {
@@ -58,7 +60,55 @@ impl ClosingModel {
     /// Whether a denial begins no block, since it wants what the last one wanted.
     pub fn covers(&self, now: u64) -> bool {
         let Some(last) = self.blocks.last() else { return false };
-        now < last.end() || now < last.units && !self.was_open
+        now < last.end() || now < last.units
+    }
+
+    fn asked(&self, now: u64, request: &Request) -> RetryAfter {
+        decide(self.plain.as_slice(), &self.states, Micros(now), request).status.retry
+    }
+
+    /// Units were granted.
+    pub fn granted(&mut self, now: u64) {
+        if let Some(last) = self.blocks.last_mut() {
+            last.granted |= last.end() <= now;
+        }
+        self.changed(now);
+    }
+
+    /// Units were charged or carried over, or a clock that stepped back was recorded.
+    pub fn changed(&mut self, now: u64) {
+        self.note(now);
+        self.forget(now);
+    }
+
+    /// A block that no longer matters does not come again, even if the clock steps back.
+    pub fn forget(&mut self, now: u64) {
+        if self.remembered_until() <= now && !self.covers(now) {
+            self.blocks.clear();
+        }
+    }
+
+    /// The units in use changed.
+    pub fn note(&mut self, now: u64) {
+        if let Some(last) = self.blocks.last_mut()
+            && now < last.at
+        {
+            (last.at, last.granted) = (now, false);
+        }
+        if !self.covers(now) {
+            return;
+        }
+        let Some(need) = self.blocks.last().map(|last| last.need) else { return };
+        let back = match self.asked(now, &Request { cost: need, calls: need, partial: false, critical: true })
+        {
+            RetryAfter::After(us) => now + us,
+            RetryAfter::Now => now,
+            // More than the limit holds now.
+            RetryAfter::Never => full_at(self.plain.as_slice(), &self.states, Micros(now)).0,
+        };
+        if let Some(last) = self.blocks.last_mut() {
+            last.units = if last.granted { back.min(last.units) } else { back };
+        }
     }
 
     /// The answer, and whether it begins a block.
@@ -85,20 +135,32 @@ impl ClosingModel {
     }
 
     pub fn begin(&mut self, now: u64, request: &Request) {
-        let plain = decide(self.plain.as_slice(), &self.states, Micros(now), request);
-        self.was_open = false;
-        let RetryAfter::After(units) = plain.status.retry else { panic!("nothing is wanted") };
+        let RetryAfter::After(units) = self.asked(now, request) else { panic!("nothing is wanted") };
+        let limit = &self.plain.as_slice()[0];
+        let all = limit.capacity().unwrap();
+        let kept = all - limit_quota(limit, &State::Fresh, Micros(now), 1).remaining.unwrap();
+        let least = if limit.per_call() { request.calls } else { request.least(limit) };
         let grows = self.options.grow > 100 && self.options.longest > self.options.length;
-        self.blocks.push(Begun { at: now, length: self.next_length(now), units: now + units, grows });
+        self.blocks.push(Begun {
+            at: now,
+            length: self.next_length(now),
+            need: least + if request.critical { 0 } else { kept },
+            units: now + units,
+            granted: false,
+            grows,
+        });
     }
 
     /// When nothing is used and no block is remembered.
     pub fn over_at(&self, now: u64) -> u64 {
         let full = full_at(self.plain.as_slice(), &self.states, Micros(now)).0;
-        let remembered = self.blocks.last().map_or(0, |last| match last.grows {
+        full.max(self.remembered_until())
+    }
+
+    fn remembered_until(&self) -> u64 {
+        self.blocks.last().map_or(0, |last| match last.grows {
             true => last.end() + 2 * last.length + 1,
             false => last.end(),
-        });
-        full.max(remembered)
+        })
     }
 }

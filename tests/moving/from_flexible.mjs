@@ -117,17 +117,16 @@ await redis.call("RL.DEBUG", "CLOCK", "SET", Date.now() * 1000);
 }
 
 {
-  const blocking = limiter({ points: 2, duration: 60, blockDuration: 600 });
-  const limits = "fixed:2/m:start=first";
-  assert.deepEqual(await both(3, blocking, "f", limits), equal(2));
-  await redis.call("RL.BLOCK", "f", "FOR", "10m");
+  const blocking = limiter({ points: 6, duration: 60, blockDuration: 600 });
+  const limits = "fixed:6/m:start=first:block=10m";
+  assert.deepEqual(await both(7, blocking, "f", limits), equal(6));
   for (const seconds of [61, 300, 230]) {
     await advance(seconds);
     assert.deepEqual(await both(1, blocking, "f", limits), equal(0));
   }
   await advance(15);
-  assert.deepEqual(await both(3, blocking, "f", limits), equal(2));
-  tried("`blockDuration: 600`");
+  assert.deepEqual(await both(7, blocking, "f", limits), equal(6));
+  tried("`{points: 6, duration: 60, blockDuration: 600}`", limits);
 }
 
 {

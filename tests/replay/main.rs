@@ -214,7 +214,36 @@ fn gzip_and_several_files_in_any_order() {
     fs::write(&early, &gzip).unwrap();
     let output = replay(&args("5/m"));
     assert_eq!(row(&text(&output))[2], "10", "{output:?}");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("b.log.gz ends too early: "), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("b.log.gz was read only in part: "),
+        "{output:?}"
+    );
+}
+
+/// A request that several shadow limits would have denied is one request.
+#[test]
+fn shadow_limits_count_requests() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("access.log");
+    fs::write(&path, (0..5).map(|second| line("1.1.1.1", second)).collect::<String>()).unwrap();
+    let shown = text(&replay(&["--limits", "1/m:shadow,2/h:shadow,3/d:shadow", path.to_str().unwrap()]));
+    assert!(shown.contains("shadow limits would have denied 4 requests\n"), "{shown}");
+}
+
+#[test]
+fn a_table_of_none_does_not_say_that_nobody_was_limited() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("access.log");
+    // The mark in front of the file is no part of the first address.
+    let lines: String = (0..5).map(|second| line("1.1.1.1", second)).collect();
+    fs::write(&path, format!("\u{feff}{lines}")).unwrap();
+    let path = path.to_str().unwrap();
+    let shown = text(&replay(&["--limits", "1/m", "--top", "0", path]));
+    assert!(shown.starts_with("5 requests of 1 address,"), "{shown}");
+    assert!(!shown.contains("nobody") && !shown.contains("most denied"), "{shown}");
+    assert!(
+        text(&replay(&["--limits", "5/m", "--top", "0", path])).contains("nobody would have been limited")
+    );
 }
 
 #[test]
@@ -338,7 +367,10 @@ fn what_is_no_log_is_counted_or_refused() {
     fs::write(&path, [&[0x1f, 0x8b], &binary[..]].concat()).unwrap();
     let output = replay(&["--limits", "1/m", path.to_str().unwrap()]);
     assert!(!output.status.success());
-    assert!(String::from_utf8_lossy(&output.stderr).contains("access.log ends too early: "), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("access.log was read only in part: "),
+        "{output:?}"
+    );
 }
 
 /// The same requests as an access log, as JSON lines and as a load balancer's
@@ -384,11 +416,15 @@ fn json_lines_and_words_by_a_mapping() {
     }
     let refused = replay(&["--limits", "1/m", "--fields", "time=at,key=ip", &json]);
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    for part in
-        ["no line has a time and a key in the fields that you named", "line are request.client_ip, ts\n"]
-    {
+    for part in ["that line has no time in the field that you named", "line are request.client_ip, ts\n"] {
         assert!(said.contains(part), "{said}");
     }
+    // Where the time cannot be read, neither the key nor the names are to blame.
+    let odd = write("odd.log", &|_| "{\"ts\":\"noon\",\"ip\":\"1.1.1.1\"}\n".to_owned());
+    let refused = replay(&["--limits", "1/m", "--fields", "time=ts,key=ip", &odd]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("its time 'noon' cannot be read: a time is a date with"), "{said}");
+    assert!(!said.contains("the fields of that line"), "{said}");
 }
 
 /// A spreadsheet runs what begins so.
@@ -478,6 +514,8 @@ fn what_is_wrong_is_said() {
             vec!["--limits", "1/m", "--by", "user", "--fields", "time=ts,key=a", one],
             "FIELDS names whom to limit by key=: leave BY out, or use BY=all",
         ),
+        (vec!["--limits", "1/m", "--top", "-1", one], "--top -1: expected a whole number from 0 on"),
+        (vec!["--limits", "1/m", "--by", "ip", one], "--by ip: expected address, user, path or all"),
         (vec!["--what", "x"], "invalid option '--what' (--help shows the options)"),
     ] {
         let output = replay(&args);

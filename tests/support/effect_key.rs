@@ -1,6 +1,7 @@
 //! A limiter's key that effects alone change, without a server around it.
 
-use floodgate::core::limits::{Limits, State, Taken, realign};
+use super::handed_on::realign;
+use floodgate::core::limits::{Limits, State, Taken};
 use floodgate::core::reservations::Stage;
 use floodgate::core::time::Micros;
 use floodgate::server::keys::data_type::NativeType as _;

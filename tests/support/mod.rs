@@ -1,12 +1,13 @@
 //! What the test programs share that needs no server: random numbers that a seed
-//! repeats, the checksum of RDB files, a key that effects alone change, and the
-//! six numbers of a decision by their names.
+//! repeats, the checksum of RDB files, a key that effects alone change, usage under
+//! other limits, and the six numbers of a decision by their names.
 
 #![allow(dead_code, reason = "no single test program needs every part of it")]
 
 mod checksum;
 mod dice;
 mod effect_key;
+mod handed_on;
 mod rate_limit_reply;
 
 #[allow(unused_imports, reason = "as above")]
@@ -14,5 +15,6 @@ pub use self::{
     checksum::crc64,
     dice::Dice,
     effect_key::EffectKey,
+    handed_on::{Realigned, look_at, realign},
     rate_limit_reply::{BY_ANOTHER_ITEM, ExpectedReply, RateLimitReply, charged, denied, granted},
 };

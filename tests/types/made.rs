@@ -160,7 +160,8 @@ fn closed(blocks: &[(&str, prop::sample::Index, Micros, u64)]) -> Vec<u8> {
     let closing = Limits::parse(b"1/s:block=90s:grow=2").unwrap();
     for (text, at, began, units_after) in blocks {
         let limits = Limits::parse_stored(text.as_bytes()).unwrap();
-        let block = closing.as_slice()[0].closing().unwrap().block(None, *began, *units_after);
+        let block =
+            closing.as_slice()[0].closing().unwrap().block(None, *began, units_after % 99, *units_after);
         put_block(&mut encoded, &limits.as_slice()[at.index(limits.as_slice().len())], &block);
     }
     encoded

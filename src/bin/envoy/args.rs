@@ -1,6 +1,6 @@
 //! The options of the command line.
 
-use crate::config::Algorithm;
+use crate::config::UnitAlgorithm;
 use crate::headers::Wanted;
 use crate::link::Endpoint;
 use crate::service::Style;
@@ -16,7 +16,7 @@ pub const HELP: &str = "\
 Answers the rate limit requests of Envoy with Floodgate's limits.
 
   floodgate-envoy --config FILE|FOLDER [options]
-  floodgate-envoy check FILE|FOLDER     check this configuration
+  floodgate-envoy check FILE|FOLDER …   check each of these configurations
 
   --config PATH           the limits, in the YAML of envoyproxy/ratelimit
   --redis URL             where Redis is (redis://127.0.0.1:6379); rediss:// for TLS;
@@ -57,15 +57,15 @@ pub enum EnvoyCommand {
     Help,
     /// Show the version.
     Version,
-    /// Check a configuration and say what is wrong with it.
-    Check(PathBuf),
+    /// Check configurations and say what is wrong with them.
+    Check(Vec<PathBuf>),
     /// Serve Envoys.
-    Serve(Box<Options>),
+    Serve(Box<ServeOptions>),
 }
 
 /// Everything that serving needs to know.
 #[derive(Debug)]
-pub struct Options {
+pub struct ServeOptions {
     pub config: PathBuf,
     pub endpoint: Endpoint,
     pub listen: SocketAddr,
@@ -81,21 +81,31 @@ impl EnvoyCommand {
     pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, ArgsError> {
         let mut parser = Parser::from_args(args);
         let mut draft = OptionsDraft::default();
+        let mut checked: Option<Vec<PathBuf>> = None;
         while let Some(arg) = parser.next()? {
             match arg {
                 Arg::Long("help") | Arg::Short('h') => return Ok(Self::Help),
                 Arg::Long("version") => return Ok(Self::Version),
-                Arg::Value(word) if word == "check" && draft.config.is_none() => {
-                    return Ok(Self::Check(parser.value()?.into()));
-                }
+                Arg::Value(word) => match &mut checked {
+                    Some(paths) => paths.push(word.into()),
+                    None if word == "check" => checked = Some(Vec::new()),
+                    None => return Err(Arg::Value(word).unexpected().into()),
+                },
                 Arg::Long(name) => {
                     let name = name.to_owned();
                     draft.option(&name, &mut parser)?;
                 }
-                other => return Err(other.unexpected().into()),
+                short @ Arg::Short(_) => return Err(short.unexpected().into()),
             }
         }
-        draft.complete().map(|options| Self::Serve(Box::new(options)))
+        let Some(mut paths) = checked else {
+            return draft.complete().map(|options| Self::Serve(Box::new(options)));
+        };
+        paths.extend(draft.config);
+        if paths.is_empty() {
+            return Err(ArgsError::Missing("check: the file or folder of the limits is missing"));
+        }
+        Ok(Self::Check(paths))
     }
 }
 
@@ -120,7 +130,7 @@ impl Default for OptionsDraft {
             listen: SocketAddr::from(([0, 0, 0, 0], 8081)),
             http: SocketAddr::from(([0, 0, 0, 0], 8080)),
             style: Style {
-                algorithm: Algorithm::Fixed,
+                algorithm: UnitAlgorithm::Fixed,
                 prefix: "envoy".to_owned(),
                 deadline: Duration::from_secs(1),
                 headers: Wanted::ALL,
@@ -145,7 +155,7 @@ impl OptionsDraft {
             "http" => self.http = address("http", &parser.value()?.string()?)?,
             "algorithm" => {
                 let which = "fixed, sliding or bucket";
-                self.style.algorithm = known("algorithm", parser.value()?, Algorithm::parse, which)?;
+                self.style.algorithm = known("algorithm", parser.value()?, UnitAlgorithm::parse, which)?;
             }
             "headers" => {
                 let which = "ratelimit,x-ratelimit,retry-after or off";
@@ -160,7 +170,7 @@ impl OptionsDraft {
     }
 
     /// All options, if they go together.
-    fn complete(self) -> Result<Options, ArgsError> {
+    fn complete(self) -> Result<ServeOptions, ArgsError> {
         let Self { config, mut endpoint, certificate, own_key, listen, http, style } = self;
         endpoint.certificate = match (certificate, own_key) {
             (Some(certificate), Some(key)) => Some((certificate, key)),
@@ -175,13 +185,18 @@ impl OptionsDraft {
         }
         for url in &endpoint.urls {
             if let Err(why) = redis::IntoConnectionInfo::into_connection_info(url.as_str()) {
-                return Err(ArgsError::Value("redis", url.clone(), why.to_string()));
+                let reason = if url.contains("://") {
+                    why.to_string()
+                } else {
+                    format!("is not a URL, write redis://{url}")
+                };
+                return Err(ArgsError::Value("redis", url.clone(), reason));
             }
         }
         let config = config.ok_or(ArgsError::Missing(
             "--config is missing: it names the file or folder of the limits (--help shows more)",
         ))?;
-        Ok(Options { config, endpoint, listen, http, style })
+        Ok(ServeOptions { config, endpoint, listen, http, style })
     }
 }
 
@@ -244,7 +259,7 @@ mod tests {
             panic!("it parses");
         };
         assert_eq!(options.style.deadline, Duration::from_millis(20));
-        assert_eq!(options.style.algorithm, Algorithm::Sliding);
+        assert_eq!(options.style.algorithm, UnitAlgorithm::Sliding);
         assert_eq!(options.endpoint.urls, ["rediss://a:1", "redis://b:2"]);
         assert_eq!(options.endpoint.certificate, Some(("x".into(), "y".into())));
         assert!(options.style.metadata && options.endpoint.cluster);
@@ -263,13 +278,22 @@ mod tests {
             ("--config c --headers draft", "takes ratelimit"),
             ("--config c --prefix {a}", "hash tag"),
             ("--config c --redis http://a", "--redis http://a"),
+            (
+                "--config c --redis 127.0.0.1:6379",
+                "--redis 127.0.0.1:6379: is not a URL, write redis://127.0.0.1:6379",
+            ),
             ("--config c more", "unexpected"),
             ("check", "missing"),
+            ("check f --bogus", "bogus"),
+            ("check f --algorithm leaky", "takes fixed, sliding or bucket"),
         ] {
             let why = parse(line).unwrap_err();
             assert!(why.contains(reason), "{line}: {why}");
         }
-        assert!(matches!(parse("check f"), Ok(EnvoyCommand::Check(_))));
+        let Ok(EnvoyCommand::Check(paths)) = parse("check f g --algorithm sliding --config h") else {
+            panic!("it parses");
+        };
+        assert_eq!(paths, ["f", "g", "h"].map(PathBuf::from));
         assert!(matches!(parse("--help"), Ok(EnvoyCommand::Help)));
     }
 }

@@ -2,8 +2,8 @@
 //! X-RateLimit-*, and Retry-After.
 
 use crate::config::rule::Facts;
-use crate::config::{Mode, Rule};
-use crate::decision::{Decision, Figures, Hits, LimitCheck};
+use crate::config::{DenialEffect, DescriptorLimits};
+use crate::decision::{Figures, Hits, LimitCheck, RequestDecision};
 use envoy_types::pb::envoy::config::core::v3::HeaderValue;
 
 /// Which headers are sent.
@@ -41,17 +41,17 @@ impl Wanted {
 
 /// A limit that the headers show, and its figures.
 struct Row<'a> {
-    rule: &'a Rule,
+    rule: &'a DescriptorLimits,
     figures: &'a Figures,
 }
 
 /// The headers of a decision. They show all limits that were asked and can deny.
-pub fn headers(wanted: Wanted, checks: &[LimitCheck], decision: &Decision) -> Vec<HeaderValue> {
+pub fn headers(wanted: Wanted, checks: &[LimitCheck], decision: &RequestDecision) -> Vec<HeaderValue> {
     let rows: Vec<Row<'_>> = checks
         .iter()
         .zip(&decision.figures)
         .filter(|(check, figures)| {
-            check.rule.mode != Mode::Shadow
+            check.rule.mode != DenialEffect::Shadow
                 && !matches!(check.hits, Hits::GiveBack(_))
                 && figures.capacity.is_some()
         })
@@ -132,7 +132,7 @@ fn draft(rows: &[Row<'_>]) -> (Vec<String>, Vec<String>) {
 
 /// The name of a limit: the one in the configuration if the rule has a single limit, else the text
 /// of the limit.
-fn name<'a>(rule: &'a Rule, facts: &'a Facts) -> &'a str {
+fn name<'a>(rule: &'a DescriptorLimits, facts: &'a Facts) -> &'a str {
     if rule.facts.len() == 1 && !rule.name.is_empty() { &rule.name } else { &facts.label }
 }
 
@@ -144,7 +144,7 @@ fn quoted(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Algorithm, Unit};
+    use crate::config::{TimeUnit, UnitAlgorithm};
     use std::sync::Arc;
 
     fn figures(capacity: u64, remaining: u64, retry_ms: i64, reset_ms: i64) -> Figures {
@@ -159,26 +159,29 @@ mod tests {
         }
     }
 
-    fn told(rules: Vec<(Rule, Figures)>, denied: bool) -> Vec<String> {
+    fn told(rules: Vec<(DescriptorLimits, Figures)>, denied: bool) -> Vec<String> {
         let (mut checks, mut all) = (Vec::new(), Vec::new());
         for (rule, figures) in rules {
             checks.push(LimitCheck { key: String::new(), rule: Arc::new(rule), hits: Hits::Take(1) });
             all.push(figures);
         }
-        let decision = Decision { figures: all, denied };
+        let decision = RequestDecision { figures: all, denied };
         headers(Wanted::ALL, &checks, &decision)
             .into_iter()
             .map(|h| format!("{}: {}", h.key, h.value))
             .collect()
     }
 
-    fn per_second(requests: u32) -> Rule {
-        Rule::new(Algorithm::Fixed, requests, Unit::Second)
+    fn per_second(requests: u32) -> DescriptorLimits {
+        DescriptorLimits::new(UnitAlgorithm::Fixed, requests, TimeUnit::Second)
     }
 
     #[test]
     fn the_closest_limit_is_told() {
-        let hourly = Rule { name: "say \"hi\"".into(), ..Rule::new(Algorithm::Sliding, 9, Unit::Hour) };
+        let hourly = DescriptorLimits {
+            name: "say \"hi\"".into(),
+            ..DescriptorLimits::new(UnitAlgorithm::Sliding, 9, TimeUnit::Hour)
+        };
         assert_eq!(
             told(vec![(per_second(5), figures(5, 4, 0, 300)), (hourly, figures(9, 2, 0, 3_600_000))], false),
             [
@@ -212,7 +215,7 @@ mod tests {
 
     #[test]
     fn shadows_and_refunds_are_not_told() {
-        let shadow = Rule { mode: Mode::Shadow, ..per_second(5) };
+        let shadow = DescriptorLimits { mode: DenialEffect::Shadow, ..per_second(5) };
         assert_eq!(told(vec![(shadow, figures(5, 0, 9, 9))], false), Vec::<String>::new());
         assert_eq!(told(vec![], false), Vec::<String>::new());
     }

@@ -19,11 +19,13 @@ use tokio::time::timeout;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The time between two checks of an idle connection.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
-/// The time between two lines of the log about commands that Redis refused.
+/// The time between two lines of the log about commands that Redis refused for the same reason.
 const REFUSAL_INTERVAL: Duration = Duration::from_secs(5);
-/// The starts of the errors of a server that decides nothing: the module is absent, the user may not
-/// run its commands, or the server takes no writes.
-const UNABLE: [&str; 6] = ["ERR unknown command", "NOPERM", "READONLY", "LOADING", "MASTERDOWN", "MISCONF"];
+/// The most reasons that are told in one such time.
+const MOST_REASONS: usize = 16;
+/// The codes of the errors of a server that takes nothing more into its memory. A transaction that
+/// it refused has the second one.
+const FULL: [&str; 2] = ["OOM", "EXECABORT"];
 /// The pause after the first attempt that failed.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
@@ -83,6 +85,10 @@ pub enum ConnectError {
     /// The Redis client reports an error.
     #[error("cannot connect to Redis: {0}")]
     Redis(#[from] RedisError),
+    /// The file of the authority is no such file. The Redis client would trust nobody, and say no
+    /// more than that the server's certificate is of an unknown issuer.
+    #[error("{}: holds no certificate (PEM)", .0.display())]
+    NoCertificate(PathBuf),
     /// Connecting took too long.
     #[error("Redis did not answer within {} ms", CONNECT_TIMEOUT.as_millis())]
     Slow,
@@ -137,7 +143,7 @@ impl Connection {
         release.arg("none").arg(1).arg(probe);
         let mut unable = None;
         for command in [refund, release] {
-            unable = Self::reason(&self.try_out(command, probe).await?);
+            unable = self.refusal(command, probe).await;
             if unable.as_ref().is_none_or(|why| !why.starts_with("NOPERM")) {
                 break;
             }
@@ -145,20 +151,31 @@ impl Connection {
         unable
     }
 
-    /// The error that the server answers, if it answers one in time.
-    async fn try_out(&mut self, command: Cmd, key: &str) -> Option<RedisError> {
-        let mut commands = Pipeline::with_capacity(1);
-        commands.add_command(command);
-        let answer = timeout(CONNECT_TIMEOUT, self.ask(commands, 0, 1, key)).await.ok()?;
-        answer.and_then(|values| values.into_iter().try_for_each(|one| one.extract_error().map(drop))).err()
+    /// The reason why the server takes nothing more into its memory, if that is so. The probe grants,
+    /// and leaves no key.
+    async fn full(&mut self, probe: &str) -> Option<String> {
+        let mut batch = redis::cmd("RL.BATCH");
+        batch.arg("EACH").arg(1).arg(probe).arg("unlimited").arg(1);
+        self.refusal(batch, probe).await.filter(|why| FULL.iter().any(|code| why.starts_with(code)))
     }
 
-    /// The text of an error of a server that decides nothing.
-    fn reason(why: &RedisError) -> Option<String> {
-        let text = format!("{} {}", why.code().unwrap_or_default(), why.detail().unwrap_or_default());
+    /// The reason why the server does not carry out a command, if it does not.
+    async fn refusal(&mut self, command: Cmd, key: &str) -> Option<String> {
+        let mut commands = Pipeline::with_capacity(1);
+        commands.add_command(command);
+        let Ok(answer) = timeout(CONNECT_TIMEOUT, self.ask(commands, 0, 1, key)).await else {
+            return Some(ConnectError::Slow.to_string());
+        };
+        let why =
+            answer.and_then(|values| values.into_iter().try_for_each(|one| one.extract_error().map(drop)));
+        let why = why.err()?;
+        let text = match why.code() {
+            Some(code) => format!("{code} {}", why.detail().unwrap_or_default()),
+            None => why.to_string(),
+        };
         // The user may not be allowed this key, but all others.
-        let key = text.starts_with("NOPERM") && text.contains("key");
-        (!key && UNABLE.iter().any(|start| text.starts_with(start))).then_some(text)
+        let key = text.starts_with("NOPERM") && text.contains(" to access ");
+        (!key).then_some(text)
     }
 }
 
@@ -171,8 +188,10 @@ pub struct Link {
     commands: AtomicU64,
     /// The key of the probe.
     probe: String,
-    /// The time of the last line of the log about a command that Redis refused.
-    told: Mutex<Option<Instant>>,
+    /// A key in the slot of the last commands that were refused because memory is full.
+    full: Mutex<Option<String>>,
+    /// The reasons of refusals that were written to the log, and when.
+    told: Mutex<Vec<(String, Instant)>>,
 }
 
 impl Link {
@@ -186,7 +205,8 @@ impl Link {
             commands: AtomicU64::new(0),
             // No domain is empty, so this is no descriptor's key.
             probe: format!("{prefix}:{{}}:health"),
-            told: Mutex::new(None),
+            full: Mutex::new(None),
+            told: Mutex::new(Vec::new()),
         }
     }
 
@@ -212,13 +232,39 @@ impl Link {
         self.up.send_if_modified(|before| std::mem::replace(before, up) != up);
     }
 
-    /// Writes to the log that Redis refused a command, at most once in some seconds.
+    /// Writes to the log that Redis refused a command. The same reason is written at most once in
+    /// some seconds.
     pub fn tell(&self, refused: &str) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.is_none_or(|at| at.elapsed() >= REFUSAL_INTERVAL) {
-            *told = Some(Instant::now());
+        told.retain(|(_, at)| at.elapsed() < REFUSAL_INTERVAL);
+        if told.len() < MOST_REASONS && told.iter().all(|(reason, _)| reason != refused) {
+            told.push((refused.to_owned(), Instant::now()));
             eprintln!("floodgate-envoy: {refused}");
         }
+    }
+
+    /// Remembers a refusal for want of memory. The usual probe does not meet it, because a server
+    /// without memory still takes what gives units back.
+    fn notice(&self, values: &[Value], key: &str) {
+        let full = |value: &Value| match value {
+            Value::ServerError(why) => FULL.contains(&why.code()),
+            _ => false,
+        };
+        if values.iter().any(full) {
+            let slot = key.split_inclusive('}').next().unwrap_or_default();
+            *self.full.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{slot}:health"));
+        }
+    }
+
+    /// The reason why Redis decides nothing, if it decides nothing.
+    async fn unable(&self, connection: &mut Connection) -> Option<String> {
+        if let Some(why) = connection.unable(&self.probe).await {
+            return Some(why);
+        }
+        let probe = self.full.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let why = connection.full(&probe).await?;
+        *self.full.lock().unwrap_or_else(PoisonError::into_inner) = Some(probe);
+        Some(why)
     }
 
     /// Sends commands whose keys are in the slot of `key`, and sends them once. A command without
@@ -230,7 +276,9 @@ impl Link {
     pub async fn ask(&self, commands: Pipeline, count: usize, key: &str) -> Result<Vec<Value>, LinkError> {
         let Some(mut connection) = self.connection() else { return Err(LinkError::Away) };
         self.commands.fetch_add(count as u64, Ordering::Relaxed);
-        connection.ask(commands, 0, count, key).await.map_err(|why| self.failed(&why))
+        let values = connection.ask(commands, 0, count, key).await.map_err(|why| self.failed(&why))?;
+        self.notice(&values, key);
+        Ok(values)
     }
 
     /// Sends one command.
@@ -259,6 +307,7 @@ impl Link {
         commands.atomic();
         // The answers to MULTI and to each command come first, and then the one to EXEC.
         let values = connection.ask(commands, count + 1, 1, key).await.map_err(|why| self.failed(&why))?;
+        self.notice(&values, key);
         match values.into_iter().next() {
             Some(Value::Array(values)) if values.len() == count => Ok(values),
             Some(value) => {
@@ -312,7 +361,7 @@ impl Link {
     async fn watch(&self, mut connection: Connection) -> String {
         let mut told = String::new();
         loop {
-            let unable = connection.unable(&self.probe).await;
+            let unable = self.unable(&mut connection).await;
             self.set_up(unable.is_none());
             // The same reason is printed once.
             let why = unable.unwrap_or_default();
@@ -333,8 +382,7 @@ impl Link {
             }
             match timeout(CONNECT_TIMEOUT, connection.ping()).await {
                 Ok(Err(why)) if why.is_unrecoverable_error() || why.is_io_error() => return why.to_string(),
-                // Every answer shows that the server lives, also an error such as loading or out of
-                // memory.
+                // Every answer shows that the server lives, also an error such as loading.
                 Ok(_) => {}
                 Err(_) => return ConnectError::Slow.to_string(),
             }
@@ -384,7 +432,7 @@ impl Link {
         if self.endpoint.ca_file.is_none() && self.endpoint.certificate.is_none() {
             return Ok(None);
         }
-        let root_cert = self.endpoint.ca_file.as_deref().map(read).transpose()?;
+        let root_cert = self.endpoint.ca_file.as_deref().map(read_authority).transpose()?;
         let client_tls = match &self.endpoint.certificate {
             Some((certificate, key)) => {
                 Some(ClientTlsConfig { client_cert: read(certificate)?, client_key: read(key)? })
@@ -393,6 +441,13 @@ impl Link {
         };
         Ok(Some(TlsCertificates { client_tls, root_cert }))
     }
+}
+
+fn read_authority(path: &Path) -> Result<Vec<u8>, ConnectError> {
+    let text = read(path)?;
+    let begins = b"-----BEGIN CERTIFICATE-----";
+    let holds = text.windows(begins.len()).any(|part| part == begins);
+    if holds { Ok(text) } else { Err(ConnectError::NoCertificate(path.to_owned())) }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ConnectError> {

@@ -37,8 +37,8 @@ mod plan;
 mod reload;
 mod service;
 
-use args::{EnvoyCommand, Options};
-use config::{Algorithm, ConfigError};
+use args::{EnvoyCommand, ServeOptions};
+use config::{ConfigError, UnitAlgorithm};
 use envoy_types::pb::envoy::service::rate_limit_quota::v3::rate_limit_quota_service_server::RateLimitQuotaServiceServer;
 use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitServiceServer;
 use health::Health;
@@ -92,7 +92,7 @@ fn run() -> Result<(), ExitError> {
     match EnvoyCommand::parse(std::env::args_os().skip(1))? {
         EnvoyCommand::Help => println!("{}", args::HELP.trim_end()),
         EnvoyCommand::Version => println!("floodgate-envoy {}", env!("CARGO_PKG_VERSION")),
-        EnvoyCommand::Check(path) => check(path)?,
+        EnvoyCommand::Check(paths) => check(paths)?,
         EnvoyCommand::Serve(options) => {
             // The TLS crates support several providers, so one of them must be chosen.
             let _ = rustls::crypto::ring::default_provider().install_default();
@@ -104,16 +104,27 @@ fn run() -> Result<(), ExitError> {
     Ok(())
 }
 
-fn check(path: PathBuf) -> Result<(), ExitError> {
-    let (_, config) = Watch::start(path, Algorithm::default())?;
-    println!("good: {} domains, {} limits", config.domains(), config.limits());
-    Ok(())
+/// Checks each configuration by itself. The last fault is the reason of the failure, and those
+/// before it are told.
+fn check(paths: Vec<PathBuf>) -> Result<(), ExitError> {
+    let mut fault = None;
+    for path in paths {
+        match Watch::start(path, UnitAlgorithm::default()) {
+            Ok((_, config)) => println!("good: {config}"),
+            Err(why) => {
+                if let Some(before) = fault.replace(why) {
+                    eprintln!("floodgate-envoy: {before}");
+                }
+            }
+        }
+    }
+    fault.map_or(Ok(()), |why| Err(why.into()))
 }
 
-async fn serve(options: Options) -> Result<(), ExitError> {
-    let Options { config, endpoint, listen, http, style } = options;
+async fn serve(options: ServeOptions) -> Result<(), ExitError> {
+    let ServeOptions { config, endpoint, listen, http, style } = options;
     let (files, config) = Watch::start(config, style.algorithm)?;
-    let (domains, limits) = (config.domains(), config.limits());
+    let size = config.to_string();
     let current = Arc::new(Current::new(config));
     let metrics = Arc::new(Metrics::default());
     metrics.loaded(true);
@@ -137,9 +148,7 @@ async fn serve(options: Options) -> Result<(), ExitError> {
     let signals = Signals::listen().map_err(ExitError::Start)?;
     tokio::spawn(signals.follow(stop, asked));
 
-    eprintln!(
-        "floodgate-envoy: {domains} domains, {limits} limits; gRPC on {grpc_address}, HTTP on {http_address}"
-    );
+    eprintln!("floodgate-envoy: {size}; gRPC on {grpc_address}, HTTP on {http_address}");
     let service = Arc::new(Service { current, link, metrics, style });
     answer(service, health_service, grpc_listener, stopping).await
 }

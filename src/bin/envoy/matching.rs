@@ -5,7 +5,7 @@
 //! the key alone. The search never goes back up. The limit must stand exactly as deep as the last
 //! entry of the request.
 
-use crate::config::{Allowance, Config, Level, Node};
+use crate::config::{Allowance, Config, DescriptorLevel, DescriptorNode};
 use envoy_types::pb::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry;
 use std::sync::Arc;
 
@@ -23,15 +23,15 @@ pub struct Match {
 /// A descriptor of the configuration, by how it was found.
 enum Found<'c> {
     /// Found by key and value.
-    Value(&'c Node),
+    Value(&'c DescriptorNode),
     /// Found by a pattern. The text is the part of the pattern for the value.
-    Pattern(&'c Node, &'c str),
+    Pattern(&'c DescriptorNode, &'c str),
     /// Found by the key alone.
-    Key(&'c Node),
+    Key(&'c DescriptorNode),
 }
 
 impl<'c> Found<'c> {
-    fn in_level(level: &'c Level, entry: &Entry) -> Option<Self> {
+    fn in_level(level: &'c DescriptorLevel, entry: &Entry) -> Option<Self> {
         let own = composite(entry);
         if let Some(node) = level.exact(&own) {
             return Some(Self::Value(node));
@@ -43,7 +43,7 @@ impl<'c> Found<'c> {
         level.exact(&entry.key).map(Self::Key)
     }
 
-    const fn node(&self) -> &'c Node {
+    const fn node(&self) -> &'c DescriptorNode {
         match self {
             Self::Value(node) | Self::Pattern(node, _) | Self::Key(node) => node,
         }

@@ -1,8 +1,8 @@
 //! Counters in the text format of Prometheus. A counter that means the same in envoyproxy/ratelimit
 //! has the same name.
 
-use crate::config::Mode;
-use crate::decision::{Decision, Figures, Hits, LimitCheck};
+use crate::config::DenialEffect;
+use crate::decision::{Figures, Hits, LimitCheck, RequestDecision};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +21,7 @@ const ENDS: [f64; 12] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2
 
 /// The reasons why there was no decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub enum NoDecision {
     Redis,
     /// The request is malformed.
     Service,
@@ -32,7 +32,7 @@ type Name = (String, String, String);
 
 /// The counters of one limit, in hits.
 #[derive(Debug, Default)]
-struct Counts {
+struct LimitHits {
     total: AtomicU64,
     within: AtomicU64,
     near: AtomicU64,
@@ -41,12 +41,12 @@ struct Counts {
 }
 
 /// One of the counters.
-type CounterField = fn(&Counts) -> &AtomicU64;
+type CounterField = fn(&LimitHits) -> &AtomicU64;
 
 /// All counters.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    limits: RwLock<HashMap<Name, Arc<Counts>>>,
+    limits: RwLock<HashMap<Name, Arc<LimitHits>>>,
     redis_errors: AtomicU64,
     service_errors: AtomicU64,
     loads: AtomicU64,
@@ -80,8 +80,8 @@ impl Metrics {
     }
 
     /// Counts a request without a decision.
-    pub fn failed(&self, why: Failure) {
-        add(if why == Failure::Redis { &self.redis_errors } else { &self.service_errors }, 1);
+    pub fn failed(&self, why: NoDecision) {
+        add(if why == NoDecision::Redis { &self.redis_errors } else { &self.service_errors }, 1);
     }
 
     /// Counts a configuration that was taken or refused.
@@ -111,23 +111,23 @@ impl Metrics {
         path: &[String],
         check: &LimitCheck,
         figures: &Figures,
-        decision: &Decision,
+        decision: &RequestDecision,
     ) {
         let Hits::Take(hits) = check.hits else { return };
         let counts = self.counts(domain, path);
         add(&counts.total, hits);
         if figures.over {
             add(&counts.over, hits);
-            if check.rule.mode == Mode::Shadow {
+            if check.rule.mode == DenialEffect::Shadow {
                 add(&counts.shadow, hits);
             }
-        } else if !decision.denied || check.rule.mode == Mode::Shadow {
+        } else if !decision.denied || check.rule.mode == DenialEffect::Shadow {
             add(&counts.within, hits);
             add(&counts.near, near(figures, hits));
         }
     }
 
-    fn counts(&self, domain: &str, path: &[String]) -> Arc<Counts> {
+    fn counts(&self, domain: &str, path: &[String]) -> Arc<LimitHits> {
         let first = path.first().cloned().unwrap_or_default();
         let rest = path.get(1..).unwrap_or_default().join(".");
         let name = (domain.to_owned(), first, rest);
@@ -186,7 +186,7 @@ impl Metrics {
     }
 
     fn write_limits(&self, page: &mut String) {
-        let limits: BTreeMap<Name, Arc<Counts>> = self
+        let limits: BTreeMap<Name, Arc<LimitHits>> = self
             .limits
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -250,7 +250,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Algorithm, Rule, Unit};
+    use crate::config::{DescriptorLimits, TimeUnit, UnitAlgorithm};
 
     fn at(capacity: u64, remaining: u64) -> Figures {
         Figures { capacity: Some(capacity), remaining: Some(remaining), ..Figures::NONE }
@@ -270,10 +270,10 @@ mod tests {
         let metrics = Metrics::default();
         let check = LimitCheck {
             key: String::new(),
-            rule: Arc::new(Rule::new(Algorithm::Fixed, 5, Unit::Second)),
+            rule: Arc::new(DescriptorLimits::new(UnitAlgorithm::Fixed, 5, TimeUnit::Second)),
             hits: Hits::Take(1),
         };
-        let decision = Decision { figures: Vec::new(), denied: false };
+        let decision = RequestDecision { figures: Vec::new(), denied: false };
         for i in 0..MOST_LIMITS + 5 {
             metrics.hit("d", &[format!("k_{i}")], &check, &at(5, 4), &decision);
         }

@@ -1,10 +1,10 @@
 //! Plans a request: its descriptors → the limits that they meet.
 
-use crate::config::{Allowance, Config, Rule, Unit};
+use crate::config::{Allowance, Config, DescriptorLimits, TimeUnit};
 use crate::decision::{Hits, LimitCheck};
 use crate::key::key;
 use crate::matching::{Match, find, with_value};
-use crate::metrics::Failure;
+use crate::metrics::NoDecision;
 use crate::service::Service;
 use envoy_types::pb::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
 use std::collections::HashSet;
@@ -42,7 +42,8 @@ impl Service {
         descriptors: &[RateLimitDescriptor],
         hits_addend: u32,
     ) -> Result<RequestPlan, Status> {
-        self.planned(domain, descriptors, hits_addend).inspect_err(|_| self.metrics.failed(Failure::Service))
+        self.planned(domain, descriptors, hits_addend)
+            .inspect_err(|_| self.metrics.failed(NoDecision::Service))
     }
 
     fn planned(
@@ -100,10 +101,10 @@ impl Service {
         descriptor: &RateLimitDescriptor,
     ) -> Result<Option<Match>, Status> {
         let Some(own) = &descriptor.limit else { return Ok(find(config, domain, &descriptor.entries)) };
-        let Some(unit) = Unit::requested(own.unit()) else {
+        let Some(unit) = TimeUnit::requested(own.unit()) else {
             return Err(Status::invalid_argument("the limit of a descriptor has no unit"));
         };
-        let rule = Rule::new(self.style.algorithm, own.requests_per_unit, unit);
+        let rule = DescriptorLimits::new(self.style.algorithm, own.requests_per_unit, unit);
         Ok(Some(Match {
             allowance: Arc::new(Allowance::Limited(Arc::new(rule))),
             shared: Vec::new(),

@@ -5,7 +5,7 @@
 //! points elsewhere, as in Kubernetes.
 
 use crate::config::source::{self, SourceFile};
-use crate::config::{Algorithm, Config, ConfigError, build::build};
+use crate::config::{Config, ConfigError, UnitAlgorithm, build::build};
 use crate::metrics::Metrics;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -38,7 +38,7 @@ impl Current {
 /// The path of the files, and what they contained when they were read last.
 pub struct Watch {
     path: PathBuf,
-    algorithm: Algorithm,
+    algorithm: UnitAlgorithm,
     seen: Result<Vec<SourceFile>, ConfigError>,
 }
 
@@ -47,7 +47,7 @@ impl Watch {
     ///
     /// # Errors
     /// [`ConfigError`] if the files cannot be read or are malformed.
-    pub fn start(path: PathBuf, algorithm: Algorithm) -> Result<(Self, Config), ConfigError> {
+    pub fn start(path: PathBuf, algorithm: UnitAlgorithm) -> Result<(Self, Config), ConfigError> {
         let files = source::read(&path)?;
         let config = build(&files, algorithm)?;
         Ok((Self { path, algorithm, seen: Ok(files) }, config))
@@ -71,10 +71,9 @@ impl Watch {
             match self.poll() {
                 None => {}
                 Some(Ok(config)) => {
-                    let (domains, limits) = (config.domains(), config.limits());
+                    eprintln!("floodgate-envoy: new configuration: {config}");
                     current.set(config);
                     metrics.loaded(true);
-                    eprintln!("floodgate-envoy: new configuration: {domains} domains, {limits} limits");
                 }
                 Some(Err(why)) => {
                     metrics.loaded(false);
@@ -95,7 +94,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("a.yaml");
         fs::write(&file, "domain: a\n").unwrap();
-        let (mut watch, config) = Watch::start(dir.path().to_owned(), Algorithm::Fixed).unwrap();
+        let (mut watch, config) = Watch::start(dir.path().to_owned(), UnitAlgorithm::Fixed).unwrap();
         assert_eq!(config.domains(), 1);
         assert!(watch.poll().is_none());
         fs::write(&file, "domain: [\n").unwrap();

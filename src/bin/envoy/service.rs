@@ -1,11 +1,11 @@
 //! `ShouldRateLimit`: a request's descriptors → limits → a decision → an answer.
 
-use crate::config::{Algorithm, Mode, Rule, Unit};
-use crate::decision::{Decision, Figures, decide};
+use crate::config::{DenialEffect, DescriptorLimits, TimeUnit, UnitAlgorithm};
+use crate::decision::{Figures, RequestDecision, decide};
 use crate::headers::{Wanted, headers};
 use crate::link::{Link, LinkError};
 use crate::metadata::{MetadataParts, metadata};
-use crate::metrics::{Failure, Metrics};
+use crate::metrics::{Metrics, NoDecision};
 use crate::plan::{DescriptorMatch, RequestPlan};
 use crate::reload::Current;
 use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_response::rate_limit::Unit as ShownUnit;
@@ -31,7 +31,7 @@ pub struct Service {
 #[derive(Clone, Debug)]
 pub struct Style {
     /// How limits count that a request brings itself.
-    pub algorithm: Algorithm,
+    pub algorithm: UnitAlgorithm,
     /// The text in front of all keys.
     pub prefix: String,
     /// The longest time that a request may take. Envoy may ask for less.
@@ -71,7 +71,7 @@ impl Service {
         deadline: Duration,
     ) -> Result<RateLimitResponse, Status> {
         let decision = if planned.checks.is_empty() {
-            Decision { figures: Vec::new(), denied: false }
+            RequestDecision { figures: Vec::new(), denied: false }
         } else {
             self.within(deadline, decide(&self.link, &planned.checks)).await?
         };
@@ -100,7 +100,7 @@ impl Service {
         let reason = match tokio::time::timeout(deadline, asking).await {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(why @ LinkError::TooMany(_))) => {
-                self.metrics.failed(Failure::Service);
+                self.metrics.failed(NoDecision::Service);
                 return Err(Status::invalid_argument(why.to_string()));
             }
             Ok(Err(why)) => {
@@ -112,7 +112,7 @@ impl Service {
             }
             Err(_) => format!("Redis did not answer within {} ms", deadline.as_millis()),
         };
-        self.metrics.failed(Failure::Redis);
+        self.metrics.failed(NoDecision::Redis);
         Err(Status::unavailable(reason))
     }
 
@@ -120,7 +120,7 @@ impl Service {
         &self,
         request: &RateLimitRequest,
         planned: &RequestPlan,
-        decision: &Decision,
+        decision: &RequestDecision,
     ) -> RateLimitResponse {
         let status = |matched: &DescriptorMatch| match matched {
             DescriptorMatch::Nothing => {
@@ -147,9 +147,9 @@ impl Service {
     }
 }
 
-fn limit_status(rule: &Rule, figures: &Figures) -> DescriptorStatus {
+fn limit_status(rule: &DescriptorLimits, figures: &Figures) -> DescriptorStatus {
     let facts = if figures.overruled { None } else { rule.facts_of(figures.index, figures.capacity) };
-    let code = if figures.over && rule.mode != Mode::Shadow { Code::OverLimit } else { Code::Ok };
+    let code = if figures.over && rule.mode != DenialEffect::Shadow { Code::OverLimit } else { Code::Ok };
     let limit = figures.capacity.map(|capacity| RateLimit {
         name: if rule.name.is_empty() && rule.facts.len() > 1 {
             facts.map_or(String::new(), |facts| facts.label.clone())
@@ -157,7 +157,7 @@ fn limit_status(rule: &Rule, figures: &Figures) -> DescriptorStatus {
             rule.name.clone()
         },
         requests_per_unit: u32::try_from(capacity).unwrap_or(u32::MAX),
-        unit: facts.and_then(|facts| facts.unit).map_or(ShownUnit::Unknown, Unit::shown).into(),
+        unit: facts.and_then(|facts| facts.unit).map_or(ShownUnit::Unknown, TimeUnit::shown).into(),
     });
     DescriptorStatus {
         code: code.into(),
@@ -174,15 +174,15 @@ fn length(ms: i64) -> Option<Length> {
     (ms >= 0).then_some(Length { seconds: ms / 1000, nanos })
 }
 
-fn parts<'p>(planned: &'p RequestPlan, decision: &Decision) -> MetadataParts<'p> {
+fn parts<'p>(planned: &'p RequestPlan, decision: &RequestDecision) -> MetadataParts<'p> {
     let mut parts = MetadataParts { quota_mode: false, violations: Vec::new(), granted: Vec::new() };
     for (place, matched) in planned.matched.iter().enumerate() {
         let DescriptorMatch::Limit(at) = matched else { continue };
         let (Some(check), Some(figures)) = (planned.checks.get(*at), decision.figures.get(*at)) else {
             continue;
         };
-        parts.quota_mode |= check.rule.mode == Mode::Quota;
-        if figures.over && check.rule.mode == Mode::Quota {
+        parts.quota_mode |= check.rule.mode == DenialEffect::Quota;
+        if figures.over && check.rule.mode == DenialEffect::Quota {
             parts.violations.push(place);
         }
         if !figures.over {

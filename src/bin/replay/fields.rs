@@ -6,13 +6,13 @@
 //! | `time=2,key=4` | words, counted from 1; text in quotes or brackets is one word |
 //! | `time=1+2,key=4` | a time that is two words: its date and its time of day |
 
-use crate::log_line::stamp_seconds;
+use crate::log_line::{is_address, stamp_seconds, without_port};
 use jiff::civil::{Date, DateTime};
+use jiff::fmt::rfc2822;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use serde_json::Value;
 use std::borrow::Cow;
-use std::net::{IpAddr, SocketAddr};
 
 /// A second in microseconds.
 const SECOND_US: u64 = 1_000_000;
@@ -40,9 +40,32 @@ pub enum FieldsError {
     Mixed,
 }
 
+/// The reasons why a line is no request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LineError {
+    /// It is no line of an access log.
+    #[error(
+        "for another format, name the fields of the time and the key: FIELDS='time=ts,key=request.client_ip' \
+         for JSON lines, FIELDS='time=2,key=4' for the second and the fourth word of a line"
+    )]
+    NoAccessLog,
+    /// The fields have names, but the line is no JSON.
+    #[error("that line is no JSON: of other lines, name words by their number, as in FIELDS='time=2,key=4'")]
+    NoJson,
+    /// A field is missing, or is neither text nor a number.
+    #[error("that line has no {0} in the field that you named")]
+    Missing(&'static str),
+    /// The time is none.
+    #[error(
+        "its time '{0}' cannot be read: a time is a date with a time of day, or a number of seconds since 1970; \
+         if it is two words, name both: FIELDS='time=1+2,key=4'"
+    )]
+    Time(String),
+}
+
 /// Where the time and the key stand in a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fields {
+pub enum FieldNames {
     /// Fields of JSON lines, by name.
     Json {
         /// The name of the field with the time.
@@ -59,7 +82,7 @@ pub enum Fields {
     },
 }
 
-impl Fields {
+impl FieldNames {
     /// Reads `time=…,key=…`, in any order.
     pub fn parse(text: &str) -> Result<Self, FieldsError> {
         let (mut time, mut key) = (None, None);
@@ -84,39 +107,42 @@ impl Fields {
         }
     }
 
-    /// The time of a line in microseconds since 1970, and its key. `None` if the line lacks one of
-    /// them.
-    pub fn read<'l>(&self, line: &'l [u8]) -> Option<(u64, Cow<'l, [u8]>)> {
+    /// The time of a line in microseconds since 1970, and its key.
+    ///
+    /// # Errors
+    /// [`LineError`] if the line lacks one of them, or if its time cannot be read.
+    pub fn read<'l>(&self, line: &'l [u8]) -> Result<(u64, Cow<'l, [u8]>), LineError> {
         match self {
             Self::Json { time, key } => {
-                let value: Value = serde_json::from_slice(line).ok()?;
-                let time = match find(&value, time)? {
-                    Value::Number(number) => scaled(&number.to_string())?,
-                    Value::String(text) => micros(text)?,
-                    _ => return None,
+                let value: Value = serde_json::from_slice(line).map_err(|_| LineError::NoJson)?;
+                let time = match find(&value, time) {
+                    Some(Value::Number(number)) => read_time(&number.to_string(), scaled)?,
+                    Some(Value::String(text)) => read_time(text, micros)?,
+                    _ => return Err(LineError::Missing("time")),
                 };
-                let key = match find(&value, key)? {
-                    Value::String(text) => client(text).into_owned(),
-                    Value::Null | Value::Array(_) | Value::Object(_) => return None,
-                    other => other.to_string(),
-                };
-                Some((time, Cow::Owned(key.into_bytes())))
+                match find(&value, key) {
+                    Some(Value::String(text)) => Ok((time, Cow::Owned(client(text.as_bytes()).to_owned()))),
+                    None | Some(Value::Null | Value::Array(_) | Value::Object(_)) => {
+                        Err(LineError::Missing("key"))
+                    }
+                    Some(other) => Ok((time, Cow::Owned(other.to_string().into_bytes()))),
+                }
             }
             Self::Words { time, key } => {
-                let words = time.iter().map(|&at| word(line, at)).collect::<Option<Vec<_>>>()?;
-                let time = micros(std::str::from_utf8(&words.join(&b' ')).ok()?)?;
-                let key = word(line, *key)?;
-                Some((
-                    time,
-                    match std::str::from_utf8(key).map(client) {
-                        Ok(Cow::Owned(address)) => Cow::Owned(address.into_bytes()),
-                        Ok(Cow::Borrowed(address)) => Cow::Borrowed(address.as_bytes()),
-                        Err(_) => Cow::Borrowed(key),
-                    },
-                ))
+                let words = time.iter().map(|&at| word(line, at)).collect::<Option<Vec<_>>>();
+                let words = words.ok_or(LineError::Missing("time"))?.join(&b' ');
+                let time = read_time(&String::from_utf8_lossy(&words), micros)?;
+                let key = word(line, *key).ok_or(LineError::Missing("key"))?;
+                Ok((time, Cow::Borrowed(client(key))))
             }
         }
     }
+}
+
+fn read_time(text: &str, read: fn(&str) -> Option<u64>) -> Result<u64, LineError> {
+    /// The number of characters that an error shows.
+    const SHOWN: usize = 40;
+    read(text).ok_or_else(|| LineError::Time(text.chars().take(SHOWN).flat_map(char::escape_debug).collect()))
 }
 
 /// The value at `path`. A name may contain dots itself, and a number leads into a list.
@@ -162,19 +188,15 @@ fn word(line: &[u8], position: usize) -> Option<&[u8]> {
 }
 
 /// The address if the text is one, or is a list that begins with one. `X-Forwarded-For` lists the
-/// client and then proxies. Other text remains as it is. A caller has a port for each connection,
-/// but limits apply to the address.
-fn client(text: &str) -> Cow<'_, str> {
-    let first = text.split(',').next().unwrap_or(text).trim();
-    match first.parse::<SocketAddr>() {
-        Ok(address) => Cow::Owned(address.ip().to_string()),
-        Err(_) if first.parse::<IpAddr>().is_ok() => Cow::Borrowed(first),
-        Err(_) => Cow::Borrowed(text),
-    }
+/// client and then proxies. Other text remains as it is.
+fn client(text: &[u8]) -> &[u8] {
+    let first = without_port(text.split(|&b| b == b',').next().unwrap_or(text).trim_ascii());
+    if is_address(first) { first } else { text }
 }
 
 /// The microseconds since 1970 of a time as logs write it: a number, RFC 3339 (in UTC if it names
-/// no zone), or the time of the common log format. A date without a time of day is no time.
+/// no zone), the time of the common log format, or one of [`others`]. A date without a time of day
+/// is no time.
 fn micros(text: &str) -> Option<u64> {
     if let Some(seconds) = text.as_bytes().try_into().ok().and_then(stamp_seconds) {
         return Some(u64::from(seconds) * SECOND_US);
@@ -189,9 +211,31 @@ fn micros(text: &str) -> Option<u64> {
         Ok(at) => at,
         // A time may name its zone in brackets and have no offset.
         Err(_) if civil.len() < text.len() => text.parse::<Zoned>().ok()?.timestamp(),
-        Err(_) => text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp(),
+        Err(_) => match text.parse::<DateTime>() {
+            Ok(civil) => civil.to_zoned(TimeZone::UTC).ok()?.timestamp(),
+            Err(_) => others(text)?,
+        },
     };
     u64::try_from(at.as_microsecond()).ok().filter(|us| *us < END_US)
+}
+
+/// The time of RFC 2822, or of one of the forms that servers made up. It is in UTC if it names no
+/// zone.
+fn others(text: &str) -> Option<Timestamp> {
+    const FORMS: [&str; 4] = [
+        "%Y-%m-%d %H:%M:%S%.f %z",
+        "%Y-%m-%d %H:%M:%S%.f %:z",
+        "%Y/%m/%d %H:%M:%S%.f %z",
+        "%d/%b/%Y:%H:%M:%S%.f %z",
+    ];
+    if let Ok(at) = rfc2822::parse(text) {
+        return Some(at.timestamp());
+    }
+    let in_utc = [" UTC", " GMT", "Z"].iter().find_map(|zone| text.strip_suffix(zone)).unwrap_or(text);
+    let in_utc = format!("{in_utc} +0000");
+    [text, &in_utc]
+        .into_iter()
+        .find_map(|text| FORMS.iter().find_map(|form| Timestamp::strptime(form, text).ok()))
 }
 
 /// The microseconds of a number of seconds, milliseconds, microseconds or nanoseconds since 1970.
@@ -216,7 +260,7 @@ fn scaled(text: &str) -> Option<u64> {
     u64::try_from(ns / 1_000).ok().filter(|us| *us < END_US)
 }
 
-/// The names of the fields of a JSON line, as [`Fields::parse`] takes them. There are none if the
+/// The names of the fields of a JSON line, as [`FieldNames::parse`] takes them. There are none if the
 /// line is no JSON object.
 pub fn names(line: &[u8]) -> Vec<String> {
     fn walk(value: &Value, prefix: &str, depth: usize, names: &mut Vec<String>) {
@@ -241,12 +285,12 @@ pub fn names(line: &[u8]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Fields, FieldsError, micros, names};
+    use super::{FieldNames, FieldsError, LineError, micros, names};
 
     const AT: u32 = 1_431_857_103;
 
     fn read(fields: &str, line: &str) -> Option<(String, u32)> {
-        let (time, key) = Fields::parse(fields).unwrap().read(line.as_bytes())?;
+        let (time, key) = FieldNames::parse(fields).unwrap().read(line.as_bytes()).ok()?;
         Some((String::from_utf8_lossy(&key).into_owned(), u32::try_from(time / 1_000_000).unwrap()))
     }
 
@@ -265,6 +309,14 @@ mod tests {
             ("2015-05-17 10:05:03,25", 250_000),
             ("2015-05-17T12:05:03+02:00[Europe/Paris]", 0),
             ("2015-05-17T12:05:03[Europe/Paris]", 0),
+            ("2015-05-17 12:05:03 +0200", 0),
+            ("2015-05-17 12:05:03.5 +02:00", 500_000),
+            ("2015-05-17 10:05:03 UTC", 0),
+            ("17/May/2015:12:05:03.123 +0200", 123_000),
+            ("2015/05/17 10:05:03", 0),
+            ("2015/05/17 10:05:03.25", 250_000),
+            ("Sun, 17 May 2015 10:05:03 GMT", 0),
+            ("Sun, 17 May 2015 12:05:03 +0200", 0),
         ] {
             assert_eq!(us(text), Some(left), "{text}");
         }
@@ -280,7 +332,7 @@ mod tests {
         let line = "2015-05-17 10:05:03.5 1.2.3.4 x";
         assert_eq!(read("time=1,key=3", line), None);
         assert_eq!(read("time=1+2,key=3", line), Some(("1.2.3.4".into(), AT)));
-        assert_eq!(Fields::parse("time=1+0,key=3"), Err(FieldsError::Mixed));
+        assert_eq!(FieldNames::parse("time=1+0,key=3"), Err(FieldsError::Mixed));
     }
 
     #[test]
@@ -359,6 +411,23 @@ mod tests {
     }
 
     #[test]
+    fn the_reason_names_what_is_wrong() {
+        for (fields, line, wrong) in [
+            ("time=t,key=k", "nonsense", LineError::NoJson),
+            ("time=t,key=k", r#"{"k":"a"}"#, LineError::Missing("time")),
+            ("time=t,key=k", r#"{"t":[],"k":"a"}"#, LineError::Missing("time")),
+            ("time=t,key=k", r#"{"t":1431857103}"#, LineError::Missing("key")),
+            ("time=t,key=k", r#"{"t":"yester\nday","k":"a"}"#, LineError::Time("yester\\nday".into())),
+            ("time=t,key=k", r#"{"t":1e300,"k":"a"}"#, LineError::Time("1e+300".into())),
+            ("time=1,key=3", "2015-05-17 10:05:03 1.2.3.4", LineError::Time("2015-05-17".into())),
+            ("time=1+2,key=4", "2015-05-17 10:05:03 1.2.3.4", LineError::Missing("key")),
+            ("time=9,key=4", "2015-05-17 10:05:03 1.2.3.4", LineError::Missing("time")),
+        ] {
+            assert_eq!(FieldNames::parse(fields).unwrap().read(line.as_bytes()), Err(wrong), "{line}");
+        }
+    }
+
+    #[test]
     fn mappings_that_cannot_be_followed() {
         for (text, wrong) in [
             ("", FieldsError::Entry(String::new())),
@@ -372,7 +441,7 @@ mod tests {
             ("time=0,key=1", FieldsError::Mixed),
             ("time=1+b,key=1", FieldsError::Mixed),
         ] {
-            assert_eq!(Fields::parse(text), Err(wrong), "{text}");
+            assert_eq!(FieldNames::parse(text), Err(wrong), "{text}");
         }
     }
 

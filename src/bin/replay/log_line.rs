@@ -9,8 +9,8 @@
 
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::Offset;
-use memchr::memchr;
-use std::net::IpAddr;
+use memchr::{memchr, memrchr};
+use std::net::{IpAddr, SocketAddr};
 
 /// The one key if all requests are limited together.
 pub const ALL: &[u8] = b"all";
@@ -110,7 +110,7 @@ impl<'l> LogLine<'l> {
 /// word is the first, which is the client; the proxies after it are passed over.
 fn client(names: &[u8]) -> Option<(&[u8], &[u8])> {
     let (mut word, mut rest) = names.split_at_checked(memchr(b' ', names)?)?;
-    let client = word.split(|&b| b == b',').next()?;
+    let client = without_port(word.split(|&b| b == b',').next()?);
     while word.ends_with(b",") {
         let names = rest.get(1..)?;
         (word, rest) = names.split_at_checked(memchr(b' ', names)?)?;
@@ -118,7 +118,21 @@ fn client(names: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((client, rest.get(1..)?))
 }
 
-fn is_address(word: &[u8]) -> bool {
+/// The address if the word is one with a port. Other words remain as they are. A caller has a port
+/// for each connection, but limits apply to the address.
+pub fn without_port(word: &[u8]) -> &[u8] {
+    let Some((address, _)) = memrchr(b':', word).and_then(|colon| word.split_at_checked(colon)) else {
+        return word;
+    };
+    match std::str::from_utf8(word).map(str::parse::<SocketAddr>) {
+        Ok(Ok(SocketAddr::V4(_))) => address,
+        Ok(Ok(SocketAddr::V6(_))) => address.get(1..address.len() - 1).unwrap_or(address),
+        _ => word,
+    }
+}
+
+/// True if the word is an address without a port.
+pub fn is_address(word: &[u8]) -> bool {
     std::str::from_utf8(word).is_ok_and(|word| word.parse::<IpAddr>().is_ok())
 }
 
@@ -153,7 +167,9 @@ pub fn stamp_seconds(stamp: &[u8; 26]) -> Option<u32> {
     let name = stamp.get(3..6)?;
     let month = i8::try_from(MONTHS.iter().position(|month| *month == name)?).ok()? + 1;
     let date = Date::new(number(7, 4)?, month, small(0)?).ok()?;
-    let time = Time::new(small(12)?, small(15)?, small(18)?, 0).ok()?;
+    // A leap second counts as the second before it.
+    let second = if number(18, 2)? == 60 { 59 } else { small(18)? };
+    let time = Time::new(small(12)?, small(15)?, second, 0).ok()?;
     let minutes = i32::from(number(22, 2)?) * 60 + i32::from(number(24, 2)?);
     let offset = match stamp.get(21)? {
         b'+' => Offset::from_seconds(minutes * 60),
@@ -200,6 +216,13 @@ mod tests {
             let proxied = format!(r#"{list} - joe [17/May/2015:10:05:03 +0000] "GET /a HTTP/1.1" 200 5"#);
             assert_eq!(read(&proxied), Some(("1.2.3.4|joe|/a|all".into(), 1_431_857_103)), "{list}");
         }
+        for port in ["1.2.3.4:5555", "a:443 1.2.3.4:5555", "1.2.3.4:5555, 10.0.0.1:9", "10.0.0.9:443 1.2.3.4"]
+        {
+            let line = format!(r#"{port} - joe [17/May/2015:10:05:03 +0000] "GET /a HTTP/1.1" 200 5"#);
+            assert_eq!(read(&line), Some(("1.2.3.4|joe|/a|all".into(), 1_431_857_103)), "{port}");
+        }
+        let v6 = r#"[2001:db8::1]:443 - - [30/Jun/2015:23:59:60 +0000] "GET /a HTTP/1.1" 200 5"#;
+        assert_eq!(read(v6), Some(("2001:db8::1|-|/a|all".into(), 1_435_708_799)), "a leap second");
         let empty = r#"::1 - - [01/Jan/1970:00:00:00 +0000] "" 408 -"#;
         assert_eq!(read(empty), Some(("::1|-||all".into(), 0)));
     }

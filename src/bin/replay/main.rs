@@ -20,7 +20,7 @@ mod simulate;
 mod table;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use options::{Options, ReplayCommand};
+use options::{ReplayCommand, ReplayOptions};
 use simulate::{Candidate, Outcome};
 use std::io::Write as _;
 use std::path::Path;
@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 
 /// The reasons why there is nothing to show.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+enum ReplayError {
     #[error(transparent)]
     Options(#[from] options::OptionsError),
     #[error("cannot read {0}: {1}")]
@@ -50,8 +50,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<(), Failure> {
-    let options = match Options::parse(std::env::args_os().skip(1))? {
+fn run() -> Result<(), ReplayError> {
+    let options = match ReplayOptions::parse(std::env::args_os().skip(1))? {
         ReplayCommand::Help => {
             print(options::HELP);
             return Ok(());
@@ -64,7 +64,7 @@ fn run() -> Result<(), Failure> {
         eprintln!("replay: {note}");
     }
     if traffic.requests.is_empty() {
-        return Err(Failure::Nothing(nothing(&traffic.malformed, options.fields.is_some())));
+        return Err(ReplayError::Nothing(nothing(&traffic.malformed, options.fields.is_some())));
     }
     let outcomes = simulate_all(&traffic, &options.candidates);
     let took = start.elapsed();
@@ -73,7 +73,8 @@ fn run() -> Result<(), Failure> {
     save(options.csv.as_deref(), |path| csv_file::by_key(path, &traffic, &outcomes))?;
     save(options.timeline.as_deref(), |path| csv_file::over_time(path, &traffic, &outcomes))?;
     save(options.picture.as_deref(), |path| chart::write(path, &traffic, &outcomes))?;
-    eprintln!("replay: {lines} lines in {:.1} s, {} a second", took.as_secs_f64(), per_second(lines, took));
+    let read = table::counted(lines, ("line", "lines"));
+    eprintln!("replay: {read} in {:.1} s, {} a second", took.as_secs_f64(), per_second(lines, took));
     Ok(())
 }
 
@@ -86,19 +87,12 @@ fn nothing(malformed: &read::Malformed, mapped: bool) -> String {
     });
     if let Some(first) = malformed.samples.first() {
         text.push_str(&format!("; the first: {first}"));
-        if !mapped {
-            text.push_str(
-                "\nreplay: for another format, name the fields of the time and the key: FIELDS='time=ts,key=request.client_ip' \
-                 for JSON lines, FIELDS='time=2,key=4' for the second and the fourth word of a line",
-            );
-        }
+    }
+    if let Some(reason) = &malformed.reason {
+        text.push_str(&format!("\nreplay: {reason}"));
     }
     if !malformed.names.is_empty() {
         text.push_str(&format!("\nreplay: the fields of that line are {}", malformed.names.join(", ")));
-    } else if mapped {
-        text.push_str(
-            "\nreplay: a time is a date with a time of day; if they are two words, name both: FIELDS='time=1+2,key=4'",
-        );
     }
     text
 }
@@ -108,9 +102,12 @@ fn per_second(lines: u64, took: Duration) -> u128 {
 }
 
 /// Writes a file, if one was asked for.
-fn save<E: ToString>(path: Option<&Path>, write: impl FnOnce(&Path) -> Result<(), E>) -> Result<(), Failure> {
+fn save<E: ToString>(
+    path: Option<&Path>,
+    write: impl FnOnce(&Path) -> Result<(), E>,
+) -> Result<(), ReplayError> {
     let Some(path) = path else { return Ok(()) };
-    write(path).map_err(|e| Failure::Write(path.display().to_string(), e.to_string()))
+    write(path).map_err(|e| ReplayError::Write(path.display().to_string(), e.to_string()))
 }
 
 /// Writes to standard output. A reader that stops early (`| head`) is no failure.

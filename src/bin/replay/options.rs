@@ -1,6 +1,6 @@
 //! The options of the command line.
 
-use crate::fields::{Fields, FieldsError};
+use crate::fields::{FieldNames, FieldsError};
 use crate::log_line::GroupBy;
 use crate::simulate::Candidate;
 use floodgate::core::limits::Limits;
@@ -44,6 +44,9 @@ pub enum OptionsError {
     /// The limits are malformed, or cannot be replayed.
     #[error("{0}")]
     Limits(String),
+    /// An option does not take this value.
+    #[error("--{0} {1}: {2}")]
+    Value(&'static str, String, &'static str),
     /// An option is missing, or contradicts another.
     #[error("{0}")]
     Missing(&'static str),
@@ -54,11 +57,11 @@ pub enum ReplayCommand {
     /// Show the help.
     Help,
     /// Replay logs.
-    Replay(Options),
+    Replay(ReplayOptions),
 }
 
 /// Everything that a replay needs to know.
-pub struct Options {
+pub struct ReplayOptions {
     /// The files to read, at least one; `-` is standard input.
     pub logs: Vec<PathBuf>,
     /// The sets of limits to compare, at least one.
@@ -66,7 +69,7 @@ pub struct Options {
     /// Whom the limits apply to.
     pub by: GroupBy,
     /// Where the time and the key stand in a line. Without fields the files are access logs.
-    pub fields: Option<Fields>,
+    pub fields: Option<FieldNames>,
     /// The number of keys to show.
     pub top: usize,
     /// The file for the figures of each key.
@@ -77,7 +80,7 @@ pub struct Options {
     pub picture: Option<PathBuf>,
 }
 
-impl Options {
+impl ReplayOptions {
     /// Reads the arguments that follow the program's name.
     pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<ReplayCommand, OptionsError> {
         let mut options = Self {
@@ -96,9 +99,12 @@ impl Options {
             match arg {
                 Arg::Long("help") | Arg::Short('h') => return Ok(ReplayCommand::Help),
                 Arg::Long("limits") => candidates(&mut options.candidates, &parser.value()?.string()?)?,
-                Arg::Long("by") => by = Some(parser.value()?.parse_with(GroupBy::parse)?),
-                Arg::Long("fields") => options.fields = Some(Fields::parse(&parser.value()?.string()?)?),
-                Arg::Long("top") => options.top = parser.value()?.parse()?,
+                Arg::Long("by") => by = Some(value("by", &mut parser, GroupBy::parse)?),
+                Arg::Long("fields") => options.fields = Some(FieldNames::parse(&parser.value()?.string()?)?),
+                Arg::Long("top") => {
+                    let number = |text: &str| text.parse().map_err(|_| "expected a whole number from 0 on");
+                    options.top = value("top", &mut parser, number)?;
+                }
                 Arg::Long("csv") => options.csv = Some(parser.value()?.into()),
                 Arg::Long("timeline") => options.timeline = Some(parser.value()?.into()),
                 Arg::Long("picture") => options.picture = Some(parser.value()?.into()),
@@ -124,6 +130,16 @@ impl Options {
         }
         Ok(ReplayCommand::Replay(options))
     }
+}
+
+/// Reads the value of an option.
+fn value<T>(
+    option: &'static str,
+    parser: &mut Parser,
+    read: fn(&str) -> Result<T, &'static str>,
+) -> Result<T, OptionsError> {
+    let text = parser.value()?.string()?;
+    read(&text).map_err(|why| OptionsError::Value(option, text, why))
 }
 
 fn candidates(into: &mut Vec<Candidate>, text: &str) -> Result<(), OptionsError> {

@@ -1,7 +1,7 @@
 //! Reads log files, plain or gzip, into traffic in the order of time.
 
-use crate::Failure;
-use crate::fields::{Fields, names};
+use crate::ReplayError;
+use crate::fields::{FieldNames, LineError, names};
 use crate::log_line::{ALL, GroupBy, LogLine, stamp_seconds};
 use flate2::bufread::MultiGzDecoder;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -20,14 +20,14 @@ const BUFFER: usize = 1 << 18;
 
 /// One request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct LoggedRequest {
     /// The time in microseconds since 1970. Its second fits into 32 bits.
     pub time: u64,
     /// The position of the key in [`Traffic::keys`].
     pub key: u32,
 }
 
-impl Request {
+impl LoggedRequest {
     /// The second of the time.
     pub fn second(self) -> u32 {
         u32::try_from(self.time / 1_000_000).unwrap_or(u32::MAX)
@@ -41,6 +41,8 @@ pub struct Malformed {
     pub count: u64,
     /// The first few of them, printable and cut.
     pub samples: Vec<String>,
+    /// The reason why the first one is none.
+    pub reason: Option<LineError>,
     /// The names of the fields of the first one, if it is JSON.
     pub names: Vec<String>,
 }
@@ -49,8 +51,8 @@ pub struct Malformed {
 #[derive(Debug, Default)]
 pub struct Traffic {
     /// The requests in the order of time. Those of one time are in the order logged.
-    pub requests: Vec<Request>,
-    /// The keys that asked, by the number in [`Request::key`].
+    pub requests: Vec<LoggedRequest>,
+    /// The keys that asked, by the number in [`LoggedRequest::key`].
     pub keys: Vec<Box<[u8]>>,
     /// The lines that were skipped.
     pub malformed: Malformed,
@@ -65,13 +67,13 @@ impl Traffic {
     /// The first and the last request's second since 1970. Both are 0 if there are no
     /// requests.
     pub fn span(&self) -> (u32, u32) {
-        let time = |request: Option<&Request>| request.map_or(0, |request| request.second());
+        let time = |request: Option<&LoggedRequest>| request.map_or(0, |request| request.second());
         (time(self.requests.first()), time(self.requests.last()))
     }
 
     /// What users should know before they believe the result.
     pub fn notes(&self) -> Vec<String> {
-        self.broken.iter().map(|(path, e)| format!("{} ends too early: {e}", path.display())).collect()
+        self.broken.iter().map(|(path, e)| format!("{} was read only in part: {e}", path.display())).collect()
     }
 
     /// The name of a key in printable characters.
@@ -82,7 +84,7 @@ impl Traffic {
 
 /// Reads all files. It fails if a file cannot be opened. From a file that ends in the middle, such
 /// as a gzip file that is still being written, it takes what is there.
-pub fn read(paths: &[PathBuf], by: GroupBy, fields: Option<&Fields>) -> Result<Traffic, Failure> {
+pub fn read(paths: &[PathBuf], by: GroupBy, fields: Option<&FieldNames>) -> Result<Traffic, ReplayError> {
     let mut reader = TrafficReader {
         by,
         fields,
@@ -92,7 +94,7 @@ pub fn read(paths: &[PathBuf], by: GroupBy, fields: Option<&Fields>) -> Result<T
         last: None,
     };
     for path in paths {
-        let failed = |e| Failure::Read(path.display().to_string(), e);
+        let failed = |e| ReplayError::Read(path.display().to_string(), e);
         let (size, file) = open(path).map_err(failed)?;
         let bar = bar(size, path);
         let mut plain = BufReader::with_capacity(BUFFER, bar.wrap_read(file));
@@ -132,7 +134,7 @@ fn bar(size: u64, path: &Path) -> ProgressBar {
 struct TrafficReader<'o> {
     by: GroupBy,
     /// Where the time and the key stand in a line. Without fields the files are access logs.
-    fields: Option<&'o Fields>,
+    fields: Option<&'o FieldNames>,
     traffic: Traffic,
     numbers: HashMap<Box<[u8]>, u32>,
     /// The last time as text, and its second. Most lines repeat it, so it is parsed once.
@@ -154,46 +156,53 @@ impl TrafficReader<'_> {
                 from.skip_until(b'\n')?;
             }
             let text = line.trim_ascii_end();
-            if !text.is_empty() && self.line(text).is_none() {
-                self.malformed(text);
+            // Editors of Windows put a mark in front of a file.
+            let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+            if !text.is_empty()
+                && let Err(why) = self.line(text)
+            {
+                self.malformed(text, why);
             }
         }
     }
 
-    fn line(&mut self, text: &[u8]) -> Option<()> {
+    fn line(&mut self, text: &[u8]) -> Result<(), LineError> {
         if let Some(fields) = self.fields {
             let (time, key) = fields.read(text)?;
-            return self.request(time, if self.by == GroupBy::All { ALL } else { &key });
+            self.request(time, if self.by == GroupBy::All { ALL } else { &key });
+            return Ok(());
         }
-        let line = LogLine::parse(text)?;
+        let line = LogLine::parse(text).ok_or(LineError::NoAccessLog)?;
         let time = match self.stamp {
             Some((stamp, time)) if stamp == *line.stamp => time,
-            _ => stamp_seconds(line.stamp)?,
+            _ => stamp_seconds(line.stamp).ok_or(LineError::NoAccessLog)?,
         };
         self.stamp = Some((*line.stamp, time));
-        self.request(u64::from(time) * 1_000_000, self.by.key(&line))
+        self.request(u64::from(time) * 1_000_000, self.by.key(&line));
+        Ok(())
     }
 
-    fn request(&mut self, time: u64, name: &[u8]) -> Option<()> {
+    fn request(&mut self, time: u64, name: &[u8]) {
         self.traffic.out_of_order += u64::from(self.last.is_some_and(|last| time < last));
         self.last = Some(time);
         let key = if let Some(&key) = self.numbers.get(name) {
             key
         } else {
-            let key = u32::try_from(self.traffic.keys.len()).ok()?;
+            let Ok(key) = u32::try_from(self.traffic.keys.len()) else { return };
             self.traffic.keys.push(name.into());
             self.numbers.insert(name.into(), key);
             key
         };
-        self.traffic.requests.push(Request { time, key });
-        Some(())
+        self.traffic.requests.push(LoggedRequest { time, key });
     }
 
-    fn malformed(&mut self, text: &[u8]) {
+    fn malformed(&mut self, text: &[u8], why: LineError) {
         let malformed = &mut self.traffic.malformed;
         malformed.count += 1;
         if malformed.count == 1 {
-            malformed.names = names(text);
+            // The names help whoever named a field that is not there.
+            malformed.names = if matches!(why, LineError::Time(_)) { Vec::new() } else { names(text) };
+            malformed.reason = Some(why);
         }
         if malformed.samples.len() < SAMPLES {
             let start = text.get(..SAMPLE_BYTES).unwrap_or(text);

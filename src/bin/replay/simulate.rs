@@ -154,13 +154,13 @@ fn replay(limits: &[Limit], states: &mut [State], now: Micros) -> Decision {
 
 impl Outcome<'_> {
     /// Counts a decision on a request in the column at `column`.
-    fn add(&mut self, request: read::Request, column: usize, decision: &Decision) {
+    fn add(&mut self, request: read::LoggedRequest, column: usize, decision: &Decision) {
         let granted = decision.is_granted();
         let binding = decision.binding.filter(|_| !granted);
         if let Some(count) = binding.and_then(|at| self.denied_by.get_mut(at)) {
             *count += 1;
         }
-        self.shadow_denied += u64::from(decision.shadow_denied.len());
+        self.shadow_denied += u64::from(!decision.shadow_denied.is_empty());
         self.total.add(granted);
         if let Some(column) = self.columns.get_mut(column) {
             column.add(granted);

@@ -1,6 +1,6 @@
 //! Writes outcomes as text for people.
 
-use crate::options::Options;
+use crate::options::ReplayOptions;
 use crate::read::Traffic;
 use crate::simulate::{Count, Outcome};
 use floodgate::core::text::percent::Percent;
@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use std::fmt::Write as _;
 
 /// Writes the whole text. Several sets of limits stand beside each other.
-pub fn table(traffic: &Traffic, options: &Options, outcomes: &[Outcome<'_>]) -> String {
+pub fn table(traffic: &Traffic, options: &ReplayOptions, outcomes: &[Outcome<'_>]) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = head(&mut text, traffic, options);
@@ -24,7 +24,7 @@ pub fn time(seconds: u32) -> String {
         .unwrap_or_default()
 }
 
-fn head(text: &mut String, traffic: &Traffic, options: &Options) -> std::fmt::Result {
+fn head(text: &mut String, traffic: &Traffic, options: &ReplayOptions) -> std::fmt::Result {
     let (first, last) = traffic.span();
     writeln!(
         text,
@@ -54,7 +54,7 @@ fn head(text: &mut String, traffic: &Traffic, options: &Options) -> std::fmt::Re
 }
 
 /// A number with its noun, in the singular or the plural.
-fn counted(count: u64, (one, several): (&str, &str)) -> String {
+pub fn counted(count: u64, (one, several): (&str, &str)) -> String {
     format!("{count} {}", if count == 1 { one } else { several })
 }
 
@@ -64,7 +64,7 @@ fn share(count: Count) -> String {
     format!("{}.{:02}%", hundredths / 100, hundredths % 100)
 }
 
-fn summary(text: &mut String, options: &Options, outcomes: &[Outcome<'_>]) -> std::fmt::Result {
+fn summary(text: &mut String, options: &ReplayOptions, outcomes: &[Outcome<'_>]) -> std::fmt::Result {
     let width = outcomes.iter().map(|outcome| outcome.candidate.text().len()).max().unwrap_or(0).max(6);
     writeln!(
         text,
@@ -92,7 +92,8 @@ fn summary(text: &mut String, options: &Options, outcomes: &[Outcome<'_>]) -> st
             writeln!(text, "    denied by: {}", by.join(", "))?;
         }
         if limits.iter().any(floodgate::core::limits::Limit::shadow) {
-            writeln!(text, "    shadow limits would have denied {}", outcome.shadow_denied)?;
+            let would = counted(outcome.shadow_denied, ("request", "requests"));
+            writeln!(text, "    shadow limits would have denied {would}")?;
         }
     }
     writeln!(text, "limited: how many {} were denied at least once", options.by.names().1)
@@ -101,7 +102,7 @@ fn summary(text: &mut String, options: &Options, outcomes: &[Outcome<'_>]) -> st
 fn most_denied(
     text: &mut String,
     traffic: &Traffic,
-    options: &Options,
+    options: &ReplayOptions,
     outcomes: &[Outcome<'_>],
 ) -> std::fmt::Result {
     let denied = |key: usize| -> u64 {
@@ -114,9 +115,12 @@ fn most_denied(
     let mut keys: Vec<usize> = (0..traffic.keys.len()).filter(|&key| denied(key) > 0).collect();
     // The most denied keys come first. Equal ones stay in the order in which they first asked.
     keys.sort_by_key(|&key| std::cmp::Reverse(denied(key)));
-    keys.truncate(options.top);
     if keys.is_empty() {
         return writeln!(text, "\nnobody would have been limited");
+    }
+    keys.truncate(options.top);
+    if keys.is_empty() {
+        return Ok(());
     }
     let names: Vec<String> = keys.iter().map(|&key| traffic.name(key)).collect();
     let width = names.iter().map(String::len).max().unwrap_or(0).clamp(11, 60);

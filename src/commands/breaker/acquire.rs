@@ -1,7 +1,8 @@
 //! CB.ACQUIRE: asks whether a call may go through, by the breaker alone or together with a limit.
 
 use crate::commands::arguments::{ArgCursor, BREAKER, KEY};
-use crate::commands::breaker::limit::{self, ClauseDecision, LimitClause};
+use crate::commands::breaker::limit::{self, ClauseReply, LimitClause};
+use crate::commands::options::Options;
 use crate::core::breaker::{Admission, CircuitState, Permit};
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
@@ -41,10 +42,21 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let breaker = cursor.take_unless(|next| next.is("LIMIT")).map(Arg::bytes);
     let call = CbAcquireCall { key, breaker };
     if !cursor.keyword("LIMIT") {
-        cursor.end()?;
+        cursor.end().map_err(|error| if_of_limit(breaker, cursor.peek(), error))?;
         return alone(ctx, &call);
     }
     with_limit(ctx, &call, &LimitClause::parse(&mut cursor)?)
+}
+
+/// Explains an option of a limit without the limit, which may stand in place of the breaker.
+#[cold]
+fn if_of_limit(breaker: Option<&[u8]>, next: Option<Arg<'_>>, error: Error) -> Error {
+    let options = Options::of(limit::ARGUMENTS);
+    let is = |text: &&[u8]| options.keywords().any(|keyword| keyword.as_bytes().eq_ignore_ascii_case(text));
+    match [breaker, next.map(Arg::bytes)].into_iter().flatten().find(is) {
+        Some(option) => Error::near(option, "it belongs to a limit, as in LIMIT user:42 10/s COST 5"),
+        None => error,
+    }
 }
 
 fn resolved(
@@ -98,12 +110,12 @@ fn with_limit(ctx: &Context<'_>, call: &CbAcquireCall<'_>, limit: &LimitClause<'
 
     if admits {
         decision.close();
-        decision.count(ctx, limit.key, now);
+        limit.count(ctx, &decision, now);
         if decision.reply().granted == 0 {
             let stepped_back = step_back(ctx, &mut key, state, now)?;
             let circuit = stepped_back.as_ref().map(|effect| (call.key, effect));
-            decision.apply(ctx, limit, circuit, &mut limit_key, now)?;
-            refuse(ctx, state.unwrap_or(CircuitState::Closed), &decision);
+            limit.apply(ctx, &decision, circuit, &mut limit_key, now)?;
+            refuse(ctx, state.unwrap_or(CircuitState::Closed), &limit.reply(&decision));
             return Ok(());
         }
     }
@@ -115,14 +127,14 @@ fn with_limit(ctx: &Context<'_>, call: &CbAcquireCall<'_>, limit: &LimitClause<'
     let applied = effect.apply_to(ctx, &mut key, c"cb.acquire")?;
     let circuit = applied.changed.then_some((call.key, &effect));
     if admits {
-        decision.apply(ctx, limit, circuit, &mut limit_key, now)?;
+        limit.apply(ctx, &decision, circuit, &mut limit_key, now)?;
     } else {
         limit.step_back(ctx, circuit, &mut limit_key, now)?;
     }
     BreakerEffect::tell(ctx, call.key, &applied);
     let answer = CbAcquireReply { retry, ..CbAcquireReply::of(&applied) };
     answer.count(ctx, call.key, now);
-    answer.send_with(ctx, &admits.then_some(decision));
+    answer.send_with(ctx, &admits.then(|| limit.reply(&decision)));
     Ok(())
 }
 
@@ -155,9 +167,9 @@ fn step_back(
 }
 
 /// Replies to a call that the breaker would admit and the limit denies.
-fn refuse(ctx: &Context<'_>, state: CircuitState, denial: &ClauseDecision<'_>) {
+fn refuse(ctx: &Context<'_>, state: CircuitState, denial: &ClauseReply<'_>) {
     metrics::count(ctx.main(), |m| &mut m.breaker_denied_limit);
-    let answer = CbAcquireReply { state, permit: None, retry: denial.reply().status.retry };
+    let answer = CbAcquireReply { state, permit: None, retry: denial.reply.status.retry };
     answer.send_with(ctx, denial);
 }
 

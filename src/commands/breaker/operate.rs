@@ -3,6 +3,7 @@
 use crate::commands::arguments::{ArgCursor, FOR, KEY, ONLY_FOR, REASON, flags, length, optional_for};
 use crate::commands::options::Options;
 use crate::core::breaker::{Force, REASON_BYTES};
+use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::apply::{commit, grows};
 use crate::limiter::breaker::resolve::{CircuitKey, ResolvedBreaker};
@@ -14,6 +15,7 @@ use crate::server::load::argument::Argument;
 use crate::types::cbcircuit::CbCircuit;
 use crate::types::cbcircuit::rules;
 use crate::types::effect::breaker::{BreakerChange, PinBreaker, SetForce};
+use std::ffi::CStr;
 
 const FORCES: [(&str, Force); 3] = [("OPEN", Force::Open), ("CLOSED", Force::Closed), ("AUTO", Force::Auto)];
 /// `key OPEN|CLOSED|AUTO [FOR d] [REASON text]` of CB.FORCE.
@@ -76,20 +78,10 @@ pub fn force(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 /// # Errors
 /// A key of another type.
 pub fn reset(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let name = ArgCursor::only_key(args)?;
-    let now = ctx.now();
-    let mut key = ctx.write(name);
-    let held = key.value::<CbCircuit>()?;
-    let live = held.as_deref().filter(|value| !value.is_over(now));
-    let resolved = live
-        .and_then(|value| CircuitKey::of(ctx.main(), name.bytes(), Some(value), now).resolve_without_call());
-    let there = resolved.is_some();
-    if let Some(resolved) = resolved {
-        let effect = resolved.effect(ctx, live, now, BreakerChange::Reset);
-        commit(ctx, &mut key, &effect, c"cb.reset")?;
-        metrics::count(ctx.main(), |m| &mut m.breaker_resets);
-    }
-    reply::integer(ctx, there.into());
+    let there = lift(ctx, args, BreakerChange::Reset, c"cb.reset", |value, found, now| {
+        if value.is_over(now) { None } else { found.resolve_without_call() }
+    })?;
+    metrics::add(ctx.main(), |m| &mut m.breaker_resets, there.into());
     Ok(())
 }
 
@@ -119,18 +111,31 @@ pub fn pin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 /// # Errors
 /// A key of another type.
 pub fn unpin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
+    lift(ctx, args, BreakerChange::Unpin, c"cb.unpin", |value, found, now| {
+        value.pin(now).map(|_| found.resolve_unpinned())
+    })?;
+    Ok(())
+}
+
+/// Makes the change under the breaker that `find` finds, and replies whether it found one.
+fn lift(
+    ctx: &Context<'_>,
+    args: Args<'_>,
+    change: BreakerChange<'_>,
+    event: &'static CStr,
+    find: impl FnOnce(&CbCircuit, CircuitKey<'_>, Micros) -> Option<ResolvedBreaker>,
+) -> Result<bool, Error> {
     let name = ArgCursor::only_key(args)?;
     let now = ctx.now();
     let mut key = ctx.write(name);
     let held = key.value::<CbCircuit>()?;
-    let pinned = held.as_deref().filter(|value| value.pin(now).is_some());
-    let resolved =
-        pinned.map(|value| CircuitKey::of(ctx.main(), name.bytes(), Some(value), now).resolve_unpinned());
+    let found = CircuitKey::of(ctx.main(), name.bytes(), held.as_deref(), now);
+    let resolved = held.as_deref().and_then(|value| find(value, found, now));
     let stood = resolved.is_some();
     if let Some(resolved) = resolved {
-        let effect = resolved.effect(ctx, held.as_deref(), now, BreakerChange::Unpin);
-        commit(ctx, &mut key, &effect, c"cb.unpin")?;
+        let effect = resolved.effect(ctx, held.as_deref(), now, change);
+        commit(ctx, &mut key, &effect, event)?;
     }
     reply::integer(ctx, stood.into());
-    Ok(())
+    Ok(stood)
 }

@@ -46,7 +46,7 @@ fn send(
     let forced = view.forced.as_ref().map(|forced| (Until::from(forced.until), &*forced.reason));
     let forced = forced.as_ref().map(|(until, reason)| [("until", until as &dyn Reply), ("reason", reason)]);
     let state: [(&str, &dyn Reply); 15] = [
-        ("state", &view.state.name()),
+        ("state", &view.state),
         ("since", &view.since.millis()),
         ("retry_after_ms", &view.retry),
         ("calls", &view.window.calls),
@@ -59,7 +59,7 @@ fn send(
         ("trials_in_flight", &(view.trials_in_flight as u64)),
         ("forced", &forced.as_ref().map(|forced| Fields(forced))),
         ("breaker", &breaker),
-        ("source", &source.word().text()),
+        ("source", &source),
         ("next_open_ms", &view.next_open_us.div_ceil(1000)),
     ];
     let ReporterTally { failing, slow } = reporters.unwrap_or_default();

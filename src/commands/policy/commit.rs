@@ -1,6 +1,6 @@
 //! Makes changes of the policies on this server, whoever asked for them.
 
-use crate::core::policies::{ChangedBy, Policy, PolicyEntry};
+use crate::core::policies::{ChangedBy, Policies, Policy, PolicyEntry};
 use crate::limiter::Error;
 use crate::server::cluster_bus;
 use crate::server::context::Context;
@@ -24,10 +24,14 @@ pub fn given_by_file(ctx: &Context<'_>, changed_s: u64) -> ChangedBy {
     }
 }
 
-/// The changes that set these policies now.
-pub fn setting(ctx: &Context<'_>, policies: Vec<Policy>) -> Vec<PolicyEntry> {
-    let by = changed_by(ctx);
-    node::with_policies(ctx.main(), |table| table.to_set(policies, by))
+/// The changes that set those of the `wanted` policies that differ from the table's. A policy counts as
+/// different if a later policy has its prefix.
+pub fn setting(table: &Policies, mut wanted: Vec<Policy>, by: ChangedBy) -> Vec<PolicyEntry> {
+    wanted.retain(|policy| {
+        let there = table.get(&policy.name);
+        there != Some(policy) || there.is_some_and(|there| table.prefix_of(there) != policy.prefix.as_deref())
+    });
+    table.to_set(wanted, by)
 }
 
 /// Applies a change that was checked, and propagates it as one effect.

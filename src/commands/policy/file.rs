@@ -4,10 +4,9 @@
 //! only if it differs from the file that was imported last. So changes by operators survive
 //! restarts.
 
-use super::{commit, difference, gossip};
+use super::{commit, gossip};
 use crate::server::context::Context;
 use crate::server::ffi::log::LogLevel;
-use crate::server::load::Loading;
 use crate::server::timing::timer;
 use crate::server::write_check;
 use crate::settings::{self, PoliciesFile};
@@ -19,10 +18,10 @@ use crate::types::policies::node;
 const AGAIN_MS: i64 = 500;
 
 /// Plans the import of the file, if there is one. Timers run only when the data is loaded.
-pub fn begin(loading: &Loading<'_>) {
-    if settings::policies_file(loading.context().main()).is_some() {
-        node::keep(loading.context().main(), |worth| worth.file = true);
-        timer::after(loading.context(), 0, import);
+pub fn begin(ctx: &Context<'_>) {
+    if settings::policies_file(ctx.main()).is_some() {
+        node::keep(ctx.main(), |worth| worth.file = true);
+        timer::after(ctx, 0, import);
     }
 }
 
@@ -64,7 +63,7 @@ fn set(ctx: &Context<'_>, file: &PoliciesFile) -> Result<usize, String> {
         } else {
             commit::changed_by(ctx)
         };
-        policies.to_set(difference::others(policies, file.policies.clone()), by)
+        commit::setting(policies, file.policies.clone(), by)
     });
     let change = PolicyChange { entries, file: Some(file.digest) };
     commit::commit(ctx, &change).map_err(|error| error.to_string())?;

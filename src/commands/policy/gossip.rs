@@ -11,7 +11,6 @@ use crate::observe::metrics::{self, Gauge};
 use crate::server::cluster_bus;
 use crate::server::context::Context;
 use crate::server::ffi::log::LogLevel;
-use crate::server::load::Loading;
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use crate::server::timing::timer;
 use crate::server::write_check;
@@ -80,10 +79,10 @@ pub static GAUGES: &[Gauge] =
     &[("policies_disagreeing_nodes", |main| with(main, |gossip| gossip.disagreeing))];
 
 /// Begins the exchange, if there is a cluster bus.
-pub fn begin(loading: &Loading<'_>) {
-    if loading.cluster_bus(arrived) {
-        node::keep(loading.context().main(), |worth| worth.deleted = true);
-        timer::after(loading.context(), SUMMARY_INTERVAL_MS, turn);
+pub fn begin(ctx: &Context<'_>) {
+    if cluster_bus::listen(ctx, arrived) {
+        node::keep(ctx.main(), |worth| worth.deleted = true);
+        timer::after(ctx, SUMMARY_INTERVAL_MS, turn);
     }
 }
 
@@ -162,11 +161,9 @@ fn read_inbox(ctx: &Context<'_>) {
 fn heard(ctx: &Context<'_>, from: NodeId, theirs: TableSummary) {
     let now = Instant::now();
     let was_silent = with(ctx.main(), |gossip| {
-        let peer = Peer { summary: theirs, heard: now, asked: None };
-        let before = gossip.peers.insert(from, peer);
-        if let (Some(before), Some(peer)) = (before, gossip.peers.get_mut(&from)) {
-            peer.asked = before.asked;
-        }
+        let before = gossip.peers.get(&from).copied();
+        let asked = before.and_then(|before| before.asked);
+        gossip.peers.insert(from, Peer { summary: theirs, heard: now, asked });
         before.is_none_or(|before| now.duration_since(before.heard) > SILENT_AFTER)
     });
     let ours = summary(ctx);

@@ -4,12 +4,10 @@
 //! |---|---|
 //! | this one | the command, and the effect that replicas apply |
 //! | [`commit`] | making a change, whoever asked for it |
-//! | [`difference`] | the policies that a change would alter |
 //! | [`gossip`] | the exchange between the masters of a cluster |
 //! | [`mod@file`] | policies that come with the server's configuration |
 
 pub mod commit;
-pub mod difference;
 pub mod file;
 pub mod gossip;
 
@@ -134,13 +132,7 @@ fn set(ctx: &Context<'_>, cursor: &mut ArgCursor<'_>) -> Result<(), Error> {
     match refused {
         _ if unchanged => {}
         Some((_, refused)) => return Err(Error::Other(refused.to_string())),
-        None => {
-            let others =
-                node::with_policies(ctx.main(), |policies| difference::others(policies, vec![policy]));
-            if !others.is_empty() {
-                change(ctx, commit::setting(ctx, others))?;
-            }
-        }
+        None => set_all(ctx, vec![policy])?,
     }
     reply::ok(ctx);
     Ok(())
@@ -225,10 +217,7 @@ fn import(ctx: &Context<'_>, cursor: &mut ArgCursor<'_>) -> Result<(), Error> {
     may_grow(ctx)?;
     let read = node::with_policies(ctx.main(), |policies| json::import(policies, document, replace))
         .map_err(|unreadable| Error::Other(unreadable.to_string()))?;
-    let others = node::with_policies(ctx.main(), |policies| difference::others(policies, read));
-    if !others.is_empty() {
-        change(ctx, commit::setting(ctx, others))?;
-    }
+    set_all(ctx, read)?;
     reply::ok(ctx);
     Ok(())
 }
@@ -259,6 +248,13 @@ fn send(ctx: &Context<'_>, policies: &Policies, policy: &Policy) {
 
 fn label(arg: Arg<'_>) -> Result<Label, Error> {
     Label::parse(arg.bytes()).map_err(|reason| TokenError::new("policy name", arg.bytes(), reason).into())
+}
+
+/// Sets those of these policies that differ from what there is.
+fn set_all(ctx: &Context<'_>, wanted: Vec<Policy>) -> Result<(), Error> {
+    let by = commit::changed_by(ctx);
+    let entries = node::with_policies(ctx.main(), |policies| commit::setting(policies, wanted, by));
+    if entries.is_empty() { Ok(()) } else { change(ctx, entries) }
 }
 
 /// Makes a change that was checked, and sends it to the other masters of the cluster.

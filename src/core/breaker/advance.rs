@@ -39,12 +39,15 @@ impl Circuit {
     /// Whether time has ended a force or a lease, and nothing has found that yet. The epoch that
     /// begins with it begins in the past.
     pub fn is_late(&self, now: Micros) -> bool {
-        let end = match &self.phase {
-            Phase::Closed { .. } | Phase::Open { .. } => None,
+        self.next_end().is_some_and(|end| end <= now)
+    }
+
+    /// The end of the force, or of the first lease.
+    pub(super) fn next_end(&self) -> Option<Micros> {
+        match &self.phase {
             Phase::HalfOpen(round) => round.earliest_lease(),
-            Phase::ForcedOpen(hold) | Phase::ForcedClosed(hold) => hold.until,
-        };
-        end.is_some_and(|end| end <= now)
+            _ => self.hold().and_then(|hold| hold.until),
+        }
     }
 
     /// Corrects the circuit after the clock stepped back. True if that changed anything.

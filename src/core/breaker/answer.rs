@@ -113,41 +113,29 @@ pub struct Transition {
     pub by_time: bool,
 }
 
-/// The transitions of one call, in order. There are at most two: one that time caused and that was
-/// found late, such as a lost trial, and one that the call itself caused. Takes no heap.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+/// The transitions of one call, in order. Nearly always there is none, and then they take no heap.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Transitions {
-    first: Option<Transition>,
-    second: Option<Transition>,
+    list: Vec<Transition>,
     lost_trials: u8,
     /// The least number of an epoch that begins.
     pub(super) least_epoch: u64,
 }
 
 impl Transitions {
-    /// No transition.
-    pub const NONE: Self = Self::from_epoch(0);
-
     /// No transition yet. An epoch that begins has at least this number.
     pub(super) const fn from_epoch(least_epoch: u64) -> Self {
-        Self { first: None, second: None, lost_trials: 0, least_epoch }
+        Self { list: Vec::new(), lost_trials: 0, least_epoch }
     }
 
-    /// Appends a transition. No call makes more than two. A third would replace the second, so that
-    /// the last one always says where the circuit is now.
     pub(super) fn push(&mut self, transition: Transition) {
-        if self.first.is_none() {
-            self.first = Some(transition);
-        } else {
-            self.second = Some(transition);
-        }
+        self.list.push(transition);
     }
 
     /// Marks the last transition as caused by time.
-    pub(super) const fn last_was_by_time(&mut self) {
-        let last = if self.second.is_some() { &mut self.second } else { &mut self.first };
-        if let Some(transition) = last {
-            transition.by_time = true;
+    pub(super) fn last_was_by_time(&mut self) {
+        if let Some(last) = self.list.last_mut() {
+            last.by_time = true;
         }
     }
 
@@ -162,18 +150,19 @@ impl Transitions {
     }
 
     /// The transitions in the order in which they happened.
-    pub fn iter(&self) -> impl Iterator<Item = Transition> + use<> {
-        self.first.into_iter().chain(self.second)
+    pub fn list(&self) -> &[Transition] {
+        &self.list
     }
+}
 
-    /// True if no transition happened.
-    pub const fn is_empty(&self) -> bool {
-        self.first.is_none()
+impl From<Transitions> for Vec<Transition> {
+    fn from(transitions: Transitions) -> Self {
+        transitions.list
     }
 }
 
 /// The answer to a call that wants to go through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admission {
     /// True if the call may go through.
     pub allowed: bool,
@@ -192,7 +181,7 @@ pub struct Admission {
 }
 
 /// The answer to a report of a call's result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reported {
     /// False for a stale, late or repeated result, which counts nowhere.
     pub applied: bool,
@@ -208,7 +197,7 @@ pub struct Reported {
 }
 
 /// The answer to an operator's command, or to a change of the breaker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateTransition {
     /// The state afterwards.
     pub state: CircuitState,

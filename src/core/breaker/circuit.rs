@@ -407,7 +407,7 @@ impl Circuit {
     /// calls that it denies. So an opening is remembered until a trial had the time to begin, and a
     /// trial is remembered until the end of the opening that its loss would cause.
     pub fn expires_at(&self, breaker: &Breaker, now: Micros) -> Option<Micros> {
-        let idle = self.touched.min(now).plus(breaker.idle_us());
+        let idle = self.idle_end(breaker, now);
         let kept = self.windows.kept_until().minus(self.touched.since(now));
         let needed = match &self.phase {
             Phase::Closed { ramp: None } => Micros(0),
@@ -420,6 +420,18 @@ impl Circuit {
             Phase::ForcedOpen(hold) | Phase::ForcedClosed(hold) => hold.until?,
         };
         Some(idle.max(kept).max(needed))
+    }
+
+    /// When the circuit has had no result for `idle`.
+    #[inline]
+    fn idle_end(&self, breaker: &Breaker, now: Micros) -> Micros {
+        self.touched.min(now).plus(breaker.idle_us())
+    }
+
+    /// True if the last result is younger than `idle`, so that the circuit is not forgotten yet.
+    #[inline]
+    pub fn was_touched_within_idle(&self, breaker: &Breaker, now: Micros) -> bool {
+        now < self.idle_end(breaker, now)
     }
 
     /// The memory outside the circuit that a report most likely needs.

@@ -96,7 +96,7 @@ impl Circuit {
         let epoch = reader.u64_to(MAX_EPOCH)?;
         let since = Micros(reader.u64_to(Micros::MAX.0)?);
         let touched = Micros(reader.u64_to(Micros::MAX.0)?);
-        let openings = reader.u64_to(u32::MAX.into())?;
+        let openings = reader.number_to(u32::MAX)?;
         let unjudged = by == WrittenBy::Now && reader.u64_to(1)? == 1;
         let phase = match reader.byte()? {
             CLOSED => Phase::Closed { ramp: None },
@@ -111,7 +111,6 @@ impl Circuit {
             FORCED_CLOSED => Phase::ForcedClosed(Box::new(read_hold(reader, since)?)),
             _ => return Err(Corrupt("unknown state of a circuit")),
         };
-        let openings = u32::try_from(openings).map_err(|_| Corrupt("number out of range"))?;
         let windows = match by {
             WrittenBy::Now => CallWindows::read(reader, breaker)?,
             WrittenBy::Version0_1 => CallWindows::read_one(reader, breaker)?,

@@ -13,7 +13,7 @@ use crate::core::text::duration;
 use crate::core::text::duration::{HOUR, LONGEST, MILLISECOND, split_number, whole_number};
 use crate::core::text::hundredths::Hundredths;
 use crate::core::text::percent::Percent;
-use crate::core::text::token::{TokenError, listed, shown};
+use crate::core::text::token::{TokenError, listed, meant, shown};
 use std::fmt::Display;
 
 /// The longest text of a breaker, in bytes.
@@ -295,30 +295,20 @@ const OPTIONS: [(&str, &str); 11] = [
     ("reporters", "2"),
 ];
 
-/// Names that other circuit breakers use for an option, each with ours.
-const OTHER_NAMES: &[(&str, &str)] = &[
-    ("timeout", "open"),
-    ("reset", "open"),
-    ("reset_timeout", "open"),
-    ("cooldown", "open"),
-    ("wait", "open"),
-    ("sleep", "open"),
-    ("trials", "probes"),
-    ("half_open", "probes"),
-    ("instances", "reporters"),
-    ("sources", "reporters"),
-    ("volume", "min"),
-    ("minimum", "min"),
-    ("slow_duration", "slow"),
-    ("slow_rate", "slowrate"),
-    ("max_open", "maxopen"),
+/// Our options, each with the names that other circuit breakers use for it.
+const OTHER_NAMES: &[(&str, &[&str])] = &[
+    ("open", &["timeout", "reset", "reset_timeout", "cooldown", "wait", "sleep"]),
+    ("probes", &["trials", "half_open"]),
+    ("reporters", &["instances", "sources"]),
+    ("min", &["volume", "minimum"]),
+    ("slow", &["slow_duration"]),
+    ("slowrate", &["slow_rate"]),
+    ("maxopen", &["max_open"]),
 ];
 
 fn unknown_option(name: &[u8]) -> BreakerReason {
     let unknown = format!("unknown option '{}'", shown(name));
-    let ours = OTHER_NAMES.iter().find(|(other, _)| other.as_bytes() == name);
-    let ours = ours.and_then(|(_, ours)| OPTIONS.iter().find(|(option, _)| option == ours));
-    match ours {
+    match meant(OTHER_NAMES, name).and_then(|ours| OPTIONS.iter().find(|(option, _)| *option == ours)) {
         Some((option, example)) => format!("{unknown}, write {option}={example}"),
         None => format!("{unknown}: the options are {}", listed(&OPTIONS.map(|(option, _)| option), "and")),
     }

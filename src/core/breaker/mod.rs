@@ -20,7 +20,7 @@
 //! | `round` | the trial calls of a half-open circuit and their verdict |
 //! | `moment` | the time of a request, and the epochs that are used up by then |
 //! | `permit` | the text that ties a result to the call that was admitted |
-//! | `report`, `reporter` | the result of a call, and who reports it |
+//! | `report` | the result of a call, and who reports it |
 //! | `answer` | the answers of the state machine, transitions included |
 //! | `timeline` | what time alone will do to a circuit later |
 //! | `view` | a circuit as people see it |
@@ -35,7 +35,6 @@ mod moment;
 mod permit;
 mod ramp;
 mod report;
-mod reporter;
 mod round;
 mod spec;
 mod timeline;
@@ -50,8 +49,7 @@ pub use circuit::{Circuit, Force, REASON_BYTES};
 pub use grammar::TEXT_BYTES;
 pub use moment::Moment;
 pub use permit::{Permit, PermitText};
-pub use report::Report;
-pub use reporter::{REPORTER_BYTES, Reporter};
+pub use report::{REPORTER_BYTES, Report, Reporter};
 pub use spec::{Breaker, MAX_CALLS, MAX_COUNT, MAX_PROBES, MAX_REPORTERS, Trip};
 pub use timeline::TimedStep;
 pub use view::{CircuitView, Forced};

@@ -1,7 +1,7 @@
 //! One half-open round: the trial calls in flight, the results so far, and the verdict.
 
 use super::answer::Cause;
-use super::reporter::Reporter;
+use super::report::Reporter;
 use super::spec::Breaker;
 use crate::core::breaker::window::CallOutcome;
 use crate::core::time::Micros;

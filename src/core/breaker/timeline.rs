@@ -30,26 +30,20 @@ impl Circuit {
             return steps;
         }
         let mut circuit = self.clone();
-        while steps.len() < MOST_STEPS {
-            let end = match &circuit.phase {
-                Phase::Closed { .. } => None,
-                Phase::Open { deadline } => {
-                    let (at, state) = (*deadline, CircuitState::HalfOpen);
-                    steps.push(TimedStep { at, state, lost_trials: 0, enters: None });
-                    None
-                }
-                Phase::HalfOpen(round) => round.earliest_lease(),
-                Phase::ForcedOpen(hold) | Phase::ForcedClosed(hold) => hold.until,
-            };
-            let Some(at) = end else { break };
+        while steps.len() < MOST_STEPS
+            && let Some(at) = circuit.next_end()
+        {
             let mut transitions = Transitions::default();
             circuit.advance(breaker, at, &mut transitions);
             steps.push(TimedStep {
                 at,
                 state: circuit.state(),
                 lost_trials: transitions.lost_trials(),
-                enters: transitions.iter().last().map(|transition| transition.to),
+                enters: transitions.list().last().map(|transition| transition.to),
             });
+        }
+        if let Phase::Open { deadline: at } = circuit.phase {
+            steps.push(TimedStep { at, state: CircuitState::HalfOpen, lost_trials: 0, enters: None });
         }
         steps
     }

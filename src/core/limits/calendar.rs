@@ -26,7 +26,7 @@ impl Zone {
     /// # Errors
     /// The reason in a few words, if there is no such zone.
     pub fn parse(name: &[u8]) -> Result<Self, Reason> {
-        let unknown = || Reason::from("unknown time zone");
+        let unknown = || Reason::from("unknown time zone, write Area/City, as in Europe/Paris");
         let name = std::str::from_utf8(name).map_err(|_| unknown())?;
         let zone = TimeZone::get(name).map_err(|_| unknown())?;
         // A zone without a name, such as the placeholder for "unknown", could not be written down

@@ -25,16 +25,9 @@ pub struct UnlistedLimit {
     pub state: State,
 }
 
-/// The usage of the new limits, and the usage that is kept aside.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Realigned {
-    /// One state for each new limit, by position.
-    pub states: Vec<State>,
-    /// At most [`MAX_UNLISTED`] limits, none of them without usage.
-    pub unlisted: Vec<UnlistedLimit>,
-}
-
-/// Hands the usage of `old` limits and `unlisted` on to `new` limits.
+/// Hands the usage of `old` limits and `unlisted` on to `new` limits. Returns the states by position;
+/// those beyond the limits are fresh. What is left in `old_states` counts no more. `unlisted` then
+/// holds at most [`MAX_UNLISTED`] limits, none of them without usage.
 ///
 /// If the count or burst changed, the units in use stay, even if they are more than the new
 /// capacity. If the period of a named limit changed, they stay as if granted no earlier than they
@@ -43,19 +36,6 @@ pub struct Realigned {
 ///
 /// Version 0.1 could leave more than [`MAX_UNLISTED`] limits aside. Those that would be empty
 /// soonest are then forgotten.
-pub fn realign(
-    old: &[Limit],
-    mut old_states: Vec<State>,
-    mut unlisted: Vec<UnlistedLimit>,
-    new: &[Limit],
-    now: Micros,
-) -> Realigned {
-    let states = hand_on(old, &mut old_states, &mut unlisted, new, now);
-    Realigned { states: states.into_iter().take(new.len()).collect(), unlisted }
-}
-
-/// The same as [`realign`], in place. What is left in `old_states` counts no more. Returns the
-/// states by position; those beyond the limits are fresh.
 pub fn hand_on(
     old: &[Limit],
     old_states: &mut [State],
@@ -100,33 +80,23 @@ fn empty_at(limit: &Limit, state: &State, now: Micros) -> Micros {
     limit.rule().over_at(state, now)
 }
 
-/// The usage that `new` limits would take over, as a decision sees it. Until a call is granted
-/// under them, units come back by the limits under which they are kept.
+/// The usage that `new` limits would take over, as a decision sees it, by position. The states beyond
+/// the limits are fresh. Until a call is granted under them, units come back by the limits under
+/// which they are kept.
 ///
 /// ```
-/// use floodgate::core::limits::{Limits, Request, State, decide, look_at, take, Taken};
+/// use floodgate::core::limits::{Limits, Request, State, decide, look_by_position, take, Taken};
 /// use floodgate::core::retry_after::RetryAfter;
 /// use floodgate::core::time::Micros;
 ///
 /// let (slow, fast) = (Limits::parse(b"bucket:60/m").unwrap(), Limits::parse(b"bucket:6000/m").unwrap());
 /// let mut states = [State::default()];
 /// take(slow.as_slice(), &mut states, Micros(0), &Taken::new([60]));
-/// let seen = look_at(slow.as_slice(), &states, &[], fast.as_slice(), Micros(0));
+/// let seen = look_by_position(slow.as_slice(), &states, &[], fast.as_slice(), Micros(0));
 /// let denied = decide(fast.as_slice(), &seen, Micros(0), &Request::of(5945));
 /// // 5 units are missing. One a second comes back until a call is granted.
 /// assert_eq!(denied.status.retry, RetryAfter::After(5_000_000));
 /// ```
-pub fn look_at(
-    old: &[Limit],
-    old_states: &[State],
-    unlisted: &[UnlistedLimit],
-    new: &[Limit],
-    now: Micros,
-) -> Vec<State> {
-    look_by_position(old, old_states, unlisted, new, now).into_iter().take(new.len()).collect()
-}
-
-/// The same as [`look_at`], by position. The states beyond the limits are fresh.
 pub fn look_by_position(
     old: &[Limit],
     old_states: &[State],
@@ -143,7 +113,7 @@ pub fn look_by_position(
     })
 }
 
-/// The number of limits that [`realign`] would leave aside with usage, if there were no bound.
+/// The number of limits that [`hand_on`] would leave aside with usage, if there were no bound.
 pub fn count_unlisted(
     old: &[Limit],
     old_states: &[State],

@@ -166,12 +166,15 @@ pub fn blocks<'a>(
 ) -> impl Iterator<Item = (usize, Closed)> + 'a {
     closes.iter().filter_map(move |index| {
         let (limit, state) = (limits.get(index)?, states.get(index)?);
-        let view = LimitView::of(limit, limit.capacity()?, limit.rule().used(state, now), request.critical);
-        let units_after = match view.units_wait(limit, state, now, request.least(limit)) {
+        let capacity = limit.capacity()?;
+        let view = LimitView::of(limit, capacity, limit.rule().used(state, now), request.critical);
+        let demand = request.least(limit);
+        let units_after = match view.units_wait(limit, state, now, demand) {
             RetryAfter::After(us) => us,
             RetryAfter::Now | RetryAfter::Never => 0,
         };
-        Some((index, limit.closing()?.block(state.block(), now, units_after)))
+        let need = view.kept(capacity).saturating_add(demand);
+        Some((index, limit.closing()?.block(state.block(), now, need, units_after)))
     })
 }
 

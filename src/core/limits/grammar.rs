@@ -8,9 +8,7 @@ use super::hints;
 use super::options;
 use super::quantity::Reason;
 use super::rule::{Rule, TABLE};
-use super::spec::{
-    Charge, Enforcement, Expression, Keep, Label, Limit, Limits, LimitsError, MAX_LIMITS, Term,
-};
+use super::spec::{Charge, Expression, Keep, Label, Limit, Limits, LimitsError, MAX_LIMITS, Term};
 use crate::core::limits::options::LimitOptions;
 use crate::core::text::duration::whole_number;
 use crate::core::text::hundredths::{Hundredths, HundredthsError};
@@ -194,16 +192,15 @@ fn limit(token: &[u8], author: Author) -> Result<Limit, Reason> {
     if quantity.is_empty() {
         return Err("missing count".into());
     }
-    let options = match author {
-        Author::User => LimitOptions::parse(segments, row.name, row.options, hints::unknown_option),
-        Author::Server => LimitOptions::parse_stored(segments, row.name, row.options, hints::unknown_option),
-    };
+    let more = if author == Author::Server { options::STORED } else { &[] };
+    let foreign = |key: &[u8]| hints::unknown_option(key, row.name);
+    let options = LimitOptions::parse(segments, row.options, more, foreign);
     // The quantity comes first in the text, so its fault is reported first, even if an option is
     // wrong as well.
     let rule = match &options {
         Ok(options) => (row.parse)(quantity, options)?,
         Err(reason) => {
-            (row.parse)(quantity, &LimitOptions::none())?;
+            (row.parse)(quantity, &LimitOptions::default())?;
             return Err(reason.clone());
         }
     };
@@ -268,7 +265,7 @@ fn with_common_options(rule: Rule, options: &LimitOptions<'_>) -> Result<Limit, 
         if limit.closing.is_some() {
             return Err("block= needs a limit that denies, shadow never does".into());
         }
-        limit.enforcement = Enforcement::Shadow;
+        limit.shadow = true;
     }
     if let Some(twin) = options.get("twin") {
         let twin = whole_number(twin).and_then(|twin| u8::try_from(twin).ok());

@@ -3,7 +3,7 @@
 use super::options;
 use super::quantity::Reason;
 use super::rule::TABLE;
-use crate::core::text::token::{listed, shown};
+use crate::core::text::token::{listed, meant, shown};
 
 /// Names that other libraries give to the algorithms of the table.
 const OTHER_NAMES: &[(&str, &[&str])] = &[
@@ -44,10 +44,12 @@ const ARGUMENTS: &[&str] = &["COST", "CRITICAL", "PARTIAL", "TRACK", "WAIT", "TT
 /// The reason for which `head` is no algorithm. `token` is the whole limit.
 pub fn unknown_algorithm(head: &[u8], token: &[u8]) -> Reason {
     let unknown = format!("unknown algorithm '{}'", shown(head));
-    let is = |name: &&str| name.as_bytes().eq_ignore_ascii_case(head);
-    if let Some((name, _)) = OTHER_NAMES.iter().find(|(_, others)| others.iter().any(is)) {
+    if let Some(name) = meant(OTHER_NAMES, head) {
         let rest = token.get(head.len()..).unwrap_or_default();
         return format!("{unknown}, write {name}{}", shown(rest)).into();
+    }
+    if head.contains(&b'=') {
+        return format!("{unknown}: options follow their limit, as in 10/s:name=api").into();
     }
     if head == token {
         let name = shown(head);

@@ -10,8 +10,8 @@
 //! | [`rule`] | the one table that lists the algorithms; [`Rule`], [`State`] |
 //! | [`sliding`] + [`slots`] + [`grain`] + `store`, [`bucket`], [`fixed`] + [`calendar`] + [`window`], [`concurrent`], [`throttle`] | one algorithm each |
 //! | [`closing`] | `block=`: a limit that is exceeded closes itself |
-//! | [`mod@decide`] + [`request`] + [`decision`] + `limit_view` | several limits as one decision |
-//! | [`mod@limit_quota`], [`reset_after`] | a look at one limit |
+//! | [`mod@decide`] + [`request`] + [`decision`] | several limits as one decision |
+//! | `limit_view` | a look at one limit |
 //! | [`apply`] | the changes: take, touch, give back, charge |
 //! | [`change`] | usage finds its limit again after the limits changed |
 //!
@@ -33,12 +33,10 @@ pub mod grain;
 pub mod grammar;
 mod hints;
 pub mod layer;
-pub mod limit_quota;
 mod limit_view;
 pub mod options;
 pub mod quantity;
 pub mod request;
-pub mod reset_after;
 pub mod rule;
 pub mod sliding;
 pub mod slots;
@@ -51,19 +49,14 @@ pub use algorithm::{Filled, MAX_UNITS};
 pub use apply::{
     charge, charge_all, chargeable, charges, full_at, give_back, layer_at, left_by, take, touch,
 };
-pub use change::{
-    MAX_UNLISTED, Realigned, UnlistedLimit, count_unlisted, hand_on, look_at, look_by_position, realign,
-};
+pub use change::{MAX_UNLISTED, UnlistedLimit, count_unlisted, hand_on, look_by_position};
 pub use closing::{Closed, Closing};
 pub use concurrent::HeldPlaces;
 pub use decide::{blocks, decide};
-pub use decision::{Decision, LimitMask, LimitStatus, Taken};
+pub use decision::{Decision, LimitMask, LimitStatus, ResetAfter, Taken};
 pub use layer::Layer;
-pub use limit_quota::{LimitQuota, limit_quota};
+pub use limit_view::{LimitQuota, limit_quota};
 pub use request::Request;
-pub use reset_after::ResetAfter;
 pub use rule::{ClosedState, KeptState, Rule, State};
-pub use spec::{
-    Charge, Enforcement, Expression, Keep, Label, Limit, Limits, LimitsError, MAX_COUNT, MAX_LIMITS, Term,
-};
+pub use spec::{Charge, Expression, Keep, Label, Limit, Limits, LimitsError, MAX_COUNT, MAX_LIMITS, Term};
 pub use throttle::{SecondsRounding, Throttle, ThrottleError, ThrottlePeriod, ThrottleReply};

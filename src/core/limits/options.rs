@@ -7,46 +7,25 @@ pub(super) const COMMON: &[&str] = &["name", "per", "keep", "shadow"];
 /// The options of every limit that can close itself.
 pub(super) const CLOSING: &[&str] = &["block", "grow", "maxblock"];
 /// The options that only the server itself writes.
-const STORED: &[&str] = &["twin"];
+pub(super) const STORED: &[&str] = &["twin"];
 /// The options that are single words without a value.
 const FLAGS: &[&str] = &["shadow"];
 
 /// The `name=value` options and the flags of one token. Each is known and is given at most once.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct LimitOptions<'a> {
     given: Vec<(&'static str, &'a [u8])>,
 }
 
 impl<'a> LimitOptions<'a> {
     /// Splits the segments that follow the quantity. `own` are the options that the algorithm
-    /// itself has. `foreign` makes the reason for a name that is none of them.
+    /// itself has, and `more` are others that may stand here. `foreign` makes the reason for a name
+    /// that is none of them.
     ///
     /// # Errors
     /// The reason, for an option that is empty, unknown, repeated, of another algorithm, without
     /// its value, or with a value that it does not take.
     pub fn parse(
-        segments: impl Iterator<Item = &'a [u8]>,
-        algorithm: &str,
-        own: &'static [&'static str],
-        foreign: fn(&[u8], &str) -> Reason,
-    ) -> Result<Self, Reason> {
-        Self::split(segments, own, &[], |key| foreign(key, algorithm))
-    }
-
-    /// The same as [`LimitOptions::parse`], for a text that the server wrote.
-    ///
-    /// # Errors
-    /// The same as [`LimitOptions::parse`].
-    pub fn parse_stored(
-        segments: impl Iterator<Item = &'a [u8]>,
-        algorithm: &str,
-        own: &'static [&'static str],
-        foreign: fn(&[u8], &str) -> Reason,
-    ) -> Result<Self, Reason> {
-        Self::split(segments, own, STORED, |key| foreign(key, algorithm))
-    }
-
-    fn split(
         segments: impl Iterator<Item = &'a [u8]>,
         own: &'static [&'static str],
         more: &'static [&'static str],
@@ -78,11 +57,6 @@ impl<'a> LimitOptions<'a> {
             given.push((key, value));
         }
         Ok(Self { given })
-    }
-
-    /// No options.
-    pub const fn none() -> Self {
-        Self { given: Vec::new() }
     }
 
     /// The value of an option; empty for a flag; `None` if the option is not given.

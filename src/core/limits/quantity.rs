@@ -2,7 +2,7 @@
 
 use crate::core::text::duration;
 use crate::core::text::duration::{LONGEST, WEEK};
-use crate::core::text::token::shown;
+use crate::core::text::token::{meant, shown};
 use std::borrow::Cow;
 
 /// The reason for which a part of a token was refused: a few words in lower case, without a full
@@ -97,8 +97,9 @@ pub fn number(text: &[u8], what: &str) -> Result<u64, Reason> {
     }
     if text.iter().any(|b| !b.is_ascii_digit()) {
         return refuse(match text {
-            [digits @ .., b'k' | b'K' | b'm' | b'M'] if digits.iter().all(u8::is_ascii_digit) => {
-                "is not a whole number, write it without an exponent"
+            // A number such as 10k or 1e3.
+            [b'0'..=b'9', rest @ ..] if rest.iter().all(|b| b"0123456789kKmMeE".contains(b)) => {
+                "is not a whole number, write all its digits"
             }
             _ if text.contains(&b'.') => "is not a whole number, write a longer period, as in 3/2s for 1.5/s",
             _ => "is not a whole number such as 100",
@@ -148,22 +149,19 @@ fn period(text: &[u8]) -> Result<Period, Reason> {
     }
 }
 
+/// Common spellings of the periods that are no length of time.
+const NEAR_UNITS: &[(&str, &[&str])] = &[
+    ("month", &["mon", "months"]),
+    ("year", &["y", "yr", "years"]),
+    ("ever", &["forever", "always", "never", "lifetime", "infinite", "inf"]),
+];
+
 /// The reason for which a text is no unit of a period, with the way out.
 fn unknown_unit(text: &[u8]) -> Reason {
     if text.contains(&b'/') {
         return "more than one '/', write ',' between limits".into();
     }
-    let is_one_of =
-        |spellings: &[&[u8]]| spellings.iter().any(|spelling| spelling.eq_ignore_ascii_case(text));
-    let near = if is_one_of(&[b"mon", b"months"]) {
-        Some("month")
-    } else if is_one_of(&[b"y", b"yr", b"years"]) {
-        Some("year")
-    } else if is_one_of(&[b"forever", b"always", b"never", b"lifetime", b"infinite", b"inf"]) {
-        Some("ever")
-    } else {
-        duration::near_unit(text)
-    };
+    let near = meant(NEAR_UNITS, text).or_else(|| duration::near_unit(text));
     let unknown = format!("unknown unit of time '{}'", shown(text));
     match near {
         Some(near) => format!("{unknown}, write {near}").into(),

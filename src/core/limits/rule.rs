@@ -51,15 +51,6 @@ pub struct ClosedState {
     units: State,
 }
 
-impl ClosedState {
-    const fn given_back(&mut self, units: u64) -> u64 {
-        if units > 0 {
-            self.block.units_are_back();
-        }
-        units
-    }
-}
-
 macro_rules! algorithms {
     ($($(#[$doc:meta])* $name:ident($rule:ty) = $tag:literal,)+) => {
         /// What a limit enforces: one of the algorithms, or nothing.
@@ -323,19 +314,18 @@ macro_rules! algorithms {
             fn take_closed(&self, state: &mut State, now: Micros, units: u64) -> Filled {
                 if let State::Closed(closed) = state
                     && units > 0
-                    && closed.block.lasts_until(now).is_none()
                 {
-                    closed.block.units_are_back();
+                    closed.block.note_grant(now);
                 }
                 self.charge(state, now, units)
             }
 
-            /// The same as `take`, for units that were not granted. They are no sign that the units
-            /// are back for lack of which a block began. The block is dropped once it is forgotten.
+            /// The same as `take`, for units that were not granted. The units for lack of which a
+            /// block began are then back later. The block is dropped once it is forgotten.
             pub(super) fn charge(&self, state: &mut State, now: Micros, units: u64) -> Filled {
                 let State::Closed(closed) = state else { return self.take(state, now, units) };
-                closed.block = closed.block.seen_at(now);
                 let Filled { at, .. } = self.take(&mut closed.units, now, units);
+                self.note_units(&mut closed.block, &closed.units, now);
                 let forgotten = closed.block.forgotten_at();
                 if forgotten <= now {
                     // The block may have been remembered for longer before.
@@ -358,7 +348,8 @@ macro_rules! algorithms {
                     })+
                     (_, State::Closed(closed)) => {
                         let given = self.give_back(&mut closed.units, now, above, units);
-                        closed.given_back(given)
+                        self.note_units(&mut closed.block, &closed.units, now);
+                        given
                     }
                     _ => 0,
                 }
@@ -392,11 +383,19 @@ macro_rules! algorithms {
             }
 
             /// Combines `units` with the block, unless that is forgotten.
-            fn keep_block(&self, block: Closed, units: State, now: Micros) -> State {
+            fn keep_block(&self, mut block: Closed, units: State, now: Micros) -> State {
+                self.note_units(&mut block, &units, now);
                 if !self.can_close() || block.is_forgotten(now) {
                     return units;
                 }
                 State::Closed(Box::new(ClosedState { block, units }))
+            }
+
+            /// Records on a block when its units are back, as of a change at `now` that left `units`
+            /// in use.
+            fn note_units(&self, block: &mut Closed, units: &State, now: Micros) {
+                let target = self.capacity().unwrap_or(0).saturating_sub(block.need());
+                block.units_back_at(now, self.falls_to(units, now, target));
             }
 
             /// Shows `state`, which is kept under `old`, as a decision under `self` sees it. Until

@@ -44,7 +44,7 @@ impl Label {
         if !text.iter().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(b)) {
             return Err("name has characters other than A-Z a-z 0-9 _ . -");
         }
-        Ok(Self(text.iter().map(|&b| char::from(b)).collect::<String>().into_boxed_str()))
+        Ok(Self(String::from_utf8_lossy(text).into()))
     }
 
     /// The text as it was written.
@@ -76,16 +76,6 @@ impl Charge {
     const fn without_per(rule: &Rule) -> Self {
         if matches!(rule, Rule::Concurrent(_)) { Self::Call } else { Self::Cost }
     }
-}
-
-/// Whether the limit's denial counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Enforcement {
-    /// The limit denies.
-    #[default]
-    Enforced,
-    /// The limit counts as if enforced, but never denies (`shadow`).
-    Shadow,
 }
 
 /// The part of a capacity that only CRITICAL requests may use (`keep=P%`): 0% or more, and less
@@ -121,7 +111,8 @@ pub struct Limit {
     pub(super) name: Option<Label>,
     pub(super) charge: Charge,
     pub(super) keep: Keep,
-    pub(super) enforcement: Enforcement,
+    /// True if the limit counts as if enforced, but never denies (`shadow`).
+    pub(super) shadow: bool,
     pub(super) closing: Option<Box<Closing>>,
     /// Distinguishes limits of one set that have no name and count alike: the number of such limits
     /// before it (see [`Limits::new`]).
@@ -131,9 +122,8 @@ pub struct Limit {
 impl Limit {
     /// A limit of this rule without options.
     pub(super) const fn plain(rule: Rule) -> Self {
-        let enforcement = Enforcement::Enforced;
         let charge = Charge::without_per(&rule);
-        Self { rule, name: None, charge, keep: Keep::NONE, enforcement, closing: None, twin: 0 }
+        Self { rule, name: None, charge, keep: Keep::NONE, shadow: false, closing: None, twin: 0 }
     }
 
     /// The limit that always grants.
@@ -233,16 +223,10 @@ impl Limit {
         self.keep
     }
 
-    /// Whether the limit denies, or only counts.
-    #[inline]
-    pub const fn enforcement(&self) -> Enforcement {
-        self.enforcement
-    }
-
-    /// True for a shadow limit.
+    /// True for a shadow limit, which counts and never denies.
     #[inline]
     pub const fn shadow(&self) -> bool {
-        matches!(self.enforcement, Enforcement::Shadow)
+        self.shadow
     }
 
     /// What the limit does when it is exceeded (`block=`), if anything.

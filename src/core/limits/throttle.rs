@@ -78,11 +78,7 @@ impl ThrottlePeriod {
 impl fmt::Display for ThrottlePeriod {
     /// Writes the seconds with no more decimals than needed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.seconds)?;
-        match self.nanos {
-            0 => Ok(()),
-            nanos => write!(f, ".{}", format!("{nanos:0DECIMALS$}").trim_end_matches('0')),
-        }
+        decimal::write(f, self.seconds, self.nanos.into(), DECIMALS)
     }
 }
 

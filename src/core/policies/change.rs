@@ -1,11 +1,10 @@
 //! What a name stands for since its last change, and which of two changes is later.
 
-use super::bytes::fnv;
 use super::policy::PolicyParts;
 use super::{Policy, PolicyVersion};
 use crate::core::limits::Label;
 use crate::core::limits::spec::MAX_LABEL;
-use crate::core::wire::{Corrupt, Reader, put_bytes};
+use crate::core::wire::{Corrupt, Reader, fnv, put_bytes};
 
 /// The state of a name after a change.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,6 @@
 //! | [`change`] | what a name stands for since its last change |
 //! | [`table`] | the table: every change of it, and which policy has which prefix |
 //! | [`message`] | the messages between the masters of a cluster |
-//! | [`mod@bytes`] | small parts of the encodings |
 //!
 //! Outside `core`, [`crate::types::effect::policy`] holds how a change travels to replicas, RDB and
 //! AOF, [`crate::types::policies::json`] holds export and import, and
@@ -18,7 +17,6 @@
 //! have seen the same changes are equal, in whatever order and however often they saw them: for
 //! each name, the later change wins.
 
-pub mod bytes;
 pub mod change;
 pub mod message;
 pub mod policy;

@@ -1,6 +1,5 @@
 //! A policy, and the reasons for which one is refused.
 
-use super::bytes::{put_optional, read_optional};
 use crate::core::breaker::Breaker;
 use crate::core::limits::{Label, Limits};
 use crate::core::text::prefix::MAX_PREFIX;
@@ -151,7 +150,22 @@ impl Policy {
     }
 }
 
+fn put_optional(out: &mut Vec<u8>, part: Option<&[u8]>) {
+    out.push(part.is_some().into());
+    if let Some(part) = part {
+        put_bytes(out, part);
+    }
+}
+
+fn read_optional<'a>(rest: &mut Reader<'a>, longest: usize) -> Result<Option<&'a [u8]>, Corrupt> {
+    match rest.byte()? {
+        0 => Ok(None),
+        1 => rest.bytes(longest).map(Some),
+        _ => Err(Corrupt("a mark other than 0 and 1")),
+    }
+}
+
 /// A token as text. It was parsed, so it is printable ASCII.
 fn printable(text: &[u8]) -> Box<str> {
-    text.iter().map(|&byte| char::from(byte)).collect::<String>().into_boxed_str()
+    String::from_utf8_lossy(text).into()
 }

@@ -1,12 +1,11 @@
 //! The table of policies of one server: every change of it, and which policy has which prefix.
 
-use super::bytes::fnv;
 use super::change::{EntryOutline, EntryRef};
 use super::{ChangedBy, Policy, PolicyEntry, PolicyRefused, PolicyState, PolicyVersion};
 use crate::core::limits::Label;
-use crate::core::text::prefix::PrefixMap;
+use crate::core::text::prefix::longest;
 use crate::core::text::token::shown;
-use crate::core::wire::put_bytes;
+use crate::core::wire::{fnv, put_bytes};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 
@@ -28,7 +27,7 @@ pub struct Policies {
     number: u64,
     live: BTreeMap<Label, LivePolicy>,
     deleted: BTreeMap<Label, PolicyVersion>,
-    by_prefix: PrefixMap<Claimants>,
+    by_prefix: BTreeMap<Box<[u8]>, Claimants>,
     /// The digest of the file of policies that was imported last.
     file: Option<u64>,
 }
@@ -83,7 +82,7 @@ impl Policies {
     /// The policy with the longest prefix of `key`, among those for which `fits` returns true.
     pub fn longest(&self, key: &[u8], fits: impl Fn(&Policy) -> bool) -> Option<&Policy> {
         let owner = |claimants: &Claimants| claimants.last().and_then(|name| self.get(name));
-        let found = self.by_prefix.longest(key, |claimants| owner(claimants).is_some_and(&fits));
+        let found = longest(&self.by_prefix, key, |claimants| owner(claimants).is_some_and(&fits));
         found.and_then(owner)
     }
 
@@ -165,7 +164,7 @@ impl Policies {
                 let prefix = policy.prefix.clone();
                 self.live.insert(name.clone(), LivePolicy { version, policy });
                 if let Some(prefix) = prefix {
-                    self.claim(&prefix, name, version);
+                    self.claim(prefix, name, version);
                 }
             }
             PolicyState::Deleted => {
@@ -200,20 +199,20 @@ impl Policies {
         oldest.map(|(name, version)| (name.clone(), *version))
     }
 
-    fn claim(&mut self, prefix: &[u8], name: Label, version: PolicyVersion) {
-        let mut claimants = self.by_prefix.remove(prefix).unwrap_or_default();
+    fn claim(&mut self, prefix: Box<[u8]>, name: Label, version: PolicyVersion) {
         let is_before =
             |other: &Label| self.live.get(other).is_some_and(|live| (live.version, other) < (version, &name));
+        let claimants = self.by_prefix.entry(prefix).or_default();
         let at = claimants.partition_point(is_before);
         claimants.insert(at, name);
-        self.by_prefix.insert(prefix, claimants);
     }
 
     fn give_up(&mut self, prefix: &[u8], name: &Label) {
-        let mut claimants = self.by_prefix.remove(prefix).unwrap_or_default();
-        claimants.retain(|other| other != name);
-        if !claimants.is_empty() {
-            self.by_prefix.insert(prefix, claimants);
+        if let Some(claimants) = self.by_prefix.get_mut(prefix) {
+            claimants.retain(|other| other != name);
+            if claimants.is_empty() {
+                self.by_prefix.remove(prefix);
+            }
         }
     }
 

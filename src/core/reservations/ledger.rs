@@ -85,11 +85,17 @@ impl Ledger {
     pub fn settle(&mut self, serial: u64, given_back: u64) {
         let Some((_, stake)) = self.stakes.remove(&serial) else { return };
         let left = stake.gap.saturating_add(stake.own.saturating_sub(given_back));
-        match self.stakes.next(&serial) {
-            Some(next) => {
-                self.stakes.change(&next, |next| next.gap = next.gap.saturating_add(left));
+        self.add_beneath(self.stakes.next(&serial), left);
+    }
+
+    /// Adds units without a reservation beneath the stake of this reservation; above all if it is
+    /// `None`.
+    fn add_beneath(&mut self, serial: Option<u64>, units: u64) {
+        match serial {
+            Some(serial) => {
+                self.stakes.change(&serial, |stake| stake.gap = stake.gap.saturating_add(units));
             }
-            None => self.grant(left),
+            None => self.grant(units),
         }
     }
 
@@ -162,12 +168,7 @@ impl Ledger {
                 .collect();
             let mut gap = there.above.saturating_add(room).saturating_sub(above);
             for (serial, own) in own {
-                match newer {
-                    Some(newer) => {
-                        ledger.stakes.change(&newer, |newer| newer.gap = newer.gap.saturating_add(gap));
-                    }
-                    None => ledger.grant(gap),
-                }
+                ledger.add_beneath(newer, gap);
                 above = above.saturating_add(gap).saturating_add(own);
                 gap = 0;
                 ledger.stakes.insert(serial, Stake { gap: 0, own });
@@ -181,76 +182,5 @@ impl Ledger {
 impl Remembered {
     fn position(&self) -> Option<u64> {
         self.layer.map(|layer| layer.position)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[derive(Clone, Debug)]
-    enum Op {
-        Grant(u64),
-        Stake(u64),
-        Settle(prop::sample::Index, u64),
-        Trim(u64),
-    }
-
-    fn op() -> impl Strategy<Value = Op> {
-        prop_oneof![
-            3 => (0..9u64).prop_map(Op::Grant),
-            3 => (1..9u64).prop_map(Op::Stake),
-            2 => (any::<prop::sample::Index>(), 0..9u64).prop_map(|(which, back)| Op::Settle(which, back)),
-            1 => (0..40u64).prop_map(Op::Trim),
-        ]
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
-
-        /// Compares the ledger with a row of units, each with its owner.
-        #[test]
-        fn it_tells_what_a_row_of_units_tells(ops in prop::collection::vec(op(), 0..120)) {
-            let (mut ledger, mut row) = (Ledger::default(), Vec::<Option<u64>>::new());
-            let mut open: Vec<u64> = Vec::new();
-            for (serial, op) in (0..).zip(ops) {
-                match op {
-                    Op::Grant(n) => {
-                        ledger.grant(n);
-                        row.extend((0..n).map(|_| None));
-                    }
-                    Op::Stake(n) => {
-                        ledger.stake(serial, n);
-                        row.extend((0..n).map(|_| Some(serial)));
-                        open.push(serial);
-                    }
-                    Op::Settle(which, back) if !open.is_empty() => {
-                        let serial = open.remove(which.index(open.len()));
-                        let mut back = back.min(ledger.position(serial).own);
-                        ledger.settle(serial, back);
-                        row.retain(|owner| {
-                            let gone = back > 0 && *owner == Some(serial);
-                            back -= u64::from(gone);
-                            !gone
-                        });
-                        row.iter_mut().filter(|owner| **owner == Some(serial)).for_each(|owner| *owner = None);
-                    }
-                    Op::Settle(..) => {}
-                    Op::Trim(n) => {
-                        ledger.trim(n);
-                        row.truncate(row.len().saturating_sub(usize::try_from(n).unwrap()));
-                    }
-                }
-                for &serial in &open {
-                    let own = row.iter().filter(|owner| **owner == Some(serial)).count() as u64;
-                    let last = row.iter().rposition(|owner| *owner == Some(serial));
-                    let above = last.map_or(0, |last| row.len() - last - 1) as u64;
-                    prop_assert_eq!(ledger.position(serial), LedgerPosition { above, own });
-                }
-                let any = row.iter().any(Option::is_some);
-                prop_assert_eq!(ledger.is_empty(), !any);
-            }
-        }
     }
 }

@@ -12,19 +12,18 @@
 //! | `times.rs` | which of many reservations ends next, and which is forgotten next |
 //! | `ledger.rs` | which units of one limit belong to which reservation |
 //! | `places.rs` | how many places are held on one limit, and until when |
-//! | `summed`, `ordered.rs` | the maps that these are made of |
+//! | `summed` | the map that these are made of |
 
 mod ledger;
-mod ordered;
 mod places;
 mod reservation;
 mod summed;
 mod times;
 
 pub use ledger::{Ledger, LedgerPosition, Remembered, Stake};
-pub(crate) use ordered::Ordered;
 pub use places::{Places, PlacesAsked};
 pub use reservation::{Id, Leaving, ON_CREDIT_US, Reservation, Stage};
+pub(crate) use summed::{Summed, Weighted};
 
 use crate::core::time::Micros;
 use times::Times;
@@ -35,10 +34,16 @@ pub const MAX_ID: usize = 128;
 /// soonest is dropped.
 pub const MAX_ENDED: usize = 10_000;
 
+/// The most reservations that are few: looking at each is as quick as a search by time.
+const FEW: usize = 8;
+/// Many reservations are few again from this number on. It is half of [`FEW`], so that a book whose
+/// size moves around one number does not sort them by time again and again.
+const FEW_AGAIN: usize = FEW / 2;
+
 /// The reservations of a key.
 #[derive(Clone, Debug)]
 pub struct Book<L> {
-    all: Ordered<Id, Reservation<L>>,
+    all: Summed<Id, Reservation<L>>,
     /// The times of many reservations. `None` while there are few: a look at each is as quick.
     times: Option<Box<Times>>,
     /// The latest time that the book has seen.
@@ -49,7 +54,7 @@ pub struct Book<L> {
 
 impl<L> Default for Book<L> {
     fn default() -> Self {
-        Self { all: Ordered::default(), times: None, seen: Micros::default(), serial: 0 }
+        Self { all: Summed::default(), times: None, seen: Micros::default(), serial: 0 }
     }
 }
 
@@ -61,32 +66,32 @@ impl<L: Clone + PartialEq> Book<L> {
 
     /// The number of reservations that are remembered.
     pub fn len(&self) -> usize {
-        self.all.len()
+        self.all.count()
     }
 
-    /// True while the book holds so few reservations that a look at each is as quick as a tree.
+    /// True while the book holds so few reservations that a look at each is as quick as a search.
     pub const fn is_few(&self) -> bool {
-        self.all.is_few()
+        self.times.is_none()
     }
 
     /// The ends of the open reservations in the order of their IDs. Those that have ended but are
     /// not recorded as such are included.
     pub fn ends(&self) -> impl Iterator<Item = Micros> {
-        self.all.iter().filter(|(_, one)| one.stage == Stage::Open).map(|(_, one)| one.end)
+        self.iter().filter(|(_, one)| one.stage == Stage::Open).map(|(_, one)| one.end)
     }
 
     /// All reservations with their IDs, in the order of the IDs.
     pub fn iter(&self) -> impl Iterator<Item = (&Id, &Reservation<L>)> {
-        self.all.iter()
+        self.all.entries().map(|(id, one)| (id, one))
     }
 
     /// The reservations that are open at `now`, in the order of their ends.
     pub fn open_at(&self, now: Micros) -> Vec<(&Id, &Reservation<L>)> {
         if let Some(times) = &self.times {
-            return times.ending_after(now).filter_map(|id| self.all.get(&**id)).collect();
+            return times.ending_after(now).filter_map(|id| Some((id, self.get(id)?))).collect();
         }
         let lasts = |(_, one): &(&Id, &Reservation<L>)| one.stage_at(now) == Some(Stage::Open);
-        let mut open: Vec<_> = self.all.iter().filter(lasts).collect();
+        let mut open: Vec<_> = self.iter().filter(lasts).collect();
         open.sort_by_key(|(id, one)| (one.end, *id));
         open
     }
@@ -100,7 +105,7 @@ impl<L: Clone + PartialEq> Book<L> {
     pub fn lasts_until(&self) -> Micros {
         let last = match &self.times {
             Some(times) => times.last(),
-            None => self.all.iter().map(|(_, one)| one.forgotten_at()).max(),
+            None => self.iter().map(|(_, one)| one.forgotten_at()).max(),
         };
         last.unwrap_or_default()
     }
@@ -127,9 +132,9 @@ impl<L: Clone + PartialEq> Book<L> {
             times.place(&id, &reservation);
         }
         self.all.insert(id, reservation);
-        if self.times.is_none() && !self.all.is_few() {
+        if self.times.is_none() && self.len() > FEW {
             let mut times = Times::default();
-            self.all.iter().for_each(|(id, one)| times.place(id, one));
+            self.iter().for_each(|(id, one)| times.place(id, one));
             self.times = Some(Box::new(times));
         }
     }
@@ -137,10 +142,10 @@ impl<L: Clone + PartialEq> Book<L> {
     /// Removes a reservation.
     pub fn remove(&mut self, id: &[u8]) -> Option<Reservation<L>> {
         let (id, reservation) = self.all.remove(id)?;
-        if self.all.is_few() {
+        if self.len() <= FEW_AGAIN {
             self.times = None;
         } else if let Some(times) = &mut self.times {
-            times.displace(id, &reservation);
+            times.displace(&id, &reservation);
         }
         Some(reservation)
     }
@@ -151,7 +156,7 @@ impl<L: Clone + PartialEq> Book<L> {
         let before = one.clone();
         change(one);
         if let Some(times) = &mut self.times {
-            times.displace(id.clone(), &before);
+            times.displace(id, &before);
             times.place(id, one);
         }
         Some(before)
@@ -193,14 +198,14 @@ impl<L: Clone + PartialEq> Book<L> {
 
     /// Of a few at this stage, the first by a time and then by its id.
     fn first(&self, stage: Stage, time: impl Fn(&Reservation<L>) -> Micros) -> Option<(Micros, &Id)> {
-        self.all.iter().filter(|(_, one)| one.stage == stage).map(|(id, one)| (time(one), id)).min()
+        self.iter().filter(|(_, one)| one.stage == stage).map(|(id, one)| (time(one), id)).min()
     }
 
     /// Corrects all reservations after the clock stepped back to `now`. Those that are open end at
     /// most their own length after it. Takes O(n).
     pub fn step_back(&mut self, now: Micros) {
         let before = std::mem::take(self);
-        for (id, one) in before.all.iter() {
+        for (id, one) in before.iter() {
             let mut one = one.clone();
             one.step_back(before.seen, now);
             self.insert(id.clone(), one);
@@ -215,6 +220,6 @@ impl<L: Clone + PartialEq> Book<L> {
         size_of::<Self>()
             + self.all.memory()
             + self.times.as_ref().map_or(0, |times| times.memory())
-            + self.all.iter().map(|(name, one)| id(name) + one.heap_bytes()).sum::<usize>()
+            + self.iter().map(|(name, one)| id(name) + one.heap_bytes()).sum::<usize>()
     }
 }

@@ -1,18 +1,8 @@
 //! The places that reservations hold on one `concurrent` limit: one each, or as many as their cost.
 
-use super::summed::{Summed, Weighted};
+use super::summed::Summed;
 use crate::core::limits::{HeldPlaces, Limit};
 use crate::core::time::Micros;
-
-/// The number of places whose holders end at the same time.
-#[derive(Clone, Copy, Debug)]
-struct Ending(u64);
-
-impl Weighted for Ending {
-    fn weight(&self) -> u128 {
-        u128::from(self.0)
-    }
-}
 
 /// A request for places of a `concurrent` limit.
 #[derive(Clone, Copy, Debug)]
@@ -25,10 +15,10 @@ pub struct PlacesAsked {
     pub demand: u64,
 }
 
-/// The places, by the end of the reservations that hold them. Those whose end has passed are free,
+/// The numbers of places, by the end of the reservations that hold them. Those whose end has passed are free,
 /// and may still be counted here.
 #[derive(Clone, Debug, Default)]
-pub struct Places(Summed<Micros, Ending>);
+pub struct Places(Summed<Micros, u64>);
 
 impl Places {
     /// True if no place is counted.
@@ -38,16 +28,16 @@ impl Places {
 
     /// Records that places are held until `end`.
     pub fn hold(&mut self, end: Micros, places: u64) {
-        if places > 0 && self.0.change(&end, |there| there.0 = there.0.saturating_add(places)).is_none() {
-            self.0.insert(end, Ending(places));
+        if places > 0 && self.0.change(&end, |there| *there = there.saturating_add(places)).is_none() {
+            self.0.insert(end, places);
         }
     }
 
     /// Records that places that were held until `end` are free.
     pub fn free(&mut self, end: Micros, places: u64) {
         let left = self.0.change(&end, |there| {
-            there.0 = there.0.saturating_sub(places);
-            there.0
+            *there = there.saturating_sub(places);
+            *there
         });
         if left == Some(0) {
             self.0.remove(&end);

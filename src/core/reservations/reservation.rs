@@ -1,5 +1,6 @@
 //! One reservation: its times, its stage and what it took.
 
+use super::summed::Weighted;
 use crate::core::limits::{Charge, LimitMask, Taken};
 use crate::core::text::duration::DAY;
 use crate::core::time::Micros;
@@ -59,6 +60,8 @@ pub struct Reservation<L> {
 
 // A reservation with its ID fits the allocator's size class of 80 bytes.
 const _: () = assert!(size_of::<(Id, Reservation<u32>)>() <= 80);
+
+impl<L> Weighted for Reservation<L> {}
 
 impl<L> Reservation<L> {
     /// The units that it took from the limit at `at`, which must be one of those charged.

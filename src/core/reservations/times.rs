@@ -1,11 +1,11 @@
 //! The times of many reservations: which one ends next, and which one is forgotten next.
 
-use super::ordered::Ordered;
 use super::reservation::{Id, Reservation, Stage};
+use super::summed::Summed;
 use crate::core::time::Micros;
 
 /// Reservation IDs, sorted by a time.
-type ByTime = Ordered<(Micros, Id), ()>;
+type ByTime = Summed<(Micros, Id), ()>;
 
 /// The IDs of the reservations of a key, by their times.
 #[derive(Clone, Debug, Default)]
@@ -20,32 +20,24 @@ pub struct Times {
 }
 
 impl Times {
+    /// The lists in which a reservation stands, each with its time there.
+    fn lists<L>(&mut self, one: &Reservation<L>) -> impl Iterator<Item = (&mut ByTime, Micros)> {
+        let forgotten = one.forgotten_at();
+        let (list, second) = match one.stage {
+            Stage::Open => ((&mut self.ends, one.end), (forgotten > one.end).then_some(&mut self.late)),
+            Stage::Ended => ((&mut self.ended, forgotten), None),
+        };
+        [list].into_iter().chain(second.map(|late| (late, forgotten)))
+    }
+
     /// Adds a reservation.
     pub fn place<L>(&mut self, id: &Id, one: &Reservation<L>) {
-        match one.stage {
-            Stage::Open => {
-                self.ends.insert((one.end, id.clone()), ());
-                if one.forgotten_at() > one.end {
-                    self.late.insert((one.forgotten_at(), id.clone()), ());
-                }
-            }
-            Stage::Ended => self.ended.insert((one.forgotten_at(), id.clone()), ()),
-        }
+        self.lists(one).for_each(|(list, at)| list.insert((at, id.clone()), ()));
     }
 
     /// Removes a reservation. `one` is as it was when it was added.
-    pub fn displace<L>(&mut self, id: Id, one: &Reservation<L>) {
-        match one.stage {
-            Stage::Open => {
-                if one.forgotten_at() > one.end {
-                    self.late.remove(&(one.forgotten_at(), id.clone()));
-                }
-                self.ends.remove(&(one.end, id));
-            }
-            Stage::Ended => {
-                self.ended.remove(&(one.forgotten_at(), id));
-            }
-        }
+    pub fn displace<L>(&mut self, id: &Id, one: &Reservation<L>) {
+        self.lists(one).for_each(|(list, at)| drop(list.remove(&(at, id.clone()))));
     }
 
     /// The reservation at [`Stage::Open`] that ends first, and when. Its end may have passed.
@@ -55,7 +47,7 @@ impl Times {
 
     /// The open reservations that last at `now`, in the order of their ends.
     pub fn ending_after(&self, now: Micros) -> impl Iterator<Item = &Id> {
-        self.ends.iter().skip_while(move |((end, _), ())| *end <= now).map(|((_, id), ())| id)
+        self.ends.entries().skip_while(move |((end, _), ())| *end <= now).map(|((_, id), ())| id)
     }
 
     /// The ended reservation that is forgotten first, and when.
@@ -65,7 +57,7 @@ impl Times {
 
     /// The number of ended reservations.
     pub fn ended(&self) -> usize {
-        self.ended.len()
+        self.ended.count()
     }
 
     /// The moment at which the last reservation is forgotten.

@@ -84,7 +84,7 @@ impl<const G: usize, const C: usize> GaugeSchedule<G, C> {
             steps: 0,
         });
         moment.steps = moment.steps.saturating_add(1);
-        moment.step.add(step);
+        moment.step.combine(step, i32::saturating_add, u32::saturating_add);
         if at <= self.now {
             shift(&mut self.gauges, &step.gauges, 1);
             moment.count(&mut self.counts, counts);
@@ -102,7 +102,7 @@ impl<const G: usize, const C: usize> GaugeSchedule<G, C> {
             self.moments.remove(&at);
             return;
         }
-        moment.step.subtract(step);
+        moment.step.combine(step, i32::saturating_sub, u32::saturating_sub);
         for (counted, count) in moment.counted.iter_mut().zip(moment.step.counts) {
             *counted = (*counted).min(count);
         }
@@ -136,21 +136,12 @@ impl<const G: usize, const C: usize> Default for GaugeSchedule<G, C> {
 }
 
 impl<const G: usize, const C: usize> GaugeStep<G, C> {
-    fn add(&mut self, other: &Self) {
-        for (gauge, by) in self.gauges.iter_mut().zip(other.gauges) {
-            *gauge = gauge.saturating_add(by);
+    fn combine(&mut self, other: &Self, gauge: fn(i32, i32) -> i32, count: fn(u32, u32) -> u32) {
+        for (own, by) in self.gauges.iter_mut().zip(other.gauges) {
+            *own = gauge(*own, by);
         }
-        for (count, by) in self.counts.iter_mut().zip(other.counts) {
-            *count = count.saturating_add(by);
-        }
-    }
-
-    fn subtract(&mut self, other: &Self) {
-        for (gauge, by) in self.gauges.iter_mut().zip(other.gauges) {
-            *gauge = gauge.saturating_sub(by);
-        }
-        for (count, by) in self.counts.iter_mut().zip(other.counts) {
-            *count = count.saturating_sub(by);
+        for (own, by) in self.counts.iter_mut().zip(other.counts) {
+            *own = count(*own, by);
         }
     }
 }

@@ -81,9 +81,9 @@ const _: () = assert!(size_of::<Set>() == 128 && size_of::<Counter>() == 64);
 
 /// One of the busiest keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HeavyHitter<'a> {
+pub struct HeavyHitter {
     /// The name of the key.
-    pub name: &'a [u8],
+    pub name: Vec<u8>,
     /// The upper bound of its number of events.
     pub count: u64,
     /// The largest error of that: the true number is at least `count - error`.
@@ -279,7 +279,7 @@ impl TopK {
     }
 
     /// All keys that have a place, the busiest first, and keys with equal counts by name.
-    pub fn list(&mut self, now: Micros) -> Vec<HeavyHitter<'_>> {
+    pub fn list(&mut self, now: Micros) -> Vec<HeavyHitter> {
         self.catch_up();
         let mut all = Vec::new();
         for (index, (set, tenants)) in self.sets.iter().zip(&self.tenants).enumerate() {
@@ -291,11 +291,11 @@ impl TopK {
                     let spell =
                         BusyPeriod { since: tenant.since, count: count.saturating_sub(tenant.before) };
                     let spell = is_one_spell(tick(now), last).then_some(spell);
-                    all.push(HeavyHitter { name, count, error: tenant.error, spell });
+                    all.push(HeavyHitter { name: name.to_vec(), count, error: tenant.error, spell });
                 }
             }
         }
-        all.sort_unstable_by(|a, b| b.count.cmp(&a.count).then_with(|| a.name.cmp(b.name)));
+        all.sort_unstable_by(|a, b| b.count.cmp(&a.count).then_with(|| a.name.cmp(&b.name)));
         all
     }
 }

@@ -68,14 +68,8 @@ impl Histogram {
     /// assert!(times.quantile(50).unwrap() >= 12);
     /// ```
     pub fn quantile(&self, hundredths: u64) -> Option<u64> {
-        let count = self.count();
-        let rank = (count.saturating_mul(hundredths)).div_ceil(100).max(1);
-        (count > 0)
-            .then(|| {
-                self.cumulative()
-                    .find(|(_, n)| *n >= rank)
-                    .map(|(bound, _)| bound.unwrap_or(1 << (BUCKETS - 1)))
-            })
-            .flatten()
+        let rank = self.count().saturating_mul(hundredths).div_ceil(100).max(1);
+        let (bound, _) = self.cumulative().find(|(_, n)| *n >= rank)?;
+        Some(bound.unwrap_or(1 << (BUCKETS - 1)))
     }
 }

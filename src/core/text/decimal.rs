@@ -1,6 +1,8 @@
 //! Decimal numbers as programs print them, parsed without floating point: `12`, `-0.5`, `.5`,
 //! `1e-07`, `0.30000000000000004`.
 
+use std::fmt;
+
 /// The reason for which a text is no decimal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DecimalError {
@@ -37,6 +39,24 @@ pub fn parse(text: &[u8], decimals: usize, most: i128) -> Result<i128, DecimalEr
         return Err(DecimalError::TooMuch);
     }
     Ok(if negative { -number } else { number })
+}
+
+/// Writes a number with no more decimals than needed. `rest` counts in units of the last of its
+/// `decimals`.
+///
+/// # Errors
+/// The formatter's own.
+pub fn write(
+    f: &mut fmt::Formatter<'_>,
+    whole: impl fmt::Display,
+    rest: u64,
+    decimals: usize,
+) -> fmt::Result {
+    write!(f, "{whole}")?;
+    match rest {
+        0 => Ok(()),
+        _ => write!(f, ".{}", format!("{rest:0decimals$}").trim_end_matches('0')),
+    }
 }
 
 fn sign(text: &[u8]) -> (bool, &[u8]) {

@@ -1,6 +1,6 @@
 //! Lengths of time as people write them: `1500ms`, `30s`, `5min`.
 
-use crate::core::text::token::{TokenError, shown};
+use crate::core::text::token::{TokenError, meant, shown};
 
 /// Microseconds in a millisecond.
 pub const MILLISECOND: u64 = 1_000;
@@ -52,24 +52,16 @@ pub fn whole_number(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// Common spellings that are no unit, each with the unit that is meant.
-const NEAR_UNITS: &[(&str, &str)] = &[
-    ("msec", "ms"),
-    ("msecs", "ms"),
-    ("millis", "ms"),
-    ("millisecond", "ms"),
-    ("milliseconds", "ms"),
-    ("secs", "s"),
-    ("mins", "m"),
-    ("hr", "h"),
-    ("hrs", "h"),
-    ("wk", "w"),
-    ("wks", "w"),
-];
-
 /// The unit that is clearly meant by a text that spells none.
 pub fn near_unit(text: &[u8]) -> Option<&'static str> {
-    NEAR_UNITS.iter().find(|(near, _)| near.as_bytes().eq_ignore_ascii_case(text)).map(|&(_, unit)| unit)
+    const NEAR_UNITS: &[(&str, &[&str])] = &[
+        ("ms", &["msec", "msecs", "millis", "millisecond", "milliseconds"]),
+        ("s", &["secs"]),
+        ("m", &["mins"]),
+        ("h", &["hr", "hrs"]),
+        ("w", &["wk", "wks"]),
+    ];
+    meant(NEAR_UNITS, text)
 }
 
 /// Parses the duration of an argument (`WAIT`, `TTL`, `FOR`, `DUR`, …): a whole number with a unit,
@@ -87,7 +79,7 @@ pub fn near_unit(text: &[u8]) -> Option<&'static str> {
 /// assert_eq!(refused.to_string(), "invalid duration '30': needs a unit, such as 30s or 30ms");
 /// ```
 pub fn parse(text: &[u8]) -> Result<u64, TokenError> {
-    read(text, Unitless::Refused)
+    read(text, None)
 }
 
 /// The same as [`parse`], for a text that version 0.1 stored. There a number without a unit was in
@@ -96,19 +88,12 @@ pub fn parse(text: &[u8]) -> Result<u64, TokenError> {
 /// # Errors
 /// The same as [`parse`].
 pub fn parse_stored(text: &[u8]) -> Result<u64, TokenError> {
-    read(text, Unitless::Milliseconds)
+    read(text, Some(MILLISECOND))
 }
 
-/// The meaning of a number without a unit.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Unitless {
-    /// It is an error, unless the number is 0.
-    Refused,
-    /// The number is in milliseconds.
-    Milliseconds,
-}
-
-fn read(text: &[u8], unitless: Unitless) -> Result<u64, TokenError> {
+/// `unitless` is the unit of a number without one. If that is `None`, such a number is refused, unless
+/// it is 0.
+fn read(text: &[u8], unitless: Option<u64>) -> Result<u64, TokenError> {
     let fail = |reason: &str| TokenError::new("duration", text, reason);
     let (digits, rest) = split_number(text);
     if digits.is_empty() {
@@ -119,8 +104,8 @@ fn read(text: &[u8], unitless: Unitless) -> Result<u64, TokenError> {
     }
     let n = whole_number(digits);
     let scale = match rest {
-        [] if n == Some(0) || unitless == Unitless::Milliseconds => MILLISECOND,
-        [] => return Err(fail(&needs_a_unit(digits))),
+        [] if n == Some(0) => MILLISECOND,
+        [] => unitless.ok_or_else(|| fail(&needs_a_unit(digits)))?,
         [b'.', ..] => return Err(fail("must be a whole number of its unit, such as 1500ms for 1.5s")),
         _ if rest.iter().any(u8::is_ascii_whitespace) => {
             return Err(fail("has white space, write it without, as in 30s"));

@@ -1,5 +1,6 @@
 //! Numbers with up to two decimals, such as a factor of `1.5`.
 
+use super::decimal;
 use crate::core::text::duration::{split_number, whole_number};
 use crate::core::text::token::shown;
 use std::fmt;
@@ -79,11 +80,6 @@ impl Hundredths {
 impl fmt::Display for Hundredths {
     /// Writes the shortest form: `2`, `1.5`, `1.05`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (whole, rest) = (self.0 / 100, self.0 % 100);
-        match (rest, rest % 10) {
-            (0, _) => write!(f, "{whole}"),
-            (_, 0) => write!(f, "{whole}.{}", rest / 10),
-            _ => write!(f, "{whole}.{rest:02}"),
-        }
+        decimal::write(f, self.0 / 100, (self.0 % 100).into(), 2)
     }
 }

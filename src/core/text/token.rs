@@ -45,6 +45,13 @@ pub fn shown(bytes: &[u8]) -> String {
     text
 }
 
+/// The word that `text` clearly means, by the other spellings of each word. Letter case does not
+/// matter.
+pub fn meant<'w>(words: &[(&'w str, &[&str])], text: &[u8]) -> Option<&'w str> {
+    let is = |spelling: &&str| spelling.as_bytes().eq_ignore_ascii_case(text);
+    words.iter().find(|(_, spellings)| spellings.iter().any(is)).map(|&(word, _)| word)
+}
+
 /// `a, b and c`, where `conjunction` is `and`.
 pub fn listed(words: &[&str], conjunction: &str) -> String {
     match words {

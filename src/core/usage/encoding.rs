@@ -120,8 +120,7 @@ fn read_series(reader: &mut Reader<'_>, tally: ReadTally, now: u64, kept: u64) -
 fn read_durations(reader: &mut Reader<'_>) -> Result<Durations, Corrupt> {
     let mut counts = Vec::new();
     for _ in 0..reader.u64_to(super::durations::BUCKETS.into())? {
-        let bucket = u16::try_from(reader.u64()?).map_err(|_| Corrupt("number out of range"))?;
-        counts.push((bucket, reader.u64()?));
+        counts.push((reader.number_to(u16::MAX)?, reader.u64()?));
     }
     Durations::from_counts(counts).ok_or(Corrupt("impossible durations"))
 }

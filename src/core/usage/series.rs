@@ -195,12 +195,16 @@ impl UsageSeries {
         &self.today
     }
 
+    const fn series(&self, period: SeriesPeriod) -> &Series {
+        match period {
+            SeriesPeriod::Hour => &self.hours,
+            SeriesPeriod::Day => &self.days,
+        }
+    }
+
     /// The tally of one hour or day.
     pub fn get(&self, period: SeriesPeriod, number: u64) -> UsageTally {
-        match period {
-            SeriesPeriod::Hour => self.hours.get(number),
-            SeriesPeriod::Day => self.days.get(number),
-        }
+        self.series(period).get(number)
     }
 
     /// The hours or days with events among the newest `n`, the oldest first. Call it on the result
@@ -210,16 +214,10 @@ impl UsageSeries {
         period: SeriesPeriod,
         n: u64,
         now: Micros,
-    ) -> impl ExactSizeIterator<Item = (u64, &UsageTally)> {
-        let series = match period {
-            SeriesPeriod::Hour => &self.hours,
-            SeriesPeriod::Day => &self.days,
-        };
+    ) -> impl Iterator<Item = (u64, &UsageTally)> {
         let first = (period.of(now) + 1).saturating_sub(n);
-        let happened = |(number, tally): &&(u64, UsageTally)| *number >= first && !tally.is_empty();
-        let found: Vec<_> =
-            series.0.iter().filter(happened).map(|(number, tally)| (*number, tally)).collect();
-        found.into_iter()
+        let entries = self.series(period).0.iter().map(|(number, tally)| (*number, tally));
+        entries.filter(move |(number, tally)| *number >= first && !tally.is_empty())
     }
 
     /// The bytes held, the value itself included.

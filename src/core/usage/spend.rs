@@ -61,13 +61,10 @@ impl Spend {
 impl fmt::Display for Spend {
     /// Writes no more decimals than needed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (units, picos) = (self.0 / UNIT, (self.0 % UNIT).unsigned_abs());
         let sign = if self.0 < 0 { "-" } else { "" };
-        let units = units.unsigned_abs();
-        if picos == 0 {
-            return write!(f, "{sign}{units}");
-        }
-        let decimals = format!("{picos:0DECIMALS$}");
-        write!(f, "{sign}{units}.{}", decimals.trim_end_matches('0'))
+        let (units, picos) =
+            (self.0.unsigned_abs() / UNIT.unsigned_abs(), self.0.unsigned_abs() % UNIT.unsigned_abs());
+        let picos = u64::try_from(picos).unwrap_or_default();
+        decimal::write(f, format_args!("{sign}{units}"), picos, DECIMALS)
     }
 }

@@ -8,9 +8,9 @@ use crate::observe::{alerts, events, metrics};
 use crate::server::context::Context;
 use crate::server::ffi::args::Arg;
 use crate::server::keys::key::Key;
-use crate::types::cbcircuit::{CbCircuit, not_closed};
+use crate::types::cbcircuit::CbCircuit;
 use crate::types::effect::breaker::{AppliedBreaker, BreakerChange, BreakerEffect};
-use crate::types::operator::PINNED;
+use crate::types::name_index::{NOT_CLOSED, PINNED};
 use crate::types::ratelimit::Lifetime;
 use std::ffi::CStr;
 
@@ -43,7 +43,7 @@ impl KeyEffect for BreakerEffect<'_> {
     }
 
     fn tell(ctx: &Context<'_>, key: Arg<'_>, applied: &AppliedBreaker) {
-        for transition in applied.transitions() {
+        for transition in &applied.transitions {
             // A transition that time alone caused was counted when its time came.
             if !transition.by_time {
                 metrics::count(ctx.main(), |m| match transition.to {
@@ -57,7 +57,7 @@ impl KeyEffect for BreakerEffect<'_> {
             if transition.to == CircuitState::Open {
                 alerts::opened(ctx, key.bytes(), transition.at);
             }
-            events::breaker_transition(ctx, key, &transition);
+            events::breaker_transition(ctx, key, transition);
         }
     }
 }
@@ -82,12 +82,13 @@ pub fn settle(
     }
     expire(key, Lifetime::Until(applied.lifetime), effect.expires);
     key.changed(event);
-    for transition in applied.transitions() {
+    for transition in &applied.transitions {
         key.notify(arrival(transition.to));
         arrives = true;
     }
     if arrives {
-        not_closed::became(ctx.main(), ctx.database(), key.name().bytes(), applied.state, effect.now);
+        let is_open = applied.state != CircuitState::Closed;
+        NOT_CLOSED.set(ctx.main(), (ctx.database(), key.name().bytes()), is_open, effect.now);
     }
     if keeps_pin
         || matches!(effect.change, BreakerChange::Pin(_) | BreakerChange::Unpin | BreakerChange::Become(_))

@@ -3,4 +3,3 @@
 pub mod apply;
 pub mod open;
 pub mod resolve;
-pub mod words;

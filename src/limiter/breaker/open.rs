@@ -3,14 +3,13 @@
 use super::resolve::CircuitKey;
 use crate::core::breaker::{CircuitState, CircuitView};
 use crate::core::time::Micros;
-use crate::observe::alerts::LongestOpen;
+use crate::limiter::listed::{ListedKeys, look_at_each, once_a_name};
+use crate::observe::alerts::WorstFigure;
 use crate::server::context::Context;
 use crate::server::events::{Event, EventListener};
-use crate::server::ffi::call::OwnedString;
 use crate::types::cbcircuit::CbCircuit;
-use crate::types::cbcircuit::not_closed::NOT_CLOSED;
 use crate::types::cbcircuit::rules::BreakerRef;
-use crate::types::name_index::once_a_name;
+use crate::types::name_index::{NOT_CLOSED, NamedKey};
 
 /// The events that this file listens to.
 pub const LISTENERS: &[EventListener] = &[(Event::Cron, sweep)];
@@ -18,15 +17,12 @@ pub const LISTENERS: &[EventListener] = &[(Event::Cron, sweep)];
 /// A breaker that is not closed.
 #[derive(Clone, Debug)]
 pub struct Open {
-    /// The name of the key.
-    pub name: Box<[u8]>,
     /// Its state.
     pub state: CircuitState,
     /// When the state began.
     pub since: Micros,
     /// The time until a call would be admitted, in milliseconds, as CB.STATE shows it.
     pub retry_after_ms: i64,
-    database: i32,
     /// When it was last closed.
     not_closed_since: Micros,
     trials_in_flight: usize,
@@ -38,45 +34,28 @@ pub struct Open {
 /// A name that several databases have is listed once: for the breaker in the caller's database, or
 /// else for the one that has been so for longest. At most
 /// [`name_index::MOST`](crate::types::name_index::MOST) are listed; the gauges by state count all.
-pub fn list(ctx: &Context<'_>) -> Vec<Open> {
+pub fn list(ctx: &Context<'_>) -> ListedKeys<Open> {
     let mut found = every_one(ctx);
-    found.retain(|open| open.state != CircuitState::ForcedClosed);
-    found.sort_by(|a, b| a.since.cmp(&b.since).then_with(|| a.name.cmp(&b.name)));
-    once_a_name(&mut found, ctx.database(), |open| (open.database, &open.name));
-    found
+    found.retain(|(_, open)| open.state != CircuitState::ForcedClosed);
+    found.sort_by(|((_, a), one), ((_, b), other)| one.since.cmp(&other.since).then_with(|| a.cmp(b)));
+    once_a_name(ctx, found)
 }
 
 /// All breakers that are not closed, in any database.
-fn every_one(ctx: &Context<'_>) -> Vec<Open> {
-    let mut found = Vec::new();
-    NOT_CLOSED.retain(ctx.main(), |(database, name), since| {
-        ctx.in_database(*database, || {
-            let string = OwnedString::new(ctx, name);
-            let key = ctx.read(string.arg());
-            let Ok(Some(value)) = key.value::<CbCircuit>() else { return false };
-            let now = ctx.now();
-            // If time has closed the breaker for good, or its key is over, it is forgotten. If only
-            // another breaker closes it, that holds only as long as that breaker does.
-            if value.is_over(now) || value.view(None, now).state == CircuitState::Closed {
-                return false;
-            }
-            let CircuitView { state, since: state_since, retry, trials_in_flight, .. } =
-                view(ctx, name, &value, now);
-            if state != CircuitState::Closed {
-                found.push(Open {
-                    name: name.clone(),
-                    state,
-                    since: state_since,
-                    retry_after_ms: retry.millis(),
-                    database: *database,
-                    not_closed_since: since,
-                    trials_in_flight,
-                });
-            }
-            true
-        })
-    });
-    found
+fn every_one(ctx: &Context<'_>) -> Vec<(NamedKey, Open)> {
+    look_at_each(ctx, &NOT_CLOSED, |key, not_closed_since| {
+        let Ok(Some(value)) = key.value::<CbCircuit>() else { return (false, None) };
+        let now = ctx.now();
+        // If time has closed the breaker for good, or its key is over, it is forgotten. If only
+        // another breaker closes it, that holds only as long as that breaker does.
+        if value.is_over(now) || value.view(None, now).state == CircuitState::Closed {
+            return (false, None);
+        }
+        let CircuitView { state, since, retry, trials_in_flight, .. } =
+            view(ctx, key.name().bytes(), &value, now);
+        let open = Open { state, since, retry_after_ms: retry.millis(), not_closed_since, trials_in_flight };
+        (true, (state != CircuitState::Closed).then_some(open))
+    })
 }
 
 /// The circuit as CB.STATE shows it, under the breaker that holds for its key now.
@@ -92,24 +71,25 @@ const MINUTE_US: u64 = 60_000_000;
 /// The breaker that has been open for longest, reopenings included, with the time since it was last
 /// closed. A breaker does not count as open if it only waits for a trial call, or if an operator
 /// forced it.
-pub fn longest(ctx: &Context<'_>) -> LongestOpen {
+pub fn longest(ctx: &Context<'_>) -> WorstFigure {
     if NOT_CLOSED.is_empty(ctx.main()) {
-        return LongestOpen::default();
+        return WorstFigure::default();
     }
     let now = ctx.now();
     let mut all = every_one(ctx);
-    all.retain(|one| match one.state {
+    all.retain(|(_, one)| match one.state {
         CircuitState::Open => true,
         CircuitState::HalfOpen => one.trials_in_flight > 0,
         CircuitState::Closed | CircuitState::ForcedOpen | CircuitState::ForcedClosed => false,
     });
     // After the clock stepped back, what began later begins now.
     let open_us = |one: &Open| now.since(one.not_closed_since.min(one.since));
-    let Some(longest) = all.iter().max_by_key(|one| open_us(one)) else { return LongestOpen::default() };
+    let longest = all.iter().max_by_key(|(_, one)| open_us(one));
+    let Some(((_, name), longest)) = longest else { return WorstFigure::default() };
     let weight = |one: &Open| open_us(one).min(MINUTE_US);
-    let total: u64 = all.iter().map(weight).sum();
+    let total: u64 = all.iter().map(|(_, one)| weight(one)).sum();
     let surely = weight(longest) * 2 > total && !NOT_CLOSED.is_full(ctx.main());
-    LongestOpen { seconds: open_us(longest) / 1_000_000, key: surely.then(|| longest.name.to_vec()) }
+    WorstFigure { value: open_us(longest) / 1_000_000, key: surely.then(|| name.to_vec()) }
 }
 
 /// Makes room in the index, if it has none for another name.

@@ -12,8 +12,7 @@ use crate::limiter::resolve::Source;
 use crate::server::context::Context;
 use crate::server::main_thread::MainThread;
 use crate::settings;
-use crate::types::cbcircuit::rules;
-use crate::types::cbcircuit::rules::BreakerRef;
+use crate::types::cbcircuit::rules::{self, BreakerRef};
 use crate::types::cbcircuit::{BreakerPin, CbCircuit, epochs};
 use crate::types::effect::breaker::{BreakerChange, BreakerEffect, BreakerTerms, Holds};
 use crate::types::policies::node;
@@ -76,18 +75,18 @@ impl<'v> CircuitKey<'v> {
         };
         let given = given.filter(|_| settings::caller_limits(self.main));
         let newly_given = given.filter(|rule| live.is_none_or(|value| !value.was_given(rule)));
-        let resolved = if let Some(pin) = self.pin() {
+        let mut resolved = if let Some(pin) = self.pin() {
             Some(ResolvedBreaker::of(live, &pin.rule, Source::Pin))
         } else if let Some(rule) = given {
             Some(ResolvedBreaker::of(live, rule, Source::Call))
         } else {
             ask_anew(self.main, self.name, live)
         };
-        let given = newly_given.cloned();
-        Ok(resolved.map(|ResolvedBreaker { terms, missing, source }| {
-            let terms = BreakerTerms { given, holds: Holds::ForCall, ..terms };
-            ResolvedBreaker { terms, missing, source }
-        }))
+        if let Some(resolved) = &mut resolved {
+            resolved.terms.given = newly_given.cloned();
+            resolved.terms.holds = Holds::ForCall;
+        }
+        Ok(resolved)
     }
 
     /// Finds the breaker for a CB.REPORT; `None` if nothing names one. `given` is as for

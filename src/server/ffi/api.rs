@@ -60,6 +60,7 @@ required! {
     RedisModule_KeyAtPos
     RedisModule_KeyType
     RedisModule_LoadStringBuffer
+    RedisModule_Milliseconds
     RedisModule_ModuleTypeGetType
     RedisModule_ModuleTypeGetValue
     RedisModule_ModuleTypeReplaceValue

@@ -5,6 +5,8 @@ use crate::server::ffi::api::{call, call_if_there, constant};
 use crate::server::ffi::args::Arg;
 use redis_module::raw;
 use std::ffi::CStr;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
 
 /// A string of the server that belongs to us. Dropping it frees it.
 #[derive(Debug)]
@@ -56,28 +58,108 @@ impl Context<'_> {
 
     /// The value of one of the server's own settings. `None` also if CONFIG is renamed.
     pub fn server_setting(&self, name: &CStr) -> Option<String> {
-        // SAFETY: the context is live and the format matches; the reply is freed, and
-        // its parts are null past the end.
+        self.ask(c"CONFIG", c"v", &[b"GET", name.to_bytes()], |reply| {
+            if reply.is_array() && reply.len() == 2 { reply.part(1).map(ServerReply::string) } else { None }
+        })?
+    }
+
+    /// Publishes `message` on `channel`, as PUBLISH does. Servers without this part of the API
+    /// publish nothing.
+    pub fn publish(&self, channel: &CStr, message: &[u8]) {
+        let channel = OwnedString::new(self, channel.to_bytes());
+        let message = OwnedString::new(self, message);
+        // SAFETY: the context and the strings are live.
+        unsafe { call_if_there!(RedisModule_PublishMessage(self.raw(), channel.raw, message.raw)) };
+    }
+
+    /// Calls a command with these words, and runs `read` on the reply. `None` if there is no reply,
+    /// for example because the command was renamed. `format` is `v`, after modifiers if there are
+    /// any.
+    pub(in crate::server) fn ask<R>(
+        &self,
+        command: &CStr,
+        format: &CStr,
+        words: &[&[u8]],
+        read: impl FnOnce(ServerReply<'_>) -> R,
+    ) -> Option<R> {
+        let strings: Vec<_> = words.iter().map(|word| OwnedString::new(self, word)).collect();
+        let mut vector: Vec<_> = strings.iter().map(|string| string.raw).collect();
+        // SAFETY: the context is live; the format matches a vector and its length; the reply is
+        // freed when `read`, which cannot keep it, has returned.
         unsafe {
             let reply = call!(RedisModule_Call(
                 self.raw(),
-                c"CONFIG".as_ptr(),
-                c"cc".as_ptr(),
-                c"GET".as_ptr(),
-                name.as_ptr()
+                command.as_ptr(),
+                format.as_ptr(),
+                vector.as_mut_ptr(),
+                vector.len()
             ));
-            if reply.is_null() {
-                return None;
-            }
-            let found = call!(RedisModule_CallReplyType(reply)) == constant(raw::REDISMODULE_REPLY_ARRAY)
-                && call!(RedisModule_CallReplyLength(reply)) == 2;
-            let text = found.then(|| {
-                String::from_utf8_lossy(&text_of(call!(RedisModule_CallReplyArrayElement(reply, 1))))
-                    .into_owned()
-            });
+            let result = read(ServerReply::of(reply)?);
             call!(RedisModule_FreeCallReply(reply));
-            text
+            Some(result)
         }
+    }
+}
+
+/// A reply of the server to a command of ours, or a part of one.
+#[derive(Clone, Copy)]
+pub(in crate::server) struct ServerReply<'r> {
+    raw: NonNull<raw::RedisModuleCallReply>,
+    live: PhantomData<&'r ()>,
+}
+
+impl ServerReply<'_> {
+    /// `None` if `raw` is null.
+    ///
+    /// # Safety
+    /// `raw` is null, or live for as long as the result.
+    unsafe fn of(raw: *mut raw::RedisModuleCallReply) -> Option<Self> {
+        NonNull::new(raw).map(|raw| Self { raw, live: PhantomData })
+    }
+
+    fn is_of(self, kind: isize) -> bool {
+        // SAFETY: the reply is live.
+        unsafe { call!(RedisModule_CallReplyType(self.raw.as_ptr())) == constant(kind) }
+    }
+
+    /// True for an error.
+    pub fn is_error(self) -> bool {
+        self.is_of(raw::REDISMODULE_REPLY_ERROR)
+    }
+
+    /// True for an array.
+    pub fn is_array(self) -> bool {
+        self.is_of(raw::REDISMODULE_REPLY_ARRAY)
+    }
+
+    /// The number of parts of an array.
+    pub fn len(self) -> usize {
+        // SAFETY: the reply is live.
+        unsafe { call!(RedisModule_CallReplyLength(self.raw.as_ptr())) }
+    }
+
+    /// A part of an array; `None` past the end, and for a reply that is no array.
+    pub fn part(self, index: usize) -> Option<Self> {
+        // SAFETY: the reply is live, and its parts as long; the server checks the index.
+        unsafe { Self::of(call!(RedisModule_CallReplyArrayElement(self.raw.as_ptr(), index))) }
+    }
+
+    /// The text of a string or an error; empty if it has none.
+    pub fn text(self) -> Vec<u8> {
+        let mut len = 0;
+        // SAFETY: the reply is live, and the buffer holds `len` bytes as long.
+        unsafe {
+            let start = call!(RedisModule_CallReplyStringPtr(self.raw.as_ptr(), &raw mut len));
+            if start.is_null() {
+                return Vec::new();
+            }
+            std::slice::from_raw_parts(start.cast::<u8>(), len).to_vec()
+        }
+    }
+
+    /// The same as a string. Bytes that are not UTF-8 are replaced.
+    pub fn string(self) -> String {
+        String::from_utf8_lossy(&self.text()).into_owned()
     }
 }
 
@@ -96,68 +178,21 @@ pub struct Scanned {
 /// The server's error text, for example for a bad cursor.
 pub fn scan(ctx: &Context<'_>, cursor: &[u8], pattern: Option<&[u8]>, count: u64) -> Result<Scanned, String> {
     let count = count.to_string();
-    let mut strings = vec![
-        OwnedString::new(ctx, cursor),
-        OwnedString::new(ctx, b"COUNT"),
-        OwnedString::new(ctx, count.as_bytes()),
-    ];
+    let mut words = vec![cursor, b"COUNT", count.as_bytes()];
     if let Some(pattern) = pattern {
-        strings.push(OwnedString::new(ctx, b"MATCH"));
-        strings.push(OwnedString::new(ctx, pattern));
+        words.extend([b"MATCH", pattern]);
     }
-    let mut vector: Vec<_> = strings.iter().map(|string| string.raw).collect();
-    // SAFETY: the context is live; the format matches a vector and its length; the reply is freed
-    // below and its parts are not used afterwards.
-    unsafe {
-        let reply = call!(RedisModule_Call(
-            ctx.raw(),
-            c"SCAN".as_ptr(),
-            c"v".as_ptr(),
-            vector.as_mut_ptr(),
-            vector.len()
-        ));
-        if reply.is_null() {
-            return Err("ERR SCAN is not available".to_owned());
+    let scanned = ctx.ask(c"SCAN", c"v", &words, |reply| {
+        if reply.is_error() {
+            return Err(reply.string());
         }
-        let answer = read_scan(reply);
-        call!(RedisModule_FreeCallReply(reply));
-        answer
-    }
-}
-
-/// The text of a reply or of a part of one; empty if it has no text.
-///
-/// # Safety
-/// `part` is null or live.
-pub(in crate::server) unsafe fn text_of(part: *mut raw::RedisModuleCallReply) -> Vec<u8> {
-    let mut len = 0;
-    if part.is_null() {
-        return Vec::new();
-    }
-    // SAFETY: `part` is not null, so the caller promises that it is live.
-    let start = unsafe { call!(RedisModule_CallReplyStringPtr(part, &raw mut len)) };
-    if start.is_null() {
-        return Vec::new();
-    }
-    // SAFETY: the buffer holds `len` bytes while the reply lives.
-    unsafe { std::slice::from_raw_parts(start.cast::<u8>(), len) }.to_vec()
-}
-
-unsafe fn read_scan(reply: *mut raw::RedisModuleCallReply) -> Result<Scanned, String> {
-    // SAFETY: the parts of a reply are live as long as it is, or null.
-    let text = |part: *mut raw::RedisModuleCallReply| unsafe { text_of(part) };
-    // SAFETY: the reply is live; indices are checked by the API (null past the end).
-    unsafe {
-        if call!(RedisModule_CallReplyType(reply)) == constant(raw::REDISMODULE_REPLY_ERROR) {
-            return Err(String::from_utf8_lossy(&text(reply)).into_owned());
-        }
-        let cursor = text(call!(RedisModule_CallReplyArrayElement(reply, 0)));
-        let list = call!(RedisModule_CallReplyArrayElement(reply, 1));
-        let count = if list.is_null() { 0 } else { call!(RedisModule_CallReplyLength(list)) };
-        let keys =
-            (0..count).map(|index| text(call!(RedisModule_CallReplyArrayElement(list, index)))).collect();
-        Ok(Scanned { cursor, keys })
-    }
+        let text = |part: Option<ServerReply<'_>>| part.map(ServerReply::text).unwrap_or_default();
+        let list = reply.part(1);
+        let count = list.map_or(0, ServerReply::len);
+        let keys = (0..count).map(|index| text(list.and_then(|list| list.part(index)))).collect();
+        Ok(Scanned { cursor: text(reply.part(0)), keys })
+    });
+    scanned.unwrap_or_else(|| Err("ERR SCAN is not available".to_owned()))
 }
 
 /// Whether the user of this call may read and change `key`. True before 7.0, where the server
@@ -217,14 +252,5 @@ unsafe fn user_of(ctx: &Context<'_>) -> Option<*mut raw::RedisModuleString> {
 /// Whether this node of a cluster would run a command on `key`: it owns the slot, and the key is
 /// not migrating to another node.
 pub fn key_is_served_here(ctx: &Context<'_>, key: Arg<'_>) -> bool {
-    // SAFETY: the context and the key are live; the reply is freed.
-    unsafe {
-        let reply = call!(RedisModule_Call(ctx.raw(), c"EXISTS".as_ptr(), c"s".as_ptr(), key.raw()));
-        if reply.is_null() {
-            return false;
-        }
-        let error = call!(RedisModule_CallReplyType(reply)) == constant(raw::REDISMODULE_REPLY_ERROR);
-        call!(RedisModule_FreeCallReply(reply));
-        !error
-    }
+    ctx.ask(c"EXISTS", c"v", &[key.bytes()], |reply| !reply.is_error()).unwrap_or(false)
 }

@@ -1,5 +1,6 @@
 //! Our sections of INFO.
 
+use crate::server::context::Context;
 use crate::server::ffi::api::call;
 use crate::server::main_thread::MainThread;
 use redis_module::raw;
@@ -63,14 +64,11 @@ unsafe extern "C" fn callback(ctx: *mut raw::RedisModuleInfoCtx, crash_report: c
 }
 
 /// Registers `write` as the function that writes our part of INFO, instead of the crate's own
-/// handler.
-///
-/// # Safety
-/// `ctx` is the live context of the module's load function.
-pub(in crate::server) unsafe fn register(ctx: *mut raw::RedisModuleCtx, write: fn(&InfoWriter)) {
+/// handler. Call it once, when the module is loaded.
+pub fn register(ctx: &Context<'_>, write: fn(&InfoWriter)) {
     let _ = WRITE.set(write);
-    // SAFETY: the caller's promise.
+    // SAFETY: the context is live; the callback is a function of this library.
     unsafe {
-        call!(RedisModule_RegisterInfoFunc(ctx, Some(callback)));
+        call!(RedisModule_RegisterInfoFunc(ctx.raw(), Some(callback)));
     }
 }

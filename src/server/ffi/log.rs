@@ -1,6 +1,5 @@
 //! Lines in the server's log.
 
-use crate::server::main_thread::MainThread;
 use redis_module::raw;
 use std::ffi::CString;
 
@@ -13,9 +12,10 @@ pub enum LogLevel {
     Warning,
 }
 
-/// Writes `text` as one line in the name of the server, for code that has no context.
-pub fn line(_: MainThread, level: LogLevel, text: &str) {
-    // SAFETY: a null context is allowed, and this is the main thread.
+/// Writes `text` as one line in the name of the server, for code that has no context. It may run on
+/// any thread.
+pub fn line(level: LogLevel, text: &str) {
+    // SAFETY: a null context is allowed on every thread.
     unsafe { write(std::ptr::null_mut(), level, text) }
 }
 

@@ -122,9 +122,10 @@ impl Reply for i64 {
     }
 }
 
+/// A number above `i64::MAX` is sent as `i64::MAX`, the largest of the protocol.
 impl Reply for u64 {
     fn send(&self, ctx: &Context<'_>) {
-        unsigned(ctx, *self);
+        integer(ctx, signed(*self));
     }
 }
 
@@ -165,11 +166,6 @@ pub fn integer(ctx: &Context<'_>, n: i64) {
     unsafe {
         call!(RedisModule_ReplyWithLongLong(ctx.raw(), n));
     }
-}
-
-/// Sends an integer. A number above `i64::MAX` is sent as `i64::MAX`, the largest of the protocol.
-pub fn unsigned(ctx: &Context<'_>, n: u64) {
-    integer(ctx, signed(n));
 }
 
 /// The number as an integer of the protocol, at most `i64::MAX`.

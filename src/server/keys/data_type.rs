@@ -1,5 +1,7 @@
 //! Native types: the trait for values that a key can hold, and the callbacks that the server needs.
 
+use crate::core::wire::Corrupt;
+use crate::server::context::Context;
 use crate::server::ffi::api::{call, call_if_there, constant};
 use crate::server::ffi::args::Arg;
 use crate::server::ffi::log;
@@ -56,8 +58,8 @@ pub trait NativeType: Send + Sized + 'static {
     /// Reads what `save` wrote. The payload may be forged, so nothing in it is trusted.
     ///
     /// # Errors
-    /// The reason, for the log.
-    fn load(main: MainThread, encoding: u16, payload: &[u8]) -> Result<Self, String>;
+    /// [`Corrupt`], with the reason for the log.
+    fn load(main: MainThread, encoding: u16, payload: &[u8]) -> Result<Self, Corrupt>;
     /// A hook that is called just before a key of this database holds the value, after a load from
     /// a dump or a restore. It is not called if the server does not tell the name of the key.
     fn loaded(&self, _: MainThread, _database: Option<i32>, _name: &[u8]) {}
@@ -80,11 +82,11 @@ pub struct AuxData {
     pub rebuild: &'static std::ffi::CStr,
     /// Takes over a payload. The state from before the load was cleared when the load began (see
     /// [`events`](crate::server::events)).
-    pub load: fn(MainThread, &[u8]) -> Result<(), String>,
+    pub load: fn(MainThread, &[u8]) -> Result<(), Corrupt>,
 }
 
 /// The server's handle of a registered type.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Handle(AtomicPtr<raw::RedisModuleType>);
 
 impl Handle {
@@ -95,12 +97,6 @@ impl Handle {
 
     pub(in crate::server) fn raw(&self) -> *mut raw::RedisModuleType {
         self.0.load(Ordering::Relaxed)
-    }
-}
-
-impl Default for Handle {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -123,12 +119,12 @@ pub(in crate::server) unsafe fn from_raw<T: NativeType>(raw: NonNull<c_void>) ->
 
 type AuxSave = unsafe extern "C" fn(*mut raw::RedisModuleIO, c_int);
 
-/// Registers `T` with the server.
+/// Registers `T` with the server. Call it once, when the module is loaded.
 ///
-/// # Safety
-/// `ctx` is the live context of the module's load function.
-pub(in crate::server) unsafe fn register<T: NativeType>(ctx: *mut raw::RedisModuleCtx) -> bool {
-    let Ok(name) = CString::new(T::NAME) else { return false };
+/// # Errors
+/// A line for the log, if the server refuses the type.
+pub fn register<T: NativeType>(ctx: &Context<'_>) -> Result<(), String> {
+    let name = CString::new(T::NAME).unwrap_or_default();
     // Servers of 7.2 and later can write nothing instead of an empty payload.
     // SAFETY: takes no arguments.
     let may_write_nothing =
@@ -159,13 +155,13 @@ pub(in crate::server) unsafe fn register<T: NativeType>(ctx: *mut raw::RedisModu
         copy2: None,
         aux_save2: (beside && may_write_nothing).then_some(aux),
     };
-    // SAFETY: the name and the methods outlive the call, which copies them.
-    let handle = unsafe {
-        call!(RedisModule_CreateDataType(ctx, name.as_ptr(), c_int::from(T::ENCODING), &raw mut methods))
-    };
+    let encoding = c_int::from(T::ENCODING);
+    // SAFETY: the context is live; the name and the methods outlive the call, which copies them.
+    let handle =
+        unsafe { call!(RedisModule_CreateDataType(ctx.raw(), name.as_ptr(), encoding, &raw mut methods)) };
     T::HANDLE.0.store(handle, Ordering::Relaxed);
     NAMES.lock().unwrap_or_else(PoisonError::into_inner).push((handle.addr(), T::NAME));
-    !handle.is_null()
+    if handle.is_null() { Err(format!("the server refused the type {}", T::NAME)) } else { Ok(()) }
 }
 
 /// The registered types: the address of the handle, and the name.
@@ -188,43 +184,49 @@ unsafe fn with<T: NativeType, R>(raw: *const c_void, f: impl FnOnce(&T) -> R) ->
     catch_unwind(AssertUnwindSafe(|| f(&value))).ok()
 }
 
-unsafe extern "C" fn rdb_load<T: NativeType>(io: *mut raw::RedisModuleIO, encoding: c_int) -> *mut c_void {
+/// Reads a payload from an RDB file, and hands it to `load`. `None` if there is none or it is
+/// refused; the log has the reason, in which `what` names the payload.
+///
+/// # Safety
+/// `io` is live, on the main thread.
+unsafe fn load_bytes<R>(
+    io: *mut raw::RedisModuleIO,
+    what: std::fmt::Arguments<'_>,
+    load: impl FnOnce(MainThread, &[u8]) -> Result<R, Corrupt>,
+) -> Option<R> {
     let mut len = 0;
-    // SAFETY: `io` is live; the buffer returned is ours to free.
-    let buffer = unsafe { call!(RedisModule_LoadStringBuffer(io, &raw mut len)) };
+    // SAFETY: the caller's promise; the buffer returned is ours to free.
+    let (buffer, main) =
+        unsafe { (call!(RedisModule_LoadStringBuffer(io, &raw mut len)), MainThread::new()) };
     if buffer.is_null() {
-        return std::ptr::null_mut();
+        return None;
     }
-    // SAFETY: the server runs this on its main thread.
-    let main = unsafe { MainThread::new() };
-    let loaded = catch_unwind(|| {
-        // SAFETY: `buffer` holds `len` bytes.
-        let payload = unsafe { std::slice::from_raw_parts(buffer.cast::<u8>(), len) };
-        let encoding = u16::try_from(encoding).map_err(|_| "unknown encoding".to_owned())?;
+    // SAFETY: `buffer` holds `len` bytes.
+    let payload = unsafe { std::slice::from_raw_parts(buffer.cast::<u8>(), len) };
+    let loaded = catch_unwind(AssertUnwindSafe(|| load(main, payload)));
+    // SAFETY: ours, and not used afterwards.
+    unsafe { call!(RedisModule_Free(buffer.cast())) };
+    loaded
+        .ok()?
+        .inspect_err(|reason| {
+            log::line(log::LogLevel::Warning, &format!("floodgate: refused {what}: {reason}"));
+        })
+        .ok()
+}
+
+unsafe extern "C" fn rdb_load<T: NativeType>(io: *mut raw::RedisModuleIO, encoding: c_int) -> *mut c_void {
+    let load = |main, payload: &[u8]| {
+        let encoding = u16::try_from(encoding).map_err(|_| Corrupt("unknown encoding"))?;
         let value = T::load(main, encoding, payload)?;
         // SAFETY: `io` is live.
         if let Some((database, name)) = unsafe { place_of(io) } {
             value.loaded(main, database, name.bytes());
         }
-        Ok::<T, String>(value)
-    });
-    // SAFETY: ours, and not used afterwards.
-    unsafe { call!(RedisModule_Free(buffer.cast())) };
-    match loaded {
-        Ok(Ok(value)) => into_raw(value),
-        Ok(Err(reason)) => {
-            // SAFETY: a null context is allowed.
-            unsafe {
-                log::write(
-                    std::ptr::null_mut(),
-                    log::LogLevel::Warning,
-                    &format!("floodgate: refused a {} payload: {reason}", T::NAME),
-                );
-            }
-            std::ptr::null_mut()
-        }
-        Err(_) => std::ptr::null_mut(),
-    }
+        Ok(value)
+    };
+    // SAFETY: the server passes a live `io`, on its main thread.
+    let loaded = unsafe { load_bytes(io, format_args!("a {} payload", T::NAME), load) };
+    loaded.map_or(std::ptr::null_mut(), into_raw)
 }
 
 /// The database and the name of the key that is being loaded. Servers before 7.0 do not tell the
@@ -277,35 +279,14 @@ unsafe extern "C" fn aux_load<T: NativeType>(
     encoding: c_int,
     _: c_int,
 ) -> c_int {
-    let mut len = 0;
-    // SAFETY: `io` is live; the buffer returned is ours to free.
-    let buffer = unsafe { call!(RedisModule_LoadStringBuffer(io, &raw mut len)) };
-    if buffer.is_null() {
-        return constant(raw::REDISMODULE_ERR);
-    }
-    // SAFETY: the server runs this on its main thread.
-    let main = unsafe { MainThread::new() };
-    let loaded = catch_unwind(|| {
-        // SAFETY: `buffer` holds `len` bytes.
-        let payload = unsafe { std::slice::from_raw_parts(buffer.cast::<u8>(), len) };
-        match T::BESIDE {
-            _ if payload.is_empty() => Ok(()),
-            Some(beside) if encoding == c_int::from(T::ENCODING) => (beside.load)(main, payload),
-            _ => Err("unknown encoding".to_owned()),
-        }
-    });
-    // SAFETY: ours, and not used afterwards.
-    unsafe { call!(RedisModule_Free(buffer.cast())) };
-    match loaded {
-        Ok(Ok(())) => constant(raw::REDISMODULE_OK),
-        Ok(Err(reason)) => {
-            let text = format!("floodgate: refused the data stored beside keys of {}: {reason}", T::NAME);
-            // SAFETY: a null context is allowed.
-            unsafe { log::write(std::ptr::null_mut(), log::LogLevel::Warning, &text) };
-            constant(raw::REDISMODULE_ERR)
-        }
-        Err(_) => constant(raw::REDISMODULE_ERR),
-    }
+    let load = |main, payload: &[u8]| match T::BESIDE {
+        _ if payload.is_empty() => Ok(()),
+        Some(beside) if encoding == c_int::from(T::ENCODING) => (beside.load)(main, payload),
+        _ => Err(Corrupt("unknown encoding")),
+    };
+    // SAFETY: the server passes a live `io`, on its main thread.
+    let loaded = unsafe { load_bytes(io, format_args!("the data stored beside keys of {}", T::NAME), load) };
+    constant(if loaded.is_some() { raw::REDISMODULE_OK } else { raw::REDISMODULE_ERR })
 }
 
 /// The state beside the keys, whichever type has it. AOF rewrites need it.

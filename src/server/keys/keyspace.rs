@@ -1,7 +1,8 @@
 //! Changes that others make to keys and databases, and the functions that listen to them.
 
 use crate::server::context::Context;
-use crate::server::ffi::api::{call, call_if_there};
+use crate::server::events;
+use crate::server::ffi::api::call;
 use crate::server::ffi::args::Arg;
 use crate::server::keys::left_database;
 use crate::server::main_thread::{MainThread, MainThreadCell};
@@ -55,38 +56,27 @@ static LISTENER: OnceLock<KeyspaceListener> = OnceLock::new();
 
 /// Calls `watcher` from now on for all changes, except those that our own commands make to values.
 /// Call it once, when the module is loaded. The watcher must not write to keys.
-pub(in crate::server) fn watch(ctx: &Context<'_>, watcher: KeyspaceListener) {
+pub fn watch(ctx: &Context<'_>, watcher: KeyspaceListener) {
     if WATCHER.set(watcher).is_err() {
         return;
     }
-    for (id, callback) in [
-        (raw::REDISMODULE_EVENT_FLUSHDB, flushed as Callback),
-        (raw::REDISMODULE_EVENT_SWAPDB, swapped as Callback),
-    ] {
-        let event = raw::RedisModuleEvent { id, dataver: 1 };
-        // SAFETY: the context is live; the callbacks are functions of this library.
-        unsafe {
-            call!(RedisModule_SubscribeToServerEvent(ctx.raw(), event, Some(callback)));
-        }
+    for id in [raw::REDISMODULE_EVENT_FLUSHDB, raw::REDISMODULE_EVENT_SWAPDB] {
+        events::call_for(ctx, id, Some(happened));
     }
-    // SAFETY: the context is live. The new context is never freed.
-    let detached = unsafe { call_if_there!(RedisModule_GetDetachedThreadSafeContext(ctx.raw())) };
-    ARRIVALS.of(ctx.main()).borrow_mut().ctx = detached.unwrap_or_else(std::ptr::null_mut);
+    ARRIVALS.of(ctx.main()).borrow_mut().ctx = ctx.detached();
     // From the start on: the first arrival is that of a COPY which has passed the filter by then.
-    // SAFETY: the context is live.
-    unsafe { left_database::watch(ctx.raw()) };
+    left_database::watch(ctx);
 }
 
 /// Whether the server notifies us of arrivals.
 #[derive(Debug)]
 struct Arrivals {
     /// A context of our own: the subscription is made where no other context exists.
-    ctx: *mut raw::RedisModuleCtx,
+    ctx: Option<Context<'static>>,
     are_told: bool,
 }
 
-static ARRIVALS: MainThreadCell<Arrivals> =
-    MainThreadCell::new(Arrivals { ctx: std::ptr::null_mut(), are_told: false });
+static ARRIVALS: MainThreadCell<Arrivals> = MainThreadCell::new(Arrivals { ctx: None, are_told: false });
 
 /// Makes the server report [`KeyspaceChange::Arrived`] from now on.
 ///
@@ -95,21 +85,18 @@ static ARRIVALS: MainThreadCell<Arrivals> =
 /// one.
 pub fn want_arrivals(main: MainThread) {
     let mut arrivals = ARRIVALS.of(main).borrow_mut();
-    if arrivals.are_told || arrivals.ctx.is_null() {
+    let Arrivals { ctx: Some(ctx), are_told } = &mut *arrivals else { return };
+    if *are_told || left_database::may_not_be_told(ctx) {
         return;
     }
-    // SAFETY: the context is ours, and lives as long as the server.
-    if left_database::may_not_be_told(&unsafe { Context::from_raw(arrivals.ctx) }) {
-        return;
-    }
-    arrivals.are_told = true;
+    *are_told = true;
     // SAFETY: the context is ours; the callback is a function of this library. Servers that tell
     // the database of a loaded key need not report each key of a load.
     unsafe {
         let tells = (&raw const raw::RedisModule_GetDbIdFromIO).read().is_some();
         let loaded = if tells { 0 } else { raw::REDISMODULE_NOTIFY_LOADED };
         call!(RedisModule_SubscribeToKeyspaceEvents(
-            arrivals.ctx,
+            ctx.raw(),
             raw::REDISMODULE_NOTIFY_GENERIC | loaded,
             Some(noticed)
         ));
@@ -124,8 +111,6 @@ pub fn listen(listener: KeyspaceListener) {
     // A second call comes from the same queue and passes the same function.
     let _ = LISTENER.set(listener);
 }
-
-type Callback = unsafe extern "C" fn(*mut raw::RedisModuleCtx, raw::RedisModuleEvent, u64, *mut c_void);
 
 fn tell(main: MainThread, happened: KeyspaceChange<'_>) {
     for listener in WATCHER.get().into_iter().chain(LISTENER.get()) {
@@ -171,37 +156,30 @@ pub(in crate::server) fn value_changed(ctx: &Context<'_>, name: Arg<'_>) {
     }
 }
 
-unsafe extern "C" fn flushed(
+unsafe extern "C" fn happened(
     ctx: *mut raw::RedisModuleCtx,
-    _: raw::RedisModuleEvent,
+    event: raw::RedisModuleEvent,
     subevent: u64,
     data: *mut c_void,
 ) {
     // SAFETY: the server passes a live context, on its main thread.
     let main = unsafe { Context::from_raw(ctx) }.main();
-    if subevent != raw::REDISMODULE_SUBEVENT_FLUSHDB_END {
-        return tell(main, KeyspaceChange::FlushBegins);
-    }
-    // SAFETY: the server passes the structure of the event, or null.
-    let info = unsafe { data.cast::<raw::RedisModuleFlushInfo>().as_ref() };
-    let happened = match info.map(|info| info.dbnum) {
-        Some(db) if db >= 0 => KeyspaceChange::ToDatabase(db),
-        _ => KeyspaceChange::ToAll,
+    let change = match (event.id, subevent) {
+        (raw::REDISMODULE_EVENT_SWAPDB, _) => {
+            // SAFETY: the server passes the structure of the event, or null.
+            let info = unsafe { data.cast::<raw::RedisModuleSwapDbInfo>().as_ref() };
+            let Some(info) = info else { return };
+            KeyspaceChange::Swapped(info.dbnum_first, info.dbnum_second)
+        }
+        (_, raw::REDISMODULE_SUBEVENT_FLUSHDB_END) => {
+            // SAFETY: as above.
+            let info = unsafe { data.cast::<raw::RedisModuleFlushInfo>().as_ref() };
+            match info.map(|info| info.dbnum) {
+                Some(db) if db >= 0 => KeyspaceChange::ToDatabase(db),
+                _ => KeyspaceChange::ToAll,
+            }
+        }
+        _ => KeyspaceChange::FlushBegins,
     };
-    tell(main, happened);
-}
-
-unsafe extern "C" fn swapped(
-    ctx: *mut raw::RedisModuleCtx,
-    _: raw::RedisModuleEvent,
-    _: u64,
-    data: *mut c_void,
-) {
-    // SAFETY: the server passes the structure of the event or null, and a live context, on its main
-    // thread.
-    let (main, info) =
-        unsafe { (Context::from_raw(ctx).main(), data.cast::<raw::RedisModuleSwapDbInfo>().as_ref()) };
-    if let Some(info) = info {
-        tell(main, KeyspaceChange::Swapped(info.dbnum_first, info.dbnum_second));
-    }
+    tell(main, change);
 }

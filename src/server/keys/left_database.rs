@@ -11,7 +11,7 @@ use crate::server::keys::queued_copies::{QueuedCopies, QueuedCopy, number};
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use redis_module::raw;
 use std::ffi::c_int;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Whether the server has that fault. It is learnt when the module is loaded.
@@ -52,21 +52,18 @@ pub(super) fn may_not_be_told(ctx: &Context<'_>) -> bool {
 
 /// Notices COPY commands from now on, if the server has the fault. MOVE needs no filter: its first
 /// event tells the client's database.
-///
-/// # Safety
-/// `ctx` is a live context of this module.
-pub(super) unsafe fn watch(ctx: *mut raw::RedisModuleCtx) {
+pub(super) fn watch(ctx: &Context<'_>) {
     if IS_LEFT.load(Ordering::Relaxed) {
         let not_ours = raw::REDISMODULE_CMDFILTER_NOSELF.cast_signed();
-        // SAFETY: the caller's promise; the callback is a function of this library.
-        unsafe { call_if_there!(RedisModule_RegisterCommandFilter(ctx, Some(asked), not_ours)) };
+        // SAFETY: the context is live; the callback is a function of this library.
+        unsafe { call_if_there!(RedisModule_RegisterCommandFilter(ctx.raw(), Some(asked), not_ours)) };
     }
 }
 
 unsafe extern "C" fn asked(filter: *mut raw::RedisModuleCommandFilterCtx) {
     // SAFETY: the server passes a live filter, on its main thread, with at least one argument.
-    let (main, command) = unsafe { (MainThread::new(), FilteredCommand::new(filter)) };
-    drop(catch_unwind(AssertUnwindSafe(|| note(main, &command))));
+    let main = unsafe { MainThread::new() };
+    drop(catch_unwind(|| note(main, &FilteredCommand { filter })));
 }
 
 /// Remembers in which database a COPY runs, and follows the transactions and the scripts in which
@@ -111,16 +108,11 @@ fn copying(command: &FilteredCommand, from: Option<i32>) -> Option<QueuedCopy> {
 
 /// A command that a client sends, in the filter that sees it first.
 struct FilteredCommand {
+    /// It is live for as long as the command.
     filter: *mut raw::RedisModuleCommandFilterCtx,
 }
 
 impl FilteredCommand {
-    /// # Safety
-    /// The filter is live for as long as the command.
-    const unsafe fn new(filter: *mut raw::RedisModuleCommandFilterCtx) -> Self {
-        Self { filter }
-    }
-
     /// An argument; number 0 is the name of the command.
     fn arg(&self, at: usize) -> Option<Arg<'_>> {
         let at = c_int::try_from(at).ok()?;

@@ -40,15 +40,11 @@ struct Notifications {
 static NOTIFICATIONS: MainThreadCell<Notifications> =
     MainThreadCell::new(Notifications { last: None, noted: Vec::new(), start: 0 });
 
-/// The index in `noted` of the first event of the enclosing call.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::server) struct OuterStart(usize);
-
-/// Begins a call.
+/// Begins a call. Returns the index in `noted` of the first event of the enclosing call.
 #[inline]
-pub(in crate::server) fn begin(main: MainThread) -> OuterStart {
+pub(in crate::server) fn begin(main: MainThread) -> usize {
     let mut all = NOTIFICATIONS.of(main).borrow_mut();
-    let outer = OuterStart(all.start);
+    let outer = all.start;
     all.start = all.noted.len();
     all.last = None;
     outer
@@ -83,19 +79,19 @@ fn is_heard(ctx: &Context<'_>, class: c_int) -> bool {
     class == raw::REDISMODULE_NOTIFY_GENERIC || other_modules::are_loaded(ctx) || clients_hear()
 }
 
-/// Sends the events that the current call noted, in order, and ends the call.
+/// Ends the current call. True if it noted no events; else [`tell`] must follow.
 #[inline]
-pub(in crate::server) fn tell(ctx: &Context<'_>, outer: OuterStart) {
-    let mut all = NOTIFICATIONS.of(ctx.main()).borrow_mut();
-    if all.noted.len() > all.start {
-        drop(all);
-        tell_noted(ctx, outer);
-    } else {
-        all.start = outer.0;
+pub(in crate::server) fn end_silently(main: MainThread, outer: usize) -> bool {
+    let mut all = NOTIFICATIONS.of(main).borrow_mut();
+    let silent = all.noted.len() == all.start;
+    if silent {
+        all.start = outer;
     }
+    silent
 }
 
-fn tell_noted(ctx: &Context<'_>, outer: OuterStart) {
+/// Sends the events that the current call noted, in order, and ends the call.
+pub(in crate::server) fn tell(ctx: &Context<'_>, outer: usize) {
     let main = ctx.main();
     let start = NOTIFICATIONS.of(main).borrow().start;
     let mut next = start;
@@ -110,7 +106,7 @@ fn tell_noted(ctx: &Context<'_>, outer: OuterStart) {
     }
     let mut all = NOTIFICATIONS.of(main).borrow_mut();
     all.noted.truncate(start);
-    all.start = outer.0;
+    all.start = outer;
 }
 
 impl Notification {
@@ -120,20 +116,17 @@ impl Notification {
             && std::ptr::eq(self.event, other.event)
     }
 
-    /// Hands the event to the server, in the context's current database.
-    fn send(self, ctx: &Context<'_>) {
-        // SAFETY: the context is live, the event static, and the name held.
-        unsafe {
-            call!(RedisModule_NotifyKeyspaceEvent(ctx.raw(), self.class, self.event.as_ptr(), self.name));
-        }
-    }
-
+    /// Hands the event to the server.
     fn tell(self, ctx: &Context<'_>) {
         assert_idle();
+        // SAFETY: the context is live, the event static, and the name held.
+        let send = || unsafe {
+            call!(RedisModule_NotifyKeyspaceEvent(ctx.raw(), self.class, self.event.as_ptr(), self.name));
+        };
         if ctx.database() == self.database {
-            self.send(ctx);
+            send();
         } else {
-            ctx.in_database(self.database, || self.send(ctx));
+            ctx.in_database(self.database, send);
         }
         // SAFETY: `note` retained the name, and it is not used afterwards.
         unsafe { call!(RedisModule_FreeString(std::ptr::null_mut(), self.name)) }

@@ -6,6 +6,7 @@
 
 use std::ffi::c_void;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
 /// One of three types.
@@ -61,6 +62,7 @@ impl<A, B, C> TaggedBox<A, B, C> {
         Self::pack(value, 2)
     }
 
+    #[inline]
     fn tag(&self) -> usize {
         self.tagged.addr().get() & KIND
     }
@@ -79,11 +81,13 @@ impl<A, B, C> TaggedBox<A, B, C> {
         self.tagged = NonNull::new(pointer).unwrap_or(self.tagged);
     }
 
+    #[inline]
     fn pointer<T>(&self) -> *mut T {
         self.tagged.as_ptr().map_addr(|address| address & !TAG_MASK).cast()
     }
 
     /// A reference to the value.
+    #[inline]
     pub fn get(&self) -> OneOf<&A, &B, &C> {
         // SAFETY: the tag says which type `pack` leaked; `self` owns it and is borrowed.
         unsafe {
@@ -104,6 +108,7 @@ impl<A, B, C> TaggedBox<A, B, C> {
     }
 
     /// A mutable reference to the value.
+    #[inline]
     pub fn get_mut(&mut self) -> OneOf<&mut A, &mut B, &mut C> {
         // SAFETY: as in `get`, and `self` is borrowed exclusively.
         unsafe {
@@ -117,13 +122,19 @@ impl<A, B, C> TaggedBox<A, B, C> {
 
     /// The box with the value.
     pub fn into_inner(self) -> OneOf<Box<A>, Box<B>, Box<C>> {
-        let this = std::mem::ManuallyDrop::new(self);
-        // SAFETY: the tag says which box `pack` leaked; `this` is never dropped.
+        // SAFETY: it is never dropped.
+        unsafe { ManuallyDrop::new(self).take() }
+    }
+
+    /// # Safety
+    /// Nobody uses `self` afterwards.
+    unsafe fn take(&mut self) -> OneOf<Box<A>, Box<B>, Box<C>> {
+        // SAFETY: the tag says which box `pack` leaked, and the caller that this is its only owner.
         unsafe {
-            match this.tag() {
-                0 => OneOf::First(Box::from_raw(this.pointer())),
-                1 => OneOf::Second(Box::from_raw(this.pointer())),
-                _ => OneOf::Third(Box::from_raw(this.pointer())),
+            match self.tag() {
+                0 => OneOf::First(Box::from_raw(self.pointer())),
+                1 => OneOf::Second(Box::from_raw(self.pointer())),
+                _ => OneOf::Third(Box::from_raw(self.pointer())),
             }
         }
     }
@@ -131,14 +142,8 @@ impl<A, B, C> TaggedBox<A, B, C> {
 
 impl<A, B, C> Drop for TaggedBox<A, B, C> {
     fn drop(&mut self) {
-        // SAFETY: the tag says which box `pack` leaked, and this is its only owner.
-        unsafe {
-            match self.tag() {
-                0 => drop(Box::from_raw(self.pointer::<A>())),
-                1 => drop(Box::from_raw(self.pointer::<B>())),
-                _ => drop(Box::from_raw(self.pointer::<C>())),
-            }
-        }
+        // SAFETY: it is being dropped.
+        drop(unsafe { self.take() });
     }
 }
 

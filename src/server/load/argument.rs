@@ -105,11 +105,7 @@ impl Argument {
             ArgumentKind::Flag => String::new(),
             ArgumentKind::OneOf(choices) => choices.iter().map(Self::syntax).collect::<Vec<_>>().join(" | "),
             ArgumentKind::Group(parts) => parts.iter().map(Self::syntax).collect::<Vec<_>>().join(" "),
-            ArgumentKind::Key
-            | ArgumentKind::Text
-            | ArgumentKind::Integer
-            | ArgumentKind::Double
-            | ArgumentKind::Pattern => self.name.to_owned(),
+            _ => self.name.to_owned(),
         };
         let mut text = match (self.token, inner.is_empty()) {
             (Some(token), true) => token.to_owned(),
@@ -139,11 +135,7 @@ impl Argument {
             ArgumentKind::Group(parts) => {
                 parts.iter().map(Self::least).fold((0, true), |(n, e), (m, f)| (n + m, e && f))
             }
-            ArgumentKind::Key
-            | ArgumentKind::Text
-            | ArgumentKind::Integer
-            | ArgumentKind::Double
-            | ArgumentKind::Pattern => (1, true),
+            _ => (1, true),
         };
         if self.optional { (0, false) } else { (own + inner, exact && !self.multiple) }
     }

@@ -180,10 +180,7 @@ impl Command {
         let KeyAccess::Node(subcommands) = self.effect else { return Vec::new() };
         let lines = subcommands.iter().flat_map(|subcommand| {
             let arguments = self.arguments_of(subcommand.name);
-            let syntax =
-                arguments.iter().fold(format!("{} {}", self.name, subcommand.name), |all, argument| {
-                    format!("{all} {}", argument.syntax())
-                });
+            let syntax = syntax_of(format!("{} {}", self.name, subcommand.name), arguments);
             [syntax, format!("    {}", subcommand.summary)]
         });
         lines.collect()
@@ -207,12 +204,7 @@ impl Command {
 
     /// The command as people write it, such as `RL.ACQUIRE key [limits] …`.
     pub fn syntax(&self) -> String {
-        let mut text = self.name.to_owned();
-        for argument in self.arguments {
-            text.push(' ');
-            text.push_str(&argument.syntax());
-        }
-        text
+        syntax_of(self.name.to_owned(), self.arguments)
     }
 
     /// The command's flags, in the server's words.
@@ -256,6 +248,11 @@ impl Command {
         all.retain(|category| !category.is_empty());
         all.join(" ")
     }
+}
+
+/// A name with the arguments that follow it.
+fn syntax_of(name: String, arguments: &[Argument]) -> String {
+    arguments.iter().fold(name, |text, argument| text + " " + &argument.syntax())
 }
 
 static REGISTERED: OnceLock<Vec<Command>> = OnceLock::new();

@@ -7,12 +7,6 @@ use crate::server::load::command::{Command, KeyAccess, Keys};
 use redis_module::raw;
 use std::ffi::{CString, c_char, c_int};
 
-/// Whether the specification must say that it is incomplete. Redis 7.0 misreads a count of keys
-/// with a step above 1: it finds too few keys.
-const fn specified_incompletely(keys: Keys) -> bool {
-    matches!(keys, Keys::Counted { step: 2.., .. })
-}
-
 /// Strings and arrays of arguments that live until the server has copied them.
 #[derive(Default)]
 struct CStringArena {
@@ -139,7 +133,8 @@ fn key_specs(command: &Command, loan: &mut CStringArena) -> Vec<raw::RedisModule
         Keys::Pairs => vec![at(1, -1, 2)],
         Keys::Counted { count, step } => {
             let mut spec = at(count, 0, 1);
-            if specified_incompletely(command.keys) {
+            // Redis 7.0 misreads a count of keys with a step above 1: it finds too few keys.
+            if step > 1 {
                 spec.flags |= u64::from(raw::REDISMODULE_CMD_KEY_INCOMPLETE);
             }
             spec.find_keys_type = raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_KEYNUM;

@@ -17,14 +17,20 @@ pub trait CommandError {
     fn send(&self, ctx: &Context<'_>, command: Option<&Command>);
 }
 
-/// Makes the [`CommandEntry`] of a command from its safe function.
+/// Makes the [`CommandEntry`] of a command from its safe function. With `keys`, it also answers the
+/// server that asks where the keys of a call are.
 macro_rules! entry {
-    ($run:path) => {{
+    ($run:path $(, $keys:expr)?) => {{
         extern "C" fn entry(
             ctx: *mut ::redis_module::raw::RedisModuleCtx,
             argv: *mut *mut ::redis_module::raw::RedisModuleString,
             argc: ::std::ffi::c_int,
         ) -> ::std::ffi::c_int {
+            $(
+                if $crate::server::load::entry::tell_keys(ctx, argv, argc, $keys) {
+                    return 0;
+                }
+            )?
             $crate::server::load::entry::enter(ctx, argv, argc, $run)
         }
         entry as $crate::server::load::command::CommandEntry
@@ -61,29 +67,10 @@ pub fn enter<E: CommandError>(
     constant(raw::REDISMODULE_OK)
 }
 
-/// Makes the [`CommandEntry`] of a command whose keys a server without key specifications (6.2)
-/// asks for.
-macro_rules! entry_with_keys {
-    ($run:path, $keys:expr) => {{
-        extern "C" fn entry(
-            ctx: *mut ::redis_module::raw::RedisModuleCtx,
-            argv: *mut *mut ::redis_module::raw::RedisModuleString,
-            argc: ::std::ffi::c_int,
-        ) -> ::std::ffi::c_int {
-            if $crate::server::load::entry::tell_keys(ctx, argv, argc, $keys) {
-                return 0;
-            }
-            $crate::server::load::entry::enter(ctx, argv, argc, $run)
-        }
-        entry as $crate::server::load::command::CommandEntry
-    }};
-}
-pub(crate) use entry_with_keys;
-
-/// Answers a question of the server for the positions of the keys (6.2 only). Returns false if it
-/// did not ask.
+/// Answers a question of the server for the positions of the keys. Only a server without key
+/// specifications (6.2) asks. Returns false if it did not ask.
 #[doc(hidden)]
-#[allow(clippy::not_unsafe_ptr_arg_deref)] // only `entry_with_keys!` uses it
+#[allow(clippy::not_unsafe_ptr_arg_deref)] // only `entry!` uses it
 pub fn tell_keys(
     ctx: *mut raw::RedisModuleCtx,
     argv: *mut *mut raw::RedisModuleString,

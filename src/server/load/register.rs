@@ -1,37 +1,42 @@
 //! Registers the commands with the server.
 
+use crate::server::context::Context;
 use crate::server::ffi::api::{call, call_if_there};
-use crate::server::load::command::{ADMIN_CATEGORY, Command, KeyAccess, Keys, Subcommand, USER_CATEGORY};
+use crate::server::ffi::call::ServerReply;
+use crate::server::load::command::{
+    ADMIN_CATEGORY, Command, KeyAccess, Keys, Subcommand, USER_CATEGORY, note_registered,
+};
 use crate::server::load::command_info;
 use redis_module::raw;
 use std::ffi::CString;
 
-/// Registers every command of the table.
+/// Whether the server or another module has a command of this name.
+pub fn is_taken(ctx: &Context<'_>, name: &str) -> bool {
+    let row = |reply: ServerReply<'_>| reply.part(0).is_some_and(ServerReply::is_array);
+    ctx.ask(c"COMMAND", c"v", &[b"INFO", name.as_bytes()], row).unwrap_or(false)
+}
+
+/// Registers these commands. Call it once, when the module is loaded.
 ///
 /// # Errors
-/// The name of the command that the server refused.
-///
-/// # Safety
-/// `ctx` is the live context of the module's load function.
-pub(super) unsafe fn commands(
-    ctx: *mut raw::RedisModuleCtx,
-    commands: &[Command],
-) -> Result<(), &'static str> {
+/// A line for the log that names the command that the server refused.
+pub fn commands(ctx: &Context<'_>, commands: &[Command]) -> Result<(), String> {
     // SAFETY: the context is live and the names are C strings.
     let own_categories = unsafe {
         [USER_CATEGORY, ADMIN_CATEGORY].iter().all(|category| {
             let name = CString::new(*category).unwrap_or_default();
-            call_if_there!(RedisModule_AddACLCategory(ctx, name.as_ptr())) == Some(0)
+            call_if_there!(RedisModule_AddACLCategory(ctx.raw(), name.as_ptr())) == Some(0)
         })
     };
     for command in commands {
-        // SAFETY: as promised by the caller.
-        unsafe { register_one(ctx, command, own_categories) }.ok_or(command.name)?;
+        register_one(ctx, command, own_categories)
+            .ok_or_else(|| format!("the server refused the command {}", command.name))?;
     }
+    note_registered(commands);
     Ok(())
 }
 
-unsafe fn register_one(ctx: *mut raw::RedisModuleCtx, command: &Command, own_categories: bool) -> Option<()> {
+fn register_one(ctx: &Context<'_>, command: &Command, own_categories: bool) -> Option<()> {
     let name = CString::new(command.name.to_ascii_lowercase()).ok()?;
     // SAFETY: only reads the pointer.
     let has_subcommands = unsafe { raw::RedisModule_CreateSubcommand }.is_some();
@@ -40,7 +45,9 @@ unsafe fn register_one(ctx: *mut raw::RedisModuleCtx, command: &Command, own_cat
         _ => &[],
     };
     let mut flags = if subcommands.is_empty() { command.flags() } else { String::new() };
-    if needs_asking(command.keys) {
+    // Cluster redirection reads no key specifications: it knows a plain range of keys, and asks
+    // otherwise. If it did not ask, a command on several slots would go unnoticed.
+    if matches!(command.keys, Keys::Counted { .. } | Keys::FirstAndAfter(_)) {
         flags.push_str(" getkeys-api");
     }
     let flags = CString::new(flags).ok()?;
@@ -54,14 +61,12 @@ unsafe fn register_one(ctx: *mut raw::RedisModuleCtx, command: &Command, own_cat
     let entry = subcommands.is_empty().then_some(command.entry);
     // SAFETY: the context is live, the strings outlive the calls, which copy them.
     unsafe {
-        let status =
-            call!(RedisModule_CreateCommand(ctx, name.as_ptr(), entry, flags.as_ptr(), first, last, step));
-        if status != 0 {
+        let (name, flags) = (name.as_ptr(), flags.as_ptr());
+        if call!(RedisModule_CreateCommand(ctx.raw(), name, entry, flags, first, last, step)) != 0 {
             return None;
         }
-        let handle =
-            call_if_there!(RedisModule_GetCommand(ctx, name.as_ptr())).filter(|handle| !handle.is_null());
-        let Some(handle) = handle else { return Some(()) };
+        let handle = call_if_there!(RedisModule_GetCommand(ctx.raw(), name));
+        let Some(handle) = handle.filter(|handle| !handle.is_null()) else { return Some(()) };
         describe(handle, command, if subcommands.is_empty() { command.arity() } else { -2 }, own_categories)?;
         for subcommand in subcommands {
             register_subcommand(ctx, handle, command, subcommand, own_categories)?;
@@ -71,10 +76,9 @@ unsafe fn register_one(ctx: *mut raw::RedisModuleCtx, command: &Command, own_cat
 }
 
 /// # Safety
-/// The context is the live one of the load function. The handle is that of the command that
-/// contains the subcommand.
+/// The handle is that of the command that contains the subcommand.
 unsafe fn register_subcommand(
-    ctx: *mut raw::RedisModuleCtx,
+    ctx: &Context<'_>,
     container: *mut raw::RedisModuleCommand,
     command: &Command,
     subcommand: &Subcommand,
@@ -109,8 +113,8 @@ unsafe fn register_subcommand(
         if status != Some(0) {
             return None;
         }
-        let handle =
-            call_if_there!(RedisModule_GetCommand(ctx, full.as_ptr())).filter(|handle| !handle.is_null())?;
+        let handle = call_if_there!(RedisModule_GetCommand(ctx.raw(), full.as_ptr()))
+            .filter(|handle| !handle.is_null())?;
         describe(handle, &row, arity, own_categories)
     }
 }
@@ -136,11 +140,4 @@ unsafe fn describe(
         let status = call_if_there!(RedisModule_SetCommandACLCategories(handle, categories.as_ptr()));
         status.is_none_or(|status| status == 0).then_some(())
     }
-}
-
-/// Whether the server must ask for the positions of the keys. Cluster redirection reads no key
-/// specifications: it knows a plain range of keys, and asks otherwise. If it did not ask, a command
-/// on several slots would go unnoticed.
-const fn needs_asking(keys: Keys) -> bool {
-    matches!(keys, Keys::Counted { .. } | Keys::FirstAndAfter(_))
 }

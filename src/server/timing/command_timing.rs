@@ -7,9 +7,6 @@ use crate::core::stats::histogram::Histogram;
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use std::time::Instant;
 
-/// One in this many commands is timed.
-pub const ONE_IN: u64 = 16;
-
 /// The timed calls of one command.
 #[derive(Clone, Debug)]
 pub struct Timed {
@@ -35,6 +32,7 @@ static WATCH: MainThreadCell<SampledTimings> =
 pub(in crate::server) fn start(main: MainThread) -> Option<Instant> {
     let mut watch = WATCH.of(main).borrow_mut();
     watch.dice = watch.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    // Four random bits are all zero one time in sixteen.
     (watch.dice >> 60 == 0).then(Instant::now)
 }
 

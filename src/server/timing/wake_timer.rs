@@ -1,33 +1,25 @@
 //! One timer that wakes the module, at a time that may be changed.
 
-use crate::server::boundary;
 use crate::server::context::Context;
-use crate::server::ffi::api::{call, call_if_there};
 use crate::server::main_thread::{MainThread, MainThreadCell};
-use redis_module::raw;
-use std::ffi::c_void;
+use crate::server::timing::timer;
 
 #[derive(Debug)]
 struct Alarm {
     /// A context of our own, because the timer is set from places that have none.
-    ctx: *mut raw::RedisModuleCtx,
-    /// The timer that is set, if one is.
-    timer: Option<u64>,
+    ctx: Option<Context<'static>>,
+    /// The timer that was set last.
+    timer: Option<usize>,
     wake: Option<fn(&Context<'_>)>,
 }
 
-static ALARM: MainThreadCell<Alarm> =
-    MainThreadCell::new(Alarm { ctx: std::ptr::null_mut(), timer: None, wake: None });
+static ALARM: MainThreadCell<Alarm> = MainThreadCell::new(Alarm { ctx: None, timer: None, wake: None });
 
 /// Makes the timer ready to be set, from any context of the module. Calling it once is enough.
 pub fn prepare(ctx: &Context<'_>, wake: fn(&Context<'_>)) {
     let mut alarm = ALARM.of(ctx.main()).borrow_mut();
-    if alarm.ctx.is_null() {
-        // SAFETY: the context is live. The new context is never freed.
-        unsafe {
-            alarm.ctx = call_if_there!(RedisModule_GetDetachedThreadSafeContext(ctx.raw()))
-                .unwrap_or_else(std::ptr::null_mut);
-        }
+    if alarm.ctx.is_none() {
+        alarm.ctx = ctx.detached();
         alarm.wake = Some(wake);
     }
 }
@@ -35,31 +27,9 @@ pub fn prepare(ctx: &Context<'_>, wake: fn(&Context<'_>)) {
 /// Wakes the module `ms` milliseconds from now and not at the time set before; with `None`, never.
 pub fn set(main: MainThread, ms: Option<i64>) {
     let mut alarm = ALARM.of(main).borrow_mut();
-    if alarm.ctx.is_null() {
-        return;
+    let Alarm { ctx: Some(ctx), timer, wake: Some(wake) } = &mut *alarm else { return };
+    if let Some(before) = timer.take() {
+        timer::stop(ctx, before);
     }
-    // SAFETY: the context is ours, and a timer that is still set has not run yet.
-    unsafe {
-        if let Some(timer) = alarm.timer.take() {
-            call!(RedisModule_StopTimer(alarm.ctx, timer, std::ptr::null_mut()));
-        }
-        if let Some(ms) = ms {
-            let timer = call!(RedisModule_CreateTimer(alarm.ctx, ms, Some(fire), std::ptr::null_mut()));
-            alarm.timer = Some(timer);
-        }
-    }
-}
-
-unsafe extern "C" fn fire(ctx: *mut raw::RedisModuleCtx, _: *mut c_void) {
-    // SAFETY: the server passes a live context, on its main thread.
-    let context = unsafe { Context::from_raw(ctx) };
-    let wake = {
-        let mut alarm = ALARM.of(context.main()).borrow_mut();
-        // The timer is running, so it can no longer be stopped.
-        alarm.timer = None;
-        alarm.wake
-    };
-    if let Some(wake) = wake {
-        boundary::enter(&context, || wake(&context));
-    }
+    *timer = ms.map(|ms| timer::start(ctx, ms, *wake));
 }

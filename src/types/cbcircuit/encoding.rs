@@ -11,9 +11,8 @@ use crate::server::context;
 use crate::server::main_thread::MainThread;
 use crate::types::cbcircuit::BreakerPin;
 use crate::types::cbcircuit::rules::BreakerRef;
-use crate::types::ratelimit::encoding::{put_until, read_until};
 use crate::types::tlv::{OPTIONAL, Sections, Writer};
-use crate::types::until::Validity;
+use crate::types::until::{Until, Validity};
 
 /// The encoding that this version writes.
 pub const VERSION: u16 = 1;
@@ -33,7 +32,7 @@ pub fn save(value: &CbCircuit, out: &mut Vec<u8>) {
     if let Some(pin) = &value.0.pin {
         sections.put(PIN, |body| {
             put_rule(body, &pin.rule);
-            put_until(body, pin.validity.recorded());
+            pin.validity.recorded().put(body);
             put_u64(body, pin.validity.since().0);
         });
     }
@@ -73,7 +72,7 @@ pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<CbCircuit,
             }
             GIVEN => given = Some(read_rule(main, &mut body)?),
             PIN => {
-                let (rule, until) = (read_rule(main, &mut body)?, read_until(&mut body)?);
+                let (rule, until) = (read_rule(main, &mut body)?, Until::read(&mut body)?);
                 // Version 0.1 did not store when the pin began.
                 let began = if body.is_empty() { 0 } else { body.u64_to(Micros::MAX.0)? };
                 pin = Some(BreakerPin { rule, validity: Validity::new(Micros(began), until) });

@@ -6,7 +6,6 @@
 pub mod encoding;
 pub mod epochs;
 mod native;
-pub mod not_closed;
 pub mod rules;
 pub mod state_counts;
 
@@ -162,7 +161,12 @@ impl CbCircuit {
     /// When the circuit was forgotten, if its time is over. A pin may still keep the key. The next
     /// request begins a new circuit under it.
     fn forgotten_at(&self, now: Micros) -> Option<Micros> {
-        self.circuit().expires_at(self.rule().breaker(), now).filter(|end| *end <= now)
+        let breaker = self.rule().breaker();
+        // Nearly always the last result alone tells that the circuit still matters.
+        if self.circuit().was_touched_within_idle(breaker, now) {
+            return None;
+        }
+        self.circuit().expires_at(breaker, now).filter(|end| *end <= now)
     }
 
     /// True if the circuit is forgotten, whether or not a pin keeps the key.

@@ -1,15 +1,26 @@
 //! How the server handles a `cbcircuit`: saving, loading, copying, freeing.
 
-use super::not_closed::NOT_CLOSED;
 use super::{CbCircuit, Contents, encoding};
 use crate::core::breaker::CircuitState;
+use crate::core::time::Micros;
+use crate::core::wire::Corrupt;
 use crate::server::keys::data_type::{Handle, NativeType};
 use crate::server::main_thread::MainThread;
 use crate::types::cbcircuit::BreakerPin;
-use crate::types::effect::breaker::BreakerEffect;
-use crate::types::operator::PINNED;
+use crate::types::effect::breaker::{BreakerChange, BreakerEffect, BreakerTerms};
+use crate::types::name_index::{NOT_CLOSED, NameIndex, PINNED};
 
 static HANDLE: Handle = Handle::new();
+
+impl CbCircuit {
+    /// The indexes in which the key is, each with the time since when.
+    fn indexes(&self) -> impl Iterator<Item = (&'static NameIndex, Micros)> {
+        let circuit = self.circuit();
+        let open = (circuit.state() != CircuitState::Closed).then(|| (&NOT_CLOSED, circuit.since()));
+        let pin = self.recorded_pin().map(|pin| (&PINNED, pin.validity.since()));
+        open.into_iter().chain(pin)
+    }
+}
 
 impl NativeType for CbCircuit {
     type Pointer = Box<Contents>;
@@ -33,20 +44,17 @@ impl NativeType for CbCircuit {
     fn rebuild(&self, main: MainThread, out: &mut Vec<u8>) {
         let mut payload = Vec::new();
         self.save(main, &mut payload);
-        BreakerEffect::become_stored(&payload).encode(out);
+        // The server itself writes the expiry of a key beside it.
+        let change = BreakerChange::Become(&payload);
+        BreakerEffect { now: Micros(0), expires: false, terms: BreakerTerms::STANDING, change }.encode(out);
     }
 
-    fn load(main: MainThread, encoding: u16, payload: &[u8]) -> Result<Self, String> {
-        encoding::load(main, encoding, payload).map_err(|corrupt| corrupt.to_string())
+    fn load(main: MainThread, encoding: u16, payload: &[u8]) -> Result<Self, Corrupt> {
+        encoding::load(main, encoding, payload)
     }
 
     fn loaded(&self, main: MainThread, database: Option<i32>, name: &[u8]) {
-        if self.circuit().state() != CircuitState::Closed {
-            NOT_CLOSED.loaded(main, database, name, self.circuit().since());
-        }
-        if let Some(pin) = &self.0.pin {
-            PINNED.loaded(main, database, name, pin.validity.since());
-        }
+        self.indexes().for_each(|(index, since)| index.loaded(main, database, name, since));
     }
 
     fn memory(&self) -> usize {
@@ -60,12 +68,7 @@ impl NativeType for CbCircuit {
     }
 
     fn duplicate(&self, main: MainThread) -> Self {
-        if self.circuit().state() != CircuitState::Closed {
-            NOT_CLOSED.comes(main, self.circuit().since());
-        }
-        if let Some(pin) = &self.0.pin {
-            PINNED.comes(main, pin.validity.since());
-        }
+        self.indexes().for_each(|(index, since)| index.comes(main, since));
         Self(self.0.clone())
     }
 }

@@ -18,6 +18,9 @@ const VERSION: u64 = 2;
 /// The version that version 0.1 wrote: policies without versions, and no deleted ones.
 const VERSION_0_1: u64 = 1;
 
+/// The change by which version 0.1 deleted a policy.
+const DELETED_0_1: u8 = 3;
+
 /// The section with the changed policies.
 const ENTRIES: u64 = 1;
 /// The section with the digest of the file that was imported last.
@@ -110,32 +113,43 @@ struct Decoded {
 
 fn decode(payload: &[u8], table: &Policies) -> Result<Decoded, Corrupt> {
     let mut rest = Reader::new(payload);
-    match rest.u64()? {
-        VERSION => decode_sections(rest),
-        VERSION_0_1 => decode_0_1(rest, table),
-        _ => Err(Corrupt("unknown encoding version")),
+    let version = rest.u64()?;
+    if version != VERSION && version != VERSION_0_1 {
+        return Err(Corrupt("unknown encoding version"));
     }
-}
-
-fn decode_sections(mut rest: Reader<'_>) -> Result<Decoded, Corrupt> {
     let number = rest.u64()?;
-    let extent = match rest.byte()? {
-        1 => Extent::Whole,
-        2 => Extent::Part,
+    let kind = rest.byte()?;
+    let extent = match (kind, version) {
+        (1, _) => Extent::Whole,
+        (2, _) | (DELETED_0_1, VERSION_0_1) => Extent::Part,
         _ => return Err(Corrupt("unknown change of policies")),
     };
     let mut decoded = Decoded { extent, number, change: PolicyChange::default(), unitless: Vec::new() };
-    let mut sections = Sections::new(rest.remaining());
+    match version {
+        VERSION => read_sections(rest.remaining(), &mut decoded)?,
+        _ if kind == DELETED_0_1 => {
+            let name = Label::parse(rest.bytes(MAX_LABEL)?).map_err(|_| Corrupt("malformed policy name"))?;
+            rest.end()?;
+            decoded.change.entries.push(of_0_1(name, PolicyState::Forgotten));
+        }
+        _ if extent == Extent::Whole => read_0_1(&mut rest, &Policies::default(), &mut decoded)?,
+        _ => read_0_1(&mut rest, table, &mut decoded)?,
+    }
+    Ok(decoded)
+}
+
+fn read_sections(payload: &[u8], decoded: &mut Decoded) -> Result<(), Corrupt> {
+    let mut sections = Sections::new(payload);
     while let Some((tag, mut body)) = sections.read()? {
         match tag {
-            ENTRIES => read_entries(&mut body, &mut decoded)?,
+            ENTRIES => read_entries(&mut body, decoded)?,
             FILE => decoded.change.file = Some(body.u64()?),
             OPTIONAL.. => continue,
             _ => return Err(Corrupt("unknown section")),
         }
         body.end()?;
     }
-    Ok(decoded)
+    Ok(())
 }
 
 fn read_entries(body: &mut Reader<'_>, decoded: &mut Decoded) -> Result<(), Corrupt> {
@@ -149,43 +163,24 @@ fn read_entries(body: &mut Reader<'_>, decoded: &mut Decoded) -> Result<(), Corr
     Ok(())
 }
 
-fn decode_0_1(mut rest: Reader<'_>, table: &Policies) -> Result<Decoded, Corrupt> {
-    let number = rest.u64()?;
-    let mut unitless = Vec::new();
-    let (extent, entries) = match rest.byte()? {
-        1 => (Extent::Whole, read_0_1(&mut rest, &Policies::default(), &mut unitless)?),
-        2 => (Extent::Part, read_0_1(&mut rest, table, &mut unitless)?),
-        3 => {
-            let name = Label::parse(rest.bytes(MAX_LABEL)?).map_err(|_| Corrupt("malformed policy name"))?;
-            let gone = PolicyEntry { name, version: PolicyVersion::FIRST, state: PolicyState::Forgotten };
-            (Extent::Part, vec![gone])
-        }
-        _ => return Err(Corrupt("unknown change of policies")),
-    };
-    rest.end()?;
-    Ok(Decoded { extent, number, change: PolicyChange::of(entries), unitless })
-}
-
-fn read_0_1(
-    rest: &mut Reader<'_>,
-    table: &Policies,
-    unitless: &mut Vec<Label>,
-) -> Result<Vec<PolicyEntry>, Corrupt> {
+/// Reads policies as version 0.1 wrote them, which must fit into the table.
+fn read_0_1(rest: &mut Reader<'_>, table: &Policies, decoded: &mut Decoded) -> Result<(), Corrupt> {
     let mut policies: Vec<Policy> = Vec::new();
     while !rest.is_empty() {
         let name = rest.bytes(MAX_LABEL)?;
         let (policy, had_none) =
             PolicyParts::read(rest)?.parse(name).map_err(|_| Corrupt("malformed policy"))?;
         if had_none {
-            unitless.push(policy.name.clone());
+            decoded.unitless.push(policy.name.clone());
         }
         policies.push(policy);
     }
     table.check(&policies).map_err(|_| Corrupt("policies that do not fit together"))?;
-    let entry = |policy: Policy| PolicyEntry {
-        name: policy.name.clone(),
-        version: PolicyVersion::FIRST,
-        state: PolicyState::Live(policy),
-    };
-    Ok(policies.into_iter().map(entry).collect())
+    let live = |policy: Policy| of_0_1(policy.name.clone(), PolicyState::Live(policy));
+    decoded.change.entries = policies.into_iter().map(live).collect();
+    Ok(())
+}
+
+const fn of_0_1(name: Label, state: PolicyState) -> PolicyEntry {
+    PolicyEntry { name, version: PolicyVersion::FIRST, state }
 }

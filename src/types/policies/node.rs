@@ -99,7 +99,6 @@ pub fn apply(main: MainThread, payload: &[u8]) -> Result<(), Corrupt> {
             with_policies(main, |policies| policies.get(&name).and_then(|policy| policy.breaker.clone()));
         let Some((text, _)) = breaker else { continue };
         log::line(
-            main,
             LogLevel::Notice,
             &format!(
                 "floodgate: the breaker of policy '{name}' was kept by version 0.1 with a duration without \
@@ -149,7 +148,7 @@ pub fn limits_of(main: MainThread, text: &[u8]) -> Result<LimitsRef, Unresolved>
         }
     }
     let limits = Limits::new(limits).map_err(|why| Unresolved::Token(TokenError::new("limit", text, why)))?;
-    let found = intern::intern_from(main, limits, &Origin::Named(origin.join(",").into()));
+    let found = intern::intern_from(main, limits, Origin::Named(origin.join(",").into()));
     with(main, |node| {
         if node.resolved.len() >= MOST_TEXTS {
             node.resolved.clear();
@@ -170,7 +169,7 @@ pub fn limits_for(main: MainThread, key: &[u8]) -> Option<LimitsRef> {
         }
         (policy.name.clone(), policy.limits.clone())
     };
-    let found = intern::intern_from(main, limits, &Origin::Followed(name.clone()));
+    let found = intern::intern_from(main, limits, Origin::Followed(name.clone()));
     with(main, |node| node.followed.insert(name, found.clone()));
     Some(found)
 }
@@ -228,14 +227,6 @@ pub fn load_ended(main: MainThread, success: bool) {
             node.forget_resolved();
             node.policies = before;
         }
-    });
-}
-
-/// The numbers that INFO and RL.METRICS show of policies.
-pub fn numbers(main: MainThread, mut tell: impl FnMut(&str, u64)) {
-    with_policies(main, |policies| {
-        tell("policies", policies.len() as u64);
-        tell("policies_version", policies.version());
     });
 }
 

@@ -7,7 +7,7 @@
 
 use crate::core::limits::{HeldPlaces, Limit, LimitMask, Rule};
 use crate::core::reservations::{
-    Leaving, Ledger, LedgerPosition, Ordered, Places, PlacesAsked, Reservation, Stage, Stake,
+    Leaving, Ledger, LedgerPosition, Places, PlacesAsked, Reservation, Stage, Stake, Summed, Weighted,
 };
 use crate::server::main_thread::MainThread;
 use crate::types::intern::LimitsRef;
@@ -33,7 +33,9 @@ pub type AccountId = (u32, u32);
 
 /// The accounts of a key.
 #[derive(Clone, Debug, Default)]
-pub struct Accounts(Ordered<AccountId, Account>);
+pub struct Accounts(Summed<AccountId, Account>);
+
+impl Weighted for Account {}
 
 impl Account {
     /// True if this is the account of `limit`. A name may belong to a limit of places in one set
@@ -138,31 +140,24 @@ impl Accounts {
     /// Records that units are granted without a reservation.
     pub fn grant(&mut self, main: MainThread, limit: &Limit, units: u64) {
         if units > 0 {
-            self.change(main, limit, |account| account.ledger().map(|ledger| ledger.grant(units)));
+            self.on_ledger(main, limit, |ledger| ledger.grant(units));
         }
     }
 
-    /// Records that the newest units are given back.
-    pub fn trim(&mut self, main: MainThread, limit: &Limit, units: u64) {
-        self.change(main, limit, |account| account.ledger().map(|ledger| ledger.trim(units)));
+    /// Changes the ledger of a limit, if it has one.
+    pub fn on_ledger(&mut self, main: MainThread, limit: &Limit, change: impl FnOnce(&mut Ledger)) {
+        self.change(main, limit, |account| account.ledger().map(change));
     }
 
-    /// Records that the limit at `at` of a set grants units to the reservation with this serial
-    /// number.
-    pub fn stake(
+    /// The ledger of the limit at `at` of a set. It is opened if it does not exist, so something must
+    /// be put into it.
+    pub fn open_ledger(
         &mut self,
         main: MainThread,
         limits: &LimitsRef,
         (at, limit): (usize, &Limit),
-        serial: u64,
-        units: u64,
-    ) {
-        if units > 0
-            && has_ledger(limit)
-            && let Some(ledger) = self.open(main, limits, at, limit).and_then(Account::ledger)
-        {
-            ledger.stake(serial, units);
-        }
+    ) -> Option<&mut Ledger> {
+        self.open(main, limits, at, limit).and_then(Account::ledger)
     }
 
     /// The units of a reservation that are still in use on a limit, and the units that lie above
@@ -174,63 +169,39 @@ impl Accounts {
         }
     }
 
-    /// Records that a reservation is settled on a limit, and that `given_back` units were given
-    /// back.
-    pub fn settle(&mut self, main: MainThread, limit: &Limit, serial: u64, given_back: u64) {
-        self.change(main, limit, |account| {
-            if let Some(ledger) = account.ledger() {
-                ledger.settle(serial, given_back);
-            }
-        });
-    }
-
     /// Records that a reservation is forgotten. From then on its units belong to no reservation.
     pub fn forget(&mut self, main: MainThread, one: &Reservation<LimitsRef>) {
         each_limit(main, one, |_, limit| {
             if has_ledger(limit) {
-                self.settle(main, limit, one.serial, 0);
+                self.on_ledger(main, limit, |ledger| ledger.settle(one.serial, 0));
             }
         });
     }
 
     /// Records that an open reservation holds its places until its end.
     pub fn hold(&mut self, main: MainThread, one: &Reservation<LimitsRef>) {
-        if one.stage == Stage::Open {
-            each_limit(main, one, |at, limit| {
-                let places = places_of(one, at, limit);
-                if places > 0
-                    && let Some(held) = self.open(main, &one.limits, at, limit).and_then(Account::places)
-                {
-                    held.hold(one.end, places);
-                }
-            });
-        }
+        each_held(main, one, |at, limit, places| {
+            if let Some(held) = self.open(main, &one.limits, at, limit).and_then(Account::places) {
+                held.hold(one.end, places);
+            }
+        });
     }
 
     /// Records that an open reservation frees its places.
     pub fn free(&mut self, main: MainThread, one: &Reservation<LimitsRef>) {
-        if one.stage == Stage::Open {
-            each_limit(main, one, |at, limit| {
-                let places = places_of(one, at, limit);
-                if places > 0 {
-                    self.change(main, limit, |account| {
-                        if let Some(held) = account.places() {
-                            held.free(one.end, places);
-                        }
-                    });
-                }
-            });
-        }
+        each_held(main, one, |_, limit, places| {
+            self.change(main, limit, |account| account.places().map(|held| held.free(one.end, places)));
+        });
     }
 
     /// Closes all accounts of places, so that the places can be counted anew.
     pub fn forget_places(&mut self) {
-        let places = |(place, account): (&AccountId, &Account)| {
+        let places = |(place, account): &(AccountId, Account)| {
             matches!(account.holding, Holding::Places(_)).then_some(*place)
         };
         // From the last to the first, because closing an account can only give a later one another
         // number.
-        let all: Vec<AccountId> = self.0.iter().filter_map(places).collect();
+        let all: Vec<AccountId> = self.0.entries().filter_map(places).collect();
         all.into_iter().rev().for_each(|place| self.close(place));
     }
 
@@ -258,57 +229,20 @@ impl Accounts {
         }
     }
 
-    /// Restores the units without a reservation above all reservations of a limit.
-    pub fn load_tail(&mut self, main: MainThread, limit: &Limit, units: u64) {
-        self.change(main, limit, |account| account.ledger().map(|ledger| ledger.load_tail(units)));
-    }
-
-    /// Restores the stake of a reservation that [`Accounts::stored`] returned.
-    pub fn load(
-        &mut self,
-        main: MainThread,
-        limits: &LimitsRef,
-        (at, limit): (usize, &Limit),
-        serial: u64,
-        stake: Stake,
-    ) {
-        if let Some(ledger) = self.open(main, limits, at, limit).and_then(Account::ledger) {
-            ledger.load(serial, stake);
-        }
-    }
-
-    /// Opens the account of a limit with a ledger.
-    pub fn load_ledger(
-        &mut self,
-        main: MainThread,
-        limits: &LimitsRef,
-        (at, limit): (usize, &Limit),
-        ledger: Ledger,
-    ) {
-        if !ledger.is_empty()
-            && let Some(account) = self.open(main, limits, at, limit)
-        {
-            account.holding = Holding::Units(ledger);
-        }
-    }
-
     /// The bytes held outside this value itself.
     pub fn memory(&self) -> usize {
         let of = |account: &Account| match &account.holding {
             Holding::Units(ledger) => ledger.memory(),
             Holding::Places(places) => places.memory(),
         };
-        self.0.memory() + self.0.iter().map(|(_, account)| of(account)).sum::<usize>()
+        self.0.memory() + self.0.entries().map(|(_, account)| of(account)).sum::<usize>()
     }
 }
 
 /// Calls `see` for each limit that a reservation charged, with its position in the set.
 pub fn each_limit(main: MainThread, one: &Reservation<LimitsRef>, mut see: impl FnMut(usize, &Limit)) {
     let set = one.limits.get(main);
-    let charged = LimitMask::iter(one.charged);
-    for (at, limit) in charged.filter_map(|at| set.limits().get(at).map(|limit| (at, limit))) {
-        see(at, limit);
-    }
+    charged_of(set.limits(), one.charged).for_each(|(at, limit)| see(at, limit));
 }
 
 /// The limits of a set that a reservation charged, with their positions.
@@ -316,10 +250,27 @@ pub fn charged_of(limits: &[Limit], charged: LimitMask) -> impl Iterator<Item = 
     limits.iter().enumerate().filter(move |(at, _)| charged.contains(*at))
 }
 
-/// Whether the units of a reservation leave by themselves. `charged` are the limits that it
-/// charged.
-pub fn leaving_of<'l>(mut charged: impl Iterator<Item = &'l Limit>) -> Leaving {
-    if charged.all(Limit::comes_back) { Leaving::ByThemselves } else { Leaving::NotFromCredit }
+/// Whether the units of a reservation leave by themselves. `charged` are the limits of its set that
+/// it charged.
+pub fn leaving_of(limits: &[Limit], charged: LimitMask) -> Leaving {
+    let by_themselves = charged_of(limits, charged).all(|(_, limit)| limit.comes_back());
+    if by_themselves { Leaving::ByThemselves } else { Leaving::NotFromCredit }
+}
+
+/// Calls `see` for each limit on which an open reservation holds places, with its position in the
+/// set and the number of places.
+fn each_held(main: MainThread, one: &Reservation<LimitsRef>, mut see: impl FnMut(usize, &Limit, u64)) {
+    if one.stage != Stage::Open {
+        return;
+    }
+    each_limit(main, one, |at, limit| {
+        if matches!(limit.rule(), Rule::Concurrent(_)) {
+            let places = one.taken(at, limit.charge());
+            if places > 0 {
+                see(at, limit, places);
+            }
+        }
+    });
 }
 
 /// Counts the places that these reservations hold on a `concurrent` limit. Reservations that are so
@@ -330,10 +281,10 @@ pub fn places_of_few<'r>(
     limit: &Limit,
 ) -> Places {
     let mut held = Places::default();
-    for one in few.filter(|one| one.stage == Stage::Open) {
-        each_limit(main, one, |at, own| {
+    for one in few {
+        each_held(main, one, |_, own, places| {
             if own.same_identity(limit) {
-                held.hold(one.end, places_of(one, at, own));
+                held.hold(one.end, places);
             }
         });
     }
@@ -344,12 +295,4 @@ pub fn places_of_few<'r>(
 /// reservation each unit belongs.
 pub const fn has_ledger(limit: &Limit) -> bool {
     !matches!(limit.rule(), Rule::Concurrent(_) | Rule::Unlimited)
-}
-
-/// The number of places that a reservation holds on the limit at `at` of its set.
-fn places_of(one: &Reservation<LimitsRef>, at: usize, limit: &Limit) -> u64 {
-    match limit.rule() {
-        Rule::Concurrent(_) => one.taken(at, limit.charge()),
-        _ => 0,
-    }
 }

@@ -69,13 +69,13 @@ fn save_contents(value: &RateLimit, main: MainThread, sections: &mut Writer<'_>)
     if let Some(pin) = &full.pin {
         sections.put(PIN, |body| {
             put_bytes(body, pin.text.as_bytes());
-            put_until(body, pin.validity.recorded());
+            pin.validity.recorded().put(body);
         });
     }
     if let Some(block) = &full.block {
         sections.put(BLOCK, |body| {
             put_bytes(body, &block.reason);
-            put_until(body, block.validity.recorded());
+            block.validity.recorded().put(body);
         });
     }
     if let Some(reservations) = value.reservations().filter(|all| !all.book().is_empty()) {
@@ -135,22 +135,12 @@ pub fn load(main: MainThread, version: u16, payload: &[u8]) -> Result<RateLimit,
         }
         body.end()?;
     }
-    if is_empty(&full) {
+    if full.limits.is_none() && full.is_bare() {
         return Err(Corrupt("empty"));
     }
     let mut value = RateLimit::pack(full);
     value.set_without_expiry(without_expiry);
     Ok(value)
-}
-
-fn is_empty(full: &Full) -> bool {
-    let Full { limits, states: _, unlisted, pin, block, reservations, usage } = full;
-    limits.is_none()
-        && unlisted.is_empty()
-        && pin.is_none()
-        && block.is_none()
-        && reservations.is_none()
-        && usage.is_none()
 }
 
 fn read_usage(main: MainThread, full: &mut Full, body: &mut Reader<'_>) -> Result<(), Corrupt> {
@@ -181,7 +171,7 @@ fn read_unlisted(body: &mut Reader<'_>) -> Result<Vec<UnlistedLimit>, Corrupt> {
 
 /// Reads the end of something that began at a time that is not known yet.
 fn read_end(body: &mut Reader<'_>) -> Result<Validity, Corrupt> {
-    Ok(Validity::new(Micros::default(), read_until(body)?))
+    Ok(Validity::new(Micros::default(), Until::read(body)?))
 }
 
 /// Reads when pin and block began.
@@ -202,26 +192,4 @@ fn read_beginnings(full: &mut Full, body: &mut Reader<'_>) -> Result<(), Corrupt
         any = true;
     }
     if any { Ok(()) } else { Err(Corrupt("empty section")) }
-}
-
-/// Appends a moment, or 0 for "forever".
-pub fn put_until(out: &mut Vec<u8>, until: Until) {
-    put_u64(
-        out,
-        match until {
-            Until::Forever => 0,
-            Until::At(at) => at.0.max(1),
-        },
-    );
-}
-
-/// Reads the moment that [`put_until`] wrote.
-///
-/// # Errors
-/// [`Corrupt`] if it is cut, or later than [`Micros::MAX`].
-pub fn read_until(body: &mut Reader<'_>) -> Result<Until, Corrupt> {
-    Ok(match body.u64_to(Micros::MAX.0)? {
-        0 => Until::Forever,
-        at => Until::At(Micros(at)),
-    })
 }

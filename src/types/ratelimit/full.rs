@@ -37,6 +37,11 @@ pub struct Full {
 }
 
 impl Full {
+    /// A value that holds nothing but this usage of these limits.
+    pub(super) fn of(limits: LimitsRef, states: impl Into<Box<[State]>>) -> Self {
+        Self { limits: Some(limits), states: states.into(), ..Self::default() }
+    }
+
     /// True if the value holds nothing but the usage of the limits last used.
     #[inline]
     pub(super) fn is_bare(&self) -> bool {
@@ -113,7 +118,7 @@ impl Full {
 
     /// Records such a step, except in reservations. Each change sweeps them, and the sweep records
     /// it there.
-    pub(super) fn step_back_beside(&mut self, now: Micros) {
+    pub(in crate::types) fn step_back_beside(&mut self, now: Micros) {
         if let Some(pin) = &mut self.pin {
             pin.validity = pin.validity.seen_at(now);
         }
@@ -162,7 +167,7 @@ impl Full {
 
     /// Records that the listed limits granted units without a reservation. These lie above the
     /// units of every reservation.
-    pub(super) fn grant(&mut self, main: MainThread, taken: &Taken) {
+    pub(in crate::types) fn grant(&mut self, main: MainThread, taken: &Taken) {
         if let (Some(reservations), Some(limits)) = (&mut self.reservations, &self.limits) {
             for (limit, units) in limits.get(main).limits().iter().zip(taken.as_array()) {
                 reservations.accounts_mut().grant(main, limit, *units);
@@ -185,7 +190,7 @@ impl Full {
             self.with_usage(main, limit, |rule, state| {
                 let given = give_back(rule, state, now, 0, if rule.per_call() { calls } else { units });
                 if let Some(reservations) = &mut reservations {
-                    reservations.accounts_mut().trim(main, rule, given);
+                    reservations.accounts_mut().on_ledger(main, rule, |ledger| ledger.trim(given));
                 }
                 most = most.max(given);
             });
@@ -214,7 +219,7 @@ impl Full {
         let charged: LimitMask = units.filter(|(_, units)| **units > 0).map(|(at, _)| at).collect();
         let charged_limits = || charged_of(set.limits(), charged);
         let leaves = charged_limits().filter_map(|(_, limit)| left_by(limit, now)).max();
-        let leaving = leaving_of(charged_limits().map(|(_, limit)| limit));
+        let leaving = leaving_of(set.limits(), charged);
         let takes_less =
             charged_limits().any(|(at, limit)| limit.charge() == Charge::Cost && taken.units(at) != cost);
         drop(set);
@@ -237,7 +242,12 @@ impl Full {
         };
         reservations.insert(main, Id::from(id), one);
         for (at, (limit, units)) in limits.get(main).limits().iter().zip(taken.as_array()).enumerate() {
-            reservations.accounts_mut().stake(main, &limits, (at, limit), serial, *units);
+            if *units > 0
+                && has_ledger(limit)
+                && let Some(ledger) = reservations.accounts_mut().open_ledger(main, &limits, (at, limit))
+            {
+                ledger.stake(serial, *units);
+            }
         }
         self.sweep(main, now);
     }
@@ -290,7 +300,7 @@ impl Full {
                 given = give_back(rule, state, now, above, own.min(reserved - used));
             });
         }
-        accounts.settle(main, limit, one.serial, given);
+        accounts.on_ledger(main, limit, |ledger| ledger.settle(one.serial, given));
         accounts.grant(main, limit, charged);
     }
 
@@ -313,7 +323,7 @@ impl Full {
         if self.unlisted.len() >= MAX_UNLISTED || state == State::default() {
             return 0;
         }
-        self.unlisted.push(UnlistedLimit { limit: limit.clone(), state });
+        self.unlisted.change(|unlisted| unlisted.push(UnlistedLimit { limit: limit.clone(), state }));
         charged
     }
 
@@ -337,16 +347,11 @@ impl Full {
 
     /// Changes the usage of the limit with this identity, listed or set aside.
     fn with_usage(&mut self, main: MainThread, limit: &Limit, change: impl FnOnce(&Limit, &mut State)) {
-        if let Some(listed) = &self.limits {
-            let set = listed.get(main);
-            let mut all = set.limits().iter().zip(&mut self.states);
-            if let Some((rule, state)) = all.find(|(rule, _)| rule.same_identity(limit)) {
-                change(rule, state);
-                return;
-            }
-        }
-        if let Some(one) = self.unlisted.iter_mut().find(|one| one.limit.same_identity(limit)) {
-            change(&one.limit, &mut one.state);
+        let set = self.limits.as_ref().map(|listed| listed.get(main));
+        let listed = set.as_ref().map_or(&[][..], |set| set.limits()).iter().zip(&mut self.states);
+        let unlisted = self.unlisted.iter_mut().map(|one| (&one.limit, &mut one.state));
+        if let Some((rule, state)) = listed.chain(unlisted).find(|(rule, _)| rule.same_identity(limit)) {
+            change(rule, state);
         }
     }
 
@@ -357,15 +362,10 @@ impl Full {
         limit: &Limit,
         read: impl FnOnce(&Limit, &State) -> R,
     ) -> Option<R> {
-        if let Some(listed) = &self.limits {
-            let set = listed.get(main);
-            let mut all = set.limits().iter().zip(&self.states);
-            if let Some((rule, state)) = all.find(|(rule, _)| rule.same_identity(limit)) {
-                return Some(read(rule, state));
-            }
-        }
-        let one = self.unlisted.iter().find(|one| one.limit.same_identity(limit))?;
-        Some(read(&one.limit, &one.state))
+        let set = self.limits.as_ref().map(|listed| listed.get(main));
+        let listed = set.as_ref().map_or(&[][..], |set| set.limits());
+        let (rule, state) = usage_in(listed, &self.states, &self.unlisted, limit)?;
+        Some(read(rule, state))
     }
 
     /// The bytes that the value holds.
@@ -379,6 +379,17 @@ impl Full {
             + self.reservations.as_ref().map_or(0, |reservations| reservations.memory())
             + self.usage.as_ref().map_or(0, |usage| usage.memory())
     }
+}
+
+/// The usage of the limit with this identity, among listed and unlisted ones.
+pub(super) fn usage_in<'u>(
+    listed: &'u [Limit],
+    states: &'u [State],
+    unlisted: &'u [UnlistedLimit],
+    limit: &Limit,
+) -> Option<(&'u Limit, &'u State)> {
+    let unlisted = unlisted.iter().map(|one| (&one.limit, &one.state));
+    listed.iter().zip(states).chain(unlisted).find(|(rule, _)| rule.same_identity(limit))
 }
 
 const _: () = assert!(size_of::<Full>() <= 64);

@@ -20,7 +20,7 @@ pub mod tracked;
 pub mod unlisted;
 
 use crate::core::limits::{
-    Closed, Filled, Limit, MAX_UNLISTED, Request, Rule, State, Taken, UnlistedLimit, count_unlisted, full_at,
+    Closed, Filled, Limit, MAX_UNLISTED, Request, Rule, State, UnlistedLimit, count_unlisted, full_at,
     give_back, look_by_position,
 };
 use crate::core::prefetch_hint::PrefetchHint;
@@ -32,7 +32,7 @@ use crate::server::main_thread::MainThread;
 use crate::types::intern::{self, LimitsRef};
 use crate::types::operator::{Block, Pin};
 use crate::types::until::Until;
-use full::Full;
+use full::{Full, usage_in};
 use reservations::Reservations;
 use small::{Single, Small};
 use std::mem::ManuallyDrop;
@@ -76,7 +76,7 @@ impl Lifetime {
 impl RateLimit {
     /// A key with this usage of these limits, in the smallest shape.
     pub fn new(limits: LimitsRef, states: Vec<State>) -> Self {
-        Self::pack(Full { limits: Some(limits), states: states.into(), ..Full::default() })
+        Self::pack(Full::of(limits, states))
     }
 
     /// A key that is new under these limits, once `change` has changed their usage.
@@ -110,8 +110,7 @@ impl RateLimit {
     /// A key with these contents, in the smallest shape that holds them.
     pub(crate) fn pack(mut full: Full) -> Self {
         full.reservations.take_if(|reservations| reservations.book().is_empty());
-        if full.is_bare()
-            && full.states.len() == 1
+        if full.fits_smaller()
             && let Some(limits) = full.limits.take()
         {
             return Self::of_one(limits, full.states.into_iter().next().unwrap_or_default());
@@ -247,13 +246,6 @@ impl RateLimit {
         self.stepped_back_beside(now) || self.with_listed(main, listed)
     }
 
-    /// Records that the clock stepped back, except in the usage of the limits that were used last.
-    pub(in crate::types) fn step_back_beside(&mut self, now: Micros) {
-        if let OneOf::Third(full) = self.0.get_mut() {
-            full.step_back_beside(now);
-        }
-    }
-
     /// The usage series of a tracked key.
     #[inline]
     pub fn usage(&self) -> Option<&UsageSeries> {
@@ -262,9 +254,7 @@ impl RateLimit {
 
     /// Adds to the usage series. Begins to track the key if it is not tracked.
     pub(in crate::types) fn count(&mut self, now: Micros, add: impl FnOnce(&mut UsageSeries)) {
-        if let OneOf::Third(full) = self.0.get_mut()
-            && let Some(usage) = &mut full.usage
-        {
+        if let Some(usage) = self.full_mut().and_then(|full| full.usage.as_mut()) {
             // A usage series that ended is over, even if the key has not expired yet.
             if usage.ends() <= now {
                 **usage = UsageSeries::new(now);
@@ -286,33 +276,18 @@ impl RateLimit {
         self.0.as_third()
     }
 
+    /// The contents, if they are in the shape that holds everything.
+    pub(in crate::types) fn full_mut(&mut self) -> Option<&mut Full> {
+        if let OneOf::Third(full) = self.0.get_mut() { Some(full) } else { None }
+    }
+
     /// Moves the contents into the shape that holds everything.
     fn take_full(&mut self) -> Full {
         let empty = Self(TaggedBox::third(Box::default()));
         match std::mem::replace(self, empty).0.into_inner() {
-            OneOf::First(small) => {
-                Full { limits: Some(small.limits()), states: Box::new([small.state()]), ..Full::default() }
-            }
-            OneOf::Second(single) => {
-                let Single { limits, state } = *single;
-                Full { limits: Some(limits), states: Box::new([state]), ..Full::default() }
-            }
+            OneOf::First(small) => Full::of(small.limits(), [small.state()]),
+            OneOf::Second(single) => Full::of(single.limits, [single.state]),
             OneOf::Third(full) => *full,
-        }
-    }
-
-    /// Copies the contents into the shape that holds everything.
-    fn to_full(&self) -> Full {
-        match self.0.get() {
-            OneOf::First(small) => {
-                Full { limits: Some(small.limits()), states: Box::new([small.state()]), ..Full::default() }
-            }
-            OneOf::Second(single) => Full {
-                limits: Some(single.limits.clone()),
-                states: Box::new([single.state.clone()]),
-                ..Full::default()
-            },
-            OneOf::Third(full) => full.clone(),
         }
     }
 
@@ -336,7 +311,7 @@ impl RateLimit {
         now: Micros,
         change: impl FnOnce(&[Limit], &mut [State], Micros) -> Filled,
     ) -> Filled {
-        if let OneOf::Third(full) = self.0.get_mut() {
+        if let Some(full) = self.full_mut() {
             return full.list(main, wanted, now, change);
         }
         let mut full = self.take_full();
@@ -347,23 +322,14 @@ impl RateLimit {
 
     /// The units that a refund would give back. Changes nothing.
     pub fn refundable(&self, main: MainThread, limits: &[Limit], now: Micros, units: u64) -> u64 {
-        let own = self.limits().map(|own| own.get(main));
-        let own = own.as_ref().map_or(&[][..], |set| set.limits());
-        let back = |rule: &Limit, state: &State| {
+        let back = |(rule, state): (&Limit, &State)| {
             let units = if rule.per_call() { 1 } else { units };
             give_back(rule, &mut state.clone(), now, 0, units)
         };
-        let given = limits.iter().map(|limit| {
-            let unlisted = || self.unlisted().iter().find(|one| one.limit.same_identity(limit));
-            let listed = own.iter().position(|rule| rule.same_identity(limit));
-            match listed.and_then(|at| Some((at, own.get(at)?))) {
-                Some((at, rule)) => {
-                    self.with_states(|states| states.get(at).map_or(0, |state| back(rule, state)))
-                }
-                None => unlisted().map_or(0, |one| back(&one.limit, &one.state)),
-            }
-        });
-        given.max().unwrap_or(0)
+        self.with_listed(main, |own, states| {
+            let used = limits.iter().filter_map(|limit| usage_in(own, states, self.unlisted(), limit));
+            used.map(back).max().unwrap_or(0)
+        })
     }
 
     /// The usage that the limits in `wanted` would take over, as a decision sees it.
@@ -437,10 +403,14 @@ impl RateLimit {
     /// A copy for forecasts, which decides as the original does. No gauge or counter includes it.
     #[must_use]
     pub fn simulation(&self) -> Self {
-        let full = match self.as_full() {
-            Some(full) => full.simulation(),
-            None => self.to_full(),
-        };
+        let full = self.as_full().map_or_else(
+            || Full {
+                limits: self.limits(),
+                states: self.with_states(|states| states.into()),
+                ..Full::default()
+            },
+            Full::simulation,
+        );
         Self(TaggedBox::third(Box::new(full)))
     }
 
@@ -462,24 +432,12 @@ impl RateLimit {
         self.as_full()?.reservations.as_deref()
     }
 
-    /// Records that the listed limits granted units without a reservation.
-    pub(in crate::types) fn grant(&mut self, main: MainThread, taken: &Taken) {
-        if let OneOf::Third(full) = self.0.get_mut() {
-            full.grant(main, taken);
-        }
-    }
-
     /// Records the time for the reservations, and notes which have ended by then. True if there are
     /// any.
     #[inline]
     pub(in crate::types) fn sweep(&mut self, main: MainThread, now: Micros) -> bool {
-        match self.0.get_mut() {
-            OneOf::Third(full) if full.reservations.is_some() => {
-                full.sweep(main, now);
-                true
-            }
-            _ => false,
-        }
+        let reservations = self.full_mut().and_then(|full| full.reservations.as_mut());
+        reservations.map(|reservations| reservations.sweep(main, now)).is_some()
     }
 
     /// How long the key is worth keeping, as of `now`.

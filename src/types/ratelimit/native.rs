@@ -2,16 +2,27 @@
 
 use super::full::Full;
 use super::small::{Single, Small};
-use super::{RateLimit, encoding, tracked};
+use super::tracked::{self, TrackedCopy};
+use super::{RateLimit, encoding};
 use crate::core::time::Micros;
+use crate::core::wire::Corrupt;
 use crate::server::keys::data_type::{AuxData, Handle, NativeType};
 use crate::server::keys::tagged_box::{OneOf, TaggedBox};
 use crate::server::main_thread::MainThread;
 use crate::types::effect::ratelimit::{RateLimitChange, RateLimitEffect};
-use crate::types::operator::{BLOCKED, PINNED};
+use crate::types::name_index::{BLOCKED, NameIndex, PINNED};
 use crate::types::policies::node;
 
 static HANDLE: Handle = Handle::new();
+
+impl RateLimit {
+    /// The indexes in which the key is, each with the time since when.
+    fn indexes(&self) -> impl Iterator<Item = (&'static NameIndex, Micros)> {
+        let pin = self.recorded_pin().map(|pin| (&PINNED, pin.validity.since()));
+        let block = self.recorded_block().map(|block| (&BLOCKED, block.validity.since()));
+        pin.into_iter().chain(block)
+    }
+}
 
 impl NativeType for RateLimit {
     type Pointer = TaggedBox<Small, Single, Full>;
@@ -19,11 +30,8 @@ impl NativeType for RateLimit {
     const ENCODING: u16 = encoding::VERSION;
     const REBUILD: &'static std::ffi::CStr = crate::server::effects::replicate::EFFECT;
     const HANDLE: &'static Handle = &HANDLE;
-    const BESIDE: Option<AuxData> = Some(AuxData {
-        save: node::save,
-        rebuild: crate::types::effect::policy::COMMAND,
-        load: |main, payload| node::apply(main, payload).map_err(|corrupt| corrupt.to_string()),
-    });
+    const BESIDE: Option<AuxData> =
+        Some(AuxData { save: node::save, rebuild: crate::types::effect::policy::COMMAND, load: node::apply });
 
     fn into_pointer(self) -> Self::Pointer {
         self.0
@@ -45,18 +53,12 @@ impl NativeType for RateLimit {
         RateLimitEffect { now: Micros::default(), expires: false, change }.encode(out);
     }
 
-    fn load(main: MainThread, encoding: u16, payload: &[u8]) -> Result<Self, String> {
-        encoding::load(main, encoding, payload).map_err(|corrupt| corrupt.to_string())
+    fn load(main: MainThread, encoding: u16, payload: &[u8]) -> Result<Self, Corrupt> {
+        encoding::load(main, encoding, payload)
     }
 
     fn loaded(&self, main: MainThread, database: Option<i32>, name: &[u8]) {
-        let OneOf::Third(full) = self.0.get() else { return };
-        if let Some(pin) = &full.pin {
-            PINNED.loaded(main, database, name, pin.validity.since());
-        }
-        if let Some(block) = &full.block {
-            BLOCKED.loaded(main, database, name, block.validity.since());
-        }
+        self.indexes().for_each(|(index, since)| index.loaded(main, database, name, since));
     }
 
     fn memory(&self) -> usize {
@@ -80,22 +82,21 @@ impl NativeType for RateLimit {
     /// The copy of a tracked key is a key of its own. If there is room for one more tracked key, it
     /// is tracked, too, with the usage so far.
     fn duplicate(&self, main: MainThread) -> Self {
-        if let OneOf::Third(full) = self.0.get() {
-            if let Some(pin) = &full.pin {
-                PINNED.comes(main, pin.validity.since());
-            }
-            if let Some(block) = &full.block {
-                BLOCKED.comes(main, block.validity.since());
-            }
-        }
+        self.indexes().for_each(|(index, since)| index.comes(main, since));
         let mut copy = match self.0.get() {
             OneOf::First(small) => Self(TaggedBox::first(Box::new(small.clone()))),
             OneOf::Second(single) => Self(TaggedBox::second(Box::new(single.clone()))),
-            OneOf::Third(full) if full.usage.is_some() => {
-                tracked::note_copied(main);
-                Self::pack(if tracked::has_room() { full.clone() } else { full.clone_untracked() })
-            }
-            OneOf::Third(full) => Self::pack(full.clone()),
+            OneOf::Third(full) => Self::pack(match &full.usage {
+                None => full.clone(),
+                Some(_) if tracked::has_room() => {
+                    tracked::note_copied(main, TrackedCopy::Tracked);
+                    full.clone()
+                }
+                Some(usage) => {
+                    tracked::note_copied(main, TrackedCopy::Untracked(usage.ends()));
+                    full.clone_untracked()
+                }
+            }),
         };
         copy.set_without_expiry(self.is_without_expiry());
         copy

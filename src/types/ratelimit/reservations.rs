@@ -121,13 +121,6 @@ impl Reservations {
         }
     }
 
-    /// Frees the places of one reservation, if the book has many.
-    fn free(&mut self, main: MainThread, one: &Reservation<LimitsRef>) {
-        if !self.book.is_few() {
-            self.accounts.free(main, one);
-        }
-    }
-
     /// Counts the places of all reservations anew.
     fn hold_all(&mut self, main: MainThread) {
         self.accounts.forget_places();
@@ -180,7 +173,9 @@ impl Reservations {
     /// Frees the places of an open reservation, and takes its end out of the gauges' schedule.
     fn closes(&mut self, main: MainThread, one: &Reservation<LimitsRef>) {
         if one.stage == Stage::Open {
-            self.free(main, one);
+            if !self.book.is_few() {
+                self.accounts.free(main, one);
+            }
             self.gauge(|schedule| leave(schedule, one.end));
         }
     }

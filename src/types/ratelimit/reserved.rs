@@ -1,6 +1,6 @@
 //! How the reservations of a key are stored: the reservations, and the units of each on each limit.
 
-use super::accounts::{AccountId, charged_of, each_limit, has_ledger, leaving_of};
+use super::accounts::{AccountId, each_limit, has_ledger, leaving_of};
 use super::full::Full;
 use super::reservations::Reservations;
 use crate::core::limits::{LimitMask, MAX_COUNT, MAX_LIMITS, Taken, layer_at};
@@ -158,7 +158,7 @@ fn read_one(
     let cost = body.u64_to(MAX_COUNT)?;
     let (granted, end, left_by) = Default::default();
     let (since, serial, less) = (granted, 0, None);
-    let leaving = leaving_of(charged_of(limits.get(main).limits(), charged).map(|(_, limit)| limit));
+    let leaving = leaving_of(limits.get(main).limits(), charged);
     let one =
         Reservation { cost, granted, since, end, left_by, serial, limits, charged, less, leaving, stage };
     Ok((one, with_less))
@@ -201,7 +201,7 @@ pub fn read(main: MainThread, body: &mut Reader<'_>) -> Result<Reservations, Cor
     for (limits, at) in accounts {
         let units = body.u64()?;
         if let Some(limit) = limits.get(main).limits().get(at) {
-            reservations.accounts_mut().load_tail(main, limit, units);
+            reservations.accounts_mut().on_ledger(main, limit, |ledger| ledger.load_tail(units));
         }
     }
     sets.end()?;
@@ -225,7 +225,9 @@ fn read_stakes(
             continue;
         }
         let stake = Stake { gap: body.u64()?, own };
-        reservations.accounts_mut().load(main, &one.limits, (at, limit), one.serial, stake);
+        if let Some(ledger) = reservations.accounts_mut().open_ledger(main, &one.limits, (at, limit)) {
+            ledger.load(one.serial, stake);
+        }
         let stored = reservations.accounts().stored(main, limit, one.serial);
         places.push((at, stored.map(|(_, place, _)| place)));
     }
@@ -310,7 +312,11 @@ fn remember<'a>(
     for TakenBefore { limits, at, by } in taken.into_values().flatten() {
         if let Some(limit) = limits.get(main).limits().get(at) {
             let ledger = Ledger::of_remembered(&by);
-            reservations.accounts_mut().load_ledger(main, &limits, (at, limit), ledger);
+            if !ledger.is_empty()
+                && let Some(own) = reservations.accounts_mut().open_ledger(main, &limits, (at, limit))
+            {
+                *own = ledger;
+            }
         }
     }
 }

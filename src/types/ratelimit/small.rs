@@ -54,8 +54,7 @@ impl Small {
 
     /// The limits, as one more counted reference.
     pub fn limits(&self) -> LimitsRef {
-        let own = std::mem::ManuallyDrop::new(LimitsRef::from_id(self.limits_id()));
-        LimitsRef::clone(&own)
+        LimitsRef::new(self.limits_id())
     }
 
     /// The state of the limit.

@@ -1,5 +1,6 @@
 //! Tracked keys: the usage of a key, and the number of keys that have one.
 
+use crate::core::time::Micros;
 use crate::core::usage::UsageSeries;
 use crate::server::keys::keyspace;
 use crate::server::main_thread::{MainThread, MainThreadCell};
@@ -13,8 +14,17 @@ static COUNT: AtomicUsize = AtomicUsize::new(0);
 /// The setting `track-max`.
 static MOST: AtomicUsize = AtomicUsize::new(10_000);
 
-/// True after a tracked key was copied: the key that the server reports next is the copy.
-static COPIED: MainThreadCell<bool> = MainThreadCell::new(false);
+/// A copy of a tracked key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrackedCopy {
+    /// It has the usage of the original.
+    Tracked,
+    /// There was no room for its usage, which would have ended then.
+    Untracked(Micros),
+}
+
+/// Set after a tracked key was copied: the key that the server reports next is the copy.
+static COPIED: MainThreadCell<Option<TrackedCopy>> = MainThreadCell::new(None);
 
 /// The number of keys that have usage. The setting `track-max` bounds it.
 pub fn count() -> usize {
@@ -37,14 +47,14 @@ pub fn has_room() -> bool {
 }
 
 /// Notes that a tracked key is being copied.
-pub(in crate::types) fn note_copied(main: MainThread) {
-    *COPIED.of(main).borrow_mut() = true;
+pub(in crate::types) fn note_copied(main: MainThread, copy: TrackedCopy) {
+    *COPIED.of(main).borrow_mut() = Some(copy);
     keyspace::want_arrivals(main);
 }
 
-/// Whether the key that the server reports is the copy of a tracked key. Resets the note.
-pub fn take_copied(main: MainThread) -> bool {
-    std::mem::take(&mut COPIED.of(main).borrow_mut())
+/// The copy of a tracked key, if the key that the server reports is one. Resets the note.
+pub fn take_copied(main: MainThread) -> Option<TrackedCopy> {
+    COPIED.of(main).borrow_mut().take()
 }
 
 /// The usage of a key. It is counted while it lives.

@@ -10,11 +10,6 @@ use std::ops::{Deref, DerefMut};
 pub struct UnlistedLimits(Option<Box<Vec<UnlistedLimit>>>);
 
 impl UnlistedLimits {
-    /// Adds the usage of one unlisted limit.
-    pub fn push(&mut self, one: UnlistedLimit) {
-        self.0.get_or_insert_default().push(one);
-    }
-
     /// Changes the list of them.
     pub fn change<R>(&mut self, change: impl FnOnce(&mut Vec<UnlistedLimit>) -> R) -> R {
         if let Some(unlisted) = &mut self.0 {

@@ -1,9 +1,11 @@
 """What programs that try a plug-in share: they ask whoever started them to end the server
 and to start it again, and count what four processes let through meanwhile."""
 
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import redis
@@ -22,6 +24,28 @@ def eventually(what: str, holds: Any, seconds: float = 60) -> None:
     while not holds():
         assert time.monotonic() < deadline, what
         time.sleep(0.02)
+
+
+class TimeLimit(Exception):
+    """As Celery's SoftTimeLimitExceeded, which a signal raises in the midst of anything."""
+
+
+def _over(*_: object) -> None:
+    raise TimeLimit
+
+
+def interrupted(does: Callable[[], object], seconds: float = 0.5) -> None:
+    """By its time limit."""
+    before = signal.signal(signal.SIGALRM, _over)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        does()
+        raise AssertionError("it was not interrupted")
+    except TimeLimit:
+        pass
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 # A program of `take` is run as long as its standard input is open; it says how many passed.

@@ -2,7 +2,10 @@
 Talks as try_it.py does. With a third argument it is one of several processes."""
 
 import asyncio
+import contextlib
 import functools
+import inspect
+import math
 import os
 import signal
 import subprocess
@@ -10,12 +13,13 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from redis.exceptions import ResponseError
 
+import floodgate_redis
 from floodgate_redis import (
     Away,
     Breaker,
@@ -33,7 +37,7 @@ from floodgate_redis import (
 )
 from floodgate_redis import asyncio as aio
 
-from outage import eventually, please
+from outage import eventually, interrupted, please
 from said import Said
 URL = f"redis://127.0.0.1:{sys.argv[1]}"
 # Tests run on busy machines, where a server that is well may take seconds to answer.
@@ -322,8 +326,15 @@ async def decorators_take_work(server: Server) -> None:
     def generated() -> Iterator[int]:
         yield 1
 
-    def told() -> str:
+    def plain() -> str:
         return "told"
+
+    def logged(function: Callable[[], Any]) -> Callable[[], Any]:
+        @functools.wraps(function)
+        def logs() -> Any:
+            return function()
+
+        return logs
 
     async with aio.Server(URL, patience=PATIENCE) as other:
         of_loop = aio.Breaker(other, "{kind}aio", "9")
@@ -336,7 +347,16 @@ async def decorators_take_work(server: Server) -> None:
                 except TypeError as error:
                     named = "floodgate_redis.asyncio" if wrong not in (walked, generated) else "`with breaker.guard():`"
                     assert named in str(error), error
-            assert decorator(told)() == "told"
+            assert decorator(plain)() == "told"
+            # Behind another decorator its answer shows what it is.
+            for wrong in (asked, walked, generated):
+                try:
+                    decorator(logged(wrong))()
+                    raise AssertionError(wrong)
+                except TypeError as error:
+                    named = "floodgate_redis.asyncio" if wrong is asked else "`with breaker.guard():`"
+                    assert named in str(error), error
+            assert decorator(functools.wraps(generated)(lambda: list(generated())))() == [1]
         for decorates in (of_loop, asking):
             for generator in (walked, generated):
                 try:
@@ -345,10 +365,10 @@ async def decorators_take_work(server: Server) -> None:
                 except TypeError as error:
                     assert "`async with breaker.guard():`" in str(error), error
             try:
-                await decorates(told)()  # type: ignore[arg-type]
+                await decorates(plain)()  # type: ignore[arg-type]
                 raise AssertionError("it gives nothing to await")
             except TypeError as error:
-                assert str(error).endswith("told is not asynchronous: take the decorator of floodgate_redis"), error
+                assert str(error).endswith("plain is not asynchronous: take the decorator of floodgate_redis"), error
             # What it makes is a coroutine, also to a type checker.
             assert await asyncio.create_task(decorates(asked)()) == "asked"
             assert await decorates(lambda: asyncio.create_task(asked()))() == "asked"
@@ -465,6 +485,142 @@ async def a_paid_call_in_asyncio(check: Server) -> None:
             assert (await limiter.quota(key, "100/d:name=other"))[0].used == 1
 
 
+async def told(asked: Any) -> Any:
+    """The answer, with asyncio or without."""
+    return await asked if inspect.isawaitable(asked) else asked
+
+
+class Half:
+    """The package, or the same for asyncio."""
+
+    def __init__(self, of: Any, url: str, **options: Any):
+        self.of = of
+        self.server: Any = of.Server(url, **{"patience": PATIENCE, **options})
+        self.limiter: Any = of.Limiter(self.server, FailOpen())
+        self.calls = 0
+
+    def guarded(self, key: str, answer: Any, **options: Any) -> Callable[[], Any]:
+        """A call that gives the answer, and is counted."""
+
+        def call() -> Any:
+            self.calls += 1
+            return answer
+
+        async def calls() -> Any:
+            return call()
+
+        breaker = self.of.Breaker(self.server, f"{key}api", "1:open=1h")
+        decorates = self.of.guarded(self.limiter, breaker, key=key, limits="99/h", cached_as=lambda: "x", **options)
+        return decorates(calls if self.of is aio else call)  # type: ignore[no-any-return]
+
+    def made(self, answer: Any) -> Callable[[], Any]:
+        """What `once` takes."""
+
+        async def makes() -> Any:
+            return answer()
+
+        return makes if self.of is aio else answer
+
+
+async def halves(url: str = URL, **options: Any) -> AsyncIterator[tuple[str, Half]]:
+    for name, of in (("sync", floodgate_redis), ("aio", aio)):
+        half = Half(of, url, **options)
+        yield name, half
+        await told(half.server.close())
+
+
+async def the_answer_counts_more(check: Server) -> None:
+    """Than what it cost, and whether it can be cached."""
+    check.ask("ACL", "SETUSER", "setless", "reset", "on", ">secret", "~*", "+@all", "-set")
+    async for name, half in halves():
+        said.lines.clear()
+        for i, amount in enumerate((lambda answer: answer["dollars"], lambda _: "n/a", lambda _: "\ud800", lambda _: None)):
+            key, cache = f"{{cost}}{name}:{i}", half.of.Cache(half.server, f"cost:{name}:{i}")
+            asks = half.guarded(key, {"text": "42"}, cache=cache, spend=amount)
+            assert [await told(asks()) for _ in range(2)] == [{"text": "42"}] * 2
+            total = stats(check, key)
+            assert (total["ok"], total["cached"], total["fail"], float(total["spend"])) == (2, 1, 0, 0), total
+        assert half.calls == 4 and len(said.lines) == 3, said.lines
+        assert said.lines[0] == "what a call cost is not recorded: KeyError: 'dollars'", said.lines
+        assert said.lines[1].startswith("RL.RECORD failed: "), said.lines
+    for ttl, cached in ((1e16, True), (math.inf, True), (math.nan, False)):
+        async for name, half in halves():
+            cache = half.of.Cache(half.server, f"ttl:{name}:{ttl}")
+            asks = half.guarded("{ttl}", 42, cache=cache, ttl=ttl)
+            assert [await told(asks()) for _ in range(2)] == [42, 42] and half.calls == 2 - cached, (ttl, half.calls)
+            assert await told(cache.exists("x")) is cached
+    async for name, half in halves(URL.replace("//", "//setless:secret@")):
+        said.lines.clear()
+        cache = half.of.Cache(half.server, f"not:{name}")
+        asks = half.guarded("{not}", 42, cache=cache)
+        assert await told(asks()) == 42 and len(said.lines) == 1 and "is not cached" in said.lines[0], said.lines
+
+
+async def what_is_no_json(check: Server) -> None:
+    """Is made anew where it cannot be read, and returned where it cannot be kept."""
+    async for name, half in halves():
+        cache = half.of.Cache(half.server, f"junk:{name}")
+        check.ask("SET", f"junk:{name}:text", "not json")
+        check._nodes.of(None)._redis.set(f"junk:{name}:bytes", b"\xff\xfe")
+        check.ask("SET", f"junk:{name}:deep", "[" * 100_000)
+        for key in ("text", "bytes", "deep"):
+            said.lines.clear()
+            assert await told(cache.get(key, 7)) == 7, key
+            assert len(said.lines) == 1 and "is no JSON" in said.lines[0], said.lines
+            assert await told(cache.once(key, half.made(lambda: 42))) == 42 == await told(cache.get(key))
+        for odd in ({1, 2}, object()):
+            said.lines.clear()
+            assert await told(cache.once("odd", half.made(lambda odd=odd: odd))) is odd
+            assert len(said.lines) == 1 and "is not cached" in said.lines[0], said.lines
+
+
+async def while_redis_cannot_write(check: Server) -> None:
+    """It answers who looks: that does not say that it is back, and nothing is paid for twice."""
+    async for name, half in halves(rest=0.02):
+        limiter, space = half.of.Limiter(half.server, FailOpen()), f"full:{name}"
+        cache = half.of.Cache(half.server, space, patience=1)
+        await told(cache.set("old", "theirs"))
+        asks = half.guarded("{full}", 42, cache=cache)
+        said.lines.clear()
+        check.ask("CONFIG", "SET", "maxmemory", 1)
+        end, rounds = time.monotonic() + 2, 0
+        await told(limiter.acquire(space, "99/h"))
+        await told(cache.set("old", "mine"))
+        while time.monotonic() < end or rounds < 20:
+            assert await told(asks()) == 42
+            await told(limiter.acquire(space, "99/h"))
+            assert await told(cache.get("old")) == "mine" and await told(cache.exists("x"))
+            assert await told(cache.ttl("x")) == math.inf
+            await asyncio.sleep(0.005)
+            rounds += 1
+        assert half.calls == 1 and len(said.lines) == 1, (half.calls, rounds, said.lines)
+        # Others that look are answered, after the rest.
+        looks = half.of.Limiter(half.server, FailOpen())
+        seen = 0
+        while not seen:
+            await asyncio.sleep(0.04)
+            with contextlib.suppress(Away):
+                seen += len(await told(looks.quota("{full}", "99/h")))
+        check.ask("CONFIG", "SET", "maxmemory", 0)
+        while not (await told(limiter.acquire(space, "99/h"))).from_redis:
+            await asyncio.sleep(0.02)
+        assert said.lines[1:] == ["Redis is back"], said.lines
+        # What all share, and not what was kept meanwhile.
+        assert await told(cache.get("old")) == "theirs" and not await told(cache.exists("x"))
+        assert await told(cache.delete("x")) == 0
+
+
+def who_is_interrupted_pays_nothing(server: Server) -> None:
+    """By what a signal raises while it is asked: the unit is given back."""
+    limiter = Limiter(server, FailClosed())
+    asks = guarded(limiter, Breaker(server, "{limit}api", "1"), key="{limit}", limits="5/h")(lambda: 1)
+    assert asks() == 1
+    please("freeze")
+    interrupted(asks)
+    please("thaw")
+    eventually("the unit is given back", lambda: limiter.quota("{limit}", "5/h")[0].used == 1)
+
+
 def while_redis_is_away(server: Server) -> None:
     limiter, cache, api = Limiter(server, LocalBucket(rate=0.001, burst=2)), Cache(server, "answers", most=2), Api()
     breaker = Breaker(server, "{llm}api", "2:open=1h")  # open, as far as Redis knows
@@ -542,6 +698,10 @@ def main() -> None:
         asyncio.run(decorators_take_work(server))
         a_paid_call(server)
         asyncio.run(a_paid_call_in_asyncio(server))
+        asyncio.run(the_answer_counts_more(server))
+        asyncio.run(what_is_no_json(server))
+        asyncio.run(while_redis_cannot_write(server))
+        who_is_interrupted_pays_nothing(server)
         threads_of_a_frozen_server(server)
         eventually("it answers", lambda: server.ask("PING") is not None)
         while_redis_is_away(server)

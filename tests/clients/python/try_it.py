@@ -7,6 +7,7 @@ again, `freeze` and `thaw` when it is to be stopped and to go on, and goes on
 itself when a line comes in."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -15,10 +16,10 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 
 from floodgate_redis.asgi import Caller, by_address, by_network
 from floodgate_redis.asyncio import (
+    Away,
     Breaker,
     CircuitOpen,
     Decision,
@@ -30,6 +31,7 @@ from floodgate_redis.asyncio import (
     Misconfigured,
     Server,
     Spending,
+    guarded,
     reserve,
 )
 from lossy import LossyWay
@@ -60,7 +62,7 @@ async def eventually(what: str, holds: Callable[[], Awaitable[bool]]) -> None:
         await asyncio.sleep(0.02)
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def clock_stands_still(server: Server) -> AsyncIterator[Callable[[int], Awaitable[object]]]:
     """Of the server: no slow machine ends a window. It can be advanced, by seconds."""
     await server.ask("RL.DEBUG", "CLOCK", "SET", int(time.time() * 1_000_000))
@@ -171,6 +173,26 @@ async def a_breaker_round_a_call(server: Server) -> None:
         raise AssertionError("it is open")
     except CircuitOpen as error:
         assert 3_500_000 < error.retry_after_ms <= 3_600_000, error
+
+    # A program that ends says nothing of the callee.
+    for ends in (SystemExit, KeyboardInterrupt):
+        alone = Breaker(server, f"ends:{ends.__name__}", "1:open=1h")
+        call_of = guarded(Limiter(server, FailClosed()), alone, key="ends", limits="9/h")
+
+        @call_of
+        async def paid(ends: type[BaseException] = ends) -> None:
+            raise ends
+
+        for _ in range(2):
+            try:
+                async with alone.guard():
+                    raise ends
+            except ends:
+                pass
+            try:
+                await paid()
+            except ends:
+                pass
 
     # A trial that its caller cancels is given back: neither lost nor a failure.
     flaky = Breaker(server, "flaky", "1:open=100ms:lease=1h")
@@ -422,7 +444,7 @@ async def a_stream_over_http(web: Uvicorn, server: Server) -> None:
         await server.ask("RL.RELEASE", holder, 1, "llm")
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def in_flight(limiter: Limiter) -> AsyncIterator[None]:
     """All that may be under way when the server goes, and must end well."""
     decisions: list[Decision] = []
@@ -544,6 +566,8 @@ async def it_cannot_write() -> None:
             assert (decision.granted, decision.from_redis, headers) == (1, False, {}), what
             async with Breaker(server, "none:yet", "1").guard():
                 await asyncio.sleep(0.02)
+            with contextlib.suppress(Away):  # what only looks is answered
+                await limiter.quota("user:9", "1000/h")
         await asyncio.sleep(0.02)
         await mends()
         await asks_again(limiter)

@@ -25,6 +25,7 @@ from limits.aio.strategies import MovingWindowRateLimiter as AsyncMovingWindow
 from limits.errors import ConfigurationError
 from limits.storage import storage_from_string
 from limits.strategies import FixedWindowRateLimiter, MovingWindowRateLimiter, SlidingWindowCounterRateLimiter
+from lossy import SlowWay
 
 PLACES = [f"floodgate+cluster://{sys.argv[1]}", f"floodgate+sentinel://{sys.argv[2]}/floodgate"]
 KEYS = [f"key-{i}" for i in range(20)]
@@ -223,6 +224,45 @@ def a_node_that_is_away(url: str) -> None:
     assert lines[1:] == [f"Redis at 127.0.0.1:{port} is back"], lines
 
 
+def a_node_that_cannot_write(url: str) -> None:
+    """What is kept in its place stands, whatever other nodes answer."""
+    with Server(url, patience=PATIENCE, rest=0.05) as server:
+        cache = Cache(server, "full")
+        NODES[0].config_set("maxmemory", 1)
+        for key in KEYS:
+            cache.set(key, key)
+        of_first = [owns(NODES[0], f"full:{key}") for key in KEYS]
+        assert {True, False} == set(of_first)
+        for _ in range(3):
+            assert [cache.get(key) for key in KEYS] == KEYS
+            time.sleep(0.1)
+        NODES[0].config_set("maxmemory", 0)
+        first = KEYS[of_first.index(True)]
+
+        def is_set() -> bool:
+            cache.set(first, 1)
+            return bool(NODES[0].get(f"full:{first}") == "1")
+
+        eventually("it is back", is_set)
+        kept = [cache.get(key) for key in KEYS]
+        assert kept == [1 if key == first else None if of else key for key, of in zip(KEYS, of_first)], kept
+        cache.clear()
+
+
+async def no_time_of_redis_py_holds(url: str) -> None:
+    """Nor one that is said for Sentinels."""
+    names = [f"{of}{name}" for of in ("", "sentinel_") for name in ("socket_timeout", "socket_connect_timeout")]
+    url += "?" + "&".join(f"{name}=0.000001" for name in names)
+    assert places.without_times(url.replace("?", "?db=0&") + "&retry_on_timeout=1").endswith("?db=0")
+    with Server(url, patience=PATIENCE) as server:
+        limiter = Limiter(server, FailClosed())
+        waited = [limiter.acquire("times", "1/1s", wait=20) for _ in range(2)]
+    async with aio.Server(url, patience=PATIENCE) as others:
+        asking = aio.Limiter(others, FailClosed())
+        waited += [await asking.acquire("times", "1/1s", wait=20) for _ in range(2)]
+    assert all(decision.granted and decision.from_redis for decision in waited), waited
+
+
 async def by_asyncio(uri: str) -> None:
     storage: Any = storage_from_string(f"async+{uri}", socket_timeout=20)
     limiter = AsyncMovingWindow(storage)
@@ -362,6 +402,24 @@ async def a_sentinel_that_hangs(hosts: str) -> None:
         await alone[1].client.aclose()
 
 
+async def a_sentinel_that_is_slow(hosts: str) -> None:
+    """Is heard as long as there is patience, and others are asked meanwhile."""
+    slow = SlowWay(int(hosts.rpartition(":")[2]), 1.3).url.removeprefix("redis://")
+    with socket.create_server(("127.0.0.1", 0)) as hangs:
+        stuck = [f"127.0.0.1:{hangs.getsockname()[1]}"] * 4
+        for asked in (",".join([slow, *stuck]), ",".join([*stuck, slow])):
+            async with aio.Server(f"floodgate+sentinel://{asked}/floodgate", patience=6) as other:
+                assert (await aio.Limiter(other, FailClosed()).acquire("slow", "1000/h")).from_redis, asked
+    # Where none is heard in time, the log says which service it was.
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger("floodgate_redis").addHandler(handler)
+    async with aio.Server(f"floodgate+sentinel://{slow}/floodgate", patience=1) as other:
+        assert not (await aio.Limiter(other, FailClosed()).acquire("slow", "1000/h")).from_redis
+    assert len(lines) == 1 and "no Sentinel names a master of 'floodgate'; no answer within 0.9 s" in lines[0], lines
+
+
 def connections(listener: socket.socket) -> int:
     """How many were made since it was last asked."""
     made = 0
@@ -379,14 +437,17 @@ for place in PLACES:
     asyncio.run(everything_in_asyncio(place))
     several_event_loops(place)
     asyncio.run(as_many_as_the_url_says(place))
+    asyncio.run(no_time_of_redis_py_holds(place))
 a_plain_server_says_the_way_out()
 a_cluster_without_floodgate()
 asyncio.run(its_rights_suffice(PLACES[0]))
 asyncio.run(keys_on_their_way(PLACES[0]))
 a_node_that_is_away(PLACES[0])
+a_node_that_cannot_write(PLACES[0])
 asyncio.run(a_storage_waits_once_for_a_node(PLACES[0]))
 asyncio.run(sentinels_with_a_password(sys.argv[2]))
 asyncio.run(a_sentinel_that_hangs(sys.argv[2]))
+asyncio.run(a_sentinel_that_is_slow(sys.argv[2]))
 
 for uri in PLACES:
     storage: Any = storage_from_string(uri, socket_timeout=20)

@@ -10,15 +10,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import floodgate_redis.limits
+import floodgate_redis.limits  # noqa: F401
 import limits
 import redis
 import redis.asyncio
-from fastapi import Depends, FastAPI, HTTPException
-from fastapi.responses import PlainTextResponse, StreamingResponse
-from floodgate_redis.asgi import RateLimit
-from floodgate_redis.asyncio import FailClosed, Limiter, Server
-from floodgate_redis.fastapi import RouteHeaders, rate_limit
 from limits.aio.strategies import MovingWindowRateLimiter as AsyncMovingWindow
 from limits.errors import ConfigurationError
 from limits.storage import storage_from_string
@@ -193,71 +188,6 @@ def slowapi_and_fastapi(web: Uvicorn) -> None:
     admin.execute_command("RL.UNBLOCK", "all:127.0.0.1")
 
 
-async def asked(app: Any, path: str, header: str = "x-ratelimit-remaining") -> tuple[int, str | None]:
-    """The status of GET, and one of the headers."""
-    sent: list[Any] = []
-
-    received = iter([{"type": "http.request", "body": b""}])
-
-    async def receive() -> Any:
-        for message in received:
-            return message
-        await asyncio.sleep(3600)  # it does not hang up
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    scope = {"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b"", "client": ("::1", 1)}
-    await app(scope, receive, send)
-    told = [value.decode() for name, value in sent[0]["headers"] if name == header.encode()]
-    assert len(told) <= 1, told
-    return int(sent[0]["status"]), told[0] if told else None
-
-
-async def routes_of_fastapi() -> None:
-    """Whatever the route answers, and wherever it is mounted."""
-    async with Server(f"redis://127.0.0.1:{PORT}", patience=20) as server:
-        limiter = Limiter(server, FailClosed())
-        wide, narrow = Depends(rate_limit("100/h", name="wide", limiter=limiter)), Depends(rate_limit("5/h", limiter=limiter))
-
-        plain: Any = floodgate_redis.Limiter(floodgate_redis.Server(f"redis://127.0.0.1:{PORT}"), FailClosed())
-        for takes in (lambda: RateLimit(FastAPI(), plain, "1/h"), lambda: rate_limit("1/h", limiter=plain)):
-            try:
-                takes()
-                raise AssertionError("it would block the event loop")
-            except TypeError as error:
-                assert str(error).endswith(": take the Limiter of floodgate_redis.asyncio"), error
-
-        def routes(app: FastAPI) -> FastAPI:
-            @app.get("/made/{item}", dependencies=[wide, narrow])
-            async def made(item: int) -> Any:
-                if item == 404:
-                    raise HTTPException(404)
-                return [PlainTextResponse("it"), StreamingResponse(iter([b"it"])), "it"][item]
-
-            @app.get("/twice", dependencies=[Depends(rate_limit("5/h", limiter=limiter)), narrow])
-            async def twice() -> str:
-                return "it"
-
-            return app
-
-        bare, sub, app, middle = routes(FastAPI()), routes(FastAPI()), routes(FastAPI()), routes(FastAPI())
-        app.add_middleware(RouteHeaders)
-        app.mount("/v2", sub)
-        middle.add_middleware(RateLimit, limiter=limiter, limits="1000/h", name="middle")
-        for of, path, left in ((app, "", 5), (app, "/v2", 5), (middle, "", 0)):
-            paths = [f"{path}/made/{item}" for item in (0, 1, 2, 404, "wrong")]
-            got = [await asked(of, path) for path in paths]
-            statuses = [200, 200, 200, 404, 422] if left else [429] * 5
-            assert got == [(status, str(max(0, left - i - 1))) for i, status in enumerate(statuses)], got
-            assert (await asked(of, paths[0]))[0] == 429
-        assert [await asked(bare, "/twice") for _ in range(2)] == [(200, "4"), (200, "3")], "each takes one unit"
-        assert await asked(app, "/none") == (404, None) and await asked(middle, "/none") == (404, "993")
-        assert [(await server.ask("EXISTS", f"GET {path}:::/64")) for path in ("/made/{item}", "/v2/made/{item}")] == [1, 1]
-        status, seconds = await asked(bare, "/made/2", "retry-after")
-        assert status == 429 and 3500 < int(seconds or 0) <= 3600
-
-
 def four_processes_of_each_host(flask: Uvicorn, fast: Uvicorn) -> None:
     """What four processes grant together is one limit, also when the server goes away
     meanwhile: it may have counted what nobody heard of, never the other way round."""
@@ -315,7 +245,6 @@ def main() -> None:
     prefixes_are_no_patterns()
     asyncio.run(pools_of_the_host())
     asyncio.run(limits_aio())
-    asyncio.run(routes_of_fastapi())
     four_processes_are_one()
 
     def hosts(patience: str) -> tuple[Uvicorn, Uvicorn]:

@@ -45,11 +45,12 @@ from floodgate_redis import (  # noqa: E402
     reserve,
 )
 from floodgate_redis import asyncio as aio  # noqa: E402
+from floodgate_redis.decision import pairs  # noqa: E402
 import floodgate_redis.limits  # noqa: E402
 from floodgate_redis.fastapi import RateLimited  # noqa: E402
 from limits.storage import storage_from_string  # noqa: E402
 from lossy import LossyWay, SlowWay  # noqa: E402
-from outage import eventually, please  # noqa: E402
+from outage import eventually, interrupted, please  # noqa: E402
 from said import Said  # noqa: E402
 
 URL = f"redis://127.0.0.1:{sys.argv[1]}"
@@ -448,6 +449,79 @@ def who_waits_no_more_holds_nothing(server: Server) -> None:
             eventually(f"{what}: it is released", lambda what=what: held(what) == 0)
 
 
+def who_is_interrupted_holds_nothing(server: Server) -> None:
+    """By what a signal raises, while it is asked or stands in line."""
+    limiter = Limiter(server, FailClosed())
+    flaky = Breaker(server, "sb:limit", "1:open=100ms:lease=1h")
+    try:
+        with flaky.guard():
+            raise ValueError("no answer")
+    except ValueError:
+        pass
+    time.sleep(0.15)
+
+    def calls() -> None:
+        with flaky.guard():
+            raise AssertionError("it was interrupted")
+
+    def holds(key: str, wait: float = 0) -> None:
+        with reserve(limiter, {key: "concurrent:1"}, ttl=3600, wait=wait):
+            raise AssertionError("it was interrupted")
+
+    def nothing_is_held(*keys: str) -> None:
+        for key in keys:
+            eventually(f"{key} is given back", lambda key=key: server.ask("RL.RESERVATIONS", key) == [])
+
+    please("freeze")
+    interrupted(calls)
+    interrupted(lambda: holds("limit:asked"))
+    please("thaw")
+    nothing_is_held("limit:asked")
+    eventually("the trial is given back", lambda: pairs(server.ask("CB.STATE", "sb:limit"))["trials_in_flight"] == 0)
+    # In line nobody is left behind, whether or not the server hears of it at once.
+    server.ask("RL.RESERVE", 1, "limit:line", "concurrent:1", "TTL", "1h", "ID", "holder")
+    interrupted(lambda: holds("limit:line", wait=25))
+    assert server.ask("RL.QUEUE", "limit:line")[0] == 0
+    server.ask("RL.RELEASE", "holder", 1, "limit:line")
+    brief = Limiter(Server(URL, patience=1, rest=0.01), FailClosed())
+    with reserve(brief, {"limit:first": "concurrent:1"}):
+        pass  # it has connected
+    please("freeze")
+    limiter = brief
+    interrupted(lambda: holds("limit:frozen", wait=25))
+    please("thaw")
+    nothing_is_held("limit:line", "limit:frozen")
+
+
+def no_time_of_redis_py_holds(server: Server) -> None:
+    """The URL may be that of other programs, and its times are not ours."""
+    for times in ("socket_timeout=0.01", "socket_connect_timeout=0.000001", "retry_on_timeout=true&socket_timeout=0.01"):
+        with Server(f"{URL}?{times}", patience=PATIENCE) as other:
+            limiter = Limiter(other, FailClosed())
+            assert limiter.acquire("times", "1/1s", wait=20).from_redis
+            waited = limiter.acquire("times", "1/1s", wait=20)
+            assert waited.granted and waited.from_redis and limiter.acquire("times:next", "9/h").from_redis, times
+
+        async def in_asyncio(times: str = times) -> None:
+            async with aio.Server(f"{URL}?{times}", patience=PATIENCE) as other:
+                limiter = aio.Limiter(other, FailClosed())
+                waited = [await limiter.acquire("times", "1/1s", wait=20) for _ in range(2)]
+                assert all(it.granted and it.from_redis for it in waited), times
+
+        asyncio.run(in_asyncio())
+    limiters = [Limiter(Server(f"{URL}?socket_timeout=60{more}", patience=1), FailClosed()) for more in ("", "&retry_on_timeout=1")]
+    assert all(limiter.acquire("times:hangs", "9/h").from_redis for limiter in limiters)
+    please("freeze")
+    start = time.monotonic()
+    assert not any(limiter.acquire("times:hangs", "9/h").from_redis for limiter in limiters)
+    assert time.monotonic() - start < HANGS
+    please("thaw")
+    looks = Limiter(server, FailClosed())
+    eventually("they arrive", lambda: looks.quota("times:hangs", "9/h")[0].used >= 4)
+    time.sleep(0.2)
+    assert looks.quota("times:hangs", "9/h")[0].used == 4, "each was sent once"
+
+
 def in_a_child(does: Callable[[], object]) -> int:
     """Its process. It ends with 0 where that holds, and is killed where it hangs."""
     child = os.fork()
@@ -562,6 +636,8 @@ def main() -> None:
         reservations(server)
         said.lines, before = [], said.lines
         who_waits_no_more_holds_nothing(server)
+        who_is_interrupted_holds_nothing(server)
+        no_time_of_redis_py_holds(server)
         said.lines = before
         late = ["Redis is away, the fallback decides: no answer within 5 s", "Redis is back"]
         assert said.lines == late + 2 * ["RL.COMMIT failed: COST must be a whole number from 0 to 1000000000000"], said.lines

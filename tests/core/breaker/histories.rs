@@ -277,7 +277,7 @@ impl History {
         if change.changed {
             self.replica.change_breaker(&self.breaker, &new, self.at());
         }
-        assert_eq!(change.transitions.is_empty(), self.circuit.epoch() == epoch);
+        assert_eq!(change.transitions.list().is_empty(), self.circuit.epoch() == epoch);
         self.model.change(&self.breaker, &new, self.now);
         self.breaker = new;
         self.transitions(change.transitions);
@@ -285,10 +285,10 @@ impl History {
 
     /// The transitions are those of the model, and their epochs rise.
     fn transitions(&mut self, transitions: Transitions) {
-        let seen: Vec<_> = transitions.iter().map(|t| (t.to, t.at.0)).collect();
+        let seen: Vec<_> = transitions.list().iter().map(|t| (t.to, t.at.0)).collect();
         assert_eq!(seen, self.model.entered);
         self.model.entered.clear();
-        for transition in transitions.iter() {
+        for transition in transitions.list() {
             assert!(transition.epoch > self.last_epoch && transition.from != transition.to);
             self.last_epoch = transition.epoch;
         }

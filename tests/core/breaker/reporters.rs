@@ -1,7 +1,7 @@
 //! Breakers that ask for several reporters.
 
 use super::key::{Key, START, breaker};
-use floodgate::core::breaker::{Circuit, CircuitState, Report, ReportOutcome, Reporter};
+use floodgate::core::breaker::{Circuit, CircuitState, REPORTER_BYTES, Report, ReportOutcome, Reporter};
 use floodgate::core::time::Micros;
 use proptest::prelude::*;
 
@@ -254,4 +254,15 @@ proptest! {
         circuit.view(&rule, Micros(0));
         circuit.view(&rule, Micros::MAX);
     }
+}
+
+/// The hash is FNV-1a: these are its published values.
+#[test]
+fn names_are_hashed_as_published() {
+    let bits = |name: &[u8]| Reporter::named(name).map(Reporter::bits);
+    assert_eq!(bits(b"a"), Some(0xd228_cb69_6f1a_8caf_7891_2b70_4e4a_8964));
+    assert_eq!(bits(b"foobar"), Some(0x343e_1662_793c_64bf_6f0d_3597_ba44_6f18));
+    assert_eq!(bits(b""), None);
+    assert_eq!(bits(&[b'x'; REPORTER_BYTES + 1]), None);
+    assert!(bits(&[0; REPORTER_BYTES]).is_some());
 }

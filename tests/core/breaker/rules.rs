@@ -51,7 +51,7 @@ fn slow_calls_have_their_own_rate() {
     assert_eq!(key.run("lls"), "ccc");
     let last = key.report(ReportOutcome::Ok, None, Some(2000));
     assert_eq!(last.state, CircuitState::Open);
-    assert_eq!(last.transitions.iter().next().unwrap().cause, Cause::SlowCalls);
+    assert_eq!(last.transitions.list().first().unwrap().cause, Cause::SlowCalls);
     // A slow call evaluates the failure rate too.
     assert_eq!(Key::new("50%/60s:min=4:slow=1s").run("ffsl"), "ccco");
     // A slow failure counts as both.
@@ -124,7 +124,7 @@ fn verdicts_look_at_slow_trials() {
     let text = "100%/4calls:open=1s:probes=2:slow=1s:slowrate=50%";
     let (mut key, trials) = half_open(text, 2);
     let reported = key.report(ReportOutcome::Ok, Some(trials[0]), Some(1001));
-    assert_eq!(reported.transitions.iter().next().unwrap().cause, Cause::TrialsSlow);
+    assert_eq!(reported.transitions.list().first().unwrap().cause, Cause::TrialsSlow);
     // A lost trial is a failure but not slow: here that closes.
     let (mut key, trials) = half_open(text, 2);
     assert!(key.ok(trials[0]));
@@ -173,7 +173,7 @@ fn a_lost_trial_opens_from_the_end_of_its_lease() {
     key.wait_ms(400);
     let reported = key.report(ReportOutcome::Ok, Some(trials[0]), None);
     assert!(!reported.applied && reported.changed);
-    let transition = reported.transitions.iter().next().unwrap();
+    let transition = reported.transitions.list().first().unwrap();
     assert_eq!(
         (transition.at, transition.cause, transition.to),
         (lost, Cause::TrialLost, CircuitState::Open)
@@ -187,7 +187,7 @@ fn a_call_long_after_a_lost_trial_finds_both_transitions() {
     key.wait_ms(60_000);
     let admission = key.acquire();
     assert!(admission.allowed);
-    let steps: Vec<_> = admission.transitions.iter().map(|t| (t.from, t.to, t.cause)).collect();
+    let steps: Vec<_> = admission.transitions.list().iter().map(|t| (t.from, t.to, t.cause)).collect();
     assert_eq!(
         steps,
         [
@@ -270,7 +270,7 @@ fn forces_hold_until_they_end() {
     assert!(key.fail(call));
     key.wait_ms(5000);
     let admission = key.acquire();
-    let ended = admission.transitions.iter().next().unwrap();
+    let ended = admission.transitions.list().first().unwrap();
     assert_eq!((ended.to, ended.cause, ended.at), (CircuitState::Closed, Cause::ForceEnded, key.now));
     assert_eq!(key.view().window.failures, 0);
     assert!(!key.fail(call));
@@ -285,7 +285,7 @@ fn a_result_can_find_the_end_of_a_force_and_trip() {
     key.force(Force::Closed, Some(1000));
     key.wait_ms(2000);
     let reported = key.report(ReportOutcome::Fail, None, None);
-    let causes: Vec<_> = reported.transitions.iter().map(|t| t.cause).collect();
+    let causes: Vec<_> = reported.transitions.list().iter().map(|t| t.cause).collect();
     assert_eq!(causes, [Cause::ForceEnded, Cause::Failures]);
 }
 
@@ -295,11 +295,11 @@ fn a_reset_begins_again() {
     let early = key.admit();
     key.run("ff");
     let change = key.circuit.reset(&key.breaker, key.now);
-    assert_eq!(change.transitions.iter().next().unwrap().cause, Cause::Reset);
+    assert_eq!(change.transitions.list().first().unwrap().cause, Cause::Reset);
     assert!(!key.fail(early));
     assert_eq!(key.run("f"), "c");
     let change = key.circuit.reset(&key.breaker, key.now);
-    assert!(change.changed && change.transitions.is_empty());
+    assert!(change.changed && change.transitions.list().is_empty());
     assert_eq!(key.run("f"), "c");
 }
 

@@ -165,8 +165,13 @@ impl Service {
 
     /// Runs `floodgate-envoy check` on a file: whether it is good, and what it said.
     pub fn check(path: &Path) -> (bool, String) {
+        Self::check_all(&[path])
+    }
+
+    /// The same for several files.
+    pub fn check_all(paths: &[&Path]) -> (bool, String) {
         let output =
-            Command::new(env!("CARGO_BIN_EXE_floodgate-envoy")).arg("check").arg(path).output().unwrap();
+            Command::new(env!("CARGO_BIN_EXE_floodgate-envoy")).arg("check").args(paths).output().unwrap();
         let said = [output.stdout, output.stderr].concat();
         (output.status.success(), String::from_utf8(said).unwrap())
     }

@@ -118,7 +118,7 @@ fn blocks() -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     for (at, text) in LIMITS.iter().enumerate() {
         let limits = Limits::parse(text.as_bytes()).expect("limits");
-        let block = closing.block(None, START.plus(at as u64 * 1_000_000), at as u64 * 40_000_000);
+        let block = closing.block(None, START.plus(at as u64 * 1_000_000), 1 + at as u64, at as u64 * 40_000_000);
         let mut encoded = Vec::new();
         limits.as_slice().iter().for_each(|limit| put_block(&mut encoded, limit, &block));
         all.push(encoded);

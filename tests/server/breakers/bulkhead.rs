@@ -262,8 +262,8 @@ fn mistakes_take_nothing() {
     for (command, error) in [
         ("CB.ACQUIRE n 5 LIMIT m concurrent:5", places),
         ("CB.ACQUIRE n 5 LIMIT m 5/s,concurrent:5 CRITICAL", places),
-        ("CB.ACQUIRE n 5 LIMIT db:1 *", places),
-        ("CB.ACQUIRE n 5 LIMIT m @places COST 1", places),
+        ("CB.ACQUIRE n 5 LIMIT db:1 *", "ERR invalid limit 'concurrent:5' of the policy 'places': "),
+        ("CB.ACQUIRE n 5 LIMIT m @places COST 1", "ERR invalid limit 'concurrent:5' of '@places': "),
         ("CB.ACQUIRE n 5 LIMIT m 5/s ID x", needs_ttl),
         ("CB.ACQUIRE n 5 LIMIT m 5/s TTL", "ERR syntax error: TTL needs a value"),
         ("CB.ACQUIRE n 5 LIMIT m 5/s TTL 1s ID", "ERR syntax error: ID needs a value"),

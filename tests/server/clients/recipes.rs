@@ -148,6 +148,16 @@ fn python_flask_limiter_slowapi_and_fastapi() {
 }
 
 #[test]
+fn python_fastapi_newest_and_oldest() {
+    let Some(folder) = installed("python") else { return };
+    let mut oldest = python(&folder, "try_fastapi.py");
+    oldest.env("PYTHONPATH", format!("{}:{PACKAGES}/python", folder.join("oldest").display()));
+    for program in [python(&folder, "try_fastapi.py"), oldest] {
+        assert_eq!(tried(program, durable()), ["done"]);
+    }
+}
+
+#[test]
 fn python_on_a_cluster_and_by_sentinel() {
     let Some(folder) = installed("python") else { return };
     let cluster = cluster(3, 0);
@@ -221,6 +231,7 @@ fn python_is_typed() {
     mypy.current_dir(format!("{CLIENTS}/python")).env("MYPYPATH", format!("{PACKAGES}/python"));
     mypy.args(["--strict", "--cache-dir"]).arg(folder.join("mypy"));
     mypy.args(["web.py", "try_it.py", "try_sync.py", "try_plugins.py", "try_places.py", "try_service.py"]);
+    mypy.arg("try_fastapi.py");
     mypy.args([
         "try_crowds.py",
         "try_guarded.py",

@@ -110,3 +110,11 @@ fn node_needs_no_more() {
     program.args(["120", "node"]).arg(file).arg(&url);
     passes(program, &server);
 }
+
+/// OPERATIONS.md advises it after a grant.
+#[test]
+fn who_waits_for_replicas_may_do_so() {
+    let (server, _) = server();
+    server.ok("AUTH app secret");
+    assert_eq!(server.line("WAIT 0 10"), Reply::Int(0));
+}

@@ -2,6 +2,7 @@
 
 use crate::harness::{Reply, Server, assert_error, assert_error_prefix, assert_same_data, wait_synced};
 use crate::limits::kit::{T0, at_t0, used};
+use crate::queue::kit::{answered, waits};
 use crate::support::{BY_ANOTHER_ITEM, Dice, RateLimitReply, denied, granted};
 
 #[track_caller]
@@ -419,4 +420,89 @@ fn all_beside_a_blocked_key_without_limits() {
         batch(&server, "ALL 2 w 5/m 1 z * 1"),
         [denied().limit(5).remaining(5).retry_never().by_another_item(), blocked.retry_ms(5000)]
     );
+}
+
+#[test]
+fn what_the_whole_is_told_holds_at_the_millisecond_at_which_it_asks_again() {
+    let server = at_t0();
+    server.line("RL.BLOCK d FOR 1m");
+    server.clock_advance(10);
+    server.line("RL.PIN b 1000/s FOR 1m");
+    // When the block is over, rounded up, the pin is, too. Its key then never grants that much.
+    let never = denied().limit(1000).remaining(1000).retry_never().by_another_item();
+    assert_eq!(batch(&server, "ALL 2 b 5/m 64 d 5/m 1")[0], never);
+    let reserve = server.line("RL.RESERVE 2 b 5/m d 90/m COST 64 TTL 1m");
+    assert_eq!(reserve.items()[1].items()[0].rate_limit(), never);
+}
+
+#[test]
+fn what_the_whole_is_told_holds_across_many_ends_in_a_row() {
+    for keys in [10, 14] {
+        let server = at_t0();
+        for j in 1..=keys {
+            server.line(&format!("RL.ACQUIRE k{j} 1/{j}s"));
+            if j > 1 {
+                server.line(&format!("RL.PIN k{j} 100/s FOR {}ms", 1000 * j - 1500));
+            }
+        }
+        let items: String = (1..=keys).map(|j| format!(" k{j} 1/{j}s 1")).collect();
+        let told = batch(&server, &format!("ALL {keys}{items}"));
+        assert_eq!((told[1].index, told[1].retry_after_ms), (BY_ANOTHER_ITEM, 1000 * keys));
+        let items: String = (1..=keys).map(|j| format!(" k{j} 1/{j}s")).collect();
+        let reserve = server.line(&format!("RL.RESERVE {keys}{items} TTL 1m"));
+        assert_eq!(reserve.items()[1].items()[1].rate_limit().retry_after_ms, 1000 * keys);
+    }
+}
+
+/// Pins and blocks whose ends fall between milliseconds: at the time that is told the whole is granted.
+#[test]
+fn what_the_whole_is_told_holds_among_random_ends() {
+    let server = at_t0();
+    let mut dice = Dice::new(1);
+    let mut told_at_all = 0;
+    for round in 0..150 {
+        let keys = 2 + dice.below(12);
+        for j in 0..keys {
+            server.clock_advance(dice.below(1500));
+            let (key, seconds) = (format!("r{round}-{j}"), 1 + dice.below(9));
+            server.line(&format!("RL.ACQUIRE {key} {}/{seconds}s", 1 + dice.below(2)));
+            let ms = 1 + dice.below(9000);
+            match dice.below(5) {
+                0 => server.line(&format!("RL.BLOCK {key} FOR {ms}ms")),
+                1 | 2 => server.line(&format!("RL.PIN {key} 100/s FOR {ms}ms")),
+                3 => server.line(&format!("RL.PIN {key} 1/{seconds}s FOR {ms}ms")),
+                _ => Reply::Int(0),
+            };
+        }
+        let items: String = (0..keys).map(|j| format!(" r{round}-{j} {}/9s 1", 1 + j % 3)).collect();
+        let command = format!("ALL {keys}{items}");
+        let replies = batch(&server, &command);
+        let Some(whole) = replies.iter().find(|one| one.index == BY_ANOTHER_ITEM) else { continue };
+        told_at_all += 1;
+        server.clock_advance(whole.retry_after_ms * 1000);
+        let again = batch(&server, &command);
+        assert!(again.iter().all(RateLimitReply::is_granted), "round {round}: {replies:?}, then {again:?}");
+    }
+    assert!(told_at_all > 50, "{told_at_all}");
+}
+
+#[test]
+fn a_key_twice_behind_a_line_is_told_when_both_are_granted() {
+    let server = at_t0();
+    let limit = "bucket:10/m";
+    server.line(&format!("RL.ACQUIRE k {limit} COST 10"));
+    let mut waiter = waits(&server, &format!("RL.ACQUIRE k {limit} COST 2 WAIT 20s"));
+    let both = format!("ALL 3 k {limit} 2 k {limit} 3 other 5/m 1");
+    let told = batch(&server, &both);
+    // 12 s for the waiter, and 30 s for both.
+    let behind = denied().limit(10).remaining(0).behind_a_line().retry_ms(42_000);
+    assert_eq!(told[..2], [behind, behind]);
+    assert_eq!((told[2].index, told[2].retry_after_ms), (BY_ANOTHER_ITEM, 42_000));
+    assert_eq!(batch(&server, &format!("ALL 2 k {limit} 6 k {limit} 6"))[1].retry_after_ms, -1);
+    server.clock_advance(12_000_000);
+    assert_eq!(answered(&mut waiter).granted, 2);
+    server.clock_set(T0 + 41_998_000);
+    assert!(!batch(&server, &both)[0].is_granted());
+    server.clock_set(T0 + 42_000_000);
+    assert!(batch(&server, &both).iter().all(RateLimitReply::is_granted));
 }

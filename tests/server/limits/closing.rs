@@ -540,3 +540,100 @@ fn a_pin_that_ends_first_ends_its_blocks_denials() {
     // What the pin closed stays closed to whoever names it.
     assert_eq!(acquire(&server, "k 1/m").retry_after_ms, 3_000_000);
 }
+
+/// A block stays the last one until the units for its request are back, whatever is charged, settled or
+/// given back meanwhile, and whatever the clock does.
+#[test]
+fn no_denial_moves_it_before_its_units_are_back() {
+    let server = at_t0();
+    let replica = server.replica();
+    let retry = |ask: &str| acquire(&server, ask).retry_after_ms;
+    let part = "fixed:10/m:block=10s COST 5";
+    let grown = "bucket:3/m:block=30s:grow=2";
+    let named = "bucket:3/h:block=10s:name=x";
+    // A refund of less than it lacks.
+    assert_eq!(acquire(&server, "refund fixed:10/m:block=10s COST 10").granted, 10);
+    assert_eq!(retry(&format!("refund {part}")), 60_000);
+    assert_eq!(server.line("RL.REFUND refund 1"), Reply::Int(1));
+    // Debt.
+    assert_eq!(acquire(&server, &format!("charge {grown} COST 3")).granted, 3);
+    assert_eq!(retry(&format!("charge {grown}")), 30_000);
+    assert_eq!(server.line(&format!("RL.CHARGE charge {grown} COST 2")).rate_limit().retry_after_ms, 60_000);
+    server.line("RL.RESERVE 1 commit bucket:3/m:block=10s COST 3 TTL 1h ID x");
+    assert_eq!(retry("commit bucket:3/m:block=10s"), 20_000);
+    assert_eq!(server.line("RL.COMMIT x 1 commit COST 5"), Reply::Int(1));
+    // Another period.
+    assert_eq!(acquire(&server, "named bucket:3/m:block=10s:name=x COST 3").granted, 3);
+    assert_eq!(retry("named bucket:3/m:block=10s:name=x"), 20_000);
+    server.line(&format!("RL.CHARGE named {named} COST 1"));
+    assert_eq!(retry(&format!("named {named}")), 2_400_000);
+    // A grant to another request after its end.
+    assert_eq!(acquire(&server, "grant fixed:10/m:block=10s COST 8").granted, 8);
+    assert_eq!(retry(&format!("grant {part}")), 60_000);
+    server.clock_set(T0 + 10 * S);
+    assert_eq!(acquire(&server, "grant fixed:10/m:block=10s").granted, 1);
+    server.clock_set(T0 + 55 * S);
+    let begun = blocks_begun(&server);
+    assert_eq!(retry(&format!("refund {part}")), 5_000);
+    assert_eq!(retry(&format!("charge {grown}")), 5_000);
+    assert_eq!(retry("commit bucket:3/m:block=10s"), 5_000);
+    assert_eq!(retry(&format!("grant {part}")), 5_000);
+    server.clock_set(T0 + 2395 * S);
+    assert_eq!(retry(&format!("named {named}")), 5_000);
+    assert_eq!(blocks_begun(&server), begun);
+    // A clock that steps back makes its units come back later.
+    server.clock_set(T0);
+    assert_eq!(acquire(&server, "clock fixed:1/h:block=10s").granted, 1);
+    server.clock_set(T0 + 3540 * S);
+    assert_eq!(retry("clock fixed:1/h:block=10s"), 60_000);
+    server.clock_set(T0);
+    assert_eq!(retry("clock fixed:1/h:block=10s"), 3_600_000);
+    server.clock_set(T0 + 3595 * S);
+    assert_eq!(retry("clock fixed:1/h:block=10s"), 5_000);
+    wait_synced(&server, &replica);
+    assert_same_data(&server, &replica);
+    let before = snapshot(&server);
+    server.ok("DEBUG RELOAD");
+    let differences = before.differences(&snapshot(&server));
+    assert!(differences.is_empty(), "{differences:?}");
+    assert_eq!(retry("clock fixed:1/h:block=10s"), 5_000);
+}
+
+/// One large request does not keep small ones from closing the limit for ever.
+#[test]
+fn grants_after_its_end_do_not_prolong_what_it_waits_for() {
+    let server = at_t0();
+    let limit = "k bucket:10/m:block=10s";
+    assert_eq!(acquire(&server, &format!("{limit} COST 10")).granted, 10);
+    assert_eq!(acquire(&server, &format!("{limit} COST 10")).retry_after_ms, 60_000);
+    for at in 1..=9 {
+        server.clock_advance(6 * S);
+        assert_eq!(acquire(&server, limit).granted, i64::from(at > 1));
+    }
+    assert_eq!(blocks_begun(&server), "1");
+    server.clock_set(T0 + 60 * S);
+    assert_eq!(acquire(&server, &format!("{limit} COST 2")).granted, 2);
+    assert_eq!(acquire(&server, limit).retry_after_ms, 10_000);
+    assert_eq!(blocks_begun(&server), "2");
+}
+
+/// A block that was stored before blocks knew how many units they need: DUMP of `fixed:10/m:block=10s`
+/// with 8 units in use at T0, when a request of 5 was denied.
+#[test]
+fn a_block_of_an_earlier_version_loads() {
+    let server = at_t0();
+    let dump = "0781adab5e9629a2b401053801341466697865643a31302f6d3a626c6f636b3d313073408080e2c4f2a2990380dac409\
+                808ece1c038080e2c4f2a29903808ece1c085000000900df896b5575847953";
+    let dump: Vec<u8> =
+        (0..dump.len() / 2).map(|at| u8::from_str_radix(&dump[2 * at..2 * at + 2], 16).unwrap()).collect();
+    assert_eq!(call!(server, "RESTORE", "k", 0, dump), Reply::ok());
+    let part = "k fixed:10/m:block=10s COST 5";
+    assert_eq!(acquire(&server, part).retry_after_ms, 60_000);
+    server.clock_set(T0 + 10 * S);
+    assert_eq!(acquire(&server, "k fixed:10/m:block=10s").granted, 1);
+    server.clock_set(T0 + 55 * S);
+    assert_eq!(acquire(&server, part).retry_after_ms, 5_000);
+    assert_eq!(blocks_begun(&server), "0");
+    server.clock_set(T0 + 60 * S);
+    assert_eq!(acquire(&server, part).granted, 5);
+}

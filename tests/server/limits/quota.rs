@@ -395,3 +395,27 @@ fn headers_tell_the_time_in_which_all_comes_back() {
         assert_eq!(names.len(), all, "{policy}");
     }
 }
+
+#[test]
+fn headers_tell_no_time_for_what_is_never_granted() {
+    let server = at_t0();
+    server.ok("RL.BLOCK k FOR 1m");
+    server.ok("RL.PIN k 1000/s FOR 30s");
+    let limit = |cost: &str| server.line(&format!("RL.QUOTA k 5/m COST {cost} HEADERS"));
+    // The block outlasts the pin, and what holds then never grants as much.
+    assert_eq!(limit("64").field("RateLimit").text(), "\"1000/s\";r=0");
+    assert_eq!(limit("4").field("RateLimit").text(), "\"1000/s\";r=0;t=60");
+}
+
+#[test]
+fn integers_of_headers_have_at_most_fifteen_digits() {
+    let server = at_t0();
+    server.line("CL.THROTTLE k 9223372036854775807 1 1");
+    let headers = server.line("RL.QUOTA k HEADERS");
+    assert!(headers.field("RateLimit-Policy").text().contains(";q=999999999999999"), "{headers:?}");
+    assert!(headers.field("RateLimit").text().contains(";r=999999999999999"), "{headers:?}");
+    server.line("CL.THROTTLE l 999999999999998 1 1");
+    assert!(
+        server.line("RL.QUOTA l HEADERS").field("RateLimit-Policy").text().contains(";q=999999999999999")
+    );
+}

@@ -508,6 +508,34 @@ fn each_node_of_a_cluster_shows_its_own_keys() {
     assert_eq!(today, BTreeSet::from([0, 3]));
 }
 
+/// The limits are those that RL.QUOTA shows: what the key had by its last grant, however it would be
+/// decided now.
+#[test]
+fn the_limits_are_those_of_the_last_grant() {
+    let server = Server::start();
+    server.clock_set(START);
+    server.ok("RL.POLICY SET prefix 1/h PREFIX policy");
+    for key in ["policy", "default"] {
+        server.line(&format!("RL.ACQUIRE {key} 70/2s TRACK"));
+    }
+    server.line("RL.ACQUIRE policy-alone TRACK");
+    server.ok("RL.RECORD no-limits OK");
+    server.ok("RL.RECORD pinned OK");
+    server.ok("RL.PIN pinned 5/m");
+    if server.at_least(7, 0) {
+        server.config_set("floodgate.default-limit", "5/s");
+    }
+    let limits = |key: &str| stats(&server, key).field("limits");
+    for (key, expected) in
+        [("policy", "70/2s"), ("default", "70/2s"), ("policy-alone", "1/h"), ("pinned", "5/m")]
+    {
+        assert_eq!(limits(key), Reply::bulk(expected), "{key}");
+    }
+    if server.at_least(7, 0) {
+        assert_eq!(limits("no-limits"), Reply::bulk("5/s"));
+    }
+}
+
 /// Where a line stands on a tracked key, the copy on which its future is played through
 /// is none.
 #[test]

@@ -177,6 +177,7 @@ const MALFORMED: &[(&str, &str, &str)] = &[
     ("10/s:keep=1.%", "", "keep= is not a percentage such as 10% or 12.5%"),
     ("10/s:keep=0%", "", "keep= must be above 0%"),
     ("10/s:keep=100%", "", "keep= must be below 100%"),
+    ("5/s:block=5s:grow=1.234", "", "grow= has more than two decimals"),
     ("10/s:keep=1.234%", "", "keep= has more than two decimals"),
     ("10/s:burst=20", "", "burst= is only for bucket, not for sliding"),
     ("fixed:10/s:burst=20", "", "burst= is only for bucket, not for fixed"),
@@ -247,6 +248,34 @@ fn what_an_error_repeats_is_cut_and_escaped() {
     assert_error(
         &server.line("RL.ACQUIRE k 10/s,concurrent:5:name=jobs"),
         "ERR invalid limit 'concurrent:5:name=jobs': concurrent limits are taken with RL.RESERVE",
+    );
+}
+
+/// Who reads the error may never have written the limit that it names.
+#[test]
+fn concurrent_limits_of_somebody_else() {
+    let server = Server::start();
+    server.ok("RL.PIN pinned concurrent:5");
+    server.ok("RL.POLICY SET jobs concurrent:6 PREFIX job:");
+    server.ok("CONFIG SET floodgate.default-limit concurrent:7");
+    let taken = "concurrent limits are taken with RL.RESERVE";
+    for (command, limit) in [
+        ("RL.ACQUIRE pinned 10/s", "'concurrent:5' of the key's pin"),
+        ("RL.CHARGE pinned 10/s COST 1", "'concurrent:5' of the key's pin"),
+        ("RL.ACQUIRE job:1", "'concurrent:6' of the policy 'jobs'"),
+        ("RL.ACQUIRE k @jobs", "'concurrent:6' of '@jobs'"),
+        ("RL.ACQUIRE k", "'concurrent:7' of default-limit"),
+        ("RL.ACQUIRE k concurrent:8", "'concurrent:8'"),
+    ] {
+        assert_error(&server.line(command), &format!("ERR invalid limit {limit}: {taken}"));
+    }
+    assert_error(
+        &server.line("RL.BATCH ALL 1 pinned 10/s 1"),
+        &format!("ERR item 1: invalid limit 'concurrent:5' of the key's pin: {taken}"),
+    );
+    assert_error(
+        &server.line("CB.ACQUIRE breaker 5 LIMIT pinned 10/s"),
+        "ERR invalid limit 'concurrent:5' of the key's pin: concurrent limits need TTL here, such as TTL 30s",
     );
 }
 

@@ -3,26 +3,16 @@
 //! before a command or after it, never amid it.
 
 use crate::harness::{
-    Reply, Server, Snapshot, Wire, assert_same_data_however_told, call, eventually, snapshot, wait_synced,
+    Reply, Server, Snapshot, Wire, assert_same_data_however_told, c_library, call, eventually, snapshot,
+    wait_synced,
 };
-use std::{path::PathBuf, process::Command, sync::LazyLock, time::Duration};
+use std::{path::PathBuf, sync::LazyLock, time::Duration};
 
 const NOON: i64 = 1_800_000_000_000_000;
 
-/// The other module, built by the C compiler that the linker needs anyway.
-static LISTENER: LazyLock<(tempfile::TempDir, PathBuf)> = LazyLock::new(|| {
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let library = dir.path().join("listener.so");
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/server/module/listener.c");
-    let built = Command::new("cc")
-        .args(["-Wall", "-Wextra", "-Werror", "-O1", "-shared", "-fPIC", "-o"])
-        .arg(&library)
-        .arg(source)
-        .output()
-        .expect("a C compiler");
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    (dir, library)
-});
+/// The other module.
+static LISTENER: LazyLock<(tempfile::TempDir, PathBuf)> =
+    LazyLock::new(|| c_library("server/module/listener.c"));
 
 /// A server with both modules.
 fn server() -> Server {

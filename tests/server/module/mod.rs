@@ -1,6 +1,7 @@
 //! What the module shares with the server: its keys, memory, rights, errors and events.
 
 mod acl;
+mod clock;
 mod commands;
 mod doors;
 mod errors;

@@ -78,7 +78,7 @@ const WRONG: &[(&str, &str)] = &[
     ("RL.ACQUIRE user:42 100/", "ERR invalid limit '100/': missing period"),
     (
         "RL.ACQUIRE user:42 10k/s",
-        "ERR invalid limit '10k/s': count is not a whole number, write it without an exponent",
+        "ERR invalid limit '10k/s': count is not a whole number, write all its digits",
     ),
     (
         "RL.ACQUIRE user:42 1.5/s",
@@ -241,10 +241,7 @@ const WRONG: &[(&str, &str)] = &[
         "RL.POLICY SET free 10/s PREFIX user:*",
         "ERR invalid prefix 'user:*': a prefix is literal, leave out the '*' at its end",
     ),
-    (
-        "RL.POLICY SET free 10/s user:",
-        "ERR syntax error near 'user:'; usage: RL.POLICY <SET name limits [PREFIX prefix | NOPREFIX] [BREAKER breaker | NOBREAKER] | GET name | DEL name | LIST | EXPORT | IMPORT json [REPLACE] | FORGET | HELP>",
-    ),
+    ("RL.POLICY SET free 10/s user:", "ERR syntax error near 'user:', write PREFIX user:"),
     (
         "RL.POLICY SET free @gold",
         "ERR invalid limit '@gold': a policy cannot stand here, write the limits out",
@@ -326,6 +323,37 @@ const WRONG: &[(&str, &str)] = &[
     ("CB.PIN pay 5 1h", "ERR syntax error near '1h', write FOR 1h"),
     ("CB.PIN pay FOR 1h", "ERR syntax error near 'FOR', write the breaker before it"),
     ("RL.PIN user:42 FOR 1h", "ERR syntax error near 'FOR', write the limits before it"),
+    ("CB.FORCE pay OPEN FOREVER", "ERR syntax error near 'FOREVER', leave it out: without FOR it has no end"),
+    (
+        "RL.PIN user:42 10/s forever",
+        "ERR syntax error near 'forever', leave it out: without FOR it has no end",
+    ),
+    ("RL.BLOCK user:42 FOR ever", "ERR syntax error near 'ever', write FOREVER in place of FOR"),
+    (
+        "RL.BLOCK user:42 FOR 10m REASON too many",
+        "ERR syntax error near 'many', a reason of several words needs quotes",
+    ),
+    ("RL.CLEAR 0 user:*", "ERR syntax error near 'user:*', write MATCH user:*"),
+    (
+        "CB.ACQUIRE pay 5 COST 5",
+        "ERR syntax error near 'COST', it belongs to a limit, as in LIMIT user:42 10/s COST 5",
+    ),
+    (
+        "CB.ACQUIRE pay COST 5",
+        "ERR syntax error near 'COST', it belongs to a limit, as in LIMIT user:42 10/s COST 5",
+    ),
+    (
+        "RL.ACQUIRE user:42 1e3/s",
+        "ERR invalid limit '1e3/s': count is not a whole number, write all its digits",
+    ),
+    (
+        "RL.ACQUIRE user:42 fixed:10/d:tz=Paris",
+        "ERR invalid limit 'fixed:10/d:tz=Paris': unknown time zone, write Area/City, as in Europe/Paris",
+    ),
+    (
+        "RL.ACQUIRE user:42 burst=50",
+        "ERR invalid limit 'burst=50': unknown algorithm 'burst=50': options follow their limit, as in 10/s:name=api",
+    ),
     ("RL.POLICY SET free PREFIX user:", "ERR syntax error near 'PREFIX', write the limits before it"),
     (
         "RL.RESERVE 1 user:42 TTL 5s",

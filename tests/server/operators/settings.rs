@@ -87,6 +87,35 @@ fn a_wrong_argument_refuses_to_load_and_says_why() {
     }
 }
 
+/// CONFIG REWRITE, which Sentinel sends too, writes module arguments without quotes.
+#[test]
+fn what_needs_quotes_is_warned_of_and_survives_a_rewrite_on_a_line_of_its_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("two words.json");
+    std::fs::write(&file, r#"{"policies":[{"name":"a","limits":"5/s","prefix":"a:"}]}"#).expect("room");
+    let file = file.to_string_lossy().into_owned();
+    let settings = [("default-breaker", ""), ("default-limit", ""), ("policies-file", &file)];
+    for (name, value) in settings {
+        let server = Server::builder().module_args([name, value, "events", "no"]).start();
+        let line = format!(
+            "setting '{name}' = '{value}': CONFIG REWRITE writes module arguments without quotes, and the server \
+             would not start after it. Give it on a line of its own: floodgate.{name} \"...\""
+        );
+        // Before 7.0 the server leaves the arguments as they are.
+        assert_eq!(server.log().contains(&line), server.at_least(7, 0), "{line}\n{}", server.log());
+    }
+    let lines =
+        settings.iter().flat_map(|(name, value)| [format!("--floodgate.{name}"), (*value).to_owned()]);
+    let Ok(mut server) = Server::builder().args(lines).try_start() else { return };
+    for _ in 0..2 {
+        for (name, value) in settings {
+            assert_eq!(server.config_get(&format!("floodgate.{name}")).as_deref(), Some(value));
+        }
+        server.ok("CONFIG REWRITE");
+        server.restart();
+    }
+}
+
 #[test]
 fn config_set_takes_effect_at_once() {
     let server = Server::start();

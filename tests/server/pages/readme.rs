@@ -130,7 +130,7 @@ fn every_counter_is_described() {
 }
 
 /// What clients send beside our commands, and what an operator looks with.
-const CLIENTS_OWN: &[&str] = &["multi", "exec", "discard", "ping", "info"];
+const CLIENTS_OWN: &[&str] = &["multi", "exec", "discard", "ping", "info", "wait"];
 const LOOKS: &[&str] = &[
     "info",
     "ping",

@@ -79,6 +79,14 @@ fn both_install_into_an_empty_folder_and_load() {
     ] {
         assert!(root.join("usr/share/doc/floodgate").join(file).exists(), "{file}");
     }
+    for page in ["README.md", "COMMANDS.md", "OPERATIONS.md", "SECURITY.md"] {
+        let doc = root.join("usr/share/doc/floodgate");
+        let text = fs::read_to_string(doc.join(page)).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
+            let there = link.is_empty() || link.contains("://") || doc.join(link).exists();
+            assert!(there, "{page}: {link}");
+        }
+    }
     let field = |name: &str| run("dpkg-deb", &[Path::new("-f"), &deb, Path::new(name)]).trim().to_owned();
     assert_eq!(field("Package"), "floodgate");
     assert_eq!(field("Version"), concat!(env!("CARGO_PKG_VERSION"), "-1"));

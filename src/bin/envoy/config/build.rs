@@ -2,7 +2,10 @@
 
 use super::file::{DescriptorText, DomainText, RateLimitText};
 use super::source::SourceFile;
-use super::{Algorithm, Allowance, Config, ConfigError, Level, Mode, Node, Rule, Unit};
+use super::{
+    Allowance, Config, ConfigError, DenialEffect, DescriptorLevel, DescriptorLimits, DescriptorNode,
+    TimeUnit, UnitAlgorithm,
+};
 use serde_saphyr::{Location, Spanned};
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +14,7 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// [`ConfigError`] with the file, the line and the reason of the first fault.
-pub fn build(files: &[SourceFile], algorithm: Algorithm) -> Result<Config, ConfigError> {
+pub fn build(files: &[SourceFile], algorithm: UnitAlgorithm) -> Result<Config, ConfigError> {
     let mut config = Config::default();
     for SourceFile { path, text } in files {
         let text = std::str::from_utf8(text).map_err(|_| ConfigError::whole(path, "is not UTF-8"))?;
@@ -27,7 +30,7 @@ pub fn build(files: &[SourceFile], algorithm: Algorithm) -> Result<Config, Confi
             let reason = format!("another file has the domain '{}', too", domain.value);
             return Err(ConfigError::at(path, domain.referenced, reason));
         }
-        let reader = Reader { path, algorithm };
+        let reader = ConfigReader { path, algorithm };
         let level = reader.level(read.descriptors.unwrap_or_default(), &domain.value)?;
         config.domains.insert(read.domain.value, level);
     }
@@ -56,6 +59,10 @@ fn in_words(line: &str) -> String {
         ("invalid boolean", "expected true or false"),
         ("multiple YAML documents", "a file has one domain: put what follows '---' into a file of its own"),
         ("budget breached: Depth", "descriptors are nested too deeply"),
+        ("cannot deserialize null into string", "the text is missing after ':'"),
+        ("expected string scalar", "expected a text"),
+        ("unexpected character: `@'", "a text that begins with @ needs quotes, such as '@gold'"),
+        ("tabs disallowed", "indent with blanks, not with tabs"),
         ("expected sequence start", "expected a list, whose items begin with '- '"),
         ("expected mapping start", "expected names with values, such as 'domain: NAME'"),
     ];
@@ -73,19 +80,19 @@ fn in_words(line: &str) -> String {
 }
 
 /// The file that is being read, and how its units count.
-struct Reader<'f> {
+struct ConfigReader<'f> {
     path: &'f Path,
-    algorithm: Algorithm,
+    algorithm: UnitAlgorithm,
 }
 
-impl Reader<'_> {
+impl ConfigReader<'_> {
     fn refuse(&self, at: Location, reason: impl Into<String>) -> ConfigError {
         ConfigError::at(self.path, at, reason)
     }
 
     /// Reads the descriptors of one level.
-    fn level(&self, texts: Vec<DescriptorText>, above: &str) -> Result<Level, ConfigError> {
-        let mut level = Level::default();
+    fn level(&self, texts: Vec<DescriptorText>, above: &str) -> Result<DescriptorLevel, ConfigError> {
+        let mut level = DescriptorLevel::default();
         for text in texts {
             let at = text.key.referenced;
             if text.key.value.is_empty() {
@@ -105,7 +112,7 @@ impl Reader<'_> {
                 let reason = format!("share_threshold needs a '*' in the value, and '{full}' has none");
                 return Err(self.refuse(at, reason));
             }
-            let node = Node {
+            let node = DescriptorNode {
                 detailed_metric: text.detailed_metric.unwrap_or(false),
                 value_to_metric: text.value_to_metric.unwrap_or(false),
                 share_threshold,
@@ -136,16 +143,16 @@ impl Reader<'_> {
             (Some(limit), None) => self.rate_limit(limit, at, full)?,
         };
         rule.mode = match (text.shadow_mode.unwrap_or(false), text.quota_mode.unwrap_or(false)) {
-            (true, _) => Mode::Shadow,
-            (false, true) => Mode::Quota,
-            (false, false) => Mode::Enforced,
+            (true, _) => DenialEffect::Shadow,
+            (false, true) => DenialEffect::Quota,
+            (false, false) => DenialEffect::Enforced,
         };
         rule.metadata.clone_from(&text.metadata);
         Ok(Some(Allowance::Limited(Arc::new(rule))))
     }
 
-    fn written(&self, limits: &Spanned<String>) -> Result<Rule, ConfigError> {
-        Rule::written(&limits.value).map_err(|why| self.refuse(limits.referenced, why))
+    fn written(&self, limits: &Spanned<String>) -> Result<DescriptorLimits, ConfigError> {
+        DescriptorLimits::written(&limits.value).map_err(|why| self.refuse(limits.referenced, why))
     }
 
     fn unlimited(&self, text: &RateLimitText, at: Location, full: &str) -> Result<Allowance, ConfigError> {
@@ -158,7 +165,12 @@ impl Reader<'_> {
         Ok(Allowance::Unlimited { replaces: self.replaces(text, at, full)? })
     }
 
-    fn rate_limit(&self, text: &RateLimitText, at: Location, full: &str) -> Result<Rule, ConfigError> {
+    fn rate_limit(
+        &self,
+        text: &RateLimitText,
+        at: Location,
+        full: &str,
+    ) -> Result<DescriptorLimits, ConfigError> {
         let replaces = self.replaces(text, at, full)?;
         let name = text.name.clone().unwrap_or_default();
         let rule = match (&text.unit, &text.limits) {
@@ -180,7 +192,7 @@ impl Reader<'_> {
                 return Err(self.refuse(at, reason));
             }
             (Some(unit), None) => {
-                let Some(known) = Unit::parse(&unit.value) else {
+                let Some(known) = TimeUnit::parse(&unit.value) else {
                     let reason = format!(
                         "the unit '{}' is not second, minute, hour, day, week, month or year",
                         unit.value
@@ -189,10 +201,10 @@ impl Reader<'_> {
                 };
                 // As in envoyproxy/ratelimit, a missing number allows no requests.
                 let requests = text.requests_per_unit.as_ref().map_or(0, |requests| requests.value);
-                Rule::new(self.algorithm, requests, known)
+                DescriptorLimits::new(self.algorithm, requests, known)
             }
         };
-        Ok(Rule { name, replaces, ..rule })
+        Ok(DescriptorLimits { name, replaces, ..rule })
     }
 
     fn replaces(&self, text: &RateLimitText, at: Location, full: &str) -> Result<Vec<String>, ConfigError> {

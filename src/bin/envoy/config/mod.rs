@@ -20,21 +20,22 @@ pub mod unit;
 mod tests;
 
 pub use error::ConfigError;
-pub use rule::{Algorithm, Allowance, Mode, Rule};
-pub use unit::Unit;
+pub use rule::{Allowance, DenialEffect, DescriptorLimits, UnitAlgorithm};
+pub use unit::TimeUnit;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 /// The limits of all domains.
 #[derive(Debug, Default)]
 pub struct Config {
-    domains: HashMap<String, Level>,
+    domains: HashMap<String, DescriptorLevel>,
 }
 
 impl Config {
     /// The first level of descriptors of a domain.
-    pub fn domain(&self, name: &str) -> Option<&Level> {
+    pub fn domain(&self, name: &str) -> Option<&DescriptorLevel> {
         self.domains.get(name)
     }
 
@@ -45,21 +46,30 @@ impl Config {
 
     /// The number of limits.
     pub fn limits(&self) -> usize {
-        self.domains.values().map(Level::limits).sum()
+        self.domains.values().map(DescriptorLevel::limits).sum()
+    }
+}
+
+impl fmt::Display for Config {
+    /// The size of the configuration, as the log tells it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (domains, limits) = (self.domains(), self.limits());
+        let s = |count: usize| if count == 1 { "" } else { "s" };
+        write!(f, "{domains} domain{}, {limits} limit{}", s(domains), s(limits))
     }
 }
 
 /// The descriptors that may follow the same entries above them.
 #[derive(Debug, Default)]
-pub struct Level {
+pub struct DescriptorLevel {
     /// The descriptors by `key` or `key_value`, without those with a `*`.
-    entries: HashMap<String, Node>,
+    entries: HashMap<String, DescriptorNode>,
     /// Those with a `*` and their names, in the order of the file. No request finds them by exact
     /// text: the pattern, sent as a value, is a value like any other.
-    wildcards: Vec<(String, Node)>,
+    wildcards: Vec<(String, DescriptorNode)>,
 }
 
-impl Level {
+impl DescriptorLevel {
     fn limits(&self) -> usize {
         let nodes = self.entries.values().chain(self.wildcards.iter().map(|(_, node)| node));
         nodes.map(|node| usize::from(node.allowance.is_some()) + node.below.limits()).sum()
@@ -71,12 +81,12 @@ impl Level {
     }
 
     /// The descriptor with exactly this name, which has no `*`.
-    pub fn exact(&self, text: &str) -> Option<&Node> {
+    pub fn exact(&self, text: &str) -> Option<&DescriptorNode> {
         self.entries.get(text)
     }
 
     /// The first descriptor in the file whose `*` matches this text, with its name.
-    pub fn wildcard(&self, text: &str) -> Option<(&str, &Node)> {
+    pub fn wildcard(&self, text: &str) -> Option<(&str, &DescriptorNode)> {
         let (pattern, node) = self.wildcards.iter().find(|(pattern, _)| holds(pattern, text))?;
         Some((pattern, node))
     }
@@ -84,11 +94,11 @@ impl Level {
 
 /// One descriptor of the configuration.
 #[derive(Debug)]
-pub struct Node {
+pub struct DescriptorNode {
     /// The limit of the descriptor, if it has one.
     pub allowance: Option<Arc<Allowance>>,
     /// The descriptors that may follow.
-    pub below: Level,
+    pub below: DescriptorLevel,
     /// True if each value has a metric of its own.
     pub detailed_metric: bool,
     /// True if the name of the metric has the value of this entry.

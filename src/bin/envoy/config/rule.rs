@@ -1,6 +1,6 @@
 //! One limit of the configuration, ready to be asked for.
 
-use super::Unit;
+use super::TimeUnit;
 use floodgate::core::limits::{Expression, Label, Limit, Term};
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ const OWN_NAMES: &str = "rlqs-";
 
 /// How `unit` and `requests_per_unit` count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Algorithm {
+pub enum UnitAlgorithm {
     /// In windows that start at multiples of the unit since the epoch, as envoyproxy/ratelimit
     /// does.
     #[default]
@@ -20,7 +20,7 @@ pub enum Algorithm {
     Bucket,
 }
 
-impl Algorithm {
+impl UnitAlgorithm {
     /// Reads the name that the command line takes.
     pub fn parse(text: &str) -> Option<Self> {
         match text {
@@ -33,7 +33,7 @@ impl Algorithm {
 
     /// The limit as commands take it. A bucket of 0 requests is written as a fixed window of 0
     /// requests, which denies everything as well.
-    fn text(self, requests: u32, unit: Unit) -> String {
+    fn text(self, requests: u32, unit: TimeUnit) -> String {
         let name = match self {
             Self::Bucket if requests > 0 => "bucket:",
             Self::Sliding => "",
@@ -52,7 +52,7 @@ pub enum Allowance {
         replaces: Vec<String>,
     },
     /// The requests that the rule grants.
-    Limited(Arc<Rule>),
+    Limited(Arc<DescriptorLimits>),
 }
 
 impl Allowance {
@@ -67,7 +67,7 @@ impl Allowance {
 
 /// The effect if a limit denies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
+pub enum DenialEffect {
     /// The request is denied.
     #[default]
     Enforced,
@@ -79,12 +79,12 @@ pub enum Mode {
 
 /// One limit, or several limits that are asked together.
 #[derive(Debug)]
-pub struct Rule {
+pub struct DescriptorLimits {
     /// The limits as commands take them.
     pub limits: String,
     /// The facts of each limit, in their order.
     pub facts: Vec<Facts>,
-    pub mode: Mode,
+    pub mode: DenialEffect,
     /// The name in the configuration. Empty if there is none.
     pub name: String,
     /// The names of the limits that this rule replaces.
@@ -106,7 +106,7 @@ pub struct Facts {
     /// The length in microseconds that no window of the limit exceeds. `None` if there is no such
     /// length.
     pub longest_us: Option<u64>,
-    pub unit: Option<Unit>,
+    pub unit: Option<TimeUnit>,
     /// True if a request is charged 1, whatever its cost.
     pub per_call: bool,
     /// False if the limit never denies: a shadow limit, and `unlimited`.
@@ -137,7 +137,7 @@ impl Facts {
             usable: limit.capacity().map(|capacity| limit.keep().usable(capacity)),
             window: limit.refill_us().map(|us| us.div_ceil(1_000_000)),
             longest_us: limit.covering_us(),
-            unit: limit.period_us().and_then(Unit::of_micros),
+            unit: limit.period_us().and_then(TimeUnit::of_micros),
             per_call: limit.per_call(),
             // Only `unlimited` has no capacity.
             denies: !limit.shadow() && limit.capacity().is_some(),
@@ -145,9 +145,9 @@ impl Facts {
     }
 }
 
-impl Rule {
+impl DescriptorLimits {
     /// The rule of `requests` in each `unit`.
-    pub fn new(algorithm: Algorithm, requests: u32, unit: Unit) -> Self {
+    pub fn new(algorithm: UnitAlgorithm, requests: u32, unit: TimeUnit) -> Self {
         let limits = algorithm.text(requests, unit);
         let label = limits.clone();
         let facts = Facts {
@@ -207,16 +207,19 @@ impl Rule {
     /// The limits as shadow limits, which are counted and deny nothing. Limits that cannot be
     /// shadow limits are left out. `None` if none is left.
     pub fn in_the_shadow(&self) -> Option<String> {
-        let can = |text: &&str| {
-            let Ok(Expression::Terms(terms)) = Expression::parse(text.as_bytes()) else { return false };
-            matches!(terms.as_slice(), [Term::Limit(_)])
-        };
         // A policy has options of its own. A shadow limit cannot have `block=`.
+        let shadow = |text: &str| {
+            let Ok(Expression::Terms(terms)) = Expression::parse(text.as_bytes()) else { return None };
+            match terms.as_slice() {
+                [Term::Limit(limit)] if limit.shadow() => Some(text.to_owned()),
+                [Term::Limit(_)] => Some(format!("{text}:shadow")),
+                _ => None,
+            }
+        };
         let shadows: Vec<String> = self
             .limits
             .split(',')
-            .filter(can)
-            .map(|text| if text.contains(":shadow") { text.to_owned() } else { format!("{text}:shadow") })
+            .filter_map(shadow)
             .filter(|text| Expression::parse(text.as_bytes()).is_ok())
             .collect();
         (!shadows.is_empty()).then(|| shadows.join(","))
@@ -226,7 +229,7 @@ impl Rule {
         Self {
             limits,
             facts,
-            mode: Mode::Enforced,
+            mode: DenialEffect::Enforced,
             name: String::new(),
             replaces: Vec::new(),
             metadata: None,

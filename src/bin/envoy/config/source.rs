@@ -24,7 +24,8 @@ pub fn read(path: &Path) -> Result<Vec<SourceFile>, ConfigError> {
             let found = entry.map_err(|why| unreadable(path, why))?.path();
             let hidden = found.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
             let yaml = found.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-            if yaml && !hidden && found.is_file() {
+            // A link that leads nowhere is an error: to skip it would drop its domain.
+            if yaml && !hidden && fs::metadata(&found).map_err(|why| unreadable(&found, why))?.is_file() {
                 paths.push(found);
             }
         }

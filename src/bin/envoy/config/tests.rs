@@ -2,13 +2,13 @@
 
 use super::build::build;
 use super::source::SourceFile;
-use super::{Algorithm, Allowance, Config, Mode, holds};
+use super::{Allowance, Config, DenialEffect, UnitAlgorithm, holds};
 use crate::matching::find;
 use envoy_types::pb::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry;
 
 fn read(text: &str) -> Result<Config, String> {
     let file = SourceFile { path: "f.yaml".into(), text: text.as_bytes().to_vec() };
-    build(&[file], Algorithm::Fixed).map_err(|why| why.to_string())
+    build(&[file], UnitAlgorithm::Fixed).map_err(|why| why.to_string())
 }
 
 fn entries(text: &str) -> Vec<Entry> {
@@ -167,14 +167,14 @@ descriptors:
     let b = rule("b=1");
     assert_eq!(
         (b.mode, b.name.as_str(), b.replaces.as_slice()),
-        (Mode::Quota, "n", ["m".to_owned()].as_slice())
+        (DenialEffect::Quota, "n", ["m".to_owned()].as_slice())
     );
     assert_eq!(
         (b.facts[0].capacity, b.facts[0].window, b.facts[0].unit),
-        (Some(9), Some(2), Some(super::Unit::Second))
+        (Some(9), Some(2), Some(super::TimeUnit::Second))
     );
     let c = rule("c=1");
-    assert_eq!((c.mode, c.facts[0].capacity), (Mode::Shadow, None));
+    assert_eq!((c.mode, c.facts[0].capacity), (DenialEffect::Shadow, None));
     assert_eq!(c.metadata.as_ref().unwrap()["deep"]["n"][0], 1);
 }
 
@@ -182,9 +182,9 @@ descriptors:
 fn sliding_and_bucket_change_how_units_count() {
     let text = b"domain: d\ndescriptors:\n  - {key: a, rate_limit: {unit: week, requests_per_unit: 3}}\n  - {key: b, rate_limit: {unit: day}}\n";
     let file = SourceFile { path: "f.yaml".into(), text: text.to_vec() };
-    let sliding = build(std::slice::from_ref(&file), Algorithm::Sliding).unwrap();
+    let sliding = build(std::slice::from_ref(&file), UnitAlgorithm::Sliding).unwrap();
     assert_eq!((met(&sliding, "d", "a=1").as_str(), met(&sliding, "d", "b=1").as_str()), ("3/7d", "0/d"));
-    let bucket = build(&[file], Algorithm::Bucket).unwrap();
+    let bucket = build(&[file], UnitAlgorithm::Bucket).unwrap();
     assert_eq!(
         (met(&bucket, "d", "a=1").as_str(), met(&bucket, "d", "b=1").as_str()),
         ("bucket:3/7d", "fixed:0/d")
@@ -222,6 +222,10 @@ fn what_is_refused_and_where() {
     };
     for (text, place, reason) in [
         ("# nothing\n".into(), "f.yaml: ", "domain"),
+        ("domain:\n".into(), "f.yaml:1:7: ", "the text is missing after ':'"),
+        ("domain: [d]\n".into(), "f.yaml:1:9: ", "expected a text"),
+        (with("  - key: b\n    limits: @gold\n"), "f.yaml:6:13: ", "needs quotes, such as '@gold'"),
+        ("domain: d\ndescriptors:\n\t- key: a\n".into(), "f.yaml:3:2: ", "with blanks, not with tabs"),
         ("domain: ''\n".into(), "f.yaml:1:9: ", "the domain is empty"),
         ("descriptors: []\n".into(), "f.yaml:1", "domain"),
         ("domain: d\nlimits: 3\n".into(), "f.yaml:2:1: ", "limits"),
@@ -322,6 +326,6 @@ fn deep() -> String {
 #[test]
 fn one_domain_stands_in_one_file() {
     let file = |name: &str| SourceFile { path: name.into(), text: b"domain: d\n".to_vec() };
-    let why = build(&[file("a.yaml"), file("b.yaml")], Algorithm::Fixed).unwrap_err().to_string();
+    let why = build(&[file("a.yaml"), file("b.yaml")], UnitAlgorithm::Fixed).unwrap_err().to_string();
     assert_eq!(why, "b.yaml:1:9: another file has the domain 'd', too");
 }

@@ -5,7 +5,7 @@ use envoy_types::pb::envoy::r#type::v3::RateLimitUnit;
 
 /// A unit of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
+pub enum TimeUnit {
     /// 1 s.
     Second,
     /// 60 s.
@@ -22,7 +22,7 @@ pub enum Unit {
     Year,
 }
 
-impl Unit {
+impl TimeUnit {
     /// All units, the shortest first.
     pub const ALL: [Self; 7] =
         [Self::Second, Self::Minute, Self::Hour, Self::Day, Self::Week, Self::Month, Self::Year];

@@ -18,9 +18,9 @@ mod round;
 
 pub use figures::Figures;
 
-use crate::config::{Mode, Rule};
+use crate::config::{DenialEffect, DescriptorLimits};
 use crate::link::{Link, LinkError};
-use round::Round;
+use round::RoundTrip;
 use std::sync::Arc;
 
 /// The most units that one command takes.
@@ -69,13 +69,13 @@ impl Hits {
 #[derive(Debug)]
 pub struct LimitCheck {
     pub key: String,
-    pub rule: Arc<Rule>,
+    pub rule: Arc<DescriptorLimits>,
     pub hits: Hits,
 }
 
 /// The decision on a request.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Decision {
+pub struct RequestDecision {
     /// The figures of each check.
     pub figures: Vec<Figures>,
     /// True if the whole request is denied.
@@ -84,7 +84,7 @@ pub struct Decision {
 
 /// The part that a limit has in the decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
+enum LimitPart {
     /// Takes its units together with the others of this part, or none.
     Together,
     /// Takes its units alone, and never denies.
@@ -93,7 +93,7 @@ enum Part {
     Quota,
     /// Looks whether units are left. A denial denies the request.
     Gate,
-    /// Looks whether units are left. It denies as [`Part::Quota`] does.
+    /// Looks whether units are left. It denies as [`LimitPart::Quota`] does.
     QuotaLook,
     /// Looks at the figures, and never denies.
     View,
@@ -102,20 +102,21 @@ enum Part {
 }
 
 /// The part of each check. A single limit in quota mode denies as any other limit does.
-fn parts(checks: &[LimitCheck]) -> Vec<Part> {
-    let in_quota =
-        |check: &&LimitCheck| check.rule.mode == Mode::Quota && !matches!(check.hits, Hits::GiveBack(_));
+fn parts(checks: &[LimitCheck]) -> Vec<LimitPart> {
+    let in_quota = |check: &&LimitCheck| {
+        check.rule.mode == DenialEffect::Quota && !matches!(check.hits, Hits::GiveBack(_))
+    };
     let quota_alone = checks.iter().filter(in_quota).count() == 1;
     checks
         .iter()
         .map(|check| match (check.hits, check.rule.mode) {
-            (Hits::GiveBack(_), _) => Part::Return,
-            (Hits::Take(_), Mode::Shadow) => Part::Apart,
-            (Hits::Look, Mode::Shadow) => Part::View,
-            (Hits::Take(_), Mode::Quota) if !quota_alone => Part::Quota,
-            (Hits::Look, Mode::Quota) if !quota_alone => Part::QuotaLook,
-            (Hits::Take(_), Mode::Enforced | Mode::Quota) => Part::Together,
-            (Hits::Look, Mode::Enforced | Mode::Quota) => Part::Gate,
+            (Hits::GiveBack(_), _) => LimitPart::Return,
+            (Hits::Take(_), DenialEffect::Shadow) => LimitPart::Apart,
+            (Hits::Look, DenialEffect::Shadow) => LimitPart::View,
+            (Hits::Take(_), DenialEffect::Quota) if !quota_alone => LimitPart::Quota,
+            (Hits::Look, DenialEffect::Quota) if !quota_alone => LimitPart::QuotaLook,
+            (Hits::Take(_), DenialEffect::Enforced | DenialEffect::Quota) => LimitPart::Together,
+            (Hits::Look, DenialEffect::Enforced | DenialEffect::Quota) => LimitPart::Gate,
         })
         .collect()
 }
@@ -125,28 +126,28 @@ fn parts(checks: &[LimitCheck]) -> Vec<Part> {
 /// # Errors
 /// [`LinkError`] if Redis does not answer, or answers with an error. Units that were taken before
 /// stay taken.
-pub async fn decide(link: &Link, checks: &[LimitCheck]) -> Result<Decision, LinkError> {
+pub async fn decide(link: &Link, checks: &[LimitCheck]) -> Result<RequestDecision, LinkError> {
     let mut all =
         PendingDecision { link, checks, parts: parts(checks), figures: vec![Figures::NONE; checks.len()] };
-    let (together, quota) = (all.of(&[Part::Together]), all.of(&[Part::Quota]));
+    let (together, quota) = (all.of(&[LimitPart::Together]), all.of(&[LimitPart::Quota]));
     let mut round = all.begin().await?;
-    let mut denied = all.any_over(&all.of(&[Part::Gate]));
+    let mut denied = all.any_over(&all.of(&[LimitPart::Gate]));
     if denied {
         round.look_at(&together);
     } else {
         round.take_all(&together);
     }
-    round.take_each(&all.of(&[Part::Apart]));
+    round.take_each(&all.of(&[LimitPart::Apart]));
     // If no other limits must grant first, those in quota mode are asked in the same round trip.
     let at_once = together.is_empty() && !denied;
     if at_once {
         round.take_each(&quota);
     }
     round.send(link, &mut all.figures).await?;
-    all.give_back_overruled(&all.of(&[Part::Return])).await?;
+    all.give_back_overruled(&all.of(&[LimitPart::Return])).await?;
     denied |= all.any_over(&together);
     if !at_once && !quota.is_empty() {
-        let mut round = Round::new(checks);
+        let mut round = RoundTrip::new(checks);
         if denied {
             round.look_at(&quota);
         } else {
@@ -158,25 +159,25 @@ pub async fn decide(link: &Link, checks: &[LimitCheck]) -> Result<Decision, Link
         denied = true;
         all.give_back(&together).await?;
     }
-    for at in all.of(&[Part::Return]) {
+    for at in all.of(&[LimitPart::Return]) {
         if let Some(figures) = all.figures.get_mut(at) {
             figures.over = false;
         }
     }
-    Ok(Decision { figures: all.figures, denied })
+    Ok(RequestDecision { figures: all.figures, denied })
 }
 
 /// A request that is being decided.
 struct PendingDecision<'d> {
     link: &'d Link,
     checks: &'d [LimitCheck],
-    parts: Vec<Part>,
+    parts: Vec<LimitPart>,
     figures: Vec<Figures>,
 }
 
 impl<'d> PendingDecision<'d> {
     /// The positions of the asks that have one of these parts.
-    fn of(&self, wanted: &[Part]) -> Vec<usize> {
+    fn of(&self, wanted: &[LimitPart]) -> Vec<usize> {
         let parts = self.parts.iter().enumerate();
         parts.filter(|(_, part)| wanted.contains(part)).map(|(at, _)| at).collect()
     }
@@ -191,23 +192,23 @@ impl<'d> PendingDecision<'d> {
 
     /// True if all limits in quota mode deny.
     fn quota_is_over(&self) -> bool {
-        let quota = self.of(&[Part::Quota, Part::QuotaLook]);
+        let quota = self.of(&[LimitPart::Quota, LimitPart::QuotaLook]);
         !quota.is_empty() && quota.iter().all(|&at| self.over(at))
     }
 
     /// Starts the decision: gives units back, and looks at the limits to be looked at. Returns the
     /// round for the other commands. It is a second one if they depend on the answers to the first.
-    async fn begin(&mut self) -> Result<Round<'d>, LinkError> {
-        let mut round = Round::new(self.checks);
-        for at in self.of(&[Part::Return]) {
+    async fn begin(&mut self) -> Result<RoundTrip<'d>, LinkError> {
+        let mut round = RoundTrip::new(self.checks);
+        for at in self.of(&[LimitPart::Return]) {
             round.give_back(at);
         }
-        round.look_at(&self.of(&[Part::Gate, Part::QuotaLook, Part::View, Part::Return]));
-        if !self.parts.contains(&Part::Gate) {
+        round.look_at(&self.of(&[LimitPart::Gate, LimitPart::QuotaLook, LimitPart::View, LimitPart::Return]));
+        if !self.parts.contains(&LimitPart::Gate) {
             return Ok(round);
         }
         round.send(self.link, &mut self.figures).await?;
-        Ok(Round::new(self.checks))
+        Ok(RoundTrip::new(self.checks))
     }
 
     /// Gives back the units that these asks took.
@@ -215,7 +216,7 @@ impl<'d> PendingDecision<'d> {
         if which.is_empty() {
             return Ok(());
         }
-        let mut round = Round::new(self.checks);
+        let mut round = RoundTrip::new(self.checks);
         for &at in which {
             round.give_back(at);
             round.view(at);
@@ -227,7 +228,7 @@ impl<'d> PendingDecision<'d> {
     /// Gives the units back once more if limits of the key's own had granted them. The first
     /// attempt named the limits of the rule, and so gave nothing back.
     async fn give_back_overruled(&mut self, which: &[usize]) -> Result<(), LinkError> {
-        let mut round = Round::new(self.checks);
+        let mut round = RoundTrip::new(self.checks);
         for &at in which {
             if self.figures.get(at).is_some_and(|figures| figures.overruled) {
                 round.give_back_last(at);
@@ -241,10 +242,11 @@ impl<'d> PendingDecision<'d> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Algorithm, Unit};
+    use crate::config::{TimeUnit, UnitAlgorithm};
 
-    fn check(mode: Mode, hits: Hits) -> LimitCheck {
-        let rule = Rule { mode, ..Rule::new(Algorithm::Fixed, 5, Unit::Second) };
+    fn check(mode: DenialEffect, hits: Hits) -> LimitCheck {
+        let rule =
+            DescriptorLimits { mode, ..DescriptorLimits::new(UnitAlgorithm::Fixed, 5, TimeUnit::Second) };
         LimitCheck { key: "k".into(), rule: Arc::new(rule), hits }
     }
 
@@ -259,18 +261,18 @@ mod tests {
 
     #[test]
     fn one_quota_alone_is_taken_with_the_others() {
+        use DenialEffect::{Enforced, Quota, Shadow};
         use Hits::{GiveBack, Look, Take};
-        use Mode::{Enforced, Quota, Shadow};
-        let of = |checks: &[(Mode, Hits)]| {
+        let of = |checks: &[(DenialEffect, Hits)]| {
             parts(&checks.iter().map(|&(mode, hits)| check(mode, hits)).collect::<Vec<_>>())
         };
-        assert_eq!(of(&[(Enforced, Take(1)), (Quota, Take(1))]), [Part::Together, Part::Together]);
-        assert_eq!(of(&[(Quota, Take(1)), (Quota, Take(1))]), [Part::Quota, Part::Quota]);
-        assert_eq!(of(&[(Quota, Take(1)), (Quota, GiveBack(1))]), [Part::Together, Part::Return]);
-        assert_eq!(of(&[(Quota, Look), (Quota, Take(1))]), [Part::QuotaLook, Part::Quota]);
+        assert_eq!(of(&[(Enforced, Take(1)), (Quota, Take(1))]), [LimitPart::Together, LimitPart::Together]);
+        assert_eq!(of(&[(Quota, Take(1)), (Quota, Take(1))]), [LimitPart::Quota, LimitPart::Quota]);
+        assert_eq!(of(&[(Quota, Take(1)), (Quota, GiveBack(1))]), [LimitPart::Together, LimitPart::Return]);
+        assert_eq!(of(&[(Quota, Look), (Quota, Take(1))]), [LimitPart::QuotaLook, LimitPart::Quota]);
         assert_eq!(
             of(&[(Quota, Look), (Shadow, Take(1)), (Shadow, Look)]),
-            [Part::Gate, Part::Apart, Part::View]
+            [LimitPart::Gate, LimitPart::Apart, LimitPart::View]
         );
     }
 }

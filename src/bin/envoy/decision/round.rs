@@ -18,13 +18,13 @@ enum Answer {
 }
 
 /// The commands of one round trip.
-pub struct Round<'a> {
+pub struct RoundTrip<'a> {
     checks: &'a [LimitCheck],
     pipeline: Pipeline,
     answers: Vec<Answer>,
 }
 
-impl<'a> Round<'a> {
+impl<'a> RoundTrip<'a> {
     pub fn new(checks: &'a [LimitCheck]) -> Self {
         Self { checks, pipeline: Pipeline::new(), answers: Vec::new() }
     }

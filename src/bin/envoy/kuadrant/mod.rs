@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `CheckRateLimit` | RL.QUOTA for each descriptor: nothing is taken |
 //! | `Report` | RL.CHARGE for each descriptor, whatever is left |
-//! | `Reserve` | one RL.RESERVE over all descriptors: all or nothing; RL.QUOTA for each limit in shadow mode |
+//! | `ReserveOrder` | one RL.RESERVE over all descriptors: all or nothing; RL.QUOTA for each limit in shadow mode |
 //! | `Commit` | one RL.COMMIT; RL.RELEASE for an amount of 0; without an ID the same as `Report` |
 
 pub mod message;
@@ -13,9 +13,9 @@ mod wire;
 
 pub use wire::KuadrantServer;
 
-use crate::config::Mode;
+use crate::config::DenialEffect;
 use crate::decision::figures::{of_quota, of_six};
-use crate::decision::{Decision, Figures, Hits, LimitCheck, MOST_UNITS};
+use crate::decision::{Figures, Hits, LimitCheck, MOST_UNITS, RequestDecision};
 use crate::key::key;
 use crate::link::{Link, LinkError};
 use crate::plan::{DescriptorMatch, RequestPlan};
@@ -59,6 +59,9 @@ impl Kuadrant {
     ) -> Result<Response<RateLimitResponse>, Status> {
         let deadline = self.0.deadline(asked_deadline(&request));
         let request = request.get_ref();
+        if asks_nothing(request) {
+            return Ok(Response::new(ok()));
+        }
         let mut planned = self.0.plan(&request.domain, &request.descriptors, request.hits_addend)?;
         for check in &mut planned.checks {
             check.hits = Hits::Look;
@@ -73,10 +76,13 @@ impl Kuadrant {
     ) -> Result<Response<RateLimitResponse>, Status> {
         let deadline = self.0.deadline(asked_deadline(&request));
         let request = request.get_ref();
+        if asks_nothing(request) {
+            return Ok(Response::new(ok()));
+        }
         let planned = self.0.plan(&request.domain, &request.descriptors, request.hits_addend)?;
         let charge = charge(&self.0.link, &planned);
         self.0.within(deadline, charge).await?;
-        Ok(Response::new(RateLimitResponse { overall_code: Code::Ok.into(), ..RateLimitResponse::default() }))
+        Ok(Response::new(ok()))
     }
 
     async fn reserve(&self, request: Request<ReserveRequest>) -> Result<Response<ReserveResponse>, Status> {
@@ -160,11 +166,20 @@ impl Kuadrant {
     }
 
     fn count(&self, domain: &str, items: &[Item<'_>], figures: &[Figures], denied: bool) {
-        let decision = Decision { figures: Vec::new(), denied };
+        let decision = RequestDecision { figures: Vec::new(), denied };
         for (Item { check, path, .. }, figures) in items.iter().zip(figures) {
             self.0.metrics.hit(domain, path, check, figures, &decision);
         }
     }
+}
+
+/// True if a request has a domain and no descriptors. Kuadrant's own service answers it with OK.
+fn asks_nothing(request: &RateLimitRequest) -> bool {
+    request.descriptors.is_empty() && !request.domain.is_empty()
+}
+
+fn ok() -> RateLimitResponse {
+    RateLimitResponse { overall_code: Code::Ok.into(), ..RateLimitResponse::default() }
 }
 
 fn key_alone(prefix: &str, domain: &str, descriptor: &RateLimitDescriptor) -> String {
@@ -185,8 +200,8 @@ fn items(planned: &RequestPlan, once: bool) -> Vec<Item<'_>> {
     let mut items: Vec<Item<'_>> = Vec::with_capacity(planned.checks.len());
     for (check, path) in planned.checks.iter().zip(&planned.paths) {
         let limits = match check.rule.mode {
-            Mode::Enforced | Mode::Quota => Cow::Borrowed(check.rule.limits.as_str()),
-            Mode::Shadow => match check.rule.in_the_shadow() {
+            DenialEffect::Enforced | DenialEffect::Quota => Cow::Borrowed(check.rule.limits.as_str()),
+            DenialEffect::Shadow => match check.rule.in_the_shadow() {
                 Some(shadow) => Cow::Owned(shadow),
                 None => continue,
             },
@@ -207,17 +222,24 @@ fn items(planned: &RequestPlan, once: bool) -> Vec<Item<'_>> {
 /// All limits of both texts, each once. A limit that denies comes before the same one in the shadow.
 /// `None` if the second text adds nothing.
 fn joined(limits: &str, more: &str) -> Option<String> {
-    let bare = |limit: &'_ str| limit.strip_suffix(":shadow").map_or(limit.to_owned(), str::to_owned);
     let mut all: Vec<&str> = limits.split(',').collect();
     for limit in more.split(',') {
         match all.iter_mut().find(|own| bare(own) == bare(limit)) {
             None => all.push(limit),
-            Some(own) if !limit.ends_with(":shadow") => *own = limit,
+            Some(own) if bare(limit) == limit => *own = limit,
             Some(_) => {}
         }
     }
     let all = all.join(",");
     (all != limits).then_some(all)
+}
+
+/// The limit without `:shadow` at its end.
+fn bare(limit: &str) -> &str {
+    match limit.rsplit_once(':') {
+        Some((bare, option)) if option.eq_ignore_ascii_case("shadow") => bare,
+        _ => limit,
+    }
 }
 
 /// Holds `amount` units on all of these limits, or on none. Returns the ID, which is `None` after a
@@ -231,7 +253,7 @@ async fn hold(
     let cost = amount.min(MOST_UNITS);
     let mut pipeline = Pipeline::new();
     // The reply of RL.RESERVE does not tell what a limit in the shadow denies.
-    let in_shadow = |item: &&Item<'_>| item.check.rule.mode == Mode::Shadow;
+    let in_shadow = |item: &&Item<'_>| item.check.rule.mode == DenialEffect::Shadow;
     for item in items.iter().filter(in_shadow) {
         pipeline.cmd("RL.QUOTA").arg(&item.check.key).arg(&item.check.rule.limits).arg("COST").arg(cost);
     }

@@ -46,12 +46,12 @@ pub enum Plan {
     /// Allow nothing. Nothing counts any more.
     Abandon,
     /// Settle the old reservation, and reserve anew.
-    Reserve(Reserve),
+    Reserve(ReserveOrder),
 }
 
 /// A reservation to make.
 #[derive(Clone, Copy, Debug)]
-pub struct Reserve {
+pub struct ReserveOrder {
     /// The units of the bucket to assign.
     wanted: u64,
     before: EarlierUse,
@@ -71,7 +71,7 @@ struct SentAssignment {
 
 /// One bucket of one Envoy.
 #[derive(Debug)]
-pub struct Account {
+pub struct LeaseAccount {
     terms: LeaseTerms,
     /// The assignments that count.
     assigned: Vec<SentAssignment>,
@@ -86,7 +86,7 @@ pub struct Account {
     idle: u32,
 }
 
-impl Account {
+impl LeaseAccount {
     pub const fn new(terms: LeaseTerms) -> Self {
         Self { terms, assigned: Vec::new(), answered: None, bucket: 0, unsettled: 0, demand: 0, idle: 0 }
     }
@@ -157,7 +157,7 @@ impl Account {
         if leaving && cost == 0 {
             return Plan::Abandon;
         }
-        Plan::Reserve(Reserve { wanted, before, cost })
+        Plan::Reserve(ReserveOrder { wanted, before, cost })
     }
 
     /// The units at which the old reservation is settled. What the Envoy uses from now on belongs
@@ -167,7 +167,7 @@ impl Account {
     }
 
     /// The answer that the `granted` units allow. It counts as sent at `now`.
-    pub fn assign(&mut self, reserve: &Reserve, granted: u64, now: Instant) -> Assignment {
+    pub fn assign(&mut self, reserve: &ReserveOrder, granted: u64, now: Instant) -> Assignment {
         let tokens = self.terms.covered(reserve.wanted, reserve.before, granted);
         self.record(tokens, now);
         if tokens.is_none() { Assignment::DenyAll } else { Assignment::Tokens(tokens) }

@@ -1,6 +1,6 @@
 //! The reservations in Redis for one bucket of one Envoy.
 
-use super::account::{Account, Assignment, KeySnapshot, Plan, Usage};
+use super::account::{Assignment, KeySnapshot, LeaseAccount, Plan, Usage};
 use super::terms::{LeaseKind, LeaseTerms, SPAN_SECONDS};
 use crate::decision::figures::{field, integer, is_text};
 use crate::link::{Link, LinkError};
@@ -16,7 +16,7 @@ const UNLIMITED: i64 = -1;
 
 /// A reservation of units.
 #[derive(Debug)]
-struct Reservation {
+struct LeaseReservation {
     id: String,
     units: u64,
 }
@@ -25,13 +25,13 @@ struct Reservation {
 #[derive(Debug)]
 pub struct LeasedBucket {
     key: String,
-    account: Account,
+    account: LeaseAccount,
     /// The start of all IDs of this bucket.
     name: String,
     made: u64,
     /// The reservation of a place among the Envoys that share the limit.
     presence: Option<String>,
-    reserved: Option<Reservation>,
+    reserved: Option<LeaseReservation>,
 }
 
 impl LeasedBucket {
@@ -39,7 +39,7 @@ impl LeasedBucket {
         let mut random = RandomState::new().build_hasher();
         random.write_u32(std::process::id());
         let name = format!("rlqs-{:016x}", random.finish());
-        Self { key, account: Account::new(terms), name, made: 0, presence: None, reserved: None }
+        Self { key, account: LeaseAccount::new(terms), name, made: 0, presence: None, reserved: None }
     }
 
     /// True if the bucket belongs to this limit.
@@ -145,7 +145,7 @@ impl LeasedBucket {
         }
         let granted = granted(&last).ok_or_else(LinkError::unreadable)?;
         if granted > 0 {
-            self.reserved = Some(Reservation { id, units: granted });
+            self.reserved = Some(LeaseReservation { id, units: granted });
         }
         Ok(granted)
     }

@@ -20,7 +20,7 @@ mod leased_bucket;
 mod model;
 pub mod terms;
 
-use crate::config::{Allowance, Mode};
+use crate::config::{Allowance, DenialEffect};
 use crate::key::key;
 use crate::matching::find;
 use crate::service::Service;
@@ -84,7 +84,7 @@ struct Stream {
     idle: HashMap<Vec<(String, String)>, u32>,
 }
 
-type Answer = Result<RateLimitQuotaResponse, Status>;
+type QuotaAnswer = Result<RateLimitQuotaResponse, Status>;
 
 /// The reasons why a stream ends.
 enum StreamEnd {
@@ -108,7 +108,7 @@ impl From<mpsc::error::SendError<()>> for StreamEnd {
 
 #[tonic::async_trait]
 impl RateLimitQuotaService for Leases {
-    type StreamRateLimitQuotasStream = ReceiverStream<Answer>;
+    type StreamRateLimitQuotasStream = ReceiverStream<QuotaAnswer>;
 
     async fn stream_rate_limit_quotas(
         &self,
@@ -133,7 +133,7 @@ impl Stream {
     async fn follow(
         mut self,
         mut reports: Streaming<RateLimitQuotaUsageReports>,
-        answers: mpsc::Sender<Answer>,
+        answers: mpsc::Sender<QuotaAnswer>,
         mut stopping: watch::Receiver<bool>,
     ) {
         self.service.metrics.stream(true);
@@ -166,7 +166,7 @@ impl Stream {
     async fn answer(
         &mut self,
         report: &RateLimitQuotaUsageReports,
-        answers: &mpsc::Sender<Answer>,
+        answers: &mpsc::Sender<QuotaAnswer>,
     ) -> Result<(), StreamEnd> {
         if self.domain.is_empty() {
             self.domain.clone_from(&report.domain);
@@ -271,7 +271,9 @@ impl Stream {
         };
         let rule = match &*found.allowance {
             Allowance::Unlimited { .. } => return BucketRule::Blanket(BlanketRule::AllowAll),
-            Allowance::Limited(rule) if rule.mode == Mode::Shadow || rule.denying().next().is_none() => {
+            Allowance::Limited(rule)
+                if rule.mode == DenialEffect::Shadow || rule.denying().next().is_none() =>
+            {
                 return BucketRule::Blanket(BlanketRule::AllowAll);
             }
             Allowance::Limited(rule) => rule,

@@ -22,7 +22,7 @@
 //! burst is not needed for late messages: [`SPAN_SECONDS`] and [`LeaseTerms::afterwards_ms`] cover
 //! those.
 
-use crate::config::Rule;
+use crate::config::DescriptorLimits;
 use crate::config::rule::Facts;
 use floodgate::core::limits::Expression;
 
@@ -142,7 +142,7 @@ impl LeaseTerms {
     /// - has a known count and period,
     /// - has a period short enough to be counted for [`SPAN_SECONDS`] longer, and
     /// - charges the units of a reservation, where they are reserved on the limit itself.
-    pub fn of(rule: &Rule) -> Option<Self> {
+    pub fn of(rule: &DescriptorLimits) -> Option<Self> {
         let mut denying = rule.denying();
         let (Some(facts), None) = (denying.next(), denying.next()) else { return None };
         // No request of an Envoy is critical.
@@ -280,34 +280,36 @@ const fn kind(period_us: u64) -> LeaseKind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Algorithm, Unit};
+    use crate::config::{TimeUnit, UnitAlgorithm};
     use proptest::prelude::*;
     use proptest::test_runner::FileFailurePersistence;
 
-    fn terms(count: u32, unit: Unit) -> LeaseTerms {
-        LeaseTerms::of(&Rule::new(Algorithm::Fixed, count, unit)).unwrap()
+    fn terms(count: u32, unit: TimeUnit) -> LeaseTerms {
+        LeaseTerms::of(&DescriptorLimits::new(UnitAlgorithm::Fixed, count, unit)).unwrap()
     }
 
     #[test]
     fn short_periods_are_shared_and_long_ones_counted() {
-        let minute = terms(100, Unit::Minute);
+        let minute = terms(100, TimeUnit::Minute);
         assert_eq!(minute.kind(), LeaseKind::Share);
         assert_eq!(minute.limits(), "100/80000ms:name=rlqs-lease");
         assert_eq!((minute.fill_seconds(), minute.afterwards_ms()), (60, 65_000));
         assert_eq!(minute.tokens(50), Tokens { burst: 5, fill: 45 });
-        let hour = terms(100, Unit::Hour);
+        let hour = terms(100, TimeUnit::Hour);
         assert_eq!(hour.kind(), LeaseKind::Units);
         assert_eq!(hour.limits(), "fixed:100/h,100/3620000ms:name=rlqs-lease");
         assert_eq!((hour.fill_seconds(), hour.afterwards_ms()), (20, 10_000));
         assert_eq!(hour.tokens(50), Tokens { burst: 13, fill: 37 });
-        for limits in [minute.limits(), hour.limits(), terms(7, Unit::Year).limits()] {
+        for limits in [minute.limits(), hour.limits(), terms(7, TimeUnit::Year).limits()] {
             assert!(Expression::parse(limits.as_bytes()).is_ok(), "{limits}");
         }
     }
 
     #[test]
     fn what_cannot_be_lent() {
-        let of = |limits: &str| LeaseTerms::of(&Rule::written(limits).unwrap()).map(|terms| terms.count);
+        let of = |limits: &str| {
+            LeaseTerms::of(&DescriptorLimits::written(limits).unwrap()).map(|terms| terms.count)
+        };
         assert_eq!([of("@gold"), of("1/s,10/m"), of("unlimited")], [None, None, None]);
         assert_eq!([of("10/500ms"), of("bucket:10/s:burst=50")], [Some(10), Some(50)]);
         // Limits that never deny do not matter.
@@ -321,13 +323,17 @@ mod tests {
         assert_eq!([of("10/m:per=call"), of("10/h:per=call")], [Some(10), None]);
         // A year of 366 days is the longest period, so it cannot be counted for longer than that.
         assert_eq!([of("10/365d"), of("10/366d"), of("fixed:10/year")], [Some(10), None, None]);
-        assert_eq!(terms(1, Unit::Second).tokens(1), Tokens::default());
-        assert_eq!(LeaseTerms::of(&Rule::written("10/500ms").unwrap()).unwrap().fill_seconds(), 1);
+        assert_eq!(terms(1, TimeUnit::Second).tokens(1), Tokens::default());
+        assert_eq!(
+            LeaseTerms::of(&DescriptorLimits::written("10/500ms").unwrap()).unwrap().fill_seconds(),
+            1
+        );
     }
 
     #[test]
     fn a_zone_has_days_of_more_than_24_hours() {
-        let counted = |limits: &str| LeaseTerms::of(&Rule::written(limits).unwrap()).unwrap().counted_ms();
+        let counted =
+            |limits: &str| LeaseTerms::of(&DescriptorLimits::written(limits).unwrap()).unwrap().counted_ms();
         let day = 24 * 3_600_000;
         assert_eq!(counted("fixed:10/day"), day + 20_000);
         assert_eq!(counted("fixed:10/day:tz=Europe/Paris"), day + 2 * 3_600_000 + 20_000);
@@ -349,9 +355,9 @@ mod tests {
 
     #[test]
     fn all_get_the_same() {
-        let second = terms(100, Unit::Second);
+        let second = terms(100, TimeUnit::Second);
         assert_eq!([1, 3, 4, 60, 1000].map(|envoys| second.wanted(envoys, 0, 0)), [100, 33, 25, 2, 2]);
-        let day = terms(1000, Unit::Day);
+        let day = terms(1000, TimeUnit::Day);
         // It gets what it uses and half more, but not more than its part.
         assert_eq!(day.wanted(1, 1000, 0), 100);
         assert_eq!(day.wanted(1, 1000, 200), 300);
@@ -373,7 +379,7 @@ mod tests {
             gone in 0u64..100,
             to_burst in 2u64..12,
         ) {
-            let terms = terms(5000, Unit::Day).with_burst(to_burst);
+            let terms = terms(5000, TimeUnit::Day).with_burst(to_burst);
             let current = before.iter().fold(ResizedBucket::default(), |all, one| all.or(terms.tokens(*one)));
             let before = EarlierUse { current, gone };
             let fits = |units: &u64| before.and(terms.tokens(*units)) <= granted;
@@ -389,7 +395,7 @@ mod tests {
             gone in any::<u64>(),
             envoys in any::<u64>(),
         ) {
-            let terms = terms(u32::MAX, Unit::Day);
+            let terms = terms(u32::MAX, TimeUnit::Day);
             let before = EarlierUse { current: ResizedBucket::default().or(terms.tokens(old)), gone };
             let tokens = terms.covered(wanted, before, granted);
             prop_assert!(tokens.is_none() || before.and(tokens) <= granted);

@@ -69,10 +69,15 @@ export class Breaker {
     }
   }
 
-  /** The function with the breaker round it. */
-  wrap<A extends unknown[], T>(f: (...args: A) => T | Promise<T>): (...args: A) => Promise<T> {
+  /** The function with the breaker round it. As a method it is called on its object. */
+  wrap<A extends unknown[], T, S = unknown>(
+    f: (this: S, ...args: A) => T | Promise<T>,
+  ): (this: S, ...args: A) => Promise<T> {
     checkFunction('f', f)
-    return (...args) => this.call(() => f(...args))
+    const call = (made: () => T | Promise<T>) => this.call(made)
+    return function (...args) {
+      return call(() => f.apply(this, args))
+    }
   }
 
   /** The token to report with; none while Redis is away. */

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { checkFunction, checkMs, checkText, checkWhole } from './checks.js'
 import type { Command, RedisClient } from './client.js'
 import { FailOpen } from './fallback.js'
+import { jsonOf } from './json.js'
 import { literal } from './keys.js'
 import { Limiter } from './limiter.js'
 import { Memory } from './memory.js'
@@ -56,22 +57,18 @@ export class Cache {
     this.server = Server.of(client)
     this.patienceMs = patienceMs
     this.holdMs = holdMs
-    this.#memory = new Memory(most)
+    this.#memory = new Memory(most, () => this.server.outage)
     this.#places = new Limiter(this.server, { fallback: new FailOpen(), rememberDenials: false })
   }
 
   /** The value, if there is one. */
   async get<T = unknown>(key: string): Promise<T | undefined> {
-    const kept = await this.#orAlone(
-      async () => {
-        const reply = await this.#ask('GET', this.#name(key))
-        return reply === null || reply === undefined ? undefined : text(reply)
-      },
-      () => this.#memory.get(key),
-    )
-    if (kept === undefined) return undefined
+    const reply = await this.#unlessAway(() => this.#ask('GET', this.#name(key)))
+    // What is kept here while Redis cannot write is newer than what it has.
+    const alone = this.#memory.get(key)
+    if (alone === undefined && (reply === null || reply === undefined)) return undefined
     try {
-      return JSON.parse(kept) as T
+      return JSON.parse(alone ?? text(reply)) as T
     } catch {
       this.server.warn(`floodgate: the value '${key}' is none: it is no JSON`)
       return undefined
@@ -82,15 +79,12 @@ export class Cache {
   async set(key: string, value: unknown, { ttlMs }: KeepOptions = {}): Promise<void> {
     const name = this.#name(key)
     if (ttlMs !== undefined) checkMs('ttlMs', ttlMs, 0, Infinity)
-    const kept = JSON.stringify(value) as string | undefined
-    if (kept === undefined) throw new TypeError(`JSON cannot hold a ${typeof value}`)
+    const kept = jsonOf(value)
     // The server refuses a time that ends beyond its own numbers.
     const px = Math.min(Math.max(1, Math.round(ttlMs ?? Infinity)), Number.MAX_SAFE_INTEGER)
     const until = ttlMs === undefined || ttlMs === Infinity ? [] : ['PX', px]
-    await this.#orAlone(
-      () => this.#ask('SET', name, kept, ...until),
-      () => this.#memory.set(key, kept, ttlMs),
-    )
+    const done = await this.#unlessAway(() => this.#ask('SET', name, kept, ...until))
+    if (done === undefined) this.#memory.set(key, kept, ttlMs)
   }
 
   /**
@@ -107,36 +101,27 @@ export class Cache {
   }
 
   /** Whether there is a value. */
-  exists(key: string): Promise<boolean> {
-    return this.#orAlone(
-      async () => integer(await this.#ask('EXISTS', this.#name(key))) === 1,
-      () => this.#memory.get(key) !== undefined,
-    )
+  async exists(key: string): Promise<boolean> {
+    const reply = await this.#unlessAway(() => this.#ask('EXISTS', this.#name(key)))
+    return this.#memory.get(key) !== undefined || integer(reply ?? 0) === 1
   }
 
   /** Until the value ends: Infinity where it does not, undefined where there is none. */
-  ttlMs(key: string): Promise<number | undefined> {
-    return this.#orAlone(
-      async () => {
-        const left = integer(await this.#ask('PTTL', this.#name(key)))
-        return left >= 0 ? left : left === -1 ? Infinity : undefined
-      },
-      () => this.#memory.ttlMs(key),
-    )
+  async ttlMs(key: string): Promise<number | undefined> {
+    const left = integer((await this.#unlessAway(() => this.#ask('PTTL', this.#name(key)))) ?? -2)
+    return this.#memory.ttlMs(key) ?? (left >= 0 ? left : left === -1 ? Infinity : undefined)
   }
 
   /** Forgets values; says how many there were. */
   async delete(...keys: string[]): Promise<number> {
     const names = keys.map((key) => this.#name(key))
     const alone = this.#memory.delete(keys)
-    return this.#orAlone(
-      async () => {
-        // One by one: on a cluster they may lie apart.
-        const each = await Promise.all(names.map((name) => this.#ask('UNLINK', name)))
-        return each.reduce<number>((sum, reply) => sum + integer(reply), 0)
-      },
-      () => alone,
-    )
+    const deleted = await this.#unlessAway(async () => {
+      // One by one: on a cluster they may lie apart.
+      const each = await Promise.all(names.map((name) => this.#ask('UNLINK', name)))
+      return each.reduce<number>((sum, reply) => sum + integer(reply), 0)
+    })
+    return deleted || alone
   }
 
   /**
@@ -149,24 +134,7 @@ export class Cache {
       throw new TypeError(
         'clear() walks over the keys of one server: pass a client that is none of a cluster',
       )
-    const alone = this.#memory.clear(pattern)
-    // Of a namespace no character stands for others. Places are of another type.
-    const { prefix } = this.server
-    const match = `${literal(prefix + this.namespace)}:${pattern}`
-    return this.#orAlone(
-      async () => {
-        let [cursor, cleared] = ['0', 0]
-        do {
-          const step = await this.#ask('SCAN', cursor, 'MATCH', match, 'COUNT', 1000, 'TYPE', 'string')
-          const [next, keys] = list(step)
-          cursor = text(next)
-          const found = list(keys).map((key) => text(key).slice(prefix.length))
-          if (found.length) cleared += integer(await this.#ask('UNLINK', ...found))
-        } while (cursor !== '0')
-        return cleared
-      },
-      () => alone,
-    )
+    return this.#cleared(pattern)
   }
 
   /**
@@ -221,21 +189,36 @@ export class Cache {
     }
   }
 
-  async #ask(name: string, ...args: (string | number)[]): Promise<unknown> {
-    const command: Command = [name, ...args]
-    const answer = await this.server.ask(command, name === 'SCAN' ? {} : { key: String(args[0]) })
-    this.#memory.empty()
-    return answer
+  async #cleared(pattern: string): Promise<number> {
+    const alone = this.#memory.clear(pattern)
+    // Of a namespace no character stands for others. Places are of another type.
+    const { prefix } = this.server
+    const match = `${literal(prefix + this.namespace)}:${pattern}`
+    const cleared = await this.#unlessAway(async () => {
+      let [cursor, cleared] = ['0', 0]
+      do {
+        const step = await this.#ask('SCAN', cursor, 'MATCH', match, 'COUNT', 1000, 'TYPE', 'string')
+        const [next, keys] = list(step)
+        cursor = text(next)
+        const found = list(keys).map((key) => text(key).slice(prefix.length))
+        if (found.length) cleared += integer(await this.#ask('UNLINK', ...found))
+      } while (cursor !== '0')
+      return cleared
+    })
+    return cleared || alone
   }
 
-  async #orAlone<T>(ask: () => Promise<T>, alone: () => T): Promise<T>
-  async #orAlone(ask: () => Promise<unknown>, alone: () => void): Promise<unknown>
-  async #orAlone(ask: () => Promise<unknown>, alone: () => unknown): Promise<unknown> {
+  #ask(name: string, ...args: (string | number)[]): Promise<unknown> {
+    const command: Command = [name, ...args]
+    return this.server.ask(command, name === 'SCAN' ? {} : { key: String(args[0]) })
+  }
+
+  async #unlessAway<T>(ask: () => Promise<T>): Promise<T | undefined> {
     try {
       return await ask()
     } catch (error) {
-      if (!(error instanceof Away)) throw error
-      return alone()
+      if (error instanceof Away) return undefined
+      throw error
     }
   }
 

@@ -1,6 +1,6 @@
 // What callers pass is looked at before anything is asked: their mistake is no outage.
 
-import { inspect } from 'node:util'
+import { inspect, types } from 'node:util'
 import { MAX_COUNT } from './window.js'
 
 /** Eleven days: timers of Node, which fire at once after 24 days and more, can wait for two of them. */
@@ -15,9 +15,11 @@ export function checkText(name: string, value: unknown): void {
   if (typeof value !== 'string') throw new TypeError(`${name} is ${shown(value)}: it must be a string`)
 }
 
-/** Throws TypeError unless it can be called. */
+/** Throws TypeError unless it can be called, and has worked when what it gives is there. */
 export function checkFunction(name: string, value: unknown): void {
   if (typeof value !== 'function') throw new TypeError(`${name} is ${shown(value)}: it must be a function`)
+  if (!types.isGeneratorFunction(value)) return
+  throw new TypeError(`${name} is ${shown(value)}: it must be no generator, which works after its call`)
 }
 
 /** Throws TypeError unless it is an object. */

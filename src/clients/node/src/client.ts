@@ -3,6 +3,7 @@
 
 import { Connections } from './connections.js'
 import { prefixed } from './keys.js'
+import { Room } from './room.js'
 
 /** A command and its arguments. */
 export type Command = readonly [name: string, ...args: (string | number)[]]
@@ -21,6 +22,12 @@ export interface IoredisClient {
 /** How a command is sent by node-redis. */
 export interface Sending {
   abortSignal?: AbortSignal
+}
+
+/** Clients of node-redis that send each command by one that is free: what `createClientPool` gives. */
+export interface NodeRedisPool {
+  sendCommand(args: string[], options?: Sending): Promise<unknown>
+  execute(task: never): unknown
 }
 
 /** A client of node-redis: what `createClient` gives. */
@@ -48,7 +55,8 @@ export interface NodeRedisSentinel {
 export type SendCommand = (args: string[], key: string | undefined) => Promise<unknown>
 
 /** What can be passed as `client`. */
-export type RedisClient = IoredisClient | NodeRedisClient | NodeRedisCluster | NodeRedisSentinel | SendCommand
+export type RedisClient =
+  IoredisClient | NodeRedisClient | NodeRedisPool | NodeRedisCluster | NodeRedisSentinel | SendCommand
 
 /** One of the clients above, asked in one way. */
 export interface Adapter {
@@ -94,6 +102,7 @@ function newAdapterOf(client: RedisClient): Adapter {
   if ('nodeClient' in client) {
     const cluster = client as NodeRedisCluster
     const prefix = prefixOf(cluster)
+    const room = new Room()
     return {
       ordered: false,
       walks: false,
@@ -101,20 +110,27 @@ function newAdapterOf(client: RedisClient): Adapter {
       send: (command, key, abortSignal) => {
         // None of a command that any master answers.
         const first = (key === undefined ? undefined : prefix + key) as string
-        return cluster.sendCommand(first, false, words(prefixed(prefix, command, key)), sending(abortSignal))
+        const told = words(prefixed(prefix, command, key))
+        return room.send(abortSignal, () => cluster.sendCommand(first, false, told, sending(abortSignal)))
       },
     }
   }
   if ('getSentinelNode' in client) {
     const sentinel = client as NodeRedisSentinel
     const prefix = prefixOf(sentinel)
+    const room = new Room()
     return {
       ordered: false,
       walks: true,
       prefix,
-      send: (command, key, abortSignal) =>
-        sentinel.sendCommand(false, words(prefixed(prefix, command, key)), sending(abortSignal)),
+      send: (command, key, abortSignal) => {
+        const told = words(prefixed(prefix, command, key))
+        return room.send(abortSignal, () => sentinel.sendCommand(false, told, sending(abortSignal)))
+      },
     }
+  }
+  if (!('duplicate' in client) || typeof client.duplicate !== 'function') {
+    return nodeRedisPool(client as NodeRedisPool)
   }
   return nodeRedis(client as NodeRedisClient)
 }
@@ -206,12 +222,24 @@ interface IoredisConnection extends IoredisClient {
   connect(): Promise<unknown>
 }
 
+function nodeRedisPool(client: NodeRedisPool): Adapter {
+  const prefix = prefixOf(client)
+  return {
+    ordered: false,
+    walks: true,
+    prefix,
+    send: (command, key, abortSignal) =>
+      client.sendCommand(words(prefixed(prefix, command, key)), sending(abortSignal)),
+  }
+}
+
 function nodeRedis(client: NodeRedisClient): Adapter {
   const duplicate = client.duplicate as (overrides: unknown) => NodeRedisConnection
   const prefix = prefixOf(client)
   const told = (command: Command, key: string | undefined) => words(prefixed(prefix, command, key))
+  const { socket, commandsQueueMaxLength } = (client as { options?: NodeRedisOptions }).options ?? {}
+  const room = new Room(commandsQueueMaxLength || undefined)
   const open = async () => {
-    const { socket } = (client as { options?: { socket?: object } }).options ?? {}
     const own = duplicate.call(client, {
       socket: { ...socket, reconnectStrategy: false, socketTimeout: undefined },
       commandOptions: { timeout: undefined },
@@ -238,8 +266,14 @@ function nodeRedis(client: NodeRedisClient): Adapter {
     walks: true,
     prefix,
     own,
-    send: (command, key, abortSignal) => client.sendCommand(told(command, key), sending(abortSignal)),
+    send: (command, key, abortSignal) =>
+      room.send(abortSignal, () => client.sendCommand(told(command, key), sending(abortSignal))),
   }
+}
+
+interface NodeRedisOptions {
+  socket?: object
+  commandsQueueMaxLength?: number
 }
 
 interface NodeRedisConnection extends NodeRedisClient {

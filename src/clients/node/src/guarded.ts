@@ -36,15 +36,16 @@ export interface GuardOptions<A extends unknown[], T> {
  *    Denied, which changes nothing of the breaker.
  * 3. The call is made, and its result reported: to the breaker, and as usage of `key`
  *    (RL.STATS, RL.USAGE), with how long it took and what it cost.
- * 4. The answer is cached, if JSON can hold it and the server keeps it.
+ * 4. The answer is cached, if JSON can hold it and the server keeps it. Of a stream, a Map or a
+ *    Response each caller makes the call.
  *
  * On a cluster `key` and the breaker's key belong in one slot. While Redis is away the
  * limiter's fallback decides, and each process caches by itself.
  */
-export function guarded<A extends unknown[], T>(
+export function guarded<A extends unknown[], T, S = unknown>(
   options: GuardOptions<A, T>,
-  call: (...args: A) => T | Promise<T>,
-): (...args: A) => Promise<T> {
+  call: (this: S, ...args: A) => T | Promise<T>,
+): (this: S, ...args: A) => Promise<T> {
   checkObject('options', options)
   checkFunction('call', call)
   const { limiter, breaker, cache, key, cost = 1, ttlMs } = options
@@ -55,12 +56,12 @@ export function guarded<A extends unknown[], T>(
   if (ttlMs !== undefined) checkMs('ttlMs', ttlMs, 0, Infinity)
   if (options.limits !== undefined) checkText('limits', options.limits)
   const cachedAs = options.cachedAs ?? (cache && answersOf(call))
-  return async (...args) => {
+  return async function (...args) {
     const name = typeof key === 'function' ? key(...args) : key
     const units = typeof cost === 'function' ? cost(...args) : cost
     checkText('key', name)
     checkUnits('cost', units)
-    const paid = () => paidCall(options, name, units, () => call(...args))
+    const paid = () => paidCall(options, name, units, () => call.apply(this, args))
     if (!cache || !cachedAs) return paid()
     const answer = cachedAs(...args)
     checkText('cachedAs', answer)

@@ -1,10 +1,18 @@
-/** What a process keeps itself while Redis is away: at most so many texts, each until its time is over. */
+/**
+ * What a process keeps itself while Redis is away: at most so many texts, each until its time is over,
+ * and none longer than the outage: what was kept meanwhile is not what Redis has.
+ */
 export class Memory {
   readonly #kept = new Map<string, { text: string; until: number }>()
+  #keptIn: object | undefined
 
-  /** @param now milliseconds of a clock that never steps back */
+  /**
+   * @param outage the one that lasts
+   * @param now milliseconds of a clock that never steps back
+   */
   constructor(
     readonly most: number,
+    readonly outage: () => object | undefined,
     readonly now: () => number = () => performance.now(),
   ) {}
 
@@ -13,6 +21,7 @@ export class Memory {
   }
 
   set(key: string, text: string, ttlMs: number | undefined): void {
+    if (!this.#lasts()) return
     this.#kept.delete(key)
     this.#kept.set(key, { text, until: ttlMs === undefined ? Infinity : this.now() + ttlMs })
     // The oldest makes room.
@@ -38,12 +47,16 @@ export class Memory {
     return this.delete([...this.#kept.keys()].filter((key) => matches.test(key)))
   }
 
-  /** Redis is back: what was kept meanwhile is not what it has. */
-  empty(): void {
-    this.#kept.clear()
+  /** Whether Redis is away. What was kept in another outage is forgotten. */
+  #lasts(): boolean {
+    const outage = this.outage()
+    if (this.#keptIn !== outage) this.#kept.clear()
+    this.#keptIn = outage
+    return outage !== undefined
   }
 
   #found(key: string): { text: string; until: number } | undefined {
+    if (!this.#lasts()) return undefined
     const kept = this.#kept.get(key)
     if (kept && kept.until <= this.now()) {
       this.#kept.delete(key)

@@ -54,7 +54,10 @@ export interface Question {
 }
 
 const CANNOT_NOW =
-  /^(BUSY|CLUSTERDOWN|ERR max number of clients|EXECABORT|LOADING|MASTERDOWN|MISCONF|NOREPLICAS|OOM|READONLY|TRYAGAIN|UNBLOCKED)/
+  /^(BUSY|CLUSTERDOWN|ERR max number of clients|EXECABORT|LOADING|MASTERDOWN|TRYAGAIN|UNBLOCKED)/
+const CANNOT_WRITE = /^(MISCONF|NOREPLICAS|OOM|READONLY)/
+/** What a server refuses that cannot write, whatever the reason. Others look, or give back. */
+const TAKES = new Set(['RL.ACQUIRE', 'RL.BATCH', 'RL.CHARGE', 'RL.RESERVE', 'CB.ACQUIRE', 'SET'])
 const WAYS_OUT: [RegExp, string][] = [
   [/NOAUTH|WRONGPASS|invalid password/i, 'check the user and the password of the client'],
   [/^NOPERM/, 'give the user the ACL line that README of floodgate-redis shows'],
@@ -69,6 +72,12 @@ const WAYS_OUT: [RegExp, string][] = [
 function isReply(error: unknown): error is Error {
   if (!(error instanceof Error)) return false
   return error.name === 'ReplyError' || (!('code' in error) && /^[A-Z]{2,}[A-Z0-9]* /.test(error.message))
+}
+
+/** From when it was found that Redis is away until it is back. */
+export interface Outage {
+  /** What only looks is still answered, which does not say that Redis is back. */
+  cannotWrite: boolean
 }
 
 const aborted = (signal: AbortSignal) => signal.reason as unknown
@@ -91,7 +100,7 @@ export class Server {
   #answers = 0
   #freeWaiters: number
   #asleepUntil: number | undefined
-  #isLost = false
+  #outage: Outage | undefined
   #isClosed = false
 
   constructor(client: RedisClient, options: ServerOptions = {}) {
@@ -153,6 +162,11 @@ export class Server {
   /** Whether SCAN sees all keys: not on a cluster. */
   get walks(): boolean {
     return this.#adapter.walks
+  }
+
+  /** The one that lasts; none while Redis decides. */
+  get outage(): Outage | undefined {
+    return this.#outage
   }
 
   /** Tells the logger. */
@@ -365,7 +379,8 @@ export class Server {
     if (this.#asleepUntil !== undefined) {
       const left = this.#asleepUntil - performance.now()
       if (left > 0) throw new Away(`Redis was away a moment ago; it is asked again in ${Math.ceil(left)} ms`)
-      this.#sleep() // the others: this one asks for them
+      // The others: this one asks for them, unless its answer says nothing.
+      if (this.#saysItIsBack(name)) this.#sleep()
     }
     try {
       const answer = await question()
@@ -390,24 +405,32 @@ export class Server {
       this.#asleepUntil = undefined
       return new Misconfigured(`${messageOf(error).trim()}: ${wayOut}`, { cause: error })
     }
-    if (isOfServer && !wayOut && !CANNOT_NOW.test(error.message)) {
+    const cannotWrite = isOfServer && CANNOT_WRITE.test(error.message)
+    if (isOfServer && !wayOut && !cannotWrite && !CANNOT_NOW.test(error.message)) {
       this.#found(name)
       return error
     }
     this.#sleep()
-    if (!this.#isLost) {
-      this.#isLost = true
+    if (!this.#outage) {
       this.#logger?.error(`floodgate: Redis is away, the fallback decides: ${messageOf(error)}`)
     }
+    this.#outage ??= { cannotWrite }
+    this.#outage.cannotWrite = cannotWrite
     return new Away(messageOf(error), { cause: error })
   }
 
   #found(name: string): void {
     this.#answered.add(name)
+    if (!this.#saysItIsBack(name)) return
     this.#asleepUntil = undefined
-    if (!this.#isLost) return
-    this.#isLost = false
+    if (!this.#outage) return
+    this.#outage = undefined
     this.#logger?.info('floodgate: Redis is back')
+  }
+
+  /** Whether the answer to this command would say that Redis is back. */
+  #saysItIsBack(name: string): boolean {
+    return !this.#outage?.cannotWrite || TAKES.has(name)
   }
 
   #sleep(): void {

@@ -29,6 +29,7 @@ const waitMs = `${ms(0)}, and at most the server's setting wait-max (30 s unless
 const aClient =
   'it must be a client of ioredis or node-redis, such as new Redis(url), or a function that sends a command'
 const callable = 'it must be a function'
+const noGenerator = 'it must be no generator, which works after its call'
 const done = () => assert.fail('done')
 
 /** Calls with a mistake in the argument of that name, each with its error. */
@@ -68,6 +69,13 @@ const MISTAKES = (limiter, server) => {
       ['how', wrong, 'it must be ALL or EACH', () => limiter.batch(wrong, [{ key: 'k' }])],
       ['items', wrong, 'it must be an array', () => limiter.batch('ALL', wrong)],
       ['items[0]', wrong, 'it must be an object', () => limiter.batch('ALL', [wrong])],
+    ]),
+    ...[function* () {}, async function* streams() {}].flatMap((wrong) => [
+      ['work', wrong, noGenerator, () => reserve(limiter, { k: '9/h' }, {}, wrong)],
+      ['f', wrong, noGenerator, () => new Breaker(server, 'b', '1').call(wrong)],
+      ['f', wrong, noGenerator, () => new Breaker(server, 'b', '1').wrap(wrong)],
+      ['call', wrong, noGenerator, () => call({}, wrong)],
+      ['make', wrong, noGenerator, () => cache.once('k', wrong)],
     ]),
     ['key', undefined, text, (key) => call({ key })],
     ['ttlMs', -1, 'it must be at least 0 ms', (ttlMs) => cache.once('k', done, { ttlMs })],

@@ -47,6 +47,14 @@ test('it opens for all processes', async () => {
   )
   const wrapped = new Breaker(shared, 'sum', '2').wrap((a, b) => a + b)
   assert.equal(await wrapped(1, 2), 3)
+  class Mail {
+    to = 'ann'
+    send = breakers[0].wrap(async function (text) {
+      return `${text} ${this.to}`
+    })
+  }
+  await client.call('CB.RESET', 'mail')
+  assert.equal(await new Mail().send('for'), 'for ann')
 })
 
 test('a timeout is a failure, an abort says nothing, and errors can be told apart', async () => {

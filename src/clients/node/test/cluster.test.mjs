@@ -1,15 +1,16 @@
-// A cluster of three masters, and a master that Sentinel watches.
+// A cluster of three masters, a master that Sentinel watches, and a pool of connections to a server.
 
 import assert from 'node:assert/strict'
 import { after, describe, test } from 'node:test'
 import { Cluster, Redis } from 'ioredis'
-import { createCluster, createSentinel } from 'redis'
+import { createClientPool, createCluster, createSentinel } from 'redis'
 import { Breaker, Cache, Limiter, Misconfigured, reserve } from 'floodgate-redis'
 import { FloodgateStore } from 'floodgate-redis/express'
 import { ioredis, nodeRedis, patient, startServer, times } from './kit.mjs'
 
 const cluster = await startServer('cluster')
 const sentinel = await startServer('sentinel')
+const { url } = await startServer()
 const node = { host: '127.0.0.1', port: cluster.port }
 const watched = { host: '127.0.0.1', port: sentinel.port }
 const closing = []
@@ -22,6 +23,7 @@ const clients = {
   'node-redis createCluster': (options) => createCluster({ rootNodes: [{ socket: node }], ...options }),
   'node-redis createSentinel': (options) =>
     createSentinel({ name: 'floodgate', sentinelRootNodes: [watched], ...options }),
+  'node-redis createClientPool': (options) => createClientPool({ url, ...options }, { maximum: 3 }),
 }
 
 for (const [name, make] of Object.entries(clients)) {
@@ -81,6 +83,18 @@ for (const [name, make] of Object.entries(clients)) {
         if (isOfIoredis) assert.equal((await waiting).source, 'redis')
         else await assert.rejects(waiting, /waiting needs a connection of its own/)
       }
+    })
+
+    test('more at once than it sends', async () => {
+      const commandsQueueMaxLength = 5
+      const limiter = await limiterOf({
+        defaults: { commandsQueueMaxLength },
+        nodeClientOptions: { commandsQueueMaxLength },
+      })
+      const all = Array.from({ length: 100 }, (_, i) => limiter.acquire(`q:${name}:${i % 9}`, '2/h'))
+      const decisions = await Promise.all(all)
+      assert.ok(decisions.every(({ source }) => source === 'redis'))
+      assert.equal(decisions.filter(({ granted }) => granted).length, 18)
     })
 
     test('what the client puts before its keys', async () => {

@@ -295,6 +295,54 @@ test('what was paid for or made is the answer, whatever the cache and the record
   assert.deepEqual([ok, Number(spend)], [5, 1e-7])
 })
 
+test('what JSON would make {} of is not cached, and each caller gets the thing itself', async () => {
+  const logger = listener()
+  const telling = new Server(client, { ...PATIENT, logger })
+  const limiter = new Limiter(telling, { fallback: new FailClosed() })
+  const cache = new Cache(telling, 'things')
+  class Person {
+    name = 'ann'
+  }
+  const stream = async function* () {
+    yield 'hello'
+  }
+  const things = {
+    map: () => new Map([[1, 2]]),
+    response: () => new Response('body'),
+    nested: () => [{ tags: new Set(['a']) }],
+    stream: () => stream(),
+    person: () => new Person(),
+    method: () => ({ close() {} }),
+  }
+  for (const [name, make] of Object.entries(things)) {
+    logger.lines.length = 0
+    const breaker = new Breaker(telling, `${name}:api`, '2')
+    const options = { limiter, breaker, key: name, limits: '9/h', cache, cachedAs: () => name }
+    const ask = guarded(options, make)
+    const answers = [await ask(), await ask(), await cache.once(name, make)]
+    for (const answer of answers) assert.equal(answer.constructor, make().constructor, name)
+    assert.equal(await cache.get(name), undefined, name)
+    await assert.rejects(cache.set(name, make()), /^TypeError: JSON cannot hold /)
+    assert.match(
+      logger.lines.join('\n'),
+      new RegExp(`^(warn: .* '${name}' is not cached: JSON cannot .*\n?){3}$`),
+    )
+  }
+  const held = { at: new Date(0), no: undefined, list: Object.assign(Object.create(null), { a: [1n > 0] }) }
+  await cache.set('held', held)
+  assert.deepEqual(await cache.get('held'), { at: '1970-01-01T00:00:00.000Z', list: { a: [true] } })
+  const asker = {
+    name: 'ann',
+    ask: guarded(
+      { limiter, breaker: new Breaker(telling, 'asker:api', '2'), key: 'asker', limits: '9/h' },
+      async function (question) {
+        return `${this.name} asks ${question}`
+      },
+    ),
+  }
+  assert.equal(await asker.ask('why'), 'ann asks why')
+})
+
 test('what was granted too late is given back', async () => {
   const other = await nodeRedis(server.port)
   await client.call('RL.POLICY', 'SET', 'late', '5/h', 'PREFIX', '{late}policy:')
@@ -378,3 +426,41 @@ test('while Redis is away, or hangs', async () => {
   assert.deepEqual(await ends('who makes it alone', all), Array(8).fill(5))
   await own.thaw()
 })
+
+for (const [name, breaks, mends] of [
+  ['is out of memory', (by) => by.config('SET', 'maxmemory', 1), (by) => by.config('SET', 'maxmemory', 0)],
+  ['has become a replica', (by) => by.replicaof('127.0.0.1', 1), (by) => by.replicaof('NO', 'ONE')],
+]) {
+  test(`while Redis ${name}, and answers who only looks`, async () => {
+    const own = await startServer()
+    const operator = ioredis(own.port)
+    const logger = listener()
+    const full = new Server(ioredis(own.port), { ...PATIENT, restMs: 100, logger })
+    const limiter = new Limiter(full)
+    const cache = new Cache(full, 'answers')
+    let calls = 0
+    const breaker = new Breaker(full, 'api', '2')
+    const options = { limiter, breaker, key: 'full', limits: '3/h', cache, ttlMs: 60_000, cachedAs: String }
+    const ask = guarded(options, (question) => `${question} ${(calls += 1)}`)
+    await cache.set('old', 1)
+    await breaks(operator)
+    const until = performance.now() + 1000 // some six rests
+    while (performance.now() < until) {
+      assert.equal(await ask('dear'), 'dear 1')
+      await sleep(5)
+    }
+    await cache.set('old', 2)
+    await sleep(200) // it looks, and Redis has the older value
+    assert.deepEqual([await cache.get('old'), await cache.exists('dear')], [2, true])
+    assert.ok((await cache.ttlMs('dear')) <= 60_000)
+    assert.equal(await cache.delete('dear'), 1)
+    assert.equal(await cache.exists('dear'), false)
+    assert.equal(logger.lines.length, 1, logger.lines.join('\n'))
+
+    await mends(operator)
+    const isBack = async () => (await limiter.acquire('back', '100000/h')).source === 'redis'
+    await eventually('it grants again', isBack)
+    assert.equal(await cache.get('old'), 1, 'what all share')
+    assert.deepEqual(logger.lines.slice(1), ['info: floodgate: Redis is back'])
+  })
+}

@@ -401,6 +401,25 @@ test('answers that come slowly to a process that has nothing to do are an outage
   assert.equal(found.at(-1), 'fallback')
 })
 
+test('a queue of node-redis that is full is no outage', async () => {
+  const logger = listener()
+  const client = await nodeRedis(port, { commandsQueueMaxLength: 20 })
+  const limiter = new Limiter(new Server(client, { ...PATIENT, logger }))
+  const acquire = (key) => limiter.acquire(key, '10/h')
+  const decisions = await Promise.all(Array.from({ length: 500 }, () => acquire('burst')))
+  assert.equal(
+    granted(decisions).reduce((a, b) => a + b),
+    10,
+  )
+  // Nor what others send by it.
+  const others = Promise.all(Array.from({ length: 20 }, () => client.ping()))
+  decisions.push(...(await Promise.all([acquire('others'), acquire('others')])))
+  assert.ok((await others).every((pong) => pong === 'PONG'))
+  assert.ok(decisions.every(({ source }) => source === 'redis'))
+  assert.deepEqual(logger.lines, [])
+  assert.equal((await limiter.acquireWithHeaders('others', '10/h')).headers['X-RateLimit-Remaining'], '7')
+})
+
 test('the timeout of a client of node-redis is not ours', async () => {
   const limiter = new Limiter(patient(await nodeRedis(port, { commandOptions: { timeout: 1 } })))
   // So many that not all are written at once.

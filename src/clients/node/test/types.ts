@@ -6,7 +6,7 @@ import { rateLimit, type Store } from 'express-rate-limit'
 import fastify from 'fastify'
 import { rateLimiter } from 'hono-rate-limiter'
 import { Cluster, Redis } from 'ioredis'
-import { createClient, createCluster, createSentinel } from 'redis'
+import { createClient, createClientPool, createCluster, createSentinel } from 'redis'
 import {
   Breaker,
   FailClosed,
@@ -27,6 +27,7 @@ export const limiters = [
   new Limiter(createClient()),
   new Limiter(createClient({ RESP: 2 })),
   new Limiter(createClient({ RESP: 3 }), { rememberDenials: false }),
+  new Limiter(createClientPool()),
   new Limiter(createCluster({ rootNodes: [] })),
   new Limiter(createSentinel({ name: 'm', sentinelRootNodes: [] })),
   new Limiter(async (args: string[], key: string | undefined) => [args, key]),
@@ -65,3 +66,11 @@ export const hono = rateLimiter({
 export const throttlers: ThrottlerStorage = new FloodgateThrottlerStorage({ client: createClient() })
 export const module = ThrottlerModule.forRoot({ throttlers: [{ ttl: 1000, limit: 3 }], storage: throttlers })
 await fastify().register(fastifyRateLimit, { max: 3, store: floodgateStore({ client, prefix: 'api:' }) })
+
+class Mailer {
+  readonly name = 'mailer'
+  readonly send = new Breaker(client, 'mail').wrap(async function (this: Mailer, text: string) {
+    return `${this.name} ${text}`
+  })
+}
+export const sent: Promise<string> = new Mailer().send('text')

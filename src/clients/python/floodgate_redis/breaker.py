@@ -1,7 +1,6 @@
 """A circuit breaker that all processes share."""
 
 import functools
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
@@ -9,6 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 from . import arguments, decorated, words
 from .errors import CircuitOpen
 from .outage import Away
+from .outcome import Outcome
 from .server import Server
 from .telemetry import calls
 
@@ -35,18 +35,13 @@ class Breaker:
         is not to be made. An exception is a failure of the callee; a program that
         ends says nothing of it."""
         token = self._admitted()
-        start = time.monotonic()
-        outcome = "FAIL"
+        outcome = Outcome()
         try:
-            yield
-            outcome = "OK"
-        except (KeyboardInterrupt, SystemExit, GeneratorExit):
-            outcome = "IGNORE"
-            raise
+            with outcome:
+                yield
         finally:
-            calls(outcome.lower())
             if token is not None:
-                self.server.finish(*words.report(self.key, outcome, token, time.monotonic() - start))
+                self.server.finish(*outcome.report(self.key, token))
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Guards each call of a function: `@breaker`. Not of one whose call does no work: an
@@ -56,7 +51,7 @@ class Breaker:
         @functools.wraps(function)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
             with self.guard():
-                return function(*args, **kwargs)
+                return decorated.worked(function, function(*args, **kwargs))
 
         return guarded
 

@@ -27,6 +27,9 @@ class Nodes(Protocol):
     def by_slot(self, keys: Sequence[str]) -> list[list[str]]:
         """Keys that one command may name."""
 
+    def health(self, key: object) -> Health:
+        """Of the server that has the key, as far as is known."""
+
     def redirected(self, error: exceptions.AskError, node: Node) -> Node:
         """Where the node sends to."""
 
@@ -72,6 +75,9 @@ class Single:
     def by_slot(self, keys: Sequence[str]) -> list[list[str]]:
         return [list(keys)]
 
+    def health(self, key: object) -> Health:
+        return self._node.health
+
     def redirected(self, error: exceptions.AskError, node: Node) -> NoReturn:
         raise Misconfigured(slots.NOT_SINGLE) from error
 
@@ -108,6 +114,9 @@ class Cluster:
 
     def by_slot(self, keys: Sequence[str]) -> list[list[str]]:
         return slots.by_slot(keys)
+
+    def health(self, key: object) -> Health:
+        return self._node(self._slots.owner(key)).health
 
     def redirected(self, error: exceptions.AskError, node: Node) -> Node:
         return self._node(self._slots.redirected(error, node.address))
@@ -149,6 +158,7 @@ def nodes(url: str, patience: float, rest: float) -> Nodes:
         "socket_connect_timeout": patience,
         "retry": retry,
     }
+    url = places.without_times(url)
     kind = places.kind(url)
     if not kind:
         return Single(Node(partial(Redis.from_url, places.redis_url(url), **options), patience, Health(rest)))

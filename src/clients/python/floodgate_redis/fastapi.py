@@ -14,7 +14,7 @@ that no handler answers. Without it those do that FastAPI makes of what a route 
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fastapi import HTTPException, Request, Response
+from fastapi import FastAPI, HTTPException, Request, Response
 
 from . import arguments
 from .asgi import ROUTE, RouteHeaders
@@ -46,14 +46,14 @@ def rate_limit(
 
     Each route has its own usage; routes with one `name` share it. A request that meets the
     same limits of one usage twice, such as those of the application and of the route, takes
-    one unit. The limiter is `app.state.limiter` unless it is given here. `caller` says whose
-    usage it is.
+    one unit. The limiter is `app.state.limiter` unless it is given here; a mounted application has
+    a state of its own. `caller` says whose usage it is.
     """
 
     arguments.with_asyncio(limiter=limiter)
 
     async def limited(request: Request, response: Response) -> Decision:
-        takes_from: Limiter = limiter or request.app.state.limiter
+        takes_from: Limiter = limiter or _limiter_of(request.app)
         arguments.with_asyncio(limiter=takes_from)
         key = f"{name or _route(request)}:{caller(request)}"
         taken: dict[object, Decision] = request.scope.setdefault(TAKEN, {})
@@ -70,14 +70,27 @@ def rate_limit(
     return limited
 
 
+def _limiter_of(app: FastAPI) -> Limiter:
+    limiter: Limiter | None = getattr(app.state, "limiter", None)
+    if limiter is None:
+        raise RuntimeError(
+            "the application of this route has no state.limiter (a mounted one has a state of its own): "
+            "set app.state.limiter there, or write rate_limit(..., limiter=limiter)"
+        )
+    return limiter
+
+
 def _route(request: Request) -> str:
     """The path as it is declared, so that `/users/1` and `/users/2` are one, behind the paths
     at which its application is mounted."""
     scope = request.scope
     root = scope.get("root_path", "")
     mounted = root.removeprefix(scope.get("app_root_path", root))
-    path = getattr(scope.get("route"), "path", request.url.path)
-    return f"{request.method} {mounted}{path}"
+    route = scope.get("route")
+    # Newer versions of FastAPI keep the prefixes of include_router apart from the route.
+    included = (scope.get("fastapi") or {}).get("effective_route_context")
+    declared = included if getattr(included, "original_route", None) is route else route
+    return f"{request.method} {mounted}{getattr(declared, 'path', request.url.path)}"
 
 
 __all__ = ["RateLimited", "RouteHeaders", "by_address", "by_network", "rate_limit"]

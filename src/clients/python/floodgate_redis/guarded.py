@@ -1,20 +1,19 @@
 """What services do that call paid APIs, as one decorator."""
 
 import functools
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from . import arguments, decorated, words
+from .admission import Admission
 from .breaker import Breaker
 from .cache import Cache
-from .decision import Decision
-from .errors import CircuitOpen, Denied
 from .limiter import Limiter
 from .memory import MISSING
-from .outage import Away, log
-from .telemetry import calls, decisions
+from .outage import Away
+from .outcome import Outcome
+from .server import Server
+from .telemetry import calls
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -46,8 +45,8 @@ def guarded(
        quota, or Denied, which changes nothing of the breaker.
     3. The call is made, and its result reported: to the breaker, and as usage of `key`
        (RL.STATS, RL.USAGE), with how long it took and what it cost by `spend`, in money.
-       An exception is a failure; a program that ends says nothing.
-    4. The answer is cached for `ttl` seconds, if JSON can hold it.
+       Where `spend` raises, that is logged. An exception of the call is a failure; a program that ends says nothing.
+    4. The answer is cached for `ttl` seconds, if JSON can hold it and Redis keeps it.
 
     `key`, `cost` and `cached_as` may ask the call's own arguments; without `cached_as`
     the function and all its arguments, as JSON, name an answer. On a cluster `key` and
@@ -64,12 +63,18 @@ def guarded(
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             name = key if isinstance(key, str) else key(*args, **kwargs)
             units = cost if isinstance(cost, int) else cost(*args, **kwargs)
+            asks = Admission(breaker.key, breaker.rule, name, limits, units, limiter.fallback)
 
             def paid() -> R:
-                with _paid(limiter, breaker, name, limits, units) as outcome:
-                    value = function(*args, **kwargs)
-                    outcome.spend = None if spend is None else spend(value)
+                token, outcome = _admitted(limiter.server, asks), Outcome()
+                try:
+                    with outcome:
+                        value = decorated.worked(function, function(*args, **kwargs))
+                    outcome.costs(spend, value)
                     return value
+                finally:
+                    for told, instead in outcome.reports(breaker.key, token, name):
+                        limiter.server.finish(*told, instead=instead)
 
             if cache is None:
                 return paid()
@@ -80,10 +85,7 @@ def guarded(
                     limiter.server.finish(*words.record(name, "OK", cached=True))
                     return known  # type: ignore[no-any-return]
                 value = paid()
-                try:
-                    cache.set(answer, value, ttl)
-                except (TypeError, ValueError) as error:
-                    log.warning("the answer of %s is not cached: %s", function.__qualname__, error)
+                cache.keep(answer, value, ttl)
                 return value
 
         return call
@@ -91,60 +93,11 @@ def guarded(
     return guards
 
 
-class _Outcome:
-    spend: object = None
-
-
-@contextmanager
-def _paid(limiter: Limiter, breaker: Breaker, name: str, limits: str | None, units: int) -> Iterator[_Outcome]:
-    token = _admitted(limiter, breaker, name, limits, units)
-    start = time.monotonic()
-    outcome, told = _Outcome(), "FAIL"
-    try:
-        yield outcome
-        told = "OK"
-    except (KeyboardInterrupt, SystemExit, GeneratorExit):
-        told = "IGNORE"
-        raise
-    finally:
-        calls(told.lower())
-        took = time.monotonic() - start
-        reports = [] if token is None else [words.report(breaker.key, told, token, took)]
-        if told != "IGNORE":
-            reports.append(words.record(name, told, took, outcome.spend))
-        if reports:
-            limiter.server.finish_at_once(*reports)
-
-
-def _admitted(limiter: Limiter, breaker: Breaker, name: str, limits: str | None, units: int) -> str | None:
+def _admitted(server: Server, asks: Admission) -> str | None:
     """The token to report with; none while Redis is away."""
-
-    # Admitted and gone before it knew, a call hands its token and its units back: on the
-    # limits that it asked for: others may have taken from the key by other limits since.
-    def undo(answer: Any) -> list[words.Words]:
-        if not answer[0]:
-            return []
-        return [words.report(breaker.key, "IGNORE", answer[2]), words.refund(name, units, limits or "*")]
-
     try:
-        allowed, _state, token, retry_after_ms, six = limiter.server.take(
-            words.admit(breaker.key, breaker.rule, name, limits, units), undo
-        )
+        return asks.token(server.take(asks.ask(), asks.undo))
     except Away:
-        decisions("fallback")
-        alone = limiter.fallback.acquire(name, units)
-        if not alone.granted:
-            raise Denied(alone) from None
-        return None
-    if allowed:
-        decisions("granted")
-        return str(token)
-    if six is None:
-        calls("open")
-        raise CircuitOpen(retry_after_ms)
-    decision = Decision(*six)
-    if decision.granted:  # by the limit; the breaker lets nobody pass
-        calls("open")
-        raise CircuitOpen(retry_after_ms)
-    decisions("denied")
-    raise Denied(decision)
+        pass
+    asks.alone()
+    return None

@@ -6,10 +6,12 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 from . import forks
+from .outage import Health
 
 
 class Missing(Enum):
@@ -21,13 +23,24 @@ class Missing(Enum):
 MISSING: Final = Missing.MISSING
 
 
-class Memory:
-    """At most `most` texts, each until its time is over; the oldest makes room."""
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Since and until these times."""
 
-    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic):
+    text: str
+    since: float
+    until: float
+
+
+class Memory:
+    """At most `most` texts, each until its time is over, or the server that has its key can decide
+    again: what was kept meanwhile is not what that has. The oldest makes room. `health` is of that
+    server."""
+
+    def __init__(self, most: int, health: Callable[[str], Health]):
         self.most = most
-        self._clock = clock
-        self._kept: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._health = health
+        self._kept: OrderedDict[str, Kept] = OrderedDict()
         forks.begin(self)
 
     def _begin(self) -> None:
@@ -36,24 +49,21 @@ class Memory:
 
     def get(self, key: str) -> str | None:
         with self._lock:
-            return self._found(key)
+            found = self._found(key)
+            return None if found is None else found.text
 
     def set(self, key: str, text: str, ttl: float | None) -> None:
         with self._lock:
+            now = time.monotonic()
             self._kept.pop(key, None)
-            self._kept[key] = (text, math.inf if ttl is None else self._clock() + ttl)
+            self._kept[key] = Kept(text, now, math.inf if ttl is None else now + ttl)
             while len(self._kept) > self.most:
                 self._kept.popitem(last=False)
 
     def ttl(self, key: str) -> float | None:
         with self._lock:
-            return None if self._found(key) is None else self._kept[key][1] - self._clock()
-
-    def empty(self) -> None:
-        """Redis is back: what was kept meanwhile is not what it has."""
-        if self._kept:
-            with self._lock:
-                self._kept.clear()
+            found = self._found(key)
+            return None if found is None else found.until - time.monotonic()
 
     def delete(self, *keys: str) -> int:
         with self._lock:
@@ -67,11 +77,11 @@ class Memory:
             keys = list(self._kept)
         return self.delete(*(key for key in keys if fnmatch.fnmatchcase(key, pattern)))
 
-    def _found(self, key: str) -> str | None:
+    def _found(self, key: str) -> Kept | None:
         kept = self._kept.get(key)
         if kept is None:
             return None
-        if kept[1] <= self._clock():
+        if kept.until <= time.monotonic() or kept.since <= self._health(key).answered_at:
             del self._kept[key]
             return None
-        return kept[0]
+        return kept

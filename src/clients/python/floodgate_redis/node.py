@@ -11,9 +11,9 @@ from typing import Any
 from redis import exceptions
 
 from . import forks
-from .outage import OUTAGE, Away, Health
+from .outage import NOT_TAKEN, OUTAGE, Health
 from .places import Address
-from .words import Words
+from .words import Words, take_something
 
 UNLIMITED = 2**31
 
@@ -64,22 +64,22 @@ class Node:
     def ask(self, command: Words, asking: bool = False) -> Any:
         """The answer. Raises Away, Misconfigured, or the server's own error. With `asking` the
         key is on its way to this node."""
-        return self._answer(lambda: _told(self._redis, command, asking), self._lanes.one())
+        return self._answer((command,), lambda: _told(self._redis, command, asking), self._lanes.one())
 
     def slots(self) -> Any:
         """CLUSTER SLOTS, which a node answers also where it can decide nothing."""
-        return self._answer(lambda: self._redis.execute_command("CLUSTER", "SLOTS"), self._lanes.one(), decides=False)
+        return self._answer((), lambda: self._redis.execute_command("CLUSTER", "SLOTS"), self._lanes.one())
 
-    def ask_at_once(self, commands: Sequence[Words], transaction: bool) -> list[Any]:
-        """The answers of several, in one round trip."""
+    def ask_at_once(self, commands: Sequence[Words]) -> list[Any]:
+        """The answers of one transaction, in one round trip."""
 
         def together() -> Any:
-            with self._redis.pipeline(transaction=transaction) as pipe:
+            with self._redis.pipeline(transaction=True) as pipe:
                 for command in commands:
                     pipe.execute_command(*command)
                 return pipe.execute()
 
-        return list(self._answer(together, self._lanes.one()))
+        return list(self._answer(commands, together, self._lanes.one()))
 
     def take(self, command: Words, late: Callable[[Any], None], asking: bool = False) -> Any:
         """The same as `ask`. Redis may obey although its caller waits no more, being
@@ -105,8 +105,8 @@ class Node:
                 late(asked.result())
 
         try:
-            return self._answer(ask, self._lanes.one())
-        except (Away, KeyboardInterrupt, SystemExit, GeneratorExit):
+            return self._answer((command,), ask, self._lanes.one())
+        except BaseException:  # whatever a signal raises, too
             asked.add_done_callback(answered)
             raise
 
@@ -117,15 +117,20 @@ class Node:
         # others' timeout.
         own = self._connect(socket_timeout=seconds + self._patience)
         command = (*command, "WAIT", f"{int(seconds * 1000)}ms")
+        asked = False
 
         def ask() -> Any:
+            nonlocal asked
+            asked = True
             with own:
                 return _told(own, command, asking)
 
         try:
-            return self._answer(ask)
-        except Away as away:
-            if undo is not None and away.__cause__ is not None:  # it was asked
+            return self._answer((command,), ask)
+        except NOT_TAKEN:
+            raise
+        except BaseException:  # as above
+            if undo is not None and asked:
                 threading.Thread(
                     target=self._give_back, args=(undo,), name=f"floodgate {undo[0]}", daemon=True
                 ).start()
@@ -149,11 +154,14 @@ class Node:
             pass  # its TTL settles it
 
     def _answer(
-        self, question: Callable[[], Any], lane: AbstractContextManager[None] | None = None, decides: bool = True
+        self, commands: Sequence[Words], question: Callable[[], Any], lane: AbstractContextManager[None] | None = None
     ) -> Any:
+        """The answer to the question, which sends these commands: without any, it does not say
+        that the server can decide."""
+        takes = take_something(commands)
         self.health.look()
         with lane or nullcontext():
-            since = self.health.turn() if decides else time.monotonic()
+            since = self.health.turn(takes) if commands else time.monotonic()
             try:
                 answer = question()
             except Exception as error:
@@ -161,8 +169,8 @@ class Node:
                 if told is error:
                     raise
                 raise told from error
-            if decides:
-                self.health.answered()
+            if commands:
+                self.health.answered(takes)
             return answer
 
 

@@ -40,9 +40,12 @@ OUTAGE = (
     exceptions.ClusterDownError,
     exceptions.TryAgainError,
 )
+NOT_TAKEN = (Misconfigured, exceptions.RedisError, UnicodeError)
+"""Raised where Redis has not done what it was asked: it refused, or the words cannot be sent."""
 LATE = (TimeoutError, asyncio.TimeoutError, exceptions.TimeoutError)
 # What redis-py has no class for.
-CANNOT = re.compile(r"(BUSY|CLUSTERDOWN|LOADING|MASTERDOWN|MISCONF|NOREPLICAS|OOM|READONLY|TRYAGAIN|UNBLOCKED)\b")
+CANNOT_WRITE = re.compile(r"(MISCONF|NOREPLICAS|OOM|READONLY)\b")
+CANNOT = re.compile(rf"{CANNOT_WRITE.pattern}|(BUSY|CLUSTERDOWN|LOADING|MASTERDOWN|TRYAGAIN|UNBLOCKED)\b")
 REDIRECTION = re.compile(r"(MOVED|ASK) (\d+ \S*:\d+)")
 NO_MODULE = re.compile(r"unknown command\W+(RL\.(ACQUIRE|HELP|RESERVE)|CB\.ACQUIRE)\b", re.IGNORECASE)
 
@@ -71,7 +74,7 @@ def no_master(service: str, answers: Sequence[object]) -> Exception:
     if len(errors) < len(answers) and not any(answer for answer in answers if answer not in errors):
         return UnknownService(f"no Sentinel knows the service {service!r}")
     # After a timeout they are not asked again.
-    was_late = any(isinstance(error, exceptions.TimeoutError) for error in errors)
+    was_late = any(isinstance(error, LATE) for error in errors)
     kind = exceptions.TimeoutError if was_late else exceptions.ConnectionError
     return kind("; ".join([f"no Sentinel names a master of {service!r}", *map(str, errors)]))
 
@@ -79,6 +82,12 @@ def no_master(service: str, answers: Sequence[object]) -> Exception:
 def is_outage(error: Exception) -> bool:
     """Whether fallbacks are to hold; otherwise it is the caller's own error."""
     return isinstance(error, OUTAGE) or (isinstance(error, exceptions.ResponseError) and bool(CANNOT.match(_said(error))))
+
+
+def _cannot_write(error: Exception) -> bool:
+    """Whether what only looks would still be answered."""
+    known = isinstance(error, (exceptions.ReadOnlyError, exceptions.OutOfMemoryError))
+    return known or (isinstance(error, exceptions.ResponseError) and bool(CANNOT_WRITE.match(_said(error))))
 
 
 def redirection(error: exceptions.ResponseError) -> exceptions.AskError | None:
@@ -109,7 +118,9 @@ class Health:
     That it is lost, and that it is found again, is logged once each.
 
     An answer that is late, while others came meanwhile, is no outage: only its own
-    request falls back. The nodes of a cluster share `worked`."""
+    request falls back. Of a server that cannot write only the answer to a command that takes
+    something says that it is back; after the rest others are answered, and ask for nobody. The
+    nodes of a cluster share `worked`."""
 
     def __init__(self, rest: float, name: str = "Redis", worked: Worked | None = None):
         self.rest = rest
@@ -117,8 +128,10 @@ class Health:
         forks.begin(self)
         self._asleep_until: float | None = None
         self._worked = worked or Worked()
-        self._answered_at = -math.inf
+        self.answered_at = -math.inf
+        """When it last answered as one that can decide, by time.monotonic()."""
         self._lost = False
+        self._cannot_write = False
 
     def _begin(self) -> None:
         """See forks."""
@@ -130,20 +143,24 @@ class Health:
         if until is not None and time.monotonic() < until:
             raise Away(f"{self.name} was away a moment ago, and is not asked yet")
 
-    def turn(self) -> float:
-        """Before it is asked: raises Away while it rests. The time."""
+    def turn(self, takes: bool = True) -> float:
+        """Before it is asked: raises Away while it rests. The time. `takes` says whether the
+        command takes something."""
         with self._lock:
             now = time.monotonic()
             if self._asleep_until is not None:
                 self.look()
-                self._sleep()  # the others: this one asks for them
+                if takes or not self._cannot_write:
+                    self._sleep()  # the others: this one asks for them
             return now
 
-    def answered(self) -> None:
-        """It answers, if only that it refuses this command."""
+    def answered(self, takes: bool = True) -> None:
+        """It has done what the command says."""
         with self._lock:
-            self._asleep_until = None
-            self._answered_at = time.monotonic()
+            if self._cannot_write and not takes:
+                return
+            self._asleep_until, self._cannot_write = None, False
+            self.answered_at = time.monotonic()
             found, self._lost = self._lost, False
         self._worked.once = True
         if found:
@@ -157,14 +174,14 @@ class Health:
             return Misconfigured(wrong)
         if not wrong and not is_outage(error):
             if isinstance(error, exceptions.ResponseError):
-                self.answered()  # it refuses: malformed limits, a wrong type, missing rights
+                self._refused()  # malformed limits, a wrong type, missing rights
             else:
                 self._not_asked()  # words that cannot be sent
             return error
         if isinstance(error, exceptions.TryAgainError) or _said(error).startswith("TRYAGAIN"):
-            self.answered()  # the slot of this request is on its way to another node
-        elif not (isinstance(error, LATE) and self._answered_at > since):
-            self._rest(wrong or str(error) or type(error).__name__)
+            self._refused()  # the slot of this request is on its way to another node
+        elif not (isinstance(error, LATE) and self.answered_at > since):
+            self._rest(wrong or str(error) or type(error).__name__, _cannot_write(error))
         return Away(str(error))
 
     def awake(self) -> None:
@@ -172,14 +189,22 @@ class Health:
         with self._lock:
             self._asleep_until = None
 
+    def _refused(self) -> None:
+        """It answers; that it can write this does not say."""
+        if self._cannot_write:
+            self._not_asked()
+        else:
+            self.answered()
+
     def _not_asked(self) -> None:
         with self._lock:
             if self._asleep_until is not None:
                 self._asleep_until = time.monotonic()  # the next request asks for all
 
-    def _rest(self, why: str) -> None:
+    def _rest(self, why: str, cannot_write: bool) -> None:
         with self._lock:
             was_lost, self._lost = self._lost, True
+            self._cannot_write = cannot_write
             self._sleep()
         if not was_lost:
             log.warning("%s is away, the fallback decides: %s", self.name, why)

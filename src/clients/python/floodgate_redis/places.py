@@ -16,6 +16,9 @@ SINGLE = {"floodgate": "redis", "floodgates": "rediss", "floodgate+unix": "unix"
 SENTINEL = "sentinel_"
 """Before the options of a URL that are for Sentinels."""
 
+TIMES = ("socket_timeout", "socket_connect_timeout", "retry_on_timeout")
+"""Options of a URL in whose place a `Server` has its patience."""
+
 
 @dataclass(frozen=True)
 class Several:
@@ -48,6 +51,13 @@ def kind(url: str) -> str:
     """`cluster` or `sentinel`; empty where it is one server."""
     _, _, after = urlsplit(url).scheme.partition("+")
     return after if after in ("cluster", "sentinel") else ""
+
+
+def without_times(url: str) -> str:
+    """Without the options that say how long redis-py waits."""
+    place, mark, query = url.partition("?")
+    options = [it for it in query.split("&") if unquote(it.partition("=")[0]).removeprefix(SENTINEL) not in TIMES]
+    return place + mark + "&".join(options)
 
 
 def redis_url(url: str) -> str:

@@ -11,7 +11,7 @@ from redis import exceptions
 from . import arguments, forks
 from .cluster import nodes
 from .node import Node
-from .outage import Away, Misconfigured, log, redirection
+from .outage import NOT_TAKEN, Away, Health, Misconfigured, log, redirection
 from .words import Words, key_of
 
 
@@ -57,7 +57,7 @@ class Server:
 
     def ask_at_once(self, *commands: Words) -> list[Any]:
         """The answers of one transaction, in one round trip."""
-        return self._at(commands[0], partial(_together, commands, True))  # type: ignore[no-any-return]
+        return self._at(commands[0], partial(_together, commands))  # type: ignore[no-any-return]
 
     def take(self, command: Words, undo: Callable[[Any], Sequence[Words]]) -> Any:
         """The answer of a command that takes what has to be given back. Redis may obey it
@@ -85,7 +85,9 @@ class Server:
             return self.take(command, lambda answer: [undo] if answer[0] else [])
         try:
             return self._in_line(seconds, command, undo)
-        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        except (Away, *NOT_TAKEN):
+            raise
+        except BaseException:  # whatever a signal raises, too
             self.finish(*undo)  # at once: the process may be about to end
             raise
 
@@ -96,19 +98,14 @@ class Server:
             self.ask(*command)
         except (Away, Misconfigured):
             pass  # leases and TTLs settle it
-        except exceptions.RedisError as error:
+        except (exceptions.RedisError, UnicodeError) as error:
             log.warning("%s failed: %s", command[0], error)
             if instead is not None:
                 self.finish(*instead)
 
-    def finish_at_once(self, *commands: Words) -> None:
-        """The same for several commands of one slot, in one round trip."""
-        try:
-            self._at(commands[0], partial(_together, commands, False))
-        except (Away, Misconfigured):
-            pass  # as above
-        except exceptions.RedisError as error:
-            log.warning("could not report the result of the work: %s", error)
+    def health(self, key: str) -> Health:
+        """Of the server that has the key."""
+        return self._nodes.health(key)
 
     def by_slot(self, keys: Sequence[str]) -> list[list[str]]:
         """Keys that one command may name: all, but on a cluster those of one slot."""
@@ -153,7 +150,7 @@ class Server:
         raise Away("the nodes of the cluster send from one to the other")
 
 
-def _together(commands: Sequence[Words], transaction: bool, node: Node, asking: bool) -> list[Any]:
+def _together(commands: Sequence[Words], node: Node, asking: bool) -> list[Any]:
     if asking:  # which is said before each
         return [node.ask(command, asking) for command in commands]
-    return node.ask_at_once(commands, transaction)
+    return node.ask_at_once(commands)

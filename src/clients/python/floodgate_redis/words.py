@@ -20,6 +20,15 @@ def key_of(command: Words) -> object:
     return next(iter(command[FIRST_KEY.get(str(command[0]), 1) :]), None)
 
 
+TAKES = frozenset(("RL.ACQUIRE", "RL.BATCH", "RL.CHARGE", "RL.RESERVE", "CB.ACQUIRE", "SET"))
+"""What a server refuses that is short of memory, or may not write."""
+
+
+def take_something(commands: Sequence[Words]) -> bool:
+    """Whether one of them takes something. Others look, or give back."""
+    return any(command[0] in TAKES for command in commands)
+
+
 def ms(seconds: float) -> str:
     """A duration, with its unit."""
     return f"{max(1, round(seconds * 1000))}ms"
@@ -99,8 +108,14 @@ BEAT = 0.05
 """Seconds between two looks at what another process makes."""
 
 
+LONGEST_MS = 10**15
+"""Longer than anybody waits; a server refuses a time that ends beyond its own numbers."""
+
+
 def keep(name: str, text: str, ttl: float | None) -> Words:
-    return ("SET", name, text) if ttl is None else ("SET", name, text, "PX", max(1, round(ttl * 1000)))
+    if ttl is None or ttl == math.inf:
+        return ("SET", name, text)
+    return ("SET", name, text, "PX", max(1, round(min(ttl * 1000, LONGEST_MS))))
 
 
 def literal(text: str) -> str:
@@ -119,7 +134,7 @@ def place(namespace: str, key: str) -> str:
 
 
 def seconds_left(ms: int) -> float | None:
-    """Of PTTL."""
+    """Of the reply to PTTL."""
     return ms / 1000 if ms >= 0 else math.inf if ms == -1 else None
 
 

@@ -76,10 +76,10 @@ impl Cache {
     /// # Errors
     /// Where Redis refuses it, and where what is kept is no such value.
     pub async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
-        let text = match self.asked::<Option<Vec<u8>>>(redis::cmd("GET").arg(self.name(key))).await {
-            Err(Error::Away) => self.memory().get(key, Instant::now()).map(|text| text.as_bytes().to_vec()),
-            answer => answer?,
-        };
+        let answer = self.asked::<Option<Vec<u8>>>(redis::cmd("GET").arg(self.name(key))).await?.flatten();
+        // What is kept here while Redis cannot write is newer than what it has.
+        let kept = self.memory().get(key, Instant::now()).map(|text| text.as_bytes().to_vec());
+        let text = kept.or(answer);
         text.map(|text| serde_json::from_slice(&text).map_err(|error| Error::NotJson(error.to_string())))
             .transpose()
     }
@@ -96,13 +96,10 @@ impl Cache {
         if let Some(ttl) = ttl.filter(|ttl| *ttl < FOR_EVER) {
             command.arg("PX").arg(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1));
         }
-        match self.asked::<()>(&command).await {
-            Err(Error::Away) => {
-                self.memory().set(key, text, ttl, Instant::now());
-                Ok(())
-            }
-            answer => answer,
+        if self.asked::<()>(&command).await?.is_none() {
+            self.memory().set(key, text, ttl, Instant::now());
         }
+        Ok(())
     }
 
     /// Whether there is a value.
@@ -110,10 +107,8 @@ impl Cache {
     /// # Errors
     /// Where Redis refuses it.
     pub async fn exists(&self, key: &str) -> Result<bool, Error> {
-        match self.asked(redis::cmd("EXISTS").arg(self.name(key))).await {
-            Err(Error::Away) => Ok(self.memory().get(key, Instant::now()).is_some()),
-            answer => answer,
-        }
+        let exists = self.asked(redis::cmd("EXISTS").arg(self.name(key))).await?;
+        Ok(exists == Some(true) || self.memory().get(key, Instant::now()).is_some())
     }
 
     /// Until the value ends: [`Duration::MAX`] where it does not, none where there is none.
@@ -121,12 +116,11 @@ impl Cache {
     /// # Errors
     /// Where Redis refuses it.
     pub async fn ttl(&self, key: &str) -> Result<Option<Duration>, Error> {
-        match self.asked::<i64>(redis::cmd("PTTL").arg(self.name(key))).await {
-            Err(Error::Away) => Ok(self.memory().ttl(key, Instant::now())),
-            Ok(-1) => Ok(Some(Duration::MAX)),
-            Ok(left) => Ok(u64::try_from(left).ok().map(Duration::from_millis)),
-            Err(error) => Err(error),
-        }
+        let left = match self.asked::<i64>(redis::cmd("PTTL").arg(self.name(key))).await? {
+            Some(-1) => Some(Duration::MAX),
+            left => left.and_then(|left| u64::try_from(left).ok()).map(Duration::from_millis),
+        };
+        Ok(self.memory().ttl(key, Instant::now()).or(left))
     }
 
     /// Forgets a value; says whether there was one.
@@ -135,10 +129,7 @@ impl Cache {
     /// Where Redis refuses it.
     pub async fn delete(&self, key: &str) -> Result<bool, Error> {
         let alone = self.memory().delete(key, Instant::now());
-        match self.asked(redis::cmd("UNLINK").arg(self.name(key))).await {
-            Err(Error::Away) => Ok(alone),
-            answer => answer,
-        }
+        Ok(self.asked(redis::cmd("UNLINK").arg(self.name(key))).await? == Some(true) || alone)
     }
 
     /// Forgets the values whose keys match, as KEYS of Redis does; says how many. It walks
@@ -148,10 +139,7 @@ impl Cache {
     /// Where Redis refuses it; on a cluster always.
     pub async fn clear(&self, pattern: &str) -> Result<u64, Error> {
         let alone = self.memory().clear(pattern, Instant::now());
-        match self.cleared(pattern).await {
-            Err(Error::Away) => Ok(alone),
-            answer => answer,
-        }
+        Ok(self.cleared(pattern).await?.filter(|cleared| *cleared > 0).unwrap_or(alone))
     }
 
     /// The value; where there is none, that which `make` gives, in one process while the
@@ -243,7 +231,7 @@ impl Cache {
         }
     }
 
-    async fn cleared(&self, pattern: &str) -> Result<u64, Error> {
+    async fn cleared(&self, pattern: &str) -> Result<Option<u64>, Error> {
         if self.inner.server.is_cluster() {
             let why = "a cache on a cluster cannot be cleared, for its keys are on all nodes";
             return Err(Error::Refused((redis::ErrorKind::Client, why).into()));
@@ -262,25 +250,34 @@ impl Cache {
         loop {
             let mut scan = redis::cmd("SCAN");
             scan.arg(&cursor).arg("MATCH").arg(&wanted).arg("COUNT").arg(1000).arg("TYPE").arg("string");
-            let (next, keys): (String, Vec<String>) = self.asked(&scan).await?;
+            let Some((next, keys)) = self.asked::<(String, Vec<String>)>(&scan).await? else {
+                return Ok(None);
+            };
             if !keys.is_empty() {
-                cleared += self.asked::<u64>(redis::cmd("UNLINK").arg(keys)).await?;
+                let Some(unlinked) = self.asked::<u64>(redis::cmd("UNLINK").arg(keys)).await? else {
+                    return Ok(None);
+                };
+                cleared += unlinked;
             }
             if next == "0" {
-                return Ok(cleared);
+                return Ok(Some(cleared));
             }
             cursor = next;
         }
     }
 
-    async fn asked<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
-        let answer = self.inner.server.ask(command).await?;
-        self.memory().empty();
-        Ok(answer)
+    /// None while Redis is away.
+    async fn asked<T: FromRedisValue>(&self, command: &Cmd) -> Result<Option<T>, Error> {
+        match self.inner.server.ask(command).await {
+            Err(Error::Away) => Ok(None),
+            answer => answer.map(Some),
+        }
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.inner.memory.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut memory = self.inner.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.lasts(self.inner.server.outage());
+        memory
     }
 
     fn name(&self, key: &str) -> String {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisError, RedisResult, Value};
+use redis::{Arg, AsyncConnectionConfig, Cmd, Pipeline, RedisError, RedisResult, Value};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
@@ -109,6 +109,10 @@ impl Shared {
 /// What can be asked over a connection.
 pub(crate) trait Question: Send + Sync + 'static {
     fn put(&self, connection: Connection) -> impl Future<Output = RedisResult<Value>> + Send;
+
+    /// Whether it takes something, which a server refuses that cannot write. Other questions
+    /// look, or give back.
+    fn takes(&self) -> bool;
 }
 
 impl Question for Cmd {
@@ -119,6 +123,12 @@ impl Question for Cmd {
             Connection::Cluster(connection) => connection.put(self).await,
         }
     }
+
+    fn takes(&self) -> bool {
+        const TAKES: [&[u8]; 6] =
+            [b"RL.ACQUIRE", b"RL.BATCH", b"RL.CHARGE", b"RL.RESERVE", b"CB.ACQUIRE", b"SET"];
+        matches!(self.args_iter().next(), Some(Arg::Simple(name)) if TAKES.contains(&name))
+    }
 }
 
 impl Question for Pipeline {
@@ -128,6 +138,10 @@ impl Question for Pipeline {
             #[cfg(feature = "cluster")]
             Connection::Cluster(connection) => connection.put_all(self).await,
         }
+    }
+
+    fn takes(&self) -> bool {
+        self.cmd_iter().any(Question::takes)
     }
 }
 

@@ -10,6 +10,9 @@ use crate::error::{Error, code, is_moved, is_unknown_command};
 /// After a failure Redis is not asked for a while, and then by one request for all:
 /// an outage costs one request its timeout, not each of them. That it is lost, and
 /// that it is found again, is logged once each.
+///
+/// A server that cannot write answers who only looks: that says nothing. It is found again when
+/// it grants or keeps what takes something.
 pub(crate) struct Health {
     rest: Duration,
     state: Mutex<State>,
@@ -19,7 +22,21 @@ pub(crate) struct Health {
 struct State {
     asleep_until: Option<Instant>,
     has_answered: bool,
-    is_lost: bool,
+    outage: Option<Outage>,
+    /// So far.
+    outages: u64,
+}
+
+struct Outage {
+    number: u64,
+    cannot_write: bool,
+}
+
+impl State {
+    /// Whether an answer would say that Redis is back.
+    fn is_back_with(&self, takes: bool) -> bool {
+        takes || !self.outage.as_ref().is_some_and(|outage| outage.cannot_write)
+    }
 }
 
 impl Health {
@@ -28,23 +45,30 @@ impl Health {
     }
 
     /// Whether to ask; once when the rest is over, then again when it answered.
-    pub(crate) fn may_ask(&self) -> bool {
+    /// `takes` says whether the command takes something.
+    pub(crate) fn may_ask(&self, takes: bool) -> bool {
         let mut state = self.state();
         let Some(until) = state.asleep_until else { return true };
         if Instant::now() < until {
             return false;
         }
-        state.asleep_until = self.morning(); // the others: this one asks for them
+        // The others: this one asks for them, unless its answer says nothing.
+        if state.is_back_with(takes) {
+            state.asleep_until = self.morning();
+        }
         true
     }
 
     /// It answers, if only that it refuses this command.
-    pub(crate) fn answered(&self) {
+    pub(crate) fn answered(&self, takes: bool) {
         let was_lost = {
             let mut state = self.state();
-            state.asleep_until = None;
             state.has_answered = true;
-            std::mem::take(&mut state.is_lost)
+            if !state.is_back_with(takes) {
+                return;
+            }
+            state.asleep_until = None;
+            state.outage.take().is_some()
         };
         if was_lost {
             log::warn!("Redis is back");
@@ -53,14 +77,14 @@ impl Health {
 
     /// What an error means: an outage, a mistake of who set things up, or the
     /// server's word on the command.
-    pub(crate) fn judged(&self, error: RedisError) -> Error {
+    pub(crate) fn judged(&self, error: RedisError, takes: bool) -> Error {
         if is_moved(&error) {
-            self.answered();
+            self.answered(takes);
             return Error::Misconfigured(error);
         }
         let is_wrong = is_misconfiguration(&error);
         if !is_wrong && !is_outage(&error) {
-            self.answered();
+            self.answered(takes);
             return Error::Refused(error);
         }
         let was_lost = {
@@ -70,12 +94,19 @@ impl Health {
                 return Error::Misconfigured(error);
             }
             state.asleep_until = self.morning();
-            std::mem::replace(&mut state.is_lost, true)
+            let number = state.outage.as_ref().map_or(state.outages + 1, |outage| outage.number);
+            state.outages = number;
+            state.outage.replace(Outage { number, cannot_write: cannot_write(&error) }).is_some()
         };
         if !was_lost {
             log::warn!("Redis is away, the fallback decides: {error}");
         }
         Error::Away
+    }
+
+    /// The number of the outage that lasts; none while Redis decides.
+    pub(crate) fn outage(&self) -> Option<u64> {
+        self.state().outage.as_ref().map(|outage| outage.number)
     }
 
     /// It answered late, what it was asked long ago: it can be asked.
@@ -102,21 +133,15 @@ fn is_misconfiguration(error: &RedisError) -> bool {
 }
 
 fn is_outage(error: &RedisError) -> bool {
-    const CANNOT: [&str; 10] = [
-        "BUSY",
-        "CLUSTERDOWN",
-        "LOADING",
-        "MASTERDOWN",
-        "MISCONF",
-        "NOREPLICAS",
-        "OOM",
-        "READONLY",
-        "TRYAGAIN",
-        "UNBLOCKED",
-    ];
+    const CANNOT: [&str; 6] = ["BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "TRYAGAIN", "UNBLOCKED"];
     error.is_io_error()
         || error.is_timeout()
         || error.is_connection_dropped()
         || error.kind() == ErrorKind::ClusterConnectionNotFound
         || CANNOT.contains(&code(error).as_str())
+        || cannot_write(error)
+}
+
+fn cannot_write(error: &RedisError) -> bool {
+    ["MISCONF", "NOREPLICAS", "OOM", "READONLY"].contains(&code(error).as_str())
 }

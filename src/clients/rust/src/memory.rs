@@ -9,6 +9,8 @@ pub(crate) struct Memory {
     kept: HashMap<String, Kept>,
     /// Of the next text: the oldest has the least.
     number: u64,
+    /// In which they were kept.
+    outage: Option<u64>,
 }
 
 struct Kept {
@@ -26,7 +28,7 @@ impl Kept {
 
 impl Memory {
     pub(crate) fn new(most: usize) -> Self {
-        Self { most, kept: HashMap::new(), number: 0 }
+        Self { most, kept: HashMap::new(), number: 0, outage: None }
     }
 
     pub(crate) fn get(&self, key: &str, now: Instant) -> Option<&str> {
@@ -62,9 +64,12 @@ impl Memory {
         matching.filter(|(_, kept)| kept.holds(now)).count() as u64
     }
 
-    /// Redis is back: what was kept meanwhile is not what it has.
-    pub(crate) fn empty(&mut self) {
-        self.kept.clear();
+    /// In which outage it is: what was kept in another one is not what Redis has.
+    pub(crate) fn lasts(&mut self, outage: Option<u64>) {
+        if outage.is_none() || outage != self.outage {
+            self.kept.clear();
+        }
+        self.outage = outage;
     }
 }
 

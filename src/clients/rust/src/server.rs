@@ -137,6 +137,11 @@ impl Server {
         self.put(command.clone()).await
     }
 
+    /// The number of the outage that lasts; none while Redis decides.
+    pub(crate) fn outage(&self) -> Option<u64> {
+        self.inner.health.outage()
+    }
+
     /// Whether not all keys are on one node.
     pub(crate) fn is_cluster(&self) -> bool {
         self.inner.client.is_cluster()
@@ -148,12 +153,12 @@ impl Server {
 
     /// The answer to a command, or to a pipeline.
     pub(crate) async fn put<T: FromRedisValue>(&self, question: impl Question) -> Result<T, Error> {
-        let server = self.clone();
+        let (server, takes) = (self.clone(), question.takes());
         let asked = async move {
             let Inner { asking, client, .. } = &*server.inner;
             asking.ask(client, &question).await
         };
-        let answer = self.answer(asked).await?;
+        let answer = self.answer(takes, asked).await?;
         from_redis_value(answer).map_err(|error| Error::Refused(error.into()))
     }
 
@@ -186,7 +191,7 @@ impl Server {
                 }
             }
         };
-        self.answer(asked).await?.answer.take().ok_or(Error::Away)
+        self.answer(true, asked).await?.answer.take().ok_or(Error::Away)
     }
 
     /// What comes of a command on this connection, whoever still waits for it.
@@ -225,29 +230,31 @@ impl Server {
     /// callers of less patience than the server are not each to find out that it is away.
     async fn answer<T: Send + 'static>(
         &self,
+        takes: bool,
         question: impl Future<Output = RedisResult<T>> + Send + 'static,
     ) -> Result<T, Error> {
-        if !self.inner.health.may_ask() {
+        if !self.inner.health.may_ask(takes) {
             return Err(Error::Away);
         }
         let server = self.clone();
         // Connecting may take as long again, and so may a second attempt.
         let longest = self.inner.patience * 3;
-        Asked::new(async move { server.judged(longest, question).await }).await
+        Asked::new(async move { server.judged(takes, longest, question).await }).await
     }
 
     async fn judged<T>(
         &self,
+        takes: bool,
         longest: Duration,
         question: impl Future<Output = RedisResult<T>>,
     ) -> Result<T, Error> {
         let health = &self.inner.health;
         match timeout(longest, question).await.unwrap_or_else(|_| Err(late())) {
             Ok(answer) => {
-                health.answered();
+                health.answered(takes);
                 Ok(answer)
             }
-            Err(error) => Err(health.judged(error)),
+            Err(error) => Err(health.judged(error, takes)),
         }
     }
 }

@@ -1,7 +1,6 @@
 //! One call as a window records it, and the sums of many.
 
-use crate::core::breaker::reporter::Reporter;
-use crate::core::wire::{Corrupt, Reader};
+use crate::core::breaker::report::Reporter;
 
 /// The calls in a window, and how many of them failed or were slow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -29,9 +28,4 @@ pub(in crate::core::breaker) struct Keeps {
     pub slow: bool,
     /// Whether reporters are kept.
     pub reporters: bool,
-}
-
-/// Reads a number of at most `max`.
-pub(super) fn read_u32(reader: &mut Reader, max: u32) -> Result<u32, Corrupt> {
-    u32::try_from(reader.u64_to(max.into())?).map_err(|_| Corrupt("number out of range"))
 }

@@ -1,6 +1,6 @@
 //! The kinds of windows, and which trip uses which.
 
-use super::call::{CallOutcome, CallTally, Keeps, read_u32};
+use super::call::{CallOutcome, CallTally, Keeps};
 use super::reporters::{ReporterTally, WindowReporters};
 use super::ring::Ring;
 use super::slices::Slices;
@@ -67,12 +67,34 @@ impl CallWindow {
         }
     }
 
+    /// The reporters, if they are counted separately.
+    const fn told(&self) -> Option<&WindowReporters> {
+        let told = match self {
+            Self::Run { reporters, .. } => reporters,
+            Self::Slices(slices) => &slices.reporters,
+            Self::Ring(ring) => &ring.reporters,
+        };
+        if let Some(told) = told { Some(&**told) } else { None }
+    }
+
+    const fn told_mut(&mut self) -> &mut Option<Box<WindowReporters>> {
+        match self {
+            Self::Run { reporters, .. } => reporters,
+            Self::Slices(slices) => &mut slices.reporters,
+            Self::Ring(ring) => &mut ring.reporters,
+        }
+    }
+
     /// Forgets every call, without freeing memory.
+    #[inline]
     pub fn clear(&mut self) {
         match self {
-            Self::Run { failures, reporters } => end_run(failures, reporters),
+            Self::Run { failures, .. } => *failures = 0,
             Self::Slices(slices) => slices.clear(),
             Self::Ring(ring) => ring.clear(),
+        }
+        if let Some(reporters) = self.told_mut() {
+            reporters.clear();
         }
     }
 
@@ -88,7 +110,7 @@ impl CallWindow {
                     reporters.note(call, RUN_PLACE);
                 }
             }
-            Self::Run { failures, reporters } => end_run(failures, reporters),
+            Self::Run { .. } => self.clear(),
             Self::Slices(slices) => slices.record(now, call),
             Self::Ring(ring) => ring.record(call),
         }
@@ -108,35 +130,34 @@ impl CallWindow {
 
     /// The number of different reporters that it knows at `now`.
     pub fn reporters(&self, now: Micros) -> ReporterTally {
-        let told = match self {
-            Self::Run { reporters, .. } => reporters.as_ref().map(|reporters| reporters.tally(|_| true)),
-            Self::Slices(slices) => slices.reporters(now),
-            Self::Ring(ring) => ring.reporters(),
-        };
-        told.unwrap_or_else(|| {
-            let tally = self.tally(now);
-            ReporterTally::of_one(tally.failures, tally.slow)
-        })
+        match (self, self.told()) {
+            (Self::Slices(slices), Some(told)) => {
+                let within = slices.numbers_within(now);
+                told.tally(|slice| within.contains(&slice))
+            }
+            (_, Some(told)) => told.tally(|_| true),
+            (_, None) => {
+                let tally = self.tally(now);
+                ReporterTally::of_one(tally.failures, tally.slow)
+            }
+        }
     }
 
     /// Whether reporters are counted separately.
     pub const fn tells_reporters(&self) -> bool {
-        match self {
-            Self::Run { reporters, .. } => reporters.is_some(),
-            Self::Slices(slices) => slices.tells_reporters(),
-            Self::Ring(ring) => ring.tells_reporters(),
-        }
+        self.told().is_some()
     }
 
     /// Counts reporters separately from now on. All earlier reports count as one reporter.
     pub fn tell_reporters(&mut self) {
-        match self {
-            Self::Run { failures, reporters } => {
-                let last = (*failures > 0).then_some(RUN_PLACE);
-                reporters.get_or_insert_with(|| Box::new(WindowReporters::of_one(false, last, None)));
-            }
-            Self::Slices(slices) => slices.tell_reporters(),
-            Self::Ring(ring) => ring.tell_reporters(),
+        if self.told().is_none() {
+            let (failure, slow) = match self {
+                Self::Run { failures, .. } => ((*failures > 0).then_some(RUN_PLACE), None),
+                Self::Slices(slices) => slices.last_calls(),
+                Self::Ring(ring) => ring.last_calls(),
+            };
+            let told = WindowReporters::of_one(self.counts_slow(), failure, slow);
+            *self.told_mut() = Some(Box::new(told));
         }
     }
 
@@ -163,6 +184,11 @@ impl CallWindow {
             Self::Slices(slices) => slices.count_slow(),
             Self::Ring(ring) => ring.count_slow(),
         }
+        if self.counts_slow()
+            && let Some(reporters) = self.told_mut()
+        {
+            reporters.count_slow();
+        }
     }
 
     /// The memory outside the window into which a result is recorded.
@@ -177,56 +203,53 @@ impl CallWindow {
 
     /// Bytes on the heap, without the window itself.
     pub fn heap_bytes(&self) -> usize {
-        match self {
-            Self::Run { reporters, .. } => reporters.as_ref().map_or(0, |_| size_of::<WindowReporters>()),
+        let calls = match self {
+            Self::Run { .. } => 0,
             Self::Slices(slices) => size_of::<Slices>() + slices.heap_bytes(),
             Self::Ring(ring) => size_of::<Ring>() + ring.heap_bytes(),
-        }
+        };
+        calls + self.told().map_or(0, |told| size_of::<WindowReporters>() + told.heap_bytes())
     }
 
     /// Appends the window to `out`, without its kind and without whether it counts slow calls and
     /// reporters.
     pub fn write(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Run { failures, reporters } => {
-                put_u64(out, (*failures).into());
-                if let Some(reporters) = reporters {
-                    reporters.write(out);
-                }
-            }
+            Self::Run { failures, .. } => put_u64(out, (*failures).into()),
             Self::Slices(slices) => slices.write(out),
             Self::Ring(ring) => ring.write(out),
+        }
+        if let Some(told) = self.told() {
+            told.write(out);
         }
     }
 
     /// Reads what [`CallWindow::write`] wrote for a window of this kind.
     pub fn read(reader: &mut Reader, kind: WindowKind, keeps: Keeps) -> Result<Self, Corrupt> {
-        Ok(match kind {
-            WindowKind::Run => {
-                let failures = read_u32(reader, MAX_COUNT)?;
-                let reporters = if keeps.reporters {
-                    let place = |place| place == RUN_PLACE && failures > 0;
-                    Some(Box::new(WindowReporters::read(reader, false, place)?))
-                } else {
-                    None
-                };
-                Self::Run { failures, reporters }
-            }
-            WindowKind::Period(us) => Self::Slices(Box::new(Slices::read(reader, us, keeps)?)),
-            WindowKind::Calls(calls) => Self::Ring(Box::new(Ring::read(reader, calls, keeps)?)),
-        })
+        let mut window = match kind {
+            WindowKind::Run => Self::Run { failures: reader.number_to(MAX_COUNT)?, reporters: None },
+            WindowKind::Period(us) => Self::Slices(Box::new(Slices::read(reader, us, keeps.slow)?)),
+            WindowKind::Calls(calls) => Self::Ring(Box::new(Ring::read(reader, calls, keeps.slow)?)),
+        };
+        if keeps.reporters {
+            let told = WindowReporters::read(reader, window.counts_slow(), |place| window.has(place))?;
+            *window.told_mut() = Some(Box::new(told));
+        }
+        Ok(window)
+    }
+
+    /// Whether a call can be at this place.
+    fn has(&self, place: u64) -> bool {
+        match self {
+            Self::Run { failures, .. } => place == RUN_PLACE && *failures > 0,
+            Self::Slices(slices) => slices.has(place),
+            Self::Ring(ring) => ring.has(place),
+        }
     }
 }
 
 /// The place of every failure of a run.
 const RUN_PLACE: u64 = 0;
-
-fn end_run(failures: &mut u32, reporters: &mut Option<Box<WindowReporters>>) {
-    *failures = 0;
-    if let Some(reporters) = reporters {
-        reporters.clear();
-    }
-}
 
 /// Whether a breaker looks at slow calls.
 pub(super) const fn looks_at_slow(breaker: &Breaker) -> bool {

@@ -9,8 +9,8 @@
 //! are forgotten together with their reporters, even if an earlier result of the same reporter
 //! stays.
 
-use super::call::{CallOutcome, read_u32};
-use crate::core::breaker::reporter::Reporter;
+use super::call::CallOutcome;
+use crate::core::breaker::report::Reporter;
 use crate::core::breaker::spec::MAX_REPORTERS;
 use crate::core::wire::{Corrupt, Reader, put_u64, put_u128};
 
@@ -100,8 +100,7 @@ impl LatestReporters {
 
     fn read(reader: &mut Reader, fits: &impl Fn(u64) -> bool) -> Result<Self, Corrupt> {
         let mut latest = Self::default();
-        let count = read_u32(reader, MAX_REPORTERS.into())?;
-        for slot in 0..usize::try_from(count).unwrap_or(0) {
+        for slot in 0..usize::from(reader.number_to(MAX_REPORTERS)?) {
             let last = LastCall { reporter: Reporter::from_bits(reader.u128()?), place: reader.u64()? };
             if !fits(last.place) || latest.all().any(|known| known.reporter == last.reporter) {
                 return Err(Corrupt("impossible reporters"));

@@ -1,10 +1,10 @@
 //! The window of the last N calls.
 //!
 //! It is a ring of one bit for each call that failed and one for each that was slow, with running
-//! totals. It also keeps the reporters, if they are counted separately.
+//! totals.
 
-use super::reporters::{ReporterTally, WindowReporters};
-use crate::core::breaker::window::call::{CallOutcome, CallTally, Keeps};
+use super::call::{CallOutcome, CallTally};
+use super::reporters::WindowReporters;
 use crate::core::wire::{Corrupt, Reader, put_u64};
 
 /// The number of calls in one word of a ring.
@@ -23,7 +23,7 @@ pub(in crate::core::breaker) struct Ring {
     failed: Bits,
     slow: Option<Bits>,
     /// The reporters, if they are counted separately. The place of a call is its place in the ring.
-    reporters: Option<Box<WindowReporters>>,
+    pub reporters: Option<Box<WindowReporters>>,
 }
 
 impl Ring {
@@ -40,9 +40,6 @@ impl Ring {
         self.failed.clear();
         if let Some(slow) = &mut self.slow {
             slow.clear();
-        }
-        if let Some(reporters) = &mut self.reporters {
-            reporters.clear();
         }
     }
 
@@ -70,27 +67,18 @@ impl Ring {
         }
     }
 
-    /// The number of different reporters, if they are counted separately.
-    pub fn reporters(&self) -> Option<ReporterTally> {
-        self.reporters.as_ref().map(|reporters| reporters.tally(|_| true))
+    /// The places of the last failure and of the last slow call.
+    pub fn last_calls(&self) -> (Option<u64>, Option<u64>) {
+        let last = |bits: &Bits| {
+            let newest_first = (0..self.next).rev().chain((self.next..self.len).rev());
+            newest_first.into_iter().find(|&at| bits.get(at)).map(u64::from)
+        };
+        (last(&self.failed), self.slow.as_ref().and_then(last))
     }
 
-    /// Whether reporters are counted separately.
-    pub const fn tells_reporters(&self) -> bool {
-        self.reporters.is_some()
-    }
-
-    /// Counts reporters separately from now on. All earlier reports count as one reporter.
-    pub fn tell_reporters(&mut self) {
-        if self.reporters.is_none() {
-            let last = |bits: &Bits| {
-                let newest_first = (0..self.next).rev().chain((self.next..self.len).rev());
-                newest_first.into_iter().find(|&at| bits.get(at)).map(u64::from)
-            };
-            let (failure, slow) = (last(&self.failed), self.slow.as_ref().and_then(last));
-            let all = WindowReporters::of_one(self.slow.is_some(), failure, slow);
-            self.reporters = Some(Box::new(all));
-        }
+    /// Whether it holds a call at this place.
+    pub fn has(&self, place: u64) -> bool {
+        place < u64::from(self.len)
     }
 
     /// The number of calls that it looks back on.
@@ -106,17 +94,11 @@ impl Ring {
     /// Keeps slow calls from now on. Earlier calls count as not slow.
     pub fn count_slow(&mut self) {
         self.slow.get_or_insert_with(|| Bits::new(self.size));
-        if let Some(reporters) = &mut self.reporters {
-            reporters.count_slow();
-        }
     }
 
-    /// Bytes on the heap, without the ring itself.
+    /// Bytes on the heap, without the ring itself and its reporters.
     pub fn heap_bytes(&self) -> usize {
-        let reporters = |all: &WindowReporters| size_of::<WindowReporters>() + all.heap_bytes();
-        self.failed.heap_bytes()
-            + self.slow.as_ref().map_or(0, Bits::heap_bytes)
-            + self.reporters.as_deref().map_or(0, reporters)
+        self.failed.heap_bytes() + self.slow.as_ref().map_or(0, Bits::heap_bytes)
     }
 
     /// Appends the ring to `out`: the number of calls, the place of the next one if the ring is
@@ -130,24 +112,15 @@ impl Ring {
         if let Some(slow) = &self.slow {
             slow.write(out, self.len);
         }
-        if let Some(reporters) = &self.reporters {
-            reporters.write(out);
-        }
     }
 
-    /// Reads what [`Ring::write`] wrote.
-    pub fn read(reader: &mut Reader, size: u16, keeps: Keeps) -> Result<Self, Corrupt> {
-        let len = read_u16(reader, size)?;
-        let next = if len == size { read_u16(reader, size.saturating_sub(1))? } else { len };
+    /// Reads what [`Ring::write`] wrote. `slow` says whether slow calls are kept.
+    pub fn read(reader: &mut Reader, size: u16, slow: bool) -> Result<Self, Corrupt> {
+        let len = reader.number_to(size)?;
+        let next = if len == size { reader.number_to(size.saturating_sub(1))? } else { len };
         let failed = Bits::read(reader, size, len)?;
-        let slow = if keeps.slow { Some(Bits::read(reader, size, len)?) } else { None };
-        let reporters = if keeps.reporters {
-            let place = |place| place < u64::from(len);
-            Some(Box::new(WindowReporters::read(reader, keeps.slow, place)?))
-        } else {
-            None
-        };
-        Ok(Self { size, len, next, failed, slow, reporters })
+        let slow = if slow { Some(Bits::read(reader, size, len)?) } else { None };
+        Ok(Self { size, len, next, failed, slow, reporters: None })
     }
 }
 
@@ -204,9 +177,4 @@ impl Bits {
         }
         Ok(bits)
     }
-}
-
-/// Reads a number of at most `max`.
-fn read_u16(reader: &mut Reader, max: u16) -> Result<u16, Corrupt> {
-    u16::try_from(reader.u64_to(max.into())?).map_err(|_| Corrupt("number out of range"))
 }

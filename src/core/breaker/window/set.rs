@@ -151,10 +151,7 @@ impl CallWindows {
 
     /// Whether reporters are counted separately, in every window.
     pub const fn tells_reporters(&self) -> bool {
-        match self {
-            Self::One(window) => window.tells_reporters(),
-            Self::Several(shared) => shared.in_force.tells_reporters(),
-        }
+        self.in_force().tells_reporters()
     }
 
     /// Counts reporters separately from now on, if this breaker asks for several.
@@ -223,7 +220,7 @@ impl CallWindows {
         }
     }
 
-    fn in_force(&self) -> &CallWindow {
+    const fn in_force(&self) -> &CallWindow {
         match self {
             Self::One(window) => window,
             Self::Several(shared) => &shared.in_force,
@@ -392,9 +389,9 @@ fn read_kind(reader: &mut Reader) -> Result<WindowKind, Corrupt> {
             us if us >= MILLISECOND => WindowKind::Period(us),
             _ => return Err(Corrupt("number out of range")),
         },
-        CALLS => match reader.u64_to(MAX_CALLS.into())? {
+        CALLS => match reader.number_to(MAX_CALLS)? {
             0 => return Err(Corrupt("number out of range")),
-            calls => WindowKind::Calls(u16::try_from(calls).map_err(|_| Corrupt("number out of range"))?),
+            calls => WindowKind::Calls(calls),
         },
         _ => return Err(Corrupt("unknown kind of window")),
     })

@@ -4,9 +4,8 @@
 //! Slices are kept newest first. When time passes, at most sixteen counters are shifted, once a
 //! slice. Recording a call is two additions.
 
-use super::call::read_u32;
-use super::reporters::{ReporterTally, WindowReporters};
-use crate::core::breaker::window::call::{CallOutcome, CallTally, Keeps};
+use super::call::{CallOutcome, CallTally};
+use super::reporters::WindowReporters;
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_u64};
 use std::ops::Range;
@@ -22,8 +21,7 @@ const LAST_SLICE: u64 = Micros::MAX.0 * SLICES_U64 / 1000;
 /// One count for each slice, newest first.
 type Counts = [u32; SLICES];
 
-/// Calls and failures of a sliding period. Slow calls and reporters are kept if a breaker asks for
-/// them.
+/// Calls and failures of a sliding period. Slow calls are kept if a breaker asks for them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::core::breaker) struct Slices {
     /// The length of the period in microseconds.
@@ -35,7 +33,7 @@ pub(in crate::core::breaker) struct Slices {
     slow: Option<Box<Counts>>,
     /// The reporters, if they are counted separately. The place of a call is the number of its
     /// slice.
-    reporters: Option<Box<WindowReporters>>,
+    pub reporters: Option<Box<WindowReporters>>,
 }
 
 impl Slices {
@@ -58,9 +56,6 @@ impl Slices {
         self.failures = [0; SLICES];
         if let Some(slow) = &mut self.slow {
             **slow = [0; SLICES];
-        }
-        if let Some(reporters) = &mut self.reporters {
-            reporters.clear();
         }
     }
 
@@ -117,23 +112,18 @@ impl Slices {
     }
 
     fn forget_far(&mut self, slice: u64) {
-        match far_ahead(self.newest, slice) {
-            0 => {}
-            SLICES => {
-                self.clear();
-                self.newest = slice;
-            }
-            far => {
-                for counts in self.all_counts() {
-                    counts.rotate_left(far);
-                    counts.iter_mut().rev().take(far).for_each(|count| *count = 0);
-                }
-                self.newest -= far as u64;
-                let newest = self.newest;
-                if let Some(reporters) = &mut self.reporters {
-                    reporters.keep(|place| place <= newest);
-                }
-            }
+        let far = far_ahead(self.newest, slice);
+        if far == 0 {
+            return;
+        }
+        for counts in self.all_counts() {
+            counts.rotate_left(far);
+            counts.iter_mut().rev().take(far).for_each(|count| *count = 0);
+        }
+        let newest = if far == SLICES { slice } else { self.newest - far as u64 };
+        self.newest = newest;
+        if let Some(reporters) = &mut self.reporters {
+            reporters.keep(|place| place <= newest);
         }
     }
 
@@ -160,31 +150,25 @@ impl Slices {
         far_ahead(self.newest, slice)..live
     }
 
-    /// The number of different reporters within the period that ends at `now`, if they are counted
-    /// separately.
-    pub fn reporters(&self, now: Micros) -> Option<ReporterTally> {
-        let reporters = self.reporters.as_ref()?;
-        let within = self.within(now);
-        let age = |place| usize::try_from(self.newest.saturating_sub(place)).unwrap_or(usize::MAX);
-        Some(reporters.tally(|place| within.contains(&age(place))))
+    /// The numbers of the slices within the period that ends at `now`.
+    pub fn numbers_within(&self, now: Micros) -> Range<u64> {
+        let Range { start: far, end: live } = self.within(now);
+        let next = self.newest + 1;
+        next.saturating_sub(live as u64)..next.saturating_sub(far as u64)
     }
 
-    /// Whether reporters are counted separately.
-    pub const fn tells_reporters(&self) -> bool {
-        self.reporters.is_some()
+    /// The numbers of the slices of the last failure and of the last slow call.
+    pub fn last_calls(&self) -> (Option<u64>, Option<u64>) {
+        let last = |counts: &Counts| {
+            let age = (0..).zip(counts).find(|&(_, &count)| count > 0)?.0;
+            self.newest.checked_sub(age)
+        };
+        (last(&self.failures), self.slow.as_deref().and_then(last))
     }
 
-    /// Counts reporters separately from now on. All earlier reports count as one reporter.
-    pub fn tell_reporters(&mut self) {
-        if self.reporters.is_none() {
-            let last = |counts: &Counts| {
-                let age = (0..).zip(counts).find(|&(_, &count)| count > 0)?.0;
-                self.newest.checked_sub(age)
-            };
-            let (failure, slow) = (last(&self.failures), self.slow.as_deref().and_then(last));
-            let all = WindowReporters::of_one(self.slow.is_some(), failure, slow);
-            self.reporters = Some(Box::new(all));
-        }
+    /// Whether it holds the slice of this number.
+    pub fn has(&self, slice: u64) -> bool {
+        slice <= self.newest && self.newest - slice < SLICES_U64
     }
 
     /// Whether slow calls are counted.
@@ -195,15 +179,11 @@ impl Slices {
     /// Counts slow calls from now on. Earlier calls count as not slow.
     pub fn count_slow(&mut self) {
         self.slow.get_or_insert_with(|| Box::new([0; SLICES]));
-        if let Some(reporters) = &mut self.reporters {
-            reporters.count_slow();
-        }
     }
 
-    /// Bytes on the heap, without this value itself.
+    /// Bytes on the heap, without this value itself and its reporters.
     pub fn heap_bytes(&self) -> usize {
-        let reporters = |all: &WindowReporters| size_of::<WindowReporters>() + all.heap_bytes();
-        self.slow.as_ref().map_or(0, |_| size_of::<Counts>()) + self.reporters.as_deref().map_or(0, reporters)
+        self.slow.as_ref().map_or(0, |_| size_of::<Counts>())
     }
 
     /// Appends the slices to `out`: the number of the newest, how many follow up to the last that
@@ -220,32 +200,24 @@ impl Slices {
                 put_u64(out, slow.into());
             }
         }
-        if let Some(reporters) = &self.reporters {
-            reporters.write(out);
-        }
     }
 
-    /// Reads what [`Slices::write`] wrote.
-    pub fn read(reader: &mut Reader, period_us: u64, keeps: Keeps) -> Result<Self, Corrupt> {
-        let mut slices = Self::new(period_us, keeps.slow);
+    /// Reads what [`Slices::write`] wrote. `slow` says whether slow calls are kept.
+    pub fn read(reader: &mut Reader, period_us: u64, slow: bool) -> Result<Self, Corrupt> {
+        let mut slices = Self::new(period_us, slow);
         slices.newest = reader.u64_to(LAST_SLICE)?;
         let used = usize::try_from(reader.u64_to(SLICES_U64)?).map_err(|_| Corrupt("number out of range"))?;
         let mut last = 1;
         for slice in 0..used {
-            last = read_u32(reader, u32::MAX)?;
+            last = reader.number_to(u32::MAX)?;
             put(&mut slices.calls, slice, last);
-            put(&mut slices.failures, slice, read_u32(reader, last)?);
+            put(&mut slices.failures, slice, reader.number_to(last)?);
             if let Some(slow) = &mut slices.slow {
-                put(slow, slice, read_u32(reader, last)?);
+                put(slow, slice, reader.number_to(last)?);
             }
         }
         if last == 0 {
             return Err(Corrupt("padded window"));
-        }
-        if keeps.reporters {
-            let newest = slices.newest;
-            let fits = |place| place <= newest && newest - place < SLICES_U64;
-            slices.reporters = Some(Box::new(WindowReporters::read(reader, keeps.slow, fits)?));
         }
         Ok(slices)
     }

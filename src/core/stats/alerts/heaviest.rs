@@ -4,7 +4,7 @@
 //! for a key is never too large. It is too small by at most 1 / ([`KEYS`] + 1) of all that was
 //! added. So a key that has more than half by its reported weight certainly has more than half.
 //!
-//! Adding allocates only for names that are longer than any before.
+//! Adding allocates only for more keys, and for longer names, than ever before.
 
 /// The number of keys that are counted at once.
 pub const KEYS: usize = 16;
@@ -12,7 +12,7 @@ pub const KEYS: usize = 16;
 /// heaviest.
 pub const LONGEST: usize = 1024;
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Weight {
     key: u64,
     weight: u64,
@@ -21,9 +21,8 @@ struct Weight {
 /// The weights of the heaviest keys by hash, and the name of the heaviest.
 #[derive(Clone, Debug, Default)]
 pub struct HeaviestKeys {
-    weights: [Weight; KEYS],
-    /// The number of weights in use. They are the first ones.
-    used: usize,
+    /// At most [`KEYS`] weights above 0.
+    weights: Vec<Weight>,
     /// The hash of the key whose name is kept.
     named: u64,
     name: Vec<u8>,
@@ -32,21 +31,13 @@ pub struct HeaviestKeys {
 impl HeaviestKeys {
     /// Forgets all keys, without freeing memory.
     pub fn clear(&mut self) {
-        self.used = 0;
+        self.weights.clear();
         self.name.clear();
-    }
-
-    fn used(&self) -> &[Weight] {
-        self.weights.get(..self.used).unwrap_or_default()
-    }
-
-    fn used_mut(&mut self) -> &mut [Weight] {
-        self.weights.get_mut(..self.used).unwrap_or_default()
     }
 
     /// The weight that the key with this hash has at least.
     pub fn weight(&self, key: u64) -> u64 {
-        self.used().iter().find(|one| one.key == key).map_or(0, |one| one.weight)
+        self.weights.iter().find(|one| one.key == key).map_or(0, |one| one.weight)
     }
 
     /// The hash and the name of the heaviest key. `None` if its name is not kept.
@@ -56,7 +47,7 @@ impl HeaviestKeys {
 
     /// Adds `more` to the weight of the key `name`, whose hash is `key`.
     pub fn add(&mut self, key: u64, name: &[u8], more: u64) {
-        let weight = match self.used_mut().iter_mut().find(|one| one.key == key) {
+        let weight = match self.weights.iter_mut().find(|one| one.key == key) {
             Some(one) => {
                 one.weight = one.weight.saturating_add(more);
                 one.weight
@@ -79,34 +70,21 @@ impl HeaviestKeys {
     /// loses the weight of the lightest, this one included.
     fn add_another(&mut self, key: u64, more: u64) -> u64 {
         let mut weight = more;
-        if self.used == KEYS {
-            let least = self.used().iter().map(|one| one.weight).min().unwrap_or(0).min(more);
+        if self.weights.len() == KEYS {
+            let least = self.weights.iter().map(|one| one.weight).min().unwrap_or(0).min(more);
             weight -= least;
-            let mut kept = 0;
-            for at in 0..self.used {
-                let Some(mut one) = self.weights.get(at).copied() else { break };
-                one.weight -= least;
-                if one.weight > 0
-                    && let Some(place) = self.weights.get_mut(kept)
-                {
-                    *place = one;
-                    kept += 1;
-                }
-            }
-            self.used = kept;
+            self.weights.iter_mut().for_each(|one| one.weight -= least);
+            self.weights.retain(|one| one.weight > 0);
         }
-        if weight > 0
-            && let Some(place) = self.weights.get_mut(self.used)
-        {
-            *place = Weight { key, weight };
-            self.used += 1;
+        if weight > 0 {
+            self.weights.push(Weight { key, weight });
         }
         weight
     }
 
     /// Adds all weights of `others`.
     pub fn merge(&mut self, others: &Self) {
-        for one in others.used() {
+        for one in &others.weights {
             let name = others.heaviest().filter(|(key, _)| *key == one.key).map_or(&[][..], |(_, name)| name);
             self.add(one.key, name, one.weight);
         }

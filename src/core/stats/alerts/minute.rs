@@ -79,36 +79,31 @@ struct Slice {
     /// The number of the second since the epoch.
     number: u64,
     tally: AlertTally,
-    failures: HeaviestKeys,
-    time: HeaviestKeys,
-    openings: HeaviestKeys,
-    denials: HeaviestKeys,
+    /// The keys to blame, by [`Blamed`].
+    keys: [HeaviestKeys; 4],
 }
 
 impl Slice {
-    const fn keys(&self, of: Blamed) -> &HeaviestKeys {
-        match of {
-            Blamed::Failures => &self.failures,
-            Blamed::Time => &self.time,
-            Blamed::Openings => &self.openings,
-            Blamed::Denials => &self.denials,
-        }
+    fn keys(&self, of: Blamed) -> Option<&HeaviestKeys> {
+        self.keys.get(of as usize)
     }
 
-    fn keys_mut(&mut self) -> [&mut HeaviestKeys; 4] {
-        [&mut self.failures, &mut self.time, &mut self.openings, &mut self.denials]
+    #[inline]
+    fn blame(&mut self, of: Blamed, hash: u64, key: &[u8], weight: u64) {
+        if let Some(keys) = self.keys.get_mut(of as usize) {
+            keys.add(hash, key, weight);
+        }
     }
 
     fn begin(&mut self, number: u64) {
         self.number = number;
         self.tally = AlertTally::default();
-        self.keys_mut().into_iter().for_each(HeaviestKeys::clear);
+        self.keys.iter_mut().for_each(HeaviestKeys::clear);
     }
 
     fn merge(&mut self, other: &Self) {
         self.tally.add(&other.tally);
-        let others = [&other.failures, &other.time, &other.openings, &other.denials];
-        self.keys_mut().into_iter().zip(others).for_each(|(keys, others)| keys.merge(others));
+        self.keys.iter_mut().zip(&other.keys).for_each(|(keys, others)| keys.merge(others));
     }
 }
 
@@ -180,13 +175,13 @@ impl RollingMinute {
         slice.tally.results = slice.tally.results.saturating_add(count);
         if failed {
             slice.tally.failures = slice.tally.failures.saturating_add(count);
-            slice.failures.add(hash, key, count);
+            slice.blame(Blamed::Failures, hash, key, count);
         }
         if let Some(us) = duration_us {
             let time = us.saturating_mul(count);
             slice.tally.timed = slice.tally.timed.saturating_add(count);
             slice.tally.time_us = slice.tally.time_us.saturating_add(time);
-            slice.time.add(hash, key, time);
+            slice.blame(Blamed::Time, hash, key, time);
         }
     }
 
@@ -195,7 +190,7 @@ impl RollingMinute {
         let hash = self.hasher.hash_one(key);
         let Some(slice) = self.slice(now, at) else { return };
         slice.tally.openings = slice.tally.openings.saturating_add(1);
-        slice.openings.add(hash, key, 1);
+        slice.blame(Blamed::Openings, hash, key, 1);
     }
 
     /// Counts items of batches that were decided.
@@ -210,7 +205,7 @@ impl RollingMinute {
         let hash = self.hasher.hash_one(key);
         let Some(slice) = self.slice(now, now) else { return };
         slice.tally.items_denied = slice.tally.items_denied.saturating_add(1);
-        slice.denials.add(hash, key, 1);
+        slice.blame(Blamed::Denials, hash, key, 1);
     }
 
     /// Records that the server kept its clients waiting for this many milliseconds.
@@ -241,12 +236,13 @@ impl RollingMinute {
         if total == u64::MAX {
             return None;
         }
+        let keys = self.at(now).filter_map(|slice| slice.keys(of));
         let has_most = |key: u64| {
-            let weight: u128 = self.at(now).map(|slice| u128::from(slice.keys(of).weight(key))).sum();
+            let weight: u128 = keys.clone().map(|keys| u128::from(keys.weight(key))).sum();
             weight * 2 > u128::from(total)
         };
         // Such a key also has more than half of some second, and is the heaviest there.
-        let heaviest = self.at(now).filter_map(|slice| slice.keys(of).heaviest());
-        heaviest.clone().find(|(key, _)| has_most(*key)).map(|(_, name)| name)
+        let mut heaviest = keys.clone().filter_map(HeaviestKeys::heaviest);
+        heaviest.find(|(key, _)| has_most(*key)).map(|(_, name)| name)
     }
 }

@@ -62,8 +62,8 @@ pub struct AppliedBreaker {
     pub created: Option<CbCircuit>,
     /// How long the key is worth keeping, if anything changed.
     pub lifetime: Until,
-    pub(super) by_breaker: Transitions,
-    pub(super) by_change: Transitions,
+    /// The transitions, in the order in which they happened.
+    pub transitions: Vec<Transition>,
 }
 
 impl AppliedBreaker {
@@ -76,14 +76,8 @@ impl AppliedBreaker {
             changed: false,
             created: None,
             lifetime: Until::Forever,
-            by_breaker: Transitions::NONE,
-            by_change: Transitions::NONE,
+            transitions: Vec::new(),
         }
-    }
-
-    /// The transitions, in the order in which they happened.
-    pub fn transitions(&self) -> impl Iterator<Item = Transition> + use<> {
-        self.by_breaker.iter().chain(self.by_change.iter())
     }
 }
 
@@ -114,7 +108,7 @@ impl<'v> AskedCircuit<'v> {
         }
         let other = terms.rule.as_ref().filter(|rule| contents.rule != **rule);
         let mut asked = Self { now, applied, terms, contents, other };
-        if terms.begin.is_some() || !asked.is_for_call() {
+        if terms.begin.is_some() || !(asked.is_for_call() || terms.names_nothing()) {
             asked.put_in_force();
         }
         asked.other = asked.other.filter(|_| asked.is_for_call());
@@ -140,7 +134,9 @@ impl<'v> AskedCircuit<'v> {
     /// Notes whether the circuit changed, and its transitions.
     pub fn changed(&mut self, changed: bool, transitions: Transitions) {
         self.applied.changed |= changed;
-        self.applied.by_change = transitions;
+        if !transitions.list().is_empty() {
+            self.applied.transitions.extend(Vec::from(transitions));
+        }
     }
 
     /// Asks the circuit for something that may move its state, under the breaker that holds.
@@ -196,7 +192,7 @@ impl<'v> AskedCircuit<'v> {
             } else {
                 circuit.change_breaker(old, new, at)
             };
-            applied.by_breaker = changed.transitions;
+            applied.transitions = changed.transitions.into();
             contents.rule = rule.clone();
         }
         if other.is_some() || terms.begin.is_some() || turns {

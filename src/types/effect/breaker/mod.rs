@@ -67,13 +67,6 @@ change_kinds! {
 }
 
 impl<'a> BreakerEffect<'a> {
-    /// The effect that rebuilds a key from its stored payload. The expiry of the key travels
-    /// separately.
-    pub const fn become_stored(payload: &'a [u8]) -> Self {
-        let change = BreakerChange::Become(payload);
-        Self { now: Micros(0), expires: false, terms: BreakerTerms::STANDING, change }
-    }
-
     /// Appends the payload of [`EFFECT`](crate::server::effects::replicate::EFFECT).
     pub fn encode(&self, out: &mut Vec<u8>) {
         let Self { now, expires, ref terms, ref change } = *self;

@@ -9,7 +9,6 @@ use crate::server::main_thread::MainThread;
 use crate::types::cbcircuit::BreakerPin;
 use crate::types::cbcircuit::encoding::{put_rule, read_rule};
 use crate::types::cbcircuit::rules::BreakerRef;
-use crate::types::ratelimit::encoding::{put_until, read_until};
 use crate::types::until::{Until, Validity};
 
 /// An operator forces a state.
@@ -65,11 +64,11 @@ pub struct PinBreaker {
 impl<'a> BreakerKind<'a> for PinBreaker {
     fn put(&self, out: &mut Vec<u8>) {
         put_rule(out, &self.rule);
-        put_until(out, self.until);
+        self.until.put(out);
     }
 
     fn read(main: MainThread, rest: &mut Reader<'a>) -> Result<Self, Corrupt> {
-        Ok(Self { rule: read_rule(main, rest)?, until: read_until(rest)? })
+        Ok(Self { rule: read_rule(main, rest)?, until: Until::read(rest)? })
     }
 
     fn apply(&self, asked: &mut AskedCircuit<'_>) -> Result<(), Corrupt> {

@@ -123,7 +123,9 @@ impl<'v> ChangedValue<'v> {
         if !beside && !listed {
             return;
         }
-        value.step_back_beside(now);
+        if let Some(full) = value.full_mut() {
+            full.step_back_beside(now);
+        }
         if listed && let Some(id) = value.limits_id() {
             let set = intern::get(main, id);
             value.with_states_mut(|states| touch(set.limits(), states, now));
@@ -169,8 +171,8 @@ impl<'v> ChangedValue<'v> {
     /// Records that the listed limits granted units without a reservation.
     #[inline]
     pub fn grant(&mut self, taken: &Taken) {
-        if let Some(value) = &mut self.held {
-            value.grant(self.main, taken);
+        if let Some(full) = self.held.as_mut().and_then(|value| value.full_mut()) {
+            full.grant(self.main, taken);
         }
     }
 

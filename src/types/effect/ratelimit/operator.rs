@@ -4,7 +4,7 @@ use super::changed_value::{ChangedValue, RateLimitKind};
 use crate::core::limits::Expression;
 use crate::core::wire::{Corrupt, Reader, put_bytes};
 use crate::types::operator::{Block, Pin};
-use crate::types::ratelimit::encoding::{LONGEST_REASON, put_until, read_until};
+use crate::types::ratelimit::encoding::LONGEST_REASON;
 use crate::types::tlv::read_text;
 use crate::types::until::{Until, Validity};
 
@@ -20,11 +20,11 @@ pub struct SetPin<'a> {
 impl<'a> RateLimitKind<'a> for SetPin<'a> {
     fn put(&self, out: &mut Vec<u8>) {
         put_bytes(out, self.text.as_bytes());
-        put_until(out, self.until);
+        self.until.put(out);
     }
 
     fn read(_: Option<&'a str>, rest: &mut Reader<'a>) -> Result<Self, Corrupt> {
-        Ok(Self { text: read_text(rest)?, until: read_until(rest)? })
+        Ok(Self { text: read_text(rest)?, until: Until::read(rest)? })
     }
 
     fn apply(&self, value: &mut ChangedValue<'_>) -> Result<(), Corrupt> {
@@ -47,11 +47,11 @@ pub struct SetBlock<'a> {
 impl<'a> RateLimitKind<'a> for SetBlock<'a> {
     fn put(&self, out: &mut Vec<u8>) {
         put_bytes(out, self.reason);
-        put_until(out, self.until);
+        self.until.put(out);
     }
 
     fn read(_: Option<&'a str>, rest: &mut Reader<'a>) -> Result<Self, Corrupt> {
-        Ok(Self { reason: rest.bytes(LONGEST_REASON)?, until: read_until(rest)? })
+        Ok(Self { reason: rest.bytes(LONGEST_REASON)?, until: Until::read(rest)? })
     }
 
     fn apply(&self, value: &mut ChangedValue<'_>) -> Result<(), Corrupt> {

@@ -1,8 +1,6 @@
 """A circuit breaker that all processes share."""
 
-import asyncio
 import functools
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, ParamSpec, TypeVar
@@ -10,6 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 from .. import arguments, decorated, words
 from ..errors import CircuitOpen
 from ..outage import Away
+from ..outcome import Outcome
 from ..telemetry import calls
 from .server import Server
 
@@ -33,22 +32,16 @@ class Breaker:
     @asynccontextmanager
     async def guard(self) -> AsyncIterator[None]:
         """Round a call, whose own timeout belongs inside. Raises CircuitOpen where it
-        is not to be made. An exception is a failure of the callee; a cancelled call
-        says nothing of it."""
+        is not to be made. An exception is a failure of the callee; a cancelled call, and a
+        program that ends, say nothing of it."""
         token = await self._admitted()
-        start = time.monotonic()
-        outcome = "FAIL"
+        outcome = Outcome()
         try:
-            yield
-            outcome = "OK"
-        except (asyncio.CancelledError, GeneratorExit):
-            outcome = "IGNORE"
-            raise
+            with outcome:
+                yield
         finally:
-            calls(outcome.lower())
             if token is not None:
-                report = words.report(self.key, outcome, token, time.monotonic() - start)
-                await self.server.finish(*report)
+                await self.server.finish(*outcome.report(self.key, token))
 
     def __call__(self, function: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]]:
         """Guards each call of an asynchronous function: `@breaker`."""

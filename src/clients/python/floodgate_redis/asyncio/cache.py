@@ -9,11 +9,11 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from .. import arguments, words
+from .. import arguments, values, words
 from ..errors import Denied
 from ..fallback import FailOpen
 from ..memory import MISSING, Memory
-from ..outage import Away
+from ..outage import Away, log
 from .limiter import Limiter
 from .reservation import reserve
 from .server import Server
@@ -39,41 +39,52 @@ class Cache:
         self.namespace = namespace
         self.patience = patience
         self.hold = hold
-        self._memory = Memory(most)
+        self._memory = Memory(most, lambda key: server.health(self._name(key)))
         self._places = Limiter(server, FailOpen(), remember_denials=False)
 
     async def get(self, key: str, default: Any = None) -> Any:
         """The value, or `default`."""
         try:
-            text = await self._ask("GET", self._name(key))
-        except Away:
-            text = self._memory.get(key)
-        return default if text is None else json.loads(text)
+            text = await self._text(key)
+            return default if text is None else json.loads(text)
+        except values.UNREADABLE as error:
+            log.warning("the value %r is none, for it is no JSON: %s", self._name(key), error)
+            return default
 
     async def set(self, key: str, value: Any, ttl: float | None = None) -> None:
         """Keeps the value, for `ttl` seconds where that is said. Raises TypeError where
         it is none that JSON has."""
         text = json.dumps(value, separators=(",", ":"))
         try:
-            await self._ask(*words.keep(self._name(key), text, ttl))
+            await self.server.ask(*words.keep(self._name(key), text, ttl))
         except Away:
             self._memory.set(key, text, ttl)
+
+    async def keep(self, key: str, value: Any, ttl: float | None = None) -> None:
+        """Keeps what was made, if it can: where JSON cannot hold it, or the server refuses to
+        keep it, that is logged, for the value counts more."""
+        try:
+            await self.set(key, value, ttl)
+        except values.NOT_KEPT as error:
+            log.warning("the value %r is not cached: %s", self._name(key), error)
 
     async def exists(self, key: str) -> bool:
         """Whether there is a value."""
         try:
-            return bool(await self._ask("EXISTS", self._name(key)))
+            exists = bool(await self.server.ask("EXISTS", self._name(key)))
         except Away:
-            return self._memory.get(key) is not None
+            exists = False
+        return self._memory.get(key) is not None or exists
 
     async def ttl(self, key: str) -> float | None:
         """Seconds until the value ends: infinity where it does not, none where there is
         no value."""
         try:
-            left = int(await self._ask("PTTL", self._name(key)))
+            left = words.seconds_left(await self.server.ask("PTTL", self._name(key)))
         except Away:
-            return self._memory.ttl(key)
-        return words.seconds_left(left)
+            left = None
+        kept = self._memory.ttl(key)
+        return left if kept is None else kept
 
     async def delete(self, *keys: str) -> int:
         """Forgets values; says how many there were."""
@@ -81,7 +92,7 @@ class Cache:
             return 0
         deleted = self._memory.delete(*keys)
         try:
-            return await self._unlink([self._name(key) for key in keys])
+            return await self._unlink([self._name(key) for key in keys]) or deleted
         except Away:
             return deleted
 
@@ -98,8 +109,8 @@ class Cache:
                     cursor = int(told[0])
                     counted += await self._unlink(told[1])
         except Away:
-            return counted or deleted
-        return counted
+            pass
+        return counted or deleted
 
     async def once(self, key: str, make: Callable[[], Awaitable[Any]], ttl: float | None = None) -> Any:
         """The value; where there is none, that which `make` gives, in one process while
@@ -108,7 +119,7 @@ class Cache:
             if known is not MISSING:
                 return known
             value = await make()
-            await self.set(key, value, ttl)
+            await self.keep(key, value, ttl)
             return value
 
     @asynccontextmanager
@@ -143,10 +154,14 @@ class Cache:
     def _name(self, key: str) -> str:
         return f"{self.namespace}:{key}"
 
-    async def _ask(self, *command: str | int) -> Any:
-        answer = await self.server.ask(*command)
-        self._memory.empty()
-        return answer
+    async def _text(self, key: str) -> str | None:
+        try:
+            text: str | None = await self.server.ask("GET", self._name(key))
+        except Away:
+            text = None
+        # What is kept here while Redis cannot write is newer than what it has.
+        kept = self._memory.get(key)
+        return text if kept is None else kept
 
     async def _unlink(self, names: Sequence[str]) -> int:
-        return sum([int(await self._ask("UNLINK", *some)) for some in self.server.by_slot(names) if some])
+        return sum([int(await self.server.ask("UNLINK", *some)) for some in self.server.by_slot(names) if some])

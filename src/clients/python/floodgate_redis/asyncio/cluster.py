@@ -1,6 +1,7 @@
 """The servers behind a URL: one, or the nodes of a cluster."""
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, NoReturn, Protocol
@@ -15,7 +16,7 @@ from ..outage import Away, Health, Misconfigured, Worked, no_master
 from ..places import Address
 from .loops import OfLoop
 from .node import Node
-from .patience import connected
+from .patience import Patience, connected
 
 
 class Nodes(Protocol):
@@ -30,6 +31,9 @@ class Nodes(Protocol):
     def by_slot(self, keys: Sequence[str]) -> list[list[str]]:
         """Keys that one command may name."""
 
+    def health(self, key: object) -> Health:
+        """Of the server that has the key, as far as is known."""
+
     def redirected(self, error: exceptions.AskError, node: Node) -> Node:
         """Where the node sends to."""
 
@@ -41,22 +45,56 @@ class Nodes(Protocol):
 
 
 class Sentinels(Sentinel):
-    """Those of redis-py. They say why there is no master."""
+    """Those of redis-py. They say why there is no master. Each is asked when the one before it fails,
+    or has had its `socket_timeout`. That one is heard all the same, for as long as there is patience:
+    on a busy machine it may take long to connect with TLS."""
+
+    def __init__(self, hosts: Sequence[Address], sentinel_kwargs: dict[str, Any], **options: Any):
+        self._soon: float | None = sentinel_kwargs["socket_timeout"]
+        without = {"socket_timeout": None, "socket_connect_timeout": None, "redis_connect_func": connected}
+        super().__init__(hosts, sentinel_kwargs={**sentinel_kwargs, **without}, **options)  # type: ignore[no-untyped-call]
+        # A little less than who needs the master has, who is told why there is none.
+        self._patience = math.inf if self._soon is None else self._soon * (len(hosts) + 1) * 0.9
 
     async def discover_master(self, service_name: str) -> Any:
         answers: list[Any] = []
-        sentinel: Any
-        for sentinel in self.sentinels:
-            try:
-                answers.append((await sentinel.sentinel_masters()).get(service_name))
-            except (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.NoPermissionError) as error:
-                answers.append(error)
-                continue
-            if answers[-1] and self.check_master_state(answers[-1], service_name):
-                # It is asked first from now on.
-                self.sentinels = [sentinel, *(other for other in self.sentinels if other is not sentinel)]
-                return answers[-1]["ip"], answers[-1]["port"]
+        try:
+            return await Patience(self._patience).wait(lambda: self._named(service_name, answers))
+        except TimeoutError as error:
+            raise no_master(service_name, [*answers, error]) from None
+
+    async def _named(self, service_name: str, answers: list[Any]) -> Any:
+        waiting: list[Any] = list(self.sentinels)
+        asked: dict[asyncio.Future[Any], Any] = {}
+        try:
+            while waiting or asked:
+                if waiting:
+                    sentinel = waiting.pop(0)
+                    asked[_heard(sentinel.sentinel_masters())] = sentinel
+                soon = self._soon if waiting else None
+                done, _ = await asyncio.wait(asked, timeout=soon, return_when=asyncio.FIRST_COMPLETED)
+                for answer in done:
+                    sentinel = asked.pop(answer)
+                    try:
+                        answers.append(answer.result().get(service_name))
+                    except (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.NoPermissionError) as error:
+                        answers.append(error)
+                        continue
+                    if answers[-1] and self.check_master_state(answers[-1], service_name):
+                        # It is asked first from now on.
+                        self.sentinels = [sentinel, *(other for other in self.sentinels if other is not sentinel)]
+                        return answers[-1]["ip"], answers[-1]["port"]
+        finally:
+            for answer in asked:
+                answer.cancel()
         raise no_master(service_name, answers)
+
+
+def _heard(asks: Coroutine[Any, Any, Any]) -> asyncio.Future[Any]:
+    """Asks in the background. Its error is not reported where nobody waits for it any more."""
+    asked = asyncio.create_task(asks)
+    asked.add_done_callback(lambda asked: asked.cancelled() or asked.exception())
+    return asked
 
 
 class Single:
@@ -74,6 +112,9 @@ class Single:
 
     def by_slot(self, keys: Sequence[str]) -> list[list[str]]:
         return [list(keys)]
+
+    def health(self, key: object) -> Health:
+        return self._node.health
 
     def redirected(self, error: exceptions.AskError, node: Node) -> NoReturn:
         raise Misconfigured(slots.NOT_SINGLE) from error
@@ -107,6 +148,9 @@ class Cluster:
 
     def by_slot(self, keys: Sequence[str]) -> list[list[str]]:
         return slots.by_slot(keys)
+
+    def health(self, key: object) -> Health:
+        return self._node(self._slots.owner(key)).health
 
     def redirected(self, error: exceptions.AskError, node: Node) -> Node:
         return self._node(self._slots.redirected(error, node.address))
@@ -150,6 +194,7 @@ def nodes(url: str, patience: float, rest: float, keep: Callable[[Coroutine[Any,
         "redis_connect_func": connected,
         "retry": retry,
     }
+    url = places.without_times(url)
     kind = places.kind(url)
     if not kind:
         connect: Any = partial(Redis.from_url, places.redis_url(url), **options)

@@ -11,7 +11,7 @@ from redis import exceptions
 from ..node import UNLIMITED
 from ..outage import OUTAGE, Away, Health
 from ..places import Address
-from ..words import Words
+from ..words import Words, take_something
 from .loops import OfLoop
 from .patience import Patience
 
@@ -44,23 +44,23 @@ class Node:
     async def ask(self, command: Words, asking: bool = False) -> Any:
         """The answer. Raises Away, Misconfigured, or the server's own error. With `asking` the
         key is on its way to this node."""
-        return await self._answer(lambda: self._told(command, asking))
+        return await self._answer((command,), lambda: self._told(command, asking))
 
     async def slots(self) -> Any:
         """CLUSTER SLOTS, which a node answers also where it can decide nothing."""
-        return await self._answer(lambda: self._told(("CLUSTER", "SLOTS"), False), decides=False)
+        return await self._answer((), lambda: self._told(("CLUSTER", "SLOTS"), False))
 
-    async def ask_at_once(self, commands: Sequence[Words], transaction: bool) -> list[Any]:
-        """The answers of several, in one round trip."""
+    async def ask_at_once(self, commands: Sequence[Words]) -> list[Any]:
+        """The answers of one transaction, in one round trip."""
 
         async def together() -> Any:
             client, _ = self._own()
-            async with client.pipeline(transaction=transaction) as pipe:
+            async with client.pipeline(transaction=True) as pipe:
                 for command in commands:
                     pipe.execute_command(*command)
                 return await pipe.execute()
 
-        return list(await self._answer(together))
+        return list(await self._answer(commands, together))
 
     async def take(self, command: Words, late: Callable[[Any], Awaitable[None]], asking: bool = False) -> Any:
         """The same as `ask`. Redis may obey although its caller waits no more, being cancelled
@@ -81,7 +81,7 @@ class Node:
             await late(answer)
 
         try:
-            return await self._answer(ask)
+            return await self._answer((command,), ask)
         except (asyncio.CancelledError, Away):
             if asked is not None:
                 self._keep(answered(asked))
@@ -99,7 +99,7 @@ class Node:
             return self._told(command, asking)
 
         try:
-            return await self._answer(ask, seconds + self._patience, nullcontext())
+            return await self._answer((command,), ask, seconds + self._patience, nullcontext())
         except (asyncio.CancelledError, Away):
             if asked and undo is not None:
                 self._keep(self._give_back(undo))
@@ -141,15 +141,18 @@ class Node:
 
     async def _answer(
         self,
+        commands: Sequence[Words],
         question: Callable[[], Awaitable[Any]],
         seconds: float | None = None,
         lane: AbstractAsyncContextManager[None] | None = None,
-        decides: bool = True,
     ) -> Any:
+        """The answer to the question, which sends these commands: without any, it does not say
+        that the server can decide."""
+        takes = take_something(commands)
         self.health.look()
         _, lanes = self._own()
         async with lanes if lane is None else lane:
-            since = self.health.turn() if decides else time.monotonic()
+            since = self.health.turn(takes) if commands else time.monotonic()
             try:
                 answer = await Patience(self._patience if seconds is None else seconds).wait(question)
             except Exception as error:
@@ -157,6 +160,6 @@ class Node:
                 if told is error:
                     raise
                 raise told from error
-            if decides:
-                self.health.answered()
+            if commands:
+                self.health.answered(takes)
             return answer

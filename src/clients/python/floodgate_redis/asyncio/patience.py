@@ -16,14 +16,18 @@ class Patience:
 
     def __init__(self, seconds: float):
         self._seconds = seconds
+        self._of: Patience | None = None
         self.begin()
 
     def begin(self) -> None:
-        """From now on."""
+        """From now on, and so for who waits for this."""
         self._left = self.TICKS
+        if self._of is not None:
+            self._of.begin()
 
     async def wait(self, question: Callable[[], Awaitable[Any]]) -> Any:
         """The answer. Raises TimeoutError."""
+        self._of = _now.get()
         said = _now.set(self)
         try:
             async with asyncio.timeout(None) as timeout:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from redis import exceptions
 
 from .. import arguments, forks
-from ..outage import Away, Misconfigured, log, redirection
+from ..outage import Away, Health, Misconfigured, log, redirection
 from ..words import Words, key_of
 from .cluster import nodes
 from .node import Node
@@ -65,7 +65,7 @@ class Server:
 
     async def ask_at_once(self, *commands: Words) -> list[Any]:
         """The answers of one transaction, in one round trip."""
-        return await self._at(commands[0], partial(_together, commands, True))  # type: ignore[no-any-return]
+        return await self._at(commands[0], partial(_together, commands))  # type: ignore[no-any-return]
 
     async def take(self, command: Words, undo: Callable[[Any], Sequence[Words]]) -> Any:
         """The answer of a command that takes what has to be given back. Redis may obey it
@@ -93,15 +93,15 @@ class Server:
             return await self.take(command, lambda answer: [undo] if answer[0] else [])
         return await self._in_line(seconds, command, undo)
 
-    async def finish(self, *command: str | int, instead: Words | None = None) -> bool:
+    def finish(self, *command: str | int, instead: Words | None = None) -> "asyncio.Future[bool]":
         """Reports the result of the work, even when the caller is being cancelled. It
         raises nothing, because the work counts more than the report. Where the server refuses
         it, it is told `instead`. Says whether Redis was there to hear it."""
-        return await asyncio.shield(self._keep(self._tell(*command, instead=instead)))
+        return asyncio.shield(self._keep(self._tell(*command, instead=instead)))
 
-    async def finish_at_once(self, *commands: Words) -> None:
-        """The same for several commands of one slot, in one round trip."""
-        await asyncio.shield(self._keep(self._tell_at_once(commands)))
+    def health(self, key: str) -> Health:
+        """Of the server that has the key."""
+        return self._nodes.health(key)
 
     def by_slot(self, keys: Sequence[str]) -> list[list[str]]:
         """Keys that one command may name: all, but on a cluster those of one slot."""
@@ -156,19 +156,11 @@ class Server:
             await self.ask(*command)
         except (Away, Misconfigured):
             return False  # leases and TTLs settle it
-        except exceptions.RedisError as error:
+        except (exceptions.RedisError, UnicodeError) as error:
             log.warning("%s failed: %s", command[0], error)
             if instead is not None:
                 return await self._tell(*instead)
         return True
-
-    async def _tell_at_once(self, commands: Sequence[Words]) -> None:
-        try:
-            await self._at(commands[0], partial(_together, commands, False))
-        except (Away, Misconfigured):
-            pass  # as above
-        except exceptions.RedisError as error:
-            log.warning("could not report the result of the work: %s", error)
 
     def _keep(self, work: Coroutine[Any, Any, Told]) -> asyncio.Task[Told]:
         task = asyncio.create_task(work)
@@ -177,7 +169,7 @@ class Server:
         return task
 
 
-async def _together(commands: Sequence[Words], transaction: bool, node: Node, asking: bool) -> list[Any]:
+async def _together(commands: Sequence[Words], node: Node, asking: bool) -> list[Any]:
     if asking:  # which is said before each
         return [await node.ask(command, asking) for command in commands]
-    return await node.ask_at_once(commands, transaction)
+    return await node.ask_at_once(commands)

@@ -22,9 +22,13 @@ fn kept_until_its_time_is_over_and_no_more_than_so_many() {
     assert_eq!([memory.clear("user:*", now), memory.clear("*", now)], [1, 1]);
     memory.set("a", "6".into(), Some(second), now);
     assert_eq!(memory.clear("*", now + second), 0);
-    memory.set("a", "7".into(), None, now);
-    memory.empty();
-    assert_eq!(memory.get("a", now), None);
+    // For as long as one outage lasts.
+    for (outage, kept) in [(Some(1), None), (Some(1), Some("7")), (Some(2), None), (None, None), (None, None)]
+    {
+        memory.lasts(outage);
+        assert_eq!(memory.get("a", now), kept, "{outage:?}");
+        memory.set("a", "7".into(), None, now);
+    }
 }
 
 #[test]

@@ -42,11 +42,11 @@ impl Server {
         command.arg("WAIT").arg(ms(wait));
         let longest = wait.saturating_add(patience);
         let mut place = InLine { own: None, undo, server: self.clone(), runtime: Handle::current() };
-        if !self.inner.health.may_ask() {
+        if !self.inner.health.may_ask(true) {
             return Err(Error::Away);
         }
         let answer = self
-            .judged(longest.saturating_add(patience), async {
+            .judged(true, longest.saturating_add(patience), async {
                 let own = self.inner.client.connect(patience, longest).await?;
                 let answer = command.put(place.own.insert(own).clone()).await?;
                 Ok(from_redis_value(answer)?)

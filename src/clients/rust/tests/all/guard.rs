@@ -12,7 +12,7 @@ use floodgate_redis::{
 use futures_util::future::join_all;
 use tokio::time::sleep;
 
-use crate::kit::{HANGS, Machine, PATIENCE, calls, eventually, heard, held, in_line, line, used};
+use crate::kit::{HANGS, Machine, PATIENCE, asks_again, calls, eventually, heard, held, in_line, line, used};
 
 /// The totals of a key.
 async fn total(server: &Server, key: &str, name: &str) -> String {
@@ -368,4 +368,42 @@ async fn while_redis_is_away() {
     assert!(join_all(all).await.into_iter().all(|made| made.unwrap() == 5));
     assert!(start.elapsed() < HANGS, "{:?}", start.elapsed());
     machine.is_to("thaw").await;
+}
+
+/// It answers who only looks, which does not say that it is back.
+#[tokio::test]
+async fn while_redis_cannot_write() {
+    for (breaks, mends) in
+        [("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0"), ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE")]
+    {
+        let machine = Machine::start().await;
+        let admin = machine.server();
+        let options = Options { patience: PATIENCE, rest: Duration::from_millis(50), ..Options::default() };
+        let server = Server::with(machine.url(), options).unwrap();
+        let limiter = Limiter::new(&server, FailClosed);
+        let (cache, calls) = (Cache::new(&server, "answers"), Cell::new(0));
+        let paid = async || {
+            calls.set(calls.get() + 1);
+            Ok::<_, Error>(calls.get())
+        };
+        cache.set("old", &1, None).await.unwrap();
+        heard();
+        line::<redis::Value>(&admin, breaks).await;
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_millis(500) {
+            assert_eq!(cache.once("dear", None, paid()).await.unwrap(), 1, "{breaks}");
+            sleep(Duration::from_millis(5)).await;
+        }
+        cache.set("old", &2, None).await.unwrap();
+        sleep(Duration::from_millis(100)).await; // it looks, and Redis has the older value
+        assert_eq!(cache.get("old").await.unwrap(), Some(2));
+        assert_eq!(cache.ttl("dear").await.unwrap(), Some(Duration::MAX));
+        assert!(cache.exists("dear").await.unwrap());
+        assert!(cache.delete("dear").await.unwrap() && !cache.exists("dear").await.unwrap());
+        let lines = heard();
+        assert_eq!(lines.len(), 1, "{breaks}: {lines:?}");
+        line::<redis::Value>(&admin, mends).await;
+        asks_again(&limiter).await;
+        assert_eq!(cache.get("old").await.unwrap(), Some(1), "what all share");
+    }
 }

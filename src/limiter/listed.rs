@@ -1,0 +1,45 @@
+//! The keys that an index knows by name, as commands list them.
+
+use crate::core::time::Micros;
+use crate::server::context::Context;
+use crate::server::ffi::call::OwnedString;
+use crate::server::keys::key::ReadKey;
+use crate::types::name_index::{NameIndex, NamedKey};
+use std::collections::HashMap;
+
+/// What there is to tell of keys, each with its name.
+pub type ListedKeys<T> = Vec<(Box<[u8]>, T)>;
+
+/// Looks at the key of each name in an index. `look` gets the key and the time since when it is in the
+/// index. It returns whether the index keeps the name, and what it found.
+pub fn look_at_each<T>(
+    ctx: &Context<'_>,
+    names: &'static NameIndex,
+    mut look: impl FnMut(&ReadKey<'_>, Micros) -> (bool, Option<T>),
+) -> Vec<(NamedKey, T)> {
+    let mut found = Vec::new();
+    names.retain(ctx.main(), |named, since| {
+        ctx.in_database(named.0, || {
+            let string = OwnedString::new(ctx, &named.1);
+            let (keeps, what) = look(&ctx.read(string.arg()), since);
+            found.extend(what.map(|what| (named.clone(), what)));
+            keeps
+        })
+    });
+    found
+}
+
+/// Lists each name once: for the key in the context's database if there is one, else for the first
+/// key.
+pub fn once_a_name<T>(ctx: &Context<'_>, found: Vec<(NamedKey, T)>) -> ListedKeys<T> {
+    let here = ctx.database();
+    let mut shown: HashMap<Box<[u8]>, i32> = HashMap::new();
+    for ((database, name), _) in &found {
+        let first = shown.entry(name.clone()).or_insert(*database);
+        if *database == here {
+            *first = here;
+        }
+    }
+    let listed = found.into_iter().filter(|((database, name), _)| shown.get(name) == Some(database));
+    listed.map(|((_, name), what)| (name, what)).collect()
+}
