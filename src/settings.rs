@@ -315,9 +315,9 @@ fn write_default_breaker(main: MainThread, text: String) -> Result<(), String> {
     let breaker = if text.is_empty() {
         DefaultBreaker::Nothing
     } else {
+        let shown = Breaker::with_units(&text);
         let text = match Breaker::parse_stored(text.as_bytes()) {
-            Ok(_) if is_loading(main) && Breaker::parse(text.as_bytes()).is_err() => {
-                let shown = Breaker::with_units(&text);
+            Ok(_) if is_loading(main) && shown != text => {
                 tell_unitless(c"default-breaker", &text, &shown);
                 shown
             }

@@ -94,7 +94,7 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         match queue::admit(ctx, &key, &call.ask(), call.wait_us, now)? {
             QueueAdmission::NoQueue => {}
             QueueAdmission::Enqueued => return Ok(()),
-            QueueAdmission::Denied(decision) => return call.deny_behind(ctx, &mut key, &decision, now),
+            QueueAdmission::Denied(decision) => return call.deny_behind(ctx, &mut key, *decision, now),
         }
     }
     let held = key.value::<RateLimit>()?;
@@ -154,20 +154,21 @@ impl AcquireCall<'_> {
         top::decided(ctx.main(), self.key.bytes(), granted > 0, now);
     }
 
-    /// Denies the request, because others wait for the key.
+    /// Denies the request while others wait for the key.
     fn deny_behind(
         &self,
         ctx: &Context<'_>,
         key: &mut Key<'_>,
-        decision: &QueuedDecision,
+        mut decision: QueuedDecision,
         now: Micros,
     ) -> Result<(), Error> {
+        decision.close();
         decision.count(ctx.main());
         top::decided(ctx.main(), self.key.bytes(), false, now);
         let held = key.value::<RateLimit>()?;
         let counted = track::counted(ctx.main(), held.as_deref(), self.track, self.request.cost, 0);
         let recording = Recording { ctx, now, event: EVENT };
-        recording.alone(key, counted, |make| self.ask().change(ctx.main(), decision, now, make))?;
+        recording.alone(key, counted, |make| self.ask().change(ctx.main(), &decision, now, make))?;
         decision.reply().send(ctx);
         Ok(())
     }

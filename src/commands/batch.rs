@@ -9,12 +9,12 @@ use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::acquire::{self, AcquireDecision, status_only};
 use crate::limiter::apply::EffectBatch;
-use crate::limiter::ends::{ENDS, PinEnd, all_at_once, tried_out, try_out};
+use crate::limiter::ends::{PinEnd, all_at_once, tried_out, try_out};
 use crate::limiter::reply::{Index, RateLimitReply};
 use crate::limiter::resolve::{KeyView, Source};
 use crate::limiter::track::{self, Recording};
 use crate::observe::{alerts, metrics, top};
-use crate::queue::{self, decide};
+use crate::queue::{self, LaterKey, decide};
 use crate::server::context::Context;
 use crate::server::fast::prefetch::prefetch;
 use crate::server::ffi::args::{Arg, Args};
@@ -233,20 +233,17 @@ impl<'a> Batch<'a> {
     /// # Errors
     /// An item would leave aside more limits on its key than a key remembers.
     fn play(&self, at: Micros) -> Result<Vec<RateLimitReply>, Error> {
-        let (ctx, main) = (self.ctx, self.ctx.main());
+        let main = self.ctx.main();
         let mut copies: HashMap<&[u8], Option<RateLimit>> = HashMap::new();
         let mut replies = Vec::with_capacity(self.items.len());
         for (position, item) in self.items.iter().enumerate() {
             let of_item = |error: Error| error.of_item("item", position);
             let copy = match copies.entry(item.key.bytes()) {
                 Entry::Occupied(there) => there.into_mut(),
-                Entry::Vacant(free) => {
-                    let key = ctx.write(item.key);
-                    let held = key.value::<RateLimit>()?;
-                    free.insert(tried_out(KeyView::of(ctx, item.key, held.as_deref(), self.now))?)
-                }
+                Entry::Vacant(free) => free.insert(self.copy(item, at)?),
             };
-            let mut one = self.decide(item, copy.as_ref(), at).map_err(of_item)?;
+            let found = KeyView::of(self.ctx, item.key, copy.as_ref(), at);
+            let mut one = self.decide_at(item, found).map_err(of_item)?;
             if self.mode == Mode::Each {
                 one.close();
             }
@@ -255,6 +252,25 @@ impl<'a> Batch<'a> {
             replies.push(one.reply);
         }
         Ok(replies)
+    }
+
+    /// A copy of an item's key at `at`, when those have left its queue who take units before the item.
+    fn copy(&self, item: &BatchItem<'_>, at: Micros) -> Result<Option<RateLimit>, Error> {
+        let key = self.ctx.write(item.key);
+        let held = key.value::<RateLimit>()?;
+        let copy = tried_out(KeyView::of(self.ctx, item.key, held.as_deref(), self.now))?;
+        if at == self.now {
+            return Ok(copy);
+        }
+        Ok(LaterKey::of(self.ctx, item.key, copy.as_ref(), self.now, self.critical, true).value(at))
+    }
+
+    /// Decides an item on its key, now or later. Later, `found` is what the queue leaves.
+    fn decide_at(&self, item: &BatchItem<'_>, found: KeyView<'_>) -> Result<AcquireDecision, Error> {
+        if found.now == self.now {
+            return self.decide(item, found.value, self.now);
+        }
+        acquire::decide(found, Some(item.limits), &self.request(item))
     }
 
     /// Closes the limits that deny an item by itself, whatever the other items ask for.
@@ -309,9 +325,9 @@ impl<'a> Batch<'a> {
             let key = ctx.write(item.key);
             let held = key.value::<RateLimit>()?;
             let found = KeyView::of(ctx, item.key, held.as_deref(), now);
-            let copy = if at > now { tried_out(found)? } else { None };
+            let copy = if at > now { self.copy(item, at)? } else { None };
             let found = found.at(copy.as_ref().or(found.value), at);
-            let mut decision = self.decide(item, found.value, at)?;
+            let mut decision = self.decide_at(item, found)?;
             let denial = self.denial(found, item, &mut wanted, &mut after_pins)?;
             let reply = &mut decision.reply;
             match (reply.index, denial) {
@@ -332,7 +348,12 @@ impl<'a> Batch<'a> {
                     reply.granted = played.granted;
                     reply.status = LimitStatus { retry: RetryAfter::Now, ..before };
                 }
-                (_, denial) => *reply = denial.unwrap_or(*played),
+                (_, denial) => {
+                    // Alone, the item may have to wait for those who take units before it.
+                    let alone = reply.status.retry;
+                    *reply = denial.unwrap_or(*played);
+                    reply.status.retry = reply.status.retry.max(alone);
+                }
             }
             Ok(decision)
         });
@@ -344,17 +365,13 @@ impl<'a> Batch<'a> {
         let longest = |all: &[AcquireDecision]| {
             all.iter().map(|one| one.reply.status.retry).max().unwrap_or(RetryAfter::Now)
         };
-        // A key with a queue is not asked again: its wait, which the longest one covers, reaches past
-        // the queue, and nobody knows who joins that until then.
-        let has_queue = |one: &AcquireDecision| one.reply.index == Index::Queue;
-        let others = self.items.iter().zip(verdicts).filter(|(_, one)| !has_queue(one));
-        let others = Batch { items: others.map(|(item, _)| *item).collect(), ..*self };
-        all_at_once(longest(verdicts), others.items.len() * ENDS, self.now, |then| {
-            let played = others.play(then)?;
+        let ends = self.items.iter().map(|item| queue::ends(self.ctx, item.key)).sum();
+        all_at_once(longest(verdicts), ends, self.now, |then| {
+            let played = self.play(then)?;
             if all_granted(&played) {
                 return Ok(RetryAfter::Now);
             }
-            Ok(longest(&others.judge(&played, then)?))
+            Ok(longest(&self.judge(&played, then)?))
         })
     }
 

@@ -12,13 +12,13 @@ use crate::core::text::token::shown;
 use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::apply::{self, EffectBatch, commit_with};
-use crate::limiter::ends::{ENDS, all_at_once, tried_out};
-use crate::limiter::reply::{Index, RateLimitReply};
+use crate::limiter::ends::{all_at_once, tried_out};
+use crate::limiter::reply::RateLimitReply;
 use crate::limiter::reserve::{ReserveDecision, Terms, decide, is_open, released, send};
 use crate::limiter::resolve::KeyView;
 use crate::limiter::track::{self, Recording};
 use crate::observe::{metrics, top};
-use crate::queue::{self, QueueAdmission, QueuedRequest};
+use crate::queue::{self, LaterKey, QueueAdmission, QueuedDecision, QueuedRequest};
 use crate::server::context::Context;
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::random;
@@ -140,7 +140,7 @@ pub fn reserve(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     call.even_out(&mut all)?;
     let longest = all.iter().filter(|one| one.reply.granted == 0).map(|one| one.reply.status.retry).max();
     if let Some(longest) = longest {
-        let longest = call.longest_wait(&all, longest)?;
+        let longest = call.longest_wait(longest)?;
         call.deny_all(&mut all, longest);
     }
     EffectBatch::run(ctx, |effects| {
@@ -172,15 +172,21 @@ impl<'a> ReserveCall<'a> {
             let mut one = self.decide(&key, at, terms)?;
             let ask = QueuedRequest::reserve(terms, item.limits);
             let wants = one.takes() || one.reply.granted == 0;
+            let mut may_wait = *wait_us > 0;
             if wants && queue::has_queue(ctx, item.key) {
                 match queue::admit(ctx, &key, &ask, *wait_us, *now)? {
-                    QueueAdmission::NoQueue => {}
                     QueueAdmission::Enqueued => return Ok(None),
-                    QueueAdmission::Denied(decision) => one = one.denied(decision.reply()),
+                    QueueAdmission::Denied(decision) => {
+                        if let QueuedDecision::Reserve(denial) = *decision {
+                            one = denial;
+                        }
+                        may_wait = false;
+                    }
+                    QueueAdmission::NoQueue => {}
                 }
             }
-            let RateLimitReply { granted, status, index } = one.reply;
-            if *wait_us > 0 && granted == 0 && index != Index::Queue && status.retry != RetryAfter::Never {
+            let RateLimitReply { granted, status, .. } = one.reply;
+            if may_wait && granted == 0 && status.retry != RetryAfter::Never {
                 // A clock that stepped back is recorded first, because the wait goes by it.
                 let recording = Recording { ctx, now: *now, event: c"rl.reserve" };
                 recording.alone(&mut key, None, |make| one.change(ctx.main(), terms, *now, make))?;
@@ -196,23 +202,22 @@ impl<'a> ReserveCall<'a> {
 
     /// The time until all keys would grant the reservation at once. `longest` is the longest wait on
     /// one of them.
-    fn longest_wait(&self, all: &[ReserveDecision], longest: RetryAfter) -> Result<RetryAfter, Error> {
+    fn longest_wait(&self, longest: RetryAfter) -> Result<RetryAfter, Error> {
         if self.items.len() == 1 {
             return Ok(longest);
         }
-        let mut asked = Vec::with_capacity(self.items.len());
-        for (item, one) in self.items.iter().zip(all) {
-            // A key with a queue is not asked again: its wait, which the longest one covers, reaches
-            // past the queue, and nobody knows who joins that until then.
-            if one.reply.index != Index::Queue {
-                asked.push((item, self.copy(item.key)?));
-            }
-        }
-        Ok(all_at_once(longest, asked.len() * ENDS, self.now, |then| {
+        let Self { ctx, now, ref terms, torn, .. } = *self;
+        let copies = self.items.iter().map(|item| self.copy(item.key)).collect::<Result<Vec<_>, _>>()?;
+        let later = self.items.iter().zip(&copies).map(|(item, copy)| {
+            LaterKey::of(ctx, item.key, copy.as_ref(), now, terms.request.critical, !torn)
+        });
+        let later: Vec<_> = later.collect();
+        let ends = self.items.iter().map(|item| queue::ends(ctx, item.key)).sum();
+        Ok(all_at_once(longest, ends, now, |then| {
             let mut longest = RetryAfter::Now;
-            for (item, copy) in &asked {
-                let found = KeyView::of(self.ctx, item.key, copy.as_ref(), then);
-                longest = longest.max(decide(found, item.limits, &self.terms)?.reply.status.retry);
+            for (item, key) in self.items.iter().zip(&later) {
+                let retry = |then: KeyView<'_>| Ok(decide(then, item.limits, terms)?.reply.status.retry);
+                longest = longest.max(key.retry(then, retry)?);
             }
             Ok(longest)
         }))
@@ -317,6 +322,7 @@ pub fn apply_decision<'a>(
     let granted = if one.takes() { one.reply.granted } else { 0 };
     if granted > 0 {
         top::decided(ctx.main(), key.name().bytes(), true, now);
+        queue::note_reserved(ctx, key.name(), terms.id);
     } else if one.reply.granted > 0 {
         // The same reservation already exists, and a retry is no new request.
         return Ok(());

@@ -80,6 +80,15 @@ impl AcquireDecision {
         Self { labelled: self.labelled, record, ..Self::denial(reply) }
     }
 
+    /// Corrects the retry of a denial. `retry` finds it on the key, with the blocks of the denial in
+    /// force and without.
+    pub fn correct_retry(&mut self, found: KeyView<'_>, retry: impl Fn(KeyView<'_>) -> RetryAfter) {
+        self.reply.status.retry = retry(found);
+        if let Some(blocks) = &mut self.closes {
+            blocks.correct_retry(found, retry);
+        }
+    }
+
     /// The blocks that the decision begins.
     #[inline]
     fn begun(&self) -> Option<&BlocksBegun> {

@@ -58,10 +58,16 @@ impl BlocksBegun {
         found: KeyView<'_>,
         later: impl FnOnce(KeyView<'_>) -> Result<RetryAfter, Error>,
     ) {
+        let retry = Retry { limits: self.reply.status.retry, pinned: true };
+        self.correct_retry(found, |closed| ends::across(closed, retry, later));
+    }
+
+    /// Corrects the retry of the reply. `retry` finds it on the key with the blocks in force.
+    #[cold]
+    pub fn correct_retry(&mut self, found: KeyView<'_>, retry: impl FnOnce(KeyView<'_>) -> RetryAfter) {
         let mut closed = found.value.map(RateLimit::simulation);
         if closed.is_some() && try_out(found.main, &mut closed, found.now, self.change()).is_ok() {
-            let retry = Retry { limits: self.reply.status.retry, pinned: true };
-            self.reply.status.retry = ends::across(found.at(closed.as_ref(), found.now), retry, later);
+            self.reply.status.retry = retry(found.at(closed.as_ref(), found.now));
         }
     }
 

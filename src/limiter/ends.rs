@@ -48,7 +48,7 @@ fn pin_end(value: &RateLimit, now: Micros) -> Option<Micros> {
 }
 
 /// Whether a wait, as replies show it, is over before `end`: they round up to milliseconds.
-fn is_before(wait: RetryAfter, end: Micros, now: Micros) -> bool {
+pub fn is_before(wait: RetryAfter, end: Micros, now: Micros) -> bool {
     match wait {
         RetryAfter::Now => true,
         RetryAfter::After(us) => now.plus(whole_millis(us)) < end,

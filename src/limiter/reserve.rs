@@ -101,6 +101,16 @@ impl ReserveDecision {
         }
     }
 
+    /// Corrects the retry of a denial. `retry` finds it on the key, with the blocks of the denial in
+    /// force and without.
+    pub fn correct_retry(&mut self, found: KeyView<'_>, retry: impl Fn(KeyView<'_>) -> RetryAfter) {
+        self.reply.status.retry = retry(found);
+        self.before = self.reply.status;
+        if let ReserveAction::Close(blocks) = &mut self.verdict {
+            blocks.correct_retry(found, retry);
+        }
+    }
+
     /// The denial of the same request after all.
     #[must_use]
     pub fn denied(self, reply: RateLimitReply) -> Self {

@@ -1,8 +1,8 @@
 //! The admission of a request to a queue: it passes, waits or is denied.
 
-use super::behind::{behind_at, retry_at};
+use super::behind::{Line, decide_at};
 use super::moves::set_timer;
-use super::state::{Waiter, db_key, is_behind, with};
+use super::state::{Waiter, db_key, has_queue, is_behind, is_behind_at, with};
 use super::{answer, moves, serve};
 use crate::core::limits::Request;
 use crate::core::retry_after::RetryAfter;
@@ -46,7 +46,7 @@ pub fn wait_option(main: MainThread, arg: Arg<'_>) -> Result<u64, Error> {
 /// The outcome for a request that may meet a queue, or that may wait.
 #[derive(Debug)]
 pub enum QueueAdmission {
-    /// Nobody in a queue is in its way.
+    /// Nobody in a queue is in its way, and no waiter makes a denial longer.
     NoQueue,
     /// It waits now, and gets its reply later.
     Enqueued,
@@ -66,16 +66,19 @@ pub fn admit(
     wait_us: u64,
     now: Micros,
 ) -> Result<QueueAdmission, Error> {
-    if !is_behind(ctx, key.name(), queued.request().critical, now) {
+    let db_key = db_key(ctx, key.name());
+    if !queued.request().critical && !is_behind_at(ctx.main(), &db_key, false, now) {
         return Ok(QueueAdmission::NoQueue);
     }
     let held = key.value::<RateLimit>()?;
-    let found = KeyView::of(ctx, key.name(), held.as_deref(), now);
-    let decision = behind_at(found, &db_key(ctx, key.name()), queued)?;
-    if decision.reply().status.retry == RetryAfter::Never {
-        return Ok(QueueAdmission::Denied(decision.into()));
+    let decision = decide_at(KeyView::of(ctx, key.name(), held.as_deref(), now), &db_key, queued)?;
+    let reply = decision.reply();
+    if reply.granted > 0 {
+        return Ok(QueueAdmission::NoQueue);
     }
-    Ok(if join(ctx, key, queued, wait_us, RetryAfter::Never, now) {
+    // One that is the head now is looked at soon.
+    let may_wait = reply.status.retry != RetryAfter::Never;
+    Ok(if may_wait && join(ctx, key, queued, wait_us, RetryAfter::Now, now) {
         QueueAdmission::Enqueued
     } else {
         QueueAdmission::Denied(decision.into())
@@ -97,11 +100,11 @@ pub fn decide(
     now: Micros,
 ) -> Result<AcquireDecision, Error> {
     let found = KeyView::of(ctx, name, value, now);
-    if !is_behind(ctx, name, request.critical, now) {
+    if !has_queue(ctx, name) {
         return acquire::decide(found, given, request);
     }
     let queued = QueuedRequest::acquire(given, request);
-    Ok(match behind_at(found, &db_key(ctx, name), &queued)? {
+    Ok(match decide_at(found, &db_key(ctx, name), &queued)? {
         QueuedDecision::Acquire(decision) => decision,
         // This cannot happen: the request is an acquire.
         QueuedDecision::Reserve(decision) => AcquireDecision::denial(decision.reply),
@@ -152,9 +155,10 @@ pub fn join(
 }
 
 /// The time until a request that does not wait is granted after those in the queue of its key whom it
-/// may not overtake. `None` if nobody of them waits. `retry` decides the request: it returns the time until the request is granted from the
-/// moment of its key on, if nobody waits. What can never be granted then is not granted after the
-/// queue either. A request that `retry` refuses comes after the queue all the same.
+/// may not overtake. `None` if nobody of them waits. `retry` decides the request: it returns the time
+/// until the request is granted from the moment of its key on, if nobody waits. What can never be
+/// granted then is not granted after the queue either. A request that `retry` refuses comes after the
+/// queue all the same.
 ///
 /// # Errors
 /// The key holds another type.
@@ -170,8 +174,9 @@ pub fn retry_behind(
     }
     let held = key.value::<RateLimit>()?;
     let found = KeyView::of(ctx, key.name(), held.as_deref(), now);
-    Ok(Some(match retry(found) {
-        Ok(RetryAfter::Never) => RetryAfter::Never,
-        Ok(_) | Err(_) => retry_at(found, &db_key(ctx, key.name()), critical, retry),
-    }))
+    if let Ok(RetryAfter::Never) = retry(found) {
+        return Ok(Some(RetryAfter::Never));
+    }
+    let db_key = &db_key(ctx, key.name());
+    Ok(Some(Line { found, db_key, critical, keeps: true }.retry(now, retry)))
 }

@@ -1,7 +1,7 @@
 //! Answers clients whose wait has ended.
 
-use super::behind::behind_at;
-use super::state::{is_behind_at, with};
+use super::behind::decide_at;
+use super::state::with;
 use crate::core::limits::LimitStatus;
 use crate::core::retry_after::RetryAfter;
 use crate::core::wait_queue::WaiterId;
@@ -67,9 +67,7 @@ fn decide(
     if decision.is_retry() {
         return Ok(decision);
     }
-    if is_behind_at(ctx.main(), db_key, queued.request().critical, now) {
-        return behind_at(found, db_key, queued);
-    }
+    let decision = decide_at(found, db_key, queued)?;
     let reply = decision.reply();
     if reply.granted == 0 {
         return Ok(decision);

@@ -1,53 +1,134 @@
-//! The denial of a request that comes while others wait. It says when the queue will have been
-//! served.
+//! The decision on a request that comes while others wait. A denial says when the request is granted
+//! if nobody else asks: those who wait have asked already.
 
 use super::forecast::Forecast;
-use super::state::{class, with};
+use super::state::{Queues, Waiter, class, is_behind_at, with};
 use crate::core::limits::LimitStatus;
 use crate::core::retry_after::RetryAfter;
+use crate::core::time::Micros;
+use crate::core::wait_queue::{QueuePlace, WaiterClass, WaiterId};
 use crate::limiter::Error;
+use crate::limiter::ends::is_before;
 use crate::limiter::reply::{Index, RateLimitReply};
 use crate::limiter::resolve::KeyView;
 use crate::queue::request::{QueuedDecision, QueuedRequest};
 use crate::queue::state::DbKey;
+use crate::types::ratelimit::RateLimit;
 
-/// The denial of a request on a key with a queue.
-pub(super) fn behind_at(
+/// Decides a request on a key with a queue. It is denied if somebody waits whom it may not overtake.
+pub(super) fn decide_at(
     found: KeyView<'_>,
     db_key: &DbKey,
     queued: &QueuedRequest<'_>,
 ) -> Result<QueuedDecision, Error> {
-    let decision = queued.decide(found)?;
-    if decision.reply().status.retry == RetryAfter::Never {
+    let mut decision = queued.decide(found)?;
+    let RateLimitReply { granted, status, .. } = decision.reply();
+    if status.retry == RetryAfter::Never {
         return Ok(decision);
     }
-    let status = queued.status_only(found, &decision)?;
-    let retry = retry_at(found, db_key, queued.request().critical, |then| {
-        Ok(queued.decide(then)?.reply().status.retry)
-    });
-    let status = LimitStatus { remaining: Some(0), retry, ..status };
-    Ok(decision.denied(RateLimitReply { granted: 0, status, index: Index::Queue }))
+    let (now, critical) = (found.now, queued.request().critical);
+    let retry = |then: KeyView<'_>| Ok(queued.decide(then)?.reply().status.retry);
+    if is_behind_at(found.main, db_key, critical, now) {
+        let status = queued.status_only(found, &decision)?;
+        let retry = Line { found, db_key, critical, keeps: true }.retry(now, retry);
+        let status = LimitStatus { remaining: Some(0), retry, ..status };
+        return Ok(decision.denied(RateLimitReply { granted: 0, status, index: Index::Queue }));
+    }
+    if granted == 0 && critical {
+        // Those whom it may overtake take units while it waits for its own.
+        decision
+            .correct_retry(found, |found| Line { found, db_key, critical, keeps: false }.retry(now, retry));
+    }
+    Ok(decision)
 }
 
-/// The time until a request is granted after those in the queue of its key whom it may not overtake.
-/// `retry` decides the request, as for [`Forecast::retry`].
-pub(super) fn retry_at(
-    found: KeyView<'_>,
-    db_key: &DbKey,
-    critical: bool,
-    retry: impl FnOnce(KeyView<'_>) -> Result<RetryAfter, Error>,
-) -> RetryAfter {
-    let class = class(critical);
-    with(found.main, |queues| {
-        let known = queues.waiters.forecast(db_key, class).and_then(Option::take);
-        let mut forecast = known.unwrap_or_else(|| Forecast::new(found));
-        for (place, waiter) in queues.waiters.ahead_of(db_key, class, forecast.last()) {
-            forecast.add(found, place, &waiter.queued, waiter.ends(found.main));
+/// A key and its queue, as a request finds them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Line<'v> {
+    pub(super) found: KeyView<'v>,
+    pub(super) db_key: &'v DbKey,
+    /// Whether the request may overtake those that are not critical.
+    pub(super) critical: bool,
+    /// True if `found` has what the key holds. A forecast of that is kept for the next request.
+    pub(super) keeps: bool,
+}
+
+impl Line<'_> {
+    /// The time from `asked` on until the request is granted, after those who take units before.
+    /// `retry` decides the request, as for [`Forecast::retry`].
+    pub(super) fn retry(
+        self,
+        asked: Micros,
+        retry: impl Fn(KeyView<'_>) -> Result<RetryAfter, Error>,
+    ) -> RetryAfter {
+        let wait = self.with_forecast(|queues, forecast| {
+            if self.critical {
+                self.retry_beside(queues, forecast.copy(), asked, retry)
+            } else {
+                forecast.retry(self.found, asked, retry)
+            }
+        });
+        // A request that is denied now is not told to come back at once.
+        if asked == self.found.now { wait.max(RetryAfter::After(1)) } else { wait }
+    }
+
+    /// The value of the key at `at`, when those have left who take units before the request.
+    pub(super) fn value_at(self, at: Micros) -> Option<RateLimit> {
+        self.with_forecast(|queues, forecast| {
+            let mut forecast = forecast.copy();
+            if self.critical {
+                let mut overtaken = self.overtaken(queues);
+                while overtaken.next().is_some_and(|waiter| self.serve(&mut forecast, waiter, at)) {}
+            }
+            forecast.value().map(RateLimit::simulation)
+        })
+    }
+
+    /// Runs `look` on the forecast of the key after those whom the request may not overtake.
+    fn with_forecast<R>(self, look: impl FnOnce(&Queues, &Forecast) -> R) -> R {
+        let class = class(self.critical);
+        with(self.found.main, |queues| {
+            let slot = queues.waiters.forecast(self.db_key, class).filter(|_| self.keeps);
+            let mut forecast = slot.and_then(Option::take).unwrap_or_else(|| Forecast::new(self.found));
+            for waiter in queues.waiters.ahead_of(self.db_key, class, forecast.last()) {
+                self.serve(&mut forecast, waiter, Micros::NEVER);
+            }
+            let answer = look(queues, &forecast);
+            if let Some(slot) = queues.waiters.forecast(self.db_key, class).filter(|_| self.keeps) {
+                *slot = Some(forecast);
+            }
+            answer
+        })
+    }
+
+    fn serve(self, forecast: &mut Forecast, (place, waiter): (QueuePlace, &Waiter), by: Micros) -> bool {
+        forecast.add(self.found, place, &waiter.queued, waiter.ends(self.found.main), by)
+    }
+
+    /// Those whom a critical request may overtake.
+    fn overtaken(self, queues: &Queues) -> impl Iterator<Item = (QueuePlace, &Waiter)> {
+        let critical = Some((WaiterClass::Critical, WaiterId::MAX));
+        queues.waiters.ahead_of(self.db_key, WaiterClass::Ordinary, critical)
+    }
+
+    /// The time from `asked` on until a critical request is granted. `forecast` is that of the key
+    /// after the critical waiters. Of the request and the others, who can have its units first takes
+    /// them.
+    fn retry_beside(
+        self,
+        queues: &Queues,
+        mut forecast: Forecast,
+        asked: Micros,
+        retry: impl Fn(KeyView<'_>) -> Result<RetryAfter, Error>,
+    ) -> RetryAfter {
+        for waiter in self.overtaken(queues) {
+            let before = forecast.retry(self.found, asked, &retry);
+            self.serve(&mut forecast, waiter, Micros::NEVER);
+            let leaves = forecast.at();
+            if asked < leaves && is_before(before, leaves, asked) {
+                return before;
+            }
         }
-        let answer = forecast.retry(found, retry);
-        if let Some(slot) = queues.waiters.forecast(db_key, class) {
-            *slot = Some(forecast);
-        }
-        answer
-    })
+        forecast.retry(self.found, asked, retry)
+    }
 }

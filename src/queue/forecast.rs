@@ -25,6 +25,21 @@ impl Forecast {
         Self { value: found.value.map(RateLimit::simulation), at: found.now, last: None }
     }
 
+    /// The value of the key then.
+    pub const fn value(&self) -> Option<&RateLimit> {
+        self.value.as_ref()
+    }
+
+    /// A copy, to go on from here.
+    pub fn copy(&self) -> Self {
+        Self { value: self.value.as_ref().map(RateLimit::simulation), ..*self }
+    }
+
+    /// The time at which the last waiter is served, or its wait ends.
+    pub const fn at(&self) -> Micros {
+        self.at
+    }
+
     /// The key as it will be at `at`, as far as the forecast goes.
     fn key<'v>(&'v self, found: KeyView<'v>, at: Micros) -> KeyView<'v> {
         found.at(self.value.as_ref(), at)
@@ -35,32 +50,49 @@ impl Forecast {
         self.last
     }
 
-    /// Serves one more waiter, unless its wait has ended by `ends` without a grant.
+    /// Serves one more waiter, unless its wait has ended by `ends` without a grant. Returns false if it
+    /// is still there at `by`.
     pub fn add(
         &mut self,
         found: KeyView<'_>,
         place: QueuePlace,
         queued: &QueuedRequest<'_>,
         ends: Option<Micros>,
-    ) {
-        self.last = Some(place);
-        self.at = self.at.max(found.now);
+        by: Micros,
+    ) -> bool {
+        let (at, grant) = self.leaves(found, queued, ends);
+        if at > by {
+            return false;
+        }
+        (self.last, self.at) = (Some(place), at);
+        if let Some(decision) = grant {
+            self.grant(found.main, queued, &decision);
+        }
+        true
+    }
+
+    /// When the head leaves the queue, and with which grant.
+    fn leaves(
+        &self,
+        found: KeyView<'_>,
+        queued: &QueuedRequest<'_>,
+        ends: Option<Micros>,
+    ) -> (Micros, Option<QueuedDecision>) {
+        let from = self.at.max(found.now);
         let in_time = |at: Micros| ends.is_none_or(|ends| at < ends);
-        if !in_time(self.at) {
-            return;
+        if !in_time(from) {
+            return (from, None);
         }
         // A request that can never be granted leaves the queue without taking units.
-        let Ok(first) = queued.decide(self.key(found, self.at)) else { return };
+        let Ok(first) = queued.decide(self.key(found, from)) else { return (from, None) };
         match first.reply().status.retry {
-            RetryAfter::Never => {}
-            RetryAfter::Now => self.grant(found.main, queued, &first),
-            RetryAfter::After(us) if in_time(self.at.plus(us)) => {
-                self.at = self.at.plus(us);
-                if let Ok(decision) = queued.decide(self.key(found, self.at)) {
-                    self.grant(found.main, queued, &decision);
-                }
+            RetryAfter::Never => (from, None),
+            RetryAfter::Now => (from, Some(first)),
+            RetryAfter::After(us) if in_time(from.plus(us)) => {
+                let at = from.plus(us);
+                (at, queued.decide(self.key(found, at)).ok())
             }
-            RetryAfter::After(_) => self.at = ends.unwrap_or(self.at),
+            RetryAfter::After(_) => (ends.unwrap_or(from), None),
         }
     }
 
@@ -74,18 +106,19 @@ impl Forecast {
         });
     }
 
-    /// The time until a request behind the queue would be granted. `retry` decides the request on the
-    /// key as the queue leaves it: it returns the time until the request is granted from then on.
+    /// The time from `asked` on until a request behind the queue would be granted. `retry` decides the
+    /// request on the key as the queue leaves it: it returns the time until the request is granted from
+    /// then on.
     pub fn retry(
         &self,
         found: KeyView<'_>,
+        asked: Micros,
         retry: impl FnOnce(KeyView<'_>) -> Result<RetryAfter, Error>,
     ) -> RetryAfter {
-        let now = found.now;
-        let at = self.at.max(now);
+        let at = self.at.max(asked);
         match retry(self.key(found, at)).unwrap_or(RetryAfter::Now) {
-            RetryAfter::Now => RetryAfter::After(at.since(now).max(1)),
-            RetryAfter::After(us) => RetryAfter::After(at.since(now).saturating_add(us)),
+            RetryAfter::Now => RetryAfter::until(at, asked),
+            RetryAfter::After(us) => RetryAfter::After(at.since(asked).saturating_add(us)),
             RetryAfter::Never => RetryAfter::Never,
         }
     }

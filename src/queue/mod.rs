@@ -11,8 +11,9 @@
 //! | `state` | who waits |
 //! | `admission` | the outcome for a request that meets a queue, or that may wait |
 //! | `request` | the request of a waiter, and how it is decided and answered |
-//! | `behind` | the denial of a request while others wait |
+//! | `behind` | the decision on a request while others wait |
 //! | `forecast` | when a queue will have been served |
+//! | `later` | a key at later times, for requests that several keys decide together |
 //! | `moves` | the events that move a queue, and when to look at it next |
 //! | `serve` | serving the queues whose time has come |
 //! | `answer` | answering a client whose wait has ended |
@@ -24,6 +25,7 @@ mod answer;
 mod behind;
 mod forecast;
 mod key_filter;
+mod later;
 mod moves;
 mod request;
 mod serve;
@@ -31,7 +33,8 @@ mod state;
 pub mod status;
 
 pub use admission::{QueueAdmission, admit, decide, join, retry_behind, wait_option};
+pub use later::{LaterKey, ends};
 pub use moves::limits_changed;
 pub use request::{QueuedDecision, QueuedRequest};
 pub use serve::clock_changed;
-pub use state::has_queue;
+pub use state::{has_queue, note_reserved};

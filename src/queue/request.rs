@@ -1,6 +1,7 @@
 //! The request of a waiter, and how it is answered.
 
 use crate::core::limits::{LimitStatus, Request};
+use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::acquire;
@@ -94,6 +95,14 @@ impl QueuedDecision {
                 }
                 decision.count(main);
             }
+        }
+    }
+
+    /// Corrects the retry of a denial, as [`acquire::AcquireDecision::correct_retry`].
+    pub fn correct_retry(&mut self, found: KeyView<'_>, retry: impl Fn(KeyView<'_>) -> RetryAfter) {
+        match self {
+            Self::Acquire(decision) => decision.correct_retry(found, retry),
+            Self::Reserve(decision) => decision.correct_retry(found, retry),
         }
     }
 

@@ -34,7 +34,10 @@ pub(super) fn wake(ctx: &Context<'_>) {
     let main = ctx.main();
     if !ctx.flags().master() {
         // The server unblocks the clients of a replica.
-        with(main, |queues| queues.uncounted.clear());
+        with(main, |queues| {
+            queues.uncounted.clear();
+            queues.reserved.clear();
+        });
         return wake_timer::set(main, None);
     }
     if !write_check::may_write(ctx) {
@@ -50,6 +53,11 @@ pub(super) fn wake(ctx: &Context<'_>) {
         let mut ended = Vec::new();
         let due = ctx.in_database(db_key.0, || serve(ctx, &db_key, now, &mut ended));
         with(main, |queues| queues.waiters.look_at(&db_key, due));
+        answer(main, &ended);
+    }
+    for (db_key, ids) in with(main, |queues| std::mem::take(&mut queues.reserved)) {
+        let mut ended = Vec::new();
+        ctx.in_database(db_key.0, || serve_retries(ctx, &db_key, &ids, now, &mut ended));
         answer(main, &ended);
     }
     for (db_key, queued) in with(main, |queues| std::mem::take(&mut queues.uncounted)) {
@@ -68,22 +76,18 @@ fn serve(ctx: &Context<'_>, db_key: &DbKey, now: Micros, ended: &mut Vec<WaiterI
         return Some(now.plus(HELD_UP_US));
     }
     let mut key = ctx.write(name.arg());
-    let mut reserved = HashSet::new();
     loop {
         let (id, queued) = with(main, |queues| {
             let (id, waiter) = queues.waiters.head(db_key)?;
             Some((id, waiter.queued.clone()))
         })?;
         let outcome = match try_head(ctx, &mut key, db_key, &queued, now) {
-            Ok(Head::Waits(until)) => {
-                serve_retries(main, &key, db_key, &reserved, now, ended);
-                return Some(until);
-            }
+            Ok(Head::Waits(until)) => return Some(until),
             Ok(Head::Leaves(reply)) => Ok(reply),
             Err(error) => Err(error),
         };
         if let (Ok(RateLimitReply { granted: 1.., .. }), Some(id)) = (&outcome, queued.id()) {
-            reserved.insert(Box::from(id));
+            with(main, |queues| queues.note_reserved(db_key, id));
         }
         leave(main, id, outcome, ended);
     }
@@ -92,16 +96,15 @@ fn serve(ctx: &Context<'_>, db_key: &DbKey, now: Micros, ended: &mut Vec<WaiterI
 /// Ends the wait of those in the queue whose ID is one of `reserved`. They are retries of a request
 /// that has just been granted, and get its reservation, wherever they stand.
 fn serve_retries(
-    main: MainThread,
-    key: &Key<'_>,
+    ctx: &Context<'_>,
     db_key: &DbKey,
     reserved: &HashSet<Box<[u8]>>,
     now: Micros,
     ended: &mut Vec<WaiterId>,
 ) {
-    if reserved.is_empty() {
-        return;
-    }
+    let main = ctx.main();
+    let name = OwnedString::new(ctx, &db_key.1);
+    let key = ctx.read(name.arg());
     let retries: Vec<_> = with(main, |queues| {
         let all = queues.waiters.ahead_of(db_key, WaiterClass::Ordinary, None);
         let retries = all.filter(|(_, waiter)| waiter.queued.id().is_some_and(|id| reserved.contains(id)));

@@ -11,7 +11,7 @@ use crate::server::blocking::Blocked;
 use crate::server::context::{self, Context};
 use crate::server::ffi::args::Arg;
 use crate::server::main_thread::{MainThread, MainThreadCell};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -50,6 +50,9 @@ pub(super) struct Queues {
     /// Denials that are not yet counted towards the usage of their keys. A client whose timeout
     /// passes is answered at a moment at which nothing may be written.
     pub(super) uncounted: Vec<(DbKey, QueuedRequest<'static>)>,
+    /// The IDs that were reserved on a key since the last look. Those who wait with such an ID are
+    /// retries.
+    pub(super) reserved: HashMap<DbKey, HashSet<Box<[u8]>>>,
 }
 
 static QUEUES: MainThreadCell<Option<Queues>> = MainThreadCell::new(None);
@@ -108,7 +111,20 @@ pub(super) const fn class(critical: bool) -> WaiterClass {
     if critical { WaiterClass::Critical } else { WaiterClass::Ordinary }
 }
 
+/// Notes that a reservation with this ID was granted on a key. Those who wait there with the same ID
+/// get it at the next look, which the change of the key brings about.
+#[inline]
+pub fn note_reserved(ctx: &Context<'_>, name: Arg<'_>, id: &[u8]) {
+    if has_queue(ctx, name) {
+        with(ctx.main(), |queues| queues.note_reserved(&db_key(ctx, name), id));
+    }
+}
+
 impl Queues {
+    pub(super) fn note_reserved(&mut self, db_key: &DbKey, id: &[u8]) {
+        self.reserved.entry(db_key.clone()).or_default().insert(id.into());
+    }
+
     pub(super) fn join(&mut self, db_key: &DbKey, waiter: Waiter, due: Option<Micros>) {
         let (until, class) = (waiter.until, class(waiter.queued.request().critical));
         let id = self.waiters.join(db_key, waiter, class, due);

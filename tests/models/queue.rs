@@ -123,43 +123,58 @@ impl<W> QueueModel<W> {
         queue.insert(others.unwrap_or(queue.len()), waiter);
     }
 
-    /// The key at the moment at which all waiters that stand in the way of a request have been served
-    /// or have left.
-    fn after_queue(&self, key: QueueKey, critical: bool) -> QueueModel<()> {
-        let ahead = self.queues.get(&key).into_iter().flatten();
-        let ahead = ahead.filter(|waiter| waiter.call.critical || !critical);
-        let ahead = ahead.map(|waiter| Waiter { call: waiter.call, until: waiter.until, who: () });
+    /// The key and its queue alone, with those served who can be served now.
+    fn alone(&self, key: QueueKey) -> QueueModel<()> {
+        let queue = self.queues.get(&key).into_iter().flatten();
+        let queue = queue.map(|waiter| Waiter { call: waiter.call, until: waiter.until, who: () });
         let mut alone = QueueModel {
             now: self.now,
             policy: self.policy,
             values: self.values.get(&key).map(|value| (key, value.clone())).into_iter().collect(),
-            queues: BTreeMap::from([(key, ahead.collect())]),
+            queues: BTreeMap::from([(key, queue.collect())]),
         };
-        loop {
-            let now = alone.now;
-            alone.queues.get_mut(&key).unwrap().retain(|waiter| waiter.until.is_none_or(|until| until > now));
-            alone.settle();
-            let leave = alone.queues[&key].iter().filter_map(|waiter| waiter.until).min();
-            match leave.into_iter().chain(alone.next_units()).min() {
-                Some(next) if alone.length(key) > 0 => alone.now = next,
-                _ => return alone,
-            }
-        }
+        alone.pass_to(self.now);
+        alone
     }
 
-    /// The time until a request is granted if nobody else asks: past those that wait, and then by its
-    /// own limits. `None` if that is never.
+    /// Time passes. Those leave whose wait has ended, and those are served who can be served.
+    fn pass_to(&mut self, now: u64) {
+        self.now = now;
+        for queue in self.queues.values_mut() {
+            queue.retain(|waiter| waiter.until.is_none_or(|until| until > now));
+        }
+        self.settle();
+    }
+
+    /// The next moment at which units come back, or a wait ends.
+    fn next_moment(&self, key: QueueKey) -> Option<u64> {
+        let leave = self.queues.get(&key).into_iter().flatten().filter_map(|waiter| waiter.until);
+        leave.chain(self.next_return(key)).min()
+    }
+
+    /// The time until a request is granted if nobody else asks, which those who wait have done
+    /// already. `None` if that is never.
     pub fn wait(&self, key: QueueKey, call: &QueuedCall) -> Option<u64> {
         if self.outcome(key, call) == Outcome::Denied {
             return None;
         }
-        let mut later = self.after_queue(key, call.critical);
+        let mut later = self.alone(key);
         loop {
+            let next = later.next_moment(key);
+            let free = !later.is_behind(key, call.critical);
             match later.outcome(key, call) {
-                Outcome::Denied => return None,
-                Outcome::MustWait => later.now = later.next_return(key)?,
-                Outcome::Granted | Outcome::Refused(_) => return Some(later.now - self.now),
+                Outcome::Denied if free => return None,
+                Outcome::Granted | Outcome::Refused(_) if free => {
+                    let wait = later.now - self.now;
+                    // It asks again in whole milliseconds. A waiter may have been served by then.
+                    let told = self.now + 1000 * wait.div_ceil(1000).max(1);
+                    if next.is_none_or(|next| next > told) {
+                        return Some(wait);
+                    }
+                }
+                _ => {}
             }
+            later.pass_to(next?);
         }
     }
 
@@ -170,7 +185,10 @@ impl<W> QueueModel<W> {
                 .wait(key, &QueuedCall { cost: units, limit: None, critical: false, reserves: false });
         }
         let room = (THROTTLE.0.checked_sub(units)?) * THROTTLE_INTERVAL;
-        let later = self.after_queue(key, false);
+        let mut later = self.alone(key);
+        while let Some(next) = later.next_moment(key).filter(|_| later.length(key) > 0) {
+            later.pass_to(next);
+        }
         let full = if let Some(Value::Limiter { full, .. }) = self.values.get(&key) { *full } else { 0 };
         Some(full.saturating_sub(room).max(later.now) - self.now)
     }

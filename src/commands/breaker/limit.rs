@@ -9,12 +9,12 @@ use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::apply::{self, EffectBatch, commit_with};
-use crate::limiter::ends::{ENDS, all_at_once, tried_out};
-use crate::limiter::reply::{Index, RateLimitReply};
+use crate::limiter::ends::{all_at_once, tried_out};
+use crate::limiter::reply::RateLimitReply;
 use crate::limiter::resolve::KeyView;
 use crate::limiter::track::Recording;
 use crate::observe::{metrics, top};
-use crate::queue::{self, QueueAdmission, QueuedDecision, QueuedRequest};
+use crate::queue::{self, LaterKey, QueueAdmission, QueuedDecision, QueuedRequest};
 use crate::server::context::Context;
 use crate::server::ffi::args::Arg;
 use crate::server::ffi::random;
@@ -92,7 +92,7 @@ impl<'a> LimitClause<'a> {
             && queue::has_queue(ctx, self.key)
             && let QueueAdmission::Denied(denial) = queue::admit(ctx, key, &self.request, 0, now)?
         {
-            return Ok(one.denied(denial.reply()));
+            return Ok(*denial);
         }
         Ok(one)
     }
@@ -110,17 +110,18 @@ impl<'a> LimitClause<'a> {
         breaker: RetryAfter,
         now: Micros,
     ) -> Result<RetryAfter, Error> {
-        let RateLimitReply { status, index, .. } = decision.reply();
-        let longest = breaker.max(status.retry);
-        if index == Index::Queue {
-            // Nobody knows who joins the queue until then.
-            return Ok(longest);
-        }
         let held = key.value::<RateLimit>()?;
-        let found = KeyView::of(ctx, self.key, held.as_deref(), now);
-        let copy = tried_out(found)?;
-        Ok(all_at_once(longest, ENDS, now, |then| {
-            Ok(self.request.decide(found.at(copy.as_ref(), then))?.reply().status.retry)
+        let copy = tried_out(KeyView::of(ctx, self.key, held.as_deref(), now))?;
+        let critical = self.request.request().critical;
+        let later = LaterKey::of(ctx, self.key, copy.as_ref(), now, critical, true);
+        let longest = breaker.max(decision.reply().status.retry);
+        Ok(all_at_once(longest, queue::ends(ctx, self.key), now, |then| {
+            let alone = self.request.decide(KeyView::of(ctx, self.key, copy.as_ref(), then));
+            // A reservation that already exists asks nothing of a queue.
+            if alone.is_ok_and(|one| one.is_retry()) {
+                return Ok(RetryAfter::Now);
+            }
+            later.retry(then, |then| Ok(self.request.decide(then)?.reply().status.retry))
         }))
     }
 

@@ -37,14 +37,22 @@ impl Breaker {
     /// assert!(error.to_string().starts_with("invalid breaker '50%/'"));
     /// ```
     pub fn parse(text: &[u8]) -> Result<Self, TokenError> {
-        breaker(text, duration::parse).map_err(|reason| TokenError::new("breaker", text, reason))
+        let parsed = breaker(text, duration::parse).and_then(|breaker| {
+            if breaker.can_open() {
+                Ok(breaker)
+            } else {
+                Err("reporters is more than the calls in the window".into())
+            }
+        });
+        parsed.map_err(|reason| TokenError::new("breaker", text, reason))
     }
 
     /// The same as [`Breaker::parse`], for a text that version 0.1 stored. There the duration of an
-    /// option without a unit was in milliseconds.
+    /// option without a unit was in milliseconds. A breaker that can never open is read as well,
+    /// because it was accepted once.
     ///
     /// # Errors
-    /// The same as [`Breaker::parse`].
+    /// The same as [`Breaker::parse`], except for these.
     pub fn parse_stored(text: &[u8]) -> Result<Self, TokenError> {
         breaker(text, duration::parse_stored).map_err(|reason| TokenError::new("breaker", text, reason))
     }

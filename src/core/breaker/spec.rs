@@ -132,6 +132,14 @@ impl Breaker {
         self.reporters
     }
 
+    /// False if the window never holds as many calls as a trip needs different reporters.
+    pub fn can_open(&self) -> bool {
+        match self.trip {
+            Trip::RateCalls { calls, .. } => u16::from(self.reporters) <= calls,
+            Trip::Consecutive { .. } | Trip::Count { .. } | Trip::RatePeriod { .. } => true,
+        }
+    }
+
     /// Whether both open at the same results: the trip, `min`, `slowrate` and `reporters` are the
     /// same. `slow` does not matter, because a result is classified when it comes in.
     pub fn judges_like(&self, other: &Self) -> bool {

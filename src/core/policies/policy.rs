@@ -87,9 +87,11 @@ impl Policy {
         let mut unitless = false;
         let mut read = |text: &[u8]| {
             let parsed = Breaker::parse_stored(text)?;
+            let text = printable(text);
             // If every duration has a unit, the text stays as it was written.
-            unitless = Breaker::parse(text).is_err();
-            Ok::<_, TokenError>((Breaker::with_units(&printable(text)).into_boxed_str(), parsed))
+            let with_units = Breaker::with_units(&text).into_boxed_str();
+            unitless = with_units != text;
+            Ok::<_, TokenError>((with_units, parsed))
         };
         let breaker = breaker.map(&mut read).transpose()?;
         Ok((Self::from_parts(name, limits, prefix, breaker)?, unitless))

@@ -98,5 +98,5 @@ pub(in crate::types) fn put_rule(out: &mut Vec<u8>, rule: &BreakerRef) {
 
 /// Reads the text that [`put_rule`] wrote.
 pub(in crate::types) fn read_rule(main: MainThread, body: &mut Reader<'_>) -> Result<BreakerRef, Corrupt> {
-    rules::find(main, body.bytes(TEXT_BYTES)?).map_err(|_| Corrupt("malformed breaker"))
+    rules::find_stored(main, body.bytes(TEXT_BYTES)?).map_err(|_| Corrupt("malformed breaker"))
 }

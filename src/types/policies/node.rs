@@ -179,7 +179,8 @@ pub fn breaker_for(main: MainThread, key: &[u8]) -> Option<BreakerRef> {
     let node = NODE.of(main).borrow();
     let found = node.as_ref()?.policies.longest(key, |policy| policy.breaker.is_some())?;
     let (text, _) = found.breaker.as_ref()?;
-    rules::find(main, text.as_bytes()).ok()
+    let text = text.as_bytes();
+    rules::find(main, text).or_else(|_| rules::find_stored(main, text)).ok()
 }
 
 /// Changes what a dump holds when there is no policy.

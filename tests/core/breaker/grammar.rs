@@ -91,6 +91,7 @@ const MALFORMED: &[(&str, &str)] = &[
     ("50%/60s:min=0", "min must be 1 to 1000000"),
     ("50%/60s:min=1000001", "min must be 1 to 1000000"),
     ("50%/10calls:min=11", "min is more than the calls in the window"),
+    ("50%/5calls:reporters=6", "reporters is more than the calls in the window"),
     ("50%/60s,5", "unknown period '60s,5'"),
 ];
 
@@ -122,6 +123,14 @@ fn durations_of_options_need_a_unit() {
     }
     assert!(Breaker::parse(b"5:ramp=0").is_ok());
     assert!(Breaker::parse_stored(b"5:open=").is_err());
+}
+
+#[test]
+fn what_was_stored_is_read_although_it_can_never_open() {
+    let text = "50%/5calls:reporters=6";
+    let stored = Breaker::parse_stored(text.as_bytes()).unwrap();
+    assert_eq!((stored.can_open(), stored.canonical()), (false, text.to_owned()));
+    assert!(Breaker::parse(b"50%/6calls:reporters=6").unwrap().can_open());
 }
 
 #[test]
@@ -203,7 +212,7 @@ prop_compose! {
         backoff in (1u32..100, 0u32..100),
         probes in 1u32..=100,
         min in 1u32..=1_000_000,
-        reporters in 1u8..=8,
+        reporters in 1u32..=8,
     ) -> String {
         let mut text = match kind {
             0 => n.to_string(),
@@ -227,6 +236,7 @@ prop_compose! {
         option(given[7], "lease", &lengths[3]);
         option(given[8], "ramp", &lengths[4]);
         option(given[9], "idle", &lengths[1]);
+        let reporters = if kind == 3 { reporters.min(calls) } else { reporters };
         option(given[10], "reporters", &reporters.to_string());
         text
     }

@@ -82,6 +82,18 @@ fn who_reports_is_any_1_to_128_bytes() {
     }
 }
 
+#[test]
+fn a_window_of_fewer_calls_than_reporters_never_opens_and_is_refused() {
+    let server = Server::start();
+    let text = "50%/5calls:reporters=6";
+    let refused = format!("ERR invalid breaker '{text}': reporters is more than the calls in the window");
+    for line in ["CB.ACQUIRE k", "CB.REPORT k FAIL BREAKER", "CB.PIN k", "RL.POLICY SET p 1/s BREAKER"] {
+        assert_error(&server.line(&format!("{line} {text}")), &refused);
+    }
+    assert_eq!(server.line("EXISTS k"), Reply::Int(0));
+    assert_eq!(server.line("CB.ACQUIRE k 50%/5calls:reporters=5")[0], Reply::Int(1));
+}
+
 /// Told apart from when the breaker in force asks: by a call, a pin or a policy.
 #[test]
 fn who_was_before_is_one() {

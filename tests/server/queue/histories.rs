@@ -94,6 +94,8 @@ enum Arrival {
     DoesNotWait,
     /// By CB.ACQUIRE, whose breaker is closed.
     BehindBreaker,
+    /// As the only item of an RL.BATCH.
+    InBatch,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -144,12 +146,23 @@ fn step() -> impl Strategy<Value = Step> {
     let limit = || select(&LIMITS[..]);
     let arrival = prop_oneof![
         8 => Just(Arrival::Waits),
-        2 => Just(Arrival::DoesNotWait),
+        3 => Just(Arrival::DoesNotWait),
         1 => Just(Arrival::BehindBreaker),
+        1 => Just(Arrival::InBatch),
     ];
+    // Of those who do not wait, half are critical, so that many are denied beside a queue.
+    let asks = |call: QueuedCall, critical| QueuedCall { critical: call.critical || critical, ..call };
+    let arrives = (key(), arrival, call(), any::<bool>()).prop_map(move |(key, how, call, critical)| {
+        let call = match how {
+            Arrival::Waits => call,
+            Arrival::InBatch => QueuedCall { reserves: false, ..asks(call, critical) },
+            Arrival::DoesNotWait | Arrival::BehindBreaker => asks(call, critical),
+        };
+        Step::Arrive { key, how, call }
+    });
     let how = select(vec![Leave::HangUp, Leave::Kill, Leave::Unblock, Leave::UnblockWithError]);
     prop_oneof![
-        120 => (key(), arrival, call()).prop_map(|(key, how, call)| Step::Arrive { key, how, call }),
+        120 => arrives,
         24 => (key(), 1..8u64, select(vec!["CL.THROTTLE", "RL.THROTTLE"]))
             .prop_map(|(key, units, by)| Step::Throttle { key, units, by }),
         24 => (key(), any::<usize>(), how).prop_map(|(key, nth, how)| Step::Leave { key, nth, how }),
@@ -354,19 +367,22 @@ impl History {
             Outcome::MustWait => Outcome::Denied,
             outcome => outcome,
         };
-        let reply = if let Arrival::BehindBreaker = how {
-            let reply = self.run(key.db, &command_behind_breaker(key, call));
-            match reply.error() {
-                Some(_) => reply,
-                // Of a reservation there is one limit key, not a list of them.
-                None if call.reserves => {
-                    let [id, six] = [0, 1].map(|at| reply[4][at].clone());
-                    Reply::Array(vec![id, Reply::Array(vec![six])])
-                }
-                None => reply[4].clone(),
+        let line = match how {
+            Arrival::BehindBreaker => command_behind_breaker(key, call),
+            Arrival::InBatch => command_in_batch(key, call),
+            Arrival::DoesNotWait | Arrival::Waits => command(key, call),
+        };
+        let reply = self.run(key.db, &line);
+        let reply = match how {
+            _ if reply.error().is_some() => reply,
+            Arrival::InBatch => reply[0].clone(),
+            // Of a reservation there is one limit key, not a list of them.
+            Arrival::BehindBreaker if call.reserves => {
+                let [id, six] = [0, 1].map(|at| reply[4][at].clone());
+                Reply::Array(vec![id, Reply::Array(vec![six])])
             }
-        } else {
-            self.run(key.db, &command(key, call))
+            Arrival::BehindBreaker => reply[4].clone(),
+            Arrival::DoesNotWait | Arrival::Waits => reply,
         };
         compare(call, expected, &reply);
         if expected == Outcome::Denied {
@@ -523,6 +539,12 @@ fn command_behind_breaker(key: QueueKey, call: &QueuedCall) -> String {
     format!("CB.ACQUIRE breaker 50%/60s LIMIT {} {limits}{ttl} {cost}", KEYS[key.key])
 }
 
+fn command_in_batch(key: QueueKey, call: &QueuedCall) -> String {
+    let limits = call.limit.map_or("*".to_owned(), text);
+    let critical = if call.critical { " CRITICAL" } else { "" };
+    format!("RL.BATCH EACH 1 {} {limits} {}{critical}", KEYS[key.key], call.cost)
+}
+
 fn limits_and_cost(call: &QueuedCall) -> (String, String) {
     let critical = if call.critical { " CRITICAL" } else { "" };
     (call.limit.map_or("*".to_owned(), text), format!("COST {}{critical}", call.cost))
@@ -531,7 +553,7 @@ fn limits_and_cost(call: &QueuedCall) -> (String, String) {
 #[track_caller]
 fn compare(call: &QueuedCall, outcome: Outcome, reply: &Reply) {
     let right = match (outcome, reply.error()) {
-        (Outcome::Refused(why), Some(error)) => error.starts_with(why),
+        (Outcome::Refused(why), Some(error)) => error.replace("item 1: ", "").starts_with(why),
         (_, Some(_)) | (Outcome::Refused(_), None) => false,
         (outcome, None) => {
             let limit = six(call, reply);

@@ -3,5 +3,6 @@
 pub mod histories;
 pub mod kit;
 mod odd;
+mod promises;
 mod told;
 mod waiting;

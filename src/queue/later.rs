@@ -1,0 +1,77 @@
+//! A key at later times, for requests that several keys decide together.
+
+use super::behind::Line;
+use super::state::{db_key, has_queue, length};
+use crate::core::retry_after::RetryAfter;
+use crate::core::time::Micros;
+use crate::limiter::Error;
+use crate::limiter::ends::ENDS;
+use crate::limiter::resolve::KeyView;
+use crate::queue::state::DbKey;
+use crate::server::context::Context;
+use crate::server::ffi::args::Arg;
+use crate::types::ratelimit::RateLimit;
+
+/// A key as a denied request leaves it, and its queue.
+#[derive(Debug)]
+pub struct LaterKey<'v> {
+    found: KeyView<'v>,
+    queue: Option<DbKey>,
+    critical: bool,
+    is_own: bool,
+}
+
+/// How many ends of a key may follow one another, for [`all_at_once`]: also those of the waits in its
+/// queue.
+///
+/// [`all_at_once`]: crate::limiter::ends::all_at_once
+pub fn ends(ctx: &Context<'_>, name: Arg<'_>) -> usize {
+    ENDS + if has_queue(ctx, name) { length(ctx, name) } else { 0 }
+}
+
+impl<'v> LaterKey<'v> {
+    /// The key `name`, of which `value` is a copy on which a clock that stepped back is recorded.
+    /// `is_own` is true if nothing else differs from what the key holds. Those whom a `critical`
+    /// request may overtake take units before it only if they can have them first.
+    pub fn of(
+        ctx: &Context<'_>,
+        name: Arg<'v>,
+        value: Option<&'v RateLimit>,
+        now: Micros,
+        critical: bool,
+        is_own: bool,
+    ) -> Self {
+        let queue = has_queue(ctx, name).then(|| db_key(ctx, name));
+        Self { found: KeyView::of(ctx, name, value, now), queue, critical, is_own }
+    }
+
+    fn line(&self) -> Option<Line<'_>> {
+        let Self { found, critical, is_own, .. } = *self;
+        Some(Line { found, db_key: self.queue.as_ref()?, critical, keeps: is_own && !critical })
+    }
+
+    /// A copy of the key's value at `at`, when those have left its queue who take units before the
+    /// request.
+    pub fn value(&self, at: Micros) -> Option<RateLimit> {
+        match self.line() {
+            Some(line) => line.value_at(at),
+            None => self.found.value.map(RateLimit::simulation),
+        }
+    }
+
+    /// The time from `at` on until a request is granted. `retry` decides it, and returns the time from
+    /// the moment of its key on.
+    ///
+    /// # Errors
+    /// Those of `retry`.
+    pub fn retry(
+        &self,
+        at: Micros,
+        retry: impl Fn(KeyView<'_>) -> Result<RetryAfter, Error>,
+    ) -> Result<RetryAfter, Error> {
+        match self.line() {
+            Some(line) => Ok(line.retry(at, retry)),
+            None => retry(self.found.at(self.found.value, at)),
+        }
+    }
+}
