@@ -219,6 +219,9 @@ impl<'s> History<'s> {
             // When the breaker would admit the call, the limit is asked again.
             let mut wait = wait;
             while let Some(us) = wait {
+                // Whole milliseconds are told, and at their end a reservation may have ended, too.
+                let us = us.div_ceil(1000) * 1000;
+                wait = Some(us);
                 let then = now + us;
                 let mut later = seen.at(then);
                 if then / DAY > now / DAY {
