@@ -10,7 +10,7 @@ pub mod pages;
 pub mod transcript;
 
 use crate::COMMANDS;
-use crate::server::load::command::{Access, Command};
+use crate::server::load::command::{Access, Command, KeyAccess};
 
 /// The reference as Markdown: every command that people use, in the order of the table.
 pub fn markdown() -> String {
@@ -56,7 +56,12 @@ fn section(command: &Command) -> String {
         Access::Admin => "@floodgate-admin, flag admin",
         Access::Internal => "none",
     };
-    let flags = command.flags();
+    let flags = match command.effect {
+        KeyAccess::Node(_) => {
+            "admin, and each subcommand has its own (on Redis 6.2 all: may-replicate)".to_owned()
+        }
+        _ => command.flags(),
+    };
     let flags = if flags.is_empty() { "none" } else { &flags };
     let page = pages::of(command.name).map(|page| format!("\n{}\n", page.trim())).unwrap_or_default();
     format!(

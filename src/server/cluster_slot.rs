@@ -18,6 +18,11 @@ fn slot(hashed: &[u8]) -> u16 {
     CRC16.checksum(hashed) % SLOTS
 }
 
+/// The slot of a key.
+pub(super) fn slot_of(key: &[u8]) -> u16 {
+    slot(hash_tag(key).unwrap_or(key))
+}
+
 /// A hash tag for names in the slot of `key`: the key's own; the whole key, if it can stand in
 /// braces; else a number.
 ///
@@ -44,7 +49,6 @@ mod tests {
 
     #[test]
     fn a_tag_is_in_the_slot_of_its_key() {
-        let slot_of = |key: &[u8]| slot(hash_tag(key).unwrap_or(key));
         for key in ["user:42", "{a}b", "x{a}b{c}", "a{b", "a}b", "{}a", "{}", "", "}{a}", "{a}}", "{{a}b"] {
             let tag = tag_in_slot_of(key.as_bytes());
             let name = [b"{", &*tag, b"}waits"].concat();

@@ -4,6 +4,7 @@
 use crate::server::ffi::api::call_if_there;
 use crate::server::load::argument::{Argument, ArgumentKind};
 use crate::server::load::command::{Command, KeyAccess, Keys};
+use crate::server::load::key_lookup::KeyLookup;
 use redis_module::raw;
 use std::ffi::{CString, c_char, c_int};
 
@@ -74,7 +75,12 @@ impl CStringArena {
 ///
 /// # Safety
 /// The handle belongs to the command.
-pub(super) unsafe fn set(handle: *mut raw::RedisModuleCommand, command: &Command, arity: i32) -> Option<()> {
+pub(super) unsafe fn set(
+    handle: *mut raw::RedisModuleCommand,
+    command: &Command,
+    arity: i32,
+    lookup: KeyLookup,
+) -> Option<()> {
     let mut loan = CStringArena::default();
     let version = raw::RedisModuleCommandInfoVersion {
         version: 1,
@@ -82,7 +88,7 @@ pub(super) unsafe fn set(handle: *mut raw::RedisModuleCommand, command: &Command
         sizeof_keyspec: size_of::<raw::RedisModuleCommandKeySpec>(),
         sizeof_arg: size_of::<raw::RedisModuleCommandArg>(),
     };
-    let mut specs = key_specs(command, &mut loan);
+    let mut specs = key_specs(command, lookup, &mut loan);
     // SAFETY: an element of zeroes ends the array.
     specs.push(unsafe { std::mem::zeroed() });
     let mut keys = 0;
@@ -106,7 +112,11 @@ pub(super) unsafe fn set(handle: *mut raw::RedisModuleCommand, command: &Command
     status.filter(|&status| status == 0).map(|_| ())
 }
 
-fn key_specs(command: &Command, loan: &mut CStringArena) -> Vec<raw::RedisModuleCommandKeySpec> {
+fn key_specs(
+    command: &Command,
+    lookup: KeyLookup,
+    loan: &mut CStringArena,
+) -> Vec<raw::RedisModuleCommandKeySpec> {
     let flags = match command.effect {
         KeyAccess::Read => raw::REDISMODULE_CMD_KEY_RO | raw::REDISMODULE_CMD_KEY_ACCESS,
         _ => raw::REDISMODULE_CMD_KEY_RW | raw::REDISMODULE_CMD_KEY_ACCESS | raw::REDISMODULE_CMD_KEY_UPDATE,
@@ -131,10 +141,10 @@ fn key_specs(command: &Command, loan: &mut CStringArena) -> Vec<raw::RedisModule
         Keys::First => vec![at(1, 0, 1)],
         Keys::All => vec![at(1, -1, 1)],
         Keys::Pairs => vec![at(1, -1, 2)],
+        Keys::Counted { count, .. } if lookup == KeyLookup::FirstKey => vec![at(count + 1, 0, 1)],
         Keys::Counted { count, step } => {
             let mut spec = at(count, 0, 1);
-            // Redis 7.0 misreads a count of keys with a step above 1: it finds too few keys.
-            if step > 1 {
+            if step > 1 && lookup != KeyLookup::Specifications {
                 spec.flags |= u64::from(raw::REDISMODULE_CMD_KEY_INCOMPLETE);
             }
             spec.find_keys_type = raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_KEYNUM;

@@ -27,7 +27,9 @@ macro_rules! entry {
             argc: ::std::ffi::c_int,
         ) -> ::std::ffi::c_int {
             $(
-                if $crate::server::load::entry::tell_keys(ctx, argv, argc, $keys) {
+                if $crate::server::load::entry::tell_keys(ctx, argv, argc, $keys)
+                    || $crate::server::load::key_lookup::refuses(ctx, argv, argc, $keys)
+                {
                     return 0;
                 }
             )?
@@ -67,8 +69,8 @@ pub fn enter<E: CommandError>(
     constant(raw::REDISMODULE_OK)
 }
 
-/// Answers a question of the server for the positions of the keys. Only a server without key
-/// specifications (6.2) asks. Returns false if it did not ask.
+/// Answers a question of the server for the positions of the keys, which it asks where it reads no key
+/// specifications or only incomplete ones. Returns false if it did not ask.
 #[doc(hidden)]
 #[allow(clippy::not_unsafe_ptr_arg_deref)] // only `entry!` uses it
 pub fn tell_keys(
@@ -93,7 +95,7 @@ pub fn tell_keys(
 }
 
 /// The positions of a call's keys. The command's name is at position 0.
-fn positions(args: Args<'_>, keys: Keys) -> Vec<usize> {
+pub(super) fn positions(args: Args<'_>, keys: Keys) -> Vec<usize> {
     let last = args.len();
     match keys {
         Keys::None => Vec::new(),

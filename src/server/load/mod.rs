@@ -4,6 +4,7 @@ pub mod argument;
 pub mod command;
 mod command_info;
 pub mod entry;
+pub mod key_lookup;
 pub mod register;
 pub mod settings;
 

@@ -4,9 +4,10 @@ use crate::server::context::Context;
 use crate::server::ffi::api::{call, call_if_there};
 use crate::server::ffi::call::ServerReply;
 use crate::server::load::command::{
-    ADMIN_CATEGORY, Command, KeyAccess, Keys, Subcommand, USER_CATEGORY, note_registered,
+    ADMIN_CATEGORY, Access, Command, KeyAccess, Keys, Subcommand, USER_CATEGORY, note_registered,
 };
 use crate::server::load::command_info;
+use crate::server::load::key_lookup::KeyLookup;
 use redis_module::raw;
 use std::ffi::CString;
 
@@ -21,6 +22,7 @@ pub fn is_taken(ctx: &Context<'_>, name: &str) -> bool {
 /// # Errors
 /// A line for the log that names the command that the server refused.
 pub fn commands(ctx: &Context<'_>, commands: &[Command]) -> Result<(), String> {
+    let lookup = KeyLookup::of_server(ctx);
     // SAFETY: the context is live and the names are C strings.
     let own_categories = unsafe {
         [USER_CATEGORY, ADMIN_CATEGORY].iter().all(|category| {
@@ -29,14 +31,14 @@ pub fn commands(ctx: &Context<'_>, commands: &[Command]) -> Result<(), String> {
         })
     };
     for command in commands {
-        register_one(ctx, command, own_categories)
+        register_one(ctx, command, lookup, own_categories)
             .ok_or_else(|| format!("the server refused the command {}", command.name))?;
     }
     note_registered(commands);
     Ok(())
 }
 
-fn register_one(ctx: &Context<'_>, command: &Command, own_categories: bool) -> Option<()> {
+fn register_one(ctx: &Context<'_>, command: &Command, lookup: KeyLookup, own_categories: bool) -> Option<()> {
     let name = CString::new(command.name.to_ascii_lowercase()).ok()?;
     // SAFETY: only reads the pointer.
     let has_subcommands = unsafe { raw::RedisModule_CreateSubcommand }.is_some();
@@ -44,10 +46,16 @@ fn register_one(ctx: &Context<'_>, command: &Command, own_categories: bool) -> O
         KeyAccess::Node(subcommands) if has_subcommands => subcommands,
         _ => &[],
     };
-    let mut flags = if subcommands.is_empty() { command.flags() } else { String::new() };
-    // Cluster redirection reads no key specifications: it knows a plain range of keys, and asks
-    // otherwise. If it did not ask, a command on several slots would go unnoticed.
-    if matches!(command.keys, Keys::Counted { .. } | Keys::FirstAndAfter(_)) {
+    // Of a command with subcommands only those who may run it are known; each subcommand says the rest.
+    let mut flags = match command.rights {
+        _ if subcommands.is_empty() => command.flags(),
+        Access::Admin => "admin".to_owned(),
+        Access::User | Access::Internal => String::new(),
+    };
+    // Cluster redirection reads no key specifications before Redis 8.6: it knows a plain range of keys,
+    // and asks otherwise. If it did not ask, a command on several slots would go unnoticed.
+    let has_range = !matches!(command.keys, Keys::Counted { .. } | Keys::FirstAndAfter(_));
+    if !has_range && lookup != KeyLookup::FirstKey {
         flags.push_str(" getkeys-api");
     }
     let flags = CString::new(flags).ok()?;
@@ -55,6 +63,7 @@ fn register_one(ctx: &Context<'_>, command: &Command, own_categories: bool) -> O
         Keys::First | Keys::FirstAndAfter(_) => (1, 1, 1),
         Keys::All => (1, -1, 1),
         Keys::Pairs => (1, -1, 2),
+        Keys::Counted { count, .. } if lookup == KeyLookup::FirstKey => (count + 1, count + 1, 1),
         Keys::None | Keys::Counted { .. } => (0, 0, 0),
     };
     // A command with subcommands has no function of its own.
@@ -67,9 +76,10 @@ fn register_one(ctx: &Context<'_>, command: &Command, own_categories: bool) -> O
         }
         let handle = call_if_there!(RedisModule_GetCommand(ctx.raw(), name));
         let Some(handle) = handle.filter(|handle| !handle.is_null()) else { return Some(()) };
-        describe(handle, command, if subcommands.is_empty() { command.arity() } else { -2 }, own_categories)?;
+        let arity = if subcommands.is_empty() { command.arity() } else { -2 };
+        describe(handle, command, arity, lookup, own_categories)?;
         for subcommand in subcommands {
-            register_subcommand(ctx, handle, command, subcommand, own_categories)?;
+            register_subcommand(ctx, handle, command, subcommand, lookup, own_categories)?;
         }
     }
     Some(())
@@ -82,6 +92,7 @@ unsafe fn register_subcommand(
     container: *mut raw::RedisModuleCommand,
     command: &Command,
     subcommand: &Subcommand,
+    lookup: KeyLookup,
     own_categories: bool,
 ) -> Option<()> {
     let lower = subcommand.name.to_ascii_lowercase();
@@ -115,7 +126,7 @@ unsafe fn register_subcommand(
         }
         let handle = call_if_there!(RedisModule_GetCommand(ctx.raw(), full.as_ptr()))
             .filter(|handle| !handle.is_null())?;
-        describe(handle, &row, arity, own_categories)
+        describe(handle, &row, arity, lookup, own_categories)
     }
 }
 
@@ -127,6 +138,7 @@ unsafe fn describe(
     handle: *mut raw::RedisModuleCommand,
     command: &Command,
     arity: i32,
+    lookup: KeyLookup,
     own_categories: bool,
 ) -> Option<()> {
     // SAFETY: only reads the pointer.
@@ -134,7 +146,7 @@ unsafe fn describe(
     // SAFETY: the caller's promise; the server copies what it is given.
     unsafe {
         if has_info {
-            command_info::set(handle, command, arity)?;
+            command_info::set(handle, command, arity, lookup)?;
         }
         let categories = CString::new(command.categories(own_categories)).ok()?;
         let status = call_if_there!(RedisModule_SetCommandACLCategories(handle, categories.as_ptr()));

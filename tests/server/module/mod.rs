@@ -8,6 +8,7 @@ mod errors;
 mod eviction;
 mod expiry;
 mod interning;
+mod io_threads;
 mod keyspace;
 mod listener;
 mod newcomer_errors;
