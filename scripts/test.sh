@@ -15,11 +15,13 @@ cd "$(dirname "$0")/.."
 
 started=$SECONDS
 step=
-said=$(mktemp)
+logs=$(mktemp -d)
 verdict() {
     local status=$? took
-    sed -n '/^---- .* ----$/,/^failures:$/p' "$said" | tail -n 200
-    rm -f "$said"
+    # What runs beside stops the servers that it has started.
+    wait
+    sed -n '/^---- .* ----$/,/^failures:$/p' "$logs"/* | tail -n 200
+    rm -rf "$logs"
     took="$(((SECONDS - started) / 60)) min $(((SECONDS - started) % 60)) s"
     if [ "$status" -eq 0 ]; then
         echo "make test: PASSED in $took"
@@ -35,11 +37,32 @@ trap 'exit 143' TERM
 run() {
     step="$*"
     echo "+ $step"
-    "$@" 2>&1 | tee "$said"
+    "$@" 2>&1 | tee "$logs/last"
+}
+
+# Starts what mostly waits; `joined` shows what it said.
+started_beside=()
+beside() {
+    local log="$logs/beside-${#started_beside[@]}"
+    { echo "+ $*" && "$@"; } >"$log" 2>&1 &
+    started_beside+=("$!" "$log" "$*")
+}
+
+joined() {
+    local at status
+    for ((at = 0; at < ${#started_beside[@]}; at += 3)); do
+        step=${started_beside[at + 2]}
+        status=0
+        wait "${started_beside[at]}" || status=$?
+        cat "${started_beside[at + 1]}"
+        [ "$status" -eq 0 ] || exit "$status"
+    done
 }
 
 locked=()
 [ -z "${LOCKED:-}" ] || locked=("$LOCKED")
+# What is built once only needs nothing that a next build could start from.
+[ -z "${CI:-}" ] || export CARGO_INCREMENTAL=0
 
 run make --no-print-directory monitor-check lint
 # The packages that the tests of clients need come while cargo builds. A test says
@@ -56,14 +79,18 @@ run cargo fmt --check --manifest-path src/clients/rust/Cargo.toml
 run cargo clippy --all-targets "${client[@]}" -- -D warnings
 run cargo test --no-run "${client[@]}"
 run env RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --all-features "${locked[@]}"
-# Most tests wait for servers and programs that they have started: twice as many at a time as there
-# are processors take two thirds of the time.
-export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$((2 * $(nproc)))}"
-# One build for all tests, those in the documentation too: on their own they
-# would build the library a second time.
-run cargo test --no-fail-fast --all-features "${locked[@]}"
+# One build for all tests.
+tests=(cargo test --no-fail-fast --all-features "${locked[@]}")
+run "${tests[@]}" --no-run
+# Most tests wait for servers and programs that they have started: three times as many at a time as
+# there are processors take half of the time. Those with Envoys wait most.
+export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$((3 * $(nproc)))}"
+beside "${tests[@]}" --bins --test envoy --test replay
 # The library that the tests have loaded: one without the features of the tools
 # would be built anew, with bindgen and two dozen other crates.
 if command -v python3 >/dev/null; then
-    run env FLOODGATE_BUILD=debug/deps python3 scripts/bench/instructions.py --check tests/instructions.txt
+    beside env FLOODGATE_BUILD=debug/deps python3 scripts/bench/instructions.py --check tests/instructions.txt
 fi
+run "${tests[@]}" --lib --test architecture --test core --test types --test torture --test server
+run "${tests[@]}" --doc
+joined
