@@ -9,7 +9,7 @@ use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::acquire::{self, AcquireDecision, status_only};
 use crate::limiter::apply::EffectBatch;
-use crate::limiter::ends::{PinEnd, all_at_once, tried_out, try_out};
+use crate::limiter::ends::{PinEnd, all_at_once, tell_whole, tried_out, try_out};
 use crate::limiter::reply::{Index, RateLimitReply};
 use crate::limiter::resolve::{KeyView, Source};
 use crate::limiter::track::{self, Recording};
@@ -306,7 +306,8 @@ impl<'a> Batch<'a> {
                 }
                 one.denied(reply)
             };
-            let verdicts: Vec<AcquireDecision> = verdicts.into_iter().map(denied).collect();
+            let mut verdicts: Vec<AcquireDecision> = verdicts.into_iter().map(denied).collect();
+            tell_whole(verdicts.iter_mut().map(|one| &mut one.reply.status.retry), longest);
             // A clock that stepped back is recorded, and so are denials on tracked keys.
             for (item, one) in self.items.iter().zip(&verdicts) {
                 self.apply(&mut self.ctx.write(item.key), item, one, effects)?;

@@ -12,7 +12,7 @@ use crate::core::text::token::shown;
 use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::apply::{self, EffectBatch, commit_with};
-use crate::limiter::ends::{all_at_once, tried_out};
+use crate::limiter::ends::{all_at_once, tell_whole, tried_out};
 use crate::limiter::reply::RateLimitReply;
 use crate::limiter::reserve::{ReserveDecision, Terms, decide, is_open, released, send};
 use crate::limiter::resolve::KeyView;
@@ -227,13 +227,14 @@ impl<'a> ReserveCall<'a> {
     fn deny_all(&self, all: &mut [ReserveDecision], longest: RetryAfter) {
         let main = self.ctx.main();
         metrics::add(main, |m| &mut m.reservations_denied, self.items.len() as u64);
-        for (item, one) in self.items.iter().zip(all) {
+        for (item, one) in self.items.iter().zip(&mut *all) {
             if one.reply.granted == 0 {
                 top::decided(main, item.key.bytes(), false, self.now);
             } else {
                 one.deny_with_others(longest);
             }
         }
+        tell_whole(all.iter_mut().map(|one| &mut one.reply.status.retry), longest);
     }
 
     /// Decides the reservation on one of the keys. Units that the key still holds of a torn

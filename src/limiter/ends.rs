@@ -64,6 +64,14 @@ const fn whole_millis(us: u64) -> u64 {
 /// The ends of one key for [`all_at_once`]: of its pin and of its block.
 pub const ENDS: usize = 2;
 
+/// Tells the wait of a whole on the part that waits longest by itself, if no part tells it yet. Where all
+/// parts deny by themselves, their own waits may all end before the whole is granted.
+pub fn tell_whole<'r>(parts: impl IntoIterator<Item = &'r mut RetryAfter>, whole: RetryAfter) {
+    if let Some(longest) = parts.into_iter().max() {
+        *longest = whole.max(*longest);
+    }
+}
+
 /// The time until a request of several parts is granted as a whole. `longest` is the longest wait
 /// of a part by itself; at its end a pin or a block of another part may have ended. At most `ends`
 /// such ends follow one another.

@@ -73,7 +73,8 @@ fn decide(
         return Ok(decision);
     }
     // Its units have become free at this very moment. If the client asks again, it gets them.
-    let status = LimitStatus { retry: RetryAfter::After(1), ..reply.status };
+    let status = queued.status_only(found, &decision)?;
+    let status = LimitStatus { retry: RetryAfter::After(1), ..status };
     Ok(decision.denied(RateLimitReply { granted: 0, status, ..reply }))
 }
 

@@ -75,6 +75,24 @@ fn a_waiter_whose_time_is_up_behind_a_door_is_told_so() {
     eventually(Duration::from_secs(30), "the denial is counted", || denied() == 1);
 }
 
+/// Whose units are back, but may not be given out, is told what is left: nobody took them.
+#[test]
+fn a_waiter_whose_time_is_up_while_writes_are_refused_is_told_what_is_left() {
+    let server = Server::start();
+    server.line("RL.ACQUIRE k 5/1500ms COST 5");
+    let mut waiter = waits(&server, "RL.ACQUIRE k 5/1500ms WAIT 2200ms");
+    server.line("RL.RESERVE 1 p concurrent:1 TTL 1500ms");
+    let mut place = server.wire();
+    place.send_line("RL.RESERVE 1 p concurrent:1 TTL 1m WAIT 2200ms");
+    eventually(Duration::from_secs(30), "the second waits", || server.line("RL.QUEUE p").to_ints()[0] == 1);
+    server.config_set("min-replicas-to-write", "1");
+    let told = answered(&mut waiter);
+    assert_eq!((told.granted, told.remaining, told.retry_after_ms, told.reset_after_ms), (0, 5, 1, 0));
+    let told = place.read();
+    let told = told.items()[1].items()[0].rate_limit();
+    assert_eq!((told.granted, told.remaining, told.retry_after_ms, told.reset_after_ms), (0, 1, 1, 0));
+}
+
 #[test]
 fn looking_at_policies_is_a_read() {
     let server = Server::start();
