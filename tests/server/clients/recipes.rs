@@ -129,6 +129,13 @@ fn python_without_asyncio() {
     assert_eq!(tried(python(&folder, "try_sync.py"), durable()), ["done"]);
 }
 
+/// Whichever command a program asks first.
+#[test]
+fn python_without_the_module() {
+    let Some(folder) = installed("python") else { return };
+    assert_eq!(tried(python(&folder, "try_without.py"), Server::start()), ["done"]);
+}
+
 #[test]
 fn python_crowds_late_answers_and_blocked_loops() {
     let Some(folder) = installed("python") else { return };
@@ -244,6 +251,7 @@ fn python_is_typed() {
         "flask_limiter_conftest.py",
     ]);
     mypy.args(["in_memory.py", "flask_app.py", "slowapi_app.py", "--follow-imports=silent"]);
+        "try_without.py",
     succeeds(mypy);
 }
 
