@@ -82,6 +82,41 @@ class SlowWay:
         server.close()
 
 
+class TurnedWay:
+    """It leads to another server once it is turned: as where an operator restarts one with other
+    settings. Who is connected loses the connection."""
+
+    def __init__(self, port: int):
+        self._port = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._ends: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def turn(self, port: int) -> None:
+        self._port = port
+        ends, self._ends = self._ends, []
+        for end in ends:
+            _close(end)
+
+    def _accept(self) -> None:
+        while True:
+            client, _ = self._listener.accept()
+            server = socket.create_connection(("127.0.0.1", self._port))
+            self._ends += [client, server]
+            for one, other in ((client, server), (server, client)):
+                threading.Thread(target=_passes_on, args=(one, other), daemon=True).start()
+
+
+def _passes_on(one: socket.socket, other: socket.socket) -> None:
+    while said := _read(one):
+        try:
+            other.sendall(said)
+        except OSError:
+            break
+    _close(other)
+
+
 def _read(end: socket.socket) -> bytes:
     try:
         return end.recv(65536)

@@ -10,9 +10,10 @@ from typing import Any
 import floodgate_redis.asyncio as aio
 from fastapi import HTTPException
 from floodgate_redis import FailClosed, Limiter, Server
-from floodgate_redis.litellm import TokenLimits, TokensDenied, estimated
+from floodgate_redis.litellm import SynchronousCall, TokenLimits, TokensDenied, estimated
 from litellm.exceptions import RateLimitError  # type: ignore[import-not-found]
 from outage import URL, four_processes
+from said import Said
 
 LITELLM = """
 import asyncio, sys, threading, time
@@ -55,6 +56,10 @@ for content in ({"image_url": {"url": picture}}, {"source": {"media_type": "imag
 assert estimated({"system": "x" * 40, "tools": ["y" * 40], "max_tokens": 1}) == 21
 assert [estimated({}, kind) for kind in ("aretrieve_batch", "acreate_file", "call_mcp_tool")] == [0, 0, 0]
 assert estimated({}, "agenerate_content") == estimated({}, "acreate_batch") == 1000
+
+
+class Its:
+    """Stands for LiteLLM's object of a call."""
 
 
 async def proxy() -> None:
@@ -194,6 +199,40 @@ async def proxy() -> None:
     assert await left("llm:model:judge") == (3, 0) and await left("llm:model:gpt") == (48, 0)
     await alone.async_log_success_event({"litellm_params": inner}, {"usage": {"total_tokens": 2}}, 0, 0)
     assert await left("llm:model:gpt") == (10, 0) and not alone._open
+    # LiteLLM tells nothing of what is cancelled, or given up: only its object of the call goes.
+    for model, is_streamed, answered, cost in (("cut", False, None, 0), ("given-up", True, None, 40), ("lost", False, 3, 3)):
+        ending: dict[str, Any] = {"model": model, "litellm_logging_obj": Its(), "stream": is_streamed}
+        await alone.async_pre_call_deployment_hook(ending, "acompletion")
+        if answered:
+            answer = SimpleNamespace(usage=SimpleNamespace(total_tokens=answered))
+            await alone.async_post_call_success_deployment_hook(ending, answer, "acompletion")
+        assert await left(f"llm:model:{model}") == (40, 0) and len(alone._open) == 1
+        del ending
+        for _ in range(500):
+            rows = await limiter.quota(f"llm:model:{model}")
+            if [row.used for row in rows] == ([cost] if cost else []):
+                break
+            await asyncio.sleep(0.01)
+        else:
+            raise AssertionError((model, rows))
+        assert not alone._open
+    # What is told is settled once, whatever ends later.
+    ending = {"model": "told", "litellm_logging_obj": Its()}
+    await alone.async_pre_call_deployment_hook(ending, "acompletion")
+    await alone.async_log_success_event({"litellm_params": ending}, {"usage": {"total_tokens": 5}}, 0, 0)
+    del ending
+    await asyncio.sleep(0.05)
+    assert await left("llm:model:told") == (5, 0) and not alone._untold and not alone._open
+    # A synchronous call would pass by.
+    try:
+        await alone.async_pre_call_deployment_hook({"model": "gpt"}, "responses")
+        raise AssertionError("it is not limited")
+    except SynchronousCall as error:
+        assert str(pickle.loads(pickle.dumps(error))) == str(error), error
+    said = Said()
+    for kind in ("completion", "acompletion", "completion", "embedding"):
+        alone.log_pre_api_call("gpt", [], {"call_type": kind})
+    assert [line.partition("(")[0] for line in said()] == ["litellm.completion", "litellm.embedding"]
     try:
         TokenLimits(Limiter(Server(URL), FailClosed()), {"key": "1/h"})  # type: ignore[arg-type]
         raise AssertionError("it would block the event loop")

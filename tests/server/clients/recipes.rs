@@ -129,6 +129,13 @@ fn python_without_asyncio() {
     assert_eq!(tried(python(&folder, "try_sync.py"), durable()), ["done"]);
 }
 
+/// Whichever command a program asks first.
+#[test]
+fn python_without_the_module() {
+    let Some(folder) = installed("python") else { return };
+    assert_eq!(tried(python(&folder, "try_without.py"), Server::start()), ["done"]);
+}
+
 #[test]
 fn python_crowds_late_answers_and_blocked_loops() {
     let Some(folder) = installed("python") else { return };
@@ -173,6 +180,11 @@ fn python_on_a_cluster_and_by_sentinel() {
     succeeds(program);
 }
 
+/// Those in Python on a page.
+fn examples(page: &str) -> impl Iterator<Item = &str> {
+    page.split("```python\n").skip(1).map(|block| block.split("```").next().unwrap())
+}
+
 /// The examples of the package's own page run, and its rights suffice.
 #[test]
 fn python_readme_runs() {
@@ -180,7 +192,7 @@ fn python_readme_runs() {
     let readme = fs::read_to_string(format!("{PACKAGES}/python/README.md")).unwrap();
     let server = Server::start();
     let mut run = 0;
-    for block in readme.split("```python\n").skip(1).map(|block| block.split("```").next().unwrap()) {
+    for block in examples(&readme) {
         let mut example = interpreter(&folder);
         example.args(["-c", block]).env("REDIS_URL", format!("redis://127.0.0.1:{}", server.port()));
         succeeds(example);
@@ -239,11 +251,24 @@ fn python_is_typed() {
         "try_lease.py",
         "try_litellm.py",
         "try_page.py",
+        "try_without.py",
         "rights.py",
         "openapi.py",
         "flask_limiter_conftest.py",
     ]);
     mypy.args(["in_memory.py", "flask_app.py", "slowapi_app.py", "--follow-imports=silent"]);
+    succeeds(mypy);
+    // A user copies the examples of the page into a program that is typed.
+    let dir = TempDir::with_prefix("floodgate-examples-").unwrap();
+    let readme = fs::read_to_string(format!("{PACKAGES}/python/README.md")).unwrap();
+    let mut mypy = Command::new(folder.join("venv/bin/mypy"));
+    mypy.current_dir(dir.path()).env("MYPYPATH", format!("{PACKAGES}/python"));
+    mypy.args(["--strict", "--cache-dir"]).arg(folder.join("mypy")).arg("--follow-imports=silent");
+    for (number, example) in examples(&readme).enumerate() {
+        let name = format!("example_{number}.py");
+        fs::write(dir.path().join(&name), example).unwrap();
+        mypy.arg(name);
+    }
     succeeds(mypy);
 }
 

@@ -13,7 +13,7 @@ from redis import exceptions
 from . import forks
 from .outage import NOT_TAKEN, OUTAGE, Health
 from .places import Address
-from .words import Words, take_something
+from .words import Words, of_floodgate, take_something
 
 UNLIMITED = 2**31
 
@@ -158,19 +158,19 @@ class Node:
     ) -> Any:
         """The answer to the question, which sends these commands: without any, it does not say
         that the server can decide."""
-        takes = take_something(commands)
+        takes, ours = take_something(commands), of_floodgate(commands)
         self.health.look()
         with lane or nullcontext():
-            since = self.health.turn(takes) if commands else time.monotonic()
+            since = self.health.turn(takes, ours) if commands else time.monotonic()
             try:
                 answer = question()
             except Exception as error:
-                told = self.health.failed(error, since)
+                told = self.health.failed(error, since, ours)
                 if told is error:
                     raise
                 raise told from error
             if commands:
-                self.health.answered(takes)
+                self.health.answered(takes, ours)
             return answer
 
 

@@ -47,7 +47,8 @@ LATE = (TimeoutError, asyncio.TimeoutError, exceptions.TimeoutError)
 CANNOT_WRITE = re.compile(r"(MISCONF|NOREPLICAS|OOM|READONLY)\b")
 CANNOT = re.compile(rf"{CANNOT_WRITE.pattern}|(BUSY|CLUSTERDOWN|LOADING|MASTERDOWN|TRYAGAIN|UNBLOCKED)\b")
 REDIRECTION = re.compile(r"(MOVED|ASK) (\d+ \S*:\d+)")
-NO_MODULE = re.compile(r"unknown command\W+(RL\.(ACQUIRE|HELP|RESERVE)|CB\.ACQUIRE)\b", re.IGNORECASE)
+# Of any command of Floodgate: each may be the first that a program asks.
+NO_MODULE = re.compile(r"unknown command\W+(RL|CB)\.\w", re.IGNORECASE)
 
 
 def misconfiguration(error: Exception) -> str | None:
@@ -56,9 +57,14 @@ def misconfiguration(error: Exception) -> str | None:
         return f"Redis refuses the credentials: {error}"
     if isinstance(error, UnknownService):
         return str(error)
-    if isinstance(error, exceptions.ResponseError) and NO_MODULE.search(str(error)):
+    if lacks_floodgate(error):
         return "Redis has no Floodgate: load the module (loadmodule libfloodgate.so)"
     return None
+
+
+def lacks_floodgate(error: Exception) -> bool:
+    """Whether it knows no command of Floodgate, though it may know those of Redis."""
+    return isinstance(error, exceptions.ResponseError) and bool(NO_MODULE.search(str(error)))
 
 
 REFUSED = (exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.NoPermissionError)
@@ -107,9 +113,11 @@ def _said(error: Exception) -> str:
 
 
 class Worked:
-    """Whether Redis has answered once."""
+    """Whether Redis has answered once, and whether Floodgate has: who asks a cache first hears
+    from Redis alone."""
 
     once = False
+    with_floodgate = False
 
 
 class Health:
@@ -119,8 +127,9 @@ class Health:
 
     An answer that is late, while others came meanwhile, is no outage: only its own
     request falls back. Of a server that cannot write only the answer to a command that takes
-    something says that it is back; after the rest others are answered, and ask for nobody. The
-    nodes of a cluster share `worked`."""
+    something says that it is back, and of one without the module only that to a command of
+    Floodgate (`ours`); after the rest others are answered, and ask for nobody. The nodes of a
+    cluster share `worked`."""
 
     def __init__(self, rest: float, name: str = "Redis", worked: Worked | None = None):
         self.rest = rest
@@ -132,6 +141,7 @@ class Health:
         """When it last answered as one that can decide, by time.monotonic()."""
         self._lost = False
         self._cannot_write = False
+        self._lacks_floodgate = False
 
     def _begin(self) -> None:
         """See forks."""
@@ -143,68 +153,75 @@ class Health:
         if until is not None and time.monotonic() < until:
             raise Away(f"{self.name} was away a moment ago, and is not asked yet")
 
-    def turn(self, takes: bool = True) -> float:
+    def turn(self, takes: bool = True, ours: bool = True) -> float:
         """Before it is asked: raises Away while it rests. The time. `takes` says whether the
-        command takes something."""
+        command takes something, `ours` whether it is one of Floodgate's."""
         with self._lock:
             now = time.monotonic()
             if self._asleep_until is not None:
                 self.look()
-                if takes or not self._cannot_write:
+                if self._tells(takes, ours):
                     self._sleep()  # the others: this one asks for them
             return now
 
-    def answered(self, takes: bool = True) -> None:
+    def answered(self, takes: bool = True, ours: bool = True) -> None:
         """It has done what the command says."""
         with self._lock:
-            if self._cannot_write and not takes:
+            if not self._tells(takes, ours):
                 return
-            self._asleep_until, self._cannot_write = None, False
+            self._asleep_until, self._cannot_write, self._lacks_floodgate = None, False, False
             self.answered_at = time.monotonic()
             found, self._lost = self._lost, False
         self._worked.once = True
+        if ours:
+            self._worked.with_floodgate = True
         if found:
             log.warning("%s is back", self.name)
 
-    def failed(self, error: Exception, since: float) -> Exception:
+    def failed(self, error: Exception, since: float, ours: bool = True) -> Exception:
         """What to raise for an error of a request that was made at that time: the error
         itself where it is the caller's."""
-        wrong = misconfiguration(error)
-        if wrong and not self._worked.once:
+        wrong, lacks = misconfiguration(error), lacks_floodgate(error)
+        if wrong and not (self._worked.with_floodgate if lacks else self._worked.once):
+            self._not_asked()  # who asks next hears the same: no rest after an outage hides it
             return Misconfigured(wrong)
         if not wrong and not is_outage(error):
             if isinstance(error, exceptions.ResponseError):
-                self._refused()  # malformed limits, a wrong type, missing rights
+                self._refused(ours)  # malformed limits, a wrong type, missing rights
             else:
                 self._not_asked()  # words that cannot be sent
             return error
         if isinstance(error, exceptions.TryAgainError) or _said(error).startswith("TRYAGAIN"):
-            self._refused()  # the slot of this request is on its way to another node
+            self._refused(ours)  # the slot of this request is on its way to another node
         elif not (isinstance(error, LATE) and self.answered_at > since):
-            self._rest(wrong or str(error) or type(error).__name__, _cannot_write(error))
-        return Away(str(error))
+            self._rest(wrong or str(error) or type(error).__name__, _cannot_write(error), lacks)
+        return Away(wrong or str(error))
 
     def awake(self) -> None:
         """It answered late, what it was asked long ago: it can be asked."""
         with self._lock:
             self._asleep_until = None
 
-    def _refused(self) -> None:
+    def _refused(self, ours: bool) -> None:
         """It answers; that it can write this does not say."""
-        if self._cannot_write:
-            self._not_asked()
+        if self._tells(False, ours):
+            self.answered(False, ours)
         else:
-            self.answered()
+            self._not_asked()
+
+    def _tells(self, takes: bool, ours: bool) -> bool:
+        """Whether an answer to such a command says that it can decide."""
+        return (takes or not self._cannot_write) and (ours or not self._lacks_floodgate)
 
     def _not_asked(self) -> None:
         with self._lock:
             if self._asleep_until is not None:
                 self._asleep_until = time.monotonic()  # the next request asks for all
 
-    def _rest(self, why: str, cannot_write: bool) -> None:
+    def _rest(self, why: str, cannot_write: bool, lacks_floodgate: bool) -> None:
         with self._lock:
             was_lost, self._lost = self._lost, True
-            self._cannot_write = cannot_write
+            self._cannot_write, self._lacks_floodgate = cannot_write, lacks_floodgate
             self._sleep()
         if not was_lost:
             log.warning("%s is away, the fallback decides: %s", self.name, why)

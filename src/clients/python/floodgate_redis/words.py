@@ -29,6 +29,11 @@ def take_something(commands: Sequence[Words]) -> bool:
     return any(command[0] in TAKES for command in commands)
 
 
+def of_floodgate(commands: Sequence[Words]) -> bool:
+    """Whether Redis without the module knows none of them."""
+    return all(str(command[0]).startswith(("RL.", "CB.", "CL.")) for command in commands)
+
+
 def ms(seconds: float) -> str:
     """A duration, with its unit."""
     return f"{max(1, round(seconds * 1000))}ms"

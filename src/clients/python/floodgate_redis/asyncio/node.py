@@ -11,7 +11,7 @@ from redis import exceptions
 from ..node import UNLIMITED
 from ..outage import OUTAGE, Away, Health
 from ..places import Address
-from ..words import Words, take_something
+from ..words import Words, of_floodgate, take_something
 from .loops import OfLoop
 from .patience import Patience
 
@@ -148,18 +148,18 @@ class Node:
     ) -> Any:
         """The answer to the question, which sends these commands: without any, it does not say
         that the server can decide."""
-        takes = take_something(commands)
+        takes, ours = take_something(commands), of_floodgate(commands)
         self.health.look()
         _, lanes = self._own()
         async with lanes if lane is None else lane:
-            since = self.health.turn(takes) if commands else time.monotonic()
+            since = self.health.turn(takes, ours) if commands else time.monotonic()
             try:
                 answer = await Patience(self._patience if seconds is None else seconds).wait(question)
             except Exception as error:
-                told = self.health.failed(error, since)
+                told = self.health.failed(error, since, ours)
                 if told is error:
                     raise
                 raise told from error
             if commands:
-                self.health.answered(takes)
+                self.health.answered(takes, ours)
             return answer
