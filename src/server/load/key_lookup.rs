@@ -42,12 +42,12 @@ pub enum KeyLookup {
 impl KeyLookup {
     /// What this server is told. Call it once, when the module is loaded.
     pub fn of_server(ctx: &Context<'_>) -> Self {
-        let found = Self::of(&Traits::of_server(ctx));
+        let found = Self::of(Traits::of_server(ctx));
         FIRST_KEY.store(found == Self::FirstKey, Ordering::Relaxed);
         found
     }
 
-    fn of(server: &Traits) -> Self {
+    const fn of(server: Traits) -> Self {
         if server.reads_steps {
             Self::Specifications
         } else if server.in_cluster && server.io_threads && server.may_ask_on_threads {
@@ -157,15 +157,15 @@ mod tests {
     fn only_a_cluster_with_threads_that_may_ask_is_told_the_first_key() {
         let asking =
             Traits { reads_steps: false, in_cluster: true, io_threads: true, may_ask_on_threads: true };
-        assert_eq!(KeyLookup::of(&asking), KeyLookup::FirstKey);
+        assert_eq!(KeyLookup::of(asking), KeyLookup::FirstKey);
         for other in [
             Traits { in_cluster: false, ..asking },
             Traits { io_threads: false, ..asking },
             Traits { may_ask_on_threads: false, ..asking },
         ] {
-            assert_eq!(KeyLookup::of(&other), KeyLookup::Question, "{other:?}");
+            assert_eq!(KeyLookup::of(other), KeyLookup::Question, "{other:?}");
         }
-        assert_eq!(KeyLookup::of(&Traits { reads_steps: true, ..asking }), KeyLookup::Specifications);
+        assert_eq!(KeyLookup::of(Traits { reads_steps: true, ..asking }), KeyLookup::Specifications);
     }
 
     #[test]
