@@ -230,6 +230,7 @@ impl Algorithm for Bucket {
 
     fn carry(&self, old: &Self, level: &mut Level, now: Micros) {
         let missing = old.missing(level, now);
+        let stepped_back = old.stepped_back(level, now);
         // The missing units stay, but their length changes with the period. The product is split so
         // that nothing overflows: missing < 2^94, a period < 2^45.
         let (from, to) = (u128::from(old.period.max(1)), u128::from(self.period));
@@ -238,6 +239,9 @@ impl Algorithm for Bucket {
         } else {
             ((missing / from) * to).saturating_add(((missing % from) * to).div_ceil(from))
         };
+        // After a clock that stepped back it is unknown how much is missing. The bucket is just empty
+        // as it is now, or else the count of the old one would deny for longer than it lasts.
+        let missing = if stepped_back { missing.min(self.length(self.burst)) } else { missing };
         *level = self.level(missing, now);
     }
 

@@ -144,7 +144,9 @@ impl<'v> ChangedValue<'v> {
     ) -> Result<(), Corrupt> {
         let (main, now) = (self.main, self.now);
         let wanted = limits.map(|text| intern::stored(main, text)).transpose()?;
-        self.record_clock(wanted.is_some());
+        if wanted.is_none() {
+            self.record_clock(false);
+        }
         match (self.get_mut(), wanted) {
             (Some(value), None) => {
                 let mut filled = Filled { at: now, as_before: false };
@@ -156,6 +158,9 @@ impl<'v> ChangedValue<'v> {
             }
             (Some(value), Some(wanted)) => {
                 value.list(main, wanted, now, change);
+                // Afterwards, because usage from the future is recorded by the limits that go on
+                // with it.
+                self.record_clock(false);
             }
             (None, Some(wanted)) => {
                 let change = |rules: &[Limit], states: &mut [State]| change(rules, states, now);
