@@ -28,8 +28,6 @@ pub trait Algorithm: Sized {
     const OPTIONS: &'static [&'static str] = &[];
     /// False for an algorithm that only the server itself writes in tokens.
     const PUBLIC: bool = true;
-    /// True if units come back gradually, as in a bucket.
-    const REFILLS: bool = false;
     /// True if `block=` can close a limit of this algorithm.
     const CLOSES: bool = true;
 

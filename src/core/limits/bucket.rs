@@ -136,7 +136,6 @@ impl Algorithm for Bucket {
     type State = Level;
     const NAME: &'static str = "bucket";
     const OPTIONS: &'static [&'static str] = &["burst"];
-    const REFILLS: bool = true;
 
     fn parse(quantity: &[u8], options: &LimitOptions<'_>) -> Result<Self, Reason> {
         let (count, period) = quantity::parse_length(quantity)?;

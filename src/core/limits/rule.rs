@@ -101,15 +101,6 @@ macro_rules! algorithms {
                 }
             }
 
-            /// True if units come back gradually. The units in use and those that are left then
-            /// always add up to the capacity.
-            pub(super) const fn refills(&self) -> bool {
-                match self {
-                    Self::Unlimited => false,
-                    $(Self::$name(_) => <$rule as Algorithm>::REFILLS,)+
-                }
-            }
-
             /// True if `block=` can close a limit of this rule.
             pub const fn can_close(&self) -> bool {
                 match self {
