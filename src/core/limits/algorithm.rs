@@ -91,6 +91,14 @@ pub trait Algorithm: Sized {
 
     /// Counts `units` as used from `now` on. Does not ask whether they fit.
     fn take(&self, state: &mut Self::State, now: Micros, units: u64);
+    /// The part of `units` that a charge counts, so that the debt is at most one capacity. The last of
+    /// them may fit in part only.
+    fn chargeable(&self, state: &Self::State, now: Micros, units: u64) -> u64 {
+        units.min(self.capacity().saturating_mul(2).saturating_sub(self.used(state, now)))
+    }
+    /// Prepares the state for a charge of `units`, which are chargeable: what they would exceed the
+    /// greatest debt by, which is less than one unit, counts as not used.
+    fn make_room(&self, _state: &mut Self::State, _now: Micros, _units: u64) {}
     /// Counts up to `units` as not used, newest first. The newest `above` units in use are passed
     /// over. Returns how many were given back.
     fn give_back(&self, state: &mut Self::State, now: Micros, above: u64, units: u64) -> u64;

@@ -115,6 +115,11 @@ impl Bucket {
         level.full().saturating_sub(self.line(now)).min(self.most_missing(level))
     }
 
+    /// The greatest length that is missing after a charge: two buckets.
+    fn most_owed(&self) -> u128 {
+        self.length(self.burst).saturating_mul(2)
+    }
+
     /// The state in which `missing` is missing at `now`.
     #[inline]
     fn level(&self, missing: u128, now: Micros) -> Level {
@@ -210,6 +215,20 @@ impl Algorithm for Bucket {
     fn take(&self, level: &mut Level, now: Micros, units: u64) {
         let missing = self.missing(level, now).saturating_add(self.length(units.min(MAX_UNITS)));
         *level = self.level(missing, now);
+    }
+
+    /// A unit that has come back in part leaves room for a part, so that debt is cut to the length of
+    /// one bucket and not to whole units.
+    fn chargeable(&self, level: &Level, now: Micros, units: u64) -> u64 {
+        units.min(div_ceil(self.most_owed().saturating_sub(self.missing(level, now)), self.period))
+    }
+
+    fn make_room(&self, level: &mut Level, now: Micros, units: u64) {
+        let room = self.most_owed().saturating_sub(self.length(units));
+        let missing = self.missing(level, now);
+        if missing > room {
+            *level = self.level(room, now);
+        }
     }
 
     fn give_back(&self, level: &mut Level, now: Micros, above: u64, units: u64) -> u64 {

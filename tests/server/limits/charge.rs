@@ -85,6 +85,24 @@ fn debt_is_worked_off_as_each_algorithm_does() {
     }
 }
 
+/// The debt is one capacity, however much of a unit has come back.
+#[test]
+fn a_part_of_a_unit_does_not_lessen_the_debt() {
+    let server = at_t0();
+    charge(&server, "k bucket:1/3s COST 1");
+    server.clock_advance(2_999_000);
+    assert_eq!(
+        charge(&server, "k bucket:1/3s COST 3"),
+        charged(3).limit(1).remaining(0).retry_ms(6_000).reset_ms(6_000)
+    );
+    assert_eq!(used(&server, "k", "bucket:1/3s"), [2]);
+    // A commit above its reservation owes the same.
+    server.line("RL.RESERVE 1 r bucket:1/3s TTL 1m ID r");
+    server.clock_advance(2_999_000);
+    assert_eq!(server.line("RL.COMMIT r 1 r COST 9"), Reply::Int(1));
+    assert_eq!(acquire(&server, "r bucket:1/3s"), denied().limit(1).retry_ms(6_000).reset_ms(6_000));
+}
+
 #[test]
 fn several_limits_per_call_shadow_keep_unlimited_and_nothing() {
     let server = at_t0();
