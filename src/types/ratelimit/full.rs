@@ -176,29 +176,30 @@ impl Full {
     }
 
     /// Gives up to `units` back on each limit (`calls` if it counts calls), the newest first,
-    /// whichever request took them. Returns the largest number of units given back on any limit.
+    /// whichever request took them. A tracked key counts all of `units` as not used, because no limit
+    /// tells what the call cost: one that counts calls gives one back, and of a larger cost a part may
+    /// have left the limits, or may never have counted there.
     pub(in crate::types) fn refund(
         &mut self,
         main: MainThread,
         now: Micros,
         limits: &[Limit],
         (units, calls): (u64, u64),
-    ) -> u64 {
+    ) {
         let mut reservations = self.reservations.take();
-        let mut most = 0;
         for limit in limits {
             self.with_usage(main, limit, |rule, state| {
                 let given = give_back(rule, state, now, 0, if rule.per_call() { calls } else { units });
                 if let Some(reservations) = &mut reservations {
                     reservations.accounts_mut().on_ledger(main, rule, |ledger| ledger.trim(given));
                 }
-                most = most.max(given);
             });
         }
         self.reservations = reservations;
         self.sweep(main, now);
-        self.correct_usage(now, -i64::try_from(most).unwrap_or(i64::MAX));
-        most
+        if let Some(usage) = &mut self.usage {
+            usage.given_back(now, units);
+        }
     }
 
     /// Remembers a reservation that took `taken` from the key's limits.
