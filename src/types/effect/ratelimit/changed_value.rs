@@ -150,11 +150,13 @@ impl<'v> ChangedValue<'v> {
         match (self.get_mut(), wanted) {
             (Some(value), None) => {
                 let mut filled = Filled { at: now, as_before: false };
+                // Before the change, because the accounts do not know yet of the units that it takes.
+                let is_reserved = value.sweep(main, now);
                 if let Some(id) = value.limits_id() {
                     let set = intern::get(main, id);
                     filled = value.with_states_mut(|states| change(set.limits(), states, now));
                 }
-                self.filled = if value.sweep(main, now) { None } else { Some(filled) };
+                self.filled = if is_reserved { None } else { Some(filled) };
             }
             (Some(value), Some(wanted)) => {
                 value.list(main, wanted, now, change);
