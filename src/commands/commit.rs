@@ -135,8 +135,7 @@ fn check_types(ctx: &Context<'_>, keys: &[Arg<'_>]) -> Result<(), Error> {
 fn outcome(ctx: &Context<'_>, name: Arg<'_>, id: &[u8], now: Micros) -> SettleOutcome {
     let key = ctx.read(name);
     let held = key.value::<RateLimit>().ok().flatten();
-    let all = held.as_deref().and_then(RateLimit::reservations).map(|all| all.at(ctx.main(), now));
-    SettleOutcome::of(all.and_then(|all| all.book().get(id)?.stage_at(now)))
+    SettleOutcome::of(held.as_deref().and_then(|value| value.stage_of(ctx.main(), id, now)))
 }
 
 /// Applies `change` to the reservation on each key, as one effect, and replies what was found.
@@ -155,9 +154,8 @@ fn each<'a>(
         for name in keys {
             let mut key = ctx.write(*name);
             let todo = key.value::<RateLimit>()?.and_then(|value| {
-                let all = value.reservations()?.at(ctx.main(), now);
-                let one = all.book().get(id)?;
-                let found = SettleOutcome::of(one.stage_at(now));
+                let one = value.book()?.get(id)?;
+                let found = SettleOutcome::of(value.stage_of(ctx.main(), id, now));
                 (found > SettleOutcome::Nothing).then(|| (found, change(one)))
             });
             let Some((found, change)) = todo else { continue };

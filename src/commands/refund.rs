@@ -47,10 +47,13 @@ pub fn refund(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         let limits = named.clone().or_else(|| value.limits());
         limits.map_or(0, |limits| value.refundable(main, limits.get(main).limits(), now, units))
     });
-    if back > 0 {
+    let is_counted = held.as_deref().and_then(RateLimit::usage).is_some_and(|usage| usage.total().used > 0);
+    if back > 0 || is_counted {
         let text = named.as_ref().map(|limits| limits.text(main));
         let change = RateLimitChange::GiveBack(GiveBack { limits: text.as_deref(), units, calls: 1 });
         commit(ctx, &mut key, &apply::effect(ctx, now, change), c"rl.refund")?;
+    }
+    if back > 0 {
         metrics::count(main, |m| &mut m.refunds);
         metrics::add(main, |m| &mut m.refunded_units, back);
     }

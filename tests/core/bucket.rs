@@ -2,7 +2,7 @@
 
 use crate::models::bucket::FractionBucket;
 use crate::world::{World, cases, cost_of, count, gap, period_ms, refund, start, steps};
-use floodgate::core::limits::Request;
+use floodgate::core::limits::{Request, charge};
 use floodgate::core::time::Micros;
 use proptest::prelude::*;
 
@@ -42,6 +42,38 @@ proptest! {
             refund(limits.as_slice(), &mut world.replica, Micros(now), back);
             prop_assert_eq!(given, back.min(used));
             tokens.give_back(back);
+        }
+    }
+
+    /// Debt is one bucket at most, and no less, whatever part of a unit has come back.
+    #[test]
+    fn debt_is_cut_to_one_bucket(
+        count in count(),
+        burst in count(),
+        ms in period_ms(),
+        start in start(),
+        steps in steps(24),
+    ) {
+        let mut world = World::new(&format!("bucket:{count}/{ms}ms:burst={burst}"));
+        let limits = world.limits.clone();
+        let limit = &limits.as_slice()[0];
+        let period = ms * 1000;
+        let mut tokens = FractionBucket::new(count, period, burst, start);
+        let mut now = start;
+        let unit_us = (period / count).max(1);
+        for (gap, part) in steps {
+            now += if part % 2 == 0 { gap.of(period) } else { gap.of(unit_us.max(1000)) };
+            if now > 1 << 51 {
+                break;
+            }
+            tokens.advance(now);
+            let cost = cost_of(part, burst) * (1 + u64::from(part) % 3);
+            let before = tokens.missing();
+            let charged = charge(limit, &mut world.states[0], Micros(now), cost);
+            tokens.charge(cost);
+            prop_assert_eq!(limit.rule().used(&world.states[0], Micros(now)), tokens.missing());
+            prop_assert!(charged <= cost && charged >= tokens.missing() - before);
+            world.check_full(now);
         }
     }
 

@@ -1,7 +1,12 @@
 //! C1: a clock that steps forward and back never denies for longer than one
 //! period, or the time that a bucket takes to fill.
 
-use crate::world::{DAY, World, cases, cost_of, count, period_ms, start};
+use crate::support::EffectKey;
+use crate::world::{DAY, World, cases, cost_of, count, parse, period_ms, start};
+use floodgate::core::limits::{Taken, full_at};
+use floodgate::core::time::Micros;
+use floodgate::server::main_thread::StandIn;
+use floodgate::types::effect::ratelimit::{ChargeUnits, RateLimitChange};
 use proptest::prelude::*;
 
 proptest! {
@@ -45,6 +50,35 @@ proptest! {
             world.check_reply(at, &floodgate::core::limits::Request::of(cost_of(part, count)), &reply);
             world.check_full(at);
         }
+    }
+
+    /// A bucket from the future counts as just empty for the limit that goes on with it, however much
+    /// the old one held.
+    #[test]
+    fn another_bucket_is_no_emptier_than_empty(
+        (old_count, old_burst, old_ms) in (count(), count(), prop::sample::select(vec![1u64, 1_000, 60_000])),
+        (new_count, new_burst, new_ms) in (1..1000u64, 1..1000u64, prop::sample::select(vec![1u64, 1_000, 60_000])),
+        is_listed in prop::bool::ANY,
+        part in 0u16..=1000,
+    ) {
+        let stand_in = StandIn::enter();
+        let mut key = EffectKey::new(stand_in.main());
+        let old = format!("bucket:{old_count}/{old_ms}ms:burst={old_burst}:name=x");
+        let new = format!("bucket:{new_count}/{new_ms}ms:burst={new_burst}:name=x");
+        let now = 1_800_000_000_000_123u64;
+        let fills = u128::from(old_burst) * u128::from(old_ms * 1000) / u128::from(old_count);
+        let Ok(fills) = u64::try_from(fills) else { return Ok(()) };
+        prop_assume!(fills < DAY);
+        key.take(now + fills + 1, &old, cost_of(part, old_burst));
+        if !is_listed {
+            key.take(now + fills + 1, "5/d", 1);
+        }
+        let change = ChargeUnits { limits: Some(&new), taken: Taken::new([1]), used: None };
+        key.apply(now, RateLimitChange::Charge(change));
+        let limits = parse(&new);
+        let full = full_at(limits.as_slice(), &key.taken_over_by(&limits, now), Micros(now)).0 - now;
+        let longest = ((new_burst + 1) * new_ms * 1000).div_ceil(new_count);
+        prop_assert!(full <= longest, "full after {full}, two of {longest}");
     }
 
     /// What was granted stays used for its period by any clock: a step back

@@ -231,8 +231,11 @@ proptest! {
                 prop_assert_eq!(world.used(0, now), used.saturating_sub(units));
             } else {
                 let charged = charge(&limits[0], &mut world.states[0], Micros(now), units);
-                prop_assert_eq!(charged, units.min(capacity * 2 - used));
-                prop_assert_eq!(world.used(0, now), used + charged);
+                let owed = (used + units).min(capacity * 2);
+                prop_assert_eq!(world.used(0, now), owed);
+                // The last unit may fit in part, where one of a bucket has come back in part.
+                let in_part = limit.starts_with("bucket") && charged == units.min(owed - used + 1);
+                prop_assert!(charged == owed - used || in_part, "{}", charged);
             }
             world.replica = world.states.clone();
             prop_assert_eq!(world.would(now, &Request::of(1)).is_granted(), world.used(0, now) < capacity);

@@ -33,6 +33,7 @@ mod policies_spread;
 mod prefix;
 mod reservations;
 mod sliding;
+mod slower;
 mod throttle;
 mod units;
 mod usage;

@@ -31,6 +31,16 @@ impl FractionBucket {
         fits
     }
 
+    /// Takes tokens although they may not be there. Debt is at most one bucket.
+    pub fn charge(&mut self, tokens: u64) {
+        self.level = (self.level - i128::from(tokens) * self.unit).max(-self.most);
+    }
+
+    /// Tokens that are missing from a full bucket; one that came back in part is missing.
+    pub fn missing(&self) -> u64 {
+        u64::try_from((self.most - self.level + self.unit - 1) / self.unit).unwrap()
+    }
+
     /// Whole tokens that are there.
     pub fn left(&self) -> u64 {
         u64::try_from(self.level / self.unit).unwrap()

@@ -88,8 +88,18 @@ impl UnitRow {
 
     pub fn settle(&mut self, id: u8, cost: u64, actual: u64) {
         if actual > cost {
-            let most = (2 * self.count).saturating_sub(self.used());
-            self.grant(None, (actual - cost).min(most));
+            // A unit that has come back in part leaves room for as much of another. The oldest make room.
+            let left = |row: &Self| row.units.iter().map(|unit| unit.left).sum::<u64>();
+            let most = left(self).max(2 * self.count * PERIOD);
+            let room = (most - left(self)).div_ceil(PERIOD);
+            self.grant(None, (actual - cost).min(room));
+            let mut over = left(self).saturating_sub(most);
+            for unit in &mut self.units {
+                let gone = over.min(unit.left);
+                unit.left -= gone;
+                over -= gone;
+            }
+            self.units.retain(|unit| unit.left > 0);
         } else {
             // In a bucket the oldest of its own have come back first: what is given
             // back is the rest of them.

@@ -123,7 +123,7 @@ impl EffectKey {
 
     /// What is known of a reservation.
     pub fn stage(&self, id: u8, now: u64) -> Option<Stage> {
-        self.value.as_ref()?.book()?.get(&[id])?.stage_at(Micros(now))
+        self.value.as_ref()?.stage_of(self.main, &[id], Micros(now))
     }
 }
 

@@ -28,8 +28,6 @@ pub trait Algorithm: Sized {
     const OPTIONS: &'static [&'static str] = &[];
     /// False for an algorithm that only the server itself writes in tokens.
     const PUBLIC: bool = true;
-    /// True if units come back gradually, as in a bucket.
-    const REFILLS: bool = false;
     /// True if `block=` can close a limit of this algorithm.
     const CLOSES: bool = true;
 
@@ -93,6 +91,14 @@ pub trait Algorithm: Sized {
 
     /// Counts `units` as used from `now` on. Does not ask whether they fit.
     fn take(&self, state: &mut Self::State, now: Micros, units: u64);
+    /// The part of `units` that a charge counts, so that the debt is at most one capacity. The last of
+    /// them may fit in part only.
+    fn chargeable(&self, state: &Self::State, now: Micros, units: u64) -> u64 {
+        units.min(self.capacity().saturating_mul(2).saturating_sub(self.used(state, now)))
+    }
+    /// Prepares the state for a charge of `units`, which are chargeable: what they would exceed the
+    /// greatest debt by, which is less than one unit, counts as not used.
+    fn make_room(&self, _state: &mut Self::State, _now: Micros, _units: u64) {}
     /// Counts up to `units` as not used, newest first. The newest `above` units in use are passed
     /// over. Returns how many were given back.
     fn give_back(&self, state: &mut Self::State, now: Micros, above: u64, units: u64) -> u64;

@@ -74,7 +74,7 @@ pub fn charge(limit: &Limit, state: &mut State, now: Micros, units: u64) -> u64 
 }
 
 /// The part of `units` that [`charge`] would charge. Units beyond a debt of one capacity are
-/// dropped.
+/// dropped. Where a unit has come back in part, the last one is charged in part.
 ///
 /// ```
 /// use floodgate::core::limits::{Limits, State, chargeable};
@@ -84,9 +84,7 @@ pub fn charge(limit: &Limit, state: &mut State, now: Micros, units: u64) -> u64 
 /// assert_eq!(chargeable(&limits.as_slice()[0], &State::default(), Micros(0), 50), 20);
 /// ```
 pub fn chargeable(limit: &Limit, state: &State, now: Micros, units: u64) -> u64 {
-    let Some(capacity) = limit.capacity() else { return 0 };
-    let used = limit.rule().used(state, now);
-    units.min(capacity.saturating_mul(2).saturating_sub(used))
+    limit.rule().chargeable(state, now, units)
 }
 
 /// The units that [`charge_all`] is to charge on each limit: those that are [`chargeable`], or one

@@ -115,6 +115,11 @@ impl Bucket {
         level.full().saturating_sub(self.line(now)).min(self.most_missing(level))
     }
 
+    /// The greatest length that is missing after a charge: two buckets.
+    fn most_owed(&self) -> u128 {
+        self.length(self.burst).saturating_mul(2)
+    }
+
     /// The state in which `missing` is missing at `now`.
     #[inline]
     fn level(&self, missing: u128, now: Micros) -> Level {
@@ -136,7 +141,6 @@ impl Algorithm for Bucket {
     type State = Level;
     const NAME: &'static str = "bucket";
     const OPTIONS: &'static [&'static str] = &["burst"];
-    const REFILLS: bool = true;
 
     fn parse(quantity: &[u8], options: &LimitOptions<'_>) -> Result<Self, Reason> {
         let (count, period) = quantity::parse_length(quantity)?;
@@ -213,6 +217,20 @@ impl Algorithm for Bucket {
         *level = self.level(missing, now);
     }
 
+    /// A unit that has come back in part leaves room for a part, so that debt is cut to the length of
+    /// one bucket and not to whole units.
+    fn chargeable(&self, level: &Level, now: Micros, units: u64) -> u64 {
+        units.min(div_ceil(self.most_owed().saturating_sub(self.missing(level, now)), self.period))
+    }
+
+    fn make_room(&self, level: &mut Level, now: Micros, units: u64) {
+        let room = self.most_owed().saturating_sub(self.length(units));
+        let missing = self.missing(level, now);
+        if missing > room {
+            *level = self.level(room, now);
+        }
+    }
+
     fn give_back(&self, level: &mut Level, now: Micros, above: u64, units: u64) -> u64 {
         let missing = self.missing(level, now);
         let beneath = missing.saturating_sub(self.length(above));
@@ -230,6 +248,7 @@ impl Algorithm for Bucket {
 
     fn carry(&self, old: &Self, level: &mut Level, now: Micros) {
         let missing = old.missing(level, now);
+        let stepped_back = old.stepped_back(level, now);
         // The missing units stay, but their length changes with the period. The product is split so
         // that nothing overflows: missing < 2^94, a period < 2^45.
         let (from, to) = (u128::from(old.period.max(1)), u128::from(self.period));
@@ -238,6 +257,9 @@ impl Algorithm for Bucket {
         } else {
             ((missing / from) * to).saturating_add(((missing % from) * to).div_ceil(from))
         };
+        // After a clock that stepped back it is unknown how much is missing. The bucket is just empty
+        // as it is now, or else the count of the old one would deny for longer than it lasts.
+        let missing = if stepped_back { missing.min(self.length(self.burst)) } else { missing };
         *level = self.level(missing, now);
     }
 

@@ -108,8 +108,7 @@ impl LimitView {
 pub struct LimitQuota {
     /// The capacity; `None` for unlimited.
     pub limit: Option<u64>,
-    /// The whole units in use. For a bucket they never exceed its capacity; for other limits they
-    /// may, after debt or a smaller count.
+    /// The whole units in use. They exceed the capacity after debt or a smaller count.
     pub used: u64,
     /// The whole units that would be granted now; `None` for unlimited.
     pub remaining: Option<u64>,
@@ -142,7 +141,7 @@ pub fn limit_quota(limit: &Limit, state: &State, now: Micros, cost: u64) -> Limi
     let view = LimitView::of(limit, capacity, limit.rule().used(state, now), false).with_block(state, now);
     LimitQuota {
         limit: Some(capacity),
-        used: if limit.rule().refills() { view.used.min(capacity) } else { view.used },
+        used: view.used,
         remaining: Some(view.room()),
         retry: view.wait(limit, state, now, Request::of(cost).least(limit)),
         reset: ResetAfter::of(limit, state, now, 0),

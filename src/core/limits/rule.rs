@@ -101,15 +101,6 @@ macro_rules! algorithms {
                 }
             }
 
-            /// True if units come back gradually. The units in use and those that are left then
-            /// always add up to the capacity.
-            pub(super) const fn refills(&self) -> bool {
-                match self {
-                    Self::Unlimited => false,
-                    $(Self::$name(_) => <$rule as Algorithm>::REFILLS,)+
-                }
-            }
-
             /// True if `block=` can close a limit of this rule.
             pub const fn can_close(&self) -> bool {
                 match self {
@@ -317,12 +308,51 @@ macro_rules! algorithms {
                 {
                     closed.block.note_grant(now);
                 }
-                self.charge(state, now, units)
+                self.change_closed(state, now, units)
+            }
+
+            /// The part of `units` that a charge counts. Debt is at most one capacity.
+            pub(super) fn chargeable(&self, state: &State, now: Micros, units: u64) -> u64 {
+                match (self, state) {
+                    (Self::Unlimited, _) => 0,
+                    $((Self::$name(rule), State::$name(state)) => rule.chargeable(state, now, units),)+
+                    (_, State::Kept(kept)) => self.chargeable(&kept.carried, now, units),
+                    (_, State::Closed(closed)) => self.chargeable(&closed.units, now, units),
+                    $((Self::$name(rule), _) => {
+                        rule.chargeable(&<$rule as Algorithm>::State::default(), now, units)
+                    })+
+                }
+            }
+
+            /// Prepares the state for a charge of units that are chargeable. Part of a unit in use
+            /// may count as not used then.
+            fn make_room(&self, state: &mut State, now: Micros, units: u64) {
+                match (self, &mut *state) {
+                    $((Self::$name(rule), State::$name(own)) => {
+                        rule.make_room(own, now, units);
+                        if <$rule as Algorithm>::is_fresh(own) {
+                            *state = State::Fresh;
+                        }
+                    })+
+                    (_, State::Closed(closed)) => self.make_room(&mut closed.units, now, units),
+                    _ => {}
+                }
+            }
+
+            /// The same as `take`, for units that are chargeable. Debt is cut to one capacity.
+            pub(super) fn charge(&self, state: &mut State, now: Micros, units: u64) -> Filled {
+                if units > 0 {
+                    self.make_room(state, now, units);
+                }
+                match state {
+                    State::Closed(_) => self.change_closed(state, now, units),
+                    _ => self.take(state, now, units),
+                }
             }
 
             /// The same as `take`, for units that were not granted. The units for lack of which a
             /// block began are then back later. The block is dropped once it is forgotten.
-            pub(super) fn charge(&self, state: &mut State, now: Micros, units: u64) -> Filled {
+            fn change_closed(&self, state: &mut State, now: Micros, units: u64) -> Filled {
                 let State::Closed(closed) = state else { return self.take(state, now, units) };
                 let Filled { at, .. } = self.take(&mut closed.units, now, units);
                 self.note_units(&mut closed.block, &closed.units, now);

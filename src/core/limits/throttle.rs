@@ -246,7 +246,6 @@ impl Algorithm for Throttle {
     const NAME: &'static str = "throttle";
     const PUBLIC: bool = false;
     const CLOSES: bool = false;
-    const REFILLS: bool = true;
 
     /// Parses `max_burst/count/seconds`.
     fn parse(quantity: &[u8], _options: &LimitOptions<'_>) -> Result<Self, Reason> {

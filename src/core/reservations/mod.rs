@@ -183,17 +183,23 @@ impl<L: Clone + PartialEq> Book<L> {
         self.change(&id.clone(), |one| one.stage = Stage::Ended)
     }
 
-    /// Forgets the next reservation whose units are gone by `now`, or that is one too many, and
-    /// returns it.
-    pub fn forget(&mut self, now: Micros) -> Option<Reservation<L>> {
+    /// The next reservation that is to be forgotten by `now`, or that is one too many.
+    pub fn next_forgotten(&self, now: Micros) -> Option<Id> {
         let (at, id) = match &self.times {
             Some(times) => times.next_forgotten(),
             None => self.first(Stage::Ended, Reservation::forgotten_at),
         }?;
-        if at > now && self.times.as_ref().is_none_or(|times| times.ended() <= MAX_ENDED) {
-            return None;
-        }
-        self.remove(&id.clone())
+        (at <= now || self.has_too_many()).then(|| id.clone())
+    }
+
+    /// True if more ended reservations are remembered than may be.
+    pub fn has_too_many(&self) -> bool {
+        self.times.as_ref().is_some_and(|times| times.ended() > MAX_ENDED)
+    }
+
+    /// Remembers a reservation until this moment or longer, because units of it are in use until then.
+    pub fn remember(&mut self, id: &Id, until: Micros) {
+        self.change(id, |one| one.left_by = one.left_by.max(until.min(Micros::MAX)));
     }
 
     /// Of a few at this stage, the first by a time and then by its id.

@@ -42,7 +42,9 @@ pub struct Reservation<L> {
     pub since: Micros,
     /// The end of its time.
     pub end: Micros,
-    /// The moment at which its units have left every limit, except a credit, where they stay.
+    /// The moment at which its units have left every limit, except a credit, where they stay. If a
+    /// limit became slower since, they are in use for longer. So whoever forgets a reservation asks
+    /// the limits then.
     pub left_by: Micros,
     /// The serial number. It is greater than that of every reservation that the key granted before.
     pub serial: u64,
@@ -73,7 +75,8 @@ impl<L> Reservation<L> {
         }
     }
 
-    /// The stage at `now`, even if it is not recorded yet. `None` if the reservation is forgotten.
+    /// The stage at `now`, even if it is not recorded yet. `None` if the reservation is forgotten, unless
+    /// a limit became slower since and its units are in use.
     pub fn stage_at(&self, now: Micros) -> Option<Stage> {
         match self.stage {
             Stage::Open if now < self.end => Some(Stage::Open),

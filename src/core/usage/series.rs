@@ -144,6 +144,14 @@ impl UsageSeries {
         self.count(now, &UsageTally::of_correction(units));
     }
 
+    /// Takes up to `units` off the used units, so that no fewer than 0 are left of all.
+    pub fn given_back(&mut self, now: Micros, units: u64) {
+        let units = i64::try_from(units).unwrap_or(i64::MAX).min(self.total.used);
+        if units > 0 {
+            self.corrected(now, -units);
+        }
+    }
+
     /// Counts an outcome of the work.
     pub fn record(&mut self, now: Micros, outcome: &WorkOutcome) {
         self.count(now, &UsageTally::of_outcome(outcome));

@@ -10,6 +10,7 @@ use crate::server::main_thread::MainThread;
 use crate::types::intern::LimitsRef;
 use crate::types::operator::{Block, Pin};
 use crate::types::ratelimit::accounts::{Accounts, charged_of, each_limit, has_ledger, leaving_of};
+use crate::types::ratelimit::key_usage::KeyUsage;
 use crate::types::ratelimit::reservations::{Reservations, Settlement};
 use crate::types::ratelimit::tracked::Tracked;
 use crate::types::ratelimit::unlisted::UnlistedLimits;
@@ -78,10 +79,14 @@ impl Full {
         } else {
             self.states = states.collect();
         }
+        // Before the change, because the accounts do not know yet of the units that it takes.
+        if let Some(reservations) = &mut self.reservations {
+            let usage = KeyUsage { listed: limits, states: &self.states, unlisted: &self.unlisted };
+            reservations.sweep(main, now, usage);
+        }
         let filled = change(limits, &mut self.states, now);
         drop(set);
         self.limits = Some(wanted);
-        self.sweep(main, now);
         self.reservations.take_if(|reservations| reservations.book().is_empty());
         filled
     }
@@ -158,10 +163,14 @@ impl Full {
         }
     }
 
-    /// Records the time in the reservations, and notes which have ended by then.
+    /// Records the time in the reservations, notes which have ended by then, and forgets those whose
+    /// units are gone.
     pub(in crate::types) fn sweep(&mut self, main: MainThread, now: Micros) {
         if let Some(reservations) = &mut self.reservations {
-            reservations.sweep(main, now);
+            let set = self.limits.as_ref().map(|limits| limits.get(main));
+            let listed = set.as_ref().map_or(&[][..], |set| set.limits());
+            let usage = KeyUsage { listed, states: &self.states, unlisted: &self.unlisted };
+            reservations.sweep(main, now, usage);
         }
     }
 
@@ -176,29 +185,30 @@ impl Full {
     }
 
     /// Gives up to `units` back on each limit (`calls` if it counts calls), the newest first,
-    /// whichever request took them. Returns the largest number of units given back on any limit.
+    /// whichever request took them. A tracked key counts all of `units` as not used, because no limit
+    /// tells what the call cost: one that counts calls gives one back, and of a larger cost a part may
+    /// have left the limits, or may never have counted there.
     pub(in crate::types) fn refund(
         &mut self,
         main: MainThread,
         now: Micros,
         limits: &[Limit],
         (units, calls): (u64, u64),
-    ) -> u64 {
+    ) {
         let mut reservations = self.reservations.take();
-        let mut most = 0;
         for limit in limits {
             self.with_usage(main, limit, |rule, state| {
                 let given = give_back(rule, state, now, 0, if rule.per_call() { calls } else { units });
                 if let Some(reservations) = &mut reservations {
                     reservations.accounts_mut().on_ledger(main, rule, |ledger| ledger.trim(given));
                 }
-                most = most.max(given);
             });
         }
         self.reservations = reservations;
         self.sweep(main, now);
-        self.correct_usage(now, -i64::try_from(most).unwrap_or(i64::MAX));
-        most
+        if let Some(usage) = &mut self.usage {
+            usage.given_back(now, units);
+        }
     }
 
     /// Remembers a reservation that took `taken` from the key's limits.
@@ -224,8 +234,9 @@ impl Full {
             charged_limits().any(|(at, limit)| limit.charge() == Charge::Cost && taken.units(at) != cost);
         drop(set);
         let reservations = self.reservations.get_or_insert_default();
-        // The time is recorded first, because a step back of the clock comes before this grant.
-        reservations.sweep(main, now);
+        // The time is recorded first, because a step back of the clock comes before this grant. None is
+        // forgotten here, because the accounts do not know yet of the units that were taken.
+        reservations.note_time(main, now);
         let serial = reservations.book().next_serial();
         let one = Reservation {
             cost,
@@ -257,7 +268,9 @@ impl Full {
     pub(in crate::types) fn settle(&mut self, main: MainThread, now: Micros, id: &[u8], how: Settlement) {
         let Some(mut reservations) = self.reservations.take() else { return };
         let taken_out = reservations.remove(main, id);
-        reservations.sweep(main, now);
+        self.reservations = Some(reservations);
+        self.sweep(main, now);
+        let Some(mut reservations) = self.reservations.take() else { return };
         if let Some(one) = taken_out {
             let signed = |units: u64| i64::try_from(units).unwrap_or(i64::MAX);
             let actual = match how {
@@ -364,7 +377,8 @@ impl Full {
     ) -> Option<R> {
         let set = self.limits.as_ref().map(|listed| listed.get(main));
         let listed = set.as_ref().map_or(&[][..], |set| set.limits());
-        let (rule, state) = usage_in(listed, &self.states, &self.unlisted, limit)?;
+        let usage = KeyUsage { listed, states: &self.states, unlisted: &self.unlisted };
+        let (rule, state) = usage.of(limit)?;
         Some(read(rule, state))
     }
 
@@ -379,17 +393,6 @@ impl Full {
             + self.reservations.as_ref().map_or(0, |reservations| reservations.memory())
             + self.usage.as_ref().map_or(0, |usage| usage.memory())
     }
-}
-
-/// The usage of the limit with this identity, among listed and unlisted ones.
-pub(super) fn usage_in<'u>(
-    listed: &'u [Limit],
-    states: &'u [State],
-    unlisted: &'u [UnlistedLimit],
-    limit: &Limit,
-) -> Option<(&'u Limit, &'u State)> {
-    let unlisted = unlisted.iter().map(|one| (&one.limit, &one.state));
-    listed.iter().zip(states).chain(unlisted).find(|(rule, _)| rule.same_identity(limit))
 }
 
 const _: () = assert!(size_of::<Full>() <= 64);

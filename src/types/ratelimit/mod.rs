@@ -12,6 +12,7 @@
 pub mod accounts;
 pub mod encoding;
 pub mod full;
+pub mod key_usage;
 mod native;
 pub mod reservations;
 mod reserved;
@@ -24,7 +25,7 @@ use crate::core::limits::{
     give_back, look_by_position,
 };
 use crate::core::prefetch_hint::PrefetchHint;
-use crate::core::reservations::{Book, Places, PlacesAsked};
+use crate::core::reservations::{Book, Places, PlacesAsked, Stage};
 use crate::core::time::Micros;
 use crate::core::usage::UsageSeries;
 use crate::server::keys::tagged_box::{OneOf, TaggedBox};
@@ -32,7 +33,8 @@ use crate::server::main_thread::MainThread;
 use crate::types::intern::{self, LimitsRef};
 use crate::types::operator::{Block, Pin};
 use crate::types::until::Until;
-use full::{Full, usage_in};
+use full::Full;
+use key_usage::KeyUsage;
 use reservations::Reservations;
 use small::{Single, Small};
 use std::mem::ManuallyDrop;
@@ -327,7 +329,8 @@ impl RateLimit {
             give_back(rule, &mut state.clone(), now, 0, units)
         };
         self.with_listed(main, |own, states| {
-            let used = limits.iter().filter_map(|limit| usage_in(own, states, self.unlisted(), limit));
+            let usage = KeyUsage { listed: own, states, unlisted: self.unlisted() };
+            let used = limits.iter().filter_map(|limit| usage.of(limit));
             used.map(back).max().unwrap_or(0)
         })
     }
@@ -432,12 +435,31 @@ impl RateLimit {
         self.as_full()?.reservations.as_deref()
     }
 
-    /// Records the time for the reservations, and notes which have ended by then. True if there are
-    /// any.
+    /// The stage of a reservation at `now`, even if it is not recorded yet. `None` if there is none of
+    /// this ID, or it is forgotten.
+    pub fn stage_of(&self, main: MainThread, id: &[u8], now: Micros) -> Option<Stage> {
+        let all = self.reservations()?.at(main, now);
+        let one = all.book().get(id)?;
+        one.stage_at(now).or_else(|| {
+            let in_use = self.with_listed(main, |listed, states| {
+                all.in_use_until(main, KeyUsage { listed, states, unlisted: self.unlisted() }, one, now)
+            });
+            (in_use > now).then_some(Stage::Ended)
+        })
+    }
+
+    /// Records the time for the reservations, notes which have ended by then, and forgets those whose
+    /// units are gone. True if there are any. The usage must not have units yet that the accounts of
+    /// the reservations do not know of.
     #[inline]
     pub(in crate::types) fn sweep(&mut self, main: MainThread, now: Micros) -> bool {
-        let reservations = self.full_mut().and_then(|full| full.reservations.as_mut());
-        reservations.map(|reservations| reservations.sweep(main, now)).is_some()
+        match self.full_mut() {
+            Some(full) if full.reservations.is_some() => {
+                full.sweep(main, now);
+                true
+            }
+            _ => false,
+        }
     }
 
     /// How long the key is worth keeping, as of `now`.

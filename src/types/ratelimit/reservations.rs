@@ -1,13 +1,14 @@
 //! The reservations of a key with their accounts, and the number of reservations on this server.
 
 use crate::core::limits::{HeldPlaces, Limit};
-use crate::core::reservations::{Book, Id, PlacesAsked, Reservation, Stage};
+use crate::core::reservations::{Book, Id, LedgerPosition, ON_CREDIT_US, PlacesAsked, Reservation, Stage};
 use crate::core::stats::gauge_schedule::{GaugeSchedule, GaugeStep};
 use crate::core::time::Micros;
 use crate::server::main_thread::MainThread;
 use crate::types::counting;
 use crate::types::intern::LimitsRef;
-use crate::types::ratelimit::accounts::{Accounts, places_of_few};
+use crate::types::ratelimit::accounts::{Accounts, each_limit, has_ledger, places_of_few};
+use crate::types::ratelimit::key_usage::KeyUsage;
 use std::borrow::Cow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -191,7 +192,53 @@ impl Reservations {
 
     /// Records the time, also when the clock stepped back. Notes which reservations have ended by
     /// `now`, and forgets those whose units are gone. If there are many, it handles some at a time.
-    pub(in crate::types) fn sweep(&mut self, main: MainThread, now: Micros) {
+    pub(in crate::types) fn sweep(&mut self, main: MainThread, now: Micros, usage: KeyUsage<'_>) {
+        self.note_time(main, now);
+        for _ in 0..A_COMMAND {
+            let Some(id) = self.book.next_forgotten(now) else { break };
+            let until = self.book.get(&id).map_or(now, |one| self.in_use_until(main, usage, one, now));
+            if until > now && !self.book.has_too_many() {
+                self.book.remember(&id, until);
+            } else if let Some(forgotten) = self.with_book(main, |book| book.remove(&id)) {
+                self.accounts.forget(main, &forgotten);
+            }
+        }
+    }
+
+    /// The moment until which units of a reservation are in use, as its limits are now; `now` if none
+    /// are. A limit may have become slower since the grant. Units on a credit stay in use. They count
+    /// for as long as such a reservation is remembered.
+    pub(super) fn in_use_until(
+        &self,
+        main: MainThread,
+        usage: KeyUsage<'_>,
+        one: &Reservation<LimitsRef>,
+        now: Micros,
+    ) -> Micros {
+        let mut until = now;
+        each_limit(main, one, |_, limit| {
+            if !has_ledger(limit) {
+                return;
+            }
+            let LedgerPosition { above, own } = self.accounts.position(main, limit, one.serial);
+            // The units above its own are newer, so they leave later.
+            if own > 0
+                && let Some((limit, state)) = usage.of(limit)
+                && limit.rule().used(state, now) > above
+            {
+                until = until.max(if limit.comes_back() {
+                    limit.rule().falls_to(state, now, above)
+                } else {
+                    one.end.plus(ON_CREDIT_US)
+                });
+            }
+        });
+        until
+    }
+
+    /// Records the time, also when the clock stepped back, and notes which reservations have ended by
+    /// `now`. If there are many, it handles some at a time.
+    pub(super) fn note_time(&mut self, main: MainThread, now: Micros) {
         if now < self.book.seen() {
             self.step_back(main, now);
         }
@@ -199,10 +246,6 @@ impl Reservations {
         for _ in 0..A_COMMAND {
             let Some(ended) = self.book.note_ended(now) else { break };
             self.closes(main, &ended);
-        }
-        for _ in 0..A_COMMAND {
-            let Some(forgotten) = self.with_book(main, |book| book.forget(now)) else { break };
-            self.accounts.forget(main, &forgotten);
         }
     }
 

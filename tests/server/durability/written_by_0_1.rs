@@ -102,6 +102,15 @@ fn compare(path: &str, was: &Value, is: Option<Reply>, differences: &mut Vec<Str
                             differences.push(format!("{path}: {was}, now {is}"));
                         }
                     }
+                    // A bucket tells more than it holds now, where it is in debt or its count fell.
+                    ("used", Value::Number(_), Some(Reply::Int(is)))
+                        if fields.get("algorithm").is_some_and(|name| name == "bucket")
+                            && fields.get("limit") == Some(was) =>
+                    {
+                        if Some(*is) < was.as_i64() {
+                            differences.push(format!("{path}: {was}, now {is}"));
+                        }
+                    }
                     _ => compare(&path, was, is, differences),
                 }
             }

@@ -47,16 +47,16 @@ fn it_counts_whether_it_fits_or_not() {
 /// Every algorithm: what is charged, when one unit is there again, when all is.
 #[test]
 fn debt_is_worked_off_as_each_algorithm_does() {
-    for (limits, first, shown, retry, reset) in [
+    for (limits, first, retry, reset) in [
         // Up to 64 exactly, above in slots of a fiftieth of the period.
-        ("10/m", 15, 15, 60_000, 60_000),
-        ("100/m", 150, 150, 61_200, 61_200),
+        ("10/m", 15, 60_000, 60_000),
+        ("100/m", 150, 61_200, 61_200),
         // 5 below zero, 10 a minute: one is there after 6 of them.
-        ("bucket:10/m", 15, 10, 36_000, 90_000),
-        ("bucket:10/m:burst=20", 30, 20, 66_000, 180_000),
-        ("fixed:10/m", 15, 15, 60_000, 60_000),
-        ("fixed:10/m:start=first", 15, 15, 60_000, 60_000),
-        ("fixed:10/day:tz=Europe/Paris", 15, 15, 54_000_000, 54_000_000),
+        ("bucket:10/m", 15, 36_000, 90_000),
+        ("bucket:10/m:burst=20", 30, 66_000, 180_000),
+        ("fixed:10/m", 15, 60_000, 60_000),
+        ("fixed:10/m:start=first", 15, 60_000, 60_000),
+        ("fixed:10/day:tz=Europe/Paris", 15, 54_000_000, 54_000_000),
     ] {
         let server = at_t0();
         let limit = if limits.contains("burst=20") {
@@ -71,7 +71,7 @@ fn debt_is_worked_off_as_each_algorithm_does() {
             charged(first).limit(limit).remaining(0).retry_ms(retry).reset_ms(reset),
             "{limits}"
         );
-        assert_eq!(used(&server, "k", limits), [shown], "{limits}");
+        assert_eq!(used(&server, "k", limits), [first], "{limits}, debt is told");
         server.clock_advance(retry * 1000 - 2_000);
         assert_eq!(acquire(&server, &format!("k {limits}")).granted, 0, "{limits}");
         server.clock_advance(2_000);
@@ -83,6 +83,24 @@ fn debt_is_worked_off_as_each_algorithm_does() {
         server.clock_advance(2 * reset.max(retry) * 1000 + 2 * MINUTE);
         assert_eq!(acquire(&server, &format!("k {limits} COST {limit}")).granted, limit, "{limits}");
     }
+}
+
+/// The debt is one capacity, however much of a unit has come back.
+#[test]
+fn a_part_of_a_unit_does_not_lessen_the_debt() {
+    let server = at_t0();
+    charge(&server, "k bucket:1/3s COST 1");
+    server.clock_advance(2_999_000);
+    assert_eq!(
+        charge(&server, "k bucket:1/3s COST 3"),
+        charged(3).limit(1).remaining(0).retry_ms(6_000).reset_ms(6_000)
+    );
+    assert_eq!(used(&server, "k", "bucket:1/3s"), [2]);
+    // A commit above its reservation owes the same.
+    server.line("RL.RESERVE 1 r bucket:1/3s TTL 1m ID r");
+    server.clock_advance(2_999_000);
+    assert_eq!(server.line("RL.COMMIT r 1 r COST 9"), Reply::Int(1));
+    assert_eq!(acquire(&server, "r bucket:1/3s"), denied().limit(1).retry_ms(6_000).reset_ms(6_000));
 }
 
 #[test]

@@ -590,3 +590,35 @@ fn a_copy_is_tracked_where_there_is_room() {
     assert_eq!((tracked(&replica), tracked(&roomy)), ("2".to_owned(), "2".to_owned()));
     assert_survives_kill(&mut server, None);
 }
+
+/// A refund takes its number of units off `used`, whatever of them the limits still know.
+#[test]
+fn a_refund_takes_its_units_off_used() {
+    let server = Server::durable();
+    let replica = server.replica();
+    server.clock_set(START);
+    for (name, commands, expected) in [
+        ("calls", &["RL.ACQUIRE calls 100/m:per=call COST 4 TRACK", "RL.REFUND calls 4"][..], 0),
+        ("beside", &["RL.ACQUIRE beside 100/m:per=call,100/h COST 4 TRACK", "RL.REFUND beside 3"], 1),
+        // The debt that is kept is less than what was charged.
+        ("debt", &["RL.CHARGE debt 10/s COST 1000 TRACK", "RL.REFUND debt 1000"], 0),
+        ("free", &["RL.ACQUIRE free unlimited COST 7 TRACK", "RL.REFUND free 5"], 2),
+        (
+            "left",
+            &["RL.ACQUIRE left 10/s COST 7 TRACK", "RL.DEBUG CLOCK ADVANCE 2000000", "RL.REFUND left 5"],
+            2,
+        ),
+        // Never more than was used.
+        ("twice", &["RL.ACQUIRE twice 10/m COST 4 TRACK", "RL.REFUND twice 3", "RL.REFUND twice 3"], 0),
+        ("much", &["RL.ACQUIRE much 10/m COST 4 TRACK", "RL.REFUND much 1000000000000"], 0),
+    ] {
+        for command in commands {
+            assert!(server.line(command).error().is_none(), "{command}");
+        }
+        let total = stats(&server, name).field("total").field("used").int();
+        assert_eq!(total, expected, "{commands:?}");
+    }
+    assert_eq!(server.line("RL.REFUND much 1"), Reply::Int(0));
+    wait_synced(&server, &replica);
+    assert_same_data(&server, &replica);
+}

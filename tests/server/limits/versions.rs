@@ -133,3 +133,20 @@ fn a_closed_bucket_refills_meanwhile() {
         assert!(then().is_granted(), "{key}");
     }
 }
+
+/// A bucket that is ahead of the clock counts as just empty, by the limit that goes on with it.
+#[test]
+fn a_clock_step_leaves_no_debt_of_another_count() {
+    let server = Server::start();
+    for aside in [false, true] {
+        server.ok("FLUSHALL");
+        server.clock_set((T0 + HOUR).cast_signed());
+        server.line("RL.ACQUIRE k bucket:1000/s");
+        if aside {
+            server.line("RL.ACQUIRE k 5/m");
+        }
+        server.clock_set(T0.cast_signed());
+        let reply = server.line("RL.CHARGE k bucket:1/s COST 1").rate_limit();
+        assert_eq!((reply.retry_after_ms, reply.reset_after_ms), (2_000, 2_000), "{reply:?}");
+    }
+}

@@ -200,3 +200,46 @@ fn a_hundred_thousand_end_together() {
     assert!(settled < before / 4, "{before} {settled}");
     assert_eq!((places(), units()), (1, 99_998 + 1_600));
 }
+
+/// A reservation that has ended is remembered until its units have left the limit as it is now, on
+/// replicas and after a restart, too.
+#[test]
+fn a_slower_limit_remembers_for_longer() {
+    for (before, after, gone_s) in [
+        ("bucket:60/m:name=x", "bucket:6/m:burst=60:name=x", 600),
+        ("60/m:name=x", "70/h:name=x", 3600),
+        ("fixed:60/m:name=x", "fixed:70/h:name=x", 3600),
+        ("fixed:60/m:start=first:name=x", "fixed:70/h:start=first:name=x", 3600),
+        // A day from its end.
+        ("fixed:60/m:name=x", "fixed:70/ever:name=x", 86_401),
+    ] {
+        let mut server = Server::durable();
+        let replica = server.replica();
+        server.clock_set(T0);
+        server.line(&format!("RL.RESERVE 3 a {before} b {before} c {before} COST 60 TTL 1s ID call"));
+        server.clock_advance(SECOND);
+        for key in ["a", "b", "c"] {
+            server.line(&format!("RL.CHARGE {key} {after} COST 1"));
+        }
+        let now = T0 + (gone_s - 100).min(500) * SECOND;
+        server.clock_set(now);
+        // A command that finds it due, and a look that does.
+        server.line(&format!("RL.CHARGE b {after} COST 1"));
+        wait_synced(&server, &replica);
+        assert_same_data(&server, &replica);
+        crate::harness::assert_survives_kill(&mut server, Some(now));
+        for key in ["a", "b"] {
+            let used = || crate::limits::kit::used(&server, key, after)[0];
+            let before = used();
+            assert_eq!(
+                server.line(&format!("RL.COMMIT call 1 {key} COST 50")),
+                Reply::Int(2),
+                "{after} {key}"
+            );
+            assert_eq!(before - used(), 10, "{after} {key}");
+        }
+        // What has left is forgotten.
+        server.clock_set(T0 + gone_s * SECOND + 100 * SECOND);
+        assert_eq!(server.line("RL.COMMIT call 1 c COST 50"), Reply::Int(0), "{after}");
+    }
+}

@@ -144,18 +144,25 @@ impl<'v> ChangedValue<'v> {
     ) -> Result<(), Corrupt> {
         let (main, now) = (self.main, self.now);
         let wanted = limits.map(|text| intern::stored(main, text)).transpose()?;
-        self.record_clock(wanted.is_some());
+        if wanted.is_none() {
+            self.record_clock(false);
+        }
         match (self.get_mut(), wanted) {
             (Some(value), None) => {
                 let mut filled = Filled { at: now, as_before: false };
+                // Before the change, because the accounts do not know yet of the units that it takes.
+                let is_reserved = value.sweep(main, now);
                 if let Some(id) = value.limits_id() {
                     let set = intern::get(main, id);
                     filled = value.with_states_mut(|states| change(set.limits(), states, now));
                 }
-                self.filled = if value.sweep(main, now) { None } else { Some(filled) };
+                self.filled = if is_reserved { None } else { Some(filled) };
             }
             (Some(value), Some(wanted)) => {
                 value.list(main, wanted, now, change);
+                // Afterwards, because usage from the future is recorded by the limits that go on
+                // with it.
+                self.record_clock(false);
             }
             (None, Some(wanted)) => {
                 let change = |rules: &[Limit], states: &mut [State]| change(rules, states, now);

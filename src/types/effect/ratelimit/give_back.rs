@@ -31,9 +31,10 @@ impl<'a> RateLimitKind<'a> for GiveBack<'a> {
         let (main, now) = (value.main, value.now);
         let named = self.limits.map(|text| intern::stored(main, text)).transpose()?;
         value.rebuild(|full| {
-            if let Some(limits) = named.or_else(|| full.limits.clone()) {
-                full.refund(main, now, limits.get(main).limits(), (self.units, self.calls));
-            }
+            let limits = named.or_else(|| full.limits.clone());
+            let set = limits.as_ref().map(|limits| limits.get(main));
+            let limits = set.as_ref().map_or(&[][..], |set| set.limits());
+            full.refund(main, now, limits, (self.units, self.calls));
         });
         Ok(())
     }

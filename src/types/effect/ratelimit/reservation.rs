@@ -103,8 +103,8 @@ impl<'a> RateLimitKind<'a> for Renew<'a> {
     fn apply(&self, value: &mut ChangedValue<'_>) -> Result<(), Corrupt> {
         let (main, now) = (value.main, value.now);
         value.rebuild(|full| {
+            full.sweep(main, now);
             if let Some(reservations) = &mut full.reservations {
-                reservations.sweep(main, now);
                 reservations.renew(main, self.id, now, self.end);
             }
         });
