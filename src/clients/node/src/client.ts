@@ -12,7 +12,7 @@ export type Command = readonly [name: string, ...args: (string | number)[]]
 export interface IoredisClient {
   readonly status: string
   readonly options?: { keyPrefix?: string | undefined }
-  call(command: string, args: (string | number)[]): Promise<unknown>
+  call(command: string, ...args: (string | number)[]): Promise<unknown>
   duplicate(...options: never[]): unknown
   disconnect(): void
   on(event: 'ready' | 'end' | 'error', listener: (error?: Error) => void): unknown
@@ -144,8 +144,14 @@ function sending(abortSignal: AbortSignal): Sending {
 /** Of a client of node-redis, which has one since 6. */
 const prefixOf = (client: object) => ('_keyPrefix' in client ? String(client._keyPrefix ?? '') : '')
 
-/** ioredis puts its prefix before the keys of all other commands itself. */
 const UNKNOWN_TO_IOREDIS = /^(RL|CB)\./
+
+/** ioredis puts its prefix before the keys of the commands that it knows, before 5.9 by their names in lower case. */
+function forIoredis(prefix: string, command: Command, key: string | undefined): Command {
+  if (UNKNOWN_TO_IOREDIS.test(command[0])) return prefixed(prefix, command, key)
+  const [name, ...args] = command
+  return [name.toLowerCase(), ...args]
+}
 
 function ioredis(client: IoredisClient): Adapter {
   const isCluster = 'isCluster' in client && client.isCluster === true
@@ -155,10 +161,8 @@ function ioredis(client: IoredisClient): Adapter {
     : [{ ...patient, lazyConnect: true, retryStrategy: () => null, maxRetriesPerRequest: 0 }]
   const duplicate = client.duplicate as (...overrides: unknown[]) => IoredisConnection
   const prefix = String(client.options?.keyPrefix ?? '')
-  const call = (by: IoredisClient, command: Command, key: string | undefined) => {
-    const [name, ...args] = UNKNOWN_TO_IOREDIS.test(command[0]) ? prefixed(prefix, command, key) : command
-    return by.call(name, args)
-  }
+  const call = (by: IoredisClient, command: Command, key: string | undefined) =>
+    by.call(...forIoredis(prefix, command, key))
   const open = async () => {
     const own = duplicate.apply(client, overrides)
     own.on('error', ignore)

@@ -8,6 +8,7 @@ import { createInterface } from 'node:readline'
 import { after } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Redis } from 'ioredis'
+import OldestIoredis from 'ioredis-oldest'
 import { createClient } from 'redis'
 import { Server } from 'floodgate-redis'
 
@@ -71,8 +72,11 @@ export async function startLossyWay(port) {
   return { port: await listening(proxy), cut }
 }
 
-export function ioredis(port, options = {}) {
-  const client = new Redis({ port, retryStrategy: () => 50, ...options })
+/** The oldest version of ioredis that the package takes. */
+export { OldestIoredis }
+
+export function ioredis(port, options = {}, Client = Redis) {
+  const client = new Client({ port, retryStrategy: () => 50, ...options })
   client.on('error', () => {})
   open.push(() => client.disconnect())
   return client
