@@ -292,18 +292,24 @@ export class Server {
     let own: LentConnection | undefined
     let isOver = false
     let isSent = false
+    let giveUp: (reason: Error) => void
+    // A connection to a server that hangs may take seconds to close.
+    const left = new Promise<never>((_, reject) => (giveUp = reject))
+    left.catch(() => {})
     const leave = () => {
       isOver = true
       own?.close()
+      giveUp(new Error(`no answer within ${longestMs} ms`))
     }
-    signal?.addEventListener('abort', leave)
     const longestMs = waitMs + this.timeoutMs
+    signal?.addEventListener('abort', leave)
     const stop = patience(longestMs, leave, undefined, this.timeoutMs)
     try {
       own = await this.#opened(command[0], connections.take(), signal)
       if (isOver) throw new Error(`no connection within ${longestMs} ms`)
       isSent = true
-      const answer = await own.send([...command, 'WAIT', `${Math.ceil(waitMs)}ms`], key)
+      const told: Command = [...command, 'WAIT', `${Math.ceil(waitMs)}ms`]
+      const answer = await Promise.race([own.send(told, key), left])
       if (isOver || this.#isClosed) own.close()
       else connections.keep(own)
       return answer

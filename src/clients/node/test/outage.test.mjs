@@ -203,6 +203,33 @@ for (const [name, connect] of [
     assert.ok(took < gone * 900, `${gone} in ${took} ms`)
   })
 
+  test(`${name}: frozen, who waits on a kept connection waits no longer than told`, async () => {
+    const impatient = new Server(await connect(), { ...PATIENT, timeoutMs: 1000, restMs: 0 })
+    const limiter = new Limiter(impatient)
+    const kept = () =>
+      eventually('it waits on a connection', async () => {
+        return (await limiter.wait('kept', '1000000/h', 100)).source === 'redis'
+      })
+    const took = async (wait) => {
+      await kept()
+      await server.freeze()
+      const start = performance.now()
+      try {
+        return [await wait(), performance.now() - start]
+      } finally {
+        await server.thaw()
+      }
+    }
+    const [decision, waited] = await took(() => limiter.wait('kept', '1000000/h', 500))
+    assert.equal(decision.source, 'fallback')
+    assert.ok(waited < 3000, `${waited} ms`)
+    const signal = () => AbortSignal.timeout(300)
+    const [, gone] = await took(() =>
+      assert.rejects(limiter.wait('kept', '1000000/h', 10_000, { signal: signal() }), { name: 'TimeoutError' }),
+    )
+    assert.ok(gone < 1500, `${gone} ms`)
+  })
+
   test(`${name}: who goes before the answer, which comes in time, is no sign of an outage`, async () => {
     const limiter = new Limiter(patient(await connect()))
     const logger = listener()
