@@ -135,9 +135,12 @@ function newAdapterOf(client: RedisClient): Adapter {
   return nodeRedis(client as NodeRedisClient)
 }
 
-/** Without the client's own limit on the time of an answer, 5 s unless told. */
+/**
+ * Without the client's own limit on the time of an answer, 5 s unless told, and in the order in which
+ * commands are sent, whatever the client does with others (`asap`).
+ */
 function sending(abortSignal: AbortSignal): Sending {
-  const options = { abortSignal, timeout: undefined }
+  const options = { abortSignal, timeout: undefined, asap: false }
   return options
 }
 
