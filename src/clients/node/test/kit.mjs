@@ -34,10 +34,11 @@ export async function startServer(kind = 'server') {
   return {
     port,
     url: `redis://127.0.0.1:${port}`,
-    kill: () => please('kill'),
-    start: () => please('start'),
-    freeze: () => please('freeze'),
-    thaw: () => please('thaw'),
+    // Of a cluster the node that has this port.
+    kill: (node = '') => please(`kill ${node}`),
+    start: (node = '') => please(`start ${node}`),
+    freeze: (node = '') => please(`freeze ${node}`),
+    thaw: (node = '') => please(`thaw ${node}`),
   }
 }
 
