@@ -15,33 +15,29 @@ use crate::{
 };
 
 /// What who has connected asks for, as long as the connection lasts: it says its
-/// port, and does what each line asks for.
+/// port, and does what each line asks for, of a cluster to the node whose port the line names.
 fn serve(connection: TcpStream) {
     let mut answer = connection.try_clone().unwrap();
     let mut lines = BufReader::new(connection).lines().map_while(Result::ok);
     let kind = lines.next().unwrap();
-    if kind == "cluster" {
-        let cluster = cluster(3, 0);
-        writeln!(answer, "{}", cluster.nodes[0].port()).unwrap();
-        return lines.for_each(drop);
-    }
-    let mut server = match kind.as_str() {
-        "plain" => Server::builder().without_module().start(),
-        _ => durable(),
+    let mut servers = match kind.as_str() {
+        "server" | "sentinel" => vec![durable()],
+        "plain" => vec![Server::builder().without_module().start()],
+        "cluster" => cluster(3, 0).nodes,
+        unknown => panic!("nobody knows what {unknown} is"),
     };
-    if kind == "sentinel" {
-        let sentinels = Sentinels::watch(&server, 0, 1);
-        writeln!(answer, "{}", sentinels.ports[0]).unwrap();
-        return lines.for_each(drop);
-    }
-    assert!(["server", "plain"].contains(&kind.as_str()), "nobody knows what {kind} is");
-    writeln!(answer, "{}", server.port()).unwrap();
+    let sentinels = (kind == "sentinel").then(|| Sentinels::watch(&servers[0], 0, 1));
+    let port = sentinels.as_ref().map_or_else(|| servers[0].port(), |watching| watching.ports[0]);
+    writeln!(answer, "{port}").unwrap();
     for line in lines {
-        match line.as_str() {
+        let (what, node) = line.split_once(' ').unwrap_or((&line, ""));
+        let named = |server: &&mut Server| node.is_empty() || server.port().to_string() == node;
+        let server = servers.iter_mut().find(named).unwrap();
+        match what {
             "kill" => server.kill9(),
             "start" => server.restart(),
-            "freeze" => signal(&server, "-STOP"),
-            "thaw" => signal(&server, "-CONT"),
+            "freeze" => signal(server, "-STOP"),
+            "thaw" => signal(server, "-CONT"),
             unknown => panic!("nobody knows how to {unknown}"),
         }
         writeln!(answer, "done").unwrap();

@@ -16,7 +16,7 @@ export interface CacheOptions {
   patienceMs?: number | undefined
   /** When a process dies while it makes a value, the next one takes over after this time (10 s). */
   holdMs?: number | undefined
-  /** How many values a process keeps itself while Redis is away (1,000). */
+  /** How many values a process keeps itself while Redis, or a node of the cluster, is away (1,000). */
   most?: number | undefined
 }
 
@@ -57,7 +57,7 @@ export class Cache {
     this.server = Server.of(client)
     this.patienceMs = patienceMs
     this.holdMs = holdMs
-    this.#memory = new Memory(most, () => this.server.outage)
+    this.#memory = new Memory(most, (key) => this.server.outage(this.#name(key)))
     this.#places = new Limiter(this.server, { fallback: new FailOpen(), rememberDenials: false })
   }
 
@@ -128,7 +128,7 @@ export class Cache {
    * Forgets the values whose keys match, as KEYS of Redis does; says how many. It walks over
    * all keys of a server, a thousand at a time; not on a cluster.
    */
-  clear(pattern = '*'): Promise<number> {
+  async clear(pattern = '*'): Promise<number> {
     checkText('pattern', pattern)
     if (!this.server.walks)
       throw new TypeError(

@@ -2,8 +2,11 @@
 // package talks to them.
 
 import { Connections } from './connections.js'
+import { isOnItsWay } from './errors.js'
 import { prefixed } from './keys.js'
 import { Room } from './room.js'
+import { slotOf } from './slots.js'
+import { Trouble } from './trouble.js'
 
 /** A command and its arguments. */
 export type Command = readonly [name: string, ...args: (string | number)[]]
@@ -12,11 +15,24 @@ export type Command = readonly [name: string, ...args: (string | number)[]]
 export interface IoredisClient {
   readonly status: string
   readonly options?: { keyPrefix?: string | undefined }
-  call(command: string, args: (string | number)[]): Promise<unknown>
+  call(command: string, ...args: (string | number)[]): Promise<unknown>
   duplicate(...options: never[]): unknown
   disconnect(): void
   on(event: 'ready' | 'end' | 'error', listener: (error?: Error) => void): unknown
   off(event: 'ready' | 'end' | 'error', listener: (error?: Error) => void): unknown
+}
+
+/** What is used of `Cluster` of ioredis besides. */
+interface IoredisCluster extends IoredisClient {
+  /** Of each slot the addresses of its nodes, the master first. */
+  readonly slots: (string[] | undefined)[]
+  createBuiltinCommand(name: string): { string(...args: (string | number)[]): Promise<unknown> }
+  sendCommand(command: IoredisCommand): Promise<unknown>
+}
+
+interface IoredisCommand {
+  getKeys(): string[]
+  reject(error: Error): void
 }
 
 /** How a command is sent by node-redis. */
@@ -43,6 +59,7 @@ export interface NodeRedisClient {
 export interface NodeRedisCluster {
   sendCommand(firstKey: string, isReadonly: boolean, args: string[], options?: Sending): Promise<unknown>
   nodeClient(node: never): unknown
+  readonly slots: ({ master: { address: string } } | undefined)[]
 }
 
 /** Masters that Sentinel watches, of node-redis: what `createSentinel` gives. */
@@ -68,6 +85,10 @@ export interface Adapter {
   readonly prefix: string
   /** Sends it. What is not on its way yet when `over` is aborted is not sent any more. */
   send(command: Command, key: string | undefined, over: AbortSignal): Promise<unknown>
+  /** The address of the node of a cluster that has the key, as far as the client knows. */
+  owner?(key: string): string | undefined
+  /** Why it is not connected. */
+  readonly trouble?: Trouble
   /** Connections for commands that wait. */
   readonly own?: Connections
 }
@@ -107,6 +128,8 @@ function newAdapterOf(client: RedisClient): Adapter {
       ordered: false,
       walks: false,
       prefix,
+      owner: (key) => cluster.slots[slotOf(prefix + key)]?.master.address,
+      trouble: Trouble.ofNodeRedis(cluster),
       send: (command, key, abortSignal) => {
         // None of a command that any master answers.
         const first = (key === undefined ? undefined : prefix + key) as string
@@ -123,6 +146,7 @@ function newAdapterOf(client: RedisClient): Adapter {
       ordered: false,
       walks: true,
       prefix,
+      trouble: Trouble.ofNodeRedis(sentinel),
       send: (command, key, abortSignal) => {
         const told = words(prefixed(prefix, command, key))
         return room.send(abortSignal, () => sentinel.sendCommand(false, told, sending(abortSignal)))
@@ -135,30 +159,63 @@ function newAdapterOf(client: RedisClient): Adapter {
   return nodeRedis(client as NodeRedisClient)
 }
 
-/** Without the client's own limit on the time of an answer, 5 s unless told. */
+/**
+ * Without the client's own limit on the time of an answer, 5 s unless told, and in the order in which
+ * commands are sent, whatever the client does with others (`asap`).
+ */
 function sending(abortSignal: AbortSignal): Sending {
-  const options = { abortSignal, timeout: undefined }
+  const options = { abortSignal, timeout: undefined, asap: false }
   return options
 }
 
 /** Of a client of node-redis, which has one since 6. */
 const prefixOf = (client: object) => ('_keyPrefix' in client ? String(client._keyPrefix ?? '') : '')
 
-/** ioredis puts its prefix before the keys of all other commands itself. */
 const UNKNOWN_TO_IOREDIS = /^(RL|CB)\./
 
+/** ioredis puts its prefix before the keys of the commands that it knows, before 5.9 by their names in lower case. */
+function forIoredis(prefix: string, command: Command, key: string | undefined): Command {
+  if (UNKNOWN_TO_IOREDIS.test(command[0])) return prefixed(prefix, command, key)
+  const [name, ...args] = command
+  return [name.toLowerCase(), ...args]
+}
+
+/**
+ * Sends it to the node that has its key: ioredis knows no keys of the commands that it does not know,
+ * and would ask any master. Where keys are on their way to another node, it would ask again and again,
+ * for longer than anybody waits.
+ */
+function sendToOwner(by: IoredisCluster, [name, ...args]: Command, key: string): Promise<unknown> {
+  const sender = {
+    options: by.options,
+    sendCommand: (told: IoredisCommand) => {
+      const { reject } = told
+      told.getKeys = () => [key]
+      const answer = by.sendCommand(told)
+      const redirect = told.reject
+      told.reject = (error) => (isOnItsWay(error) ? reject : redirect).call(told, error)
+      return answer
+    },
+  }
+  return by.createBuiltinCommand(name).string.apply(sender, args)
+}
+
+const isCluster = (client: IoredisClient): client is IoredisCluster =>
+  'isCluster' in client && client.isCluster === true
+
 function ioredis(client: IoredisClient): Adapter {
-  const isCluster = 'isCluster' in client && client.isCluster === true
   const patient = { commandTimeout: undefined, socketTimeout: undefined }
-  const overrides = isCluster
+  const overrides = isCluster(client)
     ? [[], { lazyConnect: true, clusterRetryStrategy: () => null, redisOptions: patient }]
     : [{ ...patient, lazyConnect: true, retryStrategy: () => null, maxRetriesPerRequest: 0 }]
   const duplicate = client.duplicate as (...overrides: unknown[]) => IoredisConnection
   const prefix = String(client.options?.keyPrefix ?? '')
   const call = (by: IoredisClient, command: Command, key: string | undefined) => {
-    const [name, ...args] = UNKNOWN_TO_IOREDIS.test(command[0]) ? prefixed(prefix, command, key) : command
-    return by.call(name, args)
+    const told = forIoredis(prefix, command, key)
+    if (key === undefined || !isCluster(by) || !UNKNOWN_TO_IOREDIS.test(command[0])) return by.call(...told)
+    return sendToOwner(by, told, prefix + key)
   }
+  const trouble = Trouble.ofIoredis(client)
   const open = async () => {
     const own = duplicate.apply(client, overrides)
     own.on('error', ignore)
@@ -178,9 +235,11 @@ function ioredis(client: IoredisClient): Adapter {
   )
   let connecting: Promise<void> | undefined
   return {
-    ordered: !isCluster,
-    walks: !isCluster,
+    ordered: !isCluster(client),
+    walks: !isCluster(client),
     prefix,
+    ...(isCluster(client) && { owner: (key) => client.slots[slotOf(prefix + key)]?.[0] }),
+    trouble,
     own,
     async send(command, key, over) {
       // ioredis would keep the command until it is connected. By then nobody waits for the answer.
@@ -228,6 +287,7 @@ function nodeRedisPool(client: NodeRedisPool): Adapter {
     ordered: false,
     walks: true,
     prefix,
+    trouble: Trouble.ofNodeRedis(client),
     send: (command, key, abortSignal) =>
       client.sendCommand(words(prefixed(prefix, command, key)), sending(abortSignal)),
   }
@@ -265,6 +325,7 @@ function nodeRedis(client: NodeRedisClient): Adapter {
     ordered: true,
     walks: true,
     prefix,
+    trouble: Trouble.ofNodeRedis(client),
     own,
     send: (command, key, abortSignal) =>
       room.send(abortSignal, () => client.sendCommand(told(command, key), sending(abortSignal))),

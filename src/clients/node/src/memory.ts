@@ -1,18 +1,22 @@
+interface Kept {
+  text: string
+  until: number
+}
+
 /**
- * What a process keeps itself while Redis is away: at most so many texts, each until its time is over,
- * and none longer than the outage: what was kept meanwhile is not what Redis has.
+ * What a process keeps itself while Redis is away: at most so many texts for each server that is, each
+ * until its time is over, and none longer than the outage: what was kept meanwhile is not what Redis has.
  */
 export class Memory {
-  readonly #kept = new Map<string, { text: string; until: number }>()
-  #keptIn: object | undefined
+  readonly #keptIn = new WeakMap<object, Map<string, Kept>>()
 
   /**
-   * @param outage the one that lasts
+   * @param outage the one that lasts, of the server that has the key
    * @param now milliseconds of a clock that never steps back
    */
   constructor(
     readonly most: number,
-    readonly outage: () => object | undefined,
+    readonly outage: (key: string) => object | undefined,
     readonly now: () => number = () => performance.now(),
   ) {}
 
@@ -21,13 +25,16 @@ export class Memory {
   }
 
   set(key: string, text: string, ttlMs: number | undefined): void {
-    if (!this.#lasts()) return
-    this.#kept.delete(key)
-    this.#kept.set(key, { text, until: ttlMs === undefined ? Infinity : this.now() + ttlMs })
+    const outage = this.outage(key)
+    if (!outage) return
+    const kept = this.#keptIn.get(outage) ?? new Map<string, Kept>()
+    this.#keptIn.set(outage, kept)
+    kept.delete(key)
+    kept.set(key, { text, until: ttlMs === undefined ? Infinity : this.now() + ttlMs })
     // The oldest makes room.
-    for (const oldest of this.#kept.keys()) {
-      if (this.#kept.size <= this.most) return
-      this.#kept.delete(oldest)
+    for (const oldest of kept.keys()) {
+      if (kept.size <= this.most) return
+      kept.delete(oldest)
     }
   }
 
@@ -38,28 +45,27 @@ export class Memory {
 
   delete(keys: Iterable<string>): number {
     let deleted = 0
-    for (const key of keys) if (this.#found(key) && this.#kept.delete(key)) deleted += 1
+    for (const key of keys) if (this.#found(key) && this.#beside(key)?.delete(key)) deleted += 1
     return deleted
   }
 
+  /** Of a server that has all keys. */
   clear(pattern: string): number {
     const matches = matching(pattern)
-    return this.delete([...this.#kept.keys()].filter((key) => matches.test(key)))
+    return this.delete([...(this.#beside('')?.keys() ?? [])].filter((key) => matches.test(key)))
   }
 
-  /** Whether Redis is away. What was kept in another outage is forgotten. */
-  #lasts(): boolean {
-    const outage = this.outage()
-    if (this.#keptIn !== outage) this.#kept.clear()
-    this.#keptIn = outage
-    return outage !== undefined
+  /** What is kept while the server that has the key is away. */
+  #beside(key: string): Map<string, Kept> | undefined {
+    const outage = this.outage(key)
+    return outage && this.#keptIn.get(outage)
   }
 
-  #found(key: string): { text: string; until: number } | undefined {
-    if (!this.#lasts()) return undefined
-    const kept = this.#kept.get(key)
+  #found(key: string): Kept | undefined {
+    const all = this.#beside(key)
+    const kept = all?.get(key)
     if (kept && kept.until <= this.now()) {
-      this.#kept.delete(key)
+      all?.delete(key)
       return undefined
     }
     return kept

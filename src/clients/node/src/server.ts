@@ -2,21 +2,21 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { checkMs, checkWait, checkWhole } from './checks.js'
 import { adapterOf, type Adapter, type Command, type RedisClient } from './client.js'
 import type { Connections, LentConnection } from './connections.js'
+import {
+  Away,
+  Misconfigured,
+  cannotDecide,
+  cannotWrite,
+  isOnItsWay,
+  isReply,
+  messageOf,
+  wrongBy,
+} from './errors.js'
+import { Health, type Outage } from './health.js'
 import { patience } from './patience.js'
 import { integer } from './reply.js'
 
-/** Redis cannot decide: it does not answer, or answers that it cannot write. */
-export class Away extends Error {
-  override readonly name = 'Away'
-}
-
-/**
- * Redis refuses this process: its credentials or rights are wrong, the server has no module, or it
- * is a node of a cluster and the client none of clusters.
- */
-export class Misconfigured extends Error {
-  override readonly name = 'Misconfigured'
-}
+export { Away, Misconfigured }
 
 /** Where it is logged that Redis is away, and that it is back: `console`, or a logger of yours. */
 export interface Logger {
@@ -53,33 +53,6 @@ export interface Question {
   signal?: AbortSignal | undefined
 }
 
-const CANNOT_NOW =
-  /^(BUSY|CLUSTERDOWN|ERR max number of clients|EXECABORT|LOADING|MASTERDOWN|TRYAGAIN|UNBLOCKED)/
-const CANNOT_WRITE = /^(MISCONF|NOREPLICAS|OOM|READONLY)/
-/** What a server refuses that cannot write, whatever the reason. Others look, or give back. */
-const TAKES = new Set(['RL.ACQUIRE', 'RL.BATCH', 'RL.CHARGE', 'RL.RESERVE', 'CB.ACQUIRE', 'SET'])
-const WAYS_OUT: [RegExp, string][] = [
-  [/NOAUTH|WRONGPASS|invalid password/i, 'check the user and the password of the client'],
-  [/^NOPERM/, 'give the user the ACL line that README of floodgate-redis shows'],
-  [
-    /^(MOVED|ASK) /,
-    'this server is a node of a cluster: pass a client of clusters, Cluster of ioredis or createCluster of redis',
-  ],
-  [/^ERR unknown command/i, 'load the module floodgate on this server (loadmodule in redis.conf)'],
-]
-
-/** Whether the server itself said it. */
-function isReply(error: unknown): error is Error {
-  if (!(error instanceof Error)) return false
-  return error.name === 'ReplyError' || (!('code' in error) && /^[A-Z]{2,}[A-Z0-9]* /.test(error.message))
-}
-
-/** From when it was found that Redis is away until it is back. */
-export interface Outage {
-  /** What only looks is still answered, which does not say that Redis is back. */
-  cannotWrite: boolean
-}
-
 const aborted = (signal: AbortSignal) => signal.reason as unknown
 
 /**
@@ -87,7 +60,8 @@ const aborted = (signal: AbortSignal) => signal.reason as unknown
  * would wait for.
  *
  * After a failure it is not asked for `restMs`, and then by one request for all:
- * an outage costs one request its timeout, not each of them.
+ * an outage costs one request its timeout, not each of them. Each node of a cluster has
+ * outages of its own.
  */
 export class Server {
   static readonly #known = new WeakMap<RedisClient, Server>()
@@ -96,11 +70,11 @@ export class Server {
   readonly restMs: number
   readonly #adapter: Adapter
   readonly #logger: Logger | null
-  readonly #answered = new Set<string>()
-  #answers = 0
+  /** What shows that this process was set up right. */
+  readonly #shown = new Set<'anything answered' | 'the module answered'>()
+  /** By the server that has the key; of a cluster by its address. */
+  readonly #health = new Map<string, Health>()
   #freeWaiters: number
-  #asleepUntil: number | undefined
-  #outage: Outage | undefined
   #isClosed = false
 
   constructor(client: RedisClient, options: ServerOptions = {}) {
@@ -138,7 +112,7 @@ export class Server {
 
   /** The answer. Throws Away, Misconfigured, or the server's own error. */
   ask(command: Command, question: Question = {}): Promise<unknown> {
-    return this.#gate(command[0], question, () => this.#send(command, question))
+    return this.#gate(command[0], question, (health) => this.#send(command, question, health))
   }
 
   /** The answers of commands on one key, in their order and in one round trip where the client can. */
@@ -164,9 +138,9 @@ export class Server {
     return this.#adapter.walks
   }
 
-  /** The one that lasts; none while Redis decides. */
-  get outage(): Outage | undefined {
-    return this.#outage
+  /** The one that lasts of the server that has the key; none while it decides. */
+  outage(key: string | undefined): Outage | undefined {
+    return this.#healthOf(key).outage
   }
 
   /** Tells the logger. */
@@ -227,12 +201,23 @@ export class Server {
     this.#adapter.own?.close()
   }
 
-  #send(command: Command, { key, late, signal }: Question): Promise<unknown> {
+  /** Of the server that has the key, as far as the client knows. */
+  #healthOf(key: string | undefined): Health {
+    const owner = (key === undefined ? undefined : this.#adapter.owner?.(key)) ?? ''
+    let health = this.#health.get(owner)
+    if (!health) {
+      health = new Health(owner ? `Redis at ${owner}` : 'Redis', this.restMs, this.#logger)
+      this.#health.set(owner, health)
+    }
+    return health
+  }
+
+  #send(command: Command, { key, late, signal }: Question, health: Health): Promise<unknown> {
     const over = new AbortController()
-    let heard = this.#answers
+    let heard = health.answers
     const hears = () => {
       const before = heard
-      heard = this.#answers
+      heard = health.answers
       return heard > before
     }
     const answer = this.#adapter.send(command, key, over.signal)
@@ -250,10 +235,10 @@ export class Server {
         over.abort()
         reject(aborted(signal!))
       }
-      const asked = this.#answers
+      const asked = health.answers
       const giveUp = () => {
         const silence = new Error(`no answer within ${this.timeoutMs} ms`)
-        if (isOver && this.#answers === asked) this.#judged(command[0], silence)
+        if (isOver && health.answers === asked) this.#judged(command[0], silence, health)
         end()
         over.abort()
         reject(silence)
@@ -263,17 +248,18 @@ export class Server {
       else signal?.addEventListener('abort', abort)
       const answered = answer.then(
         (value) => {
-          this.#answers += 1
+          health.answers += 1
+          this.#adapter.trouble?.over()
           if (isOver) {
             stop()
-            this.#asleepUntil = undefined // it answered, if late: it can be asked
+            health.awake(command[0]) // it answered, if late: it can be asked
             return late?.(value)
           }
           end()
           resolve(value)
         },
         (error: unknown) => {
-          if (isReply(error)) this.#answers += 1
+          if (isReply(error)) health.answers += 1
           if (isOver) return // silence is judged when its time is over
           end()
           reject(error)
@@ -292,18 +278,24 @@ export class Server {
     let own: LentConnection | undefined
     let isOver = false
     let isSent = false
+    let giveUp: (reason: Error) => void
+    // A connection to a server that hangs may take seconds to close.
+    const left = new Promise<never>((_, reject) => (giveUp = reject))
+    left.catch(() => {})
     const leave = () => {
       isOver = true
       own?.close()
+      giveUp(new Error(`no answer within ${longestMs} ms`))
     }
-    signal?.addEventListener('abort', leave)
     const longestMs = waitMs + this.timeoutMs
+    signal?.addEventListener('abort', leave)
     const stop = patience(longestMs, leave, undefined, this.timeoutMs)
     try {
-      own = await this.#opened(command[0], connections.take(), signal)
+      own = await this.#connection(command[0], connections, signal)
       if (isOver) throw new Error(`no connection within ${longestMs} ms`)
       isSent = true
-      const answer = await own.send([...command, 'WAIT', `${Math.ceil(waitMs)}ms`], key)
+      const told: Command = [...command, 'WAIT', `${Math.ceil(waitMs)}ms`]
+      const answer = await Promise.race([own.send(told, key), left])
       if (isOver || this.#isClosed) own.close()
       else connections.keep(own)
       return answer
@@ -333,6 +325,21 @@ export class Server {
     }
   }
 
+  /** A cluster as a whole gives it, or fails to: whether the node that has the key is away, this does not say. */
+  async #connection(
+    name: string,
+    connections: Connections,
+    signal: AbortSignal | undefined,
+  ): Promise<LentConnection> {
+    const whole = this.#healthOf(undefined)
+    try {
+      return await this.#opened(name, connections.take(), signal, whole)
+    } catch (error) {
+      if (signal?.aborted) throw error
+      throw this.#judged(name, error, whole)
+    }
+  }
+
   /**
    * The connection, if it opens within the timeout; one that opens later is closed. Who asked may go
    * before, and Redis has its time all the same.
@@ -341,6 +348,7 @@ export class Server {
     name: string,
     opening: Promise<LentConnection>,
     signal: AbortSignal | undefined,
+    health: Health,
   ): Promise<LentConnection> {
     return new Promise((resolve, reject) => {
       let isOver = false
@@ -354,7 +362,7 @@ export class Server {
       }
       const stop = patience(this.timeoutMs, () => {
         const silence = new Error(`no connection within ${this.timeoutMs} ms`)
-        if (isOver) this.#judged(name, silence)
+        if (isOver) this.#judged(name, silence, health)
         isOver = true
         end()
         reject(silence)
@@ -374,74 +382,53 @@ export class Server {
     })
   }
 
-  async #gate(name: string, { signal, late }: Question, question: () => Promise<unknown>): Promise<unknown> {
+  async #gate(
+    name: string,
+    { key, signal, late }: Question,
+    question: (health: Health) => Promise<unknown>,
+  ): Promise<unknown> {
     signal?.throwIfAborted()
-    if (this.#asleepUntil !== undefined) {
-      const left = this.#asleepUntil - performance.now()
-      if (left > 0) throw new Away(`Redis was away a moment ago; it is asked again in ${Math.ceil(left)} ms`)
-      // The others: this one asks for them, unless its answer says nothing.
-      if (this.#saysItIsBack(name)) this.#sleep()
-    }
+    const health = this.#healthOf(key)
+    health.turn(name)
     try {
-      const answer = await question()
+      const answer = await question(health)
       // It came while its asker went.
       if (signal?.aborted) late?.(answer)
       signal?.throwIfAborted()
-      this.#found(name)
+      this.#found(name, health)
       return answer
     } catch (error) {
       if (signal?.aborted) throw aborted(signal)
-      throw this.#judged(name, error)
+      if (error instanceof Away || error instanceof Misconfigured) throw error
+      throw this.#judged(name, error, health)
     }
   }
 
   /** What an error means: an outage, a mistake of who set things up, or the server's word on the command. */
-  #judged(name: string, error: unknown): unknown {
-    const isOfServer = isReply(error)
-    const wayOut = WAYS_OUT.find(([pattern]) => isOfServer && pattern.test(error.message))?.[1]
-    // What worked before and now does not is an outage: a server that came back without its module.
-    const worked = this.#answered.has(name) && !/^(NOPERM|MOVED|ASK) /.test(messageOf(error))
-    if (wayOut && !worked) {
-      this.#asleepUntil = undefined
-      return new Misconfigured(`${messageOf(error).trim()}: ${wayOut}`, { cause: error })
+  #judged(name: string, told: unknown, health: Health): unknown {
+    // Who is not connected hears nothing: why not, the connection says.
+    const error = isReply(told) ? told : (this.#adapter.trouble?.last ?? told)
+    const wrong = wrongBy(error)
+    // What was right before is an outage: a server that came back without its module.
+    const shownBy = wrong?.shownBy ?? (error === told ? undefined : 'anything answered')
+    if (wrong && !(shownBy && this.#shown.has(shownBy))) {
+      health.awake(name)
+      return new Misconfigured(`${messageOf(error).trim()}: ${wrong.wayOut}`, { cause: error })
     }
-    const cannotWrite = isOfServer && CANNOT_WRITE.test(error.message)
-    if (isOfServer && !wayOut && !cannotWrite && !CANNOT_NOW.test(error.message)) {
-      this.#found(name)
-      return error
+    if (!wrong && !cannotDecide(error)) {
+      this.#found(name, health)
+      return isOnItsWay(error) ? new Away(messageOf(error), { cause: error }) : error
     }
-    this.#sleep()
-    if (!this.#outage) {
-      this.#logger?.error(`floodgate: Redis is away, the fallback decides: ${messageOf(error)}`)
-    }
-    this.#outage ??= { cannotWrite }
-    this.#outage.cannotWrite = cannotWrite
+    health.lost(error, cannotWrite(error))
     return new Away(messageOf(error), { cause: error })
   }
 
-  #found(name: string): void {
-    this.#answered.add(name)
-    if (!this.#saysItIsBack(name)) return
-    this.#asleepUntil = undefined
-    if (!this.#outage) return
-    this.#outage = undefined
-    this.#logger?.info('floodgate: Redis is back')
+  #found(name: string, health: Health): void {
+    this.#shown.add('anything answered')
+    if (/^(RL|CB)\./.test(name)) this.#shown.add('the module answered')
+    health.found(name)
+    // Where a node answers, the cluster as a whole is not away.
+    const whole = this.#healthOf(undefined)
+    if (whole !== health) whole.found(name)
   }
-
-  /** Whether the answer to this command would say that Redis is back. */
-  #saysItIsBack(name: string): boolean {
-    return !this.#outage?.cannotWrite || TAKES.has(name)
-  }
-
-  #sleep(): void {
-    // Not all processes at the same moment.
-    this.#asleepUntil = performance.now() + this.restMs * (0.5 + Math.random())
-  }
-}
-
-function messageOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error)
-  if (error.message) return error.message
-  const inner = error instanceof AggregateError ? error.errors.map(messageOf).join(', ') : ''
-  return inner || ('code' in error ? String(error.code) : error.name)
 }

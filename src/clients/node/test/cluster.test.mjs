@@ -4,9 +4,20 @@ import assert from 'node:assert/strict'
 import { after, describe, test } from 'node:test'
 import { Cluster, Redis } from 'ioredis'
 import { createClientPool, createCluster, createSentinel } from 'redis'
-import { Breaker, Cache, Limiter, Misconfigured, reserve } from 'floodgate-redis'
+import { Breaker, Cache, Limiter, Misconfigured, Server, reserve } from 'floodgate-redis'
 import { FloodgateStore } from 'floodgate-redis/express'
-import { ioredis, nodeRedis, patient, startServer, times } from './kit.mjs'
+import {
+  IMPATIENT,
+  OldestIoredis,
+  eventually,
+  ioredis,
+  listener,
+  nodeRedis,
+  patient,
+  sleep,
+  startServer,
+  times,
+} from './kit.mjs'
 
 const cluster = await startServer('cluster')
 const sentinel = await startServer('sentinel')
@@ -19,6 +30,9 @@ after(() => closing.forEach((close) => close()))
 const clients = {
   'ioredis Cluster': (options) => new Cluster([node], options),
   'ioredis Cluster, of its nodes': ({ keyPrefix }) => new Cluster([node], { redisOptions: { keyPrefix } }),
+  'ioredis Cluster, oldest': (options) => new OldestIoredis.Cluster([node], options),
+  'ioredis Cluster, in pipelines': (options) =>
+    new Cluster([node], { ...options, enableAutoPipelining: true }),
   'ioredis by Sentinel': (options) => new Redis({ sentinels: [watched], name: 'floodgate', ...options }),
   'node-redis createCluster': (options) => createCluster({ rootNodes: [{ socket: node }], ...options }),
   'node-redis createSentinel': (options) =>
@@ -139,5 +153,118 @@ for (const [name, connect] of [
       }
     }
     assert.ok(told.redis > 0 && told.moved > 0 && told.redis + told.moved === 24, JSON.stringify(told))
+  })
+}
+
+/** A cluster of one's own: its nodes by their ports, and one key of each. */
+async function startCluster() {
+  const own = await startServer('cluster')
+  const ranges = await ioredis(own.port).cluster('SLOTS')
+  const nodes = new Map(ranges.map(([, , [, port]]) => [port, ioredis(port)]))
+  const keyOf = async (port) => {
+    for (let i = 0; ; i++)
+      if (
+        await nodes
+          .get(port)
+          .get(`n${i}`)
+          .then(
+            () => true,
+            () => false,
+          )
+      )
+        return `n${i}`
+  }
+  const keys = new Map()
+  for (const port of nodes.keys()) keys.set(port, await keyOf(port))
+  // One that is away does not stop the others.
+  for (const node of nodes.values()) await node.config('SET', 'cluster-require-full-coverage', 'no')
+  return { ...own, nodes, keys }
+}
+const ofCluster = {
+  ioredis: (port, redisOptions) => new Cluster([{ host: '127.0.0.1', port }], { redisOptions }),
+  'node-redis': (port, defaults) =>
+    createCluster({ rootNodes: [{ socket: { host: '127.0.0.1', port } }], defaults }),
+}
+
+for (const [name, make] of Object.entries(ofCluster)) {
+  const connect = async (port, options, serverOptions) => {
+    const client = make(port, options)
+    client.on('error', () => {})
+    const server = new Server(client, { ...IMPATIENT, ...serverOptions })
+    if (name === 'node-redis') await client.connect().catch(() => {})
+    closing.push(() => (client.disconnect ?? client.destroy).call(client))
+    return server
+  }
+
+  test(`${name}: a node that hangs, and keys on their way, are no outage of the others`, async () => {
+    const { port, nodes, keys, freeze, thaw } = await startCluster()
+    const logger = listener()
+    const server = await connect(port, {}, { logger })
+    const limiter = new Limiter(server, { rememberDenials: false })
+    const source = async (key) => (await limiter.acquire(key, '1000000/h')).source
+    for (const key of keys.values())
+      await eventually('it answers', async () => (await source(key)) === 'redis')
+    for (const node of nodes.values()) await node.config('RESETSTAT')
+    for (let i = 0; i < 30; i++) {
+      const items = [...'ab'].map((tail) => ({ key: `{t${i}}${tail}`, limits: '9/h' }))
+      assert.ok((await limiter.batch('ALL', items)).every(({ granted }) => granted === 1))
+      await source(`{t${i}}a`)
+    }
+    for (const node of nodes.values()) assert.doesNotMatch(await node.info('errorstats'), /MOVED/)
+
+    // Of the one node, one key moves to the other, and a key beside it does not yet.
+    const [from, to, third] = [...nodes.keys()]
+    const [moved, stays] = ['moved', 'stays'].map((tail) => `{${keys.get(from)}}${tail}`)
+    for (const key of [moved, stays]) assert.equal(await source(key), 'redis')
+    const slot = await nodes.get(from).cluster('KEYSLOT', moved)
+    const id = (port) => nodes.get(port).cluster('MYID')
+    await nodes.get(to).call('CLUSTER', 'SETSLOT', slot, 'IMPORTING', await id(from))
+    await nodes.get(from).call('CLUSTER', 'SETSLOT', slot, 'MIGRATING', await id(to))
+    await nodes.get(from).migrate('127.0.0.1', to, moved, 0, 5000)
+    const both = [moved, stays].map((key) => ({ key, limits: '1000000/h' }))
+    await limiter.batch('ALL', both)
+    assert.equal(limiter.counters.fallback, 2, 'it is decided by the fallback')
+    for (const key of [...keys.values(), moved, stays]) assert.equal(await source(key), 'redis', key)
+    assert.deepEqual(logger.lines, [])
+
+    await freeze(third)
+    try {
+      const cache = new Cache(server, `{${keys.get(third)}}`)
+      await eventually('it is away', async () => (await source(keys.get(third))) === 'fallback')
+      await cache.set('alone', 1)
+      const end = performance.now() + 2500
+      while (performance.now() < end) {
+        for (const port of [from, to]) assert.equal(await source(keys.get(port)), 'redis')
+        assert.equal(await source(keys.get(third)), 'fallback')
+        assert.equal(await cache.get('alone'), 1)
+        await sleep(10)
+      }
+    } finally {
+      await thaw(third)
+    }
+    await eventually('it is back', async () => (await source(keys.get(third))) === 'redis')
+    assert.match(logger.lines[0], new RegExp(`^error: floodgate: Redis at 127.0.0.1:${third} is away`))
+    assert.deepEqual(logger.lines.slice(1), [`info: floodgate: Redis at 127.0.0.1:${third} is back`])
+  })
+
+  test(`${name}: a wrong password and missing rights are raised`, async () => {
+    const { port, nodes } = await startCluster()
+    for (const node of nodes.values()) await node.config('SET', 'requirepass', 'secret')
+    const user = (...rights) =>
+      Promise.all(
+        [...nodes.values()].map((node) => node.acl('SETUSER', 'app', 'reset', 'on', '>right', ...rights)),
+      )
+    const asked = async (password) => new Limiter(await connect(port, { username: 'app', password }))
+    await user('~*', '+@all')
+    await assert.rejects((await asked('wrong')).acquire('k', '9/h'), (error) => {
+      return error instanceof Misconfigured && /^WRONGPASS/.test(error.message)
+    })
+    await user('~*', '+info', '+rl.acquire')
+    await assert.rejects((await asked('right')).acquire('k', '9/h'), (error) => {
+      return error instanceof Misconfigured && /^NOPERM/.test(error.message)
+    })
+    await user('~*', '+info', '+rl.acquire', '+cluster|slots', '+cluster|info', '+asking')
+    const right = await asked('right')
+    await eventually('it answers', async () => (await right.acquire('k', '99/h')).source === 'redis')
   })
 }

@@ -6,7 +6,7 @@ import { once } from 'node:events'
 import { mock, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { Limiter } from 'floodgate-redis'
-import { Connections } from '../dist/esm/connections.js'
+import { Connections } from '../dist/cjs/connections.js'
 import { ends, eventually, ioredis, nodeRedis, patient, startServer } from './kit.mjs'
 
 const server = await startServer()

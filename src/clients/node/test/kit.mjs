@@ -8,6 +8,7 @@ import { createInterface } from 'node:readline'
 import { after } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Redis } from 'ioredis'
+import OldestIoredis from 'ioredis-oldest'
 import { createClient } from 'redis'
 import { Server } from 'floodgate-redis'
 
@@ -33,10 +34,11 @@ export async function startServer(kind = 'server') {
   return {
     port,
     url: `redis://127.0.0.1:${port}`,
-    kill: () => please('kill'),
-    start: () => please('start'),
-    freeze: () => please('freeze'),
-    thaw: () => please('thaw'),
+    // Of a cluster the node that has this port.
+    kill: (node = '') => please(`kill ${node}`),
+    start: (node = '') => please(`start ${node}`),
+    freeze: (node = '') => please(`freeze ${node}`),
+    thaw: (node = '') => please(`thaw ${node}`),
   }
 }
 
@@ -71,8 +73,11 @@ export async function startLossyWay(port) {
   return { port: await listening(proxy), cut }
 }
 
-export function ioredis(port, options = {}) {
-  const client = new Redis({ port, retryStrategy: () => 50, ...options })
+/** The oldest version of ioredis that the package takes. */
+export { OldestIoredis }
+
+export function ioredis(port, options = {}, Client = Redis) {
+  const client = new Client({ port, retryStrategy: () => 50, ...options })
   client.on('error', () => {})
   open.push(() => client.disconnect())
   return client

@@ -26,6 +26,7 @@ const clients = {
   'node-redis, RESP3': () => nodeRedis(server.port, { RESP: 3 }),
   'node-redis, bytes and Maps': () =>
     nodeRedis(server.port, { RESP: 3, commandOptions: { typeMapping: { 36: Buffer, 37: Map } } }),
+  'node-redis, the newest first': () => nodeRedis(server.port, { commandOptions: { asap: true } }),
   'a function': async () => {
     const client = await nodeRedis(server.port)
     return (args) => client.sendCommand(args)

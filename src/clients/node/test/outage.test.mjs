@@ -203,6 +203,35 @@ for (const [name, connect] of [
     assert.ok(took < gone * 900, `${gone} in ${took} ms`)
   })
 
+  test(`${name}: frozen, who waits on a kept connection waits no longer than told`, async () => {
+    const impatient = new Server(await connect(), { ...PATIENT, timeoutMs: 1000, restMs: 0 })
+    const limiter = new Limiter(impatient)
+    const kept = () =>
+      eventually('it waits on a connection', async () => {
+        return (await limiter.wait('kept', '1000000/h', 100)).source === 'redis'
+      })
+    const took = async (wait) => {
+      await kept()
+      await server.freeze()
+      const start = performance.now()
+      try {
+        return [await wait(), performance.now() - start]
+      } finally {
+        await server.thaw()
+      }
+    }
+    const [decision, waited] = await took(() => limiter.wait('kept', '1000000/h', 500))
+    assert.equal(decision.source, 'fallback')
+    assert.ok(waited < 3000, `${waited} ms`)
+    const signal = () => AbortSignal.timeout(300)
+    const [, gone] = await took(() =>
+      assert.rejects(limiter.wait('kept', '1000000/h', 10_000, { signal: signal() }), {
+        name: 'TimeoutError',
+      }),
+    )
+    assert.ok(gone < 1500, `${gone} ms`)
+  })
+
   test(`${name}: who goes before the answer, which comes in time, is no sign of an outage`, async () => {
     const limiter = new Limiter(patient(await connect()))
     const logger = listener()
@@ -284,6 +313,80 @@ test('a wrong password and missing rights are raised, and say what to do', async
   client.destroy()
 })
 
+for (const [name, connect] of [
+  ['ioredis', (options) => new Redis({ ...options, retryStrategy: () => 1500 })],
+  [
+    'node-redis',
+    ({ port, ...options }) => {
+      const client = createClient({ ...options, socket: { port, reconnectStrategy: () => 1500 } })
+      client.connect().catch(() => {})
+      return client
+    },
+  ],
+]) {
+  const connected = (port, options) => {
+    const client = connect({ port, ...options })
+    client.on('error', () => {})
+    return client
+  }
+  // On which who has not said who it is may do nothing.
+  const startClosedServer = async () => {
+    const { port } = await startServer()
+    const operator = ioredis(port)
+    await operator.config('SET', 'requirepass', 'secret')
+    return { port, operator }
+  }
+  const end = (client) => (client.disconnect ?? client.destroy).call(client)
+
+  test(`${name}: a wrong password is raised for as long as it is wrong`, async () => {
+    const { port, operator } = await startClosedServer()
+    await operator.acl('SETUSER', `late:${name}`, 'reset', 'on', '>right', '~*', '+@all')
+    const client = connected(port, { username: `late:${name}`, password: 'wrong' })
+    const limiter = new Limiter(new Server(client, { timeoutMs: 250, restMs: 200, logger: null }))
+    const acquired = () =>
+      limiter.acquire('late', '1000000/h').then(
+        ({ source }) => source,
+        ({ name, message }) => `${name} ${message.replace(/NOAUTH|WRONGPASS/, 'password').slice(0, 8)}`,
+      )
+    await eventually('it is raised', async () => (await acquired()).startsWith('Misconfigured'))
+    const start = performance.now()
+    while (performance.now() - start < 4000) assert.equal(await acquired(), 'Misconfigured password')
+    await assert.rejects(limiter.server.check(), Misconfigured)
+    await operator.acl('SETUSER', `late:${name}`, '>wrong')
+    await eventually('it is right now', async () => (await acquired()) === 'redis')
+    end(client)
+  })
+
+  test(`${name}: a password that was right before is an outage, for commands that were not asked yet, too`, async () => {
+    const { port, operator } = await startClosedServer()
+    const user = `rotated:${name}`
+    await operator.acl('SETUSER', user, 'reset', 'on', '>one', '~*', '+@all')
+    const logger = listener()
+    const client = connected(port, { username: user, password: 'one' })
+    const asked = new Server(client, { ...PATIENT, timeoutMs: 5000, logger })
+    const limiter = new Limiter(asked)
+    await asksAgain(limiter)
+    logger.lines.length = 0
+    await operator.acl('SETUSER', user, 'resetpass', '>two')
+    await operator.call('CLIENT', 'KILL', 'USER', user)
+    for (let i = 0; i < 2; i++) {
+      assert.equal(await new Breaker(asked, 'rotated', '3').call(() => 'called'), 'called')
+      assert.equal(await reserve(limiter, { 'rotated:place': '9/h' }, {}, async () => 'done'), 'done')
+      assert.equal((await limiter.charge('rotated:place', '9/h', 1)).source, 'fallback')
+      await sleep(350) // the longest rest
+    }
+    assert.equal(logger.lines.length, 1, logger.lines.join('\n'))
+    end(client)
+  })
+}
+
+test('a command that one server does not know, beside the module, is its own mistake', async () => {
+  const limiter = new Limiter(patient(ioredis(port)))
+  await asksAgain(limiter)
+  await assert.rejects(limiter.server.ask(['NOBODY.KNOWS', 'k'], { key: 'k' }), { name: 'ReplyError' })
+  assert.equal((await limiter.acquire('k9', '9/h')).source, 'redis')
+})
+
 test('no password where one is needed is raised', async () => {
   const second = await startServer()
   const admin = ioredis(second.port)
@@ -302,7 +405,7 @@ test('a server without the module is raised at the start, and an outage later', 
   const logger = listener()
   const client = ioredis(port)
   // As a server answers that has lost the module at a restart.
-  const send = async ([name, ...args]) => client.call(isLoaded ? name : `NO.${name}`, args)
+  const send = async ([name, ...args]) => client.call(isLoaded ? name : `RL.NO-${name}`, args)
   const limiter = new Limiter(new Server(send, { ...PATIENT, logger }))
   await assert.rejects(limiter.acquire('k2', '3/h'), (error) => {
     return error instanceof Misconfigured && /unknown command.*load the module/s.test(error.message)

@@ -7,7 +7,7 @@ import { Breaker, Cache, Denied, FailClosed, Lease, Limiter, guarded, reserve } 
 import { FloodgateStore } from 'floodgate-redis/express'
 import { floodgateStore } from 'floodgate-redis/fastify'
 import { FloodgateThrottlerStorage } from 'floodgate-redis/nestjs'
-import { eventually, ioredis, nodeRedis, patient, startStillServer, times } from './kit.mjs'
+import { OldestIoredis, eventually, ioredis, nodeRedis, patient, startStillServer, times } from './kit.mjs'
 
 const { port, client: operator, advance } = await startStillServer()
 const keys = async () => (await operator.keys('*')).sort()
@@ -18,6 +18,12 @@ const used = async (key) => Number((await call('RL.QUOTA', key))[0][7])
 const PREFIX = 'a*[b]?\\^:'
 for (const [name, connect] of [
   ['ioredis', (keyPrefix) => ioredis(port, { keyPrefix })],
+  ['ioredis, in pipelines', (keyPrefix) => ioredis(port, { keyPrefix, enableAutoPipelining: true })],
+  ['ioredis, oldest', (keyPrefix) => ioredis(port, { keyPrefix }, OldestIoredis)],
+  [
+    'ioredis, oldest in pipelines',
+    (keyPrefix) => ioredis(port, { keyPrefix, enableAutoPipelining: true }, OldestIoredis),
+  ],
   ['ioredis, RESP3 with maps', (keyPrefix) => ioredis(port, { keyPrefix, replyMapping: 'resp3' })],
   ['node-redis', (keyPrefix) => nodeRedis(port, { keyPrefix })],
 ]) {

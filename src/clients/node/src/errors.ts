@@ -1,0 +1,73 @@
+// What an error of a client means.
+
+/** Redis cannot decide: it does not answer, or answers that it cannot write. */
+export class Away extends Error {
+  override readonly name = 'Away'
+}
+
+/**
+ * Redis refuses this process: its credentials or rights are wrong, the server has no module, or it
+ * is a node of a cluster and the client none of clusters.
+ */
+export class Misconfigured extends Error {
+  override readonly name = 'Misconfigured'
+}
+
+/** What a person has to put right. */
+export interface Wrong {
+  wayOut: string
+  /** What shows that it was right before: the same error is an outage then. */
+  shownBy?: 'anything answered' | 'the module answered'
+}
+
+const WRONG: [RegExp, Wrong][] = [
+  [
+    /NOAUTH|WRONGPASS|invalid password/i,
+    { wayOut: 'check the user and the password of the client', shownBy: 'anything answered' },
+  ],
+  [/^NOPERM/, { wayOut: 'give the user the ACL line that README of floodgate-redis shows' }],
+  [
+    /^(MOVED|ASK) /,
+    {
+      wayOut:
+        'this server is a node of a cluster: pass a client of clusters, Cluster of ioredis or createCluster of redis',
+    },
+  ],
+  [
+    /^ERR unknown command\W+(RL|CB)\./i,
+    {
+      wayOut: 'load the module floodgate on this server (loadmodule in redis.conf)',
+      shownBy: 'the module answered',
+    },
+  ],
+]
+const CANNOT_NOW = /^(BUSY|CLUSTERDOWN|ERR max number of clients|EXECABORT|LOADING|MASTERDOWN|UNBLOCKED)/
+const CANNOT_WRITE = /^(MISCONF|NOREPLICAS|OOM|READONLY)/
+
+/** Whether the server itself said it. */
+export function isReply(error: unknown): error is Error {
+  if (!(error instanceof Error)) return false
+  return error.name === 'ReplyError' || (!('code' in error) && /^[A-Z]{2,}[A-Z0-9]* /.test(error.message))
+}
+
+/** What a person has to put right, if it is that. */
+export function wrongBy(error: unknown): Wrong | undefined {
+  return isReply(error) ? WRONG.find(([pattern]) => pattern.test(error.message))?.[1] : undefined
+}
+
+/** Whether the server answers who looks, and cannot write. */
+export const cannotWrite = (error: unknown) => isReply(error) && CANNOT_WRITE.test(error.message)
+
+/** Whether the server can decide nothing, or did not say what it can. */
+export const cannotDecide = (error: unknown) =>
+  !isReply(error) || CANNOT_WRITE.test(error.message) || CANNOT_NOW.test(error.message)
+
+/** Whether the keys of one request are on their way to another node: others are decided meanwhile. */
+export const isOnItsWay = (error: unknown) => isReply(error) && error.message.startsWith('TRYAGAIN')
+
+export function messageOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  if (error.message) return error.message
+  const inner = error instanceof AggregateError ? error.errors.map(messageOf).join(', ') : ''
+  return inner || ('code' in error ? String(error.code) : error.name)
+}

@@ -1,0 +1,84 @@
+import { Away, messageOf } from './errors.js'
+
+/** What a server refuses that cannot write, whatever the reason. Others look, or give back. */
+const TAKES = new Set(['RL.ACQUIRE', 'RL.BATCH', 'RL.CHARGE', 'RL.RESERVE', 'CB.ACQUIRE', 'SET'])
+
+/** From when it was found that a server is away until it is back. */
+export interface Outage {
+  /** What only looks is still answered, which does not say that the server is back. */
+  cannotWrite: boolean
+}
+
+/** Where it is told that a server is away, and that it is back. */
+export interface Told {
+  info(message: string): void
+  error(message: string): void
+}
+
+/**
+ * Whether one server can decide, and when it is asked again. After a failure it is not asked for
+ * `restMs`, and then by one request for all.
+ */
+export class Health {
+  /** How often it has answered. */
+  answers = 0
+  #asleepUntil: number | undefined
+  #outage: Outage | undefined
+
+  /** @param name of the server */
+  constructor(
+    readonly name: string,
+    readonly restMs: number,
+    readonly logger: Told | null,
+  ) {}
+
+  /** The one that lasts; none while it decides. */
+  get outage(): Outage | undefined {
+    return this.#outage
+  }
+
+  /** Before it is asked this command. Throws Away while it rests. */
+  turn(command: string): void {
+    if (this.#asleepUntil === undefined) return
+    const left = this.#asleepUntil - performance.now()
+    if (left > 0) {
+      throw new Away(`${this.name} was away a moment ago; it is asked again in ${Math.ceil(left)} ms`)
+    }
+    // The others: this one asks for them, unless its answer says nothing.
+    if (this.#saysItIsBack(command)) this.#sleep()
+  }
+
+  /** It has answered this command. */
+  found(command: string): void {
+    if (!this.#saysItIsBack(command)) return
+    this.#asleepUntil = undefined
+    if (!this.#outage) return
+    this.#outage = undefined
+    this.logger?.info(`floodgate: ${this.name} is back`)
+  }
+
+  /** It has answered this command late, or refused this process: it can be asked, though the outage may last. */
+  awake(command: string): void {
+    if (this.#saysItIsBack(command)) this.#asleepUntil = undefined
+  }
+
+  /** It cannot decide. */
+  lost(error: unknown, cannotWrite: boolean): void {
+    this.#sleep()
+    if (!this.#outage) {
+      this.logger?.error(`floodgate: ${this.name} is away, the fallback decides: ${messageOf(error)}`)
+    }
+    this.#outage ??= { cannotWrite }
+    this.#outage.cannotWrite = cannotWrite
+  }
+
+  /** Whether the answer to this command would say that it is back. */
+  #saysItIsBack(command: string): boolean {
+    return !this.#outage?.cannotWrite || TAKES.has(command)
+  }
+
+  #sleep(): void {
+    // Not all processes at the same moment.
+    this.#asleepUntil = performance.now() + this.restMs * (0.5 + Math.random())
+  }
+}
