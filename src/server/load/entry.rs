@@ -6,10 +6,10 @@ use crate::server::ffi::api::{call, constant};
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply;
 use crate::server::load::command::{self, Command, Keys};
+use crate::server::load::key_positions::positions;
 use crate::server::timing::command_timing;
 use redis_module::raw;
 use std::ffi::c_int;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// An error of a command, and how the client gets to see it.
 pub trait CommandError {
@@ -86,39 +86,9 @@ pub fn tell_keys(
     // SAFETY: the server passes live arguments.
     let args = unsafe { Args::from_raw(argv, argc) };
     // After a panic there are no positions, and the server refuses the command.
-    let positions = catch_unwind(AssertUnwindSafe(|| positions(args, keys))).unwrap_or_default();
-    for position in positions {
+    for position in positions(args, keys) {
         // SAFETY: the context is live and is a request for positions.
         unsafe { call!(RedisModule_KeyAtPos(ctx, c_int::try_from(position).unwrap_or(c_int::MAX))) }
     }
     true
-}
-
-/// The positions of a call's keys. The command's name is at position 0.
-pub(super) fn positions(args: Args<'_>, keys: Keys) -> Vec<usize> {
-    let last = args.len();
-    match keys {
-        Keys::None => Vec::new(),
-        Keys::First => (1..=last.min(1)).collect(),
-        Keys::All => (1..=last).collect(),
-        Keys::Pairs => (1..=last).step_by(2).collect(),
-        Keys::Counted { count, step } => {
-            let at = usize::try_from(count).unwrap_or(0);
-            let step = usize::try_from(step).unwrap_or(1).max(1);
-            let number = args
-                .get(at.saturating_sub(1))
-                .and_then(|arg| crate::core::text::duration::whole_number(arg.bytes()))
-                .and_then(|n| usize::try_from(n).ok())
-                .unwrap_or(0);
-            (at + 1..=last).step_by(step).take(number).collect()
-        }
-        Keys::FirstAndAfter(keyword) => {
-            let mut found: Vec<usize> = (1..=last.min(1)).collect();
-            // A position is one more than its index, and the key follows the keyword.
-            let after =
-                args.iter().enumerate().skip(1).find(|(_, arg)| arg.is(keyword)).map(|(index, _)| index + 2);
-            found.extend(after.filter(|&position| position <= last));
-            found
-        }
-    }
 }

@@ -19,10 +19,9 @@ use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::call::{ServerReply, user_may_change};
 use crate::server::ffi::reply;
 use crate::server::load::command::Keys;
-use crate::server::load::entry::positions;
+use crate::server::load::key_positions::positions;
 use redis_module::raw;
 use std::ffi::c_int;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// True if this server is told the first key of a call only.
@@ -134,8 +133,8 @@ fn refuses_any(
         return false;
     }
     // After a panic nothing is known, and the command says what is wrong.
-    let positions = catch_unwind(AssertUnwindSafe(|| positions(args, keys))).unwrap_or_default();
-    let keys: Vec<Arg<'_>> = positions.into_iter().filter_map(|at| args.get(at.checked_sub(1)?)).collect();
+    let positions = positions(args, keys).into_iter();
+    let keys: Vec<Arg<'_>> = positions.filter_map(|at| args.get(at.checked_sub(1)?)).collect();
     let Some((first, others)) = keys.split_first() else { return false };
     if others.iter().any(|key| !user_may_change(&ctx, *key)) {
         reply::error(&ctx, "NOPERM No permissions to access a key");

@@ -5,6 +5,7 @@ pub mod command;
 mod command_info;
 pub mod entry;
 pub mod key_lookup;
+mod key_positions;
 pub mod register;
 pub mod settings;
 
