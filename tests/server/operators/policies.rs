@@ -535,6 +535,12 @@ fn policies_hold_when_a_cluster_replaces_a_master() {
         cluster.cli(&command);
     }
     let killed = cluster.owner_index("user:pro:1");
+    // Each master was told, and tells the others, who may have a later version of the same.
+    let agree = || {
+        let all: Vec<_> = cluster.masters().into_iter().map(policies).collect();
+        all.windows(2).all(|two| two[0] == two[1])
+    };
+    eventually(Duration::from_secs(30), "masters agree", agree);
     let before = policies(&cluster.nodes[killed]);
     assert_eq!(before.2.len(), 2);
     for cost in [2, 6] {
