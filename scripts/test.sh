@@ -57,6 +57,7 @@ joined() {
         cat "${started_beside[at + 1]}"
         [ "$status" -eq 0 ] || exit "$status"
     done
+    started_beside=()
 }
 
 locked=()
@@ -64,12 +65,16 @@ locked=()
 # What is built once only needs nothing that a next build could start from.
 [ -z "${CI:-}" ] || export CARGO_INCREMENTAL=0
 
-run make --no-print-directory monitor-check lint
-# The packages that the tests of clients need come while cargo builds. A test says
-# what could not be had.
-for language in python node-package node python-package moving-python moving-node; do
-    tests/clients/install.sh "$language" >/dev/null 2>&1 || true
-done &
+run scripts/setup.sh
+# What tests and linters need besides comes while cargo builds, and then the packages that the tests of
+# clients need. A test says what could not be had.
+packages() {
+    make --no-print-directory monitor-check lint || return
+    for language in python node-package node python-package moving-python moving-node; do
+        tests/clients/install.sh "$language" >/dev/null 2>&1 || true
+    done
+}
+beside packages
 run cargo fmt --check
 run cargo clippy --all-targets --all-features "${locked[@]}" -- -D warnings
 # The client for Rust, a workspace of its own; its tests are run by those on servers,
@@ -82,6 +87,7 @@ run env RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --all-features "${locked[
 # One build for all tests.
 tests=(cargo test --no-fail-fast --all-features "${locked[@]}")
 run "${tests[@]}" --no-run
+joined
 # Most tests wait for servers and programs that they have started: three times as many at a time as
 # there are processors take half of the time. Those with Envoys wait most.
 export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$((3 * $(nproc)))}"
