@@ -116,7 +116,7 @@ bench-check: build ## Fail when a figure misses its bound by more than the noise
 # First the replies in the pages, then the file that is made of them.
 reference: ## Run the examples of the reference, write their replies and COMMANDS.md anew
 	UPDATE_REFERENCE=1 cargo test $(LOCKED) --all-features --test server reference::examples
-	UPDATE_REFERENCE=1 cargo test $(LOCKED) --all-features --lib reference
+	UPDATE_REFERENCE=1 cargo test $(LOCKED) --all-features --test server commands_md
 
 walk: ## Do what README says in a clean Debian root, as root, and time each step (WALK_TEST=1 PORT=6379)
 	@scripts/walk.sh

@@ -9,7 +9,8 @@
 # The tests run the development build. On two cores it builds in a fraction of
 # the time that the release profile's whole-program optimisation takes, for each
 # test program again, and it stops at an overflow, which the release build would
-# not; opt-level 1 keeps the servers quick enough.
+# not; opt-level 1 keeps the servers quick enough. Most test programs wait, and are
+# built without optimisation: tests/server/Cargo.toml.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -97,6 +98,6 @@ beside "${tests[@]}" --bins --test envoy --test replay
 if command -v python3 >/dev/null; then
     beside env FLOODGATE_BUILD=debug/deps python3 scripts/bench/instructions.py --check tests/instructions.txt
 fi
-run "${tests[@]}" --lib --test architecture --test core --test types --test torture --test server
+run "${tests[@]}" --test architecture --test core --test types --test torture --test server
 run "${tests[@]}" --doc
 joined

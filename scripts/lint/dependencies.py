@@ -42,7 +42,9 @@ def main():
             == manifest.parent
         ]
         code = [source for source in sources if (manifest.parent / "tests") not in source.parents]
-        names = [*unused(card.get("dependencies", {}), code), *unused(card.get("dev-dependencies", {}), sources)]
+        # Test programs share files, whichever package they belong to.
+        tests = {*sources, *files("tests/*.rs")}
+        names = [*unused(card.get("dependencies", {}), code), *unused(card.get("dev-dependencies", {}), tests)]
         found += [f"{manifest}: nothing uses {name}" for name in names if name not in ignored]
     if found:
         sys.exit("\n".join(found))

@@ -41,6 +41,3 @@ pub mod add_a_setting {}
 
 #[doc = include_str!("add_a_metric.md")]
 pub mod add_a_metric {}
-
-#[cfg(test)]
-mod tests;

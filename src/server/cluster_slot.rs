@@ -3,23 +3,24 @@
 use crc::{CRC_16_XMODEM, Crc};
 use std::borrow::Cow;
 
-const SLOTS: u16 = 16_384;
+/// The number of slots.
+pub const SLOTS: u16 = 16_384;
 const CRC16: Crc<u16> = Crc::<u16>::new(&CRC_16_XMODEM);
 
 /// The part of a key in braces by which its slot is computed, if it has one.
-fn hash_tag(key: &[u8]) -> Option<&[u8]> {
+pub fn hash_tag(key: &[u8]) -> Option<&[u8]> {
     let (_, rest) = key.split_at_checked(key.iter().position(|&byte| byte == b'{')? + 1)?;
     let (tag, _) = rest.split_at_checked(rest.iter().position(|&byte| byte == b'}')?)?;
     (!tag.is_empty()).then_some(tag)
 }
 
 /// The slot of a key whose hash tag, or the whole of it if it has none, is `hashed`.
-fn slot(hashed: &[u8]) -> u16 {
+pub fn slot(hashed: &[u8]) -> u16 {
     CRC16.checksum(hashed) % SLOTS
 }
 
 /// The slot of a key.
-pub(super) fn slot_of(key: &[u8]) -> u16 {
+pub fn slot_of(key: &[u8]) -> u16 {
     slot(hash_tag(key).unwrap_or(key))
 }
 
@@ -27,7 +28,7 @@ pub(super) fn slot_of(key: &[u8]) -> u16 {
 /// braces; else a number.
 ///
 /// A number is looked for, which takes about a millisecond. There is one in each slot.
-pub(super) fn tag_in_slot_of(key: &[u8]) -> Cow<'_, [u8]> {
+pub fn tag_in_slot_of(key: &[u8]) -> Cow<'_, [u8]> {
     let hashed = hash_tag(key).unwrap_or(key);
     if !hashed.is_empty() && !hashed.contains(&b'}') {
         return Cow::Borrowed(hashed);
@@ -38,35 +39,6 @@ pub(super) fn tag_in_slot_of(key: &[u8]) -> Cow<'_, [u8]> {
 }
 
 /// Enough numbers for all slots.
-fn numbers() -> impl Iterator<Item = String> {
+pub fn numbers() -> impl Iterator<Item = String> {
     (0..1_000_000).map(|number| number.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::HashSet;
-
-    #[test]
-    fn a_tag_is_in_the_slot_of_its_key() {
-        for key in ["user:42", "{a}b", "x{a}b{c}", "a{b", "a}b", "{}a", "{}", "", "}{a}", "{a}}", "{{a}b"] {
-            let tag = tag_in_slot_of(key.as_bytes());
-            let name = [b"{", &*tag, b"}waits"].concat();
-            assert_eq!(hash_tag(&name), Some(&*tag), "{key}");
-            assert_eq!(slot_of(&name), slot_of(key.as_bytes()), "{key}");
-        }
-        assert_eq!(&*tag_in_slot_of(b"x{a}b"), b"a");
-    }
-
-    /// As CLUSTER KEYSLOT says.
-    #[test]
-    fn slots_are_those_of_the_server() {
-        assert_eq!([slot(b""), slot(b"foo"), slot(b"user:42")], [0, 12_182, 15_880]);
-    }
-
-    #[test]
-    fn each_slot_has_a_number() {
-        let slots: HashSet<u16> = numbers().take(500_000).map(|tag| slot(tag.as_bytes())).collect();
-        assert_eq!(slots.len(), usize::from(SLOTS));
-    }
 }

@@ -12,7 +12,7 @@
 pub mod blocking;
 pub(in crate::server) mod boundary;
 pub mod cluster_bus;
-mod cluster_slot;
+pub mod cluster_slot;
 pub mod context;
 pub mod effects;
 pub mod events;
@@ -21,6 +21,6 @@ pub mod ffi;
 pub mod keys;
 pub mod load;
 pub mod main_thread;
-mod other_modules;
+pub mod other_modules;
 pub mod timing;
 pub mod write_check;

@@ -50,27 +50,8 @@ fn is_built_in(entry: ServerReply<'_>) -> bool {
         && value(b"name").zip(value(b"path")).is_some_and(|(name, path)| comes_with_server(&name, &path))
 }
 
-fn comes_with_server(name: &[u8], path: &[u8]) -> bool {
+/// Whether a module of this name and path in MODULE LIST is one that comes with a server and does not
+/// listen to keys.
+pub fn comes_with_server(name: &[u8], path: &[u8]) -> bool {
     BUILT_IN.contains(&(name, path))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::comes_with_server;
-
-    #[test]
-    fn a_file_of_the_same_name_is_a_neighbour() {
-        for (name, path) in [("vectorset", ""), ("lua", "lua")] {
-            assert!(comes_with_server(name.as_bytes(), path.as_bytes()), "{name}");
-        }
-        for (name, path) in [
-            ("vectorset", "/usr/lib/vectorset.so"),
-            ("lua", "/usr/lib/valkey/lua.so"),
-            ("lua", "./lua"),
-            ("search", ""),
-            ("floodgate", "/usr/lib/libfloodgate.so"),
-        ] {
-            assert!(!comes_with_server(name.as_bytes(), path.as_bytes()), "{name} at {path}");
-        }
-    }
 }

@@ -33,7 +33,11 @@ mod policies_spread;
 mod prefix;
 mod reservations;
 mod sliding;
+// With its own tests, which look inside it.
 mod slower;
+#[allow(dead_code, reason = "the tests of a part")]
+#[path = "../../src/core/reservations/summed/mod.rs"]
+mod summed;
 mod throttle;
 mod units;
 mod usage;

@@ -9,6 +9,7 @@ use std::{
     sync::{LazyLock, Mutex, PoisonError},
 };
 
+use crate::support::root;
 use tempfile::TempDir;
 
 /// A server program and what it says of itself.
@@ -86,7 +87,7 @@ pub fn c_library(source: &str) -> (TempDir, PathBuf) {
     let built = Command::new("cc")
         .args(["-Wall", "-Wextra", "-Werror", "-O1", "-shared", "-fPIC", "-o"])
         .arg(&library)
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(source))
+        .arg(root().join("tests").join(source))
         .output()
         .expect("a C compiler");
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));

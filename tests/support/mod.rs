@@ -1,6 +1,6 @@
 //! What the test programs share that needs no server: random numbers that a seed
 //! repeats, the checksum of RDB files, a key that effects alone change, usage under
-//! other limits, and the six numbers of a decision by their names.
+//! other limits, the six numbers of a decision by their names, and the folder of the project.
 
 #![allow(dead_code, reason = "no single test program needs every part of it")]
 
@@ -9,6 +9,7 @@ mod dice;
 mod effect_key;
 mod handed_on;
 mod rate_limit_reply;
+mod root;
 
 #[allow(unused_imports, reason = "as above")]
 pub use self::{
@@ -17,4 +18,5 @@ pub use self::{
     effect_key::EffectKey,
     handed_on::{Realigned, look_at, realign},
     rate_limit_reply::{BY_ANOTHER_ITEM, ExpectedReply, RateLimitReply, charged, denied, granted},
+    root::root,
 };

@@ -4,6 +4,7 @@
 #![cfg(test)]
 #![allow(clippy::pedantic, reason = "tests are read as stories, and their numbers are small")]
 
+mod breaker_rules;
 mod circuit;
 mod effect;
 mod encoding;
@@ -14,3 +15,4 @@ mod lifetime;
 mod made;
 mod reserved;
 mod shape;
+mod tagged_box;

@@ -120,13 +120,3 @@ pub(crate) use call_if_there;
 pub const fn constant(value: isize) -> std::ffi::c_int {
     value as std::ffi::c_int
 }
-
-#[cfg(test)]
-mod tests {
-    use super::missing;
-
-    #[test]
-    fn without_a_server_every_function_is_missing() {
-        assert_eq!(missing(), Some("RedisModule_BlockClientOnKeys"));
-    }
-}

@@ -3,7 +3,7 @@
 pub mod data_type;
 pub mod key;
 pub mod keyspace;
-pub(in crate::server) mod left_database;
+pub mod left_database;
 pub(in crate::server) mod modified;
 pub(in crate::server) mod notifications;
 mod queued_copies;

@@ -46,7 +46,8 @@ impl KeyLookup {
         found
     }
 
-    const fn of(server: Traits) -> Self {
+    /// What a server with these traits is told.
+    pub const fn of(server: Traits) -> Self {
         if server.reads_steps {
             Self::Specifications
         } else if server.in_cluster && server.io_threads && server.may_ask_on_threads {
@@ -60,14 +61,15 @@ impl KeyLookup {
 /// What decides how a server finds keys.
 #[derive(Clone, Copy, Debug)]
 #[allow(clippy::struct_excessive_bools)] // each is a fact of its own
-struct Traits {
+pub struct Traits {
     /// It has MSETEX, and finds all keys of it.
-    reads_steps: bool,
-    in_cluster: bool,
+    pub reads_steps: bool,
+    /// It is a node of a cluster.
+    pub in_cluster: bool,
     /// It has I/O threads besides its main thread.
-    io_threads: bool,
+    pub io_threads: bool,
     /// It is not one of those that are known to ask on the main thread.
-    may_ask_on_threads: bool,
+    pub may_ask_on_threads: bool,
 }
 
 impl Traits {
@@ -91,7 +93,7 @@ impl Traits {
 
 /// Whether a server of these versions may ask for keys on its I/O threads. Valkey 8 does. Redis up to
 /// 8.0 and Valkey 7.2 and from 9 on do not. Of the others, which lie between, nothing is known.
-fn may_ask_on_threads(valkey: Option<&str>, redis: Option<&str>) -> bool {
+pub fn may_ask_on_threads(valkey: Option<&str>, redis: Option<&str>) -> bool {
     match (valkey.and_then(version), redis.and_then(version)) {
         (Some((major, _)), _) => major == 8,
         (None, Some(redis)) => redis > (8, 0),
@@ -146,40 +148,4 @@ fn refuses_any(
         return true;
     }
     false
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{KeyLookup, Traits, may_ask_on_threads};
-
-    #[test]
-    fn only_a_cluster_with_threads_that_may_ask_is_told_the_first_key() {
-        let asking =
-            Traits { reads_steps: false, in_cluster: true, io_threads: true, may_ask_on_threads: true };
-        assert_eq!(KeyLookup::of(asking), KeyLookup::FirstKey);
-        for other in [
-            Traits { in_cluster: false, ..asking },
-            Traits { io_threads: false, ..asking },
-            Traits { may_ask_on_threads: false, ..asking },
-        ] {
-            assert_eq!(KeyLookup::of(other), KeyLookup::Question, "{other:?}");
-        }
-        assert_eq!(KeyLookup::of(Traits { reads_steps: true, ..asking }), KeyLookup::Specifications);
-    }
-
-    #[test]
-    fn versions_that_may_ask_on_threads() {
-        for (valkey, redis, may) in [
-            (None, "6.2.14", false),
-            (None, "7.0.15", false),
-            (None, "8.0.2", false),
-            (None, "8.2.1", true),
-            (None, "255.255.255", true),
-            (Some("7.2.9"), "7.2.4", false),
-            (Some("8.1.1"), "7.2.4", true),
-            (Some("9.1.2"), "7.2.4", false),
-        ] {
-            assert_eq!(may_ask_on_threads(valkey, Some(redis)), may, "{valkey:?} {redis}");
-        }
-    }
 }

@@ -11,6 +11,7 @@ use std::{
 use tempfile::TempDir;
 
 use crate::harness::{Reply, Server};
+use crate::support::root;
 
 /// A language, as its code is marked on the page.
 struct Language {
@@ -62,7 +63,7 @@ const HANGS: Duration = Duration::from_secs(30);
 const TURNS: u32 = 20;
 
 fn page() -> String {
-    fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/clients/OTHER-LANGUAGES.md")).unwrap()
+    fs::read_to_string(root().join("src/clients/OTHER-LANGUAGES.md")).unwrap()
 }
 
 /// The only program of a language on the page.

@@ -10,12 +10,13 @@ use std::{
 
 use tempfile::TempDir;
 
+use crate::support::root;
 use crate::{
     clients::{control::with_servers, recipes::installed},
     harness::Server,
 };
 
-const PACKAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/clients/node");
+const PACKAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../src/clients/node");
 
 /// A copy of the package beside what it needs, built; none where Node is not
 /// installed, which is then said.
@@ -76,7 +77,7 @@ fn the_file_installs_into_an_empty_folder() {
         return;
     }
     let out = tempfile::tempdir().unwrap();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/package/node.sh");
+    let script = root().join("scripts/package/node.sh");
     let file = succeeds(Command::new(script).arg(out.path()));
     let user = tempfile::tempdir().unwrap();
     succeeds(
@@ -104,7 +105,7 @@ fn a_user_is_at_the_first_limited_request_soon() {
         return;
     }
     let server = Server::start();
-    let mut walk = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/first-request.sh"));
+    let mut walk = Command::new(root().join("scripts/first-request.sh"));
     walk.arg("node").env("REDIS_URL", format!("redis://127.0.0.1:{}", server.port()));
     let said = succeeds(&mut walk);
     assert!(said.contains("from an empty folder to the first limited request: "), "{said}");

@@ -10,6 +10,7 @@ use std::{
 
 use tempfile::TempDir;
 
+use crate::support::root;
 use crate::{
     clients::recipes::{CLIENTS, PACKAGES, durable, installed, interpreter, python, succeeds, tried},
     harness::Server,
@@ -114,7 +115,7 @@ fn flask_limiter_passes_its_own_tests() {
 fn the_file_installs_into_an_empty_folder() {
     let Some(folder) = installed("python") else { return };
     let dir = TempDir::with_prefix("floodgate-wheel-").unwrap();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/package/python.sh");
+    let script = root().join("scripts/package/python.sh");
     let output = Command::new(script).arg(dir.path()).output().unwrap();
     let made = String::from_utf8_lossy(&output.stdout);
     let [wheel, source]: [&str; 2] =
@@ -149,7 +150,7 @@ fn a_user_is_at_the_first_limited_request_soon() {
         return;
     }
     let server = Server::start();
-    let mut walk = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/first-request.sh"));
+    let mut walk = Command::new(root().join("scripts/first-request.sh"));
     walk.arg("python").env("REDIS_URL", format!("redis://127.0.0.1:{}", server.port()));
     let output = walk.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);

@@ -14,8 +14,8 @@ use tempfile::TempDir;
 
 use crate::harness::{Sentinels, Server, cluster};
 
-pub const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients");
-pub const PACKAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/clients");
+pub const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/clients");
+pub const PACKAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../src/clients");
 
 /// The page that shows them.
 fn readme() -> String {

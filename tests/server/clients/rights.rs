@@ -7,6 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
+use crate::support::root;
 use crate::{
     clients::node::built,
     clients::recipes::{installed, interpreter},
@@ -65,7 +66,7 @@ process.exit(0) // what waited had a connection of its own
 
 /// A server with the user `app`, and its address for that user.
 fn server() -> (Server, String) {
-    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/OPERATIONS.md")).unwrap();
+    let page = fs::read_to_string(root().join("OPERATIONS.md")).unwrap();
     let line = page.lines().find(|line| line.starts_with("ACL SETUSER app ")).unwrap();
     let server = Server::start();
     server.ok(line);

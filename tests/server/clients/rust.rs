@@ -6,12 +6,13 @@ use std::{
     process::{Command, Stdio},
 };
 
+use crate::support::root;
 use crate::{
     clients::{control::with_servers, recipes::installed},
     harness::Server,
 };
 
-const CRATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/clients/rust");
+const CRATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../src/clients/rust");
 
 /// Cargo for the crate, with what is built already: beside these tests themselves.
 /// Other tests run meanwhile: let them go first.
@@ -39,7 +40,7 @@ fn does_what_it_promises_and_its_documentation_compiles() {
 
 fn the_crate_of_a_release_builds_and_runs() {
     let out = tempfile::tempdir().unwrap();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/package/rust.sh");
+    let script = root().join("scripts/package/rust.sh");
     let file = said(Command::new(script).arg(out.path()));
     // As new: Cargo takes an older copy beside the same target folder for what it has built.
     said(Command::new("tar").arg("-xzmf").arg(file.trim()).arg("-C").arg(out.path()));

@@ -2,15 +2,12 @@
 //!
 //! `data_0_1/write.py` says how the data was made and what is in it.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use serde_json::Value;
 
 use crate::harness::{Arg as _, Reply, Server, Wire};
+use crate::support::root;
 
 /// What users saw: at a time or after everything else, of a database, a command.
 struct Said {
@@ -22,7 +19,7 @@ struct Said {
 }
 
 fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/server/durability/data_0_1").join(name)
+    root().join("tests/server/durability/data_0_1").join(name)
 }
 
 /// The bytes that stand as the characters of the same numbers.

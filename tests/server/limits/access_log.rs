@@ -1,8 +1,9 @@
 //! A real web server's traffic at its own times, one limiter per address: each
 //! decision is that of a model that forgets nothing and counts anew each time.
 
-use std::{collections::HashMap, fs, path::Path};
+use std::{collections::HashMap, fs};
 
+use crate::support::root;
 use crate::{
     harness::{Reply, Server},
     models::bucket::FractionBucket,
@@ -16,7 +17,7 @@ pub type Request = (String, u64);
 /// Generated requests, and those of the log (in order of time, within a second in
 /// the order logged) where that is there: what must hold of one holds of both.
 pub fn logs() -> Vec<Vec<Request>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/apache-access-2015.log");
+    let path = root().join("../shared/data/apache-access-2015.log");
     let mut logs = vec![generated()];
     if let Ok(text) = fs::read_to_string(path) {
         let mut real: Vec<_> =

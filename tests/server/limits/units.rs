@@ -1,13 +1,14 @@
 //! A duration needs a unit, everywhere that somebody writes one; what version 0.1
 //! kept without one is milliseconds, and the log says so.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use floodgate::COMMANDS;
 use floodgate::server::load::argument::{Argument, ArgumentKind};
 use floodgate::server::load::command::Access;
 
 use crate::harness::{Reply, Server, assert_error, assert_error_prefix, call};
+use crate::support::root;
 
 /// A call of each command that takes a duration, which stands for `DURATION`.
 const CALLS: &[&str] = &[
@@ -201,7 +202,7 @@ fn what_the_configuration_file_has_without_a_unit_is_milliseconds() {
 /// A policy whose breaker version 0.1 kept without a unit, in its RDB and its AOF.
 #[test]
 fn a_breaker_that_0_1_kept_without_a_unit_is_milliseconds() {
-    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/server/durability/data_0_1/unitless");
+    let kept = root().join("tests/server/durability/data_0_1/unitless");
     for (folder, settings) in [("rdb", ["--appendonly", "no"]), ("aof", ["--appendonly", "yes"])] {
         let mut server = Server::builder().data(kept.join(folder)).args(settings).start();
         let told = "the breaker of policy 'old' was kept by version 0.1 with a duration without a unit, taken as milliseconds: it is 50%/60s:open=1500ms:slow=250ms now";

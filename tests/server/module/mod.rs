@@ -2,13 +2,16 @@
 
 mod acl;
 mod clock;
+mod cluster_slot;
 mod commands;
+mod differences;
 mod doors;
 mod errors;
 mod eviction;
 mod expiry;
 mod interning;
 mod io_threads;
+mod key_lookup;
 mod keyspace;
 mod listener;
 mod newcomer_errors;

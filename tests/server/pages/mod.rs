@@ -1,6 +1,9 @@
 //! The pages for users say what is true.
 
+mod commands_md;
+mod guide;
 mod moving;
 mod promises;
 mod readme;
 mod reference;
+mod transcript;

@@ -6,11 +6,11 @@
 //! program there prints the rows that it has compared, with their tokens, and none
 //! may be left out.
 
-use crate::support::{denied, granted};
+use crate::support::{denied, granted, root};
 use std::{
     collections::BTreeSet,
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
 };
 
@@ -51,7 +51,7 @@ fn rows(heading: &str) -> Vec<Row> {
 }
 
 fn moving(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/moving").join(file)
+    root().join("tests/moving").join(file)
 }
 
 /// Runs a program of `tests/moving` beside a server, and requires that it has

@@ -1,10 +1,11 @@
 //! CONTRIBUTING.md: each promise names tests that there are.
 
+use crate::support::root;
 use std::{fs, path::Path};
 
 /// Whether a filter of `cargo test --test SUITE FILTER` finds a test.
 fn finds(suite: &str, filter: &str) -> bool {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(suite);
+    let folder = root().join("tests").join(suite);
     functions(&folder, "").iter().any(|name| name.contains(filter))
 }
 
@@ -29,7 +30,7 @@ fn functions(folder: &Path, module: &str) -> Vec<String> {
 
 #[test]
 fn the_commands_that_show_them_run_tests() {
-    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("CONTRIBUTING.md")).unwrap();
+    let page = fs::read_to_string(root().join("CONTRIBUTING.md")).unwrap();
     let (_, rest) = page.split_once("## Promises and their tests\n").expect("the section");
     let (section, _) = rest.split_once("\n## ").expect("the next section");
     let mut checked = 0;

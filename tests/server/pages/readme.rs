@@ -7,9 +7,10 @@ use floodgate::COMMANDS;
 use floodgate::server::load::command::Access;
 
 use crate::harness::{Reply, Server, Wire};
+use crate::support::root;
 
 fn read(file: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap()
+    fs::read_to_string(root().join(file)).unwrap()
 }
 
 /// The commands that people may run with these rights, in lower case.
@@ -211,7 +212,7 @@ fn the_acl_line_of_applications_runs_the_recipes() {
     ];
     for (folder, ending) in folders {
         for recipe in ["breaker", "reservation", "limiter", "acquire", "server"] {
-            let path = format!("{}/{folder}/{recipe}.{ending}", env!("CARGO_MANIFEST_DIR"));
+            let path = root().join(format!("{folder}/{recipe}.{ending}"));
             let Ok(text) = fs::read_to_string(path) else { continue };
             for name in
                 text.split(['"', '\'']).filter(|word| word.starts_with("RL.") || word.starts_with("CB."))
@@ -304,7 +305,7 @@ fn files_and_targets(page: &str) -> usize {
         {
             // Where people put their secrets, and nobody else.
             let theirs = path.starts_with("scripts/monitoring/secrets");
-            assert!(theirs || Path::new(env!("CARGO_MANIFEST_DIR")).join(path).exists(), "{path}");
+            assert!(theirs || root().join(path).exists(), "{path}");
             seen += 1;
         }
     }
@@ -338,7 +339,7 @@ fn every_link_leads_to_a_heading() {
                 read(&target).lines().filter_map(|line| line.strip_prefix('#')).map(anchor).collect()
             };
             assert!(headings.iter().any(|there| there == heading), "{file}: {link}");
-            assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(&target).exists(), "{file}: {link}");
+            assert!(root().join(&target).exists(), "{file}: {link}");
         }
     }
 }

@@ -1,17 +1,13 @@
 //! The examples of the reference, README.md and OPERATIONS.md: each is run on a real server,
 //! and its replies are those that are printed.
 
-use std::{
-    fs,
-    io::Write as _,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, io::Write as _, path::PathBuf, time::Duration};
 
 use floodgate::reference::pages::{TO_COME, all};
 use floodgate::reference::transcript::{HIDDEN, REST, Start, TranscriptStep, examples, pause, words};
 
 use crate::harness::{Reply, Server};
+use crate::support::root;
 
 /// 2027-01-15 08:00 UTC.
 const START: i64 = 1_800_000_000_000_000;
@@ -48,7 +44,7 @@ struct Document {
 
 /// The pages of the reference, and those at the top that show replies.
 fn documents() -> Vec<Document> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = root();
     let page = |(name, text): (&str, &str)| Document {
         path: root.join("src/reference/pages").join(format!("{}.md", name.to_lowercase())),
         text: text.to_owned(),

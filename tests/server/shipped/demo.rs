@@ -7,10 +7,11 @@ use std::{
 };
 
 use crate::harness::{Program, module_path};
+use crate::support::root;
 
 fn demo(variables: &[(&str, &str)]) -> Output {
     Command::new("python3")
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/demo.py"))
+        .arg(root().join("scripts/demo.py"))
         .env_remove("LOG")
         .env_remove("LIMITS")
         .env_remove("TOP")

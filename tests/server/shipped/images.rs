@@ -2,6 +2,7 @@
 //! library's image works in a root that has nothing else. `make images-test` builds
 //! the images themselves.
 
+use crate::support::root;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -10,10 +11,8 @@ use std::{
 
 use crate::harness::{Server, module_path};
 
-const HERE: &str = env!("CARGO_MANIFEST_DIR");
-
 fn images(file: &str) -> String {
-    fs::read_to_string(Path::new(HERE).join("scripts/images").join(file)).unwrap()
+    fs::read_to_string(root().join("scripts/images").join(file)).unwrap()
 }
 
 fn run(command: &mut Command) -> Output {
@@ -22,8 +21,7 @@ fn run(command: &mut Command) -> Output {
 
 /// Gathers the context of the library under test.
 fn context(folder: &Path) -> Vec<PathBuf> {
-    let output =
-        run(Command::new(format!("{HERE}/scripts/images/context.sh")).arg(folder).arg(module_path()));
+    let output = run(Command::new(root().join("scripts/images/context.sh")).arg(folder).arg(module_path()));
     assert!(output.status.success(), "{output:?}");
     String::from_utf8_lossy(&output.stdout).lines().map(PathBuf::from).collect()
 }
@@ -117,7 +115,7 @@ fn the_files_agree() {
     let mut seen = 0;
     for (source, _) in mounts.filter(|(source, _)| source.starts_with('.')) {
         // Where people put their secrets, and nobody else.
-        let there = Path::new(HERE).join("scripts/images").join(source).exists();
+        let there = root().join("scripts/images").join(source).exists();
         assert!(there || source.ends_with("/secrets"), "{source}");
         seen += 1;
     }

@@ -1,13 +1,14 @@
 //! What `make` says while it works: programs that would build are stood in for.
 
 use std::{
+    ffi::OsStr,
     fs,
     os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Command, Output},
 };
 
-const HERE: &str = env!("CARGO_MANIFEST_DIR");
+use crate::support::root;
 
 /// Writes a program of this name.
 fn program(folder: &Path, name: &str, script: &str) {
@@ -17,11 +18,11 @@ fn program(folder: &Path, name: &str, script: &str) {
 }
 
 /// Runs a command that finds the programs of `folder` first.
-fn run(folder: &Path, command: &str, args: &[&str]) -> Output {
+fn run(folder: &Path, command: impl AsRef<OsStr>, args: &[&str]) -> Output {
     let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
     Command::new(command)
         .args(args)
-        .current_dir(HERE)
+        .current_dir(root())
         .env("PATH", path)
         .env("CARGO_TARGET_DIR", folder)
         .env_remove("MAKEFLAGS")
@@ -32,17 +33,18 @@ fn run(folder: &Path, command: &str, args: &[&str]) -> Output {
 
 /// Whether a word of a command for cargo says what it tests.
 fn is_tested(word: &str) -> bool {
-    ["--lib", "--bins", "--doc"].contains(&word) || !word.starts_with('-') && word != "test"
+    ["--bins", "--doc"].contains(&word) || !word.starts_with('-') && word != "test"
 }
 
 /// Everything that has tests, as cargo is told.
 fn what_is_tested() -> Vec<String> {
-    let manifest = fs::read_to_string(format!("{HERE}/Cargo.toml")).unwrap();
-    let programs = manifest.split("[[test]]").skip(1).map(|of_one| {
+    let manifests = ["Cargo.toml", "tests/server/Cargo.toml"];
+    let manifests = manifests.map(|path| fs::read_to_string(root().join(path)).unwrap()).concat();
+    let programs = manifests.split("[[test]]").skip(1).map(|of_one| {
         let (_, rest) = of_one.split_once("name = \"").unwrap();
         rest.split_once('"').unwrap().0.to_owned()
     });
-    let mut all: Vec<_> = programs.chain(["--lib", "--bins", "--doc"].map(str::to_owned)).collect();
+    let mut all: Vec<_> = programs.chain(["--bins", "--doc"].map(str::to_owned)).collect();
     all.sort_unstable();
     all
 }
@@ -53,7 +55,7 @@ fn the_tests_end_with_a_verdict() {
     for name in ["make", "python3"] {
         program(dir.path(), name, "exit 0");
     }
-    let script = format!("{HERE}/scripts/test.sh");
+    let script = root().join("scripts/test.sh");
     let asked = dir.path().join("asked");
     let cargo = |fails: &str| {
         let log = format!("echo \"$*\" >>'{}'", asked.display());

@@ -1,12 +1,13 @@
 //! The monitoring files, as far as they can be shown without their programs:
 //! the exporter's script names every metric that the rules and the dashboard use.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs};
 
 use crate::harness::{Reply, Server};
+use crate::support::root;
 
 fn file(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/monitoring").join(name);
+    let path = root().join("scripts/monitoring").join(name);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 

@@ -1,7 +1,7 @@
 //! `make package`: what it builds is unpacked into an empty folder, as a package
 //! manager would, and loaded from there.
 
-use crate::support::granted;
+use crate::support::{granted, root};
 use std::{
     fs,
     io::Write as _,
@@ -25,7 +25,7 @@ struct Packages {
 }
 
 fn packages(out: &Path) -> Packages {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/package/build.sh");
+    let script = root().join("scripts/package/build.sh");
     let output = Command::new(script)
         .args([&module_path(), out])
         .env("DEBFULLNAME", "Ann Packer")
@@ -111,8 +111,8 @@ fn both_install_into_an_empty_folder_and_load() {
 #[test]
 fn the_bill_of_materials_has_what_is_linked_in() {
     let bill = |args: &[&str]| -> serde_json::Value {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/package/sbom.py");
-        serde_json::from_str(&run(script, &args.iter().map(Path::new).collect::<Vec<_>>())).unwrap()
+        let script = root().join("scripts/package/sbom.py");
+        serde_json::from_str(&run(&script, &args.iter().map(Path::new).collect::<Vec<_>>())).unwrap()
     };
     let of_module = bill(&["floodgate"]);
     assert_eq!(of_module["bomFormat"], "CycloneDX");
@@ -128,7 +128,7 @@ fn the_bill_of_materials_has_what_is_linked_in() {
     for absent in ["bindgen", "proptest", "syn", "tempfile", "tonic", "plotters"] {
         assert!(!in_module.iter().any(|name| name == absent), "{absent}");
     }
-    let lock = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock")).unwrap();
+    let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
     for part in of_module["components"].as_array().unwrap() {
         let [name, version, sum, licence] = [
             &part["name"],
@@ -164,8 +164,8 @@ fn the_sums_are_those_of_the_packages() {
         fs::write(dir.path().join(name), name).unwrap();
     }
     fs::write(&deb, "deb").unwrap();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/package/sums.sh");
-    let sums = PathBuf::from(run(script, &[dir.path()]).trim());
+    let script = root().join("scripts/package/sums.sh");
+    let sums = PathBuf::from(run(&script, &[dir.path()]).trim());
     let check = || {
         let mut command = Command::new("sha256sum");
         command.current_dir(dir.path()).args(["--check", "--strict"]).arg(&sums).output().unwrap()
@@ -176,7 +176,7 @@ fn the_sums_are_those_of_the_packages() {
     fs::OpenOptions::new().append(true).open(&deb).unwrap().write_all(b"x").unwrap();
     assert!(!check().status.success());
     // Made anew, it does not sum itself.
-    run(script, &[dir.path()]);
+    run(&script, &[dir.path()]);
     assert_eq!(fs::read_to_string(&sums).unwrap().lines().count(), 3);
 }
 
@@ -221,7 +221,7 @@ fn dpkg_installs_it_into_a_clean_root_and_removes_it() {
 #[test]
 fn the_line_that_loads_survives_config_rewrite() {
     for file in ["OPERATIONS.md", "scripts/package/floodgate.conf", "scripts/package/build.sh"] {
-        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+        let text = fs::read_to_string(root().join(file)).unwrap();
         assert!(!text.contains("include /"), "{file}");
         assert!(text.contains("loadmodule /usr/lib/redis/modules/libfloodgate.so"), "{file}");
     }
@@ -271,7 +271,7 @@ fn the_server_says_what_it_runs() {
     assert!(plausible, "{revision:?}");
     // Where the source is a repository, it is a commit of it (that of the build,
     // which may be older than the last).
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let here = root();
     let given =
         ["FLOODGATE_REVISION", "FLOODGATE_MODULE"].iter().any(|name| std::env::var_os(name).is_some());
     let git = Command::new("git").arg("--version").output().is_ok();

@@ -1,4 +1,5 @@
-//! The map against a plain one, and the shape of its tree.
+//! The map against a plain one, and the shape of its tree. `tests/core` has the map as a module of
+//! its own, with these.
 
 use super::*;
 use proptest::prelude::*;

@@ -1,14 +1,9 @@
-//! Tests that the pages name only files that exist, and every `static` that there is.
+//! The guide names only files that exist, and every `static` that there is.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
+use crate::support::root;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
 
 fn pages() -> Vec<(String, String)> {
     let folder = fs::read_dir(root().join("src/guide")).unwrap();
