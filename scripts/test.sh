@@ -92,12 +92,12 @@ joined
 # Most tests wait for servers and programs that they have started: three times as many at a time as
 # there are processors take half of the time. Those with Envoys wait most.
 export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$((3 * $(nproc)))}"
-beside "${tests[@]}" --bins --test envoy --test replay
+beside "${tests[@]}" --bins --test envoy --test replay --test types
 # The library that the tests have loaded: one without the features of the tools
 # would be built anew, with bindgen and two dozen other crates.
 if command -v python3 >/dev/null; then
     beside env FLOODGATE_BUILD=debug/deps python3 scripts/bench/instructions.py --check tests/instructions.txt
 fi
-run "${tests[@]}" --test architecture --test core --test types --test torture --test server
+run "${tests[@]}" --test architecture --test core --test torture --test server
 run "${tests[@]}" --doc
 joined

